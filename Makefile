@@ -1,0 +1,46 @@
+# Two commands are all a user needs: `make demo` and `make test`.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test test-slow lint bench-heart clean
+
+help: ## what each target does
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
+
+# torch first: asked for by itself and by version, pip takes the CPU build where there is one.
+$(STAMP): pyproject.toml constraints.txt
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "securefl needs Python 3.11 or newer")'
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check $$(grep '^torch==' constraints.txt)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	touch $@
+
+setup: $(STAMP) ## make .venv with the tested versions
+
+demo: setup ## run the whole toolkit on four hospitals' data, offline, under a minute
+	$(BIN)/securefl demo
+
+lint: setup ## ruff and mypy --strict
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+test: lint ## everything that must be green: lint, types, tests (under 10 minutes)
+	$(BIN)/python -m pytest
+
+test-slow: setup ## the long suites, and a smoke test under the second set of versions (under an hour)
+	$(PYTHON) -m venv .venv-flower
+	.venv-flower/bin/python -m pip install --quiet --disable-pip-version-check $$(grep '^torch==' constraints.txt)
+	.venv-flower/bin/python -m pip install --quiet --disable-pip-version-check -c constraints-flower.txt -e '.[dev]'
+	cd .venv-flower && bin/securefl demo --out smoke-demo
+	.venv-flower/bin/python -m pytest tests/test_cli.py tests/test_scenario.py
+	$(BIN)/python -m pytest -m slow
+
+bench-heart: setup ## Heart: federated beside pooled, local DP at epsilon 8, 3 and 1; digits under sign flip
+	$(BIN)/python -m benchmarks.spine
+
+clean: ## remove the environments and caches
+	rm -rf .venv .venv-flower .mypy_cache .pytest_cache .ruff_cache build *.egg-info

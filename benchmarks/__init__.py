@@ -1,0 +1,1 @@
+"""Studies, tables and the console entry point."""

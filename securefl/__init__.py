@@ -1,0 +1,1 @@
+"""Federated learning with differential privacy, secure aggregation and attacks, measured side by side."""

@@ -1,0 +1,232 @@
+"""From a scenario to a federation that can run: data, clients, channel, rule, step."""
+
+import hashlib
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from securefl import catalog, vector
+from securefl.channels.plain import PlainClient, PlainServer
+from securefl.data.task import FederatedData, Task
+from securefl.errors import ScenarioError
+from securefl.evaluate import evaluate
+from securefl.federation import Federation, State
+from securefl.privacy.accounting import calibrate_noise
+from securefl.privacy.ledger import Ledger, Terms
+from securefl.rng import StreamFor, seeded_keystream, system_keystream
+from securefl.scenario import Scenario
+from securefl.simulate import UnreliableClient
+from securefl.threat import NOBODY, Adversary
+from securefl.training.client import Client
+from securefl.training.dp_sgd import DpPlan, DpSgd, DpSgdTrainer
+from securefl.training.sgd import SgdTrainer
+from securefl.types import Metrics, Participant, Trainer
+
+
+@dataclass(frozen=True)
+class Assembled:
+    """A federation ready to run, its first state, its ledgers, and how to judge its model."""
+
+    federation: Federation
+    start: State
+    ledgers: Mapping[int, Ledger]
+    data: FederatedData
+    model: nn.Module
+
+    def site_metrics(self, weights: Tensor) -> dict[str, Metrics]:
+        """The metrics of weights (d,) at every site that has test records of its own."""
+        vector.load_vector(self.model, weights)
+        return {
+            site.name: evaluate(self.model, self.data.task, site.test)
+            for site in self.data.sites
+            if site.test is not None
+        }
+
+    def probabilities(self, weights: Tensor) -> Tensor:
+        """(n, classes) of weights (d,) on all test records."""
+        vector.load_vector(self.model, weights)
+        with torch.no_grad():
+            return self.data.task.probabilities(self.model(self.data.test.features))
+
+
+def load_data(scenario: Scenario) -> FederatedData:
+    """The sites of the scenario; pooled or alone where it is a baseline.
+
+    Raises:
+        DataError: a data file is damaged.
+    """
+    entry, config = catalog.DATA[scenario.data.name], scenario.data
+    pooled = scenario.partition == "pooled"
+    partition = next(iter(entry.partitions)) if pooled else scenario.partition
+    data = entry.load(partition, config.clients, config.split_seed)
+    if pooled:
+        return data.pooled()
+    return data if config.only is None else data.alone(config.only)
+
+
+def assemble(scenario: Scenario, *, run: str, ledgers: Path) -> Assembled:
+    """Everything a run needs.
+
+    Args:
+        scenario: checked by itself.
+        run: names this run in release ids and sessions.
+        ledgers: folder of the clients' ledgers; files that exist are read and continued.
+
+    Raises:
+        DataError: a data file is damaged.
+        LedgerError: a ledger is damaged or was kept under other terms.
+    """
+    data = load_data(scenario)
+    model = build_model(scenario, data.task)
+    layout, start = vector.layout(model), vector.to_vector(model)
+    session = hashlib.sha256(f"session/{run}".encode()).digest()[:16]
+    trainers = make_trainers(scenario, data, model)
+    books = open_ledgers(scenario, ledgers)
+    clients: dict[int, Participant] = {
+        index: Client(
+            index,
+            trainer=trainers[index],
+            channel=PlainClient(index, session),
+            weight=client_weight(scenario, index, len(site.train) if scenario.weights == "reported" else None),
+            layout=layout,
+            d=len(start),
+            session=session,
+            run=run,
+            ledger=books.get(index),
+            repeatable=scenario.repeatable,
+        )
+        for index, site in enumerate(data.sites)
+    }
+    federation = Federation(
+        clients=_with_failures(scenario, clients),
+        server=PlainServer(
+            session, d=len(start), min_cohort=scenario.channel.min_cohort, weights=public_weights(scenario)
+        ),
+        session=session,
+        layout=layout,
+        invite=_inviter(scenario),
+        min_cohort=scenario.channel.min_cohort,
+        adversary=make_adversary(scenario),
+        screen=catalog.SCREEN,
+        rule=catalog.make_rule(scenario.defense.rule.name, scenario.defense.rule.parameters),
+        step=catalog.make_step(scenario.server.step, scenario.server.parameters),
+        evaluate=_evaluator(model, data),
+    )
+    return Assembled(federation, State(start), books, data, model)
+
+
+def build_model(scenario: Scenario, task: Task) -> nn.Module:
+    """The model of the scenario with its initial weights, which the seed decides."""
+    generator = seeded_keystream(scenario.seed, "init").torch_generator()
+    return catalog.MODELS[scenario.model.name](task, generator=generator, **scenario.model.parameters)
+
+
+def stream_for(scenario: Scenario) -> StreamFor:
+    """Seeded streams by name where the scenario is repeatable; fresh system ones where it is not."""
+    if scenario.repeatable:
+        return lambda purpose, client, round: seeded_keystream(scenario.seed, purpose, client, round)
+    return lambda purpose, client, round: system_keystream()
+
+
+def plan_for(scenario: Scenario, client: int) -> DpPlan:
+    """The public constants of one client's DP-SGD, noise calibrated to the target over all rounds."""
+    privacy, training = scenario.privacy, scenario.training
+    if privacy is None:
+        raise ScenarioError("dp_sgd needs a privacy table")
+    plan = DpPlan(scenario.site_records[client], training.batch, training.epochs, training.clip, noise_multiplier=0.0)
+    if privacy.noise_multiplier is not None:
+        noise = privacy.noise_multiplier
+    elif math.isinf(privacy.epsilon):
+        noise = 0.0
+    else:
+        noise = calibrate_noise(privacy.epsilon, plan.sample_rate, plan.steps * scenario.rounds, privacy.delta)
+    return DpPlan(plan.records, plan.batch, plan.epochs, plan.clip, noise)
+
+
+def make_trainers(scenario: Scenario, data: FederatedData, model: nn.Module) -> list[Trainer]:
+    """One trainer a site; all of a process share one model as workspace."""
+    streams, training = stream_for(scenario), scenario.training
+    if training.kind == "sgd":
+        return [
+            SgdTrainer(
+                model,
+                data.task,
+                site.train,
+                client=index,
+                batch=training.batch,
+                epochs=training.epochs,
+                lr=training.lr,
+                stream_for=streams,
+            )
+            for index, site in enumerate(data.sites)
+        ]
+    machine = DpSgd(build_model(scenario, data.task), data.task, lr=training.lr)
+    return [
+        DpSgdTrainer(machine, site.train, plan_for(scenario, index), client=index, stream_for=streams)
+        for index, site in enumerate(data.sites)
+    ]
+
+
+def open_ledgers(scenario: Scenario, folder: Path) -> dict[int, Ledger]:
+    """One ledger a client where a finite epsilon is claimed; none otherwise."""
+    if scenario.privacy is None or not scenario.claims_dp:
+        return {}
+    terms = Terms("example", "add_remove", scenario.privacy.delta, scenario.privacy.epsilon)
+    return {index: Ledger(folder / f"{index}.jsonl", terms) for index in range(scenario.clients)}
+
+
+def client_weight(scenario: Scenario, client: int, real_records: int | None) -> int:
+    """The weight a client states: its real count only where weights are reported, a public number elsewhere."""
+    if real_records is not None:
+        return real_records
+    return 1 if scenario.weights == "equal" else scenario.site_records[client]
+
+
+def public_weights(scenario: Scenario) -> dict[int, int] | None:
+    """The weights the server goes by, whatever clients state; None where they are reported."""
+    if scenario.weights == "reported":
+        return None
+    return {client: client_weight(scenario, client, None) for client in range(scenario.clients)}
+
+
+def make_adversary(scenario: Scenario) -> Adversary:
+    """The adversary of the scenario; nobody without an attack."""
+    if (attack := scenario.attack) is None:
+        return NOBODY
+    return Adversary(frozenset(attack.clients), catalog.make_attack(attack.name, attack.parameters, seed=scenario.seed))
+
+
+def _inviter(scenario: Scenario) -> Callable[[int], tuple[int, ...]]:
+    """Everyone, or a fresh random cohort each round."""
+
+    def invite(round: int) -> tuple[int, ...]:
+        if scenario.cohort_size == scenario.clients:
+            return tuple(range(scenario.clients))
+        drawn = seeded_keystream(scenario.seed, "cohort", round).permutation(scenario.clients)
+        return tuple(sorted(drawn[: scenario.cohort_size].tolist()))
+
+    return invite
+
+
+def _with_failures(scenario: Scenario, clients: dict[int, Participant]) -> dict[int, Participant]:
+    """The clients, those with simulated failures wrapped."""
+    drops, lates = scenario.simulate.drop, scenario.simulate.late
+    for client in {failure.client for failure in (*drops, *lates)}:
+        clients[client] = UnreliableClient(
+            clients[client],
+            drop={failure.round: failure.stage for failure in drops if failure.client == client},
+            late=frozenset(failure.round for failure in lates if failure.client == client),
+        )
+    return clients
+
+
+def _evaluator(model: nn.Module, data: FederatedData) -> Callable[[Tensor], Metrics]:
+    def judge(weights: Tensor) -> Metrics:
+        vector.load_vector(model, weights)
+        return evaluate(model, data.task, data.test)
+
+    return judge

@@ -1,0 +1,1 @@
+"""Channels: bytes in, bytes out, until a View appears."""

@@ -1,0 +1,233 @@
+"""Cross-checks: what cannot work together is refused before anything runs, with the ways out in the message."""
+
+import inspect
+import math
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from securefl import catalog
+from securefl.data.task import Task
+from securefl.errors import ScenarioError
+
+if TYPE_CHECKING:
+    from securefl.scenario import Failure, Scenario
+
+
+def check(scenario: "Scenario") -> None:
+    """Refuse a scenario whose parts do not fit together.
+
+    Raises:
+        ScenarioError: one sentence that says what to change.
+    """
+    for step in (_names, _data, _privacy, _cohort, _weights, _defense, _attack, _server, _simulate):
+        step(scenario)
+
+
+def refuse_planned_channel(values: object) -> None:
+    """Say that a channel is still to come, before its keys are found unknown. Raises ScenarioError."""
+    channel = values.get("channel") if isinstance(values, dict) else None
+    if isinstance(channel, dict) and channel.get("kind") in catalog.planned("channel.kind"):
+        _known("channel.kind", channel["kind"], catalog.CHANNELS)
+
+
+def partition(scenario: "Scenario") -> str:
+    """The partition in force: the first of the data set's by default."""
+    return scenario.data.partition or next(iter(catalog.DATA[scenario.data.name].partitions))
+
+
+def site_records(scenario: "Scenario") -> tuple[int, ...]:
+    """Public number of training records of each client."""
+    if scenario.privacy is not None and scenario.privacy.records is not None:
+        return scenario.privacy.records
+    return _published(scenario)
+
+
+def _published(scenario: "Scenario") -> tuple[int, ...]:
+    """Training sizes of the published split, after `only` or pooling."""
+    name, how = scenario.data.name, partition(scenario)
+    entry = catalog.DATA[name]
+    if how == "pooled":
+        return (sum(next(iter(entry.partitions.values()))(None)),)
+    sizes = entry.partitions[how](scenario.data.clients)
+    return sizes if scenario.data.only is None else (sizes[scenario.data.only],)
+
+
+def _names(scenario: "Scenario") -> None:
+    """Every name exists; what the design has for later says so."""
+    _known("data.name", scenario.data.name, catalog.DATA)
+    _known("model.name", scenario.model.name, catalog.MODELS)
+    _known("training.kind", scenario.training.kind, ("sgd", "dp_sgd"))
+    _known("channel.kind", scenario.channel.kind, catalog.CHANNELS)
+    _known("defense.rule", scenario.defense.rule.name, catalog.RULES)
+    _known("server.step", scenario.server.step, catalog.STEPS)
+    if scenario.privacy is not None:
+        _known("privacy.unit", scenario.privacy.unit, ("example",))
+        _known("privacy.place", scenario.privacy.place, ("local",))
+    if scenario.attack is not None:
+        _known("attack.name", scenario.attack.name, catalog.ATTACKS)
+        _known("attack.knows", scenario.attack.knows, ("own",))
+    if scenario.defense.prefilters:
+        raise ScenarioError(
+            f"defense.prefilters: {scenario.defense.prefilters[0]!r} is not available yet; leave it empty"
+        )
+    builder, parameters = catalog.MODELS[scenario.model.name], scenario.model.parameters
+    _parameters("model", scenario.model.name, builder, parameters)
+    _tried("model", lambda: builder(Task(features=1, classes=2), generator=torch.Generator(), **parameters))
+
+
+def _data(scenario: "Scenario") -> None:
+    """The partition belongs to the data set and leaves no client without records."""
+    data, partitions = scenario.data, catalog.DATA[scenario.data.name].partitions
+    how = partition(scenario)
+    _known("data.partition", how, (*partitions, "pooled"))
+    if how == "pooled":
+        sizes: tuple[int, ...] = (sum(next(iter(partitions.values()))(None)),)
+    else:
+        sizes = partitions[how](data.clients)
+    if data.clients is not None and data.clients != len(sizes):
+        raise ScenarioError(
+            f"data.clients: {data.name} with partition {how!r} has {len(sizes)} clients, got {data.clients}"
+        )
+    if data.only is not None and (how == "pooled" or data.only >= len(sizes)):
+        raise ScenarioError(f"data.only: there is no site {data.only} among {len(sizes)} with partition {how!r}")
+    if min(sizes) == 0:
+        raise ScenarioError(
+            f"data.clients: {how} over {len(sizes)} clients leaves client {sizes.index(0)} without training records; "
+            f"use at most {sum(sizes)} clients"
+        )
+
+
+def _privacy(scenario: "Scenario") -> None:
+    """A finite epsilon has noise behind it, public counts, and a delta below 1/n."""
+    privacy = scenario.privacy
+    if privacy is None:
+        return
+    if math.isnan(privacy.epsilon):
+        raise ScenarioError("privacy.epsilon: must be a number above 0 (or inf), got nan")
+    if scenario.training.kind == "sgd" and math.isfinite(privacy.epsilon):
+        raise ScenarioError(
+            f"privacy.epsilon = {privacy.epsilon:g} has no noise behind it with training.kind = 'sgd'; "
+            "use 'dp_sgd', or remove the privacy table"
+        )
+    if scenario.training.kind == "sgd" and privacy.noise_multiplier is not None:
+        raise ScenarioError("privacy.noise_multiplier has no effect with training.kind = 'sgd'; use 'dp_sgd'")
+    published = len(_published(scenario))
+    if privacy.records is not None and len(privacy.records) != published:
+        raise ScenarioError(
+            f"privacy.records has one entry a client: {published} clients, got {len(privacy.records)} entries"
+        )
+    largest = max(scenario.site_records)
+    if scenario.claims_dp and privacy.delta >= 1 / largest:
+        raise ScenarioError(
+            f"privacy.delta must be below 1/n = {1 / largest:g} for {largest} records, got {privacy.delta:g}; "
+            "1e-5 is a usual choice"
+        )
+
+
+def _cohort(scenario: "Scenario") -> None:
+    """A cohort fits the clients, and the minimum fits the cohort."""
+    if scenario.cohort_size > scenario.clients:
+        raise ScenarioError(f"cohort.size: {scenario.cohort_size} of {scenario.clients} clients cannot be invited")
+    if scenario.channel.min_cohort > scenario.cohort_size:
+        raise ScenarioError(
+            f"channel.min_cohort: {scenario.channel.min_cohort} is more than the {scenario.cohort_size} invited to a round"
+        )
+
+
+def _weights(scenario: "Scenario") -> None:
+    """What clients report about themselves is never part of a DP run."""
+    if scenario.weights == "reported" and scenario.claims_dp:
+        raise ScenarioError(
+            "weights = 'reported' would tell the real record counts beside a DP claim; use 'declared' or 'equal'"
+        )
+
+
+def _defense(scenario: "Scenario") -> None:
+    """The rule gets the rows it needs."""
+    rule = scenario.defense.rule
+    entry = catalog.RULES[rule.name]
+    _parameters("defense.rule", rule.name, entry.function, rule.parameters)
+    f = rule.parameters.get("f", 0)
+    if f < 0:
+        raise ScenarioError(f"defense.rule: f must be >= 0, got {f}")
+    rows, needed = scenario.cohort_size, entry.minimum_rows(f)
+    if needed > rows:
+        raise ScenarioError(
+            f"{rule.name} with f={f} needs {needed} rows, {scenario.channel.kind} with {rows} clients reveals {rows}: "
+            "use a smaller f, more clients in a round, or a rule that needs fewer rows"
+        )
+    _tried(
+        "defense.rule", lambda: catalog.make_rule(rule.name, rule.parameters)(torch.zeros(rows, 1), torch.ones(rows))
+    )
+
+
+def _attack(scenario: "Scenario") -> None:
+    """The corrupt clients exist, and some client is honest."""
+    attack = scenario.attack
+    if attack is None:
+        return
+    if len(set(attack.clients)) < len(attack.clients):
+        raise ScenarioError(f"attack.clients: each client once, got {list(attack.clients)}")
+    if max(attack.clients) >= scenario.clients:
+        raise ScenarioError(f"attack.clients: there is no client {max(attack.clients)} among {scenario.clients}")
+    _parameters("attack", attack.name, catalog.ATTACKS[attack.name], attack.parameters)
+    make = catalog.make_attack(attack.name, attack.parameters, seed=scenario.seed)
+    _tried("attack", lambda: make(torch.zeros(1, 1), 0))
+
+
+def _server(scenario: "Scenario") -> None:
+    """The step's hyper-parameters are its own."""
+    step, parameters = scenario.server.step, scenario.server.parameters
+    _parameters("server", step, catalog.STEPS[step], parameters)
+    _tried("server", lambda: catalog.make_step(step, parameters)(torch.zeros(1), torch.zeros(1), {}))
+
+
+def _simulate(scenario: "Scenario") -> None:
+    """Simulated failures happen to clients, rounds and stages that exist."""
+    stages = catalog.CHANNELS[scenario.channel.kind]
+    failures: tuple[Failure, ...] = (*scenario.simulate.drop, *scenario.simulate.late)
+    for failure in failures:
+        if failure.client >= scenario.clients:
+            raise ScenarioError(f"simulate: there is no client {failure.client} among {scenario.clients}")
+        if failure.round >= scenario.rounds:
+            raise ScenarioError(f"simulate: there is no round {failure.round} among {scenario.rounds} (from 0)")
+    for drop in scenario.simulate.drop:
+        if drop.stage > stages:
+            raise ScenarioError(f"simulate.drop: {scenario.channel.kind} has {stages} stage, got stage {drop.stage}")
+
+
+def _known(key: str, name: str, table: Any) -> None:
+    if name in table:
+        return
+    if name in catalog.planned(key):
+        raise ScenarioError(f"{key} = {name!r} is not available yet; use {' or '.join(map(repr, table))}")
+    raise ScenarioError(f"{key}: there is no {name!r}; known: {', '.join(table)}")
+
+
+def _parameters(place: str, name: str, function: Callable[..., Any], given: dict[str, Any]) -> None:
+    """What is given is what function takes: no more, no less, and of the right kind."""
+    known = catalog.parameters_of(function)
+    for key, value in given.items():
+        if key not in known:
+            takes = f"takes {', '.join(known)}" if known else "takes no parameters"
+            raise ScenarioError(f"{place}: {name} {takes}, got {key!r}")
+        wanted = known[key].annotation
+        fits = {int: (int,), float: (int, float)}.get(wanted, (list, tuple))
+        whole = value if isinstance(value, list | tuple) else [value]
+        scalars = all(isinstance(part, int | float) and not isinstance(part, bool) for part in whole)
+        if not isinstance(value, fits) or not scalars:
+            kind = {int: "an integer", float: "a number"}.get(wanted, "a list of integers")
+            raise ScenarioError(f"{place}: {key} of {name} must be {kind}, got {value!r}")
+    for key, parameter in known.items():
+        if parameter.default is inspect.Parameter.empty and key not in given:
+            raise ScenarioError(f"{place}: {name} needs {key}")
+
+
+def _tried(place: str, call: Callable[[], object]) -> None:
+    """Let the callable itself refuse its parameters, on zeros."""
+    try:
+        call()
+    except ValueError as reason:
+        raise ScenarioError(f"{place}: {reason}") from None

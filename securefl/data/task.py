@@ -1,0 +1,78 @@
+"""What is predicted, and the records it is predicted from."""
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+
+class Examples(NamedTuple):
+    """Records: features (n, features) float32 and labels (n,) int64."""
+
+    features: Tensor
+    labels: Tensor
+
+    def __len__(self) -> int:
+        """Number of records (a NamedTuple would count its fields)."""
+        return len(self.labels)
+
+
+@dataclass(frozen=True)
+class Task:
+    """A classification task: one logit for two classes, one a class otherwise."""
+
+    features: int
+    classes: int
+
+    @property
+    def outputs(self) -> int:
+        """Width of the model's last layer."""
+        return 1 if self.classes == 2 else self.classes
+
+    def loss(self, logits: Tensor, labels: Tensor) -> Tensor:
+        """Mean cross-entropy of logits (n, outputs) against labels (n,)."""
+        if self.classes == 2:
+            return functional.binary_cross_entropy_with_logits(logits.squeeze(1), labels.to(logits.dtype))
+        return functional.cross_entropy(logits, labels)
+
+    def probabilities(self, logits: Tensor) -> Tensor:
+        """(n, classes) probabilities."""
+        if self.classes == 2:
+            positive = torch.sigmoid(logits.double())
+            return torch.cat([1 - positive, positive], dim=1)
+        return functional.softmax(logits.double(), dim=1)
+
+
+@dataclass(frozen=True)
+class Site:
+    """One client's records; test is None where test records belong to nobody."""
+
+    name: str
+    train: Examples
+    test: Examples | None
+
+
+@dataclass(frozen=True)
+class FederatedData:
+    """The sites of a federation, their task, and all test records."""
+
+    task: Task
+    sites: tuple[Site, ...]
+    test: Examples
+
+    def pooled(self) -> "FederatedData":
+        """The same records as one site: what training without borders would have."""
+        train = concatenate([site.train for site in self.sites])
+        return FederatedData(self.task, (Site("pooled", train, None),), self.test)
+
+    def alone(self, index: int) -> "FederatedData":
+        """One site by itself, tested on its own test records (all of them where it has none)."""
+        site = self.sites[index]
+        return FederatedData(self.task, (site,), self.test if site.test is None else site.test)
+
+
+def concatenate(parts: list[Examples]) -> Examples:
+    """All records of parts, in order."""
+    return Examples(torch.cat([p.features for p in parts]), torch.cat([p.labels for p in parts]))

@@ -1,0 +1,146 @@
+"""Federated learning: one round, and the run of many."""
+
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+
+import torch
+
+from securefl import vector
+from securefl.channels.messages import ModelMessage
+from securefl.errors import BudgetExceeded, RoundAbandoned, RunFailed
+from securefl.federation import Attendance, Federation, Played, State
+from securefl.types import ClientUpdate, Observation, RoundRecord, View
+
+
+def run(federation: Federation, state: State, *, rounds: int) -> Iterator[Played]:
+    """Play the rounds that are left, one at a time.
+
+    Raises:
+        BudgetExceeded: too few clients may still spend; what was yielded before stands.
+        RunFailed: no client is left for another reason.
+    """
+    while state.round < rounds:
+        played = play_round(federation, state)
+        yield played
+        if played.record.abandoned:
+            _stop_if_hopeless(played, federation.min_cohort)
+        state = played.state
+
+
+def play_round(federation: Federation, state: State) -> Played:
+    """Invite, broadcast, exchange, aggregate; an abandoned round changes neither weights nor server state."""
+    started = time.perf_counter()
+    cohort, attendance = federation.invite(state.round), Attendance()
+    after, reason = replace(state, round=state.round + 1), ""
+    survivors: tuple[int, ...] = ()
+    screened: tuple[int, ...] = ()
+    try:
+        federation.server.begin(state.round, cohort, vector.model_hash(federation.layout, state.weights))
+        broadcast(federation, state, cohort, attendance)
+        view = exchange(federation, state.round, attendance)
+        screened = set_aside(federation, view)
+        after = aggregate(federation, view, after)
+        survivors = view.clients
+    except RoundAbandoned as abandoned:
+        reason = str(abandoned)
+    for client in survivors:
+        federation.clients[client].confirm(state.round)
+    record = RoundRecord(
+        round=state.round,
+        abandoned=bool(reason),
+        reason=reason,
+        cohort=cohort,
+        survivors=survivors,
+        absent=attendance.absent,
+        screened=screened,
+        rejected=attendance.rejected,
+        bytes_up=attendance.bytes_up,
+        bytes_down=attendance.bytes_down,
+        accuracy=federation.evaluate(after.weights).accuracy,
+        ledger_heads={c: p.ledger_head for c, p in federation.clients.items() if p.ledger_head is not None},
+        seconds=time.perf_counter() - started,
+    )
+    seen = (*_models_seen(state, cohort), *federation.server.observed())
+    return Played(after, record, attendance, seen)
+
+
+def broadcast(federation: Federation, state: State, cohort: tuple[int, ...], attendance: Attendance) -> None:
+    """Send the global model to everyone invited."""
+    message = ModelMessage(federation.session, state.round, state.weights).to_bytes()
+    for client in cohort:
+        attendance.bytes_down += len(message)
+        with attendance.excused(client):
+            federation.clients[client].load(message)
+
+
+def exchange(federation: Federation, round: int, attendance: Attendance) -> View:
+    """Carry the channel's messages, stage after stage, until a view appears. Raises RoundAbandoned."""
+    opened: View | None = None
+    while opened is None:
+        owned: dict[int, ClientUpdate] = {}
+        for client, request in federation.server.requests().items():
+            if client in attendance.absent:
+                continue
+            attendance.bytes_down += len(request)
+            with attendance.excused(client):
+                reply = federation.clients[client].receive(request)
+                if isinstance(reply, View):
+                    opened = reply
+                elif reply is not None:
+                    deliver(federation, client, reply, attendance)
+                elif client in federation.adversary.clients:
+                    owned[client] = federation.clients[client].train()
+                else:
+                    update = federation.clients[client].train()
+                    deliver(federation, client, federation.clients[client].submit(update), attendance)
+        for client, update in federation.adversary.rewrite(owned, round=round).items():  # it moves last
+            with attendance.excused(client):
+                deliver(federation, client, federation.clients[client].submit(update), attendance)
+        opened = federation.server.close_stage() or opened
+    return opened
+
+
+def deliver(federation: Federation, client: int, message: bytes, attendance: Attendance) -> None:
+    """Hand one reply to the server; a client whose message is dropped counts as absent."""
+    attendance.bytes_up += len(message)
+    if not federation.server.absorb(client, message):
+        attendance.rejected += 1
+        attendance.absent[client] = "its message was dropped: malformed, foreign or late"
+
+
+def set_aside(federation: Federation, view: View) -> tuple[int, ...]:
+    """The clients behind rows that are not finite or absurdly large."""
+    marked = federation.screen(view.rows).tolist()
+    return tuple(client for row, bad in zip(view.members, marked, strict=True) if bad for client in row)
+
+
+def aggregate(federation: Federation, view: View, state: State) -> State:
+    """Apply the rule to the view and the server's step to its estimate. Raises RoundAbandoned."""
+    try:
+        estimate = federation.rule(view.rows, view.weights)
+    except ValueError as reason:  # too few rows came, or too many were set aside
+        raise RoundAbandoned(str(reason)) from None
+    weights, step_state = federation.step(state.weights, estimate, state.step_state)
+    if not bool(torch.isfinite(weights).all()):
+        raise RoundAbandoned("the step would leave a model that is not finite")
+    return replace(state, weights=weights, step_state=step_state)
+
+
+def _models_seen(state: State, cohort: tuple[int, ...]) -> Iterator[Observation]:
+    """Every invited client sees the global model."""
+    d = state.weights.numel()
+    for client in cohort:
+        yield Observation(f"client {client}", "global model", (), (d,), 4 * d, state.weights)
+
+
+def _stop_if_hopeless(played: Played, min_cohort: int) -> None:
+    """End the run when an abandoned round shows that later ones can do no better."""
+    record, spent = played.record, sorted(played.attendance.out_of_budget)
+    able = len(record.cohort) - len(spent)
+    if spent and able < min_cohort:
+        reasons = "; ".join(record.absent[client] for client in spent)
+        raise BudgetExceeded(f"round {record.round}: {able} of {len(record.cohort)} clients may still spend: {reasons}")
+    if len(record.absent) == len(record.cohort):
+        reasons = "; ".join(dict.fromkeys(record.absent.values()))
+        raise RunFailed(f"round {record.round}: no clients left: {reasons}")

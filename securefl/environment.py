@@ -1,0 +1,49 @@
+"""Where a run took place: versions and the hash of the code, nothing that names a person or a machine."""
+
+import hashlib
+import platform
+from importlib import metadata
+from pathlib import Path
+
+PACKAGES = ("securefl", "attacks", "defenses", "benchmarks")
+LIBRARIES = (
+    "torch",
+    "opacus",
+    "numpy",
+    "scipy",
+    "cryptography",
+    "tenseal",
+    "dp-accounting",
+    "scikit-learn",
+    "pydantic",
+    "safetensors",
+    "medmnist",
+    "typer",
+    "rich",
+)
+
+
+def version() -> str:
+    """The installed version of securefl."""
+    return metadata.version("securefl")
+
+
+def code_hash() -> str:
+    """SHA-256 over the source files of the four packages, 16 hex digits."""
+    root = Path(__file__).resolve().parent.parent
+    digest = hashlib.sha256()
+    for source in sorted(path for package in PACKAGES for path in (root / package).rglob("*.py")):
+        content = source.read_bytes()
+        digest.update(f"{source.relative_to(root).as_posix()}\0{len(content)}\0".encode() + content)
+    return digest.hexdigest()[:16]
+
+
+def environment() -> dict[str, object]:
+    """Versions of Python, the platform and every library that a result depends on."""
+    return {
+        "securefl": version(),
+        "code": code_hash(),
+        "python": platform.python_version(),
+        "system": f"{platform.system()} {platform.machine()}",
+        "libraries": {name: metadata.version(name) for name in LIBRARIES},
+    }

@@ -1,0 +1,133 @@
+"""Run a scenario inside its cell: start or resume, play the rounds, keep what comes out."""
+
+import traceback
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, replace
+from types import TracebackType
+from typing import Any
+
+from securefl import engine
+from securefl.assemble import Assembled, assemble
+from securefl.errors import BudgetExceeded, LedgerError, RunFailed, SecureflError
+from securefl.federation import State
+from securefl.runs import Cell
+from securefl.scenario import Scenario
+from securefl.types import RoundRecord
+
+OnRound = Callable[[RoundRecord], None]
+INTERRUPTED = "interrupted before it was complete; its reservations stand"
+
+
+def run_cell(cell: Cell, scenario: Scenario, *, on_round: OnRound) -> dict[str, Any]:
+    """The final metrics of scenario; a finished cell is only read, an interrupted one goes on.
+
+    Raises:
+        BudgetExceeded: the budget ended the run, now or when it was last tried; the last good model is kept.
+        SecureflError: the run failed; the cell keeps the reason.
+    """
+    run = cell.open()
+    status = cell.status()
+    if status["state"] == "done" and (metrics := cell.metrics()) is not None:
+        return metrics
+    if status["state"] == "out of budget":
+        raise BudgetExceeded(status["reason"])
+    with _FailureKept(cell):
+        return _play(cell, scenario, assemble(scenario, run=run, ledgers=cell.ledgers), on_round)
+
+
+class _FailureKept:
+    """Writes why a cell failed into its status on the way out; an interruption or a spent budget is no failure."""
+
+    def __init__(self, cell: Cell) -> None:
+        self._cell = cell
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if isinstance(error, SecureflError) and not isinstance(error, BudgetExceeded):
+            self._cell.finish("failed", reason=str(error))
+        elif isinstance(error, Exception) and not isinstance(error, SecureflError):
+            self._cell.finish("failed", reason="".join(traceback.format_exception(error)))
+
+
+def _play(cell: Cell, scenario: Scenario, assembled: Assembled, on_round: OnRound) -> dict[str, Any]:
+    """Play what is left and write the metrics, also when the budget ends the run."""
+    state = cell.last_good(assembled.start)
+    _check_ledgers(cell, assembled)
+    if cell.interrupted_round() == state.round < scenario.rounds and not scenario.repeatable:
+        state = _abandon_interrupted(cell, assembled, state, on_round)
+    try:
+        if state.round < scenario.rounds:
+            cell.begin_round(state.round)
+        for played in engine.run(assembled.federation, state, rounds=scenario.rounds):
+            cell.finish_round(played)
+            state = played.state
+            on_round(played.record)
+            if state.round < scenario.rounds:
+                cell.begin_round(state.round)
+    except BudgetExceeded as reason:
+        cell.finish("out of budget", metrics=final_metrics(cell, scenario, assembled, state), reason=str(reason))
+        raise
+    if all(record["abandoned"] for record in cell.rounds()):
+        raise RunFailed(f"all {scenario.rounds} rounds were abandoned; the model is the initial one")
+    metrics = final_metrics(cell, scenario, assembled, state)
+    cell.finish("done", metrics=metrics)
+    return metrics
+
+
+def _check_ledgers(cell: Cell, assembled: Assembled) -> None:
+    """Every ledger holds the head that the last record noted. Raises LedgerError."""
+    rounds = cell.rounds()
+    noted: Mapping[str, str] = rounds[-1]["ledger_heads"] if rounds else {}
+    for client, head in noted.items():
+        if int(client) not in assembled.ledgers:
+            raise LedgerError(f"the ledger of client {client} is noted in rounds.jsonl, but the scenario keeps none")
+        assembled.ledgers[int(client)].require_head(head)
+
+
+def _abandon_interrupted(cell: Cell, assembled: Assembled, state: State, on_round: OnRound) -> State:
+    """Record the round that a crash cut short; under fresh noise it must not be released a second time."""
+    record = RoundRecord(
+        round=state.round,
+        abandoned=True,
+        reason=INTERRUPTED,
+        cohort=assembled.federation.invite(state.round),
+        survivors=(),
+        absent={},
+        screened=(),
+        rejected=0,
+        bytes_up=0,
+        bytes_down=0,
+        accuracy=assembled.federation.evaluate(state.weights).accuracy,
+        ledger_heads={client: ledger.head for client, ledger in assembled.ledgers.items()},
+        seconds=0.0,
+    )
+    after = replace(state, round=state.round + 1)
+    cell.keep(after, record)
+    on_round(record)
+    return after
+
+
+def final_metrics(cell: Cell, scenario: Scenario, assembled: Assembled, state: State) -> dict[str, Any]:
+    """Quality, privacy and cost of the run; what is not measured or not claimed is None."""
+    rounds = cell.rounds()
+    spent = {client: ledger.epsilon() for client, ledger in assembled.ledgers.items()}
+    privacy = scenario.privacy if scenario.claims_dp else None
+    return {
+        **asdict(assembled.federation.evaluate(state.weights)),
+        "epsilon": max(spent.values(), default=None),
+        "delta": None if privacy is None else privacy.delta,
+        "unit": None if privacy is None else privacy.unit,
+        "place": None if privacy is None else privacy.place,
+        "noise": None if privacy is None else privacy.noise,
+        "rounds": len(rounds),
+        "abandoned": sum(record["abandoned"] for record in rounds),
+        "bytes_up": sum(record["bytes_up"] for record in rounds),
+        "bytes_down": sum(record["bytes_down"] for record in rounds),
+        "seconds": sum(record["seconds"] for record in rounds),
+        "epsilons": {str(client): value for client, value in spent.items()},
+        "sites": {name: asdict(metrics) for name, metrics in assembled.site_metrics(state.weights).items()},
+    }

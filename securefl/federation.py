@@ -1,0 +1,68 @@
+"""The values the engine works on: who takes part, the state between rounds, and one round's outcome."""
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+from torch import Tensor
+
+from securefl.errors import BudgetExceeded, ClientFailure, ProtocolError
+from securefl.threat import Adversary
+from securefl.types import ChannelServer, Metrics, Observation, Participant, RoundRecord, Rule, Screen, ServerStep
+
+
+@dataclass(frozen=True)
+class Federation:
+    """Everyone who takes part, and everything they agreed on; callables only, no names."""
+
+    clients: Mapping[int, Participant]
+    server: ChannelServer
+    session: bytes
+    layout: str
+    invite: Callable[[int], tuple[int, ...]]  # round -> cohort, ascending
+    min_cohort: int
+    adversary: Adversary
+    screen: Screen
+    rule: Rule
+    step: ServerStep
+    evaluate: Callable[[Tensor], Metrics]
+
+
+@dataclass(frozen=True)
+class State:
+    """What passes from round to round: weights (d,), the server step's state, the number of the next round."""
+
+    weights: Tensor
+    step_state: Mapping[str, Tensor] = field(default_factory=dict)
+    round: int = 0
+
+
+@dataclass
+class Attendance:
+    """Who did not answer in a round and why, how many messages were dropped, and the bytes that travelled."""
+
+    absent: dict[int, str] = field(default_factory=dict)
+    out_of_budget: set[int] = field(default_factory=set)
+    rejected: int = 0
+    bytes_up: int = 0
+    bytes_down: int = 0
+
+    @contextmanager
+    def excused(self, client: int) -> Iterator[None]:
+        """Note a client that fails in this block as absent; the round goes on without it."""
+        try:
+            yield
+        except (ClientFailure, ProtocolError, BudgetExceeded) as reason:
+            self.absent[client] = str(reason)
+            if isinstance(reason, BudgetExceeded):
+                self.out_of_budget.add(client)
+
+
+@dataclass(frozen=True)
+class Played:
+    """One round's outcome: the state after it, what is written down, who was away, what was seen."""
+
+    state: State
+    record: RoundRecord
+    attendance: Attendance
+    observed: tuple[Observation, ...]

@@ -1,0 +1,83 @@
+"""Files that are whole or absent: temporary name, sync, rename; and a lock on a folder."""
+
+import fcntl
+import json
+import os
+import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from securefl.errors import RunFolderError
+
+
+def write_atomic(path: Path, data: bytes) -> None:
+    """Put data at path so that a reader or a crash finds the old content or the new, never a part."""
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
+    try:
+        with temporary.open("wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def write_json(path: Path, value: object) -> None:
+    """`write_atomic` of indented JSON; NaN and infinity are refused."""
+    write_atomic(path, (json.dumps(value, indent=2, allow_nan=False) + "\n").encode())
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """The object in a JSON file.
+
+    Raises:
+        RunFolderError: the file cannot be read, or holds something else.
+    """
+    try:
+        value = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as reason:
+        raise RunFolderError(f"cannot read {path}: {reason}") from None
+    if not isinstance(value, dict):
+        raise RunFolderError(f"cannot read {path}: it does not hold a JSON object")
+    return value
+
+
+def append_line(path: Path, value: object) -> None:
+    """Add one object to a JSON-lines file."""
+    with path.open("a", encoding="utf-8") as file:
+        file.write(json.dumps(value, allow_nan=False, separators=(",", ":")) + "\n")
+
+
+def read_lines(path: Path) -> list[dict[str, Any]]:
+    """The objects of a JSON-lines file; a last line without its newline is left out. Raises RunFolderError."""
+    if not path.exists():
+        return []
+    text = path.read_text(encoding="utf-8")
+    try:
+        return [json.loads(line) for line in text[: text.rfind("\n") + 1].splitlines()]
+    except ValueError:
+        raise RunFolderError(f"{path} is damaged: a line is not JSON") from None
+
+
+def write_lines(path: Path, values: list[dict[str, Any]]) -> None:
+    """`write_atomic` of a JSON-lines file."""
+    lines = [json.dumps(value, allow_nan=False, separators=(",", ":")) + "\n" for value in values]
+    write_atomic(path, "".join(lines).encode())
+
+
+@contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """Hold the folder for this process.
+
+    Raises:
+        RunFolderError: another process holds it.
+    """
+    with (folder / ".lock").open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise RunFolderError(f"{folder} is in use by another run") from None
+        yield

@@ -1,0 +1,1 @@
+"""Models a federation can train; all of them pass Opacus' validator."""

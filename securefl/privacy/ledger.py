@@ -1,0 +1,211 @@
+"""One client's privacy ledger: reserve on disk before anything leaves, settle when it is confirmed."""
+
+import hashlib
+import json
+import math
+import os
+from collections import Counter
+from dataclasses import asdict
+from pathlib import Path
+from typing import Literal, NamedTuple
+
+from securefl.errors import BudgetExceeded, LedgerError
+from securefl.privacy.accounting import epsilon
+from securefl.privacy.events import ReleaseId, SampledGaussian
+
+_GENESIS = "0" * 64
+_MOST = 2**31  # counts above this are not told apart
+
+
+class Terms(NamedTuple):
+    """What a ledger promises: the unit protected, who counts as a neighbour, delta and the budget."""
+
+    unit: Literal["example", "client"]
+    neighbours: Literal["add_remove"]
+    delta: float
+    budget: float
+
+
+class Ledger:
+    """Append-only, hash-chained record of one client's releases, kept within a budget.
+
+    Guarantees:
+        - A reservation is on disk before `reserve` returns; one that would exceed the budget changes nothing.
+        - The same release id is charged once, however often it is reserved.
+        - A line that was edited, removed or re-ordered is noticed when the file is opened; a cut at the end is
+          noticed by `require_head` with a head that was written elsewhere.
+        - A reservation that is never settled still counts in full.
+
+    Args:
+        path: the file; made at the first reservation, read and checked if it exists.
+        terms: unit, neighbours, delta and budget (an epsilon, inf allowed).
+
+    Raises:
+        LedgerError: the file does not chain, or was kept under other terms.
+    """
+
+    def __init__(self, path: Path, terms: Terms) -> None:
+        self.terms = terms
+        self._path = path
+        self._events: Counter[SampledGaussian] = Counter()
+        self._booked: dict[ReleaseId, SampledGaussian] = {}
+        self._settled: set[ReleaseId] = set()
+        self._heads = [_GENESIS]
+        self._allowances: dict[tuple[object, ...], int] = {}
+        if path.exists():
+            self._read()
+
+    def __contains__(self, release_id: object) -> bool:
+        """Whether this release was reserved before."""
+        return release_id in self._booked
+
+    @property
+    def head(self) -> str:
+        """Hash of the last line; it names the whole history."""
+        return self._heads[-1]
+
+    @property
+    def settled(self) -> frozenset[ReleaseId]:
+        """The releases that were confirmed."""
+        return frozenset(self._settled)
+
+    def count(self, event: SampledGaussian) -> int:
+        """How often event was reserved."""
+        return self._events[event]
+
+    def epsilon(self) -> float:
+        """What all reservations cost together, at the ledger's delta."""
+        return epsilon(self._events, delta=self.terms.delta)
+
+    def reserve(self, event: SampledGaussian, *, release_id: ReleaseId) -> None:
+        """Book event before anything that depends on the data leaves; refuse what would exceed the budget.
+
+        Raises:
+            BudgetExceeded: one more event would cost more than the budget; nothing was written.
+            LedgerError: release_id was booked with another event.
+        """
+        if (booked := self._booked.get(release_id)) is not None:
+            if booked != event:
+                raise LedgerError(
+                    f"round {release_id.round} of client {release_id.client} is booked with another event"
+                )
+            return
+        if self.count(event) + 1 > self.allowed(event):
+            raise BudgetExceeded(
+                f"client {release_id.client}: release {self._events.total() + 1} would exceed "
+                f"epsilon {self.terms.budget:g} ({self.terms.unit})"
+            )
+        self._append("reserve", release_id, event)
+        self._book(release_id, event)
+
+    def settle(self, release_id: ReleaseId) -> None:
+        """Note that a reserved release was confirmed; the amount stays.
+
+        Raises:
+            LedgerError: the release was never reserved.
+        """
+        if release_id not in self._booked:
+            raise LedgerError(f"round {release_id.round} of client {release_id.client} was never reserved")
+        if release_id not in self._settled:
+            self._append("settle", release_id, None)
+            self._settled.add(release_id)
+
+    def allowed(self, event: SampledGaussian) -> int:
+        """The largest count of event that fits the budget beside everything else; found by bisection, then kept."""
+        others = Counter({other: n for other, n in self._events.items() if other != event})
+        key = (event, *sorted(others.items()))
+        if key not in self._allowances:
+            self._allowances[key] = self._bisect(event, others)
+        return self._allowances[key]
+
+    def require_head(self, head: str) -> None:
+        """Check that a head noted elsewhere is part of this history.
+
+        Raises:
+            LedgerError: it is not, so the file was cut or replaced.
+        """
+        if head not in self._heads:
+            raise LedgerError(
+                f"the ledger {self._path.name} was cut or replaced: a head noted in rounds.jsonl is not in it"
+            )
+
+    def _fits(self, event: SampledGaussian, count: int, others: Counter[SampledGaussian]) -> bool:
+        return epsilon(others | Counter({event: count}), delta=self.terms.delta) <= self.terms.budget
+
+    def _bisect(self, event: SampledGaussian, others: Counter[SampledGaussian]) -> int:
+        if math.isinf(self.terms.budget):
+            return _MOST
+        if not self._fits(event, 1, others):
+            return 0
+        low, high = 1, 2
+        while high < _MOST and self._fits(event, high, others):
+            low, high = high, 2 * high
+        while high - low > 1:
+            middle = (low + high) // 2
+            low, high = (middle, high) if self._fits(event, middle, others) else (low, middle)
+        return low
+
+    def _book(self, release_id: ReleaseId, event: SampledGaussian) -> None:
+        self._booked[release_id] = event
+        self._events[event] += 1
+
+    def _append(self, kind: str, release_id: ReleaseId, event: SampledGaussian | None) -> None:
+        body: dict[str, object] = {"kind": kind, "release": list(release_id), "event": asdict(event) if event else None}
+        if first := not self._path.exists():
+            body["terms"] = self.terms._asdict()
+        line, head = _chain(self.head, body)
+        self._path.parent.mkdir(parents=True, exist_ok=True)
+        with self._path.open("ab") as file:
+            file.write(line)
+            file.flush()
+            os.fsync(file.fileno())
+        if first:
+            _sync_folder(self._path.parent)
+        self._heads.append(head)
+
+    def _read(self) -> None:
+        """Replay the file; a last line without its newline was never confirmed to anyone and is cut off."""
+        data = self._path.read_bytes()
+        whole = data[: data.rfind(b"\n") + 1]
+        for number, line in enumerate(whole.splitlines(keepends=True), start=1):
+            self._replay(line, number)
+        if len(whole) < len(data):
+            with self._path.open("rb+") as file:
+                file.truncate(len(whole))
+        if not whole:
+            self._path.unlink()
+
+    def _replay(self, line: bytes, number: int) -> None:
+        try:
+            body = json.loads(line)
+            said = body.pop("hash")
+            release_id = ReleaseId(*body["release"])
+            event = SampledGaussian(**body["event"]) if body["event"] else None
+        except (ValueError, KeyError, TypeError, AttributeError):
+            raise LedgerError(f"the ledger {self._path.name} is damaged at line {number}") from None
+        expected, head = _chain(self.head, body)
+        if head != said or expected != line:
+            raise LedgerError(f"the ledger {self._path.name} was edited at line {number}: its hash chain is broken")
+        if number == 1 and body.get("terms") != json.loads(json.dumps(self.terms._asdict())):
+            raise LedgerError(f"the ledger {self._path.name} was kept under other terms: {body.get('terms')}")
+        if event is not None:
+            self._book(release_id, event)
+        else:
+            self._settled.add(release_id)
+        self._heads.append(head)
+
+
+def _chain(previous: str, body: dict[str, object]) -> tuple[bytes, str]:
+    """The line that follows `previous`, and its hash."""
+    text = json.dumps(body, sort_keys=True, separators=(",", ":"))
+    head = hashlib.sha256(f"{previous}\n{text}".encode()).hexdigest()
+    return (json.dumps({**body, "hash": head}, sort_keys=True, separators=(",", ":")) + "\n").encode(), head
+
+
+def _sync_folder(folder: Path) -> None:
+    """Make a new file's name durable, not only its content."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

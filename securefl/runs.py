@@ -1,0 +1,203 @@
+"""Run folders: what was asked, where it ran, and one folder a cell with everything that came out."""
+
+import csv
+import hashlib
+import io
+import json
+import secrets
+import shutil
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from securefl.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
+from securefl.environment import environment
+from securefl.errors import RunFolderError, ScenarioError
+from securefl.federation import Played, State
+from securefl.files import append_line, locked, read_json, read_lines, write_atomic, write_json, write_lines
+from securefl.scenario import Scenario
+from securefl.types import RoundRecord
+
+
+def cell_hash(scenario: Scenario) -> str:
+    """Names a cell by what it runs: SHA-256 over the resolved scenario, 16 hex digits."""
+    return hashlib.sha256(json.dumps(scenario.resolved(), sort_keys=True).encode()).hexdigest()[:16]
+
+
+class Cell:
+    """The folder of one scenario's run.
+
+    Guarantees:
+        - The checkpoint carries the record of its own round, so that a crash between the two files loses nothing.
+        - No key, raw update or training record is written.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.ledgers = folder / "ledgers"
+        self._status, self._rounds = folder / "status.json", folder / "rounds.jsonl"
+        self._transcript, self._checkpoint = folder / "transcript.jsonl", folder / "model.safetensors"
+        self._metrics = folder / "metrics.json"
+
+    @property
+    def hash(self) -> str:
+        """The cell's name."""
+        return self.folder.name
+
+    def status(self) -> dict[str, Any]:
+        """State, run name, round in progress, reason; state "new" before the first start."""
+        return read_json(self._status) if self._status.exists() else {"state": "new"}
+
+    def metrics(self) -> dict[str, Any] | None:
+        """The final metrics; None until there are some."""
+        return read_json(self._metrics) if self._metrics.exists() else None
+
+    def rounds(self) -> list[dict[str, Any]]:
+        """The records of the rounds, in order."""
+        return read_lines(self._rounds)
+
+    def open(self) -> str:
+        """Make the folder if need be; the run's name, new or as it was."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        status = self.status()
+        if "run" not in status:
+            status = {"state": "new", "run": secrets.token_hex(8)}
+            write_json(self._status, status)
+        return str(status["run"])
+
+    def last_good(self, start: State) -> State:
+        """The state to go on from; files that ran ahead of or fell behind the checkpoint are put right.
+
+        Raises:
+            RunFolderError: the checkpoint or a record is damaged.
+        """
+        if not self._checkpoint.exists():
+            write_lines(self._rounds, [])
+            write_lines(self._transcript, [])
+            return start
+        checkpoint = load_checkpoint(self._checkpoint)
+        if checkpoint.state.weights.shape != start.weights.shape:
+            raise RunFolderError(f"the checkpoint {self._checkpoint} belongs to another model")
+        done = [record for record in self.rounds() if record["round"] < checkpoint.state.round]
+        if len(done) < checkpoint.state.round:
+            done.append(dict(checkpoint.record))
+        if [record["round"] for record in done] != list(range(checkpoint.state.round)):
+            raise RunFolderError(f"{self._rounds} is damaged: rounds are missing")
+        write_lines(self._rounds, done)
+        seen = read_lines(self._transcript)
+        write_lines(self._transcript, [entry for entry in seen if entry["round"] < checkpoint.state.round])
+        return checkpoint.state
+
+    def begin_round(self, round: int) -> None:
+        """Note that a round is under way, before anything of it can leave a client."""
+        write_json(self._status, {"state": "running", "run": self.status()["run"], "round": round})
+
+    def interrupted_round(self) -> int | None:
+        """The round that was under way when the status was last written; None if none was."""
+        status = self.status()
+        return int(status["round"]) if "round" in status else None
+
+    def finish_round(self, played: Played) -> None:
+        """Keep a round: what was seen, the new state with the record, then the record's own line."""
+        for seen in played.observed:
+            entry = {
+                "party": seen.party,
+                "kind": seen.kind,
+                "about": seen.about,
+                "shape": seen.shape,
+                "bytes": seen.size,
+            }
+            append_line(self._transcript, {"round": played.record.round, **entry})
+        self.keep(played.state, played.record)
+
+    def keep(self, state: State, record: RoundRecord) -> None:
+        """Write the checkpoint, then the record's line."""
+        save_checkpoint(self._checkpoint, Checkpoint(state, asdict(record)))
+        append_line(self._rounds, asdict(record))
+
+    def finish(self, state: str, *, metrics: Mapping[str, Any] | None = None, reason: str = "") -> None:
+        """End the cell as "done", "out of budget" or "failed"; the metrics first, so that "done" implies them."""
+        if metrics is not None:
+            write_json(self._metrics, metrics)
+        status = {"state": state, "run": self.status()["run"], "reason": reason}
+        write_json(self._status, status if state != "failed" else self.status() | status)
+
+
+class RunFolder:
+    """A folder of cells with what was asked (scenario.toml, resolved.json) and where it ran (env.json)."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    @classmethod
+    def create(cls, path: Path, *, text: str, cells: Mapping[str, Scenario]) -> "RunFolder":
+        """Make the folder whole, or open it if it holds the same cells.
+
+        Args:
+            path: where; parents are made.
+            text: the scenario as given.
+            cells: label -> scenario.
+
+        Raises:
+            ScenarioError: path cannot be written, or holds something else.
+        """
+        asked = {
+            cell_hash(scenario): {"label": label, "scenario": scenario.resolved()} for label, scenario in cells.items()
+        }
+        if path.exists():
+            held = read_json(path / "resolved.json") if (path / "resolved.json").exists() else None
+            if held != json.loads(json.dumps({"cells": asked})):
+                what = "something that is not a run folder" if held is None else "a run of another scenario"
+                raise ScenarioError(f"{path} holds {what}; choose another --out")
+            return cls(path)
+        temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
+        try:
+            temporary.mkdir(parents=True)
+            write_atomic(temporary / "scenario.toml", text.encode())
+            write_json(temporary / "resolved.json", {"cells": asked})
+            write_json(temporary / "env.json", environment())
+            temporary.rename(path)
+        except OSError as reason:
+            shutil.rmtree(temporary, ignore_errors=True)
+            raise ScenarioError(f"cannot write the run folder {path}: {reason.strerror}") from None
+        return cls(path)
+
+    @classmethod
+    def open(cls, path: Path) -> "RunFolder":
+        """An existing run folder. Raises ScenarioError if path is none."""
+        if not (path / "resolved.json").is_file():
+            raise ScenarioError(f"{path} is not a run folder: it has no resolved.json")
+        return cls(path)
+
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """Hold the folder while writing. Raises RunFolderError if another process does, ScenarioError if read-only."""
+        try:
+            with locked(self.path):
+                yield
+        except PermissionError as reason:
+            raise ScenarioError(f"cannot write the run folder {self.path}: {reason.strerror}") from None
+
+    def cell(self, scenario: Scenario) -> Cell:
+        """The cell that runs scenario."""
+        return Cell(self.path / "cells" / cell_hash(scenario))
+
+    def cells(self) -> list[tuple[str, dict[str, Any], Cell]]:
+        """Label, resolved scenario and cell, in the order they were asked for."""
+        asked = read_json(self.path / "resolved.json")["cells"]
+        return [(entry["label"], entry["scenario"], Cell(self.path / "cells" / name)) for name, entry in asked.items()]
+
+    def write_results(self) -> None:
+        """results.csv: one row a cell and metric (cell, label, state, site, metric, value)."""
+        out = io.StringIO()
+        writer = csv.writer(out, lineterminator="\n")
+        writer.writerow(["cell", "label", "state", "site", "metric", "value"])
+        for label, _, cell in self.cells():
+            state, metrics = cell.status()["state"], cell.metrics() or {}
+            for site, values in [("", metrics), *metrics.get("sites", {}).items()]:
+                for name, value in values.items():
+                    if not isinstance(value, dict | list):
+                        writer.writerow([cell.hash, label, state, site, name, "" if value is None else value])
+        write_atomic(self.path / "results.csv", out.getvalue().encode())

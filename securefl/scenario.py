@@ -1,0 +1,278 @@
+"""Scenario: TOML -> a frozen, checked description of one federation."""
+
+import difflib
+import math
+import tomllib
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+from pydantic_core import ErrorDetails
+
+from securefl import compatibility
+from securefl.errors import ScenarioError
+
+Count = Annotated[int, Field(ge=1, le=2**31 - 1)]
+Index = Annotated[int, Field(ge=0, le=2**31 - 1)]
+Seed = Annotated[int, Field(ge=0, le=2**63 - 1)]
+Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+
+
+class Section(BaseModel):
+    """A table of the scenario; unknown keys are refused."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Choice(BaseModel):
+    """A name and the parameters of what it names, which the catalog checks."""
+
+    model_config = ConfigDict(frozen=True, extra="allow")
+
+    @property
+    def parameters(self) -> dict[str, Any]:
+        """Everything beside the declared keys."""
+        return dict(self.model_extra or {})
+
+
+def _named(value: object) -> object:
+    return {"name": value} if isinstance(value, str) else value
+
+
+class Named(Choice):
+    """`"krum"`, or `{ name = "krum", f = 1 }`."""
+
+    name: str
+
+
+class Data(Section):
+    """Which records, and whose; `only` keeps one site, the local-only baseline."""
+
+    name: str = "heart"
+    partition: str | None = None
+    clients: Count | None = None
+    split_seed: Seed = 0
+    only: Index | None = None
+
+
+class Training(Section):
+    """Local training: batch in records, clip the bound on one example's gradient norm (dp_sgd)."""
+
+    kind: str = "dp_sgd"
+    batch: Count = 32
+    epochs: Count = 1
+    lr: Positive = 0.5
+    clip: Positive = 1.0
+
+
+class Privacy(Section):
+    """The claim, the budget, and the public constants it rests on; epsilon = inf claims nothing."""
+
+    unit: str = "example"
+    place: str = "local"
+    epsilon: Annotated[float, Field(gt=0)] = 8.0
+    delta: Annotated[float, Field(gt=0, lt=1)] = 1e-5
+    noise: Literal["system", "seeded"] = "system"
+    noise_multiplier: Positive | None = None
+    records: tuple[Count, ...] | None = None
+
+
+class Cohort(Section):
+    """How many clients are invited to a round, at random; all of them by default."""
+
+    size: Count
+
+
+class Channel(Section):
+    """How updates travel, and the fewest that make a round."""
+
+    kind: str = "plain"
+    min_cohort: Count = 1
+
+
+class Failure(Section):
+    """A client that fails in one round."""
+
+    client: Index
+    round: Index
+
+
+class Drop(Failure):
+    """A client that is silent in one round from one stage (from 1) on."""
+
+    stage: Count = 1
+
+
+class Simulate(Section):
+    """Failures to play out: clients that fall silent, and updates that come too late."""
+
+    drop: tuple[Drop, ...] = ()
+    late: tuple[Failure, ...] = ()
+
+
+class Defense(Section):
+    """Pre-filters, then one rule."""
+
+    prefilters: tuple[str, ...] = ()
+    rule: Annotated[Named, BeforeValidator(_named)] = Named(name="mean")
+
+
+class Attack(Named):
+    """Which clients are corrupt, what they know and what they send."""
+
+    clients: Annotated[tuple[Index, ...], Field(min_length=1)]
+    knows: str = "own"
+
+
+class Server(Choice):
+    """The server's step."""
+
+    step: str = "fedavg"
+
+
+class Scenario(Section):
+    """One federation, complete; every key has a safe default.
+
+    Build it with `load_scenario` or `parse_scenario`, whose errors are one sentence each.
+    """
+
+    seed: Seed = 0
+    rounds: Annotated[int, Field(ge=1, le=1_000_000)] = 20
+    data: Data = Data()
+    model: Annotated[Named, BeforeValidator(_named)] = Named(name="logistic")
+    training: Training = Training()
+    privacy: Privacy | None = None
+    cohort: Cohort | None = None
+    weights: Literal["declared", "equal", "reported"] = "declared"
+    channel: Channel = Channel()
+    simulate: Simulate = Simulate()
+    defense: Defense = Defense()
+    attack: Attack | None = None
+    server: Server = Server()
+
+    @model_validator(mode="before")
+    @classmethod
+    def _before_the_keys(cls, values: Any) -> Any:
+        """dp_sgd without a privacy table gets the default claim; channels to come are named before their keys."""
+        compatibility.refuse_planned_channel(values)
+        if isinstance(values, dict) and values.get("privacy") is None:
+            training = values.get("training", {})
+            kind = training.get("kind", "dp_sgd") if isinstance(training, dict) else None
+            return {**values, "privacy": {}} if kind == "dp_sgd" else values
+        return values
+
+    @model_validator(mode="after")
+    def _parts_fit_together(self) -> "Scenario":
+        compatibility.check(self)
+        return self
+
+    @property
+    def partition(self) -> str:
+        """How the records are dealt; the data set's own way by default."""
+        return compatibility.partition(self)
+
+    @property
+    def site_records(self) -> tuple[int, ...]:
+        """Public number of training records of each client: declared, or the published split's."""
+        return compatibility.site_records(self)
+
+    @property
+    def clients(self) -> int:
+        """Number of clients."""
+        return len(self.site_records)
+
+    @property
+    def cohort_size(self) -> int:
+        """Clients invited to a round."""
+        return self.clients if self.cohort is None else self.cohort.size
+
+    @property
+    def claims_dp(self) -> bool:
+        """Whether a finite epsilon is claimed."""
+        return self.privacy is not None and math.isfinite(self.privacy.epsilon)
+
+    @property
+    def repeatable(self) -> bool:
+        """Whether a round played again gives the same bytes (nothing is drawn from the system's CSPRNG)."""
+        return self.training.kind == "sgd" or self.privacy is None or self.privacy.noise == "seeded"
+
+    def resolved(self) -> dict[str, Any]:
+        """Every value in force, defaults filled in, ready for JSON (inf as a string)."""
+        values: dict[str, Any] = self.model_dump(mode="json")
+        values["data"]["partition"] = self.partition
+        if self.data.only is None:
+            values["data"]["clients"] = self.clients
+        values["cohort"] = {"size": self.cohort_size}
+        if self.privacy is not None:
+            values["privacy"]["records"] = list(self.site_records)
+            if math.isinf(self.privacy.epsilon):
+                values["privacy"]["epsilon"] = "inf"
+        return values
+
+
+def load_scenario(path: Path, *, overrides: tuple[str, ...] = ()) -> Scenario:
+    """The scenario in a TOML file, with `key.path=value` overrides.
+
+    Raises:
+        ScenarioError: the file cannot be read, is not TOML, or describes nothing that can be run.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as reason:
+        raise ScenarioError(f"cannot read {path}: {getattr(reason, 'strerror', None) or 'not UTF-8 text'}") from None
+    return parse_scenario(text, overrides=overrides)
+
+
+def parse_scenario(text: str, *, overrides: tuple[str, ...] = ()) -> Scenario:
+    """The scenario in TOML text, with `key.path=value` overrides. Raises ScenarioError."""
+    try:
+        values = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as reason:
+        raise ScenarioError(f"the scenario is not valid TOML: {reason}") from None
+    for override in overrides:
+        _set(values, override)
+    try:
+        return Scenario.model_validate(values)
+    except ValidationError as errors:
+        raise ScenarioError(_sentence(errors.errors()[0])) from None
+
+
+def _set(values: dict[str, Any], override: str) -> None:
+    """Write one `key.path=value` into values; the value is TOML, or a plain word."""
+    path, equals, text = override.partition("=")
+    *tables, last = path.strip().split(".")
+    if not equals or not all([*tables, last]):
+        raise ScenarioError(f"--set takes key.path=value, got {override!r}")
+    try:
+        value = tomllib.loads(f"value = {text.strip()}")["value"]
+    except tomllib.TOMLDecodeError:
+        value = text.strip()
+    for table in tables:
+        inner = values.setdefault(table, {})
+        if isinstance(inner, str):
+            inner = values[table] = {"name": inner}
+        if not isinstance(inner, dict):
+            raise ScenarioError(f"--set {path.strip()}: {table} is not a table")
+        values = inner
+    values[last] = value
+
+
+def _sentence(error: ErrorDetails) -> str:
+    """A pydantic error as one sentence that names the key."""
+    place = ".".join(str(part) for part in error["loc"])
+    if error["type"] == "extra_forbidden":
+        return f"unknown key {place!r}{_did_you_mean(error['loc'])}"
+    message = error["msg"].removeprefix("Value error, ")
+    got = "" if isinstance(error["input"], dict) else f", got {error['input']!r}"
+    return f"{place or 'the scenario'}: {message[:1].lower()}{message[1:]}{got}"
+
+
+def _did_you_mean(place: tuple[int | str, ...]) -> str:
+    model: Any = Scenario
+    for part in place[:-1]:
+        field = model.model_fields.get(part) if isinstance(part, str) and hasattr(model, "model_fields") else None
+        kinds = [] if field is None else [field.annotation, *getattr(field.annotation, "__args__", ())]
+        model = next((kind for kind in kinds if hasattr(kind, "model_fields")), None)
+    known = list(getattr(model, "model_fields", {}))
+    close = difflib.get_close_matches(str(place[-1]), known, n=1)
+    return f"; did you mean {close[0]!r}?" if close else f"; known keys here: {', '.join(known)}" if known else ""

@@ -1,0 +1,1 @@
+"""Training: local steps at a client, one step at the server."""

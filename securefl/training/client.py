@@ -1,0 +1,110 @@
+"""A client: it pays, trains, and speaks to the server only through its channel."""
+
+import torch
+from torch import Tensor
+
+from securefl import vector
+from securefl.channels.messages import ModelMessage
+from securefl.errors import ClientFailure, ProtocolError
+from securefl.privacy.events import ReleaseId
+from securefl.privacy.ledger import Ledger
+from securefl.types import ChannelClient, ClientUpdate, Trainer, View
+
+
+class Client:
+    """One site of the federation; lives where its records live.
+
+    Guarantees:
+        - Nothing that depends on the records leaves before its cost is reserved in the ledger.
+        - With fresh noise no release is made twice: a round that was reserved before is refused.
+        - What training really cost is what was reserved, or nothing leaves.
+
+    Args:
+        client: this client's id.
+        trainer: its local training.
+        channel: its side of the channel.
+        weight: the public weight it carries.
+        layout: names and shapes of the model's parameters, for its hash.
+        d: coordinates of the model.
+        session: 16 bytes that name the session.
+        run: names the run in release ids.
+        ledger: its ledger; None where nothing claims DP.
+        repeatable: noise comes from a seed, so that a repeated round is the same release.
+    """
+
+    def __init__(
+        self,
+        client: int,
+        *,
+        trainer: Trainer,
+        channel: ChannelClient,
+        weight: int,
+        layout: str,
+        d: int,
+        session: bytes,
+        run: str,
+        ledger: Ledger | None,
+        repeatable: bool,
+    ) -> None:
+        self.client, self._trainer, self._channel, self._weight = client, trainer, channel, weight
+        self._layout, self._d, self._session, self._run = layout, d, session, run
+        self._ledger, self._repeatable = ledger, repeatable
+        self._model: tuple[int, Tensor] | None = None
+
+    @property
+    def ledger_head(self) -> str | None:
+        """The head of the ledger; None without one."""
+        return None if self._ledger is None else self._ledger.head
+
+    def load(self, message: bytes) -> None:
+        """Take the global model of a round.
+
+        Raises:
+            ProtocolError: malformed, another session, or a model that is not finite.
+        """
+        model = ModelMessage.from_bytes(message, d=self._d)
+        if model.session != self._session:
+            raise ProtocolError("the model belongs to another session")
+        if not bool(torch.isfinite(model.weights).all()):
+            raise ProtocolError(f"the model of round {model.round} is not finite")
+        self._model = (model.round, model.weights)
+
+    def receive(self, request: bytes) -> bytes | View | None:
+        """Answer the channel; None means that training comes next."""
+        return self._channel.receive(request)
+
+    def train(self) -> ClientUpdate:
+        """Reserve, train, and check that the training cost what was reserved.
+
+        Raises:
+            BudgetExceeded: the round does not fit the budget; nothing was trained or written.
+            ClientFailure: the round was paid for before under fresh noise, or cost something else.
+            ProtocolError: no model was loaded.
+        """
+        if self._model is None:
+            raise ProtocolError("no model was loaded for this round")
+        (round, weights), self._model = self._model, None
+        if self._ledger is not None and self._trainer.cost is not None:
+            release_id = self._release_id(round)
+            if release_id in self._ledger and not self._repeatable:
+                raise ClientFailure(f"round {round} was released before; under fresh noise it is not released again")
+            try:
+                self._ledger.reserve(self._trainer.cost, release_id=release_id)
+            except OSError as reason:
+                raise ClientFailure(f"its ledger cannot be written: {reason.strerror}") from None
+        delta, spent = self._trainer.fit(weights, round=round)
+        if spent != self._trainer.cost:
+            raise ClientFailure(f"training cost {spent}, reserved was {self._trainer.cost}; the update stays here")
+        return ClientUpdate(delta, self._weight, spent, vector.model_hash(self._layout, weights))
+
+    def submit(self, update: ClientUpdate) -> bytes:
+        """Hand the update to the channel."""
+        return self._channel.submit(update)
+
+    def confirm(self, round: int) -> None:
+        """Settle the round's reservation."""
+        if self._ledger is not None and (release_id := self._release_id(round)) in self._ledger:
+            self._ledger.settle(release_id)
+
+    def _release_id(self, round: int) -> ReleaseId:
+        return ReleaseId(self._run, self.client, round, attempt=0)

@@ -1,0 +1,49 @@
+"""The server's step: what a round's estimate does to the global weights.
+
+`estimate` is the aggregated client delta w_local - w, an ascent direction: the step adds it.
+"""
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor
+
+from securefl.types import StepResult
+
+
+def fedavg(weights: Tensor, estimate: Tensor, state: Mapping[str, Tensor], *, lr: float = 1.0) -> StepResult:
+    """The weights moved by lr x estimate; keeps no state.
+
+    Source: McMahan et al., AISTATS 2017, algorithm 1 (lr = 1).
+    """
+    return StepResult(weights + lr * estimate, state)
+
+
+def fedavgm(
+    weights: Tensor, estimate: Tensor, state: Mapping[str, Tensor], *, lr: float = 1.0, momentum: float = 0.9
+) -> StepResult:
+    """The weights moved by lr x the running sum of estimates, which fades by `momentum` a round.
+
+    Source: Hsu, Qi and Brown 2019, section 4.3: v <- momentum v + estimate.
+    """
+    velocity = momentum * state.get("velocity", torch.zeros_like(weights)) + estimate
+    return StepResult(weights + lr * velocity, {"velocity": velocity})
+
+
+def fedadam(
+    weights: Tensor,
+    estimate: Tensor,
+    state: Mapping[str, Tensor],
+    *,
+    lr: float = 0.1,
+    beta1: float = 0.9,
+    beta2: float = 0.99,
+    tau: float = 1e-3,
+) -> StepResult:
+    """The weights moved by lr m / (sqrt(v) + tau), m and v running means of the estimate and its square.
+
+    Source: Reddi et al., ICLR 2021, algorithm 2; no bias correction and v_0 = tau^2, as there.
+    """
+    first = beta1 * state.get("first", torch.zeros_like(weights)) + (1 - beta1) * estimate
+    second = beta2 * state.get("second", torch.full_like(weights, tau**2)) + (1 - beta2) * estimate**2
+    return StepResult(weights + lr * first / (second.sqrt() + tau), {"first": first, "second": second})
