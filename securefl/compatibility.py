@@ -132,7 +132,7 @@ def _cohort(scenario: "Scenario") -> None:
         raise ScenarioError(f"cohort.size: {scenario.cohort_size} of {scenario.clients} clients cannot be invited")
     if scenario.channel.min_cohort > scenario.cohort_size:
         raise ScenarioError(
-            f"channel.min_cohort: {scenario.channel.min_cohort} is more than the {scenario.cohort_size} invited to a round"
+            f"channel.min_cohort: {scenario.channel.min_cohort} exceeds the {scenario.cohort_size} clients of a round"
         )
 
 

@@ -1,6 +1,10 @@
 """Every error a user can meet, each with the exit code the command line gives it."""
 
 
+class Interrupted(BaseException):
+    """Somebody pressed Ctrl-C; not an Exception, so that nothing takes it for a failure."""
+
+
 class SecureflError(Exception):
     """A failure with one clear sentence; ends a command with its exit code."""
 

@@ -1,10 +1,11 @@
 """Aggregation rules: known answers by hand, properties, slow oracles.
 
 Mutants killed:
-mean: weights ignored, not normalised, divided by n, of dropped rows counted, zero or infinite allowed, not scaled before
-they are summed; screened like the others; a row kept if any coordinate is finite; sum in float32; overflow on the way
-or in the last rounding.
-median: lower; upper; mean of all; minus for plus; one index off either way; not sorted; rows not screened; n of all rows.
+mean: weights ignored, not normalised, divided by n, of dropped rows counted, zero or infinite allowed, not scaled
+before they are summed; screened like the others; a row kept if any coordinate is finite; sum in float32; overflow on
+the way or in the last rounding.
+median: lower; upper; mean of all; minus for plus; one index off either way; not sorted; rows not screened; n of all
+rows.
 trimmed_mean: one side only; f - 1 or f + 1 a side; total minus extremes; divided by n; whole rows dropped; clamp
 forgotten on either side; sum in float32; need 2 f or 2 f + 2.
 krum: n - f - 1 or n - f - 3 neighbours; self counted; every zero distance dropped; distances not squared, or squared

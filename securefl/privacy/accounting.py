@@ -40,6 +40,16 @@ def epsilon(segments: Mapping[SampledGaussian, int], *, delta: float) -> float:
     return _epsilon(_merged(segments), delta)
 
 
+def fits(segments: Mapping[SampledGaussian, int], *, delta: float, budget: float) -> bool:
+    """Whether `epsilon` of segments is within budget; a coarse accountant that says yes is believed at once."""
+    merged = _merged(segments)
+    noisy = all(event.noise_multiplier > 0 for event, _ in merged)
+    sampled = any(event.sample_rate < 1 for event, _ in merged)
+    if noisy and sampled and _pld_epsilon(merged, delta, _INTERVALS[0]) <= budget:  # pessimistic, so yes is yes
+        return True
+    return epsilon(segments, delta=delta) <= budget
+
+
 def gaussian_epsilon(noise_multiplier: float, steps: int, delta: float) -> float:
     """The exact epsilon of `steps` Gaussian releases without sampling.
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Literal, NamedTuple
 
 from securefl.errors import BudgetExceeded, LedgerError
-from securefl.privacy.accounting import epsilon
+from securefl.privacy.accounting import epsilon, fits
 from securefl.privacy.events import ReleaseId, SampledGaussian
 
 _GENESIS = "0" * 64
@@ -130,7 +130,7 @@ class Ledger:
             )
 
     def _fits(self, event: SampledGaussian, count: int, others: Counter[SampledGaussian]) -> bool:
-        return epsilon(others | Counter({event: count}), delta=self.terms.delta) <= self.terms.budget
+        return fits(others | Counter({event: count}), delta=self.terms.delta, budget=self.terms.budget)
 
     def _bisect(self, event: SampledGaussian, others: Counter[SampledGaussian]) -> int:
         if math.isinf(self.terms.budget):

@@ -1,0 +1,48 @@
+"""Run scenarios from Python: the same folders and results as the command line's."""
+
+from collections.abc import Callable, Mapping
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from securefl.execute import OnRound, run_cell
+from securefl.runs import RunFolder
+from securefl.scenario import Scenario
+from securefl.types import RoundRecord
+
+
+def run(scenario: Scenario, out: Path, *, text: str = "", on_round: OnRound | None = None) -> dict[str, Any]:
+    """The final metrics of scenario, run in the folder `out`; a run that was interrupted goes on.
+
+    Args:
+        scenario: from `load_scenario` or `parse_scenario`.
+        out: run folder; made if absent, resumed if it holds the same scenario.
+        text: the scenario as given, kept beside the results.
+        on_round: called with each round's record.
+
+    Raises:
+        ScenarioError: `out` cannot be written or holds something else.
+        BudgetExceeded: the privacy budget ended the run; the last good model is kept.
+        SecureflError: the run failed.
+    """
+    folder = RunFolder.create(out, text=text, cells={"run": scenario})
+    return run_cells(folder, {"run": scenario}, on_round=lambda _, record: on_round(record) if on_round else None)[
+        "run"
+    ]
+
+
+def run_cells(
+    folder: RunFolder, cells: Mapping[str, Scenario], *, on_round: Callable[[str, RoundRecord], None]
+) -> dict[str, dict[str, Any]]:
+    """Label -> final metrics, cell after cell in one thread; results.csv is written whatever happens."""
+    torch.set_num_threads(1)  # two torch threads in one process collapse when anything else runs
+    done = {}
+    with folder.held():
+        try:
+            for label, scenario in cells.items():
+                done[label] = run_cell(folder.cell(scenario), scenario, on_round=partial(on_round, label))
+        finally:
+            folder.write_results()
+    return done

@@ -1,0 +1,143 @@
+"""The command line: demo, init, validate, run, report, ls, doctor."""
+
+import signal
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from types import FrameType
+from typing import Annotated
+
+import typer
+
+from securefl.errors import Interrupted, ScenarioError, SecureflError
+from securefl.styles import Style
+
+app = typer.Typer(
+    help="Federated learning with differential privacy, secure aggregation and attacks, measured side by side.",
+    no_args_is_help=True,
+    add_completion=True,
+    pretty_exceptions_enable=False,
+)
+
+ScenarioFile = Annotated[Path, typer.Argument(help="Scenario in TOML.")]
+Overrides = Annotated[list[str] | None, typer.Option("--set", metavar="KEY.PATH=VALUE", help="Override one value.")]
+Out = Annotated[Path | None, typer.Option("--out", help="Run folder; made, or resumed if it holds the same run.")]
+Shown = Annotated[Style | None, typer.Option("--display", help="Default: rich on a terminal, plain elsewhere.")]
+RunPath = Annotated[Path, typer.Argument(help="Run folder.")]
+
+
+def guarded(command: Callable[[], object]) -> None:
+    """Run command; errors become one sentence and the exit code they carry."""
+    signal.signal(signal.SIGINT, _interrupt)
+    try:
+        command()
+    except SecureflError as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(error.exit_code)
+    except Interrupted:
+        print("interrupted; the same command goes on from here", file=sys.stderr)
+        sys.exit(130)
+
+
+def _interrupt(number: int, frame: FrameType | None) -> None:
+    raise Interrupted
+
+
+@app.command()
+def demo(out: Out = None, display: Shown = None) -> None:
+    """Four hospitals end to end, offline, in under a minute."""
+    from securefl.demo import run_demo
+    from securefl.display import make_display
+    from securefl.report import write_report
+
+    shown = make_display(display)
+    folder = out or Path("securefl-demo")
+    run_demo(folder, shown)
+    page = write_report(folder)
+    shown.line(f"run folder {folder}, report {page}", folder=str(folder), report=str(page))
+
+
+@app.command()
+def init(
+    path: Annotated[Path, typer.Argument(help="File to write.")] = Path("scenario.toml"),
+    force: Annotated[bool, typer.Option("--force", help="Replace an existing file.")] = False,
+) -> None:
+    """Write a commented scenario to start from."""
+    from securefl.template import SCENARIO
+
+    if path.exists() and not force:
+        raise ScenarioError(f"{path} exists; choose another name, or --force to replace it")
+    try:
+        path.write_text(SCENARIO, encoding="utf-8")
+    except OSError as reason:
+        raise ScenarioError(f"cannot write {path}: {reason.strerror}") from None
+    print(f"wrote {path}; try: securefl validate {path}")
+
+
+@app.command()
+def validate(scenario: ScenarioFile, overrides: Overrides = None, display: Shown = None) -> None:
+    """Check a scenario without running it, and say what it will do."""
+    from securefl.display import make_display
+    from securefl.scenario import load_scenario
+    from securefl.summary import summary
+
+    checked = load_scenario(scenario, overrides=tuple(overrides or ()))
+    make_display(display).line(summary(checked), valid=True, scenario=checked.resolved())
+
+
+@app.command()
+def run(scenario: ScenarioFile, out: Out = None, overrides: Overrides = None, display: Shown = None) -> None:
+    """Run a scenario; the same command again resumes it, or shows what it gave."""
+    from securefl import api
+    from securefl.display import make_display
+    from securefl.runs import cell_hash
+    from securefl.scenario import load_scenario
+    from securefl.table import Row
+
+    shown = make_display(display)
+    checked = load_scenario(scenario, overrides=tuple(overrides or ()))
+    folder = out or Path("runs") / f"{scenario.stem}-{cell_hash(checked)[:8]}"
+    shown.start(scenario.stem, checked.rounds)
+    try:
+        metrics = api.run(checked, folder, text=scenario.read_text(encoding="utf-8"), on_round=shown.round)
+    finally:
+        shown.stop()
+    shown.table(f"{scenario.stem}, {metrics['rounds']} rounds", [Row(scenario.stem, [metrics])])
+    shown.line(f"run folder {folder}", folder=str(folder))
+
+
+@app.command()
+def report(folder: RunPath) -> None:
+    """Write the report page of a run folder."""
+    from securefl.report import write_report
+
+    print(f"wrote {write_report(folder)}")
+
+
+@app.command()
+def ls(
+    what: Annotated[str, typer.Argument(help="rules, attacks, data, models, steps, channels or runs.")],
+    folder: Annotated[Path, typer.Argument(help="Where to look for runs.")] = Path("runs"),
+) -> None:
+    """List what a scenario can name, or the runs in a folder."""
+    from securefl.listing import listing
+
+    for line in listing(what, folder):
+        print(line)
+
+
+@app.command()
+def doctor() -> None:
+    """Check that this installation works and can be trusted with a claim."""
+    from securefl.doctor import examine
+
+    healthy = True
+    for name, ok, finding in examine():
+        healthy &= ok
+        print(f"{'ok  ' if ok else 'BAD '} {name}: {finding}")
+    if not healthy:
+        raise SecureflError("this installation is not healthy")
+
+
+if __name__ == "__main__":
+    guarded(app)

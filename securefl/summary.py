@@ -1,0 +1,29 @@
+"""What a scenario will do, in a few lines."""
+
+from securefl.scenario import Scenario
+
+
+def summary(scenario: Scenario) -> str:
+    """A valid scenario in words: who trains, what is promised, what the rule gets."""
+    training, privacy, rule = scenario.training, scenario.privacy, scenario.defense.rule
+    lines = [
+        f"valid: {scenario.rounds} rounds of {scenario.cohort_size} of {scenario.clients} clients, "
+        f"{scenario.data.name} ({scenario.partition}), {scenario.model.name}, {training.kind}",
+        f"channel {scenario.channel.kind}: the server sees every update in the clear, {scenario.cohort_size} rows",
+        f"rule {rule.name}{_arguments(rule.parameters)}, weights {scenario.weights}, server {scenario.server.step}",
+    ]
+    if privacy is None or not scenario.claims_dp:
+        lines.append("privacy: no claim")
+    else:
+        lines.append(
+            f"privacy: ({privacy.epsilon:g}, {privacy.delta:g})-DP for one {privacy.unit}, noise is {privacy.place}"
+            + ("" if privacy.noise == "system" else "; SEEDED noise: whoever has the seed removes it")
+        )
+    if scenario.attack is not None:
+        names = ", ".join(map(str, scenario.attack.clients))
+        lines.append(f"attack {scenario.attack.name}{_arguments(scenario.attack.parameters)} by client {names}")
+    return "\n".join(lines)
+
+
+def _arguments(parameters: dict[str, object]) -> str:
+    return f" ({', '.join(f'{name}={value}' for name, value in parameters.items())})" if parameters else ""
