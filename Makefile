@@ -29,7 +29,7 @@ lint: setup ## ruff and mypy --strict
 	$(BIN)/mypy
 
 test: lint ## everything that must be green: lint, types, tests (under 10 minutes)
-	$(BIN)/python -m pytest
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest
 
 test-slow: setup ## the long suites, and a smoke test under the second set of versions (under an hour)
 	$(PYTHON) -m venv .venv-flower
@@ -37,10 +37,10 @@ test-slow: setup ## the long suites, and a smoke test under the second set of ve
 	.venv-flower/bin/python -m pip install --quiet --disable-pip-version-check -c constraints-flower.txt -e '.[dev]'
 	cd .venv-flower && bin/securefl demo --out smoke-demo
 	.venv-flower/bin/python -m pytest tests/test_cli.py tests/test_scenario.py
-	$(BIN)/python -m pytest -m slow
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m slow
 
 bench-heart: setup ## Heart: federated beside pooled, local DP at epsilon 8, 3 and 1; digits under sign flip
-	$(BIN)/python -m benchmarks.spine
+	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.spine --readme README.md
 
 clean: ## remove the environments and caches
 	rm -rf .venv .venv-flower .mypy_cache .pytest_cache .ruff_cache build *.egg-info

@@ -172,6 +172,8 @@ def _attack(scenario: "Scenario") -> None:
         raise ScenarioError(f"attack.clients: each client once, got {list(attack.clients)}")
     if max(attack.clients) >= scenario.clients:
         raise ScenarioError(f"attack.clients: there is no client {max(attack.clients)} among {scenario.clients}")
+    if len(attack.clients) == scenario.clients:
+        raise ScenarioError(f"attack.clients: all {scenario.clients} clients are corrupt, leave at least one honest")
     _parameters("attack", attack.name, catalog.ATTACKS[attack.name], attack.parameters)
     make = catalog.make_attack(attack.name, attack.parameters, seed=scenario.seed)
     _tried("attack", lambda: make(torch.zeros(1, 1), 0))
@@ -216,9 +218,12 @@ def _parameters(place: str, name: str, function: Callable[..., Any], given: dict
         wanted = known[key].annotation
         fits = {int: (int,), float: (int, float)}.get(wanted, (list, tuple))
         whole = value if isinstance(value, list | tuple) else [value]
-        scalars = all(isinstance(part, int | float) and not isinstance(part, bool) for part in whole)
+        scalar = int | float if wanted is float else int
+        scalars = all(
+            isinstance(part, scalar) and not isinstance(part, bool) and abs(part) < math.inf for part in whole
+        )
         if not isinstance(value, fits) or not scalars:
-            kind = {int: "an integer", float: "a number"}.get(wanted, "a list of integers")
+            kind = {int: "an integer", float: "a finite number"}.get(wanted, "a list of integers")
             raise ScenarioError(f"{place}: {key} of {name} must be {kind}, got {value!r}")
     for key, parameter in known.items():
         if parameter.default is inspect.Parameter.empty and key not in given:

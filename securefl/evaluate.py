@@ -19,25 +19,28 @@ def measure(probabilities: Tensor, labels: Tensor) -> Metrics:
     """Accuracy, balanced accuracy, AUC (macro one-against-rest) and the share of the largest class.
 
     Args:
-        probabilities: (n, classes), finite.
+        probabilities: (n, classes); not finite where a finite but absurdly large model overflowed.
         labels: (n,).
 
     Returns:
-        None for what cannot be measured: everything without records, AUC and balanced accuracy unless every
-        class occurs.
+        None for what cannot be measured: everything without records, all but the majority where a probability is
+        not finite, AUC and balanced accuracy unless every class occurs.
     """
     truth = labels.numpy()
     classes = probabilities.shape[1]
     if len(truth) == 0:
         return Metrics(0, None, None, None, None)
-    guesses = probabilities.argmax(dim=1).numpy()
     counts = np.bincount(truth, minlength=classes)
+    majority = float(counts.max() / len(truth))
+    if not bool(torch.isfinite(probabilities).all()):
+        return Metrics(len(truth), None, None, None, majority)
+    guesses = probabilities.argmax(dim=1).numpy()
     auc = balanced = None
     if (counts > 0).all():
         scores = probabilities[:, 1].numpy() if classes == 2 else probabilities.numpy()
         auc = float(roc_auc_score(truth, scores, multi_class="ovr"))
         balanced = float(balanced_accuracy_score(truth, guesses))
-    return Metrics(len(truth), float((guesses == truth).mean()), balanced, auc, float(counts.max() / len(truth)))
+    return Metrics(len(truth), float((guesses == truth).mean()), balanced, auc, majority)
 
 
 def evaluate(model: nn.Module, task: Task, examples: Examples) -> Metrics:

@@ -233,8 +233,9 @@ def parse_scenario(text: str, *, overrides: tuple[str, ...] = ()) -> Scenario:
         _set(values, override)
     try:
         return Scenario.model_validate(values)
-    except ValidationError as errors:
-        raise ScenarioError(_sentence(errors.errors()[0])) from None
+    except ValidationError as reason:
+        errors = reason.errors()  # a misspelt key first: what it leaves unset is found missing, too
+        raise ScenarioError(_sentence(min(errors, key=lambda error: error["type"] != "extra_forbidden"))) from None
 
 
 def _set(values: dict[str, Any], override: str) -> None:
@@ -270,7 +271,9 @@ def _sentence(error: ErrorDetails) -> str:
 def _did_you_mean(place: tuple[int | str, ...]) -> str:
     model: Any = Scenario
     for part in place[:-1]:
-        field = model.model_fields.get(part) if isinstance(part, str) and hasattr(model, "model_fields") else None
+        if isinstance(part, int):  # an entry of a list of tables
+            continue
+        field = model.model_fields.get(part) if hasattr(model, "model_fields") else None
         kinds = [] if field is None else [field.annotation, *getattr(field.annotation, "__args__", ())]
         model = next((kind for kind in kinds if hasattr(kind, "model_fields")), None)
     known = list(getattr(model, "model_fields", {}))

@@ -35,6 +35,8 @@ class Ledger:
         - A line that was edited, removed or re-ordered is noticed when the file is opened; a cut at the end is
           noticed by `require_head` with a head that was written elsewhere.
         - A reservation that is never settled still counts in full.
+        - A write that failed raises and books nothing; what it left in the file is cut off before the next line, and
+          counts if the file is opened again before that.
 
     Args:
         path: the file; made at the first reservation, read and checked if it exists.
@@ -51,6 +53,8 @@ class Ledger:
         self._booked: dict[ReleaseId, SampledGaussian] = {}
         self._settled: set[ReleaseId] = set()
         self._heads = [_GENESIS]
+        self._size = 0  # bytes of the lines that are known to be on disk
+        self._torn = False  # a write began that was not confirmed
         self._allowances: dict[tuple[object, ...], int] = {}
         if path.exists():
             self._read()
@@ -151,20 +155,27 @@ class Ledger:
 
     def _append(self, kind: str, release_id: ReleaseId, event: SampledGaussian | None) -> None:
         body: dict[str, object] = {"kind": kind, "release": list(release_id), "event": asdict(event) if event else None}
-        if first := not self._path.exists():
+        if first := self.head == _GENESIS:
             body["terms"] = self.terms._asdict()
         line, head = _chain(self.head, body)
         self._path.parent.mkdir(parents=True, exist_ok=True)
         with self._path.open("ab") as file:
+            if self._torn:
+                file.truncate(self._size)
+            self._torn = True
             file.write(line)
             file.flush()
             os.fsync(file.fileno())
         if first:
-            _sync_folder(self._path.parent)
+            _sync(self._path.parent)
         self._heads.append(head)
+        self._size, self._torn = self._size + len(line), False
 
     def _read(self) -> None:
-        """Replay the file; a last line without its newline was never confirmed to anyone and is cut off."""
+        """Replay the file; a last line without its newline was never confirmed to anyone and is cut off.
+
+        Whole lines are synced: a crash may have come between a write and its sync, and from here on they are relied on.
+        """
         data = self._path.read_bytes()
         whole = data[: data.rfind(b"\n") + 1]
         for number, line in enumerate(whole.splitlines(keepends=True), start=1):
@@ -174,6 +185,10 @@ class Ledger:
                 file.truncate(len(whole))
         if not whole:
             self._path.unlink()
+            return
+        _sync(self._path)
+        _sync(self._path.parent)
+        self._size = len(whole)
 
     def _replay(self, line: bytes, number: int) -> None:
         try:
@@ -202,9 +217,9 @@ def _chain(previous: str, body: dict[str, object]) -> tuple[bytes, str]:
     return (json.dumps({**body, "hash": head}, sort_keys=True, separators=(",", ":")) + "\n").encode(), head
 
 
-def _sync_folder(folder: Path) -> None:
-    """Make a new file's name durable, not only its content."""
-    descriptor = os.open(folder, os.O_RDONLY)
+def _sync(path: Path) -> None:
+    """Make a file's content durable, or the names in a folder."""
+    descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
     finally:

@@ -1,0 +1,294 @@
+"""Epsilon: known answers, dp-accounting from both sides, the closed form from another, monotony.
+
+Mutants killed:
+epsilon: bounds of delta and counts not checked; zero counts composed. _merged: steps forgotten; counts forgotten;
+segments of one kind overwritten for added; rate and noise swapped. _epsilon: inf forgotten; the closed form at any
+rate; noise for its square; multipliers added; only the first interval; the worst interval for the best; delta ignored.
+_pld_epsilon: optimistic; steps forgotten; the rate forgotten; one part only. _gaussian_epsilon: mu / 2 with the wrong
+sign in either term; e^eps forgotten; delta for its logarithm; mu for its square.
+calibrate_noise: .9 for .995; the low end returned; the target not checked; too large a first noise kept.
+"""
+
+import math
+from collections.abc import Mapping
+from functools import cache
+
+import pytest
+from dp_accounting import GaussianDpEvent, PoissonSampledDpEvent
+from dp_accounting.pld import privacy_loss_distribution as pld
+from dp_accounting.rdp import RdpAccountant
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy.stats import norm
+
+from securefl.privacy.accounting import calibrate_noise, epsilon, gaussian_epsilon, subsampled_gaussian_epsilon
+from securefl.privacy.events import SampledGaussian
+from securefl.training.dp_sgd import DpPlan
+
+DELTA = 1e-5
+few = settings(derandomize=True, max_examples=8, deadline=None, database=None)
+
+
+@cache
+def cost(sample_rate: float, noise_multiplier: float, steps: int, delta: float = DELTA) -> float:
+    return subsampled_gaussian_epsilon(sample_rate, noise_multiplier, steps, delta)
+
+
+def lower_end(events: Mapping[SampledGaussian, int], *, delta: float, interval: float = 1e-4) -> float:
+    """Epsilon by dp-accounting's optimistic privacy-loss distributions: never above the true one."""
+    parts = [
+        pld.from_gaussian_mechanism(
+            event.noise_multiplier,
+            sampling_prob=event.sample_rate,
+            value_discretization_interval=interval,
+            pessimistic_estimate=False,
+            use_connect_dots=False,  # which is pessimistic only
+        ).self_compose(event.steps * count)
+        for event, count in events.items()
+    ]
+    whole = parts[0]
+    for part in parts[1:]:
+        whole = whole.compose(part)
+    return float(whole.get_epsilon_for_delta(delta))
+
+
+def by_renyi(events: Mapping[SampledGaussian, int], *, delta: float) -> float:
+    """Epsilon by Renyi DP: valid, and looser."""
+    accountant = RdpAccountant()
+    for event, count in events.items():
+        inner = GaussianDpEvent(event.noise_multiplier)
+        accountant.compose(PoissonSampledDpEvent(event.sample_rate, inner), event.steps * count)
+    return float(accountant.get_epsilon(delta))
+
+
+# --- known answers
+
+
+@pytest.mark.parametrize(
+    ("noise_multiplier", "steps", "expected"),
+    [(0.5, 1, 9.99726), (1.0, 1, 4.37718), (2.0, 1, 1.99309), (4.0, 1, 0.92634), (20.0, 1000, 7.51128)],
+)
+def test_gaussian_known_answer(noise_multiplier: float, steps: int, expected: float) -> None:
+    # The classic sqrt(2 log(1.25 / delta)) / sigma would say 9.69, 4.84, 2.42, 1.21 and, composed, 7.66.
+    assert gaussian_epsilon(noise_multiplier, steps, DELTA) == pytest.approx(expected, abs=5.1e-6)
+
+
+@pytest.mark.parametrize(
+    ("sample_rate", "noise_multiplier", "steps", "expected"),
+    [
+        (0.01, 1.0, 1, 0.19945),
+        (0.1, 1.0, 1, 1.68454),
+        (0.064, 1.1, 320, 6.552),
+        (0.01, 4.0, 1000, 0.27214),  # a coarse discretisation says .497
+    ],
+)
+def test_subsampled_known_answer(sample_rate: float, noise_multiplier: float, steps: int, expected: float) -> None:
+    assert cost(sample_rate, noise_multiplier, steps) == pytest.approx(expected, rel=1e-3)
+
+
+def test_500_records_in_batches_of_32_for_20_rounds_cost_6_55_and_nothing_less() -> None:
+    plan = DpPlan(records=500, batch=32, epochs=1, clip=1.0, noise_multiplier=1.1)
+    assert plan.cost == SampledGaussian(0.064, 1.1, 16)
+    assert epsilon({plan.cost: 20}, delta=DELTA) == pytest.approx(6.552, abs=2e-3)
+    # The accountant started again every round; a round taken for one step; sampling forgotten; rate 1 / 32.
+    assert epsilon({plan.cost: 1}, delta=DELTA) == pytest.approx(1.85, abs=5e-3)
+    assert cost(0.064, 1.1, 20) == pytest.approx(1.99, abs=5e-3)
+    assert gaussian_epsilon(1.1, 320, DELTA) > 150
+    assert cost(1 / 32, 1.1, 320) < 3
+
+
+# --- against others
+
+
+@pytest.mark.parametrize("noise_multiplier", [0.1, 0.5, 1.0, 3.0, 30.0])
+@pytest.mark.parametrize("steps", [1, 7, 1000])
+@pytest.mark.parametrize("delta", [1e-9, 1e-5, 0.1])
+def test_gaussian_epsilon_puts_delta_where_the_theorem_does(noise_multiplier: float, steps: int, delta: float) -> None:
+    # Balle and Wang 2018, theorem 8, in one sum per sign; expected delta a little below, for epsilon is an upper end.
+    mu = math.sqrt(steps) / noise_multiplier
+    eps = gaussian_epsilon(noise_multiplier, steps, delta)
+    if eps == 0:
+        assert norm.cdf(mu / 2) - norm.cdf(-mu / 2) <= delta
+        return
+    spent = norm.cdf(mu / 2 - eps / mu) - math.exp(eps + float(norm.logcdf(-mu / 2 - eps / mu)))
+    assert spent == pytest.approx(delta, rel=1e-6)
+
+
+@pytest.mark.parametrize(
+    "events",
+    [
+        {SampledGaussian(1.0, 3.0, 10): 2},
+        {SampledGaussian(0.01, 0.8, 100): 3},
+        {SampledGaussian(0.064, 1.1, 16): 20},
+        {SampledGaussian(0.3, 0.6, 1): 1},
+        {SampledGaussian(0.5, 4.0, 30): 2},
+        {SampledGaussian(0.1, 1.0, 10): 3, SampledGaussian(0.05, 0.7, 20): 1},
+        {SampledGaussian(0.1, 1.0, 10): 1, SampledGaussian(1.0, 5.0, 2): 2, SampledGaussian(0.02, 0.9, 50): 1},
+    ],
+    ids=str,
+)
+@pytest.mark.parametrize("delta", [1e-5, 1e-3])
+def test_epsilon_lies_between_the_optimistic_pld_and_renyi(events: Mapping[SampledGaussian, int], delta: float) -> None:
+    ours, low = epsilon(events, delta=delta), lower_end(events, delta=delta)
+    assert low <= ours <= by_renyi(events, delta=delta)
+    assert ours <= low * 1.02 + 1e-3  # most of it the optimist's rounding
+
+
+# --- composition
+
+
+def test_how_steps_are_cut_into_rounds_changes_nothing() -> None:
+    whole = epsilon({SampledGaussian(0.064, 1.1, 320): 1}, delta=DELTA)
+    for cut in (
+        {SampledGaussian(0.064, 1.1, 1): 320},
+        {SampledGaussian(0.064, 1.1, 16): 20},
+        {SampledGaussian(0.064, 1.1, 16): 10, SampledGaussian(0.064, 1.1, 32): 5},
+        {SampledGaussian(0.064, 1.1, 300): 1, SampledGaussian(0.064, 1.1, 4): 5, SampledGaussian(0.1, 1.0, 9): 0},
+    ):
+        assert epsilon(cut, delta=DELTA) == whole
+
+
+def test_gaussians_of_two_scales_compose_as_one_of_the_sum_of_squares() -> None:
+    # 1 / sigma^2 adds up: 3 / 2^2 + 2 x 4 / 4^2 = 1.25.
+    mixed = {SampledGaussian(1.0, 2.0, 3): 1, SampledGaussian(1.0, 4.0, 4): 2}
+    assert epsilon(mixed, delta=DELTA) == pytest.approx(gaussian_epsilon(1 / math.sqrt(1.25), 1, DELTA), abs=1e-9)
+
+
+PARTS = [
+    SampledGaussian(0.064, 1.1, 16),
+    SampledGaussian(0.1, 2.0, 30),
+    SampledGaussian(1.0, 8.0, 2),
+    SampledGaussian(0.064, 1.5, 16),
+]
+
+
+@pytest.mark.parametrize(("one", "other"), [(i, j) for i in range(4) for j in range(i)])
+def test_two_kinds_of_events_cost_more_than_either_and_less_than_both_apart(one: int, other: int) -> None:
+    first, second = PARTS[one], PARTS[other]
+    both = epsilon({first: 2, second: 3}, delta=DELTA)
+    assert both == epsilon({second: 3, first: 2}, delta=DELTA)
+    alone = [epsilon({first: 2}, delta=DELTA), epsilon({second: 3}, delta=DELTA)]
+    assert both > 1.01 * max(alone)
+    halves = [epsilon({first: 2}, delta=DELTA / 2), epsilon({second: 3}, delta=DELTA / 2)]
+    assert both < sum(halves)  # simple composition, delta shared
+
+
+def test_two_nearly_equal_events_cost_as_much_as_equal_ones() -> None:
+    event, near = SampledGaussian(0.064, 1.1, 16), SampledGaussian(0.064, 1.1 * (1 + 1e-9), 16)
+    mixed, same = epsilon({event: 2, near: 3}, delta=DELTA), epsilon({event: 5}, delta=DELTA)
+    assert mixed == pytest.approx(same, rel=2e-3)
+
+
+def test_nothing_released_costs_nothing() -> None:
+    assert epsilon({}, delta=DELTA) == 0.0
+    assert epsilon({SampledGaussian(0.1, 0.0, 1): 0}, delta=DELTA) == 0.0
+
+
+@pytest.mark.parametrize("rate", [0.01, 1.0])
+def test_one_release_without_noise_costs_infinity(rate: float) -> None:
+    bare = SampledGaussian(rate, 0.0, 1)
+    assert epsilon({bare: 1}, delta=0.5) == math.inf
+    assert epsilon({bare: 1, SampledGaussian(0.1, 5.0, 1): 3}, delta=DELTA) == math.inf
+
+
+def test_noise_that_hides_everything_within_delta_costs_nothing() -> None:
+    assert gaussian_epsilon(1e6, 1, DELTA) == 0.0
+    assert cost(0.001, 1e4, 1) == 0.0
+
+
+# --- monotony
+
+SLACK = 1 + 2e-3  # the search over discretisations stops at a thousandth
+
+
+@few
+@given(st.floats(0.005, 0.4), st.floats(0.8, 4.0), st.integers(1, 60), st.floats(1e-7, 1e-3), st.floats(1.05, 2.0))
+def test_epsilon_grows_with_rate_and_steps_and_falls_with_noise_and_delta(
+    rate: float, noise: float, steps: int, delta: float, more: float
+) -> None:
+    base = cost(rate, noise, steps, delta) * SLACK + 1e-9
+    assert cost(rate / more, noise, steps, delta) <= base
+    assert cost(rate, noise * more, steps, delta) <= base
+    assert cost(rate, noise, max(1, int(steps / more)), delta) <= base
+    assert cost(rate, noise, steps, delta * more) <= base
+
+
+@settings(derandomize=True, max_examples=60, deadline=None, database=None)
+@given(st.floats(0.1, 30.0), st.integers(1, 2000), st.floats(1e-12, 0.4), st.floats(1.01, 3.0))
+def test_gaussian_epsilon_grows_with_steps_and_falls_with_noise_and_delta(
+    noise: float, steps: int, delta: float, more: float
+) -> None:
+    base = gaussian_epsilon(noise, steps, delta)
+    assert gaussian_epsilon(noise * more, steps, delta) <= base
+    assert gaussian_epsilon(noise, steps, delta * more if delta * more < 1 else delta) <= base
+    assert gaussian_epsilon(noise, steps + 1, delta) >= base
+
+
+def test_each_argument_counts() -> None:
+    base = cost(0.064, 1.1, 20)
+    assert cost(0.032, 1.1, 20) < 0.9 * base
+    assert cost(0.064, 2.2, 20) < 0.9 * base
+    assert cost(0.064, 1.1, 10) < 0.9 * base
+    assert cost(0.064, 1.1, 20, 1e-3) < 0.9 * base
+
+
+# --- calibration
+
+
+@pytest.mark.parametrize(
+    ("target", "rate", "steps", "delta"),
+    [
+        (1.0, 1.0, 1, 1e-5),
+        (30.0, 1.0, 5, 1e-6),
+        (0.05, 1.0, 100, 1e-5),
+        (8.0, 0.064, 320, 1e-5),
+        (0.5, 0.1, 100, 1e-5),
+        (50.0, 0.5, 20, 1e-5),
+        (2.0, 0.3, 10, 1e-3),
+    ],
+)
+def test_calibrated_noise_costs_the_target_or_half_a_percent_less(
+    target: float, rate: float, steps: int, delta: float
+) -> None:
+    noise = calibrate_noise(target, rate, steps, delta)
+    assert 0.995 * target <= subsampled_gaussian_epsilon(rate, noise, steps, delta) <= target
+
+
+# --- refusals
+
+
+@pytest.mark.parametrize("delta", [0.0, 1.0, -1e-5, 2.0, math.nan])
+def test_a_delta_outside_zero_and_one_is_refused(delta: float) -> None:
+    with pytest.raises(ValueError, match=r"delta must be in \(0, 1\), got"):
+        epsilon({}, delta=delta)
+    with pytest.raises(ValueError, match=r"delta must be in \(0, 1\), got"):
+        calibrate_noise(1.0, 1.0, 1, delta)
+
+
+def test_a_negative_count_is_refused() -> None:
+    with pytest.raises(ValueError, match="count of releases cannot be negative"):
+        epsilon({SampledGaussian(1.0, 1.0, 1): 3, SampledGaussian(1.0, 2.0, 1): -1}, delta=DELTA)
+
+
+@pytest.mark.parametrize("target", [0.0, -1.0, math.inf, math.nan])
+def test_a_target_that_is_not_positive_and_finite_is_refused(target: float) -> None:
+    with pytest.raises(ValueError, match="target epsilon must be positive and finite, got"):
+        calibrate_noise(target, 0.1, 1, DELTA)
+
+
+@pytest.mark.parametrize("rate", [0.0, -0.1, 1.0001, math.nan, math.inf])
+def test_a_rate_outside_zero_and_one_is_no_event(rate: float) -> None:
+    with pytest.raises(ValueError, match=r"sample_rate must be in \(0, 1\], got"):
+        SampledGaussian(rate, 1.0, 1)
+
+
+@pytest.mark.parametrize("noise", [-1e-9, math.inf, math.nan])
+def test_noise_that_is_negative_or_not_finite_is_no_event(noise: float) -> None:
+    with pytest.raises(ValueError, match="noise_multiplier must be finite and >= 0, got"):
+        SampledGaussian(0.1, noise, 1)
+
+
+@pytest.mark.parametrize("steps", [0, -1])
+def test_no_step_is_no_event(steps: int) -> None:
+    with pytest.raises(ValueError, match="steps must be >= 1, got"):
+        SampledGaussian(0.1, 1.0, steps)

@@ -1,0 +1,232 @@
+"""The command line as a user meets it: one sentence, the right exit code, nothing lost.
+
+Dead mutants: exit code 1 for every error; overrides ignored; init replaces silently; report not escaped; SIGINT as an
+ordinary failure.
+"""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from securefl.runs import RunFolder
+
+SECUREFL = str(Path(sys.executable).with_name("securefl"))
+QUICK = """
+rounds = 3
+training = { kind = "sgd" }
+"""
+CLAIM = """
+rounds = 40
+training = { kind = "dp_sgd", batch = 64 }
+privacy = { noise = "seeded", noise_multiplier = 2.0 }
+channel = { kind = "plain", min_cohort = 3 }
+"""
+
+
+def call(*arguments: str | Path, cwd: Path) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [SECUREFL, *map(str, arguments)], cwd=cwd, capture_output=True, text=True, env={**os.environ, "NO_COLOR": "1"}
+    )
+
+
+def scenario(folder: Path, text: str) -> Path:
+    path = folder / "s.toml"
+    path.write_text(text)
+    return path
+
+
+def refused(done: subprocess.CompletedProcess[str], code: int, sentence: str) -> None:
+    assert done.returncode == code, done.stderr
+    assert sentence in done.stderr
+    assert done.stderr.startswith("error: ")
+    assert done.stderr.count("\n") == 1
+    assert "Traceback" not in done.stderr + done.stdout
+
+
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [
+        ("frobnicate = 1", "unknown key 'frobnicate'"),
+        ("privacy = { epsilon = -1.0 }", "privacy.epsilon"),
+        ('data = { partition = "halves" }\ndefense = { rule = { name = "trimmed_mean", f = 4 } }', "needs 9 rows"),
+        ('defense = { rule = { name = "krum", f = 1 } }', "krum with f=1 needs 5 rows, plain with 4 clients reveals 4"),
+        ("privacy = { delta = 0.5 }", "privacy.delta must be below 1/n"),
+        ('data = { name = "digits", clients = 2000 }', "leaves client 1257 without training records"),
+        ('channel = { kind = "masked", ring = 32 }', "not available yet"),
+        ("seed = = 1", "not valid TOML"),
+    ],
+)
+def test_a_bad_scenario_is_one_sentence_and_exit_2(tmp_path: Path, text: str, sentence: str) -> None:
+    refused(call("validate", scenario(tmp_path, text), cwd=tmp_path), 2, sentence)
+
+
+def test_run_refuses_what_validate_refuses_and_leaves_nothing(tmp_path: Path) -> None:
+    path = scenario(tmp_path, "frobnicate = 1")
+    refused(call("run", path, cwd=tmp_path), 2, "unknown key")
+    assert [entry.name for entry in tmp_path.iterdir()] == ["s.toml"]
+
+
+def test_an_absent_file_is_exit_2(tmp_path: Path) -> None:
+    refused(call("run", "absent.toml", cwd=tmp_path), 2, "cannot read absent.toml: No such file or directory")
+
+
+def test_an_unwritable_folder_is_exit_2(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    path = scenario(tmp_path, QUICK)
+    refused(call("run", path, "--out", "file/run", cwd=tmp_path), 2, "cannot write the run folder file/run")
+
+
+def test_a_run_shows_its_row_and_again_without_running(tmp_path: Path) -> None:
+    path = scenario(tmp_path, QUICK)
+    first = call("run", path, cwd=tmp_path)
+    assert first.returncode == 0, first.stderr
+    assert "accuracy" in first.stdout
+    assert "round 3/3" in first.stdout
+    again = call("run", path, cwd=tmp_path)
+    assert again.returncode == 0
+    assert "round 3/3" not in again.stdout
+    assert first.stdout.splitlines()[-3] == again.stdout.splitlines()[-3]
+
+
+def test_json_is_one_object_a_line(tmp_path: Path) -> None:
+    done = call("run", scenario(tmp_path, QUICK), "--display", "json", cwd=tmp_path)
+    events = [json.loads(line)["event"] for line in done.stdout.splitlines()]
+    assert events == ["start", "round", "round", "round", "row", "line"]
+
+
+def test_display_none_is_silent(tmp_path: Path) -> None:
+    done = call("run", scenario(tmp_path, QUICK), "--display", "none", cwd=tmp_path)
+    assert (done.returncode, done.stdout) == (0, "")
+
+
+def test_rich_display_works_without_a_terminal(tmp_path: Path) -> None:
+    done = call("run", scenario(tmp_path, QUICK), "--display", "rich", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "accuracy" in done.stdout
+
+
+def test_overrides_reach_the_run(tmp_path: Path) -> None:
+    path = scenario(tmp_path, QUICK)
+    done = call("run", path, "--set", "rounds=2", "--set", "defense.rule=median", "--out", "r", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    ((_, resolved, cell),) = RunFolder.open(tmp_path / "r").cells()
+    assert resolved["defense"]["rule"] == {"name": "median"}
+    assert len(cell.rounds()) == 2
+
+
+def test_another_scenario_in_the_same_folder_is_refused_and_the_first_kept(tmp_path: Path) -> None:
+    path = scenario(tmp_path, QUICK)
+    assert call("run", path, "--out", "r", cwd=tmp_path).returncode == 0
+    before = (tmp_path / "r" / "results.csv").read_bytes()
+    refused(call("run", path, "--set", "seed=9", "--out", "r", cwd=tmp_path), 2, "choose another --out")
+    assert (tmp_path / "r" / "results.csv").read_bytes() == before
+
+
+def test_a_spent_budget_is_exit_3_and_again_at_once(tmp_path: Path) -> None:
+    path = scenario(tmp_path, CLAIM)
+    first = call("run", path, "--out", "r", cwd=tmp_path)
+    refused(first, 3, "clients may still spend")
+    ((_, _, cell),) = RunFolder.open(tmp_path / "r").cells()
+    assert (cell.folder / "model.safetensors").exists()
+    assert cell.metrics() is not None
+    assert "out of budget" in (tmp_path / "r" / "results.csv").read_text()
+    again = call("run", path, "--out", "r", cwd=tmp_path)
+    refused(again, 3, "clients may still spend")
+    assert again.stdout == ""
+
+
+@pytest.mark.parametrize("blow", [signal.SIGINT, signal.SIGKILL])
+def test_an_interrupted_seeded_run_ends_with_the_same_metrics(tmp_path: Path, blow: signal.Signals) -> None:
+    path = scenario(tmp_path, CLAIM.replace("noise_multiplier = 2.0", "epsilon = 8.0"))
+    whole = call("run", path, "--out", "whole", cwd=tmp_path)
+    assert whole.returncode == 0, whole.stderr
+    command = [SECUREFL, "run", str(path), "--out", "cut", "--display", "json"]
+    process = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    for line in process.stdout:
+        if json.loads(line).get("round") == 7:
+            process.send_signal(blow)
+            break
+    process.stdout.read()
+    code = process.wait(timeout=60)
+    assert process.stderr is not None
+    assert code == (130 if blow == signal.SIGINT else -signal.SIGKILL)
+    assert (process.stderr.read() == "") == (blow == signal.SIGKILL)
+    process.stdout.close()
+    process.stderr.close()
+    assert call("run", path, "--out", "cut", cwd=tmp_path).returncode == 0
+    found = [RunFolder.open(tmp_path / name).cells()[0][2].metrics() for name in ("whole", "cut")]
+    assert found[0] is not None
+    assert found[1] is not None
+    assert {**found[0], "seconds": 0} == {**found[1], "seconds": 0}
+
+
+def test_two_runs_in_one_folder_do_not_mix(tmp_path: Path) -> None:
+    path = scenario(tmp_path, QUICK.replace("3", "2000"))
+    command = [SECUREFL, "run", str(path), "--out", "r", "--display", "json"]
+    with subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        while '"round"' not in process.stdout.readline():
+            time.sleep(0.01)
+        refused(call("run", path, "--out", "r", cwd=tmp_path), 1, "in use by another run")
+        process.kill()
+
+
+def test_init_writes_a_scenario_that_validates_and_never_replaces(tmp_path: Path) -> None:
+    assert call("init", "mine.toml", cwd=tmp_path).returncode == 0
+    done = call("validate", "mine.toml", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "(8, 1e-05)-DP for one example" in done.stdout
+    refused(call("init", "mine.toml", cwd=tmp_path), 2, "exists; choose another name")
+    assert call("init", "mine.toml", "--force", cwd=tmp_path).returncode == 0
+
+
+def test_the_report_shows_the_row_and_escapes_what_users_wrote(tmp_path: Path) -> None:
+    path = scenario(tmp_path, QUICK + "# <script>alert(1)</script>\n")
+    assert call("run", path, "--out", "r", cwd=tmp_path).returncode == 0
+    assert call("report", "r", cwd=tmp_path).returncode == 0
+    page = (tmp_path / "r" / "report" / "index.html").read_text()
+    assert "<script>" not in page
+    assert "&lt;script&gt;" in page
+    assert "<td>done</td>" in page
+    assert "none" in page
+
+
+def test_a_report_of_nothing_is_exit_2(tmp_path: Path) -> None:
+    refused(call("report", ".", cwd=tmp_path), 2, "is not a run folder")
+
+
+@pytest.mark.parametrize(
+    ("what", "line"),
+    [
+        ("rules", "krum           The row closest to its n - f - 2 nearest neighbours"),
+        ("attacks", "sign_flip"),
+        ("data", "heart          partitions: natural, halves, pooled"),
+        ("models", "Takes hidden."),
+        ("steps", "fedadam"),
+        ("channels", "plain          1 stage(s) a round"),
+    ],
+)
+def test_ls_shows_what_a_scenario_can_name(tmp_path: Path, what: str, line: str) -> None:
+    done = call("ls", what, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert line in done.stdout
+
+
+def test_ls_runs_shows_states(tmp_path: Path) -> None:
+    call("run", scenario(tmp_path, QUICK), "--out", "runs/a", cwd=tmp_path)
+    assert call("ls", "runs", cwd=tmp_path).stdout.split() == ["a", "1", "done"]
+    refused(call("ls", "nonsense", cwd=tmp_path), 2, "there is no list 'nonsense'")
+
+
+def test_doctor_finds_this_installation_healthy(tmp_path: Path) -> None:
+    done = call("doctor", cwd=tmp_path)
+    assert done.returncode == 0, done.stdout
+    assert "BAD" not in done.stdout
+    assert "known answer 6.552" in done.stdout

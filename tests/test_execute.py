@@ -1,0 +1,296 @@
+"""Runs end to end inside a cell: resume, budget, failures, and the numbers that come out.
+
+Dead mutants: interrupted round repeated under system noise; interrupted round skipped under seeded noise; status
+not checked before a spent budget; ledger heads not checked; metrics not written when the budget ends the run.
+"""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from securefl import execute
+from securefl.assemble import Assembled, assemble
+from securefl.checkpoint import load_checkpoint
+from securefl.errors import BudgetExceeded, LedgerError, RunFailed, RunFolderError, SecureflError
+from securefl.execute import INTERRUPTED, run_cell
+from securefl.files import read_lines
+from securefl.runs import Cell
+from securefl.scenario import Scenario, parse_scenario
+from securefl.types import ClientUpdate, RoundRecord
+
+SMALL = """
+rounds = 6
+data = { name = "heart" }
+training = { kind = "dp_sgd", batch = 64, lr = 0.5 }
+privacy = { noise = "seeded", epsilon = 8.0 }
+"""
+
+
+class Killed(BaseException):
+    """Stands for kill -9: nothing between here and the top cleans up."""
+
+
+def nothing(record: RoundRecord) -> None:
+    pass
+
+
+def small(*overrides: str) -> Scenario:
+    return parse_scenario(SMALL, overrides=overrides)
+
+
+def comparable(metrics: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in metrics.items() if name != "seconds"}
+
+
+def releases(cell: Cell, client: int, kind: str = "reserve") -> list[int]:
+    lines = read_lines(cell.ledgers / f"{client}.jsonl")
+    return [line["release"][2] for line in lines if line["kind"] == kind]
+
+
+def kill_in_round(monkeypatch: pytest.MonkeyPatch, round: int) -> None:
+    """The process dies when the third client of that round has trained and paid."""
+    real = execute.assemble
+
+    def patched(scenario: Scenario, *, run: str, ledgers: Path) -> Assembled:
+        assembled = real(scenario, run=run, ledgers=ledgers)
+        victim = assembled.federation.clients[2]
+        train = victim.train
+
+        def dying() -> ClientUpdate:
+            update = train()
+            if len(read_lines(ledgers / "2.jsonl")) >= 2 * round + 1:  # reserve and settle of each earlier round
+                raise Killed
+            return update
+
+        monkeypatch.setattr(victim, "train", dying)
+        return assembled
+
+    monkeypatch.setattr(execute, "assemble", patched)
+
+
+def test_a_run_finishes_within_its_budget(tmp_path: Path) -> None:
+    cell = Cell(tmp_path / "cell")
+    metrics = run_cell(cell, small(), on_round=nothing)
+    assert 0.995 * 8 <= metrics["epsilon"] <= 8
+    assert metrics["records"] == 250
+    assert metrics["rounds"] == 6
+    assert metrics["abandoned"] == 0
+    assert metrics["sites"]["switzerland"]["auc"] is None
+    assert cell.status()["state"] == "done"
+
+
+def test_a_finished_cell_is_only_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    cell = Cell(tmp_path / "cell")
+    first = run_cell(cell, small(), on_round=nothing)
+    monkeypatch.setattr(execute, "assemble", None)
+    assert run_cell(cell, small(), on_round=nothing) == first
+
+
+def test_the_same_seed_gives_the_same_metrics_and_another_does_not(tmp_path: Path) -> None:
+    runs = [run_cell(Cell(tmp_path / str(i)), small(f"seed={s}"), on_round=nothing) for i, s in enumerate((3, 3, 4))]
+    assert comparable(runs[0]) == comparable(runs[1])
+    models = [load_checkpoint(tmp_path / str(i) / "model.safetensors").state.weights for i in range(3)]
+    assert torch.equal(models[0], models[1])
+    assert not torch.equal(models[0], models[2])
+
+
+def test_system_noise_differs_from_run_to_run(tmp_path: Path) -> None:
+    models = []
+    for index in range(2):
+        run_cell(Cell(tmp_path / str(index)), small("privacy.noise=system"), on_round=nothing)
+        models.append(load_checkpoint(tmp_path / str(index) / "model.safetensors").state.weights)
+    assert not torch.equal(models[0], models[1])
+
+
+def test_a_killed_seeded_run_ends_as_an_undisturbed_one_and_pays_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = run_cell(Cell(tmp_path / "whole"), small(), on_round=nothing)
+    cell = Cell(tmp_path / "killed")
+    with monkeypatch.context() as patch:
+        kill_in_round(patch, 3)
+        with pytest.raises(Killed):
+            run_cell(cell, small(), on_round=nothing)
+    assert cell.status() == {"state": "running", "run": cell.status()["run"], "round": 3}
+    assert releases(cell, 2) == [0, 1, 2, 3]
+    assert comparable(run_cell(cell, small(), on_round=nothing)) == comparable(whole)
+    assert [releases(cell, client) for client in range(4)] == [list(range(6))] * 4
+    assert [releases(cell, client, "settle") for client in range(4)] == [list(range(6))] * 4
+
+
+def test_a_killed_run_under_system_noise_abandons_the_round_charges_it_once_and_completes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scenario, cell = small("privacy.noise=system"), Cell(tmp_path / "cell")
+    with monkeypatch.context() as patch:
+        kill_in_round(patch, 3)
+        with pytest.raises(Killed):
+            run_cell(cell, scenario, on_round=nothing)
+    before = load_checkpoint(cell.folder / "model.safetensors").state.weights
+    shown: list[RoundRecord] = []
+    metrics = run_cell(cell, scenario, on_round=shown.append)
+    assert (shown[0].round, shown[0].abandoned, shown[0].reason) == (3, True, INTERRUPTED)
+    assert [record["round"] for record in cell.rounds()] == list(range(6))
+    assert metrics["abandoned"] == 1
+    assert releases(cell, 2) == [0, 1, 2, 3, 4, 5]
+    assert releases(cell, 2, "settle") == [0, 1, 2, 4, 5]
+    assert releases(cell, 3) == [0, 1, 2, 4, 5]  # it had not trained yet, so it owes nothing
+    assert metrics["epsilon"] <= 8
+    assert not torch.equal(before, load_checkpoint(cell.folder / "model.safetensors").state.weights)
+
+
+def test_a_spent_budget_ends_the_run_keeps_the_model_and_is_refused_at_once_afterwards(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scenario, cell = small("privacy.noise_multiplier=2.0", "rounds=40", "channel.min_cohort=3"), Cell(tmp_path / "cell")
+    with pytest.raises(
+        BudgetExceeded, match=r"of 4 clients may still spend: client \d: release \d+ would exceed"
+    ) as first:
+        run_cell(cell, scenario, on_round=nothing)
+    assert first.value.exit_code == 3
+    metrics = cell.metrics()
+    assert metrics is not None
+    assert 0 < metrics["epsilon"] <= 8
+    assert 0 < metrics["rounds"] - metrics["abandoned"] < 40
+    kept = load_checkpoint(cell.folder / "model.safetensors").state.weights
+    assert kept.abs().sum() > 0
+    monkeypatch.setattr(execute, "assemble", None)
+    with pytest.raises(BudgetExceeded, match="may still spend"):
+        run_cell(cell, scenario, on_round=nothing)
+    assert torch.equal(kept, load_checkpoint(cell.folder / "model.safetensors").state.weights)
+
+
+def test_a_client_out_of_budget_is_absent_while_others_go_on(tmp_path: Path) -> None:
+    # Switzerland's 31 records are all in every step, so it spends fastest.
+    scenario, cell = small("privacy.noise_multiplier=2.0", "rounds=40"), Cell(tmp_path / "cell")
+    with pytest.raises(BudgetExceeded):
+        run_cell(cell, scenario, on_round=nothing)
+    absent = [set(record["absent"]) for record in cell.rounds()]
+    assert absent[0] == set()
+    assert {len(names) for names in absent} > {0, 1}
+
+
+def test_rounds_below_the_minimum_are_abandoned_and_still_paid(tmp_path: Path) -> None:
+    drops = "simulate.drop=[{client=0, round=1}, {client=1, round=1}]"
+    cell = Cell(tmp_path / "cell")
+    metrics = run_cell(cell, small("channel.min_cohort=3", drops), on_round=nothing)
+    second = cell.rounds()[1]
+    assert second["abandoned"]
+    assert "2 updates came, the minimum cohort is 3" in second["reason"]
+    assert second["survivors"] == []
+    assert metrics["abandoned"] == 1
+    assert releases(cell, 2) == list(range(6))
+    assert 1 not in releases(cell, 2, "settle")
+    assert 1 not in releases(cell, 0)
+
+
+def test_no_clients_left_fails_the_run(tmp_path: Path) -> None:
+    drops = ", ".join(f"{{client={client}, round=2}}" for client in range(4))
+    cell = Cell(tmp_path / "cell")
+    with pytest.raises(RunFailed, match="no clients left: dropped at stage 1") as failure:
+        run_cell(cell, small(f"simulate.drop=[{drops}]"), on_round=nothing)
+    assert failure.value.exit_code == 1
+    assert cell.status()["state"] == "failed"
+    assert len(cell.rounds()) == 3
+
+
+def test_a_corrupted_checkpoint_fails_without_touching_anything(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cell = Cell(tmp_path / "cell")
+    with monkeypatch.context() as patch:
+        kill_in_round(patch, 3)
+        with pytest.raises(Killed):
+            run_cell(cell, small(), on_round=nothing)
+    path = cell.folder / "model.safetensors"
+    path.write_bytes(path.read_bytes()[:-3] + b"abc")
+    before = {name: (cell.folder / name).read_bytes() for name in ("rounds.jsonl", "model.safetensors")}
+    with pytest.raises(RunFolderError, match="put a copy back, or delete its cell folder"):
+        run_cell(cell, small(), on_round=nothing)
+    assert {name: (cell.folder / name).read_bytes() for name in before} == before
+
+
+@pytest.mark.parametrize("lines", [0, 3])
+def test_a_ledger_that_was_cut_is_noticed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, lines: int) -> None:
+    cell = Cell(tmp_path / "cell")
+    with monkeypatch.context() as patch:
+        kill_in_round(patch, 3)
+        with pytest.raises(Killed):
+            run_cell(cell, small(), on_round=nothing)
+    ledger = cell.ledgers / "1.jsonl"
+    ledger.write_bytes(b"".join(ledger.read_bytes().splitlines(keepends=True)[:lines]))
+    with pytest.raises(LedgerError, match="was cut or replaced"):
+        run_cell(cell, small(), on_round=nothing)
+
+
+def test_a_programming_error_leaves_its_traceback(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(scenario: Scenario, *, run: str, ledgers: Path) -> Assembled:
+        raise ZeroDivisionError("a bug")
+
+    monkeypatch.setattr(execute, "assemble", broken)
+    cell = Cell(tmp_path / "cell")
+    with pytest.raises(ZeroDivisionError):
+        run_cell(cell, small(), on_round=nothing)
+    status = cell.status()
+    assert status["state"] == "failed"
+    assert "ZeroDivisionError: a bug" in status["reason"]
+
+
+def test_a_failed_cell_can_be_tried_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    cell = Cell(tmp_path / "cell")
+    with monkeypatch.context() as patch:
+        patch.setattr(execute, "assemble", lambda *_, **__: (_ for _ in ()).throw(SecureflError("not today")))
+        with pytest.raises(SecureflError, match="not today"):
+            run_cell(cell, small(), on_round=nothing)
+    assert run_cell(cell, small(), on_round=nothing)["rounds"] == 6
+
+
+def test_random_cohorts_vary_and_charge_only_who_took_part(tmp_path: Path) -> None:
+    cell = Cell(tmp_path / "cell")
+    metrics = run_cell(cell, small("cohort.size=2"), on_round=nothing)
+    cohorts = [tuple(record["cohort"]) for record in cell.rounds()]
+    assert len(set(cohorts)) > 1
+    assert {len(cohort) for cohort in cohorts} == {2}
+    for client in range(4):
+        assert releases(cell, client) == [r for r, cohort in enumerate(cohorts) if client in cohort]
+    assert metrics["epsilon"] < 0.995 * 8
+
+
+def test_epsilon_infinity_claims_nothing(tmp_path: Path) -> None:
+    cell = Cell(tmp_path / "cell")
+    metrics = run_cell(cell, small("privacy.epsilon=inf"), on_round=nothing)
+    assert metrics["epsilon"] is None
+    assert not cell.ledgers.exists()
+
+
+def test_the_real_record_count_is_never_read_under_a_claim(tmp_path: Path) -> None:
+    # 190 is declared where 200 are: rate, steps, normaliser and weights follow the declaration.
+    scenario = small("privacy.records=[190, 173, 31, 86]")
+    assembled = assemble(scenario, run="x", ledgers=tmp_path)
+    trainer = assembled.federation.clients[0]._trainer  # type: ignore[attr-defined]
+    assert trainer.plan.sample_rate == 64 / 190
+    assert trainer.plan.steps == 3
+    assert trainer.plan.normaliser == 64
+    assert assembled.federation.server._weights[0] == 190  # type: ignore[attr-defined]
+
+
+def test_a_run_folder_holds_no_value_of_any_update(tmp_path: Path) -> None:
+    cell = Cell(tmp_path / "cell")
+    run_cell(cell, small(), on_round=nothing)
+    allowed = {"round", "party", "kind", "about", "shape", "bytes"}
+    entries = read_lines(cell.folder / "transcript.jsonl")
+    assert {frozenset(entry) for entry in entries} == {frozenset(allowed)}
+    assert {entry["party"] for entry in entries} == {"server", "network", *(f"client {i}" for i in range(4))}
+    files = {path.relative_to(cell.folder).as_posix() for path in cell.folder.rglob("*") if path.is_file()}
+    assert files == {
+        "status.json",
+        "metrics.json",
+        "rounds.jsonl",
+        "transcript.jsonl",
+        "model.safetensors",
+        *(f"ledgers/{client}.jsonl" for client in range(4)),
+    }
+    assert json.loads((cell.folder / "metrics.json").read_text())["noise"] == "seeded"

@@ -1,0 +1,622 @@
+"""A client's privacy ledger: what it refuses, what it notices, what it survives.
+
+Mutants killed:
+reserve: count for count + 1; > for >=; booked before written; not idempotent; another event under the same id allowed;
+written before the check. settle: unreserved allowed; written twice; the amount given back.
+allowed: other events forgotten; this event counted twice; < budget for <=; one off; the kept allowance not keyed by the
+other events; nothing kept. _bisect: doubling stops early; an infinite budget searched.
+_chain: the previous hash left out; the body left out. _replay: the hash not compared; the line not compared; terms not
+compared; counts or settlements not replayed. _read: the torn line kept, or the last whole line cut too; an empty file
+kept; not synced before it is relied on. _append: no fsync; the folder not synced; what a failed write left kept; the
+first line told from the file's existence.
+"""
+
+import json
+import math
+import os
+import stat
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from securefl.errors import BudgetExceeded, LedgerError
+from securefl.privacy import ledger as ledger_module
+from securefl.privacy.accounting import epsilon
+from securefl.privacy.events import ReleaseId, SampledGaussian
+from securefl.privacy.ledger import Ledger, Terms
+
+DELTA = 1e-5
+TERMS = Terms("example", "add_remove", DELTA, 8.0)
+FREE = TERMS._replace(budget=math.inf)
+# Without sampling the cost has a closed form, so these tests take no time.
+EVENT = SampledGaussian(1.0, 20.0, 10)
+OTHER = SampledGaussian(1.0, 9.0, 3)
+
+
+def rid(round: int, *, client: int = 3) -> ReleaseId:
+    return ReleaseId("run", client, round, 0)
+
+
+def filled(path: Path, *, terms: Terms = FREE, rounds: int = 3) -> Ledger:
+    """A ledger of `rounds` reservations of two events, every second one settled."""
+    ledger = Ledger(path, terms)
+    for round in range(rounds):
+        ledger.reserve(OTHER if round % 3 == 1 else EVENT, release_id=rid(round))
+        if round % 2 == 0:
+            ledger.settle(rid(round))
+    return ledger
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "ledgers" / "3.jsonl"
+
+
+# --- reserving and settling
+
+
+def test_a_new_ledger_is_empty_and_writes_nothing(path: Path) -> None:
+    ledger = Ledger(path, TERMS)
+    assert (ledger.count(EVENT), ledger.epsilon(), ledger.head, ledger.settled) == (0, 0.0, "0" * 64, frozenset())
+    assert rid(0) not in ledger
+    assert not path.parent.exists()
+
+
+def test_a_reservation_is_on_disk_counted_and_costs(path: Path) -> None:
+    ledger = Ledger(path, TERMS)
+    ledger.reserve(EVENT, release_id=rid(0))
+    (line,) = path.read_text().splitlines()
+    assert json.loads(line) == {
+        "kind": "reserve",
+        "release": ["run", 3, 0, 0],
+        "event": {"sample_rate": 1.0, "noise_multiplier": 20.0, "steps": 10},
+        "terms": {"unit": "example", "neighbours": "add_remove", "delta": 1e-5, "budget": 8.0},
+        "hash": ledger.head,
+    }
+    assert (rid(0) in ledger, rid(1) in ledger, ledger.count(EVENT)) == (True, False, 1)
+    assert ledger.epsilon() == epsilon({EVENT: 1}, delta=DELTA) > 0
+
+
+def test_the_same_release_is_charged_once(path: Path) -> None:
+    ledger = Ledger(path, TERMS)
+    ledger.reserve(EVENT, release_id=rid(0))
+    before = path.read_bytes()
+    ledger.reserve(EVENT, release_id=rid(0))
+    assert path.read_bytes() == before
+    assert ledger.count(EVENT) == 1
+    ledger.reserve(EVENT, release_id=rid(1))
+    ledger.reserve(EVENT, release_id=rid(0)._replace(attempt=1))
+    ledger.reserve(EVENT, release_id=rid(0)._replace(run="other"))
+    assert ledger.count(EVENT) == 4
+
+
+def test_the_same_release_with_another_event_is_refused(path: Path) -> None:
+    ledger = filled(path)
+    before = path.read_bytes()
+    with pytest.raises(LedgerError, match="round 0 of client 3 is booked with another event"):
+        ledger.reserve(OTHER, release_id=rid(0))
+    assert (path.read_bytes(), ledger.count(OTHER)) == (before, 1)
+
+
+def test_a_repeated_release_passes_even_when_the_budget_is_spent(path: Path) -> None:
+    ledger = Ledger(path, TERMS._replace(budget=epsilon({EVENT: 1}, delta=DELTA)))
+    ledger.reserve(EVENT, release_id=rid(0))
+    ledger.reserve(EVENT, release_id=rid(0))
+    with pytest.raises(BudgetExceeded, match="release 2 would exceed"):
+        ledger.reserve(EVENT, release_id=rid(1))
+
+
+def test_settling_keeps_the_amount_and_is_written_once(path: Path) -> None:
+    ledger = Ledger(path, TERMS)
+    ledger.reserve(EVENT, release_id=rid(0))
+    cost = ledger.epsilon()
+    ledger.settle(rid(0))
+    before = path.read_bytes()
+    ledger.settle(rid(0))
+    assert path.read_bytes() == before
+    assert before.count(b"\n") == 2
+    assert ledger.settled == {rid(0)}
+    assert (ledger.count(EVENT), ledger.epsilon()) == (1, cost)
+    ledger.reserve(EVENT, release_id=rid(0))  # a settled release is still the same release
+    assert ledger.count(EVENT) == 1
+
+
+def test_settling_what_was_never_reserved_is_refused(path: Path) -> None:
+    ledger = filled(path)
+    before = path.read_bytes()
+    with pytest.raises(LedgerError, match="round 9 of client 3 was never reserved"):
+        ledger.settle(rid(9))
+    assert (path.read_bytes(), rid(9) in ledger.settled) == (before, False)
+
+
+def test_a_client_present_in_5_of_20_rounds_pays_for_5(path: Path) -> None:
+    ledger = Ledger(path, TERMS)
+    for round in range(20):
+        if round % 4 == 1:
+            ledger.reserve(EVENT, release_id=rid(round))
+            ledger.settle(rid(round))
+    assert ledger.count(EVENT) == 5
+    assert ledger.epsilon() == epsilon({EVENT: 5}, delta=DELTA) < epsilon({EVENT: 6}, delta=DELTA)
+
+
+# --- the budget
+
+
+def test_what_would_exceed_the_budget_is_refused_and_changes_nothing(path: Path) -> None:
+    ledger = Ledger(path, TERMS._replace(budget=epsilon({EVENT: 2}, delta=DELTA)))
+    for round in range(2):
+        ledger.reserve(EVENT, release_id=rid(round))
+    before, head = path.read_bytes(), ledger.head
+    for _ in range(2):
+        with pytest.raises(BudgetExceeded, match=r"client 3: release 3 would exceed epsilon [\d.]+ \(example\)"):
+            ledger.reserve(EVENT, release_id=rid(2))
+    assert (path.read_bytes(), ledger.head, ledger.count(EVENT), rid(2) in ledger) == (before, head, 2, False)
+
+
+def test_a_refused_first_release_makes_no_file(path: Path) -> None:
+    ledger = Ledger(path, TERMS._replace(budget=0.01))
+    with pytest.raises(BudgetExceeded, match=r"release 1 would exceed epsilon 0\.01"):
+        ledger.reserve(EVENT, release_id=rid(0))
+    assert not path.exists()
+
+
+def test_a_smaller_event_may_still_fit_where_a_larger_one_does_not(path: Path) -> None:
+    small = SampledGaussian(1.0, 500.0, 1)
+    ledger = Ledger(path, TERMS._replace(budget=epsilon({EVENT: 2, small: 1}, delta=DELTA)))
+    for round in range(2):
+        ledger.reserve(EVENT, release_id=rid(round))
+    with pytest.raises(BudgetExceeded, match="release 3"):
+        ledger.reserve(EVENT, release_id=rid(2))
+    ledger.reserve(small, release_id=rid(2))
+    with pytest.raises(BudgetExceeded, match="release 4"):
+        ledger.reserve(small, release_id=rid(3))
+    assert ledger.epsilon() <= ledger.terms.budget
+
+
+def brute_force(event: SampledGaussian, others: Counter[SampledGaussian], budget: float) -> int:
+    count = 0
+    while epsilon(others + Counter({event: count + 1}), delta=DELTA) <= budget:
+        count += 1
+    return count
+
+
+@pytest.mark.parametrize("budget", [0.2, 0.5, 0.7, 1.0, 1.9, 3.0, 4.5, 8.0])
+@pytest.mark.parametrize("already", [0, 1, 2])
+def test_the_allowance_is_what_counting_one_by_one_finds(tmp_path: Path, budget: float, already: int) -> None:
+    ledger = Ledger(tmp_path / "0.jsonl", TERMS._replace(budget=budget))
+    others: Counter[SampledGaussian] = Counter()
+    for round in range(already):
+        if ledger.count(OTHER) < ledger.allowed(OTHER):
+            ledger.reserve(OTHER, release_id=rid(round))
+            others[OTHER] += 1
+    assert ledger.allowed(EVENT) == brute_force(EVENT, others, budget)
+    for round in range(10, 13):  # its own reservations change nothing: the allowance is a total
+        if ledger.count(EVENT) < ledger.allowed(EVENT):
+            ledger.reserve(EVENT, release_id=rid(round))
+    assert ledger.allowed(EVENT) == brute_force(EVENT, others, budget)
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 4, 7, 8, 9, 100])
+def test_a_budget_that_is_met_exactly_is_enough(tmp_path: Path, count: int) -> None:
+    exact = epsilon({EVENT: count}, delta=DELTA)
+    assert Ledger(tmp_path / "0.jsonl", TERMS._replace(budget=exact)).allowed(EVENT) == count
+    assert Ledger(tmp_path / "0.jsonl", TERMS._replace(budget=exact * (1 - 1e-9))).allowed(EVENT) == count - 1
+
+
+def test_the_allowance_of_subsampled_releases_fits_and_one_more_does_not(tmp_path: Path) -> None:
+    event, budget = SampledGaussian(0.064, 1.1, 16), 3.0
+    allowed = Ledger(tmp_path / "0.jsonl", TERMS._replace(budget=budget)).allowed(event)
+    assert epsilon({event: allowed}, delta=DELTA) <= budget < epsilon({event: allowed + 1}, delta=DELTA)
+
+
+choices = st.lists(st.sampled_from([EVENT, OTHER, SampledGaussian(1.0, 5.0, 1)]), max_size=40)
+
+
+@settings(derandomize=True, max_examples=30, deadline=None, database=None)
+@given(choices, st.floats(0.3, 3.0))
+def test_whatever_is_asked_the_budget_holds_and_nothing_that_fits_is_refused(
+    events: list[SampledGaussian], budget: float
+) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        ledger = Ledger(Path(folder) / "0.jsonl", TERMS._replace(budget=budget))
+        booked: Counter[SampledGaussian] = Counter()
+        for round, event in enumerate(events):
+            fits = epsilon(booked + Counter({event: 1}), delta=DELTA) <= budget
+            try:
+                ledger.reserve(event, release_id=rid(round))
+            except BudgetExceeded:
+                assert not fits
+            else:
+                assert fits
+                booked[event] += 1
+        assert ledger.epsilon() == epsilon(booked, delta=DELTA) <= budget
+
+
+def test_an_infinite_budget_allows_everything_even_without_noise(path: Path) -> None:
+    ledger, bare = Ledger(path, FREE), SampledGaussian(1.0, 0.0, 1)
+    for round in range(3):
+        ledger.reserve(bare, release_id=rid(round))
+    assert (ledger.epsilon(), ledger.count(bare)) == (math.inf, 3)
+    assert Ledger(path, FREE).count(bare) == 3
+
+
+def test_a_release_without_noise_fits_no_finite_budget(path: Path) -> None:
+    with pytest.raises(BudgetExceeded, match="release 1"):
+        Ledger(path, TERMS._replace(budget=1e300)).reserve(SampledGaussian(0.1, 0.0, 1), release_id=rid(0))
+
+
+def test_a_budget_that_is_not_a_number_allows_nothing(path: Path) -> None:
+    with pytest.raises(BudgetExceeded, match="epsilon nan"):
+        Ledger(path, TERMS._replace(budget=math.nan)).reserve(EVENT, release_id=rid(0))
+
+
+def test_400_reservations_take_under_a_second_because_the_allowance_is_found_once(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    event = SampledGaussian(0.064, 1.3, 1)
+    ledger, composed = Ledger(path, TERMS), 0
+    ledger.allowed(event)
+
+    def counted(events: Counter[SampledGaussian], *, delta: float) -> float:
+        nonlocal composed
+        composed += 1
+        return epsilon(events, delta=delta)
+
+    monkeypatch.setattr(ledger_module, "epsilon", counted)
+    started = time.process_time()
+    for round in range(400):
+        ledger.reserve(event, release_id=rid(round))
+    assert time.process_time() - started < 1.0
+    assert (composed, ledger.count(event)) == (0, 400)
+
+
+# --- the chain
+
+
+def test_reopening_continues_where_it_stopped(path: Path) -> None:
+    ledger, budget = filled(path, rounds=4), TERMS._replace(budget=math.inf)
+    again = Ledger(path, budget)
+    assert (again.head, again.settled, again.epsilon()) == (ledger.head, ledger.settled, ledger.epsilon())
+    assert (again.count(EVENT), again.count(OTHER)) == (3, 1)
+    assert all(rid(round) in again for round in range(4))
+    again.reserve(EVENT, release_id=rid(0))
+    again.settle(rid(0))
+    assert again.head == ledger.head
+    again.reserve(EVENT, release_id=rid(4))
+    again.settle(rid(4))
+    assert Ledger(path, budget).head == again.head != ledger.head
+    assert Ledger(path, budget).count(EVENT) == 4
+
+
+def test_reopening_changes_no_byte(path: Path) -> None:
+    filled(path)
+    before = path.read_bytes()
+    Ledger(path, FREE)
+    assert path.read_bytes() == before
+
+
+def test_two_histories_that_differ_in_anything_have_different_heads(tmp_path: Path) -> None:
+    heads = set()
+    for number, (event, round, run) in enumerate([(EVENT, 0, "a"), (OTHER, 0, "a"), (EVENT, 1, "a"), (EVENT, 0, "b")]):
+        ledger = Ledger(tmp_path / f"{number}.jsonl", FREE)
+        ledger.reserve(event, release_id=ReleaseId(run, 0, round, 0))
+        heads.add(ledger.head)
+        ledger.reserve(EVENT, release_id=ReleaseId("same", 0, 9, 0))  # the same line after another past
+        heads.add(ledger.head)
+    assert len(heads) == 8
+
+
+LINES = 5  # reserve, settle, reserve, reserve, settle: what `filled` writes
+NOTICED = r"3\.jsonl (is damaged at line|was edited at line|was kept under other terms)"
+
+
+def test_the_file_of_these_tests_has_five_lines(path: Path) -> None:
+    filled(path)
+    assert [json.loads(line)["kind"] for line in path.read_text().splitlines()] == [
+        "reserve",
+        "settle",
+        "reserve",
+        "reserve",
+        "settle",
+    ]
+
+
+@pytest.mark.parametrize("line", range(LINES))
+@pytest.mark.parametrize("change", [1, 4, 32, 128], ids=lambda change: f"xor {change}")
+def test_a_change_of_any_byte_is_noticed(path: Path, line: int, change: int) -> None:
+    filled(path)
+    data = path.read_bytes()
+    lines = data.splitlines(keepends=True)
+    start = sum(map(len, lines[:line]))
+    for at in range(start, start + len(lines[line])):
+        if at == len(data) - 1:
+            continue  # without its newline the last line is a torn one: see below
+        path.write_bytes(data[:at] + bytes([data[at] ^ change]) + data[at + 1 :])
+        with pytest.raises(LedgerError, match=NOTICED):
+            Ledger(path, FREE)
+
+
+@pytest.mark.parametrize("line", range(LINES))
+def test_a_byte_more_or_less_is_noticed(path: Path, line: int) -> None:
+    filled(path)
+    data = path.read_bytes()
+    lines = data.splitlines(keepends=True)
+    start = sum(map(len, lines[:line]))
+    for at in range(start, start + len(lines[line]) - 1):
+        for edited in (data[:at] + data[at + 1 :], data[:at] + b" " + data[at:], data[:at] + b"\n" + data[at:]):
+            path.write_bytes(edited)
+            with pytest.raises(LedgerError, match=NOTICED):
+                Ledger(path, FREE)
+
+
+@pytest.mark.parametrize("line", range(LINES - 1))
+def test_a_line_removed_before_the_last_is_noticed(path: Path, line: int) -> None:
+    filled(path)
+    lines = path.read_bytes().splitlines(keepends=True)
+    path.write_bytes(b"".join(lines[:line] + lines[line + 1 :]))
+    with pytest.raises(LedgerError, match=rf"was edited at line {line + 1}: its hash chain is broken"):
+        Ledger(path, FREE)
+
+
+@pytest.mark.parametrize("line", range(LINES))
+def test_a_line_said_twice_is_noticed(path: Path, line: int) -> None:
+    filled(path)
+    lines = path.read_bytes().splitlines(keepends=True)
+    path.write_bytes(b"".join(lines[: line + 1] + lines[line:]))
+    with pytest.raises(LedgerError, match=rf"was edited at line {line + 2}: its hash chain is broken"):
+        Ledger(path, FREE)
+
+
+@pytest.mark.parametrize(("one", "other"), [(i, j) for i in range(LINES) for j in range(i)])
+def test_two_lines_swapped_are_noticed(path: Path, one: int, other: int) -> None:
+    filled(path)
+    lines = path.read_bytes().splitlines(keepends=True)
+    lines[one], lines[other] = lines[other], lines[one]
+    path.write_bytes(b"".join(lines))
+    with pytest.raises(LedgerError, match=rf"was edited at line {other + 1}: its hash chain is broken"):
+        Ledger(path, FREE)
+
+
+def test_a_line_spelled_otherwise_is_noticed_though_it_means_the_same(path: Path) -> None:
+    filled(path)
+    lines = path.read_bytes().splitlines(keepends=True)
+    body = json.loads(lines[1])
+    path.write_bytes(lines[0] + json.dumps(body).encode() + b"\n" + b"".join(lines[2:]))
+    with pytest.raises(LedgerError, match="was edited at line 2"):
+        Ledger(path, FREE)
+
+
+@pytest.mark.parametrize("line", [b"[]\n", b"7\n", b'"x"\n', b"null\n", b"\n", b"\xff\xfe\n", b'{"hash":"x"}\n'])
+def test_a_line_of_something_else_is_damage(path: Path, line: bytes) -> None:
+    filled(path)
+    path.write_bytes(path.read_bytes() + line)
+    with pytest.raises(LedgerError, match=f"is damaged at line {LINES + 1}"):
+        Ledger(path, FREE)
+
+
+@pytest.mark.parametrize("kept", range(LINES + 1))
+def test_a_cut_at_the_end_is_noticed_by_a_head_noted_elsewhere(path: Path, kept: int) -> None:
+    heads = []
+    ledger = Ledger(path, FREE)
+    for round in range(2):
+        ledger.reserve(EVENT, release_id=rid(round))
+        heads.append(ledger.head)
+        ledger.settle(rid(round))
+        heads.append(ledger.head)
+    ledger.reserve(EVENT, release_id=rid(2))
+    heads.append(ledger.head)
+    lines = path.read_bytes().splitlines(keepends=True)
+    path.write_bytes(b"".join(lines[:kept]))
+    again = Ledger(path, FREE)
+    for number, head in enumerate(heads):
+        if number < kept:
+            again.require_head(head)
+        else:
+            with pytest.raises(LedgerError, match=r"3\.jsonl was cut or replaced"):
+                again.require_head(head)
+
+
+def test_a_head_of_another_ledger_is_not_part_of_this_one(path: Path, tmp_path: Path) -> None:
+    other = Ledger(tmp_path / "other.jsonl", FREE)
+    other.reserve(OTHER, release_id=rid(0))
+    with pytest.raises(LedgerError, match="was cut or replaced"):
+        filled(path).require_head(other.head)
+
+
+@pytest.mark.parametrize(
+    "terms",
+    [
+        FREE._replace(unit="client"),
+        FREE._replace(delta=1e-6),
+        FREE._replace(budget=8.0),
+        FREE._replace(neighbours="replace_one"),  # type: ignore[arg-type]
+    ],
+)
+def test_a_ledger_kept_under_other_terms_is_refused(path: Path, terms: Terms) -> None:
+    filled(path)
+    before = path.read_bytes()
+    with pytest.raises(LedgerError, match=r"3\.jsonl was kept under other terms: .*'unit': 'example'"):
+        Ledger(path, terms)
+    assert path.read_bytes() == before
+
+
+# --- torn lines and failing disks
+
+
+@pytest.mark.parametrize("rounds", [1, 3])
+def test_a_torn_last_line_is_cut_off_and_can_be_reserved_again(path: Path, rounds: int) -> None:
+    ledger = Ledger(path, FREE)
+    for round in range(rounds):
+        ledger.reserve(EVENT, release_id=rid(round))
+    data = path.read_bytes()
+    whole = sum(map(len, data.splitlines(keepends=True)[:-1]))
+    for length in range(whole, len(data)):  # every prefix of the last line, also none and all but its newline
+        path.write_bytes(data[:length])
+        again = Ledger(path, FREE)
+        assert again.count(EVENT) == rounds - 1
+        assert rid(rounds - 1) not in again
+        assert (path.read_bytes() if path.exists() else b"") == data[:whole]
+        again.reserve(EVENT, release_id=rid(rounds - 1))
+        assert path.read_bytes() == data
+        assert again.head == ledger.head
+
+
+def test_a_torn_line_after_a_broken_chain_is_left_for_whoever_looks_into_it(path: Path) -> None:
+    filled(path)
+    lines = path.read_bytes().splitlines(keepends=True)
+    edited = lines[0] + lines[2] + lines[3][:20]
+    path.write_bytes(edited)
+    with pytest.raises(LedgerError, match="was edited at line 2"):
+        Ledger(path, FREE)
+    assert path.read_bytes() == edited
+
+
+def kind(descriptor: int) -> str:
+    return "folder" if stat.S_ISDIR(os.fstat(descriptor).st_mode) else "file"
+
+
+def test_a_reservation_is_synced_before_it_is_confirmed_and_a_new_file_with_its_folder(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    synced: list[tuple[str, int]] = []
+    monkeypatch.setattr(os, "fsync", lambda fd: synced.append((kind(fd), os.fstat(fd).st_size)))
+    ledger = Ledger(path, FREE)
+    ledger.reserve(EVENT, release_id=rid(0))
+    first = path.stat().st_size
+    assert synced[0] == ("file", first)
+    assert [what for what, _ in synced] == ["file", "folder"]
+    ledger.settle(rid(0))
+    assert synced[2:] == [("file", path.stat().st_size)]
+
+
+def test_a_line_whose_sync_was_never_confirmed_is_synced_before_it_is_relied_on(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # A process that dies between write and fsync leaves a whole line that the disk may not have yet. A seeded round is
+    # then repeated without writing anything, so opening is the last chance to sync.
+    filled(path)
+    synced: list[str] = []
+    monkeypatch.setattr(os, "fsync", lambda fd: synced.append(kind(fd)))
+    Ledger(path, FREE)
+    assert synced == ["file", "folder"]
+
+
+class FailingDisk:
+    """os.fsync that fails at the call numbered `at`, having done to the file what `leave` does."""
+
+    def __init__(self, at: int, leave: Callable[[int], None]) -> None:
+        self.calls, self._at, self._leave, self._sync = 0, at, leave, os.fsync
+
+    def __call__(self, descriptor: int) -> None:
+        self.calls += 1
+        if self.calls - 1 == self._at:
+            if kind(descriptor) == "file":
+                self._leave(descriptor)
+            raise OSError(28, "No space left on device")
+        self._sync(descriptor)
+
+
+def leave_whole(descriptor: int) -> None:
+    """All bytes were written, none is known to be safe."""
+
+
+def leave_half(descriptor: int) -> None:
+    os.ftruncate(descriptor, os.fstat(descriptor).st_size - 30)
+
+
+STEPS = 6  # reserve 0, settle 0, reserve 1, reserve 2, settle 2, reserve 3
+SYNCS = 7  # one a step, and the folder after the first
+
+
+def step(ledger: Ledger, number: int) -> ReleaseId | None:
+    """Do one of the steps; the release that the caller was told is reserved."""
+    match number:
+        case 1:
+            ledger.settle(rid(0))
+        case 4:
+            ledger.settle(rid(2))
+        case _:
+            release_id = rid({0: 0, 2: 1, 3: 2, 5: 3}[number])
+            ledger.reserve(EVENT, release_id=release_id)
+            return release_id
+    return None
+
+
+@pytest.mark.parametrize("leave", [leave_whole, leave_half])
+@pytest.mark.parametrize("retry", [True, False])
+@pytest.mark.parametrize("at", range(SYNCS))
+def test_a_failed_write_raises_and_neither_breaks_the_chain_nor_undercharges(
+    path: Path, monkeypatch: pytest.MonkeyPatch, at: int, retry: bool, leave: Callable[[int], None]
+) -> None:
+    monkeypatch.setattr(os, "fsync", FailingDisk(at, leave))
+    ledger, told, failures = Ledger(path, FREE), set[ReleaseId](), 0
+    todo = list(range(STEPS))
+    while todo:
+        number = todo.pop(0)
+        count, head = ledger.count(EVENT), ledger.head
+        try:
+            release_id = step(ledger, number)
+        except LedgerError:  # a settlement whose reservation failed
+            assert (number, retry) in {(1, False), (4, False)}
+        except OSError:
+            failures += 1
+            assert (ledger.count(EVENT), ledger.head) == (count, head)
+            copy = path.with_name("copy.jsonl")  # what a process that dies here would find
+            copy.write_bytes(path.read_bytes())
+            reopened = Ledger(copy, FREE)
+            assert reopened.count(EVENT) >= len(told)
+            assert all(release_id in reopened for release_id in told)
+            reopened.require_head(ledger.head)
+            todo = [number, *todo] if retry else todo
+        else:
+            told |= {release_id} if release_id else set()
+    assert failures == 1
+    ledger.reserve(EVENT, release_id=rid(50))  # whatever the failed write left must not stand before this line
+    told.add(rid(50))
+    reopened = Ledger(path, FREE)
+    assert all(release_id in reopened for release_id in told)
+    assert reopened.count(EVENT) == ledger.count(EVENT) == len(told)
+    assert (reopened.head, reopened.settled) == (ledger.head, ledger.settled)
+    if retry:
+        assert len(told) == 5
+        assert reopened.settled == {rid(0), rid(2)}
+
+
+def test_a_last_write_that_failed_is_charged_if_it_reached_the_disk(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ledger = filled(path)
+    monkeypatch.setattr(os, "fsync", FailingDisk(0, leave_whole))
+    with pytest.raises(OSError, match="No space left"):
+        ledger.reserve(EVENT, release_id=rid(9))
+    assert rid(9) not in ledger
+    assert Ledger(path, FREE).count(EVENT) == ledger.count(EVENT) + 1
+
+
+def test_a_file_that_cannot_be_opened_raises_and_changes_nothing(path: Path) -> None:
+    path.mkdir(parents=True)  # even root cannot open a folder for writing
+    with pytest.raises(OSError, match="directory"):
+        Ledger(path, FREE)
+    path.rmdir()
+    ledger = Ledger(path, FREE)
+    path.mkdir()
+    with pytest.raises(OSError, match="directory"):
+        ledger.reserve(EVENT, release_id=rid(0))
+    assert (ledger.count(EVENT), ledger.head) == (0, "0" * 64)
+    path.rmdir()
+    ledger.reserve(EVENT, release_id=rid(0))
+    assert Ledger(path, FREE).head == ledger.head
+
+
+def test_a_file_that_was_taken_away_is_noticed(path: Path) -> None:
+    ledger = filled(path)
+    path.unlink()
+    ledger.reserve(EVENT, release_id=rid(7))
+    with pytest.raises(LedgerError, match="was edited at line 1"):
+        Ledger(path, FREE)

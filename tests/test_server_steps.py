@@ -1,0 +1,106 @@
+"""The server's steps: known answers over two rounds, by hand.
+
+Mutants killed:
+all: the estimate subtracted; lr forgotten; a state or input modified in place.
+fedavgm: momentum forgotten; (1 - momentum) estimate; momentum on the estimate; the state returned without the new
+estimate; the state lost.
+fedadam: bias correction; v_0 = 0 or tau; tau inside the root or forgotten; betas swapped; estimate for its square; (1 -
+beta) forgotten; the root forgotten; first and second swapped in the state.
+"""
+
+import math
+from collections.abc import Callable
+
+import pytest
+import torch
+from torch import Tensor
+
+from securefl.training.server import fedadam, fedavg, fedavgm
+from securefl.types import ServerStep, StepResult
+
+STEPS: dict[str, ServerStep] = {"fedavg": fedavg, "fedavgm": fedavgm, "fedadam": fedadam}
+each_step = pytest.mark.parametrize("step", STEPS.values(), ids=STEPS.keys())
+
+
+def vector(*values: float) -> Tensor:
+    return torch.tensor(values, dtype=torch.float64)
+
+
+def two_rounds(step: Callable[[Tensor, Tensor, StepResult], StepResult]) -> StepResult:
+    """Estimates (2, -4), then (1, 8), from weights (10, 20)."""
+    start = StepResult(vector(10.0, 20.0), {})
+    first = step(start.weights, vector(2.0, -4.0), start)
+    return step(first.weights, vector(1.0, 8.0), first)
+
+
+def test_fedavg_known_answer() -> None:
+    result = two_rounds(lambda weights, estimate, last: fedavg(weights, estimate, last.state))
+    assert result.weights.tolist() == [13.0, 24.0]
+    assert result.state == {}
+    halved = two_rounds(lambda weights, estimate, last: fedavg(weights, estimate, last.state, lr=0.5))
+    assert halved.weights.tolist() == [11.5, 22.0]
+
+
+def test_fedavgm_known_answer() -> None:
+    # v1 = (2, -4), w1 = w0 + .5 v1 = (11, 18); v2 = .75 v1 + e2 = (2.5, 5), w2 = w1 + .5 v2 = (12.25, 20.5).
+    # Momentum forgotten gives (11.5, 22); (1 - momentum) e gives (10.5625, 20.125).
+    result = two_rounds(lambda w, estimate, last: fedavgm(w, estimate, last.state, lr=0.5, momentum=0.75))
+    assert result.weights.tolist() == [12.25, 20.5]
+    assert result.state["velocity"].tolist() == [2.5, 5.0]
+
+
+def test_fedavgm_defaults_are_rate_one_and_momentum_nine_tenths() -> None:
+    # w1 = (12, 16); v2 = .9 (2, -4) + (1, 8) = (2.8, 4.4).
+    result = two_rounds(lambda weights, estimate, last: fedavgm(weights, estimate, last.state))
+    assert result.weights.tolist() == pytest.approx([14.8, 20.4])
+
+
+def test_fedadam_known_answer() -> None:
+    # beta1 = .5, beta2 = .75, tau = 1, so v0 = 1.
+    # Round 1: m = (1, -2); v = .75 + .25 (4, 16) = (1.75, 4.75).
+    # Round 2: m = .5 m + .5 (1, 8) = (1, 3); v = .75 (1.75, 4.75) + .25 (1, 64) = (1.5625, 19.5625), 1.5625 = 1.25^2.
+    result = two_rounds(lambda w, e, last: fedadam(w, e, last.state, lr=2.0, beta1=0.5, beta2=0.75, tau=1.0))
+    expected = [
+        10 + 2 / (math.sqrt(1.75) + 1) + 2 / 2.25,
+        20 - 4 / (math.sqrt(4.75) + 1) + 6 / (math.sqrt(19.5625) + 1),
+    ]
+    assert result.weights.tolist() == pytest.approx(expected, rel=1e-12)
+    assert result.state["first"].tolist() == [1.0, 3.0]
+    assert result.state["second"].tolist() == [1.5625, 19.5625]
+
+
+def test_fedadam_defaults_known_answer() -> None:
+    # lr .1, beta1 .9, beta2 .99, tau 1e-3: from 0 with estimate 1, m = .1 and v = .01 + .99e-6.
+    # With bias correction it would be about .0999, with v0 = 0 .0990099.
+    moved = fedadam(vector(0.0), vector(1.0), {}).weights.item()
+    assert moved == pytest.approx(0.1 * 0.1 / (math.sqrt(0.01 + 0.99e-6) + 1e-3), rel=1e-12)
+
+
+def test_fedadam_without_estimate_stays_where_it_is() -> None:
+    assert fedadam(vector(3.0), vector(0.0), {}).weights.tolist() == [3.0]
+
+
+@each_step
+def test_an_estimate_moves_the_weights_its_own_way(step: ServerStep) -> None:
+    moved = step(vector(0.0, 0.0), vector(1.0, -1.0), {}).weights
+    assert moved[0] > 0 > moved[1]
+
+
+@each_step
+def test_a_step_leaves_its_inputs_alone_and_repeats(step: ServerStep) -> None:
+    state = step(vector(0.0, 0.0), vector(1.0, 2.0), {}).state
+    weights, estimate = vector(1.0, 2.0), vector(3.0, -1.0)
+    kept = {name: value.clone() for name, value in state.items()}
+    first, second = step(weights, estimate, state), step(weights, estimate, state)
+    assert torch.equal(first.weights, second.weights)
+    assert (weights.tolist(), estimate.tolist()) == ([1.0, 2.0], [3.0, -1.0])
+    assert state.keys() == kept.keys() == first.state.keys()
+    assert all(torch.equal(state[name], kept[name]) for name in kept)
+    assert all(first.state[name] is not state[name] for name in kept)
+
+
+@each_step
+def test_a_step_keeps_shape_and_float32(step: ServerStep) -> None:
+    result = step(torch.zeros(3), torch.ones(3), {})
+    assert (result.weights.shape, result.weights.dtype) == ((3,), torch.float32)
+    assert all((value.shape, value.dtype) == ((3,), torch.float32) for value in result.state.values())

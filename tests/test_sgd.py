@@ -1,0 +1,156 @@
+"""Plain local SGD and its shuffled batches: a hand-written loop, known answers.
+
+Mutants killed:
+shuffled_batches: the last, smaller batch dropped; one index lost; the order not shuffled; a stream that is not used.
+SgdTrainer: one epoch too few; the same order every epoch; gradients added up over batches; lr forgotten; weights minus
+result; the weights of the last call kept; the sum of losses for their mean; client and round swapped in the stream.
+"""
+
+import math
+from collections.abc import Callable
+from functools import partial
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor, nn
+
+from securefl import vector
+from securefl.data.task import Examples, Task
+from securefl.models.linear import logistic, mlp
+from securefl.rng import Keystream, seeded_keystream
+from securefl.training.sampling import shuffled_batches
+from securefl.training.sgd import SgdTrainer
+
+deterministic = settings(derandomize=True, max_examples=40, deadline=None, database=None)
+
+Build = Callable[[Task, torch.Generator], nn.Module]
+MODELS: dict[str, tuple[Task, Build]] = {
+    "logistic": (Task(features=3, classes=2), lambda task, generator: logistic(task, generator=generator)),
+    "mlp": (Task(features=4, classes=3), lambda task, generator: mlp(task, hidden=(5,), generator=generator)),
+}
+each_model = pytest.mark.parametrize(("task", "build"), MODELS.values(), ids=MODELS.keys())
+
+
+def seeded(seed: int = 1) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+def some_examples(task: Task, records: int) -> Examples:
+    generator = seeded(2)
+    features = torch.randn(records, task.features, generator=generator)
+    return Examples(features, torch.randint(task.classes, (records,), generator=generator))
+
+
+def oracle(
+    model: nn.Module, task: Task, examples: Examples, weights: Tensor, *, batches: list[Tensor], lr: float
+) -> Tensor:
+    """The change of weights by w <- w - lr x the mean of the gradients, one example at a time."""
+    now = weights.clone()
+    for chosen in batches:
+        total = torch.zeros_like(weights)
+        vector.load_vector(model, now)
+        for record in chosen.tolist():
+            logits = model(examples.features[record : record + 1])
+            loss = task.loss(logits, examples.labels[record : record + 1])
+            gradients = torch.autograd.grad(loss, list(model.parameters()))
+            total += torch.cat([gradient.reshape(-1) for gradient in gradients])
+        now -= lr * total / len(chosen)
+    return now - weights
+
+
+@deterministic
+@given(st.integers(1, 60), st.integers(1, 70))
+def test_an_epoch_holds_every_record_once_in_full_batches_but_the_last(records: int, batch: int) -> None:
+    batches = list(shuffled_batches(records, batch=batch, stream=seeded_keystream(1, "shuffle")))
+    assert len(batches) == math.ceil(records / batch)
+    assert [len(chosen) for chosen in batches[:-1]] == [batch] * (len(batches) - 1)
+    assert sorted(torch.cat(batches).tolist()) == list(range(records))
+
+
+def test_an_epoch_comes_in_the_order_of_its_stream() -> None:
+    batches = list(shuffled_batches(10, batch=4, stream=seeded_keystream(1, "shuffle")))
+    assert torch.cat(batches).tolist() == seeded_keystream(1, "shuffle").permutation(10).tolist()
+    assert torch.cat(batches).tolist() != list(range(10))
+
+
+@each_model
+def test_sgd_is_a_loop_over_single_examples(task: Task, build: Build) -> None:
+    model, examples = build(task, seeded()), some_examples(task, 11)
+    weights = vector.to_vector(build(task, seeded(3))) + 0.1
+    trainer = SgdTrainer(
+        model, task, examples, client=2, batch=4, epochs=3, lr=0.3, stream_for=partial(seeded_keystream, 5)
+    )
+    delta, spent = trainer.fit(weights, round=7)
+    stream = seeded_keystream(5, "shuffle", 2, 7)
+    batches = [chosen for _ in range(3) for chosen in shuffled_batches(11, batch=4, stream=stream)]
+    expected = oracle(build(task, seeded()), task, examples, weights, batches=batches, lr=0.3)
+    assert spent is None
+    torch.testing.assert_close(delta, expected, rtol=1e-4, atol=1e-6)
+    # The slips that share most of the code move the answer by far more than the tolerance.
+    for slip in (batches[:-1], batches[: len(batches) // 3] * 3):
+        other = oracle(build(task, seeded()), task, examples, weights, batches=slip, lr=0.3)
+        assert (other - expected).norm() > 1e-3 * expected.norm()
+
+
+def test_one_step_of_logistic_regression_known_answer() -> None:
+    # Probability 1/2 for both records: gradients (p - y) x = (-1, -2) / 2 and (3, 0) / 2, of the bias -1/2 and 1/2.
+    # Their mean is (.5, -.5) and 0; lr .5 moves the weights by (-.25, .25) and 0.
+    task = Task(features=2, classes=2)
+    examples = Examples(torch.tensor([[1.0, 2.0], [3.0, 0.0]]), torch.tensor([1, 0]))
+    trainer = SgdTrainer(
+        logistic(task, generator=seeded()),
+        task,
+        examples,
+        client=0,
+        batch=2,
+        epochs=1,
+        lr=0.5,
+        stream_for=partial(seeded_keystream, 1),
+    )
+    assert trainer.fit(torch.zeros(3), round=0).delta.tolist() == pytest.approx([-0.25, 0.25, 0.0])
+
+
+@each_model
+def test_training_leaves_weights_and_records_alone_and_repeats(task: Task, build: Build) -> None:
+    examples = some_examples(task, 9)
+    kept = Examples(examples.features.clone(), examples.labels.clone())
+    trainer = SgdTrainer(
+        build(task, seeded()),
+        task,
+        examples,
+        client=0,
+        batch=2,
+        epochs=2,
+        lr=0.3,
+        stream_for=partial(seeded_keystream, 1),
+    )
+    weights = vector.to_vector(build(task, seeded(3)))
+    before = weights.clone()
+    first, other_round, again = (trainer.fit(weights, round=round).delta for round in (0, 1, 0))
+    assert torch.equal(first, again)
+    assert not torch.equal(first, other_round)
+    assert torch.equal(weights, before)
+    assert torch.equal(examples.features, kept.features)
+    assert torch.equal(examples.labels, kept.labels)
+
+
+def test_the_stream_is_named_by_purpose_client_and_round() -> None:
+    asked: list[tuple[str, int, int]] = []
+
+    def stream_for(purpose: str, client: int, round: int) -> Keystream:
+        asked.append((purpose, client, round))
+        return seeded_keystream(1, purpose, client, round)
+
+    task = Task(features=3, classes=2)
+    model = logistic(task, generator=seeded())
+    trainer = SgdTrainer(
+        model, task, some_examples(task, 5), client=4, batch=2, epochs=2, lr=0.1, stream_for=stream_for
+    )
+    trainer.fit(torch.zeros(4), round=9)
+    assert asked == [("shuffle", 4, 9)]
+
+
+def test_plain_training_costs_nothing_because_it_claims_nothing() -> None:
+    assert SgdTrainer.cost is None

@@ -1,0 +1,166 @@
+"""Models as vectors: layout, bytes and hash, by hand.
+
+Mutants killed: frozen parameters kept in either direction; the vector aliasing the model; the split sizes of all
+parameters; the check of shape forgotten; the length check `!=` to `<` or to 4 bytes too few; big-endian in either
+direction; no copy of the buffer; layout without names, without shapes, with frozen parameters, joined by nothing; the
+hash without the layout, without its length, with a big-endian length, over float64.
+"""
+
+import hashlib
+import math
+import struct
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor, nn
+
+from securefl import vector
+from securefl.errors import ProtocolError
+
+deterministic = settings(derandomize=True, max_examples=200, deadline=None, database=None)
+floats32 = st.floats(width=32, allow_nan=False)
+
+
+class Billion:
+    """Says it holds a gigabyte; whoever touches more than its length fails."""
+
+    def __len__(self) -> int:
+        return 2**30
+
+
+def two_layers() -> nn.Sequential:
+    """Weights 1 2 3 4, bias 5 6 (frozen), weights 7 8, no bias."""
+    model = nn.Sequential(nn.Linear(2, 2), nn.Linear(2, 1, bias=False))
+    for parameter, values in zip(model.parameters(), ([[1, 2], [3, 4]], [5, 6], [[7, 8]]), strict=True):
+        parameter.data = torch.tensor(values, dtype=torch.float32)
+    model[0].bias.requires_grad = False
+    return model
+
+
+def test_the_vector_holds_the_trainable_parameters_in_declared_order() -> None:
+    assert vector.to_vector(two_layers()).tolist() == [1, 2, 3, 4, 7, 8]
+
+
+def test_the_vector_is_a_copy_without_a_gradient() -> None:
+    model = nn.Linear(2, 1, bias=False)  # one parameter: nothing is concatenated
+    taken = vector.to_vector(model)
+    before = model.weight.detach().clone()
+    taken += 1
+    assert not taken.requires_grad
+    assert torch.equal(model.weight, before)
+
+
+def test_a_vector_that_was_loaded_is_what_is_read_back_and_frozen_parameters_stay() -> None:
+    model = two_layers()
+    vector.load_vector(model, torch.tensor([-1.0, 0.5, 9.0, 8.0, 7.0, 6.0]))
+    assert vector.to_vector(model).tolist() == [-1, 0.5, 9, 8, 7, 6]
+    first, frozen, second = model.parameters()
+    assert first.tolist() == [[-1, 0.5], [9, 8]]
+    assert frozen.tolist() == [5, 6]
+    assert second.tolist() == [[7, 6]]
+    assert first.requires_grad
+
+
+def test_a_loaded_vector_and_the_model_share_no_memory() -> None:
+    model, weights = two_layers(), torch.zeros(6)
+    vector.load_vector(model, weights)
+    weights += 1
+    assert vector.to_vector(model).tolist() == [0] * 6
+
+
+@pytest.mark.parametrize("shape", [(5,), (7,), (8,), (1, 6), (6, 1), ()])
+def test_a_vector_of_another_shape_is_not_loaded(shape: tuple[int, ...]) -> None:
+    model = two_layers()
+    with pytest.raises(ValueError, match="the model has 6 coordinates, the vector has shape"):
+        vector.load_vector(model, torch.zeros(shape))
+    assert vector.to_vector(model).tolist() == [1, 2, 3, 4, 7, 8]
+
+
+def test_bytes_are_float32_little_endian() -> None:
+    # 1.0 is 3f800000, -2.5 is c0200000, the smallest denormal is 00000001.
+    values = torch.tensor([1.0, -2.5, 2.0**-149])
+    assert vector.to_bytes(values).hex() == "0000803f" + "000020c0" + "01000000"
+    assert vector.from_bytes(bytes.fromhex("0000803f000020c001000000"), d=3).tolist() == values.tolist()
+
+
+def test_bytes_of_a_double_a_gradient_or_a_slice_are_those_of_the_plain_vector() -> None:
+    plain = vector.to_bytes(torch.tensor([1.0, 3.0]))
+    assert vector.to_bytes(torch.tensor([1.0, 3.0], dtype=torch.float64)) == plain
+    assert vector.to_bytes(torch.tensor([1.0, 3.0], requires_grad=True)) == plain
+    assert vector.to_bytes(torch.tensor([1.0, 2.0, 3.0, 4.0])[::2]) == plain
+
+
+@deterministic
+@given(st.lists(floats32, max_size=20))
+def test_vectors_make_the_round_trip_bit_for_bit(values: list[float]) -> None:
+    weights = torch.tensor(values, dtype=torch.float32)
+    data = vector.to_bytes(weights)
+    assert data == struct.pack(f"<{len(values)}f", *values)
+    back = vector.from_bytes(data, d=len(values))
+    assert back.dtype is torch.float32
+    assert vector.to_bytes(back) == data  # -0.0 and 0.0 are told apart
+
+
+@deterministic
+@given(st.integers(0, 6).flatmap(lambda d: st.tuples(st.just(d), st.binary(min_size=4 * d, max_size=4 * d))))
+def test_any_bytes_of_the_right_length_are_a_vector(case: tuple[int, bytes]) -> None:
+    d, data = case
+    back = vector.from_bytes(memoryview(data), d=d)
+    assert back.shape == (d,)
+    for value, (expected,) in zip(back.tolist(), struct.iter_unpack("<f", data), strict=True):
+        assert value == expected or (math.isnan(value) and math.isnan(expected))
+
+
+def test_a_parsed_vector_can_be_written_to_and_leaves_the_bytes_alone() -> None:
+    data = bytearray(8)
+    back = vector.from_bytes(bytes(data), d=2)
+    back += 1
+    assert vector.from_bytes(memoryview(data), d=2).tolist() == [0, 0]
+    shared = vector.from_bytes(memoryview(data), d=2)
+    data[0] = 255
+    assert shared.tolist() == [0, 0]
+
+
+@pytest.mark.parametrize("size", [0, 7, 9, 11, 13, 16])
+def test_bytes_of_another_length_are_refused(size: int) -> None:
+    with pytest.raises(ProtocolError, match=f"a vector of 3 coordinates takes 12 bytes, got {size}"):
+        vector.from_bytes(bytes(size), d=3)
+
+
+def test_the_length_is_checked_before_anything_is_allocated() -> None:
+    with pytest.raises(ProtocolError, match=f"takes 4 bytes, got {2**30}"):
+        vector.from_bytes(Billion(), d=1)  # type: ignore[arg-type]
+    with pytest.raises(ProtocolError, match=f"takes {4 * 10**15} bytes, got 4"):
+        vector.from_bytes(bytes(4), d=10**15)
+
+
+def test_the_layout_names_every_trainable_parameter_with_its_shape() -> None:
+    assert vector.layout(two_layers()) == "0.weight(2, 2);1.weight(1, 2)"
+
+
+def by_hand(text: str, length: bytes, *values: float) -> bytes:
+    return hashlib.sha256(length + text.encode() + struct.pack(f"<{len(values)}f", *values)).digest()
+
+
+def test_the_hash_is_sha256_over_length_layout_and_weights() -> None:
+    weights = torch.tensor([1.0, -2.5])
+    assert vector.model_hash("w(2,)", weights) == by_hand("w(2,)", b"\x05\0\0\0\0\0\0\0", 1.0, -2.5)
+    # sha256sum of the 17 bytes 05 00 00 00 00 00 00 00 77 28 32 2c 29 00 00 80 3f, typed from the shell
+    only = vector.model_hash("w(2,)", torch.tensor([1.0]))
+    assert only.hex() == "39593a2e50d2231782afd3f4d73056bb3b2230299f0ea4069a733dbcee9d822c"
+
+
+def changed(weights: Tensor, at: int) -> Tensor:
+    other = weights.clone()
+    other[at] = torch.nextafter(other[at], torch.tensor(9.0))
+    return other
+
+
+def test_the_hash_tells_apart_every_weight_every_name_and_where_one_ends_and_the_other_begins() -> None:
+    weights = torch.tensor([struct.unpack("<f", b"abcd")[0], 2.0, 3.0])
+    hashes = [vector.model_hash("a(3,)", weights), vector.model_hash("b(3,)", weights)]
+    hashes += [vector.model_hash("a(3,)", changed(weights, at)) for at in range(3)]
+    hashes += [vector.model_hash("a(3,)abcd", weights[1:])]  # the bytes of the first weight moved into the layout
+    assert len(set(hashes)) == len(hashes)
