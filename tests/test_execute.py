@@ -52,7 +52,7 @@ def releases(cell: Cell, client: int, kind: str = "reserve") -> list[int]:
 
 def kill_in_round(monkeypatch: pytest.MonkeyPatch, round: int) -> None:
     """The process dies when the third client of that round has trained and paid."""
-    real = execute.assemble
+    real = assemble
 
     def patched(scenario: Scenario, *, run: str, ledgers: Path) -> Assembled:
         assembled = real(scenario, run=run, ledgers=ledgers)

@@ -69,7 +69,7 @@ def test_the_printed_tables_agree_with_the_committed_numbers() -> None:
 
 def test_the_demo_runs_offline_and_shows_every_row(tmp_path: Path) -> None:
     environment = {name: value for name, value in os.environ.items() if name != "SECUREFL_DATA"}
-    command = [Path(sys.executable).with_name("securefl"), "demo", "--display", "plain"]
+    command = [str(Path(sys.executable).with_name("securefl")), "demo", "--display", "plain"]
     done = subprocess.run(
         command, cwd=tmp_path, capture_output=True, text=True, env={**environment, "NO_COLOR": "1"}, timeout=200
     )
