@@ -35,7 +35,7 @@ test-slow: setup ## the long suites, and a smoke test under the second set of ve
 	$(PYTHON) -m venv .venv-flower
 	.venv-flower/bin/python -m pip install --quiet --disable-pip-version-check $$(grep '^torch==' constraints.txt)
 	.venv-flower/bin/python -m pip install --quiet --disable-pip-version-check -c constraints-flower.txt -e '.[dev]'
-	cd .venv-flower && bin/securefl demo --out smoke-demo
+	rm -rf .venv-flower/smoke-demo && cd .venv-flower && bin/securefl demo --out smoke-demo
 	.venv-flower/bin/python -m pytest tests/test_cli.py tests/test_scenario.py
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m slow
 

@@ -1,0 +1,324 @@
+"""The contract of every channel: inherit `ChannelContract` in a test file and override its fixture `make`.
+
+The suite knows no stage by name. It drives a round as the engine does, stage after stage, until a View appears at the
+server's `close_stage` or at a client's `receive`.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from itertools import combinations
+from typing import Protocol
+
+import pytest
+import torch
+from torch import Tensor
+
+from securefl.errors import ProtocolError, RoundAbandoned
+from securefl.types import ChannelClient, ChannelServer, ClientUpdate, Observation, View
+
+SESSION, OTHER_SESSION = bytes(range(16)), bytes(range(1, 17))
+HASH, OTHER_HASH = b"h" * 32, b"o" * 32
+EVERYONE = (0, 1, 2, 3, 4)
+D = 3
+MIN_COHORT = 3
+WEIGHTS = {0: 5, 1: 1, 2: 2, 3: 10, 4: 3}  # public, one a client
+
+
+@dataclass(frozen=True)
+class Sides:
+    """Both sides of a channel between one server and the clients 0 to 4, set up and before its first round."""
+
+    server: ChannelServer
+    clients: Mapping[int, ChannelClient]
+
+
+class MakeSides(Protocol):
+    """Builds a channel of D coordinates, minimum cohort MIN_COHORT and public weights WEIGHTS."""
+
+    def __call__(self, *, session: bytes = SESSION) -> Sides: ...
+
+
+def updates_for(round: int) -> dict[int, ClientUpdate]:
+    """Small integers, other ones for each client and round; no two subsets have the same mean."""
+    return {
+        client: ClientUpdate(
+            delta=torch.tensor([2.0**client, 1.0 + round, -(3.0**client)]),
+            weight=WEIGHTS[client],
+            spent=None,
+            model_hash=HASH,
+        )
+        for client in EVERYONE
+    }
+
+
+@dataclass
+class Stages:
+    """One round, driven by hand."""
+
+    sides: Sides
+    round: int
+    cohort: tuple[int, ...] = EVERYONE
+    updates: Mapping[int, ClientUpdate] = field(default_factory=dict)
+    view: View | None = None
+    asked: set[int] = field(default_factory=set)  # clients whose channel said: train, then submit
+
+    def __post_init__(self) -> None:
+        self.updates = self.updates or updates_for(self.round)
+        self.sides.server.begin(self.round, self.cohort, HASH)
+
+    def answers(self, *, silent: Iterable[int] = (), hold: Iterable[int] = ()) -> dict[int, bytes]:
+        """The messages of this stage, from all but the silent; who is on hold trains and does not submit."""
+        messages: dict[int, bytes] = {}
+        for client, request in self.sides.server.requests().items():
+            if client in silent:
+                continue
+            reply = self.sides.clients[client].receive(request)
+            if isinstance(reply, View):
+                self.view = reply
+            elif reply is not None:
+                messages[client] = reply
+            else:
+                self.asked.add(client)
+                if client not in hold:
+                    messages[client] = self.sides.clients[client].submit(self.updates[client])
+        return messages
+
+    def deliver(self, messages: Mapping[int, bytes]) -> None:
+        """Hand honest messages to the server, which takes all of them."""
+        for client, message in messages.items():
+            assert self.sides.server.absorb(client, message) is True
+
+    def close(self) -> None:
+        """End the stage."""
+        self.view = self.sides.server.close_stage() or self.view
+
+
+def play(sides: Sides, *, round: int, cohort: tuple[int, ...] = EVERYONE, silent: Iterable[int] = ()) -> View:
+    """A whole round in which the silent never answer. Raises RoundAbandoned."""
+    stages, silent = Stages(sides, round, cohort), set(silent)
+    while stages.view is None:
+        stages.deliver(stages.answers(silent=silent))
+        stages.close()
+    return stages.view
+
+
+def record(sides: Sides, *, round: int) -> list[dict[int, bytes]]:
+    """Everyone's messages in a whole round, stage by stage."""
+    stages, recorded = Stages(sides, round), []
+    while stages.view is None:
+        recorded.append(stages.answers())
+        stages.deliver(recorded[-1])
+        stages.close()
+    return recorded
+
+
+def until_asked(sides: Sides, client: int, *, round: int) -> Stages:
+    """A round up to the point where `client` has been told to train and has not submitted."""
+    stages = Stages(sides, round)
+    while True:
+        messages = stages.answers(hold=[client])
+        if client in stages.asked:
+            return stages
+        stages.deliver(messages)
+        stages.close()
+
+
+def mean_of(view: View) -> Tensor:
+    """The weighted mean (d,) of the rows."""
+    weights = view.weights.double()
+    return (view.rows.double() * weights.unsqueeze(1)).sum(dim=0) / weights.sum()
+
+
+def mean_of_updates(clients: Sequence[int], *, round: int) -> Tensor:
+    """The weighted mean (d,) of what these clients submit."""
+    updates = updates_for(round)
+    total = sum(WEIGHTS[client] for client in clients)
+    return torch.stack([updates[client].delta.double() * WEIGHTS[client] for client in clients]).sum(dim=0) / total
+
+
+def outline(seen: Sequence[Observation]) -> list[tuple[object, ...]]:
+    """Who saw what kind of thing, of what size, without the values."""
+    return sorted((o.party, o.kind, o.about, o.shape, o.size) for o in seen)
+
+
+def malformed(message: bytes) -> list[bytes]:
+    """What a broken or lying client could send in place of message."""
+    return [
+        b"",
+        b"\0",
+        message[:-1],
+        message[1:],
+        message + b"\0",
+        message + message,
+        b"\xff" * len(message),
+        bytes(len(message)),
+        bytes([message[0] ^ 1]) + message[1:],
+        message[:3] + bytes([message[3] + 1]) + message[4:],
+    ]
+
+
+class ChannelContract:
+    """What holds for every channel."""
+
+    tolerance = 1e-6  # of a mean, absolute; what fixed point or CKKS may add is for the subclass to say
+
+    @pytest.fixture
+    def make(self) -> MakeSides:
+        raise NotImplementedError("override the fixture `make`")
+
+    def is_the_mean_of(self, view: View, clients: Sequence[int], *, round: int) -> bool:
+        expected = mean_of_updates(clients, round=round)
+        return torch.allclose(mean_of(view), expected, rtol=0, atol=self.tolerance)
+
+    def test_a_round_ends_in_a_view_of_everyone(self, make: MakeSides) -> None:
+        view = play(make(), round=0)
+        assert view.clients == EVERYONE
+        assert self.is_the_mean_of(view, EVERYONE, round=0)
+
+    def test_a_view_has_one_weight_and_one_set_of_members_a_row_ascending(self, make: MakeSides) -> None:
+        view = play(make(), round=0)
+        assert view.rows.shape == (len(view.members), D)
+        assert view.weights.shape == (len(view.members),)
+        assert bool((view.weights > 0).all())
+        assert [client for row in view.members for client in row] == list(EVERYONE)
+
+    def test_rounds_follow_one_another_with_their_own_updates(self, make: MakeSides) -> None:
+        sides = make()
+        for round in (0, 1, 5):
+            assert self.is_the_mean_of(play(sides, round=round), EVERYONE, round=round)
+
+    def test_the_view_of_any_survivors_is_the_mean_of_exactly_what_they_submitted(self, make: MakeSides) -> None:
+        sides = make()
+        groups = [group for size in range(MIN_COHORT, 6) for group in combinations(EVERYONE, size)]
+        for round, survivors in enumerate(groups):
+            view = play(sides, round=round, silent=set(EVERYONE) - set(survivors))
+            assert view.clients == survivors
+            assert self.is_the_mean_of(view, survivors, round=round)
+
+    def test_only_the_invited_are_asked(self, make: MakeSides) -> None:
+        sides = make()
+        sides.server.begin(0, (0, 2, 4), HASH)
+        assert list(sides.server.requests()) == [0, 2, 4]
+        view = play(sides, round=1, cohort=(0, 2, 4))
+        assert view.clients == (0, 2, 4)
+        assert self.is_the_mean_of(view, (0, 2, 4), round=1)
+
+    @pytest.mark.parametrize("answering", [(), (3,), (1, 3)])
+    def test_below_the_minimum_cohort_a_round_is_abandoned(self, make: MakeSides, answering: tuple[int, ...]) -> None:
+        with pytest.raises(RoundAbandoned, match=f"minimum cohort is {MIN_COHORT}"):
+            play(make(), round=0, silent=set(EVERYONE) - set(answering))
+
+    def test_nothing_of_an_abandoned_round_leaks_into_the_next(self, make: MakeSides) -> None:
+        sides, untouched = make(), make()
+        with pytest.raises(RoundAbandoned, match="minimum cohort"):
+            play(sides, round=0, silent=(2, 3, 4))
+        view = play(sides, round=1, silent=(0, 1))
+        assert view.clients == (2, 3, 4)
+        assert self.is_the_mean_of(view, (2, 3, 4), round=1)
+        play(untouched, round=1, silent=(0, 1))
+        assert outline(sides.server.observed()) == outline(untouched.server.observed())
+
+    def test_dropped_messages_change_nothing(self, make: MakeSides) -> None:
+        sides, elsewhere = make(), make(session=OTHER_SESSION)
+        earlier, honest = record(sides, round=0), outline(sides.server.observed())
+        here, there = Stages(sides, round=1), Stages(elsewhere, round=1)
+        stage = 0
+        while here.view is None:
+            messages, foreign = here.answers(), there.answers()
+            for client, message in messages.items():
+                assert not self.taken(sides, client, malformed(message)), "malformed"
+                assert not self.taken(sides, client, [foreign[client]]), "from another session"
+                assert not self.taken(sides, client, [earlier[stage][client]]), "from an earlier round"
+                others = [other for sender, other in messages.items() if sender != client]
+                assert not self.taken(sides, client, others), "from another sender"
+                assert not self.taken(sides, 5, [message]), "from a stranger"
+            here.deliver(messages)
+            there.deliver(foreign)
+            for client, message in messages.items():
+                assert not self.taken(sides, client, [message]), "a duplicate"
+            here.close()
+            there.close()
+            for client, message in messages.items():
+                assert not self.taken(sides, client, [message]), "late"
+            stage += 1
+        assert here.view.clients == EVERYONE
+        assert self.is_the_mean_of(here.view, EVERYONE, round=1)
+        assert outline(sides.server.observed()) == honest
+
+    def taken(self, sides: Sides, client: int, messages: Sequence[bytes]) -> list[bytes]:
+        """Those of the messages that the server did not drop."""
+        return [message for message in messages if sides.server.absorb(client, message) is not False]
+
+    def test_who_was_not_invited_is_dropped(self, make: MakeSides) -> None:
+        sides, everyone = make(), make()
+        theirs = Stages(everyone, round=0)
+        ours = Stages(sides, round=0, cohort=(0, 1, 2, 3))
+        message = theirs.answers()[4]
+        assert sides.server.absorb(4, message) is False
+        while ours.view is None:
+            ours.deliver(ours.answers())
+            ours.close()
+        assert ours.view.clients == (0, 1, 2, 3)
+
+    def test_before_the_first_round_everything_is_dropped(self, make: MakeSides) -> None:
+        sides, begun = make(), make()
+        for client, message in Stages(begun, round=0).answers().items():
+            assert sides.server.absorb(client, message) is False
+
+    def test_nothing_is_submitted_that_was_not_asked_for(self, make: MakeSides) -> None:
+        sides = make()
+        with pytest.raises(ProtocolError, match="no update was asked for"):
+            sides.clients[0].submit(updates_for(0)[0])
+        assert play(sides, round=0).clients == EVERYONE
+
+    def test_an_update_is_submitted_once(self, make: MakeSides) -> None:
+        stages = until_asked(make(), 0, round=0)
+        stages.sides.clients[0].submit(stages.updates[0])
+        with pytest.raises(ProtocolError, match="no update was asked for"):
+            stages.sides.clients[0].submit(stages.updates[0])
+
+    def test_an_update_of_another_model_is_refused_and_the_right_one_still_accepted(self, make: MakeSides) -> None:
+        stages = until_asked(make(), 0, round=0)
+        with pytest.raises(ProtocolError, match="trained on another model"):
+            stages.sides.clients[0].submit(replace(stages.updates[0], model_hash=OTHER_HASH))
+        message = stages.sides.clients[0].submit(stages.updates[0])
+        assert stages.sides.server.absorb(0, message) is True
+
+    def test_requests_of_an_old_round_are_refused_and_the_next_round_goes_on(self, make: MakeSides) -> None:
+        sides = make()
+        sides.server.begin(3, EVERYONE, HASH)
+        older = sides.server.requests()
+        sides.server.begin(4, EVERYONE, HASH)
+        old = sides.server.requests()
+        play(sides, round=4)
+        for client in EVERYONE:
+            for request in (old[client], older[client]):
+                with pytest.raises(ProtocolError, match="was asked for before"):
+                    sides.clients[client].receive(request)
+        assert self.is_the_mean_of(play(sides, round=5), EVERYONE, round=5)
+
+    def test_requests_of_another_session_or_in_bad_shape_are_refused(self, make: MakeSides) -> None:
+        sides, elsewhere = make(), make(session=OTHER_SESSION)
+        elsewhere.server.begin(0, EVERYONE, HASH)
+        with pytest.raises(ProtocolError, match="another session"):
+            sides.clients[0].receive(elsewhere.server.requests()[0])
+        sides.server.begin(0, EVERYONE, HASH)
+        for request in malformed(sides.server.requests()[0]):
+            with pytest.raises(ProtocolError, match=r"a message of|another session"):
+                sides.clients[0].receive(request)
+        assert play(sides, round=0).clients == EVERYONE
+
+    def test_server_and_network_are_seen_to_see_something_of_every_survivor(self, make: MakeSides) -> None:
+        sides = make()
+        play(sides, round=0, silent=(1,))
+        for party in ("server", "network"):
+            seen = [o for o in sides.server.observed() if o.party == party]
+            assert {client for o in seen for client in o.about} == {0, 2, 3, 4}
+            assert all(o.kind and o.size > 0 for o in seen)
+        assert {o.party for o in sides.server.observed()} == {"server", "network"}
+
+    def test_a_new_round_has_seen_nothing_yet(self, make: MakeSides) -> None:
+        sides = make()
+        play(sides, round=0)
+        sides.server.begin(1, EVERYONE, HASH)
+        assert list(sides.server.observed()) == []
