@@ -21,7 +21,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import norm
 
-from securefl.privacy.accounting import calibrate_noise, epsilon, gaussian_epsilon, subsampled_gaussian_epsilon
+from securefl.privacy.accounting import (
+    calibrate_noise,
+    epsilon,
+    fits,
+    gaussian_epsilon,
+    subsampled_gaussian_epsilon,
+)
 from securefl.privacy.events import SampledGaussian
 from securefl.training.dp_sgd import DpPlan
 
@@ -132,6 +138,40 @@ def test_epsilon_lies_between_the_optimistic_pld_and_renyi(events: Mapping[Sampl
     ours, low = epsilon(events, delta=delta), lower_end(events, delta=delta)
     assert low <= ours <= by_renyi(events, delta=delta)
     assert ours <= low * 1.02 + 1e-3  # most of it the optimist's rounding
+
+
+# --- within a budget
+
+
+@pytest.mark.parametrize(
+    "events",
+    [
+        {SampledGaussian(0.064, 1.1, 16): 20},
+        {SampledGaussian(0.01, 4.0, 1000): 1},  # .497 coarse, .272 fine
+        {SampledGaussian(1.0, 20.0, 100): 3},
+        {SampledGaussian(0.1, 1.0, 10): 1, SampledGaussian(1.0, 5.0, 2): 2},
+    ],
+    ids=str,
+)
+def test_what_fits_a_budget_is_what_costs_no_more(events: Mapping[SampledGaussian, int]) -> None:
+    cost = epsilon(events, delta=DELTA)
+    for budget in (cost, 1.0001 * cost, 1.2 * cost, 2.5 * cost, 100.0, math.inf):
+        assert fits(events, delta=DELTA, budget=budget)
+    for budget in (math.nextafter(cost, 0), 0.9999 * cost, 0.5 * cost, 0.0, -1.0, math.nan):
+        assert not fits(events, delta=DELTA, budget=budget)
+
+
+@pytest.mark.parametrize("rate", [0.01, 1.0])
+def test_without_noise_only_an_infinite_budget_fits(rate: float) -> None:
+    events = {SampledGaussian(rate, 0.0, 1): 1, SampledGaussian(0.1, 2.0, 1): 1}
+    assert not fits(events, delta=DELTA, budget=1e300)
+    assert fits(events, delta=DELTA, budget=math.inf)
+    assert fits({SampledGaussian(rate, 0.0, 1): 0}, delta=DELTA, budget=0.0)
+
+
+def test_nothing_fits_any_budget() -> None:
+    assert fits({}, delta=DELTA, budget=0.0)
+    assert not fits({}, delta=DELTA, budget=-1.0)
 
 
 # --- composition

@@ -202,6 +202,16 @@ def test_the_allowance_is_what_counting_one_by_one_finds(tmp_path: Path, budget:
     assert ledger.allowed(EVENT) == brute_force(EVENT, others, budget)
 
 
+def test_the_allowance_shrinks_when_something_else_is_booked(path: Path) -> None:
+    ledger = Ledger(path, TERMS._replace(budget=1.5))
+    alone = ledger.allowed(EVENT)
+    for round in range(3):
+        ledger.reserve(OTHER, release_id=rid(round))
+        beside = ledger.allowed(EVENT)
+        assert 0 < beside == brute_force(EVENT, Counter({OTHER: round + 1}), 1.5) < alone
+        alone = beside
+
+
 @pytest.mark.parametrize("count", [1, 2, 3, 4, 7, 8, 9, 100])
 def test_a_budget_that_is_met_exactly_is_enough(tmp_path: Path, count: int) -> None:
     exact = epsilon({EVENT: count}, delta=DELTA)
@@ -215,7 +225,7 @@ def test_the_allowance_of_subsampled_releases_fits_and_one_more_does_not(tmp_pat
     assert epsilon({event: allowed}, delta=DELTA) <= budget < epsilon({event: allowed + 1}, delta=DELTA)
 
 
-choices = st.lists(st.sampled_from([EVENT, OTHER, SampledGaussian(1.0, 5.0, 1)]), max_size=40)
+choices = st.lists(st.sampled_from([EVENT, OTHER, SampledGaussian(1.0, 5.0, 1)]), min_size=10, max_size=40)
 
 
 @settings(derandomize=True, max_examples=30, deadline=None, database=None)
@@ -256,24 +266,34 @@ def test_a_budget_that_is_not_a_number_allows_nothing(path: Path) -> None:
         Ledger(path, TERMS._replace(budget=math.nan)).reserve(EVENT, release_id=rid(0))
 
 
+def forbid_composing(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise AssertionError("the accountant was asked")
+
+    monkeypatch.setattr(ledger_module, "epsilon", refuse)
+    monkeypatch.setattr(ledger_module, "fits", refuse)
+
+
 def test_400_reservations_take_under_a_second_because_the_allowance_is_found_once(
     path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     event = SampledGaussian(0.064, 1.3, 1)
-    ledger, composed = Ledger(path, TERMS), 0
+    ledger = Ledger(path, TERMS)
     ledger.allowed(event)
-
-    def counted(events: Counter[SampledGaussian], *, delta: float) -> float:
-        nonlocal composed
-        composed += 1
-        return epsilon(events, delta=delta)
-
-    monkeypatch.setattr(ledger_module, "epsilon", counted)
+    forbid_composing(monkeypatch)
     started = time.process_time()
     for round in range(400):
         ledger.reserve(event, release_id=rid(round))
     assert time.process_time() - started < 1.0
-    assert (composed, ledger.count(event)) == (0, 400)
+    assert ledger.count(event) == 400
+
+
+def test_an_infinite_budget_is_not_searched(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    forbid_composing(monkeypatch)
+    ledger = Ledger(path, FREE)
+    ledger.reserve(EVENT, release_id=rid(0))
+    ledger.reserve(OTHER, release_id=rid(1))
+    assert (ledger.count(EVENT), ledger.count(OTHER)) == (1, 1)
 
 
 # --- the chain
@@ -429,6 +449,18 @@ def test_a_head_of_another_ledger_is_not_part_of_this_one(path: Path, tmp_path: 
         filled(path).require_head(other.head)
 
 
+def test_every_head_a_ledger_ever_had_is_part_of_it(path: Path) -> None:
+    ledger = Ledger(path, FREE)
+    heads = [ledger.head]
+    for round in range(3):
+        ledger.reserve(EVENT, release_id=rid(round))
+        heads.append(ledger.head)
+    assert len(set(heads)) == 4
+    for head in heads:
+        ledger.require_head(head)
+        Ledger(path, FREE).require_head(head)
+
+
 @pytest.mark.parametrize(
     "terms",
     [
@@ -461,7 +493,7 @@ def test_a_torn_last_line_is_cut_off_and_can_be_reserved_again(path: Path, round
         again = Ledger(path, FREE)
         assert again.count(EVENT) == rounds - 1
         assert rid(rounds - 1) not in again
-        assert (path.read_bytes() if path.exists() else b"") == data[:whole]
+        assert path.read_bytes() == data[:whole]
         again.reserve(EVENT, release_id=rid(rounds - 1))
         assert path.read_bytes() == data
         assert again.head == ledger.head
@@ -586,6 +618,23 @@ def test_a_failed_write_raises_and_neither_breaks_the_chain_nor_undercharges(
     if retry:
         assert len(told) == 5
         assert reopened.settled == {rid(0), rid(2)}
+
+
+@pytest.mark.parametrize("leave", [leave_whole, leave_half])
+def test_a_failed_write_after_reopening_costs_nothing_that_was_there(
+    path: Path, monkeypatch: pytest.MonkeyPatch, leave: Callable[[int], None]
+) -> None:
+    filled(path)
+    ledger, before = Ledger(path, FREE), path.read_bytes()
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fsync", FailingDisk(0, leave))
+        with pytest.raises(OSError, match="No space left"):
+            ledger.reserve(EVENT, release_id=rid(9))
+    ledger.reserve(OTHER, release_id=rid(10))
+    assert path.read_bytes().startswith(before)
+    again = Ledger(path, FREE)
+    assert (again.head, rid(9) in again, rid(10) in again) == (ledger.head, False, True)
+    assert (again.count(EVENT), again.count(OTHER)) == (2, 2)
 
 
 def test_a_last_write_that_failed_is_charged_if_it_reached_the_disk(

@@ -1,0 +1,276 @@
+"""A client pays before it trains, never twice for fresh noise, and lets nothing unpaid leave.
+
+Mutants killed: MUTANTS
+"""
+
+import math
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor
+
+from securefl import vector
+from securefl.channels.messages import ModelMessage
+from securefl.errors import BudgetExceeded, ClientFailure, ProtocolError
+from securefl.privacy.events import ReleaseId, SampledGaussian
+from securefl.privacy.ledger import Ledger, Terms
+from securefl.training.client import Client
+from securefl.types import ClientUpdate, Trained, View
+
+SESSION, OTHER_SESSION = b"s" * 16, b"t" * 16
+LAYOUT = "w(2,)"
+WEIGHTS = torch.tensor([1.0, 2.0])
+DELTA = torch.tensor([0.5, -0.5])
+EVENT = SampledGaussian(sample_rate=1.0, noise_multiplier=2.0, steps=1)
+CHEAPER = SampledGaussian(sample_rate=1.0, noise_multiplier=3.0, steps=1)
+TWO_RELEASES = Terms("example", "add_remove", delta=1e-5, budget=3.1)  # epsilon of one, two, three EVENTs: 1.99, 2.94, 3.71
+
+
+@dataclass
+class FakeTrainer:
+    """Gives DELTA; notes the weights, the rounds, and what stood in the ledger's file when it was called."""
+
+    cost: SampledGaussian | None = EVENT
+    spent: SampledGaussian | None = EVENT
+    ledger: Path | None = None
+    rounds: list[int] = field(default_factory=list)
+    reserved: list[int] = field(default_factory=list)
+    weights: Tensor | None = None
+
+    def fit(self, weights: Tensor, *, round: int) -> Trained:
+        self.rounds.append(round)
+        self.weights = weights.clone()
+        if self.ledger is not None and self.ledger.exists():
+            self.reserved.append(self.ledger.read_text().count('"kind":"reserve"'))
+        return Trained(DELTA, self.spent)
+
+
+@dataclass
+class FakeChannel:
+    """Answers with what it was given to answer with."""
+
+    answer: bytes | View | None = None
+    asked: list[bytes] = field(default_factory=list)
+    submitted: list[ClientUpdate] = field(default_factory=list)
+
+    def receive(self, request: bytes) -> bytes | View | None:
+        self.asked.append(request)
+        return self.answer
+
+    def submit(self, update: ClientUpdate) -> bytes:
+        self.submitted.append(update)
+        return b"submitted"
+
+
+def make_client(
+    trainer: FakeTrainer,
+    ledger: Ledger | None,
+    *,
+    channel: FakeChannel | None = None,
+    repeatable: bool = False,
+    client: int = 4,
+    run: str = "run",
+) -> Client:
+    return Client(
+        client,
+        trainer=trainer,
+        channel=FakeChannel() if channel is None else channel,
+        weight=7,
+        layout=LAYOUT,
+        d=2,
+        session=SESSION,
+        run=run,
+        ledger=ledger,
+        repeatable=repeatable,
+    )
+
+
+def model(round: int = 0, weights: Tensor = WEIGHTS, session: bytes = SESSION) -> bytes:
+    return ModelMessage(session, round, weights).to_bytes()
+
+
+def train(client: Client, *, round: int = 0) -> ClientUpdate:
+    client.load(model(round))
+    return client.train()
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "4.jsonl"
+
+
+def test_an_update_carries_delta_weight_cost_and_the_hash_of_the_model_it_was_trained_on(path: Path) -> None:
+    trainer = FakeTrainer()
+    update = train(make_client(trainer, Ledger(path, TWO_RELEASES)), round=3)
+    assert update.delta is DELTA
+    assert (update.weight, update.spent) == (7, EVENT)
+    assert update.model_hash == vector.model_hash(LAYOUT, WEIGHTS)
+    assert trainer.rounds == [3]
+    assert trainer.weights is not None
+    assert trainer.weights.tolist() == [1, 2]
+
+
+def test_the_round_is_paid_for_on_disk_before_training_begins(path: Path) -> None:
+    trainer, ledger = FakeTrainer(ledger=path), Ledger(path, TWO_RELEASES)
+    client = make_client(trainer, ledger)
+    train(client, round=0)
+    train(client, round=1)
+    assert trainer.reserved == [1, 2]
+    assert ledger.count(EVENT) == 2
+
+
+def test_a_release_is_named_by_run_client_and_round(path: Path) -> None:
+    ledger = Ledger(path, TWO_RELEASES)
+    train(make_client(FakeTrainer(), ledger, client=9, run="other"), round=5)
+    assert ReleaseId("other", 9, 5, attempt=0) in ledger
+
+
+def test_under_fresh_noise_a_round_is_not_released_twice(path: Path) -> None:
+    trainer, ledger = FakeTrainer(), Ledger(path, TWO_RELEASES)
+    client = make_client(trainer, ledger)
+    train(client)
+    paid = path.read_bytes()
+    client.load(model(0))
+    with pytest.raises(ClientFailure, match="round 0 was released before; under fresh noise it is not released again"):
+        client.train()
+    assert trainer.rounds == [0]
+    assert path.read_bytes() == paid
+
+
+def test_under_fresh_noise_a_round_is_not_released_twice_by_a_client_made_anew(path: Path) -> None:
+    train(make_client(FakeTrainer(), Ledger(path, TWO_RELEASES)))
+    trainer = FakeTrainer()
+    reborn = make_client(trainer, Ledger(path, TWO_RELEASES))
+    with pytest.raises(ClientFailure, match="round 0 was released before"):
+        train(reborn)
+    assert trainer.rounds == []
+    assert train(reborn, round=1).delta is DELTA
+
+
+def test_a_round_that_was_paid_for_and_never_trained_is_not_released_under_fresh_noise_either(path: Path) -> None:
+    Ledger(path, TWO_RELEASES).reserve(EVENT, release_id=ReleaseId("run", 4, 0, 0))
+    with pytest.raises(ClientFailure, match="round 0 was released before"):
+        train(make_client(FakeTrainer(), Ledger(path, TWO_RELEASES)))
+
+
+def test_a_repeatable_round_is_trained_again_and_paid_for_once(path: Path) -> None:
+    ledger = Ledger(path, TWO_RELEASES)
+    client = make_client(FakeTrainer(), ledger, repeatable=True)
+    for _ in range(3):
+        train(client)
+    assert ledger.count(EVENT) == 1
+    reopened = Ledger(path, TWO_RELEASES)
+    train(make_client(FakeTrainer(), reopened, repeatable=True))
+    assert reopened.count(EVENT) == 1
+
+
+def test_a_round_beyond_the_budget_is_neither_trained_nor_written(path: Path) -> None:
+    trainer, ledger = FakeTrainer(), Ledger(path, TWO_RELEASES)
+    client = make_client(trainer, ledger)
+    for round in (0, 1):
+        train(client, round=round)
+    before, head = path.read_bytes(), client.ledger_head
+    with pytest.raises(BudgetExceeded, match=r"client 4: release 3 would exceed epsilon 3\.1"):
+        train(client, round=2)
+    assert trainer.rounds == [0, 1]
+    assert (path.read_bytes(), client.ledger_head) == (before, head)
+
+
+@pytest.mark.parametrize(("cost", "spent"), [(EVENT, CHEAPER), (EVENT, None), (None, EVENT), (CHEAPER, EVENT)])
+def test_training_that_cost_something_else_than_was_reserved_stays_with_the_client(
+    path: Path, cost: SampledGaussian | None, spent: SampledGaussian | None
+) -> None:
+    client = make_client(FakeTrainer(cost, spent), Ledger(path, TWO_RELEASES))
+    with pytest.raises(ClientFailure, match=r"training cost .*, reserved was .*; the update stays here"):
+        train(client)
+
+
+def test_training_without_a_mechanism_costs_nothing(path: Path) -> None:
+    update = train(make_client(FakeTrainer(None, None), Ledger(path, TWO_RELEASES)))
+    assert update.spent is None
+    assert not path.exists()
+
+
+def test_without_a_ledger_nothing_is_kept_or_refused() -> None:
+    client = make_client(FakeTrainer(), None)
+    assert train(client).spent == EVENT
+    assert train(client).spent == EVENT
+    assert client.ledger_head is None
+    client.confirm(0)
+
+
+def test_a_ledger_that_cannot_be_written_fails_the_client_before_training(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("not a folder")
+    trainer = FakeTrainer()
+    client = make_client(trainer, Ledger(tmp_path / "file" / "4.jsonl", TWO_RELEASES))
+    with pytest.raises(ClientFailure, match="its ledger cannot be written: "):
+        train(client)
+    assert trainer.rounds == []
+
+
+@pytest.mark.parametrize("bad", [math.nan, math.inf, -math.inf])
+def test_a_model_that_is_not_finite_is_refused(path: Path, bad: float) -> None:
+    client = make_client(FakeTrainer(), Ledger(path, TWO_RELEASES))
+    with pytest.raises(ProtocolError, match="the model of round 3 is not finite"):
+        client.load(model(3, torch.tensor([0.0, bad])))
+    with pytest.raises(ProtocolError, match="no model was loaded"):
+        client.train()
+
+
+def test_a_model_of_another_session_or_size_is_refused() -> None:
+    client = make_client(FakeTrainer(), None)
+    with pytest.raises(ProtocolError, match="the model belongs to another session"):
+        client.load(model(session=OTHER_SESSION))
+    with pytest.raises(ProtocolError, match="takes 33 bytes here, got 37"):
+        client.load(model(weights=torch.zeros(3)))
+    with pytest.raises(ProtocolError, match="no model was loaded"):
+        client.train()
+
+
+def test_a_model_is_trained_on_once() -> None:
+    client = make_client(FakeTrainer(), None)
+    train(client)
+    with pytest.raises(ProtocolError, match="no model was loaded for this round"):
+        client.train()
+
+
+@pytest.mark.parametrize("answer", [None, b"key", View(torch.zeros(1, 2), torch.ones(1), ((0,),))])
+def test_the_channel_answers_requests_and_takes_updates(answer: bytes | View | None) -> None:
+    channel = FakeChannel(answer)
+    client = make_client(FakeTrainer(), None, channel=channel)
+    assert client.receive(b"request") is answer
+    assert channel.asked == [b"request"]
+    update = train(client)
+    assert client.submit(update) == b"submitted"
+    assert channel.submitted == [update]
+
+
+def test_a_confirmed_round_is_settled_and_no_other(path: Path) -> None:
+    ledger = Ledger(path, TWO_RELEASES)
+    client = make_client(FakeTrainer(), ledger)
+    train(client, round=0)
+    train(client, round=1)
+    client.confirm(1)
+    assert ledger.settled == {ReleaseId("run", 4, 1, 0)}
+    assert ledger.count(EVENT) == 2
+
+
+def test_confirming_a_round_that_was_never_reserved_changes_nothing(path: Path) -> None:
+    client = make_client(FakeTrainer(None, None), Ledger(path, TWO_RELEASES))
+    train(client)
+    client.confirm(0)
+    assert not path.exists()
+
+
+def test_the_head_of_the_ledger_moves_with_every_entry(path: Path) -> None:
+    ledger = Ledger(path, TWO_RELEASES)
+    client = make_client(FakeTrainer(), ledger)
+    heads = [client.ledger_head]
+    train(client)
+    heads.append(client.ledger_head)
+    client.confirm(0)
+    heads.append(client.ledger_head)
+    assert heads[-1] == ledger.head
+    assert len(set(heads)) == 3

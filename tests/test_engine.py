@@ -1,0 +1,550 @@
+"""One round and the run of many, against clients and channels that are small enough to check by hand.
+
+Mutants killed: the round number not advanced, or advanced by an abandoned round's failure only; abandoned weights or
+step state kept; survivors before the step; survivors not confirmed, absent or uninvited ones confirmed, confirmed with
+the next round; accuracy of the old weights; estimate subtracted; the step's state forgotten; the hash of other weights;
+absent clients asked again; bytes of absent clients' requests counted, of models or replies not; a dropped message not
+counted or not absent; ValueError of the rule let through; the check for a finite step forgotten; good and bad rows
+swapped in the report; the adversary moving first, seeing honest rows, ignored, not excused; the view of a client lost;
+out of budget not noted; `<` to `<=` in the budget; spent clients counted as able; RunFailed for some absent, or never;
+both checks after good rounds; failures of other kinds swallowed; ledger heads of the cohort only.
+"""
+
+import json
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+import pytest
+import torch
+from torch import Tensor
+
+from defenses import mean, median, screen
+from securefl import engine, vector
+from securefl.channels.messages import ModelMessage
+from securefl.errors import (
+    BudgetExceeded,
+    ClientFailure,
+    LedgerError,
+    ProtocolError,
+    RoundAbandoned,
+    RunFailed,
+)
+from securefl.federation import Federation, Played, State
+from securefl.threat import NOBODY, Adversary
+from securefl.types import ClientUpdate, Metrics, Observation, Rule, StepResult, View
+
+SESSION = b"s" * 16
+LAYOUT = "w(2,)"
+MODEL_BYTES = 25 + 4 * 2
+START = torch.tensor([10.0, 20.0])
+
+
+def pack(client: int, update: ClientUpdate) -> bytes:
+    return json.dumps([client, update.weight, update.delta.tolist()]).encode()
+
+
+@dataclass
+class FakeClient:
+    """Trains to a given delta; fails where it is told to; writes down what is done with it."""
+
+    client: int
+    delta: Sequence[float]
+    weight: int = 1
+    fails: Mapping[str, Exception] = field(default_factory=dict)  # call, or call and round -> failure
+    message: bytes | None = None  # sent in place of the update
+    head: str | None = None
+    calls: list[str] = field(default_factory=list)
+    loaded: ModelMessage | None = None
+    confirmed: list[int] = field(default_factory=list)
+
+    @property
+    def ledger_head(self) -> str | None:
+        return self.head
+
+    def _called(self, name: str) -> None:
+        self.calls.append(name)
+        round = "none" if self.loaded is None else self.loaded.round
+        for key in (name, f"{name} {round}"):
+            if key in self.fails:
+                raise self.fails[key]
+
+    def load(self, message: bytes) -> None:
+        self.loaded = ModelMessage.from_bytes(message, d=2)
+        self._called("load")
+
+    def receive(self, request: bytes) -> bytes | View | None:
+        kind, _, body = request.partition(b" ")
+        self._called(kind.decode())
+        if kind == b"open":
+            return view_of(json.loads(body))
+        return f"key of {self.client}".encode() if kind == b"hello" else None
+
+    def train(self) -> ClientUpdate:
+        self._called("train")
+        assert self.loaded is not None
+        return ClientUpdate(torch.tensor(self.delta), self.weight, None, vector.model_hash(LAYOUT, self.loaded.weights))
+
+    def submit(self, update: ClientUpdate) -> bytes:
+        self._called("submit")
+        return pack(self.client, update) if self.message is None else self.message
+
+    def confirm(self, round: int) -> None:
+        self.confirmed.append(round)
+
+
+def view_of(updates: Sequence[tuple[int, int, Sequence[float]]]) -> View:
+    """One row a client, ascending."""
+    ordered = sorted(updates)
+    return View(
+        torch.tensor([delta for _, _, delta in ordered]),
+        torch.tensor([float(weight) for _, weight, _ in ordered]),
+        tuple((client,) for client, _, _ in ordered),
+    )
+
+
+@dataclass
+class FakeServer:
+    """A channel of one stage; messages that are not JSON are dropped."""
+
+    min_cohort: int = 1
+    began: list[tuple[int, Sequence[int], bytes]] = field(default_factory=list)
+    updates: list[tuple[int, int, Sequence[float]]] = field(default_factory=list)
+    stage: int = 0
+
+    def begin(self, round: int, cohort: Sequence[int], model_hash: bytes) -> None:
+        self.began.append((round, cohort, model_hash))
+        self.updates, self.stage = [], 0
+
+    def requests(self) -> Mapping[int, bytes]:
+        return dict.fromkeys(self.began[-1][1], b"update")
+
+    def absorb(self, client: int, message: bytes) -> bool:
+        try:
+            sender, weight, delta = json.loads(message)
+        except ValueError:
+            return False
+        self.updates.append((sender, weight, delta))
+        return bool(sender == client)
+
+    def close_stage(self) -> View | None:
+        self.stage += 1
+        if len(self.updates) < self.min_cohort:
+            raise RoundAbandoned(f"{len(self.updates)} came")
+        return view_of(self.updates)
+
+    def observed(self) -> Sequence[Observation]:
+        return [Observation("server", "update", (client,), (2,), 8) for client, _, _ in self.updates]
+
+
+@dataclass
+class GreetingServer(FakeServer):
+    """Two stages: keys, then updates from those whose key came."""
+
+    keys: dict[int, bytes] = field(default_factory=dict)
+
+    def requests(self) -> Mapping[int, bytes]:
+        return dict.fromkeys(self.began[-1][1], b"hello") if self.stage == 0 else dict.fromkeys(self.keys, b"update")
+
+    def absorb(self, client: int, message: bytes) -> bool:
+        if self.stage == 1:
+            return super().absorb(client, message)
+        if message != f"key of {client}".encode():
+            return False
+        self.keys[client] = message
+        return True
+
+    def close_stage(self) -> View | None:
+        if self.stage == 1:
+            return super().close_stage()
+        self.stage = 1
+        return None
+
+
+@dataclass
+class SealedServer(FakeServer):
+    """Two stages: updates, then client 0 opens them; the server itself never shows a view."""
+
+    def requests(self) -> Mapping[int, bytes]:
+        if self.stage == 0:
+            return super().requests()
+        return {0: b"open " + json.dumps(self.updates).encode()}
+
+    def close_stage(self) -> View | None:
+        self.stage += 1
+        return None
+
+
+def add(weights: Tensor, estimate: Tensor, state: Mapping[str, Tensor]) -> StepResult:
+    """FedAvg that counts its steps."""
+    return StepResult(weights + estimate, {"steps": state.get("steps", torch.zeros(1)) + 1})
+
+
+def weighted(rows: Tensor, weights: Tensor) -> Tensor:
+    return mean(rows, weights=weights)
+
+
+def accuracy_is_the_first_weight(weights: Tensor) -> Metrics:
+    return Metrics(1, float(weights[0]), None, None, None)
+
+
+def federation(
+    *clients: FakeClient,
+    server: FakeServer | None = None,
+    min_cohort: int = 1,
+    adversary: Adversary = NOBODY,
+    rule: Rule = weighted,
+    invite: Callable[[int], tuple[int, ...]] | None = None,
+) -> Federation:
+    server = FakeServer() if server is None else server
+    server.min_cohort = min_cohort
+    everyone = tuple(client.client for client in clients)
+    return Federation(
+        clients={client.client: client for client in clients},
+        server=server,
+        session=SESSION,
+        layout=LAYOUT,
+        invite=invite or (lambda round: everyone),
+        min_cohort=min_cohort,
+        adversary=adversary,
+        screen=screen,
+        rule=rule,
+        step=add,
+        evaluate=accuracy_is_the_first_weight,
+    )
+
+
+def play(setup: Federation, *, round: int = 0) -> Played:
+    return engine.play_round(setup, State(START, round=round))
+
+
+def two_clients() -> tuple[FakeClient, FakeClient]:
+    """Their weighted mean is ((1 + 3 * 3) / 4, (0 - 3 * 4) / 4) = (2.5, -3); unweighted it is (2, -2)."""
+    return FakeClient(0, (1.0, 0.0), weight=1), FakeClient(1, (3.0, -4.0), weight=3)
+
+
+def three_clients() -> tuple[FakeClient, FakeClient, FakeClient]:
+    return FakeClient(0, (1.0, 0.0)), FakeClient(1, (2.0, 0.0)), FakeClient(2, (6.0, 0.0))
+
+
+def test_a_round_adds_the_weighted_mean_to_the_model() -> None:
+    played = play(federation(*two_clients()), round=4)
+    assert played.state.weights.tolist() == [12.5, 17.0]
+    assert played.state.step_state == {"steps": torch.ones(1)}
+    assert played.state.round == 5
+
+
+def test_a_record_tells_everything_about_its_round() -> None:
+    first, second = two_clients()
+    second.head = "abc"
+    record = play(federation(first, second), round=4).record
+    assert 0 <= record.seconds < 60
+    assert (record.round, record.abandoned, record.reason) == (4, False, "")
+    assert (record.cohort, record.survivors, record.absent, record.screened) == ((0, 1), (0, 1), {}, ())
+    assert record.accuracy == 12.5
+    assert record.ledger_heads == {1: "abc"}
+    assert record.rejected == 0
+
+
+def test_bytes_are_counted_in_both_directions() -> None:
+    first, second = two_clients()
+    record = play(federation(first, second)).record
+    assert record.bytes_down == 2 * MODEL_BYTES + 2 * len(b"update")
+    assert record.bytes_up == len(b"[0, 1, [1.0, 0.0]]") + len(b"[1, 3, [3.0, -4.0]]")
+
+
+def test_bytes_that_an_absent_client_did_not_get_or_send_are_not_counted() -> None:
+    first, second = two_clients()
+    second.fails = {"load": ClientFailure("off")}
+    record = play(federation(first, second)).record
+    assert record.bytes_down == 2 * MODEL_BYTES + len(b"update")  # the model was on its way to both
+    assert record.bytes_up == len(b"[0, 1, [1.0, 0.0]]")
+
+
+def test_every_invited_client_gets_the_model_and_the_channel_its_hash() -> None:
+    clients, server = two_clients(), FakeServer()
+    play(federation(*clients, server=server), round=3)
+    for client in clients:
+        assert client.loaded is not None
+        assert (client.loaded.session, client.loaded.round) == (SESSION, 3)
+        assert client.loaded.weights.tolist() == START.tolist()
+    assert server.began == [(3, (0, 1), vector.model_hash(LAYOUT, START))]
+
+
+def test_what_was_seen_is_the_model_by_clients_and_what_the_channel_tells() -> None:
+    seen = play(federation(*two_clients())).observed
+    models = [Observation(f"client {client}", "global model", (), (2,), 8) for client in (0, 1)]
+    assert list(seen) == [*models, *(Observation("server", "update", (client,), (2,), 8) for client in (0, 1))]
+    assert seen[0].values is not None
+    assert torch.equal(seen[0].values, START)
+
+
+def test_a_cohort_is_invited_anew_each_round_and_nobody_else_is_disturbed() -> None:
+    clients = three_clients()
+    for client in clients:
+        client.head = f"head {client.client}"
+    cohorts = {0: (0, 2), 1: (1, 2)}
+    setup = federation(*clients, invite=cohorts.__getitem__)
+    played = list(engine.run(setup, State(START), rounds=2))
+    assert [p.record.cohort for p in played] == [(0, 2), (1, 2)]
+    assert [p.record.survivors for p in played] == [(0, 2), (1, 2)]
+    assert [p.state.weights.tolist() for p in played] == [[13.5, 20.0], [17.5, 20.0]]
+    assert [client.confirmed for client in clients] == [[0], [1], [0, 1]]
+    assert clients[0].calls == ["load", "update", "train", "submit"]
+    assert played[0].record.ledger_heads == {0: "head 0", 1: "head 1", 2: "head 2"}
+
+
+def test_a_run_goes_on_from_its_state_and_ends_after_its_rounds() -> None:
+    setup = federation(*two_clients())
+    played = list(engine.run(setup, State(START, {"steps": torch.tensor([7.0])}, round=2), rounds=4))
+    assert [p.record.round for p in played] == [2, 3]
+    assert played[-1].state.weights.tolist() == [15.0, 14.0]
+    assert played[-1].state.step_state == {"steps": torch.tensor([9.0])}
+    assert list(engine.run(setup, State(START, round=4), rounds=4)) == []
+
+
+def test_an_abandoned_round_leaves_model_and_server_state_untouched_and_is_recorded() -> None:
+    clients = two_clients()
+    clients[0].fails = {"train": ClientFailure("unplugged")}
+    before = State(START.clone(), {"steps": torch.tensor([7.0])}, round=3)
+    played = engine.play_round(federation(*clients, min_cohort=2), before)
+    assert played.state == replace(before, round=4)
+    assert before.weights.tolist() == START.tolist()
+    assert before.step_state["steps"].tolist() == [7.0]
+    assert (played.record.abandoned, played.record.reason) == (True, "1 came")
+    assert played.record.survivors == ()
+    assert played.record.absent == {0: "unplugged"}
+    assert played.record.accuracy == 10.0
+    assert [client.confirmed for client in clients] == [[], []]
+    assert played.record.bytes_up == len(b"[1, 3, [3.0, -4.0]]")
+
+
+def test_the_round_after_an_abandoned_one_starts_from_the_last_good_model() -> None:
+    clients = two_clients()
+    clients[0].fails = {"train 1": ClientFailure("unplugged")}
+    played = list(engine.run(federation(*clients, min_cohort=2), State(START), rounds=3))
+    assert [p.record.abandoned for p in played] == [False, True, False]
+    assert [p.state.weights.tolist() for p in played] == [[12.5, 17.0], [12.5, 17.0], [15.0, 14.0]]
+    assert played[-1].state.step_state == {"steps": torch.tensor([2.0])}
+    assert [client.confirmed for client in clients] == [[0, 2], [0, 2]]
+
+
+@pytest.mark.parametrize("call", ["load", "update", "train", "submit"])
+@pytest.mark.parametrize(
+    "failure", [ClientFailure("unplugged"), ProtocolError("unplugged"), BudgetExceeded("unplugged")]
+)
+def test_a_client_that_fails_is_absent_with_its_reason_and_the_others_go_on(call: str, failure: Exception) -> None:
+    clients = three_clients()
+    clients[1].fails = {call: failure}
+    played = play(federation(*clients))
+    assert played.record.absent == {1: "unplugged"}
+    assert played.record.survivors == (0, 2)
+    assert played.state.weights.tolist() == [13.5, 20.0]
+    assert [client.confirmed for client in clients] == [[0], [], [0]]
+    assert played.attendance.out_of_budget == ({1} if isinstance(failure, BudgetExceeded) else set())
+
+
+def test_who_failed_to_load_is_not_asked() -> None:
+    clients = two_clients()
+    clients[0].fails = {"load": ProtocolError("bad model")}
+    play(federation(*clients))
+    assert clients[0].calls == ["load"]
+
+
+@pytest.mark.parametrize("failure", [LedgerError("edited"), OSError("disk"), KeyError("bug")])
+def test_other_failures_are_nobodys_absence(failure: Exception) -> None:
+    clients = two_clients()
+    clients[0].fails = {"train": failure}
+    with pytest.raises(type(failure), match=r"edited|disk|bug"):
+        play(federation(*clients))
+
+
+def test_a_dropped_message_is_counted_and_its_client_absent() -> None:
+    clients = three_clients()
+    clients[1].message = b"garbage"
+    record = play(federation(*clients)).record
+    assert record.rejected == 1
+    assert record.absent == {1: "its message was dropped: malformed, foreign or late"}
+    assert record.survivors == (0, 2)
+    assert record.bytes_up == len(b"garbage") + 2 * len(b"[0, 1, [1.0, 0.0]]")
+    assert clients[1].confirmed == []
+
+
+def out_of_budget(client: FakeClient) -> FakeClient:
+    client.fails = {"train 1": BudgetExceeded(f"client {client.client} is out")}
+    return client
+
+
+def test_the_run_ends_when_fewer_than_the_minimum_cohort_may_spend() -> None:
+    first, second, third = three_clients()
+    rounds = engine.run(
+        federation(first, out_of_budget(second), out_of_budget(third), min_cohort=2), State(START), rounds=9
+    )
+    assert next(rounds).record.abandoned is False
+    last = next(rounds)
+    assert last.record.abandoned is True
+    assert last.state.weights.tolist() == [13.0, 20.0]
+    with pytest.raises(
+        BudgetExceeded, match="round 1: 1 of 3 clients may still spend: client 1 is out; client 2 is out"
+    ) as e:
+        next(rounds)
+    assert e.value.exit_code == 3
+
+
+def test_the_run_ends_when_nobody_may_spend() -> None:
+    first, second = two_clients()
+    with pytest.raises(BudgetExceeded, match="round 1: 0 of 2 clients may still spend"):
+        list(engine.run(federation(out_of_budget(first), out_of_budget(second)), State(START), rounds=9))
+
+
+def test_the_run_goes_on_while_the_minimum_cohort_may_spend() -> None:
+    first, second, third = three_clients()
+    second.fails = {"train": BudgetExceeded("out")}
+    played = list(engine.run(federation(first, second, third, min_cohort=2), State(START), rounds=2))
+    assert [p.record.survivors for p in played] == [(0, 2), (0, 2)]
+
+
+def test_a_round_abandoned_for_another_reason_does_not_end_the_run_while_enough_may_spend() -> None:
+    first, second, third = three_clients()
+    second.fails = {"train": BudgetExceeded("out")}
+    third.fails = {"train 0": ClientFailure("unplugged")}
+    played = list(engine.run(federation(first, second, third, min_cohort=2), State(START), rounds=2))
+    assert [p.record.abandoned for p in played] == [True, False]
+
+
+def test_the_run_fails_when_no_clients_are_left() -> None:
+    clients = three_clients()
+    for client in clients:
+        client.fails = {"train 1": ClientFailure("unplugged" if client.client else "flooded")}
+    rounds = engine.run(federation(*clients), State(START), rounds=9)
+    assert [next(rounds).record.abandoned for _ in range(2)] == [False, True]
+    with pytest.raises(RunFailed, match=r"round 1: no clients left: flooded; unplugged$") as e:
+        next(rounds)
+    assert e.value.exit_code == 1
+
+
+def test_the_last_round_may_end_the_run_too() -> None:
+    clients = two_clients()
+    for client in clients:
+        client.fails = {"load": ClientFailure("unplugged")}
+    with pytest.raises(RunFailed, match="round 0: no clients left: unplugged"):
+        list(engine.run(federation(*clients), State(START), rounds=1))
+
+
+@pytest.mark.parametrize("rule", [weighted, lambda rows, weights: median(rows)])
+@pytest.mark.parametrize("bad", [math.nan, math.inf, -math.inf])
+def test_a_row_that_is_not_finite_is_recorded_and_never_averaged(bad: float, rule: Rule) -> None:
+    first, second, third = three_clients()
+    second.delta = (bad, 1.0)
+    played = play(federation(first, second, third, rule=rule))
+    assert played.record.screened == (1,)
+    assert played.record.survivors == (0, 1, 2)  # it took part, so its release is settled
+    assert played.state.weights.tolist() == [13.5, 20.0]
+    assert second.confirmed == [0]
+
+
+def test_a_round_of_nothing_but_bad_rows_is_abandoned() -> None:
+    clients = two_clients()
+    for client in clients:
+        client.delta = (math.nan, 0.0)
+    played = play(federation(*clients))
+    assert played.record.abandoned
+    assert "mean needs a finite row" in played.record.reason
+    assert played.record.screened == (0, 1)
+    assert played.record.survivors == ()
+    assert played.state.weights.tolist() == START.tolist()
+    assert [client.confirmed for client in clients] == [[], []]
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf])
+def test_a_step_that_is_not_finite_abandons_the_round(value: float) -> None:
+    def overflow(weights: Tensor, estimate: Tensor, state: Mapping[str, Tensor]) -> StepResult:
+        return StepResult(torch.tensor([0.0, value]), {"steps": torch.zeros(1)})
+
+    clients = two_clients()
+    played = play(replace(federation(*clients), step=overflow))
+    assert played.record.reason == "the step would leave a model that is not finite"
+    assert played.record.abandoned
+    assert played.state.weights.tolist() == START.tolist()
+    assert played.state.step_state == {}
+    assert played.record.survivors == ()
+    assert [client.confirmed for client in clients] == [[], []]
+
+
+@dataclass
+class Spy:
+    """An attack that keeps what it was given, spoils it in place, and sends tens."""
+
+    seen: list[tuple[list[list[float]], int]] = field(default_factory=list)
+
+    def __call__(self, rows: Tensor, round: int) -> Tensor:
+        self.seen.append((rows.tolist(), round))
+        rows[:] = math.nan
+        return torch.full_like(rows, 10.0) * torch.arange(1, 1 + len(rows)).unsqueeze(1)
+
+
+def four_clients() -> list[FakeClient]:
+    return [FakeClient(client, (float(client), 1.0)) for client in range(4)]
+
+
+def test_the_adversary_sees_its_own_clients_honest_rows_and_nothing_else() -> None:
+    spy = Spy()
+    play(federation(*four_clients(), adversary=Adversary(frozenset({2, 0}), spy)), round=6)
+    assert spy.seen == [([[0.0, 1.0], [2.0, 1.0]], 6)]
+
+
+def test_honest_rows_reach_the_server_unchanged_and_the_adversarys_come_last() -> None:
+    server = FakeServer()
+    play(federation(*four_clients(), server=server, adversary=Adversary(frozenset({0, 2}), Spy())))
+    assert server.updates == [(1, 1, [1.0, 1.0]), (3, 1, [3.0, 1.0]), (0, 1, [10.0, 10.0]), (2, 1, [20.0, 20.0])]
+
+
+def test_a_corrupt_client_that_fails_is_absent_and_not_seen() -> None:
+    spy, clients = Spy(), four_clients()
+    clients[0].fails = {"train": BudgetExceeded("out")}
+    clients[3].fails = {"submit": ClientFailure("too late")}
+    record = play(federation(*clients, adversary=Adversary(frozenset({0, 2, 3}), spy))).record
+    assert spy.seen == [([[2.0, 1.0], [3.0, 1.0]], 0)]
+    assert record.absent == {0: "out", 3: "too late"}
+    assert record.survivors == (1, 2)
+
+
+def test_an_adversary_with_nobody_in_the_round_does_nothing() -> None:
+    spy = Spy()
+    play(federation(*four_clients(), adversary=Adversary(frozenset({0}), spy), invite=lambda round: (1, 2)))
+    assert spy.seen == []
+
+
+def test_a_channel_of_two_stages_works_with_the_same_engine() -> None:
+    clients, server = three_clients(), GreetingServer()
+    played = play(federation(*clients, server=server))
+    assert played.state.weights.tolist() == [13.0, 20.0]
+    assert [client.calls for client in clients] == [["load", "hello", "update", "train", "submit"]] * 3
+    assert played.record.bytes_down == 3 * (MODEL_BYTES + len(b"hello") + len(b"update"))
+    assert played.record.bytes_up == 3 * (len(b"key of 0") + len(b"[0, 1, [1.0, 0.0]]"))
+
+
+def test_who_drops_out_in_one_stage_is_not_asked_in_the_next() -> None:
+    first, second, third = three_clients()
+    second.fails = {"hello": ClientFailure("unplugged")}
+    server = GreetingServer(keys={1: b"remembered from another day"})
+    played = play(federation(first, second, third, server=server))
+    assert second.calls == ["load", "hello"]
+    assert played.record.survivors == (0, 2)
+
+
+def test_the_adversary_moves_in_the_stage_of_the_updates_only() -> None:
+    spy, clients = Spy(), three_clients()
+    played = play(federation(*clients, server=GreetingServer(), adversary=Adversary(frozenset({1}), spy)))
+    assert spy.seen == [([[2.0, 0.0]], 0)]
+    assert played.state.weights.tolist() == [START[0] + 17 / 3, START[1] + 10 / 3]
+
+
+def test_a_view_that_opens_at_a_client_works_with_the_same_engine() -> None:
+    clients, server = two_clients(), SealedServer()
+    played = play(federation(*clients, server=server))
+    assert played.state.weights.tolist() == [12.5, 17.0]
+    assert played.record.survivors == (0, 1)
+    assert clients[0].calls == ["load", "update", "train", "submit", "open"]
+    assert server.stage == 2
+    assert played.record.bytes_up == len(b"[0, 1, [1.0, 0.0]]") + len(b"[1, 3, [3.0, -4.0]]")  # a view is not sent

@@ -1,0 +1,182 @@
+"""Clients that fail on purpose: silent from a stage on, or late.
+
+Mutants killed: `>=` to `>` or `==` in the stage; the stage not counted, or not set back by a new round; drop in every
+round; the inner client asked before it drops; late before submitting, late in every round; load, confirm or the head
+not passed on.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor
+
+from defenses import mean, screen
+from securefl.channels.messages import ModelMessage
+from securefl.channels.plain import PlainClient, PlainServer
+from securefl.engine import play_round
+from securefl.errors import ClientFailure
+from securefl.federation import Federation, Played, State
+from securefl.privacy.events import SampledGaussian
+from securefl.privacy.ledger import Ledger, Terms
+from securefl.simulate import UnreliableClient
+from securefl.threat import NOBODY
+from securefl.training.client import Client
+from securefl.training.server import fedavg
+from securefl.types import ClientUpdate, Metrics, Participant, Trained
+
+SESSION = b"s" * 16
+UPDATE = ClientUpdate(torch.tensor([1.0]), 1, None, b"")
+EVENT = SampledGaussian(1.0, 2.0, 1)
+
+
+@dataclass
+class Inner:
+    """A participant that answers everything and writes it down."""
+
+    calls: list[str] = field(default_factory=list)
+    ledger_head: str | None = "head"
+
+    def load(self, message: bytes) -> None:
+        self.calls.append("load")
+
+    def receive(self, request: bytes) -> bytes:
+        self.calls.append(request.decode())
+        return b"reply to " + request
+
+    def train(self) -> ClientUpdate:
+        self.calls.append("train")
+        return UPDATE
+
+    def submit(self, update: ClientUpdate) -> bytes:
+        self.calls.append("submit")
+        return b"update"
+
+    def confirm(self, round: int) -> None:
+        self.calls.append(f"confirm {round}")
+
+
+def model(round: int) -> bytes:
+    return ModelMessage(SESSION, round, torch.zeros(1)).to_bytes()
+
+
+def stages_answered(client: UnreliableClient, *, round: int, stages: int = 4) -> list[int]:
+    """The stages of a round, from 1, in which the client answers."""
+    client.load(model(round))
+    answered = []
+    for stage in range(1, stages + 1):
+        try:
+            assert client.receive(b"request") == b"reply to request"
+        except ClientFailure as reason:
+            assert str(reason) == f"dropped at stage {stage} (simulated)"  # noqa: PT017 - either outcome is fine here
+        else:
+            answered.append(stage)
+    return answered
+
+
+@pytest.mark.parametrize(("stage", "answered"), [(1, []), (2, [1]), (3, [1, 2]), (5, [1, 2, 3, 4])])
+def test_it_is_silent_from_its_stage_on(stage: int, answered: list[int]) -> None:
+    client = UnreliableClient(Inner(), drop={1: stage}, late=frozenset())
+    assert stages_answered(client, round=1) == answered
+
+
+def test_it_is_silent_in_its_rounds_only() -> None:
+    client = UnreliableClient(Inner(), drop={1: 1, 3: 2}, late=frozenset())
+    answered = {round: stages_answered(client, round=round) for round in (0, 1, 2, 3, 4)}
+    assert answered == {0: [1, 2, 3, 4], 1: [], 2: [1, 2, 3, 4], 3: [1], 4: [1, 2, 3, 4]}
+
+
+def test_the_client_inside_hears_nothing_of_what_it_does_not_answer() -> None:
+    inner = Inner()
+    client = UnreliableClient(inner, drop={0: 2}, late=frozenset())
+    client.load(model(0))
+    client.receive(b"first")
+    with pytest.raises(ClientFailure, match="dropped at stage 2"):
+        client.receive(b"second")
+    assert inner.calls == ["load", "first"]
+
+
+def test_late_it_trains_and_submits_in_vain() -> None:
+    inner = Inner()
+    client = UnreliableClient(inner, drop={}, late=frozenset({2}))
+    client.load(model(2))
+    update = client.train()
+    with pytest.raises(ClientFailure, match="its update came too late"):
+        client.submit(update)
+    assert inner.calls == ["load", "train", "submit"]
+
+
+def test_in_other_rounds_it_is_the_client_inside() -> None:
+    inner = Inner()
+    client = UnreliableClient(inner, drop={1: 1}, late=frozenset({2}))
+    client.load(model(3))
+    assert client.receive(b"request") == b"reply to request"
+    assert client.train() is UPDATE
+    assert client.submit(UPDATE) == b"update"
+    client.confirm(3)
+    assert client.ledger_head == "head"
+    assert inner.calls == ["load", "request", "train", "submit", "confirm 3"]
+
+
+class PaidTrainer:
+    """Gives 1; costs one EVENT."""
+
+    cost = EVENT
+
+    def fit(self, weights: Tensor, *, round: int) -> Trained:
+        return Trained(torch.ones(1), EVENT)
+
+
+def play_with(unreliable: Callable[[Participant], Participant], ledgers: Path) -> tuple[Played, dict[int, Ledger]]:
+    """Round 0 of three paying clients over the plain channel; client 1 is unreliable."""
+    books = {
+        client: Ledger(ledgers / f"{client}.jsonl", Terms("example", "add_remove", 1e-5, 8.0)) for client in range(3)
+    }
+    clients: dict[int, Participant] = {
+        client: Client(
+            client,
+            trainer=PaidTrainer(),
+            channel=PlainClient(client, SESSION),
+            weight=1,
+            layout="",
+            d=1,
+            session=SESSION,
+            run="run",
+            ledger=books[client],
+            repeatable=False,
+        )
+        for client in range(3)
+    }
+    clients[1] = unreliable(clients[1])
+    federation = Federation(
+        clients=clients,
+        server=PlainServer(SESSION, d=1, min_cohort=1, weights=None),
+        session=SESSION,
+        layout="",
+        invite=lambda round: (0, 1, 2),
+        min_cohort=1,
+        adversary=NOBODY,
+        screen=screen,
+        rule=lambda rows, weights: mean(rows, weights=weights),
+        step=fedavg,
+        evaluate=lambda weights: Metrics(0, None, None, None, None),
+    )
+    return play_round(federation, State(torch.zeros(1))), books
+
+
+def test_a_late_client_has_paid_and_is_absent(tmp_path: Path) -> None:
+    played, books = play_with(lambda client: UnreliableClient(client, drop={}, late=frozenset({0})), tmp_path)
+    assert played.record.absent == {1: "its update came too late (simulated)"}
+    assert played.record.survivors == (0, 2)
+    assert [book.count(EVENT) for book in books.values()] == [1, 1, 1]
+    assert [len(book.settled) for book in books.values()] == [1, 0, 1]
+    assert played.record.ledger_heads == {client: book.head for client, book in books.items()}
+
+
+def test_a_dropped_client_is_absent_and_has_not_paid(tmp_path: Path) -> None:
+    played, books = play_with(lambda client: UnreliableClient(client, drop={0: 1}, late=frozenset()), tmp_path)
+    assert played.record.absent == {1: "dropped at stage 1 (simulated)"}
+    assert played.record.survivors == (0, 2)
+    assert [book.count(EVENT) for book in books.values()] == [1, 0, 1]

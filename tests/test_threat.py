@@ -1,0 +1,87 @@
+"""The adversary: what it observes, and what its attack makes of it.
+
+Mutants killed: rows in the order of arrival, or paired with the wrong client; the attack called for nobody; the round
+forgotten; weight, cost or hash replaced; rows not copied; surplus or missing rows let through; size without the 4 bytes
+of a coordinate.
+"""
+
+from dataclasses import dataclass, field
+
+import pytest
+import torch
+from torch import Tensor
+
+from securefl.privacy.events import SampledGaussian
+from securefl.threat import NOBODY, Adversary
+from securefl.types import Attack, ClientUpdate
+
+EVENT = SampledGaussian(1.0, 2.0, 1)
+
+
+def updates() -> dict[int, ClientUpdate]:
+    """Clients 5 and 2, in this order."""
+    return {
+        5: ClientUpdate(torch.tensor([5.0, 0.0, 1.0]), 50, EVENT, b"five"),
+        2: ClientUpdate(torch.tensor([2.0, 0.0, 1.0]), 20, None, b"two"),
+    }
+
+
+@dataclass
+class Spy:
+    """Adds a hundred times the row's place, in place, and notes what it got."""
+
+    seen: list[tuple[list[list[float]], int]] = field(default_factory=list)
+
+    def __call__(self, rows: Tensor, round: int) -> Tensor:
+        self.seen.append((rows.tolist(), round))
+        rows += 100 * torch.arange(1, 1 + len(rows)).unsqueeze(1)
+        return rows
+
+
+def owner(attack: Attack) -> Adversary:
+    return Adversary(frozenset({2, 5}), attack)
+
+
+def test_it_observes_the_honest_rows_of_its_own_clients_ascending() -> None:
+    seen = owner(Spy()).observe(updates())
+    assert (seen.party, seen.kind) == ("adversary", "own honest updates")
+    assert (seen.about, seen.shape, seen.size) == ((2, 5), (2, 3), 24)
+    assert seen.values is not None
+    assert seen.values.tolist() == [[2, 0, 1], [5, 0, 1]]
+
+
+def test_each_client_sends_the_row_that_was_made_of_its_own_and_keeps_the_rest() -> None:
+    honest, spy = updates(), Spy()
+    sent = owner(spy).rewrite(honest, round=6)
+    assert spy.seen == [([[2.0, 0.0, 1.0], [5.0, 0.0, 1.0]], 6)]
+    assert {client: update.delta.tolist() for client, update in sent.items()} == {
+        2: [102, 100, 101],
+        5: [205, 200, 201],
+    }
+    for client, update in sent.items():
+        before = honest[client]
+        assert (update.weight, update.spent, update.model_hash) == (before.weight, before.spent, before.model_hash)
+
+
+def test_the_honest_updates_stay_as_they_were() -> None:
+    honest = updates()
+    owner(Spy()).rewrite(honest, round=0)
+    assert honest[5].delta.tolist() == [5, 0, 1]
+    assert honest[2].delta.tolist() == [2, 0, 1]
+
+
+def test_without_a_client_in_the_round_nothing_is_attacked() -> None:
+    spy = Spy()
+    assert owner(spy).rewrite({}, round=0) == {}
+    assert spy.seen == []
+
+
+@pytest.mark.parametrize("rows", [1, 3])
+def test_an_attack_that_makes_too_many_or_too_few_rows_is_refused(rows: int) -> None:
+    with pytest.raises(ValueError, match=r"zip\(\) argument 2 is (shorter|longer)"):
+        owner(lambda seen, round: torch.zeros(rows, 3)).rewrite(updates(), round=0)
+
+
+def test_nobody_owns_no_client() -> None:
+    assert NOBODY.clients == frozenset()
+    assert NOBODY.rewrite({}, round=0) == {}
