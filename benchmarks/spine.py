@@ -127,7 +127,7 @@ def _markdown(table: list[tuple[Setting, list[dict[str, float]]]]) -> Iterator[s
     """Both tables, each with its baselines."""
     yield "# The spine"
     yield ""
-    yield f"Made by `make bench-heart`; {len(SEEDS)} seeds, each with its own split; mean ± standard error."
+    yield f"Made by `make bench-heart`; {len(SEEDS)} seeds, each with its own split; mean ± standard error; noise is seeded."
     pooled = next(runs for row, runs in table if row.label == "pooled")
     data = [load_data(Setting("heart", "", HEART).scenario(seed)) for seed in SEEDS]
     references = [reference(one) for one in data]

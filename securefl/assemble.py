@@ -9,8 +9,9 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from securefl import catalog, vector
+from securefl import catalog, compatibility, vector
 from securefl.channels.plain import PlainClient, PlainServer
+from securefl.data.partition import Skew
 from securefl.data.task import FederatedData, Task
 from securefl.errors import ScenarioError
 from securefl.evaluate import evaluate
@@ -54,18 +55,32 @@ class Assembled:
 
 
 def load_data(scenario: Scenario) -> FederatedData:
-    """The sites of the scenario; pooled or alone where it is a baseline.
+    """The sites of the scenario: the data set's own, pooled, dealt anew, or one alone.
 
     Raises:
         DataError: a data file is damaged.
+        ScenarioError: the records cannot be dealt as asked.
     """
-    entry, config = catalog.DATA[scenario.data.name], scenario.data
-    pooled = scenario.partition == "pooled"
-    partition = next(iter(entry.partitions)) if pooled else scenario.partition
-    data = entry.load(partition, config.clients, config.split_seed)
-    if pooled:
+    entry, config, how = catalog.DATA[scenario.data.name], scenario.data, scenario.partition
+    own = how if how in entry.partitions else next(iter(entry.partitions))
+    data = entry.load(partition=own, split_seed=config.split_seed)
+    if how == "pooled":
         return data.pooled()
+    if how in catalog.DEALS:
+        data = data.dealt(_deal(scenario, data.pooled().sites[0].train.labels))
     return data if config.only is None else data.alone(config.only)
+
+
+def _deal(scenario: Scenario, labels: Tensor) -> list[Tensor]:
+    """Indices for each client by the scenario's partition."""
+    config, usual = scenario.data, compatibility.DEFAULT_SKEW
+    clients = config.clients or catalog.DEFAULT_CLIENTS
+    skew = Skew(config.alpha or usual.alpha, config.classes or usual.classes, config.minimum or usual.minimum)
+    stream = seeded_keystream(config.split_seed, scenario.partition, clients)
+    try:
+        return catalog.DEALS[scenario.partition].deal(labels, clients, skew, stream)
+    except ValueError as reason:
+        raise ScenarioError(f"data.partition: {reason}") from None
 
 
 def assemble(scenario: Scenario, *, run: str, ledgers: Path) -> Assembled:

@@ -9,11 +9,10 @@ from torch import Tensor, nn
 
 import attacks
 import defenses
-from securefl.data import digits, heart
-from securefl.data.partition import iid_sizes
+from securefl.data import digits, heart, partition
 from securefl.data.task import FederatedData
 from securefl.models import linear
-from securefl.rng import seeded_keystream
+from securefl.rng import Keystream, seeded_keystream
 from securefl.training import server
 from securefl.types import Attack, Rule, Screen, ServerStep
 
@@ -31,32 +30,56 @@ class RuleEntry:
 
 @dataclass(frozen=True)
 class DataEntry:
-    """A data set: its loader and, for each partition, the public training sizes of its sites."""
+    """A data set: its loader, its own partitions with the public training sizes of their sites, and the usual one."""
 
     load: Callable[..., FederatedData]
-    partitions: Mapping[str, Callable[[int | None], tuple[int, ...]]]
+    partitions: Mapping[str, tuple[int, ...]]
+    usual: str
+
+    @property
+    def records(self) -> int:
+        """Training records in all."""
+        return sum(next(iter(self.partitions.values())))
 
 
-def _heart(partition: str, clients: int | None, split_seed: int) -> FederatedData:
-    return heart.load_heart(partition=partition, split_seed=split_seed)
+@dataclass(frozen=True)
+class DealEntry:
+    """A way to deal pooled records to clients, the scenario keys it takes, and its public sizes if it has any."""
 
-
-def _digits(partition: str, clients: int | None, split_seed: int) -> FederatedData:
-    return digits.load_digits(clients=clients or DEFAULT_CLIENTS, split_seed=split_seed)
+    deal: Callable[[Tensor, int, partition.Skew, Keystream], list[Tensor]]  # labels (n,), clients, skew, stream
+    takes: tuple[str, ...] = ()
+    sizes: Callable[[int, int], tuple[int, ...]] | None = None  # records, clients -> sizes
 
 
 DEFAULT_CLIENTS = 10
 
 DATA: Mapping[str, DataEntry] = {
-    "heart": DataEntry(
-        _heart,
-        {
-            "natural": lambda clients: heart.TRAIN_RECORDS["natural"],
-            "halves": lambda clients: heart.TRAIN_RECORDS["halves"],
-        },
+    "heart": DataEntry(heart.load_heart, partitions=heart.TRAIN_RECORDS, usual="natural"),
+    "digits": DataEntry(digits.load_digits, partitions={"pooled": (digits.TRAIN_RECORDS,)}, usual="iid"),
+}
+
+DEALS: Mapping[str, DealEntry] = {
+    "iid": DealEntry(
+        lambda labels, clients, skew, stream: partition.iid(len(labels), clients=clients, stream=stream),
+        sizes=lambda records, clients: partition.iid_sizes(records, clients=clients),
     ),
-    "digits": DataEntry(
-        _digits, {"iid": lambda clients: iid_sizes(digits.TRAIN_RECORDS, clients=clients or DEFAULT_CLIENTS)}
+    "dirichlet": DealEntry(
+        lambda labels, clients, skew, stream: partition.dirichlet(
+            labels, clients=clients, alpha=skew.alpha, minimum=skew.minimum, stream=stream
+        ),
+        takes=("alpha", "minimum"),
+    ),
+    "quantity": DealEntry(
+        lambda labels, clients, skew, stream: partition.quantity(
+            len(labels), clients=clients, alpha=skew.alpha, minimum=skew.minimum, stream=stream
+        ),
+        takes=("alpha", "minimum"),
+    ),
+    "pathological": DealEntry(
+        lambda labels, clients, skew, stream: partition.pathological(
+            labels, clients=clients, classes=skew.classes, stream=stream
+        ),
+        takes=("classes",),
     ),
 }
 

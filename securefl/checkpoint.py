@@ -52,7 +52,8 @@ def load_checkpoint(path: Path) -> Checkpoint:
         whole = False
     if not whole:
         raise RunFolderError(
-            f"the checkpoint {path} is damaged; put a copy back, or delete its cell folder to start the cell again"
+            f"the checkpoint {path} is damaged; put a copy back, or start anew under another --out "
+            "(the ledgers beside it count either way)"
         )
     noted = json.loads(metadata["state"])
     state = {name.removeprefix(_STATE): value for name, value in tensors.items() if name != _WEIGHTS}

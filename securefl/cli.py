@@ -99,7 +99,9 @@ def run(scenario: ScenarioFile, out: Out = None, overrides: Overrides = None, di
     folder = out or Path("runs") / f"{scenario.stem}-{cell_hash(checked)[:8]}"
     shown.start(scenario.stem, checked.rounds)
     try:
-        metrics = api.run(checked, folder, text=scenario.read_text(encoding="utf-8"), on_round=shown.round)
+        given = "".join(f"\n# --set {override}" for override in overrides or ())
+        text = scenario.read_text(encoding="utf-8") + given
+        metrics = api.run(checked, folder, text=text, on_round=shown.round)
     finally:
         shown.stop()
     shown.table(f"{scenario.stem}, {metrics['rounds']} rounds", [Row(scenario.stem, [metrics])])

@@ -8,11 +8,16 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from securefl import catalog
+from securefl.data.partition import Skew
 from securefl.data.task import Task
 from securefl.errors import ScenarioError
 
 if TYPE_CHECKING:
     from securefl.scenario import Failure, Scenario
+
+
+DEFAULT_SKEW = Skew(alpha=0.5, classes=2, minimum=1)
+_LARGEST = 1e6  # of a hyper-parameter; beyond it something is meant differently
 
 
 def check(scenario: "Scenario") -> None:
@@ -33,25 +38,47 @@ def refuse_planned_channel(values: object) -> None:
 
 
 def partition(scenario: "Scenario") -> str:
-    """The partition in force: the first of the data set's by default."""
-    return scenario.data.partition or next(iter(catalog.DATA[scenario.data.name].partitions))
+    """The partition in force; the data set's usual one by default."""
+    return scenario.data.partition or catalog.DATA[scenario.data.name].usual
+
+
+def client_count(scenario: "Scenario") -> int:
+    """Number of clients."""
+    return 1 if scenario.data.only is not None else _sites(scenario)
 
 
 def site_records(scenario: "Scenario") -> tuple[int, ...]:
-    """Public number of training records of each client."""
+    """Public number of training records of each client. Raises ScenarioError where there is none."""
     if scenario.privacy is not None and scenario.privacy.records is not None:
         return scenario.privacy.records
-    return _published(scenario)
+    if (sizes := published(scenario)) is None:
+        raise ScenarioError(
+            f"partition {partition(scenario)!r} has no published sizes: declare privacy.records, "
+            "or, without a DP claim, set weights = 'equal' or 'reported'"
+        )
+    return sizes
 
 
-def _published(scenario: "Scenario") -> tuple[int, ...]:
-    """Training sizes of the published split, after `only` or pooling."""
-    name, how = scenario.data.name, partition(scenario)
-    entry = catalog.DATA[name]
+def published(scenario: "Scenario") -> tuple[int, ...] | None:
+    """Training sizes of the published split, after `only`; None where they are drawn."""
+    entry, how = catalog.DATA[scenario.data.name], partition(scenario)
     if how == "pooled":
-        return (sum(next(iter(entry.partitions.values()))(None)),)
-    sizes = entry.partitions[how](scenario.data.clients)
+        return (entry.records,)
+    if how in entry.partitions:
+        sizes = entry.partitions[how]
+    elif (known := catalog.DEALS[how].sizes) is not None:
+        sizes = known(entry.records, _sites(scenario))
+    else:
+        return None
     return sizes if scenario.data.only is None else (sizes[scenario.data.only],)
+
+
+def _sites(scenario: "Scenario") -> int:
+    """Number of sites before `only` keeps one."""
+    own, how = catalog.DATA[scenario.data.name].partitions, partition(scenario)
+    if how == "pooled":
+        return 1
+    return len(own[how]) if how in own else scenario.data.clients or catalog.DEFAULT_CLIENTS
 
 
 def _names(scenario: "Scenario") -> None:
@@ -78,24 +105,23 @@ def _names(scenario: "Scenario") -> None:
 
 
 def _data(scenario: "Scenario") -> None:
-    """The partition belongs to the data set and leaves no client without records."""
-    data, partitions = scenario.data, catalog.DATA[scenario.data.name].partitions
-    how = partition(scenario)
-    _known("data.partition", how, (*partitions, "pooled"))
-    if how == "pooled":
-        sizes: tuple[int, ...] = (sum(next(iter(partitions.values()))(None)),)
-    else:
-        sizes = partitions[how](data.clients)
-    if data.clients is not None and data.clients != len(sizes):
+    """The partition belongs to the data set, its keys to the partition, and no client is left without records."""
+    data, entry, how = scenario.data, catalog.DATA[scenario.data.name], partition(scenario)
+    _known("data.partition", how, tuple(dict.fromkeys((*entry.partitions, "pooled", *catalog.DEALS))))
+    sites = _sites(scenario)
+    if data.clients is not None and data.clients != sites:
+        raise ScenarioError(f"data.clients: {data.name} with partition {how!r} has {sites} clients, got {data.clients}")
+    if data.only is not None and (how == "pooled" or data.only >= sites):
+        raise ScenarioError(f"data.only: there is no site {data.only} among {sites} with partition {how!r}")
+    takes = catalog.DEALS[how].takes if how in catalog.DEALS else ()
+    for key in ("alpha", "classes", "minimum"):
+        if getattr(data, key) is not None and key not in takes:
+            raise ScenarioError(f"data.{key} has no effect with partition {how!r}; remove it")
+    least = data.classes or DEFAULT_SKEW.classes if "classes" in takes else data.minimum or DEFAULT_SKEW.minimum
+    if sites * least > entry.records:
         raise ScenarioError(
-            f"data.clients: {data.name} with partition {how!r} has {len(sizes)} clients, got {data.clients}"
-        )
-    if data.only is not None and (how == "pooled" or data.only >= len(sizes)):
-        raise ScenarioError(f"data.only: there is no site {data.only} among {len(sizes)} with partition {how!r}")
-    if min(sizes) == 0:
-        raise ScenarioError(
-            f"data.clients: {how} over {len(sizes)} clients leaves client {sizes.index(0)} without training records; "
-            f"use at most {sum(sizes)} clients"
+            f"data.clients: {how} over {sites} clients leaves client {entry.records // least} without training "
+            f"records; use at most {entry.records // least} clients"
         )
 
 
@@ -104,8 +130,10 @@ def _privacy(scenario: "Scenario") -> None:
     privacy = scenario.privacy
     if privacy is None:
         return
-    if math.isnan(privacy.epsilon):
-        raise ScenarioError("privacy.epsilon: must be a number above 0 (or inf), got nan")
+    if not (0.01 <= privacy.epsilon <= 100 or privacy.epsilon == math.inf):
+        raise ScenarioError(
+            f"privacy.epsilon must be from 0.01 to 100, got {privacy.epsilon:g}; inf runs without a claim"
+        )
     if scenario.training.kind == "sgd" and math.isfinite(privacy.epsilon):
         raise ScenarioError(
             f"privacy.epsilon = {privacy.epsilon:g} has no noise behind it with training.kind = 'sgd'; "
@@ -113,11 +141,12 @@ def _privacy(scenario: "Scenario") -> None:
         )
     if scenario.training.kind == "sgd" and privacy.noise_multiplier is not None:
         raise ScenarioError("privacy.noise_multiplier has no effect with training.kind = 'sgd'; use 'dp_sgd'")
-    published = len(_published(scenario))
-    if privacy.records is not None and len(privacy.records) != published:
+    if privacy.records is not None and len(privacy.records) != scenario.clients:
         raise ScenarioError(
-            f"privacy.records has one entry a client: {published} clients, got {len(privacy.records)} entries"
+            f"privacy.records has one entry a client: {scenario.clients} clients, got {len(privacy.records)} entries"
         )
+    if scenario.training.kind == "sgd":
+        return
     largest = max(scenario.site_records)
     if scenario.claims_dp and privacy.delta >= 1 / largest:
         raise ScenarioError(
@@ -142,6 +171,8 @@ def _weights(scenario: "Scenario") -> None:
         raise ScenarioError(
             "weights = 'reported' would tell the real record counts beside a DP claim; use 'declared' or 'equal'"
         )
+    if scenario.weights == "declared":
+        site_records(scenario)
 
 
 def _defense(scenario: "Scenario") -> None:
@@ -225,6 +256,8 @@ def _parameters(place: str, name: str, function: Callable[..., Any], given: dict
         if not isinstance(value, fits) or not scalars:
             kind = {int: "an integer", float: "a finite number"}.get(wanted, "a list of integers")
             raise ScenarioError(f"{place}: {key} of {name} must be {kind}, got {value!r}")
+        if any(abs(part) > _LARGEST for part in whole):
+            raise ScenarioError(f"{place}: {key} of {name} must be at most {_LARGEST:g} in size")
     for key, parameter in known.items():
         if parameter.default is inspect.Parameter.empty and key not in given:
             raise ScenarioError(f"{place}: {name} needs {key}")

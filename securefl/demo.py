@@ -67,9 +67,12 @@ def run_demo(out: Path, display: Display) -> list[Row]:
     folder = RunFolder.create(out, text=BASE, cells=cells)
     display.start(f"demo, {len(cells)} runs", sum(scenario.rounds for scenario in cells.values()))
     progress = _Progress(display)
-    metrics = run_cells(folder, cells, on_round=progress.note)
-    display.stop()
+    try:
+        metrics = run_cells(folder, cells, on_round=progress.note)
+    finally:
+        display.stop()
     rows = list(_rows(folder, cells, metrics))
+    display.line("Each run is a deployment of its own: epsilons of runs on the same records would add up.")
     display.table(f"UCI Heart Disease, {HOSPITALS} hospitals, mean ± standard error over {SPLITS} splits", rows)
     return rows
 

@@ -14,7 +14,7 @@ from securefl.privacy.accounting import subsampled_gaussian_epsilon
 from securefl.rng import Keystream
 
 _EPSILON = 6.552  # q = .064, noise multiplier 1.1, 320 steps, delta 1e-5
-# NIST SP 800-38A, F.5.5: AES-256 of the first counter block, here as ECB through CTR from zero of the zero key.
+# AES-256 of the zero block under the zero key: the hash key H of test case 13 in McGrew and Viega's GCM specification.
 _ZERO_KEY_STREAM = "dc95c078a2408989ad48a21492842087"
 
 

@@ -20,11 +20,13 @@ def run(federation: Federation, state: State, *, rounds: int) -> Iterator[Played
         BudgetExceeded: too few clients may still spend; what was yielded before stands.
         RunFailed: no client is left for another reason.
     """
+    spent: set[int] = set()  # budgets never recover
     while state.round < rounds:
         played = play_round(federation, state)
+        spent |= played.attendance.out_of_budget
         yield played
         if played.record.abandoned:
-            _stop_if_hopeless(played, federation.min_cohort)
+            _stop_if_hopeless(federation, played, spent)
         state = played.state
 
 
@@ -134,13 +136,14 @@ def _models_seen(state: State, cohort: tuple[int, ...]) -> Iterator[Observation]
         yield Observation(f"client {client}", "global model", (), (d,), 4 * d, state.weights)
 
 
-def _stop_if_hopeless(played: Played, min_cohort: int) -> None:
+def _stop_if_hopeless(federation: Federation, played: Played, spent: set[int]) -> None:
     """End the run when an abandoned round shows that later ones can do no better."""
-    record, spent = played.record, sorted(played.attendance.out_of_budget)
-    able = len(record.cohort) - len(spent)
-    if spent and able < min_cohort:
-        reasons = "; ".join(record.absent[client] for client in spent)
-        raise BudgetExceeded(f"round {record.round}: {able} of {len(record.cohort)} clients may still spend: {reasons}")
-    if len(record.absent) == len(record.cohort):
+    record, able = played.record, len(federation.clients) - len(spent)
+    if played.attendance.out_of_budget and able < federation.min_cohort:
+        reasons = "; ".join(record.absent[client] for client in sorted(played.attendance.out_of_budget))
+        raise BudgetExceeded(
+            f"round {record.round}: {able} of {len(federation.clients)} clients may still spend: {reasons}"
+        )
+    if len(record.absent) == len(federation.clients):
         reasons = "; ".join(dict.fromkeys(record.absent.values()))
         raise RunFailed(f"round {record.round}: no clients left: {reasons}")

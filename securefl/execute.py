@@ -1,7 +1,8 @@
 """Run a scenario inside its cell: start or resume, play the rounds, keep what comes out."""
 
 import traceback
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import asdict, replace
 from types import TracebackType
 from typing import Any
@@ -10,6 +11,7 @@ from securefl import engine
 from securefl.assemble import Assembled, assemble
 from securefl.errors import BudgetExceeded, LedgerError, RunFailed, SecureflError
 from securefl.federation import State
+from securefl.privacy.events import ReleaseId
 from securefl.runs import Cell
 from securefl.scenario import Scenario
 from securefl.types import RoundRecord
@@ -47,17 +49,18 @@ class _FailureKept:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if isinstance(error, SecureflError) and not isinstance(error, BudgetExceeded):
-            self._cell.finish("failed", reason=str(error))
-        elif isinstance(error, Exception) and not isinstance(error, SecureflError):
-            self._cell.finish("failed", reason="".join(traceback.format_exception(error)))
+        if not isinstance(error, Exception) or isinstance(error, BudgetExceeded):
+            return
+        reason = str(error) if isinstance(error, SecureflError) else "".join(traceback.format_exception(error))
+        with suppress(OSError):  # the disk may be what failed
+            self._cell.finish("failed", reason=reason)
 
 
 def _play(cell: Cell, scenario: Scenario, assembled: Assembled, on_round: OnRound) -> dict[str, Any]:
     """Play what is left and write the metrics, also when the budget ends the run."""
     state = cell.last_good(assembled.start)
     _check_ledgers(cell, assembled)
-    if cell.interrupted_round() == state.round < scenario.rounds and not scenario.repeatable:
+    while not scenario.repeatable and state.round < scenario.rounds and _was_paid_for(cell, assembled, state.round):
         state = _abandon_interrupted(cell, assembled, state, on_round)
     try:
         if state.round < scenario.rounds:
@@ -79,13 +82,18 @@ def _play(cell: Cell, scenario: Scenario, assembled: Assembled, on_round: OnRoun
 
 
 def _check_ledgers(cell: Cell, assembled: Assembled) -> None:
-    """Every ledger holds the head that the last record noted. Raises LedgerError."""
-    rounds = cell.rounds()
-    noted: Mapping[str, str] = rounds[-1]["ledger_heads"] if rounds else {}
-    for client, head in noted.items():
-        if int(client) not in assembled.ledgers:
-            raise LedgerError(f"the ledger of client {client} is noted in rounds.jsonl, but the scenario keeps none")
-        assembled.ledgers[int(client)].require_head(head)
+    """Every ledger holds every head that the records noted. Raises LedgerError."""
+    for record in cell.rounds():
+        for client, head in record["ledger_heads"].items():
+            if int(client) not in assembled.ledgers:
+                raise LedgerError(f"a ledger of client {client} is noted in rounds.jsonl, but the scenario keeps none")
+            assembled.ledgers[int(client)].require_head(head)
+
+
+def _was_paid_for(cell: Cell, assembled: Assembled, round: int) -> bool:
+    """Whether some client has reserved this round already."""
+    run = str(cell.status()["run"])
+    return any(ReleaseId(run, client, round, attempt=0) in ledger for client, ledger in assembled.ledgers.items())
 
 
 def _abandon_interrupted(cell: Cell, assembled: Assembled, state: State, on_round: OnRound) -> State:

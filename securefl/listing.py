@@ -27,14 +27,16 @@ def listing(what: str, folder: Path) -> Iterator[str]:
     if what in tables:
         return (_callable(name, function) for name, function in tables[what].items())
     if what == "data":
-        return (
-            f"{name:<14} partitions: {', '.join((*entry.partitions, 'pooled'))}" for name, entry in catalog.DATA.items()
-        )
+        return (f"{name:<14} partitions: {', '.join(_partitions(entry))}" for name, entry in catalog.DATA.items())
     if what == "channels":
         return (f"{name:<14} {stages} stage(s) a round" for name, stages in catalog.CHANNELS.items())
     if what == "runs":
         return _runs(folder)
     raise ScenarioError(f"ls: there is no list {what!r}; known: {', '.join(KINDS)}")
+
+
+def _partitions(entry: catalog.DataEntry) -> list[str]:
+    return list(dict.fromkeys([*entry.partitions, "pooled", *catalog.DEALS]))
 
 
 def _callable(name: str, function: Callable[..., Any]) -> str:

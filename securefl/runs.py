@@ -47,8 +47,11 @@ class Cell:
         return self.folder.name
 
     def status(self) -> dict[str, Any]:
-        """State, run name, round in progress, reason; state "new" before the first start."""
-        return read_json(self._status) if self._status.exists() else {"state": "new"}
+        """State, run name, round in progress, reason; state "new" before the first start. Raises RunFolderError."""
+        status = read_json(self._status) if self._status.exists() else {"state": "new"}
+        if "state" not in status:
+            raise RunFolderError(f"{self._status} is damaged: it names no state")
+        return status
 
     def metrics(self) -> dict[str, Any] | None:
         """The final metrics; None until there are some."""
@@ -74,7 +77,10 @@ class Cell:
             RunFolderError: the checkpoint or a record is damaged.
         """
         if not self._checkpoint.exists():
-            write_lines(self._rounds, [])
+            if self.rounds() or self.status().get("round", 0) > 0:
+                raise RunFolderError(
+                    f"the checkpoint {self._checkpoint} is gone, yet rounds were played; put a copy back"
+                )
             write_lines(self._transcript, [])
             return start
         checkpoint = load_checkpoint(self._checkpoint)
@@ -93,11 +99,6 @@ class Cell:
     def begin_round(self, round: int) -> None:
         """Note that a round is under way, before anything of it can leave a client."""
         write_json(self._status, {"state": "running", "run": self.status()["run"], "round": round})
-
-    def interrupted_round(self) -> int | None:
-        """The round that was under way when the status was last written; None if none was."""
-        status = self.status()
-        return int(status["round"]) if "round" in status else None
 
     def finish_round(self, played: Played) -> None:
         """Keep a round: what was seen, the new state with the record, then the record's own line."""
@@ -146,11 +147,14 @@ class RunFolder:
         asked = {
             cell_hash(scenario): {"label": label, "scenario": scenario.resolved()} for label, scenario in cells.items()
         }
+        if path.is_dir() and not any(path.iterdir()):
+            path.rmdir()
         if path.exists():
             held = read_json(path / "resolved.json") if (path / "resolved.json").exists() else None
             if held != json.loads(json.dumps({"cells": asked})):
                 what = "something that is not a run folder" if held is None else "a run of another scenario"
                 raise ScenarioError(f"{path} holds {what}; choose another --out")
+            _note_environment(path / "env.json")
             return cls(path)
         temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
         try:
@@ -173,12 +177,19 @@ class RunFolder:
 
     @contextmanager
     def held(self) -> Iterator[None]:
-        """Hold the folder while writing. Raises RunFolderError if another process does, ScenarioError if read-only."""
+        """Hold the folder while writing.
+
+        Raises:
+            ScenarioError: it is read-only.
+            RunFolderError: another process holds it, or the disk takes no more.
+        """
         try:
             with locked(self.path):
                 yield
         except PermissionError as reason:
             raise ScenarioError(f"cannot write the run folder {self.path}: {reason.strerror}") from None
+        except OSError as reason:
+            raise RunFolderError(f"cannot write the run folder {self.path}: {reason.strerror}") from reason
 
     def cell(self, scenario: Scenario) -> Cell:
         """The cell that runs scenario."""
@@ -201,3 +212,12 @@ class RunFolder:
                     if not isinstance(value, dict | list):
                         writer.writerow([cell.hash, label, state, site, name, "" if value is None else value])
         write_atomic(self.path / "results.csv", out.getvalue().encode())
+
+
+def _note_environment(path: Path) -> None:
+    """Add the present environment to env.json where a run goes on under another one."""
+    first = read_json(path)
+    others: list[object] = first.get("resumed_under", [])
+    now = environment()
+    if now != {name: value for name, value in first.items() if name != "resumed_under"} and now not in others:
+        write_json(path, {**first, "resumed_under": [*others, now]})

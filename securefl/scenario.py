@@ -12,10 +12,10 @@ from pydantic_core import ErrorDetails
 from securefl import compatibility
 from securefl.errors import ScenarioError
 
-Count = Annotated[int, Field(ge=1, le=2**31 - 1)]
-Index = Annotated[int, Field(ge=0, le=2**31 - 1)]
-Seed = Annotated[int, Field(ge=0, le=2**63 - 1)]
-Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+Count = Annotated[int, Field(ge=1, le=2**31 - 1, strict=True)]
+Index = Annotated[int, Field(ge=0, le=2**31 - 1, strict=True)]
+Seed = Annotated[int, Field(ge=0, le=2**63 - 1, strict=True)]
+Moderate = Annotated[float, Field(ge=1e-6, le=1e6, strict=True)]
 
 
 class Section(BaseModel):
@@ -39,6 +39,10 @@ def _named(value: object) -> object:
     return {"name": value} if isinstance(value, str) else value
 
 
+def _infinity(value: object) -> object:
+    return math.inf if value == "inf" else value  # the form it has in resolved.json
+
+
 class Named(Choice):
     """`"krum"`, or `{ name = "krum", f = 1 }`."""
 
@@ -46,13 +50,19 @@ class Named(Choice):
 
 
 class Data(Section):
-    """Which records, and whose; `only` keeps one site, the local-only baseline."""
+    """Which records, and whose; `only` keeps one site, the local-only baseline.
+
+    alpha (dirichlet, quantity), classes (pathological) and minimum shape the partitions that deal records anew.
+    """
 
     name: str = "heart"
     partition: str | None = None
     clients: Count | None = None
     split_seed: Seed = 0
     only: Index | None = None
+    alpha: Annotated[float, Field(ge=1e-3, le=1e6, strict=True)] | None = None
+    classes: Count | None = None
+    minimum: Count | None = None
 
 
 class Training(Section):
@@ -61,8 +71,8 @@ class Training(Section):
     kind: str = "dp_sgd"
     batch: Count = 32
     epochs: Count = 1
-    lr: Positive = 0.5
-    clip: Positive = 1.0
+    lr: Moderate = 0.5
+    clip: Moderate = 1.0
 
 
 class Privacy(Section):
@@ -70,10 +80,10 @@ class Privacy(Section):
 
     unit: str = "example"
     place: str = "local"
-    epsilon: Annotated[float, Field(gt=0)] = 8.0
-    delta: Annotated[float, Field(gt=0, lt=1)] = 1e-5
+    epsilon: Annotated[float, Field(gt=0, strict=True), BeforeValidator(_infinity)] = 8.0
+    delta: Annotated[float, Field(ge=1e-14, lt=1, strict=True)] = 1e-5
     noise: Literal["system", "seeded"] = "system"
-    noise_multiplier: Positive | None = None
+    noise_multiplier: Annotated[float, Field(ge=0.1, le=1e4, strict=True)] | None = None
     records: tuple[Count, ...] | None = None
 
 
@@ -137,7 +147,7 @@ class Scenario(Section):
     """
 
     seed: Seed = 0
-    rounds: Annotated[int, Field(ge=1, le=1_000_000)] = 20
+    rounds: Annotated[int, Field(ge=1, le=1_000_000, strict=True)] = 20
     data: Data = Data()
     model: Annotated[Named, BeforeValidator(_named)] = Named(name="logistic")
     training: Training = Training()
@@ -173,13 +183,17 @@ class Scenario(Section):
 
     @property
     def site_records(self) -> tuple[int, ...]:
-        """Public number of training records of each client: declared, or the published split's."""
+        """Public number of training records of each client: declared, or the published split's.
+
+        Raises:
+            ScenarioError: neither is there.
+        """
         return compatibility.site_records(self)
 
     @property
     def clients(self) -> int:
         """Number of clients."""
-        return len(self.site_records)
+        return compatibility.client_count(self)
 
     @property
     def cohort_size(self) -> int:
@@ -204,7 +218,8 @@ class Scenario(Section):
             values["data"]["clients"] = self.clients
         values["cohort"] = {"size": self.cohort_size}
         if self.privacy is not None:
-            values["privacy"]["records"] = list(self.site_records)
+            known = self.privacy.records or compatibility.published(self)
+            values["privacy"]["records"] = None if known is None else list(known)
             if math.isinf(self.privacy.epsilon):
                 values["privacy"]["epsilon"] = "inf"
         return values

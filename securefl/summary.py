@@ -15,8 +15,10 @@ def summary(scenario: Scenario) -> str:
     if privacy is None or not scenario.claims_dp:
         lines.append("privacy: no claim")
     else:
+        claim = f"({privacy.epsilon:g}, {privacy.delta:g})-DP for one training {privacy.unit}"
+        lines.append("outside the claim: metrics, timings, test records; other runs on the same records add to it")
         lines.append(
-            f"privacy: ({privacy.epsilon:g}, {privacy.delta:g})-DP for one {privacy.unit}, noise is {privacy.place}"
+            f"privacy: {claim}, {privacy.place} noise"
             + ("" if privacy.noise == "system" else "; SEEDED noise: whoever has the seed removes it")
         )
     if scenario.attack is not None:

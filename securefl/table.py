@@ -27,7 +27,7 @@ def cells(row: Row) -> list[str]:
     return [
         row.label,
         *(_quality([run[name] for run in row.runs]) for name in ("accuracy", "balanced_accuracy", "auc", "majority")),
-        _claim([run["epsilon"] for run in row.runs], "{:.2f}"),
+        _claim([run["epsilon"] for run in row.runs], "{:.2f}") + _seeded(row.runs),
         _claim([run["delta"] for run in row.runs], "{:g}"),
         _size(mean(run["bytes_up"] + run["bytes_down"] for run in row.runs)),
         f"{mean(run['seconds'] for run in row.runs):.1f}",
@@ -61,6 +61,11 @@ def _quality(values: Sequence[float | None]) -> str:
 def _claim(values: Sequence[float | None], form: str) -> str:
     claimed = [value for value in values if value is not None]
     return form.format(max(claimed)) if claimed else NO_CLAIM
+
+
+def _seeded(runs: Sequence[Mapping[str, Any]]) -> str:
+    """A mark for noise that whoever has the seed can take away again."""
+    return " (seeded)" if any(run.get("noise") == "seeded" for run in runs) else ""
 
 
 def _size(count: float) -> str:

@@ -197,11 +197,12 @@ class ChannelContract:
 
     def test_only_the_invited_are_asked(self, make: MakeSides) -> None:
         sides = make()
-        sides.server.begin(0, (0, 2, 4), HASH)
+        play(sides, round=0)
+        sides.server.begin(1, (0, 2, 4), HASH)
         assert list(sides.server.requests()) == [0, 2, 4]
-        view = play(sides, round=1, cohort=(0, 2, 4))
+        view = play(sides, round=2, cohort=(0, 2, 4))
         assert view.clients == (0, 2, 4)
-        assert self.is_the_mean_of(view, (0, 2, 4), round=1)
+        assert self.is_the_mean_of(view, (0, 2, 4), round=2)
 
     @pytest.mark.parametrize("answering", [(), (3,), (1, 3)])
     def test_below_the_minimum_cohort_a_round_is_abandoned(self, make: MakeSides, answering: tuple[int, ...]) -> None:
@@ -249,10 +250,26 @@ class ChannelContract:
         """Those of the messages that the server did not drop."""
         return [message for message in messages if sides.server.absorb(client, message) is not False]
 
+    def test_the_first_message_of_a_client_that_comes_after_its_stage_is_dropped(self, make: MakeSides) -> None:
+        sides = make()
+        stages = Stages(sides, round=0)
+        messages = stages.answers()
+        late = messages.pop(4)
+        while stages.view is None:
+            stages.deliver(messages)
+            stages.close()
+            before = outline(sides.server.observed())
+            assert sides.server.absorb(4, late) is False
+            assert outline(sides.server.observed()) == before
+            messages = {} if stages.view is not None else stages.answers(silent=(4,))
+        assert stages.view.clients == (0, 1, 2, 3)
+        assert self.is_the_mean_of(stages.view, (0, 1, 2, 3), round=0)
+
     def test_who_was_not_invited_is_dropped(self, make: MakeSides) -> None:
         sides, everyone = make(), make()
-        theirs = Stages(everyone, round=0)
-        ours = Stages(sides, round=0, cohort=(0, 1, 2, 3))
+        play(sides, round=0)
+        theirs = Stages(everyone, round=1)
+        ours = Stages(sides, round=1, cohort=(0, 1, 2, 3))
         message = theirs.answers()[4]
         assert sides.server.absorb(4, message) is False
         while ours.view is None:

@@ -116,6 +116,7 @@ def test_overrides_reach_the_run(tmp_path: Path) -> None:
     done = call("run", path, "--set", "rounds=2", "--set", "defense.rule=median", "--out", "r", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     ((_, resolved, cell),) = RunFolder.open(tmp_path / "r").cells()
+    assert (tmp_path / "r" / "scenario.toml").read_text().endswith("# --set rounds=2\n# --set defense.rule=median")
     assert resolved["defense"]["rule"] == {"name": "median"}
     assert len(cell.rounds()) == 2
 
@@ -178,11 +179,26 @@ def test_two_runs_in_one_folder_do_not_mix(tmp_path: Path) -> None:
         process.kill()
 
 
+@pytest.mark.parametrize("blocks", [2, 3, 4, 6])
+def test_a_full_disk_is_one_sentence_and_exit_1(tmp_path: Path, blocks: int) -> None:
+    path = scenario(tmp_path, CLAIM.replace("noise_multiplier = 2.0", "epsilon = 8.0"))
+    done = subprocess.run(
+        ["bash", "-c", f"trap '' XFSZ; ulimit -f {blocks}; {SECUREFL} run {path} --out r --display none"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        env={**os.environ, "NO_COLOR": "1"},
+    )
+    assert done.returncode == 1
+    assert "Traceback" not in done.stderr
+    assert done.stderr.startswith("error: ")
+
+
 def test_init_writes_a_scenario_that_validates_and_never_replaces(tmp_path: Path) -> None:
     assert call("init", "mine.toml", cwd=tmp_path).returncode == 0
     done = call("validate", "mine.toml", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
-    assert "(8, 1e-05)-DP for one example" in done.stdout
+    assert "(8, 1e-05)-DP for one training example" in done.stdout
     refused(call("init", "mine.toml", cwd=tmp_path), 2, "exists; choose another name")
     assert call("init", "mine.toml", "--force", cwd=tmp_path).returncode == 0
 
@@ -207,7 +223,7 @@ def test_a_report_of_nothing_is_exit_2(tmp_path: Path) -> None:
     [
         ("rules", "krum           The row closest to its n - f - 2 nearest neighbours"),
         ("attacks", "sign_flip"),
-        ("data", "heart          partitions: natural, halves, pooled"),
+        ("data", "heart          partitions: natural, halves, pooled, iid, dirichlet, quantity, pathological"),
         ("models", "Takes hidden."),
         ("steps", "fedadam"),
         ("channels", "plain          1 stage(s) a round"),

@@ -25,7 +25,9 @@ WEIGHTS = torch.tensor([1.0, 2.0])
 DELTA = torch.tensor([0.5, -0.5])
 EVENT = SampledGaussian(sample_rate=1.0, noise_multiplier=2.0, steps=1)
 CHEAPER = SampledGaussian(sample_rate=1.0, noise_multiplier=3.0, steps=1)
-TWO_RELEASES = Terms("example", "add_remove", delta=1e-5, budget=3.1)  # epsilon of one, two, three EVENTs: 1.99, 2.94, 3.71
+TWO_RELEASES = Terms(
+    "example", "add_remove", delta=1e-5, budget=3.1
+)  # epsilon of one, two, three EVENTs: 1.99, 2.94, 3.71
 
 
 @dataclass

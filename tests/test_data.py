@@ -21,8 +21,8 @@ from sklearn.datasets import load_digits as load_sklearn_digits
 from torch import Tensor, nn
 
 from securefl import catalog
+from securefl.assemble import load_data
 from securefl.data import heart
-from securefl.data.digits import load_digits
 from securefl.data.heart import HOSPITALS, load_heart
 from securefl.data.partition import iid, iid_sizes
 from securefl.data.task import Examples, FederatedData, Site, Task, concatenate
@@ -30,6 +30,7 @@ from securefl.errors import DataError
 from securefl.evaluate import evaluate, measure, predict
 from securefl.models.linear import logistic, mlp
 from securefl.rng import seeded_keystream
+from securefl.scenario import parse_scenario
 from securefl.types import Metrics
 
 deterministic = settings(derandomize=True, max_examples=60, deadline=None, database=None)
@@ -46,6 +47,11 @@ NO_RECORDS = Examples(torch.zeros(0, 2), torch.zeros(0, dtype=torch.long))
 
 def natural(split_seed: int = 0) -> FederatedData:
     return load_heart(partition="natural", split_seed=split_seed)
+
+
+def digits(clients: int, split_seed: int) -> FederatedData:
+    data = f'data = {{ name = "digits", clients = {clients}, split_seed = {split_seed} }}'
+    return load_data(parse_scenario(f"{data}\nprivacy = {{ delta = 1e-14 }}"))
 
 
 def halves(split_seed: int = 0) -> FederatedData:
@@ -221,7 +227,7 @@ def test_halves_share_each_class_evenly() -> None:
         assert all(0 <= a - b <= 1 for a, b in zip(one, other, strict=True))
 
 
-@pytest.mark.parametrize("load", [natural, halves, lambda seed: load_digits(clients=10, split_seed=seed)])
+@pytest.mark.parametrize("load", [natural, halves, lambda seed: digits(10, seed)])
 def test_split_seeds_repeat_and_differ(load: Callable[[int], FederatedData]) -> None:
     one, again, other = load(0), load(0), load(1)
     for first, second in zip(one.sites, again.sites, strict=True):
@@ -265,7 +271,7 @@ def test_a_damaged_file_is_refused_with_both_sums(damage: str, tmp_path: Path, m
 def test_digits_are_1257_training_and_540_test_records_used_once_each() -> None:
     pixels, labels = load_sklearn_digits(return_X_y=True)
     everything = Examples(torch.tensor(pixels / 16, dtype=torch.float32), torch.tensor(labels))
-    data = load_digits(clients=10, split_seed=0)
+    data = digits(10, 0)
     assert sum(len(site.train) for site in data.sites) == 1257
     assert len(data.test) == 540
     assert bag(data.test, *(site.train for site in data.sites)) == bag(everything)
@@ -273,7 +279,7 @@ def test_digits_are_1257_training_and_540_test_records_used_once_each() -> None:
 
 
 def test_digits_are_pixels_in_the_unit_interval() -> None:
-    data = load_digits(clients=3, split_seed=0)
+    data = digits(3, 0)
     for part in [data.test, *(site.train for site in data.sites)]:
         assert part.features.dtype is torch.float32
         assert part.labels.dtype is torch.int64
@@ -284,21 +290,21 @@ def test_digits_are_pixels_in_the_unit_interval() -> None:
 
 @pytest.mark.parametrize("clients", [1, 3, 10, 1257])
 def test_digits_go_to_clients_in_equal_parts(clients: int) -> None:
-    data = load_digits(clients=clients, split_seed=0)
+    data = digits(clients, 0)
     assert tuple(len(site.train) for site in data.sites) == iid_sizes(1257, clients=clients)
     assert [site.name for site in data.sites] == [f"client-{index}" for index in range(clients)]
     assert all(site.test is None for site in data.sites)
 
 
 def test_the_test_records_of_digits_do_not_depend_on_the_number_of_clients() -> None:
-    one, many = load_digits(clients=1, split_seed=5), load_digits(clients=20, split_seed=5)
+    one, many = digits(1, 5), digits(20, 5)
     assert torch.equal(one.test.features, many.test.features)
 
 
 @pytest.mark.parametrize("clients", [0, -1, 1258])
-def test_digits_cannot_leave_a_client_without_records(clients: int) -> None:
+def test_iid_cannot_leave_a_client_without_records(clients: int) -> None:
     with pytest.raises(ValueError, match=f"iid needs 1 to 1257 clients for 1257 records, got {clients}"):
-        load_digits(clients=clients, split_seed=0)
+        iid(1257, clients=clients, stream=seeded_keystream(0, "test"))
 
 
 def test_iid_sizes_known_answer() -> None:
@@ -323,15 +329,11 @@ def test_iid_is_not_the_order_of_the_file() -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "partition", "clients"),
-    [("heart", "natural", None), ("heart", "halves", None), ("digits", "iid", None), ("digits", "iid", 7)],
+    "data", ['partition = "halves"', 'partition = "iid", clients = 7', 'name = "digits"', "only = 2"]
 )
-def test_the_sizes_that_the_catalog_publishes_are_those_that_are_dealt(
-    name: str, partition: str, clients: int | None
-) -> None:
-    entry = catalog.DATA[name]
-    data = entry.load(partition, clients, 4)
-    assert tuple(len(site.train) for site in data.sites) == entry.partitions[partition](clients)
+def test_the_sizes_that_are_published_are_those_that_are_dealt(data: str) -> None:
+    scenario = parse_scenario(f"data = {{ {data}, split_seed = 4 }}")
+    assert tuple(len(site.train) for site in load_data(scenario).sites) == scenario.site_records
 
 
 def test_pooled_data_are_all_training_records_at_one_site_under_the_same_test() -> None:
@@ -356,7 +358,7 @@ def test_a_site_alone_is_tested_on_its_own_records() -> None:
 
 
 def test_a_site_without_test_records_is_tested_on_all_of_them() -> None:
-    data = load_digits(clients=4, split_seed=0)
+    data = digits(4, 0)
     alone = data.alone(2)
     assert alone.sites == (data.sites[2],)
     assert alone.test is data.test
@@ -503,7 +505,7 @@ def test_mlp_starts_uniformly_within_one_over_the_root_of_its_inputs() -> None:
 
 @pytest.mark.parametrize("hidden", [[0], [-3], [8, 0]])
 def test_mlp_refuses_widths_below_one(hidden: list[int]) -> None:
-    with pytest.raises(ValueError, match=r"mlp needs hidden widths >= 1, got \["):
+    with pytest.raises(ValueError, match=r"mlp needs hidden widths of 1 to 4096, got \["):
         mlp(Task(15, 2), hidden=hidden, generator=generator(1))
 
 

@@ -2,12 +2,14 @@
 
 Mutants killed:
 poisson_batches: empty batches skipped; one step fewer; a fixed batch size; a rate 10 % wrong; one batch repeated.
-DpPlan: rate not capped at 1; steps rounded down; epochs forgotten; normaliser batch, or rate x real records.
+DpPlan: rate not capped at 1; steps rounded down, rounded once for all epochs, or in floats; epochs forgotten;
+normaliser batch; one step in the cost.
 KeystreamDPOptimizer: no noise; scale without clip or without the multiplier; scale 10 % wrong; the sign of the sum;
 the sum forgotten; one draw for all coordinates; steps not counted.
-DpSgd: the realised batch as normaliser; clip, multiplier, normaliser or stream of the last run kept; weights of the last
-run kept; empty batches without a step; planned steps in the event; records that are not finite kept, or all records of
-their batch dropped; the real number of records in rate or steps; gradients of the mean not scaled back.
+DpSgd: the realised batch as normaliser; clip, multiplier, normaliser, stream, weights or gradients of the last run
+kept; weights minus result; empty batches without a step; planned steps in the event; records that are not finite
+kept, or all records of their batch dropped; the real number of records in rate or steps; the mean or the normaliser
+forgotten.
 DpSgdTrainer: the same stream for batches and noise; client or round forgotten.
 """
 

@@ -175,6 +175,18 @@ class SealedServer(FakeServer):
         return None
 
 
+@dataclass
+class FarewellServer(FakeServer):
+    """Two stages: updates, then a goodbye that nobody waits for."""
+
+    def requests(self) -> Mapping[int, bytes]:
+        return super().requests() if self.stage == 0 else dict.fromkeys(self.began[-1][1], b"bye")
+
+    def close_stage(self) -> View | None:
+        self.stage += 1
+        return None if self.stage == 1 else view_of(self.updates)
+
+
 def add(weights: Tensor, estimate: Tensor, state: Mapping[str, Tensor]) -> StepResult:
     """FedAvg that counts its steps."""
     return StepResult(weights + estimate, {"steps": state.get("steps", torch.zeros(1)) + 1})
@@ -548,3 +560,23 @@ def test_a_view_that_opens_at_a_client_works_with_the_same_engine() -> None:
     assert clients[0].calls == ["load", "update", "train", "submit", "open"]
     assert server.stage == 2
     assert played.record.bytes_up == len(b"[0, 1, [1.0, 0.0]]") + len(b"[1, 3, [3.0, -4.0]]")  # a view is not sent
+
+
+def test_the_adversary_moves_once_a_round_however_many_stages_follow() -> None:
+    spy, server = Spy(), SealedServer()
+    played = play(federation(*two_clients(), server=server, adversary=Adversary(frozenset({1}), spy)))
+    assert spy.seen == [([[3.0, -4.0]], 0)]
+    assert server.updates == [(0, 1, [1.0, 0.0]), (1, 3, [10.0, 10.0])]
+    assert played.state.weights.tolist() == [17.75, 27.5]
+
+
+def test_a_round_that_went_through_counts_even_if_everyone_fell_silent_after_submitting() -> None:
+    clients = two_clients()
+    for client in clients:
+        client.fails = {"bye": ClientFailure("unplugged")}
+    played = list(engine.run(federation(*clients, server=FarewellServer()), State(START), rounds=2))
+    assert [p.record.abandoned for p in played] == [False, False]
+    assert played[0].record.absent == {0: "unplugged", 1: "unplugged"}
+    assert played[0].record.survivors == (0, 1)
+    assert [client.confirmed for client in clients] == [[0, 1], [0, 1]]
+    assert played[-1].state.weights.tolist() == [15.0, 14.0]

@@ -17,6 +17,8 @@ from securefl.checkpoint import load_checkpoint
 from securefl.errors import BudgetExceeded, LedgerError, RunFailed, RunFolderError, SecureflError
 from securefl.execute import INTERRUPTED, run_cell
 from securefl.files import read_lines
+from securefl.privacy.events import ReleaseId
+from securefl.privacy.ledger import Ledger
 from securefl.runs import Cell
 from securefl.scenario import Scenario, parse_scenario
 from securefl.types import ClientUpdate, RoundRecord
@@ -142,6 +144,63 @@ def test_a_killed_run_under_system_noise_abandons_the_round_charges_it_once_and_
     assert not torch.equal(before, load_checkpoint(cell.folder / "model.safetensors").state.weights)
 
 
+@pytest.mark.parametrize("status_round", [1, 3])
+def test_what_was_paid_for_decides_which_round_was_interrupted_not_the_status(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, status_round: int
+) -> None:
+    # A status that fell behind (power loss) or ran ahead (cut between rounds, nothing reserved yet).
+    scenario, cell = small("privacy.noise=system"), Cell(tmp_path / "cell")
+    with monkeypatch.context() as patch:
+        kill_in_round(patch, 3)
+        with pytest.raises(Killed):
+            run_cell(cell, scenario, on_round=nothing)
+    cell.begin_round(status_round)
+    assert run_cell(cell, scenario, on_round=nothing)["abandoned"] == 1
+
+
+def test_a_run_cut_between_two_rounds_loses_no_round(tmp_path: Path) -> None:
+    scenario, cell = small("privacy.noise=system"), Cell(tmp_path / "cell")
+
+    def cut(record: RoundRecord) -> None:
+        if record.round == 2:
+            raise Killed
+
+    with pytest.raises(Killed):
+        run_cell(cell, scenario, on_round=cut)
+    cell.begin_round(3)
+    assert run_cell(cell, scenario, on_round=nothing)["abandoned"] == 0
+
+
+def test_a_cohort_that_spent_its_budget_does_not_end_the_run_of_the_others(tmp_path: Path) -> None:
+    # Client 2 is in every step, so it is out first; rounds that invite it alone with another one are abandoned.
+    overrides = ("rounds=99", "cohort.size=2", "channel.min_cohort=2", "privacy.noise_multiplier=2.0")
+    cell = Cell(tmp_path / "cell")
+    with pytest.raises(BudgetExceeded, match=r"[01] of 4 clients may still spend"):
+        run_cell(cell, small(*overrides), on_round=nothing)
+    records = cell.rounds()
+    first = next(record["round"] for record in records if record["absent"])
+    assert any(not record["abandoned"] for record in records if record["round"] > first)
+
+
+def test_one_absent_cohort_is_an_abandoned_round_while_others_could_come(tmp_path: Path) -> None:
+    cell = Cell(tmp_path / "cell")
+    drops = ", ".join(f"{{client={client}, round=0}}" for client in range(4))
+    metrics = run_cell(cell, small("cohort.size=1", f"simulate.drop=[{drops}]"), on_round=nothing)
+    assert (metrics["rounds"], metrics["abandoned"]) == (6, 1)
+
+
+def test_a_disk_that_refuses_to_settle_costs_nothing_and_stops_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(self: Ledger, release_id: ReleaseId) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(Ledger, "settle", refuse)
+    metrics = run_cell(Cell(tmp_path / "cell"), small(), on_round=nothing)
+    assert metrics["abandoned"] == 0
+    assert 0.995 * 8 <= metrics["epsilon"] <= 8
+
+
 def test_a_spent_budget_ends_the_run_keeps_the_model_and_is_refused_at_once_afterwards(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -208,7 +267,7 @@ def test_a_corrupted_checkpoint_fails_without_touching_anything(
     path = cell.folder / "model.safetensors"
     path.write_bytes(path.read_bytes()[:-3] + b"abc")
     before = {name: (cell.folder / name).read_bytes() for name in ("rounds.jsonl", "model.safetensors")}
-    with pytest.raises(RunFolderError, match="put a copy back, or delete its cell folder"):
+    with pytest.raises(RunFolderError, match="put a copy back, or start anew under another --out"):
         run_cell(cell, small(), on_round=nothing)
     assert {name: (cell.folder / name).read_bytes() for name in before} == before
 

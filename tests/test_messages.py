@@ -171,7 +171,7 @@ def accepted(parse: Callable[[bytes], object], data: bytes) -> bool:
 
 @each_parser
 def test_random_bytes_meet_nothing_but_a_protocol_error(valid: bytes, parse: Callable[[bytes], object]) -> None:
-    draw = random.Random(1)  # noqa: S311 - cases, not secrets
+    draw = random.Random(1)
     for case in range(2000):
         size = len(valid) if case % 2 else draw.randrange(2 * len(valid))
         assert not accepted(parse, draw.randbytes(size))
@@ -179,7 +179,7 @@ def test_random_bytes_meet_nothing_but_a_protocol_error(valid: bytes, parse: Cal
 
 @each_parser
 def test_damaged_messages_meet_nothing_but_a_protocol_error(valid: bytes, parse: Callable[[bytes], object]) -> None:
-    draw = random.Random(2)  # noqa: S311 - cases, not secrets
+    draw = random.Random(2)
     outcomes = [accepted(parse, damaged(valid, draw)) for _ in range(3000)]
     assert {True, False} == set(outcomes)  # a changed session, round, hash or coordinate is for others to notice
 

@@ -1,13 +1,14 @@
 """The keystream and what is drawn from it: known answers, an ECB oracle, chi-square tests.
 
 Mutants killed:
-Keystream: another counter start; another cipher key size allowed; the message leaking the key.
+Keystream: another counter start; the first block dropped; big-endian integers; other key sizes allowed; the key in
+the message.
 uniform: + 1.0 forgotten; 52 bits kept; the low bits kept; divided by 2^54.
-normal: the sign or the 2 of -2 log; log2; pi for 2 pi; sine for cosine (both halves equal); one uniform for both; half
+normal: the 2 of -2 log forgotten; log2; pi for 2 pi; sine for cosine (both halves equal); one uniform for both; half
 rounded down; the square root forgotten.
 bernoulli: <= for <; > for <; threshold rounded; probability 1 through the threshold; bounds not checked.
-permutation: sorted; argsort of the first half only. torch_generator: a constant seed; the high bit kept.
-seeded_keystream: seed, purpose or path forgotten; path joined without a separator. system_keystream: a constant key.
+permutation: sorted; argsort of two bits a record. torch_generator: a constant seed; the high bit kept.
+seeded_keystream: seed, purpose or path forgotten; joined without a separator. system_keystream: a constant key.
 """
 
 import hashlib

@@ -171,11 +171,50 @@ def test_a_run_folder_is_made_whole_and_opened_again(tmp_path: Path) -> None:
 
 def test_a_folder_with_something_else_is_refused(tmp_path: Path) -> None:
     scenario = parse_scenario("seed = 1")
+    (tmp_path / "mine.txt").write_text("")
     with pytest.raises(ScenarioError, match="something that is not a run folder"):
         RunFolder.create(tmp_path, text="", cells={"run": scenario})
     RunFolder.create(tmp_path / "run", text="", cells={"run": scenario})
     with pytest.raises(ScenarioError, match="a run of another scenario"):
         RunFolder.create(tmp_path / "run", text="", cells={"run": parse_scenario("seed = 2")})
+
+
+def test_an_empty_folder_is_as_good_as_none(tmp_path: Path) -> None:
+    assert RunFolder.create(tmp_path, text="x", cells={}).path == tmp_path
+    assert (tmp_path / "scenario.toml").read_text() == "x"
+
+
+def test_going_on_under_other_code_is_noted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "run"
+    RunFolder.create(path, text="", cells={})
+    RunFolder.create(path, text="", cells={})
+    assert "resumed_under" not in read_json(path / "env.json")
+    monkeypatch.setattr("securefl.runs.environment", lambda: {"code": "other"})
+    for _ in range(2):
+        RunFolder.create(path, text="", cells={})
+    assert read_json(path / "env.json")["resumed_under"] == [{"code": "other"}]
+
+
+def test_a_full_disk_is_one_sentence(tmp_path: Path) -> None:
+    folder = RunFolder.create(tmp_path / "run", text="", cells={})
+    with pytest.raises(RunFolderError, match=r"cannot write the run folder .*: No space left"), folder.held():
+        raise OSError(28, "No space left on device")
+
+
+def test_a_status_without_a_state_is_told(tmp_path: Path) -> None:
+    cell = opened(tmp_path)
+    write_json(cell.folder / "status.json", {"run": "x"})
+    with pytest.raises(RunFolderError, match="it names no state"):
+        cell.status()
+
+
+def test_a_vanished_checkpoint_is_not_a_fresh_start(tmp_path: Path) -> None:
+    cell = opened(tmp_path)
+    cell.finish_round(played(0))
+    (cell.folder / "model.safetensors").unlink()
+    with pytest.raises(RunFolderError, match="is gone, yet rounds were played"):
+        cell.last_good(State(torch.zeros(2)))
+    assert len(cell.rounds()) == 1
 
 
 def test_a_path_below_a_file_is_refused(tmp_path: Path) -> None:

@@ -15,6 +15,7 @@ from securefl.errors import ScenarioError
 from securefl.scenario import Scenario, load_scenario, parse_scenario
 
 # The two scenarios of the design; their masked channel is a plain one until that exists.
+NOT_DEALT = {"only": None, "alpha": None, "classes": None, "minimum": None}
 HEART = """
 seed = 1
 rounds = 20
@@ -85,7 +86,7 @@ def test_an_empty_scenario_is_valid_and_its_defaults_are_the_safe_ones() -> None
     assert scenario.resolved() == {
         "seed": 0,
         "rounds": 20,
-        "data": {"name": "heart", "partition": "natural", "clients": 4, "split_seed": 0, "only": None},
+        "data": {"name": "heart", "partition": "natural", "clients": 4, "split_seed": 0, **NOT_DEALT},
         "model": {"name": "logistic"},
         "training": {"kind": "dp_sgd", "batch": 32, "epochs": 1, "lr": 0.5, "clip": 1.0},
         "privacy": {
@@ -153,7 +154,7 @@ def test_what_is_resolved_is_complete_json_and_means_the_same(text: str) -> None
 
 def test_what_is_resolved_fills_in_what_depends_on_the_data() -> None:
     resolved = parse_scenario(DIGITS).resolved()
-    assert resolved["data"] == {"name": "digits", "partition": "iid", "clients": 10, "split_seed": 0, "only": None}
+    assert resolved["data"] == {"name": "digits", "partition": "iid", "clients": 10, "split_seed": 0, **NOT_DEALT}
     assert resolved["cohort"] == {"size": 10}
     assert resolved["model"] == {"name": "mlp", "hidden": [32]}
     assert resolved["simulate"] == {"drop": [{"client": 3, "round": 2, "stage": 1}], "late": []}
@@ -232,7 +233,7 @@ REFUSED: list[tuple[str, str]] = [
     ('attack = { name = "lie", clients = [0] }', "attack.name: there is no 'lie'; known: sign_flip, gaussian"),
     (SIGN_FLIP(1, "[0]")[:-2] + ', knows = "nothing" }', "attack.knows: there is no 'nothing'; known: own"),
     ('data = { partition = "thirds" }', "data.partition: there is no 'thirds'; known: natural, halves, pooled"),
-    (digits('partition = "natural"'), "data.partition: there is no 'natural'; known: iid, pooled"),
+    (digits('partition = "natural"'), "data.partition: there is no 'natural'; known: pooled, iid, dirichlet, quantity"),
     # not yet
     ('channel = { kind = "masked" }', "channel.kind = 'masked' is not available yet; use 'plain'"),
     ('channel = { kind = "ckks" }', "channel.kind = 'ckks' is not available yet"),
@@ -312,7 +313,7 @@ REFUSED: list[tuple[str, str]] = [
     ('model = { name = "mlp", hidden = 32 }', "model: hidden of mlp must be a list of integers, got 32"),
     ('model = { name = "mlp", hidden = [1.5] }', "model: hidden of mlp must be a list of integers, got [1.5]"),
     ('model = { name = "mlp", hidden = [[8]] }', "model: hidden of mlp must be a list of integers, got [[8]]"),
-    ('model = { name = "mlp", hidden = [0] }', "model: mlp needs hidden widths >= 1, got [0]"),
+    ('model = { name = "mlp", hidden = [0] }', "model: mlp needs hidden widths of 1 to 4096, got [0]"),
     ('server = { step = "fedavg", momentum = 0.9 }', "server: fedavg takes lr, got 'momentum'"),
     ('server = { lr = "fast" }', "server: lr of fedavg must be a finite number, got 'fast'"),
     ("server = { lr = nan }", "server: lr of fedavg must be a finite number, got nan"),
@@ -327,9 +328,9 @@ REFUSED: list[tuple[str, str]] = [
     ("rounds = 1000001", "rounds: input should be less than or equal to 1000000"),
     ('rounds = "many"', "rounds: input should be a valid integer"),
     ("seed = -1", "seed: input should be greater than or equal to 0, got -1"),
-    ("training = { lr = 0 }", "training.lr: input should be greater than 0, got 0"),
-    ("training = { lr = inf }", "training.lr: input should be a finite number, got inf"),
-    ("training = { clip = -1.0 }", "training.clip: input should be greater than 0"),
+    ("training = { lr = 0 }", "training.lr: input should be greater than or equal to 0.000001, got 0"),
+    ("training = { lr = inf }", "training.lr: input should be less than or equal to 1000000, got inf"),
+    ("training = { clip = -1.0 }", "training.clip: input should be greater than or equal to 0.000001"),
     ("training = { batch = 0 }", "training.batch: input should be greater than or equal to 1"),
     ("training = 3", "training: input should be a valid dictionary"),
     ("privacy = 3", "privacy: input should be a valid dictionary"),
@@ -337,12 +338,12 @@ REFUSED: list[tuple[str, str]] = [
     ("channel = { min_cohort = 0 }", "channel.min_cohort: input should be greater than or equal to 1, got 0"),
     ("privacy = { epsilon = 0 }", "privacy.epsilon: input should be greater than 0, got 0"),
     ("privacy = { epsilon = nan }", "privacy.epsilon: input should be greater than 0, got nan"),
-    ("privacy = { delta = 0 }", "privacy.delta: input should be greater than 0"),
+    ("privacy = { delta = 0 }", "privacy.delta: input should be greater than or equal to 0.00000000000001"),
     ("privacy = { delta = 1 }", "privacy.delta: input should be less than 1"),
     ("privacy = { delta = nan }", "privacy.delta: input should be"),
     ("privacy = { records = [0, 1, 1, 1] }", "privacy.records.0: input should be greater than or equal to 1, got 0"),
     ('privacy = { noise = "none" }', "privacy.noise: input should be 'system' or 'seeded', got 'none'"),
-    ("privacy = { noise_multiplier = 0 }", "privacy.noise_multiplier: input should be greater than 0"),
+    ("privacy = { noise_multiplier = 0 }", "privacy.noise_multiplier: input should be greater than or equal to 0.1"),
     ('weights = "by ear"', "weights: input should be 'declared', 'equal' or 'reported', got 'by ear'"),
     ("model = {}", "model.name: field required"),
     ("model = 3", "model: input should be a valid dictionary"),

@@ -2,10 +2,12 @@
 
 Mutants killed:
 all: the estimate subtracted; lr forgotten; a state or input modified in place.
-fedavgm: momentum forgotten; (1 - momentum) estimate; momentum on the estimate; the state returned without the new
-estimate; the state lost.
-fedadam: bias correction; v_0 = 0 or tau; tau inside the root or forgotten; betas swapped; estimate for its square; (1 -
-beta) forgotten; the root forgotten; first and second swapped in the state.
+fedavgm: momentum forgotten, or on the estimate too; (1 - momentum) estimate; the state lost, or the estimate alone
+kept; another default.
+fedadam: bias correction; v_0 = 0 or tau; tau inside the root or forgotten; one beta for the other; estimate for its
+square; (1 - beta) forgotten; the root forgotten; first and second swapped in the state; the state lost; other
+defaults.
+All: a bound of a parameter moved or forgotten.
 """
 
 import math
@@ -78,6 +80,38 @@ def test_fedadam_defaults_known_answer() -> None:
 
 def test_fedadam_without_estimate_stays_where_it_is() -> None:
     assert fedadam(vector(3.0), vector(0.0), {}).weights.tolist() == [3.0]
+
+
+@pytest.mark.parametrize("wrong", [0.0, -0.1, math.nan])
+def test_a_rate_or_tau_that_is_not_positive_is_refused(wrong: float) -> None:
+    one = vector(1.0)
+    with pytest.raises(ValueError, match="fedavg needs lr > 0, got"):
+        fedavg(one, one, {}, lr=wrong)
+    with pytest.raises(ValueError, match="fedavgm needs lr > 0, got"):
+        fedavgm(one, one, {}, lr=wrong)
+    with pytest.raises(ValueError, match="fedadam needs lr > 0, got"):
+        fedadam(one, one, {}, lr=wrong)
+    with pytest.raises(ValueError, match="fedadam needs tau > 0, got"):
+        fedadam(one, one, {}, tau=wrong)
+
+
+@pytest.mark.parametrize("wrong", [1.0, -0.1, math.nan])
+def test_a_momentum_that_does_not_fade_is_refused(wrong: float) -> None:
+    one = vector(1.0)
+    with pytest.raises(ValueError, match=r"fedavgm needs momentum in \[0, 1\), got"):
+        fedavgm(one, one, {}, momentum=wrong)
+    with pytest.raises(ValueError, match=r"fedadam needs beta1 in \[0, 1\), got"):
+        fedadam(one, one, {}, beta1=wrong)
+    with pytest.raises(ValueError, match=r"fedadam needs beta2 in \[0, 1\), got"):
+        fedadam(one, one, {}, beta2=wrong)
+
+
+def test_without_momentum_fedavgm_is_fedavg_and_fedadam_needs_no_memory() -> None:
+    weights, estimate = vector(1.0, 2.0), vector(3.0, -1.0)
+    still = fedavgm(weights, estimate, {"velocity": vector(7.0, 7.0)}, momentum=0.0)
+    assert torch.equal(still.weights, fedavg(weights, estimate, {}).weights)
+    moved = fedadam(vector(0.0), vector(3.0), {}, lr=2.0, beta1=0.0, beta2=0.0, tau=1.0)
+    assert moved.weights.tolist() == [2.0 * 3 / (3 + 1)]
 
 
 @each_step

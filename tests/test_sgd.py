@@ -1,9 +1,10 @@
 """Plain local SGD and its shuffled batches: a hand-written loop, known answers.
 
 Mutants killed:
-shuffled_batches: the last, smaller batch dropped; one index lost; the order not shuffled; a stream that is not used.
-SgdTrainer: one epoch too few; the same order every epoch; gradients added up over batches; lr forgotten; weights minus
-result; the weights of the last call kept; the sum of losses for their mean; client and round swapped in the stream.
+shuffled_batches: the last, smaller batch dropped; one index lost; the order not shuffled; batches one too large.
+SgdTrainer: one epoch too few; the same order every epoch; gradients added up over batches; lr forgotten; weights
+minus result; the weights of the last call kept; the sum of losses for their mean; client and round swapped in the
+stream, or another purpose.
 """
 
 import math

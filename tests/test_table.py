@@ -46,6 +46,11 @@ def test_a_row_says_what_is_not_measured_and_takes_the_largest_epsilon() -> None
     ]
 
 
+def test_seeded_noise_is_marked() -> None:
+    assert cells(Row("x", [{**RUN, "noise": "seeded"}]))[5] == "2.00 (seeded)"
+    assert cells(Row("x", [{**RUN, "noise": "system"}]))[5] == "2.00"
+
+
 def test_no_claim_is_said_in_words() -> None:
     assert cells(Row("x", [{**RUN, "epsilon": None, "delta": None}]))[5:7] == ["none", "none"]
 

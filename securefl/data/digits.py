@@ -7,7 +7,6 @@ scikit-learn).
 import torch
 from sklearn.datasets import load_digits as load_sklearn_digits
 
-from securefl.data.partition import iid
 from securefl.data.task import Examples, FederatedData, Site, Task
 from securefl.rng import seeded_keystream
 
@@ -17,21 +16,17 @@ TRAIN_RECORDS = 1257  # 70 %, the rest is one test set that belongs to no client
 _TOP = 16.0  # pixel values are counts of 0 to 16, by the data set's description
 
 
-def load_digits(*, clients: int, split_seed: int) -> FederatedData:
-    """Digits dealt at random to `clients` sites; pixels scaled to [0, 1].
+def load_digits(*, partition: str, split_seed: int) -> FederatedData:
+    """Digits as one site, to be dealt to clients; pixels scaled to [0, 1].
 
     Args:
-        clients: number of sites, 1 to 1257.
-        split_seed: which records are for training, and who gets them.
+        partition: "pooled", the only one of its own.
+        split_seed: which records are for training.
     """
     pixels, labels = load_sklearn_digits(return_X_y=True)
     features = torch.from_numpy(pixels).float() / _TOP
     targets = torch.from_numpy(labels).long()
     order = torch.from_numpy(seeded_keystream(split_seed, "digits split").permutation(RECORDS))
     train, test = order[:TRAIN_RECORDS], order[TRAIN_RECORDS:]
-    parts = iid(TRAIN_RECORDS, clients=clients, stream=seeded_keystream(split_seed, "iid", clients))
-    sites = [
-        Site(f"client-{index}", Examples(features[train[part]], targets[train[part]]), None)
-        for index, part in enumerate(parts)
-    ]
-    return FederatedData(Task(features=64, classes=10), tuple(sites), Examples(features[test], targets[test]))
+    site = Site(partition, Examples(features[train], targets[train]), None)
+    return FederatedData(Task(features=64, classes=10), (site,), Examples(features[test], targets[test]))

@@ -1,6 +1,7 @@
 """Ways to deal the records of one data set to clients; every record goes to exactly one."""
 
 from collections.abc import Callable
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -11,6 +12,14 @@ from torch import Tensor
 from securefl.rng import Keystream
 
 _TRIES = 1000
+
+
+class Skew(NamedTuple):
+    """How uneven a deal is: concentration, classes a client, fewest records of a client."""
+
+    alpha: float
+    classes: int
+    minimum: int
 
 
 def iid(records: int, *, clients: int, stream: Keystream) -> list[Tensor]:
@@ -100,8 +109,8 @@ def _proportions(clients: int, alpha: float, stream: Keystream) -> NDArray[np.fl
     draws = stream.uniform(clients) - 2.0**-54  # in (0, 1), so that no variate is infinite
     gammas: NDArray[np.float64] = gammaincinv(alpha, draws)
     if gammas.sum() == 0:  # alpha so small that all underflow: the largest takes everything
-        return np.eye(clients)[draws.argmax()]
-    return gammas / gammas.sum()
+        gammas[draws.argmax()] = 1.0
+    return gammas / float(gammas.sum())
 
 
 def _until(minimum: int, draw: Callable[[], list[NDArray[np.int64]]], name: str) -> list[Tensor]:

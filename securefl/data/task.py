@@ -1,5 +1,6 @@
 """What is predicted, and the records it is predicted from."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -66,6 +67,15 @@ class FederatedData:
         """The same records as one site: what training without borders would have."""
         train = concatenate([site.train for site in self.sites])
         return FederatedData(self.task, (Site("pooled", train, None),), self.test)
+
+    def dealt(self, parts: Sequence[Tensor]) -> "FederatedData":
+        """The same training records as new sites, each with the indices of one part; test records stay common."""
+        train = self.pooled().sites[0].train
+        sites = [
+            Site(f"client-{index}", Examples(train.features[part], train.labels[part]), None)
+            for index, part in enumerate(parts)
+        ]
+        return FederatedData(self.task, tuple(sites), self.test)
 
     def alone(self, index: int) -> "FederatedData":
         """One site by itself, tested on its own test records (all of them where it has none)."""

@@ -9,6 +9,8 @@ from torch import nn
 
 from securefl.data.task import Task
 
+MOST = 4096  # widest hidden layer
+
 
 def logistic(task: Task, *, generator: torch.Generator) -> nn.Module:
     """One linear layer that starts at zero; the problem is convex, so `generator` stays untouched."""
@@ -23,16 +25,16 @@ def mlp(task: Task, *, hidden: Sequence[int] = (32,), generator: torch.Generator
 
     Args:
         task: gives the widths of the first and the last layer.
-        hidden: widths of the layers between, each >= 1.
+        hidden: widths of the layers between, each 1 to 4096.
         generator: draws the initial weights, uniform within 1/sqrt(inputs) as torch does by default.
 
     Raises:
-        ValueError: a width below 1.
+        ValueError: a width outside that range.
 
     Source: tanh for DP-SGD, Papernot et al., AAAI 2021.
     """
-    if any(width < 1 for width in hidden):
-        raise ValueError(f"mlp needs hidden widths >= 1, got {list(hidden)}")
+    if not all(1 <= width <= MOST for width in hidden):
+        raise ValueError(f"mlp needs hidden widths of 1 to {MOST}, got {list(hidden)}")
     widths = [task.features, *hidden, task.outputs]
     layers: list[nn.Module] = []
     for inputs, outputs in pairwise(widths):

@@ -17,6 +17,7 @@ from securefl.privacy.events import SampledGaussian
 Segments = tuple[tuple[SampledGaussian, int], ...]
 
 _INTERVALS = (1e-2, 1e-3, 1e-4, 1e-5)  # discretisation of the privacy loss, coarse to fine
+_MOST_NOISE = 1e6
 _SETTLED = 1e-3  # a refinement that gains less than this share ends the search
 
 
@@ -33,15 +34,13 @@ def epsilon(segments: Mapping[SampledGaussian, int], *, delta: float) -> float:
     Raises:
         ValueError: delta outside (0, 1), or a negative count.
     """
-    if not 0 < delta < 1:
-        raise ValueError(f"delta must be in (0, 1), got {delta}")
-    if any(count < 0 for count in segments.values()):
-        raise ValueError("a count of releases cannot be negative")
+    _check(segments, delta)
     return _epsilon(_merged(segments), delta)
 
 
 def fits(segments: Mapping[SampledGaussian, int], *, delta: float, budget: float) -> bool:
     """Whether `epsilon` of segments is within budget; a coarse accountant that says yes is believed at once."""
+    _check(segments, delta)
     merged = _merged(segments)
     noisy = all(event.noise_multiplier > 0 for event, _ in merged)
     sampled = any(event.sample_rate < 1 for event, _ in merged)
@@ -71,7 +70,7 @@ def calibrate_noise(target_epsilon: float, sample_rate: float, steps: int, delta
     """A noise multiplier whose epsilon is in [.995, 1] x target_epsilon, never above it.
 
     Raises:
-        ValueError: target_epsilon is not a positive finite number.
+        ValueError: target_epsilon is not a positive finite number, or out of reach at this delta.
     """
     if not 0 < target_epsilon < math.inf:
         raise ValueError(f"the target epsilon must be positive and finite, got {target_epsilon}")
@@ -82,12 +81,23 @@ def calibrate_noise(target_epsilon: float, sample_rate: float, steps: int, delta
     low = high = 1.0
     while cost(high) > target_epsilon:
         low, high = high, 2.0 * high
+        if high > _MOST_NOISE:
+            raise ValueError(
+                f"no noise multiplier up to {_MOST_NOISE:g} reaches epsilon {target_epsilon} at delta {delta}"
+            )
     while low == high or cost(low) <= target_epsilon:
         low, high = 0.5 * low, low
     while cost(high) < 0.995 * target_epsilon:
         middle = math.sqrt(low * high)
         low, high = (middle, high) if cost(middle) > target_epsilon else (low, middle)
     return high
+
+
+def _check(segments: Mapping[SampledGaussian, int], delta: float) -> None:
+    if not 0 < delta < 1:
+        raise ValueError(f"delta must be in (0, 1), got {delta}")
+    if any(count < 0 for count in segments.values()):
+        raise ValueError("a count of releases cannot be negative")
 
 
 def _merged(segments: Mapping[SampledGaussian, int]) -> Segments:

@@ -33,7 +33,8 @@ class Ledger:
         - A reservation is on disk before `reserve` returns; one that would exceed the budget changes nothing.
         - The same release id is charged once, however often it is reserved.
         - A line that was edited, removed or re-ordered is noticed when the file is opened; a cut at the end is
-          noticed by `require_head` with a head that was written elsewhere.
+          noticed by `require_head` with a head that was written elsewhere. The hashes have no key: whoever may
+          write both files can rewrite both.
         - A reservation that is never settled still counts in full.
         - A write that failed raises and books nothing; what it left in the file is cut off before the next line, and
           counts if the file is opened again before that.
@@ -183,9 +184,6 @@ class Ledger:
         if len(whole) < len(data):
             with self._path.open("rb+") as file:
                 file.truncate(len(whole))
-        if not whole:
-            self._path.unlink()
-            return
         _sync(self._path)
         _sync(self._path.parent)
         self._size = len(whole)

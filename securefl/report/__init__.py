@@ -37,6 +37,7 @@ def write_report(path: Path) -> Path:
             rows=rows,
             environment=read_json(path / "env.json"),
             scenario=(path / "scenario.toml").read_text(encoding="utf-8"),
+            resolved=[{"label": label, "values": values} for label, values, _ in folder.cells()],
         )
     )
     target = path / "report" / "index.html"

@@ -1,5 +1,7 @@
 """A client: it pays, trains, and speaks to the server only through its channel."""
 
+from contextlib import suppress
+
 import torch
 from torch import Tensor
 
@@ -102,9 +104,10 @@ class Client:
         return self._channel.submit(update)
 
     def confirm(self, round: int) -> None:
-        """Settle the round's reservation."""
+        """Settle the round's reservation; where the disk refuses, it stays reserved, which costs the same."""
         if self._ledger is not None and (release_id := self._release_id(round)) in self._ledger:
-            self._ledger.settle(release_id)
+            with suppress(OSError):
+                self._ledger.settle(release_id)
 
     def _release_id(self, round: int) -> ReleaseId:
         return ReleaseId(self._run, self.client, round, attempt=0)

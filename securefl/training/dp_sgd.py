@@ -96,7 +96,8 @@ class DpSgd:
 
         Guarantees:
             - A step's clipped sum moves by at most plan.clip when one record is added or removed, whatever the
-              record holds: a gradient that is not finite counts as zero.
+              record holds: a gradient that is not finite counts as zero. Rounding of the float32 sum comes on top
+              (1e-5 of the clip at 5,000 records a batch, 5e-4 at 200,000).
             - The event returned tells the steps that were noised, not the steps that were planned.
         """
         vector.load_vector(self.module, weights)

@@ -14,8 +14,12 @@ from securefl.types import StepResult
 def fedavg(weights: Tensor, estimate: Tensor, state: Mapping[str, Tensor], *, lr: float = 1.0) -> StepResult:
     """The weights moved by lr x estimate; keeps no state.
 
+    Raises:
+        ValueError: lr is not > 0.
+
     Source: McMahan et al., AISTATS 2017, algorithm 1 (lr = 1).
     """
+    _check("fedavg", positive={"lr": lr}, fading={})
     return StepResult(weights + lr * estimate, state)
 
 
@@ -24,8 +28,12 @@ def fedavgm(
 ) -> StepResult:
     """The weights moved by lr x the running sum of estimates, which fades by `momentum` a round.
 
+    Raises:
+        ValueError: lr is not > 0, or momentum not in [0, 1).
+
     Source: Hsu, Qi and Brown 2019, section 4.3: v <- momentum v + estimate.
     """
+    _check("fedavgm", positive={"lr": lr}, fading={"momentum": momentum})
     velocity = momentum * state.get("velocity", torch.zeros_like(weights)) + estimate
     return StepResult(weights + lr * velocity, {"velocity": velocity})
 
@@ -42,8 +50,21 @@ def fedadam(
 ) -> StepResult:
     """The weights moved by lr m / (sqrt(v) + tau), m and v running means of the estimate and its square.
 
+    Raises:
+        ValueError: lr or tau is not > 0, or a beta not in [0, 1).
+
     Source: Reddi et al., ICLR 2021, algorithm 2; no bias correction and v_0 = tau^2, as there.
     """
+    _check("fedadam", positive={"lr": lr, "tau": tau}, fading={"beta1": beta1, "beta2": beta2})
     first = beta1 * state.get("first", torch.zeros_like(weights)) + (1 - beta1) * estimate
     second = beta2 * state.get("second", torch.full_like(weights, tau**2)) + (1 - beta2) * estimate**2
     return StepResult(weights + lr * first / (second.sqrt() + tau), {"first": first, "second": second})
+
+
+def _check(step: str, *, positive: Mapping[str, float], fading: Mapping[str, float]) -> None:
+    for name, value in positive.items():
+        if not value > 0:
+            raise ValueError(f"{step} needs {name} > 0, got {value}")
+    for name, value in fading.items():
+        if not 0 <= value < 1:
+            raise ValueError(f"{step} needs {name} in [0, 1), got {value}")

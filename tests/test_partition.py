@@ -1,0 +1,157 @@
+"""Skewed partitions: every record to exactly one client, as uneven as asked, never below the minimum.
+
+Dead mutants: cuts not cumulated; a class not shuffled; the minimum off by one; shards dealt in order; records sorted
+without their class; proportions not normalised.
+"""
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from securefl.assemble import load_data
+from securefl.data.partition import dirichlet, pathological, quantity
+from securefl.errors import ScenarioError
+from securefl.rng import seeded_keystream
+from securefl.scenario import parse_scenario
+
+deterministic = settings(derandomize=True, max_examples=40, deadline=None)
+LABELS = torch.arange(1000) % 10
+
+
+def once_each(parts: list[torch.Tensor], records: int) -> bool:
+    return sorted(torch.cat(parts).tolist()) == list(range(records))
+
+
+@deterministic
+@given(
+    labels=st.lists(st.integers(0, 4), min_size=30, max_size=120),
+    clients=st.integers(1, 6),
+    alpha=st.floats(0.2, 100),
+    seed=st.integers(0, 999),
+)
+def test_dirichlet_uses_every_record_once_and_keeps_the_minimum(
+    labels: list[int], clients: int, alpha: float, seed: int
+) -> None:
+    parts = dirichlet(
+        torch.tensor(labels), clients=clients, alpha=alpha, minimum=2, stream=seeded_keystream(seed, "test")
+    )
+    assert len(parts) == clients
+    assert once_each(parts, len(labels))
+    assert min(map(len, parts)) >= 2
+
+
+@deterministic
+@given(records=st.integers(30, 300), clients=st.integers(1, 6), alpha=st.floats(0.3, 100), seed=st.integers(0, 999))
+def test_quantity_uses_every_record_once_and_keeps_the_minimum(
+    records: int, clients: int, alpha: float, seed: int
+) -> None:
+    parts = quantity(records, clients=clients, alpha=alpha, minimum=3, stream=seeded_keystream(seed, "test"))
+    assert len(parts) == clients
+    assert once_each(parts, records)
+    assert min(map(len, parts)) >= 3
+
+
+@deterministic
+@given(clients=st.integers(1, 20), classes=st.integers(1, 5), seed=st.integers(0, 999))
+def test_pathological_uses_every_record_once(clients: int, classes: int, seed: int) -> None:
+    parts = pathological(LABELS, clients=clients, classes=classes, stream=seeded_keystream(seed, "test"))
+    assert len(parts) == clients
+    assert once_each(parts, 1000)
+
+
+def test_pathological_clients_hold_two_classes_where_shards_and_classes_match() -> None:
+    # 20 shards of 50 over 10 classes of 100: no shard crosses a border.
+    parts = pathological(LABELS, clients=10, classes=2, stream=seeded_keystream(0, "test"))
+    assert {len(part) for part in parts} == {100}
+    assert max(len(torch.unique(LABELS[part])) for part in parts) == 2
+    assert [torch.unique(LABELS[part]).tolist() for part in parts] != [[i] for i in range(10)]
+
+
+def test_a_small_alpha_is_skewed_and_a_large_one_is_not() -> None:
+    def largest_share(alpha: float) -> float:
+        parts = dirichlet(LABELS, clients=5, alpha=alpha, minimum=1, stream=seeded_keystream(1, "test"))
+        counts = torch.stack([LABELS[part].bincount(minlength=10) for part in parts]).double()
+        return float((counts.max(dim=0).values / 100).mean())
+
+    assert largest_share(1e4) == pytest.approx(0.2, abs=0.02)
+    assert largest_share(0.05) > 0.8
+
+
+def test_dirichlet_shares_have_the_mean_and_variance_of_dirichlet() -> None:
+    # A share of Dirichlet(alpha) over k clients: mean 1/k, variance (k - 1) / (k^2 (k alpha + 1)). 400 draws, 4 shares.
+    labels, alpha, k = torch.zeros(10_000, dtype=torch.int64), 0.7, 4
+    shares = torch.tensor(
+        [
+            [len(part) / 10_000 for part in dirichlet(labels, clients=k, alpha=alpha, minimum=0, stream=stream)]
+            for stream in (seeded_keystream(seed, "test") for seed in range(400))
+        ]
+    )
+    expected = (k - 1) / (k**2 * (k * alpha + 1))
+    assert shares.mean(dim=0).tolist() == pytest.approx([1 / k] * k, abs=5 * (expected / 400) ** 0.5)
+    assert float(shares.var()) == pytest.approx(expected, rel=0.15)
+
+
+def test_the_tiniest_alpha_gives_a_class_to_one_client() -> None:
+    parts = dirichlet(
+        torch.zeros(50, dtype=torch.int64), clients=4, alpha=1e-3, minimum=0, stream=seeded_keystream(3, "test")
+    )
+    assert sorted(map(len, parts)) == [0, 0, 0, 50]
+
+
+def test_a_minimum_out_of_reach_is_told() -> None:
+    with pytest.raises(ValueError, match="dirichlet with alpha=0.01 left some of 10 clients below 90 records"):
+        dirichlet(LABELS, clients=10, alpha=0.01, minimum=90, stream=seeded_keystream(0, "test"))
+    with pytest.raises(ValueError, match="clients x classes <= 1000 records, got 600 x 2"):
+        pathological(LABELS, clients=600, classes=2, stream=seeded_keystream(0, "test"))
+
+
+@pytest.mark.parametrize("name", ["heart", "digits"])
+@pytest.mark.parametrize(
+    "how", ['"iid"', '"dirichlet", alpha = 0.3, minimum = 3', '"quantity"', '"pathological", classes = 3']
+)
+def test_every_data_set_can_be_dealt_every_way(name: str, how: str) -> None:
+    scenario = parse_scenario(
+        f'data = {{ name = "{name}", clients = 6, partition = {how} }}\ntraining = {{ kind = "sgd" }}\nweights = "equal"'
+    )
+    data = load_data(scenario)
+    total = {"heart": 490, "digits": 1257}[name]
+    assert len(data.sites) == scenario.clients == 6
+    assert sum(len(site.train) for site in data.sites) == total
+    features = torch.cat([site.train.features for site in data.sites])
+    assert sorted(features.tolist()) == sorted(data.pooled().sites[0].train.features.tolist())
+    again = load_data(scenario)
+    assert all(torch.equal(a.train.features, b.train.features) for a, b in zip(data.sites, again.sites, strict=True))
+
+
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [
+        ('data = { partition = "dirichlet", clients = 5 }', "partition 'dirichlet' has no published sizes: declare"),
+        (
+            'data = { partition = "quantity", clients = 5 }\ntraining = { kind = "sgd" }',
+            "partition 'quantity' has no published sizes: declare",
+        ),
+        ("data = { alpha = 0.5 }", "data.alpha has no effect with partition 'natural'; remove it"),
+        ('data = { partition = "iid", minimum = 2 }', "data.minimum has no effect with partition 'iid'"),
+        (
+            'data = { partition = "pathological", alpha = 0.1 }',
+            "data.alpha has no effect with partition 'pathological'",
+        ),
+        ('data = { partition = "iid", clients = 491 }', "use at most 490 clients"),
+        ('data = { partition = "pathological", clients = 250 }', "use at most 245 clients"),
+        ('data = { name = "digits", clients = 2000000000 }', "use at most 1257 clients"),
+    ],
+)
+def test_what_cannot_be_dealt_is_refused(text: str, sentence: str) -> None:
+    with pytest.raises(ScenarioError) as refusal:
+        parse_scenario(text)
+    assert sentence in str(refusal.value)
+
+
+def test_declared_records_make_a_claim_over_drawn_sizes() -> None:
+    scenario = parse_scenario(
+        'data = { partition = "dirichlet", clients = 3 }\nprivacy = { records = [150, 150, 190] }'
+    )
+    assert scenario.site_records == (150, 150, 190)
+    assert scenario.resolved()["privacy"]["records"] == [150, 150, 190]
