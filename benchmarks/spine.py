@@ -127,7 +127,8 @@ def _markdown(table: list[tuple[Setting, list[dict[str, float]]]]) -> Iterator[s
     """Both tables, each with its baselines."""
     yield "# The spine"
     yield ""
-    yield f"Made by `make bench-heart`; {len(SEEDS)} seeds, each with its own split; mean ± standard error; noise is seeded."
+    yield f"Made by `make bench-heart`; {len(SEEDS)} seeds, each with its own split; mean ± standard error."
+    yield "The noise is seeded, so that the table can be made again."
     pooled = next(runs for row, runs in table if row.label == "pooled")
     data = [load_data(Setting("heart", "", HEART).scenario(seed)) for seed in SEEDS]
     references = [reference(one) for one in data]
