@@ -112,7 +112,8 @@ def test_a_minimum_out_of_reach_is_told() -> None:
 )
 def test_every_data_set_can_be_dealt_every_way(name: str, how: str) -> None:
     scenario = parse_scenario(
-        f'weights = "equal"\ndata = {{ name = "{name}", clients = 6, partition = {how} }}\ntraining = {{ kind = "sgd" }}'
+        f'data = {{ name = "{name}", clients = 6, partition = {how} }}',
+        overrides=("training.kind=sgd", "weights=equal"),
     )
     data = load_data(scenario)
     total = {"heart": 490, "digits": 1257}[name]
