@@ -25,9 +25,7 @@ WEIGHTS = torch.tensor([1.0, 2.0])
 DELTA = torch.tensor([0.5, -0.5])
 EVENT = SampledGaussian(sample_rate=1.0, noise_multiplier=2.0, steps=1)
 CHEAPER = SampledGaussian(sample_rate=1.0, noise_multiplier=3.0, steps=1)
-TWO_RELEASES = Terms(
-    "example", "add_remove", delta=1e-5, budget=3.1
-)  # epsilon of one, two, three EVENTs: 1.99, 2.94, 3.71
+TWO_RELEASES = Terms("example", "add_remove", delta=1e-5, budget=3.1)  # 1, 2, 3 EVENTs cost 1.99, 2.94, 3.71
 
 
 @dataclass
@@ -257,6 +255,19 @@ def test_a_confirmed_round_is_settled_and_no_other(path: Path) -> None:
     client.confirm(1)
     assert ledger.settled == {ReleaseId("run", 4, 1, 0)}
     assert ledger.count(EVENT) == 2
+
+
+def test_a_round_that_cannot_be_settled_stays_reserved(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full_disk(release_id: ReleaseId) -> None:
+        raise OSError(28, "No space left on device")
+
+    ledger = Ledger(path, TWO_RELEASES)
+    client = make_client(FakeTrainer(), ledger)
+    train(client)
+    monkeypatch.setattr(ledger, "settle", full_disk)
+    client.confirm(0)
+    assert ledger.settled == set()
+    assert Ledger(path, TWO_RELEASES).count(EVENT) == 1
 
 
 def test_confirming_a_round_that_was_never_reserved_changes_nothing(path: Path) -> None:

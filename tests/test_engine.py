@@ -424,6 +424,36 @@ def test_a_round_abandoned_for_another_reason_does_not_end_the_run_while_enough_
     assert [p.record.abandoned for p in played] == [True, False]
 
 
+def test_a_cohort_out_of_budget_does_not_end_the_run_while_others_may_spend() -> None:
+    clients = four_clients()
+    for client in clients[:2]:
+        client.fails = {"train": BudgetExceeded("out")}
+    cohorts = {0: (0, 1), 1: (2, 3), 2: (0, 1)}
+    setup = federation(*clients, min_cohort=2, invite=cohorts.__getitem__)
+    played = list(engine.run(setup, State(START), rounds=3))
+    assert [p.record.abandoned for p in played] == [True, False, True]
+
+
+def test_who_ran_out_of_budget_in_an_earlier_round_still_counts_as_out() -> None:
+    first, second, third = three_clients()
+    first.fails = second.fails = {"train": BudgetExceeded("out")}
+    cohorts = {0: (0, 2), 1: (1, 2)}
+    rounds = engine.run(
+        federation(first, second, third, min_cohort=2, invite=cohorts.__getitem__), State(START), rounds=9
+    )
+    assert [next(rounds).record.abandoned for _ in range(2)] == [True, True]
+    with pytest.raises(BudgetExceeded, match=r"round 1: 1 of 3 clients may still spend: out$"):
+        next(rounds)
+
+
+def test_an_empty_round_does_not_end_the_run_while_others_were_not_invited() -> None:
+    first, second, third = three_clients()
+    first.fails = {"load": ClientFailure("unplugged")}
+    cohorts = {0: (0,), 1: (1, 2)}
+    setup = federation(first, second, third, invite=cohorts.__getitem__)
+    assert [p.record.abandoned for p in engine.run(setup, State(START), rounds=2)] == [True, False]
+
+
 def test_the_run_fails_when_no_clients_are_left() -> None:
     clients = three_clients()
     for client in clients:

@@ -53,6 +53,20 @@ def test_a_failed_write_leaves_the_old_content(tmp_path: Path, monkeypatch: pyte
     assert [entry.name for entry in tmp_path.iterdir()] == ["file"]
 
 
+def test_until_the_rename_the_old_content_stands(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "file"
+    write_atomic(path, b"old")
+
+    def crash(source: Path, target: Path) -> Path:
+        assert source.read_bytes() == b"new"
+        raise OSError("cut here")
+
+    monkeypatch.setattr(Path, "replace", crash)
+    with pytest.raises(OSError, match="cut here"):
+        write_atomic(path, b"new")
+    assert path.read_bytes() == b"old"
+
+
 def test_a_torn_last_line_is_left_out(tmp_path: Path) -> None:
     path = tmp_path / "lines"
     append_line(path, {"a": 1})

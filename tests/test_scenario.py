@@ -14,8 +14,9 @@ from securefl import catalog
 from securefl.errors import ScenarioError
 from securefl.scenario import Scenario, load_scenario, parse_scenario
 
-# The two scenarios of the design; their masked channel is a plain one until that exists.
 NOT_DEALT = {"only": None, "alpha": None, "classes": None, "minimum": None}
+
+# The two scenarios of the design; their masked channel is a plain one until that exists.
 HEART = """
 seed = 1
 rounds = 20
@@ -135,6 +136,15 @@ ACCEPTED: dict[str, str] = {
     "delta just below 1/n": "privacy = { delta = 0.0049 }",
     "a delta that claims nothing": "privacy = { epsilon = inf, delta = 0.5 }",
     "a minimum of everyone": "channel = { min_cohort = 4 }",
+    "dirichlet with equal weights": digits('partition = "dirichlet", alpha = 0.1') + 'weights = "equal"',
+    "dirichlet with reported weights": digits('partition = "dirichlet"') + 'weights = "reported"',
+    "dirichlet with declared records": 'data = { partition = "dirichlet", clients = 2, minimum = 245 }\n'
+    "privacy = { records = [200, 290] }",
+    "as many shards as records": digits('partition = "pathological", clients = 628') + 'weights = "equal"',
+    "one site of a skewed split": digits('partition = "quantity", only = 3') + 'weights = "equal"',
+    "the smallest epsilon": "privacy = { epsilon = 0.01 }",
+    "the largest epsilon": "privacy = { epsilon = 100 }",
+    "the widest layer": 'model = { name = "mlp", hidden = [4096] }',
     "noise by hand": "privacy = { noise_multiplier = 2.0 }",
 }
 
@@ -264,7 +274,26 @@ REFUSED: list[tuple[str, str]] = [
     ("data = { only = 4 }", "data.only: there is no site 4 among 4 with partition 'natural'"),
     ('data = { partition = "pooled", only = 0 }', "data.only: there is no site 0 among 1 with partition 'pooled'"),
     (digits("clients = 1258"), "leaves client 1257 without training records; use at most 1257 clients"),
+    (
+        digits('partition = "quantity", clients = 1258'),
+        "quantity over 1258 clients leaves client 1257 without training",
+    ),
+    (digits("clients = 2147483647"), "leaves client 1257 without training records; use at most 1257 clients"),
+    (digits('partition = "dirichlet", minimum = 200'), "dirichlet over 10 clients leaves client 6 without training"),
+    (digits('partition = "pathological", clients = 629'), "use at most 628 clients"),  # two classes a client
+    (digits('partition = "pathological", classes = 200'), "use at most 6 clients"),
+    (digits("alpha = 0.5"), "data.alpha has no effect with partition 'iid'; remove it"),
+    ("data = { minimum = 2 }", "data.minimum has no effect with partition 'natural'; remove it"),
+    (
+        digits('partition = "dirichlet", classes = 2'),
+        "data.classes has no effect with partition 'dirichlet'; remove it",
+    ),
+    (digits('partition = "pathological", alpha = 1.0'), "data.alpha has no effect with partition 'pathological'"),
+    (digits('partition = "dirichlet"'), "partition 'dirichlet' has no published sizes: declare privacy.records, or,"),
     # privacy
+    ('data = { partition = "quantity" }', "partition 'quantity' has no published sizes: declare privacy.records"),
+    ("privacy = { epsilon = 0.009 }", "privacy.epsilon must be from 0.01 to 100, got 0.009; inf runs without a claim"),
+    ("privacy = { epsilon = 101 }", "privacy.epsilon must be from 0.01 to 100, got 101"),
     (SGD + "privacy = {}", "privacy.epsilon = 8 has no noise behind it with training.kind = 'sgd'; use 'dp_sgd', or"),
     (
         SGD + "privacy = { epsilon = inf, noise_multiplier = 1.0 }",
@@ -317,6 +346,9 @@ REFUSED: list[tuple[str, str]] = [
     ('server = { step = "fedavg", momentum = 0.9 }', "server: fedavg takes lr, got 'momentum'"),
     ('server = { lr = "fast" }', "server: lr of fedavg must be a finite number, got 'fast'"),
     ("server = { lr = nan }", "server: lr of fedavg must be a finite number, got nan"),
+    ("server = { lr = 1e7 }", "server: lr of fedavg must be at most 1e+06 in size"),
+    ('model = { name = "mlp", hidden = [2000000000000] }', "model: hidden of mlp must be at most 1e+06 in size"),
+    ('model = { name = "mlp", hidden = [8, 4097] }', "model: mlp needs hidden widths of 1 to 4096, got [8, 4097]"),
     # simulate
     ("simulate = { drop = [{ client = 4, round = 0 }] }", "simulate: there is no client 4 among 4"),
     ("simulate = { late = [{ client = 4, round = 0 }] }", "simulate: there is no client 4 among 4"),
@@ -327,6 +359,11 @@ REFUSED: list[tuple[str, str]] = [
     ("rounds = 0", "rounds: input should be greater than or equal to 1, got 0"),
     ("rounds = 1000001", "rounds: input should be less than or equal to 1000000"),
     ('rounds = "many"', "rounds: input should be a valid integer"),
+    ("rounds = true", "rounds: input should be a valid integer, got True"),
+    ('seed = "1"', "seed: input should be a valid integer, got '1'"),
+    ('training = { lr = "0.5" }', "training.lr: input should be a valid number, got '0.5'"),
+    ("data = { alpha = 0.0001 }", "data.alpha: input should be greater than or equal to 0.001"),
+    ('privacy = { epsilon = "infinite" }', "privacy.epsilon: input should be a valid number, got 'infinite'"),
     ("seed = -1", "seed: input should be greater than or equal to 0, got -1"),
     ("training = { lr = 0 }", "training.lr: input should be greater than or equal to 0.000001, got 0"),
     ("training = { lr = inf }", "training.lr: input should be less than or equal to 1000000, got inf"),
@@ -409,6 +446,7 @@ SET: list[tuple[str, tuple[str, ...], object]] = [
     ("cohort.size=2", ("cohort", "size"), 2),
     ("cohort={ size = 3 }", ("cohort", "size"), 3),
     ("weights=equal", ("weights",), "equal"),
+    (" weights =  equal ", ("weights",), "equal"),
     ('weights="equal"', ("weights",), "equal"),
     ("weights='equal'", ("weights",), "equal"),
     ("data.partition=halves", ("data", "partition"), "halves"),
