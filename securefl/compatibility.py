@@ -73,6 +73,25 @@ def published(scenario: "Scenario") -> tuple[int, ...] | None:
     return sizes if scenario.data.only is None else (sizes[scenario.data.only],)
 
 
+def fill_in(scenario: "Scenario", values: dict[str, Any]) -> None:
+    """Write into the dumped scenario what partition, model, rule, attack and step do where nothing is said."""
+    how = partition(scenario)
+    takes = catalog.DEALS[how].takes if how in catalog.DEALS else ()
+    skew = {key: getattr(scenario.data, key) or getattr(DEFAULT_SKEW, key) for key in takes}
+    values["data"] |= {"partition": how, "clients": _sites(scenario), **skew}
+    tables = [
+        (values["model"], catalog.MODELS[scenario.model.name]),
+        (values["defense"]["rule"], catalog.RULES[scenario.defense.rule.name].function),
+        (values["server"], catalog.STEPS[scenario.server.step]),
+    ]
+    if scenario.attack is not None:
+        tables.append((values["attack"], catalog.ATTACKS[scenario.attack.name]))
+    for table, function in tables:
+        for name, parameter in catalog.parameters_of(function).items():
+            if (default := parameter.default) is not inspect.Parameter.empty:
+                table.setdefault(name, list(default) if isinstance(default, tuple) else default)
+
+
 def _sites(scenario: "Scenario") -> int:
     """Number of sites before `only` keeps one."""
     own, how = catalog.DATA[scenario.data.name].partitions, partition(scenario)

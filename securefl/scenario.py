@@ -213,9 +213,7 @@ class Scenario(Section):
     def resolved(self) -> dict[str, Any]:
         """Every value in force, defaults filled in, ready for JSON (inf as a string)."""
         values: dict[str, Any] = self.model_dump(mode="json")
-        values["data"]["partition"] = self.partition
-        if self.data.only is None:
-            values["data"]["clients"] = self.clients
+        compatibility.fill_in(self, values)
         values["cohort"] = {"size": self.cohort_size}
         if self.privacy is not None:
             known = self.privacy.records or compatibility.published(self)

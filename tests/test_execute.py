@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from securefl import execute
-from securefl.assemble import Assembled, assemble
+from securefl.assemble import Assembled, assemble, client_weight, public_weights
 from securefl.checkpoint import load_checkpoint
 from securefl.errors import BudgetExceeded, LedgerError, RunFailed, RunFolderError, SecureflError
 from securefl.execute import INTERRUPTED, run_cell
@@ -316,6 +316,23 @@ def test_random_cohorts_vary_and_charge_only_who_took_part(tmp_path: Path) -> No
     for client in range(4):
         assert releases(cell, client) == [r for r, cohort in enumerate(cohorts) if client in cohort]
     assert metrics["epsilon"] < 0.995 * 8
+
+
+def test_the_epsilon_of_a_run_is_that_of_its_worst_off_client(tmp_path: Path) -> None:
+    metrics = run_cell(Cell(tmp_path / "cell"), small("cohort.size=1", "rounds=3"), on_round=nothing)
+    assert min(metrics["epsilons"].values()) == 0.0
+    assert metrics["epsilon"] == max(metrics["epsilons"].values()) > 0
+
+
+@pytest.mark.parametrize(
+    ("weights", "public", "stated"),
+    [("equal", {0: 1, 1: 1}, 1), ("declared", {0: 200, 1: 173}, 200), ("reported", None, 200)],
+)
+def test_weights_are_public_unless_reported(weights: str, public: dict[int, int] | None, stated: int) -> None:
+    scenario = parse_scenario('training = { kind = "sgd" }', overrides=(f"weights={weights}",))
+    found = public_weights(scenario)
+    assert (None if found is None else {client: found[client] for client in (0, 1)}) == public
+    assert client_weight(scenario, 0, 200 if weights == "reported" else None) == stated
 
 
 def test_epsilon_infinity_claims_nothing(tmp_path: Path) -> None:

@@ -1,10 +1,9 @@
 """What importing costs, and what it must not pull in."""
 
 import os
-import statistics
+import resource
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -35,13 +34,14 @@ def test_medmnist_imports_beside_a_torchvision_that_does_not() -> None:
 
 
 def test_help_is_quick() -> None:
-    # The goal is .3 s on a quiet machine; a shared one gets .5 s for the median of five.
+    # CPU seconds, the best of five: what a busy neighbour does to the wall clock is not ours.
     times = []
     for _ in range(5):
-        started = time.perf_counter()
+        before = resource.getrusage(resource.RUSAGE_CHILDREN)
         subprocess.run([SECUREFL, "--help"], capture_output=True, check=True, env={**os.environ, "NO_COLOR": "1"})
-        times.append(time.perf_counter() - started)
-    assert statistics.median(times) < 0.5
+        after = resource.getrusage(resource.RUSAGE_CHILDREN)
+        times.append(after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime)
+    assert min(times) < 0.3
 
 
 def test_public_names_are_few_and_all_there() -> None:

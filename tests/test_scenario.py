@@ -105,7 +105,7 @@ def test_an_empty_scenario_is_valid_and_its_defaults_are_the_safe_ones() -> None
         "simulate": {"drop": [], "late": []},
         "defense": {"prefilters": [], "rule": {"name": "mean"}},
         "attack": None,
-        "server": {"step": "fedavg"},
+        "server": {"step": "fedavg", "lr": 1.0},
     }
     assert scenario.claims_dp
 
@@ -157,7 +157,7 @@ def test_what_is_resolved_is_complete_json_and_means_the_same(text: str) -> None
     assert read_back == resolved
     again = Scenario.model_validate(read_back)
     assert again.resolved() == resolved
-    assert (again.site_records, again.cohort_size) == (scenario.site_records, scenario.cohort_size)
+    assert (again.clients, again.cohort_size) == (scenario.clients, scenario.cohort_size)
     assert (again.claims_dp, again.repeatable) == (scenario.claims_dp, scenario.repeatable)
     assert resolved.keys() == Scenario.model_fields.keys()
 
@@ -171,8 +171,37 @@ def test_what_is_resolved_fills_in_what_depends_on_the_data() -> None:
     attack = parse_scenario(HEART).resolved()["attack"]
     assert attack == {"name": "sign_flip", "scale": 5.0, "clients": [0], "knows": "own"}
     one = parse_scenario("data = { only = 2 }").resolved()
-    assert (one["data"]["clients"], one["cohort"], one["privacy"]["records"]) == (None, {"size": 1}, [31])
+    assert (one["data"]["clients"], one["cohort"], one["privacy"]["records"]) == (4, {"size": 1}, [31])
     assert parse_scenario("privacy = { epsilon = inf }").resolved()["privacy"]["epsilon"] == "inf"
+
+
+@pytest.mark.parametrize(
+    ("silent", "spoken"),
+    [
+        ("", 'data = { partition = "natural", clients = 4 }\nserver = { step = "fedavg", lr = 1.0 }'),
+        ("data = { only = 1 }", "data = { only = 1, clients = 4 }\nprivacy = { records = [173] }"),
+        ('model = "mlp"', 'model = { name = "mlp", hidden = [32] }'),
+        ('server = { step = "fedavgm", lr = 0.5 }', 'server = { step = "fedavgm", lr = 0.5, momentum = 0.9 }'),
+        (
+            digits('partition = "dirichlet"') + 'weights = "equal"',
+            digits('partition = "dirichlet", clients = 10, alpha = 0.5, minimum = 1') + 'weights = "equal"',
+        ),
+        (
+            digits('partition = "pathological"') + 'weights = "equal"',
+            digits('partition = "pathological", clients = 10, classes = 2') + 'weights = "equal"',
+        ),
+    ],
+)
+def test_a_default_is_resolved_to_what_it_would_be_if_it_were_written(silent: str, spoken: str) -> None:
+    assert parse_scenario(silent).resolved() == parse_scenario(spoken).resolved()
+
+
+def test_a_partition_that_is_drawn_has_no_public_sizes_unless_they_are_declared() -> None:
+    with pytest.raises(ScenarioError, match="partition .quantity. has no published sizes") as e:
+        _ = parse_scenario(digits('partition = "quantity"') + 'weights = "equal"').site_records
+    assert e.value.exit_code == 2
+    declared = parse_scenario('data = { partition = "quantity", clients = 2 }\nprivacy = { records = [400, 90] }')
+    assert declared.site_records == (400, 90)
 
 
 def test_a_scenario_cannot_be_changed() -> None:
@@ -453,8 +482,8 @@ SET: list[tuple[str, tuple[str, ...], object]] = [
     ("defense.rule=median", ("defense", "rule"), {"name": "median"}),
     ('defense.rule={ name = "krum", f = 0 }', ("defense", "rule"), {"name": "krum", "f": 0}),
     ("simulate.late=[{ client = 1, round = 2 }]", ("simulate", "late"), [{"client": 1, "round": 2}]),
-    ("server.step=fedadam", ("server",), {"step": "fedadam"}),
-    ("model=mlp", ("model",), {"name": "mlp"}),
+    ("server.step=fedadam", ("server",), {"step": "fedadam", "lr": 0.1, "beta1": 0.9, "beta2": 0.99, "tau": 1e-3}),
+    ("model=mlp", ("model",), {"name": "mlp", "hidden": [32]}),
 ]
 
 
