@@ -197,7 +197,7 @@ def test_a_default_is_resolved_to_what_it_would_be_if_it_were_written(silent: st
 
 
 def test_a_partition_that_is_drawn_has_no_public_sizes_unless_they_are_declared() -> None:
-    with pytest.raises(ScenarioError, match="partition .quantity. has no published sizes") as e:
+    with pytest.raises(ScenarioError, match=r"partition .quantity. has no published sizes") as e:
         _ = parse_scenario(digits('partition = "quantity"') + 'weights = "equal"').site_records
     assert e.value.exit_code == 2
     declared = parse_scenario('data = { partition = "quantity", clients = 2 }\nprivacy = { records = [400, 90] }')
