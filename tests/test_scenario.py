@@ -140,6 +140,8 @@ ACCEPTED: dict[str, str] = {
     "dirichlet with reported weights": digits('partition = "dirichlet"') + 'weights = "reported"',
     "dirichlet with declared records": 'data = { partition = "dirichlet", clients = 2, minimum = 245 }\n'
     "privacy = { records = [200, 290] }",
+    "an empty claim over drawn sizes": digits('partition = "dirichlet"')
+    + 'weights = "equal"\nprivacy = { epsilon = inf }',
     "as many shards as records": digits('partition = "pathological", clients = 628') + 'weights = "equal"',
     "one site of a skewed split": digits('partition = "quantity", only = 3') + 'weights = "equal"',
     "the smallest epsilon": "privacy = { epsilon = 0.01 }",
@@ -194,6 +196,16 @@ def test_what_is_resolved_fills_in_what_depends_on_the_data() -> None:
 )
 def test_a_default_is_resolved_to_what_it_would_be_if_it_were_written(silent: str, spoken: str) -> None:
     assert parse_scenario(silent).resolved() == parse_scenario(spoken).resolved()
+
+
+def test_what_is_written_is_resolved_as_it_is_written() -> None:
+    server = parse_scenario('server = { step = "fedavgm", lr = 0.5 }').resolved()["server"]
+    assert server == {"step": "fedavgm", "lr": 0.5, "momentum": 0.9}
+    model = parse_scenario('model = { name = "mlp", hidden = [8, 4] }').resolved()["model"]
+    assert model == {"name": "mlp", "hidden": [8, 4]}
+    data = 'partition = "dirichlet", clients = 3, alpha = 0.1, minimum = 4'
+    resolved = parse_scenario(digits(data) + 'weights = "equal"').resolved()["data"]
+    assert (resolved["clients"], resolved["alpha"], resolved["minimum"], resolved["classes"]) == (3, 0.1, 4, None)
 
 
 def test_a_partition_that_is_drawn_has_no_public_sizes_unless_they_are_declared() -> None:
