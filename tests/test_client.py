@@ -1,6 +1,11 @@
 """A client pays before it trains, never twice for fresh noise, and lets nothing unpaid leave.
 
-Mutants killed: MUTANTS
+Mutants killed: reserving after training; the refusal of a second release forgotten, in repeatable runs too, or only
+there; the release named without run, client or round, or with another attempt; `spent != cost` forgotten, or only for
+None, or not for None; a ledger demanded where there is none, or used without a cost; the model kept after training;
+session or finiteness not checked, infinite or partly finite models accepted; OSError let through or swallowed in
+training, let through when settling; the hash of the trained model; weight or cost forgotten; nothing settled, or round
+0, or what was never reserved; no head, or one without a ledger; round 0 trained; the channel's answer lost.
 """
 
 import math

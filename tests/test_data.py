@@ -1,6 +1,23 @@
 """Data of the federation, the models on it, and how they are judged.
 
-MUTANTS
+Mutants killed:
+heart: the sum not checked, or not told; incomplete records kept, complete ones lost; labels of another severity; values
+not clamped on either side, or scaled to another range or interval; levels off by one; another training share, cut for
+round, one record less, lost or used twice, a class of one tested; halves swapped or always made; the seed or the
+shuffle ignored; a hospital missing from the test; labels of other records; hospitals in another order.
+digits: another scale; a record in both parts; one more for training; labels of other records; the split seed ignored,
+or mixed with the number of clients; tested on training records.
+partition, dealing: one client more or less allowed; records in file order; the larger parts last, or one too many;
+indices unsorted; labels of other records; seed, number of clients or `only` ignored; one site only.
+task: records counted as fields; two outputs for two classes; probabilities swapped, in float32, over the wrong axis;
+the loss summed, or of the other class; a site missing from the pool, pooled test on training records; alone: the other
+test, or another site; joined in reverse.
+evaluate: non-finite probabilities or no records measured; AUC of the other class, one against one, weighted; classes
+with one record or none; the smallest or last class for the majority; balanced accuracy and AUC swapped, of swapped
+arguments, adjusted; 0 for "not measured"; gradients kept.
+models: zeros forgotten; the generator used or ignored; no bias; widths of 0 or above 4096 allowed, 4096 refused, one
+good width enough; a last tanh; ReLU; the bound from outputs, without root, three times the variance, one-sided; biases
+left as they are; another default; hidden widths reversed.
 """
 
 import csv

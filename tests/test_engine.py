@@ -1,13 +1,16 @@
 """One round and the run of many, against clients and channels that are small enough to check by hand.
 
-Mutants killed: the round number not advanced, or advanced by an abandoned round's failure only; abandoned weights or
-step state kept; survivors before the step; survivors not confirmed, absent or uninvited ones confirmed, confirmed with
-the next round; accuracy of the old weights; estimate subtracted; the step's state forgotten; the hash of other weights;
-absent clients asked again; bytes of absent clients' requests counted, of models or replies not; a dropped message not
-counted or not absent; ValueError of the rule let through; the check for a finite step forgotten; good and bad rows
-swapped in the report; the adversary moving first, seeing honest rows, ignored, not excused; the view of a client lost;
-out of budget not noted; `<` to `<=` in the budget; spent clients counted as able; RunFailed for some absent, or never;
-both checks after good rounds; failures of other kinds swallowed; ledger heads of the cohort only.
+Mutants killed: a round too many; the round number not advanced; weights of a round lost; the hash of other weights or
+without the layout; the model sent with another round; survivors before the step; survivors not confirmed, everyone
+confirmed, confirmed with the next round; abandoned, reason, cohort, screened, rejected or bytes wrong in the record;
+accuracy of the old weights; ledger heads of the cohort only, or of nobody; either kind of observation left out; absent
+clients asked again; bytes of models, requests or replies not counted, or counted for the absent; the view of a client
+lost; the adversary ignored, moving client by client, twice, in round 0, seeing honest rows, or its clients not excused;
+a dropped message not counted, or its client not absent; good and bad rows swapped in the report; ValueError of the rule
+let through; the finite check of the estimate, or for NaN only; the estimate negative or unweighted; the step's state
+lost or not given; budget: `<` to `<=`, never, always, out of the cohort, absent clients counted as spent, earlier
+rounds forgotten; no clients left: never, for some absent, for an absent cohort; both checks after good rounds, or
+before the round is told; one kind of absence not excused, every failure excused, its reason lost.
 """
 
 import json

@@ -1,8 +1,9 @@
 """Messages: bytes by hand, round trips, refusals, and random or damaged bytes.
 
-Mutants killed: big-endian head; magic, version or kind not checked; the length check `!=` to `<` or `>`, or after the
-unpacking; body cut one byte off; weight 0 or 2^31 accepted, 1 or 2^31 - 1 refused; sender and weight swapped; round_of
-without a shortest length, or of any kind; sender forgotten in the body's offset.
+Mutants killed: a big-endian or re-ordered head; a big-endian body; magic, version or kind not checked; the length check
+`<` or `>`, or forgotten for requests; the body cut one byte off; weight 0 or 2^31 accepted, 1 or 2^31 - 1 refused;
+sender and weight swapped in either direction; round_of without a shortest length; the sender forgotten in the body's
+offset; two kinds with one number; another version; the hash reversed.
 """
 
 import random

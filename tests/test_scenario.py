@@ -1,6 +1,16 @@
 """Scenarios: what is accepted, what is refused with which sentence, and what is filled in.
 
-MUTANTS
+Mutants killed, scenario: unknown keys ignored; values that change; each bound moved or its end included; strict types
+forgotten; other defaults; planned channels named too late; no claim by default, or one for sgd; cross-checks left out;
+cohort size, claim or repeatability wrong; anything not filled in; `only` ignored; epsilon inf as a number; unreadable
+files or bytes let through; overrides lost, reversed, without key, value or words, unstripped, not reaching into names,
+lost in new tables, or into what is no table; a misspelt key after a missing one, without its neighbour or its list, or
+in a list of tables; the value or the small letter missing in the sentence.
+compatibility: each group of checks left out, each check forgotten, moved by one, or applied without a claim; pooled,
+`only` or declared sizes ignored; reported weights; parameters of the wrong type, too large, not finite, boolean,
+unknown or missing; defaults not resolved, or in place of what is written.
+catalog: what is provided offered as a parameter; a planned channel forgotten; other numbers of clients, records or
+rows; another usual partition.
 """
 
 import json

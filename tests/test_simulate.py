@@ -1,8 +1,8 @@
 """Clients that fail on purpose: silent from a stage on, or late.
 
 Mutants killed: `>=` to `>` or `==` in the stage; the stage not counted, or not set back by a new round; drop in every
-round; the inner client asked before it drops; late before submitting, late in every round; load, confirm or the head
-not passed on.
+round; the inner client asked before it drops, or twice; late before submitting, in every round, or never; load, confirm
+or the head not passed on.
 """
 
 from collections.abc import Callable

@@ -1,8 +1,8 @@
 """The adversary: what it observes, and what its attack makes of it.
 
-Mutants killed: rows in the order of arrival, or paired with the wrong client; the attack called for nobody; the round
-forgotten; weight, cost or hash replaced; rows not copied; surplus or missing rows let through; size without the 4 bytes
-of a coordinate.
+Mutants killed: ids or rows in the order of arrival, or paired with the wrong client; the attack called for nobody, or
+always for round 0; its rows ignored; the weight replaced; surplus or missing rows let through; the size without the 4
+bytes of a coordinate.
 """
 
 from dataclasses import dataclass, field

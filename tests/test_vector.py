@@ -1,9 +1,10 @@
 """Models as vectors: layout, bytes and hash, by hand.
 
-Mutants killed: frozen parameters kept in either direction; the vector aliasing the model; the split sizes of all
-parameters; the check of shape forgotten; the length check `!=` to `<` or to 4 bytes too few; big-endian in either
-direction; no copy of the buffer; layout without names, without shapes, with frozen parameters, joined by nothing; the
-hash without the layout, without its length, with a big-endian length, over float64.
+Mutants killed: frozen parameters kept in either direction, or in the layout; the vector aliasing the model, or with its
+gradient; the check of shape forgotten, or of the count only; loading that aliases or records a gradient; the length
+check `<`, `>`, in whole coordinates, or after reading; big-endian in either direction; the buffer not copied; the
+layout without names, shapes or separators; the hash without the layout, or its length, or with a big-endian one, over
+float64, or by SHA-512.
 """
 
 import hashlib
