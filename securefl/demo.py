@@ -72,6 +72,9 @@ def run_demo(out: Path, display: Display) -> list[Row]:
     finally:
         display.stop()
     rows = list(_rows(folder, cells, metrics))
+    display.line(
+        "'each hospital alone' judges each test record by its own hospital's model, so it profits from class shares."
+    )
     display.line("Each run is a deployment of its own: epsilons of runs on the same records would add up.")
     display.table(f"UCI Heart Disease, {HOSPITALS} hospitals, mean ± standard error over {SPLITS} splits", rows)
     return rows
