@@ -318,6 +318,16 @@ def test_the_test_records_of_digits_do_not_depend_on_the_number_of_clients() -> 
     assert torch.equal(one.test.features, many.test.features)
 
 
+def test_split_seeds_deal_differently_beside_splitting_differently() -> None:
+    def places_of_the_first_client(split_seed: int) -> set[int]:
+        data = f'data = {{ name = "digits", partition = "pooled", split_seed = {split_seed} }}'
+        (pooled,) = load_data(parse_scenario(f"{data}\nprivacy = {{ epsilon = inf }}")).sites
+        place = {tuple(row): index for index, row in enumerate(pooled.train.features.tolist())}
+        return {place[tuple(row)] for row in digits(5, split_seed).sites[0].train.features.tolist()}
+
+    assert len(places_of_the_first_client(0) & places_of_the_first_client(1)) < 100  # of 252; by chance about 50
+
+
 @pytest.mark.parametrize("clients", [0, -1, 1258])
 def test_iid_cannot_leave_a_client_without_records(clients: int) -> None:
     with pytest.raises(ValueError, match=f"iid needs 1 to 1257 clients for 1257 records, got {clients}"):
