@@ -10,7 +10,7 @@ from securefl import vector
 from securefl.channels.messages import ModelMessage
 from securefl.errors import BudgetExceeded, RoundAbandoned, RunFailed
 from securefl.federation import Attendance, Federation, Played, State
-from securefl.types import ClientUpdate, Observation, RoundRecord, View
+from securefl.types import ClientUpdate, Observation, Packet, RoundRecord, View
 
 
 def run(federation: Federation, state: State, *, rounds: int) -> Iterator[Played]:
@@ -103,7 +103,7 @@ def exchange(federation: Federation, round: int, attendance: Attendance) -> View
     return opened
 
 
-def deliver(federation: Federation, client: int, message: bytes, attendance: Attendance) -> None:
+def deliver(federation: Federation, client: int, message: Packet, attendance: Attendance) -> None:
     """Hand one reply to the server; a client whose message is dropped counts as absent."""
     attendance.bytes_up += len(message)
     if not federation.server.absorb(client, message):

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 from securefl.channels.messages import ModelMessage
 from securefl.errors import ClientFailure
-from securefl.types import ClientUpdate, Participant, View
+from securefl.types import ClientUpdate, Packet, Participant, View
 
 
 class UnreliableClient:
@@ -41,7 +41,7 @@ class UnreliableClient:
         """Train as ever."""
         return self._inner.train()
 
-    def submit(self, update: ClientUpdate) -> bytes:
+    def submit(self, update: ClientUpdate) -> Packet:
         """Submit, unless it is late."""
         message = self._inner.submit(update)
         if self._round in self._late:

@@ -8,6 +8,7 @@ from torch import Tensor
 
 from securefl.privacy.events import SampledGaussian
 
+Packet = bytes | bytearray  # one message on its way
 Rule = Callable[[Tensor, Tensor], Tensor]  # rows (m, d), weights (m,) -> (d,)
 Screen = Callable[[Tensor], Tensor]  # rows (m, d) -> (m,) bool, True = set aside
 Attack = Callable[[Tensor, int], Tensor]  # honest rows (f, d), round -> rows (f, d)
@@ -73,7 +74,7 @@ class ChannelClient(Protocol):
     def receive(self, request: bytes) -> bytes | View | None:
         """The reply; None means train, then submit; a View means that the sum was opened here."""
 
-    def submit(self, update: ClientUpdate) -> bytes:
+    def submit(self, update: ClientUpdate) -> Packet:
         """The message that carries this round's update, once a round."""
 
 
@@ -86,7 +87,7 @@ class ChannelServer(Protocol):
     def requests(self) -> Mapping[int, bytes]:
         """What to send to whom in this stage."""
 
-    def absorb(self, client: int, message: bytes) -> bool:
+    def absorb(self, client: int, message: Packet) -> bool:
         """Take one reply; False (and nothing changed) if it was dropped."""
 
     def close_stage(self) -> View | None:
@@ -108,7 +109,7 @@ class Participant(Protocol):
     def train(self) -> ClientUpdate:
         """Train on the loaded model, having paid for it first."""
 
-    def submit(self, update: ClientUpdate) -> bytes:
+    def submit(self, update: ClientUpdate) -> Packet:
         """Hand the update to the channel."""
 
     def confirm(self, round: int) -> None:

@@ -35,7 +35,7 @@ from securefl.errors import (
 )
 from securefl.federation import Federation, Played, State
 from securefl.threat import NOBODY, Adversary
-from securefl.types import ClientUpdate, Metrics, Observation, Rule, StepResult, View
+from securefl.types import ClientUpdate, Metrics, Observation, Packet, Rule, StepResult, View
 
 SESSION = b"s" * 16
 LAYOUT = "w(2,)"
@@ -122,7 +122,7 @@ class FakeServer:
     def requests(self) -> Mapping[int, bytes]:
         return dict.fromkeys(self.began[-1][1], b"update")
 
-    def absorb(self, client: int, message: bytes) -> bool:
+    def absorb(self, client: int, message: Packet) -> bool:
         try:
             sender, weight, delta = json.loads(message)
         except ValueError:
@@ -149,12 +149,12 @@ class GreetingServer(FakeServer):
     def requests(self) -> Mapping[int, bytes]:
         return dict.fromkeys(self.began[-1][1], b"hello") if self.stage == 0 else dict.fromkeys(self.keys, b"update")
 
-    def absorb(self, client: int, message: bytes) -> bool:
+    def absorb(self, client: int, message: Packet) -> bool:
         if self.stage == 1:
             return super().absorb(client, message)
         if message != f"key of {client}".encode():
             return False
-        self.keys[client] = message
+        self.keys[client] = bytes(message)
         return True
 
     def close_stage(self) -> View | None:

@@ -8,14 +8,17 @@ from torch import Tensor
 
 from securefl import vector
 from securefl.errors import ProtocolError
+from securefl.types import Packet
 
 VERSION = 1
 SESSION_BYTES = 16
 HASH_BYTES = 32
 MAX_WEIGHT = 2**31 - 1
 MAX_ROUND = 2**32 - 1
+MAX_CLIENT = 2**31 - 1
 
 _HEAD = struct.Struct("<3sBB16sI")  # magic, version, kind, session, round
+HEAD_BYTES = _HEAD.size
 _MAGIC = b"sfl"
 
 
@@ -24,7 +27,7 @@ def pack_head(kind: int, session: bytes, round: int) -> bytes:
     return _HEAD.pack(_MAGIC, VERSION, kind, session, round)
 
 
-def unpack_head(data: bytes, *, kind: int, length: int) -> tuple[bytes, int, memoryview]:
+def unpack_head(data: Packet | memoryview, *, kind: int, length: int) -> tuple[bytes, int, memoryview]:
     """Session, round and body of a message of exactly `length` bytes in all.
 
     Raises:
@@ -32,12 +35,24 @@ def unpack_head(data: bytes, *, kind: int, length: int) -> tuple[bytes, int, mem
     """
     if len(data) != length:
         raise ProtocolError(f"a message of kind {kind} takes {length} bytes here, got {len(data)}")
-    magic, version, found, session, round = _HEAD.unpack_from(data)
-    if magic != _MAGIC or version != VERSION:
-        raise ProtocolError(f"this is not a message of version {VERSION}")
+    found, session, round = _unpacked(data)
     if found != kind:
         raise ProtocolError(f"expected a message of kind {kind}, got kind {found}")
-    return session, round, memoryview(data)[_HEAD.size :]
+    return session, round, memoryview(data)[HEAD_BYTES:]
+
+
+def kind_of(data: Packet | memoryview) -> int:
+    """The kind of a message, its body left unread. Raises ProtocolError."""
+    if len(data) < HEAD_BYTES:
+        raise ProtocolError(f"a message of any kind takes {HEAD_BYTES} bytes, got {len(data)}")
+    return _unpacked(data)[0]
+
+
+def _unpacked(data: Packet | memoryview) -> tuple[int, bytes, int]:
+    magic, version, kind, session, round = _HEAD.unpack_from(data)
+    if magic != _MAGIC or version != VERSION:
+        raise ProtocolError(f"this is not a message of version {VERSION}")
+    return kind, session, round
 
 
 @dataclass(frozen=True)
@@ -55,15 +70,15 @@ class ModelMessage:
         return pack_head(self.KIND, self.session, self.round) + vector.to_bytes(self.weights)
 
     @classmethod
-    def from_bytes(cls, data: bytes, *, d: int) -> "ModelMessage":
+    def from_bytes(cls, data: Packet, *, d: int) -> "ModelMessage":
         """Parse a model of exactly d coordinates. Raises ProtocolError."""
-        session, round, body = unpack_head(data, kind=cls.KIND, length=_HEAD.size + 4 * d)
+        session, round, body = unpack_head(data, kind=cls.KIND, length=HEAD_BYTES + 4 * d)
         return cls(session, round, vector.from_bytes(body, d=d))
 
     @classmethod
     def round_of(cls, data: bytes) -> int:
         """The round of a model message, its weights left unread. Raises ProtocolError."""
-        return unpack_head(data, kind=cls.KIND, length=max(len(data), _HEAD.size))[1]
+        return unpack_head(data, kind=cls.KIND, length=max(len(data), HEAD_BYTES))[1]
 
 
 @dataclass(frozen=True)
@@ -83,7 +98,7 @@ class UpdateRequest:
     @classmethod
     def from_bytes(cls, data: bytes) -> "UpdateRequest":
         """Parse a request. Raises ProtocolError."""
-        session, round, body = unpack_head(data, kind=cls.KIND, length=_HEAD.size + HASH_BYTES)
+        session, round, body = unpack_head(data, kind=cls.KIND, length=HEAD_BYTES + HASH_BYTES)
         return cls(session, round, bytes(body))
 
 
@@ -106,9 +121,9 @@ class PlainUpdate:
         return head + self._BODY.pack(self.sender, self.weight) + vector.to_bytes(self.delta)
 
     @classmethod
-    def from_bytes(cls, data: bytes, *, d: int) -> "PlainUpdate":
+    def from_bytes(cls, data: Packet, *, d: int) -> "PlainUpdate":
         """Parse an update of exactly d coordinates; the weight must be 1 to 2^31 - 1. Raises ProtocolError."""
-        session, round, body = unpack_head(data, kind=cls.KIND, length=_HEAD.size + cls._BODY.size + 4 * d)
+        session, round, body = unpack_head(data, kind=cls.KIND, length=HEAD_BYTES + cls._BODY.size + 4 * d)
         sender, weight = cls._BODY.unpack_from(body)
         if not 1 <= weight <= MAX_WEIGHT:
             raise ProtocolError(f"a weight must be 1 to {MAX_WEIGHT}, got {weight}")

@@ -9,7 +9,7 @@ import torch
 
 from securefl.channels.messages import PlainUpdate, UpdateRequest
 from securefl.errors import ProtocolError, RoundAbandoned
-from securefl.types import ClientUpdate, Observation, View
+from securefl.types import ClientUpdate, Observation, Packet, View
 
 
 class PlainClient:
@@ -79,7 +79,7 @@ class PlainServer:
         request = UpdateRequest(self._session, self._round, self._model_hash).to_bytes()
         return {client: request for client in sorted(self._cohort)}
 
-    def absorb(self, client: int, message: bytes) -> bool:
+    def absorb(self, client: int, message: Packet) -> bool:
         """Take one update; False (and nothing changed) if it is malformed, foreign, late or a second one."""
         if not self._open or client not in self._cohort or client in self._updates:
             return False

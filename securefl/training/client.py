@@ -10,7 +10,7 @@ from securefl.channels.messages import ModelMessage
 from securefl.errors import ClientFailure, ProtocolError
 from securefl.privacy.events import ReleaseId
 from securefl.privacy.ledger import Ledger
-from securefl.types import ChannelClient, ClientUpdate, Trainer, View
+from securefl.types import ChannelClient, ClientUpdate, Packet, Trainer, View
 
 
 class Client:
@@ -99,7 +99,7 @@ class Client:
             raise ClientFailure(f"training cost {spent}, reserved was {self._trainer.cost}; the update stays here")
         return ClientUpdate(delta, self._weight, spent, vector.model_hash(self._layout, weights))
 
-    def submit(self, update: ClientUpdate) -> bytes:
+    def submit(self, update: ClientUpdate) -> Packet:
         """Hand the update to the channel."""
         return self._channel.submit(update)
 

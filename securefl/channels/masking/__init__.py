@@ -1,0 +1,1 @@
+"""Masked aggregation: the server opens one sum and nothing else (Bonawitz et al., CCS 2017, active adversaries)."""

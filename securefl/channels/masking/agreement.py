@@ -1,0 +1,128 @@
+"""What the members of a session agreed on before it: who they are, and the terms of every sum."""
+
+import hashlib
+import json
+import struct
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from types import MappingProxyType
+
+from securefl.channels.masking.fixed_point import FixedPoint
+
+MAX_BLOCK = 128  # most clients in one sum
+MIN_HONEST = 2  # of a sum that hides anything
+
+
+@dataclass(frozen=True)
+class Agreement:
+    """The constants of a session; every member holds the same, from its own configuration and never from a message.
+
+    Args:
+        session: 16 bytes that name the session.
+        roster: client -> its Ed25519 public key, 32 bytes.
+        server: the server's Ed25519 public key.
+        d: coordinates of an update.
+        code: how coordinates become words of the ring; `code.most` covers a whole block.
+        corrupt: clients of one sum that may work together with the server, at least 1.
+        min_cohort: fewest updates in one sum, at least corrupt + 2.
+        max_weight: the largest weight a client may carry.
+        weights: public weight of each client; None where clients report theirs inside the sum.
+        beacon: what the members drew together in the set-up; deals large cohorts into blocks.
+
+    Raises:
+        ValueError: an argument is out of its range, or a sum of weights could wrap around.
+    """
+
+    session: bytes
+    roster: Mapping[int, bytes]
+    server: bytes
+    d: int
+    code: FixedPoint
+    corrupt: int
+    min_cohort: int
+    max_weight: int
+    weights: Mapping[int, int] | None
+    beacon: bytes = b""
+
+    def __post_init__(self) -> None:
+        if self.corrupt < 1:
+            raise ValueError(f"corrupt must be at least 1, got {self.corrupt}")
+        if self.min_cohort < self.corrupt + MIN_HONEST:
+            raise ValueError(
+                f"min_cohort must be at least corrupt + {MIN_HONEST} = {self.corrupt + MIN_HONEST}, "
+                f"or a sum could hide nobody, got {self.min_cohort}"
+            )
+        if self.max_weight < 1:
+            raise ValueError(f"max_weight must be at least 1, got {self.max_weight}")
+        if self.weights is None and self.code.most * self.max_weight >= 2**self.code.ring:
+            raise ValueError(
+                f"{self.code.most} weights of up to {self.max_weight} do not fit a ring of 2^{self.code.ring}"
+            )
+        if self.weights is not None and not all(1 <= weight <= self.max_weight for weight in self.weights.values()):
+            raise ValueError(f"every public weight must be 1 to {self.max_weight}")
+        object.__setattr__(self, "roster", MappingProxyType(dict(sorted(self.roster.items()))))
+
+    @property
+    def words(self) -> int:
+        """Words of a masked input: the coordinates, and the weight where it is not public."""
+        return self.d + (self.weights is None)
+
+    @cached_property
+    def digest(self) -> bytes:
+        """SHA-256 of all terms but the session, which every message names itself; what signatures are bound to."""
+        terms = {
+            "protocol": "securefl masking 1",
+            "roster": {str(client): key.hex() for client, key in self.roster.items()},
+            "server": self.server.hex(),
+            "d": self.d,
+            "code": [self.code.ring, self.code.clip.hex(), self.code.rounding, self.code.most],
+            "corrupt": self.corrupt,
+            "min_cohort": self.min_cohort,
+            "max_weight": self.max_weight,
+            "weights": None if self.weights is None else {str(c): w for c, w in sorted(self.weights.items())},
+            "beacon": self.beacon.hex(),
+        }
+        return hashlib.sha256(json.dumps(terms, sort_keys=True).encode()).digest()
+
+    def threshold(self, invited: int) -> int:
+        """The fewest t with 2 t > invited + corrupt: two groups of t always share an honest client."""
+        return (invited + self.corrupt) // 2 + 1
+
+    def fewest(self, invited: int) -> int:
+        """How many of the invited every stage needs: the threshold, and the minimum cohort."""
+        return max(self.threshold(invited), self.min_cohort)
+
+    def blocks(self, round: int, cohort: tuple[int, ...]) -> tuple[tuple[int, ...], ...]:
+        """The cohort in blocks of at most 128 and of even sizes, dealt by the beacon anew in each round."""
+        count = -(-len(cohort) // MAX_BLOCK)
+        order = sorted(cohort, key=lambda client: self._lot(round, client))
+        return tuple(tuple(sorted(order[block::count])) for block in range(count))
+
+    def block_of(self, client: int, round: int, cohort: tuple[int, ...]) -> tuple[int, ...]:
+        """The clients that `client` is summed with, itself included; empty if it was not invited."""
+        return next((block for block in self.blocks(round, cohort) if client in block), ())
+
+    def _lot(self, round: int, client: int) -> bytes:
+        return hashlib.sha256(b"securefl masking 1, lot" + self.beacon + struct.pack("<II", round, client)).digest()
+
+
+def digest_of_clients(clients: tuple[int, ...]) -> bytes:
+    """SHA-256 of a list of ids."""
+    return hashlib.sha256(b"".join(struct.pack("<I", client) for client in clients)).digest()
+
+
+def statement_of(
+    advertisements: Iterable[bytes], *, sharing: tuple[int, ...], survivors: tuple[int, ...], model_hash: bytes
+) -> bytes:
+    """SHA-256 of what the survivors of a sum sign: all keys, who shared, whose update is in it, the model.
+
+    Args:
+        advertisements: the signed advertisements of everyone who answered, ascending by client.
+        sharing: clients between which masks were laid, ascending.
+        survivors: clients whose masked inputs are in the sum, ascending.
+        model_hash: 32 bytes, of the model that was trained on.
+    """
+    keys = hashlib.sha256(b"".join(advertisements)).digest()
+    sets = digest_of_clients(sharing) + digest_of_clients(survivors)
+    return hashlib.sha256(b"securefl masking 1, statement" + keys + sets + model_hash).digest()

@@ -1,0 +1,106 @@
+"""Fixed point: real coordinates as words of a ring, such that no sum of the agreed size wraps around.
+
+Source: the quantisation of Bonawitz et al., "Federated learning with autotuned communication-efficient secure
+aggregation", 2019, without its rotation.
+"""
+
+import math
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from securefl.channels.masking.stream import WORDS
+from securefl.errors import ProtocolError
+from securefl.rng import Keystream
+
+_BLOCK = 65_536  # coordinates encoded at a time, so that the steps stay in the processor's cache
+_EXACT = 2**52  # whole numbers up to here and their halves are exact in float64
+
+
+@dataclass(frozen=True)
+class FixedPoint:
+    """Coordinates in [-clip, clip] as multiples of clip / levels, for sums of at most `most` clients.
+
+    Guarantees:
+        - most * levels < 2^(ring - 1): no sum of honest vectors wraps around.
+        - One coordinate is off by at most half a step ("nearest"), or by less than a step and on average by less than
+          2^-32 of one ("stochastic"), beyond what clipping takes.
+
+    Args:
+        ring: bits of a word: 16, 32 or 64.
+        clip: bound on one coordinate, > 0.
+        rounding: to the nearest level, or up and down at random without bias.
+        most: clients in one sum, at least 1.
+
+    Raises:
+        ValueError: an argument is out of its range, or the ring is too small for any level.
+    """
+
+    ring: int
+    clip: float
+    rounding: Literal["nearest", "stochastic"]
+    most: int
+
+    def __post_init__(self) -> None:
+        if self.ring not in WORDS:
+            raise ValueError(f"ring must be 16, 32 or 64, got {self.ring}")
+        if not (math.isfinite(self.clip) and self.clip > 0):
+            raise ValueError(f"clip must be a positive number, got {self.clip}")
+        if self.rounding not in ("nearest", "stochastic"):
+            raise ValueError(f"rounding must be nearest or stochastic, got {self.rounding!r}")
+        if self.most < 1 or self.levels < 1:
+            raise ValueError(f"a ring of 2^{self.ring} holds no sum of {self.most} clients")
+
+    @property
+    def word(self) -> np.dtype[Any]:
+        """The type of a word, little-endian."""
+        return WORDS[self.ring]
+
+    @property
+    def levels(self) -> int:
+        """The whole number that stands for `clip`."""
+        return min(((1 << (self.ring - 1)) - 1) // self.most, _EXACT)
+
+    @property
+    def step(self) -> float:
+        """The distance of two neighbouring values."""
+        return self.clip / self.levels
+
+    def encode(self, values: NDArray[np.float32], *, scale: float, stream: Keystream, out: NDArray[Any]) -> None:
+        """Write scale * values (d,), clipped and rounded, as words into out (d,).
+
+        Args:
+            values: (d,) float32.
+            scale: the client's share of the largest weight, in (0, 1].
+            stream: decides stochastic rounding; not read for "nearest".
+            out: (d,) words of the ring; what is in them after an error is not an encoding.
+
+        Raises:
+            ProtocolError: a value is not finite.
+            ValueError: scale is not in (0, 1].
+        """
+        if not 0 < scale <= 1:
+            raise ValueError(f"scale must be in (0, 1], got {scale}")
+        for start in range(0, len(values), _BLOCK):
+            part = values[start : start + _BLOCK].astype(np.float64)
+            if not np.isfinite(part).all():
+                raise ProtocolError("an update that is not finite cannot be masked")
+            part *= scale / self.step
+            np.clip(part, -self.levels, self.levels, out=part)
+            if self.rounding == "nearest":
+                np.rint(part, out=part)
+            else:
+                up = part - (down := np.floor(part))
+                part = down + (np.frombuffer(stream.bytes(4 * len(part)), dtype="<u4") < up * 2.0**32)
+            out[start : start + _BLOCK] = part.astype(np.int64).view(np.uint64).astype(self.word)
+
+    def decode(self, total: NDArray[Any]) -> NDArray[np.float64]:
+        """(d,) the real sum behind the words (d,) of a sum."""
+        signed: NDArray[np.float64] = total.view(self.word.str.replace("u", "i")).astype(np.float64)
+        return signed * self.step
+
+    def bound(self, clients: int) -> float:
+        """How far one coordinate of a sum of `clients` vectors can be from the sum of the clipped ones."""
+        return clients * self.step * (0.5 if self.rounding == "nearest" else 1.0)

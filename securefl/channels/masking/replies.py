@@ -1,0 +1,146 @@
+"""What clients send in the five stages of a masked round."""
+
+import struct
+from dataclasses import dataclass, field
+from typing import Any, ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from securefl.channels.masking.keys import KEY_BYTES, SIGNATURE_BYTES, Identity
+from securefl.channels.masking.shamir import SHARE_BYTES
+from securefl.channels.masking.wire import ID, SEALED_BYTES, Named, Table, pack_table, unpack_sender, unpack_tables
+from securefl.channels.messages import HASH_BYTES, HEAD_BYTES, pack_head, unpack_head
+from securefl.types import Packet
+
+
+@dataclass(frozen=True)
+class Advertisement(Named):
+    """Stage 1, client to server and on to everyone, signature included: this round's public keys.
+
+    `block` is the digest of the clients it was told to be summed with; `commitment` fixes the self-mask seed.
+    """
+
+    KIND: ClassVar[int] = 17
+    LENGTH: ClassVar[int] = HEAD_BYTES + ID.size + 2 * KEY_BYTES + 2 * HASH_BYTES
+    SIGNED_LENGTH: ClassVar[int] = LENGTH + SIGNATURE_BYTES
+
+    sender: int
+    mask_key: bytes
+    sealing_key: bytes
+    commitment: bytes
+    block: bytes
+
+    def to_bytes(self) -> bytes:
+        """132 bytes after the head."""
+        return self.head + ID.pack(self.sender) + self.mask_key + self.sealing_key + self.commitment + self.block
+
+    @classmethod
+    def from_bytes(cls, data: Packet | memoryview) -> "Advertisement":
+        """Parse an advertisement. Raises ProtocolError."""
+        session, round, body = unpack_head(data, kind=cls.KIND, length=cls.LENGTH)
+        parts = [bytes(body[start : start + 32]) for start in range(ID.size, len(body), 32)]
+        return cls(session, round, ID.unpack_from(body)[0], *parts)
+
+
+@dataclass(frozen=True)
+class SealedShares(Named):
+    """Stage 2, client to server: for every other client, its two shares, sealed."""
+
+    KIND: ClassVar[int] = 19
+
+    sender: int
+    sealed: Table
+
+    def to_bytes(self) -> bytes:
+        """Head, sender and a table of sealed shares."""
+        return self.head + ID.pack(self.sender) + pack_table(self.sealed)
+
+    @classmethod
+    def from_bytes(cls, data: Packet | memoryview, *, most: int) -> "SealedShares":
+        """Parse at most `most` sealed shares. Raises ProtocolError."""
+        session, round, sender, body = unpack_sender(data, cls.KIND)
+        return cls(session, round, sender, *unpack_tables(body, kind=cls.KIND, entries=(SEALED_BYTES,), most=most))
+
+
+@dataclass(frozen=True)
+class MaskedInput(Named):
+    """Stage 3, client to server: the update under its masks, words (m,).
+
+    `packet` is the upload that the words lie in, with room for its signature; empty where it was parsed.
+    """
+
+    KIND: ClassVar[int] = 21
+    _SENDER: ClassVar[struct.Struct] = struct.Struct("<I3x")  # filled up to 32 bytes, so that words lie aligned
+    _OFFSET: ClassVar[int] = HEAD_BYTES + _SENDER.size
+
+    sender: int
+    words: NDArray[Any]
+    packet: bytearray = field(default_factory=bytearray, repr=False)
+
+    @classmethod
+    def blank(cls, session: bytes, round: int, sender: int, *, m: int, word: np.dtype[Any]) -> "MaskedInput":
+        """An upload of m zero words; its words are to be filled in where they lie."""
+        packet = bytearray(cls._OFFSET + m * word.itemsize + SIGNATURE_BYTES)
+        packet[: cls._OFFSET] = pack_head(cls.KIND, session, round) + cls._SENDER.pack(sender)
+        return cls(session, round, sender, np.frombuffer(packet, dtype=word, count=m, offset=cls._OFFSET), packet)
+
+    def signed_by(self, identity: Identity, *, terms: bytes) -> bytearray:
+        """The upload with its signature written behind the words."""
+        message = memoryview(self.packet)[:-SIGNATURE_BYTES]
+        self.packet[-SIGNATURE_BYTES:] = identity.signature(message, terms=terms)
+        return self.packet
+
+    @classmethod
+    def from_bytes(cls, data: Packet | memoryview, *, m: int, word: np.dtype[Any]) -> "MaskedInput":
+        """Parse exactly m words; they are a view of `data`, not a copy. Raises ProtocolError."""
+        session, round, body = unpack_head(data, kind=cls.KIND, length=cls._OFFSET + m * word.itemsize)
+        words = np.frombuffer(body, dtype=word, count=m, offset=cls._SENDER.size)
+        return cls(session, round, cls._SENDER.unpack_from(body)[0], words)
+
+
+@dataclass(frozen=True)
+class Consent(Named):
+    """Stage 4, client to server and on to everyone, signature included: what this client saw of the round.
+
+    `statement` is the digest of the keys, both sets of clients and the model it trained on.
+    """
+
+    KIND: ClassVar[int] = 23
+    LENGTH: ClassVar[int] = HEAD_BYTES + ID.size + HASH_BYTES
+    SIGNED_LENGTH: ClassVar[int] = LENGTH + SIGNATURE_BYTES
+
+    sender: int
+    statement: bytes
+
+    def to_bytes(self) -> bytes:
+        """Head, sender and digest."""
+        return self.head + ID.pack(self.sender) + self.statement
+
+    @classmethod
+    def from_bytes(cls, data: Packet | memoryview) -> "Consent":
+        """Parse a consent. Raises ProtocolError."""
+        session, round, body = unpack_head(data, kind=cls.KIND, length=cls.LENGTH)
+        return cls(session, round, ID.unpack_from(body)[0], bytes(body[ID.size :]))
+
+
+@dataclass(frozen=True)
+class RevealedShares(Named):
+    """Stage 5, client to server: shares of the survivors' self-mask seeds and of the dropped clients' mask keys."""
+
+    KIND: ClassVar[int] = 25
+
+    sender: int
+    seeds: Table
+    mask_keys: Table
+
+    def to_bytes(self) -> bytes:
+        """Head, sender and two tables of shares."""
+        return self.head + ID.pack(self.sender) + pack_table(self.seeds) + pack_table(self.mask_keys)
+
+    @classmethod
+    def from_bytes(cls, data: Packet | memoryview, *, most: int) -> "RevealedShares":
+        """Parse two tables of at most `most` shares. Raises ProtocolError."""
+        session, round, sender, body = unpack_sender(data, cls.KIND)
+        entries = (SHARE_BYTES, SHARE_BYTES)
+        return cls(session, round, sender, *unpack_tables(body, kind=cls.KIND, entries=entries, most=most))

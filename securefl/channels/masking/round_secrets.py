@@ -1,0 +1,110 @@
+"""The secrets of one client in one round, and every key that comes from them."""
+
+import secrets
+import struct
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from numpy.typing import NDArray
+
+from securefl.channels.masking import shamir
+from securefl.channels.masking.keys import (
+    KEY_BYTES,
+    PAIR_MASK,
+    SEALING,
+    SELF_MASK,
+    Info,
+    RoundKey,
+    commitment,
+    derive,
+    open_sealed,
+    seal,
+)
+from securefl.channels.masking.replies import Advertisement
+from securefl.channels.masking.stream import add_mask
+
+Peers = Mapping[int, Advertisement]  # ascending by client, itself included
+
+
+@dataclass(frozen=True)
+class RoundSecrets:
+    """A mask key, a sealing key and a self-mask seed, fresh for one round.
+
+    Args:
+        mask: the key that pair masks come from; shared among the others, for the case that this client drops out.
+        sealing: the key that shares are sealed with; never shared.
+        seed: the self mask's, 32 bytes; shared among the others, for the case that this client stays.
+    """
+
+    mask: RoundKey = field(repr=False)
+    sealing: RoundKey = field(repr=False)
+    seed: bytes = field(repr=False)
+
+    @classmethod
+    def fresh(cls) -> "RoundSecrets":
+        """Three secrets from the system's CSPRNG."""
+        return cls(RoundKey.generate(), RoundKey.generate(), secrets.token_bytes(KEY_BYTES))
+
+    def advertisement(self, session: bytes, round: int, client: int, *, block: bytes) -> Advertisement:
+        """The public keys, and the commitment to the seed."""
+        committed = commitment(self.seed, session=session, round=round, client=client)
+        return Advertisement(session, round, client, self.mask.public, self.sealing.public, committed, block)
+
+    def shares(self, points: Mapping[int, int], *, threshold: int) -> dict[int, bytes]:
+        """For each client its share of the seed, then of the mask key, 66 bytes; points are client -> x."""
+        xs = list(points.values())
+        seeds = shamir.share(self.seed, threshold=threshold, points=xs)
+        keys = shamir.share(self.mask.private, threshold=threshold, points=xs)
+        return {client: seeds[i] + keys[i] for i, client in enumerate(points)}
+
+    def seal(self, own: Advertisement, peers: Peers, shares: Mapping[int, bytes]) -> dict[int, bytes]:
+        """The shares of each other client, sealed for it. Raises ProtocolError at an unusable key."""
+        return {
+            client: seal(key, shares[client], associated=_route(own, peers[client]))
+            for client, key in self._sealing_keys(own, peers, list(shares), outgoing=True).items()
+        }
+
+    def open(self, own: Advertisement, peers: Peers, sealed: Mapping[int, bytes]) -> dict[int, bytes]:
+        """What opens of the boxes that others sealed; one that does not is left out."""
+        opened = {
+            client: open_sealed(key, sealed[client], associated=_route(peers[client], own))
+            for client, key in self._sealing_keys(own, peers, list(sealed), outgoing=False).items()
+        }
+        return {client: shares for client, shares in opened.items() if shares is not None}
+
+    def add_masks(self, words: NDArray[Any], own: Advertisement, peers: Peers, others: Sequence[int]) -> None:
+        """Add the self mask to words (m,), and a pair mask with each other: subtracted towards lower ids."""
+        add_mask(words, self_mask_key(self.seed, own))
+        agreed = self.mask.agree([peers[client].mask_key for client in others])
+        for client, secret in zip(others, agreed, strict=True):
+            add_mask(words, pair_mask_key(secret, own, peers[client]), subtract=client < own.sender)
+
+    def _sealing_keys(self, own: Advertisement, peers: Peers, others: list[int], *, outgoing: bool) -> dict[int, bytes]:
+        """One key for each other client and direction."""
+        agreed = self.sealing.agree([peers[client].sealing_key for client in others])
+        keys = {}
+        for client, secret in zip(others, agreed, strict=True):
+            ends = (own, peers[client]) if outgoing else (peers[client], own)
+            keys[client] = derive(secret, SEALING, _info(*ends, *(end.sealing_key for end in ends)))
+        return keys
+
+
+def self_mask_key(seed: bytes, own: Advertisement) -> bytes:
+    """The key of a client's self mask, 32 bytes."""
+    return derive(seed, SELF_MASK, _info(own, own, own.mask_key, own.mask_key))
+
+
+def pair_mask_key(agreed: bytes, one: Advertisement, other: Advertisement) -> bytes:
+    """The key of the mask between two clients, 32 bytes; the same from both ends."""
+    low, high = sorted((one, other), key=lambda end: end.sender)
+    return derive(agreed, PAIR_MASK, _info(low, high, low.mask_key, high.mask_key))
+
+
+def _info(one: Advertisement, other: Advertisement, key_of_one: bytes, key_of_other: bytes) -> Info:
+    return Info(one.session, one.round, one.sender, other.sender, key_of_one, key_of_other)
+
+
+def _route(sender: Advertisement, recipient: Advertisement) -> bytes:
+    """The associated data of a box: from, to, round."""
+    return struct.pack("<III", sender.sender, recipient.sender, sender.round)

@@ -1,0 +1,130 @@
+"""The server's side of a masked round: blocks of at most 128 clients, each with a sum of its own, added up.
+
+Source: Bonawitz et al., CCS 2017, figure 4, with the consistency round.
+"""
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import torch
+
+from securefl.channels.masking.agreement import Agreement
+from securefl.channels.masking.block import STAGES, Block
+from securefl.channels.masking.keys import Identity, open_signed
+from securefl.channels.masking.requests import Invitation
+from securefl.errors import ProtocolError, RoundAbandoned
+from securefl.types import Observation, Packet, View
+
+
+class MaskedServer:
+    """The server's side: routes keys, sealed shares and masked inputs, and opens one sum a block.
+
+    Guarantees:
+        - A message that is malformed, forged, foreign, late or a second one changes nothing.
+        - Masked inputs are added as they come: memory does not grow with the cohort.
+        - A block that loses too many clients is lost whole; the others go on.
+
+    Args:
+        identity: the server's signing key.
+        agreement: the terms of the session.
+
+    Raises:
+        ValueError: the agreement names another server.
+    """
+
+    def __init__(self, identity: Identity, agreement: Agreement) -> None:
+        if agreement.server != identity.public:
+            raise ValueError("the agreement names another server")
+        self._identity, self._terms = identity, agreement
+        self._round, self._stage = -1, 0
+        self._cohort: tuple[int, ...] = ()
+        self._blocks: list[Block] = []
+        self._answered: set[int] = set()
+        self._seen: list[Observation] = []
+
+    def begin(self, round: int, cohort: Sequence[int], model_hash: bytes) -> None:
+        """Start a round; what was left of the last one is forgotten."""
+        self._round, self._stage, self._cohort = round, 1, tuple(sorted(cohort))
+        self._blocks = [
+            Block(self._terms, round, block, model_hash) for block in self._terms.blocks(round, self._cohort)
+        ]
+        self._answered, self._seen = set(), []
+
+    def requests(self) -> Mapping[int, bytes]:
+        """One signed request for each client that is still there, ascending."""
+        if self._stage == 1:
+            invitation = self._signed(Invitation(self._terms.session, self._round, self._cohort).to_bytes())
+            return {client: invitation for client in self._cohort}
+        made = {client: request for block in self._blocks for client, request in block.requests(self._stage).items()}
+        signed = {request: self._signed(request) for request in set(made.values())}  # most are the same for all
+        return {client: signed[made[client]] for client in sorted(made)}
+
+    def absorb(self, client: int, message: Packet) -> bool:
+        """Take one reply; False (and nothing changed) if it is malformed, forged, foreign, late or a second one."""
+        block = next((block for block in self._blocks if client in block.present), None)
+        if block is None or client in self._answered:
+            return False
+        try:
+            body = open_signed(message, self._terms.roster[client], terms=self._terms.digest)
+            kind = block.absorb(self._stage, client, body, message)
+        except ProtocolError:
+            return False
+        self._answered.add(client)
+        for party in ("server", "network"):
+            self._seen.append(Observation(party, kind, (client,), (len(message),), len(message)))
+        return True
+
+    def close_stage(self) -> View | None:
+        """End the stage; the view of all blocks' sums after the fifth.
+
+        Raises:
+            RoundAbandoned: no block has enough clients left.
+        """
+        kept, lost = [], []
+        for block in self._blocks:
+            try:
+                block.close(self._stage, self._answered)
+                kept.append(block)
+            except RoundAbandoned as reason:
+                lost.append(str(reason))
+        self._blocks, self._answered = kept, set()
+        if not kept:
+            self._stage = 0
+            raise RoundAbandoned("; ".join(dict.fromkeys(lost)))
+        self._stage += 1
+        return self._view() if self._stage > STAGES else None
+
+    def observed(self) -> Sequence[Observation]:
+        """Every message, and the sums, as the server and whoever reads the network saw them."""
+        return list(self._seen)
+
+    def _view(self) -> View:
+        """One row, the weighted mean over all survivors of all blocks. Raises RoundAbandoned at impossible weights."""
+        terms, d = self._terms, self._terms.d
+        total, weight = np.zeros(d), 0
+        for block in self._blocks:
+            opened = terms.code.decode(block.total[:d])
+            total += opened
+            weight += self._weight(block)
+            for party in ("server", "network"):
+                values = torch.from_numpy(opened)
+                self._seen.append(
+                    Observation(party, "sum of updates", block.survivors, (d,), block.total.nbytes, values)
+                )
+        survivors = tuple(sorted(client for block in self._blocks for client in block.survivors))
+        self._blocks = []
+        mean = torch.from_numpy(total * (terms.max_weight / weight)).to(torch.float32)
+        return View(mean.unsqueeze(0), torch.tensor([float(weight)], dtype=torch.float64), (survivors,))
+
+    def _weight(self, block: Block) -> int:
+        """The weights of a block's survivors together: public, or the last word of the sum."""
+        terms, clients = self._terms, len(block.survivors)
+        if terms.weights is not None:
+            return sum(terms.weights[client] for client in block.survivors)
+        weight = int(block.total[-1])
+        if not clients <= weight <= clients * terms.max_weight:
+            raise RoundAbandoned(f"the weights of {clients} clients cannot add up to {weight}")
+        return weight
+
+    def _signed(self, message: bytes) -> bytes:
+        return message + self._identity.signature(message, terms=self._terms.digest)

@@ -1,0 +1,105 @@
+"""A masked session for tests: identities, an agreement, both sides, and a round driven by hand."""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+import torch
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+from securefl.channels.masking.agreement import Agreement
+from securefl.channels.masking.client import MaskedClient
+from securefl.channels.masking.fixed_point import FixedPoint
+from securefl.channels.masking.keys import Identity
+from securefl.channels.masking.server import MaskedServer
+from securefl.rng import seeded_keystream
+from securefl.types import ClientUpdate, Packet, View
+
+SESSION, HASH = bytes(range(16)), b"h" * 32
+
+
+def identity(number: int) -> Identity:
+    """The same one for the same number; a server's numbers are negative."""
+    return Identity(Ed25519PrivateKey.from_private_bytes((number % 2**64).to_bytes(32, "big")))
+
+
+def agreement(clients: int | Sequence[int] = 5, *, session: bytes = SESSION, **changes: Any) -> Agreement:
+    """Terms for clients 0 to n - 1, or for those named: three coordinates, ring 32, clip 8, one corrupt, minimum 3."""
+    ids = range(clients) if isinstance(clients, int) else clients
+    code = FixedPoint(ring=32, clip=8.0, rounding="nearest", most=min(len(ids), 128))
+    terms = Agreement(
+        session=session,
+        roster={client: identity(client).public for client in ids},
+        server=identity(-1).public,
+        d=3,
+        code=code,
+        corrupt=1,
+        min_cohort=3,
+        max_weight=1,
+        weights=dict.fromkeys(ids, 1),
+    )
+    return replace(terms, **changes)
+
+
+def make_client(client: int, terms: Agreement) -> MaskedClient:
+    return MaskedClient(
+        client, identity(client), terms, stream_for=lambda round: seeded_keystream(0, "rounding", client, round)
+    )
+
+
+class Session:
+    """One server and its clients, stage after stage by hand."""
+
+    def __init__(self, terms: Agreement, *, server_terms: Agreement | None = None) -> None:
+        self.terms = terms
+        self.server = MaskedServer(identity(-1), server_terms or terms)
+        self.clients = {client: make_client(client, terms) for client in terms.roster}
+        self.updates: dict[int, ClientUpdate] = {}
+        self.round = -1
+
+    def begin(self, round: int, cohort: Sequence[int] | None = None, *, seed: int = 0) -> "Session":
+        """Start a round with fresh updates."""
+        self.round = round
+        self.updates = {client: update(client, self.terms, seed=seed + round) for client in self.clients}
+        self.server.begin(round, tuple(self.clients) if cohort is None else cohort, HASH)
+        return self
+
+    def answers(self, *, silent: Iterable[int] = ()) -> dict[int, Packet]:
+        """Everyone's reply to this stage's request."""
+        return {
+            client: self.answer(client, request)
+            for client, request in self.server.requests().items()
+            if client not in silent
+        }
+
+    def answer(self, client: int, request: bytes) -> Packet:
+        reply = self.clients[client].receive(request)
+        return self.clients[client].submit(self.updates[client]) if reply is None else reply
+
+    def stage(
+        self, *, silent: Iterable[int] = (), change: Callable[[int, Packet], Packet] | None = None
+    ) -> View | None:
+        """One whole stage; `change` rewrites messages on their way."""
+        for client, message in self.answers(silent=silent).items():
+            self.server.absorb(client, message if change is None else change(client, message))
+        return self.server.close_stage()
+
+    def until(self, stage: int, *, silent: Mapping[int, int] | None = None) -> "Session":
+        """Play the stages before `stage` (from 1); silent is client -> first stage that it does not answer."""
+        for number in range(1, stage):
+            self.stage(silent=[client for client, first in (silent or {}).items() if first <= number])
+        return self
+
+    def play(self, round: int, *, silent: Mapping[int, int] | None = None, cohort: Sequence[int] | None = None) -> View:
+        """A whole round. Raises RoundAbandoned."""
+        self.begin(round, cohort).until(5, silent=silent)
+        view = self.stage(silent=silent or ())
+        assert view is not None
+        return view
+
+
+def update(client: int, terms: Agreement, *, seed: int = 0) -> ClientUpdate:
+    """Uniform coordinates well within the clip."""
+    uniform = seeded_keystream(seed, "update", client).uniform(terms.d)
+    weight = 1 if terms.weights is None else terms.weights[client]
+    return ClientUpdate(torch.tensor(uniform * 2 - 1, dtype=torch.float32), weight, None, HASH)
