@@ -9,8 +9,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from securefl import catalog, compatibility, vector
-from securefl.channels.plain import PlainClient, PlainServer
+from securefl import catalog, channel, compatibility, vector
 from securefl.data.partition import Skew
 from securefl.data.task import FederatedData, Task
 from securefl.errors import ScenarioError
@@ -101,12 +100,14 @@ def assemble(scenario: Scenario, *, run: str, ledgers: Path) -> Assembled:
     session = hashlib.sha256(f"session/{run}".encode()).digest()[:16]
     trainers = make_trainers(scenario, data, model)
     books = open_ledgers(scenario, ledgers)
+    plan = channel.plan(scenario, session=session, d=len(start), stream_for=stream_for(scenario))
+    sides = catalog.CHANNELS[scenario.channel.kind].sides(plan, **channel.options(scenario))
     clients: dict[int, Participant] = {
         index: Client(
             index,
             trainer=trainers[index],
-            channel=PlainClient(index, session),
-            weight=client_weight(scenario, index, len(site.train) if scenario.weights == "reported" else None),
+            channel=sides.clients[index],
+            weight=channel.client_weight(scenario, index, len(site.train) if scenario.weights == "reported" else None),
             layout=layout,
             d=len(start),
             session=session,
@@ -118,13 +119,11 @@ def assemble(scenario: Scenario, *, run: str, ledgers: Path) -> Assembled:
     }
     federation = Federation(
         clients=_with_failures(scenario, clients),
-        server=PlainServer(
-            session, d=len(start), min_cohort=scenario.channel.min_cohort, weights=public_weights(scenario)
-        ),
+        server=sides.server,
         session=session,
         layout=layout,
         invite=_inviter(scenario),
-        min_cohort=scenario.channel.min_cohort,
+        min_cohort=channel.min_cohort(scenario),
         adversary=make_adversary(scenario),
         screen=catalog.SCREEN,
         rule=catalog.make_rule(scenario.defense.rule.name, scenario.defense.rule.parameters),
@@ -192,20 +191,6 @@ def open_ledgers(scenario: Scenario, folder: Path) -> dict[int, Ledger]:
         return {}
     terms = Terms("example", "add_remove", scenario.privacy.delta, scenario.privacy.epsilon)
     return {index: Ledger(folder / f"{index}.jsonl", terms) for index in range(scenario.clients)}
-
-
-def client_weight(scenario: Scenario, client: int, real_records: int | None) -> int:
-    """The weight a client states: its real count only where weights are reported, a public number elsewhere."""
-    if real_records is not None:
-        return real_records
-    return 1 if scenario.weights == "equal" else scenario.site_records[client]
-
-
-def public_weights(scenario: Scenario) -> dict[int, int] | None:
-    """The weights the server goes by, whatever clients state; None where they are reported."""
-    if scenario.weights == "reported":
-        return None
-    return {client: client_weight(scenario, client, None) for client in range(scenario.clients)}
 
 
 def make_adversary(scenario: Scenario) -> Adversary:

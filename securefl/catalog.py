@@ -2,13 +2,14 @@
 
 import inspect
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from torch import Tensor, nn
 
 import attacks
 import defenses
+from securefl.channels import build
 from securefl.data import digits, heart, partition
 from securefl.data.task import FederatedData
 from securefl.models import linear
@@ -49,6 +50,18 @@ class DealEntry:
     deal: Callable[[Tensor, int, partition.Skew, Keystream], list[Tensor]]  # labels (n,), clients, skew, stream
     takes: tuple[str, ...] = ()
     sizes: Callable[[int, int], tuple[int, ...]] | None = None  # records, clients -> sizes
+
+
+@dataclass(frozen=True)
+class ChannelEntry:
+    """A way updates travel: how it is built and checked, its stages, rows of a cohort, options, and who sees what."""
+
+    sides: Callable[..., build.Sides]
+    stages: int
+    rows: Callable[[int], int]
+    threats: Mapping[str, str]
+    options: Mapping[str, Any] = field(default_factory=dict)
+    check: Callable[..., object] = lambda plan: None
 
 
 DEFAULT_CLIENTS = 10
@@ -100,14 +113,39 @@ STEPS: Mapping[str, Callable[..., Any]] = {
     "fedadam": server.fedadam,
 }
 
-CHANNELS: Mapping[str, int] = {"plain": 1}  # kind -> stages a round
+CHANNELS: Mapping[str, ChannelEntry] = {
+    "plain": ChannelEntry(
+        build.plain_sides,
+        stages=1,
+        rows=lambda cohort: cohort,
+        threats={
+            "server": "every update and its client",
+            "network": "the same, unless a transport encrypts it",
+            "other clients": "the global models",
+        },
+    ),
+    "masked": ChannelEntry(
+        build.masked_sides,
+        check=build.masked_terms,
+        stages=5,
+        rows=lambda cohort: 1,
+        options={"ring": 32, "clip": 4.0, "rounding": "stochastic", "corrupt": 1},
+        threats={
+            "server": "the sum over each block's survivors, and who survived; no single update",
+            "server with up to `corrupt` clients": "the sum over the honest survivors, of whom there are two or more",
+            "n - 1 colluding clients": "the last one's update, exactly; only noise protects it (dp_sgd)",
+            "network": "what the server sees; what it forges, replays or swaps is dropped",
+            "other clients": "the global models, and who took part",
+        },
+    ),
+}
 
 SCREEN: Screen = defenses.screen
 
 Status = Literal["available", "not available yet", "unknown"]
 
 _LATER = {
-    "channel.kind": ("masked", "ckks", "bfv"),
+    "channel.kind": ("ckks", "bfv"),
     "privacy.unit": ("client",),
     "privacy.place": ("distributed", "central"),
     "attack.knows": ("omniscient",),

@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from securefl import catalog
+from securefl import catalog, channel
 from securefl.data.partition import Skew
 from securefl.data.task import Task
 from securefl.errors import ScenarioError
 
 if TYPE_CHECKING:
-    from securefl.scenario import Failure, Scenario
+    from securefl.scenario import Scenario
 
 
 DEFAULT_SKEW = Skew(alpha=0.5, classes=2, minimum=1)
@@ -26,15 +26,15 @@ def check(scenario: "Scenario") -> None:
     Raises:
         ScenarioError: one sentence that says what to change.
     """
-    for step in (_names, _data, _privacy, _cohort, _weights, _defense, _attack, _server, _simulate):
+    for step in (_names, _data, _privacy, _weights, channel.check, _defense, _attack, _server):
         step(scenario)
 
 
 def refuse_planned_channel(values: object) -> None:
     """Say that a channel is still to come, before its keys are found unknown. Raises ScenarioError."""
-    channel = values.get("channel") if isinstance(values, dict) else None
-    if isinstance(channel, dict) and channel.get("kind") in catalog.planned("channel.kind"):
-        _known("channel.kind", channel["kind"], catalog.CHANNELS)
+    table = values.get("channel") if isinstance(values, dict) else None
+    if isinstance(table, dict) and table.get("kind") in catalog.planned("channel.kind"):
+        _known("channel.kind", table["kind"], catalog.CHANNELS)
 
 
 def partition(scenario: "Scenario") -> str:
@@ -78,6 +78,7 @@ def fill_in(scenario: "Scenario", values: dict[str, Any]) -> None:
     how = partition(scenario)
     takes = catalog.DEALS[how].takes if how in catalog.DEALS else ()
     skew = {key: getattr(scenario.data, key) or getattr(DEFAULT_SKEW, key) for key in takes}
+    values["channel"] |= {"min_cohort": channel.min_cohort(scenario), **channel.options(scenario)}
     values["data"] |= {"partition": how, "clients": _sites(scenario), **skew}
     tables = [
         (values["model"], catalog.MODELS[scenario.model.name]),
@@ -174,16 +175,6 @@ def _privacy(scenario: "Scenario") -> None:
         )
 
 
-def _cohort(scenario: "Scenario") -> None:
-    """A cohort fits the clients, and the minimum fits the cohort."""
-    if scenario.cohort_size > scenario.clients:
-        raise ScenarioError(f"cohort.size: {scenario.cohort_size} of {scenario.clients} clients cannot be invited")
-    if scenario.channel.min_cohort > scenario.cohort_size:
-        raise ScenarioError(
-            f"channel.min_cohort: {scenario.channel.min_cohort} exceeds the {scenario.cohort_size} clients of a round"
-        )
-
-
 def _weights(scenario: "Scenario") -> None:
     """What clients report about themselves is never part of a DP run."""
     if scenario.weights == "reported" and scenario.claims_dp:
@@ -202,11 +193,18 @@ def _defense(scenario: "Scenario") -> None:
     f = rule.parameters.get("f", 0)
     if f < 0:
         raise ScenarioError(f"defense.rule: f must be >= 0, got {f}")
-    rows, needed = scenario.cohort_size, entry.minimum_rows(f)
+    kind, clients = scenario.channel.kind, scenario.cohort_size
+    rows, needed = catalog.CHANNELS[kind].rows(clients), entry.minimum_rows(f)
+    ways = "a smaller f, more clients in a round, or" if rows == clients else "channel.kind = 'plain', or"
     if needed > rows:
         raise ScenarioError(
-            f"{rule.name} with f={f} needs {needed} rows, {scenario.channel.kind} with {rows} clients reveals {rows}: "
-            "use a smaller f, more clients in a round, or a rule that needs fewer rows"
+            f"{rule.name} with f={f} needs {needed} rows, {kind} with {clients} clients reveals {rows}: "
+            f"use {ways} a rule that needs fewer rows"
+        )
+    if rows < clients and not entry.weighted:
+        raise ScenarioError(
+            f"{rule.name} of the one sum that {kind} reveals would be the mean: use rule = 'mean', or "
+            "channel.kind = 'plain', which shows every update"
         )
     _tried(
         "defense.rule", lambda: catalog.make_rule(rule.name, rule.parameters)(torch.zeros(rows, 1), torch.ones(rows))
@@ -234,20 +232,6 @@ def _server(scenario: "Scenario") -> None:
     step, parameters = scenario.server.step, scenario.server.parameters
     _parameters("server", step, catalog.STEPS[step], parameters)
     _tried("server", lambda: catalog.make_step(step, parameters)(torch.zeros(1), torch.zeros(1), {}))
-
-
-def _simulate(scenario: "Scenario") -> None:
-    """Simulated failures happen to clients, rounds and stages that exist."""
-    stages = catalog.CHANNELS[scenario.channel.kind]
-    failures: tuple[Failure, ...] = (*scenario.simulate.drop, *scenario.simulate.late)
-    for failure in failures:
-        if failure.client >= scenario.clients:
-            raise ScenarioError(f"simulate: there is no client {failure.client} among {scenario.clients}")
-        if failure.round >= scenario.rounds:
-            raise ScenarioError(f"simulate: there is no round {failure.round} among {scenario.rounds} (from 0)")
-    for drop in scenario.simulate.drop:
-        if drop.stage > stages:
-            raise ScenarioError(f"simulate.drop: {scenario.channel.kind} has {stages} stage, got stage {drop.stage}")
 
 
 def _known(key: str, name: str, table: Any) -> None:

@@ -33,6 +33,7 @@ LIAR = ("data.partition=halves", "attack.name=sign_flip", "attack.scale=5.0", "a
 ROWS: dict[str, tuple[str, ...]] = {
     "pooled, no borders": ("data.partition=pooled",),
     "federated, no protection": (),
+    "federated, masked sum": ("channel.kind=masked",),
     "local DP-SGD, epsilon 8": (*DP, "privacy.epsilon=8.0"),
     "local DP-SGD, epsilon 3": (*DP, "privacy.epsilon=3.0"),
     "8 sites, all honest, FedAvg": ("data.partition=halves",),

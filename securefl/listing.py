@@ -9,7 +9,7 @@ from securefl import catalog
 from securefl.errors import ScenarioError
 from securefl.runs import RunFolder
 
-KINDS = ("rules", "attacks", "data", "models", "steps", "channels", "runs")
+KINDS = ("rules", "attacks", "data", "models", "steps", "channels", "threats", "runs")
 
 
 def listing(what: str, folder: Path) -> Iterator[str]:
@@ -29,7 +29,9 @@ def listing(what: str, folder: Path) -> Iterator[str]:
     if what == "data":
         return (f"{name:<14} partitions: {', '.join(_partitions(entry))}" for name, entry in catalog.DATA.items())
     if what == "channels":
-        return (f"{name:<14} {stages} stage(s) a round" for name, stages in catalog.CHANNELS.items())
+        return (f"{name:<14} {entry.stages} stage(s) a round" for name, entry in catalog.CHANNELS.items())
+    if what == "threats":
+        return _threats()
     if what == "runs":
         return _runs(folder)
     raise ScenarioError(f"ls: there is no list {what!r}; known: {', '.join(KINDS)}")
@@ -37,6 +39,13 @@ def listing(what: str, folder: Path) -> Iterator[str]:
 
 def _partitions(entry: catalog.DataEntry) -> list[str]:
     return list(dict.fromkeys([*entry.partitions, "pooled", *catalog.DEALS]))
+
+
+def _threats() -> Iterator[str]:
+    """What each party learns, channel by channel; docs/threat-model.md has the tests behind every line."""
+    for name, entry in catalog.CHANNELS.items():
+        for party, sees in entry.threats.items():
+            yield f"{name:<8} {party}: {sees}"
 
 
 def _callable(name: str, function: Callable[..., Any]) -> str:

@@ -1,5 +1,6 @@
 """What a scenario will do, in a few lines."""
 
+from securefl import catalog, channel
 from securefl.scenario import Scenario
 
 
@@ -9,7 +10,7 @@ def summary(scenario: Scenario) -> str:
     lines = [
         f"valid: {scenario.rounds} rounds of {scenario.cohort_size} of {scenario.clients} clients, "
         f"{scenario.data.name} ({scenario.partition}), {scenario.model.name}, {training.kind}",
-        f"channel {scenario.channel.kind}: the server sees every update in the clear, {scenario.cohort_size} rows",
+        _channel(scenario),
         f"rule {rule.name}{_arguments(rule.parameters)}, weights {scenario.weights}, server {scenario.server.step}",
     ]
     if privacy is None or not scenario.claims_dp:
@@ -25,6 +26,22 @@ def summary(scenario: Scenario) -> str:
         names = ", ".join(map(str, scenario.attack.clients))
         lines.append(f"attack {scenario.attack.name}{_arguments(scenario.attack.parameters)} by client {names}")
     return "\n".join(lines)
+
+
+def _channel(scenario: Scenario) -> str:
+    """What the channel shows the server, and how many may drop out of a masked sum."""
+    kind, cohort = scenario.channel.kind, scenario.cohort_size
+    sees = catalog.CHANNELS[kind].threats["server"]
+    if kind == "plain":
+        return f"channel plain: the server sees {sees}, {cohort} rows"
+    terms = channel.terms(scenario)
+    blocks = [len(block) for block in terms.blocks(0, tuple(range(cohort)))]
+    largest = max(blocks)
+    divided = f"{len(blocks)} blocks of up to {largest}" if len(blocks) > 1 else f"one sum of {largest}"
+    return (
+        f"channel masked: the server sees {sees}; {divided}, threshold {terms.threshold(largest)}, "
+        f"{largest - terms.fewest(largest)} may drop out, resolution {terms.code.step:.2g}"
+    )
 
 
 def _arguments(parameters: dict[str, object]) -> str:

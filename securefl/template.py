@@ -29,7 +29,7 @@ noise = "system"           # "seeded" repeats bit for bit, and protects nobody
 records = [200, 173, 31, 86]   # public training sizes, declared; the real ones are never read
 
 [channel]
-kind = "plain"             # securefl ls channels
+kind = "masked"            # the server opens sums only; "plain" shows it every update; securefl ls threats
 min_cohort = 3             # fewer updates abandon the round
 
 [defense]

@@ -12,7 +12,8 @@ import pytest
 import torch
 
 from securefl import execute
-from securefl.assemble import Assembled, assemble, client_weight, public_weights
+from securefl.assemble import Assembled, assemble
+from securefl.channel import client_weight, public_weights
 from securefl.checkpoint import load_checkpoint
 from securefl.errors import BudgetExceeded, LedgerError, RunFailed, RunFolderError, SecureflError
 from securefl.execute import INTERRUPTED, run_cell

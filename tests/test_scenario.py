@@ -24,9 +24,10 @@ from securefl import catalog
 from securefl.errors import ScenarioError
 from securefl.scenario import Scenario, load_scenario, parse_scenario
 
+NOT_MASKED = {"ring": None, "clip": None, "rounding": None, "corrupt": None, "max_weight": None}
 NOT_DEALT = {"only": None, "alpha": None, "classes": None, "minimum": None}
 
-# The two scenarios of the design; their masked channel is a plain one until that exists.
+# The two scenarios of the design, verbatim.
 HEART = """
 seed = 1
 rounds = 20
@@ -34,8 +35,8 @@ data = { name = "heart", partition = "natural" }
 model = { name = "logistic" }
 training = { kind = "dp_sgd", batch = 32, epochs = 1, lr = 0.5, clip = 1.0 }
 privacy = { unit = "example", place = "local", epsilon = 8.0, delta = 1e-5, noise = "system", records = [200, 173, 31, 86] }
-channel = { kind = "plain", min_cohort = 3 }
-defense = { prefilters = [], rule = "mean" }
+channel = { kind = "masked", ring = 32, corrupt = 1, min_cohort = 3 }
+defense = { prefilters = [], rule = "mean" }          # rule = { name = "krum", f = 1 }
 attack = { name = "sign_flip", scale = 5.0, clients = [0], knows = "own" }
 server = { step = "fedavg" }
 """  # noqa: E501 - verbatim
@@ -46,9 +47,9 @@ data = { name = "digits", partition = "iid", clients = 10, split_seed = 0 }
 model = { name = "mlp", hidden = [32] }
 training = { kind = "sgd", batch = 16, epochs = 1, lr = 0.3 }
 cohort = { size = 10 }
-weights = "equal"
-channel = { kind = "plain", min_cohort = 3 }
-simulate = { drop = [{ client = 3, round = 2, stage = 1 }] }
+weights = "equal"            # reported (only without a DP claim) | declared (from privacy.records)
+channel = { kind = "masked", ring = 32, clip = 4.0, rounding = "stochastic" }     # clip is per coordinate
+simulate = { drop = [{ client = 3, round = 2, stage = 3 }] }
 defense = { rule = "mean" }
 """
 SGD = 'training = { kind = "sgd" }\n'
@@ -89,7 +90,7 @@ def test_the_second_scenario_of_the_design_is_accepted() -> None:
     assert not scenario.claims_dp
     assert scenario.repeatable
     (drop,) = scenario.simulate.drop
-    assert (drop.client, drop.round, drop.stage) == (3, 2, 1)
+    assert (drop.client, drop.round, drop.stage) == (3, 2, 3)
 
 
 def test_an_empty_scenario_is_valid_and_its_defaults_are_the_safe_ones() -> None:
@@ -111,7 +112,7 @@ def test_an_empty_scenario_is_valid_and_its_defaults_are_the_safe_ones() -> None
         },
         "cohort": {"size": 4},
         "weights": "declared",
-        "channel": {"kind": "plain", "min_cohort": 1},
+        "channel": {"kind": "plain", "min_cohort": 1, **NOT_MASKED},
         "simulate": {"drop": [], "late": []},
         "defense": {"prefilters": [], "rule": {"name": "mean"}},
         "attack": None,
@@ -128,6 +129,11 @@ ACCEPTED: dict[str, str] = {
     "krum with just enough rows": digits("clients = 5") + 'defense = { rule = { name = "krum", f = 1 } }',
     "trimmed_mean with just enough rows": digits()
     + 'cohort = { size = 5 }\ndefense = { rule = { name = "trimmed_mean", f = 2 } }',
+    "masked at its smallest": digits("clients = 3") + 'channel = { kind = "masked" }',
+    "masked with more corrupt clients": digits() + 'channel = { kind = "masked", corrupt = 8 }',
+    "masked with weights inside the sum": SGD + 'weights = "reported"\nchannel = { kind = "masked" }',
+    "masked in the smallest ring with the largest weights that fit": SGD
+    + 'weights = "reported"\nchannel = { kind = "masked", ring = 16, max_weight = 16383 }',
     "every heart site": 'data = { partition = "halves" }',
     "pooled": 'data = { partition = "pooled" }',
     "one site": "data = { only = 3 }",
@@ -179,7 +185,9 @@ def test_what_is_resolved_fills_in_what_depends_on_the_data() -> None:
     assert resolved["data"] == {"name": "digits", "partition": "iid", "clients": 10, "split_seed": 0, **NOT_DEALT}
     assert resolved["cohort"] == {"size": 10}
     assert resolved["model"] == {"name": "mlp", "hidden": [32]}
-    assert resolved["simulate"] == {"drop": [{"client": 3, "round": 2, "stage": 1}], "late": []}
+    assert resolved["simulate"] == {"drop": [{"client": 3, "round": 2, "stage": 3}], "late": []}
+    masked = {"ring": 32, "clip": 4.0, "rounding": "stochastic", "corrupt": 1, "max_weight": None}
+    assert resolved["channel"] == {"kind": "masked", "min_cohort": 3, **masked}
     attack = parse_scenario(HEART).resolved()["attack"]
     assert attack == {"name": "sign_flip", "scale": 5.0, "clients": [0], "knows": "own"}
     one = parse_scenario("data = { only = 2 }").resolved()
@@ -296,10 +304,49 @@ REFUSED: list[tuple[str, str]] = [
     ('data = { partition = "thirds" }', "data.partition: there is no 'thirds'; known: natural, halves, pooled"),
     (digits('partition = "natural"'), "data.partition: there is no 'natural'; known: pooled, iid, dirichlet, quantity"),
     # not yet
-    ('channel = { kind = "masked" }', "channel.kind = 'masked' is not available yet; use 'plain'"),
+    ('channel = { kind = "ckks" }', "channel.kind = 'ckks' is not available yet; use 'plain' or 'masked'"),
     ('channel = { kind = "ckks" }', "channel.kind = 'ckks' is not available yet"),
     ('channel = { kind = "bfv" }', "channel.kind = 'bfv' is not available yet"),
-    ('channel = { kind = "masked", ring = 32, corrupt = 1 }', "channel.kind = 'masked' is not available yet"),
+    ('channel = { kind = "ckks", poly = 8192 }', "channel.kind = 'ckks' is not available yet"),
+    ('channel = { kind = "plain", ring = 32 }', "channel.ring has no effect with plain; remove it"),
+    ('channel = { kind = "masked", ring = 24 }', "channel.ring: input should be 16, 32 or 64, got 24"),
+    (
+        'channel = { kind = "masked", corrupt = 0 }',
+        "channel.corrupt: input should be greater than or equal to 1, got 0",
+    ),
+    ('channel = { kind = "masked", clip = 0.0 }', "channel.clip: input should be greater than or equal to"),
+    ('channel = { kind = "masked", clip = nan }', "channel.clip: input should be"),
+    ('channel = { kind = "masked", rounding = "up" }', "channel.rounding: input should be 'nearest' or 'stochastic'"),
+    ('channel = { kind = "masked", min_cohort = 2 }', "min_cohort must be at least corrupt + 2 = 3"),
+    ('channel = { kind = "masked", corrupt = 3 }', "channel.min_cohort: 5 exceeds the 4 clients of a round"),
+    (
+        'channel = { kind = "masked" }\ncohort = { size = 2 }',
+        "channel.min_cohort: 3 exceeds the 2 clients of a round",
+    ),
+    (
+        'channel = { kind = "masked" }\ndata = { partition = "pooled" }',
+        "channel.min_cohort: 3 exceeds the 1 clients of a round",
+    ),
+    (
+        'channel = { kind = "masked" }\ndefense = { rule = { name = "krum", f = 1 } }',
+        "krum with f=1 needs 5 rows, masked with 4 clients reveals 1: use channel.kind = 'plain', or",
+    ),
+    (
+        'channel = { kind = "masked" }\ndefense = { rule = "median" }',
+        "median of the one sum that masked reveals would be the mean: use rule = 'mean', or channel.kind = 'plain'",
+    ),
+    (
+        SGD + 'weights = "reported"\nchannel = { kind = "masked", ring = 16, max_weight = 20000 }',
+        "channel: 4 weights of up to 20000 do not fit a ring of 2^16",
+    ),
+    (
+        SGD + 'channel = { kind = "masked", max_weight = 500 }',
+        "channel.max_weight has no effect with masked and weights = 'declared'; remove it",
+    ),
+    (
+        'channel = { kind = "masked" }\nsimulate = { drop = [{ client = 0, round = 0, stage = 6 }] }',
+        "simulate.drop: masked has 5 stages, got stage 6",
+    ),
     (
         'training = { kind = "clipped_gradient" }',
         "training.kind = 'clipped_gradient' is not available yet; use 'sgd' or",
@@ -463,7 +510,7 @@ def test_what_cannot_work_is_refused_with_a_sentence(text: str, sentence: str) -
         ("privacy = { epsilom = 1 }", "unknown key 'privacy.epsilom'; did you mean 'epsilon'?"),
         ("cohort = { sise = 3 }", "unknown key 'cohort.sise'; did you mean 'size'?"),
         ("channel = { min_cohor = 3 }", "unknown key 'channel.min_cohor'; did you mean 'min_cohort'?"),
-        ('channel = { kind = "plain", ring = 32 }', "unknown key 'channel.ring'; known keys here: kind, min_cohort"),
+        ('channel = { kind = "plain", rong = 32 }', "unknown key 'channel.rong'; did you mean 'ring'?"),
         ("simulate = { dropp = [] }", "unknown key 'simulate.dropp'; did you mean 'drop'?"),
         (
             "simulate = { drop = [{ client = 0, round = 0 }, { client = 0, round = 0, stag = 1 }] }",
@@ -534,7 +581,7 @@ def test_overrides_are_checked_like_the_text() -> None:
     assert "krum with f=1 needs 5 rows" in refusal('defense = { rule = "krum" }', "defense.rule.f=1")
     assert "defense.rule.name: field required" in refusal("", "defense.rule.f=1")
     assert "unknown key 'sed'; did you mean 'seed'?" in refusal("", "sed=1")
-    assert "channel.kind = 'masked' is not available yet" in refusal("", "channel.kind=masked", "channel.ring=32")
+    assert "channel.kind = 'ckks' is not available yet" in refusal("", "channel.kind=ckks", "channel.ring=32")
     assert "seed: input should be a valid integer" in refusal("", "seed=")
 
 
@@ -579,7 +626,7 @@ def test_a_file_that_cannot_be_read_is_refused(tmp_path: Path) -> None:
 
 def test_everything_the_design_has_for_later_is_refused_as_not_yet_there() -> None:
     promised = {
-        "channel.kind": {"masked", "ckks", "bfv"},
+        "channel.kind": {"ckks", "bfv"},
         "privacy.unit": {"client"},
         "privacy.place": {"distributed", "central"},
         "attack.knows": {"omniscient"},

@@ -1,0 +1,109 @@
+"""The channel of a scenario: its keys in force, what it needs, and the plan that it is built from."""
+
+from typing import TYPE_CHECKING, Any
+
+from securefl import catalog
+from securefl.channels.build import Plan
+from securefl.errors import ScenarioError
+from securefl.rng import StreamFor, system_keystream
+
+if TYPE_CHECKING:
+    from securefl.scenario import Scenario
+    from securefl.sections import Failure
+
+_OPTIONS = ("ring", "clip", "rounding", "corrupt", "max_weight")
+_LEAST_HONEST = 2  # of a sum that hides anything
+
+
+def options(scenario: "Scenario") -> dict[str, Any]:
+    """The options in force of the channel's kind, defaults filled in."""
+    given = {key: getattr(scenario.channel, key) for key in catalog.CHANNELS[scenario.channel.kind].options}
+    defaults = catalog.CHANNELS[scenario.channel.kind].options
+    return {key: defaults[key] if value is None else value for key, value in given.items()}
+
+
+def min_cohort(scenario: "Scenario") -> int:
+    """Fewest updates that make a round: declared, or one, or two honest clients beside the corrupt."""
+    if scenario.channel.min_cohort is not None:
+        return scenario.channel.min_cohort
+    corrupt: int | None = options(scenario).get("corrupt")
+    return 1 if corrupt is None else corrupt + _LEAST_HONEST
+
+
+def client_weight(scenario: "Scenario", client: int, real_records: int | None) -> int:
+    """The weight a client states: its real count only where weights are reported, a public number elsewhere."""
+    if real_records is not None:
+        return real_records
+    return 1 if scenario.weights == "equal" else scenario.site_records[client]
+
+
+def public_weights(scenario: "Scenario") -> dict[int, int] | None:
+    """The weights the server goes by, whatever clients state; None where they are reported."""
+    if scenario.weights == "reported":
+        return None
+    return {client: client_weight(scenario, client, None) for client in range(scenario.clients)}
+
+
+def max_weight(scenario: "Scenario") -> int:
+    """The largest weight a client may carry: of the public ones, or declared, or all records of the data set."""
+    if (weights := public_weights(scenario)) is not None:
+        return max(weights.values())
+    return scenario.channel.max_weight or catalog.DATA[scenario.data.name].records
+
+
+def plan(scenario: "Scenario", *, session: bytes, d: int, stream_for: StreamFor) -> Plan:
+    """What the channel of this scenario is built from."""
+    return Plan(
+        session=session,
+        d=d,
+        clients=tuple(range(scenario.clients)),
+        cohort=scenario.cohort_size,
+        min_cohort=min_cohort(scenario),
+        weights=public_weights(scenario),
+        max_weight=max_weight(scenario),
+        stream_for=stream_for,
+    )
+
+
+def check(scenario: "Scenario") -> None:
+    """The channel takes its keys, the cohort is large enough, and simulated failures have a place.
+
+    Raises:
+        ScenarioError: one sentence that says what to change.
+    """
+    kind = scenario.channel.kind
+    entry = catalog.CHANNELS[kind]
+    for key in _OPTIONS:
+        known = key in entry.options or (key == "max_weight" and entry.options and scenario.weights == "reported")
+        if getattr(scenario.channel, key) is not None and not known:
+            beside = f"{kind} and weights = {scenario.weights!r}" if key == "max_weight" else f"{kind}"
+            raise ScenarioError(f"channel.{key} has no effect with {beside}; remove it")
+    if scenario.cohort_size > scenario.clients:
+        raise ScenarioError(f"cohort.size: {scenario.cohort_size} of {scenario.clients} clients cannot be invited")
+    if (least := min_cohort(scenario)) > scenario.cohort_size:
+        raise ScenarioError(f"channel.min_cohort: {least} exceeds the {scenario.cohort_size} clients of a round")
+    try:
+        terms(scenario)
+    except ValueError as reason:
+        raise ScenarioError(f"channel: {reason}") from None
+    _check_failures(scenario, entry.stages)
+
+
+def terms(scenario: "Scenario") -> Any:
+    """What the clients of this scenario agree on, but for identities. Raises ValueError where it does not fit."""
+    sketch = plan(scenario, session=b"", d=1, stream_for=lambda purpose, client, round: system_keystream())
+    return catalog.CHANNELS[scenario.channel.kind].check(sketch, **options(scenario))
+
+
+def _check_failures(scenario: "Scenario", stages: int) -> None:
+    """Simulated failures happen to clients, rounds and stages that exist."""
+    failures: tuple[Failure, ...] = (*scenario.simulate.drop, *scenario.simulate.late)
+    for failure in failures:
+        if failure.client >= scenario.clients:
+            raise ScenarioError(f"simulate: there is no client {failure.client} among {scenario.clients}")
+        if failure.round >= scenario.rounds:
+            raise ScenarioError(f"simulate: there is no round {failure.round} among {scenario.rounds} (from 0)")
+    for drop in scenario.simulate.drop:
+        if drop.stage > stages:
+            plural = "stage" if stages == 1 else "stages"
+            raise ScenarioError(f"simulate.drop: {scenario.channel.kind} has {stages} {plural}, got stage {drop.stage}")

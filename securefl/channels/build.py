@@ -1,0 +1,104 @@
+"""Both sides of a channel, built from public constants; identities are made anew for every session."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from securefl.channels.masking.agreement import MAX_BLOCK, Agreement
+from securefl.channels.masking.client import MaskedClient
+from securefl.channels.masking.fixed_point import FixedPoint
+from securefl.channels.masking.keys import Identity
+from securefl.channels.masking.server import MaskedServer
+from securefl.channels.masking.setup import SECRET_BYTES, SetupClient, SetupServer, hold
+from securefl.channels.plain import PlainClient, PlainServer
+from securefl.rng import StreamFor
+from securefl.types import ChannelClient, ChannelServer
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What every channel is built from.
+
+    Args:
+        session: 16 bytes that name the session.
+        d: coordinates of an update.
+        clients: ids of all clients.
+        cohort: clients invited to a round.
+        min_cohort: fewest updates that make a round.
+        weights: public weight of each client; None where clients report theirs.
+        max_weight: the largest weight a client may carry.
+        stream_for: purpose, client, round -> keystream.
+    """
+
+    session: bytes
+    d: int
+    clients: tuple[int, ...]
+    cohort: int
+    min_cohort: int
+    weights: Mapping[int, int] | None
+    max_weight: int
+    stream_for: StreamFor
+
+
+@dataclass(frozen=True)
+class Sides:
+    """A channel ready for its first round."""
+
+    server: ChannelServer
+    clients: Mapping[int, ChannelClient]
+
+
+def plain_sides(plan: Plan) -> Sides:
+    """Every update in the clear."""
+    server = PlainServer(plan.session, d=plan.d, min_cohort=plan.min_cohort, weights=plan.weights)
+    return Sides(server, {client: PlainClient(client, plan.session) for client in plan.clients})
+
+
+def masked_sides(plan: Plan, **options: Any) -> Sides:
+    """One sum of masked updates; the session's set-up is held here. Raises ValueError where terms do not fit."""
+    server = Identity.generate()
+    identities = {client: Identity.generate() for client in plan.clients}
+    roster = {client: identity.public for client, identity in identities.items()}
+    terms = masked_terms(plan, roster=roster, server=server.public, **options)
+
+    def member(client: int) -> SetupClient:
+        draw = plan.stream_for
+        return SetupClient(
+            client, identities[client], terms, draw=lambda attempt: draw("set-up", client, attempt).bytes(SECRET_BYTES)
+        )
+
+    agreed = hold(SetupServer(server, terms), {client: member(client) for client in plan.clients})
+
+    def side(client: int) -> MaskedClient:
+        streams = plan.stream_for
+        return MaskedClient(
+            client, identities[client], agreed, stream_for=lambda round: streams("rounding", client, round)
+        )
+
+    return Sides(MaskedServer(server, agreed), {client: side(client) for client in plan.clients})
+
+
+def masked_terms(
+    plan: Plan,
+    *,
+    ring: int,
+    clip: float,
+    rounding: Literal["nearest", "stochastic"],
+    corrupt: int,
+    roster: Mapping[int, bytes] | None = None,
+    server: bytes = b"",
+) -> Agreement:
+    """The terms of a session before its set-up. Raises ValueError where they do not fit."""
+    if plan.cohort < plan.min_cohort:
+        raise ValueError(f"a masked round takes at least {plan.min_cohort} clients, {plan.cohort} are invited")
+    return Agreement(
+        session=plan.session,
+        roster=roster or {},
+        server=server,
+        d=plan.d,
+        code=FixedPoint(ring, clip, rounding, most=min(plan.cohort, MAX_BLOCK)),
+        corrupt=corrupt,
+        min_cohort=plan.min_cohort,
+        max_weight=plan.max_weight,
+        weights=plan.weights,
+    )

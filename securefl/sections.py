@@ -1,0 +1,143 @@
+"""The tables of a scenario: their keys, types, ranges and safe defaults."""
+
+import math
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+
+Count = Annotated[int, Field(ge=1, le=2**31 - 1, strict=True)]
+Index = Annotated[int, Field(ge=0, le=2**31 - 1, strict=True)]
+Seed = Annotated[int, Field(ge=0, le=2**63 - 1, strict=True)]
+Moderate = Annotated[float, Field(ge=1e-6, le=1e6, strict=True)]
+
+
+class Section(BaseModel):
+    """A table of the scenario; unknown keys are refused."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Choice(BaseModel):
+    """A name and the parameters of what it names, which the catalog checks."""
+
+    model_config = ConfigDict(frozen=True, extra="allow")
+
+    @property
+    def parameters(self) -> dict[str, Any]:
+        """Everything beside the declared keys."""
+        return dict(self.model_extra or {})
+
+
+def named(value: object) -> object:
+    """A bare name as the table it abbreviates."""
+    return {"name": value} if isinstance(value, str) else value
+
+
+def _infinity(value: object) -> object:
+    return math.inf if value == "inf" else value  # the form it has in resolved.json
+
+
+class Named(Choice):
+    """`"krum"`, or `{ name = "krum", f = 1 }`."""
+
+    name: str
+
+
+class Data(Section):
+    """Which records, and whose; `only` keeps one site, the local-only baseline.
+
+    alpha (dirichlet, quantity), classes (pathological) and minimum shape the partitions that deal records anew.
+    """
+
+    name: str = "heart"
+    partition: str | None = None
+    clients: Count | None = None
+    split_seed: Seed = 0
+    only: Index | None = None
+    alpha: Annotated[float, Field(ge=1e-3, le=1e6, strict=True)] | None = None
+    classes: Count | None = None
+    minimum: Count | None = None
+
+
+class Training(Section):
+    """Local training: batch in records, clip the bound on one example's gradient norm (dp_sgd)."""
+
+    kind: str = "dp_sgd"
+    batch: Count = 32
+    epochs: Count = 1
+    lr: Moderate = 0.5
+    clip: Moderate = 1.0
+
+
+class Privacy(Section):
+    """The claim, the budget, and the public constants it rests on; epsilon = inf claims nothing."""
+
+    unit: str = "example"
+    place: str = "local"
+    epsilon: Annotated[float, Field(gt=0, strict=True), BeforeValidator(_infinity)] = 8.0
+    delta: Annotated[float, Field(ge=1e-14, lt=1, strict=True)] = 1e-5
+    noise: Literal["system", "seeded"] = "system"
+    noise_multiplier: Annotated[float, Field(ge=0.1, le=1e4, strict=True)] | None = None
+    records: tuple[Count, ...] | None = None
+
+
+class Cohort(Section):
+    """How many clients are invited to a round, at random; all of them by default."""
+
+    size: Count
+
+
+class Channel(Section):
+    """How updates travel, and the fewest that make a round.
+
+    For masked: bits of a word (ring), the bound on one coordinate (clip), the rounding to words, the clients of one sum
+    that may be corrupt, and the largest weight where clients report theirs.
+    """
+
+    kind: str = "plain"
+    min_cohort: Count | None = None
+    ring: Literal[16, 32, 64] | None = None
+    clip: Moderate | None = None
+    rounding: Literal["nearest", "stochastic"] | None = None
+    corrupt: Count | None = None
+    max_weight: Count | None = None
+
+
+class Failure(Section):
+    """A client that fails in one round."""
+
+    client: Index
+    round: Index
+
+
+class Drop(Failure):
+    """A client that is silent in one round from one stage (from 1) on."""
+
+    stage: Count = 1
+
+
+class Simulate(Section):
+    """Failures to play out: clients that fall silent, and updates that come too late."""
+
+    drop: tuple[Drop, ...] = ()
+    late: tuple[Failure, ...] = ()
+
+
+class Defense(Section):
+    """Pre-filters, then one rule."""
+
+    prefilters: tuple[str, ...] = ()
+    rule: Annotated[Named, BeforeValidator(named)] = Named(name="mean")
+
+
+class Attack(Named):
+    """Which clients are corrupt, what they know and what they send."""
+
+    clients: Annotated[tuple[Index, ...], Field(min_length=1)]
+    knows: str = "own"
+
+
+class Server(Choice):
+    """The server's step."""
+
+    step: str = "fedavg"
