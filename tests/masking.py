@@ -93,7 +93,7 @@ class Session:
     def play(self, round: int, *, silent: Mapping[int, int] | None = None, cohort: Sequence[int] | None = None) -> View:
         """A whole round. Raises RoundAbandoned."""
         self.begin(round, cohort).until(5, silent=silent)
-        view = self.stage(silent=silent or ())
+        view = self.stage(silent=[client for client, first in (silent or {}).items() if first <= 5])
         assert view is not None
         return view
 

@@ -61,7 +61,7 @@ class Block:
 
     def _delivery(self, client: int) -> bytes:
         boxes = {sender: self._sealed[sender][client] for sender in self._sharing if sender != client}
-        return ShareDelivery(self._terms.session, self._round, self._model_hash, boxes).to_bytes()
+        return ShareDelivery(self._terms.session, self._round, client, self._model_hash, boxes).to_bytes()
 
     def absorb(self, stage: int, client: int, body: memoryview, message: Packet) -> str:
         """Take one verified reply, and say what it shows to whoever sees it. Raises ProtocolError, changing nothing."""

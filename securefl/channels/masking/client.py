@@ -97,6 +97,8 @@ class MaskedClient:
             return self._advertise(message)
         if self._state is None or message.round != self._state.round:
             raise ProtocolError(f"round {message.round} is not in hand; it was asked for before, or never begun")
+        if isinstance(message, ShareDelivery) and message.recipient != self._client:
+            raise ProtocolError(f"the delivery is meant for client {message.recipient}")
         if (digest := hashlib.sha256(request).digest()) in self._state.answered:
             raise ProtocolError("this very request was answered before")
         state, self._state = self._state, None  # erased, unless the request turns out legal

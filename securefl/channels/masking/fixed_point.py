@@ -69,7 +69,7 @@ class FixedPoint:
         return self.clip / self.levels
 
     def encode(self, values: NDArray[np.float32], *, scale: float, stream: Keystream, out: NDArray[Any]) -> None:
-        """Write scale * values (d,), clipped and rounded, as words into out (d,).
+        """Write scale * values (d,), clipped first and rounded last, as words into out (d,).
 
         Args:
             values: (d,) float32.
@@ -83,12 +83,13 @@ class FixedPoint:
         """
         if not 0 < scale <= 1:
             raise ValueError(f"scale must be in (0, 1], got {scale}")
+        bound = self.levels * scale  # clipped before it is scaled
         for start in range(0, len(values), _BLOCK):
             part = values[start : start + _BLOCK].astype(np.float64)
             if not np.isfinite(part).all():
                 raise ProtocolError("an update that is not finite cannot be masked")
             part *= scale / self.step
-            np.clip(part, -self.levels, self.levels, out=part)
+            np.clip(part, -bound, bound, out=part)
             if self.rounding == "nearest":
                 np.rint(part, out=part)
             else:

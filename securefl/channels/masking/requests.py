@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from securefl.channels.masking.replies import Advertisement, Consent
-from securefl.channels.masking.wire import SEALED_BYTES, Named, Table, pack_table, unpack_tables
+from securefl.channels.masking.wire import ID, SEALED_BYTES, Named, Table, pack_table, unpack_tables
 from securefl.channels.messages import HASH_BYTES, HEAD_BYTES, unpack_head
 from securefl.types import Packet
 
@@ -57,19 +57,21 @@ class ShareDelivery(Named):
 
     KIND: ClassVar[int] = 20
 
+    recipient: int
     model_hash: bytes
     sealed: Table
 
     def to_bytes(self) -> bytes:
-        """Head, hash and a table of sealed shares."""
-        return self.head + self.model_hash + pack_table(self.sealed)
+        """Head, recipient, hash and a table of sealed shares."""
+        return self.head + ID.pack(self.recipient) + self.model_hash + pack_table(self.sealed)
 
     @classmethod
     def from_bytes(cls, data: Packet | memoryview, *, most: int) -> "ShareDelivery":
         """Parse at most `most` sealed shares. Raises ProtocolError."""
-        session, round, body = unpack_head(data, kind=cls.KIND, length=max(len(data), HEAD_BYTES + HASH_BYTES))
-        tables = unpack_tables(body[HASH_BYTES:], kind=cls.KIND, entries=(SEALED_BYTES,), most=most)
-        return cls(session, round, bytes(body[:HASH_BYTES]), *tables)
+        start = ID.size + HASH_BYTES
+        session, round, body = unpack_head(data, kind=cls.KIND, length=max(len(data), HEAD_BYTES + start))
+        tables = unpack_tables(body[start:], kind=cls.KIND, entries=(SEALED_BYTES,), most=most)
+        return cls(session, round, ID.unpack_from(body)[0], bytes(body[ID.size : start]), *tables)
 
 
 @dataclass(frozen=True)
