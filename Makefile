@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-slow lint bench-heart clean
+.PHONY: help setup demo test test-slow lint bench-heart bench-secagg clean
 
 help: ## what each target does
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
@@ -42,5 +42,10 @@ test-slow: setup ## the long suites, and a smoke test under the second set of ve
 bench-heart: setup ## Heart: federated beside pooled, local DP at epsilon 8, 3 and 1; digits under sign flip
 	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.spine --readme README.md
 
+bench-secagg: setup ## masked aggregation beside Flower's SecAgg+, each in its own environment (about 25 minutes)
+	$(PYTHON) -m venv .venv-peers
+	.venv-peers/bin/python -m pip install --quiet --disable-pip-version-check -r benchmarks/speed/peers.txt
+	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.speed.secagg --peer .venv-peers/bin/python --out docs/results/secagg
+
 clean: ## remove the environments and caches
-	rm -rf .venv .venv-flower .mypy_cache .pytest_cache .ruff_cache build *.egg-info
+	rm -rf .venv .venv-flower .venv-peers .mypy_cache .pytest_cache .ruff_cache build *.egg-info

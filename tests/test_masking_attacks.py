@@ -22,7 +22,7 @@ from securefl.channels.masking.replies import Advertisement, Consent, MaskedInpu
 from securefl.channels.masking.requests import Invitation, KeyTable, ShareDelivery, SurvivorList, UnmaskRequest
 from securefl.channels.masking.round_secrets import RoundSecrets, pair_mask_key, self_mask_key
 from securefl.channels.masking.server import MaskedServer
-from securefl.channels.masking.stream import add_mask
+from securefl.channels.masking.stream import add_masks
 from securefl.errors import ProtocolError, RoundAbandoned
 from tests.masking import HASH, SESSION, Session, agreement, identity, make_client, update
 
@@ -729,10 +729,10 @@ def test_the_late_upload_of_a_client_declared_dead_stays_hidden() -> None:
     assert shamir.reconstruct(held) == key.private  # this much the server does learn
     words = words_of(late, 4, session.terms)
     for client, agreed in zip(range(4), key.agree([dead.peers[c].mask_key for c in range(4)]), strict=True):
-        add_mask(words, pair_mask_key(agreed, dead.own, dead.peers[client]))  # 4 subtracted towards lower ids
+        add_masks(words, plus=[pair_mask_key(agreed, dead.own, dead.peers[client])])  # 4 subtracted them
     assert not np.array_equal(words, encoded(session, 4))
     assert len(np.unique(words >> 24)) > 200  # looks uniform: 1000 words in 256 classes
-    add_mask(words, self_mask_key(dead.secrets.seed, dead.own), subtract=True)
+    add_masks(words, minus=[self_mask_key(dead.secrets.seed, dead.own)])
     assert np.array_equal(words, encoded(session, 4))  # the self mask is all that hid it
 
 

@@ -14,7 +14,7 @@ from securefl.channels.masking.keys import RoundKey, commitment, is_usable
 from securefl.channels.masking.replies import Advertisement, Consent, MaskedInput, RevealedShares, SealedShares
 from securefl.channels.masking.requests import KeyTable, ShareDelivery, SurvivorList, UnmaskRequest
 from securefl.channels.masking.round_secrets import pair_mask_key, self_mask_key
-from securefl.channels.masking.stream import add_mask
+from securefl.channels.masking.stream import add_masks
 from securefl.errors import ProtocolError, RoundAbandoned
 from securefl.types import Packet
 
@@ -154,13 +154,13 @@ class Block:
         """
         seeds = {client: self._seed(client) for client in self.survivors}
         keys = {client: self._mask_key(client) for client in sorted(self._dropped)}
-        for client, seed in seeds.items():
-            add_mask(self.total, self_mask_key(seed, self._keys[client]), subtract=True)
+        plus, minus = [], [self_mask_key(seed, self._keys[client]) for client, seed in seeds.items()]
         publics = [self._keys[client].mask_key for client in self.survivors]
         for dropped, key in keys.items():
             for client, agreed in zip(self.survivors, key.agree(publics), strict=True):
                 mask = pair_mask_key(agreed, self._keys[client], self._keys[dropped])
-                add_mask(self.total, mask, subtract=client < dropped)  # the survivor added it towards a higher id
+                (minus if client < dropped else plus).append(mask)  # the survivor added it towards higher ids
+        add_masks(self.total, plus=plus, minus=minus)
 
     def _seed(self, client: int) -> bytes:
         """A survivor's self-mask seed."""

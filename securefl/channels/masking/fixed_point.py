@@ -15,7 +15,7 @@ from securefl.channels.masking.stream import WORDS
 from securefl.errors import ProtocolError
 from securefl.rng import Keystream
 
-_BLOCK = 65_536  # coordinates encoded at a time, so that the steps stay in the processor's cache
+_BLOCK = 32_768  # coordinates encoded at a time, so that the steps stay in the processor's cache
 _EXACT = 2**52  # whole numbers up to here and their halves are exact in float64
 
 

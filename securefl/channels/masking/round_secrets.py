@@ -22,7 +22,7 @@ from securefl.channels.masking.keys import (
     seal,
 )
 from securefl.channels.masking.replies import Advertisement
-from securefl.channels.masking.stream import add_mask
+from securefl.channels.masking.stream import add_masks
 
 Peers = Mapping[int, Advertisement]  # ascending by client, itself included
 
@@ -75,10 +75,11 @@ class RoundSecrets:
 
     def add_masks(self, words: NDArray[Any], own: Advertisement, peers: Peers, others: Sequence[int]) -> None:
         """Add the self mask to words (m,), and a pair mask with each other: subtracted towards lower ids."""
-        add_mask(words, self_mask_key(self.seed, own))
+        plus, minus = [self_mask_key(self.seed, own)], []
         agreed = self.mask.agree([peers[client].mask_key for client in others])
         for client, secret in zip(others, agreed, strict=True):
-            add_mask(words, pair_mask_key(secret, own, peers[client]), subtract=client < own.sender)
+            (minus if client < own.sender else plus).append(pair_mask_key(secret, own, peers[client]))
+        add_masks(words, plus=plus, minus=minus)
 
     def _sealing_keys(self, own: Advertisement, peers: Peers, others: list[int], *, outgoing: bool) -> dict[int, bytes]:
         """One key for each other client and direction."""

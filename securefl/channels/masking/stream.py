@@ -7,7 +7,7 @@ give the same bytes; which one runs is measured once a process.
 """
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import cache
 from typing import Any
 
@@ -45,35 +45,39 @@ def _seconds(path: Path) -> float:
     taken = []
     for _ in range(5):
         started = time.perf_counter()
-        add_mask(vector, bytes(32), path=path)
+        add_masks(vector, plus=[bytes(32)], path=path)
         taken.append(time.perf_counter() - started)
     return min(taken)
 
 
-def add_mask(vector: NDArray[Any], key: bytes, *, subtract: bool = False, path: Path | None = None) -> None:
-    """Add the stream of `key` to `vector` in place, modulo 2^16, 2^32 or 2^64 by its type; or subtract it.
+def add_masks(
+    vector: NDArray[Any], *, plus: Sequence[bytes] = (), minus: Sequence[bytes] = (), path: Path | None = None
+) -> None:
+    """Add the streams of some keys to `vector` in place and subtract those of others, modulo 2^16, 2^32 or 2^64.
+
+    Chunk by chunk with all keys, so that each part of the vector is read from memory once.
 
     Args:
-        vector: (m,) unsigned little-endian words, changed in place.
-        key: 32 bytes, used for nothing else.
-        subtract: take the stream away instead.
+        vector: (m,) unsigned little-endian words of 16, 32 or 64 bits, changed in place.
+        plus: keys of 32 bytes, each used for nothing else.
+        minus: the same.
         path: how the bytes are made; the quicker way by default.
 
     Raises:
-        ValueError: vector is not one of the three word types, or the key is not 32 bytes.
+        ValueError: vector is not one of the three word types, or a key is not 32 bytes.
     """
     if vector.dtype not in WORDS.values():
         raise ValueError(f"a mask is added to words of 16, 32 or 64 bits, got {vector.dtype}")
+    ciphers = [(_aes(key), np.add) for key in plus] + [(_aes(key), np.subtract) for key in minus]
     make, step = path or fastest(), CHUNK_BYTES // vector.dtype.itemsize
-    cipher = _aes(key)
-    combine = np.subtract if subtract else np.add
     buffer = bytearray(min(CHUNK_BYTES, vector.nbytes) + _SPARE)
     words = np.frombuffer(buffer, dtype=vector.dtype, count=(len(buffer) - _SPARE) // vector.dtype.itemsize)
     zeros = memoryview(_ZEROS)
     for chunk, start in enumerate(range(0, len(vector), step)):
         part = vector[start : start + step]
-        make(cipher, chunk).update_into(zeros[: part.nbytes], buffer)
-        combine(part, words[: len(part)], out=part)
+        for cipher, combine in ciphers:
+            make(cipher, chunk).update_into(zeros[: part.nbytes], buffer)
+            combine(part, words[: len(part)], out=part)
 
 
 def _aes(key: bytes) -> algorithms.AES256:
