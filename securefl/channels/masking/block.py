@@ -154,7 +154,7 @@ class Block:
         """
         seeds = {client: self._seed(client) for client in self.survivors}
         keys = {client: self._mask_key(client) for client in sorted(self._dropped)}
-        plus, minus = [], [self_mask_key(seed, self._keys[client]) for client, seed in seeds.items()]
+        plus, minus = list[bytes](), [self_mask_key(seed, self._keys[client]) for client, seed in seeds.items()]
         publics = [self._keys[client].mask_key for client in self.survivors]
         for dropped, key in keys.items():
             for client, agreed in zip(self.survivors, key.agree(publics), strict=True):

@@ -75,7 +75,7 @@ class RoundSecrets:
 
     def add_masks(self, words: NDArray[Any], own: Advertisement, peers: Peers, others: Sequence[int]) -> None:
         """Add the self mask to words (m,), and a pair mask with each other: subtracted towards lower ids."""
-        plus, minus = [self_mask_key(self.seed, own)], []
+        plus, minus = [self_mask_key(self.seed, own)], list[bytes]()
         agreed = self.mask.agree([peers[client].mask_key for client in others])
         for client, secret in zip(others, agreed, strict=True):
             (minus if client < own.sender else plus).append(pair_mask_key(secret, own, peers[client]))
