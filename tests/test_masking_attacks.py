@@ -369,6 +369,38 @@ def rebuilt(keys: bytes, terms: Agreement, signer: int, **changes: Any) -> bytes
     return signed(replace(told, **changes), terms, identity(signer))
 
 
+def test_a_key_table_that_is_too_small_or_holds_uninvited_clients_is_refused() -> None:
+    for cohort, shown, sentence in (
+        (range(6), (0, 1, 2), "3 clients are too few for a sum of 6; it takes 4"),
+        (range(4), (0, 1, 2, 5), "clients that were not there before"),
+    ):
+        hands = Puppets(Session(agreement(6)))
+        keys = hands.invite(cohort)
+        keys[5] = keys.get(5, keys[3])
+        with pytest.raises(ProtocolError, match=sentence):
+            hands.say(0, KeyTable(SESSION, 0, {client: keys[client] for client in shown}))
+        assert is_erased(hands, 0)
+
+
+def test_a_delivery_of_shares_from_the_client_itself_is_refused() -> None:
+    hands, boxes = puppets(upto=2)
+    honest = hands.delivery(0, boxes)
+    with pytest.raises(ProtocolError, match="shares from this client itself"):
+        hands.say(0, replace(honest, sealed={0: bytes(94), **honest.sealed}))
+    assert is_erased(hands, 0)
+
+
+@pytest.mark.parametrize(
+    ("senders", "sentence"),
+    [((1, 2), "3 clients are too few for a sum of 5; it takes 4"), ((1, 2, 3, 9), "that were not there before")],
+)
+def test_a_delivery_from_too_few_or_from_strangers_is_refused(senders: tuple[int, ...], sentence: str) -> None:
+    hands, _ = puppets(upto=2)
+    with pytest.raises(ProtocolError, match=sentence):
+        hands.say(0, ShareDelivery(SESSION, 0, 0, HASH, dict.fromkeys(senders, bytes(94))))
+    assert is_erased(hands, 0)
+
+
 TAMPERED: dict[str, tuple[Callable[[dict[int, bytes], Agreement], bytes], str]] = {
     "somebody else's keys under this name": (lambda keys, terms: keys[2], "does not verify"),
     "keys signed by somebody else": (lambda keys, terms: rebuilt(keys[1], terms, 2), "does not verify"),
@@ -654,6 +686,29 @@ def test_shares_go_to_every_other_client_once(change: Callable[[dict[int, bytes]
     change(boxes)
     assert not session.server.absorb(0, signed(SealedShares(SESSION, 0, 0, boxes), session.terms, identity(0)))
     assert session.server.absorb(0, packet)
+
+
+def test_a_consent_to_another_statement_is_dropped_by_the_server() -> None:
+    session = Session(agreement(5)).begin(0).until(4)
+    packet = session.answers()[0]
+    other = Consent(SESSION, 0, 0, b"o" * 32)
+    assert not session.server.absorb(0, signed(other, session.terms, identity(0)))
+    assert session.server.absorb(0, packet)
+
+
+def test_a_key_with_another_writing_of_the_same_point_is_dropped() -> None:
+    session = Session(agreement(5)).begin(0)
+    answers = {client: bytes(message) for client, message in session.answers().items()}
+    key = bytearray(Advertisement.from_bytes(memoryview(answers[2])[:-64]).mask_key)
+    assert key[31] < 0x80
+    key[31] |= 0x80  # X25519 does not read this bit
+    assert session.server.absorb(2, answers[2])
+    assert not session.server.absorb(1, rebuilt(answers[1], session.terms, 1, mask_key=bytes(key)))
+
+
+def test_a_cohort_with_strangers_is_not_begun() -> None:
+    with pytest.raises(ValueError, match="client 7 is not in the roster"):
+        Session(agreement(5)).begin(0, (0, 1, 2, 7))
 
 
 # Updates that cannot be masked

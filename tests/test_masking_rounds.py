@@ -82,6 +82,12 @@ def test_the_sum_is_exact_for_every_pattern_of_dropouts(n: int, opened: int) -> 
     assert play_every_pattern(n) == opened
 
 
+@pytest.mark.parametrize("stage", [1, 2, 3, 4, 5])
+def test_the_minimum_cohort_counts_updates_and_the_threshold_whoever_answers_later(stage: int) -> None:
+    session = Session(agreement(5, min_cohort=5))  # the threshold is 4
+    assert check_pattern(session, 0, {0: 6, 1: stage, 2: 6, 3: 6, 4: 6}) == (stage > 3)
+
+
 @pytest.mark.slow
 @pytest.mark.timeout(1800)
 def test_the_sum_is_exact_for_every_pattern_of_dropouts_of_six() -> None:

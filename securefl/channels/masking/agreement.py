@@ -61,6 +61,10 @@ class Agreement:
             )
         if self.weights is not None and not all(1 <= weight <= self.max_weight for weight in self.weights.values()):
             raise ValueError(f"every public weight must be 1 to {self.max_weight}")
+        if self.weights is not None:
+            if missing := set(self.roster) - set(self.weights):
+                raise ValueError(f"client {min(missing)} has no public weight")
+            object.__setattr__(self, "weights", MappingProxyType(dict(self.weights)))
         object.__setattr__(self, "roster", MappingProxyType(dict(sorted(self.roster.items()))))
 
     @property

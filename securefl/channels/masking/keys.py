@@ -128,7 +128,9 @@ class RoundKey:
 
 
 def is_usable(public: bytes) -> bool:
-    """Whether a key agreement with this X25519 key gives a secret (points of low order do not)."""
+    """Whether this X25519 key is written in its one reduced form and gives a secret (points of low order do not)."""
+    if int.from_bytes(public, "little") >= 2**255 - 19:
+        return False
     try:
         RoundKey(_THROWAWAY).agree([public])
     except ProtocolError:

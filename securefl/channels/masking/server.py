@@ -43,7 +43,9 @@ class MaskedServer:
         self._seen: list[Observation] = []
 
     def begin(self, round: int, cohort: Sequence[int], model_hash: bytes) -> None:
-        """Start a round; what was left of the last one is forgotten."""
+        """Start a round; what was left of the last one is forgotten. Raises ValueError at a client without a key."""
+        if strangers := set(cohort) - set(self._terms.roster):
+            raise ValueError(f"client {min(strangers)} is not in the roster")
         self._round, self._stage, self._cohort = round, 1, tuple(sorted(cohort))
         self._blocks = [
             Block(self._terms, round, block, model_hash) for block in self._terms.blocks(round, self._cohort)

@@ -2,7 +2,8 @@
 
 It deals large cohorts into blocks, so that the server cannot pick whom a client is summed with. Nobody may drop out: a
 member that is missing restarts the set-up without it, and is recorded. Who withholds its reveal after seeing the
-others' may so reject one outcome, at the price of its place in the session.
+others' may so reject one outcome, at the price of its place in the session; a server that calls members missing rejects
+one outcome for each of them, and every member left sees who is gone.
 """
 
 import hashlib
@@ -108,11 +109,18 @@ class SetupClient:
     def _commit(self, told: SetupTable) -> bytes:
         """Step 1: a secret of this attempt, fixed by its hash."""
         members = tuple(told.table)
-        if told.round <= self._attempt or not set(members) <= set(self._members):
-            raise ProtocolError("an attempt is newer than the last, and only loses members")
+        if self.agreed is not None:
+            raise ProtocolError("this session's set-up is over")
+        again = self._attempt >= 0  # a server that could repeat an attempt with the same members could choose
+        if (
+            told.round <= self._attempt
+            or not set(members) <= set(self._members)
+            or (again and members == self._members)
+        ):
+            raise ProtocolError("an attempt is newer than the last, and each but the first loses members")
         if self._client not in members or len(members) < self._terms.min_cohort:
             raise ProtocolError("the set-up leaves this client out, or too few members")
-        self._members, self._attempt, self._step, self.agreed = members, told.round, 1, None
+        self._members, self._attempt, self._step = members, told.round, 1
         self._secret = self._draw(told.round)
         return self._signed(_commitment(self._terms.session, told.round, self._client, self._secret))
 
