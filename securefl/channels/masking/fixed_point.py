@@ -5,6 +5,7 @@ aggregation", 2019, without its rotation.
 """
 
 import math
+import sys
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -16,7 +17,8 @@ from securefl.errors import ProtocolError
 from securefl.rng import Keystream
 
 _BLOCK = 32_768  # coordinates encoded at a time, so that the steps stay in the processor's cache
-_EXACT = 2**52  # whole numbers up to here and their halves are exact in float64
+_FINEST = 2**44  # levels; float64 carries the values to within 2^-7 of such a level
+_FLOAT64 = 2.0**-7
 
 
 @dataclass(frozen=True)
@@ -26,7 +28,7 @@ class FixedPoint:
     Guarantees:
         - most * levels < 2^(ring - 1): no sum of honest vectors wraps around.
         - One coordinate is off by at most half a step ("nearest"), or by less than a step and on average by less than
-          2^-32 of one ("stochastic"), beyond what clipping takes.
+          2^-32 of one ("stochastic"), beyond what clipping takes and float64's own rounding, at most 2^-7 of a step.
 
     Args:
         ring: bits of a word: 16, 32 or 64.
@@ -46,7 +48,7 @@ class FixedPoint:
     def __post_init__(self) -> None:
         if self.ring not in WORDS:
             raise ValueError(f"ring must be 16, 32 or 64, got {self.ring}")
-        if not (math.isfinite(self.clip) and self.clip > 0):
+        if not (math.isfinite(self.clip) and self.clip > sys.float_info.min * _FINEST):
             raise ValueError(f"clip must be a positive number, got {self.clip}")
         if self.rounding not in ("nearest", "stochastic"):
             raise ValueError(f"rounding must be nearest or stochastic, got {self.rounding!r}")
@@ -61,7 +63,7 @@ class FixedPoint:
     @property
     def levels(self) -> int:
         """The whole number that stands for `clip`."""
-        return min(((1 << (self.ring - 1)) - 1) // self.most, _EXACT)
+        return min(((1 << (self.ring - 1)) - 1) // self.most, _FINEST)
 
     @property
     def step(self) -> float:
@@ -104,4 +106,4 @@ class FixedPoint:
 
     def bound(self, clients: int) -> float:
         """How far one coordinate of a sum of `clients` vectors can be from the sum of the clipped ones."""
-        return clients * self.step * (0.5 if self.rounding == "nearest" else 1.0)
+        return clients * self.step * ((0.5 if self.rounding == "nearest" else 1.0) + _FLOAT64)

@@ -154,7 +154,9 @@ def seal(key: bytes, plaintext: bytes, *, associated: bytes) -> bytes:
 
 def open_sealed(key: bytes, sealed: bytes, *, associated: bytes) -> bytes | None:
     """The plaintext; None, and never a reason, if it does not open."""
+    if len(sealed) < NONCE_BYTES + TAG_BYTES:
+        return None
     try:
         return AESGCM(key).decrypt(sealed[:NONCE_BYTES], sealed[NONCE_BYTES:], associated)
-    except (InvalidTag, ValueError):
+    except InvalidTag:
         return None
