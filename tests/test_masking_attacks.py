@@ -1,6 +1,15 @@
 """What a malicious server, network or client can do to a masked round: nothing, or stop it.
 
 The malicious server here holds the server's real signing key, so that every request it makes up is correctly signed.
+
+Mutants killed, client: session, round, recipient, repeated request, each stage's order or the last round not checked;
+state kept after an illegal request or after the reveal; strangers in the cohort, the key table, the delivery or the
+survivors let through, too few of them; its own keys, shares or update not looked for; a key twice; another block,
+sender or round of a peer's keys; another model; a second upload; consents of the dropped, fewer than t or t over the
+survivors alone, or of another statement; both shares or the wrong one of the two revealed; one too few clients taken.
+Server: shares missing or too many; another statement; session, round or sender not compared; another block, one key
+for two uses, somebody else's key, a sealing key of low order; seeds of the dropped, keys of survivors, shares beyond
+the field; a secret that does not fit its commitment or public key; a share less than the threshold; a second message.
 """
 
 import json
@@ -667,6 +676,23 @@ def test_a_box_that_does_not_open_is_left_out_and_the_others_suffice() -> None:
     assert view.clients == tuple(range(7))
 
 
+def test_a_client_that_seals_junk_for_too_many_holders_stops_the_round_and_is_named() -> None:
+    session = Session(agreement(5)).begin(0).until(2)
+
+    def spoil(client: int, packet: bytes | bytearray) -> bytes:
+        if client != 3:
+            return bytes(packet)
+        told = SealedShares.from_bytes(opened(packet, client, session.terms), most=5)
+        spoilt = replace(told, sealed={**told.sealed, 0: bytes(94), 1: bytes(94)})
+        return signed(spoilt, session.terms, identity(client))
+
+    session.stage(change=spoil)
+    for _ in range(2):
+        session.stage()
+    with pytest.raises(RoundAbandoned, match="client 3's secret has 3 shares left, it takes 4"):
+        session.stage()
+
+
 def test_shares_swapped_between_recipients_do_not_open() -> None:
     hands, boxes = puppets(upto=2)
     swapped = {sender: dict(told) for sender, told in boxes.items()}
@@ -704,6 +730,14 @@ def test_a_key_with_another_writing_of_the_same_point_is_dropped() -> None:
     key[31] |= 0x80  # X25519 does not read this bit
     assert session.server.absorb(2, answers[2])
     assert not session.server.absorb(1, rebuilt(answers[1], session.terms, 1, mask_key=bytes(key)))
+
+
+def test_a_cohort_may_be_named_in_any_order() -> None:
+    session = Session(agreement(5)).begin(0, (4, 0, 2, 1, 3))
+    assert list(session.server.requests()) == [0, 1, 2, 3, 4]
+    view = session.until(5).stage()
+    assert view is not None
+    assert view.clients == (0, 1, 2, 3, 4)
 
 
 def test_a_cohort_with_strangers_is_not_begun() -> None:

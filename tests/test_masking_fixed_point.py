@@ -289,8 +289,8 @@ def test_the_bound_is_not_idle(ring: int, rounding: Rounding) -> None:
     off = [
         abs(Fraction(value) - right)
         for value, right in zip(
-            code.decode(encoded(code, values, scale=0.618034)).tolist(),
-            exact(values, scale=0.618034, clip=1.0),
+            code.decode(encoded(code, values, scale=scale)).tolist(),
+            exact(values, scale=scale, clip=1.0),
             strict=True,
         )
     ]
