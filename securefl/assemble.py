@@ -1,6 +1,7 @@
 """From a scenario to a federation that can run: data, clients, channel, rule, step."""
 
 import hashlib
+import json
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -29,13 +30,14 @@ from securefl.types import Metrics, Participant, Trainer
 
 @dataclass(frozen=True)
 class Assembled:
-    """A federation ready to run, its first state, its ledgers, and how to judge its model."""
+    """A federation ready to run, its first state, its ledgers, how to judge its model, and whom the set-up lost."""
 
     federation: Federation
     start: State
     ledgers: Mapping[int, Ledger]
     data: FederatedData
     model: nn.Module
+    left_out: Mapping[int, str]
 
     def site_metrics(self, weights: Tensor) -> dict[str, Metrics]:
         """The metrics of weights (d,) at every site that has test records of its own."""
@@ -100,7 +102,8 @@ def assemble(scenario: Scenario, *, run: str, ledgers: Path) -> Assembled:
     session = hashlib.sha256(f"session/{run}".encode()).digest()[:16]
     trainers = make_trainers(scenario, data, model)
     books = open_ledgers(scenario, ledgers)
-    plan = channel.plan(scenario, session=session, d=len(start), stream_for=stream_for(scenario))
+    config = hashlib.sha256(json.dumps(scenario.resolved(), sort_keys=True).encode()).digest()
+    plan = channel.plan(scenario, session=session, d=len(start), stream_for=stream_for(scenario), config=config)
     sides = catalog.CHANNELS[scenario.channel.kind].sides(plan, **channel.options(scenario))
     clients: dict[int, Participant] = {
         index: Client(
@@ -116,13 +119,14 @@ def assemble(scenario: Scenario, *, run: str, ledgers: Path) -> Assembled:
             repeatable=scenario.repeatable,
         )
         for index, site in enumerate(data.sites)
+        if index in sides.clients
     }
     federation = Federation(
         clients=_with_failures(scenario, clients),
         server=sides.server,
         session=session,
         layout=layout,
-        invite=_inviter(scenario),
+        invite=_inviter(scenario, tuple(clients)),
         min_cohort=channel.min_cohort(scenario),
         adversary=make_adversary(scenario),
         screen=catalog.SCREEN,
@@ -130,7 +134,7 @@ def assemble(scenario: Scenario, *, run: str, ledgers: Path) -> Assembled:
         step=catalog.make_step(scenario.server.step, scenario.server.parameters),
         evaluate=_evaluator(model, data),
     )
-    return Assembled(federation, State(start), books, data, model)
+    return Assembled(federation, State(start), books, data, model, sides.left_out)
 
 
 def build_model(scenario: Scenario, task: Task) -> nn.Module:
@@ -200,14 +204,14 @@ def make_adversary(scenario: Scenario) -> Adversary:
     return Adversary(frozenset(attack.clients), catalog.make_attack(attack.name, attack.parameters, seed=scenario.seed))
 
 
-def _inviter(scenario: Scenario) -> Callable[[int], tuple[int, ...]]:
-    """Everyone, or a fresh random cohort each round."""
+def _inviter(scenario: Scenario, members: tuple[int, ...]) -> Callable[[int], tuple[int, ...]]:
+    """Every member of the session, or a fresh random cohort of them each round."""
 
     def invite(round: int) -> tuple[int, ...]:
-        if scenario.cohort_size == scenario.clients:
-            return tuple(range(scenario.clients))
-        drawn = seeded_keystream(scenario.seed, "cohort", round).permutation(scenario.clients)
-        return tuple(sorted(drawn[: scenario.cohort_size].tolist()))
+        if scenario.cohort_size >= len(members):
+            return members
+        drawn = seeded_keystream(scenario.seed, "cohort", round).permutation(len(members))
+        return tuple(sorted(members[place] for place in drawn[: scenario.cohort_size].tolist()))
 
     return invite
 
@@ -215,7 +219,7 @@ def _inviter(scenario: Scenario) -> Callable[[int], tuple[int, ...]]:
 def _with_failures(scenario: Scenario, clients: dict[int, Participant]) -> dict[int, Participant]:
     """The clients, those with simulated failures wrapped."""
     drops, lates = scenario.simulate.drop, scenario.simulate.late
-    for client in {failure.client for failure in (*drops, *lates)}:
+    for client in {failure.client for failure in (*drops, *lates)} & set(clients):
         clients[client] = UnreliableClient(
             clients[client],
             drop={failure.round: failure.stage for failure in drops if failure.client == client},

@@ -51,7 +51,7 @@ def max_weight(scenario: "Scenario") -> int:
     return scenario.channel.max_weight or catalog.DATA[scenario.data.name].records
 
 
-def plan(scenario: "Scenario", *, session: bytes, d: int, stream_for: StreamFor) -> Plan:
+def plan(scenario: "Scenario", *, session: bytes, d: int, stream_for: StreamFor, config: bytes = b"") -> Plan:
     """What the channel of this scenario is built from."""
     return Plan(
         session=session,
@@ -62,6 +62,8 @@ def plan(scenario: "Scenario", *, session: bytes, d: int, stream_for: StreamFor)
         weights=public_weights(scenario),
         max_weight=max_weight(scenario),
         stream_for=stream_for,
+        config=config,
+        missing=frozenset(scenario.simulate.missing),
     )
 
 
@@ -103,6 +105,11 @@ def _check_failures(scenario: "Scenario", stages: int) -> None:
             raise ScenarioError(f"simulate: there is no client {failure.client} among {scenario.clients}")
         if failure.round >= scenario.rounds:
             raise ScenarioError(f"simulate: there is no round {failure.round} among {scenario.rounds} (from 0)")
+    if scenario.simulate.missing and stages == 1:
+        raise ScenarioError(f"simulate.missing: {scenario.channel.kind} has no set-up that a client could miss")
+    for client in scenario.simulate.missing:
+        if client >= scenario.clients:
+            raise ScenarioError(f"simulate: there is no client {client} among {scenario.clients}")
     for drop in scenario.simulate.drop:
         if drop.stage > stages:
             plural = "stage" if stages == 1 else "stages"

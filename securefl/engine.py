@@ -81,6 +81,7 @@ def exchange(federation: Federation, round: int, attendance: Attendance) -> View
     opened: View | None = None
     while opened is None:
         owned: dict[int, ClientUpdate] = {}
+        attendance.taken.clear()
         for client, request in federation.server.requests().items():
             if client in attendance.absent:
                 continue
@@ -104,10 +105,14 @@ def exchange(federation: Federation, round: int, attendance: Attendance) -> View
 
 
 def deliver(federation: Federation, client: int, message: Packet, attendance: Attendance) -> None:
-    """Hand one reply to the server; a client whose message is dropped counts as absent."""
+    """Hand one reply to the server; a client counts as absent while nothing of its was taken in this stage."""
     attendance.bytes_up += len(message)
-    if not federation.server.absorb(client, message):
-        attendance.rejected += 1
+    if federation.server.absorb(client, message):
+        attendance.taken.add(client)
+        attendance.absent.pop(client, None)
+        return
+    attendance.rejected += 1
+    if client not in attendance.taken:
         attendance.absent[client] = "its message was dropped: malformed, foreign or late"
 
 

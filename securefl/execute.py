@@ -136,6 +136,7 @@ def final_metrics(cell: Cell, scenario: Scenario, assembled: Assembled, state: S
         "bytes_up": sum(record["bytes_up"] for record in rounds),
         "bytes_down": sum(record["bytes_down"] for record in rounds),
         "seconds": sum(record["seconds"] for record in rounds),
+        "left_out": {str(client): reason for client, reason in assembled.left_out.items()},
         "epsilons": {str(client): value for client, value in spent.items()},
         "sites": {name: asdict(metrics) for name, metrics in assembled.site_metrics(state.weights).items()},
     }

@@ -117,10 +117,11 @@ class Drop(Failure):
 
 
 class Simulate(Section):
-    """Failures to play out: clients that fall silent, and updates that come too late."""
+    """Failures to play out: clients that fall silent, updates that come too late, clients that miss the set-up."""
 
     drop: tuple[Drop, ...] = ()
     late: tuple[Failure, ...] = ()
+    missing: tuple[Index, ...] = ()
 
 
 class Defense(Section):

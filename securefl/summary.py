@@ -1,6 +1,7 @@
 """What a scenario will do, in a few lines."""
 
 from securefl import catalog, channel
+from securefl.channels.masking.agreement import MAX_BLOCK
 from securefl.scenario import Scenario
 
 
@@ -35,9 +36,9 @@ def _channel(scenario: Scenario) -> str:
     if kind == "plain":
         return f"channel plain: the server sees {sees}, {cohort} rows"
     terms = channel.terms(scenario)
-    blocks = [len(block) for block in terms.blocks(0, tuple(range(cohort)))]
-    largest = max(blocks)
-    divided = f"{len(blocks)} blocks of up to {largest}" if len(blocks) > 1 else f"one sum of {largest}"
+    blocks = -(-cohort // MAX_BLOCK)
+    largest = -(-cohort // blocks)
+    divided = f"{blocks} blocks of up to {largest}" if blocks > 1 else f"one sum of {largest}"
     return (
         f"channel masked: the server sees {sees}; {divided}, threshold {terms.threshold(largest)}, "
         f"{largest - terms.fewest(largest)} may drop out, resolution {terms.code.step:.2g}"

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from securefl.privacy.events import SampledGaussian
 
-Packet = bytes | bytearray  # one message on its way
+Packet = bytes | bytearray | memoryview  # one message on its way
 Rule = Callable[[Tensor, Tensor], Tensor]  # rows (m, d), weights (m,) -> (d,)
 Screen = Callable[[Tensor], Tensor]  # rows (m, d) -> (m,) bool, True = set aside
 Attack = Callable[[Tensor, int], Tensor]  # honest rows (f, d), round -> rows (f, d)

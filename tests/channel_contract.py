@@ -143,6 +143,7 @@ def outline(seen: Sequence[Observation]) -> list[tuple[object, ...]]:
 
 def malformed(message: Packet) -> list[Packet]:
     """What a broken or lying client could send in place of message."""
+    message = bytes(message)
     return [
         b"",
         b"\0",

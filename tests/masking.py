@@ -34,6 +34,7 @@ def agreement(clients: int | Sequence[int] = 5, *, session: bytes = SESSION, **c
         d=3,
         code=code,
         corrupt=1,
+        cohort=max(3, changes.get("min_cohort", 3)),
         min_cohort=3,
         max_weight=1,
         weights=dict.fromkeys(ids, 1),

@@ -33,7 +33,7 @@ from securefl.errors import (
     RoundAbandoned,
     RunFailed,
 )
-from securefl.federation import Federation, Played, State
+from securefl.federation import Attendance, Federation, Played, State
 from securefl.threat import NOBODY, Adversary
 from securefl.types import ClientUpdate, Metrics, Observation, Packet, Rule, StepResult, View
 
@@ -124,7 +124,7 @@ class FakeServer:
 
     def absorb(self, client: int, message: Packet) -> bool:
         try:
-            sender, weight, delta = json.loads(message)
+            sender, weight, delta = json.loads(bytes(message))
         except ValueError:
             return False
         self.updates.append((sender, weight, delta))
@@ -613,3 +613,17 @@ def test_a_round_that_went_through_counts_even_if_everyone_fell_silent_after_sub
     assert played[0].record.survivors == (0, 1)
     assert [client.confirmed for client in clients] == [[0, 1], [0, 1]]
     assert played[-1].state.weights.tolist() == [15.0, 14.0]
+
+
+def test_a_forged_packet_before_or_after_the_honest_one_excludes_nobody() -> None:
+    setup, attendance = federation(*two_clients()), Attendance()
+    setup.server.begin(0, (0, 1), b"")
+    honest = pack(0, ClientUpdate(torch.tensor([1.0, 0.0]), 1, None, b""))
+    for packets in ([b"junk", honest], [honest, b"junk"], [b"junk", honest, b"junk"]):
+        attendance.taken.clear()
+        for packet in packets:
+            engine.deliver(setup, 0, packet, attendance)
+        assert attendance.absent == {}
+    engine.deliver(setup, 1, b"junk", attendance)
+    assert attendance.absent == {1: "its message was dropped: malformed, foreign or late"}
+    assert attendance.rejected == 5

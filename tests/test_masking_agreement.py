@@ -24,11 +24,12 @@ from hypothesis import strategies as st
 
 from securefl.channels.masking.agreement import MAX_BLOCK, Agreement, digest_of_clients, statement_of
 from securefl.channels.masking.fixed_point import FixedPoint
+from securefl.errors import ProtocolError
 from tests.masking import agreement, identity
 
 deterministic = settings(derandomize=True, max_examples=100, deadline=None, database=None)
 
-TERMS = agreement(5, weights=dict.fromkeys(range(7), 1))  # of two who are not members, too
+TERMS = agreement(5, cohort=100, weights=dict.fromkeys(range(7), 1))  # of two who are not members, too
 CODE = TERMS.code
 ROSTER = dict(TERMS.roster)
 KEY = bytes(range(32, 64))
@@ -138,9 +139,10 @@ def test_blocks_are_the_same_for_everyone_and_change_with_beacon_and_round() -> 
         wide.blocks(1, cohort),
         wide.blocks(256, cohort),
         replace(wide, beacon=b"b" * 31 + b"c").blocks(0, cohort),
-        replace(wide, beacon=b"").blocks(0, cohort),
     }
-    assert len(dealt) == 5
+    assert len(dealt) == 4
+    with pytest.raises(ProtocolError, match="several blocks needs a set-up"):
+        replace(wide, beacon=b"").blocks(0, cohort)
     assert agreement(5, beacon=b"b" * 32).blocks(0, cohort) == wide.blocks(0, cohort)
 
 
@@ -177,6 +179,8 @@ CHANGES: dict[str, dict[str, Any]] = {
     "weights, one less": {"weights": dict.fromkeys(range(6), 1)},
     "weights, another id": {"weights": dict.fromkeys((0, 1, 2, 3, 4, 5, 7), 1)},
     "beacon": {"beacon": b"\0"},
+    "config": {"config": b"\0"},
+    "cohort": {"cohort": 101},
 }
 
 
@@ -225,13 +229,16 @@ def test_the_digest_is_that_of_the_terms_by_hand() -> None:
         d=7,
         code=FixedPoint(ring=32, clip=0.1, rounding="nearest", most=2),
         corrupt=1,
+        cohort=4,
         min_cohort=3,
         max_weight=6,
         weights={10: 5, 9: 6},
+        config=b"\xcf",
         beacon=b"\xbe",
     )
     by_hand = (
-        '{"beacon": "be", "code": [32, "0x1.999999999999ap-4", "nearest", 2], "corrupt": 1, "d": 7, '
+        '{"beacon": "be", "code": [32, "0x1.999999999999ap-4", "nearest", 2], "cohort": 4, "config": "cf", '
+        '"corrupt": 1, "d": 7, '
         '"max_weight": 6, "min_cohort": 3, "protocol": "securefl masking 1", "roster": {"10": "0a", "9": "09ff"}, '
         '"server": "fe", "weights": {"10": 5, "9": 6}}'
     )
@@ -392,3 +399,17 @@ def test_every_member_has_a_public_weight_and_the_weights_cannot_be_changed() ->
     assert terms.weights[0] == 1
     with pytest.raises(TypeError, match="does not support item assignment"):
         terms.weights[0] = 2  # type: ignore[index]
+
+
+def test_every_member_and_the_server_have_keys_of_their_own() -> None:
+    for roster in ({**TERMS.roster, 1: TERMS.roster[2]}, {**TERMS.roster, 1: TERMS.server}):
+        with pytest.raises(ValueError, match="a key of its own"):
+            replace(TERMS, roster=roster)
+
+
+def test_the_set_up_keeps_a_cohort_or_so_many_that_no_two_sessions_divide_the_roster() -> None:
+    assert agreement(100, cohort=100).least_members() == 51
+    assert agreement(100, cohort=20).least_members() == 20
+    assert agreement(5, cohort=5).least_members() == 4
+    assert agreement(5, cohort=5).least_invited == 5
+    assert agreement(5, cohort=100).least_invited == 5

@@ -51,7 +51,7 @@ from securefl.channels.masking.keys import (
 )
 from securefl.channels.masking.replies import Advertisement
 from securefl.channels.masking.round_secrets import RoundSecrets, pair_mask_key, self_mask_key
-from securefl.channels.masking.stream import WORDS, add_masks
+from securefl.channels.masking.stream import WORDS, add_masks, chunks
 from securefl.errors import ProtocolError
 
 deterministic = settings(derandomize=True, max_examples=25, deadline=None, database=None)
@@ -60,6 +60,12 @@ SESSION, ROUND, BLOCK = bytes(range(100, 116)), 0x01020304, b"b" * 32
 TERMS, MESSAGE, KEY = b"t" * 32, b"a message of some length", bytes(range(32))
 INFO = Info(SESSION, ROUND, 5, 0x0A0B0C0D, b"1" * 32, b"2" * 32)
 CLIENTS = (2, 5, 9, 70_000)
+
+MODEL = b"m" * 32
+
+
+def pair_key(agreed: bytes, one: Advertisement, other: Advertisement) -> bytes:
+    return pair_mask_key(agreed, one, other, model_hash=MODEL)
 
 
 def vectors(file: str) -> dict[str, Any]:
@@ -118,7 +124,7 @@ class Block:
 
 
 def content(sender: int, recipient: int) -> bytes:
-    return struct.pack("<II", sender, recipient).ljust(66, b"s")
+    return b"\0" + struct.pack("<II", sender, recipient).ljust(32, b"s") + b"\0" + b"s" * 32  # two field elements
 
 
 # Identities and signatures
@@ -480,8 +486,8 @@ def test_a_pair_mask_key_is_the_same_from_both_ends_and_hkdf_in_order_of_ids() -
             one, other = block.peers[low], block.peers[high]
             (agreed,) = block.secrets[low].mask.agree([other.mask_key])
             ids = struct.pack("<III", ROUND, low, high)
-            info = b"securefl masking 1, pair mask" + SESSION + ids + one.mask_key + other.mask_key
-            assert pair_mask_key(agreed, one, other) == pair_mask_key(agreed, other, one) == hkdf(agreed, info)
+            info = b"securefl masking 1, pair mask" + MODEL + SESSION + ids + one.mask_key + other.mask_key
+            assert pair_key(agreed, one, other) == pair_key(agreed, other, one) == hkdf(agreed, info)
 
 
 def test_a_self_mask_key_is_hkdf_of_the_seed_bound_to_the_mask_key() -> None:
@@ -496,7 +502,7 @@ def test_pair_mask_self_mask_and_sealing_keys_differ_even_of_one_secret() -> Non
     one, other = block.peers[2], block.peers[5]
     same = replace(other, sender=2, mask_key=one.mask_key)
     ends = Info(SESSION, ROUND, 2, 2, one.mask_key, one.mask_key)
-    assert len({pair_mask_key(KEY, one, same), self_mask_key(KEY, one), derive(KEY, SEALING, ends)}) == 3
+    assert len({pair_key(KEY, one, same), self_mask_key(KEY, one), derive(KEY, SEALING, ends)}) == 3
 
 
 @pytest.mark.parametrize("change", [{"session": bytes(16)}, {"round": 7}, {"mask_key": b"k" * 32}, {"sender": 3}])
@@ -504,7 +510,13 @@ def test_mask_keys_are_bound_to_session_round_key_and_client(change: dict[str, A
     block = Block()
     low, high = block.peers[2], block.peers[5]
     assert self_mask_key(KEY, replace(low, **change)) != self_mask_key(KEY, low)
-    assert pair_mask_key(KEY, replace(low, **change), high) != pair_mask_key(KEY, low, high)
+    assert pair_key(KEY, replace(low, **change), high) != pair_key(KEY, low, high)
+
+
+def add_masks_of(block: Block, client: int, words: NDArray[Any], others: list[int]) -> None:
+    masks = block.secrets[client].masks(block.peers[client], block.peers, others, model_hash=MODEL)
+    for chunk, part in enumerate(chunks(words)):
+        masks.add_to(part, chunk=chunk)
 
 
 def stream_of(key: bytes, m: int, ring: int) -> NDArray[Any]:
@@ -517,12 +529,12 @@ def stream_of(key: bytes, m: int, ring: int) -> NDArray[Any]:
 def test_a_clients_masks_are_its_own_plus_those_to_higher_and_less_those_to_lower_ids(ring: int) -> None:
     block, m = Block(), 50
     words = np.arange(m).astype(WORDS[ring])
-    block.secrets[9].add_masks(words, block.peers[9], block.peers, [70_000, 2, 5])
+    add_masks_of(block, 9, words, [70_000, 2, 5])
     own = self_mask_key(block.secrets[9].seed, block.peers[9])
     expected = np.arange(m).astype(WORDS[ring]) + stream_of(own, m, ring)
     for other in (2, 5, 70_000):
         agreed = exchange(block.secrets[9].mask.private, block.peers[other].mask_key)
-        masked = stream_of(pair_mask_key(agreed, block.peers[9], block.peers[other]), m, ring)
+        masked = stream_of(pair_key(agreed, block.peers[9], block.peers[other]), m, ring)
         expected = expected + masked if other > 9 else expected - masked
     assert np.array_equal(words, expected)
 
@@ -534,7 +546,7 @@ def test_the_masks_of_all_clients_cancel_but_for_the_self_masks(ring: int) -> No
     for client in CLIENTS:
         words = np.zeros(m, dtype=WORDS[ring])
         others = [other for other in CLIENTS if other != client]
-        block.secrets[client].add_masks(words, block.peers[client], block.peers, others)
+        add_masks_of(block, client, words, others)
         total += words
     assert np.count_nonzero(total) > m / 2
     for client in CLIENTS:
@@ -549,12 +561,12 @@ def test_a_dropped_clients_masks_are_taken_away_with_its_key() -> None:
     for client in stayed:
         words = np.full(m, client, dtype=WORDS[32])
         others = [other for other in CLIENTS if other != client]
-        block.secrets[client].add_masks(words, block.peers[client], block.peers, others)
+        add_masks_of(block, client, words, others)
         total += words
     for client in stayed:
         add_masks(total, minus=[self_mask_key(block.secrets[client].seed, block.peers[client])])
         (agreed,) = RoundKey(block.secrets[9].mask.private).agree([block.peers[client].mask_key])
-        key = pair_mask_key(agreed, block.peers[9], block.peers[client])
+        key = pair_key(agreed, block.peers[9], block.peers[client])
         own_part = stream_of(key, m, 32)
         total = total - own_part if client < 9 else total + own_part  # 2 and 5 added towards 9, 70,000 took away
     assert (total == sum(stayed)).all()
@@ -563,7 +575,7 @@ def test_a_dropped_clients_masks_are_taken_away_with_its_key() -> None:
 def test_a_client_alone_adds_its_self_mask_only() -> None:
     block = Block(clients=(3,))
     words = np.zeros(40, dtype=WORDS[32])
-    block.secrets[3].add_masks(words, block.peers[3], block.peers, [])
+    add_masks_of(block, 3, words, [])
     assert np.array_equal(words, stream_of(self_mask_key(block.secrets[3].seed, block.peers[3]), 40, 32))
 
 
@@ -572,7 +584,7 @@ def test_nothing_is_masked_towards_a_key_of_low_order(point: dict[str, str]) -> 
     block = Block()
     block.peers[9] = replace(block.peers[9], mask_key=bytes.fromhex(point["u"]))
     with pytest.raises(ProtocolError, match="is unusable"):
-        block.secrets[2].add_masks(np.zeros(4, dtype=WORDS[32]), block.peers[2], block.peers, [5, 9])
+        add_masks_of(block, 2, np.zeros(4, dtype=WORDS[32]), [5, 9])
 
 
 def test_the_sizes_are_those_of_the_primitives() -> None:

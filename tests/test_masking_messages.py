@@ -86,8 +86,8 @@ CASES = {
         Advertisement.from_bytes,
     ),
     "KeyTable": Case(
-        head(18) + b"\x02\0\0\0" + b"\x01\0\0\0" + filled(221, 1) + b"\0\x01\0\0" + filled(221, 2),
-        KeyTable(SESSION, ROUND, {256: filled(221, 2), 1: filled(221, 1)}).to_bytes(),
+        head(18) + b"\x03\x02\0\0" + b"\x02\0\0\0" + b"\x01\0\0\0" + filled(221, 1) + b"\0\x01\0\0" + filled(221, 2),
+        KeyTable(SESSION, ROUND, SENDER, {256: filled(221, 2), 1: filled(221, 1)}).to_bytes(),
         lambda data: KeyTable.from_bytes(data, most=MOST),
     ),
     "SealedShares": Case(
@@ -106,8 +106,8 @@ CASES = {
         lambda data: MaskedInput.from_bytes(data, m=M, word=np.dtype("<u4")),
     ),
     "SurvivorList": Case(
-        head(22) + b"\x02\0\0\0" + b"\x03\0\0\0" + b"\x04\x03\x02\x01",
-        SurvivorList(SESSION, ROUND, (3, 16909060)).to_bytes(),
+        head(22) + b"\x03\x02\0\0" + b"\x02\0\0\0" + b"\x03\0\0\0" + b"\x04\x03\x02\x01",
+        SurvivorList(SESSION, ROUND, SENDER, (3, 16909060)).to_bytes(),
         lambda data: SurvivorList.from_bytes(data, most=MOST),
     ),
     "Consent": Case(
@@ -116,8 +116,8 @@ CASES = {
         Consent.from_bytes,
     ),
     "UnmaskRequest": Case(
-        head(24) + b"\x02\0\0\0" + b"\x01\0\0\0" + filled(125, 1) + b"\0\x01\0\0" + filled(125, 2),
-        UnmaskRequest(SESSION, ROUND, {256: filled(125, 2), 1: filled(125, 1)}).to_bytes(),
+        head(24) + b"\x03\x02\0\0" + b"\x02\0\0\0" + b"\x01\0\0\0" + filled(125, 1) + b"\0\x01\0\0" + filled(125, 2),
+        UnmaskRequest(SESSION, ROUND, SENDER, {256: filled(125, 2), 1: filled(125, 1)}).to_bytes(),
         lambda data: UnmaskRequest.from_bytes(data, most=MOST),
     ),
     "RevealedShares": Case(
@@ -155,7 +155,7 @@ CASES = {
     ),
 }
 each_case = pytest.mark.parametrize("case", CASES.values(), ids=CASES.keys())
-LENGTHS = [37, 157, 479, 229, 261, 40, 37, 61, 287, 148, 41, 69, 194, 61, 93]
+LENGTHS = [37, 157, 483, 229, 261, 40, 41, 61, 291, 148, 41, 69, 194, 61, 93]
 
 
 @dataclass(frozen=True)
@@ -176,11 +176,11 @@ SOMEBODY = b"\x03\x02\0\0"
 NONE = b"\0\0\0\0"
 PLACES = {
     "Invitation": Place(head(16), 0, Invitation.from_bytes),
-    "KeyTable": Place(head(18), SIGNED_KEYS, KeyTable.from_bytes),
+    "KeyTable": Place(head(18) + SOMEBODY, SIGNED_KEYS, KeyTable.from_bytes),
     "SealedShares": Place(head(19) + SOMEBODY, SEALED, SealedShares.from_bytes),
     "ShareDelivery": Place(head(20) + SOMEBODY + A, SEALED, ShareDelivery.from_bytes),
-    "SurvivorList": Place(head(22), 0, SurvivorList.from_bytes),
-    "UnmaskRequest": Place(head(24), SIGNED_CONSENT, UnmaskRequest.from_bytes),
+    "SurvivorList": Place(head(22) + SOMEBODY, 0, SurvivorList.from_bytes),
+    "UnmaskRequest": Place(head(24) + SOMEBODY, SIGNED_CONSENT, UnmaskRequest.from_bytes),
     "RevealedShares, seeds": Place(head(25) + SOMEBODY, SHARE, RevealedShares.from_bytes, after=NONE),
     "RevealedShares, mask keys": Place(head(25) + SOMEBODY + NONE, SHARE, RevealedShares.from_bytes),
     "SetupTable, members": Place(head(32) + b"\0\0\0\0", 0, SetupTable.from_bytes),
@@ -212,12 +212,12 @@ def test_what_is_parsed_by_hand_is_what_was_meant() -> None:
     meant = {
         "Invitation": Invitation(SESSION, ROUND, (3, 16909060)),
         "Advertisement": Advertisement(SESSION, ROUND, SENDER, A, B, C, D),
-        "KeyTable": KeyTable(SESSION, ROUND, {1: filled(221, 1), 256: filled(221, 2)}),
+        "KeyTable": KeyTable(SESSION, ROUND, SENDER, {1: filled(221, 1), 256: filled(221, 2)}),
         "SealedShares": SealedShares(SESSION, ROUND, SENDER, {1: filled(94, 1), 256: filled(94, 2)}),
         "ShareDelivery": ShareDelivery(SESSION, ROUND, SENDER, A, {1: filled(94, 1), 256: filled(94, 2)}),
-        "SurvivorList": SurvivorList(SESSION, ROUND, (3, 16909060)),
+        "SurvivorList": SurvivorList(SESSION, ROUND, SENDER, (3, 16909060)),
         "Consent": Consent(SESSION, ROUND, SENDER, A),
-        "UnmaskRequest": UnmaskRequest(SESSION, ROUND, {1: filled(125, 1), 256: filled(125, 2)}),
+        "UnmaskRequest": UnmaskRequest(SESSION, ROUND, SENDER, {1: filled(125, 1), 256: filled(125, 2)}),
         "RevealedShares": RevealedShares(
             SESSION, ROUND, SENDER, {1: filled(33, 1), 256: filled(33, 2)}, {2: filled(33, 3)}
         ),
@@ -271,7 +271,7 @@ clients_of_a_list = st.sets(ids, max_size=6).map(ascending)
 @deterministic
 @given(sessions, rounds, clients_of_a_list)
 def test_lists_of_clients_make_the_round_trip(session: bytes, round: int, clients: tuple[int, ...]) -> None:
-    for sent in (Invitation(session, round, clients), SurvivorList(session, round, clients)):
+    for sent in (Invitation(session, round, clients), SurvivorList(session, round, 7, clients)):
         assert type(sent).from_bytes(sent.to_bytes(), most=6) == sent
 
 
@@ -291,7 +291,7 @@ def test_advertisements_and_consents_make_the_round_trip(
 def test_tables_of_signed_messages_make_the_round_trip(
     session: bytes, round: int, keys: dict[int, bytes], consents: dict[int, bytes]
 ) -> None:
-    table, request = KeyTable(session, round, keys), UnmaskRequest(session, round, consents)
+    table, request = KeyTable(session, round, 7, keys), UnmaskRequest(session, round, 7, consents)
     parsed = KeyTable.from_bytes(table.to_bytes(), most=6)
     assert parsed == table
     assert list(parsed.advertisements) == sorted(keys)
@@ -475,7 +475,7 @@ def test_a_masked_input_of_another_ring_is_refused() -> None:
 
 def test_the_signature_of_a_masked_input_stands_behind_its_words() -> None:
     upload = blank(SESSION, ROUND, SENDER, [5, 6])
-    signed = upload.signed_by(identity(7), terms=A)
+    signed = upload.signed(identity(7).signature(upload.packet[:-64], terms=A))
     assert signed is upload.packet
     assert bytes(signed[:-64]) == masked_input(words=[5, 6])
     body = open_signed(signed, identity(7).public, terms=A)

@@ -7,8 +7,9 @@ the point of a share shifted; the largest weight, the weights of one block or it
 what they can be; answers of one stage carried into the next; what was seen kept from the round before.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from itertools import product
+from typing import Any
 
 import numpy as np
 import pytest
@@ -21,8 +22,8 @@ from numpy.typing import NDArray
 from securefl.channels.masking.agreement import Agreement
 from securefl.channels.masking.fixed_point import FixedPoint
 from securefl.errors import RoundAbandoned
-from securefl.rng import seeded_keystream
-from securefl.types import View
+from securefl.rng import Keystream, seeded_keystream
+from securefl.types import ClientUpdate, View
 from tests.masking import Session, agreement
 
 NEVER = 6  # a client that answers all five stages
@@ -123,16 +124,22 @@ def test_weights_inside_the_sum_are_opened_with_it_and_only_together() -> None:
     assert torch.allclose(view.rows[0].double(), mean, atol=4 * 1000 * session.terms.code.step / 804)
 
 
+def lie_about_weight(session: Session, client: int, lie: int) -> None:
+    """Let a client add something to the word that holds its weight."""
+    honest = session.clients[client]._encoded
+
+    def lying(update: ClientUpdate, stream: Keystream, *, out: NDArray[Any]) -> Iterator[NDArray[Any]]:
+        for part in honest(update, stream, out=out):
+            part[-1:] += np.array([lie % 2**32], dtype=out.dtype)
+            yield part
+
+    session.clients[client]._encoded = lying  # type: ignore[method-assign]
+
+
 @pytest.mark.parametrize("lie", [-1000, -2, 5000])
 def test_weights_that_cannot_be_abandon_the_round(lie: int) -> None:
     session = Session(agreement(5, weights=None, max_weight=1000)).begin(0).until(3)
-    liar = session.clients[4]._encode
-
-    def lying(update, stream, *, out):  # type: ignore[no-untyped-def]
-        liar(update, stream, out=out)
-        out[-1:] += np.array([lie % 2**32], dtype=out.dtype)
-
-    session.clients[4]._encode = lying  # type: ignore[method-assign]
+    lie_about_weight(session, 4, lie)
     session.stage()
     session.stage()
     with pytest.raises(RoundAbandoned, match="the weights of 5 clients cannot add up to"):
@@ -161,6 +168,18 @@ def test_the_sums_of_blocks_are_added() -> None:
     for block, total in zip(blocks, opened, strict=True):
         assert np.array_equal(total, exact_sum(session, block))
     assert torch.equal(view.rows[0], torch.from_numpy((opened[0] + opened[1]) / 130).to(torch.float32))
+
+
+def test_a_lie_about_a_weight_loses_its_own_block_only() -> None:
+    session = Session(agreement(130, beacon=b"drawn", weights=None, max_weight=1000)).begin(0).until(3)
+    _, other = sorted(session.terms.blocks(0, tuple(session.clients)), key=lambda block: 4 not in block)
+    lie_about_weight(session, 4, 70_000)
+    session.stage()
+    session.stage()
+    view = session.stage()
+    assert view is not None
+    assert view.clients == other
+    assert view.weights.tolist() == [len(other)]
 
 
 def test_two_rounds_mask_the_same_update_differently() -> None:

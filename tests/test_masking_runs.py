@@ -1,6 +1,7 @@
 """Whole runs through the masked channel: what plain gives over the same survivors, whoever drops out, forged or not."""
 
 import json
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ import torch
 from torch import Tensor
 
 from securefl import engine
+from securefl.api import run
 from securefl.assemble import assemble
 from securefl.channel import terms
 from securefl.federation import Federation, Played
@@ -160,10 +162,31 @@ def test_a_sign_flip_through_masks_is_clipped_and_cannot_be_told_from_the_sum(tm
     assert float((clipped[0].state.weights - start).abs().max()) <= 0.001 + 1e-6
 
 
-def test_no_key_reaches_the_run_folder(tmp_path: Path) -> None:
-    from securefl.api import run
+def test_a_client_that_misses_the_set_up_is_left_out_of_the_session_and_recorded(tmp_path: Path) -> None:
+    scenario = parse_scenario(DIGITS, overrides=("rounds=2", *MASKED, "simulate.missing=[3]"))
+    metrics = run(scenario, tmp_path / "run")
+    assert metrics["left_out"] == {"3": "no commitment in attempt 0"}
+    played = play(scenario, tmp_path / "ledgers")
+    assert all(p.record.cohort == p.record.survivors == (0, 1, 2, 4, 5, 6, 7, 8, 9) for p in played)
+    silent = drops((3, 0, 1), (3, 1, 1))
+    plain = play(parse_scenario(DIGITS, overrides=("rounds=2", silent)), tmp_path / "plain")
+    assert torch.allclose(weights(played), weights(plain), rtol=0, atol=1e-6)
 
-    run(parse_scenario(HEART, overrides=("rounds=2", *MASKED)), tmp_path / "run")
+
+def test_no_key_reaches_the_run_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    drawn: list[bytes] = []
+
+    def noted(size: int) -> bytes:
+        drawn.append(os.urandom(size))
+        return drawn[-1]
+
+    monkeypatch.setattr("securefl.channels.masking.keys.secrets.token_bytes", noted)
+    run(parse_scenario(HEART, overrides=("rounds=2", *MASKED, drops((1, 1, 4)))), tmp_path / "run")
+    kept = [secret for secret in drawn if len(secret) == 32]  # shorter ones are ids and nonces, which may be seen
+    assert len(kept) >= 2 * 4 * 3
+    for path in (tmp_path / "run").rglob("*"):
+        content = path.read_bytes() if path.is_file() else b""
+        assert not [secret for secret in kept if secret in content or secret.hex().encode() in content], path
     names = {path.name for path in (tmp_path / "run").rglob("*") if path.is_file()}
     assert names <= {
         "scenario.toml", "resolved.json", "env.json", "status.json", "rounds.jsonl", "metrics.json", "transcript.jsonl",

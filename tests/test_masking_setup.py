@@ -618,8 +618,10 @@ def test_holding_ends_when_too_few_replies_verify() -> None:
         hold(SetupServer(identity(-1), TERMS), clients)
 
 
-def test_holding_ends_when_a_member_was_told_of_other_terms() -> None:
+def test_a_member_that_was_told_of_other_terms_is_left_out() -> None:
     clients = {client: member(client) for client in range(5)}
-    clients[3] = member(3, replace(TERMS, corrupt=2, min_cohort=4))
-    with pytest.raises(ProtocolError, match="does not verify"):
-        hold(SetupServer(identity(-1), TERMS), clients)
+    clients[3] = member(3, replace(TERMS, corrupt=2, min_cohort=4, cohort=4))
+    server = SetupServer(identity(-1), TERMS)
+    agreed = hold(server, clients)  # it refuses what it is told, and is missing
+    assert set(agreed.roster) == {0, 1, 2, 4}
+    assert set(server.left_out) == {3}

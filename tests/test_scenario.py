@@ -113,7 +113,7 @@ def test_an_empty_scenario_is_valid_and_its_defaults_are_the_safe_ones() -> None
         "cohort": {"size": 4},
         "weights": "declared",
         "channel": {"kind": "plain", "min_cohort": 1, **NOT_MASKED},
-        "simulate": {"drop": [], "late": []},
+        "simulate": {"drop": [], "late": [], "missing": []},
         "defense": {"prefilters": [], "rule": {"name": "mean"}},
         "attack": None,
         "server": {"step": "fedavg", "lr": 1.0},
@@ -185,7 +185,7 @@ def test_what_is_resolved_fills_in_what_depends_on_the_data() -> None:
     assert resolved["data"] == {"name": "digits", "partition": "iid", "clients": 10, "split_seed": 0, **NOT_DEALT}
     assert resolved["cohort"] == {"size": 10}
     assert resolved["model"] == {"name": "mlp", "hidden": [32]}
-    assert resolved["simulate"] == {"drop": [{"client": 3, "round": 2, "stage": 3}], "late": []}
+    assert resolved["simulate"] == {"drop": [{"client": 3, "round": 2, "stage": 3}], "late": [], "missing": []}
     masked = {"ring": 32, "clip": 4.0, "rounding": "stochastic", "corrupt": 1, "max_weight": None}
     assert resolved["channel"] == {"kind": "masked", "min_cohort": 3, **masked}
     attack = parse_scenario(HEART).resolved()["attack"]

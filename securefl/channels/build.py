@@ -1,7 +1,7 @@
 """Both sides of a channel, built from public constants; identities are made anew for every session."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from securefl.channels.masking.agreement import MAX_BLOCK, Agreement
@@ -28,6 +28,8 @@ class Plan:
         weights: public weight of each client; None where clients report theirs.
         max_weight: the largest weight a client may carry.
         stream_for: purpose, client, round -> keystream.
+        config: digest of everything else that is agreed on.
+        missing: clients that do not answer the session's set-up, where the channel has one.
     """
 
     session: bytes
@@ -38,14 +40,17 @@ class Plan:
     weights: Mapping[int, int] | None
     max_weight: int
     stream_for: StreamFor
+    config: bytes = b""
+    missing: frozenset[int] = frozenset()
 
 
 @dataclass(frozen=True)
 class Sides:
-    """A channel ready for its first round."""
+    """A channel ready for its first round; `left_out` are clients that the set-up lost, and why."""
 
     server: ChannelServer
     clients: Mapping[int, ChannelClient]
+    left_out: Mapping[int, str] = field(default_factory=dict)
 
 
 def plain_sides(plan: Plan) -> Sides:
@@ -67,7 +72,8 @@ def masked_sides(plan: Plan, **options: Any) -> Sides:
             client, identities[client], terms, draw=lambda attempt: draw("set-up", client, attempt).bytes(SECRET_BYTES)
         )
 
-    agreed = hold(SetupServer(server, terms), {client: member(client) for client in plan.clients})
+    setup = SetupServer(server, terms)
+    agreed = hold(setup, {client: member(client) for client in plan.clients if client not in plan.missing})
 
     def side(client: int) -> MaskedClient:
         streams = plan.stream_for
@@ -75,7 +81,7 @@ def masked_sides(plan: Plan, **options: Any) -> Sides:
             client, identities[client], agreed, stream_for=lambda round: streams("rounding", client, round)
         )
 
-    return Sides(MaskedServer(server, agreed), {client: side(client) for client in plan.clients})
+    return Sides(MaskedServer(server, agreed), {client: side(client) for client in agreed.roster}, setup.left_out)
 
 
 def masked_terms(
@@ -89,8 +95,6 @@ def masked_terms(
     server: bytes = b"",
 ) -> Agreement:
     """The terms of a session before its set-up. Raises ValueError where they do not fit."""
-    if plan.cohort < plan.min_cohort:
-        raise ValueError(f"a masked round takes at least {plan.min_cohort} clients, {plan.cohort} are invited")
     return Agreement(
         session=plan.session,
         roster=roster or {},
@@ -98,7 +102,9 @@ def masked_terms(
         d=plan.d,
         code=FixedPoint(ring, clip, rounding, most=min(plan.cohort, MAX_BLOCK)),
         corrupt=corrupt,
+        cohort=plan.cohort,
         min_cohort=plan.min_cohort,
         max_weight=plan.max_weight,
         weights=plan.weights,
+        config=plan.config,
     )

@@ -27,7 +27,7 @@ def pack_head(kind: int, session: bytes, round: int) -> bytes:
     return _HEAD.pack(_MAGIC, VERSION, kind, session, round)
 
 
-def unpack_head(data: Packet | memoryview, *, kind: int, length: int) -> tuple[bytes, int, memoryview]:
+def unpack_head(data: Packet, *, kind: int, length: int) -> tuple[bytes, int, memoryview]:
     """Session, round and body of a message of exactly `length` bytes in all.
 
     Raises:
@@ -41,14 +41,14 @@ def unpack_head(data: Packet | memoryview, *, kind: int, length: int) -> tuple[b
     return session, round, memoryview(data)[HEAD_BYTES:]
 
 
-def kind_of(data: Packet | memoryview) -> int:
+def kind_of(data: Packet) -> int:
     """The kind of a message, its body left unread. Raises ProtocolError."""
     if len(data) < HEAD_BYTES:
         raise ProtocolError(f"a message of any kind takes {HEAD_BYTES} bytes, got {len(data)}")
     return _unpacked(data)[0]
 
 
-def _unpacked(data: Packet | memoryview) -> tuple[int, bytes, int]:
+def _unpacked(data: Packet) -> tuple[int, bytes, int]:
     magic, version, kind, session, round = _HEAD.unpack_from(data)
     if magic != _MAGIC or version != VERSION:
         raise ProtocolError(f"this is not a message of version {VERSION}")

@@ -9,6 +9,7 @@ from functools import cached_property
 from types import MappingProxyType
 
 from securefl.channels.masking.fixed_point import FixedPoint
+from securefl.errors import ProtocolError
 
 MAX_BLOCK = 128  # most clients in one sum
 MIN_HONEST = 2  # of a sum that hides anything
@@ -25,9 +26,11 @@ class Agreement:
         d: coordinates of an update.
         code: how coordinates become words of the ring; `code.most` covers a whole block.
         corrupt: clients of one sum that may work together with the server, at least 1.
+        cohort: clients that a round invites; fewer only where the set-up left fewer.
         min_cohort: fewest updates in one sum, at least corrupt + 2.
         max_weight: the largest weight a client may carry.
         weights: public weight of each client; None where clients report theirs inside the sum.
+        config: digest of everything else that is agreed on: data, model, training, privacy.
         beacon: what the members drew together in the set-up; deals large cohorts into blocks.
 
     Raises:
@@ -40,9 +43,11 @@ class Agreement:
     d: int
     code: FixedPoint
     corrupt: int
+    cohort: int
     min_cohort: int
     max_weight: int
     weights: Mapping[int, int] | None
+    config: bytes = b""
     beacon: bytes = b""
 
     def __post_init__(self) -> None:
@@ -53,6 +58,10 @@ class Agreement:
                 f"min_cohort must be at least corrupt + {MIN_HONEST} = {self.corrupt + MIN_HONEST}, "
                 f"or a sum could hide nobody, got {self.min_cohort}"
             )
+        if self.cohort < self.min_cohort:
+            raise ValueError(f"a masked round takes at least {self.min_cohort} clients, {self.cohort} are invited")
+        if len({self.server, *self.roster.values()}) <= len(self.roster):
+            raise ValueError("every member and the server must have a key of its own")
         if self.max_weight < 1:
             raise ValueError(f"max_weight must be at least 1, got {self.max_weight}")
         if self.weights is None and self.code.most * self.max_weight >= 2**self.code.ring:
@@ -82,9 +91,11 @@ class Agreement:
             "d": self.d,
             "code": [self.code.ring, self.code.clip.hex(), self.code.rounding, self.code.most],
             "corrupt": self.corrupt,
+            "cohort": self.cohort,
             "min_cohort": self.min_cohort,
             "max_weight": self.max_weight,
             "weights": None if self.weights is None else {str(c): w for c, w in sorted(self.weights.items())},
+            "config": self.config.hex(),
             "beacon": self.beacon.hex(),
         }
         return hashlib.sha256(json.dumps(terms, sort_keys=True).encode()).digest()
@@ -97,9 +108,24 @@ class Agreement:
         """How many of the invited every stage needs: the threshold, and the minimum cohort."""
         return max(self.threshold(invited), self.min_cohort)
 
+    @property
+    def least_invited(self) -> int:
+        """How many clients an invitation names at the least."""
+        return min(self.cohort, len(self.roster))
+
+    def least_members(self) -> int:
+        """How many of the roster must be left after the set-up: a cohort, or so many that no two sessions divide it."""
+        return min(self.cohort, self.fewest(len(self.roster)))
+
     def blocks(self, round: int, cohort: tuple[int, ...]) -> tuple[tuple[int, ...], ...]:
-        """The cohort in blocks of at most 128 and of even sizes, dealt by the beacon anew in each round."""
+        """The cohort in blocks of at most 128 and of even sizes, dealt by the beacon anew in each round.
+
+        Raises:
+            ProtocolError: there would be several blocks, and no beacon was drawn.
+        """
         count = -(-len(cohort) // MAX_BLOCK)
+        if count > 1 and not self.beacon:
+            raise ProtocolError("a cohort of several blocks needs a set-up")
         order = sorted(cohort, key=lambda client: self._lot(round, client))
         return tuple(tuple(sorted(order[block::count])) for block in range(count))
 

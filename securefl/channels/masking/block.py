@@ -3,7 +3,7 @@
 U1 to U5 are the paper's: who advertised, shared, sent a masked input, consented, revealed.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import TypeVar
 
 import numpy as np
@@ -44,24 +44,23 @@ class Block:
         self._consents: dict[int, bytes] = {}
         self._statement = b""
         self._revealed: dict[int, RevealedShares] = {}
+        self.weight = 0  # of the survivors together, once the sum is open
         self.total = np.zeros(agreement.words, dtype=agreement.code.word)
 
     def requests(self, stage: int) -> dict[int, bytes]:
-        """The unsigned requests of stages 2 to 5."""
-        session, round = self._terms.session, self._round
-        if stage == 2:
-            request = KeyTable(session, round, self._signed_keys).to_bytes()
-        elif stage == 3:
-            return {client: self._delivery(client) for client in self.present}
-        elif stage == 4:
-            request = SurvivorList(session, round, self.survivors).to_bytes()
-        else:
-            request = UnmaskRequest(session, round, self._consents).to_bytes()
-        return {client: request for client in self.present}
+        """The unsigned requests of stages 2 to 5, one for each client that is still there."""
+        return {client: self._request(stage, client).to_bytes() for client in self.present}
 
-    def _delivery(self, client: int) -> bytes:
-        boxes = {sender: self._sealed[sender][client] for sender in self._sharing if sender != client}
-        return ShareDelivery(self._terms.session, self._round, client, self._model_hash, boxes).to_bytes()
+    def _request(self, stage: int, client: int) -> KeyTable | ShareDelivery | SurvivorList | UnmaskRequest:
+        head = self._terms.session, self._round, client
+        if stage == 2:
+            return KeyTable(*head, self._signed_keys)
+        if stage == 3:
+            boxes = {sender: self._sealed[sender][client] for sender in self._sharing if sender != client}
+            return ShareDelivery(*head, self._model_hash, boxes)
+        if stage == 4:
+            return SurvivorList(*head, self.survivors)
+        return UnmaskRequest(*head, self._consents)
 
     def absorb(self, stage: int, client: int, body: memoryview, message: Packet) -> str:
         """Take one verified reply, and say what it shows to whoever sees it. Raises ProtocolError, changing nothing."""
@@ -143,6 +142,7 @@ class Block:
             )
         elif stage == STAGES:
             self._unmask()
+            self.weight = self._open_weight()
 
     def _signed_keys_ascending(self) -> list[bytes]:
         return [self._signed_keys[client] for client in sorted(self._signed_keys)]
@@ -158,38 +158,49 @@ class Block:
         publics = [self._keys[client].mask_key for client in self.survivors]
         for dropped, key in keys.items():
             for client, agreed in zip(self.survivors, key.agree(publics), strict=True):
-                mask = pair_mask_key(agreed, self._keys[client], self._keys[dropped])
+                ends = self._keys[client], self._keys[dropped]
+                mask = pair_mask_key(agreed, *ends, model_hash=self._model_hash)
                 (minus if client < dropped else plus).append(mask)  # the survivor added it towards higher ids
         add_masks(self.total, plus=plus, minus=minus)
 
     def _seed(self, client: int) -> bytes:
         """A survivor's self-mask seed."""
-        shares = {holder: shares.seeds[client] for holder, shares in self._revealed.items() if client in shares.seeds}
-        seed = self._reconstructed(client, shares)
-        session = self._terms.session
-        if commitment(seed, session=session, round=self._round, client=client) != self._keys[client].commitment:
-            raise RoundAbandoned(_FAILED.format("seed", client))
-        return seed
+        session, committed = self._terms.session, self._keys[client].commitment
+
+        def fits(seed: bytes) -> bool:
+            return commitment(seed, session=session, round=self._round, client=client) == committed
+
+        held = {holder: told.seeds[client] for holder, told in self._revealed.items() if client in told.seeds}
+        return self._reconstructed("seed", client, held, fits)
 
     def _mask_key(self, client: int) -> RoundKey:
         """A dropped client's mask key."""
-        held = self._revealed.items()
-        shares = {holder: shares.mask_keys[client] for holder, shares in held if client in shares.mask_keys}
-        key = RoundKey(self._reconstructed(client, shares))
-        if key.public != self._keys[client].mask_key:
-            raise RoundAbandoned(_FAILED.format("mask key", client))
-        return key
+        held = {holder: told.mask_keys[client] for holder, told in self._revealed.items() if client in told.mask_keys}
+        public = self._keys[client].mask_key
+        return RoundKey(self._reconstructed("mask key", client, held, lambda key: RoundKey(key).public == public))
 
-    def _reconstructed(self, client: int, shares: Mapping[int, bytes]) -> bytes:
-        """The secret from the first t shares, by holder."""
+    def _reconstructed(self, what: str, client: int, held: Mapping[int, bytes], fits: Callable[[bytes], bool]) -> bytes:
+        """The secret from t shares, by holder; with one share to spare, one wrong share does no harm."""
         threshold = self._terms.threshold(len(self._members))
-        if len(shares) < threshold:
-            raise RoundAbandoned(f"client {client}'s secret has {len(shares)} shares left, it takes {threshold}")
-        first = sorted(shares)[:threshold]
-        secret = shamir.reconstruct({1 + self._members.index(holder): shares[holder] for holder in first})
-        if secret is None:
-            raise RoundAbandoned(_FAILED.format("secret", client))
-        return secret
+        if len(held) < threshold:
+            raise RoundAbandoned(f"the {what} of client {client} has {len(held)} shares left, it takes {threshold}")
+        first = sorted(held)[: threshold + 1]
+        for left_out in reversed(first if len(first) > threshold else [None]):
+            points = {1 + self._members.index(holder): held[holder] for holder in first if holder != left_out}
+            secret = shamir.reconstruct(points)
+            if secret is not None and fits(secret):
+                return secret
+        raise RoundAbandoned(
+            f"the {what} of client {client} does not fit what it committed to: it, or a holder of its shares, gave "
+            "wrong ones"
+        )
 
-
-_FAILED = "the {} of client {} does not fit what it committed to: it, or a holder of its shares, gave wrong ones"
+    def _open_weight(self) -> int:
+        """The weights of the survivors together: public, or the last word of the sum."""
+        terms, clients = self._terms, len(self.survivors)
+        if terms.weights is not None:
+            return sum(terms.weights[client] for client in self.survivors)
+        weight = int(self.total[-1])
+        if not clients <= weight <= clients * terms.max_weight:
+            raise RoundAbandoned(f"the weights of {clients} clients cannot add up to {weight}")
+        return weight

@@ -5,7 +5,7 @@ model's hash in answer to Pasquini, Francati and Ateniese, CCS 2022.
 """
 
 import hashlib
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -13,11 +13,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from securefl.channels.masking.agreement import Agreement, digest_of_clients, statement_of
+from securefl.channels.masking.ahead import ahead
 from securefl.channels.masking.keys import Identity, open_signed
 from securefl.channels.masking.replies import Advertisement, Consent, MaskedInput, RevealedShares, SealedShares
 from securefl.channels.masking.requests import Invitation, KeyTable, ShareDelivery, SurvivorList, UnmaskRequest
 from securefl.channels.masking.round_secrets import RoundSecrets
 from securefl.channels.masking.shamir import SHARE_BYTES
+from securefl.channels.masking.stream import CHUNK_BYTES, Masks
 from securefl.channels.masking.wire import Table
 from securefl.channels.messages import kind_of
 from securefl.errors import ProtocolError
@@ -62,8 +64,9 @@ class MaskedClient:
         - Nothing can be opened but the sum over at least max(threshold, min_cohort) clients.
         - Of one client it reveals a share of the self-mask seed or of the mask key, never both.
         - No share leaves before a threshold of clients signed the same keys, survivors and model.
-        - A request that is malformed, forged, foreign, old or repeated changes nothing. One that the server signed and
-          that is illegal erases the round's secrets, so that nothing more can be asked of this round.
+        - A request that is malformed, forged, foreign, old, repeated or meant for another changes nothing, nor does an
+          invitation that is refused. What the server signed for this client and is illegal erases the round's secrets,
+          so that nothing more can be asked of this round.
 
     Args:
         client: this client's id.
@@ -97,8 +100,8 @@ class MaskedClient:
             return self._advertise(message)
         if self._state is None or message.round != self._state.round:
             raise ProtocolError(f"round {message.round} is not in hand; it was asked for before, or never begun")
-        if isinstance(message, ShareDelivery) and message.recipient != self._client:
-            raise ProtocolError(f"the delivery is meant for client {message.recipient}")
+        if message.recipient != self._client:
+            raise ProtocolError(f"the request is meant for client {message.recipient}")
         if (digest := hashlib.sha256(request).digest()) in self._state.answered:
             raise ProtocolError("this very request was answered before")
         state, self._state = self._state, None  # erased, unless the request turns out legal
@@ -135,6 +138,8 @@ class MaskedClient:
         block = self._terms.block_of(self._client, round, invitation.cohort)
         if self._client not in block:
             raise ProtocolError("the cohort does not hold this client")
+        if len(invitation.cohort) < self._terms.least_invited or len(block) > self._terms.code.most:
+            raise ProtocolError(f"{len(invitation.cohort)} clients are not a cohort of this session")
         self._check_clients(block, block=block, within=block)
         self._last_round = round
         secrets = RoundSecrets.fresh()
@@ -176,7 +181,7 @@ class MaskedClient:
         self._check_clients(after.sharing, block=state.block, within=state.peers)
         return after
 
-    def submit(self, update: ClientUpdate) -> bytearray:
+    def submit(self, update: ClientUpdate) -> memoryview:
         """The update as fixed point under all its masks, once a round.
 
         Raises:
@@ -189,23 +194,42 @@ class MaskedClient:
             raise ProtocolError("the update was trained on another model than the one asked for")
         terms = self._terms
         upload = MaskedInput.blank(terms.session, state.round, self._client, m=terms.words, word=terms.code.word)
-        self._encode(update, self._stream_for(state.round), out=upload.words)
-        state.secrets.add_masks(upload.words, state.own, state.peers, list(state.sealed))
-        self._state = replace(state, stage=4)
-        return upload.signed_by(self._identity, terms=terms.digest)
+        masks = self._masks(state)
+        digest = hashlib.sha256(upload.head_bytes)
+        for chunk, part in enumerate(self._encoded(update, self._stream_for(state.round), out=upload.words)):
+            masks.add_to(part, chunk=chunk)
+            digest.update(part.data)
+        self._state = replace(state, stage=4, secrets=state.secrets.after_upload())
+        return upload.signed(self._identity.signature_of_digest(digest.digest(), terms=terms.digest))
 
-    def _encode(self, update: ClientUpdate, stream: Keystream, *, out: NDArray[Any]) -> None:
-        """Write w / w_max * delta into out (m,), and w itself behind it where weights are not public."""
+    def _masks(self, state: _Round) -> Masks:
+        """All masks of this client; a peer's key that is unusable erases the round."""
+        try:
+            return state.secrets.masks(state.own, state.peers, list(state.sealed), model_hash=state.model_hash)
+        except ProtocolError:
+            self._state = None
+            raise
+
+    def _encoded(self, update: ClientUpdate, stream: Keystream, *, out: NDArray[Any]) -> Iterator[NDArray[Any]]:
+        """Write w / w_max * delta into out (m,), w itself behind it where weights are not public; give chunks of it."""
         terms = self._terms
         if update.delta.shape != (terms.d,):
             raise ProtocolError(f"an update has {terms.d} coordinates here, got shape {tuple(update.delta.shape)}")
         if not 1 <= update.weight <= terms.max_weight:
-            raise ProtocolError(f"a weight must be 1 to {terms.max_weight}, got {update.weight}")
+            raise ProtocolError(f"a weight must be 1 to {terms.max_weight}")  # which one it is stays here
         if terms.weights is not None and update.weight != terms.weights[self._client]:
             raise ProtocolError("the weight is not the public one")
         values = update.delta.detach().numpy().astype(np.float32, copy=False)
-        terms.code.encode(values, scale=update.weight / terms.max_weight, stream=stream, out=out[: terms.d])
         out[terms.d :] = update.weight
+        scale, step = update.weight / terms.max_weight, CHUNK_BYTES // terms.code.word.itemsize
+
+        def encoded(start: int) -> NDArray[Any]:
+            part = out[start : start + step]
+            coordinates = part[: terms.d - start]
+            terms.code.encode(values[start : start + step], scale=scale, stream=stream, out=coordinates)
+            return part
+
+        return ahead(encoded, range(0, len(out), step))
 
     def _consent(self, told: SurvivorList, state: _Round) -> tuple[bytes, _Round]:
         """Stage 4, ConsistencyCheck: sign the keys, both sets of clients and the model."""

@@ -61,6 +61,10 @@ class FixedPoint:
         return WORDS[self.ring]
 
     @property
+    def _signed(self) -> np.dtype[Any]:
+        return np.dtype(self.word.str.replace("u", "i"))
+
+    @property
     def levels(self) -> int:
         """The whole number that stands for `clip`."""
         return min(((1 << (self.ring - 1)) - 1) // self.most, _FINEST)
@@ -85,23 +89,29 @@ class FixedPoint:
         """
         if not 0 < scale <= 1:
             raise ValueError(f"scale must be in (0, 1], got {scale}")
-        bound = self.levels * scale  # clipped before it is scaled
+        signed, bound = out.view(self._signed), self.levels * scale  # clipped before it is scaled
+        scaled, level, up = np.empty(_BLOCK), np.empty(_BLOCK), np.empty(_BLOCK, dtype=np.bool_)
         for start in range(0, len(values), _BLOCK):
-            part = values[start : start + _BLOCK].astype(np.float64)
-            if not np.isfinite(part).all():
+            block = values[start : start + _BLOCK]
+            x, q, more = scaled[: len(block)], level[: len(block)], up[: len(block)]
+            x[:] = block
+            if not math.isfinite(x.sum()):  # finite float32s cannot add up to infinity here
                 raise ProtocolError("an update that is not finite cannot be masked")
-            part *= scale / self.step
-            np.clip(part, -bound, bound, out=part)
+            x *= scale / self.step
+            np.clip(x, -bound, bound, out=x)
             if self.rounding == "nearest":
-                np.rint(part, out=part)
+                np.rint(x, out=q)
             else:
-                up = part - (down := np.floor(part))
-                part = down + (np.frombuffer(stream.bytes(4 * len(part)), dtype="<u4") < up * 2.0**32)
-            out[start : start + _BLOCK] = part.astype(np.int64).view(np.uint64).astype(self.word)
+                np.floor(x, out=q)
+                x -= q
+                x *= 2.0**32
+                np.less(np.frombuffer(stream.bytes(4 * len(block)), dtype="<u4"), x, out=more)
+                q += more
+            signed[start : start + len(block)] = q
 
     def decode(self, total: NDArray[Any]) -> NDArray[np.float64]:
         """(d,) the real sum behind the words (d,) of a sum."""
-        signed: NDArray[np.float64] = total.view(self.word.str.replace("u", "i")).astype(np.float64)
+        signed: NDArray[np.float64] = total.view(self._signed).astype(np.float64)
         return signed * self.step
 
     def bound(self, clients: int) -> float:

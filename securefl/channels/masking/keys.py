@@ -46,16 +46,16 @@ class Identity:
         """A new identity from the system's CSPRNG."""
         return cls(Ed25519PrivateKey.generate())
 
-    def signature(self, message: Packet | memoryview, *, terms: bytes) -> bytes:
+    def signature(self, message: Packet, *, terms: bytes) -> bytes:
         """64 bytes over a label, the digest of the agreed terms and SHA-256 of the message.
 
         Hashing first means that a vector of millions of words is read once (Ed25519 alone reads it twice).
         """
-        return self._key.sign(_signed_part(message, terms))
+        return self.signature_of_digest(hashlib.sha256(message).digest(), terms=terms)
 
-
-def _signed_part(message: Packet | memoryview, terms: bytes) -> bytes:
-    return _SIGNED + terms + hashlib.sha256(message).digest()
+    def signature_of_digest(self, digest: bytes, *, terms: bytes) -> bytes:
+        """The same from SHA-256 of the message, for who hashed it while it was made."""
+        return self._key.sign(_SIGNED + terms + digest)
 
 
 def open_signed(data: Packet, public: bytes, *, terms: bytes) -> memoryview:
@@ -66,7 +66,7 @@ def open_signed(data: Packet, public: bytes, *, terms: bytes) -> memoryview:
     """
     message, signature = memoryview(data)[:-SIGNATURE_BYTES], bytes(data[-SIGNATURE_BYTES:])
     try:
-        Ed25519PublicKey.from_public_bytes(public).verify(signature, _signed_part(message, terms))
+        Ed25519PublicKey.from_public_bytes(public).verify(signature, _SIGNED + terms + hashlib.sha256(message).digest())
     except (InvalidSignature, ValueError):
         raise ProtocolError("the signature of a message of the masked channel does not verify") from None
     return message

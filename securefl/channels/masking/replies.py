@@ -7,9 +7,9 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from securefl.channels.masking.keys import KEY_BYTES, SIGNATURE_BYTES, Identity
+from securefl.channels.masking.keys import KEY_BYTES, SIGNATURE_BYTES
 from securefl.channels.masking.shamir import SHARE_BYTES
-from securefl.channels.masking.wire import ID, SEALED_BYTES, Named, Table, pack_table, unpack_sender, unpack_tables
+from securefl.channels.masking.wire import ID, SEALED_BYTES, Named, Table, pack_table, unpack_party, unpack_tables
 from securefl.channels.messages import HASH_BYTES, HEAD_BYTES, pack_head, unpack_head
 from securefl.types import Packet
 
@@ -36,7 +36,7 @@ class Advertisement(Named):
         return self.head + ID.pack(self.sender) + self.mask_key + self.sealing_key + self.commitment + self.block
 
     @classmethod
-    def from_bytes(cls, data: Packet | memoryview) -> "Advertisement":
+    def from_bytes(cls, data: Packet) -> "Advertisement":
         """Parse an advertisement. Raises ProtocolError."""
         session, round, body = unpack_head(data, kind=cls.KIND, length=cls.LENGTH)
         parts = [bytes(body[start : start + 32]) for start in range(ID.size, len(body), 32)]
@@ -57,9 +57,9 @@ class SealedShares(Named):
         return self.head + ID.pack(self.sender) + pack_table(self.sealed)
 
     @classmethod
-    def from_bytes(cls, data: Packet | memoryview, *, most: int) -> "SealedShares":
+    def from_bytes(cls, data: Packet, *, most: int) -> "SealedShares":
         """Parse at most `most` sealed shares. Raises ProtocolError."""
-        session, round, sender, body = unpack_sender(data, cls.KIND)
+        session, round, sender, body = unpack_party(data, cls.KIND)
         return cls(session, round, sender, *unpack_tables(body, kind=cls.KIND, entries=(SEALED_BYTES,), most=most))
 
 
@@ -76,23 +76,27 @@ class MaskedInput(Named):
 
     sender: int
     words: NDArray[Any]
-    packet: bytearray = field(default_factory=bytearray, repr=False)
+    packet: memoryview = field(default=memoryview(b""), repr=False)
 
     @classmethod
     def blank(cls, session: bytes, round: int, sender: int, *, m: int, word: np.dtype[Any]) -> "MaskedInput":
-        """An upload of m zero words; its words are to be filled in where they lie."""
-        packet = bytearray(cls._OFFSET + m * word.itemsize + SIGNATURE_BYTES)
+        """An upload with room for m words, which are to be filled in where they lie."""
+        packet = memoryview(bytearray(cls._OFFSET + m * word.itemsize + SIGNATURE_BYTES))
         packet[: cls._OFFSET] = pack_head(cls.KIND, session, round) + cls._SENDER.pack(sender)
         return cls(session, round, sender, np.frombuffer(packet, dtype=word, count=m, offset=cls._OFFSET), packet)
 
-    def signed_by(self, identity: Identity, *, terms: bytes) -> bytearray:
-        """The upload with its signature written behind the words."""
-        message = memoryview(self.packet)[:-SIGNATURE_BYTES]
-        self.packet[-SIGNATURE_BYTES:] = identity.signature(message, terms=terms)
+    @property
+    def head_bytes(self) -> memoryview:
+        """What lies before the words."""
+        return self.packet[: self._OFFSET]
+
+    def signed(self, signature: bytes) -> memoryview:
+        """The upload with a signature of its head and words written behind them."""
+        self.packet[-SIGNATURE_BYTES:] = signature
         return self.packet
 
     @classmethod
-    def from_bytes(cls, data: Packet | memoryview, *, m: int, word: np.dtype[Any]) -> "MaskedInput":
+    def from_bytes(cls, data: Packet, *, m: int, word: np.dtype[Any]) -> "MaskedInput":
         """Parse exactly m words; they are a view of `data`, not a copy. Raises ProtocolError."""
         session, round, body = unpack_head(data, kind=cls.KIND, length=cls._OFFSET + m * word.itemsize)
         words = np.frombuffer(body, dtype=word, count=m, offset=cls._SENDER.size)
@@ -118,7 +122,7 @@ class Consent(Named):
         return self.head + ID.pack(self.sender) + self.statement
 
     @classmethod
-    def from_bytes(cls, data: Packet | memoryview) -> "Consent":
+    def from_bytes(cls, data: Packet) -> "Consent":
         """Parse a consent. Raises ProtocolError."""
         session, round, body = unpack_head(data, kind=cls.KIND, length=cls.LENGTH)
         return cls(session, round, ID.unpack_from(body)[0], bytes(body[ID.size :]))
@@ -139,8 +143,8 @@ class RevealedShares(Named):
         return self.head + ID.pack(self.sender) + pack_table(self.seeds) + pack_table(self.mask_keys)
 
     @classmethod
-    def from_bytes(cls, data: Packet | memoryview, *, most: int) -> "RevealedShares":
+    def from_bytes(cls, data: Packet, *, most: int) -> "RevealedShares":
         """Parse two tables of at most `most` shares. Raises ProtocolError."""
-        session, round, sender, body = unpack_sender(data, cls.KIND)
+        session, round, sender, body = unpack_party(data, cls.KIND)
         entries = (SHARE_BYTES, SHARE_BYTES)
         return cls(session, round, sender, *unpack_tables(body, kind=cls.KIND, entries=entries, most=most))

@@ -4,14 +4,15 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from securefl.channels.masking.replies import Advertisement, Consent
-from securefl.channels.masking.wire import ID, SEALED_BYTES, Named, Table, pack_table, unpack_tables
+from securefl.channels.masking.wire import ID, SEALED_BYTES, Named, Table, pack_table, unpack_party, unpack_tables
 from securefl.channels.messages import HASH_BYTES, HEAD_BYTES, unpack_head
+from securefl.errors import ProtocolError
 from securefl.types import Packet
 
 
 @dataclass(frozen=True)
 class Invitation(Named):
-    """Stage 1, server to client: the whole cohort of the round."""
+    """Stage 1, the same for everyone: the whole cohort of the round."""
 
     KIND: ClassVar[int] = 16
 
@@ -22,15 +23,27 @@ class Invitation(Named):
         return self.head + pack_table({client: b"" for client in self.cohort})
 
     @classmethod
-    def from_bytes(cls, data: Packet | memoryview, *, most: int) -> "Invitation":
+    def from_bytes(cls, data: Packet, *, most: int) -> "Invitation":
         """Parse an invitation of at most `most` clients. Raises ProtocolError."""
         session, round, body = unpack_head(data, kind=cls.KIND, length=max(len(data), HEAD_BYTES))
         return cls(session, round, tuple(unpack_tables(body, kind=cls.KIND, entries=(0,), most=most)[0]))
 
 
 @dataclass(frozen=True)
-class KeyTable(Named):
-    """Stage 2, server to client: the signed advertisements of everyone who answered."""
+class Addressed(Named):
+    """A request for one client: what the server signed for another must not count as this one's."""
+
+    recipient: int
+
+    @property
+    def head(self) -> bytes:
+        """The first bytes of the request."""
+        return super().head + ID.pack(self.recipient)
+
+
+@dataclass(frozen=True)
+class KeyTable(Addressed):
+    """Stage 2: the signed advertisements of everyone who answered."""
 
     KIND: ClassVar[int] = 18
 
@@ -41,42 +54,42 @@ class KeyTable(Named):
         return self.head + pack_table(self.advertisements)
 
     @classmethod
-    def from_bytes(cls, data: Packet | memoryview, *, most: int) -> "KeyTable":
+    def from_bytes(cls, data: Packet, *, most: int) -> "KeyTable":
         """Parse a table of at most `most` entries. Raises ProtocolError."""
-        session, round, body = unpack_head(data, kind=cls.KIND, length=max(len(data), HEAD_BYTES))
-        entries = (Advertisement.SIGNED_LENGTH,)
-        return cls(session, round, *unpack_tables(body, kind=cls.KIND, entries=entries, most=most))
+        session, round, recipient, body = unpack_party(data, cls.KIND)
+        tables = unpack_tables(body, kind=cls.KIND, entries=(Advertisement.SIGNED_LENGTH,), most=most)
+        return cls(session, round, recipient, *tables)
 
 
 @dataclass(frozen=True)
-class ShareDelivery(Named):
-    """Stage 3, server to client: what the others sealed for it, and the hash of the model to train on.
+class ShareDelivery(Addressed):
+    """Stage 3: what the others sealed for the recipient, and the hash of the model to train on.
 
     The senders, with the recipient, are the clients between which masks are laid.
     """
 
     KIND: ClassVar[int] = 20
 
-    recipient: int
     model_hash: bytes
     sealed: Table
 
     def to_bytes(self) -> bytes:
-        """Head, recipient, hash and a table of sealed shares."""
-        return self.head + ID.pack(self.recipient) + self.model_hash + pack_table(self.sealed)
+        """Head, hash and a table of sealed shares."""
+        return self.head + self.model_hash + pack_table(self.sealed)
 
     @classmethod
-    def from_bytes(cls, data: Packet | memoryview, *, most: int) -> "ShareDelivery":
+    def from_bytes(cls, data: Packet, *, most: int) -> "ShareDelivery":
         """Parse at most `most` sealed shares. Raises ProtocolError."""
-        start = ID.size + HASH_BYTES
-        session, round, body = unpack_head(data, kind=cls.KIND, length=max(len(data), HEAD_BYTES + start))
-        tables = unpack_tables(body[start:], kind=cls.KIND, entries=(SEALED_BYTES,), most=most)
-        return cls(session, round, ID.unpack_from(body)[0], bytes(body[ID.size : start]), *tables)
+        session, round, recipient, body = unpack_party(data, cls.KIND)
+        if len(body) < HASH_BYTES:
+            raise ProtocolError(f"a message of kind {cls.KIND} is too short for its hash")
+        tables = unpack_tables(body[HASH_BYTES:], kind=cls.KIND, entries=(SEALED_BYTES,), most=most)
+        return cls(session, round, recipient, bytes(body[:HASH_BYTES]), *tables)
 
 
 @dataclass(frozen=True)
-class SurvivorList(Named):
-    """Stage 4, server to client: whose masked inputs are in the sum."""
+class SurvivorList(Addressed):
+    """Stage 4: whose masked inputs are in the sum."""
 
     KIND: ClassVar[int] = 22
 
@@ -87,15 +100,16 @@ class SurvivorList(Named):
         return self.head + pack_table({client: b"" for client in self.survivors})
 
     @classmethod
-    def from_bytes(cls, data: Packet | memoryview, *, most: int) -> "SurvivorList":
+    def from_bytes(cls, data: Packet, *, most: int) -> "SurvivorList":
         """Parse at most `most` ids. Raises ProtocolError."""
-        session, round, body = unpack_head(data, kind=cls.KIND, length=max(len(data), HEAD_BYTES))
-        return cls(session, round, tuple(unpack_tables(body, kind=cls.KIND, entries=(0,), most=most)[0]))
+        session, round, recipient, body = unpack_party(data, cls.KIND)
+        (table,) = unpack_tables(body, kind=cls.KIND, entries=(0,), most=most)
+        return cls(session, round, recipient, tuple(table))
 
 
 @dataclass(frozen=True)
-class UnmaskRequest(Named):
-    """Stage 5, server to client: the signed consents; it names no client to reveal, each holder knows whom."""
+class UnmaskRequest(Addressed):
+    """Stage 5: the signed consents; it names no client to reveal, each holder knows whom."""
 
     KIND: ClassVar[int] = 24
 
@@ -106,7 +120,8 @@ class UnmaskRequest(Named):
         return self.head + pack_table(self.consents)
 
     @classmethod
-    def from_bytes(cls, data: Packet | memoryview, *, most: int) -> "UnmaskRequest":
+    def from_bytes(cls, data: Packet, *, most: int) -> "UnmaskRequest":
         """Parse at most `most` consents. Raises ProtocolError."""
-        session, round, body = unpack_head(data, kind=cls.KIND, length=max(len(data), HEAD_BYTES))
-        return cls(session, round, *unpack_tables(body, kind=cls.KIND, entries=(Consent.SIGNED_LENGTH,), most=most))
+        session, round, recipient, body = unpack_party(data, cls.KIND)
+        tables = unpack_tables(body, kind=cls.KIND, entries=(Consent.SIGNED_LENGTH,), most=most)
+        return cls(session, round, recipient, *tables)

@@ -4,9 +4,6 @@ import secrets
 import struct
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
-
-from numpy.typing import NDArray
 
 from securefl.channels.masking import shamir
 from securefl.channels.masking.keys import (
@@ -22,7 +19,7 @@ from securefl.channels.masking.keys import (
     seal,
 )
 from securefl.channels.masking.replies import Advertisement
-from securefl.channels.masking.stream import add_masks
+from securefl.channels.masking.stream import Masks
 
 Peers = Mapping[int, Advertisement]  # ascending by client, itself included
 
@@ -71,15 +68,20 @@ class RoundSecrets:
             client: open_sealed(key, sealed[client], associated=_route(peers[client], own))
             for client, key in self._sealing_keys(own, peers, list(sealed), outgoing=False).items()
         }
-        return {client: shares for client, shares in opened.items() if shares is not None}
+        return {client: shares for client, shares in opened.items() if shares is not None and _are_shares(shares)}
 
-    def add_masks(self, words: NDArray[Any], own: Advertisement, peers: Peers, others: Sequence[int]) -> None:
-        """Add the self mask to words (m,), and a pair mask with each other: subtracted towards lower ids."""
+    def masks(self, own: Advertisement, peers: Peers, others: Sequence[int], *, model_hash: bytes) -> Masks:
+        """The self mask, and a pair mask with each other: subtracted towards lower ids."""
         plus, minus = [self_mask_key(self.seed, own)], list[bytes]()
         agreed = self.mask.agree([peers[client].mask_key for client in others])
         for client, secret in zip(others, agreed, strict=True):
-            (minus if client < own.sender else plus).append(pair_mask_key(secret, own, peers[client]))
-        add_masks(words, plus=plus, minus=minus)
+            key = pair_mask_key(secret, own, peers[client], model_hash=model_hash)
+            (minus if client < own.sender else plus).append(key)
+        return Masks(plus=plus, minus=minus)
+
+    def after_upload(self) -> "RoundSecrets":
+        """What the last stages need: the sealing key; the other two are forgotten."""
+        return RoundSecrets(RoundKey(b""), self.sealing, b"")
 
     def _sealing_keys(self, own: Advertisement, peers: Peers, others: list[int], *, outgoing: bool) -> dict[int, bytes]:
         """One key for each other client and direction."""
@@ -91,15 +93,29 @@ class RoundSecrets:
         return keys
 
 
+def _are_shares(both: bytes) -> bool:
+    """Whether a box held two field elements; a dealer may have sealed something else."""
+    try:
+        shamir.value_of(both[: shamir.SHARE_BYTES])
+        shamir.value_of(both[shamir.SHARE_BYTES :])
+    except ValueError:
+        return False
+    return True
+
+
 def self_mask_key(seed: bytes, own: Advertisement) -> bytes:
     """The key of a client's self mask, 32 bytes."""
     return derive(seed, SELF_MASK, _info(own, own, own.mask_key, own.mask_key))
 
 
-def pair_mask_key(agreed: bytes, one: Advertisement, other: Advertisement) -> bytes:
-    """The key of the mask between two clients, 32 bytes; the same from both ends."""
+def pair_mask_key(agreed: bytes, one: Advertisement, other: Advertisement, *, model_hash: bytes) -> bytes:
+    """The key of the mask between two clients, 32 bytes; the same from both ends if they train on the same model.
+
+    Clients that were given different models so get masks that do not cancel. (Consents alone would not do: t clients
+    with one model could open the seed of one with another. Source: Pasquini, Francati and Ateniese, CCS 2022.)
+    """
     low, high = sorted((one, other), key=lambda end: end.sender)
-    return derive(agreed, PAIR_MASK, _info(low, high, low.mask_key, high.mask_key))
+    return derive(agreed, PAIR_MASK + model_hash, _info(low, high, low.mask_key, high.mask_key))
 
 
 def _info(one: Advertisement, other: Advertisement, key_of_one: bytes, key_of_other: bytes) -> Info:

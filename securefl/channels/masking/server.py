@@ -43,13 +43,14 @@ class MaskedServer:
         self._seen: list[Observation] = []
 
     def begin(self, round: int, cohort: Sequence[int], model_hash: bytes) -> None:
-        """Start a round; what was left of the last one is forgotten. Raises ValueError at a client without a key."""
+        """Start a round; what was left of the last one is forgotten. Raises ValueError at strangers, or too many."""
         if strangers := set(cohort) - set(self._terms.roster):
             raise ValueError(f"client {min(strangers)} is not in the roster")
+        blocks = self._terms.blocks(round, tuple(sorted(cohort)))
+        if max(map(len, blocks), default=0) > self._terms.code.most:
+            raise ValueError(f"{len(cohort)} clients are more than the terms have room for")
         self._round, self._stage, self._cohort = round, 1, tuple(sorted(cohort))
-        self._blocks = [
-            Block(self._terms, round, block, model_hash) for block in self._terms.blocks(round, self._cohort)
-        ]
+        self._blocks = [Block(self._terms, round, block, model_hash) for block in blocks]
         self._answered, self._seen = set(), []
 
     def requests(self) -> Mapping[int, bytes]:
@@ -58,8 +59,7 @@ class MaskedServer:
             invitation = self._signed(Invitation(self._terms.session, self._round, self._cohort).to_bytes())
             return {client: invitation for client in self._cohort}
         made = {client: request for block in self._blocks for client, request in block.requests(self._stage).items()}
-        signed = {request: self._signed(request) for request in set(made.values())}  # most are the same for all
-        return {client: signed[made[client]] for client in sorted(made)}
+        return {client: self._signed(made[client]) for client in sorted(made)}
 
     def absorb(self, client: int, message: Packet) -> bool:
         """Take one reply; False (and nothing changed) if it is malformed, forged, foreign, late or a second one."""
@@ -101,13 +101,13 @@ class MaskedServer:
         return list(self._seen)
 
     def _view(self) -> View:
-        """One row, the weighted mean over all survivors of all blocks. Raises RoundAbandoned at impossible weights."""
+        """One row, the weighted mean over all survivors of all blocks."""
         terms, d = self._terms, self._terms.d
         total, weight = np.zeros(d), 0
         for block in self._blocks:
             opened = terms.code.decode(block.total[:d])
             total += opened
-            weight += self._weight(block)
+            weight += block.weight
             for party in ("server", "network"):
                 values = torch.from_numpy(opened)
                 self._seen.append(
@@ -117,16 +117,6 @@ class MaskedServer:
         self._blocks = []
         mean = torch.from_numpy(total * (terms.max_weight / weight)).to(torch.float32)
         return View(mean.unsqueeze(0), torch.tensor([float(weight)], dtype=torch.float64), (survivors,))
-
-    def _weight(self, block: Block) -> int:
-        """The weights of a block's survivors together: public, or the last word of the sum."""
-        terms, clients = self._terms, len(block.survivors)
-        if terms.weights is not None:
-            return sum(terms.weights[client] for client in block.survivors)
-        weight = int(block.total[-1])
-        if not clients <= weight <= clients * terms.max_weight:
-            raise RoundAbandoned(f"the weights of {clients} clients cannot add up to {weight}")
-        return weight
 
     def _signed(self, message: bytes) -> bytes:
         return message + self._identity.signature(message, terms=self._terms.digest)

@@ -9,6 +9,7 @@ one outcome for each of them, and every member left sees who is gone.
 import hashlib
 import struct
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import ClassVar
 
@@ -37,7 +38,7 @@ class SetupTable(Named):
         return self.head + ID.pack(self.step) + pack_table(self.table)
 
     @classmethod
-    def from_bytes(cls, data: Packet | memoryview, *, most: int) -> "SetupTable":
+    def from_bytes(cls, data: Packet, *, most: int) -> "SetupTable":
         """Parse a table of at most `most` members. Raises ProtocolError."""
         session, attempt, body = unpack_head(data, kind=cls.KIND, length=max(len(data), HEAD_BYTES + ID.size))
         if (step := ID.unpack_from(body)[0]) >= len(cls.ENTRIES):
@@ -60,7 +61,7 @@ class SetupReply(Named):
         return self.head + ID.pack(self.sender) + self.content
 
     @classmethod
-    def from_bytes(cls, data: Packet | memoryview, *, content: int) -> "SetupReply":
+    def from_bytes(cls, data: Packet, *, content: int) -> "SetupReply":
         """Parse a reply of `content` bytes. Raises ProtocolError."""
         session, attempt, body = unpack_head(data, kind=cls.KIND, length=HEAD_BYTES + ID.size + content)
         return cls(session, attempt, ID.unpack_from(body)[0], bytes(body[ID.size :]))
@@ -118,7 +119,7 @@ class SetupClient:
             or (again and members == self._members)
         ):
             raise ProtocolError("an attempt is newer than the last, and each but the first loses members")
-        if self._client not in members or len(members) < self._terms.min_cohort:
+        if self._client not in members or len(members) < self._terms.least_members():
             raise ProtocolError("the set-up leaves this client out, or too few members")
         self._members, self._attempt, self._step = members, told.round, 1
         self._secret = self._draw(told.round)
@@ -203,7 +204,7 @@ class SetupServer:
             self._members = tuple(client for client in self._members if client in came)
             self._commitments, self._signed_reveals, self._secrets = {}, {}, {}
             self._attempt, self._step = self._attempt + 1, 0
-            if len(self._members) < self._terms.min_cohort:
+            if len(self._members) < self._terms.least_members():
                 raise RoundAbandoned(f"{len(self._members)} members are left after the set-up's drop-outs")
         else:
             self._step += 1
@@ -214,14 +215,14 @@ def hold(server: SetupServer, clients: Mapping[int, SetupClient]) -> Agreement:
     """Carry the set-up's messages in this process until everyone agreed; the terms with their beacon.
 
     Raises:
-        ProtocolError: a member found something illegal.
         RoundAbandoned: too few members are left.
     """
     agreed: Agreement | None = None
     while agreed is None:
         for client, request in server.requests().items():
-            if (reply := clients[client].receive(request)) is not None:
-                server.absorb(client, reply)
+            with suppress(ProtocolError):  # who refuses is missing, and left out
+                if client in clients and (reply := clients[client].receive(request)) is not None:
+                    server.absorb(client, reply)
         agreed = server.close_stage()
     return agreed
 

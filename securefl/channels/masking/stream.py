@@ -12,26 +12,38 @@ from functools import cache
 from typing import Any
 
 import numpy as np
-from cryptography.hazmat.primitives.ciphers import Cipher, CipherContext, algorithms, modes
+from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from numpy.typing import NDArray
 
 CHUNK_BYTES = 262_144
 WORDS: Mapping[int, np.dtype[Any]] = {16: np.dtype("<u2"), 32: np.dtype("<u4"), 64: np.dtype("<u8")}  # ring -> word
 
-Path = Callable[[algorithms.AES256, int], CipherContext]  # key, chunk -> a context that encrypts that chunk
-_ZEROS = bytes(CHUNK_BYTES)
-_NONCE_BYTES = 12
-_SPARE = 15  # update_into wants room for one block less a byte
+Write = Callable[[int, int, memoryview], object]  # chunk, size, buffer: write the first bytes of that chunk
+Path = Callable[[bytes], Write]  # key -> how its chunks are written
+_ZEROS = memoryview(bytes(CHUNK_BYTES))
+_SPARE = 16  # room behind a chunk for the tag that GCM writes there
 
 
-def by_ctr(key: algorithms.AES256, chunk: int) -> CipherContext:
+def by_ctr(key: bytes) -> Write:
     """Counter mode, the definition."""
-    return Cipher(key, modes.CTR(chunk.to_bytes(_NONCE_BYTES, "big") + b"\0\0\0\2")).encryptor()
+    cipher = algorithms.AES256(key)
+
+    def write(chunk: int, size: int, buffer: memoryview) -> object:
+        counter = modes.CTR(_nonce(chunk) + b"\0\0\0\2")
+        return Cipher(cipher, counter).encryptor().update_into(_ZEROS[:size], buffer)
+
+    return write
 
 
-def by_gcm(key: algorithms.AES256, chunk: int) -> CipherContext:
-    """The same bytes from Galois/counter mode; its tag is never computed."""
-    return Cipher(key, modes.GCM(chunk.to_bytes(_NONCE_BYTES, "big"))).encryptor()
+def by_gcm(key: bytes) -> Write:
+    """The same bytes from Galois/counter mode; the tag behind them is not used."""
+    aead = AESGCM(key)
+    return lambda chunk, size, buffer: aead.encrypt_into(_nonce(chunk), _ZEROS[:size], None, buffer[: size + _SPARE])
+
+
+def _nonce(chunk: int) -> bytes:
+    return chunk.to_bytes(12, "big")
 
 
 @cache
@@ -50,37 +62,60 @@ def _seconds(path: Path) -> float:
     return min(taken)
 
 
-def add_masks(
-    vector: NDArray[Any], *, plus: Sequence[bytes] = (), minus: Sequence[bytes] = (), path: Path | None = None
-) -> None:
-    """Add the streams of some keys to `vector` in place and subtract those of others, modulo 2^16, 2^32 or 2^64.
-
-    Chunk by chunk with all keys, so that each part of the vector is read from memory once.
+class Masks:
+    """The streams of some keys, to be added to a vector chunk by chunk, and those of others to be subtracted.
 
     Args:
-        vector: (m,) unsigned little-endian words of 16, 32 or 64 bits, changed in place.
         plus: keys of 32 bytes, each used for nothing else.
         minus: the same.
         path: how the bytes are made; the quicker way by default.
 
     Raises:
+        ValueError: a key is not 32 bytes.
+    """
+
+    def __init__(self, *, plus: Sequence[bytes] = (), minus: Sequence[bytes] = (), path: Path | None = None) -> None:
+        if wrong := [key for key in (*plus, *minus) if len(key) != 32]:
+            raise ValueError(f"a mask stream needs a key of 32 bytes, got {len(wrong[0])}")
+        make = path or fastest()
+        self._streams = [(make(key), np.add) for key in plus] + [(make(key), np.subtract) for key in minus]
+        self._buffer = bytearray(CHUNK_BYTES + _SPARE)
+
+    def add_to(self, part: NDArray[Any], *, chunk: int) -> None:
+        """Add this chunk of every stream to `part` in place, modulo 2^16, 2^32 or 2^64.
+
+        Args:
+            part: unsigned little-endian words of 16, 32 or 64 bits, at most a chunk of them.
+            chunk: the number of the chunk.
+
+        Raises:
+            ValueError: part is not one of the three word types, or is longer than a chunk.
+        """
+        if part.dtype not in WORDS.values():
+            raise ValueError(f"a mask is added to words of 16, 32 or 64 bits, got {part.dtype}")
+        if part.nbytes > CHUNK_BYTES:
+            raise ValueError(f"a chunk has at most {CHUNK_BYTES} bytes, got {part.nbytes}")
+        words = np.frombuffer(self._buffer, dtype=part.dtype, count=len(part))
+        buffer, size = memoryview(self._buffer), part.nbytes
+        for write, combine in self._streams:
+            write(chunk, size, buffer)
+            combine(part, words, out=part)
+
+
+def add_masks(
+    vector: NDArray[Any], *, plus: Sequence[bytes] = (), minus: Sequence[bytes] = (), path: Path | None = None
+) -> None:
+    """Add and subtract whole streams, as `Masks` does; each part of the vector is read from memory once.
+
+    Raises:
         ValueError: vector is not one of the three word types, or a key is not 32 bytes.
     """
-    if vector.dtype not in WORDS.values():
-        raise ValueError(f"a mask is added to words of 16, 32 or 64 bits, got {vector.dtype}")
-    ciphers = [(_aes(key), np.add) for key in plus] + [(_aes(key), np.subtract) for key in minus]
-    make, step = path or fastest(), CHUNK_BYTES // vector.dtype.itemsize
-    buffer = bytearray(min(CHUNK_BYTES, vector.nbytes) + _SPARE)
-    words = np.frombuffer(buffer, dtype=vector.dtype, count=(len(buffer) - _SPARE) // vector.dtype.itemsize)
-    zeros = memoryview(_ZEROS)
-    for chunk, start in enumerate(range(0, len(vector), step)):
-        part = vector[start : start + step]
-        for cipher, combine in ciphers:
-            make(cipher, chunk).update_into(zeros[: part.nbytes], buffer)
-            combine(part, words[: len(part)], out=part)
+    masks = Masks(plus=plus, minus=minus, path=path)
+    for chunk, part in enumerate(chunks(vector)):
+        masks.add_to(part, chunk=chunk)
 
 
-def _aes(key: bytes) -> algorithms.AES256:
-    if len(key) != 32:
-        raise ValueError(f"a mask stream needs a key of 32 bytes, got {len(key)}")
-    return algorithms.AES256(key)
+def chunks(vector: NDArray[Any]) -> list[NDArray[Any]]:
+    """The vector (m,) as views of one chunk each; one empty view where m is 0."""
+    step = CHUNK_BYTES // vector.dtype.itemsize
+    return [vector[start : start + step] for start in range(0, max(len(vector), 1), step)]

@@ -75,7 +75,7 @@ class Named:
         return pack_head(self.KIND, self.session, self.round)
 
 
-def unpack_sender(data: Packet | memoryview, kind: int) -> tuple[bytes, int, int, memoryview]:
-    """Session, round, sender and the rest of a client's message of any length. Raises ProtocolError."""
+def unpack_party(data: Packet, kind: int) -> tuple[bytes, int, int, memoryview]:
+    """Session, round, sender or recipient, and the rest of a message of any length. Raises ProtocolError."""
     session, round, body = unpack_head(data, kind=kind, length=max(len(data), HEAD_BYTES + ID.size))
     return session, round, ID.unpack_from(body)[0], body[ID.size :]
