@@ -132,10 +132,10 @@ CHANNELS: Mapping[str, ChannelEntry] = {
         options={"ring": 32, "clip": 4.0, "rounding": "stochastic", "corrupt": 1},
         threats={
             "server": "the sum over each block's survivors, and who survived; no single update",
-            "server with up to `corrupt` clients": "the sum over the honest survivors, of whom there are two or more",
+            "server with up to `corrupt` clients of a sum": "the sum over its honest survivors, two or more",
             "n - 1 colluding clients": "the last one's update, exactly; only noise protects it (dp_sgd)",
             "network": "what the server sees; what it forges, replays or swaps is dropped",
-            "other clients": "the global models, and who took part",
+            "other clients": "the global models, hence the sum, and who took part",
         },
     ),
 }
