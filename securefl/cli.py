@@ -43,6 +43,23 @@ def _interrupt(number: int, frame: FrameType | None) -> None:
     raise Interrupted
 
 
+def _version(wanted: bool) -> None:
+    if wanted:
+        from importlib.metadata import version
+
+        print(f"securefl {version('securefl')}")
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    """Federated learning with differential privacy, secure aggregation and attacks, measured side by side."""
+
+
 @app.command()
 def demo(out: Out = None, display: Shown = None) -> None:
     """Four hospitals end to end, offline, in under a minute."""

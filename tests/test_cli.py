@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 import time
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
@@ -246,3 +247,14 @@ def test_doctor_finds_this_installation_healthy(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stdout
     assert "BAD" not in done.stdout
     assert "known answer 6.552" in done.stdout
+
+
+def test_the_version_is_that_of_the_package(tmp_path: Path) -> None:
+    done = call("--version", cwd=tmp_path)
+    assert (done.returncode, done.stdout.strip()) == (0, f"securefl {version('securefl')}")
+
+
+def test_ls_threats_says_what_the_server_sees(tmp_path: Path) -> None:
+    done = call("ls", "threats", cwd=tmp_path)
+    assert done.returncode == 0
+    assert "masked   server: the sum over each block's survivors" in done.stdout
