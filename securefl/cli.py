@@ -122,6 +122,10 @@ def run(scenario: ScenarioFile, out: Out = None, overrides: Overrides = None, di
     finally:
         shown.stop()
     shown.table(f"{scenario.stem}, {metrics['rounds']} rounds", [Row(scenario.stem, [metrics])])
+    for client, reason in metrics.get("left_out", {}).items():
+        shown.line(f"client {client} took no part in the session: {reason}")
+    if metrics["abandoned"]:
+        shown.line(f"{metrics['abandoned']} of {metrics['rounds']} rounds were abandoned")
     shown.line(f"run folder {folder}", folder=str(folder))
 
 

@@ -79,6 +79,8 @@ def fill_in(scenario: "Scenario", values: dict[str, Any]) -> None:
     takes = catalog.DEALS[how].takes if how in catalog.DEALS else ()
     skew = {key: getattr(scenario.data, key) or getattr(DEFAULT_SKEW, key) for key in takes}
     values["channel"] |= {"min_cohort": channel.min_cohort(scenario), **channel.options(scenario)}
+    if scenario.weights == "reported" and values["channel"]["ring"] is not None:
+        values["channel"]["max_weight"] = channel.max_weight(scenario)
     values["data"] |= {"partition": how, "clients": _sites(scenario), **skew}
     tables = [
         (values["model"], catalog.MODELS[scenario.model.name]),
@@ -220,6 +222,11 @@ def _attack(scenario: "Scenario") -> None:
         raise ScenarioError(f"attack.clients: each client once, got {list(attack.clients)}")
     if max(attack.clients) >= scenario.clients:
         raise ScenarioError(f"attack.clients: there is no client {max(attack.clients)} among {scenario.clients}")
+    declared = channel.options(scenario).get("corrupt", len(attack.clients))
+    if len(attack.clients) > declared:
+        raise ScenarioError(
+            f"attack.clients: {len(attack.clients)} clients are corrupt, channel.corrupt declares {declared}; raise it"
+        )
     if len(attack.clients) == scenario.clients:
         raise ScenarioError(f"attack.clients: all {scenario.clients} clients are corrupt, leave at least one honest")
     _parameters("attack", attack.name, catalog.ATTACKS[attack.name], attack.parameters)

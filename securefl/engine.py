@@ -41,6 +41,7 @@ def play_round(federation: Federation, state: State) -> Played:
         federation.server.begin(state.round, cohort, vector.model_hash(federation.layout, state.weights))
         broadcast(federation, state, cohort, attendance)
         view = exchange(federation, state.round, attendance)
+        attendance.note_lost(cohort, view)
         screened = set_aside(federation, view)
         after = aggregate(federation, view, after)
         survivors = view.clients

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from securefl.errors import BudgetExceeded, ClientFailure, ProtocolError
 from securefl.threat import Adversary
-from securefl.types import ChannelServer, Metrics, Observation, Participant, RoundRecord, Rule, Screen, ServerStep
+from securefl.types import ChannelServer, Metrics, Observation, Participant, RoundRecord, Rule, Screen, ServerStep, View
 
 
 @dataclass(frozen=True)
@@ -60,6 +60,11 @@ class Attendance:
             self.absent[client] = str(reason)
             if isinstance(reason, BudgetExceeded):
                 self.out_of_budget.add(client)
+
+    def note_lost(self, cohort: tuple[int, ...], view: View) -> None:
+        """Note who answered and is in no row: a channel may lose a whole block of clients."""
+        for client in set(cohort) - set(view.clients) - set(self.absent):
+            self.absent[client] = "lost with its block, of which too few were left"
 
 
 @dataclass(frozen=True)

@@ -40,8 +40,9 @@ def _channel(scenario: Scenario) -> str:
     largest = -(-cohort // blocks)
     divided = f"{blocks} blocks of up to {largest}" if blocks > 1 else f"one sum of {largest}"
     return (
-        f"channel masked: the server sees {sees}; {divided}, threshold {terms.threshold(largest)}, "
-        f"{largest - terms.fewest(largest)} may drop out, resolution {terms.code.step:.2g}"
+        f"channel masked: the server sees {sees}; {divided}, threshold {terms.threshold(largest)} "
+        f"against {terms.corrupt} corrupt, {largest - terms.fewest(largest)} may drop out; coordinates clipped at "
+        f"{terms.code.clip:g}, resolution {terms.code.step:.2g}"
     )
 
 

@@ -258,3 +258,12 @@ def test_ls_threats_says_what_the_server_sees(tmp_path: Path) -> None:
     done = call("ls", "threats", cwd=tmp_path)
     assert done.returncode == 0
     assert "masked   server: the sum over each block's survivors" in done.stdout
+
+
+def test_a_run_says_who_was_left_out_and_how_many_rounds_were_abandoned(tmp_path: Path) -> None:
+    text = 'rounds = 2\ntraining = { kind = "sgd" }\nchannel = { kind = "masked" }\nsimulate = { missing = [1], '
+    path = scenario(tmp_path, text + "drop = [{ client = 0, round = 1, stage = 3 }] }")
+    done = call("run", path, "--display", "plain", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "client 1 took no part in the session: no commitment in attempt 0" in done.stdout
+    assert "1 of 2 rounds were abandoned" in done.stdout

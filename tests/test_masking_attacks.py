@@ -27,7 +27,7 @@ import torch
 from securefl.channels.masking import shamir
 from securefl.channels.masking.agreement import Agreement, digest_of_clients
 from securefl.channels.masking.fixed_point import FixedPoint
-from securefl.channels.masking.keys import Identity, open_signed, seal
+from securefl.channels.masking.keys import Identity, RoundKey, open_signed, seal, tag
 from securefl.channels.masking.replies import Advertisement, Consent, MaskedInput, RevealedShares, SealedShares
 from securefl.channels.masking.requests import (
     Addressed,
@@ -45,6 +45,7 @@ from securefl.types import Packet
 from tests.masking import HASH, SESSION, Session, agreement, identity, make_client, update
 
 VECTORS = json.loads((Path(__file__).parent / "vectors/rfc7748.json").read_text())
+SERVER_KEY = RoundKey(bytes(range(32))).public  # of a round's uploads
 LOW_ORDER = [point["u"] for point in VECTORS["low_order"]]
 
 
@@ -78,7 +79,7 @@ class Puppets:
     def invite(self, cohort: Sequence[int]) -> dict[int, bytes]:
         """Advertisements of everyone in the cohort."""
         self.session.updates = {client: update(client, self.terms) for client in self.session.clients}
-        told = Invitation(SESSION, self.round, tuple(cohort))
+        told = Invitation(SESSION, self.round, SERVER_KEY, tuple(cohort))
         return {client: bytes(self.say(client, told)) for client in cohort}
 
     def share(self, keys: Mapping[int, bytes]) -> dict[int, Mapping[int, bytes]]:
@@ -387,7 +388,7 @@ def test_a_client_refuses_a_cohort_below_its_minimum(cohort: tuple[int, ...]) ->
 def test_a_client_refuses_a_cohort_without_it_or_with_strangers(cohort: tuple[int, ...], sentence: str) -> None:
     hands = Puppets(Session(agreement(5)))
     with pytest.raises(ProtocolError, match=sentence):
-        hands.say(0, Invitation(SESSION, 0, cohort))
+        hands.say(0, Invitation(SESSION, 0, SERVER_KEY, cohort))
     assert hands.invite(range(5))
 
 
@@ -412,7 +413,7 @@ def test_clients_told_of_different_cohorts_do_not_share() -> None:
     keys = {}
     for client in range(4):
         cohort = (0, 1, 2, 3) if client == 0 else (0, 1, 2, 3, 4, 5)
-        keys[client] = bytes(hands.say(client, Invitation(SESSION, 0, cohort)))
+        keys[client] = bytes(hands.say(client, Invitation(SESSION, 0, SERVER_KEY, cohort)))
     with pytest.raises(ProtocolError, match="client 1 was told of another block"):
         hands.say(0, KeyTable(SESSION, 0, 0, keys))
 
@@ -652,6 +653,37 @@ def test_a_request_of_another_session_or_round_changes_nothing() -> None:
     with pytest.raises(ProtocolError, match="round 5 is not in hand"):
         hands.say(0, SurvivorList(SESSION, 5, 0, (0, 1, 2, 3)))
     assert hands.consent(0, range(5))
+
+
+def test_an_upload_with_the_tag_of_another_client_or_of_no_key_is_dropped() -> None:
+    session = Session(agreement(5)).begin(0).until(3)
+    packets = {client: bytes(message) for client, message in session.answers().items()}
+    state, other = session.clients[0]._state, session.clients[1]._state
+    assert state is not None
+    assert other is not None
+    body = packets[0][:-16]
+    keys = {
+        "another client's": other.secrets.upload_key(other.own, other.server_key),
+        "its own key of another purpose": self_mask_key(b"k" * 32, state.own),
+        "with another server": state.secrets.upload_key(state.own, SERVER_KEY),
+    }
+    for key in keys.values():
+        assert not session.server.absorb(0, body + tag(key, body))
+    signature = identity(0).signature(body, terms=session.terms.digest)
+    assert not session.server.absorb(0, body + signature)
+    right = state.secrets.upload_key(state.own, state.server_key)
+    assert body + tag(right, body) == packets[0]
+    assert session.server.absorb(0, packets[0])
+
+
+def test_a_server_key_of_low_order_stops_the_client_before_it_uploads() -> None:
+    hands = Puppets(Session(agreement(5)))
+    hands.session.updates = {client: update(client, hands.terms) for client in range(5)}
+    told = Invitation(SESSION, 0, bytes.fromhex(LOW_ORDER[0]), (0, 1, 2, 3, 4))
+    boxes = hands.share({client: bytes(hands.say(client, told)) for client in range(5)})
+    with pytest.raises(ProtocolError, match="unusable"):
+        hands.say(0, hands.delivery(0, boxes))
+    assert is_erased(hands, 0)
 
 
 def test_every_forged_reply_is_dropped_and_the_round_goes_on() -> None:
@@ -916,7 +948,7 @@ def test_an_update_of_another_shape_is_refused() -> None:
 
 
 def words_of(packet: Packet, sender: int, terms: Agreement) -> np.ndarray[Any, Any]:
-    return MaskedInput.from_bytes(opened(packet, sender, terms), m=terms.words, word=terms.code.word).words.copy()
+    return MaskedInput.from_bytes(memoryview(packet)[:-16], m=terms.words, word=terms.code.word).words.copy()
 
 
 def encoded(session: Session, client: int) -> np.ndarray[Any, Any]:

@@ -27,7 +27,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from securefl.channels.masking.agreement import Agreement
-from securefl.channels.masking.keys import open_signed
+from securefl.channels.masking.keys import open_tagged, tag
 from securefl.channels.masking.replies import Advertisement, Consent, MaskedInput, RevealedShares, SealedShares
 from securefl.channels.masking.requests import Invitation, KeyTable, ShareDelivery, SurvivorList, UnmaskRequest
 from securefl.channels.masking.setup import SetupClient, SetupReply, SetupServer, SetupTable
@@ -62,7 +62,7 @@ def blank(session: bytes, round: int, sender: int, words: list[int], *, word: st
 
 
 def masked_input(*, words: list[int]) -> bytes:
-    return bytes(blank(SESSION, ROUND, SENDER, words).packet[:-64])
+    return bytes(blank(SESSION, ROUND, SENDER, words).packet[:-16])
 
 
 @dataclass(frozen=True)
@@ -76,8 +76,8 @@ class Case:
 
 CASES = {
     "Invitation": Case(
-        head(16) + b"\x02\0\0\0" + b"\x03\0\0\0" + b"\x04\x03\x02\x01",
-        Invitation(SESSION, ROUND, (3, 16909060)).to_bytes(),
+        head(16) + B + b"\x02\0\0\0" + b"\x03\0\0\0" + b"\x04\x03\x02\x01",
+        Invitation(SESSION, ROUND, B, (3, 16909060)).to_bytes(),
         lambda data: Invitation.from_bytes(data, most=MOST),
     ),
     "Advertisement": Case(
@@ -155,7 +155,7 @@ CASES = {
     ),
 }
 each_case = pytest.mark.parametrize("case", CASES.values(), ids=CASES.keys())
-LENGTHS = [37, 157, 483, 229, 261, 40, 41, 61, 291, 148, 41, 69, 194, 61, 93]
+LENGTHS = [69, 157, 483, 229, 261, 40, 41, 61, 291, 148, 41, 69, 194, 61, 93]
 
 
 @dataclass(frozen=True)
@@ -175,7 +175,7 @@ class Place:
 SOMEBODY = b"\x03\x02\0\0"
 NONE = b"\0\0\0\0"
 PLACES = {
-    "Invitation": Place(head(16), 0, Invitation.from_bytes),
+    "Invitation": Place(head(16) + B, 0, Invitation.from_bytes),
     "KeyTable": Place(head(18) + SOMEBODY, SIGNED_KEYS, KeyTable.from_bytes),
     "SealedShares": Place(head(19) + SOMEBODY, SEALED, SealedShares.from_bytes),
     "ShareDelivery": Place(head(20) + SOMEBODY + A, SEALED, ShareDelivery.from_bytes),
@@ -210,7 +210,7 @@ def test_lengths_with_a_signature_are_the_lengths_by_hand() -> None:
 
 def test_what_is_parsed_by_hand_is_what_was_meant() -> None:
     meant = {
-        "Invitation": Invitation(SESSION, ROUND, (3, 16909060)),
+        "Invitation": Invitation(SESSION, ROUND, B, (3, 16909060)),
         "Advertisement": Advertisement(SESSION, ROUND, SENDER, A, B, C, D),
         "KeyTable": KeyTable(SESSION, ROUND, SENDER, {1: filled(221, 1), 256: filled(221, 2)}),
         "SealedShares": SealedShares(SESSION, ROUND, SENDER, {1: filled(94, 1), 256: filled(94, 2)}),
@@ -271,7 +271,7 @@ clients_of_a_list = st.sets(ids, max_size=6).map(ascending)
 @deterministic
 @given(sessions, rounds, clients_of_a_list)
 def test_lists_of_clients_make_the_round_trip(session: bytes, round: int, clients: tuple[int, ...]) -> None:
-    for sent in (Invitation(session, round, clients), SurvivorList(session, round, 7, clients)):
+    for sent in (Invitation(session, round, B, clients), SurvivorList(session, round, 7, clients)):
         assert type(sent).from_bytes(sent.to_bytes(), most=6) == sent
 
 
@@ -326,7 +326,7 @@ def test_masked_inputs_make_the_round_trip(
 ) -> None:
     words = data.draw(st.lists(st.integers(0, 2**ring - 1), min_size=1, max_size=8))
     sent = blank(session, round, sender, words, word=WORDS[ring].str)
-    back = MaskedInput.from_bytes(bytes(sent.packet[:-64]), m=len(words), word=WORDS[ring])
+    back = MaskedInput.from_bytes(bytes(sent.packet[:-16]), m=len(words), word=WORDS[ring])
     assert (back.session, back.round, back.sender, back.words.tolist()) == (session, round, sender, words)
 
 
@@ -428,9 +428,9 @@ each_ring = pytest.mark.parametrize("ring", [16, 32, 64])
 
 @each_ring
 @pytest.mark.parametrize("m", [1, 2, 3, 1001])
-def test_a_masked_input_takes_32_bytes_its_words_and_a_signature(ring: int, m: int) -> None:
+def test_a_masked_input_takes_32_bytes_its_words_and_a_tag(ring: int, m: int) -> None:
     upload = MaskedInput.blank(SESSION, ROUND, SENDER, m=m, word=WORDS[ring])
-    assert len(upload.packet) == 32 + m * ring // 8 + 64
+    assert len(upload.packet) == 32 + m * ring // 8 + 16
     assert upload.words.tolist() == [0] * m
     assert upload.words.dtype == np.dtype(f"<u{ring // 8}")
 
@@ -442,13 +442,13 @@ def test_words_lie_in_the_upload_aligned(ring: int, m: int) -> None:
     assert upload.words.ctypes.data % (ring // 8) == 0
     assert upload.words.flags.aligned
     upload.words[:] = 2**ring - 2
-    assert bytes(upload.packet[32:-64]) == (b"\xfe" + b"\xff" * (ring // 8 - 1)) * m
-    assert bytes(upload.packet[-64:]) == bytes(64)
+    assert bytes(upload.packet[32:-16]) == (b"\xfe" + b"\xff" * (ring // 8 - 1)) * m
+    assert bytes(upload.packet[-16:]) == bytes(16)
 
 
 @each_ring
 def test_parsed_words_are_a_view_of_the_data_and_aligned(ring: int) -> None:
-    packet = bytearray(blank(SESSION, ROUND, SENDER, [1, 2, 3], word=WORDS[ring].str).packet[:-64])
+    packet = bytearray(blank(SESSION, ROUND, SENDER, [1, 2, 3], word=WORDS[ring].str).packet[:-16])
     back = MaskedInput.from_bytes(packet, m=3, word=WORDS[ring])
     assert np.shares_memory(back.words, np.frombuffer(packet, dtype=np.uint8))
     assert back.words.ctypes.data % (ring // 8) == 0
@@ -459,7 +459,7 @@ def test_parsed_words_are_a_view_of_the_data_and_aligned(ring: int) -> None:
 
 @each_ring
 def test_a_masked_input_a_word_or_a_byte_off_is_refused(ring: int) -> None:
-    packet = bytes(blank(SESSION, ROUND, SENDER, [1, 2, 3], word=WORDS[ring].str).packet[:-64])
+    packet = bytes(blank(SESSION, ROUND, SENDER, [1, 2, 3], word=WORDS[ring].str).packet[:-16])
     word = ring // 8
     for wrong in (packet[:-word], packet + bytes(word), packet[:-1], packet + b"\0", packet[:32], packet + bytes(64)):
         with pytest.raises(ProtocolError, match=f"kind 21 takes {32 + 3 * word} bytes here, got {len(wrong)}"):
@@ -467,21 +467,26 @@ def test_a_masked_input_a_word_or_a_byte_off_is_refused(ring: int) -> None:
 
 
 def test_a_masked_input_of_another_ring_is_refused() -> None:
-    packet = bytes(blank(SESSION, ROUND, SENDER, [1, 2, 3]).packet[:-64])
+    packet = bytes(blank(SESSION, ROUND, SENDER, [1, 2, 3]).packet[:-16])
     for ring in (16, 64):
         with pytest.raises(ProtocolError, match="kind 21 takes"):
             MaskedInput.from_bytes(packet, m=3, word=WORDS[ring])
 
 
-def test_the_signature_of_a_masked_input_stands_behind_its_words() -> None:
+def test_the_tag_of_a_masked_input_stands_behind_its_words() -> None:
     upload = blank(SESSION, ROUND, SENDER, [5, 6])
-    signed = upload.signed(identity(7).signature(upload.packet[:-64], terms=A))
-    assert signed is upload.packet
-    assert bytes(signed[:-64]) == masked_input(words=[5, 6])
-    body = open_signed(signed, identity(7).public, terms=A)
+    tagged = upload.tagged(A)
+    assert tagged is upload.packet
+    assert bytes(tagged[:-16]) == masked_input(words=[5, 6])
+    body = open_tagged(A, tagged)
     assert MaskedInput.from_bytes(body, m=2, word=np.dtype("<u4")).words.tolist() == [5, 6]
     with pytest.raises(ProtocolError, match="does not verify"):
-        open_signed(signed, identity(7).public, terms=B)
+        open_tagged(B, tagged)
+    for place in range(len(tagged)):
+        broken = bytearray(tagged)
+        broken[place] ^= 1
+        with pytest.raises(ProtocolError, match="does not verify"):
+            open_tagged(A, broken)
 
 
 # Fuzz of the parsers.
@@ -655,6 +660,13 @@ def ended(session: Session, stage: int, held: dict[int, Packet]) -> View | None:
                 continue
 
 
+def tagged(session: Session, client: int, body: bytes) -> bytes:
+    """An upload with the tag that this client itself would give it."""
+    state = session.clients[client]._state
+    assert state is not None
+    return body + tag(state.secrets.upload_key(state.own, state.server_key), body)
+
+
 @pytest.mark.parametrize("stage", [1, 2, 3, 4, 5])
 def test_signed_damage_to_replies_is_taken_or_not_and_the_round_ends_in_a_sum_or_is_abandoned(stage: int) -> None:
     draw = random.Random(60 + stage)
@@ -666,9 +678,9 @@ def test_signed_damage_to_replies_is_taken_or_not_and_the_round_ends_in_a_sum_or
 
     session, replies = fresh()
     for _ in range(250):
-        bodies = [bytes(reply[:-64]) for reply in replies.values()]
-        data = signed(damaged(bodies[sender], bodies + VALID, draw), sender)
-        answer = session.server.absorb(sender, data)
+        bodies = [bytes(reply[: -16 if stage == 3 else -64]) for reply in replies.values()]
+        body = damaged(bodies[sender], bodies + VALID, draw)
+        answer = session.server.absorb(sender, tagged(session, sender, body) if stage == 3 else signed(body, sender))
         assert type(answer) is bool
         if not answer:
             refusals += 1

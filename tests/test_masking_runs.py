@@ -99,6 +99,18 @@ def test_one_round_differs_from_plain_by_no_more_than_the_channels_bound(tmp_pat
             assert error > bound / 50  # the bound is not idle
 
 
+def test_clients_of_a_lost_block_are_recorded_as_absent(tmp_path: Path) -> None:
+    scenario = parse_scenario(DIGITS, overrides=("rounds=1", "data.clients=130", "channel.kind=masked"))
+    beacon = assemble(scenario, run="r", ledgers=tmp_path).federation.server._terms  # type: ignore[attr-defined]
+    lost, kept = beacon.blocks(0, tuple(range(130)))
+    silent = drops(*((client, 0, 3) for client in lost[:40]))
+    overrides = ("rounds=1", "data.clients=130", "channel.kind=masked", silent)
+    (played,) = play(parse_scenario(DIGITS, overrides=overrides), tmp_path)
+    assert played.record.survivors == kept
+    assert set(played.record.absent) == set(lost)
+    assert {played.record.absent[client] for client in lost[40:]} == {"lost with its block, of which too few were left"}
+
+
 def test_a_round_with_too_many_dropouts_is_abandoned_and_the_run_goes_on(tmp_path: Path) -> None:
     played = play(parse_scenario(HEART, overrides=(*MASKED, drops((0, 2, 3), (1, 2, 3)))), tmp_path)
     assert [p.record.abandoned for p in played] == [round == 2 for round in range(7)]

@@ -317,6 +317,19 @@ REFUSED: list[tuple[str, str]] = [
     ('channel = { kind = "masked", clip = 0.0 }', "channel.clip: input should be greater than or equal to"),
     ('channel = { kind = "masked", clip = nan }', "channel.clip: input should be"),
     ('channel = { kind = "masked", rounding = "up" }', "channel.rounding: input should be 'nearest' or 'stochastic'"),
+    (
+        digits("clients = 150") + 'channel = { kind = "masked", min_cohort = 76 }',
+        "channel: min_cohort 76 exceeds the 75 clients of one sum",
+    ),
+    (
+        'channel = { kind = "masked" }\nattack = { name = "sign_flip", scale = 1, clients = [0, 1] }',
+        "attack.clients: 2 clients are corrupt, channel.corrupt declares 1; raise it",
+    ),
+    (SGD + "simulate = { missing = [0] }", "simulate.missing: plain has no set-up that a client could miss"),
+    (
+        'channel = { kind = "masked" }\nsimulate = { missing = [4] }',
+        "simulate: there is no client 4 among 4",
+    ),
     ('channel = { kind = "masked", min_cohort = 2 }', "min_cohort must be at least corrupt + 2 = 3"),
     ('channel = { kind = "masked", corrupt = 3 }', "channel.min_cohort: 5 exceeds the 4 clients of a round"),
     (

@@ -95,6 +95,8 @@ def masked_terms(
     server: bytes = b"",
 ) -> Agreement:
     """The terms of a session before its set-up. Raises ValueError where they do not fit."""
+    if (smallest := plan.cohort // -(-plan.cohort // MAX_BLOCK)) < plan.min_cohort:
+        raise ValueError(f"min_cohort {plan.min_cohort} exceeds the {smallest} clients of one sum")
     return Agreement(
         session=plan.session,
         roster=roster or {},

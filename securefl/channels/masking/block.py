@@ -13,12 +13,12 @@ from securefl.channels.masking.agreement import Agreement, digest_of_clients, st
 from securefl.channels.masking.keys import RoundKey, commitment, is_usable
 from securefl.channels.masking.replies import Advertisement, Consent, MaskedInput, RevealedShares, SealedShares
 from securefl.channels.masking.requests import KeyTable, ShareDelivery, SurvivorList, UnmaskRequest
-from securefl.channels.masking.round_secrets import pair_mask_key, self_mask_key
+from securefl.channels.masking.round_secrets import pair_mask_key, self_mask_key, upload_key
 from securefl.channels.masking.stream import add_masks
 from securefl.errors import ProtocolError, RoundAbandoned
 from securefl.types import Packet
 
-STAGES = 5
+STAGES, UPLOAD_STAGE = 5, 3
 
 _Sent = TypeVar("_Sent", Advertisement, SealedShares, MaskedInput, Consent, RevealedShares)
 
@@ -61,6 +61,12 @@ class Block:
         if stage == 4:
             return SurvivorList(*head, self.survivors)
         return UnmaskRequest(*head, self._consents)
+
+    def upload_key(self, client: int, server_key: RoundKey) -> bytes:
+        """The key that this client's upload is tagged with. Raises ProtocolError at an unusable key."""
+        keys = self._keys[client]
+        (agreed,) = server_key.agree([keys.sealing_key])
+        return upload_key(agreed, keys, server_key.public)
 
     def absorb(self, stage: int, client: int, body: memoryview, message: Packet) -> str:
         """Take one verified reply, and say what it shows to whoever sees it. Raises ProtocolError, changing nothing."""

@@ -41,6 +41,7 @@ class _Round:
     secrets: RoundSecrets
     own: Advertisement
     signed: bytes  # the advertisement as it was sent
+    server_key: bytes
     stage: int = 1
     answered: frozenset[bytes] = frozenset()  # digests of the requests behind it
     peers: Mapping[int, Advertisement] = field(default_factory=dict)  # U1 of the paper, itself included
@@ -145,7 +146,7 @@ class MaskedClient:
         secrets = RoundSecrets.fresh()
         own = secrets.advertisement(self._terms.session, round, self._client, block=digest_of_clients(block))
         signed = self._signed(own.to_bytes())
-        self._state = _Round(round, block, secrets, own, signed)
+        self._state = _Round(round, block, secrets, own, signed, invitation.key)
         return signed
 
     def _share(self, table: KeyTable, state: _Round) -> tuple[bytes, _Round]:
@@ -194,18 +195,18 @@ class MaskedClient:
             raise ProtocolError("the update was trained on another model than the one asked for")
         terms = self._terms
         upload = MaskedInput.blank(terms.session, state.round, self._client, m=terms.words, word=terms.code.word)
-        masks = self._masks(state)
-        digest = hashlib.sha256(upload.head_bytes)
+        masks, key = self._masks(state)
         for chunk, part in enumerate(self._encoded(update, self._stream_for(state.round), out=upload.words)):
             masks.add_to(part, chunk=chunk)
-            digest.update(part.data)
         self._state = replace(state, stage=4, secrets=state.secrets.after_upload())
-        return upload.signed(self._identity.signature_of_digest(digest.digest(), terms=terms.digest))
+        return upload.tagged(key)
 
-    def _masks(self, state: _Round) -> Masks:
-        """All masks of this client; a peer's key that is unusable erases the round."""
+    def _masks(self, state: _Round) -> tuple[Masks, bytes]:
+        """All masks of this client, and the key of its upload; a key that is unusable erases the round."""
+        secrets = state.secrets
         try:
-            return state.secrets.masks(state.own, state.peers, list(state.sealed), model_hash=state.model_hash)
+            masks = secrets.masks(state.own, state.peers, list(state.sealed), model_hash=state.model_hash)
+            return masks, secrets.upload_key(state.own, state.server_key)
         except ProtocolError:
             self._state = None
             raise
@@ -216,7 +217,7 @@ class MaskedClient:
         if update.delta.shape != (terms.d,):
             raise ProtocolError(f"an update has {terms.d} coordinates here, got shape {tuple(update.delta.shape)}")
         if not 1 <= update.weight <= terms.max_weight:
-            raise ProtocolError(f"a weight must be 1 to {terms.max_weight}")  # which one it is stays here
+            raise ProtocolError(f"a weight must be 1 to {terms.max_weight} (max_weight)")  # its own stays here
         if terms.weights is not None and update.weight != terms.weights[self._client]:
             raise ProtocolError("the weight is not the public one")
         values = update.delta.detach().numpy().astype(np.float32, copy=False)

@@ -26,6 +26,7 @@ TAG_BYTES = 16
 PAIR_MASK = b"securefl masking 1, pair mask"
 SELF_MASK = b"securefl masking 1, self mask"
 SEALING = b"securefl masking 1, sealing"
+UPLOAD = b"securefl masking 1, upload"
 _SIGNED = b"securefl masking 1, signed message"
 _COMMITTED = b"securefl masking 1, self mask commitment"
 
@@ -47,15 +48,8 @@ class Identity:
         return cls(Ed25519PrivateKey.generate())
 
     def signature(self, message: Packet, *, terms: bytes) -> bytes:
-        """64 bytes over a label, the digest of the agreed terms and SHA-256 of the message.
-
-        Hashing first means that a vector of millions of words is read once (Ed25519 alone reads it twice).
-        """
-        return self.signature_of_digest(hashlib.sha256(message).digest(), terms=terms)
-
-    def signature_of_digest(self, digest: bytes, *, terms: bytes) -> bytes:
-        """The same from SHA-256 of the message, for who hashed it while it was made."""
-        return self._key.sign(_SIGNED + terms + digest)
+        """64 bytes over a label, the digest of the agreed terms and SHA-256 of the message."""
+        return self._key.sign(_SIGNED + terms + hashlib.sha256(message).digest())
 
 
 def open_signed(data: Packet, public: bytes, *, terms: bytes) -> memoryview:
@@ -150,6 +144,21 @@ def seal(key: bytes, plaintext: bytes, *, associated: bytes) -> bytes:
     """Nonce, AES-256-GCM ciphertext and tag."""
     nonce = secrets.token_bytes(NONCE_BYTES)
     return nonce + AESGCM(key).encrypt(nonce, plaintext, associated)
+
+
+def tag(key: bytes, message: Packet) -> bytes:
+    """16 bytes of AES-256-GMAC; the key is good for one message."""
+    return AESGCM(key).encrypt(bytes(NONCE_BYTES), b"", message)
+
+
+def open_tagged(key: bytes, data: Packet) -> memoryview:
+    """The message in `data` (message, then its tag), if whoever has the key made it. Raises ProtocolError."""
+    message = memoryview(data)[:-TAG_BYTES]
+    try:
+        AESGCM(key).decrypt(bytes(NONCE_BYTES), bytes(data[-TAG_BYTES:]), message)
+    except InvalidTag:
+        raise ProtocolError("the tag of an upload does not verify") from None
+    return message
 
 
 def open_sealed(key: bytes, sealed: bytes, *, associated: bytes) -> bytes | None:

@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from securefl.channels.masking.keys import KEY_BYTES, SIGNATURE_BYTES
+from securefl.channels.masking.keys import KEY_BYTES, SIGNATURE_BYTES, TAG_BYTES, tag
 from securefl.channels.masking.shamir import SHARE_BYTES
 from securefl.channels.masking.wire import ID, SEALED_BYTES, Named, Table, pack_table, unpack_party, unpack_tables
 from securefl.channels.messages import HASH_BYTES, HEAD_BYTES, pack_head, unpack_head
@@ -67,7 +67,8 @@ class SealedShares(Named):
 class MaskedInput(Named):
     """Stage 3, client to server: the update under its masks, words (m,).
 
-    `packet` is the upload that the words lie in, with room for its signature; empty where it was parsed.
+    `packet` is the upload that the words lie in, with room for its tag; empty where it was parsed. It is tagged with a
+    key agreed with the server instead of signed, which reads millions of words ten times faster.
     """
 
     KIND: ClassVar[int] = 21
@@ -81,18 +82,13 @@ class MaskedInput(Named):
     @classmethod
     def blank(cls, session: bytes, round: int, sender: int, *, m: int, word: np.dtype[Any]) -> "MaskedInput":
         """An upload with room for m words, which are to be filled in where they lie."""
-        packet = memoryview(bytearray(cls._OFFSET + m * word.itemsize + SIGNATURE_BYTES))
+        packet = memoryview(bytearray(cls._OFFSET + m * word.itemsize + TAG_BYTES))
         packet[: cls._OFFSET] = pack_head(cls.KIND, session, round) + cls._SENDER.pack(sender)
         return cls(session, round, sender, np.frombuffer(packet, dtype=word, count=m, offset=cls._OFFSET), packet)
 
-    @property
-    def head_bytes(self) -> memoryview:
-        """What lies before the words."""
-        return self.packet[: self._OFFSET]
-
-    def signed(self, signature: bytes) -> memoryview:
-        """The upload with a signature of its head and words written behind them."""
-        self.packet[-SIGNATURE_BYTES:] = signature
+    def tagged(self, key: bytes) -> memoryview:
+        """The upload with its tag written behind the words."""
+        self.packet[-TAG_BYTES:] = tag(key, self.packet[:-TAG_BYTES])
         return self.packet
 
     @classmethod

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import ClassVar
 
+from securefl.channels.masking.keys import KEY_BYTES
 from securefl.channels.masking.replies import Advertisement, Consent
 from securefl.channels.masking.wire import ID, SEALED_BYTES, Named, Table, pack_table, unpack_party, unpack_tables
 from securefl.channels.messages import HASH_BYTES, HEAD_BYTES, unpack_head
@@ -12,21 +13,23 @@ from securefl.types import Packet
 
 @dataclass(frozen=True)
 class Invitation(Named):
-    """Stage 1, the same for everyone: the whole cohort of the round."""
+    """Stage 1, the same for everyone: the server's key for this round's uploads, and the whole cohort."""
 
     KIND: ClassVar[int] = 16
 
+    key: bytes
     cohort: tuple[int, ...]
 
     def to_bytes(self) -> bytes:
-        """Head and a table of ids."""
-        return self.head + pack_table({client: b"" for client in self.cohort})
+        """Head, key and a table of ids."""
+        return self.head + self.key + pack_table({client: b"" for client in self.cohort})
 
     @classmethod
     def from_bytes(cls, data: Packet, *, most: int) -> "Invitation":
         """Parse an invitation of at most `most` clients. Raises ProtocolError."""
-        session, round, body = unpack_head(data, kind=cls.KIND, length=max(len(data), HEAD_BYTES))
-        return cls(session, round, tuple(unpack_tables(body, kind=cls.KIND, entries=(0,), most=most)[0]))
+        session, round, body = unpack_head(data, kind=cls.KIND, length=max(len(data), HEAD_BYTES + KEY_BYTES))
+        (table,) = unpack_tables(body[KEY_BYTES:], kind=cls.KIND, entries=(0,), most=most)
+        return cls(session, round, bytes(body[:KEY_BYTES]), tuple(table))
 
 
 @dataclass(frozen=True)

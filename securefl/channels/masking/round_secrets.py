@@ -11,6 +11,7 @@ from securefl.channels.masking.keys import (
     PAIR_MASK,
     SEALING,
     SELF_MASK,
+    UPLOAD,
     Info,
     RoundKey,
     commitment,
@@ -20,6 +21,8 @@ from securefl.channels.masking.keys import (
 )
 from securefl.channels.masking.replies import Advertisement
 from securefl.channels.masking.stream import Masks
+
+SERVER = 2**32 - 1  # the id that stands for the server where a key is bound to both ends
 
 Peers = Mapping[int, Advertisement]  # ascending by client, itself included
 
@@ -79,6 +82,11 @@ class RoundSecrets:
             (minus if client < own.sender else plus).append(key)
         return Masks(plus=plus, minus=minus)
 
+    def upload_key(self, own: Advertisement, server_key: bytes) -> bytes:
+        """The key that the upload is tagged with, 32 bytes. Raises ProtocolError at an unusable key."""
+        (agreed,) = self.sealing.agree([server_key])
+        return upload_key(agreed, own, server_key)
+
     def after_upload(self) -> "RoundSecrets":
         """What the last stages need: the sealing key; the other two are forgotten."""
         return RoundSecrets(RoundKey(b""), self.sealing, b"")
@@ -116,6 +124,12 @@ def pair_mask_key(agreed: bytes, one: Advertisement, other: Advertisement, *, mo
     """
     low, high = sorted((one, other), key=lambda end: end.sender)
     return derive(agreed, PAIR_MASK + model_hash, _info(low, high, low.mask_key, high.mask_key))
+
+
+def upload_key(agreed: bytes, client: Advertisement, server_key: bytes) -> bytes:
+    """The key between one client and the server, 32 bytes; the same from both ends."""
+    ends = Info(client.session, client.round, client.sender, SERVER, client.sealing_key, server_key)
+    return derive(agreed, UPLOAD, ends)
 
 
 def _info(one: Advertisement, other: Advertisement, key_of_one: bytes, key_of_other: bytes) -> Info:

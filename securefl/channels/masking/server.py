@@ -9,8 +9,8 @@ import numpy as np
 import torch
 
 from securefl.channels.masking.agreement import Agreement
-from securefl.channels.masking.block import STAGES, Block
-from securefl.channels.masking.keys import Identity, open_signed
+from securefl.channels.masking.block import STAGES, UPLOAD_STAGE, Block
+from securefl.channels.masking.keys import Identity, RoundKey, open_signed, open_tagged
 from securefl.channels.masking.requests import Invitation
 from securefl.errors import ProtocolError, RoundAbandoned
 from securefl.types import Observation, Packet, View
@@ -39,6 +39,7 @@ class MaskedServer:
         self._round, self._stage = -1, 0
         self._cohort: tuple[int, ...] = ()
         self._blocks: list[Block] = []
+        self._key = RoundKey.generate()
         self._answered: set[int] = set()
         self._seen: list[Observation] = []
 
@@ -50,14 +51,15 @@ class MaskedServer:
         if max(map(len, blocks), default=0) > self._terms.code.most:
             raise ValueError(f"{len(cohort)} clients are more than the terms have room for")
         self._round, self._stage, self._cohort = round, 1, tuple(sorted(cohort))
+        self._key = RoundKey.generate()
         self._blocks = [Block(self._terms, round, block, model_hash) for block in blocks]
         self._answered, self._seen = set(), []
 
     def requests(self) -> Mapping[int, bytes]:
         """One signed request for each client that is still there, ascending."""
         if self._stage == 1:
-            invitation = self._signed(Invitation(self._terms.session, self._round, self._cohort).to_bytes())
-            return {client: invitation for client in self._cohort}
+            told = Invitation(self._terms.session, self._round, self._key.public, self._cohort)
+            return dict.fromkeys(self._cohort, self._signed(told.to_bytes()))
         made = {client: request for block in self._blocks for client, request in block.requests(self._stage).items()}
         return {client: self._signed(made[client]) for client in sorted(made)}
 
@@ -67,7 +69,10 @@ class MaskedServer:
         if block is None or client in self._answered:
             return False
         try:
-            body = open_signed(message, self._terms.roster[client], terms=self._terms.digest)
+            if self._stage == UPLOAD_STAGE:
+                body = open_tagged(block.upload_key(client, self._key), message)
+            else:
+                body = open_signed(message, self._terms.roster[client], terms=self._terms.digest)
             kind = block.absorb(self._stage, client, body, message)
         except ProtocolError:
             return False

@@ -204,8 +204,8 @@ class SetupServer:
             self._members = tuple(client for client in self._members if client in came)
             self._commitments, self._signed_reveals, self._secrets = {}, {}, {}
             self._attempt, self._step = self._attempt + 1, 0
-            if len(self._members) < self._terms.least_members():
-                raise RoundAbandoned(f"{len(self._members)} members are left after the set-up's drop-outs")
+            if (left := len(self._members)) < (least := self._terms.least_members()):
+                raise RoundAbandoned(f"{left} members are left after the set-up's drop-outs, it takes {least}")
         else:
             self._step += 1
         return None
