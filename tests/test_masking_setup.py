@@ -474,14 +474,15 @@ def test_a_reveal_is_bound_to_session_attempt_and_sender_when_it_is_opened() -> 
     commitments = {4: commitment_by_hand(4, 0, b"s" * 32)}
     content = b"s" * 32 + digest_by_hand(commitments)
     here = SetupTable(SESSION, 0, 2, {})
-    assert opened_secret(SetupReply(SESSION, 0, 4, content), 4, commitments, here) == b"s" * 32
+    seen = content[32:]
+    assert opened_secret(SetupReply(SESSION, 0, 4, content), 4, commitments[4], here, seen=seen) == b"s" * 32
     for reply in (
         SetupReply(b"\1" * 16, 0, 4, content),
         SetupReply(SESSION, 1, 4, content),
         SetupReply(SESSION, 0, 3, content),
     ):
         with pytest.raises(ProtocolError, match="the reveal of client 4 is of another session, attempt or sender"):
-            opened_secret(reply, 4, commitments, here)
+            opened_secret(reply, 4, commitments[4], here, seen=seen)
 
 
 def test_what_was_agreed_stands_against_a_new_attempt() -> None:

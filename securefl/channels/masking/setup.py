@@ -135,10 +135,11 @@ class SetupClient:
 
     def _finish(self, told: SetupTable) -> None:
         """Step 3: every reveal opens its commitment, and everyone saw the same commitments."""
-        secrets = {}
+        secrets, seen = {}, _digest(self._commitments)
         for client, signed in told.table.items():
             body = open_signed(signed, self._terms.roster[client], terms=self._terms.digest)
-            secrets[client] = opened_secret(SetupReply.from_bytes(body, content=64), client, self._commitments, told)
+            reply = SetupReply.from_bytes(body, content=SECRET_BYTES + HASH_BYTES)
+            secrets[client] = opened_secret(reply, client, self._commitments[client], told, seen=seen)
         self._step = 3
         self.agreed = with_beacon(self._terms, self._attempt, secrets)
 
@@ -160,6 +161,7 @@ class SetupServer:
         self._commitments: dict[int, bytes] = {}
         self._signed_reveals: dict[int, bytes] = {}
         self._secrets: dict[int, bytes] = {}
+        self._seen = b""  # digest of all commitments
         self.left_out: dict[int, str] = {}
         self.agreed: Agreement | None = None
 
@@ -182,7 +184,7 @@ class SetupServer:
             if self._step == 0:
                 self._commitments[client] = reply.content
             else:
-                self._secrets[client] = opened_secret(reply, client, self._commitments, reply)
+                self._secrets[client] = opened_secret(reply, client, self._commitments[client], reply, seen=self._seen)
                 self._signed_reveals[client] = bytes(message)
         except ProtocolError:
             return False
@@ -207,7 +209,7 @@ class SetupServer:
             if (left := len(self._members)) < (least := self._terms.least_members()):
                 raise RoundAbandoned(f"{left} members are left after the set-up's drop-outs, it takes {least}")
         else:
-            self._step += 1
+            self._step, self._seen = self._step + 1, _digest(self._commitments)
         return None
 
 
@@ -227,14 +229,14 @@ def hold(server: SetupServer, clients: Mapping[int, SetupClient]) -> Agreement:
     return agreed
 
 
-def opened_secret(reply: SetupReply, client: int, commitments: Table, told: Named) -> bytes:
-    """The secret in a reveal, if it opens the client's commitment and names these commitments. Raises ProtocolError."""
+def opened_secret(reply: SetupReply, client: int, committed: bytes, told: Named, *, seen: bytes) -> bytes:
+    """The secret in a reveal that opens the commitment and whose sender saw what was seen here. Raises ProtocolError."""
     secret, digest = reply.content[:SECRET_BYTES], reply.content[SECRET_BYTES:]
     if (reply.session, reply.round, reply.sender) != (told.session, told.round, client):
         raise ProtocolError(f"the reveal of client {client} is of another session, attempt or sender")
-    if digest != _digest(commitments):
+    if digest != seen:
         raise ProtocolError(f"client {client} saw other commitments")
-    if _commitment(told.session, told.round, client, secret) != commitments[client]:
+    if _commitment(told.session, told.round, client, secret) != committed:
         raise ProtocolError(f"client {client} reveals something else than it committed to")
     return secret
 
