@@ -230,7 +230,7 @@ def hold(server: SetupServer, clients: Mapping[int, SetupClient]) -> Agreement:
 
 
 def opened_secret(reply: SetupReply, client: int, committed: bytes, told: Named, *, seen: bytes) -> bytes:
-    """The secret in a reveal that opens the commitment and whose sender saw what was seen here. Raises ProtocolError."""
+    """The secret of a reveal that fits the commitment and names all that was seen here. Raises ProtocolError."""
     secret, digest = reply.content[:SECRET_BYTES], reply.content[SECRET_BYTES:]
     if (reply.session, reply.round, reply.sender) != (told.session, told.round, client):
         raise ProtocolError(f"the reveal of client {client} is of another session, attempt or sender")
