@@ -39,7 +39,7 @@ from flwr.supercore.primitives.asymmetric import bytes_to_private_key, bytes_to_
 from flwr.supercore.task_identity import TaskIdentity
 
 DEFAULTS = SecAggPlusWorkflow(num_shares=1.0, reconstruction_threshold=0.5)
-REPEATS = 3  # of the masking stage, within one process; the median is printed
+REPEATS = 5  # of the masking stage, within one process; the median is printed
 EXAMPLES = 600  # weight of every client; the workflow's default max_weight is 1000
 
 

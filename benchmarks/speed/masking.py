@@ -31,7 +31,7 @@ from securefl.rng import seeded_keystream
 from securefl.types import ClientUpdate, Packet
 
 HASH = bytes(32)
-REPEATS = 3  # of the short measurements, within one process; the median is printed
+REPEATS = 5  # of the short measurements, within one process; the median is printed
 
 
 def cpu_seconds(call: Callable[[], Any]) -> float:

@@ -110,9 +110,8 @@ def markdown(rows: list[dict[str, Any]], figures: list[tuple[str, str, str]], co
     lines = [
         "# Speed of the masked channel",
         "",
-        f"`{command}`; {machine}, one thread a process, but for the second thread that",
-        f"encodes ahead in the masking stage; peer: {peer}. Medians of interleaved sub-processes; 1.1e7 words unless",
-        "the row says otherwise.",
+        f"`{command}`; {machine}, one thread a process; peer: {peer}. Medians of",
+        "interleaved sub-processes; 1.1e7 words unless the row says otherwise.",
         "",
         "| what | ours, CPU | ours, wall | Flower SecAgg+, CPU | ratio of CPU | ratio of wall | goal |",
         "|---|---|---|---|---|---|---|",

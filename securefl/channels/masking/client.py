@@ -13,7 +13,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from securefl.channels.masking.agreement import Agreement, digest_of_clients, statement_of
-from securefl.channels.masking.ahead import ahead
 from securefl.channels.masking.keys import Identity, open_signed
 from securefl.channels.masking.replies import Advertisement, Consent, MaskedInput, RevealedShares, SealedShares
 from securefl.channels.masking.requests import Invitation, KeyTable, ShareDelivery, SurvivorList, UnmaskRequest
@@ -223,14 +222,11 @@ class MaskedClient:
         values = update.delta.detach().numpy().astype(np.float32, copy=False)
         out[terms.d :] = update.weight
         scale, step = update.weight / terms.max_weight, CHUNK_BYTES // terms.code.word.itemsize
-
-        def encoded(start: int) -> NDArray[Any]:
+        for start in range(0, len(out), step):
             part = out[start : start + step]
             coordinates = part[: terms.d - start]
             terms.code.encode(values[start : start + step], scale=scale, stream=stream, out=coordinates)
-            return part
-
-        return ahead(encoded, range(0, len(out), step))
+            yield part
 
     def _consent(self, told: SurvivorList, state: _Round) -> tuple[bytes, _Round]:
         """Stage 4, ConsistencyCheck: sign the keys, both sets of clients and the model."""
