@@ -118,17 +118,17 @@ def mask(words: int, neighbours: int, ring: int = 32) -> dict[str, Any]:
     for _ in range(2):
         session.stage()
         session.server.close_stage()
-    client = neighbours // 2  # half of its pair masks are added, half subtracted
+    client = neighbours // 2  # about half of its pair masks are added, the others subtracted
     requests = dict(session.server.requests())
     fastest()
     cpu, wall = [], []
-    for other in range(client + 2, client + 2 + REPEATS):
+    for other in range(client - 2, client - 2 + REPEATS):
         started = time.perf_counter()
         cpu.append(cpu_seconds(partial(session.answer, other, requests[other])))
         wall.append(time.perf_counter() - started)
     tracemalloc.start()  # it slows allocations down: another client, not timed
     before = tracemalloc.get_traced_memory()[0]
-    packet = session.answer(client + 1, requests[client + 1])
+    packet = session.answer(client + 3, requests[client + 3])
     extra = tracemalloc.get_traced_memory()[1] - before - len(packet)
     return {
         "cpu_s": statistics.median(cpu),
