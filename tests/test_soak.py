@@ -4,6 +4,7 @@ import os
 import random
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -24,16 +25,22 @@ privacy = {{ noise = "{noise}", epsilon = 8.0 }}
 ENVIRONMENT = {**os.environ, "NO_COLOR": "1"}
 
 
+def rounds_written(folder: Path) -> int:
+    """Bytes of the records of finished rounds so far."""
+    return sum(path.stat().st_size for path in folder.glob("cells/*/rounds.jsonl"))
+
+
 def run_to_the_end(path: Path, out: str, chance: random.Random, kills: int) -> Cell:
-    """Start, kill at a random moment, and again; then let it finish."""
+    """Start, kill at a random moment after its first new round, and again; then let it finish."""
     command = [SECUREFL, "run", str(path), "--out", out, "--display", "none"]
     for _ in range(kills):
+        before = rounds_written(path.parent / out)
         process = subprocess.Popen(command, cwd=path.parent, env=ENVIRONMENT)
-        try:
-            process.wait(timeout=chance.uniform(3.0, 9.0))
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
+        while process.poll() is None and rounds_written(path.parent / out) <= before:
+            time.sleep(0.01)
+        time.sleep(chance.uniform(0.0, 0.5))
+        process.kill()
+        process.wait()
     done = subprocess.run(command, cwd=path.parent, env=ENVIRONMENT, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     return RunFolder.open(path.parent / out).cells()[0][2]
