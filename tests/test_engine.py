@@ -627,3 +627,13 @@ def test_a_forged_packet_before_or_after_the_honest_one_excludes_nobody() -> Non
     engine.deliver(setup, 1, b"junk", attendance)
     assert attendance.absent == {1: "its message was dropped: malformed, foreign or late"}
     assert attendance.rejected == 5
+
+
+def test_who_was_heard_in_one_stage_is_absent_when_its_next_message_is_dropped(monkeypatch: pytest.MonkeyPatch) -> None:
+    attendance, setup = Attendance(), federation(*two_clients(), server=GreetingServer())
+    monkeypatch.setattr(setup.clients[1], "submit", lambda update: b"junk")
+    setup.server.begin(0, (0, 1), b"")
+    for client in (0, 1):
+        setup.clients[client].load(ModelMessage(SESSION, 0, START).to_bytes())
+    engine.exchange(setup, 0, attendance)
+    assert attendance.absent == {1: "its message was dropped: malformed, foreign or late"}

@@ -1035,3 +1035,11 @@ def test_round_secrets_are_fresh_in_every_round() -> None:
             secrets = client._state.secrets
             seen |= {secrets.seed, secrets.mask.private, secrets.sealing.private}
     assert len(seen) == 3 * 5 * 3
+
+
+def test_the_servers_key_of_uploads_is_fresh_in_every_round() -> None:
+    session, keys = Session(agreement(5)), set()
+    for round in range(3):
+        request = session.begin(round).server.requests()[0]
+        keys.add(Invitation.from_bytes(memoryview(request)[:-64], most=5).key)
+    assert len(keys) == 3

@@ -50,7 +50,7 @@ from securefl.channels.masking.keys import (
     seal,
 )
 from securefl.channels.masking.replies import Advertisement
-from securefl.channels.masking.round_secrets import RoundSecrets, pair_mask_key, self_mask_key
+from securefl.channels.masking.round_secrets import RoundSecrets, pair_mask_key, self_mask_key, upload_key
 from securefl.channels.masking.stream import WORDS, add_masks, chunks
 from securefl.errors import ProtocolError
 
@@ -589,3 +589,13 @@ def test_nothing_is_masked_towards_a_key_of_low_order(point: dict[str, str]) -> 
 
 def test_the_sizes_are_those_of_the_primitives() -> None:
     assert (keys.KEY_BYTES, keys.SIGNATURE_BYTES, keys.NONCE_BYTES, keys.TAG_BYTES) == (32, 64, 12, 16)
+
+
+def test_the_key_of_an_upload_is_hkdf_between_client_and_server_by_hand_and_the_same_from_both_ends() -> None:
+    block, server = Block(), RoundKey(bytes(range(32)))
+    own = block.peers[5]
+    agreed = exchange(server.private, own.sealing_key)
+    ids = struct.pack("<III", ROUND, 5, 2**32 - 1)
+    info = b"securefl masking 1, upload" + SESSION + ids + own.sealing_key + server.public
+    assert block.secrets[5].upload_key(own, server.public) == hkdf(agreed, info)
+    assert upload_key(agreed, own, server.public) == hkdf(agreed, info)
