@@ -17,7 +17,7 @@ from securefl.api import run_cells
 from securefl.assemble import load_data
 from securefl.data.task import FederatedData, concatenate
 from securefl.evaluate import measure
-from securefl.runs import RunFolder
+from securefl.runs import Request, RunFolder
 from securefl.scenario import Scenario, parse_scenario
 from securefl.table import mean_and_error
 
@@ -99,7 +99,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     chosen = parser.parse_args(arguments)
     rows = settings()
     cells = {f"{row.table}: {row.label} / {seed}": row.scenario(seed) for row in rows for seed in SEEDS}
-    folder = RunFolder.create(chosen.out, text=HEART + "\n# and digits:\n" + DIGITS.replace("\n", "\n# "), cells=cells)
+    folder = RunFolder.create(chosen.out, Request.of(cells, HEART + "\n# and digits:\n" + DIGITS.replace("\n", "\n# ")))
     metrics = run_cells(folder, cells, on_round=lambda label, record: None)
     table = [(row, [metrics[f"{row.table}: {row.label} / {seed}"] for seed in SEEDS]) for row in rows]
     chosen.results.mkdir(parents=True, exist_ok=True)

@@ -7,8 +7,10 @@ from typing import Any
 
 import torch
 
+from securefl.cache import user_cache
 from securefl.execute import OnRound, run_cell
-from securefl.runs import RunFolder
+from securefl.results import write_results
+from securefl.runs import Request, RunFolder
 from securefl.scenario import Scenario
 from securefl.types import RoundRecord
 
@@ -27,7 +29,7 @@ def run(scenario: Scenario, out: Path, *, text: str = "", on_round: OnRound | No
         BudgetExceeded: the privacy budget ended the run; the last good model is kept.
         SecureflError: the run failed.
     """
-    folder = RunFolder.create(out, text=text, cells={"run": scenario})
+    folder = RunFolder.create(out, Request.of({"run": scenario}, text))
     return run_cells(folder, {"run": scenario}, on_round=lambda _, record: on_round(record) if on_round else None)[
         "run"
     ]
@@ -36,13 +38,14 @@ def run(scenario: Scenario, out: Path, *, text: str = "", on_round: OnRound | No
 def run_cells(
     folder: RunFolder, cells: Mapping[str, Scenario], *, on_round: Callable[[str, RoundRecord], None]
 ) -> dict[str, dict[str, Any]]:
-    """Label -> final metrics, cell after cell in one thread; results.csv is written whatever happens."""
+    """Label -> final metrics, cell after cell in one thread; the results are written whatever happens."""
     torch.set_num_threads(1)  # two torch threads in one process collapse when anything else runs
-    done = {}
+    done, remember = {}, user_cache().remember
     with folder.held():
         try:
             for label, scenario in cells.items():
-                done[label] = run_cell(folder.cell(scenario), scenario, on_round=partial(on_round, label))
+                noted = partial(on_round, label)
+                done[label] = run_cell(folder.cell(scenario), scenario, on_round=noted, remember=remember)
         finally:
-            folder.write_results()
+            write_results(folder)
     return done

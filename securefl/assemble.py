@@ -11,8 +11,10 @@ import torch
 from torch import Tensor, nn
 
 from securefl import catalog, channel, compatibility, vector
+from securefl.cache import Remember, fresh
 from securefl.data.partition import Skew
 from securefl.data.task import FederatedData, Task
+from securefl.environment import code_hash
 from securefl.errors import ScenarioError
 from securefl.evaluate import evaluate
 from securefl.federation import Federation, State
@@ -84,13 +86,14 @@ def _deal(scenario: Scenario, labels: Tensor) -> list[Tensor]:
         raise ScenarioError(f"data.partition: {reason}") from None
 
 
-def assemble(scenario: Scenario, *, run: str, ledgers: Path) -> Assembled:
+def assemble(scenario: Scenario, *, run: str, ledgers: Path, remember: Remember = fresh) -> Assembled:
     """Everything a run needs.
 
     Args:
         scenario: checked by itself.
         run: names this run in release ids and sessions.
         ledgers: folder of the clients' ledgers; files that exist are read and continued.
+        remember: finds what is dear to compute (calibrated noise).
 
     Raises:
         DataError: a data file is damaged.
@@ -100,7 +103,7 @@ def assemble(scenario: Scenario, *, run: str, ledgers: Path) -> Assembled:
     model = build_model(scenario, data.task)
     layout, start = vector.layout(model), vector.to_vector(model)
     session = hashlib.sha256(f"session/{run}".encode()).digest()[:16]
-    trainers = make_trainers(scenario, data, model)
+    trainers = make_trainers(scenario, data, model, remember)
     books = open_ledgers(scenario, ledgers)
     config = hashlib.sha256(json.dumps(scenario.resolved(), sort_keys=True).encode()).digest()
     plan = channel.plan(scenario, session=session, d=len(start), stream_for=stream_for(scenario), config=config)
@@ -150,7 +153,7 @@ def stream_for(scenario: Scenario) -> StreamFor:
     return lambda purpose, client, round: system_keystream()
 
 
-def plan_for(scenario: Scenario, client: int) -> DpPlan:
+def plan_for(scenario: Scenario, client: int, remember: Remember = fresh) -> DpPlan:
     """The public constants of one client's DP-SGD, noise calibrated to the target over all rounds."""
     privacy, training = scenario.privacy, scenario.training
     if privacy is None:
@@ -161,11 +164,19 @@ def plan_for(scenario: Scenario, client: int) -> DpPlan:
     elif math.isinf(privacy.epsilon):
         noise = 0.0
     else:
-        noise = calibrate_noise(privacy.epsilon, plan.sample_rate, plan.steps * scenario.rounds, privacy.delta)
+        noise = _calibrated(privacy.epsilon, plan.sample_rate, plan.steps * scenario.rounds, privacy.delta, remember)
     return DpPlan(plan.records, plan.batch, plan.epochs, plan.clip, noise)
 
 
-def make_trainers(scenario: Scenario, data: FederatedData, model: nn.Module) -> list[Trainer]:
+def _calibrated(target: float, sample_rate: float, steps: int, delta: float, remember: Remember) -> float:
+    """`calibrate_noise`, looked up first; the ledger computes its own epsilon and refuses noise that is too small."""
+    key = {"epsilon": target, "sample_rate": sample_rate, "steps": steps, "delta": delta, "code": code_hash()}
+    return float(remember("noise", key, lambda: calibrate_noise(target, sample_rate, steps, delta)))
+
+
+def make_trainers(
+    scenario: Scenario, data: FederatedData, model: nn.Module, remember: Remember = fresh
+) -> list[Trainer]:
     """One trainer a site; all of a process share one model as workspace."""
     streams, training = stream_for(scenario), scenario.training
     if training.kind == "sgd":
@@ -184,7 +195,7 @@ def make_trainers(scenario: Scenario, data: FederatedData, model: nn.Module) -> 
         ]
     machine = DpSgd(build_model(scenario, data.task), data.task, lr=training.lr)
     return [
-        DpSgdTrainer(machine, site.train, plan_for(scenario, index), client=index, stream_for=streams)
+        DpSgdTrainer(machine, site.train, plan_for(scenario, index, remember), client=index, stream_for=streams)
         for index, site in enumerate(data.sites)
     ]
 

@@ -113,7 +113,7 @@ def run(scenario: ScenarioFile, out: Out = None, overrides: Overrides = None, di
 
     shown = make_display(display)
     checked = load_scenario(scenario, overrides=tuple(overrides or ()))
-    folder = out or Path("runs") / f"{scenario.stem}-{cell_hash(checked)[:8]}"
+    folder = out or Path("runs") / f"{scenario.stem}-{cell_hash(checked.resolved())[:8]}"
     shown.start(scenario.stem, checked.rounds)
     try:
         given = "".join(f"\n# --set {override}" for override in overrides or ())

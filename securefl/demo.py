@@ -13,7 +13,7 @@ from securefl.checkpoint import load_checkpoint
 from securefl.display import Display
 from securefl.errors import ScenarioError
 from securefl.evaluate import measure
-from securefl.runs import RunFolder
+from securefl.runs import Request, RunFolder
 from securefl.scenario import Scenario, parse_scenario
 from securefl.table import Row
 
@@ -66,7 +66,7 @@ def run_demo(out: Path, display: Display) -> list[Row]:
         SecureflError: a run failed, or `out` holds something else.
     """
     cells = scenarios()
-    folder = RunFolder.create(out, text=BASE, cells=cells)
+    folder = RunFolder.create(out, Request.of(cells, BASE))
     display.start(f"demo, {len(cells)} runs", sum(scenario.rounds for scenario in cells.values()))
     progress = _Progress(display)
     try:

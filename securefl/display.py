@@ -1,8 +1,6 @@
 """What the command line shows while it works, in four forms; nothing else prints."""
 
 import json
-import os
-import sys
 from collections.abc import Iterable
 from typing import Any, Protocol
 
@@ -10,7 +8,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from securefl.styles import Style
+from securefl.styles import Style, usual_style
 from securefl.table import COLUMNS, Row, cells, plain
 
 
@@ -35,15 +33,13 @@ class Display(Protocol):
 
 def make_display(style: Style | None) -> Display:
     """The display asked for; rich on a terminal and plain elsewhere by default."""
-    if style is None:
-        style = Style.RICH if sys.stdout.isatty() and not os.environ.get("NO_COLOR") else Style.PLAIN
     made: dict[Style, type[Display]] = {
         Style.RICH: RichDisplay,
         Style.PLAIN: PlainDisplay,
         Style.JSON: JsonDisplay,
         Style.NONE: SilentDisplay,
     }
-    return made[style]()
+    return made[usual_style(style)]()
 
 
 class SilentDisplay(Display):

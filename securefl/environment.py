@@ -2,6 +2,7 @@
 
 import hashlib
 import platform
+from functools import cache
 from importlib import metadata
 from pathlib import Path
 
@@ -28,11 +29,16 @@ def version() -> str:
     return metadata.version("securefl")
 
 
+@cache
 def code_hash() -> str:
-    """SHA-256 over the source files of the four packages, 16 hex digits."""
+    """SHA-256 over the source files of the four packages and constraints.txt where it lies beside, 16 hex digits.
+
+    Computed once a process: it names the code that was imported.
+    """
     root = Path(__file__).resolve().parent.parent
     digest = hashlib.sha256()
-    for source in sorted(path for package in PACKAGES for path in (root / package).rglob("*.py")):
+    sources = sorted(path for package in PACKAGES for path in (root / package).rglob("*.py"))
+    for source in [*sources, *root.glob("constraints.txt")]:
         content = source.read_bytes()
         digest.update(f"{source.relative_to(root).as_posix()}\0{len(content)}\0".encode() + content)
     return digest.hexdigest()[:16]

@@ -9,19 +9,27 @@ from typing import Any
 
 from securefl import engine
 from securefl.assemble import Assembled, assemble
+from securefl.cache import Remember, fresh
 from securefl.errors import BudgetExceeded, LedgerError, RunFailed, SecureflError
 from securefl.federation import State
 from securefl.privacy.events import ReleaseId
 from securefl.runs import Cell
 from securefl.scenario import Scenario
+from securefl.stopwatch import Stopwatch
 from securefl.types import RoundRecord
 
 OnRound = Callable[[RoundRecord], None]
 INTERRUPTED = "interrupted before it was complete; its reservations stand"
 
 
-def run_cell(cell: Cell, scenario: Scenario, *, on_round: OnRound) -> dict[str, Any]:
+def run_cell(cell: Cell, scenario: Scenario, *, on_round: OnRound, remember: Remember = fresh) -> dict[str, Any]:
     """The final metrics of scenario; a finished cell is only read, an interrupted one goes on.
+
+    Args:
+        cell: where it runs.
+        scenario: what to run.
+        on_round: called with each round's record.
+        remember: finds values that are dear to compute, such as `Cache.remember`.
 
     Raises:
         BudgetExceeded: the budget ended the run, now or when it was last tried; the last good model is kept.
@@ -33,8 +41,11 @@ def run_cell(cell: Cell, scenario: Scenario, *, on_round: OnRound) -> dict[str, 
         return metrics
     if status["state"] == "out of budget":
         raise BudgetExceeded(status["reason"])
-    with _FailureKept(cell):
-        return _play(cell, scenario, assemble(scenario, run=run, ledgers=cell.ledgers), on_round)
+    with _FailureKept(cell), Stopwatch(cell) as watch:
+        with watch.stage("set_up"):
+            assembled = assemble(scenario, run=run, ledgers=cell.ledgers, remember=remember)
+        with watch.stage("rounds"):
+            return _play(cell, scenario, assembled, on_round)
 
 
 class _FailureKept:

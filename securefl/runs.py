@@ -1,29 +1,31 @@
 """Run folders: what was asked, where it ran, and one folder a cell with everything that came out."""
 
-import csv
 import hashlib
-import io
 import json
 import secrets
 import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from securefl.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from securefl.environment import environment
 from securefl.errors import RunFolderError, ScenarioError
-from securefl.federation import Played, State
 from securefl.files import append_line, locked, read_json, read_lines, write_atomic, write_json, write_lines
-from securefl.scenario import Scenario
-from securefl.types import RoundRecord
+
+if TYPE_CHECKING:  # torch: seconds that who only reads a folder need not wait
+    from securefl.federation import Played, State
+    from securefl.scenario import Scenario
+    from securefl.types import RoundRecord
 
 
-def cell_hash(scenario: Scenario) -> str:
-    """Names a cell by what it runs: SHA-256 over the resolved scenario, 16 hex digits."""
-    return hashlib.sha256(json.dumps(scenario.resolved(), sort_keys=True).encode()).hexdigest()[:16]
+def cell_hash(scenario: Mapping[str, Any], *, code: str = "") -> str:
+    """Names a cell by what it runs: SHA-256 over the resolved scenario and the code's version, 16 hex digits.
+
+    A single run leaves code empty: it goes on under a mended version, and env.json notes both.
+    """
+    return hashlib.sha256(json.dumps([code, scenario], sort_keys=True).encode()).hexdigest()[:16]
 
 
 class Cell:
@@ -39,7 +41,7 @@ class Cell:
         self.ledgers = folder / "ledgers"
         self._status, self._rounds = folder / "status.json", folder / "rounds.jsonl"
         self._transcript, self._checkpoint = folder / "transcript.jsonl", folder / "model.safetensors"
-        self._metrics = folder / "metrics.json"
+        self._metrics, self._timings = folder / "metrics.json", folder / "timings.json"
 
     @property
     def hash(self) -> str:
@@ -57,6 +59,14 @@ class Cell:
         """The final metrics; None until there are some."""
         return read_json(self._metrics) if self._metrics.exists() else None
 
+    def timings(self) -> dict[str, Any]:
+        """`starts`, how often the cell was begun, and `stages`: name -> wall and CPU seconds, over all starts."""
+        return read_json(self._timings) if self._timings.exists() else {"starts": 0, "stages": {}}
+
+    def note_timings(self, timings: Mapping[str, Any]) -> None:
+        """Keep what the cell has cost so far."""
+        write_json(self._timings, timings)
+
     def rounds(self) -> list[dict[str, Any]]:
         """The records of the rounds, in order."""
         return read_lines(self._rounds)
@@ -70,12 +80,14 @@ class Cell:
             write_json(self._status, status)
         return str(status["run"])
 
-    def last_good(self, start: State) -> State:
+    def last_good(self, start: "State") -> "State":
         """The state to go on from; files that ran ahead of or fell behind the checkpoint are put right.
 
         Raises:
             RunFolderError: the checkpoint or a record is damaged.
         """
+        from securefl.checkpoint import load_checkpoint
+
         if not self._checkpoint.exists():
             if self.rounds() or self.status().get("round", 0) > 0:
                 raise RunFolderError(
@@ -100,7 +112,7 @@ class Cell:
         """Note that a round is under way, before anything of it can leave a client."""
         write_json(self._status, {"state": "running", "run": self.status()["run"], "round": round})
 
-    def finish_round(self, played: Played) -> None:
+    def finish_round(self, played: "Played") -> None:
         """Keep a round: what was seen, the new state with the record, then the record's own line."""
         for seen in played.observed:
             entry = {
@@ -113,8 +125,10 @@ class Cell:
             append_line(self._transcript, {"round": played.record.round, **entry})
         self.keep(played.state, played.record)
 
-    def keep(self, state: State, record: RoundRecord) -> None:
+    def keep(self, state: "State", record: "RoundRecord") -> None:
         """Write the checkpoint, then the record's line."""
+        from securefl.checkpoint import Checkpoint, save_checkpoint
+
         save_checkpoint(self._checkpoint, Checkpoint(state, asdict(record)))
         append_line(self._rounds, asdict(record))
 
@@ -126,41 +140,72 @@ class Cell:
         write_json(self._status, status if state != "failed" else self.status() | status)
 
 
+@dataclass(frozen=True)
+class Use:
+    """A cell at one place of a table: the row's label, its level on each axis, the seed, and which part of the row."""
+
+    cell: str
+    label: str
+    levels: Mapping[str, str] = field(default_factory=dict)
+    part: str = ""
+    seed: int | None = None
+    code: str = ""
+
+
+@dataclass(frozen=True)
+class Request:
+    """What a run folder is asked to hold: the text as given, resolved scenarios by cell, and where each is used."""
+
+    text: str
+    cells: Mapping[str, Mapping[str, Any]]
+    uses: tuple[Use, ...]
+    study: str | None = None
+
+    @classmethod
+    def of(cls, cells: Mapping[str, "Scenario"], text: str) -> "Request":
+        """Label -> scenario, each a row of its own."""
+        resolved = {label: scenario.resolved() for label, scenario in cells.items()}
+        uses = tuple(Use(cell_hash(values), label) for label, values in resolved.items())
+        return cls(text, {use.cell: resolved[use.label] for use in uses}, uses)
+
+    @property
+    def resolved(self) -> dict[str, Any]:
+        """What resolved.json holds."""
+        return {"study": self.study, "cells": dict(self.cells), "uses": [asdict(use) for use in self.uses]}
+
+    @property
+    def file(self) -> str:
+        """Where the text stands in the folder."""
+        return "scenario.toml" if self.study is None else "study.toml"
+
+
 class RunFolder:
-    """A folder of cells with what was asked (scenario.toml, resolved.json) and where it ran (env.json)."""
+    """A folder of cells with what was asked (scenario.toml or study.toml, resolved.json) and where it ran."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
 
     @classmethod
-    def create(cls, path: Path, *, text: str, cells: Mapping[str, Scenario]) -> "RunFolder":
-        """Make the folder whole, or open it if it holds the same cells.
-
-        Args:
-            path: where; parents are made.
-            text: the scenario as given.
-            cells: label -> scenario.
+    def create(cls, path: Path, request: Request) -> "RunFolder":
+        """Make the folder whole, or open it if it holds the same cells, or another state of the same study.
 
         Raises:
             ScenarioError: path cannot be written, or holds something else.
         """
-        asked = {
-            cell_hash(scenario): {"label": label, "scenario": scenario.resolved()} for label, scenario in cells.items()
-        }
         if path.is_dir() and not any(path.iterdir()):
             path.rmdir()
         if path.exists():
             held = read_json(path / "resolved.json") if (path / "resolved.json").exists() else None
-            if held != json.loads(json.dumps({"cells": asked})):
-                what = "something that is not a run folder" if held is None else "a run of another scenario"
+            same = held is not None and held.get("study") == request.study
+            if not same or (request.study is None and held != json.loads(json.dumps(request.resolved))):
+                what = "something that is not a run folder" if held is None else _what(held)
                 raise ScenarioError(f"{path} holds {what}; choose another --out")
             _note_environment(path / "env.json")
             return cls(path)
         temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
         try:
             temporary.mkdir(parents=True)
-            write_atomic(temporary / "scenario.toml", text.encode())
-            write_json(temporary / "resolved.json", {"cells": asked})
+            cls(temporary).ask(request)
             write_json(temporary / "env.json", environment())
             temporary.rename(path)
         except OSError as reason:
@@ -174,6 +219,11 @@ class RunFolder:
         if not (path / "resolved.json").is_file():
             raise ScenarioError(f"{path} is not a run folder: it has no resolved.json")
         return cls(path)
+
+    def ask(self, request: Request) -> None:
+        """Write what is asked for; cells that no longer are stay on the disk."""
+        write_atomic(self.path / request.file, request.text.encode())
+        write_json(self.path / "resolved.json", request.resolved)
 
     @contextmanager
     def held(self) -> Iterator[None]:
@@ -191,27 +241,34 @@ class RunFolder:
         except OSError as reason:
             raise RunFolderError(f"cannot write the run folder {self.path}: {reason.strerror}") from reason
 
-    def cell(self, scenario: Scenario) -> Cell:
-        """The cell that runs scenario."""
-        return Cell(self.path / "cells" / cell_hash(scenario))
+    def named(self, name: str) -> Cell:
+        """The cell of this name."""
+        return Cell(self.path / "cells" / name)
 
-    def cells(self) -> list[tuple[str, dict[str, Any], Cell]]:
-        """Label, resolved scenario and cell, in the order they were asked for."""
-        asked = read_json(self.path / "resolved.json")["cells"]
-        return [(entry["label"], entry["scenario"], Cell(self.path / "cells" / name)) for name, entry in asked.items()]
+    def cell(self, scenario: "Scenario") -> Cell:
+        """The cell of a single run of scenario."""
+        return self.named(cell_hash(scenario.resolved()))
 
-    def write_results(self) -> None:
-        """results.csv: one row a cell and metric (cell, label, state, site, metric, value)."""
-        out = io.StringIO()
-        writer = csv.writer(out, lineterminator="\n")
-        writer.writerow(["cell", "label", "state", "site", "metric", "value"])
-        for label, _, cell in self.cells():
-            state, metrics = cell.status()["state"], cell.metrics() or {}
-            for site, values in [("", metrics), *metrics.get("sites", {}).items()]:
-                for name, value in values.items():
-                    if not isinstance(value, dict | list):
-                        writer.writerow([cell.hash, label, state, site, name, "" if value is None else value])
-        write_atomic(self.path / "results.csv", out.getvalue().encode())
+    def request(self) -> Request:
+        """What the folder was asked to hold. Raises RunFolderError."""
+        held = read_json(self.path / "resolved.json")
+        try:
+            uses = tuple(Use(**use) for use in held["uses"])
+            request = Request("", held["cells"], uses, held["study"])
+            text = (self.path / request.file).read_text(encoding="utf-8")
+        except (KeyError, TypeError, OSError, UnicodeDecodeError):
+            raise RunFolderError(f"{self.path} is damaged, or was made by another version of securefl") from None
+        return replace(request, text=text)
+
+    def cells(self) -> list[tuple[str, Mapping[str, Any], Cell]]:
+        """Label, resolved scenario and cell of every use, in the order they were asked for."""
+        request = self.request()
+        return [(use.label, request.cells[use.cell], self.named(use.cell)) for use in request.uses]
+
+
+def _what(held: Mapping[str, Any]) -> str:
+    """What a foreign resolved.json belongs to."""
+    return "a run of another scenario" if held.get("study") is None else f"the study {held['study']!r}"
 
 
 def _note_environment(path: Path) -> None:

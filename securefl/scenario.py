@@ -1,16 +1,15 @@
 """Scenario: TOML -> a frozen, checked description of one federation."""
 
-import difflib
 import math
 import tomllib
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, ValidationError, model_validator
-from pydantic_core import ErrorDetails
 
 from securefl import compatibility
 from securefl.errors import ScenarioError
+from securefl.overrides import override
 from securefl.sections import (
     Attack,
     Channel,
@@ -26,6 +25,7 @@ from securefl.sections import (
     Training,
     named,
 )
+from securefl.wording import sentence
 
 
 class Scenario(Section):
@@ -130,53 +130,13 @@ def parse_scenario(text: str, *, overrides: tuple[str, ...] = ()) -> Scenario:
         values = tomllib.loads(text)
     except tomllib.TOMLDecodeError as reason:
         raise ScenarioError(f"the scenario is not valid TOML: {reason}") from None
-    for override in overrides:
-        _set(values, override)
+    override(values, overrides)
+    return make_scenario(values)
+
+
+def make_scenario(values: dict[str, Any]) -> Scenario:
+    """The scenario of these values, as TOML or resolved.json hold them. Raises ScenarioError."""
     try:
         return Scenario.model_validate(values)
     except ValidationError as reason:
-        errors = reason.errors()  # a misspelt key first: what it leaves unset is found missing, too
-        raise ScenarioError(_sentence(min(errors, key=lambda error: error["type"] != "extra_forbidden"))) from None
-
-
-def _set(values: dict[str, Any], override: str) -> None:
-    """Write one `key.path=value` into values; the value is TOML, or a plain word."""
-    path, equals, text = override.partition("=")
-    *tables, last = path.strip().split(".")
-    if not equals or not all([*tables, last]):
-        raise ScenarioError(f"--set takes key.path=value, got {override!r}")
-    try:
-        value = tomllib.loads(f"value = {text.strip()}")["value"]
-    except tomllib.TOMLDecodeError:
-        value = text.strip()
-    for table in tables:
-        inner = values.setdefault(table, {})
-        if isinstance(inner, str):
-            inner = values[table] = {"name": inner}
-        if not isinstance(inner, dict):
-            raise ScenarioError(f"--set {path.strip()}: {table} is not a table")
-        values = inner
-    values[last] = value
-
-
-def _sentence(error: ErrorDetails) -> str:
-    """A pydantic error as one sentence that names the key."""
-    place = ".".join(str(part) for part in error["loc"])
-    if error["type"] == "extra_forbidden":
-        return f"unknown key {place!r}{_did_you_mean(error['loc'])}"
-    message = error["msg"].removeprefix("Value error, ")
-    got = "" if isinstance(error["input"], dict) else f", got {error['input']!r}"
-    return f"{place or 'the scenario'}: {message[:1].lower()}{message[1:]}{got}"
-
-
-def _did_you_mean(place: tuple[int | str, ...]) -> str:
-    model: Any = Scenario
-    for part in place[:-1]:
-        if isinstance(part, int):  # an entry of a list of tables
-            continue
-        field = model.model_fields.get(part) if hasattr(model, "model_fields") else None
-        kinds = [] if field is None else [field.annotation, *getattr(field.annotation, "__args__", ())]
-        model = next((kind for kind in kinds if hasattr(kind, "model_fields")), None)
-    known = list(getattr(model, "model_fields", {}))
-    close = difflib.get_close_matches(str(place[-1]), known, n=1)
-    return f"; did you mean {close[0]!r}?" if close else f"; known keys here: {', '.join(known)}" if known else ""
+        raise ScenarioError(sentence(reason, Scenario, "the scenario")) from None

@@ -13,6 +13,7 @@ import torch
 
 from securefl import execute
 from securefl.assemble import Assembled, assemble
+from securefl.cache import Remember
 from securefl.channel import client_weight, public_weights
 from securefl.checkpoint import load_checkpoint
 from securefl.errors import BudgetExceeded, LedgerError, RunFailed, RunFolderError, SecureflError
@@ -57,8 +58,8 @@ def kill_in_round(monkeypatch: pytest.MonkeyPatch, round: int) -> None:
     """The process dies when the third client of that round has trained and paid."""
     real = assemble
 
-    def patched(scenario: Scenario, *, run: str, ledgers: Path) -> Assembled:
-        assembled = real(scenario, run=run, ledgers=ledgers)
+    def patched(scenario: Scenario, *, run: str, ledgers: Path, remember: Remember) -> Assembled:
+        assembled = real(scenario, run=run, ledgers=ledgers, remember=remember)
         victim = assembled.federation.clients[2]
         train = victim.train
 

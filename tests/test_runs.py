@@ -20,7 +20,8 @@ from securefl.environment import code_hash, environment
 from securefl.errors import RunFolderError, ScenarioError
 from securefl.federation import Attendance, Played, State
 from securefl.files import append_line, locked, read_json, read_lines, write_atomic, write_json, write_lines
-from securefl.runs import Cell, RunFolder, cell_hash
+from securefl.results import write_results
+from securefl.runs import Cell, Request, RunFolder, cell_hash
 from securefl.scenario import parse_scenario
 from securefl.types import Observation, RoundRecord
 
@@ -171,13 +172,15 @@ def test_the_transcript_holds_no_values(tmp_path: Path) -> None:
 
 def test_a_cell_is_named_by_what_it_runs() -> None:
     one, same, other = parse_scenario("seed = 1"), parse_scenario("seed = 1\nrounds = 20"), parse_scenario("seed = 2")
-    assert cell_hash(one) == cell_hash(same) != cell_hash(other)
+    names = [cell_hash(scenario.resolved()) for scenario in (one, same, other)]
+    assert names[0] == names[1] != names[2]
+    assert cell_hash(one.resolved(), code="abc") != names[0]
 
 
 def test_a_run_folder_is_made_whole_and_opened_again(tmp_path: Path) -> None:
     scenario = parse_scenario("seed = 1")
-    RunFolder.create(tmp_path / "run", text="seed = 1", cells={"run": scenario})
-    folder = RunFolder.create(tmp_path / "run", text="seed = 1", cells={"run": scenario})
+    RunFolder.create(tmp_path / "run", Request.of({"run": scenario}, "seed = 1"))
+    folder = RunFolder.create(tmp_path / "run", Request.of({"run": scenario}, "seed = 1"))
     assert (folder.path / "scenario.toml").read_text() == "seed = 1"
     assert read_json(folder.path / "env.json")["code"] == code_hash()
     assert [entry.name for entry in tmp_path.iterdir()] == ["run"]
@@ -187,30 +190,30 @@ def test_a_folder_with_something_else_is_refused(tmp_path: Path) -> None:
     scenario = parse_scenario("seed = 1")
     (tmp_path / "mine.txt").write_text("")
     with pytest.raises(ScenarioError, match="something that is not a run folder"):
-        RunFolder.create(tmp_path, text="", cells={"run": scenario})
-    RunFolder.create(tmp_path / "run", text="", cells={"run": scenario})
+        RunFolder.create(tmp_path, Request.of({"run": scenario}, ""))
+    RunFolder.create(tmp_path / "run", Request.of({"run": scenario}, ""))
     with pytest.raises(ScenarioError, match="a run of another scenario"):
-        RunFolder.create(tmp_path / "run", text="", cells={"run": parse_scenario("seed = 2")})
+        RunFolder.create(tmp_path / "run", Request.of({"run": parse_scenario("seed = 2")}, ""))
 
 
 def test_an_empty_folder_is_as_good_as_none(tmp_path: Path) -> None:
-    assert RunFolder.create(tmp_path, text="x", cells={}).path == tmp_path
+    assert RunFolder.create(tmp_path, Request.of({}, "x")).path == tmp_path
     assert (tmp_path / "scenario.toml").read_text() == "x"
 
 
 def test_going_on_under_other_code_is_noted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "run"
-    RunFolder.create(path, text="", cells={})
-    RunFolder.create(path, text="", cells={})
+    RunFolder.create(path, Request.of({}, ""))
+    RunFolder.create(path, Request.of({}, ""))
     assert "resumed_under" not in read_json(path / "env.json")
     monkeypatch.setattr("securefl.runs.environment", lambda: {"code": "other"})
     for _ in range(2):
-        RunFolder.create(path, text="", cells={})
+        RunFolder.create(path, Request.of({}, ""))
     assert read_json(path / "env.json")["resumed_under"] == [{"code": "other"}]
 
 
 def test_a_full_disk_is_one_sentence(tmp_path: Path) -> None:
-    folder = RunFolder.create(tmp_path / "run", text="", cells={})
+    folder = RunFolder.create(tmp_path / "run", Request.of({}, ""))
     with pytest.raises(RunFolderError, match=r"cannot write the run folder .*: No space left"), folder.held():
         raise OSError(28, "No space left on device")
 
@@ -234,7 +237,7 @@ def test_a_vanished_checkpoint_is_not_a_fresh_start(tmp_path: Path) -> None:
 def test_a_path_below_a_file_is_refused(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(ScenarioError, match="cannot write the run folder"):
-        RunFolder.create(tmp_path / "file" / "run", text="", cells={})
+        RunFolder.create(tmp_path / "file" / "run", Request.of({}, ""))
 
 
 def test_what_is_no_run_folder_is_told(tmp_path: Path) -> None:
@@ -244,11 +247,11 @@ def test_what_is_no_run_folder_is_told(tmp_path: Path) -> None:
 
 def test_results_have_a_row_for_each_metric_and_site(tmp_path: Path) -> None:
     scenario = parse_scenario("seed = 1")
-    folder = RunFolder.create(tmp_path / "run", text="", cells={"a label": scenario})
+    folder = RunFolder.create(tmp_path / "run", Request.of({"a label": scenario}, ""))
     cell = folder.cell(scenario)
     cell.open()
     cell.finish("done", metrics={"accuracy": 0.5, "auc": None, "sites": {"va": {"accuracy": 0.25}}})
-    folder.write_results()
+    write_results(folder)
     rows = list(csv.DictReader((folder.path / "results.csv").read_text().splitlines()))
     assert [(row["label"], row["site"], row["metric"], row["value"]) for row in rows] == [
         ("a label", "", "accuracy", "0.5"),

@@ -5,7 +5,6 @@ scikit-learn).
 """
 
 import torch
-from sklearn.datasets import load_digits as load_sklearn_digits
 
 from securefl.data.task import Examples, FederatedData, Site, Task
 from securefl.rng import seeded_keystream
@@ -23,6 +22,10 @@ def load_digits(*, partition: str, split_seed: int) -> FederatedData:
         partition: "pooled", the only one of its own.
         split_seed: which records are for training.
     """
+    from sklearn.datasets import (
+        load_digits as load_sklearn_digits,  # two seconds that checking a scenario need not wait
+    )
+
     pixels, labels = load_sklearn_digits(return_X_y=True)
     features = torch.from_numpy(pixels).float() / _TOP
     targets = torch.from_numpy(labels).long()

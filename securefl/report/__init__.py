@@ -36,7 +36,7 @@ def write_report(path: Path) -> Path:
             columns=COLUMNS,
             rows=rows,
             environment=read_json(path / "env.json"),
-            scenario=(path / "scenario.toml").read_text(encoding="utf-8"),
+            scenario=folder.request().text,
             resolved=[{"label": label, "values": values} for label, values, _ in folder.cells()],
         )
     )

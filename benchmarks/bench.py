@@ -1,0 +1,138 @@
+"""What `securefl bench` does: expand a study, say what is to come, run what is missing, show the tables."""
+
+import json
+from dataclasses import dataclass
+from importlib import resources
+from pathlib import Path
+
+from benchmarks.expand import expand
+from benchmarks.grid import Grid, Tally, request_for, title
+from benchmarks.progress import GridDisplay, duration, make_progress
+from benchmarks.study import Study, load_study
+from securefl.cache import user_cache
+from securefl.errors import BudgetExceeded, ScenarioError, SecureflError
+from securefl.files import write_atomic
+from securefl.runs import RunFolder, Use
+from securefl.styles import Style
+
+
+@dataclass(frozen=True)
+class Options:
+    """How to run a study: worker processes, cells at most, seconds a cell, versions of the code whose cells count."""
+
+    jobs: int
+    max_cells: int | None = None
+    fail_fast: bool = False
+    limit: float | None = None
+    accepted: tuple[str, ...] = ()
+    overrides: tuple[str, ...] = ()
+
+
+def bench(name: str, out: Path | None, options: Options, style: Style) -> None:
+    """Run what is missing of a study and show its tables.
+
+    Raises:
+        ScenarioError: the study or a cell of it is wrong, or `out` holds something else; nothing was run.
+        BudgetExceeded: a privacy budget ended some cells, and nothing failed.
+        SecureflError: cells failed.
+    """
+    from benchmarks.scores import read_scores
+    from benchmarks.tables import study_tables
+
+    study, grid = plan(name, out, options)
+    folder = RunFolder.create(grid.folder.path, grid.request)
+    with folder.held():
+        folder.ask(grid.request)
+        tally = _run(study, grid, options, make_progress(style, len(grid.first_uses())))
+        text = study_tables(study, read_scores(folder.path / "results.csv"))
+        write_atomic(folder.path / "tables.md", text.encode())
+    _show(text, tally, folder.path, style)
+    if tally.failed:
+        raise SecureflError(
+            f"{tally.failed} of {len(grid.first_uses())} cells failed; the reasons stand above and in "
+            f"{folder.path}/cells/*/status.json; the same command tries them again"
+        )
+    if tally.out_of_budget:
+        raise BudgetExceeded(f"{tally.out_of_budget} of {len(grid.first_uses())} cells ran out of their privacy budget")
+
+
+def plan(name: str, out: Path | None, options: Options) -> tuple[Study, Grid]:
+    """The study and its cells, before anything is written. Raises ScenarioError."""
+    path = find_study(name)
+    study, text = load_study(path, overrides=options.overrides)
+    planned = expand(study, remember=user_cache().remember)
+    folder = RunFolder(out or Path("runs") / study.name)
+    return study, Grid(folder, request_for(study.name, text, planned, folder.path, options.accepted))
+
+
+def find_study(name: str) -> Path:
+    """A file, or a study that is shipped, by its name. Raises ScenarioError."""
+    if (path := Path(name)).suffix == ".toml" or path.exists():
+        return path
+    shipped = shipped_studies()
+    if name not in shipped:
+        raise ScenarioError(f"there is no study {name!r}: give a .toml file, or one of {', '.join(shipped)}")
+    return shipped[name]
+
+
+def shipped_studies() -> dict[str, Path]:
+    """Name -> file of the studies that come with the package."""
+    folder = Path(str(resources.files("benchmarks"))) / "studies"
+    return {path.stem: path for path in sorted(folder.glob("*.toml"))}
+
+
+def _run(study: Study, grid: Grid, options: Options, display: GridDisplay) -> Tally:
+    """Run the grid under its display; how it stands in the end."""
+    uses, tally = grid.first_uses(), grid.tally()
+    events = grid.run(
+        jobs=options.jobs,
+        limit=options.limit or study.cell_limit,
+        max_cells=options.max_cells,
+        fail_fast=options.fail_fast,
+    )
+    try:
+        for tally, event in events:
+            job = getattr(event, "job", None)
+            display.show("" if job is None else title(uses[job.cell.hash]), tally, event)
+    finally:
+        events.close()
+        display.stop()
+    return tally
+
+
+def _show(text: str, tally: Tally, folder: Path, style: Style) -> None:
+    where = f"results {folder}/results.csv, timings.csv, results.sqlite, tables.md"
+    if style is Style.JSON:
+        facts = {"event": "end", "folder": str(folder), "done": tally.done, "failed": tally.failed, "left": tally.left}
+        print(json.dumps({**facts, "out_of_budget": tally.out_of_budget, "tables": text}), flush=True)
+    elif style is not Style.NONE:
+        print(f"\n{text}\n{where}")
+        if tally.left:
+            print(f"{tally.left} cells are left; the same command goes on")
+
+
+def dry_run(name: str, out: Path | None, options: Options, style: Style) -> None:
+    """Print the cells, and what the missing ones will take by those that have ended. Raises ScenarioError."""
+    study, grid = plan(name, out, options)
+    todo = {use.cell for use in grid.missing()}
+    costs, tally = grid.costs(), grid.tally()
+    seconds = costs.seconds([use.label for use in grid.first_uses().values() if use.cell in todo], options.jobs)
+    size = costs.size(len(todo))
+    if style is Style.JSON:
+        for use in grid.request.uses:
+            print(json.dumps({"event": "cell", "cell": use.cell, "label": title(use), "missing": use.cell in todo}))
+        facts = {"cells": len(grid.first_uses()), "left": len(todo), "seconds_left": seconds, "bytes_left": size}
+        print(json.dumps({"event": "plan", "study": study.name, "folder": str(grid.folder.path), **facts}))
+        return
+    rows: dict[str, list[Use]] = {}
+    for use in grid.request.uses:
+        rows.setdefault(use.label, []).append(use)
+    for label, uses in rows.items():
+        print(f"{sum(use.cell not in todo for use in uses):>4}/{len(uses):<4} {label}")
+    takes = "unknown until cells have ended (try --max-cells 4)" if seconds is None else duration(seconds)
+    disk = "" if size is None else f", {size / 1e6:.1f} MB"
+    print(
+        f"\n{study.name}: {len(rows)} rows, {len(study.seeds)} seeds, {len(grid.first_uses())} cells: "
+        f"{tally.done + tally.out_of_budget} ended, {len(todo)} to run; {options.jobs} jobs, time {takes}{disk}; "
+        f"folder {grid.folder.path}"
+    )

@@ -1,0 +1,143 @@
+"""From a study to its cells: every combination of levels, and the baselines, with every seed."""
+
+import copy
+import itertools
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from benchmarks.study import Baseline, Choice, Level, Study, label_of
+from securefl.cache import Remember
+from securefl.environment import code_hash
+from securefl.errors import ScenarioError
+from securefl.overrides import place
+
+MOST_CELLS = 100_000
+
+
+@dataclass(frozen=True)
+class Planned:
+    """A cell to run: the row it belongs to, its seed, its part of the row, and the resolved scenario."""
+
+    row: str
+    levels: Mapping[str, str]
+    seed: int
+    part: str
+    scenario: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Row:
+    """A combination of levels, or a baseline on some of them."""
+
+    levels: Mapping[str, Level]
+    baseline: Baseline | None
+    study: str
+
+    @property
+    def label(self) -> str:
+        """What tables call it."""
+        return self.named()
+
+    @property
+    def labels(self) -> dict[str, str]:
+        """Axis -> label of the level."""
+        return {axis: level.label for axis, level in self.levels.items()}
+
+    def named(self, *, without: str | None = None) -> str:
+        """The label, one axis left out."""
+        levels = ", ".join(_told_level(axis, level) for axis, level in self.levels.items() if axis != without)
+        if self.baseline is None:
+            return levels or self.study
+        return f"{self.baseline.label} ({levels})" if levels else self.baseline.label
+
+    def is_on(self, chosen: Choice) -> bool:
+        """Whether it lies on one of the chosen levels of every axis named."""
+        return all(axis in self.levels and self.levels[axis].label in labels for axis, labels in chosen.items())
+
+
+def expand(study: Study, *, remember: Remember) -> tuple[Planned, ...]:
+    """Every cell of the study, rows in the order of the axes, then the baselines; each scenario checked.
+
+    Args:
+        study: checked by itself.
+        remember: finds the cells of a study that was checked before under the same code.
+
+    Raises:
+        ScenarioError: a cell is no valid scenario, an exclusion or override meets no cell, or there are too many.
+    """
+    labels = [row.label for row in rows(study)]
+    if twice := [label for label in labels if labels.count(label) > 1][:1]:
+        raise ScenarioError(f"two rows would be called {twice[0]!r}; name the levels apart")
+    key = {"study": study.model_dump(mode="json"), "code": code_hash()}
+    found = remember("studies", key, lambda: [asdict(planned) for planned in _expanded(study)])
+    return tuple(Planned(**planned) for planned in found)
+
+
+def rows(study: Study) -> Iterator[Row]:
+    """Every row, exclusions left out. Raises ScenarioError where an exclusion excludes nothing."""
+    excluded = [study.choice(chosen, "exclude") for chosen in study.exclude]
+    hits = [0] * len(excluded)
+    for levels in itertools.product(*study.axes.values()):
+        row = Row(dict(zip(study.axes, levels, strict=True)), None, study.name)
+        matching = [number for number, chosen in enumerate(excluded) if row.is_on(chosen)]
+        for number in matching:
+            hits[number] += 1
+        if not matching:
+            yield row
+    if 0 in hits:
+        raise ScenarioError(f"exclude: {study.exclude[hits.index(0)]} excludes no cell")
+    for baseline in study.baseline:
+        for levels in itertools.product(*(study.axes[axis] for axis in baseline.cross)):
+            yield Row(dict(zip(baseline.cross, levels, strict=True)), baseline, study.name)
+
+
+def _expanded(study: Study) -> Iterator[Planned]:
+    from securefl.scenario import make_scenario  # torch: a second that a study seen before need not wait
+
+    overrides = [(study.choice(one.when, "override.when"), one.set) for one in study.override]
+    hits, count = [0] * len(overrides), 0
+    for row in rows(study):
+        keys: dict[str, Any] = {}
+        for level in row.levels.values():
+            keys |= level.keys
+        keys |= {} if row.baseline is None else row.baseline.set
+        for number, (chosen, values) in enumerate(overrides):
+            if row.is_on(chosen):
+                hits[number] += 1
+                keys |= values
+        for part, seed in itertools.product(_parts(row.baseline), study.seeds):
+            if (count := count + 1) > MOST_CELLS:
+                raise ScenarioError(f"the study has more than {MOST_CELLS} cells")
+            try:
+                scenario = make_scenario(_filled(study.base, {**keys, **part, **dict.fromkeys(study.seed_keys, seed)}))
+            except ScenarioError as reason:
+                raise ScenarioError(f"cell {row.label!r}: {reason}") from None
+            yield Planned(row.label, row.labels, seed, _told(part), scenario.resolved())
+    if 0 in hits:
+        raise ScenarioError(f"override: when = {study.override[hits.index(0)].when} meets no cell")
+
+
+def _filled(base: Mapping[str, Any], keys: Mapping[str, Any]) -> dict[str, Any]:
+    values = copy.deepcopy(dict(base))
+    for path, value in keys.items():
+        place(values, path, copy.deepcopy(value), what=path)
+    return values
+
+
+def _parts(baseline: Baseline | None) -> list[dict[str, Any]]:
+    """The keys that set apart the cells of one row and seed."""
+    if baseline is None or not baseline.average:
+        return [{}]
+    ((key, values),) = baseline.average.items()
+    return [{key: value} for value in values]
+
+
+def _told(part: Mapping[str, Any]) -> str:
+    return ", ".join(f"{key}={label_of(value)}" for key, value in part.items())
+
+
+def _told_level(axis: str, level: Level) -> str:
+    """A level by itself, with the last word of its key where it is a mere number or switch."""
+    bare = level.label in ("true", "false", "inf") or level.label.replace(".", "").replace("-", "").isdigit()
+    return f"{axis.rpartition('.')[2]} {level.label}" if bare else level.label

@@ -1,0 +1,149 @@
+"""A study in its run folder: which cells are missing, what they will take, and running them."""
+
+import time
+from collections.abc import Callable, Generator, Mapping
+from contextlib import closing
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from benchmarks.costs import Costs
+from benchmarks.expand import Planned
+from benchmarks.pool import Event, Finished, Job, Progressed, Started, play
+from securefl.environment import code_hash
+from securefl.results import write_results
+from securefl.runs import Cell, Request, RunFolder, Use, cell_hash
+
+ENDED = ("done", "out of budget")  # whatever has not ended, the same command runs again
+
+
+@dataclass(frozen=True)
+class Tally:
+    """Cells by how they ended, those that run (cell -> rounds played), and the seconds left; None while unknown."""
+
+    done: int = 0
+    out_of_budget: int = 0
+    failed: int = 0
+    left: int = 0
+    running: Mapping[str, int] = field(default_factory=dict)
+    seconds_left: float | None = None
+
+    def after(self, event: Event) -> "Tally":
+        """The tally once event has happened."""
+        if isinstance(event, Started):
+            return replace(self, left=self.left - 1, running={**self.running, event.job.cell.hash: 0})
+        if isinstance(event, Progressed):
+            return replace(self, running={**self.running, event.job.cell.hash: event.round})
+        if isinstance(event, Finished):
+            count = event.state.replace(" ", "_")
+            running = {name: played for name, played in self.running.items() if name != event.job.cell.hash}
+            return replace(self, running=running, **{count: getattr(self, count) + 1})
+        return self
+
+
+def request_for(name: str, text: str, planned: tuple[Planned, ...], out: Path, accepted: tuple[str, ...]) -> Request:
+    """A study as a run folder is asked for it; a cell that ended under an accepted version of the code counts."""
+    uses, cells = [], {}
+    for one in planned:
+        code = _version(one, out, accepted)
+        cell = cell_hash(one.scenario, code=code)
+        cells[cell] = one.scenario
+        uses.append(Use(cell, one.row, one.levels, one.part, one.seed, code))
+    return Request(text, cells, tuple(uses), name)
+
+
+def title(use: Use) -> str:
+    """How messages call a cell."""
+    return " / ".join([use.label, *([use.part] if use.part else []), f"seed {use.seed}"])
+
+
+@dataclass(frozen=True)
+class Grid:
+    """The cells of a study in a folder."""
+
+    folder: RunFolder
+    request: Request
+
+    def first_uses(self) -> dict[str, Use]:
+        """Cell -> its first use, in order."""
+        found: dict[str, Use] = {}
+        for use in self.request.uses:
+            found.setdefault(use.cell, use)
+        return found
+
+    def missing(self) -> list[Use]:
+        """The first use of every cell that has not ended."""
+        return [use for use in self.first_uses().values() if self._state(use.cell) not in ENDED]
+
+    def tally(self) -> Tally:
+        """How things stand while nothing runs."""
+        states = [self._state(cell) for cell in self.first_uses()]
+        done, spent = states.count("done"), states.count("out of budget")
+        return Tally(done=done, out_of_budget=spent, left=len(states) - done - spent)
+
+    def costs(self) -> Costs:
+        """What the ended cells took."""
+        costs = Costs()
+        for name, use in self.first_uses().items():
+            cell = self.folder.named(name)
+            if self._state(name) in ENDED and "total" in (stages := cell.timings()["stages"]):
+                costs.note(use.label, stages["total"][0])
+                costs.note_size(_size(cell))
+        return costs
+
+    def run(
+        self, *, jobs: int, limit: float, max_cells: int | None = None, fail_fast: bool = False
+    ) -> Generator[tuple[Tally, Event], None, None]:
+        """Run what is missing in a folder that is held; each event, with the tally after it.
+
+        The results are written now and then and at the end, also when the iterator is closed early.
+
+        Args:
+            jobs: worker processes.
+            limit: seconds a cell may take.
+            max_cells: how many cells to run at most.
+            fail_fast: stop after the first cell that fails.
+        """
+        todo = self.missing()[:max_cells]
+        rows = {use.cell: use.label for use in todo}
+        tally, costs, pace = self.tally(), self.costs(), _Pace()
+        orders = [Job(self.folder.named(use.cell), self.request.cells[use.cell]) for use in todo]
+        try:
+            with closing(play(orders, workers=min(jobs, len(orders)), limit=limit)) as events:
+                for event in events:
+                    tally = tally.after(event)
+                    if isinstance(event, Finished):
+                        costs.note(rows.pop(event.job.cell.hash), event.seconds)
+                        pace.take(lambda: write_results(self.folder))
+                    yield replace(tally, seconds_left=costs.seconds(rows.values(), jobs)), event
+                    if fail_fast and tally.failed:
+                        return
+        finally:
+            write_results(self.folder)
+
+    def _state(self, cell: str) -> str:
+        return str(self.folder.named(cell).status()["state"])
+
+
+class _Pace:
+    """Does a thing seldom enough that it takes a twentieth of the time at most."""
+
+    def __init__(self) -> None:
+        self._next = 0.0
+
+    def take(self, step: Callable[[], object]) -> None:
+        if (begun := time.monotonic()) >= self._next:
+            step()
+            self._next = time.monotonic() + max(2.0, 20 * (time.monotonic() - begun))
+
+
+def _version(one: Planned, out: Path, accepted: tuple[str, ...]) -> str:
+    """The version of the code whose cell counts: an accepted one where the cell ended under it, else the present."""
+    present = code_hash()
+    for code in (present, *accepted):
+        if Cell(out / "cells" / cell_hash(one.scenario, code=code)).status()["state"] in ENDED:
+            return code
+    return present
+
+
+def _size(cell: Cell) -> int:
+    return sum(file.stat().st_size for file in cell.folder.rglob("*") if file.is_file())

@@ -1,0 +1,80 @@
+"""Scores read from results.csv: by row and seed, parts of a row averaged."""
+
+import csv
+import io
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from benchmarks.statistics import Comparison, compare
+from securefl.errors import RunFolderError
+
+Record = Mapping[str, str]
+_QUALITY = ("accuracy", "balanced_accuracy", "auc", "majority")
+_CLAIMS = ("epsilon", "delta")
+
+
+@dataclass(frozen=True)
+class Scores:
+    """metric -> row -> seed -> value (None: not measured), the states of each row's cells, and who has seeded noise."""
+
+    values: Mapping[str, Mapping[str, Mapping[int, float | None]]]
+    states: Mapping[str, tuple[str, ...]]
+    seeded: frozenset[str]
+
+    def of(self, row: str, metric: str) -> Mapping[int, float | None]:
+        """Seed -> value; empty where the row has no such metric."""
+        return self.values.get(metric, {}).get(row, {})
+
+    def compare(self, row: str, other: str, metric: str, *, than: "Scores | None" = None) -> Comparison | None:
+        """Row minus other on the seeds that both have; None where there is none."""
+        theirs = (than or self).of(other, metric)
+        pairs = [(value, theirs.get(seed)) for seed, value in sorted(self.of(row, metric).items())]
+        differences = [one - two for one, two in pairs if one is not None and two is not None]
+        return compare(differences) if differences else None
+
+
+def read_scores(path: Path) -> Scores:
+    """The scores in a results.csv. Raises RunFolderError where it cannot be read."""
+    try:
+        return scores(csv.DictReader(io.StringIO(path.read_text(encoding="utf-8"))))
+    except (OSError, KeyError, ValueError) as reason:
+        raise RunFolderError(f"cannot read {path}: {reason}") from None
+
+
+def scores(records: Iterable[Record]) -> Scores:
+    """The scores over all test records; parts of a row made one."""
+    parts: dict[tuple[str, str, int], list[tuple[str, float | None]]] = {}
+    weights: dict[tuple[str, int, str], float] = {}
+    states: dict[str, dict[tuple[str, str], str]] = {}
+    seeded = set()
+    for record in records:
+        row, seed, part = record["label"], int(record["seed"]), record["part"]
+        states.setdefault(row, {})[record["seed"], part] = record["state"]
+        if record["noise"] == "seeded":
+            seeded.add(row)
+        if record["site"] or not record["metric"]:
+            continue
+        value = float(record["value"]) if record["value"] else None
+        parts.setdefault((record["metric"], row, seed), []).append((part, value))
+        if record["metric"] == "records" and value is not None:
+            weights[row, seed, part] = value
+    found: dict[str, dict[str, dict[int, float | None]]] = {}
+    for (metric, row, seed), values in parts.items():
+        weighted = [(weights.get((row, seed, part), 1.0), value) for part, value in values]
+        found.setdefault(metric, {}).setdefault(row, {})[seed] = _whole(metric, weighted)
+    return Scores(found, {row: tuple(by_cell.values()) for row, by_cell in states.items()}, frozenset(seeded))
+
+
+def _whole(metric: str, weighted: list[tuple[float, float | None]]) -> float | None:
+    """Parts as one: quality by the mean over records, a claim by the worst, costs by the sum."""
+    values = [value for _, value in weighted if value is not None]
+    if len(values) < len(weighted):
+        return None
+    if metric in _CLAIMS or len(values) == 1:
+        return max(values)
+    if metric not in _QUALITY:
+        return sum(values)
+    return sum(weight * value for (weight, _), value in zip(weighted, values, strict=True)) / sum(
+        w for w, _ in weighted
+    )

@@ -1,0 +1,102 @@
+"""Tidy results of a run folder: results.csv and timings.csv, and both in results.sqlite."""
+
+import csv
+import io
+import sqlite3
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
+
+from securefl.files import write_atomic
+from securefl.runs import RunFolder, Use
+
+_TIMES = {"seconds"}  # metrics that differ from run to run; they belong to the timings
+
+
+class Tidy(NamedTuple):
+    """A table: its columns, and its rows as the values of them."""
+
+    columns: tuple[str, ...]
+    rows: list[tuple[Any, ...]]
+
+
+def results(folder: RunFolder) -> Tidy:
+    """One row a use of a cell, site and metric.
+
+    Columns:
+        cell: name of its folder. label: the row of the table. One column an axis: the level, empty where the row is not
+        on that axis. part: which of the cells that make up one row and seed. seed, split_seed. code: version that made
+        the cell, empty for a single run. state: done, failed, running, new or out of budget. noise: system or seeded
+        where noise was added. site: empty for all test records. metric, value: a number, empty for not measured; both
+        empty for a cell without metrics.
+    """
+    request = folder.request()
+    axes = _axes(request.uses)
+    place = ("cell", "label", *axes, "part", "seed", "split_seed")
+    columns = (*place, "code", "state", "noise", "site", "metric", "value")
+    rows = []
+    for use in request.uses:
+        cell, scenario = folder.named(use.cell), request.cells[use.cell]
+        metrics = cell.metrics() or {}
+        where = (use.cell, use.label, *(use.levels.get(axis, "") for axis in axes), use.part)
+        seeds = (scenario["seed"], scenario["data"]["split_seed"])
+        facts = (*seeds, use.code, cell.status()["state"], metrics.get("noise") or "")
+        for site, metric, value in _numbers(metrics) if metrics else [("", "", None)]:
+            rows.append((*where, *facts, site, metric, value))
+    return Tidy(columns, rows)
+
+
+def timings(folder: RunFolder) -> Tidy:
+    """One row a cell and stage (set_up, rounds, total), over all starts of the cell.
+
+    Columns:
+        cell, label (of its first use), starts: how often it was begun, stage, wall_seconds, cpu_seconds.
+    """
+    first = {use.cell: use.label for use in reversed(folder.request().uses)}
+    rows = []
+    for name in dict.fromkeys(use.cell for use in folder.request().uses):
+        spent = folder.named(name).timings()
+        for stage, (wall, cpu) in spent["stages"].items():
+            rows.append((name, first[name], spent["starts"], stage, wall, cpu))
+    return Tidy(("cell", "label", "starts", "stage", "wall_seconds", "cpu_seconds"), rows)
+
+
+def write_results(folder: RunFolder) -> None:
+    """results.csv and timings.csv, and results.sqlite with a table of each."""
+    tables = {"results": results(folder), "timings": timings(folder)}
+    for name, table in tables.items():
+        write_atomic(folder.path / f"{name}.csv", _csv(table))
+    write_atomic(folder.path / "results.sqlite", _sqlite(tables))
+
+
+def _axes(uses: Sequence[Use]) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(axis for use in uses for axis in use.levels))
+
+
+def _numbers(metrics: Mapping[str, Any]) -> Iterator[tuple[str, str, float | None]]:
+    """Site, metric and value of all that is a number or not measured; words and times stand elsewhere."""
+    for site, values in [("", metrics), *metrics.get("sites", {}).items()]:
+        for name, value in values.items():
+            if name not in _TIMES and (value is None or isinstance(value, int | float)):
+                yield site, name, value
+
+
+def _csv(table: Tidy) -> bytes:
+    out = io.StringIO()
+    writer = csv.writer(out, lineterminator="\n")
+    writer.writerow(table.columns)
+    writer.writerows(["" if value is None else value for value in row] for row in table.rows)
+    return out.getvalue().encode()
+
+
+def _sqlite(tables: Mapping[str, Tidy]) -> bytes:
+    """The tables as one database; columns have no declared type, so that numbers stay numbers and words words."""
+    with sqlite3.connect(":memory:") as database:
+        for name, table in tables.items():
+            columns = ", ".join(f'"{column.replace(chr(34), chr(34) * 2)}"' for column in table.columns)
+            database.execute(f"CREATE TABLE {name} ({columns})")
+            marks = ", ".join("?" * len(table.columns))
+            database.executemany(f"INSERT INTO {name} VALUES ({marks})", table.rows)  # noqa: S608 - our own names
+        database.commit()
+        content: bytes = database.serialize()
+    database.close()
+    return content
