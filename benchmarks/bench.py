@@ -2,7 +2,6 @@
 
 import json
 from dataclasses import dataclass
-from importlib import resources
 from pathlib import Path
 
 from benchmarks.expand import expand
@@ -77,7 +76,7 @@ def find_study(name: str) -> Path:
 
 def shipped_studies() -> dict[str, Path]:
     """Name -> file of the studies that come with the package."""
-    folder = Path(str(resources.files("benchmarks"))) / "studies"
+    folder = Path(__file__).parent / "studies"  # not by the package's name: Opacus installs a `benchmarks`, too
     return {path.stem: path for path in sorted(folder.glob("*.toml"))}
 
 

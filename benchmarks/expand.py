@@ -88,8 +88,9 @@ def rows(study: Study) -> Iterator[Row]:
     if 0 in hits:
         raise ScenarioError(f"exclude: {study.exclude[hits.index(0)]} excludes no cell")
     for baseline in study.baseline:
-        for levels in itertools.product(*(study.axes[axis] for axis in baseline.cross)):
-            yield Row(dict(zip(baseline.cross, levels, strict=True)), baseline, study.name)
+        crossed = study.crossed(baseline)
+        for levels in itertools.product(*crossed.values()):
+            yield Row(dict(zip(crossed, levels, strict=True)), baseline, study.name)
 
 
 def _expanded(study: Study) -> Iterator[Planned]:

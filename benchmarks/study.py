@@ -31,16 +31,21 @@ class Override(Section):
     set: dict[str, Any] = Field(min_length=1)
 
 
+def _all_levels(value: object) -> object:
+    """A list of axes as each with all its levels, which None stands for."""
+    return dict.fromkeys(value) if isinstance(value, list | tuple) else value
+
+
 class Baseline(Section):
     """A row beside the grid.
 
-    label: its name. set: keys it sets. cross: the axes it is crossed with. average: one key and its values; the row is
-    the mean over them, weighted by test records.
+    label: its name. set: keys it sets. cross: the axes it is crossed with, or a table of axes with some levels each.
+    average: one key and its values; the row is the mean over them, weighted by test records.
     """
 
     label: Annotated[str, Field(min_length=1)]
     set: dict[str, Any] = Field(default={})
-    cross: tuple[str, ...] = ()
+    cross: Annotated[dict[str, Any], BeforeValidator(_all_levels)] = Field(default={})
     average: dict[str, list[Any]] = Field(default={})
 
     @field_validator("average")
@@ -117,10 +122,8 @@ class Study(Section):
         for name, labels in [(name, [level.label for level in levels]) for name, levels in self.axes.items()]:
             _distinct(f"axes.{name}", labels)
         _distinct("seeds", list(self.seeds))
-        _distinct("baseline", [baseline.label for baseline in self.baseline])
         for baseline in self.baseline:
-            for axis in baseline.cross:
-                self.labels(axis, "baseline.cross")
+            self.crossed(baseline)
         for chosen in self.exclude:
             self.choice(chosen, "exclude")
         for override in self.override:
@@ -132,6 +135,16 @@ class Study(Section):
         for axis_name in filter(None, (self.table.sections, self.table.columns)):
             self.labels(axis_name, "table")
         return self
+
+    def crossed(self, baseline: Baseline) -> dict[str, tuple[Level, ...]]:
+        """Axis -> the levels that a baseline is crossed with."""
+        some = {axis: levels for axis, levels in baseline.cross.items() if levels is not None}
+        chosen = self.choice(some, "baseline.cross")
+        every = {axis: tuple(self.labels(axis, "baseline.cross")) for axis in baseline.cross}
+        wanted = {**every, **chosen}
+        return {
+            axis: tuple(level for level in self.axes[axis] if level.label in labels) for axis, labels in wanted.items()
+        }
 
     def labels(self, axis: str, place: str) -> list[str]:
         """The labels of an axis. Raises ValueError where there is none of this name."""

@@ -288,7 +288,7 @@ def test_a_ledger_that_was_cut_is_noticed(tmp_path: Path, monkeypatch: pytest.Mo
 
 
 def test_a_programming_error_leaves_its_traceback(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def broken(scenario: Scenario, *, run: str, ledgers: Path) -> Assembled:
+    def broken(scenario: Scenario, *, run: str, ledgers: Path, remember: Remember) -> Assembled:
         raise ZeroDivisionError("a bug")
 
     monkeypatch.setattr(execute, "assemble", broken)
