@@ -1,6 +1,7 @@
 """The console entry point: the commands of securefl, and bench and compare."""
 
 import os
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -45,6 +46,19 @@ def bench(
     )
     act = command.dry_run if dry_run else command.bench
     act(study, out, options, usual_style(display))
+
+
+@app.command()
+def compare(
+    first: Annotated[Path, typer.Argument(help="Run folder.")],
+    second: Annotated[Path, typer.Argument(help="Run folder that is compared with the first.")],
+    metric: Annotated[list[str] | None, typer.Option("--metric", help="Default: accuracy, balanced, AUC.")] = None,
+    display: Shown = None,
+) -> None:
+    """How the results of two run folders differ, and which differences are beyond noise."""
+    from benchmarks import compare as command
+
+    command.compare(first, second, tuple(metric or command.METRICS), usual_style(display))
 
 
 def main() -> None:

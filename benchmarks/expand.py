@@ -2,6 +2,8 @@
 
 import copy
 import itertools
+import math
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -66,9 +68,13 @@ def expand(study: Study, *, remember: Remember) -> tuple[Planned, ...]:
     Raises:
         ScenarioError: a cell is no valid scenario, an exclusion or override meets no cell, or there are too many.
     """
-    labels = [row.label for row in rows(study)]
-    if twice := [label for label in labels if labels.count(label) > 1][:1]:
-        raise ScenarioError(f"two rows would be called {twice[0]!r}; name the levels apart")
+    _bounded(study)
+    labels = Counter(row.label for row in rows(study))
+    if not labels:
+        raise ScenarioError("the study has no cell: everything is excluded")
+    label, count = labels.most_common(1)[0]
+    if count > 1:
+        raise ScenarioError(f"two rows would be called {label!r}; name the levels apart")
     key = {"study": study.model_dump(mode="json"), "code": code_hash()}
     found = remember("studies", key, lambda: [asdict(planned) for planned in _expanded(study)])
     return tuple(Planned(**planned) for planned in found)
@@ -97,7 +103,7 @@ def _expanded(study: Study) -> Iterator[Planned]:
     from securefl.scenario import make_scenario  # torch: a second that a study seen before need not wait
 
     overrides = [(study.choice(one.when, "override.when"), one.set) for one in study.override]
-    hits, count = [0] * len(overrides), 0
+    hits = [0] * len(overrides)
     for row in rows(study):
         keys: dict[str, Any] = {}
         for level in row.levels.values():
@@ -108,8 +114,6 @@ def _expanded(study: Study) -> Iterator[Planned]:
                 hits[number] += 1
                 keys |= values
         for part, seed in itertools.product(_parts(row.baseline), study.seeds):
-            if (count := count + 1) > MOST_CELLS:
-                raise ScenarioError(f"the study has more than {MOST_CELLS} cells")
             try:
                 scenario = make_scenario(_filled(study.base, {**keys, **part, **dict.fromkeys(study.seed_keys, seed)}))
             except ScenarioError as reason:
@@ -117,6 +121,17 @@ def _expanded(study: Study) -> Iterator[Planned]:
             yield Planned(row.label, row.labels, seed, _told(part), scenario.resolved())
     if 0 in hits:
         raise ScenarioError(f"override: when = {study.override[hits.index(0)].when} meets no cell")
+
+
+def _bounded(study: Study) -> None:
+    """Refuse a study that is larger than any machine would finish, before anything is made of it."""
+    grids = [study.axes.values(), *(study.crossed(baseline).values() for baseline in study.baseline)]
+    parts = [1, *(max(1, sum(map(len, baseline.average.values()))) for baseline in study.baseline)]
+    count = len(study.seeds) * sum(
+        part * math.prod(len(levels) for levels in grid) for part, grid in zip(parts, grids, strict=True)
+    )
+    if count > MOST_CELLS:
+        raise ScenarioError(f"the study has {count} cells before exclusions, at most {MOST_CELLS} can be run")
 
 
 def _filled(base: Mapping[str, Any], keys: Mapping[str, Any]) -> dict[str, Any]:

@@ -71,8 +71,14 @@ class Grid:
         return found
 
     def missing(self) -> list[Use]:
-        """The first use of every cell that has not ended."""
-        return [use for use in self.first_uses().values() if self._state(use.cell) not in ENDED]
+        """The first use of every cell that has not ended: all rows with their first seed, then with the second, ..."""
+        lacking = [use for use in self.first_uses().values() if self._state(use.cell) not in ENDED]
+        turn: dict[tuple[str, str], int] = {}
+        order = []
+        for use in lacking:
+            turn[use.label, use.part] = turn.get((use.label, use.part), 0) + 1
+            order.append(turn[use.label, use.part])
+        return [use for _, use in sorted(zip(order, lacking, strict=True), key=lambda pair: pair[0])]
 
     def tally(self) -> Tally:
         """How things stand while nothing runs."""

@@ -125,12 +125,13 @@ def _wide(study: Study, chosen: Sequence[Row], scores: Scores, told: Differences
     yield from _head([_title(study.metrics[0]), *titles])
     for line in lines:
         yield _line([line.label, *("" if row is None else _spread(scores, row, study.metrics[0]) for row in line.rows)])
-    if told.found:
+    compared = [line for line in lines if any(row in told.found for row in line.rows)]
+    shown = [place for place in range(len(titles)) if any(line.rows[place] in told.found for line in compared)]
+    if compared:
         yield ""
-        yield from _head([f"difference in {_title(study.metrics[0])}", *titles])
-        for line in lines:
-            if any(row in told.found for row in line.rows):
-                yield _line([line.label, *("" if row is None else _difference(told, row) for row in line.rows)])
+        yield from _head([f"difference in {_title(study.metrics[0])}", *(titles[place] for place in shown)])
+    for line in compared:
+        yield _line([line.label, *(_difference(told, line.rows[place]) for place in shown)])
 
 
 def _lines(study: Study, chosen: Sequence[Row]) -> tuple[list[Line], list[str]]:
@@ -202,8 +203,8 @@ def _claim(scores: Scores, row: str) -> str:
     return (f"{max(claimed):.2f}" + (" (seeded)" if row in scores.seeded else "")) if claimed else NO_CLAIM
 
 
-def _difference(told: Differences, row: str) -> str:
-    one = told.found.get(row)
+def _difference(told: Differences, row: str | None) -> str:
+    one = None if row is None else told.found.get(row)
     if one is None:
         return ""
     if one.low is None or one.high is None:

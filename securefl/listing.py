@@ -7,7 +7,8 @@ from typing import Any
 
 from securefl import catalog
 from securefl.errors import ScenarioError
-from securefl.runs import RunFolder
+from securefl.files import is_held
+from securefl.runs import Cell, RunFolder
 
 KINDS = ("rules", "attacks", "data", "models", "steps", "channels", "threats", "runs")
 
@@ -55,7 +56,19 @@ def _callable(name: str, function: Callable[..., Any]) -> str:
 
 
 def _runs(folder: Path) -> Iterator[str]:
+    """Name, cells by state, rounds played of asked, and when it was last written."""
+    if not folder.is_dir():
+        raise ScenarioError(f"ls runs: there is no folder {folder}")
     for path in sorted(path.parent for path in folder.glob("*/resolved.json")):
-        states = [cell.status()["state"] for _, _, cell in RunFolder.open(path).cells()]
+        run = RunFolder.open(path)
+        cells = {cell.hash: (scenario["rounds"], cell) for _, scenario, cell in run.cells()}
+        states = [_state(run, cell) for _, cell in cells.values()]
         counts = ", ".join(f"{states.count(state)} {state}" for state in dict.fromkeys(states))
-        yield f"{path.name:<32} {counts}"
+        played = sum(len(cell.rounds()) for _, cell in cells.values())
+        yield f"{path.name:<32} {counts}; {played} of {sum(rounds for rounds, _ in cells.values())} rounds"
+
+
+def _state(run: RunFolder, cell: Cell) -> str:
+    """A cell's state; one that says running while nobody holds the folder was interrupted."""
+    state = str(cell.status()["state"])
+    return "interrupted" if state in ("running", "new") and cell.folder.exists() and not is_held(run.path) else state

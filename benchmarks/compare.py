@@ -1,0 +1,112 @@
+"""Two run folders side by side: differences on equal seeds, and which of them are beyond noise."""
+
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from benchmarks.scores import Scores, scores
+from benchmarks.statistics import Comparison, holm
+from securefl.errors import ScenarioError
+from securefl.results import results
+from securefl.runs import RunFolder
+from securefl.styles import Style
+
+METRICS = ("accuracy", "balanced_accuracy", "auc")
+
+
+@dataclass(frozen=True)
+class Difference:
+    """One metric of one row: the second folder minus the first, and whether that is beyond noise."""
+
+    row: str
+    metric: str
+    found: Comparison
+    marked: bool
+
+
+def compare(first: Path, second: Path, metrics: tuple[str, ...], style: Style) -> None:
+    """Print how the second folder's results differ from the first's. Raises ScenarioError, RunFolderError."""
+    one, two = RunFolder.open(first), RunFolder.open(second)
+    found = differences(_scores(one), _scores(two), metrics)
+    if not found:
+        raise ScenarioError(f"{first} and {second} have no row, metric and seed in common that both measured")
+    if style is Style.JSON:
+        for each in found:
+            facts = {"row": each.row, "metric": each.metric, "beyond_noise": each.marked}
+            print(json.dumps({"event": "difference", **facts, **each.found._asdict()}))
+    elif style is not Style.NONE:
+        print("\n".join(_told(first, second, found, list(changes(one, two)))))
+
+
+def differences(one: Scores, two: Scores, metrics: tuple[str, ...]) -> list[Difference]:
+    """Every row and metric that both have on a common seed; Holm's correction over all of them."""
+    rows = [row for row in two.states if row in one.states]
+    places = [(row, metric) for row in rows for metric in metrics]
+    found = {place: two.compare(place[0], place[0], place[1], than=one) for place in places}
+    measured = {place: each for place, each in found.items() if each is not None}
+    marks = holm([each.p for each in measured.values()])
+    return [Difference(*place, each, mark) for (place, each), mark in zip(measured.items(), marks, strict=True)]
+
+
+def changes(one: RunFolder, two: RunFolder) -> Iterator[str]:
+    """The scenario keys that differ in the first cells of rows that both folders have."""
+    first, second = _first_scenarios(one), _first_scenarios(two)
+    told: dict[str, None] = {}
+    for row in second:
+        before, after = (dict(_flat(table.get(row, {}))) for table in (first, second))
+        for key in sorted({*before, *after} if before else ()):
+            if before.get(key) != after.get(key):
+                told[f"{key}: {_shown(before, key)} -> {_shown(after, key)}"] = None
+    yield from told
+
+
+def _scores(folder: RunFolder) -> Scores:
+    table = results(folder)
+    return scores(
+        dict(zip(table.columns, ("" if value is None else str(value) for value in row), strict=True))
+        for row in table.rows
+    )
+
+
+def _first_scenarios(folder: RunFolder) -> dict[str, Mapping[str, Any]]:
+    found: dict[str, Mapping[str, Any]] = {}
+    for label, scenario, _ in folder.cells():
+        found.setdefault(label, scenario)
+    return found
+
+
+def _flat(table: Mapping[str, Any], path: str = "") -> Iterator[tuple[str, Any]]:
+    for key, value in table.items():
+        if isinstance(value, dict):
+            yield from _flat(value, f"{path}{key}.")
+        else:
+            yield f"{path}{key}", value
+
+
+def _shown(table: Mapping[str, Any], key: str) -> str:
+    return json.dumps(table[key]) if key in table else "absent"
+
+
+def _told(first: Path, second: Path, found: list[Difference], changed: list[str]) -> Iterator[str]:
+    yield f"{second} minus {first}, paired by seed"
+    yield from (f"  {change}" for change in changed)
+    width = max(len(each.row) for each in found)
+    yield ""
+    for each in found:
+        yield f"{each.row:<{width}}  {each.metric:<18} {_number(each.found)}{' *' if each.marked else ''}"
+    yield ""
+    beyond = sum(each.marked for each in found)
+    yield (
+        f"{len(found)} comparisons, {beyond} beyond noise (*): paired t-tests with Holm's correction at .05; "
+        "intervals are 95 % bootstrap ones, each for itself"
+    )
+    if any(each.found.n < 2 for each in found):
+        yield "one seed says nothing about noise: run a study with several seeds"
+
+
+def _number(found: Comparison) -> str:
+    if found.error is None or found.low is None or found.high is None:
+        return f"{found.mean:+.4f} (one seed)"
+    return f"{found.mean:+.4f} ± {found.error:.4f} [{found.low:+.4f}, {found.high:+.4f}] over {found.n} seeds"
