@@ -17,6 +17,8 @@ from typing import IO, Any, cast
 from securefl.runs import Cell
 
 _TICK = 0.5  # seconds between looks at the clock
+_WORDS = 2000  # characters of a dead process's standard error that are kept
+_GRACE = 2.0  # seconds that a process that closed its output has for leaving by itself
 _SILENCE = 60.0  # seconds without a sign of life before a process counts as dead
 
 
@@ -112,7 +114,7 @@ class _Worker:
         self.orders, self.voice = cast(IO[bytes], self.process.stdin), cast(IO[bytes], self.process.stdout)
         self._job: Job | None = None
         self._begun = self._heard = time.monotonic()
-        self._rest, self._ended = b"", False
+        self._rest, self._ended, self._words = b"", False, ""
 
     @property
     def idle(self) -> bool:
@@ -136,6 +138,8 @@ class _Worker:
         *lines, self._rest = (self._rest + data).split(b"\n")
         for line in lines:
             message = json.loads(line)
+            if "ready" in message:
+                self._begun = time.monotonic()  # its imports are not the cell's
             if self._job is None:
                 continue
             if "round" in message:
@@ -165,24 +169,26 @@ class _Worker:
             reason = status["reason"]
         else:
             if self._ended:
-                reason += f" (exit status {self.process.returncode}){self._last_words()}"
+                last = f"; it last wrote:\n{self._words}" if self._words else ""
+                reason += f" (exit status {self.process.returncode}){last}"
             job.cell.open()
             job.cell.finish("failed", reason=reason)
         return Finished(job, "failed", reason, time.monotonic() - self._begun)
 
     def kill(self) -> None:
-        """End it and everything it started."""
+        """End it and everything it started; its last words stay."""
+        if self._ended:  # it is on its way out, and its exit status tells something
+            with suppress(subprocess.TimeoutExpired):
+                self.process.wait(_GRACE)
         with suppress(ProcessLookupError):
             os.killpg(self.process.pid, signal.SIGKILL)
         self.process.wait()
         self.voice.close()
+        self.errors.seek(0)
+        self._words = self.errors.read().decode(errors="replace").strip()[-_WORDS:]
+        self.errors.close()
         with suppress(BrokenPipeError):
             self.orders.close()
-
-    def _last_words(self) -> str:
-        self.errors.seek(0)
-        text = self.errors.read().decode(errors="replace").strip()
-        return f"; it last wrote:\n{text[-2000:]}" if text else ""
 
 
 class _Crew:

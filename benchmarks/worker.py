@@ -1,7 +1,8 @@
 """A worker process: takes cells from standard input and runs them, one thread, until the input ends.
 
-Lines of JSON both ways. In: {"folder", "scenario"}. Out: {"round": n} as rounds pass, {"state", "reason"} at the end of
-a cell, {"alive": true} every second from a thread of its own, so that a process that stands still is found out.
+Lines of JSON both ways. In: {"folder", "scenario"}. Out: {"ready": true} once, {"round": n} as rounds pass, {"state",
+"reason"} at the end of a cell, and {"alive": true} every second from a thread of its own, so that a process that stands
+still is found out.
 """
 
 import json
@@ -10,10 +11,20 @@ import queue
 import sys
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+from securefl.cache import user_cache
+from securefl.errors import BudgetExceeded, SecureflError
+from securefl.files import locked
+from securefl.runs import Cell
+
+if TYPE_CHECKING:
+    from securefl.types import RoundRecord
 
 BEAT = 1.0  # seconds between signs of life
+_SELDOM = 0.1  # seconds between two words about rounds, at least
 PATIENCE = 10.0  # seconds to wait for a cell that a dying worker still holds
 
 
@@ -24,41 +35,43 @@ def main() -> None:
     orders: queue.Queue[dict[str, Any]] = queue.Queue()
     threading.Thread(target=_listen, args=(orders,), daemon=True).start()
     threading.Thread(target=_beat, args=(out,), daemon=True).start()
-    import torch
-
-    torch.set_num_threads(1)
+    work = _learn()
+    _say(out, {"ready": True})
     while True:
         order = orders.get()
-        _say(out, _run(Path(order["folder"]), order["scenario"], out))
+        _say(out, work(Path(order["folder"]), order["scenario"], lambda round: _say(out, {"round": round})))
 
 
-def _run(folder: Path, scenario: dict[str, Any], out: int) -> dict[str, Any]:
-    """Run a cell; how it ended. What nobody foresaw ends the process: run_cell has kept the traceback by then."""
-    from securefl.cache import user_cache
-    from securefl.errors import BudgetExceeded, SecureflError
+def _learn() -> Callable[[Path, dict[str, Any], Callable[[int], None]], dict[str, Any]]:
+    """Import what a cell needs, seconds that a cell's limit must not pay for, and give back what runs one."""
+    import torch
+
     from securefl.execute import run_cell
-    from securefl.files import locked
-    from securefl.runs import Cell
     from securefl.scenario import make_scenario
-    from securefl.types import RoundRecord
 
-    said = time.monotonic()
+    torch.set_num_threads(1)
 
-    def note(record: RoundRecord) -> None:
-        nonlocal said
-        if time.monotonic() - said > 0.1:
-            said = time.monotonic()
-            _say(out, {"round": record.round + 1})
+    def work(folder: Path, scenario: dict[str, Any], tell: Callable[[int], None]) -> dict[str, Any]:
+        """Run a cell; how it ended. What nobody foresaw ends the process: run_cell has kept the traceback by then."""
+        said = time.monotonic()
 
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with locked(folder, patience=PATIENCE):
-            run_cell(Cell(folder), make_scenario(scenario), on_round=note, remember=user_cache().remember)
-    except BudgetExceeded as reason:
-        return {"state": "out of budget", "reason": str(reason)}
-    except SecureflError as reason:
-        return {"state": "failed", "reason": str(reason)}
-    return {"state": "done", "reason": ""}
+        def note(record: "RoundRecord") -> None:
+            nonlocal said
+            if time.monotonic() - said > _SELDOM:
+                said = time.monotonic()
+                tell(record.round + 1)
+
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            with locked(folder, patience=PATIENCE):
+                run_cell(Cell(folder), make_scenario(scenario), on_round=note, remember=user_cache().remember)
+        except BudgetExceeded as reason:
+            return {"state": "out of budget", "reason": str(reason)}
+        except SecureflError as reason:
+            return {"state": "failed", "reason": str(reason)}
+        return {"state": "done", "reason": ""}
+
+    return work
 
 
 def _listen(orders: "queue.Queue[dict[str, Any]]") -> None:

@@ -1,0 +1,334 @@
+"""securefl bench from end to end: resumed, shared, limited, and never a lost or a mixed result.
+
+Mutants that die here: results without the code's version; a failed cell counted as ended; the lock left out; another
+study's folder taken; results written at the end only; cells of other code used unasked.
+"""
+
+import csv
+import json
+import os
+import signal
+import sqlite3
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from benchmarks.bench import Options, bench, dry_run
+from benchmarks.grid import Grid
+from securefl.environment import code_hash
+from securefl.errors import BudgetExceeded, RunFolderError, ScenarioError, SecureflError
+from securefl.files import locked, read_json, read_lines
+from securefl.runs import Cell, RunFolder
+from securefl.styles import Style
+
+STUDY = """\
+seeds = 2
+[base]
+rounds = 12
+training = { kind = "dp_sgd" }
+privacy = { noise = "seeded" }
+[axes]
+"channel.kind" = ["plain", "masked"]
+[[baseline]]
+label = "local only"
+average = { "data.only" = [0, 1] }
+[compare]
+reference = { "channel.kind" = "plain" }
+"""
+FAILING = """\
+seeds = 1
+cell_limit = 4
+[base]
+training = { kind = "sgd" }
+[axes.what]
+good = { rounds = 2 }
+hanging = { rounds = 1000000 }
+failing = { rounds = 1, "simulate.drop" = NOBODY }
+"good too" = { rounds = 1 }
+"""
+NOBODY = ", ".join(f"{{ client = {client}, round = 0 }}" for client in range(4))
+FAILING = FAILING.replace("NOBODY", f"[{NOBODY}]")
+TINY = 'seeds = 3\n[base]\nrounds = 1\ntraining = { kind = "sgd" }\n[axes]\n"training.lr" = [0.1, 0.2]\n'
+
+
+def study(folder: Path, text: str, name: str = "study") -> str:
+    path = folder / f"{name}.toml"
+    path.write_text(text)
+    return str(path)
+
+
+def quietly(name: str, out: Path, options: Options | None = None) -> None:
+    bench(name, out, options or Options(jobs=2), Style.NONE)
+
+
+def command(*arguments: str) -> list[str]:
+    return [sys.executable, "-c", "from benchmarks.cli import main; main()", *arguments]
+
+
+def table(out: Path) -> list[dict[str, str]]:
+    """The rows of results.csv."""
+    return list(csv.DictReader((out / "results.csv").read_text().splitlines()))
+
+
+def starts(out: Path) -> dict[str, int]:
+    """Cell -> how often it was begun."""
+    return {cell.hash: cell.timings()["starts"] for _, _, cell in RunFolder.open(out).cells()}
+
+
+def paid(out: Path) -> dict[str, list[object]]:
+    """Ledger -> the releases it holds."""
+    return {
+        f"{path.parent.parent.name}/{path.name}": [entry.get("release") for entry in read_lines(path)]
+        for path in sorted(out.glob("cells/*/ledgers/*.jsonl"))
+    }
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The study run in one go by one worker."""
+    folder = tmp_path_factory.mktemp("undisturbed")
+    quietly(study(folder, STUDY), folder / "out", Options(jobs=1))
+    return folder / "out"
+
+
+def test_two_jobs_killed_in_the_middle_give_what_one_gives_and_pay_once(undisturbed: Path, tmp_path: Path) -> None:
+    out, kills = tmp_path / "out", 0
+    for _ in range(3):
+        process = subprocess.Popen(
+            command("bench", study(tmp_path, STUDY), "--out", str(out), "--jobs", "2"),
+            stdout=subprocess.DEVNULL,
+            start_new_session=True,
+        )
+        before = len(list(out.glob("cells/*/rounds.jsonl")))
+        while process.poll() is None and len(list(out.glob("cells/*/rounds.jsonl"))) <= before:
+            time.sleep(0.02)
+        if process.poll() is None:
+            os.killpg(process.pid, signal.SIGKILL)
+            kills += 1
+        process.wait()
+    done = {cell.hash for _, _, cell in RunFolder.open(out).cells() if cell.status()["state"] == "done"}
+    earlier = starts(out)
+    quietly(study(tmp_path, STUDY), out)
+    assert kills > 0
+    assert (out / "results.csv").read_bytes() == (undisturbed / "results.csv").read_bytes()
+    assert (out / "tables.md").read_bytes() == (undisturbed / "tables.md").read_bytes()
+    assert {name: count for name, count in starts(out).items() if name in done} == {
+        name: earlier[name] for name in done
+    }
+    assert max(starts(out).values()) <= 1 + kills
+    assert sum(starts(out).values()) > len(starts(out))
+    assert set(starts(undisturbed).values()) == {1}
+    assert len(paid(out)) == 20
+    assert {name: len(lines) for name, lines in paid(out).items()} == {
+        name: len(lines) for name, lines in paid(undisturbed).items()
+    }
+
+
+def test_a_finished_study_is_only_read(undisturbed: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    before = {path: path.stat().st_mtime_ns for path in undisturbed.glob("cells/*/*")}
+    bench(study(undisturbed.parent, STUDY), undisturbed, Options(jobs=1), Style.PLAIN)
+    assert {path: path.stat().st_mtime_ns for path in undisturbed.glob("cells/*/*")} == before
+    assert "| plain |" in capsys.readouterr().out
+
+
+def test_the_results_are_tidy_and_the_same_in_sqlite(undisturbed: Path) -> None:
+    rows = table(undisturbed)
+    assert {row["code"] for row in rows} == {code_hash()}
+    assert {row["noise"] for row in rows} == {"seeded"}
+    assert {row["metric"] for row in rows} >= {"accuracy", "auc", "epsilon", "records", "bytes_up"}
+    assert "seconds" not in {row["metric"] for row in rows}
+    with sqlite3.connect(undisturbed / "results.sqlite") as database:
+        query = 'SELECT label, avg(value), count(*) FROM results WHERE metric = "accuracy" AND site = "" GROUP BY label'
+        found = {label: (mean, count) for label, mean, count in database.execute(query.replace('"', "'"))}
+        stages = database.execute("SELECT DISTINCT stage FROM timings ORDER BY stage").fetchall()
+    database.close()
+    assert {label: count for label, (_, count) in found.items()} == {"plain": 2, "masked": 2, "local only": 4}
+    values = [
+        float(row["value"]) for row in rows if (row["label"], row["metric"], row["site"]) == ("plain", "accuracy", "")
+    ]
+    assert found["plain"][0] == pytest.approx(sum(values) / 2)
+    assert stages == [("rounds",), ("set_up",), ("total",)]
+
+
+def test_a_failing_and_a_hanging_cell_are_shown_and_the_rest_completes(tmp_path: Path) -> None:
+    done = subprocess.run(
+        command("bench", study(tmp_path, FAILING), "--out", str(tmp_path / "out"), "--jobs", "2"),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 1
+    assert "failed: hanging / seed 0" in done.stdout
+    assert "it took longer than the limit of 4 s a cell" in done.stdout
+    assert "failed: failing / seed 0" in done.stdout
+    assert "no clients left" in done.stdout
+    assert done.stderr.startswith("error: 2 of 4 cells failed; the reasons stand above")
+    states = {row["label"]: row["state"] for row in table(tmp_path / "out")}
+    assert states == {"good": "done", "hanging": "failed", "failing": "failed", "good too": "done"}
+    assert "| hanging | failed (1) |" in done.stdout
+
+
+def test_failed_cells_are_tried_again_and_fail_fast_stops(tmp_path: Path) -> None:
+    name, out = (
+        study(
+            tmp_path, FAILING.replace("[axes.what]\n", "[axes.what]\n").replace("hanging = { rounds = 1000000 }\n", "")
+        ),
+        tmp_path / "out",
+    )
+    with pytest.raises(SecureflError, match="1 of 3 cells failed"):
+        quietly(name, out, Options(jobs=1, fail_fast=True))
+    assert [cell.status()["state"] for _, _, cell in RunFolder.open(out).cells()] == ["done", "failed", "new"]
+    with pytest.raises(SecureflError, match="1 of 3 cells failed"):
+        quietly(name, out, Options(jobs=1))
+    assert [cell.status()["state"] for _, _, cell in RunFolder.open(out).cells()] == ["done", "failed", "done"]
+    assert sorted(starts(out).values()) == [1, 1, 2]
+
+
+def test_max_cells_takes_every_row_with_its_first_seed_first(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    name, out = study(tmp_path, TINY), tmp_path / "out"
+    bench(name, out, Options(jobs=1, max_cells=3), Style.PLAIN)
+    shown = capsys.readouterr().out
+    assert "3 cells are left; the same command goes on" in shown
+    states = [cell.status()["state"] for _, _, cell in RunFolder.open(out).cells()]
+    assert states == ["done", "done", "new", "done", "new", "new"]
+    dry_run(name, out, Options(jobs=1), Style.PLAIN)
+    assert "3 ended, 3 to run; 1 jobs, time 0 s, 0." in capsys.readouterr().out
+    dry_run(name, out, Options(jobs=1), Style.JSON)
+    plan = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert [line["missing"] for line in plan[:-1]] == [False, False, True, False, True, True]
+    assert plan[-1]["left"] == 3
+    assert plan[-1]["seconds_left"] > 0
+    assert plan[-1]["bytes_left"] > 1000
+
+
+def test_a_dry_run_writes_nothing(tmp_path: Path) -> None:
+    dry_run(study(tmp_path, TINY), tmp_path / "out", Options(jobs=1), Style.NONE)
+    assert [path.name for path in tmp_path.iterdir()] == ["study.toml"]
+
+
+def test_a_study_may_grow_and_keeps_what_it_has(tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    quietly(study(tmp_path, TINY), out, Options(jobs=1))
+    first = starts(out)
+    quietly(study(tmp_path, TINY.replace("0.2]", "0.2, 0.3]")), out, Options(jobs=1))
+    assert len(starts(out)) == 9
+    assert set(starts(out).values()) == {1}
+    assert first.items() <= starts(out).items()
+    assert "0.3]" in (out / "study.toml").read_text()
+    with pytest.raises(ScenarioError, match="holds the study 'study'; choose another --out"):
+        quietly(study(tmp_path, TINY, "other"), out)
+
+
+def test_cells_of_other_code_count_only_when_it_is_accepted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    name, out = study(tmp_path, TINY.replace("seeds = 3", "seeds = 1")), tmp_path / "out"
+    quietly(name, out, Options(jobs=1))
+    before, old = starts(out), code_hash()
+    monkeypatch.setattr("benchmarks.grid.code_hash", lambda: "new")
+    quietly(name, out, Options(jobs=1, accepted=(old,)))
+    assert starts(out) == before
+    assert {row["code"] for row in table(out)} == {old}
+    quietly(name, out, Options(jobs=1))
+    assert not set(starts(out)) & set(before)
+    assert {row["code"] for row in table(out)} == {"new"}
+    assert len(list((out / "cells").iterdir())) == 4
+    assert {use["code"] for use in read_json(out / "resolved.json")["uses"]} == {"new"}
+
+
+def test_a_second_invocation_is_refused_and_disturbs_nothing(tmp_path: Path) -> None:
+    name, out = study(tmp_path, TINY), tmp_path / "out"
+    quietly(name, out, Options(jobs=1, max_cells=1))
+    before = {path: path.read_bytes() for path in out.rglob("*") if path.is_file() and path.name != ".lock"}
+    with locked(out), pytest.raises(RunFolderError, match="is in use by another run"):
+        quietly(study(tmp_path, TINY.replace("0.2]", "0.3]")), out)
+    assert {path: path.read_bytes() for path in out.rglob("*") if path.is_file() and path.name != ".lock"} == before
+
+
+def test_a_spent_budget_is_a_result_and_exit_code_3(tmp_path: Path) -> None:
+    text = 'seeds = 1\n[base]\nrounds = 30\nprivacy = { noise = "seeded", epsilon = 3.0, noise_multiplier = 1.0 }\n'
+    with pytest.raises(BudgetExceeded, match="1 of 1 cells ran out of their privacy budget") as caught:
+        quietly(study(tmp_path, text), tmp_path / "out", Options(jobs=1))
+    assert caught.value.exit_code == 3
+    table = (tmp_path / "out" / "tables.md").read_text()
+    assert "| study | 0." in table
+
+
+def test_an_interrupted_bench_says_so_and_goes_on(tmp_path: Path) -> None:
+    name, out = study(tmp_path, TINY.replace("rounds = 1", "rounds = 2000")), tmp_path / "out"
+    process = subprocess.Popen(
+        command("bench", name, "--out", str(out), "--jobs", "1", "--display", "json"),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    while not list(out.glob("cells/*/rounds.jsonl")):
+        assert process.poll() is None
+        time.sleep(0.02)
+    process.send_signal(signal.SIGINT)
+    shown, errors = process.communicate(timeout=30)
+    assert process.returncode == 130
+    assert errors.strip() == "interrupted; the same command goes on from here"
+    started = json.loads(shown.splitlines()[0])
+    assert (started["event"], started["cell"], started["left"]) == ("started", "lr 0.1 / seed 0", 5)
+    assert (out / "results.csv").exists()
+    state = subprocess.run(command("ls", "runs", str(tmp_path)), capture_output=True, text=True, check=True).stdout
+    assert "1 interrupted, 5 new" in state
+
+
+def test_results_are_there_while_the_grid_runs(tmp_path: Path) -> None:
+    from benchmarks.bench import plan
+
+    _, grid = plan(study(tmp_path, TINY), tmp_path / "out", Options(jobs=1))
+    folder = RunFolder.create(grid.folder.path, grid.request)
+    assert isinstance(grid, Grid)
+    for tally, _ in grid.run(jobs=1, limit=60.0):
+        if tally.done == 1:
+            text = (folder.path / "results.csv").read_text()
+            assert text.count("accuracy,0.") > 0
+            assert ",new," in text
+            break
+    else:
+        pytest.fail("no cell ended")
+
+
+def test_a_study_that_does_not_exist_names_those_that_do(tmp_path: Path) -> None:
+    with pytest.raises(ScenarioError, match=r"there is no study 'nosuch'.*privacy-utility, robustness"):
+        quietly("nosuch", tmp_path / "out")
+    with pytest.raises(ScenarioError, match=r"cannot read .*absent.toml: No such file"):
+        quietly(str(tmp_path / "absent.toml"), tmp_path / "out")
+
+
+@pytest.mark.slow
+def test_a_thousand_tiny_cells_cost_little_each(tmp_path: Path) -> None:
+    rates = ", ".join(f"{0.001 * step:.3f}" for step in range(1, 101))
+    text = f'seeds = 10\n[base]\nrounds = 1\ntraining = {{ kind = "sgd" }}\n[axes]\n"training.lr" = [{rates}]\n'
+    name, out = study(tmp_path, text), tmp_path / "out"
+    quietly(name, out, Options(jobs=2))
+    cells = [cell for _, _, cell in RunFolder.open(out).cells()]
+    assert len(cells) == 1000
+    inside = sum(cell.timings()["stages"]["total"][0] for cell in cells)
+    started = time.perf_counter()
+    quietly(name, out, Options(jobs=2))
+    assert inside / 1000 < 0.05
+    assert time.perf_counter() - started < 50.0
+    begun = os.times()
+    subprocess.run(command("bench", name, "--out", str(out), "--dry-run"), capture_output=True, check=True)
+    ended = os.times()
+    spent = ended.children_user + ended.children_system - begun.children_user - begun.children_system
+    assert spent < 1.0
+
+
+def test_a_cell_is_the_same_under_run_and_bench(undisturbed: Path, tmp_path: Path) -> None:
+    from securefl.api import run
+    from securefl.scenario import make_scenario
+
+    label, scenario, cell = RunFolder.open(undisturbed).cells()[0]
+    metrics = run(make_scenario(dict(scenario)), tmp_path / "run")
+    found = Cell(undisturbed / "cells" / cell.hash).metrics()
+    assert found is not None
+    assert label == "plain"
+    assert {k: v for k, v in metrics.items() if k != "seconds"} == {k: v for k, v in found.items() if k != "seconds"}

@@ -1,0 +1,179 @@
+"""Workers: what fails, hangs, dies or stands still costs its own cell and nothing else.
+
+Mutants that die here: no limit; no heartbeat; a dead worker's cell left running; the next cell never begun; workers
+left behind; a cell's own traceback replaced by "its process died".
+"""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from benchmarks.pool import Event, Finished, Job, Progressed, Started, play
+from securefl.files import locked
+from securefl.runs import Cell
+from securefl.scenario import parse_scenario
+
+LIMIT = 120.0
+
+
+def job(folder: Path, name: str, *overrides: str) -> Job:
+    scenario = parse_scenario('training = { kind = "sgd" }', overrides=overrides)
+    return Job(Cell(folder / name), scenario.resolved())
+
+
+def quick(folder: Path, name: str) -> Job:
+    return job(folder, name, "rounds=1")
+
+
+def endless(folder: Path, name: str) -> Job:
+    return job(folder, name, "rounds=1000000")
+
+
+def ended(events: Iterator[Event]) -> dict[str, Finished]:
+    return {event.job.cell.hash: event for event in events if isinstance(event, Finished)}
+
+
+def children() -> list[int]:
+    """Worker processes of this one."""
+    listed = Path(f"/proc/self/task/{os.getpid()}/children").read_text().split()
+    return [pid for pid in map(int, listed) if b"benchmarks.worker" in Path(f"/proc/{pid}/cmdline").read_bytes()]
+
+
+def test_a_failing_and_a_hanging_cell_leave_the_rest_alone(tmp_path: Path) -> None:
+    drops = ", ".join(f"{{ client = {client}, round = 0 }}" for client in range(4))
+    jobs = [
+        quick(tmp_path, "one"),
+        job(tmp_path, "failing", "rounds=1", f"simulate.drop=[{drops}]"),
+        endless(tmp_path, "hanging"),
+        quick(tmp_path, "two"),
+    ]
+    found = ended(play(jobs, workers=1, limit=5.0))
+    assert {name: event.state for name, event in found.items()} == {
+        "one": "done",
+        "failing": "failed",
+        "hanging": "failed",
+        "two": "done",
+    }
+    assert "no clients left" in found["failing"].reason
+    assert found["hanging"].reason == "it took longer than the limit of 5 s a cell"
+    for name, event in found.items():
+        status = Cell(tmp_path / name).status()
+        assert (status["state"], status["reason"]) == (event.state, event.reason)
+    assert len(Cell(tmp_path / "hanging").rounds()) > 1
+    assert children() == []
+
+
+def test_events_tell_the_course_of_a_cell_in_order(tmp_path: Path) -> None:
+    events = play([job(tmp_path, "a", "rounds=400")], workers=4, limit=LIMIT)
+    seen = [event for event in events if isinstance(event, Started | Progressed | Finished)]
+    assert isinstance(seen[0], Started)
+    assert isinstance(seen[-1], Finished)
+    rounds = [event.round for event in seen if isinstance(event, Progressed)]
+    assert rounds == sorted(set(rounds))
+    assert rounds
+    assert set(rounds) <= set(range(1, 401))
+    assert seen[-1].seconds > 0
+
+
+def wait_for_round(events: Iterator[Event]) -> None:
+    for event in events:
+        if isinstance(event, Progressed):
+            return
+    pytest.fail("no round was told")
+
+
+@pytest.mark.parametrize(
+    ("number", "reason"),
+    [
+        (signal.SIGKILL, "its process died (exit status -9)"),
+        (signal.SIGSTOP, "its process gave no sign of life for 3 s"),
+    ],
+)
+def test_a_worker_that_dies_or_stands_still_is_replaced(tmp_path: Path, number: int, reason: str) -> None:
+    events = play([endless(tmp_path, "a"), quick(tmp_path, "b")], workers=1, limit=LIMIT, silence=3.0)
+    wait_for_round(events)
+    (pid,) = children()
+    os.kill(pid, number)
+    found = ended(events)
+    assert (found["a"].state, found["a"].reason) == ("failed", reason)
+    assert Cell(tmp_path / "a").status()["reason"] == reason
+    assert found["b"].state == "done"
+    assert children() == []
+
+
+def test_a_bug_leaves_its_traceback_in_the_cell(tmp_path: Path) -> None:
+    (tmp_path / "a" / "rounds.jsonl").mkdir(parents=True)
+    found = ended(play([quick(tmp_path, "a"), quick(tmp_path, "b")], workers=1, limit=LIMIT))
+    assert "Traceback" in found["a"].reason
+    assert "IsADirectoryError" in found["a"].reason
+    assert Cell(tmp_path / "a").status()["reason"] == found["a"].reason
+    assert found["b"].state == "done"
+
+
+def test_a_worker_that_cannot_start_tells_its_last_words(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "executable", "/bin/ls")
+    found = ended(play([quick(tmp_path, "a")], workers=1, limit=LIMIT))
+    assert found["a"].reason.startswith("its process died (exit status 2); it last wrote:\n")
+    assert "benchmarks.worker" in found["a"].reason
+
+
+def test_closing_the_events_kills_the_workers(tmp_path: Path) -> None:
+    events = play([endless(tmp_path, "a")], workers=1, limit=LIMIT)
+    wait_for_round(events)
+    assert len(children()) == 1
+    events.close()
+    assert children() == []
+    assert Cell(tmp_path / "a").status()["state"] == "running"
+
+
+def worker() -> "subprocess.Popen[str]":
+    return subprocess.Popen(
+        [sys.executable, "-m", "benchmarks.worker"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
+
+
+def order(process: "subprocess.Popen[str]", work: Job) -> None:
+    assert process.stdin is not None
+    process.stdin.write(json.dumps({"folder": str(work.cell.folder), "scenario": work.scenario}) + "\n")
+    process.stdin.flush()
+
+
+def said(process: "subprocess.Popen[str]") -> Iterator[dict[str, Any]]:
+    assert process.stdout is not None
+    for line in process.stdout:
+        yield json.loads(line)
+
+
+def test_a_worker_whose_parent_is_gone_leaves_in_the_middle_of_a_cell(tmp_path: Path) -> None:
+    process = worker()
+    order(process, endless(tmp_path, "a"))
+    next(message for message in said(process) if "round" in message)
+    assert process.stdin is not None
+    process.stdin.close()
+    assert process.wait(10) == 0
+    assert process.stdout is not None
+    process.stdout.close()
+
+
+def test_a_worker_waits_for_a_cell_that_another_lets_go_and_gives_signs_of_life(tmp_path: Path) -> None:
+    work = quick(tmp_path, "a")
+    work.cell.folder.mkdir()
+    with worker() as process:
+        with locked(work.cell.folder):
+            order(process, work)
+            messages = said(process)
+            started = time.monotonic()
+            while time.monotonic() - started < 2.5:
+                assert next(messages) in ({"alive": True}, {"ready": True})
+            assert not (work.cell.folder / "status.json").exists()
+        assert next(message for message in messages if "state" in message) == {"state": "done", "reason": ""}
+        assert process.stdin is not None
+        process.stdin.close()
