@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-slow lint bench-heart bench-secagg clean
+.PHONY: help setup demo test test-slow lint bench bench-secagg clean
 
 help: ## what each target does
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
@@ -29,7 +29,7 @@ lint: setup ## ruff and mypy --strict
 	$(BIN)/mypy
 
 test: lint ## everything that must be green: lint, types, tests (under 10 minutes)
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2
 
 test-slow: setup ## the long suites, and a smoke test under the second set of versions (under an hour)
 	$(PYTHON) -m venv .venv-flower
@@ -39,8 +39,10 @@ test-slow: setup ## the long suites, and a smoke test under the second set of ve
 	.venv-flower/bin/python -m pytest tests/test_cli.py tests/test_scenario.py
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m slow
 
-bench-heart: setup ## Heart: federated beside pooled, local DP at epsilon 8, 3 and 1; digits under sign flip
-	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.spine --readme README.md
+bench: setup ## the studies of docs/results and the README's numbers (under 10 minutes; goes on where it stopped)
+	$(BIN)/securefl bench privacy-utility --out runs/privacy-utility
+	$(BIN)/securefl bench robustness --out runs/robustness
+	$(BIN)/python -m benchmarks.publish runs/privacy-utility runs/robustness
 
 bench-secagg: setup ## masked aggregation beside Flower's SecAgg+, each in its own environment (about 25 minutes)
 	$(PYTHON) -m venv .venv-peers

@@ -44,7 +44,7 @@ def test_each_outer_library_has_few_doors(module: str) -> None:
     doors = {str(source) for source in SOURCES if module in imported(source)}
     known = {
         "opacus": {"securefl/training/dp_sgd.py"},
-        "sklearn": {"securefl/evaluate.py", "securefl/data/digits.py", "benchmarks/spine.py"},
+        "sklearn": {"securefl/evaluate.py", "securefl/data/digits.py"},
         "dp_accounting": {"securefl/privacy/accounting.py"},
         "jinja2": {"securefl/report/__init__.py"},
         "rich": {"securefl/display.py", "benchmarks/progress.py"},

@@ -1,0 +1,88 @@
+"""From finished study folders to what is committed: docs/results/<study>.csv and .md, and the README's numbers.
+
+Run by `make bench`. Everything printed is made from the committed CSV, so that anybody can check it without running.
+"""
+
+import argparse
+import csv
+import io
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from benchmarks.bench import find_study
+from benchmarks.scores import read_scores
+from benchmarks.study import Study, load_study
+from benchmarks.tables import study_tables
+from securefl.errors import RunFolderError, SecureflError
+
+BEGIN, END = "<!-- {}:begin -->", "<!-- {}:end -->"
+_KEPT = ("label", "part", "seed", "split_seed", "state", "noise", "site", "metric", "value")
+
+
+def condensed(study: Study, text: str) -> str:
+    """The lines of a results.csv that the tables need, values to six digits. Raises RunFolderError."""
+    metrics = {*study.metrics, "records", "epsilon"}
+    out = io.StringIO()
+    writer = csv.DictWriter(out, _KEPT, lineterminator="\n")
+    writer.writeheader()
+    for row in csv.DictReader(io.StringIO(text)):
+        if row["state"] not in ("done", "out of budget"):
+            raise RunFolderError(f"{row['label']!r} is {row['state']}: finish the study before it is published")
+        if not row["site"] and row["metric"] in metrics:
+            value = f"{float(row['value']):.6g}" if row["value"] else ""
+            writer.writerow({**{name: row[name] for name in _KEPT}, "value": value})
+    return out.getvalue()
+
+
+def tables_of(name: str, results: Path) -> str:
+    """The tables of a shipped study, from its committed CSV."""
+    study, _ = load_study(find_study(name))
+    return study_tables(study, read_scores(results / f"{name}.csv"))
+
+
+def document(name: str, tables: str) -> str:
+    """The page docs/results/<study>.md."""
+    title, _, rest = tables.partition("\n")
+    return f"{title}\n\nMade by `make bench`; the numbers: [{name}.csv]({name}.csv).\n{rest}"
+
+
+def with_numbers(readme: str, name: str, tables: str) -> str:
+    """The README with the study's block written anew. Raises RunFolderError where it has none."""
+    begin, end = BEGIN.format(name), END.format(name)
+    if begin not in readme or end not in readme:
+        raise RunFolderError(f"the README has no block between {begin} and {end}")
+    before, _, rest = readme.partition(begin)
+    _, _, after = rest.partition(end)
+    body = "\n".join(f"##{line}" if line.startswith("#") else line for line in tables.strip().splitlines())
+    return f"{before}{begin}\n\n{body}\n\n{end}{after}"
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Publish finished study folders."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("folders", nargs="+", type=Path, help="run folders of shipped studies")
+    parser.add_argument("--results", type=Path, default=Path("docs/results"))
+    parser.add_argument("--readme", type=Path, default=Path("README.md"))
+    chosen = parser.parse_args(arguments)
+    try:
+        for folder in chosen.folders:
+            publish(folder, chosen.results, chosen.readme)
+    except SecureflError as reason:
+        sys.stderr.write(f"error: {reason}\n")
+        return reason.exit_code
+    return 0
+
+
+def publish(folder: Path, results: Path, readme: Path) -> None:
+    """Write one study's CSV, page and README block."""
+    name = folder.name
+    study, _ = load_study(find_study(name))
+    (results / f"{name}.csv").write_text(condensed(study, (folder / "results.csv").read_text(encoding="utf-8")))
+    tables = tables_of(name, results)
+    (results / f"{name}.md").write_text(document(name, tables), encoding="utf-8")
+    readme.write_text(with_numbers(readme.read_text(encoding="utf-8"), name, tables), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

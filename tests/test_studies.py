@@ -1,0 +1,159 @@
+"""What the shipped studies show, run anew and as committed: the numbers of the README are those of docs/results."""
+
+import csv
+import os
+import subprocess
+import sys
+from pathlib import Path
+from statistics import mean
+
+import pytest
+from sklearn.linear_model import LogisticRegression
+
+from benchmarks.bench import find_study, shipped_studies
+from benchmarks.expand import Planned, expand
+from benchmarks.publish import BEGIN, END, condensed, document, main, tables_of, with_numbers
+from benchmarks.scores import Scores, read_scores
+from benchmarks.study import load_study
+from securefl.assemble import load_data
+from securefl.cache import fresh
+from securefl.data.task import concatenate
+from securefl.errors import RunFolderError
+from securefl.execute import run_cell
+from securefl.runs import Cell
+from securefl.scenario import make_scenario, parse_scenario
+
+ROOT = Path(__file__).parent.parent
+RESULTS = ROOT / "docs/results"
+
+
+def planned(study: str) -> tuple[Planned, ...]:
+    return expand(load_study(find_study(study))[0], remember=fresh)
+
+
+def again(study: str, row: str, folder: Path) -> list[dict[str, float]]:
+    """The metrics of a row, run anew over its seeds."""
+    chosen = [one for one in planned(study) if one.row == row]
+    assert len(chosen) == 5
+    return [
+        run_cell(Cell(folder / row / str(one.seed)), make_scenario(dict(one.scenario)), on_round=lambda record: None)
+        for one in chosen
+    ]
+
+
+def committed(study: str) -> Scores:
+    return read_scores(RESULTS / f"{study}.csv")
+
+
+def accuracy(study: str, row: str) -> float:
+    values = [value for value in committed(study).of(row, "accuracy").values() if value is not None]
+    assert len(values) == 5
+    return mean(values)
+
+
+def test_federated_is_within_a_point_of_pooled_over_five_seeds(tmp_path: Path) -> None:
+    pooled, federated = (again("privacy-utility", f"{row} (Heart)", tmp_path) for row in ("pooled", "federated"))
+    for metric in ("accuracy", "auc"):
+        assert abs(mean(f[metric] - p[metric] for f, p in zip(federated, pooled, strict=True))) <= 0.01
+    assert pooled[0]["majority"] == pytest.approx(0.52, abs=0.005)
+    found = committed("privacy-utility")
+    assert [found.of("federated (Heart)", "accuracy")[seed] for seed in range(5)] == [
+        pytest.approx(one["accuracy"], abs=1e-6) for one in federated
+    ]
+
+
+def test_pooled_heart_is_what_scikit_learn_finds() -> None:
+    reached = []
+    for seed in range(5):
+        data = load_data(parse_scenario('training = { kind = "sgd" }', overrides=(f"data.split_seed={seed}",)))
+        train = concatenate([site.train for site in data.sites])
+        model = LogisticRegression(C=100.0, max_iter=10_000).fit(train.features.numpy(), train.labels.numpy())
+        reached.append(float(model.score(data.test.features.numpy(), data.test.labels.numpy())))
+    assert mean(reached) == pytest.approx(accuracy("privacy-utility", "pooled (Heart)"), abs=0.01)
+
+
+def test_two_sign_flippers_break_fedavg_and_no_robust_rule_on_digits(tmp_path: Path) -> None:
+    broken = again("robustness", "IID, mean, sign flip, 20 %", tmp_path)
+    assert mean(run["accuracy"] for run in broken) < 0.2
+    assert mean(run["accuracy"] for run in broken) == pytest.approx(
+        accuracy("robustness", "IID, mean, sign flip, 20 %"), abs=1e-6
+    )
+    for rule in ("median", "trimmed mean", "Krum"):
+        clean = accuracy("robustness", f"no attack (IID, {rule})")
+        assert clean - accuracy("robustness", f"IID, {rule}, sign flip, 20 %") <= 0.05
+
+
+def test_masks_cost_no_accuracy() -> None:
+    for data in ("Heart", "digits"):
+        for epsilon in ("1", "3", "8", "inf"):
+            plain, masked = (
+                accuracy("privacy-utility", f"{kind}, epsilon {epsilon}, {data}") for kind in ("plain", "masked")
+            )
+            assert masked == pytest.approx(plain, abs=0.005)
+
+
+@pytest.mark.parametrize("study", shipped_studies())
+def test_what_is_printed_is_made_from_the_committed_numbers(study: str) -> None:
+    tables = tables_of(study, RESULTS)
+    assert (RESULTS / f"{study}.md").read_text(encoding="utf-8") == document(study, tables)
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    assert with_numbers(readme, study, tables) == readme
+
+
+@pytest.mark.parametrize("study", shipped_studies())
+def test_the_committed_numbers_are_those_of_the_shipped_study(study: str) -> None:
+    rows = list(csv.DictReader((RESULTS / f"{study}.csv").read_text().splitlines()))
+    assert {(row["label"], row["part"], int(row["seed"])) for row in rows} == {
+        (one.row, one.part, one.seed) for one in planned(study)
+    }
+    assert {row["state"] for row in rows} == {"done"}
+
+
+def test_an_unfinished_study_is_not_published(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    study, _ = load_study(find_study("robustness"))
+    text = (
+        "cell,label,part,seed,split_seed,code,state,noise,site,metric,value\n"
+        "a,x,,0,0,c,done,,,accuracy,0.12345678\na,x,,0,0,c,done,,va,accuracy,1\na,x,,0,0,c,done,,,bytes_up,1\n"
+    )
+    assert condensed(study, text).splitlines()[1:] == ["x,,0,0,done,,,accuracy,0.123457"]
+    with pytest.raises(RunFolderError, match="'x' is failed: finish the study before it is published"):
+        condensed(study, text + "b,x,,1,1,c,failed,,,,\n")
+    folder = tmp_path / "robustness"
+    folder.mkdir()
+    (folder / "results.csv").write_text(text + "b,x,,1,1,c,failed,,,,\n")
+    assert main([str(folder), "--results", str(tmp_path), "--readme", str(tmp_path / "README.md")]) == 1
+    assert "finish the study" in capsys.readouterr().err
+
+
+def test_only_the_studys_block_of_the_readme_changes() -> None:
+    begin, end = BEGIN.format("x"), END.format("x")
+    assert (
+        with_numbers(f"a\n{begin}\nold\n{end}\nb", "x", "# T\n\n| 1 |\n") == f"a\n{begin}\n\n### T\n\n| 1 |\n\n{end}\nb"
+    )
+    with pytest.raises(RunFolderError, match="has no block between <!-- x:begin -->"):
+        with_numbers("nothing", "x", "")
+
+
+def test_the_demo_runs_offline_and_shows_every_row(tmp_path: Path) -> None:
+    environment = {name: value for name, value in os.environ.items() if name != "SECUREFL_DATA"}
+    command = [str(Path(sys.executable).with_name("securefl")), "demo", "--display", "plain"]
+    done = subprocess.run(
+        command, cwd=tmp_path, capture_output=True, text=True, env={**environment, "NO_COLOR": "1"}, timeout=200
+    )
+    assert done.returncode == 0, done.stderr
+    for label in (
+        "pooled, no borders",
+        "each hospital alone",
+        "federated, no protection",
+        "local DP-SGD, epsilon 8",
+        "local DP-SGD, epsilon 3",
+        "8 sites, one sends -5x: FedAvg",
+        "8 sites, one sends -5x: median",
+        "8 sites, one sends -5x: trimmed mean",
+        "8 sites, one sends -5x: Krum",
+        "4 hospitals: Krum",
+    ):
+        assert any(line.startswith(label) for line in done.stdout.splitlines())
+    assert "refused: krum with f=1 needs 5 rows, plain with 4 clients reveals 4" in done.stdout
+    assert (tmp_path / "securefl-demo" / "results.csv").exists()
+    assert (tmp_path / "securefl-demo" / "report" / "index.html").exists()
