@@ -66,7 +66,7 @@ def run_demo(out: Path, display: Display) -> list[Row]:
         SecureflError: a run failed, or `out` holds something else.
     """
     cells = scenarios()
-    folder = RunFolder.create(out, Request.of(cells, BASE))
+    folder = RunFolder.create(out, _request(cells))
     display.start(f"demo, {len(cells)} runs", sum(scenario.rounds for scenario in cells.values()))
     progress = _Progress(display)
     try:
@@ -84,6 +84,14 @@ def run_demo(out: Path, display: Display) -> list[Row]:
     display.line("Each run is a deployment of its own: epsilons of runs on the same records would add up.")
     display.table(f"UCI Heart Disease, {HOSPITALS} hospitals, mean ± standard error over {SPLITS} splits", rows)
     return rows
+
+
+def _request(cells: dict[str, Scenario]) -> Request:
+    """The runs as rows over splits."""
+    request = Request.of(cells, BASE)
+    parts = [use.label.partition(" / split ") for use in request.uses]
+    uses = [replace(use, label=row, seed=int(split)) for use, (row, _, split) in zip(request.uses, parts, strict=True)]
+    return replace(request, uses=tuple(uses))
 
 
 class _Progress:

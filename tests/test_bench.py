@@ -40,7 +40,7 @@ reference = { "channel.kind" = "plain" }
 """
 FAILING = """\
 seeds = 1
-cell_limit = 4
+cell_limit = 12
 [base]
 training = { kind = "sgd" }
 [axes.what]
@@ -162,7 +162,7 @@ def test_a_failing_and_a_hanging_cell_are_shown_and_the_rest_completes(tmp_path:
     )
     assert done.returncode == 1
     assert "failed: hanging / seed 0" in done.stdout
-    assert "it took longer than the limit of 4 s a cell" in done.stdout
+    assert "it took longer than the limit of 12 s a cell" in done.stdout
     assert "failed: failing / seed 0" in done.stdout
     assert "no clients left" in done.stdout
     assert done.stderr.startswith("error: 2 of 4 cells failed; the reasons stand above")

@@ -238,7 +238,8 @@ def test_ls_shows_what_a_scenario_can_name(tmp_path: Path, what: str, line: str)
 
 def test_ls_runs_shows_states(tmp_path: Path) -> None:
     call("run", scenario(tmp_path, QUICK), "--out", "runs/a", cwd=tmp_path)
-    assert call("ls", "runs", cwd=tmp_path).stdout.split() == ["a", "1", "done"]
+    assert call("ls", "runs", cwd=tmp_path).stdout.split() == ["a", "1", "done;", "3", "of", "3", "rounds"]
+    refused(call("ls", "runs", "absent", cwd=tmp_path), 2, "there is no folder absent")
     refused(call("ls", "nonsense", cwd=tmp_path), 2, "there is no list 'nonsense'")
 
 

@@ -366,6 +366,7 @@ def test_a_run_folder_holds_no_value_of_any_update(tmp_path: Path) -> None:
     assert files == {
         "status.json",
         "metrics.json",
+        "timings.json",
         "rounds.jsonl",
         "transcript.jsonl",
         "model.safetensors",

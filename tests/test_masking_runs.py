@@ -210,7 +210,8 @@ def test_no_key_reaches_the_run_folder(tmp_path: Path, monkeypatch: pytest.Monke
     names = {path.name for path in (tmp_path / "run").rglob("*") if path.is_file()}
     assert names <= {
         "scenario.toml", "resolved.json", "env.json", "status.json", "rounds.jsonl", "metrics.json", "transcript.jsonl",
-        "model.safetensors", "results.csv", "lock", ".lock", *(f"{client}.jsonl" for client in range(4)),
+        "model.safetensors", "results.csv", "results.sqlite", "timings.csv", "timings.json", "lock", ".lock",
+        *(f"{client}.jsonl" for client in range(4)),
     }  # fmt: skip
     (transcript,) = (tmp_path / "run").rglob("transcript.jsonl")
     for line in transcript.read_text().splitlines():

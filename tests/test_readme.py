@@ -1,5 +1,7 @@
 """The README's quick start, word for word."""
 
+import contextlib
+import csv
 import os
 import re
 import shlex
@@ -7,28 +9,34 @@ import subprocess
 import sys
 from pathlib import Path
 
+import duckdb
+
 import securefl
 
 README = (Path(__file__).parent.parent / "README.md").read_text()
 
 
-def block(language: str) -> str:
-    found = re.search(rf"```{language}\n(.*?)```", README, re.S)
-    assert found is not None
-    return found.group(1)
+def blocks(language: str) -> list[str]:
+    return re.findall(rf"```{language}\n(.*?)```", README, re.S)
+
+
+def run(lines: str, folder: Path) -> None:
+    for line in lines.splitlines():
+        program, *arguments = shlex.split(line)
+        done = subprocess.run(
+            [Path(sys.executable).parent / program, *arguments],
+            cwd=folder,
+            capture_output=True,
+            text=True,
+            env={**os.environ, "NO_COLOR": "1"},
+        )
+        assert done.returncode == 0, f"{line}: {done.stderr}"
 
 
 def test_the_quick_start_works_word_for_word(tmp_path: Path) -> None:
-    environment = {**os.environ, "NO_COLOR": "1"}
-    programs = Path(sys.executable).parent
-    for line in block("console").splitlines():
-        program, *arguments = shlex.split(line)
-        done = subprocess.run(
-            [programs / program, *arguments], cwd=tmp_path, capture_output=True, text=True, env=environment
-        )
-        assert done.returncode == 0, f"{line}: {done.stderr}"
+    run(blocks("console")[0], tmp_path)
     script = subprocess.run(
-        [sys.executable, "-c", block("python")], cwd=tmp_path, capture_output=True, text=True, env=environment
+        [sys.executable, "-c", blocks("python")[0]], cwd=tmp_path, capture_output=True, text=True, check=False
     )
     assert script.returncode == 0, script.stderr
     first, krum_refused, too_dear, elected = script.stdout.splitlines()
@@ -38,8 +46,25 @@ def test_the_quick_start_works_word_for_word(tmp_path: Path) -> None:
     assert elected == "tensor([2.])"
 
 
+def test_a_study_and_the_queries_work_word_for_word(tmp_path: Path) -> None:
+    run(blocks("console")[1], tmp_path)
+    script = subprocess.run(
+        [sys.executable, "-c", blocks("python")[1]], cwd=tmp_path, capture_output=True, text=True, check=False
+    )
+    assert script.returncode == 0, script.stderr
+    expected = [("IID", "mean", "sign flip", "10 %", 1), ("IID", "mean", "sign flip", "20 %", 1)]
+    printed = re.sub(r"\s+", " ", script.stdout)
+    assert "IID mean sign flip 10 %" in printed
+    with contextlib.chdir(tmp_path):
+        found = duckdb.execute(blocks("sql")[0]).fetchall()
+    assert [(*row[:4], row[6]) for row in found] == expected
+    with (tmp_path / "runs/robustness/results.csv").open() as file:
+        rows = [row for row in csv.DictReader(file) if row["metric"] == "accuracy"]
+    assert [row[4] for row in found] == [float(row["value"]) for row in rows]
+
+
 def test_every_public_name_is_used_in_the_readme() -> None:
-    code = block("python")
+    code = blocks("python")[0]
     assert not [name for name in securefl.__all__ if not re.search(rf"\b{name}\b", code)]
 
 

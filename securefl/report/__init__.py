@@ -1,12 +1,15 @@
 """One static HTML page from a run folder."""
 
+from collections import Counter
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
 
 from securefl.errors import RunFolderError
 from securefl.files import read_json, write_atomic
-from securefl.runs import RunFolder
+from securefl.runs import Cell, RunFolder
 from securefl.table import COLUMNS, Row, cells
 
 
@@ -18,12 +21,6 @@ def write_report(path: Path) -> Path:
         RunFolderError: the folder is damaged or cannot be written.
     """
     folder = RunFolder.open(path)
-    rows = []
-    for label, _, cell in folder.cells():
-        metrics, status = cell.metrics(), cell.status()
-        note = f"{status['state']}: {status.get('reason', '')}"
-        row = cells(Row(label, [metrics] if metrics else [], note))
-        rows.append({"cells": row, "state": status["state"], "reason": status.get("reason", "")})
     page = (
         Environment(
             loader=PackageLoader("securefl.report", "."),
@@ -34,10 +31,10 @@ def write_report(path: Path) -> Path:
         .render(
             title=path.name,
             columns=COLUMNS,
-            rows=rows,
+            rows=[_line(label, group) for label, group in _groups(folder).items()],
             environment=read_json(path / "env.json"),
             scenario=folder.request().text,
-            resolved=[{"label": label, "values": values} for label, values, _ in folder.cells()],
+            resolved=[{"label": label, "values": values} for label, values in _first_scenarios(folder).items()],
         )
     )
     target = path / "report" / "index.html"
@@ -47,3 +44,34 @@ def write_report(path: Path) -> Path:
     except OSError as reason:
         raise RunFolderError(f"cannot write {target}: {reason.strerror}") from None
     return target
+
+
+def _groups(folder: RunFolder) -> dict[str, list[Cell]]:
+    """Label -> the cells of all its seeds; parts of a row stand by themselves."""
+    groups: dict[str, list[Cell]] = {}
+    for use in folder.request().uses:
+        groups.setdefault(f"{use.label}, {use.part}" if use.part else use.label, []).append(folder.named(use.cell))
+    return groups
+
+
+def _line(label: str, group: list[Cell]) -> dict[str, Any]:
+    """A line of the table: the metrics over the seeds, the states, and what went wrong."""
+    statuses = [cell.status() for cell in group]
+    states = Counter(str(status["state"]) for status in statuses)
+    told = ", ".join(f"{count} {state}" for state, count in states.items()) if len(group) > 1 else next(iter(states))
+    found = [metrics for cell in group if (metrics := cell.metrics())]
+    wrong = [status["reason"] for status in statuses if status.get("reason")]
+    if lost := sum(metrics["abandoned"] for metrics in found):
+        wrong.append(f"{lost} of {sum(metrics['rounds'] for metrics in found)} rounds were abandoned")
+    for metrics in found:
+        wrong += [f"client {client} took no part: {why}" for client, why in metrics.get("left_out", {}).items()]
+    worst = next((state for state in ("failed", "out of budget") if state in states), "")
+    return {"cells": cells(Row(label, found, told)), "state": told, "worst": worst, "wrong": list(dict.fromkeys(wrong))}
+
+
+def _first_scenarios(folder: RunFolder) -> dict[str, Mapping[str, Any]]:
+    """Label -> the values in force in its first cell; the others differ in their seeds."""
+    found: dict[str, Mapping[str, Any]] = {}
+    for label, scenario, _ in folder.cells():
+        found.setdefault(label, scenario)
+    return found

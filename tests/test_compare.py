@@ -1,0 +1,80 @@
+"""securefl compare: what differs between two run folders, and what of it is beyond noise."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from benchmarks.compare import compare, differences
+from benchmarks.scores import Scores, scores
+from securefl.errors import ScenarioError
+from securefl.results import write_results
+from securefl.runs import Request, RunFolder, Use, cell_hash
+from securefl.scenario import parse_scenario
+from securefl.styles import Style
+
+METRICS = ("accuracy", "auc")
+
+
+def folder(path: Path, lr: float, accuracies: list[float], *, row: str = "row") -> Path:
+    """A finished study of one row, made without running it."""
+    cells, uses = {}, []
+    for seed in range(len(accuracies)):
+        scenario = parse_scenario(
+            'training = { kind = "sgd" }', overrides=(f"seed={seed}", f"training.lr={lr}", f"data.split_seed={seed}")
+        ).resolved()
+        name = cell_hash(scenario)
+        cells[name] = scenario
+        uses.append(Use(name, row, seed=seed))
+    made = RunFolder.create(path, Request("", cells, tuple(uses), study="study"))
+    for use, accuracy in zip(uses, accuracies, strict=True):
+        cell = made.named(use.cell)
+        cell.open()
+        cell.finish("done", metrics={"accuracy": accuracy, "auc": None, "records": 10})
+    write_results(made)
+    return path
+
+
+def table(**rows: list[float]) -> Scores:
+    usual = {"part": "", "state": "done", "noise": "", "site": "", "metric": "accuracy"}
+    return scores(
+        usual | {"label": row, "seed": str(seed), "value": str(value)}
+        for row, values in rows.items()
+        for seed, value in enumerate(values)
+    )
+
+
+def test_differences_are_marked_only_beyond_noise_over_all_comparisons(tmp_path: Path) -> None:
+    one = table(same=[0.5, 0.6, 0.7], worse=[0.9, 0.8, 0.85], noisy=[0.1, 0.5, 0.9], only=[1.0])
+    two = table(same=[0.5, 0.6, 0.7], worse=[0.7, 0.6, 0.66], noisy=[0.9, 0.1, 0.8], other=[1.0])
+    found = {each.row: (round(each.found.mean, 3), each.marked) for each in differences(one, two, METRICS)}
+    assert found == {"same": (0.0, False), "worse": (-0.197, True), "noisy": (0.1, False)}
+
+
+def test_two_folders_are_compared_with_the_keys_that_differ(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    first = folder(tmp_path / "first", 0.5, [0.5, 0.6, 0.7])
+    second = folder(tmp_path / "second", 0.25, [0.7, 0.81, 0.9])
+    compare(first, second, METRICS, Style.PLAIN)
+    shown = capsys.readouterr().out.splitlines()
+    assert shown[:2] == [f"{second} minus {first}, paired by seed", "  training.lr: 0.5 -> 0.25"]
+    assert shown[3] == "row  accuracy           +0.2033 ± 0.0033 [+0.2000, +0.2100] over 3 seeds *"
+    assert shown[5].startswith("1 comparisons, 1 beyond noise (*)")
+    compare(first, second, METRICS, Style.JSON)
+    (line,) = map(json.loads, capsys.readouterr().out.splitlines())
+    assert (line["row"], line["metric"], line["beyond_noise"], line["n"]) == ("row", "accuracy", True, 3)
+
+
+def test_one_seed_says_nothing_about_noise(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    compare(folder(tmp_path / "a", 0.5, [0.5]), folder(tmp_path / "b", 0.25, [0.9]), METRICS, Style.PLAIN)
+    shown = capsys.readouterr().out
+    assert "+0.4000 (one seed)" in shown
+    assert "0 beyond noise" in shown
+    assert "one seed says nothing about noise" in shown
+
+
+def test_folders_with_nothing_in_common_are_refused(tmp_path: Path) -> None:
+    one, two = folder(tmp_path / "a", 0.5, [0.5]), folder(tmp_path / "b", 0.5, [0.5], row="another")
+    with pytest.raises(ScenarioError, match="have no row, metric and seed in common"):
+        compare(one, two, METRICS, Style.PLAIN)
+    with pytest.raises(ScenarioError, match="is not a run folder"):
+        compare(one, tmp_path, METRICS, Style.PLAIN)
