@@ -112,7 +112,7 @@ class Grid:
         todo = self.missing()[:max_cells]
         rows = {use.cell: use.label for use in todo}
         tally, costs, pace = self.tally(), self.costs(), _Pace()
-        orders = [Job(self.folder.named(use.cell), self.request.cells[use.cell]) for use in todo]
+        orders = [Job(self.folder.named(use.cell), self.request.cells[use.cell], use.code) for use in todo]
         try:
             with closing(play(orders, workers=min(jobs, len(orders)), limit=limit)) as events:
                 for event in events:

@@ -24,10 +24,11 @@ _SILENCE = 60.0  # seconds without a sign of life before a process counts as dea
 
 @dataclass(frozen=True)
 class Job:
-    """A cell to run and the resolved scenario that it runs."""
+    """A cell to run, the resolved scenario that it runs, and the version of the code it must be run by; "" for any."""
 
     cell: Cell
     scenario: Mapping[str, Any]
+    code: str = ""
 
 
 @dataclass(frozen=True)
@@ -124,7 +125,7 @@ class _Worker:
     def begin(self, job: Job) -> Started:
         """Hand over a cell."""
         self._job, self._begun, self._heard = job, time.monotonic(), time.monotonic()
-        order = {"folder": str(job.cell.folder.resolve()), "scenario": job.scenario}
+        order = {"folder": str(job.cell.folder.resolve()), "scenario": job.scenario, "code": job.code}
         with suppress(BrokenPipeError):  # it is dead, which `lost` will say
             self.orders.write((json.dumps(order) + "\n").encode())
             self.orders.flush()

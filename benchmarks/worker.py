@@ -1,6 +1,6 @@
 """A worker process: takes cells from standard input and runs them, one thread, until the input ends.
 
-Lines of JSON both ways. In: {"folder", "scenario"}. Out: {"ready": true} once, {"round": n} as rounds pass, {"state",
+Lines of JSON both ways. In: {"folder", "scenario", "code"}. Out: {"ready": true} once, {"round": n} as rounds pass, {"state",
 "reason"} at the end of a cell, and {"alive": true} every second from a thread of its own, so that a process that stands
 still is found out.
 """
@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from securefl.cache import user_cache
+from securefl.environment import code_hash
 from securefl.errors import BudgetExceeded, SecureflError
 from securefl.files import locked
 from securefl.runs import Cell
@@ -39,6 +40,9 @@ def main() -> None:
     _say(out, {"ready": True})
     while True:
         order = orders.get()
+        if order["code"] not in ("", code_hash()):
+            _say(out, {"state": "failed", "reason": "the code was changed while the grid ran; run the command again"})
+            continue
         _say(out, work(Path(order["folder"]), order["scenario"], lambda round: _say(out, {"round": round})))
 
 

@@ -142,7 +142,9 @@ def worker() -> "subprocess.Popen[str]":
 
 def order(process: "subprocess.Popen[str]", work: Job) -> None:
     assert process.stdin is not None
-    process.stdin.write(json.dumps({"folder": str(work.cell.folder), "scenario": work.scenario}) + "\n")
+    process.stdin.write(
+        json.dumps({"folder": str(work.cell.folder), "scenario": work.scenario, "code": work.code}) + "\n"
+    )
     process.stdin.flush()
 
 
@@ -177,3 +179,13 @@ def test_a_worker_waits_for_a_cell_that_another_lets_go_and_gives_signs_of_life(
         assert next(message for message in messages if "state" in message) == {"state": "done", "reason": ""}
         assert process.stdin is not None
         process.stdin.close()
+
+
+def test_a_worker_with_other_code_than_the_grids_runs_nothing(tmp_path: Path) -> None:
+    work = quick(tmp_path, "a")
+    found = ended(
+        play([Job(work.cell, work.scenario, "0123456789abcdef"), quick(tmp_path, "b")], workers=1, limit=LIMIT)
+    )
+    assert found["a"].reason == "the code was changed while the grid ran; run the command again"
+    assert not (tmp_path / "a").exists()
+    assert found["b"].state == "done"
