@@ -1,6 +1,7 @@
 """What `securefl bench` does: expand a study, say what is to come, run what is missing, show the tables."""
 
 import json
+from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -113,9 +114,10 @@ def _show(text: str, tally: Tally, folder: Path, style: Style) -> None:
 def dry_run(name: str, out: Path | None, options: Options, style: Style) -> None:
     """Print the cells, and what the missing ones will take by those that have ended. Raises ScenarioError."""
     study, grid = plan(name, out, options)
-    todo = {use.cell for use in grid.missing()}
+    missing = grid.missing()
+    todo = {use.cell for use in missing}
     costs, tally = grid.costs(), grid.tally()
-    seconds = costs.seconds([use.label for use in grid.first_uses().values() if use.cell in todo], options.jobs)
+    seconds = costs.seconds(Counter(use.label for use in missing), options.jobs)
     size = costs.size(len(todo))
     if style is Style.JSON:
         for use in grid.request.uses:

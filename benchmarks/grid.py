@@ -1,6 +1,7 @@
 """A study in its run folder: which cells are missing, what they will take, and running them."""
 
 import time
+from collections import Counter
 from collections.abc import Callable, Generator, Mapping
 from contextlib import closing
 from dataclasses import dataclass, field, replace
@@ -111,16 +112,21 @@ class Grid:
         """
         todo = self.missing()[:max_cells]
         rows = {use.cell: use.label for use in todo}
+        left = Counter(rows.values())
         tally, costs, pace = self.tally(), self.costs(), _Pace()
+        tally = replace(tally, seconds_left=costs.seconds(left, jobs))
         orders = [Job(self.folder.named(use.cell), self.request.cells[use.cell], use.code) for use in todo]
         try:
             with closing(play(orders, workers=min(jobs, len(orders)), limit=limit)) as events:
                 for event in events:
                     tally = tally.after(event)
                     if isinstance(event, Finished):
-                        costs.note(rows.pop(event.job.cell.hash), event.seconds)
+                        row = rows[event.job.cell.hash]
+                        left[row] -= 1
+                        costs.note(row, event.seconds)
                         pace.take(lambda: write_results(self.folder))
-                    yield replace(tally, seconds_left=costs.seconds(rows.values(), jobs)), event
+                        tally = replace(tally, seconds_left=costs.seconds(left, jobs))
+                    yield tally, event
                     if fail_fast and tally.failed:
                         return
         finally:

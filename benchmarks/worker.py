@@ -1,8 +1,8 @@
 """A worker process: takes cells from standard input and runs them, one thread, until the input ends.
 
-Lines of JSON both ways. In: {"folder", "scenario", "code"}. Out: {"ready": true} once, {"round": n} as rounds pass, {"state",
-"reason"} at the end of a cell, and {"alive": true} every second from a thread of its own, so that a process that stands
-still is found out.
+Lines of JSON both ways. In: {"folder", "scenario", "code"}. Out: {"ready": true} once, {"round": n} as rounds pass,
+{"state", "reason"} at the end of a cell, and {"alive": true} every second from a thread of its own, so that a process
+that stands still is found out.
 """
 
 import json

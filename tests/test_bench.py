@@ -302,24 +302,28 @@ def test_a_study_that_does_not_exist_names_those_that_do(tmp_path: Path) -> None
         quietly(str(tmp_path / "absent.toml"), tmp_path / "out")
 
 
+def spent() -> float:
+    """CPU seconds of this process and of those that it waited for."""
+    times = os.times()
+    return times.user + times.system + times.children_user + times.children_system
+
+
 @pytest.mark.slow
 def test_a_thousand_tiny_cells_cost_little_each(tmp_path: Path) -> None:
     rates = ", ".join(f"{0.001 * step:.3f}" for step in range(1, 101))
     text = f'seeds = 10\n[base]\nrounds = 1\ntraining = {{ kind = "sgd" }}\n[axes]\n"training.lr" = [{rates}]\n'
     name, out = study(tmp_path, text), tmp_path / "out"
+    begun = spent()
     quietly(name, out, Options(jobs=2))
-    cells = [cell for _, _, cell in RunFolder.open(out).cells()]
-    assert len(cells) == 1000
-    inside = sum(cell.timings()["stages"]["total"][0] for cell in cells)
-    started = time.perf_counter()
-    quietly(name, out, Options(jobs=2))
-    assert inside / 1000 < 0.05
-    assert time.perf_counter() - started < 50.0
-    begun = os.times()
-    subprocess.run(command("bench", name, "--out", str(out), "--dry-run"), capture_output=True, check=True)
-    ended = os.times()
-    spent = ended.children_user + ended.children_system - begun.children_user - begun.children_system
-    assert spent < 1.0
+    assert [cell.status()["state"] for _, _, cell in RunFolder.open(out).cells()] == ["done"] * 1000
+    a_cell = (spent() - begun) / 1000  # CPU seconds, the round itself and the workers' imports included
+    for _ in range(2):  # the first may have to check the study
+        begun = spent()
+        subprocess.run(command("bench", name, "--out", str(out), "--dry-run"), capture_output=True, check=True)
+    planned = spent() - begun
+    print(f"{1000 * a_cell:.1f} ms of CPU a cell, {planned:.2f} s of CPU for a dry run of 1,000 ended cells")
+    assert a_cell < 0.05
+    assert planned < 1.0
 
 
 def test_a_cell_is_the_same_under_run_and_bench(undisturbed: Path, tmp_path: Path) -> None:

@@ -4,7 +4,11 @@ Alpaydin and Kaynak, UCI Optical Recognition of Handwritten Digits 1998, CC BY 4
 scikit-learn).
 """
 
+from functools import lru_cache
+
+import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from securefl.data.task import Examples, FederatedData, Site, Task
 from securefl.rng import seeded_keystream
@@ -22,14 +26,19 @@ def load_digits(*, partition: str, split_seed: int) -> FederatedData:
         partition: "pooled", the only one of its own.
         split_seed: which records are for training.
     """
-    from sklearn.datasets import (
-        load_digits as load_sklearn_digits,  # two seconds that checking a scenario need not wait
-    )
-
-    pixels, labels = load_sklearn_digits(return_X_y=True)
+    pixels, labels = _published()
     features = torch.from_numpy(pixels).float() / _TOP
     targets = torch.from_numpy(labels).long()
     order = torch.from_numpy(seeded_keystream(split_seed, "digits split").permutation(RECORDS))
     train, test = order[:TRAIN_RECORDS], order[TRAIN_RECORDS:]
     site = Site(partition, Examples(features[train], targets[train]), None)
     return FederatedData(Task(features=64, classes=10), (site,), Examples(features[test], targets[test]))
+
+
+@lru_cache(maxsize=1)
+def _published() -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+    """Pixels (1797, 64) and labels, read once a process."""
+    from sklearn.datasets import load_digits as load_sklearn_digits  # two seconds that who checks a scenario can save
+
+    pixels, labels = load_sklearn_digits(return_X_y=True)
+    return pixels, labels
