@@ -114,6 +114,10 @@ def _expanded(study: Study) -> Iterator[Planned]:
                 hits[number] += 1
                 keys |= values
         for part, seed in itertools.product(_parts(row.baseline), study.seeds):
+            if twice := [key for key in study.seed_keys if key in keys or key in part]:
+                raise ScenarioError(
+                    f"row {row.label!r} sets {twice[0]!r}, which the seeds set: change one, or seed_keys"
+                )
             try:
                 scenario = make_scenario(_filled(study.base, {**keys, **part, **dict.fromkeys(study.seed_keys, seed)}))
             except ScenarioError as reason:

@@ -156,6 +156,8 @@ def test_a_base_may_be_a_scenario_file(tmp_path: Path) -> None:
         ("[axes]\nrounds = 3", "axes.rounds: takes a list of values or a table of named levels, got 3"),
         ("[axes.data]\nheart = 3", "axes.data.heart: a level is a table of scenario keys, got 3"),
         ("[axes]\nrounds = [2, 2]", "axes.rounds: '2' is there twice"),
+        ("[axes]\nseed = [2, 3]", "row 'seed 2' sets 'seed', which the seeds set: change one, or seed_keys"),
+        ('[[baseline]]\nlabel = "x"\naverage = { "data.split_seed" = [1] }', "row 'x' sets 'data.split_seed', which"),
         ("[axes]\nround = [2, 3]", "cell 'round 2': unknown key 'round'; did you mean 'rounds'?"),
         ('[axes]\nrounds = ["two"]', "cell 'two': rounds: input should be a valid integer"),
         ('[axes]\n"rounds." = [1]', "is not a key path such as training.lr"),
@@ -249,6 +251,9 @@ def test_a_study_seen_before_is_not_checked_again(tmp_path: Path, monkeypatch: p
     first = expand(known, remember=cache.remember)
     monkeypatch.setattr("securefl.scenario.make_scenario", None)
     assert expand(known, remember=cache.remember) == first
+    with monkeypatch.context() as patch, pytest.raises(TypeError, match="not callable"):
+        patch.setattr("benchmarks.expand.code_hash", lambda: "other code")
+        expand(known, remember=cache.remember)
     with pytest.raises(TypeError, match="not callable"):
         expand(study("[axes]\nrounds = [1, 3]\n"), remember=cache.remember)
 
