@@ -5,11 +5,12 @@ from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
-from benchmarks.expand import expand
-from benchmarks.grid import Grid, Tally, request_for, title
+from benchmarks.expand import Planned, expand
+from benchmarks.grid import Grid, Tally, ended_under, request_for, title
 from benchmarks.progress import GridDisplay, duration, make_progress
 from benchmarks.study import Study, load_study
 from securefl.cache import user_cache
+from securefl.environment import code_hash
 from securefl.errors import BudgetExceeded, ScenarioError, SecureflError
 from securefl.files import write_atomic
 from securefl.runs import RunFolder, Use
@@ -40,20 +41,23 @@ def bench(name: str, out: Path | None, options: Options, style: Style) -> None:
     from benchmarks.tables import study_tables
 
     study, grid = plan(name, out, options)
+    if style in (Style.PLAIN, Style.RICH) and (hint := _other_versions(grid)):
+        print(hint)
     folder = RunFolder.create(grid.folder.path, grid.request)
     with folder.held():
         folder.ask(grid.request)
         tally = _run(study, grid, options, make_progress(style, len(grid.first_uses())))
         text = study_tables(study, read_scores(folder.path / "results.csv"))
         write_atomic(folder.path / "tables.md", text.encode())
+    cells = len(grid.first_uses())
     _show(text, tally, folder.path, style)
     if tally.failed:
         raise SecureflError(
-            f"{tally.failed} of {len(grid.first_uses())} cells failed; the reasons stand above and in "
-            f"{folder.path}/cells/*/status.json; the same command tries them again"
+            f"{tally.failed} of {cells} cells failed; the reasons stand in {folder.path}/cells/*/status.json; "
+            "the same command tries them again"
         )
     if tally.out_of_budget:
-        raise BudgetExceeded(f"{tally.out_of_budget} of {len(grid.first_uses())} cells ran out of their privacy budget")
+        raise BudgetExceeded(f"{tally.out_of_budget} of {cells} cells ran out of their privacy budget")
 
 
 def plan(name: str, out: Path | None, options: Options) -> tuple[Study, Grid]:
@@ -83,7 +87,7 @@ def shipped_studies() -> dict[str, Path]:
 
 def _run(study: Study, grid: Grid, options: Options, display: GridDisplay) -> Tally:
     """Run the grid under its display; how it stands in the end."""
-    uses, tally = grid.first_uses(), grid.tally()
+    uses = grid.first_uses()
     events = grid.run(
         jobs=options.jobs,
         limit=options.limit or study.cell_limit,
@@ -97,7 +101,7 @@ def _run(study: Study, grid: Grid, options: Options, display: GridDisplay) -> Ta
     finally:
         events.close()
         display.stop()
-    return tally
+    return grid.tally()
 
 
 def _show(text: str, tally: Tally, folder: Path, style: Style) -> None:
@@ -132,8 +136,23 @@ def dry_run(name: str, out: Path | None, options: Options, style: Style) -> None
         print(f"{sum(use.cell not in todo for use in uses):>4}/{len(uses):<4} {label}")
     takes = "unknown until cells have ended (try --max-cells 4)" if seconds is None else duration(seconds)
     disk = "" if size is None else f", {size / 1e6:.1f} MB"
+    shared = len(grid.request.uses) - len(grid.first_uses())
     print(
-        f"\n{study.name}: {len(rows)} rows, {len(study.seeds)} seeds, {len(grid.first_uses())} cells: "
-        f"{tally.done + tally.out_of_budget} ended, {len(todo)} to run; {options.jobs} jobs, time {takes}{disk}; "
-        f"folder {grid.folder.path}"
+        f"\n{study.name}: rows {len(rows)}, seeds {len(study.seeds)}, cells {len(grid.first_uses())}"
+        + (f" ({shared} more shared by rows)" if shared else "")
+        + f": {tally.done} done, {tally.out_of_budget} out of budget, {tally.failed} failed, {len(todo)} to run; "
+        f"jobs {options.jobs}, time {takes}{disk}; folder {grid.folder.path}"
     )
+    if hint := _other_versions(grid):
+        print(hint)
+
+
+def _other_versions(grid: Grid) -> str:
+    """What ended under other versions of the code, and how to use it."""
+    scenarios = {use.cell: grid.request.cells[use.cell] for use in grid.missing()}
+    planned = tuple(Planned("", {}, 0, "", scenario) for scenario in scenarios.values())
+    found = {code: n for code, n in ended_under(planned, grid.folder.path).items() if code != code_hash()}
+    told = (
+        f"{n} of the cells to run ended under code {code}: --accept-code {code} uses them" for code, n in found.items()
+    )
+    return "\n".join(told)

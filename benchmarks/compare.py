@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.scores import Scores, scores
-from benchmarks.statistics import Comparison, holm
+from benchmarks.statistics import FEW, Comparison, holm
 from securefl.errors import ScenarioError
 from securefl.results import results
 from securefl.runs import RunFolder
@@ -102,8 +102,8 @@ def _told(first: Path, second: Path, found: list[Difference], changed: list[str]
         f"{len(found)} comparisons, {beyond} beyond noise (*): paired t-tests with Holm's correction at .05; "
         "intervals are 95 % bootstrap ones, each for itself"
     )
-    if any(each.found.n < 2 for each in found):
-        yield "one seed says nothing about noise: run a study with several seeds"
+    if any(each.found.n < FEW for each in found):
+        yield f"fewer than {FEW} seeds rank nothing: nothing is marked there"
 
 
 def _number(found: Comparison) -> str:

@@ -22,12 +22,15 @@ class Costs:
         self._bytes.append(size)
 
     def seconds(self, left: Mapping[str, int], jobs: int) -> float | None:
-        """Wall seconds for so many more cells of each row, shared by so many processes; None while unknown."""
+        """Wall seconds for so many more cells of each row in so many processes, one cell at least; None if unknown."""
         if not self._cells:
             return None
         usual = sum(self._seconds.values()) / self._cells.total()
-        means = (self._seconds[row] / self._cells[row] if row in self._cells else usual for row in left)
-        return sum(count * mean for count, mean in zip(left.values(), means, strict=True)) / jobs
+        means = {
+            row: self._seconds[row] / self._cells[row] if row in self._cells else usual for row, n in left.items() if n
+        }
+        total = sum(left[row] * seconds for row, seconds in means.items())
+        return max([total / jobs, *means.values()]) if means else 0.0
 
     def size(self, cells: int) -> float | None:
         """Bytes for so many more cells; None while unknown."""

@@ -2,13 +2,15 @@
 
 import copy
 import itertools
+import json
 import math
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from benchmarks.study import Baseline, Choice, Level, Study, label_of
+from benchmarks.levels import label_of, told_value
+from benchmarks.study import Baseline, Choice, Level, Study
 from securefl.cache import Remember
 from securefl.environment import code_hash
 from securefl.errors import ScenarioError
@@ -46,9 +48,9 @@ class Row:
         """Axis -> label of the level."""
         return {axis: level.label for axis, level in self.levels.items()}
 
-    def named(self, *, without: str | None = None) -> str:
-        """The label, one axis left out."""
-        levels = ", ".join(_told_level(axis, level) for axis, level in self.levels.items() if axis != without)
+    def named(self, *, without: tuple[str | None, ...] = ()) -> str:
+        """The label, some axes left out."""
+        levels = ", ".join(told_value(axis, level.label) for axis, level in self.levels.items() if axis not in without)
         if self.baseline is None:
             return levels or self.study
         return f"{self.baseline.label} ({levels})" if levels else self.baseline.label
@@ -69,13 +71,15 @@ def expand(study: Study, *, remember: Remember) -> tuple[Planned, ...]:
         ScenarioError: a cell is no valid scenario, an exclusion or override meets no cell, or there are too many.
     """
     _bounded(study)
+    _apart(study)
     labels = Counter(row.label for row in rows(study))
     if not labels:
         raise ScenarioError("the study has no cell: everything is excluded")
     label, count = labels.most_common(1)[0]
     if count > 1:
         raise ScenarioError(f"two rows would be called {label!r}; name the levels apart")
-    key = {"study": study.model_dump(mode="json"), "code": code_hash()}
+    written = json.dumps(study.model_dump(mode="json"))  # the order of axes and keys counts
+    key = {"study": written, "code": code_hash()}
     found = remember("studies", key, lambda: [asdict(planned) for planned in _expanded(study)])
     return tuple(Planned(**planned) for planned in found)
 
@@ -105,26 +109,33 @@ def _expanded(study: Study) -> Iterator[Planned]:
     overrides = [(study.choice(one.when, "override.when"), one.set) for one in study.override]
     hits = [0] * len(overrides)
     for row in rows(study):
-        keys: dict[str, Any] = {}
-        for level in row.levels.values():
-            keys |= level.keys
-        keys |= {} if row.baseline is None else row.baseline.set
+        keys = [pair for level in row.levels.values() for pair in level.keys.items()]
+        keys += [] if row.baseline is None else row.baseline.set.items()
         for number, (chosen, values) in enumerate(overrides):
             if row.is_on(chosen):
                 hits[number] += 1
-                keys |= values
+                keys += values.items()
         for part, seed in itertools.product(_parts(row.baseline), study.seeds):
-            if twice := [key for key in study.seed_keys if key in keys or key in part]:
-                raise ScenarioError(
-                    f"row {row.label!r} sets {twice[0]!r}, which the seeds set: change one, or seed_keys"
-                )
+            if twice := [key for key in study.seed_keys if key in {*dict(keys), *part}]:
+                told = f"row {row.label!r} sets {twice[0]!r}, which the seeds set"
+                raise ScenarioError(f"{told}: change one, or seed_keys")
             try:
-                scenario = make_scenario(_filled(study.base, {**keys, **part, **dict.fromkeys(study.seed_keys, seed)}))
+                seeds = dict.fromkeys(study.seed_keys, seed)
+                scenario = make_scenario(_filled(study.base, [*keys, *part.items(), *seeds.items()]))
             except ScenarioError as reason:
                 raise ScenarioError(f"cell {row.label!r}: {reason}") from None
             yield Planned(row.label, row.labels, seed, _told(part), scenario.resolved())
     if 0 in hits:
         raise ScenarioError(f"override: when = {study.override[hits.index(0)].when} meets no cell")
+
+
+def _apart(study: Study) -> None:
+    """Refuse an axis that sets what an earlier one has set: the labels of the earlier one would lie."""
+    set_by = {axis: {key for level in levels for key in level.keys} for axis, levels in study.axes.items()}
+    for earlier, later in itertools.combinations(set_by, 2):
+        for key, over in itertools.product(sorted(set_by[earlier]), sorted(set_by[later])):
+            if f"{key}.".startswith(f"{over}."):
+                raise ScenarioError(f"axis {later!r} sets {over!r}, which axis {earlier!r} has set")
 
 
 def _bounded(study: Study) -> None:
@@ -138,9 +149,10 @@ def _bounded(study: Study) -> None:
         raise ScenarioError(f"the study has {count} cells before exclusions, at most {MOST_CELLS} can be run")
 
 
-def _filled(base: Mapping[str, Any], keys: Mapping[str, Any]) -> dict[str, Any]:
+def _filled(base: Mapping[str, Any], keys: Iterable[tuple[str, Any]]) -> dict[str, Any]:
+    """The base with the keys set, one after the other."""
     values = copy.deepcopy(dict(base))
-    for path, value in keys.items():
+    for path, value in keys:
         place(values, path, copy.deepcopy(value), what=path)
     return values
 
@@ -155,9 +167,3 @@ def _parts(baseline: Baseline | None) -> list[dict[str, Any]]:
 
 def _told(part: Mapping[str, Any]) -> str:
     return ", ".join(f"{key}={label_of(value)}" for key, value in part.items())
-
-
-def _told_level(axis: str, level: Level) -> str:
-    """A level by itself, with the last word of its key where it is a mere number or switch."""
-    bare = level.label in ("true", "false", "inf") or level.label.replace(".", "").replace("-", "").isdigit()
-    return f"{axis.rpartition('.')[2]} {level.label}" if bare else level.label

@@ -11,6 +11,7 @@ from benchmarks.costs import Costs
 from benchmarks.expand import Planned
 from benchmarks.pool import Event, Finished, Job, Progressed, Started, play
 from securefl.environment import code_hash
+from securefl.errors import ScenarioError
 from securefl.results import write_results
 from securefl.runs import Cell, Request, RunFolder, Use, cell_hash
 
@@ -29,7 +30,7 @@ class Tally:
     seconds_left: float | None = None
 
     def after(self, event: Event) -> "Tally":
-        """The tally once event has happened."""
+        """The tally once event has happened; a cell that failed before and is tried again counts as left till then."""
         if isinstance(event, Started):
             return replace(self, left=self.left - 1, running={**self.running, event.job.cell.hash: 0})
         if isinstance(event, Progressed):
@@ -42,14 +43,36 @@ class Tally:
 
 
 def request_for(name: str, text: str, planned: tuple[Planned, ...], out: Path, accepted: tuple[str, ...]) -> Request:
-    """A study as a run folder is asked for it; a cell that ended under an accepted version of the code counts."""
+    """A study as a run folder is asked for it; a cell that ended under an accepted version of the code counts.
+
+    Raises:
+        ScenarioError: no cell of the study has ended under an accepted version.
+    """
     uses, cells = [], {}
+    ended = ended_under(planned, out)
+    if strange := [code for code in accepted if code not in ended]:
+        known = ", ".join(ended) or "none"
+        raise ScenarioError(
+            f"--accept-code {strange[0]}: no cell here ended under it; versions with ended cells: {known}"
+        )
     for one in planned:
         code = _version(one, out, accepted)
         cell = cell_hash(one.scenario, code=code)
         cells[cell] = one.scenario
         uses.append(Use(cell, one.row, one.levels, one.part, one.seed, code))
-    return Request(text, cells, tuple(uses), name)
+    codes = dict.fromkeys([*_codes(out), *(use.code for use in uses)])
+    return Request(text, cells, tuple(uses), name, tuple(codes))
+
+
+def ended_under(planned: tuple[Planned, ...], out: Path) -> dict[str, int]:
+    """Version of the code -> how many of the planned cells ended under it, for every version that `out` has seen."""
+    found = {code: sum(_has_ended(one, out, code) for one in planned) for code in _codes(out)}
+    return {code: count for code, count in found.items() if count}
+
+
+def _codes(out: Path) -> tuple[str, ...]:
+    """The versions of the code that a folder has seen."""
+    return RunFolder.open(out).request().codes if (out / "resolved.json").is_file() else ()
 
 
 def title(use: Use) -> str:
@@ -83,9 +106,9 @@ class Grid:
 
     def tally(self) -> Tally:
         """How things stand while nothing runs."""
-        states = [self._state(cell) for cell in self.first_uses()]
-        done, spent = states.count("done"), states.count("out of budget")
-        return Tally(done=done, out_of_budget=spent, left=len(states) - done - spent)
+        states = Counter(self._state(cell) for cell in self.first_uses())
+        done, spent, failed = states["done"], states["out of budget"], states["failed"]
+        return Tally(done, spent, failed, left=states.total() - done - spent - failed)
 
     def costs(self) -> Costs:
         """What the ended cells took."""
@@ -113,8 +136,9 @@ class Grid:
         todo = self.missing()[:max_cells]
         rows = {use.cell: use.label for use in todo}
         left = Counter(rows.values())
-        tally, costs, pace = self.tally(), self.costs(), _Pace()
-        tally = replace(tally, seconds_left=costs.seconds(left, jobs))
+        costs, pace, before = self.costs(), _Pace(), self.tally()
+        again = sum(self._state(use.cell) == "failed" for use in todo)
+        tally = replace(before, failed=before.failed - again, left=len(todo), seconds_left=costs.seconds(left, jobs))
         orders = [Job(self.folder.named(use.cell), self.request.cells[use.cell], use.code) for use in todo]
         try:
             with closing(play(orders, workers=min(jobs, len(orders)), limit=limit)) as events:
@@ -127,7 +151,7 @@ class Grid:
                         pace.take(lambda: write_results(self.folder))
                         tally = replace(tally, seconds_left=costs.seconds(left, jobs))
                     yield tally, event
-                    if fail_fast and tally.failed:
+                    if fail_fast and isinstance(event, Finished) and event.state == "failed":
                         return
         finally:
             write_results(self.folder)
@@ -152,9 +176,13 @@ def _version(one: Planned, out: Path, accepted: tuple[str, ...]) -> str:
     """The version of the code whose cell counts: an accepted one where the cell ended under it, else the present."""
     present = code_hash()
     for code in (present, *accepted):
-        if Cell(out / "cells" / cell_hash(one.scenario, code=code)).status()["state"] in ENDED:
+        if _has_ended(one, out, code):
             return code
     return present
+
+
+def _has_ended(one: Planned, out: Path, code: str) -> bool:
+    return Cell(out / "cells" / cell_hash(one.scenario, code=code)).status()["state"] in ENDED
 
 
 def _size(cell: Cell) -> int:

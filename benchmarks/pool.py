@@ -166,6 +166,8 @@ class _Worker:
             return Ticked()
         self._job = None
         status = job.cell.status()
+        if status["state"] in ("done", "out of budget"):  # it ended just before, and could not say so any more
+            return Finished(job, status["state"], status["reason"], time.monotonic() - self._begun)
         if self._ended and status["state"] == "failed":
             reason = status["reason"]
         else:

@@ -7,7 +7,7 @@ import argparse
 import csv
 import io
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from benchmarks.bench import find_study
@@ -15,23 +15,36 @@ from benchmarks.scores import read_scores
 from benchmarks.study import Study, load_study
 from benchmarks.tables import study_tables
 from securefl.errors import RunFolderError, SecureflError
+from securefl.runs import RunFolder, cell_hash
 
 BEGIN, END = "<!-- {}:begin -->", "<!-- {}:end -->"
-_KEPT = ("label", "part", "seed", "split_seed", "state", "noise", "site", "metric", "value")
+_KEPT = ("scenario", "label", "part", "seed", "code", "state", "noise", "site", "metric", "value")
 
 
-def condensed(study: Study, text: str) -> str:
-    """The lines of a results.csv that the tables need, values to six digits. Raises RunFolderError."""
+def condensed(study: Study, text: str, scenarios: Mapping[str, str]) -> str:
+    """The lines of a results.csv that the tables need, values to six digits.
+
+    Args:
+        study: whose results they are.
+        text: results.csv.
+        scenarios: cell -> hash of its scenario, so that the numbers stay tied to what was run.
+
+    Raises:
+        RunFolderError: a cell has not ended well, or several versions of the code made them.
+    """
     metrics = {*study.metrics, "records", "epsilon"}
-    out = io.StringIO()
-    writer = csv.DictWriter(out, _KEPT, lineterminator="\n")
+    out, codes = io.StringIO(), set()
+    writer = csv.DictWriter(out, _KEPT, lineterminator="\n", extrasaction="ignore")
     writer.writeheader()
     for row in csv.DictReader(io.StringIO(text)):
-        if row["state"] not in ("done", "out of budget"):
+        codes.add(row["code"])
+        if row["state"] != "done":
             raise RunFolderError(f"{row['label']!r} is {row['state']}: finish the study before it is published")
+        if len(codes) > 1:
+            raise RunFolderError(f"versions {' and '.join(sorted(codes))} made these cells: publish one version only")
         if not row["site"] and row["metric"] in metrics:
             value = f"{float(row['value']):.6g}" if row["value"] else ""
-            writer.writerow({**{name: row[name] for name in _KEPT}, "value": value})
+            writer.writerow({**row, "value": value, "scenario": scenarios[row["cell"]]})
     return out.getvalue()
 
 
@@ -78,7 +91,11 @@ def publish(folder: Path, results: Path, readme: Path) -> None:
     """Write one study's CSV, page and README block."""
     name = folder.name
     study, _ = load_study(find_study(name))
-    (results / f"{name}.csv").write_text(condensed(study, (folder / "results.csv").read_text(encoding="utf-8")))
+    cells = RunFolder.open(folder).request().cells
+    scenarios = {cell: cell_hash(scenario) for cell, scenario in cells.items()}
+    (results / f"{name}.csv").write_text(
+        condensed(study, (folder / "results.csv").read_text(encoding="utf-8"), scenarios), encoding="utf-8"
+    )
     tables = tables_of(name, results)
     (results / f"{name}.md").write_text(document(name, tables), encoding="utf-8")
     readme.write_text(with_numbers(readme.read_text(encoding="utf-8"), name, tables), encoding="utf-8")

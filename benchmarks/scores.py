@@ -43,27 +43,26 @@ def read_scores(path: Path) -> Scores:
 
 
 def scores(records: Iterable[Record]) -> Scores:
-    """The scores over all test records; parts of a row made one."""
-    parts: dict[tuple[str, str, int], list[tuple[str, float | None]]] = {}
-    weights: dict[tuple[str, int, str], float] = {}
-    states: dict[str, dict[tuple[str, str], str]] = {}
+    """The scores over all test records; parts of a row made one, once all of them have ended."""
+    cells: dict[tuple[str, int], dict[str, dict[str, float | None]]] = {}  # row, seed -> part -> metric -> value
+    states: dict[str, dict[tuple[int, str], str]] = {}
     seeded = set()
     for record in records:
         row, seed, part = record["label"], int(record["seed"]), record["part"]
-        states.setdefault(row, {})[record["seed"], part] = record["state"]
+        states.setdefault(row, {})[seed, part] = record["state"]
         if record["noise"] == "seeded":
             seeded.add(row)
-        if record["site"] or not record["metric"]:
+        found = cells.setdefault((row, seed), {}).setdefault(part, {})
+        if record["metric"] and not record["site"]:
+            found[record["metric"]] = float(record["value"]) if record["value"] else None
+    values: dict[str, dict[str, dict[int, float | None]]] = {}
+    for (row, seed), parts in cells.items():
+        if not all(parts.values()):  # a part has not ended: the rest would pass for the whole
             continue
-        value = float(record["value"]) if record["value"] else None
-        parts.setdefault((record["metric"], row, seed), []).append((part, value))
-        if record["metric"] == "records" and value is not None:
-            weights[row, seed, part] = value
-    found: dict[str, dict[str, dict[int, float | None]]] = {}
-    for (metric, row, seed), values in parts.items():
-        weighted = [(weights.get((row, seed, part), 1.0), value) for part, value in values]
-        found.setdefault(metric, {}).setdefault(row, {})[seed] = _whole(metric, weighted)
-    return Scores(found, {row: tuple(by_cell.values()) for row, by_cell in states.items()}, frozenset(seeded))
+        for metric in dict.fromkeys(name for part in parts.values() for name in part):
+            weighted = [(part.get("records") or 1.0, part.get(metric)) for part in parts.values()]
+            values.setdefault(metric, {}).setdefault(row, {})[seed] = _whole(metric, weighted)
+    return Scores(values, {row: tuple(by_cell.values()) for row, by_cell in states.items()}, frozenset(seeded))
 
 
 def _whole(metric: str, weighted: list[tuple[float, float | None]]) -> float | None:

@@ -10,14 +10,16 @@ from scipy.special import ndtr, stdtr, stdtrit
 
 from securefl.table import mean_and_error
 
+FEW = 5  # with fewer seeds nothing is ranked
 RESAMPLES = 10_000
+_EQUAL = 1e-12
 _ALL_OF = 6  # up to so many values every resample is taken; beyond, RESAMPLES drawn ones
 
 
 class Comparison(NamedTuple):
     """Differences on equal seeds: their mean, standard error, number, 95 % interval, and p-value.
 
-    What cannot be told from fewer than two seeds is None.
+    Interval and error are None for one seed, p for fewer than five or for equal differences.
     """
 
     mean: float
@@ -75,16 +77,15 @@ def bootstrap_interval(values: Sequence[float], *, confidence: float = 0.95) -> 
     return float(low), float(high)
 
 
-def t_test(differences: Sequence[float]) -> float:
+def t_test(differences: Sequence[float]) -> float | None:
     """The two-sided p-value of Student's paired t-test that the mean difference is 0.
 
-    Equal differences, which accuracies on few records can have, give 1 where they are 0 and 0 elsewhere.
+    None for fewer than five values, and for equal ones, which accuracies on few records can have: they tell nothing of
+    the noise.
     """
     middle, error = mean_and_error(differences)
-    if error is None:
-        raise ValueError("a t-test needs two values")
-    if error == 0:
-        return 1.0 if middle == 0 else 0.0
+    if error is None or len(differences) < FEW or max(differences) - min(differences) < _EQUAL:
+        return None
     return float(2 * stdtr(len(differences) - 1, -abs(middle) / error))
 
 

@@ -1,19 +1,21 @@
 """Study: TOML -> a base scenario, axes, exclusions, overrides and baselines, each checked."""
 
-import json
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, ValidationError, field_validator, model_validator
 
+from benchmarks.levels import distinct, label_of, read_axis, read_zip, zip_name
 from securefl import overrides as setting
 from securefl.errors import ScenarioError
+from securefl.results import COLUMNS
 from securefl.sections import Section, Seed
 from securefl.wording import sentence
 
-Keys = Mapping[str, Any]  # key.path -> value, as --set takes them
+Metric = Literal["accuracy", "balanced_accuracy", "auc", "majority", "epsilon", "records", "rounds", "bytes_up"]
+_SCENARIO = {"data", "model", "training", "privacy", "channel", "defense", "attack", "server", "rounds", "seed"}
 Choice = Mapping[str, tuple[str, ...]]  # axis -> labels of levels
 
 
@@ -33,7 +35,9 @@ class Override(Section):
 
 def _all_levels(value: object) -> object:
     """A list of axes as each with all its levels, which None stands for."""
-    return dict.fromkeys(value) if isinstance(value, list | tuple) else value
+    if isinstance(value, list | tuple) and all(isinstance(axis, str) for axis in value):
+        return dict.fromkeys(value)
+    return value
 
 
 class Baseline(Section):
@@ -53,6 +57,8 @@ class Baseline(Section):
     def _one_key_and_some_values(cls, value: dict[str, list[Any]]) -> dict[str, list[Any]]:
         if len(value) > 1 or any(not values for values in value.values()):
             raise ValueError("takes one key with at least one value")
+        for values in value.values():
+            distinct("average", [label_of(one) for one in values])
         return value
 
 
@@ -76,9 +82,17 @@ class Layout(Section):
     columns: str | None = None
 
 
+MOST_SEEDS = 1000
+_FIVE = (0, 1, 2, 3, 4)
+
+
 def _seeds(value: object) -> object:
     """A count as the seeds 0, 1, ... below it."""
-    return tuple(range(value)) if isinstance(value, int) and not isinstance(value, bool) else value
+    if not isinstance(value, int) or isinstance(value, bool):
+        return value
+    if not 1 <= value <= MOST_SEEDS:
+        raise ValueError(f"takes a count from 1 to {MOST_SEEDS}, or a list of seeds")
+    return tuple(range(value))
 
 
 class Study(Section):
@@ -90,8 +104,8 @@ class Study(Section):
     name: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]*$", max_length=64)]
     title: str = ""
     notes: tuple[str, ...] = ()
-    metrics: tuple[str, ...] = ("accuracy", "balanced_accuracy", "auc")
-    seeds: Annotated[tuple[Seed, ...], Field(min_length=1, max_length=1000), BeforeValidator(_seeds)] = (0, 1, 2, 3, 4)
+    metrics: Annotated[tuple[Metric, ...], Field(min_length=1)] = ("accuracy", "balanced_accuracy", "auc")
+    seeds: Annotated[tuple[Seed, ...], Field(min_length=1, max_length=MOST_SEEDS), BeforeValidator(_seeds)] = _FIVE
     seed_keys: Annotated[tuple[str, ...], Field(min_length=1)] = ("seed", "data.split_seed")
     cell_limit: Annotated[float, Field(gt=0, le=1e7)] = 3600.0
     base: dict[str, Any] = Field(default={})
@@ -112,16 +126,21 @@ class Study(Section):
         written, zipped = values.pop("axes", {}), values.pop("zip", [])
         if not isinstance(written, dict) or not isinstance(zipped, list):
             raise ValueError("axes is a table, and zip a list of tables")
-        axes = {name: _axis(name, levels) for name, levels in written.items()}
+        axes = {name: read_axis(name, levels) for name, levels in written.items()}
         for number, table in enumerate(zipped):
-            axes[_zip_name(number, table)] = _zipped(table)
+            axes[zip_name(number, table)] = read_zip(table)
         return {**values, "axes": axes}
 
     @model_validator(mode="after")
     def _parts_fit_together(self) -> "Study":
-        for name, labels in [(name, [level.label for level in levels]) for name, levels in self.axes.items()]:
-            _distinct(f"axes.{name}", labels)
-        _distinct("seeds", list(self.seeds))
+        for name, levels in self.axes.items():
+            distinct(f"axes.{name}", [level.label for level in levels])
+        taken = [name.lower() for name in COLUMNS]
+        for name in self.axes:
+            if taken.count(name.lower()) > 0:
+                raise ValueError(f"axes.{name}: results.csv has a column of this name already; name the axis otherwise")
+            taken.append(name.lower())
+        distinct("seeds", list(self.seeds))
         for baseline in self.baseline:
             self.crossed(baseline)
         for chosen in self.exclude:
@@ -134,6 +153,8 @@ class Study(Section):
                 raise ValueError(f"compare.baseline: there is no baseline {self.compare.baseline!r}")
         for axis_name in filter(None, (self.table.sections, self.table.columns)):
             self.labels(axis_name, "table")
+        if self.table.sections is not None and self.table.sections == self.table.columns:
+            raise ValueError(f"table: sections and columns cannot both be {self.table.columns!r}")
         return self
 
     def crossed(self, baseline: Baseline) -> dict[str, tuple[Level, ...]]:
@@ -192,74 +213,33 @@ def parse_study(text: str, *, name: str, folder: Path = Path(), overrides: tuple
         except (OSError, UnicodeDecodeError) as reason:
             told = getattr(reason, "strerror", None) or "not UTF-8 text"
             raise ScenarioError(f"base: cannot read {folder / base}: {told}") from None
-    if overrides:
-        setting.override(values.setdefault("base", {}), overrides)
+    if not isinstance(values.setdefault("base", {}), dict):
+        raise ScenarioError(f"base: takes a scenario's tables or the path of its file, got {values['base']!r}")
+    if strange := sorted({*values} & _SCENARIO):
+        raise ScenarioError(
+            f'{strange[0]!r} belongs to a scenario: put it under [base], or give base = "scenario.toml"'
+        )
+    setting.override(values["base"], overrides)
     try:
-        return Study.model_validate({"name": name, **values})
+        study = Study.model_validate({"name": name, **values})
     except ValidationError as reason:
         raise ScenarioError(sentence(reason, Study, "the study")) from None
+    _check_effect(study, overrides)
+    return study
+
+
+def _check_effect(study: Study, overrides: tuple[str, ...]) -> None:
+    """Refuse an override of the base that every cell sets anew."""
+    for path in (given.partition("=")[0].strip() for given in overrides):
+        if path in study.seed_keys:
+            raise ScenarioError(f"--set {path} has no effect: the seeds set it; change seeds in the study")
+        for axis, levels in study.axes.items():
+            if all(path in level.keys for level in levels):
+                raise ScenarioError(f"--set {path} has no effect: axis {axis!r} sets it in every cell")
 
 
 def _toml(text: str, what: str) -> dict[str, Any]:
     try:
         return tomllib.loads(text)
-    except tomllib.TOMLDecodeError as reason:
+    except (ValueError, RecursionError) as reason:
         raise ScenarioError(f"{what} is not valid TOML: {reason}") from None
-
-
-def label_of(value: object) -> str:
-    """How a table calls a value: words and numbers as they are, a name with its parameters, the rest as JSON."""
-    if isinstance(value, str):
-        return value
-    if isinstance(value, bool) or not isinstance(value, int | float | dict):
-        return json.dumps(value, separators=(",", ":"))
-    if isinstance(value, dict):
-        rest = [f"{key}={label_of(inner)}" for key, inner in value.items() if key not in ("name", "kind")]
-        first = [str(value[key]) for key in ("name", "kind") if key in value]
-        return " ".join([*first, *rest])
-    return f"{value:g}"
-
-
-def _axis(name: str, written: object) -> list[dict[str, Any]]:
-    """A list of values of the key that the axis is named after, or a table of labels with the keys each sets."""
-    if isinstance(written, list):
-        found = [{"label": label_of(value), "keys": {name: value}} for value in written]
-    elif isinstance(written, dict):
-        for label, keys in written.items():
-            if not isinstance(keys, dict):
-                raise ValueError(f"axes.{name}.{label}: a level is a table of scenario keys, got {keys!r}")
-        found = [{"label": label, "keys": keys} for label, keys in written.items()]
-    else:
-        raise ValueError(f"axes.{name}: takes a list of values or a table of named levels, got {written!r}")
-    if not found:
-        raise ValueError(f"axes.{name}: the axis is empty")
-    return found
-
-
-def _zip_name(number: int, table: object) -> str:
-    if not isinstance(table, dict) or not table:
-        raise ValueError(f"zip.{number}: takes a table of keys, each with a list of values, got {table!r}")
-    return " & ".join(table)
-
-
-def _zipped(table: dict[str, Any]) -> list[dict[str, Any]]:
-    """Keys that move together: the first values of all, the second values of all, ..."""
-    for key, values in table.items():
-        if not isinstance(values, list):
-            raise ValueError(f"zip: {key} takes a list of values, got {values!r}")
-        if not values:
-            raise ValueError(f"zip: {key} is empty")
-    sizes = {key: len(values) for key, values in table.items()}
-    if len(set(sizes.values())) > 1:
-        told = ", ".join(f"{key} has {size}" for key, size in sizes.items())
-        raise ValueError(f"zip: the lists must be of one length; {told}")
-    return [
-        {"label": " & ".join(map(label_of, values)), "keys": dict(zip(table, values, strict=True))}
-        for values in zip(*table.values(), strict=True)
-    ]
-
-
-def _distinct(place: str, values: list[Any]) -> None:
-    for value in values:
-        if values.count(value) > 1:
-            raise ValueError(f"{place}: {value!r} is there twice")

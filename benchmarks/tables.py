@@ -1,17 +1,18 @@
 """Tables of a study in Markdown: scores with their baselines, and paired differences."""
 
-import itertools
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from benchmarks.expand import Row, rows
+from benchmarks.levels import told_value
 from benchmarks.scores import Scores
-from benchmarks.statistics import Comparison, holm
+from benchmarks.statistics import FEW, Comparison, holm
 from benchmarks.study import Study
 from securefl.table import NO_CLAIM, NOT_MEASURED, mean_and_error
 
+_COUNTS = ("records", "rounds", "bytes_up")
 _TITLES = {"balanced_accuracy": "bal. acc.", "auc": "AUC"}
-FEW = 5  # with fewer seeds a table ranks nothing
 
 
 @dataclass(frozen=True)
@@ -24,10 +25,11 @@ class Line:
 
 @dataclass(frozen=True)
 class Differences:
-    """row -> what its comparison gave, and the rows whose difference is beyond noise once all are counted."""
+    """row -> what its comparison gave, the rows that are beyond noise once all are counted, and the number of seeds."""
 
     found: Mapping[str, Comparison | None]
     marked: frozenset[str]
+    seeds: int
 
 
 def study_tables(study: Study, scores: Scores) -> str:
@@ -52,11 +54,11 @@ def study_tables(study: Study, scores: Scores) -> str:
 def differences(study: Study, known: Sequence[Row], scores: Scores) -> Differences:
     """Each row against its reference in the first metric, Holm's correction over all of them."""
     if study.compare is None:
-        return Differences({}, frozenset())
+        return Differences({}, frozenset(), len(study.seeds))
     pairs = dict(_pairs(study, known))
     found = {row: scores.compare(row, other, study.metrics[0]) for row, other in pairs.items()}
-    fallen = holm([None if one is None else one.p for one in found.values()])
-    return Differences(found, frozenset(row for row, mark in zip(found, fallen, strict=True) if mark))
+    fallen = holm([one.p if one is not None and one.n == len(study.seeds) else None for one in found.values()])
+    return Differences(found, frozenset(row for row, mark in zip(found, fallen, strict=True) if mark), len(study.seeds))
 
 
 def _pairs(study: Study, known: Sequence[Row]) -> Iterator[tuple[str, str]]:
@@ -92,7 +94,8 @@ def _about(study: Study, scores: Scores, told: Differences) -> Iterator[str]:
         yield (
             f"Differences in {_title(study.metrics[0])} from {reference} are paired by seed, with 95 % bootstrap "
             f"intervals. * marks what is beyond noise, {len(told.marked)} of {len(told.found)} comparisons: paired "
-            "t-tests, with Holm's correction over all of them at .05."
+            "t-tests, with Holm's correction over all of them at .05. The seeds split the same records anew: noise is "
+            "that of splits and runs, not of other patients."
         )
 
 
@@ -110,11 +113,12 @@ def _sections(study: Study, known: Sequence[Row]) -> Iterator[tuple[str, list[Ro
 
 def _long(study: Study, chosen: Sequence[Row], scores: Scores, told: Differences) -> Iterator[str]:
     """One line a row, one column a metric."""
-    titles = [_title(metric) for metric in study.metrics]
-    compared = [f"difference in {titles[0]}"] if told.found else []
+    metrics = [metric for metric in study.metrics if metric != "epsilon"]
+    titles = [_title(metric) for metric in metrics]
+    compared = [f"difference in {titles[0]}"] if any(row.label in told.found for row in chosen) else []
     yield from _head(["", *titles, "epsilon", *compared])
     for row in chosen:
-        values = [_spread(scores, row.label, metric) for metric in study.metrics]
+        values = [_spread(scores, row.label, metric) for metric in metrics]
         difference = [_difference(told, row.label)] if compared else []
         yield _line([_short(row, study), *values, _claim(scores, row.label), *difference])
 
@@ -122,7 +126,8 @@ def _long(study: Study, chosen: Sequence[Row], scores: Scores, told: Differences
 def _wide(study: Study, chosen: Sequence[Row], scores: Scores, told: Differences) -> Iterator[str]:
     """One line for the axes that are neither section nor columns; the first metric at every level of the columns."""
     lines, titles = _lines(study, chosen)
-    yield from _head([_title(study.metrics[0]), *titles])
+    if lines:
+        yield from _head([_title(study.metrics[0]), *titles])
     for line in lines:
         yield _line([line.label, *("" if row is None else _spread(scores, row, study.metrics[0]) for row in line.rows)])
     compared = [line for line in lines if any(row in told.found for row in line.rows)]
@@ -132,42 +137,49 @@ def _wide(study: Study, chosen: Sequence[Row], scores: Scores, told: Differences
         yield from _head([f"difference in {_title(study.metrics[0])}", *(titles[place] for place in shown)])
     for line in compared:
         yield _line([line.label, *(_difference(told, line.rows[place]) for place in shown)])
+    within = {row for line in lines for row in line.rows}
+    if apart := [row for row in chosen if row.label not in within]:
+        yield from [""] if lines else []
+        yield from _long(study, apart, scores, told)
 
 
 def _lines(study: Study, chosen: Sequence[Row]) -> tuple[list[Line], list[str]]:
-    """The lines of a wide table and the titles of its columns: baselines on the lines' axes first, then the levels."""
-    columns = str(study.table.columns)
-    spread = [label for label in study.labels(columns, "table.columns")]
-    beside = [one for one in study.baseline if columns not in one.cross and set(one.cross) - {study.table.sections}]
-    axes = [axis for axis in study.axes if axis not in (columns, study.table.sections)]
-    grid = {tuple(row.labels[axis] for axis in axes) for row in chosen if row.baseline is None}
-    order = [labels for labels in itertools.product(*(study.labels(axis, "axes") for axis in axes)) if labels in grid]
+    """The lines of a wide table and its columns' titles: baselines that share the lines' axes, then the levels."""
+    columns, section = str(study.table.columns), study.table.sections
+    levels = study.labels(columns, "table.columns")
+    axes = [axis for axis in study.axes if axis not in (columns, section)]
+    beside = list(
+        dict.fromkeys(one.label for one in study.baseline if {*axes} & {*one.cross} and columns not in one.cross)
+    )
+    grid = dict.fromkeys(tuple(row.labels[axis] for axis in axes) for row in chosen if row.baseline is None)
     lines = []
-    for labels in order:
+    for labels in grid:
         point = dict(zip(axes, labels, strict=True))
-        found: list[str | None] = [
-            _find(chosen, one.label, {axis: point[axis] for axis in one.cross if axis in point}) for one in beside
-        ]
-        found += [_find(chosen, None, {**point, columns: label}) for label in spread]
-        lines.append(Line(", ".join(labels), tuple(found)))
+        found = [_find(chosen, name, point) for name in beside]
+        found += [_find(chosen, None, {**point, columns: level}) for level in levels]
+        lines.append(Line(", ".join(map(told_value, axes, labels)) or study.name, tuple(found)))
+    across: dict[str, list[str | None]] = {}
     for row in chosen:
-        if row.baseline is not None and row.baseline not in beside:
-            lines.append(Line(_short(row, study), (row.label, *[None] * (len(beside) + len(spread) - 1))))
-    return lines, [*(one.label for one in beside), *(f"{columns} {label}" for label in spread)]
+        if row.baseline is not None and columns in row.labels:
+            label = row.named(without=(section, columns))
+            places = across.setdefault(label, [None] * (len(beside) + len(levels)))
+            places[len(beside) + levels.index(row.labels[columns])] = row.label
+    lines += [Line(label, tuple(places)) for label, places in across.items()]
+    return lines, [*beside, *(told_value(columns, level) for level in levels)]
 
 
 def _find(chosen: Sequence[Row], baseline: str | None, point: Mapping[str, str]) -> str | None:
-    """The row of a baseline (or of the grid) on these levels."""
+    """The row of a baseline (or of the grid) that lies on the point, as far as it is on its axes."""
     for row in chosen:
         mine = None if row.baseline is None else row.baseline.label
-        if mine == baseline and all(row.labels.get(axis) == label for axis, label in point.items()):
+        if mine == baseline and all(row.labels.get(axis, label) == label for axis, label in point.items()):
             return row.label
     return None
 
 
 def _short(row: Row, study: Study) -> str:
     """A row's label without the section that it stands in."""
-    return row.named(without=study.table.sections)
+    return row.named(without=(study.table.sections,))
 
 
 def _head(titles: Sequence[str]) -> Iterator[str]:
@@ -184,23 +196,28 @@ def _title(metric: str) -> str:
 
 
 def _spread(scores: Scores, row: str, metric: str) -> str:
-    """Mean and standard error, how many cells are missing, or why there is no number."""
+    """Mean and standard error, what is missing or ended early, or why there is no number."""
     states, values = scores.states.get(row, ()), scores.of(row, metric)
+    counts = Counter(states)
+    short = [f"{counts[state]} {state}" for state in ("failed", "out of budget") if counts[state]]
     ended = [value for value in values.values() if value is not None]
-    failed = states.count("failed")
     if not values:
-        return f"failed ({failed})" if failed else "missing"
+        return f"failed ({counts['failed']})" if counts["failed"] else "missing"
     if len(ended) < len(values):
         return NOT_MEASURED
+    if {*states} - {"done", "failed", "out of budget"}:
+        short.append(f"n={len(ended)}")
     middle, error = mean_and_error(ended)
-    lacking = f" ({failed} failed)" if failed else f" (n={len(ended)})" if {*states} - {"done", "out of budget"} else ""
-    return f"{middle:.3f}" + ("" if error is None else f" ± {error:.3f}") + lacking
+    told = f"{middle:.0f}" if metric in _COUNTS else f"{middle:.3f}" + ("" if error is None else f" ± {error:.3f}")
+    return told + (f" ({', '.join(short)})" if short else "")
 
 
 def _claim(scores: Scores, row: str) -> str:
-    """The largest epsilon of the seeds."""
+    """The largest epsilon of the seeds; empty while no cell has ended."""
     claimed = [value for value in scores.of(row, "epsilon").values() if value is not None]
-    return (f"{max(claimed):.2f}" + (" (seeded)" if row in scores.seeded else "")) if claimed else NO_CLAIM
+    if not claimed:
+        return NO_CLAIM if scores.of(row, "records") or scores.of(row, "accuracy") else ""
+    return f"{max(claimed):.2f}" + (" (seeded)" if row in scores.seeded else "")
 
 
 def _difference(told: Differences, row: str | None) -> str:
@@ -209,4 +226,5 @@ def _difference(told: Differences, row: str | None) -> str:
         return ""
     if one.low is None or one.high is None:
         return f"{one.mean:+.3f} (one seed)"
-    return f"{one.mean:+.3f} [{one.low:+.3f}, {one.high:+.3f}]" + (" *" if row in told.marked else "")
+    short = "" if one.n == told.seeds else f" (n={one.n})"
+    return f"{one.mean:+.3f} [{one.low:+.3f}, {one.high:+.3f}]{short}" + (" *" if row in told.marked else "")

@@ -1,5 +1,6 @@
 """The command line: demo, init, validate, run, report, ls, doctor."""
 
+import os
 import signal
 import sys
 from collections.abc import Callable
@@ -34,6 +35,9 @@ def guarded(command: Callable[[], object]) -> None:
     except SecureflError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(error.exit_code)
+    except BrokenPipeError:  # whoever read our output has gone; what is on disk is whole
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)
     except Interrupted:
         print("interrupted; the same command goes on from here", file=sys.stderr)
         sys.exit(130)

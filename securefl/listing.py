@@ -59,7 +59,10 @@ def _runs(folder: Path) -> Iterator[str]:
     """Name, cells by state, rounds played of asked, and when it was last written."""
     if not folder.is_dir():
         raise ScenarioError(f"ls runs: there is no folder {folder}")
-    for path in sorted(path.parent for path in folder.glob("*/resolved.json")):
+    paths = sorted(path.parent for path in folder.glob("*/resolved.json"))
+    if not paths:
+        yield f"no runs in {folder}"
+    for path in paths:
         run = RunFolder.open(path)
         cells = {cell.hash: (scenario["rounds"], cell) for _, scenario, cell in run.cells()}
         states = [_state(run, cell) for _, cell in cells.values()]

@@ -9,6 +9,10 @@ from typing import Any, NamedTuple
 from securefl.files import write_atomic
 from securefl.runs import RunFolder, Use
 
+PLACE = ("cell", "label")
+FACTS = ("part", "seed", "split_seed", "code", "state", "noise", "site", "metric", "value")
+COLUMNS = (*PLACE, *FACTS)  # the axes stand between them
+_ENDED = ("done", "out of budget")
 _TIMES = {"seconds"}  # metrics that differ from run to run; they belong to the timings
 
 
@@ -24,25 +28,24 @@ def results(folder: RunFolder) -> Tidy:
 
     Columns:
         cell: name of its folder. label: the row of the table. One column an axis: the level, empty where the row is not
-        on that axis. part: which of the cells that make up one row and seed. seed, split_seed. code: version that made
-        the cell, empty for a single run. state: done, failed, running, new or out of budget. noise: system or seeded
-        where noise was added. site: empty for all test records. metric, value: a number, empty for not measured; both
-        empty for a cell without metrics.
+        on that axis. part: which of the cells that make up one row and seed. seed: the study's, or a single run's.
+        split_seed. code: version that made the cell, empty for a single run. state: done, failed, running (begun and
+        not ended), new, out of budget. noise: system or seeded where noise was added. site: empty for all test records.
+        metric, value: a number, empty for not measured; both empty for a cell that has not ended.
     """
     request = folder.request()
     axes = _axes(request.uses)
-    place = ("cell", "label", *axes, "part", "seed", "split_seed")
-    columns = (*place, "code", "state", "noise", "site", "metric", "value")
     rows = []
     for use in request.uses:
         cell, scenario = folder.named(use.cell), request.cells[use.cell]
-        metrics = cell.metrics() or {}
+        state = cell.status()["state"]
+        metrics = (cell.metrics() or {}) if state in _ENDED else {}
+        seed = scenario["seed"] if use.seed is None else use.seed
         where = (use.cell, use.label, *(use.levels.get(axis, "") for axis in axes), use.part)
-        seeds = (scenario["seed"], scenario["data"]["split_seed"])
-        facts = (*seeds, use.code, cell.status()["state"], metrics.get("noise") or "")
+        facts = (seed, scenario["data"]["split_seed"], use.code, state, metrics.get("noise") or "")
         for site, metric, value in _numbers(metrics) if metrics else [("", "", None)]:
             rows.append((*where, *facts, site, metric, value))
-    return Tidy(columns, rows)
+    return Tidy((*PLACE, *axes, *FACTS), rows)
 
 
 def timings(folder: RunFolder) -> Tidy:
@@ -89,13 +92,14 @@ def _csv(table: Tidy) -> bytes:
 
 
 def _sqlite(tables: Mapping[str, Tidy]) -> bytes:
-    """The tables as one database; columns have no declared type, so that numbers stay numbers and words words."""
+    """The tables as one database: no declared types, so that numbers stay numbers, and NULL for what is empty."""
     with sqlite3.connect(":memory:") as database:
         for name, table in tables.items():
             columns = ", ".join(f'"{column.replace(chr(34), chr(34) * 2)}"' for column in table.columns)
             database.execute(f"CREATE TABLE {name} ({columns})")
             marks = ", ".join("?" * len(table.columns))
-            database.executemany(f"INSERT INTO {name} VALUES ({marks})", table.rows)  # noqa: S608 - our own names
+            rows = ([None if value == "" else value for value in row] for row in table.rows)
+            database.executemany(f"INSERT INTO {name} VALUES ({marks})", rows)  # noqa: S608 - our own names
         database.commit()
         content: bytes = database.serialize()
     database.close()

@@ -1,5 +1,6 @@
 """Run folders: what was asked, where it ran, and one folder a cell with everything that came out."""
 
+import errno
 import hashlib
 import json
 import secrets
@@ -160,6 +161,7 @@ class Request:
     cells: Mapping[str, Mapping[str, Any]]
     uses: tuple[Use, ...]
     study: str | None = None
+    codes: tuple[str, ...] = ()  # versions of the code that cells of a study were made by, earlier ones included
 
     @classmethod
     def of(cls, cells: Mapping[str, "Scenario"], text: str) -> "Request":
@@ -171,7 +173,8 @@ class Request:
     @property
     def resolved(self) -> dict[str, Any]:
         """What resolved.json holds."""
-        return {"study": self.study, "cells": dict(self.cells), "uses": [asdict(use) for use in self.uses]}
+        uses = [asdict(use) for use in self.uses]
+        return {"study": self.study, "codes": list(self.codes), "cells": dict(self.cells), "uses": uses}
 
     @property
     def file(self) -> str:
@@ -210,6 +213,8 @@ class RunFolder:
             temporary.rename(path)
         except OSError as reason:
             shutil.rmtree(temporary, ignore_errors=True)
+            if reason.errno in (errno.ENOTEMPTY, errno.EEXIST):  # another process was first
+                raise RunFolderError(f"{path} is in use by another run") from None
             raise ScenarioError(f"cannot write the run folder {path}: {reason.strerror}") from None
         return cls(path)
 
@@ -238,6 +243,8 @@ class RunFolder:
                 yield
         except PermissionError as reason:
             raise ScenarioError(f"cannot write the run folder {self.path}: {reason.strerror}") from None
+        except BrokenPipeError:  # of whoever read our output, not of the folder
+            raise
         except OSError as reason:
             raise RunFolderError(f"cannot write the run folder {self.path}: {reason.strerror}") from reason
 
@@ -254,7 +261,7 @@ class RunFolder:
         held = read_json(self.path / "resolved.json")
         try:
             uses = tuple(Use(**use) for use in held["uses"])
-            request = Request("", held["cells"], uses, held["study"])
+            request = Request("", held["cells"], uses, held["study"], tuple(held["codes"]))
             text = (self.path / request.file).read_text(encoding="utf-8")
         except (KeyError, TypeError, OSError, UnicodeDecodeError):
             raise RunFolderError(f"{self.path} is damaged, or was made by another version of securefl") from None

@@ -130,6 +130,8 @@ def parse_scenario(text: str, *, overrides: tuple[str, ...] = ()) -> Scenario:
         values = tomllib.loads(text)
     except tomllib.TOMLDecodeError as reason:
         raise ScenarioError(f"the scenario is not valid TOML: {reason}") from None
+    if {"base", "axes", "seeds"} & set(values):
+        raise ScenarioError("this is a study, not a scenario: use securefl bench, with --dry-run to check it")
     override(values, overrides)
     return make_scenario(values)
 

@@ -6,6 +6,15 @@ from typing import Any
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
+_WORDS = {
+    "valid tuple": "list",
+    "valid list": "list",
+    "valid dictionary": "table",
+    "Tuple": "List",
+    " after validation, not 0": "",
+    " or instance of Drop": "",
+}
+
 
 def sentence(reason: ValidationError, model: type[BaseModel], whole: str) -> str:
     """The first error in one sentence; a misspelt key first, since what it leaves unset is found missing, too.
@@ -25,6 +34,8 @@ def sentence(reason: ValidationError, model: type[BaseModel], whole: str) -> str
 
 def _message(error: ErrorDetails) -> str:
     message = error["msg"].removeprefix("Value error, ")
+    for theirs, ours in _WORDS.items():
+        message = message.replace(theirs, ours)
     return f"{message[:1].lower()}{message[1:]}"
 
 

@@ -45,23 +45,24 @@ def table(**rows: list[float]) -> Scores:
 
 
 def test_differences_are_marked_only_beyond_noise_over_all_comparisons(tmp_path: Path) -> None:
-    one = table(same=[0.5, 0.6, 0.7], worse=[0.9, 0.8, 0.85], noisy=[0.1, 0.5, 0.9], only=[1.0])
-    two = table(same=[0.5, 0.6, 0.7], worse=[0.7, 0.6, 0.66], noisy=[0.9, 0.1, 0.8], other=[1.0])
+    same = [0.5, 0.6, 0.7, 0.5, 0.5]
+    one = table(same=same, worse=[0.9, 0.8, 0.85, 0.9, 0.8], noisy=[0.1, 0.5, 0.9, 0.1, 0.9], only=[1])
+    two = table(same=same, worse=[0.7, 0.6, 0.66, 0.7, 0.6], noisy=[0.9, 0.1, 0.8, 0.9, 0.3], other=[1])
     found = {each.row: (round(each.found.mean, 3), each.marked) for each in differences(one, two, METRICS)}
-    assert found == {"same": (0.0, False), "worse": (-0.197, True), "noisy": (0.1, False)}
+    assert found == {"same": (0.0, False), "worse": (-0.198, True), "noisy": (0.1, False)}
 
 
 def test_two_folders_are_compared_with_the_keys_that_differ(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    first = folder(tmp_path / "first", 0.5, [0.5, 0.6, 0.7])
-    second = folder(tmp_path / "second", 0.25, [0.7, 0.81, 0.9])
+    first = folder(tmp_path / "first", 0.5, [0.5, 0.6, 0.7, 0.5, 0.5])
+    second = folder(tmp_path / "second", 0.25, [0.7, 0.81, 0.9, 0.7, 0.7])
     compare(first, second, METRICS, Style.PLAIN)
     shown = capsys.readouterr().out.splitlines()
     assert shown[:2] == [f"{second} minus {first}, paired by seed", "  training.lr: 0.5 -> 0.25"]
-    assert shown[3] == "row  accuracy           +0.2033 ± 0.0033 [+0.2000, +0.2100] over 3 seeds *"
+    assert shown[3] == "row  accuracy           +0.2020 ± 0.0020 [+0.2000, +0.2080] over 5 seeds *"
     assert shown[5].startswith("1 comparisons, 1 beyond noise (*)")
     compare(first, second, METRICS, Style.JSON)
     (line,) = map(json.loads, capsys.readouterr().out.splitlines())
-    assert (line["row"], line["metric"], line["beyond_noise"], line["n"]) == ("row", "accuracy", True, 3)
+    assert (line["row"], line["metric"], line["beyond_noise"], line["n"]) == ("row", "accuracy", True, 5)
 
 
 def test_one_seed_says_nothing_about_noise(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -69,7 +70,7 @@ def test_one_seed_says_nothing_about_noise(tmp_path: Path, capsys: pytest.Captur
     shown = capsys.readouterr().out
     assert "+0.4000 (one seed)" in shown
     assert "0 beyond noise" in shown
-    assert "one seed says nothing about noise" in shown
+    assert "fewer than 5 seeds rank nothing" in shown
 
 
 def test_folders_with_nothing_in_common_are_refused(tmp_path: Path) -> None:

@@ -38,7 +38,8 @@ def test_costs_are_means_of_the_row_or_of_all_shared_by_the_jobs() -> None:
     costs.note("b", 11.0)
     costs.note_size(100)
     costs.note_size(300)
-    assert costs.seconds({"a": 2, "b": 1, "new": 1}, 2) == pytest.approx((2 * 2.0 + 11.0 + 5.0) / 2)
+    assert costs.seconds({"a": 20, "b": 1, "new": 1}, 2) == pytest.approx((20 * 2.0 + 11.0 + 5.0) / 2)
+    assert costs.seconds({"a": 2, "b": 1, "new": 0}, 2) == 11.0  # one cell is not shared
     assert costs.seconds({"a": 0}, 2) == 0.0
     assert costs.size(3) == 600.0
 

@@ -480,9 +480,9 @@ REFUSED: list[tuple[str, str]] = [
     ("training = { lr = inf }", "training.lr: input should be less than or equal to 1000000, got inf"),
     ("training = { clip = -1.0 }", "training.clip: input should be greater than or equal to 0.000001"),
     ("training = { batch = 0 }", "training.batch: input should be greater than or equal to 1"),
-    ("training = 3", "training: input should be a valid dictionary"),
-    ("privacy = 3", "privacy: input should be a valid dictionary"),
-    ("channel = 3", "channel: input should be a valid dictionary"),
+    ("training = 3", "training: input should be a table"),
+    ("privacy = 3", "privacy: input should be a table"),
+    ("channel = 3", "channel: input should be a table"),
     ("channel = { min_cohort = 0 }", "channel.min_cohort: input should be greater than or equal to 1, got 0"),
     ("privacy = { epsilon = 0 }", "privacy.epsilon: input should be greater than 0, got 0"),
     ("privacy = { epsilon = nan }", "privacy.epsilon: input should be greater than 0, got nan"),
@@ -494,14 +494,14 @@ REFUSED: list[tuple[str, str]] = [
     ("privacy = { noise_multiplier = 0 }", "privacy.noise_multiplier: input should be greater than or equal to 0.1"),
     ('weights = "by ear"', "weights: input should be 'declared', 'equal' or 'reported', got 'by ear'"),
     ("model = {}", "model.name: field required"),
-    ("model = 3", "model: input should be a valid dictionary"),
+    ("model = 3", "model: input should be a table"),
     ("cohort = {}", "cohort.size: field required"),
     ("attack = { clients = [0] }", "attack.name: field required"),
     ('attack = { name = "sign_flip", scale = 1 }', "attack.clients: field required"),
-    (SIGN_FLIP(1, "[]"), "attack.clients: tuple should have at least 1 item"),
+    (SIGN_FLIP(1, "[]"), "attack.clients: list should have at least 1 item"),
     (SIGN_FLIP(1, "[-1]"), "attack.clients.0: input should be greater than or equal to 0, got -1"),
     ("simulate = { drop = [{ client = 0, round = 0, stage = 0 }] }", "simulate.drop.0.stage: input should be greater"),
-    ("simulate = { drop = [3] }", "simulate.drop.0: input should be a valid dictionary"),
+    ("simulate = { drop = [3] }", "simulate.drop.0: input should be a table"),
     # not TOML
     ("seed == 1", "the scenario is not valid TOML: "),
     ("seed = 1\nseed = 2", "the scenario is not valid TOML: "),
@@ -648,3 +648,8 @@ def test_everything_the_design_has_for_later_is_refused_as_not_yet_there() -> No
     for key, names in promised.items():
         assert set(catalog.planned(key)) == names
     assert catalog.planned("model.name") == ()
+
+
+def test_a_study_is_not_taken_for_a_scenario() -> None:
+    assert refusal("seeds = 5").startswith("this is a study, not a scenario: use securefl bench")
+    assert refusal("[axes]").startswith("this is a study")

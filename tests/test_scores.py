@@ -52,6 +52,13 @@ def test_a_row_that_lacks_a_part_is_not_measured() -> None:
     assert found.of("x", "accuracy") == found.of("y", "auc") == {}
 
 
+@pytest.mark.parametrize("state", ["failed", "new", "running"])
+def test_a_row_with_a_part_that_has_not_ended_has_no_value_at_all(state: str) -> None:
+    found = scores([line("x", 0, "auc", 0.5, part="a"), line("x", 0, "", None, part="b", state=state)])
+    assert found.of("x", "auc") == {}
+    assert found.states == {"x": ("done", state)}
+
+
 def test_sites_do_not_count_and_states_do() -> None:
     found = scores(
         [
@@ -86,7 +93,7 @@ def test_a_file_that_is_no_results_is_told(tmp_path: object) -> None:
 
 
 STUDY = """\
-seeds = 3
+seeds = 5
 metrics = ["accuracy", "auc"]
 [base]
 training = { kind = "sgd" }
@@ -114,16 +121,14 @@ def made(extra: str) -> Study:
 
 def all_scores() -> Scores:
     found = {
-        "mean, none": [0.9, 0.8, 0.85],
-        "mean, loud": [0.3, 0.2, 0.1],
-        "median, none": [0.9, 0.8, 0.85],
-        "median, loud": [0.8, 0.7, 0.6],
-        "pooled (mean)": [0.95, 0.95, 0.95],
-        "pooled (median)": [0.5, 0.5, 0.5],
+        "mean, none": [0.9, 0.8, 0.85, 0.85, 0.85],
+        "mean, loud": [0.3, 0.2, 0.1, 0.2, 0.2],
+        "median, none": [0.9, 0.8, 0.85, 0.85, 0.85],
+        "median, loud": [0.8, 0.7, 0.6, 0.7, 0.65],
+        "pooled (mean)": [0.95] * 5,
+        "pooled (median)": [0.5] * 5,
     }
-    return scores(
-        line(row, seed, "accuracy", value) for row, values in found.items() for seed, value in enumerate(values)
-    )
+    return scores(line(row, seed, "accuracy", values[seed]) for row, values in found.items() for seed in range(5))
 
 
 def test_a_long_table_has_a_line_a_row_and_differences_where_there_is_a_reference() -> None:
@@ -131,11 +136,27 @@ def test_a_long_table_has_a_line_a_row_and_differences_where_there_is_a_referenc
     head, *lines = cells(text)
     assert head == ["", "accuracy", "AUC", "epsilon", "difference in accuracy"]
     table = {one[0]: one[1:] for one in lines}
-    assert table["mean, none"] == ["0.850 ± 0.029", "missing", "none", ""]
-    assert table["median, none"] == ["0.850 ± 0.029", "missing", "none", "+0.000 [+0.000, +0.000]"]
-    assert table["median, loud"] == ["0.700 ± 0.058", "missing", "none", "+0.500 [+0.500, +0.500] *"]
-    assert "3 seeds; mean ± standard error. Fewer than 5 seeds rank nothing." in text
+    assert table["mean, none"] == ["0.850 ± 0.016", "missing", "none", ""]
+    assert table["median, none"] == ["0.850 ± 0.016", "missing", "none", "+0.000 [+0.000, +0.000]"]
+    assert table["median, loud"] == ["0.690 ± 0.033", "missing", "none", "+0.490 [+0.460, +0.500] *"]
+    assert text.splitlines()[2] == "5 seeds; mean ± standard error."
     assert "* marks what is beyond noise, 1 of 2 comparisons" in text
+
+
+def test_nothing_is_marked_on_fewer_seeds_than_the_study_has() -> None:
+    extra = '[compare]\nreference = { "defense.rule" = "mean" }\n'
+    more = parse_study(STUDY.replace("seeds = 5", "seeds = 6") + extra, name="study")
+    told = {one[0]: one[-1] for one in cells(study_tables(more, all_scores()))}
+    assert told["median, loud"] == "+0.490 [+0.460, +0.500] (n=5)"
+    few = parse_study(STUDY.replace("seeds = 5", "seeds = 4") + extra, name="study")
+    found = scores(
+        line(row, seed, "accuracy", value)
+        for row, values in {"mean, loud": (0.1, 0.2, 0.1, 0.2), "median, loud": (0.8, 0.9, 0.81, 0.9)}.items()
+        for seed, value in enumerate(values)
+    )
+    text = study_tables(few, found)
+    assert {one[0]: one[-1] for one in cells(text)}["median, loud"] == "+0.703 [+0.700, +0.710]"
+    assert "4 seeds; mean ± standard error. Fewer than 5 seeds rank nothing." in text
 
 
 def test_a_baseline_can_be_the_reference_on_the_axes_it_is_crossed_with() -> None:
@@ -145,7 +166,7 @@ def test_a_baseline_can_be_the_reference_on_the_axes_it_is_crossed_with() -> Non
         "mean, none": -0.1,
         "mean, loud": -0.75,
         "median, none": 0.35,
-        "median, loud": 0.2,
+        "median, loud": 0.19,
     }
 
 
@@ -153,11 +174,26 @@ def test_a_wide_table_sets_levels_side_by_side_and_baselines_before_them() -> No
     study = made('[compare]\nreference = { "defense.rule" = "mean" }\n[table]\ncolumns = "lie"\n')
     shown = list(cells(study_tables(study, all_scores())))
     assert shown == [
-        ["accuracy", "pooled", "lie none", "lie loud"],
-        ["mean", "0.950 ± 0.000", "0.850 ± 0.029", "0.200 ± 0.058"],
-        ["median", "0.500 ± 0.000", "0.850 ± 0.029", "0.700 ± 0.058"],
-        ["difference in accuracy", "lie none", "lie loud"],
-        ["median", "+0.000 [+0.000, +0.000]", "+0.500 [+0.500, +0.500] *"],
+        ["accuracy", "pooled", "none", "loud"],
+        ["mean", "0.950 ± 0.000", "0.850 ± 0.016", "0.200 ± 0.032"],
+        ["median", "0.500 ± 0.000", "0.850 ± 0.016", "0.690 ± 0.033"],
+        ["difference in accuracy", "none", "loud"],
+        ["median", "+0.000 [+0.000, +0.000]", "+0.490 [+0.460, +0.500] *"],
+    ]
+
+
+def test_baselines_of_a_wide_table_stand_under_their_own_level_or_apart() -> None:
+    extra = (
+        '[[baseline]]\nlabel = "alone"\n[[baseline]]\nlabel = "central"\ncross = { lie = "loud" }\n'
+        '[table]\ncolumns = "lie"\n'
+    )
+    found = scores(line(row, 0, "accuracy", 0.25) for row in ("alone", "central (loud)"))
+    shown = list(cells(study_tables(made(extra), found)))
+    assert shown[0] == ["accuracy", "pooled", "none", "loud"]
+    assert shown[3:] == [
+        ["central", "", "", "0.250"],
+        ["", "accuracy", "AUC", "epsilon"],
+        ["alone", "0.250", "missing", "none"],
     ]
 
 
@@ -183,6 +219,18 @@ def test_gaps_and_failures_are_shown() -> None:
     assert list(cells(study_tables(study, found)))[1:] == [
         ["mean", "not measured", "0.500 ± 0.000 (1 failed)", "failed (1)"],
         ["median", "missing", "", "0.500 (n=1)"],
+    ]
+
+
+def test_a_run_that_its_budget_ended_is_marked() -> None:
+    study = parse_study("seeds = 2\n[base]\n", name="study")
+    found = scores(line("study", seed, "accuracy", 0.5, state="out of budget") for seed in range(2))
+    assert list(cells(study_tables(study, found)))[1][1] == "0.500 ± 0.000 (2 out of budget)"
+    assert list(cells(study_tables(study, scores([line("study", 0, "", None, state="new")]))))[1][1:] == [
+        "missing",
+        "missing",
+        "missing",
+        "",
     ]
 
 

@@ -20,7 +20,7 @@ from securefl.cache import fresh
 from securefl.data.task import concatenate
 from securefl.errors import RunFolderError
 from securefl.execute import run_cell
-from securefl.runs import Cell
+from securefl.runs import Cell, Request, RunFolder, cell_hash
 from securefl.scenario import make_scenario, parse_scenario
 
 ROOT = Path(__file__).parent.parent
@@ -103,10 +103,11 @@ def test_what_is_printed_is_made_from_the_committed_numbers(study: str) -> None:
 @pytest.mark.parametrize("study", shipped_studies())
 def test_the_committed_numbers_are_those_of_the_shipped_study(study: str) -> None:
     rows = list(csv.DictReader((RESULTS / f"{study}.csv").read_text().splitlines()))
-    assert {(row["label"], row["part"], int(row["seed"])) for row in rows} == {
-        (one.row, one.part, one.seed) for one in planned(study)
+    assert {(row["scenario"], row["label"], row["part"], int(row["seed"])) for row in rows} == {
+        (cell_hash(one.scenario), one.row, one.part, one.seed) for one in planned(study)
     }
     assert {row["state"] for row in rows} == {"done"}
+    assert len({row["code"] for row in rows}) == 1
 
 
 def test_an_unfinished_study_is_not_published(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -115,12 +116,19 @@ def test_an_unfinished_study_is_not_published(tmp_path: Path, capsys: pytest.Cap
         "cell,label,part,seed,split_seed,code,state,noise,site,metric,value\n"
         "a,x,,0,0,c,done,,,accuracy,0.12345678\na,x,,0,0,c,done,,va,accuracy,1\na,x,,0,0,c,done,,,bytes_up,1\n"
     )
-    assert condensed(study, text).splitlines()[1:] == ["x,,0,0,done,,,accuracy,0.123457"]
-    with pytest.raises(RunFolderError, match="'x' is failed: finish the study before it is published"):
-        condensed(study, text + "b,x,,1,1,c,failed,,,,\n")
+    assert condensed(study, text, {"a": "s"}).splitlines()[1:] == ["s,x,,0,c,done,,,accuracy,0.123457"]
+    for line, sentence in (
+        ("a,x,,1,1,c,failed,,,,\n", "'x' is failed: finish the study before it is published"),
+        ("a,x,,1,1,c,out of budget,,,accuracy,0.5\n", "'x' is out of budget"),
+        ("a,x,,1,1,d,done,,,accuracy,0.5\n", "versions c and d made these cells: publish one version only"),
+    ):
+        with pytest.raises(RunFolderError, match=sentence):
+            condensed(study, text + line, {"a": "s"})
     folder = tmp_path / "robustness"
-    folder.mkdir()
-    (folder / "results.csv").write_text(text + "b,x,,1,1,c,failed,,,,\n")
+    scenario = parse_scenario("seed = 1")
+    RunFolder.create(folder, Request.of({"x": scenario}, ""))
+    cell = cell_hash(scenario.resolved())
+    (folder / "results.csv").write_text(text.replace("\na,", f"\n{cell},").replace("done", "failed"))
     assert main([str(folder), "--results", str(tmp_path), "--readme", str(tmp_path / "README.md")]) == 1
     assert "finish the study" in capsys.readouterr().err
 

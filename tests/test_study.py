@@ -15,7 +15,8 @@ from hypothesis import strategies as st
 
 from benchmarks.bench import shipped_studies
 from benchmarks.expand import Planned, expand, rows
-from benchmarks.study import Study, label_of, load_study, parse_study
+from benchmarks.levels import label_of
+from benchmarks.study import Study, load_study, parse_study
 from securefl.cache import Cache, fresh
 from securefl.errors import ScenarioError
 from securefl.scenario import parse_scenario
@@ -77,7 +78,7 @@ def test_zipped_keys_move_together() -> None:
         (0.1, 3),
         (0.2, 4),
     ]
-    assert found[0].levels == {"training.lr & rounds": "0.1 & 3"}
+    assert found[0].levels == {"training.lr & rounds": "lr 0.1 & rounds 3"}
 
 
 def test_exclusions_take_levels_one_or_several() -> None:
@@ -146,9 +147,10 @@ def test_a_base_may_be_a_scenario_file(tmp_path: Path) -> None:
     [
         ("name = = 1", "the study is not valid TOML"),
         ("sedes = 3", "unknown key 'sedes'; did you mean 'seeds'?"),
-        ("seeds = 0", "seeds: tuple should have at least 1 item"),
+        ("seeds = 0", "seeds: takes a count from 1 to 1000, or a list of seeds"),
+        ("seeds = 1000000000000", "seeds: takes a count from 1 to 1000, or a list of seeds"),
         ("seeds = [1, 1]", "seeds: 1 is there twice"),
-        ('seeds = "many"', "seeds: input should be a valid tuple"),
+        ('seeds = "many"', "seeds: input should be a list"),
         ('seed_keys = ["sed"]', "cell 'mine': unknown key 'sed'; did you mean 'seed'?"),
         ("axes = 3", "axes is a table"),
         ("[axes]\nrounds = []", "axes.rounds: the axis is empty"),
@@ -156,7 +158,29 @@ def test_a_base_may_be_a_scenario_file(tmp_path: Path) -> None:
         ("[axes]\nrounds = 3", "axes.rounds: takes a list of values or a table of named levels, got 3"),
         ("[axes.data]\nheart = 3", "axes.data.heart: a level is a table of scenario keys, got 3"),
         ("[axes]\nrounds = [2, 2]", "axes.rounds: '2' is there twice"),
-        ("[axes]\nseed = [2, 3]", "row 'seed 2' sets 'seed', which the seeds set: change one, or seed_keys"),
+        ("[axes.start]\na = { seed = 3 }", "row 'a' sets 'seed', which the seeds set: change one, or seed_keys"),
+        ("[axes]\nseed = [2, 3]", "axes.seed: results.csv has a column of this name already; name the axis otherwise"),
+        ("[axes.Site]\na = {}", "axes.Site: results.csv has a column of this name"),
+        ("[axes.x]\na = {}\n[axes.X]\na = {}", "axes.X: results.csv has a column of this name"),
+        (
+            '[axes]\n"training.lr" = [0.1]\n[axes.x]\na = { "training.lr" = 0.2 }',
+            "axis 'x' sets 'training.lr', which axis 'training.lr' has set",
+        ),
+        (
+            '[axes]\n"training.lr" = [0.1]\n[axes.x]\na = { training = { lr = 0.2 } }',
+            "axis 'x' sets 'training', which axis 'training.lr' has set",
+        ),
+        ('[[baseline]]\nlabel = "x"\naverage = { "data.only" = [0, 0] }', "average: '0' is there twice"),
+        ("metrics = []", "metrics: list should have at least 1 item"),
+        ('metrics = ["acuracy"]', "metrics.0: input should be 'accuracy', 'balanced_accuracy'"),
+        ("base = 3", "base: takes a scenario's tables or the path of its file, got 3"),
+        ("rounds = 3", "'rounds' belongs to a scenario: put it under [base], or give base = \"scenario.toml\""),
+        ('[axes]\n"training.lr" = [1979-05-27]', "no scenario key takes datetime.date(1979, 5, 27)"),
+        (f'[axes]\n"training.lr" = [{"1" * 400}]', "cell 'lr 1111"),
+        (f'[axes]\n"training.lr" = [{"1" * 5000}]', "the study is not valid TOML: Exceeds the limit"),
+        (f"x = {'[' * 3000}{']' * 3000}", "the study is not valid TOML"),
+        ('[[baseline]]\nlabel = "x"\ncross = [{ a = 1 }]', "baseline.0.cross: input should be a table"),
+        ('[axes]\nrounds = [1]\n[table]\nsections = "rounds"\ncolumns = "rounds"', "cannot both be 'rounds'"),
         ('[[baseline]]\nlabel = "x"\naverage = { "data.split_seed" = [1] }', "row 'x' sets 'data.split_seed', which"),
         ("[axes]\nround = [2, 3]", "cell 'round 2': unknown key 'round'; did you mean 'rounds'?"),
         ('[axes]\nrounds = ["two"]', "cell 'two': rounds: input should be a valid integer"),
@@ -170,8 +194,8 @@ def test_a_base_may_be_a_scenario_file(tmp_path: Path) -> None:
         ("[axes]\nrounds = [1]\n[[exclude]]\nrounds = 2", "exclude: axis 'rounds' has no level '2'; levels: 1"),
         ("[axes]\nrounds = [1]\n[[exclude]]\n", "exclude: an empty table would leave no cell"),
         (
-            "[axes]\nrounds = [1, 2]\nseed = [1, 2]\n[[exclude]]\nrounds = 1\n[[exclude]]\nrounds = 1\nseed = []",
-            "exclude: {'rounds': 1, 'seed': []} excludes no cell",
+            '[axes]\nrounds = [1, 2]\n"training.lr" = [1]\n[[exclude]]\nrounds = 1\n"training.lr" = []',
+            "exclude: {'rounds': 1, 'training.lr': []} excludes no cell",
         ),
         ("[[override]]\nset = { rounds = 1 }", "when: field required"),
         (
@@ -251,11 +275,31 @@ def test_a_study_seen_before_is_not_checked_again(tmp_path: Path, monkeypatch: p
     first = expand(known, remember=cache.remember)
     monkeypatch.setattr("securefl.scenario.make_scenario", None)
     assert expand(known, remember=cache.remember) == first
-    with monkeypatch.context() as patch, pytest.raises(TypeError, match="not callable"):
-        patch.setattr("benchmarks.expand.code_hash", lambda: "other code")
-        expand(known, remember=cache.remember)
     with pytest.raises(TypeError, match="not callable"):
         expand(study("[axes]\nrounds = [1, 3]\n"), remember=cache.remember)
+    monkeypatch.setattr("benchmarks.expand.code_hash", lambda: "other code")
+    with pytest.raises(TypeError, match="not callable"):
+        expand(known, remember=cache.remember)
+
+
+def test_a_study_with_its_axes_or_keys_in_another_order_is_another_one(tmp_path: Path) -> None:
+    remember = Cache(tmp_path).remember
+    axes = ['"training.lr" = [0.1, 0.5]', '"defense.rule" = ["mean", "median"]']
+    for order in (axes, axes[::-1]):
+        one = study("[axes]\n" + "\n".join(order))
+        assert [planned.row for planned in expand(one, remember=remember)][::5] == [row.label for row in rows(one)]
+    rule = ['"defense.rule" = { name = "trimmed_mean", f = 1 }', '"defense.rule.f" = 0']
+    for order, f in ((rule, 0), (rule[::-1], 1)):
+        found = expand(study("[axes.x.level]\n" + "\n".join(order)), remember=remember)
+        assert found[0].scenario["defense"]["rule"]["f"] == f
+
+
+def test_an_override_without_effect_is_refused() -> None:
+    text = PLAIN + '[axes]\nrounds = [1, 2]\n[axes.x]\na = { "training.lr" = 0.1 }\nb = {}\n'
+    for override, sentence in (("rounds=3", "axis 'rounds' sets it in every cell"), ("seed=3", "the seeds set it")):
+        with pytest.raises(ScenarioError, match=f"has no effect: {sentence}"):
+            parse_study(text, name="x", overrides=(override,))
+    assert parse_study(text, name="x", overrides=("training.lr=0.3",)).base["training"]["lr"] == 0.3
 
 
 @pytest.mark.parametrize("name", shipped_studies())

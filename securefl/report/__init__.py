@@ -34,6 +34,7 @@ def write_report(path: Path) -> Path:
             rows=[_line(label, group) for label, group in _groups(folder).items()],
             environment=read_json(path / "env.json"),
             scenario=folder.request().text,
+            tables=tables.read_text(encoding="utf-8") if (tables := path / "tables.md").is_file() else "",
             resolved=[{"label": label, "values": values} for label, values in _first_scenarios(folder).items()],
         )
     )
