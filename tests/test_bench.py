@@ -141,7 +141,9 @@ def test_the_results_are_tidy_and_the_same_in_sqlite(undisturbed: Path) -> None:
     assert {row["metric"] for row in rows} >= {"accuracy", "auc", "epsilon", "records", "bytes_up"}
     assert "seconds" not in {row["metric"] for row in rows}
     with sqlite3.connect(undisturbed / "results.sqlite") as database:
-        query = 'SELECT label, avg(value), count(*) FROM results WHERE metric = "accuracy" AND site = "" GROUP BY label'
+        query = (
+            'SELECT label, avg(value), count(*) FROM results WHERE metric = "accuracy" AND site IS NULL GROUP BY label'
+        )
         found = {label: (mean, count) for label, mean, count in database.execute(query.replace('"', "'"))}
         stages = database.execute("SELECT DISTINCT stage FROM timings ORDER BY stage").fetchall()
     database.close()
@@ -165,7 +167,7 @@ def test_a_failing_and_a_hanging_cell_are_shown_and_the_rest_completes(tmp_path:
     assert "it took longer than the limit of 12 s a cell" in done.stdout
     assert "failed: failing / seed 0" in done.stdout
     assert "no clients left" in done.stdout
-    assert done.stderr.startswith("error: 2 of 4 cells failed; the reasons stand above")
+    assert done.stderr.startswith("error: 2 of 4 cells failed; the reasons stand in ")
     states = {row["label"]: row["state"] for row in table(tmp_path / "out")}
     assert states == {"good": "done", "hanging": "failed", "failing": "failed", "good too": "done"}
     assert "| hanging | failed (1) |" in done.stdout
@@ -187,6 +189,30 @@ def test_failed_cells_are_tried_again_and_fail_fast_stops(tmp_path: Path) -> Non
     assert sorted(starts(out).values()) == [1, 1, 2]
 
 
+def test_a_failure_of_an_earlier_run_is_not_forgotten(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    text = FAILING.replace("hanging = { rounds = 1000000 }\n", "").replace("good = { rounds = 2 }\n", "")
+    name, out = study(tmp_path, text), tmp_path / "out"
+    with pytest.raises(SecureflError, match="1 of 2 cells failed"):
+        quietly(name, out, Options(jobs=1))
+    more = study(tmp_path, text.replace("[axes.what]\n", '[axes.what]\n"a new one" = { rounds = 2 }\n'))
+    with pytest.raises(SecureflError, match="1 of 3 cells failed"):
+        bench(more, out, Options(jobs=1, max_cells=1), Style.PLAIN)
+    assert "done: a new one / seed 0" in capsys.readouterr().out
+    dry_run(more, out, Options(jobs=1), Style.PLAIN)
+    assert "2 done, 0 out of budget, 1 failed, 1 to run" in capsys.readouterr().out
+
+
+def test_the_seeds_of_the_results_are_the_studys(tmp_path: Path) -> None:
+    text = 'seed_keys = ["data.split_seed"]\n' + TINY.replace("seeds = 3", "seeds = [4, 9]").replace(
+        "[0.1, 0.2]", "[0.1]"
+    )
+    quietly(study(tmp_path, text), tmp_path / "out", Options(jobs=1))
+    assert {(row["seed"], row["split_seed"]) for row in table(tmp_path / "out")} == {("4", "4"), ("9", "9")}
+    tables = (tmp_path / "out" / "tables.md").read_text()
+    assert "| lr 0.1 | 0." in tables
+    assert " ± " in tables.splitlines()[6]
+
+
 def test_max_cells_takes_every_row_with_its_first_seed_first(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -197,7 +223,8 @@ def test_max_cells_takes_every_row_with_its_first_seed_first(
     states = [cell.status()["state"] for _, _, cell in RunFolder.open(out).cells()]
     assert states == ["done", "done", "new", "done", "new", "new"]
     dry_run(name, out, Options(jobs=1), Style.PLAIN)
-    assert "3 ended, 3 to run; 1 jobs, time 0 s, 0." in capsys.readouterr().out
+    told = capsys.readouterr().out
+    assert "study: rows 2, seeds 3, cells 6: 3 done, 0 out of budget, 0 failed, 3 to run; jobs 1, time 0 s, 0." in told
     dry_run(name, out, Options(jobs=1), Style.JSON)
     plan = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
     assert [line["missing"] for line in plan[:-1]] == [False, False, True, False, True, True]
@@ -224,14 +251,24 @@ def test_a_study_may_grow_and_keeps_what_it_has(tmp_path: Path) -> None:
         quietly(study(tmp_path, TINY, "other"), out)
 
 
-def test_cells_of_other_code_count_only_when_it_is_accepted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_cells_of_other_code_count_only_when_it_is_accepted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     name, out = study(tmp_path, TINY.replace("seeds = 3", "seeds = 1")), tmp_path / "out"
     quietly(name, out, Options(jobs=1))
     before, old = starts(out), code_hash()
-    monkeypatch.setattr("benchmarks.grid.code_hash", lambda: "new")
+    with pytest.raises(
+        ScenarioError, match=f"--accept-code nonsense: no cell here ended under it; .* ended cells: {old}"
+    ):
+        quietly(name, out, Options(jobs=1, accepted=("nonsense",)))
+    for place in ("grid", "bench"):
+        monkeypatch.setattr(f"benchmarks.{place}.code_hash", lambda: "new")
+    dry_run(name, out, Options(jobs=1), Style.PLAIN)
+    assert f"2 of the cells to run ended under code {old}: --accept-code {old} uses them" in capsys.readouterr().out
     quietly(name, out, Options(jobs=1, accepted=(old,)))
     assert starts(out) == before
     assert {row["code"] for row in table(out)} == {old}
+    monkeypatch.setattr("securefl.environment.code_hash", lambda: "new")
     quietly(name, out, Options(jobs=1))
     assert not set(starts(out)) & set(before)
     assert {row["code"] for row in table(out)} == {"new"}
@@ -254,7 +291,7 @@ def test_a_spent_budget_is_a_result_and_exit_code_3(tmp_path: Path) -> None:
         quietly(study(tmp_path, text), tmp_path / "out", Options(jobs=1))
     assert caught.value.exit_code == 3
     table = (tmp_path / "out" / "tables.md").read_text()
-    assert "| study | 0." in table
+    assert "(1 out of budget)" in table
 
 
 def test_an_interrupted_bench_says_so_and_goes_on(tmp_path: Path) -> None:
@@ -336,3 +373,22 @@ def test_a_cell_is_the_same_under_run_and_bench(undisturbed: Path, tmp_path: Pat
     assert found is not None
     assert label == "plain"
     assert {k: v for k, v in metrics.items() if k != "seconds"} == {k: v for k, v in found.items() if k != "seconds"}
+
+
+def test_output_that_nobody_reads_any_more_is_no_damage(tmp_path: Path) -> None:
+    name, out = study(tmp_path, TINY), tmp_path / "out"
+    process = subprocess.Popen(
+        command("bench", name, "--out", str(out), "--jobs", "1"),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stdout is not None
+    assert process.stderr is not None
+    assert process.stdout.readline().startswith("done: ")
+    process.stdout.close()
+    assert process.wait(60) == 1
+    assert process.stderr.read() == ""
+    process.stderr.close()
+    quietly(name, out, Options(jobs=1))
+    assert set(starts(out).values()) <= {1, 2}

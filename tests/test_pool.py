@@ -189,3 +189,15 @@ def test_a_worker_with_other_code_than_the_grids_runs_nothing(tmp_path: Path) ->
     assert found["a"].reason == "the code was changed while the grid ran; run the command again"
     assert not (tmp_path / "a").exists()
     assert found["b"].state == "done"
+
+
+def test_a_cell_that_ended_in_the_last_moment_has_ended(tmp_path: Path) -> None:
+    events = play([endless(tmp_path, "a")], workers=1, limit=LIMIT)
+    wait_for_round(events)
+    (pid,) = children()
+    os.kill(pid, signal.SIGSTOP)
+    Cell(tmp_path / "a").finish("done", metrics={"accuracy": 0.5})
+    os.kill(pid, signal.SIGKILL)
+    found = ended(events)
+    assert (found["a"].state, found["a"].reason) == ("done", "")
+    assert Cell(tmp_path / "a").status()["state"] == "done"
