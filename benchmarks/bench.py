@@ -7,6 +7,7 @@ from pathlib import Path
 
 from benchmarks.expand import Planned, expand
 from benchmarks.grid import Grid, Tally, ended_under, request_for, title
+from benchmarks.pool import Finished
 from benchmarks.progress import GridDisplay, duration, make_progress
 from benchmarks.study import Study, load_study
 from securefl.cache import user_cache
@@ -87,7 +88,7 @@ def shipped_studies() -> dict[str, Path]:
 
 def _run(study: Study, grid: Grid, options: Options, display: GridDisplay) -> Tally:
     """Run the grid under its display; how it stands in the end."""
-    uses = grid.first_uses()
+    uses, failed = grid.first_uses(), set()
     events = grid.run(
         jobs=options.jobs,
         limit=options.limit or study.cell_limit,
@@ -97,11 +98,13 @@ def _run(study: Study, grid: Grid, options: Options, display: GridDisplay) -> Ta
     try:
         for tally, event in events:
             job = getattr(event, "job", None)
+            if isinstance(event, Finished) and event.state == "failed":
+                failed.add(event.job.cell.hash)
             display.show("" if job is None else title(uses[job.cell.hash]), tally, event)
     finally:
         events.close()
         display.stop()
-    return grid.tally()
+    return grid.tally(failed)
 
 
 def _show(text: str, tally: Tally, folder: Path, style: Style) -> None:

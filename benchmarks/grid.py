@@ -2,7 +2,7 @@
 
 import time
 from collections import Counter
-from collections.abc import Callable, Generator, Mapping
+from collections.abc import Callable, Collection, Generator, Mapping
 from contextlib import closing
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -104,11 +104,12 @@ class Grid:
             order.append(turn[use.label, use.part])
         return [use for _, use in sorted(zip(order, lacking, strict=True), key=lambda pair: pair[0])]
 
-    def tally(self) -> Tally:
-        """How things stand while nothing runs."""
-        states = Counter(self._state(cell) for cell in self.first_uses())
-        done, spent, failed = states["done"], states["out of budget"], states["failed"]
-        return Tally(done, spent, failed, left=states.total() - done - spent - failed)
+    def tally(self, failed: Collection[str] = ()) -> Tally:
+        """How things stand while nothing runs; `failed` names cells that could not even write so themselves."""
+        found = {cell: self._state(cell) for cell in self.first_uses()}
+        states = Counter("failed" if cell in failed and state not in ENDED else state for cell, state in found.items())
+        done, spent, lost = states["done"], states["out of budget"], states["failed"]
+        return Tally(done, spent, lost, left=states.total() - done - spent - lost)
 
     def costs(self) -> Costs:
         """What the ended cells took."""

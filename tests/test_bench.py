@@ -18,6 +18,7 @@ import pytest
 
 from benchmarks.bench import Options, bench, dry_run
 from benchmarks.grid import Grid
+from benchmarks.pool import Job
 from securefl.environment import code_hash
 from securefl.errors import BudgetExceeded, RunFolderError, ScenarioError, SecureflError
 from securefl.files import locked, read_json, read_lines
@@ -268,7 +269,10 @@ def test_cells_of_other_code_count_only_when_it_is_accepted(
     quietly(name, out, Options(jobs=1, accepted=(old,)))
     assert starts(out) == before
     assert {row["code"] for row in table(out)} == {old}
-    monkeypatch.setattr("securefl.environment.code_hash", lambda: "new")
+    with pytest.raises(SecureflError, match="2 of 2 cells failed"):  # the workers' code is not the grid's
+        quietly(name, out, Options(jobs=1))
+    assert len(list((out / "cells").iterdir())) == 2
+    monkeypatch.setattr("benchmarks.grid.Job", lambda cell, scenario, code: Job(cell, scenario))
     quietly(name, out, Options(jobs=1))
     assert not set(starts(out)) & set(before)
     assert {row["code"] for row in table(out)} == {"new"}
