@@ -42,7 +42,8 @@ test-slow: setup ## the long suites, and a smoke test under the second set of ve
 bench: setup ## the studies of docs/results and the README's numbers (under 10 minutes; goes on where it stopped)
 	$(BIN)/securefl bench privacy-utility --out runs/privacy-utility
 	$(BIN)/securefl bench robustness --out runs/robustness
-	$(BIN)/python -m benchmarks.publish runs/privacy-utility runs/robustness
+	$(BIN)/securefl bench leave-one-hospital-out --out runs/leave-one-hospital-out
+	$(BIN)/python -m benchmarks.publish runs/privacy-utility runs/robustness runs/leave-one-hospital-out
 
 bench-secagg: setup ## masked aggregation beside Flower's SecAgg+, each in its own environment (about 25 minutes)
 	$(PYTHON) -m venv .venv-peers

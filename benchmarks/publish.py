@@ -61,8 +61,10 @@ def document(name: str, tables: str) -> str:
 
 
 def with_numbers(readme: str, name: str, tables: str) -> str:
-    """The README with the study's block written anew. Raises RunFolderError where it has none."""
+    """The README with the study's block written anew, if it has one. Raises RunFolderError where one end is missing."""
     begin, end = BEGIN.format(name), END.format(name)
+    if begin not in readme and end not in readme:
+        return readme
     if begin not in readme or end not in readme:
         raise RunFolderError(f"the README has no block between {begin} and {end}")
     before, _, rest = readme.partition(begin)

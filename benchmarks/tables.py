@@ -165,7 +165,7 @@ def _lines(study: Study, chosen: Sequence[Row]) -> tuple[list[Line], list[str]]:
             places = across.setdefault(label, [None] * (len(beside) + len(levels)))
             places[len(beside) + levels.index(row.labels[columns])] = row.label
     lines += [Line(label, tuple(places)) for label, places in across.items()]
-    return lines, [*beside, *(told_value(columns, level) for level in levels)]
+    return lines, [*beside, *(f"{columns.rpartition('.')[2]} {level}" for level in levels)]
 
 
 def _find(chosen: Sequence[Row], baseline: str | None, point: Mapping[str, str]) -> str | None:

@@ -10,7 +10,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from securefl import catalog, channel, compatibility, vector
+from securefl import catalog, channel, compatibility, sites, vector
 from securefl.cache import Remember, fresh
 from securefl.data.partition import Skew
 from securefl.data.task import FederatedData, Task
@@ -67,11 +67,13 @@ def load_data(scenario: Scenario) -> FederatedData:
     entry, config, how = catalog.DATA[scenario.data.name], scenario.data, scenario.partition
     own = how if how in entry.partitions else next(iter(entry.partitions))
     data = entry.load(partition=own, split_seed=config.split_seed)
+    if config.held_out is not None:
+        data = data.without(config.held_out)
     if how == "pooled":
         return data.pooled()
     if how in catalog.DEALS:
         data = data.dealt(_deal(scenario, data.pooled().sites[0].train.labels))
-    return data if config.only is None else data.alone(config.only)
+    return data if config.only is None else data.alone(sites.place(scenario, config.only))
 
 
 def _deal(scenario: Scenario, labels: Tensor) -> list[Tensor]:

@@ -11,6 +11,7 @@ from securefl import catalog, channel
 from securefl.data.partition import Skew
 from securefl.data.task import Task
 from securefl.errors import ScenarioError
+from securefl.sites import partition_of, site_count, site_records
 
 if TYPE_CHECKING:
     from securefl.scenario import Scenario
@@ -37,51 +38,15 @@ def refuse_planned_channel(values: object) -> None:
         _known("channel.kind", table["kind"], catalog.CHANNELS)
 
 
-def partition(scenario: "Scenario") -> str:
-    """The partition in force; the data set's usual one by default."""
-    return scenario.data.partition or catalog.DATA[scenario.data.name].usual
-
-
-def client_count(scenario: "Scenario") -> int:
-    """Number of clients."""
-    return 1 if scenario.data.only is not None else _sites(scenario)
-
-
-def site_records(scenario: "Scenario") -> tuple[int, ...]:
-    """Public number of training records of each client. Raises ScenarioError where there is none."""
-    if scenario.privacy is not None and scenario.privacy.records is not None:
-        return scenario.privacy.records
-    if (sizes := published(scenario)) is None:
-        raise ScenarioError(
-            f"partition {partition(scenario)!r} has no published sizes: declare privacy.records, "
-            "or, without a DP claim, set weights = 'equal' or 'reported'"
-        )
-    return sizes
-
-
-def published(scenario: "Scenario") -> tuple[int, ...] | None:
-    """Training sizes of the published split, after `only`; None where they are drawn."""
-    entry, how = catalog.DATA[scenario.data.name], partition(scenario)
-    if how == "pooled":
-        return (entry.records,)
-    if how in entry.partitions:
-        sizes = entry.partitions[how]
-    elif (known := catalog.DEALS[how].sizes) is not None:
-        sizes = known(entry.records, _sites(scenario))
-    else:
-        return None
-    return sizes if scenario.data.only is None else (sizes[scenario.data.only],)
-
-
 def fill_in(scenario: "Scenario", values: dict[str, Any]) -> None:
     """Write into the dumped scenario what partition, model, rule, attack and step do where nothing is said."""
-    how = partition(scenario)
+    how = partition_of(scenario)
     takes = catalog.DEALS[how].takes if how in catalog.DEALS else ()
     skew = {key: getattr(scenario.data, key) or getattr(DEFAULT_SKEW, key) for key in takes}
     values["channel"] |= {"min_cohort": channel.min_cohort(scenario), **channel.options(scenario)}
     if scenario.weights == "reported" and values["channel"]["ring"] is not None:
         values["channel"]["max_weight"] = channel.max_weight(scenario)
-    values["data"] |= {"partition": how, "clients": _sites(scenario), **skew}
+    values["data"] |= {"partition": how, "clients": site_count(scenario), **skew}
     tables = [
         (values["model"], catalog.MODELS[scenario.model.name]),
         (values["defense"]["rule"], catalog.RULES[scenario.defense.rule.name].function),
@@ -93,14 +58,6 @@ def fill_in(scenario: "Scenario", values: dict[str, Any]) -> None:
         for name, parameter in catalog.parameters_of(function).items():
             if (default := parameter.default) is not inspect.Parameter.empty:
                 table.setdefault(name, list(default) if isinstance(default, tuple) else default)
-
-
-def _sites(scenario: "Scenario") -> int:
-    """Number of sites before `only` keeps one."""
-    own, how = catalog.DATA[scenario.data.name].partitions, partition(scenario)
-    if how == "pooled":
-        return 1
-    return len(own[how]) if how in own else scenario.data.clients or catalog.DEFAULT_CLIENTS
 
 
 def _names(scenario: "Scenario") -> None:
@@ -128,13 +85,14 @@ def _names(scenario: "Scenario") -> None:
 
 def _data(scenario: "Scenario") -> None:
     """The partition belongs to the data set, its keys to the partition, and no client is left without records."""
-    data, entry, how = scenario.data, catalog.DATA[scenario.data.name], partition(scenario)
+    data, entry, how = scenario.data, catalog.DATA[scenario.data.name], partition_of(scenario)
     _known("data.partition", how, tuple(dict.fromkeys((*entry.partitions, "pooled", *catalog.DEALS))))
-    sites = _sites(scenario)
+    sites = site_count(scenario)
     if data.clients is not None and data.clients != sites:
         raise ScenarioError(f"data.clients: {data.name} with partition {how!r} has {sites} clients, got {data.clients}")
     if data.only is not None and (how == "pooled" or data.only >= sites):
         raise ScenarioError(f"data.only: there is no site {data.only} among {sites} with partition {how!r}")
+    _held_out(scenario)
     takes = catalog.DEALS[how].takes if how in catalog.DEALS else ()
     for key in ("alpha", "classes", "minimum"):
         if getattr(data, key) is not None and key not in takes:
@@ -145,6 +103,19 @@ def _data(scenario: "Scenario") -> None:
             f"data.clients: {how} over {sites} clients leaves client {entry.records // least} without training "
             f"records; use at most {entry.records // least} clients"
         )
+
+
+def _held_out(scenario: "Scenario") -> None:
+    """The site held out is one of the data set's own, and no part of it trains."""
+    data, entry, how = scenario.data, catalog.DATA[scenario.data.name], partition_of(scenario)
+    if data.held_out is None:
+        return
+    sites = len(entry.partitions.get(entry.usual, ()))
+    if how not in (entry.usual, "pooled") or sites < 2:
+        raise ScenarioError(f"data.held_out needs sites of the data set's own, not {data.name} with partition {how!r}")
+    if data.held_out >= sites or data.held_out == data.only:
+        what = "it is the only one that trains" if data.held_out == data.only else f"there are {sites} sites"
+        raise ScenarioError(f"data.held_out: site {data.held_out} cannot be held out, {what}")
 
 
 def _privacy(scenario: "Scenario") -> None:

@@ -24,9 +24,17 @@ if TYPE_CHECKING:  # torch: seconds that who only reads a folder need not wait
 def cell_hash(scenario: Mapping[str, Any], *, code: str = "") -> str:
     """Names a cell by what it runs: SHA-256 over the resolved scenario and the code's version, 16 hex digits.
 
-    A single run leaves code empty: it goes on under a mended version, and env.json notes both.
+    A single run leaves code empty: it goes on under a mended version, and env.json notes both. Keys without a value do
+    not count, so that a scenario keeps its name when a later version knows more keys.
     """
-    return hashlib.sha256(json.dumps([code, scenario], sort_keys=True).encode()).hexdigest()[:16]
+    return hashlib.sha256(json.dumps([code, _given(scenario)], sort_keys=True).encode()).hexdigest()[:16]
+
+
+def _given(value: Any) -> Any:
+    """A resolved scenario without the keys that are None."""
+    if isinstance(value, Mapping):
+        return {key: _given(inner) for key, inner in value.items() if inner is not None}
+    return value
 
 
 class Cell:

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, ValidationError, model_validator
 
-from securefl import compatibility
+from securefl import compatibility, sites
 from securefl.errors import ScenarioError
 from securefl.overrides import override
 from securefl.sections import (
@@ -67,7 +67,7 @@ class Scenario(Section):
     @property
     def partition(self) -> str:
         """How the records are dealt; the data set's own way by default."""
-        return compatibility.partition(self)
+        return sites.partition_of(self)
 
     @property
     def site_records(self) -> tuple[int, ...]:
@@ -76,12 +76,12 @@ class Scenario(Section):
         Raises:
             ScenarioError: neither is there.
         """
-        return compatibility.site_records(self)
+        return sites.site_records(self)
 
     @property
     def clients(self) -> int:
         """Number of clients."""
-        return compatibility.client_count(self)
+        return sites.client_count(self)
 
     @property
     def cohort_size(self) -> int:
@@ -104,7 +104,7 @@ class Scenario(Section):
         compatibility.fill_in(self, values)
         values["cohort"] = {"size": self.cohort_size}
         if self.privacy is not None:
-            known = self.privacy.records or compatibility.published(self)
+            known = self.privacy.records or sites.published(self)
             values["privacy"]["records"] = None if known is None else list(known)
             if math.isinf(self.privacy.epsilon):
                 values["privacy"]["epsilon"] = "inf"

@@ -46,6 +46,9 @@ class Named(Choice):
 class Data(Section):
     """Which records, and whose; `only` keeps one site, the local-only baseline.
 
+    held_out takes one site out of the federation and tests on all its records, and on no others: external validation.
+    Both number the sites as the data set does.
+
     alpha (dirichlet, quantity), classes (pathological) and minimum shape the partitions that deal records anew.
     """
 
@@ -54,6 +57,7 @@ class Data(Section):
     clients: Count | None = None
     split_seed: Seed = 0
     only: Index | None = None
+    held_out: Index | None = None
     alpha: Annotated[float, Field(ge=1e-3, le=1e6, strict=True)] | None = None
     classes: Count | None = None
     minimum: Count | None = None

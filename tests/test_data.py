@@ -542,3 +542,25 @@ def test_every_model_of_the_catalog_is_accepted_by_opacus(task: Task) -> None:
         model = build(task, generator=generator(1))
         assert ModuleValidator.validate(model, strict=True) == []
         assert model(torch.zeros(3, task.features)).shape == (3, task.outputs)
+
+
+@pytest.mark.parametrize("site", range(4))
+def test_no_record_of_a_hospital_held_out_trains_and_all_are_tested(site: int) -> None:
+    whole = load_data(parse_scenario(""))
+    data = load_data(parse_scenario(f"data = {{ held_out = {site} }}"))
+    left, out = [one for place, one in enumerate(whole.sites) if place != site], whole.sites[site]
+    assert out.test is not None
+    assert [one.name for one in data.sites] == [one.name for one in left]
+    assert all(one.test is None for one in data.sites)
+    assert [len(one.train) for one in data.sites] == [len(one.train) for one in left]
+    assert torch.equal(data.test.features, torch.cat([out.train.features, out.test.features]))
+    assert torch.equal(data.test.labels, torch.cat([out.train.labels, out.test.labels]))
+    pooled = load_data(parse_scenario(f'data = {{ held_out = {site}, partition = "pooled" }}'))
+    assert len(pooled.sites[0].train) == sum(len(one.train) for one in left)
+    assert torch.equal(pooled.test.features, data.test.features)
+    for place, one in enumerate(whole.sites):
+        if place != site:
+            alone = load_data(parse_scenario(f"data = {{ held_out = {site}, only = {place} }}"))
+            assert [found.name for found in alone.sites] == [one.name]
+            assert torch.equal(alone.sites[0].train.features, one.train.features)
+            assert torch.equal(alone.test.features, data.test.features)

@@ -175,6 +175,11 @@ def test_a_cell_is_named_by_what_it_runs() -> None:
     names = [cell_hash(scenario.resolved()) for scenario in (one, same, other)]
     assert names[0] == names[1] != names[2]
     assert cell_hash(one.resolved(), code="abc") != names[0]
+    more = one.resolved()
+    more["data"] |= {"a_key_of_later": None}
+    assert cell_hash(more) == names[0]
+    more["data"] |= {"a_key_of_later": 0}
+    assert cell_hash(more) != names[0]
 
 
 def test_a_run_folder_is_made_whole_and_opened_again(tmp_path: Path) -> None:

@@ -25,7 +25,7 @@ from securefl.errors import ScenarioError
 from securefl.scenario import Scenario, load_scenario, parse_scenario
 
 NOT_MASKED = {"ring": None, "clip": None, "rounding": None, "corrupt": None, "max_weight": None}
-NOT_DEALT = {"only": None, "alpha": None, "classes": None, "minimum": None}
+NOT_DEALT = {"only": None, "held_out": None, "alpha": None, "classes": None, "minimum": None}
 
 # The two scenarios of the design, verbatim.
 HEART = """
@@ -653,3 +653,27 @@ def test_everything_the_design_has_for_later_is_refused_as_not_yet_there() -> No
 def test_a_study_is_not_taken_for_a_scenario() -> None:
     assert refusal("seeds = 5").startswith("this is a study, not a scenario: use securefl bench")
     assert refusal("[axes]").startswith("this is a study")
+
+
+def test_a_hospital_held_out_is_no_client_and_its_records_are_not_counted() -> None:
+    scenario = parse_scenario("data = { held_out = 1 }")
+    assert (scenario.clients, scenario.site_records) == (3, (200, 31, 86))
+    assert parse_scenario('data = { held_out = 1, partition = "pooled" }').site_records == (317,)
+    assert parse_scenario('data = { held_out = 1, partition = "pooled" }').clients == 1
+    assert parse_scenario("data = { held_out = 1, only = 2 }").site_records == (31,)
+    assert Scenario.model_validate(scenario.resolved()).resolved() == scenario.resolved()
+
+
+@pytest.mark.parametrize(
+    ("data", "sentence"),
+    [
+        ("held_out = 4", "data.held_out: site 4 cannot be held out, there are 4 sites"),
+        ("held_out = 2, only = 2", "data.held_out: site 2 cannot be held out, it is the only one that trains"),
+        ('held_out = 0, partition = "halves"', "needs sites of the data set's own, not heart with partition 'halves'"),
+        ('held_out = 0, partition = "iid"', "needs sites of the data set's own"),
+        ('name = "digits", held_out = 0', "needs sites of the data set's own, not digits with partition 'iid'"),
+        ("held_out = -1", "data.held_out: input should be greater than or equal to 0"),
+    ],
+)
+def test_what_cannot_be_held_out_is_refused(data: str, sentence: str) -> None:
+    assert sentence in refusal(f"data = {{ {data} }}")

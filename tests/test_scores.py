@@ -174,10 +174,10 @@ def test_a_wide_table_sets_levels_side_by_side_and_baselines_before_them() -> No
     study = made('[compare]\nreference = { "defense.rule" = "mean" }\n[table]\ncolumns = "lie"\n')
     shown = list(cells(study_tables(study, all_scores())))
     assert shown == [
-        ["accuracy", "pooled", "none", "loud"],
+        ["accuracy", "pooled", "lie none", "lie loud"],
         ["mean", "0.950 ± 0.000", "0.850 ± 0.016", "0.200 ± 0.032"],
         ["median", "0.500 ± 0.000", "0.850 ± 0.016", "0.690 ± 0.033"],
-        ["difference in accuracy", "none", "loud"],
+        ["difference in accuracy", "lie none", "lie loud"],
         ["median", "+0.000 [+0.000, +0.000]", "+0.490 [+0.460, +0.500] *"],
     ]
 
@@ -189,7 +189,7 @@ def test_baselines_of_a_wide_table_stand_under_their_own_level_or_apart() -> Non
     )
     found = scores(line(row, 0, "accuracy", 0.25) for row in ("alone", "central (loud)"))
     shown = list(cells(study_tables(made(extra), found)))
-    assert shown[0] == ["accuracy", "pooled", "none", "loud"]
+    assert shown[0] == ["accuracy", "pooled", "lie none", "lie loud"]
     assert shown[3:] == [
         ["central", "", "", "0.250"],
         ["", "accuracy", "AUC", "epsilon"],

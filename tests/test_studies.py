@@ -83,6 +83,11 @@ def test_two_sign_flippers_break_fedavg_and_no_robust_rule_on_digits(tmp_path: P
         assert clean - accuracy("robustness", f"IID, {rule}, sign flip, 20 %") <= 0.05
 
 
+def test_the_readme_shows_the_first_studies() -> None:
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    assert all(BEGIN.format(study) in readme for study in ("privacy-utility", "robustness"))
+
+
 def test_masks_cost_no_accuracy() -> None:
     for data in ("Heart", "digits"):
         for epsilon in ("1", "3", "8", "inf"):
@@ -139,7 +144,8 @@ def test_only_the_studys_block_of_the_readme_changes() -> None:
         with_numbers(f"a\n{begin}\nold\n{end}\nb", "x", "# T\n\n| 1 |\n") == f"a\n{begin}\n\n### T\n\n| 1 |\n\n{end}\nb"
     )
     with pytest.raises(RunFolderError, match="has no block between <!-- x:begin -->"):
-        with_numbers("nothing", "x", "")
+        with_numbers(begin, "x", "")
+    assert with_numbers("nothing", "x", "") == "nothing"
 
 
 def test_the_demo_runs_offline_and_shows_every_row(tmp_path: Path) -> None:

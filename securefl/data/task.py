@@ -82,6 +82,13 @@ class FederatedData:
         site = self.sites[index]
         return FederatedData(self.task, (site,), self.test if site.test is None else site.test)
 
+    def without(self, index: int) -> "FederatedData":
+        """The other sites, to be tested on all records of the one left out, training records included."""
+        out = self.sites[index]
+        test = out.train if out.test is None else concatenate([out.train, out.test])
+        others = [Site(site.name, site.train, None) for place, site in enumerate(self.sites) if place != index]
+        return FederatedData(self.task, tuple(others), test)
+
 
 def concatenate(parts: list[Examples]) -> Examples:
     """All records of parts, in order."""

@@ -1,0 +1,62 @@
+"""The sites of a scenario, from what is public: how many, which train, and with how many records."""
+
+from typing import TYPE_CHECKING
+
+from securefl import catalog
+from securefl.errors import ScenarioError
+
+if TYPE_CHECKING:
+    from securefl.scenario import Scenario
+
+
+def partition_of(scenario: "Scenario") -> str:
+    """The partition in force; the data set's usual one by default."""
+    return scenario.data.partition or catalog.DATA[scenario.data.name].usual
+
+
+def client_count(scenario: "Scenario") -> int:
+    """Number of clients."""
+    held_out = scenario.data.held_out is not None and partition_of(scenario) != "pooled"
+    return 1 if scenario.data.only is not None else site_count(scenario) - held_out
+
+
+def place(scenario: "Scenario", site: int) -> int:
+    """Where a site, numbered as the data set does, stands among those that are not held out."""
+    held_out = scenario.data.held_out
+    return site - (held_out is not None and held_out < site)
+
+
+def site_records(scenario: "Scenario") -> tuple[int, ...]:
+    """Public number of training records of each client. Raises ScenarioError where there is none."""
+    if scenario.privacy is not None and scenario.privacy.records is not None:
+        return scenario.privacy.records
+    if (sizes := published(scenario)) is None:
+        raise ScenarioError(
+            f"partition {partition_of(scenario)!r} has no published sizes: declare privacy.records, "
+            "or, without a DP claim, set weights = 'equal' or 'reported'"
+        )
+    return sizes
+
+
+def published(scenario: "Scenario") -> tuple[int, ...] | None:
+    """Training sizes of the published split, after `held_out` and `only`; None where they are drawn."""
+    entry, how, held_out = catalog.DATA[scenario.data.name], partition_of(scenario), scenario.data.held_out
+    if how == "pooled":
+        return (entry.records - (0 if held_out is None else entry.partitions[entry.usual][held_out]),)
+    if how in entry.partitions:
+        sizes = entry.partitions[how]
+    elif (known := catalog.DEALS[how].sizes) is not None:
+        sizes = known(entry.records, site_count(scenario))
+    else:
+        return None
+    if scenario.data.only is not None:
+        return (sizes[scenario.data.only],)
+    return tuple(size for site, size in enumerate(sizes) if site != held_out)
+
+
+def site_count(scenario: "Scenario") -> int:
+    """Number of sites before `only` keeps one."""
+    own, how = catalog.DATA[scenario.data.name].partitions, partition_of(scenario)
+    if how == "pooled":
+        return 1
+    return len(own[how]) if how in own else scenario.data.clients or catalog.DEFAULT_CLIENTS
