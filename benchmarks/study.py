@@ -1,5 +1,6 @@
 """Study: TOML -> a base scenario, axes, exclusions, overrides and baselines, each checked."""
 
+import re
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
@@ -15,6 +16,8 @@ from securefl.sections import Section, Seed
 from securefl.wording import sentence
 
 Metric = Literal["accuracy", "balanced_accuracy", "auc", "majority", "epsilon", "records", "rounds", "bytes_up"]
+MOST_SEEDS = 1000
+_FIVE = (0, 1, 2, 3, 4)
 _SCENARIO = {"data", "model", "training", "privacy", "channel", "defense", "attack", "server", "rounds", "seed"}
 Choice = Mapping[str, tuple[str, ...]]  # axis -> labels of levels
 
@@ -82,10 +85,6 @@ class Layout(Section):
     columns: str | None = None
 
 
-MOST_SEEDS = 1000
-_FIVE = (0, 1, 2, 3, 4)
-
-
 def _seeds(value: object) -> object:
     """A count as the seeds 0, 1, ... below it."""
     if not isinstance(value, int) or isinstance(value, bool):
@@ -101,7 +100,7 @@ class Study(Section):
     Build it with `load_study` or `parse_study`, whose errors are one sentence each.
     """
 
-    name: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]*$", max_length=64)]
+    name: str
     title: str = ""
     notes: tuple[str, ...] = ()
     metrics: Annotated[tuple[Metric, ...], Field(min_length=1)] = ("accuracy", "balanced_accuracy", "auc")
@@ -130,6 +129,13 @@ class Study(Section):
         for number, table in enumerate(zipped):
             axes[zip_name(number, table)] = read_zip(table)
         return {**values, "axes": axes}
+
+    @field_validator("name")
+    @classmethod
+    def _fit_for_a_folder(cls, value: str) -> str:
+        if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}", value):
+            raise ValueError("takes up to 64 letters, digits, '.', '_' and '-', since it names the run folder")
+        return value
 
     @model_validator(mode="after")
     def _parts_fit_together(self) -> "Study":

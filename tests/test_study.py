@@ -210,7 +210,7 @@ def test_a_base_may_be_a_scenario_file(tmp_path: Path) -> None:
         ('[compare]\nbaseline = "x"', "compare.baseline: there is no baseline 'x'"),
         ('[compare]\nreference = { lr = "1" }', "compare.reference: there is no axis 'lr'"),
         ('[table]\ncolumns = "lr"', "table: there is no axis 'lr'; axes: none"),
-        ('name = "../up"', "name: string should match pattern"),
+        ('name = "../up"', "name: takes up to 64 letters, digits"),
         ("cell_limit = 0", "cell_limit: input should be greater than 0"),
         ('[axes]\n"defense.rule" = [{ name = "krum", f = 1 }]', "krum with f=1 needs 5 rows, plain with 4 clients"),
     ],
