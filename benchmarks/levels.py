@@ -10,7 +10,7 @@ def label_of(value: object) -> str:
     if isinstance(value, str):
         return value
     if isinstance(value, float):
-        return f"{value:g}"
+        return f"{value:.12g}"
     if isinstance(value, dict):
         rest = [f"{key}={label_of(inner)}" for key, inner in value.items() if key not in ("name", "kind")]
         first = [str(value[key]) for key in ("name", "kind") if key in value]

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from securefl import catalog
-from securefl.errors import ScenarioError
+from securefl.errors import RunFolderError, ScenarioError
 from securefl.files import is_held
 from securefl.runs import Cell, RunFolder
 
@@ -63,12 +63,20 @@ def _runs(folder: Path) -> Iterator[str]:
     if not paths:
         yield f"no runs in {folder}"
     for path in paths:
-        run = RunFolder.open(path)
-        cells = {cell.hash: (scenario["rounds"], cell) for _, scenario, cell in run.cells()}
-        states = [_state(run, cell) for _, cell in cells.values()]
-        counts = ", ".join(f"{states.count(state)} {state}" for state in dict.fromkeys(states))
-        played = sum(len(cell.rounds()) for _, cell in cells.values())
-        yield f"{path.name:<32} {counts}; {played} of {sum(rounds for rounds, _ in cells.values())} rounds"
+        try:
+            told = _stand(RunFolder.open(path))
+        except RunFolderError as damage:
+            told = str(damage)
+        yield f"{path.name:<32} {told}"
+
+
+def _stand(run: RunFolder) -> str:
+    """How the cells of a run stand."""
+    cells = {cell.hash: (scenario["rounds"], cell) for _, scenario, cell in run.cells()}
+    states = [_state(run, cell) for _, cell in cells.values()]
+    counts = ", ".join(f"{states.count(state)} {state}" for state in dict.fromkeys(states))
+    played = sum(len(cell.rounds()) for _, cell in cells.values())
+    return f"{counts}; {played} of {sum(rounds for rounds, _ in cells.values())} rounds"
 
 
 def _state(run: RunFolder, cell: Cell) -> str:

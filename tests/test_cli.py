@@ -240,6 +240,11 @@ def test_ls_runs_shows_states(tmp_path: Path) -> None:
     call("run", scenario(tmp_path, QUICK), "--out", "runs/a", cwd=tmp_path)
     assert call("ls", "runs", cwd=tmp_path).stdout.split() == ["a", "1", "done;", "3", "of", "3", "rounds"]
     refused(call("ls", "runs", "absent", cwd=tmp_path), 2, "there is no folder absent")
+    (tmp_path / "runs" / "older").mkdir()
+    (tmp_path / "runs" / "older" / "resolved.json").write_text("{}")
+    shown = call("ls", "runs", cwd=tmp_path).stdout.splitlines()
+    assert shown[0].split()[:3] == ["a", "1", "done;"]
+    assert "is damaged, or was made by another version" in shown[1]
     refused(call("ls", "nonsense", cwd=tmp_path), 2, "there is no list 'nonsense'")
 
 

@@ -119,10 +119,13 @@ def test_a_baseline_stands_beside_the_grid_and_may_have_parts() -> None:
 
 
 def test_a_level_is_called_by_its_name_and_parameters() -> None:
-    assert [label_of(value) for value in ("krum", 0.5, 8.0, True, [0, 1], {"name": "krum", "f": 2}, {"a": 1})] == [
+    values = ("krum", 0.5, 8.0, 1234567.0, 1234567, True, [0, 1], {"name": "krum", "f": 2}, {"a": 1})
+    assert [label_of(value) for value in values] == [
         "krum",
         "0.5",
         "8",
+        "1234567",
+        "1234567",
         "true",
         "[0,1]",
         "krum f=2",
