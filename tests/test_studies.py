@@ -171,3 +171,26 @@ def test_the_demo_runs_offline_and_shows_every_row(tmp_path: Path) -> None:
     assert "refused: krum with f=1 needs 5 rows, plain with 4 clients reveals 4" in done.stdout
     assert (tmp_path / "securefl-demo" / "results.csv").exists()
     assert (tmp_path / "securefl-demo" / "report" / "index.html").exists()
+
+
+def test_the_learning_rates_are_the_best_of_the_tuning_study() -> None:
+    found: dict[tuple[str, str], dict[str, float]] = {}
+    section, rates = "", [""]
+    for line in (RESULTS / "learning-rates.md").read_text(encoding="utf-8").splitlines():
+        parts = [part.strip() for part in line.strip("|").split("|")]
+        if line.startswith("## "):
+            section = line[3:]
+        elif parts[0] == "accuracy":
+            rates = [part.removeprefix("lr ") for part in parts[1:]]
+        elif "±" in line and line.startswith("|"):
+            found[section, parts[0]] = dict(zip(rates, (float(part.split()[0]) for part in parts[1:]), strict=True))
+    assert len(found) == 10
+    chosen = {
+        (one.levels["data"], f"epsilon {level}" if (level := one.levels.get("privacy.epsilon")) else "federated"): one
+        for one in planned("privacy-utility")
+        if "privacy.epsilon" in one.levels or one.row.startswith("federated")
+    }
+    assert set(chosen) == set(found)
+    for place, by_rate in found.items():
+        rate = f"{chosen[place].scenario['training']['lr']:g}"
+        assert by_rate[rate] == max(by_rate.values()), place
