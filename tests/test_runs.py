@@ -265,6 +265,18 @@ def test_results_have_a_row_for_each_metric_and_site(tmp_path: Path) -> None:
     ]
 
 
+def test_a_cell_that_failed_after_it_had_metrics_shows_none(tmp_path: Path) -> None:
+    scenario = parse_scenario("seed = 1")
+    folder = RunFolder.create(tmp_path / "run", Request.of({"a": scenario}, ""))
+    cell = folder.cell(scenario)
+    cell.open()
+    cell.finish("done", metrics={"accuracy": 0.5})
+    cell.finish("failed", reason="later")
+    write_results(folder)
+    (row,) = csv.DictReader((folder.path / "results.csv").read_text().splitlines())
+    assert (row["state"], row["metric"], row["value"]) == ("failed", "", "")
+
+
 def test_the_environment_names_versions_and_nothing_personal() -> None:
     found = json.dumps(environment())
     assert "torch" in found

@@ -72,6 +72,12 @@ def test_a_named_level_sets_several_keys() -> None:
     ]
 
 
+def test_a_level_that_sets_a_whole_table_leaves_the_seed_in_it_to_the_study() -> None:
+    found = cells('[axes.data.digits]\ndata = { name = "digits", clients = 5, split_seed = 77 }\n')
+    assert [planned.scenario["data"]["split_seed"] for planned in found] == [0, 1, 2, 3, 4]
+    assert found[0].scenario["data"]["clients"] == 5
+
+
 def test_zipped_keys_move_together() -> None:
     found = cells('[[zip]]\n"training.lr" = [0.1, 0.2]\nrounds = [3, 4]\n')
     assert [(planned.scenario["training"]["lr"], planned.scenario["rounds"]) for planned in found[::5]] == [
