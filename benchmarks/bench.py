@@ -8,11 +8,11 @@ from pathlib import Path
 from benchmarks.expand import Planned, expand
 from benchmarks.grid import Grid, Tally, ended_under, request_for, title
 from benchmarks.pool import Finished
-from benchmarks.progress import GridDisplay, duration, make_progress
+from benchmarks.progress import GridDisplay, counts, duration, make_progress
 from benchmarks.study import Study, load_study
 from securefl.cache import user_cache
 from securefl.environment import code_hash
-from securefl.errors import BudgetExceeded, ScenarioError, SecureflError
+from securefl.errors import BudgetExceeded, Interrupted, ScenarioError, SecureflError
 from securefl.files import write_atomic
 from securefl.runs import RunFolder, Use
 from securefl.styles import Style
@@ -47,7 +47,12 @@ def bench(name: str, out: Path | None, options: Options, style: Style) -> None:
     folder = RunFolder.create(grid.folder.path, grid.request)
     with folder.held():
         folder.ask(grid.request)
-        tally = _run(study, grid, options, make_progress(style, len(grid.first_uses())))
+        try:
+            tally = _run(study, grid, options, make_progress(style, len(grid.first_uses())))
+        except Interrupted:
+            if style in (Style.PLAIN, Style.RICH):
+                print(f"stopped: {counts(grid.tally())}; what there is: {folder.path}/results.csv")
+            raise
         text = study_tables(study, read_scores(folder.path / "results.csv"))
         write_atomic(folder.path / "tables.md", text.encode())
     cells = len(grid.first_uses())

@@ -38,7 +38,7 @@ def _infinity(value: object) -> object:
 
 
 class Named(Choice):
-    """`"krum"`, or `{ name = "krum", f = 1 }`."""
+    """A bare name, or a table of a name and the parameters of what it names."""
 
     name: str
 

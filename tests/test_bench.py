@@ -316,6 +316,19 @@ def test_an_interrupted_bench_says_so_and_goes_on(tmp_path: Path) -> None:
     started = json.loads(shown.splitlines()[0])
     assert (started["event"], started["cell"], started["left"]) == ("started", "lr 0.1 / seed 0", 5)
     assert (out / "results.csv").exists()
+    again = subprocess.Popen(
+        command("bench", name, "--out", str(out), "--jobs", "1"),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    played = (next(out.glob("cells/*/rounds.jsonl"))).stat().st_size
+    while next(out.glob("cells/*/rounds.jsonl")).stat().st_size <= played:
+        assert again.poll() is None
+        time.sleep(0.02)
+    again.send_signal(signal.SIGINT)
+    shown, _ = again.communicate(timeout=30)
+    assert shown.splitlines()[-1] == (f"stopped: 0 done, 0 running, 0 failed, 6 left; what there is: {out}/results.csv")
     state = subprocess.run(command("ls", "runs", str(tmp_path)), capture_output=True, text=True, check=True).stdout
     assert "1 interrupted, 5 new" in state
 
