@@ -5,7 +5,7 @@ from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
-from benchmarks.expand import Planned, expand
+from benchmarks.expand import expand
 from benchmarks.grid import Grid, Tally, ended_under, request_for, title
 from benchmarks.pool import Finished
 from benchmarks.progress import GridDisplay, counts, duration, make_progress
@@ -157,9 +157,8 @@ def dry_run(name: str, out: Path | None, options: Options, style: Style) -> None
 
 def _other_versions(grid: Grid) -> str:
     """What ended under other versions of the code, and how to use it."""
-    scenarios = {use.cell: grid.request.cells[use.cell] for use in grid.missing()}
-    planned = tuple(Planned("", {}, 0, "", scenario) for scenario in scenarios.values())
-    found = {code: n for code, n in ended_under(planned, grid.folder.path).items() if code != code_hash()}
+    scenarios = [grid.request.cells[use.cell] for use in grid.missing()]
+    found = {code: n for code, n in ended_under(scenarios, grid.folder.path).items() if code != code_hash()}
     told = (
         f"{n} of the cells to run ended under code {code}: --accept-code {code} uses them" for code, n in found.items()
     )

@@ -2,10 +2,11 @@
 
 import time
 from collections import Counter
-from collections.abc import Callable, Collection, Generator, Mapping
+from collections.abc import Callable, Collection, Generator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 from benchmarks.costs import Costs
 from benchmarks.expand import Planned
@@ -15,6 +16,7 @@ from securefl.errors import ScenarioError
 from securefl.results import write_results
 from securefl.runs import Cell, Request, RunFolder, Use, cell_hash
 
+Scenario = Mapping[str, Any]  # as resolved
 ENDED = ("done", "out of budget")  # whatever has not ended, the same command runs again
 
 
@@ -49,14 +51,14 @@ def request_for(name: str, text: str, planned: tuple[Planned, ...], out: Path, a
         ScenarioError: no cell of the study has ended under an accepted version.
     """
     uses, cells = [], {}
-    ended = ended_under(planned, out)
+    ended = ended_under([one.scenario for one in planned], out)
     if strange := [code for code in accepted if code not in ended]:
         known = ", ".join(ended) or "none"
         raise ScenarioError(
             f"--accept-code {strange[0]}: no cell here ended under it; versions with ended cells: {known}"
         )
     for one in planned:
-        code = _version(one, out, accepted)
+        code = _version(one.scenario, out, accepted)
         cell = cell_hash(one.scenario, code=code)
         cells[cell] = one.scenario
         uses.append(Use(cell, one.row, one.levels, one.part, one.seed, code))
@@ -64,9 +66,9 @@ def request_for(name: str, text: str, planned: tuple[Planned, ...], out: Path, a
     return Request(text, cells, tuple(uses), name, tuple(codes))
 
 
-def ended_under(planned: tuple[Planned, ...], out: Path) -> dict[str, int]:
-    """Version of the code -> how many of the planned cells ended under it, for every version that `out` has seen."""
-    found = {code: sum(_has_ended(one, out, code) for one in planned) for code in _codes(out)}
+def ended_under(scenarios: Sequence[Scenario], out: Path) -> dict[str, int]:
+    """Version of the code -> how many of these cells ended under it, for every version that `out` has seen."""
+    found = {code: sum(_has_ended(one, out, code) for one in scenarios) for code in _codes(out)}
     return {code: count for code, count in found.items() if count}
 
 
@@ -173,17 +175,17 @@ class _Pace:
             self._next = time.monotonic() + max(2.0, 20 * (time.monotonic() - begun))
 
 
-def _version(one: Planned, out: Path, accepted: tuple[str, ...]) -> str:
+def _version(scenario: Scenario, out: Path, accepted: tuple[str, ...]) -> str:
     """The version of the code whose cell counts: an accepted one where the cell ended under it, else the present."""
     present = code_hash()
     for code in (present, *accepted):
-        if _has_ended(one, out, code):
+        if _has_ended(scenario, out, code):
             return code
     return present
 
 
-def _has_ended(one: Planned, out: Path, code: str) -> bool:
-    return Cell(out / "cells" / cell_hash(one.scenario, code=code)).status()["state"] in ENDED
+def _has_ended(scenario: Scenario, out: Path, code: str) -> bool:
+    return Cell(out / "cells" / cell_hash(scenario, code=code)).status()["state"] in ENDED
 
 
 def _size(cell: Cell) -> int:

@@ -115,7 +115,7 @@ class _Worker:
         self.orders, self.voice = cast(IO[bytes], self.process.stdin), cast(IO[bytes], self.process.stdout)
         self._job: Job | None = None
         self._begun = self._heard = time.monotonic()
-        self._rest, self._ended, self._words = b"", False, ""
+        self._rest, self._ready, self._ended, self._words = b"", False, False, ""
 
     @property
     def idle(self) -> bool:
@@ -140,7 +140,7 @@ class _Worker:
         for line in lines:
             message = json.loads(line)
             if "ready" in message:
-                self._begun = time.monotonic()  # its imports are not the cell's
+                self._ready, self._begun = True, time.monotonic()  # its imports are not the cell's
             if self._job is None:
                 continue
             if "round" in message:
@@ -154,7 +154,7 @@ class _Worker:
         now = time.monotonic()
         if self._ended:
             return "its process died"
-        if self._job is not None and now - self._begun > limit:
+        if self._job is not None and self._ready and now - self._begun > limit:
             return f"it took longer than the limit of {limit:g} s a cell"
         if now - self._heard > silence:
             return f"its process gave no sign of life for {silence:g} s"

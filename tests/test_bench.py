@@ -79,10 +79,12 @@ def starts(out: Path) -> dict[str, int]:
     return {cell.hash: cell.timings()["starts"] for _, _, cell in RunFolder.open(out).cells()}
 
 
-def paid(out: Path) -> dict[str, list[object]]:
-    """Ledger -> the releases it holds."""
+def paid(out: Path) -> dict[str, list[tuple[int, ...]]]:
+    """Ledger -> client, round and attempt of every release it reserved, in order."""
     return {
-        f"{path.parent.parent.name}/{path.name}": [entry.get("release") for entry in read_lines(path)]
+        f"{path.parent.parent.name}/{path.name}": [
+            tuple(entry["release"][1:]) for entry in read_lines(path) if entry["kind"] == "reserve"
+        ]
         for path in sorted(out.glob("cells/*/ledgers/*.jsonl"))
     }
 
@@ -123,9 +125,10 @@ def test_two_jobs_killed_in_the_middle_give_what_one_gives_and_pay_once(undistur
     assert sum(starts(out).values()) > len(starts(out))
     assert set(starts(undisturbed).values()) == {1}
     assert len(paid(out)) == 20
-    assert {name: len(lines) for name, lines in paid(out).items()} == {
-        name: len(lines) for name, lines in paid(undisturbed).items()
-    }
+    for ledger, releases in paid(out).items():
+        client = int(ledger.partition("/")[2].removesuffix(".jsonl"))
+        assert releases == [(client, round, 0) for round in range(12)], ledger
+    assert paid(out) == paid(undisturbed)
 
 
 def test_a_finished_study_is_only_read(undisturbed: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -333,6 +336,24 @@ def test_an_interrupted_bench_says_so_and_goes_on(tmp_path: Path) -> None:
     assert "1 interrupted, 5 new" in state
 
 
+@pytest.mark.parametrize(
+    ("written", "sentence"),
+    [
+        ("[[exclude]]\nlr = 1\n", "exclude: there is no axis 'lr'"),
+        ("[axes]\nrounds = []\n", "axes.rounds: the axis is empty"),
+        ('[axes]\nrounds = ["two"]\n', "cell 'two': rounds: input should be a valid integer"),
+    ],
+)
+def test_a_wrong_study_is_one_sentence_and_exit_code_2(tmp_path: Path, written: str, sentence: str) -> None:
+    arguments = ("bench", study(tmp_path, written), "--out", str(tmp_path / "out"))
+    done = subprocess.run(command(*arguments), capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.startswith("error: ")
+    assert sentence in done.stderr
+    assert done.stderr.count("\n") == 1
+    assert not (tmp_path / "out").exists()
+
+
 def test_results_are_there_while_the_grid_runs(tmp_path: Path) -> None:
     from benchmarks.bench import plan
 
@@ -365,21 +386,27 @@ def spent() -> float:
 
 
 @pytest.mark.slow
-def test_a_thousand_tiny_cells_cost_little_each(tmp_path: Path) -> None:
+def test_a_thousand_tiny_cells_cost_little_each(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     rates = ", ".join(f"{0.001 * step:.3f}" for step in range(1, 101))
     text = f'seeds = 10\n[base]\nrounds = 1\ntraining = {{ kind = "sgd" }}\n[axes]\n"training.lr" = [{rates}]\n'
     name, out = study(tmp_path, text), tmp_path / "out"
-    begun = spent()
+    begun, started = spent(), time.perf_counter()
     quietly(name, out, Options(jobs=2))
     assert [cell.status()["state"] for _, _, cell in RunFolder.open(out).cells()] == ["done"] * 1000
     a_cell = (spent() - begun) / 1000  # CPU seconds, the round itself and the workers' imports included
-    for _ in range(2):  # the first may have to check the study
+    waited = (time.perf_counter() - started) / 1000
+    plans = []
+    monkeypatch.setenv("SECUREFL_CACHE", str(tmp_path / "cache"))
+    for _ in range(3):  # the first has to check the study
         begun = spent()
         subprocess.run(command("bench", name, "--out", str(out), "--dry-run"), capture_output=True, check=True)
-    planned = spent() - begun
-    print(f"{1000 * a_cell:.1f} ms of CPU a cell, {planned:.2f} s of CPU for a dry run of 1,000 ended cells")
+        plans.append(spent() - begun)
+    print(f"{1000 * a_cell:.1f} ms of CPU and {1000 * waited:.1f} ms of waiting a cell, two jobs")
+    print(f"dry run of 1,000 ended cells: {plans[0]:.2f} s of CPU unseen, then {plans[1]:.2f} and {plans[2]:.2f}")
     assert a_cell < 0.05
-    assert planned < 1.0
+    assert waited < 0.05
+    assert max(plans[1:]) < 1.0
+    assert plans[0] < 4.0  # the goal of 1 s is missed here: torch's import, and .7 ms a scenario
 
 
 def test_a_cell_is_the_same_under_run_and_bench(undisturbed: Path, tmp_path: Path) -> None:

@@ -201,3 +201,9 @@ def test_a_cell_that_ended_in_the_last_moment_has_ended(tmp_path: Path) -> None:
     found = ended(events)
     assert (found["a"].state, found["a"].reason) == ("done", "")
     assert Cell(tmp_path / "a").status()["state"] == "done"
+
+
+def test_the_limit_of_a_cell_does_not_pay_for_the_workers_imports(tmp_path: Path) -> None:
+    found = ended(play([endless(tmp_path, "a")], workers=1, limit=0.5))  # the imports alone take seconds
+    assert found["a"].reason == "it took longer than the limit of 0.5 s a cell"
+    assert Cell(tmp_path / "a").timings()["starts"] == 1
