@@ -47,6 +47,7 @@ def bench(name: str, out: Path | None, options: Options, style: Style) -> None:
     folder = RunFolder.create(grid.folder.path, grid.request)
     with folder.held():
         folder.ask(grid.request)
+        _bring_data(grid, style)
         try:
             tally = _run(study, grid, options, make_progress(style, len(grid.first_uses())))
         except Interrupted:
@@ -110,6 +111,20 @@ def _run(study: Study, grid: Grid, options: Options, display: GridDisplay) -> Ta
         events.close()
         display.stop()
     return grid.tally(failed)
+
+
+def _bring_data(grid: Grid, style: Style) -> None:
+    """Have the published files of the missing cells on this disk before workers ask for them. Raises DataError."""
+    lacking = [grid.request.cells[use.cell] for use in grid.missing()]
+    if wanted := {json.dumps(scenario["data"]): scenario for scenario in lacking if scenario["data"].get("size")}:
+        from securefl.assemble import fetch_data  # torch: a second that other studies need not wait
+        from securefl.display import make_display
+        from securefl.scenario import make_scenario
+
+        shown = make_display(style)
+        for scenario in wanted.values():
+            fetch_data(make_scenario(dict(scenario)), shown.download)
+        shown.stop()
 
 
 def _show(text: str, tally: Tally, folder: Path, style: Style) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 
 from securefl.cache import user_cache
+from securefl.data.download import OnBytes, quiet
 from securefl.execute import OnRound, run_cell
 from securefl.results import write_results
 from securefl.runs import Request, RunFolder
@@ -15,7 +16,9 @@ from securefl.scenario import Scenario
 from securefl.types import RoundRecord
 
 
-def run(scenario: Scenario, out: Path, *, text: str = "", on_round: OnRound | None = None) -> dict[str, Any]:
+def run(
+    scenario: Scenario, out: Path, *, text: str = "", on_round: OnRound | None = None, on_bytes: OnBytes = quiet
+) -> dict[str, Any]:
     """The final metrics of scenario, run in the folder `out`; a run that was interrupted goes on.
 
     Args:
@@ -23,6 +26,7 @@ def run(scenario: Scenario, out: Path, *, text: str = "", on_round: OnRound | No
         out: run folder; made if absent, resumed if it holds the same scenario.
         text: the scenario as given, kept beside the results.
         on_round: called with each round's record.
+        on_bytes: told how a download of its data goes, where one is needed: file, bytes so far, bytes in all.
 
     Raises:
         ScenarioError: `out` cannot be written or holds something else.
@@ -30,13 +34,20 @@ def run(scenario: Scenario, out: Path, *, text: str = "", on_round: OnRound | No
         SecureflError: the run failed.
     """
     folder = RunFolder.create(out, Request.of({"run": scenario}, text))
-    return run_cells(folder, {"run": scenario}, on_round=lambda _, record: on_round(record) if on_round else None)[
-        "run"
-    ]
+
+    def note(label: str, record: RoundRecord) -> None:
+        if on_round is not None:
+            on_round(record)
+
+    return run_cells(folder, {"run": scenario}, on_round=note, on_bytes=on_bytes)["run"]
 
 
 def run_cells(
-    folder: RunFolder, cells: Mapping[str, Scenario], *, on_round: Callable[[str, RoundRecord], None]
+    folder: RunFolder,
+    cells: Mapping[str, Scenario],
+    *,
+    on_round: Callable[[str, RoundRecord], None],
+    on_bytes: OnBytes = quiet,
 ) -> dict[str, dict[str, Any]]:
     """Label -> final metrics, cell after cell in one thread; the results are written whatever happens."""
     torch.set_num_threads(1)  # two torch threads in one process collapse when anything else runs
@@ -45,7 +56,9 @@ def run_cells(
         try:
             for label, scenario in cells.items():
                 noted = partial(on_round, label)
-                done[label] = run_cell(folder.cell(scenario), scenario, on_round=noted, remember=remember)
+                done[label] = run_cell(
+                    folder.cell(scenario), scenario, on_round=noted, on_bytes=on_bytes, remember=remember
+                )
         finally:
             write_results(folder)
     return done

@@ -7,16 +7,16 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-import torch
 from torch import Tensor, nn
 
 from securefl import catalog, channel, compatibility, sites, vector
 from securefl.cache import Remember, fresh
+from securefl.data.download import OnBytes
 from securefl.data.partition import Skew
 from securefl.data.task import FederatedData, Task
 from securefl.environment import code_hash
 from securefl.errors import ScenarioError
-from securefl.evaluate import evaluate
+from securefl.evaluate import evaluate, predict
 from securefl.federation import Federation, State
 from securefl.privacy.accounting import calibrate_noise
 from securefl.privacy.ledger import Ledger, Terms
@@ -53,8 +53,7 @@ class Assembled:
     def probabilities(self, weights: Tensor) -> Tensor:
         """(n, classes) of weights (d,) on all test records."""
         vector.load_vector(self.model, weights)
-        with torch.no_grad():
-            return self.data.task.probabilities(self.model(self.data.test.features))
+        return predict(self.model, self.data.task, self.data.test.features)
 
 
 def load_data(scenario: Scenario) -> FederatedData:
@@ -66,7 +65,7 @@ def load_data(scenario: Scenario) -> FederatedData:
     """
     entry, config, how = catalog.DATA[scenario.data.name], scenario.data, scenario.partition
     own = how if how in entry.partitions else next(iter(entry.partitions))
-    data = entry.load(partition=own, split_seed=config.split_seed)
+    data = entry.load(partition=own, split_seed=config.split_seed, **sites.data_options(scenario))
     if config.held_out is not None:
         data = data.without(config.held_out)
     if how == "pooled":
@@ -74,6 +73,12 @@ def load_data(scenario: Scenario) -> FederatedData:
     if how in catalog.DEALS:
         data = data.dealt(_deal(scenario, data.pooled().sites[0].train.labels))
     return data if config.only is None else data.alone(sites.place(scenario, config.only))
+
+
+def fetch_data(scenario: Scenario, on_bytes: OnBytes) -> None:
+    """See to it that the scenario's published file is on this disk. Raises DataError."""
+    if (fetch := catalog.DATA[scenario.data.name].fetch) is not None:
+        fetch(sites.data_options(scenario)["size"], on_bytes)
 
 
 def _deal(scenario: Scenario, labels: Tensor) -> list[Tensor]:

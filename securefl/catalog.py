@@ -10,9 +10,10 @@ from torch import Tensor, nn
 import attacks
 import defenses
 from securefl.channels import build
-from securefl.data import digits, heart, partition
-from securefl.data.task import FederatedData
-from securefl.models import linear
+from securefl.data import digits, heart, medmnist, medmnist_info, partition
+from securefl.data.download import OnBytes
+from securefl.data.task import FederatedData, Task
+from securefl.models import images, linear
 from securefl.rng import Keystream, seeded_keystream
 from securefl.training import server
 from securefl.types import Attack, Rule, Screen, ServerStep
@@ -31,11 +32,20 @@ class RuleEntry:
 
 @dataclass(frozen=True)
 class DataEntry:
-    """A data set: its loader, its own partitions with the public training sizes of their sites, and the usual one."""
+    """A data set: its loader, its own partitions with the public training sizes of their sites, and the usual one.
+
+    task: what its records are, by size for images; fetch: see to it that a published file is on this disk;
+    options: further keys of the data table that its loader takes, with their defaults.
+    """
 
     load: Callable[..., FederatedData]
     partitions: Mapping[str, tuple[int, ...]]
     usual: str
+    task: Callable[..., Task]
+    license: str
+    fetch: Callable[[int, OnBytes], object] | None = None
+    sizes: tuple[int, ...] = ()
+    options: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def records(self) -> int:
@@ -50,6 +60,7 @@ class DealEntry:
     deal: Callable[[Tensor, int, partition.Skew, Keystream], list[Tensor]]  # labels (n,), clients, skew, stream
     takes: tuple[str, ...] = ()
     sizes: Callable[[int, int], tuple[int, ...]] | None = None  # records, clients -> sizes
+    by_class: bool = False
 
 
 @dataclass(frozen=True)
@@ -66,9 +77,40 @@ class ChannelEntry:
 
 DEFAULT_CLIENTS = 10
 
+
+def _medmnist(name: str) -> DataEntry:
+    """One MedMNIST set; nothing is read from disk yet but the medmnist package's table."""
+    sizes, smallest = medmnist_info.sizes(name), medmnist_info.source(name)
+    return DataEntry(
+        lambda partition, split_seed, size, test_on: medmnist.load_medmnist(
+            medmnist_info.source(name, size), partition=partition, test_on=test_on
+        ),
+        partitions={"pooled": (smallest.records.train,)},
+        usual="iid",
+        task=lambda size: medmnist_info.source(name, size).task,
+        license=smallest.license,
+        fetch=lambda size, on_bytes: medmnist.fetch(medmnist_info.source(name, size), on_bytes=on_bytes),
+        sizes=sizes,
+        options={"size": sizes[0], "test_on": "test"},
+    )
+
+
 DATA: Mapping[str, DataEntry] = {
-    "heart": DataEntry(heart.load_heart, partitions=heart.TRAIN_RECORDS, usual="natural"),
-    "digits": DataEntry(digits.load_digits, partitions={"pooled": (digits.TRAIN_RECORDS,)}, usual="iid"),
+    "heart": DataEntry(
+        heart.load_heart,
+        partitions=heart.TRAIN_RECORDS,
+        usual="natural",
+        task=lambda: heart.TASK,
+        license="CC BY 4.0",
+    ),
+    "digits": DataEntry(
+        digits.load_digits,
+        partitions={"pooled": (digits.TRAIN_RECORDS,)},
+        usual="iid",
+        task=lambda: digits.TASK,
+        license="CC BY 4.0",
+    ),
+    **{f"medmnist:{name}": _medmnist(name) for name in medmnist_info.names()},
 }
 
 DEALS: Mapping[str, DealEntry] = {
@@ -81,6 +123,7 @@ DEALS: Mapping[str, DealEntry] = {
             labels, clients=clients, alpha=skew.alpha, minimum=skew.minimum, stream=stream
         ),
         takes=("alpha", "minimum"),
+        by_class=True,
     ),
     "quantity": DealEntry(
         lambda labels, clients, skew, stream: partition.quantity(
@@ -93,10 +136,16 @@ DEALS: Mapping[str, DealEntry] = {
             labels, clients=clients, classes=skew.classes, stream=stream
         ),
         takes=("classes",),
+        by_class=True,
     ),
 }
 
-MODELS: Mapping[str, Callable[..., nn.Module]] = {"logistic": linear.logistic, "mlp": linear.mlp}
+MODELS: Mapping[str, Callable[..., nn.Module]] = {
+    "logistic": linear.logistic,
+    "mlp": linear.mlp,
+    "cnn": images.cnn,
+    "resnet18": images.resnet18,
+}
 
 RULES: Mapping[str, RuleEntry] = {
     "mean": RuleEntry(defenses.mean, minimum_rows=lambda f: 1, weighted=True),

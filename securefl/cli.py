@@ -122,7 +122,7 @@ def run(scenario: ScenarioFile, out: Out = None, overrides: Overrides = None, di
     try:
         given = "".join(f"\n# --set {override}" for override in overrides or ())
         text = scenario.read_text(encoding="utf-8") + given
-        metrics = api.run(checked, folder, text=text, on_round=shown.round)
+        metrics = api.run(checked, folder, text=text, on_round=shown.round, on_bytes=shown.download)
     finally:
         shown.stop()
     shown.table(f"{scenario.stem}, {metrics['rounds']} rounds", [Row(scenario.stem, [metrics])])

@@ -9,9 +9,8 @@ import torch
 
 from securefl import catalog, channel
 from securefl.data.partition import Skew
-from securefl.data.task import Task
 from securefl.errors import ScenarioError
-from securefl.sites import partition_of, site_count, site_records
+from securefl.sites import data_options, partition_of, site_count, site_records, task_of
 
 if TYPE_CHECKING:
     from securefl.scenario import Scenario
@@ -27,7 +26,7 @@ def check(scenario: "Scenario") -> None:
     Raises:
         ScenarioError: one sentence that says what to change.
     """
-    for step in (_names, _data, _privacy, _weights, channel.check, _defense, _attack, _server):
+    for step in (_names, _data, _model, _privacy, _weights, channel.check, _defense, _attack, _server):
         step(scenario)
 
 
@@ -46,7 +45,7 @@ def fill_in(scenario: "Scenario", values: dict[str, Any]) -> None:
     values["channel"] |= {"min_cohort": channel.min_cohort(scenario), **channel.options(scenario)}
     if scenario.weights == "reported" and values["channel"]["ring"] is not None:
         values["channel"]["max_weight"] = channel.max_weight(scenario)
-    values["data"] |= {"partition": how, "clients": site_count(scenario), **skew}
+    values["data"] |= {"partition": how, "clients": site_count(scenario), **skew, **data_options(scenario)}
     tables = [
         (values["model"], catalog.MODELS[scenario.model.name]),
         (values["defense"]["rule"], catalog.RULES[scenario.defense.rule.name].function),
@@ -78,9 +77,18 @@ def _names(scenario: "Scenario") -> None:
         raise ScenarioError(
             f"defense.prefilters: {scenario.defense.prefilters[0]!r} is not available yet; leave it empty"
         )
+
+
+def _model(scenario: "Scenario") -> None:
+    """The model takes its parameters, and records of this kind; it is built without memory for its weights."""
     builder, parameters = catalog.MODELS[scenario.model.name], scenario.model.parameters
     _parameters("model", scenario.model.name, builder, parameters)
-    _tried("model", lambda: builder(Task(features=1, classes=2), generator=torch.Generator(), **parameters))
+
+    def build() -> None:
+        with torch.device("meta"):
+            builder(task_of(scenario), generator=None, **parameters)
+
+    _tried("model", build)
 
 
 def _data(scenario: "Scenario") -> None:
@@ -97,6 +105,18 @@ def _data(scenario: "Scenario") -> None:
     for key in ("alpha", "classes", "minimum"):
         if getattr(data, key) is not None and key not in takes:
             raise ScenarioError(f"data.{key} has no effect with partition {how!r}; remove it")
+    for key in ("size", "test_on"):
+        if getattr(data, key) is not None and key not in entry.options:
+            raise ScenarioError(f"data.{key} has no effect with {data.name}; remove it")
+    if data.size is not None and data.size not in entry.sizes:
+        raise ScenarioError(
+            f"data.size: {data.name} is published in {', '.join(map(str, entry.sizes))}, got {data.size}"
+        )
+    if how in catalog.DEALS and catalog.DEALS[how].by_class and task_of(scenario).multilabel:
+        raise ScenarioError(
+            f"data.partition: {how} goes by the one class of a record, those of {data.name} bear several; "
+            "use iid or quantity"
+        )
     least = data.classes or DEFAULT_SKEW.classes if "classes" in takes else data.minimum or DEFAULT_SKEW.minimum
     if sites * least > entry.records:
         raise ScenarioError(

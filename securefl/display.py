@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from typing import Any, Protocol
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.progress import BarColumn, DownloadColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
 from securefl.styles import Style, usual_style
@@ -14,6 +14,9 @@ from securefl.table import COLUMNS, Row, cells, plain
 
 class Display(Protocol):
     """Progress, tables and single lines."""
+
+    def download(self, file: str, done: int, total: int | None) -> None:
+        """So many bytes of a file have come; total where the server says it."""
 
     def start(self, label: str, rounds: int) -> None:
         """A run of so many rounds begins."""
@@ -45,6 +48,9 @@ def make_display(style: Style | None) -> Display:
 class SilentDisplay(Display):
     """Shows nothing."""
 
+    def download(self, file: str, done: int, total: int | None) -> None:
+        """Nothing."""
+
     def start(self, label: str, rounds: int) -> None:
         """Nothing."""
 
@@ -66,6 +72,14 @@ class PlainDisplay(SilentDisplay):
 
     def __init__(self) -> None:
         self._label, self._rounds, self._shown = "", 1, -1
+        self._stage = -1.0
+
+    def download(self, file: str, done: int, total: int | None) -> None:
+        """A line every tenth, or every 10 MB where the size is not known."""
+        if (stage := done // (max(total, 10) // 10 if total else 10**7)) != self._stage:
+            self._stage = stage
+            told = f"{done / 1e6:.1f} MB" + (f" of {total / 1e6:.1f} MB" if total else "")
+            print(f"downloading {file}: {told}", flush=True)
 
     def start(self, label: str, rounds: int) -> None:
         """Remember what runs."""
@@ -96,6 +110,10 @@ class JsonDisplay(SilentDisplay):
 
     def __init__(self) -> None:
         self._label = ""
+
+    def download(self, file: str, done: int, total: int | None) -> None:
+        """The bytes so far."""
+        self._put("download", file=file, bytes=done, total=total)
 
     def start(self, label: str, rounds: int) -> None:
         """Announce the run."""
@@ -133,31 +151,46 @@ class RichDisplay(SilentDisplay):
     def __init__(self) -> None:
         self._console = Console()
         self._progress: Progress | None = None
+        self._run, self._file = ("", 1), ""
+
+    def download(self, file: str, done: int, total: int | None) -> None:
+        """A bar a file."""
+        if self._progress is None or self._file != file:
+            self.stop()
+            columns = (TextColumn("downloading {task.description}"), BarColumn(), DownloadColumn())
+            self._progress, self._file = Progress(*columns, console=self._console), file
+            self._progress.add_task(file, total=total)
+            self._progress.start()
+        self._progress.update(self._progress.task_ids[0], completed=done)
 
     def start(self, label: str, rounds: int) -> None:
         """A new bar."""
+        self._run = (label, rounds)
+        self._start_run()
+
+    def _start_run(self) -> Progress:
         self.stop()
         columns = (TextColumn("{task.description:<32}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
         self._progress = Progress(*columns, TextColumn("{task.fields[note]}"), console=self._console)
-        self._progress.add_task(label, total=rounds, note="")
+        self._progress.add_task(self._run[0], total=self._run[1], note="")
         self._progress.start()
+        return self._progress
 
     def round(self, record: Any) -> None:
         """Move the bar; tell what went wrong above it."""
-        if self._progress is None:
-            return
+        bar = self._start_run() if self._progress is None or self._file else self._progress  # after a download
         if record.abandoned:
             self._console.print(f"round {record.round} abandoned: {record.reason}", style="yellow", markup=False)
         for client, reason in record.absent.items():
             self._console.print(f"round {record.round}, client {client} absent: {reason}", style="yellow", markup=False)
         note = "" if record.accuracy is None else f"accuracy {record.accuracy:.3f}"
-        self._progress.update(self._progress.task_ids[0], completed=record.round + 1, note=note)
+        bar.update(bar.task_ids[0], completed=record.round + 1, note=note)
 
     def stop(self) -> None:
         """Leave the bar as it is."""
         if self._progress is not None:
             self._progress.stop()
-            self._progress = None
+            self._progress, self._file = None, ""
 
     def table(self, title: str, rows: Iterable[Row]) -> None:
         """A table with rules."""

@@ -8,8 +8,9 @@ from types import TracebackType
 from typing import Any
 
 from securefl import engine
-from securefl.assemble import Assembled, assemble
+from securefl.assemble import Assembled, assemble, fetch_data
 from securefl.cache import Remember, fresh
+from securefl.data.download import OnBytes, quiet
 from securefl.errors import BudgetExceeded, LedgerError, RunFailed, SecureflError
 from securefl.federation import State
 from securefl.privacy.events import ReleaseId
@@ -22,13 +23,21 @@ OnRound = Callable[[RoundRecord], None]
 INTERRUPTED = "interrupted before it was complete; its reservations stand"
 
 
-def run_cell(cell: Cell, scenario: Scenario, *, on_round: OnRound, remember: Remember = fresh) -> dict[str, Any]:
+def run_cell(
+    cell: Cell,
+    scenario: Scenario,
+    *,
+    on_round: OnRound,
+    on_bytes: OnBytes = quiet,
+    remember: Remember = fresh,
+) -> dict[str, Any]:
     """The final metrics of scenario; a finished cell is only read, an interrupted one goes on.
 
     Args:
         cell: where it runs.
         scenario: what to run.
         on_round: called with each round's record.
+        on_bytes: told how a download of its data goes, where one is needed.
         remember: finds values that are dear to compute, such as `Cache.remember`.
 
     Raises:
@@ -43,6 +52,7 @@ def run_cell(cell: Cell, scenario: Scenario, *, on_round: OnRound, remember: Rem
         raise BudgetExceeded(status["reason"])
     with _FailureKept(cell), Stopwatch(cell) as watch:
         with watch.stage("set_up"):
+            fetch_data(scenario, on_bytes)
             assembled = assemble(scenario, run=run, ledgers=cell.ledgers, remember=remember)
         with watch.stage("rounds"):
             return _play(cell, scenario, assembled, on_round)

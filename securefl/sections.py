@@ -50,6 +50,9 @@ class Data(Section):
     Both number the sites as the data set does.
 
     alpha (dirichlet, quantity), classes (pathological) and minimum shape the partitions that deal records anew.
+
+    size (pixels of a side) and test_on (which published records judge; validation is for choosing learning rates) are
+    for MedMNIST.
     """
 
     name: str = "heart"
@@ -61,6 +64,8 @@ class Data(Section):
     alpha: Annotated[float, Field(ge=1e-3, le=1e6, strict=True)] | None = None
     classes: Count | None = None
     minimum: Count | None = None
+    size: Count | None = None
+    test_on: Literal["test", "validation"] | None = None
 
 
 class Training(Section):

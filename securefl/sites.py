@@ -1,12 +1,27 @@
 """The sites of a scenario, from what is public: how many, which train, and with how many records."""
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from securefl import catalog
+from securefl.data.task import Task
 from securefl.errors import ScenarioError
 
 if TYPE_CHECKING:
     from securefl.scenario import Scenario
+
+
+def data_options(scenario: "Scenario") -> dict[str, Any]:
+    """The keys in force that only some data sets take, defaults filled in."""
+    defaults = catalog.DATA[scenario.data.name].options
+    given = {key: getattr(scenario.data, key) for key in defaults}
+    return {key: defaults[key] if value is None else value for key, value in given.items()}
+
+
+def task_of(scenario: "Scenario") -> Task:
+    """What the records are and what is predicted, before any is read."""
+    size = data_options(scenario).get("size")
+    task = catalog.DATA[scenario.data.name].task
+    return task() if size is None else task(size)
 
 
 def partition_of(scenario: "Scenario") -> str:

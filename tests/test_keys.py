@@ -23,7 +23,7 @@ def test_every_key_and_every_name_is_on_the_page() -> None:
 def test_defaults_bounds_and_choices_are_told() -> None:
     lines = page().splitlines()
     assert "| `rounds` | a whole number, at least 1 and at most 1e+06 | 20 |" in lines
-    assert "| `name` | `logistic` or `mlp` | `logistic` |" in lines
+    assert "| `name` | `logistic` or `mlp` or `cnn` or `resnet18` | `logistic` |" in lines
     assert "| `rule` | `mean` or `median` or `trimmed_mean` or `krum` | `mean` |" in lines
     assert "| `clients` | a list: a whole number, at least 0 | needed |" in lines
     assert "| `epsilon` | a number, above 0 | 8 |" in lines

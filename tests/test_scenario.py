@@ -25,7 +25,7 @@ from securefl.errors import ScenarioError
 from securefl.scenario import Scenario, load_scenario, parse_scenario
 
 NOT_MASKED = {"ring": None, "clip": None, "rounding": None, "corrupt": None, "max_weight": None}
-NOT_DEALT = {"only": None, "held_out": None, "alpha": None, "classes": None, "minimum": None}
+NOT_DEALT = dict.fromkeys(("only", "held_out", "alpha", "classes", "minimum", "size", "test_on"))
 
 # The two scenarios of the design, verbatim.
 HEART = """

@@ -16,6 +16,8 @@ from securefl.rng import seeded_keystream
 RECORDS = 1797
 TRAIN_RECORDS = 1257  # 70 %, the rest is one test set that belongs to no client
 
+TASK = Task(features=64, classes=10)
+
 _TOP = 16.0  # pixel values are counts of 0 to 16, by the data set's description
 
 
@@ -32,7 +34,7 @@ def load_digits(*, partition: str, split_seed: int) -> FederatedData:
     order = torch.from_numpy(seeded_keystream(split_seed, "digits split").permutation(RECORDS))
     train, test = order[:TRAIN_RECORDS], order[TRAIN_RECORDS:]
     site = Site(partition, Examples(features[train], targets[train]), None)
-    return FederatedData(Task(features=64, classes=10), (site,), Examples(features[test], targets[test]))
+    return FederatedData(TASK, (site,), Examples(features[test], targets[test]))
 
 
 @lru_cache(maxsize=1)

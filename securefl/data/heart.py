@@ -31,6 +31,7 @@ RANGES = {"age": (20, 90), "trestbps": (80, 220), "chol": (0, 600), "thalach": (
 BINARY = ("sex", "fbs", "exang")
 LEVELS = {"cp": (1, 2, 3, 4), "restecg": (0, 1, 2)}
 FEATURES = len(RANGES) + len(BINARY) + sum(map(len, LEVELS.values()))
+TASK = Task(features=FEATURES, classes=2)
 
 _TRAIN_SHARE = 0.66
 
@@ -51,7 +52,7 @@ def load_heart(*, partition: str, split_seed: int) -> FederatedData:
         order = _shuffled_classes(records[hospital].labels, split_seed, index)
         sites += _sites(hospital, records[hospital], order, 2 if partition == "halves" else 1)
     tests = [site.test for site in sites if site.test is not None]
-    return FederatedData(Task(features=FEATURES, classes=2), tuple(sites), concatenate(tests))
+    return FederatedData(TASK, tuple(sites), concatenate(tests))
 
 
 @lru_cache(maxsize=1)  # the cells of a grid that one process runs share it; nobody writes into it

@@ -10,7 +10,10 @@ from torch.nn import functional
 
 
 class Examples(NamedTuple):
-    """Records: features (n, features) float32 and labels (n,) int64."""
+    """Records: features (n, features) float32 or images (n, channels, side, ...) uint8, and labels (n,) int64.
+
+    Labels are (n, classes) of 0 and 1 where a record may bear several.
+    """
 
     features: Tensor
     labels: Tensor
@@ -22,24 +25,44 @@ class Examples(NamedTuple):
 
 @dataclass(frozen=True)
 class Task:
-    """A classification task: one logit for two classes, one a class otherwise."""
+    """A classification task: one logit for two classes, one a class otherwise.
+
+    Args:
+        features: numbers a record has.
+        classes: how many there are.
+        image: (channels, side, side[, side]) where records are images; the product is `features`.
+        multilabel: a record bears any number of the classes, each with a logit of its own.
+    """
 
     features: int
     classes: int
+    image: tuple[int, ...] = ()
+    multilabel: bool = False
 
     @property
     def outputs(self) -> int:
         """Width of the model's last layer."""
-        return 1 if self.classes == 2 else self.classes
+        return 1 if self.classes == 2 and not self.multilabel else self.classes
+
+    def inputs(self, features: Tensor) -> Tensor:
+        """What a model reads: bytes of images scaled to [-1, 1] float32, and channels last, which is faster."""
+        if features.dtype == torch.uint8:
+            features = features.float() / 127.5 - 1
+        layouts = {3: torch.channels_last, 4: torch.channels_last_3d}
+        return features.contiguous(memory_format=layouts.get(len(self.image), torch.contiguous_format))
 
     def loss(self, logits: Tensor, labels: Tensor) -> Tensor:
-        """Mean cross-entropy of logits (n, outputs) against labels (n,)."""
+        """Mean cross-entropy of logits (n, outputs) against labels (n,), or of every label of (n, classes)."""
+        if self.multilabel:
+            return functional.binary_cross_entropy_with_logits(logits, labels.to(logits.dtype))
         if self.classes == 2:
             return functional.binary_cross_entropy_with_logits(logits.squeeze(1), labels.to(logits.dtype))
         return functional.cross_entropy(logits, labels)
 
     def probabilities(self, logits: Tensor) -> Tensor:
-        """(n, classes) probabilities."""
+        """(n, classes) probabilities; rows sum to one unless labels are several."""
+        if self.multilabel:
+            return torch.sigmoid(logits.double())
         if self.classes == 2:
             positive = torch.sigmoid(logits.double())
             return torch.cat([1 - positive, positive], dim=1)

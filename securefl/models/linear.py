@@ -1,4 +1,4 @@
-"""Logistic regression and multi-layer perceptron on flat features."""
+"""Logistic regression and multi-layer perceptron; images are read as one long row."""
 
 import math
 from collections.abc import Sequence
@@ -17,7 +17,7 @@ def logistic(task: Task, *, generator: torch.Generator) -> nn.Module:
     layer = nn.Linear(task.features, task.outputs)
     nn.init.zeros_(layer.weight)
     nn.init.zeros_(layer.bias)
-    return layer
+    return nn.Sequential(nn.Flatten(), layer) if task.image else layer
 
 
 def mlp(task: Task, *, hidden: Sequence[int] = (32,), generator: torch.Generator) -> nn.Module:
@@ -36,7 +36,7 @@ def mlp(task: Task, *, hidden: Sequence[int] = (32,), generator: torch.Generator
     if not all(1 <= width <= MOST for width in hidden):
         raise ValueError(f"mlp needs hidden widths of 1 to {MOST}, got {list(hidden)}")
     widths = [task.features, *hidden, task.outputs]
-    layers: list[nn.Module] = []
+    layers: list[nn.Module] = [nn.Flatten()] if task.image else []
     for inputs, outputs in pairwise(widths):
         layer = nn.Linear(inputs, outputs)
         bound = 1 / math.sqrt(inputs)

@@ -107,7 +107,7 @@ class DpSgd:
         self._optimizer.stream, self._optimizer.noised_steps = noise, 0
         for chosen in poisson_batches(len(examples), sample_rate=plan.sample_rate, steps=plan.steps, stream=sampling):
             self._optimizer.zero_grad(set_to_none=True)
-            self._per_example_gradients(examples.features[chosen], examples.labels[chosen])
+            self._per_example_gradients(self._task.inputs(examples.features[chosen]), examples.labels[chosen])
             self._optimizer.step()
         spent = SampledGaussian(plan.sample_rate, plan.noise_multiplier, self._optimizer.noised_steps)
         return Trained(vector.to_vector(self.module) - weights, spent)

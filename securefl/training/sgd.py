@@ -50,7 +50,7 @@ class SgdTrainer:
         for _ in range(self._epochs):
             for chosen in shuffled_batches(len(self._examples), batch=self._batch, stream=stream):
                 optimizer.zero_grad()
-                logits = self._model(self._examples.features[chosen])
+                logits = self._model(self._task.inputs(self._examples.features[chosen]))
                 self._task.loss(logits, self._examples.labels[chosen]).backward()  # type: ignore[no-untyped-call]
                 optimizer.step()
         return Trained(vector.to_vector(self._model) - weights, spent=None)
