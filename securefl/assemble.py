@@ -108,13 +108,14 @@ def assemble(scenario: Scenario, *, run: str, ledgers: Path, remember: Remember 
     """
     data = load_data(scenario)
     model = build_model(scenario, data.task)
-    layout, start = vector.layout(model), vector.to_vector(model)
+    start = vector.to_vector(model)
     session = hashlib.sha256(f"session/{run}".encode()).digest()[:16]
     trainers = make_trainers(scenario, data, model, remember)
     books = open_ledgers(scenario, ledgers)
     config = hashlib.sha256(json.dumps(scenario.resolved(), sort_keys=True).encode()).digest()
     plan = channel.plan(scenario, session=session, d=len(start), stream_for=stream_for(scenario), config=config)
     sides = catalog.CHANNELS[scenario.channel.kind].sides(plan, **channel.options(scenario))
+    layout = vector.layout(model) + sides.salt
     clients: dict[int, Participant] = {
         index: Client(
             index,

@@ -187,6 +187,19 @@ CHANNELS: Mapping[str, ChannelEntry] = {
             "other clients": "the global models, hence the sum, and who took part",
         },
     ),
+    "ckks": ChannelEntry(
+        build.ckks_sides,
+        check=build.ckks_terms,
+        stages=2,
+        rows=lambda cohort: 1,
+        options={"clip": 4.0},
+        threats={
+            "server": "ciphertexts it cannot open, their number, and who took part; no update, no sum, no model",
+            "server with one client": "every update: each client holds the key (masking has no such limit)",
+            "key holders (all clients)": "the sum and the global models; n - 1 of them the last one's update",
+            "network": "what the server sees; that nobody swaps it is for the transport to see to (TLS)",
+        },
+    ),
 }
 
 SCREEN: Screen = defenses.screen
@@ -194,7 +207,7 @@ SCREEN: Screen = defenses.screen
 Status = Literal["available", "not available yet", "unknown"]
 
 _LATER = {
-    "channel.kind": ("ckks", "bfv"),
+    "channel.kind": ("bfv",),
     "privacy.unit": ("client",),
     "privacy.place": ("distributed", "central"),
     "attack.knows": ("omniscient",),

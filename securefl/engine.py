@@ -37,11 +37,13 @@ def play_round(federation: Federation, state: State) -> Played:
     after, reason = replace(state, round=state.round + 1), ""
     survivors: tuple[int, ...] = ()
     screened: tuple[int, ...] = ()
+    sums: tuple[Observation, ...] = ()
     try:
         federation.server.begin(state.round, cohort, vector.model_hash(federation.layout, state.weights))
         broadcast(federation, state, cohort, attendance)
         view = exchange(federation, state.round, attendance)
         attendance.note_lost(cohort, view)
+        sums = tuple(_sums_seen(view, attendance.openers))
         screened = set_aside(federation, view)
         after = aggregate(federation, view, after)
         survivors = view.clients
@@ -64,7 +66,7 @@ def play_round(federation: Federation, state: State) -> Played:
         ledger_heads={c: p.ledger_head for c, p in federation.clients.items() if p.ledger_head is not None},
         seconds=time.perf_counter() - started,
     )
-    seen = (*_models_seen(state, cohort), *federation.server.observed())
+    seen = (*_models_seen(state, cohort), *federation.server.observed(), *sums)
     return Played(after, record, attendance, seen)
 
 
@@ -91,6 +93,7 @@ def exchange(federation: Federation, round: int, attendance: Attendance) -> View
                 reply = federation.clients[client].receive(request)
                 if isinstance(reply, View):
                     opened = reply
+                    attendance.openers.append(client)
                 elif reply is not None:
                     deliver(federation, client, reply, attendance)
                 elif client in federation.adversary.clients:
@@ -140,6 +143,13 @@ def _models_seen(state: State, cohort: tuple[int, ...]) -> Iterator[Observation]
     d = state.weights.numel()
     for client in cohort:
         yield Observation(f"client {client}", "global model", (), (d,), 4 * d, state.weights)
+
+
+def _sums_seen(view: View, openers: list[int]) -> Iterator[Observation]:
+    """Key holders see what they open."""
+    for client in openers:
+        for row, members in zip(view.rows, view.members, strict=True):
+            yield Observation(f"client {client}", "opened sum", members, tuple(row.shape), 4 * row.numel(), row)
 
 
 def _stop_if_hopeless(federation: Federation, played: Played, spent: set[int]) -> None:

@@ -41,12 +41,13 @@ class State:
 class Attendance:
     """Who did not answer in a round and why, how many messages were dropped, and the bytes that travelled.
 
-    `taken` are the clients whose reply to the stage in hand was taken.
+    `taken` are the clients whose reply to the stage in hand was taken, `openers` those who opened the sum themselves.
     """
 
     absent: dict[int, str] = field(default_factory=dict)
     out_of_budget: set[int] = field(default_factory=set)
     taken: set[int] = field(default_factory=set)
+    openers: list[int] = field(default_factory=list)
     rejected: int = 0
     bytes_up: int = 0
     bytes_down: int = 0

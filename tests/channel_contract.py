@@ -136,9 +136,9 @@ def mean_of_updates(clients: Sequence[int], *, round: int) -> Tensor:
     return torch.stack([updates[client].delta.double() * WEIGHTS[client] for client in clients]).sum(dim=0) / total
 
 
-def outline(seen: Sequence[Observation]) -> list[tuple[object, ...]]:
-    """Who saw what kind of thing, of what size, without the values."""
-    return sorted((o.party, o.kind, o.about, o.shape, o.size) for o in seen)
+def outline(seen: Sequence[Observation], *, grain: int = 1) -> list[tuple[object, ...]]:
+    """Who saw what kind of thing, of what size (in units of `grain` bytes), without the values."""
+    return sorted((o.party, o.kind, o.about, o.shape, round(o.size / grain)) for o in seen)
 
 
 def malformed(message: Packet) -> list[Packet]:
@@ -163,6 +163,7 @@ class ChannelContract:
 
     tolerance = 1e-6  # of a mean, absolute; what fixed point or CKKS may add is for the subclass to say
     fewest = MIN_COHORT  # survivors of five that a round takes; more than the minimum where a threshold asks for it
+    grain = 1  # bytes by which the size of a message may vary, where it is compressed
     too_few = f"minimum cohort is {MIN_COHORT}"
     bad_request = r"a message of|another session"
 
@@ -223,11 +224,13 @@ class ChannelContract:
         assert view.clients == survivors
         assert self.is_the_mean_of(view, survivors, round=1)
         play(untouched, round=1, silent=others)
-        assert outline(sides.server.observed()) == outline(untouched.server.observed())
+        assert outline(sides.server.observed(), grain=self.grain) == outline(
+            untouched.server.observed(), grain=self.grain
+        )
 
     def test_dropped_messages_change_nothing(self, make: MakeSides) -> None:
         sides, elsewhere = make(), make(session=OTHER_SESSION)
-        earlier, honest = record(sides, round=0), outline(sides.server.observed())
+        earlier, honest = record(sides, round=0), outline(sides.server.observed(), grain=self.grain)
         here, there = Stages(sides, round=1), Stages(elsewhere, round=1)
         stage = 0
         while here.view is None:
@@ -250,7 +253,7 @@ class ChannelContract:
             stage += 1
         assert here.view.clients == EVERYONE
         assert self.is_the_mean_of(here.view, EVERYONE, round=1)
-        assert outline(sides.server.observed()) == honest
+        assert outline(sides.server.observed(), grain=self.grain) == honest
 
     def taken(self, sides: Sides, client: int, messages: Sequence[Packet]) -> list[Packet]:
         """Those of the messages that the server did not drop."""
@@ -264,9 +267,9 @@ class ChannelContract:
         while stages.view is None:
             stages.deliver(messages)
             stages.close()
-            before = outline(sides.server.observed())
+            before = outline(sides.server.observed(), grain=self.grain)
             assert sides.server.absorb(4, late) is False
-            assert outline(sides.server.observed()) == before
+            assert outline(sides.server.observed(), grain=self.grain) == before
             messages = {} if stages.view is not None else stages.answers(silent=(4,))
         assert stages.view.clients == (0, 1, 2, 3)
         assert self.is_the_mean_of(stages.view, (0, 1, 2, 3), round=0)

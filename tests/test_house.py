@@ -39,7 +39,9 @@ def test_nothing_imports_torchvision() -> None:
     assert not [source for source in SOURCES if "torchvision" in imported(source)]
 
 
-@pytest.mark.parametrize("module", ["opacus", "sklearn", "dp_accounting", "jinja2", "rich", "typer", "safetensors"])
+@pytest.mark.parametrize(
+    "module", ["opacus", "sklearn", "dp_accounting", "jinja2", "rich", "typer", "safetensors", "tenseal"]
+)
 def test_each_outer_library_has_few_doors(module: str) -> None:
     doors = {str(source) for source in SOURCES if module in imported(source)}
     known = {
@@ -50,6 +52,7 @@ def test_each_outer_library_has_few_doors(module: str) -> None:
         "rich": {"securefl/display.py", "benchmarks/progress.py"},
         "typer": {"securefl/cli.py", "benchmarks/cli.py"},
         "safetensors": {"securefl/checkpoint.py"},
+        "tenseal": {"securefl/channels/ckks/cipher.py"},
     }
     assert doors == known[module]
 

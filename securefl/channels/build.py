@@ -1,9 +1,10 @@
-"""Both sides of a channel, built from public constants; identities are made anew for every session."""
+"""Both sides of a channel, built from public constants; identities and keys are made anew for every session."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from securefl.channels.ckks.terms import CkksTerms
 from securefl.channels.masking.agreement import MAX_BLOCK, Agreement
 from securefl.channels.masking.client import MaskedClient
 from securefl.channels.masking.fixed_point import FixedPoint
@@ -46,17 +47,51 @@ class Plan:
 
 @dataclass(frozen=True)
 class Sides:
-    """A channel ready for its first round; `left_out` are clients that the set-up lost, and why."""
+    """A channel ready for its first round; `left_out` are clients that the set-up lost, and why.
+
+    salt: what only the clients know, for hashes of a model that the server must not be able to guess at.
+    """
 
     server: ChannelServer
     clients: Mapping[int, ChannelClient]
     left_out: Mapping[int, str] = field(default_factory=dict)
+    salt: str = field(default="", repr=False)
 
 
 def plain_sides(plan: Plan) -> Sides:
     """Every update in the clear."""
     server = PlainServer(plan.session, d=plan.d, min_cohort=plan.min_cohort, weights=plan.weights)
     return Sides(server, {client: PlainClient(client, plan.session) for client in plan.clients})
+
+
+def ckks_sides(plan: Plan, **options: Any) -> Sides:
+    """One sum under encryption, opened by the clients. Raises ValueError where terms do not fit.
+
+    The first client makes the key; the others get it here by hand, between hospitals over a way of their own.
+    """
+    from securefl.channels.ckks.cipher import KeyHolder  # tenseal: for who uses it
+    from securefl.channels.ckks.client import CkksClient
+    from securefl.channels.ckks.server import CkksServer
+
+    terms, dealer = ckks_terms(plan, **options), KeyHolder.generate()
+    secret = dealer.to_bytes()
+    server = CkksServer(terms, key_id=dealer.key_id, public_parameters=dealer.public_parameters())
+    clients = {client: CkksClient(client, terms, KeyHolder.from_bytes(secret)) for client in plan.clients}
+    return Sides(server, clients, salt=dealer.derived("model hashes").hex())
+
+
+def ckks_terms(plan: Plan, *, clip: float) -> CkksTerms:
+    """The terms of a session. Raises ValueError where they do not fit."""
+    return CkksTerms(
+        session=plan.session,
+        clients=plan.clients,
+        d=plan.d,
+        clip=clip,
+        cohort=plan.cohort,
+        min_cohort=plan.min_cohort,
+        weights=plan.weights,
+        max_weight=plan.max_weight,
+    )
 
 
 def masked_sides(plan: Plan, **options: Any) -> Sides:

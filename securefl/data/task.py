@@ -45,11 +45,8 @@ class Task:
         return 1 if self.classes == 2 and not self.multilabel else self.classes
 
     def inputs(self, features: Tensor) -> Tensor:
-        """What a model reads: bytes of images scaled to [-1, 1] float32, and channels last, which is faster."""
-        if features.dtype == torch.uint8:
-            features = features.float() / 127.5 - 1
-        layouts = {3: torch.channels_last, 4: torch.channels_last_3d}
-        return features.contiguous(memory_format=layouts.get(len(self.image), torch.contiguous_format))
+        """What a model reads: bytes of images scaled to [-1, 1] float32, anything else as it is."""
+        return features.float() / 127.5 - 1 if features.dtype == torch.uint8 else features
 
     def loss(self, logits: Tensor, labels: Tensor) -> Tensor:
         """Mean cross-entropy of logits (n, outputs) against labels (n,), or of every label of (n, classes)."""

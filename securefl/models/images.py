@@ -18,7 +18,7 @@ _CELLS = 4  # a side of the last feature map, whatever the image's
 _SMALL = 64  # pixels up to which ResNet-18 starts with a 3 x 3 convolution
 
 
-def cnn(task: Task, *, channels: Sequence[int] = (16, 32), generator: torch.Generator) -> nn.Module:
+def cnn(task: Task, *, channels: Sequence[int] = (16, 32), generator: torch.Generator) -> nn.Sequential:
     """Blocks of convolution, group norm, tanh and max-pooling, then one linear layer; for 2-D and 3-D images.
 
     Args:
@@ -56,7 +56,7 @@ def cnn(task: Task, *, channels: Sequence[int] = (16, 32), generator: torch.Gene
     return _channels_last(model, task)
 
 
-def resnet18(task: Task, *, generator: torch.Generator) -> nn.Module:
+def resnet18(task: Task, *, generator: torch.Generator) -> nn.Sequential:
     """ResNet-18 with group norm for 2-D images; up to 64 pixels its stem is one 3 x 3 convolution, without pooling.
 
     Args:
@@ -130,7 +130,7 @@ def _bias(layer: nn.Linear | nn.Conv2d | nn.Conv3d) -> Tensor:
     return layer.bias
 
 
-def _channels_last(model: nn.Module, task: Task) -> nn.Module:
+def _channels_last(model: nn.Sequential, task: Task) -> nn.Sequential:
     """The layout in which convolution and pooling are fast on a CPU."""
     solid = len(task.image) == 4
     return model.to(memory_format=torch.channels_last_3d if solid else torch.channels_last)  # type: ignore[call-overload,no-any-return]

@@ -82,7 +82,9 @@ class DpSgd:
     """
 
     def __init__(self, model: nn.Module, task: Task, *, lr: float) -> None:
-        self.module = GradSampleModule(model, loss_reduction="mean")
+        # Opacus unfolds what a convolution reads as if channels came first, and is silently wrong where they come last.
+        channels_first = model.to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
+        self.module = GradSampleModule(channels_first, loss_reduction="mean")
         self._task = task
         inner = torch.optim.SGD(self.module.parameters(), lr=lr)
         self._optimizer = KeystreamDPOptimizer(
@@ -119,7 +121,9 @@ class DpSgd:
             for p in parameters:
                 p.grad_sample = p.new_zeros((0, *p.shape))
             return
-        inputs = features.detach().requires_grad_()  # or torch warns that Opacus' backward hook sees outputs only
+        inputs = (
+            features.detach().contiguous().requires_grad_()
+        )  # or torch warns that Opacus' backward hook sees outputs only
         self._task.loss(self.module(inputs), labels).backward()  # type: ignore[no-untyped-call]
         finite = torch.stack([p.grad_sample.flatten(1).double().norm(dim=1) for p in parameters]).sum(dim=0)
         finite = finite < math.sqrt(torch.finfo(torch.float32).max)

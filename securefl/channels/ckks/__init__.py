@@ -1,0 +1,1 @@
+"""CKKS: clients add their updates under encryption, and only clients open the sum."""

@@ -1,0 +1,109 @@
+"""The client's side of CKKS: it encrypts its update, and as a key holder it opens the sum."""
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from securefl.channels.ckks.cipher import KeyHolder
+from securefl.channels.ckks.messages import EncryptedSum, EncryptedUpdate
+from securefl.channels.ckks.terms import CkksTerms
+from securefl.channels.messages import UpdateRequest, kind_of
+from securefl.errors import ProtocolError
+from securefl.types import ClientUpdate, View
+
+
+class CkksClient:
+    """Asked for an update, then for the opening of the sum; each once a round.
+
+    Guarantees:
+        - What leaves is encrypted, and no opened number ever leaves (Li and Micciancio, EUROCRYPT 2021: whoever sees
+          decrypted CKKS values beside their ciphertexts can compute the key).
+        - A sum is opened once a round, and only if it is said to hold min_cohort updates or more of this session's
+          clients. That it does hold them is the server's word: a server that sends one update as the sum shows it
+          to the key holders, never to itself.
+        - A message that is malformed, foreign, old or under another key changes nothing.
+
+    Args:
+        client: this client's id.
+        terms: of the session.
+        holder: the session's key.
+    """
+
+    def __init__(self, client: int, terms: CkksTerms, holder: KeyHolder) -> None:
+        self._client, self._terms, self._holder = client, terms, holder
+        self._asked: UpdateRequest | None = None
+        self._last_round = self._to_open = -1
+
+    def receive(self, request: bytes) -> View | None:
+        """None: train, then submit; a view: the sum, opened here.
+
+        Raises:
+            ProtocolError: malformed, another session or key, out of order, or too few updates in the sum.
+        """
+        if kind_of(request) == EncryptedSum.KIND:
+            return self._open(request)
+        asked = UpdateRequest.from_bytes(request)
+        if asked.session != self._terms.session:
+            raise ProtocolError("the request belongs to another session")
+        if asked.round <= self._last_round:
+            raise ProtocolError(f"round {asked.round} was asked for before")
+        self._asked, self._last_round, self._to_open = asked, asked.round, asked.round
+        return None
+
+    def submit(self, update: ClientUpdate) -> bytes:
+        """The update under encryption, once a round.
+
+        Raises:
+            ProtocolError: nothing was asked for, another model was trained, or the update cannot be encrypted.
+        """
+        if self._asked is None:
+            raise ProtocolError("no update was asked for")
+        if update.model_hash != self._asked.model_hash:
+            raise ProtocolError("the update was trained on another model than the one asked for")
+        numbers = self._numbers(update)
+        asked, self._asked = self._asked, None
+        ciphertexts = self._holder.encrypt(numbers)
+        return EncryptedUpdate(asked.session, asked.round, self._client, self._holder.key_id, ciphertexts).to_bytes()
+
+    def _numbers(self, update: ClientUpdate) -> NDArray[np.float64]:
+        """W / w_max * the clipped delta, and w / w_max itself where weights are not public. Raises ProtocolError."""
+        terms = self._terms
+        if update.delta.shape != (terms.d,):
+            raise ProtocolError(f"an update has {terms.d} coordinates here, got shape {tuple(update.delta.shape)}")
+        if not 1 <= update.weight <= terms.max_weight:
+            raise ProtocolError(f"a weight must be 1 to {terms.max_weight} (max_weight)")  # its own stays here
+        if terms.weights is not None and update.weight != terms.weights[self._client]:
+            raise ProtocolError("the weight is not the public one")
+        numbers = np.full(terms.numbers, update.weight / terms.max_weight)
+        delta = update.delta.detach().double().numpy()
+        if not np.isfinite(delta).all():
+            raise ProtocolError("an update that is not finite cannot be encrypted")
+        numbers[: terms.d] *= np.clip(delta, -terms.clip, terms.clip)
+        return numbers
+
+    def _open(self, request: bytes) -> View:
+        """One row: the weighted mean over the survivors."""
+        terms = self._terms
+        sum_ = EncryptedSum.from_bytes(request, chunks=terms.chunks, most=terms.cohort)
+        if sum_.session != terms.session:
+            raise ProtocolError("the request belongs to another session")
+        if sum_.round != self._to_open:
+            raise ProtocolError(f"round {sum_.round} is not in hand; its sum was asked for before, or never begun")
+        if sum_.key_id != self._holder.key_id:
+            raise ProtocolError("the sum is under another key")
+        if len(sum_.survivors) < terms.min_cohort or not set(sum_.survivors) <= set(terms.clients):
+            raise ProtocolError(f"a sum takes {terms.min_cohort} or more clients of this session")
+        loader = self._holder.ciphertexts()
+        ciphertexts = [loader.load(one) for one in sum_.ciphertexts]
+        opened = self._holder.open(ciphertexts)
+        share = float(opened[terms.d]) if terms.weights is None else self._public_share(sum_.survivors)
+        if not share > 0:
+            raise ProtocolError("the sum holds no weight")
+        self._to_open, self._asked = -1, None
+        row = torch.from_numpy(opened[: terms.d] / share).to(torch.float32)
+        weight = torch.tensor([share * terms.max_weight], dtype=torch.float64)
+        return View(row.unsqueeze(0), weight, (sum_.survivors,))
+
+    def _public_share(self, survivors: tuple[int, ...]) -> float:
+        weights = self._terms.weights or {}
+        return sum(weights[client] for client in survivors) / self._terms.max_weight

@@ -1,0 +1,460 @@
+"""The CKKS channel: the contract of all channels, with public and private weights, and what is its own."""
+
+from collections.abc import Mapping
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import tenseal
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from securefl.channels.ckks.cipher import Ciphertexts, KeyHolder
+from securefl.channels.ckks.client import CkksClient
+from securefl.channels.ckks.messages import MOST_BYTES, EncryptedSum, EncryptedUpdate
+from securefl.channels.ckks.server import CkksServer
+from securefl.channels.ckks.terms import HEADROOM, SLOTS, CkksTerms
+from securefl.channels.messages import UpdateRequest
+from securefl.errors import ProtocolError, RoundAbandoned
+from securefl.rng import seeded_keystream
+from securefl.types import ClientUpdate, View
+from tests.channel_contract import (
+    EVERYONE,
+    HASH,
+    MIN_COHORT,
+    OTHER_SESSION,
+    SESSION,
+    WEIGHTS,
+    ChannelContract,
+    D,
+    MakeSides,
+    Sides,
+    Stages,
+    mean_of,
+    mean_of_updates,
+    play,
+    until_asked,
+    updates_for,
+)
+
+TERMS = CkksTerms(
+    session=SESSION,
+    clients=EVERYONE,
+    d=D,
+    clip=128.0,
+    cohort=5,
+    min_cohort=MIN_COHORT,
+    weights=WEIGHTS,
+    max_weight=10,
+)
+HOLDER = KeyHolder.generate()
+OTHER_HOLDER = KeyHolder.generate()
+
+
+def sides_of(terms: CkksTerms, holder: KeyHolder = HOLDER) -> Sides:
+    server = CkksServer(terms, key_id=holder.key_id, public_parameters=holder.public_parameters())
+    return Sides(server, {client: CkksClient(client, terms, holder) for client in terms.clients})
+
+
+def maker(terms: CkksTerms) -> MakeSides:
+    def make(*, session: bytes = SESSION) -> Sides:
+        return sides_of(replace(terms, session=session))
+
+    return make
+
+
+class TestCkksChannel(ChannelContract):
+    tolerance = 1e-5  # the row is float32
+    grain = 10_000
+    bad_request = r"a message of|not a message|another session|expected a message"
+
+    @pytest.fixture
+    def make(self) -> MakeSides:
+        return maker(TERMS)
+
+
+class TestCkksChannelWithReportedWeights(TestCkksChannel):
+    @pytest.fixture
+    def make(self) -> MakeSides:
+        return maker(replace(TERMS, weights=None))
+
+
+def update_of(client: int, delta: torch.Tensor, weight: int | None = None) -> ClientUpdate:
+    return ClientUpdate(delta, WEIGHTS[client] if weight is None else weight, None, HASH)
+
+
+def opened(sides: Sides, updates: Mapping[int, ClientUpdate], *, round: int = 0) -> dict[int, View]:
+    """What every key holder sees of a round of these updates."""
+    sides.server.begin(round, tuple(updates), HASH)
+    for client, request in sides.server.requests().items():
+        assert sides.clients[client].receive(request) is None
+        assert sides.server.absorb(client, sides.clients[client].submit(updates[client])) is True
+    assert sides.server.close_stage() is None
+    views = {client: sides.clients[client].receive(request) for client, request in sides.server.requests().items()}
+    return {client: view for client, view in views.items() if isinstance(view, View)}
+
+
+# Precision and packing
+
+
+@given(
+    seed=st.integers(0, 2**32),
+    d=st.sampled_from([1, SLOTS - 1, SLOTS, SLOTS + 1, 3 * SLOTS]),
+    clients=st.integers(1, 5),
+)
+@settings(max_examples=20, deadline=None)
+def test_the_mean_of_any_clients_is_within_the_error_bound(seed: int, d: int, clients: int) -> None:
+    generator = torch.Generator().manual_seed(seed)
+    cohort = tuple(range(clients))
+    terms = replace(TERMS, d=d, clip=4.0, min_cohort=1)
+    deltas = {client: 3 * torch.randn(d, generator=generator) for client in cohort}
+    view = opened(sides_of(terms), {client: update_of(client, deltas[client]) for client in cohort})[0]
+    total = sum(WEIGHTS[client] for client in cohort)
+    exact = sum((deltas[c].double().clamp(-4, 4) * WEIGHTS[c] for c in cohort), torch.zeros(d).double()) / total
+    assert view.rows.shape == (1, d)
+    assert (view.rows[0].double() - exact).abs().max() <= terms.error_bound(clients, total)
+
+
+def test_the_error_bound_is_near_what_happens_and_would_notice_a_tenth_of_the_scale_lost() -> None:
+    zeros = np.zeros(20 * SLOTS)
+    loader = HOLDER.ciphertexts()
+    total = [loader.load(one) for one in HOLDER.encrypt(zeros)]
+    for _ in range(4):
+        loader.add(total, [loader.load(one) for one in HOLDER.encrypt(zeros)])
+    errors = HOLDER.open(total)
+    bound = replace(TERMS, clip=1e-6).sum_bound(5)
+    assert bound / 3 < np.abs(errors).max() < bound  # 40,960 draws reach 4 of the bound's 8 deviations
+    assert errors.std() == pytest.approx(bound / 8, rel=0.05)  # the formula's deviation, to 9 standard errors
+
+
+def test_all_key_holders_see_the_same_numbers_bit_for_bit() -> None:
+    views = opened(sides_of(replace(TERMS, d=3000)), {c: update_of(c, torch.randn(3000)) for c in EVERYONE})
+    assert sorted(views) == list(EVERYONE)
+    assert all(torch.equal(view.rows, views[0].rows) for view in views.values())
+    assert all(view.weights.tolist() == [21.0] for view in views.values())
+
+
+def test_an_update_travels_in_7_6_times_the_bytes_of_float32() -> None:
+    d = 8 * SLOTS
+    sides = sides_of(replace(TERMS, d=d))
+    sides.server.begin(0, EVERYONE, HASH)
+    sides.clients[0].receive(sides.server.requests()[0])
+    message = sides.clients[0].submit(update_of(0, torch.randn(d)))
+    assert 7.4 < len(message) / (4 * d) < 7.65
+    assert sides.server.absorb(0, message) is True
+
+
+def test_the_weight_is_not_a_coordinate_of_the_row_and_reported_weights_are_used() -> None:
+    terms = replace(TERMS, weights=None, max_weight=1000, d=SLOTS)
+    updates = {c: update_of(c, torch.full((SLOTS,), float(c)), weight=(1, 10, 100, 1000, 500)[c]) for c in EVERYONE}
+    view = opened(sides_of(terms), updates)[0]
+    expected = (10 + 200 + 3000 + 2000) / 1611
+    assert view.rows.shape == (1, SLOTS)
+    assert float(view.weights) == pytest.approx(1611, abs=1e-4)
+    assert view.rows[0].tolist() == pytest.approx([expected] * SLOTS, abs=terms.error_bound(5, 1611))
+
+
+# The headroom
+
+
+def test_five_clients_of_2000_wrap_around_in_silence_which_is_why_they_are_refused() -> None:
+    context = tenseal.context(tenseal.SCHEME_TYPE.CKKS, 4096, coeff_mod_bit_sizes=[54, 55])
+    context.global_scale = 2**40
+    total = tenseal.ckks_vector(context, [2000.0] * SLOTS)
+    for _ in range(4):
+        total += tenseal.ckks_vector(context, [2000.0] * SLOTS)
+    assert total.decrypt()[:2] == pytest.approx([-6384.0, -6384.0], abs=1e-3)
+    with pytest.raises(ValueError, match=r"5 clients x 2000 would wrap around; use a clip below 1638\.4"):
+        replace(TERMS, clip=2000.0)
+
+
+def test_the_largest_sum_allowed_is_right_and_one_step_more_is_refused() -> None:
+    top = float(np.nextafter(HEADROOM / 4, 0))
+    terms = replace(TERMS, clients=(0, 1, 2, 3), cohort=4, clip=top, weights=dict.fromkeys(range(4), 10))
+    for sign in (1.0, -1.0):
+        updates = {c: update_of(c, torch.full((D,), sign * 1e6), weight=10) for c in range(4)}
+        assert opened(sides_of(terms), updates)[2].rows[0].tolist() == pytest.approx([sign * top] * D, rel=1e-6)
+    with pytest.raises(ValueError, match="would wrap around"):
+        replace(terms, clip=HEADROOM / 4)
+
+
+def test_a_reported_weight_counts_towards_the_headroom() -> None:
+    many = tuple(range(HEADROOM))
+    replace(TERMS, clients=many, cohort=HEADROOM, clip=0.5)
+    with pytest.raises(ValueError, match="8192 clients x 1 would wrap"):
+        replace(TERMS, clients=many, cohort=HEADROOM, clip=0.5, weights=None)
+
+
+@pytest.mark.parametrize("bad", [float("nan"), float("inf"), -float("inf")])
+def test_an_update_that_is_not_finite_stays_where_it_is_and_another_is_still_taken(bad: float) -> None:
+    stages = until_asked(sides_of(TERMS), 0, round=0)
+    client = stages.sides.clients[0]
+    with pytest.raises(ProtocolError, match="not finite cannot be encrypted"):
+        client.submit(update_of(0, torch.tensor([0.0, bad, 0.0])))
+    assert stages.sides.server.absorb(0, client.submit(stages.updates[0])) is True
+
+
+@pytest.mark.parametrize(
+    ("update", "message"),
+    [
+        (update_of(0, torch.zeros(D + 1)), r"has 3 coordinates here, got shape \(4,\)"),
+        (update_of(0, torch.zeros(D), weight=0), r"must be 1 to 10 \(max_weight\)"),
+        (update_of(0, torch.zeros(D), weight=11), r"must be 1 to 10 \(max_weight\)"),
+        (update_of(0, torch.zeros(D), weight=4), "the weight is not the public one"),
+    ],
+)
+def test_an_update_that_does_not_fit_the_terms_is_refused(update: ClientUpdate, message: str) -> None:
+    stages = until_asked(sides_of(TERMS), 0, round=0)
+    with pytest.raises(ProtocolError, match=message):
+        stages.sides.clients[0].submit(update)
+
+
+# Keys
+
+
+def test_the_server_cannot_decrypt_by_any_door_of_the_library() -> None:
+    sides = sides_of(TERMS)
+    stages = until_asked(sides, 0, round=0)
+    message = sides.clients[0].submit(stages.updates[0])
+    context = tenseal.context_from(HOLDER.public_parameters())
+    assert not context.has_secret_key()
+    ours = Ciphertexts.without_key(HOLDER.public_parameters())
+    ciphertext = ours.load(EncryptedUpdate.from_bytes(message, chunks=1).ciphertexts[0])
+    with pytest.raises(ValueError, match="doesn't hold a secret_key"):
+        ciphertext.decrypt()
+    with pytest.raises(ValueError, match="doesn't support encryption"):
+        tenseal.ckks_vector(context, [1.0])
+    with pytest.raises(ValueError, match="hold a Secret key"):
+        context.secret_key()
+    wrong = np.array(ciphertext.decrypt(tenseal.context_from(OTHER_HOLDER.to_bytes()).secret_key()))
+    assert np.abs(wrong[:D] - stages.updates[0].delta.numpy()).min() > 1  # another key opens noise
+
+
+def test_the_public_parameters_hold_no_key_material() -> None:
+    public, secret = HOLDER.public_parameters(), HOLDER.to_bytes()
+    assert len(public) < 200 < 50_000 < len(secret)
+    assert KeyHolder.generate().public_parameters()[:8] == public[:8]
+    with pytest.raises(ProtocolError, match="not the bytes of a CKKS key"):
+        KeyHolder.from_bytes(public)
+
+
+def test_one_key_holder_who_talks_opens_every_update_which_masking_does_not_allow() -> None:
+    """The limit of this channel, as docs/threat-model.md tells it."""
+    sides = sides_of(TERMS)
+    stages = Stages(sides, round=0)
+    messages = stages.answers()
+    told = KeyHolder.from_bytes(HOLDER.to_bytes())
+    for client, message in messages.items():
+        (ciphertext,) = EncryptedUpdate.from_bytes(message, chunks=1).ciphertexts
+        numbers = told.open([told.ciphertexts().load(ciphertext)])[:D] * 10 / WEIGHTS[client]
+        assert numbers == pytest.approx(stages.updates[client].delta.numpy(), abs=1e-5)
+
+
+def test_a_secret_is_shown_by_no_repr_and_ids_of_two_keys_differ() -> None:
+    assert HOLDER.to_bytes()[40:60].hex() not in repr(HOLDER)
+    assert "secret" not in repr(HOLDER)
+    assert "context" not in repr(HOLDER)
+    assert HOLDER.key_id == KeyHolder.from_bytes(HOLDER.to_bytes()).key_id != OTHER_HOLDER.key_id
+    assert HOLDER.derived("model hashes") != HOLDER.key_id
+
+
+def other_parameters() -> bytes:
+    context = tenseal.context(
+        tenseal.SCHEME_TYPE.CKKS, 4096, coeff_mod_bit_sizes=[50, 50], encryption_type=tenseal.ENCRYPTION_TYPE.SYMMETRIC
+    )
+    context.global_scale = 2**40
+    data: bytes = context.serialize(save_public_key=False, save_secret_key=True)
+    return data
+
+
+def other_scale() -> bytes:
+    context = tenseal.context(
+        tenseal.SCHEME_TYPE.CKKS, 4096, coeff_mod_bit_sizes=[54, 55], encryption_type=tenseal.ENCRYPTION_TYPE.SYMMETRIC
+    )
+    context.global_scale = 2**39
+    data: bytes = context.serialize(save_public_key=False, save_secret_key=True)
+    return data
+
+
+@pytest.mark.parametrize(
+    "foreign", [b"", b"junk", other_parameters(), other_scale()], ids=["none", "junk", "q", "scale"]
+)
+def test_a_key_of_other_parameters_is_refused(foreign: bytes) -> None:
+    with pytest.raises(ProtocolError, match="not the bytes of a CKKS key of our parameters"):
+        KeyHolder.from_bytes(foreign)
+
+
+@pytest.mark.parametrize("foreign", [other_parameters(), other_scale()], ids=["q", "scale"])
+def test_ciphertexts_of_other_parameters_are_dropped_and_change_nothing(foreign: bytes) -> None:
+    sides = sides_of(TERMS)
+    stages = Stages(sides, round=0)
+    messages = stages.answers()
+    strange = tenseal.ckks_vector(tenseal.context_from(foreign), [0.0] * SLOTS).serialize()
+    short = tenseal.ckks_vector(tenseal.context_from(HOLDER.to_bytes()), [0.0]).serialize()
+    for bad in (strange, short, b"", b"\0" * 60_000):
+        forged = EncryptedUpdate(SESSION, 0, 4, HOLDER.key_id, [bad]).to_bytes()
+        assert sides.server.absorb(4, forged) is False
+    stages.deliver(messages)
+    stages.close()
+    stages.answers()
+    assert stages.view is not None
+    assert torch.allclose(mean_of(stages.view), mean_of_updates(EVERYONE, round=0), atol=1e-5)
+
+
+def test_a_message_under_another_key_is_dropped_by_the_server_and_refused_by_key_holders() -> None:
+    ours, theirs = sides_of(TERMS), sides_of(TERMS, OTHER_HOLDER)
+    here, there = Stages(ours, round=0), Stages(theirs, round=0)
+    messages, foreign = here.answers(), there.answers()
+    assert ours.server.absorb(0, foreign[0]) is False
+    here.deliver(messages)
+    there.deliver(foreign)
+    here.close()
+    there.close()
+    with pytest.raises(ProtocolError, match="the sum is under another key"):
+        ours.clients[0].receive(theirs.server.requests()[0])
+    assert isinstance(ours.clients[0].receive(ours.server.requests()[0]), View)
+
+
+def test_no_ciphertext_and_no_key_is_the_same_twice() -> None:
+    assert HOLDER.encrypt(np.zeros(1)) != HOLDER.encrypt(np.zeros(1))
+    assert KeyHolder.generate().to_bytes() != KeyHolder.generate().to_bytes()
+
+
+# Opening
+
+
+def sum_for(sides: Sides, *, round: int = 0) -> EncryptedSum:
+    stages = Stages(sides, round)
+    stages.deliver(stages.answers())
+    stages.close()
+    return EncryptedSum.from_bytes(sides.server.requests()[0], chunks=1, most=5)
+
+
+@pytest.mark.parametrize("survivors", [(), (0, 1), (0, 1, 7)])
+def test_a_sum_of_too_few_or_of_strangers_is_not_opened(survivors: tuple[int, ...]) -> None:
+    sides = sides_of(TERMS)
+    honest = sum_for(sides)
+    with pytest.raises(ProtocolError, match="a sum takes 3 or more clients of this session"):
+        sides.clients[0].receive(replace(honest, survivors=survivors).to_bytes())
+    assert isinstance(sides.clients[0].receive(honest.to_bytes()), View)
+
+
+def test_a_sum_names_every_client_once_and_in_order() -> None:
+    sides = sides_of(TERMS)
+    honest = sum_for(sides)
+    for survivors in ((0, 1, 1), (2, 1, 0), (0, 1, 2, 3, 4, 5)):
+        with pytest.raises(ProtocolError, match=r"names clients out of order|names 6 clients, 5 at most|takes"):
+            sides.clients[0].receive(replace(honest, survivors=survivors).to_bytes())
+
+
+def test_a_sum_is_opened_once_and_nothing_is_submitted_after_it() -> None:
+    sides = sides_of(TERMS)
+    stages = Stages(sides, 0)
+    messages = stages.answers(hold=[0])
+    stages.deliver(messages)
+    stages.close()
+    request = sides.server.requests()[0]
+    assert isinstance(sides.clients[0].receive(request), View)
+    with pytest.raises(ProtocolError, match="round 0 is not in hand; its sum was asked for before"):
+        sides.clients[0].receive(request)
+    with pytest.raises(ProtocolError, match="no update was asked for"):
+        sides.clients[0].submit(stages.updates[0])
+
+
+@pytest.mark.parametrize("round", [0, 2])
+def test_a_sum_of_another_round_is_refused(round: int) -> None:
+    sides = sides_of(TERMS)
+    honest = sum_for(sides, round=1)
+    with pytest.raises(ProtocolError, match=f"round {round} is not in hand"):
+        sides.clients[0].receive(replace(honest, round=round).to_bytes())
+
+
+def test_a_sum_of_another_session_or_a_broken_one_is_refused() -> None:
+    sides = sides_of(TERMS)
+    honest = sum_for(sides)
+    with pytest.raises(ProtocolError, match="another session"):
+        sides.clients[0].receive(replace(honest, session=OTHER_SESSION).to_bytes())
+    with pytest.raises(ProtocolError, match="not a ciphertext of our parameters"):
+        sides.clients[0].receive(replace(honest, ciphertexts=[b"\0" * 60_000]).to_bytes())
+    with pytest.raises(ProtocolError, match="bytes here"):
+        sides.clients[0].receive(replace(honest, ciphertexts=[b"\0" * (MOST_BYTES + 1 + 20)]).to_bytes())
+    assert isinstance(sides.clients[0].receive(honest.to_bytes()), View)
+
+
+def test_when_no_key_holder_opens_the_sum_the_round_is_abandoned() -> None:
+    sides = sides_of(TERMS)
+    sum_for(sides)
+    assert sides.server.close_stage() is None
+    assert sides.server.requests() == {}
+    with pytest.raises(RoundAbandoned, match="no key holder opened the sum"):
+        sides.server.close_stage()
+    assert torch.allclose(mean_of(play(sides, round=1)), mean_of_updates(EVERYONE, round=1), atol=1e-5)
+
+
+def test_a_client_that_was_silent_still_opens_what_the_others_sent() -> None:
+    sides = sides_of(TERMS)
+    stages = Stages(sides, 0)
+    messages = stages.answers(hold=[4])
+    stages.deliver(messages)
+    stages.close()
+    view = sides.clients[4].receive(sides.server.requests()[4])
+    assert isinstance(view, View)
+    assert view.members == ((0, 1, 2, 3),)
+
+
+# Messages
+
+
+def test_lengths_are_checked_before_anything_is_copied() -> None:
+    update = EncryptedUpdate(SESSION, 3, 2, HOLDER.key_id, [b"abc", b""])
+    assert EncryptedUpdate.from_bytes(update.to_bytes(), chunks=2).to_bytes() == update.to_bytes()
+    data = bytearray(update.to_bytes())
+    at = data.index(b"abc") - 4
+    for length in (2, 4, MOST_BYTES + 1, 2**32 - 1):
+        data[at : at + 4] = length.to_bytes(4, "little")
+        with pytest.raises(ProtocolError, match="a message of ciphertexts"):
+            EncryptedUpdate.from_bytes(bytes(data), chunks=2)
+    for chunks in (1, 3):
+        with pytest.raises(ProtocolError, match="a message of"):
+            EncryptedUpdate.from_bytes(update.to_bytes(), chunks=chunks)
+    told = EncryptedSum(SESSION, 3, HOLDER.key_id, (0, 3), [b"abc"])
+    assert EncryptedSum.from_bytes(told.to_bytes(), chunks=1, most=2) == replace(told, ciphertexts=[memoryview(b"abc")])
+    with pytest.raises(ProtocolError, match="names 2 clients, 1 at most"):
+        EncryptedSum.from_bytes(told.to_bytes(), chunks=1, most=1)
+
+
+@pytest.mark.parametrize("seed", [0, pytest.param(1, marks=pytest.mark.slow), pytest.param(2, marks=pytest.mark.slow)])
+def test_broken_messages_never_do_more_than_being_dropped(seed: int) -> None:
+    """Random damage to honest messages: dropped, or (a bit of a coefficient) taken as the other ciphertext it is."""
+    stream = seeded_keystream(seed, "ckks fuzzing")
+    sides = sides_of(TERMS)
+    stages = until_asked(sides, 0, round=0)
+    honest = bytes(sides.clients[0].submit(stages.updates[0]))
+    taken = 0
+    for _ in range(300 if seed == 0 else 20_000):
+        message = bytearray(honest)
+        reach = len(message) if stream.bytes(1)[0] < 128 else 300
+        for place in (stream.uniform(4) * reach).astype(int).tolist():
+            message[place] = stream.bytes(1)[0]
+        cut = int(stream.uniform(1)[0] * len(message)) if stream.bytes(1)[0] < 32 else len(message)
+        taken += sides.server.absorb(0, bytes(message[:cut]))
+        sides.server.begin(0, EVERYONE, HASH)
+    assert taken < 300
+    request = UpdateRequest(SESSION, 1, HASH).to_bytes()
+    assert sides.clients[0].receive(request) is None
+    assert torch.allclose(mean_of(play(sides, round=2)), mean_of_updates(EVERYONE, round=2), atol=1e-5)
+
+
+# What is seen
+
+
+def test_server_and_network_see_ciphertexts_and_never_a_value() -> None:
+    sides = sides_of(TERMS)
+    play(sides, round=0)
+    seen = sides.server.observed()
+    assert {o.kind for o in seen} == {"encrypted update", "encrypted sum"}
+    assert all(o.values is None for o in seen)
+    assert [o.about for o in seen if o.kind == "encrypted sum"] == [EVERYONE, EVERYONE]
+    assert all(o.shape == (1,) for o in seen)
+    assert updates_for(0)[0].delta.numel() == D
