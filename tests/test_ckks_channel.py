@@ -121,7 +121,7 @@ def test_the_error_bound_is_near_what_happens_and_would_notice_a_tenth_of_the_sc
     loader = HOLDER.ciphertexts()
     total = [loader.load(one) for one in HOLDER.encrypt(zeros)]
     for _ in range(4):
-        loader.add(total, [loader.load(one) for one in HOLDER.encrypt(zeros)])
+        loader.add(total, HOLDER.encrypt(zeros))
     errors = HOLDER.open(total)
     bound = replace(TERMS, clip=1e-6).sum_bound(5)
     assert bound / 3 < np.abs(errors).max() < bound  # 40,960 draws reach 4 of the bound's 8 deviations
@@ -300,6 +300,26 @@ def test_ciphertexts_of_other_parameters_are_dropped_and_change_nothing(foreign:
     stages.answers()
     assert stages.view is not None
     assert torch.allclose(mean_of(stages.view), mean_of_updates(EVERYONE, round=0), atol=1e-5)
+
+
+@pytest.mark.parametrize("place", [0, 1, 2])
+def test_an_update_with_one_bad_ciphertext_leaves_no_trace_in_the_sum(place: int) -> None:
+    d = 3 * SLOTS
+    sides, deltas = sides_of(replace(TERMS, d=d)), {c: torch.full((d,), 2.0**c) for c in EVERYONE}
+    stages = Stages(sides, round=0, updates={c: update_of(c, delta) for c, delta in deltas.items()})
+    messages = stages.answers()
+    parts = [bytes(one) for one in EncryptedUpdate.from_bytes(messages[4], chunks=3).ciphertexts]
+    parts[place] = bytes(60_000)
+    bad = EncryptedUpdate(SESSION, 0, 4, HOLDER.key_id, parts).to_bytes()
+    assert sides.server.absorb(4, bad) is False  # as the first to come
+    stages.deliver({client: messages[client] for client in (0, 1, 2, 3)})
+    assert sides.server.absorb(4, bad) is False  # and as the last
+    stages.close()
+    stages.answers(silent=(4,))
+    assert stages.view is not None
+    assert stages.view.clients == (0, 1, 2, 3)
+    exact = sum(2.0**c * WEIGHTS[c] for c in range(4)) / 18
+    assert torch.allclose(stages.view.rows, torch.full((1, d), exact), atol=1e-5)
 
 
 def test_a_message_under_another_key_is_dropped_by_the_server_and_refused_by_key_holders() -> None:

@@ -59,7 +59,7 @@ def refused(done: subprocess.CompletedProcess[str], code: int, sentence: str) ->
         ('defense = { rule = { name = "krum", f = 1 } }', "krum with f=1 needs 5 rows, plain with 4 clients reveals 4"),
         ("privacy = { delta = 0.5 }", "privacy.delta must be below 1/n"),
         ('data = { name = "digits", clients = 2000 }', "leaves client 1257 without training records"),
-        ('channel = { kind = "ckks", ring = 32 }', "not available yet"),
+        ('channel = { kind = "bfv", ring = 32 }', "not available yet"),
         ("seed = = 1", "not valid TOML"),
     ],
 )

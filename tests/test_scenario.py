@@ -304,10 +304,13 @@ REFUSED: list[tuple[str, str]] = [
     ('data = { partition = "thirds" }', "data.partition: there is no 'thirds'; known: natural, halves, pooled"),
     (digits('partition = "natural"'), "data.partition: there is no 'natural'; known: pooled, iid, dirichlet, quantity"),
     # not yet
-    ('channel = { kind = "ckks" }', "channel.kind = 'ckks' is not available yet; use 'plain' or 'masked'"),
-    ('channel = { kind = "ckks" }', "channel.kind = 'ckks' is not available yet"),
-    ('channel = { kind = "bfv" }', "channel.kind = 'bfv' is not available yet"),
-    ('channel = { kind = "ckks", poly = 8192 }', "channel.kind = 'ckks' is not available yet"),
+    ('channel = { kind = "bfv" }', "channel.kind = 'bfv' is not available yet; use 'plain' or 'masked' or 'ckks'"),
+    ('channel = { kind = "bfv", plain_modulus = 20 }', "channel.kind = 'bfv' is not available yet"),
+    # ckks
+    ('channel = { kind = "ckks", ring = 32 }', "channel.ring has no effect with ckks; remove it"),
+    ('channel = { kind = "ckks", corrupt = 1 }', "channel.corrupt has no effect with ckks; remove it"),
+    ('channel = { kind = "ckks", clip = 2048.0 }', "4 clients x 2048 would wrap around; use a clip below 2048"),
+    ('channel = { kind = "ckks" }\ndefense = { rule = "median" }', "median of the one sum that ckks reveals would be"),
     ('channel = { kind = "plain", ring = 32 }', "channel.ring has no effect with plain; remove it"),
     ('channel = { kind = "masked", ring = 24 }', "channel.ring: input should be 16, 32 or 64, got 24"),
     (
@@ -594,7 +597,7 @@ def test_overrides_are_checked_like_the_text() -> None:
     assert "krum with f=1 needs 5 rows" in refusal('defense = { rule = "krum" }', "defense.rule.f=1")
     assert "defense.rule.name: field required" in refusal("", "defense.rule.f=1")
     assert "unknown key 'sed'; did you mean 'seed'?" in refusal("", "sed=1")
-    assert "channel.kind = 'ckks' is not available yet" in refusal("", "channel.kind=ckks", "channel.ring=32")
+    assert "channel.kind = 'bfv' is not available yet" in refusal("", "channel.kind=bfv", "channel.ring=32")
     assert "seed: input should be a valid integer" in refusal("", "seed=")
 
 
@@ -639,7 +642,7 @@ def test_a_file_that_cannot_be_read_is_refused(tmp_path: Path) -> None:
 
 def test_everything_the_design_has_for_later_is_refused_as_not_yet_there() -> None:
     promised = {
-        "channel.kind": {"ckks", "bfv"},
+        "channel.kind": {"bfv"},
         "privacy.unit": {"client"},
         "privacy.place": {"distributed", "central"},
         "attack.knows": {"omniscient"},

@@ -10,8 +10,9 @@ Source: Cheon, Kim, Kim and Song, ASIACRYPT 2017. TenSEAL is imported here and n
 
 import hashlib
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -65,7 +66,7 @@ class KeyHolder:
         """32 bytes that tell nothing of the key, the same for all who hold it."""
         return hashlib.sha256(b"securefl/ckks/" + purpose.encode() + b"\0" + self._secret).digest()
 
-    @property
+    @cached_property
     def key_id(self) -> bytes:
         """Names the key, so that messages under another one are refused."""
         return self.derived("key id")[:KEY_ID_BYTES]
@@ -112,11 +113,18 @@ class Ciphertexts:
             raise ProtocolError("this is not one fresh ciphertext of our parameters")
         return vector
 
-    @staticmethod
-    def add(total: Sequence[Any], more: Iterable[Any]) -> None:
-        """Add ciphertext by ciphertext, in place."""
-        for one, other in zip(total, more, strict=True):
-            one.add_(other)
+    def add(self, total: Sequence[Any], messages: Sequence[Packet]) -> None:
+        """Add ciphertext by ciphertext, in place, all or none: what was added before a bad one is taken off again.
+
+        One is in memory at a time, whatever the size of the update. Raises ProtocolError as `load` does.
+        """
+        for done, (one, message) in enumerate(zip(total, messages, strict=True)):
+            try:
+                one.add_(self.load(message))
+            except ProtocolError:
+                for before, added in zip(total[:done], messages, strict=False):
+                    before.sub_(self.load(added))  # exact: sums and differences are those of residues
+                raise
 
     @staticmethod
     def dump(ciphertexts: Sequence[Any]) -> list[bytes]:

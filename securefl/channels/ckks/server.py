@@ -57,13 +57,12 @@ class CkksServer:
                 self._key_id,
             ):
                 return False
-            loaded = [self._ciphertexts.load(one) for one in update.ciphertexts]
+            if self._total:
+                self._ciphertexts.add(self._total, update.ciphertexts)
+            else:
+                self._total = [self._ciphertexts.load(one) for one in update.ciphertexts]
         except ProtocolError:
             return False
-        if self._total:
-            self._ciphertexts.add(self._total, loaded)
-        else:
-            self._total = loaded
         self._added.add(client)
         self._note("encrypted update", (client,), len(message))
         return True

@@ -1,0 +1,181 @@
+"""Whole runs through CKKS: what plain and masked give, who saw what, and nothing secret on disk."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor
+
+from securefl import engine, vector
+from securefl.api import run
+from securefl.assemble import assemble
+from securefl.channel import terms
+from securefl.channels.ckks.cipher import KeyHolder
+from securefl.errors import RunFailed
+from securefl.federation import Played
+from securefl.scenario import Scenario, parse_scenario
+from tests.medmnist_files import official
+
+HEART = """
+seed = 1
+rounds = 3
+data = { name = "heart", partition = "natural" }
+training = { kind = "dp_sgd", batch = 32, epochs = 1, lr = 0.5, clip = 1.0 }
+privacy = { epsilon = 8.0, delta = 1e-5, noise = "seeded" }
+"""
+BREAST = """
+seed = 1
+rounds = 2
+data = { name = "medmnist:breastmnist", partition = "dirichlet", clients = 5, minimum = 20 }
+weights = "reported"
+model = { name = "cnn", channels = [8, 16] }
+training = { kind = "sgd", batch = 32, epochs = 1, lr = 0.1 }
+"""
+
+
+def play(scenario: Scenario, folder: Path) -> list[Played]:
+    assembled = assemble(scenario, run="r", ledgers=folder)
+    return list(engine.run(assembled.federation, assembled.start, rounds=scenario.rounds))
+
+
+def assert_the_channels_agree(text: str, folder: Path) -> dict[str, list[Played]]:
+    """One round apart by no more than the channels' own bounds; later ones by what training makes of that."""
+    scenarios = {
+        "plain": parse_scenario(text),
+        "ckks": parse_scenario(text, overrides=("channel.kind=ckks",)),
+        "masked": parse_scenario(text, overrides=("channel.kind=masked", "channel.ring=64")),
+    }
+    played = {kind: play(scenario, folder / kind) for kind, scenario in scenarios.items()}
+    for kind in ("ckks", "masked"):
+        first = (played[kind][0].state.weights - played["plain"][0].state.weights).abs().max()
+        agreed, clients = terms(scenarios[kind]), scenarios[kind].clients
+        least = agreed.max_weight if kind == "ckks" else 1  # one client at least has the largest weight
+        bound = agreed.error_bound(clients, least) if kind == "ckks" else clients * agreed.code.bound(clients)
+        float32 = 4 * 2.0**-23  # of weights up to 4, added to the update and rounded
+        assert float(first) <= bound + float32
+        apart = [
+            (one.state.weights - other.state.weights).abs().max()
+            for one, other in zip(played[kind], played["plain"], strict=True)
+        ]
+        assert float(max(apart)) < 1e-4
+    return played
+
+
+def test_ckks_masked_and_plain_give_the_same_model_on_heart(tmp_path: Path) -> None:
+    assert_the_channels_agree(HEART, tmp_path)
+
+
+def test_ckks_masked_and_plain_give_the_same_model_on_breastmnist(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    official("breastmnist", monkeypatch)
+    played = assert_the_channels_agree(BREAST, tmp_path)
+    seen = {kind: {(o.party, o.kind) for o in rounds[0].observed} for kind, rounds in played.items()}
+    models = {(f"client {client}", "global model") for client in range(5)}
+    assert seen["plain"] == models | {(party, "update in the clear") for party in ("server", "network")}
+    assert seen["ckks"] == (
+        models
+        | {(f"client {client}", "opened sum") for client in range(5)}
+        | {(party, kind) for party in ("server", "network") for kind in ("encrypted update", "encrypted sum")}
+    )
+    assert ("server", "sum of updates") in seen["masked"]
+    assert not any("clear" in kind or "opened" in kind for _, kind in seen["masked"])
+
+
+def test_key_holders_see_the_opened_sum_with_its_values_and_everyone_else_ciphertexts(tmp_path: Path) -> None:
+    played = play(parse_scenario(HEART, overrides=("channel.kind=ckks",)), tmp_path)
+    opened = [o for o in played[0].observed if o.kind == "opened sum"]
+    assert [o.party for o in opened] == [f"client {client}" for client in range(4)]
+    start = played[0].observed[0].values
+    assert start is not None
+    for o in opened:
+        assert o.about == (0, 1, 2, 3)
+        assert o.values is not None
+        assert torch.allclose(start + o.values, played[0].state.weights, atol=1e-6)
+    assert all(o.values is None for o in played[0].observed if o.party in ("server", "network"))
+
+
+@pytest.mark.parametrize("stage", [1, 2])
+def test_a_client_that_drops_out_before_or_after_its_upload(stage: int, tmp_path: Path) -> None:
+    drop = f"simulate.drop=[{{ client = 2, round = 1, stage = {stage} }}]"
+    ckks = play(parse_scenario(HEART, overrides=("channel.kind=ckks", drop)), tmp_path / "ckks")
+    assert ckks[1].record.survivors == ((0, 1, 3) if stage == 1 else (0, 1, 2, 3))
+    assert list(ckks[1].record.absent) == [2]
+    assert [o.party for o in ckks[1].observed if o.kind == "opened sum"] == ["client 0", "client 1", "client 3"]
+    overrides = (drop,) if stage == 1 else ()
+    plain = play(parse_scenario(HEART, overrides=overrides), tmp_path / "plain")
+    assert torch.allclose(ckks[2].state.weights, plain[2].state.weights, atol=1e-5)
+
+
+def test_a_run_in_which_no_sum_is_ever_opened_fails(tmp_path: Path) -> None:
+    drops = ", ".join(f"{{ client = {client}, round = 0, stage = 2 }}" for client in range(4))
+    with pytest.raises(RunFailed, match="round 0: no clients left: dropped at stage 2"):
+        play(parse_scenario(HEART, overrides=("channel.kind=ckks", f"simulate.drop=[{drops}]", "rounds=1")), tmp_path)
+
+
+@pytest.fixture
+def keys(monkeypatch: pytest.MonkeyPatch) -> list[KeyHolder]:
+    """Every key that is generated."""
+    made: list[KeyHolder] = []
+    generate: Callable[[], KeyHolder] = KeyHolder.generate
+
+    def kept() -> KeyHolder:
+        made.append(generate())
+        return made[-1]
+
+    monkeypatch.setattr(KeyHolder, "generate", staticmethod(kept))
+    return made
+
+
+def test_no_key_and_no_ciphertext_is_ever_in_a_run_folder(tmp_path: Path, keys: list[KeyHolder]) -> None:
+    run(parse_scenario(HEART, overrides=("channel.kind=ckks",)), tmp_path / "run")
+    (key,) = keys
+    secret = key.to_bytes()
+    written = b"".join(file.read_bytes() for file in (tmp_path / "run").rglob("*") if file.is_file())
+    pieces = [secret[at : at + 16] for at in range(100, len(secret) - 16, 997)]
+    for form in (lambda piece: piece, lambda piece: piece.hex().encode(), lambda piece: repr(piece)[2:-1].encode()):
+        assert not any(form(piece) in written for piece in pieces)
+    assert key.key_id.hex().encode() not in written
+    assert key.derived("model hashes").hex().encode() not in written
+    transcripts = list((tmp_path / "run").rglob("transcript.jsonl"))
+    assert transcripts
+    kinds = {json.loads(line)["kind"] for line in transcripts[0].read_text().splitlines()}
+    assert kinds == {"global model", "encrypted update", "encrypted sum", "opened sum"}
+
+
+def test_hashes_of_the_model_that_the_server_gets_are_not_those_anybody_could_compute(
+    tmp_path: Path, keys: list[KeyHolder]
+) -> None:
+    assembled = assemble(parse_scenario(HEART, overrides=("channel.kind=ckks",)), run="r", ledgers=tmp_path)
+    plain = assemble(parse_scenario(HEART), run="r", ledgers=tmp_path / "plain")
+    layout = vector.layout(plain.model)
+    assert plain.federation.layout == layout
+    assert assembled.federation.layout == layout + keys[0].derived("model hashes").hex()
+    asked = []
+    begin = assembled.federation.server.begin
+
+    def noted(round: int, cohort: tuple[int, ...], model_hash: bytes) -> None:
+        asked.append(model_hash)
+        begin(round, cohort, model_hash)
+
+    assembled.federation.server.begin = noted  # type: ignore[method-assign,assignment]
+    engine.play_round(assembled.federation, assembled.start)
+    assert asked != [vector.model_hash(layout, assembled.start.weights)]
+
+
+def test_a_resumed_run_makes_a_new_key_and_ends_with_the_same_metrics(tmp_path: Path, keys: list[KeyHolder]) -> None:
+    text = parse_scenario(HEART, overrides=("channel.kind=ckks",))
+    whole = run(text, tmp_path / "whole")
+
+    def stop(record: object) -> None:
+        if getattr(record, "round", 0) == 1:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        run(text, tmp_path / "cut", on_round=stop)
+    again = run(text, tmp_path / "cut")
+    assert len({key.key_id for key in keys}) == 3
+    for name in ("accuracy", "auc", "epsilon", "rounds", "abandoned"):
+        assert again[name] == pytest.approx(whole[name], abs=1e-9)
