@@ -43,7 +43,7 @@ def fill_in(scenario: "Scenario", values: dict[str, Any]) -> None:
     takes = catalog.DEALS[how].takes if how in catalog.DEALS else ()
     skew = {key: getattr(scenario.data, key) or getattr(DEFAULT_SKEW, key) for key in takes}
     values["channel"] |= {"min_cohort": channel.min_cohort(scenario), **channel.options(scenario)}
-    if scenario.weights == "reported" and values["channel"]["ring"] is not None:
+    if scenario.weights == "reported" and catalog.CHANNELS[scenario.channel.kind].options:
         values["channel"]["max_weight"] = channel.max_weight(scenario)
     values["data"] |= {"partition": how, "clients": site_count(scenario), **skew, **data_options(scenario)}
     tables = [

@@ -28,7 +28,7 @@ def listing(what: str, folder: Path) -> Iterator[str]:
     if what in tables:
         return (_callable(name, function) for name, function in tables[what].items())
     if what == "data":
-        return (f"{name:<14} partitions: {', '.join(_partitions(entry))}" for name, entry in catalog.DATA.items())
+        return (_data(name, entry) for name, entry in catalog.DATA.items())
     if what == "channels":
         return (f"{name:<14} {entry.stages} stage(s) a round" for name, entry in catalog.CHANNELS.items())
     if what == "threats":
@@ -36,6 +36,16 @@ def listing(what: str, folder: Path) -> Iterator[str]:
     if what == "runs":
         return _runs(folder)
     raise ScenarioError(f"ls: there is no list {what!r}; known: {', '.join(KINDS)}")
+
+
+def _data(name: str, entry: catalog.DataEntry) -> str:
+    """What the records are, how many train, how they are dealt, and under which licence."""
+    task = entry.task(*entry.sizes[:1])
+    what = f"images {' x '.join(map(str, task.image))}" if task.image else f"{task.features} numbers"
+    labels = f"{task.classes} labels, several a record" if task.multilabel else f"{task.classes} classes"
+    sizes = f"; sizes {', '.join(map(str, entry.sizes))}" if entry.sizes else ""
+    own = f"; {', '.join(_partitions(entry))}" if not entry.sizes else ""
+    return f"{name:<25} {what}, {labels}, {entry.records} training records{sizes}{own}; {entry.license}"
 
 
 def _partitions(entry: catalog.DataEntry) -> list[str]:

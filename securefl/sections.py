@@ -100,7 +100,7 @@ class Channel(Section):
     """How updates travel, and the fewest that make a round.
 
     For masked: bits of a word (ring), the bound on one coordinate (clip), the rounding to words, the clients of one sum
-    that may be corrupt, and the largest weight where clients report theirs.
+    that may be corrupt, and the largest weight where clients report theirs. For ckks: clip and max_weight.
     """
 
     kind: str = "plain"

@@ -224,7 +224,10 @@ def test_a_report_of_nothing_is_exit_2(tmp_path: Path) -> None:
     [
         ("rules", "krum           The row closest to its n - f - 2 nearest neighbours"),
         ("attacks", "sign_flip"),
-        ("data", "heart          partitions: natural, halves, pooled, iid, dirichlet, quantity, pathological"),
+        ("data", "heart                     15 numbers, 2 classes, 490 training records; natural, halves, pooled, iid"),
+        ("data", "medmnist:dermamnist       images 3 x 28 x 28, 7 classes, 7007 training records; sizes 28, 64, 128"),
+        ("data", "14 labels, several a record, 78468 training records; sizes 28, 64, 128, 224; CC BY 4.0"),
+        ("channels", "ckks           2 stage(s) a round"),
         ("models", "Takes hidden."),
         ("steps", "fedadam"),
         ("channels", "plain          1 stage(s) a round"),
