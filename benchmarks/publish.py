@@ -1,6 +1,6 @@
 """From finished study folders to what is committed: docs/results/<study>.csv and .md, and the README's numbers.
 
-Run by `make bench`. Everything printed is made from the committed CSV, so that anybody can check it without running.
+Run by `make bench` and `make bench-images`. Everything printed is made from the committed CSV, so that anybody can check it without running.
 """
 
 import argparse
@@ -57,7 +57,7 @@ def tables_of(name: str, results: Path) -> str:
 def document(name: str, tables: str) -> str:
     """The page docs/results/<study>.md."""
     title, _, rest = tables.partition("\n")
-    return f"{title}\n\nMade by `make bench`; the numbers: [{name}.csv]({name}.csv).\n{rest}"
+    return f"{title}\n\nMade by `securefl bench {name}`; the numbers: [{name}.csv]({name}.csv).\n{rest}"
 
 
 def with_numbers(readme: str, name: str, tables: str) -> str:
