@@ -65,7 +65,10 @@ class DealEntry:
 
 @dataclass(frozen=True)
 class ChannelEntry:
-    """A way updates travel: how it is built and checked, its stages, rows of a cohort, options, and who sees what."""
+    """A way updates travel: how it is built and checked, its stages, rows of a cohort, options, and who sees what.
+
+    min_cohort is the default where the options do not settle it.
+    """
 
     sides: Callable[..., build.Sides]
     stages: int
@@ -73,6 +76,7 @@ class ChannelEntry:
     threats: Mapping[str, str]
     options: Mapping[str, Any] = field(default_factory=dict)
     check: Callable[..., object] = lambda plan: None
+    min_cohort: int = 1
 
 
 DEFAULT_CLIENTS = 10
@@ -193,6 +197,7 @@ CHANNELS: Mapping[str, ChannelEntry] = {
         stages=2,
         rows=lambda cohort: 1,
         options={"clip": 4.0},
+        min_cohort=3,
         threats={
             "server": "ciphertexts it cannot open, their number, and who took part; no update, no sum, no model",
             "server with one client": "every update: each client holds the key (masking has no such limit)",

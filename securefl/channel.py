@@ -23,11 +23,11 @@ def options(scenario: "Scenario") -> dict[str, Any]:
 
 
 def min_cohort(scenario: "Scenario") -> int:
-    """Fewest updates that make a round: declared, or one, or two honest clients beside the corrupt."""
+    """Fewest updates that make a round: declared, or the channel's own, or two honest clients beside the corrupt."""
     if scenario.channel.min_cohort is not None:
         return scenario.channel.min_cohort
     corrupt: int | None = options(scenario).get("corrupt")
-    return 1 if corrupt is None else corrupt + _LEAST_HONEST
+    return catalog.CHANNELS[scenario.channel.kind].min_cohort if corrupt is None else corrupt + _LEAST_HONEST
 
 
 def client_weight(scenario: "Scenario", client: int, real_records: int | None) -> int:

@@ -10,9 +10,9 @@ import torch
 from securefl import engine, vector
 from securefl.api import run
 from securefl.assemble import assemble
-from securefl.channel import terms
+from securefl.channel import min_cohort, terms
 from securefl.channels.ckks.cipher import KeyHolder
-from securefl.errors import RunFailed
+from securefl.errors import RunFailed, ScenarioError
 from securefl.federation import Played
 from securefl.scenario import Scenario, parse_scenario
 from tests.medmnist_files import official
@@ -32,6 +32,15 @@ weights = "reported"
 model = { name = "cnn", channels = [8, 16] }
 training = { kind = "sgd", batch = 32, epochs = 1, lr = 0.1 }
 """
+
+
+def test_three_updates_make_a_round_unless_declared_and_one_never_does() -> None:
+    assert min_cohort(parse_scenario(HEART, overrides=("channel.kind=ckks",))) == 3
+    assert min_cohort(parse_scenario(HEART, overrides=("channel.kind=ckks", "channel.min_cohort=2"))) == 2
+    with pytest.raises(ScenarioError, match="min_cohort must be at least 2 with ckks"):
+        parse_scenario(HEART, overrides=("channel.kind=ckks", "channel.min_cohort=1"))
+    with pytest.raises(ScenarioError, match=r"channel\.min_cohort: 3 exceeds the 2 clients of a round"):
+        parse_scenario(HEART, overrides=("channel.kind=ckks", "cohort.size=2"))
 
 
 def play(scenario: Scenario, folder: Path) -> list[Played]:

@@ -358,6 +358,22 @@ def test_a_download_that_is_interrupted_leaves_nothing(folder: Path, publisher: 
     assert not list((Path.home() / ".medmnist").iterdir())
 
 
+def test_a_folder_that_cannot_be_used_is_one_sentence(
+    folder: Path, publisher: Publisher, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    wanted = published(publisher, tmp_path)
+    (Path.home() / ".medmnist").write_bytes(b"a file where the folder should be")
+    with pytest.raises(DataError, match=r"tinymnist\.npz is neither in .* failed .*: put the file into the folder"):
+        medmnist.fetch(wanted)
+
+    def forbidden(path: Path) -> bool:
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr(Path, "is_file", forbidden)
+    with pytest.raises(DataError, match=r"cannot read .*tinymnist\.npz: Permission denied"):
+        medmnist.fetch(wanted)
+
+
 # Official files and MedMNIST's own metrics
 
 

@@ -56,7 +56,7 @@ def test_the_number_of_coordinates_by_hand() -> None:
     # conv 1x9x4+4, norm 8, conv 4x9x8+8, norm 16, linear 8x16x1+1
     assert vector.to_vector(small(GREY)).numel() == 40 + 8 + 296 + 16 + 129
     assert vector.to_vector(small(SOLID)).numel() == (27 * 4 + 4) + 8 + (4 * 27 * 8 + 8) + 16 + (8 * 64 * 11 + 11)
-    # He et al.'s ResNet-18 has 11,181,642 with ten classes on CIFAR's 3 x 3 stem and 1 x 1 shortcuts; a class has 513.
+    # He et al.'s ResNet-18 has 11,181,642 with ten classes with the 7 x 7 stem and 1 x 1 shortcuts; a class has 513.
     ten = Task(features=3072, classes=10, image=(3, 32, 32))
     assert vector.to_vector(resnet18(ten, generator=fresh())).numel() == 11_173_962
 

@@ -4,6 +4,7 @@ import hashlib
 import os
 import secrets
 from collections.abc import Callable
+from contextlib import suppress
 from http.client import HTTPException
 from pathlib import Path
 from urllib.request import urlopen
@@ -41,11 +42,12 @@ def obtain(file: str, *, url: str, md5: str, most: int, on_bytes: OnBytes = quie
             half-written stays.
     """
     for folder in folders():
-        if (path := folder / file).is_file():
-            try:
-                found = _md5(path)
-            except OSError as reason:
-                raise DataError(f"cannot read {path}: {reason.strerror}") from None
+        path = folder / file
+        try:
+            found = _md5(path) if path.is_file() else None
+        except OSError as reason:
+            raise DataError(f"cannot read {path}: {reason.strerror}") from None
+        if found is not None:
             if found != md5:
                 raise DataError(
                     f"{path} is not the published file: its MD5 is {found}, not {md5}; delete it to have it downloaded"
@@ -70,7 +72,8 @@ def _download(path: Path, *, url: str, md5: str, most: int, on_bytes: OnBytes) -
             "put the file into the folder that SECUREFL_DATA names"
         ) from None
     finally:
-        temporary.unlink(missing_ok=True)
+        with suppress(OSError):  # nothing was written where nothing can be taken away
+            temporary.unlink()
     return path
 
 

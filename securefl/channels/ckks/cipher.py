@@ -12,7 +12,7 @@ import hashlib
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cache, cached_property
 from typing import Any
 
 import numpy as np
@@ -20,10 +20,12 @@ import tenseal
 from numpy.typing import NDArray
 
 from securefl.channels.ckks.terms import DEGREE, KEY_ID_BYTES, MODULUS_BITS, SCALE_BITS, SLOTS
+from securefl.channels.ckks.wire import Wire
 from securefl.errors import ProtocolError
 from securefl.types import Packet
 
 _SCALE = 2.0**SCALE_BITS
+_MOST_KEY_BYTES = 2**18
 
 
 @dataclass(frozen=True)
@@ -46,8 +48,8 @@ class KeyHolder:
     def from_bytes(cls, secret: bytes) -> "KeyHolder":
         """The key that another client made. Raises ProtocolError where it is none, or one of other parameters."""
         try:
-            context = tenseal.context_from(secret, n_threads=1)
-            ours = _parameters(context) == _parameters(_fresh_context()) and context.has_secret_key()
+            context = tenseal.context_from(secret, n_threads=1) if len(secret) <= _MOST_KEY_BYTES else None
+            ours = context is not None and context.has_secret_key() and _parameters(context) == _our_parameters()
         except (RuntimeError, ValueError, TypeError):
             ours = False
         if not ours:
@@ -60,7 +62,7 @@ class KeyHolder:
 
     def public_parameters(self) -> bytes:
         """What the server gets: parameters, and no key of any kind."""
-        return _serialized(self._context, secret=False)
+        return _parameters(self._context)
 
     def derived(self, purpose: str) -> bytes:
         """32 bytes that tell nothing of the key, the same for all who hold it."""
@@ -75,7 +77,7 @@ class KeyHolder:
         """ceil(n / 2048) ciphertexts of values (n,), the last one filled up with zeros."""
         padded = np.zeros(SLOTS * math.ceil(len(values) / SLOTS))
         padded[: len(values)] = values
-        return [tenseal.ckks_vector(self._context, part).serialize() for part in padded.reshape(-1, SLOTS)]
+        return Ciphertexts.dump([tenseal.ckks_vector(self._context, part) for part in padded.reshape(-1, SLOTS)])
 
     def open(self, ciphertexts: Sequence[Any]) -> NDArray[np.float64]:
         """The numbers (2048 x ciphertexts,) in ciphertexts that this holder's `Ciphertexts` loaded."""
@@ -102,34 +104,33 @@ class Ciphertexts:
         return cls(tenseal.context_from(public_parameters, n_threads=1))
 
     def load(self, message: Packet) -> Any:
-        """One ciphertext of 2048 numbers. Raises ProtocolError where it is malformed or of other parameters."""
+        """One ciphertext of 2048 numbers. Raises ProtocolError where it is none, or encrypts nothing."""
         try:
-            vector = tenseal.ckks_vector_from(self._context, bytes(message))
-            parts = vector.ciphertext()
-        except (RuntimeError, ValueError):
+            vector = tenseal.ckks_vector_from(self._context, _wire().unpack(message))
+        except (RuntimeError, ValueError):  # a coefficient is not below the modulus
             raise ProtocolError("this is not a ciphertext of our parameters") from None
-        fits = vector.size() == SLOTS and len(parts) == 1
-        if not fits or parts[0].scale != _SCALE or parts[0].size() != 2 or parts[0].is_transparent():
-            raise ProtocolError("this is not one fresh ciphertext of our parameters")
+        if vector.ciphertext()[0].is_transparent():
+            raise ProtocolError("this ciphertext can be read by everybody")
         return vector
 
-    def add(self, total: Sequence[Any], messages: Sequence[Packet]) -> None:
-        """Add ciphertext by ciphertext, in place, all or none: what was added before a bad one is taken off again.
+    def add(self, total: list[Any], messages: Sequence[Packet]) -> None:
+        """Add ciphertext by ciphertext, all or none: what was added before a bad one is taken off again.
 
-        One is in memory at a time, whatever the size of the update. Raises ProtocolError as `load` does.
+        One message is unpacked at a time, whatever the size of the update. Raises ProtocolError as `load` does, and
+        where a message is the negation of the sum.
         """
         for done, (one, message) in enumerate(zip(total, messages, strict=True)):
             try:
-                one.add_(self.load(message))
-            except ProtocolError:
-                for before, added in zip(total[:done], messages, strict=False):
-                    before.sub_(self.load(added))  # exact: sums and differences are those of residues
-                raise
+                total[done] = one + self.load(message)
+            except (ProtocolError, RuntimeError) as reason:
+                for i, added in enumerate(messages[:done]):
+                    total[i] = total[i] - self.load(added)  # exact: sums and differences are those of residues
+                raise ProtocolError(f"an update that cannot be added: {reason}") from None
 
     @staticmethod
     def dump(ciphertexts: Sequence[Any]) -> list[bytes]:
-        """As bytes."""
-        return [one.serialize() for one in ciphertexts]
+        """As they travel, `CIPHERTEXT_BYTES` each."""
+        return [_wire().pack(one.serialize()) for one in ciphertexts]
 
 
 def _fresh_context() -> Any:
@@ -144,10 +145,9 @@ def _fresh_context() -> Any:
     return context
 
 
-def _parameters(context: Any) -> tuple[list[int], float]:
-    """The hash that SEAL gives to ring, moduli and scheme, and the scale."""
-    part = tenseal.ckks_vector(context, [0.0]).ciphertext()[0]
-    return part.parms_id(), part.scale
+def _parameters(context: Any) -> bytes:
+    """Ring, moduli, scale and kind of encryption as bytes, the same for the same parameters; no key of any kind."""
+    return _serialized(context, secret=False)
 
 
 def _serialized(context: Any, *, secret: bool) -> bytes:
@@ -155,3 +155,14 @@ def _serialized(context: Any, *, secret: bool) -> bytes:
         save_public_key=False, save_secret_key=secret, save_galois_keys=False, save_relin_keys=False
     )
     return data
+
+
+@cache
+def _our_parameters() -> bytes:
+    return _parameters(_fresh_context())
+
+
+@cache
+def _wire() -> Wire:
+    """Made from a ciphertext under a key that is thrown away; only its frame is kept."""
+    return Wire(tenseal.ckks_vector(_fresh_context(), [0.0] * SLOTS).serialize())

@@ -22,6 +22,8 @@ class CkksClient:
           clients. That it does hold them is the server's word: a server that sends one update as the sum shows it
           to the key holders, never to itself.
         - A message that is malformed, foreign, old or under another key changes nothing.
+        - Whether a sum is opened or refused does not depend on a number in it, or the server could learn the key from
+          refusals: what no honest clients can have sent is held to the nearest that they can.
 
     Args:
         client: this client's id.
@@ -61,8 +63,8 @@ class CkksClient:
         if update.model_hash != self._asked.model_hash:
             raise ProtocolError("the update was trained on another model than the one asked for")
         numbers = self._numbers(update)
-        asked, self._asked = self._asked, None
         ciphertexts = self._holder.encrypt(numbers)
+        asked, self._asked = self._asked, None
         return EncryptedUpdate(asked.session, asked.round, self._client, self._holder.key_id, ciphertexts).to_bytes()
 
     def _numbers(self, update: ClientUpdate) -> NDArray[np.float64]:
@@ -96,14 +98,15 @@ class CkksClient:
         loader = self._holder.ciphertexts()
         ciphertexts = [loader.load(one) for one in sum_.ciphertexts]
         opened = self._holder.open(ciphertexts)
-        share = float(opened[terms.d]) if terms.weights is None else self._public_share(sum_.survivors)
-        if not share > 0:
-            raise ProtocolError("the sum holds no weight")
+        share = self._share(sum_.survivors, opened)
         self._to_open, self._asked = -1, None
-        row = torch.from_numpy(opened[: terms.d] / share).to(torch.float32)
+        row = torch.from_numpy(np.clip(opened[: terms.d] / share, -terms.clip, terms.clip)).to(torch.float32)
         weight = torch.tensor([share * terms.max_weight], dtype=torch.float64)
         return View(row.unsqueeze(0), weight, (sum_.survivors,))
 
-    def _public_share(self, survivors: tuple[int, ...]) -> float:
-        weights = self._terms.weights or {}
-        return sum(weights[client] for client in survivors) / self._terms.max_weight
+    def _share(self, survivors: tuple[int, ...], opened: NDArray[np.float64]) -> float:
+        """The survivors' weights over the largest: public, or opened and held to what so many clients can have."""
+        terms = self._terms
+        if terms.weights is not None:
+            return sum(terms.weights[client] for client in survivors) / terms.max_weight
+        return float(np.clip(opened[terms.d], len(survivors) / terms.max_weight, len(survivors)))

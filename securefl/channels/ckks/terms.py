@@ -8,7 +8,9 @@ DEGREE = 4096  # N, the ring's degree
 MODULUS_BITS = (54, 55)  # the second is SEAL's own, for switching keys
 SCALE_BITS = 40
 SLOTS = DEGREE // 2
-HEADROOM = 2 ** (MODULUS_BITS[0] - SCALE_BITS - 1)  # a sum of this size or more wraps around, silently
+# A sum of this size or more can wrap around, silently: half of SEAL's prime, 2^54 - 172031, over the scale
+# is 7.8e-8 short of 2^13, and noise takes its part of the room.
+HEADROOM = 2 ** (MODULUS_BITS[0] - SCALE_BITS - 1) - 2.0**-20
 KEY_ID_BYTES = 32
 
 _NOISE_VARIANCE = 10.5  # of one coefficient: SEAL draws from the centred binomial distribution of 21 pairs of bits
@@ -28,12 +30,12 @@ class CkksTerms:
         d: coordinates of an update.
         clip: bound on one coordinate, > 0.
         cohort: clients invited to a round.
-        min_cohort: fewest updates that make a round.
+        min_cohort: fewest updates that make a round, at least 2; from 3 on no client learns another's from the sum.
         weights: public weight of each client; None where clients report theirs, inside the ciphertext.
         max_weight: the largest weight a client may carry.
 
     Raises:
-        ValueError: a sum of honest updates could wrap around.
+        ValueError: a sum of honest updates could wrap around, or one update alone would be opened.
     """
 
     session: bytes
@@ -46,10 +48,12 @@ class CkksTerms:
     max_weight: int
 
     def __post_init__(self) -> None:
+        if self.min_cohort < 2:
+            raise ValueError("min_cohort must be at least 2 with ckks, or the sum would be one client's update")
         if self.cohort * self.largest >= HEADROOM:
             raise ValueError(
-                f"CKKS holds sums below {HEADROOM}: {self.cohort} clients x {self.largest:g} would wrap around; "
-                f"use a clip below {HEADROOM / self.cohort:g}"
+                f"CKKS holds sums below {HEADROOM:g}: {self.cohort} clients x {self.largest:g} could wrap around; "
+                f"use a clip of at most {math.floor(100 * HEADROOM / self.cohort) / 100}"
             )
 
     @property
