@@ -1,12 +1,12 @@
 """A ciphertext as it travels: 2 x 4096 coefficients of 7 bytes, and no byte that a parser has to believe.
 
-TenSEAL writes a Protocol Buffers message around SEAL's format, compressed. Both say how many ciphertexts follow, of what
-size and in which form, and TenSEAL takes a sender's word for it: a false word shifts every coordinate, reads beyond a
-buffer, or unpacks to gigabytes. So only coefficients travel, and whoever receives them adds the frame that their own
-library writes.
+TenSEAL writes a Protocol Buffers message around SEAL's format, compressed. Both state how many ciphertexts follow, of
+what size and in which form, and TenSEAL takes a sender's word for it: a false word shifts every coordinate, reads
+beyond a buffer, or unpacks to half a gigabyte. So only coefficients travel, and whoever receives them adds the frame
+that their own library writes.
 
-Source: serialize.h and ciphertext.h of SEAL 4.1, ckksvector.proto of TenSEAL 0.3, whose frames are read off one
-ciphertext of one's own.
+Source: serialize.h and ciphertext.h of SEAL 4.1, ckksvector.proto of TenSEAL 0.3; the frame is read off one ciphertext
+of one's own.
 """
 
 import struct
