@@ -1,6 +1,7 @@
 """From finished study folders to what is committed: docs/results/<study>.csv and .md, and the README's numbers.
 
-Run by `make bench` and `make bench-images`. Everything printed is made from the committed CSV, so that anybody can check it without running.
+Run by `make bench` and `make bench-images`. Everything printed is made from the committed CSV, so that anybody can
+check it without running.
 """
 
 import argparse
