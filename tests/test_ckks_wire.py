@@ -92,6 +92,17 @@ def test_whatever_the_coefficients_the_frame_is_our_own() -> None:
     assert np.frombuffer(framed[0][start:-9], "<u8").tolist() == [2**56 - 1] * (2 * DEGREE)
 
 
+def test_a_library_that_writes_another_form_is_noticed_before_anything_leaves() -> None:
+    context = tenseal.context_from(HOLDER.to_bytes())
+    sample = tenseal.ckks_vector(context, [1.0] * SLOTS).serialize()
+    wire = Wire(sample)
+    with pytest.raises(AssertionError, match="of another form than the sample"):
+        wire.pack(tenseal.ckks_vector(context, [1.0] * SLOTS, scale=2.0**30).serialize())
+    for strange in (wire.unpack(wire.pack(sample)), b"\x0a\x01\x05" + sample[4:]):
+        with pytest.raises(AssertionError, match="of a form that this module does not know"):
+            Wire(strange)
+
+
 @pytest.mark.parametrize("place", [0, 7, 8, DEGREE, 2 * DEGREE - 1])
 def test_a_coefficient_that_is_not_below_the_modulus_is_refused(place: int) -> None:
     numbers = coefficients(HOLDER.encrypt(np.ones(SLOTS))[0]).copy()

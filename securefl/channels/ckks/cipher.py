@@ -107,7 +107,7 @@ class Ciphertexts:
         """One ciphertext of 2048 numbers. Raises ProtocolError where it is none, or encrypts nothing."""
         try:
             vector = tenseal.ckks_vector_from(self._context, _wire().unpack(message))
-        except (RuntimeError, ValueError):  # a coefficient is not below the modulus
+        except RuntimeError:  # a coefficient is not below the modulus
             raise ProtocolError("this is not a ciphertext of our parameters") from None
         if vector.ciphertext()[0].is_transparent():
             raise ProtocolError("this ciphertext can be read by everybody")
