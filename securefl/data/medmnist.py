@@ -41,12 +41,12 @@ def load_medmnist(source: Source, *, partition: str, test_on: str) -> FederatedD
         DataError: there is no file, or it is not what its publisher says.
     """
     path = fetch(source)
-    splits = _splits(path, path.stat().st_mtime_ns, source)
+    splits = _splits(path, source)
     return FederatedData(source.task, (Site(partition, splits["train"], None),), splits[TEST_ON[test_on]])
 
 
 @lru_cache(maxsize=2)  # the cells of a grid that one process runs share it; nobody writes into it
-def _splits(path: Path, modified: int, source: Source) -> dict[str, Examples]:
+def _splits(path: Path, source: Source) -> dict[str, Examples]:
     """The three parts of a file."""
     try:
         arrays = _arrays(path, source)
