@@ -190,6 +190,15 @@ def test_without_noise_dp_sgd_is_a_loop_that_clips_single_examples(task: Task, b
     assert spent == plan.cost == SampledGaussian(6 / 23, 0.0, 8)
 
 
+def test_images_whose_channels_come_last_in_memory_are_clipped_as_rightly() -> None:
+    task, build = MODELS["cnn"]
+    first, plan = some_examples(task, 9), DpPlan(records=9, batch=9, epochs=1, clip=0.05, noise_multiplier=0.0)
+    last = Examples(first.features.to(memory_format=torch.channels_last), first.labels)
+    machine = DpSgd(build(task, seeded()), task, lr=0.3)
+    weights = vector.to_vector(build(task, seeded(3))) + 0.1
+    torch.testing.assert_close(run(machine, weights, last, plan).delta, run(machine, weights, first, plan).delta)
+
+
 def test_the_clip_factor_is_the_clip_over_the_norm_plus_a_millionth() -> None:
     # sigmoid(-12) = 6.144e-6 is the gradient of the bias at label 0, the weight's is 0: with clip 2e-6 the factor is
     # 2 / 7.144; without the millionth it would be 2 / 6.144.

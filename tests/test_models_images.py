@@ -52,6 +52,19 @@ def test_resnet18_reads_2d_images_and_opacus_takes_it() -> None:
     assert ModuleValidator.validate(model, strict=False) == []
 
 
+def test_convolutions_of_resnet18_start_as_he_et_al_do() -> None:
+    """Normal, with variance 2 / (kernel x outgoing channels): the gradient keeps its size where channels double."""
+    model = resnet18(COLOUR, generator=fresh())
+    wide = [
+        layer.weight.detach()
+        for layer in model.modules()
+        if isinstance(layer, nn.Conv2d) and layer.weight.numel() > 1e5
+    ]
+    assert len(wide) == 12
+    for weight in wide:
+        assert float(weight.std()) == pytest.approx((2 / (weight[0, 0].numel() * len(weight))) ** 0.5, rel=0.02)
+
+
 def test_the_number_of_coordinates_by_hand() -> None:
     # conv 1x9x4+4, norm 8, conv 4x9x8+8, norm 16, linear 8x16x1+1
     assert vector.to_vector(small(GREY)).numel() == 40 + 8 + 296 + 16 + 129
