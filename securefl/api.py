@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 
+from securefl.assemble import fetch_data
 from securefl.cache import user_cache
 from securefl.data.download import OnBytes, quiet
 from securefl.execute import OnRound, run_cell
@@ -33,6 +34,8 @@ def run(
         BudgetExceeded: the privacy budget ended the run; the last good model is kept.
         SecureflError: the run failed.
     """
+    if not out.exists():
+        fetch_data(scenario, on_bytes)  # where it fails, no folder stands in the way of another scenario
     folder = RunFolder.create(out, Request.of({"run": scenario}, text))
 
     def note(label: str, record: RoundRecord) -> None:

@@ -67,7 +67,7 @@ class DealEntry:
 class ChannelEntry:
     """A way updates travel: how it is built and checked, its stages, rows of a cohort, options, and who sees what.
 
-    min_cohort is the default where the options do not settle it.
+    min_cohort is the default where the options do not settle it; set_up says that a client can miss the session's.
     """
 
     sides: Callable[..., build.Sides]
@@ -77,6 +77,7 @@ class ChannelEntry:
     options: Mapping[str, Any] = field(default_factory=dict)
     check: Callable[..., object] = lambda plan: None
     min_cohort: int = 1
+    set_up: bool = False
 
 
 DEFAULT_CLIENTS = 10
@@ -183,6 +184,7 @@ CHANNELS: Mapping[str, ChannelEntry] = {
         stages=5,
         rows=lambda cohort: 1,
         options={"ring": 32, "clip": 4.0, "rounding": "stochastic", "corrupt": 1},
+        set_up=True,
         threats={
             "server": "the sum over each block's survivors, and who survived; no single update",
             "server with up to `corrupt` clients of a sum": "the sum over its honest survivors, two or more",

@@ -105,7 +105,7 @@ def _check_failures(scenario: "Scenario", stages: int) -> None:
             raise ScenarioError(f"simulate: there is no client {failure.client} among {scenario.clients}")
         if failure.round >= scenario.rounds:
             raise ScenarioError(f"simulate: there is no round {failure.round} among {scenario.rounds} (from 0)")
-    if scenario.simulate.missing and stages == 1:
+    if scenario.simulate.missing and not catalog.CHANNELS[scenario.channel.kind].set_up:
         raise ScenarioError(f"simulate.missing: {scenario.channel.kind} has no set-up that a client could miss")
     for client in scenario.simulate.missing:
         if client >= scenario.clients:

@@ -119,9 +119,12 @@ def _data(scenario: "Scenario") -> None:
         )
     least = data.classes or DEFAULT_SKEW.classes if "classes" in takes else data.minimum or DEFAULT_SKEW.minimum
     if sites * least > entry.records:
+        ways = f"use at most {entry.records // least} clients"
+        if least > 1 and entry.records >= sites:
+            ways += f" or data.{'classes' if 'classes' in takes else 'minimum'} of at most {entry.records // sites}"
         raise ScenarioError(
-            f"data.clients: {how} over {sites} clients leaves client {entry.records // least} without training "
-            f"records; use at most {entry.records // least} clients"
+            f"data.clients: {sites} clients with {least} or more records each take {sites * least}, "
+            f"{data.name} has {entry.records} training records; {ways}"
         )
 
 

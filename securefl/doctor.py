@@ -7,7 +7,9 @@ from collections.abc import Iterator
 from importlib import metadata, resources
 from pathlib import Path
 
+from securefl.data.download import md5_of
 from securefl.data.heart import SHA256
+from securefl.data.medmnist_info import names, sizes, source
 from securefl.environment import LIBRARIES
 from securefl.files import write_atomic
 from securefl.privacy.accounting import subsampled_gaussian_epsilon
@@ -29,9 +31,22 @@ def examine() -> Iterator[tuple[str, bool, str]]:
     data = resources.files("securefl.data").joinpath("heart_disease.csv").read_bytes()
     yield "heart data", hashlib.sha256(data).hexdigest() == SHA256, "the embedded file has its SHA-256"
     yield _disk()
-    folder = os.environ.get("SECUREFL_DATA")
-    count = len(list(Path(folder).glob("*.npz"))) if folder else 0
-    yield "SECUREFL_DATA", True, f"{count} data files" if folder else "not set (only needed for MedMNIST)"
+    yield _medmnist()
+
+
+def _medmnist() -> tuple[str, bool, str]:
+    """Are the published files that lie in the folder of SECUREFL_DATA what their publisher says?"""
+    named = os.environ.get("SECUREFL_DATA")
+    if not named:
+        return "SECUREFL_DATA", True, "not set (only needed for MedMNIST)"
+    folder = Path(named).expanduser()
+    if not folder.is_dir():
+        return "SECUREFL_DATA", False, f"there is no folder {folder}"
+    published = [source(name, size) for name in names() for size in sizes(name)]
+    found = [one for one in published if (folder / one.file).is_file()]
+    if wrong := [one.file for one in found if md5_of(folder / one.file) != one.md5]:
+        return "SECUREFL_DATA", False, f"not the published files: {', '.join(wrong)}; delete them"
+    return "SECUREFL_DATA", True, f"{len(found)} published files, each with its MD5"
 
 
 def _disk() -> tuple[str, bool, str]:

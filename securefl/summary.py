@@ -1,8 +1,10 @@
 """What a scenario will do, in a few lines."""
 
 from securefl import catalog, channel
-from securefl.channels.masking.agreement import MAX_BLOCK
+from securefl.channels.ckks.terms import CkksTerms
+from securefl.channels.masking.agreement import MAX_BLOCK, Agreement
 from securefl.scenario import Scenario
+from securefl.sites import data_options
 
 
 def summary(scenario: Scenario) -> str:
@@ -10,7 +12,7 @@ def summary(scenario: Scenario) -> str:
     training, privacy, rule = scenario.training, scenario.privacy, scenario.defense.rule
     lines = [
         f"valid: {scenario.rounds} rounds of {scenario.cohort_size} of {scenario.clients} clients, "
-        f"{scenario.data.name} ({scenario.partition}), {scenario.model.name}, {training.kind}",
+        f"{_data(scenario)}, {scenario.model.name}, {training.kind}",
         _channel(scenario),
         f"rule {rule.name}{_arguments(rule.parameters)}, weights {scenario.weights}, server {scenario.server.step}",
     ]
@@ -29,18 +31,42 @@ def summary(scenario: Scenario) -> str:
     return "\n".join(lines)
 
 
+def _data(scenario: Scenario) -> str:
+    """Which records, in which size, dealt how, and who judges where it is not the test records."""
+    options = data_options(scenario)
+    size = f", {options['size']} pixels a side" if options.get("size") else ""
+    judged = ", judged on VALIDATION records" if options.get("test_on") == "validation" else ""
+    return f"{scenario.data.name} ({scenario.partition}{size}{judged})"
+
+
 def _channel(scenario: Scenario) -> str:
-    """What the channel shows the server, and how many may drop out of a masked sum."""
-    kind, cohort = scenario.channel.kind, scenario.cohort_size
-    sees = catalog.CHANNELS[kind].threats["server"]
-    if kind == "plain":
-        return f"channel plain: the server sees {sees}, {cohort} rows"
-    terms = channel.terms(scenario)
+    """What the channel shows the server, and what it takes: bounds on a coordinate, and who may drop out."""
+    kind, cohort, terms = scenario.channel.kind, scenario.cohort_size, channel.terms(scenario)
+    described = f"channel {kind}: the server sees {catalog.CHANNELS[kind].threats['server']}"
+    if isinstance(terms, Agreement):
+        return f"{described}; {_masked(terms, cohort)}"
+    if isinstance(terms, CkksTerms):
+        return (
+            f"{described}; one client that shows it the key opens every update; "
+            f"{cohort - terms.min_cohort} may drop out; coordinates clipped at {terms.clip:g}, "
+            f"the mean is off by at most {terms.error_bound(cohort, _weight(terms)):.2g}; "
+            f"57 kB and more an update, 7 bytes for one of float32"
+        )
+    return f"{described}, {cohort} rows"
+
+
+def _weight(terms: CkksTerms) -> float:
+    """The least weight a whole cohort can have."""
+    weights = sorted(terms.weights.values()) if terms.weights is not None else [1] * terms.cohort
+    return float(sum(weights[: terms.cohort]))
+
+
+def _masked(terms: Agreement, cohort: int) -> str:
     blocks = -(-cohort // MAX_BLOCK)
     largest = -(-cohort // blocks)
     divided = f"{blocks} blocks of up to {largest}" if blocks > 1 else f"one sum of {largest}"
     return (
-        f"channel masked: the server sees {sees}; {divided}, threshold {terms.threshold(largest)} "
+        f"{divided}, threshold {terms.threshold(largest)} "
         f"against {terms.corrupt} corrupt, {largest - terms.fewest(largest)} may drop out; coordinates clipped at "
         f"{terms.code.clip:g}, resolution {terms.code.step:.2g}"
     )

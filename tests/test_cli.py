@@ -15,6 +15,8 @@ from pathlib import Path
 
 import pytest
 
+from securefl import catalog
+from securefl.doctor import examine
 from securefl.runs import RunFolder
 
 SECUREFL = str(Path(sys.executable).with_name("securefl"))
@@ -58,7 +60,7 @@ def refused(done: subprocess.CompletedProcess[str], code: int, sentence: str) ->
         ('data = { partition = "halves" }\ndefense = { rule = { name = "trimmed_mean", f = 4 } }', "needs 9 rows"),
         ('defense = { rule = { name = "krum", f = 1 } }', "krum with f=1 needs 5 rows, plain with 4 clients reveals 4"),
         ("privacy = { delta = 0.5 }", "privacy.delta must be below 1/n"),
-        ('data = { name = "digits", clients = 2000 }', "leaves client 1257 without training records"),
+        ('data = { name = "digits", clients = 2000 }', "2000 clients with 1 or more records each take 2000, digits has 1257 training records"),
         ('channel = { kind = "bfv", ring = 32 }', "not available yet"),
         ("seed = = 1", "not valid TOML"),
     ],
@@ -249,6 +251,54 @@ def test_ls_runs_shows_states(tmp_path: Path) -> None:
     assert shown[0].split()[:3] == ["a", "1", "done;"]
     assert "is damaged, or was made by another version" in shown[1]
     refused(call("ls", "nonsense", cwd=tmp_path), 2, "there is no list 'nonsense'")
+
+
+def test_doctor_names_files_that_are_not_the_published_ones(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SECUREFL_DATA", str(tmp_path / "data"))
+    verdict = {name: (good, finding) for name, good, finding in examine()}
+    assert verdict["SECUREFL_DATA"] == (False, f"there is no folder {tmp_path / 'data'}")
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "unrelated.npz").write_bytes(b"mine")
+    assert {name: (good, finding) for name, good, finding in examine()}["SECUREFL_DATA"] == (
+        True,
+        "0 published files, each with its MD5",
+    )
+    (tmp_path / "data" / "breastmnist_64.npz").write_bytes(b"cut")
+    (tmp_path / "data" / "organmnist3d.npz").write_bytes(b"short")
+    good, finding = {name: (good, finding) for name, good, finding in examine()}["SECUREFL_DATA"]
+    assert not good
+    assert finding == "not the published files: breastmnist_64.npz, organmnist3d.npz; delete them"
+
+
+@pytest.mark.parametrize("kind", catalog.CHANNELS)
+def test_validate_says_what_every_channel_shows_the_server(kind: str, tmp_path: Path) -> None:
+    done = call("validate", scenario(tmp_path, QUICK), "--set", f"channel.kind={kind}", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert f"channel {kind}: the server sees {catalog.CHANNELS[kind].threats['server']}" in done.stdout
+
+
+def test_validate_says_how_large_images_are_and_when_validation_records_judge(tmp_path: Path) -> None:
+    data = 'data = { name = "medmnist:breastmnist", size = 64, test_on = "validation", clients = 5 }\n'
+    text = data + QUICK + 'weights = "reported"\nchannel = { kind = "ckks", clip = 2.0 }\n'
+    done = call("validate", scenario(tmp_path, text), cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "medmnist:breastmnist (iid, 64 pixels a side, judged on VALIDATION records)" in done.stdout
+    assert "2 may drop out; coordinates clipped at 2, the mean is off by at most 9e-07" in done.stdout
+
+
+@pytest.mark.parametrize("kind", ["plain", "ckks"])
+def test_a_set_up_that_does_not_exist_cannot_be_missed(kind: str, tmp_path: Path) -> None:
+    keys = f'channel = {{ kind = "{kind}" }}\nsimulate = {{ missing = [1] }}\n'
+    done = call("validate", scenario(tmp_path, QUICK + keys), cwd=tmp_path)
+    refused(done, 2, f"simulate.missing: {kind} has no set-up that a client could miss")
+
+
+def test_data_that_cannot_be_had_leave_no_run_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "breastmnist.npz").write_bytes(b"cut")
+    monkeypatch.setenv("SECUREFL_DATA", str(tmp_path))
+    file = scenario(tmp_path, QUICK + 'data = { name = "medmnist:breastmnist", clients = 5 }\n')
+    refused(call("run", file, "--out", "kept", cwd=tmp_path), 1, "breastmnist.npz is not the published file")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["breastmnist.npz", "s.toml"]
 
 
 def test_doctor_finds_this_installation_healthy(tmp_path: Path) -> None:

@@ -387,12 +387,18 @@ REFUSED: list[tuple[str, str]] = [
     ),
     ("data = { only = 4 }", "data.only: there is no site 4 among 4 with partition 'natural'"),
     ('data = { partition = "pooled", only = 0 }', "data.only: there is no site 0 among 1 with partition 'pooled'"),
-    (digits("clients = 1258"), "leaves client 1257 without training records; use at most 1257 clients"),
+    (
+        digits("clients = 1258"),
+        "1 or more records each take 1258, digits has 1257 training records; use at most 1257 clients",
+    ),
     (
         digits('partition = "quantity", clients = 1258'),
         "quantity over 1258 clients leaves client 1257 without training",
     ),
-    (digits("clients = 2147483647"), "leaves client 1257 without training records; use at most 1257 clients"),
+    (
+        digits("clients = 2147483647"),
+        "1 or more records each take 2147483647, digits has 1257 training records; use at most 1257 clients",
+    ),
     (digits('partition = "dirichlet", minimum = 200'), "dirichlet over 10 clients leaves client 6 without training"),
     (digits('partition = "pathological", clients = 629'), "use at most 628 clients"),  # two classes a client
     (digits('partition = "pathological", classes = 200'), "use at most 6 clients"),

@@ -24,7 +24,7 @@ def quiet(file: str, done: int, total: int | None) -> None:
 def folders() -> tuple[Path, ...]:
     """Where files are looked for, in this order; downloads go to the last."""
     named = os.environ.get("SECUREFL_DATA")
-    return (*([Path(named)] if named else []), Path.home() / ".medmnist")
+    return (*([Path(named).expanduser()] if named else []), Path.home() / ".medmnist")
 
 
 def obtain(file: str, *, url: str, md5: str, most: int, on_bytes: OnBytes = quiet) -> Path:
@@ -44,7 +44,7 @@ def obtain(file: str, *, url: str, md5: str, most: int, on_bytes: OnBytes = quie
     for folder in folders():
         path = folder / file
         try:
-            found = _md5(path) if path.is_file() else None
+            found = md5_of(path) if path.is_file() else None
         except OSError as reason:
             raise DataError(f"cannot read {path}: {reason.strerror}") from None
         if found is not None:
@@ -66,10 +66,9 @@ def _download(path: Path, *, url: str, md5: str, most: int, on_bytes: OnBytes) -
             raise DataError(f"what {url} sent is not the published file: its MD5 is {found}, not {md5}; try again")
         temporary.replace(path)
     except (OSError, HTTPException) as reason:  # no network, no room, or the line broke
-        places = " nor ".join(map(str, folders()))
+        places = " or ".join(map(str, folders()))
         raise DataError(
-            f"{path.name} is neither in {places}, and downloading {url} failed ({reason}): "
-            "put the file into the folder that SECUREFL_DATA names"
+            f"{path.name} is not in {places}, and downloading {url} failed ({reason}): put the file into {folders()[0]}"
         ) from None
     finally:
         with suppress(OSError):  # nothing was written where nothing can be taken away
@@ -95,7 +94,7 @@ def _fetch(path: Path, url: str, most: int, on_bytes: Callable[[int, int | None]
     return digest.hexdigest()
 
 
-def _md5(path: Path) -> str:
+def md5_of(path: Path) -> str:
     """MD5 tells whether a file is the published one, not whether somebody meant harm."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
