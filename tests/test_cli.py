@@ -60,7 +60,10 @@ def refused(done: subprocess.CompletedProcess[str], code: int, sentence: str) ->
         ('data = { partition = "halves" }\ndefense = { rule = { name = "trimmed_mean", f = 4 } }', "needs 9 rows"),
         ('defense = { rule = { name = "krum", f = 1 } }', "krum with f=1 needs 5 rows, plain with 4 clients reveals 4"),
         ("privacy = { delta = 0.5 }", "privacy.delta must be below 1/n"),
-        ('data = { name = "digits", clients = 2000 }', "2000 clients with 1 or more records each take 2000, digits has 1257 training records"),
+        (
+            'data = { name = "digits", clients = 2000 }',
+            "2000 clients with 1 or more records each take 2000, digits has 1257 training records",
+        ),
         ('channel = { kind = "bfv", ring = 32 }', "not available yet"),
         ("seed = = 1", "not valid TOML"),
     ],

@@ -309,7 +309,7 @@ REFUSED: list[tuple[str, str]] = [
     # ckks
     ('channel = { kind = "ckks", ring = 32 }', "channel.ring has no effect with ckks; remove it"),
     ('channel = { kind = "ckks", corrupt = 1 }', "channel.corrupt has no effect with ckks; remove it"),
-    ('channel = { kind = "ckks", clip = 2048.0 }', "4 clients x 2048 would wrap around; use a clip below 2048"),
+    ('channel = { kind = "ckks", clip = 2048.0 }', "4 clients x 2048 could wrap around; use a clip of at most 2047.99"),
     ('channel = { kind = "ckks" }\ndefense = { rule = "median" }', "median of the one sum that ckks reveals would be"),
     ('channel = { kind = "plain", ring = 32 }', "channel.ring has no effect with plain; remove it"),
     ('channel = { kind = "masked", ring = 24 }', "channel.ring: input should be 16, 32 or 64, got 24"),
@@ -393,13 +393,16 @@ REFUSED: list[tuple[str, str]] = [
     ),
     (
         digits('partition = "quantity", clients = 1258'),
-        "quantity over 1258 clients leaves client 1257 without training",
+        "1258 clients with 1 or more records each take 1258, digits has 1257",
     ),
     (
         digits("clients = 2147483647"),
         "1 or more records each take 2147483647, digits has 1257 training records; use at most 1257 clients",
     ),
-    (digits('partition = "dirichlet", minimum = 200'), "dirichlet over 10 clients leaves client 6 without training"),
+    (
+        digits('partition = "dirichlet", minimum = 200'),
+        "take 2000, digits has 1257 training records; use at most 6 clients or data.minimum of at most 125",
+    ),
     (digits('partition = "pathological", clients = 629'), "use at most 628 clients"),  # two classes a client
     (digits('partition = "pathological", classes = 200'), "use at most 6 clients"),
     (digits("alpha = 0.5"), "data.alpha has no effect with partition 'iid'; remove it"),
