@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-slow lint bench bench-images bench-secagg clean
+.PHONY: help setup demo test test-slow lint bench bench-images bench-robust bench-secagg clean
 
 help: ## what each target does
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
@@ -48,6 +48,11 @@ bench: setup ## the studies of docs/results and the README's numbers (under 10 m
 bench-images: setup ## the study of medical images; SECUREFL_DATA names the folder of the MedMNIST files (about 20 minutes)
 	$(BIN)/securefl bench images --out runs/images
 	$(BIN)/python -m benchmarks.publish runs/images
+
+bench-robust: setup ## the robust rules beside ByzFL's and Flower's, each in its own environment (about 10 minutes)
+	$(PYTHON) -m venv .venv-peers
+	.venv-peers/bin/python -m pip install --quiet --disable-pip-version-check -r benchmarks/speed/peers.txt
+	$(BIN)/python -m benchmarks.speed.rules --peer .venv-peers/bin/python --out docs/results/rules
 
 bench-secagg: setup ## masks beside Flower's SecAgg+, each in its own environment, and CKKS beside TenSEAL (about 25 minutes)
 	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.speed.ckks --out docs/results/ckks

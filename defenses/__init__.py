@@ -1,20 +1,49 @@
 """Robust aggregation: pure functions from rows (n, d) to one estimate (d,)."""
 
-from defenses.rules import (
+from defenses.centers import centered_clipping, geometric_median, geometric_median_weights
+from defenses.coordinates import meamed, mean, median, trimmed_mean, trimmed_mean_minimum_rows
+from defenses.prefilters import adaptive_clipping, bucketing, clip_norms, nearest_neighbor_mixing
+from defenses.rows import Mixture
+from defenses.screen import screen
+from defenses.selection import (
+    bulyan,
+    bulyan_minimum_rows,
+    dnc,
     krum,
     krum_minimum_rows,
-    mean,
-    median,
-    trimmed_mean,
-    trimmed_mean_minimum_rows,
+    krum_weights,
+    mda,
+    mda_minimum_rows,
+    mda_weights,
+    monna,
+    multi_krum,
+    multi_krum_weights,
 )
-from defenses.screen import screen
 
 __all__ = [
+    "Mixture",
+    "adaptive_clipping",
+    "bucketing",
+    "bulyan",
+    "bulyan_minimum_rows",
+    "centered_clipping",
+    "clip_norms",
+    "dnc",
+    "geometric_median",
+    "geometric_median_weights",
     "krum",
     "krum_minimum_rows",
+    "krum_weights",
+    "mda",
+    "mda_minimum_rows",
+    "mda_weights",
+    "meamed",
     "mean",
     "median",
+    "monna",
+    "multi_krum",
+    "multi_krum_weights",
+    "nearest_neighbor_mixing",
     "screen",
     "trimmed_mean",
     "trimmed_mean_minimum_rows",

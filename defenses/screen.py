@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-LIMIT = 1e18  # sums stay finite in float32, and squared distances in float64
+from defenses.rows import check, columns_of, marked
 
 
 def screen(rows: Tensor) -> Tensor:
@@ -18,15 +18,5 @@ def screen(rows: Tensor) -> Tensor:
     Raises:
         ValueError: rows is not 2-D, has no row, or is neither float32 nor float64.
     """
-    _check_rows(rows)
-    return ~(rows.abs() <= LIMIT).all(dim=1)  # written as "not <=", because every comparison with NaN is False
-
-
-def _check_rows(rows: Tensor) -> None:
-    """Refuse what is not a table of at least one row of floats; every public function starts here."""
-    if rows.ndim != 2:
-        raise ValueError(f"rows must be 2-D, (n, d), got shape {tuple(rows.shape)}")
-    if len(rows) == 0:
-        raise ValueError(f"rows must have n >= 1, got shape {tuple(rows.shape)}")
-    if rows.dtype not in (torch.float32, torch.float64):
-        raise ValueError(f"rows must be float32 or float64, got {rows.dtype}")
+    check(rows)
+    return torch.from_numpy(marked(columns_of(rows))).to(rows.device)

@@ -27,7 +27,7 @@ from securefl.threat import NOBODY, Adversary
 from securefl.training.client import Client
 from securefl.training.dp_sgd import DpPlan, DpSgd, DpSgdTrainer
 from securefl.training.sgd import SgdTrainer
-from securefl.types import Metrics, Participant, Trainer
+from securefl.types import Metrics, Participant, Rule, Trainer
 
 
 @dataclass(frozen=True)
@@ -79,6 +79,12 @@ def fetch_data(scenario: Scenario, on_bytes: OnBytes) -> None:
     """See to it that the scenario's published file is on this disk. Raises DataError."""
     if (fetch := catalog.DATA[scenario.data.name].fetch) is not None:
         fetch(sites.data_options(scenario)["size"], on_bytes)
+
+
+def defense_of(scenario: Scenario) -> Rule:
+    """Its pre-filters and its rule."""
+    rule, before = scenario.defense.rule, scenario.defense.prefilters
+    return catalog.make_rule(rule.name, rule.parameters, [(one.name, one.parameters) for one in before])
 
 
 def _deal(scenario: Scenario, labels: Tensor) -> list[Tensor]:
@@ -141,7 +147,7 @@ def assemble(scenario: Scenario, *, run: str, ledgers: Path, remember: Remember 
         min_cohort=channel.min_cohort(scenario),
         adversary=make_adversary(scenario),
         screen=catalog.SCREEN,
-        rule=catalog.make_rule(scenario.defense.rule.name, scenario.defense.rule.parameters),
+        rule=defense_of(scenario),
         step=catalog.make_step(scenario.server.step, scenario.server.parameters),
         evaluate=_evaluator(model, data),
     )

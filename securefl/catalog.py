@@ -1,7 +1,7 @@
 """Name -> callable: the only tables, and the only file here that knows attacks and defenses by name."""
 
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -28,6 +28,14 @@ class RuleEntry:
     function: Callable[..., Tensor]
     minimum_rows: Callable[[int], int]
     weighted: bool = False
+
+
+@dataclass(frozen=True)
+class PrefilterEntry:
+    """What is done to rows before a rule, and how many rows it needs for a given f."""
+
+    function: Callable[..., defenses.Mixture]
+    minimum_rows: Callable[[int], int] = lambda f: 1
 
 
 @dataclass(frozen=True)
@@ -156,7 +164,20 @@ RULES: Mapping[str, RuleEntry] = {
     "mean": RuleEntry(defenses.mean, minimum_rows=lambda f: 1, weighted=True),
     "median": RuleEntry(defenses.median, minimum_rows=lambda f: 1),
     "trimmed_mean": RuleEntry(defenses.trimmed_mean, minimum_rows=defenses.trimmed_mean_minimum_rows),
+    "meamed": RuleEntry(defenses.meamed, minimum_rows=defenses.trimmed_mean_minimum_rows),
     "krum": RuleEntry(defenses.krum, minimum_rows=defenses.krum_minimum_rows),
+    "multi_krum": RuleEntry(defenses.multi_krum, minimum_rows=defenses.krum_minimum_rows),
+    "bulyan": RuleEntry(defenses.bulyan, minimum_rows=defenses.bulyan_minimum_rows),
+    "geometric_median": RuleEntry(defenses.geometric_median, minimum_rows=lambda f: 1),
+    "centered_clipping": RuleEntry(defenses.centered_clipping, minimum_rows=lambda f: 1),
+    "mda": RuleEntry(defenses.mda, minimum_rows=defenses.mda_minimum_rows),
+    "dnc": RuleEntry(defenses.dnc, minimum_rows=defenses.mda_minimum_rows),
+}
+
+PREFILTERS: Mapping[str, PrefilterEntry] = {
+    "nearest_neighbor_mixing": PrefilterEntry(defenses.nearest_neighbor_mixing, defenses.mda_minimum_rows),
+    "adaptive_clipping": PrefilterEntry(defenses.adaptive_clipping, defenses.mda_minimum_rows),
+    "clip_norms": PrefilterEntry(defenses.clip_norms),
 }
 
 ATTACKS: Mapping[str, Callable[..., Tensor]] = {"sign_flip": attacks.sign_flip, "gaussian": attacks.gaussian}
@@ -227,12 +248,22 @@ def planned(key: str) -> tuple[str, ...]:
     return _LATER.get(key, ())
 
 
-def make_rule(name: str, parameters: Parameters) -> Rule:
-    """The rule as the engine calls it: rows (m, d), weights (m,) -> (d,)."""
+def make_rule(name: str, parameters: Parameters, prefilters: Sequence[tuple[str, Parameters]] = ()) -> Rule:
+    """Pre-filters and the rule as the engine calls them: rows (m, d), weights (m,) -> (d,).
+
+    Behind a pre-filter rows are no client's own, so that no weight is anybody's: they count the same.
+    """
     entry = RULES[name]
-    if entry.weighted:
+    if entry.weighted and not prefilters:
         return lambda rows, weights: entry.function(rows, weights=weights, **parameters)
-    return lambda rows, weights: entry.function(rows, **parameters)
+
+    def filtered(rows: Tensor, weights: Tensor) -> Tensor:
+        mixed: Tensor | defenses.Mixture = rows
+        for prefilter, given in prefilters:
+            mixed = PREFILTERS[prefilter].function(mixed, **given)
+        return entry.function(mixed, **parameters)
+
+    return filtered
 
 
 def make_attack(name: str, parameters: Parameters, *, seed: int) -> Attack:
@@ -253,7 +284,7 @@ def make_step(name: str, parameters: Parameters) -> ServerStep:
 
 def parameters_of(function: Callable[..., Any]) -> dict[str, inspect.Parameter]:
     """The hyper-parameters that a scenario may set: keyword-only ones that the run does not provide itself."""
-    provided = {"generator", "weights"}
+    provided = {"generator", "weights", "start"}
     return {
         name: parameter
         for name, parameter in inspect.signature(function).parameters.items()

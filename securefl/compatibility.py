@@ -14,6 +14,7 @@ from securefl.sites import data_options, partition_of, site_count, site_records,
 
 if TYPE_CHECKING:
     from securefl.scenario import Scenario
+    from securefl.sections import Named
 
 
 DEFAULT_SKEW = Skew(alpha=0.5, classes=2, minimum=1)
@@ -51,11 +52,13 @@ def fill_in(scenario: "Scenario", values: dict[str, Any]) -> None:
         (values["defense"]["rule"], catalog.RULES[scenario.defense.rule.name].function),
         (values["server"], catalog.STEPS[scenario.server.step]),
     ]
+    for table, one in zip(values["defense"]["prefilters"], scenario.defense.prefilters, strict=True):
+        tables.append((table, catalog.PREFILTERS[one.name].function))
     if scenario.attack is not None:
         tables.append((values["attack"], catalog.ATTACKS[scenario.attack.name]))
     for table, function in tables:
         for name, parameter in catalog.parameters_of(function).items():
-            if (default := parameter.default) is not inspect.Parameter.empty:
+            if (default := parameter.default) not in (inspect.Parameter.empty, None):
                 table.setdefault(name, list(default) if isinstance(default, tuple) else default)
 
 
@@ -73,10 +76,8 @@ def _names(scenario: "Scenario") -> None:
     if scenario.attack is not None:
         _known("attack.name", scenario.attack.name, catalog.ATTACKS)
         _known("attack.knows", scenario.attack.knows, ("own",))
-    if scenario.defense.prefilters:
-        raise ScenarioError(
-            f"defense.prefilters: {scenario.defense.prefilters[0]!r} is not available yet; leave it empty"
-        )
+    for prefilter in scenario.defense.prefilters:
+        _known("defense.prefilters", prefilter.name, catalog.PREFILTERS)
 
 
 def _model(scenario: "Scenario") -> None:
@@ -185,26 +186,42 @@ def _defense(scenario: "Scenario") -> None:
     """The rule gets the rows it needs."""
     rule = scenario.defense.rule
     entry = catalog.RULES[rule.name]
-    _parameters("defense.rule", rule.name, entry.function, rule.parameters)
-    f = rule.parameters.get("f", 0)
-    if f < 0:
-        raise ScenarioError(f"defense.rule: f must be >= 0, got {f}")
     kind, clients = scenario.channel.kind, scenario.cohort_size
-    rows, needed = catalog.CHANNELS[kind].rows(clients), entry.minimum_rows(f)
-    ways = "a smaller f, more clients in a round, or" if rows == clients else "channel.kind = 'plain', or"
-    if needed > rows:
-        raise ScenarioError(
-            f"{rule.name} with f={f} needs {needed} rows, {kind} with {clients} clients reveals {rows}: "
-            f"use {ways} a rule that needs fewer rows"
-        )
+    rows = catalog.CHANNELS[kind].rows(clients)
+    _takes("defense.rule", rule, entry, scenario)
+    for prefilter in scenario.defense.prefilters:
+        if rows < clients:
+            raise ScenarioError(
+                f"defense.prefilters: {prefilter.name} takes every update, and {kind} reveals one sum: use "
+                "prefilters = [], or channel.kind = 'plain'"
+            )
+        _takes("defense.prefilters", prefilter, catalog.PREFILTERS[prefilter.name], scenario)
     if rows < clients and not entry.weighted:
         raise ScenarioError(
             f"{rule.name} of the one sum that {kind} reveals would be the mean: use rule = 'mean', or "
             "channel.kind = 'plain', which shows every update"
         )
-    _tried(
-        "defense.rule", lambda: catalog.make_rule(rule.name, rule.parameters)(torch.zeros(rows, 1), torch.ones(rows))
-    )
+    before = [(one.name, one.parameters) for one in scenario.defense.prefilters]
+    defend = catalog.make_rule(rule.name, rule.parameters, before)
+    _tried("defense", lambda: defend(torch.zeros(rows, 1), torch.ones(rows)))
+
+
+def _takes(
+    place: str, chosen: "Named", entry: "catalog.RuleEntry | catalog.PrefilterEntry", scenario: "Scenario"
+) -> None:
+    """A rule or pre-filter has its parameters, and the rows it needs."""
+    _parameters(place, chosen.name, entry.function, chosen.parameters)
+    f = chosen.parameters.get("f", 0)
+    if f < 0:
+        raise ScenarioError(f"{place}: f must be >= 0, got {f}")
+    kind, clients = scenario.channel.kind, scenario.cohort_size
+    rows, needed = catalog.CHANNELS[kind].rows(clients), entry.minimum_rows(f)
+    ways = "a smaller f, more clients in a round, or" if rows == clients else "channel.kind = 'plain', or"
+    if needed > rows:
+        raise ScenarioError(
+            f"{chosen.name} with f={f} needs {needed} rows, {kind} with {clients} clients reveals {rows}: "
+            f"use {ways} a rule that needs fewer rows"
+        )
 
 
 def _attack(scenario: "Scenario") -> None:
@@ -250,7 +267,7 @@ def _parameters(place: str, name: str, function: Callable[..., Any], given: dict
         if key not in known:
             takes = f"takes {', '.join(known)}" if known else "takes no parameters"
             raise ScenarioError(f"{place}: {name} {takes}, got {key!r}")
-        wanted = known[key].annotation
+        wanted = int if known[key].annotation == int | None else known[key].annotation
         fits = {int: (int,), float: (int, float)}.get(wanted, (list, tuple))
         whole = value if isinstance(value, list | tuple) else [value]
         scalar = int | float if wanted is float else int

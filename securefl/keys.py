@@ -29,6 +29,7 @@ _CHOICES: Mapping[str, Iterable[str]] = {
     "privacy.unit": ("example",),
     "privacy.place": ("local",),
     "channel.kind": catalog.CHANNELS,
+    "defense.prefilters": catalog.PREFILTERS,
     "defense.rule": catalog.RULES,
     "attack.name": catalog.ATTACKS,
     "attack.knows": ("own",),
@@ -36,6 +37,7 @@ _CHOICES: Mapping[str, Iterable[str]] = {
 }
 _NAMES: Mapping[str, Callable[[], Mapping[str, Callable[..., Any]]]] = {
     "models": lambda: catalog.MODELS,
+    "pre-filters": lambda: {name: entry.function for name, entry in catalog.PREFILTERS.items()},
     "rules": lambda: {name: entry.function for name, entry in catalog.RULES.items()},
     "attacks": lambda: catalog.ATTACKS,
     "server steps": lambda: catalog.STEPS,
@@ -67,6 +69,7 @@ def _rows(
     for key, value in properties.items():
         choices = _CHOICES.get(f"{place}{key}")
         takes = _takes(value, known) if choices is None else " or ".join(f"`{choice}`" for choice in choices)
+        takes = f"a list of {takes}" if choices is not None and value.get("type") == "array" else takes
         written = usual.get(key, value.get("default")) if key in usual or "default" in value else _NEEDED
         default = "needed" if written is _NEEDED else _shown(written)
         yield f"| `{key}` | {takes} | {default} |"

@@ -10,7 +10,7 @@ from securefl.errors import RunFolderError, ScenarioError
 from securefl.files import is_held
 from securefl.runs import Cell, RunFolder
 
-KINDS = ("rules", "attacks", "data", "models", "steps", "channels", "threats", "runs")
+KINDS = ("rules", "prefilters", "attacks", "data", "models", "steps", "channels", "threats", "runs")
 
 
 def listing(what: str, folder: Path) -> Iterator[str]:
@@ -21,6 +21,7 @@ def listing(what: str, folder: Path) -> Iterator[str]:
     """
     tables: dict[str, Mapping[str, Callable[..., Any]]] = {
         "rules": {name: entry.function for name, entry in catalog.RULES.items()},
+        "prefilters": {name: entry.function for name, entry in catalog.PREFILTERS.items()},
         "attacks": catalog.ATTACKS,
         "models": catalog.MODELS,
         "steps": catalog.STEPS,

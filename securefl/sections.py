@@ -134,9 +134,9 @@ class Simulate(Section):
 
 
 class Defense(Section):
-    """Pre-filters, then one rule."""
+    """Pre-filters in their order, then one rule. Behind a pre-filter all rows count the same, whatever the weights."""
 
-    prefilters: tuple[str, ...] = ()
+    prefilters: tuple[Annotated[Named, BeforeValidator(named)], ...] = ()
     rule: Annotated[Named, BeforeValidator(named)] = Named(name="mean")
 
 

@@ -14,7 +14,8 @@ def summary(scenario: Scenario) -> str:
         f"valid: {scenario.rounds} rounds of {scenario.cohort_size} of {scenario.clients} clients, "
         f"{_data(scenario)}, {scenario.model.name}, {training.kind}",
         _channel(scenario),
-        f"rule {rule.name}{_arguments(rule.parameters)}, weights {scenario.weights}, server {scenario.server.step}",
+        f"{_before(scenario)}rule {rule.name}{_arguments(rule.parameters)}, weights {scenario.weights}, "
+        f"server {scenario.server.step}",
     ]
     if privacy is None or not scenario.claims_dp:
         lines.append("privacy: no claim")
@@ -29,6 +30,11 @@ def summary(scenario: Scenario) -> str:
         names = ", ".join(map(str, scenario.attack.clients))
         lines.append(f"attack {scenario.attack.name}{_arguments(scenario.attack.parameters)} by client {names}")
     return "\n".join(lines)
+
+
+def _before(scenario: Scenario) -> str:
+    """The pre-filters, in their order."""
+    return "".join(f"{one.name}{_arguments(one.parameters)}, then " for one in scenario.defense.prefilters)
 
 
 def _data(scenario: Scenario) -> str:

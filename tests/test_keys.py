@@ -24,7 +24,10 @@ def test_defaults_bounds_and_choices_are_told() -> None:
     lines = page().splitlines()
     assert "| `rounds` | a whole number, at least 1 and at most 1e+06 | 20 |" in lines
     assert "| `name` | `logistic` or `mlp` or `cnn` or `resnet18` | `logistic` |" in lines
-    assert "| `rule` | `mean` or `median` or `trimmed_mean` or `krum` | `mean` |" in lines
+    assert "| `krum` | `f` |" in lines
+    assert (
+        "| `prefilters` | a list of `nearest_neighbor_mixing` or `adaptive_clipping` or `clip_norms` | none |" in lines
+    )
     assert "| `clients` | a list: a whole number, at least 0 | needed |" in lines
     assert "| `epsilon` | a number, above 0 | 8 |" in lines
     assert "| `noise_multiplier` | a number, at least 0.1 and at most 10000 | none |" in lines

@@ -60,6 +60,20 @@ def digits(keys: str = "") -> str:
     return SGD + f'data = {{ name = "digits"{keys and ", " + keys} }}\n'
 
 
+def test_prefilters_are_tables_or_names_in_their_order_with_defaults_filled_in() -> None:
+    text = """defense = { prefilters = [{ name = "clip_norms", radius = 2.0 }, { name = "adaptive_clipping", f = 1 }],
+    rule = { name = "multi_krum", f = 0 } }"""
+    resolved = parse_scenario(text.replace("\n", "")).resolved()["defense"]
+    assert resolved == {
+        "prefilters": [{"name": "clip_norms", "radius": 2.0}, {"name": "adaptive_clipping", "f": 1}],
+        "rule": {"name": "multi_krum", "f": 0},
+    }
+    assert parse_scenario('defense = { rule = "geometric_median" }').resolved()["defense"]["rule"] == {
+        "name": "geometric_median",
+        "smoothing": 1e-6,
+    }
+
+
 def refusal(text: str, *overrides: str) -> str:
     """The one line with which text is refused."""
     with pytest.raises(ScenarioError, match=r"\S") as e:
@@ -295,7 +309,36 @@ REFUSED: list[tuple[str, str]] = [
     ('model = { name = "resnet" }', "model.name: there is no 'resnet'; known: logistic, mlp"),
     ('training = { kind = "adam" }', "training.kind: there is no 'adam'; known: sgd, dp_sgd"),
     ('channel = { kind = "maskd" }', "channel.kind: there is no 'maskd'; known: plain"),
-    ('defense = { rule = "bulyan" }', "defense.rule: there is no 'bulyan'; known: mean, median, trimmed_mean, krum"),
+    (
+        'defense = { rule = "foolsgold" }',
+        "defense.rule: there is no 'foolsgold'; known: mean, median, trimmed_mean, meam",
+    ),
+    ('defense = { rule = "bulyan" }', "defense.rule: bulyan needs f"),
+    (
+        'defense = { rule = { name = "bulyan", f = 1 } }',
+        "bulyan with f=1 needs 7 rows, plain with 4 clients reveals 4: use a smaller f",
+    ),
+    ('defense = { rule = { name = "multi_krum", f = 0, m = 1.5 } }', "m of multi_krum must be an integer, got 1.5"),
+    ('defense = { rule = { name = "multi_krum", f = 0, m = 9 } }', "defense: multi_krum needs an m of 1 to n - f = 4"),
+    (
+        'defense = { rule = { name = "centered_clipping", radius = 0.0 } }',
+        "centered_clipping needs a radius > 0, got 0",
+    ),
+    (
+        'defense = { rule = { name = "centered_clipping", radius = 1.0, start = 0 } }',
+        "centered_clipping takes radius, iterations, got 'start'",
+    ),
+    ('defense = { rule = { name = "dnc", f = 1, filter = 0.5 } }', "dnc needs a filter of 1 or more"),
+    ('defense = { prefilters = ["nearest_neighbor_mixing"] }', "defense.prefilters: nearest_neighbor_mixing needs f"),
+    (
+        'defense = { prefilters = [{ name = "nearest_neighbor_mixing", f = 2 }] }',
+        "nearest_neighbor_mixing with f=2 needs 5 rows, plain with 4 clients reveals 4",
+    ),
+    ('defense = { prefilters = [{ name = "clip_norms", radius = -1.0 }] }', "defense: clip_norms needs a radius > 0"),
+    (
+        'channel = { kind = "masked" }\ndefense = { prefilters = [{ name = "clip_norms", radius = 1.0 }] }',
+        "defense.prefilters: clip_norms takes every update, and masked reveals one sum: use prefilters = [], or",
+    ),
     ('server = { step = "sgd" }', "server.step: there is no 'sgd'; known: fedavg, fedavgm, fedadam"),
     ('privacy = { unit = "record" }', "privacy.unit: there is no 'record'; known: example"),
     ('privacy = { place = "here" }', "privacy.place: there is no 'here'; known: local"),
@@ -374,7 +417,10 @@ REFUSED: list[tuple[str, str]] = [
         SIGN_FLIP(1, "[0]")[:-2] + ', knows = "omniscient" }',
         "attack.knows = 'omniscient' is not available yet; use 'own'",
     ),
-    ('defense = { prefilters = ["clip"] }', "defense.prefilters: 'clip' is not available yet; leave it empty"),
+    (
+        'defense = { prefilters = ["clip"] }',
+        "defense.prefilters: there is no 'clip'; known: nearest_neighbor_mixing, adapt",
+    ),
     # data
     ("data = { clients = 5 }", "data.clients: heart with partition 'natural' has 4 clients, got 5"),
     (

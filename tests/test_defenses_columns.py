@@ -1,0 +1,117 @@
+"""The kernels: blocks of any width, networks and sorts, rows in any layout, and plain torch give the same answers.
+
+Mutants that died here: the last block left out, or a full one short; blocks of another width reused unsliced; the mix
+applied twice, or not at all; a buffer written that is still read; the sort's columns for its rows; Gram of one block;
+norms remembered of rows for their sums; the chosen row returned as a view.
+"""
+
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from defenses import columns as kernels
+from defenses.columns import Columns
+from defenses.device import DeviceColumns
+from defenses.geometry import squared_distances
+
+KERNELS: dict[str, Callable[[Columns | DeviceColumns], object]] = {
+    "extremes": lambda c: torch.from_numpy(np.stack(c.extremes()).astype(np.float64)),
+    "gram": lambda c: torch.from_numpy(c.gram()),
+    "norms": lambda c: torch.from_numpy(c.squared_norms()),
+    "distances": lambda c: torch.from_numpy(c.distances_to(torch.linspace(-1, 1, c.d, dtype=c.dtype))),
+    "apart": lambda c: torch.tensor(c.apart([(0, c.n - 1), (0, 0)])),
+    "combine": lambda c: c.combine(np.linspace(-1, 1, c.n)),
+    "one row": lambda c: c.combine(np.eye(c.n)[c.n - 1]),
+    "combine_widely": lambda c: c.combine_widely(np.linspace(0.1, 1, c.n)),
+    "median": lambda c: c.median(),
+    "middle_mean": lambda c: c.middle_mean(c.n - 2 * ((c.n - 1) // 3)),
+    "nearest_mean": lambda c: c.nearest_mean(c.n - (c.n - 1) // 3),
+    "written": lambda c: c.written(),
+    "only": lambda c: c.only([c.n - 1, 0]).written(),
+    "squared distances": lambda c: torch.from_numpy(squared_distances(c)),
+}
+SHAPES = [(1, 5), (2, 0), (2, 64), (3, 65), (7, 1000), (20, 129), (40, 70), (41, 70), (60, 300)]
+
+
+def table(n: int, d: int, dtype: torch.dtype) -> Tensor:
+    return torch.from_numpy(np.random.default_rng(n * d).standard_t(1.5, size=(n, d))).to(dtype)
+
+
+@pytest.mark.parametrize("mixed", [False, True])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize("kernel", KERNELS)
+def test_blocks_and_plain_torch_give_the_same(
+    kernel: str, shape: tuple[int, int], dtype: torch.dtype, mixed: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(kernels, "_BLOCK_BYTES", 1)  # 64 columns at a time
+    rows = table(*shape, dtype)
+    here: Columns | DeviceColumns = Columns(rows.numpy())
+    there: Columns | DeviceColumns = DeviceColumns(rows)
+    if mixed:
+        weights = np.random.default_rng(1).dirichlet(np.ones(shape[0]), size=shape[0] + 1)
+        here, there = here.mixed(weights), there.mixed(weights)
+    before = rows.clone()
+    tolerance = {torch.float32: 1e-4, torch.float64: 1e-9}[dtype]
+    torch.testing.assert_close(KERNELS[kernel](here), KERNELS[kernel](there), rtol=tolerance, atol=tolerance)
+    assert torch.equal(rows, before)
+
+
+@pytest.mark.parametrize("n", range(1, 50))
+def test_order_statistics_are_those_of_numpy_for_networks_and_sorts(n: int) -> None:
+    rows = table(n, 200, torch.float32).numpy()
+    found, f = Columns(rows), (n - 1) // 3
+    ordered = np.sort(rows, axis=0)
+    assert np.array_equal(found.median().numpy(), np.median(rows, axis=0))
+    inner = ordered[f : n - f].astype(np.float64).mean(axis=0).astype(np.float32)
+    assert np.array_equal(found.middle_mean(n - 2 * f).numpy(), inner)
+    near = np.take_along_axis(rows, np.abs(rows - np.median(rows, axis=0)).argsort(axis=0)[: n - f], axis=0)
+    np.testing.assert_allclose(found.nearest_mean(n - f).numpy(), near.mean(axis=0), rtol=1e-5, atol=1e-6)
+
+
+def test_rows_are_read_where_they_lie_in_any_layout() -> None:
+    wide = table(30, 50, torch.float32)
+    for rows in (wide.T, wide[::2], wide[:, 3:17], wide.T[5:9]):
+        found = Columns(rows.numpy())
+        assert np.shares_memory(found.rows, wide.numpy())
+        assert torch.equal(found.median(), Columns(rows.contiguous().numpy()).median())
+        np.testing.assert_allclose(found.gram(), (rows.double() @ rows.double().T).numpy(), rtol=1e-12)
+
+
+def test_a_mixture_shares_the_scalar_products_and_keeps_norms_apart() -> None:
+    rows = Columns(table(6, 40, torch.float64).numpy())
+    gram, norms = rows.gram(), rows.squared_norms()
+    halves = rows.mixed(np.eye(6) / 2)
+    assert halves.unmixed().gram() is gram
+    np.testing.assert_allclose(halves.squared_norms(), norms / 4)
+    np.testing.assert_allclose(halves.mixed(np.full((2, 6), 1.0)).written().numpy(), [rows.rows.sum(axis=0) / 2] * 2)
+
+
+def test_norms_of_eleven_million_coordinates_are_right_to_a_ten_millionth() -> None:
+    rows = torch.randn(2, 11_000_000, generator=torch.Generator().manual_seed(1))
+    exact = rows.double().square().sum(dim=1).sqrt().numpy()
+    found = Columns(rows.numpy())
+    np.testing.assert_allclose(np.sqrt(found.squared_norms()), exact, rtol=1e-7)
+    np.testing.assert_allclose(np.sqrt(found.gram().diagonal()), exact, rtol=1e-12)
+    np.testing.assert_allclose(np.sqrt(found.distances_to(torch.zeros(rows.shape[1]))), exact, rtol=1e-7)
+
+
+@pytest.mark.parametrize("scale", [1e-4, 1e-7])
+def test_distances_of_updates_far_smaller_than_the_weights_are_right(scale: float) -> None:
+    weights = torch.randn(1, 50_000, generator=torch.Generator().manual_seed(2), dtype=torch.float64)
+    updates = torch.randn(8, 50_000, generator=torch.Generator().manual_seed(3), dtype=torch.float64)
+    rows = weights + scale * updates
+    exact = torch.stack([(rows - row).square().sum(dim=1) for row in rows]).numpy()
+    np.testing.assert_allclose(squared_distances(Columns(rows.numpy())), exact, rtol=2e-6)
+
+
+def test_colluders_who_make_pairs_cancel_change_no_other_distance() -> None:
+    honest = table(6, 500, torch.float64)
+    liars = torch.full((3, 500), 1e15, dtype=torch.float64)
+    rows = torch.cat([honest, liars])
+    found = squared_distances(Columns(rows.numpy()))
+    np.testing.assert_allclose(found[:6, :6], squared_distances(Columns(honest.numpy())), rtol=1e-6)
+    assert (found[6:, 6:] == 0.0).all()

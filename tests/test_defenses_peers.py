@@ -1,0 +1,55 @@
+"""ByzFL's and Flower's answers on heavy tails, ties and two camps.
+
+How they were made: tests/vectors/peers_of_rules.py.
+"""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor
+
+import defenses
+
+VECTORS = json.loads((Path(__file__).parent / "vectors/peers_of_rules.json").read_text(encoding="utf-8"))
+F = VECTORS["f"]
+OURS: dict[str, Callable[[Tensor], Tensor]] = {
+    "median": defenses.median,
+    "trimmed_mean": lambda rows: defenses.trimmed_mean(rows, f=F),
+    "meamed": lambda rows: defenses.meamed(rows, f=F),
+    "krum": lambda rows: defenses.krum(rows, f=F),
+    "multi_krum": lambda rows: defenses.multi_krum(rows, f=F),
+    "geometric_median": lambda rows: defenses.geometric_median(rows, smoothing=1e-9),
+    "centered_clipping": lambda rows: defenses.centered_clipping(rows, radius=2.0),
+    "centered_clipping, 3 iterations": lambda rows: defenses.centered_clipping(rows, radius=2.0, iterations=3),
+    "mda": lambda rows: defenses.mda(rows, f=F),
+    "monna": lambda rows: defenses.monna(rows, f=F, pivot=4),
+    "nearest_neighbor_mixing": lambda rows: defenses.nearest_neighbor_mixing(rows, f=F).tensor(),
+    "adaptive_clipping": lambda rows: defenses.adaptive_clipping(rows, f=F).tensor(),
+    "clip_norms": lambda rows: defenses.clip_norms(rows, radius=2.0).tensor(),
+    "flower krum": lambda rows: defenses.krum(rows, f=F),
+    "flower bulyan": lambda rows: defenses.bulyan(rows, f=F),
+}
+# Where several rows are equally good, each library takes another: we the set of least total distance (mda), the first
+# rows (mixing), and in Bulyan the smaller of two values equally far from the median.
+APART = {("ties", "mda"), ("ties", "nearest_neighbor_mixing"), ("ties", "flower bulyan")}
+
+
+def test_every_rule_of_theirs_is_compared() -> None:
+    assert set(VECTORS["tables"]) == {"heavy tails", "ties", "two camps"}
+    assert all(set(table["answers"]) == set(OURS) for table in VECTORS["tables"].values())
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("rule", OURS)
+@pytest.mark.parametrize("table", VECTORS["tables"])
+def test_the_answer_is_theirs(table: str, rule: str, dtype: torch.dtype) -> None:
+    rows = torch.tensor(VECTORS["tables"][table]["rows"], dtype=dtype)
+    theirs = torch.tensor(VECTORS["tables"][table]["answers"][rule], dtype=torch.float64)
+    apart = (OURS[rule](rows).double() - theirs).abs().max() / max(1.0, float(theirs.abs().max()))
+    if (table, rule) in APART:
+        assert apart > 0.1  # or the exception is not needed any more
+    else:
+        assert apart < 1e-5

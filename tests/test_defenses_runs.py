@@ -1,0 +1,67 @@
+"""Rules and pre-filters in whole runs: what the catalog offers plays, and liars lose."""
+
+from pathlib import Path
+
+import pytest
+
+from securefl import catalog
+from securefl.api import run
+from securefl.scenario import make_scenario, parse_scenario
+
+DIGITS = """
+rounds = 4
+weights = "equal"
+data = { name = "digits", partition = "iid", clients = 11 }
+training = { kind = "sgd", batch = 16, epochs = 1, lr = 0.3 }
+attack = { name = "sign_flip", scale = 5.0, clients = [3, 7] }
+"""
+RULES = {
+    "median": "",
+    "trimmed_mean": "f = 2",
+    "meamed": "f = 2",
+    "krum": "f = 2",
+    "multi_krum": "f = 2, m = 5",
+    "bulyan": "f = 2",
+    "geometric_median": "",
+    "centered_clipping": "radius = 0.5",
+    "mda": "f = 2",
+    "dnc": "f = 2",
+}
+
+
+def accuracy(folder: Path, defense: str) -> float:
+    scenario = parse_scenario(f"{DIGITS}defense = {{ {defense} }}\n")
+    assert make_scenario(scenario.resolved()).resolved() == scenario.resolved()
+    return float(run(scenario, folder)["accuracy"])
+
+
+def test_every_rule_of_the_catalog_is_played_here() -> None:
+    assert {"mean", *RULES} == set(catalog.RULES)
+
+
+@pytest.mark.parametrize("rule", RULES)
+def test_two_liars_of_eleven_do_not_stop_a_robust_rule(rule: str, tmp_path: Path) -> None:
+    assert accuracy(tmp_path / "run", f'rule = {{ name = "{rule}"{RULES[rule] and ", " + RULES[rule]} }}') > 0.7
+
+
+def test_they_stop_the_mean_until_their_rows_are_cut_or_mixed(tmp_path: Path) -> None:
+    assert accuracy(tmp_path / "mean", 'rule = "mean"') < 0.5
+    clipped = 'prefilters = [{ name = "adaptive_clipping", f = 2 }], rule = "mean"'
+    assert accuracy(tmp_path / "clipped", clipped) > 0.8
+    mixed = 'prefilters = [{ name = "clip_norms", radius = 1.0 }, { name = "nearest_neighbor_mixing", f = 2 }]'
+    assert accuracy(tmp_path / "mixed", f'{mixed}, rule = {{ name = "krum", f = 2 }}') > 0.8
+
+
+def test_behind_a_prefilter_weights_do_not_count(tmp_path: Path) -> None:
+    honest = DIGITS.rpartition("attack")[0].replace('"iid"', '"quantity", alpha = 0.3').replace('"equal"', '"reported"')
+    nothing = 'defense = { prefilters = [{ name = "clip_norms", radius = 1e6 }] }\n'
+    results = {
+        (weights, filtered): run(
+            parse_scenario((honest + filtered).replace('"reported"', f'"{weights}"')),
+            tmp_path / f"{weights}{bool(filtered)}",
+        )["accuracy"]
+        for weights in ("reported", "equal")
+        for filtered in ("", nothing)
+    }
+    assert results["reported", nothing] == results["equal", nothing] == results["equal", ""]
+    assert results["reported", ""] != results["reported", nothing]

@@ -1,0 +1,233 @@
+"""Rules that choose rows, beside Krum: answers by hand, slow oracles, the forms that return weights.
+
+Mutants that died here:
+multi_krum: n - f - 1 neighbours; m of all rows; the largest scores; sum for mean; need 2 f + 2.
+bulyan: Krum once; neighbours of all rows; one selection fewer or more; median of all rows; n - 2 f values kept.
+mda: f - 1 or f + 1 dropped; the largest diameter; any set of the least diameter; the first cover found; greedy covers.
+monna: the pivot not counted; place among all rows where some were set aside; n - f - 1 kept; farthest.
+dnc: rows not centred; the last direction; least scores removed; floor for ceil; f not lowered.
+"""
+
+import itertools
+import math
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor
+
+from defenses import (
+    bulyan,
+    bulyan_minimum_rows,
+    dnc,
+    krum,
+    krum_weights,
+    mda,
+    mda_minimum_rows,
+    mda_weights,
+    monna,
+    multi_krum,
+    multi_krum_weights,
+)
+
+deterministic = settings(derandomize=True, max_examples=60, deadline=None, database=None)
+
+
+def column(*values: float) -> Tensor:
+    return torch.tensor(values, dtype=torch.float64).unsqueeze(1)
+
+
+def heavy(n: int, d: int, seed: int) -> Tensor:
+    return torch.from_numpy(np.random.default_rng(seed).standard_t(1.5, size=(n, d)))
+
+
+# Multi-Krum
+
+
+def test_multi_krum_by_hand() -> None:
+    # n = 6, f = 1: three neighbours each. Scores of 0 1 2 4 10 60: 21, 11, 9, 29, 201, ...; the five least count.
+    rows = column(60, 0, 1, 2, 4, 10)
+    assert multi_krum(rows, f=1).item() == pytest.approx(17 / 5)
+    assert multi_krum(rows, f=1, m=3).item() == pytest.approx(1.0)
+    assert multi_krum(rows, f=1, m=1).item() == krum(rows, f=1).item() == 2.0
+    assert multi_krum_weights(rows, f=1, m=3).tolist() == pytest.approx([0, 1 / 3, 1 / 3, 1 / 3, 0, 0])
+
+
+@pytest.mark.parametrize("m", [0, -1, 6])
+def test_multi_krum_averages_one_row_to_n_minus_f(m: int) -> None:
+    with pytest.raises(ValueError, match=f"multi_krum needs an m of 1 to n - f = 5, got {m}"):
+        multi_krum(column(60, 0, 1, 2, 4, 10), f=1, m=m)
+
+
+def test_a_row_set_aside_lowers_what_multi_krum_averages() -> None:
+    rows = column(0, math.nan, 1, 2, 4, 10)
+    assert multi_krum(rows, f=1).item() == pytest.approx(17 / 5)  # f = 0 among five rows: all of them
+    assert multi_krum_weights(rows, f=1).tolist() == pytest.approx([0.2, 0, 0.2, 0.2, 0.2, 0.2])
+
+
+# Bulyan
+
+
+def slow_bulyan(rows: Tensor, f: int) -> Tensor:
+    """El Mhamdi et al., section 4, with `krum` written out."""
+    left: list[list[float]] = [row.tolist() for row in rows]
+    chosen: list[list[float]] = []
+    while len(chosen) < len(rows) - 2 * f:
+        neighbours = max(1, len(left) - f - 2)
+        scores = []
+        for i, own in enumerate(left):
+            others = [sum((a - b) ** 2 for a, b in zip(own, o, strict=True)) for j, o in enumerate(left) if j != i]
+            scores.append(sum(sorted(others)[:neighbours]))
+        chosen.append(left.pop(scores.index(min(scores))))
+    columns = []
+    for values in zip(*chosen, strict=True):
+        near = sorted(values, key=lambda value: (abs(value - float(np.median(values))), value))
+        columns.append(float(np.mean(near[: len(chosen) - 2 * f])))
+    return torch.tensor(columns, dtype=rows.dtype)
+
+
+@pytest.mark.parametrize(("n", "f"), [(3, 0), (7, 1), (9, 1), (11, 2), (16, 3)])
+@pytest.mark.parametrize("seed", range(5))
+def test_bulyan_is_the_paper_written_out(n: int, f: int, seed: int) -> None:
+    rows = heavy(n, 4, seed)
+    torch.testing.assert_close(bulyan(rows, f=f), slow_bulyan(rows, f))
+
+
+def test_bulyan_says_how_many_rows_it_needs() -> None:
+    assert [bulyan_minimum_rows(f) for f in range(3)] == [3, 7, 11]
+    with pytest.raises(ValueError, match=r"bulyan needs n >= 4f \+ 3, got n=6, f=1"):
+        bulyan(torch.zeros(6, 1), f=1)
+
+
+# Minimum diameter
+
+
+def slow_mda(rows: Tensor, f: int) -> tuple[float, float]:
+    """The least diameter of n - f rows, and the least total of squared distances among such sets."""
+    squared = torch.cdist(rows, rows).square().numpy()
+    sets = [list(kept) for kept in itertools.combinations(range(len(rows)), len(rows) - f)]
+    found = [(float(squared[np.ix_(kept, kept)].max()), float(squared[np.ix_(kept, kept)].sum())) for kept in sets]
+    least = min(diameter for diameter, _ in found)
+    return least, min(total for diameter, total in found if diameter <= least * (1 + 1e-12))
+
+
+@given(st.data(), st.integers(0, 3), st.integers(0, 3))
+@deterministic
+def test_mda_finds_the_least_diameter_and_of_such_sets_that_of_the_least_total(
+    data: st.DataObject, f: int, more: int
+) -> None:
+    n = 2 * f + 1 + more
+    numbers = data.draw(st.lists(st.integers(-6, 6), min_size=2 * n, max_size=2 * n))
+    rows = torch.tensor(numbers, dtype=torch.float64).reshape(n, 2)
+    weights = mda_weights(rows, f=f)
+    kept = weights.nonzero().flatten().tolist()
+    assert weights[kept].tolist() == pytest.approx([1 / (n - f)] * (n - f))
+    squared = torch.cdist(rows, rows).square().numpy()[np.ix_(kept, kept)]
+    assert (float(squared.max()), float(squared.sum())) == pytest.approx(slow_mda(rows, f))
+    torch.testing.assert_close(mda(rows, f=f), rows[kept].mean(dim=0))
+
+
+def test_mda_by_hand() -> None:
+    # Dropping 9 leaves a diameter of 5, dropping 0 one of 6; two dropped leave 3 to 5 (with 4), total 2 (1 + 1 + 4).
+    assert mda(column(0, 3, 4, 5, 9), f=1).item() == 3.0
+    assert mda(column(0, 3, 4, 5, 9), f=2).item() == pytest.approx(4.0)
+    assert mda(column(0, 3, 4, 5, 9), f=0).item() == pytest.approx(21 / 5)
+
+
+def test_many_colluders_cost_mda_no_time() -> None:
+    rows = torch.cat([heavy(60, 3, 1), torch.full((30, 3), 1e6, dtype=torch.float64)])
+    assert float(mda(rows, f=30).abs().max()) < 1e3
+
+
+def test_mda_says_how_many_rows_it_needs() -> None:
+    assert [mda_minimum_rows(f) for f in range(3)] == [1, 3, 5]
+    with pytest.raises(ValueError, match=r"mda needs n >= 2f \+ 1, got n=4, f=2"):
+        mda(torch.zeros(4, 1), f=2)
+
+
+# MoNNA
+
+
+def test_monna_by_hand() -> None:
+    rows = column(10, 0, 1, 3, -50)
+    assert monna(rows, f=2, pivot=1).item() == pytest.approx(4 / 3)
+    assert monna(rows, f=2, pivot=4).item() == pytest.approx(-49 / 3)
+    assert monna(rows, f=0, pivot=3).item() == pytest.approx(-36 / 5)
+
+
+def test_monna_counts_its_pivot_before_rows_equal_to_it() -> None:
+    assert monna(column(1, 1, 1, 7, 7), f=2, pivot=2).item() == 1.0
+
+
+def test_the_pivot_keeps_its_number_where_rows_are_set_aside() -> None:
+    rows = column(math.nan, 0, math.inf, 8, 1, 9)
+    assert monna(rows, f=2, pivot=3).item() == pytest.approx(18 / 4)
+    assert monna(rows, f=2, pivot=5).item() == pytest.approx(18 / 4)
+
+
+@pytest.mark.parametrize("pivot", [-1, 5])
+def test_monna_refuses_a_pivot_that_is_not_there(pivot: int) -> None:
+    with pytest.raises(ValueError, match=f"monna needs a pivot of 0 to 4, got {pivot}"):
+        monna(column(10, 0, 1, 3, -50), f=1, pivot=pivot)
+
+
+def test_monna_refuses_a_pivot_that_was_set_aside() -> None:
+    with pytest.raises(ValueError, match="monna cannot trust row 0, which was set aside"):
+        monna(column(math.nan, 0, 1), f=1, pivot=0)
+
+
+# Divide and conquer
+
+
+def slow_dnc(rows: Tensor, removed: int) -> Tensor:
+    """By a singular value decomposition of the centred rows."""
+    centred = rows - rows.mean(dim=0)
+    scores = (centred @ torch.linalg.svd(centred, full_matrices=False).Vh[0]).square()
+    return rows[scores.argsort()[: len(rows) - removed]].mean(dim=0)
+
+
+@pytest.mark.parametrize("filter", [1.0, 1.5, 2.0])
+@pytest.mark.parametrize("seed", range(5))
+def test_dnc_removes_the_rows_furthest_along_the_first_singular_vector(seed: int, filter: float) -> None:
+    rows = heavy(11, 4, seed) + 5.0
+    torch.testing.assert_close(dnc(rows, f=3, filter=filter), slow_dnc(rows, math.ceil(3 * filter)))
+
+
+def test_dnc_by_hand() -> None:
+    rows = torch.tensor([[1.0, 0.0], [1.0, 1.0], [1.0, -1.0], [9.0, 0.0], [1.0, 0.5]], dtype=torch.float64)
+    assert dnc(rows, f=1).tolist() == pytest.approx([1.0, 0.125])
+    assert dnc(rows, f=0).tolist() == pytest.approx([2.6, 0.1])
+
+
+@pytest.mark.parametrize("filter", [0.0, 0.5, 3.0, math.nan])
+def test_dnc_refuses_a_filter_that_removes_too_few_or_all(filter: float) -> None:
+    with pytest.raises(ValueError, match="dnc needs a filter of 1 or more that leaves a row of n=5, got"):
+        dnc(column(1, 2, 3, 4, 5), f=2, filter=filter)
+
+
+# Weights
+
+
+@pytest.mark.parametrize(
+    ("rule", "weights"),
+    [
+        (krum, krum_weights),
+        (multi_krum, multi_krum_weights),
+        (mda, mda_weights),
+    ],
+)
+@pytest.mark.parametrize("bad", [None, 0, 5])
+def test_weights_times_rows_is_the_rule(
+    rule: Callable[..., Tensor], weights: Callable[..., Tensor], bad: int | None
+) -> None:
+    rows = heavy(9, 5, 3)
+    if bad is not None:
+        rows[bad, 2] = math.nan
+    found = weights(rows, f=2)
+    assert found.shape == (9,)
+    assert found.sum().item() == pytest.approx(1.0)
+    assert bad is None or found[bad] == 0.0
+    torch.testing.assert_close(found @ rows.nan_to_num(), rule(rows, f=2))
