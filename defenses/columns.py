@@ -67,7 +67,7 @@ class Columns:
         mix = None if self.mix is None else self.mix.astype(self.rows.dtype)
         room = np.empty((self.n, min(self.width, self.d)), self.rows.dtype) if mix is not None else None
         for start in range(0, self.d, self.width):
-            at = slice(start, min(start + self.width, self.d))
+            at = slice(start, start + self.width)
             block = self.rows[:, at]
             if mix is None or room is None:
                 yield at, block
@@ -100,7 +100,7 @@ class Columns:
             wide = room[:, : block.shape[1]]
             np.copyto(wide, block)
             if origin is not None:
-                wide -= wide[origin].copy()
+                wide -= wide[origin]
             total += wide @ wide.T
         return total
 
@@ -231,6 +231,6 @@ class _Network:
                 wires[low] = np.minimum(a, b, out=spare.pop() if spare else free.pop())
             else:
                 wires[high] = np.maximum(a, b, out=spare.pop() if spare else free.pop())
-            owned[low], owned[high] = keep_low, keep_high
+            owned[low] = owned[high] = True
             free += spare
         return wires

@@ -51,7 +51,7 @@ def pruned(wanted: tuple[Hashable, ...]) -> tuple[Comparator, ...]:
         if fates[low] == fates[high]:
             continue
         kept.append(Comparator(low, high, fates[low] is not None, fates[high] is not None))
-        fates[low], fates[high] = ("read by", len(kept), "low"), ("read by", len(kept), "high")
+        fates[low] = fates[high] = ("read by", len(kept))  # which does not care which is which
     return tuple(reversed(kept))
 
 

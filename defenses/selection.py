@@ -146,7 +146,7 @@ def mda_minimum_rows(f: int) -> int:
 
 
 def mda(rows: Rows, *, f: int) -> Tensor:
-    """The mean of the n - f rows whose largest distance is least; of such sets, that of the least total distance.
+    """The mean of n - f rows whose largest distance is least; of such sets, one of little total distance.
 
     Args:
         rows: (n, d); a row that `screen` marks is set aside and counts against f.
@@ -162,7 +162,9 @@ def mda(rows: Rows, *, f: int) -> Tensor:
     Withstands: f rows far from the others.
     Fails against: rows inside the honest diameter.
 
-    Source: El Mhamdi et al., PODC 2020 (minimum-diameter averaging, after Rousseeuw 1985), which leaves ties open.
+    Source: El Mhamdi et al., PODC 2020 (minimum-diameter averaging, after Rousseeuw 1985), which leaves ties
+    open. Here every smallest set of rows that has to go is tried; where fewer than f have to, the rest go one after
+    another, each the furthest from the others in all; the set of the least total distance counts.
     """
     left, weights = _mda(rows, f)
     return left.columns.combine(weights)
@@ -202,7 +204,6 @@ def monna(rows: Rows, *, f: int, pivot: int) -> Tensor:
     place = int(left.kept[:pivot].sum())
     trusted = left.columns.combine(np.eye(left.columns.n)[place])
     squared = left.columns.distances_to(trusted)
-    squared[place] = -1.0  # before any row equal to it
     kept = np.argsort(squared, kind="stable")[: left.columns.n - left.f]
     return left.columns.combine(choose.average(kept, left.columns.n))
 

@@ -35,14 +35,12 @@ def bulyan(squared: Numbers, f: int) -> list[int]:
 
 
 def nearest(squared: Numbers, kept: int) -> Numbers:
-    """(n, n): row i holds 1/kept for the `kept` rows nearest to row i, itself among them."""
-    own = squared.copy()
-    np.fill_diagonal(own, -1.0)  # before any equal row, wherever that stands
-    return np.stack([average(order[:kept], len(own)) for order in np.argsort(own, axis=1, kind="stable")])
+    """(n, n): row i holds 1/kept for the `kept` rows nearest to row i, itself or rows equal to it among them."""
+    return np.stack([average(order[:kept], len(squared)) for order in np.argsort(squared, axis=1, kind="stable")])
 
 
 def minimum_diameter(squared: Numbers, f: int) -> Numbers:
-    """1/(n - f) for the n - f rows whose largest distance is least; among such sets, that of the least total.
+    """1/(n - f) for n - f rows whose largest distance is least; of several such sets, one of little total distance.
 
     A set of the largest distance t exists if f rows cover all pairs further apart than t; those covers are found by
     taking, for a pair that is not covered, one end or the other.
@@ -69,9 +67,9 @@ def _thinned(squared: Numbers, kept: np.ndarray, size: int) -> np.ndarray:
 def _covers(apart: np.ndarray, f: int, *, every: bool = False) -> list[frozenset[int]]:
     """Sets of at most f rows that hold an end of every pair; all minimal ones, or one."""
     found: set[frozenset[int]] = set()
-    stack: list[tuple[frozenset[int], frozenset[int]]] = [(frozenset(), frozenset())]
+    stack: list[frozenset[int]] = [frozenset()]
     while stack:
-        taken, spared = stack.pop()
+        taken = stack.pop()
         graph = apart.copy()
         graph[list(taken)] = False
         graph[:, list(taken)] = False
@@ -86,10 +84,9 @@ def _covers(apart: np.ndarray, f: int, *, every: bool = False) -> list[frozenset
         if room == 0 or degrees[top] * room < degrees.sum() / 2:
             continue
         around = frozenset(np.flatnonzero(graph[top]).tolist())
-        if len(around) <= room and not around & spared:
-            stack.append((taken | around, spared | {top}))
-        if top not in spared:
-            stack.append((taken | {top}, spared))
+        if len(around) <= room:
+            stack.append(taken | around)
+        stack.append(taken | {top})
     return sorted(found, key=sorted)
 
 

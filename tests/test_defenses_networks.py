@@ -64,4 +64,5 @@ def test_a_result_that_nobody_reads_is_not_computed() -> None:
     assert len(pruned((None,) * 8)) == 0
     median, mean = pruned(middle(20, 2, together=False)), pruned(middle(20, 12, together=True))
     assert len(median) == 81
+    assert sum(step.keep_low + step.keep_high for step in median) == 144
     assert len(mean) < len(list(comparators(20))) == 97

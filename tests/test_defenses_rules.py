@@ -100,6 +100,11 @@ def test_mean_drops_a_non_finite_row_together_with_its_weight() -> None:
     assert mean(rows).item() == 3.5
 
 
+@pytest.mark.parametrize("bad", [NAN, INF, -INF])
+def test_mean_drops_whatever_is_not_finite(bad: float) -> None:
+    assert mean(column(1, bad, 3)).item() == 2.0
+
+
 def test_mean_is_not_robust_and_keeps_a_huge_finite_row() -> None:
     assert mean(column(0, 3e30)).item() == 1.5e30
 
@@ -107,6 +112,8 @@ def test_mean_is_not_robust_and_keeps_a_huge_finite_row() -> None:
 def test_mean_of_float32_does_not_lose_digits() -> None:
     # In float32, 2^24 + 1 + 1 + 2 is 2^24 + 2, a quarter of which is 4194304.5.
     assert mean(column(2**24, 1, 1, 2, dtype=torch.float32)).item() == 4194305.0
+    # 2^24 + 9 is no float32, in whatever order it is added up.
+    assert mean(column(2**24, *[1] * 9, dtype=torch.float32)).item() == 1677722.5
     assert mean(column(3e38, 3e38, 3e38, dtype=torch.float32)).item() == pytest.approx(3e38)
 
 
