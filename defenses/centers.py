@@ -7,11 +7,11 @@ from torch import Tensor
 
 from defenses import weights as choose
 from defenses.columns import Numbers
-from defenses.geometry import squared_distances
-from defenses.rows import Mixture, Opened, Rows, opened
+from defenses.geometry import centred_gram
+from defenses.rows import Opened, Rows, opened
 
 _STEPS = 1000
-_TOLERANCE = 1e-12  # of all weights together
+_TOLERANCE = 1e-11  # length of a step, over the typical distance
 
 
 def geometric_median(rows: Rows, *, smoothing: float = 1e-6) -> Tensor:
@@ -71,9 +71,10 @@ def centered_clipping(rows: Rows, *, radius: float, start: Tensor | None = None,
     if iterations < 1:
         raise ValueError(f"centered_clipping needs iterations >= 1, got {iterations}")
     columns = opened("centered_clipping", rows).columns
+    start = None if start is None else start.detach().to(columns.dtype)
     if start is not None and (start.shape != (columns.d,) or not start.isfinite().all()):
         raise ValueError(f"centered_clipping needs a finite start of shape ({columns.d},), got {tuple(start.shape)}")
-    center = columns.combine(_cut(columns.squared_norms(), radius)) if start is None else start.detach()
+    center = columns.combine(_cut(columns.squared_norms(), radius)) if start is None else start
     for _ in range(iterations - (start is None)):
         shares = _cut(columns.distances_to(center), radius)
         center = columns.combine(shares).add_(center, alpha=1.0 - float(shares.sum()))
@@ -91,16 +92,11 @@ def _geometric_median(rows: Rows, smoothing: float) -> tuple[Opened, Numbers]:
     if not (smoothing > 0 and math.isfinite(smoothing)):
         raise ValueError(f"geometric_median needs a smoothing > 0, got {smoothing:g}")
     left = opened("geometric_median", rows, distances=True)
-    columns, gram = left.columns, left.columns.gram()
-    lengths = np.sqrt(squared_distances(columns))
-    middle = int(np.median(lengths, axis=1).argmin())  # no attacker of fewer than half the rows can place it
-    typical = float(np.median(lengths[middle]))
+    around = centred_gram(left.columns)
+    typical = float(np.median(around.lengths))
     if typical == 0.0:  # more than half of the rows are one point
-        return left, np.eye(columns.n)[middle]
-    across = gram[middle]
-    if gram[middle, middle] > (1e4 * typical) ** 2 and not isinstance(rows, Mixture):
-        centred = columns.gram_around(middle)
-    else:
-        centred = gram - across - across[:, None] + gram[middle, middle]
-    weights = choose.weiszfeld(centred, smoothing=smoothing * typical, tolerance=_TOLERANCE, steps=_STEPS)
-    return left, weights
+        return left, np.eye(left.columns.n)[around.middle]
+    near = choose.average(np.flatnonzero(around.lengths <= typical), left.columns.n)
+    return left, choose.weiszfeld(
+        around.gram, near, smoothing=smoothing * typical, tolerance=_TOLERANCE * typical, steps=_STEPS
+    )

@@ -32,7 +32,7 @@ def mean(rows: Rows, *, weights: Tensor | None = None) -> Tensor:
     """
     check(rows)
     columns, finite, dtype = unscreened(rows)
-    shares = _shares(np.ones(len(finite)) if weights is None else weights.double().cpu().numpy(), finite)
+    shares = _shares(np.ones(len(finite)) if weights is None else weights.detach().double().cpu().numpy(), finite)
     largest = torch.finfo(dtype).max  # the last rounding must not turn the largest float into infinity
     return columns.combine_widely(shares).div_(shares.sum()).clamp_(-largest, largest).to(dtype)
 

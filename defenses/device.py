@@ -28,7 +28,7 @@ class DeviceColumns:
 
     def written(self) -> Tensor:
         """All rows (n, d)."""
-        return self.rows
+        return self.rows.clone()
 
     def only(self, chosen: Sequence[int]) -> "DeviceColumns":
         """Some of the rows, in this order."""
@@ -46,6 +46,10 @@ class DeviceColumns:
         wide = self.rows.double()
         return _numbers(wide @ wide.T)
 
+    def unmixed(self) -> "DeviceColumns":
+        """These rows, which are written out."""
+        return self
+
     def gram_around(self, origin: int) -> Numbers:
         """(n, n) scalar products of the differences to one row."""
         wide = self.rows.double() - self.rows[origin].double()
@@ -57,7 +61,7 @@ class DeviceColumns:
 
     def distances_to(self, center: Tensor) -> Numbers:
         """(n,) squared distances to a point (d,)."""
-        return _numbers((self.rows - center).double().square().sum(dim=1))
+        return _numbers((self.rows.double() - center.double()).square().sum(dim=1))
 
     def squared_norms(self) -> Numbers:
         """(n,)."""
@@ -88,10 +92,11 @@ class DeviceColumns:
     def nearest_mean(self, kept: int) -> Tensor:
         """(d,) mean of the `kept` values nearest to the median; of two equally far, the smaller."""
         ordered, center = self.rows.sort(dim=0).values, self.median()
-        windows = ordered.unfold(0, kept, 1)  # (n - kept + 1, d, kept)
-        reach = torch.maximum(center - windows[..., 0], windows[..., -1] - center)
-        best = windows.gather(0, reach.argmin(dim=0)[None, :, None].expand(1, -1, kept))[0]
-        return best.mean(dim=1).clamp(best[:, 0], best[:, -1])
+        spare = self.n - kept
+        first = (ordered[kept:] - center < center - ordered[:spare]).sum(dim=0)  # (d,): moves on while it comes nearer
+        places = first + torch.arange(kept, device=self.rows.device)[:, None]  # (kept, d)
+        inner = ordered.gather(0, places)
+        return inner.double().mean(dim=0).to(self.dtype).clamp(inner[0], inner[-1])
 
 
 def _numbers(found: Tensor) -> Numbers:

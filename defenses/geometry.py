@@ -1,5 +1,7 @@
 """Distances between rows, once and shared: every rule that chooses by distance computes on (n, n) from here."""
 
+from typing import NamedTuple
+
 import numpy as np
 
 from defenses.columns import Columns, Numbers
@@ -7,6 +9,7 @@ from defenses.device import DeviceColumns
 
 _ROUNDING = 16 * 2.0**-53  # of a difference of scalar products, relative to the squared norms
 _WANTED = 1e-6  # relative accuracy of a squared distance
+_FAR = 1e3  # from the origin, over the typical distance: nearer, scalar products around the origin keep ten digits
 
 
 def squared_distances(columns: Columns | DeviceColumns) -> Numbers:
@@ -18,12 +21,52 @@ def squared_distances(columns: Columns | DeviceColumns) -> Numbers:
 
     Means of rows are as far apart as their weights say: -1/2 (u - v) D (u - v) for the rows' own squared distances D.
     """
-    if columns.mix is None or not np.allclose(columns.mix.sum(axis=1), 1.0, rtol=0.0, atol=1e-9):
+    if columns.mix is None:
+        return _known(columns)
+    if not is_stochastic(columns.mix):
         return _measured(columns.gram(), columns)
     own = squared_distances(columns.unmixed())
     squared = np.stack([_quadratic(columns.mix - row, own) for row in columns.mix])
     np.fill_diagonal(squared, 0.0)
     return (squared + squared.T) / 2
+
+
+def is_stochastic(mix: Numbers) -> bool:
+    """Are the sums means, which move with their rows?"""
+    return np.allclose(mix.sum(axis=1), 1.0, rtol=0.0, atol=1e-9)
+
+
+class Centred(NamedTuple):
+    """Scalar products (n, n) of the differences to a row in the middle, which one that is, and how far others lie."""
+
+    gram: Numbers
+    middle: int
+    lengths: Numbers
+
+
+def centred_gram(columns: Columns | DeviceColumns) -> Centred:
+    """Scalar products around the row of the least median distance to the others.
+
+    Attackers of fewer than half the rows cannot place it far from the honest ones, so that nothing that all rows have
+    in common, and nobody's length, costs the others digits.
+    """
+    lengths = np.sqrt(squared_distances(columns))
+    middle = int(np.median(lengths, axis=1).argmin())
+    gram, typical = columns.gram(), float(np.median(lengths[middle]))
+    if gram[middle, middle] > (_FAR * typical) ** 2 and (columns.mix is None or is_stochastic(columns.mix)):
+        own = middle if columns.mix is None else int(np.median(squared_distances(columns.unmixed()), axis=1).argmin())
+        gram = columns.gram_around(own)
+    across = gram[middle]
+    return Centred(gram - across - across[:, None] + gram[middle, middle], middle, lengths[middle])
+
+
+def _known(columns: Columns | DeviceColumns) -> Numbers:
+    """Of rows that are no sums, computed once."""
+    if isinstance(columns, DeviceColumns):
+        return _measured(columns.gram(), columns)
+    if columns.table.distances is None:
+        columns.table.distances = _measured(columns.gram(), columns)
+    return columns.table.distances
 
 
 def _quadratic(differences: Numbers, own: Numbers) -> Numbers:

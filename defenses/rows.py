@@ -11,14 +11,17 @@ from torch import Tensor
 from defenses.columns import Columns, Numbers
 from defenses.device import DeviceColumns
 
+_HEAVIEST = 1e6  # weights of a sum, so that it stays finite
 LIMIT = 1e18  # sums stay finite in float32, and squared distances in float64
 
 
 class Mixture:
     """Weighted sums of rows that are never written out: what a pre-filter hands to a rule, which takes it like rows.
 
+    The rows are read whenever a rule asks: they must not change while the mixture is in use.
+
     Args:
-        weights: (m, n), finite.
+        weights: (m, n); no row of them has a sum of magnitudes above a million.
         rows: (n, d), float32 or float64, every one finite and at most 1e18 in magnitude.
 
     Raises:
@@ -27,12 +30,13 @@ class Mixture:
 
     def __init__(self, weights: Tensor, rows: Tensor) -> None:
         check(rows)
-        if weights.ndim != 2 or weights.shape[1] != len(rows) or not weights.isfinite().all():
-            raise ValueError(f"a mixture of n={len(rows)} rows needs finite weights (m, {len(rows)})")
+        weights = weights.detach().double().cpu()
+        if weights.ndim != 2 or weights.shape[1] != len(rows) or not (weights.abs().sum(dim=1) <= _HEAVIEST).all():
+            raise ValueError(f"a mixture of n={len(rows)} rows needs weights (m, {len(rows)}) of at most {_HEAVIEST:g}")
         columns = columns_of(rows)
         if marked(columns).any():
             raise ValueError("a mixture cannot hold a row that screen marks")
-        self._columns, self._set_aside = columns.mixed(weights.double().cpu().numpy()), 0
+        self._columns, self._set_aside = columns.mixed(weights.numpy()), 0
 
     @classmethod
     def _of(cls, columns: "AnyColumns", set_aside: int) -> "Mixture":
@@ -153,8 +157,8 @@ def unscreened(rows: Rows) -> tuple[AnyColumns, NDArray[np.bool_], torch.dtype]:
 
 
 def check_f(rule: str, f: int) -> None:
-    """Raises ValueError where f is negative."""
-    if f < 0:
+    """Raises ValueError where f is negative, or no whole number."""
+    if not isinstance(f, int) or f < 0:
         raise ValueError(f"{rule} needs f >= 0, got f={f}")
 
 

@@ -3,12 +3,14 @@
 Each has a form `..._weights` that returns how much every row counts, so that several can share one set of distances.
 """
 
+import math
+
 import numpy as np
 from torch import Tensor
 
 from defenses import weights as choose
 from defenses.columns import Numbers
-from defenses.geometry import squared_distances
+from defenses.geometry import centred_gram, squared_distances
 from defenses.rows import Opened, Rows, check_f, opened
 
 
@@ -160,7 +162,8 @@ def mda(rows: Rows, *, f: int) -> Tensor:
 
     Cost: scalar products, n^2 d, and a search exponential in f.
     Withstands: f rows far from the others.
-    Fails against: rows inside the honest diameter.
+    Fails against: rows inside the honest diameter; f rows placed each far from one honest row only, for large f: the
+        search gives up with an error.
 
     Source: El Mhamdi et al., PODC 2020 (minimum-diameter averaging, after Rousseeuw 1985), which leaves ties
     open. Here every smallest set of rows that has to go is tried; where fewer than f have to, the rest go one after
@@ -209,12 +212,12 @@ def monna(rows: Rows, *, f: int, pivot: int) -> Tensor:
 
 
 def dnc(rows: Rows, *, f: int, filter: float = 1.0) -> Tensor:
-    """The mean without the rows that reach furthest along the direction in which rows differ most.
+    """The mean of what stays when, ceil(filter x f) times, the row furthest along the widest direction goes.
 
     Args:
         rows: (n, d); a row that `screen` marks is set aside and counts against f.
         f: corrupt rows tolerated; needs n >= 2 f + 1.
-        filter: rows removed over f, >= 1; ceil(filter x f) go, and at least one has to stay.
+        filter: rows removed over f, >= 1; at least one row has to stay.
 
     Returns:
         (d,).
@@ -222,19 +225,20 @@ def dnc(rows: Rows, *, f: int, filter: float = 1.0) -> Tensor:
     Raises:
         ValueError: n < 2 f + 1, f < 0, filter out of range, or more than f rows are set aside.
 
-    Cost: scalar products, n^2 d, and an eigenvector of n x n.
-    Withstands: f rows that agree on a direction.
+    Cost: scalar products, n^2 d, and an eigenvector of n x n for every row that goes.
+    Withstands: f rows that agree on a direction, of whatever lengths.
     Fails against: rows that shift less than honest rows differ; clients in camps, of which it drops one.
 
     Source: Shejwalkar and Houmansadr, NDSS 2021 (divide and conquer). They draw coordinates at random, for speed, and
-    intersect several rounds; here the (n, n) scalar products give the direction from all coordinates, so that one round
-    is exact and nothing is drawn.
+    intersect several rounds in which all rows go at once, so that of two liars the shorter can hide behind the longer.
+    Here the (n, n) scalar products give the direction from all coordinates, and rows go one by one, each around the
+    mean of those that are left.
     """
     left = opened("dnc", rows, f, distances=True, minimum=mda_minimum_rows, need="n >= 2f + 1")
-    removed = int(np.ceil(filter * left.f)) if filter >= 1 else left.columns.n
+    removed = math.ceil(filter * left.f) if 1 <= filter < math.inf else left.columns.n
     if removed >= left.columns.n:
         raise ValueError(f"dnc needs a filter of 1 or more that leaves a row of n={left.columns.n}, got {filter:g}")
-    return left.columns.combine(choose.spectral(left.columns.gram(), removed))
+    return left.columns.combine(choose.spectral(centred_gram(left.columns).gram, removed))
 
 
 def _krum(rows: Rows, f: int) -> tuple[Opened, Numbers]:

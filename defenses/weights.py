@@ -4,6 +4,9 @@ import numpy as np
 
 from defenses.columns import Numbers
 
+_MOST_COVERS = 500  # compared, where several sets have the least diameter
+_MOST_TRIALS = 20_000  # of rows to drop, for one diameter: seconds
+
 
 def krum_scores(squared: Numbers, neighbours: int) -> Numbers:
     """(n,) sum of each row's squared distances to its nearest neighbours; a row is none of its own."""
@@ -50,7 +53,7 @@ def minimum_diameter(squared: Numbers, f: int) -> Numbers:
     while low < high:
         between = (low + high) // 2
         low, high = (low, between) if _covers(squared > lengths[between], f) else (between + 1, high)
-    dropped = _covers(squared > lengths[low], f, every=True)
+    dropped = _covers(squared > lengths[low], f, most=_MOST_COVERS)
     sets = [np.setdiff1d(np.arange(n), list(cover)) for cover in dropped]
     full = [kept[:] if len(kept) == n - f else _thinned(squared, kept, n - f) for kept in sets]
     totals = [squared[np.ix_(kept, kept)].sum() for kept in full]
@@ -64,11 +67,13 @@ def _thinned(squared: Numbers, kept: np.ndarray, size: int) -> np.ndarray:
     return kept
 
 
-def _covers(apart: np.ndarray, f: int, *, every: bool = False) -> list[frozenset[int]]:
-    """Sets of at most f rows that hold an end of every pair; all minimal ones, or one."""
+def _covers(apart: np.ndarray, f: int, *, most: int = 1) -> list[frozenset[int]]:
+    """Up to so many sets of at most f rows that hold an end of every pair. Raises ValueError if that takes too long."""
     found: set[frozenset[int]] = set()
     stack: list[frozenset[int]] = [frozenset()]
-    while stack:
+    for _ in range(_MOST_TRIALS):
+        if not stack or len(found) == most:
+            return sorted(found, key=sorted)
         taken = stack.pop()
         graph = apart.copy()
         graph[list(taken)] = False
@@ -77,8 +82,6 @@ def _covers(apart: np.ndarray, f: int, *, every: bool = False) -> list[frozenset
         top = int(degrees.argmax())
         if degrees[top] == 0:
             found.add(taken)
-            if not every:
-                break
             continue
         room = f - len(taken)
         if room == 0 or degrees[top] * room < degrees.sum() / 2:
@@ -87,7 +90,9 @@ def _covers(apart: np.ndarray, f: int, *, every: bool = False) -> list[frozenset
         if len(around) <= room:
             stack.append(taken | around)
         stack.append(taken | {top})
-    return sorted(found, key=sorted)
+    if found:
+        return sorted(found, key=sorted)
+    raise ValueError(f"mda found no set of n - f rows within {_MOST_TRIALS} trials: use a smaller f, or another rule")
 
 
 def average(chosen: np.ndarray | list[int], n: int) -> Numbers:
@@ -98,29 +103,36 @@ def average(chosen: np.ndarray | list[int], n: int) -> Numbers:
 
 
 def spectral(gram: Numbers, removed: int) -> Numbers:
-    """Equal weights for the rows that are left when those furthest along the first principal direction go."""
-    n = len(gram)
-    centred = gram - gram.mean(axis=0) - gram.mean(axis=1)[:, None] + gram.mean()
-    values, vectors = np.linalg.eigh(centred)
-    scores = values[-1] * vectors[:, -1] ** 2
-    return average(np.argsort(scores, kind="stable")[: n - removed], n)
+    """Equal weights for the rows that stay when, so many times, the one furthest along the first direction goes.
+
+    Args:
+        gram: (n, n) scalar products around any point.
+        removed: rows that go; around the mean of those that are left, each time anew.
+    """
+    left = np.arange(len(gram))
+    for _ in range(removed):
+        own = gram[np.ix_(left, left)]
+        values, vectors = np.linalg.eigh(own - own.mean(axis=0) - own.mean(axis=1)[:, None] + own.mean())
+        left = np.delete(left, (values[-1] * vectors[:, -1] ** 2).argmax())
+    return average(left, len(gram))
 
 
-def weiszfeld(gram: Numbers, *, smoothing: float, tolerance: float, steps: int) -> Numbers:
+def weiszfeld(gram: Numbers, weights: Numbers, *, smoothing: float, tolerance: float, steps: int) -> Numbers:
     """Weights of the geometric median: rows by the inverse of their distance to it, again and again.
 
     Args:
-        gram: (n, n) scalar products.
+        gram: (n, n) scalar products around a point near the honest rows.
+        weights: (n,), to begin with, of sum one.
         smoothing: no distance counts as less than this.
-        tolerance: stop where the weights change by less than this in all.
+        tolerance: stop at a step that is shorter.
         steps: the most.
     """
-    weights = np.full(len(gram), 1.0 / len(gram))
     for _ in range(steps):
         across = gram @ weights
         squared = np.maximum(gram.diagonal() - 2 * across + weights @ across, 0.0)
         inverse = 1.0 / np.maximum(np.sqrt(squared), smoothing)
         before, weights = weights, inverse / inverse.sum()
-        if np.abs(weights - before).sum() < tolerance:
+        step = weights - before
+        if step @ gram @ step < tolerance**2:
             break
     return weights

@@ -63,6 +63,15 @@ def test_fewer_than_half_the_rows_cannot_drag_it_however_far_they_lie(lie: float
     assert float((geometric_median(rows) - honest.mean(dim=0)).norm()) < 20 * reach
 
 
+@pytest.mark.parametrize("lie", [1e6, 1e12, 9e17])
+@pytest.mark.parametrize(("n", "f", "spread"), [(10, 3, 1e-6), (10, 4, 1.0), (101, 50, 1.0), (201, 100, 1.0)])
+def test_one_short_of_half_the_rows_is_not_enough_at_any_length(n: int, f: int, spread: float, lie: float) -> None:
+    draw = np.random.default_rng(n)
+    honest = torch.from_numpy(draw.normal(size=(n - f, 10)) * spread)
+    rows = torch.cat([honest, torch.full((f, 10), lie, dtype=torch.float64)])
+    assert float((geometric_median(rows) - honest.mean(dim=0)).norm()) < 50 * spread
+
+
 @pytest.mark.parametrize("smoothing", [0.0, -1.0, math.inf, math.nan])
 def test_a_smoothing_that_is_none_is_refused(smoothing: float) -> None:
     with pytest.raises(ValueError, match="geometric_median needs a smoothing > 0, got"):
@@ -121,6 +130,7 @@ def test_it_never_moves_further_than_iterations_times_the_radius(iterations: int
         ({"radius": 1.0, "iterations": 0}, "centered_clipping needs iterations >= 1, got 0"),
         ({"radius": 1.0, "start": torch.zeros(3)}, r"needs a finite start of shape \(2,\), got \(3,\)"),
         ({"radius": 1.0, "start": torch.tensor([0.0, math.nan])}, r"needs a finite start of shape \(2,\)"),
+        ({"radius": 1.0, "start": torch.tensor([0.0, 1e300], dtype=torch.float64)}, r"needs a finite start of shape"),
     ],
 )
 def test_what_centered_clipping_cannot_use_is_refused(arguments: dict[str, object], message: str) -> None:

@@ -76,7 +76,7 @@ def test_rows_are_read_where_they_lie_in_any_layout() -> None:
     wide = table(30, 50, torch.float32)
     for rows in (wide.T, wide[::2], wide[:, 3:17], wide.T[5:9]):
         found = Columns(rows.numpy())
-        assert np.shares_memory(found.rows, wide.numpy())
+        assert np.shares_memory(found.table.rows, wide.numpy())
         assert torch.equal(found.median(), Columns(rows.contiguous().numpy()).median())
         np.testing.assert_allclose(found.gram(), (rows.double() @ rows.double().T).numpy(), rtol=1e-12)
 
@@ -87,7 +87,31 @@ def test_a_mixture_shares_the_scalar_products_and_keeps_norms_apart() -> None:
     halves = rows.mixed(np.eye(6) / 2)
     assert halves.unmixed().gram() is gram
     np.testing.assert_allclose(halves.squared_norms(), norms / 4)
-    np.testing.assert_allclose(halves.mixed(np.full((2, 6), 1.0)).written().numpy(), [rows.rows.sum(axis=0) / 2] * 2)
+    np.testing.assert_allclose(
+        halves.mixed(np.full((2, 6), 1.0)).written().numpy(), [rows.table.rows.sum(axis=0) / 2] * 2
+    )
+
+
+def test_picked_rows_are_not_copied_and_give_what_their_copy_gives() -> None:
+    table_of_rows = table(9, 200, torch.float32)
+    rows, chosen = Columns(table_of_rows.numpy()), [7, 2, 5, 0, 4]
+    rows.gram()
+    picked, copied = rows.only(chosen), Columns(table_of_rows[chosen].numpy())
+    assert np.shares_memory(picked.table.rows, table_of_rows.numpy())
+    for kernel in KERNELS.values():
+        torch.testing.assert_close(kernel(picked), kernel(copied), rtol=1e-5, atol=1e-5)
+    again, twice = picked.only([3, 1]), table_of_rows[[0, 2]]
+    assert torch.equal(again.written(), twice)
+    mixed = picked.mixed(np.full((1, 5), 0.2))
+    torch.testing.assert_close(mixed.written()[0], table_of_rows[chosen].mean(dim=0))
+
+
+def test_distances_of_rows_are_measured_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    rows = Columns(table(6, 40, torch.float64).numpy())
+    first = squared_distances(rows)
+    monkeypatch.setattr("defenses.columns._Table.products", lambda *arguments: 1 / 0)
+    assert squared_distances(rows.mixed(np.eye(6)).unmixed()) is first
+    np.testing.assert_allclose(squared_distances(rows.mixed(np.eye(6))), first)
 
 
 def test_norms_of_eleven_million_coordinates_are_right_to_a_ten_millionth() -> None:

@@ -371,6 +371,16 @@ def test_the_need_is_checked_on_the_rows_that_are_left() -> None:
         trimmed_mean(column(NAN), f=1)
 
 
+def test_an_f_that_is_no_whole_number_is_refused() -> None:
+    for rule in (krum, trimmed_mean):
+        with pytest.raises(ValueError, match=r"needs f >= 0, got f=1\.5"):
+            rule(torch.zeros(9, 1), f=1.5)  # type: ignore[arg-type]
+
+
+def test_weights_that_require_a_gradient_are_taken_as_they_are() -> None:
+    assert mean(column(1, 4), weights=torch.tensor([1.0, 2.0], requires_grad=True)).item() == 3.0
+
+
 def test_a_negative_f_is_refused() -> None:
     rows = torch.ones(5, 2)
     with pytest.raises(ValueError, match="krum needs f >= 0, got f=-1"):

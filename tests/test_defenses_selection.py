@@ -33,6 +33,7 @@ from defenses import (
     multi_krum,
     multi_krum_weights,
 )
+from defenses import weights as weights_of_rules
 
 deterministic = settings(derandomize=True, max_examples=60, deadline=None, database=None)
 
@@ -52,6 +53,26 @@ def test_meamed_by_hand() -> None:
     assert meamed(column(0, 1, 2, 4, 100), f=2).item() == pytest.approx(1.0)  # around 2: 2, 1, and 0 before 4
     assert meamed(column(0, 1, 5, 6, 100), f=1).item() == pytest.approx(3.0)  # around 5: all but 100
     assert meamed(column(0, 3, 4, 10), f=1).item() == pytest.approx(7 / 3)  # around 3.5
+
+
+def slow_meamed(values: list[float], kept: int) -> float:
+    center = float(np.median(values))
+    return float(np.mean(sorted(values, key=lambda value: (abs(value - center), value))[:kept]))
+
+
+@given(st.lists(st.integers(-4, 4), min_size=3, max_size=9), st.integers(0, 4))
+@deterministic
+def test_meamed_keeps_the_nearest_values_however_many_are_equal(values: list[int], f: int) -> None:
+    f = min(f, (len(values) - 1) // 2)
+    expected = slow_meamed([float(value) for value in values], len(values) - f)
+    for dtype in (torch.float32, torch.float64):
+        assert meamed(column(*values).to(dtype), f=f).item() == pytest.approx(expected, rel=1e-6)
+
+
+def test_equal_liars_do_not_stay_together() -> None:
+    assert meamed(column(-5, -5, 0, 0, 1), f=1).item() == pytest.approx(-1.0)
+    assert meamed(column(5, 5, 0, 0, -1), f=1).item() == pytest.approx(1.0)
+    assert meamed(column(-5, -5, 6, 1, 0, 0, 0), f=2).item() == pytest.approx(-0.8)
 
 
 def test_meamed_of_equal_rows_is_that_row() -> None:
@@ -108,6 +129,14 @@ def slow_bulyan(rows: Tensor, f: int) -> Tensor:
 def test_bulyan_is_the_paper_written_out(n: int, f: int, seed: int) -> None:
     rows = heavy(n, 4, seed)
     torch.testing.assert_close(bulyan(rows, f=f), slow_bulyan(rows, f))
+
+
+@given(st.data())
+@deterministic
+def test_bulyan_is_the_paper_on_ties_too(data: st.DataObject) -> None:
+    numbers = data.draw(st.lists(st.integers(-2, 2), min_size=33, max_size=33))
+    rows = torch.tensor(numbers, dtype=torch.float64).reshape(11, 3)
+    torch.testing.assert_close(bulyan(rows, f=2), slow_bulyan(rows, 2))
 
 
 def test_bulyan_says_how_many_rows_it_needs() -> None:
@@ -168,6 +197,19 @@ def test_many_colluders_cost_mda_no_time() -> None:
     assert float(mda(rows, f=30).abs().max()) < 1e3
 
 
+def test_mda_gives_up_with_a_sentence_where_the_search_would_take_too_long(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(weights_of_rules, "_MOST_TRIALS", 3)
+    with pytest.raises(ValueError, match="mda found no set of n - f rows within 3 trials: use a smaller f"):
+        mda(heavy(15, 4, 1), f=5)
+
+
+def test_liars_each_far_from_one_honest_row_cost_mda_seconds_at_most() -> None:
+    draw = torch.Generator().manual_seed(1)
+    honest = torch.randn(80, 100, generator=draw, dtype=torch.float64)
+    liars = -honest[:20] / 2 + 0.75**0.5 * torch.randn(20, 100, generator=draw, dtype=torch.float64)
+    assert mda(torch.cat([honest, liars]), f=20).isfinite().all()
+
+
 def test_mda_says_how_many_rows_it_needs() -> None:
     assert [mda_minimum_rows(f) for f in range(3)] == [1, 3, 5]
     with pytest.raises(ValueError, match=r"mda needs n >= 2f \+ 1, got n=4, f=2"):
@@ -209,10 +251,12 @@ def test_monna_refuses_a_pivot_that_was_set_aside() -> None:
 
 
 def slow_dnc(rows: Tensor, removed: int) -> Tensor:
-    """By a singular value decomposition of the centred rows."""
-    centred = rows - rows.mean(dim=0)
-    scores = (centred @ torch.linalg.svd(centred, full_matrices=False).Vh[0]).square()
-    return rows[scores.argsort()[: len(rows) - removed]].mean(dim=0)
+    """By singular value decompositions of the centred rows that are left."""
+    for _ in range(removed):
+        centred = rows - rows.mean(dim=0)
+        furthest = (centred @ torch.linalg.svd(centred, full_matrices=False).Vh[0]).abs().argmax()
+        rows = torch.cat([rows[:furthest], rows[furthest + 1 :]])
+    return rows.mean(dim=0)
 
 
 @pytest.mark.parametrize("filter", [1.0, 1.5, 2.0])
@@ -222,13 +266,24 @@ def test_dnc_removes_the_rows_furthest_along_the_first_singular_vector(seed: int
     torch.testing.assert_close(dnc(rows, f=3, filter=filter), slow_dnc(rows, math.ceil(3 * filter)))
 
 
+@pytest.mark.parametrize("offset", [0.0, 1e6])
+def test_no_liar_hides_from_dnc_behind_a_longer_one(offset: float) -> None:
+    honest = torch.from_numpy(np.random.default_rng(1).normal(size=(16, 10))) + offset
+    ladder = torch.zeros(4, 10, dtype=torch.float64)
+    for lengths in ((1e17, 1e16, 1e15, 1e14), (1e6, 1e5, 1e4, 1e3), (1e17, -1e10, 1e3, 1e2)):
+        ladder[:, 0] = torch.tensor(lengths)
+        ladder[1, 1] = 1e10
+        found = dnc(torch.cat([honest, ladder]), f=4)
+        assert float((found - honest.mean(dim=0)).abs().max()) < 1e-6
+
+
 def test_dnc_by_hand() -> None:
     rows = torch.tensor([[1.0, 0.0], [1.0, 1.0], [1.0, -1.0], [9.0, 0.0], [1.0, 0.5]], dtype=torch.float64)
     assert dnc(rows, f=1).tolist() == pytest.approx([1.0, 0.125])
     assert dnc(rows, f=0).tolist() == pytest.approx([2.6, 0.1])
 
 
-@pytest.mark.parametrize("filter", [0.0, 0.5, 3.0, math.nan])
+@pytest.mark.parametrize("filter", [0.0, 0.5, 3.0, math.nan, math.inf])
 def test_dnc_refuses_a_filter_that_removes_too_few_or_all(filter: float) -> None:
     with pytest.raises(ValueError, match="dnc needs a filter of 1 or more that leaves a row of n=5, got"):
         dnc(column(1, 2, 3, 4, 5), f=2, filter=filter)

@@ -18,7 +18,7 @@ import numpy as np
 
 
 def byzfl_rules(f: int) -> dict[str, Callable[[Any], Any]]:
-    """ByzFL's, on torch tensors."""
+    """ByzFL's, on torch tensors or numpy arrays."""
     sys.modules["byzfl.benchmark"] = ModuleType("byzfl.benchmark")
     import byzfl
 
@@ -45,7 +45,7 @@ def flower_rules(f: int) -> dict[str, Callable[[Any], Any]]:
     from flwr.server.strategy import aggregate
 
     def clients(rows: Any) -> list[Any]:
-        return [([row], 1) for row in rows.numpy()]
+        return [([row], 1) for row in rows]
 
     return {
         "median": lambda rows: aggregate.aggregate_median(clients(rows)),
@@ -58,7 +58,7 @@ def flower_rules(f: int) -> dict[str, Callable[[Any], Any]]:
 def main() -> None:
     """Measure one rule."""
     parser = argparse.ArgumentParser(description="one rule of a peer")
-    parser.add_argument("peer", choices=["byzfl", "flower"])
+    parser.add_argument("peer", choices=["byzfl", "byzfl-numpy", "flower"])
     parser.add_argument("rule")
     for name in ("n", "d", "f", "repeats"):
         parser.add_argument(f"--{name}", type=int, required=True)
@@ -66,14 +66,16 @@ def main() -> None:
     import torch
 
     torch.set_num_threads(1)
-    rule = {"byzfl": byzfl_rules, "flower": flower_rules}[chosen.peer](chosen.f)[chosen.rule]
-    rows = torch.from_numpy(np.random.default_rng(0).normal(size=(chosen.n, chosen.d)).astype(np.float32))
+    name, _, backend = chosen.peer.partition("-")
+    rule = {"byzfl": byzfl_rules, "flower": flower_rules}[name](chosen.f)[chosen.rule]
+    array = np.random.default_rng(0).normal(size=(chosen.n, chosen.d)).astype(np.float32)
+    rows = torch.from_numpy(array) if name == "byzfl" and not backend else array
     seconds = []
     for _ in range(chosen.repeats):
         begun = time.process_time()
         rule(rows)
         seconds.append(time.process_time() - begun)
-    package = {"byzfl": "byzfl", "flower": "flwr"}[chosen.peer]
+    package = {"byzfl": "byzfl", "flower": "flwr"}[name]
     print(json.dumps({"cpu_s": statistics.median(seconds), "peer": f"{package} {version(package)}"}))
 
 
