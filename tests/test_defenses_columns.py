@@ -17,10 +17,10 @@ from defenses.columns import Columns
 from defenses.device import DeviceColumns
 from defenses.geometry import squared_distances
 
-KERNELS: dict[str, Callable[[Columns | DeviceColumns], object]] = {
+KERNELS: dict[str, Callable[[Columns | DeviceColumns], Tensor]] = {
     "extremes": lambda c: torch.from_numpy(np.stack(c.extremes()).astype(np.float64)),
-    "gram": lambda c: torch.from_numpy(c.gram()),
-    "norms": lambda c: torch.from_numpy(c.squared_norms()),
+    "gram": lambda c: torch.from_numpy(c.gram().copy()),
+    "norms": lambda c: torch.from_numpy(c.squared_norms().copy()),
     "distances": lambda c: torch.from_numpy(c.distances_to(torch.linspace(-1, 1, c.d, dtype=c.dtype))),
     "apart": lambda c: torch.tensor(c.apart([(0, c.n - 1), (0, 0)])),
     "combine": lambda c: c.combine(np.linspace(-1, 1, c.n)),
@@ -31,7 +31,7 @@ KERNELS: dict[str, Callable[[Columns | DeviceColumns], object]] = {
     "nearest_mean": lambda c: c.nearest_mean(c.n - (c.n - 1) // 3),
     "written": lambda c: c.written(),
     "only": lambda c: c.only([c.n - 1, 0]).written(),
-    "squared distances": lambda c: torch.from_numpy(squared_distances(c)),
+    "squared distances": lambda c: torch.from_numpy(squared_distances(c).copy()),
 }
 SHAPES = [(1, 5), (2, 0), (2, 64), (3, 65), (7, 1000), (20, 129), (40, 70), (41, 70), (60, 300)]
 
@@ -56,7 +56,10 @@ def test_blocks_and_plain_torch_give_the_same(
         here, there = here.mixed(weights), there.mixed(weights)
     before = rows.clone()
     tolerance = {torch.float32: 1e-4, torch.float64: 1e-9}[dtype]
-    torch.testing.assert_close(KERNELS[kernel](here), KERNELS[kernel](there), rtol=tolerance, atol=tolerance)
+    ours, theirs = KERNELS[kernel](here), KERNELS[kernel](there)
+    torch.testing.assert_close(ours, theirs, rtol=tolerance, atol=tolerance)
+    for found in (ours, theirs):
+        found.add_(1.0)  # a copy, never a view
     assert torch.equal(rows, before)
 
 
