@@ -37,7 +37,7 @@ def is_stochastic(mix: Numbers) -> bool:
 
 
 class Centred(NamedTuple):
-    """Scalar products (n, n) of the differences to a row in the middle, which one that is, and how far others lie."""
+    """Scalar products (n, n) around a point among the rows, the row in the middle, and how far others lie."""
 
     gram: Numbers
     middle: int
@@ -45,19 +45,22 @@ class Centred(NamedTuple):
 
 
 def centred_gram(columns: Columns | DeviceColumns) -> Centred:
-    """Scalar products around the row of the least median distance to the others.
+    """Scalar products such that nothing that all rows have in common costs digits.
 
-    Attackers of fewer than half the rows cannot place it far from the honest ones, so that nothing that all rows have
-    in common, and nobody's length, costs the others digits.
+    The row in the middle is that of the least median distance to the others: attackers of fewer than half the rows
+    cannot place it far from the honest ones. Where the origin lies far from it, a row in the middle takes its place.
     """
     lengths = np.sqrt(squared_distances(columns))
-    middle = int(np.median(lengths, axis=1).argmin())
+    middle = _middle(lengths)
     gram, typical = columns.gram(), float(np.median(lengths[middle]))
     if gram[middle, middle] > (_FAR * typical) ** 2 and (columns.mix is None or is_stochastic(columns.mix)):
-        own = middle if columns.mix is None else int(np.median(squared_distances(columns.unmixed()), axis=1).argmin())
+        own = middle if columns.mix is None else _middle(squared_distances(columns.unmixed()))
         gram = columns.gram_around(own)
-    across = gram[middle]
-    return Centred(gram - across - across[:, None] + gram[middle, middle], middle, lengths[middle])
+    return Centred(gram, middle, lengths[middle])
+
+
+def _middle(lengths: Numbers) -> int:
+    return int(np.median(lengths, axis=1).argmin())
 
 
 def _known(columns: Columns | DeviceColumns) -> Numbers:

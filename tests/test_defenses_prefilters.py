@@ -128,6 +128,23 @@ def test_a_chain_sees_small_differences_far_from_the_origin(prefilter: str, rule
     torch.testing.assert_close(found, RULES[rule](PREFILTERS[prefilter](rows)), rtol=0, atol=1e-5)
 
 
+def test_a_liar_in_the_first_row_costs_a_chain_far_from_the_origin_no_digits() -> None:
+    rows = torch.from_numpy(np.random.default_rng(8).normal(size=(12, 40)))
+    for offset in (1e6, 1e8):
+        far = torch.cat([torch.full((1, 40), 1e17, dtype=torch.float64), rows + offset])
+        near = torch.cat([torch.full((1, 40), 1e17, dtype=torch.float64), rows])
+        for rule in (defenses.geometric_median, lambda mixed: defenses.dnc(mixed, f=1)):
+            found = rule(nearest_neighbor_mixing(far, f=2)) - offset
+            torch.testing.assert_close(found, rule(nearest_neighbor_mixing(near, f=2)), rtol=0, atol=1e-5)
+
+
+def test_clipped_rows_far_from_the_origin_are_no_means_of_rows() -> None:
+    rows = torch.from_numpy(np.random.default_rng(9).normal(size=(12, 40))) + 1e6
+    clipped = clip_norms(rows, radius=3.0)
+    found, expected = defenses.geometric_median(clipped), defenses.geometric_median(clipped.tensor())
+    torch.testing.assert_close(found, expected, rtol=0, atol=1e-9)
+
+
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 @pytest.mark.parametrize("scale", [1e-24, 1e-12, 1.0, 1e12, 1e18])
 def test_norms_that_float32_cannot_square_are_measured_all_the_same(scale: float, dtype: torch.dtype) -> None:
