@@ -75,6 +75,22 @@ def test_order_statistics_are_those_of_numpy_for_networks_and_sorts(n: int) -> N
     np.testing.assert_allclose(found.nearest_mean(n - f).numpy(), near.mean(axis=0), rtol=1e-5, atol=1e-6)
 
 
+def nearest_first(values: np.ndarray) -> list[float]:
+    center = float(np.median(values))
+    return sorted(values.tolist(), key=lambda value: (abs(value - center), value))
+
+
+@pytest.mark.parametrize("whole", [True, False])
+@pytest.mark.parametrize("n", range(1, 10))
+def test_the_nearest_of_any_number_are_found(n: int, whole: bool) -> None:
+    draw = np.random.default_rng(n)
+    rows = (draw.integers(-3, 4, size=(n, 300)) if whole else draw.standard_t(1.5, size=(n, 300))).astype(np.float64)
+    for kept in range(1, n + 1):
+        expected = [np.mean(nearest_first(values)[:kept]) for values in rows.T]
+        for found in (Columns(rows), DeviceColumns(torch.from_numpy(rows))):
+            np.testing.assert_allclose(found.nearest_mean(kept).numpy(), expected, rtol=1e-9, atol=1e-12)
+
+
 def test_rows_are_read_where_they_lie_in_any_layout() -> None:
     wide = table(30, 50, torch.float32)
     for rows in (wide.T, wide[::2], wide[:, 3:17], wide.T[5:9]):
