@@ -199,16 +199,14 @@ def monna(rows: Rows, *, f: int, pivot: int) -> Tensor:
 
     Source: Farhadkhani et al., ICML 2023 (MoNNA), where every node trusts itself.
     """
-    left = opened("monna", rows, f, minimum=mda_minimum_rows, need="n >= 2f + 1")
-    if not 0 <= pivot < len(left.kept):
-        raise ValueError(f"monna needs a pivot of 0 to {len(left.kept) - 1}, got {pivot}")
-    if not left.kept[pivot]:
-        raise ValueError(f"monna cannot trust row {pivot}, which was set aside")
-    place = int(left.kept[:pivot].sum())
-    trusted = left.columns.combine(np.eye(left.columns.n)[place])
-    squared = left.columns.distances_to(trusted)
-    kept = np.argsort(squared, kind="stable")[: left.columns.n - left.f]
-    return left.columns.combine(choose.average(kept, left.columns.n))
+    left, weights = _monna(rows, f, pivot)
+    return left.columns.combine(weights)
+
+
+def monna_weights(rows: Rows, *, f: int, pivot: int) -> Tensor:
+    """The weights (n,) of `monna`. Arguments and errors as there."""
+    left, weights = _monna(rows, f, pivot)
+    return left.spread(weights)
 
 
 def dnc(rows: Rows, *, f: int, filter: float = 1.0) -> Tensor:
@@ -234,11 +232,14 @@ def dnc(rows: Rows, *, f: int, filter: float = 1.0) -> Tensor:
     Here the (n, n) scalar products give the direction from all coordinates, and rows go one by one, each around the
     mean of those that are left.
     """
-    left = opened("dnc", rows, f, distances=True, minimum=mda_minimum_rows, need="n >= 2f + 1")
-    removed = math.ceil(filter * left.f) if 1 <= filter < math.inf else left.columns.n
-    if removed >= left.columns.n:
-        raise ValueError(f"dnc needs a filter of 1 or more that leaves a row of n={left.columns.n}, got {filter:g}")
-    return left.columns.combine(choose.spectral(centred_gram(left.columns).gram, removed))
+    left, weights = _dnc(rows, f, filter)
+    return left.columns.combine(weights)
+
+
+def dnc_weights(rows: Rows, *, f: int, filter: float = 1.0) -> Tensor:
+    """The weights (n,) of `dnc`. Arguments and errors as there."""
+    left, weights = _dnc(rows, f, filter)
+    return left.spread(weights)
 
 
 def _krum(rows: Rows, f: int) -> tuple[Opened, Numbers]:
@@ -257,3 +258,22 @@ def _multi_krum(rows: Rows, f: int, m: int | None) -> tuple[Opened, Numbers]:
 def _mda(rows: Rows, f: int) -> tuple[Opened, Numbers]:
     left = opened("mda", rows, f, distances=True, minimum=mda_minimum_rows, need="n >= 2f + 1")
     return left, choose.minimum_diameter(squared_distances(left.columns), left.f)
+
+
+def _monna(rows: Rows, f: int, pivot: int) -> tuple[Opened, Numbers]:
+    left = opened("monna", rows, f, minimum=mda_minimum_rows, need="n >= 2f + 1")
+    if not 0 <= pivot < len(left.kept):
+        raise ValueError(f"monna needs a pivot of 0 to {len(left.kept) - 1}, got {pivot}")
+    if not left.kept[pivot]:
+        raise ValueError(f"monna cannot trust row {pivot}, which was set aside")
+    trusted = left.columns.combine(np.eye(left.columns.n)[int(left.kept[:pivot].sum())])
+    nearest = np.argsort(left.columns.distances_to(trusted), kind="stable")[: left.columns.n - left.f]
+    return left, choose.average(nearest, left.columns.n)
+
+
+def _dnc(rows: Rows, f: int, filter: float) -> tuple[Opened, Numbers]:
+    left = opened("dnc", rows, f, distances=True, minimum=mda_minimum_rows, need="n >= 2f + 1")
+    removed = math.ceil(filter * left.f) if 1 <= filter < math.inf else left.columns.n
+    if removed >= left.columns.n:
+        raise ValueError(f"dnc needs a filter of 1 or more that leaves a row of n={left.columns.n}, got {filter:g}")
+    return left, choose.spectral(centred_gram(left.columns).gram, removed)

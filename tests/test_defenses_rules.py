@@ -9,9 +9,8 @@ rows.
 trimmed_mean: one side only; f - 1 or f + 1 a side; total minus extremes; divided by n; whole rows dropped; clamp
 forgotten on either side; sum in float32; need 2 f or 2 f + 2.
 krum: n - f - 1 or n - f - 3 neighbours; self counted; every zero distance dropped; distances not squared, or squared
-twice; only the farthest neighbour counted; farthest or unsorted neighbours; Gram form; cdist; float32; argmax; last of
-equals; first or last block of columns only; one triangle of the distances; a view returned; index into all rows; need
-2 f + 2 or 2 f + 4.
+twice; only the farthest neighbour counted; farthest or unsorted neighbours; scalar products alone; argmax; last of
+equals; one block of columns only; a view returned; index into all rows; need 2 f + 2 or 2 f + 4.
 Both with f: f not lowered by the rows set aside; need on all rows, forgotten, or off by one; screened rows kept; only
 non-finite rows screened; s > f allowed; s = f refused; f < 0 allowed; f = 0 refused.
 """

@@ -11,6 +11,7 @@ dnc: rows not centred; the last direction; least scores removed; floor for ceil;
 import itertools
 import math
 from collections.abc import Callable
+from functools import partial
 
 import numpy as np
 import pytest
@@ -23,6 +24,7 @@ from defenses import (
     bulyan,
     bulyan_minimum_rows,
     dnc,
+    dnc_weights,
     krum,
     krum_weights,
     mda,
@@ -30,6 +32,7 @@ from defenses import (
     mda_weights,
     meamed,
     monna,
+    monna_weights,
     multi_krum,
     multi_krum_weights,
 )
@@ -308,6 +311,8 @@ def test_dnc_refuses_a_filter_that_removes_too_few_or_all(filter: float) -> None
         (krum, krum_weights),
         (multi_krum, multi_krum_weights),
         (mda, mda_weights),
+        (dnc, dnc_weights),
+        (partial(monna, pivot=3), partial(monna_weights, pivot=3)),
     ],
 )
 @pytest.mark.parametrize("bad", [None, 0, 5])
