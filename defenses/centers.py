@@ -73,7 +73,8 @@ def centered_clipping(rows: Rows, *, radius: float, start: Tensor | None = None,
     columns = opened("centered_clipping", rows).columns
     start = None if start is None else start.detach().to(columns.dtype)
     if start is not None and (start.shape != (columns.d,) or not start.isfinite().all()):
-        raise ValueError(f"centered_clipping needs a finite start of shape ({columns.d},), got {tuple(start.shape)}")
+        given = tuple(start.shape) if start.shape != (columns.d,) else "one that is not finite"
+        raise ValueError(f"centered_clipping needs a finite start of shape ({columns.d},), got {given}")
     center = columns.combine(_cut(columns.squared_norms(), radius)) if start is None else start
     for _ in range(iterations - (start is None)):
         shares = _cut(columns.distances_to(center), radius)

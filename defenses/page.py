@@ -11,9 +11,14 @@ import defenses
 _BEGIN = """# Rules and pre-filters
 
 `from defenses import krum`: pure functions from rows (n, d), one a client, to one estimate (d,). f is the number of
-rows that may be corrupt; rows that are not finite, or beyond 1e18, are set aside and count against it. A pre-filter
-gives a `Mixture`, which every rule takes like rows: `krum(nearest_neighbor_mixing(rows, f=2), f=2)` computes on n x n
-and never writes the mixed rows. A pass is a reading of all rows; speed: [results/rules.md](results/rules.md).
+rows that may be corrupt; rows that are not finite, or beyond 1e18, are set aside and count against it (`mean` drops
+what is not finite, and nothing else). A pre-filter gives a `Mixture`, which every rule takes like rows:
+`krum(nearest_neighbor_mixing(rows, f=2), f=2)` computes on n x n and never writes the mixed rows; its `tensor()` does.
+A pass is the time of a sum over all rows, measured; speed: [results/rules.md](results/rules.md).
+
+A scenario can name all but `monna`, whose pivot is a client that is trusted, and `bucketing`, which draws every round.
+Parameters: [scenario.md](scenario.md). Behind a pre-filter rows can be equal to the last digit; which of them a rule
+takes is then a matter of rounding.
 
 Made by `python -m defenses.page` from docstrings.
 """

@@ -12,7 +12,7 @@ import torch
 from defenses import weights as choose
 from defenses.columns import Numbers
 from defenses.geometry import squared_distances
-from defenses.rows import Mixture, Rows, opened
+from defenses.rows import Mixture, Rows, check_whole, opened
 from defenses.selection import mda_minimum_rows
 
 
@@ -24,7 +24,7 @@ def nearest_neighbor_mixing(rows: Rows, *, f: int) -> Mixture:
         f: corrupt rows tolerated; needs n >= 2 f + 1.
 
     Returns:
-        (n, d), to be handed to a rule, or written out by its `tensor()`.
+        (rows that stay, d), to be handed to a rule, or written out by its `tensor()`.
 
     Raises:
         ValueError: n < 2 f + 1, f < 0, or more than f rows are set aside.
@@ -59,6 +59,7 @@ def bucketing(rows: Rows, *, size: int, generator: torch.Generator) -> Mixture:
 
     Source: Karimireddy, He and Jaggi, ICLR 2022 (s-bucketing).
     """
+    check_whole("bucketing", "size", size)
     if size < 1:
         raise ValueError(f"bucketing needs a size >= 1, got {size}")
     left = opened("bucketing", rows)
@@ -75,7 +76,7 @@ def clip_norms(rows: Rows, *, radius: float) -> Mixture:
         radius: longest norm that stays, > 0.
 
     Returns:
-        (n, d).
+        (rows that stay, d).
 
     Raises:
         ValueError: radius is not positive and finite, or no row is left.
@@ -98,7 +99,7 @@ def adaptive_clipping(rows: Rows, *, f: int) -> Mixture:
         f: corrupt rows tolerated; needs n >= 2 f + 1.
 
     Returns:
-        (n, d).
+        (rows that stay, d).
 
     Raises:
         ValueError: n < 2 f + 1, f < 0, or more than f rows are set aside.

@@ -47,6 +47,19 @@ class Mixture:
     def __len__(self) -> int:
         return self._columns.n
 
+    def __repr__(self) -> str:
+        return f"<mixture of shape {self.shape}, {self._set_aside} row(s) set aside; tensor() writes it out>"
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """(m, d)."""
+        return self._columns.n, self._columns.d
+
+    @property
+    def set_aside(self) -> int:
+        """Rows that were screened on the way; the others moved up."""
+        return self._set_aside
+
     def tensor(self) -> Tensor:
         """The sums (m, d), written out."""
         return self._columns.written()
@@ -79,6 +92,8 @@ def check(rows: Rows) -> None:
     """Refuse what is not a table of at least one row of floats; every public function starts here."""
     if isinstance(rows, Mixture):
         return
+    if not isinstance(rows, Tensor):
+        raise ValueError(f"rows must be a torch.Tensor or a Mixture, got {type(rows).__name__}")
     if rows.ndim != 2:
         raise ValueError(f"rows must be 2-D, (n, d), got shape {tuple(rows.shape)}")
     if len(rows) == 0:
@@ -158,8 +173,15 @@ def unscreened(rows: Rows) -> tuple[AnyColumns, NDArray[np.bool_], torch.dtype]:
 
 def check_f(rule: str, f: int) -> None:
     """Raises ValueError where f is negative, or no whole number."""
-    if not isinstance(f, int) or f < 0:
+    check_whole(rule, "f", f)
+    if f < 0:
         raise ValueError(f"{rule} needs f >= 0, got f={f}")
+
+
+def check_whole(rule: str, name: str, value: int) -> None:
+    """Raises ValueError where value is no whole number."""
+    if not isinstance(value, int):
+        raise ValueError(f"{rule} needs a whole number as {name}, got {value!r}")
 
 
 def columns_of(rows: Tensor) -> AnyColumns:

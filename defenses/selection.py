@@ -11,7 +11,7 @@ from torch import Tensor
 from defenses import weights as choose
 from defenses.columns import Numbers
 from defenses.geometry import centred_gram, squared_distances
-from defenses.rows import Opened, Rows, check_f, opened
+from defenses.rows import Mixture, Opened, Rows, check_f, check_whole, opened
 
 
 def krum_minimum_rows(f: int) -> int:
@@ -121,7 +121,8 @@ def bulyan(rows: Rows, *, f: int) -> Tensor:
 
     Cost: scalar products, n^2 d, n - 2 f times n^2 log n, and a sort a coordinate.
     Withstands: f rows, also those that differ from honest ones in few coordinates.
-    Fails against: a quarter of the rows or more; it keeps n - 4 f values.
+    Fails against: a quarter of the rows or more; it keeps n - 4 f values. With n = 4 f + 3 and f <= 2 its last choices
+        are between two rows that are each other's nearest: the first is taken, and the order of the rows shows.
 
     Source: El Mhamdi, Guerraoui and Rouault, ICML 2018, section 4: each choice is a Krum among the r rows that
     are left, with r - f - 2 neighbours, and with one where that is none.
@@ -191,7 +192,8 @@ def monna(rows: Rows, *, f: int, pivot: int) -> Tensor:
         (d,).
 
     Raises:
-        ValueError: n < 2 f + 1, f < 0, more than f rows are set aside, or there is no such pivot, or it is set aside.
+        ValueError: n < 2 f + 1, f < 0, more than f rows are set aside, or there is no such pivot, or it is set aside,
+            or rows were set aside before, so that the others moved up.
 
     Cost: two passes.
     Withstands: f liars, whose votes a trusted row does not need.
@@ -250,6 +252,7 @@ def _krum(rows: Rows, f: int) -> tuple[Opened, Numbers]:
 def _multi_krum(rows: Rows, f: int, m: int | None) -> tuple[Opened, Numbers]:
     left = opened("multi_krum", rows, f, distances=True, minimum=krum_minimum_rows, need="n >= 2f + 3")
     most = left.columns.n - left.f
+    check_whole("multi_krum", "m", most if m is None else m)
     if m is not None and not 1 <= m <= most:
         raise ValueError(f"multi_krum needs an m of 1 to n - f = {most}, got {m}")
     return left, choose.multi_krum(squared_distances(left.columns), left.f, most if m is None else m)
@@ -261,7 +264,10 @@ def _mda(rows: Rows, f: int) -> tuple[Opened, Numbers]:
 
 
 def _monna(rows: Rows, f: int, pivot: int) -> tuple[Opened, Numbers]:
+    check_whole("monna", "pivot", pivot)
     left = opened("monna", rows, f, minimum=mda_minimum_rows, need="n >= 2f + 1")
+    if isinstance(rows, Mixture) and rows.set_aside:
+        raise ValueError(f"monna cannot tell its pivot behind a pre-filter that set {rows.set_aside} row(s) aside")
     if not 0 <= pivot < len(left.kept):
         raise ValueError(f"monna needs a pivot of 0 to {len(left.kept) - 1}, got {pivot}")
     if not left.kept[pivot]:

@@ -143,7 +143,9 @@ def report(folder: RunPath) -> None:
 
 @app.command()
 def ls(
-    what: Annotated[str, typer.Argument(help="rules, attacks, data, models, steps, channels, threats or runs.")],
+    what: Annotated[
+        str, typer.Argument(help="rules, prefilters, attacks, data, models, steps, channels, threats or runs.")
+    ],
     folder: Annotated[Path, typer.Argument(help="Where to look for runs.")] = Path("runs"),
 ) -> None:
     """List what a scenario can name, or the runs in a folder."""

@@ -63,7 +63,7 @@ def _threats() -> Iterator[str]:
 def _callable(name: str, function: Callable[..., Any]) -> str:
     first = (inspect.getdoc(function) or "").splitlines()[0]
     takes = ", ".join(catalog.parameters_of(function))
-    return f"{name:<14} {first}{f' Takes {takes}.' if takes else ''}"
+    return f"{name:<23} {first}{f' Takes {takes}.' if takes else ''}"
 
 
 def _runs(folder: Path) -> Iterator[str]:

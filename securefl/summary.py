@@ -14,7 +14,7 @@ def summary(scenario: Scenario) -> str:
         f"valid: {scenario.rounds} rounds of {scenario.cohort_size} of {scenario.clients} clients, "
         f"{_data(scenario)}, {scenario.model.name}, {training.kind}",
         _channel(scenario),
-        f"{_before(scenario)}rule {rule.name}{_arguments(rule.parameters)}, weights {scenario.weights}, "
+        f"{_before(scenario)}rule {rule.name}{_arguments(rule.parameters)}, {_weights(scenario)}, "
         f"server {scenario.server.step}",
     ]
     if privacy is None or not scenario.claims_dp:
@@ -30,6 +30,14 @@ def summary(scenario: Scenario) -> str:
         names = ", ".join(map(str, scenario.attack.clients))
         lines.append(f"attack {scenario.attack.name}{_arguments(scenario.attack.parameters)} by client {names}")
     return "\n".join(lines)
+
+
+def _weights(scenario: Scenario) -> str:
+    """Whose weights count."""
+    used = catalog.RULES[scenario.defense.rule.name].weighted and not scenario.defense.prefilters
+    return (
+        f"weights {scenario.weights}" if used else f"all rows count the same (weights {scenario.weights} are not used)"
+    )
 
 
 def _before(scenario: Scenario) -> str:

@@ -227,7 +227,8 @@ def test_a_report_of_nothing_is_exit_2(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("what", "line"),
     [
-        ("rules", "krum           The row closest to its n - f - 2 nearest neighbours"),
+        ("rules", "krum                    The row closest to its n - f - 2 nearest neighbours"),
+        ("prefilters", "nearest_neighbor_mixing Each row replaced by the mean of its n - f nearest rows"),
         ("attacks", "sign_flip"),
         ("data", "heart                     15 numbers, 2 classes, 490 training records; natural, halves, pooled, iid"),
         ("data", "medmnist:dermamnist       images 3 x 28 x 28, 7 classes, 7007 training records; sizes 28, 64, 128"),

@@ -21,8 +21,10 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from defenses import (
+    bucketing,
     bulyan,
     bulyan_minimum_rows,
+    clip_norms,
     dnc,
     dnc_weights,
     krum,
@@ -253,6 +255,32 @@ def test_the_pivot_keeps_its_number_where_rows_are_set_aside() -> None:
 def test_monna_refuses_a_pivot_that_is_not_there(pivot: int) -> None:
     with pytest.raises(ValueError, match=f"monna needs a pivot of 0 to 4, got {pivot}"):
         monna(column(10, 0, 1, 3, -50), f=1, pivot=pivot)
+
+
+def test_monna_does_not_guess_its_pivot_where_rows_moved_up() -> None:
+    rows = column(math.nan, 0, 1000, 1, 1001, 2, 3, 4)
+    assert monna(rows, f=3, pivot=1).item() == 2.0
+    mixed = clip_norms(rows, radius=1e9)
+    assert (mixed.shape, mixed.set_aside) == ((7, 1), 1)
+    with pytest.raises(ValueError, match=r"monna cannot tell its pivot behind a pre-filter that set 1 row\(s\) aside"):
+        monna(mixed, f=3, pivot=1)
+    assert monna(clip_norms(rows[1:], radius=1e9), f=2, pivot=0).item() == 2.0
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda rows: krum(rows, f=2.0), "krum needs a whole number as f, got 2.0"),  # type: ignore[arg-type]
+        (lambda rows: multi_krum(rows, f=1, m=2.5), "multi_krum needs a whole number as m, got 2.5"),  # type: ignore[arg-type]
+        (lambda rows: monna(rows, f=1, pivot=1.5), "monna needs a whole number as pivot, got 1.5"),  # type: ignore[arg-type]
+        (lambda rows: bucketing(rows, size=1.5, generator=torch.Generator()), "bucketing needs a whole number as size"),  # type: ignore[arg-type]
+        (lambda rows: krum(rows.numpy(), f=1), "rows must be a torch.Tensor or a Mixture, got ndarray"),
+        (lambda rows: krum(rows.tolist(), f=1), "rows must be a torch.Tensor or a Mixture, got list"),
+    ],
+)
+def test_what_is_of_the_wrong_kind_is_named(call: Callable[[Tensor], object], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        call(torch.zeros(9, 2))
 
 
 def test_monna_refuses_a_pivot_that_was_set_aside() -> None:
