@@ -12,6 +12,7 @@ from securefl.api import run
 from securefl.assemble import assemble
 from securefl.channel import min_cohort, terms
 from securefl.channels.ckks.cipher import KeyHolder
+from securefl.channels.ckks.wire import CIPHERTEXT_BYTES
 from securefl.errors import RunFailed, ScenarioError
 from securefl.federation import Played
 from securefl.scenario import Scenario, parse_scenario
@@ -59,7 +60,7 @@ def assert_the_channels_agree(text: str, folder: Path) -> dict[str, list[Played]
     for kind in ("ckks", "masked"):
         first = (played[kind][0].state.weights - played["plain"][0].state.weights).abs().max()
         agreed, clients = terms(scenarios[kind]), scenarios[kind].clients
-        least = agreed.max_weight if kind == "ckks" else 1  # one client at least has the largest weight
+        least = agreed.max_weight if kind == "ckks" else 1  # all weights together are no less
         bound = agreed.error_bound(clients, least) if kind == "ckks" else clients * agreed.code.bound(clients)
         float32 = 4 * 2.0**-23  # of weights up to 4, added to the update and rounded
         assert float(first) <= bound + float32
@@ -103,6 +104,26 @@ def test_key_holders_see_the_opened_sum_with_its_values_and_everyone_else_cipher
         assert o.values is not None
         assert torch.allclose(start + o.values, played[0].state.weights, atol=1e-6)
     assert all(o.values is None for o in played[0].observed if o.party in ("server", "network"))
+
+
+def test_the_transcript_on_disk_says_what_each_party_saw_and_no_value(tmp_path: Path) -> None:
+    run(parse_scenario(HEART, overrides=("channel.kind=ckks", "rounds=1")), tmp_path / "run")
+    (path,) = (tmp_path / "run").rglob("transcript.jsonl")
+    lines = [json.loads(line) for line in path.read_text().splitlines()]
+    assert all(set(line) == {"round", "party", "kind", "about", "shape", "bytes"} for line in lines)
+    told = {(line["party"], line["kind"], tuple(line["shape"])) for line in lines}
+    clients, outside = [f"client {client}" for client in range(4)], ("server", "network")
+    assert told == (
+        {(party, kind, (1,)) for party in outside for kind in ("encrypted update", "encrypted sum")}
+        | {
+            (party, kind, shape)
+            for party in clients
+            for kind, shape in (("global model", (32,)), ("opened sum", (32,)))
+        }
+    )
+    updates = [line for line in lines if line["party"] == "server" and line["kind"] == "encrypted update"]
+    assert [line["about"] for line in updates] == [[0], [1], [2], [3]]
+    assert all(line["bytes"] > CIPHERTEXT_BYTES for line in updates)
 
 
 @pytest.mark.parametrize("stage", [1, 2])

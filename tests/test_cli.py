@@ -281,6 +281,22 @@ def test_validate_says_what_every_channel_shows_the_server(kind: str, tmp_path: 
     assert f"channel {kind}: the server sees {catalog.CHANNELS[kind].threats['server']}" in done.stdout
 
 
+@pytest.mark.parametrize(
+    ("defense", "told"),
+    [
+        ('rule = "mean"', "rule mean, weights equal, server fedavg"),
+        ('rule = "median"', "rule median, all rows count the same (weights equal are not used), server fedavg"),
+        (
+            'prefilters = [{ name = "clip_norms", radius = 1.0 }]',
+            "clip_norms (radius=1.0), then rule mean, all rows count the same (weights equal are not used), server",
+        ),
+    ],
+)
+def test_validate_says_whose_weights_count(defense: str, told: str, tmp_path: Path) -> None:
+    text = QUICK + f'weights = "equal"\ndefense = {{ {defense} }}\n'
+    assert told in call("validate", scenario(tmp_path, text), cwd=tmp_path).stdout
+
+
 def test_validate_says_how_large_images_are_and_when_validation_records_judge(tmp_path: Path) -> None:
     data = 'data = { name = "medmnist:breastmnist", size = 64, test_on = "validation", clients = 5 }\n'
     text = data + QUICK + 'weights = "reported"\nchannel = { kind = "ckks", clip = 2.0 }\n'

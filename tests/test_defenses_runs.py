@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import pytest
+import torch
 
 from securefl import catalog
 from securefl.api import run
@@ -50,6 +51,17 @@ def test_they_stop_the_mean_until_their_rows_are_cut_or_mixed(tmp_path: Path) ->
     assert accuracy(tmp_path / "clipped", clipped) > 0.8
     mixed = 'prefilters = [{ name = "clip_norms", radius = 1.0 }, { name = "nearest_neighbor_mixing", f = 2 }]'
     assert accuracy(tmp_path / "mixed", f'{mixed}, rule = {{ name = "krum", f = 2 }}') > 0.8
+
+
+def test_prefilters_are_applied_one_after_another_in_their_order() -> None:
+    rows = torch.tensor([[9.0], [1.0], [2.0], [-1.0], [0.0]])
+    clip, mix = ("clip_norms", {"radius": 3.0}), ("nearest_neighbor_mixing", {"f": 2})
+    first_clipped, first_mixed = (
+        catalog.make_rule("mean", {}, chain)(rows, torch.arange(1.0, 6.0)) for chain in ((clip, mix), (mix, clip))
+    )
+    # Clipped: 3 1 2 -1 0, whose means of three are 2 1 2 0 0. Mixed: 4 1 1 0 0, or 3 for the first once cut.
+    assert first_clipped.item() == pytest.approx((2 + 1 + 2 + 0 + 0) / 5)
+    assert first_mixed.item() == pytest.approx((3 + 1 + 1 + 0 + 0) / 5)
 
 
 def test_behind_a_prefilter_weights_do_not_count(tmp_path: Path) -> None:

@@ -22,6 +22,7 @@ from securefl.errors import RunFolderError
 from securefl.execute import run_cell
 from securefl.runs import Cell, Request, RunFolder, cell_hash
 from securefl.scenario import make_scenario, parse_scenario
+from tests.medmnist_files import official
 
 ROOT = Path(__file__).parent.parent
 RESULTS = ROOT / "docs/results"
@@ -70,6 +71,25 @@ def test_pooled_heart_is_what_scikit_learn_finds() -> None:
         model = LogisticRegression(C=100.0, max_iter=10_000).fit(train.features.numpy(), train.labels.numpy())
         reached.append(float(model.score(data.test.features.numpy(), data.test.labels.numpy())))
     assert mean(reached) == pytest.approx(accuracy("privacy-utility", "pooled (Heart)"), abs=0.01)
+
+
+@pytest.mark.parametrize(
+    ("row", "files"),
+    [
+        ("BreastMNIST, IID, no DP, masked", "breastmnist"),
+        ("BreastMNIST, Dirichlet .5, epsilon 8, plain", "breastmnist"),
+        pytest.param("RetinaMNIST, IID, no DP, plain", "retinamnist", marks=pytest.mark.slow),
+        pytest.param("AdrenalMNIST3D, IID, no DP, plain", "adrenalmnist3d", marks=pytest.mark.slow),
+    ],
+)
+def test_images_give_the_committed_numbers_again(
+    row: str, files: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    official(files, monkeypatch)
+    chosen = next(one for one in planned("images") if (one.row, one.seed) == (row, 0))
+    found = run_cell(Cell(tmp_path / "cell"), make_scenario(dict(chosen.scenario)), on_round=lambda record: None)
+    for metric in ("accuracy", "auc", "majority"):
+        assert found[metric] == pytest.approx(committed("images").of(row, metric)[0], abs=1e-4)
 
 
 def test_two_sign_flippers_break_fedavg_and_no_robust_rule_on_digits(tmp_path: Path) -> None:

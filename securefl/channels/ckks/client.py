@@ -8,6 +8,7 @@ from securefl.channels.ckks.cipher import KeyHolder
 from securefl.channels.ckks.messages import EncryptedSum, EncryptedUpdate
 from securefl.channels.ckks.terms import CkksTerms
 from securefl.channels.messages import UpdateRequest, kind_of
+from securefl.channels.update import check_update
 from securefl.errors import ProtocolError
 from securefl.types import ClientUpdate, View
 
@@ -70,12 +71,7 @@ class CkksClient:
     def _numbers(self, update: ClientUpdate) -> NDArray[np.float64]:
         """W / w_max * the clipped delta, and w / w_max itself where weights are not public. Raises ProtocolError."""
         terms = self._terms
-        if update.delta.shape != (terms.d,):
-            raise ProtocolError(f"an update has {terms.d} coordinates here, got shape {tuple(update.delta.shape)}")
-        if not 1 <= update.weight <= terms.max_weight:
-            raise ProtocolError(f"a weight must be 1 to {terms.max_weight} (max_weight)")  # its own stays here
-        if terms.weights is not None and update.weight != terms.weights[self._client]:
-            raise ProtocolError("the weight is not the public one")
+        check_update(update, self._client, d=terms.d, weights=terms.weights, max_weight=terms.max_weight)
         numbers = np.full(terms.numbers, update.weight / terms.max_weight)
         delta = update.delta.detach().double().numpy()
         if not np.isfinite(delta).all():

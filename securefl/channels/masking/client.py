@@ -21,6 +21,7 @@ from securefl.channels.masking.shamir import SHARE_BYTES
 from securefl.channels.masking.stream import CHUNK_BYTES, Masks
 from securefl.channels.masking.wire import Table
 from securefl.channels.messages import kind_of
+from securefl.channels.update import check_update
 from securefl.errors import ProtocolError
 from securefl.rng import Keystream
 from securefl.types import ClientUpdate
@@ -213,12 +214,7 @@ class MaskedClient:
     def _encoded(self, update: ClientUpdate, stream: Keystream, *, out: NDArray[Any]) -> Iterator[NDArray[Any]]:
         """Write w / w_max * delta into out (m,), w itself behind it where weights are not public; give chunks of it."""
         terms = self._terms
-        if update.delta.shape != (terms.d,):
-            raise ProtocolError(f"an update has {terms.d} coordinates here, got shape {tuple(update.delta.shape)}")
-        if not 1 <= update.weight <= terms.max_weight:
-            raise ProtocolError(f"a weight must be 1 to {terms.max_weight} (max_weight)")  # its own stays here
-        if terms.weights is not None and update.weight != terms.weights[self._client]:
-            raise ProtocolError("the weight is not the public one")
+        check_update(update, self._client, d=terms.d, weights=terms.weights, max_weight=terms.max_weight)
         values = update.delta.detach().numpy().astype(np.float32, copy=False)
         out[terms.d :] = update.weight
         scale, step = update.weight / terms.max_weight, CHUNK_BYTES // terms.code.word.itemsize
