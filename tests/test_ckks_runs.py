@@ -118,7 +118,7 @@ def test_the_transcript_on_disk_says_what_each_party_saw_and_no_value(tmp_path: 
         | {
             (party, kind, shape)
             for party in clients
-            for kind, shape in (("global model", (32,)), ("opened sum", (32,)))
+            for kind, shape in (("global model", (16,)), ("opened sum", (16,)))
         }
     )
     updates = [line for line in lines if line["party"] == "server" and line["kind"] == "encrypted update"]
