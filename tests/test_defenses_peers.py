@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 import defenses
+from benchmarks.speed import rules as speed
 
 VECTORS = json.loads((Path(__file__).parent / "vectors/peers_of_rules.json").read_text(encoding="utf-8"))
 F = VECTORS["f"]
@@ -53,3 +54,13 @@ def test_the_answer_is_theirs(table: str, rule: str, dtype: torch.dtype) -> None
         assert apart == pytest.approx(APART[table, rule], abs=1e-4)  # or this is not what sets us apart
     else:
         assert apart < 1e-5
+
+
+@pytest.mark.parametrize("rule", speed.our_rules(4))
+@pytest.mark.parametrize("spoilt", [False, True])
+def test_the_benchmark_can_measure_every_rule(rule: str, spoilt: bool) -> None:
+    if spoilt and rule in speed.REFUSES_SPOILT:
+        with pytest.raises(ValueError, match="cannot tell its pivot"):
+            speed.measured(rule, n=20, d=30, f=4, repeats=1, spoilt=spoilt)
+        return
+    assert speed.measured(rule, n=20, d=30, f=4, repeats=1, spoilt=spoilt)["cpu_s"] > 0

@@ -67,6 +67,7 @@ CASES = (
     Case("flower", "bulyan", 5),
     Case("flower", "bulyan", 30, n=100, d=100_000, f=20, repeats=1),
 )
+REFUSES_SPOILT = ("mixing, monna",)  # its pivot is a place among the rows, which a row set aside moves
 PASSES = {"median": 10.0, "trimmed_mean": 10.0, "centered_clipping": 3.0}
 
 
@@ -140,7 +141,7 @@ def compared(case: Case, peer: str) -> dict[str, Any]:
     return row | {"numpy_s": arrays, "numpy_ratio": arrays and arrays / mine}
 
 
-def markdown(rows: list[dict[str, Any]], extra: dict[str, tuple[float, float]]) -> str:
+def markdown(rows: list[dict[str, Any]], extra: dict[str, tuple[float, float | None]]) -> str:
     """Both tables and where they come from."""
     machine = f"Python {platform.python_version()}, numpy {np.__version__}, torch {torch.__version__}"
     lines = [
@@ -165,9 +166,16 @@ def markdown(rows: list[dict[str, Any]], extra: dict[str, tuple[float, float]]) 
         "",
         "| rule | extra over input | one row set aside |",
         "|---|---|---|",
-        *(f"| {rule} | {clean:.2f}x | {spoilt:.2f}x |" for rule, (clean, spoilt) in extra.items()),
+        *(
+            f"| {rule} | {clean:.2f}x | {'refused' if spoilt is None else f'{spoilt:.2f}x'} |"
+            for rule, (clean, spoilt) in extra.items()
+        ),
     ]
     return "\n".join(lines) + "\n"
+
+
+def _spoilt(rule: str, **sizes: int) -> float | None:
+    return None if rule in REFUSES_SPOILT else float(ours(rule, **sizes, spoilt=1)["extra"])
 
 
 def _passes(row: dict[str, Any]) -> str:
@@ -197,7 +205,7 @@ def main() -> None:
         rows.append(compared(case, chosen.peer))
         print(rows[-1], flush=True)
     sizes = {"n": 20, "d": RESNET18, "f": 4, "repeats": 1}
-    extra = {rule: (ours(rule, **sizes)["extra"], ours(rule, **sizes, spoilt=1)["extra"]) for rule in our_rules(4)}
+    extra = {rule: (ours(rule, **sizes)["extra"], _spoilt(rule, **sizes)) for rule in our_rules(4)}
     page = markdown(rows, extra)
     print(page)
     chosen.out.with_suffix(".md").write_text(page, encoding="utf-8")
