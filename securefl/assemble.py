@@ -18,7 +18,7 @@ from securefl.environment import code_hash
 from securefl.errors import ScenarioError
 from securefl.evaluate import evaluate, predict
 from securefl.federation import Federation, State
-from securefl.privacy.accounting import calibrate_noise
+from securefl.privacy.calibration import calibrate_noise
 from securefl.privacy.ledger import Ledger, Terms
 from securefl.rng import StreamFor, seeded_keystream, system_keystream
 from securefl.scenario import Scenario

@@ -10,6 +10,7 @@ from typing import Annotated
 
 import typer
 
+from securefl import calculator
 from securefl.errors import Interrupted, ScenarioError, SecureflError
 from securefl.styles import Style
 
@@ -19,6 +20,8 @@ app = typer.Typer(
     add_completion=True,
     pretty_exceptions_enable=False,
 )
+
+app.add_typer(calculator.app, name="privacy")
 
 ScenarioFile = Annotated[Path, typer.Argument(help="Scenario in TOML.")]
 Overrides = Annotated[list[str] | None, typer.Option("--set", metavar="KEY.PATH=VALUE", help="Override one value.")]

@@ -8,7 +8,6 @@ sampled; noise for its square; multipliers added; the first or the first two int
 the best; nan for nothing.
 _pld_epsilon: optimistic; steps, rate or delta forgotten; the first or last part only. _gaussian_epsilon: mu / 2 with
 the wrong sign in either term; e^eps forgotten; delta for its logarithm; times mu for over mu; a thousandth too low.
-calibrate_noise: .9 for .995; the low end returned; the target not checked; noise below 1 never tried; no largest noise.
 SampledGaussian: any bound moved or forgotten.
 """
 
@@ -25,7 +24,6 @@ from hypothesis import strategies as st
 from scipy.stats import norm
 
 from securefl.privacy.accounting import (
-    calibrate_noise,
     epsilon,
     fits,
     gaussian_epsilon,
@@ -275,34 +273,6 @@ def test_each_argument_counts() -> None:
     assert cost(0.064, 1.1, 20, 1e-3) < 0.9 * base
 
 
-# --- calibration
-
-
-@pytest.mark.parametrize(
-    ("target", "rate", "steps", "delta"),
-    [
-        (1.0, 1.0, 1, 1e-5),
-        (30.0, 1.0, 5, 1e-6),
-        (0.05, 1.0, 100, 1e-5),
-        (8.0, 0.064, 320, 1e-5),
-        (0.5, 0.1, 100, 1e-5),
-        (50.0, 0.5, 20, 1e-5),
-        (2.0, 0.3, 10, 1e-3),
-    ],
-)
-def test_calibrated_noise_costs_the_target_or_half_a_percent_less(
-    target: float, rate: float, steps: int, delta: float
-) -> None:
-    noise = calibrate_noise(target, rate, steps, delta)
-    assert 0.995 * target <= subsampled_gaussian_epsilon(rate, noise, steps, delta) <= target
-
-
-def test_a_target_no_noise_reaches_is_refused() -> None:
-    # Noise 1e6 leaves delta(0) = 4e-7 above 1e-12, and epsilon about 6e-6.
-    with pytest.raises(ValueError, match=r"no noise multiplier up to 1e\+06 reaches epsilon 1e-09 at delta 1e-12"):
-        calibrate_noise(1e-9, 1.0, 1, 1e-12)
-
-
 # --- refusals
 
 
@@ -310,19 +280,11 @@ def test_a_target_no_noise_reaches_is_refused() -> None:
 def test_a_delta_outside_zero_and_one_is_refused(delta: float) -> None:
     with pytest.raises(ValueError, match=r"delta must be in \(0, 1\), got"):
         epsilon({}, delta=delta)
-    with pytest.raises(ValueError, match=r"delta must be in \(0, 1\), got"):
-        calibrate_noise(1.0, 1.0, 1, delta)
 
 
 def test_a_negative_count_is_refused() -> None:
     with pytest.raises(ValueError, match="count of releases cannot be negative"):
         epsilon({SampledGaussian(1.0, 1.0, 1): 3, SampledGaussian(1.0, 2.0, 1): -1}, delta=DELTA)
-
-
-@pytest.mark.parametrize("target", [0.0, -1.0, math.inf, math.nan])
-def test_a_target_that_is_not_positive_and_finite_is_refused(target: float) -> None:
-    with pytest.raises(ValueError, match="target epsilon must be positive and finite, got"):
-        calibrate_noise(target, 0.1, 1, DELTA)
 
 
 @pytest.mark.parametrize("rate", [0.0, -0.1, 1.0001, math.nan, math.inf])

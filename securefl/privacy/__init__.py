@@ -1,1 +1,37 @@
 """Privacy: what a release costs, who may still spend, and the noise that pays for it."""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from securefl.privacy.accounting import gaussian_epsilon, subsampled_gaussian_epsilon
+    from securefl.privacy.calibration import calibrate_noise
+    from securefl.privacy.clients import fixed_cohort_epsilon, poisson_cohort_epsilon
+    from securefl.privacy.profile import Profile, privacy_profile
+
+__all__ = [
+    "Profile",
+    "calibrate_noise",
+    "fixed_cohort_epsilon",
+    "gaussian_epsilon",
+    "poisson_cohort_epsilon",
+    "privacy_profile",
+    "subsampled_gaussian_epsilon",
+]
+
+_HOMES = {
+    "Profile": "profile",
+    "calibrate_noise": "calibration",
+    "fixed_cohort_epsilon": "clients",
+    "gaussian_epsilon": "accounting",
+    "poisson_cohort_epsilon": "clients",
+    "privacy_profile": "profile",
+    "subsampled_gaussian_epsilon": "accounting",
+}
+
+
+def __getattr__(name: str) -> Any:
+    """Import what is asked for, and nothing before: dp-accounting takes a second."""
+    if name not in _HOMES:
+        raise AttributeError(f"module 'securefl.privacy' has no attribute {name!r}")
+    return getattr(import_module(f"securefl.privacy.{_HOMES[name]}"), name)

@@ -1,24 +1,33 @@
-"""Epsilon of composed subsampled Gaussian releases; never below the true value.
+"""Epsilon of composed subsampled Gaussian releases, from both sides; what is reported is never below the true value.
 
 Add/remove neighbours. Where every record is in every step (sample rate 1) the closed form of the Gaussian
-mechanism is used; otherwise pessimistic privacy-loss distributions of dp-accounting.
+mechanism is used; otherwise pessimistic privacy-loss distributions of dp-accounting, on a grid that is refined until
+a lower end proves them tight.
 """
 
 import math
-from collections.abc import Mapping
-from functools import lru_cache, reduce
+from collections.abc import Callable, Iterator, Mapping
+from functools import lru_cache, partial
+from typing import NamedTuple
 
-from dp_accounting.pld import privacy_loss_distribution as pld
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
 from scipy.optimize import brentq
 from scipy.special import log_ndtr
 
 from securefl.privacy.events import SampledGaussian
+from securefl.privacy.grids import COARSE, Segments, Upper, lower_bound, pessimistic, rounding, upper_ends
 
-Segments = tuple[tuple[SampledGaussian, int], ...]
+DeltaOf = Callable[[NDArray[np.float64]], NDArray[np.float64]]  # epsilons (m,) -> deltas (m,)
 
-_INTERVALS = (1e-2, 1e-3, 1e-4, 1e-5)  # discretisation of the privacy loss, coarse to fine
-_MOST_NOISE = 1e6
-_SETTLED = 1e-3  # a refinement that gains less than this share ends the search
+_ROOT = 1e-11  # what the root finder may leave, on the safe side
+
+
+class Bounds(NamedTuple):
+    """The true epsilon lies between the two."""
+
+    lower: float
+    upper: float
 
 
 def epsilon(segments: Mapping[SampledGaussian, int], *, delta: float) -> float:
@@ -29,24 +38,36 @@ def epsilon(segments: Mapping[SampledGaussian, int], *, delta: float) -> float:
         delta: in (0, 1).
 
     Returns:
-        An upper end of epsilon; 0 for nothing released, inf where some noise is 0.
+        An upper end: `bounds` tells how tight. 0 for nothing released, inf where some noise is 0.
 
     Raises:
         ValueError: delta outside (0, 1), or a negative count.
     """
     _check(segments, delta)
-    return _epsilon(_merged(segments), delta)
+    *_, best = _upper_ends(_merged(segments), delta)
+    return best.epsilon
+
+
+def bounds(segments: Mapping[SampledGaussian, int], *, delta: float) -> Bounds:
+    """Both ends of the epsilon at `delta`.
+
+    Guarantees:
+        - From an epsilon of .01 on the upper end is at most 1.005 times the lower, but for deltas below 4e-12 a step,
+          and but for losses whose range is more than millions of times their usual size, where the lower end may be 0.
+
+    Raises:
+        ValueError: delta outside (0, 1), or a negative count.
+    """
+    upper, merged = epsilon(segments, delta=delta), _merged(segments)
+    if upper == 0 or math.isinf(upper) or _unsampled(merged):
+        return Bounds(max(0.0, upper - _ROOT), upper)
+    return Bounds(lower_bound(merged, delta, upper=upper), upper)
 
 
 def fits(segments: Mapping[SampledGaussian, int], *, delta: float, budget: float) -> bool:
-    """Whether `epsilon` of segments is within budget; a coarse accountant that says yes is believed at once."""
+    """Whether `epsilon` of segments is within budget; a coarse grid that says yes is believed at once."""
     _check(segments, delta)
-    merged = _merged(segments)
-    noisy = all(event.noise_multiplier > 0 for event, _ in merged)
-    sampled = any(event.sample_rate < 1 for event, _ in merged)
-    if noisy and sampled and _pld_epsilon(merged, delta, _INTERVALS[0]) <= budget:  # pessimistic, so yes is yes
-        return True
-    return epsilon(segments, delta=delta) <= budget
+    return any(upper.epsilon <= budget for upper in _upper_ends(_merged(segments), delta))
 
 
 def gaussian_epsilon(noise_multiplier: float, steps: int, delta: float) -> float:
@@ -65,32 +86,29 @@ def subsampled_gaussian_epsilon(sample_rate: float, noise_multiplier: float, ste
     return epsilon({SampledGaussian(sample_rate, noise_multiplier, steps): 1}, delta=delta)
 
 
-@lru_cache(maxsize=256)
-def calibrate_noise(target_epsilon: float, sample_rate: float, steps: int, delta: float) -> float:
-    """A noise multiplier whose epsilon is in [.995, 1] x target_epsilon, never above it.
+def delta_of(segments: Mapping[SampledGaussian, int], *, delta: float) -> DeltaOf:
+    """The function that gives the upper end of delta at epsilons (m,), as tight as `epsilon` is at `delta`.
 
     Raises:
-        ValueError: target_epsilon is not a positive finite number, or out of reach at this delta.
+        ValueError: delta outside (0, 1), a negative count, nothing released, or some noise is 0.
     """
-    if not 0 < target_epsilon < math.inf:
-        raise ValueError(f"the target epsilon must be positive and finite, got {target_epsilon}")
+    _check(segments, delta)
+    merged = _merged(segments)
+    if not merged or _noiseless(merged):
+        raise ValueError("only releases with noise have a privacy profile")
+    if _unsampled(merged):
+        return partial(gaussian_delta, mu=_mu(merged))
+    *_, best = _upper_ends(merged, delta)
+    whole, lost = pessimistic(merged, best.interval), rounding(sum(count for _, count in merged))
+    return lambda epsilons: np.asarray(whole.get_delta_for_epsilon(epsilons), dtype=np.float64) + lost
 
-    def cost(noise: float) -> float:
-        return subsampled_gaussian_epsilon(sample_rate, noise, steps, delta)
 
-    low = high = 1.0
-    while cost(high) > target_epsilon:
-        low, high = high, 2.0 * high
-        if high > _MOST_NOISE:
-            raise ValueError(
-                f"no noise multiplier up to {_MOST_NOISE:g} reaches epsilon {target_epsilon} at delta {delta}"
-            )
-    while low == high or cost(low) <= target_epsilon:
-        low, high = 0.5 * low, low
-    while cost(high) < 0.995 * target_epsilon:
-        middle = math.sqrt(low * high)
-        low, high = (middle, high) if cost(middle) > target_epsilon else (low, middle)
-    return high
+def gaussian_delta(epsilons: NDArray[np.float64], *, mu: float) -> NDArray[np.float64]:
+    """The exact delta of the Gaussian mechanism with sensitivity over noise = mu, at epsilons (m,).
+
+    Source: Balle and Wang, ICML 2018, theorem 8.
+    """
+    return np.exp(_log_gaussian_delta(epsilons, mu))
 
 
 def _check(segments: Mapping[SampledGaussian, int], delta: float) -> None:
@@ -110,45 +128,49 @@ def _merged(segments: Mapping[SampledGaussian, int]) -> Segments:
     return tuple((SampledGaussian(q, noise, 1), steps) for (q, noise), steps in sorted(totals.items()))
 
 
-@lru_cache(maxsize=4096)
-def _epsilon(segments: Segments, delta: float) -> float:
+def _noiseless(segments: Segments) -> bool:
+    return any(event.noise_multiplier == 0 for event, _ in segments)
+
+
+def _unsampled(segments: Segments) -> bool:
+    return all(event.sample_rate == 1 for event, _ in segments)
+
+
+def _mu(segments: Segments) -> float:
+    """Sensitivity over noise of one Gaussian release that costs what all of segments cost."""
+    return math.sqrt(sum(n / e.noise_multiplier**2 for e, n in segments))
+
+
+def _upper_ends(segments: Segments, delta: float) -> Iterator[Upper]:
+    """Ever tighter; at once exact where a closed form is known."""
     if not segments:
-        return 0.0
-    if any(event.noise_multiplier == 0 for event, _ in segments):
-        return math.inf
-    if all(event.sample_rate == 1 for event, _ in segments):
-        return _gaussian_epsilon(math.sqrt(sum(n / e.noise_multiplier**2 for e, n in segments)), delta)
-    best = _pld_epsilon(segments, delta, _INTERVALS[0])
-    for interval in _INTERVALS[1:]:
-        previous, best = best, min(best, _pld_epsilon(segments, delta, interval))
-        if math.isfinite(best) and previous - best <= _SETTLED * best:
-            break
-    return best
+        yield Upper(0.0, COARSE)
+    elif _noiseless(segments):
+        yield Upper(math.inf, COARSE)
+    elif _unsampled(segments):
+        yield Upper(_gaussian_epsilon(_mu(segments), delta), COARSE)
+    else:
+        yield from upper_ends(segments, delta)
 
 
-def _pld_epsilon(segments: Segments, delta: float, interval: float) -> float:
-    parts = []
-    for event, steps in segments:
-        part = pld.from_gaussian_mechanism(
-            event.noise_multiplier, sampling_prob=event.sample_rate, value_discretization_interval=interval
-        ).self_compose(steps)
-        parts.append(part)
-    composed = reduce(lambda one, other: one.compose(other), parts)
-    return max(0.0, float(composed.get_epsilon_for_delta(delta)))
-
-
+@lru_cache(maxsize=4096)
 def _gaussian_epsilon(mu: float, delta: float) -> float:
-    """Epsilon of the Gaussian mechanism with sensitivity over noise = mu, exact."""
+    """Epsilon of the Gaussian mechanism with sensitivity over noise = mu, exact but for the root finder."""
 
-    def log_delta_gap(eps: float) -> float:
-        first, second = log_ndtr(mu / 2 - eps / mu), eps + log_ndtr(-mu / 2 - eps / mu)
-        gap = math.expm1(second - first)
-        return (first + math.log(-gap) if gap < 0 else -math.inf) - math.log(delta)
+    def gap(eps: float) -> float:
+        return float(_log_gaussian_delta(eps, mu)) - math.log(delta)
 
-    if log_delta_gap(0.0) <= 0:
+    if gap(0.0) <= 0:
         return 0.0
     high = 1.0
-    while log_delta_gap(high) > 0:
+    while gap(high) > 0:
         high *= 2.0
-    root = float(brentq(log_delta_gap, 0.0, high, xtol=1e-12))
-    return root + 1e-11  # the root finder's tolerance, on the safe side
+    return float(brentq(gap, 0.0, high, xtol=0.1 * _ROOT)) + 0.5 * _ROOT
+
+
+def _log_gaussian_delta(eps: ArrayLike, mu: float) -> NDArray[np.float64]:
+    """In logarithms, since both terms fall below the smallest float long before their difference matters."""
+    eps = np.asarray(eps, dtype=np.float64)
+    first, second = log_ndtr(mu / 2 - eps / mu), eps + log_ndtr(-mu / 2 - eps / mu)
+    with np.errstate(divide="ignore"):
+        return np.asarray(first + np.log(np.maximum(0.0, -np.expm1(second - first))))

@@ -1,0 +1,112 @@
+"""Epsilon of composed releases from both sides, on grids of the privacy loss that are refined until the ends meet."""
+
+import math
+from collections.abc import Iterator
+from functools import lru_cache, reduce
+from typing import NamedTuple
+
+from dp_accounting.pld import pld_pmf
+from dp_accounting.pld import privacy_loss_distribution as pld
+
+from securefl.privacy.crosscheck import renyi_epsilon
+from securefl.privacy.events import SampledGaussian
+from securefl.privacy.optimistic import optimistic
+
+Segments = tuple[tuple[SampledGaussian, int], ...]  # events of one step each, and how often; sorted
+
+TIGHT = 1.005  # the upper end over the lower one, from an epsilon of .01 on
+COARSE = 1e-2  # width of a cell of the loss
+_TRIALS, _MOST_CELLS = 9, 2**23
+_DROWNED = 1e3  # times the rounding: a delta below may do better with Rényi DP
+_SETTLED = 1e-3  # four times finer, the error is sixteen times smaller
+
+
+class Upper(NamedTuple):
+    """An epsilon that is never below the true one, and the grid that gave it."""
+
+    epsilon: float
+    interval: float
+
+
+def upper_ends(segments: Segments, delta: float) -> Iterator[Upper]:
+    """From coarse to fine, until a refinement gains less than a thousandth; every event with noise."""
+    best, interval = math.inf, COARSE
+    if delta > rounding(_steps(segments)):
+        for interval in _intervals(segments):
+            upper = upper_end(segments, delta, interval)
+            settled, best = best - upper <= _SETTLED * upper, min(best, upper)
+            yield Upper(best, interval)
+            if settled:
+                break
+    if delta < _DROWNED * rounding(_steps(segments)):  # Rényi DP is looser, but needs no Fourier transform
+        yield Upper(min(best, renyi_epsilon(dict(segments), delta=delta)), interval)
+
+
+def lower_bound(segments: Segments, delta: float, *, upper: float) -> float:
+    """An epsilon that is never above the true one: the first that proves `upper` tight, or the best there is."""
+    best = 0.0
+    for interval in _intervals(segments):
+        best = max(best, lower_end(segments, delta, interval))
+        if upper <= TIGHT * best:
+            break
+    return best
+
+
+def _intervals(segments: Segments) -> Iterator[float]:
+    """Coarse to fine, as far as a step's loss, ten deviations of the noise out, fits the memory."""
+    for trial in range(_TRIALS):
+        interval = COARSE / 4**trial
+        if trial == 0 or _span(segments) <= _MOST_CELLS * interval:
+            yield interval
+
+
+@lru_cache(maxsize=4096)
+def upper_end(segments: Segments, delta: float, interval: float) -> float:
+    """By Connect the Dots (Doroshenko et al., PETS 2022), for delta above `rounding`."""
+    whole = pessimistic(segments, interval)
+    return max(0.0, float(whole.get_epsilon_for_delta(delta - rounding(_steps(segments)))))
+
+
+@lru_cache(maxsize=4096)
+def lower_end(segments: Segments, delta: float, interval: float) -> float:
+    """By `optimistic`; 0 where the grid is too coarse for it."""
+    parts: list[pld_pmf.PLDPmf] = []
+    for event, steps in segments:
+        if (one := optimistic(event.sample_rate, event.noise_multiplier, interval)) is None:
+            return 0.0
+        parts.append(one.self_compose(steps))
+    whole = reduce(lambda one, other: one.compose(other), parts)
+    return max(0.0, float(whole.get_epsilon_for_delta(min(1.0, delta + rounding(_steps(segments))))))
+
+
+def rounding(steps: int) -> float:
+    """What floating point may take off a composed delta.
+
+    k-fold composition raises a Fourier transform to the power k, and with it the relative error of every frequency; by
+    Parseval the tail of the result is off by a few k roundings. Without this allowance 20,000 steps at noise 50 and a
+    delta of 1e-12 cost .05 less than they do.
+    """
+    return 16 * 2.0**-52 * (steps + 4)
+
+
+def pessimistic(segments: Segments, interval: float) -> pld.PrivacyLossDistribution:
+    """The sum of all losses on a grid, for a record added and for one removed; delta is never below the true one."""
+    parts = [
+        pld.from_gaussian_mechanism(
+            event.noise_multiplier, sampling_prob=event.sample_rate, value_discretization_interval=interval
+        ).self_compose(steps)
+        for event, steps in segments
+    ]
+    return reduce(lambda one, other: one.compose(other), parts)
+
+
+def _steps(segments: Segments) -> int:
+    return sum(count for _, count in segments)
+
+
+def _span(segments: Segments) -> float:
+    """The largest loss of one step, ten deviations of the noise out."""
+    return max(
+        math.log1p(e.sample_rate * math.expm1(min(700.0, 10 / e.noise_multiplier + 0.5 / e.noise_multiplier**2)))
+        for e, _ in segments
+    )

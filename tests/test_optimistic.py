@@ -1,0 +1,136 @@
+"""The lower end: below the true profile everywhere, and close to it.
+
+Mutants killed:
+optimistic: the chords themselves (c = 0); gaps taken for 0; ends not lowered to 0; the line from an end that touches
+nothing; a middle of negative mass clipped; left and right swapped; with and without swapped.
+lower_end: delta for less than delta; steps forgotten; one part only. rounding: 0. upper_ends: no Rényi DP below.
+"""
+
+import math
+
+import numpy as np
+import pytest
+from dp_accounting.pld import privacy_loss_distribution as pld
+from dp_accounting.pld.privacy_loss_mechanism import AdjacencyType, GaussianPrivacyLoss
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from securefl.privacy.accounting import bounds, epsilon, gaussian_epsilon
+from securefl.privacy.events import SampledGaussian
+from securefl.privacy.grids import lower_end, rounding, upper_end, upper_ends
+from securefl.privacy.optimistic import optimistic
+
+SETTINGS = [(1.0, 1.0), (0.5, 0.5), (0.1, 1.0), (0.064, 1.1), (0.01, 0.4), (0.01, 4.0), (0.001, 0.8)]
+
+
+@pytest.mark.parametrize(("rate", "noise"), SETTINGS)
+def test_one_release_is_nowhere_above_its_profile_and_hardly_below(rate: float, noise: float) -> None:
+    exact = GaussianPrivacyLoss(noise, sampling_prob=rate, adjacency_type=AdjacencyType.REMOVE)
+    below = optimistic(rate, noise, 0.005 * rate * min(1.0, 1 / noise))  # the usual size of a loss is rate / noise
+    assert below is not None
+    for eps in np.linspace(0.0, math.log1p(rate * math.expm1(3 / noise)), 101):  # few of them on the grid
+        true, low = exact.get_delta_for_epsilon(eps), below.get_delta_for_epsilon(float(eps))
+        assert low <= true + 1e-15
+        assert low >= 0.99 * true
+
+
+@pytest.mark.parametrize(("rate", "noise"), SETTINGS)
+def test_its_masses_are_those_of_a_distribution(rate: float, noise: float) -> None:
+    below = optimistic(rate, noise, 0.005 * rate * min(1.0, 1 / noise))
+    assert below is not None
+    masses = below.to_dense_pmf()._probs
+    losses = (np.arange(len(masses)) + below.to_dense_pmf()._lower_loss) * below._discretization
+    assert masses.min() >= 0
+    assert masses.sum() == pytest.approx(1, abs=1e-9)  # with the record
+    assert (masses * np.exp(-losses)).sum() == pytest.approx(1, abs=1e-9)  # and without it
+
+
+@pytest.mark.parametrize(("rate", "noise"), [(0.01, 4.0), (0.001, 0.8), (0.1, 1.0)])
+def test_a_grid_that_is_too_coarse_says_so(rate: float, noise: float) -> None:
+    assert optimistic(rate, noise, 0.5) is None
+
+
+@pytest.mark.parametrize(("noise", "steps"), [(1.0, 1), (5.0, 10), (20.0, 1000)])
+@pytest.mark.parametrize("delta", [1e-8, 1e-5, 1e-2])
+def test_without_sampling_it_is_below_the_closed_form(noise: float, steps: int, delta: float) -> None:
+    exact = gaussian_epsilon(noise, steps, delta)
+    low = lower_end(((SampledGaussian(1.0, noise, 1), steps),), delta, 1e-3)
+    assert 0.997 * exact <= low <= exact
+
+
+@pytest.mark.parametrize(
+    "segments",
+    [
+        ((SampledGaussian(0.064, 1.1, 1), 320),),
+        ((SampledGaussian(0.01, 4.0, 1), 1000),),
+        ((SampledGaussian(0.3, 0.6, 1), 1),),
+        ((SampledGaussian(0.05, 0.7, 1), 20), (SampledGaussian(0.1, 1.0, 1), 30)),
+    ],
+    ids=str,
+)
+def test_it_is_above_the_optimist_of_dp_accounting_and_below_its_pessimist(
+    segments: tuple[tuple[SampledGaussian, int], ...],
+) -> None:
+    parts = [
+        pld.from_gaussian_mechanism(
+            event.noise_multiplier,
+            sampling_prob=event.sample_rate,
+            value_discretization_interval=1e-4,
+            pessimistic_estimate=False,
+            use_connect_dots=False,
+        ).self_compose(steps)
+        for event, steps in segments
+    ]
+    rounded_down = parts[0] if len(parts) == 1 else parts[0].compose(parts[1])
+    low, high = lower_end(segments, 1e-5, 2e-5), upper_end(segments, 1e-5, 2e-5)
+    assert rounded_down.get_epsilon_for_delta(1e-5) <= 1.001 * low
+    assert low <= high <= 1.005 * low
+
+
+few = settings(derandomize=True, max_examples=40, deadline=None, database=None)
+many = settings(derandomize=True, max_examples=1000, deadline=None, database=None)
+
+
+def tight(rate: float, noise: float, steps: int, delta: float) -> None:
+    lower, upper = bounds({SampledGaussian(rate, noise, steps): 1}, delta=delta)
+    assert lower <= upper
+    if upper >= 0.01:
+        assert upper <= 1.005 * lower
+
+
+@few
+@given(st.floats(0.003, 1.0), st.floats(0.5, 8.0), st.integers(1, 2000), st.floats(1e-7, 1e-3))
+def test_both_ends_meet(rate: float, noise: float, steps: int, delta: float) -> None:
+    tight(rate, noise, steps, delta)
+
+
+@pytest.mark.slow
+@many
+@given(st.floats(0.001, 1.0), st.floats(0.4, 20.0), st.integers(1, 10_000), st.floats(1e-7, 1e-2))
+def test_both_ends_meet_at_a_thousand_settings(rate: float, noise: float, steps: int, delta: float) -> None:
+    tight(rate, noise, steps, delta)
+
+
+@pytest.mark.parametrize("delta", [1e-8, 1e-10, 1e-12, 1e-14])
+@pytest.mark.parametrize(("noise", "steps"), [(1.0, 1), (20.0, 1000), (50.0, 20_000)])
+def test_a_delta_in_the_noise_of_floating_point_is_never_told_too_cheap(delta: float, noise: float, steps: int) -> None:
+    # What dp-accounting says by itself is too low from 1e-12 at 1,000 steps, from 1e-10 at 20,000 on.
+    segments = ((SampledGaussian(1.0, noise, 1), steps),)
+    exact = gaussian_epsilon(noise, steps, delta)
+    *_, best = upper_ends(segments, delta)
+    assert exact <= best.epsilon <= 1.05 * exact
+    if delta > 1e3 * rounding(steps):
+        assert best.epsilon <= 1.001 * exact
+        assert lower_end(segments, delta, 1e-3) <= exact
+
+
+def test_what_dp_accounting_says_by_itself_can_be_too_cheap() -> None:
+    segments = pld.from_gaussian_mechanism(50.0, value_discretization_interval=2.5e-4).self_compose(20_000)
+    assert segments.get_epsilon_for_delta(1e-12) < gaussian_epsilon(50.0, 20_000, 1e-12) - 0.01
+
+
+def test_nothing_and_no_noise_have_two_equal_ends() -> None:
+    assert bounds({}, delta=1e-5) == (0.0, 0.0)
+    assert bounds({SampledGaussian(0.5, 0.0, 1): 1}, delta=1e-5) == (math.inf, math.inf)
+    exact = epsilon({SampledGaussian(1.0, 2.0, 1): 1}, delta=1e-5)
+    assert bounds({SampledGaussian(1.0, 2.0, 1): 1}, delta=1e-5) == pytest.approx((exact, exact), abs=1e-10)

@@ -1,0 +1,65 @@
+"""CLIENT level: cohorts of a fixed size and by coins, against Rényi DP, the theorem for one round, and each other.
+
+Mutants killed:
+fixed_cohort_epsilon: rounds forgotten; one direction of the profile only; the share upside down; a full cohort as a
+sample. poisson_cohort_epsilon: as fixed. _check: any bound moved.
+"""
+
+import math
+
+import pytest
+
+from securefl.privacy import fixed_cohort_epsilon, gaussian_epsilon, poisson_cohort_epsilon
+from securefl.privacy.crosscheck import fixed_cohort_renyi
+
+DELTA = 1e-5
+
+
+def test_10_of_100_clients_for_200_rounds_known_answers() -> None:
+    assert poisson_cohort_epsilon(10, 100, 1.0, 200, DELTA) == pytest.approx(9.9713, abs=5e-4)
+    assert fixed_cohort_renyi(10, 100, 1.0, 200, DELTA) == pytest.approx(20.714, abs=1e-3)
+    assert fixed_cohort_epsilon(10, 100, 1.0, 200, DELTA) == pytest.approx(11.401, abs=2e-3)
+
+
+@pytest.mark.parametrize(("cohort", "noise", "rounds"), [(1, 0.8, 50), (10, 2.0, 100), (50, 3.0, 20), (99, 5.0, 10)])
+def test_a_fixed_cohort_costs_more_than_coins_and_less_than_renyi_dp_says(
+    cohort: int, noise: float, rounds: int
+) -> None:
+    # Coins guard one direction less: adding and removing differ, replacing has no direction.
+    fixed = fixed_cohort_epsilon(cohort, 100, noise, rounds, DELTA)
+    assert poisson_cohort_epsilon(cohort, 100, noise, rounds, DELTA) <= 1.001 * fixed
+    assert fixed <= fixed_cohort_renyi(cohort, 100, noise, rounds, DELTA)
+
+
+@pytest.mark.parametrize("share", [1, 20, 90])
+@pytest.mark.parametrize("delta", [1e-7, 1e-3])
+def test_one_round_costs_what_the_theorem_says(share: int, delta: float) -> None:
+    # Balle, Barthe and Gaboardi: (eps, d) without sampling is (log(1 + q (e^eps - 1)), q d) with.
+    q = share / 100
+    whole = gaussian_epsilon(1.5, 1, delta / q)
+    expected = math.log1p(q * math.expm1(whole))
+    assert fixed_cohort_epsilon(share, 100, 1.5, 1, delta) == pytest.approx(expected, rel=2e-3)
+
+
+def test_a_cohort_of_all_is_not_a_sample() -> None:
+    assert fixed_cohort_epsilon(7, 7, 2.0, 30, DELTA) == gaussian_epsilon(2.0, 30, DELTA)
+    assert poisson_cohort_epsilon(7, 7, 2.0, 30, DELTA) == gaussian_epsilon(2.0, 30, DELTA)
+
+
+@pytest.mark.parametrize("count", [fixed_cohort_epsilon, poisson_cohort_epsilon], ids=lambda f: f.__name__)
+@pytest.mark.parametrize(
+    ("cohort", "clients", "noise", "rounds", "told"),
+    [
+        (0, 10, 1.0, 1, "a cohort has 1 to 10 of 10 clients, got 0"),
+        (11, 10, 1.0, 1, "a cohort has 1 to 10 of 10 clients, got 11"),
+        (5, 10, 0.0, 1, "noise_multiplier must be positive and finite, got 0"),
+        (5, 10, math.nan, 1, "noise_multiplier must be positive and finite, got nan"),
+        (5, 10, 1.0, 0, "rounds must be >= 1, got 0"),
+    ],
+)
+def test_what_makes_no_sense_is_refused(
+    count: object, cohort: int, clients: int, noise: float, rounds: int, told: str
+) -> None:
+    assert callable(count)
+    with pytest.raises(ValueError, match=told):
+        count(cohort, clients, noise, rounds, DELTA)

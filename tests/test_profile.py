@@ -1,0 +1,92 @@
+"""The privacy profile, and the bound on any attack: closed forms, the best attack there is, the accountant.
+
+Mutants killed:
+_bound: one direction only; e^-epsilon for e^epsilon; deltas forgotten; 1 - fpr for fpr. _end: always 1.
+most_true_positives: the worst of the grid for the best; one grid only. delta_of: the coarsest grid; mu for its square.
+"""
+
+import math
+
+import pytest
+from scipy.stats import norm
+
+from securefl.privacy.accounting import epsilon
+from securefl.privacy.events import SampledGaussian
+from securefl.privacy.profile import privacy_profile
+
+DELTA = 1e-5
+RATES = [0.0, 1e-5, 1e-3, 0.01, 0.1, 0.5, 0.9, 1.0]
+
+
+@pytest.mark.parametrize("events", [{SampledGaussian(1.0, 2.0, 3): 2}, {SampledGaussian(0.064, 1.1, 16): 20}], ids=str)
+@pytest.mark.parametrize("delta", [1e-7, 1e-5, 1e-3])
+def test_the_profile_and_epsilon_tell_the_same(events: dict[SampledGaussian, int], delta: float) -> None:
+    profile = privacy_profile(events, delta=delta)
+    assert profile.delta(epsilon(events, delta=delta)) == pytest.approx(delta, rel=0.02)
+
+
+def test_the_profile_of_gaussians_known_answer() -> None:
+    # mu = sqrt(4) / 2 = 1; delta(0) = 2 Phi(1/2) - 1; delta(1) = Phi(-1/2) - e Phi(-3/2).
+    profile = privacy_profile({SampledGaussian(1.0, 2.0, 2): 2})
+    assert profile.delta(0.0) == pytest.approx(0.3829249, abs=1e-7)
+    assert profile.delta(1.0) == pytest.approx(0.1269368, abs=1e-7)
+    assert profile.delta(1e3) == 0.0
+
+
+def test_the_profile_falls() -> None:
+    profile = privacy_profile({SampledGaussian(0.1, 1.0, 100): 1})
+    deltas = [profile.delta(eps) for eps in (0.0, 0.1, 1.0, 3.0, 6.0, 10.0)]
+    assert deltas == sorted(deltas, reverse=True)
+
+
+@pytest.mark.parametrize("mu", [0.1, 1.0, 3.0])
+@pytest.mark.parametrize("rate", RATES)
+def test_for_gaussians_the_bound_is_the_best_attack(mu: float, rate: float) -> None:
+    bound = privacy_profile({SampledGaussian(1.0, 1 / mu, 1): 1}).most_true_positives(rate)
+    best = float(norm.cdf(norm.ppf(rate) + mu))  # Neyman and Pearson
+    assert best - 1e-12 <= bound <= best + 2e-5
+
+
+@pytest.mark.parametrize("rate", RATES[1:-1])
+def test_for_a_sampled_release_no_attack_is_above_the_bound_and_the_better_direction_comes_near(rate: float) -> None:
+    q, sigma = 0.3, 0.7
+    bound = privacy_profile({SampledGaussian(q, sigma, 1): 1}).most_true_positives(rate)
+    cut = sigma * norm.isf(rate)  # members: the mixture; flag what is above the cut
+    forward = (1 - q) * rate + q * norm.sf((cut - 1) / sigma)
+    cut = _quantile(rate, q, sigma)  # members: the part without the record; flag what is below
+    backward = norm.cdf(cut / sigma)
+    assert max(forward, backward) - 1e-9 <= bound <= max(forward, backward) + 0.01  # which holds in both at once
+
+
+def _quantile(rate: float, q: float, sigma: float) -> float:
+    """Where the mixture has the mass rate to the left."""
+    low, high = -20.0, 20.0
+    for _ in range(200):
+        middle = 0.5 * (low + high)
+        mass = (1 - q) * norm.cdf(middle / sigma) + q * norm.cdf((middle - 1) / sigma)
+        low, high = (middle, high) if mass < rate else (low, middle)
+    return low
+
+
+def test_the_bound_rises_from_delta_like_odds_to_certainty() -> None:
+    profile = privacy_profile({SampledGaussian(0.064, 1.1, 16): 20})
+    found = [profile.most_true_positives(rate) for rate in RATES]
+    assert found == sorted(found)
+    assert found[-1] == 1.0
+    assert all(value >= rate for value, rate in zip(found, RATES, strict=True))
+    assert found[2] < math.exp(6.552) * 1e-3 + 1e-5  # what (6.552, 1e-5) alone would allow
+
+
+@pytest.mark.parametrize("value", [-0.1, math.nan])
+def test_an_epsilon_or_a_rate_that_is_none_is_refused(value: float) -> None:
+    profile = privacy_profile({SampledGaussian(1.0, 1.0, 1): 1})
+    with pytest.raises(ValueError, match="epsilon must be >= 0, got"):
+        profile.delta(value)
+    with pytest.raises(ValueError, match=r"rate of false positives must be in \[0, 1\], got"):
+        profile.most_true_positives(value)
+
+
+@pytest.mark.parametrize("events", [{}, {SampledGaussian(0.5, 0.0, 1): 1}], ids=str)
+def test_what_has_no_profile_is_refused(events: dict[SampledGaussian, int]) -> None:
+    with pytest.raises(ValueError, match="only releases with noise have a privacy profile"):
+        privacy_profile(events)
