@@ -1,4 +1,4 @@
-"""The command line: demo, init, validate, run, report, ls, doctor."""
+"""The command line: demo, init, validate, run, report, audit, ls, doctor, privacy."""
 
 import os
 import signal
@@ -102,17 +102,23 @@ def init(
 def validate(scenario: ScenarioFile, overrides: Overrides = None, display: Shown = None) -> None:
     """Check a scenario without running it, and say what it will do."""
     from securefl.display import make_display
+    from securefl.privacy.evidence import Case
+    from securefl.privacy.lint import lint
     from securefl.scenario import load_scenario
     from securefl.summary import summary
 
     checked = load_scenario(scenario, overrides=tuple(overrides or ()))
-    make_display(display).line(summary(checked), valid=True, scenario=checked.resolved())
+    resolved = checked.resolved()
+    found = [f"{finding.name}: {finding.told}" for finding in lint(Case(resolved))]
+    told = "\n".join([summary(checked), *(f"lint: {line}" for line in found)])
+    make_display(display).line(told, valid=True, scenario=resolved, lint=found)
 
 
 @app.command()
 def run(scenario: ScenarioFile, out: Out = None, overrides: Overrides = None, display: Shown = None) -> None:
     """Run a scenario; the same command again resumes it, or shows what it gave."""
     from securefl import api
+    from securefl.audit import examine
     from securefl.display import make_display
     from securefl.runs import cell_hash
     from securefl.scenario import load_scenario
@@ -133,7 +139,10 @@ def run(scenario: ScenarioFile, out: Out = None, overrides: Overrides = None, di
         shown.line(f"client {client} took no part in the session: {reason}")
     if metrics["abandoned"]:
         shown.line(f"{metrics['abandoned']} of {metrics['rounds']} rounds were abandoned")
-    shown.line(f"run folder {folder}", folder=str(folder))
+    found = [f"{finding.name}: {finding.told}" for verdict in examine(folder) for finding in verdict.findings]
+    for line in found:
+        shown.line(f"lint: {line}")
+    shown.line(f"run folder {folder}", folder=str(folder), lint=found)
 
 
 @app.command()
@@ -142,6 +151,26 @@ def report(folder: RunPath) -> None:
     from securefl.report import write_report
 
     print(f"wrote {write_report(folder)}")
+
+
+@app.command()
+def audit(folder: RunPath, display: Shown = None) -> None:
+    """Look for named mistakes of federated DP in a run folder, with the reason and the source of each."""
+    from securefl.audit import examine
+    from securefl.display import make_display
+    from securefl.privacy.mistakes import MISTAKES
+
+    shown, verdicts = make_display(display), examine(folder)
+    for verdict in verdicts:
+        told = [
+            f"{verdict.label}: {'MISTAKE' if grave else 'remark'} {name}: {what}"
+            for name, what, grave in verdict.findings
+        ]
+        shown.line("\n".join(told or [f"{verdict.label}: nothing found"]), cell=verdict.cell, findings=told)
+    for name in dict.fromkeys(finding.name for verdict in verdicts for finding in verdict.findings):
+        shown.line(f"{name}: {MISTAKES[name].why} [{MISTAKES[name].source}]", mistake=name)
+    if any(finding.grave for verdict in verdicts for finding in verdict.findings):
+        raise SecureflError("the claim of this run does not stand")
 
 
 @app.command()

@@ -10,6 +10,7 @@ import torch
 from securefl import catalog, channel
 from securefl.data.partition import Skew
 from securefl.errors import ScenarioError
+from securefl.practice import check_practice, practice_of
 from securefl.sites import data_options, partition_of, site_count, site_records, task_of
 
 if TYPE_CHECKING:
@@ -27,7 +28,7 @@ def check(scenario: "Scenario") -> None:
     Raises:
         ScenarioError: one sentence that says what to change.
     """
-    for step in (_names, _data, _model, _privacy, _weights, channel.check, _defense, _attack, _server):
+    for step in (_names, _data, _model, _privacy, check_practice, _weights, channel.check, _defense, _attack, _server):
         step(scenario)
 
 
@@ -43,6 +44,7 @@ def fill_in(scenario: "Scenario", values: dict[str, Any]) -> None:
     how = partition_of(scenario)
     takes = catalog.DEALS[how].takes if how in catalog.DEALS else ()
     skew = {key: getattr(scenario.data, key) or getattr(DEFAULT_SKEW, key) for key in takes}
+    values["practice"] = practice_of(scenario)
     values["channel"] |= {"min_cohort": channel.min_cohort(scenario), **channel.options(scenario)}
     if scenario.weights == "reported" and catalog.CHANNELS[scenario.channel.kind].options:
         values["channel"]["max_weight"] = channel.max_weight(scenario)

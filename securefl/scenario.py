@@ -17,6 +17,7 @@ from securefl.sections import (
     Data,
     Defense,
     Named,
+    Practice,
     Privacy,
     Section,
     Seed,
@@ -40,6 +41,7 @@ class Scenario(Section):
     model: Annotated[Named, BeforeValidator(named)] = Named(name="logistic")
     training: Training = Training()
     privacy: Privacy | None = None
+    practice: Practice | None = None
     cohort: Cohort | None = None
     weights: Literal["declared", "equal", "reported"] = "declared"
     channel: Channel = Channel()

@@ -90,6 +90,21 @@ class Privacy(Section):
     records: tuple[Count, ...] | None = None
 
 
+class Practice(Section):
+    """How training treats the records; only what is so may be said, anything else is refused by its mistake's name.
+
+    sampling is poisson for dp_sgd and shuffled for sgd; normaliser, what a sum of gradients is divided by, is declared
+    (a public constant) or batch; batches are all kept, however small or large; statistics of the records that training
+    uses (feature ranges, class weights, prior) are public; layers are those of the model that have weights.
+    """
+
+    sampling: str | None = None
+    normaliser: str | None = None
+    batches: str | None = None
+    statistics: str | None = None
+    layers: tuple[str, ...] | None = None
+
+
 class Cohort(Section):
     """How many clients are invited to a round, at random; all of them by default."""
 

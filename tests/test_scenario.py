@@ -124,6 +124,13 @@ def test_an_empty_scenario_is_valid_and_its_defaults_are_the_safe_ones() -> None
             "noise_multiplier": None,
             "records": [200, 173, 31, 86],
         },
+        "practice": {
+            "sampling": "poisson",
+            "normaliser": "declared",
+            "batches": "all",
+            "statistics": "public",
+            "layers": ["Linear"],
+        },
         "cohort": {"size": 4},
         "weights": "declared",
         "channel": {"kind": "plain", "min_cohort": 1, **NOT_MASKED},

@@ -7,7 +7,7 @@ import os
 from collections import Counter
 from dataclasses import asdict
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 from securefl.errors import BudgetExceeded, LedgerError
 from securefl.privacy.accounting import epsilon, fits
@@ -189,23 +189,44 @@ class Ledger:
         self._size = len(whole)
 
     def _replay(self, line: bytes, number: int) -> None:
-        try:
-            body = json.loads(line)
-            said = body.pop("hash")
-            release_id = ReleaseId(*body["release"])
-            event = SampledGaussian(**body["event"]) if body["event"] else None
-        except (ValueError, KeyError, TypeError, AttributeError):
-            raise LedgerError(f"the ledger {self._path.name} is damaged at line {number}") from None
-        expected, head = _chain(self.head, body)
-        if head != said or expected != line:
-            raise LedgerError(f"the ledger {self._path.name} was edited at line {number}: its hash chain is broken")
-        if number == 1 and body.get("terms") != json.loads(json.dumps(self.terms._asdict())):
-            raise LedgerError(f"the ledger {self._path.name} was kept under other terms: {body.get('terms')}")
-        if event is not None:
-            self._book(release_id, event)
+        entry, head = _entry(line, self.head, self._path.name, number)
+        if number == 1 and entry.get("terms") != json.loads(json.dumps(self.terms._asdict())):
+            raise LedgerError(f"the ledger {self._path.name} was kept under other terms: {entry.get('terms')}")
+        release_id = ReleaseId(*entry["release"])
+        if entry["event"]:
+            self._book(release_id, SampledGaussian(**entry["event"]))
         else:
             self._settled.add(release_id)
         self._heads.append(head)
+
+
+def read_entries(path: Path) -> list[dict[str, Any]]:
+    """The lines of a ledger as they are, nothing written; a last line without its end was confirmed to nobody.
+
+    Raises:
+        LedgerError: the lines do not chain.
+    """
+    entries, head = [], _GENESIS
+    for number, line in enumerate(path.read_bytes().splitlines(keepends=True), start=1):
+        if not line.endswith(b"\n"):
+            break
+        entry, head = _entry(line, head, path.name, number)
+        entries.append(entry)
+    return entries
+
+
+def _entry(line: bytes, previous: str, name: str, number: int) -> tuple[dict[str, Any], str]:
+    """A line that follows `previous`, and its hash. Raises LedgerError."""
+    try:
+        entry = json.loads(line)
+        body = {key: value for key, value in entry.items() if key != "hash"}
+        said, _, _ = entry["hash"], ReleaseId(*entry["release"]), entry["event"] and SampledGaussian(**entry["event"])
+    except (ValueError, KeyError, TypeError, AttributeError):
+        raise LedgerError(f"the ledger {name} is damaged at line {number}") from None
+    expected, head = _chain(previous, body)
+    if head != said or expected != line:
+        raise LedgerError(f"the ledger {name} was edited at line {number}: its hash chain is broken")
+    return entry, head
 
 
 def _chain(previous: str, body: dict[str, object]) -> tuple[bytes, str]:

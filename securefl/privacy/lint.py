@@ -1,0 +1,14 @@
+"""Named mistakes of federated DP, looked for in what a run was asked, what it booked and what it did."""
+
+from securefl.privacy.evidence import Case, Finding
+from securefl.privacy.mistakes import MISTAKES
+
+
+def lint(case: Case) -> list[Finding]:
+    """Every named mistake that shows in the case, the grave ones first."""
+    found = [
+        Finding(name, told, mistake.grave)
+        for name, mistake in MISTAKES.items()
+        if (told := mistake.look(case)) is not None
+    ]
+    return sorted(found, key=lambda finding: not finding.grave)

@@ -1,0 +1,338 @@
+"""Every named mistake, planted by editing the folder of a run that has none; and what validate says before a run.
+
+Mutants killed:
+each look turned into None; each comparison turned round; the first client only; abandoned rounds counted; a coarse
+share for _LOW; heads of the genesis counted as lost; the tuning of other records counted; epsilon of one release.
+"""
+
+import json
+import re
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from securefl import api
+from securefl.audit import examine
+from securefl.errors import ScenarioError
+from securefl.privacy import ledger
+from securefl.privacy.evidence import Case
+from securefl.privacy.lint import lint
+from securefl.privacy.mistakes import MISTAKES
+from securefl.scenario import parse_scenario
+from tests.test_cli import call
+
+TEXT = """
+rounds = 4
+data = { name = "heart" }
+training = { kind = "dp_sgd", batch = 32, epochs = 2 }
+privacy = { epsilon = 8.0, delta = 1e-5 }
+"""
+
+
+@pytest.fixture(scope="module")
+def clean(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("lint") / "run"
+    api.run(parse_scenario(TEXT), folder, text=TEXT)
+    return folder
+
+
+@pytest.fixture
+def run(clean: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(clean, tmp_path / "run"))
+
+
+def cell(run: Path) -> Path:
+    (found,) = (run / "cells").iterdir()
+    return found
+
+
+def change(path: Path, edit: Callable[[Any], object]) -> None:
+    value = json.loads(path.read_text())
+    edit(value)
+    path.write_text(json.dumps(value))
+
+
+def change_scenario(run: Path, edit: Callable[[Any], object]) -> None:
+    change(run / "resolved.json", lambda held: edit(next(iter(held["cells"].values()))))
+
+
+def rewrite_ledger(run: Path, client: int, edit: Callable[[dict[str, Any]], dict[str, Any] | None]) -> None:
+    """Write a ledger anew, so that it chains; an entry that edit turns into None is left out."""
+    path = cell(run) / "ledgers" / f"{client}.jsonl"
+    entries = ledger.read_entries(path)
+    terms, head = entries[0]["terms"], "0" * 64
+    lines: list[bytes] = []
+    for entry in entries:
+        if (kept := edit({key: entry[key] for key in ("kind", "release", "event")})) is not None:
+            line, head = ledger._chain(head, kept if lines else {**kept, "terms": terms})
+            lines.append(line)
+    path.write_bytes(b"".join(lines))
+    noted = [entry["hash"] for entry in ledger.read_entries(path)]
+    rounds = [json.loads(line) for line in (cell(run) / "rounds.jsonl").read_text().splitlines()]
+    for record in rounds:  # the heads too: a forger has both files
+        record["ledger_heads"][str(client)] = noted[-1]
+    (cell(run) / "rounds.jsonl").write_text("".join(json.dumps(record) + "\n" for record in rounds))
+
+
+def with_event(**values: float) -> Callable[[dict[str, Any]], dict[str, Any]]:
+    def edit(entry: dict[str, Any]) -> dict[str, Any]:
+        return entry | {"event": entry["event"] and entry["event"] | values}
+
+    return edit
+
+
+def found(run: Path) -> dict[str, str]:
+    (verdict,) = examine(run)
+    return {finding.name: finding.told for finding in verdict.findings}
+
+
+# --- none
+
+
+def test_a_run_of_ours_has_no_finding(run: Path) -> None:
+    assert found(run) == {}
+
+
+def test_a_look_changes_nothing(run: Path) -> None:
+    before = {path: path.read_bytes() for path in run.rglob("*") if path.is_file()}
+    examine(run)
+    assert {path: path.read_bytes() for path in run.rglob("*") if path.is_file()} == before
+
+
+def test_a_run_without_a_claim_has_no_finding(run: Path) -> None:
+    def edit(scenario: Any) -> None:
+        scenario["privacy"] |= {"epsilon": "inf", "noise": "seeded", "delta": 0.5}
+        scenario["practice"] |= {"sampling": "shuffled", "normaliser": "batch", "layers": ["BatchNorm2d"]}
+        scenario["weights"] = "reported"
+
+    change_scenario(run, edit)
+    shutil.rmtree(cell(run) / "ledgers")
+    assert found(run) == {}
+
+
+def test_every_mistake_has_a_paragraph_a_source_and_a_test_here() -> None:
+    text = Path(__file__).read_text(encoding="utf-8")
+    for name, mistake in MISTAKES.items():
+        assert len(mistake.why) > 80
+        assert mistake.source
+        assert text.count(f'"{name}"') >= 1, name
+
+
+# --- the ledger
+
+
+def test_an_edited_line_is_found(run: Path) -> None:
+    path = cell(run) / "ledgers/1.jsonl"
+    path.write_text(path.read_text().replace('"steps":', '"steps": ', 1))
+    assert found(run) == {"ledger-edited": "the ledger 1.jsonl was edited at line 1: its hash chain is broken"}
+
+
+def test_a_claim_without_ledgers_is_found(run: Path) -> None:
+    shutil.rmtree(cell(run) / "ledgers")
+    assert found(run)["claim-without-noise"] == "a finite epsilon is claimed, and no ledger holds a release"
+
+
+def test_a_release_without_noise_is_found(run: Path) -> None:
+    rewrite_ledger(run, 2, with_event(noise_multiplier=0.0))
+    assert found(run)["claim-without-noise"] == "client 2 released without noise"
+
+
+def test_an_accountant_that_started_anew_is_found_by_the_heads_of_the_rounds(run: Path) -> None:
+    rounds = (cell(run) / "rounds.jsonl").read_text()
+    rewrite_ledger(run, 0, lambda entry: entry if entry["release"][2] == 3 else None)
+    (cell(run) / "rounds.jsonl").write_text(rounds)
+    assert "client 0: its ledger no longer holds what it had booked by round 3" in found(run)["accountant-restarted"]
+
+
+def test_an_epsilon_of_the_last_round_alone_is_found(run: Path) -> None:
+    change(cell(run) / "metrics.json", lambda metrics: metrics["epsilons"].update({"3": 1.7}))
+    assert found(run)["accountant-restarted"].startswith(
+        "client 3: epsilon 1.7 is reported, its ledger holds releases of 7.9"
+    )
+
+
+def test_a_round_that_was_run_and_not_booked_is_found(run: Path) -> None:
+    rewrite_ledger(run, 1, lambda entry: None if entry["release"][2] == 2 else entry)
+    assert found(run) == {"steps-not-accounted": "client 1 took part in round 2, and its ledger books nothing for it"}
+
+
+def test_epochs_that_were_forgotten_are_found(run: Path) -> None:
+    rewrite_ledger(run, 0, with_event(steps=7))
+    told = "client 0 takes 14 steps a round (epochs x ceil(records / batch)), and its ledger books 7 for round 0"
+    assert found(run) == {"steps-not-accounted": told}
+
+
+def test_a_round_that_a_client_did_not_survive_needs_no_booking(run: Path) -> None:
+    rewrite_ledger(run, 1, lambda entry: None if entry["release"][2] == 2 else entry)
+    path = cell(run) / "rounds.jsonl"
+    rounds = [json.loads(line) for line in path.read_text().splitlines()]
+    rounds[2]["survivors"].remove(1)
+    path.write_text("".join(json.dumps(record) + "\n" for record in rounds))
+    assert found(run) == {}
+
+
+def test_a_rate_over_the_records_of_all_is_found(run: Path) -> None:
+    records = json.loads((run / "resolved.json").read_text())["cells"][cell(run).name]["privacy"]["records"]
+    rewrite_ledger(run, 0, with_event(sample_rate=32 / sum(records)))
+    told = found(run)["rate-over-all-data"]
+    assert told.startswith(
+        f"client 0 is accounted at a sampling rate of {32 / sum(records):.4g}, over all {sum(records)}"
+    )
+
+
+def test_a_rate_that_is_too_low_for_another_reason_is_found(run: Path) -> None:
+    rewrite_ledger(run, 0, with_event(sample_rate=0.01))
+    assert "at a sampling rate of 0.01, too low" in found(run)["rate-over-all-data"]
+
+
+# --- the practice
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "name", "told"),
+    [
+        ("sampling", "shuffled", "shuffled-as-poisson", "batches are shuffled, and accounted as Poisson samples"),
+        ("batches", "dropped", "batches-dropped", "some batches are dropped"),
+        ("batches", "truncated", "batches-dropped", "some batches are truncated"),
+        ("normaliser", "batch", "private-normaliser", "the noisy sum is divided by the batch size"),
+        ("layers", ["BatchNorm2d", "Conv2d"], "batch-norm", "the model has BatchNorm2d"),
+        (
+            "statistics",
+            "private",
+            "private-statistics",
+            "class weights, normalisation or prior are private: read from the records that the claim is about",
+        ),
+    ],
+)
+def test_a_practice_that_breaks_the_claim_is_found(run: Path, key: str, value: object, name: str, told: str) -> None:
+    change_scenario(run, lambda scenario: scenario["practice"].update({key: value}))
+    assert found(run) == {name: told}
+
+
+def test_weights_that_are_reported_are_found(run: Path) -> None:
+    change_scenario(run, lambda scenario: scenario.update(weights="reported"))
+    assert list(found(run)) == ["weight-opened"]
+
+
+def test_a_ledger_that_was_kept_at_another_delta_is_found(run: Path) -> None:
+    change_scenario(run, lambda scenario: scenario["privacy"].update(delta=1e-6))
+    told = "client 0: its ledger was kept at delta 1e-05, the scenario says otherwise"
+    assert found(run)["ledger-edited"] == told
+
+
+def test_a_delta_of_one_over_the_batches_is_found(run: Path) -> None:
+    change_scenario(run, lambda scenario: scenario["privacy"].update(delta=1 / 7))
+    told = found(run)
+    assert told["delta-from-batches"] == "delta 0.142857 is one over the 7 batches an epoch of client 0"
+    assert "delta-too-large" in told
+
+
+def test_a_delta_of_one_over_a_batch_is_found(run: Path) -> None:
+    change_scenario(run, lambda scenario: scenario["privacy"].update(delta=1 / 32))
+    assert found(run)["delta-from-batches"] == "delta 0.03125 is one over the 32 records a batch of client 0"
+
+
+def test_a_delta_of_one_over_the_records_is_found(run: Path) -> None:
+    records = max(json.loads((run / "resolved.json").read_text())["cells"][cell(run).name]["privacy"]["records"])
+    change_scenario(run, lambda scenario: scenario["privacy"].update(delta=1 / records))
+    assert found(run)["delta-too-large"].endswith(f"is not below 1 / {records}, one over the records")
+    change_scenario(run, lambda scenario: scenario["privacy"].update(delta=0.99 / records))
+    assert "delta-too-large" not in found(run)
+
+
+# --- remarks
+
+
+def test_seeded_noise_is_remarked_on(run: Path) -> None:
+    change_scenario(run, lambda scenario: scenario["privacy"].update(noise="seeded"))
+    assert list(found(run)) == ["seeded-noise"]
+
+
+def test_settings_tried_on_the_same_records_are_remarked_on(run: Path) -> None:
+    def edit(held: Any) -> None:
+        ((name, scenario),) = held["cells"].items()
+        for number, training in enumerate([{"lr": 0.1}, {"lr": 0.2}, {}]):
+            held["cells"][f"{name}{number}"] = scenario | {"seed": 9, "training": scenario["training"] | training}
+            held["uses"].append(held["uses"][0] | {"cell": f"{name}{number}", "label": str(number)})
+
+    change(run / "resolved.json", edit)
+    first, *_ = examine(run)
+    told = "2 other settings were run on the same records, and each is booked as the only one"
+    assert first.findings == [("tuning-not-charged", told, False)]
+
+
+def test_settings_tried_on_other_records_are_not(run: Path) -> None:
+    def edit(held: Any) -> None:
+        (scenario,) = held["cells"].values()
+        other = scenario | {"data": scenario["data"] | {"split_seed": 5}, "rounds": 9}
+        held["cells"]["x"] = other
+        held["uses"].append(held["uses"][0] | {"cell": "x", "label": "x"})
+
+    change(run / "resolved.json", edit)
+    assert [verdict.findings for verdict in examine(run)] == [[], []]
+
+
+def test_an_accuracy_of_the_largest_class_is_remarked_on(run: Path) -> None:
+    change(cell(run) / "metrics.json", lambda metrics: metrics.update(accuracy=metrics["majority"]))
+    assert list(found(run)) == ["majority-accuracy"]
+
+
+# --- on the command line
+
+
+def test_audit_tells_mistakes_with_their_reasons_and_fails(run: Path, tmp_path: Path) -> None:
+    change_scenario(run, lambda scenario: scenario["practice"].update(batches="dropped"))
+    change_scenario(run, lambda scenario: scenario["privacy"].update(noise="seeded"))
+    done = call("audit", "run", cwd=tmp_path)
+    assert done.returncode == 1
+    assert done.stderr == "error: the claim of this run does not stand\n"
+    assert "run: MISTAKE batches-dropped: some batches are dropped\nrun: remark seeded-noise: " in done.stdout
+    assert MISTAKES["batches-dropped"].why in done.stdout
+    assert MISTAKES["batches-dropped"].source in done.stdout
+
+
+def test_audit_of_a_clean_run_says_so(run: Path, tmp_path: Path) -> None:
+    done = call("audit", "run", cwd=tmp_path)
+    assert (done.returncode, done.stdout) == (0, "run: nothing found\n")
+
+
+def test_remarks_do_not_fail_an_audit(run: Path, tmp_path: Path) -> None:
+    change_scenario(run, lambda scenario: scenario["privacy"].update(noise="seeded"))
+    assert call("audit", "run", cwd=tmp_path).returncode == 0
+
+
+def test_validate_and_run_tell_what_they_can(tmp_path: Path) -> None:
+    (tmp_path / "s.toml").write_text(TEXT.replace("delta = 1e-5", 'delta = 1e-5, noise = "seeded"'))
+    for command in ("validate", "run"):
+        done = call(command, "s.toml", cwd=tmp_path)
+        assert "lint: seeded-noise: the noise comes from the scenario's seed" in done.stdout
+
+
+def test_a_scenario_is_linted_without_having_been_run() -> None:
+    resolved = parse_scenario(TEXT).resolved()
+    assert lint(Case(resolved)) == []
+    resolved["practice"]["sampling"] = "shuffled"
+    assert [finding.name for finding in lint(Case(resolved))] == ["shuffled-as-poisson"]
+
+
+@pytest.mark.parametrize(
+    ("given", "sentence"),
+    [
+        ('sampling = "shuffled"', "that may be the mistake shuffled-as-poisson: The accountant's amplification"),
+        ('normaliser = "batch"', "practice.normaliser: dp_sgd has 'declared', got 'batch'"),
+        ('layers = ["BatchNorm1d"]', "practice.layers: dp_sgd has ['Linear'], got ['BatchNorm1d']"),
+    ],
+)
+def test_a_practice_that_is_not_ours_is_refused_by_its_name(given: str, sentence: str) -> None:
+    with pytest.raises(ScenarioError, match=re.escape(sentence)):
+        parse_scenario(TEXT + f"practice = {{ {given} }}\n")
+
+
+def test_a_practice_that_is_ours_may_be_said_and_is_written_down(tmp_path: Path) -> None:
+    said = parse_scenario(TEXT + 'practice = { sampling = "poisson", layers = ["Linear"] }\n')
+    assert said.resolved() == parse_scenario(TEXT).resolved()
+    plain = parse_scenario('training.kind = "sgd"\npractice.sampling = "shuffled"\n').resolved()["practice"]
+    assert (plain["sampling"], plain["normaliser"], plain["batches"]) == ("shuffled", "batch", "all")
