@@ -9,6 +9,7 @@ import torch
 
 from securefl.assemble import fetch_data
 from securefl.cache import user_cache
+from securefl.continuation import origin_of
 from securefl.data.download import OnBytes, quiet
 from securefl.execute import OnRound, run_cell
 from securefl.results import write_results
@@ -35,7 +36,8 @@ def run(
         SecureflError: the run failed.
     """
     if not out.exists():
-        fetch_data(scenario, on_bytes)  # where it fails, no folder stands in the way of another scenario
+        fetch_data(scenario, on_bytes)  # where either fails, no folder stands in the way of another scenario
+        origin_of(scenario)
     folder = RunFolder.create(out, Request.of({"run": scenario}, text))
 
     def note(label: str, record: RoundRecord) -> None:

@@ -6,11 +6,13 @@ import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from torch import Tensor, nn
 
 from securefl import catalog, channel, compatibility, sites, vector
 from securefl.cache import Remember, fresh
+from securefl.continuation import Origin, origin_of
 from securefl.data.download import OnBytes
 from securefl.data.partition import Skew
 from securefl.data.task import FederatedData, Task
@@ -19,7 +21,7 @@ from securefl.errors import ScenarioError
 from securefl.evaluate import evaluate, predict
 from securefl.federation import Federation, State
 from securefl.privacy.calibration import calibrate_noise
-from securefl.privacy.ledger import Ledger, Terms
+from securefl.privacy.ledger import NOTHING, Before, Ledger, Terms
 from securefl.rng import StreamFor, seeded_keystream, system_keystream
 from securefl.scenario import Scenario
 from securefl.simulate import UnreliableClient
@@ -114,10 +116,11 @@ def assemble(scenario: Scenario, *, run: str, ledgers: Path, remember: Remember 
     """
     data = load_data(scenario)
     model = build_model(scenario, data.task)
-    start = vector.to_vector(model)
+    origin = origin_of(scenario)
+    start = vector.to_vector(model) if origin is None else origin.weights
     session = hashlib.sha256(f"session/{run}".encode()).digest()[:16]
-    trainers = make_trainers(scenario, data, model, remember)
-    books = open_ledgers(scenario, ledgers)
+    books = open_ledgers(scenario, ledgers, origin)
+    trainers = make_trainers(scenario, data, model, books, remember)
     config = hashlib.sha256(json.dumps(scenario.resolved(), sort_keys=True).encode()).digest()
     plan = channel.plan(scenario, session=session, d=len(start), stream_for=stream_for(scenario), config=config)
     sides = catalog.CHANNELS[scenario.channel.kind].sides(plan, **channel.options(scenario))
@@ -167,8 +170,8 @@ def stream_for(scenario: Scenario) -> StreamFor:
     return lambda purpose, client, round: system_keystream()
 
 
-def plan_for(scenario: Scenario, client: int, remember: Remember = fresh) -> DpPlan:
-    """The public constants of one client's DP-SGD, noise calibrated to the target over all rounds."""
+def plan_for(scenario: Scenario, client: int, remember: Remember = fresh, before: Before = NOTHING) -> DpPlan:
+    """The public constants of one client's DP-SGD, noise calibrated to the target over all rounds and before them."""
     privacy, training = scenario.privacy, scenario.training
     if privacy is None:
         raise ScenarioError("dp_sgd needs a privacy table")
@@ -178,18 +181,32 @@ def plan_for(scenario: Scenario, client: int, remember: Remember = fresh) -> DpP
     elif math.isinf(privacy.epsilon):
         noise = 0.0
     else:
-        noise = _calibrated(privacy.epsilon, plan.sample_rate, plan.steps * scenario.rounds, privacy.delta, remember)
+        key = {"epsilon": privacy.epsilon, "sample_rate": plan.sample_rate, "steps": plan.steps * scenario.rounds}
+        noise = _calibrated(key | {"delta": privacy.delta}, before, remember)
     return DpPlan(plan.records, plan.batch, plan.epochs, plan.clip, noise)
 
 
-def _calibrated(target: float, sample_rate: float, steps: int, delta: float, remember: Remember) -> float:
+def _calibrated(what: dict[str, Any], before: Before, remember: Remember) -> float:
     """`calibrate_noise`, looked up first; the ledger computes its own epsilon and refuses noise that is too small."""
-    key = {"epsilon": target, "sample_rate": sample_rate, "steps": steps, "delta": delta, "code": code_hash()}
-    return float(remember("noise", key, lambda: calibrate_noise(target, sample_rate, steps, delta)))
+    key = what | {"before": before.told() if before.events else None, "code": code_hash()}
+
+    def calibrate() -> float:
+        return calibrate_noise(
+            what["epsilon"], what["sample_rate"], what["steps"], what["delta"], before=dict(before.events)
+        )
+
+    try:
+        return float(remember("noise", key, calibrate))
+    except ValueError as reason:
+        raise ScenarioError(f"privacy.epsilon: {reason}") from None
 
 
 def make_trainers(
-    scenario: Scenario, data: FederatedData, model: nn.Module, remember: Remember = fresh
+    scenario: Scenario,
+    data: FederatedData,
+    model: nn.Module,
+    books: Mapping[int, Ledger],
+    remember: Remember = fresh,
 ) -> list[Trainer]:
     """One trainer a site; all of a process share one model as workspace."""
     streams, training = stream_for(scenario), scenario.training
@@ -207,19 +224,26 @@ def make_trainers(
             )
             for index, site in enumerate(data.sites)
         ]
+    plans = [
+        plan_for(scenario, index, remember, books[index].before if index in books else NOTHING)
+        for index in range(len(data.sites))
+    ]
     machine = DpSgd(build_model(scenario, data.task), data.task, lr=training.lr)
     return [
-        DpSgdTrainer(machine, site.train, plan_for(scenario, index, remember), client=index, stream_for=streams)
-        for index, site in enumerate(data.sites)
+        DpSgdTrainer(machine, site.train, plan, client=index, stream_for=streams)
+        for index, (site, plan) in enumerate(zip(data.sites, plans, strict=True))
     ]
 
 
-def open_ledgers(scenario: Scenario, folder: Path) -> dict[int, Ledger]:
-    """One ledger a client where a finite epsilon is claimed; none otherwise."""
+def open_ledgers(scenario: Scenario, folder: Path, origin: Origin | None = None) -> dict[int, Ledger]:
+    """One ledger a client where a finite epsilon is claimed; none otherwise. They go on from those of origin."""
     if scenario.privacy is None or not scenario.claims_dp:
         return {}
     terms = Terms("example", "add_remove", scenario.privacy.delta, scenario.privacy.epsilon)
-    return {index: Ledger(folder / f"{index}.jsonl", terms) for index in range(scenario.clients)}
+    return {
+        index: Ledger(folder / f"{index}.jsonl", terms, NOTHING if origin is None else origin.before(index))
+        for index in range(scenario.clients)
+    }
 
 
 def make_adversary(scenario: Scenario) -> Adversary:

@@ -101,6 +101,7 @@ def init(
 @app.command()
 def validate(scenario: ScenarioFile, overrides: Overrides = None, display: Shown = None) -> None:
     """Check a scenario without running it, and say what it will do."""
+    from securefl.continuation import origin_of
     from securefl.display import make_display
     from securefl.privacy.evidence import Case
     from securefl.privacy.lint import lint
@@ -108,6 +109,7 @@ def validate(scenario: ScenarioFile, overrides: Overrides = None, display: Shown
     from securefl.summary import summary
 
     checked = load_scenario(scenario, overrides=tuple(overrides or ()))
+    origin_of(checked)
     resolved = checked.resolved()
     found = [f"{finding.name}: {finding.told}" for finding in lint(Case(resolved))]
     told = "\n".join([summary(checked), *(f"lint: {line}" for line in found)])

@@ -20,6 +20,11 @@ folder's resolved.json. `"krum"` is short for `{ name = "krum" }`.
 
 Made by `python -m securefl.keys` from the classes that check scenarios.
 """
+_TOP = (
+    "init_from is the folder of a run that ended, on the same data and of the same model: training starts from its "
+    "model. Under a DP claim the ledgers go on from its ledgers, and privacy.epsilon is for both together. weights are "
+    "those of clients in a mean."
+)
 _Table = Mapping[str, Any]
 _NEEDED = object()
 _CHOICES: Mapping[str, Iterable[str]] = {
@@ -54,7 +59,7 @@ def _tables() -> Iterator[str]:
     schema = Scenario.model_json_schema()
     known: dict[str, Any] = schema["$defs"]
     plain = {key: value for key, value in schema["properties"].items() if _inner(value, known) is None}
-    yield from ("## At the top", "", *_rows("", plain, known, {}))
+    yield from ("## At the top", "", _TOP, "", *_rows("", plain, known, {}))
     for key, value in schema["properties"].items():
         if (inner := _inner(value, known)) is not None:
             yield from ("", f"## [{key}]", "", " ".join(inner["description"].split()), "")

@@ -49,7 +49,7 @@ class Cell:
         self.folder = folder
         self.ledgers = folder / "ledgers"
         self._status, self._rounds = folder / "status.json", folder / "rounds.jsonl"
-        self._transcript, self._checkpoint = folder / "transcript.jsonl", folder / "model.safetensors"
+        self._transcript, self.checkpoint = folder / "transcript.jsonl", folder / "model.safetensors"
         self._metrics, self._timings = folder / "metrics.json", folder / "timings.json"
 
     @property
@@ -97,16 +97,16 @@ class Cell:
         """
         from securefl.checkpoint import load_checkpoint
 
-        if not self._checkpoint.exists():
+        if not self.checkpoint.exists():
             if self.rounds() or self.status().get("round", 0) > 0:
                 raise RunFolderError(
-                    f"the checkpoint {self._checkpoint} is gone, yet rounds were played; put a copy back"
+                    f"the checkpoint {self.checkpoint} is gone, yet rounds were played; put a copy back"
                 )
             write_lines(self._transcript, [])
             return start
-        checkpoint = load_checkpoint(self._checkpoint)
+        checkpoint = load_checkpoint(self.checkpoint)
         if checkpoint.state.weights.shape != start.weights.shape:
-            raise RunFolderError(f"the checkpoint {self._checkpoint} belongs to another model")
+            raise RunFolderError(f"the checkpoint {self.checkpoint} belongs to another model")
         done = [record for record in self.rounds() if record["round"] < checkpoint.state.round]
         if len(done) < checkpoint.state.round:
             done.append(dict(checkpoint.record))
@@ -138,7 +138,7 @@ class Cell:
         """Write the checkpoint, then the record's line."""
         from securefl.checkpoint import Checkpoint, save_checkpoint
 
-        save_checkpoint(self._checkpoint, Checkpoint(state, asdict(record)))
+        save_checkpoint(self.checkpoint, Checkpoint(state, asdict(record)))
         append_line(self._rounds, asdict(record))
 
     def finish(self, state: str, *, metrics: Mapping[str, Any] | None = None, reason: str = "") -> None:

@@ -44,6 +44,7 @@ class Scenario(Section):
     practice: Practice | None = None
     cohort: Cohort | None = None
     weights: Literal["declared", "equal", "reported"] = "declared"
+    init_from: str | None = None
     channel: Channel = Channel()
     simulate: Simulate = Simulate()
     defense: Defense = Defense()

@@ -36,7 +36,7 @@ def calibrate_noise(
     if not 0 < target_epsilon < math.inf:
         raise ValueError(f"the target epsilon must be positive and finite, got {target_epsilon}")
     spent = {event: count for event, count in (before or {}).items() if count}
-    if spent and (already := epsilon(spent, delta=delta)) >= target_epsilon:
+    if spent and (already := epsilon(spent, delta=delta)) >= _NEAR * target_epsilon:
         raise ValueError(f"earlier releases have spent epsilon {already:.4g} of {target_epsilon:g}")
     return _calibrated(target_epsilon, sample_rate, steps, delta, tuple(spent.items()))
 

@@ -5,6 +5,7 @@ import json
 import math
 import os
 from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
@@ -26,6 +27,20 @@ class Terms(NamedTuple):
     budget: float
 
 
+class Before(NamedTuple):
+    """What a ledger continues: every head of the earlier one, the last of which names it, and all that it booked."""
+
+    heads: tuple[str, ...]
+    events: tuple[tuple[SampledGaussian, int], ...]
+
+    def told(self) -> dict[str, object]:
+        """For the first line of the ledger that goes on."""
+        return {"head": self.heads[-1], "events": [[asdict(event), count] for event, count in self.events]}
+
+
+NOTHING = Before((_GENESIS,), ())
+
+
 class Ledger:
     """Append-only, hash-chained record of one client's releases, kept within a budget.
 
@@ -42,15 +57,16 @@ class Ledger:
     Args:
         path: the file; made at the first reservation, read and checked if it exists.
         terms: unit, neighbours, delta and budget (an epsilon, inf allowed).
+        before: what was spent on the model that training starts from; it counts, and the first line tells it.
 
     Raises:
-        LedgerError: the file does not chain, or was kept under other terms.
+        LedgerError: the file does not chain, was kept under other terms, or continues something else.
     """
 
-    def __init__(self, path: Path, terms: Terms) -> None:
-        self.terms = terms
+    def __init__(self, path: Path, terms: Terms, before: Before = NOTHING) -> None:
+        self.terms, self.before = terms, before
         self._path = path
-        self._events: Counter[SampledGaussian] = Counter()
+        self._events: Counter[SampledGaussian] = Counter(dict(before.events))
         self._booked: dict[ReleaseId, SampledGaussian] = {}
         self._settled: set[ReleaseId] = set()
         self._heads = [_GENESIS]
@@ -158,6 +174,8 @@ class Ledger:
         body: dict[str, object] = {"kind": kind, "release": list(release_id), "event": asdict(event) if event else None}
         if first := self.head == _GENESIS:
             body["terms"] = self.terms._asdict()
+            if self.before.events:
+                body["before"] = self.before.told()
         line, head = _chain(self.head, body)
         self._path.parent.mkdir(parents=True, exist_ok=True)
         with self._path.open("ab") as file:
@@ -192,6 +210,8 @@ class Ledger:
         entry, head = _entry(line, self.head, self._path.name, number)
         if number == 1 and entry.get("terms") != json.loads(json.dumps(self.terms._asdict())):
             raise LedgerError(f"the ledger {self._path.name} was kept under other terms: {entry.get('terms')}")
+        if number == 1 and entry.get("before") != (self.before.told() if self.before.events else None):
+            raise LedgerError(f"the ledger {self._path.name} does not continue the run that it is said to continue")
         release_id = ReleaseId(*entry["release"])
         if entry["event"]:
             self._book(release_id, SampledGaussian(**entry["event"]))
@@ -215,12 +235,27 @@ def read_entries(path: Path) -> list[dict[str, Any]]:
     return entries
 
 
+def carried(path: Path) -> Before:
+    """What a ledger that goes on from the one at path continues. Raises LedgerError: its lines do not chain."""
+    entries = read_entries(path)
+    events = earlier(entries)
+    events.update(SampledGaussian(**entry["event"]) for entry in entries if entry["event"])
+    return Before((_GENESIS, *(entry["hash"] for entry in entries)), tuple(sorted(events.items())))
+
+
+def earlier(entries: Sequence[Mapping[str, Any]]) -> Counter[SampledGaussian]:
+    """What was spent before the first of these entries, as it tells."""
+    told = entries[0].get("before", {"events": []}) if entries else {"events": []}
+    return Counter({SampledGaussian(**event): count for event, count in told["events"]})
+
+
 def _entry(line: bytes, previous: str, name: str, number: int) -> tuple[dict[str, Any], str]:
     """A line that follows `previous`, and its hash. Raises LedgerError."""
     try:
         entry = json.loads(line)
         body = {key: value for key, value in entry.items() if key != "hash"}
         said, _, _ = entry["hash"], ReleaseId(*entry["release"]), entry["event"] and SampledGaussian(**entry["event"])
+        earlier([entry])
     except (ValueError, KeyError, TypeError, AttributeError):
         raise LedgerError(f"the ledger {name} is damaged at line {number}") from None
     expected, head = _chain(previous, body)

@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from securefl.privacy.accounting import epsilon
-from securefl.privacy.events import SampledGaussian
 from securefl.privacy.evidence import Case, Mistake
+from securefl.privacy.ledger import earlier
 
 _SAME = 1e-6  # relative; two numbers that were computed alike
 _LOW = 0.99  # a reported epsilon below this share of the booked one is not rounding
@@ -176,9 +176,8 @@ def _planned_steps(case: Case, client: int) -> int | None:
 
 
 def _spent(case: Case, client: int) -> float:
-    counts: dict[SampledGaussian, int] = {}
-    for event in case.booked(client).values():
-        counts[event] = counts.get(event, 0) + 1
+    counts = earlier(case.ledgers.get(client, ()))
+    counts.update(case.booked(client).values())
     return epsilon(counts, delta=case.scenario["privacy"]["delta"])
 
 
