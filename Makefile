@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-slow lint bench bench-images bench-robust bench-secagg clean
+.PHONY: help setup demo test test-slow lint bench bench-epsilon bench-images bench-robust bench-secagg clean
 
 help: ## what each target does
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
@@ -44,6 +44,9 @@ bench: setup ## the studies of docs/results and the README's numbers (under 10 m
 	$(BIN)/securefl bench robustness --out runs/robustness
 	$(BIN)/securefl bench leave-one-hospital-out --out runs/leave-one-hospital-out
 	$(BIN)/python -m benchmarks.publish runs/privacy-utility runs/robustness runs/leave-one-hospital-out
+
+bench-epsilon: setup ## epsilon beside other accountants, over 30 settings (about 3 minutes)
+	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.accountants --out docs/results/epsilon
 
 bench-images: setup ## the study of medical images; SECUREFL_DATA names the folder of the MedMNIST files (about 20 minutes)
 	$(BIN)/securefl bench images --out runs/images

@@ -16,9 +16,6 @@ from collections.abc import Mapping
 from functools import cache
 
 import pytest
-from dp_accounting import GaussianDpEvent, PoissonSampledDpEvent
-from dp_accounting.pld import privacy_loss_distribution as pld
-from dp_accounting.rdp import RdpAccountant
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import norm
@@ -29,6 +26,7 @@ from securefl.privacy.accounting import (
     gaussian_epsilon,
     subsampled_gaussian_epsilon,
 )
+from securefl.privacy.crosscheck import renyi_epsilon, rounded_down_epsilon
 from securefl.privacy.events import SampledGaussian
 from securefl.training.dp_sgd import DpPlan
 
@@ -39,33 +37,6 @@ few = settings(derandomize=True, max_examples=8, deadline=None, database=None)
 @cache
 def cost(sample_rate: float, noise_multiplier: float, steps: int, delta: float = DELTA) -> float:
     return subsampled_gaussian_epsilon(sample_rate, noise_multiplier, steps, delta)
-
-
-def lower_end(events: Mapping[SampledGaussian, int], *, delta: float, interval: float = 1e-4) -> float:
-    """Epsilon by dp-accounting's optimistic privacy-loss distributions: never above the true one."""
-    parts = [
-        pld.from_gaussian_mechanism(
-            event.noise_multiplier,
-            sampling_prob=event.sample_rate,
-            value_discretization_interval=interval,
-            pessimistic_estimate=False,
-            use_connect_dots=False,  # which is pessimistic only
-        ).self_compose(event.steps * count)
-        for event, count in events.items()
-    ]
-    whole = parts[0]
-    for part in parts[1:]:
-        whole = whole.compose(part)
-    return float(whole.get_epsilon_for_delta(delta))
-
-
-def by_renyi(events: Mapping[SampledGaussian, int], *, delta: float) -> float:
-    """Epsilon by Renyi DP: valid, and looser."""
-    accountant = RdpAccountant()
-    for event, count in events.items():
-        inner = GaussianDpEvent(event.noise_multiplier)
-        accountant.compose(PoissonSampledDpEvent(event.sample_rate, inner), event.steps * count)
-    return float(accountant.get_epsilon(delta))
 
 
 # --- known answers
@@ -136,8 +107,8 @@ def test_gaussian_epsilon_puts_delta_where_the_theorem_does(noise_multiplier: fl
 )
 def test_epsilon_lies_between_the_optimistic_pld_and_renyi(events: Mapping[SampledGaussian, int]) -> None:
     delta = 1e-6
-    ours, low = epsilon(events, delta=delta), lower_end(events, delta=delta)
-    assert low <= ours <= by_renyi(events, delta=delta)
+    ours, low = epsilon(events, delta=delta), rounded_down_epsilon(events, delta=delta, interval=1e-4)
+    assert low <= ours <= renyi_epsilon(events, delta=delta)
     assert ours <= low * 1.02 + 1e-3  # most of it the optimist's rounding
 
 

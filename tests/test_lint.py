@@ -21,6 +21,7 @@ from securefl.privacy import ledger
 from securefl.privacy.evidence import Case
 from securefl.privacy.lint import lint
 from securefl.privacy.mistakes import MISTAKES
+from securefl.privacy.page import page
 from securefl.scenario import parse_scenario
 from tests.test_cli import call
 
@@ -336,3 +337,8 @@ def test_a_practice_that_is_ours_may_be_said_and_is_written_down(tmp_path: Path)
     assert said.resolved() == parse_scenario(TEXT).resolved()
     plain = parse_scenario('training.kind = "sgd"\npractice.sampling = "shuffled"\n').resolved()["practice"]
     assert (plain["sampling"], plain["normaliser"], plain["batches"]) == ("shuffled", "batch", "all")
+
+
+def test_the_page_is_up_to_date() -> None:
+    held = (Path(__file__).parents[1] / "docs/mistakes.md").read_text(encoding="utf-8")
+    assert held == page(), "run: python -m securefl.privacy.page > docs/mistakes.md"

@@ -10,7 +10,7 @@ from securefl.privacy.events import SampledGaussian
 from securefl.privacy.grids import Segments
 
 _MOST_NOISE = 1e6
-_NEAR, _AIM = 0.995, 0.9975  # of the target
+_NEAR = 0.995  # of the target
 
 
 def calibrate_noise(
@@ -43,30 +43,19 @@ def calibrate_noise(
 
 @lru_cache(maxsize=256)
 def _calibrated(target: float, sample_rate: float, steps: int, delta: float, before: Segments) -> float:
-    def segments(noise: float) -> Counter[SampledGaussian]:
-        return Counter(dict(before)) + Counter([SampledGaussian(sample_rate, noise, steps)])
-
-    def within(noise: float) -> bool:
-        return fits(segments(noise), delta=delta, budget=target)
+    def within(noise: float, budget: float) -> bool:
+        segments = Counter(dict(before)) + Counter([SampledGaussian(sample_rate, noise, steps)])
+        return fits(segments, delta=delta, budget=budget)
 
     high = 1.0
-    while not within(high):
+    while not within(high, target):
         high *= 2.0
         if high > _MOST_NOISE:
             raise ValueError(f"no noise multiplier up to {_MOST_NOISE:g} reaches epsilon {target} at delta {delta}")
     low = 0.5 * high
-    while within(low):
+    while within(low, target):
         low, high = 0.5 * low, low
-    dear, cheap = (epsilon(segments(noise), delta=delta) for noise in (low, high))
-    trial = 0
-    while cheap < _NEAR * target:
-        trial += 1
-        usual = 0 < cheap < dear < math.inf and trial % 3
-        share = math.log(_AIM * target / cheap) / math.log(dear / cheap) if usual else 0.5
-        middle = high * (low / high) ** share  # epsilon is nearly a power of the noise
-        cost = epsilon(segments(middle), delta=delta)
-        if cost <= target:
-            high, cheap = middle, cost
-        else:
-            low, dear = middle, cost
+    while within(high, _NEAR * target):
+        middle = math.sqrt(low * high)
+        low, high = (low, middle) if within(middle, target) else (middle, high)
     return high

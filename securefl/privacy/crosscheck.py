@@ -1,8 +1,10 @@
 """What other accountants say of the same releases: to be printed beside ours, never in its place."""
 
 from collections.abc import Mapping
+from functools import reduce
 
 from dp_accounting import GaussianDpEvent, NeighboringRelation, PoissonSampledDpEvent, SampledWithoutReplacementDpEvent
+from dp_accounting.pld import privacy_loss_distribution as pld
 from dp_accounting.rdp import RdpAccountant
 
 from securefl.privacy.events import SampledGaussian
@@ -32,3 +34,18 @@ def fixed_cohort_renyi(cohort: int, clients: int, noise_multiplier: float, round
     accountant = RdpAccountant(neighboring_relation=NeighboringRelation.REPLACE_ONE)
     drawn = SampledWithoutReplacementDpEvent(clients, cohort, GaussianDpEvent(noise_multiplier))
     return float(accountant.compose(drawn, rounds).get_epsilon(delta))
+
+
+def rounded_down_epsilon(segments: Mapping[SampledGaussian, int], *, delta: float, interval: float) -> float:
+    """Epsilon by dp-accounting's privacy buckets, rounded down: a valid lower end, off by up to interval / 2 a step."""
+    parts = [
+        pld.from_gaussian_mechanism(
+            event.noise_multiplier,
+            sampling_prob=event.sample_rate,
+            value_discretization_interval=interval,
+            pessimistic_estimate=False,
+            use_connect_dots=False,
+        ).self_compose(event.steps * count)
+        for event, count in segments.items()
+    ]
+    return float(reduce(lambda one, other: one.compose(other), parts).get_epsilon_for_delta(delta))
