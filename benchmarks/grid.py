@@ -11,10 +11,11 @@ from typing import Any
 from benchmarks.costs import Costs
 from benchmarks.expand import Planned
 from benchmarks.pool import Event, Finished, Job, Progressed, Started, play
+from securefl.cell_names import cell_hash
 from securefl.environment import code_hash
 from securefl.errors import ScenarioError
 from securefl.results import write_results
-from securefl.runs import Cell, Request, RunFolder, Use, cell_hash
+from securefl.runs import Cell, Request, RunFolder, Use
 
 Scenario = Mapping[str, Any]  # as resolved
 ENDED = ("done", "out of budget")  # whatever has not ended, the same command runs again

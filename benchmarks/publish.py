@@ -15,8 +15,9 @@ from benchmarks.bench import find_study
 from benchmarks.scores import read_scores
 from benchmarks.study import Study, load_study
 from benchmarks.tables import study_tables
+from securefl.cell_names import cell_hash
 from securefl.errors import RunFolderError, SecureflError
-from securefl.runs import RunFolder, cell_hash
+from securefl.runs import RunFolder
 
 BEGIN, END = "<!-- {}:begin -->", "<!-- {}:end -->"
 _KEPT = ("scenario", "label", "part", "seed", "code", "state", "noise", "site", "metric", "value")

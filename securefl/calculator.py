@@ -39,10 +39,12 @@ def epsilon(
         lower, upper = bounds(segments, delta=delta)
         renyi = crosscheck.renyi_epsilon(segments, delta=delta)
         prv = crosscheck.prv_epsilon(segments, delta=delta) if noise_multiplier > 0 else None
+    surely = f"surely not below {lower:.6g}" if lower or not upper else "no lower end was found"
+    others = "none" if prv is None or prv < 0 else f"{prv:.6g}{', which is too low' if prv < lower else ''}"
     told = [
-        f"epsilon {upper:.6g} at delta {delta:g} (not below {lower:.6g})",
+        f"epsilon {upper:.6g} at delta {delta:g} ({surely})",
         _assumed(sample_rate, noise_multiplier, steps),
-        f"cross-checks: Rényi DP {renyi:.6g}, Opacus PRV {'not defined' if prv is None else f'{prv:.6g}'}",
+        f"cross-checks: Rényi DP {renyi:.6g}, Opacus PRV {others}",
     ]
     _show(display, told, epsilon=upper, lower=lower, delta=delta, renyi=renyi, prv=prv)
 
@@ -88,6 +90,8 @@ def profile(
         _assumed(sample_rate, noise_multiplier, steps),
     ]
     if plot is not None:
+        if plot.suffix not in (".svg", ".png", ".pdf"):
+            raise ScenarioError(f"--plot takes a file that ends in .svg, .png or .pdf, got {plot}")
         _draw(plot, found, 1.5 * at)
         told.append(f"wrote {plot}")
     _show(display, told, deltas=deltas, most_true_positives=finds)
@@ -100,8 +104,8 @@ def clients(
     noise_multiplier: Annotated[
         float, typer.Option("--noise-multiplier", help="Deviation of the noise over what one client can change.")
     ],
-    rounds: Annotated[int, typer.Option("--rounds")],
-    delta: Delta,
+    rounds: Annotated[int, typer.Option("--rounds", help="Rounds in all.")],
+    delta: Annotated[float, typer.Option("--delta", help="In (0, 1), well below 1 / clients.")],
     display: Shown = None,
 ) -> None:
     """CLIENT level: epsilon of sums over cohorts of clients, for who learns the cohorts and who does not."""
@@ -116,9 +120,9 @@ def clients(
     told = [
         f"against whoever does not learn who took part, at delta {delta:g}:",
         f"  cohorts of {cohort} drawn without replacement: epsilon {fixed:.6g} (Rényi DP {renyi:.6g}); a client is",
-        "    replaced, the noise is told over twice the clip",
-        f"  cohorts by coins of {cohort / of:g}: epsilon {poisson:.6g}; a client is added or removed,",
-        "    the noise is told over the clip",
+        "    replaced, the noise multiplier is over twice the clip",
+        f"  everyone joins with probability {cohort / of:g}: epsilon {poisson:.6g}; a client is added or",
+        "    removed, the noise multiplier is over the clip",
         f"against the server, or whoever else knows the cohorts: epsilon {seen:.6g}, for a client of all rounds",
     ]
     _show(display, told, fixed=fixed, poisson=poisson, renyi=renyi, seen=seen, delta=delta)
@@ -168,7 +172,7 @@ def _draw(path: Path, profile: "Profile", end: float) -> None:
     right.set(xlabel="false positives", ylabel="true positives", title="the most that any attack finds")
     try:
         figure.savefig(path)
-    except (OSError, ValueError) as reason:
-        raise ScenarioError(f"cannot draw {path}: {reason}") from None
+    except OSError as reason:
+        raise ScenarioError(f"cannot write {path}: {reason.strerror}") from None
     finally:
         plt.close(figure)

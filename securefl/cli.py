@@ -109,11 +109,15 @@ def validate(scenario: ScenarioFile, overrides: Overrides = None, display: Shown
     from securefl.summary import summary
 
     checked = load_scenario(scenario, overrides=tuple(overrides or ()))
-    origin_of(checked)
-    resolved = checked.resolved()
+    origin, resolved = origin_of(checked), checked.resolved()
     found = [f"{finding.name}: {finding.told}" for finding in lint(Case(resolved))]
-    told = "\n".join([summary(checked), *(f"lint: {line}" for line in found)])
-    make_display(display).line(told, valid=True, scenario=resolved, lint=found)
+    told = [summary(checked), *(f"lint: {line}" for line in found)]
+    if origin is not None and origin.spent and checked.privacy is not None:
+        spent = origin.epsilon(checked.privacy.delta)
+        told.append(
+            f"goes on from {checked.init_from}, which spent epsilon {spent:.4g} of the {checked.privacy.epsilon:g}"
+        )
+    make_display(display).line("\n".join(told), valid=True, scenario=resolved, lint=found)
 
 
 @app.command()
@@ -121,8 +125,8 @@ def run(scenario: ScenarioFile, out: Out = None, overrides: Overrides = None, di
     """Run a scenario; the same command again resumes it, or shows what it gave."""
     from securefl import api
     from securefl.audit import examine
+    from securefl.cell_names import cell_hash
     from securefl.display import make_display
-    from securefl.runs import cell_hash
     from securefl.scenario import load_scenario
     from securefl.table import Row
 
@@ -141,7 +145,8 @@ def run(scenario: ScenarioFile, out: Out = None, overrides: Overrides = None, di
         shown.line(f"client {client} took no part in the session: {reason}")
     if metrics["abandoned"]:
         shown.line(f"{metrics['abandoned']} of {metrics['rounds']} rounds were abandoned")
-    found = [f"{finding.name}: {finding.told}" for verdict in examine(folder) for finding in verdict.findings]
+    (verdict,) = examine(folder)
+    found = [f"{finding.name}: {finding.told}" for finding in verdict.findings]
     for line in found:
         shown.line(f"lint: {line}")
     shown.line(f"run folder {folder}", folder=str(folder), lint=found)
@@ -158,21 +163,17 @@ def report(folder: RunPath) -> None:
 @app.command()
 def audit(folder: RunPath, display: Shown = None) -> None:
     """Look for named mistakes of federated DP in a run folder, with the reason and the source of each."""
-    from securefl.audit import examine
+    from securefl.audit import examine, told
     from securefl.display import make_display
     from securefl.privacy.mistakes import MISTAKES
 
     shown, verdicts = make_display(display), examine(folder)
-    for verdict in verdicts:
-        told = [
-            f"{verdict.label}: {'MISTAKE' if grave else 'remark'} {name}: {what}"
-            for name, what, grave in verdict.findings
-        ]
-        shown.line("\n".join(told or [f"{verdict.label}: nothing found"]), cell=verdict.cell, findings=told)
+    for line in told(verdicts):
+        shown.line(line)
     for name in dict.fromkeys(finding.name for verdict in verdicts for finding in verdict.findings):
         shown.line(f"{name}: {MISTAKES[name].why} [{MISTAKES[name].source}]", mistake=name)
-    if any(finding.grave for verdict in verdicts for finding in verdict.findings):
-        raise SecureflError("the claim of this run does not stand")
+    if any(verdict.grave for verdict in verdicts):
+        raise SecureflError("a claim in this folder does not stand")
 
 
 @app.command()

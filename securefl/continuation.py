@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING, Any
 from torch import Tensor
 
 from securefl.checkpoint import load_checkpoint
-from securefl.errors import LedgerError, ScenarioError, SecureflError
+from securefl.errors import BudgetExceeded, LedgerError, ScenarioError, SecureflError
+from securefl.privacy.accounting import epsilon
+from securefl.privacy.calibration import NEAR
 from securefl.privacy.ledger import NOTHING, Before, carried
 from securefl.runs import Cell, RunFolder
 
@@ -22,6 +24,10 @@ class Origin:
     weights: Tensor
     spent: dict[int, Before]
 
+    def epsilon(self, delta: float) -> float:
+        """What the client that is worst off had spent."""
+        return max((epsilon(dict(before.events), delta=delta) for before in self.spent.values()), default=0.0)
+
     def before(self, client: int) -> Before:
         """What the client's ledger continues."""
         return self.spent.get(client, NOTHING)
@@ -34,6 +40,7 @@ def origin_of(scenario: "Scenario") -> Origin | None:
         ScenarioError: there is no such run, it did not end, it was on other records or of another model, or a DP claim
             would stand on training that claimed none.
         LedgerError: a ledger was edited, cut or replaced.
+        BudgetExceeded: what was spent before leaves nothing of the budget.
     """
     if scenario.init_from is None:
         return None
@@ -46,7 +53,21 @@ def origin_of(scenario: "Scenario") -> Origin | None:
     ((_, earlier, cell),) = cells
     _check(scenario, earlier, cell)
     spent = _spent(cell) if scenario.claims_dp else {}
-    return Origin(load_checkpoint(cell.checkpoint).state.weights, spent)
+    origin = Origin(load_checkpoint(cell.checkpoint).state.weights, spent)
+    _check_budget(scenario, origin)
+    return origin
+
+
+def _check_budget(scenario: "Scenario", origin: Origin) -> None:
+    """Something is left of the budget. Raises BudgetExceeded."""
+    if scenario.privacy is None or not origin.spent:
+        return
+    spent, budget = origin.epsilon(scenario.privacy.delta), scenario.privacy.epsilon
+    if spent >= NEAR * budget:
+        raise BudgetExceeded(
+            f"{scenario.init_from} has spent epsilon {spent:.4g} of {budget:g}, which is for both runs: raise "
+            "privacy.epsilon"
+        )
 
 
 def _check(scenario: "Scenario", earlier: Any, cell: Cell) -> None:
@@ -54,19 +75,22 @@ def _check(scenario: "Scenario", earlier: Any, cell: Cell) -> None:
     now, where = scenario.resolved(), f"init_from: {scenario.init_from}"
     if cell.status()["state"] not in ("done", "out of budget") or not cell.checkpoint.exists():
         raise ScenarioError(f"{where} did not end; resume it first")
-    for key in ("data", "model"):
-        if earlier[key] != now[key]:
-            raise ScenarioError(f"{where} has another {key} table: {earlier[key]}, here it is {now[key]}")
+    for table in ("data", "model"):
+        for key in sorted({*earlier[table], *now[table]}):
+            if (then := earlier[table].get(key)) != (here := now[table].get(key)):
+                raise ScenarioError(f"{where} has {table}.{key} = {then}, here it is {here}; they must be equal")
     if not scenario.claims_dp:
         return
-    then, claim = earlier["privacy"] or {"epsilon": "inf"}, now["privacy"]
-    if then["epsilon"] == "inf":
+    claimed, claim = earlier["privacy"] or {"epsilon": "inf"}, now["privacy"]
+    if claimed["epsilon"] == "inf":
         raise ScenarioError(
             f"{where} claims no DP: its model was trained on these records without noise, which no later noise hides"
         )
     for key in ("unit", "delta", "records"):
-        if then[key] != claim[key]:
-            raise ScenarioError(f"{where} has privacy.{key} = {then[key]}, here it is {claim[key]}; they must be equal")
+        if claimed[key] != claim[key]:
+            raise ScenarioError(
+                f"{where} has privacy.{key} = {claimed[key]}, here it is {claim[key]}; they must be equal"
+            )
 
 
 def _spent(cell: Cell) -> dict[int, Before]:

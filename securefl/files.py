@@ -49,8 +49,10 @@ def read_json(path: Path) -> dict[str, Any]:
     """
     try:
         value = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as reason:
-        raise RunFolderError(f"cannot read {path}: {reason}") from None
+    except OSError as reason:
+        raise RunFolderError(f"cannot read {path}: {reason.strerror}") from None
+    except ValueError:
+        raise RunFolderError(f"{path} is damaged: it is empty, or not JSON") from None
     if not isinstance(value, dict):
         raise RunFolderError(f"cannot read {path}: it does not hold a JSON object")
     return value
@@ -66,11 +68,16 @@ def read_lines(path: Path) -> list[dict[str, Any]]:
     """The objects of a JSON-lines file; a last line without its newline is left out. Raises RunFolderError."""
     if not path.exists():
         return []
-    text = path.read_text(encoding="utf-8")
     try:
-        return [json.loads(line) for line in text[: text.rfind("\n") + 1].splitlines()]
+        text = path.read_text(encoding="utf-8")
+        values = [json.loads(line) for line in text[: text.rfind("\n") + 1].splitlines()]
+    except OSError as reason:
+        raise RunFolderError(f"cannot read {path}: {reason.strerror}") from None
     except ValueError:
         raise RunFolderError(f"{path} is damaged: a line is not JSON") from None
+    if not all(isinstance(value, dict) for value in values):
+        raise RunFolderError(f"{path} is damaged: a line is not a JSON object")
+    return values
 
 
 def write_lines(path: Path, values: list[dict[str, Any]]) -> None:

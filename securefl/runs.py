@@ -1,7 +1,6 @@
 """Run folders: what was asked, where it ran, and one folder a cell with everything that came out."""
 
 import errno
-import hashlib
 import json
 import secrets
 import shutil
@@ -11,6 +10,7 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from securefl.cell_names import cell_hash
 from securefl.environment import environment
 from securefl.errors import RunFolderError, ScenarioError
 from securefl.files import append_line, locked, read_json, read_lines, write_atomic, write_json, write_lines
@@ -19,22 +19,6 @@ if TYPE_CHECKING:  # torch: seconds that who only reads a folder need not wait
     from securefl.federation import Played, State
     from securefl.scenario import Scenario
     from securefl.types import RoundRecord
-
-
-def cell_hash(scenario: Mapping[str, Any], *, code: str = "") -> str:
-    """Names a cell by what it runs: SHA-256 over the resolved scenario and the code's version, 16 hex digits.
-
-    A single run leaves code empty: it goes on under a mended version, and env.json notes both. Keys without a value do
-    not count, so that a scenario keeps its name when a later version knows more keys.
-    """
-    return hashlib.sha256(json.dumps([code, _given(scenario)], sort_keys=True).encode()).hexdigest()[:16]
-
-
-def _given(value: Any) -> Any:
-    """A resolved scenario without the keys that are None."""
-    if isinstance(value, Mapping):
-        return {key: _given(inner) for key, inner in value.items() if inner is not None}
-    return value
 
 
 class Cell:
@@ -207,8 +191,7 @@ class RunFolder:
             path.rmdir()
         if path.exists():
             held = read_json(path / "resolved.json") if (path / "resolved.json").exists() else None
-            same = held is not None and held.get("study") == request.study
-            if not same or (request.study is None and held != json.loads(json.dumps(request.resolved))):
+            if held is None or not _same(held, request):
                 what = "something that is not a run folder" if held is None else _what(held)
                 raise ScenarioError(f"{path} holds {what}; choose another --out")
             _note_environment(path / "env.json")
@@ -279,6 +262,12 @@ class RunFolder:
         """Label, resolved scenario and cell of every use, in the order they were asked for."""
         request = self.request()
         return [(use.label, request.cells[use.cell], self.named(use.cell)) for use in request.uses]
+
+
+def _same(held: Mapping[str, Any], request: Request) -> bool:
+    """Whether a resolved.json is of the same study, or of the same cells; their names stand for all that is in them."""
+    uses = json.loads(json.dumps(request.resolved["uses"]))
+    return held.get("study") == request.study and (request.study is not None or held.get("uses") == uses)
 
 
 def _what(held: Mapping[str, Any]) -> str:

@@ -40,6 +40,15 @@ def test_a_profile_with_a_plot(tmp_path: Path) -> None:
     assert (tmp_path / "p.svg").read_text(encoding="utf-8").startswith("<?xml")
 
 
+def test_an_accountant_that_is_too_low_or_has_no_answer_is_told_so(tmp_path: Path) -> None:
+    sizes = ("--noise-multiplier", "50", "--steps", "20000")
+    done = call("privacy", "epsilon", *sizes, "--delta", "1e-12", cwd=tmp_path)
+    assert "Opacus PRV 23.3645, which is too low" in done.stdout
+    assert done.stderr == ""
+    done = call("privacy", "epsilon", "--noise-multiplier", "1", "--steps", "1", "--delta", "0.9", cwd=tmp_path)
+    assert "Opacus PRV none" in done.stdout
+
+
 def test_clients_are_told_for_who_knows_the_cohorts_and_who_does_not(tmp_path: Path) -> None:
     sizes = ("--cohort", "10", "--clients", "100", "--rounds", "200", "--noise-multiplier", "1", "--delta", "1e-5")
     found = told("clients", *sizes, cwd=tmp_path)
@@ -56,8 +65,14 @@ def test_clients_are_told_for_who_knows_the_cohorts_and_who_does_not(tmp_path: P
         (("epsilon", "--noise-multiplier", "1", "--steps", "1", "--delta", "1"), "delta must be in (0, 1), got 1.0"),
         (("calibrate", "--epsilon", "0", "--steps", "1", "--delta", "1e-5"), "target epsilon must be positive"),
         (("profile", "--noise-multiplier", "0", "--steps", "1"), "only releases with noise have a privacy profile"),
-        (("profile", "--noise-multiplier", "1", "--steps", "1", "--plot", "no/p.svg"), "cannot draw no/p.svg"),
-        (("profile", "--noise-multiplier", "1", "--steps", "1", "--plot", "p.txt"), "cannot draw p.txt"),
+        (
+            ("profile", "--noise-multiplier", "1", "--steps", "1", "--plot", "no/p.svg"),
+            "cannot write no/p.svg: No such",
+        ),
+        (
+            ("profile", "--noise-multiplier", "1", "--steps", "1", "--plot", "p.txt"),
+            "got p.txt",
+        ),
     ],
 )
 def test_wrong_options_are_refused_in_one_sentence(tmp_path: Path, arguments: tuple[str, ...], sentence: str) -> None:

@@ -7,9 +7,10 @@ import pytest
 
 from benchmarks.compare import compare, differences
 from benchmarks.scores import Scores, scores
+from securefl.cell_names import cell_hash
 from securefl.errors import ScenarioError
 from securefl.results import write_results
-from securefl.runs import Request, RunFolder, Use, cell_hash
+from securefl.runs import Request, RunFolder, Use
 from securefl.scenario import parse_scenario
 from securefl.styles import Style
 

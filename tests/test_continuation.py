@@ -18,7 +18,7 @@ from securefl import api
 from securefl.assemble import assemble
 from securefl.audit import examine
 from securefl.checkpoint import load_checkpoint
-from securefl.errors import LedgerError, RunFolderError, ScenarioError
+from securefl.errors import BudgetExceeded, LedgerError, RunFolderError, ScenarioError
 from securefl.privacy.accounting import epsilon
 from securefl.privacy.events import SampledGaussian
 from securefl.privacy.ledger import NOTHING, Ledger, Terms, carried, read_entries
@@ -148,9 +148,14 @@ def test_without_a_claim_only_the_model_goes_on(earlier: Path, tmp_path: Path) -
 @pytest.mark.parametrize(
     ("text", "sentence"),
     [
-        (TEXT, r"privacy\.epsilon: earlier releases have spent epsilon 2\.9\d+ of 3$"),
-        (MORE.replace('"heart" }', '"heart", split_seed = 4 }'), "has another data table"),
-        (MORE.replace("rounds = 3", 'rounds = 3\nmodel = { name = "mlp" }'), "has another model table"),
+        (
+            MORE.replace('"heart" }', '"heart", split_seed = 4 }'),
+            r"has data\.split_seed = 0, here it is 4; they",
+        ),
+        (
+            MORE.replace("rounds = 3", 'rounds = 3\nmodel = { name = "mlp" }'),
+            r"has model\.name = logistic, here it is mlp|has model\.hidden = None",
+        ),
         (MORE.replace("delta = 1e-5", "delta = 1e-6"), r"has privacy\.delta = 1e-05, here it is 1e-06"),
         (MORE.replace("delta = 1e-5", "delta = 1e-5, records = [9, 9, 9, 9]"), r"has privacy\.records = \["),
     ],
@@ -158,6 +163,12 @@ def test_without_a_claim_only_the_model_goes_on(earlier: Path, tmp_path: Path) -
 def test_what_does_not_go_on_is_refused(earlier: Path, tmp_path: Path, text: str, sentence: str) -> None:
     with pytest.raises(ScenarioError, match=sentence):
         api.run(parse_scenario(after(earlier, text)), tmp_path / "later")
+
+
+def test_a_budget_that_is_spent_is_refused_before_anything(earlier: Path, tmp_path: Path) -> None:
+    with pytest.raises(BudgetExceeded, match=r"has spent epsilon 2\.99\d of 3, which is for both runs: raise privacy"):
+        api.run(parse_scenario(after(earlier, TEXT)), tmp_path / "later")
+    assert not (tmp_path / "later").exists()
 
 
 def test_a_claim_on_a_model_that_was_trained_without_noise_is_refused(tmp_path: Path) -> None:
@@ -203,6 +214,10 @@ def test_a_damaged_model_is_refused(earlier: Path, tmp_path: Path) -> None:
         api.run(parse_scenario(after(copy)), tmp_path / "later")
 
 
-def test_validate_looks_for_the_run(tmp_path: Path) -> None:
+def test_validate_looks_for_the_run_and_tells_what_it_spent(earlier: Path, tmp_path: Path) -> None:
+    (tmp_path / "s.toml").write_text(after(earlier))
+    done = call("validate", "s.toml", cwd=tmp_path)
+    assert f"goes on from {earlier}, which spent epsilon 2.99" in done.stdout
+    refused(call("validate", "s.toml", "--set", "privacy.epsilon=3.0", cwd=tmp_path), 3, "which is for both runs")
     (tmp_path / "s.toml").write_text(after(tmp_path / "nowhere"))
     refused(call("validate", "s.toml", cwd=tmp_path), 2, "is not a run folder")

@@ -14,9 +14,10 @@ from typing import Any
 
 import pytest
 
-from securefl import api
+from securefl import api, audit
 from securefl.audit import examine
-from securefl.errors import ScenarioError
+from securefl.cell_names import cell_hash
+from securefl.errors import RunFolderError, ScenarioError
 from securefl.privacy import ledger
 from securefl.privacy.evidence import Case
 from securefl.privacy.lint import lint
@@ -60,21 +61,31 @@ def change_scenario(run: Path, edit: Callable[[Any], object]) -> None:
     change(run / "resolved.json", lambda held: edit(next(iter(held["cells"].values()))))
 
 
-def rewrite_ledger(run: Path, client: int, edit: Callable[[dict[str, Any]], dict[str, Any] | None]) -> None:
+def rewrite_ledger(
+    run: Path,
+    client: int,
+    edit: Callable[[dict[str, Any]], dict[str, Any] | None],
+    terms: dict[str, object] | None = None,
+) -> None:
     """Write a ledger anew, so that it chains; an entry that edit turns into None is left out."""
     path = cell(run) / "ledgers" / f"{client}.jsonl"
     entries = ledger.read_entries(path)
-    terms, head = entries[0]["terms"], "0" * 64
+    terms, head = entries[0]["terms"] | (terms or {}), "0" * 64
     lines: list[bytes] = []
     for entry in entries:
         if (kept := edit({key: entry[key] for key in ("kind", "release", "event")})) is not None:
             line, head = ledger._chain(head, kept if lines else {**kept, "terms": terms})
             lines.append(line)
     path.write_bytes(b"".join(lines))
-    noted = [entry["hash"] for entry in ledger.read_entries(path)]
+    note_heads(run, client)
+
+
+def note_heads(run: Path, client: int) -> None:
+    """Make the rounds note the head of the ledger as it is: a forger has both files."""
+    head = ledger.read_entries(cell(run) / "ledgers" / f"{client}.jsonl")[-1]["hash"]
     rounds = [json.loads(line) for line in (cell(run) / "rounds.jsonl").read_text().splitlines()]
-    for record in rounds:  # the heads too: a forger has both files
-        record["ledger_heads"][str(client)] = noted[-1]
+    for record in rounds:
+        record["ledger_heads"][str(client)] = head
     (cell(run) / "rounds.jsonl").write_text("".join(json.dumps(record) + "\n" for record in rounds))
 
 
@@ -111,6 +122,9 @@ def test_a_run_without_a_claim_has_no_finding(run: Path) -> None:
 
     change_scenario(run, edit)
     shutil.rmtree(cell(run) / "ledgers")
+    for record in (rounds := [json.loads(line) for line in (cell(run) / "rounds.jsonl").read_text().splitlines()]):
+        record["ledger_heads"] = {}
+    (cell(run) / "rounds.jsonl").write_text("".join(json.dumps(record) + "\n" for record in rounds))
     assert found(run) == {}
 
 
@@ -131,6 +145,119 @@ def test_an_edited_line_is_found(run: Path) -> None:
     assert found(run) == {"ledger-edited": "the ledger 1.jsonl was edited at line 1: its hash chain is broken"}
 
 
+@pytest.mark.parametrize("terms", [{"budget": 1e9}, {"unit": "client"}, {"delta": 1e-9}])
+def test_a_ledger_under_other_terms_is_found(run: Path, terms: dict[str, object]) -> None:
+    rewrite_ledger(run, 1, lambda entry: entry, terms)
+    ((key, value),) = terms.items()
+    assert found(run)["ledger-edited"].startswith(f"client 1: its ledger was kept at {key} {value}, the scenario says")
+
+
+@pytest.mark.parametrize("clients", [[2], [1, 2, 3]])
+def test_a_ledger_that_is_gone_is_found(run: Path, clients: list[int]) -> None:
+    for client in clients:
+        (cell(run) / f"ledgers/{client}.jsonl").unlink()
+    told = (
+        f"client {clients[0]}: what its ledger had booked by round 3 is no longer in it: it was cut, replaced or taken"
+    )
+    assert found(run)["ledger-edited"].startswith(told)
+    assert "steps-not-accounted" in found(run)
+
+
+def test_a_file_among_the_ledgers_that_is_no_clients_is_found(run: Path) -> None:
+    shutil.copy(cell(run) / "ledgers/0.jsonl", cell(run) / "ledgers/0-old.jsonl")
+    assert found(run) == {"ledger-edited": "0-old.jsonl among the ledgers is no client's"}
+
+
+def test_a_claim_that_was_lowered_afterwards_is_found(run: Path) -> None:
+    change_scenario(run, lambda scenario: scenario["privacy"].update(epsilon=1.0))
+    assert found(run)["budget-exceeded"].startswith("client 0: its ledger holds releases of 7.9")
+    assert found(run)["budget-exceeded"].endswith("1 is claimed")
+
+
+def test_attempts_at_one_round_all_count(run: Path) -> None:
+    path = cell(run) / "ledgers/0.jsonl"
+    entries = [entry for entry in ledger.read_entries(path) if entry["kind"] == "reserve"]
+    terms, head, lines = entries[0]["terms"], "0" * 64, list[bytes]()
+    for attempt in range(10):
+        for entry in entries:
+            body = {"kind": "reserve", "event": entry["event"], "release": [*entry["release"][:3], attempt]}
+            line, head = ledger._chain(head, body if lines else {**body, "terms": terms})
+            lines.append(line)
+    path.write_bytes(b"".join(lines))
+    note_heads(run, 0)
+    assert "budget-exceeded" in found(run)
+    assert "accountant-restarted" in found(run)
+
+
+@pytest.mark.parametrize("reported", [0.1, None])
+def test_a_headline_below_the_ledgers_is_found(run: Path, reported: float | None) -> None:
+    change(cell(run) / "metrics.json", lambda metrics: metrics.update(epsilon=reported))
+    told = "none" if reported is None else "0.1"
+    assert found(run)["accountant-restarted"].startswith(f"epsilon {told} is reported, a ledger holds releases of 7.9")
+
+
+def test_a_client_that_is_not_reported_is_found(run: Path) -> None:
+    change(cell(run) / "metrics.json", lambda metrics: metrics["epsilons"].pop("2"))
+    assert found(run)["accountant-restarted"].startswith("client 2: epsilon none is reported")
+
+
+def test_more_noise_in_the_books_than_was_asked_for_is_found(run: Path) -> None:
+    rewrite_ledger(run, 3, with_event(noise_multiplier=30.0))
+    assert found(run)["noise-not-as-configured"].startswith("client 3: noise for epsilon 8 was asked for")
+    change_scenario(run, lambda scenario: scenario["privacy"].update(noise_multiplier=0.2))
+    told = "client 0: noise multiplier 0.2 was asked for, its ledger books"
+    assert found(run)["noise-not-as-configured"].startswith(told)
+
+
+@pytest.mark.parametrize(
+    ("edit", "told"),
+    [
+        (lambda run: (cell(run) / "metrics.json").unlink(), "lacks its metrics"),
+        (lambda run: (cell(run) / "rounds.jsonl").write_text(""), "lacks the records of all its rounds"),
+        (lambda run: (cell(run) / "rounds.jsonl").unlink(), "lacks the records of all its rounds"),
+        (lambda run: change_scenario(run, lambda s: s.update(rounds=5)), "lacks the records of all its rounds"),
+        (lambda run: change_scenario(run, lambda s: s.update(practice=None)), "lacks the practice of its training"),
+        (lambda run: change_scenario(run, lambda s: s["practice"].pop("sampling")), "lacks the practice"),
+        (lambda run: change_scenario(run, lambda s: s["privacy"].update(records=None)), "lacks the number of records"),
+        (lambda run: change_scenario(run, lambda s: s["training"].update(kind="sgd")), "lacks a mechanism that adds"),
+        (lambda run: change_scenario(run, lambda s: s.update(init_from="x")), "lacks the past it goes on from"),
+    ],
+)
+def test_missing_evidence_is_found(run: Path, edit: Callable[[Path], object], told: str) -> None:
+    edit(run)
+    assert told in found(run)["evidence-missing"]
+
+
+@pytest.mark.parametrize(
+    ("file", "content"),
+    [
+        ("rounds.jsonl", b"\x80\x81\n"),
+        ("rounds.jsonl", b"[1]\n"),
+        ("rounds.jsonl", b'{"round": 0}\n'),
+        ("metrics.json", b""),
+        ("metrics.json", b'{"epsilons": 3}'),
+        ("status.json", b"\x80"),
+    ],
+)
+def test_damaged_files_are_one_sentence(run: Path, file: str, content: bytes) -> None:
+    (cell(run) / file).write_bytes(content)
+    with pytest.raises(RunFolderError, match="is damaged"):
+        examine(run)
+
+
+@pytest.mark.parametrize("edit", [{"privacy": 3}, {"practice": {"layers": 3}}, {"training": None}])
+def test_a_damaged_scenario_is_one_sentence(run: Path, edit: dict[str, object]) -> None:
+    change_scenario(run, lambda scenario: scenario.update(edit))
+    with pytest.raises(RunFolderError, match="is damaged"):
+        examine(run)
+
+
+def test_a_ledger_that_is_a_folder_is_found(run: Path) -> None:
+    (cell(run) / "ledgers/1.jsonl").unlink()
+    (cell(run) / "ledgers/1.jsonl").mkdir()
+    assert found(run)["ledger-edited"] == "the ledger 1.jsonl cannot be read: Is a directory"
+
+
 def test_a_claim_without_ledgers_is_found(run: Path) -> None:
     shutil.rmtree(cell(run) / "ledgers")
     assert found(run)["claim-without-noise"] == "a finite epsilon is claimed, and no ledger holds a release"
@@ -145,7 +272,8 @@ def test_an_accountant_that_started_anew_is_found_by_the_heads_of_the_rounds(run
     rounds = (cell(run) / "rounds.jsonl").read_text()
     rewrite_ledger(run, 0, lambda entry: entry if entry["release"][2] == 3 else None)
     (cell(run) / "rounds.jsonl").write_text(rounds)
-    assert "client 0: its ledger no longer holds what it had booked by round 3" in found(run)["accountant-restarted"]
+    told = "client 0: its ledger begins at round 3, and it had booked round 0"
+    assert found(run)["accountant-restarted"] == told
 
 
 def test_an_epsilon_of_the_last_round_alone_is_found(run: Path) -> None:
@@ -163,7 +291,7 @@ def test_a_round_that_was_run_and_not_booked_is_found(run: Path) -> None:
 def test_epochs_that_were_forgotten_are_found(run: Path) -> None:
     rewrite_ledger(run, 0, with_event(steps=7))
     told = "client 0 takes 14 steps a round (epochs x ceil(records / batch)), and its ledger books 7 for round 0"
-    assert found(run) == {"steps-not-accounted": told}
+    assert found(run)["steps-not-accounted"] == told
 
 
 def test_a_round_that_a_client_did_not_survive_needs_no_booking(run: Path) -> None:
@@ -220,7 +348,7 @@ def test_weights_that_are_reported_are_found(run: Path) -> None:
 
 def test_a_ledger_that_was_kept_at_another_delta_is_found(run: Path) -> None:
     change_scenario(run, lambda scenario: scenario["privacy"].update(delta=1e-6))
-    told = "client 0: its ledger was kept at delta 1e-05, the scenario says otherwise"
+    told = "client 0: its ledger was kept at delta 1e-05, the scenario says 1e-06"
     assert found(run)["ledger-edited"] == told
 
 
@@ -252,28 +380,48 @@ def test_seeded_noise_is_remarked_on(run: Path) -> None:
     assert list(found(run)) == ["seeded-noise"]
 
 
-def test_settings_tried_on_the_same_records_are_remarked_on(run: Path) -> None:
+def add_cell(run: Path, name: str, state: str, **values: object) -> None:
+    """Another cell of the folder, with the files of the one that there is."""
+    (source,) = (path for path in (run / "cells").iterdir() if len(path.name) == 16)
+    shutil.copytree(source, run / "cells" / name)
+    change(run / "cells" / name / "status.json", lambda status: status.update(state=state))
+
     def edit(held: Any) -> None:
-        ((name, scenario),) = held["cells"].items()
-        for number, training in enumerate([{"lr": 0.1}, {"lr": 0.2}, {}]):
-            held["cells"][f"{name}{number}"] = scenario | {"seed": 9, "training": scenario["training"] | training}
-            held["uses"].append(held["uses"][0] | {"cell": f"{name}{number}", "label": str(number)})
+        held["cells"][name] = held["cells"][source.name] | values
+        held["uses"].append(held["uses"][0] | {"cell": name, "label": name})
 
     change(run / "resolved.json", edit)
+
+
+def test_settings_tried_on_the_same_records_are_remarked_on(run: Path) -> None:
+    training = {"kind": "dp_sgd", "batch": 32, "epochs": 2, "clip": 1.0}
+    add_cell(run, "one", "done", training={**training, "lr": 0.1}, seed=9)
+    add_cell(run, "two", "out of budget", training={**training, "lr": 0.2})
+    add_cell(run, "same", "done", seed=10)  # another seed is no other setting
+    add_cell(run, "never run", "new", training={**training, "lr": 0.3})
     first, *_ = examine(run)
     told = "2 other settings were run on the same records, and each is booked as the only one"
     assert first.findings == [("tuning-not-charged", told, False)]
 
 
 def test_settings_tried_on_other_records_are_not(run: Path) -> None:
-    def edit(held: Any) -> None:
-        (scenario,) = held["cells"].values()
-        other = scenario | {"data": scenario["data"] | {"split_seed": 5}, "rounds": 9}
-        held["cells"]["x"] = other
-        held["uses"].append(held["uses"][0] | {"cell": "x", "label": "x"})
-
-    change(run / "resolved.json", edit)
+    data = json.loads((run / "resolved.json").read_text())["cells"][cell(run).name]["data"]
+    add_cell(run, "other", "done", data=data | {"split_seed": 5}, rounds=4, seed=9, server={"step": "fedadam"})
     assert [verdict.findings for verdict in examine(run)] == [[], []]
+
+
+def test_what_is_said_of_many_cells_is_said_once(run: Path) -> None:
+    add_cell(run, "one", "done", seed=9)
+    add_cell(run, "two", "new")
+    change(
+        run / "resolved.json",
+        lambda held: [scenario["privacy"].update(noise="seeded") for scenario in held["cells"].values()],
+    )
+    told_of, *others, came = audit.told(examine(run))
+    assert told_of.startswith("remark seeded-noise: ")
+    assert told_of.endswith("(run, one) [2 cells]")
+    assert others == []
+    assert came == "0 of 3 cells with mistakes (2 done, 4 of 4 rounds; 1 not run)"
 
 
 def test_an_accuracy_of_the_largest_class_is_remarked_on(run: Path) -> None:
@@ -289,15 +437,16 @@ def test_audit_tells_mistakes_with_their_reasons_and_fails(run: Path, tmp_path: 
     change_scenario(run, lambda scenario: scenario["privacy"].update(noise="seeded"))
     done = call("audit", "run", cwd=tmp_path)
     assert done.returncode == 1
-    assert done.stderr == "error: the claim of this run does not stand\n"
-    assert "run: MISTAKE batches-dropped: some batches are dropped\nrun: remark seeded-noise: " in done.stdout
+    assert done.stderr == "error: a claim in this folder does not stand\n"
+    assert "MISTAKE batches-dropped: some batches are dropped (run)\nremark seeded-noise: " in done.stdout
+    assert "mistakes found (done, 4 of 4 rounds)" in done.stdout
     assert MISTAKES["batches-dropped"].why in done.stdout
     assert MISTAKES["batches-dropped"].source in done.stdout
 
 
 def test_audit_of_a_clean_run_says_so(run: Path, tmp_path: Path) -> None:
     done = call("audit", "run", cwd=tmp_path)
-    assert (done.returncode, done.stdout) == (0, "run: nothing found\n")
+    assert (done.returncode, done.stdout) == (0, "no mistake found (done, 4 of 4 rounds)\n")
 
 
 def test_remarks_do_not_fail_an_audit(run: Path, tmp_path: Path) -> None:
@@ -330,6 +479,13 @@ def test_a_scenario_is_linted_without_having_been_run() -> None:
 def test_a_practice_that_is_not_ours_is_refused_by_its_name(given: str, sentence: str) -> None:
     with pytest.raises(ScenarioError, match=re.escape(sentence)):
         parse_scenario(TEXT + f"practice = {{ {given} }}\n")
+
+
+def test_the_name_of_a_cell_does_not_hang_on_what_the_practice_is_said_to_be() -> None:
+    resolved = parse_scenario(TEXT).resolved()
+    without = {key: value for key, value in resolved.items() if key != "practice"}
+    assert cell_hash(resolved) == cell_hash(without)
+    assert cell_hash(resolved | {"rounds": 5}) != cell_hash(resolved)
 
 
 def test_a_practice_that_is_ours_may_be_said_and_is_written_down(tmp_path: Path) -> None:

@@ -44,10 +44,12 @@ def test_the_quick_start_works_word_for_word(tmp_path: Path) -> None:
     assert "krum with f=1 needs 5 rows" in krum_refused
     assert "would exceed epsilon 8" in too_dear
     assert elected == "tensor([2.])"
+    run(blocks("console")[1], tmp_path)
+    assert (tmp_path / "profile.svg").exists()
 
 
 def test_a_study_and_the_queries_work_word_for_word(tmp_path: Path) -> None:
-    run(blocks("console")[1], tmp_path)
+    run(blocks("console")[2], tmp_path)
     script = subprocess.run(
         [sys.executable, "-c", blocks("python")[1]], cwd=tmp_path, capture_output=True, text=True, check=False
     )

@@ -15,13 +15,14 @@ from typing import Any
 import pytest
 import torch
 
+from securefl.cell_names import cell_hash
 from securefl.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from securefl.environment import code_hash, environment
 from securefl.errors import RunFolderError, ScenarioError
 from securefl.federation import Attendance, Played, State
 from securefl.files import append_line, locked, read_json, read_lines, write_atomic, write_json, write_lines
 from securefl.results import write_results
-from securefl.runs import Cell, Request, RunFolder, cell_hash
+from securefl.runs import Cell, Request, RunFolder
 from securefl.scenario import parse_scenario
 from securefl.types import Observation, RoundRecord
 

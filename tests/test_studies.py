@@ -17,10 +17,11 @@ from benchmarks.scores import Scores, read_scores
 from benchmarks.study import load_study
 from securefl.assemble import load_data
 from securefl.cache import fresh
+from securefl.cell_names import cell_hash
 from securefl.data.task import concatenate
 from securefl.errors import RunFolderError
 from securefl.execute import run_cell
-from securefl.runs import Cell, Request, RunFolder, cell_hash
+from securefl.runs import Cell, Request, RunFolder
 from securefl.scenario import make_scenario, parse_scenario
 from tests.medmnist_files import official
 

@@ -7,20 +7,17 @@ a lower end proves them tight.
 
 import math
 from collections.abc import Callable, Iterator, Mapping
-from functools import lru_cache, partial
+from functools import partial
 from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
-from scipy.optimize import brentq
-from scipy.special import log_ndtr
+from numpy.typing import NDArray
 
 from securefl.privacy.events import SampledGaussian
+from securefl.privacy.gaussian import ROOT, exact_epsilon, gaussian_delta
 from securefl.privacy.grids import COARSE, Segments, Upper, lower_bound, pessimistic, rounding, upper_ends
 
 DeltaOf = Callable[[NDArray[np.float64]], NDArray[np.float64]]  # epsilons (m,) -> deltas (m,)
-
-_ROOT = 1e-11  # what the root finder may leave, on the safe side
 
 
 class Bounds(NamedTuple):
@@ -53,15 +50,18 @@ def bounds(segments: Mapping[SampledGaussian, int], *, delta: float) -> Bounds:
 
     Guarantees:
         - From an epsilon of .01 on the upper end is at most 1.005 times the lower, but for deltas below 4e-12 a step,
-          and but for losses whose range is more than millions of times their usual size, where the lower end may be 0.
+          where it may be 1.6 times, and but for releases whose loss is rarely of its largest size and then thousands
+          of times its usual one (few records sampled, little noise), where many steps may leave more between the ends.
 
     Raises:
         ValueError: delta outside (0, 1), or a negative count.
     """
-    upper, merged = epsilon(segments, delta=delta), _merged(segments)
-    if upper == 0 or math.isinf(upper) or _unsampled(merged):
-        return Bounds(max(0.0, upper - _ROOT), upper)
-    return Bounds(lower_bound(merged, delta, upper=upper), upper)
+    _check(segments, delta)
+    merged = _merged(segments)
+    *_, upper = _upper_ends(merged, delta)
+    if upper.epsilon == 0 or math.isinf(upper.epsilon) or _unsampled(merged):
+        return Bounds(max(0.0, upper.epsilon - ROOT), upper.epsilon)
+    return Bounds(lower_bound(merged, delta, upper=upper), upper.epsilon)
 
 
 def fits(segments: Mapping[SampledGaussian, int], *, delta: float, budget: float) -> bool:
@@ -103,14 +103,6 @@ def delta_of(segments: Mapping[SampledGaussian, int], *, delta: float) -> DeltaO
     return lambda epsilons: np.asarray(whole.get_delta_for_epsilon(epsilons), dtype=np.float64) + lost
 
 
-def gaussian_delta(epsilons: NDArray[np.float64], *, mu: float) -> NDArray[np.float64]:
-    """The exact delta of the Gaussian mechanism with sensitivity over noise = mu, at epsilons (m,).
-
-    Source: Balle and Wang, ICML 2018, theorem 8.
-    """
-    return np.exp(_log_gaussian_delta(epsilons, mu))
-
-
 def _check(segments: Mapping[SampledGaussian, int], delta: float) -> None:
     if not 0 < delta < 1:
         raise ValueError(f"delta must be in (0, 1), got {delta}")
@@ -148,29 +140,6 @@ def _upper_ends(segments: Segments, delta: float) -> Iterator[Upper]:
     elif _noiseless(segments):
         yield Upper(math.inf, COARSE)
     elif _unsampled(segments):
-        yield Upper(_gaussian_epsilon(_mu(segments), delta), COARSE)
+        yield Upper(exact_epsilon(_mu(segments), delta), COARSE)
     else:
         yield from upper_ends(segments, delta)
-
-
-@lru_cache(maxsize=4096)
-def _gaussian_epsilon(mu: float, delta: float) -> float:
-    """Epsilon of the Gaussian mechanism with sensitivity over noise = mu, exact but for the root finder."""
-
-    def gap(eps: float) -> float:
-        return float(_log_gaussian_delta(eps, mu)) - math.log(delta)
-
-    if gap(0.0) <= 0:
-        return 0.0
-    high = 1.0
-    while gap(high) > 0:
-        high *= 2.0
-    return float(brentq(gap, 0.0, high, xtol=0.1 * _ROOT)) + 0.5 * _ROOT
-
-
-def _log_gaussian_delta(eps: ArrayLike, mu: float) -> NDArray[np.float64]:
-    """In logarithms, since both terms fall below the smallest float long before their difference matters."""
-    eps = np.asarray(eps, dtype=np.float64)
-    first, second = log_ndtr(mu / 2 - eps / mu), eps + log_ndtr(-mu / 2 - eps / mu)
-    with np.errstate(divide="ignore"):
-        return np.asarray(first + np.log(np.maximum(0.0, -np.expm1(second - first))))

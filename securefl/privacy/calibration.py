@@ -10,7 +10,7 @@ from securefl.privacy.events import SampledGaussian
 from securefl.privacy.grids import Segments
 
 _MOST_NOISE = 1e6
-_NEAR = 0.995  # of the target
+NEAR = 0.995  # of the target
 
 
 def calibrate_noise(
@@ -36,7 +36,7 @@ def calibrate_noise(
     if not 0 < target_epsilon < math.inf:
         raise ValueError(f"the target epsilon must be positive and finite, got {target_epsilon}")
     spent = {event: count for event, count in (before or {}).items() if count}
-    if spent and (already := epsilon(spent, delta=delta)) >= _NEAR * target_epsilon:
+    if spent and (already := epsilon(spent, delta=delta)) >= NEAR * target_epsilon:
         raise ValueError(f"earlier releases have spent epsilon {already:.4g} of {target_epsilon:g}")
     return _calibrated(target_epsilon, sample_rate, steps, delta, tuple(spent.items()))
 
@@ -55,7 +55,7 @@ def _calibrated(target: float, sample_rate: float, steps: int, delta: float, bef
     low = 0.5 * high
     while within(low, target):
         low, high = 0.5 * low, low
-    while within(high, _NEAR * target):
+    while within(high, NEAR * target):
         middle = math.sqrt(low * high)
         low, high = (low, middle) if within(middle, target) else (middle, high)
     return high

@@ -89,6 +89,8 @@ def _fixed_cohort_losses(share: float, noise_multiplier: float, interval: float)
 
 
 def _check(cohort: int, clients: int, noise_multiplier: float, rounds: int) -> None:
+    if clients < 1:
+        raise ValueError(f"clients must be >= 1, got {clients}")
     if not 1 <= cohort <= clients:
         raise ValueError(f"a cohort has 1 to {clients} of {clients} clients, got {cohort}")
     if not 0 < noise_multiplier < math.inf:

@@ -15,6 +15,7 @@ class Case:
 
     Args:
         scenario: the resolved scenario.
+        state: "new", "running", "done", "out of budget" or "failed".
         ledgers: client -> the lines of its ledger.
         broken: client -> why its ledger cannot be read.
         rounds: the records of the rounds.
@@ -23,11 +24,17 @@ class Case:
     """
 
     scenario: Table
+    state: str = "new"
     ledgers: Mapping[int, Sequence[Table]] = field(default_factory=dict)
     broken: Mapping[int, str] = field(default_factory=dict)
     rounds: Sequence[Table] = ()
     metrics: Table | None = None
     others: Sequence[Table] = ()
+
+    @property
+    def ended(self) -> bool:
+        """Whether the run came to an end and has metrics to show."""
+        return self.state in ("done", "out of budget")
 
     @property
     def claims(self) -> bool:

@@ -227,7 +227,11 @@ def read_entries(path: Path) -> list[dict[str, Any]]:
         LedgerError: the lines do not chain.
     """
     entries, head = [], _GENESIS
-    for number, line in enumerate(path.read_bytes().splitlines(keepends=True), start=1):
+    try:
+        data = path.read_bytes()
+    except OSError as reason:
+        raise LedgerError(f"the ledger {path.name} cannot be read: {reason.strerror}") from None
+    for number, line in enumerate(data.splitlines(keepends=True), start=1):
         if not line.endswith(b"\n"):
             break
         entry, head = _entry(line, head, path.name, number)
