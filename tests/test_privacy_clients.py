@@ -7,7 +7,10 @@ sample. poisson_cohort_epsilon: as fixed. _check: any bound moved.
 
 import math
 
+import numpy as np
 import pytest
+from scipy.optimize import brentq
+from scipy.stats import norm
 
 from securefl.privacy import fixed_cohort_epsilon, gaussian_epsilon, poisson_cohort_epsilon
 from securefl.privacy.crosscheck import fixed_cohort_renyi
@@ -39,6 +42,31 @@ def test_one_round_costs_what_the_theorem_says(share: int, delta: float) -> None
     whole = gaussian_epsilon(1.5, 1, delta / q)
     expected = math.log1p(q * math.expm1(whole))
     assert fixed_cohort_epsilon(share, 100, 1.5, 1, delta) == pytest.approx(expected, rel=2e-3)
+
+
+def by_hand(q: float, sigma: float, delta: float, *, width: float) -> float:
+    """Two rounds: the theorem's curve, its chords as masses, their convolution in a double loop of numpy."""
+    grid = width * np.arange(-int(14 / width), int(14 / width) + 1)
+
+    def height(alpha: float) -> float:  # from an epsilon of 0 up
+        beyond = 1 + (alpha - 1) / q
+        at = sigma * math.log(beyond) + 0.5 / sigma
+        return float(q * (norm.sf(at - 1 / sigma) - beyond * norm.sf(at)))
+
+    curve = np.array([height(math.exp(e)) if e >= 0 else 1 - math.exp(e) * (1 - height(math.exp(-e))) for e in grid])
+    slopes = np.concatenate([[-1.0], np.diff(curve) / np.diff(np.exp(grid)), [0.0]])
+    masses = np.exp(grid) * np.diff(slopes)
+    both, never = np.convolve(masses, masses), (1 - masses.sum()) * (1 + masses.sum())
+    losses = np.linspace(2 * grid[0], 2 * grid[-1], len(both))
+    return float(brentq(lambda e: never + (np.maximum(0.0, -np.expm1(e - losses)) * both).sum() - delta, 0.0, 14.0))
+
+
+@pytest.mark.parametrize(
+    ("cohort", "sigma", "delta"), [(10, 1.0, 1e-5), (50, 1.0, 1e-5), (1, 1.0, 1e-4), (30, 2.0, 1e-3)]
+)
+def test_two_rounds_cost_what_the_curve_of_one_gives_by_hand(cohort: int, sigma: float, delta: float) -> None:
+    expected = by_hand(cohort / 100, sigma, delta, width=2e-3)
+    assert fixed_cohort_epsilon(cohort, 100, sigma, 2, delta) == pytest.approx(expected, rel=2e-3)
 
 
 def test_a_cohort_of_all_is_not_a_sample() -> None:
