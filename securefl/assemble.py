@@ -250,7 +250,10 @@ def make_adversary(scenario: Scenario) -> Adversary:
     """The adversary of the scenario; nobody without an attack."""
     if (attack := scenario.attack) is None:
         return NOBODY
-    return Adversary(frozenset(attack.clients), catalog.make_attack(attack.name, attack.parameters, seed=scenario.seed))
+    return Adversary(
+        frozenset(attack.clients),
+        catalog.make_attack(attack.name, attack.parameters, seed=scenario.seed, clients=scenario.cohort_size),
+    )
 
 
 def _inviter(scenario: Scenario, members: tuple[int, ...]) -> Callable[[int], tuple[int, ...]]:

@@ -180,7 +180,16 @@ PREFILTERS: Mapping[str, PrefilterEntry] = {
     "clip_norms": PrefilterEntry(defenses.clip_norms),
 }
 
-ATTACKS: Mapping[str, Callable[..., Tensor]] = {"sign_flip": attacks.sign_flip, "gaussian": attacks.gaussian}
+ATTACKS: Mapping[str, Callable[..., Tensor]] = {
+    "sign_flip": attacks.sign_flip,
+    "gaussian": attacks.gaussian,
+    "zero": attacks.zero,
+    "non_finite": attacks.non_finite,
+    "inner_product": attacks.inner_product,
+    "a_little_is_enough": attacks.a_little_is_enough,
+    "min_max": attacks.min_max,
+    "min_sum": attacks.min_sum,
+}
 
 STEPS: Mapping[str, Callable[..., Any]] = {
     "fedavg": server.fedavg,
@@ -266,14 +275,18 @@ def make_rule(name: str, parameters: Parameters, prefilters: Sequence[tuple[str,
     return filtered
 
 
-def make_attack(name: str, parameters: Parameters, *, seed: int) -> Attack:
-    """The attack as the adversary calls it: honest rows (f, d), round -> rows (f, d)."""
+def make_attack(name: str, parameters: Parameters, *, seed: int, clients: int) -> Attack:
+    """The attack as the adversary calls it: honest rows (f, d), round -> rows (f, d); clients are those of a round."""
     function = ATTACKS[name]
-    if "generator" not in inspect.signature(function).parameters:
-        return lambda rows, round: function(rows, **parameters)
-    return lambda rows, round: function(
-        rows, generator=seeded_keystream(seed, "attack", round).torch_generator(), **parameters
-    )
+    takes = inspect.signature(function).parameters
+
+    def attack(rows: Tensor, round: int) -> Tensor:
+        given: dict[str, Any] = {"f": len(rows), "n": clients}
+        if "generator" in takes:
+            given["generator"] = seeded_keystream(seed, "attack", round).torch_generator()
+        return function(rows, **{key: value for key, value in given.items() if key in takes}, **parameters)
+
+    return attack
 
 
 def make_step(name: str, parameters: Parameters) -> ServerStep:

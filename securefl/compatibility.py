@@ -243,8 +243,9 @@ def _attack(scenario: "Scenario") -> None:
     if len(attack.clients) == scenario.clients:
         raise ScenarioError(f"attack.clients: all {scenario.clients} clients are corrupt, leave at least one honest")
     _parameters("attack", attack.name, catalog.ATTACKS[attack.name], attack.parameters)
-    make = catalog.make_attack(attack.name, attack.parameters, seed=scenario.seed)
-    _tried("attack", lambda: make(torch.zeros(1, 1), 0))
+    make = catalog.make_attack(attack.name, attack.parameters, seed=scenario.seed, clients=scenario.cohort_size)
+    present = min(len(attack.clients), scenario.cohort_size - 1)
+    _tried("attack", lambda: make(torch.zeros(present, 1), 0))
 
 
 def _server(scenario: "Scenario") -> None:
@@ -269,7 +270,7 @@ def _parameters(place: str, name: str, function: Callable[..., Any], given: dict
         if key not in known:
             takes = f"takes {', '.join(known)}" if known else "takes no parameters"
             raise ScenarioError(f"{place}: {name} {takes}, got {key!r}")
-        wanted = int if known[key].annotation == int | None else known[key].annotation
+        wanted = {int | None: int, float | None: float}.get(known[key].annotation, known[key].annotation)
         fits = {int: (int,), float: (int, float)}.get(wanted, (list, tuple))
         whole = value if isinstance(value, list | tuple) else [value]
         scalar = int | float if wanted is float else int

@@ -202,8 +202,10 @@ def test_a_client_that_is_not_reported_is_found(run: Path) -> None:
 
 
 def test_more_noise_in_the_books_than_was_asked_for_is_found(run: Path) -> None:
-    rewrite_ledger(run, 3, with_event(noise_multiplier=30.0))
-    assert found(run)["noise-not-as-configured"].startswith("client 3: noise for epsilon 8 was asked for")
+    event = ledger.read_entries(cell(run) / "ledgers/3.jsonl")[0]["event"]
+    rewrite_ledger(run, 3, with_event(noise_multiplier=1.05 * event["noise_multiplier"]))
+    told = "client 3: noise for epsilon 8 was asked for, its ledger has noise for 7."
+    assert found(run)["noise-not-as-configured"].startswith(told)
     change_scenario(run, lambda scenario: scenario["privacy"].update(noise_multiplier=0.2))
     told = "client 0: noise multiplier 0.2 was asked for, its ledger books"
     assert found(run)["noise-not-as-configured"].startswith(told)

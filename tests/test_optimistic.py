@@ -79,6 +79,25 @@ def test_it_is_above_the_optimist_of_dp_accounting_and_below_its_pessimist(
 
 
 SETTLED = 1 + 1e-3  # the search over grids stops at a thousandth
+RARE = [(0.001, 0.3, 1000, 1e-5, 1.006), (0.01, 0.1, 1, 1e-5, 1 + 1e-6), (0.5, 0.02, 1, 1e-5, 1.001)]
+
+
+@pytest.mark.parametrize(("rate", "noise", "steps", "delta", "ratio"), RARE)
+def test_losses_that_are_rarely_large_have_a_lower_end_too(
+    rate: float, noise: float, steps: int, delta: float, ratio: float
+) -> None:
+    # Too wide for the grid: one step has a closed form, many are rounded down.
+    lower, upper = bounds({SampledGaussian(rate, noise, steps): 1}, delta=delta)
+    assert lower <= upper <= ratio * lower
+
+
+@pytest.mark.parametrize(("rate", "noise", "delta"), [(0.000591, 0.358, 1.5e-6), (0.3, 0.6, 1e-6), (0.98, 2.0, 1e-2)])
+def test_one_step_lies_between_its_two_ends_exactly(rate: float, noise: float, delta: float) -> None:
+    exact = math.log1p(rate * math.expm1(gaussian_epsilon(noise, 1, delta / rate)))  # Balle, Barthe and Gaboardi 2018
+    lower, upper = bounds({SampledGaussian(rate, noise, 1): 1}, delta=delta)
+    assert lower <= exact <= upper * (1 + 1e-9)
+
+
 few = settings(derandomize=True, max_examples=40, deadline=None, database=None)
 many = settings(derandomize=True, max_examples=1000, deadline=None, database=None)
 

@@ -12,6 +12,7 @@ from scipy.stats import norm
 
 from securefl.privacy.accounting import epsilon
 from securefl.privacy.events import SampledGaussian
+from securefl.privacy.grids import rounding
 from securefl.privacy.profile import privacy_profile
 
 DELTA = 1e-5
@@ -31,6 +32,11 @@ def test_the_profile_of_gaussians_known_answer() -> None:
     assert profile.delta(0.0) == pytest.approx(0.3829249, abs=1e-7)
     assert profile.delta(1.0) == pytest.approx(0.1269368, abs=1e-7)
     assert profile.delta(1e3) == 0.0
+
+
+def test_a_profile_never_falls_below_what_floating_point_may_have_lost() -> None:
+    profile = privacy_profile({SampledGaussian(0.1, 50.0, 20_000): 1})
+    assert profile.delta(1e3) == pytest.approx(rounding(20_000), rel=1e-3)
 
 
 def test_the_profile_falls() -> None:

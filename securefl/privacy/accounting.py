@@ -100,7 +100,12 @@ def delta_of(segments: Mapping[SampledGaussian, int], *, delta: float) -> DeltaO
         return partial(gaussian_delta, mu=_mu(merged))
     *_, best = _upper_ends(merged, delta)
     whole, lost = pessimistic(merged, best.interval), rounding(sum(count for _, count in merged))
-    return lambda epsilons: np.asarray(whole.get_delta_for_epsilon(epsilons), dtype=np.float64) + lost
+
+    def deltas(epsilons: NDArray[np.float64]) -> NDArray[np.float64]:
+        at = np.minimum(epsilons, 700.0)  # whose exponential is still a float; delta does not rise beyond
+        return np.asarray(whole.get_delta_for_epsilon(at), dtype=np.float64) + lost
+
+    return deltas
 
 
 def _check(segments: Mapping[SampledGaussian, int], delta: float) -> None:
