@@ -366,6 +366,11 @@ def test_a_delta_of_one_over_a_batch_is_found(run: Path) -> None:
     assert found(run)["delta-from-batches"] == "delta 0.03125 is one over the 32 records a batch of client 0"
 
 
+def test_a_delta_below_one_over_the_records_is_no_matter_of_batches(run: Path) -> None:
+    change_scenario(run, lambda scenario: scenario["training"].update(batch=100_000))  # more than there are
+    assert "delta-from-batches" not in found(run)
+
+
 def test_a_delta_of_one_over_the_records_is_found(run: Path) -> None:
     records = max(json.loads((run / "resolved.json").read_text())["cells"][cell(run).name]["privacy"]["records"])
     change_scenario(run, lambda scenario: scenario["privacy"].update(delta=1 / records))

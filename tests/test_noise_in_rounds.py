@@ -23,12 +23,12 @@ from tests.test_dp_sgd import variance_is_right
 
 KINDS = ("update in the clear", "sum of updates")
 CLIENTS, RECORDS, SIGMA, CLIP, LR = 5, 287, 1.3, 0.5, 1e-3
-TEXT = f"""
-rounds = 2
-data = {{ name = "digits", partition = "iid", clients = {CLIENTS} }}
-model = {{ name = "mlp", hidden = [32] }}
-training = {{ kind = "dp_sgd", batch = 1000, clip = {CLIP}, lr = {LR} }}
+TEXT = """
+rounds = {rounds}
 weights = "equal"
+data = {{ name = "digits", partition = "iid", clients = 5 }}
+model = {{ name = "mlp", hidden = [32] }}
+training = {{ kind = "dp_sgd", batch = 1000, clip = 0.5, lr = 1e-3 }}
 """
 NOISY = f"privacy = {{ noise_multiplier = {SIGMA}, epsilon = 100.0, delta = 1e-5, records = {[RECORDS] * CLIENTS} }}\n"
 BARE = f'privacy = {{ epsilon = "inf", records = {[RECORDS] * CLIENTS} }}\n'
@@ -53,9 +53,11 @@ def seen(scenario: Scenario, tmp_path: Path) -> list[dict[str, Tensor]]:
     return rounds
 
 
-def noises(text: str, tmp_path: Path, *, noisy: str = NOISY) -> list[list[Tensor]]:
+def noises(text: str, tmp_path: Path, *, noisy: str = NOISY, rounds: int = 2) -> list[list[Tensor]]:
     """Round -> row -> noise."""
-    with_noise, without = (seen(parse_scenario(TEXT + privacy + text), tmp_path) for privacy in (noisy, BARE))
+    with_noise, without = (
+        seen(parse_scenario(TEXT.format(rounds=rounds) + privacy + text), tmp_path) for privacy in (noisy, BARE)
+    )
     found = []
     for one, other in zip(with_noise, without, strict=True):
         assert one.keys() == other.keys()
@@ -87,12 +89,12 @@ def test_noise_differs_from_run_to_run(tmp_path: Path) -> None:
 
 
 def test_under_masks_the_sum_carries_the_noise_of_all(tmp_path: Path) -> None:
-    rounds = noises(MASKED, tmp_path)
-    assert [len(rows) for rows in rounds] == [1, 1]
-    for (row,) in rounds:
-        assert variance_is_right(row, std=math.sqrt(CLIENTS))
-        assert not variance_is_right(row, std=0.9 * math.sqrt(CLIENTS))
-        assert not variance_is_right(row, std=1.1 * math.sqrt(CLIENTS))
+    rounds = noises(MASKED, tmp_path, rounds=8)
+    assert [len(rows) for rows in rounds] == [1] * 8
+    every = torch.cat([row for (row,) in rounds])
+    assert variance_is_right(every, std=math.sqrt(CLIENTS))
+    assert not variance_is_right(every, std=0.9 * math.sqrt(CLIENTS))
+    assert not variance_is_right(every, std=1.1 * math.sqrt(CLIENTS))
 
 
 @pytest.mark.parametrize("multiplier", [0.9, 1.1])

@@ -110,7 +110,7 @@ def test_a_worker_that_dies_or_stands_still_is_replaced(tmp_path: Path, number: 
 
 
 def test_a_bug_leaves_its_traceback_in_the_cell(tmp_path: Path) -> None:
-    (tmp_path / "a" / "rounds.jsonl").mkdir(parents=True)
+    (tmp_path / "a" / "transcript.jsonl").mkdir(parents=True)
     found = ended(play([quick(tmp_path, "a"), quick(tmp_path, "b")], workers=1, limit=LIMIT))
     assert "Traceback" in found["a"].reason
     assert "IsADirectoryError" in found["a"].reason

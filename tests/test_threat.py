@@ -6,12 +6,16 @@ bytes of a coordinate.
 """
 
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import pytest
 import torch
 from torch import Tensor
 
+from securefl import api, catalog
 from securefl.privacy.events import SampledGaussian
+from securefl.runs import RunFolder
+from securefl.scenario import parse_scenario
 from securefl.threat import NOBODY, Adversary
 from securefl.types import Attack, ClientUpdate
 
@@ -85,3 +89,24 @@ def test_an_attack_that_makes_too_many_or_too_few_rows_is_refused(rows: int) -> 
 def test_nobody_owns_no_client() -> None:
     assert NOBODY.clients == frozenset()
     assert NOBODY.rewrite({}, round=0) == {}
+
+
+NEEDED = {"sign_flip": ", scale = 2.0", "inner_product": ", scale = 2.0", "gaussian": ", std = 1.0"}
+
+
+@pytest.mark.parametrize("name", catalog.ATTACKS)
+def test_every_attack_of_the_catalog_plays_a_round_through_the_lane(name: str, tmp_path: Path) -> None:
+    text = f"""
+        rounds = 2
+        data = {{ name = "heart", partition = "halves" }}
+        training = {{ kind = "sgd" }}
+        defense = {{ rule = "median" }}
+        attack = {{ name = "{name}", clients = [0, 1]{NEEDED.get(name, "")} }}
+    """
+    honest = "\n".join(line for line in text.splitlines() if "attack" not in line)
+    attacked, clean = (api.run(parse_scenario(one), tmp_path / kind) for one, kind in ((text, "a"), (honest, "b")))
+    assert attacked["rounds"] == 2
+    assert attacked["abandoned"] == 0
+    assert attacked["auc"] != clean["auc"]  # it did something
+    record = RunFolder.open(tmp_path / "a").cells()[0][2].rounds()[0]
+    assert record["screened"] == ([0, 1] if name == "non_finite" else [])
