@@ -93,5 +93,6 @@ def _case(scenario: Mapping[str, Any], cell: Cell, run: list[Mapping[str, Any]])
             ledgers[client] = read_entries(file)
         except LedgerError as reason:
             broken[-1 if client is None else client] = str(reason)
-    others = tuple(other for other in run if other is not scenario)
-    return Case(scenario, str(cell.status()["state"]), ledgers, broken, tuple(cell.rounds()), cell.metrics(), others)
+    return Case(
+        scenario, str(cell.status()["state"]), ledgers, broken, tuple(cell.rounds()), cell.metrics(), tuple(run)
+    )

@@ -3,7 +3,7 @@
 import inspect
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any
 
 from torch import Tensor, nn
 
@@ -241,21 +241,6 @@ CHANNELS: Mapping[str, ChannelEntry] = {
 
 SCREEN: Screen = defenses.screen
 
-Status = Literal["available", "not available yet", "unknown"]
-
-_LATER = {
-    "channel.kind": ("bfv",),
-    "privacy.unit": ("client",),
-    "privacy.place": ("distributed", "central"),
-    "attack.knows": ("omniscient",),
-    "training.kind": ("clipped_gradient",),
-}
-
-
-def planned(key: str) -> tuple[str, ...]:
-    """Values of a scenario key that the design has and this version does not have yet."""
-    return _LATER.get(key, ())
-
 
 def make_rule(name: str, parameters: Parameters, prefilters: Sequence[tuple[str, Parameters]] = ()) -> Rule:
     """Pre-filters and the rule as the engine calls them: rows (m, d), weights (m,) -> (d,).
@@ -281,10 +266,10 @@ def make_attack(name: str, parameters: Parameters, *, seed: int, clients: int) -
     takes = inspect.signature(function).parameters
 
     def attack(rows: Tensor, round: int) -> Tensor:
-        given: dict[str, Any] = {"f": len(rows), "n": clients}
+        known: dict[str, Any] = {"f": len(rows), "n": clients}
         if "generator" in takes:
-            given["generator"] = seeded_keystream(seed, "attack", round).torch_generator()
-        return function(rows, **{key: value for key, value in given.items() if key in takes}, **parameters)
+            known["generator"] = seeded_keystream(seed, "attack", round).torch_generator()
+        return function(rows, **{key: known[key] for key in takes if key in known}, **parameters)
 
     return attack
 

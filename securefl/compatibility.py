@@ -10,6 +10,7 @@ import torch
 from securefl import catalog, channel
 from securefl.data.partition import Skew
 from securefl.errors import ScenarioError
+from securefl.planned import planned
 from securefl.practice import check_practice, practice_of
 from securefl.sites import data_options, partition_of, site_count, site_records, task_of
 
@@ -35,7 +36,7 @@ def check(scenario: "Scenario") -> None:
 def refuse_planned_channel(values: object) -> None:
     """Say that a channel is still to come, before its keys are found unknown. Raises ScenarioError."""
     table = values.get("channel") if isinstance(values, dict) else None
-    if isinstance(table, dict) and table.get("kind") in catalog.planned("channel.kind"):
+    if isinstance(table, dict) and table.get("kind") in planned("channel.kind"):
         _known("channel.kind", table["kind"], catalog.CHANNELS)
 
 
@@ -258,7 +259,7 @@ def _server(scenario: "Scenario") -> None:
 def _known(key: str, name: str, table: Any) -> None:
     if name in table:
         return
-    if name in catalog.planned(key):
+    if name in planned(key):
         raise ScenarioError(f"{key} = {name!r} is not available yet; use {' or '.join(map(repr, table))}")
     raise ScenarioError(f"{key}: there is no {name!r}; known: {', '.join(table)}")
 

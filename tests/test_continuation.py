@@ -22,7 +22,7 @@ from securefl.errors import BudgetExceeded, LedgerError, RunFolderError, Scenari
 from securefl.privacy.accounting import epsilon
 from securefl.privacy.events import SampledGaussian
 from securefl.privacy.ledger import NOTHING, Ledger, Terms, carried, read_entries
-from securefl.runs import Cell, RunFolder
+from securefl.runs import Cell, Request, RunFolder
 from securefl.scenario import parse_scenario
 from tests.test_cli import call, refused
 from tests.test_ledger import rid
@@ -188,6 +188,13 @@ def test_a_run_that_did_not_end_or_is_none_is_refused(earlier: Path, tmp_path: P
     with pytest.raises(ScenarioError, match=r"init_from: .* is not a run folder"):
         api.run(parse_scenario(after(tmp_path / "nowhere")), tmp_path / "later")
     assert not (tmp_path / "later").exists()
+
+
+def test_a_folder_of_several_runs_is_refused(tmp_path: Path) -> None:
+    one, other = parse_scenario("rounds = 1"), parse_scenario("rounds = 2")
+    RunFolder.create(tmp_path / "two", Request.of({"one": one, "other": other}, ""))
+    with pytest.raises(ScenarioError, match=r"init_from: .* holds 2 runs, it must be one"):
+        api.run(parse_scenario(after(tmp_path / "two")), tmp_path / "later")
 
 
 def test_ledgers_that_were_cut_or_edited_are_refused(earlier: Path, tmp_path: Path) -> None:

@@ -163,6 +163,17 @@ def test_a_ledger_that_is_gone_is_found(run: Path, clients: list[int]) -> None:
     assert "steps-not-accounted" in found(run)
 
 
+def test_a_client_that_never_booked_needs_no_ledger(run: Path) -> None:
+    (cell(run) / "ledgers/2.jsonl").unlink()
+    change(cell(run) / "metrics.json", lambda metrics: metrics["epsilons"].update({"2": 0.0}))
+    rounds = [json.loads(line) for line in (cell(run) / "rounds.jsonl").read_text().splitlines()]
+    for record in rounds:
+        record["survivors"].remove(2)
+        record["ledger_heads"]["2"] = "0" * 64
+    (cell(run) / "rounds.jsonl").write_text("".join(json.dumps(record) + "\n" for record in rounds))
+    assert found(run) == {}
+
+
 def test_a_file_among_the_ledgers_that_is_no_clients_is_found(run: Path) -> None:
     shutil.copy(cell(run) / "ledgers/0.jsonl", cell(run) / "ledgers/0-old.jsonl")
     assert found(run) == {"ledger-edited": "0-old.jsonl among the ledgers is no client's"}

@@ -20,7 +20,6 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from securefl import catalog
 from securefl.errors import ScenarioError
 from securefl.scenario import Scenario, load_scenario, parse_scenario
 
@@ -712,8 +711,8 @@ def test_everything_the_design_has_for_later_is_refused_as_not_yet_there() -> No
         "training.kind": {"clipped_gradient"},
     }
     for key, names in promised.items():
-        assert set(catalog.planned(key)) == names
-    assert catalog.planned("model.name") == ()
+        assert set(planned(key)) == names
+    assert planned("model.name") == ()
 
 
 def test_a_study_is_not_taken_for_a_scenario() -> None:

@@ -20,7 +20,7 @@ class Case:
         broken: client -> why its ledger cannot be read.
         rounds: the records of the rounds.
         metrics: the final metrics; None before there are some.
-        others: resolved scenarios that were run on the same records beside this one.
+        others: resolved scenarios that were run in the same folder; this one may be among them.
     """
 
     scenario: Table

@@ -5,10 +5,9 @@ from securefl.privacy.mistakes import MISTAKES
 
 
 def lint(case: Case) -> list[Finding]:
-    """Every named mistake that shows in the case, the grave ones first."""
-    found = [
+    """Every named mistake that shows in the case, in the order of `MISTAKES`."""
+    return [
         Finding(name, told, mistake.grave)
         for name, mistake in MISTAKES.items()
         if (told := mistake.look(case)) is not None
     ]
-    return sorted(found, key=lambda finding: not finding.grave)
