@@ -21,6 +21,7 @@ import pytest
 from pydantic import ValidationError
 
 from securefl.errors import ScenarioError
+from securefl.planned import planned
 from securefl.scenario import Scenario, load_scenario, parse_scenario
 
 NOT_MASKED = {"ring": None, "clip": None, "rounding": None, "corrupt": None, "max_weight": None}
