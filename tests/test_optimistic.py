@@ -116,6 +116,7 @@ def test_both_ends_meet(rate: float, noise: float, steps: int, delta: float) -> 
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1800)
 @settings(many, max_examples=150)
 @given(st.floats(0.001, 1.0), st.floats(0.4, 20.0), st.integers(1, 10_000), st.floats(1e-7, 1e-2))
 def test_both_ends_meet_at_many_more_settings(rate: float, noise: float, steps: int, delta: float) -> None:
@@ -123,6 +124,7 @@ def test_both_ends_meet_at_many_more_settings(rate: float, noise: float, steps: 
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1800)
 @many
 @given(st.floats(0.005, 1.0), st.floats(0.6, 20.0), st.integers(1, 1000), st.floats(1e-7, 1e-2), st.floats(1.001, 3.0))
 def test_a_thousand_settings_are_monotone_in_every_argument(
