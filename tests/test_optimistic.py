@@ -98,6 +98,11 @@ def test_one_step_lies_between_its_two_ends_exactly(rate: float, noise: float, d
     assert lower <= exact <= upper * (1 + 1e-9)
 
 
+def test_an_epsilon_beyond_all_use_is_told_without_a_warning() -> None:
+    lower, upper = bounds({SampledGaussian(0.6875, 0.6875 / 2, 944): 1}, delta=1e-7)
+    assert 0 <= lower <= upper
+
+
 few = settings(derandomize=True, max_examples=40, deadline=None, database=None)
 many = settings(derandomize=True, max_examples=1000, deadline=None, database=None)
 

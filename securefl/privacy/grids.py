@@ -85,7 +85,8 @@ def _intervals(segments: Segments) -> Iterator[float]:
 def upper_end(segments: Segments, delta: float, interval: float) -> float:
     """By Connect the Dots (Doroshenko et al., PETS 2022), for delta above `rounding`."""
     whole = pessimistic(segments, interval)
-    return max(0.0, float(whole.get_epsilon_for_delta(delta - rounding(_steps(segments)))))
+    with np.errstate(over="ignore"):  # beyond an epsilon of 700, where it says inf
+        return max(0.0, float(whole.get_epsilon_for_delta(delta - rounding(_steps(segments)))))
 
 
 @lru_cache(maxsize=4096)
@@ -97,7 +98,9 @@ def lower_end(segments: Segments, delta: float, interval: float) -> float:
             return 0.0
         parts.append(one.self_compose(steps))
     whole = reduce(lambda one, other: one.compose(other), parts)
-    return max(0.0, float(whole.get_epsilon_for_delta(min(1.0, delta + rounding(_steps(segments))))))
+    with np.errstate(over="ignore"):
+        found = float(whole.get_epsilon_for_delta(min(1.0, delta + rounding(_steps(segments)))))
+    return max(0.0, found) if math.isfinite(found) else 0.0
 
 
 def rounding(steps: int) -> float:
