@@ -120,6 +120,8 @@ def assemble(scenario: Scenario, *, run: str, ledgers: Path, remember: Remember 
     start = vector.to_vector(model) if origin is None else origin.weights
     session = hashlib.sha256(f"session/{run}".encode()).digest()[:16]
     books = open_ledgers(scenario, ledgers, origin)
+    for book in books.values():
+        book.begin()
     trainers = make_trainers(scenario, data, model, books, remember)
     config = hashlib.sha256(json.dumps(scenario.resolved(), sort_keys=True).encode()).digest()
     plan = channel.plan(scenario, session=session, d=len(start), stream_for=stream_for(scenario), config=config)

@@ -94,7 +94,10 @@ def _check(scenario: "Scenario", earlier: Any, cell: Cell) -> None:
 
 
 def _spent(cell: Cell) -> dict[int, Before]:
-    """What every ledger of the cell holds, every head that its rounds noted among it."""
+    """What every ledger of the cell holds, every head that its rounds noted among it.
+
+    A client that took no part has a ledger too, if it had spent something before.
+    """
     spent = {int(file.stem): carried(file) for file in cell.ledgers.glob("*.jsonl")}
     for record in cell.rounds():
         for client, head in record["ledger_heads"].items():

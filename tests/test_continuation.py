@@ -117,6 +117,30 @@ def test_a_third_run_pays_for_both(earlier: Path, tmp_path: Path) -> None:
     assert sum(count for _, count in carried(cell(tmp_path / "third").ledgers / "2.jsonl").events) == 9
 
 
+def test_who_sits_out_the_middle_run_still_pays_for_the_first(earlier: Path, tmp_path: Path) -> None:
+    # Client 3 is in no round of the second run, which therefore books nothing for it.
+    out = "\n".join(f"[[simulate.drop]]\nclient = 3\nround = {n}\nstage = 1" for n in range(3))
+    api.run(parse_scenario(after(earlier, f"{MORE}{out}\n")), tmp_path / "second")
+    first, second = carried(cell(earlier).ledgers / "3.jsonl"), carried(cell(tmp_path / "second").ledgers / "3.jsonl")
+    assert second.events == first.events
+    (opening,) = read_entries(cell(tmp_path / "second").ledgers / "3.jsonl")
+    assert (opening["kind"], opening["release"], opening["event"]) == ("begin", None, None)
+    assert opening["before"] == first.told()
+    (verdict,) = examine(tmp_path / "second")
+    assert verdict.findings == []
+
+    third = after(tmp_path / "second", TEXT.replace("epsilon = 3.0", "epsilon = 6.0"))
+    metrics = api.run(parse_scenario(third), tmp_path / "third")
+    booked = Counter(dict(first.events))
+    entries = read_entries(cell(tmp_path / "third").ledgers / "3.jsonl")
+    booked.update(SampledGaussian(**entry["event"]) for entry in entries if entry["event"])
+    assert booked.total() == 6
+    assert metrics["epsilons"]["3"] == epsilon(booked, delta=1e-5)
+    (cell(tmp_path / "second").ledgers / "3.jsonl").unlink()
+    with pytest.raises(LedgerError, match=r"the ledger 3\.jsonl of .* was cut or replaced"):
+        api.run(parse_scenario(third), tmp_path / "fourth")
+
+
 def test_an_interrupted_one_resumes_and_pays_once(earlier: Path, tmp_path: Path) -> None:
     seeded = TEXT.replace("delta = 1e-5", 'delta = 1e-5, noise = "seeded"')
     api.run(parse_scenario(seeded), tmp_path / "first")

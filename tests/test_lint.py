@@ -128,12 +128,52 @@ def test_a_run_without_a_claim_has_no_finding(run: Path) -> None:
     assert found(run) == {}
 
 
-def test_every_mistake_has_a_paragraph_a_source_and_a_test_here() -> None:
-    text = Path(__file__).read_text(encoding="utf-8")
-    for name, mistake in MISTAKES.items():
-        assert len(mistake.why) > 80
-        assert mistake.source
-        assert text.count(f'"{name}"') >= 1, name
+def practice(key: str, value: object) -> Callable[[Path], None]:
+    return lambda run: change_scenario(run, lambda scenario: scenario["practice"].update({key: value}))
+
+
+def privacy(**values: object) -> Callable[[Path], None]:
+    return lambda run: change_scenario(run, lambda scenario: scenario["privacy"].update(values))
+
+
+def metrics(**values: object) -> Callable[[Path], None]:
+    return lambda run: change(cell(run) / "metrics.json", lambda told: told.update(values))
+
+
+PLANTS: dict[str, Callable[[Path], None]] = {
+    "ledger-edited": lambda run: (cell(run) / "ledgers/1.jsonl").unlink(),
+    "evidence-missing": lambda run: (cell(run) / "metrics.json").unlink(),
+    "claim-without-noise": lambda run: rewrite_ledger(run, 2, with_event(noise_multiplier=0.0)),
+    "accountant-restarted": metrics(epsilon=0.1),
+    "budget-exceeded": privacy(epsilon=1.0),
+    "noise-not-as-configured": privacy(noise_multiplier=0.2),
+    "steps-not-accounted": lambda run: rewrite_ledger(run, 0, with_event(steps=7)),
+    "delta-too-large": privacy(delta=0.5),
+    "delta-from-batches": privacy(delta=1 / 32),
+    "shuffled-as-poisson": practice("sampling", "shuffled"),
+    "batches-dropped": practice("batches", "dropped"),
+    "rate-over-all-data": lambda run: rewrite_ledger(run, 0, with_event(sample_rate=0.01)),
+    "private-normaliser": practice("normaliser", "batch"),
+    "batch-norm": practice("layers", ["BatchNorm2d"]),
+    "private-statistics": practice("statistics", "private"),
+    "weight-opened": lambda run: change_scenario(run, lambda scenario: scenario.update(weights="reported")),
+    "seeded-noise": privacy(noise="seeded"),
+    "tuning-not-charged": lambda run: add_cell(run, "one", "done", rounds=3),
+    "majority-accuracy": metrics(accuracy=0.0),
+}
+
+
+@pytest.mark.parametrize("name", MISTAKES)
+def test_every_mistake_has_a_reason_a_source_and_shows_where_it_is_planted(run: Path, name: str) -> None:
+    assert len(MISTAKES[name].why) > 80
+    assert MISTAKES[name].source
+    PLANTS[name](run)
+    first, *_ = examine(run)
+    assert name in {finding.name for finding in first.findings}
+
+
+def test_nothing_is_planted_that_is_no_mistake() -> None:
+    assert set(PLANTS) == set(MISTAKES)
 
 
 # --- the ledger

@@ -101,4 +101,5 @@ def test_under_masks_the_sum_carries_the_noise_of_all(tmp_path: Path) -> None:
 def test_a_multiplier_ten_percent_off_is_caught(tmp_path: Path, multiplier: float) -> None:
     wrong = NOISY.replace(str(SIGMA), str(SIGMA * multiplier))
     every = torch.cat([row for rows in noises("", tmp_path, noisy=wrong) for row in rows])
+    assert variance_is_right(every, std=multiplier)
     assert not variance_is_right(every, std=1.0)

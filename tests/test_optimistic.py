@@ -19,6 +19,7 @@ from securefl.privacy.accounting import bounds, epsilon, gaussian_epsilon, subsa
 from securefl.privacy.crosscheck import rounded_down_epsilon
 from securefl.privacy.events import SampledGaussian
 from securefl.privacy.grids import lower_end, rounding, upper_end, upper_ends
+from securefl.privacy.inversion import inverted
 from securefl.privacy.optimistic import optimistic
 
 SETTINGS = [(1.0, 1.0), (0.5, 0.5), (0.1, 1.0), (0.064, 1.1), (0.01, 0.4), (0.01, 4.0), (0.001, 0.8)]
@@ -98,9 +99,29 @@ def test_one_step_lies_between_its_two_ends_exactly(rate: float, noise: float, d
     assert lower <= exact <= upper * (1 + 1e-9)
 
 
-def test_an_epsilon_beyond_all_use_is_told_without_a_warning() -> None:
-    lower, upper = bounds({SampledGaussian(0.6875, 0.6875 / 2, 944): 1}, delta=1e-7)
-    assert 0 <= lower <= upper
+@pytest.mark.parametrize(
+    ("rate", "noise", "steps", "delta", "ratio"),
+    [
+        (0.6875, 0.6875, 944, 1e-7, 1.005),  # sums of e^-710 have lost most of their digits
+        (0.6875, 0.34, 944, 1e-7, 1.005),
+        (0.9, 0.5, 5000, 1e-5, 1.005),
+        (0.5, 0.001, 3, 1e-6, 4.0),  # no grid is wide enough: Rényi DP above, one step below
+    ],
+)
+def test_an_epsilon_whose_exponential_is_no_float_has_two_ends_too(
+    rate: float, noise: float, steps: int, delta: float, ratio: float
+) -> None:
+    lower, upper = bounds({SampledGaussian(rate, noise, steps): 1}, delta=delta)
+    assert 700 < lower <= upper <= ratio * lower
+
+
+def test_an_inverted_profile_is_that_of_the_closed_form_far_beyond_a_float() -> None:
+    exact = gaussian_epsilon(0.1, 20, 1e-6)  # 1220
+    loss = pld.from_gaussian_mechanism(0.1, value_discretization_interval=1e-3).self_compose(20)
+    lower, upper = inverted(loss, 1e-6)
+    assert exact <= upper <= 1.001 * exact
+    assert upper - lower <= 1e-9 * upper
+    assert inverted(loss, 0.0) == (0.0, math.inf)
 
 
 few = settings(derandomize=True, max_examples=40, deadline=None, database=None)
@@ -128,6 +149,23 @@ def test_both_ends_meet_at_many_more_settings(rate: float, noise: float, steps: 
     tight(rate, noise, steps, delta)
 
 
+def monotone(rate: float, noise: float, steps: int, delta: float, more: float) -> None:
+    """Epsilon grows with rate and steps, and falls with noise and delta."""
+    base = subsampled_gaussian_epsilon(rate, noise, steps, delta) * SETTLED + 1e-9
+    assert subsampled_gaussian_epsilon(rate / more, noise, steps, delta) <= base
+    assert subsampled_gaussian_epsilon(rate, noise * more, steps, delta) <= base
+    assert subsampled_gaussian_epsilon(rate, noise, max(1, int(steps / more)), delta) <= base
+    assert subsampled_gaussian_epsilon(rate, noise, steps, delta * more) <= base
+
+
+@settings(few, max_examples=8)
+@given(st.floats(0.005, 0.4), st.floats(0.8, 4.0), st.integers(1, 60), st.floats(1e-7, 1e-3), st.floats(1.05, 2.0))
+def test_epsilon_is_monotone_in_every_argument(
+    rate: float, noise: float, steps: int, delta: float, more: float
+) -> None:
+    monotone(rate, noise, steps, delta, more)
+
+
 @pytest.mark.slow
 @pytest.mark.timeout(1800)
 @many
@@ -135,11 +173,7 @@ def test_both_ends_meet_at_many_more_settings(rate: float, noise: float, steps: 
 def test_a_thousand_settings_are_monotone_in_every_argument(
     rate: float, noise: float, steps: int, delta: float, more: float
 ) -> None:
-    base = subsampled_gaussian_epsilon(rate, noise, steps, delta) * SETTLED + 1e-9
-    assert subsampled_gaussian_epsilon(rate / more, noise, steps, delta) <= base
-    assert subsampled_gaussian_epsilon(rate, noise * more, steps, delta) <= base
-    assert subsampled_gaussian_epsilon(rate, noise, max(1, int(steps / more)), delta) <= base
-    assert subsampled_gaussian_epsilon(rate, noise, steps, delta * more) <= base
+    monotone(rate, noise, steps, delta, more)
 
 
 @pytest.mark.parametrize("delta", [1e-8, 1e-10, 1e-12, 1e-14])

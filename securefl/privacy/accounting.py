@@ -2,7 +2,7 @@
 
 Add/remove neighbours. Where every record is in every step (sample rate 1) the closed form of the Gaussian
 mechanism is used; otherwise pessimistic privacy-loss distributions of dp-accounting, on a grid that is refined until
-a lower end proves them tight.
+that gains nothing. `bounds` proves the result by a lower end.
 """
 
 import math
@@ -59,7 +59,7 @@ def bounds(segments: Mapping[SampledGaussian, int], *, delta: float) -> Bounds:
     _check(segments, delta)
     merged = _merged(segments)
     *_, upper = _upper_ends(merged, delta)
-    if upper.epsilon == 0 or math.isinf(upper.epsilon) or _unsampled(merged):
+    if upper.epsilon == 0 or _noiseless(merged) or _unsampled(merged):
         return Bounds(max(0.0, upper.epsilon - ROOT), upper.epsilon)
     return Bounds(lower_bound(merged, delta, upper=upper), upper.epsilon)
 

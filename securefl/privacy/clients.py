@@ -13,10 +13,11 @@ from dp_accounting.pld.privacy_loss_mechanism import AdjacencyType, GaussianPriv
 
 from securefl.privacy.accounting import gaussian_epsilon, subsampled_gaussian_epsilon
 from securefl.privacy.crosscheck import fixed_cohort_renyi
-from securefl.privacy.grids import COARSE, rounding
+from securefl.privacy.gaussian import largest_loss
+from securefl.privacy.grids import intervals, refined, rounding
+from securefl.privacy.inversion import inverted
 
-_FINEST = 1e-6  # grid of the privacy loss
-_SETTLED = 1e-3  # a refinement that gains less ends the search
+_FLOAT = 700.0  # a loss whose exponential is still a float
 
 
 def poisson_cohort_epsilon(cohort: int, clients: int, noise_multiplier: float, rounds: int, delta: float) -> float:
@@ -52,7 +53,7 @@ def fixed_cohort_epsilon(cohort: int, clients: int, noise_multiplier: float, rou
         ValueError: an argument is outside its range.
 
     Source: one round, Balle, Barthe and Gaboardi, NeurIPS 2018, theorem 9; rounds compose as their dominating pair
-        does, Zhu, Dong and Wang, AISTATS 2022, theorem 10. Tighter than Rényi DP without replacement (Wang, Balle and
+        does, Zhu, Dong and Wang, AISTATS 2022. Tighter than Rényi DP without replacement (Wang, Balle and
         Kasiviswanathan, AISTATS 2019).
     """
     _check(cohort, clients, noise_multiplier, rounds)
@@ -60,13 +61,14 @@ def fixed_cohort_epsilon(cohort: int, clients: int, noise_multiplier: float, rou
         raise ValueError(f"delta must be in (0, 1), got {delta}")
     if cohort == clients:
         return gaussian_epsilon(noise_multiplier, rounds, delta)
-    best, interval, least = math.inf, COARSE, max(0.0, delta - rounding(rounds))
-    while interval >= _FINEST:
-        upper = _fixed_cohort_losses(cohort / clients, noise_multiplier, interval).self_compose(rounds)
-        previous, best = best, min(best, float(upper.get_epsilon_for_delta(least)))
-        if previous - best <= _SETTLED * best:
-            break
-        interval /= 4
+    share, least = cohort / clients, max(0.0, delta - rounding(rounds))
+
+    def upper_at(interval: float) -> float:
+        losses = _fixed_cohort_losses(share, noise_multiplier, interval).self_compose(rounds)
+        return inverted(losses, least).upper
+
+    grids = refined(upper_at, intervals(largest_loss(share, noise_multiplier)))
+    best = min((upper.epsilon for upper in grids), default=math.inf)
     return max(0.0, min(best, fixed_cohort_renyi(cohort, clients, noise_multiplier, rounds, delta)))
 
 
@@ -76,8 +78,8 @@ def _fixed_cohort_losses(share: float, noise_multiplier: float, interval: float)
     Replacement has no direction: the profile is that of a mixture against its part from an epsilon of 0 up, that of the
     part against the mixture below, which in both cases is the larger of the two.
     """
-    most = math.log1p(share * math.expm1(min(700.0, 10 / noise_multiplier + 0.5 / noise_multiplier**2)))
-    grid = np.arange(-math.ceil(most / interval), math.ceil(most / interval) + 1)
+    end = math.ceil(min(_FLOAT, largest_loss(share, noise_multiplier)) / interval)
+    grid = np.arange(-end, end + 1)
     with_against_without, without_against_with = (
         GaussianPrivacyLoss(noise_multiplier, sampling_prob=share, adjacency_type=direction).get_delta_for_epsilon(
             grid * interval

@@ -11,6 +11,7 @@ from dp_accounting.pld import privacy_loss_distribution as pld
 from dp_accounting.rdp import RdpAccountant
 
 from securefl.privacy.events import SampledGaussian
+from securefl.privacy.inversion import inverted
 
 
 def renyi_epsilon(segments: Mapping[SampledGaussian, int], *, delta: float) -> float:
@@ -42,7 +43,8 @@ def fixed_cohort_renyi(cohort: int, clients: int, noise_multiplier: float, round
     """Epsilon of cohorts drawn without replacement by Rényi DP (dp-accounting); a client replaced by another."""
     accountant = RdpAccountant(neighboring_relation=NeighboringRelation.REPLACE_ONE)
     drawn = SampledWithoutReplacementDpEvent(clients, cohort, GaussianDpEvent(noise_multiplier))
-    return float(accountant.compose(drawn, rounds).get_epsilon(delta))
+    with _quiet():
+        return float(accountant.compose(drawn, rounds).get_epsilon(delta))
 
 
 def rounded_down_epsilon(segments: Mapping[SampledGaussian, int], *, delta: float, interval: float) -> float:
@@ -57,7 +59,7 @@ def rounded_down_epsilon(segments: Mapping[SampledGaussian, int], *, delta: floa
         ).self_compose(event.steps * count)
         for event, count in segments.items()
     ]
-    return float(reduce(lambda one, other: one.compose(other), parts).get_epsilon_for_delta(delta))
+    return inverted(reduce(lambda one, other: one.compose(other), parts), delta).lower
 
 
 @contextmanager

@@ -1,4 +1,4 @@
-"""The Gaussian mechanism without sampling, in closed form.
+"""The Gaussian mechanism in closed form.
 
 Source: Balle and Wang, ICML 2018, theorem 8.
 """
@@ -32,6 +32,12 @@ def exact_epsilon(mu: float, delta: float) -> float:
     while gap(high) > 0:
         high *= 2.0
     return float(brentq(gap, 0.0, high, xtol=0.1 * ROOT)) + 0.5 * ROOT
+
+
+def largest_loss(sample_rate: float, noise_multiplier: float, *, deviations: float = 10.0) -> float:
+    """The privacy loss of one release over a Poisson sample, so many deviations of the noise out."""
+    whole = deviations / noise_multiplier + 0.5 / noise_multiplier**2
+    return whole + math.log(sample_rate + (1 - sample_rate) * math.exp(-whole))
 
 
 def _log_delta(eps: ArrayLike, mu: float) -> NDArray[np.float64]:

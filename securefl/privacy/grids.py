@@ -1,7 +1,7 @@
 """Epsilon of composed releases from both sides, on grids of the privacy loss that are refined until the ends meet."""
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from functools import lru_cache, reduce
 from typing import NamedTuple
 
@@ -11,7 +11,8 @@ from dp_accounting.pld import privacy_loss_distribution as pld
 
 from securefl.privacy.crosscheck import renyi_epsilon, rounded_down_epsilon
 from securefl.privacy.events import SampledGaussian
-from securefl.privacy.gaussian import ROOT, exact_epsilon
+from securefl.privacy.gaussian import ROOT, exact_epsilon, largest_loss
+from securefl.privacy.inversion import inverted
 from securefl.privacy.optimistic import optimistic
 
 Segments = tuple[tuple[SampledGaussian, int], ...]  # events of one step each, and how often; sorted
@@ -31,17 +32,25 @@ class Upper(NamedTuple):
 
 
 def upper_ends(segments: Segments, delta: float) -> Iterator[Upper]:
-    """From coarse to fine, until a refinement gains less than a thousandth; every event with noise."""
-    best, interval = math.inf, COARSE
+    """From coarse to fine; every event with noise."""
+    best = Upper(math.inf, COARSE)
     if delta > rounding(_steps(segments)):
-        for interval in _intervals(segments):
-            upper = upper_end(segments, delta, interval)
-            settled, best = best - upper <= _SETTLED * upper, min(best, upper)
-            yield Upper(best, interval)
-            if settled:
-                break
-    if delta < _DROWNED * rounding(_steps(segments)):  # Rényi DP is looser, but needs no Fourier transform
-        yield Upper(min(best, renyi_epsilon(dict(segments), delta=delta)), interval)
+        for best in refined(lambda interval: upper_end(segments, delta, interval), _intervals(segments)):
+            yield best
+    # Rényi DP is looser, but needs no grid and no Fourier transform.
+    if math.isinf(best.epsilon) or delta < _DROWNED * rounding(_steps(segments)):
+        yield Upper(min(best.epsilon, renyi_epsilon(dict(segments), delta=delta)), best.interval)
+
+
+def refined(upper_at: Callable[[float], float], finer: Iterable[float]) -> Iterator[Upper]:
+    """The best upper end so far at ever finer intervals, until a refinement gains less than a thousandth."""
+    best = math.inf
+    for interval in finer:
+        upper = upper_at(interval)
+        gained, best = best - upper > _SETTLED * upper, min(best, upper)
+        yield Upper(best, interval)
+        if not gained:
+            break
 
 
 def lower_bound(segments: Segments, delta: float, *, upper: Upper) -> float:
@@ -52,6 +61,8 @@ def lower_bound(segments: Segments, delta: float, *, upper: Upper) -> float:
         gained = best - before
         if upper.epsilon <= TIGHT * best or (interval <= upper.interval and 0 < gained <= _SETTLED * best):
             return best
+    if not any(_intervals(segments)):
+        return best
     for finer in (1, 4, 16):  # slower, and off by half a cell a step, but it minds no tail
         allowed = delta + rounding(_steps(segments))
         best = max(best, rounded_down_epsilon(dict(segments), delta=allowed, interval=upper.interval / finer))
@@ -73,20 +84,22 @@ def _one_step(segments: Segments, delta: float) -> float:
     return max(0.0, max(found) - ROOT)
 
 
-def _intervals(segments: Segments) -> Iterator[float]:
-    """Coarse to fine, as far as a step's loss, ten deviations of the noise out, fits the memory."""
+def intervals(span: float) -> Iterator[float]:
+    """Coarse to fine, as far as a loss of one step up to span fits the memory."""
     for trial in range(_TRIALS):
         interval = COARSE / 4**trial
-        if trial == 0 or _span(segments) <= _MOST_CELLS * interval:
+        if span <= _MOST_CELLS * interval:
             yield interval
+
+
+def _intervals(segments: Segments) -> Iterator[float]:
+    return intervals(max(largest_loss(event.sample_rate, event.noise_multiplier) for event, _ in segments))
 
 
 @lru_cache(maxsize=4096)
 def upper_end(segments: Segments, delta: float, interval: float) -> float:
     """By Connect the Dots (Doroshenko et al., PETS 2022), for delta above `rounding`."""
-    whole = pessimistic(segments, interval)
-    with np.errstate(over="ignore"):  # beyond an epsilon of 700, where it says inf
-        return max(0.0, float(whole.get_epsilon_for_delta(delta - rounding(_steps(segments)))))
+    return inverted(pessimistic(segments, interval), delta - rounding(_steps(segments))).upper
 
 
 @lru_cache(maxsize=4096)
@@ -98,9 +111,7 @@ def lower_end(segments: Segments, delta: float, interval: float) -> float:
             return 0.0
         parts.append(one.self_compose(steps))
     whole = reduce(lambda one, other: one.compose(other), parts)
-    with np.errstate(over="ignore"):
-        found = float(whole.get_epsilon_for_delta(min(1.0, delta + rounding(_steps(segments)))))
-    return max(0.0, found) if math.isfinite(found) else 0.0
+    return inverted(whole, min(1.0, delta + rounding(_steps(segments)))).lower
 
 
 def rounding(steps: int) -> float:
@@ -126,11 +137,3 @@ def pessimistic(segments: Segments, interval: float) -> pld.PrivacyLossDistribut
 
 def _steps(segments: Segments) -> int:
     return sum(count for _, count in segments)
-
-
-def _span(segments: Segments) -> float:
-    """The largest loss of one step, ten deviations of the noise out."""
-    return max(
-        math.log1p(e.sample_rate * math.expm1(min(700.0, 10 / e.noise_multiplier + 0.5 / e.noise_multiplier**2)))
-        for e, _ in segments
-    )

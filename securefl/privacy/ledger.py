@@ -55,7 +55,7 @@ class Ledger:
           counts if the file is opened again before that.
 
     Args:
-        path: the file; made at the first reservation, read and checked if it exists.
+        path: the file; made at the first reservation or by `begin`, read and checked if it exists.
         terms: unit, neighbours, delta and budget (an epsilon, inf allowed).
         before: what was spent on the model that training starts from; it counts, and the first line tells it.
 
@@ -97,6 +97,19 @@ class Ledger:
     def epsilon(self) -> float:
         """What all reservations cost together, at the ledger's delta."""
         return epsilon(self._events, delta=self.terms.delta)
+
+    def begin(self) -> None:
+        """Put on disk what the ledger continues: it counts for whoever goes on from here, released or not.
+
+        Raises:
+            LedgerError: the file cannot be written.
+        """
+        if not self.before.events or self.head != _GENESIS:
+            return
+        try:
+            self._append("begin", None, None)
+        except OSError as reason:
+            raise LedgerError(f"the ledger {self._path.name} cannot be written: {reason.strerror}") from None
 
     def reserve(self, event: SampledGaussian, *, release_id: ReleaseId) -> None:
         """Book event before anything that depends on the data leaves; refuse what would exceed the budget.
@@ -170,8 +183,9 @@ class Ledger:
         self._booked[release_id] = event
         self._events[event] += 1
 
-    def _append(self, kind: str, release_id: ReleaseId, event: SampledGaussian | None) -> None:
-        body: dict[str, object] = {"kind": kind, "release": list(release_id), "event": asdict(event) if event else None}
+    def _append(self, kind: str, release_id: ReleaseId | None, event: SampledGaussian | None) -> None:
+        release, booked = list(release_id) if release_id else None, asdict(event) if event else None
+        body: dict[str, object] = {"kind": kind, "release": release, "event": booked}
         if first := self.head == _GENESIS:
             body["terms"] = self.terms._asdict()
             if self.before.events:
@@ -212,11 +226,10 @@ class Ledger:
             raise LedgerError(f"the ledger {self._path.name} was kept under other terms: {entry.get('terms')}")
         if number == 1 and entry.get("before") != (self.before.told() if self.before.events else None):
             raise LedgerError(f"the ledger {self._path.name} does not continue the run that it is said to continue")
-        release_id = ReleaseId(*entry["release"])
-        if entry["event"]:
-            self._book(release_id, SampledGaussian(**entry["event"]))
-        else:
-            self._settled.add(release_id)
+        if entry["kind"] == "reserve":
+            self._book(ReleaseId(*entry["release"]), SampledGaussian(**entry["event"]))
+        elif entry["kind"] == "settle":
+            self._settled.add(ReleaseId(*entry["release"]))
         self._heads.append(head)
 
 
@@ -258,8 +271,8 @@ def _entry(line: bytes, previous: str, name: str, number: int) -> tuple[dict[str
     try:
         entry = json.loads(line)
         body = {key: value for key, value in entry.items() if key != "hash"}
-        said, _, _ = entry["hash"], ReleaseId(*entry["release"]), entry["event"] and SampledGaussian(**entry["event"])
-        earlier([entry])
+        said, release, event = entry["hash"], entry["release"], entry["event"]
+        _ = entry["kind"] == "begin" or ReleaseId(*release), event and SampledGaussian(**event), earlier([entry])
     except (ValueError, KeyError, TypeError, AttributeError):
         raise LedgerError(f"the ledger {name} is damaged at line {number}") from None
     expected, head = _chain(previous, body)

@@ -58,7 +58,7 @@ def no_noise(case: Case) -> str | None:
     """A claim without a ledger, or a release without noise."""
     if not case.claims or not case.rounds or case.broken:
         return None
-    if not any(case.ledgers.values()) and any(record["survivors"] for record in case.rounds):
+    if not any(map(case.booked, case.ledgers)) and any(record["survivors"] for record in case.rounds):
         return "a finite epsilon is claimed, and no ledger holds a release"
     for client in case.ledgers:
         if any(event.noise_multiplier == 0 for event in case.booked(client).values()):

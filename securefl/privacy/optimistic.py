@@ -18,10 +18,13 @@ from dp_accounting.pld import pld_pmf
 from numpy.typing import NDArray
 from scipy.special import ndtr
 
+from securefl.privacy.gaussian import largest_loss
+
 Array = NDArray[np.float64]
 
 _SHARE = 1e-3  # c
 _ROUNDING = 1e-12  # of a height, for what floating point may get wrong
+_FLOAT = 700.0  # a loss whose exponential is still a float
 _DEVIATIONS = 9.0  # of the noise, beyond which a loss counts as no more than there
 
 
@@ -47,7 +50,7 @@ def optimistic(sample_rate: float, noise_multiplier: float, interval: float) -> 
         noise_multiplier: > 0.
         interval: width of a cell of the loss.
     """
-    most = math.log1p(sample_rate * math.expm1(min(700.0, _DEVIATIONS / noise_multiplier + 0.5 / noise_multiplier**2)))
+    most = min(_FLOAT, largest_loss(sample_rate, noise_multiplier, deviations=_DEVIATIONS))
     least = max(-most, math.log1p(-sample_rate)) if sample_rate < 1 else -most
     ends = math.floor(most / interval), math.ceil(-least / interval) - 1  # every loss is above log(1 - sample_rate)
     losses = [sign * interval * np.arange(end + 1, dtype=np.float64) for end, sign in zip(ends, (1, -1), strict=True)]
