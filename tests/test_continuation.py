@@ -141,6 +141,33 @@ def test_who_sits_out_the_middle_run_still_pays_for_the_first(earlier: Path, tmp
         api.run(parse_scenario(third), tmp_path / "fourth")
 
 
+def test_a_past_alone_is_no_release(earlier: Path, tmp_path: Path) -> None:
+    api.run(parse_scenario(after(earlier)), tmp_path / "later")
+    terms = Terms("example", "add_remove", 1e-5, 5.0)
+    for file in sorted(cell(tmp_path / "later").ledgers.iterdir()):
+        file.unlink()
+        Ledger(file, terms, carried(cell(earlier).ledgers / file.name)).begin()
+    (verdict,) = examine(tmp_path / "later")
+    told = {finding.name: finding.told for finding in verdict.findings}
+    assert told["claim-without-noise"] == "a finite epsilon is claimed, and no ledger holds a release"
+
+
+def test_a_ledger_whose_past_cannot_be_written_says_so(tmp_path: Path) -> None:
+    event, terms = SampledGaussian(0.1, 1.0, 10), Terms("example", "add_remove", 1e-5, 8.0)
+    Ledger(tmp_path / "1.jsonl", terms).reserve(event, release_id=rid(0))
+    past = carried(tmp_path / "1.jsonl")
+    later = Ledger(tmp_path / "none" / "1.jsonl", terms, past)
+    (tmp_path / "none").write_text("a file where the folder should be")
+    with pytest.raises(LedgerError, match=r"the ledger 1\.jsonl cannot be written: "):
+        later.begin()
+    again = Ledger(tmp_path / "2.jsonl", terms, past)
+    again.begin()
+    again.begin()
+    assert len(read_entries(tmp_path / "2.jsonl")) == 1
+    Ledger(tmp_path / "3.jsonl", terms).begin()
+    assert not (tmp_path / "3.jsonl").exists()
+
+
 def test_an_interrupted_one_resumes_and_pays_once(earlier: Path, tmp_path: Path) -> None:
     seeded = TEXT.replace("delta = 1e-5", 'delta = 1e-5, noise = "seeded"')
     api.run(parse_scenario(seeded), tmp_path / "first")

@@ -18,7 +18,8 @@ from hypothesis import strategies as st
 from securefl.privacy.accounting import bounds, epsilon, gaussian_epsilon, subsampled_gaussian_epsilon
 from securefl.privacy.crosscheck import rounded_down_epsilon
 from securefl.privacy.events import SampledGaussian
-from securefl.privacy.grids import lower_end, rounding, upper_end, upper_ends
+from securefl.privacy.gaussian import largest_loss
+from securefl.privacy.grids import lower_end, refined, rounding, upper_end, upper_ends
 from securefl.privacy.inversion import inverted
 from securefl.privacy.optimistic import optimistic
 
@@ -115,12 +116,25 @@ def test_an_epsilon_whose_exponential_is_no_float_has_two_ends_too(
     assert 700 < lower <= upper <= ratio * lower
 
 
+def test_a_search_over_grids_keeps_the_best_and_ends_where_nothing_is_gained() -> None:
+    ends = {4.0: 3.0, 2.0: 2.0, 1.0: 2.5, 0.5: 1.0}
+    assert list(refined(ends.__getitem__, ends)) == [(3.0, 4.0), (2.0, 2.0), (2.0, 1.0)]
+    assert list(refined({1.0: math.inf}.__getitem__, [1.0, 0.5])) == [(math.inf, 1.0)]
+
+
+@pytest.mark.parametrize(
+    ("rate", "noise", "loss"), [(1.0, 2.0, 5.125), (0.1, 1.0, 8.197663), (0.5, 0.001, 509999.3069)]
+)
+def test_the_largest_loss_known_answer(rate: float, noise: float, loss: float) -> None:
+    assert largest_loss(rate, noise) == pytest.approx(loss, rel=1e-6)  # log(1 - q + q exp(10 / s + 1 / (2 s^2)))
+
+
 def test_an_inverted_profile_is_that_of_the_closed_form_far_beyond_a_float() -> None:
     exact = gaussian_epsilon(0.1, 20, 1e-6)  # 1220
     loss = pld.from_gaussian_mechanism(0.1, value_discretization_interval=1e-3).self_compose(20)
     lower, upper = inverted(loss, 1e-6)
     assert exact <= upper <= 1.001 * exact
-    assert upper - lower <= 1e-9 * upper
+    assert 0 <= upper - lower <= 1e-9 * upper
     assert inverted(loss, 0.0) == (0.0, math.inf)
 
 
