@@ -1,5 +1,6 @@
-"""Attacks: pure functions that rewrite what the corrupt clients send."""
+"""Attacks: pure functions that rewrite what the corrupt clients send, or what they train on."""
 
+from attacks.adaptive import Push, adaptive, most_harmful
 from attacks.byzantine import (
     a_little_is_enough,
     gaussian,
@@ -9,16 +10,27 @@ from attacks.byzantine import (
     sign_flip,
     zero,
 )
+from attacks.fang import fang_krum, fang_trimmed_mean
+from attacks.mimicry import mimic
 from attacks.optimized import min_max, min_sum
+from attacks.poisoning import label_flip, targeted_label_flip
 
 __all__ = [
+    "Push",
     "a_little_is_enough",
+    "adaptive",
+    "fang_krum",
+    "fang_trimmed_mean",
     "gaussian",
     "inner_product",
+    "label_flip",
+    "mimic",
     "min_max",
     "min_sum",
     "most_deviations",
+    "most_harmful",
     "non_finite",
     "sign_flip",
+    "targeted_label_flip",
     "zero",
 ]

@@ -10,7 +10,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from securefl import catalog, channel, compatibility, sites, vector
+from securefl import adversary, catalog, channel, compatibility, sites, vector
 from securefl.cache import Remember, fresh
 from securefl.continuation import Origin, origin_of
 from securefl.data.download import OnBytes
@@ -25,7 +25,6 @@ from securefl.privacy.ledger import NOTHING, Before, Ledger, Terms
 from securefl.rng import StreamFor, seeded_keystream, system_keystream
 from securefl.scenario import Scenario
 from securefl.simulate import UnreliableClient
-from securefl.threat import NOBODY, Adversary
 from securefl.training.client import Client
 from securefl.training.dp_sgd import DpPlan, DpSgd, DpSgdTrainer
 from securefl.training.sgd import SgdTrainer
@@ -122,7 +121,7 @@ def assemble(scenario: Scenario, *, run: str, ledgers: Path, remember: Remember 
     books = open_ledgers(scenario, ledgers, origin)
     for book in books.values():
         book.begin()
-    trainers = make_trainers(scenario, data, model, books, remember)
+    trainers = make_trainers(scenario, adversary.poisoned(scenario, data), model, books, remember)
     config = hashlib.sha256(json.dumps(scenario.resolved(), sort_keys=True).encode()).digest()
     plan = channel.plan(scenario, session=session, d=len(start), stream_for=stream_for(scenario), config=config)
     sides = catalog.CHANNELS[scenario.channel.kind].sides(plan, **channel.options(scenario))
@@ -143,6 +142,7 @@ def assemble(scenario: Scenario, *, run: str, ledgers: Path, remember: Remember 
         for index, site in enumerate(data.sites)
         if index in sides.clients
     }
+    rule = defense_of(scenario)
     federation = Federation(
         clients=_with_failures(scenario, clients),
         server=sides.server,
@@ -150,9 +150,9 @@ def assemble(scenario: Scenario, *, run: str, ledgers: Path, remember: Remember 
         layout=layout,
         invite=_inviter(scenario, tuple(clients)),
         min_cohort=channel.min_cohort(scenario),
-        adversary=make_adversary(scenario),
+        adversary=adversary.make(scenario, rule),
         screen=catalog.SCREEN,
-        rule=defense_of(scenario),
+        rule=rule,
         step=catalog.make_step(scenario.server.step, scenario.server.parameters),
         evaluate=_evaluator(model, data),
     )
@@ -246,16 +246,6 @@ def open_ledgers(scenario: Scenario, folder: Path, origin: Origin | None = None)
         index: Ledger(folder / f"{index}.jsonl", terms, NOTHING if origin is None else origin.before(index))
         for index in range(scenario.clients)
     }
-
-
-def make_adversary(scenario: Scenario) -> Adversary:
-    """The adversary of the scenario; nobody without an attack."""
-    if (attack := scenario.attack) is None:
-        return NOBODY
-    return Adversary(
-        frozenset(attack.clients),
-        catalog.make_attack(attack.name, attack.parameters, seed=scenario.seed, clients=scenario.cohort_size),
-    )
 
 
 def _inviter(scenario: Scenario, members: tuple[int, ...]) -> Callable[[int], tuple[int, ...]]:

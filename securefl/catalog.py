@@ -3,20 +3,23 @@
 import inspect
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from functools import partial
+from typing import Any, Literal
 
+import torch
 from torch import Tensor, nn
 
 import attacks
 import defenses
 from securefl.channels import build
-from securefl.data import digits, heart, medmnist, medmnist_info, partition
-from securefl.data.download import OnBytes
-from securefl.data.task import FederatedData, Task
+from securefl.data.entries import DATA as DATA
+from securefl.data.entries import DEALS as DEALS
+from securefl.data.entries import DEFAULT_CLIENTS as DEFAULT_CLIENTS
+from securefl.data.entries import DataEntry as DataEntry
 from securefl.models import images, linear
-from securefl.rng import Keystream, seeded_keystream
+from securefl.rng import seeded_keystream
 from securefl.training import server
-from securefl.types import Attack, Rule, Screen, ServerStep
+from securefl.types import Attack, Poison, Rule, Screen, ServerStep
 
 Parameters = Mapping[str, Any]
 
@@ -39,36 +42,15 @@ class PrefilterEntry:
 
 
 @dataclass(frozen=True)
-class DataEntry:
-    """A data set: its loader, its own partitions with the public training sizes of their sites, and the usual one.
+class AttackEntry:
+    """What corrupt clients do to the rows that they send, or to the records that they train on.
 
-    task: what its records are, by size for images; fetch: see to it that a published file is on this disk;
-    options: further keys of the data table that its loader takes, with their defaults.
+    omniscient: whether it makes sense only for an adversary that sees the rows of the others.
     """
 
-    load: Callable[..., FederatedData]
-    partitions: Mapping[str, tuple[int, ...]]
-    usual: str
-    task: Callable[..., Task]
-    license: str
-    fetch: Callable[[int, OnBytes], object] | None = None
-    sizes: tuple[int, ...] = ()
-    options: Mapping[str, Any] = field(default_factory=dict)
-
-    @property
-    def records(self) -> int:
-        """Training records in all."""
-        return sum(next(iter(self.partitions.values())))
-
-
-@dataclass(frozen=True)
-class DealEntry:
-    """A way to deal pooled records to clients, the scenario keys it takes, and its public sizes if it has any."""
-
-    deal: Callable[[Tensor, int, partition.Skew, Keystream], list[Tensor]]  # labels (n,), clients, skew, stream
-    takes: tuple[str, ...] = ()
-    sizes: Callable[[int, int], tuple[int, ...]] | None = None  # records, clients -> sizes
-    by_class: bool = False
+    function: Callable[..., Any]
+    on: Literal["rows", "records"] = "rows"
+    omniscient: bool = False
 
 
 @dataclass(frozen=True)
@@ -87,71 +69,6 @@ class ChannelEntry:
     min_cohort: int = 1
     set_up: bool = False
 
-
-DEFAULT_CLIENTS = 10
-
-
-def _medmnist(name: str) -> DataEntry:
-    """One MedMNIST set; nothing is read from disk yet but the medmnist package's table."""
-    sizes, smallest = medmnist_info.sizes(name), medmnist_info.source(name)
-    return DataEntry(
-        lambda partition, split_seed, size, test_on: medmnist.load_medmnist(
-            medmnist_info.source(name, size), partition=partition, test_on=test_on
-        ),
-        partitions={"pooled": (smallest.records.train,)},
-        usual="iid",
-        task=lambda size: medmnist_info.source(name, size).task,
-        license=smallest.license,
-        fetch=lambda size, on_bytes: medmnist.fetch(medmnist_info.source(name, size), on_bytes=on_bytes),
-        sizes=sizes,
-        options={"size": sizes[0], "test_on": "test"},
-    )
-
-
-DATA: Mapping[str, DataEntry] = {
-    "heart": DataEntry(
-        heart.load_heart,
-        partitions=heart.TRAIN_RECORDS,
-        usual="natural",
-        task=lambda: heart.TASK,
-        license="CC BY 4.0",
-    ),
-    "digits": DataEntry(
-        digits.load_digits,
-        partitions={"pooled": (digits.TRAIN_RECORDS,)},
-        usual="iid",
-        task=lambda: digits.TASK,
-        license="CC BY 4.0",
-    ),
-    **{f"medmnist:{name}": _medmnist(name) for name in medmnist_info.names()},
-}
-
-DEALS: Mapping[str, DealEntry] = {
-    "iid": DealEntry(
-        lambda labels, clients, skew, stream: partition.iid(len(labels), clients=clients, stream=stream),
-        sizes=lambda records, clients: partition.iid_sizes(records, clients=clients),
-    ),
-    "dirichlet": DealEntry(
-        lambda labels, clients, skew, stream: partition.dirichlet(
-            labels, clients=clients, alpha=skew.alpha, minimum=skew.minimum, stream=stream
-        ),
-        takes=("alpha", "minimum"),
-        by_class=True,
-    ),
-    "quantity": DealEntry(
-        lambda labels, clients, skew, stream: partition.quantity(
-            len(labels), clients=clients, alpha=skew.alpha, minimum=skew.minimum, stream=stream
-        ),
-        takes=("alpha", "minimum"),
-    ),
-    "pathological": DealEntry(
-        lambda labels, clients, skew, stream: partition.pathological(
-            labels, clients=clients, classes=skew.classes, stream=stream
-        ),
-        takes=("classes",),
-        by_class=True,
-    ),
-}
 
 MODELS: Mapping[str, Callable[..., nn.Module]] = {
     "logistic": linear.logistic,
@@ -180,15 +97,21 @@ PREFILTERS: Mapping[str, PrefilterEntry] = {
     "clip_norms": PrefilterEntry(defenses.clip_norms),
 }
 
-ATTACKS: Mapping[str, Callable[..., Tensor]] = {
-    "sign_flip": attacks.sign_flip,
-    "gaussian": attacks.gaussian,
-    "zero": attacks.zero,
-    "non_finite": attacks.non_finite,
-    "inner_product": attacks.inner_product,
-    "a_little_is_enough": attacks.a_little_is_enough,
-    "min_max": attacks.min_max,
-    "min_sum": attacks.min_sum,
+ATTACKS: Mapping[str, AttackEntry] = {
+    "sign_flip": AttackEntry(attacks.sign_flip),
+    "gaussian": AttackEntry(attacks.gaussian),
+    "zero": AttackEntry(attacks.zero),
+    "non_finite": AttackEntry(attacks.non_finite),
+    "inner_product": AttackEntry(attacks.inner_product),
+    "a_little_is_enough": AttackEntry(attacks.a_little_is_enough),
+    "min_max": AttackEntry(attacks.min_max),
+    "min_sum": AttackEntry(attacks.min_sum),
+    "mimic": AttackEntry(attacks.mimic),
+    "fang_krum": AttackEntry(attacks.fang_krum, omniscient=True),
+    "fang_trimmed_mean": AttackEntry(attacks.fang_trimmed_mean),
+    "adaptive": AttackEntry(attacks.adaptive, omniscient=True),
+    "label_flip": AttackEntry(attacks.label_flip, on="records"),
+    "targeted_label_flip": AttackEntry(attacks.targeted_label_flip, on="records"),
 }
 
 STEPS: Mapping[str, Callable[..., Any]] = {
@@ -260,18 +183,37 @@ def make_rule(name: str, parameters: Parameters, prefilters: Sequence[tuple[str,
     return filtered
 
 
-def make_attack(name: str, parameters: Parameters, *, seed: int, clients: int) -> Attack:
-    """The attack as the adversary calls it: honest rows (f, d), round -> rows (f, d); clients are those of a round."""
-    function = ATTACKS[name]
+def make_attack(name: str, parameters: Parameters, *, seed: int, clients: int, rule: Rule) -> Attack:
+    """What the adversary does to rows: own honest rows (f, d), those known (h, d), round -> rows (f, d).
+
+    Clients are those of a round. Attacks that look for what hurts the federation's rule most are given it.
+    """
+    function = ATTACKS[name].function
+    if ATTACKS[name].on != "rows":
+        return lambda own, known, round: own
     takes = inspect.signature(function).parameters
 
-    def attack(rows: Tensor, round: int) -> Tensor:
-        known: dict[str, Any] = {"f": len(rows), "n": clients}
-        if "generator" in takes:
-            known["generator"] = seeded_keystream(seed, "attack", round).torch_generator()
-        return function(rows, **{key: known[key] for key in takes if key in known}, **parameters)
+    def attack(own: Tensor, known: Tensor, round: int) -> Tensor:
+        given: dict[str, Any] = {
+            "f": len(own),
+            "n": clients,
+            "generator": seeded_keystream(seed, "attack", round).torch_generator() if "generator" in takes else None,
+            "rule": lambda rows: rule(rows, torch.ones(len(rows))),
+            "krum": partial(defenses.krum, f=len(own)),
+        }
+        rows = known if "f" in takes else own
+        sent: Tensor = function(rows, **{key: given[key] for key in takes if key in given}, **parameters)
+        return sent
 
     return attack
+
+
+def make_poison(name: str, parameters: Parameters, *, classes: int) -> Poison:
+    """What the adversary does to the records of one of its clients, before training: features, labels -> the same."""
+    entry = ATTACKS[name]
+    if entry.on != "records":
+        return lambda features, labels: (features, labels)
+    return lambda features, labels: entry.function(features, labels, classes=classes, **parameters)
 
 
 def make_step(name: str, parameters: Parameters) -> ServerStep:
@@ -282,7 +224,7 @@ def make_step(name: str, parameters: Parameters) -> ServerStep:
 
 def parameters_of(function: Callable[..., Any]) -> dict[str, inspect.Parameter]:
     """The hyper-parameters that a scenario may set: keyword-only ones that the run does not provide itself."""
-    provided = {"generator", "weights", "start"}
+    provided = {"generator", "weights", "start", "rule", "krum", "classes"}
     return {
         name: parameter
         for name, parameter in inspect.signature(function).parameters.items()

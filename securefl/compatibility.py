@@ -2,12 +2,11 @@
 
 import inspect
 import math
-from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import torch
 
-from securefl import catalog, channel
+from securefl import adversary, catalog, channel, checks
 from securefl.data.partition import Skew
 from securefl.errors import ScenarioError
 from securefl.planned import planned
@@ -20,7 +19,6 @@ if TYPE_CHECKING:
 
 
 DEFAULT_SKEW = Skew(alpha=0.5, classes=2, minimum=1)
-_LARGEST = 1e6  # of a hyper-parameter; beyond it something is meant differently
 
 
 def check(scenario: "Scenario") -> None:
@@ -29,7 +27,18 @@ def check(scenario: "Scenario") -> None:
     Raises:
         ScenarioError: one sentence that says what to change.
     """
-    for step in (_names, _data, _model, _privacy, check_practice, _weights, channel.check, _defense, _attack, _server):
+    for step in (
+        _names,
+        _data,
+        _model,
+        _privacy,
+        check_practice,
+        _weights,
+        channel.check,
+        _defense,
+        adversary.check,
+        _server,
+    ):
         step(scenario)
 
 
@@ -37,7 +46,7 @@ def refuse_planned_channel(values: object) -> None:
     """Say that a channel is still to come, before its keys are found unknown. Raises ScenarioError."""
     table = values.get("channel") if isinstance(values, dict) else None
     if isinstance(table, dict) and table.get("kind") in planned("channel.kind"):
-        _known("channel.kind", table["kind"], catalog.CHANNELS)
+        checks.known("channel.kind", table["kind"], catalog.CHANNELS)
 
 
 def fill_in(scenario: "Scenario", values: dict[str, Any]) -> None:
@@ -58,7 +67,7 @@ def fill_in(scenario: "Scenario", values: dict[str, Any]) -> None:
     for table, one in zip(values["defense"]["prefilters"], scenario.defense.prefilters, strict=True):
         tables.append((table, catalog.PREFILTERS[one.name].function))
     if scenario.attack is not None:
-        tables.append((values["attack"], catalog.ATTACKS[scenario.attack.name]))
+        tables.append((values["attack"], catalog.ATTACKS[scenario.attack.name].function))
     for table, function in tables:
         for name, parameter in catalog.parameters_of(function).items():
             if (default := parameter.default) not in (inspect.Parameter.empty, None):
@@ -67,38 +76,37 @@ def fill_in(scenario: "Scenario", values: dict[str, Any]) -> None:
 
 def _names(scenario: "Scenario") -> None:
     """Every name exists; what the design has for later says so."""
-    _known("data.name", scenario.data.name, catalog.DATA)
-    _known("model.name", scenario.model.name, catalog.MODELS)
-    _known("training.kind", scenario.training.kind, ("sgd", "dp_sgd"))
-    _known("channel.kind", scenario.channel.kind, catalog.CHANNELS)
-    _known("defense.rule", scenario.defense.rule.name, catalog.RULES)
-    _known("server.step", scenario.server.step, catalog.STEPS)
+    checks.known("data.name", scenario.data.name, catalog.DATA)
+    checks.known("model.name", scenario.model.name, catalog.MODELS)
+    checks.known("training.kind", scenario.training.kind, ("sgd", "dp_sgd"))
+    checks.known("channel.kind", scenario.channel.kind, catalog.CHANNELS)
+    checks.known("defense.rule", scenario.defense.rule.name, catalog.RULES)
+    checks.known("server.step", scenario.server.step, catalog.STEPS)
     if scenario.privacy is not None:
-        _known("privacy.unit", scenario.privacy.unit, ("example",))
-        _known("privacy.place", scenario.privacy.place, ("local",))
+        checks.known("privacy.unit", scenario.privacy.unit, ("example",))
+        checks.known("privacy.place", scenario.privacy.place, ("local",))
     if scenario.attack is not None:
-        _known("attack.name", scenario.attack.name, catalog.ATTACKS)
-        _known("attack.knows", scenario.attack.knows, ("own",))
+        checks.known("attack.name", scenario.attack.name, catalog.ATTACKS)
     for prefilter in scenario.defense.prefilters:
-        _known("defense.prefilters", prefilter.name, catalog.PREFILTERS)
+        checks.known("defense.prefilters", prefilter.name, catalog.PREFILTERS)
 
 
 def _model(scenario: "Scenario") -> None:
     """The model takes its parameters, and records of this kind; it is built without memory for its weights."""
     builder, parameters = catalog.MODELS[scenario.model.name], scenario.model.parameters
-    _parameters("model", scenario.model.name, builder, parameters)
+    checks.parameters("model", scenario.model.name, builder, parameters)
 
     def build() -> None:
         with torch.device("meta"):
             builder(task_of(scenario), generator=None, **parameters)
 
-    _tried("model", build)
+    checks.tried("model", build)
 
 
 def _data(scenario: "Scenario") -> None:
     """The partition belongs to the data set, its keys to the partition, and no client is left without records."""
     data, entry, how = scenario.data, catalog.DATA[scenario.data.name], partition_of(scenario)
-    _known("data.partition", how, tuple(dict.fromkeys((*entry.partitions, "pooled", *catalog.DEALS))))
+    checks.known("data.partition", how, tuple(dict.fromkeys((*entry.partitions, "pooled", *catalog.DEALS))))
     sites = site_count(scenario)
     if data.clients is not None and data.clients != sites:
         raise ScenarioError(f"data.clients: {data.name} with partition {how!r} has {sites} clients, got {data.clients}")
@@ -206,14 +214,14 @@ def _defense(scenario: "Scenario") -> None:
         )
     before = [(one.name, one.parameters) for one in scenario.defense.prefilters]
     defend = catalog.make_rule(rule.name, rule.parameters, before)
-    _tried("defense", lambda: defend(torch.zeros(rows, 1), torch.ones(rows)))
+    checks.tried("defense", lambda: defend(torch.zeros(rows, 1), torch.ones(rows)))
 
 
 def _takes(
     place: str, chosen: "Named", entry: "catalog.RuleEntry | catalog.PrefilterEntry", scenario: "Scenario"
 ) -> None:
     """A rule or pre-filter has its parameters, and the rows it needs."""
-    _parameters(place, chosen.name, entry.function, chosen.parameters)
+    checks.parameters(place, chosen.name, entry.function, chosen.parameters)
     f = chosen.parameters.get("f", 0)
     if f < 0:
         raise ScenarioError(f"{place}: f must be >= 0, got {f}")
@@ -227,70 +235,8 @@ def _takes(
         )
 
 
-def _attack(scenario: "Scenario") -> None:
-    """The corrupt clients exist, and some client is honest."""
-    attack = scenario.attack
-    if attack is None:
-        return
-    if len(set(attack.clients)) < len(attack.clients):
-        raise ScenarioError(f"attack.clients: each client once, got {list(attack.clients)}")
-    if max(attack.clients) >= scenario.clients:
-        raise ScenarioError(f"attack.clients: there is no client {max(attack.clients)} among {scenario.clients}")
-    declared = channel.options(scenario).get("corrupt", len(attack.clients))
-    if len(attack.clients) > declared:
-        raise ScenarioError(
-            f"attack.clients: {len(attack.clients)} clients are corrupt, channel.corrupt declares {declared}; raise it"
-        )
-    if len(attack.clients) == scenario.clients:
-        raise ScenarioError(f"attack.clients: all {scenario.clients} clients are corrupt, leave at least one honest")
-    _parameters("attack", attack.name, catalog.ATTACKS[attack.name], attack.parameters)
-    make = catalog.make_attack(attack.name, attack.parameters, seed=scenario.seed, clients=scenario.cohort_size)
-    present = min(len(attack.clients), scenario.cohort_size - 1)
-    _tried("attack", lambda: make(torch.zeros(present, 1), 0))
-
-
 def _server(scenario: "Scenario") -> None:
     """The step's hyper-parameters are its own."""
     step, parameters = scenario.server.step, scenario.server.parameters
-    _parameters("server", step, catalog.STEPS[step], parameters)
-    _tried("server", lambda: catalog.make_step(step, parameters)(torch.zeros(1), torch.zeros(1), {}))
-
-
-def _known(key: str, name: str, table: Any) -> None:
-    if name in table:
-        return
-    if name in planned(key):
-        raise ScenarioError(f"{key} = {name!r} is not available yet; use {' or '.join(map(repr, table))}")
-    raise ScenarioError(f"{key}: there is no {name!r}; known: {', '.join(table)}")
-
-
-def _parameters(place: str, name: str, function: Callable[..., Any], given: dict[str, Any]) -> None:
-    """What is given is what function takes: no more, no less, and of the right kind."""
-    known = catalog.parameters_of(function)
-    for key, value in given.items():
-        if key not in known:
-            takes = f"takes {', '.join(known)}" if known else "takes no parameters"
-            raise ScenarioError(f"{place}: {name} {takes}, got {key!r}")
-        wanted = {int | None: int, float | None: float}.get(known[key].annotation, known[key].annotation)
-        fits = {int: (int,), float: (int, float)}.get(wanted, (list, tuple))
-        whole = value if isinstance(value, list | tuple) else [value]
-        scalar = int | float if wanted is float else int
-        scalars = all(
-            isinstance(part, scalar) and not isinstance(part, bool) and abs(part) < math.inf for part in whole
-        )
-        if not isinstance(value, fits) or not scalars:
-            kind = {int: "an integer", float: "a finite number"}.get(wanted, "a list of integers")
-            raise ScenarioError(f"{place}: {key} of {name} must be {kind}, got {value!r}")
-        if any(abs(part) > _LARGEST for part in whole):
-            raise ScenarioError(f"{place}: {key} of {name} must be at most {_LARGEST:g} in size")
-    for key, parameter in known.items():
-        if parameter.default is inspect.Parameter.empty and key not in given:
-            raise ScenarioError(f"{place}: {name} needs {key}")
-
-
-def _tried(place: str, call: Callable[[], object]) -> None:
-    """Let the callable itself refuse its parameters, on zeros."""
-    try:
-        call()
-    except ValueError as reason:
-        raise ScenarioError(f"{place}: {reason}") from None
+    checks.parameters("server", step, catalog.STEPS[step], parameters)
+    checks.tried("server", lambda: catalog.make_step(step, parameters)(torch.zeros(1), torch.zeros(1), {}))

@@ -84,6 +84,7 @@ def exchange(federation: Federation, round: int, attendance: Attendance) -> View
     opened: View | None = None
     while opened is None:
         owned: dict[int, ClientUpdate] = {}
+        others: dict[int, ClientUpdate] = {}
         attendance.taken.clear()
         for client, request in federation.server.requests().items():
             if client in attendance.absent:
@@ -100,8 +101,10 @@ def exchange(federation: Federation, round: int, attendance: Attendance) -> View
                     owned[client] = federation.clients[client].train()
                 else:
                     update = federation.clients[client].train()
+                    if federation.adversary.omniscient:
+                        others[client] = update
                     deliver(federation, client, federation.clients[client].submit(update), attendance)
-        for client, update in federation.adversary.rewrite(owned, round=round).items():  # it moves last
+        for client, update in federation.adversary.rewrite(owned, others, round=round).items():  # it moves last
             with attendance.excused(client):
                 deliver(federation, client, federation.clients[client].submit(update), attendance)
         opened = federation.server.close_stage() or opened

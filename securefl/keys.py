@@ -37,14 +37,13 @@ _CHOICES: Mapping[str, Iterable[str]] = {
     "defense.prefilters": catalog.PREFILTERS,
     "defense.rule": catalog.RULES,
     "attack.name": catalog.ATTACKS,
-    "attack.knows": ("own",),
     "server.step": catalog.STEPS,
 }
 _NAMES: Mapping[str, Callable[[], Mapping[str, Callable[..., Any]]]] = {
     "models": lambda: catalog.MODELS,
     "pre-filters": lambda: {name: entry.function for name, entry in catalog.PREFILTERS.items()},
     "rules": lambda: {name: entry.function for name, entry in catalog.RULES.items()},
-    "attacks": lambda: catalog.ATTACKS,
+    "attacks": lambda: {name: entry.function for name, entry in catalog.ATTACKS.items()},
     "server steps": lambda: catalog.STEPS,
 }
 

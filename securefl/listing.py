@@ -22,7 +22,7 @@ def listing(what: str, folder: Path) -> Iterator[str]:
     tables: dict[str, Mapping[str, Callable[..., Any]]] = {
         "rules": {name: entry.function for name, entry in catalog.RULES.items()},
         "prefilters": {name: entry.function for name, entry in catalog.PREFILTERS.items()},
-        "attacks": catalog.ATTACKS,
+        "attacks": {name: entry.function for name, entry in catalog.ATTACKS.items()},
         "models": catalog.MODELS,
         "steps": catalog.STEPS,
     }

@@ -4,7 +4,6 @@ _LATER = {
     "channel.kind": ("bfv",),
     "privacy.unit": ("client",),
     "privacy.place": ("distributed", "central"),
-    "attack.knows": ("omniscient",),
     "training.kind": ("clipped_gradient",),
 }
 

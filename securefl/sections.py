@@ -156,10 +156,14 @@ class Defense(Section):
 
 
 class Attack(Named):
-    """Which clients are corrupt, what they know and what they send."""
+    """Which clients are corrupt, what they know and what they send.
+
+    knows is own (the honest updates of the corrupt clients) or omniscient (those of all others too, which no channel
+    shows them: a fiction, for the worst case).
+    """
 
     clients: Annotated[tuple[Index, ...], Field(min_length=1)]
-    knows: str = "own"
+    knows: Literal["own", "omniscient"] = "own"
 
 
 class Server(Choice):

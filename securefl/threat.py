@@ -12,31 +12,43 @@ from securefl.types import Attack, ClientUpdate, Observation
 class Adversary:
     """Owns some clients and rewrites their updates from what it observed.
 
-    With knows = "own" its Observation holds the honest updates of the clients it owns and nothing else.
+    Its Observation holds the honest updates of the clients it owns. If it is omniscient, another one holds those of
+    all other clients of the round, which no channel shows to a client: a fiction, for the worst case.
 
     Args:
         clients: the ids it owns.
-        attack: honest rows (f, d) and the round in, rows (f, d) out.
+        attack: its clients' honest rows (f, d), the honest rows that it knows (h, d) and the round in, rows (f, d) out.
+            What it knows are the rows of the others if it is omniscient and there are any, and its own otherwise.
+        omniscient: whether it sees what the others send.
     """
 
     clients: frozenset[int]
     attack: Attack
+    omniscient: bool = False
 
-    def observe(self, updates: Mapping[int, ClientUpdate]) -> Observation:
-        """The honest updates of its own clients, as rows ascending by id."""
-        owned = tuple(sorted(updates))
-        rows = torch.stack([updates[client].delta for client in owned])
-        return Observation("adversary", "own honest updates", owned, tuple(rows.shape), 4 * rows.numel(), rows)
+    def observe(self, owned: Mapping[int, ClientUpdate], others: Mapping[int, ClientUpdate]) -> tuple[Observation, ...]:
+        """The honest updates of its own clients, then of the others if it sees them; rows ascending by id."""
+        seen = [_seen("own honest updates", owned)]
+        return (*seen, _seen("honest updates of the others", others)) if self.omniscient and others else (*seen,)
 
-    def rewrite(self, updates: Mapping[int, ClientUpdate], *, round: int) -> dict[int, ClientUpdate]:
+    def rewrite(
+        self, owned: Mapping[int, ClientUpdate], others: Mapping[int, ClientUpdate], *, round: int
+    ) -> dict[int, ClientUpdate]:
         """Each owned client's update with the row that the attack made for it."""
-        if not updates:
+        if not owned:
             return {}
-        seen = self.observe(updates)
-        if seen.values is None:
+        seen = self.observe(owned, others)
+        own, known = seen[0], seen[-1]
+        if own.values is None or known.values is None:
             raise ValueError("an observation without values cannot be attacked from")
-        rows = self.attack(seen.values, round)
-        return {client: replace(updates[client], delta=row) for client, row in zip(seen.about, rows, strict=True)}
+        rows = self.attack(own.values, known.values, round)
+        return {client: replace(owned[client], delta=row) for client, row in zip(own.about, rows, strict=True)}
 
 
-NOBODY = Adversary(frozenset(), lambda rows, round: rows)
+def _seen(kind: str, updates: Mapping[int, ClientUpdate]) -> Observation:
+    about = tuple(sorted(updates))
+    rows = torch.stack([updates[client].delta for client in about])
+    return Observation("adversary", kind, about, tuple(rows.shape), 4 * rows.numel(), rows)
+
+
+NOBODY = Adversary(frozenset(), lambda own, known, round: own)

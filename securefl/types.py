@@ -11,7 +11,8 @@ from securefl.privacy.events import SampledGaussian
 Packet = bytes | bytearray | memoryview  # one message on its way
 Rule = Callable[[Tensor, Tensor], Tensor]  # rows (m, d), weights (m,) -> (d,)
 Screen = Callable[[Tensor], Tensor]  # rows (m, d) -> (m,) bool, True = set aside
-Attack = Callable[[Tensor, int], Tensor]  # honest rows (f, d), round -> rows (f, d)
+Attack = Callable[[Tensor, Tensor, int], Tensor]  # own honest rows (f, d), those known (h, d), round -> rows (f, d)
+Poison = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]  # features (n, ...), labels (n,) -> the same, poisoned
 
 
 @dataclass(frozen=True)

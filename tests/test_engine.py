@@ -522,10 +522,10 @@ class Spy:
 
     seen: list[tuple[list[list[float]], int]] = field(default_factory=list)
 
-    def __call__(self, rows: Tensor, round: int) -> Tensor:
-        self.seen.append((rows.tolist(), round))
-        rows[:] = math.nan
-        return torch.full_like(rows, 10.0) * torch.arange(1, 1 + len(rows)).unsqueeze(1)
+    def __call__(self, own: Tensor, known: Tensor, round: int) -> Tensor:
+        self.seen.append((known.tolist(), round))
+        own[:] = known[:] = math.nan
+        return torch.full_like(own, 10.0) * torch.arange(1, 1 + len(own)).unsqueeze(1)
 
 
 def four_clients() -> list[FakeClient]:
@@ -536,6 +536,13 @@ def test_the_adversary_sees_its_own_clients_honest_rows_and_nothing_else() -> No
     spy = Spy()
     play(federation(*four_clients(), adversary=Adversary(frozenset({2, 0}), spy)), round=6)
     assert spy.seen == [([[0.0, 1.0], [2.0, 1.0]], 6)]
+
+
+def test_an_omniscient_adversary_gets_what_the_others_send_and_changes_none_of_it() -> None:
+    spy = Spy()
+    played = play(federation(*four_clients(), adversary=Adversary(frozenset({0, 2}), spy, omniscient=True)), round=6)
+    assert spy.seen == [([[1.0, 1.0], [3.0, 1.0]], 6)]
+    assert torch.isfinite(played.state.weights).all()
 
 
 def test_honest_rows_reach_the_server_unchanged_and_the_adversarys_come_last() -> None:

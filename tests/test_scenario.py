@@ -351,7 +351,10 @@ REFUSED: list[tuple[str, str]] = [
     ('privacy = { unit = "record" }', "privacy.unit: there is no 'record'; known: example"),
     ('privacy = { place = "here" }', "privacy.place: there is no 'here'; known: local"),
     ('attack = { name = "lie", clients = [0] }', "attack.name: there is no 'lie'; known: sign_flip, gaussian"),
-    (SIGN_FLIP(1, "[0]")[:-2] + ', knows = "nothing" }', "attack.knows: there is no 'nothing'; known: own"),
+    (
+        SIGN_FLIP(1, "[0]")[:-2] + ', knows = "nothing" }',
+        "attack.knows: input should be 'own' or 'omniscient', got 'nothing'",
+    ),
     ('data = { partition = "thirds" }', "data.partition: there is no 'thirds'; known: natural, halves, pooled"),
     (digits('partition = "natural"'), "data.partition: there is no 'natural'; known: pooled, iid, dirichlet, quantity"),
     # not yet
@@ -422,8 +425,8 @@ REFUSED: list[tuple[str, str]] = [
     ('privacy = { place = "distributed" }', "privacy.place = 'distributed' is not available yet; use 'local'"),
     ('privacy = { place = "central" }', "privacy.place = 'central' is not available yet"),
     (
-        SIGN_FLIP(1, "[0]")[:-2] + ', knows = "omniscient" }',
-        "attack.knows = 'omniscient' is not available yet; use 'own'",
+        'attack = { name = "adaptive", clients = [0] }',
+        'attack: adaptive needs what the others send: set attack.knows = "omniscient"',
     ),
     (
         'defense = { prefilters = ["clip"] }',
@@ -708,7 +711,6 @@ def test_everything_the_design_has_for_later_is_refused_as_not_yet_there() -> No
         "channel.kind": {"bfv"},
         "privacy.unit": {"client"},
         "privacy.place": {"distributed", "central"},
-        "attack.knows": {"omniscient"},
         "training.kind": {"clipped_gradient"},
     }
     for key, names in promised.items():

@@ -7,6 +7,7 @@ bytes of a coordinate.
 
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -36,10 +37,10 @@ class Spy:
 
     seen: list[tuple[list[list[float]], int]] = field(default_factory=list)
 
-    def __call__(self, rows: Tensor, round: int) -> Tensor:
-        self.seen.append((rows.tolist(), round))
-        rows += 100 * torch.arange(1, 1 + len(rows)).unsqueeze(1)
-        return rows
+    def __call__(self, own: Tensor, known: Tensor, round: int) -> Tensor:
+        self.seen.append((known.tolist(), round))
+        own += 100 * torch.arange(1, 1 + len(own)).unsqueeze(1)
+        return own
 
 
 def owner(attack: Attack) -> Adversary:
@@ -47,7 +48,7 @@ def owner(attack: Attack) -> Adversary:
 
 
 def test_it_observes_the_honest_rows_of_its_own_clients_ascending() -> None:
-    seen = owner(Spy()).observe(updates())
+    (seen,) = owner(Spy()).observe(updates(), {})
     assert (seen.party, seen.kind) == ("adversary", "own honest updates")
     assert (seen.about, seen.shape, seen.size) == ((2, 5), (2, 3), 24)
     assert seen.values is not None
@@ -56,7 +57,7 @@ def test_it_observes_the_honest_rows_of_its_own_clients_ascending() -> None:
 
 def test_each_client_sends_the_row_that_was_made_of_its_own_and_keeps_the_rest() -> None:
     honest, spy = updates(), Spy()
-    sent = owner(spy).rewrite(honest, round=6)
+    sent = owner(spy).rewrite(honest, {}, round=6)
     assert spy.seen == [([[2.0, 0.0, 1.0], [5.0, 0.0, 1.0]], 6)]
     assert {client: update.delta.tolist() for client, update in sent.items()} == {
         2: [102, 100, 101],
@@ -69,44 +70,98 @@ def test_each_client_sends_the_row_that_was_made_of_its_own_and_keeps_the_rest()
 
 def test_the_honest_updates_stay_as_they_were() -> None:
     honest = updates()
-    owner(Spy()).rewrite(honest, round=0)
+    owner(Spy()).rewrite(honest, {}, round=0)
     assert honest[5].delta.tolist() == [5, 0, 1]
     assert honest[2].delta.tolist() == [2, 0, 1]
 
 
 def test_without_a_client_in_the_round_nothing_is_attacked() -> None:
     spy = Spy()
-    assert owner(spy).rewrite({}, round=0) == {}
+    assert owner(spy).rewrite({}, {}, round=0) == {}
     assert spy.seen == []
 
 
 @pytest.mark.parametrize("rows", [1, 3])
 def test_an_attack_that_makes_too_many_or_too_few_rows_is_refused(rows: int) -> None:
     with pytest.raises(ValueError, match=r"zip\(\) argument 2 is (shorter|longer)"):
-        owner(lambda seen, round: torch.zeros(rows, 3)).rewrite(updates(), round=0)
+        owner(lambda own, known, round: torch.zeros(rows, 3)).rewrite(updates(), {}, round=0)
+
+
+class Untouchable(Tensor):
+    """A tensor that nothing may look at."""
+
+    @classmethod
+    def __torch_function__(cls, *args: object, **kwargs: object) -> object:
+        raise AssertionError("somebody looked at what it must not see")
+
+
+def test_with_its_own_knowledge_it_touches_nothing_of_the_others() -> None:
+    poisoned = Untouchable([1.0, 2.0, 3.0])
+    unseen = {7: ClientUpdate(poisoned, 1, None, b"seven")}
+    with pytest.raises(AssertionError, match="somebody looked"):
+        Adversary(frozenset({2, 5}), Spy(), omniscient=True).rewrite(updates(), unseen, round=0)
+    spy = Spy()
+    owner(spy).rewrite(updates(), unseen, round=0)
+    assert spy.seen == [([[2.0, 0.0, 1.0], [5.0, 0.0, 1.0]], 0)]
+
+
+def test_an_omniscient_one_knows_the_rows_of_the_others_and_says_so() -> None:
+    spy = Spy()
+    everyone = {
+        7: ClientUpdate(torch.tensor([7.0, 7.0, 7.0]), 1, None, b"seven"),
+        3: ClientUpdate(torch.tensor([3.0, 3.0, 3.0]), 1, None, b"three"),
+    }
+    adversary = Adversary(frozenset({2, 5}), spy, omniscient=True)
+    own, known = adversary.observe(updates(), everyone)
+    assert (own.about, own.kind) == ((2, 5), "own honest updates")
+    assert (known.about, known.kind, known.size) == ((3, 7), "honest updates of the others", 24)
+    sent = adversary.rewrite(updates(), everyone, round=4)
+    assert spy.seen == [([[3.0, 3.0, 3.0], [7.0, 7.0, 7.0]], 4)]
+    assert {client: update.delta.tolist() for client, update in sent.items()} == {
+        2: [102, 100, 101],
+        5: [205, 200, 201],
+    }
+    adversary.rewrite(updates(), {}, round=5)  # where no other is left, its own are all that it knows
+    assert spy.seen[1] == ([[2.0, 0.0, 1.0], [5.0, 0.0, 1.0]], 5)
 
 
 def test_nobody_owns_no_client() -> None:
     assert NOBODY.clients == frozenset()
-    assert NOBODY.rewrite({}, round=0) == {}
+    assert NOBODY.rewrite({}, {}, round=0) == {}
 
 
-NEEDED = {"sign_flip": ", scale = 2.0", "inner_product": ", scale = 2.0", "gaussian": ", std = 1.0"}
+NEEDED = {
+    "sign_flip": ", scale = 2.0",
+    "inner_product": ", scale = 2.0",
+    "gaussian": ", std = 1.0",
+    "targeted_label_flip": ", source = 0, target = 1",
+}
 
 
-@pytest.mark.parametrize("name", catalog.ATTACKS)
-def test_every_attack_of_the_catalog_plays_a_round_through_the_lane(name: str, tmp_path: Path) -> None:
-    text = f"""
+def playing(attack: str) -> str:
+    return f"""
         rounds = 2
         data = {{ name = "heart", partition = "halves" }}
         training = {{ kind = "sgd" }}
         defense = {{ rule = "median" }}
-        attack = {{ name = "{name}", clients = [0, 1]{NEEDED.get(name, "")} }}
+        {attack}
     """
-    honest = "\n".join(line for line in text.splitlines() if "attack" not in line)
-    attacked, clean = (api.run(parse_scenario(one), tmp_path / kind) for one, kind in ((text, "a"), (honest, "b")))
+
+
+@pytest.fixture(scope="module")
+def clean(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    return api.run(parse_scenario(playing("")), tmp_path_factory.mktemp("threat") / "clean")
+
+
+@pytest.mark.parametrize("name", catalog.ATTACKS)
+def test_every_attack_of_the_catalog_plays_a_round_through_the_lane(
+    name: str, clean: dict[str, Any], tmp_path: Path
+) -> None:
+    knows = "omniscient" if catalog.ATTACKS[name].omniscient else "own"
+    text = playing(f'attack = {{ name = "{name}", knows = "{knows}", clients = [0, 1]{NEEDED.get(name, "")} }}')
+    attacked = api.run(parse_scenario(text), tmp_path / "run")
     assert attacked["rounds"] == 2
     assert attacked["abandoned"] == 0
     assert attacked["auc"] != clean["auc"]  # it did something
-    record = RunFolder.open(tmp_path / "a").cells()[0][2].rounds()[0]
+    record = RunFolder.open(tmp_path / "run").cells()[0][2].rounds()[0]
     assert record["screened"] == ([0, 1] if name == "non_finite" else [])

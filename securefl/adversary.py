@@ -1,0 +1,66 @@
+"""From a scenario's attack to an adversary: checked, made, and its clients' records poisoned."""
+
+from typing import TYPE_CHECKING
+
+import torch
+
+from securefl import catalog, channel, checks
+from securefl.data.task import Examples, FederatedData, Site
+from securefl.errors import ScenarioError
+from securefl.sites import task_of
+from securefl.threat import NOBODY, Adversary
+from securefl.types import Rule
+
+if TYPE_CHECKING:
+    from securefl.scenario import Scenario
+
+
+def check(scenario: "Scenario") -> None:
+    """The corrupt clients exist, some client is honest, and the attack takes what it is given. Raises ScenarioError."""
+    attack = scenario.attack
+    if attack is None:
+        return
+    if len(set(attack.clients)) < len(attack.clients):
+        raise ScenarioError(f"attack.clients: each client once, got {list(attack.clients)}")
+    if max(attack.clients) >= scenario.clients:
+        raise ScenarioError(f"attack.clients: there is no client {max(attack.clients)} among {scenario.clients}")
+    declared = channel.options(scenario).get("corrupt", len(attack.clients))
+    if len(attack.clients) > declared:
+        raise ScenarioError(
+            f"attack.clients: {len(attack.clients)} clients are corrupt, channel.corrupt declares {declared}; raise it"
+        )
+    if len(attack.clients) == scenario.clients:
+        raise ScenarioError(f"attack.clients: all {scenario.clients} clients are corrupt, leave at least one honest")
+    entry = catalog.ATTACKS[attack.name]
+    checks.parameters("attack", attack.name, entry.function, attack.parameters)
+    if entry.omniscient and attack.knows != "omniscient":
+        raise ScenarioError(f'attack: {attack.name} needs what the others send: set attack.knows = "omniscient"')
+    present = min(len(attack.clients), scenario.cohort_size - 1)
+    rows, others = torch.zeros(present, 1), torch.zeros(scenario.cohort_size - present, 1)
+    adversary = make(scenario, lambda rows, weights: rows.mean(dim=0))
+    checks.tried("attack", lambda: adversary.attack(rows, others if adversary.omniscient else rows, 0))
+    task = task_of(scenario)
+    poison = catalog.make_poison(attack.name, attack.parameters, classes=task.classes)
+    checks.tried("attack", lambda: poison(torch.zeros(1, *(task.image or (task.features,))), torch.zeros(1).long()))
+
+
+def make(scenario: "Scenario", rule: Rule) -> Adversary:
+    """The adversary of the scenario, who knows the rule; nobody without an attack."""
+    if (attack := scenario.attack) is None:
+        return NOBODY
+    rewrite = catalog.make_attack(
+        attack.name, attack.parameters, seed=scenario.seed, clients=scenario.cohort_size, rule=rule
+    )
+    return Adversary(frozenset(attack.clients), rewrite, omniscient=attack.knows == "omniscient")
+
+
+def poisoned(scenario: "Scenario", data: FederatedData) -> FederatedData:
+    """The same data, with the training records of corrupt clients as their attack leaves them."""
+    if (attack := scenario.attack) is None:
+        return data
+    poison = catalog.make_poison(attack.name, attack.parameters, classes=data.task.classes)
+    sites = [
+        Site(site.name, Examples(*poison(*site.train)), site.test) if index in attack.clients else site
+        for index, site in enumerate(data.sites)
+    ]
+    return FederatedData(data.task, tuple(sites), data.test)
