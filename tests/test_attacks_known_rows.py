@@ -17,7 +17,20 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from attacks import a_little_is_enough, inner_product, min_max, min_sum, most_deviations, non_finite, zero
+from attacks import (
+    a_little_is_enough,
+    adaptive,
+    fang_krum,
+    fang_trimmed_mean,
+    inner_product,
+    mimic,
+    min_max,
+    min_sum,
+    most_deviations,
+    non_finite,
+    zero,
+)
+from defenses import krum, median
 
 Attack = Callable[[Tensor, int], Tensor]
 ATTACKS: dict[str, Attack] = {
@@ -27,6 +40,10 @@ ATTACKS: dict[str, Attack] = {
     "a_little_is_enough": lambda rows, f: a_little_is_enough(rows, f, 20, z=1.2),
     "min_max": min_max,
     "min_sum": min_sum,
+    "mimic": mimic,
+    "fang_krum": lambda rows, f: fang_krum(rows, f, krum=lambda sent: krum(sent, f=f)),
+    "fang_trimmed_mean": lambda rows, f: fang_trimmed_mean(rows, f, generator=torch.Generator().manual_seed(1)),
+    "adaptive": lambda rows, f: adaptive(rows, f, rule=median),
 }
 each = pytest.mark.parametrize("attack", ATTACKS.values(), ids=ATTACKS.keys())
 SQUARE = torch.tensor([[0.0, 0.0], [4.0, 0.0], [0.0, 4.0], [4.0, 4.0]])

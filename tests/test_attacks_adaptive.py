@@ -1,0 +1,136 @@
+"""The adaptive adversary: at least as harmful as every fixed strength of its directions, within its evaluations.
+
+Mutants killed:
+most_harmful: one sign only; no refinement; the last push for the best; more or fewer evaluations; harm of the push for
+the rule's; a refusal or an infinite answer counted as harm. adaptive: one direction only; the least harmful; the mean
+for its signs.
+"""
+
+import math
+from collections.abc import Callable
+from functools import partial
+
+import pytest
+import torch
+from torch import Tensor
+
+import defenses
+from attacks import a_little_is_enough, adaptive, inner_product, min_max, min_sum, most_harmful
+
+Rule = Callable[[Tensor], Tensor]
+RULES: dict[str, Rule] = {
+    "mean": defenses.mean,
+    "median": defenses.median,
+    "trimmed_mean": partial(defenses.trimmed_mean, f=4),
+    "krum": partial(defenses.krum, f=4),
+    "geometric_median": defenses.geometric_median,
+    "centered_clipping": partial(defenses.centered_clipping, radius=5.0),
+    "dnc": partial(defenses.dnc, f=4),
+    "nnm + trimmed_mean": lambda rows: defenses.trimmed_mean(defenses.nearest_neighbor_mixing(rows, f=4), f=4),
+}
+each_rule = pytest.mark.parametrize("rule", RULES.values(), ids=RULES.keys())
+
+
+def some_rows(seed: int, h: int = 16, d: int = 60) -> Tensor:
+    return 0.3 + torch.randn(h, d, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+
+
+def harm(rule: Rule, rows: Tensor, sent: Tensor) -> float:
+    return float((rule(torch.cat([rows, sent])) - rows.mean(dim=0)).norm())
+
+
+class Counting:
+    """A rule that counts how often it is asked."""
+
+    def __init__(self, rule: Rule) -> None:
+        self.rule, self.calls = rule, 0
+
+    def __call__(self, rows: Tensor) -> Tensor:
+        self.calls += 1
+        return self.rule(rows)
+
+
+@each_rule
+@pytest.mark.parametrize("seed", range(3))
+def test_no_fixed_strength_that_it_tries_hurts_more_and_hardly_any_other_does(rule: Rule, seed: int) -> None:
+    rows, f = some_rows(seed), 4
+    mean, along = rows.mean(dim=0), rows.std(dim=0)
+    best = most_harmful(rows, f, rule=rule, along=along, evaluations=40)
+    assert best.harm == pytest.approx(harm(rule, rows, best.row.repeat(f, 1)), rel=1e-9)
+    assert torch.allclose(best.row, mean + best.strength * along)
+    for strength in (0.125, 0.5, 1.0, 2.0, 8.0, 64.0):
+        for sign in (-1, 1):
+            assert best.harm >= harm(rule, rows, (mean + sign * strength * along).repeat(f, 1))
+    others = [harm(rule, rows, (mean + s * along).repeat(f, 1)) for s in torch.linspace(-64, 64, 201).tolist()]
+    assert best.harm >= 0.9 * max(others)
+
+
+@each_rule
+@pytest.mark.parametrize("seed", range(3))
+def test_it_is_at_least_as_harmful_as_the_fixed_attacks_along_its_directions(rule: Rule, seed: int) -> None:
+    rows, f = some_rows(seed), 4
+    found = harm(rule, rows, adaptive(rows, f, rule=rule))
+    fixed = [
+        a_little_is_enough(rows, f, 20),
+        min_max(rows, f),
+        min_sum(rows, f),
+        *(inner_product(rows, f, scale=scale) for scale in (0.1, 1.0, 10.0)),
+    ]
+    assert found >= 0.95 * max(harm(rule, rows, sent) for sent in fixed)
+
+
+def test_it_asks_the_rule_no_more_often_than_it_may() -> None:
+    rows = some_rows(1)
+    for evaluations in (12, 13, 20, 31):
+        rule = Counting(defenses.median)
+        most_harmful(rows, 2, rule=rule, along=rows.std(dim=0), evaluations=evaluations)
+        assert rule.calls == evaluations
+    rule = Counting(defenses.median)
+    adaptive(rows, 2, rule=rule, evaluations=60)
+    assert rule.calls == 60
+
+
+def test_it_finds_the_edge_of_a_rule_that_sets_aside_what_is_too_far_in_either_direction() -> None:
+    rows = torch.tensor([[-1.0], [1.0]], dtype=torch.float64)
+    for sign in (-1.0, 1.0):
+
+        def fenced(sent: Tensor, sign: float = sign) -> Tensor:
+            push = sign * float(sent[-1])
+            return sent[-1] if 0 <= push < 11.9 else torch.zeros(1, dtype=torch.float64)
+
+        found = most_harmful(rows, 1, rule=fenced, along=torch.ones(1), evaluations=40)
+        assert 11 < sign * found.strength < 11.9
+        assert found.harm == pytest.approx(abs(found.strength))
+
+
+@pytest.mark.parametrize("place", range(3))
+def test_every_direction_is_tried(place: int) -> None:
+    rows = some_rows(5)
+    mean = rows.mean(dim=0)
+    directions = (rows.std(dim=0), mean, torch.sign(mean))
+    wanted = directions[place] / directions[place].norm()
+
+    def only_along(sent: Tensor) -> Tensor:
+        push = sent[-1] - mean
+        aligned = float(push @ wanted) ** 2 > 0.999 * float(push @ push)
+        return sent[-1] if aligned and float(push.norm()) < 30 else mean
+
+    sent = adaptive(rows, 1, rule=only_along)[0] - mean
+    assert abs(float(sent @ wanted)) == pytest.approx(float(sent.norm()), rel=1e-3)
+
+
+def refusing(sent: Tensor) -> Tensor:
+    raise ValueError("too few rows")
+
+
+@pytest.mark.parametrize("answer", [refusing, lambda sent: torch.full((60,), math.inf, dtype=torch.float64)])
+def test_what_the_rule_refuses_or_cannot_answer_is_no_harm(answer: Rule) -> None:
+    rows = some_rows(1)
+    assert most_harmful(rows, 2, rule=answer, along=rows.std(dim=0)).harm == 0
+
+
+def test_too_few_evaluations_are_refused() -> None:
+    with pytest.raises(ValueError, match="an adaptive attack needs evaluations >= 12 a direction, got 11"):
+        most_harmful(some_rows(1), 2, rule=defenses.median, along=torch.ones(60), evaluations=11)
+    with pytest.raises(ValueError, match="an adaptive attack needs evaluations >= 12 a direction, got 11"):
+        adaptive(some_rows(1), 2, rule=defenses.median, evaluations=35)
