@@ -1,6 +1,6 @@
 """Attacks: pure functions that rewrite what the corrupt clients send, or what they train on."""
 
-from attacks.adaptive import Push, adaptive, most_harmful
+from attacks.adaptive import Push, adaptive, harm, most_harmful
 from attacks.byzantine import (
     a_little_is_enough,
     gaussian,
@@ -22,6 +22,7 @@ __all__ = [
     "fang_krum",
     "fang_trimmed_mean",
     "gaussian",
+    "harm",
     "inner_product",
     "label_flip",
     "mimic",

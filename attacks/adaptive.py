@@ -1,5 +1,6 @@
 """An adversary that knows the defence: it looks for the push that the whole chain of it stands least."""
 
+import math
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -40,7 +41,8 @@ def adaptive(rows: Tensor, f: int, *, rule: Chain, evaluations: int = 60) -> Ten
     Raises:
         ValueError: evaluations < 36, f < 1, or rows is not 2-D, is empty or holds no floats.
 
-    Source: the aim is that of Shejwalkar and Houmansadr, NDSS 2021, section IV; the search is ours.
+    Source: the aim is that of Shejwalkar and Houmansadr, NDSS 2021, section IV, but that an answer too far along the
+        honest mean is no harm here; the search is ours.
     """
     check_rows(rows)
     known = rows.double()
@@ -65,8 +67,8 @@ def most_harmful(rows: Tensor, f: int, *, rule: Chain, along: Tensor, evaluation
         evaluations: of the rule, >= 12.
 
     Returns:
-        The push; its harm is the distance of the rule's answer from the mean of the honest rows, never less than at any
-        strength that was tried: 0.125, 0.5, 1, 2, 8 and 64 times the direction either way among them.
+        The push; its `harm` is never less than at any strength that was tried: 0.125, 0.5, 1, 2, 8 and 64 times the
+        direction either way among them.
 
     Raises:
         ValueError: evaluations < 12, f < 1, or rows is not 2-D, is empty or holds no floats.
@@ -79,7 +81,7 @@ def most_harmful(rows: Tensor, f: int, *, rule: Chain, along: Tensor, evaluation
 
     def push(strength: float) -> Push:
         row = (mean + strength * direction).to(rows.dtype)
-        return Push(row, strength, _harm(rule, rows, row, f, mean))
+        return Push(row, strength, _suffered(rule, rows, row, f, mean))
 
     best = max((push(sign * strength) for strength in _STRENGTHS for sign in (-1, 1)), key=lambda one: one.harm)
     step, left = 2.0, evaluations - _FEWEST
@@ -91,11 +93,17 @@ def most_harmful(rows: Tensor, f: int, *, rule: Chain, along: Tensor, evaluation
     return best
 
 
-def _harm(rule: Chain, rows: Tensor, row: Tensor, f: int, mean: Tensor) -> float:
-    """How far the rule's answer is from the mean of the honest rows; an answer that is not finite is refused later."""
+def harm(answer: Tensor, mean: Tensor) -> float:
+    """How far a rule's answer (d,) is from the mean of the honest rows (d,); further along that mean is no harm."""
+    off, mean = answer.double() - mean.double(), mean.double()
+    ahead = torch.clamp(off @ mean, min=0.0) ** 2 / torch.clamp(mean @ mean, min=torch.finfo(torch.float64).tiny)
+    return math.sqrt(max(0.0, float(off @ off - ahead)))
+
+
+def _suffered(rule: Chain, rows: Tensor, row: Tensor, f: int, mean: Tensor) -> float:
+    """The harm of row sent f times; none where the rule refuses, or its answer is not finite and refused later."""
     try:
         answer = rule(torch.cat([rows, row.repeat(f, 1)]))
     except ValueError:
         return 0.0
-    distance = float((answer.double() - mean).norm())
-    return distance if distance < float("inf") else 0.0
+    return harm(answer, mean) if bool(answer.isfinite().all()) else 0.0
