@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-slow lint bench bench-epsilon bench-images bench-robust bench-secagg clean
+.PHONY: help setup demo test test-slow lint bench bench-epsilon bench-images bench-poisoning bench-robust bench-secagg clean
 
 help: ## what each target does
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
@@ -51,6 +51,10 @@ bench-epsilon: setup ## epsilon beside other accountants, over 30 settings (abou
 bench-images: setup ## the study of medical images; SECUREFL_DATA names the folder of the MedMNIST files (about 20 minutes)
 	$(BIN)/securefl bench images --out runs/images
 	$(BIN)/python -m benchmarks.publish runs/images
+
+bench-poisoning: setup ## eight defences against seven attacks; SECUREFL_DATA as above (about 40 minutes)
+	$(BIN)/securefl bench poisoning --out runs/poisoning
+	$(BIN)/python -m benchmarks.publish runs/poisoning
 
 bench-robust: setup ## the robust rules beside ByzFL's and Flower's, each in its own environment (about 10 minutes)
 	$(PYTHON) -m venv .venv-peers

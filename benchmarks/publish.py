@@ -1,4 +1,4 @@
-"""From finished study folders to what is committed: docs/results/<study>.csv and .md, and the README's numbers.
+"""From finished study folders to what is committed: docs/results/<study>.csv and .md, figures, the README's numbers.
 
 Run by `make bench` and `make bench-images`. Everything printed is made from the committed CSV, so that anybody can
 check it without running.
@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from benchmarks.bench import find_study
+from benchmarks.heatmap import heat_map
 from benchmarks.scores import read_scores
 from benchmarks.study import Study, load_study
 from benchmarks.tables import study_tables
@@ -54,6 +55,12 @@ def tables_of(name: str, results: Path) -> str:
     """The tables of a shipped study, from its committed CSV."""
     study, _ = load_study(find_study(name))
     return study_tables(study, read_scores(results / f"{name}.csv"))
+
+
+def figure_of(name: str, results: Path) -> str:
+    """The heat map of a shipped study, from its committed CSV."""
+    study, _ = load_study(find_study(name))
+    return heat_map(study, read_scores(results / f"{name}.csv"))
 
 
 def document(name: str, tables: str) -> str:
@@ -102,6 +109,10 @@ def publish(folder: Path, results: Path, readme: Path) -> None:
     )
     tables = tables_of(name, results)
     (results / f"{name}.md").write_text(document(name, tables), encoding="utf-8")
+    if study.table.heat_map:
+        figures = results.parent / "figures"
+        figures.mkdir(exist_ok=True)
+        (figures / f"{name}.svg").write_text(figure_of(name, results), encoding="utf-8")
     readme.write_text(with_numbers(readme.read_text(encoding="utf-8"), name, tables), encoding="utf-8")
 
 

@@ -79,10 +79,20 @@ class Compare(Section):
 
 
 class Layout(Section):
-    """How tables are laid out: an axis with a section a level, and one whose levels stand side by side (one metric)."""
+    """How tables are laid out: an axis with a section a level, and one whose levels stand side by side (one metric).
+
+    heat_map: a figure of the columns, beside the table that is published.
+    """
 
     sections: str | None = None
     columns: str | None = None
+    heat_map: bool = False
+
+    @model_validator(mode="after")
+    def _has_columns(self) -> "Layout":
+        if self.heat_map and self.columns is None:
+            raise ValueError("heat_map needs columns")
+        return self
 
 
 def _seeds(value: object) -> object:

@@ -37,7 +37,7 @@ def study_tables(study: Study, scores: Scores) -> str:
     known = list(rows(study))
     told = differences(study, known, scores)
     text = [*_about(study, scores, told), ""]
-    for heading, chosen in _sections(study, known):
+    for heading, chosen in sections(study, known):
         if heading:
             text += [f"## {heading}", ""]
         text += [
@@ -99,7 +99,7 @@ def _about(study: Study, scores: Scores, told: Differences) -> Iterator[str]:
         )
 
 
-def _sections(study: Study, known: Sequence[Row]) -> Iterator[tuple[str, list[Row]]]:
+def sections(study: Study, known: Sequence[Row]) -> Iterator[tuple[str, list[Row]]]:
     """Headings and their rows; rows that lie on no section come last."""
     axis = study.table.sections
     if axis is None:
@@ -125,25 +125,25 @@ def _long(study: Study, chosen: Sequence[Row], scores: Scores, told: Differences
 
 def _wide(study: Study, chosen: Sequence[Row], scores: Scores, told: Differences) -> Iterator[str]:
     """One line for the axes that are neither section nor columns; the first metric at every level of the columns."""
-    lines, titles = _lines(study, chosen)
-    if lines:
+    found, titles = lines(study, chosen)
+    if found:
         yield from _head([_title(study.metrics[0]), *titles])
-    for line in lines:
+    for line in found:
         yield _line([line.label, *("" if row is None else _spread(scores, row, study.metrics[0]) for row in line.rows)])
-    compared = [line for line in lines if any(row in told.found for row in line.rows)]
+    compared = [line for line in found if any(row in told.found for row in line.rows)]
     shown = [place for place in range(len(titles)) if any(line.rows[place] in told.found for line in compared)]
     if compared:
         yield ""
         yield from _head([f"difference in {_title(study.metrics[0])}", *(titles[place] for place in shown)])
     for line in compared:
         yield _line([line.label, *(_difference(told, line.rows[place]) for place in shown)])
-    within = {row for line in lines for row in line.rows}
+    within = {row for line in found for row in line.rows}
     if apart := [row for row in chosen if row.label not in within]:
-        yield from [""] if lines else []
+        yield from [""] if found else []
         yield from _long(study, apart, scores, told)
 
 
-def _lines(study: Study, chosen: Sequence[Row]) -> tuple[list[Line], list[str]]:
+def lines(study: Study, chosen: Sequence[Row]) -> tuple[list[Line], list[str]]:
     """The lines of a wide table and its columns' titles: baselines that share the lines' axes, then the levels."""
     columns, section = str(study.table.columns), study.table.sections
     levels = study.labels(columns, "table.columns")
@@ -152,20 +152,20 @@ def _lines(study: Study, chosen: Sequence[Row]) -> tuple[list[Line], list[str]]:
         dict.fromkeys(one.label for one in study.baseline if {*axes} & {*one.cross} and columns not in one.cross)
     )
     grid = dict.fromkeys(tuple(row.labels[axis] for axis in axes) for row in chosen if row.baseline is None)
-    lines = []
+    found = []
     for labels in grid:
         point = dict(zip(axes, labels, strict=True))
-        found = [_find(chosen, name, point) for name in beside]
-        found += [_find(chosen, None, {**point, columns: level}) for level in levels]
-        lines.append(Line(", ".join(map(told_value, axes, labels)) or study.name, tuple(found)))
+        places = [_find(chosen, name, point) for name in beside]
+        places += [_find(chosen, None, {**point, columns: level}) for level in levels]
+        found.append(Line(", ".join(map(told_value, axes, labels)) or study.name, tuple(places)))
     across: dict[str, list[str | None]] = {}
     for row in chosen:
         if row.baseline is not None and columns in row.labels:
             label = row.named(without=(section, columns))
-            places = across.setdefault(label, [None] * (len(beside) + len(levels)))
-            places[len(beside) + levels.index(row.labels[columns])] = row.label
-    lines += [Line(label, tuple(places)) for label, places in across.items()]
-    return lines, [*beside, *(f"{columns.rpartition('.')[2]} {level}" for level in levels)]
+            held = across.setdefault(label, [None] * (len(beside) + len(levels)))
+            held[len(beside) + levels.index(row.labels[columns])] = row.label
+    found += [Line(label, tuple(places)) for label, places in across.items()]
+    return found, [*beside, *(f"{columns.rpartition('.')[2]} {level}" for level in levels)]
 
 
 def _find(chosen: Sequence[Row], baseline: str | None, point: Mapping[str, str]) -> str | None:

@@ -65,6 +65,7 @@ def play_round(federation: Federation, state: State) -> Played:
         accuracy=federation.evaluate(after.weights).accuracy,
         ledger_heads={c: p.ledger_head for c, p in federation.clients.items() if p.ledger_head is not None},
         seconds=time.perf_counter() - started,
+        push=attendance.push,
     )
     seen = (*_models_seen(state, cohort), *federation.server.observed(), *sums)
     return Played(after, record, attendance, seen)
@@ -104,7 +105,9 @@ def exchange(federation: Federation, round: int, attendance: Attendance) -> View
                     if federation.adversary.omniscient:
                         others[client] = update
                     deliver(federation, client, federation.clients[client].submit(update), attendance)
-        for client, update in federation.adversary.rewrite(owned, others, round=round).items():  # it moves last
+        rewritten = federation.adversary.rewrite(owned, others, round=round)  # it moves last
+        attendance.push = rewritten.push if owned else attendance.push
+        for client, update in rewritten.updates.items():
             with attendance.excused(client):
                 deliver(federation, client, federation.clients[client].submit(update), attendance)
         opened = federation.server.close_stage() or opened

@@ -8,6 +8,7 @@ from types import TracebackType
 from typing import Any
 
 from securefl import engine
+from securefl.aftermath import aftermath
 from securefl.assemble import Assembled, assemble, fetch_data
 from securefl.cache import Remember, fresh
 from securefl.data.download import OnBytes, quiet
@@ -145,8 +146,11 @@ def final_metrics(cell: Cell, scenario: Scenario, assembled: Assembled, state: S
     rounds = cell.rounds()
     spent = {client: ledger.epsilon() for client, ledger in assembled.ledgers.items()}
     privacy = scenario.privacy if scenario.claims_dp else None
+    quality = asdict(assembled.federation.evaluate(state.weights))
+    corrupt = assembled.federation.adversary.clients
     return {
-        **asdict(assembled.federation.evaluate(state.weights)),
+        **quality,
+        **(aftermath(rounds, corrupt, majority=quality["majority"]) if corrupt else {}),
         "epsilon": max(spent.values(), default=None),
         "delta": None if privacy is None else privacy.delta,
         "unit": None if privacy is None else privacy.unit,

@@ -41,7 +41,8 @@ class State:
 class Attendance:
     """Who did not answer in a round and why, how many messages were dropped, and the bytes that travelled.
 
-    `taken` are the clients whose reply to the stage in hand was taken, `openers` those who opened the sum themselves.
+    `taken` are the clients whose reply to the stage in hand was taken, `openers` those who opened the sum themselves,
+    `push` how far the corrupt ones' rows were pushed.
     """
 
     absent: dict[int, str] = field(default_factory=dict)
@@ -51,6 +52,7 @@ class Attendance:
     rejected: int = 0
     bytes_up: int = 0
     bytes_down: int = 0
+    push: float | None = None
 
     @contextmanager
     def excused(self, client: int) -> Iterator[None]:

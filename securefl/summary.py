@@ -29,6 +29,8 @@ def summary(scenario: Scenario) -> str:
     if scenario.attack is not None:
         names = ", ".join(map(str, scenario.attack.clients))
         lines.append(f"attack {scenario.attack.name}{_arguments(scenario.attack.parameters)} by client {names}")
+        if scenario.attack.knows == "omniscient":
+            lines.append("a fiction, for the worst case: the attack sees every update, as no client does")
     return "\n".join(lines)
 
 

@@ -1,11 +1,21 @@
 """Who is corrupt and what they see: the adversary inside a federation."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 import torch
+from torch import Tensor
 
 from securefl.types import Attack, ClientUpdate, Observation
+
+
+class Rewritten(NamedTuple):
+    """What the corrupt clients send, and how far it was pushed (`RoundRecord.push`)."""
+
+    updates: dict[int, ClientUpdate]
+    push: float | None
 
 
 @dataclass(frozen=True)
@@ -33,16 +43,25 @@ class Adversary:
 
     def rewrite(
         self, owned: Mapping[int, ClientUpdate], others: Mapping[int, ClientUpdate], *, round: int
-    ) -> dict[int, ClientUpdate]:
+    ) -> Rewritten:
         """Each owned client's update with the row that the attack made for it."""
         if not owned:
-            return {}
+            return Rewritten({}, None)
         seen = self.observe(owned, others)
         own, known = seen[0], seen[-1]
         if own.values is None or known.values is None:
             raise ValueError("an observation without values cannot be attacked from")
+        honest = known.values.double()
+        mean, spread = honest.mean(dim=0), _distance(honest, honest.mean(dim=0))
         rows = self.attack(own.values, known.values, round)
-        return {client: replace(owned[client], delta=row) for client, row in zip(own.about, rows, strict=True)}
+        updates = {client: replace(owned[client], delta=row) for client, row in zip(own.about, rows, strict=True)}
+        push = float((rows.double() - mean).norm(dim=1).mean()) / spread if spread > 0 else math.inf
+        return Rewritten(updates, push if math.isfinite(push) else None)
+
+
+def _distance(rows: Tensor, mean: Tensor) -> float:
+    """Root mean square distance of rows (h, d) from mean (d,)."""
+    return float((rows - mean).square().sum(dim=1).mean().sqrt())
 
 
 def _seen(kind: str, updates: Mapping[int, ClientUpdate]) -> Observation:

@@ -144,7 +144,11 @@ class Metrics:
 
 @dataclass(frozen=True)
 class RoundRecord:
-    """Everything that is written down about one round; `reason` is empty unless it was abandoned."""
+    """Everything that is written down about one round; `reason` is empty unless it was abandoned.
+
+    `push` is how far the corrupt clients' rows are from the mean of the rows that the adversary knows, on average, in
+    root mean square distances of those from it; None without an attack, or where these are equal.
+    """
 
     round: int
     abandoned: bool
@@ -159,3 +163,4 @@ class RoundRecord:
     accuracy: float | None
     ledger_heads: Mapping[int, str]
     seconds: float
+    push: float | None = None

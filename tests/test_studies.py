@@ -12,7 +12,7 @@ from sklearn.linear_model import LogisticRegression
 
 from benchmarks.bench import find_study, shipped_studies
 from benchmarks.expand import Planned, expand
-from benchmarks.publish import BEGIN, END, condensed, document, main, tables_of, with_numbers
+from benchmarks.publish import BEGIN, END, condensed, document, figure_of, main, tables_of, with_numbers
 from benchmarks.scores import Scores, read_scores
 from benchmarks.study import load_study
 from securefl.assemble import load_data
@@ -124,6 +124,14 @@ def test_what_is_printed_is_made_from_the_committed_numbers(study: str) -> None:
     assert (RESULTS / f"{study}.md").read_text(encoding="utf-8") == document(study, tables)
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
     assert with_numbers(readme, study, tables) == readme
+
+
+@pytest.mark.parametrize("study", shipped_studies())
+def test_a_figure_is_drawn_from_the_committed_numbers(study: str) -> None:
+    held = ROOT / "docs/figures" / f"{study}.svg"
+    assert held.exists() is load_study(find_study(study))[0].table.heat_map
+    if held.exists():
+        assert held.read_text(encoding="utf-8") == figure_of(study, RESULTS)
 
 
 @pytest.mark.parametrize("study", shipped_studies())

@@ -17,6 +17,7 @@ from securefl import api, catalog
 from securefl.privacy.events import SampledGaussian
 from securefl.runs import RunFolder
 from securefl.scenario import parse_scenario
+from securefl.summary import summary
 from securefl.threat import NOBODY, Adversary
 from securefl.types import Attack, ClientUpdate
 
@@ -57,7 +58,7 @@ def test_it_observes_the_honest_rows_of_its_own_clients_ascending() -> None:
 
 def test_each_client_sends_the_row_that_was_made_of_its_own_and_keeps_the_rest() -> None:
     honest, spy = updates(), Spy()
-    sent = owner(spy).rewrite(honest, {}, round=6)
+    sent = owner(spy).rewrite(honest, {}, round=6).updates
     assert spy.seen == [([[2.0, 0.0, 1.0], [5.0, 0.0, 1.0]], 6)]
     assert {client: update.delta.tolist() for client, update in sent.items()} == {
         2: [102, 100, 101],
@@ -77,7 +78,7 @@ def test_the_honest_updates_stay_as_they_were() -> None:
 
 def test_without_a_client_in_the_round_nothing_is_attacked() -> None:
     spy = Spy()
-    assert owner(spy).rewrite({}, {}, round=0) == {}
+    assert owner(spy).rewrite({}, {}, round=0) == ({}, None)
     assert spy.seen == []
 
 
@@ -115,7 +116,7 @@ def test_an_omniscient_one_knows_the_rows_of_the_others_and_says_so() -> None:
     own, known = adversary.observe(updates(), everyone)
     assert (own.about, own.kind) == ((2, 5), "own honest updates")
     assert (known.about, known.kind, known.size) == ((3, 7), "honest updates of the others", 24)
-    sent = adversary.rewrite(updates(), everyone, round=4)
+    sent = adversary.rewrite(updates(), everyone, round=4).updates
     assert spy.seen == [([[3.0, 3.0, 3.0], [7.0, 7.0, 7.0]], 4)]
     assert {client: update.delta.tolist() for client, update in sent.items()} == {
         2: [102, 100, 101],
@@ -125,9 +126,25 @@ def test_an_omniscient_one_knows_the_rows_of_the_others_and_says_so() -> None:
     assert spy.seen[1] == ([[2.0, 0.0, 1.0], [5.0, 0.0, 1.0]], 5)
 
 
+def test_the_push_is_told_in_distances_of_the_rows_that_it_knows() -> None:
+    everyone = {
+        client: ClientUpdate(torch.tensor([at, 1.0, 0.0]), 1, None, b"")
+        for client, at in ((1, -1.0), (3, 1.0), (4, 5.0), (6, 7.0))
+    }  # mean (3, 1, 0); squared distances 16, 4, 4, 16: a root mean square of sqrt 10
+    rows = torch.tensor([[3.0, 1.0, 10.0], [3.0, 21.0, 0.0]])  # 10 and 20 away
+
+    def sent(own: Tensor, known: Tensor, round: int) -> Tensor:
+        return rows
+
+    adversary = Adversary(frozenset({2, 5}), sent, omniscient=True)
+    assert adversary.rewrite(updates(), everyone, round=0).push == pytest.approx(15 / 10**0.5)
+    alike = {client: ClientUpdate(torch.ones(3), 1, None, b"") for client in (1, 3)}
+    assert adversary.rewrite(updates(), alike, round=0).push is None
+
+
 def test_nobody_owns_no_client() -> None:
     assert NOBODY.clients == frozenset()
-    assert NOBODY.rewrite({}, {}, round=0) == {}
+    assert NOBODY.rewrite({}, {}, round=0) == ({}, None)
 
 
 NEEDED = {
@@ -136,6 +153,23 @@ NEEDED = {
     "gaussian": ", std = 1.0",
     "targeted_label_flip": ", source = 0, target = 1",
 }
+
+
+@pytest.mark.parametrize("channel", ["plain", "masked"])
+def test_a_fiction_is_called_one_and_played_under_masks_too(channel: str, tmp_path: Path) -> None:
+    text = f"""
+        rounds = 1
+        data = {{ name = "heart", partition = "halves" }}
+        training = {{ kind = "sgd" }}
+        channel = {{ kind = "{channel}" }}
+        attack = {{ name = "inner_product", knows = "omniscient", scale = 9.0, clients = [0] }}
+    """
+    told = "a fiction, for the worst case: the attack sees every update, as no client does"
+    assert told in summary(parse_scenario(text))
+    assert told not in summary(parse_scenario(text.replace('knows = "omniscient", ', "")))
+    metrics = api.run(parse_scenario(text), tmp_path / "run")
+    assert metrics["push"] > 1
+    assert RunFolder.open(tmp_path / "run").cells()[0][1]["attack"]["knows"] == "omniscient"
 
 
 def playing(attack: str) -> str:
@@ -163,5 +197,10 @@ def test_every_attack_of_the_catalog_plays_a_round_through_the_lane(
     assert attacked["rounds"] == 2
     assert attacked["abandoned"] == 0
     assert attacked["auc"] != clean["auc"]  # it did something
+    assert (attacked["push"] is None) is (name == "non_finite")
+    assert (attacked["screened_precision"], attacked["screened_recall"]) == (
+        (1, 1) if name == "non_finite" else (None, 0)
+    )
+    assert not {"push", "screened_recall", "collapsed"} & set(clean)
     record = RunFolder.open(tmp_path / "run").cells()[0][2].rounds()[0]
     assert record["screened"] == ([0, 1] if name == "non_finite" else [])

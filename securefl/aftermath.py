@@ -1,0 +1,43 @@
+"""What an attack did to a run, from the records of its rounds."""
+
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any
+
+
+def aftermath(
+    rounds: Sequence[Mapping[str, Any]], corrupt: Collection[int], *, majority: float | None
+) -> dict[str, float | None]:
+    """How far the corrupt rows were pushed, whom the screen set aside, and when the model collapsed.
+
+    Args:
+        rounds: the records, as rounds.jsonl holds them.
+        corrupt: ids of the corrupt clients.
+        majority: the share of the largest class among the test records.
+
+    Returns:
+        push: mean of the rounds' pushes. screened_precision: share of corrupt ones among the updates set aside by the
+        screen. screened_recall: share set aside of the corrupt updates that arrived. collapsed: the first round from
+        which on accuracy was never above majority. None where there is nothing to count.
+    """
+    pushes = [record["push"] for record in rounds if record["push"] is not None]
+    aside = [client in corrupt for record in rounds for client in record["screened"]]
+    arrived = [client in record["screened"] for record in rounds for client in record["survivors"] if client in corrupt]
+    return {
+        "push": _mean(pushes),
+        "screened_precision": _mean(aside),
+        "screened_recall": _mean(arrived),
+        "collapsed": _collapsed([record["accuracy"] for record in rounds], majority),
+    }
+
+
+def _mean(values: Sequence[float]) -> float | None:
+    return sum(values) / len(values) if values else None
+
+
+def _collapsed(accuracies: Sequence[float | None], majority: float | None) -> float | None:
+    """The place from which on no accuracy is above majority; None if the last one is, or nothing was measured."""
+    if majority is None or not accuracies or accuracies[-1] is None:
+        return None
+    above = [place for place, accuracy in enumerate(accuracies) if accuracy is not None and accuracy > majority]
+    first = above[-1] + 1 if above else 0
+    return float(first) if first < len(accuracies) else None
