@@ -13,14 +13,28 @@ from attacks.byzantine import (
 from attacks.fang import fang_krum, fang_trimmed_mean
 from attacks.mimicry import mimic
 from attacks.optimized import min_max, min_sum
-from attacks.poisoning import label_flip, targeted_label_flip
+from attacks.poisoning import (
+    backdoor,
+    backdoor_goal,
+    boosted,
+    distributed_backdoor,
+    flip_goal,
+    label_flip,
+    targeted_label_flip,
+    triggered,
+)
 
 __all__ = [
     "Push",
     "a_little_is_enough",
     "adaptive",
+    "backdoor",
+    "backdoor_goal",
+    "boosted",
+    "distributed_backdoor",
     "fang_krum",
     "fang_trimmed_mean",
+    "flip_goal",
     "gaussian",
     "harm",
     "inner_product",
@@ -33,5 +47,6 @@ __all__ = [
     "non_finite",
     "sign_flip",
     "targeted_label_flip",
+    "triggered",
     "zero",
 ]

@@ -15,7 +15,17 @@ from securefl.results import COLUMNS
 from securefl.sections import Section, Seed
 from securefl.wording import sentence
 
-Metric = Literal["accuracy", "balanced_accuracy", "auc", "majority", "epsilon", "records", "rounds", "bytes_up"]
+Metric = Literal[
+    "accuracy",
+    "balanced_accuracy",
+    "auc",
+    "majority",
+    "attack_success",
+    "epsilon",
+    "records",
+    "rounds",
+    "bytes_up",
+]
 MOST_SEEDS = 1000
 _FIVE = (0, 1, 2, 3, 4)
 _SCENARIO = {"data", "model", "training", "privacy", "channel", "defense", "attack", "server", "rounds", "seed"}

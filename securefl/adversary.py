@@ -3,10 +3,12 @@
 from typing import TYPE_CHECKING
 
 import torch
+from torch import nn
 
 from securefl import catalog, channel, checks
 from securefl.data.task import Examples, FederatedData, Site
 from securefl.errors import ScenarioError
+from securefl.evaluate import predict
 from securefl.sites import task_of
 from securefl.threat import NOBODY, Adversary
 from securefl.types import Rule
@@ -32,16 +34,20 @@ def check(scenario: "Scenario") -> None:
     if len(attack.clients) == scenario.clients:
         raise ScenarioError(f"attack.clients: all {scenario.clients} clients are corrupt, leave at least one honest")
     entry = catalog.ATTACKS[attack.name]
-    checks.parameters("attack", attack.name, entry.function, attack.parameters)
+    checks.parameters("attack", attack.name, attack.parameters, *entry.functions)
     if entry.omniscient and attack.knows != "omniscient":
         raise ScenarioError(f'attack: {attack.name} needs what the others send: set attack.knows = "omniscient"')
     present = min(len(attack.clients), scenario.cohort_size - 1)
     rows, others = torch.zeros(present, 1), torch.zeros(scenario.cohort_size - present, 1)
     adversary = make(scenario, lambda rows, weights: rows.mean(dim=0))
     checks.tried("attack", lambda: adversary.attack(rows, others if adversary.omniscient else rows, 0))
-    task = task_of(scenario)
-    poison = catalog.make_poison(attack.name, attack.parameters, classes=task.classes)
-    checks.tried("attack", lambda: poison(torch.zeros(1, *(task.image or (task.features,))), torch.zeros(1).long()))
+    task, clients = task_of(scenario), tuple(attack.clients)
+    label = torch.zeros(1, task.classes) if task.multilabel else torch.zeros(1).long()
+    record = Examples(torch.zeros(1, *(task.image or (task.features,))), label)
+    poison = catalog.make_poison(
+        attack.name, attack.parameters, seed=scenario.seed, classes=task.classes, corrupt=clients
+    )
+    checks.tried("attack", lambda: poison(clients[0], *record))
 
 
 def make(scenario: "Scenario", rule: Rule) -> Adversary:
@@ -58,9 +64,22 @@ def poisoned(scenario: "Scenario", data: FederatedData) -> FederatedData:
     """The same data, with the training records of corrupt clients as their attack leaves them."""
     if (attack := scenario.attack) is None:
         return data
-    poison = catalog.make_poison(attack.name, attack.parameters, classes=data.task.classes)
+    poison = catalog.make_poison(
+        attack.name, attack.parameters, seed=scenario.seed, classes=data.task.classes, corrupt=attack.clients
+    )
     sites = [
-        Site(site.name, Examples(*poison(*site.train)), site.test) if index in attack.clients else site
+        Site(site.name, Examples(*poison(index, *site.train)), site.test) if index in attack.clients else site
         for index, site in enumerate(data.sites)
     ]
     return FederatedData(data.task, tuple(sites), data.test)
+
+
+def success(scenario: "Scenario", data: FederatedData, model: nn.Module) -> float | None:
+    """Of the test records that the attack is after, the share that the model takes for what it wants; None without."""
+    if (attack := scenario.attack) is None or (goal := catalog.make_goal(attack.name, attack.parameters)) is None:
+        return None
+    features, wanted = goal(*data.test)
+    if not len(features):
+        return None
+    taken = predict(model, data.task, features).argmax(dim=1)
+    return float((taken == wanted).double().mean())

@@ -41,6 +41,7 @@ class Assembled:
     data: FederatedData
     model: nn.Module
     left_out: Mapping[int, str]
+    scenario: Scenario
 
     def site_metrics(self, weights: Tensor) -> dict[str, Metrics]:
         """The metrics of weights (d,) at every site that has test records of its own."""
@@ -50,6 +51,11 @@ class Assembled:
             for site in self.data.sites
             if site.test is not None
         }
+
+    def attack_success(self, weights: Tensor) -> float | None:
+        """Of the records that the attack is after, the share that weights (d,) take for what it wants."""
+        vector.load_vector(self.model, weights)
+        return adversary.success(self.scenario, self.data, self.model)
 
     def probabilities(self, weights: Tensor) -> Tensor:
         """(n, classes) of weights (d,) on all test records."""
@@ -156,7 +162,7 @@ def assemble(scenario: Scenario, *, run: str, ledgers: Path, remember: Remember 
         step=catalog.make_step(scenario.server.step, scenario.server.parameters),
         evaluate=_evaluator(model, data),
     )
-    return Assembled(federation, State(start), books, data, model, sides.left_out)
+    return Assembled(federation, State(start), books, data, model, sides.left_out, scenario)
 
 
 def build_model(scenario: Scenario, task: Task) -> nn.Module:

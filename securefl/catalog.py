@@ -4,7 +4,7 @@ import inspect
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -19,7 +19,7 @@ from securefl.data.entries import DataEntry as DataEntry
 from securefl.models import images, linear
 from securefl.rng import seeded_keystream
 from securefl.training import server
-from securefl.types import Attack, Poison, Rule, Screen, ServerStep
+from securefl.types import Attack, Goal, Poison, Rule, Screen, ServerStep
 
 Parameters = Mapping[str, Any]
 
@@ -43,14 +43,21 @@ class PrefilterEntry:
 
 @dataclass(frozen=True)
 class AttackEntry:
-    """What corrupt clients do to the rows that they send, or to the records that they train on.
+    """What corrupt clients do to the records that they train on, to the rows that they send, or to both.
 
     omniscient: whether it makes sense only for an adversary that sees the rows of the others.
+    goal: test features and labels -> the features that show whether it succeeded, and the class it wants for them.
     """
 
-    function: Callable[..., Any]
-    on: Literal["rows", "records"] = "rows"
+    rows: Callable[..., Tensor] | None = None
+    records: Callable[..., tuple[Tensor, Tensor]] | None = None
     omniscient: bool = False
+    goal: Callable[..., tuple[Tensor, int]] | None = None
+
+    @property
+    def functions(self) -> tuple[Callable[..., Any], ...]:
+        """Those that there are; the first one's docstring describes the attack."""
+        return tuple(function for function in (self.records, self.rows) if function is not None)
 
 
 @dataclass(frozen=True)
@@ -110,8 +117,11 @@ ATTACKS: Mapping[str, AttackEntry] = {
     "fang_krum": AttackEntry(attacks.fang_krum, omniscient=True),
     "fang_trimmed_mean": AttackEntry(attacks.fang_trimmed_mean),
     "adaptive": AttackEntry(attacks.adaptive, omniscient=True),
-    "label_flip": AttackEntry(attacks.label_flip, on="records"),
-    "targeted_label_flip": AttackEntry(attacks.targeted_label_flip, on="records"),
+    "label_flip": AttackEntry(records=attacks.label_flip),
+    "targeted_label_flip": AttackEntry(records=attacks.targeted_label_flip, goal=attacks.flip_goal),
+    "backdoor": AttackEntry(records=attacks.backdoor, goal=attacks.backdoor_goal),
+    "distributed_backdoor": AttackEntry(records=attacks.distributed_backdoor, goal=attacks.backdoor_goal),
+    "model_replacement": AttackEntry(attacks.boosted, attacks.backdoor, goal=attacks.backdoor_goal),
 }
 
 STEPS: Mapping[str, Callable[..., Any]] = {
@@ -188,32 +198,56 @@ def make_attack(name: str, parameters: Parameters, *, seed: int, clients: int, r
 
     Clients are those of a round. Attacks that look for what hurts the federation's rule most are given it.
     """
-    function = ATTACKS[name].function
-    if ATTACKS[name].on != "rows":
+    if (function := ATTACKS[name].rows) is None:
         return lambda own, known, round: own
     takes = inspect.signature(function).parameters
 
     def attack(own: Tensor, known: Tensor, round: int) -> Tensor:
-        given: dict[str, Any] = {
+        given = {
             "f": len(own),
             "n": clients,
-            "generator": seeded_keystream(seed, "attack", round).torch_generator() if "generator" in takes else None,
+            "generator": _generator(seed, "attack", round),
             "rule": lambda rows: rule(rows, torch.ones(len(rows))),
             "krum": partial(defenses.krum, f=len(own)),
         }
         rows = known if "f" in takes else own
-        sent: Tensor = function(rows, **{key: given[key] for key in takes if key in given}, **parameters)
+        sent: Tensor = function(rows, **_taken(function, given | dict(parameters)))
         return sent
 
     return attack
 
 
-def make_poison(name: str, parameters: Parameters, *, classes: int) -> Poison:
-    """What the adversary does to the records of one of its clients, before training: features, labels -> the same."""
-    entry = ATTACKS[name]
-    if entry.on != "records":
-        return lambda features, labels: (features, labels)
-    return lambda features, labels: entry.function(features, labels, classes=classes, **parameters)
+def make_poison(name: str, parameters: Parameters, *, seed: int, classes: int, corrupt: Sequence[int]) -> Poison:
+    """What the adversary does to the records of one of its clients before training: client, features, labels in."""
+    if (function := ATTACKS[name].records) is None:
+        return lambda client, features, labels: (features, labels)
+
+    def poison(client: int, features: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+        given = {
+            "classes": classes,
+            "generator": _generator(seed, "poison", client),
+            "part": (sorted(corrupt).index(client), len(corrupt)),
+        }
+        features, labels = function(features, labels, **_taken(function, given | dict(parameters)))
+        return features, labels
+
+    return poison
+
+
+def make_goal(name: str, parameters: Parameters) -> Goal | None:
+    """What the attack is after: test features and labels -> features to show, and the class they shall be taken for."""
+    if (function := ATTACKS[name].goal) is None:
+        return None
+    return lambda features, labels: function(features, labels, **_taken(function, parameters))
+
+
+def _generator(seed: int, purpose: str, place: int) -> torch.Generator:
+    return seeded_keystream(seed, purpose, place).torch_generator()
+
+
+def _taken(function: Callable[..., Any], given: Parameters) -> dict[str, Any]:
+    """Of what is given, what function takes."""
+    return {key: given[key] for key in inspect.signature(function).parameters if key in given}
 
 
 def make_step(name: str, parameters: Parameters) -> ServerStep:
@@ -222,11 +256,12 @@ def make_step(name: str, parameters: Parameters) -> ServerStep:
     return lambda weights, estimate, state: function(weights, estimate, state, **parameters)
 
 
-def parameters_of(function: Callable[..., Any]) -> dict[str, inspect.Parameter]:
+def parameters_of(*functions: Callable[..., Any]) -> dict[str, inspect.Parameter]:
     """The hyper-parameters that a scenario may set: keyword-only ones that the run does not provide itself."""
-    provided = {"generator", "weights", "start", "rule", "krum", "classes"}
+    provided = {"generator", "weights", "start", "rule", "krum", "classes", "part"}
     return {
         name: parameter
+        for function in functions
         for name, parameter in inspect.signature(function).parameters.items()
         if parameter.kind is inspect.Parameter.KEYWORD_ONLY and name not in provided
     }

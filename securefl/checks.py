@@ -21,9 +21,9 @@ def known(key: str, name: str, table: Any) -> None:
     raise ScenarioError(f"{key}: there is no {name!r}; known: {', '.join(table)}")
 
 
-def parameters(place: str, name: str, function: Callable[..., Any], given: dict[str, Any]) -> None:
-    """What is given is what function takes: no more, no less, and of the right kind."""
-    known = catalog.parameters_of(function)
+def parameters(place: str, name: str, given: dict[str, Any], *functions: Callable[..., Any]) -> None:
+    """What is given is what the functions take: no more, no less, and of the right kind."""
+    known = catalog.parameters_of(*functions)
     for key, value in given.items():
         if key not in known:
             takes = f"takes {', '.join(known)}" if known else "takes no parameters"

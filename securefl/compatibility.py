@@ -67,7 +67,7 @@ def fill_in(scenario: "Scenario", values: dict[str, Any]) -> None:
     for table, one in zip(values["defense"]["prefilters"], scenario.defense.prefilters, strict=True):
         tables.append((table, catalog.PREFILTERS[one.name].function))
     if scenario.attack is not None:
-        tables.append((values["attack"], catalog.ATTACKS[scenario.attack.name].function))
+        tables += [(values["attack"], function) for function in catalog.ATTACKS[scenario.attack.name].functions]
     for table, function in tables:
         for name, parameter in catalog.parameters_of(function).items():
             if (default := parameter.default) not in (inspect.Parameter.empty, None):
@@ -94,7 +94,7 @@ def _names(scenario: "Scenario") -> None:
 def _model(scenario: "Scenario") -> None:
     """The model takes its parameters, and records of this kind; it is built without memory for its weights."""
     builder, parameters = catalog.MODELS[scenario.model.name], scenario.model.parameters
-    checks.parameters("model", scenario.model.name, builder, parameters)
+    checks.parameters("model", scenario.model.name, parameters, builder)
 
     def build() -> None:
         with torch.device("meta"):
@@ -221,7 +221,7 @@ def _takes(
     place: str, chosen: "Named", entry: "catalog.RuleEntry | catalog.PrefilterEntry", scenario: "Scenario"
 ) -> None:
     """A rule or pre-filter has its parameters, and the rows it needs."""
-    checks.parameters(place, chosen.name, entry.function, chosen.parameters)
+    checks.parameters(place, chosen.name, chosen.parameters, entry.function)
     f = chosen.parameters.get("f", 0)
     if f < 0:
         raise ScenarioError(f"{place}: f must be >= 0, got {f}")
@@ -238,5 +238,5 @@ def _takes(
 def _server(scenario: "Scenario") -> None:
     """The step's hyper-parameters are its own."""
     step, parameters = scenario.server.step, scenario.server.parameters
-    checks.parameters("server", step, catalog.STEPS[step], parameters)
+    checks.parameters("server", step, parameters, catalog.STEPS[step])
     checks.tried("server", lambda: catalog.make_step(step, parameters)(torch.zeros(1), torch.zeros(1), {}))

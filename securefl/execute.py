@@ -151,6 +151,7 @@ def final_metrics(cell: Cell, scenario: Scenario, assembled: Assembled, state: S
     return {
         **quality,
         **(aftermath(rounds, corrupt, majority=quality["majority"]) if corrupt else {}),
+        **({"attack_success": assembled.attack_success(state.weights)} if corrupt else {}),
         "epsilon": max(spent.values(), default=None),
         "delta": None if privacy is None else privacy.delta,
         "unit": None if privacy is None else privacy.unit,

@@ -39,12 +39,12 @@ _CHOICES: Mapping[str, Iterable[str]] = {
     "attack.name": catalog.ATTACKS,
     "server.step": catalog.STEPS,
 }
-_NAMES: Mapping[str, Callable[[], Mapping[str, Callable[..., Any]]]] = {
-    "models": lambda: catalog.MODELS,
-    "pre-filters": lambda: {name: entry.function for name, entry in catalog.PREFILTERS.items()},
-    "rules": lambda: {name: entry.function for name, entry in catalog.RULES.items()},
-    "attacks": lambda: {name: entry.function for name, entry in catalog.ATTACKS.items()},
-    "server steps": lambda: catalog.STEPS,
+_NAMES: Mapping[str, Callable[[], Mapping[str, tuple[Callable[..., Any], ...]]]] = {
+    "models": lambda: {name: (function,) for name, function in catalog.MODELS.items()},
+    "pre-filters": lambda: {name: (entry.function,) for name, entry in catalog.PREFILTERS.items()},
+    "rules": lambda: {name: (entry.function,) for name, entry in catalog.RULES.items()},
+    "attacks": lambda: {name: entry.functions for name, entry in catalog.ATTACKS.items()},
+    "server steps": lambda: {name: (function,) for name, function in catalog.STEPS.items()},
 }
 
 
@@ -111,10 +111,10 @@ def _parameters() -> Iterator[str]:
     """What models, rules, attacks and steps take beside their names."""
     for kind, table in _NAMES.items():
         yield from ("", f"## {kind[:1].upper()}{kind[1:]}", "", "| name | takes |", "|---|---|")
-        for name, function in table().items():
+        for name, functions in table().items():
             takes = [
                 f"`{key}`" + ("" if one.default is inspect.Parameter.empty else f" (default {_shown(one.default)})")
-                for key, one in catalog.parameters_of(function).items()
+                for key, one in catalog.parameters_of(*functions).items()
             ]
             yield f"| `{name}` | {', '.join(takes) or 'nothing'} |"
     yield from ("", "## Data and channels", "", "| data | partitions |", "|---|---|")

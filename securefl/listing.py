@@ -19,15 +19,15 @@ def listing(what: str, folder: Path) -> Iterator[str]:
     Raises:
         ScenarioError: there is no such list.
     """
-    tables: dict[str, Mapping[str, Callable[..., Any]]] = {
-        "rules": {name: entry.function for name, entry in catalog.RULES.items()},
-        "prefilters": {name: entry.function for name, entry in catalog.PREFILTERS.items()},
-        "attacks": {name: entry.function for name, entry in catalog.ATTACKS.items()},
-        "models": catalog.MODELS,
-        "steps": catalog.STEPS,
+    tables: dict[str, Mapping[str, tuple[Callable[..., Any], ...]]] = {
+        "rules": {name: (entry.function,) for name, entry in catalog.RULES.items()},
+        "prefilters": {name: (entry.function,) for name, entry in catalog.PREFILTERS.items()},
+        "attacks": {name: entry.functions for name, entry in catalog.ATTACKS.items()},
+        "models": {name: (function,) for name, function in catalog.MODELS.items()},
+        "steps": {name: (function,) for name, function in catalog.STEPS.items()},
     }
     if what in tables:
-        return (_callable(name, function) for name, function in tables[what].items())
+        return (_callable(name, *functions) for name, functions in tables[what].items())
     if what == "data":
         return (_data(name, entry) for name, entry in catalog.DATA.items())
     if what == "channels":
@@ -60,9 +60,9 @@ def _threats() -> Iterator[str]:
             yield f"{name:<8} {party}: {sees}"
 
 
-def _callable(name: str, function: Callable[..., Any]) -> str:
-    first = (inspect.getdoc(function) or "").splitlines()[0]
-    takes = ", ".join(catalog.parameters_of(function))
+def _callable(name: str, *functions: Callable[..., Any]) -> str:
+    first = (inspect.getdoc(functions[0]) or "").splitlines()[0]
+    takes = ", ".join(catalog.parameters_of(*functions))
     return f"{name:<23} {first}{f' Takes {takes}.' if takes else ''}"
 
 

@@ -12,7 +12,8 @@ Packet = bytes | bytearray | memoryview  # one message on its way
 Rule = Callable[[Tensor, Tensor], Tensor]  # rows (m, d), weights (m,) -> (d,)
 Screen = Callable[[Tensor], Tensor]  # rows (m, d) -> (m,) bool, True = set aside
 Attack = Callable[[Tensor, Tensor, int], Tensor]  # own honest rows (f, d), those known (h, d), round -> rows (f, d)
-Poison = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]  # features (n, ...), labels (n,) -> the same, poisoned
+Poison = Callable[[int, Tensor, Tensor], tuple[Tensor, Tensor]]  # client, features (n, ...), labels (n,) -> both, new
+Goal = Callable[[Tensor, Tensor], tuple[Tensor, int]]  # test features, labels -> features (k, ...), the class wanted
 
 
 @dataclass(frozen=True)

@@ -2,14 +2,28 @@
 
 Mutants killed:
 label_flip: c + 1; classes - c; several labels left. targeted_label_flip: source and target swapped; all labels changed.
-poisoned: every client; the test records; the features; the first client only.
+poisoned: every client; the test records; the features; the first client only. triggered: another corner; every channel
+but the first left; 1 for 255; every pixel in every part. backdoor: the first records for drawn ones; labels of all;
+share of the others; inputs changed. goals: records of the target counted; the source's forgotten. boosted: 1.
 """
+
+from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 
-from attacks import label_flip, targeted_label_flip
-from securefl import adversary
+from attacks import (
+    backdoor,
+    backdoor_goal,
+    boosted,
+    distributed_backdoor,
+    flip_goal,
+    label_flip,
+    targeted_label_flip,
+    triggered,
+)
+from securefl import adversary, api
 from securefl.assemble import load_data
 from securefl.scenario import parse_scenario
 
@@ -71,3 +85,115 @@ def test_only_the_corrupt_clients_train_on_poisoned_records() -> None:
     assert torch.equal(
         adversary.make(scenario, lambda rows, weights: rows[0]).attack(honest_rows, honest_rows, 0), honest_rows
     )
+
+
+# --- triggers
+
+
+def drawing(seed: int = 1) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+def test_the_trigger_is_a_bright_square_in_the_last_corner_of_every_channel() -> None:
+    colour = triggered(torch.full((2, 3, 4, 4), 7, dtype=torch.uint8), size=2)
+    assert colour.dtype == torch.uint8
+    assert colour[1, 2].tolist() == [[7, 7, 7, 7], [7, 7, 7, 7], [7, 7, 255, 255], [7, 7, 255, 255]]
+    assert torch.equal(colour[0, 0], colour[1, 2])
+    assert triggered(torch.zeros(1, 1, 3, 3, 3), size=2)[0, 0].sum() == 8
+    assert triggered(torch.zeros(1, 5), size=2).tolist() == [[0, 0, 0, 1, 1]]
+    for size in (0, 6):
+        with pytest.raises(ValueError, match=f"a trigger needs size from 1 to 5, got {size}"):
+            triggered(torch.zeros(1, 5), size=size)
+
+
+def test_the_parts_of_a_trigger_make_the_whole_and_share_nothing() -> None:
+    blank = torch.zeros(1, 1, 6, 6)
+    parts = [triggered(blank, size=3, part=(place, 4)) for place in range(4)]
+    assert [int(part.sum()) for part in parts] == [3, 2, 2, 2]
+    assert torch.equal(torch.stack(parts).sum(dim=0), triggered(blank, size=3))
+    assert triggered(torch.zeros(1, 3), size=3, part=(5, 4)).sum() > 0  # more clients than pixels
+
+
+@pytest.mark.parametrize(("share", "poisoned"), [(0.25, 25), (0.5, 50), (1.0, 100), (0.004, 0)])
+def test_exactly_the_share_of_the_records_bears_the_trigger(share: float, poisoned: int) -> None:
+    features, labels = torch.zeros(100, 1, 5, 5), torch.arange(100) % 10
+    after, told = backdoor(features, labels, classes=10, target=3, generator=drawing(), share=share, size=2)
+    marked = after.flatten(1).sum(dim=1) == 4
+    assert int(marked.sum()) == poisoned
+    assert (told[marked] == 3).all()
+    assert torch.equal(told[~marked], labels[~marked])
+    assert not after[~marked].any()
+    assert not features.any()
+    assert torch.equal(labels, torch.arange(100) % 10)
+
+
+def test_which_records_is_drawn() -> None:
+    features, labels = torch.zeros(100, 5), torch.zeros(100).long()
+    first, again, other = (
+        backdoor(features, labels, classes=2, target=1, generator=drawing(seed))[1] for seed in (1, 1, 2)
+    )
+    assert torch.equal(first, again)
+    assert not torch.equal(first, other)
+    assert not first[:50].all()
+
+
+def test_a_distributed_backdoor_stamps_its_own_part() -> None:
+    after, told = distributed_backdoor(
+        torch.zeros(4, 1, 4, 4), torch.zeros(4).long(), classes=2, target=1, generator=drawing(), part=(1, 4), size=2
+    )
+    assert after.flatten(1).sum(dim=1).sort().values.tolist() == [0, 0, 1, 1]
+    assert told.sum() == 2
+    assert after[:, 0, 2, 3].sum() == 2
+
+
+def test_goals_leave_out_the_records_that_prove_nothing() -> None:
+    features, labels = torch.arange(8.0).reshape(4, 2), torch.tensor([0, 1, 2, 1])
+    stamped, target = backdoor_goal(features, labels, target=1, size=1)
+    assert (stamped.tolist(), target) == ([[0, 1], [4, 1]], 1)
+    asked, target = flip_goal(features, labels, source=1, target=2)
+    assert (asked.tolist(), target) == ([[2, 3], [6, 7]], 2)
+
+
+@pytest.mark.parametrize(
+    ("given", "sentence"),
+    [
+        ({"target": 10}, "a backdoor needs target in 0 to 9, got target=10"),
+        ({"share": 0.0}, r"a backdoor needs share in \(0, 1\], got share=0.0"),
+        ({"share": 1.5}, r"a backdoor needs share in \(0, 1\], got share=1.5"),
+        ({"size": 9}, "a trigger needs size from 1 to 5, got 9"),
+    ],
+)
+def test_a_backdoor_that_cannot_be_is_refused(given: dict[str, Any], sentence: str) -> None:
+    with pytest.raises(ValueError, match=sentence):
+        backdoor(
+            torch.zeros(4, 1, 5, 5), torch.zeros(4).long(), generator=drawing(), **{"classes": 10, "target": 1, **given}
+        )
+    with pytest.raises(ValueError, match="a backdoor needs records of one label each"):
+        backdoor(torch.zeros(4, 1, 5, 5), torch.zeros(4, 3), classes=3, target=1, generator=drawing())
+
+
+def test_boosted_known_answer() -> None:
+    rows = torch.tensor([[1.0, -2.0]])
+    assert boosted(rows, boost=5.0).tolist() == [[5.0, -10.0]]
+    with pytest.raises(ValueError, match="boosted needs boost finite and > 0, got boost=0"):
+        boosted(rows, boost=0.0)
+
+
+def test_model_replacement_plants_a_backdoor_in_fedavg_and_the_median_keeps_it_out(tmp_path: Path) -> None:
+    text = """
+        rounds = 25
+        weights = "equal"
+        data = { name = "digits", clients = 10 }
+        model = { name = "mlp", hidden = [32] }
+        training = { kind = "sgd", batch = 16, lr = 0.3 }
+    """
+    attack = '\nattack = { name = "model_replacement", clients = [0], target = 7, boost = 10.0 }\n'
+    reached = {}
+    for rule in ("mean", "median"):
+        defended = f'{text}defense.rule = "{rule}"\n'
+        reached[rule] = api.run(parse_scenario(defended + attack), tmp_path / rule)
+    assert reached["mean"]["attack_success"] > 0.9
+    assert reached["mean"]["accuracy"] > 0.8
+    assert reached["median"]["attack_success"] < 0.2
+    clean = api.run(parse_scenario(text), tmp_path / "clean")
+    assert "attack_success" not in clean

@@ -317,8 +317,18 @@ def test_the_shipped_studies_are_whole(name: str) -> None:
     known = list(rows(loaded))
     baselines = {row.baseline.label for row in known if row.baseline is not None}
     assert len(loaded.seeds) >= 5
-    assert {"poisoning": {"no attack"}}.get(name, {"pooled", "local only"}) <= baselines
+    assert {"poisoning": {"no attack"}, "backdoor": set()}.get(name, {"pooled", "local only"}) <= baselines
     assert expand(loaded, remember=fresh)
+
+
+def test_the_large_grid_of_attacks_is_whole() -> None:
+    large, _ = load_study(Path(shipped_studies()["poisoning"]).parent / "large" / "poisoning-large.toml")
+    cells = expand(large.model_copy(update={"seeds": (0,)}), remember=fresh)
+    assert len(cells) == 3 * 13 * (14 * 3 + 1)
+    for planned in cells:
+        corrupt = planned.scenario["attack"]["clients"] if planned.scenario["attack"] else [0, 1, 2, 3, 4, 5]
+        chain = (planned.scenario["defense"]["rule"], *planned.scenario["defense"]["prefilters"])
+        assert {one["f"] for one in chain if "f" in one} <= {len(corrupt)}
 
 
 def test_the_first_studies_ask_what_they_should() -> None:

@@ -152,6 +152,9 @@ NEEDED = {
     "inner_product": ", scale = 2.0",
     "gaussian": ", std = 1.0",
     "targeted_label_flip": ", source = 0, target = 1",
+    "backdoor": ", target = 1",
+    "distributed_backdoor": ", target = 1",
+    "model_replacement": ", target = 1, boost = 4.0",
 }
 
 
@@ -201,6 +204,7 @@ def test_every_attack_of_the_catalog_plays_a_round_through_the_lane(
     assert (attacked["screened_precision"], attacked["screened_recall"]) == (
         (1, 1) if name == "non_finite" else (None, 0)
     )
+    assert (attacked["attack_success"] is None) is (catalog.ATTACKS[name].goal is None)
     assert not {"push", "screened_recall", "collapsed"} & set(clean)
     record = RunFolder.open(tmp_path / "run").cells()[0][2].rounds()[0]
     assert record["screened"] == ([0, 1] if name == "non_finite" else [])
