@@ -1,6 +1,6 @@
 """Attacks: pure functions that rewrite what the corrupt clients send, or what they train on."""
 
-from attacks.adaptive import Push, adaptive, harm, most_harmful
+from attacks.adaptive import Push, adaptive, adaptive_weight, harm, most_harmful, most_weight
 from attacks.byzantine import (
     a_little_is_enough,
     gaussian,
@@ -28,6 +28,7 @@ __all__ = [
     "Push",
     "a_little_is_enough",
     "adaptive",
+    "adaptive_weight",
     "backdoor",
     "backdoor_goal",
     "boosted",
@@ -44,6 +45,7 @@ __all__ = [
     "min_sum",
     "most_deviations",
     "most_harmful",
+    "most_weight",
     "non_finite",
     "sign_flip",
     "targeted_label_flip",

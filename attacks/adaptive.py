@@ -10,13 +10,14 @@ from torch import Tensor
 from attacks.rows import check_count, check_rows, deviations, repeated
 
 Chain = Callable[[Tensor], Tensor]  # rows (n, d) -> (d,)
+Weigh = Callable[[Tensor], Tensor]  # rows (n, d) -> weights (n,)
 
 _STRENGTHS = tuple(2.0**power for power in (-3, -1, 0, 1, 3, 6))  # in both directions
 _FEWEST = 2 * len(_STRENGTHS)
 
 
 class Push(NamedTuple):
-    """A row (d,), how many times the direction it is from the mean (signed), and the harm that the chain suffers."""
+    """A row (d,), how many times the direction it is from the mean (signed), and the harm that it was chosen for."""
 
     row: Tensor
     strength: float
@@ -45,11 +46,29 @@ def adaptive(rows: Tensor, f: int, *, rule: Chain, evaluations: int = 60) -> Ten
         honest mean is no harm here; the search is ours.
     """
     check_rows(rows)
-    known = rows.double()
-    mean = known.mean(dim=0)
-    length = mean.abs().mean()
-    along = (deviations(known), mean, length * torch.sign(mean))
-    pushes = [most_harmful(rows, f, rule=rule, along=one, evaluations=evaluations // 3) for one in along]
+    pushes = [most_harmful(rows, f, rule=rule, along=one, evaluations=evaluations // 3) for one in _directions(rows)]
+    return repeated(max(pushes, key=lambda push: push.harm).row, f, rows)
+
+
+def adaptive_weight(rows: Tensor, f: int, *, weigh: Weigh, evaluations: int = 60) -> Tensor:
+    """The push that keeps most weight under a rule that weighs rows, of those along the directions of `adaptive`.
+
+    Args:
+        rows: (h, d), float32 or float64, all honest rows.
+        f: rows to send, >= 1.
+        weigh: the rule's own weights: rows (h + f, d) -> (h + f,).
+        evaluations: of the weights, >= 36; a third for each direction.
+
+    Returns:
+        (f, d), all equal.
+
+    Raises:
+        ValueError: evaluations < 36, f < 1, or rows is not 2-D, is empty or holds no floats.
+
+    Source: the search is ours.
+    """
+    check_rows(rows)
+    pushes = [most_weight(rows, f, weigh=weigh, along=one, evaluations=evaluations // 3) for one in _directions(rows)]
     return repeated(max(pushes, key=lambda push: push.harm).row, f, rows)
 
 
@@ -73,15 +92,49 @@ def most_harmful(rows: Tensor, f: int, *, rule: Chain, along: Tensor, evaluation
     Raises:
         ValueError: evaluations < 12, f < 1, or rows is not 2-D, is empty or holds no floats.
     """
+    mean = rows.double().mean(dim=0)
+
+    def suffered(sent: Tensor, push: float) -> float:
+        answer = rule(sent)
+        return harm(answer, mean) if bool(answer.isfinite().all()) else 0.0  # which is refused later
+
+    return _searched(rows, f, suffered, along, evaluations)
+
+
+def most_weight(rows: Tensor, f: int, *, weigh: Weigh, along: Tensor, evaluations: int = 20) -> Push:
+    """The multiple of a direction, added to the mean of the honest rows f times, that counts most under a rule.
+
+    Args:
+        rows: (h, d), float32 or float64, all honest rows.
+        f: rows to send, >= 1.
+        weigh: the rule's own weights: rows (h + f, d) -> (h + f,); rows that it refuses by ValueError count nothing.
+        along: (d,), finite.
+        evaluations: of the weights, >= 12, spent as by `most_harmful`.
+
+    Returns:
+        The push; its harm is its length times the weight that its f rows keep together.
+
+    Raises:
+        ValueError: evaluations < 12, f < 1, or rows is not 2-D, is empty or holds no floats.
+    """
+    return _searched(rows, f, lambda sent, length: length * float(weigh(sent)[-f:].sum()), along, evaluations)
+
+
+def _searched(rows: Tensor, f: int, score: Callable[[Tensor, float], float], along: Tensor, evaluations: int) -> Push:
+    """The push of the best score, which is given all rows and the push's length."""
     check_rows(rows)
-    check_count("most_harmful", f)
+    check_count("an adaptive attack", f)
     if evaluations < _FEWEST:
         raise ValueError(f"an adaptive attack needs evaluations >= {_FEWEST} a direction, got {evaluations}")
     mean, direction = rows.double().mean(dim=0), along.double()
 
     def push(strength: float) -> Push:
         row = (mean + strength * direction).to(rows.dtype)
-        return Push(row, strength, _suffered(rule, rows, row, f, mean))
+        try:
+            found = score(torch.cat([rows, row.repeat(f, 1)]), abs(strength) * float(direction.norm()))
+        except ValueError:  # the rule refuses these rows
+            found = 0.0
+        return Push(row, strength, found)
 
     best = max((push(sign * strength) for strength in _STRENGTHS for sign in (-1, 1)), key=lambda one: one.harm)
     step, left = 2.0, evaluations - _FEWEST
@@ -93,17 +146,15 @@ def most_harmful(rows: Tensor, f: int, *, rule: Chain, along: Tensor, evaluation
     return best
 
 
+def _directions(rows: Tensor) -> tuple[Tensor, ...]:
+    """(d,) each: the deviations, the mean, and the mean's signs at its mean size."""
+    known = rows.double()
+    mean = known.mean(dim=0)
+    return deviations(known), mean, mean.abs().mean() * torch.sign(mean)
+
+
 def harm(answer: Tensor, mean: Tensor) -> float:
     """How far a rule's answer (d,) is from the mean of the honest rows (d,); further along that mean is no harm."""
     off, mean = answer.double() - mean.double(), mean.double()
     ahead = torch.clamp(off @ mean, min=0.0) ** 2 / torch.clamp(mean @ mean, min=torch.finfo(torch.float64).tiny)
     return math.sqrt(max(0.0, float(off @ off - ahead)))
-
-
-def _suffered(rule: Chain, rows: Tensor, row: Tensor, f: int, mean: Tensor) -> float:
-    """The harm of row sent f times; none where the rule refuses, or its answer is not finite and refused later."""
-    try:
-        answer = rule(torch.cat([rows, row.repeat(f, 1)]))
-    except ValueError:
-        return 0.0
-    return harm(answer, mean) if bool(answer.isfinite().all()) else 0.0

@@ -39,8 +39,8 @@ def check(scenario: "Scenario") -> None:
         raise ScenarioError(f'attack: {attack.name} needs what the others send: set attack.knows = "omniscient"')
     present = min(len(attack.clients), scenario.cohort_size - 1)
     rows, others = torch.zeros(present, 1), torch.zeros(scenario.cohort_size - present, 1)
-    adversary = make(scenario, lambda rows, weights: rows.mean(dim=0))
-    checks.tried("attack", lambda: adversary.attack(rows, others if adversary.omniscient else rows, 0))
+    seen = others if attack.knows == "omniscient" else rows
+    checks.tried("attack", lambda: make(scenario, lambda rows, weights: rows.mean(dim=0)).attack(rows, seen, 0))
     task, clients = task_of(scenario), tuple(attack.clients)
     label = torch.zeros(1, task.classes) if task.multilabel else torch.zeros(1).long()
     record = Examples(torch.zeros(1, *(task.image or (task.features,))), label)
@@ -54,8 +54,14 @@ def make(scenario: "Scenario", rule: Rule) -> Adversary:
     """The adversary of the scenario, who knows the rule; nobody without an attack."""
     if (attack := scenario.attack) is None:
         return NOBODY
+    chosen, before = scenario.defense.rule, scenario.defense.prefilters
     rewrite = catalog.make_attack(
-        attack.name, attack.parameters, seed=scenario.seed, clients=scenario.cohort_size, rule=rule
+        attack.name,
+        attack.parameters,
+        seed=scenario.seed,
+        clients=scenario.cohort_size,
+        rule=rule,
+        weigh=catalog.make_weights(chosen.name, chosen.parameters, [(one.name, one.parameters) for one in before]),
     )
     return Adversary(frozenset(attack.clients), rewrite, omniscient=attack.knows == "omniscient")
 

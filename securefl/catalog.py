@@ -19,18 +19,19 @@ from securefl.data.entries import DataEntry as DataEntry
 from securefl.models import images, linear
 from securefl.rng import seeded_keystream
 from securefl.training import server
-from securefl.types import Attack, Goal, Poison, Rule, Screen, ServerStep
+from securefl.types import Attack, Goal, Poison, Rule, Screen, ServerStep, Weigh
 
 Parameters = Mapping[str, Any]
 
 
 @dataclass(frozen=True)
 class RuleEntry:
-    """An aggregation rule, how many rows it needs for a given f, and whether it uses weights."""
+    """An aggregation rule, how many rows it needs for a given f, whether it uses weights, and those it gives itself."""
 
     function: Callable[..., Tensor]
     minimum_rows: Callable[[int], int]
     weighted: bool = False
+    weigh: Callable[..., Tensor] | None = None
 
 
 @dataclass(frozen=True)
@@ -89,13 +90,13 @@ RULES: Mapping[str, RuleEntry] = {
     "median": RuleEntry(defenses.median, minimum_rows=lambda f: 1),
     "trimmed_mean": RuleEntry(defenses.trimmed_mean, minimum_rows=defenses.trimmed_mean_minimum_rows),
     "meamed": RuleEntry(defenses.meamed, minimum_rows=defenses.trimmed_mean_minimum_rows),
-    "krum": RuleEntry(defenses.krum, minimum_rows=defenses.krum_minimum_rows),
-    "multi_krum": RuleEntry(defenses.multi_krum, minimum_rows=defenses.krum_minimum_rows),
+    "krum": RuleEntry(defenses.krum, defenses.krum_minimum_rows, weigh=defenses.krum_weights),
+    "multi_krum": RuleEntry(defenses.multi_krum, defenses.krum_minimum_rows, weigh=defenses.multi_krum_weights),
     "bulyan": RuleEntry(defenses.bulyan, minimum_rows=defenses.bulyan_minimum_rows),
-    "geometric_median": RuleEntry(defenses.geometric_median, minimum_rows=lambda f: 1),
+    "geometric_median": RuleEntry(defenses.geometric_median, lambda f: 1, weigh=defenses.geometric_median_weights),
     "centered_clipping": RuleEntry(defenses.centered_clipping, minimum_rows=lambda f: 1),
-    "mda": RuleEntry(defenses.mda, minimum_rows=defenses.mda_minimum_rows),
-    "dnc": RuleEntry(defenses.dnc, minimum_rows=defenses.mda_minimum_rows),
+    "mda": RuleEntry(defenses.mda, defenses.mda_minimum_rows, weigh=defenses.mda_weights),
+    "dnc": RuleEntry(defenses.dnc, defenses.mda_minimum_rows, weigh=defenses.dnc_weights),
 }
 
 PREFILTERS: Mapping[str, PrefilterEntry] = {
@@ -117,6 +118,7 @@ ATTACKS: Mapping[str, AttackEntry] = {
     "fang_krum": AttackEntry(attacks.fang_krum, omniscient=True),
     "fang_trimmed_mean": AttackEntry(attacks.fang_trimmed_mean),
     "adaptive": AttackEntry(attacks.adaptive, omniscient=True),
+    "adaptive_weight": AttackEntry(attacks.adaptive_weight, omniscient=True),
     "label_flip": AttackEntry(records=attacks.label_flip),
     "targeted_label_flip": AttackEntry(records=attacks.targeted_label_flip, goal=attacks.flip_goal),
     "backdoor": AttackEntry(records=attacks.backdoor, goal=attacks.backdoor_goal),
@@ -193,14 +195,29 @@ def make_rule(name: str, parameters: Parameters, prefilters: Sequence[tuple[str,
     return filtered
 
 
-def make_attack(name: str, parameters: Parameters, *, seed: int, clients: int, rule: Rule) -> Attack:
+def make_weights(name: str, parameters: Parameters, prefilters: Sequence[tuple[str, Parameters]] = ()) -> Weigh | None:
+    """The weights that a rule gives to rows (m, d), as (m,); None where it gives none, or to mixtures of rows only."""
+    function = RULES[name].weigh
+    return None if function is None or prefilters else partial(function, **parameters)
+
+
+def make_attack(
+    name: str, parameters: Parameters, *, seed: int, clients: int, rule: Rule, weigh: Weigh | None
+) -> Attack:
     """What the adversary does to rows: own honest rows (f, d), those known (h, d), round -> rows (f, d).
 
-    Clients are those of a round. Attacks that look for what hurts the federation's rule most are given it.
+    Clients are those of a round. Attacks that look for what hurts the federation's rule most are given it, and the
+    weights that it gives to rows.
+
+    Raises:
+        ValueError: the attack needs these weights, and the rule has none.
     """
     if (function := ATTACKS[name].rows) is None:
         return lambda own, known, round: own
     takes = inspect.signature(function).parameters
+    if "weigh" in takes and weigh is None:
+        able = ", ".join(rule for rule, entry in RULES.items() if entry.weigh is not None)
+        raise ValueError(f"{name} needs a rule that weighs rows, without pre-filters: {able}")
 
     def attack(own: Tensor, known: Tensor, round: int) -> Tensor:
         given = {
@@ -209,6 +226,7 @@ def make_attack(name: str, parameters: Parameters, *, seed: int, clients: int, r
             "generator": _generator(seed, "attack", round),
             "rule": lambda rows: rule(rows, torch.ones(len(rows))),
             "krum": partial(defenses.krum, f=len(own)),
+            "weigh": weigh,
         }
         rows = known if "f" in takes else own
         sent: Tensor = function(rows, **_taken(function, given | dict(parameters)))
@@ -258,7 +276,7 @@ def make_step(name: str, parameters: Parameters) -> ServerStep:
 
 def parameters_of(*functions: Callable[..., Any]) -> dict[str, inspect.Parameter]:
     """The hyper-parameters that a scenario may set: keyword-only ones that the run does not provide itself."""
-    provided = {"generator", "weights", "start", "rule", "krum", "classes", "part"}
+    provided = {"generator", "weights", "start", "rule", "weigh", "krum", "classes", "part"}
     return {
         name: parameter
         for function in functions

@@ -10,6 +10,7 @@ from securefl.privacy.events import SampledGaussian
 
 Packet = bytes | bytearray | memoryview  # one message on its way
 Rule = Callable[[Tensor, Tensor], Tensor]  # rows (m, d), weights (m,) -> (d,)
+Weigh = Callable[[Tensor], Tensor]  # rows (m, d) -> the rule's own weights (m,)
 Screen = Callable[[Tensor], Tensor]  # rows (m, d) -> (m,) bool, True = set aside
 Attack = Callable[[Tensor, Tensor, int], Tensor]  # own honest rows (f, d), those known (h, d), round -> rows (f, d)
 Poison = Callable[[int, Tensor, Tensor], tuple[Tensor, Tensor]]  # client, features (n, ...), labels (n,) -> both, new

@@ -3,7 +3,7 @@
 Mutants killed:
 most_harmful: one sign only; no refinement; the last push for the best; more or fewer evaluations; harm of the push for
 the rule's; a refusal or an infinite answer counted as harm. adaptive: one direction only; the least harmful; the mean
-for its signs.
+for its signs. most_weight: the honest rows' weight; length forgotten; the strength's sign kept.
 """
 
 import math
@@ -15,7 +15,19 @@ import torch
 from torch import Tensor
 
 import defenses
-from attacks import a_little_is_enough, adaptive, harm, inner_product, min_max, min_sum, most_harmful
+from attacks import (
+    a_little_is_enough,
+    adaptive,
+    adaptive_weight,
+    harm,
+    inner_product,
+    min_max,
+    min_sum,
+    most_harmful,
+    most_weight,
+)
+from securefl.errors import ScenarioError
+from securefl.scenario import parse_scenario
 
 Rule = Callable[[Tensor], Tensor]
 RULES: dict[str, Rule] = {
@@ -145,3 +157,53 @@ def test_too_few_evaluations_are_refused() -> None:
         most_harmful(some_rows(1), 2, rule=defenses.median, along=torch.ones(60), evaluations=11)
     with pytest.raises(ValueError, match="an adaptive attack needs evaluations >= 12 a direction, got 11"):
         adaptive(some_rows(1), 2, rule=defenses.median, evaluations=35)
+
+
+# --- under the rule's own weights
+
+
+WEIGHTS: dict[str, Rule] = {
+    "krum": partial(defenses.krum_weights, f=4),
+    "mda": partial(defenses.mda_weights, f=4),
+    "dnc": partial(defenses.dnc_weights, f=4),
+    "geometric_median": defenses.geometric_median_weights,
+}
+
+
+@pytest.mark.parametrize("weigh", WEIGHTS.values(), ids=WEIGHTS.keys())
+@pytest.mark.parametrize("seed", range(3))
+def test_no_fixed_strength_keeps_more_length_times_weight(weigh: Rule, seed: int) -> None:
+    rows, f = some_rows(seed), 4
+    mean, along = rows.mean(dim=0), rows.std(dim=0)
+    best = most_weight(rows, f, weigh=weigh, along=along, evaluations=40)
+
+    def kept(strength: float) -> float:
+        sent = torch.cat([rows, (mean + strength * along).repeat(f, 1)])
+        return abs(strength) * float(along.norm()) * float(weigh(sent)[-f:].sum())
+
+    assert best.harm == pytest.approx(kept(best.strength), rel=1e-9)
+    assert best.harm >= max(kept(sign * s) for s in (0.125, 0.5, 1.0, 2.0, 8.0, 64.0) for sign in (-1, 1))
+    assert best.harm >= 0.9 * max(kept(s) for s in torch.linspace(-64, 64, 201).tolist())
+
+
+def test_against_krum_it_sends_a_row_that_krum_returns() -> None:
+    rows, f = some_rows(2), 4
+    sent = adaptive_weight(rows, f, weigh=partial(defenses.krum_weights, f=f))
+    assert torch.equal(defenses.krum(torch.cat([rows, sent]), f=f), sent[0])
+    assert float((sent[0] - rows.mean(dim=0)).norm()) > float(
+        a_little_is_enough(rows, f, 20).sub(rows.mean(dim=0)).norm(dim=1)[0]
+    )
+
+
+@pytest.mark.parametrize("defense", ['rule = "median"', 'prefilters = [{ name = "clip_norms", radius = 1.0 }]'])
+def test_a_rule_without_weights_of_its_own_is_refused(defense: str) -> None:
+    text = f"""
+        training = {{ kind = "sgd" }}
+        data = {{ name = "digits", clients = 9 }}
+        defense = {{ {defense} }}
+        attack = {{ name = "adaptive_weight", knows = "omniscient", clients = [0] }}
+    """
+    with pytest.raises(
+        ScenarioError, match="adaptive_weight needs a rule that weighs rows, without pre-filters: krum, m"
+    ):
+        parse_scenario(text)

@@ -20,6 +20,7 @@ from torch import Tensor
 from attacks import (
     a_little_is_enough,
     adaptive,
+    adaptive_weight,
     fang_krum,
     fang_trimmed_mean,
     inner_product,
@@ -30,7 +31,7 @@ from attacks import (
     non_finite,
     zero,
 )
-from defenses import krum, median
+from defenses import geometric_median_weights, krum, median
 
 Attack = Callable[[Tensor, int], Tensor]
 ATTACKS: dict[str, Attack] = {
@@ -44,6 +45,7 @@ ATTACKS: dict[str, Attack] = {
     "fang_krum": lambda rows, f: fang_krum(rows, f, krum=lambda sent: krum(sent, f=f)),
     "fang_trimmed_mean": lambda rows, f: fang_trimmed_mean(rows, f, generator=torch.Generator().manual_seed(1)),
     "adaptive": lambda rows, f: adaptive(rows, f, rule=median),
+    "adaptive_weight": lambda rows, f: adaptive_weight(rows, f, weigh=geometric_median_weights),
 }
 each = pytest.mark.parametrize("attack", ATTACKS.values(), ids=ATTACKS.keys())
 SQUARE = torch.tensor([[0.0, 0.0], [4.0, 0.0], [0.0, 4.0], [4.0, 4.0]])
