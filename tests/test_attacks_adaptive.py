@@ -146,7 +146,11 @@ def refusing(sent: Tensor) -> Tensor:
     raise ValueError("too few rows")
 
 
-@pytest.mark.parametrize("answer", [refusing, lambda sent: torch.full((60,), math.inf, dtype=torch.float64)])
+def overflowing(sent: Tensor) -> Tensor:
+    return torch.where(sent[:16].mean(dim=0) > 0, -math.inf, 0.0)  # a distance that is no number would hide the rest
+
+
+@pytest.mark.parametrize("answer", [refusing, overflowing])
 def test_what_the_rule_refuses_or_cannot_answer_is_no_harm(answer: Rule) -> None:
     rows = some_rows(1)
     assert most_harmful(rows, 2, rule=answer, along=rows.std(dim=0)).harm == 0

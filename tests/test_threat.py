@@ -19,7 +19,7 @@ from securefl.runs import RunFolder
 from securefl.scenario import parse_scenario
 from securefl.summary import summary
 from securefl.threat import NOBODY, Adversary
-from securefl.types import Attack, ClientUpdate
+from securefl.types import Attack, ClientUpdate, Rule, Weigh
 
 EVENT = SampledGaussian(1.0, 2.0, 1)
 
@@ -156,6 +156,44 @@ NEEDED = {
     "distributed_backdoor": ", target = 1",
     "model_replacement": ", target = 1, boost = 4.0",
 }
+
+
+def test_the_catalog_gives_an_attack_what_it_asks_for_and_nothing_else() -> None:
+    own, known = torch.ones(2, 3), torch.tensor([[2.0, 4.0, 6.0], [4.0, 8.0, 2.0], [3.0, 6.0, 4.0]])
+
+    def made(name: str, rule: Rule, weigh: Weigh | None = None, **parameters: float) -> Tensor:
+        attack = catalog.make_attack(name, parameters, seed=1, clients=5, rule=rule, weigh=weigh)
+        return attack(own, known, 0)
+
+    def unasked(rows: Tensor, weights: Tensor) -> Tensor:
+        raise AssertionError("this attack knows no rule")
+
+    assert made("inner_product", unasked, scale=0.5).tolist() == [[-1.5, -3.0, -2.0]] * 2  # from what is known
+    assert made("sign_flip", unasked, scale=2.0).tolist() == [[-2.0] * 3] * 2  # from its own
+    asked: list[tuple[int, list[float]]] = []
+
+    def median(rows: Tensor, weights: Tensor) -> Tensor:
+        asked.append((len(rows), weights.tolist()))
+        return rows.median(dim=0).values
+
+    made("adaptive", median)
+    assert asked == [(5, [1.0] * 5)] * 60
+    weighed: list[int] = []
+
+    def weigh(rows: Tensor) -> Tensor:
+        weighed.append(len(rows))
+        return torch.ones(len(rows))
+
+    made("adaptive_weight", unasked, weigh)
+    assert weighed == [5] * 60
+
+
+def test_every_client_of_a_distributed_backdoor_has_a_part_of_its_own() -> None:
+    poison = catalog.make_poison(
+        "distributed_backdoor", {"target": 1, "share": 1.0}, seed=1, classes=2, corrupt=(6, 2, 4)
+    )
+    stamped = {client: poison(client, torch.zeros(1, 5), torch.zeros(1).long())[0][0].tolist() for client in (2, 4, 6)}
+    assert stamped == {2: [0, 0, 1, 0, 0], 4: [0, 0, 0, 1, 0], 6: [0, 0, 0, 0, 1]}
 
 
 @pytest.mark.parametrize("channel", ["plain", "masked"])
