@@ -54,7 +54,8 @@ bench-images: setup ## the study of medical images; SECUREFL_DATA names the fold
 
 bench-poisoning: setup ## eight defences against seven attacks; SECUREFL_DATA as above (about 40 minutes)
 	$(BIN)/securefl bench poisoning --out runs/poisoning
-	$(BIN)/python -m benchmarks.publish runs/poisoning
+	$(BIN)/securefl bench backdoor --out runs/backdoor
+	$(BIN)/python -m benchmarks.publish runs/poisoning runs/backdoor
 
 bench-robust: setup ## the robust rules beside ByzFL's and Flower's, each in its own environment (about 10 minutes)
 	$(PYTHON) -m venv .venv-peers

@@ -14,6 +14,7 @@ from attacks.fang import fang_krum, fang_trimmed_mean
 from attacks.mimicry import mimic
 from attacks.optimized import min_max, min_sum
 from attacks.poisoning import (
+    anchored,
     backdoor,
     backdoor_goal,
     boosted,
@@ -29,6 +30,7 @@ __all__ = [
     "a_little_is_enough",
     "adaptive",
     "adaptive_weight",
+    "anchored",
     "backdoor",
     "backdoor_goal",
     "boosted",

@@ -30,7 +30,7 @@ def fang_krum(rows: Tensor, f: int, *, krum: Callable[[Tensor], Tensor]) -> Tens
     Raises:
         ValueError: f < 1, or rows is not 2-D, is empty or holds no floats.
 
-    Source: theorem 1 and section 4.2.1, full knowledge. Convention: the f rows are equal, where the source strews f - 1
+    Source: the attack on Krum with full knowledge, and its bound on the strength. Convention: the f rows are equal, where the source strews f - 1
         of them closely around the first.
     """
     check_rows(rows)
@@ -61,7 +61,7 @@ def fang_trimmed_mean(rows: Tensor, f: int, *, generator: torch.Generator) -> Te
     Raises:
         ValueError: f < 1, or rows is not 2-D, is empty or holds no floats.
 
-    Source: section 4.2.2, partial knowledge, which needs no honest extremes.
+    Source: the attack on the trimmed mean with partial knowledge, which needs no honest extremes.
     """
     check_rows(rows)
     check_count("fang_trimmed_mean", f)

@@ -20,7 +20,7 @@ def label_flip(features: Tensor, labels: Tensor, *, classes: int) -> tuple[Tenso
     Raises:
         ValueError: classes < 2.
 
-    Source: Fang et al., USENIX Security 2020, section 5.1.
+    Source: as Fang et al., USENIX Security 2020, flip labels for comparison.
     """
     _check(classes)
     return features, 1 - labels if labels.ndim == 2 else classes - 1 - labels
@@ -188,6 +188,27 @@ def boosted(rows: Tensor, *, boost: float) -> Tensor:
     check_rows(rows)
     check_positive("boosted", "boost", boost)
     return boost * rows
+
+
+def anchored(gradient: Tensor, offset: Tensor, *, anchor: float) -> Tensor:
+    """A gradient that also pulls back to the global model, so that the poisoned model stays near it.
+
+    Args:
+        gradient: of the training loss, any shape.
+        offset: the weights less those of the global model, of the same shape.
+        anchor: strength of the pull, finite and > 0.
+
+    Returns:
+        The gradient of the loss plus anchor / 2 times the squared distance from the global model.
+
+    Raises:
+        ValueError: anchor is not finite and positive.
+
+    Source: Bagdasaryan et al., AISTATS 2020 (constrain and scale), whose loss weighs the two by alpha and 1 - alpha:
+        anchor stands for their ratio, and the distance is squared.
+    """
+    check_positive("anchored", "anchor", anchor)
+    return gradient + anchor * offset
 
 
 def _check_backdoor(labels: Tensor, classes: int, target: int, share: float) -> None:

@@ -11,7 +11,7 @@ from securefl.errors import ScenarioError
 from securefl.evaluate import predict
 from securefl.sites import task_of
 from securefl.threat import NOBODY, Adversary
-from securefl.types import Rule
+from securefl.types import Bend, Rule
 
 if TYPE_CHECKING:
     from securefl.scenario import Scenario
@@ -48,6 +48,10 @@ def check(scenario: "Scenario") -> None:
         attack.name, attack.parameters, seed=scenario.seed, classes=task.classes, corrupt=clients
     )
     checks.tried("attack", lambda: poison(clients[0], *record))
+    bends = bend(scenario, clients[0])
+    if bends is not None and scenario.training.kind != "sgd":
+        raise ScenarioError(f"attack: {attack.name} trains in its own way: use training.kind = 'sgd'")
+    checks.tried("attack", lambda: bends and bends(torch.zeros(1), torch.zeros(1)))
 
 
 def make(scenario: "Scenario", rule: Rule) -> Adversary:
@@ -78,6 +82,13 @@ def poisoned(scenario: "Scenario", data: FederatedData) -> FederatedData:
         for index, site in enumerate(data.sites)
     ]
     return FederatedData(data.task, tuple(sites), data.test)
+
+
+def bend(scenario: "Scenario", client: int) -> Bend | None:
+    """What the attack does to a client's gradients; None for an honest one."""
+    if (attack := scenario.attack) is None or client not in attack.clients:
+        return None
+    return catalog.make_bend(attack.name, attack.parameters)
 
 
 def success(scenario: "Scenario", data: FederatedData, model: nn.Module) -> float | None:

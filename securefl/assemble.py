@@ -229,6 +229,7 @@ def make_trainers(
                 epochs=training.epochs,
                 lr=training.lr,
                 stream_for=streams,
+                bend=adversary.bend(scenario, index),
             )
             for index, site in enumerate(data.sites)
         ]

@@ -19,7 +19,7 @@ from securefl.data.entries import DataEntry as DataEntry
 from securefl.models import images, linear
 from securefl.rng import seeded_keystream
 from securefl.training import server
-from securefl.types import Attack, Goal, Poison, Rule, Screen, ServerStep, Weigh
+from securefl.types import Attack, Bend, Goal, Poison, Rule, Screen, ServerStep, Weigh
 
 Parameters = Mapping[str, Any]
 
@@ -44,7 +44,7 @@ class PrefilterEntry:
 
 @dataclass(frozen=True)
 class AttackEntry:
-    """What corrupt clients do to the records that they train on, to the rows that they send, or to both.
+    """What corrupt clients do to the rows that they send, to the records that they train on, and to their gradients.
 
     omniscient: whether it makes sense only for an adversary that sees the rows of the others.
     goal: test features and labels -> the features that show whether it succeeded, and the class it wants for them.
@@ -52,13 +52,14 @@ class AttackEntry:
 
     rows: Callable[..., Tensor] | None = None
     records: Callable[..., tuple[Tensor, Tensor]] | None = None
+    gradients: Callable[..., Tensor] | None = None
     omniscient: bool = False
     goal: Callable[..., tuple[Tensor, int]] | None = None
 
     @property
     def functions(self) -> tuple[Callable[..., Any], ...]:
         """Those that there are; the first one's docstring describes the attack."""
-        return tuple(function for function in (self.records, self.rows) if function is not None)
+        return tuple(function for function in (self.records, self.rows, self.gradients) if function is not None)
 
 
 @dataclass(frozen=True)
@@ -124,6 +125,7 @@ ATTACKS: Mapping[str, AttackEntry] = {
     "backdoor": AttackEntry(records=attacks.backdoor, goal=attacks.backdoor_goal),
     "distributed_backdoor": AttackEntry(records=attacks.distributed_backdoor, goal=attacks.backdoor_goal),
     "model_replacement": AttackEntry(attacks.boosted, attacks.backdoor, goal=attacks.backdoor_goal),
+    "constrain_and_scale": AttackEntry(attacks.boosted, attacks.backdoor, attacks.anchored, goal=attacks.backdoor_goal),
 }
 
 STEPS: Mapping[str, Callable[..., Any]] = {
@@ -250,6 +252,13 @@ def make_poison(name: str, parameters: Parameters, *, seed: int, classes: int, c
         return features, labels
 
     return poison
+
+
+def make_bend(name: str, parameters: Parameters) -> Bend | None:
+    """What the adversary does to its clients' gradients while they train; None for most attacks."""
+    if (function := ATTACKS[name].gradients) is None:
+        return None
+    return lambda gradient, offset: function(gradient, offset, **_taken(function, parameters))
 
 
 def make_goal(name: str, parameters: Parameters) -> Goal | None:

@@ -14,6 +14,7 @@ Weigh = Callable[[Tensor], Tensor]  # rows (m, d) -> the rule's own weights (m,)
 Screen = Callable[[Tensor], Tensor]  # rows (m, d) -> (m,) bool, True = set aside
 Attack = Callable[[Tensor, Tensor, int], Tensor]  # own honest rows (f, d), those known (h, d), round -> rows (f, d)
 Poison = Callable[[int, Tensor, Tensor], tuple[Tensor, Tensor]]  # client, features (n, ...), labels (n,) -> both, new
+Bend = Callable[[Tensor, Tensor], Tensor]  # a gradient, and how far the weights are from the global ones -> a gradient
 Goal = Callable[[Tensor, Tensor], tuple[Tensor, int]]  # test features, labels -> features (k, ...), the class wanted
 
 

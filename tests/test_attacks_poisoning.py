@@ -14,6 +14,7 @@ import pytest
 import torch
 
 from attacks import (
+    anchored,
     backdoor,
     backdoor_goal,
     boosted,
@@ -24,7 +25,8 @@ from attacks import (
     triggered,
 )
 from securefl import adversary, api
-from securefl.assemble import load_data
+from securefl.assemble import assemble, load_data, make_trainers
+from securefl.errors import ScenarioError
 from securefl.scenario import parse_scenario
 
 FEATURES = torch.arange(8.0).reshape(4, 2)
@@ -177,6 +179,44 @@ def test_boosted_known_answer() -> None:
     assert boosted(rows, boost=5.0).tolist() == [[5.0, -10.0]]
     with pytest.raises(ValueError, match="boosted needs boost finite and > 0, got boost=0"):
         boosted(rows, boost=0.0)
+
+
+def test_anchored_known_answer() -> None:
+    # Of 0.5 x 3 x (2^2 + 1^2): 3 x (2, -1).
+    assert anchored(torch.tensor([1.0, 1.0]), torch.tensor([2.0, -1.0]), anchor=3.0).tolist() == [7.0, -2.0]
+    with pytest.raises(ValueError, match="anchored needs anchor finite and > 0, got anchor=0"):
+        anchored(torch.ones(1), torch.ones(1), anchor=0.0)
+
+
+SCALED = """
+rounds = 4
+weights = "equal"
+data = { name = "digits", clients = 5 }
+training = { kind = "sgd", batch = 16, lr = 0.3, epochs = 3 }
+attack = { name = "constrain_and_scale", clients = [1], target = 7, boost = 1.0, anchor = 2.0 }
+"""
+
+
+def test_constrained_clients_stay_nearer_to_the_global_model_and_honest_ones_train_as_ever(tmp_path: Path) -> None:
+    scenario = parse_scenario(SCALED)
+    free = parse_scenario(
+        SCALED.replace('"constrain_and_scale"', '"backdoor"').replace(", boost = 1.0, anchor = 2.0", "")
+    )
+    lengths = {}
+    for name, one in (("constrained", scenario), ("free", free)):
+        made = assemble(one, run="x", ledgers=tmp_path / "none")
+        trainers = make_trainers(one, adversary.poisoned(one, made.data), made.model, {})
+        lengths[name] = [float(trainer.fit(made.start.weights, round=0).delta.norm()) for trainer in trainers]
+    assert lengths["constrained"][1] < 0.8 * lengths["free"][1]
+    assert lengths["constrained"][0] == lengths["free"][0]
+    assert lengths["constrained"][2:] == lengths["free"][2:]
+
+
+def test_who_bends_gradients_needs_plain_sgd() -> None:
+    with pytest.raises(ScenarioError, match=r"constrain_and_scale trains in its own way: use training\.kind = 'sgd'"):
+        parse_scenario(SCALED.replace('kind = "sgd"', 'kind = "dp_sgd"'))
+    with pytest.raises(ScenarioError, match="attack: anchored needs anchor finite and > 0, got anchor=0"):
+        parse_scenario(SCALED.replace("anchor = 2.0", "anchor = 0.0"))
 
 
 def test_model_replacement_plants_a_backdoor_in_fedavg_and_the_median_keeps_it_out(tmp_path: Path) -> None:

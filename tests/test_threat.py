@@ -155,6 +155,7 @@ NEEDED = {
     "backdoor": ", target = 1",
     "distributed_backdoor": ", target = 1",
     "model_replacement": ", target = 1, boost = 4.0",
+    "constrain_and_scale": ", target = 1, boost = 4.0, anchor = 0.5",
 }
 
 
@@ -247,3 +248,8 @@ def test_every_attack_of_the_catalog_plays_a_round_through_the_lane(
     assert not {"push", "screened_recall", "collapsed"} & set(clean)
     record = RunFolder.open(tmp_path / "run").cells()[0][2].rounds()[0]
     assert record["screened"] == ([0, 1] if name == "non_finite" else [])
+
+
+def test_the_page_of_attacks_names_every_one() -> None:
+    page = (Path(__file__).parents[1] / "docs/attacks.md").read_text(encoding="utf-8")
+    assert [name for name in catalog.ATTACKS if f"`{name}`" not in page] == []
