@@ -30,8 +30,8 @@ def fang_krum(rows: Tensor, f: int, *, krum: Callable[[Tensor], Tensor]) -> Tens
     Raises:
         ValueError: f < 1, or rows is not 2-D, is empty or holds no floats.
 
-    Source: the attack on Krum with full knowledge, and its bound on the strength. Convention: the f rows are equal, where the source strews f - 1
-        of them closely around the first.
+    Source: the attack on Krum with full knowledge, and its bound on the strength. Convention: the f rows are equal,
+        where the source strews f - 1 of them closely around the first.
     """
     check_rows(rows)
     check_count("fang_krum", f)
