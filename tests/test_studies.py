@@ -118,6 +118,48 @@ def test_masks_cost_no_accuracy() -> None:
             assert masked == pytest.approx(plain, abs=0.005)
 
 
+def test_what_is_said_of_published_shapes_is_what_came_out() -> None:
+    rules = (
+        "mean",
+        "median",
+        "trimmed mean",
+        "Krum",
+        "geometric median",
+        "centred clipping",
+        "DnC",
+        "NNM + trimmed mean",
+    )
+    attacks = ("sign flip", "label flip", "ALIE", "IPM", "min-max", "mimic", "adaptive")
+
+    def found(data: str, rule: str, attack: str | None) -> float:
+        row = f"no attack ({data}, {rule})" if attack is None else f"{data}, {rule}, {attack}"
+        return accuracy("poisoning", row)
+
+    even, skewed, pneumonia = "digits, IID", "digits, Dirichlet .1", "PneumoniaMNIST, Dirichlet .1"
+    for rule in ("median", "geometric median"):
+        assert found(even, rule, "ALIE") > found(even, rule, "sign flip")
+        assert found(skewed, rule, "ALIE") > found(skewed, rule, "sign flip")
+    for rule in ("median", "Krum"):
+        assert found(skewed, rule, "ALIE") > found(skewed, rule, None)
+        for data in (skewed, pneumonia):
+            assert found(data, "mean", "label flip") > found(data, rule, "label flip")
+    assert found(even, "mean", None) - found(even, "mean", "label flip") < 0.03
+    assert found(skewed, "mean", None) - found(skewed, "mean", "label flip") == pytest.approx(0.11, abs=0.005)
+    chain = "NNM + trimmed mean"
+    assert all(found(even, chain, None) - found(even, chain, attack) < 0.02 for attack in attacks)
+    assert found(pneumonia, "mean", None) - found(pneumonia, "Krum", None) == pytest.approx(0.11, abs=0.005)
+    assert found(skewed, "mean", None) - found(skewed, "Krum", None) > 0.5
+    assert found(skewed, "DnC", "min-max") - found(skewed, "DnC", "ALIE") == pytest.approx(0.05, abs=0.005)
+    assert all(found(skewed, rule, "IPM") < 0.26 for rule in ("Krum", "geometric median"))
+    assert found(skewed, "mean", "IPM") > 0.85
+    for rule in rules:
+        others = [found(skewed, rule, attack) for attack in attacks if attack != "adaptive"]
+        assert (found(skewed, rule, "adaptive") <= min(others)) is (rule != "geometric median")
+        assert found(skewed, rule, "adaptive") < 0.35
+    for rule in set(rules) - {"mean", "Krum"}:
+        assert found(even, rule, None) - found(even, rule, "adaptive") < 0.04
+
+
 @pytest.mark.parametrize("study", shipped_studies())
 def test_what_is_printed_is_made_from_the_committed_numbers(study: str) -> None:
     tables = tables_of(study, RESULTS)
