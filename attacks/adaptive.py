@@ -94,7 +94,7 @@ def most_harmful(rows: Tensor, f: int, *, rule: Chain, along: Tensor, evaluation
     """
     mean = rows.double().mean(dim=0)
 
-    def suffered(sent: Tensor, push: float) -> float:
+    def suffered(sent: Tensor) -> float:
         answer = rule(sent)
         return harm(answer, mean) if bool(answer.isfinite().all()) else 0.0  # which is refused later
 
@@ -112,16 +112,17 @@ def most_weight(rows: Tensor, f: int, *, weigh: Weigh, along: Tensor, evaluation
         evaluations: of the weights, >= 12, spent as by `most_harmful`.
 
     Returns:
-        The push; its harm is its length times the weight that its f rows keep together.
+        The push; its harm is that of its row, as if a rule answered it, times the weight that its f rows keep together.
 
     Raises:
         ValueError: evaluations < 12, f < 1, or rows is not 2-D, is empty or holds no floats.
     """
-    return _searched(rows, f, lambda sent, length: length * float(weigh(sent)[-f:].sum()), along, evaluations)
+    mean = rows.double().mean(dim=0)
+    return _searched(rows, f, lambda sent: harm(sent[-1], mean) * float(weigh(sent)[-f:].sum()), along, evaluations)
 
 
-def _searched(rows: Tensor, f: int, score: Callable[[Tensor, float], float], along: Tensor, evaluations: int) -> Push:
-    """The push of the best score, which is given all rows and the push's length."""
+def _searched(rows: Tensor, f: int, score: Callable[[Tensor], float], along: Tensor, evaluations: int) -> Push:
+    """The push of the best score, which is given all rows."""
     check_rows(rows)
     check_count("an adaptive attack", f)
     if evaluations < _FEWEST:
@@ -131,7 +132,7 @@ def _searched(rows: Tensor, f: int, score: Callable[[Tensor, float], float], alo
     def push(strength: float) -> Push:
         row = (mean + strength * direction).to(rows.dtype)
         try:
-            found = score(torch.cat([rows, row.repeat(f, 1)]), abs(strength) * float(direction.norm()))
+            found = score(torch.cat([rows, row.repeat(f, 1)]))
         except ValueError:  # the rule refuses these rows
             found = 0.0
         return Push(row, strength, found)

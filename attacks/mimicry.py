@@ -23,11 +23,13 @@ def mimic(rows: Tensor, f: int) -> Tensor:
         ValueError: f < 1, or rows is not 2-D, is empty or holds no floats.
 
     Source: Karimireddy, He and Jaggi, Byzantine-Robust Learning on Heterogeneous Datasets via Bucketing, ICLR 2022.
-        Convention: z is learned anew from the rows of every round, where the source learns it over its first rounds and
-        keeps it, so that a round depends on nothing but its rows.
+        Convention: z and the row are chosen anew from the rows of every round, where the source learns them over its
+        first rounds and keeps one client for good. A round thus depends on nothing but its rows, and where clients are
+        alike, the one that is over-counted changes from round to round: weaker than the source's.
     """
     check_rows(rows)
     check_count("mimic", f)
-    centred = rows.double() - rows.double().mean(dim=0)
+    known = torch.nan_to_num(rows.double())
+    centred = known - known.mean(dim=0)
     _, directions = torch.linalg.eigh(centred @ centred.T)  # of the (h, h) table; the last is that of most variance
     return repeated(rows[int(directions[:, -1].abs().argmax())], f, rows)

@@ -146,7 +146,7 @@ def triggered(features: Tensor, *, size: int, part: tuple[int, int] = (0, 1)) ->
         New features of the same shape.
 
     Raises:
-        ValueError: size does not fit.
+        ValueError: size does not fit, or there are more parts than pixels.
     """
     axes = features.shape[2:] or features.shape[1:]
     if not 1 <= size <= min(axes):
@@ -154,7 +154,10 @@ def triggered(features: Tensor, *, size: int, part: tuple[int, int] = (0, 1)) ->
     place, parts = part
     stamped = torch.zeros(axes, dtype=torch.bool)
     stamped[tuple(slice(-size, None) for _ in axes)] = True
-    pixels = stamped.nonzero()[place % parts :: parts]
+    pixels = stamped.nonzero()
+    if parts > len(pixels):
+        raise ValueError(f"a trigger of {len(pixels)} pixels has no part for each of {parts} clients: raise size")
+    pixels = pixels[place::parts]
     mask = torch.zeros(axes, dtype=torch.bool)
     mask[tuple(pixels.T)] = True
     return features.masked_fill(mask, 255 if features.dtype == torch.uint8 else 1.0)

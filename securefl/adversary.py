@@ -1,5 +1,6 @@
 """From a scenario's attack to an adversary: checked, made, and its clients' records poisoned."""
 
+from functools import partial
 from typing import TYPE_CHECKING
 
 import torch
@@ -37,10 +38,15 @@ def check(scenario: "Scenario") -> None:
     checks.parameters("attack", attack.name, attack.parameters, *entry.functions)
     if entry.omniscient and attack.knows != "omniscient":
         raise ScenarioError(f'attack: {attack.name} needs what the others send: set attack.knows = "omniscient"')
-    present = min(len(attack.clients), scenario.cohort_size - 1)
-    rows, others = torch.zeros(present, 1), torch.zeros(scenario.cohort_size - present, 1)
-    seen = others if attack.knows == "omniscient" else rows
-    checks.tried("attack", lambda: make(scenario, lambda rows, weights: rows.mean(dim=0)).attack(rows, seen, 0))
+    if entry.several and attack.knows == "own" and len(attack.clients) == 1:
+        raise ScenarioError(
+            f"attack: {attack.name} by one client that knows its own row only would send it as it is: set "
+            'attack.knows = "omniscient", or name more clients'
+        )
+    for present in {1, min(len(attack.clients), scenario.cohort_size)}:
+        rows, others = torch.zeros(present, 1), torch.zeros(scenario.cohort_size - present, 1)
+        seen = others if attack.knows == "omniscient" and len(others) else rows
+        checks.tried("attack", partial(_send, scenario, rows, seen))
     task, clients = task_of(scenario), tuple(attack.clients)
     label = torch.zeros(1, task.classes) if task.multilabel else torch.zeros(1).long()
     record = Examples(torch.zeros(1, *(task.image or (task.features,))), label)
@@ -52,6 +58,16 @@ def check(scenario: "Scenario") -> None:
     if bends is not None and scenario.training.kind != "sgd":
         raise ScenarioError(f"attack: {attack.name} trains in its own way: use training.kind = 'sgd'")
     checks.tried("attack", lambda: bends and bends(torch.zeros(1), torch.zeros(1)))
+    if bends is not None and float(bends(torch.zeros(1), torch.ones(1))) * scenario.training.lr >= 1:
+        raise ScenarioError(
+            f"attack: {attack.name} would overshoot the global model, to which it pulls back, at every step: lower "
+            "training.lr or anchor until their product is below 1"
+        )
+
+
+def _send(scenario: "Scenario", rows: torch.Tensor, seen: torch.Tensor) -> None:
+    """Let the attack have a round of these rows against a mean."""
+    make(scenario, lambda rows, weights: rows.mean(dim=0)).attack(rows, seen, 0)
 
 
 def make(scenario: "Scenario", rule: Rule) -> Adversary:
@@ -66,6 +82,7 @@ def make(scenario: "Scenario", rule: Rule) -> Adversary:
         clients=scenario.cohort_size,
         rule=rule,
         weigh=catalog.make_weights(chosen.name, chosen.parameters, [(one.name, one.parameters) for one in before]),
+        krum_f=chosen.parameters.get("f") if chosen.name == "krum" else None,
     )
     return Adversary(frozenset(attack.clients), rewrite, omniscient=attack.knows == "omniscient")
 
@@ -92,11 +109,16 @@ def bend(scenario: "Scenario", client: int) -> Bend | None:
 
 
 def success(scenario: "Scenario", data: FederatedData, model: nn.Module) -> float | None:
-    """Of the test records that the attack is after, the share that the model takes for what it wants; None without."""
+    """Of the test records that the attack is after, the share that the model takes for what it wants.
+
+    None without such records, and where the model answers what is not finite.
+    """
     if (attack := scenario.attack) is None or (goal := catalog.make_goal(attack.name, attack.parameters)) is None:
         return None
     features, wanted = goal(*data.test)
     if not len(features):
         return None
-    taken = predict(model, data.task, features).argmax(dim=1)
-    return float((taken == wanted).double().mean())
+    probabilities = predict(model, data.task, features)
+    if not bool(probabilities.isfinite().all()):
+        return None
+    return float((probabilities.argmax(dim=1) == wanted).double().mean())

@@ -46,13 +46,14 @@ class PrefilterEntry:
 class AttackEntry:
     """What corrupt clients do to the rows that they send, to the records that they train on, and to their gradients.
 
-    omniscient: whether it makes sense only for an adversary that sees the rows of the others.
+    several: whether it makes sense only from two rows known on; omniscient: only for who sees the rows of the others.
     goal: test features and labels -> the features that show whether it succeeded, and the class it wants for them.
     """
 
     rows: Callable[..., Tensor] | None = None
     records: Callable[..., tuple[Tensor, Tensor]] | None = None
     gradients: Callable[..., Tensor] | None = None
+    several: bool = False
     omniscient: bool = False
     goal: Callable[..., tuple[Tensor, int]] | None = None
 
@@ -112,12 +113,12 @@ ATTACKS: Mapping[str, AttackEntry] = {
     "zero": AttackEntry(attacks.zero),
     "non_finite": AttackEntry(attacks.non_finite),
     "inner_product": AttackEntry(attacks.inner_product),
-    "a_little_is_enough": AttackEntry(attacks.a_little_is_enough),
-    "min_max": AttackEntry(attacks.min_max),
-    "min_sum": AttackEntry(attacks.min_sum),
-    "mimic": AttackEntry(attacks.mimic),
+    "a_little_is_enough": AttackEntry(attacks.a_little_is_enough, several=True),
+    "min_max": AttackEntry(attacks.min_max, several=True),
+    "min_sum": AttackEntry(attacks.min_sum, several=True),
+    "mimic": AttackEntry(attacks.mimic, several=True),
     "fang_krum": AttackEntry(attacks.fang_krum, omniscient=True),
-    "fang_trimmed_mean": AttackEntry(attacks.fang_trimmed_mean),
+    "fang_trimmed_mean": AttackEntry(attacks.fang_trimmed_mean, several=True),
     "adaptive": AttackEntry(attacks.adaptive, omniscient=True),
     "adaptive_weight": AttackEntry(attacks.adaptive_weight, omniscient=True),
     "label_flip": AttackEntry(records=attacks.label_flip),
@@ -204,12 +205,12 @@ def make_weights(name: str, parameters: Parameters, prefilters: Sequence[tuple[s
 
 
 def make_attack(
-    name: str, parameters: Parameters, *, seed: int, clients: int, rule: Rule, weigh: Weigh | None
+    name: str, parameters: Parameters, *, seed: int, clients: int, rule: Rule, weigh: Weigh | None, krum_f: int | None
 ) -> Attack:
     """What the adversary does to rows: own honest rows (f, d), those known (h, d), round -> rows (f, d).
 
-    Clients are those of a round. Attacks that look for what hurts the federation's rule most are given it, and the
-    weights that it gives to rows.
+    Clients are those of a round. Attacks that look for what hurts the federation's rule most are given it, the weights
+    that it gives to rows, and the f of its Krum; where it is none, their Krum takes as many as its rows allow.
 
     Raises:
         ValueError: the attack needs these weights, and the rule has none.
@@ -222,12 +223,13 @@ def make_attack(
         raise ValueError(f"{name} needs a rule that weighs rows, without pre-filters: {able}")
 
     def attack(own: Tensor, known: Tensor, round: int) -> Tensor:
+        most = max(0, min(len(own), (len(known) + len(own) - 3) // 2))
         given = {
             "f": len(own),
             "n": clients,
             "generator": _generator(seed, "attack", round),
             "rule": lambda rows: rule(rows, torch.ones(len(rows))),
-            "krum": partial(defenses.krum, f=len(own)),
+            "krum": partial(defenses.krum, f=most if krum_f is None else krum_f),
             "weigh": weigh,
         }
         rows = known if "f" in takes else own

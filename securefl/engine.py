@@ -67,7 +67,7 @@ def play_round(federation: Federation, state: State) -> Played:
         seconds=time.perf_counter() - started,
         push=attendance.push,
     )
-    seen = (*_models_seen(state, cohort), *federation.server.observed(), *sums)
+    seen = (*_models_seen(state, cohort), *federation.server.observed(), *attendance.seen, *sums)
     return Played(after, record, attendance, seen)
 
 
@@ -102,11 +102,12 @@ def exchange(federation: Federation, round: int, attendance: Attendance) -> View
                     owned[client] = federation.clients[client].train()
                 else:
                     update = federation.clients[client].train()
-                    if federation.adversary.omniscient:
-                        others[client] = update
                     deliver(federation, client, federation.clients[client].submit(update), attendance)
+                    if federation.adversary.omniscient and client in attendance.taken:
+                        others[client] = update
         rewritten = federation.adversary.rewrite(owned, others, round=round)  # it moves last
         attendance.push = rewritten.push if owned else attendance.push
+        attendance.seen += rewritten.observed
         for client, update in rewritten.updates.items():
             with attendance.excused(client):
                 deliver(federation, client, federation.clients[client].submit(update), attendance)

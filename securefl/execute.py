@@ -147,11 +147,9 @@ def final_metrics(cell: Cell, scenario: Scenario, assembled: Assembled, state: S
     spent = {client: ledger.epsilon() for client, ledger in assembled.ledgers.items()}
     privacy = scenario.privacy if scenario.claims_dp else None
     quality = asdict(assembled.federation.evaluate(state.weights))
-    corrupt = assembled.federation.adversary.clients
     return {
         **quality,
-        **(aftermath(rounds, corrupt, majority=quality["majority"]) if corrupt else {}),
-        **({"attack_success": assembled.attack_success(state.weights)} if corrupt else {}),
+        **(_attacked(assembled, state, rounds, quality) if assembled.federation.adversary.clients else {}),
         "epsilon": max(spent.values(), default=None),
         "delta": None if privacy is None else privacy.delta,
         "unit": None if privacy is None else privacy.unit,
@@ -166,3 +164,13 @@ def final_metrics(cell: Cell, scenario: Scenario, assembled: Assembled, state: S
         "epsilons": {str(client): value for client, value in spent.items()},
         "sites": {name: asdict(metrics) for name, metrics in assembled.site_metrics(state.weights).items()},
     }
+
+
+def _attacked(
+    assembled: Assembled, state: State, rounds: list[dict[str, Any]], quality: dict[str, Any]
+) -> dict[str, float | None]:
+    """What the attack did."""
+    majority = None if assembled.data.task.multilabel else quality["majority"]
+    corrupt = assembled.federation.adversary.clients
+    told = aftermath(rounds, corrupt, majority=majority, records=quality["records"])
+    return {**told, "attack_success": assembled.attack_success(state.weights)}

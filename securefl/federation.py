@@ -42,7 +42,7 @@ class Attendance:
     """Who did not answer in a round and why, how many messages were dropped, and the bytes that travelled.
 
     `taken` are the clients whose reply to the stage in hand was taken, `openers` those who opened the sum themselves,
-    `push` how far the corrupt ones' rows were pushed.
+    `push` how far the corrupt ones' rows were pushed, `seen` what the adversary observed.
     """
 
     absent: dict[int, str] = field(default_factory=dict)
@@ -53,6 +53,7 @@ class Attendance:
     bytes_up: int = 0
     bytes_down: int = 0
     push: float | None = None
+    seen: list[Observation] = field(default_factory=list)
 
     @contextmanager
     def excused(self, client: int) -> Iterator[None]:

@@ -61,7 +61,7 @@ def _threats() -> Iterator[str]:
 
 
 def _callable(name: str, *functions: Callable[..., Any]) -> str:
-    first = (inspect.getdoc(functions[0]) or "").splitlines()[0]
+    first = " Then: ".join((inspect.getdoc(function) or "").splitlines()[0] for function in functions)
     takes = ", ".join(catalog.parameters_of(*functions))
     return f"{name:<23} {first}{f' Takes {takes}.' if takes else ''}"
 

@@ -12,10 +12,11 @@ from securefl.types import Attack, ClientUpdate, Observation
 
 
 class Rewritten(NamedTuple):
-    """What the corrupt clients send, and how far it was pushed (`RoundRecord.push`)."""
+    """What the corrupt clients send, how far it was pushed (`RoundRecord.push`), and what was observed for it."""
 
     updates: dict[int, ClientUpdate]
     push: float | None
+    observed: tuple[Observation, ...]
 
 
 @dataclass(frozen=True)
@@ -46,17 +47,19 @@ class Adversary:
     ) -> Rewritten:
         """Each owned client's update with the row that the attack made for it."""
         if not owned:
-            return Rewritten({}, None)
+            return Rewritten({}, None, ())
         seen = self.observe(owned, others)
         own, known = seen[0], seen[-1]
         if own.values is None or known.values is None:
             raise ValueError("an observation without values cannot be attacked from")
         honest = known.values.double()
         mean, spread = honest.mean(dim=0), _distance(honest, honest.mean(dim=0))
+        before = own.values.clone()
         rows = self.attack(own.values, known.values, round)
+        untouched = known is own and torch.equal(rows, before)  # such rows are no push among themselves
         updates = {client: replace(owned[client], delta=row) for client, row in zip(own.about, rows, strict=True)}
-        push = float((rows.double() - mean).norm(dim=1).mean()) / spread if spread > 0 else math.inf
-        return Rewritten(updates, push if math.isfinite(push) else None)
+        push = float((rows.double() - mean).norm(dim=1).mean()) / spread if spread > 0 and not untouched else math.inf
+        return Rewritten(updates, push if math.isfinite(push) else None, seen)
 
 
 def _distance(rows: Tensor, mean: Tensor) -> float:

@@ -150,7 +150,8 @@ class RoundRecord:
     """Everything that is written down about one round; `reason` is empty unless it was abandoned.
 
     `push` is how far the corrupt clients' rows are from the mean of the rows that the adversary knows, on average, in
-    root mean square distances of those from it; None without an attack, or where these are equal.
+    root mean square distances of those from it; None without an attack, where these are equal, and where they are its
+    own and sent as they are.
     """
 
     round: int

@@ -23,7 +23,7 @@ def test_known_answers() -> None:
         record(0.6, survivors=(2,)),
         record(0.4, screened=(), survivors=(1,)),
     ]
-    told = aftermath(rounds, {0, 1}, majority=0.5)
+    told = aftermath(rounds, {0, 1}, majority=0.5, records=10_000)
     assert told["push"] == 3.0
     assert told["screened_precision"] == pytest.approx(2 / 3)
     assert told["screened_recall"] == pytest.approx(2 / 4)
@@ -37,14 +37,18 @@ def test_known_answers() -> None:
         ([0.9, 0.1, 0.5], 0.5, 1),
         ([0.1, 0.1], 0.5, 0),
         ([0.9, 0.1], None, None),
-        ([0.9, None], 0.5, None),
+        ([0.9, None], 0.5, 1),
+        ([0.9, 0.509, 0.505], 0.5, 1),
+        ([0.9, 0.1, 0.511], 0.5, None),
         ([], 0.5, None),
     ],
 )
 def test_a_collapse_is_for_good(accuracies: list[float | None], majority: float | None, collapsed: int | None) -> None:
-    assert aftermath([record(one) for one in accuracies], {0}, majority=majority)["collapsed"] == collapsed
+    assert (
+        aftermath([record(one) for one in accuracies], {0}, majority=majority, records=10_000)["collapsed"] == collapsed
+    )
 
 
 def test_what_cannot_be_counted_is_not_measured() -> None:
-    told = aftermath([record(0.9, survivors=(2,))], {0}, majority=0.5)
+    told = aftermath([record(0.9, survivors=(2,))], {0}, majority=0.5, records=100)
     assert told == {"push": None, "screened_precision": None, "screened_recall": None, "collapsed": None}

@@ -3,7 +3,8 @@
 Mutants killed:
 most_harmful: one sign only; no refinement; the last push for the best; more or fewer evaluations; harm of the push for
 the rule's; a refusal or an infinite answer counted as harm. adaptive: one direction only; the least harmful; the mean
-for its signs. most_weight: the honest rows' weight; length forgotten; the strength's sign kept.
+for its signs. most_weight: the honest rows' weight; harm or weight
+forgotten; what is ahead of the mean counted.
 """
 
 import math
@@ -176,18 +177,26 @@ WEIGHTS: dict[str, Rule] = {
 
 @pytest.mark.parametrize("weigh", WEIGHTS.values(), ids=WEIGHTS.keys())
 @pytest.mark.parametrize("seed", range(3))
-def test_no_fixed_strength_keeps_more_length_times_weight(weigh: Rule, seed: int) -> None:
+def test_no_fixed_strength_keeps_more_harm_times_weight(weigh: Rule, seed: int) -> None:
     rows, f = some_rows(seed), 4
     mean, along = rows.mean(dim=0), rows.std(dim=0)
     best = most_weight(rows, f, weigh=weigh, along=along, evaluations=40)
 
     def kept(strength: float) -> float:
         sent = torch.cat([rows, (mean + strength * along).repeat(f, 1)])
-        return abs(strength) * float(along.norm()) * float(weigh(sent)[-f:].sum())
+        return harm(sent[-1], mean) * float(weigh(sent)[-f:].sum())
 
     assert best.harm == pytest.approx(kept(best.strength), rel=1e-9)
     assert best.harm >= max(kept(sign * s) for s in (0.125, 0.5, 1.0, 2.0, 8.0, 64.0) for sign in (-1, 1))
     assert best.harm >= 0.9 * max(kept(s) for s in torch.linspace(-64, 64, 201).tolist())
+
+
+@pytest.mark.parametrize("seed", range(10))
+def test_it_does_not_push_ahead_along_the_honest_mean(seed: int) -> None:
+    rows = some_rows(seed)
+    sent = adaptive_weight(rows, 4, weigh=defenses.geometric_median_weights)[0]
+    mean = rows.mean(dim=0)
+    assert float((sent - mean) @ mean) < 0.2 * float((sent - mean).norm() * mean.norm())
 
 
 def test_against_krum_it_sends_a_row_that_krum_returns() -> None:

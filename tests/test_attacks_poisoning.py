@@ -113,7 +113,8 @@ def test_the_parts_of_a_trigger_make_the_whole_and_share_nothing() -> None:
     parts = [triggered(blank, size=3, part=(place, 4)) for place in range(4)]
     assert [int(part.sum()) for part in parts] == [3, 2, 2, 2]
     assert torch.equal(torch.stack(parts).sum(dim=0), triggered(blank, size=3))
-    assert triggered(torch.zeros(1, 3), size=3, part=(5, 4)).sum() > 0  # more clients than pixels
+    with pytest.raises(ValueError, match="a trigger of 3 pixels has no part for each of 4 clients: raise size"):
+        triggered(torch.zeros(1, 5), size=3, part=(0, 4))
 
 
 @pytest.mark.parametrize(("share", "poisoned"), [(0.25, 25), (0.5, 50), (1.0, 100), (0.004, 0)])

@@ -11,9 +11,12 @@ from typing import Any
 
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from securefl import api, catalog
+from securefl import api, catalog, engine
+from securefl.adversary import success
+from securefl.assemble import assemble, load_data
+from securefl.errors import ScenarioError
 from securefl.privacy.events import SampledGaussian
 from securefl.runs import RunFolder
 from securefl.scenario import parse_scenario
@@ -78,7 +81,7 @@ def test_the_honest_updates_stay_as_they_were() -> None:
 
 def test_without_a_client_in_the_round_nothing_is_attacked() -> None:
     spy = Spy()
-    assert owner(spy).rewrite({}, {}, round=0) == ({}, None)
+    assert owner(spy).rewrite({}, {}, round=0) == ({}, None, ())
     assert spy.seen == []
 
 
@@ -144,7 +147,7 @@ def test_the_push_is_told_in_distances_of_the_rows_that_it_knows() -> None:
 
 def test_nobody_owns_no_client() -> None:
     assert NOBODY.clients == frozenset()
-    assert NOBODY.rewrite({}, {}, round=0) == ({}, None)
+    assert NOBODY.rewrite({}, {}, round=0) == ({}, None, ())
 
 
 NEEDED = {
@@ -162,8 +165,10 @@ NEEDED = {
 def test_the_catalog_gives_an_attack_what_it_asks_for_and_nothing_else() -> None:
     own, known = torch.ones(2, 3), torch.tensor([[2.0, 4.0, 6.0], [4.0, 8.0, 2.0], [3.0, 6.0, 4.0]])
 
-    def made(name: str, rule: Rule, weigh: Weigh | None = None, **parameters: float) -> Tensor:
-        attack = catalog.make_attack(name, parameters, seed=1, clients=5, rule=rule, weigh=weigh)
+    def made(
+        name: str, rule: Rule, weigh: Weigh | None = None, krum_f: int | None = None, **parameters: float
+    ) -> Tensor:
+        attack = catalog.make_attack(name, parameters, seed=1, clients=5, rule=rule, weigh=weigh, krum_f=krum_f)
         return attack(own, known, 0)
 
     def unasked(rows: Tensor, weights: Tensor) -> Tensor:
@@ -187,6 +192,90 @@ def test_the_catalog_gives_an_attack_what_it_asks_for_and_nothing_else() -> None
 
     made("adaptive_weight", unasked, weigh)
     assert weighed == [5] * 60
+    with pytest.raises(AssertionError, match="this attack knows no rule"):
+        made("adaptive", unasked)
+
+
+@pytest.mark.parametrize(
+    ("krum_f", "others", "expected"), [(None, 6, 2), (1, 6, 1), (0, 6, 0), (None, 4, 1), (None, 1, 0)]
+)
+def test_fang_krum_plays_against_the_krum_of_the_scenario_or_the_strictest_that_there_is(
+    krum_f: int | None, others: int, expected: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = []
+
+    def krum(rows: Tensor, *, f: int) -> Tensor:
+        asked.append(f)
+        return rows[-1]
+
+    monkeypatch.setattr("defenses.krum", krum)
+    attack = catalog.make_attack(
+        "fang_krum", {}, seed=1, clients=9, rule=lambda rows, weights: rows[0], weigh=None, krum_f=krum_f
+    )
+    attack(torch.ones(2, 3), torch.ones(others, 3), 0)
+    assert asked == [expected]
+
+
+def test_rows_that_are_sent_as_they_are_are_no_push_among_themselves() -> None:
+    passing = Adversary(frozenset({2, 5}), lambda own, known, round: own)
+    assert passing.rewrite(updates(), {}, round=0).push is None
+
+
+HEARD = """
+rounds = 1
+data = { name = "digits", clients = 6 }
+training = { kind = "sgd" }
+"""
+
+
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [
+        (
+            'attack = { name = "min_max", clients = [0] }',
+            "min_max by one client that knows its own row only would send",
+        ),
+        (
+            'cohort = { size = 2 }\nattack = { name = "a_little_is_enough", clients = [0, 1, 2] }',
+            "attack: most_deviations needs 1 <= f < n, got f=2, n=2",
+        ),
+        (
+            'attack = { name = "distributed_backdoor", size = 3, target = 1, clients = [0, 1, 2, 3] }',
+            "attack: a trigger of 3 pixels has no part for each of 4 clients: raise size",
+        ),
+        (
+            'attack = { name = "constrain_and_scale", target = 1, boost = 2.0, anchor = 2.0, clients = [0] }',
+            "constrain_and_scale would overshoot the global model",
+        ),
+    ],
+)
+def test_an_attack_that_cannot_be_what_it_says_is_refused(text: str, sentence: str) -> None:
+    with pytest.raises(ScenarioError, match=sentence):
+        parse_scenario(HEARD + text)
+
+
+def test_a_cohort_of_one_corrupt_client_is_played(tmp_path: Path) -> None:
+    text = HEARD + 'cohort = { size = 1 }\nattack = { name = "zero", clients = [0, 1, 2, 3, 4] }'
+    assert api.run(parse_scenario(text), tmp_path / "run")["rounds"] == 1
+
+
+def test_what_the_adversary_saw_is_observed(tmp_path: Path) -> None:
+    text = HEARD + 'attack = { name = "mimic", knows = "omniscient", clients = [0, 4] }\n'
+    drop = "[[simulate.late]]\nclient = 3\nround = 0\n"
+    made = assemble(parse_scenario(text + drop), run="x", ledgers=tmp_path / "none")
+    played = engine.play_round(made.federation, made.start)
+    seen = [(one.kind, one.about) for one in played.observed if one.party == "adversary"]
+    assert seen == [("own honest updates", (0, 4)), ("honest updates of the others", (1, 2, 5))]
+
+
+class Overflown(nn.Module):
+    def forward(self, inputs: Tensor) -> Tensor:
+        return torch.full((len(inputs), 10), torch.nan)
+
+
+def test_a_model_that_answers_nothing_has_no_attack_success() -> None:
+    scenario = parse_scenario(HEARD + 'attack = { name = "backdoor", target = 0, clients = [0] }')
+    assert success(scenario, load_data(scenario), Overflown()) is None
 
 
 def test_every_client_of_a_distributed_backdoor_has_a_part_of_its_own() -> None:
@@ -240,7 +329,8 @@ def test_every_attack_of_the_catalog_plays_a_round_through_the_lane(
     assert attacked["rounds"] == 2
     assert attacked["abandoned"] == 0
     assert attacked["auc"] != clean["auc"]  # it did something
-    assert (attacked["push"] is None) is (name == "non_finite")
+    unpushed = {"non_finite", "label_flip", "targeted_label_flip", "backdoor", "distributed_backdoor"}
+    assert (attacked["push"] is None) is (name in unpushed)
     assert (attacked["screened_precision"], attacked["screened_recall"]) == (
         (1, 1) if name == "non_finite" else (None, 0)
     )
