@@ -12,7 +12,7 @@ from securefl.errors import ScenarioError
 from securefl.evaluate import predict
 from securefl.sites import task_of
 from securefl.threat import NOBODY, Adversary
-from securefl.types import Bend, Rule
+from securefl.types import Bend, Rule, Weigh
 
 if TYPE_CHECKING:
     from securefl.scenario import Scenario
@@ -67,21 +67,24 @@ def check(scenario: "Scenario") -> None:
 
 def _send(scenario: "Scenario", rows: torch.Tensor, seen: torch.Tensor) -> None:
     """Let the attack have a round of these rows against a mean."""
-    make(scenario, lambda rows, weights: rows.mean(dim=0)).attack(rows, seen, 0)
+    rule, before = scenario.defense.rule, scenario.defense.prefilters
+    weighs = catalog.RULES[rule.name].weigh is not None and not before
+    weigh = (lambda rows: torch.ones(len(rows))) if weighs else None
+    make(scenario, lambda rows, weights: rows.mean(dim=0), weigh).attack(rows, seen, 0)
 
 
-def make(scenario: "Scenario", rule: Rule) -> Adversary:
-    """The adversary of the scenario, who knows the rule; nobody without an attack."""
+def make(scenario: "Scenario", rule: Rule, weigh: Weigh | None) -> Adversary:
+    """The adversary of the scenario, who knows the rule and its weights; nobody without an attack."""
     if (attack := scenario.attack) is None:
         return NOBODY
-    chosen, before = scenario.defense.rule, scenario.defense.prefilters
+    chosen = scenario.defense.rule
     rewrite = catalog.make_attack(
         attack.name,
         attack.parameters,
         seed=scenario.seed,
         clients=scenario.cohort_size,
         rule=rule,
-        weigh=catalog.make_weights(chosen.name, chosen.parameters, [(one.name, one.parameters) for one in before]),
+        weigh=weigh,
         krum_f=chosen.parameters.get("f") if chosen.name == "krum" else None,
     )
     return Adversary(frozenset(attack.clients), rewrite, omniscient=attack.knows == "omniscient")

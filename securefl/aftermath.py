@@ -18,19 +18,25 @@ def aftermath(
 
     Returns:
         push: mean of the rounds' pushes. screened_precision: share of corrupt ones among the updates set aside by the
-        screen. screened_recall: share set aside of the corrupt updates that arrived. collapsed: the first round from
-        which on accuracy was never more than two standard errors above majority, or not a number. None where there is
-        nothing to count, or it never happened.
+        screen. screened_recall: share set aside of the corrupt updates that arrived. distrusted_precision,
+        distrusted_recall: the same of rows that the rule gave next to no weight, where it weighs rows. collapsed: the
+        first round from which on accuracy was never more than two standard errors above majority, or not a number.
+        None where there is nothing to count, or it never happened.
     """
     pushes = [record["push"] for record in rounds if record["push"] is not None]
-    aside = [client in corrupt for record in rounds for client in record["screened"]]
-    arrived = [client in record["screened"] for record in rounds for client in record["survivors"] if client in corrupt]
     return {
         "push": _mean(pushes),
-        "screened_precision": _mean(aside),
-        "screened_recall": _mean(arrived),
+        **_found("screened", rounds, corrupt),
+        **_found("distrusted", [record for record in rounds if record["distrusted"] is not None], corrupt),
         "collapsed": _collapsed([record["accuracy"] for record in rounds], majority, records),
     }
+
+
+def _found(what: str, rounds: Sequence[Mapping[str, Any]], corrupt: Collection[int]) -> dict[str, float | None]:
+    """Precision and recall of a list of clients in every record, as one that should hold the corrupt ones."""
+    listed = [client in corrupt for record in rounds for client in record[what]]
+    arrived = [client in record[what] for record in rounds for client in record["survivors"] if client in corrupt]
+    return {f"{what}_precision": _mean(listed), f"{what}_recall": _mean(arrived)}
 
 
 def _mean(values: Sequence[float]) -> float | None:

@@ -28,7 +28,7 @@ from securefl.simulate import UnreliableClient
 from securefl.training.client import Client
 from securefl.training.dp_sgd import DpPlan, DpSgd, DpSgdTrainer
 from securefl.training.sgd import SgdTrainer
-from securefl.types import Metrics, Participant, Rule, Trainer
+from securefl.types import Metrics, Participant, Rule, Trainer, Weigh
 
 
 @dataclass(frozen=True)
@@ -94,6 +94,12 @@ def defense_of(scenario: Scenario) -> Rule:
     return catalog.make_rule(rule.name, rule.parameters, [(one.name, one.parameters) for one in before])
 
 
+def weights_of(scenario: Scenario) -> Weigh | None:
+    """The weights that its rule gives to rows; None where it gives none."""
+    rule, before = scenario.defense.rule, scenario.defense.prefilters
+    return catalog.make_weights(rule.name, rule.parameters, [(one.name, one.parameters) for one in before])
+
+
 def _deal(scenario: Scenario, labels: Tensor) -> list[Tensor]:
     """Indices for each client by the scenario's partition."""
     config, usual = scenario.data, compatibility.DEFAULT_SKEW
@@ -156,9 +162,10 @@ def assemble(scenario: Scenario, *, run: str, ledgers: Path, remember: Remember 
         layout=layout,
         invite=_inviter(scenario, tuple(clients)),
         min_cohort=channel.min_cohort(scenario),
-        adversary=adversary.make(scenario, rule),
+        adversary=adversary.make(scenario, rule, weights_of(scenario)),
         screen=catalog.SCREEN,
         rule=rule,
+        weigh=weights_of(scenario),
         step=catalog.make_step(scenario.server.step, scenario.server.parameters),
         evaluate=_evaluator(model, data),
     )

@@ -12,6 +12,8 @@ from securefl.errors import BudgetExceeded, RoundAbandoned, RunFailed
 from securefl.federation import Attendance, Federation, Played, State
 from securefl.types import ClientUpdate, Observation, Packet, RoundRecord, View
 
+_LITTLE = 0.1  # of an equal share of the weight
+
 
 def run(federation: Federation, state: State, *, rounds: int) -> Iterator[Played]:
     """Play the rounds that are left, one at a time.
@@ -37,6 +39,7 @@ def play_round(federation: Federation, state: State) -> Played:
     after, reason = replace(state, round=state.round + 1), ""
     survivors: tuple[int, ...] = ()
     screened: tuple[int, ...] = ()
+    distrusted: tuple[int, ...] | None = None
     sums: tuple[Observation, ...] = ()
     try:
         federation.server.begin(state.round, cohort, vector.model_hash(federation.layout, state.weights))
@@ -46,6 +49,7 @@ def play_round(federation: Federation, state: State) -> Played:
         sums = tuple(_sums_seen(view, attendance.openers))
         screened = set_aside(federation, view)
         after = aggregate(federation, view, after)
+        distrusted = distrust(federation, view)
         survivors = view.clients
     except RoundAbandoned as abandoned:
         reason = str(abandoned)
@@ -66,6 +70,7 @@ def play_round(federation: Federation, state: State) -> Played:
         ledger_heads={c: p.ledger_head for c, p in federation.clients.items() if p.ledger_head is not None},
         seconds=time.perf_counter() - started,
         push=attendance.push,
+        distrusted=distrusted,
     )
     seen = (*_models_seen(state, cohort), *federation.server.observed(), *attendance.seen, *sums)
     return Played(after, record, attendance, seen)
@@ -131,6 +136,14 @@ def set_aside(federation: Federation, view: View) -> tuple[int, ...]:
     """The clients behind rows that are not finite or absurdly large."""
     marked = federation.screen(view.rows).tolist()
     return tuple(client for row, bad in zip(view.members, marked, strict=True) if bad for client in row)
+
+
+def distrust(federation: Federation, view: View) -> tuple[int, ...] | None:
+    """The clients behind rows that got next to no weight; looked at where somebody attacks and the rule weighs rows."""
+    if federation.weigh is None or not federation.adversary.clients:
+        return None
+    little = (federation.weigh(view.rows) < _LITTLE / len(view.rows)).tolist()
+    return tuple(client for row, is_little in zip(view.members, little, strict=True) if is_little for client in row)
 
 
 def aggregate(federation: Federation, view: View, state: State) -> State:

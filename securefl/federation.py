@@ -8,7 +8,18 @@ from torch import Tensor
 
 from securefl.errors import BudgetExceeded, ClientFailure, ProtocolError
 from securefl.threat import Adversary
-from securefl.types import ChannelServer, Metrics, Observation, Participant, RoundRecord, Rule, Screen, ServerStep, View
+from securefl.types import (
+    ChannelServer,
+    Metrics,
+    Observation,
+    Participant,
+    RoundRecord,
+    Rule,
+    Screen,
+    ServerStep,
+    View,
+    Weigh,
+)
 
 
 @dataclass(frozen=True)
@@ -24,6 +35,7 @@ class Federation:
     adversary: Adversary
     screen: Screen
     rule: Rule
+    weigh: Weigh | None
     step: ServerStep
     evaluate: Callable[[Tensor], Metrics]
 

@@ -151,7 +151,8 @@ class RoundRecord:
 
     `push` is how far the corrupt clients' rows are from the mean of the rows that the adversary knows, on average, in
     root mean square distances of those from it; None without an attack, where these are equal, and where they are its
-    own and sent as they are.
+    own and sent as they are. `distrusted` are the clients whose rows got less than a tenth of an equal share from a
+    rule that weighs rows; None without an attack, or where the rule gives no weights.
     """
 
     round: int
@@ -168,3 +169,4 @@ class RoundRecord:
     ledger_heads: Mapping[int, str]
     seconds: float
     push: float | None = None
+    distrusted: tuple[int, ...] | None = None

@@ -12,21 +12,36 @@ import pytest
 from securefl.aftermath import aftermath
 
 
-def record(accuracy: float | None, *, push: float | None = None, screened: Any = (), survivors: Any = (0, 1, 2)) -> Any:
-    return {"accuracy": accuracy, "push": push, "screened": list(screened), "survivors": list(survivors)}
+def record(
+    accuracy: float | None,
+    *,
+    push: float | None = None,
+    screened: Any = (),
+    survivors: Any = (0, 1, 2),
+    distrusted: Any = None,
+) -> Any:
+    return {
+        "accuracy": accuracy,
+        "push": push,
+        "screened": list(screened),
+        "survivors": list(survivors),
+        "distrusted": distrusted,
+    }
 
 
 def test_known_answers() -> None:
     rounds = [
         record(0.9, push=2.0, screened=(0, 2)),
         record(0.5, push=4.0, screened=(0,), survivors=(0, 2)),
-        record(0.6, survivors=(2,)),
-        record(0.4, screened=(), survivors=(1,)),
+        record(0.6, survivors=(2,), distrusted=[2]),
+        record(0.4, screened=(), survivors=(1, 2, 0), distrusted=[1, 2]),
     ]
     told = aftermath(rounds, {0, 1}, majority=0.5, records=10_000)
     assert told["push"] == 3.0
     assert told["screened_precision"] == pytest.approx(2 / 3)
-    assert told["screened_recall"] == pytest.approx(2 / 4)
+    assert told["screened_recall"] == pytest.approx(2 / 5)
+    assert told["distrusted_precision"] == pytest.approx(1 / 3)
+    assert told["distrusted_recall"] == pytest.approx(1 / 2)
     assert told["collapsed"] == 3
 
 
@@ -51,4 +66,4 @@ def test_a_collapse_is_for_good(accuracies: list[float | None], majority: float 
 
 def test_what_cannot_be_counted_is_not_measured() -> None:
     told = aftermath([record(0.9, survivors=(2,))], {0}, majority=0.5, records=100)
-    assert told == {"push": None, "screened_precision": None, "screened_recall": None, "collapsed": None}
+    assert set(told.values()) == {None}

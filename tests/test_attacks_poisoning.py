@@ -85,7 +85,7 @@ def test_only_the_corrupt_clients_train_on_poisoned_records() -> None:
         assert torch.equal(site.train.labels, flipped if index in (1, 3) else honest.train.labels)
     honest_rows = torch.ones(2, 3)
     assert torch.equal(
-        adversary.make(scenario, lambda rows, weights: rows[0]).attack(honest_rows, honest_rows, 0), honest_rows
+        adversary.make(scenario, lambda rows, weights: rows[0], None).attack(honest_rows, honest_rows, 0), honest_rows
     )
 
 

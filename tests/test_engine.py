@@ -224,6 +224,7 @@ def federation(
         adversary=adversary,
         screen=screen,
         rule=rule,
+        weigh=None,
         step=add,
         evaluate=accuracy_is_the_first_weight,
     )

@@ -160,6 +160,7 @@ def play_with(unreliable: Callable[[Participant], Participant], ledgers: Path) -
         adversary=NOBODY,
         screen=screen,
         rule=lambda rows, weights: mean(rows, weights=weights),
+        weigh=None,
         step=fedavg,
         evaluate=lambda weights: Metrics(0, None, None, None, None),
     )

@@ -259,6 +259,22 @@ def test_a_cohort_of_one_corrupt_client_is_played(tmp_path: Path) -> None:
     assert api.run(parse_scenario(text), tmp_path / "run")["rounds"] == 1
 
 
+@pytest.mark.parametrize(
+    ("defense", "recall"),
+    [('rule = { name = "krum", f = 1 }', 1.0), ('rule = "median"', None), ('rule = "geometric_median"', 1.0)],
+)
+def test_whom_the_rule_distrusts_is_written_down(defense: str, recall: float | None, tmp_path: Path) -> None:
+    text = HEARD + f'defense = {{ {defense} }}\nattack = {{ name = "gaussian", std = 200.0, clients = [2] }}\n'
+    metrics = api.run(parse_scenario(text), tmp_path / "run")
+    assert metrics["distrusted_recall"] == recall
+    told = RunFolder.open(tmp_path / "run").cells()[0][2].rounds()[0]["distrusted"]
+    if recall is None:
+        assert told is None
+    else:
+        assert len(told) == (5 if "krum" in defense else 1)
+        assert metrics["distrusted_precision"] == 1 / len(told)
+
+
 def test_what_the_adversary_saw_is_observed(tmp_path: Path) -> None:
     text = HEARD + 'attack = { name = "mimic", knows = "omniscient", clients = [0, 4] }\n'
     drop = "[[simulate.late]]\nclient = 3\nround = 0\n"
