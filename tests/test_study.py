@@ -317,7 +317,7 @@ def test_the_shipped_studies_are_whole(name: str) -> None:
     known = list(rows(loaded))
     baselines = {row.baseline.label for row in known if row.baseline is not None}
     assert len(loaded.seeds) >= 5
-    assert {"poisoning": {"no attack"}, "backdoor": set()}.get(name, {"pooled", "local only"}) <= baselines
+    assert {"poisoning": {"no attack", "pooled"}, "backdoor": set()}.get(name, {"pooled", "local only"}) <= baselines
     assert expand(loaded, remember=fresh)
 
 
