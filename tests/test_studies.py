@@ -160,6 +160,36 @@ def test_what_is_said_of_published_shapes_is_what_came_out() -> None:
         assert found(even, rule, None) - found(even, rule, "adaptive") < 0.04
 
 
+def test_what_is_said_of_backdoors_is_what_came_out() -> None:
+    study, _ = load_study(find_study("backdoor"))
+    scores = committed("backdoor")
+
+    def found(split: str, rule: str, attack: str, metric: str = "attack_success") -> float:
+        return mean(value for value in scores.of(f"{split}, {rule}, {attack}", metric).values() if value is not None)
+
+    def cost(split: str, rule: str) -> float:
+        return found(split, "mean", "no attack", "accuracy") - found(split, rule, "no attack", "accuracy")
+
+    replaced, skewed = "model replacement", "Dirichlet .1"
+    for split in ("IID", skewed):
+        assert found(split, "mean", replaced) > 0.9
+        assert found(split, "mean", "no attack", "accuracy") - found(split, "mean", replaced, "accuracy") < 0.015
+    kept = {rule for rule in study.labels("rule", "") if found("IID", rule, replaced) < 0.2}
+    assert kept == set(study.labels("rule", "")) - {"mean", "centred clipping"}
+    assert all(cost("IID", rule) < 0.01 for rule in kept - {"Krum"})
+    assert cost("IID", "Krum") == pytest.approx(0.06, abs=0.005)
+    for rule in ("DnC", "NNM + trimmed mean"):
+        assert found(skewed, rule, replaced) < 0.001
+        assert found(skewed, rule, "BadNets") > 0.5
+    both = {
+        rule
+        for rule in study.labels("rule", "")
+        if max(found(skewed, rule, attack) for attack in ("BadNets", replaced)) < 0.2
+    }
+    assert both == {"median", "trimmed mean"}
+    assert all(0.155 < cost(skewed, rule) < 0.205 for rule in both)
+
+
 @pytest.mark.parametrize("study", shipped_studies())
 def test_what_is_printed_is_made_from_the_committed_numbers(study: str) -> None:
     tables = tables_of(study, RESULTS)
