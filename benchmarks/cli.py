@@ -53,12 +53,13 @@ def compare(
     first: Annotated[Path, typer.Argument(help="Run folder.")],
     second: Annotated[Path, typer.Argument(help="Run folder that is compared with the first.")],
     metric: Annotated[list[str] | None, typer.Option("--metric", help="Default: accuracy, balanced, AUC.")] = None,
+    sites: Annotated[bool, typer.Option("--sites", help="Also on each site's own test records.")] = False,
     display: Shown = None,
 ) -> None:
     """How the results of two run folders differ, and which differences are beyond noise."""
     from benchmarks import compare as command
 
-    command.compare(first, second, tuple(metric or command.METRICS), usual_style(display))
+    command.compare(first, second, tuple(metric or command.METRICS), usual_style(display), sites=sites)
 
 
 def main() -> None:

@@ -26,10 +26,15 @@ class Difference:
     marked: bool
 
 
-def compare(first: Path, second: Path, metrics: tuple[str, ...], style: Style) -> None:
-    """Print how the second folder's results differ from the first's. Raises ScenarioError, RunFolderError."""
+def compare(first: Path, second: Path, metrics: tuple[str, ...], style: Style, *, sites: bool = False) -> None:
+    """Print how the second folder's results differ from the first's, on request at every site that has test records.
+
+    Raises:
+        ScenarioError: they have nothing in common.
+        RunFolderError: a folder is damaged.
+    """
     one, two = RunFolder.open(first), RunFolder.open(second)
-    found = differences(_scores(one), _scores(two), metrics)
+    found = differences(_scores(one, sites=sites), _scores(two, sites=sites), metrics)
     if not found:
         raise ScenarioError(f"{first} and {second} have no row, metric and seed in common that both measured")
     if style is Style.JSON:
@@ -62,12 +67,16 @@ def changes(one: RunFolder, two: RunFolder) -> Iterator[str]:
     yield from told
 
 
-def _scores(folder: RunFolder) -> Scores:
+def _scores(folder: RunFolder, *, sites: bool) -> Scores:
+    """The scores of a folder; with sites, rows of their own for the records of each."""
     table = results(folder)
-    return scores(
+    records = [
         dict(zip(table.columns, ("" if value is None else str(value) for value in row), strict=True))
         for row in table.rows
-    )
+    ]
+    if sites:
+        records += [one | {"label": f"{one['label']} at {one['site']}", "site": ""} for one in records if one["site"]]
+    return scores(records)
 
 
 def _first_scenarios(folder: RunFolder) -> dict[str, Mapping[str, Any]]:

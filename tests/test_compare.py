@@ -7,6 +7,7 @@ import pytest
 
 from benchmarks.compare import compare, differences
 from benchmarks.scores import Scores, scores
+from securefl import api
 from securefl.cell_names import cell_hash
 from securefl.errors import ScenarioError
 from securefl.results import write_results
@@ -80,3 +81,20 @@ def test_folders_with_nothing_in_common_are_refused(tmp_path: Path) -> None:
         compare(one, two, METRICS, Style.PLAIN)
     with pytest.raises(ScenarioError, match="is not a run folder"):
         compare(one, tmp_path, METRICS, Style.PLAIN)
+
+
+def test_harm_is_told_hospital_by_hospital(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    clean = 'rounds = 2\ndata = { name = "heart" }\ntraining = { kind = "sgd" }\n'
+    attacked = clean + 'attack = { name = "sign_flip", scale = 5.0, clients = [3] }\n'
+    one, two = (api.run(parse_scenario(text), tmp_path / name) for text, name in ((clean, "a"), (attacked, "b")))
+    compare(tmp_path / "a", tmp_path / "b", ("accuracy",), Style.JSON, sites=True)
+    told = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    expected = {
+        f"run at {site}": two["sites"][site]["accuracy"] - one["sites"][site]["accuracy"] for site in one["sites"]
+    }
+    assert len(expected) == 4
+    assert {each["row"]: each["mean"] for each in told} == pytest.approx(
+        {"run": two["accuracy"] - one["accuracy"], **expected}
+    )
+    compare(tmp_path / "a", tmp_path / "b", ("accuracy",), Style.JSON)
+    assert len(capsys.readouterr().out.splitlines()) == 1
