@@ -1,15 +1,15 @@
 """From a scenario's attack to an adversary: checked, made, and its clients' records poisoned."""
 
+from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING
 
 import torch
-from torch import nn
+from torch import Tensor
 
 from securefl import catalog, channel, checks
 from securefl.data.task import Examples, FederatedData, Site
 from securefl.errors import ScenarioError
-from securefl.evaluate import predict
 from securefl.sites import task_of
 from securefl.threat import NOBODY, Adversary
 from securefl.types import Bend, Rule, Weigh
@@ -65,7 +65,7 @@ def check(scenario: "Scenario") -> None:
         )
 
 
-def _send(scenario: "Scenario", rows: torch.Tensor, seen: torch.Tensor) -> None:
+def _send(scenario: "Scenario", rows: Tensor, seen: Tensor) -> None:
     """Let the attack have a round of these rows against a mean."""
     rule, before = scenario.defense.rule, scenario.defense.prefilters
     weighs = catalog.RULES[rule.name].weigh is not None and not before
@@ -111,8 +111,10 @@ def bend(scenario: "Scenario", client: int) -> Bend | None:
     return catalog.make_bend(attack.name, attack.parameters)
 
 
-def success(scenario: "Scenario", data: FederatedData, model: nn.Module) -> float | None:
+def success(scenario: "Scenario", data: FederatedData, judge: Callable[[Tensor], Tensor]) -> float | None:
     """Of the test records that the attack is after, the share that the model takes for what it wants.
+
+    The judge gives the model's probabilities (n, classes) for features.
 
     None without such records, and where the model answers what is not finite.
     """
@@ -121,7 +123,7 @@ def success(scenario: "Scenario", data: FederatedData, model: nn.Module) -> floa
     features, wanted = goal(*data.test)
     if not len(features):
         return None
-    probabilities = predict(model, data.task, features)
+    probabilities = judge(features)
     if not bool(probabilities.isfinite().all()):
         return None
     return float((probabilities.argmax(dim=1) == wanted).double().mean())

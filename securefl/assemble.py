@@ -55,7 +55,7 @@ class Assembled:
     def attack_success(self, weights: Tensor) -> float | None:
         """Of the records that the attack is after, the share that weights (d,) take for what it wants."""
         vector.load_vector(self.model, weights)
-        return adversary.success(self.scenario, self.data, self.model)
+        return adversary.success(self.scenario, self.data, lambda x: predict(self.model, self.data.task, x))
 
     def probabilities(self, weights: Tensor) -> Tensor:
         """(n, classes) of weights (d,) on all test records."""
