@@ -45,6 +45,7 @@ def adaptive(rows: Tensor, f: int, *, rule: Chain, evaluations: int = 60) -> Ten
     Source: the aim is that of Shejwalkar and Houmansadr, NDSS 2021, section IV, but that an answer too far along the
         honest mean is no harm here; the search is ours.
     """
+    _check_evaluations(evaluations // 3, f"{3 * _FEWEST}, a third for each direction", evaluations)
     check_rows(rows)
     pushes = [most_harmful(rows, f, rule=rule, along=one, evaluations=evaluations // 3) for one in _directions(rows)]
     return repeated(max(pushes, key=lambda push: push.harm).row, f, rows)
@@ -67,6 +68,7 @@ def adaptive_weight(rows: Tensor, f: int, *, weigh: Weigh, evaluations: int = 60
 
     Source: the search is ours.
     """
+    _check_evaluations(evaluations // 3, f"{3 * _FEWEST}, a third for each direction", evaluations)
     check_rows(rows)
     pushes = [most_weight(rows, f, weigh=weigh, along=one, evaluations=evaluations // 3) for one in _directions(rows)]
     return repeated(max(pushes, key=lambda push: push.harm).row, f, rows)
@@ -75,8 +77,8 @@ def adaptive_weight(rows: Tensor, f: int, *, weigh: Weigh, evaluations: int = 60
 def most_harmful(rows: Tensor, f: int, *, rule: Chain, along: Tensor, evaluations: int = 20) -> Push:
     """The multiple of a direction, added to the mean of the honest rows f times, that hurts a defence most.
 
-    Six strengths in both directions are tried, then the steps around the best one are halved as long as evaluations are
-    left.
+    Six strengths in both directions are tried; then the best is multiplied and divided by ever smaller factors, as long
+    as evaluations are left.
 
     Args:
         rows: (h, d), float32 or float64, all honest rows.
@@ -125,8 +127,7 @@ def _searched(rows: Tensor, f: int, score: Callable[[Tensor], float], along: Ten
     """The push of the best score, which is given all rows."""
     check_rows(rows)
     check_count("an adaptive attack", f)
-    if evaluations < _FEWEST:
-        raise ValueError(f"an adaptive attack needs evaluations >= {_FEWEST} a direction, got {evaluations}")
+    _check_evaluations(evaluations, str(_FEWEST), evaluations)
     mean, direction = rows.double().mean(dim=0), along.double()
 
     def push(strength: float) -> Push:
@@ -145,6 +146,12 @@ def _searched(rows: Tensor, f: int, score: Callable[[Tensor], float], along: Ten
             left -= 1
         step **= 0.5
     return best
+
+
+def _check_evaluations(each: int, fewest: str, given: int) -> None:
+    """Raise ValueError unless every strength of a direction can be tried."""
+    if each < _FEWEST:
+        raise ValueError(f"an adaptive attack needs evaluations >= {fewest}, got {given}")
 
 
 def _directions(rows: Tensor) -> tuple[Tensor, ...]:

@@ -68,8 +68,8 @@ def check(scenario: "Scenario") -> None:
 def _send(scenario: "Scenario", rows: Tensor, seen: Tensor) -> None:
     """Let the attack have a round of these rows against a mean."""
     rule, before = scenario.defense.rule, scenario.defense.prefilters
-    weighs = catalog.RULES[rule.name].weigh is not None and not before
-    weigh = (lambda rows: torch.ones(len(rows))) if weighs else None
+    has = catalog.make_weights(rule.name, rule.parameters, [(one.name, one.parameters) for one in before])
+    weigh = None if has is None else lambda rows: torch.ones(len(rows))
     make(scenario, lambda rows, weights: rows.mean(dim=0), weigh).attack(rows, seen, 0)
 
 

@@ -61,6 +61,8 @@ class SgdTrainer:
 
     def _bend_gradients(self, start: list[Tensor]) -> None:
         """As the adversary wishes; an honest client has no bend."""
-        for p, before in zip(self._model.parameters(), start, strict=True) if self._bend else ():
-            if self._bend is not None and p.grad is not None:
+        if self._bend is None:
+            return
+        for p, before in zip(self._model.parameters(), start, strict=True):
+            if p.grad is not None:
                 p.grad = self._bend(p.grad, p.detach() - before)
