@@ -160,9 +160,7 @@ def test_what_the_rule_refuses_or_cannot_answer_is_no_harm(answer: Rule) -> None
 def test_too_few_evaluations_are_refused() -> None:
     with pytest.raises(ValueError, match="an adaptive attack needs evaluations >= 12, got 11"):
         most_harmful(some_rows(1), 2, rule=defenses.median, along=torch.ones(60), evaluations=11)
-    with pytest.raises(
-        ValueError, match="evaluations >= 36, a third for each direction, got 35"
-    ):
+    with pytest.raises(ValueError, match="evaluations >= 36, a third for each direction, got 35"):
         adaptive(some_rows(1), 2, rule=defenses.median, evaluations=35)
 
 
