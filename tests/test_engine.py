@@ -546,6 +546,13 @@ def test_an_omniscient_adversary_gets_what_the_others_send_and_changes_none_of_i
     assert torch.isfinite(played.state.weights).all()
 
 
+def test_an_omniscient_adversary_does_not_count_on_a_row_that_the_server_dropped() -> None:
+    spy, clients = Spy(), four_clients()
+    clients[3].message = b"garbage"
+    play(federation(*clients, adversary=Adversary(frozenset({0, 2}), spy, omniscient=True)))
+    assert spy.seen == [([[1.0, 1.0]], 0)]
+
+
 def test_honest_rows_reach_the_server_unchanged_and_the_adversarys_come_last() -> None:
     server = FakeServer()
     play(federation(*four_clients(), server=server, adversary=Adversary(frozenset({0, 2}), Spy())))
