@@ -35,7 +35,6 @@ def condensed(study: Study, text: str, scenarios: Mapping[str, str]) -> str:
     Raises:
         RunFolderError: a cell has not ended well, or several versions of the code made them.
     """
-    metrics = {*study.metrics, "records", "epsilon"}
     out, codes = io.StringIO(), set()
     writer = csv.DictWriter(out, _KEPT, lineterminator="\n", extrasaction="ignore")
     writer.writeheader()
@@ -45,10 +44,18 @@ def condensed(study: Study, text: str, scenarios: Mapping[str, str]) -> str:
             raise RunFolderError(f"{row['label']!r} is {row['state']}: finish the study before it is published")
         if len(codes) > 1:
             raise RunFolderError(f"versions {' and '.join(sorted(codes))} made these cells: publish one version only")
-        if not row["site"] and row["metric"] in metrics:
+        if _tells(study, row):
             value = f"{float(row['value']):.6g}" if row["value"] else ""
             writer.writerow({**row, "value": value, "scenario": scenarios[row["cell"]]})
     return out.getvalue()
+
+
+def _tells(study: Study, row: Mapping[str, str]) -> bool:
+    """Whether tables read a line: metrics of the study, epsilons that are there, records where parts are averaged."""
+    if row["site"]:
+        return False
+    needed = (row["metric"] == "epsilon" and row["value"]) or (row["metric"] == "records" and row["part"])
+    return bool(needed) or row["metric"] in study.metrics
 
 
 def tables_of(name: str, results: Path) -> str:
