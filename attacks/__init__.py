@@ -24,16 +24,24 @@ from attacks.poisoning import (
     targeted_label_flip,
     triggered,
 )
+from attacks.scores import Interval, Operating, Roc, at_false_positive_rate, auc, auc_error, clopper_pearson, roc
 
 __all__ = [
+    "Interval",
+    "Operating",
     "Push",
+    "Roc",
     "a_little_is_enough",
     "adaptive",
     "adaptive_weight",
     "anchored",
+    "at_false_positive_rate",
+    "auc",
+    "auc_error",
     "backdoor",
     "backdoor_goal",
     "boosted",
+    "clopper_pearson",
     "distributed_backdoor",
     "fang_krum",
     "fang_trimmed_mean",
@@ -49,6 +57,7 @@ __all__ = [
     "most_harmful",
     "most_weight",
     "non_finite",
+    "roc",
     "sign_flip",
     "targeted_label_flip",
     "triggered",
