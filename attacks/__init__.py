@@ -1,4 +1,4 @@
-"""Attacks: pure functions that rewrite what the corrupt clients send, or what they train on."""
+"""Attacks: pure functions that rewrite what clients send or train on, or tell who trained; and their scores."""
 
 from attacks.adaptive import Push, adaptive, adaptive_weight, harm, most_harmful, most_weight
 from attacks.byzantine import (
@@ -11,6 +11,8 @@ from attacks.byzantine import (
     zero,
 )
 from attacks.fang import fang_krum, fang_trimmed_mean
+from attacks.federated_membership import trajectory, update_alignment
+from attacks.membership import confidence, label_only, lira_offline, lira_online, loss_threshold
 from attacks.mimicry import mimic
 from attacks.optimized import min_max, min_sum
 from attacks.poisoning import (
@@ -24,6 +26,7 @@ from attacks.poisoning import (
     targeted_label_flip,
     triggered,
 )
+from attacks.rmia import rmia, rmia_population
 from attacks.scores import Interval, Operating, Roc, at_false_positive_rate, auc, auc_error, clopper_pearson, roc
 
 __all__ = [
@@ -42,6 +45,7 @@ __all__ = [
     "backdoor_goal",
     "boosted",
     "clopper_pearson",
+    "confidence",
     "distributed_backdoor",
     "fang_krum",
     "fang_trimmed_mean",
@@ -50,6 +54,10 @@ __all__ = [
     "harm",
     "inner_product",
     "label_flip",
+    "label_only",
+    "lira_offline",
+    "lira_online",
+    "loss_threshold",
     "mimic",
     "min_max",
     "min_sum",
@@ -57,9 +65,13 @@ __all__ = [
     "most_harmful",
     "most_weight",
     "non_finite",
+    "rmia",
+    "rmia_population",
     "roc",
     "sign_flip",
     "targeted_label_flip",
+    "trajectory",
     "triggered",
+    "update_alignment",
     "zero",
 ]

@@ -1,0 +1,321 @@
+"""Membership from one model: hand-worked answers, what the attacks promise, and Gaussian models without training."""
+
+import math
+
+import pytest
+import torch
+from scipy.stats import norm
+from torch import Tensor
+
+from attacks import (
+    auc,
+    auc_error,
+    confidence,
+    label_only,
+    lira_offline,
+    lira_online,
+    loss_threshold,
+)
+
+# Record 0: with it 3, 5, without 1, -1; record 1: with it 2, 8, without 0, 0.
+SHADOWS = torch.tensor([[3.0, 0.0], [1.0, 2.0], [5.0, 0.0], [-1.0, 8.0]])
+INSIDE = torch.tensor([[True, False], [False, True], [True, False], [False, True]])
+
+
+def generator(seed: int) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+def simulated(*, shift: float, k: int, n: int, seed: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Target (n,), shadows (k, n), inside (k, n) and members (n,): records of unlike hardness, deviation 1 each."""
+    draws = generator(seed)
+    hardness = 3 * torch.randn(n, generator=draws, dtype=torch.float64)
+    inside = torch.rand(k + 1, n, generator=draws).argsort(dim=0) < (k + 1) // 2
+    values = hardness + shift * inside + torch.randn(k + 1, n, generator=draws, dtype=torch.float64)
+    return values[0], values[1:], inside[1:], inside[0]
+
+
+# --- confidence
+
+
+def test_confidence_known_answer() -> None:
+    # Of label 2: .2 to .8; of label 0: .5 to .5. Probabilities of the likeliest wrong class only give log(.2 / .7).
+    found = confidence(torch.tensor([[0.1, 0.7, 0.2], [0.5, 0.25, 0.25]]).double(), torch.tensor([2, 0]))
+    assert found.tolist() == [pytest.approx(math.log(0.25)), 0.0]
+    assert found.dtype == torch.float64
+
+
+def test_confidence_of_certainty_is_finite_and_the_most() -> None:
+    for kind, bound in ((torch.float32, 87.3365), (torch.float64, 708.3964)):
+        certain = torch.tensor([[1.0, 0.0, 0.0]] * 2 + [[1 - 1e-6, 1e-6, 0.0]] * 2, dtype=kind)
+        found = confidence(certain, torch.tensor([0, 1, 0, 1]))
+        assert found[:2].tolist() == [pytest.approx(bound, abs=1e-3), pytest.approx(-bound, abs=1e-3)]
+        assert found.argsort().tolist() == [1, 3, 2, 0]
+
+
+def test_a_probability_that_rounds_to_one_is_ordered_by_what_is_left() -> None:
+    # In float32 all three p_y are 1; log(p / (1 - p)) is infinite of each.
+    rows = torch.tensor([[1.0, 1e-9, 0.0], [1.0, 1e-12, 1e-12], [1.0, 1e-30, 0.0]])
+    expected = [9 * math.log(10), 12 * math.log(10) - math.log(2), 30 * math.log(10)]
+    assert confidence(rows, torch.zeros(3, dtype=torch.int64)).tolist() == pytest.approx(expected, rel=1e-6)
+
+
+def test_confidence_of_two_classes_is_antisymmetric_and_the_logit_of_a_softmax() -> None:
+    logits = 5 * torch.randn(50, 2, generator=generator(1), dtype=torch.float64)
+    ones = torch.ones(50, dtype=torch.int64)
+    found = confidence(logits.softmax(dim=1), ones)
+    assert torch.allclose(found, logits[:, 1] - logits[:, 0], rtol=1e-9)
+    assert torch.equal(found, -confidence(logits.softmax(dim=1), 1 - ones))
+
+
+@pytest.mark.parametrize(
+    ("probabilities", "labels", "match"),
+    [
+        ([[0.5, math.nan]], [0], "probabilities must be finite, got 1 that are not finite"),
+        ([[1.5, -0.5]], [0], r"must lie in \[0, 1\], got -0.5 to 1.5"),
+        ([[0.5, 0.4]], [0], "must sum to 1, got a row 0.1 off"),
+        ([[0.5, 0.5]], [2], "labels must lie in 0 to 1, got 2 to 2"),
+        ([[0.5, 0.5]], [-1], "got -1 to -1"),
+        ([[0.5, 0.5]], [0, 1], "labels must be 1 whole numbers"),
+        ([[0.5, 0.5]], [0.0], "labels must be 1 whole numbers"),
+        ([[1.0]], [0], "classes >= 2, got classes=1"),
+        ([0.5, 0.5], [0], r"shape \(any, any\), got \(2,\)"),
+    ],
+)
+def test_what_are_no_probabilities_or_labels_is_refused(
+    probabilities: list[list[float]], labels: list[int], match: str
+) -> None:
+    with pytest.raises(ValueError, match=match):
+        confidence(torch.tensor(probabilities), torch.tensor(labels))
+
+
+# --- the loss
+
+
+def test_loss_threshold_known_answer() -> None:
+    assert loss_threshold(torch.tensor([0.5, 2.0, 0.0])).tolist() == [-0.5, -2.0, 0.0]
+    with pytest.raises(ValueError, match="losses must be finite, got 1 that are not finite"):
+        loss_threshold(torch.tensor([0.5, math.inf]))
+
+
+# --- the likelihood ratio
+
+
+def test_lira_online_known_answer_a_variance_a_record() -> None:
+    # Record 0: means 4, 0, variances 2, 2; at 3: -1/4 + 9/4 = 2. With divisor n for n - 1: 4.
+    # Record 1: means 5, 0, variances 18, 0 -> 1e-6; at 0: -(log 18 + 25/18) / 2 + log(1e-6) / 2.
+    found = lira_online(torch.tensor([3.0, 0.0]), SHADOWS, INSIDE, pooled=False)
+    assert found.tolist() == pytest.approx([2.0, -(math.log(18) + 25 / 18) / 2 + math.log(1e-6) / 2])
+
+
+def test_lira_online_known_answer_one_variance() -> None:
+    # With it (2 + 18) / 2 = 10, without (2 + 0) / 2 = 1, each about the record's own mean.
+    found = lira_online(torch.tensor([3.0, 0.0]), SHADOWS, INSIDE, pooled=True)
+    expected = [-(math.log(10) + 1 / 10) / 2 + 9 / 2, -(math.log(10) + 25 / 10) / 2]
+    assert found.tolist() == pytest.approx(expected)
+
+
+def test_lira_offline_known_answer() -> None:
+    # One variance: 1, means 0, 0; at 1.959964 the p-value is .025, at -1 Phi(1). A two-sided one is .05.
+    target = torch.tensor([1.959963984540054, -1.0]).double()
+    expected = [-math.log(0.025), -math.log(norm.cdf(1.0))]
+    assert lira_offline(target, SHADOWS, INSIDE, pooled=True).tolist() == pytest.approx(expected)
+    # A variance a record: 2, and the least.
+    expected = [-norm.logsf(1.959963984540054 / math.sqrt(2)), 0.0]
+    assert lira_offline(target, SHADOWS, INSIDE, pooled=False).tolist() == pytest.approx(expected)
+
+
+def test_lira_offline_has_no_ties_at_the_top_and_does_not_look_at_the_models_with_the_record() -> None:
+    target = torch.linspace(-30.0, 500.0, 2000).double()
+    shadows = torch.tensor([[1.0], [-1.0], [0.0]]).double().repeat(1, 2000)
+    inside = torch.tensor([[False], [False], [True]]).repeat(1, 2000)
+    found = lira_offline(target, shadows, inside, pooled=True)
+    assert bool((found.diff() > 0).all())
+    shadows[2] = 77.0
+    assert torch.equal(found, lira_offline(target, shadows, inside, pooled=True))
+
+
+@pytest.mark.parametrize(("k", "pooled"), [(63, True), (64, False)])
+def test_variances_are_pooled_below_64_shadows(k: int, pooled: bool) -> None:
+    target, shadows, inside, _ = simulated(shift=1.0, k=k, n=20, seed=3)
+    for attack in (lira_online, lira_offline):
+        found = attack(target, shadows, inside, pooled=None)
+        assert torch.equal(found, attack(target, shadows, inside, pooled=pooled))
+        assert not torch.equal(found, attack(target, shadows, inside, pooled=not pooled))
+
+
+def test_one_shadow_a_side_compares_the_distances() -> None:
+    # No variance can be told: any one for both sides orders records alike, here 1e-6.
+    shadows, inside = torch.tensor([[4.0, 4.0], [0.0, 0.0]]), torch.tensor([[True, True], [False, False]])
+    found = lira_online(torch.tensor([3.0, 1.0]), shadows, inside, pooled=True)
+    assert found.tolist() == pytest.approx([4e6, -4e6])
+    assert lira_offline(torch.tensor([1e-3, 0.0]), shadows, inside, pooled=True).tolist() == pytest.approx(
+        [-norm.logsf(1.0), math.log(2)]
+    )
+
+
+def test_a_side_of_single_shadows_takes_the_variance_of_the_other() -> None:
+    # Without: 1, -1, variance 2; with: 4 alone. At 3: -1/4 + 9/4.
+    shadows, inside = torch.tensor([[4.0], [1.0], [-1.0]]), torch.tensor([[True], [False], [False]])
+    assert lira_online(torch.tensor([3.0]), shadows, inside, pooled=True).tolist() == pytest.approx([2.0])
+    assert lira_online(torch.tensor([3.0]), shadows, ~inside, pooled=True).tolist() == pytest.approx([-2.0])
+
+
+def test_lira_does_not_mind_the_order_of_shadows_records_or_a_common_shift() -> None:
+    target, shadows, inside, _ = simulated(shift=1.0, k=20, n=30, seed=4)
+    models, records = torch.randperm(20, generator=generator(1)), torch.randperm(30, generator=generator(2))
+    for attack in (lira_online, lira_offline):
+        for pooled in (True, False):
+            found = attack(target, shadows, inside, pooled=pooled)
+            moved = attack(
+                target[records] + 5, shadows[models][:, records] + 5, inside[models][:, records], pooled=pooled
+            )
+            assert torch.allclose(moved, found[records])
+
+
+def test_lira_is_finite_of_the_largest_confidences_and_of_shadows_that_agree() -> None:
+    shadows = torch.tensor([[1e100], [1e100], [-1e100], [-1e100]], dtype=torch.float64)
+    inside = torch.tensor([[True], [True], [False], [False]])
+    for pooled in (True, False):
+        for value in (1e100, -1e100, 0.0):
+            target = torch.tensor([value], dtype=torch.float64)
+            assert bool(lira_online(target, shadows, inside, pooled=pooled).isfinite())
+            assert bool(lira_offline(target, shadows, inside, pooled=pooled).isfinite())
+    with pytest.raises(ValueError, match=r"lira_online needs confidences of size <= 1e\+100, got 1e\+101"):
+        lira_online(torch.tensor([1e101], dtype=torch.float64), shadows, inside, pooled=True)
+
+
+def test_lira_refuses_records_without_enough_shadows_and_names_the_first() -> None:
+    target, shadows = torch.zeros(3), torch.zeros(5, 3)
+    counts = torch.arange(5)[:, None]  # the first so many shadows trained with a record
+    with pytest.raises(ValueError, match="lira_online needs >= 2 .* trained with every record, got 1 for record 1"):
+        lira_online(target, shadows, counts < torch.tensor([2, 1, 1]), pooled=False)
+    with pytest.raises(ValueError, match="lira_online needs >= 1 .* trained with every record, got 0 for record 2"):
+        lira_online(target, shadows, counts < torch.tensor([2, 1, 0]), pooled=True)
+    for attack in (lira_online, lira_offline):
+        with pytest.raises(
+            ValueError, match=f"{attack.__name__} needs >= 2 .* without every record, got 1 for record 1"
+        ):
+            attack(target, shadows, counts < torch.tensor([3, 4, 4]), pooled=False)
+        with pytest.raises(
+            ValueError, match=f"{attack.__name__} needs >= 1 .* without every record, got 0 for record 0"
+        ):
+            attack(target, shadows, counts < torch.tensor([5, 4, 5]), pooled=True)
+    assert bool(lira_offline(target, shadows, counts < 0, pooled=False).isfinite().all())
+
+
+def test_lira_refuses_arrays_that_do_not_fit() -> None:
+    target = torch.zeros(2)
+    with pytest.raises(ValueError, match="target must be finite, got 1 that are not finite"):
+        lira_online(torch.tensor([0.0, math.nan]), SHADOWS, INSIDE, pooled=True)
+    with pytest.raises(ValueError, match="shadows must be finite, got 8"):
+        lira_offline(target, SHADOWS / 0.0 * 0.0, INSIDE, pooled=True)
+    with pytest.raises(ValueError, match=r"shadows must have shape \(any, 2\), got \(4, 1\)"):
+        lira_online(target, SHADOWS[:, :1], INSIDE, pooled=True)
+    with pytest.raises(ValueError, match=r"inside must be bool, got torch\.int64"):
+        lira_online(target, SHADOWS, INSIDE.long(), pooled=True)
+    with pytest.raises(ValueError, match=r"inside must have shape \(4, 2\)"):
+        lira_offline(target, SHADOWS, INSIDE[:2], pooled=True)
+
+
+# --- Gaussian models
+
+
+@pytest.mark.parametrize("pooled", [True, False])
+def test_lira_approaches_the_best_area_and_the_loss_does_not(pooled: bool) -> None:
+    # Who knows the means has Phi(1 / sqrt 2) = .7602, who knows no record's Phi(1 / sqrt 20) = .5885. Means off by 1/8
+    # cost less than .01; four standard errors are missed once in 15,000.
+    target, shadows, inside, members = simulated(shift=1.0, k=128, n=20_000, seed=5)
+    best = norm.cdf(1 / math.sqrt(2))
+    for attack in (lira_online, lira_offline):
+        scores = attack(target, shadows, inside, pooled=pooled)
+        error = auc_error(scores[members], scores[~members])
+        # Offline with a variance a record, of 64 models: standardising by a wrong one costs up to another .01.
+        assert best - 0.02 - 4 * error < auc(scores[members], scores[~members]) < best + 4 * error
+    scores = loss_threshold(-target)
+    assert auc(scores[members], scores[~members]) == pytest.approx(norm.cdf(1 / math.sqrt(20)), abs=0.017)
+
+
+def test_without_a_shift_no_attack_tells_members() -> None:
+    # Four standard errors each: missed once in 15,000.
+    target, shadows, inside, members = simulated(shift=0.0, k=32, n=4000, seed=6)
+    for scores in (
+        lira_online(target, shadows, inside, pooled=None),
+        lira_online(target, shadows, inside, pooled=False),
+        lira_offline(target, shadows, inside, pooled=None),
+        loss_threshold(-target),
+    ):
+        error = auc_error(scores[members], scores[~members])
+        assert auc(scores[members], scores[~members]) == pytest.approx(0.5, abs=4 * error)
+
+
+# --- labels only
+
+
+def threshold_at_zero(features: Tensor) -> Tensor:
+    return (features[:, 0] > 0).long()
+
+
+def test_label_only_counts_the_record_itself_and_its_copies() -> None:
+    # Far on its side, far on the other: all and none. Noise cannot carry either over.
+    features = torch.tensor([[100.0], [-100.0], [100.0]])
+    labels = torch.tensor([1, 1, 0])
+    found = label_only(features, labels, predict=threshold_at_zero, noise=[1.0, 2.0], copies=3, generator=generator(1))
+    assert found.tolist() == [1.0, 0.0, 0.0]
+    asked: list[Tensor] = []
+
+    def once(seen: Tensor) -> Tensor:
+        asked.append(seen)
+        return torch.full((3,), int(len(asked) == 1))
+
+    found = label_only(features, labels, predict=once, noise=[1.0, 2.0], copies=3, generator=generator(1))
+    assert found.tolist() == [1 / 7, 1 / 7, 6 / 7]
+    assert torch.equal(asked[0], features)
+    assert len({tuple(seen.flatten().tolist()) for seen in asked}) == 7
+
+
+def test_label_only_of_no_noise_is_whether_the_label_is_right() -> None:
+    features, labels = torch.tensor([[1.0], [1.0]]), torch.tensor([1, 0])
+    found = label_only(features, labels, predict=threshold_at_zero, noise=[], copies=1, generator=generator(1))
+    assert found.tolist() == [1.0, 0.0]
+
+
+def test_label_only_is_the_share_of_gaussian_noise_that_stays_on_the_side() -> None:
+    # At 1 from the boundary: of noise 1 Phi(1), of noise 4 Phi(1/4). 40,000 copies, four errors: 1 in 15,000.
+    features = torch.ones(20, 1)
+    found = label_only(
+        features,
+        torch.ones(20, dtype=torch.int64),
+        predict=threshold_at_zero,
+        noise=[1.0, 4.0],
+        copies=1000,
+        generator=generator(2),
+    )
+    expected = (1 + 1000 * (norm.cdf(1.0) + norm.cdf(0.25))) / 2001
+    assert float(found.mean()) == pytest.approx(expected, abs=4 * 0.43 / math.sqrt(40_000))
+
+
+@pytest.mark.parametrize(("noise", "copies"), [([0.0], 1), ([-1.0], 1), ([math.nan], 1), ([1.0], 0)])
+def test_label_only_refuses_noise_that_is_none(noise: list[float], copies: int) -> None:
+    with pytest.raises(ValueError, match="label_only needs copies >= 1 and noise finite and > 0, got copies="):
+        label_only(
+            torch.ones(2, 1),
+            torch.ones(2, dtype=torch.int64),
+            predict=threshold_at_zero,
+            noise=noise,
+            copies=copies,
+            generator=generator(1),
+        )
+
+
+def test_label_only_refuses_scores_for_classes_and_records_that_are_not_finite() -> None:
+    def scores(features: Tensor) -> Tensor:
+        return features
+
+    labels = torch.ones(2, dtype=torch.int64)
+    with pytest.raises(ValueError, match=r"predict's classes must be 2 whole numbers, got torch\.float32"):
+        label_only(torch.ones(2, 1), labels, predict=scores, noise=[], copies=1, generator=generator(1))
+    with pytest.raises(ValueError, match="features must be finite"):
+        label_only(
+            torch.tensor([[math.nan], [1.0]]), labels, predict=scores, noise=[], copies=1, generator=generator(1)
+        )
