@@ -89,4 +89,4 @@ def _direction(row: Tensor) -> Tensor:
     if largest == 0:
         return known
     scaled = known / largest  # so that squares stay in range
-    return scaled / torch.linalg.vector_norm(scaled)
+    return scaled / scaled.square().sum().sqrt()

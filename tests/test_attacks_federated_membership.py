@@ -1,4 +1,11 @@
-"""Membership from updates and global models: hand-worked answers and what the attacks promise."""
+"""Membership from updates and global models: hand-worked answers and what the attacks promise.
+
+Mutants killed:
+update_alignment: the sign; lengths left in; single precision; zero over zero; squares that overflow.
+trajectory: the signs; sums for means; the last round alone; the shadows inside; the first round's shadows for all;
+divisors n and n - 1 of all; a variance a record; variance for deviation; no floor; no degrees of freedom let by; one
+of shadows and inside let by.
+"""
 
 import math
 

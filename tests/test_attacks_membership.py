@@ -1,4 +1,13 @@
-"""Membership from one model: hand-worked answers, what the attacks promise, and Gaussian models without training."""
+"""Membership from one model: hand-worked answers, what the attacks promise, and Gaussian models without training.
+
+Mutants killed:
+confidence: the likeliest other alone; the others as 1 - p_y; a plus; the bound by eps, or by float64 of float32, or
+none; sums and labels unchecked. loss_threshold: the sign; no record at all.
+lira: sides swapped; one side's variance for both; log Phi(z); the other tail; variance for deviation; no log of the
+variance; no half; 63 and 65 for 64; divisors n; no floor, or 1e-30; one shadow enough for a variance; the target's size.
+label_only: the record not counted; noise of one size, one-sided or piled up; a copy less; the record for its copy.
+Shared: means and squares over all shadows, or about one mean; one shadow more asked for; the last record named.
+"""
 
 import math
 
@@ -53,6 +62,11 @@ def test_confidence_of_certainty_is_finite_and_the_most() -> None:
         assert found.argsort().tolist() == [1, 3, 2, 0]
 
 
+def test_a_sum_that_is_a_little_above_one_does_not_lead_past_the_bound() -> None:
+    found = confidence(torch.tensor([[0.0, 1.0, 5e-4]]).double(), torch.tensor([0]))
+    assert found.tolist() == [math.log(torch.finfo(torch.float64).tiny)]
+
+
 def test_a_probability_that_rounds_to_one_is_ordered_by_what_is_left() -> None:
     # In float32 all three p_y are 1; log(p / (1 - p)) is infinite of each.
     rows = torch.tensor([[1.0, 1e-9, 0.0], [1.0, 1e-12, 1e-12], [1.0, 1e-30, 0.0]])
@@ -96,6 +110,8 @@ def test_loss_threshold_known_answer() -> None:
     assert loss_threshold(torch.tensor([0.5, 2.0, 0.0])).tolist() == [-0.5, -2.0, 0.0]
     with pytest.raises(ValueError, match="losses must be finite, got 1 that are not finite"):
         loss_threshold(torch.tensor([0.5, math.inf]))
+    with pytest.raises(ValueError, match=r"losses must have shape \(any\), got \(0,\)"):
+        loss_threshold(torch.zeros(0))
 
 
 # --- the likelihood ratio

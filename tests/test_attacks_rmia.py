@@ -1,4 +1,10 @@
-"""RMIA: a hand-worked answer, the table that it does not build, and its ties."""
+"""RMIA: a hand-worked answer, the table that it does not build, and its ties.
+
+Mutants killed:
+the plain mean of shadows, those without the record only, no half; gamma turned over; no sort; > for >=; ties broken
+the other way, by too much, or not; too narrow for 1e-45; one shadow for the population; no floors; 10 / rate rounded
+down, or up by its last bit; shadows of one kind checked twice.
+"""
 
 import math
 

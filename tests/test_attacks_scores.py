@@ -1,4 +1,12 @@
-"""How scores tell members from others: hand-worked answers, the slow obvious versions, and coverage."""
+"""How scores tell members from others: hand-worked answers, the slow obvious versions, and coverage.
+
+Mutants killed:
+clopper_pearson: one tail; either end with a success more or less; the lower quantile above.
+roc: thresholds of the members only; the infinite one left out; > for >=. auc: ties for one.
+auc_error: divisor n; the other's count; one term alone; placements over the wrong count; a single score let by.
+at_false_positive_rate: >= and members for the others that are needed, or any number; < for <=; the last of equal
+thresholds; true positives cut off, not rounded; the interval over the others; a rate of zero let by.
+"""
 
 import math
 from collections.abc import Callable
@@ -189,9 +197,10 @@ def test_the_rate_is_not_measured_with_fewer_others_than_one_over_it(at: float) 
 @given(st.integers(1, 99))
 def test_a_rate_in_hundredths_allows_as_many_of_a_hundred(count: int) -> None:
     others = torch.arange(100.0)
-    found = at_false_positive_rate(others + 0.5, others, at=count / 100, confidence=0.9)
+    found = at_false_positive_rate(others, others, at=count / 100, confidence=0.9)
     assert found is not None
-    assert found.false_positive_rate == count / 100
+    assert found.false_positive_rate == found.true_positive_rate == count / 100
+    assert found[3:] == clopper_pearson(count, 100, confidence=0.9)
 
 
 @pytest.mark.parametrize(("at", "confidence"), [(0.0, 0.9), (1.5, 0.9), (math.nan, 0.9), (0.1, 0.0), (0.1, 2.0)])
