@@ -31,7 +31,7 @@ def update_alignment(update: Tensor, gradients: Tensor) -> Tensor:
     check_finite("update", update, (-1,))
     check_finite("gradients", gradients, (-1, len(update)))
     along = _direction(update)
-    return torch.stack([-(_direction(row) @ along) for row in gradients]).clamp(-1.0, 1.0) + 0.0  # no minus zero
+    return torch.stack([-(_direction(row) @ along) for row in gradients]).clamp(-1.0, 1.0)
 
 
 def trajectory(losses: Tensor, shadows: Tensor | None, inside: Tensor | None) -> Tensor:

@@ -124,7 +124,7 @@ def lira_offline(target: Tensor, shadows: Tensor, inside: Tensor, *, pooled: boo
     pooled = _check_lira("lira_offline", target, shadows, inside, pooled)
     without = spread(shadows.double(), ~inside)
     z = (target.double() - without.mean) / _or_least(_variance(without, pooled)).sqrt()
-    return torch.as_tensor(-log_ndtr(-z.numpy(force=True))).to(z) + 0.0  # no minus zero
+    return torch.as_tensor(-log_ndtr(-z.numpy(force=True))).to(z)
 
 
 def label_only(

@@ -1,7 +1,7 @@
 """Membership from updates and global models: hand-worked answers and what the attacks promise.
 
 Mutants killed:
-update_alignment: the sign; lengths left in; single precision; zero over zero; squares that overflow.
+update_alignment: the sign; lengths left in; single precision; zero over zero; squares that overflow; no bounds.
 trajectory: the signs; sums for means; the last round alone; the shadows inside; the first round's shadows for all;
 divisors n and n - 1 of all; a variance a record; variance for deviation; no floor; no degrees of freedom let by; one
 of shadows and inside let by.
@@ -44,7 +44,8 @@ def test_update_alignment_adds_up_in_double_precision_and_stays_in_bounds() -> N
     row = torch.rand(200_000, generator=torch.Generator().manual_seed(3))
     found = update_alignment(row, torch.stack([-row, row]))
     assert found.tolist() == pytest.approx([1.0, -1.0], abs=1e-12)
-    assert float(found.abs().max()) <= 1.0
+    for update in torch.randn(200, 3, generator=torch.Generator().manual_seed(8)):
+        assert float(update_alignment(update, torch.stack([-update, update])).abs().max()) <= 1.0
 
 
 def test_a_step_on_some_records_is_told_by_its_direction() -> None:

@@ -2,9 +2,9 @@
 
 Mutants killed:
 confidence: the likeliest other alone; the others as 1 - p_y; a plus; the bound by eps, or by float64 of float32, or
-none; sums and labels unchecked. loss_threshold: the sign; no record at all.
+none; sums and labels unchecked. loss_threshold: the sign; no record.
 lira: sides swapped; one side's variance for both; log Phi(z); the other tail; variance for deviation; no log of the
-variance; no half; 63 and 65 for 64; divisors n; no floor, or 1e-30; one shadow enough for a variance; the target's size.
+variance; no half; 63 and 65 for 64; divisors n; no floor, or 1e-30; one shadow for a variance; the target's size.
 label_only: the record not counted; noise of one size, one-sided or piled up; a copy less; the record for its copy.
 Shared: means and squares over all shadows, or about one mean; one shadow more asked for; the last record named.
 """
