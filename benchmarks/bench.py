@@ -7,13 +7,13 @@ from pathlib import Path
 
 from benchmarks.expand import expand
 from benchmarks.grid import Grid, Tally, ended_under, request_for, title
-from benchmarks.pool import Finished
 from benchmarks.progress import GridDisplay, counts, duration, make_progress
 from benchmarks.study import Study, load_study
 from securefl.cache import user_cache
 from securefl.environment import code_hash
 from securefl.errors import BudgetExceeded, Interrupted, ScenarioError, SecureflError
 from securefl.files import write_atomic
+from securefl.pool import Finished
 from securefl.runs import RunFolder, Use
 from securefl.styles import Style
 
@@ -117,8 +117,8 @@ def _bring_data(grid: Grid, style: Style) -> None:
     """Have the published files of the missing cells on this disk before workers ask for them. Raises DataError."""
     lacking = [grid.request.cells[use.cell] for use in grid.missing()]
     if wanted := {json.dumps(scenario["data"]): scenario for scenario in lacking if scenario["data"].get("size")}:
-        from securefl.assemble import fetch_data  # torch: a second that other studies need not wait
         from securefl.display import make_display
+        from securefl.records import fetch_data  # torch: a second that other studies need not wait
         from securefl.scenario import make_scenario
 
         shown = make_display(style)

@@ -10,10 +10,10 @@ from typing import Any
 
 from benchmarks.costs import Costs
 from benchmarks.expand import Planned
-from benchmarks.pool import Event, Finished, Job, Progressed, Started, play
 from securefl.cell_names import cell_hash
 from securefl.environment import code_hash
 from securefl.errors import ScenarioError
+from securefl.pool import Event, Finished, Job, Progressed, Started, play
 from securefl.results import write_results
 from securefl.runs import Cell, Request, RunFolder, Use
 

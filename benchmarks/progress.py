@@ -8,7 +8,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 from benchmarks.grid import Tally
-from benchmarks.pool import Event, Finished, Started
+from securefl.pool import Event, Finished, Started
 from securefl.styles import Style
 
 _QUIET = 15.0  # seconds after which plain output says that it still lives

@@ -7,11 +7,11 @@ from typing import Any
 
 import torch
 
-from securefl.assemble import fetch_data
 from securefl.cache import user_cache
 from securefl.continuation import origin_of
 from securefl.data.download import OnBytes, quiet
 from securefl.execute import OnRound, run_cell
+from securefl.records import fetch_data
 from securefl.results import write_results
 from securefl.runs import Request, RunFolder
 from securefl.scenario import Scenario

@@ -10,11 +10,9 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from securefl import adversary, catalog, channel, compatibility, sites, vector
+from securefl import adversary, catalog, channel, vector
 from securefl.cache import Remember, fresh
 from securefl.continuation import Origin, origin_of
-from securefl.data.download import OnBytes
-from securefl.data.partition import Skew
 from securefl.data.task import FederatedData, Task
 from securefl.environment import code_hash
 from securefl.errors import ScenarioError
@@ -22,9 +20,11 @@ from securefl.evaluate import evaluate, predict
 from securefl.federation import Federation, State
 from securefl.privacy.calibration import calibrate_noise
 from securefl.privacy.ledger import NOTHING, Before, Ledger, Terms
+from securefl.records import load_data
 from securefl.rng import StreamFor, seeded_keystream, system_keystream
 from securefl.scenario import Scenario
 from securefl.simulate import UnreliableClient
+from securefl.training.canaries import NO_CANARIES, Canaries, CanaryDpSgd
 from securefl.training.client import Client
 from securefl.training.dp_sgd import DpPlan, DpSgd, DpSgdTrainer
 from securefl.training.sgd import SgdTrainer
@@ -63,31 +63,6 @@ class Assembled:
         return predict(self.model, self.data.task, self.data.test.features)
 
 
-def load_data(scenario: Scenario) -> FederatedData:
-    """The sites of the scenario: the data set's own, pooled, dealt anew, or one alone.
-
-    Raises:
-        DataError: a data file is damaged.
-        ScenarioError: the records cannot be dealt as asked.
-    """
-    entry, config, how = catalog.DATA[scenario.data.name], scenario.data, scenario.partition
-    own = how if how in entry.partitions else next(iter(entry.partitions))
-    data = entry.load(partition=own, split_seed=config.split_seed, **sites.data_options(scenario))
-    if config.held_out is not None:
-        data = data.without(config.held_out)
-    if how == "pooled":
-        return data.pooled()
-    if how in catalog.DEALS:
-        data = data.dealt(_deal(scenario, data.pooled().sites[0].train.labels))
-    return data if config.only is None else data.alone(sites.place(scenario, config.only))
-
-
-def fetch_data(scenario: Scenario, on_bytes: OnBytes) -> None:
-    """See to it that the scenario's published file is on this disk. Raises DataError."""
-    if (fetch := catalog.DATA[scenario.data.name].fetch) is not None:
-        fetch(sites.data_options(scenario)["size"], on_bytes)
-
-
 def defense_of(scenario: Scenario) -> Rule:
     """Its pre-filters and its rule."""
     rule, before = scenario.defense.rule, scenario.defense.prefilters
@@ -100,19 +75,14 @@ def weights_of(scenario: Scenario) -> Weigh | None:
     return catalog.make_weights(rule.name, rule.parameters, [(one.name, one.parameters) for one in before])
 
 
-def _deal(scenario: Scenario, labels: Tensor) -> list[Tensor]:
-    """Indices for each client by the scenario's partition."""
-    config, usual = scenario.data, compatibility.DEFAULT_SKEW
-    clients = config.clients or catalog.DEFAULT_CLIENTS
-    skew = Skew(config.alpha or usual.alpha, config.classes or usual.classes, config.minimum or usual.minimum)
-    stream = seeded_keystream(config.split_seed, scenario.partition, clients)
-    try:
-        return catalog.DEALS[scenario.partition].deal(labels, clients, skew, stream)
-    except ValueError as reason:
-        raise ScenarioError(f"data.partition: {reason}") from None
-
-
-def assemble(scenario: Scenario, *, run: str, ledgers: Path, remember: Remember = fresh) -> Assembled:
+def assemble(
+    scenario: Scenario,
+    *,
+    run: str,
+    ledgers: Path,
+    remember: Remember = fresh,
+    canaries: Mapping[int, Canaries] = NO_CANARIES,
+) -> Assembled:
     """Everything a run needs.
 
     Args:
@@ -120,6 +90,7 @@ def assemble(scenario: Scenario, *, run: str, ledgers: Path, remember: Remember 
         run: names this run in release ids and sessions.
         ledgers: folder of the clients' ledgers; files that exist are read and continued.
         remember: finds what is dear to compute (calibrated noise).
+        canaries: client -> records beside its own, known by their gradients, for an audit; dp_sgd only.
 
     Raises:
         DataError: a data file is damaged.
@@ -133,7 +104,7 @@ def assemble(scenario: Scenario, *, run: str, ledgers: Path, remember: Remember 
     books = open_ledgers(scenario, ledgers, origin)
     for book in books.values():
         book.begin()
-    trainers = make_trainers(scenario, adversary.poisoned(scenario, data), model, books, remember)
+    trainers = make_trainers(scenario, adversary.poisoned(scenario, data), model, books, remember, canaries)
     config = hashlib.sha256(json.dumps(scenario.resolved(), sort_keys=True).encode()).digest()
     plan = channel.plan(scenario, session=session, d=len(start), stream_for=stream_for(scenario), config=config)
     sides = catalog.CHANNELS[scenario.channel.kind].sides(plan, **channel.options(scenario))
@@ -168,6 +139,7 @@ def assemble(scenario: Scenario, *, run: str, ledgers: Path, remember: Remember 
         weigh=weights_of(scenario),
         step=catalog.make_step(scenario.server.step, scenario.server.parameters),
         evaluate=_evaluator(model, data),
+        server_holds_model=catalog.CHANNELS[scenario.channel.kind].server_holds_model,
     )
     return Assembled(federation, State(start), books, data, model, sides.left_out, scenario)
 
@@ -222,6 +194,7 @@ def make_trainers(
     model: nn.Module,
     books: Mapping[int, Ledger],
     remember: Remember = fresh,
+    canaries: Mapping[int, Canaries] = NO_CANARIES,
 ) -> list[Trainer]:
     """One trainer a site; all of a process share one model as workspace."""
     streams, training = stream_for(scenario), scenario.training
@@ -245,8 +218,12 @@ def make_trainers(
         for index in range(len(data.sites))
     ]
     machine = DpSgd(build_model(scenario, data.task), data.task, lr=training.lr)
+    with_canaries = {
+        index: CanaryDpSgd(build_model(scenario, data.task), data.task, lr=training.lr, canaries=records)
+        for index, records in canaries.items()
+    }
     return [
-        DpSgdTrainer(machine, site.train, plan, client=index, stream_for=streams)
+        DpSgdTrainer(with_canaries.get(index, machine), site.train, plan, client=index, stream_for=streams)
         for index, (site, plan) in enumerate(zip(data.sites, plans, strict=True))
     ]
 

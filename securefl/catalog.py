@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 import attacks
 import defenses
-from securefl.channels import build
+from securefl.channels import build, parties
 from securefl.data.entries import DATA as DATA
 from securefl.data.entries import DEALS as DEALS
 from securefl.data.entries import DEFAULT_CLIENTS as DEFAULT_CLIENTS
@@ -67,17 +67,24 @@ class AttackEntry:
 class ChannelEntry:
     """A way updates travel: how it is built and checked, its stages, rows of a cohort, options, and who sees what.
 
-    min_cohort is the default where the options do not settle it; set_up says that a client can miss the session's.
+    threats says it in words, sees by the kinds of Observations of server, network and each client. min_cohort is the
+    default where the options do not settle it; set_up says that a client can miss the session's.
     """
 
     sides: Callable[..., build.Sides]
     stages: int
     rows: Callable[[int], int]
     threats: Mapping[str, str]
+    sees: Mapping[str, tuple[str, ...]]
     options: Mapping[str, Any] = field(default_factory=dict)
     check: Callable[..., object] = lambda plan: None
     min_cohort: int = 1
     set_up: bool = False
+
+    @property
+    def server_holds_model(self) -> bool:
+        """Whether the server sees the global models."""
+        return parties.MODEL in self.sees["server"]
 
 
 MODELS: Mapping[str, Callable[..., nn.Module]] = {
@@ -140,11 +147,8 @@ CHANNELS: Mapping[str, ChannelEntry] = {
         build.plain_sides,
         stages=1,
         rows=lambda cohort: cohort,
-        threats={
-            "server": "every update and its client",
-            "network": "the same, unless a transport encrypts it",
-            "other clients": "the global models",
-        },
+        threats=parties.PLAIN,
+        sees=parties.PLAIN_SEES,
     ),
     "masked": ChannelEntry(
         build.masked_sides,
@@ -153,13 +157,8 @@ CHANNELS: Mapping[str, ChannelEntry] = {
         rows=lambda cohort: 1,
         options={"ring": 32, "clip": 4.0, "rounding": "stochastic", "corrupt": 1},
         set_up=True,
-        threats={
-            "server": "the sum over each block's survivors, and who survived; no single update",
-            "server with up to `corrupt` clients of a sum": "the sum over its honest survivors, two or more",
-            "n - 1 colluding clients": "the last one's update, exactly; only noise protects it (dp_sgd)",
-            "network": "what the server sees; what it forges, replays or swaps is dropped",
-            "other clients": "the global models, hence the sum, and who took part",
-        },
+        threats=parties.MASKED,
+        sees=parties.MASKED_SEES,
     ),
     "ckks": ChannelEntry(
         build.ckks_sides,
@@ -168,12 +167,8 @@ CHANNELS: Mapping[str, ChannelEntry] = {
         rows=lambda cohort: 1,
         options={"clip": 4.0},
         min_cohort=3,
-        threats={
-            "server": "ciphertexts it cannot open, their number, and who took part; no update, no sum, no model",
-            "server with one client": "every update: each client holds the key (masking has no such limit)",
-            "key holders (all clients)": "the sum and the global models; n - 1 of them the last one's update",
-            "network": "what the server sees; that nobody swaps it is for the transport to see to (TLS)",
-        },
+        threats=parties.CKKS,
+        sees=parties.CKKS_SEES,
     ),
 }
 

@@ -124,7 +124,7 @@ def validate(scenario: ScenarioFile, overrides: Overrides = None, display: Shown
 def run(scenario: ScenarioFile, out: Out = None, overrides: Overrides = None, display: Shown = None) -> None:
     """Run a scenario; the same command again resumes it, or shows what it gave."""
     from securefl import api
-    from securefl.audit import examine
+    from securefl.audit.mistakes import examine
     from securefl.cell_names import cell_hash
     from securefl.display import make_display
     from securefl.scenario import load_scenario
@@ -163,7 +163,7 @@ def report(folder: RunPath) -> None:
 @app.command()
 def audit(folder: RunPath, display: Shown = None) -> None:
     """Look for named mistakes of federated DP in a run folder, with the reason and the source of each."""
-    from securefl.audit import examine, told
+    from securefl.audit.mistakes import examine, told
     from securefl.display import make_display
     from securefl.privacy.mistakes import MISTAKES
 

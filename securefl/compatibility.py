@@ -38,6 +38,7 @@ def check(scenario: "Scenario") -> None:
         _defense,
         adversary.check,
         _server,
+        _rehearsal,
     ):
         step(scenario)
 
@@ -240,3 +241,13 @@ def _server(scenario: "Scenario") -> None:
     step, parameters = scenario.server.step, scenario.server.parameters
     checks.parameters("server", step, parameters, catalog.STEPS[step])
     checks.tried("server", lambda: catalog.make_step(step, parameters)(torch.zeros(1), torch.zeros(1), {}))
+
+
+def _rehearsal(scenario: "Scenario") -> None:
+    """The client exists; labels that can be wrong are one a record."""
+    if scenario.data.label_noise and task_of(scenario).multilabel:
+        raise ScenarioError("data.label_noise: the records bear several labels each; use another data set")
+    if scenario.rehearsal is not None and scenario.rehearsal.client >= scenario.clients:
+        raise ScenarioError(
+            f"rehearsal.client: there is no client {scenario.rehearsal.client} among {scenario.clients}"
+        )

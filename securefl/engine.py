@@ -72,7 +72,7 @@ def play_round(federation: Federation, state: State) -> Played:
         push=attendance.push,
         distrusted=distrusted,
     )
-    seen = (*_models_seen(state, cohort), *federation.server.observed(), *attendance.seen, *sums)
+    seen = (*_models_seen(federation, state, cohort), *federation.server.observed(), *attendance.seen, *sums)
     return Played(after, record, attendance, seen)
 
 
@@ -107,6 +107,7 @@ def exchange(federation: Federation, round: int, attendance: Attendance) -> View
                     owned[client] = federation.clients[client].train()
                 else:
                     update = federation.clients[client].train()
+                    attendance.seen.append(_own(client, update))
                     deliver(federation, client, federation.clients[client].submit(update), attendance)
                     if federation.adversary.omniscient and client in attendance.taken:
                         others[client] = update
@@ -158,11 +159,18 @@ def aggregate(federation: Federation, view: View, state: State) -> State:
     return replace(state, weights=weights, step_state=step_state)
 
 
-def _models_seen(state: State, cohort: tuple[int, ...]) -> Iterator[Observation]:
-    """Every invited client sees the global model."""
+def _models_seen(federation: Federation, state: State, cohort: tuple[int, ...]) -> Iterator[Observation]:
+    """Every invited client sees the global model; where the server holds it, so do the server and the network."""
     d = state.weights.numel()
-    for client in cohort:
-        yield Observation(f"client {client}", "global model", (), (d,), 4 * d, state.weights)
+    holders = ("server", "network") if federation.server_holds_model else ()
+    for party in (*holders, *(f"client {client}" for client in cohort)):
+        yield Observation(party, "global model", (), (d,), 4 * d, state.weights)
+
+
+def _own(client: int, update: ClientUpdate) -> Observation:
+    """A client sees what it sends itself."""
+    d = update.delta.numel()
+    return Observation(f"client {client}", "own update", (client,), (d,), 4 * d, update.delta)
 
 
 def _sums_seen(view: View, openers: list[int]) -> Iterator[Observation]:

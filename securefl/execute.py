@@ -9,12 +9,13 @@ from typing import Any
 
 from securefl import engine
 from securefl.aftermath import aftermath
-from securefl.assemble import Assembled, assemble, fetch_data
+from securefl.assemble import Assembled, assemble
 from securefl.cache import Remember, fresh
 from securefl.data.download import OnBytes, quiet
 from securefl.errors import BudgetExceeded, LedgerError, RunFailed, SecureflError
 from securefl.federation import State
 from securefl.privacy.events import ReleaseId
+from securefl.records import fetch_data
 from securefl.runs import Cell
 from securefl.scenario import Scenario
 from securefl.stopwatch import Stopwatch

@@ -38,6 +38,7 @@ class Federation:
     weigh: Weigh | None
     step: ServerStep
     evaluate: Callable[[Tensor], Metrics]
+    server_holds_model: bool = True
 
 
 @dataclass(frozen=True)

@@ -19,6 +19,7 @@ from securefl.sections import (
     Named,
     Practice,
     Privacy,
+    Rehearsal,
     Section,
     Seed,
     Server,
@@ -50,6 +51,7 @@ class Scenario(Section):
     defense: Defense = Defense()
     attack: Attack | None = None
     server: Server = Server()
+    rehearsal: Rehearsal | None = None
 
     @model_validator(mode="before")
     @classmethod

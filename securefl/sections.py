@@ -53,6 +53,9 @@ class Data(Section):
 
     size (pixels of a side) and test_on (which published records judge; validation is for choosing learning rates) are
     for MedMNIST.
+
+    label_noise is the share of training records that get another label, drawn anew; for audits, to have records that
+    can only be learned by heart.
     """
 
     name: str = "heart"
@@ -65,6 +68,7 @@ class Data(Section):
     classes: Count | None = None
     minimum: Count | None = None
     size: Count | None = None
+    label_noise: Annotated[float, Field(ge=0, lt=1, strict=True)] = 0.0
     test_on: Literal["test", "validation"] | None = None
 
 
@@ -164,6 +168,17 @@ class Attack(Named):
 
     clients: Annotated[tuple[Index, ...], Field(min_length=1)]
     knows: Literal["own", "omniscient"] = "own"
+
+
+class Rehearsal(Section):
+    """Trains a client on other records than its own: each of its records, and as many test records, by a fair coin.
+
+    For audits: whoever tells which records came in has learned something. seed decides the coins. What such a run
+    scores on test records means nothing.
+    """
+
+    client: Index = 0
+    seed: Seed = 0
 
 
 class Server(Choice):

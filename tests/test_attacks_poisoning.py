@@ -25,8 +25,9 @@ from attacks import (
     triggered,
 )
 from securefl import adversary, api
-from securefl.assemble import assemble, load_data, make_trainers
+from securefl.assemble import assemble, make_trainers
 from securefl.errors import ScenarioError
+from securefl.records import load_data
 from securefl.scenario import parse_scenario
 
 FEATURES = torch.arange(8.0).reshape(4, 2)

@@ -18,10 +18,10 @@ import pytest
 
 from benchmarks.bench import Options, bench, dry_run
 from benchmarks.grid import Grid
-from benchmarks.pool import Job
 from securefl.environment import code_hash
 from securefl.errors import BudgetExceeded, RunFolderError, ScenarioError, SecureflError
 from securefl.files import locked, read_json, read_lines
+from securefl.pool import Job
 from securefl.runs import Cell, RunFolder
 from securefl.styles import Style
 

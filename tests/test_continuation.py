@@ -16,7 +16,7 @@ import torch
 
 from securefl import api
 from securefl.assemble import assemble
-from securefl.audit import examine
+from securefl.audit.mistakes import examine
 from securefl.checkpoint import load_checkpoint
 from securefl.errors import BudgetExceeded, LedgerError, RunFolderError, ScenarioError
 from securefl.privacy.accounting import epsilon

@@ -37,7 +37,6 @@ from opacus.validators import ModuleValidator
 from sklearn.datasets import load_digits as load_sklearn_digits
 from torch import Tensor, nn
 
-from securefl.assemble import load_data
 from securefl.data import heart
 from securefl.data.heart import HOSPITALS, load_heart
 from securefl.data.partition import iid, iid_sizes
@@ -45,6 +44,7 @@ from securefl.data.task import Examples, FederatedData, Site, Task, concatenate
 from securefl.errors import DataError
 from securefl.evaluate import evaluate, measure, predict
 from securefl.models.linear import logistic, mlp
+from securefl.records import load_data
 from securefl.rng import seeded_keystream
 from securefl.scenario import parse_scenario
 from securefl.types import Metrics

@@ -19,7 +19,7 @@ import pytest
 import torch
 
 from securefl import api
-from securefl.audit import examine
+from securefl.audit.mistakes import examine
 from securefl.privacy.ledger import read_entries
 from securefl.runs import RunFolder
 from securefl.scenario import Scenario, parse_scenario

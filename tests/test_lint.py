@@ -14,8 +14,8 @@ from typing import Any
 
 import pytest
 
-from securefl import api, audit
-from securefl.audit import examine
+from securefl import api
+from securefl.audit.mistakes import examine, told
 from securefl.cell_names import cell_hash
 from securefl.errors import RunFolderError, ScenarioError
 from securefl.privacy import ledger
@@ -475,7 +475,7 @@ def test_what_is_said_of_many_cells_is_said_once(run: Path) -> None:
         run / "resolved.json",
         lambda held: [scenario["privacy"].update(noise="seeded") for scenario in held["cells"].values()],
     )
-    told_of, *others, came = audit.told(examine(run))
+    told_of, *others, came = told(examine(run))
     assert told_of.startswith("remark seeded-noise: ")
     assert told_of.endswith("(run, one) [2 cells]")
     assert others == []

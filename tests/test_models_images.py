@@ -11,7 +11,7 @@ from torch import nn
 
 from securefl import vector
 from securefl.assemble import build_model
-from securefl.data.task import Task
+from securefl.data.task import Examples, Task
 from securefl.errors import ScenarioError
 from securefl.models import linear
 from securefl.models.images import cnn, resnet18
@@ -93,7 +93,7 @@ def test_size_decides_the_stem_but_not_the_size_of_the_cnn() -> None:
 def per_example(model: nn.Module, task: Task, inputs: torch.Tensor, labels: torch.Tensor) -> GradSampleModule:
     """The model as DpSgd wraps it, after one backward pass."""
     machine = DpSgd(model, task, lr=1.0)
-    machine._per_example_gradients(inputs, labels)
+    machine.per_example_gradients(Examples(inputs, labels), torch.arange(len(labels)))
     return machine.module
 
 

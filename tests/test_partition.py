@@ -9,9 +9,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from securefl.assemble import load_data
 from securefl.data.partition import dirichlet, pathological, quantity
 from securefl.errors import ScenarioError
+from securefl.records import load_data
 from securefl.rng import seeded_keystream
 from securefl.scenario import parse_scenario
 

@@ -11,8 +11,8 @@ import pytest
 
 from benchmarks.costs import Costs
 from benchmarks.grid import Tally
-from benchmarks.pool import Finished, Job, Progressed, Started, Ticked
 from benchmarks.progress import counts, duration, make_progress
+from securefl.pool import Finished, Job, Progressed, Started, Ticked
 from securefl.runs import Cell
 from securefl.styles import Style
 

@@ -15,12 +15,12 @@ from benchmarks.expand import Planned, expand
 from benchmarks.publish import BEGIN, END, condensed, document, figure_of, main, tables_of, with_numbers
 from benchmarks.scores import Scores, read_scores
 from benchmarks.study import load_study
-from securefl.assemble import load_data
 from securefl.cache import fresh
 from securefl.cell_names import cell_hash
 from securefl.data.task import concatenate
 from securefl.errors import RunFolderError
 from securefl.execute import run_cell
+from securefl.records import load_data
 from securefl.runs import Cell, Request, RunFolder
 from securefl.scenario import make_scenario, parse_scenario
 from tests.medmnist_files import official

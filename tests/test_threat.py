@@ -15,9 +15,10 @@ from torch import Tensor
 
 from securefl import api, catalog, engine
 from securefl.adversary import success
-from securefl.assemble import assemble, load_data
+from securefl.assemble import assemble
 from securefl.errors import ScenarioError
 from securefl.privacy.events import SampledGaussian
+from securefl.records import load_data
 from securefl.runs import RunFolder
 from securefl.scenario import parse_scenario
 from securefl.summary import summary

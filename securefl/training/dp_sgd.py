@@ -107,16 +107,22 @@ class DpSgd:
         self._optimizer.max_grad_norm = plan.clip
         self._optimizer.expected_batch_size = plan.normaliser
         self._optimizer.stream, self._optimizer.noised_steps = noise, 0
-        for chosen in poisson_batches(len(examples), sample_rate=plan.sample_rate, steps=plan.steps, stream=sampling):
+        records = self.records(examples)
+        for chosen in poisson_batches(records, sample_rate=plan.sample_rate, steps=plan.steps, stream=sampling):
             self._optimizer.zero_grad(set_to_none=True)
-            self._per_example_gradients(self._task.inputs(examples.features[chosen]), examples.labels[chosen])
+            self.per_example_gradients(examples, chosen)
             self._optimizer.step()
         spent = SampledGaussian(plan.sample_rate, plan.noise_multiplier, self._optimizer.noised_steps)
         return Trained(vector.to_vector(self.module) - weights, spent)
 
-    def _per_example_gradients(self, features: Tensor, labels: Tensor) -> None:
+    def records(self, examples: Examples) -> int:
+        """How many records there are to draw from."""
+        return len(examples)
+
+    def per_example_gradients(self, examples: Examples, chosen: Tensor) -> None:
         """Leave (batch, *shape) in every parameter's grad_sample; an empty batch leaves none of them."""
         parameters: list[Any] = list(self.module.parameters())
+        features, labels = self._task.inputs(examples.features[chosen]), examples.labels[chosen]
         if len(labels) == 0:
             for p in parameters:
                 p.grad_sample = p.new_zeros((0, *p.shape))

@@ -1,0 +1,1 @@
+"""Audits: named mistakes in run folders, and what an adversary measurably learns."""

@@ -1,0 +1,99 @@
+"""Play a scenario again, in memory, with somebody watching: nothing is kept but what the watcher knows."""
+
+import tempfile
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from securefl import engine
+from securefl.assemble import Assembled, assemble
+from securefl.audit.knowledge import Knowledge, Watcher
+from securefl.cache import Remember, fresh
+from securefl.privacy.events import SampledGaussian
+from securefl.privacy.ledger import carried
+from securefl.scenario import Scenario
+from securefl.training.canaries import NO_CANARIES, Canaries
+from securefl.types import Observation, RoundRecord
+
+OnRound = Callable[[RoundRecord], None]
+Line = dict[str, Any]  # of a transcript
+
+
+@dataclass(frozen=True)
+class Replay:
+    """What is left of a replay.
+
+    knowledge: what the watcher learned. transcript: the lines that a run folder would hold. weights: the final model
+    (d,). spent: the events in the target's ledger and how often; empty without a claim.
+    """
+
+    knowledge: Knowledge
+    transcript: list[Line]
+    weights: Tensor
+    spent: Mapping[SampledGaussian, int]
+    assembled: Assembled
+
+
+def replay(
+    scenario: Scenario,
+    watcher: Watcher,
+    *,
+    on_round: OnRound,
+    remember: Remember = fresh,
+    canaries: Canaries | None = None,
+) -> Replay:
+    """The scenario played from its start; its ledgers are thrown away, and no observation is written.
+
+    Args:
+        scenario: what to play.
+        watcher: collects what the adversary sees.
+        on_round: called with each round's record.
+        remember: finds values that are dear to compute.
+        canaries: enter the DP-SGD of the watcher's target as further records.
+
+    Raises:
+        SecureflError: the scenario cannot be played to its end.
+    """
+    with tempfile.TemporaryDirectory() as ledgers:
+        records = NO_CANARIES if canaries is None else {watcher.target: canaries}
+        assembled = assemble(scenario, run="audit", ledgers=Path(ledgers), remember=remember, canaries=records)
+        state, transcript = assembled.start, list[Line]()
+        for played in engine.run(assembled.federation, state, rounds=scenario.rounds):
+            watcher.watch(played)
+            transcript += [_line(played.record.round, seen) for seen in played.observed]
+            state = played.state
+            on_round(played.record)
+        book = Path(ledgers) / f"{watcher.target}.jsonl"
+        spent = carried(book).events if book.exists() else {}
+    return Replay(watcher.known(state.weights), transcript, state.weights, dict(spent), assembled)
+
+
+def mean_weights(scenario: Scenario, sizes: Mapping[int, int]) -> dict[int, float] | None:
+    """What each client's update counts in a step, up to a factor; None where a step is no mean of updates.
+
+    Args:
+        scenario: whose rule and step.
+        sizes: client -> training records, for weights that clients report.
+    """
+    defense = scenario.defense
+    if defense.rule.name != "mean" or defense.prefilters or scenario.server.step != "fedavg":
+        return None
+    if scenario.weights == "equal":
+        return dict.fromkeys(sizes, 1.0)
+    if scenario.weights == "reported":
+        return {client: float(size) for client, size in sizes.items()}
+    return {client: float(scenario.site_records[client]) for client in sizes}
+
+
+def _line(round: int, seen: Observation) -> Line:
+    return {
+        "round": round,
+        "party": seen.party,
+        "kind": seen.kind,
+        "about": list(seen.about),
+        "shape": list(seen.shape),
+        "bytes": seen.size,
+    }

@@ -1,0 +1,123 @@
+"""The records of a scenario: loaded, dealt to sites, and for audits mislabelled or drawn anew."""
+
+from dataclasses import replace
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from securefl import catalog, compatibility, sites
+from securefl.data.download import OnBytes
+from securefl.data.partition import Skew
+from securefl.data.task import Examples, FederatedData, Site, concatenate
+from securefl.errors import ScenarioError
+from securefl.rng import seeded_keystream
+from securefl.scenario import Scenario
+
+
+class Pool(NamedTuple):
+    """Records that an audit draws a client's from: its own first, then test records; how many are its own."""
+
+    examples: Examples
+    own: int
+
+
+def load_data(scenario: Scenario) -> FederatedData:
+    """The sites of the scenario: the data set's own, pooled, dealt anew, or one alone.
+
+    Raises:
+        DataError: a data file is damaged.
+        ScenarioError: the records cannot be dealt as asked.
+    """
+    entry, config, how = catalog.DATA[scenario.data.name], scenario.data, scenario.partition
+    own = how if how in entry.partitions else next(iter(entry.partitions))
+    data = entry.load(partition=own, split_seed=config.split_seed, **sites.data_options(scenario))
+    if config.held_out is not None:
+        data = data.without(config.held_out)
+    if how == "pooled":
+        data = data.pooled()
+    elif how in catalog.DEALS:
+        data = data.dealt(_deal(scenario, data.pooled().sites[0].train.labels))
+    if config.only is not None and how != "pooled":
+        data = data.alone(sites.place(scenario, config.only))
+    data = _mislabelled(scenario, data)
+    return data if scenario.rehearsal is None else _rehearsed(scenario, data)
+
+
+def fetch_data(scenario: Scenario, on_bytes: OnBytes) -> None:
+    """See to it that the scenario's published file is on this disk. Raises DataError."""
+    if (fetch := catalog.DATA[scenario.data.name].fetch) is not None:
+        fetch(sites.data_options(scenario)["size"], on_bytes)
+
+
+def pool_of(scenario: Scenario, data: FederatedData, client: int) -> Pool:
+    """The client's training records and as many test records, mislabelled as often as training records are.
+
+    Args:
+        scenario: without a rehearsal.
+        data: of that scenario.
+        client: whose.
+    """
+    site = data.sites[client]
+    others = data.test if site.test is None else site.test
+    order = torch.from_numpy(seeded_keystream(scenario.data.split_seed, "pool", client).permutation(len(others)))
+    chosen = order[: len(site.train)]
+    more = _noisy(
+        scenario, Examples(others.features[chosen], others.labels[chosen]), data.task.classes, len(data.sites)
+    )
+    return Pool(concatenate([site.train, more]), len(site.train))
+
+
+def drawn(pool: Pool, seed: int) -> Tensor:
+    """(n,) bool, the records of a pool that a rehearsal of this seed trains on; a fair coin each."""
+    coins = seeded_keystream(seed, "rehearsal").bernoulli(len(pool.examples), probability=0.5)
+    return torch.from_numpy(coins)
+
+
+def _rehearsed(scenario: Scenario, data: FederatedData) -> FederatedData:
+    """The same data, with one client's training records drawn from its pool. Raises ScenarioError where none came."""
+    rehearsal = scenario.rehearsal
+    if rehearsal is None:
+        return data
+    pool = pool_of(scenario, data, rehearsal.client)
+    inside = drawn(pool, rehearsal.seed)
+    if not bool(inside.any()):
+        raise ScenarioError("rehearsal: no record came in; use another seed, or a client with more records")
+    site = data.sites[rehearsal.client]
+    train = Examples(pool.examples.features[inside], pool.examples.labels[inside])
+    changed = list(data.sites)
+    changed[rehearsal.client] = Site(site.name, train, site.test)
+    return replace(data, sites=tuple(changed))
+
+
+def _mislabelled(scenario: Scenario, data: FederatedData) -> FederatedData:
+    """The same data, with a share of each site's training labels drawn anew among the other classes."""
+    if not scenario.data.label_noise:
+        return data
+    noisy = [
+        Site(site.name, _noisy(scenario, site.train, data.task.classes, index), site.test)
+        for index, site in enumerate(data.sites)
+    ]
+    return replace(data, sites=tuple(noisy))
+
+
+def _noisy(scenario: Scenario, examples: Examples, classes: int, place: int) -> Examples:
+    """Examples with other labels where a coin says so."""
+    if not scenario.data.label_noise:
+        return examples
+    stream = seeded_keystream(scenario.data.split_seed, "label noise", place)
+    wrong = torch.from_numpy(stream.bernoulli(len(examples), probability=scenario.data.label_noise))
+    step = 1 + torch.from_numpy(stream.uniform(len(examples)) * (classes - 1)).long().clamp(max=classes - 2)
+    return Examples(examples.features, torch.where(wrong, (examples.labels + step) % classes, examples.labels))
+
+
+def _deal(scenario: Scenario, labels: Tensor) -> list[Tensor]:
+    """Indices for each client by the scenario's partition."""
+    config, usual = scenario.data, compatibility.DEFAULT_SKEW
+    clients = config.clients or catalog.DEFAULT_CLIENTS
+    skew = Skew(config.alpha or usual.alpha, config.classes or usual.classes, config.minimum or usual.minimum)
+    stream = seeded_keystream(config.split_seed, scenario.partition, clients)
+    try:
+        return catalog.DEALS[scenario.partition].deal(labels, clients, skew, stream)
+    except ValueError as reason:
+        raise ScenarioError(f"data.partition: {reason}") from None

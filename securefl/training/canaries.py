@@ -1,0 +1,85 @@
+"""Canaries in DP-SGD: records known by their gradients alone, for an audit to find again."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from securefl.data.task import Examples, Task
+from securefl.rng import Keystream
+from securefl.training.dp_sgd import DpSgd
+
+MOST = 10_000  # canaries of one run
+FEWEST = 1000  # coordinates of a model, below which too few canaries keep out of each other's way
+LOUDNESS = 10.0  # norm of a canary's gradient over the clip, so that clipping is put to the test
+
+
+class Canaries:
+    """Gradients that do not touch each other: one coordinate each, with a random sign; some are in, the others out.
+
+    Args:
+        d: coordinates of the model, >= `FEWEST`.
+        norm: of each gradient, before clipping.
+        stream: draws the coordinates, the signs and, by fair coins, who is in.
+
+    Raises:
+        ValueError: the model has too few coordinates.
+    """
+
+    def __init__(self, d: int, *, norm: float, stream: Keystream) -> None:
+        if d < FEWEST:
+            raise ValueError(
+                f"canaries that do not touch each other need a model of {FEWEST} coordinates or more, got {d}: use "
+                "model.name = 'mlp' with hidden units enough"
+            )
+        count = min(MOST, d)
+        self.coordinates = torch.from_numpy(stream.permutation(d)[:count].copy())
+        self.signs = torch.from_numpy(stream.bernoulli(count, probability=0.5)).double() * 2 - 1
+        self.inside = torch.from_numpy(stream.bernoulli(count, probability=0.5))
+        self.norm = norm
+
+    def __len__(self) -> int:
+        return len(self.coordinates)
+
+    def gradients(self, places: Tensor, d: int) -> Tensor:
+        """(k, d), the gradients of those at places (k,) among the ones inside."""
+        members = self.inside.nonzero()[:, 0][places]
+        rows = torch.zeros(len(places), d)
+        rows[torch.arange(len(places)), self.coordinates[members]] = (self.norm * self.signs[members]).float()
+        return rows
+
+    def scores(self, increment: Tensor) -> Tensor:
+        """(m,), how far an increment of the weights (d,) went against each canary's gradient, float64."""
+        return -self.signs * increment[self.coordinates].double()
+
+
+NO_CANARIES: Mapping[int, Canaries] = {}
+
+
+class CanaryDpSgd(DpSgd):
+    """DP-SGD that draws, clips and sums the canaries that are inside as it does records.
+
+    Args:
+        model: as `DpSgd` takes it.
+        task: gives the loss of real records.
+        lr: learning rate, > 0.
+        canaries: come after the records.
+    """
+
+    def __init__(self, model: nn.Module, task: Task, *, lr: float, canaries: Canaries) -> None:
+        super().__init__(model, task, lr=lr)
+        self._canaries = canaries
+
+    def records(self, examples: Examples) -> int:
+        """The real ones and the canaries inside."""
+        return len(examples) + int(self._canaries.inside.sum())
+
+    def per_example_gradients(self, examples: Examples, chosen: Tensor) -> None:
+        """Those of the real records chosen, then those of the canaries."""
+        super().per_example_gradients(examples, chosen[chosen < len(examples)])
+        parameters: list[Any] = list(self.module.parameters())
+        sizes = [p.numel() for p in parameters]
+        rows = self._canaries.gradients(chosen[chosen >= len(examples)] - len(examples), sum(sizes))
+        for p, part in zip(parameters, torch.split(rows, sizes, dim=1), strict=True):
+            p.grad_sample = torch.cat([p.grad_sample, part.view(-1, *p.shape)])
