@@ -15,7 +15,7 @@ from scipy.special import ndtr, ndtri
 from scipy.stats import binom
 from torch import Tensor
 
-from attacks.scores import clopper_pearson
+from attacks.scores import Interval, clopper_pearson
 
 _LARGEST = 60.0  # epsilon, and how far apart Gaussians are: beyond it nothing is to be told
 Least = Callable[[float], float]  # true-positive rate -> the least false-positive rate that a claim allows with it
@@ -97,15 +97,15 @@ def clopper_pearson_epsilon(errors: Errors, *, delta: float, confidence: float) 
     return max(0.0, *found) if found else 0.0
 
 
-def gaussian_mu(errors: Errors, *, confidence: float) -> float:
-    """How far apart two unit Gaussians are at least that can be told apart so well; 0 where nothing is shown.
+def gaussian_mu(errors: Errors, *, confidence: float) -> Interval:
+    """How far apart two unit Gaussians are that can be told apart so well: between these two; lower is >= 0.
 
     An epsilon follows where the mechanism is known to be Gaussian DP: it is then that of the Gaussian mechanism with
     sensitivity over noise of this much. Of other mechanisms it says what two Gaussians would look the same.
 
     Args:
         errors: of independent trials at one threshold, chosen without them.
-        confidence: that the true one is not below, in (0, 1).
+        confidence: that the true one is not below the lower, and likewise that it is not above the upper, in (0, 1).
 
     Raises:
         ValueError: no member or no other was tried, or confidence is out of range.
@@ -113,8 +113,16 @@ def gaussian_mu(errors: Errors, *, confidence: float) -> float:
     Source: Dong, Roth and Su, JRSS B 2022, definition 2.1; Nasr et al., USENIX Security 2023, section 4.
     """
     _check(0.0, confidence)
-    missed, alarms = rates_at_most(errors, confidence=confidence)
-    return max(0.0, float(ndtri(1 - alarms) - ndtri(missed)))
+    most = rates_at_most(errors, confidence=confidence)
+    least = Rates(
+        clopper_pearson(errors.missed, errors.members, confidence=confidence).lower,
+        clopper_pearson(errors.alarms, errors.others, confidence=confidence).lower,
+    )
+    return Interval(max(0.0, _apart(most)), _apart(least))
+
+
+def _apart(rates: Rates) -> float:
+    return float(-ndtri(rates.alarms) - ndtri(rates.missed))
 
 
 def rates_at_most(errors: Errors, *, confidence: float) -> Rates:

@@ -161,19 +161,42 @@ def report(folder: RunPath) -> None:
 
 
 @app.command()
-def audit(folder: RunPath, display: Shown = None) -> None:
-    """Look for named mistakes of federated DP in a run folder, with the reason and the source of each."""
-    from securefl.audit.mistakes import examine, told
+def audit(
+    path: Annotated[Path, typer.Argument(help="Run folder; with --adversary also a scenario.")],
+    adversary: Annotated[
+        str | None, typer.Option("--adversary", help="Measure what it learns: a name that `securefl ls threats` gives.")
+    ] = None,
+    colluders: Annotated[
+        int, typer.Option("--colluders", help="Clients on the adversary's side, where it has any.")
+    ] = 1,
+    target: Annotated[int, typer.Option("--target", help="The client that is looked at.")] = 0,
+    shadows: Annotated[int, typer.Option("--shadows", help="Rehearsals to compare with; 0 for none.")] = 16,
+    seed: Annotated[int, typer.Option("--seed", min=0, help="Decides the coins of the audit.")] = 0,
+    jobs: Annotated[int, typer.Option("--jobs", min=1, help="Shadows trained at once.")] = 2,
+    overrides: Overrides = None,
+    out: Annotated[Path | None, typer.Option("--out", help="Folder of shadows and verdicts.")] = None,
+    display: Shown = None,
+) -> None:
+    """Measure what an adversary learns beside what is claimed; without one, look for named mistakes in a run folder."""
+    from securefl.audit.mistakes import examine
+    from securefl.audit.report import show_leakage, show_mistakes
     from securefl.display import make_display
-    from securefl.privacy.mistakes import MISTAKES
 
-    shown, verdicts = make_display(display), examine(folder)
-    for line in told(verdicts):
-        shown.line(line)
-    for name in dict.fromkeys(finding.name for verdict in verdicts for finding in verdict.findings):
-        shown.line(f"{name}: {MISTAKES[name].why} [{MISTAKES[name].source}]", mistake=name)
-    if any(verdict.grave for verdict in verdicts):
-        raise SecureflError("a claim in this folder does not stand")
+    shown = make_display(display)
+    if adversary is None and not path.is_dir() and path.exists():
+        raise ScenarioError(f"{path} is no run folder: audit a scenario with --adversary, one of `securefl ls threats`")
+    grave = False
+    if path.is_dir():
+        if overrides:
+            raise ScenarioError("--set changes a scenario, not a run that has ended")
+        grave = show_mistakes(examine(path), shown)
+    if adversary is not None:
+        from securefl.audit.command import Asked
+
+        asked = Asked(path, tuple(overrides or ()), adversary, colluders, target, shadows, seed, jobs, out)
+        grave |= show_leakage(asked, shown)
+    if grave:
+        raise SecureflError("a claim in this folder does not stand" if path.is_dir() else "the claim does not stand")
 
 
 @app.command()

@@ -68,7 +68,7 @@ class Data(Section):
     classes: Count | None = None
     minimum: Count | None = None
     size: Count | None = None
-    label_noise: Annotated[float, Field(ge=0, lt=1, strict=True)] = 0.0
+    label_noise: Annotated[float, Field(gt=0, lt=1, strict=True)] | None = None
     test_on: Literal["test", "validation"] | None = None
 
 

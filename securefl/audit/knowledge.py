@@ -31,11 +31,15 @@ class Sight:
 
 @dataclass(frozen=True)
 class Knowledge:
-    """What is known when the run is over: sights of the rounds in order, the final model (d,), or only its answers."""
+    """What is known when the run is over.
+
+    sights: of the rounds, in order. final: the final model (d,); None where it is not seen. asked: the final model
+    where it may be asked, by who sees it or not: only its answers may be used.
+    """
 
     sights: tuple[Sight, ...]
     final: Tensor | None
-    answers: bool
+    asked: Tensor | None
 
     @property
     def moves(self) -> list[Sight]:
@@ -97,7 +101,8 @@ class Watcher:
         ends_with = self.threat.ends_with(self.channel)
         known = final if ends_with == FINAL else None
         models = {**self._models} if known is None else {**self._models, len(self._taken): known}
-        return Knowledge(tuple(self._sight(round, models) for round in sorted(self._taken)), known, bool(ends_with))
+        sights = tuple(self._sight(round, models) for round in sorted(self._taken))
+        return Knowledge(sights, known, final if ends_with else None)
 
     def _sight(self, round: int, models: Mapping[int, Tensor]) -> Sight:
         model, took_part = models.get(round), self.target in self._taken[round]

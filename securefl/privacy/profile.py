@@ -49,6 +49,21 @@ class Profile:
         spared = 1 - np.exp(-epsilons) * np.maximum(0.0, 1 - false_positive_rate - deltas)
         return float(min(1.0, found.min(), spared.min()))
 
+    def least_false_positives(self, true_positive_rate: float) -> float:
+        """The lowest rate of false alarms with which any attack can find members at this rate.
+
+        The other way round of `most_true_positives`.
+
+        Args:
+            true_positive_rate: share of members that are found, in [0, 1].
+        """
+        if not 0 <= true_positive_rate <= 1:
+            raise ValueError(f"the rate of true positives must be in [0, 1], got {true_positive_rate}")
+        epsilons, deltas = self._grid
+        needed = np.exp(-epsilons) * (true_positive_rate - deltas)
+        spared = 1 - deltas - np.exp(np.minimum(epsilons, 700.0)) * (1 - true_positive_rate)
+        return float(max(0.0, needed.max(), spared.max()))
+
     @cached_property
     def _grid(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """Epsilons (m,) from 0 to where delta is nothing or no longer falls, and their deltas."""

@@ -1,0 +1,242 @@
+"""`securefl audit PATH --adversary WHO`: shadows in a folder of their own, replays in memory, verdicts, a figure."""
+
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import closing
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from securefl.audit.leakage import Inquiry, canary_lines, membership_lines, shadow_scenarios
+from securefl.audit.replay import Line as Seen
+from securefl.audit.replay import Replay, replay
+from securefl.audit.verdicts import Line, Stand, facts, overall, told
+from securefl.cache import user_cache
+from securefl.cell_names import cell_hash
+from securefl.checkpoint import load_checkpoint
+from securefl.environment import code_hash
+from securefl.errors import RunFailed, ScenarioError, SecureflError
+from securefl.files import read_lines, write_json
+from securefl.pool import Finished, Job, play
+from securefl.privacy.ledger import carried
+from securefl.records import load_data
+from securefl.runs import Cell, Request, RunFolder, Use
+from securefl.scenario import Scenario, load_scenario, make_scenario
+from securefl.types import RoundRecord
+
+FIRST, LAST = 2, 1024  # shadows, where there are any
+_LIMIT = 3600.0  # seconds that a shadow may take
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What the command was given; folder holds shadows, verdicts and figure."""
+
+    path: Path
+    overrides: tuple[str, ...]
+    adversary: str
+    colluders: int
+    target: int
+    shadows: int
+    seed: int
+    jobs: int
+    folder: Path | None
+
+    @property
+    def command(self) -> str:
+        """The command that gives the same verdicts."""
+        sets = "".join(f' --set "{override}"' for override in self.overrides)
+        return (
+            f"securefl audit {self.path}{sets} --adversary {self.adversary} --colluders {self.colluders} "
+            f"--target {self.target} --shadows {self.shadows} --seed {self.seed}"
+        )
+
+
+@dataclass(frozen=True)
+class Findings:
+    """Verdicts on the claim of one client, notes on what they rest on, and where they were written."""
+
+    claim: str
+    lines: tuple[Line, ...]
+    notes: tuple[str, ...]
+    folder: Path
+
+    @property
+    def stand(self) -> Stand:
+        """The verdict on the claim."""
+        return overall(self.lines)
+
+
+def audit(asked: Asked, *, say: Say, on_round: Callable[[str, RoundRecord], None]) -> Findings:
+    """What the adversary measurably learns, beside what is claimed.
+
+    Args:
+        asked: the command.
+        say: told what is being done.
+        on_round: called with the rounds of replays.
+
+    Raises:
+        ScenarioError: what was asked cannot be audited.
+        SecureflError: a shadow failed, or the replay is not the run.
+    """
+    torch.set_num_threads(1)
+    if asked.shadows and not FIRST <= asked.shadows <= LAST:
+        raise ScenarioError(f"--shadows must be 0, or from {FIRST} to {LAST}, got {asked.shadows}")
+    run = asked.path if asked.path.is_dir() else None
+    scenario, cell = _opened(run) if run else (load_scenario(asked.path, overrides=asked.overrides), None)
+    inquiry = Inquiry(scenario, asked.adversary, asked.colluders, asked.target, asked.seed)
+    folder = asked.folder or Path("audits") / f"{asked.path.stem}-{cell_hash(scenario.resolved())[:8]}-{asked.target}"
+    remember = user_cache().remember
+    notes, played = list(_notes(inquiry)), None
+    if cell is not None:
+        say("replaying the run")
+        book = cell.ledgers / f"{asked.target}.jsonl"
+        inquiry = replace(inquiry, booked=dict(carried(book).events) if book.exists() else None)
+        played = replay(
+            scenario,
+            inquiry.watcher(load_data(scenario)),
+            on_round=lambda record: on_round("replay", record),
+            remember=remember,
+        )
+        notes.append(same_run(scenario, cell, played))
+    compared = asked.shadows if inquiry.threat.ends_with(scenario.channel.kind) else 0
+    shadows = _shadows(inquiry, compared, folder, asked, say)
+    say("membership")
+    lines = membership_lines(inquiry, shadows, on_round=on_round, remember=remember, played=played)
+    if scenario.claims_dp:
+        say("gradient canaries")
+        lines += canary_lines(inquiry, on_round=on_round, remember=remember)
+    if not lines:
+        why = "this adversary sees nothing that an attack could start from"
+        lines = [Line("membership", Stand.UNTOLD if scenario.claims_dp else Stand.UNCLAIMED, why)]
+    found = Findings(_claimed(inquiry, scenario), tuple(lines), tuple(notes), folder)
+    _write(found, asked)
+    return found
+
+
+def same_run(scenario: Scenario, cell: Cell, played: Replay) -> str:
+    """How a replay compares with the run that it repeats. Raises SecureflError where it is another one."""
+    stored: list[Seen] = [dict(line) for line in read_lines(cell.folder / "transcript.jsonl")]
+    if not scenario.repeatable:
+        if _outline(stored) != _outline(played.transcript):
+            raise SecureflError("the replay is not the run: who saw what in which round differs")
+        return "the run drew noise from the system: the audit is of a fresh draw, in which everybody saw as much"
+    if stored != played.transcript:
+        raise SecureflError("the replay is not the run: its transcript differs from the stored one")
+    if not torch.equal(load_checkpoint(cell.checkpoint).state.weights, played.weights):
+        raise SecureflError("the replay is not the run: it ends with another model")
+    return "the replay is the run: the same transcript, line for line, and the same model, bit for bit"
+
+
+def _outline(transcript: Sequence[Mapping[str, Any]]) -> list[tuple[object, ...]]:
+    return sorted((line["round"], line["party"], line["kind"], tuple(line["about"])) for line in transcript)
+
+
+def _opened(path: Path) -> tuple[Scenario, Cell]:
+    """The scenario and the cell of a run. Raises ScenarioError where the folder holds several, or none that ended."""
+    cells = RunFolder.open(path).cells()
+    if len(cells) != 1:
+        raise ScenarioError(f"{path} holds {len(cells)} runs: audit the scenario of one of them")
+    ((_, values, cell),) = cells
+    if (state := cell.status()["state"]) != "done":
+        raise ScenarioError(f"{path} is {state}: let it end before it is audited")
+    return make_scenario(dict(values)), cell
+
+
+def _shadows(inquiry: Inquiry, count: int, folder: Path, asked: Asked, say: Say) -> dict[int, Tensor]:
+    """Seed -> final weights of that rehearsal; those that ended before are only read."""
+    if not count:
+        folder.mkdir(parents=True, exist_ok=True)
+        return {}
+    code, wanted = code_hash(), shadow_scenarios(inquiry, count)
+    cells = {seed: cell_hash(scenario.resolved(), code=code) for seed, scenario in wanted.items()}
+    uses = tuple(Use(cell, "shadow", seed=seed, code=code) for seed, cell in cells.items())
+    resolved = {cells[seed]: scenario.resolved() for seed, scenario in wanted.items()}
+    request = Request(asked.command + "\n", resolved, uses, f"shadows of client {inquiry.target}", (code,))
+    run = RunFolder.create(folder, request)
+    with run.held():
+        run.ask(request)
+        missing = [cell for cell in cells.values() if run.named(cell).status()["state"] != "done"]
+        say(f"{count} shadows, {len(missing)} of them to train")
+        jobs = [Job(run.named(cell), resolved[cell], code) for cell in missing]
+        with closing(play(jobs, workers=min(asked.jobs, len(jobs)), limit=_LIMIT)) as events:
+            for event in events:
+                if isinstance(event, Finished) and event.state != "done":
+                    raise RunFailed(f"a shadow is {event.state}: {event.reason}")
+    return {seed: load_checkpoint(run.named(cell).checkpoint).state.weights for seed, cell in cells.items()}
+
+
+def _claimed(inquiry: Inquiry, scenario: Scenario) -> str:
+    privacy = scenario.privacy if scenario.claims_dp else None
+    if privacy is None:
+        return f"no claim for client {inquiry.target}"
+    return (
+        f"({privacy.epsilon:g}, {privacy.delta:g})-DP for one training {privacy.unit} of client {inquiry.target}, "
+        f"{privacy.place} noise"
+    )
+
+
+def _notes(inquiry: Inquiry) -> Sequence[str]:
+    """What the verdicts rest on, and what they do not say."""
+    who = inquiry.threat
+    sees = ", ".join(who.sees(inquiry.scenario.channel.kind)) or "nothing but what is published about every run"
+    clients = f" (client {', '.join(map(str, inquiry.coalition))})" if inquiry.coalition else ""
+    notes = [f"{inquiry.adversary} is {who.who}{clients}; it sees: {sees}"]
+    if who.deviates:
+        notes.append("measured as if it kept to the protocol; what it can do besides: docs/threat-model.md")
+    notes.append(
+        "what an audit shows is not covered by the run's epsilon: for test data and rehearsals, not for publication "
+        "about patients"
+    )
+    return notes
+
+
+def _write(found: Findings, asked: Asked) -> None:
+    """Verdicts and figure; no score of a single record."""
+    who = f"{asked.adversary}-{asked.colluders}" if "clients" in asked.adversary else asked.adversary
+    told_of = {
+        "command": asked.command,
+        "claim": found.claim,
+        "verdict": found.stand.value,
+        "lines": [facts(line) for line in found.lines],
+        "notes": list(found.notes),
+    }
+    write_json(found.folder / f"{who}.json", told_of)
+    if any(line.curve is not None for line in found.lines):
+        draw(found.folder / f"{who}.svg", found)
+
+
+def draw(path: Path, found: Findings) -> None:
+    """The ROC of every attack, both axes logarithmic, with what the claim allows."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot as plt
+
+    figure, axes = plt.subplots(figsize=(7, 5), layout="constrained")
+    for line in found.lines:
+        if line.curve is not None:
+            axes.step(line.curve.false_positive, line.curve.true_positive, where="post", label=line.attack, lw=1)
+    rates = torch.logspace(-4, 0, 100, dtype=torch.float64)
+    for profile in {line.profile for line in found.lines if line.profile is not None}:
+        most = [profile.most_true_positives(min(1.0, rate)) for rate in rates.tolist()]
+        axes.plot(rates, most, color="black", lw=1, label="the most that the claim allows")
+    axes.plot(rates, rates, color="grey", linestyle=":", label="chance")
+    axes.set(xscale="log", yscale="log", xlim=(1e-4, 1), ylim=(1e-4, 1))
+    axes.set(xlabel="false positives", ylabel="true positives", title=found.claim)
+    axes.legend(fontsize="small")
+    figure.savefig(path)
+    plt.close(figure)
+
+
+def lines_of(found: Findings) -> Sequence[str]:
+    """The findings in words."""
+    return [
+        *found.notes,
+        f"claim: {found.claim}",
+        *told(found.lines),
+        f"verdict: {found.stand.value}",
+    ]

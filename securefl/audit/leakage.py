@@ -1,0 +1,220 @@
+"""Measured leakage beside the guarantee: an adversary, its Observations, the attacks they allow, their verdicts."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from securefl import vector
+from securefl.assemble import build_model
+from securefl.audit.bounds import CONFIDENCE, Claim, bounds, canary_scores
+from securefl.audit.knowledge import Knowledge, Watcher
+from securefl.audit.membership import Question, Shadows, membership_scores
+from securefl.audit.replay import Replay, mean_weights, replay
+from securefl.audit.verdicts import Line, Stand, canary_line, membership_line
+from securefl.cache import Remember, fresh
+from securefl.data.task import Examples, FederatedData, concatenate
+from securefl.errors import ScenarioError
+from securefl.privacy.accounting import epsilon
+from securefl.privacy.events import SampledGaussian
+from securefl.privacy.profile import privacy_profile
+from securefl.records import Pool, drawn, load_data, pool_of
+from securefl.rng import Keystream, seeded_keystream
+from securefl.scenario import Scenario, make_scenario
+from securefl.sites import task_of
+from securefl.threat_models import ThreatModel, threat
+from securefl.training.canaries import LOUDNESS, Canaries
+from securefl.types import RoundRecord
+
+OnRound = Callable[[str, RoundRecord], None]
+_STRIDE = 1_000_003  # between seeds of rehearsals
+_POPULATION = 5000  # records at most that RMIA compares with
+
+
+@dataclass(frozen=True)
+class Inquiry:
+    """What is asked: who looks, with how many clients on its side, at which client, and by which coins.
+
+    booked are the events in the target's ledger of a run that is audited, with which its claim stands or falls; without
+    one the claim is that of the replay's own ledger.
+
+    Raises:
+        ScenarioError: the scenario has no such clients, or its records bear several labels.
+    """
+
+    scenario: Scenario
+    adversary: str
+    colluders: int = 1
+    target: int = 0
+    seed: int = 0
+    booked: Mapping[SampledGaussian, int] | None = None
+
+    def __post_init__(self) -> None:
+        clients = self.scenario.clients
+        if not 0 <= self.target < clients:
+            raise ScenarioError(f"--target: there is no client {self.target} among {clients}")
+        if self.threat.clients and not 1 <= self.colluders < clients:
+            raise ScenarioError(
+                f"--colluders: {self.colluders} of {clients} clients cannot look at another one; at least 1, at most "
+                f"{clients - 1}"
+            )
+        if task_of(self.scenario).multilabel:
+            raise ScenarioError("the records bear several labels each, which no attack here is made for")
+
+    @property
+    def threat(self) -> ThreatModel:
+        """Who looks."""
+        return threat(self.adversary)
+
+    @property
+    def coalition(self) -> tuple[int, ...]:
+        """The clients on the adversary's side: the first that are not the target."""
+        if not self.threat.clients:
+            return ()
+        return tuple(client for client in range(self.scenario.clients) if client != self.target)[: self.colluders]
+
+    @property
+    def rehearsal(self) -> Scenario:
+        """The scenario with the target's records drawn by coins."""
+        return rehearsed(self.scenario, self.target, 2 * self.seed)
+
+    def watcher(self, data: FederatedData) -> Watcher:
+        """Collects what the adversary sees."""
+        sizes = {client: len(site.train) for client, site in enumerate(data.sites)}
+        return Watcher(
+            self.threat,
+            self.coalition,
+            self.target,
+            self.scenario.channel.kind,
+            mean_weights(self.scenario, sizes),
+        )
+
+    def claim(self, played: Replay) -> Claim | None:
+        """What is claimed of the target; None without a claim."""
+        spent = played.spent if self.booked is None else self.booked
+        if self.scenario.privacy is None or not spent:
+            return None
+        delta = self.scenario.privacy.delta
+        return Claim(epsilon(spent, delta=delta), delta, privacy_profile(spent, delta=delta))
+
+    def stream(self, purpose: str) -> Keystream:
+        """Coins and noise of the audit itself."""
+        return seeded_keystream(self.seed, f"audit {purpose}", self.target)
+
+
+def rehearsed(scenario: Scenario, target: int, seed: int, *, apart: int = 0) -> Scenario:
+    """The same scenario, its target's records drawn by the coins of a seed; apart from 0 plays by another seed."""
+    own = (scenario.seed + apart * _STRIDE) % 2**63
+    return make_scenario({**scenario.resolved(), "seed": own, "rehearsal": {"client": target, "seed": seed}})
+
+
+def shadow_scenarios(inquiry: Inquiry, count: int) -> dict[int, Scenario]:
+    """Seed -> rehearsals that anybody can play who knows how the federation trains; their channel is plain.
+
+    No channel changes what is trained, but for its rounding. Each has a seed of its own, since nobody is supposed to
+    know that of the federation, and an even count has every record in half of them.
+    """
+    values = {**inquiry.scenario.resolved(), "channel": {"kind": "plain"}, "simulate": {}}
+    plain = make_scenario(values)
+    first = 2 * inquiry.seed + 2  # after the pair that the audited rehearsal is of
+    seeds = range(first, first + count)
+    return {seed: rehearsed(plain, inquiry.target, seed, apart=seed - first + 1) for seed in seeds}
+
+
+def membership_lines(
+    inquiry: Inquiry,
+    shadows: Mapping[int, Tensor],
+    *,
+    on_round: OnRound,
+    remember: Remember = fresh,
+    played: Replay | None = None,
+) -> list[Line]:
+    """The verdicts on every membership attack that the adversary can run.
+
+    Args:
+        inquiry: who looks at whom.
+        shadows: seed -> final weights (d,) of that rehearsal.
+        on_round: called with the records of the replay's rounds.
+        remember: finds values that are dear to compute.
+        played: a replay of the scenario itself, whose own records are asked about; a rehearsal is played without.
+    """
+    data = load_data(inquiry.scenario)
+    pool = pool_of(inquiry.scenario, data, inquiry.target)
+    by_coins = played is None
+    if played is None:
+        played = replay(
+            inquiry.rehearsal,
+            inquiry.watcher(data),
+            on_round=lambda record: on_round("rehearsal", record),
+            remember=remember,
+        )
+    inside = drawn(pool, 2 * inquiry.seed) if by_coins else torch.arange(len(pool.examples)) < pool.own
+    claim = inquiry.claim(played)
+    question = Question(
+        pool.examples,
+        _population(data, inquiry.target, pool),
+        played.assembled.model,
+        data.task,
+        _shadows(pool, shadows),
+    )
+    generator = inquiry.stream("label only").torch_generator()
+    found = membership_scores(question, played.knowledge, generator)
+    return [membership_line(attack, scores, inside, claim, by_coins=by_coins) for attack, scores in found.items()]
+
+
+def canary_lines(inquiry: Inquiry, *, on_round: OnRound, remember: Remember = fresh) -> list[Line]:
+    """The verdict on gradient canaries that enter the target's DP-SGD; none without a claim or anything to look at."""
+    scenario = inquiry.scenario
+    if not scenario.claims_dp:
+        return []
+    task = task_of(scenario)
+    d = len(vector.to_vector(build_model(scenario, task)))
+    try:
+        canaries = Canaries(d, norm=LOUDNESS * scenario.training.clip, stream=inquiry.stream("canaries"))
+    except ValueError as reason:
+        return [Line("gradient canaries", Stand.UNTOLD, str(reason))]
+    played = replay(
+        scenario,
+        inquiry.watcher(load_data(scenario)),
+        on_round=lambda record: on_round("canaries", record),
+        remember=remember,
+        canaries=canaries,
+    )
+    claim, scores = inquiry.claim(played), canary_scores(played.knowledge, canaries)
+    if scores is None or claim is None:
+        why = "who has neither weights nor updates cannot look for them; its records are those of the attacks above"
+        return [Line("gradient canaries", Stand.UNTOLD, why)]
+    found = bounds(scores, canaries.inside, inquiry.stream("thresholds"), delta=claim.delta, confidence=CONFIDENCE)
+    stream = inquiry.stream("thresholds")
+    reach = _reach(played.knowledge)
+    return [
+        canary_line(f"{len(canaries)} gradient canaries", scores, canaries.inside, found, claim, stream, reach=reach)
+    ]
+
+
+def _reach(knowledge: Knowledge) -> str:
+    """What is seen of the target, in words."""
+    moves = knowledge.moves
+    if not moves:
+        return "by the final model"
+    return "by its updates" if all(sight.alone for sight in moves) else "by sums or steps that it is part of"
+
+
+def _shadows(pool: Pool, shadows: Mapping[int, Tensor]) -> Shadows | None:
+    """As many as there are, where every record was in some and out of some."""
+    if len(shadows) < 2:
+        return None
+    inside = torch.stack([drawn(pool, seed) for seed in shadows])
+    if bool((inside.all(dim=0) | (~inside).all(dim=0)).any()):
+        return None
+    return Shadows(torch.stack(list(shadows.values())), inside)
+
+
+def _population(data: FederatedData, target: int, pool: Pool) -> Examples:
+    """Records of other clients: like the target's, and the same in the target's model and in all shadows."""
+    others = [site.train for client, site in enumerate(data.sites) if client != target]
+    if not others:
+        return Examples(pool.examples.features[:0], pool.examples.labels[:0])
+    found = concatenate(others)
+    return Examples(found.features[:_POPULATION], found.labels[:_POPULATION])

@@ -1,0 +1,38 @@
+"""What `securefl audit` prints."""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from securefl.audit.mistakes import Verdict, told
+from securefl.display import Display
+from securefl.privacy.mistakes import MISTAKES
+
+if TYPE_CHECKING:  # torch: seconds that who looks for mistakes need not wait
+    from securefl.audit.command import Asked
+
+
+def show_mistakes(verdicts: Sequence[Verdict], shown: Display) -> bool:
+    """Print the named mistakes of a run folder; whether a claim falls."""
+    for line in told(verdicts):
+        shown.line(line)
+    for name in dict.fromkeys(finding.name for verdict in verdicts for finding in verdict.findings):
+        shown.line(f"{name}: {MISTAKES[name].why} [{MISTAKES[name].source}]", mistake=name)
+    return any(verdict.grave for verdict in verdicts)
+
+
+def show_leakage(asked: "Asked", shown: Display) -> bool:
+    """Measure, and print the verdicts; whether a claim is violated."""
+    from securefl.audit.command import audit, lines_of
+    from securefl.audit.verdicts import Stand, facts
+
+    found = audit(asked, say=shown.line, on_round=lambda label, record: None)
+    for line in lines_of(found):
+        shown.line(line)
+    shown.line(
+        f"again: {asked.command}",
+        verdict=found.stand.value,
+        claim=found.claim,
+        lines=[facts(line) for line in found.lines],
+        folder=str(found.folder),
+    )
+    return found.stand is Stand.VIOLATED

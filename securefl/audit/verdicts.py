@@ -1,0 +1,193 @@
+"""Verdicts: what was measured beside what is claimed, and whether the claim holds, is violated, or cannot be told."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from enum import Enum
+from typing import Any
+
+from torch import Tensor
+
+from securefl.audit import catalog
+from securefl.audit.bounds import CONFIDENCE, Bounds, Claim, one_run_epsilon, one_run_refutation, refutation
+from securefl.privacy.profile import Profile
+from securefl.rng import Keystream
+
+RATES = (0.01, 0.001)  # of false positives
+_HEAD = ("verdict", "attack", "AUC", "TPR at 1 % FPR / claimed", "TPR at .1 % FPR / claimed", "epsilon >=")
+
+
+class Stand(Enum):
+    """How a claim stands after a measurement."""
+
+    HOLDS = "holds"
+    UNCLAIMED = "no claim"
+    UNTOLD = "cannot tell"
+    VIOLATED = "violated"
+
+
+@dataclass(frozen=True)
+class Point:
+    """True positives found at a rate of false positives, and the most that the claim allows there (None: no claim)."""
+
+    rate: float
+    found: catalog.Operating | None
+    allowed: float | None
+
+
+@dataclass(frozen=True)
+class Line:
+    """One attack of one adversary: the verdict with its reason, and what was measured, None where nothing was.
+
+    epsilon is a lower bound at `CONFIDENCE`; curve are the true and false positives of every threshold, profile bounds
+    them by the claim.
+    """
+
+    attack: str
+    stand: Stand
+    why: str
+    auc: float | None = None
+    auc_error: float | None = None
+    points: tuple[Point, ...] = ()
+    epsilon: float | None = None
+    curve: catalog.Roc | None = None
+    profile: Profile | None = None
+
+
+def membership_line(attack: str, scores: Tensor, inside: Tensor, claim: Claim | None, *, by_coins: bool) -> Line:
+    """The verdict on an attack against real records.
+
+    Args:
+        attack: its name.
+        scores: (n,) of the records.
+        inside: (n,) bool, which were trained on.
+        claim: None where none is made.
+        by_coins: whether fair coins decided it; a split that somebody made can differ in other ways.
+    """
+    if claim is None:
+        return _line(attack, scores, inside, None, Stand.UNCLAIMED, "measured; there is no claim to hold it against")
+    if not by_coins:
+        why = "the run's own split was not made by coins, so that no difference refutes the claim; audit the scenario"
+        return _line(attack, scores, inside, claim, Stand.UNTOLD, why)
+    proven = one_run_epsilon(scores, inside, delta=claim.delta, confidence=CONFIDENCE)
+    refuted = one_run_refutation(scores, inside, claim, confidence=CONFIDENCE)
+    if refuted is not None:
+        return _line(attack, scores, inside, claim, Stand.VIOLATED, refuted, proven)
+    why = "no violation found, which says nothing about better attacks"
+    return _line(attack, scores, inside, claim, Stand.UNTOLD, why, proven)
+
+
+def canary_line(
+    attack: str, scores: Tensor, inside: Tensor, found: Bounds, claim: Claim, stream: Keystream, *, reach: str
+) -> Line:
+    """The verdict on gradient canaries.
+
+    Args:
+        attack: its name.
+        scores: (m,) of the canaries.
+        inside: (m,) bool, which took part.
+        found: their bounds.
+        claim: what they are held against.
+        stream: picks the canaries that set thresholds.
+        reach: what the adversary sees of the target, in words.
+    """
+    proven = max(found.steinke, found.clopper_pearson)
+    refuted = refutation(scores, inside, stream, claim, confidence=CONFIDENCE)
+    if refuted is not None:
+        stand, why = Stand.VIOLATED, refuted
+    elif found.at_most < claim.epsilon:
+        stand, why = Stand.HOLDS, f"{reach}, canaries stay below the claim: Gaussian DP of at most {found.at_most:.3g}"
+    else:
+        stand = Stand.UNTOLD
+        why = f"no violation found; {reach}, Gaussian DP of up to {found.at_most:.3g} would look the same"
+    return _line(attack, scores, inside, claim, stand, why, proven)
+
+
+def told(lines: Sequence[Line]) -> Iterator[str]:
+    """The lines as a table, then the reasons for their verdicts, each once."""
+    rows = [_HEAD, *map(_row, lines)]
+    widths = [max(len(row[at]) for row in rows) for at in range(len(_HEAD))]
+    for row in rows:
+        yield "  ".join(f"{part:<{width}}" for part, width in zip(row, widths, strict=True)).rstrip()
+    reasons: dict[tuple[str, str], list[str]] = {}
+    for line in lines:
+        reasons.setdefault((line.stand.value, line.why), []).append(line.attack)
+    for (stand, why), attacks in reasons.items():
+        yield f"{stand} ({', '.join(attacks)}): {why}"
+
+
+def _row(line: Line) -> tuple[str, ...]:
+    error = "" if line.auc_error is None else f" ± {line.auc_error:.3f}"
+    found = {point.rate: point for point in line.points}
+    return (
+        line.stand.value,
+        line.attack,
+        "not measured" if line.auc is None else f"{line.auc:.3f}{error}",
+        *(_told_point(found.get(rate)) for rate in RATES),
+        "" if line.epsilon is None else f"{line.epsilon:.3g}",
+    )
+
+
+def facts(line: Line) -> dict[str, Any]:
+    """A line for JSON."""
+    points = [
+        {
+            "false_positive_rate": point.rate,
+            "true_positive_rate": point.found and point.found.true_positive_rate,
+            "interval": point.found and [point.found.lower, point.found.upper],
+            "allowed": point.allowed,
+        }
+        for point in line.points
+    ]
+    return {
+        "attack": line.attack,
+        "auc": line.auc,
+        "auc_error": line.auc_error,
+        "points": points,
+        "epsilon": line.epsilon,
+        "verdict": line.stand.value,
+        "why": line.why,
+    }
+
+
+def overall(lines: Sequence[Line]) -> Stand:
+    """Violated by any; else it holds where the canaries say so, which are the stronger attack; else cannot tell."""
+    stands = {line.stand for line in lines}
+    return next((one for one in (Stand.VIOLATED, Stand.HOLDS, Stand.UNTOLD) if one in stands), Stand.UNCLAIMED)
+
+
+def _line(
+    attack: str,
+    scores: Tensor,
+    inside: Tensor,
+    claim: Claim | None,
+    stand: Stand,
+    why: str,
+    proven: float | None = None,
+) -> Line:
+    members, others = scores[inside], scores[~inside]
+    return Line(
+        attack,
+        stand,
+        why,
+        catalog.auc(members, others),
+        catalog.auc_error(members, others),
+        tuple(_point(members, others, rate, claim) for rate in RATES),
+        proven,
+        catalog.roc(members, others),
+        None if claim is None else claim.profile,
+    )
+
+
+def _point(members: Tensor, others: Tensor, rate: float, claim: Claim | None) -> Point:
+    found = catalog.at_false_positive_rate(members, others, at=rate, confidence=0.95)
+    return Point(rate, found, None if claim is None else claim.profile.most_true_positives(rate))
+
+
+def _told_point(point: Point | None) -> str:
+    """Measured, with its interval; after the stroke the most that the claim allows."""
+    if point is None:
+        return ""
+    allowed = "" if point.allowed is None else f" / {point.allowed:.3f}"
+    if point.found is None:
+        return f"too few others{allowed}"
+    return f"{point.found.true_positive_rate:.3f} [{point.found.lower:.3f}, {point.found.upper:.3f}]{allowed}"
