@@ -45,6 +45,9 @@ bench: setup ## the studies of docs/results and the README's numbers (under 10 m
 	$(BIN)/securefl bench leave-one-hospital-out --out runs/leave-one-hospital-out
 	$(BIN)/python -m benchmarks.publish runs/privacy-utility runs/robustness runs/leave-one-hospital-out
 
+bench-audit: setup ## what audits find, on correct and on broken code; SECUREFL_DATA as above (about 30 minutes)
+	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.audits --write docs/results
+
 bench-epsilon: setup ## epsilon beside other accountants, over 30 settings (about 3 minutes)
 	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.accountants --out docs/results/epsilon
 

@@ -115,6 +115,7 @@ def exchange(federation: Federation, round: int, attendance: Attendance) -> View
         attendance.push = rewritten.push if owned else attendance.push
         attendance.seen += rewritten.observed
         for client, update in rewritten.updates.items():
+            attendance.seen.append(_own(client, update))
             with attendance.excused(client):
                 deliver(federation, client, federation.clients[client].submit(update), attendance)
         opened = federation.server.close_stage() or opened

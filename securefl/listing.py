@@ -9,6 +9,7 @@ from securefl import catalog
 from securefl.errors import RunFolderError, ScenarioError
 from securefl.files import is_held
 from securefl.runs import Cell, RunFolder
+from securefl.threat_models import THREATS
 
 KINDS = ("rules", "prefilters", "attacks", "data", "models", "steps", "channels", "threats", "runs")
 
@@ -54,7 +55,11 @@ def _partitions(entry: catalog.DataEntry) -> list[str]:
 
 
 def _threats() -> Iterator[str]:
-    """What each party learns, channel by channel; docs/threat-model.md has the tests behind every line."""
+    """Who might look, and what it sees; then what each party learns, channel by channel (see docs/threat-model.md)."""
+    for name, model in THREATS.items():
+        yield f"{name}: {model.who}" + (" (measured as if it kept to it)" if model.deviates else "")
+        for channel in catalog.CHANNELS:
+            yield f"    {channel:<8} {', '.join(model.sees(channel)) or 'nothing'}"
     for name, entry in catalog.CHANNELS.items():
         for party, sees in entry.threats.items():
             yield f"{name:<8} {party}: {sees}"

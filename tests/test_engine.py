@@ -287,12 +287,20 @@ def test_every_invited_client_gets_the_model_and_the_channel_its_hash() -> None:
     assert server.began == [(3, (0, 1), vector.model_hash(LAYOUT, START))]
 
 
-def test_what_was_seen_is_the_model_by_clients_and_what_the_channel_tells() -> None:
+def test_what_was_seen_is_the_model_ones_own_update_and_what_the_channel_tells() -> None:
     seen = play(federation(*two_clients())).observed
-    models = [Observation(f"client {client}", "global model", (), (2,), 8) for client in (0, 1)]
-    assert list(seen) == [*models, *(Observation("server", "update", (client,), (2,), 8) for client in (0, 1))]
-    assert seen[0].values is not None
-    assert torch.equal(seen[0].values, START)
+    holders = ("server", "network", "client 0", "client 1")
+    models = [Observation(party, "global model", (), (2,), 8) for party in holders]
+    updates = [Observation("server", "update", (client,), (2,), 8) for client in (0, 1)]
+    own = [Observation(f"client {client}", "own update", (client,), (2,), 8) for client in (0, 1)]
+    assert list(seen) == [*models, *updates, *own]
+    assert all(one.values is not None and torch.equal(one.values, START) for one in seen[:4])
+    assert [one.values.tolist() for one in seen[-2:] if one.values is not None] == [[1.0, 0.0], [3.0, -4.0]]
+
+
+def test_where_the_server_does_not_hold_the_model_neither_it_nor_the_network_sees_it() -> None:
+    seen = play(replace(federation(*two_clients()), server_holds_model=False)).observed
+    assert {one.party for one in seen if one.kind == "global model"} == {"client 0", "client 1"}
 
 
 def test_a_cohort_is_invited_anew_each_round_and_nobody_else_is_disturbed() -> None:

@@ -25,7 +25,7 @@ from securefl.planned import planned
 from securefl.scenario import Scenario, load_scenario, parse_scenario
 
 NOT_MASKED = {"ring": None, "clip": None, "rounding": None, "corrupt": None, "max_weight": None}
-NOT_DEALT = dict.fromkeys(("only", "held_out", "alpha", "classes", "minimum", "size", "test_on"))
+NOT_DEALT = dict.fromkeys(("only", "held_out", "alpha", "classes", "minimum", "size", "label_noise", "test_on"))
 
 # The two scenarios of the design, verbatim.
 HEART = """
@@ -139,6 +139,7 @@ def test_an_empty_scenario_is_valid_and_its_defaults_are_the_safe_ones() -> None
         "defense": {"prefilters": [], "rule": {"name": "mean"}},
         "attack": None,
         "server": {"step": "fedavg", "lr": 1.0},
+        "rehearsal": None,
     }
     assert scenario.claims_dp
 

@@ -97,7 +97,7 @@ def audit(asked: Asked, *, say: Say, on_round: Callable[[str, RoundRecord], None
         inquiry = replace(inquiry, booked=dict(carried(book).events) if book.exists() else None)
         played = replay(
             scenario,
-            inquiry.watcher(load_data(scenario)),
+            [inquiry.watcher(load_data(scenario))],
             on_round=lambda record: on_round("replay", record),
             remember=remember,
         )

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -145,7 +146,7 @@ def membership_lines(
     if played is None:
         played = replay(
             inquiry.rehearsal,
-            inquiry.watcher(data),
+            [inquiry.watcher(data)],
             on_round=lambda record: on_round("rehearsal", record),
             remember=remember,
         )
@@ -159,38 +160,52 @@ def membership_lines(
         _shadows(pool, shadows),
     )
     generator = inquiry.stream("label only").torch_generator()
-    found = membership_scores(question, played.knowledge, generator)
+    found = membership_scores(question, played.knowledge[0], generator)
     return [membership_line(attack, scores, inside, claim, by_coins=by_coins) for attack, scores in found.items()]
 
 
-def canary_lines(inquiry: Inquiry, *, on_round: OnRound, remember: Remember = fresh) -> list[Line]:
-    """The verdict on gradient canaries that enter the target's DP-SGD; none without a claim or anything to look at."""
+class Sung(NamedTuple):
+    """What gradient canaries gave away: scores (m,), None where nothing seen moves with them; which; the run."""
+
+    scores: Tensor | None
+    canaries: Canaries
+    played: Replay
+
+
+def sing(inquiry: Inquiry, *, on_round: OnRound, remember: Remember = fresh) -> Sung:
+    """Gradient canaries enter the target's DP-SGD in a replay, and the adversary looks for them.
+
+    Raises:
+        ValueError: the model has too few coordinates for canaries that keep out of each other's way.
+    """
     scenario = inquiry.scenario
-    if not scenario.claims_dp:
-        return []
-    task = task_of(scenario)
-    d = len(vector.to_vector(build_model(scenario, task)))
-    try:
-        canaries = Canaries(d, norm=LOUDNESS * scenario.training.clip, stream=inquiry.stream("canaries"))
-    except ValueError as reason:
-        return [Line("gradient canaries", Stand.UNTOLD, str(reason))]
+    d = len(vector.to_vector(build_model(scenario, task_of(scenario))))
+    canaries = Canaries(d, norm=LOUDNESS * scenario.training.clip, stream=inquiry.stream("canaries"))
     played = replay(
         scenario,
-        inquiry.watcher(load_data(scenario)),
+        [inquiry.watcher(load_data(scenario))],
         on_round=lambda record: on_round("canaries", record),
         remember=remember,
         canaries=canaries,
     )
-    claim, scores = inquiry.claim(played), canary_scores(played.knowledge, canaries)
+    return Sung(canary_scores(played.knowledge[0], canaries), canaries, played)
+
+
+def canary_lines(inquiry: Inquiry, *, on_round: OnRound, remember: Remember = fresh) -> list[Line]:
+    """The verdict on gradient canaries; none without a claim."""
+    if not inquiry.scenario.claims_dp:
+        return []
+    try:
+        scores, canaries, played = sing(inquiry, on_round=on_round, remember=remember)
+    except ValueError as reason:
+        return [Line("gradient canaries", Stand.UNTOLD, str(reason))]
+    claim, inside = inquiry.claim(played), canaries.inside
     if scores is None or claim is None:
         why = "who has neither weights nor updates cannot look for them; its records are those of the attacks above"
         return [Line("gradient canaries", Stand.UNTOLD, why)]
-    found = bounds(scores, canaries.inside, inquiry.stream("thresholds"), delta=claim.delta, confidence=CONFIDENCE)
-    stream = inquiry.stream("thresholds")
-    reach = _reach(played.knowledge)
-    return [
-        canary_line(f"{len(canaries)} gradient canaries", scores, canaries.inside, found, claim, stream, reach=reach)
-    ]
+    found = bounds(scores, inside, inquiry.stream("thresholds"), delta=claim.delta, confidence=CONFIDENCE)
+    stream, reach = inquiry.stream("thresholds"), _reach(played.knowledge[0])
+    return [canary_line(f"{len(canaries)} gradient canaries", scores, inside, found, claim, stream, reach=reach)]
 
 
 def _reach(knowledge: Knowledge) -> str:

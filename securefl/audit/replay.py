@@ -1,7 +1,7 @@
 """Play a scenario again, in memory, with somebody watching: nothing is kept but what the watcher knows."""
 
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -26,11 +26,11 @@ Line = dict[str, Any]  # of a transcript
 class Replay:
     """What is left of a replay.
 
-    knowledge: what the watcher learned. transcript: the lines that a run folder would hold. weights: the final model
-    (d,). spent: the events in the target's ledger and how often; empty without a claim.
+    knowledge: what each watcher learned. transcript: the lines that a run folder would hold. weights: the final model
+    (d,). spent: the events in the first watcher's target's ledger and how often; empty without a claim.
     """
 
-    knowledge: Knowledge
+    knowledge: tuple[Knowledge, ...]
     transcript: list[Line]
     weights: Tensor
     spent: Mapping[SampledGaussian, int]
@@ -39,7 +39,7 @@ class Replay:
 
 def replay(
     scenario: Scenario,
-    watcher: Watcher,
+    watchers: Sequence[Watcher],
     *,
     on_round: OnRound,
     remember: Remember = fresh,
@@ -49,26 +49,29 @@ def replay(
 
     Args:
         scenario: what to play.
-        watcher: collects what the adversary sees.
+        watchers: each collects what an adversary sees; all look at the same target.
         on_round: called with each round's record.
         remember: finds values that are dear to compute.
-        canaries: enter the DP-SGD of the watcher's target as further records.
+        canaries: enter the DP-SGD of that target as further records.
 
     Raises:
         SecureflError: the scenario cannot be played to its end.
     """
+    target = watchers[0].target
     with tempfile.TemporaryDirectory() as ledgers:
-        records = NO_CANARIES if canaries is None else {watcher.target: canaries}
+        records = NO_CANARIES if canaries is None else {target: canaries}
         assembled = assemble(scenario, run="audit", ledgers=Path(ledgers), remember=remember, canaries=records)
         state, transcript = assembled.start, list[Line]()
         for played in engine.run(assembled.federation, state, rounds=scenario.rounds):
-            watcher.watch(played)
+            for watcher in watchers:
+                watcher.watch(played)
             transcript += [_line(played.record.round, seen) for seen in played.observed]
             state = played.state
             on_round(played.record)
-        book = Path(ledgers) / f"{watcher.target}.jsonl"
+        book = Path(ledgers) / f"{target}.jsonl"
         spent = carried(book).events if book.exists() else {}
-    return Replay(watcher.known(state.weights), transcript, state.weights, dict(spent), assembled)
+    known = tuple(watcher.known(state.weights) for watcher in watchers)
+    return Replay(known, transcript, state.weights, dict(spent), assembled)
 
 
 def mean_weights(scenario: Scenario, sizes: Mapping[int, int]) -> dict[int, float] | None:

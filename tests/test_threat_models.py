@@ -1,0 +1,90 @@
+"""Threat models: what the tables say is what the transcripts of real runs show, party by party and channel by channel.
+
+Mutants killed:
+ThreatModel: a party forgotten; colluders seen without clients; the key's opening under every channel, or under none;
+the final model for a server that never holds it, or for nobody; published answers for weights.
+"""
+
+from functools import cache
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import pytest
+
+from securefl import catalog, engine
+from securefl.assemble import assemble
+from securefl.errors import ScenarioError
+from securefl.federation import Played
+from securefl.scenario import parse_scenario
+from securefl.threat_models import ANSWERS, FINAL, OPENED, THREATS, threat
+
+NOISES = {
+    "without noise": "training.kind = 'sgd'",
+    "local noise": "privacy = { epsilon = 8.0, noise = 'seeded' }",
+}
+CHANNELS = tuple(catalog.CHANNELS)
+
+
+@cache
+def played(channel: str, noise: str) -> Played:
+    """One round of four hospitals."""
+    scenario = parse_scenario(f"rounds = 1\nchannel.kind = '{channel}'\n{NOISES[noise]}")
+    with TemporaryDirectory() as ledgers:
+        federation = assemble(scenario, run="test", ledgers=Path(ledgers))
+        (round,) = engine.run(federation.federation, federation.start, rounds=1)
+    return round
+
+
+def kinds(round: Played, party: str) -> set[str]:
+    return {seen.kind for seen in round.observed if seen.party == party}
+
+
+@pytest.mark.parametrize("noise", NOISES)
+@pytest.mark.parametrize("channel", CHANNELS)
+def test_every_party_sees_what_the_catalog_says_and_no_party_is_forgotten(channel: str, noise: str) -> None:
+    round, sees = played(channel, noise), catalog.CHANNELS[channel].sees
+    assert {seen.party for seen in round.observed} == {"server", "network", *(f"client {c}" for c in range(4))}
+    assert kinds(round, "server") == set(sees["server"])
+    assert kinds(round, "network") == set(sees["network"])
+    assert all(kinds(round, f"client {client}") == set(sees["client"]) for client in range(4))
+
+
+@pytest.mark.parametrize("noise", NOISES)
+@pytest.mark.parametrize("channel", CHANNELS)
+@pytest.mark.parametrize("name", THREATS)
+def test_an_adversary_sees_what_its_parties_see(name: str, channel: str, noise: str) -> None:
+    model, round = THREATS[name], played(channel, noise)
+    seen = {kind for party in model.parties((1, 3)) for kind in kinds(round, party)}
+    assert set(model.sees(channel)) - {FINAL, ANSWERS, OPENED} == seen
+
+
+@pytest.mark.parametrize("channel", CHANNELS)
+def test_clients_see_their_own_update_and_nobody_elses(channel: str) -> None:
+    own = [seen for seen in played(channel, "without noise").observed if seen.kind == "own update"]
+    assert [(seen.party, seen.about) for seen in own] == [(f"client {c}", (c,)) for c in range(4)]
+
+
+def test_who_is_of_which_parties() -> None:
+    assert THREATS["server"].parties((1,)) == {"server"}
+    assert THREATS["clients"].parties((1, 2)) == {"client 1", "client 2"}
+    assert THREATS["server+clients"].parties((2,)) == {"server", "client 2"}
+    assert THREATS["network"].parties((1,)) == {"network"}
+    assert THREATS["outsider"].parties((1,)) == frozenset()
+
+
+def test_only_a_key_under_encryption_opens_updates() -> None:
+    opening = {(name, channel) for name in THREATS for channel in CHANNELS if OPENED in THREATS[name].sees(channel)}
+    assert opening == {("server+key-holder", "ckks")}
+
+
+def test_the_server_of_an_encrypted_channel_ends_without_a_model_and_outsiders_get_what_is_published() -> None:
+    assert [THREATS["server"].ends_with(channel) for channel in CHANNELS] == [FINAL, FINAL, ""]
+    assert [THREATS["network"].ends_with(channel) for channel in CHANNELS] == [FINAL, FINAL, ""]
+    assert {THREATS["outsider"].ends_with(channel) for channel in CHANNELS} == {ANSWERS}
+    assert {THREATS["outsider-weights"].ends_with(channel) for channel in CHANNELS} == {FINAL}
+    assert {THREATS["clients"].ends_with(channel) for channel in CHANNELS} == {FINAL}
+
+
+def test_an_unknown_adversary_is_refused_with_the_known_ones() -> None:
+    with pytest.raises(ScenarioError, match="there is no 'spy'; known are server, malicious-server, clients"):
+        threat("spy")
