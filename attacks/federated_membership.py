@@ -8,6 +8,9 @@ from attacks.records import check_finite, check_inside, check_shadows, spread
 LEAST_DEVIATION = 1e-6  # of losses: a round in which the shadows are one model counts what rounding leaves
 
 
+_ROWS = 64  # gradients in float64 at a time
+
+
 def update_alignment(update: Tensor, gradients: Tensor) -> Tensor:
     """The cosine between a client's update and the step that each record's loss would take.
 
@@ -22,7 +25,7 @@ def update_alignment(update: Tensor, gradients: Tensor) -> Tensor:
         ValueError: shapes that do not fit, no floats, or values that are not finite.
 
     Guarantees:
-        - Memory O(d) beside the arguments, and no square over- or underflows.
+        - Memory O(d) beside the arguments (64 rows at a time), and no square over- or underflows.
 
     Source: Li, Rezaei and Liu, Effective passive membership inference attacks in federated learning against
         overparameterized models, ICLR 2023 (cosine); the passive server of Nasr, Shokri and Houmansadr, IEEE S&P 2019.
@@ -30,8 +33,9 @@ def update_alignment(update: Tensor, gradients: Tensor) -> Tensor:
     """
     check_finite("update", update, (-1,))
     check_finite("gradients", gradients, (-1, len(update)))
-    along = _direction(update)
-    return torch.stack([-(_direction(row) @ along) for row in gradients]).clamp(-1.0, 1.0)
+    along = _directions(update[None])[0]
+    found = [-(_directions(part) @ along) for part in torch.split(gradients, _ROWS)]
+    return torch.cat(found).clamp(-1.0, 1.0)
 
 
 def trajectory(losses: Tensor, shadows: Tensor | None, inside: Tensor | None) -> Tensor:
@@ -82,11 +86,12 @@ def _standardised(loss: Tensor, shadows: Tensor, outside: Tensor) -> Tensor:
     return (loss - without.mean) / variance.sqrt().clamp_min(LEAST_DEVIATION)
 
 
-def _direction(row: Tensor) -> Tensor:
-    """The row over its length, in float64; zero stays zero."""
-    known = row.double()
-    largest = known.abs().max()
-    if largest == 0:
-        return known
-    scaled = known / largest  # so that squares stay in range
-    return scaled / scaled.square().sum().sqrt()
+def _directions(rows: Tensor) -> Tensor:
+    """The rows (k, d) over their lengths, in float64; zero stays zero."""
+    known = rows.double()
+    scaled = known / _or_one(known.abs().amax(dim=1, keepdim=True))  # so that squares stay in range
+    return scaled / _or_one(scaled.square().sum(dim=1, keepdim=True).sqrt())
+
+
+def _or_one(sizes: Tensor) -> Tensor:
+    return torch.where(sizes == 0, 1.0, sizes)

@@ -4,7 +4,6 @@ import math
 from dataclasses import dataclass
 
 import torch
-from scipy.optimize import brentq
 from torch import Tensor
 
 from securefl.audit import catalog
@@ -17,6 +16,7 @@ from securefl.training.canaries import Canaries
 CONFIDENCE = 0.999  # of a verdict
 _HELD_OUT = 0.1  # of the canaries, to set thresholds
 _THRESHOLDS = 10
+_NO_SHIFT = 1e-9
 _GUESSED = (0.02, 0.2)  # shares of the canaries that are guessed about, settled before looking
 
 
@@ -27,11 +27,6 @@ class Claim:
     epsilon: float
     delta: float
     profile: Profile
-
-    @property
-    def mu(self) -> float:
-        """How far apart the Gaussians are that the same (epsilon, delta) would leave."""
-        return gaussian_of(self.epsilon, self.delta)
 
 
 @dataclass(frozen=True)
@@ -82,10 +77,10 @@ def bounds(scores: Tensor, inside: Tensor, stream: Keystream, *, delta: float, c
     gaussians = [catalog.gaussian_mu(errors, confidence=each_of_those) for errors in tried]
     return Bounds(
         one_run_epsilon(scores, inside, delta=delta, confidence=confidence),
-        exact_epsilon(max(shifts), delta),
+        epsilon_of(max(shifts), delta),
         max(catalog.clopper_pearson_epsilon(errors, delta=delta, confidence=each_of_those) for errors in tried),
-        exact_epsilon(max(one.lower for one in gaussians), delta),
-        exact_epsilon(max(0.0, min(one.upper for one in gaussians)), delta),
+        epsilon_of(max(one.lower for one in gaussians), delta),
+        epsilon_of(min(one.upper for one in gaussians), delta),
         max(catalog.one_run(m, count, count, delta=delta, confidence=each) for count in counts),
     )
 
@@ -140,14 +135,9 @@ def _independent_refutation(
     return None
 
 
-def gaussian_of(epsilon: float, delta: float) -> float:
-    """How far apart two unit Gaussians are that have this epsilon at delta."""
-    if epsilon <= exact_epsilon(1e-9, delta):
-        return 0.0
-    high = 1.0
-    while exact_epsilon(high, delta) < epsilon:
-        high *= 2
-    return float(brentq(lambda mu: exact_epsilon(mu, delta) - epsilon, 1e-9, high, xtol=1e-6))
+def epsilon_of(mu: float, delta: float) -> float:
+    """The epsilon at delta of two unit Gaussians so far apart; inf where that is inf."""
+    return math.inf if math.isinf(mu) and mu > 0 else exact_epsilon(max(mu, _NO_SHIFT), delta)
 
 
 def _counts(m: int) -> list[int]:

@@ -154,10 +154,10 @@ def membership_lines(
     claim = inquiry.claim(played)
     question = Question(
         pool.examples,
-        _population(data, inquiry.target, pool),
+        population(data, inquiry.target, pool),
         played.assembled.model,
         data.task,
-        _shadows(pool, shadows),
+        shadows_of(pool, shadows),
     )
     generator = inquiry.stream("label only").torch_generator()
     found = membership_scores(question, played.knowledge[0], generator)
@@ -216,7 +216,7 @@ def _reach(knowledge: Knowledge) -> str:
     return "by its updates" if all(sight.alone for sight in moves) else "by sums or steps that it is part of"
 
 
-def _shadows(pool: Pool, shadows: Mapping[int, Tensor]) -> Shadows | None:
+def shadows_of(pool: Pool, shadows: Mapping[int, Tensor]) -> Shadows | None:
     """As many as there are, where every record was in some and out of some."""
     if len(shadows) < 2:
         return None
@@ -226,7 +226,7 @@ def _shadows(pool: Pool, shadows: Mapping[int, Tensor]) -> Shadows | None:
     return Shadows(torch.stack(list(shadows.values())), inside)
 
 
-def _population(data: FederatedData, target: int, pool: Pool) -> Examples:
+def population(data: FederatedData, target: int, pool: Pool) -> Examples:
     """Records of other clients: like the target's, and the same in the target's model and in all shadows."""
     others = [site.train for client, site in enumerate(data.sites) if client != target]
     if not others:

@@ -71,24 +71,28 @@ def membership_scores(question: Question, knowledge: Knowledge, generator: torch
         knowledge: of the adversary.
         generator: draws the noise of the label-only attack.
     """
+    found = {} if knowledge.asked is None else of_answers(question, knowledge.asked, generator)
+    return found | of_rounds(question, knowledge)
+
+
+def of_rounds(question: Question, knowledge: Knowledge) -> dict[str, Tensor]:
+    """Attacks on what was seen while the federation trained."""
     found: dict[str, Tensor] = {}
-    if knowledge.asked is not None:
-        found |= _of_answers(question, knowledge.asked, generator)
     rounds = [sight.model for sight in knowledge.sights if sight.model is not None]
     if rounds:
         models = rounds if knowledge.final is None else [*rounds, knowledge.final]
         found["trajectory of the global models"] = _trajectory(question, models)
-    local = [(s.model, s.moved) for s in knowledge.moves if s.alone and s.model is not None and s.moved is not None]
+    moves = [(s.model, s.moved, s.alone) for s in knowledge.moves if s.model is not None and s.moved is not None]
+    local = [model + moved for model, moved, alone in moves if alone]
     if local:
-        found["trajectory of the local models"] = _trajectory(question, [model + moved for model, moved in local])
-    moves = [(s.model, s.moved) for s in knowledge.moves if s.model is not None and s.moved is not None]
+        found["trajectory of the local models"] = _trajectory(question, local)
     if moves:
         name = "alignment with its updates" if len(local) == len(moves) else "alignment with sums or steps"
-        found[name] = _alignment(question, moves)
+        found[name] = _alignment(question, [(model, moved) for model, moved, _ in moves])
     return found
 
 
-def _of_answers(question: Question, weights: Tensor, generator: torch.Generator) -> dict[str, Tensor]:
+def of_answers(question: Question, weights: Tensor, generator: torch.Generator) -> dict[str, Tensor]:
     """Attacks on the final model by its answers alone; those that compare it with shadows where there are some."""
     examples, shadows = question.examples, question.shadows
     found = {
