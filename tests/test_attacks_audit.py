@@ -1,0 +1,218 @@
+"""Lower bounds on epsilon: published answers, and bounds that hold where the true epsilon is known.
+
+Mutants killed:
+one_run: the tail at the number itself; the worst of the sums not divided, or summed from the wrong end; delta once.
+one_run_f: right and wrong swapped; their shares of the guesses, not of the canaries; the factor i / (guesses - i)
+turned round; the total compared with 1; the trade-off at the rate of the wrong.
+clopper_pearson_epsilon: one way round only; delta on the wrong side; all that confidence leaves for each error.
+gaussian_mu: lower and upper swapped; the sign of either quantile.
+correct_guesses: high ones called outside; a guess too many at either end.
+errors_at: scores at the threshold called others.
+one_shot: the deviation of one more canary; d forgotten.
+"""
+
+import math
+
+import pytest
+import torch
+from scipy.stats import binom, norm
+
+from attacks.audit import (
+    Errors,
+    clopper_pearson_epsilon,
+    correct_guesses,
+    errors_at,
+    gaussian_mu,
+    one_run,
+    one_run_f,
+    one_run_mu,
+    one_shot,
+    rates_at_most,
+)
+
+KNOWN = [
+    (1000, 600, 600, 1e-5, 5.27040),
+    (1000, 100, 90, 0.0, 1.63082),
+    (20000, 2000, 1500, 1e-6, 1.01245),
+]
+
+
+def seeded(seed: int = 1) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+def gaussian_trade_off(mu: float, rate: float) -> float:
+    return float(norm.cdf(norm.ppf(rate) - mu))
+
+
+def pure_trade_off(epsilon: float, rate: float) -> float:
+    return max(0.0, rate * math.exp(-epsilon), 1 - math.exp(epsilon) * (1 - rate))
+
+
+# --- one run
+
+
+@pytest.mark.parametrize(("m", "guesses", "correct", "delta", "known"), KNOWN)
+def test_one_run_known_answers(m: int, guesses: int, correct: int, delta: float, known: float) -> None:
+    assert one_run(m, guesses, correct, delta=delta, confidence=0.95) == pytest.approx(known, abs=5e-6)
+
+
+def test_one_run_without_delta_is_the_binomial_tail_turned_round() -> None:
+    found = one_run(300, 300, 180, delta=0.0, confidence=0.9)
+    right = 1 / (1 + math.exp(-found))
+    assert binom.sf(179, 300, right) == pytest.approx(0.1, rel=1e-6)
+
+
+def test_one_run_pays_for_delta_by_the_canary() -> None:
+    few, many = (one_run(m, 100, 95, delta=1e-4, confidence=0.95) for m in (100, 5000))
+    assert many < few < one_run(100, 100, 95, delta=0.0, confidence=0.95)
+
+
+def test_nothing_is_proven_by_guesses_that_chance_explains() -> None:
+    assert one_run(1000, 100, 50, delta=1e-5, confidence=0.95) == 0.0
+    assert one_run(1000, 0, 0, delta=1e-5, confidence=0.95) == 0.0
+    assert one_run_mu(1000, 100, 50, confidence=0.95) == 0.0
+
+
+def test_the_trade_off_of_pure_dp_proves_as_much_as_the_binomial_tail_and_hardly_less() -> None:
+    """Randomised response reaches the tail, so that no p-value may be below it."""
+    for correct in (60, 75, 90):
+        tail = float(binom.sf(correct - 1, 100, 1 / (1 + math.exp(-1.0))))
+        found = one_run_f(1000, 100, correct, least=lambda rate: pure_trade_off(1.0, rate))
+        assert tail * 0.998 <= found <= max(1.6 * tail, tail + 0.05)
+
+
+def test_a_trade_off_that_hides_everything_leaves_coins() -> None:
+    found = one_run_f(200, 100, 62, least=lambda rate: rate)
+    assert found == pytest.approx(float(binom.sf(61, 100, 0.5)), rel=0.6)
+    assert one_run_f(200, 100, 0, least=lambda rate: rate) == 1.0
+
+
+@pytest.mark.parametrize("mu", [0.5, 1.0, 2.0])
+def test_bounds_of_one_run_hold_where_the_truth_is_known(mu: float) -> None:
+    """At 90 %, 100 runs: more than 22 failures have a chance of 1e-4 if each fails in a tenth."""
+    generator, failures, epsilon_fails = seeded(), 0, 0
+    truth = epsilon_of(mu, 1e-3)
+    for _ in range(100):
+        inside = torch.rand(400, generator=generator) < 0.5
+        scores = torch.randn(400, generator=generator, dtype=torch.float64) + mu * inside
+        correct = correct_guesses(scores, inside, 40)
+        failures += one_run_f(400, 40, correct, least=lambda rate: gaussian_trade_off(mu, rate)) < 0.1
+        epsilon_fails += one_run(400, 40, correct, delta=1e-3, confidence=0.9) > truth
+    assert failures <= 22
+    assert epsilon_fails <= 22
+
+
+def test_one_run_mu_is_where_the_p_value_crosses_and_comes_near_the_truth() -> None:
+    generator, mu = seeded(2), 1.5
+    inside = torch.rand(5000, generator=generator) < 0.5
+    scores = torch.randn(5000, generator=generator, dtype=torch.float64) + mu * inside
+    correct = correct_guesses(scores, inside, 200)
+    found = one_run_mu(5000, 200, correct, confidence=0.95)
+    assert one_run_f(5000, 200, correct, least=lambda rate: gaussian_trade_off(found, rate)) <= 0.05
+    assert one_run_f(5000, 200, correct, least=lambda rate: gaussian_trade_off(found + 0.01, rate)) > 0.05
+    assert 0.5 * mu < found < mu
+
+
+def epsilon_of(mu: float, delta: float) -> float:
+    """Of two Gaussians mu apart, by bisection over the hockey stick."""
+    low, high = 0.0, 100.0
+    while high - low > 1e-9:
+        middle = (low + high) / 2
+        over = norm.cdf(mu / 2 - middle / mu) - math.exp(middle) * norm.cdf(-mu / 2 - middle / mu)
+        low, high = (middle, high) if over > delta else (low, middle)
+    return high
+
+
+# --- independent trials
+
+
+def test_clopper_pearson_known_answer() -> None:
+    errors = Errors(members=500, others=500, missed=100, alarms=50)
+    assert clopper_pearson_epsilon(errors, delta=1e-5, confidence=0.95) == pytest.approx(1.77091, abs=5e-6)
+
+
+def test_clopper_pearson_is_the_same_the_other_way_round() -> None:
+    one, other = Errors(400, 600, 30, 200), Errors(600, 400, 200, 30)
+    found = [clopper_pearson_epsilon(errors, delta=1e-3, confidence=0.95) for errors in (one, other)]
+    assert found[0] == pytest.approx(found[1])
+    assert found[0] > 0
+
+
+def test_errors_that_prove_nothing_give_zero() -> None:
+    assert clopper_pearson_epsilon(Errors(100, 100, 50, 50), delta=0.0, confidence=0.95) == 0.0
+    assert clopper_pearson_epsilon(Errors(100, 100, 100, 100), delta=0.5, confidence=0.95) == 0.0
+    assert gaussian_mu(Errors(100, 100, 60, 60), confidence=0.95).lower == 0.0
+
+
+def test_gaussian_mu_by_hand() -> None:
+    """The quantiles of Clopper and Pearson's ends for 159 of 1000, on both sides: one deviation each."""
+    found = gaussian_mu(Errors(1000, 1000, 159, 159), confidence=0.95)
+    upper = rates_at_most(Errors(1000, 1000, 159, 159), confidence=0.95)
+    assert found.lower == pytest.approx(-2 * norm.ppf(upper.missed))
+    assert found.lower < 2.0 < found.upper
+    assert found.upper - found.lower < 0.4
+
+
+@pytest.mark.parametrize("mu", [0.3, 1.0, 2.5])
+def test_independent_bounds_hold_where_the_truth_is_known(mu: float) -> None:
+    """At 90 %, 300 runs: more than 50 failures have a chance of 1e-4 if each fails in a tenth."""
+    generator, low, high, epsilons = seeded(), 0, 0, 0
+    truth = epsilon_of(mu, 1e-3)
+    for _ in range(300):
+        inside = torch.rand(600, generator=generator) < 0.5
+        scores = torch.randn(600, generator=generator, dtype=torch.float64) + mu * inside
+        errors = errors_at(scores, inside, mu / 2)
+        found = gaussian_mu(errors, confidence=0.9)
+        low, high = low + (found.lower > mu), high + (found.upper < mu)
+        epsilons += clopper_pearson_epsilon(errors, delta=1e-3, confidence=0.9) > truth
+    assert max(low, high, epsilons) <= 50
+
+
+# --- guesses and errors
+
+
+def test_guesses_by_hand() -> None:
+    scores = torch.tensor([0.1, 0.9, 0.5, 0.3, 0.8, 0.2])
+    inside = torch.tensor([False, True, True, False, False, True])
+    assert [correct_guesses(scores, inside, count) for count in (0, 2, 4, 6)] == [0, 2, 2, 4]
+
+
+def test_errors_by_hand() -> None:
+    scores = torch.tensor([0.1, 0.5, 0.5, 0.9])
+    inside = torch.tensor([True, False, True, True])
+    assert errors_at(scores, inside, 0.5) == Errors(members=3, others=1, missed=1, alarms=1)
+
+
+def test_one_shot_by_hand() -> None:
+    found = one_shot(torch.tensor([0.1, 0.2, 0.3]), d=100)
+    assert (found.mean, found.deviation) == pytest.approx((2.0, 1.0))
+
+
+def test_one_shot_of_chance_is_standard() -> None:
+    cosines = torch.randn(4000, generator=seeded(), dtype=torch.float64) / math.sqrt(1000)
+    found = one_shot(cosines, d=1000)
+    assert abs(found.mean) < 4 / math.sqrt(4000)
+    assert found.deviation == pytest.approx(1.0, abs=4 / math.sqrt(8000))
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda: one_run(10, 11, 5, delta=0.0, confidence=0.95), "got 5, 11 and 10"),
+        (lambda: one_run(10, 8, 9, delta=0.0, confidence=0.95), "needs 0 <= correct <= guesses <= canaries, got 9"),
+        (lambda: one_run(10, 8, 7, delta=1.0, confidence=0.95), r"delta must be in \[0, 1\), got 1"),
+        (lambda: one_run(10, 8, 7, delta=0.0, confidence=1.0), r"confidence must be in \(0, 1\), got 1"),
+        (lambda: one_run_f(10, 8, -1, least=lambda rate: rate), "got -1, 8 and 10"),
+        (lambda: one_run_mu(10, 8, 7, confidence=0.0), "confidence must be in"),
+        (lambda: gaussian_mu(Errors(0, 5, 0, 0), confidence=0.9), "members and others must be tried, got 0 and 5"),
+        (lambda: clopper_pearson_epsilon(Errors(5, 0, 0, 0), delta=0.0, confidence=0.9), "got 5 and 0"),
+        (lambda: correct_guesses(torch.zeros(4), torch.zeros(4).bool(), 3), r"even and in \[0, 4\], got 3"),
+        (lambda: correct_guesses(torch.zeros(4), torch.zeros(4).bool(), 6), r"even and in \[0, 4\], got 6"),
+        (lambda: correct_guesses(torch.full((2,), torch.nan), torch.zeros(2).bool(), 2), "not a number"),
+        (lambda: one_shot(torch.zeros(1), d=5), "two cosines and d >= 1, got 1 and d=5"),
+    ],
+)
+def test_what_is_out_of_range_is_refused(call: object, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        call()  # type: ignore[operator]
