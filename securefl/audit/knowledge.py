@@ -116,7 +116,7 @@ class Watcher:
             return Sight(round, model, *rest)
         if round in self._sums:
             members, moved = self._sums[round]
-            return Sight(round, model, moved, alone=members == (self.target,))
+            return Sight(round, model, moved.float(), alone=members == (self.target,))
         return Sight(round, model, step, alone=False)
 
     def _rest(self, round: int, step: Tensor | None) -> tuple[Tensor, bool] | None:

@@ -82,7 +82,13 @@ def mean_weights(scenario: Scenario, sizes: Mapping[int, int]) -> dict[int, floa
         sizes: client -> training records, for weights that clients report.
     """
     defense = scenario.defense
-    if defense.rule.name != "mean" or defense.prefilters or scenario.server.step != "fedavg":
+    server = scenario.server
+    if (
+        defense.rule.name != "mean"
+        or defense.prefilters
+        or server.step != "fedavg"
+        or server.parameters.get("lr", 1) != 1
+    ):
         return None
     if scenario.weights == "equal":
         return dict.fromkeys(sizes, 1.0)

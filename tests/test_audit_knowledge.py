@@ -1,0 +1,248 @@
+"""What an adversary knows: by hand from observations, and from real runs against what the clients really sent.
+
+Mutants killed:
+Watcher: another client's update, or another party's; sums without the target; a step of the wrong sign, or of the wrong
+rounds; colluders' updates not taken out, with the wrong weight, or those who were away; alone wherever something is
+left; a target that was away seen to move; opened without the key.
+mean_weights: given for a rule or a step that is no mean.
+"""
+
+from itertools import pairwise
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import pytest
+import torch
+from torch import Tensor
+
+from securefl import engine
+from securefl.assemble import assemble
+from securefl.audit.knowledge import Knowledge, Sight, Watcher
+from securefl.audit.replay import mean_weights
+from securefl.federation import Attendance, Played, State
+from securefl.scenario import parse_scenario
+from securefl.threat_models import THREATS
+from securefl.types import Observation, RoundRecord
+
+WEIGHTS = {0: 1.0, 1: 2.0, 2: 3.0}
+
+
+def vector(*values: float) -> Tensor:
+    return torch.tensor(values)
+
+
+def seen(party: str, kind: str, about: tuple[int, ...], values: Tensor | None) -> Observation:
+    return Observation(party, kind, about, (2,), 8, values)
+
+
+def round_of(number: int, *observed: Observation, took_part: tuple[int, ...] = (0, 1, 2)) -> Played:
+    record = RoundRecord(
+        round=number,
+        abandoned=not took_part,
+        reason="",
+        cohort=(0, 1, 2),
+        survivors=took_part,
+        absent={},
+        screened=(),
+        rejected=0,
+        bytes_up=0,
+        bytes_down=0,
+        accuracy=None,
+        ledger_heads={},
+        seconds=0.0,
+    )
+    return Played(State(vector(0.0, 0.0)), record, Attendance(), observed)
+
+
+def watcher(who: str, *colluders: int, channel: str = "plain", weights: dict[int, float] | None = WEIGHTS) -> Watcher:
+    return Watcher(THREATS[who], colluders, 0, channel, weights)
+
+
+def known(watching: Watcher, *rounds: Played, final: Tensor | None = None) -> Knowledge:
+    for played in rounds:
+        watching.watch(played)
+    return watching.known(vector(9.0, 9.0) if final is None else final)
+
+
+def test_a_server_takes_the_targets_update_and_nobody_elses() -> None:
+    found = known(
+        watcher("server"),
+        round_of(
+            0,
+            seen("server", "global model", (), vector(1.0, 1.0)),
+            seen("server", "update in the clear", (1,), vector(5.0, 5.0)),
+            seen("server", "update in the clear", (0,), vector(2.0, 3.0)),
+            seen("client 0", "own update", (0,), vector(7.0, 7.0)),
+        ),
+    )
+    (sight,) = found.sights
+    assert sight.moved is not None
+    assert sight.moved.tolist() == [2.0, 3.0]
+    assert sight.alone
+    assert sight.model is not None
+    assert sight.model.tolist() == [1.0, 1.0]
+
+
+def test_what_other_parties_see_is_not_known() -> None:
+    found = known(
+        watcher("network"),
+        round_of(0, seen("server", "update in the clear", (0,), vector(2.0, 3.0))),
+        round_of(1, seen("client 0", "global model", (), vector(2.0, 3.0))),
+    )
+    assert [(sight.model, sight.moved) for sight in found.sights] == [(None, None), (None, None)]
+
+
+def test_the_sum_with_the_target_is_taken_and_no_other() -> None:
+    sums = [
+        seen("server", "sum of updates", (1, 2), vector(8.0, 8.0)),
+        seen("server", "sum of updates", (0, 3), vector(4.0, 4.0)),
+    ]
+    (sight,) = known(watcher("server", channel="masked"), round_of(0, *sums)).sights
+    assert sight.moved is not None
+    assert sight.moved.tolist() == [4.0, 4.0]
+    assert not sight.alone
+
+
+def test_a_client_sees_the_steps_between_models_the_last_one_by_the_final_model() -> None:
+    found = known(
+        watcher("clients", 1, weights=None),
+        round_of(0, seen("client 1", "global model", (), vector(1.0, 1.0))),
+        round_of(1, seen("client 1", "global model", (), vector(3.0, 2.0))),
+        final=vector(3.5, 7.0),
+    )
+    assert [sight.moved.tolist() for sight in found.moves if sight.moved is not None] == [[2.0, 1.0], [0.5, 5.0]]
+    assert not any(sight.alone for sight in found.sights)
+
+
+def test_colluders_take_their_own_updates_out_of_the_step() -> None:
+    """Weights 1, 2, 3: the mean of (6, 0), (0, 3) and (1, 1) is (1.5, 1.5)."""
+    told = [
+        seen("client 1", "global model", (), vector(0.0, 0.0)),
+        seen("client 1", "own update", (1,), vector(0.0, 3.0)),
+    ]
+    (sight,) = known(watcher("clients", 1), round_of(0, *told), final=vector(1.5, 1.5)).sights
+    assert sight.moved is not None
+    assert sight.moved.tolist() == [9.0, 3.0]  # 6 x (1.5, 1.5) - 2 x (0, 3) = (6, 0) + 3 x (1, 1)
+    assert not sight.alone
+    more = [*told, seen("client 2", "own update", (2,), vector(1.0, 1.0))]
+    (sight,) = known(watcher("clients", 1, 2), round_of(0, *more), final=vector(1.5, 1.5)).sights
+    assert sight.moved is not None
+    assert sight.moved.tolist() == [6.0, 0.0]
+    assert sight.alone
+
+
+def test_a_colluder_that_was_away_is_not_taken_out() -> None:
+    told = [
+        seen("client 1", "global model", (), vector(0.0, 0.0)),
+        seen("client 1", "own update", (1,), vector(100.0, 100.0)),
+        seen("client 2", "own update", (2,), vector(1.0, 1.0)),
+    ]
+    (sight,) = known(watcher("clients", 1, 2), round_of(0, *told, took_part=(0, 2)), final=vector(1.0, 2.0)).sights
+    assert sight.moved is not None
+    assert sight.moved.tolist() == [1.0, 5.0]  # 4 x (1, 2) - 3 x (1, 1)
+    assert sight.alone
+
+
+def test_a_target_that_was_away_did_not_move() -> None:
+    told = [
+        seen("server", "global model", (), vector(0.0, 0.0)),
+        seen("server", "update in the clear", (0,), vector(1.0, 1.0)),
+    ]
+    found = known(watcher("server"), round_of(0, *told, took_part=(1, 2)), round_of(1, *told, took_part=()))
+    assert found.moves == []
+
+
+def test_ciphertexts_are_opened_by_who_was_shown_the_key_and_by_nobody_else() -> None:
+    round = round_of(
+        0,
+        seen("server", "encrypted update", (0,), None),
+        seen("client 0", "own update", (0,), vector(2.0, 3.0)),
+        seen("client 1", "opened sum", (0, 1, 2), vector(1.0, 1.0)),
+    )
+    assert known(watcher("server", channel="ckks"), round).moves == []
+    (sight,) = known(watcher("server+key-holder", 1, channel="ckks"), round).sights
+    assert sight.moved is not None
+    assert sight.moved.tolist() == [2.0, 3.0]
+    assert sight.alone
+
+
+@pytest.mark.parametrize(
+    ("who", "channel", "final", "asked"),
+    [
+        ("server", "plain", True, True),
+        ("server", "ckks", False, False),
+        ("outsider", "ckks", False, True),
+        ("outsider-weights", "masked", True, True),
+        ("clients", "ckks", True, True),
+    ],
+)
+def test_the_final_model_is_for_those_who_end_with_it(who: str, channel: str, final: bool, asked: bool) -> None:
+    found = known(watcher(who, 1, channel=channel), round_of(0))
+    assert (found.final is not None, found.asked is not None) == (final, asked)
+
+
+@pytest.mark.parametrize(
+    ("overrides", "given"),
+    [
+        ((), {0: 200.0, 1: 173.0, 2: 31.0, 3: 86.0}),
+        (("weights=equal",), {0: 1.0, 1: 1.0, 2: 1.0, 3: 1.0}),
+        (("weights=reported",), {0: 10.0, 1: 20.0, 2: 30.0, 3: 40.0}),
+        (("defense.rule=median",), None),
+        (("server.step=fedavgm",), None),
+        (("server.lr=0.5",), None),
+        (('defense.prefilters=[{name = "nearest_neighbor_mixing", f = 1}]',), None),
+    ],
+)
+def test_updates_are_taken_out_of_means_only(overrides: tuple[str, ...], given: dict[int, float] | None) -> None:
+    scenario = parse_scenario("training.kind = 'sgd'\nchannel.kind = 'plain'", overrides=overrides)
+    sizes = {0: 10, 1: 20, 2: 30, 3: 40}
+    found = mean_weights(scenario, sizes)
+    assert (found is None) == (given is None)
+    if given is not None and found is not None and scenario.weights != "declared":
+        assert found == given
+
+
+def real(channel: str, who: str, *colluders: int, weights: str = "equal") -> tuple[Knowledge, list[Tensor]]:
+    """What an adversary knows after three rounds of hospitals, and what client 0 really sent."""
+    scenario = parse_scenario(f"rounds = 3\ntraining.kind = 'sgd'\nweights = '{weights}'\nchannel.kind = '{channel}'")
+    with TemporaryDirectory() as ledgers:
+        assembled = assemble(scenario, run="test", ledgers=Path(ledgers))
+        sizes = {client: len(site.train) for client, site in enumerate(assembled.data.sites)}
+        watching = Watcher(THREATS[who], colluders, 0, channel, mean_weights(scenario, sizes))
+        sent, state = [], assembled.start
+        for played in engine.run(assembled.federation, state, rounds=3):
+            watching.watch(played)
+            sent += [o.values for o in played.observed if o.party == "client 0" and o.kind == "own update"]
+            state = played.state
+    return watching.known(state.weights), [values for values in sent if values is not None]
+
+
+@pytest.mark.parametrize("weights", ["equal", "declared", "reported"])
+@pytest.mark.parametrize("channel", ["plain", "masked", "ckks"])
+def test_all_others_together_know_the_last_ones_update_under_every_channel(channel: str, weights: str) -> None:
+    found, sent = real(channel, "clients", 1, 2, 3, weights=weights)
+    assert len(found.moves) == 3
+    for sight, update in zip(found.moves, sent, strict=True):
+        assert sight.alone
+        assert sight.moved is not None
+        assert torch.allclose(sight.moved, update, atol=2e-5)
+
+
+def test_fewer_than_all_others_do_not() -> None:
+    found, sent = real("masked", "server+clients", 1, 2)
+    assert not any(sight.alone for sight in found.moves)
+    assert all(
+        sight.moved is not None and not torch.allclose(sight.moved, update, atol=1e-3)
+        for sight, update in zip(found.moves, sent, strict=True)
+    )
+
+
+def test_the_server_under_masks_moves_along_the_sum() -> None:
+    found, _ = real("masked", "server")
+    assert len(found.moves) == 3
+    for sight, later in pairwise([*found.sights, Sight(3, found.final, None, alone=False)]):
+        assert sight.moved is not None
+        assert sight.model is not None
+        assert later.model is not None
+        step = later.model - sight.model
+        assert torch.allclose(sight.moved / sight.moved.norm(), step / step.norm(), atol=1e-4)

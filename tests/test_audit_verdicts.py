@@ -1,0 +1,223 @@
+"""Bounds and verdicts: right code is not accused, planted faults are, and what is printed is what was measured.
+
+Mutants killed:
+bounds: Bonferroni forgotten; thresholds set on the canaries that are tested; the larger upper end; ceiling of half the
+guesses.
+refutation: either test left out; the profile read the wrong way round; more than is left of confidence spent on a test.
+verdicts: violated under the claim; holds where the upper end is above it; records that refute a claim without coins;
+violated outweighed by holds.
+Profile.least_false_positives: one way round only; delta forgotten.
+"""
+
+import math
+
+import pytest
+import torch
+from scipy.stats import norm
+from torch import Tensor
+
+from securefl.audit.bounds import (
+    Claim,
+    bounds,
+    canary_scores,
+    epsilon_of,
+    one_run_epsilon,
+    one_run_refutation,
+    refutation,
+)
+from securefl.audit.knowledge import Knowledge, Sight
+from securefl.audit.verdicts import Line, Stand, canary_line, facts, membership_line, overall, told
+from securefl.privacy.events import SampledGaussian
+from securefl.privacy.gaussian import exact_epsilon
+from securefl.privacy.profile import privacy_profile
+from securefl.rng import Keystream, seeded_keystream
+from securefl.training.canaries import Canaries
+
+DELTA = 1e-5
+MU = 1.0
+
+
+def gaussian_claim(mu: float) -> Claim:
+    """The claim of one Gaussian release with sensitivity over noise of mu."""
+    return Claim(exact_epsilon(mu, DELTA), DELTA, privacy_profile({SampledGaussian(1.0, 1 / mu, 1): 1}, delta=DELTA))
+
+
+CLAIM = gaussian_claim(MU)
+
+
+def stream(seed: int = 1) -> Keystream:
+    return seeded_keystream(seed, "thresholds")
+
+
+def scored(mu: float, seed: int, m: int = 4000) -> tuple[Tensor, Tensor]:
+    """Scores of canaries that a Gaussian release moves by mu, and who was in."""
+    generator = torch.Generator().manual_seed(seed)
+    inside = torch.rand(m, generator=generator) < 0.5
+    return torch.randn(m, generator=generator, dtype=torch.float64) + mu * inside, inside
+
+
+# --- the profile the other way round
+
+
+@pytest.mark.parametrize("rate", [0.0, 0.01, 0.3, 0.7, 0.99, 1.0])
+def test_least_false_positives_undo_the_most_true_ones(rate: float) -> None:
+    profile = CLAIM.profile
+    most = profile.most_true_positives(rate)
+    assert profile.least_false_positives(most) <= rate + 1e-9
+    if 0 < most < 1:
+        assert profile.least_false_positives(most) == pytest.approx(rate, abs=1e-6)
+
+
+def test_a_gaussians_profile_is_its_trade_off_from_above() -> None:
+    for rate in (0.05, 0.3, 0.8):
+        exact = float(norm.cdf(norm.ppf(rate) - MU))
+        found = CLAIM.profile.least_false_positives(rate)
+        assert exact * 0.98 - 1e-6 <= found <= exact + 1e-9
+
+
+def test_rates_outside_their_range_are_refused() -> None:
+    with pytest.raises(ValueError, match=r"must be in \[0, 1\], got 1.5"):
+        CLAIM.profile.least_false_positives(1.5)
+
+
+# --- bounds and refutations
+
+
+def test_bounds_are_ordered_and_below_the_truth_and_come_near_it() -> None:
+    found = bounds(*scored(MU, 1, m=10000), stream(), delta=DELTA, confidence=0.95)
+    assert 0 < found.steinke < found.f_dp < found.gaussian < CLAIM.epsilon < found.at_most
+    assert found.steinke < found.ceiling
+    assert found.gaussian > 0.75 * CLAIM.epsilon
+
+
+def test_the_ceiling_is_what_perfect_guesses_give() -> None:
+    inside = torch.arange(1000) % 2 == 0
+    found = bounds(inside.double(), inside, stream(), delta=DELTA, confidence=0.95)
+    assert found.steinke == pytest.approx(found.ceiling)
+    assert math.isinf(found.at_most)
+
+
+def test_bounds_hold_as_often_as_they_say() -> None:
+    """At 90 %, 60 runs: more than 16 failures have a chance of 1e-4 if each fails in a tenth."""
+    lower, upper, steinke, pearson = 0, 0, 0, 0
+    for seed in range(60):
+        found = bounds(*scored(MU, seed, m=1500), stream(seed), delta=DELTA, confidence=0.9)
+        lower += found.gaussian > CLAIM.epsilon
+        upper += found.at_most < CLAIM.epsilon
+        steinke += found.steinke > CLAIM.epsilon
+        pearson += found.clopper_pearson > CLAIM.epsilon
+    assert max(lower, upper, steinke, pearson) <= 16
+
+
+def test_a_true_claim_is_hardly_ever_refuted() -> None:
+    """Held to 80 %, so that it can fail: of 60, more than 24 have a chance of 1e-4 if each fails in a fifth."""
+    found = [refutation(*scored(MU, seed, m=1500), stream(seed), CLAIM, confidence=0.8) for seed in range(60)]
+    assert sum(one is not None for one in found) <= 24
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_half_the_noise_is_refuted_and_seven_percent_less_is_not(seed: int) -> None:
+    assert refutation(*scored(2 * MU, seed), stream(), CLAIM, confidence=0.999) is not None
+    assert refutation(*scored(1.07 * MU, seed), stream(), CLAIM, confidence=0.999) is None
+
+
+def test_each_test_refutes_by_itself() -> None:
+    """Guesses see a shift of 2.2; one of 1.4 only thresholds see, which may count on canaries that do not touch."""
+    assert "(f-DP)" in (one_run_refutation(*scored(2.2 * MU, 1), CLAIM, confidence=0.999) or "")
+    assert one_run_refutation(*scored(1.4 * MU, 1, m=10000), CLAIM, confidence=0.999) is None
+    rates = refutation(*scored(1.4 * MU, 1, m=10000), stream(), CLAIM, confidence=0.999)
+    assert rates is not None
+    assert "or more are found, the profile allows" in rates
+
+
+def test_thresholds_are_not_set_on_the_canaries_that_count() -> None:
+    """Chance scores: were the best threshold taken where it is tested, 90 % bounds would be above 0 far too often."""
+    found = [bounds(*scored(0.0, seed, m=600), stream(seed), delta=DELTA, confidence=0.9) for seed in range(60)]
+    assert sum(one.gaussian > 0 for one in found) <= 16
+    assert sum(one.clopper_pearson > 0 for one in found) <= 16
+
+
+def test_an_epsilon_of_no_shift_is_zero_and_of_any_is_infinite_where_the_shift_is() -> None:
+    assert epsilon_of(-1.0, DELTA) == pytest.approx(0.0, abs=1e-6)
+    assert math.isinf(epsilon_of(math.inf, DELTA))
+    assert epsilon_of(1.0, DELTA) == exact_epsilon(1.0, DELTA)
+
+
+def test_scores_are_summed_over_rounds_and_taken_from_the_model_where_no_round_is_seen() -> None:
+    canaries = Canaries(1000, norm=1.0, stream=seeded_keystream(1, "canaries"))
+    steps = [torch.randn(1000, generator=torch.Generator().manual_seed(seed)) for seed in range(3)]
+    sights = tuple(Sight(at, None, step if at != 1 else None, alone=True) for at, step in enumerate(steps))
+    both = canary_scores(Knowledge(sights, steps[1], steps[1]), canaries)
+    assert both is not None
+    assert torch.allclose(both, canaries.scores(steps[0] + steps[2]), atol=1e-5)
+    final = canary_scores(Knowledge((), steps[1], steps[1]), canaries)
+    assert final is not None
+    assert torch.equal(final, canaries.scores(steps[1]))
+    assert canary_scores(Knowledge((), None, steps[1]), canaries) is None
+
+
+# --- verdicts
+
+
+def line_of(mu: float, seed: int = 1, claim: Claim = CLAIM) -> Line:
+    scores, inside = scored(mu, seed)
+    found = bounds(scores, inside, stream(), delta=DELTA, confidence=0.999)
+    return canary_line("canaries", scores, inside, found, claim, stream(), reach="by its updates")
+
+
+def test_canaries_violate_hold_or_cannot_tell() -> None:
+    assert line_of(2 * MU).stand is Stand.VIOLATED
+    assert line_of(0.5 * MU).stand is Stand.HOLDS
+    assert line_of(MU).stand is Stand.UNTOLD
+    assert "Gaussian DP of up to" in line_of(MU).why
+
+
+def test_records_can_refute_a_claim_if_coins_decided_and_are_never_proof_that_it_holds() -> None:
+    strong, weak = scored(4 * MU, 1), scored(0.0, 1)
+    found = membership_line("loss", *strong, CLAIM, by_coins=True)
+    assert found.stand is Stand.VIOLATED
+    assert found.epsilon is not None
+    assert found.epsilon == one_run_epsilon(*strong, delta=DELTA, confidence=0.999)
+    assert membership_line("loss", *strong, CLAIM, by_coins=False).stand is Stand.UNTOLD
+    nothing = membership_line("loss", *weak, CLAIM, by_coins=True)
+    assert (nothing.stand, nothing.epsilon) == (Stand.UNTOLD, 0.0)
+    assert "says nothing about better attacks" in nothing.why
+    unclaimed = membership_line("loss", *strong, None, by_coins=True)
+    assert (unclaimed.stand, unclaimed.epsilon) == (Stand.UNCLAIMED, None)
+    assert all(point.allowed is None for point in unclaimed.points)
+
+
+def test_a_line_tells_what_was_measured_beside_what_is_claimed() -> None:
+    scores, inside = scored(MU, 1)
+    line = membership_line("loss", scores, inside, CLAIM, by_coins=True)
+    at_one, at_a_tenth = line.points
+    assert (at_one.rate, at_a_tenth.rate) == (0.01, 0.001)
+    assert at_one.allowed == CLAIM.profile.most_true_positives(0.01)
+    assert at_one.found is not None
+    assert at_one.found.lower < at_one.found.true_positive_rate < at_one.found.upper
+    assert line.auc == pytest.approx(0.76025, abs=0.02)
+    head, row, reason = told([line])
+    assert head.split()[:2] == ["verdict", "attack"]
+    assert f"{line.auc:.3f}" in row
+    assert f"/ {at_one.allowed:.3f}" in row
+    assert reason.startswith("cannot tell (loss): no violation found")
+    written = facts(line)
+    assert written["points"][0]["interval"] == [at_one.found.lower, at_one.found.upper]
+    assert written["verdict"] == "cannot tell"
+    assert "curve" not in written
+
+
+def test_too_few_others_are_not_measured() -> None:
+    line = membership_line("loss", *scored(MU, 1, m=150), None, by_coins=True)
+    assert [point.found for point in line.points] == [None, None]
+    assert "too few others" in next(row for row in told([line]) if row.startswith("no claim"))
+
+
+def test_the_verdict_is_violated_by_any_and_holds_by_canaries() -> None:
+    def lines(*stands: Stand) -> list[Line]:
+        return [Line("a", stand, "") for stand in stands]
+
+    assert overall(lines(Stand.HOLDS, Stand.UNTOLD, Stand.VIOLATED)) is Stand.VIOLATED
+    assert overall(lines(Stand.UNTOLD, Stand.HOLDS)) is Stand.HOLDS
+    assert overall(lines(Stand.UNTOLD, Stand.UNCLAIMED)) is Stand.UNTOLD
+    assert overall([]) is Stand.UNCLAIMED

@@ -1,0 +1,98 @@
+"""Gradient canaries: they enter DP-SGD as records do, are clipped and noised, and are found by their coordinates.
+
+Mutants killed:
+Canaries: two on one coordinate; signs forgotten in gradients or in scores; the sign of a score; one that is out among
+the gradients; coins of another weight.
+CanaryDpSgd: canaries of another place; real records left out; canaries counted that are out; no canary drawn.
+"""
+
+import math
+
+import pytest
+import torch
+from torch import Tensor
+
+from securefl import vector
+from securefl.data.task import Examples, Task
+from securefl.models.linear import mlp
+from securefl.rng import seeded_keystream
+from securefl.training.canaries import FEWEST, LOUDNESS, MOST, Canaries, CanaryDpSgd
+from securefl.training.dp_sgd import DpPlan, DpSgd
+
+TASK = Task(features=40, classes=2)
+
+
+def model() -> torch.nn.Module:
+    return mlp(TASK, hidden=(30,), generator=torch.Generator().manual_seed(1))
+
+
+D = len(vector.to_vector(model()))
+
+
+def canaries(seed: int = 1, *, norm: float = 10.0) -> Canaries:
+    return Canaries(D, norm=norm, stream=seeded_keystream(seed, "canaries"))
+
+
+def examples(count: int = 30) -> Examples:
+    generator = torch.Generator().manual_seed(2)
+    return Examples(torch.randn(count, 40, generator=generator), torch.randint(2, (count,), generator=generator))
+
+
+def trained(hidden: Canaries | None, *, rate: float, noise: float = 0.0, steps: int = 1) -> Tensor:
+    """The noisy sum of the steps, not yet over the normaliser."""
+    start = vector.to_vector(model())
+    machine = DpSgd(model(), TASK, lr=1.0) if hidden is None else CanaryDpSgd(model(), TASK, lr=1.0, canaries=hidden)
+    total = torch.zeros_like(start)
+    plan = DpPlan(records=10, batch=round(10 * rate), epochs=1, clip=1.0, noise_multiplier=noise)
+    for step in range(steps):
+        streams = (seeded_keystream(step, "poisson"), seeded_keystream(step, "noise"))
+        total -= machine.run(start, examples(), plan, sampling=streams[0], noise=streams[1]).delta * plan.normaliser
+    return total
+
+
+def test_canaries_do_not_touch_each_other_and_half_of_them_are_in() -> None:
+    found = canaries()
+    assert len(found) == min(MOST, D) == len(set(found.coordinates.tolist()))
+    inside = float(found.inside.double().mean())
+    assert inside == pytest.approx(0.5, abs=4 * 0.5 / math.sqrt(len(found)))
+    assert float(found.signs.mean()) == pytest.approx(0.0, abs=4 / math.sqrt(len(found)))
+    rows = found.gradients(torch.arange(20), D)
+    members = found.inside.nonzero()[:20, 0]
+    assert torch.equal(rows @ rows.T, 100 * torch.eye(20))
+    assert torch.equal(rows[torch.arange(20), found.coordinates[members]], 10 * found.signs[members].float())
+
+
+def test_a_step_moves_by_the_clip_along_every_canary_inside_and_no_other() -> None:
+    """Every record is in the step: without canaries and with them the sums differ by their clipped gradients."""
+    hidden = canaries()
+    moved = trained(hidden, rate=1.0) - trained(None, rate=1.0)
+    found = hidden.signs * moved[hidden.coordinates]
+    assert torch.allclose(found[hidden.inside], torch.ones(int(hidden.inside.sum()), dtype=torch.float64), atol=1e-4)
+    assert torch.allclose(found[~hidden.inside], torch.zeros(1, dtype=torch.float64), atol=1e-4)
+
+
+def test_scores_are_how_far_the_weights_went_against_the_gradients() -> None:
+    hidden = canaries()
+    along = torch.zeros(D)
+    along[hidden.coordinates] = -3.0 * hidden.signs.float()
+    assert torch.equal(hidden.scores(along), torch.full((len(hidden),), 3.0, dtype=torch.float64))
+
+
+def test_sampled_canaries_come_as_often_as_records() -> None:
+    hidden = canaries()
+    scores = hidden.signs * trained(hidden, rate=0.3, steps=3)[hidden.coordinates]
+    real = hidden.signs * trained(None, rate=0.3, steps=3)[hidden.coordinates]
+    came = float((scores - real)[hidden.inside].mean())  # of 3 runs of 4 steps, each with probability .3
+    assert came == pytest.approx(3.6, abs=4 * math.sqrt(12 * 0.21 / int(hidden.inside.sum())) + 1e-3)
+
+
+def test_a_quiet_canary_is_not_clipped_up() -> None:
+    hidden = canaries(norm=0.25)
+    moved = hidden.signs * (trained(hidden, rate=1.0) - trained(None, rate=1.0))[hidden.coordinates]
+    assert torch.allclose(moved[hidden.inside], torch.tensor(0.25, dtype=torch.float64), atol=1e-4)
+
+
+def test_a_small_model_has_no_room_for_canaries() -> None:
+    with pytest.raises(ValueError, match=rf"a model of {FEWEST} coordinates or more, got {FEWEST - 1}"):
+        Canaries(FEWEST - 1, norm=LOUDNESS, stream=seeded_keystream(1, "canaries"))
+    assert len(Canaries(3 * MOST, norm=1.0, stream=seeded_keystream(1, "canaries"))) == MOST

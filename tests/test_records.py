@@ -1,0 +1,102 @@
+"""Records for audits: pools, coins, rehearsals and labels that are wrong on purpose.
+
+Mutants killed:
+pool_of: another client's records; the first test records; more or fewer than its own; others not mislabelled.
+drawn: the same coins for both of a pair, or for two pairs; a coin of another weight.
+load_data: the rehearsal of another client; noise left out, on test records, or the same for every site; a wrong label
+that is the right one.
+"""
+
+import pytest
+import torch
+
+from securefl.errors import ScenarioError
+from securefl.records import Pool, drawn, load_data, pool_of
+from securefl.scenario import Scenario, parse_scenario
+
+
+def digits(*overrides: str) -> Scenario:
+    text = 'training.kind = "sgd"\nweights = "equal"\ndata = { name = "digits", partition = "iid", clients = 4 }'
+    return parse_scenario(text, overrides=overrides)
+
+
+def pool(scenario: Scenario, client: int = 0) -> Pool:
+    return pool_of(scenario, load_data(scenario), client)
+
+
+def test_a_pool_is_the_clients_own_records_and_as_many_test_records() -> None:
+    data = load_data(digits())
+    found = pool(digits(), 2)
+    own = data.sites[2].train
+    assert found.own == len(own)
+    assert len(found.examples) == 2 * len(own)
+    assert torch.equal(found.examples.features[: found.own], own.features)
+    test = {tuple(row.tolist()) for row in data.test.features}
+    others = found.examples.features[found.own :]
+    assert all(tuple(row.tolist()) in test for row in others)
+    assert not torch.equal(others, data.test.features[: len(others)])
+
+
+def test_a_hospitals_pool_has_its_own_test_records_as_far_as_they_go() -> None:
+    scenario = parse_scenario("training.kind = 'sgd'")
+    data = load_data(scenario)
+    found, site = pool(scenario, 1), data.sites[1]
+    assert site.test is not None
+    assert len(found.examples) == len(site.train) + min(len(site.train), len(site.test))
+
+
+def test_of_two_rehearsals_of_a_pair_each_record_is_in_one() -> None:
+    found = pool(digits())
+    assert torch.equal(drawn(found, 6), ~drawn(found, 7))
+    assert not torch.equal(drawn(found, 6), drawn(found, 8))
+    shares = torch.stack([drawn(found, 2 * seed) for seed in range(50)]).double().mean()
+    assert float(shares) == pytest.approx(0.5, abs=4 * 0.5 / (50 * len(found.examples)) ** 0.5)
+
+
+def test_a_rehearsal_trains_its_client_on_what_the_coins_say_and_leaves_the_others() -> None:
+    plain = load_data(digits())
+    data = load_data(digits("rehearsal.client=1", "rehearsal.seed=5"))
+    found = pool(digits(), 1)
+    inside = drawn(found, 5)
+    assert torch.equal(data.sites[1].train.features, found.examples.features[inside])
+    assert torch.equal(data.sites[1].train.labels, found.examples.labels[inside])
+    for client in (0, 2, 3):
+        assert torch.equal(data.sites[client].train.features, plain.sites[client].train.features)
+    assert torch.equal(data.test.features, plain.test.features)
+
+
+def test_label_noise_makes_its_share_of_training_labels_wrong_and_no_test_label() -> None:
+    plain, noisy = load_data(digits()), load_data(digits("data.label_noise=0.3"))
+    wrong = [before.train.labels != after.train.labels for before, after in zip(plain.sites, noisy.sites, strict=True)]
+    n = sum(map(len, wrong))
+    assert float(torch.cat(wrong).double().mean()) == pytest.approx(0.3, abs=4 * (0.21 / n) ** 0.5)
+    assert not torch.equal(wrong[0][:300], wrong[1][:300])
+    assert torch.equal(plain.test.labels, noisy.test.labels)
+    labels = torch.cat([site.train.labels for site in noisy.sites])
+    assert set(labels.tolist()) == set(range(10))
+    moved = torch.cat([(a.train.labels - b.train.labels) % 10 for a, b in zip(noisy.sites, plain.sites, strict=True)])
+    assert set(moved.tolist()) == set(range(10))
+
+
+def test_the_other_half_of_a_pool_is_mislabelled_as_often() -> None:
+    clean, noisy = pool(digits()), pool(digits("data.label_noise=0.3"))
+    assert torch.equal(clean.examples.features, noisy.examples.features)
+    wrong = (clean.examples.labels != noisy.examples.labels).double()
+    for half in (wrong[: clean.own], wrong[clean.own :]):
+        assert float(half.mean()) == pytest.approx(0.3, abs=4 * (0.21 / len(half)) ** 0.5)
+
+
+def test_a_rehearsal_of_no_client_and_noise_on_several_labels_are_refused() -> None:
+    with pytest.raises(ScenarioError, match=r"rehearsal\.client: there is no client 4 among 4"):
+        digits("rehearsal.client=4")
+    with pytest.raises(ScenarioError, match=r"data\.label_noise: the records bear several labels each"):
+        digits("data.name=medmnist:chestmnist", "data.label_noise=0.1")
+
+
+def test_a_rehearsal_into_which_nothing_comes_is_refused() -> None:
+    few = 'training.kind = "sgd"\nweights = "equal"\ndata = { name = "digits", partition = "iid", clients = 1257 }\n'
+    found = pool(parse_scenario(few))
+    empty = next(seed for seed in range(0, 100, 2) if not drawn(found, seed).any())
+    with pytest.raises(ScenarioError, match="no record came in; use another seed"):
+        load_data(parse_scenario(f"{few}rehearsal = {{ seed = {empty} }}"))
+    assert len(load_data(parse_scenario(f"{few}rehearsal = {{ seed = {empty + 1} }}")).sites[0].train) == 2
