@@ -47,6 +47,7 @@ bench: setup ## the studies of docs/results and the README's numbers (under 10 m
 
 bench-audit: setup ## what audits find, on correct and on broken code; SECUREFL_DATA as above (about 30 minutes)
 	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.audits --write docs/results
+	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.adversaries --write docs/results --readme README.md
 
 bench-epsilon: setup ## epsilon beside other accountants, over 30 settings (about 3 minutes)
 	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.accountants --out docs/results/epsilon

@@ -10,22 +10,27 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
+from scipy.integrate import trapezoid
 from scipy.optimize import brentq
 from scipy.special import ndtr, ndtri
-from scipy.stats import binom
+from scipy.stats import binom, norm
 from torch import Tensor
 
 from attacks.scores import Interval, clopper_pearson
 
 _LARGEST = 60.0  # epsilon, and how far apart Gaussians are: beyond it nothing is to be told
+_TAILS, _POINTS = 12.0, 200_001  # deviations and points of numerical integration
+Numbers = NDArray[np.float64]
 Least = Callable[[float], float]  # true-positive rate -> the least false-positive rate that a claim allows with it
 
 
-class Shift(NamedTuple):
-    """Where the scaled cosines of canaries lie, when without them they would have mean 0 and deviation 1."""
+class Estimate(NamedTuple):
+    """Where the cosines of canaries lie, in 1 / sqrt(d) of theirs without them, and the epsilon that looks like."""
 
     mean: float
     deviation: float
+    epsilon: float
 
 
 class Rates(NamedTuple):
@@ -216,23 +221,44 @@ def one_run_mu(canaries: int, guesses: int, correct: int, *, confidence: float) 
     return _last_refuted(excess, upto=10.0, to=1e-3)
 
 
-def one_shot(cosines: Tensor, *, d: int) -> Shift:
-    """How far cosines of canary updates are from chance: an estimate, and no bound on anything.
+def one_shot(cosines: Tensor, *, d: int, delta: float) -> Estimate:
+    """What the cosines of canary updates make epsilon look like: an estimate, and no bound on anything.
 
     Canary clients send random unit vectors; the cosine of each with what the server released is N(0, 1/d) if it says
-    nothing about it. The estimate takes those that took part for Gaussian too: `securefl.privacy` turns both into an
-    epsilon.
+    nothing about it. Those that took part are taken for Gaussian, too, and both compared.
 
     Args:
-        cosines: (k,), k >= 2.
+        cosines: (k,), k >= 2, of canaries that took part.
         d: coordinates of an update, >= 1.
+        delta: of the epsilon, in (0, 1).
 
-    Source: Andrew et al., One-shot empirical privacy estimation for federated learning, ICLR 2024, algorithm 1.
+    Raises:
+        ValueError: fewer than two cosines, all the same, or a value is out of range.
+
+    Source: Andrew et al., One-shot empirical privacy estimation for federated learning, ICLR 2024, algorithm 1; the
+        epsilon of two Gaussians by numerical integration, the larger of both directions.
     """
-    if len(cosines) < 2 or d < 1:
-        raise ValueError(f"one_shot needs two cosines and d >= 1, got {len(cosines)} and d={d}")
+    if len(cosines) < 2 or d < 1 or not 0 < delta < 1:
+        raise ValueError(
+            f"one_shot needs two cosines, d >= 1 and delta in (0, 1), got {len(cosines)}, d={d} and delta={delta}"
+        )
     scaled = cosines.double() * math.sqrt(d)
-    return Shift(float(scaled.mean()), float(scaled.std()))
+    mean, deviation = float(scaled.mean()), float(scaled.std())
+    if not deviation > 0:
+        raise ValueError("one_shot needs cosines that differ")
+    reach = _TAILS * max(1.0, deviation)
+    values = np.linspace(min(0.0, mean) - reach, max(0.0, mean) + reach, _POINTS)
+    seen, chance = norm.logpdf(values, mean, deviation), norm.logpdf(values)
+
+    def excess(epsilon: float) -> float:
+        over = [np.exp(one) * -np.expm1(np.minimum(0.0, epsilon + other - one)) for one, other in _both(seen, chance)]
+        return delta - max(float(trapezoid(part, values)) for part in over)
+
+    return Estimate(mean, deviation, _last_refuted(excess, to=1e-6))
+
+
+def _both(one: Numbers, other: Numbers) -> tuple[tuple[Numbers, Numbers], ...]:
+    return (one, other), (other, one)
 
 
 def _last_refuted(excess: Callable[[float], float], *, upto: float = _LARGEST, to: float = 1e-9) -> float:

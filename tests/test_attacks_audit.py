@@ -8,7 +8,7 @@ clopper_pearson_epsilon: one way round only; delta on the wrong side; all that c
 gaussian_mu: lower and upper swapped; the sign of either quantile.
 correct_guesses: high ones called outside; a guess too many at either end.
 errors_at: scores at the threshold called others.
-one_shot: the deviation of one more canary; d forgotten.
+one_shot: the deviation of one more canary; d forgotten; one direction only; delta twice.
 """
 
 import math
@@ -184,16 +184,34 @@ def test_errors_by_hand() -> None:
     assert errors_at(scores, inside, 0.5) == Errors(members=3, others=1, missed=1, alarms=1)
 
 
-def test_one_shot_by_hand() -> None:
-    found = one_shot(torch.tensor([0.1, 0.2, 0.3]), d=100)
+def with_moments(mean: float, deviation: float) -> torch.Tensor:
+    """Cosines in d = 100 of exactly this mean and deviation, scaled."""
+    raw = torch.tensor([-1.0, 0.0, 1.0], dtype=torch.float64)
+    return (mean + deviation * raw) / 10
+
+
+def test_one_shot_of_a_shift_is_the_gaussian_mechanism() -> None:
+    found = one_shot(with_moments(2.0, 1.0), d=100, delta=1e-5)
     assert (found.mean, found.deviation) == pytest.approx((2.0, 1.0))
+    assert found.epsilon == pytest.approx(epsilon_of(2.0, 1e-5), abs=1e-4)
 
 
-def test_one_shot_of_chance_is_standard() -> None:
+def test_one_shot_takes_the_larger_direction() -> None:
+    """N(0, s^2) against N(0, 1): at delta .01, by the tails of the wider one beyond where the densities cross."""
+    found = one_shot(with_moments(0.0, 2.0), d=100, delta=0.01)
+    crossing = math.sqrt((found.epsilon + math.log(2)) / (1 / 2 - 1 / 8))
+    tails = 2 * (norm.sf(crossing / 2) - math.exp(found.epsilon) * norm.sf(crossing))
+    assert tails == pytest.approx(0.01, abs=1e-5)
+    mirrored = one_shot(with_moments(0.0, 0.5), d=100, delta=0.01)
+    assert mirrored.epsilon == pytest.approx(found.epsilon, abs=1e-3)
+
+
+def test_one_shot_of_chance_estimates_next_to_nothing() -> None:
     cosines = torch.randn(4000, generator=seeded(), dtype=torch.float64) / math.sqrt(1000)
-    found = one_shot(cosines, d=1000)
+    found = one_shot(cosines, d=1000, delta=1e-3)
     assert abs(found.mean) < 4 / math.sqrt(4000)
     assert found.deviation == pytest.approx(1.0, abs=4 / math.sqrt(8000))
+    assert found.epsilon < 0.3
 
 
 @pytest.mark.parametrize(
@@ -210,7 +228,8 @@ def test_one_shot_of_chance_is_standard() -> None:
         (lambda: correct_guesses(torch.zeros(4), torch.zeros(4).bool(), 3), r"even and in \[0, 4\], got 3"),
         (lambda: correct_guesses(torch.zeros(4), torch.zeros(4).bool(), 6), r"even and in \[0, 4\], got 6"),
         (lambda: correct_guesses(torch.full((2,), torch.nan), torch.zeros(2).bool(), 2), "not a number"),
-        (lambda: one_shot(torch.zeros(1), d=5), "two cosines and d >= 1, got 1 and d=5"),
+        (lambda: one_shot(torch.zeros(1), d=5, delta=0.1), r"got 1, d=5 and delta=0\.1"),
+        (lambda: one_shot(torch.ones(3), d=5, delta=0.1), "cosines that differ"),
     ],
 )
 def test_what_is_out_of_range_is_refused(call: object, message: str) -> None:
