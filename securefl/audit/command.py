@@ -16,12 +16,13 @@ from securefl.audit.verdicts import Line, Stand, facts, overall, told
 from securefl.cache import user_cache
 from securefl.cell_names import cell_hash
 from securefl.checkpoint import load_checkpoint
+from securefl.data.download import OnBytes, quiet
 from securefl.environment import code_hash
 from securefl.errors import RunFailed, ScenarioError, SecureflError
 from securefl.files import read_lines, write_json
 from securefl.pool import Finished, Job, play
 from securefl.privacy.ledger import carried
-from securefl.records import load_data
+from securefl.records import fetch_data, load_data
 from securefl.runs import Cell, Request, RunFolder, Use
 from securefl.scenario import Scenario, load_scenario, make_scenario
 from securefl.types import RoundRecord
@@ -70,13 +71,16 @@ class Findings:
         return overall(self.lines)
 
 
-def audit(asked: Asked, *, say: Say, on_round: Callable[[str, RoundRecord], None]) -> Findings:
+def audit(
+    asked: Asked, *, say: Say, on_round: Callable[[str, RoundRecord], None], on_bytes: OnBytes = quiet
+) -> Findings:
     """What the adversary measurably learns, beside what is claimed.
 
     Args:
         asked: the command.
         say: told what is being done.
         on_round: called with the rounds of replays.
+        on_bytes: told how a download of its data goes, where one is needed.
 
     Raises:
         ScenarioError: what was asked cannot be audited.
@@ -87,6 +91,7 @@ def audit(asked: Asked, *, say: Say, on_round: Callable[[str, RoundRecord], None
         raise ScenarioError(f"--shadows must be 0, or from {FIRST} to {LAST}, got {asked.shadows}")
     run = asked.path if asked.path.is_dir() else None
     scenario, cell = _opened(run) if run else (load_scenario(asked.path, overrides=asked.overrides), None)
+    fetch_data(scenario, on_bytes)
     inquiry = Inquiry(scenario, asked.adversary, asked.colluders, asked.target, asked.seed)
     folder = asked.folder or Path("audits") / f"{asked.path.stem}-{cell_hash(scenario.resolved())[:8]}-{asked.target}"
     remember = user_cache().remember

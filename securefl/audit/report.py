@@ -25,7 +25,7 @@ def show_leakage(asked: "Asked", shown: Display) -> bool:
     from securefl.audit.command import audit, lines_of
     from securefl.audit.verdicts import Stand, facts
 
-    found = audit(asked, say=shown.line, on_round=lambda label, record: None)
+    found = audit(asked, say=shown.line, on_round=lambda label, record: None, on_bytes=shown.download)
     for line in lines_of(found):
         shown.line(line)
     shown.line(
