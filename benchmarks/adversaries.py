@@ -158,7 +158,7 @@ def _cell(adversary: str, runs: Sequence[Areas], shown: Mapping[str, float | Non
         return "nothing seen"
     best = max(sorted(attacks), key=lambda attack: statistics.mean(run[adversary, attack] for run in runs))
     epsilon = shown.get(adversary)
-    proof = "" if epsilon is None else f"; epsilon >= {epsilon:.2g}"
+    proof = "" if epsilon is None else f"; canaries {epsilon:.2g}"
     return f"{_mean([run[adversary, best] for run in runs])} ({best}){proof}"
 
 

@@ -24,12 +24,12 @@ from attacks.membership import lira_online
 from attacks.scores import at_false_positive_rate, auc
 from benchmarks.planted import FAULTS, planted
 from securefl.assemble import plan_for
-from securefl.audit.bounds import CONFIDENCE, bounds
+from securefl.audit.bounds import bounds
 from securefl.audit.knowledge import Watcher
-from securefl.audit.leakage import Inquiry, rehearsed, sing
+from securefl.audit.leakage import Inquiry, rehearsed, sing, unit_of
 from securefl.audit.membership import Question
 from securefl.audit.replay import replay
-from securefl.audit.verdicts import Stand, canary_line
+from securefl.audit.verdicts import Stand, canary_line, noise_line
 from securefl.cache import user_cache
 from securefl.records import drawn, load_data, pool_of
 from securefl.scenario import parse_scenario
@@ -53,7 +53,8 @@ training = { kind = "sgd", batch = 32, epochs = 20, lr = 0.3 }
 KNOWN = ((1000, 600, 600, 1e-5, 5.27040), (1000, 100, 90, 0.0, 1.63082), (20000, 2000, 1500, 1e-6, 1.01245))
 TWICE = "twice the steps"  # that were booked; what a restarted accountant leaves, too
 CASES = ("correct", "noise halved", "noise x .1", "clip skipped", TWICE, "noise 7 % too small")
-HEAD = ("case", "seed", "claimed", "steinke", "f_dp", "clopper_pearson", "gaussian", "ceiling", "verdict", "seconds")
+METHODS = ("steinke", "f_dp", "clopper_pearson", "gaussian", "ceiling")
+HEAD = ("case", "seed", "claimed", *METHODS, "canaries", "noise", "seconds")
 _RUNS, _FIRST = 20, 500  # and the seed of the first of each case
 _SHADOWS = 32
 
@@ -75,12 +76,12 @@ def white_box(case: str, seed: int) -> dict[str, Any]:
     claim = inquiry.claim(run)
     if scores is None or claim is None:
         raise RuntimeError("the server under plain sees the canaries, and a claim is made")
-    inside, thresholds = canaries.inside, partial(inquiry.stream, "thresholds")
+    thresholds, inside = partial(inquiry.stream, "thresholds"), canaries.inside
     found = bounds(scores, inside, thresholds(), delta=claim.delta, confidence=0.95)
-    sure = bounds(scores, inside, thresholds(), delta=claim.delta, confidence=CONFIDENCE)
-    line = canary_line(case, scores, inside, sure, claim, thresholds(), reach="by its updates")
-    measured = (found.steinke, found.f_dp, found.clopper_pearson, found.gaussian, found.ceiling)
-    values = (case, seed, claim.epsilon, *measured, line.stand.value, time.perf_counter() - begun)
+    line = canary_line(case, scores, inside, claim, thresholds, reach="by its updates")
+    variance = noise_line(scores, inside, claim, unit=unit_of(inquiry))
+    measured = [getattr(found, method) for method in METHODS]
+    values = (case, seed, claim.epsilon, *measured, line.stand.value, variance.stand.value, time.perf_counter() - begun)
     return dict(zip(HEAD, values, strict=True))
 
 
@@ -116,19 +117,18 @@ def lira() -> tuple[float, float, float, float]:
 
 def table(rows: Sequence[Mapping[str, Any]]) -> Iterator[str]:
     """The runs of each case as one line."""
-    yield "| planted | runs | Steinke | Gaussian DP | f-DP (of epsilon) | violated | cannot tell | s a run |"
-    yield "|---|---|---|---|---|---|---|---|"
+    yield "| planted | runs | Steinke | Gaussian DP | f-DP (of epsilon) | violated | by variance | holds | s |"
+    yield "|---|---|---|---|---|---|---|---|---|"
     for case in CASES:
         runs = [row for row in rows if row["case"] == case]
-        if not runs:
-            continue
         shares = [
             f"{statistics.median(float(row[name]) / float(row['claimed']) for row in runs):.0%}"
             for name in ("steinke", "gaussian", "f_dp")
         ]
-        stands = [sum(row["verdict"] == stand.value for row in runs) for stand in (Stand.VIOLATED, Stand.UNTOLD)]
+        found = [sum(row[line] == Stand.VIOLATED.value for row in runs) for line in ("canaries", "noise")]
+        holds = sum(row["noise"] == Stand.HOLDS.value and row["canaries"] == Stand.UNTOLD.value for row in runs)
         seconds = statistics.median(float(row["seconds"]) for row in runs)
-        yield f"| {case} | {len(runs)} | {' | '.join(shares)} | {stands[0]} | {stands[1]} | {seconds:.1f} |"
+        yield f"| {case} | {len(runs)} | {' | '.join(shares)} | {found[0]} | {found[1]} | {holds} | {seconds:.1f} |"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

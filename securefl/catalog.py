@@ -68,7 +68,8 @@ class ChannelEntry:
     """A way updates travel: how it is built and checked, its stages, rows of a cohort, options, and who sees what.
 
     threats says it in words, sees by the kinds of Observations of server, network and each client. min_cohort is the
-    default where the options do not settle it; set_up says that a client can miss the session's.
+    default where the options do not settle it; set_up says that a client can miss the session's; exact that a round
+    played again gives the same bytes.
     """
 
     sides: Callable[..., build.Sides]
@@ -80,6 +81,7 @@ class ChannelEntry:
     check: Callable[..., object] = lambda plan: None
     min_cohort: int = 1
     set_up: bool = False
+    exact: bool = True
 
     @property
     def server_holds_model(self) -> bool:
@@ -167,6 +169,7 @@ CHANNELS: Mapping[str, ChannelEntry] = {
         rows=lambda cohort: 1,
         options={"clip": 4.0},
         min_cohort=3,
+        exact=False,
         threats=parties.CKKS,
         sees=parties.CKKS_SEES,
     ),

@@ -100,7 +100,10 @@ class Scenario(Section):
 
     @property
     def repeatable(self) -> bool:
-        """Whether a round played again gives the same bytes (nothing is drawn from the system's CSPRNG)."""
+        """Whether a round played again is the same release: no noise is drawn from the system's CSPRNG.
+
+        The bytes are the same, too, but where the channel rounds at random (ckks).
+        """
         return self.training.kind == "sgd" or self.privacy is None or self.privacy.noise == "seeded"
 
     def resolved(self) -> dict[str, Any]:

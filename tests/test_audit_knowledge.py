@@ -96,6 +96,7 @@ def test_the_sum_with_the_target_is_taken_and_no_other() -> None:
     sums = [
         seen("server", "sum of updates", (1, 2), vector(8.0, 8.0)),
         seen("server", "sum of updates", (0, 3), vector(4.0, 4.0)),
+        seen("server", "sum of updates", (4, 5), vector(9.0, 9.0)),
     ]
     (sight,) = known(watcher("server", channel="masked"), round_of(0, *sums)).sights
     assert sight.moved is not None
@@ -144,12 +145,23 @@ def test_a_colluder_that_was_away_is_not_taken_out() -> None:
 
 
 def test_a_target_that_was_away_did_not_move() -> None:
-    told = [
-        seen("server", "global model", (), vector(0.0, 0.0)),
-        seen("server", "update in the clear", (0,), vector(1.0, 1.0)),
-    ]
-    found = known(watcher("server"), round_of(0, *told, took_part=(1, 2)), round_of(1, *told, took_part=()))
-    assert found.moves == []
+    models = [seen("client 1", "global model", (), vector(float(at), 0.0)) for at in range(3)]
+    rounds = [round_of(at, model, took_part=(1, 2) if at == 1 else (0, 1, 2)) for at, model in enumerate(models)]
+    found = known(watcher("clients", 1, weights=None), *rounds)
+    assert [sight.round for sight in found.moves] == [0, 2]
+
+
+def test_an_update_that_was_seen_is_known_though_its_round_was_abandoned() -> None:
+    told = seen("server", "update in the clear", (0,), vector(1.0, 2.0))
+    (sight,) = known(watcher("server"), round_of(0, told, took_part=())).sights
+    assert sight.moved is not None
+    assert sight.moved.tolist() == [1.0, 2.0]
+    assert sight.alone
+
+
+def test_an_update_that_never_left_is_not_opened() -> None:
+    kept = round_of(0, seen("client 0", "own update", (0,), vector(2.0, 3.0)), took_part=(1, 2))
+    assert known(watcher("server+key-holder", 1, channel="ckks"), kept).moves == []
 
 
 def test_ciphertexts_are_opened_by_who_was_shown_the_key_and_by_nobody_else() -> None:
@@ -157,6 +169,7 @@ def test_ciphertexts_are_opened_by_who_was_shown_the_key_and_by_nobody_else() ->
         0,
         seen("server", "encrypted update", (0,), None),
         seen("client 0", "own update", (0,), vector(2.0, 3.0)),
+        seen("client 2", "own update", (2,), vector(7.0, 7.0)),
         seen("client 1", "opened sum", (0, 1, 2), vector(1.0, 1.0)),
     )
     assert known(watcher("server", channel="ckks"), round).moves == []

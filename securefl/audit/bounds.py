@@ -1,19 +1,25 @@
 """From scores of gradient canaries to lower bounds on epsilon, and whether a claim survives them."""
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
+from scipy.special import ndtri
+from scipy.stats import chi2
 from torch import Tensor
 
 from securefl.audit import catalog
 from securefl.audit.knowledge import Knowledge
+from securefl.privacy.events import SampledGaussian
 from securefl.privacy.gaussian import exact_epsilon
 from securefl.privacy.profile import Profile
 from securefl.rng import Keystream
 from securefl.training.canaries import Canaries
 
-CONFIDENCE = 0.999  # of a verdict
+CONFIDENCE = 0.999  # of the verdict of an audit
+EACH = 1 - (1 - CONFIDENCE) / 10  # of one of its lines, of which there are no more than ten
+NEARLY = 0.9  # of the booked noise: what has to be excluded before a claim is said to hold
 _HELD_OUT = 0.1  # of the canaries, to set thresholds
 _THRESHOLDS = 10
 _NO_SHIFT = 1e-9
@@ -22,8 +28,9 @@ _GUESSED = (0.02, 0.2)  # shares of the canaries that are guessed about, settled
 
 @dataclass(frozen=True)
 class Claim:
-    """What the target's ledger says: epsilon at delta, and the whole profile."""
+    """What the target's ledger says: its events and how often, their epsilon at delta, and their whole profile."""
 
+    spent: Mapping[SampledGaussian, int]
     epsilon: float
     delta: float
     profile: Profile
@@ -35,7 +42,7 @@ class Bounds:
 
     steinke, f_dp: hold for any canaries of one run (f_dp: of a mechanism that is Gaussian DP). clopper_pearson: for
     canaries that do not touch each other. gaussian: likewise, of a mechanism that is Gaussian DP; at_most is that
-    method's upper end. ceiling: what steinke would be were every guess right.
+    method's upper end, of what this attack sees and of no other. ceiling: what steinke would be were every guess right.
     """
 
     steinke: float
@@ -49,12 +56,21 @@ class Bounds:
 def canary_scores(knowledge: Knowledge, canaries: Canaries) -> Tensor | None:
     """(m,) of each canary, higher = more like one that was in; None where nothing seen moves with them.
 
-    The sum over rounds of where the target was seen to move; for who has the final model only, that model.
+    The sum over rounds of where the target was seen to move; for who has the final model only, that model. Who sees all
+    its updates by themselves takes out what its other records did to them, as the adversary of DP knows those.
     """
     moves = [sight.moved for sight in knowledge.moves if sight.moved is not None]
     if not moves:
         return None if knowledge.final is None else canaries.scores(knowledge.final)
-    return torch.stack([canaries.scores(moved) for moved in moves]).sum(dim=0)
+    total = torch.stack([canaries.scores(moved) for moved in moves]).sum(dim=0)
+    if not sees_all(knowledge, canaries):
+        return total
+    return total - torch.stack([canaries.scores(known) for known in canaries.others]).sum(dim=0)
+
+
+def sees_all(knowledge: Knowledge, canaries: Canaries) -> bool:
+    """Whether every update that the target sent is seen by itself."""
+    return bool(canaries.others) and [sight.alone for sight in knowledge.moves] == [True] * len(canaries.others)
 
 
 def bounds(scores: Tensor, inside: Tensor, stream: Keystream, *, delta: float, confidence: float) -> Bounds:
@@ -130,6 +146,30 @@ def _independent_refutation(
                 f"the profile allows {allowed:.3g}"
             )
     return None
+
+
+def noise_found(
+    scores: Tensor, inside: Tensor, spent: Mapping[SampledGaussian, int], *, unit: float, confidence: float
+) -> catalog.Interval:
+    """Noise over clip, of what was booked: the variance of canaries that were out, the mean of those that were in.
+
+    Args:
+        scores: (m,) sums over all steps of what a canary added and of noise, and of nothing else.
+        inside: (m,) bool, which took part.
+        spent: the events booked for these steps, and how often.
+        unit: what a canary that was clipped adds to its score in a step.
+        confidence: that it is between the two.
+    """
+    steps = {event: event.steps * count for event, count in spent.items()}
+    noise = sum(count * event.noise_multiplier**2 for event, count in steps.items())
+    came = sum(count * event.sample_rate for event, count in steps.items())
+    each = (1 - confidence) / 4
+    out, among = scores[~inside] / unit, scores[inside] / unit
+    seen = float(out.square().sum()) / noise
+    least, most = math.sqrt(seen / chi2.isf(each, len(out))), math.sqrt(seen / chi2.ppf(each, len(out)))
+    error = -float(ndtri(each)) * float(among.std()) / math.sqrt(len(among))
+    shortest, longest = (float(among.mean()) - error) / came, (float(among.mean()) + error) / came
+    return catalog.Interval(least / longest if longest > 0 else math.inf, most / shortest if shortest > 0 else math.inf)
 
 
 def epsilon_of(mu: float, delta: float) -> float:

@@ -9,7 +9,7 @@ from securefl.federation import Played
 from securefl.threat_models import FINAL, ThreatModel
 from securefl.types import Observation
 
-_SINGLE = "update in the clear"
+_SINGLE, _ENCRYPTED = "update in the clear", "encrypted update"
 _SUMS = ("sum of updates", "opened sum")
 
 
@@ -76,13 +76,15 @@ class Watcher:
         round, parties = played.record.round, self.threat.parties(self.colluders)
         if parties:
             self._taken[round] = played.record.survivors
+        sent = any(seen.kind == _ENCRYPTED and seen.about == (self.target,) for seen in played.observed)
+        opened = sent and self.threat.opens(self.channel)  # from the ciphertext that the server has
         for seen in played.observed:
             if seen.values is None:
                 continue
             if seen.party in parties:
                 self._note(round, seen)
-            elif self.threat.opens(self.channel) and seen.kind == "own update" and seen.about == (self.target,):
-                self._single[round] = seen.values  # opened, from the ciphertext that the server has
+            elif opened and seen.kind == "own update" and seen.about == (self.target,):
+                self._single[round] = seen.values
 
     def _note(self, round: int, seen: Observation) -> None:
         if seen.values is None:
@@ -107,8 +109,8 @@ class Watcher:
     def _sight(self, round: int, models: Mapping[int, Tensor]) -> Sight:
         model, took_part = models.get(round), self.target in self._taken[round]
         if round in self._single:
-            return Sight(round, model, self._single[round] if took_part else None, alone=True)
-        if not took_part:
+            return Sight(round, model, self._single[round], alone=True)  # also of a round that was abandoned later
+        if not took_part and round not in self._sums:
             return Sight(round, model, None, alone=False)
         step = models[round + 1] - models[round] if {round, round + 1} <= set(models) else None
         rest = self._rest(round, step)

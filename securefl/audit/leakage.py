@@ -2,18 +2,19 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from securefl import vector
-from securefl.assemble import build_model
-from securefl.audit.bounds import CONFIDENCE, Claim, bounds, canary_scores
+from securefl.assemble import build_model, plan_for
+from securefl.audit.bounds import Claim, canary_scores, sees_all
 from securefl.audit.knowledge import Knowledge, Watcher
 from securefl.audit.membership import Question, Shadows, membership_scores
 from securefl.audit.replay import Replay, mean_weights, replay
-from securefl.audit.verdicts import Line, Stand, canary_line, membership_line
+from securefl.audit.verdicts import Line, Stand, canary_line, membership_line, noise_line
 from securefl.cache import Remember, fresh
 from securefl.data.task import Examples, FederatedData, concatenate
 from securefl.errors import ScenarioError
@@ -24,7 +25,7 @@ from securefl.records import Pool, drawn, load_data, pool_of
 from securefl.rng import Keystream, seeded_keystream
 from securefl.scenario import Scenario, make_scenario
 from securefl.sites import task_of
-from securefl.threat_models import ThreatModel, threat
+from securefl.threat_models import ANSWERS, ThreatModel, threat
 from securefl.training.canaries import LOUDNESS, Canaries
 from securefl.types import RoundRecord
 
@@ -41,7 +42,8 @@ class Inquiry:
     one the claim is that of the replay's own ledger.
 
     Raises:
-        ScenarioError: the scenario has no such clients, or its records bear several labels.
+        ScenarioError: the scenario has no such clients, the target is corrupt, the records bear several labels, or the
+            scenario is a rehearsal already.
     """
 
     scenario: Scenario
@@ -62,6 +64,10 @@ class Inquiry:
             )
         if task_of(self.scenario).multilabel:
             raise ScenarioError("the records bear several labels each, which no attack here is made for")
+        if self.scenario.rehearsal is not None:
+            raise ScenarioError("the scenario is a rehearsal already: take its rehearsal table away")
+        if self.scenario.attack is not None and self.target in self.scenario.attack.clients:
+            raise ScenarioError(f"--target: client {self.target} is corrupt and trains on other records; take another")
 
     @property
     def threat(self) -> ThreatModel:
@@ -74,6 +80,12 @@ class Inquiry:
         if not self.threat.clients:
             return ()
         return tuple(client for client in range(self.scenario.clients) if client != self.target)[: self.colluders]
+
+    @property
+    def blind(self) -> bool:
+        """Whether nothing that the adversary sees has values."""
+        kind = self.scenario.channel.kind
+        return not self.threat.ends_with(kind) and not self.threat.opens(kind)
 
     @property
     def rehearsal(self) -> Scenario:
@@ -97,7 +109,7 @@ class Inquiry:
         if self.scenario.privacy is None or not spent:
             return None
         delta = self.scenario.privacy.delta
-        return Claim(epsilon(spent, delta=delta), delta, privacy_profile(spent, delta=delta))
+        return Claim(spent, epsilon(spent, delta=delta), delta, privacy_profile(spent, delta=delta))
 
     def stream(self, purpose: str) -> Keystream:
         """Coins and noise of the audit itself."""
@@ -123,6 +135,13 @@ def shadow_scenarios(inquiry: Inquiry, count: int) -> dict[int, Scenario]:
     return {seed: rehearsed(plain, inquiry.target, seed, apart=seed - first + 1) for seed in seeds}
 
 
+class Measured(NamedTuple):
+    """Verdicts, and the claim that they are about; None without one."""
+
+    lines: list[Line]
+    claim: Claim | None
+
+
 def membership_lines(
     inquiry: Inquiry,
     shadows: Mapping[int, Tensor],
@@ -130,7 +149,7 @@ def membership_lines(
     on_round: OnRound,
     remember: Remember = fresh,
     played: Replay | None = None,
-) -> list[Line]:
+) -> Measured:
     """The verdicts on every membership attack that the adversary can run.
 
     Args:
@@ -146,7 +165,7 @@ def membership_lines(
     if played is None:
         played = replay(
             inquiry.rehearsal,
-            [inquiry.watcher(data)],
+            [inquiry.watcher(load_data(inquiry.rehearsal))],
             on_round=lambda record: on_round("rehearsal", record),
             remember=remember,
         )
@@ -161,7 +180,8 @@ def membership_lines(
     )
     generator = inquiry.stream("label only").torch_generator()
     found = membership_scores(question, played.knowledge[0], generator)
-    return [membership_line(attack, scores, inside, claim, by_coins=by_coins) for attack, scores in found.items()]
+    lines = [membership_line(attack, scores, inside, claim, by_coins=by_coins) for attack, scores in found.items()]
+    return Measured(lines, claim)
 
 
 class Sung(NamedTuple):
@@ -195,17 +215,28 @@ def canary_lines(inquiry: Inquiry, *, on_round: OnRound, remember: Remember = fr
     """The verdict on gradient canaries; none without a claim."""
     if not inquiry.scenario.claims_dp:
         return []
+    why = "who sees neither weights nor updates cannot look for them"
+    if inquiry.threat.published == ANSWERS:
+        return [Line("gradient canaries", Stand.UNTOLD, why)]
     try:
         scores, canaries, played = sing(inquiry, on_round=on_round, remember=remember)
     except ValueError as reason:
         return [Line("gradient canaries", Stand.UNTOLD, str(reason))]
-    claim, inside = inquiry.claim(played), canaries.inside
+    claim = inquiry.claim(played)
     if scores is None or claim is None:
-        why = "who has neither weights nor updates cannot look for them; its records are those of the attacks above"
         return [Line("gradient canaries", Stand.UNTOLD, why)]
-    found = bounds(scores, inside, inquiry.stream("thresholds"), delta=claim.delta, confidence=CONFIDENCE)
-    stream, reach = inquiry.stream("thresholds"), _reach(played.knowledge[0])
-    return [canary_line(f"{len(canaries)} gradient canaries", scores, inside, found, claim, stream, reach=reach)]
+    knowledge, inside = played.knowledge[0], canaries.inside
+    name, stream = f"{len(canaries)} gradient canaries", partial(inquiry.stream, "thresholds")
+    lines = [canary_line(name, scores, inside, claim, stream, reach=_reach(knowledge))]
+    if inquiry.scenario.init_from is None and sees_all(knowledge, canaries):
+        lines.append(noise_line(scores, inside, claim, unit=unit_of(inquiry)))
+    return lines
+
+
+def unit_of(inquiry: Inquiry) -> float:
+    """How far a gradient as long as the clip moves the target's weights in one step."""
+    training, plan = inquiry.scenario.training, plan_for(inquiry.scenario, inquiry.target)
+    return training.lr * plan.clip / plan.normaliser
 
 
 def _reach(knowledge: Knowledge) -> str:

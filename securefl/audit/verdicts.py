@@ -1,6 +1,6 @@
 """Verdicts: what was measured beside what is claimed, and whether the claim holds, is violated, or cannot be told."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from typing import Any
@@ -8,11 +8,22 @@ from typing import Any
 from torch import Tensor
 
 from securefl.audit import catalog
-from securefl.audit.bounds import CONFIDENCE, Bounds, Claim, one_run_epsilon, one_run_refutation, refutation
+from securefl.audit.bounds import (
+    EACH,
+    NEARLY,
+    Claim,
+    bounds,
+    noise_found,
+    one_run_epsilon,
+    one_run_refutation,
+    refutation,
+)
 from securefl.privacy.profile import Profile
 from securefl.rng import Keystream
 
 RATES = (0.01, 0.001)  # of false positives
+NOISE = "variance of the noise"
+_FEWEST = 10  # records of a kind
 _HEAD = ("verdict", "attack", "AUC", "TPR at 1 % FPR / claimed", "TPR at .1 % FPR / claimed", "epsilon >=")
 
 
@@ -38,7 +49,7 @@ class Point:
 class Line:
     """One attack of one adversary: the verdict with its reason, and what was measured, None where nothing was.
 
-    epsilon is a lower bound at `CONFIDENCE`; curve are the true and false positives of every threshold, profile bounds
+    epsilon is a lower bound at `EACH`; curve are the true and false positives of every threshold, profile bounds
     them by the claim.
     """
 
@@ -68,8 +79,8 @@ def membership_line(attack: str, scores: Tensor, inside: Tensor, claim: Claim | 
     if not by_coins:
         why = "the run's own split was not made by coins, so that no difference refutes the claim; audit the scenario"
         return _line(attack, scores, inside, claim, Stand.UNTOLD, why)
-    proven = one_run_epsilon(scores, inside, delta=claim.delta, confidence=CONFIDENCE)
-    refuted = one_run_refutation(scores, inside, claim, confidence=CONFIDENCE)
+    proven = one_run_epsilon(scores, inside, delta=claim.delta, confidence=EACH)
+    refuted = one_run_refutation(scores, inside, claim, confidence=EACH)
     if refuted is not None:
         return _line(attack, scores, inside, claim, Stand.VIOLATED, refuted, proven)
     why = "no violation found, which says nothing about better attacks"
@@ -77,7 +88,7 @@ def membership_line(attack: str, scores: Tensor, inside: Tensor, claim: Claim | 
 
 
 def canary_line(
-    attack: str, scores: Tensor, inside: Tensor, found: Bounds, claim: Claim, stream: Keystream, *, reach: str
+    attack: str, scores: Tensor, inside: Tensor, claim: Claim, stream: Callable[[], Keystream], *, reach: str
 ) -> Line:
     """The verdict on gradient canaries.
 
@@ -85,21 +96,35 @@ def canary_line(
         attack: its name.
         scores: (m,) of the canaries.
         inside: (m,) bool, which took part.
-        found: their bounds.
         claim: what they are held against.
-        stream: picks the canaries that set thresholds.
+        stream: gives the stream that picks the canaries which set thresholds, the same one at every call.
         reach: what the adversary sees of the target, in words.
     """
+    found = bounds(scores, inside, stream(), delta=claim.delta, confidence=1 - (1 - EACH) / 2)
     proven = max(found.steinke, found.clopper_pearson)
-    refuted = refutation(scores, inside, stream, claim, confidence=CONFIDENCE)
+    refuted = refutation(scores, inside, stream(), claim, confidence=EACH)
     if refuted is not None:
-        stand, why = Stand.VIOLATED, refuted
-    elif found.at_most < claim.epsilon:
-        stand, why = Stand.HOLDS, f"{reach}, canaries stay below the claim: Gaussian DP of at most {found.at_most:.3g}"
-    else:
-        stand = Stand.UNTOLD
-        why = f"no violation found; {reach}, Gaussian DP of up to {found.at_most:.3g} would look the same"
-    return _line(attack, scores, inside, claim, stand, why, proven)
+        return _line(attack, scores, inside, claim, Stand.VIOLATED, refuted, proven)
+    why = f"no violation found; {reach}, this attack looks like Gaussian DP of epsilon {found.at_most:.3g} or less"
+    return _line(attack, scores, inside, claim, Stand.UNTOLD, why, proven)
+
+
+def noise_line(scores: Tensor, inside: Tensor, claim: Claim, *, unit: float) -> Line:
+    """The verdict on the noise itself, by who sees every update of the target by itself.
+
+    Args:
+        scores: (m,) of canaries, with nothing in them but canaries and the target's noise.
+        inside: (m,) bool, which took part.
+        claim: whose events are held against them.
+        unit: what a canary that was clipped adds to its score in a step.
+    """
+    found = noise_found(scores, inside, claim.spent, unit=unit, confidence=EACH)
+    measured = f"noise over clip is {found.lower:.3f} to {found.upper:.3f} of what was booked"
+    if found.upper < 1:
+        return Line(NOISE, Stand.VIOLATED, measured)
+    if found.lower > NEARLY:
+        return Line(NOISE, Stand.HOLDS, f"{measured}, at the booked sample rate and steps")
+    return Line(NOISE, Stand.UNTOLD, f"{measured}: canaries are too few to tell")
 
 
 def told(lines: Sequence[Line]) -> Iterator[str]:
@@ -150,7 +175,7 @@ def facts(line: Line) -> dict[str, Any]:
 
 
 def overall(lines: Sequence[Line]) -> Stand:
-    """Violated by any; else it holds where the canaries say so, which are the stronger attack; else cannot tell."""
+    """Violated by any; else it holds where the noise itself was seen and found right; else cannot tell."""
     stands = {line.stand for line in lines}
     return next((one for one in (Stand.VIOLATED, Stand.HOLDS, Stand.UNTOLD) if one in stands), Stand.UNCLAIMED)
 
@@ -165,6 +190,9 @@ def _line(
     proven: float | None = None,
 ) -> Line:
     members, others = scores[inside], scores[~inside]
+    if min(len(members), len(others)) < _FEWEST:
+        few = f"{len(members)} records that were trained on and {len(others)} that were not are too few"
+        return Line(attack, Stand.UNCLAIMED if claim is None else Stand.UNTOLD, few)
     return Line(
         attack,
         stand,

@@ -8,7 +8,8 @@ from torch import Tensor, nn
 
 from securefl.data.task import Examples, Task
 from securefl.rng import Keystream
-from securefl.training.dp_sgd import DpSgd
+from securefl.training.dp_sgd import DpPlan, DpSgd
+from securefl.types import Trained
 
 MOST = 10_000  # canaries of one run
 FEWEST = 1000  # coordinates of a model, below which too few canaries keep out of each other's way
@@ -38,6 +39,7 @@ class Canaries:
         self.signs = torch.from_numpy(stream.bernoulli(count, probability=0.5)).double() * 2 - 1
         self.inside = torch.from_numpy(stream.bernoulli(count, probability=0.5))
         self.norm = norm
+        self.others: list[Tensor] = []  # a call of training each: what the other records did to the update (d,)
 
     def __len__(self) -> int:
         return len(self.coordinates)
@@ -69,7 +71,17 @@ class CanaryDpSgd(DpSgd):
 
     def __init__(self, model: nn.Module, task: Task, *, lr: float, canaries: Canaries) -> None:
         super().__init__(model, task, lr=lr)
-        self._canaries = canaries
+        self._canaries, self._lr = canaries, lr
+        self._clip, self._real = 1.0, torch.zeros(0)
+
+    def run(
+        self, weights: Tensor, examples: Examples, plan: DpPlan, *, sampling: Keystream, noise: Keystream
+    ) -> Trained:
+        """As `DpSgd.run`; what the real records did to the update is noted at the canaries."""
+        self._clip, self._real = plan.clip, torch.zeros(weights.shape, dtype=torch.float64)
+        trained = super().run(weights, examples, plan, sampling=sampling, noise=noise)
+        self._canaries.others.append(-self._lr / plan.normaliser * self._real)
+        return trained
 
     def records(self, examples: Examples) -> int:
         """The real ones and the canaries inside."""
@@ -80,6 +92,8 @@ class CanaryDpSgd(DpSgd):
         super().per_example_gradients(examples, chosen[chosen < len(examples)])
         parameters: list[Any] = list(self.module.parameters())
         sizes = [p.numel() for p in parameters]
+        real = torch.cat([p.grad_sample.flatten(1) for p in parameters], dim=1).double()  # (batch, d)
+        self._real += (real * (self._clip / real.norm(dim=1, keepdim=True)).clamp(max=1.0)).nan_to_num().sum(dim=0)
         rows = self._canaries.gradients(chosen[chosen >= len(examples)] - len(examples), sum(sizes))
         for p, part in zip(parameters, torch.split(rows, sizes, dim=1), strict=True):
             p.grad_sample = torch.cat([p.grad_sample, part.view(-1, *p.shape)])
