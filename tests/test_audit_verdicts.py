@@ -302,7 +302,14 @@ def test_a_line_tells_what_was_measured_beside_what_is_claimed() -> None:
 def test_too_few_others_are_not_measured() -> None:
     line = membership_line("loss", *scored(MU, 1, m=150), None, by_coins=True)
     assert [point.found for point in line.points] == [None, None]
-    assert "too few others" in next(row for row in told([line]) if row.startswith("no claim"))
+    assert "too few records" in next(row for row in told([line]) if row.startswith("no claim"))
+
+
+def test_a_rate_finer_than_the_attack_is_good_for_is_not_measured() -> None:
+    line = membership_line("RMIA", *scored(MU, 1, m=9000), None, by_coins=True, finest=0.002)
+    at_one, at_a_tenth = line.points
+    assert at_one.found is not None
+    assert at_a_tenth.found is None
 
 
 def test_too_few_records_make_no_line_and_no_traceback() -> None:

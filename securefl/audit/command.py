@@ -184,8 +184,11 @@ def _shadows(inquiry: Inquiry, count: int, folder: Path, asked: Asked, say: Say)
         jobs = [Job(run.named(cell), resolved[cell], code) for cell in missing]
         with closing(play(jobs, workers=min(asked.jobs, len(jobs)), limit=_LIMIT)) as events:
             for event in events:
-                if isinstance(event, Finished) and event.state != "done":
+                if not isinstance(event, Finished):
+                    continue
+                if event.state != "done":
                     raise RunFailed(f"a shadow is {event.state}: {event.reason}")
+                say(f"a shadow has ended, after {event.seconds:.0f} s")
     return {seed: load_checkpoint(run.named(cell).checkpoint).state.weights for seed, cell in cells.items()}
 
 

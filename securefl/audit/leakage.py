@@ -12,7 +12,7 @@ from securefl import vector
 from securefl.assemble import build_model, plan_for
 from securefl.audit.bounds import Claim, canary_scores, sees_all
 from securefl.audit.knowledge import Knowledge, Watcher
-from securefl.audit.membership import Question, Shadows, membership_scores
+from securefl.audit.membership import RMIA, Question, Shadows, membership_scores
 from securefl.audit.replay import Replay, mean_weights, replay
 from securefl.audit.verdicts import Line, Stand, canary_line, membership_line, noise_line
 from securefl.cache import Remember, fresh
@@ -31,7 +31,8 @@ from securefl.types import RoundRecord
 
 OnRound = Callable[[str, RoundRecord], None]
 _STRIDE = 1_000_003  # between seeds of rehearsals
-_POPULATION = 5000  # records at most that RMIA compares with
+_POPULATION = 10_000  # records at most that RMIA compares with
+_POPULATION_TIMES_RATE = 10  # of false positives, at least: as `attacks.rmia_population` says
 
 
 @dataclass(frozen=True)
@@ -180,7 +181,11 @@ def membership_lines(
     )
     generator = inquiry.stream("label only").torch_generator()
     found = membership_scores(question, played.knowledge[0], generator)
-    lines = [membership_line(attack, scores, inside, claim, by_coins=by_coins) for attack, scores in found.items()]
+    finest = {RMIA: _POPULATION_TIMES_RATE / max(1, len(question.population))}
+    lines = [
+        membership_line(attack, scores, inside, claim, by_coins=by_coins, finest=finest.get(attack, 0.0))
+        for attack, scores in found.items()
+    ]
     return Measured(lines, claim)
 
 

@@ -17,6 +17,7 @@ _CHUNK = 64  # records whose gradients are held at once
 _NOISE = (0.05, 0.1, 0.2, 0.4)  # of the label-only attack, in deviations of the features
 _COPIES = 8
 _GAMMA = 2.0  # of RMIA
+RMIA = "RMIA"
 
 
 @dataclass(frozen=True)
@@ -106,7 +107,7 @@ def of_answers(question: Question, weights: Tensor, generator: torch.Generator) 
     found["LiRA"] = catalog.lira_online(target, theirs, shadows.inside, pooled=None)
     found["LiRA, offline"] = catalog.lira_offline(target, theirs, shadows.inside, pooled=None)
     if len(question.population):
-        found["RMIA"] = catalog.rmia(
+        found[RMIA] = catalog.rmia(
             question.true_probabilities(weights, examples),
             question.true_probabilities(weights, question.population),
             torch.stack([question.true_probabilities(shadow, examples) for shadow in shadows.weights]),

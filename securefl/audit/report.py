@@ -1,5 +1,6 @@
 """What `securefl audit` prints."""
 
+import time
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -9,6 +10,9 @@ from securefl.privacy.mistakes import MISTAKES
 
 if TYPE_CHECKING:  # torch: seconds that who looks for mistakes need not wait
     from securefl.audit.command import Asked
+    from securefl.types import RoundRecord
+
+_SELDOM = 5.0  # seconds between two words about rounds
 
 
 def show_mistakes(verdicts: Sequence[Verdict], shown: Display) -> bool:
@@ -25,7 +29,15 @@ def show_leakage(asked: "Asked", shown: Display) -> bool:
     from securefl.audit.command import audit, lines_of
     from securefl.audit.verdicts import Stand, facts
 
-    found = audit(asked, say=shown.line, on_round=lambda label, record: None, on_bytes=shown.download)
+    said = time.monotonic()
+
+    def note(label: str, record: "RoundRecord") -> None:
+        nonlocal said
+        if time.monotonic() - said > _SELDOM:
+            said = time.monotonic()
+            shown.line(f"{label}: round {record.round + 1}")
+
+    found = audit(asked, say=shown.line, on_round=note, on_bytes=shown.download)
     for line in lines_of(found):
         shown.line(line)
     shown.line(

@@ -64,7 +64,9 @@ class Line:
     profile: Profile | None = None
 
 
-def membership_line(attack: str, scores: Tensor, inside: Tensor, claim: Claim | None, *, by_coins: bool) -> Line:
+def membership_line(
+    attack: str, scores: Tensor, inside: Tensor, claim: Claim | None, *, by_coins: bool, finest: float = 0.0
+) -> Line:
     """The verdict on an attack against real records.
 
     Args:
@@ -73,18 +75,19 @@ def membership_line(attack: str, scores: Tensor, inside: Tensor, claim: Claim | 
         inside: (n,) bool, which were trained on.
         claim: None where none is made.
         by_coins: whether fair coins decided it; a split that somebody made can differ in other ways.
+        finest: the least rate of false positives that the attack is good for.
     """
     if claim is None:
-        return _line(attack, scores, inside, None, Stand.UNCLAIMED, "measured; there is no claim to hold it against")
-    if not by_coins:
+        stand, why, proven = Stand.UNCLAIMED, "measured; there is no claim to hold it against", None
+    elif not by_coins:
         why = "the run's own split was not made by coins, so that no difference refutes the claim; audit the scenario"
-        return _line(attack, scores, inside, claim, Stand.UNTOLD, why)
-    proven = one_run_epsilon(scores, inside, delta=claim.delta, confidence=EACH)
-    refuted = one_run_refutation(scores, inside, claim, confidence=EACH)
-    if refuted is not None:
-        return _line(attack, scores, inside, claim, Stand.VIOLATED, refuted, proven)
-    why = "no violation found, which says nothing about better attacks"
-    return _line(attack, scores, inside, claim, Stand.UNTOLD, why, proven)
+        stand, proven = Stand.UNTOLD, None
+    else:
+        proven = one_run_epsilon(scores, inside, delta=claim.delta, confidence=EACH)
+        refuted = one_run_refutation(scores, inside, claim, confidence=EACH)
+        stand = Stand.UNTOLD if refuted is None else Stand.VIOLATED
+        why = refuted or "no violation found, which says nothing about better attacks"
+    return _line(attack, scores, inside, claim, stand, why, proven, finest)
 
 
 def canary_line(
@@ -188,6 +191,7 @@ def _line(
     stand: Stand,
     why: str,
     proven: float | None = None,
+    finest: float = 0.0,
 ) -> Line:
     members, others = scores[inside], scores[~inside]
     if min(len(members), len(others)) < _FEWEST:
@@ -199,15 +203,15 @@ def _line(
         why,
         catalog.auc(members, others),
         catalog.auc_error(members, others),
-        tuple(_point(members, others, rate, claim) for rate in RATES),
+        tuple(_point(members, others, rate, claim, measured=rate >= finest) for rate in RATES),
         proven,
         catalog.roc(members, others),
         None if claim is None else claim.profile,
     )
 
 
-def _point(members: Tensor, others: Tensor, rate: float, claim: Claim | None) -> Point:
-    found = catalog.at_false_positive_rate(members, others, at=rate, confidence=0.95)
+def _point(members: Tensor, others: Tensor, rate: float, claim: Claim | None, *, measured: bool) -> Point:
+    found = catalog.at_false_positive_rate(members, others, at=rate, confidence=0.95) if measured else None
     return Point(rate, found, None if claim is None else claim.profile.most_true_positives(rate))
 
 
@@ -217,5 +221,5 @@ def _told_point(point: Point | None) -> str:
         return ""
     allowed = "" if point.allowed is None else f" / {point.allowed:.3f}"
     if point.found is None:
-        return f"too few others{allowed}"
+        return f"too few records{allowed}"
     return f"{point.found.true_positive_rate:.3f} [{point.found.lower:.3f}, {point.found.upper:.3f}]{allowed}"
