@@ -1,0 +1,91 @@
+"""The committed results of audits: they meet the goals, pages say what the numbers are, and faults are found anew."""
+
+import csv
+import re
+import statistics
+from pathlib import Path
+
+import pytest
+
+from benchmarks.audits import CASES, HEAD, TWICE, table, white_box
+
+ROOT = Path(__file__).parent.parent
+RESULTS = ROOT / "docs/results"
+BROKEN = ("noise halved", "noise x .1", "clip skipped")
+
+
+@pytest.fixture(scope="module")
+def rows() -> list[dict[str, str]]:
+    with (RESULTS / "audit.csv").open() as file:
+        return list(csv.DictReader(file))
+
+
+def of(rows: list[dict[str, str]], case: str) -> list[dict[str, str]]:
+    found = [row for row in rows if row["case"] == case]
+    assert len({row["seed"] for row in found}) == len(found) == 20
+    return found
+
+
+def test_every_case_was_run_twenty_times(rows: list[dict[str, str]]) -> None:
+    assert tuple(rows[0]) == HEAD
+    assert {row["case"] for row in rows} == set(CASES)
+    assert all(of(rows, case) for case in CASES)
+
+
+def test_correct_code_is_accused_in_no_run(rows: list[dict[str, str]]) -> None:
+    right = of(rows, "correct")
+    assert not [row for row in right if "violated" in (row["canaries"], row["noise"])]
+
+
+@pytest.mark.parametrize("case", BROKEN)
+def test_planted_faults_are_found_by_canaries_in_18_of_20_runs(rows: list[dict[str, str]], case: str) -> None:
+    assert sum(row["canaries"] == "violated" for row in of(rows, case)) >= 18
+
+
+def test_twice_the_steps_are_found_and_seven_percent_are_not_told(rows: list[dict[str, str]]) -> None:
+    assert sum(row["canaries"] == "violated" for row in of(rows, TWICE)) >= 18
+    assert {row["canaries"] for row in of(rows, "noise 7 % too small")} == {"cannot tell"}
+
+
+def test_the_bounds_come_as_near_as_they_should_in_time(rows: list[dict[str, str]]) -> None:
+    right = of(rows, "correct")
+    share = {name: statistics.median(float(row[name]) / float(row["claimed"]) for row in right) for name in HEAD[3:8]}
+    assert share["steinke"] >= 0.35
+    assert share["gaussian"] >= 0.60
+    assert all(float(row["gaussian"]) < float(row["claimed"]) for row in right)
+    assert statistics.median(float(row["seconds"]) for row in right) < 10
+
+
+def test_the_page_has_the_table_of_these_numbers(rows: list[dict[str, str]]) -> None:
+    page = (RESULTS / "audit.md").read_text(encoding="utf-8")
+    for line in table(rows):
+        assert line in page
+
+
+def test_lira_on_digits_with_wrong_labels_meets_its_goal() -> None:
+    page = (RESULTS / "audit.md").read_text(encoding="utf-8")
+    found = re.search(
+        r"32 shadows: AUC (\S+), TPR at \.1 % FPR (\S+)%, non-members alone AUC (\S+); (\d+) s with training", page
+    )
+    assert found is not None
+    area, hits, alone, seconds = map(float, found.groups())
+    assert area >= 0.68
+    assert hits >= 1.5
+    assert abs(alone - 0.5) <= 0.02
+    assert seconds <= 60
+
+
+def test_the_readme_says_what_was_found(rows: list[dict[str, str]]) -> None:
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    assert "are found in 20 of 20 runs" in " ".join(readme.split())
+    for case in (*BROKEN, TWICE):
+        assert sum(row["canaries"] == "violated" for row in of(rows, case)) == 20
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("case", CASES)
+def test_audits_made_anew_say_the_same(case: str) -> None:
+    for seed in range(3):
+        found = white_box(case, seed)
+        assert found["canaries"] == ("violated" if case in (*BROKEN, TWICE) else "cannot tell")
+        assert case != "correct" or found["noise"] != "violated"
