@@ -14,7 +14,7 @@ from dataclasses import replace
 
 import pytest
 import torch
-from scipy.stats import norm
+from scipy.stats import chi2, norm
 from torch import Tensor
 
 from attacks.audit import (
@@ -214,6 +214,16 @@ def test_where_few_records_are_sampled_nothing_is_said_to_hold_that_does_not() -
     """Far from Gaussian DP: a bound on the sum's thresholds once passed for a proof here."""
     for factor in (0.4, 0.5, 0.7, 0.93):
         assert noise_of(factor, 0.01, 0.5).stand is not Stand.HOLDS
+
+
+def test_the_interval_of_the_noise_is_that_of_variance_and_mean_each_end_at_a_quarter_of_the_doubt() -> None:
+    scores, inside = sampled(3.0, 5, rate=0.2, m=3000)
+    found = noise_found(scores, inside, {SampledGaussian(0.2, 3.0, 50): 2}, unit=0.25, confidence=0.96)
+    out, among = 4 * scores[~inside], 4 * scores[inside]
+    low, high = (math.sqrt(float(out.square().sum()) / chi2.ppf(at, len(out)) / 900) for at in (0.99, 0.01))
+    error = norm.ppf(0.99) * float(among.std()) / math.sqrt(len(among))
+    short, long = (float(among.mean()) - error) / 20, (float(among.mean()) + error) / 20
+    assert (found.lower, found.upper) == pytest.approx((low / long, high / short))
 
 
 def test_the_noise_is_found_as_often_as_is_said() -> None:

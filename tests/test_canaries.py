@@ -96,3 +96,16 @@ def test_a_small_model_has_no_room_for_canaries() -> None:
     with pytest.raises(ValueError, match=rf"a model of {FEWEST} coordinates or more, got {FEWEST - 1}"):
         Canaries(FEWEST - 1, norm=LOUDNESS, stream=seeded_keystream(1, "canaries"))
     assert len(Canaries(3 * MOST, norm=1.0, stream=seeded_keystream(1, "canaries"))) == MOST
+
+
+def test_what_the_real_records_did_is_known_to_the_canaries() -> None:
+    """One step, every record in it, no noise: what is left of the update without them is the canaries' alone."""
+    hidden, start = canaries(), vector.to_vector(model())
+    plan = DpPlan(records=10, batch=10, epochs=1, clip=0.7, noise_multiplier=0.0)
+    streams = {"sampling": seeded_keystream(1, "poisson"), "noise": seeded_keystream(1, "noise")}
+    CanaryDpSgd(model(), TASK, lr=0.5, canaries=hidden).run(start, examples(), plan, **streams)
+    streams = {"sampling": seeded_keystream(1, "poisson"), "noise": seeded_keystream(1, "noise")}
+    alone = DpSgd(model(), TASK, lr=0.5).run(start, examples(), plan, **streams)
+    (known,) = hidden.others
+    assert torch.allclose(known.float(), alone.delta, atol=1e-6)
+    assert float(known.norm()) > 0.01
