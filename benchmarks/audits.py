@@ -62,7 +62,7 @@ _SHADOWS = 32
 def white_box(case: str, seed: int) -> dict[str, Any]:
     """One audit of one run at epsilon 4: bounds at 95 %, the verdict at 99.9 %."""
     torch.set_num_threads(1)
-    begun, remember = time.perf_counter(), user_cache().remember
+    begun, remember = time.process_time(), user_cache().remember
     scenario = parse_scenario(WHITE_BOX, overrides=(f"seed={seed}",))
     if case == TWICE:
         noise = plan_for(scenario, 0, remember).noise_multiplier
@@ -81,17 +81,17 @@ def white_box(case: str, seed: int) -> dict[str, Any]:
     line = canary_line(case, scores, inside, claim, thresholds, reach="by its updates")
     variance = noise_line(scores, inside, claim, unit=unit_of(inquiry))
     measured = [getattr(found, method) for method in METHODS]
-    values = (case, seed, claim.epsilon, *measured, line.stand.value, variance.stand.value, time.perf_counter() - begun)
+    values = (case, seed, claim.epsilon, *measured, line.stand.value, variance.stand.value, time.process_time() - begun)
     return dict(zip(HEAD, values, strict=True))
 
 
 def lira() -> tuple[float, float, float, float]:
-    """AUC, true positives at .1 % of false ones, AUC among non-members alone, and seconds, training included.
+    """AUC, true positives at .1 % of false ones, AUC among non-members alone, and seconds of CPU, training included.
 
     Every model is attacked once, with the others as its shadows.
     """
     torch.set_num_threads(1)
-    begun, scenario = time.perf_counter(), parse_scenario(LIRA)
+    begun, scenario = time.process_time(), parse_scenario(LIRA)
     data = load_data(scenario)
     pool = pool_of(scenario, data, 0)
     watcher = Watcher(THREATS["outsider"], (), 0, "plain")
@@ -108,7 +108,7 @@ def lira() -> tuple[float, float, float, float]:
         scores = lira_online(known[at], known[rest], inside[rest], pooled=None)
         members.append(scores[inside[at]])
         others.append(scores[~inside[at]])
-    seconds, all_others = time.perf_counter() - begun, torch.cat(others)
+    seconds, all_others = time.process_time() - begun, torch.cat(others)
     found = at_false_positive_rate(torch.cat(members), all_others, at=0.001, confidence=0.95)
     coins = torch.rand(len(all_others), generator=torch.Generator().manual_seed(_FIRST)) < 0.5
     rate = math.nan if found is None else found.true_positive_rate
@@ -117,7 +117,7 @@ def lira() -> tuple[float, float, float, float]:
 
 def table(rows: Sequence[Mapping[str, Any]]) -> Iterator[str]:
     """The runs of each case as one line."""
-    yield "| planted | runs | Steinke | Gaussian DP | f-DP (of epsilon) | violated | by variance | holds | s |"
+    yield "| planted | runs | Steinke | Gaussian DP | f-DP (of epsilon) | violated | by variance | holds | s of CPU |"
     yield "|---|---|---|---|---|---|---|---|---|"
     for case in CASES:
         runs = [row for row in rows if row["case"] == case]
@@ -149,7 +149,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "",
         f"LiRA, digits with 20 % label noise, {_SHADOWS} shadows: AUC {area:.3f}, TPR at .1 % FPR {hits:.3%}, ",
     ]
-    told[-1] += f"non-members alone AUC {alone:.3f}; {seconds:.0f} s with training."
+    told[-1] += f"non-members alone AUC {alone:.3f}; {seconds:.0f} s of CPU with training."
     asked = [(case, _FIRST + run) for run in range(chosen.runs) for case in CASES]
     with ProcessPoolExecutor(chosen.jobs, mp_context=get_context("spawn")) as workers:
         rows = list(workers.map(white_box, *zip(*asked, strict=True)))

@@ -65,7 +65,8 @@ def test_the_page_has_the_table_of_these_numbers(rows: list[dict[str, str]]) -> 
 def test_lira_on_digits_with_wrong_labels_meets_its_goal() -> None:
     page = (RESULTS / "audit.md").read_text(encoding="utf-8")
     found = re.search(
-        r"32 shadows: AUC (\S+), TPR at \.1 % FPR (\S+)%, non-members alone AUC (\S+); (\d+) s with training", page
+        r"32 shadows: AUC (\S+), TPR at \.1 % FPR (\S+)%, non-members alone AUC (\S+); (\d+) s of CPU with training",
+        page,
     )
     assert found is not None
     area, hits, alone, seconds = map(float, found.groups())
