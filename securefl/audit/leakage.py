@@ -234,13 +234,13 @@ def canary_lines(inquiry: Inquiry, *, on_round: OnRound, remember: Remember = fr
     name, stream = f"{len(canaries)} gradient canaries", partial(inquiry.stream, "thresholds")
     lines = [canary_line(name, scores, inside, claim, stream, reach=_reach(knowledge))]
     if inquiry.scenario.init_from is None and sees_all(knowledge, canaries):
-        lines.append(noise_line(scores, inside, claim, unit=unit_of(inquiry)))
+        lines.append(noise_line(scores, inside, claim, unit=unit_of(inquiry, remember)))
     return lines
 
 
-def unit_of(inquiry: Inquiry) -> float:
+def unit_of(inquiry: Inquiry, remember: Remember = fresh) -> float:
     """How far a gradient as long as the clip moves the target's weights in one step."""
-    training, plan = inquiry.scenario.training, plan_for(inquiry.scenario, inquiry.target)
+    training, plan = inquiry.scenario.training, plan_for(inquiry.scenario, inquiry.target, remember)
     return training.lr * plan.clip / plan.normaliser
 
 
