@@ -79,7 +79,7 @@ def white_box(case: str, seed: int) -> dict[str, Any]:
     thresholds, inside = partial(inquiry.stream, "thresholds"), canaries.inside
     found = bounds(scores, inside, thresholds(), delta=claim.delta, confidence=0.95)
     line = canary_line(case, scores, inside, claim, thresholds, reach="by its updates")
-    variance = noise_line(scores, inside, claim, unit=unit_of(inquiry))
+    variance = noise_line(scores, inside, claim, unit=unit_of(inquiry, remember))
     measured = [getattr(found, method) for method in METHODS]
     values = (case, seed, claim.epsilon, *measured, line.stand.value, variance.stand.value, time.process_time() - begun)
     return dict(zip(HEAD, values, strict=True))
