@@ -78,7 +78,7 @@ def white_box(case: str, seed: int) -> dict[str, Any]:
         raise RuntimeError("the server under plain sees the canaries, and a claim is made")
     thresholds, inside = partial(inquiry.stream, "thresholds"), canaries.inside
     found = bounds(scores, inside, thresholds(), delta=claim.delta, confidence=0.95)
-    line = canary_line(case, scores, inside, claim, thresholds, reach="by its updates")
+    line = canary_line(case, scores, inside, claim, thresholds, seen="every update by itself")
     variance = noise_line(scores, inside, claim, unit=unit_of(inquiry, remember))
     measured = [getattr(found, method) for method in METHODS]
     values = (case, seed, claim.epsilon, *measured, line.stand.value, variance.stand.value, time.process_time() - begun)

@@ -174,7 +174,10 @@ def audit(
     seed: Annotated[int, typer.Option("--seed", min=0, help="Decides the coins of the audit.")] = 0,
     jobs: Annotated[int, typer.Option("--jobs", min=1, help="Shadows trained at once.")] = 2,
     overrides: Overrides = None,
-    out: Annotated[Path | None, typer.Option("--out", help="Folder of shadows and verdicts.")] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option("--out", help="Folder of shadows and verdicts; by default under audits/."),
+    ] = None,
     display: Shown = None,
 ) -> None:
     """Measure what an adversary learns beside what is claimed; without one, look for named mistakes in a run folder."""

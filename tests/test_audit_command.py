@@ -12,6 +12,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -66,7 +67,7 @@ def test_a_scenario_without_a_claim_is_measured_with_shadows_that_are_kept(place
         "loss threshold",
         "label only",
         "LiRA",
-        "LiRA, offline",
+        "offline LiRA",
         "RMIA",
         "trajectory of the global models",
         "trajectory of the local models",
@@ -80,20 +81,20 @@ def test_a_scenario_without_a_claim_is_measured_with_shadows_that_are_kept(place
     more = found_by(asked("sgd.toml", "outsider", shadows=6), said.append)
     assert "6 shadows, 2 of them to train" in said
     assert more.folder == found.folder
-    assert {line.attack for line in more.lines} == {"loss threshold", "label only", "LiRA", "LiRA, offline", "RMIA"}
+    assert {line.attack for line in more.lines} == {"loss threshold", "label only", "LiRA", "offline LiRA", "RMIA"}
 
 
 def test_what_is_written_is_verdicts_and_a_figure_and_nothing_about_a_record(place: Path) -> None:
     found = found_by(asked("sgd.toml", "clients", shadows=2, colluders=2))
     assert {file.name for file in found.folder.iterdir()} - {".lock"} == {
         "cells",
-        "clients-2.json",
-        "clients-2.svg",
+        "clients-2-shadows-2-seed-0.json",
+        "clients-2-shadows-2-seed-0.svg",
         "env.json",
         "resolved.json",
         "study.toml",
     }
-    written = json.loads((found.folder / "clients-2.json").read_text())
+    written = json.loads((found.folder / "clients-2-shadows-2-seed-0.json").read_text())
     assert written["verdict"] == "no claim"
     assert written["command"] == (
         "securefl audit sgd.toml --adversary clients --colluders=2 --target=0 --shadows=2 --seed=0"
@@ -120,7 +121,7 @@ def test_under_masks_three_of_four_clients_measure_what_the_plain_server_does(pl
 def test_correct_code_is_not_accused_and_half_the_noise_is(place: Path) -> None:
     question = asked("dp.toml", "server", "data.only=0", "privacy.records=[419]")
     found = found_by(question)
-    assert found.stand is Stand.HOLDS
+    assert found.stand is not Stand.VIOLATED
     assert {line.attack for line in found.lines} >= {"7510 gradient canaries", "loss threshold", NOISE}
     with planted("noise halved"):
         wrong = found_by(question)
@@ -166,6 +167,24 @@ def test_a_run_under_encryption_is_the_same_but_for_its_rounding(place: Path) ->
     assert {line.attack for line in found.lines} >= {"alignment with its updates", "trajectory of the local models"}
 
 
+def test_a_folder_of_another_scenarios_shadows_is_refused(place: Path) -> None:
+    found_by(replace(asked("sgd.toml", "server", shadows=2), folder=Path("kept")))
+    with pytest.raises(ScenarioError, match="kept holds the study 'shadows of client 0 of scenario"):
+        found_by(replace(asked("sgd.toml", "server", "rounds=3", shadows=2), folder=Path("kept")))
+
+
+def test_the_command_to_repeat_an_audit_names_its_folder_and_no_colluders_where_there_are_none() -> None:
+    question = replace(asked("sgd.toml", "server"), folder=Path("kept"))
+    assert question.command == "securefl audit sgd.toml --adversary server --target=0 --shadows=0 --seed=0 --out=kept"
+
+
+def test_all_others_are_told_that_they_know_every_update(place: Path) -> None:
+    found = found_by(asked("sgd.toml", "clients", "channel.kind=masked", colluders=3))
+    assert "seen of client 0: every update by itself" in found.notes
+    fewer = found_by(asked("sgd.toml", "clients", "channel.kind=masked", colluders=2))
+    assert "seen of client 0: sums or steps that its updates are part of" in fewer.notes
+
+
 def test_the_command_to_repeat_an_audit_goes_through_a_shell() -> None:
     question = asked("a b.toml", "server", 'server={step="fedavg"}')
     assert shlex.split(question.command)[:5] == ["securefl", "audit", "a b.toml", "--set", 'server={step="fedavg"}']
@@ -185,7 +204,11 @@ def test_a_run_of_system_noise_is_audited_as_a_fresh_draw(place: Path) -> None:
     api.run(scenario, run, text=DP)
     found = found_by(asked("run", "server"))
     assert any("the audit is of a fresh draw" in note for note in found.notes)
-    assert all("not made by coins" in line.why for line in found.lines if "canaries" not in line.attack)
+    assert all(
+        "not made by coins" in line.why
+        for line in found.lines
+        if line.auc is not None and "canaries" not in line.attack
+    )
 
 
 def test_a_run_stands_or_falls_with_its_own_ledger(place: Path) -> None:
@@ -266,7 +289,8 @@ def test_the_command_prints_a_table_and_how_to_repeat_it(place: Path) -> None:
     done = command("sgd.toml", "--adversary", "server", "--shadows", "0", "--display", "plain")
     assert done.returncode == 0, done.stderr
     assert "verdict   attack" in done.stdout
-    assert "verdict: no claim" in done.stdout
+    assert "TPR at .1 % FPR" not in done.stdout
+    assert "verdict: no claim; it and the figure are in audits/sgd-" in done.stdout
     assert "for test data and rehearsals, not for publication" in done.stdout
     assert done.stdout.splitlines()[-1].startswith("again: securefl audit sgd.toml --adversary server")
 

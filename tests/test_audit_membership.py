@@ -110,7 +110,7 @@ def test_shadows_bring_the_attacks_that_compare() -> None:
         "loss threshold",
         "label only",
         "LiRA",
-        "LiRA, offline",
+        "offline LiRA",
         "RMIA",
     }
 

@@ -1,6 +1,7 @@
 """`securefl audit PATH --adversary WHO`: shadows in a folder of their own, replays in memory, verdicts, a figure."""
 
 import shlex
+import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
@@ -23,15 +24,17 @@ from securefl.data.download import OnBytes, quiet
 from securefl.environment import code_hash
 from securefl.errors import RunFailed, ScenarioError, SecureflError
 from securefl.files import read_lines, write_json
-from securefl.pool import Finished, Job, play
+from securefl.pool import Finished, Job, Progressed, play
 from securefl.privacy.ledger import carried
 from securefl.records import fetch_data, load_data
 from securefl.runs import Cell, Request, RunFolder, Use
 from securefl.scenario import Scenario, load_scenario, make_scenario
+from securefl.threat_models import threat
 from securefl.types import RoundRecord
 
 FIRST, LAST = 2, 1024  # shadows, where there are any
 _APART = 1e-3  # what the rounding of an inexact channel may grow to over a run
+_SELDOM = 5.0  # seconds between two words about rounds
 _LIMIT = 3600.0  # seconds that a shadow may take
 Say = Callable[[str], None]
 
@@ -56,9 +59,17 @@ class Asked:
         words = ["securefl", "audit", str(self.path)]
         for override in self.overrides:
             words += ["--set", override]
-        numbers = {"colluders": self.colluders, "target": self.target, "shadows": self.shadows, "seed": self.seed}
+        numbers = {"target": self.target, "shadows": self.shadows, "seed": self.seed}
+        if threat(self.adversary).clients:
+            numbers = {"colluders": self.colluders, **numbers}
         words += ["--adversary", self.adversary, *(f"--{name}={value}" for name, value in numbers.items())]
-        return shlex.join(words)
+        return shlex.join(words if self.folder is None else [*words, f"--out={self.folder}"])
+
+    @property
+    def name(self) -> str:
+        """What the files of the verdicts are called."""
+        clients = f"-{self.colluders}" if threat(self.adversary).clients else ""
+        return f"{self.adversary}{clients}-shadows-{self.shadows}-seed-{self.seed}"
 
 
 @dataclass(frozen=True)
@@ -96,8 +107,8 @@ def audit(
         raise ScenarioError(f"--shadows must be 0, or from {FIRST} to {LAST}, got {asked.shadows}")
     run = asked.path if asked.path.is_dir() else None
     scenario, cell = _opened(run) if run else (load_scenario(asked.path, overrides=asked.overrides), None)
-    fetch_data(scenario, on_bytes)
     inquiry = Inquiry(scenario, asked.adversary, asked.colluders, asked.target, asked.seed)
+    fetch_data(scenario, on_bytes)
     folder = asked.folder or Path("audits") / f"{asked.path.stem}-{cell_hash(scenario.resolved())[:8]}-{asked.target}"
     remember = user_cache().remember
     notes, played = list(_notes(inquiry)), None
@@ -117,7 +128,7 @@ def audit(
         folder.mkdir(parents=True, exist_ok=True)
         stand = Stand.UNTOLD if scenario.claims_dp else Stand.UNCLAIMED
         why = "this adversary sees nothing that an attack could start from"
-        measured = Measured([Line("membership", stand, why)], None)
+        measured = Measured([Line("membership", stand, why)], None, "nothing")
     else:
         shadows = _shadows(inquiry, compared, folder, asked, say)
         say("membership")
@@ -125,6 +136,7 @@ def audit(
         if scenario.claims_dp:
             say("gradient canaries")
             measured.lines.extend(canary_lines(inquiry, on_round=on_round, remember=remember))
+        notes.append(f"seen of client {asked.target}: {measured.seen}")
     found = Findings(_claimed(inquiry, measured.claim), tuple(measured.lines), tuple(notes), folder)
     _write(found, asked)
     return found
@@ -175,7 +187,8 @@ def _shadows(inquiry: Inquiry, count: int, folder: Path, asked: Asked, say: Say)
     cells = {seed: cell_hash(scenario.resolved(), code=code) for seed, scenario in wanted.items()}
     uses = tuple(Use(cell, "shadow", seed=seed, code=code) for seed, cell in cells.items())
     resolved = {cells[seed]: scenario.resolved() for seed, scenario in wanted.items()}
-    request = Request(asked.command + "\n", resolved, uses, f"shadows of client {inquiry.target}", (code,))
+    name = f"shadows of client {inquiry.target} of scenario {cell_hash(inquiry.scenario.resolved())}"
+    request = Request(asked.command + "\n", resolved, uses, name, (code,))
     run = RunFolder.create(folder, request)
     with run.held():
         run.ask(request)
@@ -183,7 +196,11 @@ def _shadows(inquiry: Inquiry, count: int, folder: Path, asked: Asked, say: Say)
         say(f"{count} shadows, {len(missing)} of them to train")
         jobs = [Job(run.named(cell), resolved[cell], code) for cell in missing]
         with closing(play(jobs, workers=min(asked.jobs, len(jobs)), limit=_LIMIT)) as events:
+            said = time.monotonic()
             for event in events:
+                if isinstance(event, Progressed) and time.monotonic() - said > _SELDOM:
+                    said = time.monotonic()
+                    say(f"a shadow is at round {event.round} of {inquiry.scenario.rounds}")
                 if not isinstance(event, Finished):
                     continue
                 if event.state != "done":
@@ -208,6 +225,8 @@ def _notes(inquiry: Inquiry) -> Sequence[str]:
     sees = ", ".join(who.sees(inquiry.scenario.channel.kind)) or "nothing but what is published about every run"
     clients = f" (client {', '.join(map(str, inquiry.coalition))})" if inquiry.coalition else ""
     notes = [f"{inquiry.adversary} is {who.who}{clients}; it sees: {sees}"]
+    if not inquiry.scenario.repeatable:
+        notes.append("noise comes from the system: every audit is of a fresh draw, with other numbers")
     if who.deviates:
         notes.append("measured as if it kept to the protocol; what it can do besides: docs/threat-model.md")
     notes.append(
@@ -219,7 +238,6 @@ def _notes(inquiry: Inquiry) -> Sequence[str]:
 
 def _write(found: Findings, asked: Asked) -> None:
     """Verdicts and figure; no score of a single record."""
-    who = f"{asked.adversary}-{asked.colluders}" if "clients" in asked.adversary else asked.adversary
     told_of = {
         "command": asked.command,
         "claim": found.claim,
@@ -227,9 +245,9 @@ def _write(found: Findings, asked: Asked) -> None:
         "lines": [facts(line) for line in found.lines],
         "notes": list(found.notes),
     }
-    write_json(found.folder / f"{who}.json", told_of)
+    write_json(found.folder / f"{asked.name}.json", told_of)
     if any(line.curve is not None for line in found.lines):
-        draw(found.folder / f"{who}.svg", found)
+        draw(found.folder / f"{asked.name}.svg", found)
 
 
 def draw(path: Path, found: Findings) -> None:
@@ -261,5 +279,5 @@ def lines_of(found: Findings) -> Sequence[str]:
         *found.notes,
         f"claim: {found.claim}",
         *told(found.lines),
-        f"verdict: {found.stand.value}",
+        f"verdict: {found.stand.value}; it and the figure are in {found.folder}",
     ]

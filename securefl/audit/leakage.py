@@ -137,10 +137,11 @@ def shadow_scenarios(inquiry: Inquiry, count: int) -> dict[int, Scenario]:
 
 
 class Measured(NamedTuple):
-    """Verdicts, and the claim that they are about; None without one."""
+    """Verdicts, the claim that they are about (None without one), and what was seen of the target, in words."""
 
     lines: list[Line]
     claim: Claim | None
+    seen: str
 
 
 def membership_lines(
@@ -186,7 +187,7 @@ def membership_lines(
         membership_line(attack, scores, inside, claim, by_coins=by_coins, finest=finest.get(attack, 0.0))
         for attack, scores in found.items()
     ]
-    return Measured(lines, claim)
+    return Measured(lines, claim, seen_of(played.knowledge[0]))
 
 
 class Sung(NamedTuple):
@@ -232,7 +233,7 @@ def canary_lines(inquiry: Inquiry, *, on_round: OnRound, remember: Remember = fr
         return [Line("gradient canaries", Stand.UNTOLD, why)]
     knowledge, inside = played.knowledge[0], canaries.inside
     name, stream = f"{len(canaries)} gradient canaries", partial(inquiry.stream, "thresholds")
-    lines = [canary_line(name, scores, inside, claim, stream, reach=_reach(knowledge))]
+    lines = [canary_line(name, scores, inside, claim, stream, seen=seen_of(knowledge))]
     if inquiry.scenario.init_from is None and sees_all(knowledge, canaries):
         lines.append(noise_line(scores, inside, claim, unit=unit_of(inquiry, remember)))
     return lines
@@ -244,12 +245,12 @@ def unit_of(inquiry: Inquiry, remember: Remember = fresh) -> float:
     return training.lr * plan.clip / plan.normaliser
 
 
-def _reach(knowledge: Knowledge) -> str:
+def seen_of(knowledge: Knowledge) -> str:
     """What is seen of the target, in words."""
-    moves = knowledge.moves
-    if not moves:
-        return "by the final model"
-    return "by its updates" if all(sight.alone for sight in moves) else "by sums or steps that it is part of"
+    if not knowledge.moves:
+        return "the final model" if knowledge.final is not None else "the final model's answers"
+    alone = all(sight.alone for sight in knowledge.moves)
+    return "every update by itself" if alone else "sums or steps that its updates are part of"
 
 
 def shadows_of(pool: Pool, shadows: Mapping[int, Tensor]) -> Shadows | None:

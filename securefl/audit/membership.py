@@ -105,7 +105,7 @@ def of_answers(question: Question, weights: Tensor, generator: torch.Generator) 
     target = question.confidences(weights)
     theirs = torch.stack([question.confidences(shadow) for shadow in shadows.weights])
     found["LiRA"] = catalog.lira_online(target, theirs, shadows.inside, pooled=None)
-    found["LiRA, offline"] = catalog.lira_offline(target, theirs, shadows.inside, pooled=None)
+    found["offline LiRA"] = catalog.lira_offline(target, theirs, shadows.inside, pooled=None)
     if len(question.population):
         found[RMIA] = catalog.rmia(
             question.true_probabilities(weights, examples),

@@ -22,6 +22,7 @@ from securefl.privacy.profile import Profile
 from securefl.rng import Keystream
 
 RATES = (0.01, 0.001)  # of false positives
+_FINE = 4  # column of the finest rate, which is left out where nothing was measured at it
 NOISE = "variance of the noise"
 _FEWEST = 10  # records of a kind
 _HEAD = ("verdict", "attack", "AUC", "TPR at 1 % FPR / claimed", "TPR at .1 % FPR / claimed", "epsilon >=")
@@ -91,7 +92,7 @@ def membership_line(
 
 
 def canary_line(
-    attack: str, scores: Tensor, inside: Tensor, claim: Claim, stream: Callable[[], Keystream], *, reach: str
+    attack: str, scores: Tensor, inside: Tensor, claim: Claim, stream: Callable[[], Keystream], *, seen: str
 ) -> Line:
     """The verdict on gradient canaries.
 
@@ -101,14 +102,14 @@ def canary_line(
         inside: (m,) bool, which took part.
         claim: what they are held against.
         stream: gives the stream that picks the canaries which set thresholds, the same one at every call.
-        reach: what the adversary sees of the target, in words.
+        seen: what the adversary sees of the target, in words.
     """
     found = bounds(scores, inside, stream(), delta=claim.delta, confidence=1 - (1 - EACH) / 2)
     proven = max(found.steinke, found.clopper_pearson)
     refuted = refutation(scores, inside, stream(), claim, confidence=EACH)
     if refuted is not None:
         return _line(attack, scores, inside, claim, Stand.VIOLATED, refuted, proven)
-    why = f"no violation found; {reach}, this attack looks like Gaussian DP of epsilon {found.at_most:.3g} or less"
+    why = f"no violation found by {seen}; a fault too small to be seen there would not show"
     return _line(attack, scores, inside, claim, Stand.UNTOLD, why, proven)
 
 
@@ -127,20 +128,28 @@ def noise_line(scores: Tensor, inside: Tensor, claim: Claim, *, unit: float) -> 
         return Line(NOISE, Stand.VIOLATED, measured)
     if found.lower > NEARLY:
         return Line(NOISE, Stand.HOLDS, f"{measured}, at the booked sample rate and steps")
-    return Line(NOISE, Stand.UNTOLD, f"{measured}: canaries are too few to tell")
+    room = f"it holds from {NEARLY:g} on and is violated below 1; more rounds narrow it"
+    return Line(NOISE, Stand.UNTOLD, f"{measured}: {room}")
 
 
 def told(lines: Sequence[Line]) -> Iterator[str]:
     """The lines as a table, then the reasons for their verdicts, each once."""
     rows = [_HEAD, *map(_row, lines)]
-    widths = [max(len(row[at]) for row in rows) for at in range(len(_HEAD))]
+    told = [
+        at for at in range(len(_HEAD)) if at != _FINE or any(line.points and line.points[-1].found for line in lines)
+    ]
+    widths = {at: max(len(row[at]) for row in rows) for at in told}
     for row in rows:
-        yield "  ".join(f"{part:<{width}}" for part, width in zip(row, widths, strict=True)).rstrip()
+        yield "  ".join(f"{row[at]:<{widths[at]}}" for at in told).rstrip()
     reasons: dict[tuple[str, str], list[str]] = {}
     for line in lines:
         reasons.setdefault((line.stand.value, line.why), []).append(line.attack)
     for (stand, why), attacks in reasons.items():
         yield f"{stand} ({', '.join(attacks)}): {why}"
+
+
+def _missing(line: Line) -> str:
+    return "by its variance" if line.attack == NOISE else "not measured"
 
 
 def _row(line: Line) -> tuple[str, ...]:
@@ -149,7 +158,7 @@ def _row(line: Line) -> tuple[str, ...]:
     return (
         line.stand.value,
         line.attack,
-        "not measured" if line.auc is None else f"{line.auc:.3f}{error}",
+        _missing(line) if line.auc is None else f"{line.auc:.3f}{error}",
         *(_told_point(found.get(rate)) for rate in RATES),
         "" if line.epsilon is None else f"{line.epsilon:.3g}",
     )
