@@ -138,7 +138,8 @@ def images(workers: Executor) -> Iterator[str]:
             seeds = range(2, 2 + _SHADOWS)
             trained[family] = dict(zip(seeds, workers.map(partial(shadow, family), seeds), strict=True))
     columns = []
-    for overrides in SETTINGS.values():
+    for setting, overrides in SETTINGS.items():
+        sys.stderr.write(f"{setting}: shadows are trained\n")
         family = tuple(one for one in overrides if not one.startswith("channel"))
         play = partial(areas, IMAGES, overrides, ADVERSARIES, shadows=trained[family])
         runs = list(workers.map(play, range(_COINS)))
@@ -181,6 +182,7 @@ def through_rules(workers: Executor) -> Iterator[str]:
     who = {"client": ("clients", 1), "server": ("server", 1)}
     plain: list[str] = []
     for rule, chosen in RULES.items():
+        sys.stderr.write(f"{rule}\n")
         cells = []
         for noise in ((), RULED_NOISE):
             runs = list(workers.map(partial(areas, RULED, (*chosen, *noise), who, shadows={}), range(_RULED_COINS)))

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks.adversaries import ADVERSARIES, RULES, SETTINGS
 from benchmarks.audits import CASES, HEAD, TWICE, table, white_box
 
 ROOT = Path(__file__).parent.parent
@@ -90,3 +91,21 @@ def test_audits_made_anew_say_the_same(case: str) -> None:
         found = white_box(case, seed)
         assert found["canaries"] == ("violated" if case in (*BROKEN, TWICE) else "cannot tell")
         assert case != "correct" or found["noise"] != "violated"
+
+
+def test_the_readme_has_the_table_of_adversaries() -> None:
+    page = (RESULTS / "adversaries.md").read_text(encoding="utf-8")
+    first = page.split("## PneumoniaMNIST\n\n")[1].split("\n\n")[0]
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    block = readme.split("<!-- adversaries:begin -->\n\n")[1].split("\n\n<!-- adversaries:end -->")[0]
+    assert block == first
+    assert set(SETTINGS) == set(first.splitlines()[0].strip("| ").split(" | ")[1:])
+    assert [line.split(" | ")[0].strip("| ") for line in first.splitlines()[2:]] == list(ADVERSARIES)
+
+
+def test_no_client_learns_through_a_rule_what_the_server_learns_from_updates() -> None:
+    """By alignment, without DP: what docs/audit.md says of the table."""
+    page = (RESULTS / "adversaries.md").read_text(encoding="utf-8")
+    rows = {row.split(" | ")[0].strip("| "): row.split(" | ")[1:] for row in page.splitlines() if row.startswith("| ")}
+    server = float(rows["the server under plain: the update itself"][0].split()[0])
+    assert all(float(rows[rule][0].split()[0]) < server for rule in RULES)
