@@ -79,8 +79,8 @@ _INTRO = """\
 AUC, mean ± standard error; chance is .5. PneumoniaMNIST: three sets of coins, eight shadows, one of five clients with a
 fifth of its training labels wrong; 3 local epochs without DP, 1 of DP-SGD with it. In the first table the attack that
 does best on average, and under DP what gradient canaries look like at 95 %: the epsilon of Gaussian DP, no bound where
-DP-SGD is not. Through the rule: digits over nine clients, ten sets of coins, no shadows, an ordinary client by alignment
-with the steps between global models, and by the loss under these models.
+DP-SGD is not. Through the rule: digits over nine clients, ten sets of coins, no shadows, an ordinary client by
+alignment with the steps between global models, and by the loss under these models.
 """
 _COINS, _SHADOWS = 3, 8
 _RULED_COINS = 10
