@@ -82,8 +82,9 @@ def test_ckks_masked_and_plain_give_the_same_model_on_breastmnist(
     official("breastmnist", monkeypatch)
     played = assert_the_channels_agree(BREAST, tmp_path)
     seen = {kind: {(o.party, o.kind) for o in rounds[0].observed} for kind, rounds in played.items()}
-    models = {(f"client {client}", "global model") for client in range(5)}
-    assert seen["plain"] == models | {(party, "update in the clear") for party in ("server", "network")}
+    models = {(f"client {client}", kind) for client in range(5) for kind in ("global model", "own update")}
+    outside = {(party, kind) for party in ("server", "network") for kind in ("global model", "update in the clear")}
+    assert seen["plain"] == models | outside
     assert seen["ckks"] == (
         models
         | {(f"client {client}", "opened sum") for client in range(5)}
@@ -118,7 +119,7 @@ def test_the_transcript_on_disk_says_what_each_party_saw_and_no_value(tmp_path: 
         | {
             (party, kind, shape)
             for party in clients
-            for kind, shape in (("global model", (16,)), ("opened sum", (16,)))
+            for kind, shape in (("global model", (16,)), ("own update", (16,)), ("opened sum", (16,)))
         }
     )
     updates = [line for line in lines if line["party"] == "server" and line["kind"] == "encrypted update"]
@@ -171,7 +172,7 @@ def test_no_key_and_no_ciphertext_is_ever_in_a_run_folder(tmp_path: Path, keys: 
     transcripts = list((tmp_path / "run").rglob("transcript.jsonl"))
     assert transcripts
     kinds = {json.loads(line)["kind"] for line in transcripts[0].read_text().splitlines()}
-    assert kinds == {"global model", "encrypted update", "encrypted sum", "opened sum"}
+    assert kinds == {"global model", "own update", "encrypted update", "encrypted sum", "opened sum"}
 
 
 def test_hashes_of_the_model_that_the_server_gets_are_not_those_anybody_could_compute(
