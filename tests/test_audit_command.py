@@ -74,6 +74,10 @@ def test_a_scenario_without_a_claim_is_measured_with_shadows_that_are_kept(place
         "alignment with its updates",
     }
     assert found.stand is Stand.UNCLAIMED
+    lines = {line.attack: line for line in found.lines}
+    assert [point.found is None for point in lines["loss threshold"].points] == [False, True]
+    assert lines["RMIA"].auc is not None  # 943 records of other clients are too few for a rate of 1 %
+    assert [point.found for point in lines["RMIA"].points] == [None, None]
     assert "4 shadows, 4 of them to train" in said
     again = found_by(asked("sgd.toml", "server", shadows=4), said.append)
     assert "4 shadows, 0 of them to train" in said

@@ -103,9 +103,17 @@ def test_the_readme_has_the_table_of_adversaries() -> None:
     assert [line.split(" | ")[0].strip("| ") for line in first.splitlines()[2:]] == list(ADVERSARIES)
 
 
-def test_no_client_learns_through_a_rule_what_the_server_learns_from_updates() -> None:
-    """By alignment, without DP: what docs/audit.md says of the table."""
+def test_a_client_is_at_chance_through_every_rule_where_the_server_is_not() -> None:
+    """By alignment, without DP and at epsilon 8: what docs/audit.md says of the table."""
     page = (RESULTS / "adversaries.md").read_text(encoding="utf-8")
     rows = {row.split(" | ")[0].strip("| "): row.split(" | ")[1:] for row in page.splitlines() if row.startswith("| ")}
-    server = float(rows["the server under plain: the update itself"][0].split()[0])
-    assert all(float(rows[rule][0].split()[0]) < server for rule in RULES)
+    for column in (0, 2):
+        for rule in RULES:
+            area, error = map(float, rows[rule][column].split(" ± "))
+            assert abs(area - 0.5) < 3 * error
+        area, error = map(float, rows["the server under plain: the update itself"][column].split(" ± "))
+        assert area - 0.5 > 5 * error
+    text = (ROOT / "docs/audit.md").read_text(encoding="utf-8")
+    assert "AUC of .66 by alignment (.58 at epsilon 8)" in " ".join(text.split())
+    server = [float(rows["the server under plain: the update itself"][column].split()[0]) for column in (0, 2)]
+    assert [round(area, 2) for area in server] == [0.66, 0.58]

@@ -326,6 +326,8 @@ def test_too_few_records_make_no_line_and_no_traceback() -> None:
     line = membership_line("loss", torch.arange(4.0), torch.tensor([True, True, True, False]), CLAIM, by_coins=True)
     assert (line.stand, line.auc) == (Stand.UNTOLD, None)
     assert line.why == "3 records that were trained on and 1 that were not are too few"
+    one = membership_line("loss", torch.arange(1.0), torch.tensor([True]), CLAIM, by_coins=True)
+    assert one.why == "1 records that were trained on and 0 that were not are too few"
 
 
 def test_the_verdict_is_violated_by_any_and_holds_by_canaries() -> None:

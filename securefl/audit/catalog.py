@@ -17,6 +17,7 @@ from attacks.membership import lira_offline as lira_offline
 from attacks.membership import lira_online as lira_online
 from attacks.membership import loss_threshold as loss_threshold
 from attacks.rmia import rmia as rmia
+from attacks.rmia import rmia_population as rmia_population
 from attacks.scores import Interval as Interval
 from attacks.scores import Operating as Operating
 from attacks.scores import Roc as Roc

@@ -1,5 +1,6 @@
 """Measured leakage beside the guarantee: an adversary, its Observations, the attacks they allow, their verdicts."""
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
@@ -10,11 +11,12 @@ from torch import Tensor
 
 from securefl import vector
 from securefl.assemble import build_model, plan_for
+from securefl.audit import catalog
 from securefl.audit.bounds import Claim, canary_scores, sees_all
 from securefl.audit.knowledge import Knowledge, Watcher
 from securefl.audit.membership import RMIA, Question, Shadows, membership_scores
 from securefl.audit.replay import Replay, mean_weights, replay
-from securefl.audit.verdicts import Line, Stand, canary_line, membership_line, noise_line
+from securefl.audit.verdicts import RATES, Line, Stand, canary_line, membership_line, noise_line
 from securefl.cache import Remember, fresh
 from securefl.data.task import Examples, FederatedData, concatenate
 from securefl.errors import ScenarioError
@@ -32,7 +34,6 @@ from securefl.types import RoundRecord
 OnRound = Callable[[str, RoundRecord], None]
 _STRIDE = 1_000_003  # between seeds of rehearsals
 _POPULATION = 10_000  # records at most that RMIA compares with
-_POPULATION_TIMES_RATE = 10  # of false positives, at least: as `attacks.rmia_population` says
 
 
 @dataclass(frozen=True)
@@ -182,7 +183,8 @@ def membership_lines(
     )
     generator = inquiry.stream("label only").torch_generator()
     found = membership_scores(question, played.knowledge[0], generator)
-    finest = {RMIA: _POPULATION_TIMES_RATE / max(1, len(question.population))}
+    others = len(question.population)
+    finest = {RMIA: min((rate for rate in RATES if catalog.rmia_population(rate) <= others), default=math.inf)}
     lines = [
         membership_line(attack, scores, inside, claim, by_coins=by_coins, finest=finest.get(attack, 0.0))
         for attack, scores in found.items()

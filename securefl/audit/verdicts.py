@@ -83,6 +83,8 @@ def membership_line(
     elif not by_coins:
         why = "the run's own split was not made by coins, so that no difference refutes the claim; audit the scenario"
         stand, proven = Stand.UNTOLD, None
+    elif min(int(inside.sum()), int((~inside).sum())) < _FEWEST:
+        stand, why, proven = Stand.UNTOLD, "too few records", None
     else:
         proven = one_run_epsilon(scores, inside, delta=claim.delta, confidence=EACH)
         refuted = one_run_refutation(scores, inside, claim, confidence=EACH)
