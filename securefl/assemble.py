@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from securefl import adversary, catalog, channel, vector
 from securefl.cache import Remember, fresh
 from securefl.continuation import Origin, origin_of
-from securefl.data.task import FederatedData, Task
+from securefl.data.task import Examples, FederatedData, Task
 from securefl.environment import code_hash
 from securefl.errors import ScenarioError
 from securefl.evaluate import evaluate, predict
@@ -29,6 +29,13 @@ from securefl.training.client import Client
 from securefl.training.dp_sgd import DpPlan, DpSgd, DpSgdTrainer
 from securefl.training.sgd import SgdTrainer
 from securefl.types import Metrics, Participant, Rule, Trainer, Weigh
+
+Implant = Callable[[nn.Module], nn.Module]
+
+
+def as_it_is(model: nn.Module) -> nn.Module:
+    """The model of the scenario: no implant."""
+    return model
 
 
 @dataclass(frozen=True)
@@ -82,6 +89,7 @@ def assemble(
     ledgers: Path,
     remember: Remember = fresh,
     canaries: Mapping[int, Canaries] = NO_CANARIES,
+    implant: Implant = as_it_is,
 ) -> Assembled:
     """Everything a run needs.
 
@@ -91,6 +99,7 @@ def assemble(
         ledgers: folder of the clients' ledgers; files that exist are read and continued.
         remember: finds what is dear to compute (calibrated noise).
         canaries: client -> records beside its own, known by their gradients, for an audit; dp_sgd only.
+        implant: what a malicious server makes of the model before anybody gets it, for an audit.
 
     Raises:
         DataError: a data file is damaged.
@@ -99,12 +108,15 @@ def assemble(
     data = load_data(scenario)
     model = build_model(scenario, data.task)
     origin = origin_of(scenario)
-    start = vector.to_vector(model) if origin is None else origin.weights
+    if origin is not None:
+        vector.load_vector(model, origin.weights)
+    model = implant(model)
+    start = vector.to_vector(model)
     session = hashlib.sha256(f"session/{run}".encode()).digest()[:16]
     books = open_ledgers(scenario, ledgers, origin)
     for book in books.values():
         book.begin()
-    trainers = make_trainers(scenario, adversary.poisoned(scenario, data), model, books, remember, canaries)
+    trainers = make_trainers(scenario, adversary.poisoned(scenario, data), model, books, remember, canaries, implant)
     config = hashlib.sha256(json.dumps(scenario.resolved(), sort_keys=True).encode()).digest()
     plan = channel.plan(scenario, session=session, d=len(start), stream_for=stream_for(scenario), config=config)
     sides = catalog.CHANNELS[scenario.channel.kind].sides(plan, **channel.options(scenario))
@@ -195,29 +207,20 @@ def make_trainers(
     books: Mapping[int, Ledger],
     remember: Remember = fresh,
     canaries: Mapping[int, Canaries] = NO_CANARIES,
+    implant: Implant = as_it_is,
 ) -> list[Trainer]:
     """One trainer a site; all of a process share one model as workspace."""
     streams, training = stream_for(scenario), scenario.training
     if training.kind == "sgd":
         return [
-            SgdTrainer(
-                model,
-                data.task,
-                site.train,
-                client=index,
-                batch=training.batch,
-                epochs=training.epochs,
-                lr=training.lr,
-                stream_for=streams,
-                bend=adversary.bend(scenario, index),
-            )
+            sgd_trainer(scenario, data.task, site.train, model, client=index, streams=streams)
             for index, site in enumerate(data.sites)
         ]
     plans = [
         plan_for(scenario, index, remember, books[index].before if index in books else NOTHING)
         for index in range(len(data.sites))
     ]
-    machine = DpSgd(build_model(scenario, data.task), data.task, lr=training.lr)
+    machine = DpSgd(implant(build_model(scenario, data.task)), data.task, lr=training.lr)
     with_canaries = {
         index: CanaryDpSgd(build_model(scenario, data.task), data.task, lr=training.lr, canaries=records)
         for index, records in canaries.items()
@@ -226,6 +229,24 @@ def make_trainers(
         DpSgdTrainer(with_canaries.get(index, machine), site.train, plan, client=index, stream_for=streams)
         for index, (site, plan) in enumerate(zip(data.sites, plans, strict=True))
     ]
+
+
+def sgd_trainer(
+    scenario: Scenario, task: Task, examples: Examples, model: nn.Module, *, client: int, streams: StreamFor
+) -> SgdTrainer:
+    """One client's plain training."""
+    training = scenario.training
+    return SgdTrainer(
+        model,
+        task,
+        examples,
+        client=client,
+        batch=training.batch,
+        epochs=training.epochs,
+        lr=training.lr,
+        stream_for=streams,
+        bend=adversary.bend(scenario, client),
+    )
 
 
 def open_ledgers(scenario: Scenario, folder: Path, origin: Origin | None = None) -> dict[int, Ledger]:

@@ -173,6 +173,12 @@ def audit(
     shadows: Annotated[int, typer.Option("--shadows", help="Rehearsals to compare with; 0 for none.")] = 16,
     seed: Annotated[int, typer.Option("--seed", min=0, help="Decides the coins of the audit.")] = 0,
     jobs: Annotated[int, typer.Option("--jobs", min=1, help="Shadows trained at once.")] = 2,
+    exposure: Annotated[
+        bool, typer.Option(help="Ask updates for the records, labels, a property and the source behind them.")
+    ] = True,
+    pictures: Annotated[
+        bool, typer.Option("--pictures", help="Keep reconstructed images, beside the TRAINING RECORDS they are of.")
+    ] = False,
     overrides: Overrides = None,
     out: Annotated[
         Path | None,
@@ -194,9 +200,11 @@ def audit(
             raise ScenarioError("--set changes a scenario, not a run that has ended")
         grave = show_mistakes(examine(path), shown)
     if adversary is not None:
-        from securefl.audit.command import Asked
+        from securefl.audit.findings import Asked
 
-        asked = Asked(path, tuple(overrides or ()), adversary, colluders, target, shadows, seed, jobs, out)
+        asked = Asked(
+            path, tuple(overrides or ()), adversary, colluders, target, shadows, seed, jobs, out, exposure, pictures
+        )
         grave |= show_leakage(asked, shown)
     if grave:
         raise SecureflError("a claim in this folder does not stand" if path.is_dir() else "the claim does not stand")

@@ -38,6 +38,7 @@ def load_data(scenario: Scenario) -> FederatedData:
         data = data.pooled()
     elif how in catalog.DEALS:
         data = data.dealt(_deal(scenario, data.pooled().sites[0].train.labels))
+    data = _thinned(scenario, data)
     if config.only is not None and how != "pooled":
         data = data.alone(sites.place(scenario, config.only))
     data = _mislabelled(scenario, data)
@@ -91,6 +92,18 @@ def _rehearsed(scenario: Scenario, data: FederatedData) -> FederatedData:
     changed = list(data.sites)
     changed[rehearsal.client] = Site(site.name, train, site.test)
     return replace(data, sites=tuple(changed))
+
+
+def _thinned(scenario: Scenario, data: FederatedData) -> FederatedData:
+    """The same data, with at most so many training records a site as the scenario says."""
+    if scenario.data.most is None:
+        return data
+    kept = []
+    for index, site in enumerate(data.sites):
+        order = seeded_keystream(scenario.data.split_seed, "most", index).permutation(len(site.train))
+        chosen = torch.from_numpy(order[: scenario.data.most]).sort().values
+        kept.append(Site(site.name, Examples(site.train.features[chosen], site.train.labels[chosen]), site.test))
+    return replace(data, sites=tuple(kept))
 
 
 def _mislabelled(scenario: Scenario, data: FederatedData) -> FederatedData:

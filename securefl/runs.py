@@ -212,9 +212,14 @@ class RunFolder:
     @classmethod
     def open(cls, path: Path) -> "RunFolder":
         """An existing run folder. Raises ScenarioError if path is none."""
-        if not (path / "resolved.json").is_file():
+        if not cls.is_at(path):
             raise ScenarioError(f"{path} is not a run folder: it has no resolved.json")
         return cls(path)
+
+    @staticmethod
+    def is_at(path: Path) -> bool:
+        """Whether path is a run folder."""
+        return (path / "resolved.json").is_file()
 
     def ask(self, request: Request) -> None:
         """Write what is asked for; cells that no longer are stay on the disk."""

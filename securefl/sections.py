@@ -49,6 +49,8 @@ class Data(Section):
     held_out takes one site out of the federation and tests on all its records, and on no others: external validation.
     Both number the sites as the data set does.
 
+    most is the largest number of training records that a client keeps, picked at random; the others are used by nobody.
+
     alpha (dirichlet, quantity), classes (pathological) and minimum shape the partitions that deal records anew.
 
     size (pixels of a side) and test_on (which published records judge; validation is for choosing learning rates) are
@@ -67,6 +69,7 @@ class Data(Section):
     alpha: Annotated[float, Field(ge=1e-3, le=1e6, strict=True)] | None = None
     classes: Count | None = None
     minimum: Count | None = None
+    most: Count | None = None
     size: Count | None = None
     label_noise: Annotated[float, Field(gt=0, lt=1, strict=True)] | None = None
     test_on: Literal["test", "validation"] | None = None

@@ -54,7 +54,12 @@ def site_records(scenario: "Scenario") -> tuple[int, ...]:
 
 
 def published(scenario: "Scenario") -> tuple[int, ...] | None:
-    """Training sizes of the published split, after `held_out` and `only`; None where they are drawn."""
+    """Training sizes of the published split, after `held_out`, `only` and `most`; None where they are drawn."""
+    sizes, most = _dealt_sizes(scenario), scenario.data.most
+    return sizes if sizes is None or most is None else tuple(min(size, most) for size in sizes)
+
+
+def _dealt_sizes(scenario: "Scenario") -> tuple[int, ...] | None:
     entry, how, held_out = catalog.DATA[scenario.data.name], partition_of(scenario), scenario.data.held_out
     if how == "pooled":
         return (entry.records - (0 if held_out is None else entry.partitions[entry.usual][held_out]),)

@@ -19,7 +19,8 @@ import pytest
 
 from benchmarks.planted import planted
 from securefl import api
-from securefl.audit.command import Asked, Findings, audit
+from securefl.audit.command import audit
+from securefl.audit.findings import Asked, Findings
 from securefl.audit.leakage import Inquiry, shadow_scenarios
 from securefl.audit.report import show_leakage
 from securefl.audit.verdicts import NOISE, Stand
@@ -92,13 +93,13 @@ def test_what_is_written_is_verdicts_and_a_figure_and_nothing_about_a_record(pla
     found = found_by(asked("sgd.toml", "clients", shadows=2, colluders=2))
     assert {file.name for file in found.folder.iterdir()} - {".lock"} == {
         "cells",
-        "clients-2-shadows-2-seed-0.json",
-        "clients-2-shadows-2-seed-0.svg",
+        "audit-clients-2-shadows-2-seed-0.json",
+        "audit-clients-2-shadows-2-seed-0.svg",
         "env.json",
         "resolved.json",
         "study.toml",
     }
-    written = json.loads((found.folder / "clients-2-shadows-2-seed-0.json").read_text())
+    written = json.loads((found.folder / "audit-clients-2-shadows-2-seed-0.json").read_text())
     assert written["verdict"] == "no claim"
     assert written["command"] == (
         "securefl audit sgd.toml --adversary clients --colluders=2 --target=0 --shadows=2 --seed=0"

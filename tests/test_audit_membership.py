@@ -56,7 +56,7 @@ def weights(seed: int) -> Tensor:
 def test_gradients_are_those_of_one_record_at_a_time(task: Task, model: torch.nn.Module, examples: Examples) -> None:
     asked = Question(examples, examples, model, task, None)
     at = vector.to_vector(model) * 1.5
-    found = gradients(asked, at, slice(2, 7))
+    found = gradients(asked.model, asked.task, Examples(examples.features[2:7], examples.labels[2:7]), at)
     assert found.shape == (5, len(at))
     vector.load_vector(model, at)
     for row, place in zip(found, range(2, 7), strict=True):
@@ -121,7 +121,8 @@ def test_alignment_is_the_mean_over_rounds_of_every_record() -> None:
     both = of_rounds(asked, Knowledge(sights, None, None))["alignment with its updates"]
     each = [of_rounds(asked, Knowledge((sight,), None, None))["alignment with its updates"] for sight in sights]
     assert torch.allclose(both, (each[0] + each[1]) / 2)
-    row = gradients(asked, weights(0), slice(140, 141))[0].double()
+    record = Examples(asked.examples.features[140:141], asked.examples.labels[140:141])
+    row = gradients(asked.model, asked.task, record, weights(0))[0].double()
     moved = weights(5).double()
     assert float(each[0][140]) == pytest.approx(float(-(row @ moved) / row.norm() / moved.norm()), abs=1e-6)
 

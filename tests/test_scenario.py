@@ -25,7 +25,7 @@ from securefl.planned import planned
 from securefl.scenario import Scenario, load_scenario, parse_scenario
 
 NOT_MASKED = {"ring": None, "clip": None, "rounding": None, "corrupt": None, "max_weight": None}
-NOT_DEALT = dict.fromkeys(("only", "held_out", "alpha", "classes", "minimum", "size", "label_noise", "test_on"))
+NOT_DEALT = dict.fromkeys(("only", "held_out", "alpha", "classes", "minimum", "most", "size", "label_noise", "test_on"))
 
 # The two scenarios of the design, verbatim.
 HEART = """

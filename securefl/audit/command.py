@@ -1,10 +1,9 @@
 """`securefl audit PATH --adversary WHO`: shadows in a folder of their own, replays in memory, verdicts, a figure."""
 
-import shlex
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,24 +11,27 @@ import torch
 from torch import Tensor
 
 from securefl import catalog
+from securefl.audit.attributes import attributes
 from securefl.audit.bounds import Claim
-from securefl.audit.leakage import Inquiry, Measured, canary_lines, membership_lines, shadow_scenarios
+from securefl.audit.exposure import Exposure, look_at
+from securefl.audit.findings import Asked, Findings, write
+from securefl.audit.leakage import Inquiry, Measured, OnRound, canary_lines, membership_lines, shadow_scenarios
+from securefl.audit.reconstruction import implanted, reconstructions
 from securefl.audit.replay import Line as Seen
 from securefl.audit.replay import Replay, replay
-from securefl.audit.verdicts import Line, Stand, facts, overall, told
-from securefl.cache import user_cache
+from securefl.audit.verdicts import Line, Stand
+from securefl.cache import Remember, user_cache
 from securefl.cell_names import cell_hash
 from securefl.checkpoint import load_checkpoint
 from securefl.data.download import OnBytes, quiet
 from securefl.environment import code_hash
 from securefl.errors import RunFailed, ScenarioError, SecureflError
-from securefl.files import read_lines, write_json
+from securefl.files import read_lines
 from securefl.pool import Finished, Job, Progressed, play
 from securefl.privacy.ledger import carried
 from securefl.records import fetch_data, load_data
 from securefl.runs import Cell, Request, RunFolder, Use
 from securefl.scenario import Scenario, load_scenario, make_scenario
-from securefl.threat_models import threat
 from securefl.types import RoundRecord
 
 FIRST, LAST = 2, 1024  # shadows, where there are any
@@ -37,54 +39,6 @@ _APART = 1e-3  # what the rounding of an inexact channel may grow to over a run
 _SELDOM = 5.0  # seconds between two words about rounds
 _LIMIT = 3600.0  # seconds that a shadow may take
 Say = Callable[[str], None]
-
-
-@dataclass(frozen=True)
-class Asked:
-    """What the command was given; folder holds shadows, verdicts and figure."""
-
-    path: Path
-    overrides: tuple[str, ...]
-    adversary: str
-    colluders: int
-    target: int
-    shadows: int
-    seed: int
-    jobs: int
-    folder: Path | None
-
-    @property
-    def command(self) -> str:
-        """The command that gives the same verdicts."""
-        words = ["securefl", "audit", str(self.path)]
-        for override in self.overrides:
-            words += ["--set", override]
-        numbers = {"target": self.target, "shadows": self.shadows, "seed": self.seed}
-        if threat(self.adversary).clients:
-            numbers = {"colluders": self.colluders, **numbers}
-        words += ["--adversary", self.adversary, *(f"--{name}={value}" for name, value in numbers.items())]
-        return shlex.join(words if self.folder is None else [*words, f"--out={self.folder}"])
-
-    @property
-    def name(self) -> str:
-        """What the files of the verdicts are called."""
-        clients = f"-{self.colluders}" if threat(self.adversary).clients else ""
-        return f"{self.adversary}{clients}-shadows-{self.shadows}-seed-{self.seed}"
-
-
-@dataclass(frozen=True)
-class Findings:
-    """Verdicts on the claim of one client, notes on what they rest on, and where they were written."""
-
-    claim: str
-    lines: tuple[Line, ...]
-    notes: tuple[str, ...]
-    folder: Path
-
-    @property
-    def stand(self) -> Stand:
-        """The verdict on the claim."""
-        return overall(self.lines)
 
 
 def audit(
@@ -137,8 +91,20 @@ def audit(
             say("gradient canaries")
             measured.lines.extend(canary_lines(inquiry, on_round=on_round, remember=remember))
         notes.append(f"seen of client {asked.target}: {measured.seen}")
-    found = Findings(_claimed(inquiry, measured.claim), tuple(measured.lines), tuple(notes), folder)
-    _write(found, asked)
+    exposures = [] if inquiry.blind or not asked.exposure else exposed(inquiry, say, on_round, remember)
+    claimed = _claimed(inquiry, measured.claim)
+    found = Findings(claimed, tuple(measured.lines), tuple(exposures), tuple(notes), folder)
+    write(found, asked)
+    return found
+
+
+def exposed(inquiry: Inquiry, say: Say, on_round: OnRound, remember: Remember) -> list[Exposure]:
+    """What the updates of the first rounds show of the records behind them."""
+    say("what updates show")
+    look = look_at(inquiry, on_round=on_round, remember=remember)
+    found = [*reconstructions(look), *attributes(look, remember=remember)]
+    if inquiry.threat.deviates:
+        found.append(implanted(look, on_round=on_round, remember=remember))
     return found
 
 
@@ -234,50 +200,3 @@ def _notes(inquiry: Inquiry) -> Sequence[str]:
         "folder: for test data and rehearsals, not for publication about patients"
     )
     return notes
-
-
-def _write(found: Findings, asked: Asked) -> None:
-    """Verdicts and figure; no score of a single record."""
-    told_of = {
-        "command": asked.command,
-        "claim": found.claim,
-        "verdict": found.stand.value,
-        "lines": [facts(line) for line in found.lines],
-        "notes": list(found.notes),
-    }
-    write_json(found.folder / f"{asked.name}.json", told_of)
-    if any(line.curve is not None for line in found.lines):
-        draw(found.folder / f"{asked.name}.svg", found)
-
-
-def draw(path: Path, found: Findings) -> None:
-    """The ROC of every attack, both axes logarithmic, with what the claim allows."""
-    import matplotlib
-
-    matplotlib.use("Agg")
-    from matplotlib import pyplot as plt
-
-    figure, axes = plt.subplots(figsize=(7, 5), layout="constrained")
-    for line in found.lines:
-        if line.curve is not None:
-            axes.step(line.curve.false_positive, line.curve.true_positive, where="post", label=line.attack, lw=1)
-    rates = torch.logspace(-4, 0, 100, dtype=torch.float64)
-    for profile in {line.profile for line in found.lines if line.profile is not None}:
-        most = [profile.most_true_positives(min(1.0, rate)) for rate in rates.tolist()]
-        axes.plot(rates, most, color="black", lw=1, label="the most that the claim allows")
-    axes.plot(rates, rates, color="grey", linestyle=":", label="chance")
-    axes.set(xscale="log", yscale="log", xlim=(1e-4, 1), ylim=(1e-4, 1))
-    axes.set(xlabel="false positives", ylabel="true positives", title=found.claim)
-    axes.legend(fontsize="small")
-    figure.savefig(path)
-    plt.close(figure)
-
-
-def lines_of(found: Findings) -> Sequence[str]:
-    """The findings in words."""
-    return [
-        *found.notes,
-        f"claim: {found.claim}",
-        *told(found.lines),
-        f"verdict: {found.stand.value}; it and the figure are in {found.folder}",
-    ]

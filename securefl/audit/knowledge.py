@@ -10,7 +10,8 @@ from securefl.threat_models import FINAL, ThreatModel
 from securefl.types import Observation
 
 _SINGLE, _ENCRYPTED = "update in the clear", "encrypted update"
-_SUMS = ("sum of updates", "opened sum")
+_OPENED = "opened sum"
+_SUMS = ("sum of updates", _OPENED)
 
 
 @dataclass(frozen=True)
@@ -20,13 +21,16 @@ class Sight:
     model: the global model (d,) that the clients started from; None where it is not seen.
     moved: along what the target's update went (d,): the update itself, or a sum or step that it is part of, up to a
         factor; None where nothing is seen, or the target took no part.
-    alone: whether it is the target's own update.
+    alone: whether it is the target's own update. about: the clients whose updates it is made of.
+    share: what each of these counts in moved, where they count the same.
     """
 
     round: int
     model: Tensor | None
     moved: Tensor | None
     alone: bool
+    about: tuple[int, ...] = ()
+    share: float = 1.0
 
 
 @dataclass(frozen=True)
@@ -67,7 +71,7 @@ class Watcher:
     weights: Mapping[int, float] | None = None
     _models: dict[int, Tensor] = field(default_factory=dict)
     _single: dict[int, Tensor] = field(default_factory=dict)
-    _sums: dict[int, tuple[tuple[int, ...], Tensor]] = field(default_factory=dict)
+    _sums: dict[int, tuple[tuple[int, ...], Tensor, float]] = field(default_factory=dict)
     _own: dict[int, dict[int, Tensor]] = field(default_factory=dict)
     _taken: dict[int, tuple[int, ...]] = field(default_factory=dict)
 
@@ -94,7 +98,8 @@ class Watcher:
         elif seen.kind == _SINGLE and seen.about == (self.target,):
             self._single[round] = seen.values
         elif seen.kind in _SUMS and self.target in seen.about:
-            self._sums[round] = (seen.about, seen.values)
+            share = 1 / len(seen.about) if seen.kind == _OPENED else 1.0  # key holders open the mean
+            self._sums[round] = (seen.about, seen.values, share)
         elif seen.kind == "own update":
             self._own.setdefault(round, {})[seen.about[0]] = seen.values
 
@@ -109,17 +114,19 @@ class Watcher:
     def _sight(self, round: int, models: Mapping[int, Tensor]) -> Sight:
         model, took_part = models.get(round), self.target in self._taken[round]
         if round in self._single:
-            return Sight(round, model, self._single[round], alone=True)  # also of a round that was abandoned later
+            return Sight(round, model, self._single[round], True, (self.target,))  # also of a round abandoned later
         if not took_part and round not in self._sums:
             return Sight(round, model, None, alone=False)
         step = models[round + 1] - models[round] if {round, round + 1} <= set(models) else None
         rest = self._rest(round, step)
         if rest is not None:
-            return Sight(round, model, *rest)
+            others = tuple(client for client in self._taken[round] if client not in self._own[round])
+            return Sight(round, model, *rest, others)
         if round in self._sums:
-            members, moved = self._sums[round]
-            return Sight(round, model, moved.float(), alone=members == (self.target,))
-        return Sight(round, model, step, alone=False)
+            members, moved, share = self._sums[round]
+            return Sight(round, model, moved.float(), members == (self.target,), members, share)
+        taken = self._taken[round]
+        return Sight(round, model, step, alone=False, about=taken, share=1 / len(taken))
 
     def _rest(self, round: int, step: Tensor | None) -> tuple[Tensor, bool] | None:
         """The step without what the coalition's own clients sent, in the target's measure, and if nobody else is in."""

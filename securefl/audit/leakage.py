@@ -94,13 +94,13 @@ class Inquiry:
         """The scenario with the target's records drawn by coins."""
         return rehearsed(self.scenario, self.target, 2 * self.seed)
 
-    def watcher(self, data: FederatedData) -> Watcher:
-        """Collects what the adversary sees."""
+    def watcher(self, data: FederatedData, client: int | None = None) -> Watcher:
+        """Collects what the adversary sees of the target, or of another client that is not on its side."""
         sizes = {client: len(site.train) for client, site in enumerate(data.sites)}
         return Watcher(
             self.threat,
             self.coalition,
-            self.target,
+            self.target if client is None else client,
             self.scenario.channel.kind,
             mean_weights(self.scenario, sizes),
         )

@@ -147,21 +147,20 @@ def _alignment(question: Question, moves: Sequence[tuple[Tensor, Tensor]]) -> Te
     for model, moved in moves:
         for start in range(0, len(total), _CHUNK):
             part = slice(start, start + _CHUNK)
-            total[part] += catalog.update_alignment(moved, gradients(question, model, part))
+            records = Examples(question.examples.features[part], question.examples.labels[part])
+            total[part] += catalog.update_alignment(moved, gradients(question.model, question.task, records, model))
     return total / len(moves)
 
 
-def gradients(question: Question, weights: Tensor, part: slice) -> Tensor:
-    """(k, d) of the loss at weights (d,), one row a record of this part."""
-    vector.load_vector(question.model, weights)
-    parameters = {name: p.detach() for name, p in question.model.named_parameters() if p.requires_grad}
+def gradients(model: nn.Module, task: Task, examples: Examples, weights: Tensor) -> Tensor:
+    """(k, d) of each record's loss at weights (d,), which model, a workspace, is left with."""
+    vector.load_vector(model, weights)
+    parameters = {name: p.detach() for name, p in model.named_parameters() if p.requires_grad}
 
     def loss(at: Mapping[str, Tensor], features: Tensor, label: Tensor) -> Tensor:
-        logits: Tensor = functional_call(question.model, dict(at), (features[None],))
-        return question.task.loss(logits, label[None])
+        logits: Tensor = functional_call(model, dict(at), (features[None],))
+        return task.loss(logits, label[None])
 
-    examples = question.examples
-    found = vmap(grad(loss), in_dims=(None, 0, 0))(
-        parameters, question.task.inputs(examples.features[part]).contiguous(), examples.labels[part]
-    )
+    features = task.inputs(examples.features).contiguous()
+    found = vmap(grad(loss), in_dims=(None, 0, 0))(parameters, features, examples.labels)
     return torch.cat([found[name].flatten(1) for name in parameters], dim=1)

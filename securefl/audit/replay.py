@@ -9,7 +9,7 @@ from typing import Any
 from torch import Tensor
 
 from securefl import engine
-from securefl.assemble import Assembled, assemble
+from securefl.assemble import Assembled, Implant, as_it_is, assemble
 from securefl.audit.knowledge import Knowledge, Watcher
 from securefl.cache import Remember, fresh
 from securefl.privacy.events import SampledGaussian
@@ -44,15 +44,19 @@ def replay(
     on_round: OnRound,
     remember: Remember = fresh,
     canaries: Canaries | None = None,
+    rounds: int | None = None,
+    implant: Implant = as_it_is,
 ) -> Replay:
     """The scenario played from its start; its ledgers are thrown away, and no observation is written.
 
     Args:
         scenario: what to play.
-        watchers: each collects what an adversary sees; all look at the same target.
+        watchers: each collects what an adversary sees; spent and canaries are about the first one's target.
         on_round: called with each round's record.
         remember: finds values that are dear to compute.
         canaries: enter the DP-SGD of that target as further records.
+        rounds: how many to play; None for all.
+        implant: what a malicious server makes of the model.
 
     Raises:
         SecureflError: the scenario cannot be played to its end.
@@ -60,9 +64,11 @@ def replay(
     target = watchers[0].target
     with tempfile.TemporaryDirectory() as ledgers:
         records = NO_CANARIES if canaries is None else {target: canaries}
-        assembled = assemble(scenario, run="audit", ledgers=Path(ledgers), remember=remember, canaries=records)
+        assembled = assemble(
+            scenario, run="audit", ledgers=Path(ledgers), remember=remember, canaries=records, implant=implant
+        )
         state, transcript = assembled.start, list[Line]()
-        for played in engine.run(assembled.federation, state, rounds=scenario.rounds):
+        for played in engine.run(assembled.federation, state, rounds=scenario.rounds if rounds is None else rounds):
             for watcher in watchers:
                 watcher.watch(played)
             transcript += [_line(played.record.round, seen) for seen in played.observed]

@@ -9,7 +9,7 @@ from securefl.display import Display
 from securefl.privacy.mistakes import MISTAKES
 
 if TYPE_CHECKING:  # torch: seconds that who looks for mistakes need not wait
-    from securefl.audit.command import Asked
+    from securefl.audit.findings import Asked
     from securefl.types import RoundRecord
 
 _SELDOM = 5.0  # seconds between two words about rounds
@@ -26,7 +26,9 @@ def show_mistakes(verdicts: Sequence[Verdict], shown: Display) -> bool:
 
 def show_leakage(asked: "Asked", shown: Display) -> bool:
     """Measure, and print the verdicts; whether a claim is violated."""
-    from securefl.audit.command import audit, lines_of
+    from securefl.audit.command import audit
+    from securefl.audit.exposure import exposure_facts
+    from securefl.audit.findings import lines_of
     from securefl.audit.verdicts import Stand, facts
 
     said = time.monotonic()
@@ -45,6 +47,7 @@ def show_leakage(asked: "Asked", shown: Display) -> bool:
         verdict=found.stand.value,
         claim=found.claim,
         lines=[facts(line) for line in found.lines],
+        exposures=[exposure_facts(one) for one in found.exposures],
         folder=str(found.folder),
     )
     return found.stand is Stand.VIOLATED

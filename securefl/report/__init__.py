@@ -1,4 +1,4 @@
-"""One static HTML page from a run folder."""
+"""One static HTML page from a run folder, with the audits in it."""
 
 from collections import Counter
 from collections.abc import Mapping
@@ -9,18 +9,20 @@ from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescap
 
 from securefl.errors import RunFolderError
 from securefl.files import read_json, write_atomic
+from securefl.report.audits import audits_in
 from securefl.runs import Cell, RunFolder
 from securefl.table import COLUMNS, Row, cells
 
 
 def write_report(path: Path) -> Path:
-    """The page report/index.html of the run folder at path, made anew.
+    """The page report/index.html of the run folder, or the folder of audits, at path, made anew.
 
     Raises:
-        ScenarioError: path is no run folder.
+        ScenarioError: path is neither.
         RunFolderError: the folder is damaged or cannot be written.
     """
-    folder = RunFolder.open(path)
+    audits = audits_in(path)
+    run = None if audits and not RunFolder.is_at(path) else _run(path)
     page = (
         Environment(
             loader=PackageLoader("securefl.report", "."),
@@ -28,15 +30,7 @@ def write_report(path: Path) -> Path:
             undefined=StrictUndefined,
         )
         .get_template("page.html.j2")
-        .render(
-            title=path.name,
-            columns=COLUMNS,
-            rows=[_line(label, group) for label, group in _groups(folder).items()],
-            environment=read_json(path / "env.json"),
-            scenario=folder.request().text,
-            tables=tables.read_text(encoding="utf-8") if (tables := path / "tables.md").is_file() else "",
-            resolved=[{"label": label, "values": values} for label, values in _first_scenarios(folder).items()],
-        )
+        .render(title=path.name, run=run, audits=audits)
     )
     target = path / "report" / "index.html"
     try:
@@ -45,6 +39,19 @@ def write_report(path: Path) -> Path:
     except OSError as reason:
         raise RunFolderError(f"cannot write {target}: {reason.strerror}") from None
     return target
+
+
+def _run(path: Path) -> dict[str, Any]:
+    """What the page says of the runs in a folder."""
+    folder = RunFolder.open(path)
+    return {
+        "columns": COLUMNS,
+        "rows": [_line(label, group) for label, group in _groups(folder).items()],
+        "environment": read_json(path / "env.json"),
+        "scenario": folder.request().text,
+        "tables": tables.read_text(encoding="utf-8") if (tables := path / "tables.md").is_file() else "",
+        "resolved": [{"label": label, "values": values} for label, values in _first_scenarios(folder).items()],
+    }
 
 
 def _groups(folder: RunFolder) -> dict[str, list[Cell]]:

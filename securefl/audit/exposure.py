@@ -1,0 +1,124 @@
+"""What updates show of the records behind them: who looks, at which update, and what was found beside guessing."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from securefl.audit.knowledge import Knowledge, Sight
+from securefl.audit.leakage import Inquiry, OnRound
+from securefl.audit.replay import replay
+from securefl.cache import Remember, fresh
+from securefl.data.task import Examples, FederatedData, Task, concatenate
+from securefl.records import load_data
+
+ROUNDS = 5  # that are looked at
+_KNOWN = 1000  # records of the attacker's own
+
+
+@dataclass(frozen=True)
+class Pictures:
+    """Records (n, *shape) as the model reads them, and for each the nearest of what an attack took for them."""
+
+    truth: Tensor
+    found: Tensor
+
+
+@dataclass(frozen=True)
+class Exposure:
+    """What one attack found of the records, labels, property or source of updates.
+
+    measured and guessing are medians in dB (PSNR) or shares that are right, as unit says; guessing is what who has seen
+    nothing reaches. None: not measured, and why says what was missing.
+    """
+
+    attack: str
+    why: str
+    unit: str = ""
+    measured: float | None = None
+    guessing: float | None = None
+    pictures: Pictures | None = None
+
+
+@dataclass(frozen=True)
+class Look:
+    """The first rounds, seen by an adversary, with records of its own that nobody trained on.
+
+    knowledge: client -> what the adversary learned of it, of those that are not on its side.
+    """
+
+    inquiry: Inquiry
+    data: FederatedData
+    model: nn.Module
+    known: Examples
+    knowledge: Mapping[int, Knowledge]
+
+    @property
+    def task(self) -> Task:
+        """What is predicted."""
+        return self.data.task
+
+    @property
+    def sight(self) -> Sight | None:
+        """The first that is seen of the target, with the global model that it started from; None where nothing is."""
+        sights = self.knowledge[self.inquiry.target].moves
+        return next((sight for sight in sights if sight.model is not None), None)
+
+    def behind(self, sight: Sight) -> Examples:
+        """The records that an update, or a sum, is of."""
+        return concatenate([self.data.sites[client].train for client in sight.about])
+
+    def steps(self, client: int) -> int:
+        """How many local steps a client takes in a round."""
+        training = self.inquiry.scenario.training
+        records = len(self.data.sites[client].train)
+        if training.kind == "dp_sgd":
+            records = self.inquiry.scenario.site_records[client]
+        return training.epochs * -(-records // training.batch)
+
+
+def look_at(inquiry: Inquiry, *, on_round: OnRound, remember: Remember = fresh) -> Look:
+    """Play the first rounds of the scenario itself, every client that is not on the adversary's side watched."""
+    scenario = inquiry.scenario
+    clients = [client for client in range(scenario.clients) if client not in inquiry.coalition]
+    clients.sort(key=lambda client: client != inquiry.target)
+    data = load_data(scenario)
+    played = replay(
+        scenario,
+        [inquiry.watcher(data, client) for client in clients],
+        on_round=lambda record: on_round("updates", record),
+        remember=remember,
+        rounds=min(ROUNDS, scenario.rounds),
+    )
+    order = torch.from_numpy(inquiry.stream("known").permutation(len(data.test)))[:_KNOWN]
+    known = Examples(data.test.features[order], data.test.labels[order])
+    return Look(inquiry, data, played.assembled.model, known, dict(zip(clients, played.knowledge, strict=True)))
+
+
+def told_exposures(found: Sequence[Exposure]) -> list[str]:
+    """A table of what was found beside guessing, then what each line says."""
+    rows = [("what updates show", "measured", "by guessing"), *map(_row, found)]
+    widths = [max(len(row[at]) for row in rows) for at in range(3)]
+    table = ["  ".join(f"{text:<{width}}" for text, width in zip(row, widths, strict=True)).rstrip() for row in rows]
+    return [*table, *(f"{one.attack}: {one.why}" for one in found)]
+
+
+def exposure_facts(found: Exposure) -> dict[str, object]:
+    """For JSON; without pictures."""
+    return {
+        "attack": found.attack,
+        "unit": found.unit,
+        "measured": found.measured,
+        "guessing": found.guessing,
+        "why": found.why,
+        "told": list(_row(found)[1:]),
+    }
+
+
+def _row(found: Exposure) -> tuple[str, str, str]:
+    if found.measured is None or found.guessing is None:
+        return found.attack, "not measured", ""
+    if found.unit == "dB":
+        return found.attack, f"{found.measured:.1f} dB", f"{found.guessing:.1f} dB"
+    return found.attack, f"{found.measured:.0%}", f"{found.guessing:.0%}"
