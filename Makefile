@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-slow lint bench bench-epsilon bench-images bench-poisoning bench-robust bench-secagg clean
+.PHONY: help setup demo test test-slow lint bench bench-audit bench-epsilon bench-images bench-leakage bench-poisoning bench-robust bench-secagg clean
 
 help: ## what each target does
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
@@ -48,6 +48,9 @@ bench: setup ## the studies of docs/results and the README's numbers (under 10 m
 bench-audit: setup ## what audits find, on correct and on broken code; SECUREFL_DATA as above (about 30 minutes)
 	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.audits --write docs/results
 	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.adversaries --write docs/results --readme README.md
+
+bench-leakage: setup ## records, labels, a property and sources from updates; SECUREFL_DATA as above (about 10 minutes)
+	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.leakage --write docs
 
 bench-epsilon: setup ## epsilon beside other accountants, over 30 settings (about 3 minutes)
 	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.accountants --out docs/results/epsilon

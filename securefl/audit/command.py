@@ -194,7 +194,9 @@ def _notes(inquiry: Inquiry) -> Sequence[str]:
     if not inquiry.scenario.repeatable:
         notes.append("noise comes from the system: every audit is of a fresh draw, with other numbers")
     if who.deviates:
-        notes.append("measured as if it kept to the protocol; what it can do besides: docs/threat-model.md")
+        notes.append(
+            "all but the imprint is measured as if it kept to the protocol; what else it can do: docs/threat-model.md"
+        )
     notes.append(
         "what an audit shows is not covered by the run's epsilon, nor are the models of its shadows, which stay in its "
         "folder: for test data and rehearsals, not for publication about patients"

@@ -119,5 +119,5 @@ def lines_of(found: Findings) -> Sequence[str]:
         f"claim: {found.claim}",
         *told(found.lines),
         *(told_exposures(found.exposures) if found.exposures else []),
-        f"verdict: {found.stand.value}; it and the figure are in {found.folder}",
+        f"verdict: {found.stand.value}; it and the figures are in {found.folder}",
     ]

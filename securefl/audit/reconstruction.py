@@ -52,8 +52,9 @@ def _inverted(look: Look, sight: Sight, model: Tensor, moved: Tensor) -> Exposur
     if len(look.task.image) != 3:
         return Exposure(name, "made for flat images only")
     if records > MOST_RECORDS or steps > MOST_STEPS:
-        many = f"{records} records in {steps} local steps"
-        return Exposure(name, f"not tried on {many}: it is made for up to {MOST_RECORDS} and {MOST_STEPS}")
+        many = f"{_several(records, 'record')} in {_several(steps, 'local step')}"
+        made_for = f"it is made for up to {MOST_RECORDS} records and {MOST_STEPS} steps"
+        return Exposure(name, f"not tried on {many}: {made_for}")
     if len(sight.about) > 1 and steps > 1:
         return Exposure(name, f"not tried on a sum of {len(sight.about)} updates of {steps} steps each")
     training = look.inquiry.scenario.training
@@ -111,7 +112,11 @@ def _scored(look: Look, sight: Sight, attack: str, found: Tensor) -> Exposure:
     near = found.float()[match.which].clamp(*bounds) if len(found) else torch.zeros_like(truth)
     good = int((match.psnr >= _BEST).sum())
     whose = "of the target" if sight.alone else f"of the {len(sight.about)} clients together"
-    why = f"PSNR, median over {len(truth)} records {whose}; {good} of them at {_BEST:g} dB or more"
+    why = f"PSNR, median over {_several(len(truth), 'record')} {whose}; {good} of them at {_BEST:g} dB or more"
     shape = (-1, *(look.task.image or (look.task.features,)))
     shown = Pictures(truth.view(shape), near.view(shape)) if len(look.task.image) == 3 else None
     return Exposure(attack, why, "dB", float(match.psnr.median()), float(guesses.psnr.median()), shown)
+
+
+def _several(count: int, what: str) -> str:
+    return f"{count} {what}" if count == 1 else f"{count} {what}s"

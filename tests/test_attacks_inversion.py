@@ -1,0 +1,314 @@
+"""Records from gradients and updates: exact where that is known, local steps as SGD takes them, nothing from noise.
+
+Mutants killed:
+local_update: plus the gradient; the first step's gradient at all steps; one epoch; all records in each step; the end
+instead of the change.
+inverting_gradients: plus the cosine; no prior, or one of the wrong sign; unsigned steps; no decay; no box; the last
+instead of the best; the update's length not taken out; the generator unused.
+dlg: a sum of differences that are not squared; a start of standard normals; one iteration.
+quick: threads or denormals not put back.
+"""
+
+import math
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from attacks.inference import label_of_one
+from attacks.inversion import (
+    ONE_STEP,
+    Inverted,
+    LocalSteps,
+    check_update,
+    dlg,
+    inverting_gradients,
+    local_update,
+    quick,
+)
+from attacks.pictures import best_match, psnr
+from securefl import vector
+from securefl.data.task import Examples, Task
+from securefl.models.images import cnn
+from securefl.models.linear import logistic, mlp
+from securefl.rng import seeded_keystream
+from securefl.training.sgd import SgdTrainer
+
+TWO = Task(features=64, classes=2, image=(1, 8, 8))
+TEN = Task(features=64, classes=10, image=(1, 8, 8))
+BOUNDS = (-1.0, 1.0)
+
+
+def generator(seed: int = 0) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+def smooth(n: int, seed: int = 0) -> Tensor:
+    """(n, 1, 8, 8) in [-1, 1]: a few waves, as images have more of than noise."""
+    draws = generator(seed)
+    at = torch.arange(8) / 8
+    waves = [torch.sin(2 * math.pi * (at[:, None] * a + at[None] * b)) for a, b in ((1, 0), (0, 1), (1, 1), (0.5, 1))]
+    mixed = torch.einsum("nk,kij->nij", torch.randn(n, 4, generator=draws), torch.stack(waves))
+    return (mixed / mixed.abs().amax(dim=(1, 2), keepdim=True))[:, None]
+
+
+def network() -> nn.Module:
+    return mlp(TWO, hidden=(32,), generator=generator())
+
+
+def linear(task: Task) -> nn.Module:
+    """One linear layer whose weights are not zero."""
+    model = logistic(task, generator=generator())
+    with torch.no_grad():
+        for p in model.parameters():
+            p.copy_(0.1 * torch.randn(p.shape, generator=generator(1)))
+    return model.double()
+
+
+# --- local steps
+
+
+@pytest.mark.parametrize(("batch", "epochs"), [(None, 1), (3, 2), (2, 1)])
+def test_local_steps_are_those_of_sgd(batch: int | None, epochs: int) -> None:
+    model, records, labels = mlp(TEN, hidden=(5,), generator=generator()), smooth(5), torch.tensor([3, 1, 4, 1, 5])
+    local = LocalSteps(lr=0.3, batch=batch, epochs=epochs)
+    found = local_update(model, TEN.loss, records, labels, local=local)
+    twin = mlp(TEN, hidden=(5,), generator=generator())
+    optimizer = torch.optim.SGD(twin.parameters(), lr=0.3)
+    for _ in range(epochs):
+        for part in torch.arange(5).split(batch or 5):  # type: ignore[no-untyped-call]
+            optimizer.zero_grad()
+            TEN.loss(twin(records[part]), labels[part]).backward()  # type: ignore[no-untyped-call]
+            optimizer.step()
+    assert torch.allclose(found, vector.to_vector(twin) - vector.to_vector(model), atol=1e-6)
+    assert found.requires_grad
+    assert local.count(5) == epochs * {None: 1, 3: 2, 2: 3}[batch]
+
+
+def test_local_steps_are_those_of_a_client_of_one_batch() -> None:
+    model = cnn(TWO, channels=(4, 8), generator=generator())
+    examples = Examples(smooth(4), torch.tensor([0, 1, 1, 0]))
+    start = vector.to_vector(model)
+    streams = lambda purpose, client, round: seeded_keystream(0, purpose, client, round)  # noqa: E731
+    client = SgdTrainer(model, TWO, examples, client=0, batch=4, epochs=3, lr=0.2, stream_for=streams)
+    sent = client.fit(start, round=0).delta
+    vector.load_vector(model, start)
+    found = local_update(model, TWO.loss, *examples, local=LocalSteps(lr=0.2, epochs=3))
+    assert torch.allclose(found, sent, atol=1e-5)
+    assert torch.equal(vector.to_vector(model), start)
+
+
+def test_one_step_is_minus_the_gradient() -> None:
+    model, records, labels = linear(TEN), smooth(3).double(), torch.tensor([0, 5, 9])
+    TEN.loss(model(records), labels).backward()  # type: ignore[no-untyped-call]
+    gradient = torch.cat([p.grad.flatten() for p in model.parameters() if p.grad is not None])
+    assert torch.allclose(local_update(model, TEN.loss, records, labels, local=ONE_STEP), -gradient)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"lr": 0.0}, r"lr must be > 0, got 0\.0"),
+        ({"lr": math.nan}, "lr must be > 0, got nan"),
+        ({"lr": 1.0, "batch": 0}, "batch and epochs must be >= 1, got 0 and 1"),
+        ({"lr": 1.0, "epochs": 0}, "batch and epochs must be >= 1, got None and 0"),
+    ],
+)
+def test_steps_that_cannot_be_are_refused(arguments: dict[str, float], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        LocalSteps(**arguments)  # type: ignore[arg-type]
+
+
+# --- DLG
+
+
+@pytest.mark.parametrize(("task", "label"), [(TWO, 0), (TWO, 1), (TEN, 0), (TEN, 7)])
+def test_dlg_on_a_linear_model_is_exact(task: Task, label: int) -> None:
+    model, record, labels = linear(task), smooth(1, seed=label).double(), torch.tensor([label])
+    update = local_update(model, task.loss, record, labels, local=ONE_STEP).detach()
+    told = torch.tensor([label_of_one(-update[-task.outputs :])])
+    found = dlg(model, task.loss, update, told, shape=(1, 8, 8), generator=generator(3))
+    assert float(psnr(found.records, record, bounds=BOUNDS)) > 60
+    assert found.distance < 1e-6
+
+
+def test_dlg_finds_two_records_of_a_smooth_network() -> None:
+    model = mlp(TEN, hidden=(64,), generator=generator()).double()
+    records, labels = smooth(2).double(), torch.tensor([2, 6])
+    update = local_update(model, TEN.loss, records, labels, local=ONE_STEP).detach()
+    found = dlg(model, TEN.loss, update, labels, shape=(1, 8, 8), generator=generator(3))
+    assert bool((psnr(found.records, records, bounds=BOUNDS) > 40).all())
+
+
+# --- Inverting Gradients
+
+
+def inverted(update: Tensor, labels: Tensor, model: nn.Module, seed: int = 0, **given: object) -> Inverted:
+    values: dict[str, object] = {"iterations": 200, "local": ONE_STEP} | given
+    return inverting_gradients(
+        model,
+        TWO.loss,
+        update,
+        labels,
+        shape=(1, 8, 8),
+        bounds=BOUNDS,
+        generator=generator(seed),
+        **values,  # type: ignore[arg-type]
+    )
+
+
+def seen(records: Tensor, labels: Tensor, model: nn.Module, local: LocalSteps = ONE_STEP) -> Tensor:
+    return local_update(model, TWO.loss, records, labels, local=local).detach()
+
+
+def test_inverting_gradients_finds_an_image_and_nothing_in_shuffled_gradients() -> None:
+    model, found, none = network(), [], []
+    for seed in range(3):
+        record, labels = smooth(1, seed=seed), torch.tensor([seed % 2])
+        update = seen(record, labels, model)
+        found.append(float(psnr(inverted(update, labels, model, seed).records, record, bounds=BOUNDS)))
+        mixed = update[torch.randperm(len(update), generator=generator(seed))]
+        none.append(float(psnr(inverted(mixed, labels, model, seed).records, record, bounds=BOUNDS)))
+    grey = [float(psnr(torch.zeros(1, 1, 8, 8), smooth(1, seed=seed), bounds=BOUNDS)) for seed in range(3)]
+    assert min(found) > 25
+    assert all(nothing < guess + 1 for nothing, guess in zip(none, grey, strict=True))
+
+
+def test_dlg_finds_nothing_in_shuffled_gradients() -> None:
+    model, record, labels = linear(TEN), smooth(1).double(), torch.tensor([4])
+    update = seen_by(model, record, labels)
+    mixed = update[torch.randperm(len(update), generator=generator())]
+    found = dlg(model, TEN.loss, mixed, labels, shape=(1, 8, 8), generator=generator(3))
+    assert float(psnr(found.records, record, bounds=BOUNDS)) < float(psnr(0 * record, record, bounds=BOUNDS)) + 1
+    assert found.distance > 0.1
+
+
+def seen_by(model: nn.Module, record: Tensor, labels: Tensor) -> Tensor:
+    return local_update(model, TEN.loss, record, labels, local=ONE_STEP).detach()
+
+
+def test_steps_are_played_again_and_not_taken_for_a_gradient() -> None:
+    model, record, labels = network(), smooth(1, seed=1), torch.tensor([1])
+    local = LocalSteps(lr=0.2, epochs=5)
+    update = seen(record, labels, model, local)
+    again = float(psnr(inverted(update, labels, model, local=local).records, record, bounds=BOUNDS))
+    as_gradient = float(psnr(inverted(update, labels, model).records, record, bounds=BOUNDS))
+    assert again > 25
+    assert again > as_gradient + 5
+
+
+def test_the_length_of_an_update_does_not_matter() -> None:
+    model, record, labels = network(), smooth(1), torch.tensor([1])
+    update = seen(record, labels, model)
+    here, there = (inverted(update * scale, labels, model, iterations=8) for scale in (1.0, 2.0**-20))
+    assert torch.equal(here.records, there.records)
+    assert here.distance == pytest.approx(there.distance)
+
+
+def test_pixels_stay_within_their_bounds_and_the_generator_decides_the_start() -> None:
+    model, record, labels = network(), smooth(1), torch.tensor([0])
+    update = seen(record, labels, model)
+    found = [inverted(update, labels, model, seed, iterations=8, lr=3.0) for seed in (0, 0, 1)]
+    assert all(float(one.records.abs().max()) <= 1 for one in found)
+    assert torch.equal(found[0].records, found[1].records)
+    assert not torch.equal(found[0].records, found[2].records)
+
+
+def test_the_best_of_all_iterations_is_kept() -> None:
+    """A step as wide as the range never settles; what is kept is no worse than the start."""
+    model, record, labels = network(), smooth(1), torch.tensor([0])
+    update = seen(record, labels, model)
+    start = torch.randn(1, 1, 8, 8, generator=generator()) / 2
+
+    def objective(records: Tensor) -> float:
+        here = seen(records, labels, model)
+        flat = (records[..., 1:, :] - records[..., :-1, :]).abs().mean()
+        flat = flat + (records[..., 1:] - records[..., :-1]).abs().mean()
+        return float(1 - here @ update / here.norm() / update.norm() + 0.01 * flat)
+
+    found = inverted(update, labels, model, iterations=8, lr=5.0)
+    assert objective(found.records) <= objective(start) + 1e-5
+    assert found.distance == pytest.approx(
+        float(
+            1 - seen(found.records, labels, model) @ update / seen(found.records, labels, model).norm() / update.norm()
+        ),
+        abs=1e-5,
+    )
+
+
+def test_a_prior_makes_images_smoother() -> None:
+    model, record, labels = network(), smooth(1), torch.tensor([0])
+    update = seen(record, labels, model)
+    rough, flat = (inverted(update, labels, model, total_variation=weight).records for weight in (0.0, 0.3))
+    assert float(flat.diff(dim=-1).abs().mean()) < 0.8 * float(rough.diff(dim=-1).abs().mean())
+
+
+def test_a_batch_is_found_in_any_order() -> None:
+    model, records, labels = network(), smooth(2, seed=5), torch.tensor([0, 1])
+    update = seen(records.flip(0), labels.flip(0), model)
+    found = inverted(update, labels, model, iterations=400).records
+    assert float(best_match(found, records, bounds=BOUNDS).psnr.min()) > 15
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"update": torch.zeros(3)}, r"update must have shape \(\d+\), got \(3,\)"),
+        ({"update": "zero"}, "update must not be zero"),
+        ({"update": "nan"}, "update must be finite"),
+        ({"labels": torch.zeros(0, dtype=torch.int64)}, "got 0 labels"),
+        ({"iterations": 7}, "and 7 iterations"),
+        ({"bounds": (1.0, 1.0)}, r"bounds \(1\.0, 1\.0\)"),
+        ({"shape": (8, 8)}, r"shape \(8, 8\)"),
+    ],
+)
+def test_what_cannot_be_inverted_is_refused(change: dict[str, object], message: str) -> None:
+    model, d = network(), len(vector.to_vector(network()))
+    bad = {"zero": torch.zeros(d), "nan": torch.full((d,), math.nan)}
+    values: dict[str, object] = {
+        "update": torch.ones(d),
+        "labels": torch.tensor([0]),
+        "iterations": 8,
+        "bounds": BOUNDS,
+        "shape": (1, 8, 8),
+        "generator": generator(),
+    } | {key: bad[value] if isinstance(value, str) else value for key, value in change.items()}
+    update, labels = values.pop("update"), values.pop("labels")
+    with pytest.raises(ValueError, match=message):
+        inverting_gradients(model, TWO.loss, update, labels, **values)  # type: ignore[arg-type]
+
+
+def test_dlg_refuses_what_it_cannot_search() -> None:
+    model, d = linear(TEN), 650
+    with pytest.raises(ValueError, match="dlg needs labels and iterations >= 1, got 0 and 1"):
+        dlg(model, TEN.loss, torch.ones(d), torch.zeros(0), shape=(1, 8, 8), generator=generator(), iterations=1)
+    with pytest.raises(ValueError, match="got 1 and 0"):
+        dlg(model, TEN.loss, torch.ones(d), torch.zeros(1), shape=(1, 8, 8), generator=generator(), iterations=0)
+    with pytest.raises(ValueError, match="update must not be zero"):
+        check_update(model, torch.zeros(d))
+
+
+# --- one thread, no denormals
+
+
+def flushed() -> bool:
+    return float(torch.tensor(1e-40) * 1) == 0
+
+
+def test_a_search_is_quick_and_puts_things_back() -> None:
+    threads, before = torch.get_num_threads(), flushed()
+    try:
+        torch.set_num_threads(2)
+        torch.set_flush_denormal(False)
+        with quick():
+            assert torch.get_num_threads() == 1
+            assert flushed()
+        assert torch.get_num_threads() == 2
+        assert not flushed()
+        torch.set_flush_denormal(True)
+        with quick():
+            assert flushed()
+        assert flushed()
+    finally:
+        torch.set_num_threads(threads)
+        torch.set_flush_denormal(before)

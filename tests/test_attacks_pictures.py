@@ -1,0 +1,121 @@
+"""How near reconstructions come: PSNR and SSIM against hand and scikit-image's published example values, best matches.
+
+Mutants killed:
+psnr: 20 log10; the range not squared; a natural logarithm; the mean over all records; nothing clamped; no ceiling.
+ssim: K1 and K2 swapped; n - 1; a flat window; windows over the edge; the range not squared.
+best_match: records and reconstructions swapped; the farthest; matches used once only; 1 dB where there is none.
+guesses: the median; a constant of zero.
+"""
+
+import math
+
+import pytest
+import torch
+from scipy.ndimage import gaussian_filter
+from torch import Tensor
+
+from attacks.pictures import best_match, guesses, psnr, ssim
+
+
+def images(n: int, seed: int = 0, side: int = 16, channels: int = 1) -> Tensor:
+    return torch.rand(n, channels, side, side, generator=torch.Generator().manual_seed(seed))
+
+
+def test_psnr_known_answer() -> None:
+    # Errors of .1 everywhere at range 1: 20 dB; at range 2, in which the same error counts half: 26.02 dB.
+    truth = torch.full((2, 1, 2, 2), 0.5)
+    found = truth + torch.tensor([0.1, -0.2])[:, None, None, None]
+    assert psnr(found, truth, bounds=(0, 1)).tolist() == pytest.approx([20.0, 20 - 20 * math.log10(2)], abs=1e-5)
+    assert psnr(found, truth, bounds=(-1, 1)).tolist() == pytest.approx([20 + 20 * math.log10(2), 20.0], abs=1e-5)
+    # One pixel of four off by .4: mean square .04.
+    one = torch.tensor([[[[0.9, 0.5], [0.5, 0.5]]]])
+    assert float(psnr(one, truth[:1], bounds=(0, 1))) == pytest.approx(10 * math.log10(1 / 0.04), abs=1e-5)
+
+
+def test_psnr_looks_at_pixels_as_they_are_shown_and_ends_at_120() -> None:
+    truth = torch.tensor([[[[0.0, 1.0]]]])
+    assert psnr(torch.tensor([[[[-7.0, 9.0]]]]), truth, bounds=(0, 1)).tolist() == [120.0]
+    assert psnr(torch.tensor([[[[9.0, -7.0]]]]), truth, bounds=(0, 1)).tolist() == pytest.approx([0.0])
+
+
+def ssim_by_filters(x: Tensor, y: Tensor, span: float) -> float:
+    """One channel by scipy's Gaussian filter, cut to the windows that lie inside."""
+
+    def mean(values: Tensor) -> Tensor:
+        # truncate: a radius of int(3.5 * 1.5 + .5) = 5 pixels, the window of 11
+        return torch.from_numpy(gaussian_filter(values.double().numpy(), sigma=1.5, truncate=3.5))[5:-5, 5:-5]
+
+    c1, c2 = (0.01 * span) ** 2, (0.03 * span) ** 2
+    x, y = x.double(), y.double()
+    mx, my = mean(x), mean(y)
+    vx, vy, vxy = mean(x * x) - mx * mx, mean(y * y) - my * my, mean(x * y) - mx * my
+    return float((((2 * mx * my + c1) * (2 * vxy + c2)) / ((mx * mx + my * my + c1) * (vx + vy + c2))).mean())
+
+
+@pytest.mark.parametrize("bounds", [(0.0, 1.0), (-1.0, 1.0)])
+def test_ssim_is_that_of_filters(bounds: tuple[float, float]) -> None:
+    truth = images(3, side=20, channels=2)
+    found = (truth + 0.2 * torch.randn(truth.shape, generator=torch.Generator().manual_seed(1))).clamp(*bounds)
+    span = bounds[1] - bounds[0]
+    wanted = [
+        (ssim_by_filters(a[0], b[0], span) + ssim_by_filters(a[1], b[1], span)) / 2
+        for a, b in zip(found, truth, strict=True)
+    ]
+    assert ssim(found, truth, bounds=bounds).tolist() == pytest.approx(wanted, abs=1e-9)
+
+
+def test_ssim_of_an_image_with_itself_is_one_and_of_its_negative_below_zero() -> None:
+    truth = images(2)
+    assert ssim(truth, truth, bounds=(0, 1)).tolist() == pytest.approx([1.0, 1.0])
+    assert bool((ssim(1 - truth, truth, bounds=(0, 1)) < 0).all())
+
+
+def test_ssim_needs_images_as_large_as_its_window() -> None:
+    with pytest.raises(ValueError, match=r"of sides >= 11, got \(1, 1, 10, 16\)"):
+        ssim(torch.zeros(1, 1, 10, 16), torch.zeros(1, 1, 10, 16), bounds=(0, 1))
+    assert float(ssim(torch.zeros(1, 1, 11, 11), torch.zeros(1, 1, 11, 11), bounds=(0, 1))) == 1.0
+
+
+def test_every_record_gets_the_reconstruction_nearest_to_it() -> None:
+    truth = torch.tensor([[0.0], [1.0], [0.9]])
+    found = torch.tensor([[0.5], [0.8], [3.0]])  # the last is shown as 1
+    match = best_match(found, truth, bounds=(0, 1))
+    assert match.which.tolist() == [0, 2, 1]
+    assert match.psnr.tolist() == pytest.approx([10 * math.log10(4), 120.0, 20.0], abs=1e-5)
+    assert best_match(found[:1], truth, bounds=(0, 1)).which.tolist() == [0, 0, 0]
+
+
+def test_many_matches_are_those_found_one_by_one() -> None:
+    truth, found = images(70, seed=1, side=4), images(130, seed=2, side=4)
+    match = best_match(found, truth, bounds=(0, 1))
+    for at in (0, 31, 32, 69):
+        every = psnr(found, truth[at].expand_as(found), bounds=(0, 1))
+        assert float(match.psnr[at]) == pytest.approx(float(every.max()))
+        assert int(match.which[at]) == int(every.argmax())
+
+
+def test_no_reconstruction_is_the_worst() -> None:
+    match = best_match(torch.zeros(0, 1, 2, 2), images(3, side=2), bounds=(0, 1))
+    assert match.psnr.tolist() == [0, 0, 0]
+    assert match.which.tolist() == [-1, -1, -1]
+
+
+def test_guesses_are_the_mean_and_its_grey() -> None:
+    known = torch.tensor([[[[0.0, 0.2]]], [[[1.0, 0.4]]]])
+    mean, grey = guesses(known)
+    assert mean.flatten().tolist() == pytest.approx([0.5, 0.3])
+    assert grey.flatten().tolist() == pytest.approx([0.4, 0.4])
+
+
+@pytest.mark.parametrize("score", [psnr, ssim, best_match])
+def test_what_cannot_be_compared_is_refused(score: object) -> None:
+    assert callable(score)
+    good = images(2)
+    with pytest.raises(ValueError, match=r"found must have shape"):
+        score(images(2, side=12), good, bounds=(0, 1))
+    with pytest.raises(ValueError, match=r"bounds must be in order, got \(1, 0\)"):
+        score(good, good, bounds=(1, 0))
+    with pytest.raises(ValueError, match="truth must be finite, got 512 that are not finite"):
+        score(good, good * math.nan, bounds=(0, 1))
+    with pytest.raises(ValueError, match="found must be finite, got 512 that are not finite"):
+        score(good * math.inf, good, bounds=(0, 1))

@@ -1,0 +1,351 @@
+"""What updates show: which attacks an adversary's sight allows, what they find beside guessing, what is written.
+
+Mutants killed:
+look_at: the whole run played; training records among the attacker's own; only the target watched.
+Sight: a step counted as a sum; a sum as a step; those on the adversary's side counted among the others.
+counted: the steps of one client for all; the end of the way where steps start; the first layer for the last.
+reconstructions: the model left where labels were counted; many records, or a sum of several steps, tried all the same;
+the worst match; guesses of the target's own records.
+attributes: shadows of the target's records; coins that always fall alike; others left out of a sum; the source of
+clients that are not seen by themselves.
+implanted: no implant; the implant in the run's own model; ckks let by.
+findings: pictures without being asked for; pictures in the JSON; the flags missing from the command.
+"""
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+
+from attacks.inversion import LocalSteps, local_update
+from securefl.audit.attributes import attributes, counted, labels_of
+from securefl.audit.command import audit, exposed
+from securefl.audit.exposure import Exposure, Look, look_at, told_exposures
+from securefl.audit.findings import Asked, Findings
+from securefl.audit.knowledge import Knowledge, Sight
+from securefl.audit.leakage import Inquiry
+from securefl.audit.reconstruction import implanted, reconstructions
+from securefl.cache import fresh
+from securefl.data.task import Examples, FederatedData, Site, Task
+from securefl.models.linear import mlp
+from securefl.records import load_data
+from securefl.report import write_report
+from securefl.scenario import parse_scenario
+from securefl.vector import to_vector
+
+DIGITS = """
+rounds = 8
+weights = "equal"
+data = { name = "digits", partition = "iid", clients = 4 }
+model = { name = "mlp", hidden = [16] }
+training = { kind = "sgd", batch = 32, lr = 0.1 }
+"""
+ONE_STEP = ("data.most=4", "training.batch=4")
+DP = ("training.kind=dp_sgd", "privacy.noise=seeded", "privacy.epsilon=8.0", "privacy.records=[4, 4, 4, 4]")
+IMAGES = Task(features=256, classes=2, image=(1, 16, 16))
+
+
+def look(who: str, *overrides: str, colluders: int = 1, target: int = 0) -> Look:
+    inquiry = Inquiry(parse_scenario(DIGITS, overrides=overrides), who, colluders, target)
+    return look_at(inquiry, on_round=lambda label, record: None)
+
+
+def by_name(found: list[Exposure]) -> dict[str, Exposure]:
+    return {one.attack: one for one in found}
+
+
+def everything(look: Look) -> dict[str, Exposure]:
+    return by_name([*reconstructions(look), *attributes(look)])
+
+
+# --- who looks at what
+
+
+def test_the_first_rounds_are_played_and_everybody_is_watched_who_is_not_on_its_side() -> None:
+    rounds: list[int] = []
+    inquiry = Inquiry(parse_scenario(DIGITS), "server+clients", 1, 2)
+    found = look_at(inquiry, on_round=lambda label, record: rounds.append(record.round))
+    assert rounds == [0, 1, 2, 3, 4]
+    assert list(found.knowledge) == [2, 1, 3]  # the target, whose ledger counts, comes first
+    assert all(len(known.moves) == 5 for known in found.knowledge.values())
+
+
+def test_the_attackers_own_records_are_test_records() -> None:
+    found = look("server")
+    test = {tuple(row.tolist()) for row in load_data(parse_scenario(DIGITS)).test.features}
+    assert len(found.known) == min(1000, len(test))
+    assert all(tuple(row.tolist()) in test for row in found.known.features)
+
+
+@pytest.mark.parametrize(
+    ("who", "channel", "about"),
+    [
+        ("server", "plain", (0,)),
+        ("server", "masked", (0, 1, 2, 3)),
+        ("clients", "plain", (0, 2, 3)),  # client 1 takes its own out of the step
+        ("server+clients", "masked", (0, 2, 3)),
+        ("server+key-holder", "ckks", (0,)),
+        ("clients", "ckks", (0, 2, 3)),
+    ],
+)
+def test_a_sight_knows_whose_updates_it_is_made_of_and_what_each_counts(
+    who: str, channel: str, about: tuple[int, ...]
+) -> None:
+    """So that labels can be counted: exactly, where every client takes one step from an untrained model."""
+    found = look(who, f"channel.kind={channel}", *ONE_STEP)
+    sight = found.sight
+    assert sight is not None
+    assert sight.about == about
+    assert sight.round == 0
+    truth = torch.bincount(found.behind(sight).labels, minlength=10)
+    assert torch.minimum(counted(found, sight), truth).sum() >= len(found.behind(sight)) - 1
+
+
+def test_a_step_that_is_no_mean_is_of_all() -> None:
+    found = look("clients", "defense.rule=median").sight
+    assert found is not None
+    assert (found.about, found.share, found.alone) == ((0, 1, 2, 3), 0.25, False)
+
+
+# --- labels
+
+
+def test_labels_of_counts_ascend() -> None:
+    assert labels_of(torch.tensor([2, 0, 3])).tolist() == [0, 0, 2, 2, 2]
+
+
+def test_labels_of_several_steps_are_counted_along_the_way() -> None:
+    found = everything(look("server", "training.epochs=2"))["labels"]
+    assert found.measured is not None
+    assert found.guessing is not None
+    assert found.measured > 0.95 > found.guessing
+
+
+# --- reconstruction
+
+
+def images(n: int, seed: int) -> Examples:
+    draws = torch.Generator().manual_seed(seed)
+    at = torch.arange(16) / 16
+    waves = [torch.sin(6.28 * (at[:, None] * a + at[None] * b)) for a, b in ((1, 0), (0, 1), (1, 1), (0.5, 1))]
+    mixed = torch.einsum("nk,kij->nij", torch.randn(n, 4, generator=draws), torch.stack(waves))
+    shown = (mixed / mixed.abs().amax(dim=(1, 2), keepdim=True))[:, None]
+    return Examples(((shown + 1) * 127.5).round().to(torch.uint8), torch.arange(n) % 2)
+
+
+def look_at_images(records: int, *, batch: int, clients: int = 1, mixed: bool = False, epochs: int = 1) -> Look:
+    """By hand: clients that each took local steps on images, and a server that saw the target's, or their sum."""
+    overrides = (f"training.batch={batch}", f"training.epochs={epochs}", "data.clients=4")
+    inquiry = Inquiry(parse_scenario(DIGITS, overrides=overrides), "server")
+    model = mlp(IMAGES, hidden=(32,), generator=torch.Generator().manual_seed(0))
+    sites = tuple(Site(str(seed), images(records, seed), None) for seed in range(clients))
+    local = LocalSteps(lr=0.1, batch=batch, epochs=epochs)
+    updates = [
+        local_update(model, IMAGES.loss, IMAGES.inputs(s.train.features), s.train.labels, local=local).detach()
+        for s in sites
+    ]
+    moved = torch.stack(updates).sum(dim=0)
+    if mixed:
+        moved = moved[torch.randperm(len(moved), generator=torch.Generator().manual_seed(1))]
+    about = tuple(range(clients))
+    sight = Sight(0, to_vector(model), moved, clients == 1, about)
+    data = FederatedData(IMAGES, sites, images(4, 90))
+    return Look(inquiry, data, model, images(60, 91), {0: Knowledge((sight,), None, None)})
+
+
+def test_one_image_is_found_and_in_shuffled_updates_none() -> None:
+    found = by_name(list(reconstructions(look_at_images(1, batch=1))))
+    assert list(found) == ["analytic leakage of the first layer", "Inverting Gradients"]
+    for exposure in found.values():
+        assert exposure.measured is not None
+        assert exposure.guessing is not None
+        assert exposure.measured > 25 > exposure.guessing
+        assert exposure.why.startswith("PSNR, median over 1 record of the target; 1 of them at 25 dB or more")
+    assert found["analytic leakage of the first layer"].measured == pytest.approx(120, abs=10)
+    for exposure in reconstructions(look_at_images(1, batch=1, mixed=True)):
+        assert exposure.measured is not None
+        assert exposure.guessing is not None
+        assert exposure.measured < exposure.guessing + 1
+
+
+def test_pictures_are_the_records_and_the_nearest_of_what_was_found() -> None:
+    subject = look_at_images(2, batch=2)
+    found = by_name(list(reconstructions(subject)))["Inverting Gradients"]
+    assert found.pictures is not None
+    assert torch.equal(found.pictures.truth, IMAGES.inputs(subject.data.sites[0].train.features))
+    assert found.pictures.found.shape == (2, 1, 16, 16)
+    assert float(found.pictures.found.abs().max()) <= 1
+
+
+def test_steps_of_single_records_are_played_again() -> None:
+    found = by_name(list(reconstructions(look_at_images(1, batch=1, epochs=4))))["Inverting Gradients"]
+    assert found.measured is not None
+    assert found.measured > 25
+
+
+def test_a_sum_of_single_steps_is_a_batch_and_of_several_is_not_tried() -> None:
+    of_sum = by_name(list(reconstructions(look_at_images(1, batch=1, clients=3))))["Inverting Gradients"]
+    assert "median over 3 records of the 3 clients together" in of_sum.why
+    several = by_name(list(reconstructions(look_at_images(2, batch=1, clients=3))))["Inverting Gradients"]
+    assert several.measured is None
+    assert several.why == "not tried on a sum of 3 updates of 2 steps each"
+
+
+def test_many_records_are_not_tried() -> None:
+    for subject, many in (
+        (look_at_images(17, batch=17), "17 records in 1 local step"),
+        (look_at_images(1, batch=1, epochs=17), "1 record in 17 local steps"),
+    ):
+        found = by_name(list(reconstructions(subject)))["Inverting Gradients"]
+        assert found.measured is None
+        assert found.why == f"not tried on {many}: it is made for up to 16 records and 16 steps"
+
+
+def test_rows_of_numbers_are_read_by_closed_forms_only() -> None:
+    found = everything(look("server", "data.most=1", "training.batch=1"))
+    assert found["analytic leakage of the first layer"].measured == pytest.approx(120, abs=15)
+    assert found["analytic leakage of the first layer"].pictures is None
+    assert found["Inverting Gradients"].why == "made for flat images only"
+
+
+def test_local_noise_leaves_less_than_guessing() -> None:
+    found = everything(look("server", "data.most=4", "training.batch=4", *DP))["analytic leakage of the first layer"]
+    assert found.measured is not None
+    assert found.guessing is not None
+    assert found.measured < found.guessing + 1
+
+
+def test_who_sees_nothing_move_reconstructs_and_counts_nothing() -> None:
+    found = everything(look("outsider-weights"))
+    assert {name: one.measured for name, one in found.items()} == {
+        "reconstruction": None,
+        "labels": None,
+        "source": None,
+    }
+
+
+# --- property and source
+
+
+def test_an_update_tells_a_property_and_whose_a_record_is() -> None:
+    found = everything(look("server", "training.lr=0.3", "training.epochs=3"))
+    assert found["property"].measured is not None
+    assert found["property"].measured >= 0.9
+    assert found["property"].guessing == 0.5
+    assert found["source"].measured is not None
+    assert found["source"].guessing == 0.25
+    assert found["source"].measured > 0.25
+    assert "whose of 4 clients" in found["source"].why
+
+
+def test_a_sum_says_whose_nothing_is() -> None:
+    found = everything(look("server", "channel.kind=masked"))
+    assert found["source"].measured is None
+    assert "told from the sum of 4 updates" in found["property"].why
+
+
+def test_few_records_allow_no_trials() -> None:
+    found = everything(look("server", *ONE_STEP))["property"]
+    assert found.measured is None
+    assert found.why.startswith("too few records")
+
+
+# --- a malicious server
+
+
+def test_an_imprint_reads_records_out_of_one_update_and_out_of_a_sum() -> None:
+    for channel in ("plain", "masked"):
+        found = implanted(
+            look("malicious-server", f"channel.kind={channel}", *ONE_STEP), on_round=lambda label, record: None
+        )
+        assert found.measured is not None
+        assert found.guessing is not None
+        assert found.measured > 40 > found.guessing
+        assert "clients that fixed the model beforehand refuse it" in found.why
+
+
+def test_noise_stops_the_imprint_and_under_ckks_there_is_no_place_for_it() -> None:
+    noisy = implanted(look("malicious-server", *ONE_STEP, *DP), on_round=lambda label, record: None)
+    assert noisy.measured is not None
+    assert noisy.guessing is not None
+    assert noisy.measured < noisy.guessing + 1
+    keyed = implanted(look("malicious-server", "channel.kind=ckks", *ONE_STEP), on_round=lambda label, record: None)
+    assert keyed.measured is None
+    assert keyed.why == "the clients hold the model, the server gives them none"
+
+
+def test_only_who_may_deviate_puts_an_imprint_before_the_model() -> None:
+    for who, has in (("server", False), ("malicious-server", True)):
+        inquiry = Inquiry(parse_scenario(DIGITS, overrides=ONE_STEP), who)
+        found = by_name(exposed(inquiry, lambda text: None, lambda label, record: None, fresh))
+        assert ("imprint before the model" in found) is has
+
+
+# --- what is told and written
+
+
+@pytest.fixture
+def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    (tmp_path / "digits.toml").write_text(DIGITS)
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def asked(who: str, *overrides: str, exposure: bool = True, pictures: bool = False) -> Asked:
+    return Asked(Path("digits.toml"), overrides, who, 1, 0, 0, 0, 1, None, exposure, pictures)
+
+
+def found_by(question: Asked) -> Findings:
+    return audit(question, say=lambda text: None, on_round=lambda label, record: None)
+
+
+def test_an_audit_tells_what_updates_show_unless_it_is_not_asked(place: Path) -> None:
+    found = found_by(asked("server", *ONE_STEP, "rounds=1"))
+    written = json.loads(next(found.folder.glob("audit-*.json")).read_text())
+    assert [one["attack"] for one in written["exposures"]] == [one.attack for one in found.exposures]
+    assert {"attack", "unit", "measured", "guessing", "why", "told"} == set(written["exposures"][0])
+    assert any(one["measured"] for one in written["exposures"])
+    none = found_by(asked("server", *ONE_STEP, "rounds=1", exposure=False))
+    assert none.exposures == ()
+    assert asked("server", exposure=False).command.endswith("--seed=0 --no-exposure")
+    assert asked("server", pictures=True).command.endswith("--seed=0 --pictures")
+
+
+def test_ciphertexts_show_nothing(place: Path) -> None:
+    assert found_by(asked("server", "channel.kind=ckks", "rounds=1")).exposures == ()
+
+
+@pytest.mark.parametrize("pictures", [True, False])
+def test_pictures_are_kept_where_they_are_asked_for(
+    place: Path, monkeypatch: pytest.MonkeyPatch, pictures: bool
+) -> None:
+    shown = list(reconstructions(look_at_images(1, batch=1)))
+    monkeypatch.setattr("securefl.audit.command.exposed", lambda *given: shown)
+    found = found_by(asked("server", *ONE_STEP, "rounds=1", pictures=pictures))
+    kept = list(found.folder.glob("*-pictures.svg"))
+    assert bool(kept) is pictures
+    page = write_report(found.folder).read_text()
+    assert ("TRAINING RECORDS" in page) is pictures
+    assert page.count("data:image/svg+xml;base64,") == pictures
+    assert "Inverting Gradients" in page
+    assert "no evidence for an epsilon" in page
+
+
+def test_the_table_says_what_was_not_measured() -> None:
+    lines = told_exposures(
+        [
+            Exposure("labels", "of four records", "share", 0.75, 0.5),
+            Exposure("images", "of two", "dB", 31.26, 18.44),
+            Exposure("source", "needs two clients"),
+        ]
+    )
+    assert lines == [
+        "what updates show  measured      by guessing",
+        "labels             75%           50%",
+        "images             31.3 dB       18.4 dB",
+        "source             not measured",
+        "labels: of four records",
+        "images: of two",
+        "source: needs two clients",
+    ]
