@@ -167,13 +167,17 @@ def _trial(of: Subject, found: Tensor, truth: Tensor, seconds: float) -> Trial:
 
 
 def _row(what: str, goal: str, trials: Sequence[Trial], met: Callable[[Sequence[Trial]], bool]) -> Row:
+    return what, goal, summary(trials), met(trials)
+
+
+def summary(trials: Sequence[Trial]) -> str:
+    """The figures of a row, over the images of all trials."""
     every = torch.cat([trial.psnr for trial in trials])
     mean, error = mean_and_error(every.tolist())
-    measured = (
+    return (
         f"median {_median(trials):.1f} dB, mean {mean:.1f} ± {error:.1f}, {_count(trials)} of {len(every)} at {GOOD:g} "
         f"dB or more; guessing {_median(trials) - _ahead(trials):.1f} dB; {_seconds(trials):.1f} s of CPU each (median)"
     )
-    return what, goal, measured, met(trials)
 
 
 def _count(trials: Sequence[Trial]) -> int:

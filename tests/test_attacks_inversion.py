@@ -214,8 +214,8 @@ def test_pixels_stay_within_their_bounds_and_the_generator_decides_the_start() -
     assert not torch.equal(found[0].records, found[2].records)
 
 
-def test_the_best_of_all_iterations_is_kept() -> None:
-    """A step as wide as the range never settles; what is kept is no worse than the start."""
+def test_what_is_found_is_no_worse_than_the_start() -> None:
+    """A step as wide as the range never settles."""
     model, record, labels = network(), smooth(1), torch.tensor([0])
     update = seen(record, labels, model)
     start = torch.randn(1, 1, 8, 8, generator=generator()) / 2
@@ -234,6 +234,40 @@ def test_the_best_of_all_iterations_is_kept() -> None:
         ),
         abs=1e-5,
     )
+
+
+def test_the_search_is_the_papers_step_by_step() -> None:
+    """Adam written out, on signs; the step falls after 6, 10 and 14 of 16; the best of all iterations is kept."""
+    model, record, labels = network(), smooth(1), torch.tensor([0])
+    update, lr, weight = seen(record, labels, model), 1.5, 0.05
+    here = (torch.randn(1, 1, 8, 8, generator=generator()) / 2).requires_grad_()
+    first, second = torch.zeros(2, *here.shape)
+    passed: list[tuple[float, float, Tensor]] = []
+    for step in range(1, 17):
+        sent = local_update(model, TWO.loss, here, labels, local=ONE_STEP)
+        distance = 1 - torch.dot(sent, update) / sent.norm() / update.norm()
+        rough = (here[..., 1:, :] - here[..., :-1, :]).abs().mean() + (here[..., 1:] - here[..., :-1]).abs().mean()
+        (slope,) = torch.autograd.grad(distance + weight * rough, here)
+        passed.append((float((distance + weight * rough).detach()), float(distance.detach()), here.detach().clone()))
+        first, second = 0.9 * first + 0.1 * slope.sign(), 0.999 * second + 0.001 * slope.sign() ** 2
+        rate = lr * 0.1 ** sum(step > fall for fall in (6, 10, 14))
+        move = rate * first / (1 - 0.9**step) / ((second / (1 - 0.999**step)).sqrt() + 1e-8)
+        here = (here.detach() - move).clamp(-1, 1).requires_grad_()
+    at = min(range(16), key=lambda step: passed[step][0])
+    assert 0 < at < 15  # or neither the start nor the end would show in the answer
+    found = inverted(update, labels, model, iterations=16, lr=lr, total_variation=weight)
+    assert torch.allclose(found.records, passed[at][2], atol=1e-4)
+    assert found.distance == pytest.approx(passed[at][1], abs=1e-5)
+
+
+def test_dlgs_distance_is_in_the_updates_length() -> None:
+    model, record, labels = linear(TEN), smooth(1).double(), torch.tensor([4])
+    update = seen_by(model, record, labels)
+    mixed = update[torch.randperm(len(update), generator=generator())] * 7  # which no record gives
+    found = dlg(model, TEN.loss, mixed, labels, shape=(1, 8, 8), generator=generator(3), iterations=2)
+    off = seen_by(model, found.records, labels) - mixed
+    assert found.distance == pytest.approx(float(off.norm() / mixed.norm()) ** 2)
+    assert 0.1 < found.distance < 1
 
 
 def test_a_prior_makes_images_smoother() -> None:

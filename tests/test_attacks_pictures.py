@@ -70,6 +70,11 @@ def test_ssim_of_an_image_with_itself_is_one_and_of_its_negative_below_zero() ->
     assert bool((ssim(1 - truth, truth, bounds=(0, 1)) < 0).all())
 
 
+def test_ssim_looks_at_pixels_as_they_are_shown() -> None:
+    truth, off = images(1), 3 * images(1, seed=1) - 1
+    assert torch.equal(ssim(off, truth, bounds=(0, 1)), ssim(off.clamp(0, 1), truth, bounds=(0, 1)))
+
+
 def test_ssim_needs_images_as_large_as_its_window() -> None:
     with pytest.raises(ValueError, match=r"of sides >= 11, got \(1, 1, 10, 16\)"):
         ssim(torch.zeros(1, 1, 10, 16), torch.zeros(1, 1, 10, 16), bounds=(0, 1))

@@ -3,8 +3,8 @@
 Mutants killed:
 pool_of: another client's records; the first test records; more or fewer than its own; others not mislabelled.
 drawn: the same coins for both of a pair, or for two pairs; a coin of another weight.
-load_data: the rehearsal of another client; noise left out, on test records, or the same for every site; a wrong label
-that is the right one.
+load_data: the first records kept; the rehearsal of another client; noise left out, on test records, or the same for
+every site; a wrong label that is the right one.
 """
 
 import pytest
@@ -13,6 +13,7 @@ import torch
 from securefl.errors import ScenarioError
 from securefl.records import Pool, drawn, load_data, pool_of
 from securefl.scenario import Scenario, parse_scenario
+from securefl.sites import published
 
 
 def digits(*overrides: str) -> Scenario:
@@ -100,3 +101,32 @@ def test_a_rehearsal_into_which_nothing_comes_is_refused() -> None:
     with pytest.raises(ScenarioError, match="no record came in; use another seed"):
         load_data(parse_scenario(f"{few}rehearsal = {{ seed = {empty} }}"))
     assert len(load_data(parse_scenario(f"{few}rehearsal = {{ seed = {empty + 1} }}")).sites[0].train) == 2
+
+
+def test_most_keeps_so_many_records_of_each_client_at_random_and_says_so() -> None:
+    whole, thin = load_data(digits()), load_data(digits("data.most=7"))
+    assert [len(site.train) for site in thin.sites] == [7] * 4
+    for before, after in zip(whole.sites, thin.sites, strict=True):
+        places = [int((before.train.features == row).all(dim=1).nonzero()[0]) for row in after.train.features]
+        assert places == sorted(places)
+        assert places != list(range(7))
+        assert torch.equal(before.train.labels[places], after.train.labels)
+    assert torch.equal(whole.test.features, thin.test.features)
+    again = load_data(digits("data.most=7"))
+    assert torch.equal(thin.sites[1].train.features, again.sites[1].train.features)
+    assert [len(site.train) for site in load_data(digits("data.most=9999")).sites] == [
+        len(s.train) for s in whole.sites
+    ]
+
+
+def test_published_sizes_know_of_most() -> None:
+    assert published(digits("data.most=7")) == (7, 7, 7, 7)
+    hospitals = parse_scenario("training.kind = 'sgd'\ndata.most = 100")
+    sizes = published(hospitals)
+    assert sizes is not None
+    assert sizes == tuple(len(site.train) for site in load_data(hospitals).sites)
+    assert max(sizes) == 100 > min(sizes)
+    pooled = parse_scenario("training.kind = 'sgd'\ndata = { name = 'digits', partition = 'pooled', most = 5 }")
+    assert published(pooled) == (5,)
+    dealt = digits("data.partition=dirichlet", "data.most=5", "privacy.epsilon=inf")
+    assert published(dealt) is None

@@ -1,6 +1,5 @@
 """Labels, a property of the target's records, and whose a record is: from updates, each beside its chance."""
 
-import math
 from collections.abc import Iterator
 from functools import partial
 
@@ -72,11 +71,12 @@ def _labels(look: Look, sight: Sight) -> Exposure:
     n = int(truth.sum())
 
     def right(counts: Tensor) -> float:
-        return float(torch.minimum(counts, truth).sum()) / n
+        return int(torch.minimum(counts, truth).sum()) / n
 
+    guess = catalog.counts_from_bias(torch.zeros(classes, dtype=torch.float64), usual, n=n)
     whose = "the target's" if sight.alone else f"those of {len(sight.about)} clients together"
     why = f"the share of {n} labels that are right, {whose}; guessing takes the classes' usual shares"
-    return Exposure("labels", why, "share", right(counted(look, sight)), right(usual * n))
+    return Exposure("labels", why, "share", right(counted(look, sight)), right(guess))
 
 
 def _property(look: Look, sight: Sight, model: Tensor, remember: Remember) -> Exposure:
@@ -106,14 +106,13 @@ def _property(look: Look, sight: Sight, model: Tensor, remember: Remember) -> Ex
         part = _drawn(target, look.inquiry.stream(f"trial {at}"), n=n, rare=rare, high=coin)
         seen = _update(look, model, part, client, f"trial {at}", remember) + others
         right += (catalog.property_inference(seen - guessed, rows, has) > 0) == coin
-    share = right / _TRIALS
-    error = math.sqrt(share * (1 - share) / _TRIALS)
+    certain = catalog.clopper_pearson(right, _TRIALS, confidence=0.95)
     alone = "its update" if not beside else f"the sum of {len(sight.about)} updates"
     why = (
         f"whether {HIGH:.0%} or {LOW:.0%} of {n} records are of class {rare}, told from {alone} in {_TRIALS} trials, a "
-        f"coin each (± {error:.0%}); {_SHADOWS} shadow updates"
+        f"coin each ([{certain.lower:.0%}, {certain.upper:.0%}] at 95 %); {_SHADOWS} shadow updates"
     )
-    return Exposure(name, why, "share", share, 0.5)
+    return Exposure(name, why, "share", right / _TRIALS, 0.5)
 
 
 def _usual(look: Look, model: Tensor, remember: Remember) -> Tensor:
@@ -134,7 +133,7 @@ def _most(examples: Examples, rare: int) -> int:
 
 
 def _drawn(examples: Examples, stream: Keystream, *, n: int, rare: int, high: bool) -> Examples:
-    """N of these records at random, so many of the rarer class."""
+    """So many of these records at random, with a high or a low share of the rarer class."""
     wanted = round((HIGH if high else LOW) * n)
     order = torch.from_numpy(stream.permutation(len(examples)))
     is_rare = examples.labels[order] == rare
@@ -164,7 +163,7 @@ def _source(look: Look) -> Exposure:
     if len(seen) < 2:
         return Exposure("source", "needs the updates of two clients or more, each by itself")
     rounds = min(map(len, seen.values()))
-    asked = [_part(look.data.sites[client].train) for client in seen]
+    asked = [_asked(look, client) for client in seen]
     examples = concatenate(asked)
     question = Question(examples, examples, look.model, look.task, None)
     losses = torch.stack(
@@ -186,9 +185,11 @@ def _local_models(known: Knowledge) -> list[Tensor]:
     ]
 
 
-def _part(examples: Examples) -> Examples:
-    """The first records; they have no order that tells anything."""
-    return Examples(examples.features[:_ASKED], examples.labels[:_ASKED])
+def _asked(look: Look, client: int) -> Examples:
+    """Some training records of a client, at random."""
+    train = look.data.sites[client].train
+    order = torch.from_numpy(look.inquiry.stream(f"asked {client}").permutation(len(train)))[:_ASKED]
+    return Examples(train.features[order], train.labels[order])
 
 
 def _last_layer(look: Look) -> int:

@@ -11,6 +11,7 @@ from attacks.audit import one_run_mu as one_run_mu
 from attacks.audit import rates_at_most as rates_at_most
 from attacks.federated_membership import trajectory as trajectory
 from attacks.federated_membership import update_alignment as update_alignment
+from attacks.inference import counts_from_bias as counts_from_bias
 from attacks.inference import label_counts as label_counts
 from attacks.inference import property_inference as property_inference
 from attacks.inference import source_inference as source_inference

@@ -91,7 +91,8 @@ def audit(
             say("gradient canaries")
             measured.lines.extend(canary_lines(inquiry, on_round=on_round, remember=remember))
         notes.append(f"seen of client {asked.target}: {measured.seen}")
-    exposures = [] if inquiry.blind or not asked.exposure else exposed(inquiry, say, on_round, remember)
+    watched = asked.exposure and not inquiry.blind and bool(inquiry.threat.parties(inquiry.coalition))
+    exposures = exposed(inquiry, say, on_round, remember) if watched else []
     claimed = _claimed(inquiry, measured.claim)
     found = Findings(claimed, tuple(measured.lines), tuple(exposures), tuple(notes), folder)
     write(found, asked)
