@@ -54,7 +54,7 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def asked(path: str, who: str, *overrides: str, shadows: int = 0, colluders: int = 1, target: int = 0) -> Asked:
-    return Asked(Path(path), overrides, who, colluders, target, shadows, 0, 2, None)
+    return Asked(Path(path), overrides, who, colluders, target, shadows, 0, 2, None, exposure=False)
 
 
 def found_by(question: Asked, said: Callable[[str], None] = lambda text: None) -> Findings:
@@ -102,7 +102,7 @@ def test_what_is_written_is_verdicts_and_a_figure_and_nothing_about_a_record(pla
     written = json.loads((found.folder / "audit-clients-2-shadows-2-seed-0.json").read_text())
     assert written["verdict"] == "no claim"
     assert written["command"] == (
-        "securefl audit sgd.toml --adversary clients --colluders=2 --target=0 --shadows=2 --seed=0"
+        "securefl audit sgd.toml --adversary clients --colluders=2 --target=0 --shadows=2 --seed=0 --no-exposure"
     )
     assert max(len(json.dumps(line)) for line in written["lines"]) < 1000
     assert written["lines"][0]["auc"] == found.lines[0].auc
@@ -180,7 +180,9 @@ def test_a_folder_of_another_scenarios_shadows_is_refused(place: Path) -> None:
 
 def test_the_command_to_repeat_an_audit_names_its_folder_and_no_colluders_where_there_are_none() -> None:
     question = replace(asked("sgd.toml", "server"), folder=Path("kept"))
-    assert question.command == "securefl audit sgd.toml --adversary server --target=0 --shadows=0 --seed=0 --out=kept"
+    assert question.command == (
+        "securefl audit sgd.toml --adversary server --target=0 --shadows=0 --seed=0 --no-exposure --out=kept"
+    )
 
 
 def test_all_others_are_told_that_they_know_every_update(place: Path) -> None:
