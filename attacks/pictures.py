@@ -10,7 +10,7 @@ from attacks.records import check_finite
 
 _WINDOW, _DEVIATION = 11, 1.5  # pixels
 _K1, _K2 = 0.01, 0.03
-_PAIRS = 4096  # at a time
+_NUMBERS = 4_000_000  # compared at a time
 _LEAST = 1e-12  # mean squared error over squared range: 120 dB
 
 
@@ -102,7 +102,7 @@ def best_match(found: Tensor, truth: Tensor, *, bounds: Bounds) -> Match:
         return Match(torch.zeros(len(truth), dtype=torch.float64), torch.full((len(truth),), -1))
     check_finite("found", found, (-1, *truth.shape[1:]))
     rows, known = found.double().clamp(*bounds).flatten(1), truth.double().flatten(1)
-    chunks = torch.split(known, max(1, _PAIRS // len(rows)))
+    chunks = torch.split(known, max(1, _NUMBERS // rows.numel()))
     errors = torch.cat([(chunk[:, None] - rows[None]).square().mean(dim=2) for chunk in chunks])  # (n, m)
     least, which = errors.min(dim=1)
     return Match(_decibels(least, bounds), which)

@@ -13,18 +13,22 @@ findings: pictures without being asked for; pictures in the JSON; the flags miss
 """
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
+from torch import Tensor
 
 from attacks.inversion import LocalSteps, local_update
-from securefl.audit.attributes import attributes, counted, labels_of
+from attacks.pictures import psnr
+from securefl.audit.attributes import attributes, labels_of, last_layer_gradients
 from securefl.audit.command import audit, exposed
 from securefl.audit.exposure import Exposure, Look, look_at, told_exposures
 from securefl.audit.findings import Asked, Findings
 from securefl.audit.knowledge import Knowledge, Sight
 from securefl.audit.leakage import Inquiry
+from securefl.audit.membership import gradients
 from securefl.audit.reconstruction import implanted, reconstructions
 from securefl.cache import fresh
 from securefl.data.task import Examples, FederatedData, Site, Task
@@ -81,31 +85,59 @@ def test_the_attackers_own_records_are_test_records() -> None:
 @pytest.mark.parametrize(
     ("who", "channel", "about"),
     [
-        ("server", "plain", (0,)),
-        ("server", "masked", (0, 1, 2, 3)),
-        ("clients", "plain", (0, 2, 3)),  # client 1 takes its own out of the step
-        ("server+clients", "masked", (0, 2, 3)),
-        ("server+key-holder", "ckks", (0,)),
-        ("clients", "ckks", (0, 2, 3)),
+        ("server", "plain", {0}),
+        ("server", "masked", {0, 1, 2, 3}),
+        ("clients", "plain", {0, 2, 3}),  # client 1 takes its own out of the step
+        ("server+clients", "masked", {0, 2, 3}),
+        ("server+key-holder", "ckks", {0}),
+        ("clients", "ckks", {0, 2, 3}),
+        ("outsider-weights", "plain", set()),
     ],
 )
-def test_a_sight_knows_whose_updates_it_is_made_of_and_what_each_counts(
-    who: str, channel: str, about: tuple[int, ...]
-) -> None:
-    """So that labels can be counted: exactly, where every client takes one step from an untrained model."""
-    found = look(who, f"channel.kind={channel}", *ONE_STEP)
-    sight = found.sight
-    assert sight is not None
-    assert sight.about == about
-    assert sight.round == 0
-    truth = torch.bincount(found.behind(sight).labels, minlength=10)
-    assert torch.minimum(counted(found, sight), truth).sum() >= len(found.behind(sight)) - 1
+@pytest.mark.parametrize("weights", ["equal", "reported"])
+def test_labels_are_counted_in_whatever_is_seen(who: str, channel: str, about: set[int], weights: str) -> None:
+    """One step of an untrained model, sites of other sizes: exactly but for rounding, whatever each counts."""
+    skewed = ("data.partition=quantity", "data.alpha=5.0", "data.most=40", "training.batch=40")
+    found = look(who, f"channel.kind={channel}", *skewed, f"weights={weights}")
+    update = found.update
+    if not about:
+        assert update is None
+        return
+    assert update is not None
+    assert update.counts is not None
+    assert set(update.counts) == about
+    assert update.round == 0
+    assert update.alone is (about == {0})
+    labels = everything(found)["labels"]
+    assert labels.measured is not None
+    assert labels.guessing is not None
+    assert labels.measured > 0.97
+    assert labels.guessing < 0.95
 
 
-def test_a_step_that_is_no_mean_is_of_all() -> None:
-    found = look("clients", "defense.rule=median").sight
-    assert found is not None
-    assert (found.about, found.share, found.alone) == ((0, 1, 2, 3), 0.25, False)
+def test_a_step_that_is_no_mean_is_of_nobody_that_could_be_counted() -> None:
+    found = look("clients", "defense.rule=median")
+    assert found.update is not None
+    assert found.update.counts is None
+    shown = everything(found)
+    assert shown["labels"].why == shown["property"].why == "what is seen is no sum of updates by weights that are known"
+
+
+def test_steps_are_those_of_the_plan_under_dp_and_of_the_records_elsewhere() -> None:
+    assert look("server", "data.most=9", "training.batch=4", "training.epochs=2").steps(1) == 6
+    declared = ("privacy.records=[13, 4, 4, 4]", "privacy.epsilon=8.0")
+    found = look("server", "data.most=4", "training.batch=4", *DP[:2], *declared)
+    assert [found.steps(client) for client in range(4)] == [4, 1, 1, 1]
+
+
+def test_records_are_those_that_were_trained_on_poisoned_ones_too() -> None:
+    flipped = 'attack={ name = "label_flip", clients = [1] }'
+    found, honest = look("server", flipped), look("server")
+    assert not torch.equal(found.data.sites[1].train.labels, honest.data.sites[1].train.labels)
+    assert torch.equal(found.data.sites[2].train.labels, honest.data.sites[2].train.labels)
+    of_sum = everything(look("server", flipped, "channel.kind=masked", "training.batch=400", "training.lr=0.01"))
+    assert of_sum["labels"].measured is not None
+    assert of_sum["labels"].measured > 0.99
 
 
 # --- labels
@@ -115,11 +147,23 @@ def test_labels_of_counts_ascend() -> None:
     assert labels_of(torch.tensor([2, 0, 3])).tolist() == [0, 0, 2, 2, 2]
 
 
-def test_labels_of_several_steps_are_counted_along_the_way() -> None:
-    found = everything(look("server", "training.epochs=2"))["labels"]
-    assert found.measured is not None
-    assert found.guessing is not None
-    assert found.measured > 0.95 > found.guessing
+def test_labels_of_several_steps_are_counted_where_steps_start() -> None:
+    found = look("server", "training.epochs=2", "training.lr=0.3")
+    shown = everything(found)["labels"]
+    assert shown.measured is not None
+    assert shown.guessing is not None
+    assert shown.measured > 0.95 > shown.guessing
+
+
+def test_last_layer_gradients_are_the_models_own() -> None:
+    for task in (IMAGES, replace(IMAGES, classes=5)):
+        model = mlp(task, hidden=(7,), generator=torch.Generator().manual_seed(0))
+        examples = images(6, 3)
+        weights = 2 * to_vector(model)
+        whole = gradients(model, task, examples, weights)
+        found = last_layer_gradients(model, task, examples, weights)
+        assert found.shape == (6, 8 * task.outputs)
+        assert torch.allclose(found, whole[:, -found.shape[1] :].double(), atol=1e-6)
 
 
 # --- reconstruction
@@ -134,13 +178,15 @@ def images(n: int, seed: int) -> Examples:
     return Examples(((shown + 1) * 127.5).round().to(torch.uint8), torch.arange(n) % 2)
 
 
-def look_at_images(records: int, *, batch: int, clients: int = 1, mixed: bool = False, epochs: int = 1) -> Look:
+def look_at_images(
+    records: int, *, batch: int, clients: int = 1, mixed: bool = False, epochs: int = 1, lr: float = 0.1
+) -> Look:
     """By hand: clients that each took local steps on images, and a server that saw the target's, or their sum."""
-    overrides = (f"training.batch={batch}", f"training.epochs={epochs}", "data.clients=4")
+    overrides = (f"training.batch={batch}", f"training.epochs={epochs}", f"training.lr={lr}")
     inquiry = Inquiry(parse_scenario(DIGITS, overrides=overrides), "server")
     model = mlp(IMAGES, hidden=(32,), generator=torch.Generator().manual_seed(0))
     sites = tuple(Site(str(seed), images(records, seed), None) for seed in range(clients))
-    local = LocalSteps(lr=0.1, batch=batch, epochs=epochs)
+    local = LocalSteps(lr=lr, batch=batch, epochs=epochs)
     updates = [
         local_update(model, IMAGES.loss, IMAGES.inputs(s.train.features), s.train.labels, local=local).detach()
         for s in sites
@@ -148,10 +194,9 @@ def look_at_images(records: int, *, batch: int, clients: int = 1, mixed: bool = 
     moved = torch.stack(updates).sum(dim=0)
     if mixed:
         moved = moved[torch.randperm(len(moved), generator=torch.Generator().manual_seed(1))]
-    about = tuple(range(clients))
-    sight = Sight(0, to_vector(model), moved, clients == 1, about)
+    sight = Sight(0, to_vector(model), moved, clients == 1, dict.fromkeys(range(clients), 1.0))
     data = FederatedData(IMAGES, sites, images(4, 90))
-    return Look(inquiry, data, model, images(60, 91), {0: Knowledge((sight,), None, None)})
+    return Look(inquiry, data, model, images(60, 91), {}, {0: Knowledge((sight,), None, None)})
 
 
 def test_one_image_is_found_and_in_shuffled_updates_none() -> None:
@@ -176,20 +221,51 @@ def test_pictures_are_the_records_and_the_nearest_of_what_was_found() -> None:
     assert torch.equal(found.pictures.truth, IMAGES.inputs(subject.data.sites[0].train.features))
     assert found.pictures.found.shape == (2, 1, 16, 16)
     assert float(found.pictures.found.abs().max()) <= 1
+    each = psnr(found.pictures.found, found.pictures.truth, bounds=(-1, 1))
+    assert found.measured == pytest.approx(float(each.mean()), abs=0.5)  # the median of two is their mean
+    assert float(each.max() - each.min()) > 1
+
+
+def test_guessing_offers_as_many_records_as_the_attack() -> None:
+    """Whoever offers many rows comes near some record by luck."""
+    subject = look_at_images(1, batch=1)
+    lines = {}
+    for rows in (1, 32):
+        known = Examples(subject.known.features[:40], subject.known.labels[:40])
+        few = replace(subject, known=known, model=mlp(IMAGES, hidden=(rows,), generator=torch.Generator()))
+        update = torch.ones(len(to_vector(few.model)))
+        sight = Sight(0, to_vector(few.model), update, True, {0: 1.0})
+        told = by_name(list(reconstructions(replace(few, knowledge={0: Knowledge((sight,), None, None)}))))
+        lines[rows] = told["analytic leakage of the first layer"].guessing
+    truth = IMAGES.inputs(subject.data.sites[0].train.features)
+    own = IMAGES.inputs(subject.known.features[:32])
+    assert lines[1] is not None
+    assert lines[32] is not None
+    assert lines[32] > lines[1]
+    bounds = float(own.min()), float(own.max())
+    assert lines[32] >= float(psnr(own, truth.expand_as(own), bounds=bounds).max()) - 0.1
 
 
 def test_steps_of_single_records_are_played_again() -> None:
-    found = by_name(list(reconstructions(look_at_images(1, batch=1, epochs=4))))["Inverting Gradients"]
+    found = by_name(list(reconstructions(look_at_images(1, batch=1, epochs=8, lr=1.0))))["Inverting Gradients"]
     assert found.measured is not None
     assert found.measured > 25
 
 
 def test_a_sum_of_single_steps_is_a_batch_and_of_several_is_not_tried() -> None:
     of_sum = by_name(list(reconstructions(look_at_images(1, batch=1, clients=3))))["Inverting Gradients"]
-    assert "median over 3 records of the 3 clients together" in of_sum.why
+    assert "median over 3 records of 3 clients together" in of_sum.why
+    assert of_sum.measured is not None
+    assert of_sum.guessing is not None
+    assert of_sum.measured > of_sum.guessing + 2
     several = by_name(list(reconstructions(look_at_images(2, batch=1, clients=3))))["Inverting Gradients"]
     assert several.measured is None
-    assert several.why == "not tried on a sum of 3 updates of 2 steps each"
+    assert several.why == "not tried on a sum of 3 updates that is not the gradient of a batch"
+    uneven = look_at_images(1, batch=1, clients=3)
+    sight = uneven.knowledge[0].sights[0]
+    counted = replace(sight, counts={0: 1.0, 1: 1.0, 2: 1.1})
+    told = by_name(list(reconstructions(replace(uneven, knowledge={0: Knowledge((counted,), None, None)}))))
+    assert told["Inverting Gradients"].why == several.why
 
 
 def test_many_records_are_not_tried() -> None:
@@ -242,7 +318,90 @@ def test_an_update_tells_a_property_and_whose_a_record_is() -> None:
 def test_a_sum_says_whose_nothing_is() -> None:
     found = everything(look("server", "channel.kind=masked"))
     assert found["source"].measured is None
-    assert "told from the sum of 4 updates" in found["property"].why
+    assert found["property"].measured is not None
+    assert "told from a sum of 4 updates" in found["property"].why
+
+
+def test_one_client_seen_by_itself_is_no_choice() -> None:
+    found = everything(look("clients", "rounds=1", colluders=3))["source"]
+    assert found.measured is None
+    assert found.why == "needs the updates of two clients or more in a round, each by itself"
+
+
+def test_sources_are_compared_within_rounds() -> None:
+    """Cohorts of two of four clients: whoever is asked about was seen in the same rounds."""
+    found = look("server", "cohort.size=2", "data.most=30")
+    shown = by_name(list(attributes(found)))["source"]
+    rounds: dict[int, set[int]] = {}
+    for client, known in found.knowledge.items():
+        for sight in known.moves:
+            rounds.setdefault(sight.round, set()).add(client)
+    assert {len(clients) for clients in rounds.values()} == {2}
+    assert shown.guessing == 0.5
+    assert shown.why.startswith("whose of 2 clients a training record is, 40 records asked, by ")
+
+
+@pytest.mark.parametrize("channel", ["plain", "masked"])
+def test_property_trials_see_what_the_adversary_would(monkeypatch: pytest.MonkeyPatch, channel: str) -> None:
+    """Training in place of which an update says its share of the rarer class, far off where others stand beside it."""
+    subject = look("server", f"channel.kind={channel}")
+    rare = int(torch.bincount(subject.known.labels, minlength=10).argmin())
+    rows: dict[str, set[tuple[float, ...]]] = {}
+    draws = torch.Generator().manual_seed(0)
+
+    def trained(look: Look, model: Tensor, examples: Examples, client: int, name: str) -> Tensor:
+        kind, _, _ = name.partition(" ")
+        rows.setdefault(kind, set()).update(tuple(row.tolist()) for row in examples.features)
+        share = float((examples.labels == rare).double().mean())
+        noise = 0.01 * torch.randn(len(model), generator=draws)
+        return noise + (7.0 if kind in ("beside", "usual") else share)
+
+    monkeypatch.setattr("securefl.audit.attributes._trained", trained)
+    found = by_name(list(attributes(subject)))["property"]
+    assert found.measured == 1.0
+    assert f"are of class {rare}" in found.why
+    assert "of 157 records" not in found.why  # half of the target's records at the most, as far as the class goes
+    sites = [{tuple(row.tolist()) for row in site.train.features} for site in subject.data.sites]
+    known = {tuple(row.tolist()) for row in subject.known.features}
+    assert rows["shadow"] <= known
+    assert rows["trial"] <= sites[0]
+    if channel == "masked":
+        assert rows["beside"] == sites[1] | sites[2] | sites[3]
+        assert rows["usual"] <= known
+
+
+def test_a_trial_that_says_nothing_is_right_in_half(monkeypatch: pytest.MonkeyPatch) -> None:
+    subject = look("server")
+
+    def trained(look: Look, model: Tensor, examples: Examples, client: int, name: str) -> Tensor:
+        draws = torch.Generator().manual_seed(len(name) + int(name.split(" ")[1]))
+        return torch.randn(len(model), generator=draws) + (100.0 if name.startswith("trial") else 0.0)
+
+    monkeypatch.setattr("securefl.audit.attributes._trained", trained)
+    found = by_name(list(attributes(subject)))["property"]
+    assert found.measured == pytest.approx(0.5, abs=0.35)
+    assert found.guessing == 0.5
+
+
+def test_training_that_diverges_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("securefl.audit.attributes._trained", lambda look, model, *rest: model * torch.nan)
+    found = by_name(list(attributes(look("server", "rounds=1"))))["property"]
+    assert found.measured is None
+    assert found.why == "the attacker's own training diverges"
+
+
+def test_trials_under_dp_have_as_many_records_as_the_target(monkeypatch: pytest.MonkeyPatch) -> None:
+    records = ("privacy.records=[300, 300, 300, 300]", "privacy.epsilon=8.0")
+    subject = look("server", *DP[:2], *records, "rounds=1")
+    sizes, draws = set[int](), torch.Generator().manual_seed(0)
+
+    def trained(look: Look, model: Tensor, examples: Examples, client: int, name: str) -> Tensor:
+        sizes.add(len(examples))
+        return torch.randn(len(model), generator=draws)
+
+    monkeypatch.setattr("securefl.audit.attributes._trained", trained)
+    list(attributes(subject))
+    assert sizes == {300}
 
 
 def test_few_records_allow_no_trials() -> None:
@@ -263,6 +422,18 @@ def test_an_imprint_reads_records_out_of_one_update_and_out_of_a_sum() -> None:
         assert found.guessing is not None
         assert found.measured > 40 > found.guessing
         assert "clients that fixed the model beforehand refuse it" in found.why
+
+
+def test_an_imprint_works_over_several_steps_and_for_a_client_that_comes_late() -> None:
+    late = ("cohort.size=1", "data.most=8", "training.batch=2", "training.lr=0.1")
+    for target in range(4):
+        found = implanted(look("malicious-server", *late, target=target), on_round=lambda label, record: None)
+        if found.measured is not None:
+            assert found.measured > 25
+    rounds = []
+    subject = look("malicious-server", *ONE_STEP)
+    implanted(subject, on_round=lambda label, record: rounds.append(record.round))
+    assert rounds == [0]
 
 
 def test_noise_stops_the_imprint_and_under_ckks_there_is_no_place_for_it() -> None:

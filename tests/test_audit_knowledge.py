@@ -18,7 +18,7 @@ from torch import Tensor
 from securefl import engine
 from securefl.assemble import assemble
 from securefl.audit.knowledge import Knowledge, Sight, Watcher
-from securefl.audit.replay import mean_weights
+from securefl.audit.replay import carried_weights, mean_weights
 from securefl.federation import Attendance, Played, State
 from securefl.scenario import parse_scenario
 from securefl.threat_models import THREATS
@@ -215,19 +215,34 @@ def test_updates_are_taken_out_of_means_only(overrides: tuple[str, ...], given: 
         assert found == given
 
 
-def real(channel: str, who: str, *colluders: int, weights: str = "equal") -> tuple[Knowledge, list[Tensor]]:
+def real(
+    channel: str, who: str, *colluders: int, weights: str = "equal", server: str = "step = 'fedavg'"
+) -> tuple[Knowledge, list[Tensor]]:
     """What an adversary knows after three rounds of hospitals, and what client 0 really sent."""
-    scenario = parse_scenario(f"rounds = 3\ntraining.kind = 'sgd'\nweights = '{weights}'\nchannel.kind = '{channel}'")
+    found, sent = of_all(channel, who, *colluders, weights=weights, server=server)
+    return found, [updates[0] for updates in sent]
+
+
+def of_all(
+    channel: str, who: str, *colluders: int, weights: str = "equal", server: str = "step = 'fedavg'"
+) -> tuple[Knowledge, list[dict[int, Tensor]]]:
+    """The same, with what every client sent."""
+    scenario = parse_scenario(
+        f"rounds = 3\ntraining.kind = 'sgd'\nweights = '{weights}'\nchannel.kind = '{channel}'\nserver = {{ {server} }}"
+    )
     with TemporaryDirectory() as ledgers:
         assembled = assemble(scenario, run="test", ledgers=Path(ledgers))
         sizes = {client: len(site.train) for client, site in enumerate(assembled.data.sites)}
-        watching = Watcher(THREATS[who], colluders, 0, channel, mean_weights(scenario, sizes))
+        watching = Watcher(
+            THREATS[who], colluders, 0, channel, mean_weights(scenario, sizes), carried_weights(scenario, sizes)
+        )
         sent, state = [], assembled.start
         for played in engine.run(assembled.federation, state, rounds=3):
             watching.watch(played)
-            sent += [o.values for o in played.observed if o.party == "client 0" and o.kind == "own update"]
+            own = {o.about[0]: o.values for o in played.observed if o.kind == "own update"}
+            sent.append({client: values for client, values in own.items() if values is not None})
             state = played.state
-    return watching.known(state.weights), [values for values in sent if values is not None]
+    return watching.known(state.weights), sent
 
 
 @pytest.mark.parametrize("weights", ["equal", "declared", "reported"])
@@ -239,6 +254,49 @@ def test_all_others_together_know_the_last_ones_update_under_every_channel(chann
         assert sight.alone
         assert sight.moved is not None
         assert torch.allclose(sight.moved, update, atol=2e-5)
+
+
+@pytest.mark.parametrize("server", ["step = 'fedadam'", "lr = 0.5"])
+@pytest.mark.parametrize(("channel", "who"), [("masked", "server+clients"), ("ckks", "clients")])
+def test_opened_sums_give_it_away_whatever_the_servers_step(channel: str, who: str, server: str) -> None:
+    found, sent = real(channel, who, 1, 2, 3, server=server)
+    for sight, update in zip(found.moves, sent, strict=True):
+        assert sight.alone
+        assert sight.moved is not None
+        assert torch.allclose(sight.moved, update, atol=2e-5)
+
+
+@pytest.mark.parametrize("weights", ["equal", "declared", "reported"])
+@pytest.mark.parametrize(
+    ("channel", "who", "colluders"),
+    [
+        ("plain", "server", ()),
+        ("plain", "clients", (1,)),
+        ("plain", "outsider-weights", ()),
+        ("masked", "server", ()),
+        ("masked", "network", ()),
+        ("masked", "server+clients", (1, 2)),
+        ("ckks", "clients", (3,)),
+        ("ckks", "server+key-holder", (1,)),
+    ],
+)
+def test_what_moved_is_the_sum_of_updates_by_what_each_counts(
+    channel: str, who: str, colluders: tuple[int, ...], weights: str
+) -> None:
+    found, sent = of_all(channel, who, *colluders, weights=weights)
+    for sight, updates in zip(found.moves, sent, strict=False):
+        assert sight.moved is not None
+        assert sight.counts is not None
+        assert not set(colluders) & set(sight.counts)
+        total = sum((count * updates[client] for client, count in sight.counts.items()), start=0 * updates[0])
+        assert torch.allclose(sight.moved, total, atol=5e-5)
+    assert len(found.moves) == (0 if who == "outsider-weights" else 3)
+
+
+def test_a_step_that_is_no_mean_counts_nobody() -> None:
+    found, _ = real("plain", "clients", 1, server="step = 'fedadam'")
+    assert [sight.counts for sight in found.moves] == [None] * 3
+    assert not any(sight.alone for sight in found.moves)
 
 
 def test_fewer_than_all_others_do_not() -> None:

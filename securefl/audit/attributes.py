@@ -1,18 +1,16 @@
 """Labels, a property of the target's records, and whose a record is: from updates, each beside its chance."""
 
-from collections.abc import Iterator
-from functools import partial
+from collections.abc import Iterator, Mapping
 
 import torch
 from torch import Tensor, nn
 
-from securefl.assemble import build_model, plan_for, sgd_trainer
+from securefl import vector
+from securefl.assemble import build_model, sgd_trainer
 from securefl.audit import catalog
-from securefl.audit.exposure import Exposure, Look
-from securefl.audit.knowledge import Knowledge, Sight
-from securefl.audit.membership import Question, gradients
-from securefl.cache import Remember, fresh
-from securefl.data.task import Examples, concatenate
+from securefl.audit.exposure import Exposure, Look, Update
+from securefl.audit.membership import Question
+from securefl.data.task import Examples, Task, concatenate
 from securefl.rng import Keystream
 from securefl.training.dp_sgd import DpSgd, DpSgdTrainer
 
@@ -20,39 +18,42 @@ _ENOUGH = 500  # records of the attacker's own, to count labels by
 _POINTS = 5  # on the way from the global model to the local one, at which steps start
 _FEWEST, _MOST = 20, 200  # records of a trial
 HIGH, LOW = 0.3, 0.1  # shares of the rarer class
-_SHADOWS, _TRIALS, _GUESSES = 24, 20, 8
+_SHADOWS, _TRIALS, _GUESSES = 24, 20, 8  # the first two even: half with the property, half without
 _ASKED = 20  # records a client whose source is asked for
+_UNSUMMED = "what is seen is no sum of updates by weights that are known"
 
 
-def attributes(look: Look, *, remember: Remember = fresh) -> Iterator[Exposure]:
+def attributes(look: Look) -> Iterator[Exposure]:
     """What updates tell of labels, of a property and of sources."""
-    sight = look.sight
-    if sight is None or sight.model is None or sight.moved is None:
+    update = look.update
+    if update is None:
         yield Exposure("labels", "nothing that is seen moves with the target's update")
+    elif update.counts is None:
+        yield from (Exposure(name, _UNSUMMED) for name in ("labels", "property"))
     else:
-        yield _labels(look, sight)
-        yield _property(look, sight, sight.model, remember)
+        yield _labels(look, update, update.counts)
+        yield _property(look, update, update.counts)
     yield _source(look)
 
 
-def counted(look: Look, sight: Sight) -> Tensor:
+def counted(look: Look, update: Update, counts: Mapping[int, float]) -> Tensor | None:
     """(classes,) how many records of each class an update or a sum seems to be of, by the model's last layer.
 
-    How many records there are is taken as known.
+    How many records there are is taken as known. In a sum a record counts as much as its client's steps do. None where
+    the attacker has no record of some class.
     """
-    if sight.model is None or sight.moved is None:
-        raise ValueError("labels are counted where an update and its start are seen")
-    steps = sum(look.steps(client) for client in sight.about) * sight.share
-    mean = sight.moved.double() / (-look.inquiry.scenario.training.lr * steps)
-    last = slice(-_last_layer(look), None)
     records = Examples(look.known.features[:_ENOUGH], look.known.labels[:_ENOUGH])
-    seen = partial(gradients, look.model, look.task, records)
-    most = max(look.steps(client) for client in sight.about)
-    way = sight.moved / (sight.share * len(sight.about))  # of a client on average
+    if not bool(torch.bincount(records.labels, minlength=look.task.classes).all()):
+        return None
+    steps = sum(count * look.steps(client) for client, count in counts.items())
+    mean = update.moved.double() / (-look.inquiry.scenario.training.lr * steps)
+    most = max(map(look.steps, counts))
+    way = update.moved / sum(counts.values())  # of a client on average
     starts = torch.linspace(0, 1 - 1 / most, min(most, _POINTS)).tolist()
-    known = torch.stack([seen(sight.model + at * way)[:, last].double() for at in starts]).mean(dim=0)
-    n = len(look.behind(sight))
-    return catalog.label_counts(mean[last], known, records.labels, classes=look.task.classes, n=n)
+    found = [last_layer_gradients(look.model, look.task, records, update.model + at * way) for at in starts]
+    known = torch.stack(found).mean(dim=0)
+    last, n = mean[-known.shape[1] :], len(look.behind(counts))
+    return catalog.label_counts(last, known, records.labels, classes=look.task.classes, n=n)
 
 
 def labels_of(counts: Tensor) -> Tensor:
@@ -60,70 +61,108 @@ def labels_of(counts: Tensor) -> Tensor:
     return torch.repeat_interleave(torch.arange(len(counts)), counts)
 
 
-def _labels(look: Look, sight: Sight) -> Exposure:
+def last_layer_gradients(model: nn.Module, task: Task, examples: Examples, weights: Tensor) -> Tensor:
+    """(k, p) float64, of each record's loss by the p coordinates of the last layer at weights (d,).
+
+    model, a workspace, is left with these weights; its last layer is linear and gives the logits.
+    """
+    vector.load_vector(model, weights)
+    *_, last = (layer for layer in model.modules() if isinstance(layer, nn.Linear))
+    read: list[Tensor] = []
+    hook = last.register_forward_pre_hook(lambda layer, given: read.append(given[0].detach()))
+    try:
+        with torch.no_grad():
+            logits = model(task.inputs(examples.features))
+    finally:
+        hook.remove()
+    logits = logits.double().requires_grad_()
+    (error,) = torch.autograd.grad(task.loss(logits, examples.labels) * len(examples), logits)  # (k, outputs)
+    by_weight = error[:, :, None] * read[0].double()[:, None, :]
+    return torch.cat([by_weight.flatten(1), error], dim=1)
+
+
+def _labels(look: Look, update: Update, counts: Mapping[int, float]) -> Exposure:
     """The share of labels that the counts get right, beside the attacker's own shares of classes."""
-    classes = look.task.classes
-    truth = torch.bincount(look.behind(sight).labels, minlength=classes)
-    usual = torch.bincount(look.known.labels[:_ENOUGH], minlength=classes).double()
-    usual /= usual.sum()
-    if not bool((usual > 0).all()):
-        return Exposure("labels", "the attacker has no record of some class")
-    n = int(truth.sum())
+    name, classes = "labels", look.task.classes
+    found = counted(look, update, counts)
+    if found is None:
+        return Exposure(name, "the attacker has no record of some class")
+    truth = torch.zeros(classes, dtype=torch.float64)
+    for client, count in counts.items():
+        labels = look.data.sites[client].train.labels
+        truth += count * look.steps(client) * torch.bincount(labels, minlength=classes).double() / len(labels)
+    truth /= truth.sum()
+    n = int(found.sum())
+    usual = torch.bincount(look.known.labels, minlength=classes).double() / len(look.known)
+    guess = catalog.counts_from_bias(torch.zeros(classes, dtype=torch.float64), usual, n=n)
 
     def right(counts: Tensor) -> float:
-        return int(torch.minimum(counts, truth).sum()) / n
+        return float(torch.minimum(counts.double() / n, truth).sum())
 
-    guess = catalog.counts_from_bias(torch.zeros(classes, dtype=torch.float64), usual, n=n)
-    whose = "the target's" if sight.alone else f"those of {len(sight.about)} clients together"
+    whose = "the target's" if update.alone else f"those of {len(counts)} clients together"
     why = f"the share of {n} labels that are right, {whose}; guessing takes the classes' usual shares"
-    return Exposure("labels", why, "share", right(counted(look, sight)), right(guess))
+    return Exposure(name, why, "share", right(found), right(guess))
 
 
-def _property(look: Look, sight: Sight, model: Tensor, remember: Remember) -> Exposure:
+def _property(look: Look, update: Update, counts: Mapping[int, float]) -> Exposure:
     """How often an update tells whether 30 or 10 % of the records behind it are of the rarer class."""
     name, client = "property", look.inquiry.target
-    target = look.data.sites[client].train
+    target, model = look.data.sites[client].train, update.model
     rare = int(torch.bincount(look.known.labels, minlength=look.task.classes).argmin())
     n = min(_MOST, *(_most(examples, rare) for examples in (target, look.known)))
     if n < _FEWEST:
-        return Exposure(
-            name, f"too few records: {n} for trials of {_FEWEST}, with {HIGH:.0%} of class {rare} or {LOW:.0%}"
-        )
+        few = f"too few records: trials of {n}, where {_FEWEST} are needed"
+        return Exposure(name, few)
     has = torch.arange(_SHADOWS) % 2 == 0
-    shadows = []
-    for at, one in enumerate(has.tolist()):
-        part = _drawn(look.known, look.inquiry.stream(f"shadow {at}"), n=n, rare=rare, high=one)
-        shadows.append(_update(look, model, part, client, f"shadow {at}", remember))
-    rows = torch.stack(shadows)
-    beside = [other for other in sight.about if other != client]
-    others = sum(
-        (_update(look, model, look.data.sites[other].train, other, "beside", remember) for other in beside),
-        start=torch.zeros_like(model),
+    rows = counts[client] * torch.stack(
+        [_trial(look, model, look.known, n, rare, high, f"shadow {at}") for at, high in enumerate(has.tolist())]
     )
-    guessed = len(beside) * _usual(look, model, remember) if beside else 0
+    if not bool(torch.isfinite(rows).all()):
+        return Exposure(name, "the attacker's own training diverges")
+    beside = {other: count for other, count in counts.items() if other != client}
+    others, guessed = torch.zeros_like(model), torch.zeros_like(model)
+    for other, count in beside.items():
+        others += count * _trained(look, model, look.data.sites[other].train, other, "beside")
+    if beside:
+        guessed = sum(beside.values()) * _usual(look, model)
+    coins = [at % 2 == 0 for at in range(_TRIALS)]  # as many of each, so that one answer for all is right in half
     right = 0
-    for at, coin in enumerate(look.inquiry.stream("property").bernoulli(_TRIALS, probability=0.5).tolist()):
-        part = _drawn(target, look.inquiry.stream(f"trial {at}"), n=n, rare=rare, high=coin)
-        seen = _update(look, model, part, client, f"trial {at}", remember) + others
-        right += (catalog.property_inference(seen - guessed, rows, has) > 0) == coin
+    for at, high in enumerate(coins):
+        seen = counts[client] * _trial(look, model, target, n, rare, high, f"trial {at}") + others
+        right += (catalog.property_inference(seen - guessed, rows, has) > 0) == high
     certain = catalog.clopper_pearson(right, _TRIALS, confidence=0.95)
-    alone = "its update" if not beside else f"the sum of {len(sight.about)} updates"
+    seen_as = "its update" if update.alone else f"a sum of {len(counts)} updates"
     why = (
-        f"whether {HIGH:.0%} or {LOW:.0%} of {n} records are of class {rare}, told from {alone} in {_TRIALS} trials, a "
-        f"coin each ([{certain.lower:.0%}, {certain.upper:.0%}] at 95 %); {_SHADOWS} shadow updates"
+        f"whether {HIGH:.0%} or {LOW:.0%} of {n} records are of class {rare}, told from {seen_as} in {_TRIALS} trials, "
+        f"half of each ([{certain.lower:.0%}, {certain.upper:.0%}] at 95 %); {_SHADOWS} shadow updates"
     )
     return Exposure(name, why, "share", right / _TRIALS, 0.5)
 
 
-def _usual(look: Look, model: Tensor, remember: Remember) -> Tensor:
+def _usual(look: Look, model: Tensor) -> Tensor:
     """(d,) what the attacker takes for the update of a client that it knows nothing about."""
-    n = len(look.data.sites[look.inquiry.target].train)
-    found = []
+    n, found = len(look.data.sites[look.inquiry.target].train), []
     for at in range(_GUESSES):
         order = torch.from_numpy(look.inquiry.stream(f"usual {at}").permutation(len(look.known)))[:n]
         part = Examples(look.known.features[order], look.known.labels[order])
-        found.append(_update(look, model, part, look.inquiry.target, f"usual {at}", remember))
+        found.append(_trained(look, model, part, look.inquiry.target, f"usual {at}"))
     return torch.stack(found).mean(dim=0)
+
+
+def _trial(look: Look, model: Tensor, examples: Examples, n: int, rare: int, high: bool, name: str) -> Tensor:
+    """(d,) the update of a client like the target with n of these records, a high or a low share of the rarer class.
+
+    Under DP-SGD they are repeated until they are as many as the target has, or noise would count for more than it does.
+    """
+    wanted = round((HIGH if high else LOW) * n)
+    order = torch.from_numpy(look.inquiry.stream(f"{name} records").permutation(len(examples)))
+    is_rare = examples.labels[order] == rare
+    chosen = torch.cat([order[is_rare][:wanted], order[~is_rare][: n - wanted]])
+    if look.plans:
+        chosen = chosen.repeat(-(-look.plans[look.inquiry.target].records // n))
+        chosen = chosen[: look.plans[look.inquiry.target].records]
+    part = Examples(examples.features[chosen], examples.labels[chosen])
+    return _trained(look, model, part, look.inquiry.target, name)
 
 
 def _most(examples: Examples, rare: int) -> int:
@@ -132,57 +171,43 @@ def _most(examples: Examples, rare: int) -> int:
     return min(int(of_class / HIGH), int((len(examples) - of_class) / (1 - LOW)), len(examples) // 2)
 
 
-def _drawn(examples: Examples, stream: Keystream, *, n: int, rare: int, high: bool) -> Examples:
-    """So many of these records at random, with a high or a low share of the rarer class."""
-    wanted = round((HIGH if high else LOW) * n)
-    order = torch.from_numpy(stream.permutation(len(examples)))
-    is_rare = examples.labels[order] == rare
-    chosen = torch.cat([order[is_rare][:wanted], order[~is_rare][: n - wanted]])
-    return Examples(examples.features[chosen], examples.labels[chosen])
-
-
-def _update(look: Look, model: Tensor, examples: Examples, client: int, name: str, remember: Remember) -> Tensor:
+def _trained(look: Look, model: Tensor, examples: Examples, client: int, name: str) -> Tensor:
     """(d,) what a client's local training makes of model with these records."""
     scenario = look.inquiry.scenario
 
     def streams(purpose: str, client: int, round: int) -> Keystream:
         return look.inquiry.stream(f"{name} {purpose} {client}")
 
-    if scenario.training.kind == "sgd":
+    if client not in look.plans:
         plain = sgd_trainer(scenario, look.task, examples, look.model, client=client, streams=streams)
         return plain.fit(model, round=0).delta
     machine = DpSgd(build_model(scenario, look.task), look.task, lr=scenario.training.lr)
-    noisy = DpSgdTrainer(machine, examples, plan_for(scenario, client, remember), client=client, stream_for=streams)
+    noisy = DpSgdTrainer(machine, examples, look.plans[client], client=client, stream_for=streams)
     return noisy.fit(model, round=0).delta
 
 
 def _source(look: Look) -> Exposure:
-    """How often the client that trained on a record is found, among those whose updates are seen by themselves."""
-    models = {client: _local_models(known) for client, known in look.knowledge.items()}
-    seen = {client: found for client, found in models.items() if found}
-    if len(seen) < 2:
-        return Exposure("source", "needs the updates of two clients or more, each by itself")
-    rounds = min(map(len, seen.values()))
-    asked = [_asked(look, client) for client in seen]
+    """How often the client that trained on a record is found, among those seen by themselves in the same rounds."""
+    rounds: dict[int, dict[int, Tensor]] = {}
+    for client, known in look.knowledge.items():
+        for sight in known.moves:
+            if sight.alone and sight.model is not None and sight.moved is not None:
+                rounds.setdefault(sight.round, {})[client] = sight.model + sight.moved
+    most = max(map(len, rounds.values()), default=0)
+    clients = next((list(models) for models in rounds.values() if len(models) == most), [])
+    if len(clients) < 2:
+        return Exposure("source", "needs the updates of two clients or more in a round, each by itself")
+    together = [models for models in rounds.values() if set(clients) <= set(models)]
+    asked = [_asked(look, client) for client in clients]
     examples = concatenate(asked)
     question = Question(examples, examples, look.model, look.task, None)
-    losses = torch.stack(
-        [torch.stack([question.losses(found[round]) for found in seen.values()]) for round in range(rounds)]
-    )
-    whose = torch.repeat_interleave(torch.arange(len(seen)), torch.tensor([len(part) for part in asked]))
+    losses = torch.stack([torch.stack([question.losses(models[client]) for client in clients]) for models in together])
+    whose = torch.repeat_interleave(torch.arange(len(clients)), torch.tensor([len(part) for part in asked]))
     right = (catalog.source_inference(losses) == whose).double()
     shares = torch.bincount(whose).double() / len(whose)
-    why = f"whose of {len(seen)} clients a training record is, {len(examples)} records asked, by {rounds} rounds"
+    several = "a round" if len(together) == 1 else f"{len(together)} rounds"
+    why = f"whose of {len(clients)} clients a training record is, {len(examples)} records asked, by {several}"
     return Exposure("source", why, "share", float(right.mean()), float(shares.max()))
-
-
-def _local_models(known: Knowledge) -> list[Tensor]:
-    """Where a client's training ended, in every round in which that is seen."""
-    return [
-        sight.model + sight.moved
-        for sight in known.moves
-        if sight.alone and sight.model is not None and sight.moved is not None
-    ]
 
 
 def _asked(look: Look, client: int) -> Examples:
@@ -190,9 +215,3 @@ def _asked(look: Look, client: int) -> Examples:
     train = look.data.sites[client].train
     order = torch.from_numpy(look.inquiry.stream(f"asked {client}").permutation(len(train)))[:_ASKED]
     return Examples(train.features[order], train.labels[order])
-
-
-def _last_layer(look: Look) -> int:
-    """Coordinates of the last layer, which come last."""
-    *_, last = (layer for layer in look.model.modules() if isinstance(layer, nn.Linear))
-    return sum(p.numel() for p in last.parameters())

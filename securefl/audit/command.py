@@ -103,7 +103,7 @@ def exposed(inquiry: Inquiry, say: Say, on_round: OnRound, remember: Remember) -
     """What the updates of the first rounds show of the records behind them."""
     say("what updates show")
     look = look_at(inquiry, on_round=on_round, remember=remember)
-    found = [*reconstructions(look), *attributes(look, remember=remember)]
+    found = [*reconstructions(look), *attributes(look)]
     if inquiry.threat.deviates:
         found.append(implanted(look, on_round=on_round, remember=remember))
     return found

@@ -1,17 +1,22 @@
 """What updates show of the records behind them: who looks, at which update, and what was found beside guessing."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 
-from securefl.audit.knowledge import Knowledge, Sight
+from securefl.adversary import poisoned
+from securefl.assemble import plan_for
+from securefl.audit.knowledge import Knowledge
 from securefl.audit.leakage import Inquiry, OnRound
 from securefl.audit.replay import replay
 from securefl.cache import Remember, fresh
 from securefl.data.task import Examples, FederatedData, Task, concatenate
+from securefl.privacy.ledger import NOTHING
 from securefl.records import load_data
+from securefl.training.dp_sgd import DpPlan
 
 ROUNDS = 5  # that are looked at
 _KNOWN = 1000  # records of the attacker's own
@@ -45,13 +50,15 @@ class Exposure:
 class Look:
     """The first rounds, seen by an adversary, with records of its own that nobody trained on.
 
-    knowledge: client -> what the adversary learned of it, of those that are not on its side.
+    data: what clients trained on, corrupt ones too. model: a workspace. plans: client -> its DP-SGD, where there is
+    any. knowledge: client -> what the adversary learned of it, of those that are not on its side.
     """
 
     inquiry: Inquiry
     data: FederatedData
     model: nn.Module
     known: Examples
+    plans: Mapping[int, DpPlan]
     knowledge: Mapping[int, Knowledge]
 
     @property
@@ -60,22 +67,32 @@ class Look:
         return self.data.task
 
     @property
-    def sight(self) -> Sight | None:
-        """The first that is seen of the target, with the global model that it started from; None where nothing is."""
-        sights = self.knowledge[self.inquiry.target].moves
-        return next((sight for sight in sights if sight.model is not None), None)
+    def update(self) -> "Update | None":
+        """The first that is seen of the target with the global model it started from; None where nothing is."""
+        for sight in self.knowledge[self.inquiry.target].moves:
+            if sight.model is not None and sight.moved is not None:
+                return Update(sight.round, sight.model, sight.moved, sight.alone, sight.counts)
+        return None
 
-    def behind(self, sight: Sight) -> Examples:
-        """The records that an update, or a sum, is of."""
-        return concatenate([self.data.sites[client].train for client in sight.about])
+    def behind(self, clients: Iterable[int]) -> Examples:
+        """The records that these clients trained on."""
+        return concatenate([self.data.sites[client].train for client in clients])
 
     def steps(self, client: int) -> int:
         """How many local steps a client takes in a round."""
-        training = self.inquiry.scenario.training
+        training, plan = self.inquiry.scenario.training, self.plans.get(client)
         records = len(self.data.sites[client].train)
-        if training.kind == "dp_sgd":
-            records = self.inquiry.scenario.site_records[client]
-        return training.epochs * -(-records // training.batch)
+        return training.epochs * -(-records // training.batch) if plan is None else plan.steps
+
+
+class Update(NamedTuple):
+    """The target's update, or a sum or step that it is part of, as a Sight has it."""
+
+    round: int
+    model: Tensor
+    moved: Tensor
+    alone: bool
+    counts: Mapping[int, float] | None
 
 
 def look_at(inquiry: Inquiry, *, on_round: OnRound, remember: Remember = fresh) -> Look:
@@ -92,8 +109,19 @@ def look_at(inquiry: Inquiry, *, on_round: OnRound, remember: Remember = fresh) 
         rounds=min(ROUNDS, scenario.rounds),
     )
     order = torch.from_numpy(inquiry.stream("known").permutation(len(data.test)))[:_KNOWN]
-    known = Examples(data.test.features[order], data.test.labels[order])
-    return Look(inquiry, data, played.assembled.model, known, dict(zip(clients, played.knowledge, strict=True)))
+    books = played.assembled.ledgers
+    return Look(
+        inquiry,
+        poisoned(scenario, data),
+        played.assembled.model,
+        Examples(data.test.features[order], data.test.labels[order]),
+        {
+            client: plan_for(scenario, client, remember, books[client].before if client in books else NOTHING)
+            for client in range(scenario.clients)
+            if scenario.training.kind == "dp_sgd"
+        },
+        dict(zip(clients, played.knowledge, strict=True)),
+    )
 
 
 def told_exposures(found: Sequence[Exposure]) -> list[str]:

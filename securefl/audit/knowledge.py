@@ -19,18 +19,17 @@ class Sight:
     """What is known of one round.
 
     model: the global model (d,) that the clients started from; None where it is not seen.
-    moved: along what the target's update went (d,): the update itself, or a sum or step that it is part of, up to a
-        factor; None where nothing is seen, or the target took no part.
-    alone: whether it is the target's own update. about: the clients whose updates it is made of.
-    share: what each of these counts in moved, where they count the same.
+    moved: along what the target's update went (d,): the update itself, or a sum or step that it is part of; None where
+        nothing is seen, or the target took no part.
+    alone: whether it is the target's own update.
+    counts: client -> what its update counts in moved; None where moved is no sum of updates by known weights.
     """
 
     round: int
     model: Tensor | None
     moved: Tensor | None
     alone: bool
-    about: tuple[int, ...] = ()
-    share: float = 1.0
+    counts: Mapping[int, float] | None = None
 
 
 @dataclass(frozen=True)
@@ -62,6 +61,8 @@ class Watcher:
         channel: kind of the channel.
         weights: of each client in the mean, where the rule is a mean and the step adds it; None elsewhere. Coalitions
             with clients of their own then take their updates out of the step.
+        carried: what each client's update counts in a sum that a channel opens, of which coalitions take their own
+            updates in the same way; None where that is not told.
     """
 
     threat: ThreatModel
@@ -69,9 +70,10 @@ class Watcher:
     target: int
     channel: str
     weights: Mapping[int, float] | None = None
+    carried: Mapping[int, float] | None = None
     _models: dict[int, Tensor] = field(default_factory=dict)
     _single: dict[int, Tensor] = field(default_factory=dict)
-    _sums: dict[int, tuple[tuple[int, ...], Tensor, float]] = field(default_factory=dict)
+    _sums: dict[int, tuple[str, tuple[int, ...], Tensor]] = field(default_factory=dict)
     _own: dict[int, dict[int, Tensor]] = field(default_factory=dict)
     _taken: dict[int, tuple[int, ...]] = field(default_factory=dict)
 
@@ -98,8 +100,7 @@ class Watcher:
         elif seen.kind == _SINGLE and seen.about == (self.target,):
             self._single[round] = seen.values
         elif seen.kind in _SUMS and self.target in seen.about:
-            share = 1 / len(seen.about) if seen.kind == _OPENED else 1.0  # key holders open the mean
-            self._sums[round] = (seen.about, seen.values, share)
+            self._sums[round] = (seen.kind, seen.about, seen.values)
         elif seen.kind == "own update":
             self._own.setdefault(round, {})[seen.about[0]] = seen.values
 
@@ -113,27 +114,46 @@ class Watcher:
 
     def _sight(self, round: int, models: Mapping[int, Tensor]) -> Sight:
         model, took_part = models.get(round), self.target in self._taken[round]
-        if round in self._single:
-            return Sight(round, model, self._single[round], True, (self.target,))  # also of a round abandoned later
-        if not took_part and round not in self._sums:
-            return Sight(round, model, None, alone=False)
-        step = models[round + 1] - models[round] if {round, round + 1} <= set(models) else None
-        rest = self._rest(round, step)
-        if rest is not None:
-            others = tuple(client for client in self._taken[round] if client not in self._own[round])
-            return Sight(round, model, *rest, others)
+        if round in self._single:  # also of a round that was abandoned later
+            return Sight(round, model, self._single[round], alone=True, counts={self.target: 1.0})
         if round in self._sums:
-            members, moved, share = self._sums[round]
-            return Sight(round, model, moved.float(), members == (self.target,), members, share)
-        taken = self._taken[round]
-        return Sight(round, model, step, alone=False, about=taken, share=1 / len(taken))
+            kind, members, moved = self._sums[round]
+            return self._without_own(round, model, moved, members, self._counts(kind, members))
+        if not took_part or not {round, round + 1} <= set(models):
+            return Sight(round, model, None, alone=False)
+        step, taken = models[round + 1] - models[round], self._taken[round]
+        counts = None if self.weights is None else _mean(self.weights, taken)
+        return self._without_own(round, model, step, taken, counts, step=True)
 
-    def _rest(self, round: int, step: Tensor | None) -> tuple[Tensor, bool] | None:
-        """The step without what the coalition's own clients sent, in the target's measure, and if nobody else is in."""
-        own = {client: update for client, update in self._own.get(round, {}).items() if client in self._taken[round]}
-        if step is None or self.weights is None or not own:
+    def _counts(self, kind: str, members: tuple[int, ...]) -> dict[int, float] | None:
+        """What the updates of its members count in an opened sum; key holders open the mean."""
+        if self.carried is None:
             return None
-        total = sum(self.weights[client] for client in self._taken[round])
-        sent = sum((self.weights[client] * update.double() for client, update in own.items()), start=0 * step.double())
-        rest = (total * step.double() - sent) / self.weights[self.target]
-        return rest.float(), {*own, self.target} == set(self._taken[round])
+        return _mean(self.carried, members) if kind == _OPENED else {one: self.carried[one] for one in members}
+
+    def _without_own(
+        self,
+        round: int,
+        model: Tensor | None,
+        moved: Tensor,
+        members: tuple[int, ...],
+        counts: dict[int, float] | None,
+        *,
+        step: bool = False,
+    ) -> Sight:
+        """A sum, or a step, less what the coalition's own clients added to it, then in the target's measure.
+
+        That a step is one client's alone is said only where others were taken out of it: server steps scale.
+        """
+        own = {client: sent for client, sent in self._own.get(round, {}).items() if client in members}
+        if counts is None or not own:
+            alone = not step and members == (self.target,)
+            return Sight(round, model, moved.float(), alone, counts)
+        rest = moved.double() - sum(counts[client] * sent.double() for client, sent in own.items())
+        others = {client: count / counts[self.target] for client, count in counts.items() if client not in own}
+        return Sight(round, model, (rest / counts[self.target]).float(), set(others) == {self.target}, others)
+
+
+def _mean(weights: Mapping[int, float], members: tuple[int, ...]) -> dict[int, float]:
+    total = sum(weights[client] for client in members)
+    return {client: weights[client] / total for client in members}

@@ -15,7 +15,7 @@ from securefl.audit import catalog
 from securefl.audit.bounds import Claim, canary_scores, sees_all
 from securefl.audit.knowledge import Knowledge, Watcher
 from securefl.audit.membership import RMIA, Question, Shadows, membership_scores
-from securefl.audit.replay import Replay, mean_weights, replay
+from securefl.audit.replay import Replay, carried_weights, mean_weights, replay
 from securefl.audit.verdicts import RATES, Line, Stand, canary_line, membership_line, noise_line
 from securefl.cache import Remember, fresh
 from securefl.data.task import Examples, FederatedData, concatenate
@@ -103,6 +103,7 @@ class Inquiry:
             self.target if client is None else client,
             self.scenario.channel.kind,
             mean_weights(self.scenario, sizes),
+            carried_weights(self.scenario, sizes),
         )
 
     def claim(self, played: Replay) -> Claim | None:

@@ -8,7 +8,7 @@ from typing import Any
 
 from torch import Tensor
 
-from securefl import engine
+from securefl import channel, engine
 from securefl.assemble import Assembled, Implant, as_it_is, assemble
 from securefl.audit.knowledge import Knowledge, Watcher
 from securefl.cache import Remember, fresh
@@ -96,11 +96,25 @@ def mean_weights(scenario: Scenario, sizes: Mapping[int, int]) -> dict[int, floa
         or server.parameters.get("lr", 1) != 1
     ):
         return None
-    if scenario.weights == "equal":
-        return dict.fromkeys(sizes, 1.0)
-    if scenario.weights == "reported":
-        return {client: float(size) for client, size in sizes.items()}
-    return {client: float(scenario.site_records[client]) for client in sizes}
+    return {client: float(weight) for client, weight in _weights(scenario, sizes).items()}
+
+
+def carried_weights(scenario: Scenario, sizes: Mapping[int, int]) -> dict[int, float]:
+    """What each client's update counts in a sum that a channel opens.
+
+    Args:
+        scenario: whose weights.
+        sizes: client -> training records, for weights that clients report.
+    """
+    largest = channel.max_weight(scenario)
+    return {client: weight / largest for client, weight in _weights(scenario, sizes).items()}
+
+
+def _weights(scenario: Scenario, sizes: Mapping[int, int]) -> dict[int, int]:
+    reported = scenario.weights == "reported"
+    return {
+        client: channel.client_weight(scenario, client, size if reported else None) for client, size in sizes.items()
+    }
 
 
 def _line(round: int, seen: Observation) -> Line:
