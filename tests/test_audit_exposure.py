@@ -147,8 +147,15 @@ def test_labels_of_counts_ascend() -> None:
     assert labels_of(torch.tensor([2, 0, 3])).tolist() == [0, 0, 2, 2, 2]
 
 
-def test_labels_of_several_steps_are_counted_where_steps_start() -> None:
-    found = look("server", "training.epochs=2", "training.lr=0.3")
+@pytest.mark.parametrize(
+    ("channel", "epochs", "lr", "batch"), [("plain", 2, 0.3, 32), ("plain", 1, 2.0, 160), ("masked", 2, 0.3, 32)]
+)
+def test_labels_of_several_steps_are_counted_where_steps_start(
+    channel: str, epochs: int, lr: float, batch: int
+) -> None:
+    """Of two long steps the second starts half way; of a sum a client goes its part of the way."""
+    values = (f"channel.kind={channel}", f"training.epochs={epochs}", f"training.lr={lr}", f"training.batch={batch}")
+    found = look("server", *values)
     shown = everything(found)["labels"]
     assert shown.measured is not None
     assert shown.guessing is not None
