@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from attacks.pictures import best_match, guesses, psnr
-from benchmarks import attributes, imprints, reconstructions
+from benchmarks import attributes, imprints, reconstructions, steps
 from securefl.audit.exposure import Look, Pictures, look_at
 from securefl.audit.leakage import Inquiry
 from securefl.audit.pictures import draw_rows
@@ -43,7 +43,12 @@ SHOWN: Mapping[str, tuple[str, ...]] = {
 EIGHT = 8
 
 
-SOURCES = {"reconstruction": reconstructions.rows, "closed forms": imprints.rows, "attributes": attributes.rows}
+SOURCES = {
+    "reconstruction": reconstructions.rows,
+    "through the rule": steps.rows,
+    "closed forms": imprints.rows,
+    "attributes": attributes.rows,
+}
 BOUNDS = (-1.0, 1.0)
 _INTRO = """PSNR in dB, of the best match, beside the better of two guesses by who has seen no update: the mean training
 image, and its mean grey. "none" under goal: measured without one. Mean ± standard error. Attacks that fail here are no

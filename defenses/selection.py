@@ -46,7 +46,7 @@ def krum(rows: Rows, *, f: int) -> Tensor:
     Cost: scalar products, n^2 d, and a copy.
     Withstands: f rows far from the others.
     Fails against: rows closer together than honest ones (a little is enough); clients that differ: most are
-        never heard.
+        never heard. Its answer is one client's row as it is: who sees the model move can invert it (docs/leakage.md).
 
     Source: Blanchard et al., NeurIPS 2017, section 4. A row is no neighbour of itself; another row equal to it is one.
     """
