@@ -256,7 +256,7 @@ def test_guessing_offers_as_many_records_as_the_attack() -> None:
 def test_steps_of_single_records_are_played_again() -> None:
     found = by_name(list(reconstructions(look_at_images(1, batch=1, epochs=8, lr=1.0))))["Inverting Gradients"]
     assert found.measured is not None
-    assert found.measured > 25
+    assert found.measured > 35  # 28 dB by steps of another length
 
 
 def test_a_sum_of_single_steps_is_a_batch_and_of_several_is_not_tried() -> None:
