@@ -67,3 +67,7 @@ def main() -> None:
     for library in ("OMP", "OPENBLAS", "MKL"):  # one thread a process; read when numpy and torch are first imported
         os.environ.setdefault(f"{library}_NUM_THREADS", "1")
     guarded(app)
+
+
+if __name__ == "__main__":
+    main()

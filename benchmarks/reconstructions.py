@@ -27,7 +27,7 @@ from securefl.table import mean_and_error
 from securefl.training.sgd import SgdTrainer
 
 Row = tuple[str, str, str, bool]  # what, the goal, what was measured, whether the goal is met
-CHANNELS = (32, 56)
+CHANNELS, SMALL = (32, 56), (8, 16)
 BOUNDS = (-1.0, 1.0)
 GOOD, SEED = 25.0, 0
 UNTRAINED, TRAINED, UPDATES, SHUFFLED, SUMS, TEN = 20, 6, 10, 6, 5, 10
@@ -70,6 +70,19 @@ def rows() -> Iterator[Row]:
         [singly(trained, data, at, inverted) for at in range(TRAINED)],
         lambda found: _count(found) >= 4,
     )
+    small = subject(data, trained=False, channels=SMALL)
+    yield _row(
+        f"the same, first {TRAINED}, untrained, a ConvNet of {len(vector.to_vector(small.model)):,} parameters",
+        "none",
+        [singly(small, data, at, inverted) for at in range(TRAINED)],
+        lambda found: True,
+    )
+    yield _row(
+        f"the same, untrained, batches of two with their labels given, first {2 * SUMS}",
+        "none",
+        [summed(fresh, data, at, clients=2) for at in range(SUMS)],
+        lambda found: True,
+    )
     yield _row(
         f"DLG, first {TRAINED}, untrained",
         "none",
@@ -96,9 +109,9 @@ def rows() -> Iterator[Row]:
     )
 
 
-def subject(data: FederatedData, *, trained: bool) -> Subject:
-    """The ConvNet of 17,577 parameters, with its first weights or after some epochs on the training images."""
-    model = cnn(data.task, channels=CHANNELS, generator=seeded_keystream(SEED, "model").torch_generator())
+def subject(data: FederatedData, *, trained: bool, channels: tuple[int, ...] = CHANNELS) -> Subject:
+    """A ConvNet, of 17,577 parameters, with its first weights or after some epochs on the training images."""
+    model = cnn(data.task, channels=channels, generator=seeded_keystream(SEED, "model").torch_generator())
     train = data.sites[0].train
     if trained:
         start = vector.to_vector(model)
@@ -131,12 +144,12 @@ def singly(
     return _trial(of, found, image, time.process_time() - started)
 
 
-def summed(of: Subject, data: FederatedData, at: int) -> Trial:
-    """Ten test images from the sum of the gradients that ten clients have of one each."""
-    part = slice(TEN * at, TEN * (at + 1))
+def summed(of: Subject, data: FederatedData, at: int, *, clients: int = TEN) -> Trial:
+    """Test images from the sum of the gradients that clients have of one each."""
+    part = slice(clients * at, clients * (at + 1))
     labels, order = data.test.labels[part].sort()
     images = data.task.inputs(data.test.features[part])[order]
-    update = local_update(of.model, of.task.loss, images, labels, local=ONE_STEP).detach() * TEN
+    update = local_update(of.model, of.task.loss, images, labels, local=ONE_STEP).detach() * clients
     started = time.process_time()
     found = inverted(of, update, labels, seeded_keystream(SEED, "sum", at).torch_generator())
     return _trial(of, found, images, time.process_time() - started)

@@ -194,6 +194,8 @@ def audit(
     shown = make_display(display)
     if adversary is None and not path.is_dir() and path.exists():
         raise ScenarioError(f"{path} is no run folder: audit a scenario with --adversary, one of `securefl ls threats`")
+    if adversary is None and (pictures or not exposure):
+        raise ScenarioError("--pictures and --no-exposure need --adversary, one of `securefl ls threats`")
     grave = False
     if path.is_dir():
         if overrides:

@@ -176,6 +176,11 @@ def _privacy(scenario: "Scenario") -> None:
         )
     if scenario.training.kind == "sgd":
         return
+    most = scenario.data.most
+    if most is not None and privacy.records is not None and max(privacy.records) > most:
+        raise ScenarioError(
+            f"privacy.records declares {max(privacy.records)} for a client, of which data.most keeps {most} at the most"
+        )
     largest = max(scenario.site_records)
     if scenario.claims_dp and privacy.delta >= 1 / largest:
         raise ScenarioError(

@@ -9,7 +9,8 @@ the worst match; guesses of the target's own records.
 attributes: shadows of the target's records; coins that always fall alike; others left out of a sum; the source of
 clients that are not seen by themselves.
 implanted: no implant; the implant in the run's own model; ckks let by.
-findings: pictures without being asked for; pictures in the JSON; the flags missing from the command.
+findings: an earlier figure left; pictures without being asked for, in a run's folder, or in the JSON; the flags missing
+from the command.
 """
 
 import json
@@ -22,16 +23,18 @@ from torch import Tensor
 
 from attacks.inversion import LocalSteps, local_update
 from attacks.pictures import psnr
+from securefl import api
 from securefl.audit.attributes import attributes, labels_of, last_layer_gradients
 from securefl.audit.command import audit, exposed
 from securefl.audit.exposure import Exposure, Look, look_at, told_exposures
-from securefl.audit.findings import Asked, Findings
+from securefl.audit.findings import Asked, Findings, lines_of
 from securefl.audit.knowledge import Knowledge, Sight
 from securefl.audit.leakage import Inquiry
 from securefl.audit.membership import gradients
 from securefl.audit.reconstruction import implanted, reconstructions
 from securefl.cache import fresh
 from securefl.data.task import Examples, FederatedData, Site, Task
+from securefl.errors import RunFolderError, ScenarioError
 from securefl.models.linear import mlp
 from securefl.records import load_data
 from securefl.report import write_report
@@ -126,7 +129,7 @@ def test_a_step_that_is_no_mean_is_of_nobody_that_could_be_counted() -> None:
 def test_steps_are_those_of_the_plan_under_dp_and_of_the_records_elsewhere() -> None:
     assert look("server", "data.most=9", "training.batch=4", "training.epochs=2").steps(1) == 6
     declared = ("privacy.records=[13, 4, 4, 4]", "privacy.epsilon=8.0")
-    found = look("server", "data.most=4", "training.batch=4", *DP[:2], *declared)
+    found = look("server", "data.most=20", "training.batch=4", *DP[:2], *declared)
     assert [found.steps(client) for client in range(4)] == [4, 1, 1, 1]
 
 
@@ -492,8 +495,65 @@ def test_an_audit_tells_what_updates_show_unless_it_is_not_asked(place: Path) ->
     assert asked("server", pictures=True).command.endswith("--seed=0 --pictures")
 
 
-def test_ciphertexts_show_nothing(place: Path) -> None:
-    assert found_by(asked("server", "channel.kind=ckks", "rounds=1")).exposures == ()
+@pytest.mark.parametrize(("who", "channel"), [("server", "ckks"), ("outsider", "plain")])
+def test_who_sees_no_update_is_told_so(place: Path, who: str, channel: str) -> None:
+    found = found_by(asked(who, f"channel.kind={channel}", "rounds=1", pictures=True))
+    assert [one.why for one in found.exposures] == ["this adversary sees no update, no sum and no step"]
+    assert "no pictures: no image was reconstructed" in found.notes
+    assert found.pictures is None
+
+
+def test_a_figure_of_another_audit_does_not_stay(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    shown = list(reconstructions(look_at_images(1, batch=1)))
+    with monkeypatch.context() as patched:
+        patched.setattr("securefl.audit.command.exposed", lambda *given: shown)
+        found = found_by(replace(asked("server", "rounds=1", pictures=True), folder=place / "kept"))
+    assert found.pictures is not None
+    assert f"TRAINING RECORDS are shown in {found.pictures}" in lines_of(found)
+    later = found_by(replace(asked("server", "rounds=1", exposure=False), folder=place / "kept"))
+    assert later.pictures is None
+    assert not found.pictures.exists()
+    assert not any("TRAINING RECORDS" in line for line in lines_of(later))
+
+
+def test_pictures_never_go_into_a_run_folder(place: Path) -> None:
+    api.run(parse_scenario(DIGITS, overrides=("rounds=1",)), place / "run")
+    before = sorted(place.rglob("*"))
+    with pytest.raises(ScenarioError, match="run is the folder of a run, which holds no audits; choose another"):
+        found_by(replace(asked("server", "rounds=1", pictures=True), folder=place / "run"))
+    (place / "file").write_text("")
+    with pytest.raises(ScenarioError, match=r"--out: .*file is a file"):
+        found_by(replace(asked("server", "rounds=1"), folder=place / "file"))
+    with pytest.raises(ScenarioError, match="--pictures shows what --no-exposure leaves out"):
+        found_by(asked("server", "rounds=1", exposure=False, pictures=True))
+    assert sorted(place.rglob("*")) == sorted([*before, place / "file"])
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "{}",
+        '{"command": "x", "claim": "y", "verdict": "z", "notes": [], "lines": [], "exposures": [{}]}',
+        '{"command": "x", "claim": "y", "verdict": "z", "notes": [], "lines": 5, "exposures": []}',
+        '{"command": "x", "claim": 3, "verdict": "z", "notes": [], "lines": [], "exposures": []}',
+        '{"command": "x", "claim": "y", "verdict": "z", "notes": [], "lines": [], '
+        '"exposures": [{"attack": "a", "why": "b", "told": ["c"]}]}',
+    ],
+)
+def test_a_damaged_audit_is_told_in_a_sentence(tmp_path: Path, text: str) -> None:
+    (tmp_path / "audit-server.json").write_text(text)
+    with pytest.raises(RunFolderError, match=r"audit-server\.json is damaged: it is not what an audit writes"):
+        write_report(tmp_path)
+
+
+def test_trials_of_a_continued_run_have_its_noise(place: Path) -> None:
+    """What was spent before leaves less, so that the clients' noise is larger than the scenario alone would say."""
+    records = ("privacy.records=[40, 40, 40, 40]", "data.most=40", "rounds=2")
+    api.run(parse_scenario(DIGITS, overrides=(*DP[:2], *records, "privacy.epsilon=2.0")), place / "run")
+    later = f"init_from={str(place / 'run')!r}"
+    fresh_one = look("server", *DP[:2], *records, "privacy.epsilon=8.0")
+    continued = look("server", *DP[:2], *records, "privacy.epsilon=8.0", later)
+    assert continued.plans[0].noise_multiplier > fresh_one.plans[0].noise_multiplier
 
 
 @pytest.mark.parametrize("pictures", [True, False])
@@ -528,4 +588,5 @@ def test_the_table_says_what_was_not_measured() -> None:
         "labels: of four records",
         "images: of two",
         "source: needs two clients",
+        "what an attack does not find here is no evidence for an epsilon: another attack may find it",
     ]

@@ -115,6 +115,16 @@ def test_a_client_sees_the_steps_between_models_the_last_one_by_the_final_model(
     assert not any(sight.alone for sight in found.sights)
 
 
+def test_a_step_of_one_client_is_not_said_to_be_its_update() -> None:
+    """The server's step may have scaled it."""
+    (sight,) = known(
+        watcher("clients", 1, weights=None),
+        round_of(0, seen("client 1", "global model", (), vector(1.0, 1.0)), took_part=(0,)),
+        final=vector(3.5, 7.0),
+    ).moves
+    assert not sight.alone
+
+
 def test_colluders_take_their_own_updates_out_of_the_step() -> None:
     """Weights 1, 2, 3: the mean of (6, 0), (0, 3) and (1, 1) is (1.5, 1.5)."""
     told = [

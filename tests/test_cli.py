@@ -221,7 +221,12 @@ def test_the_report_shows_the_row_and_escapes_what_users_wrote(tmp_path: Path) -
 
 
 def test_a_report_of_nothing_is_exit_2(tmp_path: Path) -> None:
-    refused(call("report", ".", cwd=tmp_path), 2, "is not a run folder")
+    refused(call("report", ".", cwd=tmp_path), 2, "is not a run folder, and holds no audits")
+
+
+@pytest.mark.parametrize("option", ["--pictures", "--no-exposure"])
+def test_options_of_an_audit_need_its_adversary(tmp_path: Path, option: str) -> None:
+    refused(call("audit", ".", option, cwd=tmp_path), 2, "--pictures and --no-exposure need --adversary")
 
 
 @pytest.mark.parametrize(

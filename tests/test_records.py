@@ -130,3 +130,9 @@ def test_published_sizes_know_of_most() -> None:
     assert published(pooled) == (5,)
     dealt = digits("data.partition=dirichlet", "data.most=5", "privacy.epsilon=inf")
     assert published(dealt) is None
+
+
+def test_no_client_declares_more_than_most() -> None:
+    with pytest.raises(ScenarioError, match=r"declares 200 for a client, of which data\.most keeps 100 at the most"):
+        parse_scenario("data.most = 100\nprivacy.records = [100, 200, 31, 86]")
+    assert parse_scenario("data.most = 200\nprivacy.records = [100, 200, 31, 86]").data.most == 200

@@ -13,7 +13,7 @@ from torch import Tensor
 from securefl import catalog
 from securefl.audit.attributes import attributes
 from securefl.audit.bounds import Claim
-from securefl.audit.exposure import Exposure, look_at
+from securefl.audit.exposure import ROUNDS, Exposure, look_at
 from securefl.audit.findings import Asked, Findings, write
 from securefl.audit.leakage import Inquiry, Measured, OnRound, canary_lines, membership_lines, shadow_scenarios
 from securefl.audit.reconstruction import implanted, reconstructions
@@ -59,6 +59,7 @@ def audit(
     torch.set_num_threads(1)
     if asked.shadows and not FIRST <= asked.shadows <= LAST:
         raise ScenarioError(f"--shadows must be 0, or from {FIRST} to {LAST}, got {asked.shadows}")
+    _check_folder(asked)
     run = asked.path if asked.path.is_dir() else None
     scenario, cell = _opened(run) if run else (load_scenario(asked.path, overrides=asked.overrides), None)
     inquiry = Inquiry(scenario, asked.adversary, asked.colluders, asked.target, asked.seed)
@@ -91,20 +92,41 @@ def audit(
             say("gradient canaries")
             measured.lines.extend(canary_lines(inquiry, on_round=on_round, remember=remember))
         notes.append(f"seen of client {asked.target}: {measured.seen}")
-    watched = asked.exposure and not inquiry.blind and bool(inquiry.threat.parties(inquiry.coalition))
-    exposures = exposed(inquiry, say, on_round, remember) if watched else []
+    exposures = exposed(inquiry, say, on_round, remember) if asked.exposure else []
+    if exposures:
+        notes.append("what updates show is of the scenario's own records, split as it says and by no coins")
+    if asked.pictures and not any(one.pictures for one in exposures):
+        notes.append("no pictures: no image was reconstructed")
     claimed = _claimed(inquiry, measured.claim)
     found = Findings(claimed, tuple(measured.lines), tuple(exposures), tuple(notes), folder)
-    write(found, asked)
-    return found
+    return replace(found, pictures=write(found, asked))
+
+
+def _check_folder(asked: Asked) -> None:
+    """Raise ScenarioError where pictures are asked for in vain, or the folder is a run's: audits are kept apart."""
+    if asked.pictures and not asked.exposure:
+        raise ScenarioError("--pictures shows what --no-exposure leaves out: choose one of them")
+    folder = asked.folder
+    if folder is None or not folder.exists():
+        return
+    if not folder.is_dir():
+        raise ScenarioError(f"--out: {folder} is a file")
+    if RunFolder.is_at(folder) and any(use.label != "shadow" for use in RunFolder.open(folder).request().uses):
+        raise ScenarioError(f"--out: {folder} is the folder of a run, which holds no audits; choose another")
 
 
 def exposed(inquiry: Inquiry, say: Say, on_round: OnRound, remember: Remember) -> list[Exposure]:
     """What the updates of the first rounds show of the records behind them."""
-    say("what updates show")
+    if inquiry.blind or not inquiry.threat.parties(inquiry.coalition):
+        return [Exposure("what updates show", "this adversary sees no update, no sum and no step")]
+    say(f"what updates show: the first {min(ROUNDS, inquiry.scenario.rounds)} rounds again")
     look = look_at(inquiry, on_round=on_round, remember=remember)
-    found = [*reconstructions(look), *attributes(look)]
+    say("reconstruction (seconds for one image, a minute or two for sixteen)")
+    found = list(reconstructions(look))
+    say("labels, a property, sources")
+    found.extend(attributes(look))
     if inquiry.threat.deviates:
+        say("an imprint before the model")
         found.append(implanted(look, on_round=on_round, remember=remember))
     return found
 

@@ -19,6 +19,7 @@ from securefl.records import load_data
 from securefl.training.dp_sgd import DpPlan
 
 ROUNDS = 5  # that are looked at
+NO_EVIDENCE = "what an attack does not find here is no evidence for an epsilon: another attack may find it"
 _KNOWN = 1000  # records of the attacker's own
 
 
@@ -129,7 +130,7 @@ def told_exposures(found: Sequence[Exposure]) -> list[str]:
     rows = [("what updates show", "measured", "by guessing"), *map(_row, found)]
     widths = [max(len(row[at]) for row in rows) for at in range(3)]
     table = ["  ".join(f"{text:<{width}}" for text, width in zip(row, widths, strict=True)).rstrip() for row in rows]
-    return [*table, *(f"{one.attack}: {one.why}" for one in found)]
+    return [*table, *(f"{one.attack}: {one.why}" for one in found), NO_EVIDENCE]
 
 
 def exposure_facts(found: Exposure) -> dict[str, object]:

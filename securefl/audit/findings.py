@@ -57,13 +57,17 @@ class Asked:
 
 @dataclass(frozen=True)
 class Findings:
-    """Verdicts on the claim of one client, what updates show, notes on what that rests on, and where it was written."""
+    """Verdicts on the claim of one client, what updates show, notes on what that rests on, and where it was written.
+
+    pictures: the file that holds training records; None without one.
+    """
 
     claim: str
     lines: tuple[Line, ...]
     exposures: tuple[Exposure, ...]
     notes: tuple[str, ...]
     folder: Path
+    pictures: Path | None = None
 
     @property
     def stand(self) -> Stand:
@@ -71,8 +75,18 @@ class Findings:
         return overall(self.lines)
 
 
-def write(found: Findings, asked: Asked) -> None:
-    """Verdicts and figures; no score of a single record, and no picture of one that was not asked for."""
+def write(found: Findings, asked: Asked) -> Path | None:
+    """Verdicts and figures, no score of a single record; the file of pictures, where there is one.
+
+    Figures of an earlier audit by the same name go, so that none stands beside numbers that it is not of.
+    """
+    curves = found.folder / f"{asked.name}.svg"
+    pictures = found.folder / f"{asked.name}-pictures.svg"
+    shown = [(one.attack, one.pictures) for one in found.exposures if one.pictures is not None]
+    drawn = {
+        curves: any(line.curve is not None for line in found.lines),
+        pictures: asked.pictures and bool(shown),
+    }
     told_of = {
         "command": asked.command,
         "claim": found.claim,
@@ -81,12 +95,14 @@ def write(found: Findings, asked: Asked) -> None:
         "exposures": [exposure_facts(exposure) for exposure in found.exposures],
         "notes": list(found.notes),
     }
+    for path in drawn:
+        path.unlink(missing_ok=True)
     write_json(found.folder / f"{asked.name}.json", told_of)
-    if any(line.curve is not None for line in found.lines):
-        draw(found.folder / f"{asked.name}.svg", found)
-    shown = [(one.attack, one.pictures) for one in found.exposures if one.pictures is not None]
-    if asked.pictures and shown:
-        draw_pairs(found.folder / f"{asked.name}-pictures.svg", shown)
+    if drawn[curves]:
+        draw(curves, found)
+    if drawn[pictures]:
+        draw_pairs(pictures, shown)
+    return pictures if drawn[pictures] else None
 
 
 def draw(path: Path, found: Findings) -> None:
@@ -114,10 +130,12 @@ def draw(path: Path, found: Findings) -> None:
 
 def lines_of(found: Findings) -> Sequence[str]:
     """The findings in words."""
+    pictures = [] if found.pictures is None else [f"TRAINING RECORDS are shown in {found.pictures}"]
     return [
         *found.notes,
         f"claim: {found.claim}",
         *told(found.lines),
         *(told_exposures(found.exposures) if found.exposures else []),
-        f"verdict: {found.stand.value}; it and the figures are in {found.folder}",
+        f"verdict: {found.stand.value}; written to {found.folder}",
+        *pictures,
     ]

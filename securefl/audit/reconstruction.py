@@ -18,6 +18,7 @@ from securefl.catalog import CHANNELS
 from securefl.channels.parties import MODEL
 
 MOST_RECORDS, MOST_STEPS = 16, 16  # of an update that is inverted
+_ITERATIONS = 800
 _BINS, _COORDINATES = 512, 4_000_000  # of an imprint, and of its first layer
 _SLOW = 1e-4  # gain under which bins hardly move over several steps; under masks it would be rounded away
 _ALIKE = 1.001  # by how much records of a batch may count differently
@@ -74,9 +75,11 @@ def _inverted(look: Look, update: Update) -> Exposure:
         shape=look.task.image,
         bounds=(-1.0, 1.0),
         generator=look.inquiry.stream("inversion").torch_generator(),
+        iterations=_ITERATIONS,
         local=catalog.LocalSteps(training.lr, records if steps == 1 else training.batch, training.epochs),
     )
-    return _scored(look, update, name, inverted.records.flatten(1))
+    found_so = _scored(look, update, name, inverted.records.flatten(1))
+    return replace(found_so, why=f"{found_so.why}; {_ITERATIONS} iterations, more may find more")
 
 
 def implanted(look: Look, *, on_round: OnRound, remember: Remember = fresh) -> Exposure:

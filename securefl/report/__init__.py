@@ -7,7 +7,7 @@ from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
 
-from securefl.errors import RunFolderError
+from securefl.errors import RunFolderError, ScenarioError
 from securefl.files import read_json, write_atomic
 from securefl.report.audits import audits_in
 from securefl.runs import Cell, RunFolder
@@ -22,7 +22,9 @@ def write_report(path: Path) -> Path:
         RunFolderError: the folder is damaged or cannot be written.
     """
     audits = audits_in(path)
-    run = None if audits and not RunFolder.is_at(path) else _run(path)
+    if not audits and not RunFolder.is_at(path):
+        raise ScenarioError(f"{path} is not a run folder, and holds no audits")
+    run = _run(path) if RunFolder.is_at(path) else None
     page = (
         Environment(
             loader=PackageLoader("securefl.report", "."),

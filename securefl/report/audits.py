@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from securefl.errors import RunFolderError
 from securefl.files import read_json
 
 NAMES = "audit-*.json"
@@ -16,7 +17,27 @@ def audits_in(path: Path) -> list[dict[str, Any]]:
     Raises:
         RunFolderError: a file of theirs is damaged.
     """
-    return [dict(read_json(file)) | {"figures": list(_figures(file))} for file in sorted(path.glob(NAMES))]
+    return [_checked(file) | {"figures": list(_figures(file))} for file in sorted(path.glob(NAMES))]
+
+
+def _checked(file: Path) -> dict[str, Any]:
+    """What the file holds. Raises RunFolderError where the page could not say it."""
+    found = dict(read_json(file))
+    try:
+        texts = [*(found[key] for key in ("command", "claim", "verdict")), *found["notes"]]
+        for line in found["lines"]:
+            texts += [line["verdict"], line["attack"], line["why"]]
+            numbers = [value for value in (line["auc"], line["epsilon"]) if value is not None]
+            texts += [str(float(value)) for value in numbers]
+        for one in found["exposures"]:
+            texts += [one["attack"], one["why"], *one["told"]]
+            if len(one["told"]) != 2:
+                raise ValueError
+        if not all(isinstance(text, str) for text in texts):
+            raise TypeError
+    except (KeyError, TypeError, ValueError):
+        raise RunFolderError(f"{file} is damaged: it is not what an audit writes") from None
+    return found
 
 
 def _figures(file: Path) -> Iterator[dict[str, str]]:
