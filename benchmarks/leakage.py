@@ -56,8 +56,8 @@ evidence for an epsilon: they bound nothing, another attack may do better. Recon
 start, on the toolkit's `cnn` of channels 32 and 56 where nothing else is said.
 
 shuffled: the coordinates of each gradient or update in another order. With one logit (PneumoniaMNIST) the sum of a
-gradient's coordinates alone tells the counts where activations are alike, and no order hides a sum: there the control is
-"signs too", with signs drawn anew.
+gradient's coordinates alone tells the counts where activations are alike, and no order hides a sum: there the control
+is "signs too", with signs drawn anew.
 
 The last table and [the figure](../figures/reconstructions.svg): ten clients with one image each take one step, and the
 server inverts what it sees of eight of them. Images: PneumoniaMNIST (CC BY 4.0, Kermany et al. 2018; MedMNIST v2, Yang
