@@ -100,7 +100,7 @@ def test_the_attackers_own_records_are_test_records() -> None:
 @pytest.mark.parametrize("weights", ["equal", "reported"])
 def test_labels_are_counted_in_whatever_is_seen(who: str, channel: str, about: set[int], weights: str) -> None:
     """One step of an untrained model, sites of other sizes: exactly but for rounding, whatever each counts."""
-    skewed = ("data.partition=quantity", "data.alpha=1.0", "data.minimum=40", "training.batch=1300")
+    skewed = ("data.partition=dirichlet", "data.alpha=0.3", "data.minimum=40", "training.batch=1300")
     found = look(who, f"channel.kind={channel}", *skewed, f"weights={weights}")
     update = found.update
     if not about:
