@@ -110,7 +110,7 @@ def inverting_gradients(
 
     Raises:
         ValueError: an update that has not the model's d coordinates, is not finite or zero; no labels, no image, bounds
-            in the wrong order, or iterations < 8.
+            in the wrong order, iterations < 8, or records and labels that model and loss do not take.
 
     Guarantees:
         - An update times any positive factor gives the same answer, up to rounding.
@@ -124,6 +124,7 @@ def inverting_gradients(
             "inverting_gradients needs labels, images (channels, ..., side, side), bounds in order and iterations "
             f">= 8, got {len(labels)} labels, shape {shape}, bounds {bounds} and {iterations} iterations"
         )
+    _check_read(model, loss, labels, shape, update.dtype)
     low, high = bounds
     wanted = update / update.norm()
     found = torch.randn(len(labels), *shape, generator=generator, dtype=update.dtype) * (high - low) / 4
@@ -174,8 +175,8 @@ def dlg(
         Where the search ended.
 
     Raises:
-        ValueError: an update that has not the model's d coordinates, is not finite or zero, no labels, or iterations
-            < 1.
+        ValueError: an update that has not the model's d coordinates, is not finite or zero, no labels, iterations
+            < 1, or records and labels that model and loss do not take.
 
     Source: Zhu, Liu and Han, NeurIPS 2019, algorithm 1, with labels found beforehand as in iDLG, Zhao, Mopuri and
         Bilen, 2020. Convention, ours: it starts at a tenth of their standard normal values, from where it goes less
@@ -184,6 +185,7 @@ def dlg(
     check_update(model, update)
     if len(labels) < 1 or iterations < 1:
         raise ValueError(f"dlg needs labels and iterations >= 1, got {len(labels)} and {iterations}")
+    _check_read(model, loss, labels, shape, update.dtype)
     found = torch.randn(len(labels), *shape, generator=generator, dtype=update.dtype)
     found = (_NEAR * found).requires_grad_()
     lbfgs = torch.optim.LBFGS([found], max_iter=_INNER, history_size=_HISTORY, line_search_fn="strong_wolfe")
@@ -208,6 +210,18 @@ def check_update(model: nn.Module, update: Tensor) -> None:
     check_finite("update", update, (sum(p.numel() for p in model.parameters() if p.requires_grad),))
     if not bool((update != 0).any()):
         raise ValueError("update must not be zero: no direction can be followed")
+
+
+def _check_read(model: nn.Module, loss: Loss, labels: Tensor, shape: tuple[int, ...], dtype: torch.dtype) -> None:
+    """Raise ValueError unless model and loss take records of this shape with these labels."""
+    try:
+        with torch.no_grad():
+            loss(model(torch.zeros(len(labels), *shape, dtype=dtype)), labels)
+    except (RuntimeError, IndexError, ValueError) as reason:
+        told = str(reason).splitlines()[0]
+        raise ValueError(
+            f"model and loss take no {len(labels)} records of shape {shape} with these labels: {told}"
+        ) from None
 
 
 @contextmanager

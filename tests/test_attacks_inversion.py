@@ -295,6 +295,7 @@ def test_a_batch_is_found_in_any_order() -> None:
         ({"iterations": 7}, "and 7 iterations"),
         ({"bounds": (1.0, 1.0)}, r"bounds \(1\.0, 1\.0\)"),
         ({"shape": (8, 8)}, r"shape \(8, 8\)"),
+        ({"shape": (1, 7, 8)}, r"model and loss take no 1 records of shape \(1, 7, 8\) with these labels: "),
     ],
 )
 def test_what_cannot_be_inverted_is_refused(change: dict[str, object], message: str) -> None:
@@ -319,6 +320,10 @@ def test_dlg_refuses_what_it_cannot_search() -> None:
         dlg(model, TEN.loss, torch.ones(d), torch.zeros(0), shape=(1, 8, 8), generator=generator(), iterations=1)
     with pytest.raises(ValueError, match="got 1 and 0"):
         dlg(model, TEN.loss, torch.ones(d), torch.zeros(1), shape=(1, 8, 8), generator=generator(), iterations=0)
+    with pytest.raises(
+        ValueError, match=r"model and loss take no 1 records of shape .* with these labels: Target 10 is out"
+    ):
+        dlg(model, TEN.loss, torch.ones(d).double(), torch.tensor([10]), shape=(1, 8, 8), generator=generator())
     with pytest.raises(ValueError, match="update must not be zero"):
         check_update(model, torch.zeros(d))
 
