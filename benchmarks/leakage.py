@@ -17,21 +17,13 @@ from torch import Tensor
 
 from attacks.pictures import best_match, guesses, psnr
 from benchmarks import attributes, imprints, reconstructions, steps
+from benchmarks.reconstructions import BOUNDS, Row
 from securefl.audit.exposure import Look, Pictures, look_at
 from securefl.audit.leakage import Inquiry
 from securefl.audit.pictures import draw_rows
 from securefl.audit.reconstruction import reconstructions as reconstructed
 from securefl.scenario import parse_scenario
 
-Row = reconstructions.Row
-FEDERATION = """
-seed = 3
-rounds = 1
-weights = "equal"
-data = { name = "medmnist:pneumoniamnist", partition = "iid", clients = 10, most = 1 }
-model = { name = "cnn", channels = [32, 56] }
-training = { kind = "sgd", batch = 1, lr = 0.1 }
-"""
 _NOISE = ("training.kind=dp_sgd", "privacy.noise=seeded", f"privacy.records={[1] * 10}")
 SHOWN: Mapping[str, tuple[str, ...]] = {
     "plain": (),
@@ -41,15 +33,12 @@ SHOWN: Mapping[str, tuple[str, ...]] = {
     "ckks": ("channel.kind=ckks",),
 }
 EIGHT = 8
-
-
 SOURCES = {
     "reconstruction": reconstructions.rows,
     "through the rule": steps.rows,
     "closed forms": imprints.rows,
     "attributes": attributes.rows,
 }
-BOUNDS = (-1.0, 1.0)
 _INTRO = """PSNR in dB, of the best match, beside the better of two guesses by who has seen no update: the mean training
 image, and its mean grey. "none" under goal: measured without one. Mean ± standard error. Attacks that fail here are no
 evidence for an epsilon: they bound nothing, another attack may do better. Reconstructions take 800 iterations and one
@@ -68,9 +57,8 @@ _HEAD = ("| what | goal | measured | |", "|---|---|---|---|")
 
 def eight_clients(overrides: tuple[str, ...]) -> tuple[Look, Pictures]:
     """One image of each of eight clients of ten, and what the server takes for them (0 rows where it sees nothing)."""
-    look = look_at(
-        Inquiry(parse_scenario(FEDERATION, overrides=overrides), "server"), on_round=lambda label, record: None
-    )
+    scenario = parse_scenario(steps.FEDERATION, overrides=("seed=3", *overrides))
+    look = look_at(Inquiry(scenario, "server"), on_round=lambda label, record: None)
     images = [look.data.sites[client].train.features for client in range(EIGHT)]
     truth = look.task.inputs(torch.cat(images))
     first = _pictures(look, 0)
@@ -120,7 +108,7 @@ def measured(name: str) -> list[Row]:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Measure, print, and write where that is asked for; 1 where a goal is missed."""
+    """Measure, print, and write where that is asked for; the table says which goals are missed."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--jobs", type=int, default=2)
     parser.add_argument("--write", type=Path, help="the docs folder")

@@ -15,6 +15,7 @@ from torch import Tensor
 from attacks.inference import label_of_one
 from attacks.inversion import inverting_gradients
 from attacks.pictures import best_match, guesses
+from benchmarks.reconstructions import BOUNDS, GOOD, Row
 from securefl import vector
 from securefl.audit.exposure import look_at
 from securefl.audit.leakage import Inquiry
@@ -22,7 +23,6 @@ from securefl.rng import seeded_keystream
 from securefl.scenario import parse_scenario
 from securefl.table import mean_and_error
 
-Row = tuple[str, str, str, bool]  # what, the goal, what was measured, whether the goal is met
 FEDERATION = """
 rounds = 1
 weights = "equal"
@@ -37,8 +37,6 @@ RULES: Mapping[str, str] = {
     "krum, f = 2": 'defense.rule={name="krum", f=2}',
 }
 SEEDS = tuple(range(700, 706))
-BOUNDS = (-1.0, 1.0)
-GOOD = 25.0  # dB
 
 
 def rows() -> Iterator[Row]:

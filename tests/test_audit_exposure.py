@@ -22,7 +22,7 @@ import torch
 from torch import Tensor
 
 from attacks.inversion import LocalSteps, local_update
-from attacks.pictures import psnr
+from attacks.pictures import psnr, ssim
 from securefl import api
 from securefl.audit.attributes import attributes, labels_of, last_layer_gradients
 from securefl.audit.command import audit, exposed
@@ -224,6 +224,11 @@ def test_one_image_is_found_and_in_shuffled_updates_none() -> None:
         assert exposure.measured < exposure.guessing + 1
 
 
+def subject_bounds(subject: Look) -> tuple[float, float]:
+    known = IMAGES.inputs(subject.known.features)
+    return float(known.min()), float(known.max())
+
+
 def test_pictures_are_the_records_and_the_nearest_of_what_was_found() -> None:
     subject = look_at_images(2, batch=2)
     found = by_name(list(reconstructions(subject)))["Inverting Gradients"]
@@ -231,6 +236,8 @@ def test_pictures_are_the_records_and_the_nearest_of_what_was_found() -> None:
     assert torch.equal(found.pictures.truth, IMAGES.inputs(subject.data.sites[0].train.features))
     assert found.pictures.found.shape == (2, 1, 16, 16)
     assert float(found.pictures.found.abs().max()) <= 1
+    alike = ssim(found.pictures.found, found.pictures.truth, bounds=subject_bounds(subject))
+    assert f"SSIM {float(alike.mean()):.2f}" in found.why
     each = psnr(found.pictures.found, found.pictures.truth, bounds=(-1, 1))
     assert found.measured == pytest.approx(float(each.mean()), abs=0.5)  # the median of two is their mean
     assert float(each.max() - each.min()) > 1

@@ -7,9 +7,13 @@ import pytest
 import torch
 from torch import Tensor
 
+from benchmarks import imprints, reconstructions, steps
 from benchmarks.leakage import SHOWN, verdict
 from benchmarks.reconstructions import Subject, Trial, singly, subject, summary
+from securefl.data.medmnist import load_medmnist
+from securefl.data.medmnist_info import source
 from securefl.data.task import Examples, FederatedData, Site, Task
+from tests.medmnist_files import official
 
 ROOT = Path(__file__).parent.parent
 PAGE = (ROOT / "docs/results/leakage.md").read_text(encoding="utf-8")
@@ -112,3 +116,38 @@ def test_a_summary_says_median_mean_count_and_guessing() -> None:
 
 def test_a_row_without_a_goal_is_not_met() -> None:
     assert [verdict("none", True), verdict("x", True), verdict("x", False)] == ["", "met", "NOT met"]
+
+
+def test_the_figure_is_the_one_that_the_table_is_about() -> None:
+    """Eight pictures a row, and none where the server sees ciphertexts."""
+    text = (ROOT / "docs/figures/reconstructions.svg").read_text(encoding="utf-8")
+    labels = [name for name in ("original", *SHOWN, "guess: mean image") if f"<!-- {name}" in text]
+    assert labels == ["original", *SHOWN, "guess: mean image"]
+    assert text.count("data:image/png;base64") == 8 * (len(labels) - 1)
+    assert "docs/figures/reconstructions.svg" in (ROOT / "README.md").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("page", ["README.md", "docs/leakage.md", "docs/results/leakage.md"])
+def test_every_page_says_that_a_failed_attack_is_no_evidence(page: str) -> None:
+    text = " ".join((ROOT / page).read_text(encoding="utf-8").split())
+    assert "no evidence for an epsilon" in text
+
+
+def test_the_committed_closed_forms_come_out_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """All but the milliseconds, to the last digit that is printed."""
+    official("pneumoniamnist", monkeypatch)
+    made = imprints.rows()
+    for _ in range(2):
+        what, goal, measured, met = next(made)
+        published = ROWS[f"closed forms: {what}"]
+        assert (goal, verdict(goal, met)) == (published[0], published[2])
+        assert re.sub(r"[\d.]+ ms", "", measured) == re.sub(r"[\d.]+ ms", "", published[1])
+
+
+def test_the_committed_first_image_and_krums_come_out_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    official("pneumoniamnist", monkeypatch)
+    data = load_medmnist(source("pneumoniamnist"), partition="pooled", test_on="test")
+    first = singly(subject(data, trained=False), data, 0, reconstructions.inverted)
+    assert float(first.psnr) > 28 > float(first.guessing)
+    found, guessing = steps.nearest(steps.RULES["krum, f = 2"], steps.SEEDS[0])
+    assert found > 30 > guessing

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from securefl.adversary import poisoned
 from securefl.assemble import plan_for
+from securefl.audit import catalog
 from securefl.audit.knowledge import Knowledge
 from securefl.audit.leakage import Inquiry, OnRound
 from securefl.audit.replay import replay
@@ -83,7 +84,8 @@ class Look:
         """How many local steps a client takes in a round."""
         training, plan = self.inquiry.scenario.training, self.plans.get(client)
         records = len(self.data.sites[client].train)
-        return training.epochs * -(-records // training.batch) if plan is None else plan.steps
+        local = catalog.LocalSteps(training.lr, training.batch, training.epochs)
+        return local.count(records) if plan is None else plan.steps
 
 
 class Update(NamedTuple):

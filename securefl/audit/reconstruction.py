@@ -19,6 +19,7 @@ from securefl.channels.parties import MODEL
 
 MOST_RECORDS, MOST_STEPS = 16, 16  # of an update that is inverted
 _ITERATIONS = 800
+_WINDOW = 11  # pixels of a side that SSIM needs
 _BINS, _COORDINATES = 512, 4_000_000  # of an imprint, and of its first layer
 _SLOW = 1e-4  # gain under which bins hardly move over several steps; under masks it would be rounded away
 _ALIKE = 1.001  # by how much records of a batch may count differently
@@ -130,8 +131,11 @@ def _scored(look: Look, update: Update, attack: str, found: Tensor) -> Exposure:
     near = found.float()[match.which].clamp(*bounds) if len(found) else torch.zeros_like(truth)
     good, lucky = (int((psnr >= _BEST).sum()) for psnr in (match.psnr, guess))
     shape = (-1, *look.task.image)
+    shown = Pictures(truth.view(shape), near.view(shape))
     why += f"; {good} of them at {_BEST:g} dB or more, {lucky} by guessing"
-    return Exposure(attack, why, "dB", measured, guessing, Pictures(truth.view(shape), near.view(shape)))
+    if min(look.task.image[1:]) >= _WINDOW:
+        why += f"; SSIM {float(catalog.ssim(shown.found, shown.truth, bounds=bounds).quantile(0.5)):.2f}"
+    return Exposure(attack, why, "dB", measured, guessing, shown)
 
 
 def _several(count: int, what: str) -> str:
