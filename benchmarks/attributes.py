@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from attacks.inference import counts_from_bias, label_counts, property_inference, source_inference
 from securefl import catalog, vector
+from securefl.audit.attributes import last_layer_gradients
 from securefl.data.partition import Skew
 from securefl.data.task import Examples, Task, concatenate
 from securefl.models import images, linear
@@ -244,13 +245,10 @@ def _update(
 
 def _gradients(model: nn.Sequential, task: Task, records: Examples, weights: Tensor) -> tuple[Tensor, Tensor]:
     """(n, outputs * (h + 1)) each record's gradient of the last layer, rows of weight and bias; (n, classes) p."""
-    vector.load_vector(model, weights)
-    with torch.no_grad():
-        inputs = model[:-1](task.inputs(records.features)).double()
-        p = task.probabilities(model[-1](inputs.float()))
-    error = (p - nn.functional.one_hot(records.labels, task.classes))[:, -task.outputs :]
-    inputs = nn.functional.pad(inputs, (0, 1), value=1.0)
-    return (error[:, :, None] * inputs[:, None, :]).flatten(1), p
+    found = last_layer_gradients(model, task, records, weights)
+    by_weight, by_bias = found[:, : -task.outputs], found[:, -task.outputs :]
+    rows = torch.cat([by_weight.view(len(found), task.outputs, -1), by_bias[:, :, None]], dim=2)
+    return rows.flatten(1), _probabilities(model, task, records)
 
 
 def _last_layer(model: nn.Sequential, update: Tensor) -> Tensor:
