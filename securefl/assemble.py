@@ -120,14 +120,14 @@ def assemble(
     config = hashlib.sha256(json.dumps(scenario.resolved(), sort_keys=True).encode()).digest()
     plan = channel.plan(scenario, session=session, d=len(start), stream_for=stream_for(scenario), config=config)
     sides = catalog.CHANNELS[scenario.channel.kind].sides(plan, **channel.options(scenario))
-    layout = vector.layout(model) + sides.salt
+    layout = vector.layout(model)
     clients: dict[int, Participant] = {
         index: Client(
             index,
             trainer=trainers[index],
             channel=sides.clients[index],
             weight=channel.client_weight(scenario, index, len(site.train) if scenario.weights == "reported" else None),
-            layout=layout,
+            layout=None if sides.first_name else layout,
             d=len(start),
             session=session,
             run=run,
@@ -153,7 +153,8 @@ def assemble(
         evaluate=_evaluator(model, data),
         server_holds_model=catalog.CHANNELS[scenario.channel.kind].server_holds_model,
     )
-    return Assembled(federation, State(start), books, data, model, sides.left_out, scenario)
+    state = State(start, name=sides.first_name)
+    return Assembled(federation, state, books, data, model, sides.left_out, scenario)
 
 
 def build_model(scenario: Scenario, task: Task) -> nn.Module:

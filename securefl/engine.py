@@ -6,7 +6,6 @@ from dataclasses import replace
 
 import torch
 
-from securefl import vector
 from securefl.channels.messages import ModelMessage
 from securefl.errors import BudgetExceeded, RoundAbandoned, RunFailed
 from securefl.federation import Attendance, Federation, Played, State
@@ -42,10 +41,11 @@ def play_round(federation: Federation, state: State) -> Played:
     distrusted: tuple[int, ...] | None = None
     sums: tuple[Observation, ...] = ()
     try:
-        federation.server.begin(state.round, cohort, vector.model_hash(federation.layout, state.weights))
+        federation.server.begin(state.round, cohort, federation.name_of(state))
         broadcast(federation, state, cohort, attendance)
         view = exchange(federation, state.round, attendance)
         attendance.note_lost(cohort, view)
+        after = replace(after, name=view.model_name)  # whatever the sum holds: the server sees the name
         sums = tuple(_sums_seen(view, attendance.openers))
         screened = set_aside(federation, view)
         after = aggregate(federation, view, after)
@@ -78,7 +78,7 @@ def play_round(federation: Federation, state: State) -> Played:
 
 def broadcast(federation: Federation, state: State, cohort: tuple[int, ...], attendance: Attendance) -> None:
     """Send the global model to everyone invited."""
-    message = ModelMessage(federation.session, state.round, state.weights).to_bytes()
+    message = ModelMessage(federation.session, state.round, federation.name_of(state), state.weights).to_bytes()
     for client in cohort:
         attendance.bytes_down += len(message)
         with attendance.excused(client):

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 
 from torch import Tensor
 
+from securefl import vector
 from securefl.errors import BudgetExceeded, ClientFailure, ProtocolError
 from securefl.threat import Adversary
 from securefl.types import (
@@ -40,14 +41,23 @@ class Federation:
     evaluate: Callable[[Tensor], Metrics]
     server_holds_model: bool = True
 
+    def name_of(self, state: "State") -> bytes:
+        """Returns how messages call the model of `state`: by its history where it has one, else by its weights."""
+        return state.name or vector.model_hash(self.layout, state.weights)
+
 
 @dataclass(frozen=True)
 class State:
-    """What passes from round to round: weights (d,), the server step's state, the number of the next round."""
+    """What passes from round to round: weights (d,), the server step's state, the number of the next round.
+
+    `name` is set where the weights are secret from the server: a name computed from them would tell it
+    something about them.
+    """
 
     weights: Tensor
     step_state: Mapping[str, Tensor] = field(default_factory=dict)
     round: int = 0
+    name: bytes = b""
 
 
 @dataclass

@@ -99,7 +99,7 @@ class Cell:
         write_lines(self._rounds, done)
         seen = read_lines(self._transcript)
         write_lines(self._transcript, [entry for entry in seen if entry["round"] < checkpoint.state.round])
-        return checkpoint.state
+        return replace(checkpoint.state, name=start.name)  # a name belongs to its session
 
     def begin_round(self, round: int) -> None:
         """Note that a round is under way, before anything of it can leave a client."""

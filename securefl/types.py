@@ -20,7 +20,10 @@ Goal = Callable[[Tensor, Tensor], tuple[Tensor, int]]  # test features, labels -
 
 @dataclass(frozen=True)
 class ClientUpdate:
-    """What one client hands to its channel: delta = w_local - w (d,), its weight and what it cost."""
+    """What one client hands to its channel: delta = w_local - w (d,), its weight and what it cost.
+
+    `model_hash` is the name of the model that it was trained on.
+    """
 
     delta: Tensor
     weight: int
@@ -30,11 +33,16 @@ class ClientUpdate:
 
 @dataclass(frozen=True)
 class View:
-    """What a rule consumes: rows (m, d), weights (m,), and which clients stand behind each row."""
+    """The input of a rule: rows (m, d), weights (m,), and the clients behind each row.
+
+    `model_name` names the model that this view leads to, where its weights are secret from the server;
+    it is empty where the hash of the weights is the name.
+    """
 
     rows: Tensor
     weights: Tensor
     members: tuple[tuple[int, ...], ...]
+    model_name: bytes = b""
 
     @property
     def clients(self) -> tuple[int, ...]:
@@ -78,6 +86,9 @@ class ChannelClient(Protocol):
     def receive(self, request: bytes) -> bytes | View | None:
         """The reply; None means train, then submit; a View means that the sum was opened here."""
 
+    def check_model(self, round: int, name: bytes) -> None:
+        """Raise ProtocolError unless an update of this round, trained on this very model, was asked for."""
+
     def submit(self, update: ClientUpdate) -> Packet:
         """The message that carries this round's update, once a round."""
 
@@ -86,7 +97,7 @@ class ChannelServer(Protocol):
     """The server's side of a channel; a state machine without I/O."""
 
     def begin(self, round: int, cohort: Sequence[int], model_hash: bytes) -> None:
-        """Start a round with the clients invited to it."""
+        """Start a round with the clients invited to it; `model_hash` names the model to train on."""
 
     def requests(self) -> Mapping[int, bytes]:
         """What to send to whom in this stage."""

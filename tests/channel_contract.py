@@ -310,6 +310,32 @@ class ChannelContract:
         message = stages.sides.clients[0].submit(stages.updates[0])
         assert stages.sides.server.absorb(0, message) is True
 
+    def test_a_client_trains_only_on_the_model_and_in_the_round_that_were_asked_for(self, make: MakeSides) -> None:
+        sides = make()
+        with pytest.raises(ProtocolError, match="no update was asked for"):
+            sides.clients[0].check_model(0, HASH)
+        stages = until_asked(sides, 0, round=3)
+        sides.clients[0].check_model(3, HASH)
+        for round in (2, 4):
+            with pytest.raises(ProtocolError, match=f"is of round {round}, an update of round 3 was asked for"):
+                sides.clients[0].check_model(round, HASH)
+        with pytest.raises(ProtocolError, match="trained on another model"):
+            sides.clients[0].check_model(3, OTHER_HASH)
+        assert sides.server.absorb(0, sides.clients[0].submit(stages.updates[0])) is True
+        with pytest.raises(ProtocolError, match="no update was asked for"):
+            sides.clients[0].check_model(3, HASH)
+
+    @pytest.mark.parametrize("bad", [float("nan"), float("inf"), -float("inf")])
+    def test_an_update_that_is_not_finite_is_answered_as_any_other(self, make: MakeSides, bad: float) -> None:
+        lengths = []
+        for value in (1.0, bad):
+            stages = until_asked(make(), 0, round=0)
+            update = replace(stages.updates[0], delta=torch.tensor([0.0, value, 0.0]))
+            message = stages.sides.clients[0].submit(update)
+            lengths.append(len(message))
+            assert stages.sides.server.absorb(0, message) is True
+        assert lengths[0] == lengths[1]
+
     def test_requests_of_an_old_round_are_refused_and_the_next_round_goes_on(self, make: MakeSides) -> None:
         sides = make()
         sides.server.begin(3, EVERYONE, HASH)

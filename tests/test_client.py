@@ -17,7 +17,8 @@ import torch
 from torch import Tensor
 
 from securefl import vector
-from securefl.channels.messages import ModelMessage
+from securefl.channels.messages import ModelMessage, UpdateRequest
+from securefl.channels.plain import PlainClient
 from securefl.errors import BudgetExceeded, ClientFailure, ProtocolError
 from securefl.privacy.events import ReleaseId, SampledGaussian
 from securefl.privacy.ledger import Ledger, Terms
@@ -57,12 +58,19 @@ class FakeChannel:
     """Answers with what it was given to answer with."""
 
     answer: bytes | View | None = None
+    refuses: bool = False  # the model
     asked: list[bytes] = field(default_factory=list)
+    checked: list[tuple[int, bytes]] = field(default_factory=list)
     submitted: list[ClientUpdate] = field(default_factory=list)
 
     def receive(self, request: bytes) -> bytes | View | None:
         self.asked.append(request)
         return self.answer
+
+    def check_model(self, round: int, name: bytes) -> None:
+        self.checked.append((round, name))
+        if self.refuses:
+            raise ProtocolError("another model was asked for")
 
     def submit(self, update: ClientUpdate) -> bytes:
         self.submitted.append(update)
@@ -77,13 +85,14 @@ def make_client(
     repeatable: bool = False,
     client: int = 4,
     run: str = "run",
+    layout: str | None = LAYOUT,
 ) -> Client:
     return Client(
         client,
         trainer=trainer,
         channel=FakeChannel() if channel is None else channel,
         weight=7,
-        layout=LAYOUT,
+        layout=layout,
         d=2,
         session=SESSION,
         run=run,
@@ -93,7 +102,7 @@ def make_client(
 
 
 def model(round: int = 0, weights: Tensor = WEIGHTS, session: bytes = SESSION) -> bytes:
-    return ModelMessage(session, round, weights).to_bytes()
+    return ModelMessage(session, round, vector.model_hash(LAYOUT, weights), weights).to_bytes()
 
 
 def train(client: Client, *, round: int = 0) -> ClientUpdate:
@@ -115,6 +124,60 @@ def test_an_update_carries_delta_weight_cost_and_the_hash_of_the_model_it_was_tr
     assert trainer.rounds == [3]
     assert trainer.weights is not None
     assert trainer.weights.tolist() == [1, 2]
+
+
+def test_a_model_that_the_channel_did_not_ask_for_is_neither_paid_for_nor_trained_on(path: Path) -> None:
+    channel, trainer = FakeChannel(refuses=True), FakeTrainer()
+    client = make_client(trainer, Ledger(path, TWO_RELEASES), channel=channel)
+    with pytest.raises(ProtocolError, match="another model was asked for"):
+        train(client, round=3)
+    assert channel.checked == [(3, vector.model_hash(LAYOUT, WEIGHTS))]
+    assert trainer.rounds == []
+    assert not path.exists()
+
+
+def test_a_forged_model_costs_a_client_nothing_and_the_honest_one_still_counts(path: Path) -> None:
+    # Model messages are not signed: whoever holds the network can send one after the honest one.
+    ledger, trainer = Ledger(path, TWO_RELEASES), FakeTrainer()
+    channel = PlainClient(4, SESSION)
+    client = make_client(trainer, ledger, channel=channel)  # type: ignore[arg-type]
+    client.load(model(0))
+    client.load(model(0, WEIGHTS + 1))
+    client.receive(UpdateRequest(SESSION, 0, vector.model_hash(LAYOUT, WEIGHTS)).to_bytes())
+    with pytest.raises(ProtocolError, match="another model than the one asked for"):
+        client.train()
+    client.load(model(1))
+    with pytest.raises(ProtocolError, match="the model is of round 1, an update of round 0 was asked for"):
+        client.train()
+    assert (ledger.count(EVENT), trainer.rounds) == (0, [])
+    client.load(model(0))
+    assert client.submit(client.train())
+    assert ledger.count(EVENT) == 1
+
+
+def test_a_model_whose_message_names_another_one_is_refused() -> None:
+    client = make_client(FakeTrainer(), None)
+    with pytest.raises(ProtocolError, match="the model of round 2 is not the one that its message names"):
+        client.load(ModelMessage(SESSION, 2, bytes(32), WEIGHTS).to_bytes())
+
+
+def test_where_weights_are_secret_a_model_goes_by_the_name_that_came_with_it() -> None:
+    channel = FakeChannel()
+    client = make_client(FakeTrainer(), None, layout=None, channel=channel)
+    client.load(ModelMessage(SESSION, 2, b"n" * 32, WEIGHTS).to_bytes())
+    assert client.train().model_hash == b"n" * 32
+    assert channel.checked == [(2, b"n" * 32)]
+
+
+@pytest.mark.parametrize("bad", [math.nan, math.inf])
+def test_an_update_that_is_not_finite_is_handed_over_and_counted_here_only(bad: float) -> None:
+    trainer = FakeTrainer()
+    client = make_client(trainer, None)
+    assert train(client).delta is DELTA
+    assert client.not_finite == 0
+    trainer.fit = lambda weights, *, round: Trained(torch.tensor([0.0, bad]), EVENT)  # type: ignore[method-assign]
+    assert not bool(torch.isfinite(train(client, round=1).delta).all())
+    assert client.not_finite == 1
 
 
 def test_the_round_is_paid_for_on_disk_before_training_begins(path: Path) -> None:
@@ -228,7 +291,7 @@ def test_a_model_of_another_session_or_size_is_refused() -> None:
     client = make_client(FakeTrainer(), None)
     with pytest.raises(ProtocolError, match="the model belongs to another session"):
         client.load(model(session=OTHER_SESSION))
-    with pytest.raises(ProtocolError, match="takes 33 bytes here, got 37"):
+    with pytest.raises(ProtocolError, match="takes 65 bytes here, got 69"):
         client.load(model(weights=torch.zeros(3)))
     with pytest.raises(ProtocolError, match="no model was loaded"):
         client.train()

@@ -39,7 +39,7 @@ from securefl.types import ClientUpdate, Metrics, Observation, Packet, Rule, Ste
 
 SESSION = b"s" * 16
 LAYOUT = "w(2,)"
-MODEL_BYTES = 25 + 4 * 2
+MODEL_BYTES = 25 + 32 + 4 * 2
 START = torch.tensor([10.0, 20.0])
 
 
@@ -657,6 +657,6 @@ def test_who_was_heard_in_one_stage_is_absent_when_its_next_message_is_dropped(m
     monkeypatch.setattr(setup.clients[1], "submit", lambda update: b"junk")
     setup.server.begin(0, (0, 1), b"")
     for client in (0, 1):
-        setup.clients[client].load(ModelMessage(SESSION, 0, START).to_bytes())
+        setup.clients[client].load(ModelMessage(SESSION, 0, vector.model_hash(LAYOUT, START), START).to_bytes())
     engine.exchange(setup, 0, attendance)
     assert attendance.absent == {1: "its message was dropped: malformed, foreign or late"}

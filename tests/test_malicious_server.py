@@ -202,25 +202,35 @@ def test_a_client_takes_no_model_with_an_imprint_in_front_of_the_one_agreed_on()
     setting = federation(clients=1)
     client = configured(setting.model[1], setting.parts[0], 0)
     with pytest.raises(ProtocolError, match=r"takes \d+ bytes here, got \d+"):
-        client.load(ModelMessage(SESSION, 0, setting.start).to_bytes())
+        client.load(ModelMessage(SESSION, 0, bytes(32), setting.start).to_bytes())
     with pytest.raises(ProtocolError, match="no model was loaded"):
         client.train()
 
 
-def test_weights_that_the_server_means_for_another_architecture_are_trained_and_then_not_sent() -> None:
+def test_weights_that_the_server_means_for_another_architecture_are_not_trained_on() -> None:
     # As many weights as were agreed on, under names and shapes that were not: the hash holds both.
     setting = federation(clients=5)
     plain = setting.model[1]
     weights = vector.to_vector(plain)
+    foreign = vector.model_hash(vector.layout(setting.model), weights)
+    own = vector.model_hash(vector.layout(plain), weights)
     session = Session(agreement(5, d=len(weights)))
-    session.server.begin(0, range(5), vector.model_hash(vector.layout(setting.model), weights))
-    for number, examples in enumerate(setting.parts):
-        client = configured(plain, examples, number)
-        client.load(ModelMessage(SESSION, 0, weights).to_bytes())
-        session.updates[number] = client.train()
-    session.until(3)
+    session.server.begin(0, range(5), foreign)
+    client = configured(plain, setting.parts[0], 0)
+    for _ in range(2):
+        own_request = session.server.requests()[0]
+        for number, message in session.answers(silent=(0,)).items():
+            assert session.server.absorb(number, message)
+        reply = client.receive(own_request)
+        assert isinstance(reply, bytes)
+        assert session.server.absorb(0, reply)
+        session.server.close_stage()
+    with pytest.raises(ProtocolError, match="the model of round 0 is not the one that its message names"):
+        client.load(ModelMessage(SESSION, 0, foreign, weights).to_bytes())
+    assert client.receive(session.server.requests()[0]) is None
+    client.load(ModelMessage(SESSION, 0, own, weights).to_bytes())
     with pytest.raises(ProtocolError, match="trained on another model than the one asked for"):
-        session.stage()
+        client.train()
 
 
 def stifled(setting: Federation) -> Tensor:

@@ -24,7 +24,6 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from securefl.channels.masking.fixed_point import FixedPoint
-from securefl.errors import ProtocolError
 from securefl.rng import Keystream, seeded_keystream
 
 Rounding = Literal["nearest", "stochastic"]
@@ -238,13 +237,15 @@ def test_a_scale_outside_zero_and_one_is_refused(rounding: Rounding, scale: floa
 
 
 @roundings
-@pytest.mark.parametrize("wrong", [math.nan, math.inf, -math.inf])
+@pytest.mark.parametrize(("wrong", "sent"), [(math.nan, 0.0), (math.inf, 100.0), (-math.inf, -100.0)])
 @pytest.mark.parametrize("at", [0, 1, 32_767, 32_768, 65_536, 65_539])
-def test_an_update_that_is_not_finite_is_refused(rounding: Rounding, wrong: float, at: int) -> None:
-    values = np.zeros(65_540, dtype=np.float32)
-    values[at] = wrong
-    with pytest.raises(ProtocolError, match=r"^an update that is not finite cannot be masked$"):
-        encoded(hundred(rounding), values)
+def test_a_number_that_is_not_finite_is_sent_as_zero_or_clipped_and_its_neighbours_as_they_are(
+    rounding: Rounding, wrong: float, sent: float, at: int
+) -> None:
+    values = np.full(65_540, 7.0, dtype=np.float32)
+    usual = values.copy()
+    values[at], usual[at] = wrong, sent
+    assert np.array_equal(encoded(hundred(rounding), values, scale=0.5), encoded(hundred(rounding), usual, scale=0.5))
 
 
 @roundings

@@ -30,7 +30,7 @@ D = 3
 DELTA = torch.tensor([1.0, -2.5, 0.0])
 DELTA_BYTES = bytes.fromhex("0000803f000020c000000000")
 
-MODEL = ModelMessage(SESSION, 7, DELTA).to_bytes()
+MODEL = ModelMessage(SESSION, 7, HASH, DELTA).to_bytes()
 REQUEST = UpdateRequest(SESSION, 7, HASH).to_bytes()
 UPDATE = PlainUpdate(SESSION, 7, sender=258, weight=5, delta=DELTA).to_bytes()
 
@@ -59,8 +59,8 @@ def same(one: Tensor, other: Tensor) -> bool:
     return one.numpy().tobytes() == other.numpy().tobytes()
 
 
-def test_a_model_message_is_head_and_weights() -> None:
-    assert head(1) + DELTA_BYTES == MODEL
+def test_a_model_message_is_head_name_and_weights() -> None:
+    assert head(1) + HASH + DELTA_BYTES == MODEL
 
 
 def test_a_request_is_head_and_hash() -> None:
@@ -74,9 +74,9 @@ def test_an_update_is_head_sender_weight_and_delta() -> None:
 @deterministic
 @given(sessions, rounds, vectors)
 def test_models_make_the_round_trip(session: bytes, round: int, values: list[float]) -> None:
-    sent = ModelMessage(session, round, torch.tensor(values, dtype=torch.float32))
+    sent = ModelMessage(session, round, HASH, torch.tensor(values, dtype=torch.float32))
     back = ModelMessage.from_bytes(sent.to_bytes(), d=len(values))
-    assert (back.session, back.round) == (session, round)
+    assert (back.session, back.round, back.name) == (session, round, HASH)
     assert same(back.weights, sent.weights)
     assert ModelMessage.round_of(sent.to_bytes()) == round
 
@@ -140,7 +140,7 @@ def test_the_length_is_checked_before_anything_is_read_or_allocated(name: str) -
 
 
 def test_a_number_of_coordinates_that_fits_no_memory_is_refused_by_the_length() -> None:
-    with pytest.raises(ProtocolError, match=f"takes {25 + 4 * 10**15} bytes here"):
+    with pytest.raises(ProtocolError, match=f"takes {25 + 32 + 4 * 10**15} bytes here"):
         ModelMessage.from_bytes(MODEL, d=10**15)
     with pytest.raises(ProtocolError, match=f"takes {33 + 4 * 10**15} bytes here"):
         PlainUpdate.from_bytes(UPDATE, d=10**15)

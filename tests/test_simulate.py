@@ -59,7 +59,7 @@ class Inner:
 
 
 def model(round: int) -> bytes:
-    return ModelMessage(SESSION, round, torch.zeros(1)).to_bytes()
+    return ModelMessage(SESSION, round, bytes(32), torch.zeros(1)).to_bytes()
 
 
 def stages_answered(client: UnreliableClient, *, round: int, stages: int = 4) -> list[int]:

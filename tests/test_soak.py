@@ -90,7 +90,10 @@ def test_a_hundred_thousand_broken_messages_raise_protocol_errors_only() -> None
     chance = random.Random(0)
     session = bytes(range(16))
     valid: list[tuple[bytes, Callable[[bytes], object]]] = [
-        (ModelMessage(session, 3, torch.ones(5)).to_bytes(), lambda data: ModelMessage.from_bytes(data, d=5)),
+        (
+            ModelMessage(session, 3, bytes(32), torch.ones(5)).to_bytes(),
+            lambda data: ModelMessage.from_bytes(data, d=5),
+        ),
         (UpdateRequest(session, 3, bytes(32)).to_bytes(), UpdateRequest.from_bytes),
         (PlainUpdate(session, 3, 1, 7, torch.ones(5)).to_bytes(), lambda data: PlainUpdate.from_bytes(data, d=5)),
     ]

@@ -49,13 +49,13 @@ class Plan:
 class Sides:
     """A channel ready for its first round; `left_out` are clients that the set-up lost, and why.
 
-    salt: what only the clients know, for hashes of a model that the server must not be able to guess at.
+    first_name: how messages call the model of the first round; empty where models go by the hash of their weights.
     """
 
     server: ChannelServer
     clients: Mapping[int, ChannelClient]
     left_out: Mapping[int, str] = field(default_factory=dict)
-    salt: str = field(default="", repr=False)
+    first_name: bytes = b""
 
 
 def plain_sides(plan: Plan) -> Sides:
@@ -71,13 +71,14 @@ def ckks_sides(plan: Plan, **options: Any) -> Sides:
     """
     from securefl.channels.ckks.cipher import KeyHolder  # tenseal: for who uses it
     from securefl.channels.ckks.client import CkksClient
+    from securefl.channels.ckks.names import first_name
     from securefl.channels.ckks.server import CkksServer
 
     terms, dealer = ckks_terms(plan, **options), KeyHolder.generate()
     secret = dealer.to_bytes()
     server = CkksServer(terms, key_id=dealer.key_id, public_parameters=dealer.public_parameters())
     clients = {client: CkksClient(client, terms, KeyHolder.from_bytes(secret)) for client in plan.clients}
-    return Sides(server, clients, salt=dealer.derived("model hashes").hex())
+    return Sides(server, clients, first_name=first_name(plan.session, dealer.key_id))
 
 
 def ckks_terms(plan: Plan, *, clip: float) -> CkksTerms:

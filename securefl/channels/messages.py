@@ -57,23 +57,28 @@ def _unpacked(data: Packet) -> tuple[int, bytes, int]:
 
 @dataclass(frozen=True)
 class ModelMessage:
-    """The global model of a round, server to client: weights (d,)."""
+    """The global model of a round, from whoever holds it to a client: its name and weights (d,).
+
+    The name is the hash of the weights, or, where the server must not learn anything about them, a
+    hash of how they came about (`securefl.channels.ckks.names`).
+    """
 
     KIND: ClassVar[int] = 1
 
     session: bytes
     round: int
+    name: bytes
     weights: Tensor
 
     def to_bytes(self) -> bytes:
-        """Head and 4 d bytes."""
-        return pack_head(self.KIND, self.session, self.round) + vector.to_bytes(self.weights)
+        """Head, 32 bytes of name and 4 d bytes."""
+        return pack_head(self.KIND, self.session, self.round) + self.name + vector.to_bytes(self.weights)
 
     @classmethod
     def from_bytes(cls, data: Packet, *, d: int) -> "ModelMessage":
         """Parse a model of exactly d coordinates. Raises ProtocolError."""
-        session, round, body = unpack_head(data, kind=cls.KIND, length=HEAD_BYTES + 4 * d)
-        return cls(session, round, vector.from_bytes(body, d=d))
+        session, round, body = unpack_head(data, kind=cls.KIND, length=HEAD_BYTES + HASH_BYTES + 4 * d)
+        return cls(session, round, bytes(body[:HASH_BYTES]), vector.from_bytes(body[HASH_BYTES:], d=d))
 
     @classmethod
     def round_of(cls, data: bytes) -> int:

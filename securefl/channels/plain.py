@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 import torch
 
 from securefl.channels.messages import PlainUpdate, UpdateRequest
+from securefl.channels.update import check_asked
 from securefl.errors import ProtocolError, RoundAbandoned
 from securefl.types import ClientUpdate, Observation, Packet, View
 
@@ -38,17 +39,18 @@ class PlainClient:
             raise ProtocolError(f"round {asked.round} was asked for before")
         self._asked, self._last_round = asked, asked.round
 
+    def check_model(self, round: int, name: bytes) -> None:
+        """Raise ProtocolError unless an update of this round, trained on this very model, was asked for."""
+        check_asked(self._asked, round, name)
+
     def submit(self, update: ClientUpdate) -> bytes:
         """The update as bytes, once a round.
 
         Raises:
             ProtocolError: nothing was asked for, or the update was trained on another model.
         """
-        if self._asked is None:
-            raise ProtocolError("no update was asked for")
-        if update.model_hash != self._asked.model_hash:
-            raise ProtocolError("the update was trained on another model than the one asked for")
-        asked, self._asked = self._asked, None
+        asked = check_asked(self._asked, self._last_round, update.model_hash)
+        self._asked = None
         return PlainUpdate(asked.session, asked.round, self._client, update.weight, update.delta).to_bytes()
 
 

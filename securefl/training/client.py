@@ -3,7 +3,6 @@
 from contextlib import suppress
 
 import torch
-from torch import Tensor
 
 from securefl import vector
 from securefl.channels.messages import ModelMessage
@@ -20,13 +19,16 @@ class Client:
         - Nothing that depends on the records leaves before its cost is reserved in the ledger.
         - With fresh noise no release is made twice: a round that was reserved before is refused.
         - What training really cost is what was reserved, or nothing leaves.
+        - It trains, and pays, only for the model and round that its channel was asked for.
+        - Whether it answers does not depend on its records: an update that is not finite is sent, too.
 
     Args:
         client: this client's id.
         trainer: its local training.
         channel: its side of the channel.
         weight: the public weight it carries.
-        layout: names and shapes of the model's parameters, for its hash.
+        layout: names and shapes of the model's parameters, for the hash that names it; None where
+            other clients hand over the model under a name that says nothing about its weights.
         d: coordinates of the model.
         session: 16 bytes that name the session.
         run: names the run in release ids.
@@ -41,7 +43,7 @@ class Client:
         trainer: Trainer,
         channel: ChannelClient,
         weight: int,
-        layout: str,
+        layout: str | None,
         d: int,
         session: bytes,
         run: str,
@@ -51,7 +53,8 @@ class Client:
         self.client, self._trainer, self._channel, self._weight = client, trainer, channel, weight
         self._layout, self._d, self._session, self._run = layout, d, session, run
         self._ledger, self._repeatable = ledger, repeatable
-        self._model: tuple[int, Tensor] | None = None
+        self._model: ModelMessage | None = None
+        self.not_finite = 0  # updates with a NaN or an infinity; known here and told to nobody
 
     @property
     def ledger_head(self) -> str | None:
@@ -62,14 +65,17 @@ class Client:
         """Take the global model of a round.
 
         Raises:
-            ProtocolError: malformed, another session, or a model that is not finite.
+            ProtocolError: malformed, another session, a name that is not that of the weights, or a
+                model that is not finite.
         """
         model = ModelMessage.from_bytes(message, d=self._d)
         if model.session != self._session:
             raise ProtocolError("the model belongs to another session")
         if not bool(torch.isfinite(model.weights).all()):
             raise ProtocolError(f"the model of round {model.round} is not finite")
-        self._model = (model.round, model.weights)
+        if self._layout is not None and model.name != vector.model_hash(self._layout, model.weights):
+            raise ProtocolError(f"the model of round {model.round} is not the one that its message names")
+        self._model = model
 
     def receive(self, request: bytes) -> bytes | View | None:
         """Answer the channel; None means that training comes next."""
@@ -81,11 +87,22 @@ class Client:
         Raises:
             BudgetExceeded: the round does not fit the budget; nothing was trained or written.
             ClientFailure: the round was paid for before under fresh noise, or cost something else.
-            ProtocolError: no model was loaded.
+            ProtocolError: no model was loaded, or another one than the channel was asked for; nothing
+                was paid for it.
         """
         if self._model is None:
             raise ProtocolError("no model was loaded for this round")
-        (round, weights), self._model = self._model, None
+        model, self._model = self._model, None
+        self._channel.check_model(model.round, model.name)  # a model message is not signed, the request is
+        self._pay(model.round)
+        delta, spent = self._trainer.fit(model.weights, round=model.round)
+        if spent != self._trainer.cost:
+            raise ClientFailure(f"training cost {spent}, reserved was {self._trainer.cost}; the update stays here")
+        self.not_finite += not bool(torch.isfinite(delta).all())
+        return ClientUpdate(delta, self._weight, spent, model.name)
+
+    def _pay(self, round: int) -> None:
+        """Reserve the cost of this round's training, where it has one."""
         if self._ledger is not None and self._trainer.cost is not None:
             release_id = self._release_id(round)
             if release_id in self._ledger and not self._repeatable:
@@ -94,10 +111,6 @@ class Client:
                 self._ledger.reserve(self._trainer.cost, release_id=release_id)
             except OSError as reason:
                 raise ClientFailure(f"its ledger cannot be written: {reason.strerror}") from None
-        delta, spent = self._trainer.fit(weights, round=round)
-        if spent != self._trainer.cost:
-            raise ClientFailure(f"training cost {spent}, reserved was {self._trainer.cost}; the update stays here")
-        return ClientUpdate(delta, self._weight, spent, vector.model_hash(self._layout, weights))
 
     def submit(self, update: ClientUpdate) -> Packet:
         """Hand the update to the channel."""

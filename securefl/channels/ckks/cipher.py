@@ -64,14 +64,10 @@ class KeyHolder:
         """What the server gets: parameters, and no key of any kind."""
         return _parameters(self._context)
 
-    def derived(self, purpose: str) -> bytes:
-        """32 bytes that tell nothing of the key, the same for all who hold it."""
-        return hashlib.sha256(b"securefl/ckks/" + purpose.encode() + b"\0" + self._secret).digest()
-
     @cached_property
     def key_id(self) -> bytes:
-        """Names the key, so that messages under another one are refused."""
-        return self.derived("key id")[:KEY_ID_BYTES]
+        """Names the key, so that messages under another one are refused; 32 bytes that tell nothing of it."""
+        return hashlib.sha256(b"securefl/ckks/key id\0" + self._secret).digest()[:KEY_ID_BYTES]
 
     def encrypt(self, values: NDArray[np.float64]) -> list[bytes]:
         """ceil(n / 2048) ciphertexts of values (n,), the last one filled up with zeros."""

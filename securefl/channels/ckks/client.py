@@ -6,9 +6,10 @@ from numpy.typing import NDArray
 
 from securefl.channels.ckks.cipher import KeyHolder
 from securefl.channels.ckks.messages import EncryptedSum, EncryptedUpdate
+from securefl.channels.ckks.names import next_name
 from securefl.channels.ckks.terms import CkksTerms
 from securefl.channels.messages import UpdateRequest, kind_of
-from securefl.channels.update import check_update
+from securefl.channels.update import check_asked, checked_weight
 from securefl.errors import ProtocolError
 from securefl.types import ClientUpdate, View
 
@@ -23,8 +24,11 @@ class CkksClient:
           clients. That it does hold them is the server's word: a server that sends one update as the sum shows it
           to the key holders, never to itself.
         - A message that is malformed, foreign, old or under another key changes nothing.
-        - Whether a sum is opened or refused does not depend on a number in it, or the server could learn the key from
-          refusals: what no honest clients can have sent is held to the nearest that they can.
+        - Nothing that the server sees of a client depends on a number that was decrypted, or the server could read
+          updates and the key off it. Sums that honest clients cannot have sent are held to the nearest that they
+          can have sent, and models go by names that are computed from ciphertexts.
+        - Opened numbers leave this class as float32; the float64 sum, with the noise of its ciphertext in the last
+          digits, does not.
 
     Args:
         client: this client's id.
@@ -35,6 +39,7 @@ class CkksClient:
     def __init__(self, client: int, terms: CkksTerms, holder: KeyHolder) -> None:
         self._client, self._terms, self._holder = client, terms, holder
         self._asked: UpdateRequest | None = None
+        self._model_name = b""  # of the round in hand
         self._last_round = self._to_open = -1
 
     def receive(self, request: bytes) -> View | None:
@@ -50,8 +55,13 @@ class CkksClient:
             raise ProtocolError("the request belongs to another session")
         if asked.round <= self._last_round:
             raise ProtocolError(f"round {asked.round} was asked for before")
-        self._asked, self._last_round, self._to_open = asked, asked.round, asked.round
+        self._asked, self._model_name = asked, asked.model_hash
+        self._last_round = self._to_open = asked.round
         return None
+
+    def check_model(self, round: int, name: bytes) -> None:
+        """Raise ProtocolError unless an update of this round, trained on this very model, was asked for."""
+        check_asked(self._asked, round, name)
 
     def submit(self, update: ClientUpdate) -> bytes:
         """The update under encryption, once a round.
@@ -59,24 +69,22 @@ class CkksClient:
         Raises:
             ProtocolError: nothing was asked for, another model was trained, or the update cannot be encrypted.
         """
-        if self._asked is None:
-            raise ProtocolError("no update was asked for")
-        if update.model_hash != self._asked.model_hash:
-            raise ProtocolError("the update was trained on another model than the one asked for")
-        numbers = self._numbers(update)
-        ciphertexts = self._holder.encrypt(numbers)
-        asked, self._asked = self._asked, None
+        asked = check_asked(self._asked, self._last_round, update.model_hash)
+        ciphertexts = self._holder.encrypt(self._numbers(update))
+        self._asked = None
         return EncryptedUpdate(asked.session, asked.round, self._client, self._holder.key_id, ciphertexts).to_bytes()
 
     def _numbers(self, update: ClientUpdate) -> NDArray[np.float64]:
-        """W / w_max * the clipped delta, and w / w_max itself where weights are not public. Raises ProtocolError."""
+        """W / w_max * the clipped delta, and w / w_max itself where weights are not public.
+
+        Infinities are clipped and NaNs count as 0: a refusal would tell the server something about the
+        records. Raises ProtocolError where the update does not fit the terms.
+        """
         terms = self._terms
-        check_update(update, self._client, d=terms.d, weights=terms.weights, max_weight=terms.max_weight)
-        numbers = np.full(terms.numbers, update.weight / terms.max_weight)
-        delta = update.delta.detach().double().numpy()
-        if not np.isfinite(delta).all():
-            raise ProtocolError("an update that is not finite cannot be encrypted")
-        numbers[: terms.d] *= np.clip(delta, -terms.clip, terms.clip)
+        weight = checked_weight(update, self._client, d=terms.d, weights=terms.weights, max_weight=terms.max_weight)
+        numbers = np.full(terms.numbers, weight / terms.max_weight)
+        delta = np.clip(update.delta.detach().double().numpy(), -terms.clip, terms.clip)
+        numbers[: terms.d] *= np.where(np.isnan(delta), 0.0, delta)
         return numbers
 
     def _open(self, request: bytes) -> View:
@@ -98,7 +106,8 @@ class CkksClient:
         self._to_open, self._asked = -1, None
         row = torch.from_numpy(np.clip(opened[: terms.d] / share, -terms.clip, terms.clip)).to(torch.float32)
         weight = torch.tensor([share * terms.max_weight], dtype=torch.float64)
-        return View(row.unsqueeze(0), weight, (sum_.survivors,))
+        name = next_name(self._model_name, sum_.round, request)
+        return View(row.unsqueeze(0), weight, (sum_.survivors,), name)
 
     def _share(self, survivors: tuple[int, ...], opened: NDArray[np.float64]) -> float:
         """The survivors' weights over the largest: public, or opened and held to what so many clients can have."""

@@ -21,7 +21,7 @@ from securefl.channels.masking.shamir import SHARE_BYTES
 from securefl.channels.masking.stream import CHUNK_BYTES, Masks
 from securefl.channels.masking.wire import Table
 from securefl.channels.messages import kind_of
-from securefl.channels.update import check_update
+from securefl.channels.update import check_asked, checked_weight
 from securefl.errors import ProtocolError
 from securefl.rng import Keystream
 from securefl.types import ClientUpdate
@@ -182,17 +182,23 @@ class MaskedClient:
         self._check_clients(after.sharing, block=state.block, within=state.peers)
         return after
 
+    @property
+    def _to_train_for(self) -> _Round | None:
+        """The round in hand, while it waits for this client's update."""
+        return self._state if self._state is not None and self._state.stage == 3 else None
+
+    def check_model(self, round: int, name: bytes) -> None:
+        """Raise ProtocolError unless an update of this round, trained on this very model, was asked for."""
+        check_asked(self._to_train_for, round, name)
+
     def submit(self, update: ClientUpdate) -> memoryview:
         """The update as fixed point under all its masks, once a round.
 
         Raises:
-            ProtocolError: nothing was asked for, another model was trained, or the update cannot be masked.
+            ProtocolError: nothing was asked for, another model was trained, or the update does not fit the terms.
         """
-        state = self._state
-        if state is None or state.stage != 3:
-            raise ProtocolError("no update was asked for")
-        if update.model_hash != state.model_hash:
-            raise ProtocolError("the update was trained on another model than the one asked for")
+        round = -1 if self._state is None else self._state.round
+        state = check_asked(self._to_train_for, round, update.model_hash)
         terms = self._terms
         upload = MaskedInput.blank(terms.session, state.round, self._client, m=terms.words, word=terms.code.word)
         masks, key = self._masks(state)
@@ -214,10 +220,10 @@ class MaskedClient:
     def _encoded(self, update: ClientUpdate, stream: Keystream, *, out: NDArray[Any]) -> Iterator[NDArray[Any]]:
         """Write w / w_max * delta into out (m,), w itself behind it where weights are not public; give chunks of it."""
         terms = self._terms
-        check_update(update, self._client, d=terms.d, weights=terms.weights, max_weight=terms.max_weight)
+        weight = checked_weight(update, self._client, d=terms.d, weights=terms.weights, max_weight=terms.max_weight)
         values = update.delta.detach().numpy().astype(np.float32, copy=False)
-        out[terms.d :] = update.weight
-        scale, step = update.weight / terms.max_weight, CHUNK_BYTES // terms.code.word.itemsize
+        out[terms.d :] = weight
+        scale, step = weight / terms.max_weight, CHUNK_BYTES // terms.code.word.itemsize
         for start in range(0, len(out), step):
             part = out[start : start + step]
             coordinates = part[: terms.d - start]

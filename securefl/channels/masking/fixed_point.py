@@ -13,7 +13,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from securefl.channels.masking.stream import WORDS
-from securefl.errors import ProtocolError
 from securefl.rng import Keystream
 
 _BLOCK = 32_768  # coordinates encoded at a time, so that the steps stay in the processor's cache
@@ -81,32 +80,32 @@ class FixedPoint:
             values: (d,) float32.
             scale: the client's share of the largest weight, in (0, 1].
             stream: decides stochastic rounding; not read for "nearest".
-            out: (d,) words of the ring; what is in them after an error is not an encoding.
+            out: (d,) words of the ring.
+
+        Infinities are clipped and NaNs become 0, by the same steps as any value: an error, or a slower path, would
+        tell that a client's training overflowed, and so something about its records.
 
         Raises:
-            ProtocolError: a value is not finite.
             ValueError: scale is not in (0, 1].
         """
         if not 0 < scale <= 1:
             raise ValueError(f"scale must be in (0, 1], got {scale}")
         signed, bound = out.view(self._signed), self.levels * scale  # clipped before it is scaled
-        scaled, level, up = np.empty(_BLOCK), np.empty(_BLOCK), np.empty(_BLOCK, dtype=np.bool_)
+        scaled, level, flags = np.empty(_BLOCK), np.empty(_BLOCK), np.empty(_BLOCK, dtype=np.bool_)
         for start in range(0, len(values), _BLOCK):
             block = values[start : start + _BLOCK]
-            x, q, more = scaled[: len(block)], level[: len(block)], up[: len(block)]
-            x[:] = block
-            if not math.isfinite(x.sum()):  # finite float32s cannot add up to infinity here
-                raise ProtocolError("an update that is not finite cannot be masked")
-            x *= scale / self.step
+            x, q, flag = scaled[: len(block)], level[: len(block)], flags[: len(block)]
+            np.multiply(block, scale / self.step, out=x, dtype=np.float64)
             np.clip(x, -bound, bound, out=x)
+            np.copyto(x, 0.0, where=np.isnan(block, out=flag))
             if self.rounding == "nearest":
                 np.rint(x, out=q)
             else:
                 np.floor(x, out=q)
                 x -= q
                 x *= 2.0**32
-                np.less(np.frombuffer(stream.bytes(4 * len(block)), dtype="<u4"), x, out=more)
-                q += more
+                np.less(np.frombuffer(stream.bytes(4 * len(block)), dtype="<u4"), x, out=flag)
+                q += flag
             signed[start : start + len(block)] = q
 
     def decode(self, total: NDArray[Any]) -> NDArray[np.float64]:

@@ -1,0 +1,31 @@
+"""Names of models that the server must not learn anything about.
+
+Clients check by its name that they train on the model they were asked for, and the server carries the
+name. A hash of the weights, salted or not, would tell a server that sends crafted sums whether two opened
+models are equal, and so decrypt updates bit by bit. A name is therefore a hash of what the server knows
+already: the session, and the encrypted sums that were opened so far, whatever they hold.
+"""
+
+import hashlib
+import struct
+
+from securefl.types import Packet
+
+_FIRST = b"securefl ckks 1, first model"
+_NEXT = b"securefl ckks 1, next model"
+
+
+def first_name(session: bytes, key_id: bytes) -> bytes:
+    """Returns 32 bytes that name the model with which a session under this key begins."""
+    return hashlib.sha256(_FIRST + session + key_id).digest()
+
+
+def next_name(name: bytes, round: int, opened: Packet) -> bytes:
+    """Returns 32 bytes that name the model after the sum of a round was opened.
+
+    Args:
+        name: of the model before.
+        round: in which the sum was opened.
+        opened: the message that carried the encrypted sum.
+    """
+    return hashlib.sha256(_NEXT + name + struct.pack("<I", round) + hashlib.sha256(opened).digest()).digest()
