@@ -1,0 +1,109 @@
+"""Nothing that a client says, or leaves unsaid, in the server's hearing depends on its records or on an opened sum.
+
+The list in docs/refusals.md is held to the code: every sentence with which code on a client's side can refuse, and
+what it depends on. The attack that the list answers is played here, too: weights, the same for all clients, with
+which training overflows for some records only.
+
+Mutants killed: an update that is not finite refused by either channel, or by the client; a refusal that the list does
+not have; a line of the list that no code raises; a dependence on records.
+"""
+
+import ast
+import re
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from securefl import engine
+from securefl.assemble import Assembled, assemble
+from securefl.federation import Played
+from securefl.scenario import parse_scenario
+
+ROOT = Path(__file__).parent.parent
+PAGE = ROOT / "docs/refusals.md"
+CLIENT_SIDE = ("channels/**/*.py", "training/*.py", "privacy/ledger.py", "privacy/noise.py", "rng.py", "vector.py")
+SERVER_SIDE = {"channels/ckks/server.py", "channels/masking/server.py", "channels/masking/block.py"}
+MAY_DEPEND_ON = {"message", "order", "terms", "model", "ledger", "disk", "code"}
+
+HEART = """
+seed = 3
+rounds = 2
+data = { name = "heart", partition = "natural" }
+training = { kind = "sgd", batch = 64, epochs = 1, lr = 1.0 }
+weights = "equal"
+"""
+
+
+def sentence(node: ast.expr) -> str:
+    """The text of a message as it stands in the code, with an ellipsis for each value in it."""
+    if isinstance(node, ast.Constant):
+        return str(node.value)
+    if isinstance(node, ast.JoinedStr):
+        return "".join(str(part.value) if isinstance(part, ast.Constant) else "…" for part in node.values)
+    return "…"
+
+
+def refusals() -> Iterator[tuple[str, str]]:
+    """File and sentence of everything that code on a client's side raises."""
+    for pattern in CLIENT_SIDE:
+        for source in sorted((ROOT / "securefl").glob(pattern)):
+            name = source.relative_to(ROOT / "securefl").as_posix()
+            if name in SERVER_SIDE:
+                continue
+            for node in ast.walk(ast.parse(source.read_text(encoding="utf-8"))):
+                if isinstance(node, ast.Raise) and isinstance(node.exc, ast.Call):
+                    yield name, sentence(node.exc.args[0])
+
+
+def listed() -> dict[tuple[str, str], str]:
+    """File and sentence of every line of the page, and what it is said to depend on."""
+    rows = re.findall(r"^\| `([\w/.]+)` \| (.+?) \| (.+?) \|$", PAGE.read_text(encoding="utf-8"), re.MULTILINE)
+    return {(name, text.replace("\\|", "|")): why for name, text, why in rows}
+
+
+def test_every_refusal_of_a_client_is_listed_with_what_it_depends_on_and_none_is_listed_in_vain() -> None:
+    assert sorted(set(refusals()) ^ set(listed())) == []
+
+
+def test_no_refusal_depends_on_a_record_or_on_an_opened_sum() -> None:
+    assert len(listed()) > 80
+    words = {word for why in listed().values() for word in why.split(", ")}
+    assert words <= MAY_DEPEND_ON
+
+
+def outline(played: Played) -> dict[str, object]:
+    """What a server can see of a round: who took part, who did not and why, and how much was sent."""
+    record = played.record
+    return {
+        "survivors": record.survivors,
+        "absent": dict(record.absent),
+        "rejected": record.rejected,
+        "reason": record.reason,
+        "bytes": (record.bytes_up, record.bytes_down),
+        "seen": sorted((o.kind, o.about, o.shape, o.size) for o in played.observed if o.party == "server"),
+    }
+
+
+def overflowing(assembled: Assembled) -> torch.Tensor:
+    """Weights with which the logit is infinite for records whose features add up to more than a little over 1."""
+    return torch.full_like(assembled.start.weights, 3e38)
+
+
+@pytest.mark.parametrize("channel", ["masked", "ckks"])
+def test_weights_that_overflow_for_some_records_make_no_client_look_different(channel: str, tmp_path: Path) -> None:
+    seen = []
+    for name in ("usual", "overflowing"):
+        scenario = parse_scenario(HEART, overrides=(f"channel.kind={channel}",))
+        assembled = assemble(scenario, run="r", ledgers=tmp_path / name)
+        weights = overflowing(assembled) if name == "overflowing" else assembled.start.weights
+        played = engine.play_round(assembled.federation, replace(assembled.start, weights=weights))
+        updates = [o.values for o in played.observed if o.kind == "own update" and o.values is not None]
+        finite = [bool(torch.isfinite(update).all()) for update in updates]
+        assert len(finite) == 4
+        assert all(finite) == (name == "usual")
+        seen.append(outline(played))
+    assert seen[0] == seen[1]
+    assert seen[0]["survivors"] == (0, 1, 2, 3)
