@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
 
+from securefl import catalog
 from securefl.checkpoint import load_checkpoint
 from securefl.errors import BudgetExceeded, LedgerError, ScenarioError, SecureflError
 from securefl.privacy.accounting import epsilon
@@ -79,6 +80,7 @@ def _check(scenario: "Scenario", earlier: Any, cell: Cell) -> None:
         for key in sorted({*earlier[table], *now[table]}):
             if (then := earlier[table].get(key)) != (here := now[table].get(key)):
                 raise ScenarioError(f"{where} has {table}.{key} = {then}, here it is {here}; they must be equal")
+    _check_publication(scenario, earlier["channel"]["kind"], where)
     if not scenario.claims_dp:
         return
     claimed, claim = earlier["privacy"] or {"epsilon": "inf"}, now["privacy"]
@@ -91,6 +93,19 @@ def _check(scenario: "Scenario", earlier: Any, cell: Cell) -> None:
             raise ScenarioError(
                 f"{where} has privacy.{key} = {claimed[key]}, here it is {claim[key]}; they must be equal"
             )
+
+
+def _check_publication(scenario: "Scenario", earlier: str, where: str) -> None:
+    """Refuse to hand a model that key holders opened to a server. Raises ScenarioError.
+
+    Opened CKKS numbers give the key away to a server that chose the ciphertexts (Li and Micciancio, EUROCRYPT 2021).
+    """
+    kind = scenario.channel.kind
+    if catalog.CHANNELS[kind].server_holds_model and not catalog.CHANNELS[earlier].server_holds_model:
+        raise ScenarioError(
+            f"{where} is a {earlier} run, whose model only key holders may see, and a {kind} run would show it to "
+            f"the server; continue with channel.kind = {earlier!r}"
+        )
 
 
 def _spent(cell: Cell) -> dict[int, Before]:

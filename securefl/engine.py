@@ -41,8 +41,9 @@ def play_round(federation: Federation, state: State) -> Played:
     distrusted: tuple[int, ...] | None = None
     sums: tuple[Observation, ...] = ()
     try:
-        federation.server.begin(state.round, cohort, federation.name_of(state))
-        broadcast(federation, state, cohort, attendance)
+        model = ModelMessage(federation.session, state.round, federation.name_of(state), state.weights)
+        federation.server.begin(state.round, cohort, model.name)
+        broadcast(federation, model, cohort, attendance)
         view = exchange(federation, state.round, attendance)
         attendance.note_lost(cohort, view)
         after = replace(after, name=view.model_name)  # whatever the sum holds: the server sees the name
@@ -76,9 +77,9 @@ def play_round(federation: Federation, state: State) -> Played:
     return Played(after, record, attendance, seen)
 
 
-def broadcast(federation: Federation, state: State, cohort: tuple[int, ...], attendance: Attendance) -> None:
+def broadcast(federation: Federation, model: ModelMessage, cohort: tuple[int, ...], attendance: Attendance) -> None:
     """Send the global model to everyone invited."""
-    message = ModelMessage(federation.session, state.round, federation.name_of(state), state.weights).to_bytes()
+    message = model.to_bytes()
     for client in cohort:
         attendance.bytes_down += len(message)
         with attendance.excused(client):

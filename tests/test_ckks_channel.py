@@ -136,6 +136,12 @@ def test_all_key_holders_see_the_same_numbers_bit_for_bit() -> None:
     assert all(view.weights.tolist() == [21.0] for view in views.values())
 
 
+def test_opened_numbers_leave_the_channel_as_float32() -> None:
+    # The last digits of the float64 sum are the noise of its ciphertext.
+    view = opened(sides_of(TERMS), {c: update_of(c, torch.randn(D)) for c in EVERYONE})[0]
+    assert view.rows.dtype == torch.float32
+
+
 def test_an_update_travels_in_7_times_the_bytes_of_float32() -> None:
     d = 8 * SLOTS
     sides = sides_of(replace(TERMS, d=d))

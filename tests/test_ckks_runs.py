@@ -195,3 +195,13 @@ def test_a_resumed_run_makes_a_new_key_and_ends_with_the_same_metrics(tmp_path: 
     assert len({key.key_id for key in keys}) == 3
     for name in ("accuracy", "auc", "epsilon", "rounds", "abandoned"):
         assert again[name] == pytest.approx(whole[name], abs=1e-9)
+
+
+def test_the_model_of_a_ckks_run_is_not_handed_to_a_server(tmp_path: Path) -> None:
+    quick = ("rounds=1", "channel.kind=ckks")
+    run(parse_scenario(HEART, overrides=quick), tmp_path / "first")
+    later = f'init_from = "{tmp_path / "first"}"\n{HEART}'.replace("epsilon = 8.0", "epsilon = 20.0")
+    for kind in ("plain", "masked"):
+        with pytest.raises(ScenarioError, match=r"whose model only key holders may see.*continue with channel\.kind"):
+            run(parse_scenario(later, overrides=("rounds=1", f"channel.kind={kind}")), tmp_path / kind)
+    run(parse_scenario(later, overrides=quick), tmp_path / "ckks")
