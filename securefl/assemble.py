@@ -120,14 +120,14 @@ def assemble(
     config = hashlib.sha256(json.dumps(scenario.resolved(), sort_keys=True).encode()).digest()
     plan = channel.plan(scenario, session=session, d=len(start), stream_for=stream_for(scenario), config=config)
     sides = catalog.CHANNELS[scenario.channel.kind].sides(plan, **channel.options(scenario))
-    layout = vector.layout(model)
+    layout = None if sides.first_name else vector.layout(model)
     clients: dict[int, Participant] = {
         index: Client(
             index,
             trainer=trainers[index],
             channel=sides.clients[index],
             weight=channel.client_weight(scenario, index, len(site.train) if scenario.weights == "reported" else None),
-            layout=None if sides.first_name else layout,
+            layout=layout,
             d=len(start),
             session=session,
             run=run,

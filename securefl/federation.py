@@ -30,7 +30,7 @@ class Federation:
     clients: Mapping[int, Participant]
     server: ChannelServer
     session: bytes
-    layout: str
+    layout: str | None  # of the model's parameters, for the hash that names it; None where its weights are secret
     invite: Callable[[int], tuple[int, ...]]  # round -> cohort, ascending
     min_cohort: int
     adversary: Adversary
@@ -42,8 +42,8 @@ class Federation:
     server_holds_model: bool = True
 
     def name_of(self, state: "State") -> bytes:
-        """Returns how messages call the model of `state`: by its history where it has one, else by its weights."""
-        return state.name or vector.model_hash(self.layout, state.weights)
+        """Returns how messages call the model of `state`: by its weights, or by its history where they are secret."""
+        return state.name if self.layout is None else vector.model_hash(self.layout, state.weights)
 
 
 @dataclass(frozen=True)

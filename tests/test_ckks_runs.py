@@ -15,6 +15,7 @@ from securefl.channels.ckks.cipher import KeyHolder
 from securefl.channels.ckks.wire import CIPHERTEXT_BYTES
 from securefl.errors import RunFailed, ScenarioError
 from securefl.federation import Played
+from securefl.runs import RunFolder
 from securefl.scenario import Scenario, parse_scenario
 from tests.medmnist_files import official
 
@@ -205,3 +206,13 @@ def test_the_model_of_a_ckks_run_is_not_handed_to_a_server(tmp_path: Path) -> No
         with pytest.raises(ScenarioError, match=r"whose model only key holders may see.*continue with channel\.kind"):
             run(parse_scenario(later, overrides=("rounds=1", f"channel.kind={kind}")), tmp_path / kind)
     run(parse_scenario(later, overrides=quick), tmp_path / "ckks")
+
+
+def test_a_run_that_goes_on_names_its_model_by_the_new_session_and_not_by_its_weights(tmp_path: Path) -> None:
+    scenario = parse_scenario(HEART, overrides=("channel.kind=ckks", "rounds=1"))
+    run(scenario, tmp_path / "run")
+    ((_, _, cell),) = RunFolder.open(tmp_path / "run").cells()
+    assembled = assemble(scenario, run="r", ledgers=tmp_path / "ledgers")
+    state = cell.last_good(assembled.start)
+    assert not torch.equal(state.weights, assembled.start.weights)
+    assert assembled.federation.name_of(state) == assembled.start.name != b""
