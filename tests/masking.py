@@ -12,6 +12,7 @@ from securefl.channels.masking.client import MaskedClient
 from securefl.channels.masking.fixed_point import FixedPoint
 from securefl.channels.masking.keys import Identity
 from securefl.channels.masking.server import MaskedServer
+from securefl.channels.monotonic import MemoryMonotonic, Monotonic
 from securefl.rng import seeded_keystream
 from securefl.types import ClientUpdate, Packet, View
 
@@ -35,6 +36,7 @@ def agreement(clients: int | Sequence[int] = 5, *, session: bytes = SESSION, **c
         code=code,
         corrupt=1,
         cohort=max(3, changes.get("min_cohort", 3)),
+        rounds=100_000,
         min_cohort=3,
         max_weight=1,
         weights=dict.fromkeys(ids, 1),
@@ -42,9 +44,14 @@ def agreement(clients: int | Sequence[int] = 5, *, session: bytes = SESSION, **c
     return replace(terms, **changes)
 
 
-def make_client(client: int, terms: Agreement) -> MaskedClient:
+def make_client(client: int, terms: Agreement, monotonic: Monotonic | None = None) -> MaskedClient:
+    """A client that has answered nothing, or what `monotonic` holds."""
     return MaskedClient(
-        client, identity(client), terms, stream_for=lambda round: seeded_keystream(0, "rounding", client, round)
+        client,
+        identity(client),
+        terms,
+        stream_for=lambda round: seeded_keystream(0, "rounding", client, round),
+        monotonic=monotonic or MemoryMonotonic(),
     )
 
 

@@ -2,7 +2,8 @@
 
 Mutants killed: a threshold one more, one less, of half or two thirds, without the corrupt; fewest the smaller of both
 or without the minimum; a block too many, too few, of 127; blocks in the order given or by id, unsorted, cut instead
-of dealt, without beacon or round, a round of one byte; a stranger in everyone's block; one honest client enough;
+of dealt, without beacon; a block less where the set-up left fewer; a stranger in everyone's block; one honest client
+enough;
 corrupt or the largest weight 0; the minimum one more; the ring's border one off, halved, or held against public
 weights; a public weight of 0 or above the largest taken, the largest refused; a roster that can be changed, through
 it or behind it, or unsorted; words without the weight. Digest: each term left out, clip rounded, keys without ids,
@@ -86,7 +87,7 @@ wide = agreement(5, beacon=b"b" * 32)
 
 
 def sizes(clients: int) -> list[int]:
-    return sorted((len(block) for block in wide.blocks(0, tuple(range(clients)))), reverse=True)
+    return sorted((len(block) for block in wide.blocks(tuple(range(clients)))), reverse=True)
 
 
 @pytest.mark.parametrize(
@@ -107,9 +108,9 @@ def test_blocks_are_as_few_and_as_even_as_they_can_be(clients: int, expected: li
 
 
 @settings(parent=deterministic, max_examples=25)
-@given(st.sets(st.integers(0, 2**31 - 1), max_size=400), st.integers(0, 2**32 - 1))
-def test_blocks_are_a_partition_into_ascending_even_parts(clients: set[int], round: int) -> None:
-    blocks = wide.blocks(round, tuple(clients))
+@given(st.sets(st.integers(0, 2**31 - 1), max_size=400))
+def test_blocks_are_a_partition_into_ascending_even_parts(clients: set[int]) -> None:
+    blocks = wide.blocks(tuple(clients))
     assert sorted(client for block in blocks for client in block) == sorted(clients)
     assert all(list(block) == sorted(set(block)) for block in blocks)
     lengths = [len(block) for block in blocks]
@@ -120,41 +121,106 @@ def test_blocks_are_a_partition_into_ascending_even_parts(clients: set[int], rou
 @settings(parent=deterministic, max_examples=10)
 @given(st.permutations(range(300)))
 def test_blocks_do_not_depend_on_the_order_in_which_the_cohort_is_given(cohort: Sequence[int]) -> None:
-    assert wide.blocks(7, tuple(cohort)) == wide.blocks(7, tuple(range(300)))
+    assert wide.blocks(tuple(cohort)) == wide.blocks(tuple(range(300)))
+
+
+def by_lot(clients: Sequence[int]) -> list[int]:
+    """The clients in the order of their lots, by hand."""
+
+    def lot(client: int) -> bytes:
+        return hashlib.sha256(b"securefl masking 2, lot" + b"b" * 32 + struct.pack("<I", client)).digest()
+
+    return sorted(clients, key=lot)
 
 
 def test_blocks_are_dealt_in_the_order_of_the_lots_by_hand() -> None:
-    def lot(client: int) -> bytes:
-        return hashlib.sha256(b"securefl masking 1, lot" + b"b" * 32 + struct.pack("<II", 258, client)).digest()
-
-    order = sorted(range(300), key=lot)
+    order = by_lot(range(300))
     expected = {tuple(sorted(order[first::3])) for first in range(3)}
-    assert set(wide.blocks(258, tuple(range(300)))) == expected
+    assert set(wide.blocks(tuple(range(300)))) == expected
 
 
-def test_blocks_are_the_same_for_everyone_and_change_with_beacon_and_round() -> None:
+def test_whoever_is_invited_is_dealt_in_the_order_of_the_whole_roster() -> None:
+    invited = tuple(range(0, 300, 2))
+    order = [client for client in by_lot(range(300)) if client in invited]
+    assert set(wide.blocks(invited)) == {tuple(sorted(order[first::2])) for first in range(2)}
+
+
+def test_blocks_are_the_same_for_everyone_and_change_with_the_beacon() -> None:
     cohort = tuple(range(200))
-    dealt = {
-        wide.blocks(0, cohort),
-        wide.blocks(1, cohort),
-        wide.blocks(256, cohort),
-        replace(wide, beacon=b"b" * 31 + b"c").blocks(0, cohort),
-    }
-    assert len(dealt) == 4
+    assert wide.blocks(cohort) != replace(wide, beacon=b"b" * 31 + b"c").blocks(cohort)
     with pytest.raises(ProtocolError, match="several blocks needs a set-up"):
-        replace(wide, beacon=b"").blocks(0, cohort)
-    assert agreement(5, beacon=b"b" * 32).blocks(0, cohort) == wide.blocks(0, cohort)
+        replace(wide, beacon=b"").blocks(cohort)
+    assert agreement(5, beacon=b"b" * 32).blocks(cohort) == wide.blocks(cohort)
+
+
+@pytest.mark.parametrize(("left", "expected"), [(130, [65, 65]), (129, [65, 64]), (128, [64, 64]), (90, [45, 45])])
+def test_members_lost_in_the_set_up_do_not_make_fewer_and_larger_blocks(left: int, expected: list[int]) -> None:
+    # Or a server that calls two of 130 missing would have all corrupt members in one block.
+    terms = replace(wide, cohort=130)
+    assert sorted((len(block) for block in terms.blocks(tuple(range(left)))), reverse=True) == expected
+
+
+def chance_of_more(corrupt: int, members: int, c: int, *, blocks: int) -> float:
+    """At most this likely, some block holds more than c of the corrupt members; exact for one block."""
+    size = -(-members // blocks)
+    deals = sum(
+        math.comb(corrupt, inside) * math.comb(members - corrupt, size - inside)
+        for inside in range(c + 1, min(corrupt, size) + 1)
+    )
+    return blocks * deals / math.comb(members, size)
+
+
+def test_one_deal_gathers_corrupt_members_as_seldom_as_the_threat_model_says() -> None:
+    # More than 10 of 14 in one of two blocks of 65: 4.4 %. Of 2000 deals 89 are expected; the bounds
+    # are 5 standard deviations off. More than 12, of all deals that a server may see, by hand: 7 %.
+    corrupt, everyone = set(range(14)), tuple(range(130))
+    expected = chance_of_more(14, 130, 10, blocks=2)
+    assert expected == pytest.approx(0.0445, abs=1e-4)
+    gathered = 0
+    for deal in range(2000):
+        terms = replace(wide, cohort=130, beacon=struct.pack("<I", deal))
+        gathered += max(len(corrupt & set(block)) for block in terms.blocks(everyone)) > 10
+    spread = math.sqrt(2000 * expected * (1 - expected))
+    assert abs(gathered - 2000 * expected) < 5 * spread
+    assert chance_of_more(14, 130, 12, blocks=2) == pytest.approx(1.03e-3, rel=1e-2)
+
+
+@pytest.mark.parametrize(
+    ("members", "corrupt", "c", "deals", "likely"),
+    [(130, 14, 12, 59, 0.067), (1000, 50, 30, 485, 6.1e-14)],
+)
+def test_the_examples_of_the_threat_model_are_the_deals_that_a_set_up_allows(
+    members: int, corrupt: int, c: int, deals: int, likely: float
+) -> None:
+    terms = agreement(members, corrupt=c, min_cohort=c + 2, cohort=members)
+    least, blocks = terms.least_members(), len(replace(terms, beacon=b"b").blocks(tuple(range(members))))
+    worst = max(chance_of_more(corrupt, left, c, blocks=blocks) for left in range(least, members + 1))
+    assert 1 + members - least == deals
+    assert deals * worst == pytest.approx(likely, rel=0.02)
+
+
+def test_a_server_that_chooses_cohorts_gathers_corrupt_clients_so_c_counts_all_of_the_roster() -> None:
+    # Not prevented: by leaving honest clients out, 14 of 40 corrupt ones get every second place.
+    corrupt, order = set(range(40)), by_lot(range(400))
+    invited: list[int] = []
+    for client in order:
+        wanted = len(invited) % 2 == 0 and len(invited) < 28
+        if len(invited) < 130 and (client in corrupt) == wanted:
+            invited.append(client)
+    terms = replace(wide, cohort=130)
+    assert len(invited) == 130
+    assert max(len(corrupt & set(block)) for block in terms.blocks(tuple(invited))) == 14
 
 
 def test_a_client_is_in_one_block_and_a_stranger_in_none() -> None:
     cohort = tuple(range(0, 600, 2))
-    blocks = wide.blocks(3, cohort)
+    blocks = wide.blocks(cohort)
     for client in cohort:
-        block = wide.block_of(client, 3, cohort)
+        block = wide.block_of(client, cohort)
         assert client in block
         assert block in blocks
-    assert wide.block_of(1, 3, cohort) == ()
-    assert wide.block_of(0, 3, ()) == ()
+    assert wide.block_of(1, cohort) == ()
+    assert wide.block_of(0, ()) == ()
 
 
 # The digest.
@@ -181,6 +247,7 @@ CHANGES: dict[str, dict[str, Any]] = {
     "beacon": {"beacon": b"\0"},
     "config": {"config": b"\0"},
     "cohort": {"cohort": 101},
+    "rounds": {"rounds": 100_001},
 }
 
 
@@ -230,6 +297,7 @@ def test_the_digest_is_that_of_the_terms_by_hand() -> None:
         code=FixedPoint(ring=32, clip=0.1, rounding="nearest", most=2),
         corrupt=1,
         cohort=4,
+        rounds=9,
         min_cohort=3,
         max_weight=6,
         weights={10: 5, 9: 6},
@@ -239,8 +307,8 @@ def test_the_digest_is_that_of_the_terms_by_hand() -> None:
     by_hand = (
         '{"beacon": "be", "code": [32, "0x1.999999999999ap-4", "nearest", 2], "cohort": 4, "config": "cf", '
         '"corrupt": 1, "d": 7, '
-        '"max_weight": 6, "min_cohort": 3, "protocol": "securefl masking 1", "roster": {"10": "0a", "9": "09ff"}, '
-        '"server": "fe", "weights": {"10": 5, "9": 6}}'
+        '"max_weight": 6, "min_cohort": 3, "protocol": "securefl masking 2", "roster": {"10": "0a", "9": "09ff"}, '
+        '"rounds": 9, "server": "fe", "weights": {"10": 5, "9": 6}}'
     )
     assert terms.digest == hashlib.sha256(by_hand.encode()).digest()
     private = by_hand.replace('{"10": 5, "9": 6}}', "null}")
@@ -295,6 +363,17 @@ def test_the_ends_of_the_range_of_public_weights_are_accepted() -> None:
 def test_the_largest_weight_is_at_least_one(weights: dict[int, int] | None) -> None:
     with pytest.raises(ValueError, match="max_weight must be at least 1, got 0"):
         agreement(5, max_weight=0, weights=weights)
+
+
+@pytest.mark.parametrize("rounds", [0, -1, 2**32 + 1])
+def test_there_is_a_round_and_every_round_has_a_number(rounds: int) -> None:
+    with pytest.raises(ValueError, match=f"rounds must be 1 to 4294967296, got {rounds}"):
+        agreement(5, rounds=rounds)
+
+
+@pytest.mark.parametrize("rounds", [1, 2**32])
+def test_the_ends_of_the_range_of_rounds_are_accepted(rounds: int) -> None:
+    assert agreement(5, rounds=rounds).rounds == rounds
 
 
 # The roster.
@@ -411,5 +490,7 @@ def test_the_set_up_keeps_a_cohort_or_so_many_that_no_two_sessions_divide_the_ro
     assert agreement(100, cohort=100).least_members() == 51
     assert agreement(100, cohort=20).least_members() == 20
     assert agreement(5, cohort=5).least_members() == 4
+    assert agreement(130, cohort=130).least_members() == 66
+    assert agreement(130, cohort=130, min_cohort=40).least_members() == 80  # two blocks of 40
     assert agreement(5, cohort=5).least_invited == 5
     assert agreement(5, cohort=100).least_invited == 5

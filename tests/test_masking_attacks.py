@@ -12,6 +12,7 @@ for two uses, somebody else's key, a sealing key of low order; seeds of the drop
 the field; a secret that does not fit its commitment or public key; a share less than the threshold; a second message.
 """
 
+import hashlib
 import json
 import struct
 from collections.abc import Callable, Mapping, Sequence
@@ -26,6 +27,7 @@ import torch
 
 from securefl.channels.masking import shamir
 from securefl.channels.masking.agreement import Agreement, digest_of_clients
+from securefl.channels.masking.client import MaskedClient
 from securefl.channels.masking.fixed_point import FixedPoint
 from securefl.channels.masking.keys import Identity, RoundKey, open_signed, seal, tag
 from securefl.channels.masking.replies import Advertisement, Consent, MaskedInput, RevealedShares, SealedShares
@@ -40,7 +42,9 @@ from securefl.channels.masking.requests import (
 from securefl.channels.masking.round_secrets import RoundSecrets, _route, pair_mask_key, self_mask_key
 from securefl.channels.masking.server import MaskedServer
 from securefl.channels.masking.stream import add_masks
+from securefl.channels.monotonic import MemoryMonotonic
 from securefl.errors import ProtocolError, RoundAbandoned
+from securefl.rng import system_keystream
 from securefl.types import Packet
 from tests.masking import HASH, SESSION, Session, agreement, identity, make_client, update
 
@@ -116,11 +120,11 @@ def puppets(n: int = 5, *, upto: int = 3, **changes: Any) -> tuple[Puppets, dict
 
 
 def is_erased(hands: Puppets, client: int) -> bool:
-    """Whether nothing more can be asked of the client in this round."""
+    """Whether nothing more can be asked of the client in this round that it was not asked before."""
     told = [
         KeyTable(SESSION, hands.round, 0, {}),
         ShareDelivery(SESSION, hands.round, client, HASH, {}),
-        SurvivorList(SESSION, hands.round, 0, (0, 1, 2, 3, 4)),
+        SurvivorList(SESSION, hands.round, 0, (0,)),
         UnmaskRequest(SESSION, hands.round, 0, {}),
     ]
     for message in told:
@@ -332,8 +336,9 @@ def test_shares_are_revealed_once_of_the_seed_or_of_the_key_and_never_both() -> 
         revealed = hands.reveal(client, consents)
         assert set(revealed.seeds) == {0, 1, 2, 3}
         assert set(revealed.mask_keys) == {4}
+        assert hands.reveal(client, consents) == revealed  # the bytes that left are no news
         with pytest.raises(ProtocolError, match="is not in hand"):
-            hands.reveal(client, consents)
+            hands.reveal(client, {other: consents[other] for other in range(3)})
         assert is_erased(hands, client)
 
 
@@ -429,7 +434,7 @@ def test_terms_that_differ_in_one_client_make_no_signature_verify() -> None:
 def test_neither_side_is_built_for_an_identity_that_the_roster_does_not_list() -> None:
     terms = agreement(5)
     with pytest.raises(ValueError, match="does not list client 3 under this identity"):
-        type(make_client(3, terms))(3, identity(4), terms, stream_for=lambda round: None)  # type: ignore[arg-type,return-value]
+        MaskedClient(3, identity(4), terms, stream_for=lambda round: system_keystream(), monotonic=MemoryMonotonic())
     with pytest.raises(ValueError, match="names another server"):
         MaskedServer(identity(0), terms)
 
@@ -572,19 +577,99 @@ def test_a_mask_key_of_low_order_that_the_server_passes_on_stops_the_client_befo
 # Order, replay, direction
 
 
-def test_requests_that_come_twice_are_refused_and_change_nothing() -> None:
+def test_requests_that_come_twice_get_the_same_bytes_and_nothing_is_drawn_masked_or_opened_anew(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def no_draw(size: int) -> bytes:
+        raise AssertionError("a repeated request drew something")
+
     session = Session(agreement(5)).begin(0)
-    heard: dict[int, list[bytes]] = {client: [] for client in range(5)}
-    for _ in range(5):
+    heard: dict[int, dict[bytes, bytes]] = {client: {} for client in range(5)}
+    for stage in range(1, 6):
         for client, request in session.server.requests().items():
-            session.server.absorb(client, session.answer(client, request))
-            heard[client].append(request)
-            for old in heard[client]:
-                with pytest.raises(ProtocolError, match="before"):
-                    session.clients[client].receive(old)
+            reply = session.answer(client, request)
+            assert session.server.absorb(client, reply)
+            if stage != 3:
+                heard[client][request] = bytes(reply)
+            with monkeypatch.context() as patch:
+                patch.setattr("secrets.token_bytes", no_draw)
+                for old, bytes_sent in heard[client].items():
+                    assert session.clients[client].receive(old) == bytes_sent
+                if stage == 3:
+                    with pytest.raises(ProtocolError, match="asked for before, and left"):
+                        session.clients[client].receive(request)
+                    with pytest.raises(ProtocolError, match="no update was asked for"):
+                        session.clients[client].submit(session.updates[client])
         view = session.server.close_stage()
     assert view is not None
     assert view.clients == (0, 1, 2, 3, 4)
+
+
+def test_a_client_that_was_told_twice_to_train_trains_as_long_as_it_has_not_uploaded() -> None:
+    session = Session(agreement(5)).begin(0).until(3)
+    request = session.server.requests()[0]
+    assert session.clients[0].receive(request) is None
+    assert session.clients[0].receive(request) is None
+    assert session.server.absorb(0, session.clients[0].submit(session.updates[0]))
+
+
+def test_requests_of_the_round_before_are_forgotten_with_it() -> None:
+    session = Session(agreement(5)).begin(0)
+    first = session.server.requests()[0]
+    session.play(1)
+    session.begin(2).until(2)
+    with pytest.raises(ProtocolError, match="round 0 was asked for before"):
+        session.clients[0].receive(first)
+    assert len(session.clients[0]._replies) == 1
+
+
+def test_an_erased_round_gives_no_reply_again_either() -> None:
+    session = Session(agreement(5)).begin(0)
+    first = session.server.requests()[0]
+    assert session.clients[0].receive(first) == session.clients[0].receive(first)
+    with pytest.raises(ProtocolError, match="out of order"):
+        Puppets(session).say(0, SurvivorList(SESSION, 0, 0, (0, 1, 2, 3)))
+    with pytest.raises(ProtocolError, match="asked for before"):
+        session.clients[0].receive(first)
+
+
+# Which rounds there are, and who is summed with whom in them
+
+
+def test_no_choice_of_round_numbers_gives_the_server_another_deal_into_blocks() -> None:
+    # 14 corrupt clients of 130, while c = 12 in one sum: 13 in one block could open one update there. The server asks
+    # an honest client for one round after the other and looks for a number that puts 13 of them into its block.
+    terms = agreement(130, beacon=hashlib.sha256(b"beacon").digest(), corrupt=12, min_cohort=14, cohort=130)
+    client, corrupt = make_client(0, terms), set(range(1, 15))
+    blocks = set()
+    for round in range(1000):
+        reply = client.receive(signed(Invitation(SESSION, round, SERVER_KEY, tuple(range(130))), terms))
+        assert reply is not None
+        blocks.add(Advertisement.from_bytes(opened(reply, 0, terms)).block)
+    dealt = terms.block_of(0, tuple(range(130)))
+    assert blocks == {digest_of_clients(dealt)}
+    assert all(len(corrupt & set(block)) <= 12 for block in terms.blocks(tuple(range(130))))
+
+
+def test_a_client_answers_no_more_rounds_than_were_agreed_on_and_each_number_once() -> None:
+    hands = Puppets(Session(agreement(5, rounds=4)))
+    for round, sentence in (
+        (0, None),
+        (0, "round 0 was asked for before"),
+        (2, None),  # of round 1 it heard nothing
+        (1, "round 1 was asked for before"),
+        (4, "round 4 is beyond the 4 rounds that were agreed on"),
+        (2**32 - 1, "beyond the 4 rounds"),
+        (3, None),
+        (3, "round 3 was asked for before"),
+        (4, "beyond the 4 rounds"),
+    ):
+        told = Invitation(SESSION, round, RoundKey.generate().public, tuple(range(5)))
+        if sentence is None:
+            assert hands.say(0, told)
+        else:
+            with pytest.raises(ProtocolError, match=sentence):
+                hands.say(0, told)
 
 
 @pytest.mark.parametrize("stage", [1, 2, 3, 4])
@@ -707,7 +792,7 @@ def test_every_forged_reply_is_dropped_and_the_round_goes_on() -> None:
 def test_a_request_that_was_meant_for_another_client_changes_nothing() -> None:
     # With 130 clients there are two blocks: client 0 hears the requests of its own and of the other block.
     session = Session(agreement(130, beacon=b"drawn")).begin(0).until(2)
-    blocks = session.terms.blocks(0, tuple(range(130)))
+    blocks = session.terms.blocks(tuple(range(130)))
     own, other = sorted(blocks, key=lambda block: 0 not in block)
     for _ in range(4):
         requests = session.server.requests()

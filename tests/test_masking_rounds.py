@@ -148,7 +148,7 @@ def test_weights_that_cannot_be_abandon_the_round(lie: int) -> None:
 
 def test_blocks_open_a_sum_each_and_a_block_that_fails_is_lost_whole() -> None:
     session = Session(agreement(130, beacon=b"drawn"))
-    blocks = session.terms.blocks(0, tuple(session.clients))
+    blocks = session.terms.blocks(tuple(session.clients))
     assert [len(block) for block in blocks] == [65, 65]
     lost = {client: 3 for client in blocks[1][:33]}  # the threshold of 65 is 34
     view = session.play(0, silent={**lost, blocks[0][7]: 4, blocks[0][9]: 3})
@@ -164,7 +164,7 @@ def test_the_sums_of_blocks_are_added() -> None:
     assert view.clients == tuple(range(130))
     opened = sums_seen(session)
     assert len(opened) == 2
-    blocks = session.terms.blocks(0, tuple(session.clients))
+    blocks = session.terms.blocks(tuple(session.clients))
     for block, total in zip(blocks, opened, strict=True):
         assert np.array_equal(total, exact_sum(session, block))
     assert torch.equal(view.rows[0], torch.from_numpy((opened[0] + opened[1]) / 130).to(torch.float32))
@@ -172,7 +172,7 @@ def test_the_sums_of_blocks_are_added() -> None:
 
 def test_a_lie_about_a_weight_loses_its_own_block_only() -> None:
     session = Session(agreement(130, beacon=b"drawn", weights=None, max_weight=1000)).begin(0).until(3)
-    _, other = sorted(session.terms.blocks(0, tuple(session.clients)), key=lambda block: 4 not in block)
+    _, other = sorted(session.terms.blocks(tuple(session.clients)), key=lambda block: 4 not in block)
     lie_about_weight(session, 4, 70_000)
     session.stage()
     session.stage()

@@ -102,7 +102,7 @@ def test_one_round_differs_from_plain_by_no_more_than_the_channels_bound(tmp_pat
 def test_clients_of_a_lost_block_are_recorded_as_absent(tmp_path: Path) -> None:
     scenario = parse_scenario(DIGITS, overrides=("rounds=1", "data.clients=130", "channel.kind=masked"))
     beacon = assemble(scenario, run="r", ledgers=tmp_path).federation.server._terms  # type: ignore[attr-defined]
-    lost, kept = beacon.blocks(0, tuple(range(130)))
+    lost, kept = beacon.blocks(tuple(range(130)))
     silent = drops(*((client, 0, 3) for client in lost[:40]))
     overrides = ("rounds=1", "data.clients=130", "channel.kind=masked", silent)
     (played,) = play(parse_scenario(DIGITS, overrides=overrides), tmp_path)

@@ -29,6 +29,7 @@ from securefl.channels.masking.setup import (
     opened_secret,
     with_beacon,
 )
+from securefl.channels.monotonic import MemoryMonotonic, Monotonic
 from securefl.errors import ProtocolError, RoundAbandoned
 from tests.masking import SESSION, agreement, identity
 
@@ -57,8 +58,17 @@ def beacon_by_hand(secrets: Mapping[int, bytes], *, attempt: int = 0, session: b
     return hashlib.sha256(label + session + struct.pack("<I", attempt) + members + drawn).digest()
 
 
-def member(client: int, terms: Agreement = TERMS, secret: Secret = secret_of) -> SetupClient:
-    return SetupClient(client, identity(client), terms, draw=lambda attempt: secret(client, attempt))
+def member(
+    client: int, terms: Agreement = TERMS, secret: Secret = secret_of, monotonic: Monotonic | None = None
+) -> SetupClient:
+    """A member that has answered nothing, or what `monotonic` holds."""
+    return SetupClient(
+        client,
+        identity(client),
+        terms,
+        draw=lambda attempt: secret(client, attempt),
+        monotonic=monotonic or MemoryMonotonic(),
+    )
 
 
 def told(
@@ -343,15 +353,30 @@ def test_steps_out_of_order_are_refused() -> None:
     reveals = corrupt.reveals()
     with pytest.raises(ProtocolError, match="out of order"):
         fresh.receive(told(2, reveals))
+    other = corrupt.table | {4: commitment_by_hand(4, 0, b"t" * 32)}
     with pytest.raises(ProtocolError, match="out of order"):
-        client.receive(told(1, corrupt.table))
+        client.receive(told(1, other))
     with pytest.raises(ProtocolError, match="out of order"):
         client.receive(told(2, reveals, attempt=1))
     assert client.receive(told(2, reveals)) is None
     assert client.agreed is not None
-    for step, table in ((1, corrupt.table), (2, reveals)):
+    for step, table in ((1, other), (2, reveals | {4: reveals[3]})):
         with pytest.raises(ProtocolError, match="out of order"):
             client.receive(told(step, table))
+
+
+def test_the_same_step_of_the_set_up_gets_the_same_bytes_and_the_secret_is_shown_with_one_table_only() -> None:
+    corrupt = Corrupt()
+    client = corrupt.clients[0]
+    commitment = client.receive(told(0, members()))
+    assert commitment is not None
+    assert content_of(commitment) == corrupt.commitments[0]
+    reveals = corrupt.reveals()
+    assert client.receive(told(1, corrupt.table)) == reveals[0]
+    for _ in range(2):
+        assert client.receive(told(2, reveals)) is None
+    assert client.agreed is not None
+    assert client.receive(told(0, members())) == commitment
 
 
 def test_a_reveal_is_not_asked_for_with_another_attempts_commitments() -> None:
@@ -510,11 +535,12 @@ def test_a_client_draws_one_fresh_secret_for_each_attempt() -> None:
         drawn.append(attempt)
         return secret_of(0, attempt)
 
-    client = SetupClient(0, identity(0), TERMS, draw=draw)
+    client = SetupClient(0, identity(0), TERMS, draw=draw, monotonic=MemoryMonotonic())
     assert drawn == []
     first = content_of(client.receive(told(0, members())))
+    assert content_of(client.receive(told(0, members()))) == first
     with pytest.raises(ProtocolError, match="newer than the last"):
-        client.receive(told(0, members()))
+        client.receive(told(0, members(0, 1, 2, 3)))
     second = content_of(client.receive(told(0, members(0, 1, 2, 3), attempt=1)))
     assert drawn == [0, 1]
     assert first == commitment_by_hand(0, 0, secret_of(0, 0))
@@ -602,19 +628,22 @@ def test_held_in_one_process_the_set_up_gives_what_it_gives_by_hand() -> None:
     assert all(client.agreed == agreed for client in clients.values())
 
 
+def impostor(client: int) -> SetupClient:
+    """A member that signs with a key that is not its own."""
+    return SetupClient(client, identity(77), TERMS, draw=lambda attempt: b"s" * 32, monotonic=MemoryMonotonic())
+
+
 def test_holding_ends_without_those_whose_replies_do_not_verify() -> None:
     server = SetupServer(identity(-1), TERMS)
     clients = {client: member(client) for client in range(5)}
-    clients[2] = SetupClient(2, identity(77), TERMS, draw=lambda attempt: b"s" * 32)
+    clients[2] = impostor(2)
     assert list(hold(server, clients).roster) == [0, 1, 3, 4]
     assert server.left_out == {2: "no commitment in attempt 0"}
 
 
 def test_holding_ends_when_too_few_replies_verify() -> None:
     clients = {client: member(client) for client in range(2)}
-    clients |= {
-        client: SetupClient(client, identity(77), TERMS, draw=lambda attempt: b"s" * 32) for client in (2, 3, 4)
-    }
+    clients |= {client: impostor(client) for client in (2, 3, 4)}
     with pytest.raises(RoundAbandoned, match="2 members are left"):
         hold(SetupServer(identity(-1), TERMS), clients)
 

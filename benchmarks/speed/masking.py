@@ -27,6 +27,7 @@ from securefl.channels.masking.keys import Identity
 from securefl.channels.masking.server import MaskedServer
 from securefl.channels.masking.setup import SetupClient, SetupServer, hold
 from securefl.channels.masking.stream import CHUNK_BYTES, add_masks, by_ctr, by_gcm, fastest
+from securefl.channels.monotonic import MemoryMonotonic
 from securefl.rng import seeded_keystream
 from securefl.types import ClientUpdate, Packet
 
@@ -55,6 +56,7 @@ class Session:
             code=FixedPoint(ring, 8.0, "stochastic", most=min(clients, MAX_BLOCK)),
             corrupt=1,
             cohort=clients,
+            rounds=1,
             min_cohort=3,
             max_weight=1,
             weights=dict.fromkeys(range(clients), 1),
@@ -72,6 +74,7 @@ class Session:
             self.identities[client],
             self.terms,
             stream_for=lambda round: seeded_keystream(0, "rounding", client, round),
+            monotonic=MemoryMonotonic(),
         )
 
     def answer(self, client: int, request: bytes) -> Packet:
@@ -184,7 +187,9 @@ def scale(clients: int, words: int) -> dict[str, Any]:
     session = Session(clients, words)
     terms = session.terms
     members = {
-        client: SetupClient(client, identity, terms, draw=lambda attempt: secrets.token_bytes(32))
+        client: SetupClient(
+            client, identity, terms, draw=lambda attempt: secrets.token_bytes(32), monotonic=MemoryMonotonic()
+        )
         for client, identity in session.identities.items()
     }
     set_up = cpu_seconds(lambda: hold(SetupServer(session.server._identity, terms), members))
@@ -202,7 +207,7 @@ def scale(clients: int, words: int) -> dict[str, Any]:
         "set_up_ms_per_client": 1000 * set_up / clients,
         "clients": clients,
         "words": words,
-        "blocks": len(terms.blocks(0, tuple(range(clients)))),
+        "blocks": len(terms.blocks(tuple(range(clients)))),
         "survivors": len(view.clients),
     }
 

@@ -5,12 +5,13 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from securefl.channels.ckks.terms import CkksTerms
-from securefl.channels.masking.agreement import MAX_BLOCK, Agreement
+from securefl.channels.masking.agreement import MAX_BLOCK, Agreement, blocks_for
 from securefl.channels.masking.client import MaskedClient
 from securefl.channels.masking.fixed_point import FixedPoint
 from securefl.channels.masking.keys import Identity
 from securefl.channels.masking.server import MaskedServer
 from securefl.channels.masking.setup import SECRET_BYTES, SetupClient, SetupServer, hold
+from securefl.channels.monotonic import MemoryMonotonic
 from securefl.channels.plain import PlainClient, PlainServer
 from securefl.rng import StreamFor
 from securefl.types import ChannelClient, ChannelServer
@@ -25,6 +26,7 @@ class Plan:
         d: coordinates of an update.
         clients: ids of all clients.
         cohort: clients invited to a round.
+        rounds: how many rounds there are, numbered from 0.
         min_cohort: fewest updates that make a round.
         weights: public weight of each client; None where clients report theirs.
         max_weight: the largest weight a client may carry.
@@ -37,6 +39,7 @@ class Plan:
     d: int
     clients: tuple[int, ...]
     cohort: int
+    rounds: int
     min_cohort: int
     weights: Mapping[int, int] | None
     max_weight: int
@@ -101,20 +104,27 @@ def masked_sides(plan: Plan, **options: Any) -> Sides:
     identities = {client: Identity.generate() for client in plan.clients}
     roster = {client: identity.public for client, identity in identities.items()}
     terms = masked_terms(plan, roster=roster, server=server.public, **options)
+    progress = {client: MemoryMonotonic() for client in plan.clients}  # in a deployment, each client's own file
 
     def member(client: int) -> SetupClient:
-        draw = plan.stream_for
         return SetupClient(
-            client, identities[client], terms, draw=lambda attempt: draw("set-up", client, attempt).bytes(SECRET_BYTES)
+            client,
+            identities[client],
+            terms,
+            draw=lambda attempt: plan.stream_for("set-up", client, attempt).bytes(SECRET_BYTES),
+            monotonic=progress[client],
         )
 
     setup = SetupServer(server, terms)
     agreed = hold(setup, {client: member(client) for client in plan.clients if client not in plan.missing})
 
     def side(client: int) -> MaskedClient:
-        streams = plan.stream_for
         return MaskedClient(
-            client, identities[client], agreed, stream_for=lambda round: streams("rounding", client, round)
+            client,
+            identities[client],
+            agreed,
+            stream_for=lambda round: plan.stream_for("rounding", client, round),
+            monotonic=progress[client],
         )
 
     return Sides(MaskedServer(server, agreed), {client: side(client) for client in agreed.roster}, setup.left_out)
@@ -131,7 +141,7 @@ def masked_terms(
     server: bytes = b"",
 ) -> Agreement:
     """The terms of a session before its set-up. Raises ValueError where they do not fit."""
-    if (smallest := plan.cohort // -(-plan.cohort // MAX_BLOCK)) < plan.min_cohort:
+    if (smallest := plan.cohort // blocks_for(plan.cohort)) < plan.min_cohort:
         raise ValueError(f"min_cohort {plan.min_cohort} exceeds the {smallest} clients of one sum")
     return Agreement(
         session=plan.session,
@@ -141,6 +151,7 @@ def masked_terms(
         code=FixedPoint(ring, clip, rounding, most=min(plan.cohort, MAX_BLOCK)),
         corrupt=corrupt,
         cohort=plan.cohort,
+        rounds=plan.rounds,
         min_cohort=plan.min_cohort,
         max_weight=plan.max_weight,
         weights=plan.weights,

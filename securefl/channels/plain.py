@@ -41,7 +41,7 @@ class PlainClient:
 
     def check_model(self, round: int, name: bytes) -> None:
         """Raise ProtocolError unless an update of this round, trained on this very model, was asked for."""
-        check_asked(self._asked, round, name)
+        check_asked(self._asked, name, round=round)
 
     def submit(self, update: ClientUpdate) -> bytes:
         """The update as bytes, once a round.
@@ -49,7 +49,7 @@ class PlainClient:
         Raises:
             ProtocolError: nothing was asked for, or the update was trained on another model.
         """
-        asked = check_asked(self._asked, self._last_round, update.model_hash)
+        asked = check_asked(self._asked, update.model_hash)
         self._asked = None
         return PlainUpdate(asked.session, asked.round, self._client, update.weight, update.delta).to_bytes()
 

@@ -22,7 +22,7 @@ class Asked(Protocol):
 _Asked = TypeVar("_Asked", bound=Asked)
 
 
-def check_asked(asked: _Asked | None, round: int, name: bytes) -> _Asked:
+def check_asked(asked: _Asked | None, name: bytes, *, round: int | None = None) -> _Asked:
     """Returns what was asked for, if it is an update of this round, trained on the model of this name.
 
     Raises:
@@ -30,7 +30,7 @@ def check_asked(asked: _Asked | None, round: int, name: bytes) -> _Asked:
     """
     if asked is None:
         raise ProtocolError("no update was asked for")
-    if asked.round != round:
+    if round is not None and asked.round != round:
         raise ProtocolError(f"the model is of round {round}, an update of round {asked.round} was asked for")
     if asked.model_hash != name:
         raise ProtocolError("the update is trained on another model than the one asked for")

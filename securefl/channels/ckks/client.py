@@ -61,7 +61,7 @@ class CkksClient:
 
     def check_model(self, round: int, name: bytes) -> None:
         """Raise ProtocolError unless an update of this round, trained on this very model, was asked for."""
-        check_asked(self._asked, round, name)
+        check_asked(self._asked, name, round=round)
 
     def submit(self, update: ClientUpdate) -> bytes:
         """The update under encryption, once a round.
@@ -69,7 +69,7 @@ class CkksClient:
         Raises:
             ProtocolError: nothing was asked for, another model was trained, or the update cannot be encrypted.
         """
-        asked = check_asked(self._asked, self._last_round, update.model_hash)
+        asked = check_asked(self._asked, update.model_hash)
         ciphertexts = self._holder.encrypt(self._numbers(update))
         self._asked = None
         return EncryptedUpdate(asked.session, asked.round, self._client, self._holder.key_id, ciphertexts).to_bytes()

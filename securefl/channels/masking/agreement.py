@@ -9,6 +9,7 @@ from functools import cached_property
 from types import MappingProxyType
 
 from securefl.channels.masking.fixed_point import FixedPoint
+from securefl.channels.messages import MAX_ROUND
 from securefl.errors import ProtocolError
 
 MAX_BLOCK = 128  # most clients in one sum
@@ -27,11 +28,12 @@ class Agreement:
         code: how coordinates become words of the ring; `code.most` covers a whole block.
         corrupt: clients of one sum that may work together with the server, at least 1.
         cohort: clients that a round invites; fewer only where the set-up left fewer.
+        rounds: how many rounds there are, numbered from 0; a client answers no other number.
         min_cohort: fewest updates in one sum, at least corrupt + 2.
         max_weight: the largest weight a client may carry.
         weights: public weight of each client; None where clients report theirs inside the sum.
         config: digest of everything else that is agreed on: data, model, training, privacy.
-        beacon: what the members drew together in the set-up; deals large cohorts into blocks.
+        beacon: what the members drew together in the set-up; deals large cohorts into blocks, once a session.
 
     Raises:
         ValueError: an argument is out of its range, or a sum of weights could wrap around.
@@ -44,6 +46,7 @@ class Agreement:
     code: FixedPoint
     corrupt: int
     cohort: int
+    rounds: int
     min_cohort: int
     max_weight: int
     weights: Mapping[int, int] | None
@@ -60,6 +63,8 @@ class Agreement:
             )
         if self.cohort < self.min_cohort:
             raise ValueError(f"a masked round takes at least {self.min_cohort} clients, {self.cohort} are invited")
+        if not 1 <= self.rounds <= MAX_ROUND + 1:
+            raise ValueError(f"rounds must be 1 to {MAX_ROUND + 1}, got {self.rounds}")
         if len({self.server, *self.roster.values()}) <= len(self.roster):
             raise ValueError("every member and the server must have a key of its own")
         if self.max_weight < 1:
@@ -85,13 +90,14 @@ class Agreement:
     def digest(self) -> bytes:
         """SHA-256 of all terms but the session, which every message names itself; what signatures are bound to."""
         terms = {
-            "protocol": "securefl masking 1",
+            "protocol": "securefl masking 2",
             "roster": {str(client): key.hex() for client, key in self.roster.items()},
             "server": self.server.hex(),
             "d": self.d,
             "code": [self.code.ring, self.code.clip.hex(), self.code.rounding, self.code.most],
             "corrupt": self.corrupt,
             "cohort": self.cohort,
+            "rounds": self.rounds,
             "min_cohort": self.min_cohort,
             "max_weight": self.max_weight,
             "weights": None if self.weights is None else {str(c): w for c, w in sorted(self.weights.items())},
@@ -114,27 +120,39 @@ class Agreement:
         return min(self.cohort, len(self.roster))
 
     def least_members(self) -> int:
-        """How many of the roster must be left after the set-up: a cohort, or so many that no two sessions divide it."""
-        return min(self.cohort, self.fewest(len(self.roster)))
+        """How many members must be left after the set-up.
 
-    def blocks(self, round: int, cohort: tuple[int, ...]) -> tuple[tuple[int, ...], ...]:
-        """The cohort in blocks of at most 128 and of even sizes, dealt by the beacon anew in each round.
+        A cohort; or so many that no two sessions divide the roster, and that no block is below the minimum.
+        """
+        return min(self.cohort, max(self.fewest(len(self.roster)), blocks_for(self.cohort) * self.min_cohort))
+
+    def blocks(self, cohort: tuple[int, ...]) -> tuple[tuple[int, ...], ...]:
+        """The cohort in blocks of at most 128 and of even sizes.
+
+        The beacon puts the roster in one order for the whole session, and the invited are dealt out in that order. A
+        deal for each round would leave the server, which picks round numbers, that many deals to choose from. Members
+        lost in the set-up do not lower the number of blocks, or the server could gather the corrupt ones in one block.
 
         Raises:
             ProtocolError: there would be several blocks, and no beacon was drawn.
         """
-        count = -(-len(cohort) // MAX_BLOCK)
+        count = blocks_for(max(len(cohort), self.cohort)) if cohort else 0
         if count > 1 and not self.beacon:
             raise ProtocolError("a cohort of several blocks needs a set-up")
-        order = sorted(cohort, key=lambda client: self._lot(round, client))
+        order = sorted(cohort, key=self._lot)
         return tuple(tuple(sorted(order[block::count])) for block in range(count))
 
-    def block_of(self, client: int, round: int, cohort: tuple[int, ...]) -> tuple[int, ...]:
+    def block_of(self, client: int, cohort: tuple[int, ...]) -> tuple[int, ...]:
         """The clients that `client` is summed with, itself included; empty if it was not invited."""
-        return next((block for block in self.blocks(round, cohort) if client in block), ())
+        return next((block for block in self.blocks(cohort) if client in block), ())
 
-    def _lot(self, round: int, client: int) -> bytes:
-        return hashlib.sha256(b"securefl masking 1, lot" + self.beacon + struct.pack("<II", round, client)).digest()
+    def _lot(self, client: int) -> bytes:
+        return hashlib.sha256(b"securefl masking 2, lot" + self.beacon + struct.pack("<I", client)).digest()
+
+
+def blocks_for(clients: int) -> int:
+    """How many blocks so many clients take."""
+    return -(-clients // MAX_BLOCK)
 
 
 def digest_of_clients(clients: tuple[int, ...]) -> bytes:

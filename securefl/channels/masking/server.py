@@ -47,7 +47,7 @@ class MaskedServer:
         """Start a round; what was left of the last one is forgotten. Raises ValueError at strangers, or too many."""
         if strangers := set(cohort) - set(self._terms.roster):
             raise ValueError(f"client {min(strangers)} is not in the roster")
-        blocks = self._terms.blocks(round, tuple(sorted(cohort)))
+        blocks = self._terms.blocks(tuple(sorted(cohort)))
         if max(map(len, blocks), default=0) > self._terms.code.most:
             raise ValueError(f"{len(cohort)} clients are more than the terms have room for")
         self._round, self._stage, self._cohort = round, 1, tuple(sorted(cohort))

@@ -17,6 +17,7 @@ from securefl.channels.masking.agreement import Agreement, digest_of_clients
 from securefl.channels.masking.keys import SIGNATURE_BYTES, Identity, open_signed
 from securefl.channels.masking.wire import ID, Named, Table, pack_table, unpack_tables
 from securefl.channels.messages import HASH_BYTES, HEAD_BYTES, unpack_head
+from securefl.channels.monotonic import Monotonic, Progress
 from securefl.errors import ProtocolError, RoundAbandoned
 from securefl.types import Packet
 
@@ -75,18 +76,32 @@ class SetupClient:
         identity: its signing key.
         agreement: the terms of the session, its beacon still empty.
         draw: attempt -> 32 random bytes.
+        monotonic: what this identity has answered so far, in this session and in others.
+
+    A member that was restarted has forgotten its secret: it takes no part in an attempt that it had begun, nor in any
+    once the set-up has ended.
     """
 
-    def __init__(self, client: int, identity: Identity, agreement: Agreement, *, draw: Callable[[int], bytes]) -> None:
+    def __init__(
+        self,
+        client: int,
+        identity: Identity,
+        agreement: Agreement,
+        *,
+        draw: Callable[[int], bytes],
+        monotonic: Monotonic,
+    ) -> None:
         self._client, self._identity, self._terms, self._draw = client, identity, agreement, draw
+        self._monotonic = monotonic
         self._members = tuple(agreement.roster)
         self._attempt, self._step = -1, 3
         self._secret = b""
         self._commitments: Table = {}
+        self._replies: Mapping[bytes, bytes | None] = {}  # digest of a request of this attempt -> its answer
         self.agreed: Agreement | None = None
 
     def receive(self, request: bytes) -> bytes | None:
-        """The reply to the next step; None once `agreed` is set.
+        """The reply to the next step; None once `agreed` is set. The same request gets the same reply.
 
         Raises:
             ProtocolError: malformed, forged, foreign or out of order, or a reveal that does not open its commitment.
@@ -96,8 +111,19 @@ class SetupClient:
         )
         if told.session != self._terms.session:
             raise ProtocolError("the request belongs to another session")
+        digest = hashlib.sha256(request).digest()
+        if digest in self._replies:
+            return self._replies[digest]
         if told.step == 0:
-            return self._commit(told)
+            reply: bytes | None = self._commit(told)
+            self._replies = {digest: reply}
+        else:
+            reply = self._go_on(told)
+            self._replies = {**self._replies, digest: reply}
+        return reply
+
+    def _go_on(self, told: SetupTable) -> bytes | None:
+        """The reply to a step after the first."""
         if (told.round, told.step) != (self._attempt, self._step):
             raise ProtocolError("a step of the set-up is out of order")
         if tuple(told.table) != self._members:
@@ -109,27 +135,29 @@ class SetupClient:
 
     def _commit(self, told: SetupTable) -> bytes:
         """Step 1: a secret of this attempt, fixed by its hash."""
-        members = tuple(told.table)
-        if self.agreed is not None:
+        members, before = tuple(told.table), self._monotonic.last(self._terms.session)
+        if before.outcome:
             raise ProtocolError("this session's set-up is over")
-        again = self._attempt >= 0  # a server that could repeat an attempt with the same members could choose
+        again = before.attempt >= 0  # a server that could repeat an attempt with the same members could choose
         if (
-            told.round <= self._attempt
+            told.round <= before.attempt
             or not set(members) <= set(self._members)
-            or (again and members == self._members)
+            or (again and len(members) >= before.members)
         ):
             raise ProtocolError("an attempt is newer than the last, and each but the first loses members")
         if self._client not in members or len(members) < self._terms.least_members():
             raise ProtocolError("the set-up leaves this client out, or too few members")
-        self._members, self._attempt, self._step = members, told.round, 1
-        self._secret = self._draw(told.round)
-        return self._signed(_commitment(self._terms.session, told.round, self._client, self._secret))
+        secret = self._draw(told.round)
+        self._note(before._replace(attempt=told.round, step=1, members=len(members)))
+        self._members, self._attempt, self._step, self._secret = members, told.round, 1, secret
+        return self._signed(_commitment(self._terms.session, told.round, self._client, secret))
 
     def _reveal(self, told: SetupTable) -> bytes:
         """Step 2: the secret, signed together with all commitments."""
         own = _commitment(self._terms.session, self._attempt, self._client, self._secret)
         if told.table[self._client] != own:
             raise ProtocolError("the commitments do not hold this client's own")
+        self._note(self._monotonic.last(self._terms.session)._replace(attempt=self._attempt, step=2))
         self._commitments, self._step = told.table, 2
         return self._signed(self._secret + _digest(told.table))
 
@@ -140,8 +168,14 @@ class SetupClient:
             body = open_signed(signed, self._terms.roster[client], terms=self._terms.digest)
             reply = SetupReply.from_bytes(body, content=SECRET_BYTES + HASH_BYTES)
             secrets[client] = opened_secret(reply, client, self._commitments[client], told, seen=seen)
-        self._step = 3
-        self.agreed = with_beacon(self._terms, self._attempt, secrets)
+        agreed = with_beacon(self._terms, self._attempt, secrets)
+        before = self._monotonic.last(self._terms.session)
+        self._note(before._replace(attempt=self._attempt, step=3, outcome=agreed.digest))
+        self._step, self.agreed = 3, agreed
+
+    def _note(self, progress: Progress) -> None:
+        """Keep for good what is answered, before the answer leaves."""
+        self._monotonic.advance(self._terms.session, progress)
 
     def _signed(self, content: bytes) -> bytes:
         message = SetupReply(self._terms.session, self._attempt, self._client, content).to_bytes()
