@@ -76,11 +76,6 @@ def test_every_stage_needs_the_threshold_and_the_minimum_cohort(min_cohort: int,
     assert tolerating(1, min_cohort=min_cohort).fewest(invited) == fewest
 
 
-def test_an_upload_has_a_word_for_the_weight_where_weights_are_not_public() -> None:
-    assert TERMS.words == 3
-    assert agreement(5, weights=None).words == 4
-
-
 # Blocks.
 
 wide = agreement(5, beacon=b"b" * 32)
@@ -335,18 +330,22 @@ def code(ring: int, most: int) -> FixedPoint:
     return FixedPoint(ring=ring, clip=1.0, rounding="nearest", most=most)
 
 
-@pytest.mark.parametrize(
-    ("ring", "most", "largest"),
-    [(16, 4, 16_383), (16, 5, 13_107), (32, 4, 2**30 - 1), (32, 3, 1_431_655_765), (64, 4, 2**62 - 1)],
-)
-def test_reported_weights_must_fit_the_ring_to_the_last_one(ring: int, most: int, largest: int) -> None:
-    assert agreement(5, code=code(ring, most), weights=None, max_weight=largest).max_weight == largest
-    with pytest.raises(ValueError, match=rf"{most} weights of up to {largest + 1} do not fit a ring of 2\^{ring}"):
-        agreement(5, code=code(ring, most), weights=None, max_weight=largest + 1)
+@pytest.mark.parametrize("ring", [16, 32, 64])
+def test_an_upload_too_long_for_its_tag_is_refused_to_the_last_coordinate(ring: int) -> None:
+    most = (2**31 - 1 - 40) * 8 // ring
+    assert agreement(5, d=most, code=code(ring, 4)).d == most
+    with pytest.raises(
+        ValueError, match=rf"at most 2147483647 bytes, {most + 1} coordinates in a ring of 2\^{ring} take"
+    ):
+        agreement(5, d=most + 1, code=code(ring, 4))
 
 
-def test_public_weights_need_not_fit_the_ring() -> None:
-    assert agreement(5, code=code(16, 4), max_weight=2**31 - 1).max_weight == 2**31 - 1
+@pytest.mark.parametrize("weights", [None, {}])
+def test_weights_need_not_fit_the_ring_but_their_place_in_an_upload(weights: dict[int, int] | None) -> None:
+    public = None if weights is None else dict.fromkeys(range(5), 1)
+    assert agreement(5, code=code(16, 4), max_weight=2**31 - 1, weights=public).max_weight == 2**31 - 1
+    with pytest.raises(ValueError, match="max_weight must be at least 1 and at most 2147483647, got 2147483648"):
+        agreement(5, max_weight=2**31, weights=public)
 
 
 @pytest.mark.parametrize("weight", [0, -1, 8])
@@ -361,7 +360,7 @@ def test_the_ends_of_the_range_of_public_weights_are_accepted() -> None:
 
 @pytest.mark.parametrize("weights", [None, {}])
 def test_the_largest_weight_is_at_least_one(weights: dict[int, int] | None) -> None:
-    with pytest.raises(ValueError, match="max_weight must be at least 1, got 0"):
+    with pytest.raises(ValueError, match="max_weight must be at least 1 and at most 2147483647, got 0"):
         agreement(5, max_weight=0, weights=weights)
 
 

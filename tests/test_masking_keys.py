@@ -44,10 +44,11 @@ from securefl.channels.masking.keys import (
     RoundKey,
     commitment,
     derive,
-    is_usable,
+    is_reduced,
     open_sealed,
     open_signed,
     seal,
+    share_commitment,
 )
 from securefl.channels.masking.replies import Advertisement
 from securefl.channels.masking.round_secrets import RoundSecrets, pair_mask_key, self_mask_key, upload_key
@@ -62,6 +63,7 @@ INFO = Info(SESSION, ROUND, 5, 0x0A0B0C0D, b"1" * 32, b"2" * 32)
 CLIENTS = (2, 5, 9, 70_000)
 
 MODEL = b"m" * 32
+SERVER_KEY = RoundKey(bytes(range(32, 64))).public
 
 
 def pair_key(agreed: bytes, one: Advertisement, other: Advertisement) -> bytes:
@@ -111,7 +113,8 @@ class Block:
     def __init__(self, *, clients: tuple[int, ...] = CLIENTS, round: int = ROUND) -> None:
         self.secrets = {client: RoundSecrets.fresh() for client in clients}
         self.peers = {
-            client: self.secrets[client].advertisement(SESSION, round, client, block=BLOCK) for client in clients
+            client: self.secrets[client].advertisement(SESSION, round, client, block=BLOCK, server_key=SERVER_KEY)
+            for client in clients
         }
 
     def sealed(self, client: int) -> dict[int, bytes]:
@@ -284,18 +287,20 @@ def test_both_ends_agree_and_every_pair_on_a_secret_of_its_own() -> None:
 def test_a_point_of_low_order_is_unusable_wherever_it_stands(point: dict[str, str], top_bit: int) -> None:
     public = flipped(bytes.fromhex(point["u"]), 31, top_bit)
     usual = RoundKey(KEY).public
-    assert not is_usable(public)
     for publics in ([public], [usual, public], [public, usual]):
         with pytest.raises(ProtocolError, match=r"^a public key of the masked channel is unusable$"):
             RoundKey.generate().agree(publics)
 
 
-def test_usual_keys_are_usable_and_keys_of_another_length_are_not() -> None:
-    assert is_usable(diffie_hellman()[1])
-    assert is_usable((9).to_bytes(32, "little"))
-    assert all(is_usable(RoundKey.generate().public) for _ in range(20))
+def test_keys_below_the_prime_are_reduced_and_others_are_not() -> None:
+    assert is_reduced(diffie_hellman()[1])
+    assert all(is_reduced(RoundKey.generate().public) for _ in range(20))
+    for number, reduced in ((9, True), (2**255 - 20, True), (2**255 - 19, False), (9 + 2**255, False)):
+        assert is_reduced(number.to_bytes(32, "little")) is reduced
+
+
+def test_keys_of_another_length_are_unusable() -> None:
     for length in (0, 31, 33):
-        assert not is_usable(b"\5" * length)
         with pytest.raises(ProtocolError, match=r"^a public key of the masked channel is unusable$"):
             RoundKey(KEY).agree([b"\5" * length])
 
@@ -388,9 +393,10 @@ def test_no_secret_is_shown() -> None:
 
 def test_an_advertisement_tells_public_keys_and_the_commitment_to_the_seed() -> None:
     a, a_public, b, b_public, _ = diffie_hellman()
-    told = RoundSecrets(RoundKey(a), RoundKey(b), KEY).advertisement(SESSION, ROUND, 9, block=BLOCK)
+    secrets = RoundSecrets(RoundKey(a), RoundKey(b), KEY)
+    told = secrets.advertisement(SESSION, ROUND, 9, block=BLOCK, server_key=SERVER_KEY)
     committed = commitment(KEY, session=SESSION, round=ROUND, client=9)
-    assert told == Advertisement(SESSION, ROUND, 9, a_public, b_public, committed, BLOCK)
+    assert replace(told, proof=b"") == Advertisement(SESSION, ROUND, 9, a_public, b_public, committed, BLOCK, b"")
     packed = told.to_bytes()
     assert all(secret not in packed for secret in (a, b, KEY))
 
@@ -399,7 +405,7 @@ def test_an_advertisement_tells_public_keys_and_the_commitment_to_the_seed() -> 
 def test_shares_give_what_the_advertisement_committed_to(threshold: int) -> None:
     points = {9: 1, 2: 4, 70_000: 3, 5: 2}
     secrets = RoundSecrets.fresh()
-    told = secrets.advertisement(SESSION, ROUND, 5, block=BLOCK)
+    told = secrets.advertisement(SESSION, ROUND, 5, block=BLOCK, server_key=SERVER_KEY)
     dealt = secrets.shares(points, threshold=threshold)
     assert set(dealt) == set(points)
     assert {len(both) for both in dealt.values()} == {66}
@@ -599,3 +605,19 @@ def test_the_key_of_an_upload_is_hkdf_between_client_and_server_by_hand_and_the_
     info = b"securefl masking 1, upload" + SESSION + ids + own.sealing_key + server.public
     assert block.secrets[5].upload_key(own, server.public) == hkdf(agreed, info)
     assert upload_key(agreed, own, server.public) == hkdf(agreed, info)
+
+
+def test_a_proof_of_possession_is_the_derived_key_by_hand() -> None:
+    server = RoundKey(bytes(range(32)))
+    secrets = RoundSecrets(RoundKey(b"m" * 32), RoundKey(b"k" * 32), KEY)
+    own = secrets.advertisement(SESSION, ROUND, 5, block=BLOCK, server_key=server.public)
+    agreed = exchange(b"m" * 32, server.public) + exchange(b"k" * 32, server.public)
+    ends = SESSION + struct.pack("<III", ROUND, 5, 2**32 - 1) + own.mask_key + own.sealing_key + server.public
+    assert own.proof == hkdf(agreed, b"securefl masking 1, possession of both keys" + ends)[:16]
+
+
+def test_a_commitment_to_a_share_is_the_hash_by_hand() -> None:
+    told = share_commitment(b"s" * 33, session=SESSION, round=ROUND, dealer=5, holder=9, place=1)
+    label = b"securefl masking 1, share commitment"
+    by_hand = hashlib.sha256(label + SESSION + struct.pack("<IIIB", ROUND, 5, 9, 1) + b"s" * 33).digest()
+    assert told == by_hand[:16]

@@ -44,7 +44,9 @@ SENDER = 515
 MOST = 3
 M = 2
 A, B, C, D = (bytes([first + at for at in range(32)]) for first in (32, 64, 96, 128))
-SIGNED_KEYS, SIGNED_CONSENT, SEALED, SHARE, REVEAL = 221, 125, 94, 33, 157
+E = bytes(range(160, 176))
+SIGNED_KEYS, SIGNED_CONSENT, SEALED, SHARE, REVEAL = 237, 125, 94, 33, 157
+WEIGHT = 65_539
 
 
 def head(kind: int, *, magic: bytes = b"sfl", version: int = 1) -> bytes:
@@ -56,7 +58,7 @@ def filled(size: int, first: int) -> bytes:
 
 
 def blank(session: bytes, round: int, sender: int, words: list[int], *, word: str = "<u4") -> MaskedInput:
-    upload = MaskedInput.blank(session, round, sender, m=len(words), word=np.dtype(word))
+    upload = MaskedInput.blank(session, round, sender, WEIGHT, m=len(words), word=np.dtype(word))
     upload.words[:] = words
     return upload
 
@@ -81,18 +83,21 @@ CASES = {
         lambda data: Invitation.from_bytes(data, most=MOST),
     ),
     "Advertisement": Case(
-        head(17) + b"\x03\x02\0\0" + A + B + C + D,
-        Advertisement(SESSION, ROUND, SENDER, A, B, C, D).to_bytes(),
+        head(17) + b"\x03\x02\0\0" + A + B + C + D + E,
+        Advertisement(SESSION, ROUND, SENDER, A, B, C, D, E).to_bytes(),
         Advertisement.from_bytes,
     ),
     "KeyTable": Case(
-        head(18) + b"\x03\x02\0\0" + b"\x02\0\0\0" + b"\x01\0\0\0" + filled(221, 1) + b"\0\x01\0\0" + filled(221, 2),
-        KeyTable(SESSION, ROUND, SENDER, {256: filled(221, 2), 1: filled(221, 1)}).to_bytes(),
+        head(18) + b"\x03\x02\0\0" + b"\x02\0\0\0" + b"\x01\0\0\0" + filled(237, 1) + b"\0\x01\0\0" + filled(237, 2),
+        KeyTable(SESSION, ROUND, SENDER, {256: filled(237, 2), 1: filled(237, 1)}).to_bytes(),
         lambda data: KeyTable.from_bytes(data, most=MOST),
     ),
     "SealedShares": Case(
-        head(19) + b"\x03\x02\0\0" + b"\x02\0\0\0" + b"\x01\0\0\0" + filled(94, 1) + b"\0\x01\0\0" + filled(94, 2),
-        SealedShares(SESSION, ROUND, SENDER, {256: filled(94, 2), 1: filled(94, 1)}).to_bytes(),
+        head(19)
+        + b"\x03\x02\0\0"
+        + (b"\x02\0\0\0" + b"\x01\0\0\0" + filled(94, 1) + b"\0\x01\0\0" + filled(94, 2))
+        + (b"\x01\0\0\0" + b"\x02\0\0\0" + filled(32, 3)),
+        SealedShares(SESSION, ROUND, SENDER, {256: filled(94, 2), 1: filled(94, 1)}, {2: filled(32, 3)}).to_bytes(),
         lambda data: SealedShares.from_bytes(data, most=MOST),
     ),
     "ShareDelivery": Case(
@@ -101,7 +106,7 @@ CASES = {
         lambda data: ShareDelivery.from_bytes(data, most=MOST),
     ),
     "MaskedInput": Case(
-        head(21) + b"\x03\x02\0\0" + b"\0\0\0" + b"\x04\x03\x02\x01" + b"\xff\xff\xff\xff",
+        head(21) + b"\x03\x02\0\0" + b"\x03\0\x01\0" + bytes(7) + b"\x04\x03\x02\x01" + b"\xff\xff\xff\xff",
         masked_input(words=[16909060, 2**32 - 1]),
         lambda data: MaskedInput.from_bytes(data, m=M, word=np.dtype("<u4")),
     ),
@@ -155,7 +160,7 @@ CASES = {
     ),
 }
 each_case = pytest.mark.parametrize("case", CASES.values(), ids=CASES.keys())
-LENGTHS = [69, 157, 483, 229, 261, 40, 41, 61, 291, 148, 41, 69, 194, 61, 93]
+LENGTHS = [69, 173, 515, 269, 261, 48, 41, 61, 291, 148, 41, 69, 194, 61, 93]
 
 
 @dataclass(frozen=True)
@@ -177,7 +182,8 @@ NONE = b"\0\0\0\0"
 PLACES = {
     "Invitation": Place(head(16) + B, 0, Invitation.from_bytes),
     "KeyTable": Place(head(18) + SOMEBODY, SIGNED_KEYS, KeyTable.from_bytes),
-    "SealedShares": Place(head(19) + SOMEBODY, SEALED, SealedShares.from_bytes),
+    "SealedShares, boxes": Place(head(19) + SOMEBODY, SEALED, SealedShares.from_bytes, after=NONE),
+    "SealedShares, commitments": Place(head(19) + SOMEBODY + NONE, 32, SealedShares.from_bytes),
     "ShareDelivery": Place(head(20) + SOMEBODY + A, SEALED, ShareDelivery.from_bytes),
     "SurvivorList": Place(head(22) + SOMEBODY, 0, SurvivorList.from_bytes),
     "UnmaskRequest": Place(head(24) + SOMEBODY, SIGNED_CONSENT, UnmaskRequest.from_bytes),
@@ -203,7 +209,7 @@ def test_messages_have_the_lengths_by_hand() -> None:
 
 
 def test_lengths_with_a_signature_are_the_lengths_by_hand() -> None:
-    assert (Advertisement.LENGTH, Advertisement.SIGNED_LENGTH) == (157, 221)
+    assert (Advertisement.LENGTH, Advertisement.SIGNED_LENGTH) == (173, 237)
     assert (Consent.LENGTH, Consent.SIGNED_LENGTH) == (61, 125)
     assert SetupTable.ENTRIES == (0, 32, 157)
 
@@ -211,9 +217,11 @@ def test_lengths_with_a_signature_are_the_lengths_by_hand() -> None:
 def test_what_is_parsed_by_hand_is_what_was_meant() -> None:
     meant = {
         "Invitation": Invitation(SESSION, ROUND, B, (3, 16909060)),
-        "Advertisement": Advertisement(SESSION, ROUND, SENDER, A, B, C, D),
-        "KeyTable": KeyTable(SESSION, ROUND, SENDER, {1: filled(221, 1), 256: filled(221, 2)}),
-        "SealedShares": SealedShares(SESSION, ROUND, SENDER, {1: filled(94, 1), 256: filled(94, 2)}),
+        "Advertisement": Advertisement(SESSION, ROUND, SENDER, A, B, C, D, E),
+        "KeyTable": KeyTable(SESSION, ROUND, SENDER, {1: filled(237, 1), 256: filled(237, 2)}),
+        "SealedShares": SealedShares(
+            SESSION, ROUND, SENDER, {1: filled(94, 1), 256: filled(94, 2)}, {2: filled(32, 3)}
+        ),
         "ShareDelivery": ShareDelivery(SESSION, ROUND, SENDER, A, {1: filled(94, 1), 256: filled(94, 2)}),
         "SurvivorList": SurvivorList(SESSION, ROUND, SENDER, (3, 16909060)),
         "Consent": Consent(SESSION, ROUND, SENDER, A),
@@ -276,11 +284,11 @@ def test_lists_of_clients_make_the_round_trip(session: bytes, round: int, client
 
 
 @deterministic
-@given(sessions, rounds, senders, hashes, hashes, hashes, hashes)
+@given(sessions, rounds, senders, hashes, hashes, hashes, hashes, st.binary(min_size=16, max_size=16))
 def test_advertisements_and_consents_make_the_round_trip(
-    session: bytes, round: int, sender: int, one: bytes, two: bytes, three: bytes, four: bytes
+    session: bytes, round: int, sender: int, one: bytes, two: bytes, three: bytes, four: bytes, proof: bytes
 ) -> None:
-    keys = Advertisement(session, round, sender, one, two, three, four)
+    keys = Advertisement(session, round, sender, one, two, three, four, proof)
     assert Advertisement.from_bytes(keys.to_bytes()) == keys
     consent = Consent(session, round, sender, one)
     assert Consent.from_bytes(consent.to_bytes()) == consent
@@ -299,11 +307,12 @@ def test_tables_of_signed_messages_make_the_round_trip(
 
 
 @deterministic
-@given(sessions, rounds, senders, hashes, tables(SEALED))
+@given(sessions, rounds, senders, hashes, tables(SEALED), tables(32))
 def test_sealed_shares_make_the_round_trip_both_ways(
-    session: bytes, round: int, sender: int, model_hash: bytes, sealed: dict[int, bytes]
+    session: bytes, round: int, sender: int, model_hash: bytes, sealed: dict[int, bytes], commitments: dict[int, bytes]
 ) -> None:
-    up, down = SealedShares(session, round, sender, sealed), ShareDelivery(session, round, sender, model_hash, sealed)
+    up = SealedShares(session, round, sender, sealed, commitments)
+    down = ShareDelivery(session, round, sender, model_hash, sealed)
     assert SealedShares.from_bytes(up.to_bytes(), most=6) == up
     parsed = ShareDelivery.from_bytes(down.to_bytes(), most=6)
     assert parsed == down
@@ -327,7 +336,8 @@ def test_masked_inputs_make_the_round_trip(
     words = data.draw(st.lists(st.integers(0, 2**ring - 1), min_size=1, max_size=8))
     sent = blank(session, round, sender, words, word=WORDS[ring].str)
     back = MaskedInput.from_bytes(bytes(sent.packet[:-16]), m=len(words), word=WORDS[ring])
-    assert (back.session, back.round, back.sender, back.words.tolist()) == (session, round, sender, words)
+    assert (back.session, back.round, back.sender, back.weight) == (session, round, sender, WEIGHT)
+    assert back.words.tolist() == words
 
 
 @deterministic
@@ -428,9 +438,9 @@ each_ring = pytest.mark.parametrize("ring", [16, 32, 64])
 
 @each_ring
 @pytest.mark.parametrize("m", [1, 2, 3, 1001])
-def test_a_masked_input_takes_32_bytes_its_words_and_a_tag(ring: int, m: int) -> None:
-    upload = MaskedInput.blank(SESSION, ROUND, SENDER, m=m, word=WORDS[ring])
-    assert len(upload.packet) == 32 + m * ring // 8 + 16
+def test_a_masked_input_takes_40_bytes_its_words_and_a_tag(ring: int, m: int) -> None:
+    upload = MaskedInput.blank(SESSION, ROUND, SENDER, WEIGHT, m=m, word=WORDS[ring])
+    assert len(upload.packet) == 40 + m * ring // 8 + 16 == MaskedInput.length(m, WORDS[ring]) + 16
     assert upload.words.tolist() == [0] * m
     assert upload.words.dtype == np.dtype(f"<u{ring // 8}")
 
@@ -438,11 +448,11 @@ def test_a_masked_input_takes_32_bytes_its_words_and_a_tag(ring: int, m: int) ->
 @each_ring
 @pytest.mark.parametrize("m", [1, 3, 1001])
 def test_words_lie_in_the_upload_aligned(ring: int, m: int) -> None:
-    upload = MaskedInput.blank(SESSION, ROUND, SENDER, m=m, word=WORDS[ring])
+    upload = MaskedInput.blank(SESSION, ROUND, SENDER, WEIGHT, m=m, word=WORDS[ring])
     assert upload.words.ctypes.data % (ring // 8) == 0
     assert upload.words.flags.aligned
     upload.words[:] = 2**ring - 2
-    assert bytes(upload.packet[32:-16]) == (b"\xfe" + b"\xff" * (ring // 8 - 1)) * m
+    assert bytes(upload.packet[40:-16]) == (b"\xfe" + b"\xff" * (ring // 8 - 1)) * m
     assert bytes(upload.packet[-16:]) == bytes(16)
 
 
@@ -452,7 +462,7 @@ def test_parsed_words_are_a_view_of_the_data_and_aligned(ring: int) -> None:
     back = MaskedInput.from_bytes(packet, m=3, word=WORDS[ring])
     assert np.shares_memory(back.words, np.frombuffer(packet, dtype=np.uint8))
     assert back.words.ctypes.data % (ring // 8) == 0
-    packet[32] = 9
+    packet[40] = 9
     assert back.words.tolist() == [9, 2, 3]
     assert not back.packet
 
@@ -461,8 +471,8 @@ def test_parsed_words_are_a_view_of_the_data_and_aligned(ring: int) -> None:
 def test_a_masked_input_a_word_or_a_byte_off_is_refused(ring: int) -> None:
     packet = bytes(blank(SESSION, ROUND, SENDER, [1, 2, 3], word=WORDS[ring].str).packet[:-16])
     word = ring // 8
-    for wrong in (packet[:-word], packet + bytes(word), packet[:-1], packet + b"\0", packet[:32], packet + bytes(64)):
-        with pytest.raises(ProtocolError, match=f"kind 21 takes {32 + 3 * word} bytes here, got {len(wrong)}"):
+    for wrong in (packet[:-word], packet + bytes(word), packet[:-1], packet + b"\0", packet[:40], packet + bytes(64)):
+        with pytest.raises(ProtocolError, match=f"kind 21 takes {40 + 3 * word} bytes here, got {len(wrong)}"):
             MaskedInput.from_bytes(wrong, m=3, word=WORDS[ring])
 
 
@@ -792,14 +802,15 @@ def test_signed_shares_for_others_than_the_block_and_keys_of_low_order_are_dropp
     keys = Advertisement.from_bytes(session.answers()[2][:-64])
     session = Session(TERMS).begin(0)
     for low in (
-        Advertisement(SESSION, 0, 2, bytes(32), keys.sealing_key, A, keys.block),
-        Advertisement(SESSION, 0, 2, keys.mask_key, bytes(32), A, keys.block),
+        Advertisement(SESSION, 0, 2, bytes(32), keys.sealing_key, A, keys.block, keys.proof),
+        Advertisement(SESSION, 0, 2, keys.mask_key, bytes(32), A, keys.block, keys.proof),
     ):
         assert session.server.absorb(2, signed(low.to_bytes(), 2)) is False
     session.stage()
     box = filled(SEALED, 0)
     for table in ({}, {0: box}, dict.fromkeys((0, 1, 3), box), dict.fromkeys(range(5), box)):
-        assert session.server.absorb(2, signed(SealedShares(SESSION, 0, 2, table).to_bytes(), 2)) is False
+        told = SealedShares(SESSION, 0, 2, table, dict.fromkeys(range(5), bytes(32)))
+        assert session.server.absorb(2, signed(told.to_bytes(), 2)) is False
     for _ in range(3):
         session.stage(silent=[4])
     for wrong in (RevealedShares(SESSION, 0, 2, {4: bytes(33)}, {}), RevealedShares(SESSION, 0, 2, {}, {0: bytes(33)})):

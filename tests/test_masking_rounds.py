@@ -7,9 +7,8 @@ the point of a share shifted; the largest weight, the weights of one block or it
 what they can be; answers of one stage carried into the next; what was seen kept from the round before.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from itertools import product
-from typing import Any
 
 import numpy as np
 import pytest
@@ -22,8 +21,8 @@ from numpy.typing import NDArray
 from securefl.channels.masking.agreement import Agreement
 from securefl.channels.masking.fixed_point import FixedPoint
 from securefl.errors import RoundAbandoned
-from securefl.rng import Keystream, seeded_keystream
-from securefl.types import ClientUpdate, View
+from securefl.rng import seeded_keystream
+from securefl.types import View
 from tests.masking import Session, agreement
 
 NEVER = 6  # a client that answers all five stages
@@ -108,7 +107,7 @@ def test_the_sum_is_exact_in_every_ring_with_dropouts_before_and_after_the_uploa
     assert check_pattern(session, 0, {0: 6, 1: 3, 2: 6, 3: 6, 4: 4, 5: 6, 6: 6})
 
 
-def test_weights_inside_the_sum_are_opened_with_it_and_only_together() -> None:
+def test_reported_weights_travel_with_the_uploads_and_count_for_the_survivors_only() -> None:
     session = Session(agreement(5, weights=None, max_weight=1000))
     session.begin(0)
     session.updates = {c: type(u)(u.delta, 100 * c + 1, None, u.model_hash) for c, u in session.updates.items()}
@@ -122,28 +121,6 @@ def test_weights_inside_the_sum_are_opened_with_it_and_only_together() -> None:
     rows = torch.stack([w * session.updates[c].delta.double() for c, w in weights.items()])
     mean = rows.sum(dim=0) / sum(weights.values())
     assert torch.allclose(view.rows[0].double(), mean, atol=4 * 1000 * session.terms.code.step / 804)
-
-
-def lie_about_weight(session: Session, client: int, lie: int) -> None:
-    """Let a client add something to the word that holds its weight."""
-    honest = session.clients[client]._encoded
-
-    def lying(update: ClientUpdate, stream: Keystream, *, out: NDArray[Any]) -> Iterator[NDArray[Any]]:
-        for part in honest(update, stream, out=out):
-            part[-1:] += np.array([lie % 2**32], dtype=out.dtype)
-            yield part
-
-    session.clients[client]._encoded = lying  # type: ignore[method-assign]
-
-
-@pytest.mark.parametrize("lie", [-1000, -2, 5000])
-def test_weights_that_cannot_be_abandon_the_round(lie: int) -> None:
-    session = Session(agreement(5, weights=None, max_weight=1000)).begin(0).until(3)
-    lie_about_weight(session, 4, lie)
-    session.stage()
-    session.stage()
-    with pytest.raises(RoundAbandoned, match="the weights of 5 clients cannot add up to"):
-        session.stage()
 
 
 def test_blocks_open_a_sum_each_and_a_block_that_fails_is_lost_whole() -> None:
@@ -170,24 +147,12 @@ def test_the_sums_of_blocks_are_added() -> None:
     assert torch.equal(view.rows[0], torch.from_numpy((opened[0] + opened[1]) / 130).to(torch.float32))
 
 
-def test_a_lie_about_a_weight_loses_its_own_block_only() -> None:
-    session = Session(agreement(130, beacon=b"drawn", weights=None, max_weight=1000)).begin(0).until(3)
-    _, other = sorted(session.terms.blocks(tuple(session.clients)), key=lambda block: 4 not in block)
-    lie_about_weight(session, 4, 70_000)
-    session.stage()
-    session.stage()
-    view = session.stage()
-    assert view is not None
-    assert view.clients == other
-    assert view.weights.tolist() == [len(other)]
-
-
 def test_two_rounds_mask_the_same_update_differently() -> None:
     session = Session(agreement(5))
     uploads = []
     for round in (0, 1):
         session.begin(round, seed=-round).until(3)
-        uploads.append(bytes(session.answers()[0])[32:-16])
+        uploads.append(bytes(session.answers()[0])[40:-16])
     assert torch.equal(session.updates[0].delta, Session(agreement(5)).begin(0).updates[0].delta)
     assert uploads[0] != uploads[1]
 
@@ -196,7 +161,7 @@ def test_what_is_uploaded_looks_uniform_whatever_the_update() -> None:
     # Chi-square over 256 byte values, 4 x 10^5 bytes: 255 degrees of freedom, 1 in 10^6 above 375.
     session = Session(agreement(3, d=100_000)).begin(0).until(3)
     session.updates = {c: type(u)(torch.zeros(100_000), 1, None, u.model_hash) for c, u in session.updates.items()}
-    masked = np.frombuffer(bytes(session.answers()[1])[32:-16], dtype=np.uint8)
+    masked = np.frombuffer(bytes(session.answers()[1])[40:-16], dtype=np.uint8)
     assert chi_square(masked) < 375
     assert chi_square(np.concatenate([masked[:-4000], np.zeros(4000, dtype=np.uint8)])) > 375
 

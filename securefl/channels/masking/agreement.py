@@ -9,7 +9,9 @@ from functools import cached_property
 from types import MappingProxyType
 
 from securefl.channels.masking.fixed_point import FixedPoint
-from securefl.channels.messages import MAX_ROUND
+from securefl.channels.masking.keys import MAX_TAGGED_BYTES
+from securefl.channels.masking.replies import MaskedInput
+from securefl.channels.messages import MAX_ROUND, MAX_WEIGHT
 from securefl.errors import ProtocolError
 
 MAX_BLOCK = 128  # most clients in one sum
@@ -31,12 +33,12 @@ class Agreement:
         rounds: how many rounds there are, numbered from 0; a client answers no other number.
         min_cohort: fewest updates in one sum, at least corrupt + 2.
         max_weight: the largest weight a client may carry.
-        weights: public weight of each client; None where clients report theirs inside the sum.
+        weights: public weight of each client; None where clients report theirs, which the server sees.
         config: digest of everything else that is agreed on: data, model, training, privacy.
         beacon: what the members drew together in the set-up; deals large cohorts into blocks, once a session.
 
     Raises:
-        ValueError: an argument is out of its range, or a sum of weights could wrap around.
+        ValueError: an argument is out of its range, or an upload would be too long for its tag.
     """
 
     session: bytes
@@ -67,11 +69,12 @@ class Agreement:
             raise ValueError(f"rounds must be 1 to {MAX_ROUND + 1}, got {self.rounds}")
         if len({self.server, *self.roster.values()}) <= len(self.roster):
             raise ValueError("every member and the server must have a key of its own")
-        if self.max_weight < 1:
-            raise ValueError(f"max_weight must be at least 1, got {self.max_weight}")
-        if self.weights is None and self.code.most * self.max_weight >= 2**self.code.ring:
+        if not 1 <= self.max_weight <= MAX_WEIGHT:
+            raise ValueError(f"max_weight must be at least 1 and at most {MAX_WEIGHT}, got {self.max_weight}")
+        if (size := MaskedInput.length(self.d, self.code.word)) > MAX_TAGGED_BYTES:
             raise ValueError(
-                f"{self.code.most} weights of up to {self.max_weight} do not fit a ring of 2^{self.code.ring}"
+                f"a masked upload takes at most {MAX_TAGGED_BYTES} bytes, {self.d} coordinates in a ring of "
+                f"2^{self.code.ring} take {size}: use a smaller model or a smaller ring"
             )
         if self.weights is not None and not all(1 <= weight <= self.max_weight for weight in self.weights.values()):
             raise ValueError(f"every public weight must be 1 to {self.max_weight}")
@@ -80,11 +83,6 @@ class Agreement:
                 raise ValueError(f"client {min(missing)} has no public weight")
             object.__setattr__(self, "weights", MappingProxyType(dict(self.weights)))
         object.__setattr__(self, "roster", MappingProxyType(dict(sorted(self.roster.items()))))
-
-    @property
-    def words(self) -> int:
-        """Words of a masked input: the coordinates, and the weight where it is not public."""
-        return self.d + (self.weights is None)
 
     @cached_property
     def digest(self) -> bytes:

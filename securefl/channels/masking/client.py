@@ -16,7 +16,7 @@ from securefl.channels.masking.agreement import Agreement, digest_of_clients, st
 from securefl.channels.masking.keys import Identity, open_signed
 from securefl.channels.masking.replies import Advertisement, Consent, MaskedInput, RevealedShares, SealedShares
 from securefl.channels.masking.requests import Invitation, KeyTable, ShareDelivery, SurvivorList, UnmaskRequest
-from securefl.channels.masking.round_secrets import RoundSecrets
+from securefl.channels.masking.round_secrets import RoundSecrets, share_commitments
 from securefl.channels.masking.round_state import READY, REVEALED, SUBMITTED, RoundState
 from securefl.channels.masking.shamir import SHARE_BYTES
 from securefl.channels.masking.stream import CHUNK_BYTES, Masks
@@ -163,7 +163,9 @@ class MaskedClient:
             raise ProtocolError(f"{len(invitation.cohort)} clients are not a cohort of this session")
         self._check_clients(block, block=block, within=block)
         secrets = RoundSecrets.fresh()
-        own = secrets.advertisement(self._terms.session, round, self._client, block=digest_of_clients(block))
+        own = secrets.advertisement(
+            self._terms.session, round, self._client, block=digest_of_clients(block), server_key=invitation.key
+        )
         signed = self._signed(own.to_bytes())
         self._note(round, 1)
         self._state = RoundState(round, block, secrets, own, signed, invitation.key)
@@ -179,9 +181,10 @@ class MaskedClient:
             raise ProtocolError("a public key stands twice in the key table")
         points = {client: 1 + state.block.index(client) for client in peers}
         shares = state.secrets.shares(points, threshold=self._terms.threshold(len(state.block)))
+        commitments = share_commitments(state.own, shares)
         own_shares = shares.pop(self._client)
         sealed = state.secrets.seal(state.own, peers, shares)
-        reply = SealedShares(self._terms.session, state.round, self._client, sealed)
+        reply = SealedShares(self._terms.session, state.round, self._client, sealed, commitments)
         after = replace(state, stage=2, peers=peers, advertisements=table.advertisements, own_shares=own_shares)
         return self._signed(reply.to_bytes()), after
 
@@ -219,9 +222,12 @@ class MaskedClient:
         """
         state = check_asked(self._to_train_for, update.model_hash)
         terms = self._terms
-        upload = MaskedInput.blank(terms.session, state.round, self._client, m=terms.words, word=terms.code.word)
+        weight = checked_weight(update, self._client, d=terms.d, weights=terms.weights, max_weight=terms.max_weight)
+        place = terms.session, state.round, self._client, weight
+        upload = MaskedInput.blank(*place, m=terms.d, word=terms.code.word)
         masks, key = self._masks(state)
-        for chunk, part in enumerate(self._encoded(update, self._stream_for(state.round), out=upload.words)):
+        encoded = self._encoded(update, weight, self._stream_for(state.round), out=upload.words)
+        for chunk, part in enumerate(encoded):
             masks.add_to(part, chunk=chunk)
         self._note(state.round, SUBMITTED)
         self._state = replace(state, stage=4, secrets=state.secrets.after_upload())
@@ -237,17 +243,16 @@ class MaskedClient:
             self._erase()
             raise
 
-    def _encoded(self, update: ClientUpdate, stream: Keystream, *, out: NDArray[Any]) -> Iterator[NDArray[Any]]:
-        """Write w / w_max * delta into out (m,), w itself behind it where weights are not public; give chunks of it."""
+    def _encoded(
+        self, update: ClientUpdate, weight: int, stream: Keystream, *, out: NDArray[Any]
+    ) -> Iterator[NDArray[Any]]:
+        """Write w / w_max * delta into out (d,); give chunks of it."""
         terms = self._terms
-        weight = checked_weight(update, self._client, d=terms.d, weights=terms.weights, max_weight=terms.max_weight)
         values = update.delta.detach().numpy().astype(np.float32, copy=False)
-        out[terms.d :] = weight
         scale, step = weight / terms.max_weight, CHUNK_BYTES // terms.code.word.itemsize
         for start in range(0, len(out), step):
             part = out[start : start + step]
-            coordinates = part[: terms.d - start]
-            terms.code.encode(values[start : start + step], scale=scale, stream=stream, out=coordinates)
+            terms.code.encode(values[start : start + step], scale=scale, stream=stream, out=part)
             yield part
 
     def _consent(self, told: SurvivorList, state: RoundState) -> tuple[bytes, RoundState]:

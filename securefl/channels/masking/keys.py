@@ -22,13 +22,18 @@ KEY_BYTES = 32
 SIGNATURE_BYTES = 64
 NONCE_BYTES = 12
 TAG_BYTES = 16
+PROOF_BYTES = 16
+SHARE_COMMITMENT_BYTES = 16
+MAX_TAGGED_BYTES = 2**31 - 1  # more at once AES-GCM of the cryptography library refuses
 
 PAIR_MASK = b"securefl masking 1, pair mask"
 SELF_MASK = b"securefl masking 1, self mask"
 SEALING = b"securefl masking 1, sealing"
 UPLOAD = b"securefl masking 1, upload"
+POSSESSION = b"securefl masking 1, possession of both keys"
 _SIGNED = b"securefl masking 1, signed message"
 _COMMITTED = b"securefl masking 1, self mask commitment"
+_SHARED = b"securefl masking 1, share commitment"
 
 
 class Identity:
@@ -121,23 +126,32 @@ class RoundKey:
             raise ProtocolError("a public key of the masked channel is unusable") from None
 
 
-def is_usable(public: bytes) -> bool:
-    """Whether this X25519 key is written in its one reduced form and gives a secret (points of low order do not)."""
-    if int.from_bytes(public, "little") >= 2**255 - 19:
-        return False
-    try:
-        RoundKey(_THROWAWAY).agree([public])
-    except ProtocolError:
-        return False
-    return True
-
-
-_THROWAWAY = secrets.token_bytes(KEY_BYTES)  # what a point of low order gives is zero with every key
+def is_reduced(public: bytes) -> bool:
+    """Whether this X25519 key is written in its one reduced form; another writing gives the same secrets."""
+    return int.from_bytes(public, "little") < 2**255 - 19
 
 
 def commitment(seed: bytes, *, session: bytes, round: int, client: int) -> bytes:
     """32 bytes that fix a self-mask seed of 32 random bytes without telling it."""
     return hashlib.sha256(_COMMITTED + session + struct.pack("<II", round, client) + seed).digest()
+
+
+def share_commitment(share: bytes, *, session: bytes, round: int, dealer: int, holder: int, place: int) -> bytes:
+    """Fixes one share of 33 bytes without telling it, in 16 bytes.
+
+    A share is as unpredictable as a 256-bit key to everybody with fewer shares than the threshold. A holder that wants
+    another share to fit needs a second preimage, 2^128 hashes.
+
+    Args:
+        share: 33 bytes.
+        session: 16 bytes that name the session.
+        round: its round.
+        dealer: the client whose secret is shared.
+        holder: the client that the share is for.
+        place: 0 for a share of the self-mask seed, 1 for one of the mask key.
+    """
+    ids = struct.pack("<IIIB", round, dealer, holder, place)
+    return hashlib.sha256(_SHARED + session + ids + share).digest()[:SHARE_COMMITMENT_BYTES]
 
 
 def seal(key: bytes, plaintext: bytes, *, associated: bytes) -> bytes:

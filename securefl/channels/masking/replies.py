@@ -7,7 +7,14 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from securefl.channels.masking.keys import KEY_BYTES, SIGNATURE_BYTES, TAG_BYTES, tag
+from securefl.channels.masking.keys import (
+    KEY_BYTES,
+    PROOF_BYTES,
+    SHARE_COMMITMENT_BYTES,
+    SIGNATURE_BYTES,
+    TAG_BYTES,
+    tag,
+)
 from securefl.channels.masking.shamir import SHARE_BYTES
 from securefl.channels.masking.wire import ID, SEALED_BYTES, Named, Table, pack_table, unpack_party, unpack_tables
 from securefl.channels.messages import HASH_BYTES, HEAD_BYTES, pack_head, unpack_head
@@ -18,11 +25,12 @@ from securefl.types import Packet
 class Advertisement(Named):
     """Stage 1, client to server and on to everyone, signature included: this round's public keys.
 
-    `block` is the digest of the clients it was told to be summed with; `commitment` fixes the self-mask seed.
+    `block` is the digest of the clients it was told to be summed with; `commitment` fixes the self-mask seed; `proof`
+    shows the server that the sender has the private keys to both public ones.
     """
 
     KIND: ClassVar[int] = 17
-    LENGTH: ClassVar[int] = HEAD_BYTES + ID.size + 2 * KEY_BYTES + 2 * HASH_BYTES
+    LENGTH: ClassVar[int] = HEAD_BYTES + ID.size + 2 * KEY_BYTES + 2 * HASH_BYTES + PROOF_BYTES
     SIGNED_LENGTH: ClassVar[int] = LENGTH + SIGNATURE_BYTES
 
     sender: int
@@ -30,10 +38,12 @@ class Advertisement(Named):
     sealing_key: bytes
     commitment: bytes
     block: bytes
+    proof: bytes
 
     def to_bytes(self) -> bytes:
-        """132 bytes after the head."""
-        return self.head + ID.pack(self.sender) + self.mask_key + self.sealing_key + self.commitment + self.block
+        """148 bytes after the head."""
+        keys = self.mask_key + self.sealing_key
+        return self.head + ID.pack(self.sender) + keys + self.commitment + self.block + self.proof
 
     @classmethod
     def from_bytes(cls, data: Packet) -> "Advertisement":
@@ -45,46 +55,62 @@ class Advertisement(Named):
 
 @dataclass(frozen=True)
 class SealedShares(Named):
-    """Stage 2, client to server: for every other client, its two shares, sealed."""
+    """Stage 2, client to server: for every other client, its two shares, sealed; and what fixes everyone's shares.
+
+    `commitments`, 32 bytes a client and the sender's own among them, tell the server which revealed shares are those
+    that were dealt. It keeps them; the boxes go on to their holders.
+    """
 
     KIND: ClassVar[int] = 19
+    COMMITMENTS: ClassVar[int] = 2 * SHARE_COMMITMENT_BYTES  # of a share of the seed, of one of the mask key
 
     sender: int
     sealed: Table
+    commitments: Table
 
     def to_bytes(self) -> bytes:
-        """Head, sender and a table of sealed shares."""
-        return self.head + ID.pack(self.sender) + pack_table(self.sealed)
+        """Head, sender, a table of sealed shares and one of commitments."""
+        return self.head + ID.pack(self.sender) + pack_table(self.sealed) + pack_table(self.commitments)
 
     @classmethod
     def from_bytes(cls, data: Packet, *, most: int) -> "SealedShares":
-        """Parse at most `most` sealed shares. Raises ProtocolError."""
+        """Parse at most `most` sealed shares, and as many commitments. Raises ProtocolError."""
         session, round, sender, body = unpack_party(data, cls.KIND)
-        return cls(session, round, sender, *unpack_tables(body, kind=cls.KIND, entries=(SEALED_BYTES,), most=most))
+        entries = (SEALED_BYTES, cls.COMMITMENTS)
+        return cls(session, round, sender, *unpack_tables(body, kind=cls.KIND, entries=entries, most=most))
 
 
 @dataclass(frozen=True)
 class MaskedInput(Named):
-    """Stage 3, client to server: the update under its masks, words (m,).
+    """Stage 3, client to server: the update under its masks, words (m,), and its weight, which no mask hides.
 
     `packet` is the upload that the words lie in, with room for its tag; empty where it was parsed. It is tagged with a
     key agreed with the server instead of signed, which reads millions of words ten times faster.
     """
 
     KIND: ClassVar[int] = 21
-    _SENDER: ClassVar[struct.Struct] = struct.Struct("<I3x")  # filled up to 32 bytes, so that words lie aligned
+    _SENDER: ClassVar[struct.Struct] = struct.Struct("<II7x")  # and weight; filled up to 40 bytes: words lie aligned
     _OFFSET: ClassVar[int] = HEAD_BYTES + _SENDER.size
 
     sender: int
+    weight: int
     words: NDArray[Any]
     packet: memoryview = field(default=memoryview(b""), repr=False)
 
     @classmethod
-    def blank(cls, session: bytes, round: int, sender: int, *, m: int, word: np.dtype[Any]) -> "MaskedInput":
+    def blank(
+        cls, session: bytes, round: int, sender: int, weight: int, *, m: int, word: np.dtype[Any]
+    ) -> "MaskedInput":
         """An upload with room for m words, which are to be filled in where they lie."""
-        packet = memoryview(bytearray(cls._OFFSET + m * word.itemsize + TAG_BYTES))
-        packet[: cls._OFFSET] = pack_head(cls.KIND, session, round) + cls._SENDER.pack(sender)
-        return cls(session, round, sender, np.frombuffer(packet, dtype=word, count=m, offset=cls._OFFSET), packet)
+        packet = memoryview(bytearray(cls.length(m, word) + TAG_BYTES))
+        packet[: cls._OFFSET] = pack_head(cls.KIND, session, round) + cls._SENDER.pack(sender, weight)
+        words = np.frombuffer(packet, dtype=word, count=m, offset=cls._OFFSET)
+        return cls(session, round, sender, weight, words, packet)
+
+    @classmethod
+    def length(cls, m: int, word: np.dtype[Any]) -> int:
+        """Bytes of an upload of m words, without its tag."""
+        return cls._OFFSET + m * word.itemsize
 
     def tagged(self, key: bytes) -> memoryview:
         """The upload with its tag written behind the words."""
@@ -94,9 +120,9 @@ class MaskedInput(Named):
     @classmethod
     def from_bytes(cls, data: Packet, *, m: int, word: np.dtype[Any]) -> "MaskedInput":
         """Parse exactly m words; they are a view of `data`, not a copy. Raises ProtocolError."""
-        session, round, body = unpack_head(data, kind=cls.KIND, length=cls._OFFSET + m * word.itemsize)
+        session, round, body = unpack_head(data, kind=cls.KIND, length=cls.length(m, word))
         words = np.frombuffer(body, dtype=word, count=m, offset=cls._SENDER.size)
-        return cls(session, round, cls._SENDER.unpack_from(body)[0], words)
+        return cls(session, round, *cls._SENDER.unpack_from(body), words)
 
 
 @dataclass(frozen=True)

@@ -3,12 +3,14 @@
 import secrets
 import struct
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from securefl.channels.masking import shamir
 from securefl.channels.masking.keys import (
     KEY_BYTES,
     PAIR_MASK,
+    POSSESSION,
+    PROOF_BYTES,
     SEALING,
     SELF_MASK,
     UPLOAD,
@@ -18,6 +20,7 @@ from securefl.channels.masking.keys import (
     derive,
     open_sealed,
     seal,
+    share_commitment,
 )
 from securefl.channels.masking.replies import Advertisement
 from securefl.channels.masking.stream import Masks
@@ -46,10 +49,18 @@ class RoundSecrets:
         """Three secrets from the system's CSPRNG."""
         return cls(RoundKey.generate(), RoundKey.generate(), secrets.token_bytes(KEY_BYTES))
 
-    def advertisement(self, session: bytes, round: int, client: int, *, block: bytes) -> Advertisement:
-        """The public keys, and the commitment to the seed."""
+    def advertisement(
+        self, session: bytes, round: int, client: int, *, block: bytes, server_key: bytes
+    ) -> Advertisement:
+        """The public keys, the commitment to the seed, and the proof for the server that both keys are this client's.
+
+        Raises:
+            ProtocolError: the server's key is unusable.
+        """
         committed = commitment(self.seed, session=session, round=round, client=client)
-        return Advertisement(session, round, client, self.mask.public, self.sealing.public, committed, block)
+        keys = Advertisement(session, round, client, self.mask.public, self.sealing.public, committed, block, b"")
+        agreed = self.mask.agree([server_key]) + self.sealing.agree([server_key])
+        return replace(keys, proof=possession(agreed, keys, server_key))
 
     def shares(self, points: Mapping[int, int], *, threshold: int) -> dict[int, bytes]:
         """For each client its share of the seed, then of the mask key, 66 bytes; points are client -> x."""
@@ -130,6 +141,38 @@ def upload_key(agreed: bytes, client: Advertisement, server_key: bytes) -> bytes
     """The key between one client and the server, 32 bytes; the same from both ends."""
     ends = Info(client.session, client.round, client.sender, SERVER, client.sealing_key, server_key)
     return derive(agreed, UPLOAD, ends)
+
+
+def possession(agreed: Sequence[bytes], client: Advertisement, server_key: bytes) -> bytes:
+    """What only the server and the owner of both keys can compute, 16 bytes.
+
+    Who copies a public key of somebody else cannot, and so gets nobody dropped.
+
+    Args:
+        agreed: the secrets that the server's key shares with the mask key and with the sealing key.
+        client: the keys.
+        server_key: the server's public key of the round.
+    """
+    ends = Info(client.session, client.round, client.sender, SERVER, client.mask_key + client.sealing_key, server_key)
+    return derive(b"".join(agreed), POSSESSION, ends)[:PROOF_BYTES]
+
+
+def share_commitments(dealer: Advertisement, shares: Mapping[int, bytes]) -> dict[int, bytes]:
+    """For each holder what fixes its two shares: 16 bytes for that of the seed, then 16 for that of the mask key."""
+    return {
+        holder: b"".join(
+            share_commitment(
+                both[place * shamir.SHARE_BYTES : (place + 1) * shamir.SHARE_BYTES],
+                session=dealer.session,
+                round=dealer.round,
+                dealer=dealer.sender,
+                holder=holder,
+                place=place,
+            )
+            for place in (0, 1)
+        )
+        for holder, both in shares.items()
+    }
 
 
 def _info(one: Advertisement, other: Advertisement, key_of_one: bytes, key_of_other: bytes) -> Info:

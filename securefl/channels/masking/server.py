@@ -52,7 +52,7 @@ class MaskedServer:
             raise ValueError(f"{len(cohort)} clients are more than the terms have room for")
         self._round, self._stage, self._cohort = round, 1, tuple(sorted(cohort))
         self._key = RoundKey.generate()
-        self._blocks = [Block(self._terms, round, block, model_hash) for block in blocks]
+        self._blocks = [Block(self._terms, round, block, model_hash, self._key) for block in blocks]
         self._answered, self._seen = set(), []
 
     def requests(self) -> Mapping[int, bytes]:
@@ -70,7 +70,7 @@ class MaskedServer:
             return False
         try:
             if self._stage == UPLOAD_STAGE:
-                body = open_tagged(block.upload_key(client, self._key), message)
+                body = open_tagged(block.upload_key(client), message)
             else:
                 body = open_signed(message, self._terms.roster[client], terms=self._terms.digest)
             kind = block.absorb(self._stage, client, body, message)
@@ -106,12 +106,16 @@ class MaskedServer:
         return list(self._seen)
 
     def _view(self) -> View:
-        """One row, the weighted mean over all survivors of all blocks."""
+        """One row, the weighted mean over all survivors of all blocks; no coordinate of it is beyond the clip.
+
+        A corrupt client need not clip, and its words wrap around: each block's sum is held to what its clients can
+        have, so that it moves no more of the mean than its own block's part.
+        """
         terms, d = self._terms, self._terms.d
         total, weight = np.zeros(d), 0
         for block in self._blocks:
-            opened = terms.code.decode(block.total[:d])
-            total += opened
+            opened = block.opened()
+            total += block.held(opened)
             weight += block.weight
             for party in ("server", "network"):
                 values = torch.from_numpy(opened)
