@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from securefl import adversary, catalog, channel, vector
 from securefl.cache import Remember, fresh
+from securefl.channels.build import SET_UP
 from securefl.continuation import Origin, origin_of
 from securefl.data.task import Examples, FederatedData, Task
 from securefl.environment import code_hash
@@ -21,7 +22,7 @@ from securefl.federation import Federation, State
 from securefl.privacy.calibration import calibrate_noise
 from securefl.privacy.ledger import NOTHING, Before, Ledger, Terms
 from securefl.records import load_data
-from securefl.rng import StreamFor, seeded_keystream, system_keystream
+from securefl.rng import Keystream, StreamFor, seeded_keystream, system_keystream
 from securefl.scenario import Scenario
 from securefl.simulate import UnreliableClient
 from securefl.training.canaries import NO_CANARIES, Canaries, CanaryDpSgd
@@ -164,10 +165,17 @@ def build_model(scenario: Scenario, task: Task) -> nn.Module:
 
 
 def stream_for(scenario: Scenario) -> StreamFor:
-    """Seeded streams by name where the scenario is repeatable; fresh system ones where it is not."""
-    if scenario.repeatable:
-        return lambda purpose, client, round: seeded_keystream(scenario.seed, purpose, client, round)
-    return lambda purpose, client, round: system_keystream()
+    """Seeded streams by name where the scenario is repeatable; fresh system ones where it is not.
+
+    What members draw in a channel's set-up follows `channel.secrets` instead: nobody gets it from a seed unasked.
+    """
+    secrets = channel.options(scenario).get("secrets")
+
+    def stream(purpose: str, client: int, round: int) -> Keystream:
+        seeded = secrets == "seeded" if purpose == SET_UP else scenario.repeatable
+        return seeded_keystream(scenario.seed, purpose, client, round) if seeded else system_keystream()
+
+    return stream
 
 
 def plan_for(scenario: Scenario, client: int, remember: Remember = fresh, before: Before = NOTHING) -> DpPlan:

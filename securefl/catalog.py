@@ -69,7 +69,8 @@ class ChannelEntry:
 
     threats says it in words, sees by the kinds of Observations of server, network and each client. min_cohort is the
     default where the options do not settle it; set_up says that a client can miss the session's; exact that a round
-    played again gives the same bytes.
+    played again gives the same bytes. shows_reported_weights: whether the server learns a weight that a client reports,
+    though it sees no update.
     """
 
     sides: Callable[..., build.Sides]
@@ -82,6 +83,7 @@ class ChannelEntry:
     min_cohort: int = 1
     set_up: bool = False
     exact: bool = True
+    shows_reported_weights: bool = False
 
     @property
     def server_holds_model(self) -> bool:
@@ -157,8 +159,9 @@ CHANNELS: Mapping[str, ChannelEntry] = {
         check=build.masked_terms,
         stages=5,
         rows=lambda cohort: 1,
-        options={"ring": 32, "clip": 4.0, "rounding": "stochastic", "corrupt": 1},
+        options={"ring": 32, "clip": 4.0, "rounding": "stochastic", "corrupt": 1, "secrets": "system"},
         set_up=True,
+        shows_reported_weights=True,
         threats=parties.MASKED,
         sees=parties.MASKED_SEES,
     ),

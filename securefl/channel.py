@@ -2,16 +2,20 @@
 
 from typing import TYPE_CHECKING, Any
 
+import torch
+
 from securefl import catalog
 from securefl.channels.build import Plan
 from securefl.errors import ScenarioError
 from securefl.rng import StreamFor, system_keystream
+from securefl.sites import task_of
 
 if TYPE_CHECKING:
     from securefl.scenario import Scenario
     from securefl.sections import Failure
 
-_OPTIONS = ("ring", "clip", "rounding", "corrupt", "max_weight")
+_OPTIONS = ("ring", "clip", "rounding", "corrupt", "max_weight", "secrets", "reveal_counts")
+_OF_REPORTED_WEIGHTS = ("max_weight", "reveal_counts")
 _LEAST_HONEST = 2  # of a sum that hides anything
 
 
@@ -76,11 +80,19 @@ def check(scenario: "Scenario") -> None:
     """
     kind = scenario.channel.kind
     entry = catalog.CHANNELS[kind]
+    takes = set(entry.options)
+    if scenario.weights == "reported":
+        takes |= {"max_weight"} if entry.options else set()
+        takes |= {"reveal_counts"} if entry.shows_reported_weights else set()
     for key in _OPTIONS:
-        known = key in entry.options or (key == "max_weight" and entry.options and scenario.weights == "reported")
-        if getattr(scenario.channel, key) is not None and not known:
-            beside = f"{kind} and weights = {scenario.weights!r}" if key == "max_weight" else f"{kind}"
+        if getattr(scenario.channel, key) is not None and key not in takes:
+            beside = f"{kind} and weights = {scenario.weights!r}" if key in _OF_REPORTED_WEIGHTS else f"{kind}"
             raise ScenarioError(f"channel.{key} has no effect with {beside}; remove it")
+    if "reveal_counts" in takes and not scenario.channel.reveal_counts:
+        raise ScenarioError(
+            f"weights = 'reported' shows the server each client's exact record count, under {kind}, too: say so with "
+            "channel.reveal_counts = true, or use weights = 'equal' or 'declared'"
+        )
     if scenario.cohort_size > scenario.clients:
         raise ScenarioError(f"cohort.size: {scenario.cohort_size} of {scenario.clients} clients cannot be invited")
     if (least := min_cohort(scenario)) > scenario.cohort_size:
@@ -94,8 +106,18 @@ def check(scenario: "Scenario") -> None:
 
 def terms(scenario: "Scenario") -> Any:
     """What the clients of this scenario agree on, but for identities. Raises ValueError where it does not fit."""
-    sketch = plan(scenario, session=b"", d=1, stream_for=lambda purpose, client, round: system_keystream())
+    sketch = plan(
+        scenario, session=b"", d=coordinates(scenario), stream_for=lambda purpose, client, round: system_keystream()
+    )
     return catalog.CHANNELS[scenario.channel.kind].check(sketch, **options(scenario))
+
+
+def coordinates(scenario: "Scenario") -> int:
+    """How many an update has; the model is built without memory for its weights."""
+    with torch.device("meta"):
+        build = catalog.MODELS[scenario.model.name]
+        model = build(task_of(scenario), generator=None, **scenario.model.parameters)
+    return sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)
 
 
 def _check_failures(scenario: "Scenario", stages: int) -> None:

@@ -97,7 +97,9 @@ def _takes(value: Mapping[str, Any], known: Mapping[str, Any]) -> str:
         return "a table: " + ", ".join(f"`{key}`" for key in inner["properties"])
     if value["type"] == "array":
         return f"a list: {_takes(value['items'], known)}"
-    word = {"integer": "a whole number", "number": "a number", "string": "a word"}[value["type"]]
+    word = {"integer": "a whole number", "number": "a number", "string": "a word", "boolean": "`true` or `false`"}[
+        value["type"]
+    ]
     return word + _bounds(value)
 
 

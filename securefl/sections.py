@@ -123,6 +123,11 @@ class Channel(Section):
 
     For masked: bits of a word (ring), the bound on one coordinate (clip), the rounding to words, the clients of one sum
     that may be corrupt, and the largest weight where clients report theirs. For ckks: clip and max_weight.
+
+    For masked, too: reveal_counts = true says that weights = "reported" may show the server the record count of each
+    client. secrets are those that members draw in the set-up to deal cohorts above 128 into blocks: from the system's
+    generator, or from the scenario's seed, so that a run deals the same blocks again and whoever has the seed knows
+    them before.
     """
 
     kind: str = "plain"
@@ -132,6 +137,8 @@ class Channel(Section):
     rounding: Literal["nearest", "stochastic"] | None = None
     corrupt: Count | None = None
     max_weight: Count | None = None
+    secrets: Literal["system", "seeded"] | None = None
+    reveal_counts: Annotated[bool, Field(strict=True)] | None = None
 
 
 class Failure(Section):

@@ -10,6 +10,7 @@ from securefl.sites import data_options
 def summary(scenario: Scenario) -> str:
     """A valid scenario in words: who trains, what is promised, what the rule gets."""
     training, privacy, rule = scenario.training, scenario.privacy, scenario.defense.rule
+    options = channel.options(scenario)
     lines = [
         f"valid: {scenario.rounds} rounds of {scenario.cohort_size} of {scenario.clients} clients, "
         f"{_data(scenario)}, {scenario.model.name}, {training.kind}",
@@ -17,6 +18,10 @@ def summary(scenario: Scenario) -> str:
         f"{_before(scenario)}rule {rule.name}{_arguments(rule.parameters)}, {_weights(scenario)}, "
         f"server {scenario.server.step}",
     ]
+    if options.get("secrets") == "seeded":
+        lines.append("SEEDED set-up: whoever has the seed knows beforehand which clients are summed together")
+    if scenario.channel.reveal_counts:
+        lines.append("weights: the server sees each client's exact record count (channel.reveal_counts)")
     if privacy is None or not scenario.claims_dp:
         lines.append("privacy: no claim")
     else:

@@ -58,6 +58,12 @@ def look(who: str, *overrides: str, colluders: int = 1, target: int = 0) -> Look
     return look_at(inquiry, on_round=lambda label, record: None)
 
 
+def sums(channel: str, weights: str) -> tuple[str, ...]:
+    """A channel and weights, with what masks ask for where clients report theirs."""
+    meant = ("channel.reveal_counts=true",) if (channel, weights) == ("masked", "reported") else ()
+    return (f"channel.kind={channel}", f"weights={weights}", *meant)
+
+
 def by_name(found: list[Exposure]) -> dict[str, Exposure]:
     return {one.attack: one for one in found}
 
@@ -101,7 +107,7 @@ def test_the_attackers_own_records_are_test_records() -> None:
 def test_labels_are_counted_in_whatever_is_seen(who: str, channel: str, about: set[int], weights: str) -> None:
     """One step of an untrained model, sites of other sizes: exactly but for rounding, whatever each counts."""
     skewed = ("data.partition=dirichlet", "data.alpha=0.3", "data.minimum=40", "training.batch=1300")
-    found = look(who, f"channel.kind={channel}", *skewed, f"weights={weights}")
+    found = look(who, *sums(channel, weights), *skewed)
     update = found.update
     if not about:
         assert update is None
@@ -363,7 +369,7 @@ def test_property_trials_see_what_the_adversary_would(
     monkeypatch: pytest.MonkeyPatch, channel: str, weights: str
 ) -> None:
     """Training in place of which an update says its share of the rarer class, far off where others stand beside it."""
-    subject = look("server", f"channel.kind={channel}", f"weights={weights}")
+    subject = look("server", *sums(channel, weights))
     rare = int(torch.bincount(subject.known.labels, minlength=10).argmin())
     rows: dict[str, set[tuple[float, ...]]] = {}
     draws = torch.Generator().manual_seed(0)

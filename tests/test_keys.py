@@ -32,4 +32,8 @@ def test_defaults_bounds_and_choices_are_told() -> None:
     assert "| `epsilon` | a number, above 0 | 8 |" in lines
     assert "| `noise_multiplier` | a number, at least 0.1 and at most 10000 | none |" in lines
     assert "| `mlp` | `hidden` (default [32]) |" in lines
-    assert "| `masked` | `ring` = 32, `clip` = 4, `rounding` = `stochastic`, `corrupt` = 1 |" in lines
+    assert (
+        "| `masked` | `ring` = 32, `clip` = 4, `rounding` = `stochastic`, `corrupt` = 1, `secrets` = `system` |"
+        in lines
+    )
+    assert "| `reveal_counts` | `true` or `false` | none |" in lines

@@ -292,8 +292,8 @@ def reporting(lie: int | None) -> tuple[Session, View]:
 
 @pytest.mark.parametrize("lie", [1, 2, 401, 1000])
 def test_a_liar_about_its_weight_counts_as_much_as_the_largest_weight_and_no_more(lie: int) -> None:
-    # The honest four weigh 604, and everyone moved by .01. While the total was a word of the sum, it wrapped
-    # around: such a liar made the mean 200 times too large.
+    # The honest four weigh 604, and everyone moved by .01. While the total was a word of the sum, it wrapped around,
+    # and one liar made the mean 200 times too large.
     _, view = reporting(lie)
     others, own = 604 * 0.01, 401 * 0.01
     assert torch.allclose(view.rows[0], torch.full((3,), (others + own) / (604 + lie)), atol=1e-5)

@@ -12,10 +12,11 @@ from torch import Tensor
 
 from securefl import engine
 from securefl.api import run
-from securefl.assemble import assemble
+from securefl.assemble import assemble, stream_for
 from securefl.channel import terms
 from securefl.federation import Federation, Played
 from securefl.scenario import Scenario, parse_scenario
+from securefl.summary import summary
 from securefl.types import ChannelServer, Packet
 
 HEART = """
@@ -32,6 +33,7 @@ data = { name = "digits", partition = "iid", clients = 10 }
 model = { name = "mlp", hidden = [32] }
 training = { kind = "sgd", batch = 16, epochs = 1, lr = 0.3 }
 """
+DECLARED = 'privacy = { epsilon = inf, noise = "seeded" }\n'
 MASKED = ("channel.kind=masked", "channel.ring=64")
 
 
@@ -73,6 +75,8 @@ def test_a_masked_run_with_dropouts_at_every_stage_is_plain_over_the_reported_su
     text: str, failures: list[tuple[int, int, int]], ring: int, apart: float, tmp_path: Path
 ) -> None:
     overrides = ("channel.kind=masked", f"channel.ring={ring}", drops(*failures))
+    if "reported" in text:
+        overrides = (*overrides, "channel.reveal_counts=true")
     masked = play(parse_scenario(text, overrides=overrides), tmp_path / "masked")
     everyone = set(masked[0].record.cohort)
     for client, round, stage in failures:
@@ -100,12 +104,12 @@ def test_one_round_differs_from_plain_by_no_more_than_the_channels_bound(tmp_pat
 
 
 def test_clients_of_a_lost_block_are_recorded_as_absent(tmp_path: Path) -> None:
-    scenario = parse_scenario(DIGITS, overrides=("rounds=1", "data.clients=130", "channel.kind=masked"))
+    seeded = ("rounds=1", "data.clients=130", "channel.kind=masked", "channel.secrets=seeded")
+    scenario = parse_scenario(DIGITS, overrides=seeded)
     beacon = assemble(scenario, run="r", ledgers=tmp_path).federation.server._terms  # type: ignore[attr-defined]
     lost, kept = beacon.blocks(tuple(range(130)))
     silent = drops(*((client, 0, 3) for client in lost[:40]))
-    overrides = ("rounds=1", "data.clients=130", "channel.kind=masked", silent)
-    (played,) = play(parse_scenario(DIGITS, overrides=overrides), tmp_path)
+    (played,) = play(parse_scenario(DIGITS, overrides=(*seeded, silent)), tmp_path)
     assert played.record.survivors == kept
     assert set(played.record.absent) == set(lost)
     assert {played.record.absent[client] for client in lost[40:]} == {"lost with its block, of which too few were left"}
@@ -217,3 +221,44 @@ def test_no_key_reaches_the_run_folder(tmp_path: Path, monkeypatch: pytest.Monke
     (transcript,) = (tmp_path / "run").rglob("transcript.jsonl")
     for line in transcript.read_text().splitlines():
         assert "values" not in json.loads(line)
+
+
+def deal(scenario: Scenario, folder: Path) -> tuple[tuple[int, ...], ...]:
+    """The blocks of a first round, as the set-up of this assembly deals them."""
+    server = assemble(scenario, run="r", ledgers=folder).federation.server
+    blocks: tuple[tuple[int, ...], ...] = server._terms.blocks(0, tuple(range(130)))  # type: ignore[attr-defined]
+    return blocks
+
+
+@pytest.mark.parametrize("text", [DIGITS, DIGITS.replace("sgd", "dp_sgd") + DECLARED])
+def test_the_set_up_draws_from_the_system_unless_the_scenario_asks_for_the_seed(text: str, tmp_path: Path) -> None:
+    many = ("data.clients=130", "channel.kind=masked")
+    usual = parse_scenario(text, overrides=many)
+    assert usual.repeatable
+    assert usual.resolved()["channel"]["secrets"] == "system"
+    assert deal(usual, tmp_path / "a") != deal(usual, tmp_path / "b")
+    assert "set-up" not in summary(usual)
+    seeded = parse_scenario(text, overrides=(*many, "channel.secrets=seeded"))
+    assert seeded.resolved()["channel"]["secrets"] == "seeded"
+    assert deal(seeded, tmp_path / "c") == deal(seeded, tmp_path / "d")
+    assert "SEEDED set-up: whoever has the seed knows beforehand which clients are summed together" in summary(seeded)
+    another = parse_scenario(text, overrides=(*many, "channel.secrets=seeded", "seed=3"))
+    assert deal(another, tmp_path / "e") != deal(seeded, tmp_path / "c")
+
+
+def test_the_members_secrets_come_from_the_system_also_where_updates_are_rounded_by_the_seed() -> None:
+    scenario = parse_scenario(DIGITS, overrides=MASKED)
+    streams = stream_for(scenario)
+    assert streams("rounding", 1, 0).bytes(32) == stream_for(scenario)("rounding", 1, 0).bytes(32)
+    assert streams("set-up", 1, 0).bytes(32) != stream_for(scenario)("set-up", 1, 0).bytes(32)
+
+
+def test_a_scenario_that_shows_record_counts_says_so() -> None:
+    shown = parse_scenario(DIGITS + 'weights = "reported"', overrides=(*MASKED, "channel.reveal_counts=true"))
+    assert "the server sees each client's exact record count (channel.reveal_counts)" in summary(shown)
+    assert "record count" not in summary(parse_scenario(DIGITS, overrides=MASKED))
+
+
+def test_what_validation_sketches_has_the_models_own_coordinates(tmp_path: Path) -> None:
+    scenario = parse_scenario(DIGITS, overrides=MASKED)
+    assert terms(scenario).d == len(assemble(scenario, run="r", ledgers=tmp_path).start.weights)

@@ -24,7 +24,7 @@ from securefl.errors import ScenarioError
 from securefl.planned import planned
 from securefl.scenario import Scenario, load_scenario, parse_scenario
 
-NOT_MASKED = {"ring": None, "clip": None, "rounding": None, "corrupt": None, "max_weight": None}
+NOT_MASKED = dict.fromkeys(("ring", "clip", "rounding", "corrupt", "max_weight", "secrets", "reveal_counts"))
 NOT_DEALT = dict.fromkeys(("only", "held_out", "alpha", "classes", "minimum", "most", "size", "label_noise", "test_on"))
 
 # The two scenarios of the design, verbatim.
@@ -154,9 +154,15 @@ ACCEPTED: dict[str, str] = {
     + 'cohort = { size = 5 }\ndefense = { rule = { name = "trimmed_mean", f = 2 } }',
     "masked at its smallest": digits("clients = 3") + 'channel = { kind = "masked" }',
     "masked with more corrupt clients": digits() + 'channel = { kind = "masked", corrupt = 8 }',
-    "masked with weights inside the sum": SGD + 'weights = "reported"\nchannel = { kind = "masked" }',
-    "masked in the smallest ring with the largest weights that fit": SGD
-    + 'weights = "reported"\nchannel = { kind = "masked", ring = 16, max_weight = 16383 }',
+    "masked with reported weights that may be seen": SGD
+    + 'weights = "reported"\nchannel = { kind = "masked", reveal_counts = true }',
+    "masked in the smallest ring with weights beyond it": SGD
+    + 'weights = "reported"\nchannel = { kind = "masked", ring = 16, max_weight = 70000, reveal_counts = true }',
+    "masked with a set-up from the seed": 'channel = { kind = "masked", secrets = "seeded" }',
+    "a model whose masked upload just fits": digits()
+    + 'model = { name = "mlp", hidden = [WIDE] }\nchannel = { kind = "masked" }'.replace(
+        "WIDE", ", ".join(32 * ["4096"])
+    ),
     "every heart site": 'data = { partition = "halves" }',
     "pooled": 'data = { partition = "pooled" }',
     "one site": "data = { only = 3 }",
@@ -210,6 +216,7 @@ def test_what_is_resolved_fills_in_what_depends_on_the_data() -> None:
     assert resolved["model"] == {"name": "mlp", "hidden": [32]}
     assert resolved["simulate"] == {"drop": [{"client": 3, "round": 2, "stage": 3}], "late": [], "missing": []}
     masked = {"ring": 32, "clip": 4.0, "rounding": "stochastic", "corrupt": 1, "max_weight": None}
+    masked |= {"secrets": "system", "reveal_counts": None}
     assert resolved["channel"] == {"kind": "masked", "min_cohort": 3, **masked}
     attack = parse_scenario(HEART).resolved()["attack"]
     assert attack == {"name": "sign_flip", "scale": 5.0, "clients": [0], "knows": "own"}
@@ -407,8 +414,32 @@ REFUSED: list[tuple[str, str]] = [
         "median of the one sum that masked reveals would be the mean: use rule = 'mean', or channel.kind = 'plain'",
     ),
     (
-        SGD + 'weights = "reported"\nchannel = { kind = "masked", ring = 16, max_weight = 20000 }',
-        "channel: 4 weights of up to 20000 do not fit a ring of 2^16",
+        SGD + 'weights = "reported"\nchannel = { kind = "masked" }',
+        "weights = 'reported' shows the server each client's exact record count, under masked, too: say so with "
+        "channel.reveal_counts = true, or use weights = 'equal' or 'declared'",
+    ),
+    (
+        SGD + 'weights = "reported"\nchannel = { kind = "masked", reveal_counts = false }',
+        "say so with channel.reveal_counts = true",
+    ),
+    (
+        SGD + 'channel = { kind = "masked", reveal_counts = true }',
+        "channel.reveal_counts has no effect with masked and weights = 'declared'; remove it",
+    ),
+    (
+        SGD + 'weights = "reported"\nchannel = { kind = "ckks", reveal_counts = true }',
+        "channel.reveal_counts has no effect with ckks and weights = 'reported'; remove it",
+    ),
+    ('channel = { kind = "masked", reveal_counts = 1 }', "channel.reveal_counts: input should be a valid boolean"),
+    ('channel = { secrets = "system" }', "channel.secrets has no effect with plain; remove it"),
+    ('channel = { kind = "masked", secrets = "seed" }', "channel.secrets: input should be 'system' or 'seeded'"),
+    (
+        digits()
+        + 'model = { name = "mlp", hidden = [WIDE] }\nchannel = { kind = "masked" }'.replace(
+            "WIDE", ", ".join(33 * ["4096"])
+        ),
+        "channel: a masked upload takes at most 2147483647 bytes, 537309194 coordinates in a ring of 2^32 take "
+        "2149236816: use a smaller model or a smaller ring",
     ),
     (
         SGD + 'channel = { kind = "masked", max_weight = 500 }',

@@ -16,6 +16,8 @@ from securefl.channels.plain import PlainClient, PlainServer
 from securefl.rng import StreamFor
 from securefl.types import ChannelClient, ChannelServer
 
+SET_UP = "set-up"  # the purpose of the stream that a member of a masked session draws its secret from
+
 
 @dataclass(frozen=True)
 class Plan:
@@ -99,7 +101,11 @@ def ckks_terms(plan: Plan, *, clip: float) -> CkksTerms:
 
 
 def masked_sides(plan: Plan, **options: Any) -> Sides:
-    """One sum of masked updates; the session's set-up is held here. Raises ValueError where terms do not fit."""
+    """One sum of masked updates; the session's set-up is held here. Raises ValueError where terms do not fit.
+
+    Keys and round secrets are always the system's; where the members' secrets of the set-up come from is for
+    `plan.stream_for` to say.
+    """
     server = Identity.generate()
     identities = {client: Identity.generate() for client in plan.clients}
     roster = {client: identity.public for client, identity in identities.items()}
@@ -111,7 +117,7 @@ def masked_sides(plan: Plan, **options: Any) -> Sides:
             client,
             identities[client],
             terms,
-            draw=lambda attempt: plan.stream_for("set-up", client, attempt).bytes(SECRET_BYTES),
+            draw=lambda attempt: plan.stream_for(SET_UP, client, attempt).bytes(SECRET_BYTES),
             monotonic=progress[client],
         )
 
@@ -137,10 +143,14 @@ def masked_terms(
     clip: float,
     rounding: Literal["nearest", "stochastic"],
     corrupt: int,
+    secrets: Literal["system", "seeded"] = "system",
     roster: Mapping[int, bytes] | None = None,
     server: bytes = b"",
 ) -> Agreement:
-    """The terms of a session before its set-up. Raises ValueError where they do not fit."""
+    """The terms of a session before its set-up. Raises ValueError where they do not fit.
+
+    They are the same wherever the secrets of the set-up come from.
+    """
     if (smallest := plan.cohort // blocks_for(plan.cohort)) < plan.min_cohort:
         raise ValueError(f"min_cohort {plan.min_cohort} exceeds the {smallest} clients of one sum")
     return Agreement(
