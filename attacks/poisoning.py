@@ -79,7 +79,7 @@ def backdoor(
         labels: (n,) of 0 to classes - 1.
         classes: how many there are.
         target: the class that the trigger shall mean.
-        generator: draws which records.
+        generator: draws which records, by position: no privacy claim covers a corrupt client's own records.
         share: of the records, in (0, 1]; rounded to whole records.
         size: of the trigger, see `triggered`.
 

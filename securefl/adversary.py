@@ -91,7 +91,12 @@ def make(scenario: "Scenario", rule: Rule, weigh: Weigh | None) -> Adversary:
 
 
 def poisoned(scenario: "Scenario", data: FederatedData) -> FederatedData:
-    """The same data, with the training records of corrupt clients as their attack leaves them."""
+    """The same data, with the training records of corrupt clients as their attack leaves them.
+
+    Guarantees:
+        - No record of an honest client changes, and those of a corrupt one follow from no honest record.
+        - Nothing is promised for a corrupt client's own records, which it could send as they are.
+    """
     if (attack := scenario.attack) is None:
         return data
     poison = catalog.make_poison(

@@ -177,6 +177,12 @@ def _privacy(scenario: "Scenario") -> None:
     if scenario.training.kind == "sgd":
         return
     most = scenario.data.most
+    if most is not None and scenario.claims_dp:
+        raise ScenarioError(
+            "data.most keeps an exact number of records: without one of them another would come in, "
+            "two would change, and epsilon is for one; set data.share, which keeps each by a coin of "
+            "its own, or privacy.epsilon = inf"
+        )
     if most is not None and privacy.records is not None and max(privacy.records) > most:
         raise ScenarioError(
             f"privacy.records declares {max(privacy.records)} for a client, of which data.most keeps {most} at the most"

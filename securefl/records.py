@@ -1,4 +1,10 @@
-"""The records of a scenario: loaded, dealt to sites, and for audits mislabelled or drawn anew."""
+"""The records of a scenario: loaded, dealt to sites, and for audits mislabelled or drawn anew.
+
+What is drawn for a record after the deal (whether it stays, which label it gets, whether a rehearsal
+takes it) follows from its own content, so that one record removed from a client changes no other:
+`securefl.data.coins`. The deal itself, and the data set's split into training and test records, come
+before any claim and are taken as given.
+"""
 
 from dataclasses import replace
 from typing import NamedTuple
@@ -7,6 +13,7 @@ import torch
 from torch import Tensor
 
 from securefl import catalog, compatibility, sites
+from securefl.data.coins import below, coins, record_numbers
 from securefl.data.download import OnBytes
 from securefl.data.partition import Skew
 from securefl.data.task import Examples, FederatedData, Site, concatenate
@@ -38,7 +45,7 @@ def load_data(scenario: Scenario) -> FederatedData:
         data = data.pooled()
     elif how in catalog.DEALS:
         data = data.dealt(_deal(scenario, data.pooled().sites[0].train.labels))
-    data = _thinned(scenario, data)
+    data = _thinned(scenario, _shared(scenario, data))
     if config.only is not None and how != "pooled":
         data = data.alone(sites.place(scenario, config.only))
     data = _mislabelled(scenario, data)
@@ -54,6 +61,8 @@ def fetch_data(scenario: Scenario, on_bytes: OnBytes) -> None:
 def pool_of(scenario: Scenario, data: FederatedData, client: int) -> Pool:
     """The client's training records and as many test records, mislabelled as often as training records are.
 
+    Under a claim the number of test records is the declared one: the real number is never read.
+
     Args:
         scenario: without a rehearsal.
         data: of that scenario.
@@ -62,10 +71,8 @@ def pool_of(scenario: Scenario, data: FederatedData, client: int) -> Pool:
     site = data.sites[client]
     others = data.test if site.test is None else site.test
     order = torch.from_numpy(seeded_keystream(scenario.data.split_seed, "pool", client).permutation(len(others)))
-    chosen = order[: len(site.train)]
-    more = _noisy(
-        scenario, Examples(others.features[chosen], others.labels[chosen]), data.task.classes, len(data.sites)
-    )
+    chosen = order[: scenario.site_records[client] if scenario.claims_dp else len(site.train)]
+    more = _noisy(scenario, _taken(others, chosen), data.task.classes, len(data.sites))
     return Pool(concatenate([site.train, more]), len(site.train))
 
 
@@ -74,35 +81,53 @@ def drawn(pool: Pool, seed: int) -> Tensor:
 
     An odd seed takes what the even one below it leaves, so that of two such rehearsals each record is in one.
     """
-    coins = seeded_keystream(seed // 2, "rehearsal").bernoulli(len(pool.examples), probability=0.5)
-    return torch.from_numpy(coins) ^ bool(seed % 2)
+    numbers = record_numbers(pool.examples, seeded_keystream(seed // 2, "rehearsal"))
+    return coins(numbers[:, 0], probability=0.5) ^ bool(seed % 2)
 
 
 def _rehearsed(scenario: Scenario, data: FederatedData) -> FederatedData:
-    """The same data, with one client's training records drawn from its pool. Raises ScenarioError where none came."""
+    """The same data, one client's training records drawn from its pool; raises as `_refuse_none`."""
     rehearsal = scenario.rehearsal
     if rehearsal is None:
         return data
     pool = pool_of(scenario, data, rehearsal.client)
     inside = drawn(pool, rehearsal.seed)
-    if not bool(inside.any()):
-        raise ScenarioError("rehearsal: no record came in; use another seed, or a client with more records")
+    way_out = "use another seed, or a client with more records"
+    _refuse_none(scenario, inside, f"rehearsal: no record came in; {way_out}")
     site = data.sites[rehearsal.client]
-    train = Examples(pool.examples.features[inside], pool.examples.labels[inside])
     changed = list(data.sites)
-    changed[rehearsal.client] = Site(site.name, train, site.test)
+    changed[rehearsal.client] = Site(site.name, _taken(pool.examples, inside), site.test)
     return replace(data, sites=tuple(changed))
 
 
+def _refuse_none(scenario: Scenario, inside: Tensor, message: str) -> None:
+    """Refuse a client without records, but not under DP-SGD: the refusal would tell their number."""
+    if scenario.training.kind == "sgd" and not bool(inside.any()):
+        raise ScenarioError(message)
+
+
+def _shared(scenario: Scenario, data: FederatedData) -> FederatedData:
+    """The same data, each training record kept by a coin of its own; raises as `_refuse_none`."""
+    if scenario.data.share is None:
+        return data
+    kept = []
+    for index, site in enumerate(data.sites):
+        stream = seeded_keystream(scenario.data.split_seed, "share", index)
+        inside = coins(record_numbers(site.train, stream)[:, 0], probability=scenario.data.share)
+        _refuse_none(scenario, inside, f"data.share leaves client {index} without a record; raise it")
+        kept.append(Site(site.name, _taken(site.train, inside), site.test))
+    return replace(data, sites=tuple(kept))
+
+
 def _thinned(scenario: Scenario, data: FederatedData) -> FederatedData:
-    """The same data, with at most so many training records a site as the scenario says."""
+    """The same data, with at most so many training records a site; never under a claim."""
     if scenario.data.most is None:
         return data
     kept = []
     for index, site in enumerate(data.sites):
         order = seeded_keystream(scenario.data.split_seed, "most", index).permutation(len(site.train))
         chosen = torch.from_numpy(order[: scenario.data.most]).sort().values
-        kept.append(Site(site.name, Examples(site.train.features[chosen], site.train.labels[chosen]), site.test))
+        kept.append(Site(site.name, _taken(site.train, chosen), site.test))
     return replace(data, sites=tuple(kept))
 
 
@@ -118,13 +143,20 @@ def _mislabelled(scenario: Scenario, data: FederatedData) -> FederatedData:
 
 
 def _noisy(scenario: Scenario, examples: Examples, classes: int, place: int) -> Examples:
-    """Examples with other labels where a coin says so."""
+    """Examples with other labels where a coin of the record's own says so."""
     if not scenario.data.label_noise:
         return examples
     stream = seeded_keystream(scenario.data.split_seed, "label noise", place)
-    wrong = torch.from_numpy(stream.bernoulli(len(examples), probability=scenario.data.label_noise))
-    step = 1 + torch.from_numpy(stream.uniform(len(examples)) * (classes - 1)).long().clamp(max=classes - 2)
-    return Examples(examples.features, torch.where(wrong, (examples.labels + step) % classes, examples.labels))
+    numbers = record_numbers(examples, stream)
+    wrong = coins(numbers[:, 0], probability=scenario.data.label_noise)
+    step = 1 + below(numbers[:, 1], classes - 1)
+    labels = torch.where(wrong, (examples.labels + step) % classes, examples.labels)
+    return Examples(examples.features, labels)
+
+
+def _taken(examples: Examples, chosen: Tensor) -> Examples:
+    """The chosen records: indices, or one bool a record."""
+    return Examples(examples.features[chosen], examples.labels[chosen])
 
 
 def _deal(scenario: Scenario, labels: Tensor) -> list[Tensor]:

@@ -49,15 +49,18 @@ class Data(Section):
     held_out takes one site out of the federation and tests on all its records, and on no others: external validation.
     Both number the sites as the data set does.
 
-    most is the largest number of training records that a client keeps, picked at random; the others are used by nobody.
+    most is the largest number of training records that a client keeps, picked at random; the others
+    are used by nobody. Not under a finite epsilon: one record removed would let another in. share
+    keeps each training record with this probability, by a coin that follows from the record's
+    content, and goes with every claim.
 
     alpha (dirichlet, quantity), classes (pathological) and minimum shape the partitions that deal records anew.
 
     size (pixels of a side) and test_on (which published records judge; validation is for choosing learning rates) are
     for MedMNIST.
 
-    label_noise is the share of training records that get another label, drawn anew; for audits, to have records that
-    can only be learned by heart.
+    label_noise is the share of training records that get another label, drawn for each from its
+    content; for audits, to have records that can only be learned by heart.
     """
 
     name: str = "heart"
@@ -70,6 +73,7 @@ class Data(Section):
     classes: Count | None = None
     minimum: Count | None = None
     most: Count | None = None
+    share: Annotated[float, Field(gt=0, lt=1, strict=True)] | None = None
     size: Count | None = None
     label_noise: Annotated[float, Field(gt=0, lt=1, strict=True)] | None = None
     test_on: Literal["test", "validation"] | None = None
@@ -183,8 +187,8 @@ class Attack(Named):
 class Rehearsal(Section):
     """Trains a client on other records than its own: each of its records, and as many test records, by a fair coin.
 
-    For audits: whoever tells which records came in has learned something. seed decides the coins. What such a run
-    scores on test records means nothing.
+    For audits: whoever tells which records came in has learned something. seed decides the coins,
+    each record's with its content. What such a run scores on test records means nothing.
     """
 
     client: Index = 0

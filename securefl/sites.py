@@ -54,8 +54,13 @@ def site_records(scenario: "Scenario") -> tuple[int, ...]:
 
 
 def published(scenario: "Scenario") -> tuple[int, ...] | None:
-    """Training sizes of the published split, after `held_out`, `only` and `most`; None where they are drawn."""
-    sizes, most = _dealt_sizes(scenario), scenario.data.most
+    """Training sizes of the published split, after `held_out`, `only` and `most`; None where drawn.
+
+    After `share` they are what is expected, which is public: the share, rounded, at least 1.
+    """
+    sizes, most, share = _dealt_sizes(scenario), scenario.data.most, scenario.data.share
+    if sizes is not None and share is not None:
+        sizes = tuple(max(1, round(share * size)) for size in sizes)
     return sizes if sizes is None or most is None else tuple(min(size, most) for size in sizes)
 
 

@@ -27,6 +27,7 @@ def summary(scenario: Scenario) -> str:
     else:
         claim = f"({privacy.epsilon:g}, {privacy.delta:g})-DP for one training {privacy.unit}"
         lines.append("outside the claim: metrics, timings, test records; other runs on the same records add to it")
+        lines.append(_taken_as_given(scenario))
         lines.append(
             f"privacy: {claim}, {privacy.place} noise"
             + ("" if privacy.noise == "system" else "; SEEDED noise: whoever has the seed removes it")
@@ -37,6 +38,20 @@ def summary(scenario: Scenario) -> str:
         if scenario.attack.knows == "omniscient":
             lines.append("a fiction, for the worst case: the attack sees every update, as no client does")
     return "\n".join(lines)
+
+
+def _taken_as_given(scenario: Scenario) -> str:
+    """What chose the records that the claim is about, and whose records it does not cover."""
+    given = ["which records are for training"]
+    if scenario.partition in catalog.DEALS:
+        dealt = f"how {scenario.partition!r} deals one data set to the clients"
+        given.append(f"{dealt} (a record less deals others anew)")
+    if scenario.rehearsal is not None:
+        given.append("which test records the rehearsal lends")
+    line = f"taken as given by the claim: {', '.join(given)}"
+    if scenario.attack is None:
+        return line
+    return f"{line}; not covered: records of the corrupt clients, who may send them as they are"
 
 
 def _weights(scenario: Scenario) -> str:

@@ -49,6 +49,7 @@ model = { name = "mlp", hidden = [16] }
 training = { kind = "sgd", batch = 32, lr = 0.1 }
 """
 ONE_STEP = ("data.most=4", "training.batch=4")
+FEW = ("data.share=0.0127", "training.batch=4")  # about four records a client, under a claim
 DP = ("training.kind=dp_sgd", "privacy.noise=seeded", "privacy.epsilon=8.0", "privacy.records=[4, 4, 4, 4]")
 IMAGES = Task(features=256, classes=2, image=(1, 16, 16))
 
@@ -135,7 +136,7 @@ def test_a_step_that_is_no_mean_is_of_nobody_that_could_be_counted() -> None:
 def test_steps_are_those_of_the_plan_under_dp_and_of_the_records_elsewhere() -> None:
     assert look("server", "data.most=9", "training.batch=4", "training.epochs=2").steps(1) == 6
     declared = ("privacy.records=[13, 4, 4, 4]", "privacy.epsilon=8.0")
-    found = look("server", "data.most=20", "training.batch=4", *DP[:2], *declared)
+    found = look("server", "data.share=0.06", "training.batch=4", *DP[:2], *declared)
     assert [found.steps(client) for client in range(4)] == [4, 1, 1, 1]
 
 
@@ -309,7 +310,7 @@ def test_rows_of_numbers_are_read_by_closed_forms_only() -> None:
 
 
 def test_local_noise_leaves_less_than_guessing() -> None:
-    found = everything(look("server", "data.most=4", "training.batch=4", *DP))["analytic leakage of the first layer"]
+    found = everything(look("server", *FEW, *DP))["analytic leakage of the first layer"]
     assert found.measured is not None
     assert found.guessing is not None
     assert found.measured < found.guessing + 1
@@ -462,7 +463,7 @@ def test_an_imprint_works_over_several_steps_and_for_a_client_that_comes_late() 
 
 
 def test_noise_stops_the_imprint_and_under_ckks_there_is_no_place_for_it() -> None:
-    noisy = implanted(look("malicious-server", *ONE_STEP, *DP), on_round=lambda label, record: None)
+    noisy = implanted(look("malicious-server", *FEW, *DP), on_round=lambda label, record: None)
     assert noisy.measured is not None
     assert noisy.guessing is not None
     assert noisy.measured < noisy.guessing + 1
@@ -561,7 +562,7 @@ def test_a_damaged_audit_is_told_in_a_sentence(tmp_path: Path, text: str) -> Non
 
 def test_trials_of_a_continued_run_have_its_noise(place: Path) -> None:
     """What was spent before leaves less, so that the clients' noise is larger than the scenario alone would say."""
-    records = ("privacy.records=[40, 40, 40, 40]", "data.most=40", "rounds=2")
+    records = ("privacy.records=[40, 40, 40, 40]", "data.share=0.127", "rounds=2")
     api.run(parse_scenario(DIGITS, overrides=(*DP[:2], *records, "privacy.epsilon=2.0")), place / "run")
     later = f"init_from={str(place / 'run')!r}"
     fresh_one = look("server", *DP[:2], *records, "privacy.epsilon=8.0")

@@ -134,5 +134,6 @@ def test_published_sizes_know_of_most() -> None:
 
 def test_no_client_declares_more_than_most() -> None:
     with pytest.raises(ScenarioError, match=r"declares 200 for a client, of which data\.most keeps 100 at the most"):
-        parse_scenario("data.most = 100\nprivacy.records = [100, 200, 31, 86]")
-    assert parse_scenario("data.most = 200\nprivacy.records = [100, 200, 31, 86]").data.most == 200
+        parse_scenario("data.most = 100\nprivacy.records = [100, 200, 31, 86]\nprivacy.epsilon = inf")
+    declared = "data.most = 200\nprivacy.records = [100, 200, 31, 86]\nprivacy.epsilon = inf"
+    assert parse_scenario(declared).data.most == 200
