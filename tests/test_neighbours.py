@@ -191,6 +191,19 @@ def test_under_a_claim_no_refusal_tells_that_a_client_has_no_record_left() -> No
     assert 0 < float(noise.norm()) < 20
 
 
+def test_the_same_record_at_two_clients_draws_coins_of_its_own_at_each(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def alike(data: FederatedData) -> FederatedData:
+        return replace(data, sites=(data.sites[0],) * 2 + data.sites[2:])
+
+    changing_files(monkeypatch, "heart", alike)
+    shared = load_data(parse_scenario(HEART, overrides=("data.share=0.5",))).sites
+    assert content_hashes(shared[0].train) != content_hashes(shared[1].train)
+    noisy = load_data(parse_scenario(HEART, overrides=("data.label_noise=0.5",))).sites
+    assert content_hashes(noisy[0].train) != content_hashes(noisy[1].train)
+
+
 def test_under_a_claim_a_rehearsal_lends_the_declared_number_of_test_records() -> None:
     """The real number is never read, or a record removed would take a test record with it."""
     declared = "privacy.records=[90, 90, 90, 90]"

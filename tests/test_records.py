@@ -132,6 +132,27 @@ def test_published_sizes_know_of_most() -> None:
     assert published(dealt) is None
 
 
+def test_share_keeps_each_record_by_a_coin_and_leaves_the_order_and_test_records() -> None:
+    whole, thin = load_data(digits()), load_data(digits("data.share=0.3"))
+    n, left = 1257, sum(len(site.train) for site in thin.sites)
+    assert left == pytest.approx(0.3 * n, abs=4 * (n * 0.3 * 0.7) ** 0.5)
+    for before, after in zip(whole.sites, thin.sites, strict=True):
+        rows = [int((before.train.features == row).all(dim=1).nonzero()[0]) for row in after.train.features]
+        assert rows == sorted(rows)
+        assert torch.equal(before.train.labels[rows], after.train.labels)
+    assert torch.equal(whole.test.features, thin.test.features)
+    again, other = load_data(digits("data.share=0.3")), load_data(digits("data.share=0.3", "data.split_seed=1"))
+    assert torch.equal(again.sites[0].train.features, thin.sites[0].train.features)
+    assert len(other.sites[0].train) != len(thin.sites[0].train)
+
+
+def test_published_sizes_after_share_are_what_is_expected() -> None:
+    assert published(digits("data.share=0.1")) == (32, 31, 31, 31)
+    assert published(digits("data.share=1e-6")) == (1, 1, 1, 1)
+    assert published(digits("data.share=0.1", "data.most=31")) == (31, 31, 31, 31)
+    assert published(digits("data.share=0.1", "data.partition=dirichlet")) is None
+
+
 def test_no_client_declares_more_than_most() -> None:
     with pytest.raises(ScenarioError, match=r"declares 200 for a client, of which data\.most keeps 100 at the most"):
         parse_scenario("data.most = 100\nprivacy.records = [100, 200, 31, 86]\nprivacy.epsilon = inf")
