@@ -248,6 +248,9 @@ def test_a_stage_that_cannot_be_noted_is_not_answered_and_ends_the_round_for_thi
 def test_a_set_up_that_cannot_be_noted_is_not_answered_and_may_be_asked_for_again() -> None:
     disk, corrupt = FullDisk(), Corrupt()
     client = corrupt.clients[0] = member(0, monotonic=disk)
+    disk.full = True
+    with pytest.raises(ProtocolError, match=f"^{UNABLE}$"):
+        client.receive(told(0, members(0, 1, 2)))  # whom it leaves out may still take part
     for request, answer in (
         (told(0, members()), corrupt.commitments[0]),
         (told(1, corrupt.table), None),

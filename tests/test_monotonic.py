@@ -64,6 +64,11 @@ DOES_NOT = [
     (Progress(attempt=1, step=1, members=9), Progress(attempt=0, step=3, members=9)),
     (Progress(attempt=1, step=1), Progress(attempt=0, step=3, round=0, stage=1)),
     (Progress(round=1, stage=1), Progress(attempt=0, step=1)),
+    (Progress(attempt=1, step=2), Progress(attempt=1, step=1, round=0, stage=1)),
+    (
+        Progress(attempt=0, step=1, round=1, stage=2),
+        Progress(attempt=0, step=2, round=1, stage=1),
+    ),
 ]
 
 
