@@ -74,9 +74,8 @@ MANY = [(c, r, s) for r, s in ((1, 1), (2, 2), (3, 3), (4, 4), (5, 5)) for c in 
 def test_a_masked_run_with_dropouts_at_every_stage_is_plain_over_the_reported_survivors(
     text: str, failures: list[tuple[int, int, int]], ring: int, apart: float, tmp_path: Path
 ) -> None:
-    overrides = ("channel.kind=masked", f"channel.ring={ring}", drops(*failures))
-    if "reported" in text:
-        overrides = (*overrides, "channel.reveal_counts=true")
+    meant = ("channel.reveal_counts=true",) if "reported" in text else ()
+    overrides = ("channel.kind=masked", f"channel.ring={ring}", drops(*failures), *meant)
     masked = play(parse_scenario(text, overrides=overrides), tmp_path / "masked")
     everyone = set(masked[0].record.cohort)
     for client, round, stage in failures:

@@ -122,7 +122,8 @@ class MaskedInput(Named):
         """Parse exactly m words; they are a view of `data`, not a copy. Raises ProtocolError."""
         session, round, body = unpack_head(data, kind=cls.KIND, length=cls.length(m, word))
         words = np.frombuffer(body, dtype=word, count=m, offset=cls._SENDER.size)
-        return cls(session, round, *cls._SENDER.unpack_from(body), words)
+        sender, weight = cls._SENDER.unpack_from(body)
+        return cls(session, round, sender, weight, words)
 
 
 @dataclass(frozen=True)
