@@ -18,7 +18,7 @@ import tracemalloc
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from hashlib import sha256
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import pytest
@@ -27,11 +27,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from securefl.channels.masking.agreement import Agreement
+from securefl.channels.masking.client import MaskedClient
 from securefl.channels.masking.keys import open_tagged, tag
 from securefl.channels.masking.replies import Advertisement, Consent, MaskedInput, RevealedShares, SealedShares
 from securefl.channels.masking.requests import Invitation, KeyTable, ShareDelivery, SurvivorList, UnmaskRequest
 from securefl.channels.masking.setup import SetupClient, SetupReply, SetupServer, SetupTable
 from securefl.channels.masking.stream import WORDS
+from securefl.channels.monotonic import MemoryMonotonic
 from securefl.errors import ProtocolError, RoundAbandoned
 from securefl.types import Packet, View
 from tests.masking import Session, agreement, identity
@@ -636,6 +638,16 @@ def test_unsigned_damage_to_replies_is_refused_and_the_round_goes_on() -> None:
     assert_honest(view, session)
 
 
+Side = TypeVar("Side", MaskedClient, SetupClient)
+
+
+def twin_of(client: Side) -> Side:
+    """One that knows and noted the same, and whose answers the other does not hear of."""
+    twin = copy.copy(client)  # its state is replaced, never changed
+    twin._monotonic = copy.deepcopy(client._monotonic)
+    return twin
+
+
 def test_signed_damage_to_requests_meets_an_answer_or_a_protocol_error() -> None:
     draw = random.Random(5)
     session = Session(TERMS).begin(0)
@@ -644,7 +656,7 @@ def test_signed_damage_to_requests_meets_an_answer_or_a_protocol_error() -> None
         bodies = [request[:-64] for request in session.server.requests().values()]
         for client in (0, 4):
             for _ in range(100):
-                twin = copy.copy(session.clients[client])  # its state is replaced, never changed
+                twin = twin_of(session.clients[client])
                 refusals += refused(twin.receive, signed(damaged(bodies[client], bodies + VALID, draw), -1))
         view = session.stage()
     assert 500 < refusals < 1000
@@ -709,7 +721,13 @@ def secret(client: int, attempt: int) -> bytes:
 
 
 def member(client: int) -> SetupClient:
-    return SetupClient(client, identity(client), TERMS, draw=lambda attempt: secret(client, attempt))
+    return SetupClient(
+        client,
+        identity(client),
+        TERMS,
+        draw=lambda attempt: secret(client, attempt),
+        monotonic=MemoryMonotonic(),
+    )
 
 
 class SetUp:
@@ -748,7 +766,7 @@ def test_damage_to_the_set_ups_requests_meets_an_answer_or_a_protocol_error(by_t
         request = setup.server.requests()[0]
         for client in (0, 4):
             for _ in range(150):
-                twin = copy.copy(setup.clients[client])
+                twin = twin_of(setup.clients[client])
                 data = damaged(request[:-64] if by_the_server else request, VALID, draw)
                 data = signed(data, -1) if by_the_server else data
                 refusals += data == request or refused(twin.receive, data)
@@ -793,7 +811,7 @@ def test_signed_requests_that_name_strangers_are_refused_at_every_stage() -> Non
         kept = request[len(before) + 4 :][: size * (min(count + 1, 5) - 1)]
         wrong += kept + struct.pack("<I", 9) + first[4:]
         with pytest.raises(ProtocolError, match=r"strangers|not there before|outside the survivors"):
-            copy.copy(session.clients[0]).receive(signed(wrong, -1))
+            twin_of(session.clients[0]).receive(signed(wrong, -1))
         session.stage()
 
 
