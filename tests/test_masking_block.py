@@ -189,6 +189,21 @@ def test_of_two_that_share_a_private_key_the_second_is_dropped() -> None:
     assert not session.server.absorb(1, signed(twin, session.terms, identity(1)))
 
 
+def test_a_key_that_is_not_reduced_is_dropped_whatever_it_proves() -> None:
+    session = Session(agreement(5)).begin(0)
+    request = session.server.requests()[1]
+    honest = bytes(session.answers()[1])
+    state, server = session.clients[1]._state, Invitation.from_bytes(memoryview(request)[:-64], most=5).key
+    assert state is not None
+    other = bytearray(state.own.mask_key)
+    other[31] |= 0x80  # X25519 does not read this bit, so that the secrets are the same
+    keys = replace(state.own, mask_key=bytes(other))
+    agreed = state.secrets.mask.agree([server]) + state.secrets.sealing.agree([server])
+    told = replace(keys, proof=possession(agreed, keys, server))
+    assert not session.server.absorb(1, signed(told, session.terms, identity(1)))
+    assert session.server.absorb(1, honest)
+
+
 def test_a_proof_of_possession_is_bound_to_both_keys_the_sender_the_round_and_the_server() -> None:
     server, other = RoundKey(b"s" * 32), RoundKey(b"t" * 32)
     secrets = RoundSecrets(RoundKey(b"m" * 32), RoundKey(b"k" * 32), bytes(32))
@@ -320,3 +335,11 @@ def test_a_weight_that_is_not_the_public_one_is_dropped_with_its_upload(lie: int
     upload[29:33] = lie.to_bytes(4, "little")
     assert not session.server.absorb(2, retagged(session, 2, upload))
     assert session.server.absorb(2, packet)
+
+
+@pytest.mark.parametrize("stage", [4, 5])
+def test_the_weight_of_a_client_that_falls_silent_after_its_upload_counts(stage: int) -> None:
+    weights = {0: 1, 1: 2, 2: 4, 3: 8, 4: 16}
+    view = Session(agreement(5, weights=weights, max_weight=16)).play(0, silent={3: stage})
+    assert view.clients == (0, 1, 2, 3, 4)
+    assert view.weights.tolist() == [31]
