@@ -154,8 +154,7 @@ def assemble(
         evaluate=_evaluator(model, data),
         server_holds_model=catalog.CHANNELS[scenario.channel.kind].server_holds_model,
     )
-    state = State(start, name=sides.first_name)
-    return Assembled(federation, state, books, data, model, sides.left_out, scenario)
+    return Assembled(federation, State(start, name=sides.first_name), books, data, model, sides.left_out, scenario)
 
 
 def build_model(scenario: Scenario, task: Task) -> nn.Module:

@@ -71,6 +71,7 @@ def sides(session: bytes = SESSION) -> Sides:
         min_cohort=3,
         weights=dict.fromkeys(range(3), 1),
         max_weight=1,
+        rounds=10,
         stream_for=lambda purpose, client, round: seeded_keystream(0, purpose, client, round),
     )
     return masked_sides(plan, ring=32, clip=1.0, rounding="nearest", corrupt=1)

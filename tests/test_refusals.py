@@ -25,7 +25,13 @@ from securefl.scenario import parse_scenario
 ROOT = Path(__file__).parent.parent
 PAGE = ROOT / "docs/refusals.md"
 CLIENT_SIDE = ("channels/**/*.py", "training/*.py", "privacy/ledger.py", "privacy/noise.py", "rng.py", "vector.py")
-SERVER_SIDE = {"channels/ckks/server.py", "channels/masking/server.py", "channels/masking/block.py"}
+SERVER_SIDE = {
+    "channels/ckks/server.py",
+    "channels/masking/server.py",
+    "channels/masking/block.py",
+    "training/server.py",
+    "training/canaries.py",  # of an audit
+}
 MAY_DEPEND_ON = {"message", "order", "terms", "model", "ledger", "disk", "code"}
 
 HEART = """
