@@ -52,10 +52,11 @@ def play(scenario: Scenario, folder: Path) -> list[Played]:
 
 def assert_the_channels_agree(text: str, folder: Path) -> dict[str, list[Played]]:
     """One round apart by no more than the channels' own bounds; later ones by what training makes of that."""
+    counts = ("channel.reveal_counts=true",) if "reported" in text else ()
     scenarios = {
         "plain": parse_scenario(text),
         "ckks": parse_scenario(text, overrides=("channel.kind=ckks",)),
-        "masked": parse_scenario(text, overrides=("channel.kind=masked", "channel.ring=64")),
+        "masked": parse_scenario(text, overrides=("channel.kind=masked", "channel.ring=64", *counts)),
     }
     played = {kind: play(scenario, folder / kind) for kind, scenario in scenarios.items()}
     for kind in ("ckks", "masked"):

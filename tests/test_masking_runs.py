@@ -225,7 +225,7 @@ def test_no_key_reaches_the_run_folder(tmp_path: Path, monkeypatch: pytest.Monke
 def deal(scenario: Scenario, folder: Path) -> tuple[tuple[int, ...], ...]:
     """The blocks of a first round, as the set-up of this assembly deals them."""
     server = assemble(scenario, run="r", ledgers=folder).federation.server
-    blocks: tuple[tuple[int, ...], ...] = server._terms.blocks(0, tuple(range(130)))  # type: ignore[attr-defined]
+    blocks: tuple[tuple[int, ...], ...] = server._terms.blocks(tuple(range(130)))  # type: ignore[attr-defined]
     return blocks
 
 
