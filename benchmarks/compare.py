@@ -24,6 +24,7 @@ class Difference:
     metric: str
     found: Comparison
     marked: bool
+    seeded: bool  # an epsilon, and noise of one of the two came from a seed
 
 
 def compare(first: Path, second: Path, metrics: tuple[str, ...], style: Style, *, sites: bool = False) -> None:
@@ -39,7 +40,7 @@ def compare(first: Path, second: Path, metrics: tuple[str, ...], style: Style, *
         raise ScenarioError(f"{first} and {second} have no row, metric and seed in common that both measured")
     if style is Style.JSON:
         for each in found:
-            facts = {"row": each.row, "metric": each.metric, "beyond_noise": each.marked}
+            facts = {"row": each.row, "metric": each.metric, "beyond_noise": each.marked, "seeded": each.seeded}
             print(json.dumps({"event": "difference", **facts, **each.found._asdict()}))
     elif style is not Style.NONE:
         print("\n".join(_told(first, second, found, list(changes(one, two)))))
@@ -52,7 +53,11 @@ def differences(one: Scores, two: Scores, metrics: tuple[str, ...]) -> list[Diff
     found = {place: two.compare(place[0], place[0], place[1], than=one) for place in places}
     measured = {place: each for place, each in found.items() if each is not None}
     marks = holm([each.p for each in measured.values()])
-    return [Difference(*place, each, mark) for (place, each), mark in zip(measured.items(), marks, strict=True)]
+    seeded = {(row, "epsilon") for row in one.seeded | two.seeded}
+    return [
+        Difference(*place, each, mark, place in seeded)
+        for (place, each), mark in zip(measured.items(), marks, strict=True)
+    ]
 
 
 def changes(one: RunFolder, two: RunFolder) -> Iterator[str]:
@@ -104,7 +109,8 @@ def _told(first: Path, second: Path, found: list[Difference], changed: list[str]
     width = max(len(each.row) for each in found)
     yield ""
     for each in found:
-        yield f"{each.row:<{width}}  {each.metric:<18} {_number(each.found)}{' *' if each.marked else ''}"
+        mark = (" *" if each.marked else "") + (" (seeded)" if each.seeded else "")
+        yield f"{each.row:<{width}}  {each.metric:<18} {_number(each.found)}{mark}"
     yield ""
     beyond = sum(each.marked for each in found)
     yield (

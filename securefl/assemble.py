@@ -261,7 +261,8 @@ def open_ledgers(scenario: Scenario, folder: Path, origin: Origin | None = None)
     """One ledger a client where a finite epsilon is claimed; none otherwise. They go on from those of origin."""
     if scenario.privacy is None or not scenario.claims_dp:
         return {}
-    terms = Terms("example", "add_remove", scenario.privacy.delta, scenario.privacy.epsilon)
+    privacy = scenario.privacy
+    terms = Terms("example", "add_remove", privacy.delta, privacy.epsilon, privacy.noise)
     return {
         index: Ledger(folder / f"{index}.jsonl", terms, NOTHING if origin is None else origin.before(index))
         for index in range(scenario.clients)

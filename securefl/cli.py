@@ -103,6 +103,7 @@ def validate(scenario: ScenarioFile, overrides: Overrides = None, display: Shown
     """Check a scenario without running it, and say what it will do."""
     from securefl.continuation import origin_of
     from securefl.display import make_display
+    from securefl.lineage import seeded_mark
     from securefl.privacy.evidence import Case
     from securefl.privacy.lint import lint
     from securefl.scenario import load_scenario
@@ -110,14 +111,17 @@ def validate(scenario: ScenarioFile, overrides: Overrides = None, display: Shown
 
     checked = load_scenario(scenario, overrides=tuple(overrides or ()))
     origin, resolved = origin_of(checked), checked.resolved()
-    found = [f"{finding.name}: {finding.told}" for finding in lint(Case(resolved))]
-    told = [summary(checked), *(f"lint: {line}" for line in found)]
+    seeded = () if origin is None else origin.seeded
+    found = [f"{finding.name}: {finding.told}" for finding in lint(Case(resolved, seeded_before=seeded))]
+    told = [summary(checked, seeded), *(f"lint: {line}" for line in found)]
     if origin is not None and origin.spent and checked.privacy is not None:
         spent = origin.epsilon(checked.privacy.delta)
         told.append(
             f"goes on from {checked.init_from}, which spent epsilon {spent:.4g} of the {checked.privacy.epsilon:g}"
+            + seeded_mark("system", seeded)
         )
-    make_display(display).line("\n".join(told), valid=True, scenario=resolved, lint=found)
+    facts = {"valid": True, "scenario": resolved, "lint": found, "seeded_before": list(seeded)}
+    make_display(display).line("\n".join(told), **facts)
 
 
 @app.command()

@@ -9,8 +9,10 @@ from torch import Tensor
 from securefl import catalog
 from securefl.checkpoint import load_checkpoint
 from securefl.errors import BudgetExceeded, LedgerError, ScenarioError, SecureflError
+from securefl.lineage import seeded_mark, seeded_runs
 from securefl.privacy.accounting import epsilon
 from securefl.privacy.calibration import NEAR
+from securefl.privacy.chain import noise_of, read_entries
 from securefl.privacy.ledger import NOTHING, Before, carried
 from securefl.runs import Cell, RunFolder
 
@@ -20,18 +22,19 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Origin:
-    """Where a run starts: weights (d,), and what each client had spent on them."""
+    """Where a run starts: weights (d,), what each client had spent on them, and which runs had noise from a seed."""
 
     weights: Tensor
     spent: dict[int, Before]
+    seeded: tuple[str, ...] = ()
 
     def epsilon(self, delta: float) -> float:
         """What the client that is worst off had spent."""
         return max((epsilon(dict(before.events), delta=delta) for before in self.spent.values()), default=0.0)
 
     def before(self, client: int) -> Before:
-        """What the client's ledger continues."""
-        return self.spent.get(client, NOTHING)
+        """What the client's ledger continues. One that never spent anything bears the mark of seeded noise as well."""
+        return self.spent.get(client, NOTHING)._replace(seeded=self.seeded)
 
 
 def origin_of(scenario: "Scenario") -> Origin | None:
@@ -53,8 +56,11 @@ def origin_of(scenario: "Scenario") -> Origin | None:
         raise ScenarioError(f"init_from: {scenario.init_from} holds {len(cells)} runs, it must be one")
     ((_, earlier, cell),) = cells
     _check(scenario, earlier, cell)
-    spent = _spent(cell) if scenario.claims_dp else {}
-    origin = Origin(load_checkpoint(cell.checkpoint).state.weights, spent)
+    weights = load_checkpoint(cell.checkpoint).state.weights
+    if not scenario.claims_dp:
+        return Origin(weights, {})
+    _check_noise(cell, earlier["privacy"]["noise"])
+    origin = Origin(weights, _spent(cell), seeded_runs(earlier, cell))
     _check_budget(scenario, origin)
     return origin
 
@@ -67,7 +73,7 @@ def _check_budget(scenario: "Scenario", origin: Origin) -> None:
     if spent >= NEAR * budget:
         raise BudgetExceeded(
             f"{scenario.init_from} has spent epsilon {spent:.4g} of {budget:g}, which is for both runs: raise "
-            "privacy.epsilon"
+            f"privacy.epsilon{seeded_mark(scenario.privacy.noise, origin.seeded)}"
         )
 
 
@@ -106,6 +112,16 @@ def _check_publication(scenario: "Scenario", earlier: str, where: str) -> None:
             f"{where} is a {earlier} run, whose model only key holders may see, and a {kind} run would show it to "
             f"the server; continue with channel.kind = {earlier!r}"
         )
+
+
+def _check_noise(cell: Cell, said: str) -> None:
+    """No ledger of the cell was kept under another kind of noise than its scenario says. Raises LedgerError."""
+    for file in sorted(cell.ledgers.glob("*.jsonl")):
+        if (kept := noise_of(read_entries(file))) not in (None, said):
+            raise LedgerError(
+                f"init_from: the ledger {file.name} of {cell.folder} was kept at noise {kept}, "
+                f"resolved.json says {said}"
+            )
 
 
 def _spent(cell: Cell) -> dict[int, Before]:

@@ -14,6 +14,7 @@ from securefl.cache import Remember, fresh
 from securefl.data.download import OnBytes, quiet
 from securefl.errors import BudgetExceeded, LedgerError, RunFailed, SecureflError
 from securefl.federation import State
+from securefl.lineage import with_marks
 from securefl.privacy.events import ReleaseId
 from securefl.records import fetch_data
 from securefl.runs import Cell
@@ -49,7 +50,7 @@ def run_cell(
     run = cell.open()
     status = cell.status()
     if status["state"] == "done" and (metrics := cell.metrics()) is not None:
-        return metrics
+        return with_marks(metrics, scenario.resolved(), cell)
     if status["state"] == "out of budget":
         raise BudgetExceeded(status["reason"])
     with _FailureKept(cell), Stopwatch(cell) as watch:
@@ -148,7 +149,7 @@ def final_metrics(cell: Cell, scenario: Scenario, assembled: Assembled, state: S
     spent = {client: ledger.epsilon() for client, ledger in assembled.ledgers.items()}
     privacy = scenario.privacy if scenario.claims_dp else None
     quality = asdict(assembled.federation.evaluate(state.weights))
-    return {
+    metrics = {
         **quality,
         **(_attacked(assembled, state, rounds, quality) if assembled.federation.adversary.clients else {}),
         "epsilon": max(spent.values(), default=None),
@@ -165,6 +166,7 @@ def final_metrics(cell: Cell, scenario: Scenario, assembled: Assembled, state: S
         "epsilons": {str(client): value for client, value in spent.items()},
         "sites": {name: asdict(metrics) for name, metrics in assembled.site_metrics(state.weights).items()},
     }
+    return with_marks(metrics, scenario.resolved(), cell)
 
 
 def _attacked(

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from securefl.files import write_atomic
+from securefl.lineage import with_marks
 from securefl.runs import RunFolder, Use
 
 PLACE = ("cell", "label")
@@ -30,7 +31,8 @@ def results(folder: RunFolder) -> Tidy:
         cell: name of its folder. label: the row of the table. One column an axis: the level, empty where the row is not
         on that axis. part: which of the cells that make up one row and seed. seed: the study's, or a single run's.
         split_seed. code: version that made the cell, empty for a single run. state: done, failed, running (begun and
-        not ended), new, out of budget. noise: system or seeded where noise was added. site: empty for all test records.
+        not ended), new, out of budget. noise: where noise was added, system, or seeded if
+        any of it came from a seed, in this run or in one that it goes on from. site: empty for all test records.
         metric, value: a number, empty for not measured; both empty for a cell that has not ended.
     """
     request = folder.request()
@@ -39,7 +41,7 @@ def results(folder: RunFolder) -> Tidy:
     for use in request.uses:
         cell, scenario = folder.named(use.cell), request.cells[use.cell]
         state = cell.status()["state"]
-        metrics = (cell.metrics() or {}) if state in _ENDED else {}
+        metrics = with_marks(cell.metrics() or {}, scenario, cell) if state in _ENDED else {}
         seed = scenario["seed"] if use.seed is None else use.seed
         where = (use.cell, use.label, *(use.levels.get(axis, "") for axis in axes), use.part)
         facts = (seed, scenario["data"]["split_seed"], use.code, state, metrics.get("noise") or "")

@@ -1,14 +1,22 @@
 """What a scenario will do, in a few lines."""
 
+from collections.abc import Sequence
+
 from securefl import catalog, channel
 from securefl.channels.ckks.terms import CkksTerms
 from securefl.channels.masking.agreement import MAX_BLOCK, Agreement
+from securefl.lineage import seeded_mark
 from securefl.scenario import Scenario
 from securefl.sites import data_options
 
 
-def summary(scenario: Scenario) -> str:
-    """A valid scenario in words: who trains, what is promised, what the rule gets."""
+def summary(scenario: Scenario, seeded_before: Sequence[str] = ()) -> str:
+    """A valid scenario in words: who trains, what is promised, what the rule gets.
+
+    Args:
+        scenario: checked.
+        seeded_before: the runs that it goes on from whose noise came from a seed.
+    """
     training, privacy, rule = scenario.training, scenario.privacy, scenario.defense.rule
     options = channel.options(scenario)
     lines = [
@@ -28,10 +36,11 @@ def summary(scenario: Scenario) -> str:
         claim = f"({privacy.epsilon:g}, {privacy.delta:g})-DP for one training {privacy.unit}"
         lines.append("outside the claim: metrics, timings, test records; other runs on the same records add to it")
         lines.append(_taken_as_given(scenario))
-        lines.append(
-            f"privacy: {claim}, {privacy.place} noise"
-            + ("" if privacy.noise == "system" else "; SEEDED noise: whoever has the seed removes it")
-        )
+        if scenario.cohort_size < scenario.clients:
+            lines.append(
+                "outside the claim: who is in a cohort, which the scenario's seed decides: it amplifies nothing"
+            )
+        lines.append(f"privacy: {claim}, {privacy.place} noise{seeded_mark(privacy.noise, seeded_before)}")
     if scenario.attack is not None:
         names = ", ".join(map(str, scenario.attack.clients))
         lines.append(f"attack {scenario.attack.name}{_arguments(scenario.attack.parameters)} by client {names}")

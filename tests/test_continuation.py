@@ -20,8 +20,9 @@ from securefl.audit.mistakes import examine
 from securefl.checkpoint import load_checkpoint
 from securefl.errors import BudgetExceeded, LedgerError, RunFolderError, ScenarioError
 from securefl.privacy.accounting import epsilon
+from securefl.privacy.chain import read_entries
 from securefl.privacy.events import SampledGaussian
-from securefl.privacy.ledger import NOTHING, Ledger, Terms, carried, read_entries
+from securefl.privacy.ledger import NOTHING, Ledger, Terms, carried
 from securefl.runs import Cell, Request, RunFolder
 from securefl.scenario import parse_scenario
 from tests.test_cli import call, refused

@@ -20,7 +20,7 @@ import torch
 
 from securefl import api
 from securefl.audit.mistakes import examine
-from securefl.privacy.ledger import read_entries
+from securefl.privacy.chain import read_entries
 from securefl.runs import RunFolder
 from securefl.scenario import Scenario, parse_scenario
 from securefl.training.client import Client

@@ -78,7 +78,7 @@ def test_a_reservation_is_on_disk_counted_and_costs(path: Path) -> None:
         "kind": "reserve",
         "release": ["run", 3, 0, 0],
         "event": {"sample_rate": 1.0, "noise_multiplier": 20.0, "steps": 10},
-        "terms": {"unit": "example", "neighbours": "add_remove", "delta": 1e-5, "budget": 8.0},
+        "terms": {"unit": "example", "neighbours": "add_remove", "delta": 1e-5, "budget": 8.0, "noise": "system"},
         "hash": ledger.head,
     }
     assert (rid(0) in ledger, rid(1) in ledger, ledger.count(EVENT)) == (True, False, 1)

@@ -13,12 +13,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from typer.testing import CliRunner
 
 from securefl import api
 from securefl.audit.mistakes import examine, told
 from securefl.cell_names import cell_hash
+from securefl.cli import app
 from securefl.errors import RunFolderError, ScenarioError
-from securefl.privacy import ledger
+from securefl.privacy import chain as ledger
 from securefl.privacy.evidence import Case
 from securefl.privacy.lint import lint
 from securefl.privacy.mistakes import MISTAKES
@@ -66,18 +68,36 @@ def rewrite_ledger(
     client: int,
     edit: Callable[[dict[str, Any]], dict[str, Any] | None],
     terms: dict[str, object] | None = None,
+    before: dict[str, object] | None = None,
 ) -> None:
     """Write a ledger anew, so that it chains; an entry that edit turns into None is left out."""
     path = cell(run) / "ledgers" / f"{client}.jsonl"
     entries = ledger.read_entries(path)
-    terms, head = entries[0]["terms"] | (terms or {}), "0" * 64
-    lines: list[bytes] = []
+    opening: dict[str, object] = {"terms": entries[0]["terms"] | (terms or {})}
+    if before is not None:
+        opening["before"] = before
+    head, lines = "0" * 64, list[bytes]()
     for entry in entries:
         if (kept := edit({key: entry[key] for key in ("kind", "release", "event")})) is not None:
-            line, head = ledger._chain(head, kept if lines else {**kept, "terms": terms})
+            line, head = ledger.chain(head, kept if lines else {**kept, **opening})
             lines.append(line)
     path.write_bytes(b"".join(lines))
     note_heads(run, client)
+
+
+def draw_from_a_seed(run: Path) -> None:
+    """Make a run one whose noise came from a seed, in its scenario and its ledgers."""
+    change_scenario(run, lambda scenario: scenario["privacy"].update(noise="seeded"))
+    for client in range(4):
+        rewrite_ledger(run, client, lambda entry: entry, {"noise": "seeded"})
+
+
+def go_on_from_a_seed(run: Path) -> None:
+    """Make a run one that goes on from another whose noise came from a seed."""
+    change_scenario(run, lambda scenario: scenario.update(init_from="gone"))
+    for client in range(4):
+        past: dict[str, object] = {"head": "0" * 64, "events": [], "seeded": ["3fa9"]}
+        rewrite_ledger(run, client, lambda entry: entry, before=past)
 
 
 def note_heads(run: Path, client: int) -> None:
@@ -157,7 +177,9 @@ PLANTS: dict[str, Callable[[Path], None]] = {
     "batch-norm": practice("layers", ["BatchNorm2d"]),
     "private-statistics": practice("statistics", "private"),
     "weight-opened": lambda run: change_scenario(run, lambda scenario: scenario.update(weights="reported")),
-    "seeded-noise": privacy(noise="seeded"),
+    "seeded-noise": draw_from_a_seed,
+    "seeded-before": go_on_from_a_seed,
+    "cohort-not-secret": lambda run: change_scenario(run, lambda scenario: scenario.update(cohort={"size": 3})),
     "tuning-not-charged": lambda run: add_cell(run, "one", "done", rounds=3),
     "majority-accuracy": metrics(accuracy=0.0),
 }
@@ -185,7 +207,7 @@ def test_an_edited_line_is_found(run: Path) -> None:
     assert found(run) == {"ledger-edited": "the ledger 1.jsonl was edited at line 1: its hash chain is broken"}
 
 
-@pytest.mark.parametrize("terms", [{"budget": 1e9}, {"unit": "client"}, {"delta": 1e-9}])
+@pytest.mark.parametrize("terms", [{"budget": 1e9}, {"unit": "client"}, {"delta": 1e-9}, {"noise": "seeded"}])
 def test_a_ledger_under_other_terms_is_found(run: Path, terms: dict[str, object]) -> None:
     rewrite_ledger(run, 1, lambda entry: entry, terms)
     ((key, value),) = terms.items()
@@ -232,7 +254,7 @@ def test_attempts_at_one_round_all_count(run: Path) -> None:
     for attempt in range(10):
         for entry in entries:
             body = {"kind": "reserve", "event": entry["event"], "release": [*entry["release"][:3], attempt]}
-            line, head = ledger._chain(head, body if lines else {**body, "terms": terms})
+            line, head = ledger.chain(head, body if lines else {**body, "terms": terms})
             lines.append(line)
     path.write_bytes(b"".join(lines))
     note_heads(run, 0)
@@ -434,8 +456,60 @@ def test_a_delta_of_one_over_the_records_is_found(run: Path) -> None:
 
 
 def test_seeded_noise_is_remarked_on(run: Path) -> None:
-    change_scenario(run, lambda scenario: scenario["privacy"].update(noise="seeded"))
+    draw_from_a_seed(run)
     assert list(found(run)) == ["seeded-noise"]
+
+
+def test_seeded_noise_of_an_earlier_run_is_a_mistake_where_this_one_claims_the_systems(run: Path) -> None:
+    go_on_from_a_seed(run)
+    told = (
+        "noise of run 3fa9, which this one goes on from, came from a seed: for what that run released, the claim holds"
+    )
+    assert list(found(run)) == ["seeded-before"]
+    assert found(run)["seeded-before"].startswith(told)
+    draw_from_a_seed(run)
+    assert "seeded-before" not in found(run)
+
+
+COHORT = "cohorts of 2 of 4 clients are drawn from the scenario's seed: the claim counts on none of that draw"
+
+
+def test_a_cohort_next_to_a_claim_is_remarked_on(run: Path) -> None:
+    change_scenario(run, lambda scenario: scenario.update(cohort={"size": 2}))
+    assert found(run) == {"cohort-not-secret": COHORT}
+    change_scenario(run, lambda scenario: scenario.update(cohort={"size": 4}))
+    assert found(run) == {}
+
+
+def test_validate_says_that_a_cohort_is_outside_the_claim(tmp_path: Path) -> None:
+    path = tmp_path / "s.toml"
+    path.write_text(TEXT + "cohort = { size = 2 }\n")
+    told = CliRunner().invoke(app, ["validate", str(path)]).stdout.splitlines()
+    assert f"lint: cohort-not-secret: {COHORT}" in told
+    assert "outside the claim: who is in a cohort, which the scenario's seed decides: it amplifies nothing" in told
+    everybody = CliRunner().invoke(app, ["validate", str(path), "--set", "cohort.size=4"]).stdout
+    unclaimed = CliRunner().invoke(app, ["validate", str(path), "--set", "privacy.epsilon=inf"]).stdout
+    assert "cohort" not in everybody + unclaimed
+
+
+def test_no_draw_of_a_cohort_amplifies_what_is_booked(tmp_path: Path) -> None:
+    text = TEXT.replace("rounds = 4", "rounds = 2") + "cohort = { size = 2 }\n"
+    scenario = parse_scenario(text)
+    api.run(scenario, tmp_path / "run", text=text)
+    (verdict,) = examine(tmp_path / "run")
+    assert [finding.name for finding in verdict.findings] == ["cohort-not-secret"]
+    ledgers = sorted((cell(tmp_path / "run") / "ledgers").iterdir())
+    assert ledgers
+    for path in ledgers:
+        events = [entry["event"] for entry in ledger.read_entries(path) if entry["event"]]
+        assert {event["sample_rate"] for event in events} == {min(1.0, 32 / scenario.site_records[int(path.stem)])}
+
+
+def test_a_rate_multiplied_by_the_share_of_a_cohort_is_found(run: Path) -> None:
+    change_scenario(run, lambda scenario: scenario.update(cohort={"size": 2}))
+    rate = ledger.read_entries(cell(run) / "ledgers/0.jsonl")[0]["event"]["sample_rate"]
+    rewrite_ledger(run, 0, with_event(sample_rate=rate * 2 / 4))
+    assert f"at a sampling rate of {rate / 2:.4g}, too low" in found(run)["rate-over-all-data"]
 
 
 def add_cell(run: Path, name: str, state: str, **values: object) -> None:
@@ -469,12 +543,9 @@ def test_settings_tried_on_other_records_are_not(run: Path) -> None:
 
 
 def test_what_is_said_of_many_cells_is_said_once(run: Path) -> None:
+    draw_from_a_seed(run)
     add_cell(run, "one", "done", seed=9)
     add_cell(run, "two", "new")
-    change(
-        run / "resolved.json",
-        lambda held: [scenario["privacy"].update(noise="seeded") for scenario in held["cells"].values()],
-    )
     told_of, *others, came = told(examine(run))
     assert told_of.startswith("remark seeded-noise: ")
     assert told_of.endswith("(run, one) [2 cells]")
@@ -508,7 +579,7 @@ def test_audit_of_a_clean_run_says_so(run: Path, tmp_path: Path) -> None:
 
 
 def test_remarks_do_not_fail_an_audit(run: Path, tmp_path: Path) -> None:
-    change_scenario(run, lambda scenario: scenario["privacy"].update(noise="seeded"))
+    draw_from_a_seed(run)
     assert call("audit", "run", cwd=tmp_path).returncode == 0
 
 

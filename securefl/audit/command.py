@@ -23,10 +23,12 @@ from securefl.audit.verdicts import Line, Stand
 from securefl.cache import Remember, user_cache
 from securefl.cell_names import cell_hash
 from securefl.checkpoint import load_checkpoint
+from securefl.continuation import origin_of
 from securefl.data.download import OnBytes, quiet
 from securefl.environment import code_hash
 from securefl.errors import RunFailed, ScenarioError, SecureflError
 from securefl.files import read_lines
+from securefl.lineage import seeded_mark
 from securefl.pool import Finished, Job, Progressed, play
 from securefl.privacy.ledger import carried
 from securefl.records import fetch_data, load_data
@@ -205,7 +207,9 @@ def _claimed(inquiry: Inquiry, claim: Claim | None) -> str:
         return f"no claim for client {inquiry.target}"
     budget = f"epsilon {privacy.epsilon:g} at delta {privacy.delta:g}"
     spent = "" if claim is None else f", of which {claim.epsilon:.4g} was spent"
-    return f"{budget}{spent}: one training {privacy.unit} of client {inquiry.target}, {privacy.place} noise"
+    origin = origin_of(inquiry.scenario)
+    mark = seeded_mark(privacy.noise, () if origin is None else origin.seeded)
+    return f"{budget}{spent}: one training {privacy.unit} of client {inquiry.target}, {privacy.place} noise{mark}"
 
 
 def _notes(inquiry: Inquiry) -> Sequence[str]:

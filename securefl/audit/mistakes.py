@@ -6,8 +6,9 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from securefl.errors import LedgerError, RunFolderError
+from securefl.lineage import seeded_earlier
+from securefl.privacy.chain import read_entries
 from securefl.privacy.evidence import Case, Finding
-from securefl.privacy.ledger import read_entries
 from securefl.privacy.lint import lint
 from securefl.runs import Cell, RunFolder
 
@@ -94,5 +95,12 @@ def _case(scenario: Mapping[str, Any], cell: Cell, run: list[Mapping[str, Any]])
         except LedgerError as reason:
             broken[-1 if client is None else client] = str(reason)
     return Case(
-        scenario, str(cell.status()["state"]), ledgers, broken, tuple(cell.rounds()), cell.metrics(), tuple(run)
+        scenario,
+        str(cell.status()["state"]),
+        ledgers,
+        broken,
+        tuple(cell.rounds()),
+        cell.metrics(),
+        seeded_earlier(scenario, cell),
+        tuple(run),
     )

@@ -20,6 +20,7 @@ class Case:
         broken: client -> why its ledger cannot be read.
         rounds: the records of the rounds.
         metrics: the final metrics; None before there are some.
+        seeded_before: earlier runs, that this one goes on from, whose noise came from a seed.
         others: resolved scenarios that were run in the same folder; this one may be among them.
     """
 
@@ -29,6 +30,7 @@ class Case:
     broken: Mapping[int, str] = field(default_factory=dict)
     rounds: Sequence[Table] = ()
     metrics: Table | None = None
+    seeded_before: Sequence[str] = ()
     others: Sequence[Table] = ()
 
     @property

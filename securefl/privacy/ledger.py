@@ -1,44 +1,55 @@
 """One client's privacy ledger: reserve on disk before anything leaves, settle when it is confirmed."""
 
-import hashlib
 import json
 import math
 import os
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 from securefl.errors import BudgetExceeded, LedgerError
 from securefl.privacy.accounting import epsilon, fits
+from securefl.privacy.chain import GENESIS, chain, earlier, entry_after, read_entries, seeded_before, sync
 from securefl.privacy.events import ReleaseId, SampledGaussian
 
-_GENESIS = "0" * 64
 _MOST = 2**31  # counts above this are not told apart
 
 
 class Terms(NamedTuple):
-    """What a ledger promises: the unit protected, who counts as a neighbour, delta and the budget."""
+    """What a ledger promises: the unit protected, who counts as a neighbour, delta, the budget, where noise is from."""
 
     unit: Literal["example", "client"]
     neighbours: Literal["add_remove"]
     delta: float
     budget: float
+    noise: Literal["system", "seeded"] = "system"
 
 
 class Before(NamedTuple):
-    """What a ledger continues: every head of the earlier one, the last of which names it, and all that it booked."""
+    """What a ledger continues.
+
+    heads: every head of the earlier ledger, the last of which names it. events: all that it booked.
+    seeded: the earlier runs whose noise came from a seed. The mark goes from ledger to ledger and is never lost.
+    """
 
     heads: tuple[str, ...]
     events: tuple[tuple[SampledGaussian, int], ...]
+    seeded: tuple[str, ...] = ()
+
+    @property
+    def tells(self) -> bool:
+        """Whether the ledger that goes on has something to say of it."""
+        return bool(self.events or self.seeded)
 
     def told(self) -> dict[str, object]:
         """For the first line of the ledger that goes on."""
-        return {"head": self.heads[-1], "events": [[asdict(event), count] for event, count in self.events]}
+        events = [[asdict(event), count] for event, count in self.events]
+        return {"head": self.heads[-1], "events": events, "seeded": list(self.seeded)}
 
 
-NOTHING = Before((_GENESIS,), ())
+NOTHING = Before((GENESIS,), ())
 
 
 class Ledger:
@@ -56,7 +67,7 @@ class Ledger:
 
     Args:
         path: the file; made at the first reservation or by `begin`, read and checked if it exists.
-        terms: unit, neighbours, delta and budget (an epsilon, inf allowed).
+        terms: unit, neighbours, delta, budget (an epsilon, inf allowed) and where the noise comes from.
         before: what was spent on the model that training starts from; it counts, and the first line tells it.
 
     Raises:
@@ -69,7 +80,7 @@ class Ledger:
         self._events: Counter[SampledGaussian] = Counter(dict(before.events))
         self._booked: dict[ReleaseId, SampledGaussian] = {}
         self._settled: set[ReleaseId] = set()
-        self._heads = [_GENESIS]
+        self._heads = [GENESIS]
         self._size = 0  # bytes of the lines that are known to be on disk
         self._torn = False  # a write began that was not confirmed
         self._allowances: dict[tuple[object, ...], int] = {}
@@ -104,7 +115,7 @@ class Ledger:
         Raises:
             LedgerError: the file cannot be written.
         """
-        if not self.before.events or self.head != _GENESIS:
+        if not self.before.tells or self.head != GENESIS:
             return
         try:
             self._append("begin", None, None)
@@ -186,11 +197,11 @@ class Ledger:
     def _append(self, kind: str, release_id: ReleaseId | None, event: SampledGaussian | None) -> None:
         release, booked = list(release_id) if release_id else None, asdict(event) if event else None
         body: dict[str, object] = {"kind": kind, "release": release, "event": booked}
-        if first := self.head == _GENESIS:
+        if first := self.head == GENESIS:
             body["terms"] = self.terms._asdict()
-            if self.before.events:
+            if self.before.tells:
                 body["before"] = self.before.told()
-        line, head = _chain(self.head, body)
+        line, head = chain(self.head, body)
         self._path.parent.mkdir(parents=True, exist_ok=True)
         with self._path.open("ab") as file:
             if self._torn:
@@ -200,7 +211,7 @@ class Ledger:
             file.flush()
             os.fsync(file.fileno())
         if first:
-            _sync(self._path.parent)
+            sync(self._path.parent)
         self._heads.append(head)
         self._size, self._torn = self._size + len(line), False
 
@@ -216,82 +227,46 @@ class Ledger:
         if len(whole) < len(data):
             with self._path.open("rb+") as file:
                 file.truncate(len(whole))
-        _sync(self._path)
-        _sync(self._path.parent)
+        sync(self._path)
+        sync(self._path.parent)
         self._size = len(whole)
 
     def _replay(self, line: bytes, number: int) -> None:
-        entry, head = _entry(line, self.head, self._path.name, number)
-        if number == 1 and entry.get("terms") != json.loads(json.dumps(self.terms._asdict())):
-            raise LedgerError(f"the ledger {self._path.name} was kept under other terms: {entry.get('terms')}")
-        if number == 1 and entry.get("before") != (self.before.told() if self.before.events else None):
-            raise LedgerError(f"the ledger {self._path.name} does not continue the run that it is said to continue")
+        entry, head = entry_after(line, self.head, self._path.name, number)
+        if number == 1:
+            self._check_opening(entry)
         if entry["kind"] == "reserve":
             self._book(ReleaseId(*entry["release"]), SampledGaussian(**entry["event"]))
         elif entry["kind"] == "settle":
             self._settled.add(ReleaseId(*entry["release"]))
         self._heads.append(head)
 
+    def _check_opening(self, entry: Mapping[str, Any]) -> None:
+        """The first line gives these terms and this past. One from before seeded noise was marked lacks both marks."""
+        terms, before = self.terms._asdict(), self.before.told() if self.before.tells else None
+        told = entry.get("terms") or {}
+        if "noise" not in told:
+            del terms["noise"]
+            before = _unmarked(self.before)
+        if told != json.loads(json.dumps(terms)):
+            raise LedgerError(f"the ledger {self._path.name} was kept under other terms: {entry.get('terms')}")
+        if entry.get("before") != before:
+            raise LedgerError(f"the ledger {self._path.name} does not continue the run that it is said to continue")
 
-def read_entries(path: Path) -> list[dict[str, Any]]:
-    """The lines of a ledger as they are, nothing written; a last line without its end was confirmed to nobody.
 
-    Raises:
-        LedgerError: the lines do not chain.
-    """
-    entries, head = [], _GENESIS
-    try:
-        data = path.read_bytes()
-    except OSError as reason:
-        raise LedgerError(f"the ledger {path.name} cannot be read: {reason.strerror}") from None
-    for number, line in enumerate(data.splitlines(keepends=True), start=1):
-        if not line.endswith(b"\n"):
-            break
-        entry, head = _entry(line, head, path.name, number)
-        entries.append(entry)
-    return entries
+def _unmarked(before: Before) -> dict[str, object] | None:
+    """What the first line of a ledger said before seeded noise was marked."""
+    return {key: value for key, value in before.told().items() if key != "seeded"} if before.events else None
 
 
 def carried(path: Path) -> Before:
-    """What a ledger that goes on from the one at path continues. Raises LedgerError: its lines do not chain."""
+    """What a ledger that goes on from the one at path continues, but for a mark of the ledger's own run.
+
+    Raises:
+        LedgerError: its lines do not chain.
+    """
     entries = read_entries(path)
     events = earlier(entries)
     events.update(SampledGaussian(**entry["event"]) for entry in entries if entry["event"])
-    return Before((_GENESIS, *(entry["hash"] for entry in entries)), tuple(sorted(events.items())))
-
-
-def earlier(entries: Sequence[Mapping[str, Any]]) -> Counter[SampledGaussian]:
-    """What was spent before the first of these entries, as it tells."""
-    told = entries[0].get("before", {"events": []}) if entries else {"events": []}
-    return Counter({SampledGaussian(**event): count for event, count in told["events"]})
-
-
-def _entry(line: bytes, previous: str, name: str, number: int) -> tuple[dict[str, Any], str]:
-    """A line that follows `previous`, and its hash. Raises LedgerError."""
-    try:
-        entry = json.loads(line)
-        body = {key: value for key, value in entry.items() if key != "hash"}
-        said, release, event = entry["hash"], entry["release"], entry["event"]
-        _ = entry["kind"] == "begin" or ReleaseId(*release), event and SampledGaussian(**event), earlier([entry])
-    except (ValueError, KeyError, TypeError, AttributeError):
-        raise LedgerError(f"the ledger {name} is damaged at line {number}") from None
-    expected, head = _chain(previous, body)
-    if head != said or expected != line:
-        raise LedgerError(f"the ledger {name} was edited at line {number}: its hash chain is broken")
-    return entry, head
-
-
-def _chain(previous: str, body: dict[str, object]) -> tuple[bytes, str]:
-    """The line that follows `previous`, and its hash."""
-    text = json.dumps(body, sort_keys=True, separators=(",", ":"))
-    head = hashlib.sha256(f"{previous}\n{text}".encode()).hexdigest()
-    return (json.dumps({**body, "hash": head}, sort_keys=True, separators=(",", ":")) + "\n").encode(), head
-
-
-def _sync(path: Path) -> None:
-    """Make a file's content durable, or the names in a folder."""
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+    heads = (GENESIS, *(entry["hash"] for entry in entries))
+    return Before(heads, tuple(sorted(events.items())), seeded_before(entries) or ())

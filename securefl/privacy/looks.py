@@ -4,9 +4,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from securefl.privacy.accounting import epsilon
+from securefl.privacy.chain import earlier
 from securefl.privacy.events import SampledGaussian
 from securefl.privacy.evidence import Case
-from securefl.privacy.ledger import earlier
 
 _SAME = 1e-6  # relative; two numbers that were computed alike
 PRACTICE = ("sampling", "normaliser", "batches", "statistics", "layers")
@@ -27,6 +27,8 @@ def ledger_edited(case: Case) -> str | None:
     for client, lines in case.ledgers.items() if case.claims else ():
         privacy, terms = case.scenario["privacy"], lines[0].get("terms") or {} if lines else {}
         claimed = {"unit": privacy["unit"], "delta": privacy["delta"], "budget": privacy["epsilon"]}
+        if "noise" in terms:  # ledgers from before this mark do not say
+            claimed["noise"] = privacy.get("noise")
         for key, value in claimed.items() if lines else ():
             if terms.get(key) != value:
                 return f"client {client}: its ledger was kept at {key} {terms.get(key)}, the scenario says {value}"
@@ -41,7 +43,7 @@ def evidence_missing(case: Case) -> str | None:
     played = [record["round"] for record in case.rounds]
     whole = played == list(range(metrics.get("rounds", 0)))
     whole &= case.state != "done" or len(played) == case.scenario["rounds"]
-    past = any(earlier(lines) for lines in case.ledgers.values())
+    past = any(lines[0].get("before") for lines in case.ledgers.values() if lines)
     lost = {
         "its metrics": case.metrics is None,
         "the practice of its training": not all(key in practice for key in PRACTICE),
@@ -203,35 +205,6 @@ def weight_opened(case: Case) -> str | None:
     return "clients report how many records they have, beside a claim about these records"
 
 
-def seeded_noise(case: Case) -> str | None:
-    """Noise that a seed gives again."""
-    if not case.claims or case.scenario["privacy"].get("noise") != "seeded":
-        return None
-    return "the noise comes from the scenario's seed: the claim holds against nobody who has it"
-
-
-def tuning_not_charged(case: Case) -> str | None:
-    """Other settings on the same records."""
-    if not case.claims:
-        return None
-    mine = _tuned(case.scenario)
-    others = {repr(_tuned(other)) for other in case.others if other["data"] == case.scenario["data"]}
-    count = len(others - {repr(mine)})
-    if not count:
-        return None
-    were = "setting was" if count == 1 else "settings were"
-    return f"{count} other {were} run on the same records, and each is booked as the only one"
-
-
-def majority_accuracy(case: Case) -> str | None:
-    """An accuracy of the largest class."""
-    metrics = case.metrics or {}
-    accuracy, majority, records = metrics.get("accuracy"), metrics.get("majority"), metrics.get("records")
-    if not case.claims or accuracy is None or majority is None or not records or accuracy > majority + 0.5 / records:
-        return None
-    return f"accuracy {accuracy:.3f} is no better than the share of the largest class, {majority:.3f}"
-
-
 def _practice(case: Case, key: str, usual: Any) -> Any:
     value = (case.scenario.get("practice") or {}).get(key)
     return usual if value is None else value
@@ -270,10 +243,3 @@ def _spent(case: Case, client: int) -> float:
     counts = earlier(case.ledgers.get(client, ()))
     counts.update(SampledGaussian(**line["event"]) for line in case.ledgers.get(client, ()) if line["event"])
     return epsilon(counts, delta=case.scenario["privacy"]["delta"])
-
-
-def _tuned(scenario: Mapping[str, Any]) -> tuple[object, ...]:
-    """What people try out: everything but the data and the seed."""
-    privacy = scenario.get("privacy") or {}
-    tried = [scenario.get(key) for key in ("model", "training", "server", "defense", "rounds")]
-    return (*tried, privacy.get("epsilon"), privacy.get("noise_multiplier"))

@@ -5,7 +5,7 @@ tests/test_lint.py plants every one of them in a run folder.
 
 from collections.abc import Mapping
 
-from securefl.privacy import looks
+from securefl.privacy import looks, remarks
 from securefl.privacy.evidence import Mistake
 
 MISTAKES: Mapping[str, Mistake] = {
@@ -112,7 +112,23 @@ MISTAKES: Mapping[str, Mistake] = {
         "Noise from a seed can be computed again and taken off by everyone who has the seed or guesses it. It serves "
         "repeatable simulations; real records need the system's generator (privacy.noise = 'system').",
         "Garfinkel and Leclerc, Randomness Concerns when Deploying Differential Privacy, WPES 2020",
-        looks.seeded_noise,
+        remarks.seeded_noise,
+        grave=False,
+    ),
+    "seeded-before": Mistake(
+        "Epsilon counts what this run released and what the runs before it released. One of those drew its noise from "
+        "a seed, which whoever has it computes again; that the noise of this run comes from the system takes nothing "
+        "back. Start from scratch, or from a run whose noise came from the system.",
+        "Garfinkel and Leclerc, Randomness Concerns when Deploying Differential Privacy, WPES 2020; Dwork and Roth "
+        "2014, section 3.5 (what was released before counts)",
+        remarks.seeded_before,
+    ),
+    "cohort-not-secret": Mistake(
+        "Sampling amplifies privacy against those who do not learn who was sampled. A server that invites a cohort "
+        "knows it, and here the scenario's seed gives it to everybody who has the scenario. The claim pays in full for "
+        "every round that a client answers; do not multiply epsilon, or the sampling rate, by the share of clients.",
+        "Balle, Barthe and Gaboardi, Privacy Amplification by Subsampling, NeurIPS 2018 (the sample is secret)",
+        remarks.cohort_not_secret,
         grave=False,
     ),
     "tuning-not-charged": Mistake(
@@ -120,14 +136,14 @@ MISTAKES: Mapping[str, Mistake] = {
         "cells of a study are simulated as separate deployments, each with its own ledgers: their best one's epsilon "
         "does not cover the choice. The best of several seeds, or of runs in other folders, is not seen here.",
         "Papernot and Steinke, Hyperparameter Tuning with Rényi Differential Privacy, ICLR 2022",
-        looks.tuning_not_charged,
+        remarks.tuning_not_charged,
         grave=False,
     ),
     "majority-accuracy": Mistake(
         "The model does no better than naming the largest class: epsilon may be right, and says nothing about the "
         "price of privacy, for there is no utility to lose.",
         "BreastMNIST, whose largest class is .731 of the test records",
-        looks.majority_accuracy,
+        remarks.majority_accuracy,
         grave=False,
     ),
 }

@@ -9,9 +9,12 @@ from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescap
 
 from securefl.errors import RunFolderError, ScenarioError
 from securefl.files import read_json, write_atomic
+from securefl.lineage import with_marks
 from securefl.report.audits import audits_in
 from securefl.runs import Cell, RunFolder
 from securefl.table import COLUMNS, Row, cells
+
+Group = list[tuple[Mapping[str, Any], Cell]]  # resolved scenarios and their cells
 
 
 def write_report(path: Path) -> Path:
@@ -56,20 +59,22 @@ def _run(path: Path) -> dict[str, Any]:
     }
 
 
-def _groups(folder: RunFolder) -> dict[str, list[Cell]]:
+def _groups(folder: RunFolder) -> dict[str, Group]:
     """Label -> the cells of all its seeds; parts of a row stand by themselves."""
-    groups: dict[str, list[Cell]] = {}
-    for use in folder.request().uses:
-        groups.setdefault(f"{use.label}, {use.part}" if use.part else use.label, []).append(folder.named(use.cell))
+    groups: dict[str, Group] = {}
+    request = folder.request()
+    for use in request.uses:
+        label = f"{use.label}, {use.part}" if use.part else use.label
+        groups.setdefault(label, []).append((request.cells[use.cell], folder.named(use.cell)))
     return groups
 
 
-def _line(label: str, group: list[Cell]) -> dict[str, Any]:
+def _line(label: str, group: Group) -> dict[str, Any]:
     """A line of the table: the metrics over the seeds, the states, and what went wrong."""
-    statuses = [cell.status() for cell in group]
+    statuses = [cell.status() for _, cell in group]
     states = Counter(str(status["state"]) for status in statuses)
     told = ", ".join(f"{count} {state}" for state, count in states.items()) if len(group) > 1 else next(iter(states))
-    found = [metrics for cell in group if (metrics := cell.metrics())]
+    found = [with_marks(metrics, scenario, cell) for scenario, cell in group if (metrics := cell.metrics())]
     wrong = [status["reason"] for status in statuses if status.get("reason")]
     if lost := sum(metrics["abandoned"] for metrics in found):
         wrong.append(f"{lost} of {sum(metrics['rounds'] for metrics in found)} rounds were abandoned")
