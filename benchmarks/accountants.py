@@ -42,7 +42,7 @@ def measured(sample_rate: float, noise_multiplier: float, steps: int, delta: flo
     return row | {"lower": lower, "upper": upper, "seconds": seconds} | {key: _said(ask) for key, ask in others.items()}
 
 
-def _said(ask: Callable[[], float]) -> float | None:
+def _said(ask: Callable[[], float | None]) -> float | None:
     try:
         return ask()
     except (ValueError, RuntimeError):

@@ -40,11 +40,10 @@ def epsilon(
         renyi = crosscheck.renyi_epsilon(segments, delta=delta)
         prv = crosscheck.prv_epsilon(segments, delta=delta) if noise_multiplier > 0 else None
     surely = f"surely not below {lower:.6g}" if lower or not upper else "no lower end was found"
-    others = "none" if prv is None or prv < 0 else f"{prv:.6g}{', which is too low' if prv < lower else ''}"
     told = [
         f"epsilon {upper:.6g} at delta {delta:g} ({surely})",
         _assumed(sample_rate, noise_multiplier, steps),
-        f"cross-checks: Rényi DP {renyi:.6g}, Opacus PRV {others}",
+        f"cross-checks: Rényi DP {renyi:.6g}, Opacus PRV {_prv(prv, lower)}",
     ]
     _show(display, told, epsilon=upper, lower=lower, delta=delta, renyi=renyi, prv=prv)
 
@@ -124,6 +123,7 @@ def clients(
         f"  everyone joins with probability {cohort / of:g}: epsilon {poisson:.6g}; a client is added or",
         "    removed, the noise multiplier is over the clip",
         f"against the server, or whoever else knows the cohorts: epsilon {seen:.6g}, for a client of all rounds",
+        "scenarios draw cohorts from their seed, which is no secret: none of their claims counts on it",
     ]
     _show(display, told, fixed=fixed, poisson=poisson, renyi=renyi, seen=seen, delta=delta)
 
@@ -135,6 +135,15 @@ def _usage() -> Iterator[None]:
         yield
     except ValueError as reason:
         raise ScenarioError(str(reason)) from None
+
+
+def _prv(epsilon: float | None, lower: float) -> str:
+    """What Opacus' accountant says; it may have no number, a negative one, or one below a proven lower end."""
+    if epsilon is None:
+        return "cannot"
+    if epsilon < 0:
+        return "none"
+    return f"{epsilon:.6g}, which is too low" if epsilon < lower else f"{epsilon:.6g}"
 
 
 def _segments(sample_rate: float, noise_multiplier: float, steps: int) -> "dict[SampledGaussian, int]":

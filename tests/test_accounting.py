@@ -14,12 +14,14 @@ SampledGaussian: any bound moved or forgotten.
 import math
 from collections.abc import Mapping
 from functools import cache
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import norm
 
+from securefl.privacy import grids
 from securefl.privacy.accounting import (
     bounds,
     epsilon,
@@ -29,6 +31,7 @@ from securefl.privacy.accounting import (
 )
 from securefl.privacy.crosscheck import renyi_epsilon, rounded_down_epsilon
 from securefl.privacy.events import SampledGaussian
+from securefl.privacy.inversion import inverted
 from securefl.training.dp_sgd import DpPlan
 
 DELTA = 1e-5
@@ -229,6 +232,124 @@ def test_each_argument_counts() -> None:
     assert cost(0.064, 2.2, 20) < 0.9 * base
     assert cost(0.064, 1.1, 10) < 0.9 * base
     assert cost(0.064, 1.1, 20, 1e-3) < 0.9 * base
+
+
+# --- hostile settings: no crash, no hang, never too low
+
+
+@pytest.fixture
+def grids_used(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """Widths of the cells of all grids that are made, upper ones and lower ones; nothing is remembered."""
+    used: list[float] = []
+    for name in ("upper_end", "lower_end"):
+        inner = getattr(grids, name).__wrapped__
+
+        def noted(segments: grids.Segments, delta: float, interval: float, inner: Any = inner) -> float:
+            used.append(interval)
+            return float(inner(segments, delta, interval))
+
+        monkeypatch.setattr(grids, name, noted)
+    return used
+
+
+def test_an_epsilon_below_the_floor_takes_no_grid_of_millions_of_cells(grids_used: list[float]) -> None:
+    # It took nine grids, down to cells of 1.5e-7, and 45 seconds of CPU.
+    rare = SampledGaussian(2.684e-4, 0.5574, 5)
+    low, high = bounds({rare: 1}, delta=5.36e-4)
+    assert min(grids_used) >= 1e-4
+    assert len(grids_used) <= 5
+    # Four times finer, the answer is 1.4236e-4; where the floor stops, it is a little higher, never lower.
+    assert 1.4236e-4 <= high <= 1.4236e-4 + grids.FLOOR
+    assert 0.0 <= low <= high
+
+
+def test_the_floor_counts_below_a_hundredth_only() -> None:
+    gains = iter([0.0102, 0.0101, 0.01009, 0.010085])
+    found = list(grids.refined(lambda interval: next(gains), [1.0, 0.1, 0.01, 0.001]))
+    assert [upper.epsilon for upper in found] == [0.0102, 0.0101, 0.01009]
+    gains = iter([0.0099, 0.0098, 0.0097])
+    found = list(grids.refined(lambda interval: next(gains), [1.0, 0.1, 0.01]))
+    assert [upper.epsilon for upper in found] == [0.0099, 0.0098]
+    gains = iter([0.0099, 0.0093, 0.0092])  # a gain above the floor
+    assert len(list(grids.refined(lambda interval: next(gains), [1.0, 0.1, 0.01, 0.001]))) == 3
+
+
+def test_bounds_of_many_rare_steps_at_a_tiny_delta_do_not_overflow(grids_used: list[float]) -> None:
+    many = SampledGaussian(7.008e-4, 0.64638, 164_016)
+    low, high = bounds({many: 1}, delta=1.07e-13)
+    assert 3.0 < low <= high == renyi_epsilon({many: 1}, delta=1.07e-13)
+    assert len(grids_used) <= 7
+
+
+def test_the_lower_end_of_a_huge_epsilon_makes_no_huge_grid(
+    grids_used: list[float], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*arguments: object, **options: object) -> float:
+        raise AssertionError("a grid of a hundred million cells")
+
+    monkeypatch.setattr(grids, "rounded_down_epsilon", refuse)
+    low, high = bounds({SampledGaussian(0.137104, 0.143214, 173_450): 1}, delta=2.24e-14)
+    assert grids_used == []
+    assert 0.0 < low < 1e6 < high
+
+
+class Overflowing:
+    """A loss whose delta is .5 at an epsilon of 0; whoever asks for an epsilon meets losses below -700."""
+
+    def get_delta_for_epsilon(self, epsilon: float) -> float:
+        return 0.5 * math.exp(-epsilon)
+
+    def get_epsilon_for_delta(self, delta: float) -> float:
+        raise OverflowError("math range error")
+
+
+@pytest.mark.parametrize("delta", [0.5, 0.6, 1.0])
+def test_a_delta_that_covers_all_losses_is_an_epsilon_of_zero_and_nothing_overflows(delta: float) -> None:
+    assert inverted(Overflowing(), delta) == (0.0, 0.0)
+    with pytest.raises(OverflowError, match="math range error"):
+        inverted(Overflowing(), 0.49)
+
+
+HOSTILE = [
+    (7.008e-4, 0.64638, 5, 1e-13),
+    (2.684e-4, 0.5574, 1, 5.36e-4),
+    (1e-5, 0.3, 1, 4e-6),
+    (1e-6, 0.2, 1, 1e-9),
+    (0.01, 1.0, 1, 1e-12),
+    (0.3, 0.15, 1, 1e-11),
+]
+
+
+@pytest.mark.parametrize(("rate", "noise", "steps", "delta"), HOSTILE)
+def test_hostile_settings_never_cost_less_than_the_tails_of_two_normals_say(
+    rate: float, noise: float, steps: int, delta: float
+) -> None:
+    # One step, from erfc, whose relative precision holds in the tails; more steps cost no less.
+    ends = bounds({SampledGaussian(rate, noise, steps): 1}, delta=delta)
+    exact = one_step_epsilon(rate, noise, delta)
+    assert ends.upper >= exact * (1 - 1e-9)
+    if steps == 1:
+        assert ends.lower <= exact * (1 + 1e-9) + 1e-12
+
+
+def one_step_epsilon(rate: float, noise: float, delta: float) -> float:
+    """A record with against without: delta at an epsilon by two tails of normals, bisected in epsilon."""
+
+    def tail(deviations: float) -> float:
+        return 0.5 * math.erfc(deviations / math.sqrt(2))
+
+    def spent(eps: float) -> float:
+        reach = math.expm1(eps) + rate  # e^eps - (1 - q)
+        at = noise * math.log(reach / rate) + 1 / (2 * noise)  # in deviations; beyond it the loss exceeds eps
+        return rate * tail(at - 1 / noise) - reach * tail(at)
+
+    low, high = 0.0, 400.0
+    if spent(low) <= delta:
+        return 0.0
+    for _ in range(120):
+        middle = (low + high) / 2
+        low, high = (middle, high) if spent(middle) > delta else (low, middle)
+    return low
 
 
 # --- refusals

@@ -2,9 +2,12 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from securefl.privacy import crosscheck
+from securefl.privacy.events import SampledGaussian
 from tests.test_cli import call, refused
 
 RELEASES = ("--sample-rate", "0.064", "--noise-multiplier", "1.1", "--steps", "320")
@@ -47,6 +50,29 @@ def test_an_accountant_that_is_too_low_or_has_no_answer_is_told_so(tmp_path: Pat
     assert done.stderr == ""
     done = call("privacy", "epsilon", "--noise-multiplier", "1", "--steps", "1", "--delta", "0.9", cwd=tmp_path)
     assert "Opacus PRV none" in done.stdout
+
+
+def test_a_cross_check_that_cannot_is_told_so_and_the_answer_stands(tmp_path: Path) -> None:
+    # Opacus' roundings exceed this delta: it used to end the command with exit code 2.
+    releases = ("--sample-rate", "0.01", "--noise-multiplier", "0.64638", "--steps", "164016", "--delta", "1e-14")
+    done = call("privacy", "epsilon", *releases, cwd=tmp_path)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.splitlines()[-1].endswith(", Opacus PRV cannot")
+    assert told("epsilon", *releases, cwd=tmp_path)["prv"] is None
+
+
+def test_a_cross_check_that_would_take_minutes_is_not_made(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[int] = []
+    inner = crosscheck._affordable
+
+    def noted(domain_of: Any, delta: float, **sizes: Any) -> Any:
+        asked.append(domain_of(**sizes).size)
+        return inner(domain_of, delta, **sizes)
+
+    monkeypatch.setattr(crosscheck, "_affordable", noted)
+    assert crosscheck.prv_epsilon({SampledGaussian(0.5, 0.1, 100_000): 1}, delta=1e-5) is None
+    assert asked
+    assert asked[0] > 2**22
 
 
 def test_clients_are_told_for_who_knows_the_cohorts_and_who_does_not(tmp_path: Path) -> None:

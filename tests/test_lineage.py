@@ -16,11 +16,12 @@ from typing import Any, NamedTuple
 import pytest
 from typer.testing import CliRunner
 
-from benchmarks.cli import app
+from benchmarks.compare import compare
 from benchmarks.scores import read_scores
 from securefl import api
 from securefl.assemble import assemble
 from securefl.audit.mistakes import examine
+from securefl.cli import app
 from securefl.continuation import origin_of
 from securefl.errors import BudgetExceeded, LedgerError
 from securefl.lineage import UNKNOWN, seeded_earlier, seeded_runs
@@ -29,6 +30,7 @@ from securefl.privacy.ledger import NOTHING, Ledger, Terms, carried
 from securefl.report import write_report
 from securefl.runs import Cell, RunFolder
 from securefl.scenario import parse_scenario
+from securefl.styles import Style
 from tests.test_ledger import EVENT, rid
 
 # Every record is in every step, so that epsilons have a closed form and take no time.
@@ -179,11 +181,14 @@ def test_a_spent_budget_is_told_with_the_mark(made: Generations) -> None:
         origin_of(parse_scenario(f'init_from = "{made.third}"\n{MOST}'))
 
 
-def test_compare_marks_an_epsilon_whose_noise_a_seed_gives(made: Generations) -> None:
-    how = ("compare", made.second, made.third, "--metric", "epsilon", "--metric", "accuracy")
-    lines = said(*how, at=made.first.parent).splitlines()
+def test_compare_marks_an_epsilon_whose_noise_a_seed_gives(
+    made: Generations, capsys: pytest.CaptureFixture[str]
+) -> None:
+    compare(made.second, made.third, ("epsilon", "accuracy"), Style.PLAIN)
+    lines = capsys.readouterr().out.splitlines()
     assert [line.endswith("(seeded)") for line in lines if line.startswith("run ")] == [True, False]
-    assert [one["seeded"] for one in facts(*how, at=made.first.parent)] == [True, False]
+    compare(made.second, made.third, ("epsilon", "accuracy"), Style.JSON)
+    assert [json.loads(line)["seeded"] for line in capsys.readouterr().out.splitlines()] == [True, False]
 
 
 def test_an_audit_marks_the_claim(made: Generations) -> None:
@@ -268,14 +273,16 @@ def test_an_unmarked_ledger_counts_as_its_scenario_says(old: Generations, tmp_pa
     assert (cell(fourth).metrics() or {})["noise"] == "seeded"
 
 
-def test_a_folder_that_an_earlier_version_laundered_is_printed_with_the_mark(old: Generations) -> None:
+def test_a_folder_that_an_earlier_version_laundered_is_printed_with_the_mark(
+    old: Generations, capsys: pytest.CaptureFixture[str]
+) -> None:
     for folder in old.later:
         assert (cell(folder).metrics() or {})["noise"] == "system"
         assert "(seeded)" in write_report(folder).read_text(encoding="utf-8").partition("<p>Mean")[0]
         (verdict,) = examine(folder)
         assert "seeded-before" in {finding.name for finding in verdict.findings}
-    printed = said("compare", old.second, old.third, "--metric", "epsilon", at=old.first.parent)
-    assert "(seeded)" in printed
+    compare(old.second, old.third, ("epsilon",), Style.PLAIN)
+    assert "(seeded)" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("change", ["gone", "another", "two"])
@@ -355,8 +362,9 @@ def test_a_scenario_whose_noise_was_edited_after_the_run_is_noticed(made: Genera
 def test_a_mark_that_is_no_list_of_names_is_damage(tmp_path: Path) -> None:
     path = tmp_path / "1.jsonl"
     for wrong in (3, [3], "abc", {"abc": 1}):
-        body = {"kind": "begin", "release": None, "event": None, "terms": {}}
-        line, _ = chain("0" * 64, body | {"before": {"head": "0" * 64, "events": [], "seeded": wrong}})
+        before = {"head": "0" * 64, "events": [], "seeded": wrong}
+        body = {"kind": "begin", "release": None, "event": None, "terms": {}, "before": before}
+        line, _ = chain("0" * 64, body)
         path.write_bytes(line)
         with pytest.raises(LedgerError, match=r"1\.jsonl is damaged at line 1"):
             read_entries(path)

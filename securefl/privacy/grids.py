@@ -18,8 +18,13 @@ from securefl.privacy.optimistic import optimistic
 Segments = tuple[tuple[SampledGaussian, int], ...]  # events of one step each, and how often; sorted
 
 TIGHT = 1.005  # the upper end over the lower one, from an epsilon of .01 on
+SMALL = 0.01  # an epsilon below which only the floor counts
+FLOOR = 5e-4  # of an epsilon below `SMALL`: what is not worth a finer grid; the upper end stays one
 COARSE = 1e-2  # width of a cell of the loss
-_TRIALS, _MOST_CELLS = 9, 2**23
+_TRIALS = 9
+_MOST_CELLS = 2**23  # of a grid up to the largest loss of a step, or to the epsilon of all steps
+_MOST_BUCKETS = 2**18  # of `rounded_down_epsilon`, which makes them one by one
+_FINER = 16  # than the grid of the upper end: the first lower end beyond has to do
 _DROWNED = 1e3  # times the rounding: a delta below may do better with Rényi DP
 _SETTLED = 1e-3  # four times finer, the error is sixteen times smaller
 
@@ -43,11 +48,15 @@ def upper_ends(segments: Segments, delta: float) -> Iterator[Upper]:
 
 
 def refined(upper_at: Callable[[float], float], finer: Iterable[float]) -> Iterator[Upper]:
-    """The best upper end so far at ever finer intervals, until a refinement gains less than a thousandth."""
+    """The best upper end so far at ever finer intervals, until a refinement gains less than a thousandth or the floor.
+
+    The floor counts below an epsilon of `SMALL` only: a loss that rarely is large, and otherwise nearly nothing, would
+    take grids of millions of cells to tell an epsilon of 1e-4 from one of 2e-4.
+    """
     best = math.inf
     for interval in finer:
         upper = upper_at(interval)
-        gained, best = best - upper > _SETTLED * upper, min(best, upper)
+        gained, best = best - upper > max(_SETTLED * upper, _floor(upper)), min(best, upper)
         yield Upper(best, interval)
         if not gained:
             break
@@ -56,19 +65,36 @@ def refined(upper_at: Callable[[float], float], finer: Iterable[float]) -> Itera
 def lower_bound(segments: Segments, delta: float, *, upper: Upper) -> float:
     """An epsilon that is never above the true one: the first that proves `upper` tight, or the best there is."""
     best = _one_step(segments, delta)
-    for interval in _intervals(segments):
-        before, best = best, max(best, lower_end(segments, delta, interval))
-        gained = best - before
-        if upper.epsilon <= TIGHT * best or (interval <= upper.interval and 0 < gained <= _SETTLED * best):
-            return best
-    if not any(_intervals(segments)):
+    if _proven(upper, best):
         return best
+    for interval in _intervals(segments):
+        if upper.epsilon > _MOST_CELLS * interval:
+            return best
+        found = lower_end(segments, delta, interval)
+        gained, best = max(0.0, found - best), max(best, found)
+        if _proven(upper, best) or (interval <= upper.interval and 0 < gained <= _SETTLED * best):
+            return best
+        if found > 0 and interval < upper.interval / _FINER:
+            return best
     for finer in (1, 4, 16):  # slower, and off by half a cell a step, but it minds no tail
-        allowed = delta + rounding(_steps(segments))
-        best = max(best, rounded_down_epsilon(dict(segments), delta=allowed, interval=upper.interval / finer))
-        if upper.epsilon <= TIGHT * best:
+        interval = upper.interval / finer
+        if _span(segments) > _MOST_BUCKETS * interval or upper.epsilon > _MOST_CELLS * interval:
+            break
+        allowed = min(1.0, delta + rounding(_steps(segments)))
+        best = max(best, rounded_down_epsilon(dict(segments), delta=allowed, interval=interval))
+        if _proven(upper, best):
             break
     return best
+
+
+def _proven(upper: Upper, lower: float) -> bool:
+    """Whether a lower end shows that the upper one is tight."""
+    return upper.epsilon <= max(TIGHT * lower, lower + _floor(upper.epsilon))
+
+
+def _floor(epsilon: float) -> float:
+    """The difference that does not count at this epsilon."""
+    return FLOOR if epsilon < SMALL else 0.0
 
 
 def _one_step(segments: Segments, delta: float) -> float:
@@ -93,7 +119,12 @@ def intervals(span: float) -> Iterator[float]:
 
 
 def _intervals(segments: Segments) -> Iterator[float]:
-    return intervals(max(largest_loss(event.sample_rate, event.noise_multiplier) for event, _ in segments))
+    return intervals(_span(segments))
+
+
+def _span(segments: Segments) -> float:
+    """The largest loss of one step."""
+    return max(largest_loss(event.sample_rate, event.noise_multiplier) for event, _ in segments)
 
 
 @lru_cache(maxsize=4096)

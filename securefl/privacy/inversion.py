@@ -27,7 +27,13 @@ class Between(NamedTuple):
 
 
 def inverted(loss: Loss, delta: float) -> Between:
-    """The epsilon at delta; (0, inf) where there is none."""
+    """The epsilon at delta; (0, inf) where there is none.
+
+    Delta at an epsilon of 0 is looked at first: where it is small enough, dp-accounting would go on to negative losses,
+    cell by cell, until their exponentials overflow.
+    """
+    if loss.get_delta_for_epsilon(0.0) <= delta:
+        return Between(0.0, 0.0)
     with np.errstate(over="ignore", invalid="ignore"):
         found = float(loss.get_epsilon_for_delta(delta))
     if found < _FLOAT:
