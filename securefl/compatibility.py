@@ -11,7 +11,7 @@ from securefl.data.partition import Skew
 from securefl.errors import ScenarioError
 from securefl.planned import planned
 from securefl.practice import check_practice, practice_of
-from securefl.sites import data_options, partition_of, site_count, site_records, task_of
+from securefl.sites import data_options, partition_of, site_count, site_records, task_of, training_records
 
 if TYPE_CHECKING:
     from securefl.scenario import Scenario
@@ -118,9 +118,11 @@ def _data(scenario: "Scenario") -> None:
     for key in ("alpha", "classes", "minimum"):
         if getattr(data, key) is not None and key not in takes:
             raise ScenarioError(f"data.{key} has no effect with partition {how!r}; remove it")
-    for key in ("size", "test_on"):
+    for key in ("size", "test_on", "fold"):
         if getattr(data, key) is not None and key not in entry.options:
             raise ScenarioError(f"data.{key} has no effect with {data.name}; remove it")
+    if data.fold is not None and data.test_on != "validation":
+        raise ScenarioError("data.fold has no effect unless data.test_on = 'validation'; remove it")
     if data.size is not None and data.size not in entry.sizes:
         raise ScenarioError(
             f"data.size: {data.name} is published in {', '.join(map(str, entry.sizes))}, got {data.size}"
@@ -131,13 +133,14 @@ def _data(scenario: "Scenario") -> None:
             "use iid or quantity"
         )
     least = data.classes or DEFAULT_SKEW.classes if "classes" in takes else data.minimum or DEFAULT_SKEW.minimum
-    if sites * least > entry.records:
-        ways = f"use at most {entry.records // least} clients"
-        if least > 1 and entry.records >= sites:
-            ways += f" or data.{'classes' if 'classes' in takes else 'minimum'} of at most {entry.records // sites}"
+    records = training_records(scenario)
+    if sites * least > records:
+        ways = f"use at most {records // least} clients"
+        if least > 1 and records >= sites:
+            ways += f" or data.{'classes' if 'classes' in takes else 'minimum'} of at most {records // sites}"
         raise ScenarioError(
             f"data.clients: {sites} clients with {least} or more records each take {sites * least}, "
-            f"{data.name} has {entry.records} training records; {ways}"
+            f"{data.name} has {records} training records; {ways}"
         )
 
 

@@ -40,7 +40,7 @@ def load_data(scenario: Scenario) -> FederatedData:
     own = how if how in entry.partitions else next(iter(entry.partitions))
     data = entry.load(partition=own, split_seed=config.split_seed, **sites.data_options(scenario))
     if config.held_out is not None:
-        data = data.without(config.held_out)
+        data = data.without(config.held_out, unseen=config.test_on == "validation")
     if how == "pooled":
         data = data.pooled()
     elif how in catalog.DEALS:

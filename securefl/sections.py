@@ -56,8 +56,10 @@ class Data(Section):
 
     alpha (dirichlet, quantity), classes (pathological) and minimum shape the partitions that deal records anew.
 
-    size (pixels of a side) and test_on (which published records judge; validation is for choosing learning rates) are
-    for MedMNIST.
+    size (pixels of a side) is for MedMNIST. test_on says which records judge; validation is for choosing
+    learning rates. MedMNIST publishes a validation set. heart and digits hold back a quarter of the
+    training records, the last one or the one that fold names (0 to 3): no test record is read, nor any
+    record of a site that is held_out.
 
     label_noise is the share of training records that get another label, drawn for each from its
     content; for audits, to have records that can only be learned by heart.
@@ -77,6 +79,7 @@ class Data(Section):
     size: Count | None = None
     label_noise: Annotated[float, Field(gt=0, lt=1, strict=True)] | None = None
     test_on: Literal["test", "validation"] | None = None
+    fold: Annotated[int, Field(ge=0, le=3, strict=True)] | None = None
 
 
 class Training(Section):

@@ -64,14 +64,21 @@ def published(scenario: "Scenario") -> tuple[int, ...] | None:
     return sizes if sizes is None or most is None else tuple(min(size, most) for size in sizes)
 
 
+def training_records(scenario: "Scenario") -> int:
+    """Training records of all sites; fewer where some of them judge."""
+    training = catalog.DATA[scenario.data.name].training(scenario.data.test_on)
+    return sum(next(iter(training.values())))
+
+
 def _dealt_sizes(scenario: "Scenario") -> tuple[int, ...] | None:
     entry, how, held_out = catalog.DATA[scenario.data.name], partition_of(scenario), scenario.data.held_out
+    training, records = entry.training(scenario.data.test_on), training_records(scenario)
     if how == "pooled":
-        return (entry.records - (0 if held_out is None else entry.partitions[entry.usual][held_out]),)
-    if how in entry.partitions:
-        sizes = entry.partitions[how]
+        return (records - (0 if held_out is None else training[entry.usual][held_out]),)
+    if how in training:
+        sizes = training[how]
     elif (known := catalog.DEALS[how].sizes) is not None:
-        sizes = known(entry.records, site_count(scenario))
+        sizes = known(records, site_count(scenario))
     else:
         return None
     if scenario.data.only is not None:

@@ -41,7 +41,7 @@ from securefl.data import heart
 from securefl.data.heart import HOSPITALS, load_heart
 from securefl.data.partition import iid, iid_sizes
 from securefl.data.task import Examples, FederatedData, Site, Task, concatenate
-from securefl.errors import DataError
+from securefl.errors import DataError, ScenarioError
 from securefl.evaluate import evaluate, measure, predict
 from securefl.models.linear import logistic, mlp
 from securefl.records import load_data
@@ -138,6 +138,83 @@ def test_heart_has_740_complete_records_of_four_hospitals() -> None:
     assert [len(site.train) for site in data.sites] == [200, 173, 31, 86]
     assert len(data.test) == 250
     assert data.task == Task(features=15, classes=2)
+
+
+def scenario_data(data: str) -> FederatedData:
+    return load_data(parse_scenario(f"data = {{ {data} }}\ntraining = {{ kind = 'sgd' }}"))
+
+
+@pytest.mark.parametrize("seed", [0, 3])
+@pytest.mark.parametrize(
+    "keys", ['name = "heart"', 'name = "heart", partition = "halves"', 'name = "digits", partition = "pooled"']
+)
+def test_validation_records_are_training_records_of_the_same_split(keys: str, seed: int) -> None:
+    usual = scenario_data(f"{keys}, split_seed = {seed}")
+    tuning = scenario_data(f'{keys}, split_seed = {seed}, test_on = "validation"')
+    assert bag(*(site.train for site in tuning.sites), tuning.test) == bag(*(site.train for site in usual.sites))
+    for site, whole in zip(tuning.sites, usual.sites, strict=True):
+        if site.test is not None and "halves" not in keys:  # the two halves of a hospital are dealt anew
+            assert bag(site.train, site.test) == bag(whole.train)
+    share = len(tuning.test) / (len(tuning.test) + sum(len(site.train) for site in tuning.sites))
+    assert share == pytest.approx(0.25, abs=0.002)
+    same = scenario_data(f'{keys}, split_seed = {seed}, test_on = "test"')
+    assert torch.equal(same.test.features, usual.test.features)
+    other = scenario_data(f'{keys}, split_seed = {seed + 1}, test_on = "validation"')
+    assert bag(other.test) != bag(tuning.test)
+
+
+@pytest.mark.parametrize("name", ["heart", "digits"])
+def test_four_folds_judge_on_every_training_record(name: str) -> None:
+    keys = f'name = "{name}", partition = "pooled"'
+    training = bag(scenario_data(keys).sites[0].train)
+    judged: Records = Counter()
+    for fold in range(4):
+        data = scenario_data(f'{keys}, test_on = "validation", fold = {fold}')
+        assert bag(data.sites[0].train, data.test) == training
+        judged += bag(data.test)
+    rounding = 2 * (8 if name == "heart" else 1)  # a quarter of each class of each hospital, or of all digits
+    assert (training - judged).total() <= rounding
+    assert (judged - training).total() <= rounding
+    last = scenario_data(f'{keys}, test_on = "validation"')
+    assert torch.equal(last.test.features, scenario_data(f'{keys}, test_on = "validation", fold = 0').test.features)
+
+
+def test_a_fold_means_nothing_without_validation_records() -> None:
+    with pytest.raises(ScenarioError, match=r"data\.fold has no effect unless data\.test_on = 'validation'; remove it"):
+        scenario_data('name = "heart", fold = 1')
+    with pytest.raises(ScenarioError, match=r"data\.fold has no effect with medmnist:breastmnist; remove it"):
+        scenario_data('name = "medmnist:breastmnist", test_on = "validation", fold = 1')
+    with pytest.raises(ScenarioError, match=r"data\.fold: input should be less than or equal to 3"):
+        scenario_data('name = "heart", test_on = "validation", fold = 4')
+
+
+@pytest.mark.parametrize("keys", ["", ', partition = "halves"', ', partition = "iid", clients = 7', ", only = 3"])
+def test_public_sizes_follow_the_records_that_validation_takes(keys: str) -> None:
+    for name in ("heart", "digits"):
+        if name == "digits" and "halves" in keys:
+            continue
+        text = f"data = {{ name = '{name}'{keys}, test_on = 'validation' }}\nprivacy = {{ delta = 1e-14 }}"
+        scenario = parse_scenario(text)
+        assert scenario.site_records == tuple(len(site.train) for site in load_data(scenario).sites)
+    pooled = parse_scenario("data = { name = 'heart', partition = 'pooled', held_out = 0, test_on = 'validation' }")
+    assert pooled.site_records == (217,)
+    assert len(load_data(pooled).sites[0].train) == 217
+
+
+def test_a_site_left_out_chooses_no_learning_rate() -> None:
+    outside = bag(natural().sites[1].train, natural().sites[1].test)
+    for keys in ("", ', partition = "pooled"', ", only = 2"):
+        data = scenario_data(f'name = "heart", held_out = 1, test_on = "validation"{keys}')
+        used = bag(*(site.train for site in data.sites), data.test)
+        assert not used & (outside - bag(*(site.train for name, site in enumerate(natural().sites) if name != 1)))
+        judged = natural_validation(2) if "only" in keys else natural_validation(0, 2, 3)
+        assert bag(data.test) == judged
+
+
+def natural_validation(*sites: int) -> Records:
+    """The validation records of some hospitals."""
+    data = load_heart(partition="natural", split_seed=0, test_on="validation")
+    return bag(*(data.sites[site].test for site in sites))
 
 
 @pytest.mark.parametrize("load", [natural, halves, lambda: natural(1)], ids=["natural", "halves", "another seed"])

@@ -465,7 +465,7 @@ def medmnist_scenario(keys: str) -> str:
         ('name = "medmnist:breastmnist", size = 32', "published in 28, 64, 128, 224, got 32"),
         ('name = "medmnist:organmnist3d", size = 128', "published in 28, 64, got 128"),
         ('name = "heart", size = 28', "data.size has no effect with heart; remove it"),
-        ('name = "digits", test_on = "test"', "data.test_on has no effect with digits; remove it"),
+        ('name = "digits", size = 8', "data.size has no effect with digits; remove it"),
         ('name = "medmnist:chestmnist", partition = "dirichlet"', "dirichlet goes by the one class of a record"),
         ('name = "medmnist:chestmnist", partition = "pathological"', "use iid or quantity"),
         (

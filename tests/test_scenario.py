@@ -26,7 +26,7 @@ from securefl.scenario import Scenario, load_scenario, parse_scenario
 
 NOT_MASKED = dict.fromkeys(("ring", "clip", "rounding", "corrupt", "max_weight", "secrets", "reveal_counts"))
 NOT_DEALT = dict.fromkeys(
-    ("only", "held_out", "alpha", "classes", "minimum", "most", "share", "size", "label_noise", "test_on")
+    ("only", "held_out", "alpha", "classes", "minimum", "most", "share", "size", "label_noise", "test_on", "fold")
 )
 
 # The two scenarios of the design, verbatim.

@@ -23,6 +23,8 @@ from securefl.rng import seeded_keystream
 SHA256 = "60d144e0c92ea4c3452f927a4996effdf11e787015be8abe5417e913eba6e8ac"
 HOSPITALS = ("cleveland", "hungarian", "switzerland", "va")
 TRAIN_RECORDS = {"natural": (200, 173, 31, 86), "halves": (100, 100, 87, 86, 16, 15, 44, 42)}
+TEST_RECORDS = {"natural": (103, 88, 15, 44), "halves": (52, 51, 45, 43, 8, 7, 22, 22)}
+TUNING_RECORDS = {"natural": (150, 130, 23, 64), "halves": (76, 74, 66, 64, 12, 11, 32, 32)}
 
 # Declared by this project before any record is read, in the units of the file; values outside are clamped.
 # Adults in a stress test: age in years; resting and exercise values as a sphygmomanometer, a cholesterol assay,
@@ -34,14 +36,20 @@ FEATURES = len(RANGES) + len(BINARY) + sum(map(len, LEVELS.values()))
 TASK = Task(features=FEATURES, classes=2)
 
 _TRAIN_SHARE = 0.66
+_TUNING_SHARE = 0.75  # of a class's training records; the others choose learning rates
 
 
-def load_heart(*, partition: str, split_seed: int) -> FederatedData:
+def load_heart(
+    *, partition: str, split_seed: int, test_on: str | None = None, fold: int | None = None
+) -> FederatedData:
     """The four hospitals, or eight sites when each is cut in two.
 
     Args:
         partition: "natural" or "halves".
         split_seed: which records of each class are training records; equal seeds give equal splits.
+        test_on: "validation" trains on three quarters of each class's training records and judges on the
+            others; no test record is touched.
+        fold: which quarter judges, 0 to 3; the last one by default.
 
     Raises:
         DataError: the embedded file is damaged.
@@ -50,7 +58,8 @@ def load_heart(*, partition: str, split_seed: int) -> FederatedData:
     sites: list[Site] = []
     for index, hospital in enumerate(HOSPITALS):
         order = _shuffled_classes(records[hospital].labels, split_seed, index)
-        sites += _sites(hospital, records[hospital], order, 2 if partition == "halves" else 1)
+        parts = [_parts(members, test_on, fold or 0) for members in order]
+        sites += _sites(hospital, records[hospital], parts, 2 if partition == "halves" else 1)
     tests = [site.test for site in sites if site.test is not None]
     return FederatedData(TASK, tuple(sites), concatenate(tests))
 
@@ -81,15 +90,29 @@ def _features(row: dict[str, str]) -> list[float]:
     return scaled + binary + [float(float(row[name]) == level) for name, levels in LEVELS.items() for level in levels]
 
 
-def _sites(hospital: str, examples: Examples, order: list[list[int]], pieces: int) -> list[Site]:
-    """The hospital as one site, or dealt class by class to several; `order` has the shuffled members of each class."""
-    cuts = [len(c) if len(c) < 3 else round(_TRAIN_SHARE * len(c)) for c in order]
+def _parts(members: list[int], test_on: str | None, fold: int) -> tuple[list[int], list[int]]:
+    """The records of one class that train, and those that judge; a class of one or two is not cut."""
+    train, test = _cut(members, _TRAIN_SHARE)
+    if test_on != "validation":
+        return train, test
+    start = fold * len(_cut(train, _TUNING_SHARE)[1])
+    return _cut(train[start:] + train[:start], _TUNING_SHARE)
+
+
+def _cut(members: list[int], share: float) -> tuple[list[int], list[int]]:
+    """The first `share` of the members, and the rest."""
+    end = len(members) if len(members) < 3 else round(share * len(members))
+    return members[:end], members[end:]
+
+
+def _sites(hospital: str, examples: Examples, parts: list[tuple[list[int], list[int]]], pieces: int) -> list[Site]:
+    """The hospital as one site, or dealt class by class to several; `parts` has each class's two lists of records."""
     names = [hospital] if pieces == 1 else [f"{hospital}-{letter}" for letter in "ab"]
     return [
         Site(
             name,
-            _take(examples, [i for c, cut in zip(order, cuts, strict=True) for i in c[:cut][piece::pieces]]),
-            _take(examples, [i for c, cut in zip(order, cuts, strict=True) for i in c[cut:][piece::pieces]]),
+            _take(examples, [i for train, _ in parts for i in train[piece::pieces]]),
+            _take(examples, [i for _, judging in parts for i in judging[piece::pieces]]),
         )
         for piece, name in enumerate(names)
     ]

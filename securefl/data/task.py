@@ -102,8 +102,14 @@ class FederatedData:
         site = self.sites[index]
         return FederatedData(self.task, (site,), self.test if site.test is None else site.test)
 
-    def without(self, index: int) -> "FederatedData":
-        """The other sites, to be tested on all records of the one left out, training records included."""
+    def without(self, index: int, *, unseen: bool = False) -> "FederatedData":
+        """The other sites, to be tested on all records of the one left out, training records included.
+
+        unseen: not a record of the one left out is used; the others' own records judge.
+        """
+        if unseen:
+            rest = tuple(site for place, site in enumerate(self.sites) if place != index)
+            return FederatedData(self.task, rest, concatenate([s.test for s in rest if s.test is not None]))
         out = self.sites[index]
         test = out.train if out.test is None else concatenate([out.train, out.test])
         others = [Site(site.name, site.train, None) for place, site in enumerate(self.sites) if place != index]
