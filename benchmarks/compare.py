@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from benchmarks.judges import Judges, judges_of
 from benchmarks.scores import Scores, scores
 from benchmarks.statistics import FEW, Comparison, holm
 from securefl.errors import ScenarioError
@@ -35,7 +36,8 @@ def compare(first: Path, second: Path, metrics: tuple[str, ...], style: Style, *
         RunFolderError: a folder is damaged.
     """
     one, two = RunFolder.open(first), RunFolder.open(second)
-    found = differences(_scores(one, sites=sites), _scores(two, sites=sites), metrics)
+    first_scores, second_scores = _scores(one, sites=sites), _scores(two, sites=sites)
+    found = differences(first_scores, second_scores, metrics, _judges(two, second_scores))
     if not found:
         raise ScenarioError(f"{first} and {second} have no row, metric and seed in common that both measured")
     if style is Style.JSON:
@@ -46,18 +48,36 @@ def compare(first: Path, second: Path, metrics: tuple[str, ...], style: Style, *
         print("\n".join(_told(first, second, found, list(changes(one, two)))))
 
 
-def differences(one: Scores, two: Scores, metrics: tuple[str, ...]) -> list[Difference]:
-    """Every row and metric that both have on a common seed; Holm's correction over all of them."""
+def differences(one: Scores, two: Scores, metrics: tuple[str, ...], judges: Mapping[str, Judges]) -> list[Difference]:
+    """Every row and metric that both have on a common seed; Holm's correction over the rows of each metric."""
     rows = [row for row in two.states if row in one.states]
     places = [(row, metric) for row in rows for metric in metrics]
-    found = {place: two.compare(place[0], place[0], place[1], than=one) for place in places}
+    found = {place: two.compare(place[0], place[0], place[1], judges[place[0]], than=one) for place in places}
     measured = {place: each for place, each in found.items() if each is not None}
-    marks = holm([each.p for each in measured.values()])
+    marked: set[tuple[str, str]] = set()
+    for metric in metrics:
+        question = [place for place in measured if place[1] == metric]
+        marks = holm([measured[place].testable for place in question])
+        marked.update(place for place, mark in zip(question, marks, strict=True) if mark)
     seeded = {(row, "epsilon") for row in one.seeded | two.seeded}
-    return [
-        Difference(*place, each, mark, place in seeded)
-        for (place, each), mark in zip(measured.items(), marks, strict=True)
-    ]
+    return [Difference(*place, each, place in marked, place in seeded) for place, each in measured.items()]
+
+
+def _judges(folder: RunFolder, found: Scores) -> dict[str, Judges]:
+    """Row -> the records that judge it, those of a site by their number in the results."""
+    tables: dict[str, list[Mapping[str, Any]]] = {}
+    for label, scenario, _ in folder.cells():
+        tables.setdefault(label, []).append(scenario["data"])
+    judges = {}
+    for row in found.states:
+        label = row if row in tables else row.rpartition(" at ")[0]
+        parts = {table.get("only"): table for table in tables[label]}
+        new_splits = len({table.get("split_seed") for table in tables[label]}) > 1
+        judges[row] = judges_of(list(parts.values()), new_splits=new_splits)
+        counts = [int(count) for count in found.of(row, "records").values() if count]
+        if row != label and counts:
+            judges[row] = judges[row]._replace(records=min(counts))
+    return judges
 
 
 def changes(one: RunFolder, two: RunFolder) -> Iterator[str]:
@@ -114,9 +134,10 @@ def _told(first: Path, second: Path, found: list[Difference], changed: list[str]
     yield ""
     beyond = sum(each.marked for each in found)
     yield (
-        f"{len(found)} comparisons, {beyond} beyond noise (*): paired t-tests with Holm's correction at .05; "
-        "intervals are 95 % bootstrap ones, each for itself"
+        f"{len(found)} comparisons, {beyond} beyond noise (*): paired t-tests with Holm's correction at .05 over the "
+        "rows of a metric, never below the test records' own standard error; 95 % t intervals, each for itself"
     )
+    yield "unmarked does not mean equal: the interval says which differences remain possible"
     if any(each.found.n < FEW for each in found):
         yield f"fewer than {FEW} seeds rank nothing: nothing is marked there"
 

@@ -103,19 +103,21 @@ def rows(study: Study) -> Iterator[Row]:
             yield Row(dict(zip(crossed, levels, strict=True)), baseline, study.name)
 
 
+def data_tables(study: Study, row: Row) -> list[Mapping[str, Any]]:
+    """The data table of each part of a row with the first seed, before defaults are filled in."""
+    keys, seeds = _keys(study, row, 0), dict.fromkeys(study.seed_keys, study.seeds[0])
+    return [
+        _filled(study.base, [*keys, *part.items(), *seeds.items()]).get("data", {}) for part in _parts(row.baseline)
+    ]
+
+
 def _expanded(study: Study) -> Iterator[Planned]:
     from securefl.scenario import make_scenario  # torch: a second that a study seen before need not wait
 
-    overrides = [(study.choice(one.when, "override.when"), one.set) for one in study.override]
-    hits = [0] * len(overrides)
+    _every_override_counts(study)
     for row in rows(study):
-        keys = [pair for level in row.levels.values() for pair in level.keys.items()]
-        keys += [] if row.baseline is None else row.baseline.set.items()
-        for number, (chosen, values) in enumerate(overrides):
-            if row.is_on(chosen):
-                hits[number] += 1
-                keys += values.items()
-        for part, seed in itertools.product(_parts(row.baseline), study.seeds):
+        for part, (nth, seed) in itertools.product(_parts(row.baseline), enumerate(study.seeds)):
+            keys = _keys(study, row, nth)
             if twice := [key for key in study.seed_keys if key in {*dict(keys), *part}]:
                 told = f"row {row.label!r} sets {twice[0]!r}, which the seeds set"
                 raise ScenarioError(f"{told}: change one, or seed_keys")
@@ -125,8 +127,25 @@ def _expanded(study: Study) -> Iterator[Planned]:
             except ScenarioError as reason:
                 raise ScenarioError(f"cell {row.label!r}: {reason}") from None
             yield Planned(row.label, row.labels, seed, _told(part), scenario.resolved())
-    if 0 in hits:
-        raise ScenarioError(f"override: when = {study.override[hits.index(0)].when} meets no cell")
+
+
+def _keys(study: Study, row: Row, nth: int) -> list[tuple[str, Any]]:
+    """The keys that a row sets with the nth seed of the study, overrides last."""
+    keys = [pair for level in row.levels.values() for pair in level.keys.items()]
+    keys += [] if row.baseline is None else row.baseline.set.items()
+    for override in study.override:
+        if row.is_on(study.choice(override.when, "override.when")):
+            keys += override.set.items()
+            keys += [(key, values[nth]) for key, values in override.by_seed.items()]
+    return keys
+
+
+def _every_override_counts(study: Study) -> None:
+    """Refuse an override that meets no row."""
+    for override in study.override:
+        chosen = study.choice(override.when, "override.when")
+        if not any(row.is_on(chosen) for row in rows(study)):
+            raise ScenarioError(f"override: when = {override.when} meets no cell")
 
 
 def _apart(study: Study) -> None:

@@ -1,7 +1,8 @@
 """From finished study folders to what is committed: docs/results/<study>.csv and .md, figures, the README's numbers.
 
 Run by `make bench` and `make bench-images`. Everything printed is made from the committed CSV, so that anybody can
-check it without running.
+check it without running; `--tables-only` makes it again from there. Studies of studies/tuning have a page as well, with
+what they chose for each seed.
 """
 
 import argparse
@@ -13,9 +14,10 @@ from pathlib import Path
 
 from benchmarks.bench import find_study
 from benchmarks.heatmap import heat_map
-from benchmarks.scores import read_scores
+from benchmarks.scores import Scores, read_scores
 from benchmarks.study import Study, load_study
 from benchmarks.tables import study_tables
+from benchmarks.tuning import chosen_table
 from securefl.cell_names import cell_hash
 from securefl.errors import RunFolderError, SecureflError
 from securefl.runs import RunFolder
@@ -58,22 +60,44 @@ def _tells(study: Study, row: Mapping[str, str]) -> bool:
     return bool(needed) or row["metric"] in study.metrics
 
 
+def study_file(name: str) -> Path:
+    """The file of a shipped study, or of one that chooses learning rates. Raises ScenarioError."""
+    tuning = Path(__file__).parent / "studies/tuning" / f"{name}.toml"
+    return tuning if tuning.exists() else find_study(name)
+
+
 def tables_of(name: str, results: Path) -> str:
-    """The tables of a shipped study, from its committed CSV."""
-    study, _ = load_study(find_study(name))
-    return study_tables(study, read_scores(results / f"{name}.csv"))
+    """The tables of a study, from its committed CSV."""
+    study, scores = _read(name, results)
+    tables = study_tables(study, scores)
+    return f"{tables}\n{chosen_table(study, scores)}" if _is_tuning(name) else tables
 
 
 def figure_of(name: str, results: Path) -> str:
-    """The heat map of a shipped study, from its committed CSV."""
-    study, _ = load_study(find_study(name))
-    return heat_map(study, read_scores(results / f"{name}.csv"))
+    """The heat map of a study, from its committed CSV."""
+    return heat_map(*_read(name, results))
+
+
+def _read(name: str, results: Path) -> tuple[Study, Scores]:
+    """A study and its committed numbers."""
+    study, _ = load_study(study_file(name))
+    return study, read_scores(results / f"{name}.csv")
+
+
+def _is_tuning(name: str) -> bool:
+    return study_file(name).parent.name == "tuning"
 
 
 def document(name: str, tables: str) -> str:
-    """The page docs/results/<study>.md."""
+    """The page docs/results/<study>.md, with the commands that make it."""
     title, _, rest = tables.partition("\n")
-    return f"{title}\n\nMade by `securefl bench {name}`; the numbers: [{name}.csv]({name}.csv).\n{rest}"
+    study = f"benchmarks/studies/tuning/{name}.toml" if _is_tuning(name) else name
+    run = f"securefl bench {study} --out runs/{name}"
+    publish = "python -m benchmarks.publish"
+    return (
+        f"{title}\n\nMade by `{run}` and `{publish} runs/{name}`; the numbers: [{name}.csv]({name}.csv), "
+        f"the tables from them alone: `{publish} --tables-only {name}`.\n{rest}"
+    )
 
 
 def with_numbers(readme: str, name: str, tables: str) -> str:
@@ -92,28 +116,34 @@ def with_numbers(readme: str, name: str, tables: str) -> str:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Publish finished study folders."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("folders", nargs="+", type=Path, help="run folders of shipped studies")
+    parser.add_argument("folders", nargs="+", type=Path, help="run folders of shipped studies, or their names")
+    parser.add_argument("--tables-only", action="store_true", help="take the numbers from the committed CSV")
     parser.add_argument("--results", type=Path, default=Path("docs/results"))
     parser.add_argument("--readme", type=Path, default=Path("README.md"))
     chosen = parser.parse_args(arguments)
     try:
         for folder in chosen.folders:
-            publish(folder, chosen.results, chosen.readme)
+            if not chosen.tables_only:
+                write_numbers(folder, chosen.results)
+            write_tables(folder.name, chosen.results, chosen.readme)
     except SecureflError as reason:
         sys.stderr.write(f"error: {reason}\n")
         return reason.exit_code
     return 0
 
 
-def publish(folder: Path, results: Path, readme: Path) -> None:
-    """Write one study's CSV, page and README block."""
-    name = folder.name
-    study, _ = load_study(find_study(name))
+def write_numbers(folder: Path, results: Path) -> None:
+    """Write one study's CSV from its run folder."""
+    study, _ = load_study(study_file(folder.name))
     cells = RunFolder.open(folder).request().cells
     scenarios = {cell: cell_hash(scenario) for cell, scenario in cells.items()}
-    (results / f"{name}.csv").write_text(
-        condensed(study, (folder / "results.csv").read_text(encoding="utf-8"), scenarios), encoding="utf-8"
-    )
+    text = condensed(study, (folder / "results.csv").read_text(encoding="utf-8"), scenarios)
+    (results / f"{folder.name}.csv").write_text(text, encoding="utf-8")
+
+
+def write_tables(name: str, results: Path, readme: Path) -> None:
+    """Write one study's page, figure and README block from its CSV."""
+    study, _ = _read(name, results)
     tables = tables_of(name, results)
     (results / f"{name}.md").write_text(document(name, tables), encoding="utf-8")
     if study.table.heat_map:

@@ -5,7 +5,9 @@ import io
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from statistics import mean
 
+from benchmarks.judges import Judges, noise_of
 from benchmarks.statistics import Comparison, compare
 from securefl.errors import RunFolderError
 
@@ -26,12 +28,31 @@ class Scores:
         """Seed -> value; empty where the row has no such metric."""
         return self.values.get(metric, {}).get(row, {})
 
-    def compare(self, row: str, other: str, metric: str, *, than: "Scores | None" = None) -> Comparison | None:
-        """Row minus other on the seeds that both have; None where there is none."""
+    def compare(
+        self, row: str, other: str, metric: str, judges: Judges, *, than: "Scores | None" = None
+    ) -> Comparison | None:
+        """Row minus other on the seeds that both have; None where there is none.
+
+        Args:
+            row: whose values.
+            other: what they are compared with.
+            metric: of both.
+            judges: the records behind both.
+            than: the scores of the other row; these ones by default.
+        """
         theirs = (than or self).of(other, metric)
         pairs = [(value, theirs.get(seed)) for seed, value in sorted(self.of(row, metric).items())]
-        differences = [one - two for one, two in pairs if one is not None and two is not None]
-        return compare(differences) if differences else None
+        whole = [(one, two) for one, two in pairs if one is not None and two is not None]
+        if not whole:
+            return None
+        first, second = (mean(values) for values in zip(*whole, strict=True))
+        noise = noise_of(metric, first, second, judges, majority=self.majority(row))
+        return compare([one - two for one, two in whole], noise)
+
+    def majority(self, row: str) -> float | None:
+        """The share of the largest class among a row's test records, the mean over seeds; None if not measured."""
+        values = [value for value in self.of(row, "majority").values() if value is not None]
+        return mean(values) if values else None
 
 
 def read_scores(path: Path) -> Scores:

@@ -1,25 +1,30 @@
-"""Paired comparisons over seeds: bootstrap intervals, t-tests, and Holm's correction for how many there are."""
+"""Paired comparisons over seeds: t intervals, t-tests, and Holm's correction for how many are asked together.
 
-import itertools
+Two things make the plain paired t-test wrong here, and `compare` mends both. Seeds that split the same
+records anew share most of them, so that their differences vary less than independent ones would:
+`overlap` gives that back. Seeds that are all judged on the same test records say nothing of other test
+records: `records_error` adds what those leave.
+"""
+
 import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
-import numpy as np
-from scipy.special import ndtr, stdtr, stdtrit
+from scipy.special import stdtr, stdtrit
 
 from securefl.table import mean_and_error
 
 FEW = 5  # with fewer seeds nothing is ranked
-RESAMPLES = 10_000
+CONFIDENCE = 0.95
+LEVEL = 0.05
 _EQUAL = 1e-12
-_ALL_OF = 6  # up to so many values every resample is taken; beyond, RESAMPLES drawn ones
 
 
 class Comparison(NamedTuple):
-    """Differences on equal seeds: their mean, standard error, number, 95 % interval, and p-value.
+    """Differences on equal seeds: their mean, its standard error, their number, 95 % interval, and p-value.
 
-    Interval and error are None for one seed, p for fewer than five or for equal differences.
+    Interval and error are None for one seed, p for fewer than five or for equal differences. records_error is the
+    standard error that the test records leave, at most; None where nobody knows how many judged.
     """
 
     mean: float
@@ -28,68 +33,97 @@ class Comparison(NamedTuple):
     low: float | None
     high: float | None
     p: float | None
+    records_error: float | None = None
+
+    @property
+    def testable(self) -> float | None:
+        """The p-value, or None where the mean lies within the test records' own standard error."""
+        if self.records_error is None or abs(self.mean) <= self.records_error:
+            return None
+        return self.p
 
 
-def compare(differences: Sequence[float]) -> Comparison:
+class Noise(NamedTuple):
+    """Where the noise of a mean difference comes from, beside the spread of the seeds.
+
+    Args:
+        overlap: records that judge or lie idle over records that train, where every seed draws both from the same pool
+            anew; 0 where it does not.
+        records_error: the standard error that the number of test records leaves, as `shares_error` bounds it.
+        same_records: all seeds are judged on the same test records, whose error their spread cannot show.
+    """
+
+    overlap: float = 0.0
+    records_error: float | None = 0.0
+    same_records: bool = False
+
+
+def compare(differences: Sequence[float], noise: Noise) -> Comparison:
     """What the differences, one a seed, say about their mean.
+
+    The variance of the mean is s^2 (1/n + overlap), and the test records' own variance where all seeds share them.
+    Welch and Satterthwaite's degrees of freedom hold the two together.
 
     Raises:
         ValueError: there is none.
+
+    Source: Nadeau and Bengio, "Inference for the Generalization Error", Machine Learning 2003, section 5.1, the
+        corrected resampled t-test.
     """
     if not differences:
         raise ValueError("no seed is in both")
-    middle, error = mean_and_error(differences)
-    if error is None:
-        return Comparison(middle, None, 1, None, None, None)
-    low, high = bootstrap_interval(differences)
-    return Comparison(middle, error, len(differences), low, high, t_test(differences))
+    n = len(differences)
+    middle, plain = mean_and_error(differences)
+    if plain is None:
+        return Comparison(middle, None, n, None, None, None, noise.records_error)
+    of_seeds = plain**2 * (1 + n * noise.overlap)
+    of_records = (noise.records_error or 0.0) ** 2 if noise.same_records else 0.0
+    error = math.sqrt(of_seeds + of_records)
+    freedom = (n - 1) * ((of_seeds + of_records) / of_seeds) ** 2 if of_seeds > 0 else math.inf
+    half = error * _quantile(freedom)
+    p = None if n < FEW or max(differences) - min(differences) < _EQUAL else _two_sided(middle / error, freedom)
+    return Comparison(middle, error, n, middle - half, middle + half, p, noise.records_error)
 
 
-def bootstrap_interval(values: Sequence[float], *, confidence: float = 0.95) -> tuple[float, float]:
-    """The expanded percentile bootstrap interval of the mean.
+def _quantile(freedom: float) -> float:
+    """Student's two-sided quantile of the confidence; the normal one where there is no end of freedom."""
+    return float(stdtrit(min(freedom, 1e9), (1 + CONFIDENCE) / 2))
 
-    The plain percentile interval is too short for few values; here the quantiles are taken further out, by as much as
-    Student's interval is longer than the normal one. It still never leaves the range of the values.
+
+def _two_sided(statistic: float, freedom: float) -> float:
+    """The p-value of a t statistic."""
+    return float(2 * stdtr(min(freedom, 1e9), -abs(statistic)))
+
+
+def shares_error(one: float, other: float, records: float) -> float:
+    """The largest standard error that the difference of two shares of the same records can have.
+
+    Two models that are right on the shares one and other disagree on few records or on many; this takes the most, so
+    that nothing need be known of which records each gets right.
 
     Args:
-        values: two or more.
-        confidence: in (0, 1).
-
-    Returns:
-        Low and high end. Every resample is used up to 6 values, 10,000 with a fixed seed beyond.
-
-    Raises:
-        ValueError: fewer than two values, or confidence outside (0, 1).
-
-    Source: Hesterberg, The American Statistician 2015, section 5.3, "expanded percentile interval".
+        one: share of the records, in [0, 1].
+        other: the other model's, on the same records.
+        records: how many there are.
     """
-    n = len(values)
-    if n < 2 or not 0 < confidence < 1:
-        raise ValueError(f"an interval needs two values and a confidence in (0, 1), got {n} and {confidence}")
-    sample = np.asarray(values, dtype=np.float64)
-    if n <= _ALL_OF:
-        picks = np.array(list(itertools.product(range(n), repeat=n)))
-    else:
-        picks = np.random.default_rng(0).integers(n, size=(RESAMPLES, n))
-    means = sample[picks].mean(axis=1)
-    tail = float(ndtr(math.sqrt(n / (n - 1)) * stdtrit(n - 1, (1 - confidence) / 2)))
-    low, high = np.quantile(means, [tail, 1 - tail])
-    return float(low), float(high)
+    disagree = min(one, 1 - other) + min(other, 1 - one)
+    return math.sqrt((disagree - (one - other) ** 2) / records)
 
 
-def t_test(differences: Sequence[float]) -> float | None:
-    """The two-sided p-value of Student's paired t-test that the mean difference is 0.
+def means_error(one: float, other: float, records: float) -> float:
+    """The same for means of numbers in [0, 1], such as an AUC: no correlation makes it larger.
 
-    None for fewer than five values, and for equal ones, which accuracies on few records can have: they tell nothing of
-    the noise.
+    Args:
+        one: mean, in [0, 1].
+        other: the other model's.
+        records: of the smaller class, which bounds an AUC's variance by A (1 - A) / records.
+
+    Source: Birnbaum and Klose, Annals of Mathematical Statistics 1957, for the bound on an AUC.
     """
-    middle, error = mean_and_error(differences)
-    if error is None or len(differences) < FEW or max(differences) - min(differences) < _EQUAL:
-        return None
-    return float(2 * stdtr(len(differences) - 1, -abs(middle) / error))
+    return (math.sqrt(one * (1 - one)) + math.sqrt(other * (1 - other))) / math.sqrt(records)
 
 
-def holm(p_values: Sequence[float | None], *, level: float = 0.05) -> list[bool]:
+def holm(p_values: Sequence[float | None], *, level: float = LEVEL) -> list[bool]:
     """Which hypotheses fall when all are tested together; the chance of one wrong fall is at most level.
 
     None stands for a comparison that could not be tested; it counts and never falls.

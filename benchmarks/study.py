@@ -40,10 +40,21 @@ class Level(Section):
 
 
 class Override(Section):
-    """Keys that are set in every cell on the levels named in `when`."""
+    """Keys that are set in every cell on the levels named in `when`.
+
+    by_seed has lists, one value for each seed of the study in their order, such as a learning rate that was chosen for
+    each split.
+    """
 
     when: dict[str, Any]
-    set: dict[str, Any] = Field(min_length=1)
+    set: dict[str, Any] = Field(default={})
+    by_seed: dict[str, list[Any]] = Field(default={})
+
+    @model_validator(mode="after")
+    def _sets_something(self) -> "Override":
+        if not self.set and not self.by_seed:
+            raise ValueError("sets nothing: give set or by_seed")
+        return self
 
 
 def _all_levels(value: object) -> object:
@@ -76,10 +87,15 @@ class Baseline(Section):
 
 
 class Compare(Section):
-    """Pairs to compare on equal seeds: the levels that name the reference; the other axes stay as they are."""
+    """Pairs to compare on equal seeds: the levels that name the reference; the other axes stay as they are.
+
+    question names axes: comparisons on the same levels of them answer one question, and are corrected together. By
+    default a section of the tables is a question.
+    """
 
     reference: dict[str, str] = Field(default={})
     baseline: str | None = None
+    question: tuple[str, ...] | None = None
 
     @model_validator(mode="after")
     def _one_of_them(self) -> "Compare":
@@ -173,15 +189,27 @@ class Study(Section):
             self.choice(chosen, "exclude")
         for override in self.override:
             self.choice(override.when, "override.when")
+            for key, values in override.by_seed.items():
+                if len(values) != len(self.seeds):
+                    raise ValueError(f"override.by_seed: {key} has {len(values)} values for {len(self.seeds)} seeds")
         if self.compare is not None:
             self.choice(self.compare.reference, "compare.reference")
             if self.compare.baseline not in {None, *(one.label for one in self.baseline)}:
                 raise ValueError(f"compare.baseline: there is no baseline {self.compare.baseline!r}")
+            for axis_name in self.compare.question or ():
+                self.labels(axis_name, "compare.question")
         for axis_name in filter(None, (self.table.sections, self.table.columns)):
             self.labels(axis_name, "table")
         if self.table.sections is not None and self.table.sections == self.table.columns:
             raise ValueError(f"table: sections and columns cannot both be {self.table.columns!r}")
         return self
+
+    @property
+    def question(self) -> tuple[str, ...]:
+        """The axes whose levels make a question of their own."""
+        if self.compare is not None and self.compare.question is not None:
+            return self.compare.question
+        return () if self.table.sections is None else (self.table.sections,)
 
     def crossed(self, baseline: Baseline) -> dict[str, tuple[Level, ...]]:
         """Axis -> the levels that a baseline is crossed with."""

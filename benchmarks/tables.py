@@ -5,14 +5,14 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from benchmarks.expand import Row, rows
+from benchmarks.legend import legend, title_of
 from benchmarks.levels import told_value
+from benchmarks.questions import Differences, differences
 from benchmarks.scores import Scores
-from benchmarks.statistics import FEW, Comparison, holm
 from benchmarks.study import Study
 from securefl.table import NO_CLAIM, NOT_MEASURED, mean_and_error
 
 _COUNTS = ("records", "rounds", "bytes_up")
-_TITLES = {"balanced_accuracy": "bal. acc.", "auc": "AUC"}
 
 
 @dataclass(frozen=True)
@@ -23,20 +23,11 @@ class Line:
     rows: tuple[str | None, ...]
 
 
-@dataclass(frozen=True)
-class Differences:
-    """row -> what its comparison gave, the rows that are beyond noise once all are counted, and the number of seeds."""
-
-    found: Mapping[str, Comparison | None]
-    marked: frozenset[str]
-    seeds: int
-
-
 def study_tables(study: Study, scores: Scores) -> str:
     """Every table of the study, and what must be known to read them."""
     known = list(rows(study))
     told = differences(study, known, scores)
-    text = [*_about(study, scores, told), ""]
+    text = [*legend(study, known, scores, told), ""]
     for heading, chosen in sections(study, known):
         if heading:
             text += [f"## {heading}", ""]
@@ -49,54 +40,6 @@ def study_tables(study: Study, scores: Scores) -> str:
             "",
         ]
     return "\n".join([*text, *study.notes]).rstrip() + "\n"
-
-
-def differences(study: Study, known: Sequence[Row], scores: Scores) -> Differences:
-    """Each row against its reference in the first metric, Holm's correction over all of them."""
-    if study.compare is None:
-        return Differences({}, frozenset(), len(study.seeds))
-    pairs = dict(_pairs(study, known))
-    found = {row: scores.compare(row, other, study.metrics[0]) for row, other in pairs.items()}
-    fallen = holm([one.p if one is not None and one.n == len(study.seeds) else None for one in found.values()])
-    return Differences(found, frozenset(row for row, mark in zip(found, fallen, strict=True) if mark), len(study.seeds))
-
-
-def _pairs(study: Study, known: Sequence[Row]) -> Iterator[tuple[str, str]]:
-    """Each row of the grid with its reference: the same levels but for those named, or the baseline's row."""
-    compare = study.compare
-    by_levels = {tuple(row.labels.items()): row.label for row in known if row.baseline is None}
-    baselines = {
-        (row.baseline.label, tuple(row.labels.items())): row.label for row in known if row.baseline is not None
-    }
-    for row in known:
-        if compare is None or (row.baseline is not None and compare.baseline is None):
-            continue
-        if compare.baseline is None:
-            other = by_levels.get(tuple({**row.labels, **compare.reference}.items()))
-        else:
-            cross = next(one.cross for one in study.baseline if one.label == compare.baseline)
-            shared = tuple((axis, label) for axis, label in row.labels.items() if axis in cross)
-            other = baselines.get((compare.baseline, shared))
-        if other is not None and other != row.label:
-            yield row.label, other
-
-
-def _about(study: Study, scores: Scores, told: Differences) -> Iterator[str]:
-    yield f"# {study.title or study.name}"
-    yield ""
-    yield f"{len(study.seeds)} seeds; mean ± standard error." + (
-        f" Fewer than {FEW} seeds rank nothing." if len(study.seeds) < FEW else ""
-    )
-    if scores.seeded:
-        yield "Noise is seeded, so that the tables can be made again; whoever has the seed can take it away."
-    if study.compare is not None:
-        reference = study.compare.baseline or ", ".join(study.compare.reference.values())
-        yield (
-            f"Differences in {_title(study.metrics[0])} from {reference} are paired by seed, with 95 % bootstrap "
-            f"intervals. * marks what is beyond noise, {len(told.marked)} of {len(told.found)} comparisons: paired "
-            "t-tests, with Holm's correction over all of them at .05. The seeds split the same records anew: noise is "
-            "that of splits and runs, not of other patients."
-        )
 
 
 def sections(study: Study, known: Sequence[Row]) -> Iterator[tuple[str, list[Row]]]:
@@ -114,7 +57,7 @@ def sections(study: Study, known: Sequence[Row]) -> Iterator[tuple[str, list[Row
 def _long(study: Study, chosen: Sequence[Row], scores: Scores, told: Differences) -> Iterator[str]:
     """One line a row, one column a metric."""
     metrics = [metric for metric in study.metrics if metric != "epsilon"]
-    titles = [_title(metric) for metric in metrics]
+    titles = [title_of(metric) for metric in metrics]
     compared = [f"difference in {titles[0]}"] if any(row.label in told.found for row in chosen) else []
     yield from _head(["", *titles, "epsilon", *compared])
     for row in chosen:
@@ -127,14 +70,14 @@ def _wide(study: Study, chosen: Sequence[Row], scores: Scores, told: Differences
     """One line for the axes that are neither section nor columns; the first metric at every level of the columns."""
     found, titles = lines(study, chosen)
     if found:
-        yield from _head([_title(study.metrics[0]), *titles])
+        yield from _head([title_of(study.metrics[0]), *titles])
     for line in found:
         yield _line([line.label, *("" if row is None else _spread(scores, row, study.metrics[0]) for row in line.rows)])
     compared = [line for line in found if any(row in told.found for row in line.rows)]
     shown = [place for place in range(len(titles)) if any(line.rows[place] in told.found for line in compared)]
     if compared:
         yield ""
-        yield from _head([f"difference in {_title(study.metrics[0])}", *(titles[place] for place in shown)])
+        yield from _head([f"difference in {title_of(study.metrics[0])}", *(titles[place] for place in shown)])
     for line in compared:
         yield _line([line.label, *(_difference(told, line.rows[place]) for place in shown)])
     within = {row for line in found for row in line.rows}
@@ -189,10 +132,6 @@ def _head(titles: Sequence[str]) -> Iterator[str]:
 
 def _line(parts: Sequence[str]) -> str:
     return "| " + " | ".join(part.replace("|", "\\|") for part in parts) + " |"
-
-
-def _title(metric: str) -> str:
-    return _TITLES.get(metric, metric.replace("_", " "))
 
 
 def _spread(scores: Scores, row: str, metric: str) -> str:

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks.compare import compare, differences
+from benchmarks.judges import Judges
 from benchmarks.scores import Scores, scores
 from securefl import api
 from securefl.cell_names import cell_hash
@@ -16,6 +17,7 @@ from securefl.scenario import parse_scenario
 from securefl.styles import Style
 
 METRICS = ("accuracy", "auc")
+HEART = Judges(records=250, train=490, idle=250, redrawn=True, same=False, classes=2)
 
 
 def folder(path: Path, lr: float, accuracies: list[float], *, row: str = "row") -> Path:
@@ -50,7 +52,8 @@ def test_differences_are_marked_only_beyond_noise_over_all_comparisons(tmp_path:
     same = [0.5, 0.6, 0.7, 0.5, 0.5]
     one = table(same=same, worse=[0.9, 0.8, 0.85, 0.9, 0.8], noisy=[0.1, 0.5, 0.9, 0.1, 0.9], only=[1])
     two = table(same=same, worse=[0.7, 0.6, 0.66, 0.7, 0.6], noisy=[0.9, 0.1, 0.8, 0.9, 0.3], other=[1])
-    found = {each.row: (round(each.found.mean, 3), each.marked) for each in differences(one, two, METRICS)}
+    judges = dict.fromkeys(two.states, HEART)
+    found = {each.row: (round(each.found.mean, 3), each.marked) for each in differences(one, two, METRICS, judges)}
     assert found == {"same": (0.0, False), "worse": (-0.198, True), "noisy": (0.1, False)}
 
 
@@ -60,7 +63,7 @@ def test_two_folders_are_compared_with_the_keys_that_differ(tmp_path: Path, caps
     compare(first, second, METRICS, Style.PLAIN)
     shown = capsys.readouterr().out.splitlines()
     assert shown[:2] == [f"{second} minus {first}, paired by seed", "  training.lr: 0.5 -> 0.25"]
-    assert shown[3] == "row  accuracy           +0.2020 ± 0.0020 [+0.2000, +0.2080] over 5 seeds *"
+    assert shown[3] == "row  accuracy           +0.2020 ± 0.0038 [+0.1915, +0.2125] over 5 seeds *"
     assert shown[5].startswith("1 comparisons, 1 beyond noise (*)")
     compare(first, second, METRICS, Style.JSON)
     (line,) = map(json.loads, capsys.readouterr().out.splitlines())

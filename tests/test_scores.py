@@ -4,14 +4,18 @@ Mutants that die here: parts averaged without weights; epsilon averaged; a missi
 the reference compared with itself; failed cells dropped; the mark left out of the seeded epsilon; gaps shifted.
 """
 
+import math
 from collections.abc import Iterator
 
 import pytest
 
 from benchmarks.expand import rows
+from benchmarks.judges import Judges
+from benchmarks.questions import differences
 from benchmarks.scores import Scores, read_scores, scores
+from benchmarks.statistics import shares_error
 from benchmarks.study import Study, parse_study
-from benchmarks.tables import differences, study_tables
+from benchmarks.tables import study_tables
 from securefl.errors import RunFolderError
 
 
@@ -74,11 +78,14 @@ def test_sites_do_not_count_and_states_do() -> None:
 def test_rows_are_compared_on_the_seeds_that_both_have() -> None:
     one = scores(line("a", seed, "accuracy", value) for seed, value in ((3, 0.9), (1, 0.5), (2, 0.7)))
     two = scores(line("a", seed, "accuracy", value) for seed, value in ((1, 0.4), (3, 0.7), (4, 0.0)))
-    found = one.compare("a", "a", "accuracy", than=two)
+    judges = Judges(records=100, train=300, idle=100, redrawn=True, same=False, classes=2)
+    found = one.compare("a", "a", "accuracy", judges, than=two)
     assert found is not None
     assert found.n == 2
     assert found.mean == pytest.approx(0.15)
-    assert one.compare("a", "b", "accuracy") is None
+    assert found.error == pytest.approx(math.sqrt(0.005 * (1 / 2 + 1 / 3)))
+    assert found.records_error == pytest.approx(shares_error(0.7, 0.55, 100))
+    assert one.compare("a", "b", "accuracy", judges) is None
 
 
 def test_a_file_that_is_no_results_is_told(tmp_path: object) -> None:
@@ -138,16 +145,16 @@ def test_a_long_table_has_a_line_a_row_and_differences_where_there_is_a_referenc
     table = {one[0]: one[1:] for one in lines}
     assert table["mean, none"] == ["0.850 ± 0.016", "missing", "none", ""]
     assert table["median, none"] == ["0.850 ± 0.016", "missing", "none", "+0.000 [+0.000, +0.000]"]
-    assert table["median, loud"] == ["0.690 ± 0.033", "missing", "none", "+0.490 [+0.460, +0.500] *"]
-    assert text.splitlines()[2] == "5 seeds; mean ± standard error."
-    assert "* marks what is beyond noise, 1 of 2 comparisons" in text
+    assert table["median, loud"] == ["0.690 ± 0.033", "missing", "none", "+0.490 [+0.438, +0.542] *"]
+    # By hand: differences .5, .5, .5, .5, .45; s^2 = .0005, times 1/5 + 250/490, its root times 2.776 is .0523.
+    assert text.splitlines()[2] == "5 seeds; mean ± standard error over seeds."
 
 
 def test_nothing_is_marked_on_fewer_seeds_than_the_study_has() -> None:
     extra = '[compare]\nreference = { "defense.rule" = "mean" }\n'
     more = parse_study(STUDY.replace("seeds = 5", "seeds = 6") + extra, name="study")
     told = {one[0]: one[-1] for one in cells(study_tables(more, all_scores()))}
-    assert told["median, loud"] == "+0.490 [+0.460, +0.500] (n=5)"
+    assert told["median, loud"] == "+0.490 [+0.438, +0.542] (n=5)"
     few = parse_study(STUDY.replace("seeds = 5", "seeds = 4") + extra, name="study")
     found = scores(
         line(row, seed, "accuracy", value)
@@ -155,8 +162,8 @@ def test_nothing_is_marked_on_fewer_seeds_than_the_study_has() -> None:
         for seed, value in enumerate(values)
     )
     text = study_tables(few, found)
-    assert {one[0]: one[-1] for one in cells(text)}["median, loud"] == "+0.703 [+0.700, +0.710]"
-    assert "4 seeds; mean ± standard error. Fewer than 5 seeds rank nothing." in text
+    assert {one[0]: one[-1] for one in cells(text)}["median, loud"] == "+0.703 [+0.689, +0.716]"
+    assert "4 seeds; mean ± standard error over seeds. Fewer than 5 seeds rank nothing." in text
 
 
 def test_a_baseline_can_be_the_reference_on_the_axes_it_is_crossed_with() -> None:
@@ -178,7 +185,7 @@ def test_a_wide_table_sets_levels_side_by_side_and_baselines_before_them() -> No
         ["mean", "0.950 ± 0.000", "0.850 ± 0.016", "0.200 ± 0.032"],
         ["median", "0.500 ± 0.000", "0.850 ± 0.016", "0.690 ± 0.033"],
         ["difference in accuracy", "lie none", "lie loud"],
-        ["median", "+0.000 [+0.000, +0.000]", "+0.490 [+0.460, +0.500] *"],
+        ["median", "+0.000 [+0.000, +0.000]", "+0.490 [+0.438, +0.542] *"],
     ]
 
 
@@ -242,3 +249,86 @@ def test_seeded_noise_is_marked_beside_its_epsilon() -> None:
     shown = {one[0]: one[4] for one in cells(study_tables(study, found))}
     assert shown == {"": "epsilon", "rounds 1": "7.99 (seeded)", "rounds 2": "2.00"}
     assert "Noise is seeded" in study_tables(study, found)
+
+
+QUESTIONS = """\
+seeds = 5
+metrics = ["accuracy"]
+[base]
+training = { kind = "sgd" }
+[axes]
+"defense.rule" = ["mean", "median"]
+"training.lr" = [0.1, 0.2, 0.3]
+[[baseline]]
+label = "pooled"
+[compare]
+baseline = "pooled"
+"""
+
+
+def by_rule(spread: float) -> Scores:
+    """A loss of .24 that varies, beside five rows that lose nothing."""
+    losses = {f"{rule}, lr {rate}": 0.0 for rule in ("mean", "median") for rate in ("0.1", "0.2", "0.3")}
+    losses["median, lr 0.2"] = 0.24
+    away = (-1, 1, 0, 2, -2)
+    rows = {row: [0.8 - loss + (spread if loss else 0.02) * step for step in away] for row, loss in losses.items()} | {
+        "pooled": [0.8] * 5
+    }
+    return scores(line(row, seed, "accuracy", values[seed]) for row, values in rows.items() for seed in range(5))
+
+
+def test_a_loss_of_24_points_is_marked_within_its_question_and_not_among_all() -> None:
+    # p = .0103: below .05 / 3 in a question of three comparisons, above .05 / 6 over all six.
+    together, apart = (parse_study(QUESTIONS + extra, name="study") for extra in ("", 'question = ["defense.rule"]\n'))
+    found = differences(together, list(rows(together)), by_rule(0.04))
+    assert found.marked == set()
+    assert found.questions == {(): tuple(found.found)}
+    told = differences(apart, list(rows(apart)), by_rule(0.04))
+    assert told.marked == {"median, lr 0.2"}
+    assert {question: len(members) for question, members in told.questions.items()} == {("mean",): 3, ("median",): 3}
+    comparison = told.found["median, lr 0.2"]
+    assert comparison is not None
+    assert comparison.p is not None
+    assert 0.05 / 6 < comparison.p < 0.05 / 3
+
+
+def test_a_section_is_a_question_unless_the_study_says_otherwise() -> None:
+    study = parse_study(QUESTIONS + '[table]\nsections = "training.lr"\n', name="study")
+    assert study.question == ("training.lr",)
+    named = parse_study(QUESTIONS + 'question = ["defense.rule"]\n[table]\nsections = "training.lr"\n', name="study")
+    assert named.question == ("defense.rule",)
+    assert set(differences(study, list(rows(study)), by_rule(0.01)).questions) == {("0.1",), ("0.2",), ("0.3",)}
+
+
+def test_two_test_images_of_156_never_earn_a_star_in_a_table() -> None:
+    text = """\
+seeds = 5
+metrics = ["accuracy"]
+[base]
+data = { name = "medmnist:breastmnist", clients = 5 }
+model = "cnn"
+training = { kind = "sgd" }
+[axes.how]
+federated = {}
+broken = { rounds = 1 }
+[[baseline]]
+label = "pooled"
+[compare]
+baseline = "pooled"
+"""
+    away = (0, 0.1, 0, -0.1, 0)  # of an image: runs all but agree
+    images = {"pooled": 128, "federated": 126, "broken": 90}
+    found = scores(
+        line(row, seed, "accuracy", (count + (0 if row == "pooled" else step)) / 156)
+        for row, count in images.items()
+        for seed, step in enumerate(away)
+    )
+    study = parse_study(text, name="study")
+    told = differences(study, list(rows(study)), found)
+    assert told.marked == {"broken"}
+    two = told.found["federated"]
+    assert two is not None
+    assert two.low is not None
+    assert two.high is not None
+    assert two.mean == pytest.approx(-2 / 156)
+    assert two.low < -0.09 < 0.06 < two.high  # the interval says what 156 images leave open

@@ -11,8 +11,9 @@ import pytest
 from sklearn.linear_model import LogisticRegression
 
 from benchmarks.bench import find_study, shipped_studies
-from benchmarks.expand import Planned, expand
-from benchmarks.publish import BEGIN, END, condensed, document, figure_of, main, tables_of, with_numbers
+from benchmarks.expand import Planned, expand, rows
+from benchmarks.publish import BEGIN, END, condensed, document, figure_of, main, study_file, tables_of, with_numbers
+from benchmarks.questions import differences
 from benchmarks.scores import Scores, read_scores
 from benchmarks.study import load_study
 from securefl.cache import fresh
@@ -30,7 +31,7 @@ RESULTS = ROOT / "docs/results"
 
 
 def planned(study: str) -> tuple[Planned, ...]:
-    return expand(load_study(find_study(study))[0], remember=fresh)
+    return expand(load_study(study_file(study))[0], remember=fresh)
 
 
 def again(study: str, row: str, folder: Path) -> list[dict[str, float]]:
@@ -209,12 +210,12 @@ def test_a_figure_is_drawn_from_the_committed_numbers(study: str) -> None:
 
 @pytest.mark.parametrize("study", shipped_studies())
 def test_the_committed_numbers_are_those_of_the_shipped_study(study: str) -> None:
-    rows = list(csv.DictReader((RESULTS / f"{study}.csv").read_text().splitlines()))
-    assert {(row["scenario"], row["label"], row["part"], int(row["seed"])) for row in rows} == {
+    lines = list(csv.DictReader((RESULTS / f"{study}.csv").read_text().splitlines()))
+    assert {(row["scenario"], row["label"], row["part"], int(row["seed"])) for row in lines} == {
         (cell_hash(one.scenario), one.row, one.part, one.seed) for one in planned(study)
     }
-    assert {row["state"] for row in rows} == {"done"}
-    assert len({row["code"] for row in rows}) == 1
+    assert {row["state"] for row in lines} == {"done"}
+    assert len({row["code"] for row in lines}) == 1
 
 
 def test_an_unfinished_study_is_not_published(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -296,3 +297,51 @@ def test_the_learning_rates_are_the_best_of_the_tuning_study() -> None:
     for place, by_rate in found.items():
         rate = f"{chosen[place].scenario['training']['lr']:g}"
         assert by_rate[rate] == max(by_rate.values()), place
+
+
+def test_the_tables_are_made_again_from_the_numbers_alone(tmp_path: Path) -> None:
+    (tmp_path / "robustness.csv").write_bytes((RESULTS / "robustness.csv").read_bytes())
+    (tmp_path / "README.md").write_text("nothing of a study", encoding="utf-8")
+    where = ["--results", str(tmp_path), "--readme", str(tmp_path / "README.md")]
+    assert main(["--tables-only", "robustness", *where]) == 0
+    assert (tmp_path / "robustness.md").read_bytes() == (RESULTS / "robustness.md").read_bytes()
+    assert not (tmp_path / "figures").exists()
+
+
+def test_every_page_prints_the_commands_that_make_it() -> None:
+    page = (RESULTS / "poisoning.md").read_text(encoding="utf-8")
+    assert "`securefl bench poisoning --out runs/poisoning`" in page
+    assert "`python -m benchmarks.publish runs/poisoning`" in page
+    assert "`python -m benchmarks.publish --tables-only poisoning`" in page
+
+
+def marked(study: str) -> dict[str, bool]:
+    """Row -> whether the committed table marks its difference."""
+    found, _ = load_study(find_study(study))
+    told = differences(found, list(rows(found)), committed(study))
+    return {row: row in told.marked for row in told.found}
+
+
+def test_a_loss_of_24_points_is_marked_and_none_of_noise_is() -> None:
+    marks = marked("poisoning")
+    assert marks["digits, Dirichlet .1, centred clipping, IPM"]  # 24 points in every seed alike
+    found = committed("poisoning")
+    for row in (row for row, mark in marks.items() if mark):
+        data, rule = row.rsplit(", ", 2)[:2]
+        reference = found.of(f"no attack ({data}, {rule})", "accuracy")
+        lost = [(reference[seed] or 0.0) - (value or 0.0) for seed, value in found.of(row, "accuracy").items()]
+        assert min(lost) > 0.01, row  # every seed lost, and more than five test records
+
+
+def test_no_study_marks_what_its_test_records_cannot_tell() -> None:
+    for study in shipped_studies():
+        found, _ = load_study(find_study(study))
+        told = differences(found, list(rows(found)), committed(study))
+        for row in told.marked:
+            comparison = told.found[row]
+            assert comparison is not None
+            assert comparison.records_error is not None
+            assert abs(comparison.mean) > comparison.records_error > 0, row
+            assert comparison.low is not None
+            assert comparison.high is not None
+            assert comparison.low > 0 or comparison.high < 0, row

@@ -111,6 +111,16 @@ def test_overrides_come_after_the_levels_and_meet_baselines_on_them() -> None:
     }
 
 
+def test_an_override_may_set_a_key_for_each_seed() -> None:
+    found = cells(
+        "[axes]\nrounds = [2, 3]\n[[override]]\nwhen = { rounds = 3 }\n"
+        'set = { "training.lr" = 9.0 }\nby_seed = { "training.lr" = [0.1, 0.2, 0.3, 0.4, 0.5] }\n'
+    )
+    rates = {(planned.row, planned.seed): planned.scenario["training"]["lr"] for planned in found}
+    assert [rates["rounds 3", seed] for seed in range(5)] == [0.1, 0.2, 0.3, 0.4, 0.5]
+    assert [rates["rounds 2", seed] for seed in range(5)] == [0.5] * 5  # the default
+
+
 def test_a_baseline_stands_beside_the_grid_and_may_have_parts() -> None:
     found = cells(
         '[axes]\n"training.lr" = [0.1, 0.5]\n[[baseline]]\nlabel = "local"\naverage = { "data.only" = [0, 3] }\n'
@@ -207,6 +217,8 @@ def test_a_base_may_be_a_scenario_file(tmp_path: Path) -> None:
             "exclude: {'rounds': 1, 'training.lr': []} excludes no cell",
         ),
         ("[[override]]\nset = { rounds = 1 }", "when: field required"),
+        ("[[override]]\nwhen = {}", "sets nothing: give set or by_seed"),
+        ("[[override]]\nwhen = {}\nby_seed = { rounds = [1, 2] }", "override.by_seed: rounds has 2 values for 5 seeds"),
         (
             "[axes]\nrounds = [1, 2]\n[[exclude]]\nrounds = 1\n[[override]]\nwhen = { rounds = 1 }\nset = { seed = 1 }",
             "override: when = {'rounds': 1} meets no cell",
@@ -218,6 +230,10 @@ def test_a_base_may_be_a_scenario_file(tmp_path: Path) -> None:
         ("[compare]", "takes either reference (levels) or baseline (a label)"),
         ('[compare]\nbaseline = "x"', "compare.baseline: there is no baseline 'x'"),
         ('[compare]\nreference = { lr = "1" }', "compare.reference: there is no axis 'lr'"),
+        (
+            '[[baseline]]\nlabel = "x"\n[compare]\nbaseline = "x"\nquestion = ["lr"]',
+            "compare.question: there is no axis 'lr'; axes: none",
+        ),
         ('[table]\ncolumns = "lr"', "table: there is no axis 'lr'; axes: none"),
         ('name = "../up"', "name: takes up to 64 letters, digits"),
         ("cell_limit = 0", "cell_limit: input should be greater than 0"),
