@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-slow lint bench bench-audit bench-epsilon bench-images bench-leakage bench-poisoning bench-robust bench-secagg clean
+.PHONY: help setup demo test test-slow lint bench bench-audit bench-epsilon bench-images bench-leakage bench-poisoning bench-robust bench-secagg bench-tuning clean
 
 help: ## what each target does
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
@@ -44,6 +44,11 @@ bench: setup ## the studies of docs/results and the README's numbers (under 10 m
 	$(BIN)/securefl bench robustness --out runs/robustness
 	$(BIN)/securefl bench leave-one-hospital-out --out runs/leave-one-hospital-out
 	$(BIN)/python -m benchmarks.publish runs/privacy-utility runs/robustness runs/leave-one-hospital-out
+
+bench-tuning: setup ## the learning rates of privacy-utility, on validation records (about 30 minutes)
+	$(BIN)/securefl bench benchmarks/studies/tuning/heart-learning-rates.toml --out runs/heart-learning-rates
+	$(BIN)/securefl bench benchmarks/studies/tuning/digits-learning-rates.toml --out runs/digits-learning-rates
+	$(BIN)/python -m benchmarks.publish runs/heart-learning-rates runs/digits-learning-rates
 
 bench-audit: setup ## what audits find, on correct and on broken code; SECUREFL_DATA as above (about 30 minutes)
 	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.audits --write docs/results

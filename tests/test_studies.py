@@ -16,6 +16,7 @@ from benchmarks.publish import BEGIN, END, condensed, document, figure_of, main,
 from benchmarks.questions import differences
 from benchmarks.scores import Scores, read_scores
 from benchmarks.study import load_study
+from benchmarks.tuning import chosen
 from securefl.cache import fresh
 from securefl.cell_names import cell_hash
 from securefl.data.task import concatenate
@@ -28,20 +29,26 @@ from tests.medmnist_files import official
 
 ROOT = Path(__file__).parent.parent
 RESULTS = ROOT / "docs/results"
+TUNING = ("heart-learning-rates", "digits-learning-rates")  # image-learning-rates has a page without numbers
 
 
 def planned(study: str) -> tuple[Planned, ...]:
     return expand(load_study(study_file(study))[0], remember=fresh)
 
 
-def again(study: str, row: str, folder: Path) -> list[dict[str, float]]:
-    """The metrics of a row, run anew over its seeds."""
-    chosen = [one for one in planned(study) if one.row == row]
-    assert len(chosen) == 5
-    return [
-        run_cell(Cell(folder / row / str(one.seed)), make_scenario(dict(one.scenario)), on_round=lambda record: None)
-        for one in chosen
-    ]
+def again(study: str, row: str, folder: Path, *, rate: float | None = None) -> list[dict[str, float]]:
+    """The metrics of a row, run anew over its seeds, on request with one learning rate for all."""
+    cells = [one for one in planned(study) if one.row == row]
+    assert len(cells) == 5
+    found = []
+    for one in cells:
+        scenario = dict(one.scenario)
+        if rate is not None:
+            scenario["training"] = {**scenario["training"], "lr": rate}
+        found.append(
+            run_cell(Cell(folder / row / str(one.seed)), make_scenario(scenario), on_round=lambda record: None)
+        )
+    return found
 
 
 def committed(study: str) -> Scores:
@@ -54,15 +61,25 @@ def accuracy(study: str, row: str) -> float:
     return mean(values)
 
 
-def test_federated_is_within_a_point_of_pooled_over_five_seeds(tmp_path: Path) -> None:
-    pooled, federated = (again("privacy-utility", f"{row} (Heart)", tmp_path) for row in ("pooled", "federated"))
+def test_federated_is_within_a_point_of_pooled_over_five_seeds_at_one_learning_rate(tmp_path: Path) -> None:
+    pooled, federated = (
+        again("privacy-utility", f"{row} (Heart)", tmp_path, rate=1.0) for row in ("pooled", "federated")
+    )
     for metric in ("accuracy", "auc"):
         assert abs(mean(f[metric] - p[metric] for f, p in zip(federated, pooled, strict=True))) <= 0.01
     assert pooled[0]["majority"] == pytest.approx(0.52, abs=0.005)
+
+
+def test_federated_is_not_told_from_pooled_at_the_rates_that_were_chosen(tmp_path: Path) -> None:
     found = committed("privacy-utility")
+    federated = again("privacy-utility", "federated (Heart)", tmp_path)
     assert [found.of("federated (Heart)", "accuracy")[seed] for seed in range(5)] == [
         pytest.approx(one["accuracy"], abs=1e-6) for one in federated
     ]
+    assert (
+        abs(accuracy("privacy-utility", "federated (Heart)") - accuracy("privacy-utility", "pooled (Heart)")) <= 0.015
+    )
+    assert not marked("privacy-utility")["pooled (Heart)"]
 
 
 def test_pooled_heart_is_what_scikit_learn_finds() -> None:
@@ -192,7 +209,7 @@ def test_what_is_said_of_backdoors_is_what_came_out() -> None:
     assert all(0.155 < cost(skewed, rule) < 0.205 for rule in both)
 
 
-@pytest.mark.parametrize("study", shipped_studies())
+@pytest.mark.parametrize("study", [*shipped_studies(), *TUNING])
 def test_what_is_printed_is_made_from_the_committed_numbers(study: str) -> None:
     tables = tables_of(study, RESULTS)
     assert (RESULTS / f"{study}.md").read_text(encoding="utf-8") == document(study, tables)
@@ -208,7 +225,7 @@ def test_a_figure_is_drawn_from_the_committed_numbers(study: str) -> None:
         assert held.read_text(encoding="utf-8") == figure_of(study, RESULTS)
 
 
-@pytest.mark.parametrize("study", shipped_studies())
+@pytest.mark.parametrize("study", [*shipped_studies(), *TUNING])
 def test_the_committed_numbers_are_those_of_the_shipped_study(study: str) -> None:
     lines = list(csv.DictReader((RESULTS / f"{study}.csv").read_text().splitlines()))
     assert {(row["scenario"], row["label"], row["part"], int(row["seed"])) for row in lines} == {
@@ -276,35 +293,46 @@ def test_the_demo_runs_offline_and_shows_every_row(tmp_path: Path) -> None:
     assert (tmp_path / "securefl-demo" / "report" / "index.html").exists()
 
 
-def test_the_learning_rates_are_the_best_of_the_tuning_study() -> None:
-    found: dict[tuple[str, str], dict[str, float]] = {}
-    section, rates = "", [""]
-    for line in (RESULTS / "learning-rates.md").read_text(encoding="utf-8").splitlines():
-        parts = [part.strip() for part in line.strip("|").split("|")]
-        if line.startswith("## "):
-            section = line[3:]
-        elif parts[0] == "accuracy":
-            rates = [part.removeprefix("lr ") for part in parts[1:]]
-        elif "±" in line and line.startswith("|"):
-            found[section, parts[0]] = dict(zip(rates, (float(part.split()[0]) for part in parts[1:]), strict=True))
-    assert len(found) == 10
-    chosen = {
-        (one.levels["data"], f"epsilon {level}" if (level := one.levels.get("privacy.epsilon")) else "federated"): one
-        for one in planned("privacy-utility")
-        if "privacy.epsilon" in one.levels or one.row.startswith("federated")
-    }
-    assert set(chosen) == set(found)
-    for place, by_rate in found.items():
-        rate = f"{chosen[place].scenario['training']['lr']:g}"
-        assert by_rate[rate] == max(by_rate.values()), place
+def test_each_seed_of_privacy_utility_has_the_rate_that_its_own_validation_records_chose() -> None:
+    rates = {(one.row, one.seed): f"{one.scenario['training']['lr']:g}" for one in planned("privacy-utility")}
+    taken = set()
+    for data in ("Heart", "digits"):
+        name = f"{data.lower()}-learning-rates"
+        study, _ = load_study(study_file(name))
+        for (_, label), levels in chosen(study, committed(name)).items():
+            kind = label.removeprefix("four folds (").removesuffix(")")
+            rows = [f"{channel}, {kind}, {data}" for channel in ("plain", "masked")]
+            if kind == "federated":
+                rows = [f"{baseline} ({data})" for baseline in ("federated", "pooled", "local only")]
+            for row in rows:
+                assert tuple(rates[row, seed] for seed in study.seeds) == levels, row
+                taken.add(row)
+    assert taken == {row for row, _ in rates}
+
+
+@pytest.mark.parametrize("study", TUNING)
+def test_no_test_record_of_a_split_chooses_its_rate(study: str) -> None:
+    for one in planned(study):
+        data = one.scenario["data"]
+        assert (data["test_on"], data["split_seed"]) == ("validation", one.seed)
+    first = make_scenario(dict(planned(study)[0].scenario))
+    judged = load_data(first).test.features.tolist()
+    usual = load_data(parse_scenario(f"data = {{ name = '{first.data.name}' }}\ntraining = {{ kind = 'sgd' }}"))
+    assert first.data.split_seed == 0
+    hidden = {tuple(record) for record in usual.test.features.tolist()}
+    training = {tuple(record) for site in usual.sites for record in site.train.features.tolist()}
+    assert {tuple(record) for record in judged} <= training
+    assert not ({tuple(record) for record in judged} & (hidden - training))
 
 
 def test_the_tables_are_made_again_from_the_numbers_alone(tmp_path: Path) -> None:
-    (tmp_path / "robustness.csv").write_bytes((RESULTS / "robustness.csv").read_bytes())
+    for name in ("robustness.csv", "heart-learning-rates.csv"):
+        (tmp_path / name).write_bytes((RESULTS / name).read_bytes())
     (tmp_path / "README.md").write_text("nothing of a study", encoding="utf-8")
     where = ["--results", str(tmp_path), "--readme", str(tmp_path / "README.md")]
-    assert main(["--tables-only", "robustness", *where]) == 0
-    assert (tmp_path / "robustness.md").read_bytes() == (RESULTS / "robustness.md").read_bytes()
+    assert main(["--tables-only", "robustness", "heart-learning-rates", *where]) == 0
+    for name in ("robustness.md", "heart-learning-rates.md"):
+        assert (tmp_path / name).read_bytes() == (RESULTS / name).read_bytes()
     assert not (tmp_path / "figures").exists()
 
 
@@ -313,6 +341,9 @@ def test_every_page_prints_the_commands_that_make_it() -> None:
     assert "`securefl bench poisoning --out runs/poisoning`" in page
     assert "`python -m benchmarks.publish runs/poisoning`" in page
     assert "`python -m benchmarks.publish --tables-only poisoning`" in page
+    tuned = (RESULTS / "digits-learning-rates.md").read_text(encoding="utf-8")
+    command = "securefl bench benchmarks/studies/tuning/digits-learning-rates.toml --out runs/digits-learning-rates"
+    assert f"`{command}`" in tuned
 
 
 def marked(study: str) -> dict[str, bool]:
