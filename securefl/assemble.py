@@ -259,9 +259,8 @@ def sgd_trainer(
 
 def open_ledgers(scenario: Scenario, folder: Path, origin: Origin | None = None) -> dict[int, Ledger]:
     """One ledger a client where a finite epsilon is claimed; none otherwise. They go on from those of origin."""
-    if scenario.privacy is None or not scenario.claims_dp:
+    if (privacy := scenario.privacy) is None or not scenario.claims_dp:
         return {}
-    privacy = scenario.privacy
     terms = Terms("example", "add_remove", privacy.delta, privacy.epsilon, privacy.noise)
     return {
         index: Ledger(folder / f"{index}.jsonl", terms, NOTHING if origin is None else origin.before(index))
