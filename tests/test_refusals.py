@@ -24,7 +24,15 @@ from securefl.scenario import parse_scenario
 
 ROOT = Path(__file__).parent.parent
 PAGE = ROOT / "docs/refusals.md"
-CLIENT_SIDE = ("channels/**/*.py", "training/*.py", "privacy/ledger.py", "privacy/noise.py", "rng.py", "vector.py")
+CLIENT_SIDE = (
+    "channels/**/*.py",
+    "training/*.py",
+    "privacy/ledger.py",
+    "privacy/chain.py",
+    "privacy/noise.py",
+    "rng.py",
+    "vector.py",
+)
 SERVER_SIDE = {
     "channels/ckks/server.py",
     "channels/masking/server.py",
