@@ -25,7 +25,7 @@ from securefl.records import load_data
 from securefl.rng import Keystream, StreamFor, seeded_keystream, system_keystream
 from securefl.scenario import Scenario
 from securefl.simulate import UnreliableClient
-from securefl.training.canaries import NO_CANARIES, Canaries, CanaryDpSgd
+from securefl.training.canaries import NO_CANARIES, Canaries
 from securefl.training.client import Client
 from securefl.training.dp_sgd import DpPlan, DpSgd, DpSgdTrainer
 from securefl.training.sgd import SgdTrainer
@@ -230,7 +230,7 @@ def make_trainers(
     ]
     machine = DpSgd(implant(build_model(scenario, data.task)), data.task, lr=training.lr)
     with_canaries = {
-        index: CanaryDpSgd(build_model(scenario, data.task), data.task, lr=training.lr, canaries=records)
+        index: records.machine(build_model(scenario, data.task), data.task, lr=training.lr)
         for index, records in canaries.items()
     }
     return [

@@ -23,7 +23,7 @@ from securefl.audit.command import audit
 from securefl.audit.findings import Asked, Findings
 from securefl.audit.leakage import Inquiry, shadow_scenarios
 from securefl.audit.report import show_leakage
-from securefl.audit.verdicts import NOISE, Stand
+from securefl.audit.verdicts import MECHANISM, SIZE, Stand
 from securefl.display import SilentDisplay
 from securefl.errors import ScenarioError, SecureflError
 from securefl.scenario import load_scenario, parse_scenario
@@ -127,12 +127,14 @@ def test_correct_code_is_not_accused_and_half_the_noise_is(place: Path) -> None:
     question = asked("dp.toml", "server", "data.only=0", "privacy.records=[419]")
     found = found_by(question)
     assert found.stand is not Stand.VIOLATED
-    assert {line.attack for line in found.lines} >= {"7510 gradient canaries", "loss threshold", NOISE}
+    assert {line.attack for line in found.lines} >= {"7510 gradient canaries", "loss threshold", *MECHANISM}
     with planted("noise halved"):
         wrong = found_by(question)
     assert wrong.stand is Stand.VIOLATED
-    (canaries,) = [line for line in wrong.lines if "canaries" in line.attack]
+    (canaries,) = [line for line in wrong.lines if "gradient canaries" in line.attack]
     assert "the profile allows" in canaries.why
+    (size,) = [line for line in wrong.lines if line.attack == SIZE]
+    assert "of what was booked, by tensor" in size.why
 
 
 def test_a_violation_is_told_and_ends_with_exit_code_1(place: Path, capsys: pytest.CaptureFixture[str]) -> None:

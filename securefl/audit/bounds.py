@@ -5,8 +5,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
-from scipy.special import ndtri
-from scipy.stats import chi2
 from torch import Tensor
 
 from securefl.audit import catalog
@@ -18,8 +16,8 @@ from securefl.rng import Keystream
 from securefl.training.canaries import Canaries
 
 CONFIDENCE = 0.999  # of the verdict of an audit
-EACH = 1 - (1 - CONFIDENCE) / 10  # of one of its lines, of which there are no more than ten
-NEARLY = 0.9  # of the booked noise: what has to be excluded before a claim is said to hold
+LINES = 14  # that an audit can have: nine attacks and five of the mechanism itself
+EACH = 1 - (1 - CONFIDENCE) / LINES  # of one of its lines
 _HELD_OUT = 0.1  # of the canaries, to set thresholds
 _THRESHOLDS = 10
 _NO_SHIFT = 1e-9
@@ -146,30 +144,6 @@ def _independent_refutation(
                 f"the profile allows {allowed:.3g}"
             )
     return None
-
-
-def noise_found(
-    scores: Tensor, inside: Tensor, spent: Mapping[SampledGaussian, int], *, unit: float, confidence: float
-) -> catalog.Interval:
-    """Noise over clip, of what was booked: the variance of canaries that were out, the mean of those that were in.
-
-    Args:
-        scores: (m,) sums over all steps of what a canary added and of noise, and of nothing else.
-        inside: (m,) bool, which took part.
-        spent: the events booked for these steps, and how often.
-        unit: what a canary that was clipped adds to its score in a step.
-        confidence: that it is between the two.
-    """
-    steps = {event: event.steps * count for event, count in spent.items()}
-    noise = sum(count * event.noise_multiplier**2 for event, count in steps.items())
-    came = sum(count * event.sample_rate for event, count in steps.items())
-    each = (1 - confidence) / 4
-    out, among = scores[~inside] / unit, scores[inside] / unit
-    seen = float(out.square().sum()) / noise
-    least, most = math.sqrt(seen / chi2.isf(each, len(out))), math.sqrt(seen / chi2.ppf(each, len(out)))
-    error = -float(ndtri(each)) * float(among.std()) / math.sqrt(len(among))
-    shortest, longest = (float(among.mean()) - error) / came, (float(among.mean()) + error) / came
-    return catalog.Interval(least / longest if longest > 0 else math.inf, most / shortest if shortest > 0 else math.inf)
 
 
 def epsilon_of(mu: float, delta: float) -> float:

@@ -15,6 +15,7 @@ from securefl.audit.attributes import attributes
 from securefl.audit.bounds import Claim
 from securefl.audit.exposure import ROUNDS, Exposure, look_at
 from securefl.audit.findings import Asked, Findings, write
+from securefl.audit.inside import inside_lines
 from securefl.audit.leakage import Inquiry, Measured, OnRound, canary_lines, membership_lines, shadow_scenarios
 from securefl.audit.reconstruction import implanted, reconstructions
 from securefl.audit.replay import Line as Seen
@@ -93,6 +94,8 @@ def audit(
         if scenario.claims_dp:
             say("gradient canaries")
             measured.lines.extend(canary_lines(inquiry, on_round=on_round, remember=remember))
+            say("DP-SGD from inside")
+            measured.lines.extend(inside_lines(inquiry, on_round=on_round, remember=remember))
         notes.append(f"seen of client {asked.target}: {measured.seen}")
     exposures = exposed(inquiry, say, on_round, remember) if asked.exposure else []
     if exposures:

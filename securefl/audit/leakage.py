@@ -10,13 +10,13 @@ import torch
 from torch import Tensor
 
 from securefl import vector
-from securefl.assemble import build_model, plan_for
+from securefl.assemble import build_model
 from securefl.audit import catalog
-from securefl.audit.bounds import Claim, canary_scores, sees_all
+from securefl.audit.bounds import Claim, canary_scores
 from securefl.audit.knowledge import Knowledge, Watcher
 from securefl.audit.membership import RMIA, Question, Shadows, membership_scores
 from securefl.audit.replay import Replay, carried_weights, mean_weights, replay
-from securefl.audit.verdicts import RATES, Line, Stand, canary_line, membership_line, noise_line
+from securefl.audit.verdicts import RATES, Line, Stand, canary_line, membership_line
 from securefl.cache import Remember, fresh
 from securefl.data.task import Examples, FederatedData, concatenate
 from securefl.errors import ScenarioError
@@ -106,9 +106,13 @@ class Inquiry:
             carried_weights(self.scenario, sizes),
         )
 
+    def spent(self, played: Replay) -> Mapping[SampledGaussian, int]:
+        """Returns the events that the claim rests on: those of the run, or of the replay where there is none."""
+        return played.spent if self.booked is None else self.booked
+
     def claim(self, played: Replay) -> Claim | None:
         """What is claimed of the target; None without a claim."""
-        spent = played.spent if self.booked is None else self.booked
+        spent = self.spent(played)
         if self.scenario.privacy is None or not spent:
             return None
         delta = self.scenario.privacy.delta
@@ -208,16 +212,21 @@ def sing(inquiry: Inquiry, *, on_round: OnRound, remember: Remember = fresh) -> 
         ValueError: the model has too few coordinates for canaries that keep out of each other's way.
     """
     scenario = inquiry.scenario
-    d = len(vector.to_vector(build_model(scenario, task_of(scenario))))
-    canaries = Canaries(d, norm=LOUDNESS * scenario.training.clip, stream=inquiry.stream("canaries"))
+    d, norm = coordinates(scenario), LOUDNESS * scenario.training.clip
+    canaries = Canaries(d, norm=norm, stream=inquiry.stream("canaries"))
     played = replay(
         scenario,
         [inquiry.watcher(load_data(scenario))],
         on_round=lambda record: on_round("canaries", record),
         remember=remember,
-        canaries=canaries,
+        canaries={inquiry.target: canaries},
     )
     return Sung(canary_scores(played.knowledge[0], canaries), canaries, played)
+
+
+def coordinates(scenario: Scenario) -> int:
+    """Returns how many coordinates its model has."""
+    return len(vector.to_vector(build_model(scenario, task_of(scenario))))
 
 
 def canary_lines(inquiry: Inquiry, *, on_round: OnRound, remember: Remember = fresh) -> list[Line]:
@@ -234,18 +243,8 @@ def canary_lines(inquiry: Inquiry, *, on_round: OnRound, remember: Remember = fr
     claim = inquiry.claim(played)
     if scores is None or claim is None:
         return [Line("gradient canaries", Stand.UNTOLD, why)]
-    knowledge, inside = played.knowledge[0], canaries.inside
     name, stream = f"{len(canaries)} gradient canaries", partial(inquiry.stream, "thresholds")
-    lines = [canary_line(name, scores, inside, claim, stream, seen=seen_of(knowledge))]
-    if inquiry.scenario.init_from is None and sees_all(knowledge, canaries):
-        lines.append(noise_line(scores, inside, claim, unit=unit_of(inquiry, remember)))
-    return lines
-
-
-def unit_of(inquiry: Inquiry, remember: Remember = fresh) -> float:
-    """How far a gradient as long as the clip moves the target's weights in one step."""
-    training, plan = inquiry.scenario.training, plan_for(inquiry.scenario, inquiry.target, remember)
-    return training.lr * plan.clip / plan.normaliser
+    return [canary_line(name, scores, canaries.inside, claim, stream, seen=seen_of(played.knowledge[0]))]
 
 
 def seen_of(knowledge: Knowledge) -> str:

@@ -43,7 +43,7 @@ def replay(
     *,
     on_round: OnRound,
     remember: Remember = fresh,
-    canaries: Canaries | None = None,
+    canaries: Mapping[int, Canaries] = NO_CANARIES,
     rounds: int | None = None,
     implant: Implant = as_it_is,
 ) -> Replay:
@@ -51,10 +51,10 @@ def replay(
 
     Args:
         scenario: what to play.
-        watchers: each collects what an adversary sees; spent and canaries are about the first one's target.
+        watchers: each collects what an adversary sees; spent is about the first one's target.
         on_round: called with each round's record.
         remember: finds values that are dear to compute.
-        canaries: enter the DP-SGD of that target as further records.
+        canaries: client -> further records of its DP-SGD.
         rounds: how many to play; None for all.
         implant: what a malicious server makes of the model.
 
@@ -63,9 +63,8 @@ def replay(
     """
     target = watchers[0].target
     with tempfile.TemporaryDirectory() as ledgers:
-        records = NO_CANARIES if canaries is None else {target: canaries}
         assembled = assemble(
-            scenario, run="audit", ledgers=Path(ledgers), remember=remember, canaries=records, implant=implant
+            scenario, run="audit", ledgers=Path(ledgers), remember=remember, canaries=canaries, implant=implant
         )
         state, transcript = assembled.start, list[Line]()
         for played in engine.run(assembled.federation, state, rounds=scenario.rounds if rounds is None else rounds):

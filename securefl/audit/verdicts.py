@@ -10,10 +10,8 @@ from torch import Tensor
 from securefl.audit import catalog
 from securefl.audit.bounds import (
     EACH,
-    NEARLY,
     Claim,
     bounds,
-    noise_found,
     one_run_epsilon,
     one_run_refutation,
     refutation,
@@ -23,8 +21,11 @@ from securefl.rng import Keystream
 
 RATES = (0.01, 0.001)  # of false positives
 _FINE = 4  # column of the finest rate, which is left out where nothing was measured at it
-NOISE = "variance of the noise"
 _FEWEST = 10  # records of a kind
+_NO_AUC = "-"
+SIZE, FRESH, CLIP = "size of the noise", "freshness of the noise", "clipping of each example"
+BATCHES, BOOKS = "Poisson batches", "booked steps"
+MECHANISM = (SIZE, FRESH, CLIP, BATCHES, BOOKS)  # each has to hold before a claim is said to hold
 _HEAD = ("verdict", "attack", "AUC", "TPR at 1 % FPR / claimed", "TPR at .1 % FPR / claimed", "epsilon >=")
 
 
@@ -115,25 +116,6 @@ def canary_line(
     return _line(attack, scores, inside, claim, Stand.UNTOLD, why, proven)
 
 
-def noise_line(scores: Tensor, inside: Tensor, claim: Claim, *, unit: float) -> Line:
-    """The verdict on the noise itself, by who sees every update of the target by itself.
-
-    Args:
-        scores: (m,) of canaries, with nothing in them but canaries and the target's noise.
-        inside: (m,) bool, which took part.
-        claim: whose events are held against them.
-        unit: what a canary that was clipped adds to its score in a step.
-    """
-    found = noise_found(scores, inside, claim.spent, unit=unit, confidence=EACH)
-    measured = f"noise over clip is {found.lower:.3f} to {found.upper:.3f} of what was booked"
-    if found.upper < 1:
-        return Line(NOISE, Stand.VIOLATED, measured)
-    if found.lower > NEARLY:
-        return Line(NOISE, Stand.HOLDS, f"{measured}, at the booked sample rate and steps")
-    room = f"it holds from {NEARLY:g} on and is violated below 1; more rounds narrow it"
-    return Line(NOISE, Stand.UNTOLD, f"{measured}: {room}")
-
-
 def told(lines: Sequence[Line]) -> Iterator[str]:
     """The lines as a table, then the reasons for their verdicts, each once."""
     rows = [_HEAD, *map(_row, lines)]
@@ -150,17 +132,13 @@ def told(lines: Sequence[Line]) -> Iterator[str]:
         yield f"{stand} ({', '.join(attacks)}): {why}"
 
 
-def _missing(line: Line) -> str:
-    return "by its variance" if line.attack == NOISE else "not measured"
-
-
 def _row(line: Line) -> tuple[str, ...]:
     error = "" if line.auc_error is None else f" ± {line.auc_error:.3f}"
     found = {point.rate: point for point in line.points}
     return (
         line.stand.value,
         line.attack,
-        _missing(line) if line.auc is None else f"{line.auc:.3f}{error}",
+        _NO_AUC if line.auc is None else f"{line.auc:.3f}{error}",
         *(_told_point(found.get(rate)) for rate in RATES),
         "" if line.epsilon is None else f"{line.epsilon:.3g}",
     )
@@ -189,9 +167,14 @@ def facts(line: Line) -> dict[str, Any]:
 
 
 def overall(lines: Sequence[Line]) -> Stand:
-    """Violated by any; else it holds where the noise itself was seen and found right; else cannot tell."""
-    stands = {line.stand for line in lines}
-    return next((one for one in (Stand.VIOLATED, Stand.HOLDS, Stand.UNTOLD) if one in stands), Stand.UNCLAIMED)
+    """Returns violated where any line is; holds where every line of `MECHANISM` holds; else cannot tell."""
+    if any(line.stand is Stand.VIOLATED for line in lines):
+        return Stand.VIOLATED
+    if {line.attack for line in lines if line.stand is Stand.HOLDS} >= set(MECHANISM):
+        return Stand.HOLDS
+    if all(line.stand is Stand.UNCLAIMED for line in lines):
+        return Stand.UNCLAIMED
+    return Stand.UNTOLD
 
 
 def _line(

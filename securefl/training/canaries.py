@@ -23,18 +23,19 @@ class Canaries:
         d: coordinates of the model, >= `FEWEST`.
         norm: of each gradient, before clipping.
         stream: draws the coordinates, the signs and, by fair coins, who is in.
+        most: how many there are at most.
 
     Raises:
         ValueError: the model has too few coordinates.
     """
 
-    def __init__(self, d: int, *, norm: float, stream: Keystream) -> None:
+    def __init__(self, d: int, *, norm: float, stream: Keystream, most: int = MOST) -> None:
         if d < FEWEST:
             raise ValueError(
                 f"canaries that do not touch each other need a model of {FEWEST} coordinates or more, got {d}: use "
                 "model.name = 'mlp' with hidden units enough"
             )
-        count = min(MOST, d)
+        count = min(most, d)
         self.coordinates = torch.from_numpy(stream.permutation(d)[:count].copy())
         self.signs = torch.from_numpy(stream.bernoulli(count, probability=0.5)).double() * 2 - 1
         self.inside = torch.from_numpy(stream.bernoulli(count, probability=0.5))
@@ -50,6 +51,10 @@ class Canaries:
         rows = torch.zeros(len(places), d)
         rows[torch.arange(len(places)), self.coordinates[members]] = (self.norm * self.signs[members]).float()
         return rows
+
+    def machine(self, model: nn.Module, task: Task, *, lr: float) -> DpSgd:
+        """Returns the DP-SGD that these records enter."""
+        return CanaryDpSgd(model, task, lr=lr, canaries=self)
 
     def scores(self, increment: Tensor) -> Tensor:
         """(m,), how far an increment of the weights (d,) went against each canary's gradient, float64."""

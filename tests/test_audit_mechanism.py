@@ -1,0 +1,77 @@
+"""DP-SGD from inside: right code is hardly ever accused, and every planted fault is found in every run.
+
+A fault is "missed" where the audit says "holds". Seeds were chosen before looking.
+"""
+
+import pytest
+import torch
+
+from benchmarks.planted import FAULTS, SHARED, planted
+from securefl.audit.inside import lines_of, watch
+from securefl.audit.leakage import Inquiry
+from securefl.audit.verdicts import BATCHES, BOOKS, CLIP, FRESH, MECHANISM, SIZE, Line, Stand, overall
+from securefl.scenario import Scenario, parse_scenario
+
+SMALL = """
+rounds = 8
+weights = "equal"
+data = { name = "digits", partition = "iid", clients = 4, only = 0 }
+model = { name = "mlp", hidden = [20] }
+training = { kind = "dp_sgd", batch = 32, lr = 0.5 }
+privacy = { epsilon = 30.0, noise_multiplier = 2.0, noise = "seeded", records = [320] }
+"""
+RATE, NOISE = 0.1, 2.0
+FINDS = {
+    "noise halved": SIZE,
+    "noise x .1": SIZE,
+    "noise 7 % too small": SIZE,
+    "same noise in every round": FRESH,
+    "noise with the other sign every second round": FRESH,
+    "same noise in every step of a round": FRESH,
+    "same noise in every tensor": FRESH,
+    SHARED: FRESH,
+    "biases without noise": SIZE,
+    "last layer without noise": SIZE,
+    "one coordinate without noise": SIZE,
+    "noise of two values": SIZE,
+    "clip skipped": CLIP,
+    "clip 10 % too long": CLIP,
+    "sum clipped, not each example": CLIP,
+    "each layer clipped by itself": CLIP,
+    "divided by the batch that came": SIZE,
+    "shuffled batches": BATCHES,
+    "one batch for a whole round": BATCHES,
+    "batches of one size": BATCHES,
+    "sample rate doubled": BATCHES,
+    "accountant restarted": BOOKS,
+}
+
+
+def scenario_of(seed: int, *, clients: int = 1) -> Scenario:
+    text = SMALL
+    if clients == 4:
+        text = text.replace(", only = 0", "").replace("[320]", "[320, 320, 320, 320]")
+    return parse_scenario(text, overrides=(f"seed={seed}",))
+
+
+def found(seed: int, fault: str = "", *, clients: int = 1) -> dict[str, Line]:
+    torch.set_num_threads(1)
+    inquiry = Inquiry(scenario_of(seed, clients=clients), "server", seed=seed)
+    with planted(fault):
+        watched = watch(inquiry, on_round=lambda label, record: None)
+    return {line.attack: line for line in lines_of(inquiry, watched)}
+
+
+@pytest.mark.parametrize("seed", range(70, 73))
+def test_right_code_is_not_accused(seed: int) -> None:
+    lines = found(seed)
+    assert tuple(lines) == (SIZE, FRESH, CLIP, BATCHES, BOOKS)
+    assert set(lines) == set(MECHANISM)
+    assert Stand.VIOLATED not in {line.stand for line in lines.values()}
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_a_planted_fault_is_found_from_inside(fault: str) -> None:
+    lines = found(80, fault, clients=4 if fault == SHARED else 1)
+    assert lines[FINDS[fault]].stand is Stand.VIOLATED
+    assert overall(list(lines.values())) is Stand.VIOLATED
