@@ -79,6 +79,7 @@ class Stages:
                 messages[client] = reply
             else:
                 self.asked.add(client)
+                self.sides.clients[client].check_model(self.round, HASH)  # as a client does before it trains
                 if client not in hold:
                     messages[client] = self.sides.clients[client].submit(self.updates[client])
         return messages

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from securefl.channels.ckks.cipher import Ciphertexts, KeyHolder
 from securefl.channels.ckks.client import CkksClient
 from securefl.channels.ckks.messages import EncryptedSum, EncryptedUpdate
+from securefl.channels.ckks.names import next_name
 from securefl.channels.ckks.server import CkksServer
 from securefl.channels.ckks.terms import HEADROOM, SLOTS, CkksTerms
 from securefl.channels.ckks.wire import CIPHERTEXT_BYTES
@@ -501,3 +502,23 @@ def test_server_and_network_see_ciphertexts_and_never_a_value() -> None:
     assert [o.about for o in seen if o.kind == "encrypted sum"] == [EVERYONE, EVERYONE]
     assert all(o.shape == (1,) for o in seen)
     assert updates_for(0)[0].delta.numel() == D
+
+
+def test_a_holder_without_the_model_that_was_asked_for_opens_nothing() -> None:
+    # Or the step would be added to another model, under the same name as at the holders that have it.
+    sides = sides_of(TERMS)
+    sides.server.begin(0, EVERYONE, HASH)
+    for client, request in sides.server.requests().items():
+        sides.clients[client].receive(request)
+        if client == 4:
+            with pytest.raises(ProtocolError, match="trained on another model than the one asked for"):
+                sides.clients[4].check_model(0, b"o" * 32)
+        else:
+            assert sides.server.absorb(client, sides.clients[client].submit(update_of(client, torch.ones(D))))
+    sides.server.close_stage()
+    request = sides.server.requests()[4]
+    with pytest.raises(ProtocolError, match="this holder does not have the model that was asked for"):
+        sides.clients[4].receive(request)
+    view = sides.clients[0].receive(request)
+    assert isinstance(view, View)
+    assert view.model_name == next_name(HASH, 0, request)

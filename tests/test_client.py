@@ -141,8 +141,8 @@ def test_a_forged_model_costs_a_client_nothing_and_the_honest_one_still_counts(p
     ledger, trainer = Ledger(path, TWO_RELEASES), FakeTrainer()
     channel = PlainClient(4, SESSION)
     client = make_client(trainer, ledger, channel=channel)  # type: ignore[arg-type]
-    client.load(model(0))
-    client.load(model(0, WEIGHTS + 1))
+    for weights in (WEIGHTS + 2, WEIGHTS, WEIGHTS + 1):
+        client.load(model(0, weights))
     client.receive(UpdateRequest(SESSION, 0, vector.model_hash(LAYOUT, WEIGHTS)).to_bytes())
     with pytest.raises(ProtocolError, match="another model than the one asked for"):
         client.train()
@@ -153,6 +153,37 @@ def test_a_forged_model_costs_a_client_nothing_and_the_honest_one_still_counts(p
     client.load(model(0))
     assert client.submit(client.train())
     assert ledger.count(EVENT) == 1
+
+
+@pytest.mark.parametrize("other", ["forged", "old"])
+@pytest.mark.parametrize("honest_first", [True, False])
+def test_a_forged_or_old_model_before_or_after_the_honest_one_keeps_no_client_out(
+    other: str, honest_first: bool
+) -> None:
+    trainer, channel = FakeTrainer(), PlainClient(4, SESSION)
+    client = make_client(trainer, None, channel=channel)  # type: ignore[arg-type]
+    packets = [model(1), model(1, WEIGHTS + 1) if other == "forged" else model(0)]
+    for packet in packets if honest_first else packets[::-1]:
+        client.load(packet)
+    client.receive(UpdateRequest(SESSION, 1, vector.model_hash(LAYOUT, WEIGHTS)).to_bytes())
+    assert client.submit(client.train())
+    assert trainer.rounds == [1]
+
+
+def test_a_model_of_a_later_round_takes_the_place_of_those_before() -> None:
+    trainer, channel = FakeTrainer(), PlainClient(4, SESSION)
+    client = make_client(trainer, None, channel=channel)  # type: ignore[arg-type]
+    for packet in (model(0), model(0), model(1), model(1, WEIGHTS + 1)):  # round 0 went by without training
+        client.load(packet)
+    client.receive(UpdateRequest(SESSION, 1, vector.model_hash(LAYOUT, WEIGHTS)).to_bytes())
+    client.train()
+    assert trainer.rounds == [1]
+
+
+def test_a_model_that_key_holders_hand_over_is_not_judged_by_its_numbers() -> None:
+    client = make_client(FakeTrainer(), None, layout=None)
+    client.load(ModelMessage(SESSION, 0, b"n" * 32, torch.tensor([0.0, math.inf])).to_bytes())
+    assert client.train().model_hash == b"n" * 32
 
 
 def test_a_model_whose_message_names_another_one_is_refused() -> None:

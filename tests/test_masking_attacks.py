@@ -41,6 +41,7 @@ from securefl.channels.masking.requests import (
 )
 from securefl.channels.masking.round_secrets import RoundSecrets, _route, pair_mask_key, self_mask_key
 from securefl.channels.masking.server import MaskedServer
+from securefl.channels.masking.setup import SetupReply
 from securefl.channels.masking.stream import add_masks
 from securefl.channels.monotonic import MemoryMonotonic
 from securefl.errors import ProtocolError, RoundAbandoned
@@ -1096,6 +1097,16 @@ def test_n_minus_1_colluders_learn_exactly_the_victims_update() -> None:
     error = torch.from_numpy(victim * session.terms.code.step) - session.updates[0].delta.double()
     assert float(error.abs().max()) <= session.terms.code.step / 2
     assert view.clients == (0, 1, 2, 3, 4)
+
+
+def test_messages_that_carry_secrets_and_shares_print_none() -> None:
+    secret = bytes(range(200, 232))
+    for message in (
+        SetupReply(SESSION, 0, 1, secret),
+        RevealedShares(SESSION, 0, 1, {2: secret}, {}),
+        RevealedShares(SESSION, 0, 1, {}, {2: secret}),
+    ):
+        assert repr(secret)[2:-1] not in repr(message)
 
 
 def test_the_state_of_a_client_prints_no_secret() -> None:

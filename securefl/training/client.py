@@ -53,7 +53,7 @@ class Client:
         self.client, self._trainer, self._channel, self._weight = client, trainer, channel, weight
         self._layout, self._d, self._session, self._run = layout, d, session, run
         self._ledger, self._repeatable = ledger, repeatable
-        self._model: ModelMessage | None = None
+        self._models: list[ModelMessage] = []  # the first and the latest that came for the round at hand
         self.not_finite = 0  # updates with a NaN or an infinity; known here and told to nobody
 
     @property
@@ -64,18 +64,21 @@ class Client:
     def load(self, message: bytes) -> None:
         """Take the global model of a round.
 
+        Model messages are not signed. The first and the latest of a round are kept, so that a forged one
+        before or after the honest one does not push it out; `train` picks the one that was asked for.
+
         Raises:
             ProtocolError: malformed, another session, a name that is not that of the weights, or a
-                model that is not finite.
+                model that is not finite (where the sender holds it; key holders never make such a one).
         """
         model = ModelMessage.from_bytes(message, d=self._d)
         if model.session != self._session:
             raise ProtocolError("the model belongs to another session")
-        if not bool(torch.isfinite(model.weights).all()):
-            raise ProtocolError(f"the model of round {model.round} is not finite")
-        if self._layout is not None and model.name != vector.model_hash(self._layout, model.weights):
-            raise ProtocolError(f"the model of round {model.round} is not the one that its message names")
-        self._model = model
+        if self._layout is not None:
+            self._check_weights(model, self._layout)
+        if self._models and model.round > self._models[0].round:
+            self._models.clear()
+        self._models[1:] = [model]
 
     def receive(self, request: bytes) -> bytes | View | None:
         """Answer the channel; None means that training comes next."""
@@ -90,16 +93,33 @@ class Client:
             ProtocolError: no model was loaded, or another one than the channel was asked for; nothing
                 was paid for it.
         """
-        if self._model is None:
-            raise ProtocolError("no model was loaded for this round")
-        model, self._model = self._model, None
-        self._channel.check_model(model.round, model.name)  # a model message is not signed, the request is
+        model = self._asked_for()
+        self._models = []
         self._pay(model.round)
         delta, spent = self._trainer.fit(model.weights, round=model.round)
         if spent != self._trainer.cost:
             raise ClientFailure(f"training cost {spent}, reserved was {self._trainer.cost}; the update stays here")
         self.not_finite += not bool(torch.isfinite(delta).all())
         return ClientUpdate(delta, self._weight, spent, model.name)
+
+    def _check_weights(self, model: ModelMessage, layout: str) -> None:
+        """Raise ProtocolError unless the weights are finite and have the name of the message."""
+        if not bool(torch.isfinite(model.weights).all()):
+            raise ProtocolError(f"the model of round {model.round} is not finite")
+        if model.name != vector.model_hash(layout, model.weights):
+            raise ProtocolError(f"the model of round {model.round} is not the one that its message names")
+
+    def _asked_for(self) -> ModelMessage:
+        """The model that the channel was asked to train on. Raises ProtocolError where none is at hand."""
+        if not self._models:
+            raise ProtocolError("no model was loaded for this round")
+        for model in self._models[:-1]:
+            with suppress(ProtocolError):
+                self._channel.check_model(model.round, model.name)
+                return model
+        latest = self._models[-1]
+        self._channel.check_model(latest.round, latest.name)
+        return latest
 
     def _pay(self, round: int) -> None:
         """Reserve the cost of this round's training, where it has one."""

@@ -39,7 +39,7 @@ class CkksClient:
     def __init__(self, client: int, terms: CkksTerms, holder: KeyHolder) -> None:
         self._client, self._terms, self._holder = client, terms, holder
         self._asked: UpdateRequest | None = None
-        self._model_name = b""  # of the round in hand
+        self._model_name = b""  # of the model that this holder has, once it is the one asked for
         self._last_round = self._to_open = -1
 
     def receive(self, request: bytes) -> View | None:
@@ -55,13 +55,13 @@ class CkksClient:
             raise ProtocolError("the request belongs to another session")
         if asked.round <= self._last_round:
             raise ProtocolError(f"round {asked.round} was asked for before")
-        self._asked, self._model_name = asked, asked.model_hash
+        self._asked, self._model_name = asked, b""
         self._last_round = self._to_open = asked.round
         return None
 
     def check_model(self, round: int, name: bytes) -> None:
         """Raise ProtocolError unless an update of this round, trained on this very model, was asked for."""
-        check_asked(self._asked, name, round=round)
+        self._model_name = check_asked(self._asked, name, round=round).model_hash
 
     def submit(self, update: ClientUpdate) -> bytes:
         """The update under encryption, once a round.
@@ -70,6 +70,7 @@ class CkksClient:
             ProtocolError: nothing was asked for, another model was trained, or the update cannot be encrypted.
         """
         asked = check_asked(self._asked, update.model_hash)
+        self._model_name = asked.model_hash
         ciphertexts = self._holder.encrypt(self._numbers(update))
         self._asked = None
         return EncryptedUpdate(asked.session, asked.round, self._client, self._holder.key_id, ciphertexts).to_bytes()
@@ -95,6 +96,8 @@ class CkksClient:
             raise ProtocolError("the request belongs to another session")
         if sum_.round != self._to_open:
             raise ProtocolError(f"round {sum_.round} is not in hand; its sum was asked for before, or never begun")
+        if not self._model_name:  # the server's word for the name is not enough: a step adds to a model
+            raise ProtocolError("this holder does not have the model that was asked for")
         if sum_.key_id != self._holder.key_id:
             raise ProtocolError("the sum is under another key")
         if len(sum_.survivors) < terms.min_cohort or not set(sum_.survivors) <= set(terms.clients):

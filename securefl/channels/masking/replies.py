@@ -158,8 +158,8 @@ class RevealedShares(Named):
     KIND: ClassVar[int] = 25
 
     sender: int
-    seeds: Table
-    mask_keys: Table
+    seeds: Table = field(repr=False)
+    mask_keys: Table = field(repr=False)
 
     def to_bytes(self) -> bytes:
         """Head, sender and two tables of shares."""

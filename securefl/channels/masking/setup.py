@@ -10,7 +10,7 @@ import hashlib
 import struct
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import ClassVar
 
 from securefl.channels.masking.agreement import Agreement, digest_of_clients
@@ -55,7 +55,7 @@ class SetupReply(Named):
     KIND: ClassVar[int] = 33
 
     sender: int
-    content: bytes
+    content: bytes = field(repr=False)
 
     def to_bytes(self) -> bytes:
         """Head, sender and content."""
