@@ -60,6 +60,8 @@ class DpPlan:
 class KeystreamDPOptimizer(DPOptimizer):  # type: ignore[misc]
     """Opacus' DPOptimizer with float64 noise from a keystream instead of a torch generator."""
 
+    noise_multiplier: float
+    max_grad_norm: float
     stream: Keystream
     noised_steps: int
 

@@ -125,7 +125,7 @@ class Evidence:
         self.coarse = max(self.coarse, float(weights.abs().max()) * torch.finfo(weights.dtype).eps / unit)
         self.sums += rest
         self.squares += rest.square()
-        now.squares += torch.stack([part.square().sum() for part in torch.split(rest, self.sizes)])
+        now.squares += torch.stack([part.square().sum() for part in torch.split(rest, list(self.sizes))])
         now.vectors.append(rest[self.places].float())
         for name, direction in before.directions.items():
             length = float(direction.norm())

@@ -1,5 +1,6 @@
 """DP-SGD with its steps watched from inside, by the client that owns the code."""
 
+import math
 from typing import Any
 
 import torch
@@ -71,7 +72,7 @@ class Probes(Canaries):
     def dense_gradients(self, groups: Tensor) -> Tensor:
         """(k, d), the gradients of dense canaries of these groups (k,)."""
         signs = self.dense[groups].float() * 2 - 1
-        return signs * (self.norm / max(1, self.dense.shape[1]) ** 0.5)
+        return signs * (self.norm / math.sqrt(max(1, self.dense.shape[1])))
 
 
 class WatchedDpSgd(DpSgd):
