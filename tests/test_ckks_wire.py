@@ -159,6 +159,7 @@ def test_a_sum_that_honest_clients_cannot_have_sent_is_opened_and_held_to_what_t
     """A refusal would tell the server something of what was decrypted, and so of the key."""
     client = CkksClient(3, TERMS, HOLDER)
     assert client.receive(UpdateRequest(SESSION, 0, HASH).to_bytes()) is None
+    client.check_model(0, HASH)
     ciphertexts = HOLDER.encrypt(np.append(np.full(TERMS.d, total), weight))
     view = client.receive(EncryptedSum(SESSION, 0, HOLDER.key_id, (0, 1), ciphertexts).to_bytes())
     assert isinstance(view, View)
@@ -171,6 +172,7 @@ def test_coefficients_of_anybody_are_opened_without_an_error(seed: int) -> None:
     """Random numbers below the modulus, and constants as an attacker on the key would take them."""
     client = CkksClient(3, TERMS, HOLDER)
     client.receive(UpdateRequest(SESSION, 0, HASH).to_bytes())
+    client.check_model(0, HASH)
     draw = np.random.default_rng(seed)
     shape = (2, DEGREE) if seed % 2 else (2, 1)
     ciphertexts = [travelling(np.broadcast_to(draw.integers(1, MODULUS, shape), (2, DEGREE))) for _ in range(2)]
