@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from securefl import catalog, channel
 from securefl.channels.ckks.terms import CkksTerms
-from securefl.channels.masking.agreement import MAX_BLOCK, Agreement
+from securefl.channels.masking.agreement import Agreement, blocks_for
 from securefl.lineage import seeded_mark
 from securefl.scenario import Scenario
 from securefl.sites import data_options
@@ -95,7 +95,8 @@ def _channel(scenario: Scenario) -> str:
             f"{described}; one client that shows it the key opens every update; "
             f"{cohort - terms.min_cohort} may drop out; coordinates clipped at {terms.clip:g}, "
             f"the mean is off by at most {terms.error_bound(cohort, _weight(terms)):.2g}; "
-            f"57 kB and more an update, 7 bytes for one of float32"
+            f"57 kB and more an update, 7 bytes for one of float32; the server must not get the models "
+            f"(docs/threat-model.md: what may be published)"
         )
     return f"{described}, {cohort} rows"
 
@@ -107,7 +108,7 @@ def _weight(terms: CkksTerms) -> float:
 
 
 def _masked(terms: Agreement, cohort: int) -> str:
-    blocks = -(-cohort // MAX_BLOCK)
+    blocks = blocks_for(cohort)
     largest = -(-cohort // blocks)
     divided = f"{blocks} blocks of up to {largest}" if blocks > 1 else f"one sum of {largest}"
     return (

@@ -176,6 +176,16 @@ def test_a_file_that_is_gone_is_not_begun_again(path: Path) -> None:
     assert not path.exists()
 
 
+def test_a_new_file_in_the_place_of_the_one_in_use_is_refused(path: Path) -> None:
+    kept = FileMonotonic(path)
+    path.unlink()
+    fresh = FileMonotonic.create(path)
+    for answer in (lambda: kept.last(ONE), lambda: kept.advance(ONE, ENDED), lambda: kept.last(OTHER)):
+        with pytest.raises(ProtocolError, match=UNABLE):
+            answer()
+    assert fresh.last(ONE) == Progress()
+
+
 def test_a_file_is_made_once_and_never_over_another(path: Path) -> None:
     with pytest.raises(FileExistsError, match="File exists"):
         FileMonotonic.create(path)
@@ -208,7 +218,7 @@ def test_nobody_else_moves_the_file_on_meanwhile(path: Path, monkeypatch: pytest
     locked: list[bool] = []
     read = FileMonotonic._read
 
-    def reading(self: FileMonotonic) -> dict[bytes, Progress]:
+    def reading(self: FileMonotonic) -> tuple[str, dict[bytes, Progress]]:
         locked.append(is_locked(path))
         return read(self)
 

@@ -25,7 +25,7 @@ from securefl.files import sync_folder, write_atomic
 ANSWERED = "this was answered before, by an earlier state of this client or by a copy of it"
 UNABLE = "this client cannot note for good what it answers, and so answers nothing"
 
-_FORMAT = b"securefl monotonic 1"
+_FORMAT = b"securefl monotonic 2"
 _DIGEST_BYTES = 2 * hashlib.sha256().digest_size + 1  # in hexadecimal, and the end of its line
 
 
@@ -97,7 +97,8 @@ class FileMonotonic:
     Guarantees:
         - When `advance` returns, the file and its name are synced. A crash at any moment leaves the
           old content or the new one.
-        - A file that is missing, cut or edited is refused, never taken for an empty one.
+        - A file that is missing, cut or edited is refused, never taken for an empty one; so is a new
+          one that was put in the place of the one that this object opened.
         - Processes that share the file move it on one after the other, from what it holds by then.
 
     The file must not be restored from a backup: an old copy in its place undoes all of this. It
@@ -112,8 +113,9 @@ class FileMonotonic:
 
     def __init__(self, path: Path) -> None:
         self._path = path
+        self._name: str | None = None
         try:
-            self._read()
+            self._name, _ = self._read()
         except ProtocolError:
             reason = "is missing or damaged; an identity that was in use must not begin another"
             raise ProtocolError(f"{path} {reason}") from None
@@ -127,7 +129,7 @@ class FileMonotonic:
         """
         temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
         try:
-            write_atomic(temporary, _packed({}))
+            write_atomic(temporary, _packed(secrets.token_hex(16), {}))
             os.link(temporary, path)  # unlike a rename, this replaces nothing
         finally:
             temporary.unlink(missing_ok=True)
@@ -136,7 +138,7 @@ class FileMonotonic:
 
     def last(self, session: bytes) -> Progress:
         """How far this client got in a session. Raises ProtocolError: missing or damaged."""
-        return self._read().get(session, Progress())
+        return self._read()[1].get(session, Progress())
 
     def advance(self, session: bytes, progress: Progress) -> None:
         """Put on disk how far this client got.
@@ -146,38 +148,43 @@ class FileMonotonic:
         """
         try:
             with _alone_with(self._path):
-                sessions = self._read()
+                name, sessions = self._read()
                 if not progress.follows(sessions.get(session, Progress())):
                     raise ProtocolError(ANSWERED)
-                write_atomic(self._path, _packed({**sessions, session: progress}))
+                write_atomic(self._path, _packed(name, {**sessions, session: progress}))
         except OSError:
             raise ProtocolError(UNABLE) from None  # why is the owner's affair
 
-    def _read(self) -> dict[bytes, Progress]:
-        """What the file holds now, which another process may have moved on."""
+    def _read(self) -> tuple[str, dict[bytes, Progress]]:
+        """The file's name for itself, and what it holds now, which another process may have moved on."""
         try:
-            return _parsed(self._path.read_bytes())
+            name, sessions = _parsed(self._path.read_bytes())
         except (OSError, ValueError):
             raise ProtocolError(UNABLE) from None
+        if self._name not in (None, name):
+            raise ProtocolError(UNABLE)
+        return name, sessions
 
 
-def _packed(sessions: Mapping[bytes, Progress]) -> bytes:
+def _packed(name: str, sessions: Mapping[bytes, Progress]) -> bytes:
     """One line of JSON, then its digest."""
     listed = {
         session.hex(): [*progress[:3], progress.outcome.hex(), *progress[4:]]  # JSON holds no bytes
         for session, progress in sessions.items()
     }
-    line = json.dumps(listed, sort_keys=True, separators=(",", ":")).encode() + b"\n"
+    line = json.dumps([name, listed], sort_keys=True, separators=(",", ":")).encode() + b"\n"
     return line + _digest_of(line)
 
 
-def _parsed(data: bytes) -> dict[bytes, Progress]:
+def _parsed(data: bytes) -> tuple[str, dict[bytes, Progress]]:
     """What `_packed` wrote. Raises ValueError: it did not write this."""
     line, digest = data[:-_DIGEST_BYTES], data[-_DIGEST_BYTES:]
     if digest != _digest_of(line):
         raise ValueError("the digest does not fit")
-    listed: dict[str, tuple[int, int, int, str, int, int]] = json.loads(line)
-    return {
+    name: str
+    listed: dict[str, tuple[int, int, int, str, int, int]]
+    name, listed = json.loads(line)
+    return name, {
         bytes.fromhex(session): Progress(attempt, step, members, bytes.fromhex(outcome), round, stage)
         for session, (attempt, step, members, outcome, round, stage) in listed.items()
     }

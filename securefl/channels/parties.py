@@ -23,10 +23,10 @@ PLAIN: Mapping[str, str] = {
     "other clients": "the global models",
 }
 MASKED: Mapping[str, str] = {
-    "server": "the sum over each block's survivors, and who survived; no single update",
+    "server": "the sum over each block's survivors, who survived, reported weights if allowed; no single update",
     "server with up to `corrupt` clients of a sum": "the sum over its honest survivors, two or more",
     "n - 1 colluding clients": "the last one's update, exactly; only noise protects it (dp_sgd)",
-    "network": "what the server sees; what it forges, replays or swaps is dropped",
+    "network": "what the server sees; forged, replayed or swapped messages change no sum, held back ones stop rounds",
     "other clients": "the global models, hence the sum, and who took part",
 }
 CKKS: Mapping[str, str] = {
