@@ -45,7 +45,11 @@ def compare(first: Path, second: Path, metrics: tuple[str, ...], style: Style, *
             facts = {"row": each.row, "metric": each.metric, "beyond_noise": each.marked, "seeded": each.seeded}
             print(json.dumps({"event": "difference", **facts, **each.found._asdict()}))
     elif style is not Style.NONE:
-        print("\n".join(_told(first, second, found, list(changes(one, two)))))
+        seeded = [path for path, held in ((first, first_scores), (second, second_scores)) if held.seeded]
+        marks = [
+            f"{path}: SEEDED noise, in it or in a run before it: whoever has the seed removes it" for path in seeded
+        ]
+        print("\n".join(_told(first, second, found, [*changes(one, two), *marks])))
 
 
 def differences(one: Scores, two: Scores, metrics: tuple[str, ...], judges: Mapping[str, Judges]) -> list[Difference]:

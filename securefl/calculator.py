@@ -39,11 +39,12 @@ def epsilon(
         lower, upper = bounds(segments, delta=delta)
         renyi = crosscheck.renyi_epsilon(segments, delta=delta)
         prv = crosscheck.prv_epsilon(segments, delta=delta) if noise_multiplier > 0 else None
+    same = " (the epsilon above)" if renyi == upper else ""
     surely = f"surely not below {lower:.6g}" if lower or not upper else "no lower end was found"
     told = [
         f"epsilon {upper:.6g} at delta {delta:g} ({surely})",
         _assumed(sample_rate, noise_multiplier, steps),
-        f"cross-checks: Rényi DP {renyi:.6g}, Opacus PRV {_prv(prv, lower)}",
+        f"cross-checks: Rényi DP {renyi:.6g}{same}, Opacus PRV {_prv(prv, lower)}",
     ]
     _show(display, told, epsilon=upper, lower=lower, delta=delta, renyi=renyi, prv=prv)
 

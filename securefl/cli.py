@@ -112,8 +112,12 @@ def validate(scenario: ScenarioFile, overrides: Overrides = None, display: Shown
     checked = load_scenario(scenario, overrides=tuple(overrides or ()))
     origin, resolved = origin_of(checked), checked.resolved()
     seeded = () if origin is None else origin.seeded
-    found = [f"{finding.name}: {finding.told}" for finding in lint(Case(resolved, seeded_before=seeded))]
-    told = [summary(checked, seeded), *(f"lint: {line}" for line in found)]
+    findings = lint(Case(resolved, seeded_before=seeded))
+    found = [f"{finding.name}: {finding.told}" for finding in findings]
+    told = [
+        summary(checked, seeded),
+        *(f"lint: {finding.weight} {finding.name}: {finding.told}" for finding in findings),
+    ]
     if origin is not None and origin.spent and checked.privacy is not None:
         spent = origin.epsilon(checked.privacy.delta)
         told.append(
@@ -145,14 +149,16 @@ def run(scenario: ScenarioFile, out: Out = None, overrides: Overrides = None, di
     finally:
         shown.stop()
     shown.table(f"{scenario.stem}, {metrics['rounds']} rounds", [Row(scenario.stem, [metrics])])
+    if checked.data.test_on == "validation":
+        shown.line("judged on VALIDATION records (data.test_on), which are for choosing, not for results")
     for client, reason in metrics.get("left_out", {}).items():
         shown.line(f"client {client} took no part in the session: {reason}")
     if metrics["abandoned"]:
         shown.line(f"{metrics['abandoned']} of {metrics['rounds']} rounds were abandoned")
     (verdict,) = examine(folder)
     found = [f"{finding.name}: {finding.told}" for finding in verdict.findings]
-    for line in found:
-        shown.line(f"lint: {line}")
+    for finding in verdict.findings:
+        shown.line(f"lint: {finding.weight} {finding.name}: {finding.told}")
     shown.line(f"run folder {folder}", folder=str(folder), lint=found)
 
 
@@ -196,8 +202,11 @@ def audit(
     from securefl.display import make_display
 
     shown = make_display(display)
-    if adversary is None and not path.is_dir() and path.exists():
-        raise ScenarioError(f"{path} is no run folder: audit a scenario with --adversary, one of `securefl ls threats`")
+    if adversary is None and not path.is_dir():
+        what = "is no run folder" if path.exists() else "is not there"
+        raise ScenarioError(
+            f"{path} {what}: give a run folder, or audit a scenario with --adversary, one of `securefl ls threats`"
+        )
     if adversary is None and (pictures or not exposure):
         raise ScenarioError("--pictures and --no-exposure need --adversary, one of `securefl ls threats`")
     grave = False

@@ -85,6 +85,7 @@ def _check(scenario: "Scenario", earlier: Any, cell: Cell) -> None:
     for table in ("data", "model"):
         for key in sorted({*earlier[table], *now[table]}):
             if (then := earlier[table].get(key)) != (here := now[table].get(key)):
+                then, here = ("not set" if value is None else value for value in (then, here))
                 raise ScenarioError(f"{where} has {table}.{key} = {then}, here it is {here}; they must be equal")
     _check_publication(scenario, earlier["channel"]["kind"], where)
     if not scenario.claims_dp:

@@ -59,10 +59,13 @@ def _threats() -> Iterator[str]:
     for name, model in THREATS.items():
         yield f"{name}: {model.who}" + (" (measured as if it kept to it)" if model.deviates else "")
         for channel in catalog.CHANNELS:
-            yield f"    {channel:<8} {', '.join(model.sees(channel)) or 'nothing'}"
+            always, reported = model.sees(channel), model.sees(channel, reported=True)
+            more = "".join(f"; with channel.reveal_counts: {kind}" for kind in reported if kind not in always)
+            yield f"    {channel:<8} {', '.join(always) or 'nothing'}{more}"
+    yield "what each party learns, by channel:"
     for name, entry in catalog.CHANNELS.items():
         for party, sees in entry.threats.items():
-            yield f"{name:<8} {party}: {sees}"
+            yield f"    {name:<8} {party}: {sees}"
 
 
 def _callable(name: str, *functions: Callable[..., Any]) -> str:

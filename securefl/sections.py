@@ -58,8 +58,8 @@ class Data(Section):
 
     size (pixels of a side) is for MedMNIST. test_on says which records judge; validation is for choosing
     learning rates. MedMNIST publishes a validation set. heart and digits hold back a quarter of the
-    training records, the last one or the one that fold names (0 to 3): no test record is read, nor any
-    record of a site that is held_out.
+    training records, the one that fold names (0 to 3; 0 unless it is given): no test record is read, nor
+    any record of a site that is held_out.
 
     label_noise is the share of training records that get another label, drawn for each from its
     content; for audits, to have records that can only be learned by heart.

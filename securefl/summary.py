@@ -81,7 +81,10 @@ def _data(scenario: Scenario) -> str:
     options = data_options(scenario)
     size = f", {options['size']} pixels a side" if options.get("size") else ""
     judged = ", judged on VALIDATION records" if options.get("test_on") == "validation" else ""
-    return f"{scenario.data.name} ({scenario.partition}{size}{judged})"
+    kept = f", each record kept with probability {scenario.data.share:g}" if scenario.data.share is not None else ""
+    most = f", at most {scenario.data.most} records a client" if scenario.data.most is not None else ""
+    noise = f", labels wrong with probability {scenario.data.label_noise:g}" if scenario.data.label_noise else ""
+    return f"{scenario.data.name} ({scenario.partition}{size}{kept}{most}{noise}{judged})"
 
 
 def _channel(scenario: Scenario) -> str:

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from securefl import catalog
+from securefl.channels.parties import REPORTED
 from securefl.errors import ScenarioError
 
 OPENED, FINAL, ANSWERS = "update opened with the key", "final model", "answers of the final model"
@@ -46,12 +47,19 @@ class ThreatModel:
         has = (self.server and "server" in models) or (self.network and "network" in models) or self.clients
         return FINAL if has else self.published
 
-    def sees(self, channel: str) -> tuple[str, ...]:
-        """Kinds of what it sees in a round under a channel, then what it ends with."""
+    def sees(self, channel: str, *, reported: bool = False) -> tuple[str, ...]:
+        """Kinds of what it sees in a round under a channel, then what it ends with.
+
+        Args:
+            channel: its kind.
+            reported: whether clients report their weights, which some channels show by themselves.
+        """
         sees = catalog.CHANNELS[channel].sees
         parties = (("server", self.server), ("network", self.network), ("client", self.clients))
         kinds = [kind for party, has in parties if has for kind in sees[party]]
         kinds += [OPENED] if self.opens(channel) else []
+        shown = reported and catalog.CHANNELS[channel].shows_reported_weights and (self.server or self.network)
+        kinds += [REPORTED] if shown else []
         return tuple(dict.fromkeys(kind for kind in [*kinds, self.ends_with(channel)] if kind))
 
 

@@ -152,12 +152,17 @@ def test_a_client_is_at_chance_through_every_rule_where_the_server_is_not() -> N
     page = (RESULTS / "adversaries.md").read_text(encoding="utf-8")
     rows = {row.split(" | ")[0].strip("| "): row.split(" | ")[1:] for row in page.splitlines() if row.startswith("| ")}
     for column in (0, 2):
-        for rule in RULES:
+        for rule in set(RULES) - {"Krum, f = 2"}:
             area, error = map(float, rows[rule][column].split(" ± "))
             assert abs(area - 0.5) < 3 * error
         area, error = map(float, rows["the server under plain: the update itself"][column].split(" ± "))
         assert area - 0.5 > 5 * error
     text = (ROOT / "docs/audit.md").read_text(encoding="utf-8")
-    assert "AUC of .66 by alignment (.58 at epsilon 8)" in " ".join(text.split())
-    server = [float(rows["the server under plain: the update itself"][column].split()[0]) for column in (0, 2)]
-    assert [round(area, 2) for area in server] == [0.66, 0.58]
+    text = " ".join(text.split())
+    server = [rows["the server under plain: the update itself"][column].split()[0].lstrip("0") for column in (0, 2)]
+    assert f"AUC of {server[0]} by alignment ({server[1]} at epsilon 8)" in text
+    krum = rows["Krum, f = 2"][0].replace("0.", ".")
+    assert f"Under Krum, which passes on one client's update as it is, ten sets of coins give {krum}" in text
+    masked = next(line for line in page.splitlines() if line.startswith("| server |")).split(" | ")[2]
+    assert f"RMIA does best ({masked.split(' (')[0].replace('0.', '.')})" in text
+    assert masked.endswith("(RMIA)")

@@ -302,6 +302,18 @@ def test_validate_says_whose_weights_count(defense: str, told: str, tmp_path: Pa
     assert told in call("validate", scenario(tmp_path, text), cwd=tmp_path).stdout
 
 
+def test_validate_says_what_is_done_to_the_records(tmp_path: Path) -> None:
+    text = QUICK + 'data = { name = "heart", share = 0.5, label_noise = 0.1, fold = 2, test_on = "validation" }\n'
+    done = call("validate", scenario(tmp_path, text), cwd=tmp_path)
+    kept = "each record kept with probability 0.5, labels wrong with probability 0.1, judged on VALIDATION records"
+    assert kept in done.stdout
+    assert (
+        "at most 30 records a client"
+        in call("validate", scenario(tmp_path, 'data = { most = 30 }\ntraining.kind = "sgd"\n'), cwd=tmp_path).stdout
+    )
+    assert "judged on VALIDATION records" in call("run", scenario(tmp_path, text), cwd=tmp_path).stdout
+
+
 def test_validate_says_how_large_images_are_and_when_validation_records_judge(tmp_path: Path) -> None:
     data = 'data = { name = "medmnist:breastmnist", size = 64, test_on = "validation", clients = 5 }\n'
     text = data + QUICK + 'weights = "reported"\nchannel = { kind = "ckks", clip = 2.0 }\n'

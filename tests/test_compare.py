@@ -70,6 +70,17 @@ def test_two_folders_are_compared_with_the_keys_that_differ(tmp_path: Path, caps
     assert (line["row"], line["metric"], line["beyond_noise"], line["n"]) == ("row", "accuracy", True, 5)
 
 
+def test_a_folder_whose_noise_came_from_a_seed_is_marked(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    claim = 'rounds = 1\nprivacy = {{ noise = "{}", epsilon = 8.0 }}\n'
+    for name in ("seeded", "system"):
+        api.run(parse_scenario(claim.format(name)), tmp_path / name)
+    compare(tmp_path / "seeded", tmp_path / "system", METRICS, Style.PLAIN)
+    marks = [line for line in capsys.readouterr().out.splitlines() if "SEEDED" in line]
+    assert marks == [
+        f"  {tmp_path / 'seeded'}: SEEDED noise, in it or in a run before it: whoever has the seed removes it"
+    ]
+
+
 def test_one_seed_says_nothing_about_noise(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     compare(folder(tmp_path / "a", 0.5, [0.5]), folder(tmp_path / "b", 0.25, [0.9]), METRICS, Style.PLAIN)
     shown = capsys.readouterr().out

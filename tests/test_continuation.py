@@ -206,7 +206,7 @@ def test_without_a_claim_only_the_model_goes_on(earlier: Path, tmp_path: Path) -
         ),
         (
             MORE.replace("rounds = 3", 'rounds = 3\nmodel = { name = "mlp" }'),
-            r"has model\.name = logistic, here it is mlp|has model\.hidden = None",
+            r"has model\.name = logistic, here it is mlp|has model\.hidden = not set",
         ),
         (MORE.replace("delta = 1e-5", "delta = 1e-6"), r"has privacy\.delta = 1e-05, here it is 1e-06"),
         (MORE.replace("delta = 1e-5", "delta = 1e-5, records = [9, 9, 9, 9]"), r"has privacy\.records = \["),

@@ -162,7 +162,7 @@ def test_validate_marks_the_claim_and_what_was_spent(made: Generations) -> None:
         (spent,) = [line for line in lines if line.startswith("goes on from")]
         assert claim.endswith(mark)
         assert spent.endswith(mark)
-        assert [line for line in lines if line.startswith(f"lint: seeded-before: noise of run {name}, which")]
+        assert [line for line in lines if line.startswith(f"lint: MISTAKE seeded-before: noise of run {name}, which")]
         assert facts("validate", f"{folder.name}.toml", at=at)[0]["seeded_before"] == [name]
 
 
@@ -171,7 +171,7 @@ def test_run_marks_what_it_prints(made: Generations) -> None:
         how = ("run", f"{folder.name}.toml", "--out", folder.name)
         printed = said(*how, "--display", "plain", at=made.first.parent)
         assert " (seeded) " in printed
-        assert "lint: seeded-before: noise of run" in printed
+        assert "lint: MISTAKE seeded-before: noise of run" in printed
         (row,) = [line for line in facts(*how, at=made.first.parent) if line["event"] == "row"]
         assert row["runs"][0]["noise"] == "seeded"
 

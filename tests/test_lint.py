@@ -485,7 +485,7 @@ def test_validate_says_that_a_cohort_is_outside_the_claim(tmp_path: Path) -> Non
     path = tmp_path / "s.toml"
     path.write_text(TEXT + "cohort = { size = 2 }\n")
     told = CliRunner().invoke(app, ["validate", str(path)]).stdout.splitlines()
-    assert f"lint: cohort-not-secret: {COHORT}" in told
+    assert f"lint: remark cohort-not-secret: {COHORT}" in told
     assert "outside the claim: who is in a cohort, which the scenario's seed decides: it amplifies nothing" in told
     everybody = CliRunner().invoke(app, ["validate", str(path), "--set", "cohort.size=4"]).stdout
     unclaimed = CliRunner().invoke(app, ["validate", str(path), "--set", "privacy.epsilon=inf"]).stdout
@@ -587,7 +587,7 @@ def test_validate_and_run_tell_what_they_can(tmp_path: Path) -> None:
     (tmp_path / "s.toml").write_text(TEXT.replace("delta = 1e-5", 'delta = 1e-5, noise = "seeded"'))
     for command in ("validate", "run"):
         done = call(command, "s.toml", cwd=tmp_path)
-        assert "lint: seeded-noise: the noise comes from the scenario's seed" in done.stdout
+        assert "lint: remark seeded-noise: the noise comes from the scenario's seed" in done.stdout
 
 
 def test_a_scenario_is_linted_without_having_been_run() -> None:
@@ -627,3 +627,9 @@ def test_a_practice_that_is_ours_may_be_said_and_is_written_down(tmp_path: Path)
 def test_the_page_is_up_to_date() -> None:
     held = (Path(__file__).parents[1] / "docs/mistakes.md").read_text(encoding="utf-8")
     assert held == page(), "run: python -m securefl.privacy.page > docs/mistakes.md"
+
+
+def test_audit_of_a_folder_that_is_not_there_is_refused(tmp_path: Path) -> None:
+    done = call("audit", "typo", cwd=tmp_path)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.startswith("error: typo is not there: give a run folder, or audit a scenario with --adversary")

@@ -51,8 +51,10 @@ weights = "equal"
 """
 
 
-def sentence(node: ast.expr) -> str:
+def sentence(node: ast.expr, constants: dict[str, ast.expr]) -> str:
     """The text of a message as it stands in the code, with an ellipsis for each value in it."""
+    if isinstance(node, ast.Name) and node.id in constants:
+        return sentence(constants[node.id], {})
     if isinstance(node, ast.Constant):
         return str(node.value)
     if isinstance(node, ast.JoinedStr):
@@ -67,9 +69,17 @@ def refusals() -> Iterator[tuple[str, str]]:
             name = source.relative_to(ROOT / "securefl").as_posix()
             if name in SERVER_SIDE:
                 continue
-            for node in ast.walk(ast.parse(source.read_text(encoding="utf-8"))):
+            tree = ast.parse(source.read_text(encoding="utf-8"))
+            constants = {
+                target.id: node.value
+                for node in tree.body
+                if isinstance(node, ast.Assign)
+                for target in node.targets
+                if isinstance(target, ast.Name)
+            }
+            for node in ast.walk(tree):
                 if isinstance(node, ast.Raise) and isinstance(node.exc, ast.Call):
-                    yield name, sentence(node.exc.args[0])
+                    yield name, sentence(node.exc.args[0], constants)
 
 
 def listed() -> dict[tuple[str, str], str]:

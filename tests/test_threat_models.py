@@ -13,8 +13,10 @@ import pytest
 
 from securefl import catalog, engine
 from securefl.assemble import assemble
+from securefl.channels.parties import REPORTED
 from securefl.errors import ScenarioError
 from securefl.federation import Played
+from securefl.listing import listing
 from securefl.scenario import parse_scenario
 from securefl.threat_models import ANSWERS, FINAL, OPENED, THREATS, threat
 
@@ -56,6 +58,21 @@ def test_an_adversary_sees_what_its_parties_see(name: str, channel: str, noise: 
     model, round = THREATS[name], played(channel, noise)
     seen = {kind for party in model.parties((1, 3)) for kind in kinds(round, party)}
     assert set(model.sees(channel)) - {FINAL, ANSWERS, OPENED} == seen
+
+
+def test_weights_that_clients_report_under_masks_are_seen_by_server_and_network() -> None:
+    text = (
+        "rounds = 1\nweights = 'reported'\nchannel = { kind = 'masked', reveal_counts = true }\ntraining.kind = 'sgd'"
+    )
+    with TemporaryDirectory() as ledgers:
+        made = assemble(parse_scenario(text), run="test", ledgers=Path(ledgers))
+        (round,) = engine.run(made.federation, made.start, rounds=1)
+    weights = [(seen.party, *seen.about) for seen in round.observed if seen.kind == REPORTED]
+    assert weights == [(party, client) for client in range(4) for party in ("server", "network")]
+    for name, model in THREATS.items():
+        seen = {kind for party in model.parties((1, 3)) for kind in kinds(round, party)}
+        assert set(model.sees("masked", reported=True)) - {FINAL, ANSWERS, OPENED} == seen, name
+    assert "; with channel.reveal_counts: reported weight" in "\n".join(listing("threats", Path()))
 
 
 @pytest.mark.parametrize("channel", CHANNELS)

@@ -218,7 +218,11 @@ def _claimed(inquiry: Inquiry, claim: Claim | None) -> str:
 def _notes(inquiry: Inquiry) -> Sequence[str]:
     """What the verdicts rest on, and what they do not say."""
     who = inquiry.threat
-    sees = ", ".join(who.sees(inquiry.scenario.channel.kind)) or "nothing but what is published about every run"
+    reported = inquiry.scenario.weights == "reported"
+    sees = (
+        ", ".join(who.sees(inquiry.scenario.channel.kind, reported=reported))
+        or "nothing but what is published about every run"
+    )
     clients = f" (client {', '.join(map(str, inquiry.coalition))})" if inquiry.coalition else ""
     notes = [f"{inquiry.adversary} is {who.who}{clients}; it sees: {sees}"]
     if not inquiry.scenario.repeatable:

@@ -12,6 +12,7 @@ from securefl.threat_models import ANSWERS
 from securefl.training.canaries import LOUDNESS
 from securefl.training.watched import Probes
 
+NOT_ALONE = "this adversary does not see every update by itself; audit the client where it does"
 _COMPARED = 3  # other clients at most whose noise is compared with the target's
 
 
@@ -59,11 +60,20 @@ def inside_lines(inquiry: Inquiry, *, on_round: OnRound, remember: Remember = fr
         return unseen("who sees no update cannot say what left a client")
     if inquiry.scenario.init_from is not None:
         return unseen("the run goes on from another, whose steps are not seen")
+    if not _sees_updates(inquiry):
+        return unseen(NOT_ALONE)
     try:
         watched = watch(inquiry, on_round=on_round, remember=remember)
     except ValueError as reason:
         return unseen(str(reason))
     return lines_of(inquiry, watched)
+
+
+def _sees_updates(inquiry: Inquiry) -> bool:
+    """Whether the adversary can have updates of the target by themselves."""
+    channel, clients = inquiry.scenario.channel.kind, inquiry.scenario.clients
+    in_the_clear = "update in the clear" in inquiry.threat.sees(channel)
+    return in_the_clear or inquiry.threat.opens(channel) or len(inquiry.coalition) == clients - 1
 
 
 def lines_of(inquiry: Inquiry, watched: Watched) -> list[Line]:
@@ -73,7 +83,7 @@ def lines_of(inquiry: Inquiry, watched: Watched) -> list[Line]:
     if not spent or evidence is None:
         return unseen("nothing was booked")
     if [sight.alone for sight in moves] != [True] * len(evidence.rounds):
-        return unseen("this adversary does not see every update by itself; audit the client where it does")
+        return unseen(NOT_ALONE)
     seen = Inside(
         evidence,
         {client: other.evidence for client, other in watched.others.items() if other.evidence is not None},

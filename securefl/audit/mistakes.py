@@ -62,7 +62,7 @@ def told(verdicts: Sequence[Verdict]) -> Iterator[str]:
         names = list(dict.fromkeys(labels))
         where = ", ".join(names[:3]) + (f" and {len(names) - 3} more rows" if len(names) > 3 else "")
         cells = f" [{len(labels)} cells]" if len(labels) > 1 else ""
-        yield f"{'MISTAKE' if finding.grave else 'remark'} {finding.name}: {finding.told} ({where}){cells}"
+        yield f"{finding.weight} {finding.name}: {finding.told} ({where}){cells}"
     stands = Counter(verdict.stand for verdict in verdicts)
     came = "; ".join(stand if len(verdicts) == 1 else f"{count} {stand}" for stand, count in stands.items())
     mistaken = sum(verdict.grave for verdict in verdicts)

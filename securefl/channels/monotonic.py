@@ -117,8 +117,9 @@ class FileMonotonic:
         try:
             self._name, _ = self._read()
         except ProtocolError:
-            reason = "is missing or damaged; an identity that was in use must not begin another"
-            raise ProtocolError(f"{path} {reason}") from None
+            raise ProtocolError(
+                f"{path} is missing or damaged; an identity that was in use must not begin another"
+            ) from None
 
     @classmethod
     def create(cls, path: Path) -> "FileMonotonic":

@@ -13,6 +13,7 @@ _MASKED = (
     "shares of survivors' seeds and of dropped clients' keys",
     "sum of updates",
 )
+REPORTED = "reported weight"  # under masks, where clients report their weights
 _ENCRYPTED = ("encrypted update", "encrypted sum")
 PLAIN_SEES = {"server": _IN_THE_CLEAR, "network": _IN_THE_CLEAR, "client": (MODEL, OWN)}
 MASKED_SEES = {"server": _MASKED, "network": _MASKED, "client": (MODEL, OWN)}

@@ -32,7 +32,7 @@ def load_digits(
         split_seed: which records are for training.
         test_on: "validation" trains on three quarters of the training records and judges on the others; no
             test record is touched.
-        fold: which quarter judges, 0 to 3; the last one by default.
+        fold: which quarter judges, 0 to 3; 0 by default.
     """
     pixels, labels = _published()
     features = torch.from_numpy(pixels).float() / _TOP

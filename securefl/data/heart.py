@@ -49,7 +49,7 @@ def load_heart(
         split_seed: which records of each class are training records; equal seeds give equal splits.
         test_on: "validation" trains on three quarters of each class's training records and judges on the
             others; no test record is touched.
-        fold: which quarter judges, 0 to 3; the last one by default.
+        fold: which quarter judges, 0 to 3; 0 by default.
 
     Raises:
         DataError: the embedded file is damaged.

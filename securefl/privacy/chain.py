@@ -79,7 +79,7 @@ def _check(entry: Mapping[str, Any]) -> None:
     earlier([entry])
     names = (entry.get("before") or {}).get("seeded", [])
     if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
-        raise TypeError("seeded runs are a list of names")
+        raise TypeError("a ledger's first line names the seeded runs before it as a list of strings")
 
 
 def chain(previous: str, body: Mapping[str, object]) -> tuple[bytes, str]:

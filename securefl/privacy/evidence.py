@@ -61,6 +61,11 @@ class Finding(NamedTuple):
     told: str
     grave: bool
 
+    @property
+    def weight(self) -> str:
+        """What it is called where it is printed."""
+        return "MISTAKE" if self.grave else "remark"
+
 
 @dataclass(frozen=True)
 class Mistake:

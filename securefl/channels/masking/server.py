@@ -12,6 +12,7 @@ from securefl.channels.masking.agreement import Agreement
 from securefl.channels.masking.block import STAGES, UPLOAD_STAGE, Block
 from securefl.channels.masking.keys import Identity, RoundKey, open_signed, open_tagged
 from securefl.channels.masking.requests import Invitation
+from securefl.channels.parties import REPORTED
 from securefl.errors import ProtocolError, RoundAbandoned
 from securefl.types import Observation, Packet, View
 
@@ -79,6 +80,8 @@ class MaskedServer:
         self._answered.add(client)
         for party in ("server", "network"):
             self._seen.append(Observation(party, kind, (client,), (len(message),), len(message)))
+            if self._stage == UPLOAD_STAGE and self._terms.weights is None:
+                self._seen.append(Observation(party, REPORTED, (client,), (), 4))  # in clear, in that message
         return True
 
     def close_stage(self) -> View | None:
