@@ -107,8 +107,9 @@ def test_images_give_the_committed_numbers_again(
     official(files, monkeypatch)
     chosen = next(one for one in planned("images") if (one.row, one.seed) == (row, 0))
     found = run_cell(Cell(tmp_path / "cell"), make_scenario(dict(chosen.scenario)), on_round=lambda record: None)
-    # Convolutions round differently on other processors, which may swap a few pairs of 42 x 114 test images.
-    for metric, off in (("accuracy", 1e-4), ("auc", 1e-3), ("majority", 1e-4)):
+    # Convolutions round differently on other processors: a few pairs of 42 x 114 images swap, and one may turn.
+    one_image = 1.5 / found["records"]
+    for metric, off in (("accuracy", one_image), ("auc", 1e-3), ("majority", 1e-4)):
         assert found[metric] == pytest.approx(committed("images").of(row, metric)[0], abs=off)
 
 
