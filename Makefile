@@ -51,14 +51,14 @@ bench-tuning: setup ## the learning rates of privacy-utility, on validation reco
 	$(BIN)/python -m benchmarks.publish runs/heart-learning-rates runs/digits-learning-rates
 
 bench-audit: setup ## what audits find, on correct and on broken code; SECUREFL_DATA as above (about 30 minutes)
-	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.audits --write docs/results
-	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.adversaries --write docs/results --readme README.md
+	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.experiments.audits --write docs/results
+	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.experiments.adversaries --write docs/results --readme README.md
 
 bench-leakage: setup ## records, labels, a property and sources from updates; SECUREFL_DATA as above (about 10 minutes)
-	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.leakage --write docs
+	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.experiments.leakage --write docs
 
 bench-epsilon: setup ## epsilon beside other accountants, over 30 settings (about 3 minutes)
-	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.accountants --out docs/results/epsilon
+	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.experiments.accountants --out docs/results/epsilon
 
 bench-images: setup ## the study of medical images; SECUREFL_DATA names the folder of the MedMNIST files (about 20 minutes)
 	$(BIN)/securefl bench images --out runs/images

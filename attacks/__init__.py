@@ -1,7 +1,27 @@
 """Attacks: pure functions that rewrite what clients send or train on, tell who trained, or find records; and scores."""
 
-from attacks.adaptive import Push, adaptive, adaptive_weight, harm, most_harmful, most_weight
-from attacks.byzantine import (
+from attacks.inference.attributes import (
+    counts_from_bias,
+    label_counts,
+    label_of_one,
+    property_inference,
+    source_inference,
+)
+from attacks.inference.membership import confidence, label_only, lira_offline, lira_online, loss_threshold
+from attacks.inference.rmia import rmia, rmia_population
+from attacks.inference.rounds import trajectory, update_alignment
+from attacks.measures.scores import (
+    Interval,
+    Operating,
+    Roc,
+    at_false_positive_rate,
+    auc,
+    auc_error,
+    clopper_pearson,
+    roc,
+)
+from attacks.poisoning.adaptive import Push, adaptive, adaptive_weight, harm, most_harmful, most_weight
+from attacks.poisoning.byzantine import (
     a_little_is_enough,
     gaussian,
     inner_product,
@@ -10,22 +30,10 @@ from attacks.byzantine import (
     sign_flip,
     zero,
 )
-from attacks.fang import fang_krum, fang_trimmed_mean
-from attacks.federated_membership import trajectory, update_alignment
-from attacks.inference import (
-    counts_from_bias,
-    label_counts,
-    label_of_one,
-    property_inference,
-    source_inference,
-)
-from attacks.inversion import ONE_STEP, Inverted, LocalSteps, dlg, inverting_gradients, local_update
-from attacks.leakage import Imprint, imprint, imprinted, linear_inputs
-from attacks.membership import confidence, label_only, lira_offline, lira_online, loss_threshold
-from attacks.mimicry import mimic
-from attacks.optimized import min_max, min_sum
-from attacks.pictures import Match, best_match, guesses, psnr, ssim
-from attacks.poisoning import (
+from attacks.poisoning.fang import fang_krum, fang_trimmed_mean
+from attacks.poisoning.mimicry import mimic
+from attacks.poisoning.optimized import min_max, min_sum
+from attacks.poisoning.records import (
     anchored,
     backdoor,
     backdoor_goal,
@@ -36,8 +44,9 @@ from attacks.poisoning import (
     targeted_label_flip,
     triggered,
 )
-from attacks.rmia import rmia, rmia_population
-from attacks.scores import Interval, Operating, Roc, at_false_positive_rate, auc, auc_error, clopper_pearson, roc
+from attacks.reconstruction.imprint import Imprint, imprint, imprinted, linear_inputs
+from attacks.reconstruction.inversion import ONE_STEP, Inverted, LocalSteps, dlg, inverting_gradients, local_update
+from attacks.reconstruction.pictures import Match, best_match, guesses, psnr, ssim
 
 __all__ = [
     "ONE_STEP",

@@ -12,15 +12,15 @@ import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from benchmarks.bench import find_study
-from benchmarks.heatmap import heat_map
-from benchmarks.scores import Scores, read_scores
-from benchmarks.study import Study, load_study
-from benchmarks.tables import study_tables
-from benchmarks.tuning import chosen_table
-from securefl.cell_names import cell_hash
 from securefl.errors import RunFolderError, SecureflError
-from securefl.runs import RunFolder
+from securefl.runs.folder import RunFolder
+from securefl.runs.names import cell_hash
+from securefl.studies.find import find_study
+from securefl.studies.heatmap import heat_map
+from securefl.studies.scores import Scores, read_scores
+from securefl.studies.study import Study, load_study
+from securefl.studies.tables import study_tables
+from securefl.studies.tuning import chosen_table
 
 BEGIN, END = "<!-- {}:begin -->", "<!-- {}:end -->"
 _KEPT = ("scenario", "label", "part", "seed", "code", "state", "noise", "site", "metric", "value")

@@ -1,11 +1,10 @@
 """Robust aggregation: pure functions from rows (n, d) to one estimate (d,)."""
 
-from defenses.centers import centered_clipping, geometric_median, geometric_median_weights
-from defenses.coordinates import meamed, mean, median, trimmed_mean, trimmed_mean_minimum_rows
 from defenses.prefilters import adaptive_clipping, bucketing, clip_norms, nearest_neighbor_mixing
 from defenses.rows import Mixture
-from defenses.screen import screen
-from defenses.selection import (
+from defenses.rules.centers import centered_clipping, geometric_median, geometric_median_weights
+from defenses.rules.coordinates import meamed, mean, median, trimmed_mean, trimmed_mean_minimum_rows
+from defenses.rules.selection import (
     bulyan,
     bulyan_minimum_rows,
     dnc,
@@ -21,6 +20,7 @@ from defenses.selection import (
     multi_krum,
     multi_krum_weights,
 )
+from defenses.screen import screen
 
 __all__ = [
     "Mixture",

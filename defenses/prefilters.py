@@ -9,11 +9,11 @@ import math
 import numpy as np
 import torch
 
-from defenses import weights as choose
-from defenses.columns import Numbers
-from defenses.geometry import squared_distances
+from defenses.kernels.blocks import Numbers
+from defenses.kernels.geometry import squared_distances
 from defenses.rows import Mixture, Rows, check_whole, opened
-from defenses.selection import mda_minimum_rows
+from defenses.rules import weights as choose
+from defenses.rules.selection import mda_minimum_rows
 
 
 def nearest_neighbor_mixing(rows: Rows, *, f: int) -> Mixture:

@@ -8,8 +8,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from defenses.columns import Columns, Numbers
-from defenses.device import DeviceColumns
+from defenses.kernels.blocks import Columns, Numbers
+from defenses.kernels.device import DeviceColumns
 
 _HEAVIEST = 1e6  # weights of a sum, so that it stays finite
 LIMIT = 1e18  # sums stay finite in float32, and squared distances in float64

@@ -4,20 +4,20 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from securefl.api import run
     from securefl.errors import BudgetExceeded, ScenarioError, SecureflError
-    from securefl.scenario import Scenario, load_scenario, parse_scenario
+    from securefl.runs.api import run
+    from securefl.scenario.scenario import Scenario, load_scenario, parse_scenario
 
 __all__ = ["BudgetExceeded", "Scenario", "ScenarioError", "SecureflError", "load_scenario", "parse_scenario", "run"]
 
 _HOMES = {
-    "run": "securefl.api",
+    "run": "securefl.runs.api",
     "BudgetExceeded": "securefl.errors",
     "ScenarioError": "securefl.errors",
     "SecureflError": "securefl.errors",
-    "Scenario": "securefl.scenario",
-    "load_scenario": "securefl.scenario",
-    "parse_scenario": "securefl.scenario",
+    "Scenario": "securefl.scenario.scenario",
+    "load_scenario": "securefl.scenario.scenario",
+    "parse_scenario": "securefl.scenario.scenario",
 }
 
 

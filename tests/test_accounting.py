@@ -21,18 +21,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import norm
 
-from securefl.privacy import grids
-from securefl.privacy.accounting import (
-    bounds,
-    epsilon,
-    fits,
-    gaussian_epsilon,
-    subsampled_gaussian_epsilon,
-)
-from securefl.privacy.crosscheck import renyi_epsilon, rounded_down_epsilon
+from securefl.learning.dp_sgd import DpPlan
+from securefl.privacy.accounting import grids
+from securefl.privacy.accounting.crosscheck import renyi_epsilon, rounded_down_epsilon
+from securefl.privacy.accounting.epsilon import bounds, epsilon, fits, gaussian_epsilon, subsampled_gaussian_epsilon
+from securefl.privacy.accounting.inverse import inverted
 from securefl.privacy.events import SampledGaussian
-from securefl.privacy.inversion import inverted
-from securefl.training.dp_sgd import DpPlan
 
 DELTA = 1e-5
 few = settings(derandomize=True, max_examples=8, deadline=None, database=None)

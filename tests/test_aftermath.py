@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from securefl.aftermath import aftermath
+from securefl.runs.aftermath import aftermath
 
 
 def record(

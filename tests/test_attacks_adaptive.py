@@ -28,7 +28,7 @@ from attacks import (
     most_weight,
 )
 from securefl.errors import ScenarioError
-from securefl.scenario import parse_scenario
+from securefl.scenario.scenario import parse_scenario
 
 Rule = Callable[[Tensor], Tensor]
 RULES: dict[str, Rule] = {

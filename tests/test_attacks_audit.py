@@ -17,7 +17,7 @@ import pytest
 import torch
 from scipy.stats import binom, norm
 
-from attacks.audit import (
+from attacks.measures.epsilon import (
     Errors,
     clopper_pearson_epsilon,
     correct_guesses,

@@ -19,9 +19,15 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from attacks.inference import counts_from_bias, label_counts, label_of_one, property_inference, source_inference
+from attacks.inference.attributes import (
+    counts_from_bias,
+    label_counts,
+    label_of_one,
+    property_inference,
+    source_inference,
+)
 from securefl.data.task import Task
-from securefl.models import images, linear
+from securefl.learning.models import images, linear
 
 # Means (1, 0) and (-1, 0); within a class both coordinates move together.
 KNOWN = torch.tensor([[2.0, 1.0], [0.0, -1.0], [0.0, 1.0], [-2.0, -1.0]])

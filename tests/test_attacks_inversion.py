@@ -15,8 +15,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from attacks.inference import label_of_one
-from attacks.inversion import (
+from attacks.inference.attributes import label_of_one
+from attacks.reconstruction.inversion import (
     ONE_STEP,
     Inverted,
     LocalSteps,
@@ -26,13 +26,13 @@ from attacks.inversion import (
     local_update,
     quick,
 )
-from attacks.pictures import best_match, psnr
+from attacks.reconstruction.pictures import best_match, psnr
 from securefl import vector
 from securefl.data.task import Examples, Task
-from securefl.models.images import cnn
-from securefl.models.linear import logistic, mlp
+from securefl.learning.models.images import cnn
+from securefl.learning.models.linear import logistic, mlp
+from securefl.learning.sgd import SgdTrainer
 from securefl.rng import seeded_keystream
-from securefl.training.sgd import SgdTrainer
 
 TWO = Task(features=64, classes=2, image=(1, 8, 8))
 TEN = Task(features=64, classes=10, image=(1, 8, 8))

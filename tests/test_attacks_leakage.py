@@ -19,13 +19,13 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from attacks.leakage import Imprint, imprint, imprinted, linear_inputs
-from attacks.pictures import best_match
+from attacks.reconstruction.imprint import Imprint, imprint, imprinted, linear_inputs
+from attacks.reconstruction.pictures import best_match
 from securefl.data.medmnist import load_medmnist
 from securefl.data.medmnist_info import source
 from securefl.data.task import Examples, Task
-from securefl.models.images import cnn
-from securefl.models.linear import logistic, mlp
+from securefl.learning.models.images import cnn
+from securefl.learning.models.linear import logistic, mlp
 from tests.medmnist_files import official
 
 GREY = Task(features=784, classes=2, image=(1, 28, 28))

@@ -14,7 +14,7 @@ import torch
 from scipy.ndimage import gaussian_filter
 from torch import Tensor
 
-from attacks.pictures import best_match, guesses, psnr, ssim
+from attacks.reconstruction.pictures import best_match, guesses, psnr, ssim
 
 
 def images(n: int, seed: int = 0, side: int = 16, channels: int = 1) -> Tensor:

@@ -24,11 +24,12 @@ from attacks import (
     targeted_label_flip,
     triggered,
 )
-from securefl import adversary, api
-from securefl.assemble import assemble, make_trainers
 from securefl.errors import ScenarioError
-from securefl.records import load_data
-from securefl.scenario import parse_scenario
+from securefl.runs import api
+from securefl.scenario import adversary
+from securefl.scenario.assemble import assemble, make_trainers
+from securefl.scenario.records import load_data
+from securefl.scenario.scenario import parse_scenario
 
 FEATURES = torch.arange(8.0).reshape(4, 2)
 

@@ -17,16 +17,16 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.planted import planted
-from securefl import api
-from securefl.audit.command import audit
+from benchmarks.experiments.planted import planted
+from securefl.audit.audit import audit
 from securefl.audit.findings import Asked, Findings
 from securefl.audit.leakage import Inquiry, shadow_scenarios
-from securefl.audit.report import show_leakage
 from securefl.audit.verdicts import MECHANISM, SIZE, Stand
-from securefl.display import SilentDisplay
 from securefl.errors import ScenarioError, SecureflError
-from securefl.scenario import load_scenario, parse_scenario
+from securefl.runs import api
+from securefl.scenario.scenario import load_scenario, parse_scenario
+from securefl.ui.audit import show_leakage
+from securefl.ui.display import SilentDisplay
 
 SGD = """
 rounds = 2
@@ -287,7 +287,7 @@ def test_shadows_know_neither_the_seed_nor_the_coins_nor_the_channel() -> None:
 
 def command(*arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, "-c", "from benchmarks.cli import main; main()", "audit", *arguments],
+        [sys.executable, "-c", "from securefl.ui.main import main; main()", "audit", *arguments],
         capture_output=True,
         text=True,
         check=False,

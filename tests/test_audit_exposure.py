@@ -21,24 +21,24 @@ import pytest
 import torch
 from torch import Tensor
 
-from attacks.inversion import LocalSteps, local_update
-from attacks.pictures import psnr, ssim
-from securefl import api
+from attacks.reconstruction.inversion import LocalSteps, local_update
+from attacks.reconstruction.pictures import psnr, ssim
 from securefl.audit.attributes import attributes, labels_of, last_layer_gradients
-from securefl.audit.command import audit, exposed
+from securefl.audit.audit import audit, exposed
 from securefl.audit.exposure import Exposure, Look, look_at, told_exposures
 from securefl.audit.findings import Asked, Findings, lines_of
 from securefl.audit.knowledge import Knowledge, Sight
 from securefl.audit.leakage import Inquiry
 from securefl.audit.membership import gradients
 from securefl.audit.reconstruction import implanted, reconstructions
-from securefl.cache import fresh
 from securefl.data.task import Examples, FederatedData, Site, Task
 from securefl.errors import RunFolderError, ScenarioError
-from securefl.models.linear import mlp
-from securefl.records import load_data
-from securefl.report import write_report
-from securefl.scenario import parse_scenario
+from securefl.learning.models.linear import mlp
+from securefl.privacy.remember import fresh
+from securefl.runs import api
+from securefl.scenario.records import load_data
+from securefl.scenario.scenario import parse_scenario
+from securefl.ui.report import write_report
 from securefl.vector import to_vector
 
 DIGITS = """
@@ -520,7 +520,7 @@ def test_who_sees_no_update_is_told_so(place: Path, who: str, channel: str) -> N
 def test_a_figure_of_another_audit_does_not_stay(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     shown = list(reconstructions(look_at_images(1, batch=1)))
     with monkeypatch.context() as patched:
-        patched.setattr("securefl.audit.command.exposed", lambda *given: shown)
+        patched.setattr("securefl.audit.audit.exposed", lambda *given: shown)
         found = found_by(replace(asked("server", "rounds=1", pictures=True), folder=place / "kept"))
     assert found.pictures is not None
     assert f"TRAINING RECORDS are shown in {found.pictures}" in lines_of(found)
@@ -575,7 +575,7 @@ def test_pictures_are_kept_where_they_are_asked_for(
     place: Path, monkeypatch: pytest.MonkeyPatch, pictures: bool
 ) -> None:
     shown = list(reconstructions(look_at_images(1, batch=1)))
-    monkeypatch.setattr("securefl.audit.command.exposed", lambda *given: shown)
+    monkeypatch.setattr("securefl.audit.audit.exposed", lambda *given: shown)
     found = found_by(asked("server", *ONE_STEP, "rounds=1", pictures=pictures))
     kept = list(found.folder.glob("*-pictures.svg"))
     assert bool(kept) is pictures

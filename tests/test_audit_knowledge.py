@@ -15,13 +15,13 @@ import pytest
 import torch
 from torch import Tensor
 
-from securefl import engine
-from securefl.assemble import assemble
 from securefl.audit.knowledge import Knowledge, Sight, Watcher
 from securefl.audit.replay import carried_weights, mean_weights
-from securefl.federation import Attendance, Played, State
-from securefl.scenario import parse_scenario
-from securefl.threat_models import THREATS
+from securefl.audit.threats import THREATS
+from securefl.federation import engine
+from securefl.federation.values import Attendance, Played, State
+from securefl.scenario.assemble import assemble
+from securefl.scenario.scenario import parse_scenario
 from securefl.types import Observation, RoundRecord
 
 WEIGHTS = {0: 1.0, 1: 2.0, 2: 3.0}

@@ -6,11 +6,11 @@ A fault is "missed" where the audit says "holds". Seeds were chosen before looki
 import pytest
 import torch
 
-from benchmarks.planted import FAULTS, SHARED, planted
+from benchmarks.experiments.planted import FAULTS, SHARED, planted
 from securefl.audit.inside import lines_of, watch
 from securefl.audit.leakage import Inquiry
 from securefl.audit.verdicts import BATCHES, BOOKS, CLIP, FRESH, MECHANISM, SIZE, Line, Stand, overall
-from securefl.scenario import Scenario, parse_scenario
+from securefl.scenario.scenario import Scenario, parse_scenario
 
 SMALL = """
 rounds = 8

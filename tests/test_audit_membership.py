@@ -13,10 +13,10 @@ from securefl import vector
 from securefl.audit.knowledge import Knowledge, Sight
 from securefl.audit.membership import Question, Shadows, gradients, membership_scores, of_answers, of_rounds
 from securefl.data.task import Examples, Task
-from securefl.models.images import cnn
-from securefl.models.linear import logistic, mlp
+from securefl.learning.models.images import cnn
+from securefl.learning.models.linear import logistic, mlp
+from securefl.learning.sgd import SgdTrainer
 from securefl.rng import seeded_keystream
-from securefl.training.sgd import SgdTrainer
 
 TASK = Task(features=6, classes=3)
 TWO = Task(features=6, classes=2)

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.adversaries import ADVERSARIES, RULES, SETTINGS
-from benchmarks.audits import (
+from benchmarks.experiments.adversaries import ADVERSARIES, RULES, SETTINGS
+from benchmarks.experiments.audits import (
     BESIDE,
     CASES,
     CORRECT,

@@ -16,7 +16,7 @@ import torch
 from scipy.stats import norm
 from torch import Tensor
 
-from attacks.audit import (
+from attacks.measures.epsilon import (
     clopper_pearson_epsilon,
     correct_guesses,
     errors_at,
@@ -37,11 +37,11 @@ from securefl.audit.bounds import (
 )
 from securefl.audit.knowledge import Knowledge, Sight
 from securefl.audit.verdicts import MECHANISM, Line, Stand, canary_line, facts, membership_line, overall, told
+from securefl.learning.canaries import Canaries
+from securefl.privacy.accounting.gaussian import exact_epsilon
+from securefl.privacy.accounting.profile import privacy_profile
 from securefl.privacy.events import SampledGaussian
-from securefl.privacy.gaussian import exact_epsilon
-from securefl.privacy.profile import privacy_profile
 from securefl.rng import Keystream, seeded_keystream
-from securefl.training.canaries import Canaries
 
 DELTA = 1e-5
 MU = 1.0

@@ -16,14 +16,14 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.bench import Options, bench, dry_run
-from benchmarks.grid import Grid
-from securefl.environment import code_hash
 from securefl.errors import BudgetExceeded, RunFolderError, ScenarioError, SecureflError
 from securefl.files import locked, read_json, read_lines
-from securefl.pool import Job
-from securefl.runs import Cell, RunFolder
-from securefl.styles import Style
+from securefl.runs.environment import code_hash
+from securefl.runs.folder import Cell, RunFolder
+from securefl.runs.pool import Job
+from securefl.studies.grid import Grid
+from securefl.ui.bench import Options, bench, dry_run
+from securefl.ui.styles import Style
 
 STUDY = """\
 seeds = 2
@@ -66,7 +66,7 @@ def quietly(name: str, out: Path, options: Options | None = None) -> None:
 
 
 def command(*arguments: str) -> list[str]:
-    return [sys.executable, "-c", "from benchmarks.cli import main; main()", *arguments]
+    return [sys.executable, "-c", "from securefl.ui.main import main; main()", *arguments]
 
 
 def table(out: Path) -> list[dict[str, str]]:
@@ -265,8 +265,8 @@ def test_cells_of_other_code_count_only_when_it_is_accepted(
         ScenarioError, match=f"--accept-code nonsense: no cell here ended under it; .* ended cells: {old}"
     ):
         quietly(name, out, Options(jobs=1, accepted=("nonsense",)))
-    for place in ("grid", "bench"):
-        monkeypatch.setattr(f"benchmarks.{place}.code_hash", lambda: "new")
+    for place in ("studies.grid", "ui.bench"):
+        monkeypatch.setattr(f"securefl.{place}.code_hash", lambda: "new")
     dry_run(name, out, Options(jobs=1), Style.PLAIN)
     assert f"2 of the cells to run ended under code {old}: --accept-code {old} uses them" in capsys.readouterr().out
     quietly(name, out, Options(jobs=1, accepted=(old,)))
@@ -275,7 +275,7 @@ def test_cells_of_other_code_count_only_when_it_is_accepted(
     with pytest.raises(SecureflError, match="2 of 2 cells failed"):  # the workers' code is not the grid's
         quietly(name, out, Options(jobs=1))
     assert len(list((out / "cells").iterdir())) == 2
-    monkeypatch.setattr("benchmarks.grid.Job", lambda cell, scenario, code: Job(cell, scenario))
+    monkeypatch.setattr("securefl.studies.grid.Job", lambda cell, scenario, code: Job(cell, scenario))
     quietly(name, out, Options(jobs=1))
     assert not set(starts(out)) & set(before)
     assert {row["code"] for row in table(out)} == {"new"}
@@ -355,7 +355,7 @@ def test_a_wrong_study_is_one_sentence_and_exit_code_2(tmp_path: Path, written: 
 
 
 def test_results_are_there_while_the_grid_runs(tmp_path: Path) -> None:
-    from benchmarks.bench import plan
+    from securefl.ui.bench import plan
 
     _, grid = plan(study(tmp_path, TINY), tmp_path / "out", Options(jobs=1))
     folder = RunFolder.create(grid.folder.path, grid.request)
@@ -411,8 +411,8 @@ def test_a_thousand_tiny_cells_cost_little_each(tmp_path: Path, monkeypatch: pyt
 
 
 def test_a_cell_is_the_same_under_run_and_bench(undisturbed: Path, tmp_path: Path) -> None:
-    from securefl.api import run
-    from securefl.scenario import make_scenario
+    from securefl.runs.api import run
+    from securefl.scenario.scenario import make_scenario
 
     label, scenario, cell = RunFolder.open(undisturbed).cells()[0]
     metrics = run(make_scenario(dict(scenario)), tmp_path / "run")

@@ -9,13 +9,14 @@ from pathlib import Path
 
 import pytest
 
-from securefl.assemble import assemble
-from securefl.cache import Cache, fresh, user_cache
 from securefl.errors import BudgetExceeded
-from securefl.execute import run_cell
 from securefl.files import read_json, write_json
-from securefl.runs import Cell
-from securefl.scenario import parse_scenario
+from securefl.privacy.remember import fresh
+from securefl.runs.cache import Cache, user_cache
+from securefl.runs.folder import Cell
+from securefl.runs.play import run_cell
+from securefl.scenario.assemble import assemble
+from securefl.scenario.scenario import parse_scenario
 
 
 def counted(cache: Cache, calls: list[int]) -> int:
@@ -66,7 +67,7 @@ def test_a_folder_that_cannot_be_written_costs_the_computation_only(tmp_path: Pa
 
 def test_two_processes_that_want_a_value_compute_it_once(tmp_path: Path) -> None:
     script = (
-        "import sys, time; from pathlib import Path; from securefl.cache import Cache\n"
+        "import sys, time; from pathlib import Path; from securefl.runs.cache import Cache\n"
         "folder = Path(sys.argv[1])\n"
         "def make():\n"
         "    with (folder / 'calls').open('a') as file: file.write('x')\n"

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from securefl.privacy import crosscheck
+from securefl.privacy.accounting import crosscheck
 from securefl.privacy.events import SampledGaussian
 from tests.test_cli import call, refused
 

@@ -12,8 +12,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from securefl.privacy.accounting import epsilon, subsampled_gaussian_epsilon
-from securefl.privacy.calibration import calibrate_noise
+from securefl.privacy.accounting.calibration import calibrate_noise
+from securefl.privacy.accounting.epsilon import epsilon, subsampled_gaussian_epsilon
 from securefl.privacy.events import SampledGaussian
 
 DELTA = 1e-5

@@ -14,10 +14,10 @@ from torch import Tensor
 
 from securefl import vector
 from securefl.data.task import Examples, Task
-from securefl.models.linear import mlp
+from securefl.learning.canaries import FEWEST, LOUDNESS, MOST, Canaries, CanaryDpSgd
+from securefl.learning.dp_sgd import DpPlan, DpSgd
+from securefl.learning.models.linear import mlp
 from securefl.rng import seeded_keystream
-from securefl.training.canaries import FEWEST, LOUDNESS, MOST, Canaries, CanaryDpSgd
-from securefl.training.dp_sgd import DpPlan, DpSgd
 
 TASK = Task(features=40, classes=2)
 

@@ -21,15 +21,16 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from securefl import engine, vector
-from securefl.assemble import Assembled, assemble
+from securefl import vector
 from securefl.channels.ckks.cipher import Ciphertexts, KeyHolder
 from securefl.channels.ckks.messages import EncryptedSum, EncryptedUpdate
 from securefl.channels.ckks.names import first_name, next_name
 from securefl.channels.ckks.server import CkksServer
 from securefl.channels.ckks.terms import SLOTS
-from securefl.federation import State
-from securefl.scenario import parse_scenario
+from securefl.federation import engine
+from securefl.federation.values import State
+from securefl.scenario.assemble import Assembled, assemble
+from securefl.scenario.scenario import parse_scenario
 from securefl.types import Observation, Packet, StepResult
 
 HEART = """

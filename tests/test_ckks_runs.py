@@ -7,16 +7,16 @@ from pathlib import Path
 import pytest
 import torch
 
-from securefl import engine
-from securefl.api import run
-from securefl.assemble import assemble
-from securefl.channel import min_cohort, terms
 from securefl.channels.ckks.cipher import KeyHolder
 from securefl.channels.ckks.wire import CIPHERTEXT_BYTES
 from securefl.errors import RunFailed, ScenarioError
-from securefl.federation import Played
-from securefl.runs import RunFolder
-from securefl.scenario import Scenario, parse_scenario
+from securefl.federation import engine
+from securefl.federation.values import Played
+from securefl.runs.api import run
+from securefl.runs.folder import RunFolder
+from securefl.scenario.assemble import assemble
+from securefl.scenario.channel import min_cohort, terms
+from securefl.scenario.scenario import Scenario, parse_scenario
 from tests.medmnist_files import official
 
 HEART = """

@@ -15,9 +15,9 @@ from pathlib import Path
 
 import pytest
 
-from securefl import catalog
-from securefl.doctor import examine
-from securefl.runs import RunFolder
+from securefl.runs.folder import RunFolder
+from securefl.scenario import catalog
+from securefl.ui.doctor import examine
 
 SECUREFL = str(Path(sys.executable).with_name("securefl"))
 QUICK = """

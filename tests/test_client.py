@@ -20,9 +20,9 @@ from securefl import vector
 from securefl.channels.messages import ModelMessage, UpdateRequest
 from securefl.channels.plain import PlainClient
 from securefl.errors import BudgetExceeded, ClientFailure, ProtocolError
+from securefl.federation.client import Client
 from securefl.privacy.events import ReleaseId, SampledGaussian
 from securefl.privacy.ledger import Ledger, Terms
-from securefl.training.client import Client
 from securefl.types import ClientUpdate, Trained, View
 
 SESSION, OTHER_SESSION = b"s" * 16, b"t" * 16

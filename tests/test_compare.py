@@ -5,16 +5,16 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.compare import compare, differences
-from benchmarks.judges import Judges
-from benchmarks.scores import Scores, scores
-from securefl import api
-from securefl.cell_names import cell_hash
 from securefl.errors import ScenarioError
-from securefl.results import write_results
-from securefl.runs import Request, RunFolder, Use
-from securefl.scenario import parse_scenario
-from securefl.styles import Style
+from securefl.runs import api
+from securefl.runs.folder import Request, RunFolder, Use
+from securefl.runs.names import cell_hash
+from securefl.runs.results import write_results
+from securefl.scenario.scenario import parse_scenario
+from securefl.studies.judges import Judges
+from securefl.studies.scores import Scores, scores
+from securefl.ui.compare import compare, differences
+from securefl.ui.styles import Style
 
 METRICS = ("accuracy", "auc")
 HEART = Judges(records=250, train=490, idle=250, redrawn=True, same=False, classes=2)

@@ -14,17 +14,18 @@ from pathlib import Path
 import pytest
 import torch
 
-from securefl import api
-from securefl.assemble import assemble
-from securefl.audit.mistakes import examine
-from securefl.checkpoint import load_checkpoint
+from securefl.audit.lint import examine
 from securefl.errors import BudgetExceeded, LedgerError, RunFolderError, ScenarioError
-from securefl.privacy.accounting import epsilon
+from securefl.privacy.accounting.epsilon import epsilon
 from securefl.privacy.chain import read_entries
 from securefl.privacy.events import SampledGaussian
 from securefl.privacy.ledger import NOTHING, Ledger, Terms, carried
-from securefl.runs import Cell, Request, RunFolder
-from securefl.scenario import parse_scenario
+from securefl.runs import api
+from securefl.runs.checkpoint import load_checkpoint
+from securefl.runs.folder import Cell, Request, RunFolder
+from securefl.runs.origin import origin_of
+from securefl.scenario.assemble import assemble
+from securefl.scenario.scenario import parse_scenario
 from tests.test_cli import call, refused
 from tests.test_ledger import rid
 
@@ -93,7 +94,7 @@ def test_a_ledger_that_continues_something_else_is_refused(tmp_path: Path) -> No
 
 def test_it_starts_from_the_model_and_the_whole_stays_within_the_budget(earlier: Path, tmp_path: Path) -> None:
     scenario = parse_scenario(after(earlier))
-    start = assemble(scenario, run="x", ledgers=tmp_path / "none").start
+    start = assemble(scenario, run="x", ledgers=tmp_path / "none", origin=origin_of(scenario)).start
     assert torch.equal(start.weights, load_checkpoint(cell(earlier).checkpoint).state.weights)
     assert start.round == 0
 

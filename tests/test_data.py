@@ -42,11 +42,11 @@ from securefl.data.heart import HOSPITALS, load_heart
 from securefl.data.partition import iid, iid_sizes
 from securefl.data.task import Examples, FederatedData, Site, Task, concatenate
 from securefl.errors import DataError, ScenarioError
-from securefl.evaluate import evaluate, measure, predict
-from securefl.models.linear import logistic, mlp
-from securefl.records import load_data
+from securefl.learning.evaluate import evaluate, measure, predict
+from securefl.learning.models.linear import logistic, mlp
 from securefl.rng import seeded_keystream
-from securefl.scenario import parse_scenario
+from securefl.scenario.records import load_data
+from securefl.scenario.scenario import parse_scenario
 from securefl.types import Metrics
 
 deterministic = settings(derandomize=True, max_examples=60, deadline=None, database=None)

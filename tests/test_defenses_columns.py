@@ -12,10 +12,10 @@ import pytest
 import torch
 from torch import Tensor
 
-from defenses import columns as kernels
-from defenses.columns import Columns
-from defenses.device import DeviceColumns
-from defenses.geometry import squared_distances
+from defenses.kernels import blocks as kernels
+from defenses.kernels.blocks import Columns
+from defenses.kernels.device import DeviceColumns
+from defenses.kernels.geometry import squared_distances
 
 KERNELS: dict[str, Callable[[Columns | DeviceColumns], Tensor]] = {
     "extremes": lambda c: torch.from_numpy(np.stack(c.extremes()).astype(np.float64)),
@@ -128,7 +128,7 @@ def test_picked_rows_are_not_copied_and_give_what_their_copy_gives() -> None:
 def test_distances_of_rows_are_measured_once(monkeypatch: pytest.MonkeyPatch) -> None:
     rows = Columns(table(6, 40, torch.float64).numpy())
     first = squared_distances(rows)
-    monkeypatch.setattr("defenses.columns._Table.products", lambda *arguments: 1 / 0)
+    monkeypatch.setattr("defenses.kernels.blocks._Table.products", lambda *arguments: 1 / 0)
     assert squared_distances(rows.mixed(np.eye(6)).unmixed()) is first
     np.testing.assert_allclose(squared_distances(rows.mixed(np.eye(6))), first)
 

@@ -9,7 +9,7 @@ import itertools
 import numpy as np
 import pytest
 
-from defenses.networks import comparators, middle, pruned
+from defenses.kernels.networks import comparators, middle, pruned
 
 
 def run(wires: list[int], steps: list[tuple[int, int]]) -> list[int]:

@@ -6,7 +6,7 @@ import pytest
 
 import defenses
 from defenses.page import page
-from securefl import catalog
+from securefl.scenario import catalog
 
 WRITTEN = (Path(__file__).parent.parent / "docs/rules.md").read_text(encoding="utf-8")
 NAMED = [

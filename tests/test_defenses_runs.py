@@ -5,9 +5,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from securefl import catalog
-from securefl.api import run
-from securefl.scenario import make_scenario, parse_scenario
+from securefl.runs.api import run
+from securefl.scenario import catalog
+from securefl.scenario.scenario import make_scenario, parse_scenario
 
 DIGITS = """
 rounds = 4

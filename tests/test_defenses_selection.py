@@ -38,7 +38,7 @@ from defenses import (
     multi_krum,
     multi_krum_weights,
 )
-from defenses import weights as weights_of_rules
+from defenses.rules import weights as weights_of_rules
 
 deterministic = settings(derandomize=True, max_examples=60, deadline=None, database=None)
 

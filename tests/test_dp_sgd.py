@@ -25,14 +25,14 @@ from torch import Tensor, nn
 
 from securefl import vector
 from securefl.data.task import Examples, Task
-from securefl.models.images import cnn
-from securefl.models.linear import logistic, mlp
+from securefl.learning import dp_sgd
+from securefl.learning.dp_sgd import DpPlan, DpSgd, DpSgdTrainer
+from securefl.learning.models.images import cnn
+from securefl.learning.models.linear import logistic, mlp
+from securefl.learning.sampling import poisson_batches
 from securefl.privacy.events import SampledGaussian
-from securefl.privacy.noise import hardened_normal
+from securefl.privacy.noise.gaussian import hardened_normal
 from securefl.rng import Keystream, seeded_keystream
-from securefl.training import dp_sgd
-from securefl.training.dp_sgd import DpPlan, DpSgd, DpSgdTrainer
-from securefl.training.sampling import poisson_batches
 from securefl.types import Trained
 
 FALSE_ALARM = 1e-6  # share of seeds for which a right mechanism fails one statistical test

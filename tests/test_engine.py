@@ -23,7 +23,7 @@ import torch
 from torch import Tensor
 
 from defenses import mean, median, screen
-from securefl import engine, vector
+from securefl import vector
 from securefl.channels.messages import ModelMessage
 from securefl.errors import (
     BudgetExceeded,
@@ -33,8 +33,9 @@ from securefl.errors import (
     RoundAbandoned,
     RunFailed,
 )
-from securefl.federation import Attendance, Federation, Played, State
-from securefl.threat import NOBODY, Adversary
+from securefl.federation import engine
+from securefl.federation.adversary import NOBODY, Adversary
+from securefl.federation.values import Attendance, Federation, Played, State
 from securefl.types import ClientUpdate, Metrics, Observation, Packet, Rule, StepResult, View
 
 SESSION = b"s" * 16

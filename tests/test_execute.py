@@ -11,18 +11,19 @@ from typing import Any
 import pytest
 import torch
 
-from securefl import execute
-from securefl.assemble import Assembled, assemble
-from securefl.cache import Remember
-from securefl.channel import client_weight, public_weights
-from securefl.checkpoint import load_checkpoint
 from securefl.errors import BudgetExceeded, LedgerError, RunFailed, RunFolderError, SecureflError
-from securefl.execute import INTERRUPTED, run_cell
 from securefl.files import read_lines
 from securefl.privacy.events import ReleaseId
 from securefl.privacy.ledger import Ledger
-from securefl.runs import Cell
-from securefl.scenario import Scenario, parse_scenario
+from securefl.privacy.remember import Remember
+from securefl.runs import play
+from securefl.runs.checkpoint import load_checkpoint
+from securefl.runs.folder import Cell
+from securefl.runs.play import INTERRUPTED, run_cell
+from securefl.scenario.assemble import Assembled, assemble
+from securefl.scenario.channel import client_weight, public_weights
+from securefl.scenario.ledgers import Origin
+from securefl.scenario.scenario import Scenario, parse_scenario
 from securefl.types import ClientUpdate, RoundRecord
 
 SMALL = """
@@ -58,8 +59,8 @@ def kill_in_round(monkeypatch: pytest.MonkeyPatch, round: int) -> None:
     """The process dies when the third client of that round has trained and paid."""
     real = assemble
 
-    def patched(scenario: Scenario, *, run: str, ledgers: Path, remember: Remember) -> Assembled:
-        assembled = real(scenario, run=run, ledgers=ledgers, remember=remember)
+    def patched(scenario: Scenario, *, run: str, ledgers: Path, origin: Origin | None, remember: Remember) -> Assembled:
+        assembled = real(scenario, run=run, ledgers=ledgers, origin=origin, remember=remember)
         victim = assembled.federation.clients[2]
         train = victim.train
 
@@ -72,7 +73,7 @@ def kill_in_round(monkeypatch: pytest.MonkeyPatch, round: int) -> None:
         monkeypatch.setattr(victim, "train", dying)
         return assembled
 
-    monkeypatch.setattr(execute, "assemble", patched)
+    monkeypatch.setattr(play, "assemble", patched)
 
 
 def test_a_run_finishes_within_its_budget(tmp_path: Path) -> None:
@@ -89,7 +90,7 @@ def test_a_run_finishes_within_its_budget(tmp_path: Path) -> None:
 def test_a_finished_cell_is_only_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     cell = Cell(tmp_path / "cell")
     first = run_cell(cell, small(), on_round=nothing)
-    monkeypatch.setattr(execute, "assemble", None)
+    monkeypatch.setattr(play, "assemble", None)
     assert run_cell(cell, small(), on_round=nothing) == first
 
 
@@ -218,7 +219,7 @@ def test_a_spent_budget_ends_the_run_keeps_the_model_and_is_refused_at_once_afte
     assert 0 < metrics["rounds"] - metrics["abandoned"] < 40
     kept = load_checkpoint(cell.folder / "model.safetensors").state.weights
     assert kept.abs().sum() > 0
-    monkeypatch.setattr(execute, "assemble", None)
+    monkeypatch.setattr(play, "assemble", None)
     with pytest.raises(BudgetExceeded, match="may still spend"):
         run_cell(cell, scenario, on_round=nothing)
     assert torch.equal(kept, load_checkpoint(cell.folder / "model.safetensors").state.weights)
@@ -288,10 +289,10 @@ def test_a_ledger_that_was_cut_is_noticed(tmp_path: Path, monkeypatch: pytest.Mo
 
 
 def test_a_programming_error_leaves_its_traceback(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def broken(scenario: Scenario, *, run: str, ledgers: Path, remember: Remember) -> Assembled:
+    def broken(scenario: Scenario, *, run: str, ledgers: Path, origin: Origin | None, remember: Remember) -> Assembled:
         raise ZeroDivisionError("a bug")
 
-    monkeypatch.setattr(execute, "assemble", broken)
+    monkeypatch.setattr(play, "assemble", broken)
     cell = Cell(tmp_path / "cell")
     with pytest.raises(ZeroDivisionError):
         run_cell(cell, small(), on_round=nothing)
@@ -303,7 +304,7 @@ def test_a_programming_error_leaves_its_traceback(tmp_path: Path, monkeypatch: p
 def test_a_failed_cell_can_be_tried_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     cell = Cell(tmp_path / "cell")
     with monkeypatch.context() as patch:
-        patch.setattr(execute, "assemble", lambda *_, **__: (_ for _ in ()).throw(SecureflError("not today")))
+        patch.setattr(play, "assemble", lambda *_, **__: (_ for _ in ()).throw(SecureflError("not today")))
         with pytest.raises(SecureflError, match="not today"):
             run_cell(cell, small(), on_round=nothing)
     assert run_cell(cell, small(), on_round=nothing)["rounds"] == 6

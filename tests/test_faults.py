@@ -18,12 +18,12 @@ from pathlib import Path
 import pytest
 import torch
 
-from securefl import api
-from securefl.audit.mistakes import examine
+from securefl.audit.lint import examine
+from securefl.federation.client import Client
 from securefl.privacy.chain import read_entries
-from securefl.runs import RunFolder
-from securefl.scenario import Scenario, parse_scenario
-from securefl.training.client import Client
+from securefl.runs import api
+from securefl.runs.folder import RunFolder
+from securefl.scenario.scenario import Scenario, parse_scenario
 from securefl.types import ClientUpdate, Packet
 
 ROUNDS, KILLED, DONE = 2, 9, 0

@@ -8,10 +8,10 @@ import xml.etree.ElementTree as ElementTree
 
 import pytest
 
-from benchmarks.heatmap import colour, heat_map
-from benchmarks.scores import scores
-from benchmarks.study import parse_study
 from securefl.errors import ScenarioError
+from securefl.studies.heatmap import colour, heat_map
+from securefl.studies.scores import scores
+from securefl.studies.study import parse_study
 
 STUDY = """
 title = "A & B"

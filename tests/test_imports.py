@@ -25,7 +25,7 @@ def test_importing_securefl_pulls_in_nothing_heavy() -> None:
 
 
 def test_running_a_federation_never_imports_torchvision() -> None:
-    statement = "import securefl.demo, benchmarks.cli, securefl.doctor, securefl.report"
+    statement = "import securefl.ui.demo, securefl.ui.main, securefl.ui.doctor, securefl.ui.report"
     assert not [name for name in modules_after(statement) if name.split(".")[0] == "torchvision"]
 
 

@@ -10,10 +10,10 @@ from typing import Any
 
 import pytest
 
-from benchmarks.judges import Judges, judges_of, noise_of
-from benchmarks.statistics import Noise, means_error, shares_error
-from securefl.records import load_data
-from securefl.scenario import parse_scenario
+from securefl.scenario.records import load_data
+from securefl.scenario.scenario import parse_scenario
+from securefl.studies.judges import Judges, judges_of, noise_of
+from securefl.studies.statistics import Noise, means_error, shares_error
 
 HEART = Judges(records=250, train=490, idle=250, redrawn=True, same=False, classes=2)
 

@@ -2,14 +2,14 @@
 
 from pathlib import Path
 
-from securefl import catalog
-from securefl.keys import page
-from securefl.scenario import Scenario
+from securefl.scenario import catalog
+from securefl.scenario.page import page
+from securefl.scenario.scenario import Scenario
 
 
 def test_the_page_is_up_to_date() -> None:
     written = (Path(__file__).parent.parent / "docs/scenario.md").read_text(encoding="utf-8")
-    assert written == page(), "run: python -m securefl.keys > docs/scenario.md"
+    assert written == page(), "run: python -m securefl.scenario.page > docs/scenario.md"
 
 
 def test_every_key_and_every_name_is_on_the_page() -> None:

@@ -7,9 +7,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from benchmarks import imprints, reconstructions, steps
-from benchmarks.leakage import SHOWN, verdict
-from benchmarks.reconstructions import Subject, Trial, singly, subject, summary
+from benchmarks.experiments import imprints, reconstructions, through_rules
+from benchmarks.experiments.leakage import SHOWN, verdict
+from benchmarks.experiments.reconstructions import Subject, Trial, singly, subject, summary
 from securefl.data.medmnist import load_medmnist
 from securefl.data.medmnist_info import source
 from securefl.data.task import Examples, FederatedData, Site, Task
@@ -149,5 +149,5 @@ def test_the_committed_first_image_and_krums_come_out_again(monkeypatch: pytest.
     data = load_medmnist(source("pneumoniamnist"), partition="pooled", test_on="test")
     first = singly(subject(data, trained=False), data, 0, reconstructions.inverted)
     assert float(first.psnr) > 28 > float(first.guessing)
-    found, guessing = steps.nearest(steps.RULES["krum, f = 2"], steps.SEEDS[0])
+    found, guessing = through_rules.nearest(through_rules.RULES["krum, f = 2"], through_rules.SEEDS[0])
     assert found > 30 > guessing

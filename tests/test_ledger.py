@@ -29,7 +29,7 @@ from hypothesis import strategies as st
 
 from securefl.errors import BudgetExceeded, LedgerError
 from securefl.privacy import ledger as ledger_module
-from securefl.privacy.accounting import epsilon
+from securefl.privacy.accounting.epsilon import epsilon
 from securefl.privacy.events import ReleaseId, SampledGaussian
 from securefl.privacy.ledger import Ledger, Terms
 

@@ -2,12 +2,12 @@
 
 import pytest
 
-from benchmarks.bench import find_study
-from benchmarks.expand import rows
-from benchmarks.legend import legend
-from benchmarks.questions import differences
-from benchmarks.scores import scores
-from benchmarks.study import load_study, parse_study
+from securefl.studies.expand import rows
+from securefl.studies.find import find_study
+from securefl.studies.legend import legend
+from securefl.studies.questions import differences
+from securefl.studies.scores import scores
+from securefl.studies.study import load_study, parse_study
 
 STUDY = """\
 seeds = 5

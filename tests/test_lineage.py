@@ -16,21 +16,21 @@ from typing import Any, NamedTuple
 import pytest
 from typer.testing import CliRunner
 
-from benchmarks.compare import compare
-from benchmarks.scores import read_scores
-from securefl import api
-from securefl.assemble import assemble
-from securefl.audit.mistakes import examine
-from securefl.cli import app
-from securefl.continuation import origin_of
+from securefl.audit.lint import examine
 from securefl.errors import BudgetExceeded, LedgerError
-from securefl.lineage import UNKNOWN, seeded_earlier, seeded_runs
 from securefl.privacy.chain import chain, read_entries
 from securefl.privacy.ledger import NOTHING, Ledger, Terms, carried
-from securefl.report import write_report
-from securefl.runs import Cell, RunFolder
-from securefl.scenario import parse_scenario
-from securefl.styles import Style
+from securefl.runs import api
+from securefl.runs.folder import Cell, RunFolder
+from securefl.runs.lineage import UNKNOWN, seeded_earlier, seeded_runs
+from securefl.runs.origin import origin_of
+from securefl.scenario.assemble import assemble
+from securefl.scenario.scenario import parse_scenario
+from securefl.studies.scores import read_scores
+from securefl.ui.cli import app
+from securefl.ui.compare import compare
+from securefl.ui.report import write_report
+from securefl.ui.styles import Style
 from tests.test_ledger import EVENT, rid
 
 # Every record is in every step, so that epsilons have a closed form and take no time.
@@ -306,7 +306,7 @@ def test_an_unmarked_past_that_cannot_be_looked_up_is_no_clean_one(
 def test_an_unmarked_run_that_was_interrupted_goes_on(old: Generations) -> None:
     scenario = parse_scenario((old.first.parent / "second" / "scenario.toml").read_text())
     moved = scenario.model_copy(update={"init_from": str(old.first)})
-    books = assemble(moved, run=run_of(old.second), ledgers=cell(old.second).ledgers).ledgers
+    books = assemble(moved, run=run_of(old.second), ledgers=cell(old.second).ledgers, origin=origin_of(moved)).ledgers
     assert books[0].count(read_event(old.second, 0)) > 0
     assert books[0].before.seeded == (run_of(old.first),)
 

@@ -15,17 +15,17 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
-from securefl import api
-from securefl.audit.mistakes import examine, told
-from securefl.cell_names import cell_hash
-from securefl.cli import app
+from securefl.audit.lint import examine, told
 from securefl.errors import RunFolderError, ScenarioError
 from securefl.privacy import chain as ledger
-from securefl.privacy.evidence import Case
-from securefl.privacy.lint import lint
-from securefl.privacy.mistakes import MISTAKES
-from securefl.privacy.page import page
-from securefl.scenario import parse_scenario
+from securefl.privacy.lint.case import Case
+from securefl.privacy.lint.lint import lint
+from securefl.privacy.lint.mistakes import MISTAKES
+from securefl.privacy.lint.page import page
+from securefl.runs import api
+from securefl.runs.names import cell_hash
+from securefl.scenario.scenario import parse_scenario
+from securefl.ui.cli import app
 from tests.test_cli import call
 
 TEXT = """
@@ -626,7 +626,7 @@ def test_a_practice_that_is_ours_may_be_said_and_is_written_down(tmp_path: Path)
 
 def test_the_page_is_up_to_date() -> None:
     held = (Path(__file__).parents[1] / "docs/mistakes.md").read_text(encoding="utf-8")
-    assert held == page(), "run: python -m securefl.privacy.page > docs/mistakes.md"
+    assert held == page(), "run: python -m securefl.privacy.lint.page > docs/mistakes.md"
 
 
 def test_audit_of_a_folder_that_is_not_there_is_refused(tmp_path: Path) -> None:

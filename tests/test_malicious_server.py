@@ -17,8 +17,8 @@ import torch
 from scipy.stats import chi2
 from torch import Tensor, nn
 
-from attacks.leakage import Imprint, imprint, imprinted
-from attacks.pictures import best_match
+from attacks.reconstruction.imprint import Imprint, imprint, imprinted
+from attacks.reconstruction.pictures import best_match
 from securefl import vector
 from securefl.channels.masking.fixed_point import FixedPoint
 from securefl.channels.masking.requests import ShareDelivery
@@ -26,11 +26,11 @@ from securefl.channels.messages import ModelMessage
 from securefl.data.digits import TASK, load_digits
 from securefl.data.task import Examples, FederatedData
 from securefl.errors import ProtocolError
-from securefl.models.linear import mlp
+from securefl.federation.client import Client
+from securefl.learning.dp_sgd import DpPlan, DpSgd
+from securefl.learning.models.linear import mlp
+from securefl.learning.sgd import SgdTrainer
 from securefl.rng import Keystream, seeded_keystream
-from securefl.training.client import Client
-from securefl.training.dp_sgd import DpPlan, DpSgd
-from securefl.training.sgd import SgdTrainer
 from securefl.types import ClientUpdate
 from tests.masking import HASH, SESSION, Session, agreement, identity, make_client
 

@@ -10,13 +10,13 @@ import pytest
 import torch
 from torch import Tensor
 
-from securefl import engine
-from securefl.api import run
-from securefl.assemble import assemble, stream_for
-from securefl.channel import terms
-from securefl.federation import Federation, Played
-from securefl.scenario import Scenario, parse_scenario
-from securefl.summary import summary
+from securefl.federation import engine
+from securefl.federation.values import Federation, Played
+from securefl.runs.api import run
+from securefl.scenario.assemble import assemble, stream_for
+from securefl.scenario.channel import terms
+from securefl.scenario.scenario import Scenario, parse_scenario
+from securefl.scenario.summary import summary
 from securefl.types import ChannelServer, Packet
 
 HEART = """

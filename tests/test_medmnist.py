@@ -18,8 +18,8 @@ from securefl.data.medmnist import load_medmnist
 from securefl.data.medmnist_info import Source, Splits, names, sizes, source
 from securefl.data.task import FederatedData, Task
 from securefl.errors import DataError, ScenarioError
-from securefl.evaluate import measure, predict
-from securefl.scenario import parse_scenario
+from securefl.learning.evaluate import measure, predict
+from securefl.scenario.scenario import parse_scenario
 from tests.medmnist_files import arrays_of, official, source_of, written
 
 OFFICIAL = ("breastmnist", "pneumoniamnist", "retinamnist", "adrenalmnist3d")

@@ -10,13 +10,13 @@ from opacus.validators import ModuleValidator
 from torch import nn
 
 from securefl import vector
-from securefl.assemble import build_model
 from securefl.data.task import Examples, Task
 from securefl.errors import ScenarioError
-from securefl.models import linear
-from securefl.models.images import cnn, resnet18
-from securefl.scenario import parse_scenario
-from securefl.training.dp_sgd import DpSgd
+from securefl.learning.dp_sgd import DpSgd
+from securefl.learning.models import linear
+from securefl.learning.models.images import cnn, resnet18
+from securefl.scenario.assemble import build_model
+from securefl.scenario.scenario import parse_scenario
 
 GREY = Task(features=784, classes=2, image=(1, 28, 28))
 COLOUR = Task(features=2352, classes=5, image=(3, 28, 28))

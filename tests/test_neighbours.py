@@ -20,16 +20,16 @@ import pytest
 import torch
 from torch import Tensor
 
-from securefl import catalog
 from securefl.audit.knowledge import Watcher
 from securefl.audit.replay import replay
+from securefl.audit.threats import THREATS
 from securefl.data.coins import content_hashes
 from securefl.data.task import Examples, FederatedData, Site
 from securefl.errors import ScenarioError
-from securefl.records import load_data, pool_of
-from securefl.scenario import Scenario, parse_scenario
-from securefl.summary import summary
-from securefl.threat_models import THREATS
+from securefl.scenario import catalog
+from securefl.scenario.records import load_data, pool_of
+from securefl.scenario.scenario import Scenario, parse_scenario
+from securefl.scenario.summary import summary
 
 RECORDS = 300  # declared of each client, the batch and so the divisor of the sum
 CLIENT = 0

@@ -11,7 +11,7 @@ import pytest
 from numpy.typing import NDArray
 from scipy.stats import chi2
 
-from securefl.privacy.noise import hardened_normal
+from securefl.privacy.noise.gaussian import hardened_normal
 from securefl.rng import Keystream, seeded_keystream
 
 FALSE_ALARM = 1e-6  # share of seeds for which right noise fails one statistical test

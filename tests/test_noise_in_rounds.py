@@ -15,10 +15,10 @@ import pytest
 import torch
 from torch import Tensor
 
-from securefl import engine
-from securefl.assemble import assemble
-from securefl.federation import State
-from securefl.scenario import Scenario, parse_scenario
+from securefl.federation import engine
+from securefl.federation.values import State
+from securefl.scenario.assemble import assemble
+from securefl.scenario.scenario import Scenario, parse_scenario
 from tests.test_dp_sgd import variance_is_right
 
 KINDS = ("update in the clear", "sum of updates")

@@ -15,13 +15,13 @@ from dp_accounting.pld.privacy_loss_mechanism import AdjacencyType, GaussianPriv
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from securefl.privacy.accounting import bounds, epsilon, gaussian_epsilon, subsampled_gaussian_epsilon
-from securefl.privacy.crosscheck import rounded_down_epsilon
+from securefl.privacy.accounting.crosscheck import rounded_down_epsilon
+from securefl.privacy.accounting.epsilon import bounds, epsilon, gaussian_epsilon, subsampled_gaussian_epsilon
+from securefl.privacy.accounting.gaussian import largest_loss
+from securefl.privacy.accounting.grids import lower_end, refined, rounding, upper_end, upper_ends
+from securefl.privacy.accounting.inverse import inverted
+from securefl.privacy.accounting.optimistic import optimistic
 from securefl.privacy.events import SampledGaussian
-from securefl.privacy.gaussian import largest_loss
-from securefl.privacy.grids import lower_end, refined, rounding, upper_end, upper_ends
-from securefl.privacy.inversion import inverted
-from securefl.privacy.optimistic import optimistic
 
 SETTINGS = [(1.0, 1.0), (0.5, 0.5), (0.1, 1.0), (0.064, 1.1), (0.01, 0.4), (0.01, 4.0), (0.001, 0.8)]
 

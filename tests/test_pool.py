@@ -17,9 +17,9 @@ from typing import Any
 import pytest
 
 from securefl.files import locked
-from securefl.pool import Event, Finished, Job, Progressed, Started, play
-from securefl.runs import Cell
-from securefl.scenario import parse_scenario
+from securefl.runs.folder import Cell
+from securefl.runs.pool import Event, Finished, Job, Progressed, Started, play
+from securefl.scenario.scenario import parse_scenario
 
 LIMIT = 120.0
 
@@ -44,7 +44,7 @@ def ended(events: Iterator[Event]) -> dict[str, Finished]:
 def children() -> list[int]:
     """Worker processes of this one."""
     listed = Path(f"/proc/self/task/{os.getpid()}/children").read_text().split()
-    return [pid for pid in map(int, listed) if b"securefl.worker" in Path(f"/proc/{pid}/cmdline").read_bytes()]
+    return [pid for pid in map(int, listed) if b"securefl.runs.worker" in Path(f"/proc/{pid}/cmdline").read_bytes()]
 
 
 def test_a_failing_and_a_hanging_cell_leave_the_rest_alone(tmp_path: Path) -> None:
@@ -122,7 +122,7 @@ def test_a_worker_that_cannot_start_tells_its_last_words(tmp_path: Path, monkeyp
     monkeypatch.setattr(sys, "executable", "/bin/ls")
     found = ended(play([quick(tmp_path, "a")], workers=1, limit=LIMIT))
     assert found["a"].reason.startswith("its process died (exit status 2); it last wrote:\n")
-    assert "securefl.worker" in found["a"].reason
+    assert "securefl.runs.worker" in found["a"].reason
 
 
 def test_closing_the_events_kills_the_workers(tmp_path: Path) -> None:
@@ -136,7 +136,7 @@ def test_closing_the_events_kills_the_workers(tmp_path: Path) -> None:
 
 def worker() -> "subprocess.Popen[str]":
     return subprocess.Popen(
-        [sys.executable, "-m", "securefl.worker"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        [sys.executable, "-m", "securefl.runs.worker"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     )
 
 

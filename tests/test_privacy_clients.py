@@ -13,7 +13,7 @@ from scipy.optimize import brentq
 from scipy.stats import norm
 
 from securefl.privacy import fixed_cohort_epsilon, gaussian_epsilon, poisson_cohort_epsilon
-from securefl.privacy.crosscheck import fixed_cohort_renyi
+from securefl.privacy.accounting.crosscheck import fixed_cohort_renyi
 
 DELTA = 1e-5
 

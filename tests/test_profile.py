@@ -10,10 +10,10 @@ import math
 import pytest
 from scipy.stats import norm
 
-from securefl.privacy.accounting import epsilon
+from securefl.privacy.accounting.epsilon import epsilon
+from securefl.privacy.accounting.grids import rounding
+from securefl.privacy.accounting.profile import privacy_profile
 from securefl.privacy.events import SampledGaussian
-from securefl.privacy.grids import rounding
-from securefl.privacy.profile import privacy_profile
 
 DELTA = 1e-5
 RATES = [0.0, 1e-5, 1e-3, 0.01, 0.1, 0.5, 0.9, 1.0]

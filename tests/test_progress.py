@@ -9,12 +9,12 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.costs import Costs
-from benchmarks.grid import Tally
-from benchmarks.progress import counts, duration, make_progress
-from securefl.pool import Finished, Job, Progressed, Started, Ticked
-from securefl.runs import Cell
-from securefl.styles import Style
+from securefl.runs.folder import Cell
+from securefl.runs.pool import Finished, Job, Progressed, Started, Ticked
+from securefl.studies.costs import Costs
+from securefl.studies.grid import Tally
+from securefl.ui.progress import counts, duration, make_progress
+from securefl.ui.styles import Style
 
 JOB = Job(Cell(Path("cells/abc")), {})
 
@@ -62,7 +62,7 @@ def test_plain_lines_for_what_ends_and_now_and_then_for_what_runs(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     now = 100.0
-    monkeypatch.setattr("benchmarks.progress.time.monotonic", lambda: now)
+    monkeypatch.setattr("securefl.ui.progress.time.monotonic", lambda: now)
     shown = make_progress(Style.PLAIN, 3)
     running = Tally(running={"abc": 4}, left=2)
     shown.show("row / seed 0", running, Started(JOB))
@@ -84,7 +84,7 @@ def test_json_is_one_object_a_line_with_a_heartbeat(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     now = 100.0
-    monkeypatch.setattr("benchmarks.progress.time.monotonic", lambda: now)
+    monkeypatch.setattr("securefl.ui.progress.time.monotonic", lambda: now)
     shown = make_progress(Style.JSON, 3)
     shown.show("row", Tally(left=2), Started(JOB))
     shown.show("", Tally(left=2), Ticked())

@@ -5,11 +5,11 @@ Mutants that die here: marks by the p-value alone; the larger of two test sets; 
 
 import pytest
 
-from benchmarks.expand import rows
-from benchmarks.questions import Differences, differences
-from benchmarks.scores import Scores, scores
-from benchmarks.statistics import shares_error
-from benchmarks.study import parse_study
+from securefl.studies.expand import rows
+from securefl.studies.questions import Differences, differences
+from securefl.studies.scores import Scores, scores
+from securefl.studies.statistics import shares_error
+from securefl.studies.study import parse_study
 
 STUDY = """\
 seeds = 5

@@ -11,9 +11,9 @@ import pytest
 import torch
 
 from securefl.errors import ScenarioError
-from securefl.records import Pool, drawn, load_data, pool_of
-from securefl.scenario import Scenario, parse_scenario
-from securefl.sites import published
+from securefl.scenario.records import Pool, drawn, load_data, pool_of
+from securefl.scenario.scenario import Scenario, parse_scenario
+from securefl.scenario.sites import published
 
 
 def digits(*overrides: str) -> Scenario:

@@ -17,19 +17,20 @@ from pathlib import Path
 import pytest
 import torch
 
-from securefl import engine
-from securefl.assemble import Assembled, assemble
-from securefl.federation import Played
-from securefl.scenario import parse_scenario
+from securefl.federation import engine
+from securefl.federation.values import Played
+from securefl.scenario.assemble import Assembled, assemble
+from securefl.scenario.scenario import parse_scenario
 
 ROOT = Path(__file__).parent.parent
 PAGE = ROOT / "docs/refusals.md"
 CLIENT_SIDE = (
     "channels/**/*.py",
-    "training/*.py",
+    "learning/*.py",
+    "federation/client.py",
     "privacy/ledger.py",
     "privacy/chain.py",
-    "privacy/noise.py",
+    "privacy/noise/gaussian.py",
     "rng.py",
     "vector.py",
 )
@@ -37,8 +38,9 @@ SERVER_SIDE = {
     "channels/ckks/server.py",
     "channels/masking/server.py",
     "channels/masking/block.py",
-    "training/server.py",
-    "training/canaries.py",  # of an audit
+    "learning/steps.py",
+    "learning/evaluate.py",
+    "learning/canaries.py",  # of an audit
 }
 MAY_DEPEND_ON = {"message", "order", "terms", "model", "ledger", "disk", "code"}
 

@@ -15,15 +15,15 @@ from typing import Any
 import pytest
 import torch
 
-from securefl.cell_names import cell_hash
-from securefl.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
-from securefl.environment import code_hash, environment
 from securefl.errors import RunFolderError, ScenarioError
-from securefl.federation import Attendance, Played, State
+from securefl.federation.values import Attendance, Played, State
 from securefl.files import append_line, locked, read_json, read_lines, write_atomic, write_json, write_lines
-from securefl.results import write_results
-from securefl.runs import Cell, Request, RunFolder
-from securefl.scenario import parse_scenario
+from securefl.runs.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
+from securefl.runs.environment import code_hash, environment
+from securefl.runs.folder import Cell, Request, RunFolder
+from securefl.runs.names import cell_hash
+from securefl.runs.results import write_results
+from securefl.scenario.scenario import parse_scenario
 from securefl.types import Observation, RoundRecord
 
 RECORD = RoundRecord(0, False, "", (0, 1), (0, 1), {}, (), 0, 10, 20, 0.5, {0: "ab"}, 0.1)
@@ -212,7 +212,7 @@ def test_going_on_under_other_code_is_noted(tmp_path: Path, monkeypatch: pytest.
     RunFolder.create(path, Request.of({}, ""))
     RunFolder.create(path, Request.of({}, ""))
     assert "resumed_under" not in read_json(path / "env.json")
-    monkeypatch.setattr("securefl.runs.environment", lambda: {"code": "other"})
+    monkeypatch.setattr("securefl.runs.folder.environment", lambda: {"code": "other"})
     for _ in range(2):
         RunFolder.create(path, Request.of({}, ""))
     assert read_json(path / "env.json")["resumed_under"] == [{"code": "other"}]

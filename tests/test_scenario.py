@@ -21,8 +21,8 @@ import pytest
 from pydantic import ValidationError
 
 from securefl.errors import ScenarioError
-from securefl.planned import planned
-from securefl.scenario import Scenario, load_scenario, parse_scenario
+from securefl.scenario.planned import planned
+from securefl.scenario.scenario import Scenario, load_scenario, parse_scenario
 
 NOT_MASKED = dict.fromkeys(("ring", "clip", "rounding", "corrupt", "max_weight", "secrets", "reveal_counts"))
 NOT_DEALT = dict.fromkeys(

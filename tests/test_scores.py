@@ -9,14 +9,14 @@ from collections.abc import Iterator
 
 import pytest
 
-from benchmarks.expand import rows
-from benchmarks.judges import Judges
-from benchmarks.questions import differences
-from benchmarks.scores import Scores, read_scores, scores
-from benchmarks.statistics import shares_error
-from benchmarks.study import Study, parse_study
-from benchmarks.tables import study_tables
 from securefl.errors import RunFolderError
+from securefl.studies.expand import rows
+from securefl.studies.judges import Judges
+from securefl.studies.questions import differences
+from securefl.studies.scores import Scores, read_scores, scores
+from securefl.studies.statistics import shares_error
+from securefl.studies.study import Study, parse_study
+from securefl.studies.tables import study_tables
 
 
 def line(label: str, seed: int, metric: str, value: object, **facts: str) -> dict[str, str]:

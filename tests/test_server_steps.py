@@ -17,7 +17,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from securefl.training.server import fedadam, fedavg, fedavgm
+from securefl.learning.steps import fedadam, fedavg, fedavgm
 from securefl.types import ServerStep, StepResult
 
 STEPS: dict[str, ServerStep] = {"fedavg": fedavg, "fedavgm": fedavgm, "fedadam": fedadam}

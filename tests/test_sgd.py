@@ -19,10 +19,10 @@ from torch import Tensor, nn
 
 from securefl import vector
 from securefl.data.task import Examples, Task
-from securefl.models.linear import logistic, mlp
+from securefl.learning.models.linear import logistic, mlp
+from securefl.learning.sampling import shuffled_batches
+from securefl.learning.sgd import SgdTrainer
 from securefl.rng import Keystream, seeded_keystream
-from securefl.training.sampling import shuffled_batches
-from securefl.training.sgd import SgdTrainer
 
 deterministic = settings(derandomize=True, max_examples=40, deadline=None, database=None)
 

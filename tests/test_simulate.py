@@ -16,15 +16,15 @@ from torch import Tensor
 from defenses import mean, screen
 from securefl.channels.messages import ModelMessage
 from securefl.channels.plain import PlainClient, PlainServer
-from securefl.engine import play_round
 from securefl.errors import ClientFailure
-from securefl.federation import Federation, Played, State
+from securefl.federation.adversary import NOBODY
+from securefl.federation.client import Client
+from securefl.federation.engine import play_round
+from securefl.federation.unreliable import UnreliableClient
+from securefl.federation.values import Federation, Played, State
+from securefl.learning.steps import fedavg
 from securefl.privacy.events import SampledGaussian
 from securefl.privacy.ledger import Ledger, Terms
-from securefl.simulate import UnreliableClient
-from securefl.threat import NOBODY
-from securefl.training.client import Client
-from securefl.training.server import fedavg
 from securefl.types import ClientUpdate, Metrics, Participant, Trained
 
 SESSION = b"s" * 16

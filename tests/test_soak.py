@@ -14,7 +14,7 @@ import torch
 from securefl.channels.messages import ModelMessage, PlainUpdate, UpdateRequest
 from securefl.errors import ProtocolError
 from securefl.files import read_lines
-from securefl.runs import Cell, RunFolder
+from securefl.runs.folder import Cell, RunFolder
 
 SECUREFL = str(Path(sys.executable).with_name("securefl"))
 SCENARIO = """

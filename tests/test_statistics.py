@@ -17,8 +17,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from benchmarks.statistics import Comparison, Noise, compare, holm, means_error, shares_error
 from securefl.data.digits import RECORDS, TRAIN_RECORDS
+from securefl.studies.statistics import Comparison, Noise, compare, holm, means_error, shares_error
 
 SEEDS = 5
 TRIALS = 4000  # standard error of a coverage of .95: .0034

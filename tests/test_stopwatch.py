@@ -11,8 +11,8 @@ import pytest
 
 from securefl.errors import RunFolderError
 from securefl.files import is_held, locked
-from securefl.runs import Cell
-from securefl.stopwatch import Stopwatch
+from securefl.runs.folder import Cell
+from securefl.runs.stopwatch import Stopwatch
 
 
 def test_times_and_starts_add_up(tmp_path: Path) -> None:

@@ -10,21 +10,21 @@ from statistics import mean
 import pytest
 from sklearn.linear_model import LogisticRegression
 
-from benchmarks.bench import find_study, shipped_studies
-from benchmarks.expand import Planned, expand, rows
 from benchmarks.publish import BEGIN, END, condensed, document, figure_of, main, study_file, tables_of, with_numbers
-from benchmarks.questions import differences
-from benchmarks.scores import Scores, read_scores
-from benchmarks.study import load_study
-from benchmarks.tuning import chosen
-from securefl.cache import fresh
-from securefl.cell_names import cell_hash
 from securefl.data.task import concatenate
 from securefl.errors import RunFolderError
-from securefl.execute import run_cell
-from securefl.records import load_data
-from securefl.runs import Cell, Request, RunFolder
-from securefl.scenario import make_scenario, parse_scenario
+from securefl.privacy.remember import fresh
+from securefl.runs.folder import Cell, Request, RunFolder
+from securefl.runs.names import cell_hash
+from securefl.runs.play import run_cell
+from securefl.scenario.records import load_data
+from securefl.scenario.scenario import make_scenario, parse_scenario
+from securefl.studies.expand import Planned, expand, rows
+from securefl.studies.find import find_study, shipped_studies
+from securefl.studies.questions import differences
+from securefl.studies.scores import Scores, read_scores
+from securefl.studies.study import load_study
+from securefl.studies.tuning import chosen
 from tests.medmnist_files import official
 
 ROOT = Path(__file__).parent.parent

@@ -13,13 +13,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from benchmarks.bench import shipped_studies
-from benchmarks.expand import Planned, expand, rows
-from benchmarks.levels import label_of
-from benchmarks.study import Study, load_study, parse_study
-from securefl.cache import Cache, fresh
 from securefl.errors import ScenarioError
-from securefl.scenario import parse_scenario
+from securefl.privacy.remember import fresh
+from securefl.runs.cache import Cache
+from securefl.scenario.scenario import parse_scenario
+from securefl.studies.expand import Planned, expand, rows
+from securefl.studies.find import shipped_studies
+from securefl.studies.levels import label_of
+from securefl.studies.study import Study, load_study, parse_study
 
 PLAIN = '[base]\nrounds = 2\ntraining = { kind = "sgd" }\n'
 
@@ -298,11 +299,11 @@ def test_the_cells_are_the_product_without_what_is_excluded(
 def test_a_study_seen_before_is_not_checked_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     known, cache = study("[axes]\nrounds = [1, 2]\n"), Cache(tmp_path)
     first = expand(known, remember=cache.remember)
-    monkeypatch.setattr("securefl.scenario.make_scenario", None)
+    monkeypatch.setattr("securefl.scenario.scenario.make_scenario", None)
     assert expand(known, remember=cache.remember) == first
     with pytest.raises(TypeError, match="not callable"):
         expand(study("[axes]\nrounds = [1, 3]\n"), remember=cache.remember)
-    monkeypatch.setattr("benchmarks.expand.code_hash", lambda: "other code")
+    monkeypatch.setattr("securefl.runs.cache.code_hash", lambda: "other code")
     with pytest.raises(TypeError, match="not callable"):
         expand(known, remember=cache.remember)
 

@@ -5,7 +5,7 @@ Dead mutants: stdev without the root of n; population stdev; mean of epsilons in
 
 import pytest
 
-from securefl.table import Row, cells, mean_and_error, plain
+from securefl.runs.table import Row, cells, mean_and_error, plain
 
 RUN = {
     "accuracy": 0.8,

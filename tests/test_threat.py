@@ -13,16 +13,18 @@ import pytest
 import torch
 from torch import Tensor
 
-from securefl import api, catalog, engine
-from securefl.adversary import success
-from securefl.assemble import assemble
 from securefl.errors import ScenarioError
+from securefl.federation import engine
+from securefl.federation.adversary import NOBODY, Adversary
 from securefl.privacy.events import SampledGaussian
-from securefl.records import load_data
-from securefl.runs import RunFolder
-from securefl.scenario import parse_scenario
-from securefl.summary import summary
-from securefl.threat import NOBODY, Adversary
+from securefl.runs import api
+from securefl.runs.folder import RunFolder
+from securefl.scenario import catalog
+from securefl.scenario.adversary import success
+from securefl.scenario.assemble import assemble
+from securefl.scenario.records import load_data
+from securefl.scenario.scenario import parse_scenario
+from securefl.scenario.summary import summary
 from securefl.types import Attack, ClientUpdate, Rule, Weigh
 
 EVENT = SampledGaussian(1.0, 2.0, 1)

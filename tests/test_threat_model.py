@@ -4,9 +4,9 @@ import ast
 import re
 from pathlib import Path
 
-from securefl import catalog
-from securefl.listing import listing
-from securefl.threat_models import THREATS
+from securefl.audit.threats import THREATS
+from securefl.scenario import catalog
+from securefl.ui.listing import listing
 
 ROOT = Path(__file__).parent.parent
 PAGE = (ROOT / "docs/threat-model.md").read_text(encoding="utf-8")

@@ -11,14 +11,15 @@ from tempfile import TemporaryDirectory
 
 import pytest
 
-from securefl import catalog, engine
-from securefl.assemble import assemble
+from securefl.audit.threats import ANSWERS, FINAL, OPENED, THREATS, threat
 from securefl.channels.parties import REPORTED
 from securefl.errors import ScenarioError
-from securefl.federation import Played
-from securefl.listing import listing
-from securefl.scenario import parse_scenario
-from securefl.threat_models import ANSWERS, FINAL, OPENED, THREATS, threat
+from securefl.federation import engine
+from securefl.federation.values import Played
+from securefl.scenario import catalog
+from securefl.scenario.assemble import assemble
+from securefl.scenario.scenario import parse_scenario
+from securefl.ui.listing import listing
 
 NOISES = {
     "without noise": "training.kind = 'sgd'",

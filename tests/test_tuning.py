@@ -1,8 +1,8 @@
 """What a tuning study chooses: for each seed the best by that seed alone."""
 
-from benchmarks.scores import scores
-from benchmarks.study import parse_study
-from benchmarks.tuning import chosen, chosen_table
+from securefl.studies.scores import scores
+from securefl.studies.study import parse_study
+from securefl.studies.tuning import chosen, chosen_table
 
 STUDY = """\
 seeds = 3

@@ -6,13 +6,13 @@ import torch
 from torch import Tensor, nn
 
 from securefl import vector
-from securefl.assemble import build_model, sgd_trainer
 from securefl.audit import catalog
 from securefl.audit.exposure import Exposure, Look, Update
 from securefl.audit.membership import Question
 from securefl.data.task import Examples, Task, concatenate
+from securefl.learning.dp_sgd import DpSgd, DpSgdTrainer
 from securefl.rng import Keystream
-from securefl.training.dp_sgd import DpSgd, DpSgdTrainer
+from securefl.scenario.assemble import build_model, sgd_trainer
 
 _ENOUGH = 500  # records of the attacker's own, to count labels by
 _POINTS = 5  # on the way from the global model to the local one, at which steps start

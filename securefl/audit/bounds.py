@@ -9,11 +9,11 @@ from torch import Tensor
 
 from securefl.audit import catalog
 from securefl.audit.knowledge import Knowledge
+from securefl.learning.canaries import Canaries
+from securefl.privacy.accounting.gaussian import exact_epsilon
+from securefl.privacy.accounting.profile import Profile
 from securefl.privacy.events import SampledGaussian
-from securefl.privacy.gaussian import exact_epsilon
-from securefl.privacy.profile import Profile
 from securefl.rng import Keystream
-from securefl.training.canaries import Canaries
 
 CONFIDENCE = 0.999  # of the verdict of an audit
 LINES = 14  # that an audit can have: nine attacks and five of the mechanism itself

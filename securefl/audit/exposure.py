@@ -7,17 +7,17 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from securefl.adversary import poisoned
-from securefl.assemble import plan_for
 from securefl.audit import catalog
 from securefl.audit.knowledge import Knowledge
 from securefl.audit.leakage import Inquiry, OnRound
 from securefl.audit.replay import replay
-from securefl.cache import Remember, fresh
 from securefl.data.task import Examples, FederatedData, Task, concatenate
+from securefl.learning.dp_sgd import DpPlan
 from securefl.privacy.ledger import NOTHING
-from securefl.records import load_data
-from securefl.training.dp_sgd import DpPlan
+from securefl.privacy.remember import Remember, fresh
+from securefl.scenario.adversary import poisoned
+from securefl.scenario.assemble import plan_for
+from securefl.scenario.records import load_data
 
 ROUNDS = 5  # that are looked at
 NO_EVIDENCE = "what an attack does not find here is no evidence for an epsilon: another attack may find it"

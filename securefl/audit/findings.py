@@ -9,9 +9,9 @@ import torch
 
 from securefl.audit.exposure import Exposure, exposure_facts, told_exposures
 from securefl.audit.pictures import draw_pairs
+from securefl.audit.threats import threat
 from securefl.audit.verdicts import Line, Stand, facts, overall, told
 from securefl.files import write_json
-from securefl.threat_models import threat
 
 
 @dataclass(frozen=True)

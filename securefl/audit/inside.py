@@ -5,12 +5,12 @@ from typing import NamedTuple
 from securefl.audit.leakage import Inquiry, OnRound, coordinates
 from securefl.audit.mechanism import Inside, mechanism_lines, unseen
 from securefl.audit.replay import Replay, replay
+from securefl.audit.threats import ANSWERS
 from securefl.audit.verdicts import Line
-from securefl.cache import Remember, fresh
-from securefl.records import load_data
-from securefl.threat_models import ANSWERS
-from securefl.training.canaries import LOUDNESS
-from securefl.training.watched import Probes
+from securefl.learning.canaries import LOUDNESS
+from securefl.learning.watched import Probes
+from securefl.privacy.remember import Remember, fresh
+from securefl.scenario.records import load_data
 
 NOT_ALONE = "this adversary does not see every update by itself; audit the client where it does"
 _COMPARED = 3  # other clients at most whose noise is compared with the target's

@@ -5,8 +5,8 @@ from dataclasses import dataclass, field
 
 from torch import Tensor
 
-from securefl.federation import Played
-from securefl.threat_models import FINAL, ThreatModel
+from securefl.audit.threats import FINAL, ThreatModel
+from securefl.federation.values import Played
 from securefl.types import Observation
 
 _SINGLE, _ENCRYPTED = "update in the clear", "encrypted update"

@@ -10,25 +10,25 @@ import torch
 from torch import Tensor
 
 from securefl import vector
-from securefl.assemble import build_model
 from securefl.audit import catalog
 from securefl.audit.bounds import Claim, canary_scores
 from securefl.audit.knowledge import Knowledge, Watcher
 from securefl.audit.membership import RMIA, Question, Shadows, membership_scores
 from securefl.audit.replay import Replay, carried_weights, mean_weights, replay
+from securefl.audit.threats import ANSWERS, ThreatModel, threat
 from securefl.audit.verdicts import RATES, Line, Stand, canary_line, membership_line
-from securefl.cache import Remember, fresh
 from securefl.data.task import Examples, FederatedData, concatenate
 from securefl.errors import ScenarioError
-from securefl.privacy.accounting import epsilon
+from securefl.learning.canaries import LOUDNESS, Canaries
+from securefl.privacy.accounting.epsilon import epsilon
+from securefl.privacy.accounting.profile import privacy_profile
 from securefl.privacy.events import SampledGaussian
-from securefl.privacy.profile import privacy_profile
-from securefl.records import Pool, drawn, load_data, pool_of
+from securefl.privacy.remember import Remember, fresh
 from securefl.rng import Keystream, seeded_keystream
-from securefl.scenario import Scenario, make_scenario
-from securefl.sites import task_of
-from securefl.threat_models import ANSWERS, ThreatModel, threat
-from securefl.training.canaries import LOUDNESS, Canaries
+from securefl.scenario.assemble import build_model
+from securefl.scenario.records import Pool, drawn, load_data, pool_of
+from securefl.scenario.scenario import Scenario, make_scenario
+from securefl.scenario.sites import task_of
 from securefl.types import RoundRecord
 
 OnRound = Callable[[str, RoundRecord], None]

@@ -11,8 +11,8 @@ from securefl.audit.checks import Checked
 from securefl.audit.noise_checks import fresh_checks, size_checks
 from securefl.audit.step_checks import batch_checks, book_checks, clip_checks
 from securefl.audit.verdicts import BATCHES, BOOKS, CLIP, FRESH, SIZE, Line, Stand
+from securefl.learning.evidence import Evidence
 from securefl.privacy.events import SampledGaussian
-from securefl.training.evidence import Evidence
 
 _COARSEST = 0.01  # of the noise: what rounding of the weights may add before it blurs what is measured
 

@@ -11,7 +11,7 @@ from securefl import vector
 from securefl.audit import catalog
 from securefl.audit.knowledge import Knowledge
 from securefl.data.task import Examples, Task
-from securefl.evaluate import predict
+from securefl.learning.evaluate import predict
 
 _CHUNK = 64  # records whose gradients are held at once
 _NOISE = (0.05, 0.1, 0.2, 0.4)  # of the label-only attack, in deviations of the features

@@ -13,9 +13,9 @@ from securefl.audit.attributes import counted, labels_of
 from securefl.audit.exposure import Exposure, Look, Pictures, Update
 from securefl.audit.leakage import OnRound
 from securefl.audit.replay import replay
-from securefl.cache import Remember, fresh
-from securefl.catalog import CHANNELS
 from securefl.channels.parties import MODEL
+from securefl.privacy.remember import Remember, fresh
+from securefl.scenario.catalog import CHANNELS
 
 MOST_RECORDS, MOST_STEPS = 16, 16  # of an update that is inverted
 _ITERATIONS = 800

@@ -8,14 +8,16 @@ from typing import Any
 
 from torch import Tensor
 
-from securefl import channel, engine
-from securefl.assemble import Assembled, Implant, as_it_is, assemble
 from securefl.audit.knowledge import Knowledge, Watcher
-from securefl.cache import Remember, fresh
+from securefl.federation import engine
+from securefl.learning.canaries import NO_CANARIES, Canaries
 from securefl.privacy.events import SampledGaussian
 from securefl.privacy.ledger import carried
-from securefl.scenario import Scenario
-from securefl.training.canaries import NO_CANARIES, Canaries
+from securefl.privacy.remember import Remember, fresh
+from securefl.runs.origin import origin_of
+from securefl.scenario import channel
+from securefl.scenario.assemble import Assembled, Implant, as_it_is, assemble
+from securefl.scenario.scenario import Scenario
 from securefl.types import Observation, RoundRecord
 
 OnRound = Callable[[RoundRecord], None]
@@ -64,7 +66,13 @@ def replay(
     target = watchers[0].target
     with tempfile.TemporaryDirectory() as ledgers:
         assembled = assemble(
-            scenario, run="audit", ledgers=Path(ledgers), remember=remember, canaries=canaries, implant=implant
+            scenario,
+            run="audit",
+            ledgers=Path(ledgers),
+            origin=origin_of(scenario),
+            remember=remember,
+            canaries=canaries,
+            implant=implant,
         )
         state, transcript = assembled.start, list[Line]()
         for played in engine.run(assembled.federation, state, rounds=scenario.rounds if rounds is None else rounds):

@@ -20,8 +20,8 @@ from securefl.audit.checks import (
     square_chances,
     worst,
 )
-from securefl.training.evidence import Evidence
-from securefl.training.watched import DENSE, LENGTH, ONE, TENSORS, UNCLIPPED, WHOLE
+from securefl.learning.evidence import Evidence
+from securefl.learning.watched import DENSE, LENGTH, ONE, TENSORS, UNCLIPPED, WHOLE
 
 _OTHER = (UNCLIPPED, WHOLE, TENSORS)  # clippings that would lead elsewhere: 1 along them is that clipping
 _GAINS = (LENGTH, ONE, DENSE)  # along these the clip itself is measured

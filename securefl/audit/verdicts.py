@@ -16,7 +16,7 @@ from securefl.audit.bounds import (
     one_run_refutation,
     refutation,
 )
-from securefl.privacy.profile import Profile
+from securefl.privacy.accounting.profile import Profile
 from securefl.rng import Keystream
 
 RATES = (0.01, 0.001)  # of false positives

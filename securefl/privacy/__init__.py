@@ -4,10 +4,10 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from securefl.privacy.accounting import gaussian_epsilon, subsampled_gaussian_epsilon
-    from securefl.privacy.calibration import calibrate_noise
-    from securefl.privacy.clients import fixed_cohort_epsilon, poisson_cohort_epsilon
-    from securefl.privacy.profile import Profile, privacy_profile
+    from securefl.privacy.accounting.calibration import calibrate_noise
+    from securefl.privacy.accounting.clients import fixed_cohort_epsilon, poisson_cohort_epsilon
+    from securefl.privacy.accounting.epsilon import gaussian_epsilon, subsampled_gaussian_epsilon
+    from securefl.privacy.accounting.profile import Profile, privacy_profile
 
 __all__ = [
     "Profile",
@@ -20,13 +20,13 @@ __all__ = [
 ]
 
 _HOMES = {
-    "Profile": "profile",
-    "calibrate_noise": "calibration",
-    "fixed_cohort_epsilon": "clients",
-    "gaussian_epsilon": "accounting",
-    "poisson_cohort_epsilon": "clients",
-    "privacy_profile": "profile",
-    "subsampled_gaussian_epsilon": "accounting",
+    "Profile": "securefl.privacy.accounting.profile",
+    "calibrate_noise": "securefl.privacy.accounting.calibration",
+    "fixed_cohort_epsilon": "securefl.privacy.accounting.clients",
+    "gaussian_epsilon": "securefl.privacy.accounting.epsilon",
+    "poisson_cohort_epsilon": "securefl.privacy.accounting.clients",
+    "privacy_profile": "securefl.privacy.accounting.profile",
+    "subsampled_gaussian_epsilon": "securefl.privacy.accounting.epsilon",
 }
 
 
@@ -34,4 +34,4 @@ def __getattr__(name: str) -> Any:
     """Import what is asked for, and nothing before: dp-accounting takes a second."""
     if name not in _HOMES:
         raise AttributeError(f"module 'securefl.privacy' has no attribute {name!r}")
-    return getattr(import_module(f"securefl.privacy.{_HOMES[name]}"), name)
+    return getattr(import_module(_HOMES[name]), name)

@@ -96,3 +96,11 @@ def sync(path: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def seeded_mark(noise: str, earlier: Sequence[str]) -> str:
+    """What to print behind an epsilon; empty where all its noise came from the system."""
+    own = "; SEEDED noise: whoever has the seed removes it" if noise == "seeded" else ""
+    if not earlier:
+        return own
+    return f"{own}; SEEDED noise in a run that it goes on from ({', '.join(earlier)}): whoever has that seed removes it"

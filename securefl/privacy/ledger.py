@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 from securefl.errors import BudgetExceeded, LedgerError
-from securefl.privacy.accounting import epsilon, fits
+from securefl.privacy.accounting.epsilon import epsilon, fits
 from securefl.privacy.chain import GENESIS, chain, earlier, entry_after, read_entries, seeded_before, sync
 from securefl.privacy.events import ReleaseId, SampledGaussian
 

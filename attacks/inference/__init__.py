@@ -1,0 +1,1 @@
+"""Attacks that tell who trained, or what records are like."""

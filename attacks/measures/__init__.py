@@ -1,0 +1,1 @@
+"""How well an attack did, and which epsilon that refutes."""

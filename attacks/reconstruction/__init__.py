@@ -1,0 +1,1 @@
+"""Attacks that find records from updates."""

@@ -1,0 +1,1 @@
+"""Experiments whose tables are published; run from a checkout."""

@@ -1,0 +1,1 @@
+"""Robust rules: many rows in, one estimate out."""

@@ -1,0 +1,1 @@
+"""One round of federated learning: clients, adversary, channel, rule and server step."""

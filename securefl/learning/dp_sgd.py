@@ -1,0 +1,170 @@
+"""Local DP-SGD: Opacus clips every example's gradient, the noise comes from a keystream."""
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from opacus import GradSampleModule
+from opacus.optimizers import DPOptimizer
+from torch import Tensor, nn
+
+from securefl import vector
+from securefl.data.task import Examples, Task
+from securefl.learning.sampling import poisson_batches
+from securefl.privacy.events import SampledGaussian
+from securefl.privacy.noise.gaussian import hardened_normal
+from securefl.rng import Keystream, StreamFor
+from securefl.types import Trained
+
+
+@dataclass(frozen=True)
+class DpPlan:
+    """The public constants of one client's DP-SGD; nothing here depends on its records.
+
+    Args:
+        records: declared number of records, >= 1; the real one is never read.
+        batch: expected records a step, >= 1.
+        epochs: local epochs a round, >= 1.
+        clip: bound on each example's gradient norm, > 0.
+        noise_multiplier: standard deviation of the noise over the clip, >= 0.
+    """
+
+    records: int
+    batch: int
+    epochs: int
+    clip: float
+    noise_multiplier: float
+
+    @property
+    def sample_rate(self) -> float:
+        """Probability of each record to be in a step: min(1, batch / records)."""
+        return min(1.0, self.batch / self.records)
+
+    @property
+    def steps(self) -> int:
+        """Steps a round: ceil(records / batch) an epoch, in integers."""
+        return self.epochs * -(-self.records // self.batch)
+
+    @property
+    def normaliser(self) -> int:
+        """What the noisy sum is divided by: the expected batch, sample_rate x records."""
+        return min(self.batch, self.records)
+
+    @property
+    def cost(self) -> SampledGaussian:
+        """What one round costs."""
+        return SampledGaussian(self.sample_rate, self.noise_multiplier, self.steps)
+
+
+class KeystreamDPOptimizer(DPOptimizer):  # type: ignore[misc]
+    """Opacus' DPOptimizer with float64 noise from a keystream instead of a torch generator."""
+
+    noise_multiplier: float
+    max_grad_norm: float
+    stream: Keystream
+    noised_steps: int
+
+    def add_noise(self) -> None:
+        """Add N(0, (noise_multiplier x clip)^2) to every coordinate of the clipped sum."""
+        scale = self.noise_multiplier * self.max_grad_norm
+        for p in self.params:
+            noise = torch.from_numpy(hardened_normal(p.numel(), self.stream)).view_as(p)
+            p.grad = (p.summed_grad.double() + scale * noise).to(p.dtype)
+        self.noised_steps += 1
+
+
+class DpSgd:
+    """One wrapped model and its optimizer, reused by all clients and rounds of a process.
+
+    Args:
+        model: accepted by Opacus' validator; its weights are overwritten.
+        task: gives the loss.
+        lr: learning rate, > 0.
+    """
+
+    def __init__(self, model: nn.Module, task: Task, *, lr: float) -> None:
+        # Opacus unfolds what a convolution reads as if channels came first, and is silently wrong where they come last.
+        channels_first = model.to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
+        self.module = GradSampleModule(channels_first, loss_reduction="mean")
+        self._task = task
+        inner = torch.optim.SGD(self.module.parameters(), lr=lr)
+        self._optimizer = KeystreamDPOptimizer(
+            inner, noise_multiplier=0.0, max_grad_norm=1.0, expected_batch_size=1, loss_reduction="mean"
+        )
+
+    def run(
+        self, weights: Tensor, examples: Examples, plan: DpPlan, *, sampling: Keystream, noise: Keystream
+    ) -> Trained:
+        """The change that plan.steps noisy steps make to weights (d,), and what they cost.
+
+        Guarantees:
+            - A step's clipped sum moves by at most plan.clip when one record is added or removed, whatever the
+              record holds: a gradient that is not finite counts as zero. Rounding of the float32 sum comes on top
+              (1e-5 of the clip at 5,000 records a batch, 5e-4 at 200,000).
+            - The event returned tells the steps that were noised, not the steps that were planned.
+        """
+        vector.load_vector(self.module, weights)
+        self._optimizer.noise_multiplier = plan.noise_multiplier
+        self._optimizer.max_grad_norm = plan.clip
+        self._optimizer.expected_batch_size = plan.normaliser
+        self._optimizer.stream, self._optimizer.noised_steps = noise, 0
+        records = self.records(examples)
+        for chosen in poisson_batches(records, sample_rate=plan.sample_rate, steps=plan.steps, stream=sampling):
+            self._optimizer.zero_grad(set_to_none=True)
+            self.per_example_gradients(examples, chosen)
+            self._optimizer.step()
+        spent = SampledGaussian(plan.sample_rate, plan.noise_multiplier, self._optimizer.noised_steps)
+        return Trained(vector.to_vector(self.module) - weights, spent)
+
+    def records(self, examples: Examples) -> int:
+        """How many records there are to draw from."""
+        return len(examples)
+
+    def per_example_gradients(self, examples: Examples, chosen: Tensor) -> None:
+        """Leave (batch, *shape) in every parameter's grad_sample; an empty batch leaves none of them."""
+        parameters: list[Any] = list(self.module.parameters())
+        features, labels = self._task.inputs(examples.features[chosen]), examples.labels[chosen]
+        if len(labels) == 0:
+            for p in parameters:
+                p.grad_sample = p.new_zeros((0, *p.shape))
+            return
+        inputs = (
+            features.detach().contiguous().requires_grad_()
+        )  # or torch warns that Opacus' backward hook sees outputs only
+        self._task.loss(self.module(inputs), labels).backward()  # type: ignore[no-untyped-call]
+        finite = torch.stack([p.grad_sample.flatten(1).double().norm(dim=1) for p in parameters]).sum(dim=0)
+        finite = finite < math.sqrt(torch.finfo(torch.float32).max)
+        for p in parameters:
+            p.grad_sample[~finite] = 0.0
+
+
+class DpSgdTrainer:
+    """DP-SGD over one client's records.
+
+    Args:
+        machine: the shared wrapped model.
+        examples: this client's records; how many there are is never read for anything but the coins.
+        plan: this client's public constants.
+        client: this client's id, which names its random streams.
+        stream_for: gives the streams that draw the batches and the noise.
+    """
+
+    def __init__(self, machine: DpSgd, examples: Examples, plan: DpPlan, *, client: int, stream_for: StreamFor) -> None:
+        self._machine, self._examples, self.plan = machine, examples, plan
+        self._client, self._stream_for = client, stream_for
+
+    @property
+    def cost(self) -> SampledGaussian:
+        """What one round costs."""
+        return self.plan.cost
+
+    def fit(self, weights: Tensor, *, round: int) -> Trained:
+        """The noisy change to weights (d,), and what it cost."""
+        return self._machine.run(
+            weights,
+            self._examples,
+            self.plan,
+            sampling=self._stream_for("poisson", self._client, round),
+            noise=self._stream_for("noise", self._client, round),
+        )

@@ -1,1 +1,0 @@
-"""Models a federation can train; all of them pass Opacus' validator."""

@@ -1,0 +1,55 @@
+"""Where a run took place: versions and the hash of the code, nothing that names a person or a machine."""
+
+import hashlib
+import platform
+from functools import cache
+from importlib import metadata
+from pathlib import Path
+
+PACKAGES = ("securefl", "attacks", "defenses", "benchmarks")
+LIBRARIES = (
+    "torch",
+    "opacus",
+    "numpy",
+    "scipy",
+    "cryptography",
+    "tenseal",
+    "dp-accounting",
+    "scikit-learn",
+    "pydantic",
+    "safetensors",
+    "medmnist",
+    "typer",
+    "rich",
+)
+
+
+def version() -> str:
+    """The installed version of securefl."""
+    return metadata.version("securefl")
+
+
+@cache
+def code_hash() -> str:
+    """SHA-256 over the source files of the four packages and constraints.txt where it lies beside, 16 hex digits.
+
+    Computed once a process: it names the code that was imported.
+    """
+    root = Path(__file__).resolve().parents[2]
+    digest = hashlib.sha256()
+    sources = sorted(path for package in PACKAGES for path in (root / package).rglob("*.py"))
+    for source in [*sources, *root.glob("constraints.txt")]:
+        content = source.read_bytes()
+        digest.update(f"{source.relative_to(root).as_posix()}\0{len(content)}\0".encode() + content)
+    return digest.hexdigest()[:16]
+
+
+def environment() -> dict[str, object]:
+    """Versions of Python, the platform and every library that a result depends on."""
+    return {
+        "securefl": version(),
+        "code": code_hash(),
+        "python": platform.python_version(),
+        "system": f"{platform.system()} {platform.machine()}",
+        "libraries": {name: metadata.version(name) for name in LIBRARIES},
+    }

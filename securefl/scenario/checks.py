@@ -1,0 +1,53 @@
+"""Whether a name is known, and what it names takes the parameters that are given."""
+
+import inspect
+import math
+from collections.abc import Callable
+from typing import Any
+
+from securefl.errors import ScenarioError
+from securefl.scenario import catalog
+from securefl.scenario.planned import planned
+
+_LARGEST = 1e6  # of a hyper-parameter; beyond it something is meant differently
+
+
+def known(key: str, name: str, table: Any) -> None:
+    """The name is in the table, or told to be one of later versions. Raises ScenarioError."""
+    if name in table:
+        return
+    if name in planned(key):
+        raise ScenarioError(f"{key} = {name!r} is not available yet; use {' or '.join(map(repr, table))}")
+    raise ScenarioError(f"{key}: there is no {name!r}; known: {', '.join(table)}")
+
+
+def parameters(place: str, name: str, given: dict[str, Any], *functions: Callable[..., Any]) -> None:
+    """What is given is what the functions take: no more, no less, and of the right kind."""
+    known = catalog.parameters_of(*functions)
+    for key, value in given.items():
+        if key not in known:
+            takes = f"takes {', '.join(known)}" if known else "takes no parameters"
+            raise ScenarioError(f"{place}: {name} {takes}, got {key!r}")
+        wanted = {int | None: int, float | None: float}.get(known[key].annotation, known[key].annotation)
+        fits = {int: (int,), float: (int, float)}.get(wanted, (list, tuple))
+        whole = value if isinstance(value, list | tuple) else [value]
+        scalar = int | float if wanted is float else int
+        scalars = all(
+            isinstance(part, scalar) and not isinstance(part, bool) and abs(part) < math.inf for part in whole
+        )
+        if not isinstance(value, fits) or not scalars:
+            kind = {int: "an integer", float: "a finite number"}.get(wanted, "a list of integers")
+            raise ScenarioError(f"{place}: {key} of {name} must be {kind}, got {value!r}")
+        if any(abs(part) > _LARGEST for part in whole):
+            raise ScenarioError(f"{place}: {key} of {name} must be at most {_LARGEST:g} in size")
+    for key, parameter in known.items():
+        if parameter.default is inspect.Parameter.empty and key not in given:
+            raise ScenarioError(f"{place}: {name} needs {key}")
+
+
+def tried(place: str, call: Callable[[], object]) -> None:
+    """Let the callable itself refuse its parameters, on zeros."""
+    try:
+        call()
+    except ValueError as reason:
+        raise ScenarioError(f"{place}: {reason}") from None

@@ -1,0 +1,1 @@
+"""Many scenarios at once: grids of cells, their scores, statistics and tables."""

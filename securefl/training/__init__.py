@@ -1,1 +1,0 @@
-"""Training: local steps at a client, one step at the server."""

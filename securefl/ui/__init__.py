@@ -1,0 +1,1 @@
+"""What people see: commands, displays, tables and the report page."""
