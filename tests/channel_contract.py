@@ -13,8 +13,8 @@ import pytest
 import torch
 from torch import Tensor
 
+from securefl.channels.protocol import ChannelClient, ChannelServer, ClientUpdate, Observation, Packet, View
 from securefl.errors import ProtocolError, RoundAbandoned
-from securefl.types import ChannelClient, ChannelServer, ClientUpdate, Observation, Packet, View
 
 SESSION, OTHER_SESSION = bytes(range(16)), bytes(range(1, 17))
 HASH, OTHER_HASH = b"h" * 32, b"o" * 32

@@ -13,8 +13,8 @@ from securefl.channels.masking.fixed_point import FixedPoint
 from securefl.channels.masking.keys import Identity
 from securefl.channels.masking.server import MaskedServer
 from securefl.channels.monotonic import MemoryMonotonic, Monotonic
+from securefl.channels.protocol import ClientUpdate, Packet, View
 from securefl.rng import seeded_keystream
-from securefl.types import ClientUpdate, Packet, View
 
 SESSION, HASH = bytes(range(16)), b"h" * 32
 

@@ -18,11 +18,11 @@ from torch import Tensor
 from securefl.audit.knowledge import Knowledge, Sight, Watcher
 from securefl.audit.replay import carried_weights, mean_weights
 from securefl.audit.threats import THREATS
+from securefl.channels.protocol import Observation
 from securefl.federation import engine
-from securefl.federation.values import Attendance, Played, State
+from securefl.federation.values import Attendance, Played, RoundRecord, State
 from securefl.scenario.assemble import assemble
 from securefl.scenario.scenario import parse_scenario
-from securefl.types import Observation, RoundRecord
 
 WEIGHTS = {0: 1.0, 1: 2.0, 2: 3.0}
 

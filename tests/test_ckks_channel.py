@@ -18,9 +18,9 @@ from securefl.channels.ckks.server import CkksServer
 from securefl.channels.ckks.terms import HEADROOM, SLOTS, CkksTerms
 from securefl.channels.ckks.wire import CIPHERTEXT_BYTES
 from securefl.channels.messages import UpdateRequest
+from securefl.channels.protocol import ClientUpdate, View
 from securefl.errors import ProtocolError, RoundAbandoned
 from securefl.rng import seeded_keystream
-from securefl.types import ClientUpdate, View
 from tests.channel_contract import (
     EVERYONE,
     HASH,

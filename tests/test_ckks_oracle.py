@@ -27,11 +27,12 @@ from securefl.channels.ckks.messages import EncryptedSum, EncryptedUpdate
 from securefl.channels.ckks.names import first_name, next_name
 from securefl.channels.ckks.server import CkksServer
 from securefl.channels.ckks.terms import SLOTS
+from securefl.channels.protocol import Observation, Packet
 from securefl.federation import engine
 from securefl.federation.values import State
+from securefl.learning.protocol import StepResult
 from securefl.scenario.assemble import Assembled, assemble
 from securefl.scenario.scenario import parse_scenario
-from securefl.types import Observation, Packet, StepResult
 
 HEART = """
 seed = 5

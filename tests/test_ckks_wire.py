@@ -20,8 +20,8 @@ from securefl.channels.ckks.server import CkksServer
 from securefl.channels.ckks.terms import DEGREE, SLOTS, CkksTerms
 from securefl.channels.ckks.wire import CIPHERTEXT_BYTES, Wire
 from securefl.channels.messages import UpdateRequest
+from securefl.channels.protocol import ClientUpdate, View
 from securefl.errors import ProtocolError
-from securefl.types import ClientUpdate, View
 from tests.channel_contract import EVERYONE, HASH, SESSION
 
 MODULUS = 2**54 - 172031  # SEAL's prime of 54 bits for N = 4096

@@ -19,11 +19,12 @@ from torch import Tensor
 from securefl import vector
 from securefl.channels.messages import ModelMessage, UpdateRequest
 from securefl.channels.plain import PlainClient
+from securefl.channels.protocol import ClientUpdate, View
 from securefl.errors import BudgetExceeded, ClientFailure, ProtocolError
 from securefl.federation.client import Client
+from securefl.learning.protocol import Trained
 from securefl.privacy.events import ReleaseId, SampledGaussian
 from securefl.privacy.ledger import Ledger, Terms
-from securefl.types import ClientUpdate, Trained, View
 
 SESSION, OTHER_SESSION = b"s" * 16, b"t" * 16
 LAYOUT = "w(2,)"

@@ -44,10 +44,10 @@ from securefl.data.task import Examples, FederatedData, Site, Task, concatenate
 from securefl.errors import DataError, ScenarioError
 from securefl.learning.evaluate import evaluate, measure, predict
 from securefl.learning.models.linear import logistic, mlp
+from securefl.learning.protocol import Metrics
 from securefl.rng import seeded_keystream
 from securefl.scenario.records import load_data
 from securefl.scenario.scenario import parse_scenario
-from securefl.types import Metrics
 
 deterministic = settings(derandomize=True, max_examples=60, deadline=None, database=None)
 Records = Counter[tuple[float, ...]]

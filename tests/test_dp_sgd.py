@@ -29,11 +29,11 @@ from securefl.learning import dp_sgd
 from securefl.learning.dp_sgd import DpPlan, DpSgd, DpSgdTrainer
 from securefl.learning.models.images import cnn
 from securefl.learning.models.linear import logistic, mlp
+from securefl.learning.protocol import Trained
 from securefl.learning.sampling import poisson_batches
 from securefl.privacy.events import SampledGaussian
 from securefl.privacy.noise.gaussian import hardened_normal
 from securefl.rng import Keystream, seeded_keystream
-from securefl.types import Trained
 
 FALSE_ALARM = 1e-6  # share of seeds for which a right mechanism fails one statistical test
 

@@ -25,6 +25,7 @@ from torch import Tensor
 from defenses import mean, median, screen
 from securefl import vector
 from securefl.channels.messages import ModelMessage
+from securefl.channels.protocol import ClientUpdate, Observation, Packet, View
 from securefl.errors import (
     BudgetExceeded,
     ClientFailure,
@@ -35,8 +36,8 @@ from securefl.errors import (
 )
 from securefl.federation import engine
 from securefl.federation.adversary import NOBODY, Adversary
-from securefl.federation.values import Attendance, Federation, Played, State
-from securefl.types import ClientUpdate, Metrics, Observation, Packet, Rule, StepResult, View
+from securefl.federation.values import Attendance, Federation, Played, Rule, State
+from securefl.learning.protocol import Metrics, StepResult
 
 SESSION = b"s" * 16
 LAYOUT = "w(2,)"

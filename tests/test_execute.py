@@ -11,7 +11,9 @@ from typing import Any
 import pytest
 import torch
 
+from securefl.channels.protocol import ClientUpdate
 from securefl.errors import BudgetExceeded, LedgerError, RunFailed, RunFolderError, SecureflError
+from securefl.federation.values import RoundRecord
 from securefl.files import read_lines
 from securefl.privacy.events import ReleaseId
 from securefl.privacy.ledger import Ledger
@@ -24,7 +26,6 @@ from securefl.scenario.assemble import Assembled, assemble
 from securefl.scenario.channel import client_weight, public_weights
 from securefl.scenario.ledgers import Origin
 from securefl.scenario.scenario import Scenario, parse_scenario
-from securefl.types import ClientUpdate, RoundRecord
 
 SMALL = """
 rounds = 6

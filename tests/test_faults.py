@@ -19,12 +19,12 @@ import pytest
 import torch
 
 from securefl.audit.lint import examine
+from securefl.channels.protocol import ClientUpdate, Packet
 from securefl.federation.client import Client
 from securefl.privacy.chain import read_entries
 from securefl.runs import api
 from securefl.runs.folder import RunFolder
 from securefl.scenario.scenario import Scenario, parse_scenario
-from securefl.types import ClientUpdate, Packet
 
 ROUNDS, KILLED, DONE = 2, 9, 0
 TEXT = """

@@ -16,7 +16,6 @@ BELOW = {
 HALL = {"errors", "rng", "vector", "files"}
 ROOMS = ["privacy", "data", "channels", "learning", "federation", "scenario", "runs", "audit", "studies", "ui"]
 ALLOWED = {room: HALL | set(ROOMS[: height + 1]) for height, room in enumerate(ROOMS)}
-WAITING = {"types"}  # for its rooms
 SOURCES = [path.relative_to(ROOT) for package in BELOW for path in sorted((ROOT / package).rglob("*.py"))]
 
 
@@ -52,12 +51,12 @@ def rooms_imported_by(source: Path) -> set[str]:
 @pytest.mark.parametrize("room", ROOMS)
 def test_a_room_imports_only_what_lies_below_it(room: str) -> None:
     for source in (ROOT / "securefl" / room).rglob("*.py"):
-        assert rooms_imported_by(source) <= ALLOWED[room] | WAITING, source
+        assert rooms_imported_by(source) <= ALLOWED[room], source
 
 
 def test_the_top_of_the_package_is_the_hall_and_the_rooms() -> None:
     top = {path.stem for path in (ROOT / "securefl").iterdir() if path.suffix == ".py" or path.is_dir()}
-    assert top - {"__init__", "__pycache__"} == HALL | set(ROOMS) | WAITING
+    assert top - {"__init__", "__pycache__"} == HALL | set(ROOMS)
 
 
 def test_nothing_imports_torchvision() -> None:

@@ -23,6 +23,7 @@ from securefl import vector
 from securefl.channels.masking.fixed_point import FixedPoint
 from securefl.channels.masking.requests import ShareDelivery
 from securefl.channels.messages import ModelMessage
+from securefl.channels.protocol import ClientUpdate
 from securefl.data.digits import TASK, load_digits
 from securefl.data.task import Examples, FederatedData
 from securefl.errors import ProtocolError
@@ -31,7 +32,6 @@ from securefl.learning.dp_sgd import DpPlan, DpSgd
 from securefl.learning.models.linear import mlp
 from securefl.learning.sgd import SgdTrainer
 from securefl.rng import Keystream, seeded_keystream
-from securefl.types import ClientUpdate
 from tests.masking import HASH, SESSION, Session, agreement, identity, make_client
 
 BINS, CLIENTS, EACH, LR = 512, 10, 4, 0.1

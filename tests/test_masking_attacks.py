@@ -44,9 +44,9 @@ from securefl.channels.masking.server import MaskedServer
 from securefl.channels.masking.setup import SetupReply
 from securefl.channels.masking.stream import add_masks
 from securefl.channels.monotonic import MemoryMonotonic
+from securefl.channels.protocol import Packet
 from securefl.errors import ProtocolError, RoundAbandoned
 from securefl.rng import system_keystream
-from securefl.types import Packet
 from tests.masking import HASH, SESSION, Session, agreement, identity, make_client, update
 
 VECTORS = json.loads((Path(__file__).parent / "vectors/rfc7748.json").read_text())

@@ -17,8 +17,8 @@ from securefl.channels.masking.keys import RoundKey, share_commitment, tag
 from securefl.channels.masking.replies import Advertisement, MaskedInput, RevealedShares, SealedShares
 from securefl.channels.masking.requests import Invitation
 from securefl.channels.masking.round_secrets import RoundSecrets, possession, share_commitments
+from securefl.channels.protocol import ClientUpdate, Packet, View
 from securefl.errors import RoundAbandoned
-from securefl.types import ClientUpdate, Packet, View
 from tests.masking import HASH, SESSION, Session, agreement, identity
 from tests.test_masking_attacks import SHARE, opened, rebuilt, signed
 

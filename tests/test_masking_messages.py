@@ -34,8 +34,8 @@ from securefl.channels.masking.requests import Invitation, KeyTable, ShareDelive
 from securefl.channels.masking.setup import SetupClient, SetupReply, SetupServer, SetupTable
 from securefl.channels.masking.stream import WORDS
 from securefl.channels.monotonic import MemoryMonotonic
+from securefl.channels.protocol import Packet, View
 from securefl.errors import ProtocolError, RoundAbandoned
-from securefl.types import Packet, View
 from tests.masking import Session, agreement, identity
 
 deterministic = settings(derandomize=True, max_examples=50, deadline=None, database=None)

@@ -10,11 +10,12 @@ from itertools import combinations
 
 import pytest
 
-from securefl.channels.build import Plan, Sides, masked_sides
 from securefl.channels.masking import shamir
+from securefl.channels.masking.build import masked_sides
 from securefl.channels.masking.client import MaskedClient
 from securefl.channels.masking.keys import TAG_BYTES, open_tagged, tag
 from securefl.channels.masking.requests import Invitation
+from securefl.channels.protocol import Plan, Sides
 from securefl.errors import ProtocolError
 from securefl.rng import seeded_keystream
 from tests.masking import SESSION, Session, agreement

@@ -20,9 +20,9 @@ from numpy.typing import NDArray
 
 from securefl.channels.masking.agreement import Agreement
 from securefl.channels.masking.fixed_point import FixedPoint
+from securefl.channels.protocol import View
 from securefl.errors import RoundAbandoned
 from securefl.rng import seeded_keystream
-from securefl.types import View
 from tests.masking import Session, agreement
 
 NEVER = 6  # a client that answers all five stages

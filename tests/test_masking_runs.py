@@ -10,6 +10,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from securefl.channels.protocol import ChannelServer, Packet
 from securefl.federation import engine
 from securefl.federation.values import Federation, Played
 from securefl.runs.api import run
@@ -17,7 +18,6 @@ from securefl.scenario.assemble import assemble, stream_for
 from securefl.scenario.channel import terms
 from securefl.scenario.scenario import Scenario, parse_scenario
 from securefl.scenario.summary import summary
-from securefl.types import ChannelServer, Packet
 
 HEART = """
 seed = 1

@@ -15,8 +15,9 @@ from typing import Any
 import pytest
 import torch
 
+from securefl.channels.protocol import Observation
 from securefl.errors import RunFolderError, ScenarioError
-from securefl.federation.values import Attendance, Played, State
+from securefl.federation.values import Attendance, Played, RoundRecord, State
 from securefl.files import append_line, locked, read_json, read_lines, write_atomic, write_json, write_lines
 from securefl.runs.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from securefl.runs.environment import code_hash, environment
@@ -24,7 +25,6 @@ from securefl.runs.folder import Cell, Request, RunFolder
 from securefl.runs.names import cell_hash
 from securefl.runs.results import write_results
 from securefl.scenario.scenario import parse_scenario
-from securefl.types import Observation, RoundRecord
 
 RECORD = RoundRecord(0, False, "", (0, 1), (0, 1), {}, (), 0, 10, 20, 0.5, {0: "ab"}, 0.1)
 STATE = State(torch.tensor([1.0, -2.0]), {"velocity": torch.tensor([0.5, 0.25])}, round=1)

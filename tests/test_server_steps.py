@@ -17,8 +17,8 @@ import pytest
 import torch
 from torch import Tensor
 
+from securefl.learning.protocol import ServerStep, StepResult
 from securefl.learning.steps import fedadam, fedavg, fedavgm
-from securefl.types import ServerStep, StepResult
 
 STEPS: dict[str, ServerStep] = {"fedavg": fedavg, "fedavgm": fedavgm, "fedadam": fedadam}
 each_step = pytest.mark.parametrize("step", STEPS.values(), ids=STEPS.keys())

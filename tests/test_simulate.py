@@ -16,16 +16,17 @@ from torch import Tensor
 from defenses import mean, screen
 from securefl.channels.messages import ModelMessage
 from securefl.channels.plain import PlainClient, PlainServer
+from securefl.channels.protocol import ClientUpdate
 from securefl.errors import ClientFailure
 from securefl.federation.adversary import NOBODY
 from securefl.federation.client import Client
 from securefl.federation.engine import play_round
 from securefl.federation.unreliable import UnreliableClient
-from securefl.federation.values import Federation, Played, State
+from securefl.federation.values import Federation, Participant, Played, State
+from securefl.learning.protocol import Metrics, Trained
 from securefl.learning.steps import fedavg
 from securefl.privacy.events import SampledGaussian
 from securefl.privacy.ledger import Ledger, Terms
-from securefl.types import ClientUpdate, Metrics, Participant, Trained
 
 SESSION = b"s" * 16
 UPDATE = ClientUpdate(torch.tensor([1.0]), 1, None, b"")

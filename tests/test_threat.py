@@ -13,9 +13,11 @@ import pytest
 import torch
 from torch import Tensor
 
+from securefl.channels.protocol import ClientUpdate
 from securefl.errors import ScenarioError
 from securefl.federation import engine
-from securefl.federation.adversary import NOBODY, Adversary
+from securefl.federation.adversary import NOBODY, Adversary, Attack
+from securefl.federation.values import Rule, Weigh
 from securefl.privacy.events import SampledGaussian
 from securefl.runs import api
 from securefl.runs.folder import RunFolder
@@ -25,7 +27,6 @@ from securefl.scenario.assemble import assemble
 from securefl.scenario.records import load_data
 from securefl.scenario.scenario import parse_scenario
 from securefl.scenario.summary import summary
-from securefl.types import Attack, ClientUpdate, Rule, Weigh
 
 EVENT = SampledGaussian(1.0, 2.0, 1)
 

@@ -12,7 +12,7 @@ from tempfile import TemporaryDirectory
 import pytest
 
 from securefl.audit.threats import ANSWERS, FINAL, OPENED, THREATS, threat
-from securefl.channels.parties import REPORTED
+from securefl.channels.protocol import REPORTED
 from securefl.errors import ScenarioError
 from securefl.federation import engine
 from securefl.federation.values import Played

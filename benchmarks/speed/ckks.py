@@ -26,7 +26,7 @@ from securefl.channels.ckks.cipher import KeyHolder
 from securefl.channels.ckks.client import CkksClient
 from securefl.channels.ckks.server import CkksServer
 from securefl.channels.ckks.terms import SLOTS, CkksTerms
-from securefl.types import ClientUpdate
+from securefl.channels.protocol import ClientUpdate
 
 CHUNKS, CLIENTS, REPEATS = 100, 5, 7
 D = CHUNKS * SLOTS

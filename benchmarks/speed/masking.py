@@ -28,8 +28,8 @@ from securefl.channels.masking.server import MaskedServer
 from securefl.channels.masking.setup import SetupClient, SetupServer, hold
 from securefl.channels.masking.stream import CHUNK_BYTES, add_masks, by_ctr, by_gcm, fastest
 from securefl.channels.monotonic import MemoryMonotonic
+from securefl.channels.protocol import ClientUpdate, Packet
 from securefl.rng import seeded_keystream
-from securefl.types import ClientUpdate, Packet
 
 HASH = bytes(32)
 REPEATS = 5  # of the short measurements, within one process; the median is printed

@@ -22,6 +22,7 @@ from securefl.audit.replay import Replay, replay
 from securefl.audit.verdicts import Line, Stand
 from securefl.data.download import OnBytes, quiet
 from securefl.errors import RunFailed, ScenarioError, SecureflError
+from securefl.federation.values import RoundRecord
 from securefl.files import read_lines
 from securefl.privacy.chain import seeded_mark
 from securefl.privacy.ledger import carried
@@ -36,7 +37,6 @@ from securefl.runs.pool import Finished, Job, Progressed, play
 from securefl.scenario import catalog
 from securefl.scenario.records import fetch_data, load_data
 from securefl.scenario.scenario import Scenario, load_scenario, make_scenario
-from securefl.types import RoundRecord
 
 FIRST, LAST = 2, 1024  # shadows, where there are any
 _APART = 1e-3  # what the rounding of an inexact channel may grow to over a run

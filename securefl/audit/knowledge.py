@@ -6,8 +6,8 @@ from dataclasses import dataclass, field
 from torch import Tensor
 
 from securefl.audit.threats import FINAL, ThreatModel
+from securefl.channels.protocol import Observation
 from securefl.federation.values import Played
-from securefl.types import Observation
 
 _SINGLE, _ENCRYPTED = "update in the clear", "encrypted update"
 _OPENED = "opened sum"

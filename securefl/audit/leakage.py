@@ -19,6 +19,7 @@ from securefl.audit.threats import ANSWERS, ThreatModel, threat
 from securefl.audit.verdicts import RATES, Line, Stand, canary_line, membership_line
 from securefl.data.task import Examples, FederatedData, concatenate
 from securefl.errors import ScenarioError
+from securefl.federation.values import RoundRecord
 from securefl.learning.canaries import LOUDNESS, Canaries
 from securefl.privacy.accounting.epsilon import epsilon
 from securefl.privacy.accounting.profile import privacy_profile
@@ -29,7 +30,6 @@ from securefl.scenario.assemble import build_model
 from securefl.scenario.records import Pool, drawn, load_data, pool_of
 from securefl.scenario.scenario import Scenario, make_scenario
 from securefl.scenario.sites import task_of
-from securefl.types import RoundRecord
 
 OnRound = Callable[[str, RoundRecord], None]
 _STRIDE = 1_000_003  # between seeds of rehearsals

@@ -13,7 +13,7 @@ from securefl.audit.attributes import counted, labels_of
 from securefl.audit.exposure import Exposure, Look, Pictures, Update
 from securefl.audit.leakage import OnRound
 from securefl.audit.replay import replay
-from securefl.channels.parties import MODEL
+from securefl.channels.protocol import MODEL
 from securefl.privacy.remember import Remember, fresh
 from securefl.scenario.catalog import CHANNELS
 

@@ -9,7 +9,9 @@ from typing import Any
 from torch import Tensor
 
 from securefl.audit.knowledge import Knowledge, Watcher
+from securefl.channels.protocol import Observation
 from securefl.federation import engine
+from securefl.federation.values import RoundRecord
 from securefl.learning.canaries import NO_CANARIES, Canaries
 from securefl.privacy.events import SampledGaussian
 from securefl.privacy.ledger import carried
@@ -18,7 +20,6 @@ from securefl.runs.origin import origin_of
 from securefl.scenario import channel
 from securefl.scenario.assemble import Assembled, Implant, as_it_is, assemble
 from securefl.scenario.scenario import Scenario
-from securefl.types import Observation, RoundRecord
 
 OnRound = Callable[[RoundRecord], None]
 Line = dict[str, Any]  # of a transcript

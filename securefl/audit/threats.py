@@ -7,7 +7,7 @@ transcripts of real runs. Noise at the client (place = "local") changes nothing 
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from securefl.channels.parties import REPORTED
+from securefl.channels.protocol import REPORTED
 from securefl.errors import ScenarioError
 from securefl.scenario import catalog
 

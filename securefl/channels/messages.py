@@ -7,8 +7,8 @@ from typing import ClassVar
 from torch import Tensor
 
 from securefl import vector
+from securefl.channels.protocol import Packet
 from securefl.errors import ProtocolError
-from securefl.types import Packet
 
 VERSION = 1
 SESSION_BYTES = 16

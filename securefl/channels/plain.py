@@ -8,9 +8,17 @@ from collections.abc import Mapping, Sequence
 import torch
 
 from securefl.channels.messages import PlainUpdate, UpdateRequest
+from securefl.channels.protocol import MODEL, OWN, ClientUpdate, Observation, Packet, Plan, Sides, View
 from securefl.channels.update import check_asked
 from securefl.errors import ProtocolError, RoundAbandoned
-from securefl.types import ClientUpdate, Observation, Packet, View
+
+_IN_THE_CLEAR = (MODEL, "update in the clear")
+PLAIN_SEES = {"server": _IN_THE_CLEAR, "network": _IN_THE_CLEAR, "client": (MODEL, OWN)}
+PLAIN: Mapping[str, str] = {
+    "server": "every update and its client",
+    "network": "the same, unless a transport encrypts it",
+    "other clients": "the global models",
+}
 
 
 class PlainClient:
@@ -118,3 +126,9 @@ class PlainServer:
     def observed(self) -> list[Observation]:
         """Every update, as the server and as the network saw it."""
         return list(self._seen)
+
+
+def plain_sides(plan: Plan) -> Sides:
+    """Every update in the clear."""
+    server = PlainServer(plan.session, d=plan.d, min_cohort=plan.min_cohort, weights=plan.weights)
+    return Sides(server, {client: PlainClient(client, plan.session) for client in plan.clients})

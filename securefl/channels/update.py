@@ -3,8 +3,8 @@
 from collections.abc import Mapping
 from typing import Protocol, TypeVar
 
+from securefl.channels.protocol import ClientUpdate
 from securefl.errors import ProtocolError
-from securefl.types import ClientUpdate
 
 
 class Asked(Protocol):

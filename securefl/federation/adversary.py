@@ -1,14 +1,18 @@
 """Who is corrupt and what they see: the adversary inside a federation."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-from securefl.types import Attack, ClientUpdate, Observation
+from securefl.channels.protocol import ClientUpdate, Observation
+
+Attack = Callable[[Tensor, Tensor, int], Tensor]  # own honest rows (f, d), those known (h, d), round -> rows (f, d)
+Poison = Callable[[int, Tensor, Tensor], tuple[Tensor, Tensor]]  # client, features (n, ...), labels (n,) -> both, new
+Goal = Callable[[Tensor, Tensor], tuple[Tensor, int]]  # test features, labels -> features (k, ...), the class wanted
 
 
 class Rewritten(NamedTuple):

@@ -6,10 +6,11 @@ import torch
 
 from securefl import vector
 from securefl.channels.messages import ModelMessage
+from securefl.channels.protocol import ChannelClient, ClientUpdate, Packet, View
 from securefl.errors import ClientFailure, ProtocolError
+from securefl.learning.protocol import Trainer
 from securefl.privacy.events import ReleaseId
 from securefl.privacy.ledger import Ledger
-from securefl.types import ChannelClient, ClientUpdate, Packet, Trainer, View
 
 
 class Client:

@@ -7,9 +7,9 @@ from dataclasses import replace
 import torch
 
 from securefl.channels.messages import ModelMessage
+from securefl.channels.protocol import ClientUpdate, Observation, Packet, View
 from securefl.errors import BudgetExceeded, RoundAbandoned, RunFailed
-from securefl.federation.values import Attendance, Federation, Played, State
-from securefl.types import ClientUpdate, Observation, Packet, RoundRecord, View
+from securefl.federation.values import Attendance, Federation, Played, RoundRecord, State
 
 _LITTLE = 0.1  # of an equal share of the weight
 

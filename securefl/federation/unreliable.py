@@ -3,8 +3,9 @@
 from collections.abc import Mapping
 
 from securefl.channels.messages import ModelMessage
+from securefl.channels.protocol import ClientUpdate, Packet, View
 from securefl.errors import ClientFailure
-from securefl.types import ClientUpdate, Packet, Participant, View
+from securefl.federation.values import Participant
 
 
 class UnreliableClient:

@@ -3,24 +3,69 @@
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from typing import Protocol
 
 from torch import Tensor
 
 from securefl import vector
+from securefl.channels.protocol import ChannelServer, ClientUpdate, Observation, Packet, View
 from securefl.errors import BudgetExceeded, ClientFailure, ProtocolError
 from securefl.federation.adversary import Adversary
-from securefl.types import (
-    ChannelServer,
-    Metrics,
-    Observation,
-    Participant,
-    RoundRecord,
-    Rule,
-    Screen,
-    ServerStep,
-    View,
-    Weigh,
-)
+from securefl.learning.protocol import Metrics, ServerStep
+
+Rule = Callable[[Tensor, Tensor], Tensor]  # rows (m, d), weights (m,) -> (d,)
+Weigh = Callable[[Tensor], Tensor]  # rows (m, d) -> the rule's own weights (m,)
+Screen = Callable[[Tensor], Tensor]  # rows (m, d) -> (m,) bool, True = set aside
+
+
+class Participant(Protocol):
+    """A client as the engine meets it, wherever it lives."""
+
+    def load(self, message: bytes) -> None:
+        """Take the global model of a round."""
+
+    def receive(self, request: bytes) -> bytes | View | None:
+        """Answer the channel; None means that training comes next."""
+
+    def train(self) -> ClientUpdate:
+        """Train on the loaded model, having paid for it first."""
+
+    def submit(self, update: ClientUpdate) -> Packet:
+        """Hand the update to the channel."""
+
+    def confirm(self, round: int) -> None:
+        """Learn that the round's release went through."""
+
+    @property
+    def ledger_head(self) -> str | None:
+        """The head of this client's ledger; None without one."""
+
+
+@dataclass(frozen=True)
+class RoundRecord:
+    """Everything that is written down about one round; `reason` is empty unless it was abandoned.
+
+    `push` is how far the corrupt clients' rows are from the mean of the rows that the adversary knows, on average, in
+    root mean square distances of those from it; None without an attack, where these are equal, and where they are its
+    own and sent as they are. `distrusted` are the clients whose rows got less than a tenth of an equal share from a
+    rule that weighs rows; None without an attack, or where the rule gives no weights.
+    """
+
+    round: int
+    abandoned: bool
+    reason: str
+    cohort: tuple[int, ...]
+    survivors: tuple[int, ...]
+    absent: Mapping[int, str]
+    screened: tuple[int, ...]
+    rejected: int
+    bytes_up: int
+    bytes_down: int
+    accuracy: float | None
+    ledger_heads: Mapping[int, str]
+    seconds: float
+    push: float | None = None
+    distrusted: tuple[int, ...] | None = None
 
 
 @dataclass(frozen=True)

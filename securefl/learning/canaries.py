@@ -8,8 +8,8 @@ from torch import Tensor, nn
 
 from securefl.data.task import Examples, Task
 from securefl.learning.dp_sgd import DpPlan, DpSgd
+from securefl.learning.protocol import Trained
 from securefl.rng import Keystream
-from securefl.types import Trained
 
 MOST = 10_000  # canaries of one run
 FEWEST = 1000  # coordinates of a model, below which too few canaries keep out of each other's way

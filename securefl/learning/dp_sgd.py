@@ -11,11 +11,11 @@ from torch import Tensor, nn
 
 from securefl import vector
 from securefl.data.task import Examples, Task
+from securefl.learning.protocol import Trained
 from securefl.learning.sampling import poisson_batches
 from securefl.privacy.events import SampledGaussian
 from securefl.privacy.noise.gaussian import hardened_normal
 from securefl.rng import Keystream, StreamFor
-from securefl.types import Trained
 
 
 @dataclass(frozen=True)

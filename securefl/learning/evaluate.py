@@ -13,7 +13,7 @@ from sklearn.metrics import balanced_accuracy_score, roc_auc_score
 from torch import Tensor, nn
 
 from securefl.data.task import Examples, Task
-from securefl.types import Metrics
+from securefl.learning.protocol import Metrics
 
 _BATCH = 256  # records judged at a time; a network of many layers holds only theirs
 

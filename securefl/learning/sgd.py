@@ -5,9 +5,9 @@ from torch import Tensor, nn
 
 from securefl import vector
 from securefl.data.task import Examples, Task
+from securefl.learning.protocol import Bend, Trained
 from securefl.learning.sampling import shuffled_batches
 from securefl.rng import StreamFor
-from securefl.types import Bend, Trained
 
 
 class SgdTrainer:

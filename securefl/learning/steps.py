@@ -8,7 +8,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-from securefl.types import StepResult
+from securefl.learning.protocol import StepResult
 
 
 def fedavg(weights: Tensor, estimate: Tensor, state: Mapping[str, Tensor], *, lr: float = 1.0) -> StepResult:

@@ -11,8 +11,8 @@ from securefl.data.task import Examples, Task
 from securefl.learning.canaries import Canaries
 from securefl.learning.dp_sgd import DpPlan, DpSgd
 from securefl.learning.evidence import Evidence, Sums, clip_factors, gradient_sums
+from securefl.learning.protocol import Trained
 from securefl.rng import Keystream
-from securefl.types import Trained
 
 ONES = 2048  # canaries of one coordinate; coins put half of them in
 GROUPS = 4  # dense gradients

@@ -15,7 +15,7 @@ from securefl.scenario.records import fetch_data
 from securefl.runs.results import write_results
 from securefl.runs.folder import Request, RunFolder
 from securefl.scenario.scenario import Scenario
-from securefl.types import RoundRecord
+from securefl.federation.values import RoundRecord
 
 
 def run(

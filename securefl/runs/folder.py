@@ -18,7 +18,7 @@ from securefl.files import append_line, locked, read_json, read_lines, write_ato
 if TYPE_CHECKING:  # torch: seconds that who only reads a folder need not wait
     from securefl.federation.values import Played, State
     from securefl.scenario.scenario import Scenario
-    from securefl.types import RoundRecord
+    from securefl.federation.values import RoundRecord
 
 
 class Cell:

@@ -21,7 +21,7 @@ from securefl.scenario.records import fetch_data
 from securefl.runs.folder import Cell
 from securefl.scenario.scenario import Scenario
 from securefl.runs.stopwatch import Stopwatch
-from securefl.types import RoundRecord
+from securefl.federation.values import RoundRecord
 
 OnRound = Callable[[RoundRecord], None]
 INTERRUPTED = "interrupted before it was complete; its reservations stand"

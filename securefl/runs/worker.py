@@ -22,7 +22,7 @@ from securefl.files import locked
 from securefl.runs.folder import Cell
 
 if TYPE_CHECKING:
-    from securefl.types import RoundRecord
+    from securefl.federation.values import RoundRecord
 
 BEAT = 1.0  # seconds between signs of life
 _SELDOM = 0.1  # seconds between two words about rounds, at least

@@ -10,9 +10,10 @@ from torch import Tensor
 from securefl.data.task import Examples, FederatedData, Site
 from securefl.errors import ScenarioError
 from securefl.federation.adversary import NOBODY, Adversary
+from securefl.federation.values import Rule, Weigh
+from securefl.learning.protocol import Bend
 from securefl.scenario import catalog, channel, checks
 from securefl.scenario.sites import task_of
-from securefl.types import Bend, Rule, Weigh
 
 if TYPE_CHECKING:
     from securefl.scenario.scenario import Scenario

@@ -12,15 +12,16 @@ from typing import Any
 from torch import Tensor, nn
 
 from securefl import vector
-from securefl.channels.build import SET_UP
+from securefl.channels.protocol import SET_UP
 from securefl.data.task import Examples, FederatedData, Task
 from securefl.errors import ScenarioError
 from securefl.federation.client import Client
 from securefl.federation.unreliable import UnreliableClient
-from securefl.federation.values import Federation, State
+from securefl.federation.values import Federation, Participant, Rule, State, Weigh
 from securefl.learning.canaries import NO_CANARIES, Canaries
 from securefl.learning.dp_sgd import DpPlan, DpSgd, DpSgdTrainer
 from securefl.learning.evaluate import evaluate, predict
+from securefl.learning.protocol import Metrics, Trainer
 from securefl.learning.sgd import SgdTrainer
 from securefl.privacy.accounting.calibration import calibrate_noise
 from securefl.privacy.ledger import NOTHING, Before, Ledger
@@ -30,7 +31,6 @@ from securefl.scenario import adversary, catalog, channel
 from securefl.scenario.ledgers import Origin, open_ledgers
 from securefl.scenario.records import load_data
 from securefl.scenario.scenario import Scenario
-from securefl.types import Metrics, Participant, Rule, Trainer, Weigh
 
 Implant = Callable[[nn.Module], nn.Module]
 

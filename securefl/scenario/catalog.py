@@ -11,15 +11,20 @@ from torch import Tensor, nn
 
 import attacks
 import defenses
-from securefl.channels import build, parties
+from securefl.channels import plain
+from securefl.channels.ckks import build as ckks
+from securefl.channels.masking import build as masking
+from securefl.channels.protocol import MODEL, Sides
 from securefl.data.entries import DATA as DATA
 from securefl.data.entries import DEALS as DEALS
 from securefl.data.entries import DEFAULT_CLIENTS as DEFAULT_CLIENTS
 from securefl.data.entries import DataEntry as DataEntry
+from securefl.federation.adversary import Attack, Goal, Poison
+from securefl.federation.values import Rule, Screen, Weigh
 from securefl.learning import steps
 from securefl.learning.models import images, linear
+from securefl.learning.protocol import Bend, ServerStep
 from securefl.rng import seeded_keystream
-from securefl.types import Attack, Bend, Goal, Poison, Rule, Screen, ServerStep, Weigh
 
 Parameters = Mapping[str, Any]
 
@@ -73,7 +78,7 @@ class ChannelEntry:
     though it sees no update.
     """
 
-    sides: Callable[..., build.Sides]
+    sides: Callable[..., Sides]
     stages: int
     rows: Callable[[int], int]
     threats: Mapping[str, str]
@@ -88,7 +93,7 @@ class ChannelEntry:
     @property
     def server_holds_model(self) -> bool:
         """Whether the server sees the global models."""
-        return parties.MODEL in self.sees["server"]
+        return MODEL in self.sees["server"]
 
 
 MODELS: Mapping[str, Callable[..., nn.Module]] = {
@@ -148,33 +153,33 @@ STEPS: Mapping[str, Callable[..., Any]] = {
 
 CHANNELS: Mapping[str, ChannelEntry] = {
     "plain": ChannelEntry(
-        build.plain_sides,
+        plain.plain_sides,
         stages=1,
         rows=lambda cohort: cohort,
-        threats=parties.PLAIN,
-        sees=parties.PLAIN_SEES,
+        threats=plain.PLAIN,
+        sees=plain.PLAIN_SEES,
     ),
     "masked": ChannelEntry(
-        build.masked_sides,
-        check=build.masked_terms,
+        masking.masked_sides,
+        check=masking.masked_terms,
         stages=5,
         rows=lambda cohort: 1,
         options={"ring": 32, "clip": 4.0, "rounding": "stochastic", "corrupt": 1, "secrets": "system"},
         set_up=True,
         shows_reported_weights=True,
-        threats=parties.MASKED,
-        sees=parties.MASKED_SEES,
+        threats=masking.MASKED,
+        sees=masking.MASKED_SEES,
     ),
     "ckks": ChannelEntry(
-        build.ckks_sides,
-        check=build.ckks_terms,
+        ckks.ckks_sides,
+        check=ckks.ckks_terms,
         stages=2,
         rows=lambda cohort: 1,
         options={"clip": 4.0},
         min_cohort=3,
         exact=False,
-        threats=parties.CKKS,
-        sees=parties.CKKS_SEES,
+        threats=ckks.CKKS,
+        sees=ckks.CKKS_SEES,
     ),
 }
 

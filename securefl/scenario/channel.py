@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from securefl.channels.build import Plan
+from securefl.channels.protocol import Plan
 from securefl.errors import ScenarioError
 from securefl.rng import StreamFor, system_keystream
 from securefl.scenario import catalog

@@ -21,8 +21,8 @@ from numpy.typing import NDArray
 
 from securefl.channels.ckks.terms import DEGREE, KEY_ID_BYTES, MODULUS_BITS, SCALE_BITS, SLOTS
 from securefl.channels.ckks.wire import Wire
+from securefl.channels.protocol import Packet
 from securefl.errors import ProtocolError
-from securefl.types import Packet
 
 _SCALE = 2.0**SCALE_BITS
 _MOST_KEY_BYTES = 2**18

@@ -9,9 +9,9 @@ from securefl.channels.ckks.messages import EncryptedSum, EncryptedUpdate
 from securefl.channels.ckks.names import next_name
 from securefl.channels.ckks.terms import CkksTerms
 from securefl.channels.messages import UpdateRequest, kind_of
+from securefl.channels.protocol import ClientUpdate, View
 from securefl.channels.update import check_asked, checked_weight
 from securefl.errors import ProtocolError
-from securefl.types import ClientUpdate, View
 
 
 class CkksClient:

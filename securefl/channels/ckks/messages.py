@@ -8,8 +8,8 @@ from typing import ClassVar
 from securefl.channels.ckks.terms import KEY_ID_BYTES
 from securefl.channels.ckks.wire import CIPHERTEXT_BYTES
 from securefl.channels.messages import HEAD_BYTES, pack_head, unpack_head
+from securefl.channels.protocol import Packet
 from securefl.errors import ProtocolError
-from securefl.types import Packet
 
 _NUMBER = struct.Struct("<I")
 

@@ -9,7 +9,7 @@ already: the session, and the encrypted sums that were opened so far, whatever t
 import hashlib
 import struct
 
-from securefl.types import Packet
+from securefl.channels.protocol import Packet
 
 _FIRST = b"securefl ckks 1, first model"
 _NEXT = b"securefl ckks 1, next model"

@@ -7,8 +7,8 @@ from securefl.channels.ckks.cipher import Ciphertexts
 from securefl.channels.ckks.messages import EncryptedSum, EncryptedUpdate
 from securefl.channels.ckks.terms import CkksTerms
 from securefl.channels.messages import UpdateRequest
+from securefl.channels.protocol import Observation, Packet
 from securefl.errors import ProtocolError, RoundAbandoned
-from securefl.types import Observation, Packet
 
 _UPDATES, _OPENING, _OVER = 1, 2, 3
 

@@ -15,8 +15,8 @@ import numpy as np
 import zstandard
 
 from securefl.channels.ckks.terms import DEGREE, MODULUS_BITS
+from securefl.channels.protocol import Packet
 from securefl.errors import ProtocolError
-from securefl.types import Packet
 
 _BYTES = -(-MODULUS_BITS[0] // 8)  # of a coefficient: 54 bits
 _NUMBERS = 2 * DEGREE

@@ -17,8 +17,8 @@ from securefl.channels.masking.replies import Advertisement, Consent, MaskedInpu
 from securefl.channels.masking.requests import KeyTable, ShareDelivery, SurvivorList, UnmaskRequest
 from securefl.channels.masking.round_secrets import pair_mask_key, possession, self_mask_key, upload_key
 from securefl.channels.masking.stream import add_masks
+from securefl.channels.protocol import Packet
 from securefl.errors import ProtocolError, RoundAbandoned
-from securefl.types import Packet
 
 STAGES, UPLOAD_STAGE = 5, 3
 

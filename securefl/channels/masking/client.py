@@ -22,10 +22,10 @@ from securefl.channels.masking.shamir import SHARE_BYTES
 from securefl.channels.masking.stream import CHUNK_BYTES, Masks
 from securefl.channels.messages import kind_of
 from securefl.channels.monotonic import Monotonic, Progress
+from securefl.channels.protocol import ClientUpdate
 from securefl.channels.update import check_asked, checked_weight
 from securefl.errors import ProtocolError
 from securefl.rng import Keystream
-from securefl.types import ClientUpdate
 
 _Request = KeyTable | ShareDelivery | SurvivorList | UnmaskRequest
 

@@ -18,7 +18,7 @@ from securefl.channels.masking.keys import (
 from securefl.channels.masking.shamir import SHARE_BYTES
 from securefl.channels.masking.wire import ID, SEALED_BYTES, Named, Table, pack_table, unpack_party, unpack_tables
 from securefl.channels.messages import HASH_BYTES, HEAD_BYTES, pack_head, unpack_head
-from securefl.types import Packet
+from securefl.channels.protocol import Packet
 
 
 @dataclass(frozen=True)

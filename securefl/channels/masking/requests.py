@@ -7,8 +7,8 @@ from securefl.channels.masking.keys import KEY_BYTES
 from securefl.channels.masking.replies import Advertisement, Consent
 from securefl.channels.masking.wire import ID, SEALED_BYTES, Named, Table, pack_table, unpack_party, unpack_tables
 from securefl.channels.messages import HASH_BYTES, HEAD_BYTES, unpack_head
+from securefl.channels.protocol import Packet
 from securefl.errors import ProtocolError
-from securefl.types import Packet
 
 
 @dataclass(frozen=True)

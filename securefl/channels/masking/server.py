@@ -12,9 +12,8 @@ from securefl.channels.masking.agreement import Agreement
 from securefl.channels.masking.block import STAGES, UPLOAD_STAGE, Block
 from securefl.channels.masking.keys import Identity, RoundKey, open_signed, open_tagged
 from securefl.channels.masking.requests import Invitation
-from securefl.channels.parties import REPORTED
+from securefl.channels.protocol import REPORTED, Observation, Packet, View
 from securefl.errors import ProtocolError, RoundAbandoned
-from securefl.types import Observation, Packet, View
 
 
 class MaskedServer:

@@ -18,8 +18,8 @@ from securefl.channels.masking.keys import SIGNATURE_BYTES, Identity, open_signe
 from securefl.channels.masking.wire import ID, Named, Table, pack_table, unpack_tables
 from securefl.channels.messages import HASH_BYTES, HEAD_BYTES, unpack_head
 from securefl.channels.monotonic import Monotonic, Progress
+from securefl.channels.protocol import Packet
 from securefl.errors import ProtocolError, RoundAbandoned
-from securefl.types import Packet
 
 SECRET_BYTES = 32
 

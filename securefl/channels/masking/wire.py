@@ -12,8 +12,8 @@ from typing import ClassVar
 from securefl.channels.masking.keys import NONCE_BYTES, TAG_BYTES
 from securefl.channels.masking.shamir import SHARE_BYTES
 from securefl.channels.messages import HEAD_BYTES, MAX_CLIENT, pack_head, unpack_head
+from securefl.channels.protocol import Packet
 from securefl.errors import ProtocolError
-from securefl.types import Packet
 
 SEALED_BYTES = NONCE_BYTES + 2 * SHARE_BYTES + TAG_BYTES
 ID = struct.Struct("<I")

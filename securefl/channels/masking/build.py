@@ -1,0 +1,100 @@
+"""Both sides of the masked channel from public constants, and who sees what of it."""
+
+from collections.abc import Mapping
+from typing import Any, Literal
+
+from securefl.channels.masking.agreement import MAX_BLOCK, Agreement, blocks_for
+from securefl.channels.masking.client import MaskedClient
+from securefl.channels.masking.fixed_point import FixedPoint
+from securefl.channels.masking.keys import Identity
+from securefl.channels.masking.server import MaskedServer
+from securefl.channels.masking.setup import SECRET_BYTES, SetupClient, SetupServer, hold
+from securefl.channels.monotonic import MemoryMonotonic
+from securefl.channels.protocol import MODEL, OWN, SET_UP, Plan, Sides
+
+_MASKED = (
+    MODEL,
+    "public keys",
+    "sealed shares",
+    "masked update",
+    "signed survivor set",
+    "shares of survivors' seeds and of dropped clients' keys",
+    "sum of updates",
+)
+MASKED_SEES = {"server": _MASKED, "network": _MASKED, "client": (MODEL, OWN)}
+MASKED: Mapping[str, str] = {
+    "server": "the sum over each block's survivors, who survived, reported weights if allowed; no single update",
+    "server with up to `corrupt` clients of a sum": "the sum over its honest survivors, two or more",
+    "n - 1 colluding clients": "the last one's update, exactly; only noise protects it (dp_sgd)",
+    "network": "what the server sees; forged, replayed or swapped messages change no sum, held back ones stop rounds",
+    "other clients": "the global models, hence the sum, and who took part",
+}
+
+
+def masked_sides(plan: Plan, **options: Any) -> Sides:
+    """One sum of masked updates; the session's set-up is held here. Raises ValueError where terms do not fit.
+
+    Keys and round secrets are always the system's; where the members' secrets of the set-up come from is for
+    `plan.stream_for` to say.
+    """
+    server = Identity.generate()
+    identities = {client: Identity.generate() for client in plan.clients}
+    roster = {client: identity.public for client, identity in identities.items()}
+    terms = masked_terms(plan, roster=roster, server=server.public, **options)
+    progress = {client: MemoryMonotonic() for client in plan.clients}  # in a deployment, each client's own file
+
+    def member(client: int) -> SetupClient:
+        return SetupClient(
+            client,
+            identities[client],
+            terms,
+            draw=lambda attempt: plan.stream_for(SET_UP, client, attempt).bytes(SECRET_BYTES),
+            monotonic=progress[client],
+        )
+
+    setup = SetupServer(server, terms)
+    agreed = hold(setup, {client: member(client) for client in plan.clients if client not in plan.missing})
+
+    def side(client: int) -> MaskedClient:
+        return MaskedClient(
+            client,
+            identities[client],
+            agreed,
+            stream_for=lambda round: plan.stream_for("rounding", client, round),
+            monotonic=progress[client],
+        )
+
+    return Sides(MaskedServer(server, agreed), {client: side(client) for client in agreed.roster}, setup.left_out)
+
+
+def masked_terms(
+    plan: Plan,
+    *,
+    ring: int,
+    clip: float,
+    rounding: Literal["nearest", "stochastic"],
+    corrupt: int,
+    secrets: Literal["system", "seeded"] = "system",
+    roster: Mapping[int, bytes] | None = None,
+    server: bytes = b"",
+) -> Agreement:
+    """The terms of a session before its set-up. Raises ValueError where they do not fit.
+
+    They are the same wherever the secrets of the set-up come from.
+    """
+    if (smallest := plan.cohort // blocks_for(plan.cohort)) < plan.min_cohort:
+        raise ValueError(f"min_cohort {plan.min_cohort} exceeds the {smallest} clients of one sum")
+    return Agreement(
+        session=plan.session,
+        roster=roster or {},
+        server=server,
+        d=plan.d,
+        code=FixedPoint(ring, clip, rounding, most=min(plan.cohort, MAX_BLOCK)),
+        corrupt=corrupt,
+        cohort=plan.cohort,
+        rounds=plan.rounds,
+        min_cohort=plan.min_cohort,
+        max_weight=plan.max_weight,
+        weights=plan.weights,
+        config=plan.config,
+    )

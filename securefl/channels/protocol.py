@@ -1,0 +1,135 @@
+"""What a channel is: the values that travel through it, its two sides, and what building one takes."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from torch import Tensor
+
+from securefl.privacy.events import SampledGaussian
+from securefl.rng import StreamFor
+
+Packet = bytes | bytearray | memoryview  # one message on its way
+SET_UP = "set-up"  # the purpose of the stream that a member of a masked session draws its secret from
+MODEL, OWN = "global model", "own update"  # kinds of Observations that the engine makes
+REPORTED = "reported weight"  # under masks, where clients report their weights
+
+
+@dataclass(frozen=True)
+class ClientUpdate:
+    """What one client hands to its channel: delta = w_local - w (d,), its weight and what it cost.
+
+    `model_hash` is the name of the model that it was trained on.
+    """
+
+    delta: Tensor
+    weight: int
+    spent: SampledGaussian | None
+    model_hash: bytes
+
+
+@dataclass(frozen=True)
+class View:
+    """The input of a rule: rows (m, d), weights (m,), and the clients behind each row.
+
+    `model_name` names the model that this view leads to, where its weights are secret from the server;
+    it is empty where the hash of the weights is the name.
+    """
+
+    rows: Tensor
+    weights: Tensor
+    members: tuple[tuple[int, ...], ...]
+    model_name: bytes = b""
+
+    @property
+    def clients(self) -> tuple[int, ...]:
+        """Every client whose update is in some row, ascending."""
+        return tuple(sorted(client for row in self.members for client in row))
+
+
+@dataclass(frozen=True)
+class Observation:
+    """What one party saw: kind, shape and bytes are recorded; values stay in memory only."""
+
+    party: str
+    kind: str
+    about: tuple[int, ...]
+    shape: tuple[int, ...]
+    size: int
+    values: Tensor | None = field(default=None, repr=False, compare=False)
+
+
+class ChannelClient(Protocol):
+    """The client's side of a channel; a state machine without I/O."""
+
+    def receive(self, request: bytes) -> bytes | View | None:
+        """The reply; None means train, then submit; a View means that the sum was opened here."""
+
+    def check_model(self, round: int, name: bytes) -> None:
+        """Raise ProtocolError unless an update of this round, trained on this very model, was asked for."""
+
+    def submit(self, update: ClientUpdate) -> Packet:
+        """The message that carries this round's update, once a round."""
+
+
+class ChannelServer(Protocol):
+    """The server's side of a channel; a state machine without I/O."""
+
+    def begin(self, round: int, cohort: Sequence[int], model_hash: bytes) -> None:
+        """Start a round with the clients invited to it; `model_hash` names the model to train on."""
+
+    def requests(self) -> Mapping[int, bytes]:
+        """What to send to whom in this stage."""
+
+    def absorb(self, client: int, message: Packet) -> bool:
+        """Take one reply; False (and nothing changed) if it was dropped."""
+
+    def close_stage(self) -> View | None:
+        """End the stage; the View if it opened here. Raises RoundAbandoned below the minimum cohort."""
+
+    def observed(self) -> Sequence[Observation]:
+        """What the server and the network saw since `begin`."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What every channel is built from.
+
+    Args:
+        session: 16 bytes that name the session.
+        d: coordinates of an update.
+        clients: ids of all clients.
+        cohort: clients invited to a round.
+        rounds: how many rounds there are, numbered from 0.
+        min_cohort: fewest updates that make a round.
+        weights: public weight of each client; None where clients report theirs.
+        max_weight: the largest weight a client may carry.
+        stream_for: purpose, client, round -> keystream.
+        config: digest of everything else that is agreed on.
+        missing: clients that do not answer the session's set-up, where the channel has one.
+    """
+
+    session: bytes
+    d: int
+    clients: tuple[int, ...]
+    cohort: int
+    rounds: int
+    min_cohort: int
+    weights: Mapping[int, int] | None
+    max_weight: int
+    stream_for: StreamFor
+    config: bytes = b""
+    missing: frozenset[int] = frozenset()
+
+
+@dataclass(frozen=True)
+class Sides:
+    """A channel ready for its first round; `left_out` are clients that the set-up lost, and why.
+
+    first_name: how messages call the model of the first round; empty where models go by the hash of their weights.
+    """
+
+    server: ChannelServer
+    clients: Mapping[int, ChannelClient]
+    left_out: Mapping[int, str] = field(default_factory=dict)
+    first_name: bytes = b""
