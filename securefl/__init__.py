@@ -1,7 +1,8 @@
 """Federated learning with differential privacy, secure aggregation and attacks, measured side by side."""
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from securefl._door import door
 
 if TYPE_CHECKING:
     from securefl.errors import BudgetExceeded, ScenarioError, SecureflError
@@ -20,9 +21,4 @@ _HOMES = {
     "parse_scenario": "securefl.scenario.scenario",
 }
 
-
-def __getattr__(name: str) -> Any:
-    """Import what is asked for, and nothing before: torch takes seconds."""
-    if name not in _HOMES:
-        raise AttributeError(f"module 'securefl' has no attribute {name!r}")
-    return getattr(import_module(_HOMES[name]), name)
+__getattr__ = door(__name__, _HOMES)

@@ -7,6 +7,7 @@ import torch
 
 from securefl.runs.api import run
 from securefl.scenario import catalog
+from securefl.scenario.making.rule import make_rule
 from securefl.scenario.scenario import make_scenario, parse_scenario
 
 DIGITS = """
@@ -57,7 +58,7 @@ def test_prefilters_are_applied_one_after_another_in_their_order() -> None:
     rows = torch.tensor([[9.0], [1.0], [2.0], [-1.0], [0.0]])
     clip, mix = ("clip_norms", {"radius": 3.0}), ("nearest_neighbor_mixing", {"f": 2})
     first_clipped, first_mixed = (
-        catalog.make_rule("mean", {}, chain)(rows, torch.arange(1.0, 6.0)) for chain in ((clip, mix), (mix, clip))
+        make_rule("mean", {}, chain)(rows, torch.arange(1.0, 6.0)) for chain in ((clip, mix), (mix, clip))
     )
     # Clipped: 3 1 2 -1 0, whose means of three are 2 1 2 0 0. Mixed: 4 1 1 0 0, or 3 for the first once cut.
     assert first_clipped.item() == pytest.approx((2 + 1 + 2 + 0 + 0) / 5)

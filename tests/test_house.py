@@ -1,6 +1,7 @@
 """The house: imports point down, from package to package and from room to room."""
 
 import ast
+import importlib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,7 +14,7 @@ BELOW = {
     "securefl": {"attacks", "defenses"},
     "benchmarks": {"securefl", "attacks", "defenses"},
 }
-HALL = {"errors", "rng", "vector", "files"}
+HALL = {"errors", "rng", "vector", "files", "_door"}
 ROOMS = ["privacy", "data", "channels", "learning", "federation", "scenario", "runs", "audit", "studies", "ui"]
 ALLOWED = {room: HALL | set(ROOMS[: height + 1]) for height, room in enumerate(ROOMS)}
 SOURCES = [path.relative_to(ROOT) for package in BELOW for path in sorted((ROOT / package).rglob("*.py"))]
@@ -57,6 +58,26 @@ def test_a_room_imports_only_what_lies_below_it(room: str) -> None:
 def test_the_top_of_the_package_is_the_hall_and_the_rooms() -> None:
     top = {path.stem for path in (ROOT / "securefl").iterdir() if path.suffix == ".py" or path.is_dir()}
     assert top - {"__init__", "__pycache__"} == HALL | set(ROOMS)
+
+
+@pytest.mark.parametrize("package", ["securefl", *(f"securefl.{room}" for room in ROOMS if room != "ui")])
+def test_a_door_exports_what_it_says_and_no_more_than_sixteen_names(package: str) -> None:
+    door = importlib.import_module(package)
+    tree = ast.parse((ROOT / package.replace(".", "/") / "__init__.py").read_text(encoding="utf-8"))
+    typed = {
+        alias.name: str(node.module)
+        for block in tree.body
+        if isinstance(block, ast.If)
+        for node in block.body
+        if isinstance(node, ast.ImportFrom)
+        for alias in node.names
+    }
+    assert typed == door._HOMES
+    assert sorted(door.__all__) == sorted(typed)
+    assert len(typed) <= 16
+    assert all(getattr(door, name) is getattr(importlib.import_module(home), name) for name, home in typed.items())
+    with pytest.raises(AttributeError, match=f"module '{package}' has no attribute 'nonsense'"):
+        _ = door.nonsense
 
 
 def test_nothing_imports_torchvision() -> None:

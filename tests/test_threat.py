@@ -24,6 +24,7 @@ from securefl.runs.folder import RunFolder
 from securefl.scenario import catalog
 from securefl.scenario.adversary import success
 from securefl.scenario.assemble import assemble
+from securefl.scenario.making.attack import make_attack, make_poison
 from securefl.scenario.records import load_data
 from securefl.scenario.scenario import parse_scenario
 from securefl.scenario.summary import summary
@@ -172,7 +173,7 @@ def test_the_catalog_gives_an_attack_what_it_asks_for_and_nothing_else() -> None
     def made(
         name: str, rule: Rule, weigh: Weigh | None = None, krum_f: int | None = None, **parameters: float
     ) -> Tensor:
-        attack = catalog.make_attack(name, parameters, seed=1, clients=5, rule=rule, weigh=weigh, krum_f=krum_f)
+        attack = make_attack(name, parameters, seed=1, clients=5, rule=rule, weigh=weigh, krum_f=krum_f)
         return attack(own, known, 0)
 
     def unasked(rows: Tensor, weights: Tensor) -> Tensor:
@@ -213,7 +214,7 @@ def test_fang_krum_plays_against_the_krum_of_the_scenario_or_the_strictest_that_
         return rows[-1]
 
     monkeypatch.setattr("defenses.krum", krum)
-    attack = catalog.make_attack(
+    attack = make_attack(
         "fang_krum", {}, seed=1, clients=9, rule=lambda rows, weights: rows[0], weigh=None, krum_f=krum_f
     )
     attack(torch.ones(2, 3), torch.ones(others, 3), 0)
@@ -294,9 +295,7 @@ def test_a_model_that_answers_nothing_has_no_attack_success() -> None:
 
 
 def test_every_client_of_a_distributed_backdoor_has_a_part_of_its_own() -> None:
-    poison = catalog.make_poison(
-        "distributed_backdoor", {"target": 1, "share": 1.0}, seed=1, classes=2, corrupt=(6, 2, 4)
-    )
+    poison = make_poison("distributed_backdoor", {"target": 1, "share": 1.0}, seed=1, classes=2, corrupt=(6, 2, 4))
     stamped = {client: poison(client, torch.zeros(1, 5), torch.zeros(1).long())[0][0].tolist() for client in (2, 4, 6)}
     assert stamped == {2: [0, 0, 1, 0, 0], 4: [0, 0, 0, 1, 0], 6: [0, 0, 0, 0, 1]}
 

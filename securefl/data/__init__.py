@@ -1,1 +1,23 @@
-"""Data of a federation: sites with records of their own, and the task they share."""
+"""The records of every site: data sets, how they are split between hospitals, and the coins that pick records.
+
+For everyone above: a scenario chooses among these data sets, and a package of somebody else's describes its own with
+`Task` and `Site`. Nothing here trains, sends or spends.
+"""
+
+from typing import TYPE_CHECKING
+
+from securefl._door import door
+
+if TYPE_CHECKING:
+    from securefl.data.task import Examples, FederatedData, Site, Task
+
+__all__ = ["Examples", "FederatedData", "Site", "Task"]
+
+_HOMES = {
+    "Examples": "securefl.data.task",
+    "FederatedData": "securefl.data.task",
+    "Site": "securefl.data.task",
+    "Task": "securefl.data.task",
+}
+
+__getattr__ = door(__name__, _HOMES)

@@ -1,1 +1,22 @@
-"""One round of federated learning: clients, adversary, channel, rule and server step."""
+"""One round of federated learning: clients train, the channel carries, the rule combines, the server steps.
+
+`engine.py` is the whole of it. Callables come in and records go out; nothing here reads a scenario or writes a file.
+"""
+
+from typing import TYPE_CHECKING
+
+from securefl._door import door
+
+if TYPE_CHECKING:
+    from securefl.federation.values import Federation, Participant, RoundRecord, State
+
+__all__ = ["Federation", "Participant", "RoundRecord", "State"]
+
+_HOMES = {
+    "Federation": "securefl.federation.values",
+    "Participant": "securefl.federation.values",
+    "RoundRecord": "securefl.federation.values",
+    "State": "securefl.federation.values",
+}
+
+__getattr__ = door(__name__, _HOMES)

@@ -1,7 +1,8 @@
 """Privacy: what a release costs, who may still spend, and the noise that pays for it."""
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from securefl._door import door
 
 if TYPE_CHECKING:
     from securefl.privacy.accounting.calibration import calibrate_noise
@@ -29,9 +30,4 @@ _HOMES = {
     "subsampled_gaussian_epsilon": "securefl.privacy.accounting.epsilon",
 }
 
-
-def __getattr__(name: str) -> Any:
-    """Import what is asked for, and nothing before: dp-accounting takes a second."""
-    if name not in _HOMES:
-        raise AttributeError(f"module 'securefl.privacy' has no attribute {name!r}")
-    return getattr(import_module(_HOMES[name]), name)
+__getattr__ = door(__name__, _HOMES)

@@ -13,6 +13,8 @@ from securefl.federation.adversary import NOBODY, Adversary
 from securefl.federation.values import Rule, Weigh
 from securefl.learning.protocol import Bend
 from securefl.scenario import catalog, channel, checks
+from securefl.scenario.making.attack import make_attack, make_bend, make_goal, make_poison
+from securefl.scenario.making.rule import make_weights
 from securefl.scenario.sites import task_of
 
 if TYPE_CHECKING:
@@ -51,9 +53,7 @@ def check(scenario: "Scenario") -> None:
     task, clients = task_of(scenario), tuple(attack.clients)
     label = torch.zeros(1, task.classes) if task.multilabel else torch.zeros(1).long()
     record = Examples(torch.zeros(1, *(task.image or (task.features,))), label)
-    poison = catalog.make_poison(
-        attack.name, attack.parameters, seed=scenario.seed, classes=task.classes, corrupt=clients
-    )
+    poison = make_poison(attack.name, attack.parameters, seed=scenario.seed, classes=task.classes, corrupt=clients)
     checks.tried("attack", lambda: poison(clients[0], *record))
     bends = bend(scenario, clients[0])
     if bends is not None and scenario.training.kind != "sgd":
@@ -69,7 +69,7 @@ def check(scenario: "Scenario") -> None:
 def _send(scenario: "Scenario", rows: Tensor, seen: Tensor) -> None:
     """Let the attack have a round of these rows against a mean."""
     rule, before = scenario.defense.rule, scenario.defense.prefilters
-    has = catalog.make_weights(rule.name, rule.parameters, [(one.name, one.parameters) for one in before])
+    has = make_weights(rule.name, rule.parameters, [(one.name, one.parameters) for one in before])
     weigh = None if has is None else lambda rows: torch.ones(len(rows))
     make(scenario, lambda rows, weights: rows.mean(dim=0), weigh).attack(rows, seen, 0)
 
@@ -79,7 +79,7 @@ def make(scenario: "Scenario", rule: Rule, weigh: Weigh | None) -> Adversary:
     if (attack := scenario.attack) is None:
         return NOBODY
     chosen = scenario.defense.rule
-    rewrite = catalog.make_attack(
+    rewrite = make_attack(
         attack.name,
         attack.parameters,
         seed=scenario.seed,
@@ -100,7 +100,7 @@ def poisoned(scenario: "Scenario", data: FederatedData) -> FederatedData:
     """
     if (attack := scenario.attack) is None:
         return data
-    poison = catalog.make_poison(
+    poison = make_poison(
         attack.name, attack.parameters, seed=scenario.seed, classes=data.task.classes, corrupt=attack.clients
     )
     sites = [
@@ -114,7 +114,7 @@ def bend(scenario: "Scenario", client: int) -> Bend | None:
     """What the attack does to a client's gradients; None for an honest one."""
     if (attack := scenario.attack) is None or client not in attack.clients:
         return None
-    return catalog.make_bend(attack.name, attack.parameters)
+    return make_bend(attack.name, attack.parameters)
 
 
 def success(scenario: "Scenario", data: FederatedData, judge: Callable[[Tensor], Tensor]) -> float | None:
@@ -124,7 +124,7 @@ def success(scenario: "Scenario", data: FederatedData, judge: Callable[[Tensor],
 
     None without such records, and where the model answers what is not finite.
     """
-    if (attack := scenario.attack) is None or (goal := catalog.make_goal(attack.name, attack.parameters)) is None:
+    if (attack := scenario.attack) is None or (goal := make_goal(attack.name, attack.parameters)) is None:
         return None
     features, wanted = goal(*data.test)
     if not len(features):

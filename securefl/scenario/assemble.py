@@ -29,6 +29,7 @@ from securefl.privacy.remember import Remember, fresh
 from securefl.rng import Keystream, StreamFor, seeded_keystream, system_keystream
 from securefl.scenario import adversary, catalog, channel
 from securefl.scenario.ledgers import Origin, open_ledgers
+from securefl.scenario.making.rule import make_rule, make_step, make_weights
 from securefl.scenario.records import load_data
 from securefl.scenario.scenario import Scenario
 
@@ -75,13 +76,13 @@ class Assembled:
 def defense_of(scenario: Scenario) -> Rule:
     """Its pre-filters and its rule."""
     rule, before = scenario.defense.rule, scenario.defense.prefilters
-    return catalog.make_rule(rule.name, rule.parameters, [(one.name, one.parameters) for one in before])
+    return make_rule(rule.name, rule.parameters, [(one.name, one.parameters) for one in before])
 
 
 def weights_of(scenario: Scenario) -> Weigh | None:
     """The weights that its rule gives to rows; None where it gives none."""
     rule, before = scenario.defense.rule, scenario.defense.prefilters
-    return catalog.make_weights(rule.name, rule.parameters, [(one.name, one.parameters) for one in before])
+    return make_weights(rule.name, rule.parameters, [(one.name, one.parameters) for one in before])
 
 
 def assemble(
@@ -155,7 +156,7 @@ def assemble(
         screen=catalog.SCREEN,
         rule=rule,
         weigh=weights_of(scenario),
-        step=catalog.make_step(scenario.server.step, scenario.server.parameters),
+        step=make_step(scenario.server.step, scenario.server.parameters),
         evaluate=_evaluator(model, data),
         server_holds_model=catalog.CHANNELS[scenario.channel.kind].server_holds_model,
     )

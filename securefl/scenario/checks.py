@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from securefl.errors import ScenarioError
-from securefl.scenario import catalog
+from securefl.scenario.entries import parameters_of
 from securefl.scenario.planned import planned
 
 _LARGEST = 1e6  # of a hyper-parameter; beyond it something is meant differently
@@ -23,7 +23,7 @@ def known(key: str, name: str, table: Any) -> None:
 
 def parameters(place: str, name: str, given: dict[str, Any], *functions: Callable[..., Any]) -> None:
     """What is given is what the functions take: no more, no less, and of the right kind."""
-    known = catalog.parameters_of(*functions)
+    known = parameters_of(*functions)
     for key, value in given.items():
         if key not in known:
             takes = f"takes {', '.join(known)}" if known else "takes no parameters"

@@ -9,6 +9,8 @@ import torch
 from securefl.data.partition import Skew
 from securefl.errors import ScenarioError
 from securefl.scenario import adversary, catalog, channel, checks
+from securefl.scenario.entries import PrefilterEntry, RuleEntry, parameters_of
+from securefl.scenario.making.rule import make_rule, make_step
 from securefl.scenario.planned import planned
 from securefl.scenario.practice import check_practice, practice_of
 from securefl.scenario.sites import data_options, partition_of, site_count, site_records, task_of, training_records
@@ -70,7 +72,7 @@ def fill_in(scenario: "Scenario", values: dict[str, Any]) -> None:
     if scenario.attack is not None:
         tables += [(values["attack"], function) for function in catalog.ATTACKS[scenario.attack.name].functions]
     for table, function in tables:
-        for name, parameter in catalog.parameters_of(function).items():
+        for name, parameter in parameters_of(function).items():
             if (default := parameter.default) not in (inspect.Parameter.empty, None):
                 table.setdefault(name, list(default) if isinstance(default, tuple) else default)
 
@@ -228,13 +230,11 @@ def _defense(scenario: "Scenario") -> None:
             "channel.kind = 'plain', which shows every update"
         )
     before = [(one.name, one.parameters) for one in scenario.defense.prefilters]
-    defend = catalog.make_rule(rule.name, rule.parameters, before)
+    defend = make_rule(rule.name, rule.parameters, before)
     checks.tried("defense", lambda: defend(torch.zeros(rows, 1), torch.ones(rows)))
 
 
-def _takes(
-    place: str, chosen: "Named", entry: "catalog.RuleEntry | catalog.PrefilterEntry", scenario: "Scenario"
-) -> None:
+def _takes(place: str, chosen: "Named", entry: RuleEntry | PrefilterEntry, scenario: "Scenario") -> None:
     """A rule or pre-filter has its parameters, and the rows it needs."""
     checks.parameters(place, chosen.name, chosen.parameters, entry.function)
     f = chosen.parameters.get("f", 0)
@@ -254,7 +254,7 @@ def _server(scenario: "Scenario") -> None:
     """The step's hyper-parameters are its own."""
     step, parameters = scenario.server.step, scenario.server.parameters
     checks.parameters("server", step, parameters, catalog.STEPS[step])
-    checks.tried("server", lambda: catalog.make_step(step, parameters)(torch.zeros(1), torch.zeros(1), {}))
+    checks.tried("server", lambda: make_step(step, parameters)(torch.zeros(1), torch.zeros(1), {}))
 
 
 def _rehearsal(scenario: "Scenario") -> None:

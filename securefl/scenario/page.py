@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 from securefl.scenario import catalog
+from securefl.scenario.entries import parameters_of
 from securefl.scenario.scenario import Scenario
 
 _BEGIN = """\
@@ -116,7 +117,7 @@ def _parameters() -> Iterator[str]:
         for name, functions in table().items():
             takes = [
                 f"`{key}`" + ("" if one.default is inspect.Parameter.empty else f" (default {_shown(one.default)})")
-                for key, one in catalog.parameters_of(*functions).items()
+                for key, one in parameters_of(*functions).items()
             ]
             yield f"| `{name}` | {', '.join(takes) or 'nothing'} |"
     yield from ("", "## Data and channels", "", "| data | partitions |", "|---|---|")

@@ -1,1 +1,1 @@
-"""What people see: commands, displays, tables and the report page."""
+"""What people see: commands, displays, tables and the report page. Nothing below imports it."""

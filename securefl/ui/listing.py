@@ -10,6 +10,7 @@ from securefl.errors import RunFolderError, ScenarioError
 from securefl.files import is_held
 from securefl.runs.folder import Cell, RunFolder
 from securefl.scenario import catalog
+from securefl.scenario.entries import parameters_of
 
 KINDS = ("rules", "prefilters", "attacks", "data", "models", "steps", "channels", "threats", "runs")
 
@@ -70,7 +71,7 @@ def _threats() -> Iterator[str]:
 
 def _callable(name: str, *functions: Callable[..., Any]) -> str:
     first = " Then: ".join((inspect.getdoc(function) or "").splitlines()[0] for function in functions)
-    takes = ", ".join(catalog.parameters_of(*functions))
+    takes = ", ".join(parameters_of(*functions))
     return f"{name:<23} {first}{f' Takes {takes}.' if takes else ''}"
 
 

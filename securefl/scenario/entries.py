@@ -1,0 +1,88 @@
+"""What the catalog says of each name: the callable, and the facts that checks and makers ask for."""
+
+import inspect
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from torch import Tensor
+
+from securefl.channels.protocol import MODEL, Sides
+
+
+@dataclass(frozen=True)
+class RuleEntry:
+    """An aggregation rule, how many rows it needs for a given f, whether it uses weights, and those it gives itself."""
+
+    function: Callable[..., Tensor]
+    minimum_rows: Callable[[int], int]
+    weighted: bool = False
+    weigh: Callable[..., Tensor] | None = None
+
+
+@dataclass(frozen=True)
+class PrefilterEntry:
+    """What is done to rows before a rule, and how many rows it needs for a given f."""
+
+    function: Callable[..., Any]
+    minimum_rows: Callable[[int], int] = lambda f: 1
+
+
+@dataclass(frozen=True)
+class AttackEntry:
+    """What corrupt clients do to the rows that they send, to the records that they train on, and to their gradients.
+
+    several: whether it makes sense only from two rows known on; omniscient: only for who sees the rows of the others.
+    goal: test features and labels -> the features that show whether it succeeded, and the class it wants for them.
+    """
+
+    rows: Callable[..., Tensor] | None = None
+    records: Callable[..., tuple[Tensor, Tensor]] | None = None
+    gradients: Callable[..., Tensor] | None = None
+    several: bool = False
+    omniscient: bool = False
+    goal: Callable[..., tuple[Tensor, int]] | None = None
+
+    @property
+    def functions(self) -> tuple[Callable[..., Any], ...]:
+        """Those that there are; the first one's docstring describes the attack."""
+        return tuple(function for function in (self.records, self.rows, self.gradients) if function is not None)
+
+
+@dataclass(frozen=True)
+class ChannelEntry:
+    """A way updates travel: how it is built and checked, its stages, rows of a cohort, options, and who sees what.
+
+    threats says it in words, sees by the kinds of Observations of server, network and each client. min_cohort is the
+    default where the options do not settle it; set_up says that a client can miss the session's; exact that a round
+    played again gives the same bytes. shows_reported_weights: whether the server learns a weight that a client reports,
+    though it sees no update.
+    """
+
+    sides: Callable[..., Sides]
+    stages: int
+    rows: Callable[[int], int]
+    threats: Mapping[str, str]
+    sees: Mapping[str, tuple[str, ...]]
+    options: Mapping[str, Any] = field(default_factory=dict)
+    check: Callable[..., object] = lambda plan: None
+    min_cohort: int = 1
+    set_up: bool = False
+    exact: bool = True
+    shows_reported_weights: bool = False
+
+    @property
+    def server_holds_model(self) -> bool:
+        """Whether the server sees the global models."""
+        return MODEL in self.sees["server"]
+
+
+def parameters_of(*functions: Callable[..., Any]) -> dict[str, inspect.Parameter]:
+    """The hyper-parameters that a scenario may set: keyword-only ones that the run does not provide itself."""
+    provided = {"generator", "weights", "start", "rule", "weigh", "krum", "classes", "part"}
+    return {
+        name: parameter
+        for function in functions
+        for name, parameter in inspect.signature(function).parameters.items()
+        if parameter.kind is inspect.Parameter.KEYWORD_ONLY and name not in provided
+    }

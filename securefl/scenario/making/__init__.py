@@ -1,0 +1,1 @@
+"""From a choice in a scenario to the callable that the engine gets."""
