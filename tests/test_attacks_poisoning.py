@@ -26,8 +26,8 @@ from attacks import (
 )
 from securefl.errors import ScenarioError
 from securefl.runs import api
-from securefl.scenario import adversary
 from securefl.scenario.assemble import assemble, make_trainers
+from securefl.scenario.making.adversary import adversary_of, poisoned
 from securefl.scenario.records import load_data
 from securefl.scenario.scenario import parse_scenario
 
@@ -79,7 +79,7 @@ def test_only_the_corrupt_clients_train_on_poisoned_records() -> None:
     """
     scenario = parse_scenario(text)
     clean = load_data(scenario)
-    after = adversary.poisoned(scenario, clean)
+    after = poisoned(scenario, clean)
     assert torch.equal(after.test.labels, clean.test.labels)
     for index, (site, honest) in enumerate(zip(after.sites, clean.sites, strict=True)):
         assert torch.equal(site.train.features, honest.train.features)
@@ -87,7 +87,8 @@ def test_only_the_corrupt_clients_train_on_poisoned_records() -> None:
         assert torch.equal(site.train.labels, flipped if index in (1, 3) else honest.train.labels)
     honest_rows = torch.ones(2, 3)
     assert torch.equal(
-        adversary.make(scenario, lambda rows, weights: rows[0], None).attack(honest_rows, honest_rows, 0), honest_rows
+        adversary_of(scenario, scenario.facts, lambda rows, weights: rows[0], None).attack(honest_rows, honest_rows, 0),
+        honest_rows,
     )
 
 
@@ -208,7 +209,7 @@ def test_constrained_clients_stay_nearer_to_the_global_model_and_honest_ones_tra
     lengths = {}
     for name, one in (("constrained", scenario), ("free", free)):
         made = assemble(one, run="x", ledgers=tmp_path / "none")
-        trainers = make_trainers(one, adversary.poisoned(one, made.data), made.model, {})
+        trainers = make_trainers(one, poisoned(one, made.data), made.model, {})
         lengths[name] = [float(trainer.fit(made.start.weights, round=0).delta.norm()) for trainer in trainers]
     assert lengths["constrained"][1] < 0.8 * lengths["free"][1]
     assert lengths["constrained"][0] == lengths["free"][0]

@@ -15,7 +15,7 @@ from securefl.federation.values import Played
 from securefl.runs.api import run
 from securefl.runs.folder import RunFolder
 from securefl.scenario.assemble import assemble
-from securefl.scenario.channel import min_cohort, terms
+from securefl.scenario.making.channel import terms_of
 from securefl.scenario.scenario import Scenario, parse_scenario
 from tests.medmnist_files import official
 
@@ -37,8 +37,8 @@ training = { kind = "sgd", batch = 32, epochs = 1, lr = 0.1 }
 
 
 def test_three_updates_make_a_round_unless_declared_and_one_never_does() -> None:
-    assert min_cohort(parse_scenario(HEART, overrides=("channel.kind=ckks",))) == 3
-    assert min_cohort(parse_scenario(HEART, overrides=("channel.kind=ckks", "channel.min_cohort=2"))) == 2
+    assert parse_scenario(HEART, overrides=("channel.kind=ckks",)).facts.min_cohort == 3
+    assert parse_scenario(HEART, overrides=("channel.kind=ckks", "channel.min_cohort=2")).facts.min_cohort == 2
     with pytest.raises(ScenarioError, match="min_cohort must be at least 2 with ckks"):
         parse_scenario(HEART, overrides=("channel.kind=ckks", "channel.min_cohort=1"))
     with pytest.raises(ScenarioError, match=r"channel\.min_cohort: 3 exceeds the 2 clients of a round"):
@@ -61,7 +61,7 @@ def assert_the_channels_agree(text: str, folder: Path) -> dict[str, list[Played]
     played = {kind: play(scenario, folder / kind) for kind, scenario in scenarios.items()}
     for kind in ("ckks", "masked"):
         first = (played[kind][0].state.weights - played["plain"][0].state.weights).abs().max()
-        agreed, clients = terms(scenarios[kind]), scenarios[kind].clients
+        agreed, clients = terms_of(scenarios[kind], scenarios[kind].facts), scenarios[kind].clients
         least = agreed.max_weight if kind == "ckks" else 1  # all weights together are no less
         bound = agreed.error_bound(clients, least) if kind == "ckks" else clients * agreed.code.bound(clients)
         float32 = 4 * 2.0**-23  # of weights up to 4, added to the update and rounded

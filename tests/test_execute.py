@@ -23,7 +23,6 @@ from securefl.runs.checkpoint import load_checkpoint
 from securefl.runs.folder import Cell
 from securefl.runs.play import INTERRUPTED, run_cell
 from securefl.scenario.assemble import Assembled, assemble
-from securefl.scenario.channel import client_weight, public_weights
 from securefl.scenario.ledgers import Origin
 from securefl.scenario.scenario import Scenario, parse_scenario
 
@@ -334,9 +333,9 @@ def test_the_epsilon_of_a_run_is_that_of_its_worst_off_client(tmp_path: Path) ->
 )
 def test_weights_are_public_unless_reported(weights: str, public: dict[int, int] | None, stated: int) -> None:
     scenario = parse_scenario('training = { kind = "sgd" }', overrides=(f"weights={weights}",))
-    found = public_weights(scenario)
+    found = scenario.facts.public_weights
     assert (None if found is None else {client: found[client] for client in (0, 1)}) == public
-    assert client_weight(scenario, 0, 200 if weights == "reported" else None) == stated
+    assert scenario.facts.client_weight(0, 200 if weights == "reported" else None) == stated
 
 
 def test_epsilon_infinity_claims_nothing(tmp_path: Path) -> None:

@@ -80,6 +80,17 @@ def test_a_door_exports_what_it_says_and_no_more_than_sixteen_names(package: str
         _ = door.nonsense
 
 
+@pytest.mark.parametrize("source", [path for path in SOURCES if path.parts[:2] != ("benchmarks", "speed")], ids=str)
+def test_every_module_is_imported_by_itself(source: Path) -> None:
+    """Also the names that it takes from a door, which no type checker looks for."""
+    importlib.import_module(".".join(source.with_suffix("").parts).removesuffix(".__init__"))
+    for node in ast.walk(ast.parse((ROOT / source).read_text(encoding="utf-8"))):
+        if isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] in BELOW:
+            for alias in node.names:
+                if not hasattr(importlib.import_module(str(node.module)), alias.name):
+                    importlib.import_module(f"{node.module}.{alias.name}")
+
+
 def test_nothing_imports_torchvision() -> None:
     assert not [source for source in SOURCES if "torchvision" in imported(source)]
 

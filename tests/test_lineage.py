@@ -25,7 +25,7 @@ from securefl.runs.folder import Cell, RunFolder
 from securefl.runs.lineage import UNKNOWN, seeded_earlier, seeded_runs
 from securefl.runs.origin import origin_of
 from securefl.scenario.assemble import assemble
-from securefl.scenario.scenario import parse_scenario
+from securefl.scenario.scenario import make_scenario, parse_scenario
 from securefl.studies.scores import read_scores
 from securefl.ui.cli import app
 from securefl.ui.compare import compare
@@ -305,7 +305,7 @@ def test_an_unmarked_past_that_cannot_be_looked_up_is_no_clean_one(
 
 def test_an_unmarked_run_that_was_interrupted_goes_on(old: Generations) -> None:
     scenario = parse_scenario((old.first.parent / "second" / "scenario.toml").read_text())
-    moved = scenario.model_copy(update={"init_from": str(old.first)})
+    moved = make_scenario({**scenario.resolved(), "init_from": str(old.first)})
     books = assemble(moved, run=run_of(old.second), ledgers=cell(old.second).ledgers, origin=origin_of(moved)).ledgers
     assert books[0].count(read_event(old.second, 0)) > 0
     assert books[0].before.seeded == (run_of(old.first),)

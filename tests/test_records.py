@@ -13,7 +13,6 @@ import torch
 from securefl.errors import ScenarioError
 from securefl.scenario.records import Pool, drawn, load_data, pool_of
 from securefl.scenario.scenario import Scenario, parse_scenario
-from securefl.scenario.sites import published
 
 
 def digits(*overrides: str) -> Scenario:
@@ -120,16 +119,16 @@ def test_most_keeps_so_many_records_of_each_client_at_random_and_says_so() -> No
 
 
 def test_published_sizes_know_of_most() -> None:
-    assert published(digits("data.most=7")) == (7, 7, 7, 7)
+    assert digits("data.most=7").facts.published_records == (7, 7, 7, 7)
     hospitals = parse_scenario("training.kind = 'sgd'\ndata.most = 100")
-    sizes = published(hospitals)
+    sizes = hospitals.facts.published_records
     assert sizes is not None
     assert sizes == tuple(len(site.train) for site in load_data(hospitals).sites)
     assert max(sizes) == 100 > min(sizes)
     pooled = parse_scenario("training.kind = 'sgd'\ndata = { name = 'digits', partition = 'pooled', most = 5 }")
-    assert published(pooled) == (5,)
+    assert pooled.facts.published_records == (5,)
     dealt = digits("data.partition=dirichlet", "data.most=5", "privacy.epsilon=inf")
-    assert published(dealt) is None
+    assert dealt.facts.published_records is None
 
 
 def test_share_keeps_each_record_by_a_coin_and_leaves_the_order_and_test_records() -> None:
@@ -147,10 +146,10 @@ def test_share_keeps_each_record_by_a_coin_and_leaves_the_order_and_test_records
 
 
 def test_published_sizes_after_share_are_what_is_expected() -> None:
-    assert published(digits("data.share=0.1")) == (32, 31, 31, 31)
-    assert published(digits("data.share=1e-6")) == (1, 1, 1, 1)
-    assert published(digits("data.share=0.1", "data.most=31")) == (31, 31, 31, 31)
-    assert published(digits("data.share=0.1", "data.partition=dirichlet")) is None
+    assert digits("data.share=0.1").facts.published_records == (32, 31, 31, 31)
+    assert digits("data.share=1e-6").facts.published_records == (1, 1, 1, 1)
+    assert digits("data.share=0.1", "data.most=31").facts.published_records == (31, 31, 31, 31)
+    assert digits("data.share=0.1", "data.partition=dirichlet").facts.published_records is None
 
 
 def test_no_client_declares_more_than_most() -> None:

@@ -15,8 +15,8 @@ from securefl.data.task import Examples, FederatedData, Task, concatenate
 from securefl.learning.dp_sgd import DpPlan
 from securefl.privacy.ledger import NOTHING
 from securefl.privacy.remember import Remember, fresh
-from securefl.scenario.adversary import poisoned
 from securefl.scenario.assemble import plan_for
+from securefl.scenario.making.adversary import poisoned
 from securefl.scenario.records import load_data
 
 ROUNDS = 5  # that are looked at

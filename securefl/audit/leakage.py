@@ -29,7 +29,6 @@ from securefl.rng import Keystream, seeded_keystream
 from securefl.scenario.assemble import build_model
 from securefl.scenario.records import Pool, drawn, load_data, pool_of
 from securefl.scenario.scenario import Scenario, make_scenario
-from securefl.scenario.sites import task_of
 
 OnRound = Callable[[str, RoundRecord], None]
 _STRIDE = 1_000_003  # between seeds of rehearsals
@@ -64,7 +63,7 @@ class Inquiry:
                 f"--colluders: {self.colluders} of {clients} clients cannot look at another one; at least 1, at most "
                 f"{clients - 1}"
             )
-        if task_of(self.scenario).multilabel:
+        if self.scenario.facts.task.multilabel:
             raise ScenarioError("the records bear several labels each, which no attack here is made for")
         if self.scenario.rehearsal is not None:
             raise ScenarioError("the scenario is a rehearsal already: take its rehearsal table away")
@@ -226,7 +225,7 @@ def sing(inquiry: Inquiry, *, on_round: OnRound, remember: Remember = fresh) -> 
 
 def coordinates(scenario: Scenario) -> int:
     """Returns how many coordinates its model has."""
-    return len(vector.to_vector(build_model(scenario, task_of(scenario))))
+    return len(vector.to_vector(build_model(scenario, scenario.facts.task)))
 
 
 def canary_lines(inquiry: Inquiry, *, on_round: OnRound, remember: Remember = fresh) -> list[Line]:

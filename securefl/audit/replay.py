@@ -17,7 +17,6 @@ from securefl.privacy.events import SampledGaussian
 from securefl.privacy.ledger import carried
 from securefl.privacy.remember import Remember, fresh
 from securefl.runs.origin import origin_of
-from securefl.scenario import channel
 from securefl.scenario.assemble import Assembled, Implant, as_it_is, assemble
 from securefl.scenario.scenario import Scenario
 
@@ -114,15 +113,13 @@ def carried_weights(scenario: Scenario, sizes: Mapping[int, int]) -> dict[int, f
         scenario: whose weights.
         sizes: client -> training records, for weights that clients report.
     """
-    largest = channel.max_weight(scenario)
+    largest = scenario.facts.max_weight
     return {client: weight / largest for client, weight in _weights(scenario, sizes).items()}
 
 
 def _weights(scenario: Scenario, sizes: Mapping[int, int]) -> dict[int, int]:
     reported = scenario.weights == "reported"
-    return {
-        client: channel.client_weight(scenario, client, size if reported else None) for client, size in sizes.items()
-    }
+    return {client: scenario.facts.client_weight(client, size if reported else None) for client, size in sizes.items()}
 
 
 def _line(round: int, seen: Observation) -> Line:

@@ -6,7 +6,7 @@ from functools import cache
 from importlib import metadata
 from pathlib import Path
 
-PACKAGES = ("securefl", "attacks", "defenses", "benchmarks")
+PACKAGES = ("securefl", "attacks", "defenses")
 LIBRARIES = (
     "torch",
     "opacus",
@@ -31,14 +31,15 @@ def version() -> str:
 
 @cache
 def code_hash() -> str:
-    """SHA-256 over the source files of the four packages and constraints.txt where it lies beside, 16 hex digits.
+    """SHA-256 over the source files of our three packages, 16 hex digits.
 
-    Computed once a process: it names the code that was imported.
+    It is the same in a checkout, an editable install and a wheel. Versions of libraries are not part of it;
+    `environment` has them. Computed once a process: it names the code that was imported.
     """
     root = Path(__file__).resolve().parents[2]
     digest = hashlib.sha256()
     sources = sorted(path for package in PACKAGES for path in (root / package).rglob("*.py"))
-    for source in [*sources, *root.glob("constraints.txt")]:
+    for source in sources:
         content = source.read_bytes()
         digest.update(f"{source.relative_to(root).as_posix()}\0{len(content)}\0".encode() + content)
     return digest.hexdigest()[:16]

@@ -27,8 +27,10 @@ from securefl.privacy.accounting.calibration import calibrate_noise
 from securefl.privacy.ledger import NOTHING, Before, Ledger
 from securefl.privacy.remember import Remember, fresh
 from securefl.rng import Keystream, StreamFor, seeded_keystream, system_keystream
-from securefl.scenario import adversary, catalog, channel
+from securefl.scenario import catalog
 from securefl.scenario.ledgers import Origin, open_ledgers
+from securefl.scenario.making.adversary import adversary_of, bend_of, poisoned, success
+from securefl.scenario.making.channel import plan_of
 from securefl.scenario.making.rule import make_rule, make_step, make_weights
 from securefl.scenario.records import load_data
 from securefl.scenario.scenario import Scenario
@@ -65,7 +67,7 @@ class Assembled:
     def attack_success(self, weights: Tensor) -> float | None:
         """Of the records that the attack is after, the share that weights (d,) take for what it wants."""
         vector.load_vector(self.model, weights)
-        return adversary.success(self.scenario, self.data, lambda x: predict(self.model, self.data.task, x))
+        return success(self.scenario, self.data, lambda x: predict(self.model, self.data.task, x))
 
     def probabilities(self, weights: Tensor) -> Tensor:
         """(n, classes) of weights (d,) on all test records."""
@@ -123,17 +125,19 @@ def assemble(
     books = open_ledgers(scenario, ledgers, origin)
     for book in books.values():
         book.begin()
-    trainers = make_trainers(scenario, adversary.poisoned(scenario, data), model, books, remember, canaries, implant)
+    trainers = make_trainers(scenario, poisoned(scenario, data), model, books, remember, canaries, implant)
     config = hashlib.sha256(json.dumps(scenario.resolved(), sort_keys=True).encode()).digest()
-    plan = channel.plan(scenario, session=session, d=len(start), stream_for=stream_for(scenario), config=config)
-    sides = catalog.CHANNELS[scenario.channel.kind].sides(plan, **channel.options(scenario))
+    plan = plan_of(
+        scenario, scenario.facts, session=session, d=len(start), stream_for=stream_for(scenario), config=config
+    )
+    sides = catalog.CHANNELS[scenario.channel.kind].sides(plan, **scenario.facts.channel_options)
     layout = None if sides.first_name else vector.layout(model)
     clients: dict[int, Participant] = {
         index: Client(
             index,
             trainer=trainers[index],
             channel=sides.clients[index],
-            weight=channel.client_weight(scenario, index, len(site.train) if scenario.weights == "reported" else None),
+            weight=scenario.facts.client_weight(index, len(site.train) if scenario.weights == "reported" else None),
             layout=layout,
             d=len(start),
             session=session,
@@ -151,8 +155,8 @@ def assemble(
         session=session,
         layout=layout,
         invite=_inviter(scenario, tuple(clients)),
-        min_cohort=channel.min_cohort(scenario),
-        adversary=adversary.make(scenario, rule, weights_of(scenario)),
+        min_cohort=scenario.facts.min_cohort,
+        adversary=adversary_of(scenario, scenario.facts, rule, weights_of(scenario)),
         screen=catalog.SCREEN,
         rule=rule,
         weigh=weights_of(scenario),
@@ -174,7 +178,7 @@ def stream_for(scenario: Scenario) -> StreamFor:
 
     What members draw in a channel's set-up follows `channel.secrets` instead: nobody gets it from a seed unasked.
     """
-    secrets = channel.options(scenario).get("secrets")
+    secrets = scenario.facts.channel_options.get("secrets")
 
     def stream(purpose: str, client: int, round: int) -> Keystream:
         seeded = secrets == "seeded" if purpose == SET_UP else scenario.repeatable
@@ -256,7 +260,7 @@ def sgd_trainer(
         epochs=training.epochs,
         lr=training.lr,
         stream_for=streams,
-        bend=adversary.bend(scenario, client),
+        bend=bend_of(scenario, client),
     )
 
 

@@ -18,7 +18,8 @@ from securefl.data.partition import Skew
 from securefl.data.task import Examples, FederatedData, Site, concatenate
 from securefl.errors import ScenarioError
 from securefl.rng import seeded_keystream
-from securefl.scenario import catalog, compatibility, sites
+from securefl.scenario import catalog
+from securefl.scenario.facts import DEFAULT_SKEW
 from securefl.scenario.scenario import Scenario
 
 
@@ -38,7 +39,7 @@ def load_data(scenario: Scenario) -> FederatedData:
     """
     entry, config, how = catalog.DATA[scenario.data.name], scenario.data, scenario.partition
     own = how if how in entry.partitions else next(iter(entry.partitions))
-    data = entry.load(partition=own, split_seed=config.split_seed, **sites.data_options(scenario))
+    data = entry.load(partition=own, split_seed=config.split_seed, **scenario.facts.data_options)
     if config.held_out is not None:
         data = data.without(config.held_out, unseen=config.test_on == "validation")
     if how == "pooled":
@@ -47,7 +48,7 @@ def load_data(scenario: Scenario) -> FederatedData:
         data = data.dealt(_deal(scenario, data.pooled().sites[0].train.labels))
     data = _thinned(scenario, _shared(scenario, data))
     if config.only is not None and how != "pooled":
-        data = data.alone(sites.place(scenario, config.only))
+        data = data.alone(scenario.facts.place(config.only))
     data = _mislabelled(scenario, data)
     return data if scenario.rehearsal is None else _rehearsed(scenario, data)
 
@@ -55,7 +56,7 @@ def load_data(scenario: Scenario) -> FederatedData:
 def fetch_data(scenario: Scenario, on_bytes: OnBytes) -> None:
     """See to it that the scenario's published file is on this disk. Raises DataError."""
     if (fetch := catalog.DATA[scenario.data.name].fetch) is not None:
-        fetch(sites.data_options(scenario)["size"], on_bytes)
+        fetch(scenario.facts.data_options["size"], on_bytes)
 
 
 def pool_of(scenario: Scenario, data: FederatedData, client: int) -> Pool:
@@ -161,7 +162,7 @@ def _taken(examples: Examples, chosen: Tensor) -> Examples:
 
 def _deal(scenario: Scenario, labels: Tensor) -> list[Tensor]:
     """Indices for each client by the scenario's partition."""
-    config, usual = scenario.data, compatibility.DEFAULT_SKEW
+    config, usual = scenario.data, DEFAULT_SKEW
     clients = config.clients or catalog.DEFAULT_CLIENTS
     skew = Skew(config.alpha or usual.alpha, config.classes or usual.classes, config.minimum or usual.minimum)
     stream = seeded_keystream(config.split_seed, scenario.partition, clients)

@@ -5,9 +5,9 @@ from collections.abc import Sequence
 from securefl.channels.ckks.terms import CkksTerms
 from securefl.channels.masking.agreement import Agreement, blocks_for
 from securefl.privacy.chain import seeded_mark
-from securefl.scenario import catalog, channel
+from securefl.scenario import catalog
+from securefl.scenario.making.channel import terms_of
 from securefl.scenario.scenario import Scenario
-from securefl.scenario.sites import data_options
 
 
 def summary(scenario: Scenario, seeded_before: Sequence[str] = ()) -> str:
@@ -18,7 +18,7 @@ def summary(scenario: Scenario, seeded_before: Sequence[str] = ()) -> str:
         seeded_before: the runs that it goes on from whose noise came from a seed.
     """
     training, privacy, rule = scenario.training, scenario.privacy, scenario.defense.rule
-    options = channel.options(scenario)
+    options = scenario.facts.channel_options
     lines = [
         f"valid: {scenario.rounds} rounds of {scenario.cohort_size} of {scenario.clients} clients, "
         f"{_data(scenario)}, {scenario.model.name}, {training.kind}",
@@ -78,7 +78,7 @@ def _before(scenario: Scenario) -> str:
 
 def _data(scenario: Scenario) -> str:
     """Which records, in which size, dealt how, and who judges where it is not the test records."""
-    options = data_options(scenario)
+    options = scenario.facts.data_options
     size = f", {options['size']} pixels a side" if options.get("size") else ""
     judged = ", judged on VALIDATION records" if options.get("test_on") == "validation" else ""
     kept = f", each record kept with probability {scenario.data.share:g}" if scenario.data.share is not None else ""
@@ -89,7 +89,7 @@ def _data(scenario: Scenario) -> str:
 
 def _channel(scenario: Scenario) -> str:
     """What the channel shows the server, and what it takes: bounds on a coordinate, and who may drop out."""
-    kind, cohort, terms = scenario.channel.kind, scenario.cohort_size, channel.terms(scenario)
+    kind, cohort, terms = scenario.channel.kind, scenario.cohort_size, terms_of(scenario, scenario.facts)
     described = f"channel {kind}: the server sees {catalog.CHANNELS[kind].threats['server']}"
     if isinstance(terms, Agreement):
         return f"{described}; {_masked(terms, cohort)}"

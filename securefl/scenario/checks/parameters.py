@@ -1,4 +1,4 @@
-"""Whether a name is known, and what it names takes the parameters that are given."""
+"""Whether what a name stands for takes the parameters that are given."""
 
 import inspect
 import math
@@ -7,18 +7,8 @@ from typing import Any
 
 from securefl.errors import ScenarioError
 from securefl.scenario.entries import parameters_of
-from securefl.scenario.planned import planned
 
 _LARGEST = 1e6  # of a hyper-parameter; beyond it something is meant differently
-
-
-def known(key: str, name: str, table: Any) -> None:
-    """The name is in the table, or told to be one of later versions. Raises ScenarioError."""
-    if name in table:
-        return
-    if name in planned(key):
-        raise ScenarioError(f"{key} = {name!r} is not available yet; use {' or '.join(map(repr, table))}")
-    raise ScenarioError(f"{key}: there is no {name!r}; known: {', '.join(table)}")
 
 
 def parameters(place: str, name: str, given: dict[str, Any], *functions: Callable[..., Any]) -> None:

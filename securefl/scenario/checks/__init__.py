@@ -1,0 +1,1 @@
+"""What cannot work together is refused before anything runs, with the ways out in the message."""
