@@ -1,14 +1,14 @@
 """Files that are whole or absent: temporary name, sync, rename; and a lock on a folder."""
 
-import fcntl
 import json
 import os
 import secrets
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+
+from filelock import FileLock, Timeout
 
 from securefl.errors import RunFolderError
 
@@ -97,26 +97,25 @@ def locked(folder: Path, *, patience: float = 0.0) -> Iterator[None]:
     Raises:
         RunFolderError: another process holds it.
     """
-    deadline = time.monotonic() + patience
-    with (folder / ".lock").open("w") as file:
-        while True:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                break
-            except BlockingIOError:
-                if time.monotonic() >= deadline:
-                    raise RunFolderError(f"{folder} is in use by another run") from None
-                time.sleep(0.05)
+    lock = FileLock(folder / ".lock")
+    try:
+        lock.acquire(timeout=patience)
+    except Timeout:
+        raise RunFolderError(f"{folder} is in use by another run") from None
+    try:
         yield
+    finally:
+        lock.release()
 
 
 def is_held(folder: Path) -> bool:
     """Whether a process holds the folder now."""
+    path = folder / ".lock"
     try:
-        with (folder / ".lock").open("r") as file:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
+        if path.exists():  # a look makes no file
+            FileLock(path).acquire(blocking=False).lock.release()
+    except Timeout:
         return True
-    except OSError:  # no lock was ever made, or not by us
+    except OSError:  # not ours to lock
         return False
     return False

@@ -9,15 +9,15 @@ answers can tell what one does not. Secrets are not kept: a client that was rest
 it had begun.
 """
 
-import fcntl
 import hashlib
 import json
 import os
 import secrets
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple, Protocol
+
+from filelock import FileLock
 
 from securefl.errors import ProtocolError
 from securefl.files import sync_folder, write_atomic
@@ -148,7 +148,7 @@ class FileMonotonic:
             ProtocolError: it does not follow what the file holds, or cannot be written.
         """
         try:
-            with _alone_with(self._path):
+            with FileLock(self._path.with_name(f".{self._path.name}.lock")):  # no other process moves the file on
                 name, sessions = self._read()
                 if not progress.follows(sessions.get(session, Progress())):
                     raise ProtocolError(ANSWERED)
@@ -193,11 +193,3 @@ def _parsed(data: bytes) -> tuple[str, dict[bytes, Progress]]:
 
 def _digest_of(line: bytes) -> bytes:
     return hashlib.sha256(_FORMAT + line).hexdigest().encode() + b"\n"
-
-
-@contextmanager
-def _alone_with(path: Path) -> Iterator[None]:
-    """Keep other processes from moving the file on meanwhile."""
-    with path.with_name(f".{path.name}.lock").open("w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        yield

@@ -7,15 +7,15 @@ from typing import Any
 
 import torch
 
-from securefl.runs.cache import user_cache
-from securefl.runs.origin import origin_of
 from securefl.data.download import OnBytes, quiet
-from securefl.runs.play import OnRound, run_cell
-from securefl.scenario.records import fetch_data
-from securefl.runs.results import write_results
-from securefl.runs.folder import Request, RunFolder
-from securefl.scenario.scenario import Scenario
 from securefl.federation.values import RoundRecord
+from securefl.runs.cache import user_cache
+from securefl.runs.folder import Request, RunFolder
+from securefl.runs.origin import origin_of
+from securefl.runs.play import OnRound, run_cell
+from securefl.runs.results import write_results
+from securefl.scenario.records import fetch_data
+from securefl.scenario.scenario import Scenario
 
 
 def run(

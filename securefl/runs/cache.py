@@ -1,6 +1,5 @@
 """Values that are dear to compute, kept on disk under the hash of everything they depend on."""
 
-import fcntl
 import hashlib
 import json
 import os
@@ -8,6 +7,8 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+
+from filelock import FileLock
 
 from securefl.errors import RunFolderError
 from securefl.files import read_json, write_json
@@ -54,13 +55,15 @@ class Cache:
         """One process at a time for a sixteenth of the names; no waiting where nothing can be written."""
         try:
             (self.folder / kind).mkdir(parents=True, exist_ok=True)
-            lock = (self.folder / kind / f".lock-{name[0]}").open("w")
+            lock = FileLock(self.folder / kind / f".lock-{name[0]}")
+            lock.acquire()
         except OSError:
             yield
             return
-        with lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)
+        try:
             yield
+        finally:
+            lock.release()
 
 
 def _read(path: Path, key: str) -> dict[str, Any] | None:

@@ -10,15 +10,14 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from securefl.runs.names import cell_hash
-from securefl.runs.environment import environment
 from securefl.errors import RunFolderError, ScenarioError
 from securefl.files import append_line, locked, read_json, read_lines, write_atomic, write_json, write_lines
+from securefl.runs.environment import environment
+from securefl.runs.names import cell_hash
 
 if TYPE_CHECKING:  # torch: seconds that who only reads a folder need not wait
-    from securefl.federation.values import Played, State
+    from securefl.federation.values import Played, RoundRecord, State
     from securefl.scenario.scenario import Scenario
-    from securefl.federation.values import RoundRecord
 
 
 class Cell:

@@ -5,7 +5,7 @@ has that seed, whatever later runs add. Ledgers say it in their first line; for 
 folders that `init_from` names are looked up.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from itertools import chain
 from pathlib import Path
 from typing import Any

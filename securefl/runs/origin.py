@@ -3,18 +3,17 @@
 from pathlib import Path
 from typing import Any
 
+from securefl.errors import BudgetExceeded, LedgerError, ScenarioError, SecureflError
+from securefl.privacy.accounting.calibration import NEAR
+from securefl.privacy.chain import noise_of, read_entries, seeded_mark
+from securefl.privacy.ledger import NOTHING, Before, carried
+from securefl.runs.checkpoint import load_checkpoint
+from securefl.runs.folder import Cell, RunFolder
+from securefl.runs.lineage import seeded_runs
 from securefl.scenario import catalog
 from securefl.scenario.ledgers import Origin
 from securefl.scenario.scenario import Scenario
-from securefl.runs.checkpoint import load_checkpoint
-from securefl.errors import BudgetExceeded, LedgerError, ScenarioError, SecureflError
-from securefl.runs.lineage import seeded_runs
-from securefl.privacy.chain import seeded_mark
-from securefl.privacy.accounting.epsilon import epsilon
-from securefl.privacy.accounting.calibration import NEAR
-from securefl.privacy.chain import noise_of, read_entries
-from securefl.privacy.ledger import NOTHING, Before, carried
-from securefl.runs.folder import Cell, RunFolder
+
 
 def origin_of(scenario: Scenario) -> Origin | None:
     """The run that `init_from` names, checked; None where a run starts from scratch.

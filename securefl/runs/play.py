@@ -7,21 +7,20 @@ from dataclasses import asdict, replace
 from types import TracebackType
 from typing import Any
 
-from securefl.federation import engine
-from securefl.runs.aftermath import aftermath
-from securefl.scenario.assemble import Assembled, assemble
-from securefl.privacy.remember import Remember, fresh
 from securefl.data.download import OnBytes, quiet
 from securefl.errors import BudgetExceeded, LedgerError, RunFailed, SecureflError
-from securefl.federation.values import State
-from securefl.runs.origin import origin_of
-from securefl.runs.lineage import with_marks
+from securefl.federation import engine
+from securefl.federation.values import RoundRecord, State
 from securefl.privacy.events import ReleaseId
-from securefl.scenario.records import fetch_data
+from securefl.privacy.remember import Remember, fresh
+from securefl.runs.aftermath import aftermath
 from securefl.runs.folder import Cell
-from securefl.scenario.scenario import Scenario
+from securefl.runs.lineage import with_marks
+from securefl.runs.origin import origin_of
 from securefl.runs.stopwatch import Stopwatch
-from securefl.federation.values import RoundRecord
+from securefl.scenario.assemble import Assembled, assemble
+from securefl.scenario.records import fetch_data
+from securefl.scenario.scenario import Scenario
 
 OnRound = Callable[[RoundRecord], None]
 INTERRUPTED = "interrupted before it was complete; its reservations stand"

@@ -7,8 +7,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from securefl.files import write_atomic
-from securefl.runs.lineage import with_marks
 from securefl.runs.folder import RunFolder, Use
+from securefl.runs.lineage import with_marks
 
 PLACE = ("cell", "label")
 FACTS = ("part", "seed", "split_seed", "code", "state", "noise", "site", "metric", "value")

@@ -15,10 +15,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from securefl.runs.cache import user_cache
-from securefl.runs.environment import code_hash
 from securefl.errors import BudgetExceeded, SecureflError
 from securefl.files import locked
+from securefl.runs.cache import user_cache
+from securefl.runs.environment import code_hash
 from securefl.runs.folder import Cell
 
 if TYPE_CHECKING:
