@@ -363,3 +363,23 @@ def test_a_run_says_who_was_left_out_and_how_many_rounds_were_abandoned(tmp_path
     assert done.returncode == 0, done.stderr
     assert "client 1 took no part in the session: no commitment in attempt 0" in done.stdout
     assert "1 of 2 rounds were abandoned" in done.stdout
+
+
+def test_ls_alone_says_what_it_can_list(tmp_path: Path) -> None:
+    done = call("ls", cwd=tmp_path)
+    assert done.returncode == 0
+    assert done.stdout.splitlines()[0] == "securefl ls rules"
+    assert all(call(*line.split()[1:], cwd=tmp_path).returncode == 0 for line in done.stdout.splitlines()[3:5])
+
+
+def test_errors_are_json_where_json_is_asked_for(tmp_path: Path) -> None:
+    for how in (("--display", "json"), ("--display=json",)):
+        done = call("validate", "none.toml", *how, cwd=tmp_path)
+        told = json.loads(done.stdout)
+        assert (done.returncode, told["event"], told["exit"]) == (2, "error", 2)
+        assert done.stderr == f"error: {told['error']}\n"
+    assert call("validate", "none.toml", "--display", "plain", cwd=tmp_path).stdout == ""
+
+
+def test_the_schema_is_printed(tmp_path: Path) -> None:
+    assert json.loads(call("schema", cwd=tmp_path).stdout)["title"] == "Declaration"

@@ -22,6 +22,8 @@ from pydantic import ValidationError
 
 from securefl.errors import ScenarioError
 from securefl.scenario.checks.names import PLANNED
+from securefl.scenario.checks.parameters import parameters
+from securefl.scenario.declaration import Declaration
 from securefl.scenario.scenario import Scenario, load_scenario, parse_scenario
 
 NOT_MASKED = dict.fromkeys(("ring", "clip", "rounding", "corrupt", "max_weight", "secrets", "reveal_counts"))
@@ -323,10 +325,10 @@ ROUNDS = "rounds = 3\n"
 
 REFUSED: list[tuple[str, str]] = [
     # names
-    ('data = { name = "hart" }', "data.name: there is no 'hart'; known: heart, digits"),
-    ('model = { name = "resnet" }', "model.name: there is no 'resnet'; known: logistic, mlp"),
+    ('data = { name = "hart" }', "data.name: there is no 'hart', did you mean 'heart'? known: heart, digits"),
+    ('model = { name = "resnet" }', "model.name: there is no 'resnet', did you mean 'resnet18'? known: logistic, mlp"),
     ('training = { kind = "adam" }', "training.kind: there is no 'adam'; known: sgd, dp_sgd"),
-    ('channel = { kind = "maskd" }', "channel.kind: there is no 'maskd'; known: plain"),
+    ('channel = { kind = "maskd" }', "channel.kind: there is no 'maskd', did you mean 'masked'? known: plain"),
     (
         'defense = { rule = "foolsgold" }',
         "defense.rule: there is no 'foolsgold'; known: mean, median, trimmed_mean, meam",
@@ -698,7 +700,7 @@ def test_overrides_are_checked_like_the_text() -> None:
     assert "defense.rule.name: field required" in refusal("", "defense.rule.f=1")
     assert "unknown key 'sed'; did you mean 'seed'?" in refusal("", "sed=1")
     assert "channel.kind = 'bfv' is not available yet" in refusal("", "channel.kind=bfv", "channel.ring=32")
-    assert "seed: input should be a valid integer" in refusal("", "seed=")
+    assert "seed: input should be a valid integer" in refusal("", "seed=x")
 
 
 @pytest.mark.parametrize("override", ["seed", "=3", "", "a..b=3", ".seed=3", "data.=3"])
@@ -777,3 +779,44 @@ def test_a_hospital_held_out_is_no_client_and_its_records_are_not_counted() -> N
 )
 def test_what_cannot_be_held_out_is_refused(data: str, sentence: str) -> None:
     assert sentence in refusal(f"data = {{ {data} }}")
+
+
+@pytest.mark.parametrize(
+    ("given", "meant"),
+    [
+        ("data.name=breastmnist", "medmnist:breastmnist"),
+        ("data.name=Heart", "heart"),
+        ("defense.rule=Krum", "krum"),
+        ("defense.rule=multi-krum", "multi_krum"),
+        ("channel.kind=CKKS", "ckks"),
+    ],
+)
+def test_a_near_miss_is_answered_with_the_name_that_was_meant(given: str, meant: str) -> None:
+    assert f", did you mean {meant!r}? known: " in refusal("", given)
+
+
+def test_what_is_near_nothing_is_answered_with_all_names() -> None:
+    assert "there is no 'medmnist:brainmnist'; known: heart, digits, " in refusal("", "data.name=medmnist:brainmnist")
+
+
+def test_an_empty_override_takes_a_key_away() -> None:
+    text = 'rounds = 3\ntraining = { kind = "sgd", lr = 0.5 }\n'
+    left = parse_scenario(text, overrides=("training.lr=", "rounds="))
+    assert (left.training.lr, left.rounds) == (Scenario().training.lr, Scenario().rounds)
+    for path in ("training.batch", "model.hidden", "rounds.more"):
+        assert refusal(text, f"{path}=") == f"--set {path}=: it is not set, so there is nothing to take away"
+
+
+def test_a_parameter_without_annotation_is_said_to_lack_one() -> None:
+    def rule(rows: object, *, tuned=None) -> None:  # type: ignore[no-untyped-def]
+        """A rule of somebody else's."""
+
+    with pytest.raises(ScenarioError, match="the parameter tuned of mine has no annotation; its author has to add one"):
+        parameters("defense.rule", "mine", {"tuned": 1}, rule)
+
+
+def test_the_schema_takes_what_scenarios_take() -> None:
+    schema = Declaration.model_json_schema()
+    assert set(schema["properties"]) == set(Scenario.model_fields)
+    assert schema["properties"]["model"]["anyOf"][0] == {"type": "string"}
+    assert {"const": "inf", "type": "string"} in schema["$defs"]["Privacy"]["properties"]["epsilon"]["anyOf"]

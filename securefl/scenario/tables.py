@@ -97,7 +97,9 @@ class Privacy(Section):
 
     unit: str = "example"
     place: str = "local"
-    epsilon: Annotated[float, Field(gt=0, strict=True), BeforeValidator(_infinity)] = 8.0
+    epsilon: Annotated[
+        float, Field(gt=0, strict=True), BeforeValidator(_infinity, json_schema_input_type=float | Literal["inf"])
+    ] = 8.0
     delta: Annotated[float, Field(ge=1e-14, lt=1, strict=True)] = 1e-5
     noise: Literal["system", "seeded"] = "system"
     noise_multiplier: Annotated[float, Field(ge=0.1, le=1e4, strict=True)] | None = None
@@ -172,8 +174,8 @@ class Simulate(Section):
 class Defense(Section):
     """Pre-filters in their order, then one rule. Behind a pre-filter all rows count the same, whatever the weights."""
 
-    prefilters: tuple[Annotated[Named, BeforeValidator(named)], ...] = ()
-    rule: Annotated[Named, BeforeValidator(named)] = Named(name="mean")
+    prefilters: tuple[Annotated[Named, BeforeValidator(named, json_schema_input_type=str | Named)], ...] = ()
+    rule: Annotated[Named, BeforeValidator(named, json_schema_input_type=str | Named)] = Named(name="mean")
 
 
 class Attack(Named):

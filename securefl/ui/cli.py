@@ -1,5 +1,7 @@
 """The command line: demo, init, validate, run, report, audit, ls, doctor, privacy."""
 
+import itertools
+import json
 import os
 import signal
 import sys
@@ -25,7 +27,9 @@ app.add_typer(privacy.app, name="privacy")
 
 ScenarioFile = Annotated[Path, typer.Argument(help="Scenario in TOML.")]
 Overrides = Annotated[list[str] | None, typer.Option("--set", metavar="KEY.PATH=VALUE", help="Override one value.")]
-Out = Annotated[Path | None, typer.Option("--out", help="Run folder; made, or resumed if it holds the same run.")]
+Out = Annotated[
+    Path | None, typer.Option("--out", help="Run folder, by default under runs/; made, or resumed if it holds the run.")
+]
 Shown = Annotated[Style | None, typer.Option("--display", help="Default: rich on a terminal, plain elsewhere.")]
 RunPath = Annotated[Path, typer.Argument(help="Run folder.")]
 
@@ -37,6 +41,8 @@ def guarded(command: Callable[[], object]) -> None:
         command()
     except SecureflError as error:
         print(f"error: {error}", file=sys.stderr)
+        if _asked_for_json(sys.argv[1:]):
+            print(json.dumps({"event": "error", "error": str(error), "exit": error.exit_code}), flush=True)
         sys.exit(error.exit_code)
     except BrokenPipeError:  # whoever read our output has gone; what is on disk is whole
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -44,6 +50,11 @@ def guarded(command: Callable[[], object]) -> None:
     except Interrupted:
         print("interrupted; the same command goes on from here", file=sys.stderr)
         sys.exit(130)
+
+
+def _asked_for_json(arguments: list[str]) -> bool:
+    """Whether `--display json` was given, in either spelling."""
+    return "--display=json" in arguments or ("--display", "json") in itertools.pairwise(arguments)
 
 
 def _interrupt(number: int, frame: FrameType | None) -> None:
@@ -228,8 +239,8 @@ def audit(
 @app.command()
 def ls(
     what: Annotated[
-        str, typer.Argument(help="rules, prefilters, attacks, data, models, steps, channels, threats or runs.")
-    ],
+        str | None, typer.Argument(help="rules, prefilters, attacks, data, models, steps, channels, threats or runs.")
+    ] = None,
     folder: Annotated[Path, typer.Argument(help="Where to look for runs.")] = Path("runs"),
 ) -> None:
     """List what a scenario can name, or the runs in a folder."""
@@ -237,6 +248,14 @@ def ls(
 
     for line in listing(what, folder):
         print(line)
+
+
+@app.command()
+def schema() -> None:
+    """Print the JSON schema of scenarios, with which editors complete and check TOML."""
+    from securefl.scenario.declaration import Declaration
+
+    print(json.dumps(Declaration.model_json_schema(), indent=2))
 
 
 @app.command()

@@ -15,8 +15,8 @@ from securefl.scenario.entries import parameters_of
 KINDS = ("rules", "prefilters", "attacks", "data", "models", "steps", "channels", "threats", "runs")
 
 
-def listing(what: str, folder: Path) -> Iterator[str]:
-    """One line each.
+def listing(what: str | None, folder: Path) -> Iterator[str]:
+    """One line each; the names of the lists themselves where none is asked for.
 
     Raises:
         ScenarioError: there is no such list.
@@ -28,6 +28,8 @@ def listing(what: str, folder: Path) -> Iterator[str]:
         "models": {name: (function,) for name, function in catalog.MODELS.items()},
         "steps": {name: (function,) for name, function in catalog.STEPS.items()},
     }
+    if what is None:
+        return (f"securefl ls {kind}" for kind in KINDS)
     if what in tables:
         return (_callable(name, *functions) for name, functions in tables[what].items())
     if what == "data":

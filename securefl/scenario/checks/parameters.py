@@ -18,6 +18,8 @@ def parameters(place: str, name: str, given: dict[str, Any], *functions: Callabl
         if key not in known:
             takes = f"takes {', '.join(known)}" if known else "takes no parameters"
             raise ScenarioError(f"{place}: {name} {takes}, got {key!r}")
+        if known[key].annotation is inspect.Parameter.empty:
+            raise ScenarioError(f"{place}: the parameter {key} of {name} has no annotation; its author has to add one")
         wanted = {int | None: int, float | None: float}.get(known[key].annotation, known[key].annotation)
         fits = {int: (int,), float: (int, float)}.get(wanted, (list, tuple))
         whole = value if isinstance(value, list | tuple) else [value]
