@@ -9,8 +9,6 @@ shadow_scenarios: the federation's own seed; the audited pair among them; the ch
 import json
 import shlex
 import shutil
-import subprocess
-import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -27,6 +25,7 @@ from securefl.runs import api
 from securefl.scenario.scenario import load_scenario, parse_scenario
 from securefl.ui.audit import show_leakage
 from securefl.ui.display import SilentDisplay
+from tests.commands import Done, call
 
 SGD = """
 rounds = 2
@@ -285,13 +284,8 @@ def test_shadows_know_neither_the_seed_nor_the_coins_nor_the_channel() -> None:
     assert {one.channel.kind for one in found.values()} == {"plain"}
 
 
-def command(*arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-c", "from securefl.ui.main import main; main()", "audit", *arguments],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+def command(*arguments: str) -> Done:
+    return call("audit", *arguments, cwd=Path.cwd())
 
 
 def test_the_command_prints_a_table_and_how_to_repeat_it(place: Path) -> None:

@@ -24,6 +24,7 @@ from securefl.runs.pool import Job
 from securefl.studies.grid import Grid
 from securefl.ui.bench import Options, bench, dry_run
 from securefl.ui.styles import Style
+from tests.commands import call
 
 STUDY = """\
 seeds = 2
@@ -160,12 +161,7 @@ def test_the_results_are_tidy_and_the_same_in_sqlite(undisturbed: Path) -> None:
 
 
 def test_a_failing_and_a_hanging_cell_are_shown_and_the_rest_completes(tmp_path: Path) -> None:
-    done = subprocess.run(
-        command("bench", study(tmp_path, FAILING), "--out", str(tmp_path / "out"), "--jobs", "2"),
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    done = call("bench", study(tmp_path, FAILING), "--out", tmp_path / "out", "--jobs", "2", cwd=tmp_path)
     assert done.returncode == 1
     assert "failed: hanging / seed 0" in done.stdout
     assert "it took longer than the limit of 12 s a cell" in done.stdout
@@ -332,7 +328,7 @@ def test_an_interrupted_bench_says_so_and_goes_on(tmp_path: Path) -> None:
     again.send_signal(signal.SIGINT)
     shown, _ = again.communicate(timeout=30)
     assert shown.splitlines()[-1] == (f"stopped: 0 done, 0 running, 0 failed, 6 left; what there is: {out}/results.csv")
-    state = subprocess.run(command("ls", "runs", str(tmp_path)), capture_output=True, text=True, check=True).stdout
+    state = call("ls", "runs", tmp_path, cwd=tmp_path).stdout
     assert "1 interrupted, 5 new" in state
 
 
@@ -346,7 +342,7 @@ def test_an_interrupted_bench_says_so_and_goes_on(tmp_path: Path) -> None:
 )
 def test_a_wrong_study_is_one_sentence_and_exit_code_2(tmp_path: Path, written: str, sentence: str) -> None:
     arguments = ("bench", study(tmp_path, written), "--out", str(tmp_path / "out"))
-    done = subprocess.run(command(*arguments), capture_output=True, text=True, check=False)
+    done = call(*arguments, cwd=tmp_path)
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr.startswith("error: ")
     assert sentence in done.stderr

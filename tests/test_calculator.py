@@ -8,7 +8,8 @@ import pytest
 
 from securefl.privacy.accounting import crosscheck
 from securefl.privacy.events import SampledGaussian
-from tests.test_cli import call, refused
+from tests.commands import call
+from tests.test_cli import refused
 
 RELEASES = ("--sample-rate", "0.064", "--noise-multiplier", "1.1", "--steps", "320")
 

@@ -18,6 +18,7 @@ import pytest
 from securefl.runs.folder import RunFolder
 from securefl.scenario import catalog
 from securefl.ui.doctor import examine
+from tests.commands import Done, call
 
 SECUREFL = str(Path(sys.executable).with_name("securefl"))
 QUICK = """
@@ -32,19 +33,13 @@ channel = { kind = "plain", min_cohort = 3 }
 """
 
 
-def call(*arguments: str | Path, cwd: Path) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [SECUREFL, *map(str, arguments)], cwd=cwd, capture_output=True, text=True, env={**os.environ, "NO_COLOR": "1"}
-    )
-
-
 def scenario(folder: Path, text: str) -> Path:
     path = folder / "s.toml"
     path.write_text(text)
     return path
 
 
-def refused(done: subprocess.CompletedProcess[str], code: int, sentence: str) -> None:
+def refused(done: Done, code: int, sentence: str) -> None:
     assert done.returncode == code, done.stderr
     assert sentence in done.stderr
     assert done.stderr.startswith("error: ")

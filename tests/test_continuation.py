@@ -26,7 +26,8 @@ from securefl.runs.folder import Cell, Request, RunFolder
 from securefl.runs.origin import origin_of
 from securefl.scenario.assemble import assemble
 from securefl.scenario.scenario import parse_scenario
-from tests.test_cli import call, refused
+from tests.commands import call
+from tests.test_cli import refused
 from tests.test_ledger import rid
 
 TEXT = """

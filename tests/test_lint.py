@@ -26,7 +26,7 @@ from securefl.runs import api
 from securefl.runs.names import cell_hash
 from securefl.scenario.scenario import parse_scenario
 from securefl.ui.cli import app
-from tests.test_cli import call
+from tests.commands import call
 
 TEXT = """
 rounds = 4
