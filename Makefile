@@ -39,7 +39,7 @@ test-slow: setup ## the long suites, and a smoke test under the second set of ve
 	.venv-flower/bin/python -m pytest tests/test_cli.py tests/test_scenario.py
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m slow
 
-bench: setup ## the studies of docs/results and the README's numbers (under 10 minutes; goes on where it stopped)
+bench: setup ## the studies of docs/results (under 10 minutes; goes on where it stopped)
 	$(BIN)/securefl bench privacy-utility --out runs/privacy-utility
 	$(BIN)/securefl bench robustness --out runs/robustness
 	$(BIN)/securefl bench leave-one-hospital-out --out runs/leave-one-hospital-out
@@ -52,7 +52,7 @@ bench-tuning: setup ## the learning rates of privacy-utility, on validation reco
 
 bench-audit: setup ## what audits find, on correct and on broken code; SECUREFL_DATA as above (about 30 minutes)
 	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.experiments.audits --write docs/results
-	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.experiments.adversaries --write docs/results --readme README.md
+	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.experiments.adversaries --write docs/results
 
 bench-leakage: setup ## records, labels, a property and sources from updates; SECUREFL_DATA as above (about 10 minutes)
 	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.experiments.leakage --write docs

@@ -1,4 +1,4 @@
-"""From finished study folders to what is committed: docs/results/<study>.csv and .md, figures, the README's numbers.
+"""From finished study folders to what is committed: docs/results/<study>.csv and .md, and figures.
 
 Run by `make bench` and `make bench-images`. Everything printed is made from the committed CSV, so that anybody can
 check it without running; `--tables-only` makes it again from there. Studies of studies/tuning have a page as well, with
@@ -22,7 +22,6 @@ from securefl.studies.study import Study, load_study
 from securefl.studies.tables import study_tables
 from securefl.studies.tuning import chosen_table
 
-BEGIN, END = "<!-- {}:begin -->", "<!-- {}:end -->"
 _KEPT = ("scenario", "label", "part", "seed", "code", "state", "noise", "site", "metric", "value")
 
 
@@ -100,32 +99,18 @@ def document(name: str, tables: str) -> str:
     )
 
 
-def with_numbers(readme: str, name: str, tables: str) -> str:
-    """The README with the study's block written anew, if it has one. Raises RunFolderError where one end is missing."""
-    begin, end = BEGIN.format(name), END.format(name)
-    if begin not in readme and end not in readme:
-        return readme
-    if begin not in readme or end not in readme:
-        raise RunFolderError(f"the README has no block between {begin} and {end}")
-    before, _, rest = readme.partition(begin)
-    _, _, after = rest.partition(end)
-    body = "\n".join(f"##{line}" if line.startswith("#") else line for line in tables.strip().splitlines())
-    return f"{before}{begin}\n\n{body}\n\n{end}{after}"
-
-
 def main(arguments: Sequence[str] | None = None) -> int:
     """Publish finished study folders."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("folders", nargs="+", type=Path, help="run folders of shipped studies, or their names")
     parser.add_argument("--tables-only", action="store_true", help="take the numbers from the committed CSV")
     parser.add_argument("--results", type=Path, default=Path("docs/results"))
-    parser.add_argument("--readme", type=Path, default=Path("README.md"))
     chosen = parser.parse_args(arguments)
     try:
         for folder in chosen.folders:
             if not chosen.tables_only:
                 write_numbers(folder, chosen.results)
-            write_tables(folder.name, chosen.results, chosen.readme)
+            write_tables(folder.name, chosen.results)
     except SecureflError as reason:
         sys.stderr.write(f"error: {reason}\n")
         return reason.exit_code
@@ -141,8 +126,8 @@ def write_numbers(folder: Path, results: Path) -> None:
     (results / f"{folder.name}.csv").write_text(text, encoding="utf-8")
 
 
-def write_tables(name: str, results: Path, readme: Path) -> None:
-    """Write one study's page, figure and README block from its CSV."""
+def write_tables(name: str, results: Path) -> None:
+    """Write one study's page and figure from its CSV."""
     study, _ = _read(name, results)
     tables = tables_of(name, results)
     (results / f"{name}.md").write_text(document(name, tables), encoding="utf-8")
@@ -150,7 +135,6 @@ def write_tables(name: str, results: Path, readme: Path) -> None:
         figures = results.parent / "figures"
         figures.mkdir(exist_ok=True)
         (figures / f"{name}.svg").write_text(figure_of(name, results), encoding="utf-8")
-    readme.write_text(with_numbers(readme.read_text(encoding="utf-8"), name, tables), encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""The README's quick start, word for word."""
+"""The README's quick start, and the commands that its pages show, word for word."""
 
 import contextlib
 import csv
@@ -10,14 +10,17 @@ import sys
 from pathlib import Path
 
 import duckdb
+import pytest
 
 import securefl
+from securefl import parse_scenario
 
-README = (Path(__file__).parent.parent / "README.md").read_text()
+ROOT = Path(__file__).parent.parent
+README = (ROOT / "README.md").read_text(encoding="utf-8")
 
 
-def blocks(language: str) -> list[str]:
-    return re.findall(rf"```{language}\n(.*?)```", README, re.S)
+def blocks(language: str, page: str = "README.md") -> list[str]:
+    return re.findall(rf"```{language}\n(.*?)```", (ROOT / page).read_text(encoding="utf-8"), re.S)
 
 
 def run(lines: str, folder: Path) -> None:
@@ -44,21 +47,31 @@ def test_the_quick_start_works_word_for_word(tmp_path: Path) -> None:
     assert "krum with f=1 needs 5 rows" in krum_refused
     assert "would exceed epsilon 8" in too_dear
     assert elected == "tensor([2.])"
-    run(blocks("console")[1], tmp_path)
+    assert parse_scenario(blocks("toml")[0]).channel.kind == "masked"
+    run(blocks("console", "docs/accounting.md")[-1], tmp_path)
     assert (tmp_path / "profile.svg").exists()
 
 
+def test_the_readme_is_short() -> None:
+    assert len(README.splitlines()) <= 150
+    assert len(README.split()) <= 900
+
+
 def test_a_study_and_the_queries_work_word_for_word(tmp_path: Path) -> None:
-    run(blocks("console")[2], tmp_path)
+    run(blocks("console", "docs/studies.md")[-1], tmp_path)
     script = subprocess.run(
-        [sys.executable, "-c", blocks("python")[1]], cwd=tmp_path, capture_output=True, text=True, check=False
+        [sys.executable, "-c", blocks("python", "docs/studies.md")[-1]],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
     )
     assert script.returncode == 0, script.stderr
     expected = [("IID", "mean", "sign flip", "10 %", 1), ("IID", "mean", "sign flip", "20 %", 1)]
     printed = re.sub(r"\s+", " ", script.stdout)
     assert "IID mean sign flip 10 %" in printed
     with contextlib.chdir(tmp_path):
-        found = duckdb.execute(blocks("sql")[0]).fetchall()
+        found = duckdb.execute(blocks("sql", "docs/studies.md")[0]).fetchall()
     assert [(*row[:4], row[6]) for row in found] == expected
     with (tmp_path / "runs/robustness/results.csv").open() as file:
         rows = [row for row in csv.DictReader(file) if row["metric"] == "accuracy"]
@@ -73,3 +86,15 @@ def test_every_public_name_is_used_in_the_readme() -> None:
 def test_the_two_commands_come_first() -> None:
     assert README.splitlines()[2].startswith("    make demo")
     assert README.splitlines()[3].startswith("    make test")
+
+
+@pytest.mark.parametrize("page", [*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")], ids=lambda page: page.name)
+def test_every_link_leads_somewhere(page: Path) -> None:
+    text = page.read_text(encoding="utf-8")
+    links = [link.split("#")[0] for link in re.findall(r"\]\(([^)\s]+)\)", text) if not link.startswith("http")]
+    assert [link for link in links if link and not (page.parent / link).exists()] == []
+
+
+def test_every_page_is_in_the_index() -> None:
+    index = (ROOT / "docs/index.md").read_text(encoding="utf-8")
+    assert [page.name for page in (ROOT / "docs").glob("*.md") if page.name not in f"{index} index.md"] == []

@@ -2,6 +2,7 @@
 
 import csv
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -10,7 +11,7 @@ from statistics import mean
 import pytest
 from sklearn.linear_model import LogisticRegression
 
-from benchmarks.publish import BEGIN, END, condensed, document, figure_of, main, study_file, tables_of, with_numbers
+from benchmarks.publish import condensed, document, figure_of, main, study_file, tables_of
 from securefl.data.task import concatenate
 from securefl.errors import RunFolderError
 from securefl.privacy.remember import fresh
@@ -124,9 +125,11 @@ def test_two_sign_flippers_break_fedavg_and_no_robust_rule_on_digits(tmp_path: P
         assert clean - accuracy("robustness", f"IID, {rule}, sign flip, 20 %") <= 0.05
 
 
-def test_the_readme_shows_the_first_studies() -> None:
-    readme = (ROOT / "README.md").read_text(encoding="utf-8")
-    assert all(BEGIN.format(study) in readme for study in ("privacy-utility", "robustness"))
+def test_every_page_of_results_is_listed() -> None:
+    index = (RESULTS / "index.md").read_text(encoding="utf-8")
+    assert set(re.findall(r"\((\S+\.md)\)", index)) - {"../studies.md"} == {
+        path.name for path in RESULTS.glob("*.md") if path.name != "index.md"
+    }
 
 
 def test_masks_cost_no_accuracy() -> None:
@@ -214,8 +217,6 @@ def test_what_is_said_of_backdoors_is_what_came_out() -> None:
 def test_what_is_printed_is_made_from_the_committed_numbers(study: str) -> None:
     tables = tables_of(study, RESULTS)
     assert (RESULTS / f"{study}.md").read_text(encoding="utf-8") == document(study, tables)
-    readme = (ROOT / "README.md").read_text(encoding="utf-8")
-    assert with_numbers(readme, study, tables) == readme
 
 
 @pytest.mark.parametrize("study", shipped_studies())
@@ -255,18 +256,8 @@ def test_an_unfinished_study_is_not_published(tmp_path: Path, capsys: pytest.Cap
     RunFolder.create(folder, Request.of({"x": scenario}, ""))
     cell = cell_hash(scenario.resolved())
     (folder / "results.csv").write_text(text.replace("\na,", f"\n{cell},").replace("done", "failed"))
-    assert main([str(folder), "--results", str(tmp_path), "--readme", str(tmp_path / "README.md")]) == 1
+    assert main([str(folder), "--results", str(tmp_path)]) == 1
     assert "finish the study" in capsys.readouterr().err
-
-
-def test_only_the_studys_block_of_the_readme_changes() -> None:
-    begin, end = BEGIN.format("x"), END.format("x")
-    assert (
-        with_numbers(f"a\n{begin}\nold\n{end}\nb", "x", "# T\n\n| 1 |\n") == f"a\n{begin}\n\n### T\n\n| 1 |\n\n{end}\nb"
-    )
-    with pytest.raises(RunFolderError, match="has no block between <!-- x:begin -->"):
-        with_numbers(begin, "x", "")
-    assert with_numbers("nothing", "x", "") == "nothing"
 
 
 def test_the_demo_runs_offline_and_shows_every_row(tmp_path: Path) -> None:
@@ -329,8 +320,7 @@ def test_no_test_record_of_a_split_chooses_its_rate(study: str) -> None:
 def test_the_tables_are_made_again_from_the_numbers_alone(tmp_path: Path) -> None:
     for name in ("robustness.csv", "heart-learning-rates.csv"):
         (tmp_path / name).write_bytes((RESULTS / name).read_bytes())
-    (tmp_path / "README.md").write_text("nothing of a study", encoding="utf-8")
-    where = ["--results", str(tmp_path), "--readme", str(tmp_path / "README.md")]
+    where = ["--results", str(tmp_path)]
     assert main(["--tables-only", "robustness", "heart-learning-rates", *where]) == 0
     for name in ("robustness.md", "heart-learning-rates.md"):
         assert (tmp_path / name).read_bytes() == (RESULTS / name).read_bytes()

@@ -1,7 +1,7 @@
 """What each adversary measures: PneumoniaMNIST under three channels and local DP, and membership through the rule.
 
 Run by `make bench-audit`; needs pneumoniamnist.npz (downloaded, or under SECUREFL_DATA). Prints two tables as Markdown;
-with --write they go to docs/results/adversaries.md and, the first one, between its marks in the README.
+with --write they go to docs/results/adversaries.md.
 """
 
 import argparse
@@ -18,7 +18,6 @@ import torch
 from torch import Tensor
 
 from attacks.measures.scores import auc
-from benchmarks.publish import with_numbers
 from securefl.audit.bounds import bounds
 from securefl.audit.leakage import Inquiry, population, shadow_scenarios, shadows_of, sing
 from securefl.audit.membership import Question, of_answers, of_rounds
@@ -213,7 +212,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--jobs", type=int, default=2)
     parser.add_argument("--write", type=Path, help="folder for adversaries.md")
-    parser.add_argument("--readme", type=Path, help="file with marks for the first table")
     chosen = parser.parse_args(arguments)
     with ProcessPoolExecutor(chosen.jobs, mp_context=get_context("spawn")) as workers:
         ruled = "\n".join(through_rules(workers))
@@ -223,10 +221,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if chosen.write is not None:
         head = f"# What each adversary measures\n\nMade by `make bench-audit`.\n\n{_INTRO}\n"
         (chosen.write / "adversaries.md").write_text(head + text, encoding="utf-8")
-    if chosen.readme is not None:
-        table, _, _ = seen.partition("\n\n")
-        readme = with_numbers(chosen.readme.read_text(encoding="utf-8"), "adversaries", table)
-        chosen.readme.write_text(readme, encoding="utf-8")
     return 0
 
 
