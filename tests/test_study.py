@@ -22,6 +22,7 @@ from securefl.studies.find import shipped_studies
 from securefl.studies.levels import label_of
 from securefl.studies.study import Study, load_study, parse_study
 
+ROOT = Path(__file__).parent.parent
 PLAIN = '[base]\nrounds = 2\ntraining = { kind = "sgd" }\n'
 
 
@@ -339,7 +340,7 @@ def test_the_shipped_studies_are_whole(name: str) -> None:
 
 
 def test_the_large_grid_of_attacks_is_whole() -> None:
-    large, _ = load_study(Path(shipped_studies()["poisoning"]).parent / "large" / "poisoning-large.toml")
+    large, _ = load_study(ROOT / "benchmarks/studies/large/poisoning-large.toml")
     cells = expand(large.model_copy(update={"seeds": (0,)}), remember=fresh)
     assert len(cells) == 3 * 13 * (14 * 3 + 1)
     for planned in cells:

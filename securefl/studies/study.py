@@ -13,6 +13,7 @@ from securefl.runs.results import COLUMNS
 from securefl.scenario import overrides as setting
 from securefl.scenario.messages import sentence
 from securefl.scenario.tables import Section, Seed
+from securefl.studies.layout import Compare, Layout
 from securefl.studies.levels import distinct, label_of, read_axis, read_zip, zip_name
 
 Metric = Literal[
@@ -86,41 +87,6 @@ class Baseline(Section):
         return value
 
 
-class Compare(Section):
-    """Pairs to compare on equal seeds: the levels that name the reference; the other axes stay as they are.
-
-    question names axes: comparisons on the same levels of them answer one question, and are corrected together. By
-    default a section of the tables is a question.
-    """
-
-    reference: dict[str, str] = Field(default={})
-    baseline: str | None = None
-    question: tuple[str, ...] | None = None
-
-    @model_validator(mode="after")
-    def _one_of_them(self) -> "Compare":
-        if bool(self.reference) == (self.baseline is not None):
-            raise ValueError("takes either reference (levels) or baseline (a label)")
-        return self
-
-
-class Layout(Section):
-    """How tables are laid out: an axis with a section a level, and one whose levels stand side by side (one metric).
-
-    heat_map: a figure of the columns, beside the table that is published.
-    """
-
-    sections: str | None = None
-    columns: str | None = None
-    heat_map: bool = False
-
-    @model_validator(mode="after")
-    def _has_columns(self) -> "Layout":
-        if self.heat_map and self.columns is None:
-            raise ValueError("heat_map needs columns")
-        return self
-
-
 def _seeds(value: object) -> object:
     """A count as the seeds 0, 1, ... below it."""
     if not isinstance(value, int) or isinstance(value, bool):
@@ -192,6 +158,11 @@ class Study(Section):
             for key, values in override.by_seed.items():
                 if len(values) != len(self.seeds):
                     raise ValueError(f"override.by_seed: {key} has {len(values)} values for {len(self.seeds)} seeds")
+        self._check_shown()
+        return self
+
+    def _check_shown(self) -> None:
+        """What tables compare and how they are laid out names axes, labels and baselines that exist."""
         if self.compare is not None:
             self.choice(self.compare.reference, "compare.reference")
             if self.compare.baseline not in {None, *(one.label for one in self.baseline)}:
@@ -202,7 +173,6 @@ class Study(Section):
             self.labels(axis_name, "table")
         if self.table.sections is not None and self.table.sections == self.table.columns:
             raise ValueError(f"table: sections and columns cannot both be {self.table.columns!r}")
-        return self
 
     @property
     def question(self) -> tuple[str, ...]:

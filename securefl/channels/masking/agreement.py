@@ -76,13 +76,17 @@ class Agreement:
                 f"a masked upload takes at most {MAX_TAGGED_BYTES} bytes, {self.d} coordinates in a ring of "
                 f"2^{self.code.ring} take {size}: use a smaller model or a smaller ring"
             )
-        if self.weights is not None and not all(1 <= weight <= self.max_weight for weight in self.weights.values()):
-            raise ValueError(f"every public weight must be 1 to {self.max_weight}")
         if self.weights is not None:
-            if missing := set(self.roster) - set(self.weights):
-                raise ValueError(f"client {min(missing)} has no public weight")
+            self._check_weights(self.weights)
             object.__setattr__(self, "weights", MappingProxyType(dict(self.weights)))
         object.__setattr__(self, "roster", MappingProxyType(dict(sorted(self.roster.items()))))
+
+    def _check_weights(self, weights: Mapping[int, int]) -> None:
+        """Every member has a public weight in range. Raises ValueError."""
+        if not all(1 <= weight <= self.max_weight for weight in weights.values()):
+            raise ValueError(f"every public weight must be 1 to {self.max_weight}")
+        if missing := set(self.roster) - set(weights):
+            raise ValueError(f"client {min(missing)} has no public weight")
 
     @cached_property
     def digest(self) -> bytes:

@@ -14,13 +14,20 @@ from securefl.scenario.facts import Facts
 from securefl.scenario.making.adversary import adversary_of, bend_of
 from securefl.scenario.making.attack import make_poison
 from securefl.scenario.making.rule import make_weights
+from securefl.scenario.tables import Attack
 
 
 def check_attack(declared: Declaration, facts: Facts) -> None:
     """The corrupt clients exist, some client is honest, and the attack takes what it is given. Raises ScenarioError."""
-    attack = declared.attack
-    if attack is None:
+    if declared.attack is None:
         return
+    _check_clients(declared.attack, facts)
+    _check_rows(declared, declared.attack, facts)
+    _check_records(declared, declared.attack, facts)
+    _check_gradients(declared, declared.attack)
+
+
+def _check_clients(attack: Attack, facts: Facts) -> None:
     if len(set(attack.clients)) < len(attack.clients):
         raise ScenarioError(f"attack.clients: each client once, got {list(attack.clients)}")
     if max(attack.clients) >= facts.clients:
@@ -32,6 +39,10 @@ def check_attack(declared: Declaration, facts: Facts) -> None:
         )
     if len(attack.clients) == facts.clients:
         raise ScenarioError(f"attack.clients: all {facts.clients} clients are corrupt, leave at least one honest")
+
+
+def _check_rows(declared: Declaration, attack: Attack, facts: Facts) -> None:
+    """The attack takes its parameters, and the rows of a whole round and of one corrupt client."""
     entry = catalog.ATTACKS[attack.name]
     parameters("attack", attack.name, attack.parameters, *entry.functions)
     if entry.omniscient and attack.knows != "omniscient":
@@ -45,12 +56,20 @@ def check_attack(declared: Declaration, facts: Facts) -> None:
         rows, others = torch.zeros(present, 1), torch.zeros(facts.cohort_size - present, 1)
         seen = others if attack.knows == "omniscient" and len(others) else rows
         tried("attack", partial(_send, declared, facts, rows, seen))
+
+
+def _check_records(declared: Declaration, attack: Attack, facts: Facts) -> None:
+    """The attack takes a record of this data set."""
     task, clients = facts.task, tuple(attack.clients)
     label = torch.zeros(1, task.classes) if task.multilabel else torch.zeros(1).long()
     record = Examples(torch.zeros(1, *(task.image or (task.features,))), label)
     poison = make_poison(attack.name, attack.parameters, seed=declared.seed, classes=task.classes, corrupt=clients)
     tried("attack", lambda: poison(clients[0], *record))
-    bends = bend_of(declared, clients[0])
+
+
+def _check_gradients(declared: Declaration, attack: Attack) -> None:
+    """An attack that changes gradients has a trainer that lets it, and does not overshoot."""
+    bends = bend_of(declared, attack.clients[0])
     if bends is not None and declared.training.kind != "sgd":
         raise ScenarioError(f"attack: {attack.name} trains in its own way: use training.kind = 'sgd'")
     tried("attack", lambda: bends and bends(torch.zeros(1), torch.zeros(1)))

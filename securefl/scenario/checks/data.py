@@ -17,9 +17,20 @@ def check_data(declared: Declaration, facts: Facts) -> None:
     if data.only is not None and (how == "pooled" or data.only >= sites):
         raise ScenarioError(f"data.only: there is no site {data.only} among {sites} with partition {how!r}")
     _held_out(declared, facts)
-    takes = catalog.DEALS[how].takes if how in catalog.DEALS else ()
+    _check_keys(declared, facts)
+    if how in catalog.DEALS and catalog.DEALS[how].by_class and facts.task.multilabel:
+        raise ScenarioError(
+            f"data.partition: {how} goes by the one class of a record, those of {data.name} bear several; "
+            "use iid or quantity"
+        )
+    _check_enough(declared, facts)
+
+
+def _check_keys(declared: Declaration, facts: Facts) -> None:
+    """Every key has an effect with this data set and this partition."""
+    data, entry, how = declared.data, catalog.DATA[declared.data.name], facts.partition
     for key in ("alpha", "classes", "minimum"):
-        if getattr(data, key) is not None and key not in takes:
+        if getattr(data, key) is not None and key not in _taken_by(how):
             raise ScenarioError(f"data.{key} has no effect with partition {how!r}; remove it")
     for key in ("size", "test_on", "fold"):
         if getattr(data, key) is not None and key not in entry.options:
@@ -30,11 +41,16 @@ def check_data(declared: Declaration, facts: Facts) -> None:
         raise ScenarioError(
             f"data.size: {data.name} is published in {', '.join(map(str, entry.sizes))}, got {data.size}"
         )
-    if how in catalog.DEALS and catalog.DEALS[how].by_class and facts.task.multilabel:
-        raise ScenarioError(
-            f"data.partition: {how} goes by the one class of a record, those of {data.name} bear several; "
-            "use iid or quantity"
-        )
+
+
+def _taken_by(partition: str) -> tuple[str, ...]:
+    """The keys that shape a partition."""
+    return catalog.DEALS[partition].takes if partition in catalog.DEALS else ()
+
+
+def _check_enough(declared: Declaration, facts: Facts) -> None:
+    """There are records for every client."""
+    data, sites, takes = declared.data, facts.site_count, _taken_by(facts.partition)
     least = data.classes or DEFAULT_SKEW.classes if "classes" in takes else data.minimum or DEFAULT_SKEW.minimum
     records = facts.training_records
     if sites * least > records:
