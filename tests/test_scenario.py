@@ -18,9 +18,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from pydantic import ValidationError
+from torch import nn
 
+from securefl.data.task import Task
 from securefl.errors import ScenarioError
+from securefl.scenario import catalog
 from securefl.scenario.checks.names import PLANNED
 from securefl.scenario.checks.parameters import parameters
 from securefl.scenario.declaration import Declaration
@@ -820,3 +824,12 @@ def test_the_schema_takes_what_scenarios_take() -> None:
     assert set(schema["properties"]) == set(Scenario.model_fields)
     assert schema["properties"]["model"]["anyOf"][0] == {"type": "string"}
     assert {"const": "inf", "type": "string"} in schema["$defs"]["Privacy"]["properties"]["epsilon"]["anyOf"]
+
+
+def test_a_model_that_keeps_running_statistics_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    def build(task: Task, *, generator: torch.Generator) -> nn.Module:
+        return nn.Sequential(nn.Linear(task.features, 4), nn.BatchNorm1d(4), nn.Linear(4, task.outputs))
+
+    monkeypatch.setitem(catalog.MODELS, "normed", build)
+    sentence = "model: normed keeps '1.running_mean', a buffer, which no update carries: use a model without running"
+    assert refusal("", "model.name=normed").startswith(sentence)

@@ -19,6 +19,8 @@ from torch import Tensor, nn
 
 from securefl import vector
 from securefl.data.task import Examples, Task
+from securefl.learning.dp_sgd import DpPlan, DpSgd
+from securefl.learning.evaluate import predict
 from securefl.learning.models.linear import logistic, mlp
 from securefl.learning.sampling import shuffled_batches
 from securefl.learning.sgd import SgdTrainer
@@ -155,3 +157,28 @@ def test_the_stream_is_named_by_purpose_client_and_round() -> None:
 
 def test_plain_training_costs_nothing_because_it_claims_nothing() -> None:
     assert SgdTrainer.cost is None
+
+
+def with_dropout() -> nn.Sequential:
+    return nn.Sequential(nn.Linear(3, 8), nn.Dropout(0.5), nn.Linear(8, 3))
+
+
+@pytest.mark.parametrize("private", [False, True])
+def test_a_model_trains_with_dropout_and_is_judged_without(private: bool) -> None:
+    task, model = Task(features=3, classes=3), with_dropout()
+    examples, modes = some_examples(task, 12), list[bool]()
+    model[1].register_forward_hook(lambda layer, inputs, output: modes.append(layer.training))
+    weights = vector.to_vector(model)
+    first = predict(model, task, examples.features)
+    assert torch.equal(first, predict(model, task, examples.features))
+    assert modes == [False, False]
+    if private:
+        machine = DpSgd(model, task, lr=0.1)
+        plan = DpPlan(records=12, batch=12, epochs=1, clip=1.0, noise_multiplier=0.0)
+        streams = {"sampling": seeded_keystream(1, "a"), "noise": seeded_keystream(1, "b")}
+        machine.run(weights, examples, plan, **streams)
+    else:
+        keyed = partial(seeded_keystream, 1)
+        trainer = SgdTrainer(model, task, examples, client=0, batch=4, epochs=1, lr=0.1, stream_for=keyed)
+        trainer.fit(weights, round=0)
+    assert set(modes[2:]) == {True}

@@ -105,6 +105,7 @@ class DpSgd:
             - The event returned tells the steps that were noised, not the steps that were planned.
         """
         vector.load_vector(self.module, weights)
+        self.module.train()  # an evaluation may have come before
         self._optimizer.noise_multiplier = plan.noise_multiplier
         self._optimizer.max_grad_norm = plan.clip
         self._optimizer.expected_batch_size = plan.normaliser

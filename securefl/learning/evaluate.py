@@ -19,7 +19,8 @@ _BATCH = 256  # records judged at a time; a network of many layers holds only th
 
 
 def predict(model: nn.Module, task: Task, features: Tensor) -> Tensor:
-    """(n, classes) probabilities in float64."""
+    """(n, classes) probabilities in float64; the model is left in evaluation mode, without dropout."""
+    model.eval()
     with torch.no_grad():
         return torch.cat([task.probabilities(model(task.inputs(part))) for part in torch.split(features, _BATCH)])
 

@@ -47,6 +47,7 @@ class SgdTrainer:
     def fit(self, weights: Tensor, *, round: int) -> Trained:
         """The change that the epochs make to weights (d,)."""
         vector.load_vector(self._model, weights)
+        self._model.train()  # an evaluation may have come before
         start = [p.detach().clone() for p in self._model.parameters()] if self._bend else []
         optimizer = torch.optim.SGD(self._model.parameters(), lr=self._lr)
         stream = self._stream_for("shuffle", self._client, round)

@@ -134,6 +134,11 @@ class Facts:
         return sum(parameter.numel() for parameter in self._model.parameters() if parameter.requires_grad)
 
     @cached_property
+    def buffers(self) -> tuple[str, ...]:
+        """Names of what the model keeps outside its parameters, such as running statistics."""
+        return tuple(name for name, _ in self._model.named_buffers())
+
+    @cached_property
     def practice(self) -> dict[str, Any]:
         """How training treats the records: sampling, normaliser, batches, statistics, and layers with weights."""
         holding = [
