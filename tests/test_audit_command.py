@@ -293,7 +293,7 @@ def test_the_command_prints_a_table_and_how_to_repeat_it(place: Path) -> None:
     assert done.returncode == 0, done.stderr
     assert "verdict   attack" in done.stdout
     assert "TPR at .1 % FPR" not in done.stdout
-    assert "verdict: no claim; written to audits/sgd-" in done.stdout
+    assert "verdict: no claim: nothing was promised; written to audits/sgd-" in done.stdout
     assert "for test data and rehearsals, not for publication" in done.stdout
     assert done.stdout.splitlines()[-1].startswith("again: securefl audit sgd.toml --adversary server")
 

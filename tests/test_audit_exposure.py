@@ -13,6 +13,7 @@ findings: an earlier figure left; pictures without being asked for, in a run's f
 from the command.
 """
 
+import html
 import json
 from dataclasses import replace
 from pathlib import Path
@@ -26,11 +27,12 @@ from attacks.reconstruction.pictures import psnr, ssim
 from securefl.audit.attributes import attributes, labels_of, last_layer_gradients
 from securefl.audit.audit import audit, exposed
 from securefl.audit.exposure import Exposure, Look, look_at, told_exposures
-from securefl.audit.findings import Asked, Findings, lines_of
+from securefl.audit.findings import Asked, Findings, lines_of, write
 from securefl.audit.knowledge import Knowledge, Sight
 from securefl.audit.leakage import Inquiry
 from securefl.audit.membership import gradients
 from securefl.audit.reconstruction import implanted, reconstructions
+from securefl.audit.verdicts import HEAD, MECHANISM, Line, Stand
 from securefl.data.task import Examples, FederatedData, Site, Task
 from securefl.errors import RunFolderError, ScenarioError
 from securefl.learning.models.linear import mlp
@@ -39,6 +41,7 @@ from securefl.runs import api
 from securefl.scenario.records import load_data
 from securefl.scenario.scenario import parse_scenario
 from securefl.ui.report import write_report
+from securefl.ui.report.audits import COLUMNS
 from securefl.vector import to_vector
 
 DIGITS = """
@@ -501,7 +504,7 @@ def test_an_audit_tells_what_updates_show_unless_it_is_not_asked(place: Path) ->
     found = found_by(asked("server", *ONE_STEP, "rounds=1"))
     written = json.loads(next(found.folder.glob("audit-*.json")).read_text())
     assert [one["attack"] for one in written["exposures"]] == [one.attack for one in found.exposures]
-    assert {"attack", "unit", "measured", "guessing", "why", "told"} == set(written["exposures"][0])
+    assert {"attack", "unit", "measured", "guessing", "why", "told", "error", "finding"} == set(written["exposures"][0])
     assert any(one["measured"] for one in written["exposures"])
     none = found_by(asked("server", *ONE_STEP, "rounds=1", exposure=False))
     assert none.exposures == ()
@@ -589,18 +592,70 @@ def test_pictures_are_kept_where_they_are_asked_for(
 def test_the_table_says_what_was_not_measured() -> None:
     lines = told_exposures(
         [
-            Exposure("labels", "of four records", "share", 0.75, 0.5),
+            Exposure("labels", "of four records", "share", 0.75, 0.5, error=0.25),
             Exposure("images", "of two", "dB", 31.26, 18.44),
             Exposure("source", "needs two clients"),
         ]
     )
     assert lines == [
-        "what updates show  measured      by guessing",
-        "labels             75%           50%",
-        "images             31.3 dB       18.4 dB",
+        "what updates show  measured      by guessing  finding",
+        "labels             75%           50%          no",
+        "images             31.3 dB       18.4 dB      yes",
         "source             not measured",
         "labels: of four records",
         "images: of two",
         "source: needs two clients",
         "what an attack does not find here is no evidence for an epsilon: another attack may find it",
     ]
+
+
+@pytest.mark.parametrize(
+    ("exposure", "finding"),
+    [
+        (Exposure("a", "", "share", 0.75, 0.5, error=0.1), True),
+        (Exposure("a", "", "share", 0.75, 0.5, error=0.125), False),  # two standard errors, no more
+        (Exposure("a", "", "share", 0.25, 0.5, error=0.01), False),
+        (Exposure("a", "", "dB", 22.9, 20.0, error=0.1), False),
+        (Exposure("a", "", "dB", 23.1, 20.0, error=0.1), True),
+        (Exposure("a", "", "dB", 23.1, 20.0, error=1.6), False),
+        (Exposure("a", "", "dB", 35.1, 18.2), True),  # a single record
+        (Exposure("a", "nothing is seen"), False),
+    ],
+)
+def test_better_than_guessing_beyond_its_error_is_a_finding(exposure: Exposure, finding: bool) -> None:
+    assert exposure.is_finding is finding
+
+
+IMAGE = Exposure("Inverting Gradients", "of one", "dB", 35.1, 18.2)
+NOTHING = Exposure("source", "of ten", "share", 0.11, 0.1, error=0.05)
+MEMBERS = Line("LiRA", Stand.UNCLAIMED, "measured", auc=0.6, auc_error=0.01)
+CHANCE = Line("LiRA", Stand.UNTOLD, "no violation", auc=0.51, auc_error=0.01)
+BROKEN = Line("canaries", Stand.VIOLATED, "too many right")
+RIGHT = tuple(Line(name, Stand.HOLDS, "as booked") for name in MECHANISM)
+
+
+@pytest.mark.parametrize(
+    ("lines", "exposures", "first", "verdict"),
+    [
+        ((BROKEN,), (NOTHING,), "nothing beyond guessing by these attacks", "violated: a true claim would give this"),
+        ((CHANCE, *RIGHT), (IMAGE,), "Inverting Gradients: 35.1 dB, by guessing 18.2 dB", "holds: noise, clipping"),
+        ((MEMBERS,), (IMAGE,), "Inverting Gradients: 35.1 dB, by guessing 18.2 dB", "no claim: nothing was promised"),
+        ((MEMBERS,), (), "membership by LiRA: AUC 0.600 ± 0.010, by guessing .5", "no claim: nothing was promised"),
+        ((), (NOTHING,), "nothing beyond guessing by these attacks", "no claim: nothing was promised"),
+    ],
+)
+def test_an_audit_says_first_what_was_found_and_last_how_the_claim_stands(
+    lines: tuple[Line, ...], exposures: tuple[Exposure, ...], first: str, verdict: str, tmp_path: Path
+) -> None:
+    found = Findings("a claim", lines, exposures, ("a note",), tmp_path)
+    printed = lines_of(found)
+    assert printed[0] == f"finding: {first}"
+    assert printed[-1].startswith(f"verdict: {verdict}")
+    write(found, asked("server"))
+    page = write_report(tmp_path).read_text(encoding="utf-8")
+    assert f"<strong>{html.escape(first)}</strong>" in page
+    assert all(f'<th scope="col">{html.escape(column)}</th>' in page for column in HEAD)
+
+
+def test_the_page_has_the_columns_of_the_console() -> None:
+    assert COLUMNS == HEAD

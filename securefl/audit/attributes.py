@@ -1,5 +1,6 @@
 """Labels, a property of the target's records, and whose a record is: from updates, each beside its chance."""
 
+import math
 from collections.abc import Iterator, Mapping
 
 import torch
@@ -101,7 +102,7 @@ def _labels(look: Look, update: Update, counts: Mapping[int, float]) -> Exposure
 
     whose = "the target's" if update.alone else f"those of {len(counts)} clients together"
     why = f"the share of {n} labels that are right, {whose}; guessing takes the classes' usual shares"
-    return Exposure(name, why, "share", right(found), right(guess))
+    return Exposure(name, why, "share", right(found), right(guess), error=_error_of_share(n))
 
 
 def _property(look: Look, update: Update, counts: Mapping[int, float]) -> Exposure:
@@ -136,7 +137,7 @@ def _property(look: Look, update: Update, counts: Mapping[int, float]) -> Exposu
         f"whether {HIGH:.0%} or {LOW:.0%} of {n} records are of class {rare}, told from {seen_as} in {_TRIALS} trials, "
         f"half of each ([{certain.lower:.0%}, {certain.upper:.0%}] at 95 %); {_SHADOWS} shadow updates"
     )
-    return Exposure(name, why, "share", right / _TRIALS, 0.5)
+    return Exposure(name, why, "share", right / _TRIALS, 0.5, error=_error_of_share(_TRIALS))
 
 
 def _usual(look: Look, model: Tensor) -> Tensor:
@@ -207,7 +208,7 @@ def _source(look: Look) -> Exposure:
     shares = torch.bincount(whose).double() / len(whose)
     several = "a round" if len(together) == 1 else f"{len(together)} rounds"
     why = f"whose of {len(clients)} clients a training record is, {len(examples)} records asked, by {several}"
-    return Exposure("source", why, "share", float(right.mean()), float(shares.max()))
+    return Exposure("source", why, "share", float(right.mean()), float(shares.max()), error=_error_of_share(len(right)))
 
 
 def _asked(look: Look, client: int) -> Examples:
@@ -215,3 +216,8 @@ def _asked(look: Look, client: int) -> Examples:
     train = look.data.sites[client].train
     order = torch.from_numpy(look.inquiry.stream(f"asked {client}").permutation(len(train)))[:_ASKED]
     return Examples(train.features[order], train.labels[order])
+
+
+def _error_of_share(trials: int) -> float:
+    """The largest standard error that a share of so many independent trials can have."""
+    return 0.5 / math.sqrt(trials)

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import torch
 
-from securefl.audit.exposure import Exposure, exposure_facts, told_exposures
+from securefl.audit.exposure import Exposure, exposure_facts, headline, told_exposures
 from securefl.audit.pictures import draw_pairs
 from securefl.audit.threats import threat
-from securefl.audit.verdicts import Line, Stand, facts, overall, told
+from securefl.audit.verdicts import MEANINGS, Line, Stand, facts, overall, told
 from securefl.files import write_json
 
 
@@ -93,6 +93,7 @@ def write(found: Findings, asked: Asked) -> Path | None:
         "verdict": found.stand.value,
         "lines": [facts(line) for line in found.lines],
         "exposures": [exposure_facts(exposure) for exposure in found.exposures],
+        "findings": headlines(found),
         "notes": list(found.notes),
     }
     for path in drawn:
@@ -128,14 +129,26 @@ def draw(path: Path, found: Findings) -> None:
     plt.close(figure)
 
 
+def headlines(found: Findings) -> list[str]:
+    """What the adversary learned beyond guessing, most telling first; one line where it learned nothing."""
+    exposed = [headline(one) for one in found.exposures if one.is_finding]
+    members = [
+        f"membership by {line.attack}: AUC {line.auc:.3f} ± {line.auc_error:.3f}, by guessing .5"
+        for line in found.lines
+        if line.auc is not None and line.auc_error is not None and line.auc - 0.5 > 2 * line.auc_error
+    ]
+    return [*exposed, *members] or ["nothing beyond guessing by these attacks"]
+
+
 def lines_of(found: Findings) -> Sequence[str]:
     """The findings in words."""
     pictures = [] if found.pictures is None else [f"TRAINING RECORDS are shown in {found.pictures}"]
     return [
+        *(f"finding: {line}" for line in headlines(found)),
         *found.notes,
         f"claim: {found.claim}",
         *told(found.lines),
         *(told_exposures(found.exposures) if found.exposures else []),
-        f"verdict: {found.stand.value}; written to {found.folder}",
+        f"verdict: {MEANINGS[found.stand]}; written to {found.folder}",
         *pictures,
     ]

@@ -1,6 +1,7 @@
 """Records from an update: closed forms where a linear layer comes first, Inverting Gradients for small batches."""
 
 import copy
+import math
 from collections.abc import Iterator
 from dataclasses import replace
 
@@ -126,8 +127,9 @@ def _scored(look: Look, update: Update, attack: str, found: Tensor) -> Exposure:
     whose = "of the target" if update.alone else f"of {len(clients)} clients together"
     why = f"PSNR, median over {_several(len(truth), 'record')} {whose}"
     measured, guessing = (float(psnr.quantile(0.5)) for psnr in (match.psnr, guess))
+    error = _error_of_median(match.psnr - guess)
     if len(look.task.image) != 3:
-        return Exposure(attack, why, "dB", measured, guessing)
+        return Exposure(attack, why, "dB", measured, guessing, error=error)
     near = found.float()[match.which].clamp(*bounds) if len(found) else torch.zeros_like(truth)
     good, lucky = (int((psnr >= _BEST).sum()) for psnr in (match.psnr, guess))
     shape = (-1, *look.task.image)
@@ -135,7 +137,14 @@ def _scored(look: Look, update: Update, attack: str, found: Tensor) -> Exposure:
     why += f"; {good} of them at {_BEST:g} dB or more, {lucky} by guessing"
     if min(look.task.image[1:]) >= _WINDOW:
         why += f"; SSIM {float(catalog.ssim(shown.found, shown.truth, bounds=bounds).quantile(0.5)):.2f}"
-    return Exposure(attack, why, "dB", measured, guessing, shown)
+    return Exposure(attack, why, "dB", measured, guessing, shown, error)
+
+
+def _error_of_median(gains: Tensor) -> float | None:
+    """Standard error of the median of gains (n,) as if they were normal; None for a single one."""
+    if len(gains) < 2:
+        return None
+    return float(gains.std()) * math.sqrt(math.pi / 2 / len(gains))
 
 
 def _several(count: int, what: str) -> str:

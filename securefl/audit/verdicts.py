@@ -26,7 +26,7 @@ _NO_AUC = "-"
 SIZE, FRESH, CLIP = "size of the noise", "freshness of the noise", "clipping of each example"
 BATCHES, BOOKS = "Poisson batches", "booked steps"
 MECHANISM = (SIZE, FRESH, CLIP, BATCHES, BOOKS)  # each has to hold before a claim is said to hold
-_HEAD = ("verdict", "attack", "AUC", "TPR at 1 % FPR / claimed", "TPR at .1 % FPR / claimed", "epsilon >=")
+HEAD = ("verdict", "attack", "AUC", "TPR at 1 % FPR / claimed", "TPR at .1 % FPR / claimed", "epsilon >=")
 
 
 class Stand(Enum):
@@ -36,6 +36,14 @@ class Stand(Enum):
     UNCLAIMED = "no claim"
     UNTOLD = "cannot tell"
     VIOLATED = "violated"
+
+
+MEANINGS = {
+    Stand.HOLDS: "holds: noise, clipping, batches and steps were all measured, and none failed",
+    Stand.UNCLAIMED: "no claim: nothing was promised",
+    Stand.UNTOLD: "cannot tell: nothing is refuted, and the measurement leaves room for a fault",
+    Stand.VIOLATED: "violated: a true claim would give this in fewer than one audit in a thousand",
+}
 
 
 @dataclass(frozen=True)
@@ -118,9 +126,9 @@ def canary_line(
 
 def told(lines: Sequence[Line]) -> Iterator[str]:
     """The lines as a table, then the reasons for their verdicts, each once."""
-    rows = [_HEAD, *map(_row, lines)]
+    rows = [HEAD, *map(_row, lines)]
     told = [
-        at for at in range(len(_HEAD)) if at != _FINE or any(line.points and line.points[-1].found for line in lines)
+        at for at in range(len(HEAD)) if at != _FINE or any(line.points and line.points[-1].found for line in lines)
     ]
     widths = {at: max(len(row[at]) for row in rows) for at in told}
     for row in rows:
@@ -163,6 +171,7 @@ def facts(line: Line) -> dict[str, Any]:
         "epsilon": line.epsilon,
         "verdict": line.stand.value,
         "why": line.why,
+        "told": list(_row(line)),
     }
 
 
