@@ -5,7 +5,7 @@ always for round 0; its rows ignored; the weight replaced; surplus or missing ro
 bytes of a coordinate.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -213,7 +213,7 @@ def test_fang_krum_plays_against_the_krum_of_the_scenario_or_the_strictest_that_
         asked.append(f)
         return rows[-1]
 
-    monkeypatch.setattr("defenses.krum", krum)
+    monkeypatch.setitem(catalog.RULES, "krum", replace(catalog.RULES["krum"], function=krum))
     attack = make_attack(
         "fang_krum", {}, seed=1, clients=9, rule=lambda rows, weights: rows[0], weigh=None, krum_f=krum_f
     )

@@ -18,7 +18,7 @@ from securefl.privacy.events import ReleaseId, SampledGaussian
 from securefl.privacy.ledger import Ledger
 from securefl.privacy.noise.gaussian import hardened_normal
 from securefl.rng import Keystream, StreamFor
-from securefl.scenario import assemble
+from securefl.scenario import assemble, ledgers
 
 _ROUNDS_BOOKED = 5  # that a ledger holds when it forgets them
 
@@ -273,7 +273,7 @@ FAULTS: Mapping[str, Fault] = {
     "one batch for a whole round": Fault(dp_sgd, "poisson_batches", _one_batch),
     "batches of one size": Fault(dp_sgd, "poisson_batches", _fixed_size),
     "sample rate doubled": Fault(dp_sgd, "poisson_batches", _doubled_rate),
-    "accountant restarted": Fault(assemble, "Ledger", ForgetfulLedger),
+    "accountant restarted": Fault(ledgers, "Ledger", ForgetfulLedger),
 }
 
 

@@ -6,8 +6,8 @@ from collections.abc import Iterator, Mapping
 import torch
 from torch import Tensor, nn
 
+import attacks
 from securefl import vector
-from securefl.audit import catalog
 from securefl.audit.exposure import Exposure, Look, Update
 from securefl.audit.membership import Question
 from securefl.data.task import Examples, Task, concatenate
@@ -54,7 +54,7 @@ def counted(look: Look, update: Update, counts: Mapping[int, float]) -> Tensor |
     found = [last_layer_gradients(look.model, look.task, records, update.model + at * way) for at in starts]
     known = torch.stack(found).mean(dim=0)
     last, n = mean[-known.shape[1] :], len(look.behind(counts))
-    return catalog.label_counts(last, known, records.labels, classes=look.task.classes, n=n)
+    return attacks.label_counts(last, known, records.labels, classes=look.task.classes, n=n)
 
 
 def labels_of(counts: Tensor) -> Tensor:
@@ -95,7 +95,7 @@ def _labels(look: Look, update: Update, counts: Mapping[int, float]) -> Exposure
     truth /= truth.sum()
     n = int(found.sum())
     usual = torch.bincount(look.known.labels, minlength=classes).double() / len(look.known)
-    guess = catalog.counts_from_bias(torch.zeros(classes, dtype=torch.float64), usual, n=n)
+    guess = attacks.counts_from_bias(torch.zeros(classes, dtype=torch.float64), usual, n=n)
 
     def right(counts: Tensor) -> float:
         return float(torch.minimum(counts.double() / n, truth).sum())
@@ -130,8 +130,8 @@ def _property(look: Look, update: Update, counts: Mapping[int, float]) -> Exposu
     right = 0
     for at, high in enumerate(coins):
         seen = counts[client] * _trial(look, model, target, n, rare, high, f"trial {at}") + others
-        right += (catalog.property_inference(seen - guessed, rows, has) > 0) == high
-    certain = catalog.clopper_pearson(right, _TRIALS, confidence=0.95)
+        right += (attacks.property_inference(seen - guessed, rows, has) > 0) == high
+    certain = attacks.clopper_pearson(right, _TRIALS, confidence=0.95)
     seen_as = "its update" if update.alone else f"a sum of {len(counts)} updates"
     why = (
         f"whether {HIGH:.0%} or {LOW:.0%} of {n} records are of class {rare}, told from {seen_as} in {_TRIALS} trials, "
@@ -204,7 +204,7 @@ def _source(look: Look) -> Exposure:
     question = Question(examples, examples, look.model, look.task, None)
     losses = torch.stack([torch.stack([question.losses(models[client]) for client in clients]) for models in together])
     whose = torch.repeat_interleave(torch.arange(len(clients)), torch.tensor([len(part) for part in asked]))
-    right = (catalog.source_inference(losses) == whose).double()
+    right = (attacks.source_inference(losses) == whose).double()
     shares = torch.bincount(whose).double() / len(whose)
     several = "a round" if len(together) == 1 else f"{len(together)} rounds"
     why = f"whose of {len(clients)} clients a training record is, {len(examples)} records asked, by {several}"

@@ -7,7 +7,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from securefl.audit import catalog
+import attacks
 from securefl.audit.knowledge import Knowledge
 from securefl.audit.leakage import Inquiry, OnRound
 from securefl.audit.replay import replay
@@ -102,7 +102,7 @@ class Look:
         """How many local steps a client takes in a round."""
         training, plan = self.inquiry.scenario.training, self.plans.get(client)
         records = len(self.data.sites[client].train)
-        local = catalog.LocalSteps(training.lr, training.batch, training.epochs)
+        local = attacks.LocalSteps(training.lr, training.batch, training.epochs)
         return local.count(records) if plan is None else plan.steps
 
 

@@ -9,8 +9,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+import attacks
 from securefl import vector
-from securefl.audit import catalog
 from securefl.audit.bounds import Claim, canary_scores
 from securefl.audit.knowledge import Knowledge, Watcher
 from securefl.audit.membership import RMIA, Question, Shadows, membership_scores
@@ -188,7 +188,7 @@ def membership_lines(
     generator = inquiry.stream("label only").torch_generator()
     found = membership_scores(question, played.knowledge[0], generator)
     others = len(question.population)
-    finest = {RMIA: min((rate for rate in RATES if catalog.rmia_population(rate) <= others), default=math.inf)}
+    finest = {RMIA: min((rate for rate in RATES if attacks.rmia_population(rate) <= others), default=math.inf)}
     lines = [
         membership_line(attack, scores, inside, claim, by_coins=by_coins, finest=finest.get(attack, 0.0))
         for attack, scores in found.items()

@@ -7,8 +7,8 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call, grad, vmap
 
+import attacks
 from securefl import vector
-from securefl.audit import catalog
 from securefl.audit.knowledge import Knowledge
 from securefl.data.task import Examples, Task
 from securefl.learning.evaluate import predict
@@ -61,7 +61,7 @@ class Question:
 
     def confidences(self, weights: Tensor) -> Tensor:
         """(n,) log-odds of each record's own label."""
-        return catalog.confidence(self.probabilities(weights, self.examples), self.examples.labels)
+        return attacks.confidence(self.probabilities(weights, self.examples), self.examples.labels)
 
 
 def membership_scores(question: Question, knowledge: Knowledge, generator: torch.Generator) -> dict[str, Tensor]:
@@ -97,17 +97,17 @@ def of_answers(question: Question, weights: Tensor, generator: torch.Generator) 
     """Attacks on the final model by its answers alone; those that compare it with shadows where there are some."""
     examples, shadows = question.examples, question.shadows
     found = {
-        "loss threshold": catalog.loss_threshold(question.losses(weights)),
+        "loss threshold": attacks.loss_threshold(question.losses(weights)),
         "label only": _label_only(question, weights, generator),
     }
     if shadows is None:
         return found
     target = question.confidences(weights)
     theirs = torch.stack([question.confidences(shadow) for shadow in shadows.weights])
-    found["LiRA"] = catalog.lira_online(target, theirs, shadows.inside, pooled=None)
-    found["offline LiRA"] = catalog.lira_offline(target, theirs, shadows.inside, pooled=None)
+    found["LiRA"] = attacks.lira_online(target, theirs, shadows.inside, pooled=None)
+    found["offline LiRA"] = attacks.lira_offline(target, theirs, shadows.inside, pooled=None)
     if len(question.population):
-        found[RMIA] = catalog.rmia(
+        found[RMIA] = attacks.rmia(
             question.true_probabilities(weights, examples),
             question.true_probabilities(weights, question.population),
             torch.stack([question.true_probabilities(shadow, examples) for shadow in shadows.weights]),
@@ -126,7 +126,7 @@ def _label_only(question: Question, weights: Tensor, generator: torch.Generator)
     def classes(features: Tensor) -> Tensor:
         return predict(question.model, question.task, features).argmax(dim=1)
 
-    return catalog.label_only(
+    return attacks.label_only(
         features,
         question.examples.labels,
         predict=classes,
@@ -138,7 +138,7 @@ def _label_only(question: Question, weights: Tensor, generator: torch.Generator)
 
 def _trajectory(question: Question, models: Sequence[Tensor]) -> Tensor:
     """By the mean loss over models that were seen one after the other."""
-    return catalog.trajectory(torch.stack([question.losses(weights) for weights in models]), None, None)
+    return attacks.trajectory(torch.stack([question.losses(weights) for weights in models]), None, None)
 
 
 def _alignment(question: Question, moves: Sequence[tuple[Tensor, Tensor]]) -> Tensor:
@@ -148,7 +148,7 @@ def _alignment(question: Question, moves: Sequence[tuple[Tensor, Tensor]]) -> Te
         for start in range(0, len(total), _CHUNK):
             part = slice(start, start + _CHUNK)
             records = Examples(question.examples.features[part], question.examples.labels[part])
-            total[part] += catalog.update_alignment(moved, gradients(question.model, question.task, records, model))
+            total[part] += attacks.update_alignment(moved, gradients(question.model, question.task, records, model))
     return total / len(moves)
 
 

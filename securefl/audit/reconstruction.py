@@ -8,8 +8,8 @@ from dataclasses import replace
 import torch
 from torch import Tensor, nn
 
+import attacks
 from securefl import vector
-from securefl.audit import catalog
 from securefl.audit.attributes import counted, labels_of
 from securefl.audit.exposure import Exposure, Look, Pictures, Update
 from securefl.audit.leakage import OnRound
@@ -42,7 +42,7 @@ def _analytic(look: Look, update: Update) -> Iterator[Exposure]:
     first = next(layer for layer in look.model.modules() if next(layer.parameters(recurse=False), None) is not None)
     if isinstance(first, nn.Linear):
         weight, bias = _first(update.moved, *first.weight.shape)
-        yield _scored(look, update, "analytic leakage of the first layer", catalog.linear_inputs(weight, bias))
+        yield _scored(look, update, "analytic leakage of the first layer", attacks.linear_inputs(weight, bias))
 
 
 def _first(moved: Tensor, outputs: int, inputs: int) -> tuple[Tensor, Tensor]:
@@ -69,7 +69,7 @@ def _inverted(look: Look, update: Update) -> Exposure:
     if found is None:
         return Exposure(name, "not tried: the attacker has no record of some class to count labels by")
     vector.load_vector(look.model, update.model)
-    inverted = catalog.inverting_gradients(
+    inverted = attacks.inverting_gradients(
         look.model,
         look.task.loss,
         update.moved,
@@ -78,7 +78,7 @@ def _inverted(look: Look, update: Update) -> Exposure:
         bounds=(-1.0, 1.0),
         generator=look.inquiry.stream("inversion").torch_generator(),
         iterations=_ITERATIONS,
-        local=catalog.LocalSteps(training.lr, records if steps == 1 else training.batch, training.epochs),
+        local=attacks.LocalSteps(training.lr, records if steps == 1 else training.batch, training.epochs),
     )
     found_so = _scored(look, update, name, inverted.records.flatten(1))
     return replace(found_so, why=f"{found_so.why}; {_ITERATIONS} iterations, more may find more")
@@ -96,7 +96,7 @@ def implanted(look: Look, *, on_round: OnRound, remember: Remember = fresh) -> E
     one_step = max(map(look.steps, range(scenario.clients))) == 1
     gain = 1.0 if one_step or scenario.channel.kind != "plain" else _SLOW
     bins = max(2, min(_BINS, _COORDINATES // features))
-    front = catalog.imprint(look.task.inputs(look.known.features), direction, bins=bins, gain=gain)
+    front = attacks.imprint(look.task.inputs(look.known.features), direction, bins=bins, gain=gain)
     played = replay(
         scenario,
         [inquiry.watcher(look.data)],
@@ -108,7 +108,7 @@ def implanted(look: Look, *, on_round: OnRound, remember: Remember = fresh) -> E
     seen = replace(look, knowledge={inquiry.target: played.knowledge[0]}).update
     if seen is None:
         return Exposure(name, "with it nothing is seen that moves with the target's update")
-    found = _scored(look, seen, name, catalog.imprinted(*_first(seen.moved, bins, features)))
+    found = _scored(look, seen, name, attacks.imprinted(*_first(seen.moved, bins, features)))
     return replace(found, why=f"{found.why}; {bins} bins; clients that fixed the model beforehand refuse it")
 
 
@@ -121,9 +121,9 @@ def _scored(look: Look, update: Update, attack: str, found: Tensor) -> Exposure:
     truth = look.task.inputs(look.behind(clients).features).float().flatten(1)
     known = look.task.inputs(look.known.features).float().flatten(1)
     bounds = float(known.min()), float(known.max())
-    guesses = torch.cat([catalog.guesses(known), known[: len(found)]])
-    guess = catalog.best_match(guesses, truth, bounds=bounds).psnr
-    match = catalog.best_match(found.float(), truth, bounds=bounds)
+    guesses = torch.cat([attacks.guesses(known), known[: len(found)]])
+    guess = attacks.best_match(guesses, truth, bounds=bounds).psnr
+    match = attacks.best_match(found.float(), truth, bounds=bounds)
     whose = "of the target" if update.alone else f"of {len(clients)} clients together"
     why = f"PSNR, median over {_several(len(truth), 'record')} {whose}"
     measured, guessing = (float(psnr.quantile(0.5)) for psnr in (match.psnr, guess))
@@ -136,7 +136,7 @@ def _scored(look: Look, update: Update, attack: str, found: Tensor) -> Exposure:
     shown = Pictures(truth.view(shape), near.view(shape))
     why += f"; {good} of them at {_BEST:g} dB or more, {lucky} by guessing"
     if min(look.task.image[1:]) >= _WINDOW:
-        why += f"; SSIM {float(catalog.ssim(shown.found, shown.truth, bounds=bounds).quantile(0.5)):.2f}"
+        why += f"; SSIM {float(attacks.ssim(shown.found, shown.truth, bounds=bounds).quantile(0.5)):.2f}"
     return Exposure(attack, why, "dB", measured, guessing, shown, error)
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from torch import Tensor
 
-from securefl.audit import catalog
+import attacks
 from securefl.audit.bounds import (
     EACH,
     Claim,
@@ -51,7 +51,7 @@ class Point:
     """True positives found at a rate of false positives, and the most that the claim allows there (None: no claim)."""
 
     rate: float
-    found: catalog.Operating | None
+    found: attacks.Operating | None
     allowed: float | None
 
 
@@ -70,7 +70,7 @@ class Line:
     auc_error: float | None = None
     points: tuple[Point, ...] = ()
     epsilon: float | None = None
-    curve: catalog.Roc | None = None
+    curve: attacks.Roc | None = None
     profile: Profile | None = None
 
 
@@ -136,8 +136,8 @@ def told(lines: Sequence[Line]) -> Iterator[str]:
     reasons: dict[tuple[str, str], list[str]] = {}
     for line in lines:
         reasons.setdefault((line.stand.value, line.why), []).append(line.attack)
-    for (stand, why), attacks in reasons.items():
-        yield f"{stand} ({', '.join(attacks)}): {why}"
+    for (stand, why), names in reasons.items():
+        yield f"{stand} ({', '.join(names)}): {why}"
 
 
 def _row(line: Line) -> tuple[str, ...]:
@@ -204,17 +204,17 @@ def _line(
         attack,
         stand,
         why,
-        catalog.auc(members, others),
-        catalog.auc_error(members, others),
+        attacks.auc(members, others),
+        attacks.auc_error(members, others),
         tuple(_point(members, others, rate, claim, measured=rate >= finest) for rate in RATES),
         proven,
-        catalog.roc(members, others),
+        attacks.roc(members, others),
         None if claim is None else claim.profile,
     )
 
 
 def _point(members: Tensor, others: Tensor, rate: float, claim: Claim | None, *, measured: bool) -> Point:
-    found = catalog.at_false_positive_rate(members, others, at=rate, confidence=0.95) if measured else None
+    found = attacks.at_false_positive_rate(members, others, at=rate, confidence=0.95) if measured else None
     return Point(rate, found, None if claim is None else claim.profile.most_true_positives(rate))
 
 

@@ -97,9 +97,7 @@ class Privacy(Section):
 
     unit: str = "example"
     place: str = "local"
-    epsilon: Annotated[
-        float, Field(gt=0, strict=True), BeforeValidator(_infinity, json_schema_input_type=float | Literal["inf"])
-    ] = 8.0
+    epsilon: Annotated[float, Field(gt=0, strict=True), BeforeValidator(_infinity)] = 8.0
     delta: Annotated[float, Field(ge=1e-14, lt=1, strict=True)] = 1e-5
     noise: Literal["system", "seeded"] = "system"
     noise_multiplier: Annotated[float, Field(ge=0.1, le=1e4, strict=True)] | None = None
