@@ -10,17 +10,6 @@ from attacks.inference.attributes import (
 from attacks.inference.membership import confidence, label_only, lira_offline, lira_online, loss_threshold
 from attacks.inference.rmia import rmia, rmia_population
 from attacks.inference.rounds import trajectory, update_alignment
-from attacks.measures.epsilon import (
-    Errors,
-    clopper_pearson_epsilon,
-    correct_guesses,
-    errors_at,
-    gaussian_mu,
-    one_run,
-    one_run_f,
-    one_run_mu,
-    rates_at_most,
-)
 from attacks.measures.scores import (
     Interval,
     Operating,
@@ -61,7 +50,6 @@ from attacks.reconstruction.pictures import Match, best_match, guesses, psnr, ss
 
 __all__ = [
     "ONE_STEP",
-    "Errors",
     "Imprint",
     "Interval",
     "Inverted",
@@ -82,18 +70,14 @@ __all__ = [
     "best_match",
     "boosted",
     "clopper_pearson",
-    "clopper_pearson_epsilon",
     "confidence",
-    "correct_guesses",
     "counts_from_bias",
     "distributed_backdoor",
     "dlg",
-    "errors_at",
     "fang_krum",
     "fang_trimmed_mean",
     "flip_goal",
     "gaussian",
-    "gaussian_mu",
     "guesses",
     "harm",
     "imprint",
@@ -116,12 +100,8 @@ __all__ = [
     "most_harmful",
     "most_weight",
     "non_finite",
-    "one_run",
-    "one_run_f",
-    "one_run_mu",
     "property_inference",
     "psnr",
-    "rates_at_most",
     "rmia",
     "rmia_population",
     "roc",

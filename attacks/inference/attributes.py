@@ -1,7 +1,6 @@
 """What a federation shows of labels, of a property of a client's records, and of whose a record is."""
 
 import torch
-from scipy.optimize import nnls
 from torch import Tensor
 
 from attacks.records import check_finite
@@ -186,6 +185,8 @@ def _nearest(points: Tensor) -> Tensor:
     """(c,) weights >= 0 of sum 1 that mix points (c, m) to what is nearest to zero."""
     # Lawson and Hanson, Solving Least Squares Problems, chapter 23: with a row of ones, whatever the scale.
     rows = torch.cat([_scaled(points)[0], points.new_ones(len(points), 1)], dim=1).T
+    from scipy.optimize import nnls  # half a second that other attacks need not wait
+
     found, _ = nnls(rows.numpy(force=True), [0.0] * (len(rows) - 1) + [1.0])
     weights = torch.from_numpy(found)
     return weights / weights.sum()

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-import attacks
+from attacks.measures import epsilon as estimators
 from securefl.audit.knowledge import Knowledge
 from securefl.learning.canaries import Canaries
 from securefl.privacy.accounting.gaussian import exact_epsilon
@@ -83,19 +83,19 @@ def bounds(scores: Tensor, inside: Tensor, stream: Keystream, *, delta: float, c
     """
     left, m = 1 - confidence, len(scores)
     counts = _counts(m)
-    correct = {count: attacks.correct_guesses(scores, inside, count) for count in counts}
+    correct = {count: estimators.correct_guesses(scores, inside, count) for count in counts}
     each = 1 - left / len(counts)
-    shifts = [attacks.one_run_mu(m, count, right, confidence=each) for count, right in correct.items()]
+    shifts = [estimators.one_run_mu(m, count, right, confidence=each) for count, right in correct.items()]
     tried = _tried(scores, inside, stream)
     each_of_those = 1 - left / len(tried)
-    gaussians = [attacks.gaussian_mu(errors, confidence=each_of_those) for errors in tried]
+    gaussians = [estimators.gaussian_mu(errors, confidence=each_of_those) for errors in tried]
     return Bounds(
         one_run_epsilon(scores, inside, delta=delta, confidence=confidence),
         epsilon_of(max(shifts), delta),
-        max(attacks.clopper_pearson_epsilon(errors, delta=delta, confidence=each_of_those) for errors in tried),
+        max(estimators.clopper_pearson_epsilon(errors, delta=delta, confidence=each_of_those) for errors in tried),
         epsilon_of(max(one.lower for one in gaussians), delta),
         epsilon_of(min(one.upper for one in gaussians), delta),
-        max(attacks.one_run(m, count, count, delta=delta, confidence=each) for count in counts),
+        max(estimators.one_run(m, count, count, delta=delta, confidence=each) for count in counts),
     )
 
 
@@ -116,8 +116,8 @@ def one_run_refutation(scores: Tensor, inside: Tensor, claim: Claim, *, confiden
     m, counts = len(scores), _counts(len(scores))
     left = (1 - confidence) / len(counts)
     for count in counts:
-        right = attacks.correct_guesses(scores, inside, count)
-        chance = attacks.one_run_f(m, count, right, least=claim.profile.least_false_positives)
+        right = estimators.correct_guesses(scores, inside, count)
+        chance = estimators.one_run_f(m, count, right, least=claim.profile.least_false_positives)
         if chance < left:
             return f"{right} of {count} guesses are right, which the profile allows in {chance:.1g} of runs (f-DP)"
     return None
@@ -127,8 +127,8 @@ def one_run_epsilon(scores: Tensor, inside: Tensor, *, delta: float, confidence:
     """The epsilon at delta that scores prove of any records that were put in or left out by fair coins."""
     m, counts = len(scores), _counts(len(scores))
     each = 1 - (1 - confidence) / len(counts)
-    found = {count: attacks.correct_guesses(scores, inside, count) for count in counts}
-    return max(attacks.one_run(m, count, right, delta=delta, confidence=each) for count, right in found.items())
+    found = {count: estimators.correct_guesses(scores, inside, count) for count in counts}
+    return max(estimators.one_run(m, count, right, delta=delta, confidence=each) for count, right in found.items())
 
 
 def _independent_refutation(
@@ -136,7 +136,7 @@ def _independent_refutation(
 ) -> str | None:
     tried = _tried(scores, inside, stream)
     for errors in tried:
-        rates = attacks.rates_at_most(errors, confidence=1 - (1 - confidence) / len(tried))
+        rates = estimators.rates_at_most(errors, confidence=1 - (1 - confidence) / len(tried))
         allowed = claim.profile.most_true_positives(rates.alarms)
         if 1 - rates.missed > allowed:
             return (
@@ -156,12 +156,12 @@ def _counts(m: int) -> list[int]:
     return [max(2, 2 * round(share * m / 2)) for share in _GUESSED]
 
 
-def _tried(scores: Tensor, inside: Tensor, stream: Keystream) -> list[attacks.Errors]:
+def _tried(scores: Tensor, inside: Tensor, stream: Keystream) -> list[estimators.Errors]:
     """The errors of a few thresholds, set on canaries of which none counts."""
     order = torch.from_numpy(stream.permutation(len(scores)).copy())
     sets, tests = order[: math.ceil(_HELD_OUT * len(scores))], order[math.ceil(_HELD_OUT * len(scores)) :]
     places = (torch.arange(_THRESHOLDS, dtype=torch.float64) + 0.5) / _THRESHOLDS
     return [
-        attacks.errors_at(scores[tests], inside[tests], float(threshold))
+        estimators.errors_at(scores[tests], inside[tests], float(threshold))
         for threshold in scores[sets].double().quantile(places)
     ]
