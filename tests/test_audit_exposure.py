@@ -31,7 +31,7 @@ from securefl.audit.findings import Asked, Findings, lines_of, write
 from securefl.audit.knowledge import Knowledge, Sight
 from securefl.audit.leakage import Inquiry
 from securefl.audit.membership import gradients
-from securefl.audit.reconstruction import implanted, reconstructions
+from securefl.audit.reconstruction import _error_of_median, implanted, reconstructions
 from securefl.audit.verdicts import HEAD, MECHANISM, Line, Stand
 from securefl.data.task import Examples, FederatedData, Site, Task
 from securefl.errors import RunFolderError, ScenarioError
@@ -659,3 +659,9 @@ def test_an_audit_says_first_what_was_found_and_last_how_the_claim_stands(
 
 def test_the_page_has_the_columns_of_the_console() -> None:
     assert COLUMNS == HEAD
+
+
+def test_the_error_of_a_median_is_that_of_normal_gains() -> None:
+    gains = torch.tensor([0.0, 2.0, 0.0, 2.0])
+    assert _error_of_median(gains) == pytest.approx((4 / 3) ** 0.5 * (torch.pi / 8) ** 0.5)
+    assert _error_of_median(gains[:1]) is None

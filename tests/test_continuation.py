@@ -111,6 +111,13 @@ def test_it_starts_from_the_model_and_the_whole_stays_within_the_budget(earlier:
     assert verdict.findings == []
 
 
+def test_a_run_that_goes_on_is_not_put_together_from_scratch(earlier: Path, tmp_path: Path) -> None:
+    later, alone = parse_scenario(after(earlier)), parse_scenario(TEXT)
+    for scenario, origin in ((later, None), (alone, origin_of(later))):
+        with pytest.raises(ValueError, match="an origin goes with a scenario that names one in init_from"):
+            assemble(scenario, run="x", ledgers=tmp_path / "none", origin=origin)
+
+
 def test_a_third_run_pays_for_both(earlier: Path, tmp_path: Path) -> None:
     api.run(parse_scenario(after(earlier)), tmp_path / "second")
     third = after(tmp_path / "second", TEXT.replace("epsilon = 3.0", "epsilon = 6.0"))

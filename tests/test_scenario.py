@@ -833,3 +833,11 @@ def test_a_model_that_keeps_running_statistics_is_refused(monkeypatch: pytest.Mo
     monkeypatch.setitem(catalog.MODELS, "normed", build)
     sentence = "model: normed keeps '1.running_mean', a buffer, which no update carries: use a model without running"
     assert refusal("", "model.name=normed").startswith(sentence)
+
+
+def test_what_is_resolved_belongs_to_whoever_asked() -> None:
+    scenario = parse_scenario("")
+    resolved = scenario.resolved()
+    resolved["practice"]["layers"].append("another")
+    resolved["channel"]["min_cohort"] = 99
+    assert scenario.resolved() == parse_scenario("").resolved()
