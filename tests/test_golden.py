@@ -8,7 +8,6 @@ makes folders of earlier runs start anew.
 import hashlib
 import importlib
 import json
-from pathlib import Path
 
 import pytest
 
@@ -17,8 +16,8 @@ from securefl.runs.names import cell_hash
 from securefl.studies.expand import expand
 from securefl.studies.find import shipped_studies
 from securefl.studies.study import load_study
+from tests.paths import ROOT
 
-ROOT = Path(__file__).parent.parent
 CELLS = json.loads((ROOT / "tests/golden/cells.json").read_text(encoding="utf-8"))
 NAMES = json.loads((ROOT / "tests/golden/names.json").read_text(encoding="utf-8"))
 FILES = {path.stem: path for path in (ROOT / "benchmarks/studies/tuning").glob("*.toml")} | shipped_studies()

@@ -21,8 +21,8 @@ from securefl.federation import engine
 from securefl.federation.values import Played
 from securefl.scenario.assemble import Assembled, assemble
 from securefl.scenario.scenario import parse_scenario
+from tests.paths import ROOT
 
-ROOT = Path(__file__).parent.parent
 PAGE = ROOT / "docs/refusals.md"
 CLIENT_SIDE = (
     "channels/**/*.py",

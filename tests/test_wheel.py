@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from securefl.runs.environment import code_hash
+from tests.paths import ROOT
 
-ROOT = Path(__file__).parent.parent
 SCRIPT = """
 from securefl.runs.environment import code_hash
 from securefl.studies.find import shipped_studies

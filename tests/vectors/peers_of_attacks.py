@@ -1,4 +1,4 @@
-"""Answers of ByzFL for tests/test_attacks_peers.py, made once in an environment of its own.
+"""Answers of ByzFL for tests/attacks/test_peers.py, made once in an environment of its own.
 
     .venv-peers/bin/python tests/vectors/peers_of_attacks.py > tests/vectors/peers_of_attacks.json
 

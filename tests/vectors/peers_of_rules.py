@@ -1,4 +1,4 @@
-"""Answers of ByzFL and Flower for tests/test_defenses_peers.py, made once in an environment of their own.
+"""Answers of ByzFL and Flower for tests/defenses/test_peers.py, made once in an environment of their own.
 
     .venv-peers/bin/python tests/vectors/peers_of_rules.py > tests/vectors/peers_of_rules.json
 

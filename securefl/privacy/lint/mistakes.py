@@ -1,6 +1,6 @@
 """The mistakes by which an epsilon comes to be wrong, each with a name, a reason and a source.
 
-tests/test_lint.py plants every one of them in a run folder.
+tests/privacy/lint/test_lint.py plants every one of them in a run folder.
 """
 
 from collections.abc import Mapping

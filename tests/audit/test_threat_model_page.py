@@ -1,0 +1,41 @@
+"""Every test that docs/threat-model.md names exists, and what `ls threats` prints has its place there."""
+
+import ast
+import re
+
+from securefl.audit.threats import THREATS
+from securefl.scenario import catalog
+from securefl.ui.listing import listing
+from tests.paths import ROOT
+
+PAGE = (ROOT / "docs/threat-model.md").read_text(encoding="utf-8")
+NAMED = set(re.findall(r"`(test_\w+?)`", PAGE))
+
+
+def defined() -> set[str]:
+    """Names of all test functions."""
+    return {
+        node.name
+        for source in (ROOT / "tests").glob("*.py")
+        for node in ast.walk(ast.parse(source.read_text(encoding="utf-8")))
+        if isinstance(node, ast.FunctionDef) and node.name.startswith("test_")
+    }
+
+
+def test_every_test_that_the_threat_model_names_exists() -> None:
+    assert len(NAMED) > 25
+    assert sorted(NAMED - defined()) == []
+
+
+def test_every_line_of_the_table_of_attacks_names_a_test() -> None:
+    lines = [line for line in PAGE.splitlines() if line.startswith("| ") and "| test" not in line]
+    assert len(lines) == 19 + 18 + 4
+    assert all(re.search(r"`test_\w+`", line) for line in lines)
+
+
+def test_ls_threats_has_a_line_for_every_party_of_every_channel() -> None:
+    lines = list(listing("threats", ROOT))
+    said = sum(len(entry.threats) for entry in catalog.CHANNELS.values())
+    assert len(lines) == len(THREATS) * (1 + len(catalog.CHANNELS)) + 1 + said
+    assert any("masked" in line and "n - 1 colluding clients" in line and "exactly" in line for line in lines)
+    assert any(line.startswith("    plain    server: ") and "every update" in line for line in lines)

@@ -1,0 +1,360 @@
+"""The adversary: what it observes, and what its attack makes of it.
+
+Mutants killed: ids or rows in the order of arrival, or paired with the wrong client; the attack called for nobody, or
+always for round 0; its rows ignored; the weight replaced; surplus or missing rows let through; the size without the 4
+bytes of a coordinate.
+"""
+
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from securefl.channels.protocol import ClientUpdate
+from securefl.errors import ScenarioError
+from securefl.federation import engine
+from securefl.federation.adversary import NOBODY, Adversary, Attack
+from securefl.federation.values import Rule, Weigh
+from securefl.privacy.events import SampledGaussian
+from securefl.runs import api
+from securefl.runs.folder import RunFolder
+from securefl.scenario import catalog
+from securefl.scenario.assemble import assemble
+from securefl.scenario.making.adversary import success
+from securefl.scenario.making.attack import make_attack, make_poison
+from securefl.scenario.records import load_data
+from securefl.scenario.scenario import parse_scenario
+from securefl.scenario.summary import summary
+from tests.paths import ROOT
+
+EVENT = SampledGaussian(1.0, 2.0, 1)
+
+
+def updates() -> dict[int, ClientUpdate]:
+    """Clients 5 and 2, in this order."""
+    return {
+        5: ClientUpdate(torch.tensor([5.0, 0.0, 1.0]), 50, EVENT, b"five"),
+        2: ClientUpdate(torch.tensor([2.0, 0.0, 1.0]), 20, None, b"two"),
+    }
+
+
+@dataclass
+class Spy:
+    """Adds a hundred times the row's place, in place, and notes what it got."""
+
+    seen: list[tuple[list[list[float]], int]] = field(default_factory=list)
+
+    def __call__(self, own: Tensor, known: Tensor, round: int) -> Tensor:
+        self.seen.append((known.tolist(), round))
+        own += 100 * torch.arange(1, 1 + len(own)).unsqueeze(1)
+        return own
+
+
+def owner(attack: Attack) -> Adversary:
+    return Adversary(frozenset({2, 5}), attack)
+
+
+def test_it_observes_the_honest_rows_of_its_own_clients_ascending() -> None:
+    (seen,) = owner(Spy()).observe(updates(), {})
+    assert (seen.party, seen.kind) == ("adversary", "own honest updates")
+    assert (seen.about, seen.shape, seen.size) == ((2, 5), (2, 3), 24)
+    assert seen.values is not None
+    assert seen.values.tolist() == [[2, 0, 1], [5, 0, 1]]
+
+
+def test_each_client_sends_the_row_that_was_made_of_its_own_and_keeps_the_rest() -> None:
+    honest, spy = updates(), Spy()
+    sent = owner(spy).rewrite(honest, {}, round=6).updates
+    assert spy.seen == [([[2.0, 0.0, 1.0], [5.0, 0.0, 1.0]], 6)]
+    assert {client: update.delta.tolist() for client, update in sent.items()} == {
+        2: [102, 100, 101],
+        5: [205, 200, 201],
+    }
+    for client, update in sent.items():
+        before = honest[client]
+        assert (update.weight, update.spent, update.model_hash) == (before.weight, before.spent, before.model_hash)
+
+
+def test_the_honest_updates_stay_as_they_were() -> None:
+    honest = updates()
+    owner(Spy()).rewrite(honest, {}, round=0)
+    assert honest[5].delta.tolist() == [5, 0, 1]
+    assert honest[2].delta.tolist() == [2, 0, 1]
+
+
+def test_without_a_client_in_the_round_nothing_is_attacked() -> None:
+    spy = Spy()
+    assert owner(spy).rewrite({}, {}, round=0) == ({}, None, ())
+    assert spy.seen == []
+
+
+@pytest.mark.parametrize("rows", [1, 3])
+def test_an_attack_that_makes_too_many_or_too_few_rows_is_refused(rows: int) -> None:
+    with pytest.raises(ValueError, match=r"zip\(\) argument 2 is (shorter|longer)"):
+        owner(lambda own, known, round: torch.zeros(rows, 3)).rewrite(updates(), {}, round=0)
+
+
+class Untouchable(Tensor):
+    """A tensor that nothing may look at."""
+
+    @classmethod
+    def __torch_function__(cls, *args: object, **kwargs: object) -> object:
+        raise AssertionError("somebody looked at what it must not see")
+
+
+def test_with_its_own_knowledge_it_touches_nothing_of_the_others() -> None:
+    poisoned = Untouchable([1.0, 2.0, 3.0])
+    unseen = {7: ClientUpdate(poisoned, 1, None, b"seven")}
+    with pytest.raises(AssertionError, match="somebody looked"):
+        Adversary(frozenset({2, 5}), Spy(), omniscient=True).rewrite(updates(), unseen, round=0)
+    spy = Spy()
+    owner(spy).rewrite(updates(), unseen, round=0)
+    assert spy.seen == [([[2.0, 0.0, 1.0], [5.0, 0.0, 1.0]], 0)]
+
+
+def test_an_omniscient_one_knows_the_rows_of_the_others_and_says_so() -> None:
+    spy = Spy()
+    everyone = {
+        7: ClientUpdate(torch.tensor([7.0, 7.0, 7.0]), 1, None, b"seven"),
+        3: ClientUpdate(torch.tensor([3.0, 3.0, 3.0]), 1, None, b"three"),
+    }
+    adversary = Adversary(frozenset({2, 5}), spy, omniscient=True)
+    own, known = adversary.observe(updates(), everyone)
+    assert (own.about, own.kind) == ((2, 5), "own honest updates")
+    assert (known.about, known.kind, known.size) == ((3, 7), "honest updates of the others", 24)
+    sent = adversary.rewrite(updates(), everyone, round=4).updates
+    assert spy.seen == [([[3.0, 3.0, 3.0], [7.0, 7.0, 7.0]], 4)]
+    assert {client: update.delta.tolist() for client, update in sent.items()} == {
+        2: [102, 100, 101],
+        5: [205, 200, 201],
+    }
+    adversary.rewrite(updates(), {}, round=5)  # where no other is left, its own are all that it knows
+    assert spy.seen[1] == ([[2.0, 0.0, 1.0], [5.0, 0.0, 1.0]], 5)
+
+
+def test_the_push_is_told_in_distances_of_the_rows_that_it_knows() -> None:
+    everyone = {
+        client: ClientUpdate(torch.tensor([at, 1.0, 0.0]), 1, None, b"")
+        for client, at in ((1, -1.0), (3, 1.0), (4, 5.0), (6, 7.0))
+    }  # mean (3, 1, 0); squared distances 16, 4, 4, 16: a root mean square of sqrt 10
+    rows = torch.tensor([[3.0, 1.0, 10.0], [3.0, 21.0, 0.0]])  # 10 and 20 away
+
+    def sent(own: Tensor, known: Tensor, round: int) -> Tensor:
+        return rows
+
+    adversary = Adversary(frozenset({2, 5}), sent, omniscient=True)
+    assert adversary.rewrite(updates(), everyone, round=0).push == pytest.approx(15 / 10**0.5)
+    alike = {client: ClientUpdate(torch.ones(3), 1, None, b"") for client in (1, 3)}
+    assert adversary.rewrite(updates(), alike, round=0).push is None
+
+
+def test_nobody_owns_no_client() -> None:
+    assert NOBODY.clients == frozenset()
+    assert NOBODY.rewrite({}, {}, round=0) == ({}, None, ())
+
+
+NEEDED = {
+    "sign_flip": ", scale = 2.0",
+    "inner_product": ", scale = 2.0",
+    "gaussian": ", std = 1.0",
+    "targeted_label_flip": ", source = 0, target = 1",
+    "backdoor": ", target = 1",
+    "distributed_backdoor": ", target = 1",
+    "model_replacement": ", target = 1, boost = 4.0",
+    "constrain_and_scale": ", target = 1, boost = 4.0, anchor = 0.5",
+}
+
+
+def test_the_catalog_gives_an_attack_what_it_asks_for_and_nothing_else() -> None:
+    own, known = torch.ones(2, 3), torch.tensor([[2.0, 4.0, 6.0], [4.0, 8.0, 2.0], [3.0, 6.0, 4.0]])
+
+    def made(
+        name: str, rule: Rule, weigh: Weigh | None = None, krum_f: int | None = None, **parameters: float
+    ) -> Tensor:
+        attack = make_attack(name, parameters, seed=1, clients=5, rule=rule, weigh=weigh, krum_f=krum_f)
+        return attack(own, known, 0)
+
+    def unasked(rows: Tensor, weights: Tensor) -> Tensor:
+        raise AssertionError("this attack knows no rule")
+
+    assert made("inner_product", unasked, scale=0.5).tolist() == [[-1.5, -3.0, -2.0]] * 2  # from what is known
+    assert made("sign_flip", unasked, scale=2.0).tolist() == [[-2.0] * 3] * 2  # from its own
+    asked: list[tuple[int, list[float]]] = []
+
+    def median(rows: Tensor, weights: Tensor) -> Tensor:
+        asked.append((len(rows), weights.tolist()))
+        return rows.median(dim=0).values
+
+    made("adaptive", median)
+    assert asked == [(5, [1.0] * 5)] * 60
+    weighed: list[int] = []
+
+    def weigh(rows: Tensor) -> Tensor:
+        weighed.append(len(rows))
+        return torch.ones(len(rows))
+
+    made("adaptive_weight", unasked, weigh)
+    assert weighed == [5] * 60
+    with pytest.raises(AssertionError, match="this attack knows no rule"):
+        made("adaptive", unasked)
+
+
+@pytest.mark.parametrize(
+    ("krum_f", "others", "expected"), [(None, 6, 2), (1, 6, 1), (0, 6, 0), (None, 4, 1), (None, 1, 0)]
+)
+def test_fang_krum_plays_against_the_krum_of_the_scenario_or_the_strictest_that_there_is(
+    krum_f: int | None, others: int, expected: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = []
+
+    def krum(rows: Tensor, *, f: int) -> Tensor:
+        asked.append(f)
+        return rows[-1]
+
+    monkeypatch.setitem(catalog.RULES, "krum", replace(catalog.RULES["krum"], function=krum))
+    attack = make_attack(
+        "fang_krum", {}, seed=1, clients=9, rule=lambda rows, weights: rows[0], weigh=None, krum_f=krum_f
+    )
+    attack(torch.ones(2, 3), torch.ones(others, 3), 0)
+    assert asked == [expected]
+
+
+def test_rows_that_are_sent_as_they_are_are_no_push_among_themselves() -> None:
+    passing = Adversary(frozenset({2, 5}), lambda own, known, round: own)
+    assert passing.rewrite(updates(), {}, round=0).push is None
+
+
+HEARD = """
+rounds = 1
+data = { name = "digits", clients = 6 }
+training = { kind = "sgd" }
+"""
+
+
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [
+        (
+            'attack = { name = "min_max", clients = [0] }',
+            "min_max by one client that knows its own row only would send",
+        ),
+        (
+            'cohort = { size = 2 }\nattack = { name = "a_little_is_enough", clients = [0, 1, 2] }',
+            "attack: most_deviations needs 1 <= f < n, got f=2, n=2",
+        ),
+        (
+            'attack = { name = "distributed_backdoor", size = 3, target = 1, clients = [0, 1, 2, 3] }',
+            "attack: a trigger of 3 pixels has no part for each of 4 clients: raise size",
+        ),
+        (
+            'attack = { name = "constrain_and_scale", target = 1, boost = 2.0, anchor = 2.0, clients = [0] }',
+            "constrain_and_scale would overshoot the global model",
+        ),
+    ],
+)
+def test_an_attack_that_cannot_be_what_it_says_is_refused(text: str, sentence: str) -> None:
+    with pytest.raises(ScenarioError, match=sentence):
+        parse_scenario(HEARD + text)
+
+
+def test_a_cohort_of_one_corrupt_client_is_played(tmp_path: Path) -> None:
+    text = HEARD + 'cohort = { size = 1 }\nattack = { name = "zero", clients = [0, 1, 2, 3, 4] }'
+    assert api.run(parse_scenario(text), tmp_path / "run")["rounds"] == 1
+
+
+@pytest.mark.parametrize(
+    ("defense", "recall"),
+    [('rule = { name = "krum", f = 1 }', 1.0), ('rule = "median"', None), ('rule = "geometric_median"', 1.0)],
+)
+def test_whom_the_rule_distrusts_is_written_down(defense: str, recall: float | None, tmp_path: Path) -> None:
+    text = HEARD + f'defense = {{ {defense} }}\nattack = {{ name = "gaussian", std = 200.0, clients = [2] }}\n'
+    metrics = api.run(parse_scenario(text), tmp_path / "run")
+    assert metrics["distrusted_recall"] == recall
+    told = RunFolder.open(tmp_path / "run").cells()[0][2].rounds()[0]["distrusted"]
+    if recall is None:
+        assert told is None
+    else:
+        assert len(told) == (5 if "krum" in defense else 1)
+        assert metrics["distrusted_precision"] == 1 / len(told)
+
+
+def test_what_the_adversary_saw_is_observed(tmp_path: Path) -> None:
+    text = HEARD + 'attack = { name = "mimic", knows = "omniscient", clients = [0, 4] }\n'
+    drop = "[[simulate.late]]\nclient = 3\nround = 0\n"
+    made = assemble(parse_scenario(text + drop), run="x", ledgers=tmp_path / "none")
+    played = engine.play_round(made.federation, made.start)
+    seen = [(one.kind, one.about) for one in played.observed if one.party == "adversary"]
+    assert seen == [("own honest updates", (0, 4)), ("honest updates of the others", (1, 2, 5))]
+
+
+def test_a_model_that_answers_nothing_has_no_attack_success() -> None:
+    scenario = parse_scenario(HEARD + 'attack = { name = "backdoor", target = 0, clients = [0] }')
+    assert success(scenario, load_data(scenario), lambda x: torch.full((len(x), 10), torch.nan)) is None
+
+
+def test_every_client_of_a_distributed_backdoor_has_a_part_of_its_own() -> None:
+    poison = make_poison("distributed_backdoor", {"target": 1, "share": 1.0}, seed=1, classes=2, corrupt=(6, 2, 4))
+    stamped = {client: poison(client, torch.zeros(1, 5), torch.zeros(1).long())[0][0].tolist() for client in (2, 4, 6)}
+    assert stamped == {2: [0, 0, 1, 0, 0], 4: [0, 0, 0, 1, 0], 6: [0, 0, 0, 0, 1]}
+
+
+@pytest.mark.parametrize("channel", ["plain", "masked"])
+def test_a_fiction_is_called_one_and_played_under_masks_too(channel: str, tmp_path: Path) -> None:
+    text = f"""
+        rounds = 1
+        data = {{ name = "heart", partition = "halves" }}
+        training = {{ kind = "sgd" }}
+        channel = {{ kind = "{channel}" }}
+        attack = {{ name = "inner_product", knows = "omniscient", scale = 9.0, clients = [0] }}
+    """
+    told = "a fiction, for the worst case: the attack sees every update, as no client does"
+    assert told in summary(parse_scenario(text))
+    assert told not in summary(parse_scenario(text.replace('knows = "omniscient", ', "")))
+    metrics = api.run(parse_scenario(text), tmp_path / "run")
+    assert metrics["push"] > 1
+    assert RunFolder.open(tmp_path / "run").cells()[0][1]["attack"]["knows"] == "omniscient"
+
+
+def playing(attack: str) -> str:
+    return f"""
+        rounds = 2
+        data = {{ name = "heart", partition = "halves" }}
+        training = {{ kind = "sgd" }}
+        defense = {{ rule = "median" }}
+        {attack}
+    """
+
+
+@pytest.fixture(scope="module")
+def clean(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    return api.run(parse_scenario(playing("")), tmp_path_factory.mktemp("threat") / "clean")
+
+
+@pytest.mark.parametrize("name", catalog.ATTACKS)
+def test_every_attack_of_the_catalog_plays_a_round_through_the_lane(
+    name: str, clean: dict[str, Any], tmp_path: Path
+) -> None:
+    knows = "omniscient" if catalog.ATTACKS[name].omniscient else "own"
+    rule = "geometric_median" if name == "adaptive_weight" else "median"
+    text = playing(f'attack = {{ name = "{name}", knows = "{knows}", clients = [0, 1]{NEEDED.get(name, "")} }}')
+    attacked = api.run(parse_scenario(text.replace("median", rule)), tmp_path / "run")
+    assert attacked["rounds"] == 2
+    assert attacked["abandoned"] == 0
+    assert attacked["auc"] != clean["auc"]  # it did something
+    unpushed = {"non_finite", "label_flip", "targeted_label_flip", "backdoor", "distributed_backdoor"}
+    assert (attacked["push"] is None) is (name in unpushed)
+    assert (attacked["screened_precision"], attacked["screened_recall"]) == (
+        (1, 1) if name == "non_finite" else (None, 0)
+    )
+    assert (attacked["attack_success"] is None) is (catalog.ATTACKS[name].goal is None)
+    assert not {"push", "screened_recall", "collapsed"} & set(clean)
+    record = RunFolder.open(tmp_path / "run").cells()[0][2].rounds()[0]
+    assert record["screened"] == ([0, 1] if name == "non_finite" else [])
+
+
+def test_the_page_of_attacks_names_every_one() -> None:
+    page = (ROOT / "docs/attacks.md").read_text(encoding="utf-8")
+    assert [name for name in catalog.ATTACKS if f"`{name}`" not in page] == []

@@ -1,0 +1,636 @@
+"""Every named mistake, planted by editing the folder of a run that has none; and what validate says before a run.
+
+Mutants killed:
+each look turned into None; each comparison turned round; the first client only; abandoned rounds counted; a coarse
+share for _LOW; heads of the genesis counted as lost; the tuning of other records counted; epsilon of one release.
+"""
+
+import json
+import re
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from typer.testing import CliRunner
+
+from securefl.audit.lint import examine, told
+from securefl.errors import RunFolderError, ScenarioError
+from securefl.privacy import chain as ledger
+from securefl.privacy.lint.case import Case
+from securefl.privacy.lint.lint import lint
+from securefl.privacy.lint.mistakes import MISTAKES
+from securefl.privacy.lint.page import page
+from securefl.runs import api
+from securefl.runs.names import cell_hash
+from securefl.scenario.scenario import parse_scenario
+from securefl.ui.cli import app
+from tests.commands import call
+from tests.paths import ROOT
+
+TEXT = """
+rounds = 4
+data = { name = "heart" }
+training = { kind = "dp_sgd", batch = 32, epochs = 2 }
+privacy = { epsilon = 8.0, delta = 1e-5 }
+"""
+
+
+@pytest.fixture(scope="module")
+def clean(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("lint") / "run"
+    api.run(parse_scenario(TEXT), folder, text=TEXT)
+    return folder
+
+
+@pytest.fixture
+def run(clean: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(clean, tmp_path / "run"))
+
+
+def cell(run: Path) -> Path:
+    (found,) = (run / "cells").iterdir()
+    return found
+
+
+def change(path: Path, edit: Callable[[Any], object]) -> None:
+    value = json.loads(path.read_text())
+    edit(value)
+    path.write_text(json.dumps(value))
+
+
+def change_scenario(run: Path, edit: Callable[[Any], object]) -> None:
+    change(run / "resolved.json", lambda held: edit(next(iter(held["cells"].values()))))
+
+
+def rewrite_ledger(
+    run: Path,
+    client: int,
+    edit: Callable[[dict[str, Any]], dict[str, Any] | None],
+    terms: dict[str, object] | None = None,
+    before: dict[str, object] | None = None,
+) -> None:
+    """Write a ledger anew, so that it chains; an entry that edit turns into None is left out."""
+    path = cell(run) / "ledgers" / f"{client}.jsonl"
+    entries = ledger.read_entries(path)
+    opening: dict[str, object] = {"terms": entries[0]["terms"] | (terms or {})}
+    if before is not None:
+        opening["before"] = before
+    head, lines = "0" * 64, list[bytes]()
+    for entry in entries:
+        if (kept := edit({key: entry[key] for key in ("kind", "release", "event")})) is not None:
+            line, head = ledger.chain(head, kept if lines else {**kept, **opening})
+            lines.append(line)
+    path.write_bytes(b"".join(lines))
+    note_heads(run, client)
+
+
+def draw_from_a_seed(run: Path) -> None:
+    """Make a run one whose noise came from a seed, in its scenario and its ledgers."""
+    change_scenario(run, lambda scenario: scenario["privacy"].update(noise="seeded"))
+    for client in range(4):
+        rewrite_ledger(run, client, lambda entry: entry, {"noise": "seeded"})
+
+
+def go_on_from_a_seed(run: Path) -> None:
+    """Make a run one that goes on from another whose noise came from a seed."""
+    change_scenario(run, lambda scenario: scenario.update(init_from="gone"))
+    for client in range(4):
+        past: dict[str, object] = {"head": "0" * 64, "events": [], "seeded": ["3fa9"]}
+        rewrite_ledger(run, client, lambda entry: entry, before=past)
+
+
+def note_heads(run: Path, client: int) -> None:
+    """Make the rounds note the head of the ledger as it is: a forger has both files."""
+    head = ledger.read_entries(cell(run) / "ledgers" / f"{client}.jsonl")[-1]["hash"]
+    rounds = [json.loads(line) for line in (cell(run) / "rounds.jsonl").read_text().splitlines()]
+    for record in rounds:
+        record["ledger_heads"][str(client)] = head
+    (cell(run) / "rounds.jsonl").write_text("".join(json.dumps(record) + "\n" for record in rounds))
+
+
+def with_event(**values: float) -> Callable[[dict[str, Any]], dict[str, Any]]:
+    def edit(entry: dict[str, Any]) -> dict[str, Any]:
+        return entry | {"event": entry["event"] and entry["event"] | values}
+
+    return edit
+
+
+def found(run: Path) -> dict[str, str]:
+    (verdict,) = examine(run)
+    return {finding.name: finding.told for finding in verdict.findings}
+
+
+# --- none
+
+
+def test_a_run_of_ours_has_no_finding(run: Path) -> None:
+    assert found(run) == {}
+
+
+def test_a_look_changes_nothing(run: Path) -> None:
+    before = {path: path.read_bytes() for path in run.rglob("*") if path.is_file()}
+    examine(run)
+    assert {path: path.read_bytes() for path in run.rglob("*") if path.is_file()} == before
+
+
+def test_a_run_without_a_claim_has_no_finding(run: Path) -> None:
+    def edit(scenario: Any) -> None:
+        scenario["privacy"] |= {"epsilon": "inf", "noise": "seeded", "delta": 0.5}
+        scenario["practice"] |= {"sampling": "shuffled", "normaliser": "batch", "layers": ["BatchNorm2d"]}
+        scenario["weights"] = "reported"
+
+    change_scenario(run, edit)
+    shutil.rmtree(cell(run) / "ledgers")
+    for record in (rounds := [json.loads(line) for line in (cell(run) / "rounds.jsonl").read_text().splitlines()]):
+        record["ledger_heads"] = {}
+    (cell(run) / "rounds.jsonl").write_text("".join(json.dumps(record) + "\n" for record in rounds))
+    assert found(run) == {}
+
+
+def practice(key: str, value: object) -> Callable[[Path], None]:
+    return lambda run: change_scenario(run, lambda scenario: scenario["practice"].update({key: value}))
+
+
+def privacy(**values: object) -> Callable[[Path], None]:
+    return lambda run: change_scenario(run, lambda scenario: scenario["privacy"].update(values))
+
+
+def metrics(**values: object) -> Callable[[Path], None]:
+    return lambda run: change(cell(run) / "metrics.json", lambda told: told.update(values))
+
+
+PLANTS: dict[str, Callable[[Path], None]] = {
+    "ledger-edited": lambda run: (cell(run) / "ledgers/1.jsonl").unlink(),
+    "evidence-missing": lambda run: (cell(run) / "metrics.json").unlink(),
+    "claim-without-noise": lambda run: rewrite_ledger(run, 2, with_event(noise_multiplier=0.0)),
+    "accountant-restarted": metrics(epsilon=0.1),
+    "budget-exceeded": privacy(epsilon=1.0),
+    "noise-not-as-configured": privacy(noise_multiplier=0.2),
+    "steps-not-accounted": lambda run: rewrite_ledger(run, 0, with_event(steps=7)),
+    "delta-too-large": privacy(delta=0.5),
+    "delta-from-batches": privacy(delta=1 / 32),
+    "shuffled-as-poisson": practice("sampling", "shuffled"),
+    "batches-dropped": practice("batches", "dropped"),
+    "rate-over-all-data": lambda run: rewrite_ledger(run, 0, with_event(sample_rate=0.01)),
+    "private-normaliser": practice("normaliser", "batch"),
+    "batch-norm": practice("layers", ["BatchNorm2d"]),
+    "private-statistics": practice("statistics", "private"),
+    "weight-opened": lambda run: change_scenario(run, lambda scenario: scenario.update(weights="reported")),
+    "seeded-noise": draw_from_a_seed,
+    "seeded-before": go_on_from_a_seed,
+    "cohort-not-secret": lambda run: change_scenario(run, lambda scenario: scenario.update(cohort={"size": 3})),
+    "tuning-not-charged": lambda run: add_cell(run, "one", "done", rounds=3),
+    "majority-accuracy": metrics(accuracy=0.0),
+}
+
+
+@pytest.mark.parametrize("name", MISTAKES)
+def test_every_mistake_has_a_reason_a_source_and_shows_where_it_is_planted(run: Path, name: str) -> None:
+    assert len(MISTAKES[name].why) > 80
+    assert MISTAKES[name].source
+    PLANTS[name](run)
+    first, *_ = examine(run)
+    assert name in {finding.name for finding in first.findings}
+
+
+def test_nothing_is_planted_that_is_no_mistake() -> None:
+    assert set(PLANTS) == set(MISTAKES)
+
+
+# --- the ledger
+
+
+def test_an_edited_line_is_found(run: Path) -> None:
+    path = cell(run) / "ledgers/1.jsonl"
+    path.write_text(path.read_text().replace('"steps":', '"steps": ', 1))
+    assert found(run) == {"ledger-edited": "the ledger 1.jsonl was edited at line 1: its hash chain is broken"}
+
+
+@pytest.mark.parametrize("terms", [{"budget": 1e9}, {"unit": "client"}, {"delta": 1e-9}, {"noise": "seeded"}])
+def test_a_ledger_under_other_terms_is_found(run: Path, terms: dict[str, object]) -> None:
+    rewrite_ledger(run, 1, lambda entry: entry, terms)
+    ((key, value),) = terms.items()
+    assert found(run)["ledger-edited"].startswith(f"client 1: its ledger was kept at {key} {value}, the scenario says")
+
+
+@pytest.mark.parametrize("clients", [[2], [1, 2, 3]])
+def test_a_ledger_that_is_gone_is_found(run: Path, clients: list[int]) -> None:
+    for client in clients:
+        (cell(run) / f"ledgers/{client}.jsonl").unlink()
+    told = (
+        f"client {clients[0]}: what its ledger had booked by round 3 is no longer in it: it was cut, replaced or taken"
+    )
+    assert found(run)["ledger-edited"].startswith(told)
+    assert "steps-not-accounted" in found(run)
+
+
+def test_a_client_that_never_booked_needs_no_ledger(run: Path) -> None:
+    (cell(run) / "ledgers/2.jsonl").unlink()
+    change(cell(run) / "metrics.json", lambda metrics: metrics["epsilons"].update({"2": 0.0}))
+    rounds = [json.loads(line) for line in (cell(run) / "rounds.jsonl").read_text().splitlines()]
+    for record in rounds:
+        record["survivors"].remove(2)
+        record["ledger_heads"]["2"] = "0" * 64
+    (cell(run) / "rounds.jsonl").write_text("".join(json.dumps(record) + "\n" for record in rounds))
+    assert found(run) == {}
+
+
+def test_a_file_among_the_ledgers_that_is_no_clients_is_found(run: Path) -> None:
+    shutil.copy(cell(run) / "ledgers/0.jsonl", cell(run) / "ledgers/0-old.jsonl")
+    assert found(run) == {"ledger-edited": "0-old.jsonl among the ledgers is no client's"}
+
+
+def test_a_claim_that_was_lowered_afterwards_is_found(run: Path) -> None:
+    change_scenario(run, lambda scenario: scenario["privacy"].update(epsilon=1.0))
+    assert found(run)["budget-exceeded"].startswith("client 0: its ledger holds releases of 7.9")
+    assert found(run)["budget-exceeded"].endswith("1 is claimed")
+
+
+def test_attempts_at_one_round_all_count(run: Path) -> None:
+    path = cell(run) / "ledgers/0.jsonl"
+    entries = [entry for entry in ledger.read_entries(path) if entry["kind"] == "reserve"]
+    terms, head, lines = entries[0]["terms"], "0" * 64, list[bytes]()
+    for attempt in range(10):
+        for entry in entries:
+            body = {"kind": "reserve", "event": entry["event"], "release": [*entry["release"][:3], attempt]}
+            line, head = ledger.chain(head, body if lines else {**body, "terms": terms})
+            lines.append(line)
+    path.write_bytes(b"".join(lines))
+    note_heads(run, 0)
+    assert "budget-exceeded" in found(run)
+    assert "accountant-restarted" in found(run)
+
+
+@pytest.mark.parametrize("reported", [0.1, None])
+def test_a_headline_below_the_ledgers_is_found(run: Path, reported: float | None) -> None:
+    change(cell(run) / "metrics.json", lambda metrics: metrics.update(epsilon=reported))
+    told = "none" if reported is None else "0.1"
+    assert found(run)["accountant-restarted"].startswith(f"epsilon {told} is reported, a ledger holds releases of 7.9")
+
+
+def test_a_client_that_is_not_reported_is_found(run: Path) -> None:
+    change(cell(run) / "metrics.json", lambda metrics: metrics["epsilons"].pop("2"))
+    assert found(run)["accountant-restarted"].startswith("client 2: epsilon none is reported")
+
+
+def test_more_noise_in_the_books_than_was_asked_for_is_found(run: Path) -> None:
+    event = ledger.read_entries(cell(run) / "ledgers/3.jsonl")[0]["event"]
+    rewrite_ledger(run, 3, with_event(noise_multiplier=1.05 * event["noise_multiplier"]))
+    told = "client 3: noise for epsilon 8 was asked for, its ledger has noise for 7."
+    assert found(run)["noise-not-as-configured"].startswith(told)
+    change_scenario(run, lambda scenario: scenario["privacy"].update(noise_multiplier=0.2))
+    told = "client 0: noise multiplier 0.2 was asked for, its ledger books"
+    assert found(run)["noise-not-as-configured"].startswith(told)
+
+
+@pytest.mark.parametrize(
+    ("edit", "told"),
+    [
+        (lambda run: (cell(run) / "metrics.json").unlink(), "lacks its metrics"),
+        (lambda run: (cell(run) / "rounds.jsonl").write_text(""), "lacks the records of all its rounds"),
+        (lambda run: (cell(run) / "rounds.jsonl").unlink(), "lacks the records of all its rounds"),
+        (lambda run: change_scenario(run, lambda s: s.update(rounds=5)), "lacks the records of all its rounds"),
+        (lambda run: change_scenario(run, lambda s: s.update(practice=None)), "lacks the practice of its training"),
+        (lambda run: change_scenario(run, lambda s: s["practice"].pop("sampling")), "lacks the practice"),
+        (lambda run: change_scenario(run, lambda s: s["privacy"].update(records=None)), "lacks the number of records"),
+        (lambda run: change_scenario(run, lambda s: s["training"].update(kind="sgd")), "lacks a mechanism that adds"),
+        (lambda run: change_scenario(run, lambda s: s.update(init_from="x")), "lacks the past it goes on from"),
+    ],
+)
+def test_missing_evidence_is_found(run: Path, edit: Callable[[Path], object], told: str) -> None:
+    edit(run)
+    assert told in found(run)["evidence-missing"]
+
+
+@pytest.mark.parametrize(
+    ("file", "content"),
+    [
+        ("rounds.jsonl", b"\x80\x81\n"),
+        ("rounds.jsonl", b"[1]\n"),
+        ("rounds.jsonl", b'{"round": 0}\n'),
+        ("metrics.json", b""),
+        ("metrics.json", b'{"epsilons": 3}'),
+        ("status.json", b"\x80"),
+    ],
+)
+def test_damaged_files_are_one_sentence(run: Path, file: str, content: bytes) -> None:
+    (cell(run) / file).write_bytes(content)
+    with pytest.raises(RunFolderError, match="is damaged"):
+        examine(run)
+
+
+@pytest.mark.parametrize("edit", [{"privacy": 3}, {"practice": {"layers": 3}}, {"training": None}])
+def test_a_damaged_scenario_is_one_sentence(run: Path, edit: dict[str, object]) -> None:
+    change_scenario(run, lambda scenario: scenario.update(edit))
+    with pytest.raises(RunFolderError, match="is damaged"):
+        examine(run)
+
+
+def test_a_ledger_that_is_a_folder_is_found(run: Path) -> None:
+    (cell(run) / "ledgers/1.jsonl").unlink()
+    (cell(run) / "ledgers/1.jsonl").mkdir()
+    assert found(run)["ledger-edited"] == "the ledger 1.jsonl cannot be read: Is a directory"
+
+
+def test_a_claim_without_ledgers_is_found(run: Path) -> None:
+    shutil.rmtree(cell(run) / "ledgers")
+    assert found(run)["claim-without-noise"] == "a finite epsilon is claimed, and no ledger holds a release"
+
+
+def test_a_release_without_noise_is_found(run: Path) -> None:
+    rewrite_ledger(run, 2, with_event(noise_multiplier=0.0))
+    assert found(run)["claim-without-noise"] == "client 2 released without noise"
+
+
+def test_an_accountant_that_started_anew_is_found_by_the_heads_of_the_rounds(run: Path) -> None:
+    rounds = (cell(run) / "rounds.jsonl").read_text()
+    rewrite_ledger(run, 0, lambda entry: entry if entry["release"][2] == 3 else None)
+    (cell(run) / "rounds.jsonl").write_text(rounds)
+    told = "client 0: its ledger begins at round 3, and it had booked round 0"
+    assert found(run)["accountant-restarted"] == told
+
+
+def test_an_epsilon_of_the_last_round_alone_is_found(run: Path) -> None:
+    change(cell(run) / "metrics.json", lambda metrics: metrics["epsilons"].update({"3": 1.7}))
+    assert found(run)["accountant-restarted"].startswith(
+        "client 3: epsilon 1.7 is reported, its ledger holds releases of 7.9"
+    )
+
+
+def test_a_round_that_was_run_and_not_booked_is_found(run: Path) -> None:
+    rewrite_ledger(run, 1, lambda entry: None if entry["release"][2] == 2 else entry)
+    assert found(run) == {"steps-not-accounted": "client 1 took part in round 2, and its ledger books nothing for it"}
+
+
+def test_epochs_that_were_forgotten_are_found(run: Path) -> None:
+    rewrite_ledger(run, 0, with_event(steps=7))
+    told = "client 0 takes 14 steps a round (epochs x ceil(records / batch)), and its ledger books 7 for round 0"
+    assert found(run)["steps-not-accounted"] == told
+
+
+def test_a_round_that_a_client_did_not_survive_needs_no_booking(run: Path) -> None:
+    rewrite_ledger(run, 1, lambda entry: None if entry["release"][2] == 2 else entry)
+    path = cell(run) / "rounds.jsonl"
+    rounds = [json.loads(line) for line in path.read_text().splitlines()]
+    rounds[2]["survivors"].remove(1)
+    path.write_text("".join(json.dumps(record) + "\n" for record in rounds))
+    assert found(run) == {}
+
+
+def test_a_rate_over_the_records_of_all_is_found(run: Path) -> None:
+    records = json.loads((run / "resolved.json").read_text())["cells"][cell(run).name]["privacy"]["records"]
+    rewrite_ledger(run, 0, with_event(sample_rate=32 / sum(records)))
+    told = found(run)["rate-over-all-data"]
+    assert told.startswith(
+        f"client 0 is accounted at a sampling rate of {32 / sum(records):.4g}, over all {sum(records)}"
+    )
+
+
+def test_a_rate_that_is_too_low_for_another_reason_is_found(run: Path) -> None:
+    rewrite_ledger(run, 0, with_event(sample_rate=0.01))
+    assert "at a sampling rate of 0.01, too low" in found(run)["rate-over-all-data"]
+
+
+# --- the practice
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "name", "told"),
+    [
+        ("sampling", "shuffled", "shuffled-as-poisson", "batches are shuffled, and accounted as Poisson samples"),
+        ("batches", "dropped", "batches-dropped", "some batches are dropped"),
+        ("batches", "truncated", "batches-dropped", "some batches are truncated"),
+        ("normaliser", "batch", "private-normaliser", "the noisy sum is divided by the batch size"),
+        ("layers", ["BatchNorm2d", "Conv2d"], "batch-norm", "the model has BatchNorm2d"),
+        (
+            "statistics",
+            "private",
+            "private-statistics",
+            "class weights, normalisation or prior are private: read from the records that the claim is about",
+        ),
+    ],
+)
+def test_a_practice_that_breaks_the_claim_is_found(run: Path, key: str, value: object, name: str, told: str) -> None:
+    change_scenario(run, lambda scenario: scenario["practice"].update({key: value}))
+    assert found(run) == {name: told}
+
+
+def test_weights_that_are_reported_are_found(run: Path) -> None:
+    change_scenario(run, lambda scenario: scenario.update(weights="reported"))
+    assert list(found(run)) == ["weight-opened"]
+
+
+def test_a_ledger_that_was_kept_at_another_delta_is_found(run: Path) -> None:
+    change_scenario(run, lambda scenario: scenario["privacy"].update(delta=1e-6))
+    told = "client 0: its ledger was kept at delta 1e-05, the scenario says 1e-06"
+    assert found(run)["ledger-edited"] == told
+
+
+def test_a_delta_of_one_over_the_batches_is_found(run: Path) -> None:
+    change_scenario(run, lambda scenario: scenario["privacy"].update(delta=1 / 7))
+    told = found(run)
+    assert told["delta-from-batches"] == "delta 0.142857 is one over the 7 batches an epoch of client 0"
+    assert "delta-too-large" in told
+
+
+def test_a_delta_of_one_over_a_batch_is_found(run: Path) -> None:
+    change_scenario(run, lambda scenario: scenario["privacy"].update(delta=1 / 32))
+    assert found(run)["delta-from-batches"] == "delta 0.03125 is one over the 32 records a batch of client 0"
+
+
+def test_a_delta_below_one_over_the_records_is_no_matter_of_batches(run: Path) -> None:
+    change_scenario(run, lambda scenario: scenario["training"].update(batch=100_000))  # more than there are
+    assert "delta-from-batches" not in found(run)
+
+
+def test_a_delta_of_one_over_the_records_is_found(run: Path) -> None:
+    records = max(json.loads((run / "resolved.json").read_text())["cells"][cell(run).name]["privacy"]["records"])
+    change_scenario(run, lambda scenario: scenario["privacy"].update(delta=1 / records))
+    assert found(run)["delta-too-large"].endswith(f"is not below 1 / {records}, one over the records")
+    change_scenario(run, lambda scenario: scenario["privacy"].update(delta=0.99 / records))
+    assert "delta-too-large" not in found(run)
+
+
+# --- remarks
+
+
+def test_seeded_noise_is_remarked_on(run: Path) -> None:
+    draw_from_a_seed(run)
+    assert list(found(run)) == ["seeded-noise"]
+
+
+def test_seeded_noise_of_an_earlier_run_is_a_mistake_where_this_one_claims_the_systems(run: Path) -> None:
+    go_on_from_a_seed(run)
+    told = (
+        "noise of run 3fa9, which this one goes on from, came from a seed: for what that run released, the claim holds"
+    )
+    assert list(found(run)) == ["seeded-before"]
+    assert found(run)["seeded-before"].startswith(told)
+    draw_from_a_seed(run)
+    assert "seeded-before" not in found(run)
+
+
+COHORT = "cohorts of 2 of 4 clients are drawn from the scenario's seed: the claim counts on none of that draw"
+
+
+def test_a_cohort_next_to_a_claim_is_remarked_on(run: Path) -> None:
+    change_scenario(run, lambda scenario: scenario.update(cohort={"size": 2}))
+    assert found(run) == {"cohort-not-secret": COHORT}
+    change_scenario(run, lambda scenario: scenario.update(cohort={"size": 4}))
+    assert found(run) == {}
+
+
+def test_validate_says_that_a_cohort_is_outside_the_claim(tmp_path: Path) -> None:
+    path = tmp_path / "s.toml"
+    path.write_text(TEXT + "cohort = { size = 2 }\n")
+    told = CliRunner().invoke(app, ["validate", str(path)]).stdout.splitlines()
+    assert f"lint: remark cohort-not-secret: {COHORT}" in told
+    assert "outside the claim: who is in a cohort, which the scenario's seed decides: it amplifies nothing" in told
+    everybody = CliRunner().invoke(app, ["validate", str(path), "--set", "cohort.size=4"]).stdout
+    unclaimed = CliRunner().invoke(app, ["validate", str(path), "--set", "privacy.epsilon=inf"]).stdout
+    assert "cohort" not in everybody + unclaimed
+
+
+def test_no_draw_of_a_cohort_amplifies_what_is_booked(tmp_path: Path) -> None:
+    text = TEXT.replace("rounds = 4", "rounds = 2") + "cohort = { size = 2 }\n"
+    scenario = parse_scenario(text)
+    api.run(scenario, tmp_path / "run", text=text)
+    (verdict,) = examine(tmp_path / "run")
+    assert [finding.name for finding in verdict.findings] == ["cohort-not-secret"]
+    ledgers = sorted((cell(tmp_path / "run") / "ledgers").iterdir())
+    assert ledgers
+    for path in ledgers:
+        events = [entry["event"] for entry in ledger.read_entries(path) if entry["event"]]
+        assert {event["sample_rate"] for event in events} == {min(1.0, 32 / scenario.site_records[int(path.stem)])}
+
+
+def test_a_rate_multiplied_by_the_share_of_a_cohort_is_found(run: Path) -> None:
+    change_scenario(run, lambda scenario: scenario.update(cohort={"size": 2}))
+    rate = ledger.read_entries(cell(run) / "ledgers/0.jsonl")[0]["event"]["sample_rate"]
+    rewrite_ledger(run, 0, with_event(sample_rate=rate * 2 / 4))
+    assert f"at a sampling rate of {rate / 2:.4g}, too low" in found(run)["rate-over-all-data"]
+
+
+def add_cell(run: Path, name: str, state: str, **values: object) -> None:
+    """Another cell of the folder, with the files of the one that there is."""
+    (source,) = (path for path in (run / "cells").iterdir() if len(path.name) == 16)
+    shutil.copytree(source, run / "cells" / name)
+    change(run / "cells" / name / "status.json", lambda status: status.update(state=state))
+
+    def edit(held: Any) -> None:
+        held["cells"][name] = held["cells"][source.name] | values
+        held["uses"].append(held["uses"][0] | {"cell": name, "label": name})
+
+    change(run / "resolved.json", edit)
+
+
+def test_settings_tried_on_the_same_records_are_remarked_on(run: Path) -> None:
+    training = {"kind": "dp_sgd", "batch": 32, "epochs": 2, "clip": 1.0}
+    add_cell(run, "one", "done", training={**training, "lr": 0.1}, seed=9)
+    add_cell(run, "two", "out of budget", training={**training, "lr": 0.2})
+    add_cell(run, "same", "done", seed=10)  # another seed is no other setting
+    add_cell(run, "never run", "new", training={**training, "lr": 0.3})
+    first, *_ = examine(run)
+    told = "2 other settings were run on the same records, and each is booked as the only one"
+    assert first.findings == [("tuning-not-charged", told, False)]
+
+
+def test_settings_tried_on_other_records_are_not(run: Path) -> None:
+    data = json.loads((run / "resolved.json").read_text())["cells"][cell(run).name]["data"]
+    add_cell(run, "other", "done", data=data | {"split_seed": 5}, rounds=4, seed=9, server={"step": "fedadam"})
+    assert [verdict.findings for verdict in examine(run)] == [[], []]
+
+
+def test_what_is_said_of_many_cells_is_said_once(run: Path) -> None:
+    draw_from_a_seed(run)
+    add_cell(run, "one", "done", seed=9)
+    add_cell(run, "two", "new")
+    told_of, *others, came = told(examine(run))
+    assert told_of.startswith("remark seeded-noise: ")
+    assert told_of.endswith("(run, one) [2 cells]")
+    assert others == []
+    assert came == "0 of 3 cells with mistakes (2 done, 4 of 4 rounds; 1 not run)"
+
+
+def test_an_accuracy_of_the_largest_class_is_remarked_on(run: Path) -> None:
+    change(cell(run) / "metrics.json", lambda metrics: metrics.update(accuracy=metrics["majority"]))
+    assert list(found(run)) == ["majority-accuracy"]
+
+
+# --- on the command line
+
+
+def test_audit_tells_mistakes_with_their_reasons_and_fails(run: Path, tmp_path: Path) -> None:
+    change_scenario(run, lambda scenario: scenario["practice"].update(batches="dropped"))
+    change_scenario(run, lambda scenario: scenario["privacy"].update(noise="seeded"))
+    done = call("audit", "run", cwd=tmp_path)
+    assert done.returncode == 1
+    assert done.stderr == "error: a claim in this folder does not stand\n"
+    assert "MISTAKE batches-dropped: some batches are dropped (run)\nremark seeded-noise: " in done.stdout
+    assert "mistakes found (done, 4 of 4 rounds)" in done.stdout
+    assert MISTAKES["batches-dropped"].why in done.stdout
+    assert MISTAKES["batches-dropped"].source in done.stdout
+
+
+def test_audit_of_a_clean_run_says_so(run: Path, tmp_path: Path) -> None:
+    done = call("audit", "run", cwd=tmp_path)
+    assert (done.returncode, done.stdout) == (0, "no mistake found (done, 4 of 4 rounds)\n")
+
+
+def test_remarks_do_not_fail_an_audit(run: Path, tmp_path: Path) -> None:
+    draw_from_a_seed(run)
+    assert call("audit", "run", cwd=tmp_path).returncode == 0
+
+
+def test_validate_and_run_tell_what_they_can(tmp_path: Path) -> None:
+    (tmp_path / "s.toml").write_text(TEXT.replace("delta = 1e-5", 'delta = 1e-5, noise = "seeded"'))
+    for command in ("validate", "run"):
+        done = call(command, "s.toml", cwd=tmp_path)
+        assert "lint: remark seeded-noise: the noise comes from the scenario's seed" in done.stdout
+
+
+def test_a_scenario_is_linted_without_having_been_run() -> None:
+    resolved = parse_scenario(TEXT).resolved()
+    assert lint(Case(resolved)) == []
+    resolved["practice"]["sampling"] = "shuffled"
+    assert [finding.name for finding in lint(Case(resolved))] == ["shuffled-as-poisson"]
+
+
+@pytest.mark.parametrize(
+    ("given", "sentence"),
+    [
+        ('sampling = "shuffled"', "that may be the mistake shuffled-as-poisson: The accountant's amplification"),
+        ('normaliser = "batch"', "practice.normaliser: dp_sgd has 'declared', got 'batch'"),
+        ('layers = ["BatchNorm1d"]', "practice.layers: dp_sgd has ['Linear'], got ['BatchNorm1d']"),
+    ],
+)
+def test_a_practice_that_is_not_ours_is_refused_by_its_name(given: str, sentence: str) -> None:
+    with pytest.raises(ScenarioError, match=re.escape(sentence)):
+        parse_scenario(TEXT + f"practice = {{ {given} }}\n")
+
+
+def test_the_name_of_a_cell_does_not_hang_on_what_the_practice_is_said_to_be() -> None:
+    resolved = parse_scenario(TEXT).resolved()
+    without = {key: value for key, value in resolved.items() if key != "practice"}
+    assert cell_hash(resolved) == cell_hash(without)
+    assert cell_hash(resolved | {"rounds": 5}) != cell_hash(resolved)
+
+
+def test_a_practice_that_is_ours_may_be_said_and_is_written_down(tmp_path: Path) -> None:
+    said = parse_scenario(TEXT + 'practice = { sampling = "poisson", layers = ["Linear"] }\n')
+    assert said.resolved() == parse_scenario(TEXT).resolved()
+    plain = parse_scenario('training.kind = "sgd"\npractice.sampling = "shuffled"\n').resolved()["practice"]
+    assert (plain["sampling"], plain["normaliser"], plain["batches"]) == ("shuffled", "batch", "all")
+
+
+def test_the_page_is_up_to_date() -> None:
+    held = (ROOT / "docs/mistakes.md").read_text(encoding="utf-8")
+    assert held == page(), "run: python -m securefl.privacy.lint.page > docs/mistakes.md"
+
+
+def test_audit_of_a_folder_that_is_not_there_is_refused(tmp_path: Path) -> None:
+    done = call("audit", "typo", cwd=tmp_path)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.startswith("error: typo is not there: give a run folder, or audit a scenario with --adversary")

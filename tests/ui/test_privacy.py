@@ -1,0 +1,106 @@
+"""securefl privacy: the numbers of the accountant, and refusals in one sentence."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from securefl.privacy.accounting import crosscheck
+from securefl.privacy.events import SampledGaussian
+from tests.commands import call
+from tests.ui.test_cli import refused
+
+RELEASES = ("--sample-rate", "0.064", "--noise-multiplier", "1.1", "--steps", "320")
+
+
+def told(*arguments: str, cwd: Path) -> dict[str, object]:
+    done = call("privacy", *arguments, "--display", "json", cwd=cwd)
+    assert done.returncode == 0, done.stderr
+    found: dict[str, object] = json.loads(done.stdout)
+    return found
+
+
+def test_epsilon_with_both_ends_and_two_cross_checks(tmp_path: Path) -> None:
+    found = told("epsilon", *RELEASES, "--delta", "1e-5", cwd=tmp_path)
+    assert found["epsilon"] == pytest.approx(6.552, abs=1e-3)
+    assert found["lower"] == pytest.approx(6.552, rel=5e-3)
+    assert found["renyi"] == pytest.approx(7.237, abs=1e-3)
+    assert found["prv"] == pytest.approx(6.5625, abs=1e-3)
+
+
+def test_calibrate_gives_noise_that_costs_the_target(tmp_path: Path) -> None:
+    how = ("--sample-rate", "0.064", "--steps", "320", "--delta", "1e-5")
+    found = told("calibrate", "--epsilon", "8", *how, cwd=tmp_path)
+    again = told("epsilon", "--noise-multiplier", str(found["noise_multiplier"]), *how, cwd=tmp_path)
+    assert again["epsilon"] == pytest.approx(found["epsilon"], rel=1e-6)
+    assert 0.995 * 8 <= float(str(found["epsilon"])) <= 8
+
+
+def test_a_profile_with_a_plot(tmp_path: Path) -> None:
+    done = call("privacy", "profile", *RELEASES, "--plot", "p.svg", cwd=tmp_path)
+    assert "epsilon   6.5522  delta 1e-05" in done.stdout
+    assert "no attack finds more than 0.0377 of the members at 0.001 false alarms" in done.stdout
+    assert (tmp_path / "p.svg").read_text(encoding="utf-8").startswith("<?xml")
+
+
+def test_an_accountant_that_is_too_low_or_has_no_answer_is_told_so(tmp_path: Path) -> None:
+    sizes = ("--noise-multiplier", "50", "--steps", "20000")
+    done = call("privacy", "epsilon", *sizes, "--delta", "1e-12", cwd=tmp_path)
+    assert "Opacus PRV 23.3645, which is too low" in done.stdout
+    assert done.stderr == ""
+    done = call("privacy", "epsilon", "--noise-multiplier", "1", "--steps", "1", "--delta", "0.9", cwd=tmp_path)
+    assert "Opacus PRV none" in done.stdout
+
+
+def test_a_cross_check_that_cannot_is_told_so_and_the_answer_stands(tmp_path: Path) -> None:
+    # Opacus' roundings exceed this delta: it used to end the command with exit code 2.
+    releases = ("--sample-rate", "0.01", "--noise-multiplier", "0.64638", "--steps", "164016", "--delta", "1e-14")
+    done = call("privacy", "epsilon", *releases, cwd=tmp_path)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.splitlines()[-1].endswith(", Opacus PRV cannot")
+    assert told("epsilon", *releases, cwd=tmp_path)["prv"] is None
+
+
+def test_a_cross_check_that_would_take_minutes_is_not_made(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[int] = []
+    inner = crosscheck._affordable
+
+    def noted(domain_of: Any, delta: float, **sizes: Any) -> Any:
+        asked.append(domain_of(**sizes).size)
+        return inner(domain_of, delta, **sizes)
+
+    monkeypatch.setattr(crosscheck, "_affordable", noted)
+    assert crosscheck.prv_epsilon({SampledGaussian(0.5, 0.1, 100_000): 1}, delta=1e-5) is None
+    assert asked
+    assert asked[0] > 2**22
+
+
+def test_clients_are_told_for_who_knows_the_cohorts_and_who_does_not(tmp_path: Path) -> None:
+    sizes = ("--cohort", "10", "--clients", "100", "--rounds", "200", "--noise-multiplier", "1", "--delta", "1e-5")
+    found = told("clients", *sizes, cwd=tmp_path)
+    assert found["fixed"] == pytest.approx(11.40, abs=5e-3)
+    assert found["poisson"] == pytest.approx(9.971, abs=1e-3)
+    assert found["renyi"] == pytest.approx(20.71, abs=1e-2)
+    assert found["seen"] == pytest.approx(159.44, abs=1e-2)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (("epsilon", "--noise-multiplier", "1", "--steps", "0", "--delta", "1e-5"), "steps must be >= 1, got 0"),
+        (("epsilon", "--noise-multiplier", "1", "--steps", "1", "--delta", "1"), "delta must be in (0, 1), got 1.0"),
+        (("calibrate", "--epsilon", "0", "--steps", "1", "--delta", "1e-5"), "target epsilon must be positive"),
+        (("profile", "--noise-multiplier", "0", "--steps", "1"), "only releases with noise have a privacy profile"),
+        (
+            ("profile", "--noise-multiplier", "1", "--steps", "1", "--plot", "no/p.svg"),
+            "cannot write no/p.svg: No such",
+        ),
+        (
+            ("profile", "--noise-multiplier", "1", "--steps", "1", "--plot", "p.txt"),
+            "got p.txt",
+        ),
+    ],
+)
+def test_wrong_options_are_refused_in_one_sentence(tmp_path: Path, arguments: tuple[str, ...], sentence: str) -> None:
+    refused(call("privacy", *arguments, cwd=tmp_path), 2, sentence)
