@@ -7,7 +7,13 @@ from attacks.inference.attributes import (
     property_inference,
     source_inference,
 )
-from attacks.inference.membership import confidence, label_only, lira_offline, lira_online, loss_threshold
+from attacks.inference.membership import (
+    confidence,
+    label_only,
+    lira_offline,
+    lira_online,
+    loss_threshold,
+)
 from attacks.inference.rmia import rmia, rmia_population
 from attacks.inference.rounds import trajectory, update_alignment
 from attacks.measures.scores import (
@@ -20,7 +26,14 @@ from attacks.measures.scores import (
     clopper_pearson,
     roc,
 )
-from attacks.poisoning.adaptive import Push, adaptive, adaptive_weight, harm, most_harmful, most_weight
+from attacks.poisoning.adaptive import (
+    Push,
+    adaptive,
+    adaptive_weight,
+    harm,
+    most_harmful,
+    most_weight,
+)
 from attacks.poisoning.byzantine import (
     a_little_is_enough,
     gaussian,
@@ -45,7 +58,14 @@ from attacks.poisoning.records import (
     triggered,
 )
 from attacks.reconstruction.imprint import Imprint, imprint, imprinted, linear_inputs
-from attacks.reconstruction.inversion import ONE_STEP, Inverted, LocalSteps, dlg, inverting_gradients, local_update
+from attacks.reconstruction.inversion import (
+    ONE_STEP,
+    Inverted,
+    LocalSteps,
+    dlg,
+    inverting_gradients,
+    local_update,
+)
 from attacks.reconstruction.pictures import Match, best_match, guesses, psnr, ssim
 
 __all__ = [

@@ -42,9 +42,13 @@ def condensed(study: Study, text: str, scenarios: Mapping[str, str]) -> str:
     for row in csv.DictReader(io.StringIO(text)):
         codes.add(row["code"])
         if row["state"] != "done":
-            raise RunFolderError(f"{row['label']!r} is {row['state']}: finish the study before it is published")
+            raise RunFolderError(
+                f"{row['label']!r} is {row['state']}: finish the study before it is published"
+            )
         if len(codes) > 1:
-            raise RunFolderError(f"versions {' and '.join(sorted(codes))} made these cells: publish one version only")
+            raise RunFolderError(
+                f"versions {' and '.join(sorted(codes))} made these cells: publish one version only"
+            )
         if _tells(study, row):
             value = f"{float(row['value']):.6g}" if row["value"] else ""
             writer.writerow({**row, "value": value, "scenario": scenarios[row["cell"]]})
@@ -55,7 +59,9 @@ def _tells(study: Study, row: Mapping[str, str]) -> bool:
     """Whether tables read a line: metrics of the study, epsilons that are there, records where parts are averaged."""
     if row["site"]:
         return False
-    needed = (row["metric"] == "epsilon" and row["value"]) or (row["metric"] == "records" and row["part"])
+    needed = (row["metric"] == "epsilon" and row["value"]) or (
+        row["metric"] == "records" and row["part"]
+    )
     return bool(needed) or row["metric"] in study.metrics
 
 
@@ -102,8 +108,12 @@ def document(name: str, tables: str) -> str:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Publish finished study folders."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("folders", nargs="+", type=Path, help="run folders of shipped studies, or their names")
-    parser.add_argument("--tables-only", action="store_true", help="take the numbers from the committed CSV")
+    parser.add_argument(
+        "folders", nargs="+", type=Path, help="run folders of shipped studies, or their names"
+    )
+    parser.add_argument(
+        "--tables-only", action="store_true", help="take the numbers from the committed CSV"
+    )
     parser.add_argument("--results", type=Path, default=Path("docs/results"))
     chosen = parser.parse_args(arguments)
     try:

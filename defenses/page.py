@@ -29,13 +29,21 @@ def page() -> str:
     """The page, in Markdown."""
     told = [getattr(defenses, name) for name in defenses.__all__]
     told = [function for function in told if "Withstands:" in (inspect.getdoc(function) or "")]
-    before = [function for function in told if inspect.signature(function).return_annotation is defenses.Mixture]
+    before = [
+        function
+        for function in told
+        if inspect.signature(function).return_annotation is defenses.Mixture
+    ]
     rules = [function for function in told if function not in before]
     return "\n".join([_BEGIN, *_table("Rules", rules), "", *_table("Pre-filters", before)]) + "\n"
 
 
 def _table(title: str, functions: list[Callable[..., Any]]) -> Iterator[str]:
-    yield from (f"## {title}", "", "| name | what comes out | needs | " + " | ".join(f.lower() for f in _FIELDS) + " |")
+    yield from (
+        f"## {title}",
+        "",
+        "| name | what comes out | needs | " + " | ".join(f.lower() for f in _FIELDS) + " |",
+    )
     yield "|---" * (3 + len(_FIELDS)) + "|"
     for function in functions:
         text = inspect.getdoc(function) or ""

@@ -35,7 +35,14 @@ def nearest_neighbor_mixing(rows: Rows, *, f: int) -> Mixture:
 
     Source: Allouah et al., AISTATS 2023 (NNM).
     """
-    left = opened("nearest_neighbor_mixing", rows, f, distances=True, minimum=mda_minimum_rows, need="n >= 2f + 1")
+    left = opened(
+        "nearest_neighbor_mixing",
+        rows,
+        f,
+        distances=True,
+        minimum=mda_minimum_rows,
+        need="n >= 2f + 1",
+    )
     return left.mixture(choose.nearest(squared_distances(left.columns), left.columns.n - left.f))
 
 

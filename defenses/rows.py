@@ -31,8 +31,14 @@ class Mixture:
     def __init__(self, weights: Tensor, rows: Tensor) -> None:
         check(rows)
         weights = weights.detach().double().cpu()
-        if weights.ndim != 2 or weights.shape[1] != len(rows) or not (weights.abs().sum(dim=1) <= _HEAVIEST).all():
-            raise ValueError(f"a mixture of n={len(rows)} rows needs weights (m, {len(rows)}) of at most {_HEAVIEST:g}")
+        if (
+            weights.ndim != 2
+            or weights.shape[1] != len(rows)
+            or not (weights.abs().sum(dim=1) <= _HEAVIEST).all()
+        ):
+            raise ValueError(
+                f"a mixture of n={len(rows)} rows needs weights (m, {len(rows)}) of at most {_HEAVIEST:g}"
+            )
         columns = columns_of(rows)
         if marked(columns).any():
             raise ValueError("a mixture cannot hold a row that screen marks")
@@ -112,7 +118,9 @@ def marked(columns: AnyColumns, *, distances: bool = False) -> NDArray[np.bool_]
         if (squared <= LIMIT**2).all():  # no coordinate is larger than the norm
             return np.zeros(columns.n, np.bool_)
         low, high = columns.extremes()
-    return ~((low >= -LIMIT) & (high <= LIMIT))  # written as "not >=", because every comparison with NaN is False
+    return ~(
+        (low >= -LIMIT) & (high <= LIMIT)
+    )  # written as "not >=", because every comparison with NaN is False
 
 
 def opened(
@@ -154,7 +162,9 @@ def opened(
     if many < minimum(left):
         note = f" ({aside} set aside)" if aside else ""
         raise ValueError(f"{rule} needs {need}, got n={many}, f={left}{note}")
-    return Opened(columns if kept.all() else columns.only(np.flatnonzero(kept).tolist()), left, kept, aside)
+    return Opened(
+        columns if kept.all() else columns.only(np.flatnonzero(kept).tolist()), left, kept, aside
+    )
 
 
 def unscreened(rows: Rows) -> tuple[AnyColumns, NDArray[np.bool_], torch.dtype]:
@@ -168,7 +178,11 @@ def unscreened(rows: Rows) -> tuple[AnyColumns, NDArray[np.bool_], torch.dtype]:
         finite = np.isfinite(low) & np.isfinite(high)
     if not finite.any():
         raise ValueError(f"mean needs a finite row, all n={len(rows)} were set aside")
-    return columns if finite.all() else columns.only(np.flatnonzero(finite).tolist()), finite, rows.dtype
+    return (
+        columns if finite.all() else columns.only(np.flatnonzero(finite).tolist()),
+        finite,
+        rows.dtype,
+    )
 
 
 def check_f(rule: str, f: int) -> None:

@@ -9,7 +9,15 @@ if TYPE_CHECKING:
     from securefl.runs.api import run
     from securefl.scenario.scenario import Scenario, load_scenario, parse_scenario
 
-__all__ = ["BudgetExceeded", "Scenario", "ScenarioError", "SecureflError", "load_scenario", "parse_scenario", "run"]
+__all__ = [
+    "BudgetExceeded",
+    "Scenario",
+    "ScenarioError",
+    "SecureflError",
+    "load_scenario",
+    "parse_scenario",
+    "run",
+]
 
 _HOMES = {
     "run": "securefl.runs.api",

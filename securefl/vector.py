@@ -22,9 +22,13 @@ def load_vector(model: nn.Module, weights: Tensor) -> None:
     """
     parameters = [p for p in model.parameters() if p.requires_grad]
     if weights.shape != (count := sum(p.numel() for p in parameters),):
-        raise ValueError(f"the model has {count} coordinates, the vector has shape {tuple(weights.shape)}")
+        raise ValueError(
+            f"the model has {count} coordinates, the vector has shape {tuple(weights.shape)}"
+        )
     with torch.no_grad():
-        for parameter, part in zip(parameters, torch.split(weights, [p.numel() for p in parameters]), strict=True):
+        for parameter, part in zip(
+            parameters, torch.split(weights, [p.numel() for p in parameters]), strict=True
+        ):
             parameter.copy_(part.view_as(parameter))
 
 
@@ -46,7 +50,9 @@ def from_bytes(data: bytes | memoryview, *, d: int) -> Tensor:
 
 def layout(model: nn.Module) -> str:
     """Names and shapes of the trainable parameters as one line, the fixed part of a model's hash."""
-    return ";".join(f"{name}{tuple(p.shape)}" for name, p in model.named_parameters() if p.requires_grad)
+    return ";".join(
+        f"{name}{tuple(p.shape)}" for name, p in model.named_parameters() if p.requires_grad
+    )
 
 
 def model_hash(layout: str, weights: Tensor) -> bytes:

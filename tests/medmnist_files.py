@@ -13,25 +13,30 @@ from numpy.typing import NDArray
 from securefl.data.medmnist_info import Source, Splits
 from securefl.data.task import Task
 
-_BESIDE = Path(__file__).parents[2] / "shared/data/medmnist"  # where developers' checkouts have them
-
 
 def official(name: str, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Let securefl find the official file of a set, or skip the test."""
-    named = os.environ.get("SECUREFL_DATA")
-    for folder in [Path(named)] if named else [_BESIDE]:
-        if (folder / f"{name}.npz").is_file():
-            monkeypatch.setenv("SECUREFL_DATA", str(folder))
-            return folder / f"{name}.npz"
-    pytest.skip(f"{name}.npz is not here: set SECUREFL_DATA to a folder with the official MedMNIST files")
+    folder = os.environ.get("SECUREFL_DATA")
+    if folder and (Path(folder) / f"{name}.npz").is_file():
+        monkeypatch.setenv("SECUREFL_DATA", folder)
+        return Path(folder) / f"{name}.npz"
+    pytest.skip(
+        f"{name}.npz is not here: set SECUREFL_DATA to a folder with the official MedMNIST files"
+    )
 
 
 def source_of(
-    *, image: tuple[int, ...] = (1, 28, 28), classes: int = 2, multilabel: bool = False, size: int = 28
+    *,
+    image: tuple[int, ...] = (1, 28, 28),
+    classes: int = 2,
+    multilabel: bool = False,
+    size: int = 28,
 ) -> Source:
     """A set of twelve records that nobody published; its MD5 is that of no file yet."""
     task = Task(features=int(np.prod(image)), classes=classes, image=image, multilabel=multilabel)
-    return Source("tinymnist", size, "http://localhost/none", "0" * 32, task, Splits(6, 2, 4), "CC BY 4.0")
+    return Source(
+        "tinymnist", size, "http://localhost/none", "0" * 32, task, Splits(6, 2, 4), "CC BY 4.0"
+    )
 
 
 def arrays_of(source: Source) -> dict[str, NDArray[Any]]:

@@ -20,7 +20,9 @@ from tests.paths import ROOT
 
 CELLS = json.loads((ROOT / "tests/golden/cells.json").read_text(encoding="utf-8"))
 NAMES = json.loads((ROOT / "tests/golden/names.json").read_text(encoding="utf-8"))
-FILES = {path.stem: path for path in (ROOT / "benchmarks/studies/tuning").glob("*.toml")} | shipped_studies()
+FILES = {
+    path.stem: path for path in (ROOT / "benchmarks/studies/tuning").glob("*.toml")
+} | shipped_studies()
 
 
 def test_every_study_is_looked_at() -> None:
@@ -32,7 +34,9 @@ def test_the_cells_of_a_study_keep_their_names(name: str) -> None:
     study, _ = load_study(FILES[name])
     cells = expand(study, remember=fresh)
     names = "".join(cell_hash(planned.scenario) for planned in cells)
-    assert {"cells": len(cells), "hash": hashlib.sha256(names.encode()).hexdigest()[:16]} == CELLS[name]
+    assert {"cells": len(cells), "hash": hashlib.sha256(names.encode()).hexdigest()[:16]} == CELLS[
+        name
+    ]
 
 
 @pytest.mark.parametrize("package", NAMES)

@@ -38,7 +38,12 @@ def test_help_is_quick() -> None:
     times = []
     for _ in range(5):
         before = resource.getrusage(resource.RUSAGE_CHILDREN)
-        subprocess.run([SECUREFL, "--help"], capture_output=True, check=True, env={**os.environ, "NO_COLOR": "1"})
+        subprocess.run(
+            [SECUREFL, "--help"],
+            capture_output=True,
+            check=True,
+            env={**os.environ, "NO_COLOR": "1"},
+        )
         after = resource.getrusage(resource.RUSAGE_CHILDREN)
         times.append(after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime)
     assert min(times) < 0.3

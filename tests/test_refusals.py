@@ -60,7 +60,9 @@ def sentence(node: ast.expr, constants: dict[str, ast.expr]) -> str:
     if isinstance(node, ast.Constant):
         return str(node.value)
     if isinstance(node, ast.JoinedStr):
-        return "".join(str(part.value) if isinstance(part, ast.Constant) else "…" for part in node.values)
+        return "".join(
+            str(part.value) if isinstance(part, ast.Constant) else "…" for part in node.values
+        )
     return "…"
 
 
@@ -86,11 +88,15 @@ def refusals() -> Iterator[tuple[str, str]]:
 
 def listed() -> dict[tuple[str, str], str]:
     """File and sentence of every line of the page, and what it is said to depend on."""
-    rows = re.findall(r"^\| `([\w/.]+)` \| (.+?) \| (.+?) \|$", PAGE.read_text(encoding="utf-8"), re.MULTILINE)
+    rows = re.findall(
+        r"^\| `([\w/.]+)` \| (.+?) \| (.+?) \|$", PAGE.read_text(encoding="utf-8"), re.MULTILINE
+    )
     return {(name, text.replace("\\|", "|")): why for name, text, why in rows}
 
 
-def test_every_refusal_of_a_client_is_listed_with_what_it_depends_on_and_none_is_listed_in_vain() -> None:
+def test_every_refusal_of_a_client_is_listed_with_what_it_depends_on_and_none_is_listed_in_vain() -> (
+    None
+):
     assert sorted(set(refusals()) ^ set(listed())) == []
 
 
@@ -109,7 +115,9 @@ def outline(played: Played) -> dict[str, object]:
         "rejected": record.rejected,
         "reason": record.reason,
         "bytes": (record.bytes_up, record.bytes_down),
-        "seen": sorted((o.kind, o.about, o.shape, o.size) for o in played.observed if o.party == "server"),
+        "seen": sorted(
+            (o.kind, o.about, o.shape, o.size) for o in played.observed if o.party == "server"
+        ),
     }
 
 
@@ -119,14 +127,18 @@ def overflowing(assembled: Assembled) -> torch.Tensor:
 
 
 @pytest.mark.parametrize("channel", ["masked", "ckks"])
-def test_weights_that_overflow_for_some_records_make_no_client_look_different(channel: str, tmp_path: Path) -> None:
+def test_weights_that_overflow_for_some_records_make_no_client_look_different(
+    channel: str, tmp_path: Path
+) -> None:
     seen = []
     for name in ("usual", "overflowing"):
         scenario = parse_scenario(HEART, overrides=(f"channel.kind={channel}",))
         assembled = assemble(scenario, run="r", ledgers=tmp_path / name)
         weights = overflowing(assembled) if name == "overflowing" else assembled.start.weights
         played = engine.play_round(assembled.federation, replace(assembled.start, weights=weights))
-        updates = [o.values for o in played.observed if o.kind == "own update" and o.values is not None]
+        updates = [
+            o.values for o in played.observed if o.kind == "own update" and o.values is not None
+        ]
         finite = [bool(torch.isfinite(update).all()) for update in updates]
         assert len(finite) == 4
         assert all(finite) == (name == "usual")

@@ -54,21 +54,27 @@ def variance_is_right(draws: NDArray[np.float64], *, std: float) -> bool:
 
 def bins_are_even(counts: NDArray[np.int64]) -> bool:
     expected = counts.sum() / counts.size
-    return chi_square_is_plausible(float(((counts - expected) ** 2 / expected).sum()), freedom=counts.size - 1)
+    return chi_square_is_plausible(
+        float(((counts - expected) ** 2 / expected).sum()), freedom=counts.size - 1
+    )
 
 
 def test_the_bytes_are_aes_256_ctr_from_counter_zero() -> None:
     # McGrew and Viega, "The Galois/Counter Mode of Operation", appendix B, key 0: AES of counter 1 is the tag of test
     # case 13, AES of counter 2 the ciphertext of test case 14, and AES of counter 0 its hash key H.
     expected = (
-        "dc95c078a2408989ad48a21492842087" + "530f8afbc74536b9a963b4f1c4cb738b" + "cea7403d4d606b6e074ec5d3baf39d18"
+        "dc95c078a2408989ad48a21492842087"
+        + "530f8afbc74536b9a963b4f1c4cb738b"
+        + "cea7403d4d606b6e074ec5d3baf39d18"
     )
     assert Keystream(bytes(32)).bytes(48).hex() == expected
 
 
 @pytest.mark.parametrize("key", [KEY, bytes(32), b"\xff" * 32])
 def test_the_bytes_are_ecb_of_big_endian_counter_blocks(key: bytes) -> None:
-    blocks = b"".join(counter.to_bytes(16, "big") for counter in range(300))  # past 255: the carry is seen
+    blocks = b"".join(
+        counter.to_bytes(16, "big") for counter in range(300)
+    )  # past 255: the carry is seen
     oracle = Cipher(algorithms.AES(key), modes.ECB()).encryptor().update(blocks)  # noqa: S305
     assert Keystream(key).bytes(len(blocks)) == oracle
 
@@ -130,7 +136,9 @@ def test_normals_are_the_formula_of_box_and_muller(size: int) -> None:
     turn = [2 * math.pi * u for u in drawn[half:]]
     cosines = [r * math.cos(a) for r, a in zip(radius, turn, strict=True)]
     sines = [r * math.sin(a) for r, a in zip(radius, turn, strict=True)]
-    assert Keystream(KEY).normal(size) == pytest.approx((cosines + sines)[:size], rel=1e-12, abs=1e-12)
+    assert Keystream(KEY).normal(size) == pytest.approx(
+        (cosines + sines)[:size], rel=1e-12, abs=1e-12
+    )
 
 
 def test_the_largest_normal_is_finite() -> None:
@@ -223,7 +231,9 @@ def test_nothing_asked_for_is_nothing_drawn() -> None:
 def test_a_torch_generator_is_seeded_by_the_high_63_bits() -> None:
     assert Fixed(2**64 - 1).torch_generator().initial_seed() == 2**63 - 1
     assert Fixed(2).torch_generator().initial_seed() == 1
-    drawn = [torch.rand(3, generator=Keystream(key).torch_generator()) for key in (KEY, KEY, bytes(32))]
+    drawn = [
+        torch.rand(3, generator=Keystream(key).torch_generator()) for key in (KEY, KEY, bytes(32))
+    ]
     assert torch.equal(drawn[0], drawn[1])
     assert not torch.equal(drawn[0], drawn[2])
 

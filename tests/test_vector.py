@@ -34,7 +34,9 @@ class Billion:
 def two_layers() -> nn.Sequential:
     """Weights 1 2 3 4, bias 5 6 (frozen), weights 7 8, no bias."""
     model = nn.Sequential(nn.Linear(2, 2), nn.Linear(2, 1, bias=False))
-    for parameter, values in zip(model.parameters(), ([[1, 2], [3, 4]], [5, 6], [[7, 8]]), strict=True):
+    for parameter, values in zip(
+        model.parameters(), ([[1, 2], [3, 4]], [5, 6], [[7, 8]]), strict=True
+    ):
         parameter.data = torch.tensor(values, dtype=torch.float32)
     model[0].bias.requires_grad = False
     return model
@@ -83,7 +85,10 @@ def test_bytes_are_float32_little_endian() -> None:
     # 1.0 is 3f800000, -2.5 is c0200000, the smallest denormal is 00000001.
     values = torch.tensor([1.0, -2.5, 2.0**-149])
     assert vector.to_bytes(values).hex() == "0000803f" + "000020c0" + "01000000"
-    assert vector.from_bytes(bytes.fromhex("0000803f000020c001000000"), d=3).tolist() == values.tolist()
+    assert (
+        vector.from_bytes(bytes.fromhex("0000803f000020c001000000"), d=3).tolist()
+        == values.tolist()
+    )
 
 
 def test_bytes_of_a_double_a_gradient_or_a_slice_are_those_of_the_plain_vector() -> None:
@@ -105,7 +110,11 @@ def test_vectors_make_the_round_trip_bit_for_bit(values: list[float]) -> None:
 
 
 @deterministic
-@given(st.integers(0, 6).flatmap(lambda d: st.tuples(st.just(d), st.binary(min_size=4 * d, max_size=4 * d))))
+@given(
+    st.integers(0, 6).flatmap(
+        lambda d: st.tuples(st.just(d), st.binary(min_size=4 * d, max_size=4 * d))
+    )
+)
 def test_any_bytes_of_the_right_length_are_a_vector(case: tuple[int, bytes]) -> None:
     d, data = case
     back = vector.from_bytes(memoryview(data), d=d)
@@ -126,7 +135,9 @@ def test_a_parsed_vector_can_be_written_to_and_leaves_the_bytes_alone() -> None:
 
 @pytest.mark.parametrize("size", [0, 7, 9, 11, 13, 16])
 def test_bytes_of_another_length_are_refused(size: int) -> None:
-    with pytest.raises(ProtocolError, match=f"a vector of 3 coordinates takes 12 bytes, got {size}"):
+    with pytest.raises(
+        ProtocolError, match=f"a vector of 3 coordinates takes 12 bytes, got {size}"
+    ):
         vector.from_bytes(bytes(size), d=3)
 
 
@@ -142,7 +153,9 @@ def test_the_layout_names_every_trainable_parameter_with_its_shape() -> None:
 
 
 def by_hand(text: str, length: bytes, *values: float) -> bytes:
-    return hashlib.sha256(length + text.encode() + struct.pack(f"<{len(values)}f", *values)).digest()
+    return hashlib.sha256(
+        length + text.encode() + struct.pack(f"<{len(values)}f", *values)
+    ).digest()
 
 
 def test_the_hash_is_sha256_over_length_layout_and_weights() -> None:
@@ -159,9 +172,13 @@ def changed(weights: Tensor, at: int) -> Tensor:
     return other
 
 
-def test_the_hash_tells_apart_every_weight_every_name_and_where_one_ends_and_the_other_begins() -> None:
+def test_the_hash_tells_apart_every_weight_every_name_and_where_one_ends_and_the_other_begins() -> (
+    None
+):
     weights = torch.tensor([struct.unpack("<f", b"abcd")[0], 2.0, 3.0])
     hashes = [vector.model_hash("a(3,)", weights), vector.model_hash("b(3,)", weights)]
     hashes += [vector.model_hash("a(3,)", changed(weights, at)) for at in range(3)]
-    hashes += [vector.model_hash("a(3,)abcd", weights[1:])]  # the bytes of the first weight moved into the layout
+    hashes += [
+        vector.model_hash("a(3,)abcd", weights[1:])
+    ]  # the bytes of the first weight moved into the layout
     assert len(set(hashes)) == len(hashes)

@@ -21,13 +21,25 @@ load_heart(partition="natural", split_seed=0)
 
 
 @pytest.mark.slow
-def test_the_code_of_a_wheel_has_the_hash_of_the_checkout_and_brings_its_studies_and_records(tmp_path: Path) -> None:
+def test_the_code_of_a_wheel_has_the_hash_of_the_checkout_and_brings_its_studies_and_records(
+    tmp_path: Path,
+) -> None:
     source = tmp_path / "source"  # building leaves folders behind
     for name in ("securefl", "attacks", "defenses"):
         shutil.copytree(ROOT / name, source / name)
     for name in ("pyproject.toml", "README.md", "LICENSE"):
         shutil.copy(ROOT / name, source)
-    build = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--wheel-dir", str(tmp_path), str(source)]
+    build = [
+        sys.executable,
+        "-m",
+        "pip",
+        "wheel",
+        "--quiet",
+        "--no-deps",
+        "--wheel-dir",
+        str(tmp_path),
+        str(source),
+    ]
     subprocess.run(build, check=True, capture_output=True)
     (wheel,) = tmp_path.glob("securefl-*.whl")
     with zipfile.ZipFile(wheel) as archive:

@@ -30,12 +30,16 @@ def label_of_one(gradient: Tensor) -> int:
     if gradient.ndim == 1:
         check_finite("gradient", gradient, (-1,))
         if not bool(gradient.any()):
-            raise ValueError(f"label_of_one needs a gradient other than zero, got {len(gradient)} zeros")
+            raise ValueError(
+                f"label_of_one needs a gradient other than zero, got {len(gradient)} zeros"
+            )
         return int(gradient[0] < 0) if len(gradient) == 1 else int(gradient.argmin())
     check_finite("gradient", gradient, (-1, -1))
     places = gradient.any(dim=1).nonzero()[:, 0]
     if len(places) < 3:
-        raise ValueError(f"label_of_one needs >= 3 rows of a weight's gradient other than zero, got {len(places)}")
+        raise ValueError(
+            f"label_of_one needs >= 3 rows of a weight's gradient other than zero, got {len(places)}"
+        )
     rows = torch.cat([_scaled(row)[0][None] for row in gradient[places]])
     return int(places[(rows @ rows.sum(dim=0)).argmin()])
 
@@ -69,7 +73,9 @@ def counts_from_bias(gradient: Tensor, probabilities: Tensor, *, n: int) -> Tens
     return _whole_counts(_nearest(torch.eye(classes, dtype=torch.float64) - shares), n)
 
 
-def label_counts(gradient: Tensor, known: Tensor, labels: Tensor, *, classes: int, n: int) -> Tensor:
+def label_counts(
+    gradient: Tensor, known: Tensor, labels: Tensor, *, classes: int, n: int
+) -> Tensor:
     """How many records of each class a batch has, from the attacker's own records' gradients.
 
     Args:
@@ -101,7 +107,10 @@ def label_counts(gradient: Tensor, known: Tensor, labels: Tensor, *, classes: in
     _check_n("label_counts", n)
     counts = _known_counts(labels, len(known), classes)
     seen, records = _scaled(gradient, known)
-    means = torch.zeros(classes, len(seen), dtype=torch.float64).index_add_(0, labels, records) / counts[:, None]
+    means = (
+        torch.zeros(classes, len(seen), dtype=torch.float64).index_add_(0, labels, records)
+        / counts[:, None]
+    )
     residuals = (records - means[labels]) / counts[labels, None].sqrt()
     points = means - seen
     gram = points @ _over_covariance(points, residuals, max(len(known) - classes, 1)).T
@@ -136,16 +145,25 @@ def property_inference(update: Tensor, shadows: Tensor, has: Tensor) -> float:
     check_finite("update", update, (-1,))
     check_finite("shadows", shadows, (-1, len(update)))
     if has.dtype != torch.bool or has.shape != (len(shadows),):
-        raise ValueError(f"has must be {len(shadows)} truths, got {has.dtype} of shape {tuple(has.shape)}")
+        raise ValueError(
+            f"has must be {len(shadows)} truths, got {has.dtype} of shape {tuple(has.shape)}"
+        )
     if not 0 < int(has.sum()) < len(has):
-        raise ValueError(f"property_inference needs shadows with and without it, got {int(has.sum())} of {len(has)}")
+        raise ValueError(
+            f"property_inference needs shadows with and without it, got {int(has.sum())} of {len(has)}"
+        )
     seen, rows = _scaled(update, shadows)
     with_it, without = rows[has].mean(dim=0), rows[~has].mean(dim=0)
     residuals = rows - torch.where(has[:, None], with_it, without)
     if not bool((residuals.abs() > 1e-12).any()):  # what rounding leaves of shadows that agree
-        raise ValueError(f"property_inference needs shadows of a side that differ, got {len(has)} without a difference")
+        raise ValueError(
+            f"property_inference needs shadows of a side that differ, got {len(has)} without a difference"
+        )
     gap = (with_it - without)[None]
-    return float(_over_covariance(gap, residuals, max(len(rows) - 2, 1))[0] @ (seen - (with_it + without) / 2))
+    return float(
+        _over_covariance(gap, residuals, max(len(rows) - 2, 1))[0]
+        @ (seen - (with_it + without) / 2)
+    )
 
 
 def source_inference(losses: Tensor) -> Tensor:
@@ -173,7 +191,9 @@ def source_inference(losses: Tensor) -> Tensor:
 def _over_covariance(rows: Tensor, residuals: Tensor, degrees: int) -> Tensor:
     """Rows (m, d) times the inverse of a shrunk covariance, of residuals (k, d); the rows themselves if these are 0."""
     dual = residuals @ residuals.T  # (k, k)
-    ridge = dual.trace() / min(degrees, residuals.shape[1])  # the mean of the eigenvalues other than zero
+    ridge = dual.trace() / min(
+        degrees, residuals.shape[1]
+    )  # the mean of the eigenvalues other than zero
     if ridge == 0:
         return rows
     dual.diagonal().add_(ridge)
@@ -214,7 +234,11 @@ def _check_n(attack: str, n: int) -> None:
 def _known_counts(labels: Tensor, k: int, classes: int) -> Tensor:
     """(classes,) records of each class; ValueError unless labels are k classes, each there."""
     if labels.shape != (k,) or labels.dtype != torch.int64:
-        raise ValueError(f"labels must be {k} whole numbers (int64), got {labels.dtype} of shape {tuple(labels.shape)}")
+        raise ValueError(
+            f"labels must be {k} whole numbers (int64), got {labels.dtype} of shape {tuple(labels.shape)}"
+        )
     if classes < 2 or torch.unique(labels).tolist() != list(range(classes)):
-        raise ValueError(f"labels must be all of 0 to {classes - 1}, classes >= 2, got {torch.unique(labels).tolist()}")
+        raise ValueError(
+            f"labels must be all of 0 to {classes - 1}, classes >= 2, got {torch.unique(labels).tolist()}"
+        )
     return torch.bincount(labels)

@@ -7,10 +7,19 @@ import torch
 from scipy.special import log_ndtr
 from torch import Tensor
 
-from attacks.records import Spread, check_finite, check_inside, check_probabilities, check_shadows, spread
+from attacks.records import (
+    Spread,
+    check_finite,
+    check_inside,
+    check_probabilities,
+    check_shadows,
+    spread,
+)
 
 FEW_SHADOWS = 64  # below that many, one variance for all records
-LEAST_VARIANCE = 1e-6  # of confidences: a thousandth in log-odds, far below what a second training run changes
+LEAST_VARIANCE = (
+    1e-6  # of confidences: a thousandth in log-odds, far below what a second training run changes
+)
 LARGEST_CONFIDENCE = 1e100  # so that no square overflows
 
 
@@ -42,7 +51,9 @@ def confidence(probabilities: Tensor, labels: Tensor) -> Tensor:
         raise ValueError(f"confidence needs classes >= 2, got classes={classes}")
     known, places = probabilities.double(), _labels(labels, n, classes)[:, None]
     if float((known.sum(dim=1) - 1).abs().max()) > 1e-3:
-        raise ValueError(f"probabilities must sum to 1, got a row {float((known.sum(dim=1) - 1).abs().max()):g} off")
+        raise ValueError(
+            f"probabilities must sum to 1, got a row {float((known.sum(dim=1) - 1).abs().max()):g} off"
+        )
     least = torch.finfo(probabilities.dtype).tiny
     others = known.scatter(1, places, 0.0).sum(dim=1)
     odds = known.gather(1, places)[:, 0].clamp_min(least).log() - others.clamp_min(least).log()
@@ -96,7 +107,9 @@ def lira_online(target: Tensor, shadows: Tensor, inside: Tensor, *, pooled: bool
     with_it, without = spread(known, inside), spread(known, ~inside)
     of_in, of_out = _variance(with_it, pooled), _variance(without, pooled)
     of_in, of_out = (of_out if of_in is None else of_in), (of_in if of_out is None else of_out)
-    return _log_density(target.double(), with_it.mean, of_in) - _log_density(target.double(), without.mean, of_out)
+    return _log_density(target.double(), with_it.mean, of_in) - _log_density(
+        target.double(), without.mean, of_out
+    )
 
 
 def lira_offline(target: Tensor, shadows: Tensor, inside: Tensor, *, pooled: bool | None) -> Tensor:
@@ -160,25 +173,33 @@ def label_only(
     """
     check_finite("features", features, (-1, *features.shape[1:]))
     if copies < 1 or not all(math.isfinite(deviation) and deviation > 0 for deviation in noise):
-        raise ValueError(f"label_only needs copies >= 1 and noise finite and > 0, got copies={copies}, noise={noise}")
+        raise ValueError(
+            f"label_only needs copies >= 1 and noise finite and > 0, got copies={copies}, noise={noise}"
+        )
     wanted = _whole("labels", labels, len(features))
     kept = (_whole("predict's classes", predict(features), len(features)) == wanted).double()
     for deviation in noise:
         for _ in range(copies):
-            drawn = torch.randn(features.shape, generator=generator, device=generator.device, dtype=features.dtype)
+            drawn = torch.randn(
+                features.shape, generator=generator, device=generator.device, dtype=features.dtype
+            )
             noisy = features + deviation * drawn.to(features.device)
             kept += _whole("predict's classes", predict(noisy), len(features)) == wanted
     return kept / (1 + len(noise) * copies)
 
 
-def _check_lira(attack: str, target: Tensor, shadows: Tensor, inside: Tensor, pooled: bool | None) -> bool:
+def _check_lira(
+    attack: str, target: Tensor, shadows: Tensor, inside: Tensor, pooled: bool | None
+) -> bool:
     """Whether variances are pooled; ValueError unless the arrays fit and no record lacks a shadow without it."""
     check_finite("target", target, (-1,))
     check_finite("shadows", shadows, (-1, len(target)))
     check_inside(inside, tuple(shadows.shape))
     largest = max(float(target.abs().max()), float(shadows.abs().max()))
     if largest > LARGEST_CONFIDENCE:
-        raise ValueError(f"{attack} needs confidences of size <= {LARGEST_CONFIDENCE:g}, got {largest:g}")
+        raise ValueError(
+            f"{attack} needs confidences of size <= {LARGEST_CONFIDENCE:g}, got {largest:g}"
+        )
     pooled = len(shadows) < FEW_SHADOWS if pooled is None else pooled
     check_shadows(attack, ~inside, least=1 if pooled else 2, trained="without")
     return pooled
@@ -194,7 +215,11 @@ def _variance(side: Spread, pooled: bool) -> Tensor | None:
 
 def _or_least(variance: Tensor | None) -> Tensor:
     """The variance, kept off zero."""
-    return torch.tensor([LEAST_VARIANCE]).double() if variance is None else variance.clamp_min(LEAST_VARIANCE)
+    return (
+        torch.tensor([LEAST_VARIANCE]).double()
+        if variance is None
+        else variance.clamp_min(LEAST_VARIANCE)
+    )
 
 
 def _log_density(values: Tensor, mean: Tensor, variance: Tensor | None) -> Tensor:
@@ -205,8 +230,15 @@ def _log_density(values: Tensor, mean: Tensor, variance: Tensor | None) -> Tenso
 
 def _whole(name: str, values: Tensor, n: int) -> Tensor:
     """The values as int64; ValueError unless they are n whole numbers."""
-    if values.shape != (n,) or values.is_floating_point() or values.is_complex() or values.dtype == torch.bool:
-        raise ValueError(f"{name} must be {n} whole numbers, got {values.dtype} of shape {tuple(values.shape)}")
+    if (
+        values.shape != (n,)
+        or values.is_floating_point()
+        or values.is_complex()
+        or values.dtype == torch.bool
+    ):
+        raise ValueError(
+            f"{name} must be {n} whole numbers, got {values.dtype} of shape {tuple(values.shape)}"
+        )
     return values.long()
 
 
@@ -214,5 +246,7 @@ def _labels(labels: Tensor, n: int, classes: int) -> Tensor:
     """The labels as int64; ValueError unless they are n classes."""
     places = _whole("labels", labels, n)
     if int(places.min()) < 0 or int(places.max()) >= classes:
-        raise ValueError(f"labels must lie in 0 to {classes - 1}, got {int(places.min())} to {int(places.max())}")
+        raise ValueError(
+            f"labels must lie in 0 to {classes - 1}, got {int(places.min())} to {int(places.max())}"
+        )
     return places

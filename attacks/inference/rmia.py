@@ -12,7 +12,13 @@ HALF_WIDTH = 104.0  # more than |log ratio| can be: -log(1e-45) = 103.6
 
 
 def rmia(
-    target: Tensor, population: Tensor, shadows: Tensor, shadow_population: Tensor, inside: Tensor, *, gamma: float
+    target: Tensor,
+    population: Tensor,
+    shadows: Tensor,
+    shadow_population: Tensor,
+    inside: Tensor,
+    *,
+    gamma: float,
 ) -> Tensor:
     """The share of a population than which a record's probability has risen more, with ties broken.
 
@@ -49,7 +55,9 @@ def rmia(
     of_records = (spread(known, inside).mean + spread(known, ~inside).mean) / 2
     ratios = _ratio(target, of_records)
     beaten = _ratio(population, shadow_population.double().mean(dim=0)).sort().values * gamma
-    counts = torch.searchsorted(beaten, ratios, right=True)  # (n,) of the population, equals among them
+    counts = torch.searchsorted(
+        beaten, ratios, right=True
+    )  # (n,) of the population, equals among them
     return (counts + (ratios.log() + HALF_WIDTH) / (2 * HALF_WIDTH)) / len(population)
 
 
@@ -66,11 +74,17 @@ def rmia_population(false_positive_rate: float) -> int:
         ValueError: a rate outside of (0, 1].
     """
     if not 0 < false_positive_rate <= 1:
-        raise ValueError(f"rmia_population needs 0 < rate <= 1, got false_positive_rate={false_positive_rate}")
-    return math.ceil(10 / false_positive_rate * (1 - 1e-12))  # what a decimal's last bit adds is not rounded up
+        raise ValueError(
+            f"rmia_population needs 0 < rate <= 1, got false_positive_rate={false_positive_rate}"
+        )
+    return math.ceil(
+        10 / false_positive_rate * (1 - 1e-12)
+    )  # what a decimal's last bit adds is not rounded up
 
 
-def _check(target: Tensor, population: Tensor, shadows: Tensor, shadow_population: Tensor, inside: Tensor) -> None:
+def _check(
+    target: Tensor, population: Tensor, shadows: Tensor, shadow_population: Tensor, inside: Tensor
+) -> None:
     """Raise ValueError unless the arrays fit and every record has shadows of both kinds."""
     check_probabilities("target", target, (-1,))
     check_probabilities("population", population, (-1,))
@@ -83,4 +97,6 @@ def _check(target: Tensor, population: Tensor, shadows: Tensor, shadow_populatio
 
 def _ratio(probability: Tensor, reference: Tensor) -> Tensor:
     """How many times the reference a probability is, both kept off zero, in float64."""
-    return probability.double().clamp_min(LEAST_PROBABILITY) / reference.clamp_min(LEAST_PROBABILITY)
+    return probability.double().clamp_min(LEAST_PROBABILITY) / reference.clamp_min(
+        LEAST_PROBABILITY
+    )

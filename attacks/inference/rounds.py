@@ -5,7 +5,9 @@ from torch import Tensor
 
 from attacks.records import check_finite, check_inside, check_shadows, spread
 
-LEAST_DEVIATION = 1e-6  # of losses: a round in which the shadows are one model counts what rounding leaves
+LEAST_DEVIATION = (
+    1e-6  # of losses: a round in which the shadows are one model counts what rounding leaves
+)
 
 
 _ROWS = 64  # gradients in float64 at a time
@@ -74,8 +76,12 @@ def trajectory(losses: Tensor, shadows: Tensor | None, inside: Tensor | None) ->
     check_inside(inside, (len(shadows), losses.shape[1]))
     check_shadows("trajectory", ~inside, least=1, trained="without")
     if int((~inside).sum()) == inside.shape[1]:
-        raise ValueError("trajectory needs a record with >= 2 shadows that trained without it, got 1 for every record")
-    rounds = [_standardised(loss, shadows[:, at].double(), ~inside) for at, loss in enumerate(known)]
+        raise ValueError(
+            "trajectory needs a record with >= 2 shadows that trained without it, got 1 for every record"
+        )
+    rounds = [
+        _standardised(loss, shadows[:, at].double(), ~inside) for at, loss in enumerate(known)
+    ]
     return -torch.stack(rounds).mean(dim=0)
 
 

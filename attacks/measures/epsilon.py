@@ -22,7 +22,9 @@ from attacks.measures.scores import Interval, clopper_pearson
 _LARGEST = 60.0  # epsilon, and how far apart Gaussians are: beyond it nothing is to be told
 _TAILS, _POINTS = 12.0, 200_001  # deviations and points of numerical integration
 Numbers = NDArray[np.float64]
-Least = Callable[[float], float]  # true-positive rate -> the least false-positive rate that a claim allows with it
+Least = Callable[
+    [float], float
+]  # true-positive rate -> the least false-positive rate that a claim allows with it
 
 
 class Estimate(NamedTuple):
@@ -59,7 +61,9 @@ def errors_at(scores: Tensor, inside: Tensor, threshold: float) -> Errors:
     """
     called = scores >= threshold
     members = int(inside.sum())
-    return Errors(members, len(scores) - members, int((~called & inside).sum()), int((called & ~inside).sum()))
+    return Errors(
+        members, len(scores) - members, int((~called & inside).sum()), int((called & ~inside).sum())
+    )
 
 
 def correct_guesses(scores: Tensor, inside: Tensor, guesses: int) -> int:
@@ -97,7 +101,9 @@ def clopper_pearson_epsilon(errors: Errors, *, delta: float, confidence: float) 
     _check(delta, confidence)
     missed, alarms = rates_at_most(errors, confidence=confidence)
     found = [
-        math.log((1 - delta - one) / other) for one, other in ((missed, alarms), (alarms, missed)) if one < 1 - delta
+        math.log((1 - delta - one) / other)
+        for one, other in ((missed, alarms), (alarms, missed))
+        if one < 1 - delta
     ]
     return max(0.0, *found) if found else 0.0
 
@@ -133,7 +139,9 @@ def _apart(rates: Rates) -> float:
 def rates_at_most(errors: Errors, *, confidence: float) -> Rates:
     """The highest rates of missed members and of false alarms that go with the errors, both at once at confidence."""
     if min(errors.members, errors.others) < 1:
-        raise ValueError(f"members and others must be tried, got {errors.members} and {errors.others}")
+        raise ValueError(
+            f"members and others must be tried, got {errors.members} and {errors.others}"
+        )
     return Rates(
         clopper_pearson(errors.missed, errors.members, confidence=confidence).upper,
         clopper_pearson(errors.alarms, errors.others, confidence=confidence).upper,
@@ -215,7 +223,9 @@ def one_run_mu(canaries: int, guesses: int, correct: int, *, confidence: float) 
     _check(0.0, confidence)
 
     def excess(mu: float) -> float:
-        chance = one_run_f(canaries, guesses, correct, least=lambda rate: float(ndtr(ndtri(rate) - mu)))
+        chance = one_run_f(
+            canaries, guesses, correct, least=lambda rate: float(ndtr(ndtri(rate) - mu))
+        )
         return chance - (1 - confidence)
 
     return _last_refuted(excess, upto=10.0, to=1e-3)
@@ -251,7 +261,10 @@ def one_shot(cosines: Tensor, *, d: int, delta: float) -> Estimate:
     seen, chance = norm.logpdf(values, mean, deviation), norm.logpdf(values)
 
     def excess(epsilon: float) -> float:
-        over = [np.exp(one) * -np.expm1(np.minimum(0.0, epsilon + other - one)) for one, other in _both(seen, chance)]
+        over = [
+            np.exp(one) * -np.expm1(np.minimum(0.0, epsilon + other - one))
+            for one, other in _both(seen, chance)
+        ]
         return delta - max(float(trapezoid(part, values)) for part in over)
 
     return Estimate(mean, deviation, _last_refuted(excess, to=1e-6))
@@ -261,7 +274,9 @@ def _both(one: Numbers, other: Numbers) -> tuple[tuple[Numbers, Numbers], ...]:
     return (one, other), (other, one)
 
 
-def _last_refuted(excess: Callable[[float], float], *, upto: float = _LARGEST, to: float = 1e-9) -> float:
+def _last_refuted(
+    excess: Callable[[float], float], *, upto: float = _LARGEST, to: float = 1e-9
+) -> float:
     """The largest value that is refuted: excess rises, and is above 0 where nothing is refuted."""
     if excess(0.0) >= 0:
         return 0.0
@@ -279,4 +294,6 @@ def _check(delta: float, confidence: float) -> None:
 
 def _check_guesses(canaries: int, guesses: int, correct: int) -> None:
     if not 0 <= correct <= guesses <= canaries:
-        raise ValueError(f"needs 0 <= correct <= guesses <= canaries, got {correct}, {guesses} and {canaries}")
+        raise ValueError(
+            f"needs 0 <= correct <= guesses <= canaries, got {correct}, {guesses} and {canaries}"
+        )

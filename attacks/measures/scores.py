@@ -52,7 +52,9 @@ def clopper_pearson(successes: int, trials: int, *, confidence: float) -> Interv
     if trials < 1:
         raise ValueError(f"clopper_pearson needs trials >= 1, got trials={trials}")
     if not 0 <= successes <= trials:
-        raise ValueError(f"clopper_pearson needs 0 <= successes <= {trials}, got successes={successes}")
+        raise ValueError(
+            f"clopper_pearson needs 0 <= successes <= {trials}, got successes={successes}"
+        )
     if not 0 < confidence < 1:
         raise ValueError(f"clopper_pearson needs 0 < confidence < 1, got confidence={confidence}")
     tail, failures = (1 - confidence) / 2, trials - successes
@@ -120,13 +122,19 @@ def auc_error(members: Tensor, others: Tensor) -> float:
     """
     members, others = _sorted(members, others)
     if min(len(members), len(others)) < 2:
-        raise ValueError(f"auc_error needs two members and others, got {len(members)} and {len(others)}")
+        raise ValueError(
+            f"auc_error needs two members and others, got {len(members)} and {len(others)}"
+        )
     of_members = _twice_above(members, others).double() / (2 * len(others))  # (a,)
-    of_others = _twice_above(others, members).double() / (2 * len(members))  # (b,) the AUC turned round: same variance
+    of_others = _twice_above(others, members).double() / (
+        2 * len(members)
+    )  # (b,) the AUC turned round: same variance
     return math.sqrt(float(of_members.var() / len(members) + of_others.var() / len(others)))
 
 
-def at_false_positive_rate(members: Tensor, others: Tensor, *, at: float, confidence: float) -> Operating | None:
+def at_false_positive_rate(
+    members: Tensor, others: Tensor, *, at: float, confidence: float
+) -> Operating | None:
     """The threshold with the most true positives at no more than a rate of false ones; None if not measured.
 
     Args:
@@ -151,11 +159,15 @@ def at_false_positive_rate(members: Tensor, others: Tensor, *, at: float, confid
     if not 0 < at <= 1:
         raise ValueError(f"at_false_positive_rate needs 0 < at <= 1, got at={at}")
     if not 0 < confidence < 1:
-        raise ValueError(f"at_false_positive_rate needs 0 < confidence < 1, got confidence={confidence}")
+        raise ValueError(
+            f"at_false_positive_rate needs 0 < confidence < 1, got confidence={confidence}"
+        )
     curve = roc(members, others)
     if 1 / len(others) > at:
         return None
-    allowed = curve.true_positive[curve.false_positive <= at]  # rises, and so does the other: the last is the most
+    allowed = curve.true_positive[
+        curve.false_positive <= at
+    ]  # rises, and so does the other: the last is the most
     place = int(torch.searchsorted(allowed, allowed[-1]))  # the first of equals
     true_positives = round(float(allowed[place]) * len(members))
     return Operating(
@@ -174,7 +186,9 @@ def _sorted(members: Tensor, others: Tensor) -> tuple[Tensor, Tensor]:
         if not scores.is_floating_point():
             raise ValueError(f"{name} must be floats, got {scores.dtype}")
         if not bool(torch.isfinite(scores).all()):
-            raise ValueError(f"{name} must be finite, got {int((~torch.isfinite(scores)).sum())} that are not finite")
+            raise ValueError(
+                f"{name} must be finite, got {int((~torch.isfinite(scores)).sum())} that are not finite"
+            )
     return members.double().sort().values, others.double().sort().values
 
 
@@ -185,4 +199,6 @@ def _at_least(scores: Tensor, thresholds: Tensor) -> Tensor:
 
 def _twice_above(scores: Tensor, sorted_others: Tensor) -> Tensor:
     """(a,) twice the number of others below every score, and once that of those equal to it."""
-    return torch.searchsorted(sorted_others, scores) + torch.searchsorted(sorted_others, scores, right=True)
+    return torch.searchsorted(sorted_others, scores) + torch.searchsorted(
+        sorted_others, scores, right=True
+    )

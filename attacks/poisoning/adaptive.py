@@ -47,7 +47,10 @@ def adaptive(rows: Tensor, f: int, *, rule: Chain, evaluations: int = 60) -> Ten
     """
     _check_evaluations(evaluations // 3, f"{3 * _FEWEST}, a third for each direction", evaluations)
     check_rows(rows)
-    pushes = [most_harmful(rows, f, rule=rule, along=one, evaluations=evaluations // 3) for one in _directions(rows)]
+    pushes = [
+        most_harmful(rows, f, rule=rule, along=one, evaluations=evaluations // 3)
+        for one in _directions(rows)
+    ]
     return repeated(max(pushes, key=lambda push: push.harm).row, f, rows)
 
 
@@ -70,11 +73,16 @@ def adaptive_weight(rows: Tensor, f: int, *, weigh: Weigh, evaluations: int = 60
     """
     _check_evaluations(evaluations // 3, f"{3 * _FEWEST}, a third for each direction", evaluations)
     check_rows(rows)
-    pushes = [most_weight(rows, f, weigh=weigh, along=one, evaluations=evaluations // 3) for one in _directions(rows)]
+    pushes = [
+        most_weight(rows, f, weigh=weigh, along=one, evaluations=evaluations // 3)
+        for one in _directions(rows)
+    ]
     return repeated(max(pushes, key=lambda push: push.harm).row, f, rows)
 
 
-def most_harmful(rows: Tensor, f: int, *, rule: Chain, along: Tensor, evaluations: int = 20) -> Push:
+def most_harmful(
+    rows: Tensor, f: int, *, rule: Chain, along: Tensor, evaluations: int = 20
+) -> Push:
     """The multiple of a direction, added to the mean of the honest rows f times, that hurts a defence most.
 
     Six strengths in both directions are tried; then the best is multiplied and divided by ever smaller factors, as long
@@ -98,12 +106,16 @@ def most_harmful(rows: Tensor, f: int, *, rule: Chain, along: Tensor, evaluation
 
     def suffered(sent: Tensor) -> float:
         answer = rule(sent)
-        return harm(answer, mean) if bool(answer.isfinite().all()) else 0.0  # which is refused later
+        return (
+            harm(answer, mean) if bool(answer.isfinite().all()) else 0.0
+        )  # which is refused later
 
     return _searched(rows, f, suffered, along, evaluations)
 
 
-def most_weight(rows: Tensor, f: int, *, weigh: Weigh, along: Tensor, evaluations: int = 20) -> Push:
+def most_weight(
+    rows: Tensor, f: int, *, weigh: Weigh, along: Tensor, evaluations: int = 20
+) -> Push:
     """The multiple of a direction, added to the mean of the honest rows f times, that counts most under a rule.
 
     Args:
@@ -120,10 +132,18 @@ def most_weight(rows: Tensor, f: int, *, weigh: Weigh, along: Tensor, evaluation
         ValueError: evaluations < 12, f < 1, or rows is not 2-D, is empty or holds no floats.
     """
     mean = rows.double().mean(dim=0)
-    return _searched(rows, f, lambda sent: harm(sent[-1], mean) * float(weigh(sent)[-f:].sum()), along, evaluations)
+    return _searched(
+        rows,
+        f,
+        lambda sent: harm(sent[-1], mean) * float(weigh(sent)[-f:].sum()),
+        along,
+        evaluations,
+    )
 
 
-def _searched(rows: Tensor, f: int, score: Callable[[Tensor], float], along: Tensor, evaluations: int) -> Push:
+def _searched(
+    rows: Tensor, f: int, score: Callable[[Tensor], float], along: Tensor, evaluations: int
+) -> Push:
     """The push of the best score, which is given all rows."""
     check_rows(rows)
     check_count("an adaptive attack", f)
@@ -138,7 +158,10 @@ def _searched(rows: Tensor, f: int, score: Callable[[Tensor], float], along: Ten
             found = 0.0
         return Push(row, strength, found)
 
-    best = max((push(sign * strength) for strength in _STRENGTHS for sign in (-1, 1)), key=lambda one: one.harm)
+    best = max(
+        (push(sign * strength) for strength in _STRENGTHS for sign in (-1, 1)),
+        key=lambda one: one.harm,
+    )
     step, left = 2.0, evaluations - _FEWEST
     while left > 0:
         for factor in (step, 1 / step)[:left]:
@@ -164,5 +187,7 @@ def _directions(rows: Tensor) -> tuple[Tensor, ...]:
 def harm(answer: Tensor, mean: Tensor) -> float:
     """How far a rule's answer (d,) is from the mean of the honest rows (d,); further along that mean is no harm."""
     off, mean = answer.double() - mean.double(), mean.double()
-    ahead = torch.clamp(off @ mean, min=0.0) ** 2 / torch.clamp(mean @ mean, min=torch.finfo(torch.float64).tiny)
+    ahead = torch.clamp(off @ mean, min=0.0) ** 2 / torch.clamp(
+        mean @ mean, min=torch.finfo(torch.float64).tiny
+    )
     return math.sqrt(max(0.0, float(off @ off - ahead)))

@@ -67,7 +67,9 @@ def fang_trimmed_mean(rows: Tensor, f: int, *, generator: torch.Generator) -> Te
     check_count("fang_trimmed_mean", f)
     known = rows.double()
     mean = known.mean(dim=0)
-    drawn = 3 + torch.rand(f, rows.shape[1], generator=generator, dtype=torch.float64, device=rows.device)
+    drawn = 3 + torch.rand(
+        f, rows.shape[1], generator=generator, dtype=torch.float64, device=rows.device
+    )
     return (mean - torch.sign(mean) * drawn * deviations(known)).to(rows.dtype)
 
 

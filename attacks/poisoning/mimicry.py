@@ -31,5 +31,7 @@ def mimic(rows: Tensor, f: int) -> Tensor:
     check_count("mimic", f)
     known = torch.nan_to_num(rows.double())
     centred = known - known.mean(dim=0)
-    _, directions = torch.linalg.eigh(centred @ centred.T)  # of the (h, h) table; the last is that of most variance
+    _, directions = torch.linalg.eigh(
+        centred @ centred.T
+    )  # of the (h, h) table; the last is that of most variance
     return repeated(rows[int(directions[:, -1].abs().argmax())], f, rows)

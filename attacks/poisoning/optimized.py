@@ -45,7 +45,9 @@ def min_sum(rows: Tensor, f: int) -> Tensor:
     """
     mean, along, offsets = _stage("min_sum", rows, f)
     most = _squared_distances(rows).sum(dim=1).max()
-    room = (most - offsets.square().sum()) / len(rows)  # offsets sum to nothing, so that the cross terms vanish
+    room = (most - offsets.square().sum()) / len(
+        rows
+    )  # offsets sum to nothing, so that the cross terms vanish
     length = along.square().sum()
     gamma = torch.sqrt(room.clamp_min(0.0) / length) if length > 0 else length
     return repeated(mean + gamma * along, f, rows)

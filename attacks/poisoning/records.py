@@ -49,9 +49,13 @@ def targeted_label_flip(
     _check(classes)
     for name, value in (("source", source), ("target", target)):
         if not 0 <= value < classes:
-            raise ValueError(f"targeted_label_flip needs {name} in 0 to {classes - 1}, got {name}={value}")
+            raise ValueError(
+                f"targeted_label_flip needs {name} in 0 to {classes - 1}, got {name}={value}"
+            )
     if source == target:
-        raise ValueError(f"targeted_label_flip needs a target other than its source, got {target} for both")
+        raise ValueError(
+            f"targeted_label_flip needs a target other than its source, got {target} for both"
+        )
     if labels.ndim != 1:
         raise ValueError("targeted_label_flip needs records of one label each")
     return features, labels.masked_fill(labels == source, target)
@@ -92,7 +96,14 @@ def backdoor(
     Source: Gu, Dolan-Gavitt and Garg, BadNets, 2017.
     """
     return distributed_backdoor(
-        features, labels, classes=classes, target=target, generator=generator, part=(0, 1), share=share, size=size
+        features,
+        labels,
+        classes=classes,
+        target=target,
+        generator=generator,
+        part=(0, 1),
+        share=share,
+        size=size,
     )
 
 
@@ -156,14 +167,18 @@ def triggered(features: Tensor, *, size: int, part: tuple[int, int] = (0, 1)) ->
     stamped[tuple(slice(-size, None) for _ in axes)] = True
     pixels = stamped.nonzero()
     if parts > len(pixels):
-        raise ValueError(f"a trigger of {len(pixels)} pixels has no part for each of {parts} clients: raise size")
+        raise ValueError(
+            f"a trigger of {len(pixels)} pixels has no part for each of {parts} clients: raise size"
+        )
     pixels = pixels[place::parts]
     mask = torch.zeros(axes, dtype=torch.bool)
     mask[tuple(pixels.T)] = True
     return features.masked_fill(mask, 255 if features.dtype == torch.uint8 else 1.0)
 
 
-def backdoor_goal(features: Tensor, labels: Tensor, *, target: int, size: int = 3) -> tuple[Tensor, int]:
+def backdoor_goal(
+    features: Tensor, labels: Tensor, *, target: int, size: int = 3
+) -> tuple[Tensor, int]:
     """What shows whether a backdoor succeeded: test records of the other classes with the whole trigger; the target."""
     return triggered(features[labels != target], size=size), target
 

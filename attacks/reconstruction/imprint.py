@@ -104,18 +104,26 @@ def imprint(auxiliary: Tensor, direction: Tensor, *, bins: int, gain: float = 1.
     known = auxiliary.double().flatten(1)
     check_finite("direction", direction, (known.shape[1],))
     if bins < 2 or not 0 < gain < float("inf"):
-        raise ValueError(f"imprint needs bins >= 2 and gain finite and > 0, got bins={bins}, gain={gain:g}")
+        raise ValueError(
+            f"imprint needs bins >= 2 and gain finite and > 0, got bins={bins}, gain={gain:g}"
+        )
     values = known @ direction.double()
     low, high = float(values.min()), float(values.max())
     if not low < high:
-        raise ValueError(f"imprint needs records that differ along direction, all {len(values)} measure {low:g}")
-    cuts = torch.quantile(values, torch.arange(bins, dtype=torch.float64, device=values.device) / bins)
+        raise ValueError(
+            f"imprint needs records that differ along direction, all {len(values)} measure {low:g}"
+        )
+    cuts = torch.quantile(
+        values, torch.arange(bins, dtype=torch.float64, device=values.device) / bins
+    )
     cuts[0] = 2 * low - high
     scale = FAINT / (float(values.std()) * bins * gain)
     return Imprint(direction.double() * scale, cuts * scale, gain=gain)
 
 
-def imprinted(weight_gradient: Tensor, bias_gradient: Tensor, *, tolerance: float = TOLERANCE) -> Tensor:
+def imprinted(
+    weight_gradient: Tensor, bias_gradient: Tensor, *, tolerance: float = TOLERANCE
+) -> Tensor:
     """The records that gradients of an Imprint's first layer hold apart.
 
     Args:

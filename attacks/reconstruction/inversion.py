@@ -56,7 +56,9 @@ class Inverted(NamedTuple):
     distance: float
 
 
-def local_update(model: nn.Module, loss: Loss, records: Tensor, labels: Tensor, *, local: LocalSteps) -> Tensor:
+def local_update(
+    model: nn.Module, loss: Loss, records: Tensor, labels: Tensor, *, local: LocalSteps
+) -> Tensor:
     """The change (d,) that a client's local steps make to the model's trainable parameters, differentiable in records.
 
     Args:
@@ -66,13 +68,20 @@ def local_update(model: nn.Module, loss: Loss, records: Tensor, labels: Tensor, 
         labels: (n,).
         local: how the client trains.
     """
-    start = {name: p.detach().requires_grad_() for name, p in model.named_parameters() if p.requires_grad}
+    start = {
+        name: p.detach().requires_grad_() for name, p in model.named_parameters() if p.requires_grad
+    }
     here, batch = start, local.batch or len(records)
     for _ in range(local.epochs):
-        for part, given in zip(torch.split(records, batch), torch.split(labels, batch), strict=True):
+        for part, given in zip(
+            torch.split(records, batch), torch.split(labels, batch), strict=True
+        ):
             value = loss(functional_call(model, here, (part,)), given)
             slopes = torch.autograd.grad(value, list(here.values()), create_graph=True)
-            here = {name: p - local.lr * slope for (name, p), slope in zip(here.items(), slopes, strict=True)}
+            here = {
+                name: p - local.lr * slope
+                for (name, p), slope in zip(here.items(), slopes, strict=True)
+            }
     return torch.cat([(here[name] - start[name]).reshape(-1) for name in start])
 
 
@@ -127,10 +136,14 @@ def inverting_gradients(
     _check_read(model, loss, labels, shape, update.dtype)
     low, high = bounds
     wanted = update / update.norm()
-    found = torch.randn(len(labels), *shape, generator=generator, dtype=update.dtype) * (high - low) / 4
+    found = (
+        torch.randn(len(labels), *shape, generator=generator, dtype=update.dtype) * (high - low) / 4
+    )
     found = (found + (low + high) / 2).requires_grad_()
     adam = torch.optim.Adam([found], lr=lr)
-    falls = torch.optim.lr_scheduler.MultiStepLR(adam, [iterations * eighths // 8 for eighths in _FALLS], 0.1)
+    falls = torch.optim.lr_scheduler.MultiStepLR(
+        adam, [iterations * eighths // 8 for eighths in _FALLS], 0.1
+    )
     best, least, near = found.detach().clone(), float("inf"), float("inf")
     with quick():
         for _ in range(iterations):
@@ -184,11 +197,15 @@ def dlg(
     """
     check_update(model, update)
     if len(labels) < 1 or iterations < 1:
-        raise ValueError(f"dlg needs labels and iterations >= 1, got {len(labels)} and {iterations}")
+        raise ValueError(
+            f"dlg needs labels and iterations >= 1, got {len(labels)} and {iterations}"
+        )
     _check_read(model, loss, labels, shape, update.dtype)
     found = torch.randn(len(labels), *shape, generator=generator, dtype=update.dtype)
     found = (_NEAR * found).requires_grad_()
-    lbfgs = torch.optim.LBFGS([found], max_iter=_INNER, history_size=_HISTORY, line_search_fn="strong_wolfe")
+    lbfgs = torch.optim.LBFGS(
+        [found], max_iter=_INNER, history_size=_HISTORY, line_search_fn="strong_wolfe"
+    )
 
     def distance() -> Tensor:
         seen = local_update(model, loss, found, labels, local=local)
@@ -212,7 +229,9 @@ def check_update(model: nn.Module, update: Tensor) -> None:
         raise ValueError("update must not be zero: no direction can be followed")
 
 
-def _check_read(model: nn.Module, loss: Loss, labels: Tensor, shape: tuple[int, ...], dtype: torch.dtype) -> None:
+def _check_read(
+    model: nn.Module, loss: Loss, labels: Tensor, shape: tuple[int, ...], dtype: torch.dtype
+) -> None:
     """Raise ValueError unless model and loss take records of this shape with these labels."""
     try:
         with torch.no_grad():

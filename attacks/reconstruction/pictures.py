@@ -65,10 +65,14 @@ def ssim(found: Tensor, truth: Tensor, *, bounds: Bounds) -> Tensor:
     """
     _check_pair(found, truth, bounds)
     if found.dim() != 4 or min(found.shape[2:]) < _WINDOW:
-        raise ValueError(f"ssim needs images (n, channels, side, side) of sides >= {_WINDOW}, got {tuple(found.shape)}")
+        raise ValueError(
+            f"ssim needs images (n, channels, side, side) of sides >= {_WINDOW}, got {tuple(found.shape)}"
+        )
     height, width = found.shape[2:]
     span = bounds[1] - bounds[0]
-    x, y = (values.double().reshape(-1, 1, height, width) for values in (found.clamp(*bounds), truth))
+    x, y = (
+        values.double().reshape(-1, 1, height, width) for values in (found.clamp(*bounds), truth)
+    )
     at = torch.arange(_WINDOW, dtype=torch.float64) - (_WINDOW - 1) / 2
     bell = torch.exp(-at.square() / (2 * _DEVIATION**2))
     window = torch.outer(bell, bell)[None, None] / bell.sum() ** 2
@@ -103,7 +107,9 @@ def best_match(found: Tensor, truth: Tensor, *, bounds: Bounds) -> Match:
     check_finite("found", found, (-1, *truth.shape[1:]))
     rows, known = found.double().clamp(*bounds).flatten(1), truth.double().flatten(1)
     chunks = torch.split(known, max(1, _NUMBERS // rows.numel()))
-    errors = torch.cat([(chunk[:, None] - rows[None]).square().mean(dim=2) for chunk in chunks])  # (n, m)
+    errors = torch.cat(
+        [(chunk[:, None] - rows[None]).square().mean(dim=2) for chunk in chunks]
+    )  # (n, m)
     least, which = errors.min(dim=1)
     return Match(_decibels(least, bounds), which)
 

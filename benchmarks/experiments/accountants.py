@@ -14,20 +14,31 @@ from securefl.privacy.accounting.epsilon import bounds
 from securefl.privacy.events import SampledGaussian
 
 SETTINGS = [  # sample rate, noise multiplier, steps, delta
-    *((1.0, noise, steps, 1e-5) for noise, steps in ((0.5, 1), (1.0, 1), (2.0, 1), (4.0, 1), (20.0, 1000))),
+    *(
+        (1.0, noise, steps, 1e-5)
+        for noise, steps in ((0.5, 1), (1.0, 1), (2.0, 1), (4.0, 1), (20.0, 1000))
+    ),
     *((0.5, noise, 10, 1e-5) for noise in (0.7, 2.0, 8.0)),
     *((0.1, noise, 200, 1e-5) for noise in (0.6, 1.0, 2.0, 6.0)),
     *((0.064, 1.1, 320, delta) for delta in (1e-3, 1e-5, 1e-7, 1e-9)),
-    *((0.01, noise, steps, 1e-5) for noise, steps in ((0.5, 1), (1.0, 1), (0.8, 100), (1.0, 1000), (4.0, 1000))),
+    *(
+        (0.01, noise, steps, 1e-5)
+        for noise, steps in ((0.5, 1), (1.0, 1), (0.8, 100), (1.0, 1000), (4.0, 1000))
+    ),
     *((0.01, 1.0, 10_000, delta) for delta in (1e-5, 1e-6)),
-    *((0.001, noise, steps, 1e-6) for noise, steps in ((0.6, 1000), (0.8, 10_000), (1.0, 100_000), (3.0, 100_000))),
+    *(
+        (0.001, noise, steps, 1e-6)
+        for noise, steps in ((0.6, 1000), (0.8, 10_000), (1.0, 100_000), (3.0, 100_000))
+    ),
     (0.3, 0.3, 3, 1e-5),
     (0.02, 10.0, 100, 1e-5),
     (0.05, 30.0, 50, 1e-5),
 ]
 
 
-def measured(sample_rate: float, noise_multiplier: float, steps: int, delta: float) -> dict[str, Any]:
+def measured(
+    sample_rate: float, noise_multiplier: float, steps: int, delta: float
+) -> dict[str, Any]:
     """One setting: both our ends, and what the others say; None where one cannot say."""
     segments = {SampledGaussian(sample_rate, noise_multiplier, steps): 1}
     begun = time.process_time()
@@ -38,8 +49,17 @@ def measured(sample_rate: float, noise_multiplier: float, steps: int, delta: flo
         "renyi": lambda: renyi_epsilon(segments, delta=delta),
         "opacus_prv": lambda: prv_epsilon(segments, delta=delta),
     }
-    row = {"sample_rate": sample_rate, "noise_multiplier": noise_multiplier, "steps": steps, "delta": delta}
-    return row | {"lower": lower, "upper": upper, "seconds": seconds} | {key: _said(ask) for key, ask in others.items()}
+    row = {
+        "sample_rate": sample_rate,
+        "noise_multiplier": noise_multiplier,
+        "steps": steps,
+        "delta": delta,
+    }
+    return (
+        row
+        | {"lower": lower, "upper": upper, "seconds": seconds}
+        | {key: _said(ask) for key, ask in others.items()}
+    )
 
 
 def _said(ask: Callable[[], float | None]) -> float | None:
@@ -81,15 +101,23 @@ def _number(value: float | None) -> str:
 
 
 def _beside(value: float | None, ours: float) -> str:
-    return _number(value) if value is None or ours < 1e-9 else f"{value:.5g} ({100 * (value / ours - 1):+.1f} %)"
+    return (
+        _number(value)
+        if value is None or ours < 1e-9
+        else f"{value:.5g} ({100 * (value / ours - 1):+.1f} %)"
+    )
 
 
 def main() -> None:
     """Measure and write both files."""
     parser = argparse.ArgumentParser(description="epsilon beside other accountants")
-    parser.add_argument("--out", type=Path, required=True, help="path of the results, without suffix")
+    parser.add_argument(
+        "--out", type=Path, required=True, help="path of the results, without suffix"
+    )
     out: Path = parser.parse_args().out
-    warnings.simplefilter("ignore")  # of Rényi orders at the end of their range: the table shows what that costs
+    warnings.simplefilter(
+        "ignore"
+    )  # of Rényi orders at the end of their range: the table shows what that costs
     rows = [measured(*setting) for setting in SETTINGS]
     page = markdown(rows)
     print(page)
@@ -97,7 +125,10 @@ def main() -> None:
     with out.with_suffix(".csv").open("w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, list(rows[0]), lineterminator="\n")
         writer.writeheader()
-        writer.writerows({key: f"{v:.6g}" if isinstance(v, float) else v for key, v in row.items()} for row in rows)
+        writer.writerows(
+            {key: f"{v:.6g}" if isinstance(v, float) else v for key, v in row.items()}
+            for row in rows
+        )
 
 
 if __name__ == "__main__":

@@ -83,7 +83,11 @@ alignment with the steps between global models, and by the loss under these mode
 """
 _COINS, _SHADOWS = 3, 8
 _RULED_COINS = 10
-_LOOKING = ("server", "1 client", "4 clients")  # for gradient canaries; under plain the others see what these do
+_LOOKING = (
+    "server",
+    "1 client",
+    "4 clients",
+)  # for gradient canaries; under plain the others see what these do
 Areas = Mapping[tuple[str, str], float]  # adversary and attack -> AUC
 
 
@@ -97,18 +101,26 @@ def shadow(overrides: tuple[str, ...], seed: int) -> Tensor:
 
 
 def areas(
-    text: str, overrides: tuple[str, ...], who: Mapping[str, tuple[str, int]], seed: int, shadows: dict[int, Tensor]
+    text: str,
+    overrides: tuple[str, ...],
+    who: Mapping[str, tuple[str, int]],
+    seed: int,
+    shadows: dict[int, Tensor],
 ) -> dict[tuple[str, str], float]:
     """Adversary and attack -> AUC, about the records that one set of coins put into the target."""
     torch.set_num_threads(1)
     scenario = parse_scenario(text, overrides=overrides)
-    asked = {name: Inquiry(scenario, threat, count, seed=seed) for name, (threat, count) in who.items()}
+    asked = {
+        name: Inquiry(scenario, threat, count, seed=seed) for name, (threat, count) in who.items()
+    }
     first, data = next(iter(asked.values())), load_data(scenario)
     pool = pool_of(scenario, data, 0)
     watchers = [inquiry.watcher(data) for inquiry in asked.values()]
     played = replay(first.rehearsal, watchers, on_round=_nothing, remember=user_cache().remember)
     theirs = shadows_of(pool, shadows)
-    question = Question(pool.examples, population(data, 0, pool), played.assembled.model, data.task, theirs)
+    question = Question(
+        pool.examples, population(data, 0, pool), played.assembled.model, data.task, theirs
+    )
     answers = of_answers(question, played.weights, first.stream("label only").torch_generator())
     inside, found = drawn(pool, 2 * seed), dict[tuple[str, str], float]()
     for name, knowledge in zip(asked, played.knowledge, strict=True):
@@ -125,7 +137,9 @@ def proven(overrides: tuple[str, ...], adversary: str) -> tuple[str, float | Non
     scores, canaries, _ = sing(inquiry, on_round=_nothing, remember=user_cache().remember)
     if scores is None:
         return adversary, None
-    found = bounds(scores, canaries.inside, inquiry.stream("thresholds"), delta=1e-5, confidence=0.95)
+    found = bounds(
+        scores, canaries.inside, inquiry.stream("thresholds"), delta=1e-5, confidence=0.95
+    )
     return adversary, found.gaussian
 
 
@@ -142,7 +156,9 @@ def images(workers: Executor) -> Iterator[str]:
         family = tuple(one for one in overrides if not one.startswith("channel"))
         if family not in trained:
             seeds = range(2, 2 + _SHADOWS)
-            trained[family] = dict(zip(seeds, workers.map(partial(shadow, family), seeds), strict=True))
+            trained[family] = dict(
+                zip(seeds, workers.map(partial(shadow, family), seeds), strict=True)
+            )
     columns = []
     for setting, overrides in SETTINGS.items():
         sys.stderr.write(f"{setting}: shadows are trained\n")
@@ -153,7 +169,11 @@ def images(workers: Executor) -> Iterator[str]:
         shown = dict(workers.map(partial(proven, overrides), _LOOKING)) if claims else {}
         columns.append((runs, shown))
     for adversary in ADVERSARIES:
-        yield f"| {adversary} | " + " | ".join(_cell(adversary, runs, shown) for runs, shown in columns) + " |"
+        yield (
+            f"| {adversary} | "
+            + " | ".join(_cell(adversary, runs, shown) for runs, shown in columns)
+            + " |"
+        )
     yield ""
     yield from _attacks(columns)
 
@@ -163,7 +183,9 @@ def _cell(adversary: str, runs: Sequence[Areas], shown: Mapping[str, float | Non
     attacks = {attack for run in runs for name, attack in run if name == adversary}
     if not attacks:
         return "nothing seen"
-    best = max(sorted(attacks), key=lambda attack: statistics.mean(run[adversary, attack] for run in runs))
+    best = max(
+        sorted(attacks), key=lambda attack: statistics.mean(run[adversary, attack] for run in runs)
+    )
     epsilon = shown.get(adversary)
     proof = "" if epsilon is None else f"; canaries {epsilon:.2g}"
     return f"{_mean([run[adversary, best] for run in runs])} ({best}){proof}"
@@ -191,7 +213,11 @@ def through_rules(workers: Executor) -> Iterator[str]:
         sys.stderr.write(f"{rule}\n")
         cells = []
         for noise in ((), RULED_NOISE):
-            runs = list(workers.map(partial(areas, RULED, (*chosen, *noise), who, shadows={}), range(_RULED_COINS)))
+            runs = list(
+                workers.map(
+                    partial(areas, RULED, (*chosen, *noise), who, shadows={}), range(_RULED_COINS)
+                )
+            )
             for attack in ("alignment with sums or steps", "trajectory of the global models"):
                 cells.append(_mean([run["client", attack] for run in runs]))
             if rule == "mean":

@@ -16,7 +16,12 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from attacks.inference.attributes import counts_from_bias, label_counts, property_inference, source_inference
+from attacks.inference.attributes import (
+    counts_from_bias,
+    label_counts,
+    property_inference,
+    source_inference,
+)
 from securefl import vector
 from securefl.audit.attributes import last_layer_gradients
 from securefl.data.partition import Skew
@@ -48,7 +53,11 @@ LABELS = (
 PROPERTY = Setting("medmnist:pneumoniamnist", "cnn", 800, 4, 0.1)
 SOURCE = Setting("digits", "mlp", 0, 10, 0.3)
 _SEEDS = tuple(range(100, 105))
-_KNOWN, _BATCH, _BATCHES = 400, 32, 6  # the attacker's records, a batch, and how many batches a seed
+_KNOWN, _BATCH, _BATCHES = (
+    400,
+    32,
+    6,
+)  # the attacker's records, a batch, and how many batches a seed
 _RECORDS, _LOCAL_EPOCHS, _LOCAL_LR = 160, 2, 0.05  # of a client whose update is seen
 _LINE = (0.0, 0.25, 0.5, 0.75, 1.0)  # between the global model and global + update
 _PROPERTY_SEEDS, _SHADOWS, _TRIALS, _OTHERS = _SEEDS[:3], 40, 50, 9
@@ -86,7 +95,8 @@ def _federation(setting: Setting, *, known: int, trained: bool, seed: int) -> Fe
     )
     order = torch.from_numpy(seeded_keystream(seed, "deal").permutation(len(pool)))
     first, mine, theirs = (
-        _part(pool, places) for places in order.tensor_split([setting.trained_on, setting.trained_on + known])
+        _part(pool, places)
+        for places in order.tensor_split([setting.trained_on, setting.trained_on + known])
     )
     if setting.model == "cnn":
         model = images.cnn(data.task, channels=(8, 16), generator=draws)
@@ -94,8 +104,12 @@ def _federation(setting: Setting, *, known: int, trained: bool, seed: int) -> Fe
         model = nn.Sequential(*linear.mlp(data.task, generator=draws).children())
     weights = vector.to_vector(model)
     if trained:
-        weights = weights + _update(model, data.task, first, weights, (32, setting.epochs, setting.lr), seed, 0)
-    return Federation(model, data.task, weights, mine, theirs, _accuracy(model, data.task, theirs, weights))
+        weights = weights + _update(
+            model, data.task, first, weights, (32, setting.epochs, setting.lr), seed, 0
+        )
+    return Federation(
+        model, data.task, weights, mine, theirs, _accuracy(model, data.task, theirs, weights)
+    )
 
 
 def _labels_row(setting: Setting, *, trained: bool, local: bool) -> Row:
@@ -105,22 +119,36 @@ def _labels_row(setting: Setting, *, trained: bool, local: bool) -> Row:
         federation = _federation(setting, known=_KNOWN, trained=trained, seed=seed)
         accuracies.append(federation.accuracy)
         draws = seeded_keystream(seed, "batches").torch_generator()
-        found = [_labels_found(federation, draws, local=local, seed=seed, at=at) for at in range(_BATCHES)]
+        found = [
+            _labels_found(federation, draws, local=local, seed=seed, at=at)
+            for at in range(_BATCHES)
+        ]
         by_seed.append(torch.tensor(found).mean(dim=0).tolist())
     full, bias, even, shuffled, turned = (_mean(column) for column in zip(*by_seed, strict=True))
     least = 0.8 if trained or local else 1.0
-    steps = f"update of {_LOCAL_EPOCHS * _RECORDS // _BATCH} steps" if local else f"batch of {_BATCH}"
+    steps = (
+        f"update of {_LOCAL_EPOCHS * _RECORDS // _BATCH} steps" if local else f"batch of {_BATCH}"
+    )
     what = f"label counts, {setting.data} {setting.model}, {'trained' if trained else 'untrained'}, {steps}"
     measured = f"{full}; from the bias alone {bias}; chance (equal counts) {even}; shuffled: {shuffled}, signs too: "
     measured += f"{turned}; accuracy {statistics.mean(accuracies):.0%}"
-    return what, f">= {least:.0%} right", measured, statistics.mean(of[0] for of in by_seed) >= least
+    return (
+        what,
+        f">= {least:.0%} right",
+        measured,
+        statistics.mean(of[0] for of in by_seed) >= least,
+    )
 
 
-def _labels_found(federation: Federation, draws: torch.Generator, *, local: bool, seed: int, at: int) -> list[float]:
+def _labels_found(
+    federation: Federation, draws: torch.Generator, *, local: bool, seed: int, at: int
+) -> list[float]:
     """Shares right in one batch or update: in full, by the bias, by equal counts, shuffled, and with signs drawn."""
     model, task, weights, _, others, _ = federation
     n, classes = _RECORDS if local else _BATCH, task.classes
-    shares = -torch.rand(classes, generator=draws, dtype=torch.float64).log()  # evenly among all shares
+    shares = -torch.rand(
+        classes, generator=draws, dtype=torch.float64
+    ).log()  # evenly among all shares
     labels = torch.multinomial(shares, n, replacement=True, generator=draws)
     batch = _with_labels(others, labels, draws)
     seen = _gradients(model, task, batch, weights)[0].mean(dim=0)
@@ -129,16 +157,22 @@ def _labels_found(federation: Federation, draws: torch.Generator, *, local: bool
     full, bias = _guesses(federation, seen, n=n, local=local)
     even = counts_from_bias(torch.zeros(classes), torch.full((classes,), 1 / classes), n=n)
     mixed = _shuffled(seen, draws)
-    shuffled, turned = (_guesses(federation, one, n=n, local=local)[0] for one in (mixed, _signed(mixed, draws)))
+    shuffled, turned = (
+        _guesses(federation, one, n=n, local=local)[0] for one in (mixed, _signed(mixed, draws))
+    )
     truth = torch.bincount(labels, minlength=classes)
-    return [int(torch.minimum(guess, truth).sum()) / n for guess in (full, bias, even, shuffled, turned)]
+    return [
+        int(torch.minimum(guess, truth).sum()) / n for guess in (full, bias, even, shuffled, turned)
+    ]
 
 
 def _guesses(federation: Federation, seen: Tensor, *, n: int, local: bool) -> tuple[Tensor, Tensor]:
     """Counts by label_counts and counts_from_bias, of a last layer's gradient or of an update of all layers."""
     model, task, weights, known, _, _ = federation
     line = [weights + share * seen for share in _LINE] if local else [weights]
-    gradient = _last_layer(model, seen) / (-_LOCAL_LR * _LOCAL_EPOCHS * n / _BATCH) if local else seen
+    gradient = (
+        _last_layer(model, seen) / (-_LOCAL_LR * _LOCAL_EPOCHS * n / _BATCH) if local else seen
+    )
     found = [_gradients(model, task, known, point) for point in line]
     mine, p = (torch.stack(part).mean(dim=0) for part in zip(*found, strict=True))
     full = label_counts(gradient, mine, known.labels, classes=task.classes, n=n)
@@ -152,24 +186,39 @@ def _property_rows(*, trained: bool) -> Iterator[Row]:
         federation = _federation(PROPERTY, known=2000, trained=trained, seed=seed)
         draws = seeded_keystream(seed, "clients").torch_generator()
         updates = partial(_client_updates, federation, draws=draws, seed=seed)
-        shadows, usual = updates(federation.known, has[:_SHADOWS]), updates(federation.known, None).mean(dim=0)
+        shadows, usual = (
+            updates(federation.known, has[:_SHADOWS]),
+            updates(federation.known, None).mean(dim=0),
+        )
         theirs, rest = updates(federation.others, has), updates(federation.others, None)
         nine = [rest[torch.randperm(len(rest), generator=draws)[:_OTHERS]].sum(dim=0) for _ in has]
         columns = []
-        for seen, guess in ((theirs, 0 * usual), (theirs + torch.stack(nine), _OTHERS * usual)):  # less the others
+        for seen, guess in (
+            (theirs, 0 * usual),
+            (theirs + torch.stack(nine), _OTHERS * usual),
+        ):  # less the others
             mixed = torch.stack([_shuffled(update, draws) for update in seen])
             for of in (seen, mixed, torch.stack([_signed(update, draws) for update in mixed])):
-                scores = torch.tensor([property_inference(one, shadows, has[:_SHADOWS]) for one in of - guess])
+                scores = torch.tensor(
+                    [property_inference(one, shadows, has[:_SHADOWS]) for one in of - guess]
+                )
                 columns.append(float(((scores > 0) == has).double().mean()))
         by_seed.append(columns)
     stage, count = "trained" if trained else "untrained", _TRIALS * len(_PROPERTY_SEEDS)
-    what = f"a class is 30 % or 10 % of {_RECORDS} records, {PROPERTY.data} {PROPERTY.model}, {stage}"
+    what = (
+        f"a class is 30 % or 10 % of {_RECORDS} records, {PROPERTY.data} {PROPERTY.model}, {stage}"
+    )
     alone, summed = list(zip(*by_seed, strict=True))[:3], list(zip(*by_seed, strict=True))[3:]
     least = 0.5 + 1 / math.sqrt(count)  # two standard errors of fair coins
-    both = ("update alone", alone, 0.95), (f"in a sum of {_OTHERS + 1} (what is left)", summed, least)
+    both = (
+        ("update alone", alone, 0.95),
+        (f"in a sum of {_OTHERS + 1} (what is left)", summed, least),
+    )
     for how, (right, *controls), wanted in both:
         shuffled, turned = map(_mean, controls)
-        measured = f"{_mean(right)}; chance 50 %, {count} trials, {_SHADOWS} shadows; shuffled: {shuffled}"
+        measured = (
+            f"{_mean(right)}; chance 50 %, {count} trials, {_SHADOWS} shadows; shuffled: {shuffled}"
+        )
         measured += f", signs too: {turned}"
         yield f"{what}, {how}", f">= {wanted:.0%} right", measured, statistics.mean(right) >= wanted
 
@@ -180,9 +229,13 @@ def _client_updates(
     """(k, d) updates of clients with 30 % of class 0 where has says so, else 10 %; without has, of 20 %."""
     updates, how = [], (_BATCH, _LOCAL_EPOCHS, _LOCAL_LR)
     for share in [0.2] * _SHADOWS if has is None else [0.3 if yes else 0.1 for yes in has.tolist()]:
-        records = _with_labels(pool, (torch.arange(_RECORDS) >= round(share * _RECORDS)).long(), draws)
+        records = _with_labels(
+            pool, (torch.arange(_RECORDS) >= round(share * _RECORDS)).long(), draws
+        )
         at = int(torch.randint(2**31, (), generator=draws))
-        updates.append(_update(federation.model, federation.task, records, federation.weights, how, seed, at))
+        updates.append(
+            _update(federation.model, federation.task, records, federation.weights, how, seed, at)
+        )
     return torch.stack(updates)
 
 
@@ -191,9 +244,14 @@ def _source_row(alpha: float | None) -> Row:
     right, largest, shuffled, accuracies = [], [], [], []
     for seed in _SEEDS:
         federation = _federation(SOURCE, known=_HELD, trained=False, seed=seed)
-        deal, stream = catalog.DEALS["iid" if alpha is None else "dirichlet"].deal, seeded_keystream(seed, "sites")
+        deal, stream = (
+            catalog.DEALS["iid" if alpha is None else "dirichlet"].deal,
+            seeded_keystream(seed, "sites"),
+        )
         parts = deal(federation.known.labels, _CLIENTS, Skew(alpha or 1.0, 1, 20), stream)
-        owner = torch.cat([torch.full_like(part, at) for at, part in enumerate(parts)])[torch.cat(parts).argsort()]
+        owner = torch.cat([torch.full_like(part, at) for at, part in enumerate(parts)])[
+            torch.cat(parts).argsort()
+        ]
         losses, mixed, accuracy = _local_losses(federation, parts, seed)
         right.append(float((source_inference(losses) == owner).double().mean()))
         shuffled.append(float((source_inference(mixed) == owner).double().mean()))
@@ -207,17 +265,26 @@ def _source_row(alpha: float | None) -> Row:
     return what, ">= 25 % right", measured, statistics.mean(right) >= 0.25
 
 
-def _local_losses(federation: Federation, parts: Sequence[Tensor], seed: int) -> tuple[Tensor, Tensor, float]:
+def _local_losses(
+    federation: Federation, parts: Sequence[Tensor], seed: int
+) -> tuple[Tensor, Tensor, float]:
     """(rounds, clients, n) losses of local models, and of those with shuffled updates; the last model's accuracy."""
     model, task, weights, held, others, _ = federation
     draws, losses, mixed = seeded_keystream(seed, "shuffled").torch_generator(), [], []
     how = (16, SOURCE.epochs, SOURCE.lr)
     for round in range(_ROUNDS):
         updates = torch.stack(
-            [_update(model, task, _part(held, part), weights, how, seed, at, round) for at, part in enumerate(parts)]
+            [
+                _update(model, task, _part(held, part), weights, how, seed, at, round)
+                for at, part in enumerate(parts)
+            ]
         )
         losses.append(torch.stack([_losses(federation, weights + update) for update in updates]))
-        mixed.append(torch.stack([_losses(federation, weights + _shuffled(update, draws)) for update in updates]))
+        mixed.append(
+            torch.stack(
+                [_losses(federation, weights + _shuffled(update, draws)) for update in updates]
+            )
+        )
         weights = weights + updates.mean(dim=0)
     return torch.stack(losses), torch.stack(mixed), _accuracy(model, task, others, weights)
 
@@ -226,25 +293,43 @@ def _losses(federation: Federation, weights: Tensor) -> Tensor:
     """(n,) the cross-entropy of the attacked records at weights."""
     model, task, _, held, _, _ = federation
     vector.load_vector(model, weights)
-    return -_probabilities(model, task, held).gather(1, held.labels[:, None])[:, 0].clamp_min(1e-12).log()
+    return (
+        -_probabilities(model, task, held)
+        .gather(1, held.labels[:, None])[:, 0]
+        .clamp_min(1e-12)
+        .log()
+    )
 
 
 def _accuracy(model: nn.Module, task: Task, records: Examples, weights: Tensor) -> float:
     vector.load_vector(model, weights)
-    return float((_probabilities(model, task, records).argmax(dim=1) == records.labels).double().mean())
+    return float(
+        (_probabilities(model, task, records).argmax(dim=1) == records.labels).double().mean()
+    )
 
 
 def _update(
-    model: nn.Module, task: Task, records: Examples, weights: Tensor, how: How, seed: int, client: int, round: int = 0
+    model: nn.Module,
+    task: Task,
+    records: Examples,
+    weights: Tensor,
+    how: How,
+    seed: int,
+    client: int,
+    round: int = 0,
 ) -> Tensor:
     """(d,) what a client's SGD (batch, epochs, lr) changes."""
     batch, epochs, lr = how
     stream = partial(seeded_keystream, seed)
-    trainer = SgdTrainer(model, task, records, client=client, batch=batch, epochs=epochs, lr=lr, stream_for=stream)
+    trainer = SgdTrainer(
+        model, task, records, client=client, batch=batch, epochs=epochs, lr=lr, stream_for=stream
+    )
     return trainer.fit(weights, round=round).delta
 
 
-def _gradients(model: nn.Sequential, task: Task, records: Examples, weights: Tensor) -> tuple[Tensor, Tensor]:
+def _gradients(
+    model: nn.Sequential, task: Task, records: Examples, weights: Tensor
+) -> tuple[Tensor, Tensor]:
     """(n, outputs * (h + 1)) each record's gradient of the last layer, rows of weight and bias; (n, classes) p."""
     found = last_layer_gradients(model, task, records, weights)
     by_weight, by_bias = found[:, : -task.outputs], found[:, -task.outputs :]
@@ -256,7 +341,9 @@ def _last_layer(model: nn.Sequential, update: Tensor) -> Tensor:
     """(outputs * (h + 1),) the last layer's part of an update, each row of the weight before its bias."""
     weight, bias = (p.shape for p in model[-1].parameters())
     part = update[-(weight.numel() + bias.numel()) :].double()
-    return torch.cat([part[: weight.numel()].view(weight), part[weight.numel() :, None]], dim=1).flatten()
+    return torch.cat(
+        [part[: weight.numel()].view(weight), part[weight.numel() :, None]], dim=1
+    ).flatten()
 
 
 def _probabilities(model: nn.Module, task: Task, records: Examples) -> Tensor:

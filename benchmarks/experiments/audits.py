@@ -52,7 +52,11 @@ data = { name = "digits", partition = "pooled", label_noise = 0.2 }
 model = { name = "mlp", hidden = [100] }
 training = { kind = "sgd", batch = 32, epochs = 20, lr = 0.3 }
 """
-KNOWN = ((1000, 600, 600, 1e-5, 5.27040), (1000, 100, 90, 0.0, 1.63082), (20000, 2000, 1500, 1e-6, 1.01245))
+KNOWN = (
+    (1000, 600, 600, 1e-5, 5.27040),
+    (1000, 100, 90, 0.0, 1.63082),
+    (20000, 2000, 1500, 1e-6, 1.01245),
+)
 TWICE = "twice the steps"  # that were booked; what a restarted accountant leaves, too
 CORRECT, BESIDE = "correct", "correct, noise of all four clients compared"
 CASES = (CORRECT, "noise halved", "noise x .1", "clip skipped", TWICE, "noise 7 % too small")
@@ -84,7 +88,9 @@ def white_box(case: str, seed: int) -> dict[str, Any]:
     begun, remember = time.process_time(), user_cache().remember
     inquiry = Inquiry(scenario_of(case, seed), "server", seed=seed)
     with planted(case if case in FAULTS else ""):
-        scores, canaries, run = sing(inquiry, on_round=lambda label, record: None, remember=remember)
+        scores, canaries, run = sing(
+            inquiry, on_round=lambda label, record: None, remember=remember
+        )
     claim = inquiry.claim(_half_booked(run) if case == TWICE else run)
     if scores is None or claim is None:
         raise RuntimeError("the server under plain sees the canaries, and a claim is made")
@@ -128,7 +134,9 @@ def lira() -> tuple[float, float, float, float]:
     seeds = range(2 * _FIRST, 2 * _FIRST + _SHADOWS + 1)
     confidences = []
     for seed in seeds:
-        played = replay(rehearsed(scenario, 0, seed, apart=seed), [watcher], on_round=lambda record: None)
+        played = replay(
+            rehearsed(scenario, 0, seed, apart=seed), [watcher], on_round=lambda record: None
+        )
         question = Question(pool.examples, pool.examples, played.assembled.model, data.task, None)
         confidences.append(question.confidences(played.weights))
     known, inside = torch.stack(confidences), torch.stack([drawn(pool, seed) for seed in seeds])
@@ -142,7 +150,12 @@ def lira() -> tuple[float, float, float, float]:
     found = at_false_positive_rate(torch.cat(members), all_others, at=0.001, confidence=0.95)
     coins = torch.rand(len(all_others), generator=torch.Generator().manual_seed(_FIRST)) < 0.5
     rate = math.nan if found is None else found.true_positive_rate
-    return auc(torch.cat(members), all_others), rate, auc(all_others[coins], all_others[~coins]), seconds
+    return (
+        auc(torch.cat(members), all_others),
+        rate,
+        auc(all_others[coins], all_others[~coins]),
+        seconds,
+    )
 
 
 def table(rows: Sequence[Mapping[str, Any]]) -> Iterator[str]:
@@ -167,7 +180,8 @@ def inside_table(rows: Sequence[Mapping[str, Any]]) -> Iterator[str]:
     for case in FROM_INSIDE:
         runs = [row for row in rows if row["case"] == case]
         ends = [
-            sum(row["verdict"] == stand.value for row in runs) for stand in (Stand.VIOLATED, Stand.UNTOLD, Stand.HOLDS)
+            sum(row["verdict"] == stand.value for row in runs)
+            for stand in (Stand.VIOLATED, Stand.UNTOLD, Stand.HOLDS)
         ]
         by_line = [sum(row[name] == Stand.VIOLATED.value for row in runs) for name in MECHANISM]
         seconds = statistics.median(float(row["seconds"]) for row in runs)
@@ -193,12 +207,22 @@ def lira_line() -> str:
     return f"LiRA, digits with 20 % label noise, {_SHADOWS} shadows: {found}; {seconds:.0f} s of CPU with training."
 
 
-def page(lira: str, outside: Sequence[Mapping[str, Any]], inside: Sequence[Mapping[str, Any]]) -> str:
+def page(
+    lira: str, outside: Sequence[Mapping[str, Any]], inside: Sequence[Mapping[str, Any]]
+) -> str:
     """Returns docs/results/audit.md."""
-    head = ["# What audits find", "", "Made by `make bench-audit`; every run: [audit.csv](audit.csv) (canaries, from"]
+    head = [
+        "# What audits find",
+        "",
+        "Made by `make bench-audit`; every run: [audit.csv](audit.csv) (canaries, from",
+    ]
     head += ["outside) and [audit_inside.csv](audit_inside.csv) (the mechanism, from inside).", ""]
     middle = [*known_answers(), "", lira, "", "## Canaries, from outside", "", *table(outside), ""]
-    end = ["## DP-SGD, from inside", "", "A fault is missed where the audit says that the claim holds. The last"]
+    end = [
+        "## DP-SGD, from inside",
+        "",
+        "A fault is missed where the audit says that the claim holds. The last",
+    ]
     end += ["columns count the runs in which a line was violated.", "", *inside_table(inside)]
     return "\n".join([*head, *middle, *end]) + "\n"
 
@@ -209,7 +233,9 @@ def save(path: Path, head: Sequence[str], rows: Sequence[Mapping[str, Any]]) -> 
         writer = csv.DictWriter(file, head, lineterminator="\n")
         writer.writeheader()
         for row in rows:
-            writer.writerow({key: f"{one:.5g}" if isinstance(one, float) else one for key, one in row.items()})
+            writer.writerow(
+                {key: f"{one:.5g}" if isinstance(one, float) else one for key, one in row.items()}
+            )
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -224,7 +250,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     found = lira_line()
     asked = [(case, _FIRST + run) for run in range(chosen.runs) for case in CASES]
     watched = [(CORRECT, _FIRST + run) for run in range(chosen.right)]
-    watched += [(case, _FIRST + run) for run in range(chosen.planted) for case in FROM_INSIDE if case != CORRECT]
+    watched += [
+        (case, _FIRST + run)
+        for run in range(chosen.planted)
+        for case in FROM_INSIDE
+        if case != CORRECT
+    ]
     with ProcessPoolExecutor(chosen.jobs, mp_context=get_context("spawn")) as workers:
         outside = list(workers.map(white_box, *zip(*asked, strict=True)))
         inside = list(workers.map(from_inside, *zip(*watched, strict=True)))

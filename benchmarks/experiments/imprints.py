@@ -83,18 +83,31 @@ class Bench:
             own = Examples(examples.features[part], examples.labels[part])
             streams = lambda purpose, client, round: seeded_keystream(seed, purpose, client, round)  # noqa: E731
             trainer = SgdTrainer(
-                self.model, self.task, own, client=client, batch=BATCH, epochs=1, lr=LR, stream_for=streams
+                self.model,
+                self.task,
+                own,
+                client=client,
+                batch=BATCH,
+                epochs=1,
+                lr=LR,
+                stream_for=streams,
             )
             delta = trainer.fit(self.start, round=0).delta.numpy()
-            code.encode(delta, scale=1.0, stream=seeded_keystream(seed, "rounding", client), out=words)
+            code.encode(
+                delta, scale=1.0, stream=seeded_keystream(seed, "rounding", client), out=words
+            )
             total += words
         return self._leak(torch.from_numpy(code.decode(total)))
 
     def noisy(self, machine: DpSgd, examples: Examples, *, seed: int) -> Leak:
         """What one client sends that trains one step of DP-SGD on its full batch."""
-        plan = DpPlan(records=len(examples), batch=len(examples), epochs=1, clip=1.0, noise_multiplier=NOISE)
+        plan = DpPlan(
+            records=len(examples), batch=len(examples), epochs=1, clip=1.0, noise_multiplier=NOISE
+        )
         sampling, noise = (seeded_keystream(seed, purpose) for purpose in ("poisson", "noise"))
-        return self._leak(machine.run(self.start, examples, plan, sampling=sampling, noise=noise).delta)
+        return self._leak(
+            machine.run(self.start, examples, plan, sampling=sampling, noise=noise).delta
+        )
 
     def trial(self, examples: Examples, attack: Callable[[], Tensor]) -> Trial:
         """How well an attack does, and the mean training image beside it."""
@@ -105,13 +118,18 @@ class Bench:
         decibels = best_match(_pixels(found.view(-1, *true.shape[1:])), true, bounds=(0, 1)).psnr
         blind = best_match(_pixels(self.train.mean(dim=0, keepdim=True)), true, bounds=(0, 1)).psnr
         return Trial(
-            float((decibels > GOOD).double().mean()), float(decibels.mean()), float(blind.mean()), milliseconds
+            float((decibels > GOOD).double().mean()),
+            float(decibels.mean()),
+            float(blind.mean()),
+            milliseconds,
         )
 
     def _leak(self, delta: Tensor) -> Leak:
         """The part of an update (d,) that is the imprint's first layer."""
         weight, bias = self.front.front.weight, self.front.front.bias
-        return Leak(delta[: weight.numel()].view_as(weight), delta[weight.numel() :][: bias.numel()])
+        return Leak(
+            delta[: weight.numel()].view_as(weight), delta[weight.numel() :][: bias.numel()]
+        )
 
 
 def rows() -> Iterator[tuple[str, str, str, bool]]:
@@ -124,7 +142,9 @@ def rows() -> Iterator[tuple[str, str, str, bool]]:
         yield _row(f"imprint, {BINS} bins, {BATCH} images, {name} behind it", 0.85, trials)
     yield _shuffled(benches["mlp"])
     yield _under_noise(Bench(data, mlp, bins=BINS))  # Opacus leaves hooks in its model
-    alone = (1 - 1 / BINS) ** (CLIENTS * BATCH - 1)  # the share that has an equally likely bin to itself
+    alone = (1 - 1 / BINS) ** (
+        CLIENTS * BATCH - 1
+    )  # the share that has an equally likely bin to itself
     for bins, least in ((BINS, 0.85 * alone), (MANY, 0.85)):
         yield _summed(benches["mlp"] if bins == BINS else Bench(data, mlp, bins=bins), bins, least)
     yield _one_record(data)
@@ -135,8 +155,14 @@ def _summed(bench: Bench, bins: int, least: float) -> tuple[str, str, str, bool]
     trials = []
     for seed in SEEDS:
         examples = bench.batch(seed, n=CLIENTS * BATCH)
-        trials.append(bench.trial(examples, partial(imprinted, *bench.masked_sum(examples, seed=seed))))
-    return _row(f"the masked sum of {CLIENTS} clients (ring 32), {bins} bins, {BATCH} images each", least, trials)
+        trials.append(
+            bench.trial(examples, partial(imprinted, *bench.masked_sum(examples, seed=seed)))
+        )
+    return _row(
+        f"the masked sum of {CLIENTS} clients (ring 32), {bins} bins, {BATCH} images each",
+        least,
+        trials,
+    )
 
 
 def _shuffled(bench: Bench) -> tuple[str, str, str, bool]:
@@ -146,7 +172,9 @@ def _shuffled(bench: Bench) -> tuple[str, str, str, bool]:
         examples = bench.batch(seed)
         weight, bias = bench.gradient(examples)
         other = torch.randperm(weight.numel(), generator=_seeded(seed + 1000))
-        trials.append(bench.trial(examples, partial(imprinted, weight.flatten()[other].view_as(weight), bias)))
+        trials.append(
+            bench.trial(examples, partial(imprinted, weight.flatten()[other].view_as(weight), bias))
+        )
     return _no_better("negative control: imprint on shuffled gradients", 0.0, trials)
 
 
@@ -156,7 +184,9 @@ def _under_noise(bench: Bench) -> tuple[str, str, str, bool]:
     trials = []
     for seed in SEEDS:
         examples = bench.batch(seed)
-        trials.append(bench.trial(examples, partial(imprinted, *bench.noisy(machine, examples, seed=seed))))
+        trials.append(
+            bench.trial(examples, partial(imprinted, *bench.noisy(machine, examples, seed=seed)))
+        )
     return _no_better(f"imprint, under DP-SGD of noise multiplier {NOISE:g}", 1.0, trials)
 
 

@@ -114,8 +114,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--write", type=Path, help="the docs folder")
     chosen = parser.parse_args(arguments)
     with ProcessPoolExecutor(chosen.jobs, mp_context=get_context("spawn")) as workers:
-        waiting: dict[str, Future[list[Row]]] = {name: workers.submit(measured, name) for name in SOURCES}
-        shown = workers.submit(shown_lines, None if chosen.write is None else chosen.write / "figures")
+        waiting: dict[str, Future[list[Row]]] = {
+            name: workers.submit(measured, name) for name in SOURCES
+        }
+        shown = workers.submit(
+            shown_lines, None if chosen.write is None else chosen.write / "figures"
+        )
         told = [*_HEAD]
         for name, rows in waiting.items():
             for what, goal, found, met in rows.result():

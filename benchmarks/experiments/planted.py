@@ -119,7 +119,10 @@ class NoiseOfOneStep(KeystreamDPOptimizer):
     def add_noise(self) -> None:
         """Adds the wrong noise."""
         if self.noised_steps == 0:
-            self.drawn = [torch.from_numpy(hardened_normal(p.numel(), self.stream)).view_as(p) for p in self.params]
+            self.drawn = [
+                torch.from_numpy(hardened_normal(p.numel(), self.stream)).view_as(p)
+                for p in self.params
+            ]
         scale = self.noise_multiplier * self.max_grad_norm
         for p, noise in zip(self.params, self.drawn, strict=True):
             p.grad = (p.summed_grad.double() + scale * noise).to(p.dtype)
@@ -214,29 +217,41 @@ class ForgetfulLedger(Ledger):
         super().reserve(event, release_id=release_id)
 
 
-def _shuffled(records: int, *, sample_rate: float, steps: int, stream: Keystream) -> Iterator[Tensor]:
+def _shuffled(
+    records: int, *, sample_rate: float, steps: int, stream: Keystream
+) -> Iterator[Tensor]:
     """Yields batches of shuffled epochs: every record once an epoch."""
     left = steps
     while left:
-        for chosen in shuffled_batches(records, batch=math.ceil(sample_rate * records), stream=stream):
+        for chosen in shuffled_batches(
+            records, batch=math.ceil(sample_rate * records), stream=stream
+        ):
             if left:
                 left -= 1
                 yield chosen
 
 
-def _one_batch(records: int, *, sample_rate: float, steps: int, stream: Keystream) -> Iterator[Tensor]:
+def _one_batch(
+    records: int, *, sample_rate: float, steps: int, stream: Keystream
+) -> Iterator[Tensor]:
     """Yields the first Poisson batch again and again."""
     chosen = next(poisson_batches(records, sample_rate=sample_rate, steps=1, stream=stream))
     for _ in range(steps):
         yield chosen
 
 
-def _doubled_rate(records: int, *, sample_rate: float, steps: int, stream: Keystream) -> Iterator[Tensor]:
+def _doubled_rate(
+    records: int, *, sample_rate: float, steps: int, stream: Keystream
+) -> Iterator[Tensor]:
     """Returns batches of twice the rate."""
-    return poisson_batches(records, sample_rate=min(1.0, 2 * sample_rate), steps=steps, stream=stream)
+    return poisson_batches(
+        records, sample_rate=min(1.0, 2 * sample_rate), steps=steps, stream=stream
+    )
 
 
-def _fixed_size(records: int, *, sample_rate: float, steps: int, stream: Keystream) -> Iterator[Tensor]:
+def _fixed_size(
+    records: int, *, sample_rate: float, steps: int, stream: Keystream
+) -> Iterator[Tensor]:
     """Yields batches of one size, each drawn without putting back."""
     for _ in range(steps):
         yield torch.from_numpy(stream.permutation(records)[: round(sample_rate * records)].copy())

@@ -15,7 +15,13 @@ import torch
 from torch import Tensor, nn
 
 from attacks.inference.attributes import label_of_one
-from attacks.reconstruction.inversion import ONE_STEP, LocalSteps, dlg, inverting_gradients, local_update
+from attacks.reconstruction.inversion import (
+    ONE_STEP,
+    LocalSteps,
+    dlg,
+    inverting_gradients,
+    local_update,
+)
 from attacks.reconstruction.pictures import best_match, guesses
 from securefl import vector
 from securefl.data.medmnist import load_medmnist
@@ -90,7 +96,12 @@ def rows() -> Iterator[Row]:
         lambda found: True,
     )
     for name, attack, goal, met in (
-        ("its 5 local steps played again", inverted_update, "median >= 30 dB", lambda found: _median(found) >= 30),
+        (
+            "its 5 local steps played again",
+            inverted_update,
+            "median >= 30 dB",
+            lambda found: _median(found) >= 30,
+        ),
         ("taken for a gradient", inverted, "none", lambda found: True),
     ):
         trials = [singly(fresh, data, at, attack, local=LOCAL) for at in range(UPDATES)]
@@ -111,13 +122,22 @@ def rows() -> Iterator[Row]:
 
 def subject(data: FederatedData, *, trained: bool, channels: tuple[int, ...] = CHANNELS) -> Subject:
     """A ConvNet, of 17,577 parameters, with its first weights or after some epochs on the training images."""
-    model = cnn(data.task, channels=channels, generator=seeded_keystream(SEED, "model").torch_generator())
+    model = cnn(
+        data.task, channels=channels, generator=seeded_keystream(SEED, "model").torch_generator()
+    )
     train = data.sites[0].train
     if trained:
         start = vector.to_vector(model)
         streams = lambda purpose, client, round: seeded_keystream(SEED, purpose)  # noqa: E731
         trainer = SgdTrainer(
-            model, data.task, train, client=0, batch=_BATCH, epochs=_EPOCHS, lr=_LR, stream_for=streams
+            model,
+            data.task,
+            train,
+            client=0,
+            batch=_BATCH,
+            epochs=_EPOCHS,
+            lr=_LR,
+            stream_for=streams,
         )
         vector.load_vector(model, start + trainer.fit(start, round=0).delta)
     return Subject(model, data.task, guesses(data.task.inputs(train.features)))
@@ -165,7 +185,14 @@ def inverted(of: Subject, update: Tensor, labels: Tensor, draws: torch.Generator
 def inverted_update(of: Subject, update: Tensor, labels: Tensor, draws: torch.Generator) -> Tensor:
     """Inverting Gradients, local steps played again."""
     return inverting_gradients(
-        of.model, of.task.loss, update, labels, shape=of.task.image, bounds=BOUNDS, generator=draws, local=LOCAL
+        of.model,
+        of.task.loss,
+        update,
+        labels,
+        shape=of.task.image,
+        bounds=BOUNDS,
+        generator=draws,
+        local=LOCAL,
     ).records
 
 
@@ -179,7 +206,9 @@ def _trial(of: Subject, found: Tensor, truth: Tensor, seconds: float) -> Trial:
     return Trial(best_match(found, truth, bounds=BOUNDS).psnr, guessing, seconds)
 
 
-def _row(what: str, goal: str, trials: Sequence[Trial], met: Callable[[Sequence[Trial]], bool]) -> Row:
+def _row(
+    what: str, goal: str, trials: Sequence[Trial], met: Callable[[Sequence[Trial]], bool]
+) -> Row:
     return what, goal, summary(trials), met(trials)
 
 

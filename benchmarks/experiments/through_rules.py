@@ -55,12 +55,18 @@ def rows() -> Iterator[Row]:
 
 def nearest(rule: str, seed: int) -> tuple[float, float]:
     """PSNR of the image found and of the better guess, each to the nearest of the other clients' images."""
-    scenario = parse_scenario(FEDERATION, overrides=(rule, f"seed={seed}", f"data.split_seed={seed}"))
+    scenario = parse_scenario(
+        FEDERATION, overrides=(rule, f"seed={seed}", f"data.split_seed={seed}")
+    )
     inquiry = Inquiry(scenario, "clients")
     look = look_at(inquiry, on_round=lambda label, record: None)
     if look.update is None:
         raise ValueError("a client sees every step")
-    others = [site.train.features for at, site in enumerate(look.data.sites) if at not in inquiry.coalition]
+    others = [
+        site.train.features
+        for at, site in enumerate(look.data.sites)
+        if at not in inquiry.coalition
+    ]
     truth = look.task.inputs(torch.cat(others))
     vector.load_vector(look.model, look.update.model)
     found = inverting_gradients(

@@ -75,12 +75,16 @@ def raw(parts: Sequence[NDArray[np.float64]], context: Any) -> dict[str, float]:
     uploads: list[float] = []
     sent: list[list[bytes]] = []
     for _ in range(CLIENTS):
-        seconds, message = cpu(lambda: [tenseal.ckks_vector(context, part).serialize() for part in parts])
+        seconds, message = cpu(
+            lambda: [tenseal.ckks_vector(context, part).serialize() for part in parts]
+        )
         uploads.append(seconds)
         sent.append(message)
     added, total = cpu(lambda: _sum(sent, context))
     dumped, sums = cpu(lambda: [one.serialize() for one in total])
-    opened, _ = cpu(lambda: np.concatenate([tenseal.ckks_vector_from(context, one).decrypt() for one in sums]))
+    opened, _ = cpu(
+        lambda: np.concatenate([tenseal.ckks_vector_from(context, one).decrypt() for one in sums])
+    )
     return {
         "client, upload": statistics.median(uploads),
         "server, all of a round": added + dumped,
@@ -102,7 +106,11 @@ def context_of(degree: int, bits: Sequence[int], *, symmetric: bool) -> Any:
     """A context with these parameters."""
     kind = tenseal.ENCRYPTION_TYPE.SYMMETRIC if symmetric else tenseal.ENCRYPTION_TYPE.ASYMMETRIC
     context = tenseal.context(
-        tenseal.SCHEME_TYPE.CKKS, degree, coeff_mod_bit_sizes=list(bits), encryption_type=kind, n_threads=1
+        tenseal.SCHEME_TYPE.CKKS,
+        degree,
+        coeff_mod_bit_sizes=list(bits),
+        encryption_type=kind,
+        n_threads=1,
     )
     context.global_scale = 2.0**40
     return context
@@ -110,13 +118,21 @@ def context_of(degree: int, bits: Sequence[int], *, symmetric: bool) -> Any:
 
 def measured() -> dict[str, dict[str, float]]:
     """Medians of every figure for us, the raw calls, those with a public key, and NVFlare's parameters."""
-    deltas = [torch.randn(D, generator=torch.Generator().manual_seed(client)) for client in range(CLIENTS)]
+    deltas = [
+        torch.randn(D, generator=torch.Generator().manual_seed(client)) for client in range(CLIENTS)
+    ]
     numbers = deltas[0].double().numpy()
     sides: dict[str, Callable[[], dict[str, float]]] = {
         "ours": lambda: ours(deltas),
-        "raw": lambda: raw(list(numbers.reshape(-1, SLOTS)), context_of(4096, (54, 55), symmetric=True)),
-        "public key": lambda: raw(list(numbers.reshape(-1, SLOTS)), context_of(4096, (54, 55), symmetric=False)),
-        "NVFlare": lambda: raw(list(numbers.reshape(-1, 2 * SLOTS)), context_of(8192, (60, 40, 40), symmetric=False)),
+        "raw": lambda: raw(
+            list(numbers.reshape(-1, SLOTS)), context_of(4096, (54, 55), symmetric=True)
+        ),
+        "public key": lambda: raw(
+            list(numbers.reshape(-1, SLOTS)), context_of(4096, (54, 55), symmetric=False)
+        ),
+        "NVFlare": lambda: raw(
+            list(numbers.reshape(-1, 2 * SLOTS)), context_of(8192, (60, 40, 40), symmetric=False)
+        ),
     }
     runs: dict[str, list[dict[str, float]]] = {name: [] for name in sides}
     for _ in range(REPEATS):
@@ -131,12 +147,17 @@ def measured() -> dict[str, dict[str, float]]:
 
 def whole(part: dict[str, float]) -> float:
     """Seconds of a round: every client uploads and opens, the server adds."""
-    return CLIENTS * (part["client, upload"] + part["key holder, opening"]) + part["server, all of a round"]
+    return (
+        CLIENTS * (part["client, upload"] + part["key holder, opening"])
+        + part["server, all of a round"]
+    )
 
 
 def markdown(found: dict[str, dict[str, float]]) -> str:
     """The table and where it comes from."""
-    machine = f"Python {platform.python_version()}, tenseal {version('tenseal')}, {platform.machine()}"
+    machine = (
+        f"Python {platform.python_version()}, tenseal {version('tenseal')}, {platform.machine()}"
+    )
     lines = [
         "# Speed of the CKKS channel",
         "",
@@ -154,7 +175,9 @@ def markdown(found: dict[str, dict[str, float]]) -> str:
             f"| {what} | {mine:.4f} s | {theirs:.4f} s | {mine / theirs:.3f}x | {goal} | {' | '.join(others)} |"
         )
     size = [f"{found[name]['bytes']:.2f}x" for name in ("ours", "raw", "public key", "NVFlare")]
-    lines.append(f"| upload over float32 | {size[0]} | {size[1]} | | 7.6x | {size[2]} | {size[3]} |")
+    lines.append(
+        f"| upload over float32 | {size[0]} | {size[1]} | | 7.6x | {size[2]} | {size[3]} |"
+    )
     lines += [
         "",
         "Ours includes clipping, weights, message heads, every check of what arrives, and the own form in which",
@@ -166,7 +189,9 @@ def markdown(found: dict[str, dict[str, float]]) -> str:
 def main() -> None:
     """Measure, print, and write both files."""
     parser = argparse.ArgumentParser(description="the CKKS channel beside raw TenSEAL")
-    parser.add_argument("--out", type=Path, required=True, help="path of the results, without suffix")
+    parser.add_argument(
+        "--out", type=Path, required=True, help="path of the results, without suffix"
+    )
     out = parser.parse_args().out
     torch.set_num_threads(1)
     found = measured()
@@ -176,7 +201,11 @@ def main() -> None:
     with out.with_suffix(".csv").open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(["side", "what", "value"])
-        writer.writerows([name, what, f"{value:.6g}"] for name, side in found.items() for what, value in side.items())
+        writer.writerows(
+            [name, what, f"{value:.6g}"]
+            for name, side in found.items()
+            for what, value in side.items()
+        )
 
 
 if __name__ == "__main__":

@@ -25,7 +25,12 @@ from typing import Any
 import numpy as np
 from flwr.app import ConfigRecord, Message, RecordDict
 from flwr.client.mod.secure_aggregation.secaggplus_mod import SecAggPlusState as State
-from flwr.client.mod.secure_aggregation.secaggplus_mod import _collect_masked_vectors, _setup, _share_keys, _unmask
+from flwr.client.mod.secure_aggregation.secaggplus_mod import (
+    _collect_masked_vectors,
+    _setup,
+    _share_keys,
+    _unmask,
+)
 from flwr.common import bytes_to_ndarray, ndarrays_to_parameters, parameters_to_ndarrays
 from flwr.common.secure_aggregation.crypto.shamir import create_shares
 from flwr.common.secure_aggregation.crypto.symmetric_encryption import encrypt, generate_shared_key
@@ -34,7 +39,10 @@ from flwr.common.secure_aggregation.secaggplus_constants import RECORD_KEY_CONFI
 from flwr.common.secure_aggregation.secaggplus_utils import share_keys_plaintext_concat
 from flwr.server.workflow.constant import MAIN_CONFIGS_RECORD
 from flwr.server.workflow.constant import Key as WorkflowKey
-from flwr.server.workflow.secure_aggregation.secaggplus_workflow import SecAggPlusWorkflow, WorkflowState
+from flwr.server.workflow.secure_aggregation.secaggplus_workflow import (
+    SecAggPlusWorkflow,
+    WorkflowState,
+)
 from flwr.supercore.primitives.asymmetric import bytes_to_private_key, bytes_to_public_key
 from flwr.supercore.task_identity import TaskIdentity
 
@@ -53,7 +61,11 @@ def timed(call: Callable[[], Any]) -> tuple[Any, float, float]:
 
 def set_up_clients(clients: int) -> dict[int, State]:
     """Let every client of a complete graph go through Flower's setup stage (two key pairs each)."""
-    config = {Key.SAMPLE_NUMBER: clients, Key.SHARE_NUMBER: clients, Key.THRESHOLD: clients // 2 + 1}
+    config = {
+        Key.SAMPLE_NUMBER: clients,
+        Key.SHARE_NUMBER: clients,
+        Key.THRESHOLD: clients // 2 + 1,
+    }
     config |= {
         Key.CLIPPING_RANGE: DEFAULTS.clipping_range,
         Key.TARGET_RANGE: DEFAULTS.quantization_range,
@@ -88,13 +100,26 @@ def mask(words: int, neighbours: int) -> dict[str, Any]:
         secret = generate_shared_key(bytes_to_private_key(own.sk2), bytes_to_public_key(other.pk2))
         own.ss2_dict[nid] = secret
         sources.append(nid)
-        ciphertexts.append(encrypt(secret, share_keys_plaintext_concat(nid, own.nid, seed_share, key_share)))
+        ciphertexts.append(
+            encrypt(secret, share_keys_plaintext_concat(nid, own.nid, seed_share, key_share))
+        )
     config = ConfigRecord({Key.CIPHERTEXT_LIST: ciphertexts, Key.SOURCE_LIST: sources})
-    update = ndarrays_to_parameters([np.random.default_rng(1).standard_normal(words, dtype=np.float32)])
-    runs = [timed(lambda: _collect_masked_vectors(own, config, EXAMPLES, update)) for _ in range(REPEATS)]
+    update = ndarrays_to_parameters(
+        [np.random.default_rng(1).standard_normal(words, dtype=np.float32)]
+    )
+    runs = [
+        timed(lambda: _collect_masked_vectors(own, config, EXAMPLES, update))
+        for _ in range(REPEATS)
+    ]
     upload = sum(len(part) for part in runs[0][0][Key.MASKED_PARAMETERS])
     cpu, wall = (statistics.median(run[which] for run in runs) for which in (1, 2))
-    return {"cpu_s": cpu, "wall_s": wall, "upload_bytes": upload, "words": words, "neighbours": neighbours}
+    return {
+        "cpu_s": cpu,
+        "wall_s": wall,
+        "upload_bytes": upload,
+        "words": words,
+        "neighbours": neighbours,
+    }
 
 
 def share(clients: int) -> dict[str, Any]:
@@ -116,7 +141,9 @@ class LocalGrid:
 
     def send_and_receive(self, messages: list[Message], timeout: float | None = None) -> list[Any]:
         """Answer each request of the unmask stage with the shares which that client holds."""
-        replies, self.cpu, self.wall = timed(lambda: [self._answer(message) for message in messages])
+        replies, self.cpu, self.wall = timed(
+            lambda: [self._answer(message) for message in messages]
+        )
         return list(replies)
 
     def _answer(self, message: Message) -> SimpleNamespace:
@@ -124,7 +151,9 @@ class LocalGrid:
         nid = message.metadata.dst_node_id
         answer = _unmask(self.states[nid], message.content.config_records[RECORD_KEY_CONFIGS])
         content = RecordDict({RECORD_KEY_CONFIGS: ConfigRecord(answer)})
-        return SimpleNamespace(content=content, metadata=SimpleNamespace(src_node_id=nid), has_error=lambda: False)
+        return SimpleNamespace(
+            content=content, metadata=SimpleNamespace(src_node_id=nid), has_error=lambda: False
+        )
 
 
 def deal_needed_shares(states: dict[int, State], dropped: set[int]) -> None:
@@ -136,12 +165,16 @@ def deal_needed_shares(states: dict[int, State], dropped: set[int]) -> None:
             (holder.sk1_share_dict if nid in dropped else holder.rd_seed_share_dict)[nid] = part
 
 
-def run_client_stages(states: dict[int, State], dropped: set[int], words: int) -> tuple[list[Any], np.ndarray]:
+def run_client_stages(
+    states: dict[int, State], dropped: set[int], words: int
+) -> tuple[list[Any], np.ndarray]:
     """Run the real share and masked-vector stages; return the masked sum and the true average."""
     inbox: dict[int, tuple[list[int], list[bytes]]] = {nid: ([], []) for nid in states}
     for nid, state in states.items():
         reply = _share_keys(state, key_config(states))
-        for target, text in zip(reply[Key.DESTINATION_LIST], reply[Key.CIPHERTEXT_LIST], strict=True):
+        for target, text in zip(
+            reply[Key.DESTINATION_LIST], reply[Key.CIPHERTEXT_LIST], strict=True
+        ):
             inbox[target][0].append(nid)
             inbox[target][1].append(text)
     rng = np.random.default_rng(1)
@@ -151,7 +184,9 @@ def run_client_stages(states: dict[int, State], dropped: set[int], words: int) -
         config = ConfigRecord({Key.SOURCE_LIST: inbox[nid][0], Key.CIPHERTEXT_LIST: inbox[nid][1]})
         vector = rng.standard_normal(words, dtype=np.float32)
         examples = EXAMPLES + nid  # unequal weights, so that a wrong weighting would show
-        reply = _collect_masked_vectors(states[nid], config, examples, ndarrays_to_parameters([vector]))
+        reply = _collect_masked_vectors(
+            states[nid], config, examples, ndarrays_to_parameters([vector])
+        )
         arrays = [bytes_to_ndarray(part) for part in reply[Key.MASKED_PARAMETERS]]
         total = parameters_addition(total, arrays) if total else arrays
         plain, weights = plain + examples * vector, weights + examples
@@ -161,15 +196,22 @@ def run_client_stages(states: dict[int, State], dropped: set[int], words: int) -
 def unmask(clients: int, dropped: int, words: int, verify: bool) -> dict[str, Any]:
     """Time the server's unmask stage: rebuild the secrets, agree on keys, make and remove masks, dequantise."""
     states = set_up_clients(clients)
-    gone = set(range(1, clients + 1, max(1, clients // max(1, dropped)))[:dropped])  # spread over the ids
+    gone = set(
+        range(1, clients + 1, max(1, clients // max(1, dropped)))[:dropped]
+    )  # spread over the ids
     expected: np.ndarray | None = None
     if verify:
         masked_sum, expected = run_client_stages(states, gone, words)
     else:  # the stage does the same work whatever the numbers are
         deal_needed_shares(states, gone)
         rng = np.random.default_rng(1)
-        weight = round(EXAMPLES / DEFAULTS.max_weight * DEFAULTS.quantization_range) * (clients - dropped)
-        masked_sum = [np.array([weight]), rng.integers(0, DEFAULTS.modulus_range, words, dtype=np.int64)]
+        weight = round(EXAMPLES / DEFAULTS.max_weight * DEFAULTS.quantization_range) * (
+            clients - dropped
+        )
+        masked_sum = [
+            np.array([weight]),
+            rng.integers(0, DEFAULTS.modulus_range, words, dtype=np.int64),
+        ]
     fit_result = SimpleNamespace(parameters=None)
     server = WorkflowState(
         sampled_node_ids=set(states),
@@ -190,14 +232,18 @@ def unmask(clients: int, dropped: int, words: int, verify: bool) -> dict[str, An
         strategy=SimpleNamespace(aggregate_fit=lambda *_: (None, {})),
     )
     grid: Any = LocalGrid(states)
-    TaskIdentity.run_id = TaskIdentity.node_id = TaskIdentity.task_id = 1  # messages carry the sender's identity
+    TaskIdentity.run_id = TaskIdentity.node_id = TaskIdentity.task_id = (
+        1  # messages carry the sender's identity
+    )
     done, cpu, wall = timed(lambda: DEFAULTS.unmask_stage(grid, context, server))
     if not done:
         raise SystemExit("the unmask stage gave up: too few shares")
     size = {"clients": clients, "dropped": dropped, "words": words, "threshold": server.threshold}
     out = {"cpu_s": cpu - grid.cpu, "wall_s": wall - grid.wall, **size}
     if expected is not None:
-        out["max_error"] = float(np.abs(parameters_to_ndarrays(fit_result.parameters)[0] - expected).max())
+        out["max_error"] = float(
+            np.abs(parameters_to_ndarrays(fit_result.parameters)[0] - expected).max()
+        )
     return out
 
 
@@ -205,7 +251,11 @@ def main() -> None:
     """Read the command line, run one measurement, print it as one line of JSON."""
     parser = argparse.ArgumentParser(description="time one SecAgg+ stage of the flwr package")
     commands = parser.add_subparsers(dest="what", required=True)
-    options = {"mask": ("words", "neighbours"), "share": ("clients",), "unmask": ("clients", "dropped", "words")}
+    options = {
+        "mask": ("words", "neighbours"),
+        "share": ("clients",),
+        "unmask": ("clients", "dropped", "words"),
+    }
     for name, needed in options.items():
         command = commands.add_parser(name)
         for option in needed:
@@ -214,7 +264,11 @@ def main() -> None:
     arguments = vars(parser.parse_args())
     what = arguments.pop("what")
     logging.getLogger("flwr").setLevel(logging.ERROR)
-    stages: dict[str, Callable[..., dict[str, Any]]] = {"mask": mask, "share": share, "unmask": unmask}
+    stages: dict[str, Callable[..., dict[str, Any]]] = {
+        "mask": mask,
+        "share": share,
+        "unmask": unmask,
+    }
     result = stages[what](**arguments)
     result["peak_rss_mib"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
     print(json.dumps({"peer": f"flwr {version('flwr')}", "what": what, **result}))

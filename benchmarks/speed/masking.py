@@ -108,11 +108,23 @@ def kernel(words: int, neighbours: int) -> dict[str, Any]:
 
     taken: dict[str, list[float]] = {"aes_ctr_bytes": [], "portable": [], "gcm": []}
     for _ in range(REPEATS):
-        for name, call in (("aes_ctr_bytes", bytes_alone), ("portable", masks(by_ctr)), ("gcm", masks(by_gcm))):
+        for name, call in (
+            ("aes_ctr_bytes", bytes_alone),
+            ("portable", masks(by_ctr)),
+            ("gcm", masks(by_gcm)),
+        ):
             taken[name].append(cpu_seconds(call))
     medians = {name: statistics.median(times) for name, times in taken.items()}
-    ratios = {f"{name}_ratio": medians[name] / medians["aes_ctr_bytes"] for name in ("portable", "gcm")}
-    return {"words": words, "neighbours": neighbours, "chosen": fastest().__name__, **medians, **ratios}
+    ratios = {
+        f"{name}_ratio": medians[name] / medians["aes_ctr_bytes"] for name in ("portable", "gcm")
+    }
+    return {
+        "words": words,
+        "neighbours": neighbours,
+        "chosen": fastest().__name__,
+        **medians,
+        **ratios,
+    }
 
 
 def mask(words: int, neighbours: int, ring: int = 32) -> dict[str, Any]:
@@ -151,7 +163,9 @@ def share(clients: int) -> dict[str, Any]:
     session.server.close_stage()
     requests = dict(session.server.requests())
     started = time.perf_counter()
-    times = [cpu_seconds(partial(session.answer, client, requests[client])) for client in range(REPEATS)]
+    times = [
+        cpu_seconds(partial(session.answer, client, requests[client])) for client in range(REPEATS)
+    ]
     wall = (time.perf_counter() - started) / REPEATS
     return {"cpu_s": statistics.median(times), "wall_s": wall, "clients": clients}
 
@@ -163,7 +177,10 @@ def unmask(clients: int, dropped: int, words: int) -> dict[str, Any]:
     for stage in range(1, 5):
         session.stage(silent=gone if stage >= 3 else ())
         session.server.close_stage()
-    replies = {client: session.answer(client, request) for client, request in session.server.requests().items()}
+    replies = {
+        client: session.answer(client, request)
+        for client, request in session.server.requests().items()
+    }
     started, wall = time.process_time(), time.perf_counter()
     for client, reply in replies.items():
         session.server.absorb(client, reply)
@@ -188,7 +205,11 @@ def scale(clients: int, words: int) -> dict[str, Any]:
     terms = session.terms
     members = {
         client: SetupClient(
-            client, identity, terms, draw=lambda attempt: secrets.token_bytes(32), monotonic=MemoryMonotonic()
+            client,
+            identity,
+            terms,
+            draw=lambda attempt: secrets.token_bytes(32),
+            monotonic=MemoryMonotonic(),
         )
         for client, identity in session.identities.items()
     }

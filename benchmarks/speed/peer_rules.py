@@ -36,7 +36,10 @@ def byzfl_rules(f: int) -> dict[str, Callable[[Any], Any]]:
         "monna": byzfl.MoNNA(f),
         "mixing": mixed,
     }
-    chains = {f"mixing, {name}": (lambda rows, rule=rule: rule(mixed(rows))) for name, rule in rules.items()}
+    chains = {
+        f"mixing, {name}": (lambda rows, rule=rule: rule(mixed(rows)))
+        for name, rule in rules.items()
+    }
     return rules | chains
 
 
@@ -51,7 +54,9 @@ def flower_rules(f: int) -> dict[str, Callable[[Any], Any]]:
         "median": lambda rows: aggregate.aggregate_median(clients(rows)),
         "trimmed_mean": lambda rows: aggregate.aggregate_trimmed_avg(clients(rows), f / len(rows)),
         "krum": lambda rows: aggregate.aggregate_krum(clients(rows), f, 0),
-        "bulyan": lambda rows: aggregate.aggregate_bulyan(clients(rows), f, aggregate.aggregate_krum, to_keep=0),
+        "bulyan": lambda rows: aggregate.aggregate_bulyan(
+            clients(rows), f, aggregate.aggregate_krum, to_keep=0
+        ),
     }
 
 
@@ -76,7 +81,9 @@ def main() -> None:
         rule(rows)
         seconds.append(time.process_time() - begun)
     package = {"byzfl": "byzfl", "flower": "flwr"}[name]
-    print(json.dumps({"cpu_s": statistics.median(seconds), "peer": f"{package} {version(package)}"}))
+    print(
+        json.dumps({"cpu_s": statistics.median(seconds), "peer": f"{package} {version(package)}"})
+    )
 
 
 if __name__ == "__main__":

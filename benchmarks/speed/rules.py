@@ -67,7 +67,9 @@ CASES = (
     Case("flower", "bulyan", 5),
     Case("flower", "bulyan", 30, n=100, d=100_000, f=20, repeats=1),
 )
-REFUSES_SPOILT = ("mixing, monna",)  # its pivot is a place among the rows, which a row set aside moves
+REFUSES_SPOILT = (
+    "mixing, monna",
+)  # its pivot is a place among the rows, which a row set aside moves
 PASSES = {"median": 10.0, "trimmed_mean": 10.0, "centered_clipping": 3.0}
 
 
@@ -96,7 +98,9 @@ def our_rules(f: int) -> dict[str, Callable[[Tensor], Tensor]]:
     return rules | chains | written
 
 
-def measured(rule: str, *, n: int, d: int, f: int, repeats: int, spoilt: bool = False) -> dict[str, float]:
+def measured(
+    rule: str, *, n: int, d: int, f: int, repeats: int, spoilt: bool = False
+) -> dict[str, float]:
     """CPU seconds of a call, of one pass over the rows, and the memory that the calls added to the rows'."""
     torch.set_num_threads(1)
     rows = torch.empty(n, d)
@@ -133,7 +137,9 @@ def compared(case: Case, peer: str) -> dict[str, Any]:
         there.append(run([peer, str(PEER_SCRIPT), case.peer, *words]))
         if case.peer == "byzfl":  # which takes arrays, too, and is faster or slower on them
             other.append(run([peer, str(PEER_SCRIPT), "byzfl-numpy", *words]))
-    mine, theirs = (statistics.median(result["cpu_s"] for result in results) for results in (here, there))
+    mine, theirs = (
+        statistics.median(result["cpu_s"] for result in results) for results in (here, there)
+    )
     passes = statistics.median(result["cpu_s"] / result["pass_s"] for result in here)
     row = {"rule": case.rule, "n": case.n, "d": case.d, "peer": there[0]["peer"], "goal": case.goal}
     row |= {"ours_s": mine, "peer_s": theirs, "ratio": theirs / mine, "passes": passes}
@@ -143,7 +149,9 @@ def compared(case: Case, peer: str) -> dict[str, Any]:
 
 def markdown(rows: list[dict[str, Any]], extra: dict[str, tuple[float, float | None]]) -> str:
     """Both tables and where they come from."""
-    machine = f"Python {platform.python_version()}, numpy {np.__version__}, torch {torch.__version__}"
+    machine = (
+        f"Python {platform.python_version()}, numpy {np.__version__}, torch {torch.__version__}"
+    )
     lines = [
         "# Speed of the robust rules",
         "",
@@ -212,7 +220,10 @@ def main() -> None:
     with chosen.out.with_suffix(".csv").open("w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, list(rows[0]), lineterminator="\n")
         writer.writeheader()
-        writer.writerows({key: f"{v:.6g}" if isinstance(v, float) else v for key, v in row.items()} for row in rows)
+        writer.writerows(
+            {key: f"{v:.6g}" if isinstance(v, float) else v for key, v in row.items()}
+            for row in rows
+        )
 
 
 if __name__ == "__main__":

@@ -45,9 +45,21 @@ def unmasking(words: int) -> tuple[str, ...]:
 
 
 CASES = (
-    Case("client masking stage, 10 neighbours", ("mask", *options(words=WORDS, neighbours=10)), 8, 3),
-    Case("client masking stage, 100 neighbours", ("mask", *options(words=WORDS, neighbours=100)), 8, 3),
-    Case("client masking stage, 10 neighbours, 1e6 words", ("mask", *options(words=1_000_000, neighbours=10)), 8, 3),
+    Case(
+        "client masking stage, 10 neighbours", ("mask", *options(words=WORDS, neighbours=10)), 8, 3
+    ),
+    Case(
+        "client masking stage, 100 neighbours",
+        ("mask", *options(words=WORDS, neighbours=100)),
+        8,
+        3,
+    ),
+    Case(
+        "client masking stage, 10 neighbours, 1e6 words",
+        ("mask", *options(words=1_000_000, neighbours=10)),
+        8,
+        3,
+    ),
     Case("share stage, n = 100", ("share", *options(clients=100)), 50),
     Case("server unmask, n = 101, 10 dropped, 1e5 words", unmasking(FEW_WORDS), 100, 2),
     Case("server unmask, n = 101, 10 dropped, 1.1e7 words", unmasking(WORDS), 15, 2),
@@ -56,7 +68,10 @@ CASES = (
 
 def run(command: Sequence[str]) -> dict[str, Any]:
     """The JSON line that a measurement prints."""
-    environment = {**os.environ, **{f"{name}_NUM_THREADS": "1" for name in ("OMP", "OPENBLAS", "MKL")}}
+    environment = {
+        **os.environ,
+        **{f"{name}_NUM_THREADS": "1" for name in ("OMP", "OPENBLAS", "MKL")},
+    }
     done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)  # noqa: S603
     if done.returncode:
         raise SystemExit(f"{' '.join(command)} failed:\n{done.stderr[-2000:]}")
@@ -77,7 +92,10 @@ def compared(case: Case, peer: str) -> dict[str, Any]:
         there.append(run([peer, str(PEER_SCRIPT), *case.arguments]))
     row: dict[str, Any] = {"what": case.label, "goal": f">= {case.goal:g}x"}
     for clock in ("cpu", "wall"):
-        mine, theirs = (statistics.median(result[f"{clock}_s"] for result in results) for results in (here, there))
+        mine, theirs = (
+            statistics.median(result[f"{clock}_s"] for result in results)
+            for results in (here, there)
+        )
         row |= {f"ours_{clock}": mine, f"peer_{clock}": theirs, f"ratio_{clock}": theirs / mine}
     return row
 
@@ -91,20 +109,34 @@ def own_figures() -> Iterator[tuple[str, str, str]]:
             yield label, f"{found[f'{path}_ratio']:.2f}x", f"<= {goal}x"
     for ring, wanted in ((32, "<= 1.01x"), (16, "0.5x")):
         found = ours("mask", *options(words=WORDS, neighbours=10, ring=ring))
-        yield f"upload over float32, ring 2^{ring}", f"{found['upload_bytes'] / (4 * WORDS):.4f}x", wanted
+        yield (
+            f"upload over float32, ring 2^{ring}",
+            f"{found['upload_bytes'] / (4 * WORDS):.4f}x",
+            wanted,
+        )
     for neighbours in (10, 100):
         found = ours("mask", *options(words=WORDS, neighbours=neighbours))
-        yield f"memory beside the upload, {neighbours} neighbours", f"{found['extra_bytes'] / 1e6:.2f} MB", "< 2 MB"
+        yield (
+            f"memory beside the upload, {neighbours} neighbours",
+            f"{found['extra_bytes'] / 1e6:.2f} MB",
+            "< 2 MB",
+        )
     for clients in (100, 300, 1000):
         found = ours("scale", *options(clients=clients, words=FEW_WORDS))
         figure = (
             f"{found['cpu_ms_per_client']:.0f} ms, {found['blocks']} block(s), {found['survivors']} survivors; "
             f"set-up, once a session: {found['set_up_ms_per_client']:.0f} ms"
         )
-        yield f"{clients} clients, 1e5 words, 5 % dropped: CPU a client (its own and the server's part)", figure, "flat"
+        yield (
+            f"{clients} clients, 1e5 words, 5 % dropped: CPU a client (its own and the server's part)",
+            figure,
+            "flat",
+        )
 
 
-def markdown(rows: list[dict[str, Any]], figures: list[tuple[str, str, str]], command: str, peer: str) -> str:
+def markdown(
+    rows: list[dict[str, Any]], figures: list[tuple[str, str, str]], command: str, peer: str
+) -> str:
     """Both tables and where they come from."""
     machine = f"Python {platform.python_version()}, cryptography {cryptography_version}, {platform.machine()}"
     lines = [
@@ -136,7 +168,9 @@ def main() -> None:
     """Measure everything and write both files."""
     parser = argparse.ArgumentParser(description="the masked channel beside Flower's SecAgg+")
     parser.add_argument("--peer", required=True, help="Python of the environment that has flwr")
-    parser.add_argument("--out", type=Path, required=True, help="path of the results, without suffix")
+    parser.add_argument(
+        "--out", type=Path, required=True, help="path of the results, without suffix"
+    )
     arguments = parser.parse_args()
     peer = run([arguments.peer, str(PEER_SCRIPT), "share", "--clients", "4"])["peer"]
     figures = list(own_figures())
@@ -147,13 +181,21 @@ def main() -> None:
         rows.append(compared(case, arguments.peer))
         print(rows[-1], flush=True)
     arguments.out.parent.mkdir(parents=True, exist_ok=True)
-    arguments.out.with_suffix(".md").write_text(markdown(rows, figures, "make bench-secagg", peer), encoding="utf-8")
+    arguments.out.with_suffix(".md").write_text(
+        markdown(rows, figures, "make bench-secagg", peer), encoding="utf-8"
+    )
     with arguments.out.with_suffix(".csv").open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file, lineterminator="\n")
-        columns = [f"{who}_{clock}" for clock in ("cpu", "wall") for who in ("ours", "peer", "ratio")]
+        columns = [
+            f"{who}_{clock}" for clock in ("cpu", "wall") for who in ("ours", "peer", "ratio")
+        ]
         writer.writerow(["what", "goal", *columns, "measured"])
-        writer.writerows([row["what"], row["goal"], *(row[column] for column in columns), ""] for row in rows)
-        writer.writerows([what, goal, *[""] * len(columns), figure] for what, figure, goal in figures)
+        writer.writerows(
+            [row["what"], row["goal"], *(row[column] for column in columns), ""] for row in rows
+        )
+        writer.writerows(
+            [what, goal, *[""] * len(columns), figure] for what, figure, goal in figures
+        )
 
 
 if __name__ == "__main__":

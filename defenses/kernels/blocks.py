@@ -18,7 +18,9 @@ Floats = NDArray[np.floating]
 Numbers = NDArray[np.float64]
 
 _BLOCK_BYTES = 3 * 2**20
-_WIDEST = 2**15  # columns whose float32 products are added up before float64 takes over: norms right to 1e-8
+_WIDEST = (
+    2**15
+)  # columns whose float32 products are added up before float64 takes over: norms right to 1e-8
 _FAINT = 1e-20  # below, squares of float32 may have vanished
 _MOST_WIRES = 40  # above, sorting along the rows is faster than a network of them
 
@@ -34,7 +36,9 @@ class _Table:
     def __init__(self, rows: Floats, picked: NDArray[np.intp] | None = None) -> None:
         self.rows, self.picked = rows, picked
         self.n = len(rows) if picked is None else len(picked)
-        self.width = min(_WIDEST, max(64, _BLOCK_BYTES // (2 * max(self.n, 1) * rows.itemsize) // 64 * 64))
+        self.width = min(
+            _WIDEST, max(64, _BLOCK_BYTES // (2 * max(self.n, 1) * rows.itemsize) // 64 * 64)
+        )
         self.gram: Numbers | None = None
         self.norms: Numbers | None = None
         self.distances: Numbers | None = None
@@ -90,7 +94,9 @@ class Columns:
         """Some of the rows, in this order."""
         picked = np.asarray(chosen, dtype=np.intp)
         return (
-            self._with(self.table.pick(picked), None) if self.mix is None else self._with(self.table, self.mix[picked])
+            self._with(self.table.pick(picked), None)
+            if self.mix is None
+            else self._with(self.table, self.mix[picked])
         )
 
     def _with(self, table: _Table, mix: Numbers | None) -> "Columns":
@@ -168,7 +174,9 @@ class Columns:
                 total[again] = self._squares(point, np.dtype(np.float64), again)
         return total
 
-    def _squares(self, point: Floats | None, dtype: np.dtype[Any], chosen: Sequence[int]) -> Numbers:
+    def _squares(
+        self, point: Floats | None, dtype: np.dtype[Any], chosen: Sequence[int]
+    ) -> Numbers:
         total, room = np.zeros(len(chosen)), np.empty(min(self.table.width, self.d), dtype)
         for at, block in self.blocks():
             for place, i in enumerate(chosen):
@@ -252,7 +260,9 @@ class Columns:
 
         return self._ordered(tuple(range(n)), average)
 
-    def _ordered(self, wanted: tuple[Hashable, ...], finish: Callable[[list[Floats], Floats], None]) -> Tensor:
+    def _ordered(
+        self, wanted: tuple[Hashable, ...], finish: Callable[[list[Floats], Floats], None]
+    ) -> Tensor:
         """(d,) that `finish` writes from the wanted order statistics of each block, smallest first."""
         out = np.empty(self.d, self.table.rows.dtype)
         if self.n > _MOST_WIRES:
@@ -270,7 +280,9 @@ class Columns:
 class _Network:
     """Runs a pruned network on blocks; inputs are read in place, n + 1 buffers are written."""
 
-    def __init__(self, wanted: tuple[Hashable, ...], width: int, dtype: np.dtype[np.floating]) -> None:
+    def __init__(
+        self, wanted: tuple[Hashable, ...], width: int, dtype: np.dtype[np.floating]
+    ) -> None:
         self._steps = pruned(wanted)
         self._buffers = [np.empty(width, dtype) for _ in range(len(wanted) + 1)]
 

@@ -57,7 +57,9 @@ class DeviceColumns:
 
     def apart(self, pairs: Sequence[tuple[int, int]]) -> list[float]:
         """Squared distance of each pair, from differences in float64."""
-        return [float((self.rows[i].double() - self.rows[j].double()).square().sum()) for i, j in pairs]
+        return [
+            float((self.rows[i].double() - self.rows[j].double()).square().sum()) for i, j in pairs
+        ]
 
     def distances_to(self, center: Tensor) -> Numbers:
         """(n,) squared distances to a point (d,)."""
@@ -93,7 +95,9 @@ class DeviceColumns:
         """(d,) mean of the `kept` values nearest to the median; of two equally far, the smaller."""
         ordered, center = self.rows.sort(dim=0).values, self.median()
         spare = self.n - kept
-        first = (ordered[kept:] - center < center - ordered[:spare]).sum(dim=0)  # (d,): moves on while it comes nearer
+        first = (ordered[kept:] - center < center - ordered[:spare]).sum(
+            dim=0
+        )  # (d,): moves on while it comes nearer
         places = first + torch.arange(kept, device=self.rows.device)[:, None]  # (kept, d)
         inner = ordered.gather(0, places)
         return inner.double().mean(dim=0).to(self.dtype).clamp(inner[0], inner[-1])

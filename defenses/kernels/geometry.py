@@ -53,7 +53,9 @@ def centred_gram(columns: Columns | DeviceColumns) -> Centred:
     lengths = np.sqrt(squared_distances(columns))
     middle = _middle(lengths)
     gram, typical = columns.gram(), float(np.median(lengths[middle]))
-    if gram[middle, middle] > (_FAR * typical) ** 2 and (columns.mix is None or is_stochastic(columns.mix)):
+    if gram[middle, middle] > (_FAR * typical) ** 2 and (
+        columns.mix is None or is_stochastic(columns.mix)
+    ):
         own = middle if columns.mix is None else _middle(squared_distances(columns.unmixed()))
         gram = columns.gram_around(own)
     return Centred(gram, middle, lengths[middle])
@@ -83,7 +85,9 @@ def _measured(gram: Numbers, columns: Columns | DeviceColumns) -> Numbers:
     norms = gram.diagonal()
     reach = norms[:, None] + norms
     squared = np.maximum(reach - 2 * gram, 0.0)
-    lost = [(int(i), int(j)) for i, j in np.argwhere(_ROUNDING * reach > _WANTED * squared) if i < j]
+    lost = [
+        (int(i), int(j)) for i, j in np.argwhere(_ROUNDING * reach > _WANTED * squared) if i < j
+    ]
     for (i, j), exact in zip(lost, columns.apart(lost) if lost else [], strict=True):
         squared[i, j] = squared[j, i] = exact
     np.fill_diagonal(squared, 0.0)

@@ -58,4 +58,6 @@ def pruned(wanted: tuple[Hashable, ...]) -> tuple[Comparator, ...]:
 def middle(n: int, kept: int, *, together: bool) -> tuple[Hashable, ...]:
     """What `pruned` wants for the `kept` middle wires of n, read together or one by one."""
     cut = (n - kept) // 2
-    return tuple(None if not cut <= wire < cut + kept else ("sum" if together else wire) for wire in range(n))
+    return tuple(
+        None if not cut <= wire < cut + kept else ("sum" if together else wire) for wire in range(n)
+    )

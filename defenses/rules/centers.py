@@ -45,7 +45,9 @@ def geometric_median_weights(rows: Rows, *, smoothing: float = 1e-6) -> Tensor:
     return left.spread(weights)
 
 
-def centered_clipping(rows: Rows, *, radius: float, start: Tensor | None = None, iterations: int = 1) -> Tensor:
+def centered_clipping(
+    rows: Rows, *, radius: float, start: Tensor | None = None, iterations: int = 1
+) -> Tensor:
     """A start, moved by the mean of the differences of the rows to it, each cut to the radius; again from there.
 
     Args:
@@ -74,7 +76,9 @@ def centered_clipping(rows: Rows, *, radius: float, start: Tensor | None = None,
     start = None if start is None else start.detach().to(columns.dtype)
     if start is not None and (start.shape != (columns.d,) or not start.isfinite().all()):
         given = tuple(start.shape) if start.shape != (columns.d,) else "one that is not finite"
-        raise ValueError(f"centered_clipping needs a finite start of shape ({columns.d},), got {given}")
+        raise ValueError(
+            f"centered_clipping needs a finite start of shape ({columns.d},), got {given}"
+        )
     center = columns.combine(_cut(columns.squared_norms(), radius)) if start is None else start
     for _ in range(iterations - (start is None)):
         shares = _cut(columns.distances_to(center), radius)
@@ -85,7 +89,9 @@ def centered_clipping(rows: Rows, *, radius: float, start: Tensor | None = None,
 def _cut(squared: Numbers, radius: float) -> Numbers:
     """What each row counts, 1/n or less, of squared distances (n,)."""
     norms = np.sqrt(squared)
-    shares: Numbers = np.divide(radius, norms, out=np.ones_like(norms), where=norms > radius) / len(norms)
+    shares: Numbers = np.divide(radius, norms, out=np.ones_like(norms), where=norms > radius) / len(
+        norms
+    )
     return shares
 
 
@@ -99,5 +105,9 @@ def _geometric_median(rows: Rows, smoothing: float) -> tuple[Opened, Numbers]:
         return left, np.eye(left.columns.n)[around.middle]
     near = choose.average(np.flatnonzero(around.lengths <= typical), left.columns.n)
     return left, choose.weiszfeld(
-        around.gram, near, smoothing=smoothing * typical, tolerance=_TOLERANCE * typical, steps=_STEPS
+        around.gram,
+        near,
+        smoothing=smoothing * typical,
+        tolerance=_TOLERANCE * typical,
+        steps=_STEPS,
     )

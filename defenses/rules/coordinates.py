@@ -32,8 +32,12 @@ def mean(rows: Rows, *, weights: Tensor | None = None) -> Tensor:
     """
     check(rows)
     columns, finite, dtype = unscreened(rows)
-    shares = _shares(np.ones(len(finite)) if weights is None else weights.detach().double().cpu().numpy(), finite)
-    largest = torch.finfo(dtype).max  # the last rounding must not turn the largest float into infinity
+    shares = _shares(
+        np.ones(len(finite)) if weights is None else weights.detach().double().cpu().numpy(), finite
+    )
+    largest = torch.finfo(
+        dtype
+    ).max  # the last rounding must not turn the largest float into infinity
     return columns.combine_widely(shares).div_(shares.sum()).clamp_(-largest, largest).to(dtype)
 
 
@@ -128,6 +132,10 @@ def _shares(weights: np.ndarray, finite: np.ndarray) -> np.ndarray:
     kept = weights[finite]
     bad = kept[~((kept > 0) & np.isfinite(kept))]
     if len(bad) > 0:
-        raise ValueError(f"weights must be finite and positive for every finite row, got {bad[0]:g}")
-    shares: np.ndarray = kept / kept.max() * 2.0 ** -len(kept).bit_length()  # a power of two: equal weights stay exact
+        raise ValueError(
+            f"weights must be finite and positive for every finite row, got {bad[0]:g}"
+        )
+    shares: np.ndarray = (
+        kept / kept.max() * 2.0 ** -len(kept).bit_length()
+    )  # a power of two: equal weights stay exact
     return shares

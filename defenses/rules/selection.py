@@ -127,7 +127,9 @@ def bulyan(rows: Rows, *, f: int) -> Tensor:
     Source: El Mhamdi, Guerraoui and Rouault, ICML 2018, section 4: each choice is a Krum among the r rows that
     are left, with r - f - 2 neighbours, and with one where that is none.
     """
-    left = opened("bulyan", rows, f, distances=True, minimum=bulyan_minimum_rows, need="n >= 4f + 3")
+    left = opened(
+        "bulyan", rows, f, distances=True, minimum=bulyan_minimum_rows, need="n >= 4f + 3"
+    )
     chosen = choose.bulyan(squared_distances(left.columns), left.f)
     return left.columns.only(sorted(chosen)).nearest_mean(len(chosen) - 2 * left.f)
 
@@ -250,12 +252,16 @@ def _krum(rows: Rows, f: int) -> tuple[Opened, Numbers]:
 
 
 def _multi_krum(rows: Rows, f: int, m: int | None) -> tuple[Opened, Numbers]:
-    left = opened("multi_krum", rows, f, distances=True, minimum=krum_minimum_rows, need="n >= 2f + 3")
+    left = opened(
+        "multi_krum", rows, f, distances=True, minimum=krum_minimum_rows, need="n >= 2f + 3"
+    )
     most = left.columns.n - left.f
     check_whole("multi_krum", "m", most if m is None else m)
     if m is not None and not 1 <= m <= most:
         raise ValueError(f"multi_krum needs an m of 1 to n - f = {most}, got {m}")
-    return left, choose.multi_krum(squared_distances(left.columns), left.f, most if m is None else m)
+    return left, choose.multi_krum(
+        squared_distances(left.columns), left.f, most if m is None else m
+    )
 
 
 def _mda(rows: Rows, f: int) -> tuple[Opened, Numbers]:
@@ -267,13 +273,17 @@ def _monna(rows: Rows, f: int, pivot: int) -> tuple[Opened, Numbers]:
     check_whole("monna", "pivot", pivot)
     left = opened("monna", rows, f, minimum=mda_minimum_rows, need="n >= 2f + 1")
     if isinstance(rows, Mixture) and rows.set_aside:
-        raise ValueError(f"monna cannot tell its pivot behind a pre-filter that set {rows.set_aside} row(s) aside")
+        raise ValueError(
+            f"monna cannot tell its pivot behind a pre-filter that set {rows.set_aside} row(s) aside"
+        )
     if not 0 <= pivot < len(left.kept):
         raise ValueError(f"monna needs a pivot of 0 to {len(left.kept) - 1}, got {pivot}")
     if not left.kept[pivot]:
         raise ValueError(f"monna cannot trust row {pivot}, which was set aside")
     trusted = left.columns.combine(np.eye(left.columns.n)[int(left.kept[:pivot].sum())])
-    nearest = np.argsort(left.columns.distances_to(trusted), kind="stable")[: left.columns.n - left.f]
+    nearest = np.argsort(left.columns.distances_to(trusted), kind="stable")[
+        : left.columns.n - left.f
+    ]
     return left, choose.average(nearest, left.columns.n)
 
 
@@ -281,5 +291,7 @@ def _dnc(rows: Rows, f: int, filter: float) -> tuple[Opened, Numbers]:
     left = opened("dnc", rows, f, distances=True, minimum=mda_minimum_rows, need="n >= 2f + 1")
     removed = math.ceil(filter * left.f) if 1 <= filter < math.inf else left.columns.n
     if removed >= left.columns.n:
-        raise ValueError(f"dnc needs a filter of 1 or more that leaves a row of n={left.columns.n}, got {filter:g}")
+        raise ValueError(
+            f"dnc needs a filter of 1 or more that leaves a row of n={left.columns.n}, got {filter:g}"
+        )
     return left, choose.spectral(centred_gram(left.columns).gram, removed)

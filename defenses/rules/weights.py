@@ -25,7 +25,9 @@ def krum(squared: Numbers, f: int) -> Numbers:
 
 def multi_krum(squared: Numbers, f: int, m: int) -> Numbers:
     """1/m for the m rows of the least scores, the first of equals."""
-    return average(np.argsort(krum_scores(squared, len(squared) - f - 2), kind="stable")[:m], len(squared))
+    return average(
+        np.argsort(krum_scores(squared, len(squared) - f - 2), kind="stable")[:m], len(squared)
+    )
 
 
 def bulyan(squared: Numbers, f: int) -> list[int]:
@@ -39,7 +41,12 @@ def bulyan(squared: Numbers, f: int) -> list[int]:
 
 def nearest(squared: Numbers, kept: int) -> Numbers:
     """(n, n): row i holds 1/kept for the `kept` rows nearest to row i, itself or rows equal to it among them."""
-    return np.stack([average(order[:kept], len(squared)) for order in np.argsort(squared, axis=1, kind="stable")])
+    return np.stack(
+        [
+            average(order[:kept], len(squared))
+            for order in np.argsort(squared, axis=1, kind="stable")
+        ]
+    )
 
 
 def minimum_diameter(squared: Numbers, f: int) -> Numbers:
@@ -52,7 +59,9 @@ def minimum_diameter(squared: Numbers, f: int) -> Numbers:
     low, high = 0, len(lengths) - 1
     while low < high:
         between = (low + high) // 2
-        low, high = (low, between) if _covers(squared > lengths[between], f) else (between + 1, high)
+        low, high = (
+            (low, between) if _covers(squared > lengths[between], f) else (between + 1, high)
+        )
     dropped = _covers(squared > lengths[low], f, most=_MOST_COVERS)
     sets = [np.setdiff1d(np.arange(n), list(cover)) for cover in dropped]
     full = [kept[:] if len(kept) == n - f else _thinned(squared, kept, n - f) for kept in sets]
@@ -92,7 +101,9 @@ def _covers(apart: np.ndarray, f: int, *, most: int = 1) -> list[frozenset[int]]
         stack.append(taken | {top})
     if found:
         return sorted(found, key=sorted)
-    raise ValueError(f"mda found no set of n - f rows within {_MOST_TRIALS} trials: use a smaller f, or another rule")
+    raise ValueError(
+        f"mda found no set of n - f rows within {_MOST_TRIALS} trials: use a smaller f, or another rule"
+    )
 
 
 def average(chosen: np.ndarray | list[int], n: int) -> Numbers:
@@ -112,12 +123,16 @@ def spectral(gram: Numbers, removed: int) -> Numbers:
     left = np.arange(len(gram))
     for _ in range(removed):
         own = gram[np.ix_(left, left)]
-        values, vectors = np.linalg.eigh(own - own.mean(axis=0) - own.mean(axis=1)[:, None] + own.mean())
+        values, vectors = np.linalg.eigh(
+            own - own.mean(axis=0) - own.mean(axis=1)[:, None] + own.mean()
+        )
         left = np.delete(left, (values[-1] * vectors[:, -1] ** 2).argmax())
     return average(left, len(gram))
 
 
-def weiszfeld(gram: Numbers, weights: Numbers, *, smoothing: float, tolerance: float, steps: int) -> Numbers:
+def weiszfeld(
+    gram: Numbers, weights: Numbers, *, smoothing: float, tolerance: float, steps: int
+) -> Numbers:
     """Weights of the geometric median: rows by the inverse of their distance to it, again and again.
 
     Args:

@@ -51,7 +51,10 @@ def counted(look: Look, update: Update, counts: Mapping[int, float]) -> Tensor |
     most = max(map(look.steps, counts))
     way = update.moved / sum(counts.values())  # of a client on average
     starts = torch.linspace(0, 1 - 1 / most, min(most, _POINTS)).tolist()
-    found = [last_layer_gradients(look.model, look.task, records, update.model + at * way) for at in starts]
+    found = [
+        last_layer_gradients(look.model, look.task, records, update.model + at * way)
+        for at in starts
+    ]
     known = torch.stack(found).mean(dim=0)
     last, n = mean[-known.shape[1] :], len(look.behind(counts))
     return attacks.label_counts(last, known, records.labels, classes=look.task.classes, n=n)
@@ -62,7 +65,9 @@ def labels_of(counts: Tensor) -> Tensor:
     return torch.repeat_interleave(torch.arange(len(counts)), counts)
 
 
-def last_layer_gradients(model: nn.Module, task: Task, examples: Examples, weights: Tensor) -> Tensor:
+def last_layer_gradients(
+    model: nn.Module, task: Task, examples: Examples, weights: Tensor
+) -> Tensor:
     """(k, p) float64, of each record's loss by the p coordinates of the last layer at weights (d,).
 
     model, a workspace, is left with these weights; its last layer is linear and gives the logits.
@@ -77,7 +82,9 @@ def last_layer_gradients(model: nn.Module, task: Task, examples: Examples, weigh
     finally:
         hook.remove()
     logits = logits.double().requires_grad_()
-    (error,) = torch.autograd.grad(task.loss(logits, examples.labels) * len(examples), logits)  # (k, outputs)
+    (error,) = torch.autograd.grad(
+        task.loss(logits, examples.labels) * len(examples), logits
+    )  # (k, outputs)
     by_weight = error[:, :, None] * read[0].double()[:, None, :]
     return torch.cat([by_weight.flatten(1), error], dim=1)
 
@@ -91,7 +98,12 @@ def _labels(look: Look, update: Update, counts: Mapping[int, float]) -> Exposure
     truth = torch.zeros(classes, dtype=torch.float64)
     for client, count in counts.items():
         labels = look.data.sites[client].train.labels
-        truth += count * look.steps(client) * torch.bincount(labels, minlength=classes).double() / len(labels)
+        truth += (
+            count
+            * look.steps(client)
+            * torch.bincount(labels, minlength=classes).double()
+            / len(labels)
+        )
     truth /= truth.sum()
     n = int(found.sum())
     usual = torch.bincount(look.known.labels, minlength=classes).double() / len(look.known)
@@ -101,7 +113,9 @@ def _labels(look: Look, update: Update, counts: Mapping[int, float]) -> Exposure
         return float(torch.minimum(counts.double() / n, truth).sum())
 
     whose = "the target's" if update.alone else f"those of {len(counts)} clients together"
-    why = f"the share of {n} labels that are right, {whose}; guessing takes the classes' usual shares"
+    why = (
+        f"the share of {n} labels that are right, {whose}; guessing takes the classes' usual shares"
+    )
     return Exposure(name, why, "share", right(found), right(guess), error=_error_of_share(n))
 
 
@@ -116,7 +130,10 @@ def _property(look: Look, update: Update, counts: Mapping[int, float]) -> Exposu
         return Exposure(name, few)
     has = torch.arange(_SHADOWS) % 2 == 0
     rows = counts[client] * torch.stack(
-        [_trial(look, model, look.known, n, rare, high, f"shadow {at}") for at, high in enumerate(has.tolist())]
+        [
+            _trial(look, model, look.known, n, rare, high, f"shadow {at}")
+            for at, high in enumerate(has.tolist())
+        ]
     )
     if not bool(torch.isfinite(rows).all()):
         return Exposure(name, "the attacker's own training diverges")
@@ -126,7 +143,9 @@ def _property(look: Look, update: Update, counts: Mapping[int, float]) -> Exposu
         others += count * _trained(look, model, look.data.sites[other].train, other, "beside")
     if beside:
         guessed = sum(beside.values()) * _usual(look, model)
-    coins = [at % 2 == 0 for at in range(_TRIALS)]  # as many of each, so that one answer for all is right in half
+    coins = [
+        at % 2 == 0 for at in range(_TRIALS)
+    ]  # as many of each, so that one answer for all is right in half
     right = 0
     for at, high in enumerate(coins):
         seen = counts[client] * _trial(look, model, target, n, rare, high, f"trial {at}") + others
@@ -144,13 +163,17 @@ def _usual(look: Look, model: Tensor) -> Tensor:
     """(d,) what the attacker takes for the update of a client that it knows nothing about."""
     n, found = len(look.data.sites[look.inquiry.target].train), []
     for at in range(_GUESSES):
-        order = torch.from_numpy(look.inquiry.stream(f"usual {at}").permutation(len(look.known)))[:n]
+        order = torch.from_numpy(look.inquiry.stream(f"usual {at}").permutation(len(look.known)))[
+            :n
+        ]
         part = Examples(look.known.features[order], look.known.labels[order])
         found.append(_trained(look, model, part, look.inquiry.target, f"usual {at}"))
     return torch.stack(found).mean(dim=0)
 
 
-def _trial(look: Look, model: Tensor, examples: Examples, n: int, rare: int, high: bool, name: str) -> Tensor:
+def _trial(
+    look: Look, model: Tensor, examples: Examples, n: int, rare: int, high: bool, name: str
+) -> Tensor:
     """(d,) the update of a client like the target with n of these records, a high or a low share of the rarer class.
 
     Under DP-SGD they are repeated until they are as many as the target has, or noise would count for more than it does.
@@ -169,7 +192,9 @@ def _trial(look: Look, model: Tensor, examples: Examples, n: int, rare: int, hig
 def _most(examples: Examples, rare: int) -> int:
     """The largest trial that these records allow, without taking nearly all of them."""
     of_class = int((examples.labels == rare).sum())
-    return min(int(of_class / HIGH), int((len(examples) - of_class) / (1 - LOW)), len(examples) // 2)
+    return min(
+        int(of_class / HIGH), int((len(examples) - of_class) / (1 - LOW)), len(examples) // 2
+    )
 
 
 def _trained(look: Look, model: Tensor, examples: Examples, client: int, name: str) -> Tensor:
@@ -180,7 +205,9 @@ def _trained(look: Look, model: Tensor, examples: Examples, client: int, name: s
         return look.inquiry.stream(f"{name} {purpose} {client}")
 
     if client not in look.plans:
-        plain = sgd_trainer(scenario, look.task, examples, look.model, client=client, streams=streams)
+        plain = sgd_trainer(
+            scenario, look.task, examples, look.model, client=client, streams=streams
+        )
         return plain.fit(model, round=0).delta
     machine = DpSgd(build_model(scenario, look.task), look.task, lr=scenario.training.lr)
     noisy = DpSgdTrainer(machine, examples, look.plans[client], client=client, stream_for=streams)
@@ -197,24 +224,42 @@ def _source(look: Look) -> Exposure:
     most = max(map(len, rounds.values()), default=0)
     clients = next((list(models) for models in rounds.values() if len(models) == most), [])
     if len(clients) < 2:
-        return Exposure("source", "needs the updates of two clients or more in a round, each by itself")
+        return Exposure(
+            "source", "needs the updates of two clients or more in a round, each by itself"
+        )
     together = [models for models in rounds.values() if set(clients) <= set(models)]
     asked = [_asked(look, client) for client in clients]
     examples = concatenate(asked)
     question = Question(examples, examples, look.model, look.task, None)
-    losses = torch.stack([torch.stack([question.losses(models[client]) for client in clients]) for models in together])
-    whose = torch.repeat_interleave(torch.arange(len(clients)), torch.tensor([len(part) for part in asked]))
+    losses = torch.stack(
+        [
+            torch.stack([question.losses(models[client]) for client in clients])
+            for models in together
+        ]
+    )
+    whose = torch.repeat_interleave(
+        torch.arange(len(clients)), torch.tensor([len(part) for part in asked])
+    )
     right = (attacks.source_inference(losses) == whose).double()
     shares = torch.bincount(whose).double() / len(whose)
     several = "a round" if len(together) == 1 else f"{len(together)} rounds"
     why = f"whose of {len(clients)} clients a training record is, {len(examples)} records asked, by {several}"
-    return Exposure("source", why, "share", float(right.mean()), float(shares.max()), error=_error_of_share(len(right)))
+    return Exposure(
+        "source",
+        why,
+        "share",
+        float(right.mean()),
+        float(shares.max()),
+        error=_error_of_share(len(right)),
+    )
 
 
 def _asked(look: Look, client: int) -> Examples:
     """Some training records of a client, at random."""
     train = look.data.sites[client].train
-    order = torch.from_numpy(look.inquiry.stream(f"asked {client}").permutation(len(train)))[:_ASKED]
+    order = torch.from_numpy(look.inquiry.stream(f"asked {client}").permutation(len(train)))[
+        :_ASKED
+    ]
     return Examples(train.features[order], train.labels[order])
 
 

@@ -15,7 +15,14 @@ from securefl.audit.bounds import Claim
 from securefl.audit.exposure import ROUNDS, Exposure, look_at
 from securefl.audit.findings import Asked, Findings, write
 from securefl.audit.inside import inside_lines
-from securefl.audit.leakage import Inquiry, Measured, OnRound, canary_lines, membership_lines, shadow_scenarios
+from securefl.audit.leakage import (
+    Inquiry,
+    Measured,
+    OnRound,
+    canary_lines,
+    membership_lines,
+    shadow_scenarios,
+)
 from securefl.audit.reconstruction import implanted, reconstructions
 from securefl.audit.replay import Line as Seen
 from securefl.audit.replay import Replay, replay
@@ -46,7 +53,11 @@ Say = Callable[[str], None]
 
 
 def audit(
-    asked: Asked, *, say: Say, on_round: Callable[[str, RoundRecord], None], on_bytes: OnBytes = quiet
+    asked: Asked,
+    *,
+    say: Say,
+    on_round: Callable[[str, RoundRecord], None],
+    on_bytes: OnBytes = quiet,
 ) -> Findings:
     """What the adversary measurably learns, beside what is claimed.
 
@@ -65,10 +76,15 @@ def audit(
         raise ScenarioError(f"--shadows must be 0, or from {FIRST} to {LAST}, got {asked.shadows}")
     _check_folder(asked)
     run = asked.path if asked.path.is_dir() else None
-    scenario, cell = _opened(run) if run else (load_scenario(asked.path, overrides=asked.overrides), None)
+    scenario, cell = (
+        _opened(run) if run else (load_scenario(asked.path, overrides=asked.overrides), None)
+    )
     inquiry = Inquiry(scenario, asked.adversary, asked.colluders, asked.target, asked.seed)
     fetch_data(scenario, on_bytes)
-    folder = asked.folder or Path("audits") / f"{asked.path.stem}-{cell_hash(scenario.resolved())[:8]}-{asked.target}"
+    folder = (
+        asked.folder
+        or Path("audits") / f"{asked.path.stem}-{cell_hash(scenario.resolved())[:8]}-{asked.target}"
+    )
     remember = user_cache().remember
     notes, played = list(_notes(inquiry)), None
     if cell is not None:
@@ -91,7 +107,9 @@ def audit(
     else:
         shadows = _shadows(inquiry, compared, folder, asked, say)
         say("membership")
-        measured = membership_lines(inquiry, shadows, on_round=on_round, remember=remember, played=played)
+        measured = membership_lines(
+            inquiry, shadows, on_round=on_round, remember=remember, played=played
+        )
         if scenario.claims_dp:
             say("gradient canaries")
             measured.lines.extend(canary_lines(inquiry, on_round=on_round, remember=remember))
@@ -100,7 +118,9 @@ def audit(
         notes.append(f"seen of client {asked.target}: {measured.seen}")
     exposures = exposed(inquiry, say, on_round, remember) if asked.exposure else []
     if exposures:
-        notes.append("what updates show is of the scenario's own records, split as it says and by no coins")
+        notes.append(
+            "what updates show is of the scenario's own records, split as it says and by no coins"
+        )
     if asked.pictures and not any(one.pictures for one in exposures):
         notes.append("no pictures: no image was reconstructed")
     claimed = _claimed(inquiry, measured.claim)
@@ -117,8 +137,12 @@ def _check_folder(asked: Asked) -> None:
         return
     if not folder.is_dir():
         raise ScenarioError(f"--out: {folder} is a file")
-    if RunFolder.is_at(folder) and any(use.label != "shadow" for use in RunFolder.open(folder).request().uses):
-        raise ScenarioError(f"--out: {folder} is the folder of a run, which holds no audits; choose another")
+    if RunFolder.is_at(folder) and any(
+        use.label != "shadow" for use in RunFolder.open(folder).request().uses
+    ):
+        raise ScenarioError(
+            f"--out: {folder} is the folder of a run, which holds no audits; choose another"
+        )
 
 
 def exposed(inquiry: Inquiry, say: Say, on_round: OnRound, remember: Remember) -> list[Exposure]:
@@ -151,15 +175,21 @@ def same_run(scenario: Scenario, cell: Cell, played: Replay) -> str:
         if not torch.equal(stored_weights, played.weights):
             raise SecureflError("the replay is not the run: it ends with another model")
     elif not torch.allclose(stored_weights, played.weights, rtol=_APART, atol=_APART):
-        raise SecureflError("the replay is not the run: it ends with another model, by more than encryption rounds")
+        raise SecureflError(
+            "the replay is not the run: it ends with another model, by more than encryption rounds"
+        )
     else:
         off = float((stored_weights - played.weights).abs().max())
         return f"the replay is the run: the same transcript, and the same model within {off:.2g}, by encryption"
-    return "the replay is the run: the same transcript, line for line, and the same model, bit for bit"
+    return (
+        "the replay is the run: the same transcript, line for line, and the same model, bit for bit"
+    )
 
 
 def _outline(transcript: Sequence[Mapping[str, Any]]) -> list[tuple[object, ...]]:
-    return sorted((line["round"], line["party"], line["kind"], tuple(line["about"])) for line in transcript)
+    return sorted(
+        (line["round"], line["party"], line["kind"], tuple(line["about"])) for line in transcript
+    )
 
 
 def _opened(path: Path) -> tuple[Scenario, Cell]:
@@ -173,7 +203,9 @@ def _opened(path: Path) -> tuple[Scenario, Cell]:
     return make_scenario(dict(values)), cell
 
 
-def _shadows(inquiry: Inquiry, count: int, folder: Path, asked: Asked, say: Say) -> dict[int, Tensor]:
+def _shadows(
+    inquiry: Inquiry, count: int, folder: Path, asked: Asked, say: Say
+) -> dict[int, Tensor]:
     """Seed -> final weights of that rehearsal; those that ended before are only read."""
     if not count:
         folder.mkdir(parents=True, exist_ok=True)
@@ -182,7 +214,9 @@ def _shadows(inquiry: Inquiry, count: int, folder: Path, asked: Asked, say: Say)
     cells = {seed: cell_hash(scenario.resolved(), code=code) for seed, scenario in wanted.items()}
     uses = tuple(Use(cell, "shadow", seed=seed, code=code) for seed, cell in cells.items())
     resolved = {cells[seed]: scenario.resolved() for seed, scenario in wanted.items()}
-    name = f"shadows of client {inquiry.target} of scenario {cell_hash(inquiry.scenario.resolved())}"
+    name = (
+        f"shadows of client {inquiry.target} of scenario {cell_hash(inquiry.scenario.resolved())}"
+    )
     request = Request(asked.command + "\n", resolved, uses, name, (code,))
     run = RunFolder.create(folder, request)
     with run.held():
@@ -201,7 +235,10 @@ def _shadows(inquiry: Inquiry, count: int, folder: Path, asked: Asked, say: Say)
                 if event.state != "done":
                     raise RunFailed(f"a shadow is {event.state}: {event.reason}")
                 say(f"a shadow has ended, after {event.seconds:.0f} s")
-    return {seed: load_checkpoint(run.named(cell).checkpoint).state.weights for seed, cell in cells.items()}
+    return {
+        seed: load_checkpoint(run.named(cell).checkpoint).state.weights
+        for seed, cell in cells.items()
+    }
 
 
 def _claimed(inquiry: Inquiry, claim: Claim | None) -> str:
@@ -227,7 +264,9 @@ def _notes(inquiry: Inquiry) -> Sequence[str]:
     clients = f" (client {', '.join(map(str, inquiry.coalition))})" if inquiry.coalition else ""
     notes = [f"{inquiry.adversary} is {who.who}{clients}; it sees: {sees}"]
     if not inquiry.scenario.repeatable:
-        notes.append("noise comes from the system: every audit is of a fresh draw, with other numbers")
+        notes.append(
+            "noise comes from the system: every audit is of a fresh draw, with other numbers"
+        )
     if who.deviates:
         notes.append(
             "all but the imprint is measured as if it kept to the protocol; what else it can do: docs/threat-model.md"

@@ -68,10 +68,14 @@ def canary_scores(knowledge: Knowledge, canaries: Canaries) -> Tensor | None:
 
 def sees_all(knowledge: Knowledge, canaries: Canaries) -> bool:
     """Whether every update that the target sent is seen by itself."""
-    return bool(canaries.others) and [sight.alone for sight in knowledge.moves] == [True] * len(canaries.others)
+    return bool(canaries.others) and [sight.alone for sight in knowledge.moves] == [True] * len(
+        canaries.others
+    )
 
 
-def bounds(scores: Tensor, inside: Tensor, stream: Keystream, *, delta: float, confidence: float) -> Bounds:
+def bounds(
+    scores: Tensor, inside: Tensor, stream: Keystream, *, delta: float, confidence: float
+) -> Bounds:
     """What scores of canaries prove about epsilon at delta.
 
     Args:
@@ -85,33 +89,42 @@ def bounds(scores: Tensor, inside: Tensor, stream: Keystream, *, delta: float, c
     counts = _counts(m)
     correct = {count: estimators.correct_guesses(scores, inside, count) for count in counts}
     each = 1 - left / len(counts)
-    shifts = [estimators.one_run_mu(m, count, right, confidence=each) for count, right in correct.items()]
+    shifts = [
+        estimators.one_run_mu(m, count, right, confidence=each) for count, right in correct.items()
+    ]
     tried = _tried(scores, inside, stream)
     each_of_those = 1 - left / len(tried)
     gaussians = [estimators.gaussian_mu(errors, confidence=each_of_those) for errors in tried]
     return Bounds(
         one_run_epsilon(scores, inside, delta=delta, confidence=confidence),
         epsilon_of(max(shifts), delta),
-        max(estimators.clopper_pearson_epsilon(errors, delta=delta, confidence=each_of_those) for errors in tried),
+        max(
+            estimators.clopper_pearson_epsilon(errors, delta=delta, confidence=each_of_those)
+            for errors in tried
+        ),
         epsilon_of(max(one.lower for one in gaussians), delta),
         epsilon_of(min(one.upper for one in gaussians), delta),
         max(estimators.one_run(m, count, count, delta=delta, confidence=each) for count in counts),
     )
 
 
-def refutation(scores: Tensor, inside: Tensor, stream: Keystream, claim: Claim, *, confidence: float) -> str | None:
+def refutation(
+    scores: Tensor, inside: Tensor, stream: Keystream, claim: Claim, *, confidence: float
+) -> str | None:
     """What in the scores of canaries that do not touch each other the claim cannot explain; None where nothing.
 
     Guarantees:
         - A claim that is true is refuted with probability 1 - confidence at most.
     """
     half = (1 - confidence) / 2
-    return one_run_refutation(scores, inside, claim, confidence=1 - half) or _independent_refutation(
-        scores, inside, stream, claim, confidence=1 - half
-    )
+    return one_run_refutation(
+        scores, inside, claim, confidence=1 - half
+    ) or _independent_refutation(scores, inside, stream, claim, confidence=1 - half)
 
 
-def one_run_refutation(scores: Tensor, inside: Tensor, claim: Claim, *, confidence: float) -> str | None:
+def one_run_refutation(
+    scores: Tensor, inside: Tensor, claim: Claim, *, confidence: float
+) -> str | None:
     """The same of any records or canaries that were put in or left out by fair coins."""
     m, counts = len(scores), _counts(len(scores))
     left = (1 - confidence) / len(counts)
@@ -128,7 +141,10 @@ def one_run_epsilon(scores: Tensor, inside: Tensor, *, delta: float, confidence:
     m, counts = len(scores), _counts(len(scores))
     each = 1 - (1 - confidence) / len(counts)
     found = {count: estimators.correct_guesses(scores, inside, count) for count in counts}
-    return max(estimators.one_run(m, count, right, delta=delta, confidence=each) for count, right in found.items())
+    return max(
+        estimators.one_run(m, count, right, delta=delta, confidence=each)
+        for count, right in found.items()
+    )
 
 
 def _independent_refutation(
@@ -159,7 +175,10 @@ def _counts(m: int) -> list[int]:
 def _tried(scores: Tensor, inside: Tensor, stream: Keystream) -> list[estimators.Errors]:
     """The errors of a few thresholds, set on canaries of which none counts."""
     order = torch.from_numpy(stream.permutation(len(scores)).copy())
-    sets, tests = order[: math.ceil(_HELD_OUT * len(scores))], order[math.ceil(_HELD_OUT * len(scores)) :]
+    sets, tests = (
+        order[: math.ceil(_HELD_OUT * len(scores))],
+        order[math.ceil(_HELD_OUT * len(scores)) :],
+    )
     places = (torch.arange(_THRESHOLDS, dtype=torch.float64) + 0.5) / _THRESHOLDS
     return [
         estimators.errors_at(scores[tests], inside[tests], float(threshold))

@@ -37,7 +37,9 @@ class Checked(NamedTuple):
     figure: str
 
 
-def worst(what: str, chances: Numbers, *, label: Callable[[int], str] = lambda at: "", factor: float = 1.0) -> Check:
+def worst(
+    what: str, chances: Numbers, *, label: Callable[[int], str] = lambda at: "", factor: float = 1.0
+) -> Check:
     """Returns the least of several chances, times their number: a bound on that of any of them.
 
     Args:

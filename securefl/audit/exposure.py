@@ -20,7 +20,9 @@ from securefl.scenario.making.adversary import poisoned
 from securefl.scenario.records import load_data
 
 ROUNDS = 5  # that are looked at
-NO_EVIDENCE = "what an attack does not find here is no evidence for an epsilon: another attack may find it"
+NO_EVIDENCE = (
+    "what an attack does not find here is no evidence for an epsilon: another attack may find it"
+)
 _KNOWN = 1000  # records of the attacker's own
 
 
@@ -137,7 +139,9 @@ def look_at(inquiry: Inquiry, *, on_round: OnRound, remember: Remember = fresh) 
         played.assembled.model,
         Examples(data.test.features[order], data.test.labels[order]),
         {
-            client: plan_for(scenario, client, remember, books[client].before if client in books else NOTHING)
+            client: plan_for(
+                scenario, client, remember, books[client].before if client in books else NOTHING
+            )
             for client in range(scenario.clients)
             if scenario.training.kind == "dp_sgd"
         },
@@ -152,7 +156,10 @@ def told_exposures(found: Sequence[Exposure]) -> list[str]:
         *((*_row(one), _marked(one)) for one in found),
     ]
     widths = [max(len(row[at]) for row in rows) for at in range(4)]
-    table = ["  ".join(f"{text:<{width}}" for text, width in zip(row, widths, strict=True)).rstrip() for row in rows]
+    table = [
+        "  ".join(f"{text:<{width}}" for text, width in zip(row, widths, strict=True)).rstrip()
+        for row in rows
+    ]
     return [*table, *(f"{one.attack}: {one.why}" for one in found), NO_EVIDENCE]
 
 

@@ -43,7 +43,11 @@ class Asked:
         numbers = {"target": self.target, "shadows": self.shadows, "seed": self.seed}
         if threat(self.adversary).clients:
             numbers = {"colluders": self.colluders, **numbers}
-        words += ["--adversary", self.adversary, *(f"--{name}={value}" for name, value in numbers.items())]
+        words += [
+            "--adversary",
+            self.adversary,
+            *(f"--{name}={value}" for name, value in numbers.items()),
+        ]
         words += ["--pictures"] if self.pictures else []
         words += [] if self.exposure else ["--no-exposure"]
         return shlex.join(words if self.folder is None else [*words, f"--out={self.folder}"])
@@ -116,7 +120,13 @@ def draw(path: Path, found: Findings) -> None:
     figure, axes = plt.subplots(figsize=(7, 5), layout="constrained")
     for line in found.lines:
         if line.curve is not None:
-            axes.step(line.curve.false_positive, line.curve.true_positive, where="post", label=line.attack, lw=1)
+            axes.step(
+                line.curve.false_positive,
+                line.curve.true_positive,
+                where="post",
+                label=line.attack,
+                lw=1,
+            )
     rates = torch.logspace(-4, 0, 100, dtype=torch.float64)
     for profile in {line.profile for line in found.lines if line.profile is not None}:
         most = [profile.most_true_positives(min(1.0, rate)) for rate in rates.tolist()]
@@ -135,7 +145,9 @@ def headlines(found: Findings) -> list[str]:
     members = [
         f"membership by {line.attack}: AUC {line.auc:.3f} ± {line.auc_error:.3f}, by guessing .5"
         for line in found.lines
-        if line.auc is not None and line.auc_error is not None and line.auc - 0.5 > 2 * line.auc_error
+        if line.auc is not None
+        and line.auc_error is not None
+        and line.auc - 0.5 > 2 * line.auc_error
     ]
     return [*exposed, *members] or ["nothing beyond guessing by these attacks"]
 

@@ -86,7 +86,11 @@ def lines_of(inquiry: Inquiry, watched: Watched) -> list[Line]:
         return unseen(NOT_ALONE)
     seen = Inside(
         evidence,
-        {client: other.evidence for client, other in watched.others.items() if other.evidence is not None},
+        {
+            client: other.evidence
+            for client, other in watched.others.items()
+            if other.evidence is not None
+        },
         alone=inquiry.scenario.clients == 1,
         moved=[sight.moved for sight in moves if sight.moved is not None],
         clip=inquiry.scenario.training.clip,

@@ -82,7 +82,9 @@ class Watcher:
         round, parties = played.record.round, self.threat.parties(self.colluders)
         if parties:
             self._taken[round] = played.record.survivors
-        sent = any(seen.kind == _ENCRYPTED and seen.about == (self.target,) for seen in played.observed)
+        sent = any(
+            seen.kind == _ENCRYPTED and seen.about == (self.target,) for seen in played.observed
+        )
         opened = sent and self.threat.opens(self.channel)  # from the ciphertext that the server has
         for seen in played.observed:
             if seen.values is None:
@@ -129,7 +131,11 @@ class Watcher:
         """What the updates of its members count in an opened sum; key holders open the mean."""
         if self.carried is None:
             return None
-        return _mean(self.carried, members) if kind == _OPENED else {one: self.carried[one] for one in members}
+        return (
+            _mean(self.carried, members)
+            if kind == _OPENED
+            else {one: self.carried[one] for one in members}
+        )
 
     def _without_own(
         self,
@@ -145,13 +151,21 @@ class Watcher:
 
         That a step is one client's alone is said only where others were taken out of it: server steps scale.
         """
-        own = {client: sent for client, sent in self._own.get(round, {}).items() if client in members}
+        own = {
+            client: sent for client, sent in self._own.get(round, {}).items() if client in members
+        }
         if counts is None or not own:
             alone = not step and members == (self.target,)
             return Sight(round, model, moved.float(), alone, counts)
         rest = moved.double() - sum(counts[client] * sent.double() for client, sent in own.items())
-        others = {client: count / counts[self.target] for client, count in counts.items() if client not in own}
-        return Sight(round, model, (rest / counts[self.target]).float(), set(others) == {self.target}, others)
+        others = {
+            client: count / counts[self.target]
+            for client, count in counts.items()
+            if client not in own
+        }
+        return Sight(
+            round, model, (rest / counts[self.target]).float(), set(others) == {self.target}, others
+        )
 
 
 def _mean(weights: Mapping[int, float], members: tuple[int, ...]) -> dict[int, float]:

@@ -64,11 +64,17 @@ class Inquiry:
                 f"{clients - 1}"
             )
         if self.scenario.facts.task.multilabel:
-            raise ScenarioError("the records bear several labels each, which no attack here is made for")
+            raise ScenarioError(
+                "the records bear several labels each, which no attack here is made for"
+            )
         if self.scenario.rehearsal is not None:
-            raise ScenarioError("the scenario is a rehearsal already: take its rehearsal table away")
+            raise ScenarioError(
+                "the scenario is a rehearsal already: take its rehearsal table away"
+            )
         if self.scenario.attack is not None and self.target in self.scenario.attack.clients:
-            raise ScenarioError(f"--target: client {self.target} is corrupt and trains on other records; take another")
+            raise ScenarioError(
+                f"--target: client {self.target} is corrupt and trains on other records; take another"
+            )
 
     @property
     def threat(self) -> ThreatModel:
@@ -80,7 +86,9 @@ class Inquiry:
         """The clients on the adversary's side: the first that are not the target."""
         if not self.threat.clients:
             return ()
-        return tuple(client for client in range(self.scenario.clients) if client != self.target)[: self.colluders]
+        return tuple(client for client in range(self.scenario.clients) if client != self.target)[
+            : self.colluders
+        ]
 
     @property
     def blind(self) -> bool:
@@ -125,7 +133,9 @@ class Inquiry:
 def rehearsed(scenario: Scenario, target: int, seed: int, *, apart: int = 0) -> Scenario:
     """The same scenario, its target's records drawn by the coins of a seed; apart from 0 plays by another seed."""
     own = (scenario.seed + apart * _STRIDE) % 2**63
-    return make_scenario({**scenario.resolved(), "seed": own, "rehearsal": {"client": target, "seed": seed}})
+    return make_scenario(
+        {**scenario.resolved(), "seed": own, "rehearsal": {"client": target, "seed": seed}}
+    )
 
 
 def shadow_scenarios(inquiry: Inquiry, count: int) -> dict[int, Scenario]:
@@ -176,7 +186,9 @@ def membership_lines(
             on_round=lambda record: on_round("rehearsal", record),
             remember=remember,
         )
-    inside = drawn(pool, 2 * inquiry.seed) if by_coins else torch.arange(len(pool.examples)) < pool.own
+    inside = (
+        drawn(pool, 2 * inquiry.seed) if by_coins else torch.arange(len(pool.examples)) < pool.own
+    )
     claim = inquiry.claim(played)
     question = Question(
         pool.examples,
@@ -188,9 +200,15 @@ def membership_lines(
     generator = inquiry.stream("label only").torch_generator()
     found = membership_scores(question, played.knowledge[0], generator)
     others = len(question.population)
-    finest = {RMIA: min((rate for rate in RATES if attacks.rmia_population(rate) <= others), default=math.inf)}
+    finest = {
+        RMIA: min(
+            (rate for rate in RATES if attacks.rmia_population(rate) <= others), default=math.inf
+        )
+    }
     lines = [
-        membership_line(attack, scores, inside, claim, by_coins=by_coins, finest=finest.get(attack, 0.0))
+        membership_line(
+            attack, scores, inside, claim, by_coins=by_coins, finest=finest.get(attack, 0.0)
+        )
         for attack, scores in found.items()
     ]
     return Measured(lines, claim, seen_of(played.knowledge[0]))
@@ -243,7 +261,9 @@ def canary_lines(inquiry: Inquiry, *, on_round: OnRound, remember: Remember = fr
     if scores is None or claim is None:
         return [Line("gradient canaries", Stand.UNTOLD, why)]
     name, stream = f"{len(canaries)} gradient canaries", partial(inquiry.stream, "thresholds")
-    return [canary_line(name, scores, canaries.inside, claim, stream, seen=seen_of(played.knowledge[0]))]
+    return [
+        canary_line(name, scores, canaries.inside, claim, stream, seen=seen_of(played.knowledge[0]))
+    ]
 
 
 def seen_of(knowledge: Knowledge) -> str:

@@ -36,7 +36,9 @@ def examine(path: Path) -> list[Verdict]:
         ScenarioError: path is no run folder.
         RunFolderError: a file other than a ledger is damaged.
     """
-    cells = {cell.hash: (label, scenario, cell) for label, scenario, cell in RunFolder.open(path).cells()}
+    cells = {
+        cell.hash: (label, scenario, cell) for label, scenario, cell in RunFolder.open(path).cells()
+    }
     run = [scenario for _, scenario, cell in cells.values() if cell.status()["state"] != "new"]
     found = []
     for name, (label, scenario, cell) in cells.items():
@@ -60,13 +62,21 @@ def told(verdicts: Sequence[Verdict]) -> Iterator[str]:
             shared.setdefault(finding, []).append(verdict.label)
     for finding, labels in sorted(shared.items(), key=lambda item: not item[0].grave):
         names = list(dict.fromkeys(labels))
-        where = ", ".join(names[:3]) + (f" and {len(names) - 3} more rows" if len(names) > 3 else "")
+        where = ", ".join(names[:3]) + (
+            f" and {len(names) - 3} more rows" if len(names) > 3 else ""
+        )
         cells = f" [{len(labels)} cells]" if len(labels) > 1 else ""
         yield f"{finding.weight} {finding.name}: {finding.told} ({where}){cells}"
     stands = Counter(verdict.stand for verdict in verdicts)
-    came = "; ".join(stand if len(verdicts) == 1 else f"{count} {stand}" for stand, count in stands.items())
+    came = "; ".join(
+        stand if len(verdicts) == 1 else f"{count} {stand}" for stand, count in stands.items()
+    )
     mistaken = sum(verdict.grave for verdict in verdicts)
-    what = f"{mistaken} of {len(verdicts)} cells with mistakes" if len(verdicts) > 1 else _verdict(verdicts[0])
+    what = (
+        f"{mistaken} of {len(verdicts)} cells with mistakes"
+        if len(verdicts) > 1
+        else _verdict(verdicts[0])
+    )
     yield f"{what} ({came})"
 
 
@@ -80,7 +90,9 @@ def _stand(case: Case) -> str:
     if case.state == "new":
         return "not run"
     came = case.state if case.ended else "not ended"
-    return f"{came}, {played} of {asked} rounds" + ("" if case.claims else ", no DP claim: little to look at")
+    return f"{came}, {played} of {asked} rounds" + (
+        "" if case.claims else ", no DP claim: little to look at"
+    )
 
 
 def _case(scenario: Mapping[str, Any], cell: Cell, run: list[Mapping[str, Any]]) -> Case:

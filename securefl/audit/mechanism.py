@@ -14,7 +14,9 @@ from securefl.audit.verdicts import BATCHES, BOOKS, CLIP, FRESH, SIZE, Line, Sta
 from securefl.learning.evidence import Evidence
 from securefl.privacy.events import SampledGaussian
 
-_COARSEST = 0.01  # of the noise: what rounding of the weights may add before it blurs what is measured
+_COARSEST = (
+    0.01  # of the noise: what rounding of the weights may add before it blurs what is measured
+)
 
 
 class Inside(NamedTuple):
@@ -73,7 +75,10 @@ def unseen(why: str) -> list[Line]:
 def _line(name: str, checked: Checked) -> Line:
     """Violated where a check fails; it holds where none does and nothing was left open."""
     allowed = (1 - EACH) / max(1, len(checked.checks))
-    failed = sorted((check for check in checked.checks if check.chance < allowed), key=lambda check: check.chance)
+    failed = sorted(
+        (check for check in checked.checks if check.chance < allowed),
+        key=lambda check: check.chance,
+    )
     if failed:
         reasons = [f"{check.what} (by chance: {check.chance:.1g})" for check in failed[:3]]
         return Line(name, Stand.VIOLATED, "; ".join([checked.figure, *reasons]))

@@ -64,7 +64,9 @@ class Question:
         return attacks.confidence(self.probabilities(weights, self.examples), self.examples.labels)
 
 
-def membership_scores(question: Question, knowledge: Knowledge, generator: torch.Generator) -> dict[str, Tensor]:
+def membership_scores(
+    question: Question, knowledge: Knowledge, generator: torch.Generator
+) -> dict[str, Tensor]:
     """Attack -> scores (n,), higher = more like a record that was trained on; those that the knowledge allows.
 
     Args:
@@ -83,17 +85,27 @@ def of_rounds(question: Question, knowledge: Knowledge) -> dict[str, Tensor]:
     if rounds:
         models = rounds if knowledge.final is None else [*rounds, knowledge.final]
         found["trajectory of the global models"] = _trajectory(question, models)
-    moves = [(s.model, s.moved, s.alone) for s in knowledge.moves if s.model is not None and s.moved is not None]
+    moves = [
+        (s.model, s.moved, s.alone)
+        for s in knowledge.moves
+        if s.model is not None and s.moved is not None
+    ]
     local = [model + moved for model, moved, alone in moves if alone]
     if local:
         found["trajectory of the local models"] = _trajectory(question, local)
     if moves:
-        name = "alignment with its updates" if len(local) == len(moves) else "alignment with sums or steps"
+        name = (
+            "alignment with its updates"
+            if len(local) == len(moves)
+            else "alignment with sums or steps"
+        )
         found[name] = _alignment(question, [(model, moved) for model, moved, _ in moves])
     return found
 
 
-def of_answers(question: Question, weights: Tensor, generator: torch.Generator) -> dict[str, Tensor]:
+def of_answers(
+    question: Question, weights: Tensor, generator: torch.Generator
+) -> dict[str, Tensor]:
     """Attacks on the final model by its answers alone; those that compare it with shadows where there are some."""
     examples, shadows = question.examples, question.shadows
     found = {
@@ -110,8 +122,15 @@ def of_answers(question: Question, weights: Tensor, generator: torch.Generator) 
         found[RMIA] = attacks.rmia(
             question.true_probabilities(weights, examples),
             question.true_probabilities(weights, question.population),
-            torch.stack([question.true_probabilities(shadow, examples) for shadow in shadows.weights]),
-            torch.stack([question.true_probabilities(shadow, question.population) for shadow in shadows.weights]),
+            torch.stack(
+                [question.true_probabilities(shadow, examples) for shadow in shadows.weights]
+            ),
+            torch.stack(
+                [
+                    question.true_probabilities(shadow, question.population)
+                    for shadow in shadows.weights
+                ]
+            ),
             shadows.inside,
             gamma=_GAMMA,
         )
@@ -138,7 +157,9 @@ def _label_only(question: Question, weights: Tensor, generator: torch.Generator)
 
 def _trajectory(question: Question, models: Sequence[Tensor]) -> Tensor:
     """By the mean loss over models that were seen one after the other."""
-    return attacks.trajectory(torch.stack([question.losses(weights) for weights in models]), None, None)
+    return attacks.trajectory(
+        torch.stack([question.losses(weights) for weights in models]), None, None
+    )
 
 
 def _alignment(question: Question, moves: Sequence[tuple[Tensor, Tensor]]) -> Tensor:
@@ -148,7 +169,9 @@ def _alignment(question: Question, moves: Sequence[tuple[Tensor, Tensor]]) -> Te
         for start in range(0, len(total), _CHUNK):
             part = slice(start, start + _CHUNK)
             records = Examples(question.examples.features[part], question.examples.labels[part])
-            total[part] += attacks.update_alignment(moved, gradients(question.model, question.task, records, model))
+            total[part] += attacks.update_alignment(
+                moved, gradients(question.model, question.task, records, model)
+            )
     return total / len(moves)
 
 

@@ -45,7 +45,9 @@ def size_checks(evidence: Evidence, *, scale: float, confidence: float) -> Check
     freedom = degrees.sum(axis=0)
     by_coordinate = evidence.squares.numpy() / scale**2
     means = evidence.sums.numpy() / scale / math.sqrt(max(1, all_steps))
-    vectors = torch.cat([torch.stack(one.vectors) for one in rounds if one.vectors]) / scale  # (steps, c)
+    vectors = (
+        torch.cat([torch.stack(one.vectors) for one in rounds if one.vectors]) / scale
+    )  # (steps, c)
     checks = [
         worst(
             "the variance of the noise",
@@ -62,14 +64,20 @@ def size_checks(evidence: Evidence, *, scale: float, confidence: float) -> Check
             square_chances(by_coordinate, float(all_steps)),
             label=lambda at: f" ({at})",
         ),
-        worst("the mean of the noise of a coordinate", normal_chances(means), label=lambda at: f" ({at})"),
+        worst(
+            "the mean of the noise of a coordinate",
+            normal_chances(means),
+            label=lambda at: f" ({at})",
+        ),
         worst("the variance of the noise in a step", _by_step(evidence, vectors)),
         shape("the shape of the noise", vectors.reshape(-1), bins=_BINS),
     ]
     places = tensors + len(rounds)
     least, most = _interval(total, freedom, 1 - (1 - confidence) / places)
     low, _ = _interval(squares.sum(axis=1), degrees.sum(axis=1), 1 - (1 - confidence) / places)
-    figure = f"noise over clip is {least.min():.3f} to {most.max():.3f} of what was booked, by tensor"
+    figure = (
+        f"noise over clip is {least.min():.3f} to {most.max():.3f} of what was booked, by tensor"
+    )
     left = []
     if min(float(least.min()), float(low.min())) <= NEARLY:
         left.append(f"{figure}: it holds from {NEARLY:g} on; more rounds narrow it")
@@ -89,7 +97,9 @@ def _interval(squares: Numbers, degrees: Numbers, confidence: float) -> tuple[Nu
     return np.sqrt(squares / chi2.isf(half, degrees)), np.sqrt(squares / chi2.ppf(half, degrees))
 
 
-def fresh_checks(evidence: Evidence, others: Mapping[int, Evidence], *, scale: float, alone: bool) -> Checked:
+def fresh_checks(
+    evidence: Evidence, others: Mapping[int, Evidence], *, scale: float, alone: bool
+) -> Checked:
     """Returns the checks that no noise was used twice.
 
     Args:
@@ -105,7 +115,11 @@ def fresh_checks(evidence: Evidence, others: Mapping[int, Evidence], *, scale: f
         stacks.append(vectors)
         names += labels
     rows = torch.cat(stacks)
-    left = [] if len(rows) <= MOST_VECTORS else [f"only the first {MOST_VECTORS} of {len(rows)} steps were compared"]
+    left = (
+        []
+        if len(rows) <= MOST_VECTORS
+        else [f"only the first {MOST_VECTORS} of {len(rows)} steps were compared"]
+    )
     compared = rows[:MOST_VECTORS]
     checks = [
         _pairs(compared, names),
@@ -115,7 +129,9 @@ def fresh_checks(evidence: Evidence, others: Mapping[int, Evidence], *, scale: f
     ]
     for client, other in others.items():
         together = _together(evidence, other)
-        checks.append(drift(f"the noise of the client and of client {client}", together, scale=scale))
+        checks.append(
+            drift(f"the noise of the client and of client {client}", together, scale=scale)
+        )
     if rows.shape[1] < _FEWEST_COORDINATES:
         left.append(f"{rows.shape[1]} coordinates are too few to compare noise")
     if not alone and not any(one.rounds for one in others.values()):

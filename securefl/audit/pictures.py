@@ -31,13 +31,17 @@ def draw_rows(path: Path, rows: Sequence[tuple[str, Tensor]]) -> None:
 
     across = min(MOST, max(len(images) for _, images in rows))
     size = (0.9 * across + 2.2, 0.95 * len(rows))
-    figure, axes = plt.subplots(len(rows), across, figsize=size, squeeze=False, layout="constrained")
+    figure, axes = plt.subplots(
+        len(rows), across, figsize=size, squeeze=False, layout="constrained"
+    )
     for line, (label, images) in zip(axes, rows, strict=True):
         for place, axis in enumerate(line):
             axis.set(xticks=[], yticks=[])
             axis.set_frame_on(False)
             if place < len(images):
-                axis.imshow(_pixels(images[place]), cmap="gray", vmin=0, vmax=1, interpolation="nearest")
+                axis.imshow(
+                    _pixels(images[place]), cmap="gray", vmin=0, vmax=1, interpolation="nearest"
+                )
         line[0].set_ylabel(label, rotation=0, ha="right", va="center", fontsize="small")
     with plt.rc_context({"svg.hashsalt": "securefl"}):
         figure.savefig(path, metadata={"Date": None})

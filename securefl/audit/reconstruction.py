@@ -39,10 +39,16 @@ def reconstructions(look: Look) -> Iterator[Exposure]:
 
 def _analytic(look: Look, update: Update) -> Iterator[Exposure]:
     """The rows of a first linear layer; none where another layer comes first."""
-    first = next(layer for layer in look.model.modules() if next(layer.parameters(recurse=False), None) is not None)
+    first = next(
+        layer
+        for layer in look.model.modules()
+        if next(layer.parameters(recurse=False), None) is not None
+    )
     if isinstance(first, nn.Linear):
         weight, bias = _first(update.moved, *first.weight.shape)
-        yield _scored(look, update, "analytic leakage of the first layer", attacks.linear_inputs(weight, bias))
+        yield _scored(
+            look, update, "analytic leakage of the first layer", attacks.linear_inputs(weight, bias)
+        )
 
 
 def _first(moved: Tensor, outputs: int, inputs: int) -> tuple[Tensor, Tensor]:
@@ -56,7 +62,9 @@ def _inverted(look: Look, update: Update) -> Exposure:
     if len(look.task.image) != 3:
         return Exposure(name, "made for flat images only")
     if update.counts is None:
-        return Exposure(name, "not tried: what is seen is no sum of updates by weights that are known")
+        return Exposure(
+            name, "not tried: what is seen is no sum of updates by weights that are known"
+        )
     records, steps = len(look.behind(update.counts)), max(map(look.steps, update.counts))
     if records > MOST_RECORDS or steps > MOST_STEPS:
         many = f"{_several(records, 'record')} in {_several(steps, 'local step')}"
@@ -64,10 +72,15 @@ def _inverted(look: Look, update: Update) -> Exposure:
         return Exposure(name, f"not tried on {many}: {made_for}")
     each = {count / len(look.data.sites[client].train) for client, count in update.counts.items()}
     if len(update.counts) > 1 and (steps > 1 or max(each) > _ALIKE * min(each)):
-        return Exposure(name, f"not tried on a sum of {len(update.counts)} updates that is not the gradient of a batch")
+        return Exposure(
+            name,
+            f"not tried on a sum of {len(update.counts)} updates that is not the gradient of a batch",
+        )
     found = counted(look, update, update.counts)
     if found is None:
-        return Exposure(name, "not tried: the attacker has no record of some class to count labels by")
+        return Exposure(
+            name, "not tried: the attacker has no record of some class to count labels by"
+        )
     vector.load_vector(look.model, update.model)
     inverted = attacks.inverting_gradients(
         look.model,
@@ -78,7 +91,9 @@ def _inverted(look: Look, update: Update) -> Exposure:
         bounds=(-1.0, 1.0),
         generator=look.inquiry.stream("inversion").torch_generator(),
         iterations=_ITERATIONS,
-        local=attacks.LocalSteps(training.lr, records if steps == 1 else training.batch, training.epochs),
+        local=attacks.LocalSteps(
+            training.lr, records if steps == 1 else training.batch, training.epochs
+        ),
     )
     found_so = _scored(look, update, name, inverted.records.flatten(1))
     return replace(found_so, why=f"{found_so.why}; {_ITERATIONS} iterations, more may find more")
@@ -109,7 +124,9 @@ def implanted(look: Look, *, on_round: OnRound, remember: Remember = fresh) -> E
     if seen is None:
         return Exposure(name, "with it nothing is seen that moves with the target's update")
     found = _scored(look, seen, name, attacks.imprinted(*_first(seen.moved, bins, features)))
-    return replace(found, why=f"{found.why}; {bins} bins; clients that fixed the model beforehand refuse it")
+    return replace(
+        found, why=f"{found.why}; {bins} bins; clients that fixed the model beforehand refuse it"
+    )
 
 
 def _scored(look: Look, update: Update, attack: str, found: Tensor) -> Exposure:

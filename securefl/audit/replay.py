@@ -75,7 +75,9 @@ def replay(
             implant=implant,
         )
         state, transcript = assembled.start, list[Line]()
-        for played in engine.run(assembled.federation, state, rounds=scenario.rounds if rounds is None else rounds):
+        for played in engine.run(
+            assembled.federation, state, rounds=scenario.rounds if rounds is None else rounds
+        ):
             for watcher in watchers:
                 watcher.watch(played)
             transcript += [_line(played.record.round, seen) for seen in played.observed]
@@ -119,7 +121,10 @@ def carried_weights(scenario: Scenario, sizes: Mapping[int, int]) -> dict[int, f
 
 def _weights(scenario: Scenario, sizes: Mapping[int, int]) -> dict[int, int]:
     reported = scenario.weights == "reported"
-    return {client: scenario.facts.client_weight(client, size if reported else None) for client, size in sizes.items()}
+    return {
+        client: scenario.facts.client_weight(client, size if reported else None)
+        for client, size in sizes.items()
+    }
 
 
 def _line(round: int, seen: Observation) -> Line:

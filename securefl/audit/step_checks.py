@@ -23,14 +23,20 @@ from securefl.audit.checks import (
 from securefl.learning.evidence import Evidence
 from securefl.learning.watched import DENSE, LENGTH, ONE, TENSORS, UNCLIPPED, WHOLE
 
-_OTHER = (UNCLIPPED, WHOLE, TENSORS)  # clippings that would lead elsewhere: 1 along them is that clipping
+_OTHER = (
+    UNCLIPPED,
+    WHOLE,
+    TENSORS,
+)  # clippings that would lead elsewhere: 1 along them is that clipping
 _GAINS = (LENGTH, ONE, DENSE)  # along these the clip itself is measured
 _WRONG = 0.1  # share by which a clip or a rate may be wrong and has to be excluded
 _MIXED = 1e-3  # of a gradient: more than rounding does to it in another batch
 _FEWEST_VARIANCE = 20.0  # of a batch's size, from which on it is nearly normal
 _FEWEST_MEETINGS = 50.0  # of records in two steps of a round, below which shuffling would not show
 _MOST_STEPS = 2000  # that are compared pair by pair
-_LOOKED_AT = 50  # pairs of steps whose exact chance is computed: the most extreme by their deviation
+_LOOKED_AT = (
+    50  # pairs of steps whose exact chance is computed: the most extreme by their deviation
+)
 
 
 def clip_checks(evidence: Evidence, *, scale: float, confidence: float) -> Checked:
@@ -41,7 +47,10 @@ def clip_checks(evidence: Evidence, *, scale: float, confidence: float) -> Check
         scale: booked standard deviation of the noise.
         confidence: that every interval covers.
     """
-    checks, left = [Check("a gradient changes with the others of its batch", float(evidence.mixed <= _MIXED))], []
+    checks, left = (
+        [Check("a gradient changes with the others of its batch", float(evidence.mixed <= _MIXED))],
+        [],
+    )
     reach = -float(norm.ppf((1 - confidence) / 2 / (len(_OTHER) + len(_GAINS))))
     shares = []
     for name in (*_OTHER, *_GAINS):
@@ -66,7 +75,10 @@ def _looked_along(name: str, along: Numbers, scale: float) -> list[Check]:
     squares = float(np.square(along / scale).sum())
     return [
         drift(f"the sum goes on along: {name}", along.tolist(), scale=scale),
-        worst(f"the variance along: {name}", square_chances(np.array([squares]), float(max(1, len(along))))),
+        worst(
+            f"the variance along: {name}",
+            square_chances(np.array([squares]), float(max(1, len(along)))),
+        ),
     ]
 
 
@@ -89,9 +101,14 @@ def batch_checks(evidence: Evidence, *, rate: float, confidence: float) -> Check
     sizes = came.sum(axis=1).astype(np.float64)
     spread = records * rate * (1 - rate)
     checks = [
-        worst("the number of inclusions", binomial_chances(np.array([sizes.sum()]), came.size, rate)),
+        worst(
+            "the number of inclusions", binomial_chances(np.array([sizes.sum()]), came.size, rate)
+        ),
         worst("the size of a batch", binomial_chances(sizes, records, rate)),
-        worst("the inclusions of a record", binomial_chances(came.sum(axis=0).astype(np.float64), len(came), rate)),
+        worst(
+            "the inclusions of a record",
+            binomial_chances(came.sum(axis=0).astype(np.float64), len(came), rate),
+        ),
         histogram("the inclusions of records", came.sum(axis=0), len(came), rate),
         _spread(sizes, records * rate, spread),
         _by_round(rounds, rate),
@@ -146,23 +163,35 @@ def _meetings(came: Numbers, sizes: Numbers, steps: Sequence[int]) -> list[Check
     upper = np.triu(np.ones_like(common, dtype=bool), 1) & (variance > 0)
     together = upper & (label[:, None] == label[None, :])
     checks = []
-    for what, pairs in (("two steps of a round", together), ("steps of different rounds", upper & ~together)):
+    for what, pairs in (
+        ("two steps of a round", together),
+        ("steps of different rounds", upper & ~together),
+    ):
         difference = float((common - mean)[pairs].sum())
         deviation = math.sqrt(max(float(variance[pairs].sum()), 1e-300))
         z = np.array([difference / deviation if pairs.any() else 0.0])
-        checks.append(worst(f"the records that {what} have in common", normal_chances(z), factor=APPROXIMATE))
+        checks.append(
+            worst(f"the records that {what} have in common", normal_chances(z), factor=APPROXIMATE)
+        )
     checks.append(_nearest(common, mean, variance, upper, sizes, records))
     return checks
 
 
-def _nearest(common: Numbers, mean: Numbers, variance: Numbers, pairs: Numbers, sizes: Numbers, records: int) -> Check:
+def _nearest(
+    common: Numbers, mean: Numbers, variance: Numbers, pairs: Numbers, sizes: Numbers, records: int
+) -> Check:
     """The two steps that have the strangest number of records in common; exact for each looked at."""
     far = np.where(pairs, np.abs(common - mean) / np.sqrt(np.maximum(variance, 1e-300)), 0.0)
     first, second = np.unravel_index(np.argsort(far, axis=None)[-_LOOKED_AT:], far.shape)
     seen, one, other = common[first, second], sizes[first], sizes[second]
-    low, high = hypergeom.cdf(seen, records, one, other), hypergeom.sf(seen - 1, records, one, other)
+    low, high = (
+        hypergeom.cdf(seen, records, one, other),
+        hypergeom.sf(seen - 1, records, one, other),
+    )
     chance = float(np.minimum(1.0, 2 * np.minimum(low, high)).min()) * int(pairs.sum())
-    return Check("the records that two steps have in common", min(1.0, chance) if pairs.any() else 1.0)
+    return Check(
+        "the records that two steps have in common", min(1.0, chance) if pairs.any() else 1.0
+    )
 
 
 def book_checks(evidence: Evidence, *, steps: int, moved: Sequence[Tensor]) -> Checked:
@@ -175,7 +204,9 @@ def book_checks(evidence: Evidence, *, steps: int, moved: Sequence[Tensor]) -> C
     """
     taken = sum(one.steps for one in evidence.rounds)
     same = len(moved) == len(evidence.rounds) and all(
-        torch.allclose(left, one.change, rtol=1e-4, atol=1e-6 * max(1e-3, float(one.change.abs().max())))
+        torch.allclose(
+            left, one.change, rtol=1e-4, atol=1e-6 * max(1e-3, float(one.change.abs().max()))
+        )
         for left, one in zip(moved, evidence.rounds, strict=True)
     )
     checks = [

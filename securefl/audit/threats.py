@@ -43,8 +43,16 @@ class ThreatModel:
 
     def ends_with(self, channel: str) -> str:
         """What it has when the run is over: the final model, its answers, or nothing."""
-        models = [party for party, kinds in catalog.CHANNELS[channel].sees.items() if "global model" in kinds]
-        has = (self.server and "server" in models) or (self.network and "network" in models) or self.clients
+        models = [
+            party
+            for party, kinds in catalog.CHANNELS[channel].sees.items()
+            if "global model" in kinds
+        ]
+        has = (
+            (self.server and "server" in models)
+            or (self.network and "network" in models)
+            or self.clients
+        )
         return FINAL if has else self.published
 
     def sees(self, channel: str, *, reported: bool = False) -> tuple[str, ...]:
@@ -58,14 +66,20 @@ class ThreatModel:
         parties = (("server", self.server), ("network", self.network), ("client", self.clients))
         kinds = [kind for party, has in parties if has for kind in sees[party]]
         kinds += [OPENED] if self.opens(channel) else []
-        shown = reported and catalog.CHANNELS[channel].shows_reported_weights and (self.server or self.network)
+        shown = (
+            reported
+            and catalog.CHANNELS[channel].shows_reported_weights
+            and (self.server or self.network)
+        )
         kinds += [REPORTED] if shown else []
         return tuple(dict.fromkeys(kind for kind in [*kinds, self.ends_with(channel)] if kind))
 
 
 THREATS: Mapping[str, ThreatModel] = {
     "server": ThreatModel("the server, honest but curious", server=True),
-    "malicious-server": ThreatModel("the server, which may also break the protocol", server=True, deviates=True),
+    "malicious-server": ThreatModel(
+        "the server, which may also break the protocol", server=True, deviates=True
+    ),
     "clients": ThreatModel("clients that share what they see and send", clients=True),
     "server+clients": ThreatModel(
         "the server and clients that share what they see and send", server=True, clients=True
@@ -76,8 +90,12 @@ THREATS: Mapping[str, ThreatModel] = {
         clients=True,
         key=True,
     ),
-    "network": ThreatModel("whoever reads all messages, where no transport encrypts them", network=True),
-    "outsider": ThreatModel("anybody who may ask the final model for answers (black box)", published=ANSWERS),
+    "network": ThreatModel(
+        "whoever reads all messages, where no transport encrypts them", network=True
+    ),
+    "outsider": ThreatModel(
+        "anybody who may ask the final model for answers (black box)", published=ANSWERS
+    ),
     "outsider-weights": ThreatModel("anybody who has the final model (white box)", published=FINAL),
 }
 

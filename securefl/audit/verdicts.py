@@ -26,7 +26,14 @@ _NO_AUC = "-"
 SIZE, FRESH, CLIP = "size of the noise", "freshness of the noise", "clipping of each example"
 BATCHES, BOOKS = "Poisson batches", "booked steps"
 MECHANISM = (SIZE, FRESH, CLIP, BATCHES, BOOKS)  # each has to hold before a claim is said to hold
-HEAD = ("verdict", "attack", "AUC", "TPR at 1 % FPR / claimed", "TPR at .1 % FPR / claimed", "epsilon >=")
+HEAD = (
+    "verdict",
+    "attack",
+    "AUC",
+    "TPR at 1 % FPR / claimed",
+    "TPR at .1 % FPR / claimed",
+    "epsilon >=",
+)
 
 
 class Stand(Enum):
@@ -75,7 +82,13 @@ class Line:
 
 
 def membership_line(
-    attack: str, scores: Tensor, inside: Tensor, claim: Claim | None, *, by_coins: bool, finest: float = 0.0
+    attack: str,
+    scores: Tensor,
+    inside: Tensor,
+    claim: Claim | None,
+    *,
+    by_coins: bool,
+    finest: float = 0.0,
 ) -> Line:
     """The verdict on an attack against real records.
 
@@ -103,7 +116,13 @@ def membership_line(
 
 
 def canary_line(
-    attack: str, scores: Tensor, inside: Tensor, claim: Claim, stream: Callable[[], Keystream], *, seen: str
+    attack: str,
+    scores: Tensor,
+    inside: Tensor,
+    claim: Claim,
+    stream: Callable[[], Keystream],
+    *,
+    seen: str,
 ) -> Line:
     """The verdict on gradient canaries.
 
@@ -128,7 +147,9 @@ def told(lines: Sequence[Line]) -> Iterator[str]:
     """The lines as a table, then the reasons for their verdicts, each once."""
     rows = [HEAD, *map(_row, lines)]
     told = [
-        at for at in range(len(HEAD)) if at != _FINE or any(line.points and line.points[-1].found for line in lines)
+        at
+        for at in range(len(HEAD))
+        if at != _FINE or any(line.points and line.points[-1].found for line in lines)
     ]
     widths = {at: max(len(row[at]) for row in rows) for at in told}
     for row in rows:
@@ -213,8 +234,14 @@ def _line(
     )
 
 
-def _point(members: Tensor, others: Tensor, rate: float, claim: Claim | None, *, measured: bool) -> Point:
-    found = attacks.at_false_positive_rate(members, others, at=rate, confidence=0.95) if measured else None
+def _point(
+    members: Tensor, others: Tensor, rate: float, claim: Claim | None, *, measured: bool
+) -> Point:
+    found = (
+        attacks.at_false_positive_rate(members, others, at=rate, confidence=0.95)
+        if measured
+        else None
+    )
     return Point(rate, found, None if claim is None else claim.profile.most_true_positives(rate))
 
 

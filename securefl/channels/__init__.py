@@ -9,7 +9,13 @@ from typing import TYPE_CHECKING
 from securefl._door import door
 
 if TYPE_CHECKING:
-    from securefl.channels.protocol import ChannelClient, ChannelServer, ClientUpdate, Observation, View
+    from securefl.channels.protocol import (
+        ChannelClient,
+        ChannelServer,
+        ClientUpdate,
+        Observation,
+        View,
+    )
 
 __all__ = ["ChannelClient", "ChannelServer", "ClientUpdate", "Observation", "View"]
 

@@ -72,13 +72,21 @@ class ModelMessage:
 
     def to_bytes(self) -> bytes:
         """Head, 32 bytes of name and 4 d bytes."""
-        return pack_head(self.KIND, self.session, self.round) + self.name + vector.to_bytes(self.weights)
+        return (
+            pack_head(self.KIND, self.session, self.round)
+            + self.name
+            + vector.to_bytes(self.weights)
+        )
 
     @classmethod
     def from_bytes(cls, data: Packet, *, d: int) -> "ModelMessage":
         """Parse a model of exactly d coordinates. Raises ProtocolError."""
-        session, round, body = unpack_head(data, kind=cls.KIND, length=HEAD_BYTES + HASH_BYTES + 4 * d)
-        return cls(session, round, bytes(body[:HASH_BYTES]), vector.from_bytes(body[HASH_BYTES:], d=d))
+        session, round, body = unpack_head(
+            data, kind=cls.KIND, length=HEAD_BYTES + HASH_BYTES + 4 * d
+        )
+        return cls(
+            session, round, bytes(body[:HASH_BYTES]), vector.from_bytes(body[HASH_BYTES:], d=d)
+        )
 
     @classmethod
     def round_of(cls, data: bytes) -> int:
@@ -128,7 +136,9 @@ class PlainUpdate:
     @classmethod
     def from_bytes(cls, data: Packet, *, d: int) -> "PlainUpdate":
         """Parse an update of exactly d coordinates; the weight must be 1 to 2^31 - 1. Raises ProtocolError."""
-        session, round, body = unpack_head(data, kind=cls.KIND, length=HEAD_BYTES + cls._BODY.size + 4 * d)
+        session, round, body = unpack_head(
+            data, kind=cls.KIND, length=HEAD_BYTES + cls._BODY.size + 4 * d
+        )
         sender, weight = cls._BODY.unpack_from(body)
         if not 1 <= weight <= MAX_WEIGHT:
             raise ProtocolError(f"a weight must be 1 to {MAX_WEIGHT}, got {weight}")

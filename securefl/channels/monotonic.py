@@ -148,7 +148,9 @@ class FileMonotonic:
             ProtocolError: it does not follow what the file holds, or cannot be written.
         """
         try:
-            with FileLock(self._path.with_name(f".{self._path.name}.lock")):  # no other process moves the file on
+            with FileLock(
+                self._path.with_name(f".{self._path.name}.lock")
+            ):  # no other process moves the file on
                 name, sessions = self._read()
                 if not progress.follows(sessions.get(session, Progress())):
                     raise ProtocolError(ANSWERED)
@@ -186,7 +188,9 @@ def _parsed(data: bytes) -> tuple[str, dict[bytes, Progress]]:
     listed: dict[str, tuple[int, int, int, str, int, int]]
     name, listed = json.loads(line)
     return name, {
-        bytes.fromhex(session): Progress(attempt, step, members, bytes.fromhex(outcome), round, stage)
+        bytes.fromhex(session): Progress(
+            attempt, step, members, bytes.fromhex(outcome), round, stage
+        )
         for session, (attempt, step, members, outcome, round, stage) in listed.items()
     }
 

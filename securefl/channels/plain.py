@@ -8,7 +8,16 @@ from collections.abc import Mapping, Sequence
 import torch
 
 from securefl.channels.messages import PlainUpdate, UpdateRequest
-from securefl.channels.protocol import MODEL, OWN, ClientUpdate, Observation, Packet, Plan, Sides, View
+from securefl.channels.protocol import (
+    MODEL,
+    OWN,
+    ClientUpdate,
+    Observation,
+    Packet,
+    Plan,
+    Sides,
+    View,
+)
 from securefl.channels.update import check_asked
 from securefl.errors import ProtocolError, RoundAbandoned
 
@@ -59,7 +68,9 @@ class PlainClient:
         """
         asked = check_asked(self._asked, update.model_hash)
         self._asked = None
-        return PlainUpdate(asked.session, asked.round, self._client, update.weight, update.delta).to_bytes()
+        return PlainUpdate(
+            asked.session, asked.round, self._client, update.weight, update.delta
+        ).to_bytes()
 
 
 class PlainServer:
@@ -72,7 +83,9 @@ class PlainServer:
         weights: the weight of each client, or None to take what the clients report.
     """
 
-    def __init__(self, session: bytes, *, d: int, min_cohort: int, weights: Mapping[int, int] | None) -> None:
+    def __init__(
+        self, session: bytes, *, d: int, min_cohort: int, weights: Mapping[int, int] | None
+    ) -> None:
         self._session, self._d, self._min_cohort, self._weights = session, d, min_cohort, weights
         self._round, self._cohort, self._model_hash = -1, frozenset[int](), b""
         self._open = False
@@ -102,7 +115,9 @@ class PlainServer:
         self._updates[client] = update
         for party in ("server", "network"):
             self._seen.append(
-                Observation(party, "update in the clear", (client,), (self._d,), len(message), update.delta)
+                Observation(
+                    party, "update in the clear", (client,), (self._d,), len(message), update.delta
+                )
             )
         return True
 
@@ -114,9 +129,13 @@ class PlainServer:
         """
         self._open = False
         if len(self._updates) < self._min_cohort:
-            raise RoundAbandoned(f"{len(self._updates)} updates came, the minimum cohort is {self._min_cohort}")
+            raise RoundAbandoned(
+                f"{len(self._updates)} updates came, the minimum cohort is {self._min_cohort}"
+            )
         clients = sorted(self._updates)
-        weights = [self._updates[c].weight if self._weights is None else self._weights[c] for c in clients]
+        weights = [
+            self._updates[c].weight if self._weights is None else self._weights[c] for c in clients
+        ]
         return View(
             rows=torch.stack([self._updates[c].delta for c in clients]),
             weights=torch.tensor(weights, dtype=torch.float64),

@@ -10,7 +10,9 @@ from securefl.privacy.events import SampledGaussian
 from securefl.rng import StreamFor
 
 Packet = bytes | bytearray | memoryview  # one message on its way
-SET_UP = "set-up"  # the purpose of the stream that a member of a masked session draws its secret from
+SET_UP = (
+    "set-up"  # the purpose of the stream that a member of a masked session draws its secret from
+)
 MODEL, OWN = "global model", "own update"  # kinds of Observations that the engine makes
 REPORTED = "reported weight"  # under masks, where clients report their weights
 

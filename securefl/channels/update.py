@@ -31,7 +31,9 @@ def check_asked(asked: _Asked | None, name: bytes, *, round: int | None = None) 
     if asked is None:
         raise ProtocolError("no update was asked for")
     if round is not None and asked.round != round:
-        raise ProtocolError(f"the model is of round {round}, an update of round {asked.round} was asked for")
+        raise ProtocolError(
+            f"the model is of round {round}, an update of round {asked.round} was asked for"
+        )
     if asked.model_hash != name:
         raise ProtocolError("the update is trained on another model than the one asked for")
     return asked
@@ -56,7 +58,9 @@ def checked_weight(
         ProtocolError: another length, or another weight than the public one.
     """
     if update.delta.shape != (d,):
-        raise ProtocolError(f"an update has {d} coordinates here, got shape {tuple(update.delta.shape)}")
+        raise ProtocolError(
+            f"an update has {d} coordinates here, got shape {tuple(update.delta.shape)}"
+        )
     if weights is None:
         return min(max(update.weight, 1), max_weight)
     if update.weight != weights[client]:

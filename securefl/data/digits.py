@@ -49,7 +49,9 @@ def load_digits(
 @lru_cache(maxsize=1)
 def _published() -> tuple[NDArray[np.float64], NDArray[np.int64]]:
     """Pixels (1797, 64) and labels, read once a process."""
-    from sklearn.datasets import load_digits as load_sklearn_digits  # two seconds that who checks a scenario can save
+    from sklearn.datasets import (
+        load_digits as load_sklearn_digits,
+    )  # two seconds that who checks a scenario can save
 
     pixels, labels = load_sklearn_digits(return_X_y=True)
     return pixels, labels

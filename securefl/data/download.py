@@ -11,7 +11,9 @@ from urllib.request import urlopen
 
 from securefl.errors import DataError
 
-OnBytes = Callable[[str, int, int | None], None]  # file, bytes so far, bytes in all where the server says
+OnBytes = Callable[
+    [str, int, int | None], None
+]  # file, bytes so far, bytes in all where the server says
 
 _CHUNK = 2**20
 _PATIENCE = 60  # seconds without a byte
@@ -63,7 +65,9 @@ def _download(path: Path, *, url: str, md5: str, most: int, on_bytes: OnBytes) -
         path.parent.mkdir(parents=True, exist_ok=True)
         found = _fetch(temporary, url, most, lambda done, total: on_bytes(path.name, done, total))
         if found != md5:
-            raise DataError(f"what {url} sent is not the published file: its MD5 is {found}, not {md5}; try again")
+            raise DataError(
+                f"what {url} sent is not the published file: its MD5 is {found}, not {md5}; try again"
+            )
         temporary.replace(path)
     except (OSError, HTTPException) as reason:  # no network, no room, or the line broke
         places = " or ".join(map(str, folders()))
@@ -85,7 +89,9 @@ def _fetch(path: Path, url: str, most: int, on_bytes: Callable[[int, int | None]
         while chunk := answer.read(_CHUNK):
             done += len(chunk)
             if done > most:
-                raise DataError(f"{url} sends more than the {most} bytes that the published file can have")
+                raise DataError(
+                    f"{url} sends more than the {most} bytes that the published file can have"
+                )
             digest.update(chunk)
             file.write(chunk)
             on_bytes(done, total)

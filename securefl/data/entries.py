@@ -41,7 +41,9 @@ class DataEntry:
 
     def training(self, test_on: str | None) -> Mapping[str, tuple[int, ...]]:
         """The training sizes of its own partitions, by which records judge."""
-        return self.tuning if self.tuning is not None and test_on == "validation" else self.partitions
+        return (
+            self.tuning if self.tuning is not None and test_on == "validation" else self.partitions
+        )
 
     def judging(self, test_on: str | None) -> Mapping[str, tuple[int, ...]]:
         """How many records of each site judge: test records, or validation records."""
@@ -59,7 +61,9 @@ class DataEntry:
 class DealEntry:
     """A way to deal pooled records to clients, the scenario keys it takes, and its public sizes if it has any."""
 
-    deal: Callable[[Tensor, int, partition.Skew, Keystream], list[Tensor]]  # labels (n,), clients, skew, stream
+    deal: Callable[
+        [Tensor, int, partition.Skew, Keystream], list[Tensor]
+    ]  # labels (n,), clients, skew, stream
     takes: tuple[str, ...] = ()
     sizes: Callable[[int, int], tuple[int, ...]] | None = None  # records, clients -> sizes
     by_class: bool = False
@@ -81,7 +85,9 @@ def _medmnist(name: str) -> DataEntry:
         usual="iid",
         task=lambda size: medmnist_info.source(name, size).task,
         license=smallest.license,
-        fetch=lambda size, on_bytes: medmnist.fetch(medmnist_info.source(name, size), on_bytes=on_bytes),
+        fetch=lambda size, on_bytes: medmnist.fetch(
+            medmnist_info.source(name, size), on_bytes=on_bytes
+        ),
         sizes=sizes,
         options={"size": sizes[0], "test_on": "test"},
     )
@@ -95,7 +101,10 @@ DATA: Mapping[str, DataEntry] = {
         usual="natural",
         task=lambda: heart.TASK,
         license="CC BY 4.0",
-        options={"test_on": None, "fold": None},  # None, so that a scenario without them keeps the name of its cell
+        options={
+            "test_on": None,
+            "fold": None,
+        },  # None, so that a scenario without them keeps the name of its cell
         tuning=heart.TUNING_RECORDS,
     ),
     "digits": DataEntry(
@@ -113,7 +122,9 @@ DATA: Mapping[str, DataEntry] = {
 
 DEALS: Mapping[str, DealEntry] = {
     "iid": DealEntry(
-        lambda labels, clients, skew, stream: partition.iid(len(labels), clients=clients, stream=stream),
+        lambda labels, clients, skew, stream: partition.iid(
+            len(labels), clients=clients, stream=stream
+        ),
         sizes=lambda records, clients: partition.iid_sizes(records, clients=clients),
     ),
     "dirichlet": DealEntry(

@@ -29,7 +29,13 @@ TUNING_RECORDS = {"natural": (150, 130, 23, 64), "halves": (76, 74, 66, 64, 12, 
 # Declared by this project before any record is read, in the units of the file; values outside are clamped.
 # Adults in a stress test: age in years; resting and exercise values as a sphygmomanometer, a cholesterol assay,
 # an ECG (220 beats/min is the usual age-free ceiling) and its ST reading in mm can show them.
-RANGES = {"age": (20, 90), "trestbps": (80, 220), "chol": (0, 600), "thalach": (60, 220), "oldpeak": (-3, 7)}
+RANGES = {
+    "age": (20, 90),
+    "trestbps": (80, 220),
+    "chol": (0, 600),
+    "thalach": (60, 220),
+    "oldpeak": (-3, 7),
+}
 BINARY = ("sex", "fbs", "exang")
 LEVELS = {"cp": (1, 2, 3, 4), "restecg": (0, 1, 2)}
 FEATURES = len(RANGES) + len(BINARY) + sum(map(len, LEVELS.values()))
@@ -68,10 +74,18 @@ def load_heart(
 def _read(data: bytes) -> dict[str, Examples]:
     """Complete records by hospital, scaled."""
     if (found := hashlib.sha256(data).hexdigest()) != SHA256:
-        raise DataError(f"heart_disease.csv is damaged: SHA-256 is {found}, not {SHA256}; install securefl again")
+        raise DataError(
+            f"heart_disease.csv is damaged: SHA-256 is {found}, not {SHA256}; install securefl again"
+        )
     needed = ("num", *RANGES, *BINARY, *LEVELS)
-    rows = [row for row in csv.DictReader(io.StringIO(data.decode())) if all(row[name] for name in needed)]
-    by_hospital = {name: list(group) for name, group in groupby(rows, key=lambda row: row["hospital"])}
+    rows = [
+        row
+        for row in csv.DictReader(io.StringIO(data.decode()))
+        if all(row[name] for name in needed)
+    ]
+    by_hospital = {
+        name: list(group) for name, group in groupby(rows, key=lambda row: row["hospital"])
+    }
     return {
         name: Examples(
             torch.tensor([_features(row) for row in group], dtype=torch.float32),
@@ -84,10 +98,15 @@ def _read(data: bytes) -> dict[str, Examples]:
 def _features(row: dict[str, str]) -> list[float]:
     """Scaled to [-1, 1] by the declared ranges; categories one-hot."""
     scaled = [
-        2 * (min(max(float(row[name]), low), high) - low) / (high - low) - 1 for name, (low, high) in RANGES.items()
+        2 * (min(max(float(row[name]), low), high) - low) / (high - low) - 1
+        for name, (low, high) in RANGES.items()
     ]
     binary = [float(row[name]) for name in BINARY]
-    return scaled + binary + [float(float(row[name]) == level) for name, levels in LEVELS.items() for level in levels]
+    return (
+        scaled
+        + binary
+        + [float(float(row[name]) == level) for name, levels in LEVELS.items() for level in levels]
+    )
 
 
 def _parts(members: list[int], test_on: str | None, fold: int) -> tuple[list[int], list[int]]:
@@ -105,7 +124,9 @@ def _cut(members: list[int], share: float) -> tuple[list[int], list[int]]:
     return members[:end], members[end:]
 
 
-def _sites(hospital: str, examples: Examples, parts: list[tuple[list[int], list[int]]], pieces: int) -> list[Site]:
+def _sites(
+    hospital: str, examples: Examples, parts: list[tuple[list[int], list[int]]], pieces: int
+) -> list[Site]:
     """The hospital as one site, or dealt class by class to several; `parts` has each class's two lists of records."""
     names = [hospital] if pieces == 1 else [f"{hospital}-{letter}" for letter in "ab"]
     return [
@@ -123,7 +144,9 @@ def _shuffled_classes(labels: Tensor, split_seed: int, hospital: int) -> list[li
     order = []
     for label in (0, 1):
         members = torch.nonzero(labels == label).squeeze(1)
-        shuffle = seeded_keystream(split_seed, "heart split", hospital, label).permutation(len(members))
+        shuffle = seeded_keystream(split_seed, "heart split", hospital, label).permutation(
+            len(members)
+        )
         order.append(members[torch.from_numpy(shuffle)].tolist())
     return order
 

@@ -26,7 +26,9 @@ _Arrays = dict[str, NDArray[Any]]
 
 def fetch(source: Source, *, on_bytes: OnBytes = quiet) -> Path:
     """The published file on this disk. Raises DataError as `obtain` does."""
-    return obtain(source.file, url=source.url, md5=source.md5, most=source.most_bytes, on_bytes=on_bytes)
+    return obtain(
+        source.file, url=source.url, md5=source.md5, most=source.most_bytes, on_bytes=on_bytes
+    )
 
 
 def load_medmnist(source: Source, *, partition: str, test_on: str) -> FederatedData:
@@ -42,7 +44,9 @@ def load_medmnist(source: Source, *, partition: str, test_on: str) -> FederatedD
     """
     path = fetch(source)
     splits = _splits(path, source)
-    return FederatedData(source.task, (Site(partition, splits["train"], None),), splits[TEST_ON[test_on]])
+    return FederatedData(
+        source.task, (Site(partition, splits["train"], None),), splits[TEST_ON[test_on]]
+    )
 
 
 @lru_cache(maxsize=2)  # the cells of a grid that one process runs share it; nobody writes into it
@@ -54,7 +58,8 @@ def _splits(path: Path, source: Source) -> dict[str, Examples]:
         raise DataError(f"{path} is no MedMNIST file: {reason}") from None
     return {
         split: Examples(
-            _images(arrays[f"{split}_images"], source.task), _labels(path, arrays, f"{split}_labels", source.task)
+            _images(arrays[f"{split}_images"], source.task),
+            _labels(path, arrays, f"{split}_labels", source.task),
         )
         for split in Splits._fields
     }
@@ -70,7 +75,9 @@ def _arrays(path: Path, source: Source) -> _Arrays:
                 found, dtype = _header(member)
             kinds = "u1" if key.endswith("images") else "u1 u2 u4 u8 i1 i2 i4 i8"
             if found != shape or dtype.str[1:] not in kinds.split():
-                raise DataError(f"{path}: {key} has shape {found} and type {dtype}, not {shape} of whole numbers")
+                raise DataError(
+                    f"{path}: {key} has shape {found} and type {dtype}, not {shape} of whole numbers"
+                )
     with np.load(path, allow_pickle=False) as arrays:
         return {key: arrays[key] for key in source.shapes()}
 
@@ -78,7 +85,11 @@ def _arrays(path: Path, source: Source) -> _Arrays:
 def _header(member: Any) -> tuple[tuple[int, ...], np.dtype[Any]]:
     """Shape and type that an array in a file states."""
     version = np.lib.format.read_magic(member)
-    read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+    read = (
+        np.lib.format.read_array_header_1_0
+        if version == (1, 0)
+        else np.lib.format.read_array_header_2_0
+    )
     shape, _, dtype = read(member)
     return shape, dtype
 
@@ -94,5 +105,7 @@ def _labels(path: Path, arrays: _Arrays, key: str, task: Task) -> torch.Tensor:
     labels = arrays[key].astype(np.int64)
     top = 1 if task.multilabel else task.classes - 1
     if labels.min() < 0 or labels.max() > top:
-        raise DataError(f"{path}: {key} goes from {labels.min()} to {labels.max()}, not from 0 to {top}")
+        raise DataError(
+            f"{path}: {key} goes from {labels.min()} to {labels.max()}, not from 0 to {top}"
+        )
     return torch.from_numpy(labels if task.multilabel else labels[:, 0])

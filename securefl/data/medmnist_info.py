@@ -59,13 +59,20 @@ class Source:
         channels, *sides = self.task.image
         pixels = (*sides, *([] if channels == 1 else [channels]))
         labels = self.task.classes if self.task.multilabel else 1
-        images = {f"{split}_images": (count, *pixels) for split, count in self.records._asdict().items()}
-        return images | {f"{split}_labels": (count, labels) for split, count in self.records._asdict().items()}
+        images = {
+            f"{split}_images": (count, *pixels) for split, count in self.records._asdict().items()
+        }
+        return images | {
+            f"{split}_labels": (count, labels) for split, count in self.records._asdict().items()
+        }
 
     @property
     def most_bytes(self) -> int:
         """No honest file is larger: its arrays unpacked, with labels of eight bytes, and a mebibyte of headers."""
-        numbers = {key: math.prod(shape) * (8 if key.endswith("labels") else 1) for key, shape in self.shapes().items()}
+        numbers = {
+            key: math.prod(shape) * (8 if key.endswith("labels") else 1)
+            for key, shape in self.shapes().items()
+        }
         return sum(numbers.values()) + 2**20
 
 
@@ -76,7 +83,13 @@ def names() -> tuple[str, ...]:
 
 def sizes(name: str) -> tuple[int, ...]:
     """The sizes in which a set is published, ascending."""
-    return tuple(sorted(int(key.partition("_")[2] or _SMALLEST) for key in _table()[name] if key.startswith("MD5")))
+    return tuple(
+        sorted(
+            int(key.partition("_")[2] or _SMALLEST)
+            for key in _table()[name]
+            if key.startswith("MD5")
+        )
+    )
 
 
 def source(name: str, size: int = _SMALLEST) -> Source:
@@ -105,7 +118,9 @@ def _table() -> dict[str, dict[str, Any]]:
         raise DataError("the package medmnist is not installed: install securefl again")
     text = Path(package.submodule_search_locations[0], "info.py").read_text(encoding="utf-8")
     for node in ast.parse(text).body:
-        if isinstance(node, ast.Assign) and [getattr(target, "id", "") for target in node.targets] == ["INFO"]:
+        if isinstance(node, ast.Assign) and [
+            getattr(target, "id", "") for target in node.targets
+        ] == ["INFO"]:
             table: dict[str, dict[str, Any]] = ast.literal_eval(node.value)
             return table
     raise DataError("this version of the package medmnist has no table INFO: install medmnist 3")

@@ -39,7 +39,9 @@ def iid_sizes(records: int, *, clients: int) -> tuple[int, ...]:
     return tuple(share + (index < extra) for index in range(clients))
 
 
-def dirichlet(labels: Tensor, *, clients: int, alpha: float, minimum: int, stream: Keystream) -> list[Tensor]:
+def dirichlet(
+    labels: Tensor, *, clients: int, alpha: float, minimum: int, stream: Keystream
+) -> list[Tensor]:
     """Indices (n_k,) for each client; each class is divided in proportions drawn from Dirichlet(alpha).
 
     Args:
@@ -61,14 +63,18 @@ def dirichlet(labels: Tensor, *, clients: int, alpha: float, minimum: int, strea
             members = np.flatnonzero(labels.numpy() == label)
             members = members[stream.permutation(len(members))]
             cuts = np.cumsum(_proportions(clients, alpha, stream))[:-1]
-            for part, share in zip(parts, np.split(members, np.rint(cuts * len(members)).astype(int)), strict=True):
+            for part, share in zip(
+                parts, np.split(members, np.rint(cuts * len(members)).astype(int)), strict=True
+            ):
                 part.append(share)
         return [np.concatenate(part) for part in parts]
 
     return _until(minimum, draw, f"dirichlet with alpha={alpha:g}")
 
 
-def quantity(records: int, *, clients: int, alpha: float, minimum: int, stream: Keystream) -> list[Tensor]:
+def quantity(
+    records: int, *, clients: int, alpha: float, minimum: int, stream: Keystream
+) -> list[Tensor]:
     """Indices (n_k,) for each client, drawn at random, in amounts drawn from Dirichlet(alpha).
 
     Raises:
@@ -96,7 +102,9 @@ def pathological(labels: Tensor, *, clients: int, classes: int, stream: Keystrea
     """
     records, shards = len(labels), clients * classes
     if shards > records:
-        raise ValueError(f"pathological needs clients x classes <= {records} records, got {clients} x {classes}")
+        raise ValueError(
+            f"pathological needs clients x classes <= {records} records, got {clients} x {classes}"
+        )
     order = stream.permutation(records)
     by_class = order[np.argsort(labels.numpy()[order], kind="stable")]
     pieces = np.array_split(by_class, shards)
@@ -119,7 +127,9 @@ def _until(minimum: int, draw: Callable[[], list[NDArray[np.int64]]], name: str)
         parts = draw()
         if min(map(len, parts)) >= minimum:
             return _indices(parts)
-    raise ValueError(f"{name} left some of {len(parts)} clients below {minimum} records in {_TRIES} draws")
+    raise ValueError(
+        f"{name} left some of {len(parts)} clients below {minimum} records in {_TRIES} draws"
+    )
 
 
 def _indices(parts: list[NDArray[np.int64]]) -> list[Tensor]:

@@ -53,7 +53,9 @@ class Task:
         if self.multilabel:
             return functional.binary_cross_entropy_with_logits(logits, labels.to(logits.dtype))
         if self.classes == 2:
-            return functional.binary_cross_entropy_with_logits(logits.squeeze(1), labels.to(logits.dtype))
+            return functional.binary_cross_entropy_with_logits(
+                logits.squeeze(1), labels.to(logits.dtype)
+            )
         return functional.cross_entropy(logits, labels)
 
     def probabilities(self, logits: Tensor) -> Tensor:
@@ -109,10 +111,16 @@ class FederatedData:
         """
         if unseen:
             rest = tuple(site for place, site in enumerate(self.sites) if place != index)
-            return FederatedData(self.task, rest, concatenate([s.test for s in rest if s.test is not None]))
+            return FederatedData(
+                self.task, rest, concatenate([s.test for s in rest if s.test is not None])
+            )
         out = self.sites[index]
         test = out.train if out.test is None else concatenate([out.train, out.test])
-        others = [Site(site.name, site.train, None) for place, site in enumerate(self.sites) if place != index]
+        others = [
+            Site(site.name, site.train, None)
+            for place, site in enumerate(self.sites)
+            if place != index
+        ]
         return FederatedData(self.task, tuple(others), test)
 
 

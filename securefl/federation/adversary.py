@@ -10,9 +10,15 @@ from torch import Tensor
 
 from securefl.channels.protocol import ClientUpdate, Observation
 
-Attack = Callable[[Tensor, Tensor, int], Tensor]  # own honest rows (f, d), those known (h, d), round -> rows (f, d)
-Poison = Callable[[int, Tensor, Tensor], tuple[Tensor, Tensor]]  # client, features (n, ...), labels (n,) -> both, new
-Goal = Callable[[Tensor, Tensor], tuple[Tensor, int]]  # test features, labels -> features (k, ...), the class wanted
+Attack = Callable[
+    [Tensor, Tensor, int], Tensor
+]  # own honest rows (f, d), those known (h, d), round -> rows (f, d)
+Poison = Callable[
+    [int, Tensor, Tensor], tuple[Tensor, Tensor]
+]  # client, features (n, ...), labels (n,) -> both, new
+Goal = Callable[
+    [Tensor, Tensor], tuple[Tensor, int]
+]  # test features, labels -> features (k, ...), the class wanted
 
 
 class Rewritten(NamedTuple):
@@ -41,10 +47,16 @@ class Adversary:
     attack: Attack
     omniscient: bool = False
 
-    def observe(self, owned: Mapping[int, ClientUpdate], others: Mapping[int, ClientUpdate]) -> tuple[Observation, ...]:
+    def observe(
+        self, owned: Mapping[int, ClientUpdate], others: Mapping[int, ClientUpdate]
+    ) -> tuple[Observation, ...]:
         """The honest updates of its own clients, then of the others if it sees them; rows ascending by id."""
         seen = [_seen("own honest updates", owned)]
-        return (*seen, _seen("honest updates of the others", others)) if self.omniscient and others else (*seen,)
+        return (
+            (*seen, _seen("honest updates of the others", others))
+            if self.omniscient and others
+            else (*seen,)
+        )
 
     def rewrite(
         self, owned: Mapping[int, ClientUpdate], others: Mapping[int, ClientUpdate], *, round: int
@@ -60,9 +72,18 @@ class Adversary:
         mean, spread = honest.mean(dim=0), _distance(honest, honest.mean(dim=0))
         before = own.values.clone()
         rows = self.attack(own.values, known.values, round)
-        untouched = known is own and torch.equal(rows, before)  # such rows are no push among themselves
-        updates = {client: replace(owned[client], delta=row) for client, row in zip(own.about, rows, strict=True)}
-        push = float((rows.double() - mean).norm(dim=1).mean()) / spread if spread > 0 and not untouched else math.inf
+        untouched = known is own and torch.equal(
+            rows, before
+        )  # such rows are no push among themselves
+        updates = {
+            client: replace(owned[client], delta=row)
+            for client, row in zip(own.about, rows, strict=True)
+        }
+        push = (
+            float((rows.double() - mean).norm(dim=1).mean()) / spread
+            if spread > 0 and not untouched
+            else math.inf
+        )
         return Rewritten(updates, push if math.isfinite(push) else None, seen)
 
 

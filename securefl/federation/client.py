@@ -54,7 +54,9 @@ class Client:
         self.client, self._trainer, self._channel, self._weight = client, trainer, channel, weight
         self._layout, self._d, self._session, self._run = layout, d, session, run
         self._ledger, self._repeatable = ledger, repeatable
-        self._models: list[ModelMessage] = []  # the first and the latest that came for the round at hand
+        self._models: list[
+            ModelMessage
+        ] = []  # the first and the latest that came for the round at hand
         self.not_finite = 0  # updates with a NaN or an infinity; known here and told to nobody
 
     @property
@@ -99,7 +101,9 @@ class Client:
         self._pay(model.round)
         delta, spent = self._trainer.fit(model.weights, round=model.round)
         if spent != self._trainer.cost:
-            raise ClientFailure(f"training cost {spent}, reserved was {self._trainer.cost}; the update stays here")
+            raise ClientFailure(
+                f"training cost {spent}, reserved was {self._trainer.cost}; the update stays here"
+            )
         self.not_finite += not bool(torch.isfinite(delta).all())
         return ClientUpdate(delta, self._weight, spent, model.name)
 
@@ -108,7 +112,9 @@ class Client:
         if not bool(torch.isfinite(model.weights).all()):
             raise ProtocolError(f"the model of round {model.round} is not finite")
         if model.name != vector.model_hash(layout, model.weights):
-            raise ProtocolError(f"the model of round {model.round} is not the one that its message names")
+            raise ProtocolError(
+                f"the model of round {model.round} is not the one that its message names"
+            )
 
     def _asked_for(self) -> ModelMessage:
         """The model that the channel was asked to train on. Raises ProtocolError where none is at hand."""
@@ -127,7 +133,9 @@ class Client:
         if self._ledger is not None and self._trainer.cost is not None:
             release_id = self._release_id(round)
             if release_id in self._ledger and not self._repeatable:
-                raise ClientFailure(f"round {round} was released before; under fresh noise it is not released again")
+                raise ClientFailure(
+                    f"round {round} was released before; under fresh noise it is not released again"
+                )
             try:
                 self._ledger.reserve(self._trainer.cost, release_id=release_id)
             except OSError as reason:

@@ -41,12 +41,16 @@ def play_round(federation: Federation, state: State) -> Played:
     distrusted: tuple[int, ...] | None = None
     sums: tuple[Observation, ...] = ()
     try:
-        model = ModelMessage(federation.session, state.round, federation.name_of(state), state.weights)
+        model = ModelMessage(
+            federation.session, state.round, federation.name_of(state), state.weights
+        )
         federation.server.begin(state.round, cohort, model.name)
         broadcast(federation, model, cohort, attendance)
         view = exchange(federation, state.round, attendance)
         attendance.note_lost(cohort, view)
-        after = replace(after, name=view.model_name)  # whatever the sum holds: the server sees the name
+        after = replace(
+            after, name=view.model_name
+        )  # whatever the sum holds: the server sees the name
         sums = tuple(_sums_seen(view, attendance.openers))
         screened = set_aside(federation, view)
         after = aggregate(federation, view, after)
@@ -68,16 +72,25 @@ def play_round(federation: Federation, state: State) -> Played:
         bytes_up=attendance.bytes_up,
         bytes_down=attendance.bytes_down,
         accuracy=federation.evaluate(after.weights).accuracy,
-        ledger_heads={c: p.ledger_head for c, p in federation.clients.items() if p.ledger_head is not None},
+        ledger_heads={
+            c: p.ledger_head for c, p in federation.clients.items() if p.ledger_head is not None
+        },
         seconds=time.perf_counter() - started,
         push=attendance.push,
         distrusted=distrusted,
     )
-    seen = (*_models_seen(federation, state, cohort), *federation.server.observed(), *attendance.seen, *sums)
+    seen = (
+        *_models_seen(federation, state, cohort),
+        *federation.server.observed(),
+        *attendance.seen,
+        *sums,
+    )
     return Played(after, record, attendance, seen)
 
 
-def broadcast(federation: Federation, model: ModelMessage, cohort: tuple[int, ...], attendance: Attendance) -> None:
+def broadcast(
+    federation: Federation, model: ModelMessage, cohort: tuple[int, ...], attendance: Attendance
+) -> None:
     """Send the global model to everyone invited."""
     message = model.to_bytes()
     for client in cohort:
@@ -109,7 +122,9 @@ def exchange(federation: Federation, round: int, attendance: Attendance) -> View
                 else:
                     update = federation.clients[client].train()
                     attendance.seen.append(_own(client, update))
-                    deliver(federation, client, federation.clients[client].submit(update), attendance)
+                    deliver(
+                        federation, client, federation.clients[client].submit(update), attendance
+                    )
                     if federation.adversary.omniscient and client in attendance.taken:
                         others[client] = update
         rewritten = federation.adversary.rewrite(owned, others, round=round)  # it moves last
@@ -138,7 +153,9 @@ def deliver(federation: Federation, client: int, message: Packet, attendance: At
 def set_aside(federation: Federation, view: View) -> tuple[int, ...]:
     """The clients behind rows that are not finite or absurdly large."""
     marked = federation.screen(view.rows).tolist()
-    return tuple(client for row, bad in zip(view.members, marked, strict=True) if bad for client in row)
+    return tuple(
+        client for row, bad in zip(view.members, marked, strict=True) if bad for client in row
+    )
 
 
 def distrust(federation: Federation, view: View) -> tuple[int, ...] | None:
@@ -146,7 +163,12 @@ def distrust(federation: Federation, view: View) -> tuple[int, ...] | None:
     if federation.weigh is None or not federation.adversary.clients:
         return None
     little = (federation.weigh(view.rows) < _LITTLE / len(view.rows)).tolist()
-    return tuple(client for row, is_little in zip(view.members, little, strict=True) if is_little for client in row)
+    return tuple(
+        client
+        for row, is_little in zip(view.members, little, strict=True)
+        if is_little
+        for client in row
+    )
 
 
 def aggregate(federation: Federation, view: View, state: State) -> State:
@@ -161,7 +183,9 @@ def aggregate(federation: Federation, view: View, state: State) -> State:
     return replace(state, weights=weights, step_state=step_state)
 
 
-def _models_seen(federation: Federation, state: State, cohort: tuple[int, ...]) -> Iterator[Observation]:
+def _models_seen(
+    federation: Federation, state: State, cohort: tuple[int, ...]
+) -> Iterator[Observation]:
     """Every invited client sees the global model; where the server holds it, so do the server and the network."""
     d = state.weights.numel()
     holders = ("server", "network") if federation.server_holds_model else ()
@@ -179,14 +203,18 @@ def _sums_seen(view: View, openers: list[int]) -> Iterator[Observation]:
     """Key holders see what they open."""
     for client in openers:
         for row, members in zip(view.rows, view.members, strict=True):
-            yield Observation(f"client {client}", "opened sum", members, tuple(row.shape), 4 * row.numel(), row)
+            yield Observation(
+                f"client {client}", "opened sum", members, tuple(row.shape), 4 * row.numel(), row
+            )
 
 
 def _stop_if_hopeless(federation: Federation, played: Played, spent: set[int]) -> None:
     """End the run when an abandoned round shows that later ones can do no better."""
     record, able = played.record, len(federation.clients) - len(spent)
     if played.attendance.out_of_budget and able < federation.min_cohort:
-        reasons = "; ".join(record.absent[client] for client in sorted(played.attendance.out_of_budget))
+        reasons = "; ".join(
+            record.absent[client] for client in sorted(played.attendance.out_of_budget)
+        )
         raise BudgetExceeded(
             f"round {record.round}: {able} of {len(federation.clients)} clients may still spend: {reasons}"
         )

@@ -17,7 +17,9 @@ class UnreliableClient:
         late: rounds in which it trains and pays, but its update does not arrive in time.
     """
 
-    def __init__(self, inner: Participant, *, drop: Mapping[int, int], late: frozenset[int]) -> None:
+    def __init__(
+        self, inner: Participant, *, drop: Mapping[int, int], late: frozenset[int]
+    ) -> None:
         self._inner, self._drop, self._late = inner, drop, late
         self._round = self._stage = 0
 

@@ -75,7 +75,9 @@ class Federation:
     clients: Mapping[int, Participant]
     server: ChannelServer
     session: bytes
-    layout: str | None  # of the model's parameters, for the hash that names it; None where its weights are secret
+    layout: (
+        str | None
+    )  # of the model's parameters, for the hash that names it; None where its weights are secret
     invite: Callable[[int], tuple[int, ...]]  # round -> cohort, ascending
     min_cohort: int
     adversary: Adversary

@@ -40,7 +40,9 @@ class Canaries:
         self.signs = torch.from_numpy(stream.bernoulli(count, probability=0.5)).double() * 2 - 1
         self.inside = torch.from_numpy(stream.bernoulli(count, probability=0.5))
         self.norm = norm
-        self.others: list[Tensor] = []  # a call of training each: what the other records did to the update (d,)
+        self.others: list[
+            Tensor
+        ] = []  # a call of training each: what the other records did to the update (d,)
 
     def __len__(self) -> int:
         return len(self.coordinates)
@@ -49,7 +51,9 @@ class Canaries:
         """(k, d), the gradients of those at places (k,) among the ones inside."""
         members = self.inside.nonzero()[:, 0][places]
         rows = torch.zeros(len(places), d)
-        rows[torch.arange(len(places)), self.coordinates[members]] = (self.norm * self.signs[members]).float()
+        rows[torch.arange(len(places)), self.coordinates[members]] = (
+            self.norm * self.signs[members]
+        ).float()
         return rows
 
     def machine(self, model: nn.Module, task: Task, *, lr: float) -> DpSgd:
@@ -80,7 +84,13 @@ class CanaryDpSgd(DpSgd):
         self._clip, self._real = 1.0, torch.zeros(0)
 
     def run(
-        self, weights: Tensor, examples: Examples, plan: DpPlan, *, sampling: Keystream, noise: Keystream
+        self,
+        weights: Tensor,
+        examples: Examples,
+        plan: DpPlan,
+        *,
+        sampling: Keystream,
+        noise: Keystream,
     ) -> Trained:
         """As `DpSgd.run`; what the real records did to the update is noted at the canaries."""
         self._clip, self._real = plan.clip, torch.zeros(weights.shape, dtype=torch.float64)
@@ -97,8 +107,14 @@ class CanaryDpSgd(DpSgd):
         super().per_example_gradients(examples, chosen[chosen < len(examples)])
         parameters: list[Any] = list(self.module.parameters())
         sizes = [p.numel() for p in parameters]
-        real = torch.cat([p.grad_sample.flatten(1) for p in parameters], dim=1).double()  # (batch, d)
-        self._real += (real * (self._clip / real.norm(dim=1, keepdim=True)).clamp(max=1.0)).nan_to_num().sum(dim=0)
+        real = torch.cat(
+            [p.grad_sample.flatten(1) for p in parameters], dim=1
+        ).double()  # (batch, d)
+        self._real += (
+            (real * (self._clip / real.norm(dim=1, keepdim=True)).clamp(max=1.0))
+            .nan_to_num()
+            .sum(dim=0)
+        )
         rows = self._canaries.gradients(chosen[chosen >= len(examples)] - len(examples), sum(sizes))
         for p, part in zip(parameters, torch.split(rows, sizes, dim=1), strict=True):
             p.grad_sample = torch.cat([p.grad_sample, part.view(-1, *p.shape)])

@@ -90,11 +90,21 @@ class DpSgd:
         self._task = task
         inner = torch.optim.SGD(self.module.parameters(), lr=lr)
         self._optimizer = KeystreamDPOptimizer(
-            inner, noise_multiplier=0.0, max_grad_norm=1.0, expected_batch_size=1, loss_reduction="mean"
+            inner,
+            noise_multiplier=0.0,
+            max_grad_norm=1.0,
+            expected_batch_size=1,
+            loss_reduction="mean",
         )
 
     def run(
-        self, weights: Tensor, examples: Examples, plan: DpPlan, *, sampling: Keystream, noise: Keystream
+        self,
+        weights: Tensor,
+        examples: Examples,
+        plan: DpPlan,
+        *,
+        sampling: Keystream,
+        noise: Keystream,
     ) -> Trained:
         """The change that plan.steps noisy steps make to weights (d,), and what they cost.
 
@@ -111,11 +121,15 @@ class DpSgd:
         self._optimizer.expected_batch_size = plan.normaliser
         self._optimizer.stream, self._optimizer.noised_steps = noise, 0
         records = self.records(examples)
-        for chosen in poisson_batches(records, sample_rate=plan.sample_rate, steps=plan.steps, stream=sampling):
+        for chosen in poisson_batches(
+            records, sample_rate=plan.sample_rate, steps=plan.steps, stream=sampling
+        ):
             self._optimizer.zero_grad(set_to_none=True)
             self.per_example_gradients(examples, chosen)
             self._optimizer.step()
-        spent = SampledGaussian(plan.sample_rate, plan.noise_multiplier, self._optimizer.noised_steps)
+        spent = SampledGaussian(
+            plan.sample_rate, plan.noise_multiplier, self._optimizer.noised_steps
+        )
         return Trained(vector.to_vector(self.module) - weights, spent)
 
     def records(self, examples: Examples) -> int:
@@ -134,7 +148,9 @@ class DpSgd:
             features.detach().contiguous().requires_grad_()
         )  # or torch warns that Opacus' backward hook sees outputs only
         self._task.loss(self.module(inputs), labels).backward()  # type: ignore[no-untyped-call]
-        finite = torch.stack([p.grad_sample.flatten(1).double().norm(dim=1) for p in parameters]).sum(dim=0)
+        finite = torch.stack(
+            [p.grad_sample.flatten(1).double().norm(dim=1) for p in parameters]
+        ).sum(dim=0)
         finite = finite < math.sqrt(torch.finfo(torch.float32).max)
         for p in parameters:
             p.grad_sample[~finite] = 0.0
@@ -151,7 +167,15 @@ class DpSgdTrainer:
         stream_for: gives the streams that draw the batches and the noise.
     """
 
-    def __init__(self, machine: DpSgd, examples: Examples, plan: DpPlan, *, client: int, stream_for: StreamFor) -> None:
+    def __init__(
+        self,
+        machine: DpSgd,
+        examples: Examples,
+        plan: DpPlan,
+        *,
+        client: int,
+        stream_for: StreamFor,
+    ) -> None:
         self._machine, self._examples, self.plan = machine, examples, plan
         self._client, self._stream_for = client, stream_for
 

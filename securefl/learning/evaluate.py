@@ -22,7 +22,9 @@ def predict(model: nn.Module, task: Task, features: Tensor) -> Tensor:
     """(n, classes) probabilities in float64; the model is left in evaluation mode, without dropout."""
     model.eval()
     with torch.no_grad():
-        return torch.cat([task.probabilities(model(task.inputs(part))) for part in torch.split(features, _BATCH)])
+        return torch.cat(
+            [task.probabilities(model(task.inputs(part))) for part in torch.split(features, _BATCH)]
+        )
 
 
 def measure(probabilities: Tensor, labels: Tensor) -> Metrics:
@@ -41,7 +43,11 @@ def measure(probabilities: Tensor, labels: Tensor) -> Metrics:
     if len(truth) == 0:
         return Metrics(0, None, None, None, None)
     classes = probabilities.shape[1]
-    counts = np.stack([(truth == 0).sum(axis=0), (truth == 1).sum(axis=0)]) if several else _counts(truth, classes)
+    counts = (
+        np.stack([(truth == 0).sum(axis=0), (truth == 1).sum(axis=0)])
+        if several
+        else _counts(truth, classes)
+    )
     majority = float((counts.max(axis=0) / len(truth)).mean())
     if not bool(torch.isfinite(probabilities).all()):
         return Metrics(len(truth), None, None, None, majority)
@@ -51,7 +57,9 @@ def measure(probabilities: Tensor, labels: Tensor) -> Metrics:
     if (counts > 0).all():
         auc = _auc(truth, scores)
         columns = zip(truth.T, guesses.T, strict=True) if several else [(truth, guesses)]
-        balanced = float(np.mean([balanced_accuracy_score(real, guessed) for real, guessed in columns]))
+        balanced = float(
+            np.mean([balanced_accuracy_score(real, guessed) for real, guessed in columns])
+        )
     return Metrics(len(truth), float((guesses == truth).mean()), balanced, auc, majority)
 
 
@@ -69,4 +77,6 @@ def _auc(truth: NDArray[np.int64], scores: NDArray[np.float64]) -> float:
     if truth.ndim == 1 and scores.shape[1] == 2:
         return float(roc_auc_score(truth, scores[:, 1]))
     borne = truth if truth.ndim == 2 else truth[:, None] == np.arange(scores.shape[1])
-    return float(np.mean([roc_auc_score(real, score) for real, score in zip(borne.T, scores.T, strict=True)]))
+    return float(
+        np.mean([roc_auc_score(real, score) for real, score in zip(borne.T, scores.T, strict=True)])
+    )

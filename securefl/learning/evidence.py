@@ -97,7 +97,10 @@ class Evidence:
         self.sizes, d = tuple(sizes), sum(sizes)
         each = max(_FEWEST_KEPT, SKETCH // len(self.sizes))
         starts = torch.tensor([0, *self.sizes]).cumsum(0)[:-1]
-        kept = [torch.arange(min(size, each)) + start for size, start in zip(self.sizes, starts, strict=True)]
+        kept = [
+            torch.arange(min(size, each)) + start
+            for size, start in zip(self.sizes, starts, strict=True)
+        ]
         self.kept, self.places = tuple(len(part) for part in kept), torch.cat(kept)
         self.rounds: list[RoundEvidence] = []
         self.sums = torch.zeros(d, dtype=torch.float64)
@@ -109,9 +112,13 @@ class Evidence:
     def begin_round(self, weights: Tensor, *, records: int) -> None:
         """Opens a call of training that starts from weights (d,)."""
         self._start, self._open = weights, None
-        self.rounds.append(RoundEvidence(records, squares=torch.zeros(len(self.sizes), dtype=torch.float64)))
+        self.rounds.append(
+            RoundEvidence(records, squares=torch.zeros(len(self.sizes), dtype=torch.float64))
+        )
 
-    def begin_step(self, weights: Tensor, members: Tensor, clipped: Tensor, directions: Mapping[str, Tensor]) -> None:
+    def begin_step(
+        self, weights: Tensor, members: Tensor, clipped: Tensor, directions: Mapping[str, Tensor]
+    ) -> None:
         """Opens a step at weights (d,), in which members take part; clipped (d,) is what they should add."""
         self.rounds[-1].members.append(members)
         self._open = _Open(weights, clipped, directions)
@@ -122,10 +129,14 @@ class Evidence:
             return
         before, now = self._open, self.rounds[-1]
         rest = (before.weights.double() - weights.double()) / unit - before.clipped
-        self.coarse = max(self.coarse, float(weights.abs().max()) * torch.finfo(weights.dtype).eps / unit)
+        self.coarse = max(
+            self.coarse, float(weights.abs().max()) * torch.finfo(weights.dtype).eps / unit
+        )
         self.sums += rest
         self.squares += rest.square()
-        now.squares += torch.stack([part.square().sum() for part in torch.split(rest, list(self.sizes))])
+        now.squares += torch.stack(
+            [part.square().sum() for part in torch.split(rest, list(self.sizes))]
+        )
         now.vectors.append(rest[self.places].float())
         for name, direction in before.directions.items():
             length = float(direction.norm())

@@ -8,7 +8,9 @@ from torch import Tensor
 
 from securefl.privacy.events import SampledGaussian
 
-Bend = Callable[[Tensor, Tensor], Tensor]  # a gradient, and how far the weights are from the global ones -> a gradient
+Bend = Callable[
+    [Tensor, Tensor], Tensor
+]  # a gradient, and how far the weights are from the global ones -> a gradient
 
 
 class Trained(NamedTuple):
@@ -36,7 +38,9 @@ class StepResult(NamedTuple):
     state: Mapping[str, Tensor]
 
 
-ServerStep = Callable[[Tensor, Tensor, Mapping[str, Tensor]], StepResult]  # weights (d,), estimate (d,), state
+ServerStep = Callable[
+    [Tensor, Tensor, Mapping[str, Tensor]], StepResult
+]  # weights (d,), estimate (d,), state
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,9 @@ def shuffled_batches(records: int, *, batch: int, stream: Keystream) -> Iterator
     yield from torch.split(torch.from_numpy(stream.permutation(records)), batch)
 
 
-def poisson_batches(records: int, *, sample_rate: float, steps: int, stream: Keystream) -> Iterator[Tensor]:
+def poisson_batches(
+    records: int, *, sample_rate: float, steps: int, stream: Keystream
+) -> Iterator[Tensor]:
     """`steps` batches of indices; each record is in each batch with probability sample_rate, independently.
 
     Empty batches are kept: leaving them out would change the distribution that the accountant assumes.

@@ -11,7 +11,9 @@ from torch import Tensor
 from securefl.learning.protocol import StepResult
 
 
-def fedavg(weights: Tensor, estimate: Tensor, state: Mapping[str, Tensor], *, lr: float = 1.0) -> StepResult:
+def fedavg(
+    weights: Tensor, estimate: Tensor, state: Mapping[str, Tensor], *, lr: float = 1.0
+) -> StepResult:
     """The weights moved by lr x estimate; keeps no state.
 
     Raises:
@@ -24,7 +26,12 @@ def fedavg(weights: Tensor, estimate: Tensor, state: Mapping[str, Tensor], *, lr
 
 
 def fedavgm(
-    weights: Tensor, estimate: Tensor, state: Mapping[str, Tensor], *, lr: float = 1.0, momentum: float = 0.9
+    weights: Tensor,
+    estimate: Tensor,
+    state: Mapping[str, Tensor],
+    *,
+    lr: float = 1.0,
+    momentum: float = 0.9,
 ) -> StepResult:
     """The weights moved by lr x the running sum of estimates, which fades by `momentum` a round.
 
@@ -57,8 +64,12 @@ def fedadam(
     """
     _check("fedadam", positive={"lr": lr, "tau": tau}, fading={"beta1": beta1, "beta2": beta2})
     first = beta1 * state.get("first", torch.zeros_like(weights)) + (1 - beta1) * estimate
-    second = beta2 * state.get("second", torch.full_like(weights, tau**2)) + (1 - beta2) * estimate**2
-    return StepResult(weights + lr * first / (second.sqrt() + tau), {"first": first, "second": second})
+    second = (
+        beta2 * state.get("second", torch.full_like(weights, tau**2)) + (1 - beta2) * estimate**2
+    )
+    return StepResult(
+        weights + lr * first / (second.sqrt() + tau), {"first": first, "second": second}
+    )
 
 
 def _check(step: str, *, positive: Mapping[str, float], fading: Mapping[str, float]) -> None:

@@ -17,7 +17,11 @@ from securefl.rng import Keystream
 ONES = 2048  # canaries of one coordinate; coins put half of them in
 GROUPS = 4  # dense gradients
 TWINS = 64  # records that share a dense gradient, so that several of them come in one batch
-UNCLIPPED, WHOLE, TENSORS = "no clipping", "clipping of the sum", "clipping of each tensor by itself"
+UNCLIPPED, WHOLE, TENSORS = (
+    "no clipping",
+    "clipping of the sum",
+    "clipping of each tensor by itself",
+)
 LENGTH, ONE, DENSE = "all gradients", "one-coordinate canaries", "dense canaries"
 
 
@@ -37,7 +41,9 @@ class Probes(Canaries):
         evidence: what was seen of the steps; None before a machine was made.
     """
 
-    def __init__(self, d: int, *, norm: float, stream: Keystream, ones: int = ONES, groups: int = GROUPS) -> None:
+    def __init__(
+        self, d: int, *, norm: float, stream: Keystream, ones: int = ONES, groups: int = GROUPS
+    ) -> None:
         super().__init__(d, norm=norm, stream=stream, most=ones)
         self.dense = torch.from_numpy(stream.bernoulli(groups * d, probability=0.5)).view(groups, d)
         self.evidence: Evidence | None = None
@@ -65,7 +71,9 @@ class Probes(Canaries):
         members = self.members
         ones, dense = places < len(members), places >= len(members)
         chosen = members[places[ones]]
-        rows[ones.nonzero()[:, 0], self.coordinates[chosen]] = (self.norm * self.signs[chosen]).float()
+        rows[ones.nonzero()[:, 0], self.coordinates[chosen]] = (
+            self.norm * self.signs[chosen]
+        ).float()
         if bool(dense.any()):
             rows[dense] = self.dense_gradients((places[dense] - len(members)) // TWINS)
 
@@ -98,7 +106,13 @@ class WatchedDpSgd(DpSgd):
         self._clip, self._unit = 1.0, 1.0
 
     def run(
-        self, weights: Tensor, examples: Examples, plan: DpPlan, *, sampling: Keystream, noise: Keystream
+        self,
+        weights: Tensor,
+        examples: Examples,
+        plan: DpPlan,
+        *,
+        sampling: Keystream,
+        noise: Keystream,
     ) -> Trained:
         """As `DpSgd.run`; notes every step."""
         self._clip, self._unit = plan.clip, self._lr / plan.normaliser
@@ -149,7 +163,10 @@ class WatchedDpSgd(DpSgd):
     def _note(self, weights: Tensor, chosen: Tensor, real: Tensor, places: Tensor) -> None:
         """Computes the clipped sum of the step, and where it would have gone with another clipping."""
         first_dense = len(self._probes.members)
-        one, of_dense = self._ones(places[places < first_dense]), self._dense(places[places >= first_dense])
+        one, of_dense = (
+            self._ones(places[places < first_dense]),
+            self._dense(places[places >= first_dense]),
+        )
         others = gradient_sums(real, self._sizes, clip=self._clip) + of_dense
         total = others + one
         whole = total.raw * clip_factors(total.raw.norm(), self._clip)
@@ -168,17 +185,23 @@ class WatchedDpSgd(DpSgd):
         members = self._probes.members[places]
         raw = torch.zeros(sum(self._sizes), dtype=torch.float64)
         raw[self._probes.coordinates[members]] = self._probes.norm * self._probes.signs[members]
-        clipped = raw * clip_factors(torch.tensor(self._probes.norm, dtype=torch.float64), self._clip)
+        clipped = raw * clip_factors(
+            torch.tensor(self._probes.norm, dtype=torch.float64), self._clip
+        )
         return Sums(clipped, raw, clipped)
 
     def _sums_of_groups(self) -> Sums:
         """What one record of each dense gradient adds to a sum, (groups, d) each."""
         rows = self._probes.dense_gradients(torch.arange(len(self._probes.dense))).double()
         found = [gradient_sums(row[None], self._sizes, clip=self._clip) for row in rows]
-        return Sums(*(torch.stack([one[at] for one in found]) if found else rows for at in range(3)))
+        return Sums(
+            *(torch.stack([one[at] for one in found]) if found else rows for at in range(3))
+        )
 
     def _dense(self, places: Tensor) -> Sums:
         """The sums over the dense canaries at places (k,), counted from the first of them."""
         groups = len(self._probes.dense)
-        counts = torch.bincount((places - len(self._probes.members)) // TWINS, minlength=groups).double()
+        counts = torch.bincount(
+            (places - len(self._probes.members)) // TWINS, minlength=groups
+        ).double()
         return Sums(*(counts @ rows for rows in self._of_groups))

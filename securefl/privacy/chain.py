@@ -65,7 +65,9 @@ def entry_after(line: bytes, previous: str, name: str, number: int) -> tuple[dic
         raise LedgerError(f"the ledger {name} is damaged at line {number}") from None
     expected, head = chain(previous, body)
     if head != said or expected != line:
-        raise LedgerError(f"the ledger {name} was edited at line {number}: its hash chain is broken")
+        raise LedgerError(
+            f"the ledger {name} was edited at line {number}: its hash chain is broken"
+        )
     return entry, head
 
 
@@ -79,14 +81,18 @@ def _check(entry: Mapping[str, Any]) -> None:
     earlier([entry])
     names = (entry.get("before") or {}).get("seeded", [])
     if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
-        raise TypeError("a ledger's first line names the seeded runs before it as a list of strings")
+        raise TypeError(
+            "a ledger's first line names the seeded runs before it as a list of strings"
+        )
 
 
 def chain(previous: str, body: Mapping[str, object]) -> tuple[bytes, str]:
     """The line that follows `previous`, and its hash."""
     text = json.dumps(body, sort_keys=True, separators=(",", ":"))
     head = hashlib.sha256(f"{previous}\n{text}".encode()).hexdigest()
-    return (json.dumps({**body, "hash": head}, sort_keys=True, separators=(",", ":")) + "\n").encode(), head
+    return (
+        json.dumps({**body, "hash": head}, sort_keys=True, separators=(",", ":")) + "\n"
+    ).encode(), head
 
 
 def sync(path: Path) -> None:

@@ -27,7 +27,9 @@ class SampledGaussian:
         if not 0 < self.sample_rate <= 1:
             raise ValueError(f"sample_rate must be in (0, 1], got {self.sample_rate}")
         if not (0 <= self.noise_multiplier < math.inf):
-            raise ValueError(f"noise_multiplier must be finite and >= 0, got {self.noise_multiplier}")
+            raise ValueError(
+                f"noise_multiplier must be finite and >= 0, got {self.noise_multiplier}"
+            )
         if self.steps < 1:
             raise ValueError(f"steps must be >= 1, got {self.steps}")
 

@@ -11,7 +11,15 @@ from typing import Any, Literal, NamedTuple
 
 from securefl.errors import BudgetExceeded, LedgerError
 from securefl.privacy.accounting.epsilon import epsilon, fits
-from securefl.privacy.chain import GENESIS, chain, earlier, entry_after, read_entries, seeded_before, sync
+from securefl.privacy.chain import (
+    GENESIS,
+    chain,
+    earlier,
+    entry_after,
+    read_entries,
+    seeded_before,
+    sync,
+)
 from securefl.privacy.events import ReleaseId, SampledGaussian
 
 _MOST = 2**31  # counts above this are not told apart
@@ -120,7 +128,9 @@ class Ledger:
         try:
             self._append("begin", None, None)
         except OSError as reason:
-            raise LedgerError(f"the ledger {self._path.name} cannot be written: {reason.strerror}") from None
+            raise LedgerError(
+                f"the ledger {self._path.name} cannot be written: {reason.strerror}"
+            ) from None
 
     def reserve(self, event: SampledGaussian, *, release_id: ReleaseId) -> None:
         """Book event before anything that depends on the data leaves; refuse what would exceed the budget.
@@ -150,7 +160,9 @@ class Ledger:
             LedgerError: the release was never reserved.
         """
         if release_id not in self._booked:
-            raise LedgerError(f"round {release_id.round} of client {release_id.client} was never reserved")
+            raise LedgerError(
+                f"round {release_id.round} of client {release_id.client} was never reserved"
+            )
         if release_id not in self._settled:
             self._append("settle", release_id, None)
             self._settled.add(release_id)
@@ -175,7 +187,9 @@ class Ledger:
             )
 
     def _fits(self, event: SampledGaussian, count: int, others: Counter[SampledGaussian]) -> bool:
-        return fits(others | Counter({event: count}), delta=self.terms.delta, budget=self.terms.budget)
+        return fits(
+            others | Counter({event: count}), delta=self.terms.delta, budget=self.terms.budget
+        )
 
     def _bisect(self, event: SampledGaussian, others: Counter[SampledGaussian]) -> int:
         if math.isinf(self.terms.budget):
@@ -194,7 +208,9 @@ class Ledger:
         self._booked[release_id] = event
         self._events[event] += 1
 
-    def _append(self, kind: str, release_id: ReleaseId | None, event: SampledGaussian | None) -> None:
+    def _append(
+        self, kind: str, release_id: ReleaseId | None, event: SampledGaussian | None
+    ) -> None:
         release, booked = list(release_id) if release_id else None, asdict(event) if event else None
         body: dict[str, object] = {"kind": kind, "release": release, "event": booked}
         if first := self.head == GENESIS:
@@ -249,14 +265,22 @@ class Ledger:
             del terms["noise"]
             before = _unmarked(self.before)
         if told != json.loads(json.dumps(terms)):
-            raise LedgerError(f"the ledger {self._path.name} was kept under other terms: {entry.get('terms')}")
+            raise LedgerError(
+                f"the ledger {self._path.name} was kept under other terms: {entry.get('terms')}"
+            )
         if entry.get("before") != before:
-            raise LedgerError(f"the ledger {self._path.name} does not continue the run that it is said to continue")
+            raise LedgerError(
+                f"the ledger {self._path.name} does not continue the run that it is said to continue"
+            )
 
 
 def _unmarked(before: Before) -> dict[str, object] | None:
     """What the first line of a ledger said before seeded noise was marked."""
-    return {key: value for key, value in before.told().items() if key != "seeded"} if before.events else None
+    return (
+        {key: value for key, value in before.told().items() if key != "seeded"}
+        if before.events
+        else None
+    )
 
 
 def carried(path: Path) -> Before:

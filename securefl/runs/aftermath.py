@@ -6,7 +6,11 @@ from typing import Any
 
 
 def aftermath(
-    rounds: Sequence[Mapping[str, Any]], corrupt: Collection[int], *, majority: float | None, records: int
+    rounds: Sequence[Mapping[str, Any]],
+    corrupt: Collection[int],
+    *,
+    majority: float | None,
+    records: int,
 ) -> dict[str, float | None]:
     """How far the corrupt rows were pushed, whom the screen set aside, and when the model collapsed.
 
@@ -27,15 +31,24 @@ def aftermath(
     return {
         "push": _mean(pushes),
         **_found("screened", rounds, corrupt),
-        **_found("distrusted", [record for record in rounds if record["distrusted"] is not None], corrupt),
+        **_found(
+            "distrusted", [record for record in rounds if record["distrusted"] is not None], corrupt
+        ),
         "collapsed": _collapsed([record["accuracy"] for record in rounds], majority, records),
     }
 
 
-def _found(what: str, rounds: Sequence[Mapping[str, Any]], corrupt: Collection[int]) -> dict[str, float | None]:
+def _found(
+    what: str, rounds: Sequence[Mapping[str, Any]], corrupt: Collection[int]
+) -> dict[str, float | None]:
     """Precision and recall of a list of clients in every record, as one that should hold the corrupt ones."""
     listed = [client in corrupt for record in rounds for client in record[what]]
-    arrived = [client in record[what] for record in rounds for client in record["survivors"] if client in corrupt]
+    arrived = [
+        client in record[what]
+        for record in rounds
+        for client in record["survivors"]
+        if client in corrupt
+    ]
     return {f"{what}_precision": _mean(listed), f"{what}_recall": _mean(arrived)}
 
 
@@ -43,11 +56,17 @@ def _mean(values: Sequence[float]) -> float | None:
     return sum(values) / len(values) if values else None
 
 
-def _collapsed(accuracies: Sequence[float | None], majority: float | None, records: int) -> float | None:
+def _collapsed(
+    accuracies: Sequence[float | None], majority: float | None, records: int
+) -> float | None:
     """The place from which on no accuracy is above what a constant answer may score by chance."""
     if majority is None or records == 0 or not accuracies:
         return None
     chance = majority + 2 * math.sqrt(majority * (1 - majority) / records)
-    above = [place for place, accuracy in enumerate(accuracies) if accuracy is not None and accuracy > chance]
+    above = [
+        place
+        for place, accuracy in enumerate(accuracies)
+        if accuracy is not None and accuracy > chance
+    ]
     first = above[-1] + 1 if above else 0
     return float(first) if first < len(accuracies) else None

@@ -19,7 +19,12 @@ from securefl.scenario.scenario import Scenario
 
 
 def run(
-    scenario: Scenario, out: Path, *, text: str = "", on_round: OnRound | None = None, on_bytes: OnBytes = quiet
+    scenario: Scenario,
+    out: Path,
+    *,
+    text: str = "",
+    on_round: OnRound | None = None,
+    on_bytes: OnBytes = quiet,
 ) -> dict[str, Any]:
     """The final metrics of scenario, run in the folder `out`; a run that was interrupted goes on.
 
@@ -36,7 +41,9 @@ def run(
         SecureflError: the run failed.
     """
     if not out.exists():
-        fetch_data(scenario, on_bytes)  # where either fails, no folder stands in the way of another scenario
+        fetch_data(
+            scenario, on_bytes
+        )  # where either fails, no folder stands in the way of another scenario
         origin_of(scenario)
     folder = RunFolder.create(out, Request.of({"run": scenario}, text))
 
@@ -62,7 +69,11 @@ def run_cells(
             for label, scenario in cells.items():
                 noted = partial(on_round, label)
                 done[label] = run_cell(
-                    folder.cell(scenario), scenario, on_round=noted, on_bytes=on_bytes, remember=remember
+                    folder.cell(scenario),
+                    scenario,
+                    on_round=noted,
+                    on_bytes=on_bytes,
+                    remember=remember,
                 )
         finally:
             write_results(folder)

@@ -33,8 +33,12 @@ def save_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
         f"{_STATE}{name}": value for name, value in checkpoint.state.step_state.items()
     }
     tensors = {name: value.contiguous() for name, value in tensors.items()}
-    record = json.dumps({"round": checkpoint.state.round, "record": checkpoint.record}, allow_nan=False)
-    write_atomic(path, save(tensors, metadata={"state": record, "sha256": _digest(tensors, record)}))
+    record = json.dumps(
+        {"round": checkpoint.state.round, "record": checkpoint.record}, allow_nan=False
+    )
+    write_atomic(
+        path, save(tensors, metadata={"state": record, "sha256": _digest(tensors, record)})
+    )
 
 
 def load_checkpoint(path: Path) -> Checkpoint:
@@ -56,7 +60,9 @@ def load_checkpoint(path: Path) -> Checkpoint:
             "(the ledgers beside it count either way)"
         )
     noted = json.loads(metadata["state"])
-    state = {name.removeprefix(_STATE): value for name, value in tensors.items() if name != _WEIGHTS}
+    state = {
+        name.removeprefix(_STATE): value for name, value in tensors.items() if name != _WEIGHTS
+    }
     return Checkpoint(State(tensors[_WEIGHTS], state, noted["round"]), noted["record"])
 
 

@@ -11,7 +11,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from securefl.errors import RunFolderError, ScenarioError
-from securefl.files import append_line, locked, read_json, read_lines, write_atomic, write_json, write_lines
+from securefl.files import (
+    append_line,
+    locked,
+    read_json,
+    read_lines,
+    write_atomic,
+    write_json,
+    write_lines,
+)
 from securefl.runs.environment import environment
 from securefl.runs.names import cell_hash
 
@@ -32,7 +40,10 @@ class Cell:
         self.folder = folder
         self.ledgers = folder / "ledgers"
         self._status, self._rounds = folder / "status.json", folder / "rounds.jsonl"
-        self._transcript, self.checkpoint = folder / "transcript.jsonl", folder / "model.safetensors"
+        self._transcript, self.checkpoint = (
+            folder / "transcript.jsonl",
+            folder / "model.safetensors",
+        )
         self._metrics, self._timings = folder / "metrics.json", folder / "timings.json"
 
     @property
@@ -97,7 +108,9 @@ class Cell:
             raise RunFolderError(f"{self._rounds} is damaged: rounds are missing")
         write_lines(self._rounds, done)
         seen = read_lines(self._transcript)
-        write_lines(self._transcript, [entry for entry in seen if entry["round"] < checkpoint.state.round])
+        write_lines(
+            self._transcript, [entry for entry in seen if entry["round"] < checkpoint.state.round]
+        )
         return replace(checkpoint.state, name=start.name)  # a name belongs to its session
 
     def begin_round(self, round: int) -> None:
@@ -124,7 +137,9 @@ class Cell:
         save_checkpoint(self.checkpoint, Checkpoint(state, asdict(record)))
         append_line(self._rounds, asdict(record))
 
-    def finish(self, state: str, *, metrics: Mapping[str, Any] | None = None, reason: str = "") -> None:
+    def finish(
+        self, state: str, *, metrics: Mapping[str, Any] | None = None, reason: str = ""
+    ) -> None:
         """End the cell as "done", "out of budget" or "failed"; the metrics first, so that "done" implies them."""
         if metrics is not None:
             write_json(self._metrics, metrics)
@@ -152,7 +167,9 @@ class Request:
     cells: Mapping[str, Mapping[str, Any]]
     uses: tuple[Use, ...]
     study: str | None = None
-    codes: tuple[str, ...] = ()  # versions of the code that cells of a study were made by, earlier ones included
+    codes: tuple[
+        str, ...
+    ] = ()  # versions of the code that cells of a study were made by, earlier ones included
 
     @classmethod
     def of(cls, cells: Mapping[str, "Scenario"], text: str) -> "Request":
@@ -165,7 +182,12 @@ class Request:
     def resolved(self) -> dict[str, Any]:
         """What resolved.json holds."""
         uses = [asdict(use) for use in self.uses]
-        return {"study": self.study, "codes": list(self.codes), "cells": dict(self.cells), "uses": uses}
+        return {
+            "study": self.study,
+            "codes": list(self.codes),
+            "cells": dict(self.cells),
+            "uses": uses,
+        }
 
     @property
     def file(self) -> str:
@@ -237,11 +259,15 @@ class RunFolder:
             with locked(self.path):
                 yield
         except PermissionError as reason:
-            raise ScenarioError(f"cannot write the run folder {self.path}: {reason.strerror}") from None
+            raise ScenarioError(
+                f"cannot write the run folder {self.path}: {reason.strerror}"
+            ) from None
         except BrokenPipeError:  # of whoever read our output, not of the folder
             raise
         except OSError as reason:
-            raise RunFolderError(f"cannot write the run folder {self.path}: {reason.strerror}") from reason
+            raise RunFolderError(
+                f"cannot write the run folder {self.path}: {reason.strerror}"
+            ) from reason
 
     def named(self, name: str) -> Cell:
         """The cell of this name."""
@@ -259,7 +285,9 @@ class RunFolder:
             request = Request("", held["cells"], uses, held["study"], tuple(held["codes"]))
             text = (self.path / request.file).read_text(encoding="utf-8")
         except (KeyError, TypeError, OSError, UnicodeDecodeError):
-            raise RunFolderError(f"{self.path} is damaged, or was made by another version of securefl") from None
+            raise RunFolderError(
+                f"{self.path} is damaged, or was made by another version of securefl"
+            ) from None
         return replace(request, text=text)
 
     def cells(self) -> list[tuple[str, Mapping[str, Any], Cell]]:
@@ -271,12 +299,16 @@ class RunFolder:
 def _same(held: Mapping[str, Any], request: Request) -> bool:
     """Whether a resolved.json is of the same study, or of the same cells; their names stand for all that is in them."""
     uses = json.loads(json.dumps(request.resolved["uses"]))
-    return held.get("study") == request.study and (request.study is not None or held.get("uses") == uses)
+    return held.get("study") == request.study and (
+        request.study is not None or held.get("uses") == uses
+    )
 
 
 def _what(held: Mapping[str, Any]) -> str:
     """What a foreign resolved.json belongs to."""
-    return "a run of another scenario" if held.get("study") is None else f"the study {held['study']!r}"
+    return (
+        "a run of another scenario" if held.get("study") is None else f"the study {held['study']!r}"
+    )
 
 
 def _note_environment(path: Path) -> None:
@@ -284,5 +316,8 @@ def _note_environment(path: Path) -> None:
     first = read_json(path)
     others: list[object] = first.get("resumed_under", [])
     now = environment()
-    if now != {name: value for name, value in first.items() if name != "resumed_under"} and now not in others:
+    if (
+        now != {name: value for name, value in first.items() if name != "resumed_under"}
+        and now not in others
+    ):
         write_json(path, {**first, "resumed_under": [*others, now]})

@@ -36,18 +36,26 @@ def seeded_earlier(scenario: Mapping[str, Any], cell: Cell) -> tuple[str, ...]:
     marks = [names for ledger in ledgers if (names := seeded_before(ledger)) is not None]
     if marks:
         return tuple(dict.fromkeys(chain.from_iterable(marks)))
-    heads = {ledger[0]["before"]["head"] for ledger in ledgers if ledger and ledger[0].get("before")}
+    heads = {
+        ledger[0]["before"]["head"] for ledger in ledgers if ledger and ledger[0].get("before")
+    }
     if scenario.get("init_from") is None:
         return (UNKNOWN,) if heads else ()
     return _looked_up(Path(scenario["init_from"]), heads)
 
 
-def with_marks(metrics: Mapping[str, Any], scenario: Mapping[str, Any], cell: Cell) -> dict[str, Any]:
+def with_marks(
+    metrics: Mapping[str, Any], scenario: Mapping[str, Any], cell: Cell
+) -> dict[str, Any]:
     """Metrics whose noise is "seeded" where that of an earlier run was, also in folders from before this mark."""
     if metrics.get("epsilon") is None:
         return dict(metrics)
     earlier = () if scenario.get("init_from") is None else seeded_earlier(scenario, cell)
-    return {**metrics, "noise": "seeded" if earlier else metrics["noise"], "seeded_before": list(earlier)}
+    return {
+        **metrics,
+        "noise": "seeded" if earlier else metrics["noise"],
+        "seeded_before": list(earlier),
+    }
 
 
 def _ledgers(cell: Cell) -> list[Entries]:

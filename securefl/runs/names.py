@@ -14,7 +14,9 @@ def cell_hash(scenario: Mapping[str, Any], *, code: str = "") -> str:
     says what the code does.
     """
     asked = {key: value for key, value in scenario.items() if key != "practice"}
-    return hashlib.sha256(json.dumps([code, _given(asked)], sort_keys=True).encode()).hexdigest()[:16]
+    return hashlib.sha256(json.dumps([code, _given(asked)], sort_keys=True).encode()).hexdigest()[
+        :16
+    ]
 
 
 def _given(value: Any) -> Any:

@@ -31,7 +31,9 @@ def origin_of(scenario: Scenario) -> Origin | None:
     except SecureflError as reason:
         raise ScenarioError(f"init_from: {reason}") from None
     if len(cells) != 1:
-        raise ScenarioError(f"init_from: {scenario.init_from} holds {len(cells)} runs, it must be one")
+        raise ScenarioError(
+            f"init_from: {scenario.init_from} holds {len(cells)} runs, it must be one"
+        )
     ((_, earlier, cell),) = cells
     _check(scenario, earlier, cell)
     weights = load_checkpoint(cell.checkpoint).state.weights
@@ -64,7 +66,9 @@ def _check(scenario: Scenario, earlier: Any, cell: Cell) -> None:
         for key in sorted({*earlier[table], *now[table]}):
             if (then := earlier[table].get(key)) != (here := now[table].get(key)):
                 then, here = ("not set" if value is None else value for value in (then, here))
-                raise ScenarioError(f"{where} has {table}.{key} = {then}, here it is {here}; they must be equal")
+                raise ScenarioError(
+                    f"{where} has {table}.{key} = {then}, here it is {here}; they must be equal"
+                )
     _check_publication(scenario, earlier["channel"]["kind"], where)
     if not scenario.claims_dp:
         return
@@ -86,7 +90,10 @@ def _check_publication(scenario: Scenario, earlier: str, where: str) -> None:
     Opened CKKS numbers give the key away to a server that chose the ciphertexts (Li and Micciancio, EUROCRYPT 2021).
     """
     kind = scenario.channel.kind
-    if catalog.CHANNELS[kind].server_holds_model and not catalog.CHANNELS[earlier].server_holds_model:
+    if (
+        catalog.CHANNELS[kind].server_holds_model
+        and not catalog.CHANNELS[earlier].server_holds_model
+    ):
         raise ScenarioError(
             f"{where} is a {earlier} run, whose model only key holders may see, and a {kind} run would show it to "
             f"the server; continue with channel.kind = {earlier!r}"

@@ -57,7 +57,9 @@ def run_cell(
         with watch.stage("set_up"):
             fetch_data(scenario, on_bytes)
             origin = origin_of(scenario)
-            assembled = assemble(scenario, run=run, ledgers=cell.ledgers, origin=origin, remember=remember)
+            assembled = assemble(
+                scenario, run=run, ledgers=cell.ledgers, origin=origin, remember=remember
+            )
         with watch.stage("rounds"):
             return _play(cell, scenario, assembled, on_round)
 
@@ -72,20 +74,33 @@ class _FailureKept:
         pass
 
     def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
     ) -> None:
         if not isinstance(error, Exception) or isinstance(error, BudgetExceeded):
             return
-        reason = str(error) if isinstance(error, SecureflError) else "".join(traceback.format_exception(error))
+        reason = (
+            str(error)
+            if isinstance(error, SecureflError)
+            else "".join(traceback.format_exception(error))
+        )
         with suppress(OSError):  # the disk may be what failed
             self._cell.finish("failed", reason=reason)
 
 
-def _play(cell: Cell, scenario: Scenario, assembled: Assembled, on_round: OnRound) -> dict[str, Any]:
+def _play(
+    cell: Cell, scenario: Scenario, assembled: Assembled, on_round: OnRound
+) -> dict[str, Any]:
     """Play what is left and write the metrics, also when the budget ends the run."""
     state = cell.last_good(assembled.start)
     _check_ledgers(cell, assembled)
-    while not scenario.repeatable and state.round < scenario.rounds and _was_paid_for(cell, assembled, state.round):
+    while (
+        not scenario.repeatable
+        and state.round < scenario.rounds
+        and _was_paid_for(cell, assembled, state.round)
+    ):
         state = _abandon_interrupted(cell, assembled, state, on_round)
     try:
         if state.round < scenario.rounds:
@@ -97,10 +112,16 @@ def _play(cell: Cell, scenario: Scenario, assembled: Assembled, on_round: OnRoun
             if state.round < scenario.rounds:
                 cell.begin_round(state.round)
     except BudgetExceeded as reason:
-        cell.finish("out of budget", metrics=final_metrics(cell, scenario, assembled, state), reason=str(reason))
+        cell.finish(
+            "out of budget",
+            metrics=final_metrics(cell, scenario, assembled, state),
+            reason=str(reason),
+        )
         raise
     if all(record["abandoned"] for record in cell.rounds()):
-        raise RunFailed(f"all {scenario.rounds} rounds were abandoned; the model is the initial one")
+        raise RunFailed(
+            f"all {scenario.rounds} rounds were abandoned; the model is the initial one"
+        )
     metrics = final_metrics(cell, scenario, assembled, state)
     cell.finish("done", metrics=metrics)
     return metrics
@@ -111,17 +132,24 @@ def _check_ledgers(cell: Cell, assembled: Assembled) -> None:
     for record in cell.rounds():
         for client, head in record["ledger_heads"].items():
             if int(client) not in assembled.ledgers:
-                raise LedgerError(f"a ledger of client {client} is noted in rounds.jsonl, but the scenario keeps none")
+                raise LedgerError(
+                    f"a ledger of client {client} is noted in rounds.jsonl, but the scenario keeps none"
+                )
             assembled.ledgers[int(client)].require_head(head)
 
 
 def _was_paid_for(cell: Cell, assembled: Assembled, round: int) -> bool:
     """Whether some client has reserved this round already."""
     run = str(cell.status()["run"])
-    return any(ReleaseId(run, client, round, attempt=0) in ledger for client, ledger in assembled.ledgers.items())
+    return any(
+        ReleaseId(run, client, round, attempt=0) in ledger
+        for client, ledger in assembled.ledgers.items()
+    )
 
 
-def _abandon_interrupted(cell: Cell, assembled: Assembled, state: State, on_round: OnRound) -> State:
+def _abandon_interrupted(
+    cell: Cell, assembled: Assembled, state: State, on_round: OnRound
+) -> State:
     """Record the round that a crash cut short; under fresh noise it must not be released a second time."""
     record = RoundRecord(
         round=state.round,
@@ -144,7 +172,9 @@ def _abandon_interrupted(cell: Cell, assembled: Assembled, state: State, on_roun
     return after
 
 
-def final_metrics(cell: Cell, scenario: Scenario, assembled: Assembled, state: State) -> dict[str, Any]:
+def final_metrics(
+    cell: Cell, scenario: Scenario, assembled: Assembled, state: State
+) -> dict[str, Any]:
     """Quality, privacy and cost of the run; what is not measured or not claimed is None."""
     rounds = cell.rounds()
     spent = {client: ledger.epsilon() for client, ledger in assembled.ledgers.items()}
@@ -152,7 +182,11 @@ def final_metrics(cell: Cell, scenario: Scenario, assembled: Assembled, state: S
     quality = asdict(assembled.federation.evaluate(state.weights))
     metrics = {
         **quality,
-        **(_attacked(assembled, state, rounds, quality) if assembled.federation.adversary.clients else {}),
+        **(
+            _attacked(assembled, state, rounds, quality)
+            if assembled.federation.adversary.clients
+            else {}
+        ),
         "epsilon": max(spent.values(), default=None),
         "delta": None if privacy is None else privacy.delta,
         "unit": None if privacy is None else privacy.unit,
@@ -165,7 +199,9 @@ def final_metrics(cell: Cell, scenario: Scenario, assembled: Assembled, state: S
         "seconds": sum(record["seconds"] for record in rounds),
         "left_out": {str(client): reason for client, reason in assembled.left_out.items()},
         "epsilons": {str(client): value for client, value in spent.items()},
-        "sites": {name: asdict(metrics) for name, metrics in assembled.site_metrics(state.weights).items()},
+        "sites": {
+            name: asdict(metrics) for name, metrics in assembled.site_metrics(state.weights).items()
+        },
     }
     return with_marks(metrics, scenario.resolved(), cell)
 

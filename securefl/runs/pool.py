@@ -64,7 +64,9 @@ class Ticked:
 Event = Started | Progressed | Finished | Ticked
 
 
-def play(jobs: Iterable[Job], *, workers: int, limit: float, silence: float = _SILENCE) -> Generator[Event, None, None]:
+def play(
+    jobs: Iterable[Job], *, workers: int, limit: float, silence: float = _SILENCE
+) -> Generator[Event, None, None]:
     """What happens while the jobs run, a few at a time; closing the iterator kills what still runs.
 
     Args:
@@ -109,10 +111,16 @@ class _Worker:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self.errors,
-            env={**os.environ, **{f"{library}_NUM_THREADS": "1" for library in ("OMP", "OPENBLAS", "MKL")}},
+            env={
+                **os.environ,
+                **{f"{library}_NUM_THREADS": "1" for library in ("OMP", "OPENBLAS", "MKL")},
+            },
             start_new_session=True,  # Ctrl-C is the parent's to handle
         )
-        self.orders, self.voice = cast(IO[bytes], self.process.stdin), cast(IO[bytes], self.process.stdout)
+        self.orders, self.voice = (
+            cast(IO[bytes], self.process.stdin),
+            cast(IO[bytes], self.process.stdout),
+        )
         self._job: Job | None = None
         self._begun = self._heard = time.monotonic()
         self._rest, self._ready, self._ended, self._words = b"", False, False, ""
@@ -125,7 +133,11 @@ class _Worker:
     def begin(self, job: Job) -> Started:
         """Hand over a cell."""
         self._job, self._begun, self._heard = job, time.monotonic(), time.monotonic()
-        order = {"folder": str(job.cell.folder.resolve()), "scenario": job.scenario, "code": job.code}
+        order = {
+            "folder": str(job.cell.folder.resolve()),
+            "scenario": job.scenario,
+            "code": job.code,
+        }
         with suppress(BrokenPipeError):  # it is dead, which `lost` will say
             self.orders.write((json.dumps(order) + "\n").encode())
             self.orders.flush()
@@ -147,7 +159,9 @@ class _Worker:
                 yield Progressed(self._job, message["round"])
             if "state" in message:
                 job, self._job = self._job, None
-                yield Finished(job, message["state"], message["reason"], time.monotonic() - self._begun)
+                yield Finished(
+                    job, message["state"], message["reason"], time.monotonic() - self._begun
+                )
 
     def lost(self, limit: float, silence: float) -> str | None:
         """Why it must be given up; None while all is well."""
@@ -166,7 +180,10 @@ class _Worker:
             return Ticked()
         self._job = None
         status = job.cell.status()
-        if status["state"] in ("done", "out of budget"):  # it ended just before, and could not say so any more
+        if status["state"] in (
+            "done",
+            "out of budget",
+        ):  # it ended just before, and could not say so any more
             return Finished(job, status["state"], status["reason"], time.monotonic() - self._begun)
         if self._ended and status["state"] == "failed":
             reason = status["reason"]
@@ -205,7 +222,10 @@ class _Crew:
         return self
 
     def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
     ) -> None:
         for worker in list(self.workers):
             self.dismiss(worker)

@@ -97,7 +97,9 @@ def _sqlite(tables: Mapping[str, Tidy]) -> bytes:
     """The tables as one database: no declared types, so that numbers stay numbers, and NULL for what is empty."""
     with sqlite3.connect(":memory:") as database:
         for name, table in tables.items():
-            columns = ", ".join(f'"{column.replace(chr(34), chr(34) * 2)}"' for column in table.columns)
+            columns = ", ".join(
+                f'"{column.replace(chr(34), chr(34) * 2)}"' for column in table.columns
+            )
             database.execute(f"CREATE TABLE {name} ({columns})")
             marks = ", ".join("?" * len(table.columns))
             rows = ([None if value == "" else value for value in row] for row in table.rows)

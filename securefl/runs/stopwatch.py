@@ -23,10 +23,15 @@ class Stopwatch:
         return self
 
     def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
     ) -> None:
         self._add("total", self._begun)
-        with suppress(OSError) if error is not None else nullcontext():  # the disk may be what failed
+        with (
+            suppress(OSError) if error is not None else nullcontext()
+        ):  # the disk may be what failed
             self._keep()
 
     @contextmanager

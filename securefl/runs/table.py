@@ -26,7 +26,10 @@ def cells(row: Row) -> list[str]:
         return [row.label, row.note, *[""] * (len(COLUMNS) - 2)]
     return [
         row.label,
-        *(_quality([run[name] for run in row.runs]) for name in ("accuracy", "balanced_accuracy", "auc", "majority")),
+        *(
+            _quality([run[name] for run in row.runs])
+            for name in ("accuracy", "balanced_accuracy", "auc", "majority")
+        ),
         _claim([run["epsilon"] for run in row.runs], "{:.2f}") + _seeded(row.runs),
         _claim([run["delta"] for run in row.runs], "{:g}"),
         _size(mean(run["bytes_up"] + run["bytes_down"] for run in row.runs)),
@@ -37,9 +40,14 @@ def cells(row: Row) -> list[str]:
 def plain(rows: Iterable[Row]) -> str:
     """Aligned text, one line a row."""
     lines = [list(COLUMNS), *map(cells, rows)]
-    widths = [max(len(line[i]) for line in lines if line[2] or line is lines[0] or i == 0) for i in range(len(COLUMNS))]
+    widths = [
+        max(len(line[i]) for line in lines if line[2] or line is lines[0] or i == 0)
+        for i in range(len(COLUMNS))
+    ]
     text = [
-        "  ".join(f"{part:<{widths[i]}}" if part else " " * widths[i] for i, part in enumerate(line)).rstrip()
+        "  ".join(
+            f"{part:<{widths[i]}}" if part else " " * widths[i] for i, part in enumerate(line)
+        ).rstrip()
         for line in lines
     ]
     return "\n".join([text[0], "-" * len(text[0]), *text[1:]])

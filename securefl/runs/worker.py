@@ -41,9 +41,20 @@ def main() -> None:
     while True:
         order = orders.get()
         if order["code"] not in ("", code_hash()):
-            _say(out, {"state": "failed", "reason": "the code was changed while the grid ran; run the command again"})
+            _say(
+                out,
+                {
+                    "state": "failed",
+                    "reason": "the code was changed while the grid ran; run the command again",
+                },
+            )
             continue
-        _say(out, work(Path(order["folder"]), order["scenario"], lambda round: _say(out, {"round": round})))
+        _say(
+            out,
+            work(
+                Path(order["folder"]), order["scenario"], lambda round: _say(out, {"round": round})
+            ),
+        )
 
 
 def _learn() -> Callable[[Path, dict[str, Any], Callable[[int], None]], dict[str, Any]]:
@@ -68,7 +79,12 @@ def _learn() -> Callable[[Path, dict[str, Any], Callable[[int], None]], dict[str
         try:
             folder.mkdir(parents=True, exist_ok=True)
             with locked(folder, patience=PATIENCE):
-                run_cell(Cell(folder), make_scenario(scenario), on_round=note, remember=user_cache().remember)
+                run_cell(
+                    Cell(folder),
+                    make_scenario(scenario),
+                    on_round=note,
+                    remember=user_cache().remember,
+                )
         except BudgetExceeded as reason:
             return {"state": "out of budget", "reason": str(reason)}
         except SecureflError as reason:

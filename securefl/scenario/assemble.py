@@ -116,7 +116,9 @@ def assemble(
     data = load_data(scenario)
     model = build_model(scenario, data.task)
     if (origin is None) is not (scenario.init_from is None):
-        raise ValueError("an origin goes with a scenario that names one in init_from, and with no other")
+        raise ValueError(
+            "an origin goes with a scenario that names one in init_from, and with no other"
+        )
     if origin is not None:
         vector.load_vector(model, origin.weights)
     model = implant(model)
@@ -125,10 +127,17 @@ def assemble(
     books = open_ledgers(scenario, ledgers, origin)
     for book in books.values():
         book.begin()
-    trainers = make_trainers(scenario, poisoned(scenario, data), model, books, remember, canaries, implant)
+    trainers = make_trainers(
+        scenario, poisoned(scenario, data), model, books, remember, canaries, implant
+    )
     config = hashlib.sha256(json.dumps(scenario.resolved(), sort_keys=True).encode()).digest()
     plan = plan_of(
-        scenario, scenario.facts, session=session, d=len(start), stream_for=stream_for(scenario), config=config
+        scenario,
+        scenario.facts,
+        session=session,
+        d=len(start),
+        stream_for=stream_for(scenario),
+        config=config,
     )
     sides = catalog.CHANNELS[scenario.channel.kind].sides(plan, **scenario.facts.channel_options)
     layout = None if sides.first_name else vector.layout(model)
@@ -137,7 +146,9 @@ def assemble(
             index,
             trainer=trainers[index],
             channel=sides.clients[index],
-            weight=scenario.facts.client_weight(index, len(site.train) if scenario.weights == "reported" else None),
+            weight=scenario.facts.client_weight(
+                index, len(site.train) if scenario.weights == "reported" else None
+            ),
             layout=layout,
             d=len(start),
             session=session,
@@ -164,13 +175,23 @@ def assemble(
         evaluate=_evaluator(model, data),
         server_holds_model=catalog.CHANNELS[scenario.channel.kind].server_holds_model,
     )
-    return Assembled(federation, State(start, name=sides.first_name), books, data, model, sides.left_out, scenario)
+    return Assembled(
+        federation,
+        State(start, name=sides.first_name),
+        books,
+        data,
+        model,
+        sides.left_out,
+        scenario,
+    )
 
 
 def build_model(scenario: Scenario, task: Task) -> nn.Module:
     """The model of the scenario with its initial weights, which the seed decides."""
     generator = seeded_keystream(scenario.seed, "init").torch_generator()
-    return catalog.MODELS[scenario.model.name](task, generator=generator, **scenario.model.parameters)
+    return catalog.MODELS[scenario.model.name](
+        task, generator=generator, **scenario.model.parameters
+    )
 
 
 def stream_for(scenario: Scenario) -> StreamFor:
@@ -182,23 +203,39 @@ def stream_for(scenario: Scenario) -> StreamFor:
 
     def stream(purpose: str, client: int, round: int) -> Keystream:
         seeded = secrets == "seeded" if purpose == SET_UP else scenario.repeatable
-        return seeded_keystream(scenario.seed, purpose, client, round) if seeded else system_keystream()
+        return (
+            seeded_keystream(scenario.seed, purpose, client, round)
+            if seeded
+            else system_keystream()
+        )
 
     return stream
 
 
-def plan_for(scenario: Scenario, client: int, remember: Remember = fresh, before: Before = NOTHING) -> DpPlan:
+def plan_for(
+    scenario: Scenario, client: int, remember: Remember = fresh, before: Before = NOTHING
+) -> DpPlan:
     """The public constants of one client's DP-SGD, noise calibrated to the target over all rounds and before them."""
     privacy, training = scenario.privacy, scenario.training
     if privacy is None:
         raise ScenarioError("dp_sgd needs a privacy table")
-    plan = DpPlan(scenario.site_records[client], training.batch, training.epochs, training.clip, noise_multiplier=0.0)
+    plan = DpPlan(
+        scenario.site_records[client],
+        training.batch,
+        training.epochs,
+        training.clip,
+        noise_multiplier=0.0,
+    )
     if privacy.noise_multiplier is not None:
         noise = privacy.noise_multiplier
     elif math.isinf(privacy.epsilon):
         noise = 0.0
     else:
-        key = {"epsilon": privacy.epsilon, "sample_rate": plan.sample_rate, "steps": plan.steps * scenario.rounds}
+        key = {
+            "epsilon": privacy.epsilon,
+            "sample_rate": plan.sample_rate,
+            "steps": plan.steps * scenario.rounds,
+        }
         noise = _calibrated(key | {"delta": privacy.delta}, before, remember)
     return DpPlan(plan.records, plan.batch, plan.epochs, plan.clip, noise)
 
@@ -207,7 +244,12 @@ def _calibrated(what: dict[str, Any], before: Before, remember: Remember) -> flo
     """`calibrate_noise`, looked up first; the ledger computes its own epsilon and refuses noise that is too small."""
     key = what | {"before": before.told() if before.events else None}
     calibrate = partial(
-        calibrate_noise, what["epsilon"], what["sample_rate"], what["steps"], what["delta"], before=dict(before.events)
+        calibrate_noise,
+        what["epsilon"],
+        what["sample_rate"],
+        what["steps"],
+        what["delta"],
+        before=dict(before.events),
     )
     try:
         return float(remember("noise", key, calibrate))
@@ -241,13 +283,21 @@ def make_trainers(
         for index, records in canaries.items()
     }
     return [
-        DpSgdTrainer(with_canaries.get(index, machine), site.train, plan, client=index, stream_for=streams)
+        DpSgdTrainer(
+            with_canaries.get(index, machine), site.train, plan, client=index, stream_for=streams
+        )
         for index, (site, plan) in enumerate(zip(data.sites, plans, strict=True))
     ]
 
 
 def sgd_trainer(
-    scenario: Scenario, task: Task, examples: Examples, model: nn.Module, *, client: int, streams: StreamFor
+    scenario: Scenario,
+    task: Task,
+    examples: Examples,
+    model: nn.Module,
+    *,
+    client: int,
+    streams: StreamFor,
 ) -> SgdTrainer:
     """One client's plain training."""
     training = scenario.training

@@ -29,19 +29,27 @@ MODELS: Mapping[str, Callable[..., nn.Module]] = {
 RULES: Mapping[str, RuleEntry] = {
     "mean": RuleEntry(defenses.mean, minimum_rows=lambda f: 1, weighted=True),
     "median": RuleEntry(defenses.median, minimum_rows=lambda f: 1),
-    "trimmed_mean": RuleEntry(defenses.trimmed_mean, minimum_rows=defenses.trimmed_mean_minimum_rows),
+    "trimmed_mean": RuleEntry(
+        defenses.trimmed_mean, minimum_rows=defenses.trimmed_mean_minimum_rows
+    ),
     "meamed": RuleEntry(defenses.meamed, minimum_rows=defenses.trimmed_mean_minimum_rows),
     "krum": RuleEntry(defenses.krum, defenses.krum_minimum_rows, weigh=defenses.krum_weights),
-    "multi_krum": RuleEntry(defenses.multi_krum, defenses.krum_minimum_rows, weigh=defenses.multi_krum_weights),
+    "multi_krum": RuleEntry(
+        defenses.multi_krum, defenses.krum_minimum_rows, weigh=defenses.multi_krum_weights
+    ),
     "bulyan": RuleEntry(defenses.bulyan, minimum_rows=defenses.bulyan_minimum_rows),
-    "geometric_median": RuleEntry(defenses.geometric_median, lambda f: 1, weigh=defenses.geometric_median_weights),
+    "geometric_median": RuleEntry(
+        defenses.geometric_median, lambda f: 1, weigh=defenses.geometric_median_weights
+    ),
     "centered_clipping": RuleEntry(defenses.centered_clipping, minimum_rows=lambda f: 1),
     "mda": RuleEntry(defenses.mda, defenses.mda_minimum_rows, weigh=defenses.mda_weights),
     "dnc": RuleEntry(defenses.dnc, defenses.mda_minimum_rows, weigh=defenses.dnc_weights),
 }
 
 PREFILTERS: Mapping[str, PrefilterEntry] = {
-    "nearest_neighbor_mixing": PrefilterEntry(defenses.nearest_neighbor_mixing, defenses.mda_minimum_rows),
+    "nearest_neighbor_mixing": PrefilterEntry(
+        defenses.nearest_neighbor_mixing, defenses.mda_minimum_rows
+    ),
     "adaptive_clipping": PrefilterEntry(defenses.adaptive_clipping, defenses.mda_minimum_rows),
     "clip_norms": PrefilterEntry(defenses.clip_norms),
 }
@@ -63,9 +71,13 @@ ATTACKS: Mapping[str, AttackEntry] = {
     "label_flip": AttackEntry(records=attacks.label_flip),
     "targeted_label_flip": AttackEntry(records=attacks.targeted_label_flip, goal=attacks.flip_goal),
     "backdoor": AttackEntry(records=attacks.backdoor, goal=attacks.backdoor_goal),
-    "distributed_backdoor": AttackEntry(records=attacks.distributed_backdoor, goal=attacks.backdoor_goal),
+    "distributed_backdoor": AttackEntry(
+        records=attacks.distributed_backdoor, goal=attacks.backdoor_goal
+    ),
     "model_replacement": AttackEntry(attacks.boosted, attacks.backdoor, goal=attacks.backdoor_goal),
-    "constrain_and_scale": AttackEntry(attacks.boosted, attacks.backdoor, attacks.anchored, goal=attacks.backdoor_goal),
+    "constrain_and_scale": AttackEntry(
+        attacks.boosted, attacks.backdoor, attacks.anchored, goal=attacks.backdoor_goal
+    ),
 }
 
 STEPS: Mapping[str, Callable[..., Any]] = {
@@ -87,7 +99,13 @@ CHANNELS: Mapping[str, ChannelEntry] = {
         check=masking.masked_terms,
         stages=5,
         rows=lambda cohort: 1,
-        options={"ring": 32, "clip": 4.0, "rounding": "stochastic", "corrupt": 1, "secrets": "system"},
+        options={
+            "ring": 32,
+            "clip": 4.0,
+            "rounding": "stochastic",
+            "corrupt": 1,
+            "secrets": "system",
+        },
         set_up=True,
         shows_reported_weights=True,
         threats=masking.MASKED,

@@ -31,7 +31,9 @@ class Declaration(Section):
     seed: Seed = 0
     rounds: Annotated[int, Field(ge=1, le=1_000_000, strict=True)] = 20
     data: Data = Data()
-    model: Annotated[Named, BeforeValidator(named, json_schema_input_type=str | Named)] = Named(name="logistic")
+    model: Annotated[Named, BeforeValidator(named, json_schema_input_type=str | Named)] = Named(
+        name="logistic"
+    )
     training: Training = Training()
     privacy: Privacy | None = None
     practice: Practice | None = None

@@ -46,7 +46,11 @@ class AttackEntry:
     @property
     def functions(self) -> tuple[Callable[..., Any], ...]:
         """Those that there are; the first one's docstring describes the attack."""
-        return tuple(function for function in (self.records, self.rows, self.gradients) if function is not None)
+        return tuple(
+            function
+            for function in (self.records, self.rows, self.gradients)
+            if function is not None
+        )
 
 
 @dataclass(frozen=True)

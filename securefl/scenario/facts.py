@@ -16,8 +16,18 @@ from securefl.scenario.entries import ChannelEntry
 DEFAULT_SKEW = Skew(alpha=0.5, classes=2, minimum=1)
 _LEAST_HONEST = 2  # of a sum that hides anything
 _PRACTICE: dict[str, dict[str, str]] = {
-    "sgd": {"sampling": "shuffled", "normaliser": "batch", "batches": "all", "statistics": "public"},
-    "dp_sgd": {"sampling": "poisson", "normaliser": "declared", "batches": "all", "statistics": "public"},
+    "sgd": {
+        "sampling": "shuffled",
+        "normaliser": "batch",
+        "batches": "all",
+        "statistics": "public",
+    },
+    "dp_sgd": {
+        "sampling": "poisson",
+        "normaliser": "declared",
+        "batches": "all",
+        "statistics": "public",
+    },
 }
 
 
@@ -38,7 +48,9 @@ class Facts:
     def data_options(self) -> dict[str, Any]:
         """The keys in force that only some data sets take, defaults filled in."""
         given = {key: getattr(self._declared.data, key) for key in self._data.options}
-        return {key: self._data.options[key] if value is None else value for key, value in given.items()}
+        return {
+            key: self._data.options[key] if value is None else value for key, value in given.items()
+        }
 
     @cached_property
     def task(self) -> Task:
@@ -89,7 +101,11 @@ class Facts:
 
         After `share` they are what is expected, which is public: the share, rounded, at least 1.
         """
-        sizes, most, share = self._dealt_records(), self._declared.data.most, self._declared.data.share
+        sizes, most, share = (
+            self._dealt_records(),
+            self._declared.data.most,
+            self._declared.data.share,
+        )
         if sizes is not None and share is not None:
             sizes = tuple(max(1, round(share * size)) for size in sizes)
         return sizes if sizes is None or most is None else tuple(min(size, most) for size in sizes)
@@ -131,7 +147,9 @@ class Facts:
     @cached_property
     def coordinates(self) -> int:
         """How many an update has."""
-        return sum(parameter.numel() for parameter in self._model.parameters() if parameter.requires_grad)
+        return sum(
+            parameter.numel() for parameter in self._model.parameters() if parameter.requires_grad
+        )
 
     @cached_property
     def buffers(self) -> tuple[str, ...]:

@@ -20,19 +20,26 @@ class Origin:
 
     def epsilon(self, delta: float) -> float:
         """What the client that is worst off had spent."""
-        return max((epsilon(dict(before.events), delta=delta) for before in self.spent.values()), default=0.0)
+        return max(
+            (epsilon(dict(before.events), delta=delta) for before in self.spent.values()),
+            default=0.0,
+        )
 
     def before(self, client: int) -> Before:
         """What the client's ledger continues. One that never spent anything bears the mark of seeded noise as well."""
         return self.spent.get(client, NOTHING)._replace(seeded=self.seeded)
 
 
-def open_ledgers(scenario: Scenario, folder: Path, origin: Origin | None = None) -> dict[int, Ledger]:
+def open_ledgers(
+    scenario: Scenario, folder: Path, origin: Origin | None = None
+) -> dict[int, Ledger]:
     """One ledger a client where a finite epsilon is claimed; none otherwise. They go on from those of origin."""
     if (privacy := scenario.privacy) is None or not scenario.claims_dp:
         return {}
     terms = Terms("example", "add_remove", privacy.delta, privacy.epsilon, privacy.noise)
     return {
-        index: Ledger(folder / f"{index}.jsonl", terms, NOTHING if origin is None else origin.before(index))
+        index: Ledger(
+            folder / f"{index}.jsonl", terms, NOTHING if origin is None else origin.before(index)
+        )
         for index in range(scenario.clients)
     }

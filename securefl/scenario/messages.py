@@ -45,8 +45,16 @@ def _did_you_mean(place: tuple[int | str, ...], whole: type[BaseModel]) -> str:
         if isinstance(part, int):  # an entry of a list of tables
             continue
         field = model.model_fields.get(part) if hasattr(model, "model_fields") else None
-        kinds = [] if field is None else [field.annotation, *getattr(field.annotation, "__args__", ())]
+        kinds = (
+            [] if field is None else [field.annotation, *getattr(field.annotation, "__args__", ())]
+        )
         model = next((kind for kind in kinds if hasattr(kind, "model_fields")), None)
     known = list(getattr(model, "model_fields", {}))
     close = difflib.get_close_matches(str(place[-1]), known, n=1)
-    return f"; did you mean {close[0]!r}?" if close else f"; known keys here: {', '.join(known)}" if known else ""
+    return (
+        f"; did you mean {close[0]!r}?"
+        if close
+        else f"; known keys here: {', '.join(known)}"
+        if known
+        else ""
+    )

@@ -58,7 +58,9 @@ def _tables() -> Iterator[str]:
     """A table of keys for the scenario itself and for each table in it."""
     schema = Scenario.model_json_schema()
     known: dict[str, Any] = schema["$defs"]
-    plain = {key: value for key, value in schema["properties"].items() if _inner(value, known) is None}
+    plain = {
+        key: value for key, value in schema["properties"].items() if _inner(value, known) is None
+    }
     yield from ("## At the top", "", _TOP, "", *_rows("", plain, known, {}))
     for key, value in schema["properties"].items():
         if (inner := _inner(value, known)) is not None:
@@ -73,9 +75,17 @@ def _rows(
     yield from ("| key | takes | default |", "|---|---|---|")
     for key, value in properties.items():
         choices = _CHOICES.get(f"{place}{key}")
-        takes = _takes(value, known) if choices is None else " or ".join(f"`{choice}`" for choice in choices)
-        takes = f"a list of {takes}" if choices is not None and value.get("type") == "array" else takes
-        written = usual.get(key, value.get("default")) if key in usual or "default" in value else _NEEDED
+        takes = (
+            _takes(value, known)
+            if choices is None
+            else " or ".join(f"`{choice}`" for choice in choices)
+        )
+        takes = (
+            f"a list of {takes}" if choices is not None and value.get("type") == "array" else takes
+        )
+        written = (
+            usual.get(key, value.get("default")) if key in usual or "default" in value else _NEEDED
+        )
         default = "needed" if written is _NEEDED else _shown(written)
         yield f"| `{key}` | {takes} | {default} |"
 
@@ -98,15 +108,27 @@ def _takes(value: Mapping[str, Any], known: Mapping[str, Any]) -> str:
         return "a table: " + ", ".join(f"`{key}`" for key in inner["properties"])
     if value["type"] == "array":
         return f"a list: {_takes(value['items'], known)}"
-    word = {"integer": "a whole number", "number": "a number", "string": "a word", "boolean": "`true` or `false`"}[
-        value["type"]
-    ]
+    word = {
+        "integer": "a whole number",
+        "number": "a number",
+        "string": "a word",
+        "boolean": "`true` or `false`",
+    }[value["type"]]
     return word + _bounds(value)
 
 
 def _bounds(value: Mapping[str, Any]) -> str:
-    words = {"minimum": "at least", "exclusiveMinimum": "above", "maximum": "at most", "exclusiveMaximum": "below"}
-    told = [f"{word} {value[name]:g}" for name, word in words.items() if name in value and value[name] < 2**31 - 1]
+    words = {
+        "minimum": "at least",
+        "exclusiveMinimum": "above",
+        "maximum": "at most",
+        "exclusiveMaximum": "below",
+    }
+    told = [
+        f"{word} {value[name]:g}"
+        for name, word in words.items()
+        if name in value and value[name] < 2**31 - 1
+    ]
     return f", {' and '.join(told)}" if told else ""
 
 
@@ -116,7 +138,12 @@ def _parameters() -> Iterator[str]:
         yield from ("", f"## {kind[:1].upper()}{kind[1:]}", "", "| name | takes |", "|---|---|")
         for name, functions in table().items():
             takes = [
-                f"`{key}`" + ("" if one.default is inspect.Parameter.empty else f" (default {_shown(one.default)})")
+                f"`{key}`"
+                + (
+                    ""
+                    if one.default is inspect.Parameter.empty
+                    else f" (default {_shown(one.default)})"
+                )
                 for key, one in parameters_of(*functions).items()
             ]
             yield f"| `{name}` | {', '.join(takes) or 'nothing'} |"

@@ -71,7 +71,9 @@ def pool_of(scenario: Scenario, data: FederatedData, client: int) -> Pool:
     """
     site = data.sites[client]
     others = data.test if site.test is None else site.test
-    order = torch.from_numpy(seeded_keystream(scenario.data.split_seed, "pool", client).permutation(len(others)))
+    order = torch.from_numpy(
+        seeded_keystream(scenario.data.split_seed, "pool", client).permutation(len(others))
+    )
     chosen = order[: scenario.site_records[client] if scenario.claims_dp else len(site.train)]
     more = _noisy(scenario, _taken(others, chosen), data.task.classes, len(data.sites))
     return Pool(concatenate([site.train, more]), len(site.train))
@@ -115,7 +117,9 @@ def _shared(scenario: Scenario, data: FederatedData) -> FederatedData:
     for index, site in enumerate(data.sites):
         stream = seeded_keystream(scenario.data.split_seed, "share", index)
         inside = coins(record_numbers(site.train, stream)[:, 0], probability=scenario.data.share)
-        _refuse_none(scenario, inside, f"data.share leaves client {index} without a record; raise it")
+        _refuse_none(
+            scenario, inside, f"data.share leaves client {index} without a record; raise it"
+        )
         kept.append(Site(site.name, _taken(site.train, inside), site.test))
     return replace(data, sites=tuple(kept))
 
@@ -126,7 +130,9 @@ def _thinned(scenario: Scenario, data: FederatedData) -> FederatedData:
         return data
     kept = []
     for index, site in enumerate(data.sites):
-        order = seeded_keystream(scenario.data.split_seed, "most", index).permutation(len(site.train))
+        order = seeded_keystream(scenario.data.split_seed, "most", index).permutation(
+            len(site.train)
+        )
         chosen = torch.from_numpy(order[: scenario.data.most]).sort().values
         kept.append(Site(site.name, _taken(site.train, chosen), site.test))
     return replace(data, sites=tuple(kept))
@@ -164,7 +170,11 @@ def _deal(scenario: Scenario, labels: Tensor) -> list[Tensor]:
     """Indices for each client by the scenario's partition."""
     config, usual = scenario.data, DEFAULT_SKEW
     clients = config.clients or catalog.DEFAULT_CLIENTS
-    skew = Skew(config.alpha or usual.alpha, config.classes or usual.classes, config.minimum or usual.minimum)
+    skew = Skew(
+        config.alpha or usual.alpha,
+        config.classes or usual.classes,
+        config.minimum or usual.minimum,
+    )
     stream = seeded_keystream(config.split_seed, scenario.partition, clients)
     try:
         return catalog.DEALS[scenario.partition].deal(labels, clients, skew, stream)

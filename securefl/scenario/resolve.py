@@ -27,10 +27,15 @@ def resolved(declared: Declaration, facts: Facts) -> dict[str, Any]:
         (values["defense"]["rule"], catalog.RULES[declared.defense.rule.name].function),
         (values["server"], catalog.STEPS[declared.server.step]),
     ]
-    for table, one in zip(values["defense"]["prefilters"], declared.defense.prefilters, strict=True):
+    for table, one in zip(
+        values["defense"]["prefilters"], declared.defense.prefilters, strict=True
+    ):
         tables.append((table, catalog.PREFILTERS[one.name].function))
     if declared.attack is not None:
-        tables += [(values["attack"], function) for function in catalog.ATTACKS[declared.attack.name].functions]
+        tables += [
+            (values["attack"], function)
+            for function in catalog.ATTACKS[declared.attack.name].functions
+        ]
     for table, function in tables:
         for name, parameter in parameters_of(function).items():
             if (default := parameter.default) not in (inspect.Parameter.empty, None):

@@ -68,7 +68,9 @@ def load_scenario(path: Path, *, overrides: tuple[str, ...] = ()) -> Scenario:
     try:
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as reason:
-        raise ScenarioError(f"cannot read {path}: {getattr(reason, 'strerror', None) or 'not UTF-8 text'}") from None
+        raise ScenarioError(
+            f"cannot read {path}: {getattr(reason, 'strerror', None) or 'not UTF-8 text'}"
+        ) from None
     return parse_scenario(text, overrides=overrides)
 
 
@@ -79,7 +81,9 @@ def parse_scenario(text: str, *, overrides: tuple[str, ...] = ()) -> Scenario:
     except tomllib.TOMLDecodeError as reason:
         raise ScenarioError(f"the scenario is not valid TOML: {reason}") from None
     if {"base", "axes", "seeds"} & set(values):
-        raise ScenarioError("this is a study, not a scenario: use securefl bench, with --dry-run to check it")
+        raise ScenarioError(
+            "this is a study, not a scenario: use securefl bench, with --dry-run to check it"
+        )
     override(values, overrides)
     return make_scenario(values)
 

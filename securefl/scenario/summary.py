@@ -27,25 +27,37 @@ def summary(scenario: Scenario, seeded_before: Sequence[str] = ()) -> str:
         f"server {scenario.server.step}",
     ]
     if options.get("secrets") == "seeded":
-        lines.append("SEEDED set-up: whoever has the seed knows beforehand which clients are summed together")
+        lines.append(
+            "SEEDED set-up: whoever has the seed knows beforehand which clients are summed together"
+        )
     if scenario.channel.reveal_counts:
-        lines.append("weights: the server sees each client's exact record count (channel.reveal_counts)")
+        lines.append(
+            "weights: the server sees each client's exact record count (channel.reveal_counts)"
+        )
     if privacy is None or not scenario.claims_dp:
         lines.append("privacy: no claim")
     else:
         claim = f"({privacy.epsilon:g}, {privacy.delta:g})-DP for one training {privacy.unit}"
-        lines.append("outside the claim: metrics, timings, test records; other runs on the same records add to it")
+        lines.append(
+            "outside the claim: metrics, timings, test records; other runs on the same records add to it"
+        )
         lines.append(_taken_as_given(scenario))
         if scenario.cohort_size < scenario.clients:
             lines.append(
                 "outside the claim: who is in a cohort, which the scenario's seed decides: it amplifies nothing"
             )
-        lines.append(f"privacy: {claim}, {privacy.place} noise{seeded_mark(privacy.noise, seeded_before)}")
+        lines.append(
+            f"privacy: {claim}, {privacy.place} noise{seeded_mark(privacy.noise, seeded_before)}"
+        )
     if scenario.attack is not None:
         names = ", ".join(map(str, scenario.attack.clients))
-        lines.append(f"attack {scenario.attack.name}{_arguments(scenario.attack.parameters)} by client {names}")
+        lines.append(
+            f"attack {scenario.attack.name}{_arguments(scenario.attack.parameters)} by client {names}"
+        )
         if scenario.attack.knows == "omniscient":
-            lines.append("a fiction, for the worst case: the attack sees every update, as no client does")
+            lines.append(
+                "a fiction, for the worst case: the attack sees every update, as no client does"
+            )
     return "\n".join(lines)
 
 
@@ -67,13 +79,17 @@ def _weights(scenario: Scenario) -> str:
     """Whose weights count."""
     used = catalog.RULES[scenario.defense.rule.name].weighted and not scenario.defense.prefilters
     return (
-        f"weights {scenario.weights}" if used else f"all rows count the same (weights {scenario.weights} are not used)"
+        f"weights {scenario.weights}"
+        if used
+        else f"all rows count the same (weights {scenario.weights} are not used)"
     )
 
 
 def _before(scenario: Scenario) -> str:
     """The pre-filters, in their order."""
-    return "".join(f"{one.name}{_arguments(one.parameters)}, then " for one in scenario.defense.prefilters)
+    return "".join(
+        f"{one.name}{_arguments(one.parameters)}, then " for one in scenario.defense.prefilters
+    )
 
 
 def _data(scenario: Scenario) -> str:
@@ -81,15 +97,29 @@ def _data(scenario: Scenario) -> str:
     options = scenario.facts.data_options
     size = f", {options['size']} pixels a side" if options.get("size") else ""
     judged = ", judged on VALIDATION records" if options.get("test_on") == "validation" else ""
-    kept = f", each record kept with probability {scenario.data.share:g}" if scenario.data.share is not None else ""
-    most = f", at most {scenario.data.most} records a client" if scenario.data.most is not None else ""
-    noise = f", labels wrong with probability {scenario.data.label_noise:g}" if scenario.data.label_noise else ""
+    kept = (
+        f", each record kept with probability {scenario.data.share:g}"
+        if scenario.data.share is not None
+        else ""
+    )
+    most = (
+        f", at most {scenario.data.most} records a client" if scenario.data.most is not None else ""
+    )
+    noise = (
+        f", labels wrong with probability {scenario.data.label_noise:g}"
+        if scenario.data.label_noise
+        else ""
+    )
     return f"{scenario.data.name} ({scenario.partition}{size}{kept}{most}{noise}{judged})"
 
 
 def _channel(scenario: Scenario) -> str:
     """What the channel shows the server, and what it takes: bounds on a coordinate, and who may drop out."""
-    kind, cohort, terms = scenario.channel.kind, scenario.cohort_size, terms_of(scenario, scenario.facts)
+    kind, cohort, terms = (
+        scenario.channel.kind,
+        scenario.cohort_size,
+        terms_of(scenario, scenario.facts),
+    )
     described = f"channel {kind}: the server sees {catalog.CHANNELS[kind].threats['server']}"
     if isinstance(terms, Agreement):
         return f"{described}; {_masked(terms, cohort)}"
@@ -122,4 +152,8 @@ def _masked(terms: Agreement, cohort: int) -> str:
 
 
 def _arguments(parameters: dict[str, object]) -> str:
-    return f" ({', '.join(f'{name}={value}' for name, value in parameters.items())})" if parameters else ""
+    return (
+        f" ({', '.join(f'{name}={value}' for name, value in parameters.items())})"
+        if parameters
+        else ""
+    )

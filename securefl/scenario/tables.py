@@ -172,8 +172,12 @@ class Simulate(Section):
 class Defense(Section):
     """Pre-filters in their order, then one rule. Behind a pre-filter all rows count the same, whatever the weights."""
 
-    prefilters: tuple[Annotated[Named, BeforeValidator(named, json_schema_input_type=str | Named)], ...] = ()
-    rule: Annotated[Named, BeforeValidator(named, json_schema_input_type=str | Named)] = Named(name="mean")
+    prefilters: tuple[
+        Annotated[Named, BeforeValidator(named, json_schema_input_type=str | Named)], ...
+    ] = ()
+    rule: Annotated[Named, BeforeValidator(named, json_schema_input_type=str | Named)] = Named(
+        name="mean"
+    )
 
 
 class Attack(Named):

@@ -27,7 +27,9 @@ class Costs:
             return None
         usual = sum(self._seconds.values()) / self._cells.total()
         means = {
-            row: self._seconds[row] / self._cells[row] if row in self._cells else usual for row, n in left.items() if n
+            row: self._seconds[row] / self._cells[row] if row in self._cells else usual
+            for row, n in left.items()
+            if n
         }
         total = sum(left[row] * seconds for row, seconds in means.items())
         return max([total / jobs, *means.values()]) if means else 0.0

@@ -49,14 +49,21 @@ class Row:
 
     def named(self, *, without: tuple[str | None, ...] = ()) -> str:
         """The label, some axes left out."""
-        levels = ", ".join(told_value(axis, level.label) for axis, level in self.levels.items() if axis not in without)
+        levels = ", ".join(
+            told_value(axis, level.label)
+            for axis, level in self.levels.items()
+            if axis not in without
+        )
         if self.baseline is None:
             return levels or self.study
         return f"{self.baseline.label} ({levels})" if levels else self.baseline.label
 
     def is_on(self, chosen: Choice) -> bool:
         """Whether it lies on one of the chosen levels of every axis named."""
-        return all(axis in self.levels and self.levels[axis].label in labels for axis, labels in chosen.items())
+        return all(
+            axis in self.levels and self.levels[axis].label in labels
+            for axis, labels in chosen.items()
+        )
 
 
 def expand(study: Study, *, remember: Remember) -> tuple[Planned, ...]:
@@ -78,7 +85,9 @@ def expand(study: Study, *, remember: Remember) -> tuple[Planned, ...]:
     if count > 1:
         raise ScenarioError(f"two rows would be called {label!r}; name the levels apart")
     written = json.dumps(study.model_dump(mode="json"))  # the order of axes and keys counts
-    found = remember("studies", {"study": written}, lambda: [asdict(planned) for planned in _expanded(study)])
+    found = remember(
+        "studies", {"study": written}, lambda: [asdict(planned) for planned in _expanded(study)]
+    )
     return tuple(Planned(**planned) for planned in found)
 
 
@@ -105,12 +114,15 @@ def data_tables(study: Study, row: Row) -> list[Mapping[str, Any]]:
     """The data table of each part of a row with the first seed, before defaults are filled in."""
     keys, seeds = _keys(study, row, 0), dict.fromkeys(study.seed_keys, study.seeds[0])
     return [
-        _filled(study.base, [*keys, *part.items(), *seeds.items()]).get("data", {}) for part in _parts(row.baseline)
+        _filled(study.base, [*keys, *part.items(), *seeds.items()]).get("data", {})
+        for part in _parts(row.baseline)
     ]
 
 
 def _expanded(study: Study) -> Iterator[Planned]:
-    from securefl.scenario.scenario import make_scenario  # torch: a second that a study seen before need not wait
+    from securefl.scenario.scenario import (
+        make_scenario,
+    )  # torch: a second that a study seen before need not wait
 
     _every_override_counts(study)
     for row in rows(study):
@@ -121,7 +133,9 @@ def _expanded(study: Study) -> Iterator[Planned]:
                 raise ScenarioError(f"{told}: change one, or seed_keys")
             try:
                 seeds = dict.fromkeys(study.seed_keys, seed)
-                scenario = make_scenario(_filled(study.base, [*keys, *part.items(), *seeds.items()]))
+                scenario = make_scenario(
+                    _filled(study.base, [*keys, *part.items(), *seeds.items()])
+                )
             except ScenarioError as reason:
                 raise ScenarioError(f"cell {row.label!r}: {reason}") from None
             yield Planned(row.label, row.labels, seed, _told(part), scenario.resolved())
@@ -148,7 +162,9 @@ def _every_override_counts(study: Study) -> None:
 
 def _apart(study: Study) -> None:
     """Refuse an axis that sets what an earlier one has set: the labels of the earlier one would lie."""
-    set_by = {axis: {key for level in levels for key in level.keys} for axis, levels in study.axes.items()}
+    set_by = {
+        axis: {key for level in levels for key in level.keys} for axis, levels in study.axes.items()
+    }
     for earlier, later in itertools.combinations(set_by, 2):
         for key, over in itertools.product(sorted(set_by[earlier]), sorted(set_by[later])):
             if f"{key}.".startswith(f"{over}."):
@@ -157,13 +173,19 @@ def _apart(study: Study) -> None:
 
 def _bounded(study: Study) -> None:
     """Refuse a study that is larger than any machine would finish, before anything is made of it."""
-    grids = [study.axes.values(), *(study.crossed(baseline).values() for baseline in study.baseline)]
+    grids = [
+        study.axes.values(),
+        *(study.crossed(baseline).values() for baseline in study.baseline),
+    ]
     parts = [1, *(max(1, sum(map(len, baseline.average.values()))) for baseline in study.baseline)]
     count = len(study.seeds) * sum(
-        part * math.prod(len(levels) for levels in grid) for part, grid in zip(parts, grids, strict=True)
+        part * math.prod(len(levels) for levels in grid)
+        for part, grid in zip(parts, grids, strict=True)
     )
     if count > MOST_CELLS:
-        raise ScenarioError(f"the study has {count} cells before exclusions, at most {MOST_CELLS} can be run")
+        raise ScenarioError(
+            f"the study has {count} cells before exclusions, at most {MOST_CELLS} can be run"
+        )
 
 
 def _filled(base: Mapping[str, Any], keys: Iterable[tuple[str, Any]]) -> dict[str, Any]:

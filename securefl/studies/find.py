@@ -11,7 +11,9 @@ def find_study(name: str) -> Path:
         return path
     shipped = shipped_studies()
     if name not in shipped:
-        raise ScenarioError(f"there is no study {name!r}: give a .toml file, or one of {', '.join(shipped)}")
+        raise ScenarioError(
+            f"there is no study {name!r}: give a .toml file, or one of {', '.join(shipped)}"
+        )
     return shipped[name]
 
 

@@ -35,17 +35,23 @@ class Tally:
     def after(self, event: Event) -> "Tally":
         """The tally once event has happened; a cell that failed before and is tried again counts as left till then."""
         if isinstance(event, Started):
-            return replace(self, left=self.left - 1, running={**self.running, event.job.cell.hash: 0})
+            return replace(
+                self, left=self.left - 1, running={**self.running, event.job.cell.hash: 0}
+            )
         if isinstance(event, Progressed):
             return replace(self, running={**self.running, event.job.cell.hash: event.round})
         if isinstance(event, Finished):
             count = event.state.replace(" ", "_")
-            running = {name: played for name, played in self.running.items() if name != event.job.cell.hash}
+            running = {
+                name: played for name, played in self.running.items() if name != event.job.cell.hash
+            }
             return replace(self, running=running, **{count: getattr(self, count) + 1})
         return self
 
 
-def request_for(name: str, text: str, planned: tuple[Planned, ...], out: Path, accepted: tuple[str, ...]) -> Request:
+def request_for(
+    name: str, text: str, planned: tuple[Planned, ...], out: Path, accepted: tuple[str, ...]
+) -> Request:
     """A study as a run folder is asked for it; a cell that ended under an accepted version of the code counts.
 
     Raises:
@@ -105,12 +111,17 @@ class Grid:
         for use in lacking:
             turn[use.label, use.part] = turn.get((use.label, use.part), 0) + 1
             order.append(turn[use.label, use.part])
-        return [use for _, use in sorted(zip(order, lacking, strict=True), key=lambda pair: pair[0])]
+        return [
+            use for _, use in sorted(zip(order, lacking, strict=True), key=lambda pair: pair[0])
+        ]
 
     def tally(self, failed: Collection[str] = ()) -> Tally:
         """How things stand while nothing runs; `failed` names cells that could not even write so themselves."""
         found = {cell: self._state(cell) for cell in self.first_uses()}
-        states = Counter("failed" if cell in failed and state not in ENDED else state for cell, state in found.items())
+        states = Counter(
+            "failed" if cell in failed and state not in ENDED else state
+            for cell, state in found.items()
+        )
         done, spent, lost = states["done"], states["out of budget"], states["failed"]
         return Tally(done, spent, lost, left=states.total() - done - spent - lost)
 
@@ -142,8 +153,15 @@ class Grid:
         left = Counter(rows.values())
         costs, pace, before = self.costs(), _Pace(), self.tally()
         again = sum(self._state(use.cell) == "failed" for use in todo)
-        tally = replace(before, failed=before.failed - again, left=len(todo), seconds_left=costs.seconds(left, jobs))
-        orders = [Job(self.folder.named(use.cell), self.request.cells[use.cell], use.code) for use in todo]
+        tally = replace(
+            before,
+            failed=before.failed - again,
+            left=len(todo),
+            seconds_left=costs.seconds(left, jobs),
+        )
+        orders = [
+            Job(self.folder.named(use.cell), self.request.cells[use.cell], use.code) for use in todo
+        ]
         try:
             with closing(play(orders, workers=min(jobs, len(orders)), limit=limit)) as events:
                 for event in events:

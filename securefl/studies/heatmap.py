@@ -11,7 +11,12 @@ from securefl.studies.tables import lines, sections
 
 _LABEL, _FIELD, _HEIGHT, _HEAD, _GAP = 150, 72, 24, 58, 26  # pixels
 _ACROSS = 2  # panels beside each other
-_SCALE = ((0x44, 0x01, 0x54), (0x31, 0x68, 0x8E), (0x35, 0xB7, 0x79), (0xFD, 0xE7, 0x25))  # also without colour vision
+_SCALE = (
+    (0x44, 0x01, 0x54),
+    (0x31, 0x68, 0x8E),
+    (0x35, 0xB7, 0x79),
+    (0xFD, 0xE7, 0x25),
+)  # also without colour vision
 
 
 def heat_map(study: Study, scores: Scores) -> str:
@@ -21,8 +26,16 @@ def heat_map(study: Study, scores: Scores) -> str:
     for heading, chosen in sections(study, known):
         found, titles = lines(study, chosen)
         if found:
-            fields = [(line.label, [_mean(study, scores, row) for row in line.rows]) for line in found]
-            panels.append((heading, [title.removeprefix(f"{study.table.columns} ") for title in titles], fields))
+            fields = [
+                (line.label, [_mean(study, scores, row) for row in line.rows]) for line in found
+            ]
+            panels.append(
+                (
+                    heading,
+                    [title.removeprefix(f"{study.table.columns} ") for title in titles],
+                    fields,
+                )
+            )
     wide = _LABEL + _FIELD * max(len(titles) for _, titles, _ in panels) + _GAP
     high = _HEAD + _HEIGHT * max(len(fields) for _, _, fields in panels) + _GAP
     down = -(-len(panels) // _ACROSS)
@@ -33,17 +46,23 @@ def heat_map(study: Study, scores: Scores) -> str:
         '<rect width="100%" height="100%" fill="white"/>',
     ]
     for place, (heading, titles, fields) in enumerate(panels):
-        parts.append(f'<g transform="translate({place % _ACROSS * wide} {place // _ACROSS * high})">')
+        parts.append(
+            f'<g transform="translate({place % _ACROSS * wide} {place // _ACROSS * high})">'
+        )
         parts += [*_panel(heading, titles, fields), "</g>"]
     return "\n".join([*parts, "</svg>"]) + "\n"
 
 
 def _mean(study: Study, scores: Scores, row: str | None) -> float | None:
-    values = [value for value in scores.of(row or "", study.metrics[0]).values() if value is not None]
+    values = [
+        value for value in scores.of(row or "", study.metrics[0]).values() if value is not None
+    ]
     return mean_and_error(values)[0] if values else None
 
 
-def _panel(heading: str, titles: list[str], fields: list[tuple[str, list[float | None]]]) -> Iterator[str]:
+def _panel(
+    heading: str, titles: list[str], fields: list[tuple[str, list[float | None]]]
+) -> Iterator[str]:
     yield _text(8, 18, heading, extra=' font-weight="bold"')
     for column, title in enumerate(titles):
         yield _text(_LABEL + _FIELD * (column + 0.5), _HEAD - 8, title, anchor="middle")
@@ -55,7 +74,13 @@ def _panel(heading: str, titles: list[str], fields: list[tuple[str, list[float |
                 left = _LABEL + _FIELD * column
                 yield f'<rect x="{left}" y="{top}" width="{_FIELD - 2}" height="{_HEIGHT - 2}" fill="{colour(value)}"/>'
                 ink = "white" if value < 0.6 else "black"
-                yield _text(left + _FIELD / 2 - 1, top + 16, f"{value:.2f}", anchor="middle", extra=f' fill="{ink}"')
+                yield _text(
+                    left + _FIELD / 2 - 1,
+                    top + 16,
+                    f"{value:.2f}",
+                    anchor="middle",
+                    extra=f' fill="{ink}"',
+                )
 
 
 def _text(x: float, y: float, words: str, *, anchor: str = "start", extra: str = "") -> str:
@@ -66,5 +91,8 @@ def colour(value: float) -> str:
     """Of a share, dark for 0 and light for 1."""
     at = min(max(value, 0.0), 1.0) * (len(_SCALE) - 1)
     low = min(int(at), len(_SCALE) - 2)
-    mixed = (round(one + (other - one) * (at - low)) for one, other in zip(_SCALE[low], _SCALE[low + 1], strict=True))
+    mixed = (
+        round(one + (other - one) * (at - low))
+        for one, other in zip(_SCALE[low], _SCALE[low + 1], strict=True)
+    )
     return "#" + "".join(f"{part:02x}" for part in mixed)

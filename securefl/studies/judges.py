@@ -40,10 +40,16 @@ def judges_of(parts: Sequence[Table], *, new_splits: bool) -> Judges:
         parts: the data table of each of its cells with the first seed; several where the row is a mean.
         new_splits: the seeds differ in data.split_seed.
     """
-    from securefl.scenario.catalog import DATA  # torch: a second that commands without tables need not wait
+    from securefl.scenario.catalog import (
+        DATA,
+    )  # torch: a second that commands without tables need not wait
 
     first = parts[0]
-    name, test_on, held_out = first.get("name", "heart"), first.get("test_on"), first.get("held_out")
+    name, test_on, held_out = (
+        first.get("name", "heart"),
+        first.get("test_on"),
+        first.get("held_out"),
+    )
     entry = DATA[name]
     how = first.get("partition") or entry.usual
     own = how if how in entry.partitions else next(iter(entry.partitions))
@@ -62,7 +68,9 @@ def judges_of(parts: Sequence[Table], *, new_splits: bool) -> Judges:
     return Judges(records, train, pool - train, redrawn, same, entry.task(*entry.sizes[:1]).classes)
 
 
-def noise_of(metric: str, one: float, other: float, judges: Judges, *, majority: float | None) -> Noise:
+def noise_of(
+    metric: str, one: float, other: float, judges: Judges, *, majority: float | None
+) -> Noise:
     """What keeps a mean difference from the truth, beside the seeds' spread.
 
     Args:
@@ -72,7 +80,9 @@ def noise_of(metric: str, one: float, other: float, judges: Judges, *, majority:
         judges: the records behind both.
         majority: share of the largest class among them; one half where it was not measured.
     """
-    small = judges.records * (1 - (0.5 if majority is None else majority))  # records of all classes but the largest
+    small = judges.records * (
+        1 - (0.5 if majority is None else majority)
+    )  # records of all classes but the largest
     if metric == "accuracy":
         error = shares_error(one, other, judges.records)
     elif metric == "attack_success":  # a share of the records that are not of the target's class

@@ -52,7 +52,9 @@ def _question(study: Study, told: Differences) -> str:
     if not study.question:
         return "over all of them"
     sizes = sorted({len(rows) for rows in told.questions.values()})
-    count = "".join(f" to {size}" for size in dict.fromkeys([sizes[0], sizes[-1]])).removeprefix(" to ")
+    count = "".join(f" to {size}" for size in dict.fromkeys([sizes[0], sizes[-1]])).removeprefix(
+        " to "
+    )
     return f"within a question (the same {_listed(study.question)}: {count} comparisons)"
 
 
@@ -61,7 +63,9 @@ def _noise(study: Study, known: Sequence[Row]) -> Iterator[str]:
     kinds: dict[tuple[bool, bool, float], dict[str, Judges]] = {}
     for row in known:
         judges = judged_by(study, [row])[row.label]
-        kind = kinds.setdefault((judges.redrawn, judges.same, judges.overlap if not judges.same else 0.0), {})
+        kind = kinds.setdefault(
+            (judges.redrawn, judges.same, judges.overlap if not judges.same else 0.0), {}
+        )
         kind.setdefault(_place(study, row), judges)
     for (redrawn, same, _), places in kinds.items():
         of = f"{_listed(list(places))}: " if len(kinds) > 1 else ""

@@ -12,7 +12,11 @@ def label_of(value: object) -> str:
     if isinstance(value, float):
         return f"{value:.12g}"
     if isinstance(value, dict):
-        rest = [f"{key}={label_of(inner)}" for key, inner in value.items() if key not in ("name", "kind")]
+        rest = [
+            f"{key}={label_of(inner)}"
+            for key, inner in value.items()
+            if key not in ("name", "kind")
+        ]
         first = [str(value[key]) for key in ("name", "kind") if key in value]
         return " ".join([*first, *rest])
     if isinstance(value, bool | int | list):
@@ -33,10 +37,14 @@ def read_axis(name: str, written: object) -> list[dict[str, Any]]:
     elif isinstance(written, dict):
         for label, keys in written.items():
             if not isinstance(keys, dict):
-                raise ValueError(f"axes.{name}.{label}: a level is a table of scenario keys, got {keys!r}")
+                raise ValueError(
+                    f"axes.{name}.{label}: a level is a table of scenario keys, got {keys!r}"
+                )
         found = [{"label": label, "keys": keys} for label, keys in written.items()]
     else:
-        raise ValueError(f"axes.{name}: takes a list of values or a table of named levels, got {written!r}")
+        raise ValueError(
+            f"axes.{name}: takes a list of values or a table of named levels, got {written!r}"
+        )
     if not found:
         raise ValueError(f"axes.{name}: the axis is empty")
     return found
@@ -45,7 +53,9 @@ def read_axis(name: str, written: object) -> list[dict[str, Any]]:
 def zip_name(number: int, table: object) -> str:
     """What the axis of a zip is called. Raises ValueError for what is no table of keys."""
     if not isinstance(table, dict) or not table:
-        raise ValueError(f"zip.{number}: takes a table of keys, each with a list of values, got {table!r}")
+        raise ValueError(
+            f"zip.{number}: takes a table of keys, each with a list of values, got {table!r}"
+        )
     return " & ".join(table)
 
 
@@ -62,7 +72,9 @@ def read_zip(table: dict[str, Any]) -> list[dict[str, Any]]:
         raise ValueError(f"zip: the lists must be of one length; {told}")
     return [
         {
-            "label": " & ".join(told_value(key, label_of(value)) for key, value in zip(table, values, strict=True)),
+            "label": " & ".join(
+                told_value(key, label_of(value)) for key, value in zip(table, values, strict=True)
+            ),
             "keys": dict(zip(table, values, strict=True)),
         }
         for values in zip(*table.values(), strict=True)

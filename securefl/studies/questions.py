@@ -9,7 +9,9 @@ from securefl.studies.scores import Scores
 from securefl.studies.statistics import Comparison, holm
 from securefl.studies.study import Study
 
-Question = tuple[str, ...]  # labels of the levels that its comparisons share; "" where a row is not on the axis
+Question = tuple[
+    str, ...
+]  # labels of the levels that its comparisons share; "" where a row is not on the axis
 
 
 @dataclass(frozen=True)
@@ -43,7 +45,11 @@ def differences(study: Study, known: Sequence[Row], scores: Scores) -> Differenc
         if row.label in pairs:
             question = tuple(row.labels.get(axis, "") for axis in study.question)
             questions[question] = (*questions.get(question, ()), row.label)
-    marked = frozenset(row for members in questions.values() for row in _beyond_noise(members, found, len(study.seeds)))
+    marked = frozenset(
+        row
+        for members in questions.values()
+        for row in _beyond_noise(members, found, len(study.seeds))
+    )
     return Differences(found, marked, len(study.seeds), questions)
 
 
@@ -58,7 +64,9 @@ def _of_both(one: Judges, other: Judges) -> Judges:
     return one._replace(records=min(one.records, other.records), same=one.same or other.same)
 
 
-def _beyond_noise(rows: Sequence[str], found: Mapping[str, Comparison | None], seeds: int) -> Iterator[str]:
+def _beyond_noise(
+    rows: Sequence[str], found: Mapping[str, Comparison | None], seeds: int
+) -> Iterator[str]:
     """The rows of one question whose difference is marked; what lacks a seed counts and is never marked."""
     tested = [found[row] for row in rows]
     p_values = [one.testable if one is not None and one.n == seeds else None for one in tested]
@@ -70,7 +78,9 @@ def _pairs(study: Study, known: Sequence[Row]) -> Iterator[tuple[str, str]]:
     compare = study.compare
     by_levels = {tuple(row.labels.items()): row.label for row in known if row.baseline is None}
     baselines = {
-        (row.baseline.label, tuple(row.labels.items())): row.label for row in known if row.baseline is not None
+        (row.baseline.label, tuple(row.labels.items())): row.label
+        for row in known
+        if row.baseline is not None
     }
     for row in known:
         if compare is None or (row.baseline is not None and compare.baseline is None):

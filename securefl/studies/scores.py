@@ -65,7 +65,9 @@ def read_scores(path: Path) -> Scores:
 
 def scores(records: Iterable[Record]) -> Scores:
     """The scores over all test records; parts of a row made one, once all of them have ended."""
-    cells: dict[tuple[str, int], dict[str, dict[str, float | None]]] = {}  # row, seed -> part -> metric -> value
+    cells: dict[
+        tuple[str, int], dict[str, dict[str, float | None]]
+    ] = {}  # row, seed -> part -> metric -> value
     states: dict[str, dict[tuple[int, str], str]] = {}
     seeded = set()
     for record in records:
@@ -83,7 +85,9 @@ def scores(records: Iterable[Record]) -> Scores:
         for metric in dict.fromkeys(name for part in parts.values() for name in part):
             weighted = [(part.get("records") or 1.0, part.get(metric)) for part in parts.values()]
             values.setdefault(metric, {}).setdefault(row, {})[seed] = _whole(metric, weighted)
-    return Scores(values, {row: tuple(by_cell.values()) for row, by_cell in states.items()}, frozenset(seeded))
+    return Scores(
+        values, {row: tuple(by_cell.values()) for row, by_cell in states.items()}, frozenset(seeded)
+    )
 
 
 def _whole(metric: str, weighted: list[tuple[float, float | None]]) -> float | None:

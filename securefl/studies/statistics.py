@@ -81,7 +81,11 @@ def compare(differences: Sequence[float], noise: Noise) -> Comparison:
     error = math.sqrt(of_seeds + of_records)
     freedom = (n - 1) * ((of_seeds + of_records) / of_seeds) ** 2 if of_seeds > 0 else math.inf
     half = error * _quantile(freedom)
-    p = None if n < FEW or max(differences) - min(differences) < _EQUAL else _two_sided(middle / error, freedom)
+    p = (
+        None
+        if n < FEW or max(differences) - min(differences) < _EQUAL
+        else _two_sided(middle / error, freedom)
+    )
     return Comparison(middle, error, n, middle - half, middle + half, p, noise.records_error)
 
 

@@ -29,7 +29,18 @@ Metric = Literal[
 ]
 MOST_SEEDS = 1000
 _FIVE = (0, 1, 2, 3, 4)
-_SCENARIO = {"data", "model", "training", "privacy", "channel", "defense", "attack", "server", "rounds", "seed"}
+_SCENARIO = {
+    "data",
+    "model",
+    "training",
+    "privacy",
+    "channel",
+    "defense",
+    "attack",
+    "server",
+    "rounds",
+    "seed",
+}
 Choice = Mapping[str, tuple[str, ...]]  # axis -> labels of levels
 
 
@@ -105,8 +116,14 @@ class Study(Section):
     name: str
     title: str = ""
     notes: tuple[str, ...] = ()
-    metrics: Annotated[tuple[Metric, ...], Field(min_length=1)] = ("accuracy", "balanced_accuracy", "auc")
-    seeds: Annotated[tuple[Seed, ...], Field(min_length=1, max_length=MOST_SEEDS), BeforeValidator(_seeds)] = _FIVE
+    metrics: Annotated[tuple[Metric, ...], Field(min_length=1)] = (
+        "accuracy",
+        "balanced_accuracy",
+        "auc",
+    )
+    seeds: Annotated[
+        tuple[Seed, ...], Field(min_length=1, max_length=MOST_SEEDS), BeforeValidator(_seeds)
+    ] = _FIVE
     seed_keys: Annotated[tuple[str, ...], Field(min_length=1)] = ("seed", "data.split_seed")
     cell_limit: Annotated[float, Field(gt=0, le=1e7)] = 3600.0
     base: dict[str, Any] = Field(default={})
@@ -136,7 +153,9 @@ class Study(Section):
     @classmethod
     def _fit_for_a_folder(cls, value: str) -> str:
         if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}", value):
-            raise ValueError("takes up to 64 letters, digits, '.', '_' and '-', since it names the run folder")
+            raise ValueError(
+                "takes up to 64 letters, digits, '.', '_' and '-', since it names the run folder"
+            )
         return value
 
     @model_validator(mode="after")
@@ -146,7 +165,9 @@ class Study(Section):
         taken = [name.lower() for name in COLUMNS]
         for name in self.axes:
             if taken.count(name.lower()) > 0:
-                raise ValueError(f"axes.{name}: results.csv has a column of this name already; name the axis otherwise")
+                raise ValueError(
+                    f"axes.{name}: results.csv has a column of this name already; name the axis otherwise"
+                )
             taken.append(name.lower())
         distinct("seeds", list(self.seeds))
         for baseline in self.baseline:
@@ -157,7 +178,9 @@ class Study(Section):
             self.choice(override.when, "override.when")
             for key, values in override.by_seed.items():
                 if len(values) != len(self.seeds):
-                    raise ValueError(f"override.by_seed: {key} has {len(values)} values for {len(self.seeds)} seeds")
+                    raise ValueError(
+                        f"override.by_seed: {key} has {len(values)} values for {len(self.seeds)} seeds"
+                    )
         self._check_shown()
         return self
 
@@ -166,7 +189,9 @@ class Study(Section):
         if self.compare is not None:
             self.choice(self.compare.reference, "compare.reference")
             if self.compare.baseline not in {None, *(one.label for one in self.baseline)}:
-                raise ValueError(f"compare.baseline: there is no baseline {self.compare.baseline!r}")
+                raise ValueError(
+                    f"compare.baseline: there is no baseline {self.compare.baseline!r}"
+                )
             for axis_name in self.compare.question or ():
                 self.labels(axis_name, "compare.question")
         for axis_name in filter(None, (self.table.sections, self.table.columns)):
@@ -188,13 +213,16 @@ class Study(Section):
         every = {axis: tuple(self.labels(axis, "baseline.cross")) for axis in baseline.cross}
         wanted = {**every, **chosen}
         return {
-            axis: tuple(level for level in self.axes[axis] if level.label in labels) for axis, labels in wanted.items()
+            axis: tuple(level for level in self.axes[axis] if level.label in labels)
+            for axis, labels in wanted.items()
         }
 
     def labels(self, axis: str, place: str) -> list[str]:
         """The labels of an axis. Raises ValueError where there is none of this name."""
         if axis not in self.axes:
-            raise ValueError(f"{place}: there is no axis {axis!r}; axes: {', '.join(self.axes) or 'none'}")
+            raise ValueError(
+                f"{place}: there is no axis {axis!r}; axes: {', '.join(self.axes) or 'none'}"
+            )
         return [level.label for level in self.axes[axis]]
 
     def choice(self, chosen: Mapping[str, Any], place: str) -> Choice:
@@ -204,9 +232,13 @@ class Study(Section):
         found = {}
         for axis, values in chosen.items():
             known = self.labels(axis, place)
-            wanted = [label_of(value) for value in (values if isinstance(values, list) else [values])]
+            wanted = [
+                label_of(value) for value in (values if isinstance(values, list) else [values])
+            ]
             if strange := [label for label in wanted if label not in known]:
-                raise ValueError(f"{place}: axis {axis!r} has no level {strange[0]!r}; levels: {', '.join(known)}")
+                raise ValueError(
+                    f"{place}: axis {axis!r} has no level {strange[0]!r}; levels: {', '.join(known)}"
+                )
             found[axis] = tuple(wanted)
         return found
 
@@ -220,12 +252,16 @@ def load_study(path: Path, *, overrides: tuple[str, ...] = ()) -> tuple[Study, s
     try:
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as reason:
-        raise ScenarioError(f"cannot read {path}: {getattr(reason, 'strerror', None) or 'not UTF-8 text'}") from None
+        raise ScenarioError(
+            f"cannot read {path}: {getattr(reason, 'strerror', None) or 'not UTF-8 text'}"
+        ) from None
     given = "".join(f"\n# --set {override}" for override in overrides)
     return parse_study(text, name=path.stem, folder=path.parent, overrides=overrides), text + given
 
 
-def parse_study(text: str, *, name: str, folder: Path = Path(), overrides: tuple[str, ...] = ()) -> Study:
+def parse_study(
+    text: str, *, name: str, folder: Path = Path(), overrides: tuple[str, ...] = ()
+) -> Study:
     """The study in TOML text; `name` unless it has one of its own. Raises ScenarioError.
 
     `base` is a scenario's tables, or the path of a scenario file, from folder.
@@ -238,7 +274,9 @@ def parse_study(text: str, *, name: str, folder: Path = Path(), overrides: tuple
             told = getattr(reason, "strerror", None) or "not UTF-8 text"
             raise ScenarioError(f"base: cannot read {folder / base}: {told}") from None
     if not isinstance(values.setdefault("base", {}), dict):
-        raise ScenarioError(f"base: takes a scenario's tables or the path of its file, got {values['base']!r}")
+        raise ScenarioError(
+            f"base: takes a scenario's tables or the path of its file, got {values['base']!r}"
+        )
     if strange := sorted({*values} & _SCENARIO):
         raise ScenarioError(
             f'{strange[0]!r} belongs to a scenario: put it under [base], or give base = "scenario.toml"'
@@ -256,10 +294,14 @@ def _check_effect(study: Study, overrides: tuple[str, ...]) -> None:
     """Refuse an override of the base that every cell sets anew."""
     for path in (given.partition("=")[0].strip() for given in overrides):
         if path in study.seed_keys:
-            raise ScenarioError(f"--set {path} has no effect: the seeds set it; change seeds in the study")
+            raise ScenarioError(
+                f"--set {path} has no effect: the seeds set it; change seeds in the study"
+            )
         for axis, levels in study.axes.items():
             if all(path in level.keys for level in levels):
-                raise ScenarioError(f"--set {path} has no effect: axis {axis!r} sets it in every cell")
+                raise ScenarioError(
+                    f"--set {path} has no effect: axis {axis!r} sets it in every cell"
+                )
 
 
 def _toml(text: str, what: str) -> dict[str, Any]:

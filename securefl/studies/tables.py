@@ -58,7 +58,9 @@ def _long(study: Study, chosen: Sequence[Row], scores: Scores, told: Differences
     """One line a row, one column a metric."""
     metrics = [metric for metric in study.metrics if metric != "epsilon"]
     titles = [title_of(metric) for metric in metrics]
-    compared = [f"difference in {titles[0]}"] if any(row.label in told.found for row in chosen) else []
+    compared = (
+        [f"difference in {titles[0]}"] if any(row.label in told.found for row in chosen) else []
+    )
     yield from _head(["", *titles, "epsilon", *compared])
     for row in chosen:
         values = [_spread(scores, row.label, metric) for metric in metrics]
@@ -72,12 +74,26 @@ def _wide(study: Study, chosen: Sequence[Row], scores: Scores, told: Differences
     if found:
         yield from _head([title_of(study.metrics[0]), *titles])
     for line in found:
-        yield _line([line.label, *("" if row is None else _spread(scores, row, study.metrics[0]) for row in line.rows)])
+        yield _line(
+            [
+                line.label,
+                *(
+                    "" if row is None else _spread(scores, row, study.metrics[0])
+                    for row in line.rows
+                ),
+            ]
+        )
     compared = [line for line in found if any(row in told.found for row in line.rows)]
-    shown = [place for place in range(len(titles)) if any(line.rows[place] in told.found for line in compared)]
+    shown = [
+        place
+        for place in range(len(titles))
+        if any(line.rows[place] in told.found for line in compared)
+    ]
     if compared:
         yield ""
-        yield from _head([f"difference in {title_of(study.metrics[0])}", *(titles[place] for place in shown)])
+        yield from _head(
+            [f"difference in {title_of(study.metrics[0])}", *(titles[place] for place in shown)]
+        )
     for line in compared:
         yield _line([line.label, *(_difference(told, line.rows[place]) for place in shown)])
     within = {row for line in found for row in line.rows}
@@ -92,9 +108,15 @@ def lines(study: Study, chosen: Sequence[Row]) -> tuple[list[Line], list[str]]:
     levels = study.labels(columns, "table.columns")
     axes = [axis for axis in study.axes if axis not in (columns, section)]
     beside = list(
-        dict.fromkeys(one.label for one in study.baseline if {*axes} & {*one.cross} and columns not in one.cross)
+        dict.fromkeys(
+            one.label
+            for one in study.baseline
+            if {*axes} & {*one.cross} and columns not in one.cross
+        )
     )
-    grid = dict.fromkeys(tuple(row.labels[axis] for axis in axes) for row in chosen if row.baseline is None)
+    grid = dict.fromkeys(
+        tuple(row.labels[axis] for axis in axes) for row in chosen if row.baseline is None
+    )
     found = []
     for labels in grid:
         point = dict(zip(axes, labels, strict=True))
@@ -115,7 +137,9 @@ def _find(chosen: Sequence[Row], baseline: str | None, point: Mapping[str, str])
     """The row of a baseline (or of the grid) that lies on the point, as far as it is on its axes."""
     for row in chosen:
         mine = None if row.baseline is None else row.baseline.label
-        if mine == baseline and all(row.labels.get(axis, label) == label for axis, label in point.items()):
+        if mine == baseline and all(
+            row.labels.get(axis, label) == label for axis, label in point.items()
+        ):
             return row.label
     return None
 
@@ -147,7 +171,11 @@ def _spread(scores: Scores, row: str, metric: str) -> str:
     if {*states} - {"done", "failed", "out of budget"}:
         short.append(f"n={len(ended)}")
     middle, error = mean_and_error(ended)
-    told = f"{middle:.0f}" if metric in _COUNTS else f"{middle:.3f}" + ("" if error is None else f" ± {error:.3f}")
+    told = (
+        f"{middle:.0f}"
+        if metric in _COUNTS
+        else f"{middle:.3f}" + ("" if error is None else f" ± {error:.3f}")
+    )
     return told + (f" ({', '.join(short)})" if short else "")
 
 
@@ -166,4 +194,6 @@ def _difference(told: Differences, row: str | None) -> str:
     if one.low is None or one.high is None:
         return f"{one.mean:+.3f} (one seed)"
     short = "" if one.n == told.seeds else f" (n={one.n})"
-    return f"{one.mean:+.3f} [{one.low:+.3f}, {one.high:+.3f}]{short}" + (" *" if row in told.marked else "")
+    return f"{one.mean:+.3f} [{one.low:+.3f}, {one.high:+.3f}]{short}" + (
+        " *" if row in told.marked else ""
+    )

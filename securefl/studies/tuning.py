@@ -34,7 +34,9 @@ def _best(by_level: Mapping[str, Mapping[int, float | None]], seed: int) -> str:
     A value that was not measured is the worst. Rounded, so that a mean over folds does not win by its last digit.
     """
     values = {level: by_seed.get(seed) for level, by_seed in by_level.items()}
-    return max(values, key=lambda level: -1.0 if (value := values[level]) is None else round(value, 4))
+    return max(
+        values, key=lambda level: -1.0 if (value := values[level]) is None else round(value, 4)
+    )
 
 
 def chosen_table(study: Study, scores: Scores) -> str:

@@ -65,7 +65,9 @@ def bench(name: str, out: Path | None, options: Options, style: Style) -> None:
             "the same command tries them again"
         )
     if tally.out_of_budget:
-        raise BudgetExceeded(f"{tally.out_of_budget} of {cells} cells ran out of their privacy budget")
+        raise BudgetExceeded(
+            f"{tally.out_of_budget} of {cells} cells ran out of their privacy budget"
+        )
 
 
 def plan(name: str, out: Path | None, options: Options) -> tuple[Study, Grid]:
@@ -74,7 +76,9 @@ def plan(name: str, out: Path | None, options: Options) -> tuple[Study, Grid]:
     study, text = load_study(path, overrides=options.overrides)
     planned = expand(study, remember=user_cache().remember)
     folder = RunFolder(out or Path("runs") / study.name)
-    return study, Grid(folder, request_for(study.name, text, planned, folder.path, options.accepted))
+    return study, Grid(
+        folder, request_for(study.name, text, planned, folder.path, options.accepted)
+    )
 
 
 def _run(study: Study, grid: Grid, options: Options, display: GridDisplay) -> Tally:
@@ -101,8 +105,14 @@ def _run(study: Study, grid: Grid, options: Options, display: GridDisplay) -> Ta
 def _bring_data(grid: Grid, style: Style) -> None:
     """Have the published files of the missing cells on this disk before workers ask for them. Raises DataError."""
     lacking = [grid.request.cells[use.cell] for use in grid.missing()]
-    if wanted := {json.dumps(scenario["data"]): scenario for scenario in lacking if scenario["data"].get("size")}:
-        from securefl.scenario.records import fetch_data  # torch: a second that other studies need not wait
+    if wanted := {
+        json.dumps(scenario["data"]): scenario
+        for scenario in lacking
+        if scenario["data"].get("size")
+    }:
+        from securefl.scenario.records import (
+            fetch_data,
+        )  # torch: a second that other studies need not wait
         from securefl.scenario.scenario import make_scenario
         from securefl.ui.display import make_display
 
@@ -115,8 +125,16 @@ def _bring_data(grid: Grid, style: Style) -> None:
 def _show(text: str, tally: Tally, folder: Path, style: Style) -> None:
     where = f"results {folder}/results.csv, timings.csv, results.sqlite, tables.md"
     if style is Style.JSON:
-        facts = {"event": "end", "folder": str(folder), "done": tally.done, "failed": tally.failed, "left": tally.left}
-        print(json.dumps({**facts, "out_of_budget": tally.out_of_budget, "tables": text}), flush=True)
+        facts = {
+            "event": "end",
+            "folder": str(folder),
+            "done": tally.done,
+            "failed": tally.failed,
+            "left": tally.left,
+        }
+        print(
+            json.dumps({**facts, "out_of_budget": tally.out_of_budget, "tables": text}), flush=True
+        )
     elif style is not Style.NONE:
         print(f"\n{text}\n{where}")
         if tally.left:
@@ -133,16 +151,38 @@ def dry_run(name: str, out: Path | None, options: Options, style: Style) -> None
     size = costs.size(len(todo))
     if style is Style.JSON:
         for use in grid.request.uses:
-            print(json.dumps({"event": "cell", "cell": use.cell, "label": title(use), "missing": use.cell in todo}))
-        facts = {"cells": len(grid.first_uses()), "left": len(todo), "seconds_left": seconds, "bytes_left": size}
-        print(json.dumps({"event": "plan", "study": study.name, "folder": str(grid.folder.path), **facts}))
+            print(
+                json.dumps(
+                    {
+                        "event": "cell",
+                        "cell": use.cell,
+                        "label": title(use),
+                        "missing": use.cell in todo,
+                    }
+                )
+            )
+        facts = {
+            "cells": len(grid.first_uses()),
+            "left": len(todo),
+            "seconds_left": seconds,
+            "bytes_left": size,
+        }
+        print(
+            json.dumps(
+                {"event": "plan", "study": study.name, "folder": str(grid.folder.path), **facts}
+            )
+        )
         return
     rows: dict[str, list[Use]] = {}
     for use in grid.request.uses:
         rows.setdefault(use.label, []).append(use)
     for label, uses in rows.items():
         print(f"{sum(use.cell not in todo for use in uses):>4}/{len(uses):<4} {label}")
-    takes = "unknown until cells have ended (try --max-cells 4)" if seconds is None else duration(seconds)
+    takes = (
+        "unknown until cells have ended (try --max-cells 4)"
+        if seconds is None
+        else duration(seconds)
+    )
     disk = "" if size is None else f", {size / 1e6:.1f} MB"
     shared = len(grid.request.uses) - len(grid.first_uses())
     print(
@@ -158,8 +198,13 @@ def dry_run(name: str, out: Path | None, options: Options, style: Style) -> None
 def _other_versions(grid: Grid) -> str:
     """What ended under other versions of the code, and how to use it."""
     scenarios = [grid.request.cells[use.cell] for use in grid.missing()]
-    found = {code: n for code, n in ended_under(scenarios, grid.folder.path).items() if code != code_hash()}
+    found = {
+        code: n
+        for code, n in ended_under(scenarios, grid.folder.path).items()
+        if code != code_hash()
+    }
     told = (
-        f"{n} of the cells to run ended under code {code}: --accept-code {code} uses them" for code, n in found.items()
+        f"{n} of the cells to run ended under code {code}: --accept-code {code} uses them"
+        for code, n in found.items()
     )
     return "\n".join(told)

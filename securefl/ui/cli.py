@@ -26,11 +26,18 @@ app = typer.Typer(
 app.add_typer(privacy.app, name="privacy")
 
 ScenarioFile = Annotated[Path, typer.Argument(help="Scenario in TOML.")]
-Overrides = Annotated[list[str] | None, typer.Option("--set", metavar="KEY.PATH=VALUE", help="Override one value.")]
-Out = Annotated[
-    Path | None, typer.Option("--out", help="Run folder, by default under runs/; made, or resumed if it holds the run.")
+Overrides = Annotated[
+    list[str] | None, typer.Option("--set", metavar="KEY.PATH=VALUE", help="Override one value.")
 ]
-Shown = Annotated[Style | None, typer.Option("--display", help="Default: rich on a terminal, plain elsewhere.")]
+Out = Annotated[
+    Path | None,
+    typer.Option(
+        "--out", help="Run folder, by default under runs/; made, or resumed if it holds the run."
+    ),
+]
+Shown = Annotated[
+    Style | None, typer.Option("--display", help="Default: rich on a terminal, plain elsewhere.")
+]
 RunPath = Annotated[Path, typer.Argument(help="Run folder.")]
 
 
@@ -42,7 +49,10 @@ def guarded(command: Callable[[], object]) -> None:
     except SecureflError as error:
         print(f"error: {error}", file=sys.stderr)
         if _asked_for_json(sys.argv[1:]):
-            print(json.dumps({"event": "error", "error": str(error), "exit": error.exit_code}), flush=True)
+            print(
+                json.dumps({"event": "error", "error": str(error), "exit": error.exit_code}),
+                flush=True,
+            )
         sys.exit(error.exit_code)
     except BrokenPipeError:  # whoever read our output has gone; what is on disk is whole
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -140,7 +150,9 @@ def validate(scenario: ScenarioFile, overrides: Overrides = None, display: Shown
 
 
 @app.command()
-def run(scenario: ScenarioFile, out: Out = None, overrides: Overrides = None, display: Shown = None) -> None:
+def run(
+    scenario: ScenarioFile, out: Out = None, overrides: Overrides = None, display: Shown = None
+) -> None:
     """Run a scenario; the same command again resumes it, or shows what it gave."""
     from securefl.audit.lint import examine
     from securefl.runs import api
@@ -161,7 +173,9 @@ def run(scenario: ScenarioFile, out: Out = None, overrides: Overrides = None, di
         shown.stop()
     shown.table(f"{scenario.stem}, {metrics['rounds']} rounds", [Row(scenario.stem, [metrics])])
     if checked.data.test_on == "validation":
-        shown.line("judged on VALIDATION records (data.test_on), which are for choosing, not for results")
+        shown.line(
+            "judged on VALIDATION records (data.test_on), which are for choosing, not for results"
+        )
     for client, reason in metrics.get("left_out", {}).items():
         shown.line(f"client {client} took no part in the session: {reason}")
     if metrics["abandoned"]:
@@ -185,20 +199,31 @@ def report(folder: RunPath) -> None:
 def audit(
     path: Annotated[Path, typer.Argument(help="Run folder; with --adversary also a scenario.")],
     adversary: Annotated[
-        str | None, typer.Option("--adversary", help="Measure what it learns: a name that `securefl ls threats` gives.")
+        str | None,
+        typer.Option(
+            "--adversary", help="Measure what it learns: a name that `securefl ls threats` gives."
+        ),
     ] = None,
     colluders: Annotated[
         int, typer.Option("--colluders", help="Clients on the adversary's side, where it has any.")
     ] = 1,
     target: Annotated[int, typer.Option("--target", help="The client that is looked at.")] = 0,
-    shadows: Annotated[int, typer.Option("--shadows", help="Rehearsals to compare with; 0 for none.")] = 16,
+    shadows: Annotated[
+        int, typer.Option("--shadows", help="Rehearsals to compare with; 0 for none.")
+    ] = 16,
     seed: Annotated[int, typer.Option("--seed", min=0, help="Decides the coins of the audit.")] = 0,
     jobs: Annotated[int, typer.Option("--jobs", min=1, help="Shadows trained at once.")] = 2,
     exposure: Annotated[
-        bool, typer.Option(help="Ask updates for the records, labels, a property and the source behind them.")
+        bool,
+        typer.Option(
+            help="Ask updates for the records, labels, a property and the source behind them."
+        ),
     ] = True,
     pictures: Annotated[
-        bool, typer.Option("--pictures", help="Keep reconstructed images, beside the TRAINING RECORDS they are of.")
+        bool,
+        typer.Option(
+            "--pictures", help="Keep reconstructed images, beside the TRAINING RECORDS they are of."
+        ),
     ] = False,
     overrides: Overrides = None,
     out: Annotated[
@@ -219,7 +244,9 @@ def audit(
             f"{path} {what}: give a run folder, or audit a scenario with --adversary, one of `securefl ls threats`"
         )
     if adversary is None and (pictures or not exposure):
-        raise ScenarioError("--pictures and --no-exposure need --adversary, one of `securefl ls threats`")
+        raise ScenarioError(
+            "--pictures and --no-exposure need --adversary, one of `securefl ls threats`"
+        )
     grave = False
     if path.is_dir():
         if overrides:
@@ -229,17 +256,32 @@ def audit(
         from securefl.audit.findings import Asked
 
         asked = Asked(
-            path, tuple(overrides or ()), adversary, colluders, target, shadows, seed, jobs, out, exposure, pictures
+            path,
+            tuple(overrides or ()),
+            adversary,
+            colluders,
+            target,
+            shadows,
+            seed,
+            jobs,
+            out,
+            exposure,
+            pictures,
         )
         grave |= show_leakage(asked, shown)
     if grave:
-        raise SecureflError("a claim in this folder does not stand" if path.is_dir() else "the claim does not stand")
+        raise SecureflError(
+            "a claim in this folder does not stand" if path.is_dir() else "the claim does not stand"
+        )
 
 
 @app.command()
 def ls(
     what: Annotated[
-        str | None, typer.Argument(help="rules, prefilters, attacks, data, models, steps, channels, threats or runs.")
+        str | None,
+        typer.Argument(
+            help="rules, prefilters, attacks, data, models, steps, channels, threats or runs."
+        ),
     ] = None,
     folder: Annotated[Path, typer.Argument(help="Where to look for runs.")] = Path("runs"),
 ) -> None:

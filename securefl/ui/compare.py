@@ -28,7 +28,9 @@ class Difference:
     seeded: bool  # an epsilon, and noise of one of the two came from a seed
 
 
-def compare(first: Path, second: Path, metrics: tuple[str, ...], style: Style, *, sites: bool = False) -> None:
+def compare(
+    first: Path, second: Path, metrics: tuple[str, ...], style: Style, *, sites: bool = False
+) -> None:
     """Print how the second folder's results differ from the first's, on request at every site that has test records.
 
     Raises:
@@ -39,24 +41,39 @@ def compare(first: Path, second: Path, metrics: tuple[str, ...], style: Style, *
     first_scores, second_scores = _scores(one, sites=sites), _scores(two, sites=sites)
     found = differences(first_scores, second_scores, metrics, _judges(two, second_scores))
     if not found:
-        raise ScenarioError(f"{first} and {second} have no row, metric and seed in common that both measured")
+        raise ScenarioError(
+            f"{first} and {second} have no row, metric and seed in common that both measured"
+        )
     if style is Style.JSON:
         for each in found:
-            facts = {"row": each.row, "metric": each.metric, "beyond_noise": each.marked, "seeded": each.seeded}
+            facts = {
+                "row": each.row,
+                "metric": each.metric,
+                "beyond_noise": each.marked,
+                "seeded": each.seeded,
+            }
             print(json.dumps({"event": "difference", **facts, **each.found._asdict()}))
     elif style is not Style.NONE:
-        seeded = [path for path, held in ((first, first_scores), (second, second_scores)) if held.seeded]
+        seeded = [
+            path for path, held in ((first, first_scores), (second, second_scores)) if held.seeded
+        ]
         marks = [
-            f"{path}: SEEDED noise, in it or in a run before it: whoever has the seed removes it" for path in seeded
+            f"{path}: SEEDED noise, in it or in a run before it: whoever has the seed removes it"
+            for path in seeded
         ]
         print("\n".join(_told(first, second, found, [*changes(one, two), *marks])))
 
 
-def differences(one: Scores, two: Scores, metrics: tuple[str, ...], judges: Mapping[str, Judges]) -> list[Difference]:
+def differences(
+    one: Scores, two: Scores, metrics: tuple[str, ...], judges: Mapping[str, Judges]
+) -> list[Difference]:
     """Every row and metric that both have on a common seed; Holm's correction over the rows of each metric."""
     rows = [row for row in two.states if row in one.states]
     places = [(row, metric) for row in rows for metric in metrics]
-    found = {place: two.compare(place[0], place[0], place[1], judges[place[0]], than=one) for place in places}
+    found = {
+        place: two.compare(place[0], place[0], place[1], judges[place[0]], than=one)
+        for place in places
+    }
     measured = {place: each for place, each in found.items() if each is not None}
     marked: set[tuple[str, str]] = set()
     for metric in metrics:
@@ -64,7 +81,10 @@ def differences(one: Scores, two: Scores, metrics: tuple[str, ...], judges: Mapp
         marks = holm([measured[place].testable for place in question])
         marked.update(place for place, mark in zip(question, marks, strict=True) if mark)
     seeded = {(row, "epsilon") for row in one.seeded | two.seeded}
-    return [Difference(*place, each, place in marked, place in seeded) for place, each in measured.items()]
+    return [
+        Difference(*place, each, place in marked, place in seeded)
+        for place, each in measured.items()
+    ]
 
 
 def _judges(folder: RunFolder, found: Scores) -> dict[str, Judges]:
@@ -100,11 +120,17 @@ def _scores(folder: RunFolder, *, sites: bool) -> Scores:
     """The scores of a folder; with sites, rows of their own for the records of each."""
     table = results(folder)
     records = [
-        dict(zip(table.columns, ("" if value is None else str(value) for value in row), strict=True))
+        dict(
+            zip(table.columns, ("" if value is None else str(value) for value in row), strict=True)
+        )
         for row in table.rows
     ]
     if sites:
-        records += [one | {"label": f"{one['label']} at {one['site']}", "site": ""} for one in records if one["site"]]
+        records += [
+            one | {"label": f"{one['label']} at {one['site']}", "site": ""}
+            for one in records
+            if one["site"]
+        ]
     return scores(records)
 
 

@@ -40,7 +40,11 @@ ROWS: dict[str, tuple[str, ...]] = {
     "8 sites, all honest, FedAvg": ("data.partition=halves",),
     "8 sites, one sends -5x: FedAvg": LIAR,
     "8 sites, one sends -5x: median": (*LIAR, "defense.rule=median"),
-    "8 sites, one sends -5x: trimmed mean": (*LIAR, "defense.rule.name=trimmed_mean", "defense.rule.f=1"),
+    "8 sites, one sends -5x: trimmed mean": (
+        *LIAR,
+        "defense.rule.name=trimmed_mean",
+        "defense.rule.f=1",
+    ),
     "8 sites, one sends -5x: Krum": (*LIAR, "defense.rule.name=krum", "defense.rule.f=1"),
 }
 
@@ -55,7 +59,9 @@ def scenarios() -> dict[str, Scenario]:
         for label, overrides in ROWS.items():
             made[f"{label} / split {split}"] = _scenario(*overrides, f"data.split_seed={split}")
         for site in range(HOSPITALS):
-            made[f"hospital {site} alone / split {split}"] = _scenario(f"data.only={site}", f"data.split_seed={split}")
+            made[f"hospital {site} alone / split {split}"] = _scenario(
+                f"data.only={site}", f"data.split_seed={split}"
+            )
     return made
 
 
@@ -81,8 +87,13 @@ def run_demo(out: Path, display: Display) -> list[Row]:
         "Under masks the server sees one sum a round; everywhere else every update. The bytes above plain are keys and "
         "sealed shares. A sum alone promises nothing about a record: that is what epsilon is for."
     )
-    display.line("Each run is a deployment of its own: epsilons of runs on the same records would add up.")
-    display.table(f"UCI Heart Disease, {HOSPITALS} hospitals, mean ± standard error over {SPLITS} splits", rows)
+    display.line(
+        "Each run is a deployment of its own: epsilons of runs on the same records would add up."
+    )
+    display.table(
+        f"UCI Heart Disease, {HOSPITALS} hospitals, mean ± standard error over {SPLITS} splits",
+        rows,
+    )
     return rows
 
 
@@ -90,7 +101,10 @@ def _request(cells: dict[str, Scenario]) -> Request:
     """The runs as rows over splits."""
     request = Request.of(cells, BASE)
     parts = [use.label.partition(" / split ") for use in request.uses]
-    uses = [replace(use, label=row, seed=int(split)) for use, (row, _, split) in zip(request.uses, parts, strict=True)]
+    uses = [
+        replace(use, label=row, seed=int(split))
+        for use, (row, _, split) in zip(request.uses, parts, strict=True)
+    ]
     return replace(request, uses=tuple(uses))
 
 
@@ -105,12 +119,17 @@ class _Progress:
         self._count += 1
 
 
-def _rows(folder: RunFolder, cells: dict[str, Scenario], metrics: dict[str, dict[str, Any]]) -> Iterator[Row]:
+def _rows(
+    folder: RunFolder, cells: dict[str, Scenario], metrics: dict[str, dict[str, Any]]
+) -> Iterator[Row]:
     """The table: one row a setting, its runs the splits."""
     for label in ROWS:
         yield Row(label, [metrics[f"{label} / split {split}"] for split in range(SPLITS)])
         if label == "pooled, no borders":
-            yield Row("each hospital alone", [_alone(folder, cells, metrics, split) for split in range(SPLITS)])
+            yield Row(
+                "each hospital alone",
+                [_alone(folder, cells, metrics, split) for split in range(SPLITS)],
+            )
     try:
         _scenario(*REFUSED)
     except ScenarioError as refusal:
@@ -126,11 +145,18 @@ def _alone(
     for name in names:
         cell = folder.cell(cells[name])
         assembled = assemble(cells[name], run="", ledgers=cell.ledgers)
-        parts.append(assembled.probabilities(load_checkpoint(cell.folder / "model.safetensors").state.weights))
+        parts.append(
+            assembled.probabilities(
+                load_checkpoint(cell.folder / "model.safetensors").state.weights
+            )
+        )
         labels.append(assembled.data.test.labels)
     quality = measure(torch.cat(parts), torch.cat(labels))
     return {
-        **{name: getattr(quality, name) for name in ("accuracy", "balanced_accuracy", "auc", "majority")},
+        **{
+            name: getattr(quality, name)
+            for name in ("accuracy", "balanced_accuracy", "auc", "majority")
+        },
         **{name: None for name in ("epsilon", "delta")},
         **{name: 0 for name in ("bytes_up", "bytes_down")},
         "seconds": sum(metrics[name]["seconds"] for name in names),

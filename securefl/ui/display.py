@@ -5,7 +5,14 @@ from collections.abc import Iterable
 from typing import Any, Protocol
 
 from rich.console import Console
-from rich.progress import BarColumn, DownloadColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.progress import (
+    BarColumn,
+    DownloadColumn,
+    MofNCompleteColumn,
+    Progress,
+    TextColumn,
+    TimeElapsedColumn,
+)
 from rich.table import Table
 
 from securefl.runs.table import COLUMNS, Row, cells, plain
@@ -90,11 +97,16 @@ class PlainDisplay(SilentDisplay):
         if record.abandoned:
             print(f"{self._label}: round {record.round} abandoned: {record.reason}", flush=True)
         for client, reason in record.absent.items():
-            print(f"{self._label}: round {record.round}, client {client} absent: {reason}", flush=True)
+            print(
+                f"{self._label}: round {record.round}, client {client} absent: {reason}", flush=True
+            )
         tenth = 10 * (record.round + 1) // self._rounds
         if tenth > self._shown and record.accuracy is not None:
             self._shown = tenth
-            print(f"{self._label}: round {record.round + 1}/{self._rounds}, accuracy {record.accuracy:.3f}", flush=True)
+            print(
+                f"{self._label}: round {record.round + 1}/{self._rounds}, accuracy {record.accuracy:.3f}",
+                flush=True,
+            )
 
     def table(self, title: str, rows: Iterable[Row]) -> None:
         """An aligned table."""
@@ -170,19 +182,34 @@ class RichDisplay(SilentDisplay):
 
     def _start_run(self) -> Progress:
         self.stop()
-        columns = (TextColumn("{task.description:<32}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-        self._progress = Progress(*columns, TextColumn("{task.fields[note]}"), console=self._console)
+        columns = (
+            TextColumn("{task.description:<32}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TimeElapsedColumn(),
+        )
+        self._progress = Progress(
+            *columns, TextColumn("{task.fields[note]}"), console=self._console
+        )
         self._progress.add_task(self._run[0], total=self._run[1], note="")
         self._progress.start()
         return self._progress
 
     def round(self, record: Any) -> None:
         """Move the bar; tell what went wrong above it."""
-        bar = self._start_run() if self._progress is None or self._file else self._progress  # after a download
+        bar = (
+            self._start_run() if self._progress is None or self._file else self._progress
+        )  # after a download
         if record.abandoned:
-            self._console.print(f"round {record.round} abandoned: {record.reason}", style="yellow", markup=False)
+            self._console.print(
+                f"round {record.round} abandoned: {record.reason}", style="yellow", markup=False
+            )
         for client, reason in record.absent.items():
-            self._console.print(f"round {record.round}, client {client} absent: {reason}", style="yellow", markup=False)
+            self._console.print(
+                f"round {record.round}, client {client} absent: {reason}",
+                style="yellow",
+                markup=False,
+            )
         note = "" if record.accuracy is None else f"accuracy {record.accuracy:.3f}"
         bar.update(bar.task_ids[0], completed=record.round + 1, note=note)
 

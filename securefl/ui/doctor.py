@@ -25,11 +25,19 @@ def examine() -> Iterator[tuple[str, bool, str]]:
     versions = {name: metadata.version(name) for name in LIBRARIES}
     yield "libraries", True, ", ".join(f"{name} {number}" for name, number in versions.items())
     found = subsampled_gaussian_epsilon(0.064, 1.1, 320, 1e-5)
-    yield "accountant", abs(found - _EPSILON) < 0.001, f"epsilon {found:.3f}, known answer {_EPSILON}"
+    yield (
+        "accountant",
+        abs(found - _EPSILON) < 0.001,
+        f"epsilon {found:.3f}, known answer {_EPSILON}",
+    )
     stream = Keystream(bytes(32)).bytes(16).hex()
     yield "noise", stream == _ZERO_KEY_STREAM, "AES-256-CTR gives the known keystream"
     data = resources.files("securefl.data").joinpath("heart_disease.csv").read_bytes()
-    yield "heart data", hashlib.sha256(data).hexdigest() == SHA256, "the embedded file has its SHA-256"
+    yield (
+        "heart data",
+        hashlib.sha256(data).hexdigest() == SHA256,
+        "the embedded file has its SHA-256",
+    )
     yield _disk()
     yield _medmnist()
 

@@ -35,7 +35,10 @@ def listing(what: str | None, folder: Path) -> Iterator[str]:
     if what == "data":
         return (_data(name, entry) for name, entry in catalog.DATA.items())
     if what == "channels":
-        return (f"{name:<14} {entry.stages} stage(s) a round" for name, entry in catalog.CHANNELS.items())
+        return (
+            f"{name:<14} {entry.stages} stage(s) a round"
+            for name, entry in catalog.CHANNELS.items()
+        )
     if what == "threats":
         return _threats()
     if what == "runs":
@@ -46,8 +49,12 @@ def listing(what: str | None, folder: Path) -> Iterator[str]:
 def _data(name: str, entry: catalog.DataEntry) -> str:
     """What the records are, how many train, how they are dealt, and under which licence."""
     task = entry.task(*entry.sizes[:1])
-    what = f"images {' x '.join(map(str, task.image))}" if task.image else f"{task.features} numbers"
-    labels = f"{task.classes} labels, several a record" if task.multilabel else f"{task.classes} classes"
+    what = (
+        f"images {' x '.join(map(str, task.image))}" if task.image else f"{task.features} numbers"
+    )
+    labels = (
+        f"{task.classes} labels, several a record" if task.multilabel else f"{task.classes} classes"
+    )
     sizes = f"; sizes {', '.join(map(str, entry.sizes))}" if entry.sizes else ""
     own = f"; {', '.join(_partitions(entry))}" if not entry.sizes else ""
     return f"{name:<25} {what}, {labels}, {entry.records} training records{sizes}{own}; {entry.license}"
@@ -63,7 +70,9 @@ def _threats() -> Iterator[str]:
         yield f"{name}: {model.who}" + (" (measured as if it kept to it)" if model.deviates else "")
         for channel in catalog.CHANNELS:
             always, reported = model.sees(channel), model.sees(channel, reported=True)
-            more = "".join(f"; with channel.reveal_counts: {kind}" for kind in reported if kind not in always)
+            more = "".join(
+                f"; with channel.reveal_counts: {kind}" for kind in reported if kind not in always
+            )
             yield f"    {channel:<8} {', '.join(always) or 'nothing'}{more}"
     yield "what each party learns, by channel:"
     for name, entry in catalog.CHANNELS.items():
@@ -72,7 +81,9 @@ def _threats() -> Iterator[str]:
 
 
 def _callable(name: str, *functions: Callable[..., Any]) -> str:
-    first = " Then: ".join((inspect.getdoc(function) or "").splitlines()[0] for function in functions)
+    first = " Then: ".join(
+        (inspect.getdoc(function) or "").splitlines()[0] for function in functions
+    )
     takes = ", ".join(parameters_of(*functions))
     return f"{name:<23} {first}{f' Takes {takes}.' if takes else ''}"
 
@@ -104,4 +115,8 @@ def _stand(run: RunFolder) -> str:
 def _state(run: RunFolder, cell: Cell) -> str:
     """A cell's state; one that says running while nobody holds the folder was interrupted."""
     state = str(cell.status()["state"])
-    return "interrupted" if state in ("running", "new") and cell.folder.exists() and not is_held(run.path) else state
+    return (
+        "interrupted"
+        if state in ("running", "new") and cell.folder.exists() and not is_held(run.path)
+        else state
+    )

@@ -9,15 +9,31 @@ import typer
 from securefl.ui.cli import Out, Overrides, Shown, app, guarded
 from securefl.ui.styles import usual_style
 
-StudyName = Annotated[str, typer.Argument(metavar="STUDY", help="Study in TOML, or the name of a shipped one.")]
-Jobs = Annotated[int | None, typer.Option("--jobs", min=1, max=1024, help="Worker processes; default: the CPUs.")]
-MaxCells = Annotated[int | None, typer.Option("--max-cells", min=1, help="Run so many cells at most, then stop.")]
-Fail = Annotated[bool, typer.Option("--fail-fast/--keep-going", help="Whether the first failed cell ends it.")]
-Limit = Annotated[float | None, typer.Option("--cell-limit", min=1e-3, help="Seconds a cell may take.")]
-Accept = Annotated[
-    list[str] | None, typer.Option("--accept-code", metavar="HASH", help="Use ended cells of a version.")
+StudyName = Annotated[
+    str, typer.Argument(metavar="STUDY", help="Study in TOML, or the name of a shipped one.")
 ]
-Dry = Annotated[bool, typer.Option("--dry-run", help="Print the cells, the time and the disk they take; run nothing.")]
+Jobs = Annotated[
+    int | None, typer.Option("--jobs", min=1, max=1024, help="Worker processes; default: the CPUs.")
+]
+MaxCells = Annotated[
+    int | None, typer.Option("--max-cells", min=1, help="Run so many cells at most, then stop.")
+]
+Fail = Annotated[
+    bool, typer.Option("--fail-fast/--keep-going", help="Whether the first failed cell ends it.")
+]
+Limit = Annotated[
+    float | None, typer.Option("--cell-limit", min=1e-3, help="Seconds a cell may take.")
+]
+Accept = Annotated[
+    list[str] | None,
+    typer.Option("--accept-code", metavar="HASH", help="Use ended cells of a version."),
+]
+Dry = Annotated[
+    bool,
+    typer.Option(
+        "--dry-run", help="Print the cells, the time and the disk they take; run nothing."
+    ),
+]
 
 
 @app.command()
@@ -52,19 +68,29 @@ def bench(
 def compare(
     first: Annotated[Path, typer.Argument(help="Run folder.")],
     second: Annotated[Path, typer.Argument(help="Run folder that is compared with the first.")],
-    metric: Annotated[list[str] | None, typer.Option("--metric", help="Default: accuracy, balanced, AUC.")] = None,
-    sites: Annotated[bool, typer.Option("--sites", help="Also on each site's own test records.")] = False,
+    metric: Annotated[
+        list[str] | None, typer.Option("--metric", help="Default: accuracy, balanced, AUC.")
+    ] = None,
+    sites: Annotated[
+        bool, typer.Option("--sites", help="Also on each site's own test records.")
+    ] = False,
     display: Shown = None,
 ) -> None:
     """How the results of two run folders differ, and which differences are beyond noise."""
     from securefl.ui import compare as command
 
-    command.compare(first, second, tuple(metric or command.METRICS), usual_style(display), sites=sites)
+    command.compare(
+        first, second, tuple(metric or command.METRICS), usual_style(display), sites=sites
+    )
 
 
 def main() -> None:
     """Run the command line and exit with its code."""
-    for library in ("OMP", "OPENBLAS", "MKL"):  # one thread a process; read when numpy and torch are first imported
+    for library in (
+        "OMP",
+        "OPENBLAS",
+        "MKL",
+    ):  # one thread a process; read when numpy and torch are first imported
         os.environ.setdefault(f"{library}_NUM_THREADS", "1")
     guarded(app)
 

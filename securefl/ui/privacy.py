@@ -14,21 +14,36 @@ if TYPE_CHECKING:
     from securefl.privacy.accounting.profile import Profile
     from securefl.privacy.events import SampledGaussian
 
-app = typer.Typer(help="Epsilon, noise and privacy profile of Gaussian releases.", no_args_is_help=True)
+app = typer.Typer(
+    help="Epsilon, noise and privacy profile of Gaussian releases.", no_args_is_help=True
+)
 
-Rate = Annotated[float, typer.Option("--sample-rate", help="Probability of a record to be in a step, in (0, 1].")]
-Noise = Annotated[float, typer.Option("--noise-multiplier", help="Deviation of the noise over the clip.")]
+Rate = Annotated[
+    float, typer.Option("--sample-rate", help="Probability of a record to be in a step, in (0, 1].")
+]
+Noise = Annotated[
+    float, typer.Option("--noise-multiplier", help="Deviation of the noise over the clip.")
+]
 Steps = Annotated[int, typer.Option("--steps", help="Noisy steps in all: rounds x steps a round.")]
 Delta = Annotated[float, typer.Option("--delta", help="In (0, 1), well below 1 / records.")]
 Target = Annotated[float, typer.Option("--epsilon", help="The target.")]
-Shown = Annotated[Style | None, typer.Option("--display", help="Default: rich on a terminal, plain elsewhere.")]
-Plot = Annotated[Path | None, typer.Option("--plot", help="Draw both curves into this file (.svg, .png or .pdf).")]
+Shown = Annotated[
+    Style | None, typer.Option("--display", help="Default: rich on a terminal, plain elsewhere.")
+]
+Plot = Annotated[
+    Path | None,
+    typer.Option("--plot", help="Draw both curves into this file (.svg, .png or .pdf)."),
+]
 RATES = (0.001, 0.01, 0.1)
 
 
 @app.command()
 def epsilon(
-    noise_multiplier: Noise, steps: Steps, delta: Delta, sample_rate: Rate = 1.0, display: Shown = None
+    noise_multiplier: Noise,
+    steps: Steps,
+    delta: Delta,
+    sample_rate: Rate = 1.0,
+    display: Shown = None,
 ) -> None:
     """Epsilon of some noisy steps, with other accountants beside it."""
     with _usage():
@@ -50,7 +65,9 @@ def epsilon(
 
 
 @app.command()
-def calibrate(target: Target, steps: Steps, delta: Delta, sample_rate: Rate = 1.0, display: Shown = None) -> None:
+def calibrate(
+    target: Target, steps: Steps, delta: Delta, sample_rate: Rate = 1.0, display: Shown = None
+) -> None:
     """The noise multiplier that a target epsilon needs."""
     with _usage():
         from securefl.privacy import calibrate_noise, subsampled_gaussian_epsilon
@@ -79,7 +96,9 @@ def profile(
 
         found = privacy_profile(_segments(sample_rate, noise_multiplier, steps), delta=delta)
         at = subsampled_gaussian_epsilon(sample_rate, noise_multiplier, steps, delta)
-    deltas = {round(at * share, 6): found.delta(at * share) for share in (0.0, 0.25, 0.5, 0.75, 1.0, 1.25)}
+    deltas = {
+        round(at * share, 6): found.delta(at * share) for share in (0.0, 0.25, 0.5, 0.75, 1.0, 1.25)
+    }
     finds = {rate: found.most_true_positives(rate) for rate in RATES}
     told = [
         *(f"epsilon {epsilon:8.4f}  delta {value:.3g}" for epsilon, value in deltas.items()),
@@ -102,7 +121,10 @@ def clients(
     cohort: Annotated[int, typer.Option("--cohort", help="Clients in a round.")],
     of: Annotated[int, typer.Option("--clients", help="Clients of the federation.")],
     noise_multiplier: Annotated[
-        float, typer.Option("--noise-multiplier", help="Deviation of the noise over what one client can change.")
+        float,
+        typer.Option(
+            "--noise-multiplier", help="Deviation of the noise over what one client can change."
+        ),
     ],
     rounds: Annotated[int, typer.Option("--rounds", help="Rounds in all.")],
     delta: Annotated[float, typer.Option("--delta", help="In (0, 1), well below 1 / clients.")],
@@ -148,14 +170,20 @@ def _prv(epsilon: float | None, lower: float) -> str:
     return f"{epsilon:.6g}, which is too low" if epsilon < lower else f"{epsilon:.6g}"
 
 
-def _segments(sample_rate: float, noise_multiplier: float, steps: int) -> "dict[SampledGaussian, int]":
+def _segments(
+    sample_rate: float, noise_multiplier: float, steps: int
+) -> "dict[SampledGaussian, int]":
     from securefl.privacy.events import SampledGaussian
 
     return {SampledGaussian(sample_rate, noise_multiplier, steps): 1}
 
 
 def _assumed(sample_rate: float, noise_multiplier: float, steps: int) -> str:
-    drawn = f"each over a Poisson sample at rate {sample_rate:g}" if sample_rate < 1 else "each over all records"
+    drawn = (
+        f"each over a Poisson sample at rate {sample_rate:g}"
+        if sample_rate < 1
+        else "each over all records"
+    )
     return f"{steps} Gaussian releases at noise multiplier {noise_multiplier:g}, {drawn}; a record added or removed"
 
 
@@ -180,7 +208,9 @@ def _draw(path: Path, profile: "Profile", end: float) -> None:
     rates = np.logspace(-5, 0, 100)
     right.loglog(rates, [profile.most_true_positives(rate) for rate in rates])
     right.loglog(rates, rates, linestyle=":", color="grey")
-    right.set(xlabel="false positives", ylabel="true positives", title="the most that any attack finds")
+    right.set(
+        xlabel="false positives", ylabel="true positives", title="the most that any attack finds"
+    )
     try:
         figure.savefig(path)
     except OSError as reason:

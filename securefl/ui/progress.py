@@ -33,10 +33,17 @@ def make_progress(style: Style, total: int) -> GridDisplay:
 
 def counts(tally: Tally) -> str:
     """The tally in words."""
-    parts = [f"{tally.done} done", f"{len(tally.running)} running", f"{tally.failed} failed", f"{tally.left} left"]
+    parts = [
+        f"{tally.done} done",
+        f"{len(tally.running)} running",
+        f"{tally.failed} failed",
+        f"{tally.left} left",
+    ]
     if tally.out_of_budget:
         parts.insert(1, f"{tally.out_of_budget} out of budget")
-    return ", ".join(parts) + ("" if tally.seconds_left is None else f", about {duration(tally.seconds_left)} to go")
+    return ", ".join(parts) + (
+        "" if tally.seconds_left is None else f", about {duration(tally.seconds_left)} to go"
+    )
 
 
 def duration(seconds: float) -> str:
@@ -70,7 +77,9 @@ class PlainGrid(SilentGrid):
             reason = f": {event.reason}" if event.state != "done" else ""
             self._print(f"{event.state}: {title} ({event.seconds:.1f} s){reason}; {counts(tally)}")
         elif time.monotonic() - self._last > _QUIET:
-            self._print(f"still running: {counts(tally)}; rounds played: {', '.join(map(str, tally.running.values()))}")
+            self._print(
+                f"still running: {counts(tally)}; rounds played: {', '.join(map(str, tally.running.values()))}"
+            )
 
     def _print(self, text: str) -> None:
         self._last = time.monotonic()
@@ -83,16 +92,28 @@ class JsonGrid(PlainGrid):
     def show(self, title: str, tally: Tally, event: Event) -> None:
         """Cells that start and end, and a heartbeat now and then."""
         if isinstance(event, Finished):
-            self._put(tally, "finished", title, state=event.state, reason=event.reason, seconds=event.seconds)
+            self._put(
+                tally,
+                "finished",
+                title,
+                state=event.state,
+                reason=event.reason,
+                seconds=event.seconds,
+            )
         elif isinstance(event, Started):
             self._put(tally, "started", title)
         elif time.monotonic() - self._last > _QUIET:
             self._put(tally, "heartbeat", title)
 
     def _put(self, tally: Tally, event: str, title: str, **facts: object) -> None:
-        state = {name: getattr(tally, name) for name in ("done", "out_of_budget", "failed", "left", "seconds_left")}
+        state = {
+            name: getattr(tally, name)
+            for name in ("done", "out_of_budget", "failed", "left", "seconds_left")
+        }
         about = {"cell": title} if title else {}
-        self._print(json.dumps({"event": event, **about, **facts, "running": dict(tally.running), **state}))
+        self._print(
+            json.dumps({"event": event, **about, **facts, "running": dict(tally.running), **state})
+        )
 
 
 class RichGrid(SilentGrid):
@@ -101,7 +122,11 @@ class RichGrid(SilentGrid):
     def __init__(self, total: int) -> None:
         self._console = Console()
         self._bar = Progress(
-            BarColumn(), TextColumn("{task.description}"), TimeElapsedColumn(), console=self._console, transient=True
+            BarColumn(),
+            TextColumn("{task.description}"),
+            TimeElapsedColumn(),
+            console=self._console,
+            transient=True,
         )
         self._task = self._bar.add_task("starting", total=total)
         self._bar.start()

@@ -39,13 +39,17 @@ RULES: dict[str, Rule] = {
     "geometric_median": defenses.geometric_median,
     "centered_clipping": partial(defenses.centered_clipping, radius=5.0),
     "dnc": partial(defenses.dnc, f=4),
-    "nnm + trimmed_mean": lambda rows: defenses.trimmed_mean(defenses.nearest_neighbor_mixing(rows, f=4), f=4),
+    "nnm + trimmed_mean": lambda rows: defenses.trimmed_mean(
+        defenses.nearest_neighbor_mixing(rows, f=4), f=4
+    ),
 }
 each_rule = pytest.mark.parametrize("rule", RULES.values(), ids=RULES.keys())
 
 
 def some_rows(seed: int, h: int = 16, d: int = 60) -> Tensor:
-    return 0.3 + torch.randn(h, d, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+    return 0.3 + torch.randn(
+        h, d, generator=torch.Generator().manual_seed(seed), dtype=torch.float64
+    )
 
 
 def suffered(rule: Rule, rows: Tensor, sent: Tensor) -> float:
@@ -76,7 +80,9 @@ class Counting:
 
 @each_rule
 @pytest.mark.parametrize("seed", range(3))
-def test_no_fixed_strength_that_it_tries_hurts_more_and_hardly_any_other_does(rule: Rule, seed: int) -> None:
+def test_no_fixed_strength_that_it_tries_hurts_more_and_hardly_any_other_does(
+    rule: Rule, seed: int
+) -> None:
     rows, f = some_rows(seed), 4
     mean, along = rows.mean(dim=0), rows.std(dim=0)
     best = most_harmful(rows, f, rule=rule, along=along, evaluations=40)
@@ -85,13 +91,18 @@ def test_no_fixed_strength_that_it_tries_hurts_more_and_hardly_any_other_does(ru
     for strength in (0.125, 0.5, 1.0, 2.0, 8.0, 64.0):
         for sign in (-1, 1):
             assert best.harm >= suffered(rule, rows, (mean + sign * strength * along).repeat(f, 1))
-    others = [suffered(rule, rows, (mean + s * along).repeat(f, 1)) for s in torch.linspace(-64, 64, 201).tolist()]
+    others = [
+        suffered(rule, rows, (mean + s * along).repeat(f, 1))
+        for s in torch.linspace(-64, 64, 201).tolist()
+    ]
     assert best.harm >= 0.9 * max(others)
 
 
 @each_rule
 @pytest.mark.parametrize("seed", range(3))
-def test_it_is_at_least_as_harmful_as_the_fixed_attacks_along_its_directions(rule: Rule, seed: int) -> None:
+def test_it_is_at_least_as_harmful_as_the_fixed_attacks_along_its_directions(
+    rule: Rule, seed: int
+) -> None:
     rows, f = some_rows(seed), 4
     found = suffered(rule, rows, adaptive(rows, f, rule=rule))
     fixed = [
@@ -148,7 +159,9 @@ def refusing(sent: Tensor) -> Tensor:
 
 
 def overflowing(sent: Tensor) -> Tensor:
-    return torch.where(sent[:16].mean(dim=0) > 0, -math.inf, 0.0)  # a distance that is no number would hide the rest
+    return torch.where(
+        sent[:16].mean(dim=0) > 0, -math.inf, 0.0
+    )  # a distance that is no number would hide the rest
 
 
 @pytest.mark.parametrize("answer", [refusing, overflowing])
@@ -187,7 +200,9 @@ def test_no_fixed_strength_keeps_more_harm_times_weight(weigh: Rule, seed: int) 
         return harm(sent[-1], mean) * float(weigh(sent)[-f:].sum())
 
     assert best.harm == pytest.approx(kept(best.strength), rel=1e-9)
-    assert best.harm >= max(kept(sign * s) for s in (0.125, 0.5, 1.0, 2.0, 8.0, 64.0) for sign in (-1, 1))
+    assert best.harm >= max(
+        kept(sign * s) for s in (0.125, 0.5, 1.0, 2.0, 8.0, 64.0) for sign in (-1, 1)
+    )
     assert best.harm >= 0.9 * max(kept(s) for s in torch.linspace(-64, 64, 201).tolist())
 
 
@@ -208,7 +223,9 @@ def test_against_krum_it_sends_a_row_that_krum_returns() -> None:
     )
 
 
-@pytest.mark.parametrize("defense", ['rule = "median"', 'prefilters = [{ name = "clip_norms", radius = 1.0 }]'])
+@pytest.mark.parametrize(
+    "defense", ['rule = "median"', 'prefilters = [{ name = "clip_norms", radius = 1.0 }]']
+)
 def test_a_rule_without_weights_of_its_own_is_refused(defense: str) -> None:
     text = f"""
         training = {{ kind = "sgd" }}
@@ -217,6 +234,7 @@ def test_a_rule_without_weights_of_its_own_is_refused(defense: str) -> None:
         attack = {{ name = "adaptive_weight", knows = "omniscient", clients = [0] }}
     """
     with pytest.raises(
-        ScenarioError, match="adaptive_weight needs a rule that weighs rows, without pre-filters: krum, m"
+        ScenarioError,
+        match="adaptive_weight needs a rule that weighs rows, without pre-filters: krum, m",
     ):
         parse_scenario(text)

@@ -47,7 +47,9 @@ def shuffled(values: Tensor, draws: torch.Generator) -> Tensor:
     return values[torch.randperm(len(values), generator=draws)]
 
 
-def last_layer_gradients(model: nn.Module, task: Task, record: Tensor, label: int) -> tuple[Tensor, Tensor]:
+def last_layer_gradients(
+    model: nn.Module, task: Task, record: Tensor, label: int
+) -> tuple[Tensor, Tensor]:
     """Of one record's loss: of the weight (c, h) and of the bias (c,)."""
     *_, weight, bias = model.parameters()
     loss = task.loss(model(record[None]), torch.tensor([label]))
@@ -73,10 +75,16 @@ def test_label_of_one_known_answer() -> None:
 @pytest.mark.parametrize("scale", [0.0, 1.0, 4.0])
 @pytest.mark.parametrize("classes", [2, 3, 10])
 @pytest.mark.parametrize("kind", ["mlp", "cnn"])
-def test_the_label_of_one_record_is_exact_at_any_weights(kind: str, classes: int, scale: float) -> None:
+def test_the_label_of_one_record_is_exact_at_any_weights(
+    kind: str, classes: int, scale: float
+) -> None:
     task = Task(features=64, classes=classes, image=(1, 8, 8))
     draws = generator(classes)
-    model = images.cnn(task, channels=(4,), generator=draws) if kind == "cnn" else linear.mlp(task, generator=draws)
+    model = (
+        images.cnn(task, channels=(4,), generator=draws)
+        if kind == "cnn"
+        else linear.mlp(task, generator=draws)
+    )
     *_, weight, bias = model.parameters()
     with torch.no_grad():
         weight.mul_(scale)
@@ -108,7 +116,10 @@ def test_rows_of_zero_do_not_hide_the_label() -> None:
     ("gradient", "match"),
     [
         ([0.0, 0.0], "label_of_one needs a gradient other than zero, got 2 zeros"),
-        ([[1.0], [-1.0]], "label_of_one needs >= 3 rows of a weight's gradient other than zero, got 2"),
+        (
+            [[1.0], [-1.0]],
+            "label_of_one needs >= 3 rows of a weight's gradient other than zero, got 2",
+        ),
         ([[1.0], [-1.0], [0.0]], "needs >= 3 rows .* got 2"),
         ([0.5, math.nan], "gradient must be finite, got 1"),
         ([[0.5], [0.5], [math.inf]], "gradient must be finite, got 1"),
@@ -135,11 +146,19 @@ def test_counts_from_bias_known_answers() -> None:
 
 def test_counts_are_rounded_by_largest_remainder() -> None:
     # 1.2, 1.2 and .6 of 3; 2.5 and .5 of 3, equal remainders: the first.
-    assert counts_from_bias(torch.zeros(3), torch.tensor([0.4, 0.4, 0.2]), n=3).tolist() == [1, 1, 1]
-    assert counts_from_bias(torch.zeros(2), torch.tensor([5 / 6, 1 / 6], dtype=torch.float64), n=3).tolist() == [3, 0]
+    assert counts_from_bias(torch.zeros(3), torch.tensor([0.4, 0.4, 0.2]), n=3).tolist() == [
+        1,
+        1,
+        1,
+    ]
+    assert counts_from_bias(
+        torch.zeros(2), torch.tensor([5 / 6, 1 / 6], dtype=torch.float64), n=3
+    ).tolist() == [3, 0]
     for classes in range(3, 12):
         even = torch.full((classes,), 1 / classes, dtype=torch.float64)
-        assert counts_from_bias(0 * even, even, n=2 * classes + 1).tolist() == [3] + [2] * (classes - 1)
+        assert counts_from_bias(0 * even, even, n=2 * classes + 1).tolist() == [3] + [2] * (
+            classes - 1
+        )
 
 
 def test_shares_that_are_none_give_the_nearest_that_are() -> None:
@@ -183,22 +202,33 @@ def test_label_counts_known_answer_with_covariance() -> None:
     assert found.tolist() == [21, 3]
     # A coordinate more: the ridge is over 4 - 2 eigenvalues, not over 4 or all 3.
     wider = torch.cat([KNOWN, torch.zeros(4, 1)], dim=1)
-    assert label_counts(torch.tensor([1.0, 0.5, 0.0]), wider, LABELS, classes=2, n=24).tolist() == [21, 3]
+    assert label_counts(torch.tensor([1.0, 0.5, 0.0]), wider, LABELS, classes=2, n=24).tolist() == [
+        21,
+        3,
+    ]
 
 
 def test_label_counts_finds_what_the_slow_way_finds() -> None:
     # All counts of 60, the covariance in full, classes of unlike size; rounding moves a count by one.
     for seed in range(5):
         labels = torch.tensor([0] * 4 + [1] * 7 + [2] * 12)
-        known = normal(23, 6, seed=seed) * torch.linspace(0.2, 2.0, 6).double() + normal(3, 6, seed=seed + 50)[labels]
+        known = (
+            normal(23, 6, seed=seed) * torch.linspace(0.2, 2.0, 6).double()
+            + normal(3, 6, seed=seed + 50)[labels]
+        )
         gradient = known[torch.randint(23, (9,), generator=generator(seed))].mean(dim=0)
         means = torch.stack([known[labels == label].mean(dim=0) for label in range(3)])
         covariance = sum(
-            ((part := known[labels == label] - means[label]).T @ part / len(part) for label in range(3)),
+            (
+                (part := known[labels == label] - means[label]).T @ part / len(part)
+                for label in range(3)
+            ),
             torch.zeros(6, 6, dtype=torch.float64),
         )
         inverse = torch.linalg.inv(covariance + torch.eye(6).double() * covariance.trace() / 6)
-        every = torch.tensor([(a, b, 60 - a - b) for a, b in itertools.product(range(61), repeat=2) if a + b <= 60])
+        every = torch.tensor(
+            [(a, b, 60 - a - b) for a, b in itertools.product(range(61), repeat=2) if a + b <= 60]
+        )
         left = gradient - every.double() / 60 @ means
         best = every[((left @ inverse) * left).sum(dim=1).argmin()]
         found = label_counts(gradient, known, labels, classes=3, n=60)
@@ -207,7 +237,10 @@ def test_label_counts_finds_what_the_slow_way_finds() -> None:
 
 def test_label_counts_follows_classes_and_does_not_mind_records_coordinates_or_scale() -> None:
     labels = torch.arange(30) % 4
-    known, gradient = normal(30, 50, seed=1) + 0.5 * normal(4, 50, seed=2)[labels], 0.3 * normal(50, seed=3)
+    known, gradient = (
+        normal(30, 50, seed=1) + 0.5 * normal(4, 50, seed=2)[labels],
+        0.3 * normal(50, seed=3),
+    )
     found = label_counts(gradient, known, labels, classes=4, n=1000)
     classes, records, places = (torch.randperm(k, generator=generator(k)) for k in (4, 30, 50))
     moved = label_counts(gradient, known, classes[labels], classes=4, n=1000)
@@ -215,7 +248,11 @@ def test_label_counts_follows_classes_and_does_not_mind_records_coordinates_or_s
     assert len(set(found.tolist())) > 2
     for factor in (1e-6, 1.0, 1e200):
         same = label_counts(
-            factor * gradient[places], factor * known[records][:, places], labels[records], classes=4, n=1000
+            factor * gradient[places],
+            factor * known[records][:, places],
+            labels[records],
+            classes=4,
+            n=1000,
         )
         assert torch.equal(same, found)
 
@@ -225,7 +262,9 @@ def test_label_counts_does_not_mind_copies_of_a_class() -> None:
     known = normal(30, 5, seed=4) * (1 + labels[:, None]) + normal(3, 5, seed=5)[labels]
     gradient = known[:9].mean(dim=0)
     more = torch.cat([known, known[labels == 2]])
-    found = label_counts(gradient, more, torch.cat([labels, labels[labels == 2]]), classes=3, n=1000)
+    found = label_counts(
+        gradient, more, torch.cat([labels, labels[labels == 2]]), classes=3, n=1000
+    )
     assert torch.equal(found, label_counts(gradient, known, labels, classes=3, n=1000))
     assert int(found.min()) > 0
 
@@ -238,7 +277,13 @@ def test_label_counts_does_not_mind_copies_of_a_class() -> None:
         ([1.0, 1.0], LABELS, 3, 3, r"labels must be all of 0 to 2, classes >= 2, got \[0, 1\]"),
         ([1.0, 1.0], LABELS + 1, 2, 3, r"labels must be all of 0 to 1, classes >= 2, got \[1, 2\]"),
         ([1.0, 1.0], LABELS * 0, 1, 3, r"classes >= 2, got \[0\]"),
-        ([1.0, 1.0], LABELS[:3], 2, 3, r"labels must be 4 whole numbers \(int64\), got torch.int64 of shape \(3,\)"),
+        (
+            [1.0, 1.0],
+            LABELS[:3],
+            2,
+            3,
+            r"labels must be 4 whole numbers \(int64\), got torch.int64 of shape \(3,\)",
+        ),
         ([1.0, 1.0], LABELS.float(), 2, 3, "labels must be 4 whole numbers .* got torch.float32"),
         ([1.0, 1.0], LABELS, 2, 0, "label_counts needs n >= 1, got n=0"),
     ],
@@ -272,15 +317,24 @@ def test_property_inference_scores_as_the_covariance_in_full(d: int) -> None:
     residuals = shadows - torch.where(has[:, None], *means)
     squares = residuals.T @ residuals
     covariance = (squares + torch.eye(d).double() * squares.trace() / min(10, d)) / 10
-    expected = (means[0] - means[1]) @ torch.linalg.inv(covariance) @ (update - (means[0] + means[1]) / 2)
+    expected = (
+        (means[0] - means[1]) @ torch.linalg.inv(covariance) @ (update - (means[0] + means[1]) / 2)
+    )
     assert property_inference(update, shadows, has) == pytest.approx(float(expected), rel=1e-9)
 
 
-def test_property_inference_minds_neither_order_scale_nor_shift_and_turns_with_the_property() -> None:
+def test_property_inference_minds_neither_order_scale_nor_shift_and_turns_with_the_property() -> (
+    None
+):
     shadows, has, update = normal(12, 30, seed=6), torch.arange(12) % 2 == 0, normal(30, seed=7)
     found = property_inference(update, shadows, has)
-    rows, places = torch.randperm(12, generator=generator(1)), torch.randperm(30, generator=generator(2))
-    assert property_inference(update[places], shadows[rows][:, places], has[rows]) == pytest.approx(found)
+    rows, places = (
+        torch.randperm(12, generator=generator(1)),
+        torch.randperm(30, generator=generator(2)),
+    )
+    assert property_inference(update[places], shadows[rows][:, places], has[rows]) == pytest.approx(
+        found
+    )
     assert property_inference(update, shadows, ~has) == pytest.approx(-found)
     shift = normal(30, seed=8)
     assert property_inference(update + shift, shadows + shift, has) == pytest.approx(found)
@@ -302,7 +356,9 @@ def test_property_inference_minds_neither_order_scale_nor_shift_and_turns_with_t
 def test_shadows_that_tell_no_property_are_refused(update: Tensor, has: Tensor, match: str) -> None:
     with pytest.raises(ValueError, match=match):
         property_inference(update, KNOWN, has)
-    with pytest.raises(ValueError, match="needs shadows of a side that differ, got 4 without a difference"):
+    with pytest.raises(
+        ValueError, match="needs shadows of a side that differ, got 4 without a difference"
+    ):
         property_inference(torch.zeros(2), KNOWN[[0, 0, 2, 2]], SIDES)
     with pytest.raises(ValueError, match="shadows must be finite, got 8"):
         property_inference(torch.zeros(2), KNOWN / 0.0 * 0.0, SIDES)
@@ -350,7 +406,9 @@ def test_the_label_of_a_shuffled_gradient_is_chance() -> None:
     # 4,000 of chance .1: four standard errors, missed once in 15,000. As they are, all are right.
     draws, hits = generator(12), 0
     labels = torch.randint(10, (4000,), generator=draws)
-    errors = torch.randn(4000, 10, generator=draws).softmax(dim=1) - nn.functional.one_hot(labels, 10)
+    errors = torch.randn(4000, 10, generator=draws).softmax(dim=1) - nn.functional.one_hot(
+        labels, 10
+    )
     assert [label_of_one(error) for error in errors] == labels.tolist()
     for error, label in zip(errors, labels.tolist(), strict=True):
         hits += label_of_one(shuffled(error, draws)) == label
@@ -401,9 +459,13 @@ def test_the_property_of_a_shuffled_update_is_chance() -> None:
     updates = torch.randn(640, 100, generator=draws) + 3.0 * has[:, None] * (torch.arange(100) < 4)
     shadows, victims, truth = updates[:40], updates[40:], has[40:]
     clean = torch.tensor([property_inference(update, shadows, has[:40]) > 0 for update in victims])
-    mixed = torch.tensor([property_inference(shuffled(update, draws), shadows, has[:40]) > 0 for update in victims])
+    mixed = torch.tensor(
+        [property_inference(shuffled(update, draws), shadows, has[:40]) > 0 for update in victims]
+    )
     assert float((clean == truth).double().mean()) > 0.95
-    assert float((mixed == truth).double().mean()) == pytest.approx(0.5, abs=4 * 0.5 / math.sqrt(600))
+    assert float((mixed == truth).double().mean()) == pytest.approx(
+        0.5, abs=4 * 0.5 / math.sqrt(600)
+    )
 
 
 def test_the_source_under_shuffled_updates_is_chance() -> None:
@@ -414,7 +476,9 @@ def test_the_source_under_shuffled_updates_is_chance() -> None:
         records = torch.randn(100, 80, generator=draws)  # each times its label, +-1
         updates = torch.stack([records[owner == client].mean(dim=0) for client in range(10)])
         others = torch.stack([shuffled(update, draws) for update in updates])
-        losses = [nn.functional.softplus(-(models @ records.T))[None] for models in (updates, others)]
+        losses = [
+            nn.functional.softplus(-(models @ records.T))[None] for models in (updates, others)
+        ]
         clean += int((source_inference(losses[0]) == owner).sum())
         mixed += int((source_inference(losses[1]) == owner).sum())
     assert clean / 4000 > 0.8

@@ -50,7 +50,9 @@ def test_sign_flip_leaves_the_honest_rows_untouched() -> None:
 
 @pytest.mark.parametrize("scale", NOT_POSITIVE)
 def test_sign_flip_refuses_a_scale_that_is_not_positive(scale: float) -> None:
-    with pytest.raises(ValueError, match=f"sign_flip needs scale finite and > 0, got scale={scale}"):
+    with pytest.raises(
+        ValueError, match=f"sign_flip needs scale finite and > 0, got scale={scale}"
+    ):
         sign_flip(torch.ones(1, 2), scale=scale)
 
 
@@ -81,7 +83,9 @@ def test_gaussian_has_mean_zero_and_the_fourth_moment_of_a_normal() -> None:
     size = noise.numel()
     assert within_false_alarm(float(noise.mean()), expected=0.0, standard_error=1 / math.sqrt(size))
     # E x^4 = 3 and Var x^4 = 105 - 9; uniform noise of variance 1 has 1.8.
-    assert within_false_alarm(float(noise.pow(4).mean()), expected=3.0, standard_error=math.sqrt(96 / size))
+    assert within_false_alarm(
+        float(noise.pow(4).mean()), expected=3.0, standard_error=math.sqrt(96 / size)
+    )
 
 
 def test_gaussian_rows_are_independent_of_each_other() -> None:

@@ -53,8 +53,12 @@ def pure_trade_off(epsilon: float, rate: float) -> float:
 
 
 @pytest.mark.parametrize(("m", "guesses", "correct", "delta", "known"), KNOWN)
-def test_one_run_known_answers(m: int, guesses: int, correct: int, delta: float, known: float) -> None:
-    assert one_run(m, guesses, correct, delta=delta, confidence=0.95) == pytest.approx(known, abs=5e-6)
+def test_one_run_known_answers(
+    m: int, guesses: int, correct: int, delta: float, known: float
+) -> None:
+    assert one_run(m, guesses, correct, delta=delta, confidence=0.95) == pytest.approx(
+        known, abs=5e-6
+    )
 
 
 def test_one_run_without_delta_is_the_binomial_tail_turned_round() -> None:
@@ -97,7 +101,9 @@ def test_bounds_of_one_run_hold_where_the_truth_is_known(mu: float) -> None:
         inside = torch.rand(400, generator=generator) < 0.5
         scores = torch.randn(400, generator=generator, dtype=torch.float64) + mu * inside
         correct = correct_guesses(scores, inside, 40)
-        failures += one_run_f(400, 40, correct, least=lambda rate: gaussian_trade_off(mu, rate)) < 0.1
+        failures += (
+            one_run_f(400, 40, correct, least=lambda rate: gaussian_trade_off(mu, rate)) < 0.1
+        )
         epsilon_fails += one_run(400, 40, correct, delta=1e-3, confidence=0.9) > truth
     assert failures <= 22
     assert epsilon_fails <= 22
@@ -110,7 +116,10 @@ def test_one_run_mu_is_where_the_p_value_crosses_and_comes_near_the_truth() -> N
     correct = correct_guesses(scores, inside, 200)
     found = one_run_mu(5000, 200, correct, confidence=0.95)
     assert one_run_f(5000, 200, correct, least=lambda rate: gaussian_trade_off(found, rate)) <= 0.05
-    assert one_run_f(5000, 200, correct, least=lambda rate: gaussian_trade_off(found + 0.01, rate)) > 0.05
+    assert (
+        one_run_f(5000, 200, correct, least=lambda rate: gaussian_trade_off(found + 0.01, rate))
+        > 0.05
+    )
     assert 0.5 * mu < found < mu
 
 
@@ -129,12 +138,16 @@ def epsilon_of(mu: float, delta: float) -> float:
 
 def test_clopper_pearson_known_answer() -> None:
     errors = Errors(members=500, others=500, missed=100, alarms=50)
-    assert clopper_pearson_epsilon(errors, delta=1e-5, confidence=0.95) == pytest.approx(1.77091, abs=5e-6)
+    assert clopper_pearson_epsilon(errors, delta=1e-5, confidence=0.95) == pytest.approx(
+        1.77091, abs=5e-6
+    )
 
 
 def test_clopper_pearson_is_the_same_the_other_way_round() -> None:
     one, other = Errors(400, 600, 30, 200), Errors(600, 400, 200, 30)
-    found = [clopper_pearson_epsilon(errors, delta=1e-3, confidence=0.95) for errors in (one, other)]
+    found = [
+        clopper_pearson_epsilon(errors, delta=1e-3, confidence=0.95) for errors in (one, other)
+    ]
     assert found[0] == pytest.approx(found[1])
     assert found[0] > 0
 
@@ -218,16 +231,40 @@ def test_one_shot_of_chance_estimates_next_to_nothing() -> None:
     ("call", "message"),
     [
         (lambda: one_run(10, 11, 5, delta=0.0, confidence=0.95), "got 5, 11 and 10"),
-        (lambda: one_run(10, 8, 9, delta=0.0, confidence=0.95), "needs 0 <= correct <= guesses <= canaries, got 9"),
-        (lambda: one_run(10, 8, 7, delta=1.0, confidence=0.95), r"delta must be in \[0, 1\), got 1"),
-        (lambda: one_run(10, 8, 7, delta=0.0, confidence=1.0), r"confidence must be in \(0, 1\), got 1"),
+        (
+            lambda: one_run(10, 8, 9, delta=0.0, confidence=0.95),
+            "needs 0 <= correct <= guesses <= canaries, got 9",
+        ),
+        (
+            lambda: one_run(10, 8, 7, delta=1.0, confidence=0.95),
+            r"delta must be in \[0, 1\), got 1",
+        ),
+        (
+            lambda: one_run(10, 8, 7, delta=0.0, confidence=1.0),
+            r"confidence must be in \(0, 1\), got 1",
+        ),
         (lambda: one_run_f(10, 8, -1, least=lambda rate: rate), "got -1, 8 and 10"),
         (lambda: one_run_mu(10, 8, 7, confidence=0.0), "confidence must be in"),
-        (lambda: gaussian_mu(Errors(0, 5, 0, 0), confidence=0.9), "members and others must be tried, got 0 and 5"),
-        (lambda: clopper_pearson_epsilon(Errors(5, 0, 0, 0), delta=0.0, confidence=0.9), "got 5 and 0"),
-        (lambda: correct_guesses(torch.zeros(4), torch.zeros(4).bool(), 3), r"even and in \[0, 4\], got 3"),
-        (lambda: correct_guesses(torch.zeros(4), torch.zeros(4).bool(), 6), r"even and in \[0, 4\], got 6"),
-        (lambda: correct_guesses(torch.full((2,), torch.nan), torch.zeros(2).bool(), 2), "not a number"),
+        (
+            lambda: gaussian_mu(Errors(0, 5, 0, 0), confidence=0.9),
+            "members and others must be tried, got 0 and 5",
+        ),
+        (
+            lambda: clopper_pearson_epsilon(Errors(5, 0, 0, 0), delta=0.0, confidence=0.9),
+            "got 5 and 0",
+        ),
+        (
+            lambda: correct_guesses(torch.zeros(4), torch.zeros(4).bool(), 3),
+            r"even and in \[0, 4\], got 3",
+        ),
+        (
+            lambda: correct_guesses(torch.zeros(4), torch.zeros(4).bool(), 6),
+            r"even and in \[0, 4\], got 6",
+        ),
+        (
+            lambda: correct_guesses(torch.full((2,), torch.nan), torch.zeros(2).bool(), 2),
+            "not a number",
+        ),
         (lambda: one_shot(torch.zeros(1), d=5, delta=0.1), r"got 1, d=5 and delta=0\.1"),
         (lambda: one_shot(torch.ones(3), d=5, delta=0.1), "cosines that differ"),
     ],

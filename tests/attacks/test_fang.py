@@ -18,7 +18,9 @@ from defenses import krum, trimmed_mean
 
 
 def some_rows(seed: int, h: int = 8, d: int = 50) -> Tensor:
-    return 0.5 + torch.randn(h, d, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+    return 0.5 + torch.randn(
+        h, d, generator=torch.Generator().manual_seed(seed), dtype=torch.float64
+    )
 
 
 # --- mimic
@@ -31,7 +33,9 @@ def test_mimic_known_answer() -> None:
 
 
 @pytest.mark.parametrize("seed", range(5))
-def test_mimic_repeats_a_row_of_maximal_alignment_with_the_direction_of_most_variance(seed: int) -> None:
+def test_mimic_repeats_a_row_of_maximal_alignment_with_the_direction_of_most_variance(
+    seed: int,
+) -> None:
     rows = some_rows(seed)
     _, _, directions = torch.linalg.svd(rows - rows.mean(dim=0))
     alignments = ((rows - rows.mean(dim=0)) @ directions[0]).abs()
@@ -117,4 +121,6 @@ def test_the_trimmed_mean_moves_further_than_by_as_many_sign_flips(seed: int) ->
     def off(sent: Tensor) -> float:
         return float((trimmed_mean(torch.cat([rows, sent]), f=f) - rows.mean(dim=0)).norm())
 
-    assert off(fang_trimmed_mean(rows, f, generator=torch.Generator().manual_seed(4))) > 1.2 * off(-rows[:f])
+    assert off(fang_trimmed_mean(rows, f, generator=torch.Generator().manual_seed(4))) > 1.2 * off(
+        -rows[:f]
+    )

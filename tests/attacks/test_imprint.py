@@ -73,7 +73,9 @@ def occupied(front: Imprint, records: Tensor) -> Tensor:
 
 def test_linear_inputs_known_answer() -> None:
     # The third row's quotient is negative over negative; rows without a bias gradient, or without a finite one, go.
-    weight = torch.tensor([[2.0, 4.0], [1.0, 1.0], [3.0, -6.0], [1.0, 1.0], [1.0, 1.0], [math.nan, 1.0]])
+    weight = torch.tensor(
+        [[2.0, 4.0], [1.0, 1.0], [3.0, -6.0], [1.0, 1.0], [1.0, 1.0], [math.nan, 1.0]]
+    )
     found = linear_inputs(weight, torch.tensor([2.0, 0.0, -3.0, math.inf, math.nan, 1.0]))
     assert found.tolist() == [[1.0, 2.0], [-1.0, 2.0]]
     assert found.dtype == torch.float64
@@ -81,15 +83,22 @@ def test_linear_inputs_known_answer() -> None:
 
 def test_a_row_whose_quotient_overflows_is_left_out() -> None:
     weight = torch.tensor([[1e300, 0.0], [1.0, 2.0]], dtype=torch.float64)
-    assert linear_inputs(weight, torch.tensor([1e-300, 1.0], dtype=torch.float64)).tolist() == [[1.0, 2.0]]
+    assert linear_inputs(weight, torch.tensor([1e-300, 1.0], dtype=torch.float64)).tolist() == [
+        [1.0, 2.0]
+    ]
 
 
 @pytest.mark.parametrize(
     "build",
-    [lambda: logistic(GREY, generator=generator(1)), lambda: mlp(GREY, hidden=(32, 8), generator=generator(1))],
+    [
+        lambda: logistic(GREY, generator=generator(1)),
+        lambda: mlp(GREY, hidden=(32, 8), generator=generator(1)),
+    ],
     ids=["logistic", "mlp"],
 )
-def test_a_single_record_is_given_away_exactly_by_every_row_of_the_first_layer(build: Callable[[], nn.Module]) -> None:
+def test_a_single_record_is_given_away_exactly_by_every_row_of_the_first_layer(
+    build: Callable[[], nn.Module],
+) -> None:
     model = build().double()
     record = normal(1, 1, 28, 28, seed=2)
     layer = first_linear(model)
@@ -115,7 +124,9 @@ def test_rows_of_a_batch_are_mixtures() -> None:
 
 
 def test_linear_inputs_refuses_arrays_that_do_not_fit() -> None:
-    with pytest.raises(ValueError, match=r"weight_gradient must have shape \(any, any\), got \(3,\)"):
+    with pytest.raises(
+        ValueError, match=r"weight_gradient must have shape \(any, any\), got \(3,\)"
+    ):
         linear_inputs(torch.zeros(3), torch.zeros(3))
     with pytest.raises(ValueError, match=r"bias_gradient must have shape \(3\), got \(2\,\)"):
         linear_inputs(torch.zeros(3, 2), torch.zeros(2))
@@ -145,7 +156,11 @@ def test_cuts_are_quantiles_and_the_first_lies_a_range_below_known_answer() -> N
 
 
 def test_gain_scales_the_gradient_and_leaves_the_output() -> None:
-    auxiliary, direction, records = normal(300, 20, seed=1), normal(20, seed=2), normal(6, 20, seed=3)
+    auxiliary, direction, records = (
+        normal(300, 20, seed=1),
+        normal(20, seed=2),
+        normal(6, 20, seed=3),
+    )
     tail = mlp(FLAT, generator=generator(4)).double()
     results = []
     for gain in (1.0, 100.0):
@@ -187,9 +202,13 @@ def test_bins_at_or_below_the_tolerance_are_left_out() -> None:
     assert len(imprinted(weight, bias, tolerance=2 / 1024)) == 1
 
 
-def test_a_bin_at_a_thousandth_and_less_of_the_largest_counts_as_empty_unless_told_otherwise() -> None:
+def test_a_bin_at_a_thousandth_and_less_of_the_largest_counts_as_empty_unless_told_otherwise() -> (
+    None
+):
     weight = torch.ones(3, 1)
-    assert [len(imprinted(weight, torch.tensor([bias, bias, 1.0]))) for bias in (1.0011, 1.0009)] == [2, 1]
+    assert [
+        len(imprinted(weight, torch.tensor([bias, bias, 1.0]))) for bias in (1.0011, 1.0009)
+    ] == [2, 1]
 
 
 def test_a_gradient_of_zero_gives_nothing() -> None:
@@ -201,7 +220,9 @@ def test_a_gradient_of_zero_gives_nothing() -> None:
 
 
 @pytest.mark.parametrize("seed", range(4))
-def test_records_alone_in_their_bin_come_back_exactly_in_the_order_of_their_measurement(seed: int) -> None:
+def test_records_alone_in_their_bin_come_back_exactly_in_the_order_of_their_measurement(
+    seed: int,
+) -> None:
     front, model = armed(seed)
     records = normal(24, 20, seed=seed + 50)
     bins = occupied(front, records)
@@ -224,7 +245,9 @@ def test_the_lowest_and_the_highest_bin_hold_records_beyond_all_that_was_seen() 
     values = auxiliary @ direction
     extent = float(values.max() - values.min())
     along = direction / direction.square().sum()
-    records = torch.stack([along * (float(values.min()) - 0.9 * extent), along * (float(values.max()) + 5 * extent)])
+    records = torch.stack(
+        [along * (float(values.min()) - 0.9 * extent), along * (float(values.max()) + 5 * extent)]
+    )
     assert occupied(front, records).tolist() == [0, 7]
     model = nn.Sequential(front, mlp(FLAT, generator=generator(3)).double())
     assert torch.allclose(imprinted(*leaked(front, model, records)), records, atol=1e-9)
@@ -234,7 +257,9 @@ def test_the_lowest_and_the_highest_bin_hold_records_beyond_all_that_was_seen() 
 def test_scale_and_sign_do_not_matter(factor: float) -> None:
     front, model = armed()
     weight, bias = leaked(front, model, normal(12, 20, seed=60))
-    assert torch.allclose(imprinted(factor * weight, factor * bias), imprinted(weight, bias), atol=1e-9)
+    assert torch.allclose(
+        imprinted(factor * weight, factor * bias), imprinted(weight, bias), atol=1e-9
+    )
 
 
 def test_neither_order_nor_clients_matter() -> None:
@@ -312,10 +337,16 @@ def test_512_bins_give_away_85_of_100_images_of_batches_of_32_in_milliseconds_an
         began = time.perf_counter()
         found = imprinted(weight, bias)
         seconds.append(time.perf_counter() - began)
-        shares.append(float((best_match(pixels(found), pixels(true), bounds=(0, 1)).psnr > GOOD).double().mean()))
+        shares.append(
+            float(
+                (best_match(pixels(found), pixels(true), bounds=(0, 1)).psnr > GOOD).double().mean()
+            )
+        )
         other = torch.randperm(weight.numel(), generator=generator(seed + 1000))
         nothing = best_match(
-            pixels(imprinted(weight.flatten()[other].view_as(weight), bias)), pixels(true), bounds=(0, 1)
+            pixels(imprinted(weight.flatten()[other].view_as(weight), bias)),
+            pixels(true),
+            bounds=(0, 1),
         ).psnr
         blind = best_match(pixels(auxiliary.mean(dim=0)), pixels(true), bounds=(0, 1)).psnr
         assert bool((nothing < GOOD).all())

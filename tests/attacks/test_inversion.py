@@ -47,7 +47,10 @@ def smooth(n: int, seed: int = 0) -> Tensor:
     """(n, 1, 8, 8) in [-1, 1]: a few waves, as images have more of than noise."""
     draws = generator(seed)
     at = torch.arange(8) / 8
-    waves = [torch.sin(2 * math.pi * (at[:, None] * a + at[None] * b)) for a, b in ((1, 0), (0, 1), (1, 1), (0.5, 1))]
+    waves = [
+        torch.sin(2 * math.pi * (at[:, None] * a + at[None] * b))
+        for a, b in ((1, 0), (0, 1), (1, 1), (0.5, 1))
+    ]
     mixed = torch.einsum("nk,kij->nij", torch.randn(n, 4, generator=draws), torch.stack(waves))
     return (mixed / mixed.abs().amax(dim=(1, 2), keepdim=True))[:, None]
 
@@ -70,7 +73,11 @@ def linear(task: Task) -> nn.Module:
 
 @pytest.mark.parametrize(("batch", "epochs"), [(None, 1), (3, 2), (2, 1)])
 def test_local_steps_are_those_of_sgd(batch: int | None, epochs: int) -> None:
-    model, records, labels = mlp(TEN, hidden=(5,), generator=generator()), smooth(5), torch.tensor([3, 1, 4, 1, 5])
+    model, records, labels = (
+        mlp(TEN, hidden=(5,), generator=generator()),
+        smooth(5),
+        torch.tensor([3, 1, 4, 1, 5]),
+    )
     local = LocalSteps(lr=0.3, batch=batch, epochs=epochs)
     found = local_update(model, TEN.loss, records, labels, local=local)
     twin = mlp(TEN, hidden=(5,), generator=generator())
@@ -90,7 +97,9 @@ def test_local_steps_are_those_of_a_client_of_one_batch() -> None:
     examples = Examples(smooth(4), torch.tensor([0, 1, 1, 0]))
     start = vector.to_vector(model)
     streams = lambda purpose, client, round: seeded_keystream(0, purpose, client, round)  # noqa: E731
-    client = SgdTrainer(model, TWO, examples, client=0, batch=4, epochs=3, lr=0.2, stream_for=streams)
+    client = SgdTrainer(
+        model, TWO, examples, client=0, batch=4, epochs=3, lr=0.2, stream_for=streams
+    )
     sent = client.fit(start, round=0).delta
     vector.load_vector(model, start)
     found = local_update(model, TWO.loss, *examples, local=LocalSteps(lr=0.2, epochs=3))
@@ -143,7 +152,9 @@ def test_dlg_finds_two_records_of_a_smooth_network() -> None:
 # --- Inverting Gradients
 
 
-def inverted(update: Tensor, labels: Tensor, model: nn.Module, seed: int = 0, **given: object) -> Inverted:
+def inverted(
+    update: Tensor, labels: Tensor, model: nn.Module, seed: int = 0, **given: object
+) -> Inverted:
     values: dict[str, object] = {"iterations": 200, "local": ONE_STEP} | given
     return inverting_gradients(
         model,
@@ -166,10 +177,17 @@ def test_inverting_gradients_finds_an_image_and_nothing_in_shuffled_gradients() 
     for seed in range(3):
         record, labels = smooth(1, seed=seed), torch.tensor([seed % 2])
         update = seen(record, labels, model)
-        found.append(float(psnr(inverted(update, labels, model, seed).records, record, bounds=BOUNDS)))
+        found.append(
+            float(psnr(inverted(update, labels, model, seed).records, record, bounds=BOUNDS))
+        )
         mixed = update[torch.randperm(len(update), generator=generator(seed))]
-        none.append(float(psnr(inverted(mixed, labels, model, seed).records, record, bounds=BOUNDS)))
-    grey = [float(psnr(torch.zeros(1, 1, 8, 8), smooth(1, seed=seed), bounds=BOUNDS)) for seed in range(3)]
+        none.append(
+            float(psnr(inverted(mixed, labels, model, seed).records, record, bounds=BOUNDS))
+        )
+    grey = [
+        float(psnr(torch.zeros(1, 1, 8, 8), smooth(1, seed=seed), bounds=BOUNDS))
+        for seed in range(3)
+    ]
     assert min(found) > 25
     assert all(nothing < guess + 1 for nothing, guess in zip(none, grey, strict=True))
 
@@ -179,7 +197,10 @@ def test_dlg_finds_nothing_in_shuffled_gradients() -> None:
     update = seen_by(model, record, labels)
     mixed = update[torch.randperm(len(update), generator=generator())]
     found = dlg(model, TEN.loss, mixed, labels, shape=(1, 8, 8), generator=generator(3))
-    assert float(psnr(found.records, record, bounds=BOUNDS)) < float(psnr(0 * record, record, bounds=BOUNDS)) + 1
+    assert (
+        float(psnr(found.records, record, bounds=BOUNDS))
+        < float(psnr(0 * record, record, bounds=BOUNDS)) + 1
+    )
     assert found.distance > 0.1
 
 
@@ -200,7 +221,9 @@ def test_steps_are_played_again_and_not_taken_for_a_gradient() -> None:
 def test_the_length_of_an_update_does_not_matter() -> None:
     model, record, labels = network(), smooth(1), torch.tensor([1])
     update = seen(record, labels, model)
-    here, there = (inverted(update * scale, labels, model, iterations=8) for scale in (1.0, 2.0**-20))
+    here, there = (
+        inverted(update * scale, labels, model, iterations=8) for scale in (1.0, 2.0**-20)
+    )
     assert torch.equal(here.records, there.records)
     assert here.distance == pytest.approx(there.distance)
 
@@ -230,7 +253,11 @@ def test_what_is_found_is_no_worse_than_the_start() -> None:
     assert objective(found.records) <= objective(start) + 1e-5
     assert found.distance == pytest.approx(
         float(
-            1 - seen(found.records, labels, model) @ update / seen(found.records, labels, model).norm() / update.norm()
+            1
+            - seen(found.records, labels, model)
+            @ update
+            / seen(found.records, labels, model).norm()
+            / update.norm()
         ),
         abs=1e-5,
     )
@@ -247,15 +274,25 @@ def test_the_search_is_the_papers_step_by_step(lr: float, weight: float, late: b
     for step in range(1, 17):
         sent = local_update(model, TWO.loss, here, labels, local=ONE_STEP)
         distance = 1 - torch.dot(sent, update) / sent.norm() / update.norm()
-        rough = (here[..., 1:, :] - here[..., :-1, :]).abs().mean() + (here[..., 1:] - here[..., :-1]).abs().mean()
+        rough = (here[..., 1:, :] - here[..., :-1, :]).abs().mean() + (
+            here[..., 1:] - here[..., :-1]
+        ).abs().mean()
         (slope,) = torch.autograd.grad(distance + weight * rough, here)
-        passed.append((float((distance + weight * rough).detach()), float(distance.detach()), here.detach().clone()))
+        passed.append(
+            (
+                float((distance + weight * rough).detach()),
+                float(distance.detach()),
+                here.detach().clone(),
+            )
+        )
         first, second = 0.9 * first + 0.1 * slope.sign(), 0.999 * second + 0.001 * slope.sign() ** 2
         rate = lr * 0.1 ** sum(step > fall for fall in (6, 10, 14))
         move = rate * first / (1 - 0.9**step) / ((second / (1 - 0.999**step)).sqrt() + 1e-8)
         here = (here.detach() - move).clamp(-1, 1).requires_grad_()
     at = min(range(16), key=lambda step: passed[step][0])
-    assert (at > 10) if late else (0 < at < 6)  # where falls show in the answer, and where the end is not the best
+    assert (
+        (at > 10) if late else (0 < at < 6)
+    )  # where falls show in the answer, and where the end is not the best
     found = inverted(update, labels, model, iterations=16, lr=lr, total_variation=weight)
     assert torch.allclose(found.records, passed[at][2], atol=1e-4)
     assert found.distance == pytest.approx(passed[at][1], abs=1e-5)
@@ -265,7 +302,9 @@ def test_dlgs_distance_is_in_the_updates_length() -> None:
     model, record, labels = linear(TEN), smooth(1).double(), torch.tensor([4])
     update = seen_by(model, record, labels)
     mixed = update[torch.randperm(len(update), generator=generator())] * 7  # which no record gives
-    found = dlg(model, TEN.loss, mixed, labels, shape=(1, 8, 8), generator=generator(3), iterations=2)
+    found = dlg(
+        model, TEN.loss, mixed, labels, shape=(1, 8, 8), generator=generator(3), iterations=2
+    )
     off = seen_by(model, found.records, labels) - mixed
     assert found.distance == pytest.approx(float(off.norm() / mixed.norm()) ** 2)
     assert 0.1 < found.distance < 1
@@ -274,7 +313,9 @@ def test_dlgs_distance_is_in_the_updates_length() -> None:
 def test_a_prior_makes_images_smoother() -> None:
     model, record, labels = network(), smooth(1), torch.tensor([0])
     update = seen(record, labels, model)
-    rough, flat = (inverted(update, labels, model, total_variation=weight).records for weight in (0.0, 0.3))
+    rough, flat = (
+        inverted(update, labels, model, total_variation=weight).records for weight in (0.0, 0.3)
+    )
     assert float(flat.diff(dim=-1).abs().mean()) < 0.8 * float(rough.diff(dim=-1).abs().mean())
 
 
@@ -295,7 +336,10 @@ def test_a_batch_is_found_in_any_order() -> None:
         ({"iterations": 7}, "and 7 iterations"),
         ({"bounds": (1.0, 1.0)}, r"bounds \(1\.0, 1\.0\)"),
         ({"shape": (8, 8)}, r"shape \(8, 8\)"),
-        ({"shape": (1, 7, 8)}, r"model and loss take no 1 records of shape \(1, 7, 8\) with these labels: "),
+        (
+            {"shape": (1, 7, 8)},
+            r"model and loss take no 1 records of shape \(1, 7, 8\) with these labels: ",
+        ),
     ],
 )
 def test_what_cannot_be_inverted_is_refused(change: dict[str, object], message: str) -> None:
@@ -317,13 +361,37 @@ def test_what_cannot_be_inverted_is_refused(change: dict[str, object], message: 
 def test_dlg_refuses_what_it_cannot_search() -> None:
     model, d = linear(TEN), 650
     with pytest.raises(ValueError, match="dlg needs labels and iterations >= 1, got 0 and 1"):
-        dlg(model, TEN.loss, torch.ones(d), torch.zeros(0), shape=(1, 8, 8), generator=generator(), iterations=1)
+        dlg(
+            model,
+            TEN.loss,
+            torch.ones(d),
+            torch.zeros(0),
+            shape=(1, 8, 8),
+            generator=generator(),
+            iterations=1,
+        )
     with pytest.raises(ValueError, match="got 1 and 0"):
-        dlg(model, TEN.loss, torch.ones(d), torch.zeros(1), shape=(1, 8, 8), generator=generator(), iterations=0)
+        dlg(
+            model,
+            TEN.loss,
+            torch.ones(d),
+            torch.zeros(1),
+            shape=(1, 8, 8),
+            generator=generator(),
+            iterations=0,
+        )
     with pytest.raises(
-        ValueError, match=r"model and loss take no 1 records of shape .* with these labels: Target 10 is out"
+        ValueError,
+        match=r"model and loss take no 1 records of shape .* with these labels: Target 10 is out",
     ):
-        dlg(model, TEN.loss, torch.ones(d).double(), torch.tensor([10]), shape=(1, 8, 8), generator=generator())
+        dlg(
+            model,
+            TEN.loss,
+            torch.ones(d).double(),
+            torch.tensor([10]),
+            shape=(1, 8, 8),
+            generator=generator(),
+        )
     with pytest.raises(ValueError, match="update must not be zero"):
         check_update(model, torch.zeros(d))
 

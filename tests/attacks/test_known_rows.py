@@ -43,7 +43,9 @@ ATTACKS: dict[str, Attack] = {
     "min_sum": min_sum,
     "mimic": mimic,
     "fang_krum": lambda rows, f: fang_krum(rows, f, krum=lambda sent: krum(sent, f=f)),
-    "fang_trimmed_mean": lambda rows, f: fang_trimmed_mean(rows, f, generator=torch.Generator().manual_seed(1)),
+    "fang_trimmed_mean": lambda rows, f: fang_trimmed_mean(
+        rows, f, generator=torch.Generator().manual_seed(1)
+    ),
     "adaptive": lambda rows, f: adaptive(rows, f, rule=median),
     "adaptive_weight": lambda rows, f: adaptive_weight(rows, f, weigh=geometric_median_weights),
 }
@@ -76,7 +78,9 @@ def test_f_rows_of_the_kind_of_the_known_ones_come_out_and_those_are_left_alone(
 def test_no_row_to_send_and_no_row_known_are_refused(attack: Attack) -> None:
     with pytest.raises(ValueError, match="needs f >= 1 rows to send, got f=0"):
         attack(some_rows(1), 0)
-    with pytest.raises(ValueError, match=r"rows must be 2-D, \(f, d\), with f >= 1, got shape \(0, 3\)"):
+    with pytest.raises(
+        ValueError, match=r"rows must be 2-D, \(f, d\), with f >= 1, got shape \(0, 3\)"
+    ):
         attack(torch.zeros(0, 3), 1)
     with pytest.raises(ValueError, match=r"rows must be float32 or float64, got torch\.int64"):
         attack(torch.ones(2, 2, dtype=torch.int64), 1)
@@ -112,7 +116,9 @@ def test_inner_product_turns_the_mean_once_its_scale_is_beyond_the_odds(seed: in
 
 def test_a_little_is_enough_known_answer() -> None:
     rows = torch.tensor([[1.0, 5.0], [3.0, 5.0]])  # mean (2, 5), sample deviation (sqrt 2, 0)
-    assert a_little_is_enough(rows, 1, 3, z=2.0)[0].tolist() == pytest.approx([2 - 2 * math.sqrt(2), 5.0])
+    assert a_little_is_enough(rows, 1, 3, z=2.0)[0].tolist() == pytest.approx(
+        [2 - 2 * math.sqrt(2), 5.0]
+    )
     assert torch.equal(a_little_is_enough(rows[:1], 2, 9, z=2.0), rows[:1].repeat(2, 1))
 
 
@@ -160,7 +166,9 @@ def test_min_max_known_answer() -> None:
 def test_min_sum_known_answer() -> None:
     # Sums of squared distances: 64 at each corner, 32 at the mean; 4 gamma^2 x 2 = 32 at the mean less (2, 2).
     assert min_sum(SQUARE, 1)[0].tolist() == pytest.approx([0.0, 0.0], abs=1e-6)
-    lopsided = torch.tensor([[0.0], [0.0], [3.0]])  # sums 9, 9, 18; 6 at the mean 1; 3 (x - 1)^2 = 12
+    lopsided = torch.tensor(
+        [[0.0], [0.0], [3.0]]
+    )  # sums 9, 9, 18; 6 at the mean 1; 3 (x - 1)^2 = 12
     assert min_sum(lopsided, 1)[0].tolist() == pytest.approx([-1.0], abs=1e-6)
 
 
@@ -168,21 +176,29 @@ def test_min_sum_known_answer() -> None:
 
 
 @settings(derandomize=True, max_examples=60, deadline=None, database=None)
-@given(st.integers(0, 10_000), st.integers(2, 9), st.integers(1, 12), st.sampled_from([1e-4, 1.0, 1e3]))
+@given(
+    st.integers(0, 10_000), st.integers(2, 9), st.integers(1, 12), st.sampled_from([1e-4, 1.0, 1e3])
+)
 def test_min_max_touches_the_largest_distance_and_min_sum_the_largest_sum(
     seed: int, h: int, d: int, scale: float
 ) -> None:
     rows = scale * some_rows(seed, h, d) + 1.0
     apart = torch.stack([(rows - row).square().sum(dim=1) for row in rows])
     furthest, summed = (attack(rows, 1)[0] for attack in (min_max, min_sum))
-    assert float((rows - furthest).square().sum(dim=1).max()) == pytest.approx(float(apart.max()), rel=1e-6)
-    assert float((rows - summed).square().sum()) == pytest.approx(float(apart.sum(dim=1).max()), rel=1e-6)
+    assert float((rows - furthest).square().sum(dim=1).max()) == pytest.approx(
+        float(apart.max()), rel=1e-6
+    )
+    assert float((rows - summed).square().sum()) == pytest.approx(
+        float(apart.sum(dim=1).max()), rel=1e-6
+    )
     away = -rows.std(dim=0)
     for sent in (furthest, summed):
         assert float((sent - rows.mean(dim=0)) @ away) >= 0
 
 
-@pytest.mark.parametrize("attack", [ATTACKS["a_little_is_enough"], min_max, min_sum], ids=["alie", "max", "sum"])
+@pytest.mark.parametrize(
+    "attack", [ATTACKS["a_little_is_enough"], min_max, min_sum], ids=["alie", "max", "sum"]
+)
 @pytest.mark.parametrize("shift", [-3.0, 7.0])
 def test_attacks_by_distance_move_with_the_rows(attack: Attack, shift: float) -> None:
     rows = some_rows(4)

@@ -26,7 +26,14 @@ def test_label_only_counts_the_record_itself_and_its_copies() -> None:
     # Far on its side, far on the other: all and none. Noise cannot carry either over.
     features = torch.tensor([[100.0], [-100.0], [100.0]])
     labels = torch.tensor([1, 1, 0])
-    found = label_only(features, labels, predict=threshold_at_zero, noise=[1.0, 2.0], copies=3, generator=generator(1))
+    found = label_only(
+        features,
+        labels,
+        predict=threshold_at_zero,
+        noise=[1.0, 2.0],
+        copies=3,
+        generator=generator(1),
+    )
     assert found.tolist() == [1.0, 0.0, 0.0]
     asked: list[Tensor] = []
 
@@ -34,7 +41,9 @@ def test_label_only_counts_the_record_itself_and_its_copies() -> None:
         asked.append(seen)
         return torch.full((3,), int(len(asked) == 1))
 
-    found = label_only(features, labels, predict=once, noise=[1.0, 2.0], copies=3, generator=generator(1))
+    found = label_only(
+        features, labels, predict=once, noise=[1.0, 2.0], copies=3, generator=generator(1)
+    )
     assert found.tolist() == [1 / 7, 1 / 7, 6 / 7]
     assert torch.equal(asked[0], features)
     assert len({tuple(seen.flatten().tolist()) for seen in asked}) == 7
@@ -42,7 +51,9 @@ def test_label_only_counts_the_record_itself_and_its_copies() -> None:
 
 def test_label_only_of_no_noise_is_whether_the_label_is_right() -> None:
     features, labels = torch.tensor([[1.0], [1.0]]), torch.tensor([1, 0])
-    found = label_only(features, labels, predict=threshold_at_zero, noise=[], copies=1, generator=generator(1))
+    found = label_only(
+        features, labels, predict=threshold_at_zero, noise=[], copies=1, generator=generator(1)
+    )
     assert found.tolist() == [1.0, 0.0]
 
 
@@ -61,9 +72,13 @@ def test_label_only_is_the_share_of_gaussian_noise_that_stays_on_the_side() -> N
     assert float(found.mean()) == pytest.approx(expected, abs=4 * 0.43 / math.sqrt(40_000))
 
 
-@pytest.mark.parametrize(("noise", "copies"), [([0.0], 1), ([-1.0], 1), ([math.nan], 1), ([1.0], 0)])
+@pytest.mark.parametrize(
+    ("noise", "copies"), [([0.0], 1), ([-1.0], 1), ([math.nan], 1), ([1.0], 0)]
+)
 def test_label_only_refuses_noise_that_is_none(noise: list[float], copies: int) -> None:
-    with pytest.raises(ValueError, match="label_only needs copies >= 1 and noise finite and > 0, got copies="):
+    with pytest.raises(
+        ValueError, match="label_only needs copies >= 1 and noise finite and > 0, got copies="
+    ):
         label_only(
             torch.ones(2, 1),
             torch.ones(2, dtype=torch.int64),
@@ -79,9 +94,18 @@ def test_label_only_refuses_scores_for_classes_and_records_that_are_not_finite()
         return features
 
     labels = torch.ones(2, dtype=torch.int64)
-    with pytest.raises(ValueError, match=r"predict's classes must be 2 whole numbers, got torch\.float32"):
-        label_only(torch.ones(2, 1), labels, predict=scores, noise=[], copies=1, generator=generator(1))
+    with pytest.raises(
+        ValueError, match=r"predict's classes must be 2 whole numbers, got torch\.float32"
+    ):
+        label_only(
+            torch.ones(2, 1), labels, predict=scores, noise=[], copies=1, generator=generator(1)
+        )
     with pytest.raises(ValueError, match="features must be finite"):
         label_only(
-            torch.tensor([[math.nan], [1.0]]), labels, predict=scores, noise=[], copies=1, generator=generator(1)
+            torch.tensor([[math.nan], [1.0]]),
+            labels,
+            predict=scores,
+            noise=[],
+            copies=1,
+            generator=generator(1),
         )

@@ -47,7 +47,9 @@ def simulated(*, shift: float, k: int, n: int, seed: int) -> tuple[Tensor, Tenso
 
 def test_confidence_known_answer() -> None:
     # Of label 2: .2 to .8; of label 0: .5 to .5. Probabilities of the likeliest wrong class only give log(.2 / .7).
-    found = confidence(torch.tensor([[0.1, 0.7, 0.2], [0.5, 0.25, 0.25]]).double(), torch.tensor([2, 0]))
+    found = confidence(
+        torch.tensor([[0.1, 0.7, 0.2], [0.5, 0.25, 0.25]]).double(), torch.tensor([2, 0])
+    )
     assert found.tolist() == [pytest.approx(math.log(0.25)), 0.0]
     assert found.dtype == torch.float64
 
@@ -56,7 +58,10 @@ def test_confidence_of_certainty_is_finite_and_the_most() -> None:
     for kind, bound in ((torch.float32, 87.3365), (torch.float64, 708.3964)):
         certain = torch.tensor([[1.0, 0.0, 0.0]] * 2 + [[1 - 1e-6, 1e-6, 0.0]] * 2, dtype=kind)
         found = confidence(certain, torch.tensor([0, 1, 0, 1]))
-        assert found[:2].tolist() == [pytest.approx(bound, abs=1e-3), pytest.approx(-bound, abs=1e-3)]
+        assert found[:2].tolist() == [
+            pytest.approx(bound, abs=1e-3),
+            pytest.approx(-bound, abs=1e-3),
+        ]
         assert found.argsort().tolist() == [1, 3, 2, 0]
 
 
@@ -69,7 +74,9 @@ def test_a_probability_that_rounds_to_one_is_ordered_by_what_is_left() -> None:
     # In float32 all three p_y are 1; log(p / (1 - p)) is infinite of each.
     rows = torch.tensor([[1.0, 1e-9, 0.0], [1.0, 1e-12, 1e-12], [1.0, 1e-30, 0.0]])
     expected = [9 * math.log(10), 12 * math.log(10) - math.log(2), 30 * math.log(10)]
-    assert confidence(rows, torch.zeros(3, dtype=torch.int64)).tolist() == pytest.approx(expected, rel=1e-6)
+    assert confidence(rows, torch.zeros(3, dtype=torch.int64)).tolist() == pytest.approx(
+        expected, rel=1e-6
+    )
 
 
 def test_confidence_of_two_classes_is_antisymmetric_and_the_logit_of_a_softmax() -> None:
@@ -119,7 +126,9 @@ def test_lira_online_known_answer_a_variance_a_record() -> None:
     # Record 0: means 4, 0, variances 2, 2; at 3: -1/4 + 9/4 = 2. With divisor n for n - 1: 4.
     # Record 1: means 5, 0, variances 18, 0 -> 1e-6; at 0: -(log 18 + 25/18) / 2 + log(1e-6) / 2.
     found = lira_online(torch.tensor([3.0, 0.0]), SHADOWS, INSIDE, pooled=False)
-    assert found.tolist() == pytest.approx([2.0, -(math.log(18) + 25 / 18) / 2 + math.log(1e-6) / 2])
+    assert found.tolist() == pytest.approx(
+        [2.0, -(math.log(18) + 25 / 18) / 2 + math.log(1e-6) / 2]
+    )
 
 
 def test_lira_online_known_answer_one_variance() -> None:
@@ -139,7 +148,9 @@ def test_lira_offline_known_answer() -> None:
     assert lira_offline(target, SHADOWS, INSIDE, pooled=False).tolist() == pytest.approx(expected)
 
 
-def test_lira_offline_has_no_ties_at_the_top_and_does_not_look_at_the_models_with_the_record() -> None:
+def test_lira_offline_has_no_ties_at_the_top_and_does_not_look_at_the_models_with_the_record() -> (
+    None
+):
     target = torch.linspace(-30.0, 500.0, 2000).double()
     shadows = torch.tensor([[1.0], [-1.0], [0.0]]).double().repeat(1, 2000)
     inside = torch.tensor([[False], [False], [True]]).repeat(1, 2000)
@@ -160,29 +171,42 @@ def test_variances_are_pooled_below_64_shadows(k: int, pooled: bool) -> None:
 
 def test_one_shadow_a_side_compares_the_distances() -> None:
     # No variance can be told: any one for both sides orders records alike, here 1e-6.
-    shadows, inside = torch.tensor([[4.0, 4.0], [0.0, 0.0]]), torch.tensor([[True, True], [False, False]])
+    shadows, inside = (
+        torch.tensor([[4.0, 4.0], [0.0, 0.0]]),
+        torch.tensor([[True, True], [False, False]]),
+    )
     found = lira_online(torch.tensor([3.0, 1.0]), shadows, inside, pooled=True)
     assert found.tolist() == pytest.approx([4e6, -4e6])
-    assert lira_offline(torch.tensor([1e-3, 0.0]), shadows, inside, pooled=True).tolist() == pytest.approx(
-        [-norm.logsf(1.0), math.log(2)]
-    )
+    assert lira_offline(
+        torch.tensor([1e-3, 0.0]), shadows, inside, pooled=True
+    ).tolist() == pytest.approx([-norm.logsf(1.0), math.log(2)])
 
 
 def test_a_side_of_single_shadows_takes_the_variance_of_the_other() -> None:
     # Without: 1, -1, variance 2; with: 4 alone. At 3: -1/4 + 9/4.
     shadows, inside = torch.tensor([[4.0], [1.0], [-1.0]]), torch.tensor([[True], [False], [False]])
-    assert lira_online(torch.tensor([3.0]), shadows, inside, pooled=True).tolist() == pytest.approx([2.0])
-    assert lira_online(torch.tensor([3.0]), shadows, ~inside, pooled=True).tolist() == pytest.approx([-2.0])
+    assert lira_online(torch.tensor([3.0]), shadows, inside, pooled=True).tolist() == pytest.approx(
+        [2.0]
+    )
+    assert lira_online(
+        torch.tensor([3.0]), shadows, ~inside, pooled=True
+    ).tolist() == pytest.approx([-2.0])
 
 
 def test_lira_does_not_mind_the_order_of_shadows_records_or_a_common_shift() -> None:
     target, shadows, inside, _ = simulated(shift=1.0, k=20, n=30, seed=4)
-    models, records = torch.randperm(20, generator=generator(1)), torch.randperm(30, generator=generator(2))
+    models, records = (
+        torch.randperm(20, generator=generator(1)),
+        torch.randperm(30, generator=generator(2)),
+    )
     for attack in (lira_online, lira_offline):
         for pooled in (True, False):
             found = attack(target, shadows, inside, pooled=pooled)
             moved = attack(
-                target[records] + 5, shadows[models][:, records] + 5, inside[models][:, records], pooled=pooled
+                target[records] + 5,
+                shadows[models][:, records] + 5,
+                inside[models][:, records],
+                pooled=pooled,
             )
             assert torch.allclose(moved, found[records])
 
@@ -195,27 +219,37 @@ def test_lira_is_finite_of_the_largest_confidences_and_of_shadows_that_agree() -
             target = torch.tensor([value], dtype=torch.float64)
             assert bool(lira_online(target, shadows, inside, pooled=pooled).isfinite())
             assert bool(lira_offline(target, shadows, inside, pooled=pooled).isfinite())
-    with pytest.raises(ValueError, match=r"lira_online needs confidences of size <= 1e\+100, got 1e\+101"):
+    with pytest.raises(
+        ValueError, match=r"lira_online needs confidences of size <= 1e\+100, got 1e\+101"
+    ):
         lira_online(torch.tensor([1e101], dtype=torch.float64), shadows, inside, pooled=True)
 
 
 def test_lira_refuses_records_without_enough_shadows_and_names_the_first() -> None:
     target, shadows = torch.zeros(3), torch.zeros(5, 3)
     counts = torch.arange(5)[:, None]  # the first so many shadows trained with a record
-    with pytest.raises(ValueError, match=r"lira_online needs >= 2 .* trained with every record, got 1 for record 1"):
+    with pytest.raises(
+        ValueError, match=r"lira_online needs >= 2 .* trained with every record, got 1 for record 1"
+    ):
         lira_online(target, shadows, counts < torch.tensor([2, 1, 1]), pooled=False)
-    with pytest.raises(ValueError, match=r"lira_online needs >= 1 .* trained with every record, got 0 for record 2"):
+    with pytest.raises(
+        ValueError, match=r"lira_online needs >= 1 .* trained with every record, got 0 for record 2"
+    ):
         lira_online(target, shadows, counts < torch.tensor([2, 1, 0]), pooled=True)
     for attack in (lira_online, lira_offline):
         with pytest.raises(
-            ValueError, match=f"{attack.__name__} needs >= 2 .* without every record, got 1 for record 1"
+            ValueError,
+            match=f"{attack.__name__} needs >= 2 .* without every record, got 1 for record 1",
         ):
             attack(target, shadows, counts < torch.tensor([3, 4, 4]), pooled=False)
         with pytest.raises(
-            ValueError, match=f"{attack.__name__} needs >= 1 .* without every record, got 0 for record 0"
+            ValueError,
+            match=f"{attack.__name__} needs >= 1 .* without every record, got 0 for record 0",
         ):
             attack(target, shadows, counts < torch.tensor([5, 4, 5]), pooled=True)
-    assert bool(lira_offline(target, shadows, INSIDE.new_zeros(5, 3), pooled=False).isfinite().all())
+    assert bool(
+        lira_offline(target, shadows, INSIDE.new_zeros(5, 3), pooled=False).isfinite().all()
+    )
 
 
 def test_lira_refuses_arrays_that_do_not_fit() -> None:
@@ -247,7 +281,9 @@ def test_lira_approaches_the_best_area_and_the_loss_does_not(pooled: bool) -> No
         # Offline with a variance a record, of 64 models: standardising by a wrong one costs up to another .01.
         assert best - 0.02 - 4 * error < auc(scores[members], scores[~members]) < best + 4 * error
     scores = loss_threshold(-target)
-    assert auc(scores[members], scores[~members]) == pytest.approx(norm.cdf(1 / math.sqrt(20)), abs=0.017)
+    assert auc(scores[members], scores[~members]) == pytest.approx(
+        norm.cdf(1 / math.sqrt(20)), abs=0.017
+    )
 
 
 def test_without_a_shift_no_attack_tells_members() -> None:

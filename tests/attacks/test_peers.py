@@ -27,14 +27,18 @@ def theirs(table: str, attack: str) -> Tensor:
 @each_table
 def test_sign_flip_is_theirs_of_one_row_which_is_their_mean(table: str) -> None:
     mean = rows_of(table).mean(dim=0, keepdim=True)  # theirs reverses the mean of the honest rows
-    assert torch.allclose(sign_flip(mean, scale=1.0)[0], theirs(table, "SignFlipping"), rtol=1e-12, atol=1e-12)
+    assert torch.allclose(
+        sign_flip(mean, scale=1.0)[0], theirs(table, "SignFlipping"), rtol=1e-12, atol=1e-12
+    )
 
 
 @each_table
 def test_inner_product_is_theirs(table: str) -> None:
     ours = inner_product(rows_of(table), 3, scale=0.5)
     for row in ours:
-        assert torch.allclose(row, theirs(table, "InnerProductManipulation, tau .5"), rtol=1e-12, atol=1e-12)
+        assert torch.allclose(
+            row, theirs(table, "InnerProductManipulation, tau .5"), rtol=1e-12, atol=1e-12
+        )
 
 
 @pytest.mark.parametrize("table", ["heavy tails", "ties"])
@@ -42,4 +46,6 @@ def test_a_little_is_enough_is_theirs_with_the_other_sign(table: str) -> None:
     rows = rows_of(table)
     ours = a_little_is_enough(rows, 2, 9, z=1.5)[0]
     mirrored = 2 * rows.mean(dim=0) - ours  # the source subtracts, ByzFL adds
-    assert torch.allclose(mirrored, theirs(table, "ALittleIsEnough, tau 1.5"), rtol=1e-12, atol=1e-12)
+    assert torch.allclose(
+        mirrored, theirs(table, "ALittleIsEnough, tau 1.5"), rtol=1e-12, atol=1e-12
+    )

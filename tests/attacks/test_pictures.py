@@ -25,17 +25,25 @@ def test_psnr_known_answer() -> None:
     # Errors of .1 everywhere at range 1: 20 dB; at range 2, in which the same error counts half: 26.02 dB.
     truth = torch.full((2, 1, 2, 2), 0.5)
     found = truth + torch.tensor([0.1, -0.2])[:, None, None, None]
-    assert psnr(found, truth, bounds=(0, 1)).tolist() == pytest.approx([20.0, 20 - 20 * math.log10(2)], abs=1e-5)
-    assert psnr(found, truth, bounds=(-1, 1)).tolist() == pytest.approx([20 + 20 * math.log10(2), 20.0], abs=1e-5)
+    assert psnr(found, truth, bounds=(0, 1)).tolist() == pytest.approx(
+        [20.0, 20 - 20 * math.log10(2)], abs=1e-5
+    )
+    assert psnr(found, truth, bounds=(-1, 1)).tolist() == pytest.approx(
+        [20 + 20 * math.log10(2), 20.0], abs=1e-5
+    )
     # One pixel of four off by .4: mean square .04.
     one = torch.tensor([[[[0.9, 0.5], [0.5, 0.5]]]])
-    assert float(psnr(one, truth[:1], bounds=(0, 1))) == pytest.approx(10 * math.log10(1 / 0.04), abs=1e-5)
+    assert float(psnr(one, truth[:1], bounds=(0, 1))) == pytest.approx(
+        10 * math.log10(1 / 0.04), abs=1e-5
+    )
 
 
 def test_psnr_looks_at_pixels_as_they_are_shown_and_ends_at_120() -> None:
     truth = torch.tensor([[[[0.0, 1.0]]]])
     assert psnr(torch.tensor([[[[-7.0, 9.0]]]]), truth, bounds=(0, 1)).tolist() == [120.0]
-    assert psnr(torch.tensor([[[[9.0, -7.0]]]]), truth, bounds=(0, 1)).tolist() == pytest.approx([0.0])
+    assert psnr(torch.tensor([[[[9.0, -7.0]]]]), truth, bounds=(0, 1)).tolist() == pytest.approx(
+        [0.0]
+    )
 
 
 def ssim_by_filters(x: Tensor, y: Tensor, span: float) -> float:
@@ -43,19 +51,25 @@ def ssim_by_filters(x: Tensor, y: Tensor, span: float) -> float:
 
     def mean(values: Tensor) -> Tensor:
         # truncate: a radius of int(3.5 * 1.5 + .5) = 5 pixels, the window of 11
-        return torch.from_numpy(gaussian_filter(values.double().numpy(), sigma=1.5, truncate=3.5))[5:-5, 5:-5]
+        return torch.from_numpy(gaussian_filter(values.double().numpy(), sigma=1.5, truncate=3.5))[
+            5:-5, 5:-5
+        ]
 
     c1, c2 = (0.01 * span) ** 2, (0.03 * span) ** 2
     x, y = x.double(), y.double()
     mx, my = mean(x), mean(y)
     vx, vy, vxy = mean(x * x) - mx * mx, mean(y * y) - my * my, mean(x * y) - mx * my
-    return float((((2 * mx * my + c1) * (2 * vxy + c2)) / ((mx * mx + my * my + c1) * (vx + vy + c2))).mean())
+    return float(
+        (((2 * mx * my + c1) * (2 * vxy + c2)) / ((mx * mx + my * my + c1) * (vx + vy + c2))).mean()
+    )
 
 
 @pytest.mark.parametrize("bounds", [(0.0, 1.0), (-1.0, 1.0)])
 def test_ssim_is_that_of_filters(bounds: tuple[float, float]) -> None:
     truth = images(3, side=20, channels=2)
-    found = (truth + 0.2 * torch.randn(truth.shape, generator=torch.Generator().manual_seed(1))).clamp(*bounds)
+    found = (
+        truth + 0.2 * torch.randn(truth.shape, generator=torch.Generator().manual_seed(1))
+    ).clamp(*bounds)
     span = bounds[1] - bounds[0]
     wanted = [
         (ssim_by_filters(a[0], b[0], span) + ssim_by_filters(a[1], b[1], span)) / 2

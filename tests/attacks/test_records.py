@@ -61,7 +61,9 @@ def test_targeted_label_flip_known_answer() -> None:
 )
 def test_classes_that_are_none_are_refused(source: int, target: int, sentence: str) -> None:
     with pytest.raises(ValueError, match=sentence):
-        targeted_label_flip(FEATURES, torch.zeros(4).long(), classes=10, source=source, target=target)
+        targeted_label_flip(
+            FEATURES, torch.zeros(4).long(), classes=10, source=source, target=target
+        )
 
 
 def test_records_of_several_labels_and_a_single_class_are_refused() -> None:
@@ -87,7 +89,9 @@ def test_only_the_corrupt_clients_train_on_poisoned_records() -> None:
         assert torch.equal(site.train.labels, flipped if index in (1, 3) else honest.train.labels)
     honest_rows = torch.ones(2, 3)
     assert torch.equal(
-        adversary_of(scenario, scenario.facts, lambda rows, weights: rows[0], None).attack(honest_rows, honest_rows, 0),
+        adversary_of(scenario, scenario.facts, lambda rows, weights: rows[0], None).attack(
+            honest_rows, honest_rows, 0
+        ),
         honest_rows,
     )
 
@@ -116,14 +120,18 @@ def test_the_parts_of_a_trigger_make_the_whole_and_share_nothing() -> None:
     parts = [triggered(blank, size=3, part=(place, 4)) for place in range(4)]
     assert [int(part.sum()) for part in parts] == [3, 2, 2, 2]
     assert torch.equal(torch.stack(parts).sum(dim=0), triggered(blank, size=3))
-    with pytest.raises(ValueError, match="a trigger of 3 pixels has no part for each of 4 clients: raise size"):
+    with pytest.raises(
+        ValueError, match="a trigger of 3 pixels has no part for each of 4 clients: raise size"
+    ):
         triggered(torch.zeros(1, 5), size=3, part=(0, 4))
 
 
 @pytest.mark.parametrize(("share", "poisoned"), [(0.25, 25), (0.5, 50), (1.0, 100), (0.004, 0)])
 def test_exactly_the_share_of_the_records_bears_the_trigger(share: float, poisoned: int) -> None:
     features, labels = torch.zeros(100, 1, 5, 5), torch.arange(100) % 10
-    after, told = backdoor(features, labels, classes=10, target=3, generator=drawing(), share=share, size=2)
+    after, told = backdoor(
+        features, labels, classes=10, target=3, generator=drawing(), share=share, size=2
+    )
     marked = after.flatten(1).sum(dim=1) == 4
     assert int(marked.sum()) == poisoned
     assert (told[marked] == 3).all()
@@ -136,7 +144,8 @@ def test_exactly_the_share_of_the_records_bears_the_trigger(share: float, poison
 def test_which_records_is_drawn() -> None:
     features, labels = torch.zeros(100, 5), torch.zeros(100).long()
     first, again, other = (
-        backdoor(features, labels, classes=2, target=1, generator=drawing(seed))[1] for seed in (1, 1, 2)
+        backdoor(features, labels, classes=2, target=1, generator=drawing(seed))[1]
+        for seed in (1, 1, 2)
     )
     assert torch.equal(first, again)
     assert not torch.equal(first, other)
@@ -145,7 +154,13 @@ def test_which_records_is_drawn() -> None:
 
 def test_a_distributed_backdoor_stamps_its_own_part() -> None:
     after, told = distributed_backdoor(
-        torch.zeros(4, 1, 4, 4), torch.zeros(4).long(), classes=2, target=1, generator=drawing(), part=(1, 4), size=2
+        torch.zeros(4, 1, 4, 4),
+        torch.zeros(4).long(),
+        classes=2,
+        target=1,
+        generator=drawing(),
+        part=(1, 4),
+        size=2,
     )
     assert after.flatten(1).sum(dim=1).sort().values.tolist() == [0, 0, 1, 1]
     assert told.sum() == 2
@@ -172,10 +187,15 @@ def test_goals_leave_out_the_records_that_prove_nothing() -> None:
 def test_a_backdoor_that_cannot_be_is_refused(given: dict[str, Any], sentence: str) -> None:
     with pytest.raises(ValueError, match=sentence):
         backdoor(
-            torch.zeros(4, 1, 5, 5), torch.zeros(4).long(), generator=drawing(), **{"classes": 10, "target": 1, **given}
+            torch.zeros(4, 1, 5, 5),
+            torch.zeros(4).long(),
+            generator=drawing(),
+            **{"classes": 10, "target": 1, **given},
         )
     with pytest.raises(ValueError, match="a backdoor needs records of one label each"):
-        backdoor(torch.zeros(4, 1, 5, 5), torch.zeros(4, 3), classes=3, target=1, generator=drawing())
+        backdoor(
+            torch.zeros(4, 1, 5, 5), torch.zeros(4, 3), classes=3, target=1, generator=drawing()
+        )
 
 
 def test_boosted_known_answer() -> None:
@@ -187,7 +207,10 @@ def test_boosted_known_answer() -> None:
 
 def test_anchored_known_answer() -> None:
     # Of 0.5 x 3 x (2^2 + 1^2): 3 x (2, -1).
-    assert anchored(torch.tensor([1.0, 1.0]), torch.tensor([2.0, -1.0]), anchor=3.0).tolist() == [7.0, -2.0]
+    assert anchored(torch.tensor([1.0, 1.0]), torch.tensor([2.0, -1.0]), anchor=3.0).tolist() == [
+        7.0,
+        -2.0,
+    ]
     with pytest.raises(ValueError, match="anchored needs anchor finite and > 0, got anchor=0"):
         anchored(torch.ones(1), torch.ones(1), anchor=0.0)
 
@@ -201,29 +224,42 @@ attack = { name = "constrain_and_scale", clients = [1], target = 7, boost = 1.0,
 """
 
 
-def test_constrained_clients_stay_nearer_to_the_global_model_and_honest_ones_train_as_ever(tmp_path: Path) -> None:
+def test_constrained_clients_stay_nearer_to_the_global_model_and_honest_ones_train_as_ever(
+    tmp_path: Path,
+) -> None:
     scenario = parse_scenario(SCALED)
     free = parse_scenario(
-        SCALED.replace('"constrain_and_scale"', '"backdoor"').replace(", boost = 1.0, anchor = 2.0", "")
+        SCALED.replace('"constrain_and_scale"', '"backdoor"').replace(
+            ", boost = 1.0, anchor = 2.0", ""
+        )
     )
     lengths = {}
     for name, one in (("constrained", scenario), ("free", free)):
         made = assemble(one, run="x", ledgers=tmp_path / "none")
         trainers = make_trainers(one, poisoned(one, made.data), made.model, {})
-        lengths[name] = [float(trainer.fit(made.start.weights, round=0).delta.norm()) for trainer in trainers]
+        lengths[name] = [
+            float(trainer.fit(made.start.weights, round=0).delta.norm()) for trainer in trainers
+        ]
     assert lengths["constrained"][1] < 0.8 * lengths["free"][1]
     assert lengths["constrained"][0] == lengths["free"][0]
     assert lengths["constrained"][2:] == lengths["free"][2:]
 
 
 def test_who_bends_gradients_needs_plain_sgd() -> None:
-    with pytest.raises(ScenarioError, match=r"constrain_and_scale trains in its own way: use training\.kind = 'sgd'"):
+    with pytest.raises(
+        ScenarioError,
+        match=r"constrain_and_scale trains in its own way: use training\.kind = 'sgd'",
+    ):
         parse_scenario(SCALED.replace('kind = "sgd"', 'kind = "dp_sgd"'))
-    with pytest.raises(ScenarioError, match="attack: anchored needs anchor finite and > 0, got anchor=0"):
+    with pytest.raises(
+        ScenarioError, match="attack: anchored needs anchor finite and > 0, got anchor=0"
+    ):
         parse_scenario(SCALED.replace("anchor = 2.0", "anchor = 0.0"))
 
 
-def test_model_replacement_plants_a_backdoor_in_fedavg_and_the_median_keeps_it_out(tmp_path: Path) -> None:
+def test_model_replacement_plants_a_backdoor_in_fedavg_and_the_median_keeps_it_out(
+    tmp_path: Path,
+) -> None:
     text = """
         rounds = 25
         weights = "equal"

@@ -50,7 +50,9 @@ def test_rmia_is_the_share_of_the_whole_table() -> None:
     found = rmia(target, population, shadows, shadow_population, inside, gamma=1.3)
     assert bool((found >= share).all())
     assert bool((found < share + 1 / z).all())
-    assert found.argsort().tolist() == ratio.argsort().tolist()  # ties of the share are broken by the ratio
+    assert (
+        found.argsort().tolist() == ratio.argsort().tolist()
+    )  # ties of the share are broken by the ratio
     assert len(set(share.tolist())) < n
 
 
@@ -58,7 +60,10 @@ def test_rmia_of_zeros_and_ones_is_finite_and_ordered() -> None:
     target = torch.tensor([0.0, 0.0, 1e-30, 1.0, 1.0]).double()
     shadows = torch.tensor([[1.0, 0.0, 0.0, 1.0, 0.0]] * 2).double()
     inside = torch.tensor([[True], [False]]).repeat(1, 5)
-    population, seen = torch.tensor([0.0, 1.0, 0.0]).double(), torch.tensor([[0.0, 0.0, 1.0]] * 2).double()
+    population, seen = (
+        torch.tensor([0.0, 1.0, 0.0]).double(),
+        torch.tensor([[0.0, 0.0, 1.0]] * 2).double(),
+    )
     for gamma in (1e-200, 1.0, 1e200):
         found = rmia(target, population, shadows, seen, inside, gamma=gamma)
         assert bool(found.isfinite().all())
@@ -71,7 +76,12 @@ def test_rmia_does_not_mind_the_order_of_the_population_or_the_shadows() -> None
     found = rmia(TARGET, POPULATION, SHADOWS, SHADOW_POPULATION, INSIDE, gamma=1.0)
     models, people = torch.tensor([2, 0, 1]), torch.tensor([3, 1, 0, 2])
     moved = rmia(
-        TARGET, POPULATION[people], SHADOWS[models], SHADOW_POPULATION[models][:, people], INSIDE[models], gamma=1.0
+        TARGET,
+        POPULATION[people],
+        SHADOWS[models],
+        SHADOW_POPULATION[models][:, people],
+        INSIDE[models],
+        gamma=1.0,
     )
     assert torch.allclose(found, moved)
 
@@ -84,19 +94,29 @@ def test_rmia_tells_members_where_there_is_something_to_tell(shift: float) -> No
     hardness = 3 * torch.randn(n + z, generator=draws, dtype=torch.float64)
     inside = torch.rand(k + 1, n + z, generator=draws).argsort(dim=0) < k // 2
     inside[:, n:] = False
-    odds = hardness + shift * inside + torch.randn(k + 1, n + z, generator=draws, dtype=torch.float64)
+    odds = (
+        hardness + shift * inside + torch.randn(k + 1, n + z, generator=draws, dtype=torch.float64)
+    )
     chances = odds.sigmoid()
-    scores = rmia(chances[0, :n], chances[0, n:], chances[1:, :n], chances[1:, n:], inside[1:, :n], gamma=1.0)
+    scores = rmia(
+        chances[0, :n], chances[0, n:], chances[1:, :n], chances[1:, n:], inside[1:, :n], gamma=1.0
+    )
     members, others = scores[inside[0, :n]], scores[~inside[0, :n]]
     if shift == 0:
         assert auc(members, others) == pytest.approx(0.5, abs=4 * auc_error(members, others))
     else:
         alone = auc(chances[0, :n][inside[0, :n]], chances[0, :n][~inside[0, :n]])
-        assert alone + 0.05 < auc(members, others) < norm.cdf(1 / math.sqrt(2)) + 4 * auc_error(members, others)
+        assert (
+            alone + 0.05
+            < auc(members, others)
+            < norm.cdf(1 / math.sqrt(2)) + 4 * auc_error(members, others)
+        )
 
 
 def test_rmia_population_is_ten_over_the_rate() -> None:
-    assert [rmia_population(rate) for rate in (1.0, 0.1, 0.01, 0.001, 1e-4, 1e-5)] == [10**p for p in range(1, 7)]
+    assert [rmia_population(rate) for rate in (1.0, 0.1, 0.01, 0.001, 1e-4, 1e-5)] == [
+        10**p for p in range(1, 7)
+    ]
     assert rmia_population(0.003) == 3334
     assert all(rmia_population(10 / count) == count for count in range(10, 3000))
     for rate in (0.0, -1.0, 1.1, math.nan):
@@ -112,12 +132,26 @@ def test_rmia_refuses_a_gamma_that_is_no_multiple(gamma: float) -> None:
 
 def test_rmia_refuses_what_are_no_probabilities_and_records_without_shadows() -> None:
     with pytest.raises(ValueError, match="target must be finite, got 1 that are not finite"):
-        rmia(torch.tensor([0.5, math.nan]), POPULATION, SHADOWS, SHADOW_POPULATION, INSIDE, gamma=1.0)
+        rmia(
+            torch.tensor([0.5, math.nan]), POPULATION, SHADOWS, SHADOW_POPULATION, INSIDE, gamma=1.0
+        )
     with pytest.raises(ValueError, match=r"population must lie in \[0, 1\], got 0.25 to 2"):
         rmia(TARGET, 2 * POPULATION, SHADOWS, SHADOW_POPULATION, INSIDE, gamma=1.0)
-    with pytest.raises(ValueError, match=r"shadow_population must have shape \(3, 4\), got \(3, 3\)"):
+    with pytest.raises(
+        ValueError, match=r"shadow_population must have shape \(3, 4\), got \(3, 3\)"
+    ):
         rmia(TARGET, POPULATION, SHADOWS, SHADOW_POPULATION[:, :3], INSIDE, gamma=1.0)
-    with pytest.raises(ValueError, match="rmia needs >= 1 shadows that trained with every record, got 0 for record 0"):
+    with pytest.raises(
+        ValueError,
+        match="rmia needs >= 1 shadows that trained with every record, got 0 for record 0",
+    ):
         rmia(TARGET, POPULATION, SHADOWS, SHADOW_POPULATION, INSIDE & False, gamma=1.0)
     with pytest.raises(ValueError, match="trained without every record, got 0 for record 1"):
-        rmia(TARGET, POPULATION, SHADOWS, SHADOW_POPULATION, INSIDE | torch.tensor([False, True]), gamma=1.0)
+        rmia(
+            TARGET,
+            POPULATION,
+            SHADOWS,
+            SHADOW_POPULATION,
+            INSIDE | torch.tensor([False, True]),
+            gamma=1.0,
+        )

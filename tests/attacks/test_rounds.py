@@ -54,8 +54,12 @@ def test_a_step_on_some_records_is_told_by_its_direction() -> None:
     found = update_alignment(-0.1 * gradients[:20].mean(dim=0), gradients)
     assert auc(found[:20], found[20:]) > 0.99
     assert float(found[:20].mean()) == pytest.approx(1 / math.sqrt(20), abs=0.02)
-    other = update_alignment(torch.randn(1000, generator=torch.Generator().manual_seed(5)), gradients)
-    assert auc(other[:20], other[20:]) == pytest.approx(0.5, abs=4 * auc_error(other[:20], other[20:]))
+    other = update_alignment(
+        torch.randn(1000, generator=torch.Generator().manual_seed(5)), gradients
+    )
+    assert auc(other[:20], other[20:]) == pytest.approx(
+        0.5, abs=4 * auc_error(other[:20], other[20:])
+    )
 
 
 def test_update_alignment_refuses_what_does_not_fit() -> None:
@@ -72,7 +76,12 @@ def test_update_alignment_refuses_what_does_not_fit() -> None:
 LOSSES = torch.tensor([[1.0, 4.0], [0.0, 5.0]])
 # Record 0 outside of the first two and the last, record 1 of the last two.
 SHADOWS = torch.tensor(
-    [[[1.0, 90.0], [2.0, 90.0]], [[2.0, 90.0], [4.0, 90.0]], [[70.0, 4.0], [70.0, 1.0]], [[3.0, 8.0], [6.0, 3.0]]]
+    [
+        [[1.0, 90.0], [2.0, 90.0]],
+        [[2.0, 90.0], [4.0, 90.0]],
+        [[70.0, 4.0], [70.0, 1.0]],
+        [[3.0, 8.0], [6.0, 3.0]],
+    ]
 )
 INSIDE = torch.tensor([[False, True], [False, True], [True, False], [False, False]])
 
@@ -91,7 +100,9 @@ def test_trajectory_with_shadows_known_answer() -> None:
 
 def test_a_round_in_which_all_shadows_are_one_model_counts_nothing() -> None:
     start = torch.ones(1, 2)
-    with_start = trajectory(torch.cat([start, LOSSES]), torch.cat([start.repeat(4, 1, 1), SHADOWS], dim=1), INSIDE)
+    with_start = trajectory(
+        torch.cat([start, LOSSES]), torch.cat([start.repeat(4, 1, 1), SHADOWS], dim=1), INSIDE
+    )
     assert torch.allclose(with_start * 3 / 2, trajectory(LOSSES, SHADOWS, INSIDE))
 
 

@@ -39,7 +39,9 @@ def quantiles(mean: float, n: int) -> Tensor:
 
 def test_clopper_pearson_known_answer() -> None:
     # None of ten: 1 - .025^(1/10); two of ten, from a printed table: .0252 to .5561 (Wilson: .0567 to .5098).
-    assert clopper_pearson(0, 10, confidence=0.95) == pytest.approx((0.0, 1 - 0.025**0.1), rel=1e-12)
+    assert clopper_pearson(0, 10, confidence=0.95) == pytest.approx(
+        (0.0, 1 - 0.025**0.1), rel=1e-12
+    )
     assert clopper_pearson(10, 10, confidence=0.95) == pytest.approx((0.025**0.1, 1.0), rel=1e-12)
     assert clopper_pearson(2, 10, confidence=0.95) == pytest.approx((0.02521, 0.55610), abs=1e-5)
 
@@ -56,7 +58,14 @@ def test_the_interval_covers_at_least_as_often_as_it_says(chance: float) -> None
     # Summed over all outcomes, so that nothing is drawn.
     ends = [clopper_pearson(successes, 40, confidence=0.9) for successes in range(41)]
     weights = [math.comb(40, s) * chance**s * (1 - chance) ** (40 - s) for s in range(41)]
-    assert sum(weight for weight, (low, high) in zip(weights, ends, strict=True) if low <= chance <= high) >= 0.9
+    assert (
+        sum(
+            weight
+            for weight, (low, high) in zip(weights, ends, strict=True)
+            if low <= chance <= high
+        )
+        >= 0.9
+    )
 
 
 @pytest.mark.parametrize(
@@ -69,7 +78,9 @@ def test_the_interval_covers_at_least_as_often_as_it_says(chance: float) -> None
         (1, 2, math.nan, "confidence=nan"),
     ],
 )
-def test_an_impossible_interval_is_refused(successes: int, trials: int, confidence: float, match: str) -> None:
+def test_an_impossible_interval_is_refused(
+    successes: int, trials: int, confidence: float, match: str
+) -> None:
     with pytest.raises(ValueError, match=match):
         clopper_pearson(successes, trials, confidence=confidence)
 
@@ -104,20 +115,30 @@ def test_auc_known_answer() -> None:
 
 
 @given(WHOLE, WHOLE)
-def test_auc_is_the_area_under_the_curve_and_the_share_of_pairs_won(a: list[int], b: list[int]) -> None:
+def test_auc_is_the_area_under_the_curve_and_the_share_of_pairs_won(
+    a: list[int], b: list[int]
+) -> None:
     members, others = torch.tensor(a).double(), torch.tensor(b).double()
     curve = roc(members, others)
     won = sum((x > y) + 0.5 * (x == y) for x in a for y in b) / (len(a) * len(b))
     assert auc(members, others) == pytest.approx(won, abs=1e-12)
-    assert float(torch.trapezoid(curve.true_positive, curve.false_positive)) == pytest.approx(won, abs=1e-12)
+    assert float(torch.trapezoid(curve.true_positive, curve.false_positive)) == pytest.approx(
+        won, abs=1e-12
+    )
 
 
 @given(WHOLE, WHOLE)
 def test_neither_order_nor_scale_of_scores_matters(a: list[int], b: list[int]) -> None:
     members, others = torch.tensor(a).double(), torch.tensor(b).double()
     shuffled = members[torch.randperm(len(a), generator=torch.Generator().manual_seed(1))]
-    assert auc(shuffled.exp(), others.exp()) == auc(members, others) == pytest.approx(1 - auc(others, members))
-    assert auc_error(shuffled.exp(), others.exp()) == pytest.approx(auc_error(members, others), abs=1e-12)
+    assert (
+        auc(shuffled.exp(), others.exp())
+        == auc(members, others)
+        == pytest.approx(1 - auc(others, members))
+    )
+    assert auc_error(shuffled.exp(), others.exp()) == pytest.approx(
+        auc_error(members, others), abs=1e-12
+    )
     first = at_false_positive_rate(members, others, at=0.5, confidence=0.9)
     second = at_false_positive_rate(shuffled.exp(), others.exp(), at=0.5, confidence=0.9)
     assert first is not None
@@ -142,7 +163,9 @@ def test_two_gaussians_known_answer() -> None:
 def test_auc_error_known_answer() -> None:
     # Members win 1, 1/2 of the others (3, 1 | 2, 0); others lose to 1/2, 1: variances 1/8 and 1/8, over two each.
     # Dividing by n for n - 1 gives .25.
-    assert auc_error(torch.tensor([3.0, 1.0]), torch.tensor([2.0, 0.0])) == pytest.approx(math.sqrt(1 / 8))
+    assert auc_error(torch.tensor([3.0, 1.0]), torch.tensor([2.0, 0.0])) == pytest.approx(
+        math.sqrt(1 / 8)
+    )
 
 
 def test_auc_error_counts_members_and_others_apart() -> None:
@@ -203,8 +226,12 @@ def test_a_rate_in_hundredths_allows_as_many_of_a_hundred(count: int) -> None:
     assert found[3:] == clopper_pearson(count, 100, confidence=0.9)
 
 
-@pytest.mark.parametrize(("at", "confidence"), [(0.0, 0.9), (1.5, 0.9), (math.nan, 0.9), (0.1, 0.0), (0.1, 2.0)])
-def test_rates_out_of_range_are_refused_even_where_nothing_is_measured(at: float, confidence: float) -> None:
+@pytest.mark.parametrize(
+    ("at", "confidence"), [(0.0, 0.9), (1.5, 0.9), (math.nan, 0.9), (0.1, 0.0), (0.1, 2.0)]
+)
+def test_rates_out_of_range_are_refused_even_where_nothing_is_measured(
+    at: float, confidence: float
+) -> None:
     with pytest.raises(ValueError, match="at_false_positive_rate needs 0 < "):
         at_false_positive_rate(MEMBERS, OTHERS, at=at, confidence=confidence)
 

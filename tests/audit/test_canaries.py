@@ -35,18 +35,27 @@ def canaries(seed: int = 1, *, norm: float = 10.0) -> Canaries:
 
 def examples(count: int = 30) -> Examples:
     generator = torch.Generator().manual_seed(2)
-    return Examples(torch.randn(count, 40, generator=generator), torch.randint(2, (count,), generator=generator))
+    return Examples(
+        torch.randn(count, 40, generator=generator), torch.randint(2, (count,), generator=generator)
+    )
 
 
 def trained(hidden: Canaries | None, *, rate: float, noise: float = 0.0, steps: int = 1) -> Tensor:
     """The noisy sum of the steps, not yet over the normaliser."""
     start = vector.to_vector(model())
-    machine = DpSgd(model(), TASK, lr=1.0) if hidden is None else CanaryDpSgd(model(), TASK, lr=1.0, canaries=hidden)
+    machine = (
+        DpSgd(model(), TASK, lr=1.0)
+        if hidden is None
+        else CanaryDpSgd(model(), TASK, lr=1.0, canaries=hidden)
+    )
     total = torch.zeros_like(start)
     plan = DpPlan(records=10, batch=round(10 * rate), epochs=1, clip=1.0, noise_multiplier=noise)
     for step in range(steps):
         streams = (seeded_keystream(step, "poisson"), seeded_keystream(step, "noise"))
-        total -= machine.run(start, examples(), plan, sampling=streams[0], noise=streams[1]).delta * plan.normaliser
+        total -= (
+            machine.run(start, examples(), plan, sampling=streams[0], noise=streams[1]).delta
+            * plan.normaliser
+        )
     return total
 
 
@@ -59,7 +68,9 @@ def test_canaries_do_not_touch_each_other_and_half_of_them_are_in() -> None:
     rows = found.gradients(torch.arange(20), D)
     members = found.inside.nonzero()[:20, 0]
     assert torch.equal(rows @ rows.T, 100 * torch.eye(20))
-    assert torch.equal(rows[torch.arange(20), found.coordinates[members]], 10 * found.signs[members].float())
+    assert torch.equal(
+        rows[torch.arange(20), found.coordinates[members]], 10 * found.signs[members].float()
+    )
 
 
 def test_a_step_moves_by_the_clip_along_every_canary_inside_and_no_other() -> None:
@@ -67,7 +78,9 @@ def test_a_step_moves_by_the_clip_along_every_canary_inside_and_no_other() -> No
     hidden = canaries()
     moved = trained(hidden, rate=1.0) - trained(None, rate=1.0)
     found = hidden.signs * moved[hidden.coordinates]
-    assert torch.allclose(found[hidden.inside], torch.ones(int(hidden.inside.sum()), dtype=torch.float64), atol=1e-4)
+    assert torch.allclose(
+        found[hidden.inside], torch.ones(int(hidden.inside.sum()), dtype=torch.float64), atol=1e-4
+    )
     assert torch.allclose(found[~hidden.inside], torch.zeros(1, dtype=torch.float64), atol=1e-4)
 
 
@@ -82,8 +95,12 @@ def test_sampled_canaries_come_as_often_as_records() -> None:
     hidden = canaries()
     scores = hidden.signs * trained(hidden, rate=0.3, steps=3)[hidden.coordinates]
     real = hidden.signs * trained(None, rate=0.3, steps=3)[hidden.coordinates]
-    came = float((scores - real)[hidden.inside].mean())  # of 3 runs of 4 steps, each with probability .3
-    assert came == pytest.approx(3.6, abs=4 * math.sqrt(12 * 0.21 / int(hidden.inside.sum())) + 1e-3)
+    came = float(
+        (scores - real)[hidden.inside].mean()
+    )  # of 3 runs of 4 steps, each with probability .3
+    assert came == pytest.approx(
+        3.6, abs=4 * math.sqrt(12 * 0.21 / int(hidden.inside.sum())) + 1e-3
+    )
 
 
 def test_a_quiet_canary_is_not_clipped_up() -> None:
@@ -93,7 +110,9 @@ def test_a_quiet_canary_is_not_clipped_up() -> None:
 
 
 def test_a_small_model_has_no_room_for_canaries() -> None:
-    with pytest.raises(ValueError, match=rf"a model of {FEWEST} coordinates or more, got {FEWEST - 1}"):
+    with pytest.raises(
+        ValueError, match=rf"a model of {FEWEST} coordinates or more, got {FEWEST - 1}"
+    ):
         Canaries(FEWEST - 1, norm=LOUDNESS, stream=seeded_keystream(1, "canaries"))
     assert len(Canaries(3 * MOST, norm=1.0, stream=seeded_keystream(1, "canaries"))) == MOST
 

@@ -53,7 +53,12 @@ training = { kind = "sgd", batch = 32, lr = 0.1 }
 """
 ONE_STEP = ("data.most=4", "training.batch=4")
 FEW = ("data.share=0.0127", "training.batch=4")  # about four records a client, under a claim
-DP = ("training.kind=dp_sgd", "privacy.noise=seeded", "privacy.epsilon=8.0", "privacy.records=[4, 4, 4, 4]")
+DP = (
+    "training.kind=dp_sgd",
+    "privacy.noise=seeded",
+    "privacy.epsilon=8.0",
+    "privacy.records=[4, 4, 4, 4]",
+)
 IMAGES = Task(features=256, classes=2, image=(1, 16, 16))
 
 
@@ -108,9 +113,16 @@ def test_the_attackers_own_records_are_test_records() -> None:
     ],
 )
 @pytest.mark.parametrize("weights", ["equal", "reported"])
-def test_labels_are_counted_in_whatever_is_seen(who: str, channel: str, about: set[int], weights: str) -> None:
+def test_labels_are_counted_in_whatever_is_seen(
+    who: str, channel: str, about: set[int], weights: str
+) -> None:
     """One step of an untrained model, sites of other sizes: exactly but for rounding, whatever each counts."""
-    skewed = ("data.partition=dirichlet", "data.alpha=0.3", "data.minimum=40", "training.batch=1300")
+    skewed = (
+        "data.partition=dirichlet",
+        "data.alpha=0.3",
+        "data.minimum=40",
+        "training.batch=1300",
+    )
     found = look(who, *sums(channel, weights), *skewed)
     update = found.update
     if not about:
@@ -133,7 +145,11 @@ def test_a_step_that_is_no_mean_is_of_nobody_that_could_be_counted() -> None:
     assert found.update is not None
     assert found.update.counts is None
     shown = everything(found)
-    assert shown["labels"].why == shown["property"].why == "what is seen is no sum of updates by weights that are known"
+    assert (
+        shown["labels"].why
+        == shown["property"].why
+        == "what is seen is no sum of updates by weights that are known"
+    )
 
 
 def test_steps_are_those_of_the_plan_under_dp_and_of_the_records_elsewhere() -> None:
@@ -148,7 +164,9 @@ def test_records_are_those_that_were_trained_on_poisoned_ones_too() -> None:
     found, honest = look("server", flipped), look("server")
     assert not torch.equal(found.data.sites[1].train.labels, honest.data.sites[1].train.labels)
     assert torch.equal(found.data.sites[2].train.labels, honest.data.sites[2].train.labels)
-    of_sum = everything(look("server", flipped, "channel.kind=masked", "training.batch=400", "training.lr=0.01"))
+    of_sum = everything(
+        look("server", flipped, "channel.kind=masked", "training.batch=400", "training.lr=0.01")
+    )
     assert of_sum["labels"].measured is not None
     assert of_sum["labels"].measured > 0.99
 
@@ -161,13 +179,19 @@ def test_labels_of_counts_ascend() -> None:
 
 
 @pytest.mark.parametrize(
-    ("channel", "epochs", "lr", "batch"), [("plain", 2, 0.3, 32), ("plain", 1, 2.0, 160), ("masked", 2, 0.3, 32)]
+    ("channel", "epochs", "lr", "batch"),
+    [("plain", 2, 0.3, 32), ("plain", 1, 2.0, 160), ("masked", 2, 0.3, 32)],
 )
 def test_labels_of_several_steps_are_counted_where_steps_start(
     channel: str, epochs: int, lr: float, batch: int
 ) -> None:
     """Of two long steps the second starts half way; of a sum a client goes its part of the way."""
-    values = (f"channel.kind={channel}", f"training.epochs={epochs}", f"training.lr={lr}", f"training.batch={batch}")
+    values = (
+        f"channel.kind={channel}",
+        f"training.epochs={epochs}",
+        f"training.lr={lr}",
+        f"training.batch={batch}",
+    )
     found = look("server", *values)
     shown = everything(found)["labels"]
     assert shown.measured is not None
@@ -192,14 +216,23 @@ def test_last_layer_gradients_are_the_models_own() -> None:
 def images(n: int, seed: int) -> Examples:
     draws = torch.Generator().manual_seed(seed)
     at = torch.arange(16) / 16
-    waves = [torch.sin(6.28 * (at[:, None] * a + at[None] * b)) for a, b in ((1, 0), (0, 1), (1, 1), (0.5, 1))]
+    waves = [
+        torch.sin(6.28 * (at[:, None] * a + at[None] * b))
+        for a, b in ((1, 0), (0, 1), (1, 1), (0.5, 1))
+    ]
     mixed = torch.einsum("nk,kij->nij", torch.randn(n, 4, generator=draws), torch.stack(waves))
     shown = (mixed / mixed.abs().amax(dim=(1, 2), keepdim=True))[:, None]
     return Examples(((shown + 1) * 127.5).round().to(torch.uint8), torch.arange(n) % 2)
 
 
 def look_at_images(
-    records: int, *, batch: int, clients: int = 1, mixed: bool = False, epochs: int = 1, lr: float = 0.1
+    records: int,
+    *,
+    batch: int,
+    clients: int = 1,
+    mixed: bool = False,
+    epochs: int = 1,
+    lr: float = 0.1,
 ) -> Look:
     """By hand: clients that each took local steps on images, and a server that saw the target's, or their sum."""
     overrides = (f"training.batch={batch}", f"training.epochs={epochs}", f"training.lr={lr}")
@@ -208,7 +241,9 @@ def look_at_images(
     sites = tuple(Site(str(seed), images(records, seed), None) for seed in range(clients))
     local = LocalSteps(lr=lr, batch=batch, epochs=epochs)
     updates = [
-        local_update(model, IMAGES.loss, IMAGES.inputs(s.train.features), s.train.labels, local=local).detach()
+        local_update(
+            model, IMAGES.loss, IMAGES.inputs(s.train.features), s.train.labels, local=local
+        ).detach()
         for s in sites
     ]
     moved = torch.stack(updates).sum(dim=0)
@@ -226,7 +261,9 @@ def test_one_image_is_found_and_in_shuffled_updates_none() -> None:
         assert exposure.measured is not None
         assert exposure.guessing is not None
         assert exposure.measured > 25 > exposure.guessing
-        assert exposure.why.startswith("PSNR, median over 1 record of the target; 1 of them at 25 dB or more")
+        assert exposure.why.startswith(
+            "PSNR, median over 1 record of the target; 1 of them at 25 dB or more"
+        )
     assert found["analytic leakage of the first layer"].measured == pytest.approx(120, abs=10)
     for exposure in reconstructions(look_at_images(1, batch=1, mixed=True)):
         assert exposure.measured is not None
@@ -249,7 +286,9 @@ def test_pictures_are_the_records_and_the_nearest_of_what_was_found() -> None:
     alike = ssim(found.pictures.found, found.pictures.truth, bounds=subject_bounds(subject))
     assert f"SSIM {float(alike.mean()):.2f}" in found.why
     each = psnr(found.pictures.found, found.pictures.truth, bounds=(-1, 1))
-    assert found.measured == pytest.approx(float(each.mean()), abs=0.5)  # the median of two is their mean
+    assert found.measured == pytest.approx(
+        float(each.mean()), abs=0.5
+    )  # the median of two is their mean
     assert float(each.max() - each.min()) > 1
 
 
@@ -259,10 +298,14 @@ def test_guessing_offers_as_many_records_as_the_attack() -> None:
     lines = {}
     for rows in (1, 32):
         known = Examples(subject.known.features[:40], subject.known.labels[:40])
-        few = replace(subject, known=known, model=mlp(IMAGES, hidden=(rows,), generator=torch.Generator()))
+        few = replace(
+            subject, known=known, model=mlp(IMAGES, hidden=(rows,), generator=torch.Generator())
+        )
         update = torch.ones(len(to_vector(few.model)))
         sight = Sight(0, to_vector(few.model), update, True, {0: 1.0})
-        told = by_name(list(reconstructions(replace(few, knowledge={0: Knowledge((sight,), None, None)}))))
+        told = by_name(
+            list(reconstructions(replace(few, knowledge={0: Knowledge((sight,), None, None)})))
+        )
         lines[rows] = told["analytic leakage of the first layer"].guessing
     truth = IMAGES.inputs(subject.data.sites[0].train.features)
     own = IMAGES.inputs(subject.known.features[:32])
@@ -274,24 +317,32 @@ def test_guessing_offers_as_many_records_as_the_attack() -> None:
 
 
 def test_steps_of_single_records_are_played_again() -> None:
-    found = by_name(list(reconstructions(look_at_images(1, batch=1, epochs=8, lr=1.0))))["Inverting Gradients"]
+    found = by_name(list(reconstructions(look_at_images(1, batch=1, epochs=8, lr=1.0))))[
+        "Inverting Gradients"
+    ]
     assert found.measured is not None
     assert found.measured > 35  # 28 dB by steps of another length
 
 
 def test_a_sum_of_single_steps_is_a_batch_and_of_several_is_not_tried() -> None:
-    of_sum = by_name(list(reconstructions(look_at_images(1, batch=1, clients=3))))["Inverting Gradients"]
+    of_sum = by_name(list(reconstructions(look_at_images(1, batch=1, clients=3))))[
+        "Inverting Gradients"
+    ]
     assert "median over 3 records of 3 clients together" in of_sum.why
     assert of_sum.measured is not None
     assert of_sum.guessing is not None
     assert of_sum.measured > of_sum.guessing + 2
-    several = by_name(list(reconstructions(look_at_images(2, batch=1, clients=3))))["Inverting Gradients"]
+    several = by_name(list(reconstructions(look_at_images(2, batch=1, clients=3))))[
+        "Inverting Gradients"
+    ]
     assert several.measured is None
     assert several.why == "not tried on a sum of 3 updates that is not the gradient of a batch"
     uneven = look_at_images(1, batch=1, clients=3)
     sight = uneven.knowledge[0].sights[0]
     counted = replace(sight, counts={0: 1.0, 1: 1.0, 2: 1.1})
-    told = by_name(list(reconstructions(replace(uneven, knowledge={0: Knowledge((counted,), None, None)}))))
+    told = by_name(
+        list(reconstructions(replace(uneven, knowledge={0: Knowledge((counted,), None, None)})))
+    )
     assert told["Inverting Gradients"].why == several.why
 
 
@@ -368,7 +419,9 @@ def test_sources_are_compared_within_rounds() -> None:
     assert shown.why.startswith("whose of 2 clients a training record is, 40 records asked, by ")
 
 
-@pytest.mark.parametrize(("channel", "weights"), [("plain", "equal"), ("masked", "equal"), ("masked", "reported")])
+@pytest.mark.parametrize(
+    ("channel", "weights"), [("plain", "equal"), ("masked", "equal"), ("masked", "reported")]
+)
 def test_property_trials_see_what_the_adversary_would(
     monkeypatch: pytest.MonkeyPatch, channel: str, weights: str
 ) -> None:
@@ -389,7 +442,9 @@ def test_property_trials_see_what_the_adversary_would(
     found = by_name(list(attributes(subject)))["property"]
     assert found.measured == 1.0
     assert f"are of class {rare}" in found.why
-    assert "of 157 records" not in found.why  # half of the target's records at the most, as far as the class goes
+    assert (
+        "of 157 records" not in found.why
+    )  # half of the target's records at the most, as far as the class goes
     sites = [{tuple(row.tolist()) for row in site.train.features} for site in subject.data.sites]
     known = {tuple(row.tolist()) for row in subject.known.features}
     assert rows["shadow"] <= known
@@ -404,7 +459,9 @@ def test_a_trial_that_says_nothing_is_right_in_half(monkeypatch: pytest.MonkeyPa
 
     def trained(look: Look, model: Tensor, examples: Examples, client: int, name: str) -> Tensor:
         draws = torch.Generator().manual_seed(len(name) + int(name.split(" ")[1]))
-        return torch.randn(len(model), generator=draws) + (100.0 if name.startswith("trial") else 0.0)
+        return torch.randn(len(model), generator=draws) + (
+            100.0 if name.startswith("trial") else 0.0
+        )
 
     monkeypatch.setattr("securefl.audit.attributes._trained", trained)
     found = by_name(list(attributes(subject)))["property"]
@@ -413,13 +470,17 @@ def test_a_trial_that_says_nothing_is_right_in_half(monkeypatch: pytest.MonkeyPa
 
 
 def test_training_that_diverges_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("securefl.audit.attributes._trained", lambda look, model, *rest: model * torch.nan)
+    monkeypatch.setattr(
+        "securefl.audit.attributes._trained", lambda look, model, *rest: model * torch.nan
+    )
     found = by_name(list(attributes(look("server", "rounds=1"))))["property"]
     assert found.measured is None
     assert found.why == "the attacker's own training diverges"
 
 
-def test_trials_under_dp_have_as_many_records_as_the_target(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_trials_under_dp_have_as_many_records_as_the_target(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     records = ("privacy.records=[300, 300, 300, 300]", "privacy.epsilon=8.0")
     subject = look("server", *DP[:2], *records, "rounds=1")
     sizes, draws = set[int](), torch.Generator().manual_seed(0)
@@ -445,7 +506,8 @@ def test_few_records_allow_no_trials() -> None:
 def test_an_imprint_reads_records_out_of_one_update_and_out_of_a_sum() -> None:
     for channel in ("plain", "masked"):
         found = implanted(
-            look("malicious-server", f"channel.kind={channel}", *ONE_STEP), on_round=lambda label, record: None
+            look("malicious-server", f"channel.kind={channel}", *ONE_STEP),
+            on_round=lambda label, record: None,
         )
         assert found.measured is not None
         assert found.guessing is not None
@@ -456,7 +518,9 @@ def test_an_imprint_reads_records_out_of_one_update_and_out_of_a_sum() -> None:
 def test_an_imprint_works_over_several_steps_and_for_a_client_that_comes_late() -> None:
     late = ("cohort.size=1", "data.most=8", "training.batch=2", "training.lr=0.1")
     for target in range(4):
-        found = implanted(look("malicious-server", *late, target=target), on_round=lambda label, record: None)
+        found = implanted(
+            look("malicious-server", *late, target=target), on_round=lambda label, record: None
+        )
         if found.measured is not None:
             assert found.measured > 25
     rounds = []
@@ -470,7 +534,10 @@ def test_noise_stops_the_imprint_and_under_ckks_there_is_no_place_for_it() -> No
     assert noisy.measured is not None
     assert noisy.guessing is not None
     assert noisy.measured < noisy.guessing + 1
-    keyed = implanted(look("malicious-server", "channel.kind=ckks", *ONE_STEP), on_round=lambda label, record: None)
+    keyed = implanted(
+        look("malicious-server", "channel.kind=ckks", *ONE_STEP),
+        on_round=lambda label, record: None,
+    )
     assert keyed.measured is None
     assert keyed.why == "the clients hold the model, the server gives them none"
 
@@ -503,8 +570,12 @@ def found_by(question: Asked) -> Findings:
 def test_an_audit_tells_what_updates_show_unless_it_is_not_asked(place: Path) -> None:
     found = found_by(asked("server", *ONE_STEP, "rounds=1"))
     written = json.loads(next(found.folder.glob("audit-*.json")).read_text())
-    assert [one["attack"] for one in written["exposures"]] == [one.attack for one in found.exposures]
-    assert {"attack", "unit", "measured", "guessing", "why", "told", "error", "finding"} == set(written["exposures"][0])
+    assert [one["attack"] for one in written["exposures"]] == [
+        one.attack for one in found.exposures
+    ]
+    assert {"attack", "unit", "measured", "guessing", "why", "told", "error", "finding"} == set(
+        written["exposures"][0]
+    )
     assert any(one["measured"] for one in written["exposures"])
     none = found_by(asked("server", *ONE_STEP, "rounds=1", exposure=False))
     assert none.exposures == ()
@@ -515,12 +586,16 @@ def test_an_audit_tells_what_updates_show_unless_it_is_not_asked(place: Path) ->
 @pytest.mark.parametrize(("who", "channel"), [("server", "ckks"), ("outsider", "plain")])
 def test_who_sees_no_update_is_told_so(place: Path, who: str, channel: str) -> None:
     found = found_by(asked(who, f"channel.kind={channel}", "rounds=1", pictures=True))
-    assert [one.why for one in found.exposures] == ["this adversary sees no update, no sum and no step"]
+    assert [one.why for one in found.exposures] == [
+        "this adversary sees no update, no sum and no step"
+    ]
     assert "no pictures: no image was reconstructed" in found.notes
     assert found.pictures is None
 
 
-def test_a_figure_of_another_audit_does_not_stay(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_figure_of_another_audit_does_not_stay(
+    place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     shown = list(reconstructions(look_at_images(1, batch=1)))
     with monkeypatch.context() as patched:
         patched.setattr("securefl.audit.audit.exposed", lambda *given: shown)
@@ -536,7 +611,9 @@ def test_a_figure_of_another_audit_does_not_stay(place: Path, monkeypatch: pytes
 def test_pictures_never_go_into_a_run_folder(place: Path) -> None:
     api.run(parse_scenario(DIGITS, overrides=("rounds=1",)), place / "run")
     before = sorted(place.rglob("*"))
-    with pytest.raises(ScenarioError, match="run is the folder of a run, which holds no audits; choose another"):
+    with pytest.raises(
+        ScenarioError, match="run is the folder of a run, which holds no audits; choose another"
+    ):
         found_by(replace(asked("server", "rounds=1", pictures=True), folder=place / "run"))
     (place / "file").write_text("")
     with pytest.raises(ScenarioError, match=r"--out: .*file is a file"):
@@ -559,14 +636,18 @@ def test_pictures_never_go_into_a_run_folder(place: Path) -> None:
 )
 def test_a_damaged_audit_is_told_in_a_sentence(tmp_path: Path, text: str) -> None:
     (tmp_path / "audit-server.json").write_text(text)
-    with pytest.raises(RunFolderError, match=r"audit-server\.json is damaged: it is not what an audit writes"):
+    with pytest.raises(
+        RunFolderError, match=r"audit-server\.json is damaged: it is not what an audit writes"
+    ):
         write_report(tmp_path)
 
 
 def test_trials_of_a_continued_run_have_its_noise(place: Path) -> None:
     """What was spent before leaves less, so that the clients' noise is larger than the scenario alone would say."""
     records = ("privacy.records=[40, 40, 40, 40]", "data.share=0.127", "rounds=2")
-    api.run(parse_scenario(DIGITS, overrides=(*DP[:2], *records, "privacy.epsilon=2.0")), place / "run")
+    api.run(
+        parse_scenario(DIGITS, overrides=(*DP[:2], *records, "privacy.epsilon=2.0")), place / "run"
+    )
     later = f"init_from={str(place / 'run')!r}"
     fresh_one = look("server", *DP[:2], *records, "privacy.epsilon=8.0")
     continued = look("server", *DP[:2], *records, "privacy.epsilon=8.0", later)
@@ -622,7 +703,9 @@ def test_the_table_says_what_was_not_measured() -> None:
         (Exposure("a", "nothing is seen"), False),
     ],
 )
-def test_better_than_guessing_beyond_its_error_is_a_finding(exposure: Exposure, finding: bool) -> None:
+def test_better_than_guessing_beyond_its_error_is_a_finding(
+    exposure: Exposure, finding: bool
+) -> None:
     assert exposure.is_finding is finding
 
 
@@ -637,15 +720,44 @@ RIGHT = tuple(Line(name, Stand.HOLDS, "as booked") for name in MECHANISM)
 @pytest.mark.parametrize(
     ("lines", "exposures", "first", "verdict"),
     [
-        ((BROKEN,), (NOTHING,), "nothing beyond guessing by these attacks", "violated: a true claim would give this"),
-        ((CHANCE, *RIGHT), (IMAGE,), "Inverting Gradients: 35.1 dB, by guessing 18.2 dB", "holds: noise, clipping"),
-        ((MEMBERS,), (IMAGE,), "Inverting Gradients: 35.1 dB, by guessing 18.2 dB", "no claim: nothing was promised"),
-        ((MEMBERS,), (), "membership by LiRA: AUC 0.600 ± 0.010, by guessing .5", "no claim: nothing was promised"),
-        ((), (NOTHING,), "nothing beyond guessing by these attacks", "no claim: nothing was promised"),
+        (
+            (BROKEN,),
+            (NOTHING,),
+            "nothing beyond guessing by these attacks",
+            "violated: a true claim would give this",
+        ),
+        (
+            (CHANCE, *RIGHT),
+            (IMAGE,),
+            "Inverting Gradients: 35.1 dB, by guessing 18.2 dB",
+            "holds: noise, clipping",
+        ),
+        (
+            (MEMBERS,),
+            (IMAGE,),
+            "Inverting Gradients: 35.1 dB, by guessing 18.2 dB",
+            "no claim: nothing was promised",
+        ),
+        (
+            (MEMBERS,),
+            (),
+            "membership by LiRA: AUC 0.600 ± 0.010, by guessing .5",
+            "no claim: nothing was promised",
+        ),
+        (
+            (),
+            (NOTHING,),
+            "nothing beyond guessing by these attacks",
+            "no claim: nothing was promised",
+        ),
     ],
 )
 def test_an_audit_says_first_what_was_found_and_last_how_the_claim_stands(
-    lines: tuple[Line, ...], exposures: tuple[Exposure, ...], first: str, verdict: str, tmp_path: Path
+    lines: tuple[Line, ...],
+    exposures: tuple[Exposure, ...],
+    first: str,
+    verdict: str,
+    tmp_path: Path,
 ) -> None:
     found = Findings("a claim", lines, exposures, ("a note",), tmp_path)
     printed = lines_of(found)

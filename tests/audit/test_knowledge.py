@@ -54,7 +54,9 @@ def round_of(number: int, *observed: Observation, took_part: tuple[int, ...] = (
     return Played(State(vector(0.0, 0.0)), record, Attendance(), observed)
 
 
-def watcher(who: str, *colluders: int, channel: str = "plain", weights: dict[int, float] | None = WEIGHTS) -> Watcher:
+def watcher(
+    who: str, *colluders: int, channel: str = "plain", weights: dict[int, float] | None = WEIGHTS
+) -> Watcher:
     return Watcher(THREATS[who], colluders, 0, channel, weights)
 
 
@@ -111,7 +113,10 @@ def test_a_client_sees_the_steps_between_models_the_last_one_by_the_final_model(
         round_of(1, seen("client 1", "global model", (), vector(3.0, 2.0))),
         final=vector(3.5, 7.0),
     )
-    assert [sight.moved.tolist() for sight in found.moves if sight.moved is not None] == [[2.0, 1.0], [0.5, 5.0]]
+    assert [sight.moved.tolist() for sight in found.moves if sight.moved is not None] == [
+        [2.0, 1.0],
+        [0.5, 5.0],
+    ]
     assert not any(sight.alone for sight in found.sights)
 
 
@@ -148,7 +153,9 @@ def test_a_colluder_that_was_away_is_not_taken_out() -> None:
         seen("client 1", "own update", (1,), vector(100.0, 100.0)),
         seen("client 2", "own update", (2,), vector(1.0, 1.0)),
     ]
-    (sight,) = known(watcher("clients", 1, 2), round_of(0, *told, took_part=(0, 2)), final=vector(1.0, 2.0)).sights
+    (sight,) = known(
+        watcher("clients", 1, 2), round_of(0, *told, took_part=(0, 2)), final=vector(1.0, 2.0)
+    ).sights
     assert sight.moved is not None
     assert sight.moved.tolist() == [1.0, 5.0]  # 4 x (1, 2) - 3 x (1, 1)
     assert sight.alone
@@ -156,7 +163,10 @@ def test_a_colluder_that_was_away_is_not_taken_out() -> None:
 
 def test_a_target_that_was_away_did_not_move() -> None:
     models = [seen("client 1", "global model", (), vector(float(at), 0.0)) for at in range(3)]
-    rounds = [round_of(at, model, took_part=(1, 2) if at == 1 else (0, 1, 2)) for at, model in enumerate(models)]
+    rounds = [
+        round_of(at, model, took_part=(1, 2) if at == 1 else (0, 1, 2))
+        for at, model in enumerate(models)
+    ]
     found = known(watcher("clients", 1, weights=None), *rounds)
     assert [sight.round for sight in found.moves] == [0, 2]
 
@@ -199,7 +209,9 @@ def test_ciphertexts_are_opened_by_who_was_shown_the_key_and_by_nobody_else() ->
         ("clients", "ckks", True, True),
     ],
 )
-def test_the_final_model_is_for_those_who_end_with_it(who: str, channel: str, final: bool, asked: bool) -> None:
+def test_the_final_model_is_for_those_who_end_with_it(
+    who: str, channel: str, final: bool, asked: bool
+) -> None:
     found = known(watcher(who, 1, channel=channel), round_of(0))
     assert (found.final is not None, found.asked is not None) == (final, asked)
 
@@ -216,7 +228,9 @@ def test_the_final_model_is_for_those_who_end_with_it(who: str, channel: str, fi
         (('defense.prefilters=[{name = "nearest_neighbor_mixing", f = 1}]',), None),
     ],
 )
-def test_updates_are_taken_out_of_means_only(overrides: tuple[str, ...], given: dict[int, float] | None) -> None:
+def test_updates_are_taken_out_of_means_only(
+    overrides: tuple[str, ...], given: dict[int, float] | None
+) -> None:
     scenario = parse_scenario("training.kind = 'sgd'\nchannel.kind = 'plain'", overrides=overrides)
     sizes = {0: 10, 1: 20, 2: 30, 3: 40}
     found = mean_weights(scenario, sizes)
@@ -247,7 +261,12 @@ def of_all(
         assembled = assemble(scenario, run="test", ledgers=Path(ledgers))
         sizes = {client: len(site.train) for client, site in enumerate(assembled.data.sites)}
         watching = Watcher(
-            THREATS[who], colluders, 0, channel, mean_weights(scenario, sizes), carried_weights(scenario, sizes)
+            THREATS[who],
+            colluders,
+            0,
+            channel,
+            mean_weights(scenario, sizes),
+            carried_weights(scenario, sizes),
         )
         sent, state = [], assembled.start
         for played in engine.run(assembled.federation, state, rounds=3):
@@ -260,7 +279,9 @@ def of_all(
 
 @pytest.mark.parametrize("weights", ["equal", "declared", "reported"])
 @pytest.mark.parametrize("channel", ["plain", "masked", "ckks"])
-def test_all_others_together_know_the_last_ones_update_under_every_channel(channel: str, weights: str) -> None:
+def test_all_others_together_know_the_last_ones_update_under_every_channel(
+    channel: str, weights: str
+) -> None:
     found, sent = real(channel, "clients", 1, 2, 3, weights=weights)
     assert len(found.moves) == 3
     for sight, update in zip(found.moves, sent, strict=True):
@@ -271,7 +292,9 @@ def test_all_others_together_know_the_last_ones_update_under_every_channel(chann
 
 @pytest.mark.parametrize("server", ["step = 'fedadam'", "lr = 0.5"])
 @pytest.mark.parametrize(("channel", "who"), [("masked", "server+clients"), ("ckks", "clients")])
-def test_opened_sums_give_it_away_whatever_the_servers_step(channel: str, who: str, server: str) -> None:
+def test_opened_sums_give_it_away_whatever_the_servers_step(
+    channel: str, who: str, server: str
+) -> None:
     found, sent = real(channel, who, 1, 2, 3, server=server)
     for sight, update in zip(found.moves, sent, strict=True):
         assert sight.alone
@@ -301,7 +324,10 @@ def test_what_moved_is_the_sum_of_updates_by_what_each_counts(
         assert sight.moved is not None
         assert sight.counts is not None
         assert not set(colluders) & set(sight.counts)
-        total = sum((count * updates[client] for client, count in sight.counts.items()), start=0 * updates[0])
+        total = sum(
+            (count * updates[client] for client, count in sight.counts.items()),
+            start=0 * updates[0],
+        )
         assert torch.allclose(sight.moved, total, atol=5e-5)
     assert len(found.moves) == (0 if who == "outsider-weights" else 3)
 

@@ -16,8 +16,14 @@ from tests.medmnist_files import official
 from tests.paths import ROOT
 
 PAGE = (ROOT / "docs/results/leakage.md").read_text(encoding="utf-8")
-LINES = [[cell.strip() for cell in line.split("|")[1:-1]] for line in PAGE.splitlines() if line.startswith("| ")]
-ROWS = {line[0]: (line[1], line[2], line[3]) for line in LINES if len(line) == 4 and line[0] != "what"}
+LINES = [
+    [cell.strip() for cell in line.split("|")[1:-1]]
+    for line in PAGE.splitlines()
+    if line.startswith("| ")
+]
+ROWS = {
+    line[0]: (line[1], line[2], line[3]) for line in LINES if len(line) == 4 and line[0] != "what"
+}
 SHORT = {
     "attributes: label counts, digits mlp, trained, batch of 32",
     "attributes: whose a record is, 10 clients, digits mlp, sites alike, 10 rounds of 10 epochs",
@@ -50,13 +56,28 @@ def test_the_figures_are_what_the_goals_ask_for() -> None:
     assert number(r"([\d.]+) s of CPU", single) <= 5
     assert 18 <= number(r"guessing ([\d.]+) dB", single) <= 20
     assert number(r"(\d+) of 6 at 25 dB", row("reconstruction: the same, first 6, trained")) >= 4
-    assert number(r"median ([\d.]+) dB", row("reconstruction: update of 5 local steps, lr .01, first 10, its")) >= 30
+    assert (
+        number(
+            r"median ([\d.]+) dB",
+            row("reconstruction: update of 5 local steps, lr .01, first 10, its"),
+        )
+        >= 30
+    )
     total = row("reconstruction: sum of 10")
     assert number(r"median ([\d.]+) dB", total) <= number(r"guessing ([\d.]+) dB", total) + 1
     assert number(r"^([\d.]+) ± ", row("closed forms: imprint, 512 bins, 32 images, cnn")) >= 85
     for data in ("digits mlp", "medmnist:pneumoniamnist cnn", "medmnist:retinamnist cnn"):
-        assert number(r"^([\d.]+) ± ", row(f"attributes: label counts, {data}, untrained, batch")) == 100
-    assert number(r"^([\d.]+) ± ", row("attributes: label counts, medmnist:pneumoniamnist cnn, trained, batch")) >= 80
+        assert (
+            number(r"^([\d.]+) ± ", row(f"attributes: label counts, {data}, untrained, batch"))
+            == 100
+        )
+    assert (
+        number(
+            r"^([\d.]+) ± ",
+            row("attributes: label counts, medmnist:pneumoniamnist cnn, trained, batch"),
+        )
+        >= 80
+    )
     share = "attributes: a class is 30 % or 10 % of 160 records, medmnist:pneumoniamnist cnn"
     assert number(r"^([\d.]+) ± ", row(f"{share}, untrained, update alone")) >= 95
     assert number(r"^([\d.]+) ± ", row(f"{share}, trained, update alone")) >= 95
@@ -68,7 +89,10 @@ def test_nothing_is_found_in_shuffled_updates() -> None:
     assert number(r"PSNR ([\d.]+)", row("closed forms: negative control")) < 18
     for what, (_, measured, _) in ROWS.items():
         if what.startswith("attributes: whose"):
-            assert number(r"shuffled: ([\d.]+)", measured) < number(r"largest client ([\d.]+)", measured) + 2
+            assert (
+                number(r"shuffled: ([\d.]+)", measured)
+                < number(r"largest client ([\d.]+)", measured) + 2
+            )
 
 
 def test_the_figures_table_has_every_channel_and_noise() -> None:
@@ -101,8 +125,12 @@ def test_a_trial_is_scored_beside_guessing(grey: tuple[Subject, FederatedData]) 
     first, second = (singly(*grey, at, cheat) for at in range(2))
     assert told == [0, 1]  # the attack finds the label itself
     assert float(first.psnr) == 120
-    assert float(second.psnr) == pytest.approx(20 * torch.log10(torch.tensor(255 / 127)).item(), abs=1e-3)
-    assert float(first.guessing) == pytest.approx(20 * torch.log10(torch.tensor(255 / 63.5)).item(), abs=1e-3)
+    assert float(second.psnr) == pytest.approx(
+        20 * torch.log10(torch.tensor(255 / 127)).item(), abs=1e-3
+    )
+    assert float(first.guessing) == pytest.approx(
+        20 * torch.log10(torch.tensor(255 / 63.5)).item(), abs=1e-3
+    )
 
 
 def test_a_summary_says_median_mean_count_and_guessing() -> None:
@@ -114,7 +142,11 @@ def test_a_summary_says_median_mean_count_and_guessing() -> None:
 
 
 def test_a_row_without_a_goal_is_not_met() -> None:
-    assert [verdict("none", True), verdict("x", True), verdict("x", False)] == ["", "met", "NOT met"]
+    assert [verdict("none", True), verdict("x", True), verdict("x", False)] == [
+        "",
+        "met",
+        "NOT met",
+    ]
 
 
 def test_the_figure_is_the_one_that_the_table_is_about() -> None:
@@ -143,10 +175,14 @@ def test_the_committed_closed_forms_come_out_again(monkeypatch: pytest.MonkeyPat
         assert re.sub(r"[\d.]+ ms", "", measured) == re.sub(r"[\d.]+ ms", "", published[1])
 
 
-def test_the_committed_first_image_and_krums_come_out_again(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_committed_first_image_and_krums_come_out_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     official("pneumoniamnist", monkeypatch)
     data = load_medmnist(source("pneumoniamnist"), partition="pooled", test_on="test")
     first = singly(subject(data, trained=False), data, 0, reconstructions.inverted)
     assert float(first.psnr) > 28 > float(first.guessing)
-    found, guessing = through_rules.nearest(through_rules.RULES["krum, f = 2"], through_rules.SEEDS[0])
+    found, guessing = through_rules.nearest(
+        through_rules.RULES["krum, f = 2"], through_rules.SEEDS[0]
+    )
     assert found > 30 > guessing

@@ -9,7 +9,17 @@ import torch
 from benchmarks.experiments.planted import FAULTS, SHARED, planted
 from securefl.audit.inside import lines_of, watch
 from securefl.audit.leakage import Inquiry
-from securefl.audit.verdicts import BATCHES, BOOKS, CLIP, FRESH, MECHANISM, SIZE, Line, Stand, overall
+from securefl.audit.verdicts import (
+    BATCHES,
+    BOOKS,
+    CLIP,
+    FRESH,
+    MECHANISM,
+    SIZE,
+    Line,
+    Stand,
+    overall,
+)
 from securefl.scenario.scenario import Scenario, parse_scenario
 
 SMALL = """

@@ -11,7 +11,14 @@ from torch import Tensor
 
 from securefl import vector
 from securefl.audit.knowledge import Knowledge, Sight
-from securefl.audit.membership import Question, Shadows, gradients, membership_scores, of_answers, of_rounds
+from securefl.audit.membership import (
+    Question,
+    Shadows,
+    gradients,
+    membership_scores,
+    of_answers,
+    of_rounds,
+)
 from securefl.data.task import Examples, Task
 from securefl.learning.models.images import cnn
 from securefl.learning.models.linear import logistic, mlp
@@ -22,7 +29,9 @@ TASK = Task(features=6, classes=3)
 TWO = Task(features=6, classes=2)
 IMAGE = Task(features=64, classes=3, image=(1, 8, 8))
 BYTES = Examples(
-    torch.randint(0, 256, (10, 1, 8, 8), generator=torch.Generator().manual_seed(3), dtype=torch.uint8),
+    torch.randint(
+        0, 256, (10, 1, 8, 8), generator=torch.Generator().manual_seed(3), dtype=torch.uint8
+    ),
     torch.arange(10) % 3,
 )
 
@@ -33,11 +42,19 @@ def generator(seed: int = 1) -> torch.Generator:
 
 def records(n: int, classes: int = 3, seed: int = 2) -> Examples:
     drawn = generator(seed)
-    return Examples(torch.randn(n, 6, generator=drawn), torch.randint(classes, (n,), generator=drawn))
+    return Examples(
+        torch.randn(n, 6, generator=drawn), torch.randint(classes, (n,), generator=drawn)
+    )
 
 
 def question(n: int = 90, shadows: Shadows | None = None) -> Question:
-    return Question(records(n), records(40, seed=5), mlp(TASK, hidden=(8,), generator=generator()), TASK, shadows)
+    return Question(
+        records(n),
+        records(40, seed=5),
+        mlp(TASK, hidden=(8,), generator=generator()),
+        TASK,
+        shadows,
+    )
 
 
 def weights(seed: int) -> Tensor:
@@ -53,10 +70,14 @@ def weights(seed: int) -> Tensor:
     ],
     ids=["three classes", "two classes", "bytes of images"],
 )
-def test_gradients_are_those_of_one_record_at_a_time(task: Task, model: torch.nn.Module, examples: Examples) -> None:
+def test_gradients_are_those_of_one_record_at_a_time(
+    task: Task, model: torch.nn.Module, examples: Examples
+) -> None:
     asked = Question(examples, examples, model, task, None)
     at = vector.to_vector(model) * 1.5
-    found = gradients(asked.model, asked.task, Examples(examples.features[2:7], examples.labels[2:7]), at)
+    found = gradients(
+        asked.model, asked.task, Examples(examples.features[2:7], examples.labels[2:7]), at
+    )
     assert found.shape == (5, len(at))
     vector.load_vector(model, at)
     for row, place in zip(found, range(2, 7), strict=True):
@@ -120,18 +141,25 @@ def test_alignment_is_the_mean_over_rounds_of_every_record() -> None:
     asked = question(150)
     sights = tuple(Sight(at, weights(at), weights(at + 5), alone=True) for at in range(2))
     both = of_rounds(asked, Knowledge(sights, None, None))["alignment with its updates"]
-    each = [of_rounds(asked, Knowledge((sight,), None, None))["alignment with its updates"] for sight in sights]
+    each = [
+        of_rounds(asked, Knowledge((sight,), None, None))["alignment with its updates"]
+        for sight in sights
+    ]
     assert torch.allclose(both, (each[0] + each[1]) / 2)
     record = Examples(asked.examples.features[140:141], asked.examples.labels[140:141])
     row = gradients(asked.model, asked.task, record, weights(0))[0].double()
     moved = weights(5).double()
-    assert float(each[0][140]) == pytest.approx(float(-(row @ moved) / row.norm() / moved.norm()), abs=1e-6)
+    assert float(each[0][140]) == pytest.approx(
+        float(-(row @ moved) / row.norm() / moved.norm()), abs=1e-6
+    )
 
 
 def test_the_local_model_is_the_global_one_moved() -> None:
     asked, start, moved = question(), weights(1), weights(2) - weights(1)
     found = of_rounds(asked, Knowledge((Sight(0, start, moved, alone=True),), None, None))
-    assert torch.allclose(found["trajectory of the local models"], -asked.losses(start + moved), atol=1e-5)
+    assert torch.allclose(
+        found["trajectory of the local models"], -asked.losses(start + moved), atol=1e-5
+    )
     assert torch.allclose(found["trajectory of the global models"], -asked.losses(start), atol=1e-6)
 
 
@@ -140,7 +168,8 @@ def area(scores: Tensor, members: Tensor) -> float:
 
 
 @pytest.mark.parametrize(
-    ("attack", "epochs", "site"), [("alignment with its updates", 1, 8), ("trajectory of the local models", 60, 40)]
+    ("attack", "epochs", "site"),
+    [("alignment with its updates", 1, 8), ("trajectory of the local models", 60, 40)],
 )
 def test_members_of_a_small_site_are_found_by_its_update_and_by_noise_nobody(
     attack: str, epochs: int, site: int
@@ -150,7 +179,14 @@ def test_members_of_a_small_site_are_found_by_its_update_and_by_noise_nobody(
     own = Examples(asked.examples.features[members], asked.examples.labels[members])
     shuffle = seeded_keystream(1, "shuffle")
     trainer = SgdTrainer(
-        asked.model, TASK, own, client=0, batch=40, epochs=epochs, lr=0.3, stream_for=lambda *where: shuffle
+        asked.model,
+        TASK,
+        own,
+        client=0,
+        batch=40,
+        epochs=epochs,
+        lr=0.3,
+        stream_for=lambda *where: shuffle,
     )
     moved = trainer.fit(start, round=0).delta
     found = of_rounds(asked, Knowledge((Sight(0, start, moved, alone=True),), None, None))

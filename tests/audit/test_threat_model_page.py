@@ -37,5 +37,10 @@ def test_ls_threats_has_a_line_for_every_party_of_every_channel() -> None:
     lines = list(listing("threats", ROOT))
     said = sum(len(entry.threats) for entry in catalog.CHANNELS.values())
     assert len(lines) == len(THREATS) * (1 + len(catalog.CHANNELS)) + 1 + said
-    assert any("masked" in line and "n - 1 colluding clients" in line and "exactly" in line for line in lines)
-    assert any(line.startswith("    plain    server: ") and "every update" in line for line in lines)
+    assert any(
+        "masked" in line and "n - 1 colluding clients" in line and "exactly" in line
+        for line in lines
+    )
+    assert any(
+        line.startswith("    plain    server: ") and "every update" in line for line in lines
+    )

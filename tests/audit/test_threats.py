@@ -44,9 +44,15 @@ def kinds(round: Played, party: str) -> set[str]:
 
 @pytest.mark.parametrize("noise", NOISES)
 @pytest.mark.parametrize("channel", CHANNELS)
-def test_every_party_sees_what_the_catalog_says_and_no_party_is_forgotten(channel: str, noise: str) -> None:
+def test_every_party_sees_what_the_catalog_says_and_no_party_is_forgotten(
+    channel: str, noise: str
+) -> None:
     round, sees = played(channel, noise), catalog.CHANNELS[channel].sees
-    assert {seen.party for seen in round.observed} == {"server", "network", *(f"client {c}" for c in range(4))}
+    assert {seen.party for seen in round.observed} == {
+        "server",
+        "network",
+        *(f"client {c}" for c in range(4)),
+    }
     assert kinds(round, "server") == set(sees["server"])
     assert kinds(round, "network") == set(sees["network"])
     assert all(kinds(round, f"client {client}") == set(sees["client"]) for client in range(4))
@@ -62,9 +68,7 @@ def test_an_adversary_sees_what_its_parties_see(name: str, channel: str, noise: 
 
 
 def test_weights_that_clients_report_under_masks_are_seen_by_server_and_network() -> None:
-    text = (
-        "rounds = 1\nweights = 'reported'\nchannel = { kind = 'masked', reveal_counts = true }\ntraining.kind = 'sgd'"
-    )
+    text = "rounds = 1\nweights = 'reported'\nchannel = { kind = 'masked', reveal_counts = true }\ntraining.kind = 'sgd'"
     with TemporaryDirectory() as ledgers:
         made = assemble(parse_scenario(text), run="test", ledgers=Path(ledgers))
         (round,) = engine.run(made.federation, made.start, rounds=1)
@@ -91,11 +95,18 @@ def test_who_is_of_which_parties() -> None:
 
 
 def test_only_a_key_under_encryption_opens_updates() -> None:
-    opening = {(name, channel) for name in THREATS for channel in CHANNELS if OPENED in THREATS[name].sees(channel)}
+    opening = {
+        (name, channel)
+        for name in THREATS
+        for channel in CHANNELS
+        if OPENED in THREATS[name].sees(channel)
+    }
     assert opening == {("server+key-holder", "ckks")}
 
 
-def test_the_server_of_an_encrypted_channel_ends_without_a_model_and_outsiders_get_what_is_published() -> None:
+def test_the_server_of_an_encrypted_channel_ends_without_a_model_and_outsiders_get_what_is_published() -> (
+    None
+):
     assert [THREATS["server"].ends_with(channel) for channel in CHANNELS] == [FINAL, FINAL, ""]
     assert [THREATS["network"].ends_with(channel) for channel in CHANNELS] == [FINAL, FINAL, ""]
     assert {THREATS["outsider"].ends_with(channel) for channel in CHANNELS} == {ANSWERS}
@@ -104,5 +115,7 @@ def test_the_server_of_an_encrypted_channel_ends_without_a_model_and_outsiders_g
 
 
 def test_an_unknown_adversary_is_refused_with_the_known_ones() -> None:
-    with pytest.raises(ScenarioError, match="there is no 'spy'; known are server, malicious-server, clients"):
+    with pytest.raises(
+        ScenarioError, match="there is no 'spy'; known are server, malicious-server, clients"
+    ):
         threat("spy")

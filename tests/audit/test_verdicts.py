@@ -36,7 +36,16 @@ from securefl.audit.bounds import (
     sees_all,
 )
 from securefl.audit.knowledge import Knowledge, Sight
-from securefl.audit.verdicts import MECHANISM, Line, Stand, canary_line, facts, membership_line, overall, told
+from securefl.audit.verdicts import (
+    MECHANISM,
+    Line,
+    Stand,
+    canary_line,
+    facts,
+    membership_line,
+    overall,
+    told,
+)
 from securefl.learning.canaries import Canaries
 from securefl.privacy.accounting.gaussian import exact_epsilon
 from securefl.privacy.accounting.profile import privacy_profile
@@ -122,7 +131,10 @@ def test_bounds_hold_as_often_as_they_say() -> None:
 
 def test_a_true_claim_is_hardly_ever_refuted() -> None:
     """Held to 80 %, so that it can fail: of 60, more than 24 have a chance of 1e-4 if each fails in a fifth."""
-    found = [refutation(*scored(MU, seed, m=1500), stream(seed), CLAIM, confidence=0.8) for seed in range(60)]
+    found = [
+        refutation(*scored(MU, seed, m=1500), stream(seed), CLAIM, confidence=0.8)
+        for seed in range(60)
+    ]
     assert sum(one is not None for one in found) <= 24
 
 
@@ -143,7 +155,10 @@ def test_each_test_refutes_by_itself() -> None:
 
 def test_thresholds_are_not_set_on_the_canaries_that_count() -> None:
     """Chance scores: were the best threshold taken where it is tested, 90 % bounds would be above 0 far too often."""
-    found = [bounds(*scored(0.0, seed, m=600), stream(seed), delta=DELTA, confidence=0.9) for seed in range(60)]
+    found = [
+        bounds(*scored(0.0, seed, m=600), stream(seed), delta=DELTA, confidence=0.9)
+        for seed in range(60)
+    ]
     assert sum(one.gaussian > 0 for one in found) <= 16
     assert sum(one.clopper_pearson > 0 for one in found) <= 16
 
@@ -157,7 +172,9 @@ def test_an_epsilon_of_no_shift_is_zero_and_of_any_is_infinite_where_the_shift_i
 def test_scores_are_summed_over_rounds_and_taken_from_the_model_where_no_round_is_seen() -> None:
     canaries = Canaries(1000, norm=1.0, stream=seeded_keystream(1, "canaries"))
     steps = [torch.randn(1000, generator=torch.Generator().manual_seed(seed)) for seed in range(3)]
-    sights = tuple(Sight(at, None, step if at != 1 else None, alone=True) for at, step in enumerate(steps))
+    sights = tuple(
+        Sight(at, None, step if at != 1 else None, alone=True) for at, step in enumerate(steps)
+    )
     both = canary_scores(Knowledge(sights, steps[1], steps[1]), canaries)
     assert both is not None
     assert torch.allclose(both, canaries.scores(steps[0] + steps[2]), atol=1e-5)
@@ -171,7 +188,9 @@ def test_scores_are_summed_over_rounds_and_taken_from_the_model_where_no_round_i
 
 
 def line_of(mu: float, seed: int = 1) -> Line:
-    return canary_line("canaries", *scored(mu, seed, m=10000), CLAIM, stream, seen="every update by itself")
+    return canary_line(
+        "canaries", *scored(mu, seed, m=10000), CLAIM, stream, seen="every update by itself"
+    )
 
 
 def test_canaries_violate_or_cannot_tell() -> None:
@@ -184,7 +203,9 @@ def test_canaries_violate_or_cannot_tell() -> None:
 
 def test_what_the_other_records_did_is_taken_out_where_every_update_is_seen() -> None:
     canaries = Canaries(1000, norm=1.0, stream=seeded_keystream(1, "canaries"))
-    moved, other = (torch.randn(1000, generator=torch.Generator().manual_seed(seed)) for seed in (1, 2))
+    moved, other = (
+        torch.randn(1000, generator=torch.Generator().manual_seed(seed)) for seed in (1, 2)
+    )
     alone = Knowledge((Sight(0, None, moved, alone=True),), None, None)
     canaries.others.append(other)
     found = canary_scores(alone, canaries)
@@ -215,7 +236,10 @@ def test_bounds_are_the_best_of_ten_thresholds_each_at_a_tenth_of_the_doubt() ->
     assert found.at_most == pytest.approx(exact_epsilon(least, DELTA))
     assert found.clopper_pearson == pytest.approx(proven)
     guesses = {count: correct_guesses(scores, inside, count) for count in (80, 800)}
-    shown = [one_run(4000, count, right, delta=DELTA, confidence=0.975) for count, right in guesses.items()]
+    shown = [
+        one_run(4000, count, right, delta=DELTA, confidence=0.975)
+        for count, right in guesses.items()
+    ]
     assert found.steinke == pytest.approx(max(shown))
     shifts = [one_run_mu(4000, count, right, confidence=0.975) for count, right in guesses.items()]
     assert found.f_dp == pytest.approx(exact_epsilon(max(shifts), DELTA))
@@ -270,7 +294,9 @@ def test_a_rate_finer_than_the_attack_is_good_for_is_not_measured() -> None:
 
 
 def test_too_few_records_make_no_line_and_no_traceback() -> None:
-    line = membership_line("loss", torch.arange(4.0), torch.tensor([True, True, True, False]), CLAIM, by_coins=True)
+    line = membership_line(
+        "loss", torch.arange(4.0), torch.tensor([True, True, True, False]), CLAIM, by_coins=True
+    )
     assert (line.stand, line.auc) == (Stand.UNTOLD, None)
     assert line.why == "3 records that were trained on and 1 that were not are too few"
     one = membership_line("loss", torch.arange(1.0), torch.tensor([True]), CLAIM, by_coins=True)
@@ -287,7 +313,10 @@ def test_a_claim_holds_only_where_every_line_of_the_mechanism_does() -> None:
     for missing in range(5):
         stands = [untold if at == missing else holds for at in range(5)]
         assert overall([*lines(*stands), *seen]) is untold
-        assert overall([line for at, line in enumerate(lines(*[holds] * 5)) if at != missing]) is untold
+        assert (
+            overall([line for at, line in enumerate(lines(*[holds] * 5)) if at != missing])
+            is untold
+        )
         stands[missing] = Stand.VIOLATED
         assert overall([*lines(*stands), *seen]) is Stand.VIOLATED
     assert overall([*lines(*[holds] * 5), Line("canaries", Stand.VIOLATED, "")]) is Stand.VIOLATED

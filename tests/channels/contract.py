@@ -13,7 +13,14 @@ import pytest
 import torch
 from torch import Tensor
 
-from securefl.channels.protocol import ChannelClient, ChannelServer, ClientUpdate, Observation, Packet, View
+from securefl.channels.protocol import (
+    ChannelClient,
+    ChannelServer,
+    ClientUpdate,
+    Observation,
+    Packet,
+    View,
+)
 from securefl.errors import ProtocolError, RoundAbandoned
 
 SESSION, OTHER_SESSION = bytes(range(16)), bytes(range(1, 17))
@@ -79,7 +86,9 @@ class Stages:
                 messages[client] = reply
             else:
                 self.asked.add(client)
-                self.sides.clients[client].check_model(self.round, HASH)  # as a client does before it trains
+                self.sides.clients[client].check_model(
+                    self.round, HASH
+                )  # as a client does before it trains
                 if client not in hold:
                     messages[client] = self.sides.clients[client].submit(self.updates[client])
         return messages
@@ -94,7 +103,9 @@ class Stages:
         self.view = self.sides.server.close_stage() or self.view
 
 
-def play(sides: Sides, *, round: int, cohort: tuple[int, ...] = EVERYONE, silent: Iterable[int] = ()) -> View:
+def play(
+    sides: Sides, *, round: int, cohort: tuple[int, ...] = EVERYONE, silent: Iterable[int] = ()
+) -> View:
     """A whole round in which the silent never answer. Raises RoundAbandoned."""
     stages, silent = Stages(sides, round, cohort), set(silent)
     while stages.view is None:
@@ -134,7 +145,12 @@ def mean_of_updates(clients: Sequence[int], *, round: int) -> Tensor:
     """The weighted mean (d,) of what these clients submit."""
     updates = updates_for(round)
     total = sum(WEIGHTS[client] for client in clients)
-    return torch.stack([updates[client].delta.double() * WEIGHTS[client] for client in clients]).sum(dim=0) / total
+    return (
+        torch.stack([updates[client].delta.double() * WEIGHTS[client] for client in clients]).sum(
+            dim=0
+        )
+        / total
+    )
 
 
 def outline(seen: Sequence[Observation], *, grain: int = 1) -> list[tuple[object, ...]]:
@@ -162,7 +178,9 @@ def malformed(message: Packet) -> list[Packet]:
 class ChannelContract:
     """What holds for every channel."""
 
-    tolerance = 1e-6  # of a mean, absolute; what fixed point or CKKS may add is for the subclass to say
+    tolerance = (
+        1e-6  # of a mean, absolute; what fixed point or CKKS may add is for the subclass to say
+    )
     fewest = MIN_COHORT  # survivors of five that a round takes; more than the minimum where a threshold asks for it
     grain = 1  # bytes by which the size of a message may vary, where it is compressed
     too_few = f"minimum cohort is {MIN_COHORT}"
@@ -181,7 +199,9 @@ class ChannelContract:
         assert view.clients == EVERYONE
         assert self.is_the_mean_of(view, EVERYONE, round=0)
 
-    def test_a_view_has_one_weight_and_one_set_of_members_a_row_ascending(self, make: MakeSides) -> None:
+    def test_a_view_has_one_weight_and_one_set_of_members_a_row_ascending(
+        self, make: MakeSides
+    ) -> None:
         view = play(make(), round=0)
         assert view.rows.shape == (len(view.members), D)
         assert view.weights.shape == (len(view.members),)
@@ -193,7 +213,9 @@ class ChannelContract:
         for round in (0, 1, 5):
             assert self.is_the_mean_of(play(sides, round=round), EVERYONE, round=round)
 
-    def test_the_view_of_any_survivors_is_the_mean_of_exactly_what_they_submitted(self, make: MakeSides) -> None:
+    def test_the_view_of_any_survivors_is_the_mean_of_exactly_what_they_submitted(
+        self, make: MakeSides
+    ) -> None:
         sides = make()
         groups = [group for size in range(self.fewest, 6) for group in combinations(EVERYONE, size)]
         for round, survivors in enumerate(groups):
@@ -211,7 +233,9 @@ class ChannelContract:
         assert self.is_the_mean_of(view, (0, 2, 4), round=2)
 
     @pytest.mark.parametrize("answering", [(), (3,), (1, 3)])
-    def test_below_the_minimum_cohort_a_round_is_abandoned(self, make: MakeSides, answering: tuple[int, ...]) -> None:
+    def test_below_the_minimum_cohort_a_round_is_abandoned(
+        self, make: MakeSides, answering: tuple[int, ...]
+    ) -> None:
         with pytest.raises(RoundAbandoned, match=self.too_few):
             play(make(), round=0, silent=set(EVERYONE) - set(answering))
 
@@ -239,7 +263,9 @@ class ChannelContract:
             for client, message in messages.items():
                 assert not self.taken(sides, client, malformed(message)), "malformed"
                 assert not self.taken(sides, client, [foreign[client]]), "from another session"
-                assert not self.taken(sides, client, [earlier[stage][client]]), "from an earlier round"
+                assert not self.taken(sides, client, [earlier[stage][client]]), (
+                    "from an earlier round"
+                )
                 others = [other for sender, other in messages.items() if sender != client]
                 assert not self.taken(sides, client, others), "from another sender"
                 assert not self.taken(sides, 5, [message]), "from a stranger"
@@ -258,9 +284,13 @@ class ChannelContract:
 
     def taken(self, sides: Sides, client: int, messages: Sequence[Packet]) -> list[Packet]:
         """Those of the messages that the server did not drop."""
-        return [message for message in messages if sides.server.absorb(client, message) is not False]
+        return [
+            message for message in messages if sides.server.absorb(client, message) is not False
+        ]
 
-    def test_the_first_message_of_a_client_that_comes_after_its_stage_is_dropped(self, make: MakeSides) -> None:
+    def test_the_first_message_of_a_client_that_comes_after_its_stage_is_dropped(
+        self, make: MakeSides
+    ) -> None:
         sides = make()
         stages = Stages(sides, round=0)
         messages = stages.answers()
@@ -304,21 +334,27 @@ class ChannelContract:
         with pytest.raises(ProtocolError, match="no update was asked for"):
             stages.sides.clients[0].submit(stages.updates[0])
 
-    def test_an_update_of_another_model_is_refused_and_the_right_one_still_accepted(self, make: MakeSides) -> None:
+    def test_an_update_of_another_model_is_refused_and_the_right_one_still_accepted(
+        self, make: MakeSides
+    ) -> None:
         stages = until_asked(make(), 0, round=0)
         with pytest.raises(ProtocolError, match="trained on another model"):
             stages.sides.clients[0].submit(replace(stages.updates[0], model_hash=OTHER_HASH))
         message = stages.sides.clients[0].submit(stages.updates[0])
         assert stages.sides.server.absorb(0, message) is True
 
-    def test_a_client_trains_only_on_the_model_and_in_the_round_that_were_asked_for(self, make: MakeSides) -> None:
+    def test_a_client_trains_only_on_the_model_and_in_the_round_that_were_asked_for(
+        self, make: MakeSides
+    ) -> None:
         sides = make()
         with pytest.raises(ProtocolError, match="no update was asked for"):
             sides.clients[0].check_model(0, HASH)
         stages = until_asked(sides, 0, round=3)
         sides.clients[0].check_model(3, HASH)
         for round in (2, 4):
-            with pytest.raises(ProtocolError, match=f"is of round {round}, an update of round 3 was asked for"):
+            with pytest.raises(
+                ProtocolError, match=f"is of round {round}, an update of round 3 was asked for"
+            ):
                 sides.clients[0].check_model(round, HASH)
         with pytest.raises(ProtocolError, match="trained on another model"):
             sides.clients[0].check_model(3, OTHER_HASH)
@@ -327,7 +363,9 @@ class ChannelContract:
             sides.clients[0].check_model(3, HASH)
 
     @pytest.mark.parametrize("bad", [float("nan"), float("inf"), -float("inf")])
-    def test_an_update_that_is_not_finite_is_answered_as_any_other(self, make: MakeSides, bad: float) -> None:
+    def test_an_update_that_is_not_finite_is_answered_as_any_other(
+        self, make: MakeSides, bad: float
+    ) -> None:
         lengths = []
         for value in (1.0, bad):
             stages = until_asked(make(), 0, round=0)
@@ -337,7 +375,9 @@ class ChannelContract:
             assert stages.sides.server.absorb(0, message) is True
         assert lengths[0] == lengths[1]
 
-    def test_requests_of_an_old_round_are_refused_and_the_next_round_goes_on(self, make: MakeSides) -> None:
+    def test_requests_of_an_old_round_are_refused_and_the_next_round_goes_on(
+        self, make: MakeSides
+    ) -> None:
         sides = make()
         sides.server.begin(3, EVERYONE, HASH)
         older = sides.server.requests()
@@ -361,7 +401,9 @@ class ChannelContract:
                 sides.clients[0].receive(bytes(request))
         assert play(sides, round=0).clients == EVERYONE
 
-    def test_server_and_network_are_seen_to_see_something_of_every_survivor(self, make: MakeSides) -> None:
+    def test_server_and_network_are_seen_to_see_something_of_every_survivor(
+        self, make: MakeSides
+    ) -> None:
         sides = make()
         play(sides, round=0, silent=(1,))
         for party in ("server", "network"):

@@ -90,7 +90,9 @@ def test_requests_make_the_round_trip(session: bytes, round: int, model_hash: by
 
 @deterministic
 @given(sessions, rounds, st.integers(0, 2**32 - 1), st.integers(1, MAX_WEIGHT), vectors)
-def test_updates_make_the_round_trip(session: bytes, round: int, sender: int, weight: int, values: list[float]) -> None:
+def test_updates_make_the_round_trip(
+    session: bytes, round: int, sender: int, weight: int, values: list[float]
+) -> None:
     sent = PlainUpdate(session, round, sender, weight, torch.tensor(values, dtype=torch.float32))
     back = PlainUpdate.from_bytes(sent.to_bytes(), d=len(values))
     assert (back.session, back.round, back.sender, back.weight) == (session, round, sender, weight)
@@ -98,7 +100,9 @@ def test_updates_make_the_round_trip(session: bytes, round: int, sender: int, we
 
 
 @each_parser
-def test_another_magic_or_version_is_refused(valid: bytes, parse: Callable[[bytes], object]) -> None:
+def test_another_magic_or_version_is_refused(
+    valid: bytes, parse: Callable[[bytes], object]
+) -> None:
     for stranger in (
         b"SFL" + valid[3:],
         b"\0" + valid[1:],
@@ -113,15 +117,24 @@ def test_another_magic_or_version_is_refused(valid: bytes, parse: Callable[[byte
 def test_another_kind_is_refused(valid: bytes, parse: Callable[[bytes], object]) -> None:
     kind = valid[4]
     for other in {0, 1, 2, 3, 4, 255} - {kind}:
-        with pytest.raises(ProtocolError, match=f"expected a message of kind {kind}, got kind {other}"):
+        with pytest.raises(
+            ProtocolError, match=f"expected a message of kind {kind}, got kind {other}"
+        ):
             parse(valid[:4] + bytes([other]) + valid[5:])
 
 
 @whole_messages
 def test_a_message_of_another_length_is_refused(name: str) -> None:
     valid, parse = PARSERS[name]
-    for wrong in [*(valid[:size] for size in range(len(valid))), valid + b"\0", valid + bytes(4), valid + valid]:
-        with pytest.raises(ProtocolError, match=f"kind {valid[4]} takes {len(valid)} bytes here, got {len(wrong)}"):
+    for wrong in [
+        *(valid[:size] for size in range(len(valid))),
+        valid + b"\0",
+        valid + bytes(4),
+        valid + valid,
+    ]:
+        with pytest.raises(
+            ProtocolError, match=f"kind {valid[4]} takes {len(valid)} bytes here, got {len(wrong)}"
+        ):
             parse(wrong)
 
 
@@ -171,7 +184,9 @@ def accepted(parse: Callable[[bytes], object], data: bytes) -> bool:
 
 
 @each_parser
-def test_random_bytes_meet_nothing_but_a_protocol_error(valid: bytes, parse: Callable[[bytes], object]) -> None:
+def test_random_bytes_meet_nothing_but_a_protocol_error(
+    valid: bytes, parse: Callable[[bytes], object]
+) -> None:
     draw = random.Random(1)
     for case in range(2000):
         size = len(valid) if case % 2 else draw.randrange(2 * len(valid))
@@ -179,10 +194,14 @@ def test_random_bytes_meet_nothing_but_a_protocol_error(valid: bytes, parse: Cal
 
 
 @each_parser
-def test_damaged_messages_meet_nothing_but_a_protocol_error(valid: bytes, parse: Callable[[bytes], object]) -> None:
+def test_damaged_messages_meet_nothing_but_a_protocol_error(
+    valid: bytes, parse: Callable[[bytes], object]
+) -> None:
     draw = random.Random(2)
     outcomes = [accepted(parse, damaged(valid, draw)) for _ in range(3000)]
-    assert {True, False} == set(outcomes)  # a changed session, round, hash or coordinate is for others to notice
+    assert {True, False} == set(
+        outcomes
+    )  # a changed session, round, hash or coordinate is for others to notice
 
 
 def damaged(valid: bytes, draw: random.Random) -> bytes:

@@ -34,7 +34,11 @@ GOING = ENDED._replace(round=4, stage=2)
 @pytest.fixture(params=["memory", "file"])
 def kept(request: pytest.FixtureRequest, tmp_path: Path) -> Monotonic:
     """An empty one of each kind."""
-    return MemoryMonotonic() if request.param == "memory" else FileMonotonic.create(tmp_path / "progress")
+    return (
+        MemoryMonotonic()
+        if request.param == "memory"
+        else FileMonotonic.create(tmp_path / "progress")
+    )
 
 
 # What follows what.
@@ -79,7 +83,9 @@ def test_what_grew_and_lost_nothing_follows(earlier: Progress, later: Progress) 
 
 
 @pytest.mark.parametrize(("earlier", "later"), DOES_NOT)
-def test_what_fell_stayed_or_changed_its_outcome_does_not_follow(earlier: Progress, later: Progress) -> None:
+def test_what_fell_stayed_or_changed_its_outcome_does_not_follow(
+    earlier: Progress, later: Progress
+) -> None:
     assert not later.follows(earlier)
 
 
@@ -128,7 +134,9 @@ def test_what_follows_is_kept_and_sessions_do_not_mix(kept: Monotonic) -> None:
 def test_what_does_not_follow_is_refused_and_changes_nothing(kept: Monotonic) -> None:
     kept.advance(ONE, GOING)
     for progress in (GOING, ENDED, GOING._replace(stage=1)):
-        with pytest.raises(ProtocolError, match="this was answered before, by an earlier state of this client"):
+        with pytest.raises(
+            ProtocolError, match="this was answered before, by an earlier state of this client"
+        ):
             kept.advance(ONE, progress)
         assert kept.last(ONE) == GOING
 
@@ -156,7 +164,9 @@ def test_a_file_that_was_cut_at_any_byte_or_changed_in_any_byte_is_refused(path:
     damaged += [whole[:at] + bytes([whole[at] ^ 1]) + whole[at + 1 :] for at in range(len(whole))]
     for data in [*damaged, whole + b"\n", whole + whole]:
         path.write_bytes(data)
-        with pytest.raises(ProtocolError, match="is missing or damaged; an identity that was in use must not"):
+        with pytest.raises(
+            ProtocolError, match="is missing or damaged; an identity that was in use must not"
+        ):
             FileMonotonic(path)
         for ask in (lambda: opened.last(ONE), lambda: opened.advance(ONE, GOING._replace(stage=4))):
             with pytest.raises(ProtocolError, match=f"^{UNABLE}$"):
@@ -180,7 +190,11 @@ def test_a_new_file_in_the_place_of_the_one_in_use_is_refused(path: Path) -> Non
     kept = FileMonotonic(path)
     path.unlink()
     fresh = FileMonotonic.create(path)
-    for answer in (lambda: kept.last(ONE), lambda: kept.advance(ONE, ENDED), lambda: kept.last(OTHER)):
+    for answer in (
+        lambda: kept.last(ONE),
+        lambda: kept.advance(ONE, ENDED),
+        lambda: kept.last(OTHER),
+    ):
         with pytest.raises(ProtocolError, match=UNABLE):
             answer()
     assert fresh.last(ONE) == Progress()
@@ -214,7 +228,9 @@ def is_locked(path: Path) -> bool:
     return False
 
 
-def test_nobody_else_moves_the_file_on_meanwhile(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_nobody_else_moves_the_file_on_meanwhile(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     locked: list[bool] = []
     read = FileMonotonic._read
 
@@ -334,7 +350,9 @@ def test_a_process_that_is_killed_while_it_writes_leaves_the_old_or_the_new(
     FileMonotonic(path).advance(ONE, GOING._replace(stage=5))  # the lock of the dead is free
 
 
-def test_a_half_written_file_is_never_under_the_name(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_half_written_file_is_never_under_the_name(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     seen: list[bytes] = []
     whole = path.read_bytes()
     monkeypatch.setattr(os, "fsync", lambda _: seen.append(path.read_bytes()))

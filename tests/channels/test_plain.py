@@ -50,7 +50,9 @@ def test_every_client_has_a_row_of_its_own_ascending_whatever_the_order_of_arriv
     assert stages.view is not None
     assert stages.view.members == ((0,), (1,), (2,), (3,), (4,))
     assert stages.view.weights.tolist() == [5, 1, 2, 10, 3]
-    assert torch.equal(stages.view.rows, torch.stack([updates[client].delta for client in EVERYONE]))
+    assert torch.equal(
+        stages.view.rows, torch.stack([updates[client].delta for client in EVERYONE])
+    )
 
 
 def test_rows_and_weights_of_survivors_stay_together() -> None:

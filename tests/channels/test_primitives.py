@@ -97,13 +97,19 @@ def test_hkdf_is_an_hmac_then_an_expansion_with_the_rfc_5869_key_between_them(ca
 @scalar_mult_cases
 def test_x25519_gives_the_rfc_7748_answers(case: Case) -> None:
     scalar, u, result = raw(case, "scalar", "u", "result")
-    assert X25519PrivateKey.from_private_bytes(scalar).exchange(X25519PublicKey.from_public_bytes(u)) == result
+    assert (
+        X25519PrivateKey.from_private_bytes(scalar).exchange(X25519PublicKey.from_public_bytes(u))
+        == result
+    )
 
 
 @diffie_hellman_cases
 def test_both_sides_of_the_rfc_7748_exchange_get_its_public_keys_and_its_secret(case: Case) -> None:
     alice_public, bob_public, shared = raw(case, "alice_public", "bob_public", "shared")
-    alice, bob = (X25519PrivateKey.from_private_bytes(key) for key in raw(case, "alice_private", "bob_private"))
+    alice, bob = (
+        X25519PrivateKey.from_private_bytes(key)
+        for key in raw(case, "alice_private", "bob_private")
+    )
     assert alice.public_key().public_bytes_raw() == alice_public
     assert bob.public_key().public_bytes_raw() == bob_public
     assert alice.exchange(X25519PublicKey.from_public_bytes(bob_public)) == shared
@@ -164,7 +170,9 @@ def test_ed25519_refuses_a_message_with_any_one_bit_flipped_or_one_byte_more(cas
 @ctr_cases
 def test_aes_256_ctr_gives_the_sp_800_38a_answers(case: Case) -> None:
     key, counter = raw(case, "key", "counter")
-    plaintext, ciphertext = ([bytes.fromhex(block) for block in case[name]] for name in ("plaintext", "ciphertext"))
+    plaintext, ciphertext = (
+        [bytes.fromhex(block) for block in case[name]] for name in ("plaintext", "ciphertext")
+    )
     cipher = Cipher(algorithms.AES256(key), modes.CTR(counter))
     encryptor, decryptor = cipher.encryptor(), cipher.decryptor()
     assert [encryptor.update(block) for block in plaintext] == ciphertext
@@ -174,21 +182,27 @@ def test_aes_256_ctr_gives_the_sp_800_38a_answers(case: Case) -> None:
 @ctr_cases
 def test_aes_256_ctr_gives_the_same_stream_in_one_piece(case: Case) -> None:
     key, counter = raw(case, "key", "counter")
-    plaintext, ciphertext = (bytes.fromhex("".join(case[name])) for name in ("plaintext", "ciphertext"))
+    plaintext, ciphertext = (
+        bytes.fromhex("".join(case[name])) for name in ("plaintext", "ciphertext")
+    )
     encryptor = Cipher(algorithms.AES256(key), modes.CTR(counter)).encryptor()
     assert encryptor.update(plaintext) + encryptor.finalize() == ciphertext
 
 
 @gcm_cases
 def test_aes_256_gcm_encrypts_to_the_known_answers(case: Case) -> None:
-    key, iv, plaintext, aad, ciphertext, tag = raw(case, "key", "iv", "plaintext", "aad", "ciphertext", "tag")
+    key, iv, plaintext, aad, ciphertext, tag = raw(
+        case, "key", "iv", "plaintext", "aad", "ciphertext", "tag"
+    )
     assert len(key) == 32
     assert AESGCM(key).encrypt(iv, plaintext, aad) == ciphertext + tag
 
 
 @gcm_cases
 def test_aes_256_gcm_decrypts_the_known_answers(case: Case) -> None:
-    key, iv, plaintext, aad, ciphertext, tag = raw(case, "key", "iv", "plaintext", "aad", "ciphertext", "tag")
+    key, iv, plaintext, aad, ciphertext, tag = raw(
+        case, "key", "iv", "plaintext", "aad", "ciphertext", "tag"
+    )
     assert AESGCM(key).decrypt(iv, ciphertext + tag, aad) == plaintext
 
 
@@ -202,7 +216,9 @@ def test_aes_256_gcm_refuses_a_ciphertext_or_tag_with_any_one_bit_flipped(case: 
 
 
 @gcm_cases
-def test_aes_256_gcm_refuses_associated_data_with_any_one_bit_flipped_or_one_byte_more(case: Case) -> None:
+def test_aes_256_gcm_refuses_associated_data_with_any_one_bit_flipped_or_one_byte_more(
+    case: Case,
+) -> None:
     key, iv, aad, ciphertext, tag = raw(case, "key", "iv", "aad", "ciphertext", "tag")
     aead = AESGCM(key)
     for changed in [aad + b"\0", *(flipped(aad, bit) for bit in range(8 * len(aad)))]:

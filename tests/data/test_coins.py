@@ -36,11 +36,17 @@ def test_the_canonical_form_of_a_record_by_hand() -> None:
     rows = Examples(torch.tensor([[1.0, -2.0], [0.5, 3.0]]), torch.tensor([3, 4]))
     head = b"securefl record 1\nfloat32 2\n"
     by_hand = [
-        hashlib.sha256(head + struct.pack("<2f", 1.0, -2.0) + b"int64 \n" + struct.pack("<q", 3)).digest(),
-        hashlib.sha256(head + struct.pack("<2f", 0.5, 3.0) + b"int64 \n" + struct.pack("<q", 4)).digest(),
+        hashlib.sha256(
+            head + struct.pack("<2f", 1.0, -2.0) + b"int64 \n" + struct.pack("<q", 3)
+        ).digest(),
+        hashlib.sha256(
+            head + struct.pack("<2f", 0.5, 3.0) + b"int64 \n" + struct.pack("<q", 4)
+        ).digest(),
     ]
     assert content_hashes(rows) == by_hand
-    image = Examples(torch.tensor([[[[7, 8], [9, 10]]]], dtype=torch.uint8), torch.tensor([[0, 1, 1]]))
+    image = Examples(
+        torch.tensor([[[[7, 8], [9, 10]]]], dtype=torch.uint8), torch.tensor([[0, 1, 1]])
+    )
     written = b"securefl record 1\nuint8 1 2 2\n" + bytes([7, 8, 9, 10])
     written += b"int64 3\n" + struct.pack("<3q", 0, 1, 1)
     assert content_hashes(image) == [hashlib.sha256(written).digest()]

@@ -79,7 +79,10 @@ def bag(*parts: Examples | None) -> Records:
     found: Records = Counter()
     for part in parts:
         if part is not None:
-            found.update((*row, label) for row, label in zip(part.features.tolist(), part.labels.tolist(), strict=True))
+            found.update(
+                (*row, label)
+                for row, label in zip(part.features.tolist(), part.labels.tolist(), strict=True)
+            )
     return found
 
 
@@ -94,7 +97,11 @@ def csv_bytes() -> bytes:
 
 def scaled_by_hand(row: dict[str, str]) -> list[float]:
     """One record, its declared ranges written out again."""
-    v = {name: float(value) for name, value in row.items() if name not in {"hospital", "slope", "ca", "thal"}}
+    v = {
+        name: float(value)
+        for name, value in row.items()
+        if name not in {"hospital", "slope", "ca", "thal"}
+    }
     pressure = min(max(v["trestbps"], 80), 220)
     cholesterol = min(max(v["chol"], 0), 600)
     return [
@@ -114,7 +121,19 @@ def scaled_by_hand(row: dict[str, str]) -> list[float]:
 
 def heart_by_hand() -> dict[str, list[list[float]]]:
     """Complete records of every hospital, the slow way."""
-    used = ("age", "sex", "cp", "trestbps", "chol", "fbs", "restecg", "thalach", "exang", "oldpeak", "num")
+    used = (
+        "age",
+        "sex",
+        "cp",
+        "trestbps",
+        "chol",
+        "fbs",
+        "restecg",
+        "thalach",
+        "exang",
+        "oldpeak",
+        "num",
+    )
     found: dict[str, list[list[float]]] = {name: [] for name in HOSPITALS}
     for row in csv.DictReader(io.StringIO(csv_bytes().decode())):
         if all(row[name] != "" for name in used):
@@ -146,14 +165,23 @@ def scenario_data(data: str) -> FederatedData:
 
 @pytest.mark.parametrize("seed", [0, 3])
 @pytest.mark.parametrize(
-    "keys", ['name = "heart"', 'name = "heart", partition = "halves"', 'name = "digits", partition = "pooled"']
+    "keys",
+    [
+        'name = "heart"',
+        'name = "heart", partition = "halves"',
+        'name = "digits", partition = "pooled"',
+    ],
 )
 def test_validation_records_are_training_records_of_the_same_split(keys: str, seed: int) -> None:
     usual = scenario_data(f"{keys}, split_seed = {seed}")
     tuning = scenario_data(f'{keys}, split_seed = {seed}, test_on = "validation"')
-    assert bag(*(site.train for site in tuning.sites), tuning.test) == bag(*(site.train for site in usual.sites))
+    assert bag(*(site.train for site in tuning.sites), tuning.test) == bag(
+        *(site.train for site in usual.sites)
+    )
     for site, whole in zip(tuning.sites, usual.sites, strict=True):
-        if site.test is not None and "halves" not in keys:  # the two halves of a hospital are dealt anew
+        if (
+            site.test is not None and "halves" not in keys
+        ):  # the two halves of a hospital are dealt anew
             assert bag(site.train, site.test) == bag(whole.train)
     share = len(tuning.test) / (len(tuning.test) + sum(len(site.train) for site in tuning.sites))
     assert share == pytest.approx(0.25, abs=0.002)
@@ -172,23 +200,34 @@ def test_four_folds_judge_on_every_training_record(name: str) -> None:
         data = scenario_data(f'{keys}, test_on = "validation", fold = {fold}')
         assert bag(data.sites[0].train, data.test) == training
         judged += bag(data.test)
-    rounding = 2 * (8 if name == "heart" else 1)  # a quarter of each class of each hospital, or of all digits
+    rounding = 2 * (
+        8 if name == "heart" else 1
+    )  # a quarter of each class of each hospital, or of all digits
     assert (training - judged).total() <= rounding
     assert (judged - training).total() <= rounding
     last = scenario_data(f'{keys}, test_on = "validation"')
-    assert torch.equal(last.test.features, scenario_data(f'{keys}, test_on = "validation", fold = 0').test.features)
+    assert torch.equal(
+        last.test.features, scenario_data(f'{keys}, test_on = "validation", fold = 0').test.features
+    )
 
 
 def test_a_fold_means_nothing_without_validation_records() -> None:
-    with pytest.raises(ScenarioError, match=r"data\.fold has no effect unless data\.test_on = 'validation'; remove it"):
+    with pytest.raises(
+        ScenarioError,
+        match=r"data\.fold has no effect unless data\.test_on = 'validation'; remove it",
+    ):
         scenario_data('name = "heart", fold = 1')
-    with pytest.raises(ScenarioError, match=r"data\.fold has no effect with medmnist:breastmnist; remove it"):
+    with pytest.raises(
+        ScenarioError, match=r"data\.fold has no effect with medmnist:breastmnist; remove it"
+    ):
         scenario_data('name = "medmnist:breastmnist", test_on = "validation", fold = 1')
     with pytest.raises(ScenarioError, match=r"data\.fold: input should be less than or equal to 3"):
         scenario_data('name = "heart", test_on = "validation", fold = 4')
 
 
-@pytest.mark.parametrize("keys", ["", ', partition = "halves"', ', partition = "iid", clients = 7', ", only = 3"])
+@pytest.mark.parametrize(
+    "keys", ["", ', partition = "halves"', ', partition = "iid", clients = 7', ", only = 3"]
+)
 def test_public_sizes_follow_the_records_that_validation_takes(keys: str) -> None:
     for name in ("heart", "digits"):
         if name == "digits" and "halves" in keys:
@@ -196,7 +235,9 @@ def test_public_sizes_follow_the_records_that_validation_takes(keys: str) -> Non
         text = f"data = {{ name = '{name}'{keys}, test_on = 'validation' }}\nprivacy = {{ delta = 1e-14 }}"
         scenario = parse_scenario(text)
         assert scenario.site_records == tuple(len(site.train) for site in load_data(scenario).sites)
-    pooled = parse_scenario("data = { name = 'heart', partition = 'pooled', held_out = 0, test_on = 'validation' }")
+    pooled = parse_scenario(
+        "data = { name = 'heart', partition = 'pooled', held_out = 0, test_on = 'validation' }"
+    )
     assert pooled.site_records == (217,)
     assert len(load_data(pooled).sites[0].train) == 217
 
@@ -206,7 +247,9 @@ def test_a_site_left_out_chooses_no_learning_rate() -> None:
     for keys in ("", ', partition = "pooled"', ", only = 2"):
         data = scenario_data(f'name = "heart", held_out = 1, test_on = "validation"{keys}')
         used = bag(*(site.train for site in data.sites), data.test)
-        assert not used & (outside - bag(*(site.train for name, site in enumerate(natural().sites) if name != 1)))
+        assert not used & (
+            outside - bag(*(site.train for name, site in enumerate(natural().sites) if name != 1))
+        )
         judged = natural_validation(2) if "only" in keys else natural_validation(0, 2, 3)
         assert bag(data.test) == judged
 
@@ -217,7 +260,9 @@ def natural_validation(*sites: int) -> Records:
     return bag(*(data.sites[site].test for site in sites))
 
 
-@pytest.mark.parametrize("load", [natural, halves, lambda: natural(1)], ids=["natural", "halves", "another seed"])
+@pytest.mark.parametrize(
+    "load", [natural, halves, lambda: natural(1)], ids=["natural", "halves", "another seed"]
+)
 def test_every_heart_record_is_in_exactly_one_place(load: Callable[[], FederatedData]) -> None:
     data = load()
     expected: Records = Counter()
@@ -252,7 +297,9 @@ def test_the_first_heart_record_is_scaled_as_by_hand() -> None:
 
 
 @pytest.mark.parametrize(("column", "hospital", "value"), [(1, "va", -1.0), (2, "hungarian", 1.0)])
-def test_the_one_value_outside_its_declared_range_is_clamped(column: int, hospital: str, value: float) -> None:
+def test_the_one_value_outside_its_declared_range_is_clamped(
+    column: int, hospital: str, value: float
+) -> None:
     # a resting pressure of 0 (80 to 220 declared), and a cholesterol of 603 (0 to 600)
     site = site_of(natural(), hospital)
     assert site.test is not None
@@ -262,7 +309,9 @@ def test_the_one_value_outside_its_declared_range_is_clamped(column: int, hospit
 
 def test_records_whose_cholesterol_was_not_measured_are_kept() -> None:
     unmeasured = {
-        site.name: int((concatenate([site.train, site.test or NO_RECORDS]).features[:, 2] == -1).sum())
+        site.name: int(
+            (concatenate([site.train, site.test or NO_RECORDS]).features[:, 2] == -1).sum()
+        )
         for site in natural().sites
     }
     assert unmeasured == {"cleveland": 0, "hungarian": 0, "switzerland": 46, "va": 33}
@@ -294,13 +343,17 @@ def test_each_class_of_each_hospital_is_split_by_itself(split_seed: int) -> None
 @pytest.mark.parametrize("split_seed", [0, 1, 2])
 def test_the_one_healthy_record_of_switzerland_is_for_training(split_seed: int) -> None:
     assert classes(site_of(natural(split_seed), "switzerland").train)[0] == 1
-    swiss = [classes(site_of(halves(split_seed), f"switzerland-{letter}").train)[0] for letter in "ab"]
+    swiss = [
+        classes(site_of(halves(split_seed), f"switzerland-{letter}").train)[0] for letter in "ab"
+    ]
     assert swiss == [1, 0]
 
 
 def test_halves_are_eight_sites_of_the_declared_sizes() -> None:
     data = halves()
-    assert [site.name for site in data.sites] == [f"{name}-{letter}" for name in HOSPITALS for letter in "ab"]
+    assert [site.name for site in data.sites] == [
+        f"{name}-{letter}" for name in HOSPITALS for letter in "ab"
+    ]
     assert [len(site.train) for site in data.sites] == [100, 100, 87, 86, 16, 15, 44, 42]
     assert len(data.test) == 250
 
@@ -351,7 +404,9 @@ def damages() -> dict[str, bytes]:
 
 
 @pytest.mark.parametrize("damage", damages())
-def test_a_damaged_file_is_refused_with_both_sums(damage: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_damaged_file_is_refused_with_both_sums(
+    damage: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     data = damages()[damage]
     (tmp_path / "heart_disease.csv").write_bytes(data)
     monkeypatch.setattr(resources, "files", lambda package: tmp_path)
@@ -401,12 +456,16 @@ def test_split_seeds_deal_differently_beside_splitting_differently() -> None:
         place = {tuple(row): index for index, row in enumerate(pooled.train.features.tolist())}
         return {place[tuple(row)] for row in digits(5, split_seed).sites[0].train.features.tolist()}
 
-    assert len(places_of_the_first_client(0) & places_of_the_first_client(1)) < 100  # of 252; by chance about 50
+    assert (
+        len(places_of_the_first_client(0) & places_of_the_first_client(1)) < 100
+    )  # of 252; by chance about 50
 
 
 @pytest.mark.parametrize("clients", [0, -1, 1258])
 def test_iid_cannot_leave_a_client_without_records(clients: int) -> None:
-    with pytest.raises(ValueError, match=f"iid needs 1 to 1257 clients for 1257 records, got {clients}"):
+    with pytest.raises(
+        ValueError, match=f"iid needs 1 to 1257 clients for 1257 records, got {clients}"
+    ):
         iid(1257, clients=clients, stream=seeded_keystream(0, "test"))
 
 
@@ -417,7 +476,11 @@ def test_iid_sizes_known_answer() -> None:
 
 
 @deterministic
-@given(st.integers(1, 60).flatmap(lambda n: st.tuples(st.just(n), st.integers(1, n), st.integers(0, 99))))
+@given(
+    st.integers(1, 60).flatmap(
+        lambda n: st.tuples(st.just(n), st.integers(1, n), st.integers(0, 99))
+    )
+)
 def test_iid_gives_every_record_to_exactly_one_client(case: tuple[int, int, int]) -> None:
     records, clients, seed = case
     parts = iid(records, clients=clients, stream=seeded_keystream(seed, "test"))
@@ -432,7 +495,8 @@ def test_iid_is_not_the_order_of_the_file() -> None:
 
 
 @pytest.mark.parametrize(
-    "data", ['partition = "halves"', 'partition = "iid", clients = 7', 'name = "digits"', "only = 2"]
+    "data",
+    ['partition = "halves"', 'partition = "iid", clients = 7', 'name = "digits"', "only = 2"],
 )
 def test_the_sizes_that_are_published_are_those_that_are_dealt(data: str) -> None:
     scenario = parse_scenario(f"data = {{ {data}, split_seed = 4 }}")
@@ -488,7 +552,9 @@ def test_the_loss_is_the_mean_cross_entropy() -> None:
     assert float(Task(1, 2).loss(logits, labels)) == pytest.approx(expected, rel=1e-6)
     # softmax(log 2, log 1, log 1) = (1/2, 1/4, 1/4)
     logits = torch.tensor([[2.0, 1.0, 1.0], [2.0, 1.0, 1.0]]).log()
-    assert float(Task(1, 3).loss(logits, torch.tensor([0, 2]))) == pytest.approx(math.log(8) / 2, rel=1e-6)
+    assert float(Task(1, 3).loss(logits, torch.tensor([0, 2]))) == pytest.approx(
+        math.log(8) / 2, rel=1e-6
+    )
 
 
 def test_probabilities_are_float64_and_one_a_class() -> None:
@@ -508,7 +574,9 @@ def binary(*positive: float) -> Tensor:
 def test_metrics_of_two_classes_known_answer() -> None:
     # Guesses 1 1 1 0 | 0 1 0: 5 of 7 right, 3/4 of the ones, 2/3 of the zeros. Pairs of a one and a zero in the
     # right order, a tie for half: 3 + 3 + 3 + 1.5 of 12.
-    metrics = measure(binary(0.9, 0.8, 0.7, 0.4, 0.4, 0.6, 0.2), torch.tensor([1, 1, 1, 1, 0, 0, 0]))
+    metrics = measure(
+        binary(0.9, 0.8, 0.7, 0.4, 0.4, 0.6, 0.2), torch.tensor([1, 1, 1, 1, 0, 0, 0])
+    )
     assert metrics.records == 7
     assert metrics.accuracy == pytest.approx(5 / 7)
     assert metrics.balanced_accuracy == pytest.approx(17 / 24)
@@ -520,7 +588,8 @@ def test_metrics_of_three_classes_known_answer() -> None:
     # Guesses 0 1 1 0 2. One against the rest: class 0 has 4 of 6 pairs, class 1 has 4 of 4, class 2 has 5.5 of 6;
     # weighted by class size their mean would be 5/6 instead of 31/36.
     chances = torch.tensor(
-        [[0.6, 0.3, 0.1], [0.3, 0.5, 0.2], [0.1, 0.8, 0.1], [0.7, 0.1, 0.2], [0.2, 0.2, 0.6]], dtype=torch.float64
+        [[0.6, 0.3, 0.1], [0.3, 0.5, 0.2], [0.1, 0.8, 0.1], [0.7, 0.1, 0.2], [0.2, 0.2, 0.6]],
+        dtype=torch.float64,
     )
     metrics = measure(chances, torch.tensor([0, 0, 1, 2, 2]))
     assert metrics.accuracy == pytest.approx(3 / 5)
@@ -530,7 +599,9 @@ def test_metrics_of_three_classes_known_answer() -> None:
 
 
 def test_where_a_class_is_missing_there_is_no_auc_and_no_balanced_accuracy() -> None:
-    assert measure(binary(0.9, 0.2, 0.8, 0.7), torch.tensor([1, 1, 1, 1])) == Metrics(4, 0.75, None, None, 1.0)
+    assert measure(binary(0.9, 0.2, 0.8, 0.7), torch.tensor([1, 1, 1, 1])) == Metrics(
+        4, 0.75, None, None, 1.0
+    )
     chances = torch.tensor([[0.6, 0.3, 0.1], [0.3, 0.5, 0.2]], dtype=torch.float64)
     assert measure(chances, torch.tensor([0, 0])) == Metrics(2, 0.5, None, None, 1.0)
 
@@ -556,7 +627,9 @@ def test_a_model_is_evaluated_on_its_own_predictions() -> None:
     chances = predict(model, Task(1, 2), examples.features)
     assert chances.dtype is torch.float64
     assert not chances.requires_grad
-    assert chances[:, 1].tolist() == pytest.approx([0.268941, 0.731059, 0.731059, 0.268941], abs=1e-6)
+    assert chances[:, 1].tolist() == pytest.approx(
+        [0.268941, 0.731059, 0.731059, 0.268941], abs=1e-6
+    )
     metrics = evaluate(model, Task(1, 2), examples)
     assert (metrics.records, metrics.accuracy, metrics.majority) == (4, 0.75, 0.75)
     assert metrics.balanced_accuracy == pytest.approx(5 / 6)
@@ -583,14 +656,22 @@ def test_logistic_is_one_layer_of_zeros_whatever_the_generator() -> None:
 def test_mlp_has_tanh_between_its_layers_and_none_at_the_end() -> None:
     model = mlp(Task(15, 2), hidden=[5, 4], generator=generator(1))
     assert shapes(model) == [(5, 15), (5,), (4, 5), (4,), (1, 4), (1,)]
-    assert [type(layer) for layer in model.children()] == [nn.Linear, nn.Tanh, nn.Linear, nn.Tanh, nn.Linear]
+    assert [type(layer) for layer in model.children()] == [
+        nn.Linear,
+        nn.Tanh,
+        nn.Linear,
+        nn.Tanh,
+        nn.Linear,
+    ]
     assert shapes(mlp(Task(64, 10), generator=generator(1))) == [(32, 64), (32,), (10, 32), (10,)]
     assert shapes(mlp(Task(64, 10), hidden=[], generator=generator(1))) == [(10, 64), (10,)]
 
 
 def test_mlp_starts_the_same_from_the_same_generator_and_otherwise_from_another() -> None:
     one, again, other = (mlp(Task(15, 2), generator=generator(seed)) for seed in (1, 1, 2))
-    for first, second, third in zip(one.parameters(), again.parameters(), other.parameters(), strict=True):
+    for first, second, third in zip(
+        one.parameters(), again.parameters(), other.parameters(), strict=True
+    ):
         assert torch.equal(first, second)
         assert not torch.equal(first, third)
 
@@ -598,7 +679,9 @@ def test_mlp_starts_the_same_from_the_same_generator_and_otherwise_from_another(
 def test_mlp_starts_uniformly_within_one_over_the_root_of_its_inputs() -> None:
     # 25,600 and 4,000 draws fill a uniform's range to the last percent, and 2 % of a deviation is 5 standard errors
     model = mlp(Task(64, 10), hidden=[400], generator=generator(1))
-    first, first_bias, second, second_bias = (parameter.detach() for parameter in model.parameters())
+    first, first_bias, second, second_bias = (
+        parameter.detach() for parameter in model.parameters()
+    )
     for weights, bound in ((first, 1 / 8), (second, 1 / 20)):
         assert 0.99 * bound < float(weights.abs().max()) <= bound
         assert float(weights.std()) == pytest.approx(bound / math.sqrt(3), rel=0.04)

@@ -79,7 +79,9 @@ def test_shapes_files_and_sizes_by_hand() -> None:
     assert chest.most_bytes == 112_120 * 784 + 112_120 * 14 * 8 + 2**20
 
 
-def test_a_package_without_its_table_is_a_data_error(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_a_package_without_its_table_is_a_data_error(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     from securefl.data import medmnist_info
 
     class Spec:
@@ -119,7 +121,10 @@ def test_a_file_of_any_kind_is_read_record_by_record(folder: Path, wanted: Sourc
         assert part.features.dtype is torch.uint8
         assert part.features.flatten(1)[:, 0].tolist() == list(range(count))
         expected = arrays[f"{split}_labels"]
-        assert part.labels.tolist() == (expected if wanted.task.multilabel else expected[:, 0]).tolist()
+        assert (
+            part.labels.tolist()
+            == (expected if wanted.task.multilabel else expected[:, 0]).tolist()
+        )
         assert part.labels.dtype is torch.int64
     assert data.task == wanted.task
     assert len(load(wanted, test_on="validation").test) == 2
@@ -128,7 +133,9 @@ def test_a_file_of_any_kind_is_read_record_by_record(folder: Path, wanted: Sourc
 def test_colours_come_first_and_every_pixel_keeps_its_place(folder: Path) -> None:
     wanted = source_of(image=(3, 28, 28))
     arrays = arrays_of(wanted)
-    arrays["train_images"] = np.random.default_rng(0).integers(0, 256, (6, 28, 28, 3), dtype=np.uint8)
+    arrays["train_images"] = np.random.default_rng(0).integers(
+        0, 256, (6, 28, 28, 3), dtype=np.uint8
+    )
     features = load(written(folder, wanted, arrays)).sites[0].train.features
     assert features[4, 2, 20, 9] == arrays["train_images"][4, 20, 9, 2]
     assert torch.equal(features, torch.from_numpy(arrays["train_images"]).permute(0, 3, 1, 2))
@@ -142,7 +149,9 @@ def test_a_model_reads_bytes_as_minus_one_to_one_and_numbers_as_they_are() -> No
     assert torch.equal(Task(features=2, classes=2).inputs(kept), kept)
 
 
-def test_the_home_folder_is_looked_in_after_the_named_one(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_home_folder_is_looked_in_after_the_named_one(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     home = Path.home() / ".medmnist"
     home.mkdir()
     wanted = written(home, source_of())
@@ -173,7 +182,8 @@ def test_a_wrong_or_truncated_file_is_named_with_both_sums_and_left_alone(folder
         path.write_bytes(bad)
         found = hashlib.md5(bad, usedforsecurity=False).hexdigest()
         with pytest.raises(
-            DataError, match=rf"tinymnist\.npz is not the published file: its MD5 is {found}, not {wanted.md5}"
+            DataError,
+            match=rf"tinymnist\.npz is not the published file: its MD5 is {found}, not {wanted.md5}",
         ):
             load(wanted)
         assert path.read_bytes() == bad
@@ -199,16 +209,40 @@ def instead(key: str, array: NDArray[Any]) -> Callable[[dict[str, NDArray[Any]]]
     [
         (without("val_labels"), r"tinymnist\.npz has no val_labels"),
         (without("train_images"), r"tinymnist\.npz has no train_images"),
-        (instead("test_images", np.zeros((4, 28, 27), np.uint8)), r"test_images has shape \(4, 28, 27\)"),
-        (instead("test_images", np.zeros((5, 28, 28), np.uint8)), r"test_images has shape \(5, 28, 28\)"),
-        (instead("test_images", np.zeros((4, 28, 28, 3), np.uint8)), r"has shape \(4, 28, 28, 3\) and type uint8"),
-        (instead("test_images", np.zeros((4, 28, 28))), r"test_images has shape \(4, 28, 28\) and type float64"),
+        (
+            instead("test_images", np.zeros((4, 28, 27), np.uint8)),
+            r"test_images has shape \(4, 28, 27\)",
+        ),
+        (
+            instead("test_images", np.zeros((5, 28, 28), np.uint8)),
+            r"test_images has shape \(5, 28, 28\)",
+        ),
+        (
+            instead("test_images", np.zeros((4, 28, 28, 3), np.uint8)),
+            r"has shape \(4, 28, 28, 3\) and type uint8",
+        ),
+        (
+            instead("test_images", np.zeros((4, 28, 28))),
+            r"test_images has shape \(4, 28, 28\) and type float64",
+        ),
         (instead("test_labels", np.zeros((4, 2), np.uint8)), r"test_labels has shape \(4, 2\)"),
         (instead("test_labels", np.zeros(4, np.uint8)), r"test_labels has shape \(4,\)"),
-        (instead("test_labels", np.zeros((4, 1))), r"test_labels has shape \(4, 1\) and type float64"),
-        (instead("test_labels", np.full((4, 1), None)), r"test_labels has shape \(4, 1\) and type object"),
-        (instead("train_labels", np.full((6, 1), 2, np.uint8)), "train_labels goes from 2 to 2, not from 0 to 1"),
-        (instead("train_labels", np.full((6, 1), -1, np.int8)), "train_labels goes from -1 to -1, not from 0 to 1"),
+        (
+            instead("test_labels", np.zeros((4, 1))),
+            r"test_labels has shape \(4, 1\) and type float64",
+        ),
+        (
+            instead("test_labels", np.full((4, 1), None)),
+            r"test_labels has shape \(4, 1\) and type object",
+        ),
+        (
+            instead("train_labels", np.full((6, 1), 2, np.uint8)),
+            "train_labels goes from 2 to 2, not from 0 to 1",
+        ),
+        (
+            instead("train_labels", np.full((6, 1), -1, np.int8)),
+            "train_labels goes from -1 to -1, not from 0 to 1",
+        ),
     ],
 )
 def test_a_file_of_another_format_is_refused(
@@ -241,7 +275,10 @@ def test_an_array_that_claims_terabytes_is_refused_by_its_head(folder: Path) -> 
 
     wanted = written(folder, source_of())
     path = folder / wanted.file
-    head = b"\x93NUMPY\x01\x00v\x00" + b"{'descr': '|u1', 'fortran_order': False, 'shape': (4, 2000000, 2000000), }"
+    head = (
+        b"\x93NUMPY\x01\x00v\x00"
+        + b"{'descr': '|u1', 'fortran_order': False, 'shape': (4, 2000000, 2000000), }"
+    )
     with zipfile.ZipFile(path) as old:
         kept = {name: old.read(name) for name in old.namelist()}
     with zipfile.ZipFile(path, "w") as new:
@@ -298,11 +335,17 @@ def published(publisher: Publisher, tmp_path: Path) -> Source:
 
 @pytest.mark.parametrize("stated", [True, False])
 def test_a_file_nobody_has_is_downloaded_once_with_progress(
-    folder: Path, publisher: Publisher, tmp_path: Path, stated: bool, monkeypatch: pytest.MonkeyPatch
+    folder: Path,
+    publisher: Publisher,
+    tmp_path: Path,
+    stated: bool,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     wanted, told, publisher.stated = published(publisher, tmp_path), [], stated
     monkeypatch.setattr(download, "_CHUNK", 1000)
-    path = medmnist.fetch(wanted, on_bytes=lambda file, done, total: told.append((file, done, total)))
+    path = medmnist.fetch(
+        wanted, on_bytes=lambda file, done, total: told.append((file, done, total))
+    )
     assert path == Path.home() / ".medmnist" / "tinymnist.npz"
     assert path.read_bytes() == publisher.content
     size = len(publisher.content)
@@ -313,19 +356,24 @@ def test_a_file_nobody_has_is_downloaded_once_with_progress(
     assert [file.name for file in path.parent.iterdir()] == ["tinymnist.npz"]
 
 
-def test_what_is_sent_wrong_or_cut_short_is_not_kept(folder: Path, publisher: Publisher, tmp_path: Path) -> None:
+def test_what_is_sent_wrong_or_cut_short_is_not_kept(
+    folder: Path, publisher: Publisher, tmp_path: Path
+) -> None:
     wanted = published(publisher, tmp_path)
     for sent in (publisher.content[:-7], publisher.content[:-1] + b"?"):
         publisher.content = sent
         found = hashlib.md5(sent, usedforsecurity=False).hexdigest()
         with pytest.raises(
-            DataError, match=rf"is not the published file: its MD5 is {found}, not {wanted.md5}; try again"
+            DataError,
+            match=rf"is not the published file: its MD5 is {found}, not {wanted.md5}; try again",
         ):
             medmnist.fetch(wanted)
         assert not list((Path.home() / ".medmnist").iterdir())
 
 
-def test_a_server_that_never_stops_sending_is_cut_off(folder: Path, publisher: Publisher, tmp_path: Path) -> None:
+def test_a_server_that_never_stops_sending_is_cut_off(
+    folder: Path, publisher: Publisher, tmp_path: Path
+) -> None:
     wanted = published(publisher, tmp_path)
     publisher.content = bytes(wanted.most_bytes + 1)
     with pytest.raises(DataError, match=f"sends more than the {wanted.most_bytes} bytes"):
@@ -333,11 +381,14 @@ def test_a_server_that_never_stops_sending_is_cut_off(folder: Path, publisher: P
     assert not list((Path.home() / ".medmnist").iterdir())
 
 
-def test_no_network_and_no_file_say_where_to_put_it(folder: Path, publisher: Publisher, tmp_path: Path) -> None:
+def test_no_network_and_no_file_say_where_to_put_it(
+    folder: Path, publisher: Publisher, tmp_path: Path
+) -> None:
     wanted = published(publisher, tmp_path)
     publisher.content = b""  # answers 404
     with pytest.raises(
-        DataError, match=r"tinymnist\.npz is not in .*data or .*\.medmnist, and downloading .* failed .*404"
+        DataError,
+        match=r"tinymnist\.npz is not in .*data or .*\.medmnist, and downloading .* failed .*404",
     ):
         load(wanted)
     publisher.server.shutdown()
@@ -347,7 +398,9 @@ def test_no_network_and_no_file_say_where_to_put_it(folder: Path, publisher: Pub
     assert not list((Path.home() / ".medmnist").iterdir())
 
 
-def test_a_download_that_is_interrupted_leaves_nothing(folder: Path, publisher: Publisher, tmp_path: Path) -> None:
+def test_a_download_that_is_interrupted_leaves_nothing(
+    folder: Path, publisher: Publisher, tmp_path: Path
+) -> None:
     wanted = published(publisher, tmp_path)
 
     def interrupt(file: str, done: int, total: int | None) -> None:
@@ -363,7 +416,9 @@ def test_a_folder_that_cannot_be_used_is_one_sentence(
 ) -> None:
     wanted = published(publisher, tmp_path)
     (Path.home() / ".medmnist").write_bytes(b"a file where the folder should be")
-    with pytest.raises(DataError, match=r"tinymnist\.npz is not in .* failed .*: put the file into "):
+    with pytest.raises(
+        DataError, match=r"tinymnist\.npz is not in .* failed .*: put the file into "
+    ):
         medmnist.fetch(wanted)
 
     def forbidden(path: Path) -> bool:
@@ -378,16 +433,25 @@ def test_a_folder_that_cannot_be_used_is_one_sentence(
 
 
 @pytest.mark.parametrize("name", OFFICIAL)
-def test_an_official_file_has_the_published_records(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_official_file_has_the_published_records(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     path = official(name, monkeypatch)
     data, wanted = load(source(name)), source(name)
     with np.load(path) as raw:
-        assert torch.equal(data.sites[0].train.labels, torch.from_numpy(raw["train_labels"][:, 0].astype(np.int64)))
-        assert torch.equal(data.test.labels, torch.from_numpy(raw["test_labels"][:, 0].astype(np.int64)))
-        pixels = data.sites[0].train.features
-        assert pixels.double().mean() == pytest.approx(raw["train_images"].astype(np.float64).mean(), rel=1e-9)
         assert torch.equal(
-            pixels[3, 0], torch.from_numpy(raw["train_images"][3].reshape(*pixels.shape[2:], -1)[..., 0])
+            data.sites[0].train.labels, torch.from_numpy(raw["train_labels"][:, 0].astype(np.int64))
+        )
+        assert torch.equal(
+            data.test.labels, torch.from_numpy(raw["test_labels"][:, 0].astype(np.int64))
+        )
+        pixels = data.sites[0].train.features
+        assert pixels.double().mean() == pytest.approx(
+            raw["train_images"].astype(np.float64).mean(), rel=1e-9
+        )
+        assert torch.equal(
+            pixels[3, 0],
+            torch.from_numpy(raw["train_images"][3].reshape(*pixels.shape[2:], -1)[..., 0]),
         )
     assert (len(data.sites[0].train), len(data.test)) == (wanted.records.train, wanted.records.test)
 
@@ -396,7 +460,9 @@ def test_breastmnist_majority_is_731(monkeypatch: pytest.MonkeyPatch) -> None:
     official("breastmnist", monkeypatch)
     test = load(source("breastmnist")).test
     assert len(test) == 156
-    assert measure(torch.tensor([[0.1, 0.9]]).repeat(156, 1), test.labels).majority == pytest.approx(0.731, abs=5e-4)
+    assert measure(
+        torch.tensor([[0.1, 0.9]]).repeat(156, 1), test.labels
+    ).majority == pytest.approx(0.731, abs=5e-4)
 
 
 @pytest.mark.parametrize(
@@ -409,7 +475,9 @@ def test_breastmnist_majority_is_731(monkeypatch: pytest.MonkeyPatch) -> None:
     ],
 )
 @pytest.mark.parametrize("seed", range(5))
-def test_auc_and_accuracy_are_those_of_medmnist(kind: str, classes: int, labels: int, seed: int) -> None:
+def test_auc_and_accuracy_are_those_of_medmnist(
+    kind: str, classes: int, labels: int, seed: int
+) -> None:
     from medmnist.evaluator import getACC, getAUC
 
     draw = np.random.default_rng(seed)
@@ -440,7 +508,8 @@ def test_predictions_are_the_same_in_one_batch_or_many() -> None:
     model = torch.nn.Linear(3, 1)
     features = torch.randn(600, 3)
     assert torch.allclose(
-        predict(model, task, features), torch.cat([predict(model, task, one[None]) for one in features])
+        predict(model, task, features),
+        torch.cat([predict(model, task, one[None]) for one in features]),
     )
 
 
@@ -466,18 +535,29 @@ def medmnist_scenario(keys: str) -> str:
         ('name = "medmnist:organmnist3d", size = 128', "published in 28, 64, got 128"),
         ('name = "heart", size = 28', "data.size has no effect with heart; remove it"),
         ('name = "digits", size = 8', "data.size has no effect with digits; remove it"),
-        ('name = "medmnist:chestmnist", partition = "dirichlet"', "dirichlet goes by the one class of a record"),
+        (
+            'name = "medmnist:chestmnist", partition = "dirichlet"',
+            "dirichlet goes by the one class of a record",
+        ),
         ('name = "medmnist:chestmnist", partition = "pathological"', "use iid or quantity"),
         (
             'name = "medmnist:brainmnist"',
             "data.name: there is no 'medmnist:brainmnist'; known: heart, digits, medmnist:",
         ),
-        ('name = "medmnist:breastmnist", partition = "natural"', "data.partition: there is no 'natural'"),
+        (
+            'name = "medmnist:breastmnist", partition = "natural"',
+            "data.partition: there is no 'natural'",
+        ),
         ('name = "medmnist:breastmnist", clients = 547', "use at most 546 clients"),
-        ('name = "heart"', "model: cnn takes images, these records are 15 numbers; use logistic or mlp"),
+        (
+            'name = "heart"',
+            "model: cnn takes images, these records are 15 numbers; use logistic or mlp",
+        ),
     ],
 )
-def test_what_does_not_fit_is_refused_before_any_file_is_looked_for(keys: str, message: str) -> None:
+def test_what_does_not_fit_is_refused_before_any_file_is_looked_for(
+    keys: str, message: str
+) -> None:
     with pytest.raises(ScenarioError, match=message.replace("(", r"\(")):
         parse_scenario(medmnist_scenario(keys))
 

@@ -226,7 +226,9 @@ def test_under_a_claim_a_rehearsal_into_which_nothing_comes_goes_on(
     assert bool(clipped_sum(empty).isfinite().all())
 
 
-def test_an_exact_number_of_records_is_refused_beside_a_claim_and_the_message_has_the_way_out() -> None:
+def test_an_exact_number_of_records_is_refused_beside_a_claim_and_the_message_has_the_way_out() -> (
+    None
+):
     with pytest.raises(ScenarioError, match=r"data\.most keeps an exact number.*set data\.share"):
         parse_scenario(HEART, overrides=("data.most=300",))
     assert parse_scenario(HEART, overrides=("data.share=0.1",)).claims_dp

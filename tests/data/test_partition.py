@@ -34,7 +34,11 @@ def test_dirichlet_uses_every_record_once_and_keeps_the_minimum(
     labels: list[int], clients: int, alpha: float, seed: int
 ) -> None:
     parts = dirichlet(
-        torch.tensor(labels), clients=clients, alpha=alpha, minimum=2, stream=seeded_keystream(seed, "test")
+        torch.tensor(labels),
+        clients=clients,
+        alpha=alpha,
+        minimum=2,
+        stream=seeded_keystream(seed, "test"),
     )
     assert len(parts) == clients
     assert once_each(parts, len(labels))
@@ -42,11 +46,18 @@ def test_dirichlet_uses_every_record_once_and_keeps_the_minimum(
 
 
 @deterministic
-@given(records=st.integers(30, 300), clients=st.integers(1, 6), alpha=st.floats(0.3, 100), seed=st.integers(0, 999))
+@given(
+    records=st.integers(30, 300),
+    clients=st.integers(1, 6),
+    alpha=st.floats(0.3, 100),
+    seed=st.integers(0, 999),
+)
 def test_quantity_uses_every_record_once_and_keeps_the_minimum(
     records: int, clients: int, alpha: float, seed: int
 ) -> None:
-    parts = quantity(records, clients=clients, alpha=alpha, minimum=3, stream=seeded_keystream(seed, "test"))
+    parts = quantity(
+        records, clients=clients, alpha=alpha, minimum=3, stream=seeded_keystream(seed, "test")
+    )
     assert len(parts) == clients
     assert once_each(parts, records)
     assert min(map(len, parts)) >= 3
@@ -55,7 +66,9 @@ def test_quantity_uses_every_record_once_and_keeps_the_minimum(
 @deterministic
 @given(clients=st.integers(1, 20), classes=st.integers(1, 5), seed=st.integers(0, 999))
 def test_pathological_uses_every_record_once(clients: int, classes: int, seed: int) -> None:
-    parts = pathological(LABELS, clients=clients, classes=classes, stream=seeded_keystream(seed, "test"))
+    parts = pathological(
+        LABELS, clients=clients, classes=classes, stream=seeded_keystream(seed, "test")
+    )
     assert len(parts) == clients
     assert once_each(parts, 1000)
 
@@ -70,7 +83,9 @@ def test_pathological_clients_hold_two_classes_where_shards_and_classes_match() 
 
 def test_a_small_alpha_is_skewed_and_a_large_one_is_not() -> None:
     def largest_share(alpha: float) -> float:
-        parts = dirichlet(LABELS, clients=5, alpha=alpha, minimum=1, stream=seeded_keystream(1, "test"))
+        parts = dirichlet(
+            LABELS, clients=5, alpha=alpha, minimum=1, stream=seeded_keystream(1, "test")
+        )
         counts = torch.stack([LABELS[part].bincount(minlength=10) for part in parts]).double()
         return float((counts.max(dim=0).values / 100).mean())
 
@@ -83,12 +98,17 @@ def test_dirichlet_shares_have_the_mean_and_variance_of_dirichlet() -> None:
     labels, alpha, k = torch.zeros(10_000, dtype=torch.int64), 0.7, 4
     shares = torch.tensor(
         [
-            [len(part) / 10_000 for part in dirichlet(labels, clients=k, alpha=alpha, minimum=0, stream=stream)]
+            [
+                len(part) / 10_000
+                for part in dirichlet(labels, clients=k, alpha=alpha, minimum=0, stream=stream)
+            ]
             for stream in (seeded_keystream(seed, "test") for seed in range(400))
         ]
     )
     expected = (k - 1) / (k**2 * (k * alpha + 1))
-    assert shares.mean(dim=0).tolist() == pytest.approx([1 / k] * k, abs=5 * (expected / 400) ** 0.5)
+    assert shares.mean(dim=0).tolist() == pytest.approx(
+        [1 / k] * k, abs=5 * (expected / 400) ** 0.5
+    )
     assert float(shares.var()) == pytest.approx(expected, rel=0.15)
 
 
@@ -103,12 +123,16 @@ def test_the_tiniest_alpha_gives_a_class_to_one_client() -> None:
 
 def test_dirichlet_deals_a_class_in_random_order() -> None:
     labels = torch.zeros(100, dtype=torch.int64)
-    first = dirichlet(labels, clients=2, alpha=100.0, minimum=10, stream=seeded_keystream(0, "test"))[0]
+    first = dirichlet(
+        labels, clients=2, alpha=100.0, minimum=10, stream=seeded_keystream(0, "test")
+    )[0]
     assert first.tolist() != list(range(len(first)))
 
 
 def test_a_minimum_out_of_reach_is_told() -> None:
-    with pytest.raises(ValueError, match=r"dirichlet with alpha=0\.01 left some of 10 clients below 90 records"):
+    with pytest.raises(
+        ValueError, match=r"dirichlet with alpha=0\.01 left some of 10 clients below 90 records"
+    ):
         dirichlet(LABELS, clients=10, alpha=0.01, minimum=90, stream=seeded_keystream(0, "test"))
     with pytest.raises(ValueError, match="clients x classes <= 1000 records, got 600 x 2"):
         pathological(LABELS, clients=600, classes=2, stream=seeded_keystream(0, "test"))
@@ -116,7 +140,8 @@ def test_a_minimum_out_of_reach_is_told() -> None:
 
 @pytest.mark.parametrize("name", ["heart", "digits"])
 @pytest.mark.parametrize(
-    "how", ['"iid"', '"dirichlet", alpha = 0.3, minimum = 3', '"quantity"', '"pathological", classes = 3']
+    "how",
+    ['"iid"', '"dirichlet", alpha = 0.3, minimum = 3', '"quantity"', '"pathological", classes = 3'],
 )
 def test_every_data_set_can_be_dealt_every_way(name: str, how: str) -> None:
     scenario = parse_scenario(
@@ -130,19 +155,28 @@ def test_every_data_set_can_be_dealt_every_way(name: str, how: str) -> None:
     features = torch.cat([site.train.features for site in data.sites])
     assert sorted(features.tolist()) == sorted(data.pooled().sites[0].train.features.tolist())
     again = load_data(scenario)
-    assert all(torch.equal(a.train.features, b.train.features) for a, b in zip(data.sites, again.sites, strict=True))
+    assert all(
+        torch.equal(a.train.features, b.train.features)
+        for a, b in zip(data.sites, again.sites, strict=True)
+    )
 
 
 @pytest.mark.parametrize(
     ("text", "sentence"),
     [
-        ('data = { partition = "dirichlet", clients = 5 }', "partition 'dirichlet' has no published sizes: declare"),
+        (
+            'data = { partition = "dirichlet", clients = 5 }',
+            "partition 'dirichlet' has no published sizes: declare",
+        ),
         (
             'data = { partition = "quantity", clients = 5 }\ntraining = { kind = "sgd" }',
             "partition 'quantity' has no published sizes: declare",
         ),
         ("data = { alpha = 0.5 }", "data.alpha has no effect with partition 'natural'; remove it"),
-        ('data = { partition = "iid", minimum = 2 }', "data.minimum has no effect with partition 'iid'"),
+        (
+            'data = { partition = "iid", minimum = 2 }',
+            "data.minimum has no effect with partition 'iid'",
+        ),
         (
             'data = { partition = "pathological", alpha = 0.1 }',
             "data.alpha has no effect with",

@@ -21,7 +21,9 @@ KERNELS: dict[str, Callable[[Columns | DeviceColumns], Tensor]] = {
     "extremes": lambda c: torch.from_numpy(np.stack(c.extremes()).astype(np.float64)),
     "gram": lambda c: torch.from_numpy(c.gram().copy()),
     "norms": lambda c: torch.from_numpy(c.squared_norms().copy()),
-    "distances": lambda c: torch.from_numpy(c.distances_to(torch.linspace(-1, 1, c.d, dtype=c.dtype))),
+    "distances": lambda c: torch.from_numpy(
+        c.distances_to(torch.linspace(-1, 1, c.d, dtype=c.dtype))
+    ),
     "apart": lambda c: torch.tensor(c.apart([(0, c.n - 1), (0, 0)])),
     "combine": lambda c: c.combine(np.linspace(-1, 1, c.n)),
     "one row": lambda c: c.combine(np.eye(c.n)[c.n - 1]),
@@ -45,7 +47,11 @@ def table(n: int, d: int, dtype: torch.dtype) -> Tensor:
 @pytest.mark.parametrize("shape", SHAPES)
 @pytest.mark.parametrize("kernel", KERNELS)
 def test_blocks_and_plain_torch_give_the_same(
-    kernel: str, shape: tuple[int, int], dtype: torch.dtype, mixed: bool, monkeypatch: pytest.MonkeyPatch
+    kernel: str,
+    shape: tuple[int, int],
+    dtype: torch.dtype,
+    mixed: bool,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(kernels, "_BLOCK_BYTES", 1)  # 64 columns at a time
     rows = table(*shape, dtype)
@@ -71,8 +77,12 @@ def test_order_statistics_are_those_of_numpy_for_networks_and_sorts(n: int) -> N
     assert np.array_equal(found.median().numpy(), np.median(rows, axis=0))
     inner = ordered[f : n - f].astype(np.float64).mean(axis=0).astype(np.float32)
     assert np.array_equal(found.middle_mean(n - 2 * f).numpy(), inner)
-    near = np.take_along_axis(rows, np.abs(rows - np.median(rows, axis=0)).argsort(axis=0)[: n - f], axis=0)
-    np.testing.assert_allclose(found.nearest_mean(n - f).numpy(), near.mean(axis=0), rtol=1e-5, atol=1e-6)
+    near = np.take_along_axis(
+        rows, np.abs(rows - np.median(rows, axis=0)).argsort(axis=0)[: n - f], axis=0
+    )
+    np.testing.assert_allclose(
+        found.nearest_mean(n - f).numpy(), near.mean(axis=0), rtol=1e-5, atol=1e-6
+    )
 
 
 def nearest_first(values: np.ndarray) -> list[float]:
@@ -84,11 +94,15 @@ def nearest_first(values: np.ndarray) -> list[float]:
 @pytest.mark.parametrize("n", range(1, 10))
 def test_the_nearest_of_any_number_are_found(n: int, whole: bool) -> None:
     draw = np.random.default_rng(n)
-    rows = (draw.integers(-3, 4, size=(n, 300)) if whole else draw.standard_t(1.5, size=(n, 300))).astype(np.float64)
+    rows = (
+        draw.integers(-3, 4, size=(n, 300)) if whole else draw.standard_t(1.5, size=(n, 300))
+    ).astype(np.float64)
     for kept in range(1, n + 1):
         expected = [np.mean(nearest_first(values)[:kept]) for values in rows.T]
         for found in (Columns(rows), DeviceColumns(torch.from_numpy(rows))):
-            np.testing.assert_allclose(found.nearest_mean(kept).numpy(), expected, rtol=1e-9, atol=1e-12)
+            np.testing.assert_allclose(
+                found.nearest_mean(kept).numpy(), expected, rtol=1e-9, atol=1e-12
+            )
 
 
 def test_rows_are_read_where_they_lie_in_any_layout() -> None:
@@ -97,7 +111,9 @@ def test_rows_are_read_where_they_lie_in_any_layout() -> None:
         found = Columns(rows.numpy())
         assert np.shares_memory(found.table.rows, wide.numpy())
         assert torch.equal(found.median(), Columns(rows.contiguous().numpy()).median())
-        np.testing.assert_allclose(found.gram(), (rows.double() @ rows.double().T).numpy(), rtol=1e-12)
+        np.testing.assert_allclose(
+            found.gram(), (rows.double() @ rows.double().T).numpy(), rtol=1e-12
+        )
 
 
 def test_a_mixture_shares_the_scalar_products_and_keeps_norms_apart() -> None:
@@ -139,13 +155,19 @@ def test_norms_of_eleven_million_coordinates_are_right_to_a_ten_millionth() -> N
     found = Columns(rows.numpy())
     np.testing.assert_allclose(np.sqrt(found.squared_norms()), exact, rtol=1e-7)
     np.testing.assert_allclose(np.sqrt(found.gram().diagonal()), exact, rtol=1e-12)
-    np.testing.assert_allclose(np.sqrt(found.distances_to(torch.zeros(rows.shape[1]))), exact, rtol=1e-7)
+    np.testing.assert_allclose(
+        np.sqrt(found.distances_to(torch.zeros(rows.shape[1]))), exact, rtol=1e-7
+    )
 
 
 @pytest.mark.parametrize("scale", [1e-3, 1e-4, 1e-5, 1e-6, 1e-7])
 def test_distances_of_updates_far_smaller_than_the_weights_are_right(scale: float) -> None:
-    weights = torch.randn(1, 50_000, generator=torch.Generator().manual_seed(2), dtype=torch.float64)
-    updates = torch.randn(8, 50_000, generator=torch.Generator().manual_seed(3), dtype=torch.float64)
+    weights = torch.randn(
+        1, 50_000, generator=torch.Generator().manual_seed(2), dtype=torch.float64
+    )
+    updates = torch.randn(
+        8, 50_000, generator=torch.Generator().manual_seed(3), dtype=torch.float64
+    )
     rows = weights + scale * updates
     exact = torch.stack([(rows - row).square().sum(dim=1) for row in rows]).numpy()
     np.testing.assert_allclose(squared_distances(Columns(rows.numpy())), exact, rtol=2e-6)

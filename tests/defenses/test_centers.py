@@ -33,26 +33,34 @@ def test_geometric_median_by_hand() -> None:
     flat = torch.tensor([[0.0, 0.0], [1.0, 0.1], [-1.0, 0.1]], dtype=torch.float64)
     assert geometric_median(flat).tolist() == pytest.approx([0.0, 0.0], abs=1e-4)
     # That of an equilateral one is its center; of a square too, whatever lies far out on both diagonals.
-    square = torch.tensor([[2.0, 2.0], [-1.0, -1.0], [50.0, -50.0], [-3.0, 3.0]], dtype=torch.float64)
+    square = torch.tensor(
+        [[2.0, 2.0], [-1.0, -1.0], [50.0, -50.0], [-3.0, 3.0]], dtype=torch.float64
+    )
     assert geometric_median(square).tolist() == pytest.approx([0.0, 0.0], abs=1e-6)
     assert geometric_median(torch.tensor([[7.0], [7.0], [7.0], [100.0]])).item() == 7.0
 
 
 @pytest.mark.parametrize("offset", [0.0, 1e6])
 @pytest.mark.parametrize("seed", range(8))
-def test_no_step_in_any_direction_makes_the_sum_of_distances_smaller(seed: int, offset: float) -> None:
+def test_no_step_in_any_direction_makes_the_sum_of_distances_smaller(
+    seed: int, offset: float
+) -> None:
     rows = heavy(9, 4, seed) + offset
     found, draw = geometric_median(rows), torch.Generator().manual_seed(seed)
     for length in (1e-3, 1e-2, 1.0):
         for _ in range(50):
             step = torch.randn(4, generator=draw, dtype=torch.float64)
-            assert total(rows, found) <= total(rows, found + length * step / step.norm()) * (1 + 1e-12)
+            assert total(rows, found) <= total(rows, found + length * step / step.norm()) * (
+                1 + 1e-12
+            )
 
 
 @pytest.mark.parametrize("scale", [1e-9, 1.0, 1e12])
 def test_smoothing_is_relative(scale: float) -> None:
     rows = heavy(7, 3, 1)
-    torch.testing.assert_close(geometric_median(rows * scale) / scale, geometric_median(rows), rtol=1e-6, atol=1e-9)
+    torch.testing.assert_close(
+        geometric_median(rows * scale) / scale, geometric_median(rows), rtol=1e-6, atol=1e-9
+    )
 
 
 @pytest.mark.parametrize("lie", [1e3, 1e9, 1e17])
@@ -64,8 +72,12 @@ def test_fewer_than_half_the_rows_cannot_drag_it_however_far_they_lie(lie: float
 
 
 @pytest.mark.parametrize("lie", [1e6, 1e12, 9e17])
-@pytest.mark.parametrize(("n", "f", "spread"), [(10, 3, 1e-6), (10, 4, 1.0), (101, 50, 1.0), (201, 100, 1.0)])
-def test_one_short_of_half_the_rows_is_not_enough_at_any_length(n: int, f: int, spread: float, lie: float) -> None:
+@pytest.mark.parametrize(
+    ("n", "f", "spread"), [(10, 3, 1e-6), (10, 4, 1.0), (101, 50, 1.0), (201, 100, 1.0)]
+)
+def test_one_short_of_half_the_rows_is_not_enough_at_any_length(
+    n: int, f: int, spread: float, lie: float
+) -> None:
     draw = np.random.default_rng(n)
     honest = torch.from_numpy(draw.normal(size=(n - f, 10)) * spread)
     rows = torch.cat([honest, torch.full((f, 10), lie, dtype=torch.float64)])
@@ -90,7 +102,9 @@ def test_its_weights_sum_to_one_and_spare_rows_set_aside() -> None:
 
 def test_it_reads_mixtures() -> None:
     rows = heavy(6, 3, 5) + 1e5
-    halves = torch.eye(6, dtype=torch.float64).roll(1, 0) / 2 + torch.eye(6, dtype=torch.float64) / 2
+    halves = (
+        torch.eye(6, dtype=torch.float64).roll(1, 0) / 2 + torch.eye(6, dtype=torch.float64) / 2
+    )
     torch.testing.assert_close(
         geometric_median(Mixture(halves, rows)), geometric_median(halves @ rows), rtol=1e-9, atol=0
     )
@@ -105,7 +119,10 @@ def test_centered_clipping_by_hand() -> None:
     assert centered_clipping(rows, radius=2.0).tolist() == pytest.approx([0.0, 1.4])
     # From (0, 1): differences (3, 3), (0, 0), (-30, 39).
     third = math.sqrt(30**2 + 39**2)
-    expected = [(3 * 2 / math.sqrt(18) - 30 * 2 / third) / 3, 1 + (3 * 2 / math.sqrt(18) + 39 * 2 / third) / 3]
+    expected = [
+        (3 * 2 / math.sqrt(18) - 30 * 2 / third) / 3,
+        1 + (3 * 2 / math.sqrt(18) + 39 * 2 / third) / 3,
+    ]
     start = torch.tensor([0.0, 1.0], dtype=torch.float64)
     assert centered_clipping(rows, radius=2.0, start=start).tolist() == pytest.approx(expected)
     assert start.tolist() == [0.0, 1.0]
@@ -128,11 +145,22 @@ def test_it_never_moves_further_than_iterations_times_the_radius(iterations: int
         ({"radius": 0.0}, "centered_clipping needs a radius > 0, got 0"),
         ({"radius": math.nan}, "centered_clipping needs a radius > 0, got nan"),
         ({"radius": 1.0, "iterations": 0}, "centered_clipping needs iterations >= 1, got 0"),
-        ({"radius": 1.0, "start": torch.zeros(3)}, r"needs a finite start of shape \(2,\), got \(3,\)"),
-        ({"radius": 1.0, "start": torch.tensor([0.0, math.nan])}, r"needs a finite start of shape \(2,\)"),
-        ({"radius": 1.0, "start": torch.tensor([0.0, 1e300], dtype=torch.float64)}, r"needs a finite start of shape"),
+        (
+            {"radius": 1.0, "start": torch.zeros(3)},
+            r"needs a finite start of shape \(2,\), got \(3,\)",
+        ),
+        (
+            {"radius": 1.0, "start": torch.tensor([0.0, math.nan])},
+            r"needs a finite start of shape \(2,\)",
+        ),
+        (
+            {"radius": 1.0, "start": torch.tensor([0.0, 1e300], dtype=torch.float64)},
+            r"needs a finite start of shape",
+        ),
     ],
 )
-def test_what_centered_clipping_cannot_use_is_refused(arguments: dict[str, object], message: str) -> None:
+def test_what_centered_clipping_cannot_use_is_refused(
+    arguments: dict[str, object], message: str
+) -> None:
     with pytest.raises(ValueError, match=message):
         centered_clipping(torch.zeros(3, 2), **arguments)  # type: ignore[arg-type]

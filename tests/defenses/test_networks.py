@@ -37,7 +37,16 @@ def test_longer_ones_sort_at_random(n: int) -> None:
 
 
 def test_the_number_of_exchanges_is_knuths() -> None:
-    assert [len(list(comparators(n))) for n in (2, 3, 4, 5, 6, 7, 8, 16)] == [1, 3, 5, 9, 12, 16, 19, 63]
+    assert [len(list(comparators(n))) for n in (2, 3, 4, 5, 6, 7, 8, 16)] == [
+        1,
+        3,
+        5,
+        9,
+        12,
+        16,
+        19,
+        63,
+    ]
 
 
 @pytest.mark.parametrize("n", range(1, 11))
@@ -48,18 +57,25 @@ def test_what_is_wanted_is_there_and_nothing_more_could_be_cut(n: int, together:
         steps = pruned(middle(n, kept, together=together))
         inputs = [list(wires) for wires in itertools.product((0, 1), repeat=n)]
 
-        def inner(wires: list[int], steps: list[tuple[int, int]], cut: int = cut, kept: int = kept) -> list[int]:
+        def inner(
+            wires: list[int], steps: list[tuple[int, int]], cut: int = cut, kept: int = kept
+        ) -> list[int]:
             found = run(list(wires), steps)[cut : cut + kept]
             return sorted(found) if together else found
 
         exchanges = [(step.low, step.high) for step in steps]
         assert all(inner(wires, exchanges) == sorted(wires)[cut : cut + kept] for wires in inputs)
         last = exchanges[:-1]
-        assert not steps or any(inner(wires, last) != sorted(wires)[cut : cut + kept] for wires in inputs)
+        assert not steps or any(
+            inner(wires, last) != sorted(wires)[cut : cut + kept] for wires in inputs
+        )
 
 
 def test_a_result_that_nobody_reads_is_not_computed() -> None:
-    assert [tuple(step) for step in pruned((None, "middle", None))][-1][2:] in {(True, False), (False, True)}
+    assert [tuple(step) for step in pruned((None, "middle", None))][-1][2:] in {
+        (True, False),
+        (False, True),
+    }
     assert len(pruned(("sum",) * 8)) == 0
     assert len(pruned((None,) * 8)) == 0
     median, mean = pruned(middle(20, 2, together=False)), pruned(middle(20, 12, together=True))

@@ -24,7 +24,9 @@ OURS: dict[str, Callable[[Tensor], Tensor]] = {
     "multi_krum": lambda rows: defenses.multi_krum(rows, f=F),
     "geometric_median": lambda rows: defenses.geometric_median(rows, smoothing=1e-9),
     "centered_clipping": lambda rows: defenses.centered_clipping(rows, radius=2.0),
-    "centered_clipping, 3 iterations": lambda rows: defenses.centered_clipping(rows, radius=2.0, iterations=3),
+    "centered_clipping, 3 iterations": lambda rows: defenses.centered_clipping(
+        rows, radius=2.0, iterations=3
+    ),
     "mda": lambda rows: defenses.mda(rows, f=F),
     "monna": lambda rows: defenses.monna(rows, f=F, pivot=4),
     "nearest_neighbor_mixing": lambda rows: defenses.nearest_neighbor_mixing(rows, f=F).tensor(),
@@ -35,7 +37,11 @@ OURS: dict[str, Callable[[Tensor], Tensor]] = {
 }
 # Where several rows are equally good, each library takes another: we the set of least total distance (mda), the first
 # rows (mixing), and in Bulyan the smaller of two values equally far from the median, in one coordinate of these.
-APART = {("ties", "mda"): 0.44445, ("ties", "nearest_neighbor_mixing"): 0.27273, ("ties", "flower bulyan"): 0.5}
+APART = {
+    ("ties", "mda"): 0.44445,
+    ("ties", "nearest_neighbor_mixing"): 0.27273,
+    ("ties", "flower bulyan"): 0.5,
+}
 
 
 def test_every_rule_of_theirs_is_compared() -> None:
@@ -51,7 +57,9 @@ def test_the_answer_is_theirs(table: str, rule: str, dtype: torch.dtype) -> None
     theirs = torch.tensor(PUBLISHED["tables"][table]["answers"][rule], dtype=torch.float64)
     apart = (OURS[rule](rows).double() - theirs).abs().max() / max(1.0, float(theirs.abs().max()))
     if (table, rule) in APART:
-        assert apart == pytest.approx(APART[table, rule], abs=1e-4)  # or this is not what sets us apart
+        assert apart == pytest.approx(
+            APART[table, rule], abs=1e-4
+        )  # or this is not what sets us apart
     else:
         assert apart < 1e-5
 

@@ -36,14 +36,18 @@ def test_mixing_by_hand() -> None:
     rows = column(0, 1, 3, 10, 100)
     mixed = nearest_neighbor_mixing(rows, f=2)
     assert len(mixed) == 5
-    assert mixed.tensor().flatten().tolist() == pytest.approx([4 / 3, 4 / 3, 4 / 3, 14 / 3, 113 / 3])
-    assert nearest_neighbor_mixing(rows, f=0).tensor().flatten().tolist() == pytest.approx([22.8] * 5)
+    assert mixed.tensor().flatten().tolist() == pytest.approx(
+        [4 / 3, 4 / 3, 4 / 3, 14 / 3, 113 / 3]
+    )
+    assert nearest_neighbor_mixing(rows, f=0).tensor().flatten().tolist() == pytest.approx(
+        [22.8] * 5
+    )
 
 
 def test_a_row_is_its_own_nearest_even_beside_equal_ones() -> None:
-    assert nearest_neighbor_mixing(column(5, 5, 0, 0, 0), f=2).tensor().flatten().tolist() == pytest.approx(
-        [10 / 3, 10 / 3, 0, 0, 0]
-    )
+    assert nearest_neighbor_mixing(
+        column(5, 5, 0, 0, 0), f=2
+    ).tensor().flatten().tolist() == pytest.approx([10 / 3, 10 / 3, 0, 0, 0])
 
 
 def test_rows_set_aside_are_not_mixed_in_and_use_up_f_for_the_rule_behind() -> None:
@@ -53,7 +57,9 @@ def test_rows_set_aside_are_not_mixed_in_and_use_up_f_for_the_rule_behind() -> N
     assert defenses.trimmed_mean(mixed, f=1).item() == pytest.approx(18 / 5)
     with pytest.raises(ValueError, match="krum set aside 1 of n=5 rows, more than f=0"):
         defenses.krum(mixed, f=0)
-    with pytest.raises(ValueError, match="nearest_neighbor_mixing set aside 1 of n=6 rows, more than f=0"):
+    with pytest.raises(
+        ValueError, match="nearest_neighbor_mixing set aside 1 of n=6 rows, more than f=0"
+    ):
         nearest_neighbor_mixing(rows, f=0)
 
 
@@ -63,7 +69,10 @@ def test_buckets_are_means_of_rows_dealt_at_random() -> None:
     order = torch.randperm(7, generator=dealing()).tolist()
     expected = [sum(2.0**i for i in order[a:b]) / (b - a) for a, b in ((0, 3), (3, 6), (6, 7))]
     assert made.tolist() == pytest.approx(expected)
-    others = {tuple(bucketing(rows, size=3, generator=dealing(seed)).tensor().flatten().tolist()) for seed in range(20)}
+    others = {
+        tuple(bucketing(rows, size=3, generator=dealing(seed)).tensor().flatten().tolist())
+        for seed in range(20)
+    }
     assert len(others) > 15
     assert len(bucketing(rows, size=100, generator=dealing())) == 1
     with pytest.raises(ValueError, match="bucketing needs a size >= 1, got 0"):
@@ -72,7 +81,12 @@ def test_buckets_are_means_of_rows_dealt_at_random() -> None:
 
 def test_long_rows_are_shortened_and_no_other() -> None:
     rows = torch.tensor([[3.0, 4.0], [0.3, 0.4], [0.0, 0.0], [-6.0, 8.0]], dtype=torch.float64)
-    assert clip_norms(rows, radius=2.5).tensor().tolist() == [[1.5, 2.0], [0.3, 0.4], [0.0, 0.0], [-1.5, 2.0]]
+    assert clip_norms(rows, radius=2.5).tensor().tolist() == [
+        [1.5, 2.0],
+        [0.3, 0.4],
+        [0.0, 0.0],
+        [-1.5, 2.0],
+    ]
     assert torch.equal(clip_norms(rows, radius=10.0).tensor(), rows)
     for radius in (0.0, -1.0, math.inf, math.nan):
         with pytest.raises(ValueError, match="clip_norms needs a radius > 0"):
@@ -82,8 +96,12 @@ def test_long_rows_are_shortened_and_no_other() -> None:
 def test_adaptive_clipping_by_hand() -> None:
     # n = 5, f = 1: floor(2 x 4 / 5) = 1 row, the longest, is cut to the second longest; f = 2: floor(2.4) = 2.
     rows = column(1, -9, 3, 5, -2)
-    assert adaptive_clipping(rows, f=1).tensor().flatten().tolist() == pytest.approx([1, -5, 3, 5, -2])
-    assert adaptive_clipping(rows, f=2).tensor().flatten().tolist() == pytest.approx([1, -3, 3, 3, -2])
+    assert adaptive_clipping(rows, f=1).tensor().flatten().tolist() == pytest.approx(
+        [1, -5, 3, 5, -2]
+    )
+    assert adaptive_clipping(rows, f=2).tensor().flatten().tolist() == pytest.approx(
+        [1, -3, 3, 3, -2]
+    )
     assert torch.equal(adaptive_clipping(rows, f=0).tensor(), rows)
 
 
@@ -93,7 +111,9 @@ PREFILTERS: dict[str, Callable[[Tensor | Mixture], Mixture]] = {
     "clipping": lambda rows: clip_norms(rows, radius=3.0),
     "adaptive": lambda rows: adaptive_clipping(rows, f=2),
     "clipping, mixing": lambda rows: nearest_neighbor_mixing(clip_norms(rows, radius=3.0), f=2),
-    "mixing, buckets": lambda rows: bucketing(nearest_neighbor_mixing(rows, f=2), size=2, generator=dealing()),
+    "mixing, buckets": lambda rows: bucketing(
+        nearest_neighbor_mixing(rows, f=2), size=2, generator=dealing()
+    ),
 }
 RULES: dict[str, Callable[[Tensor | Mixture], Tensor]] = {
     "mean": defenses.mean,
@@ -116,13 +136,17 @@ RULES: dict[str, Callable[[Tensor | Mixture], Tensor]] = {
 def test_a_chain_is_what_the_written_out_rows_give(prefilter: str, rule: str) -> None:
     rows = heavy(15, 6, 7)
     mixed = PREFILTERS[prefilter](rows)
-    torch.testing.assert_close(RULES[rule](mixed), RULES[rule](mixed.tensor()), rtol=1e-6, atol=1e-9)
+    torch.testing.assert_close(
+        RULES[rule](mixed), RULES[rule](mixed.tensor()), rtol=1e-6, atol=1e-9
+    )
 
 
 @pytest.mark.parametrize("rule", ["krum", "multi_krum", "mda", "geometric_median", "dnc"])
 @pytest.mark.parametrize("prefilter", ["buckets", "mixing"])
 @pytest.mark.parametrize("offset", [1e6, 1e8])
-def test_a_chain_sees_small_differences_far_from_the_origin(prefilter: str, rule: str, offset: float) -> None:
+def test_a_chain_sees_small_differences_far_from_the_origin(
+    prefilter: str, rule: str, offset: float
+) -> None:
     rows = torch.from_numpy(np.random.default_rng(8).normal(size=(30, 40)))
     found = RULES[rule](PREFILTERS[prefilter](rows + offset)) - offset
     torch.testing.assert_close(found, RULES[rule](PREFILTERS[prefilter](rows)), rtol=0, atol=1e-5)
@@ -135,19 +159,26 @@ def test_a_liar_in_the_first_row_costs_a_chain_far_from_the_origin_no_digits() -
         near = torch.cat([torch.full((1, 40), 1e17, dtype=torch.float64), rows])
         for rule in (defenses.geometric_median, lambda mixed: defenses.dnc(mixed, f=1)):
             found = rule(nearest_neighbor_mixing(far, f=2)) - offset
-            torch.testing.assert_close(found, rule(nearest_neighbor_mixing(near, f=2)), rtol=0, atol=1e-5)
+            torch.testing.assert_close(
+                found, rule(nearest_neighbor_mixing(near, f=2)), rtol=0, atol=1e-5
+            )
 
 
 def test_clipped_rows_far_from_the_origin_are_no_means_of_rows() -> None:
     rows = torch.from_numpy(np.random.default_rng(9).normal(size=(12, 40))) + 1e6
     clipped = clip_norms(rows, radius=3.0)
-    found, expected = defenses.geometric_median(clipped), defenses.geometric_median(clipped.tensor())
+    found, expected = (
+        defenses.geometric_median(clipped),
+        defenses.geometric_median(clipped.tensor()),
+    )
     torch.testing.assert_close(found, expected, rtol=0, atol=1e-9)
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 @pytest.mark.parametrize("scale", [1e-24, 1e-12, 1.0, 1e12, 1e18])
-def test_norms_that_float32_cannot_square_are_measured_all_the_same(scale: float, dtype: torch.dtype) -> None:
+def test_norms_that_float32_cannot_square_are_measured_all_the_same(
+    scale: float, dtype: torch.dtype
+) -> None:
     rows = torch.eye(5, 1000, dtype=dtype) * scale
     rows[0] = scale
     long = 1000**0.5
@@ -155,7 +186,9 @@ def test_norms_that_float32_cannot_square_are_measured_all_the_same(scale: float
     assert shortened.tolist() == pytest.approx([0.5] * 5, rel=1e-5)
     adapted = adaptive_clipping(rows, f=1).tensor().double().norm(dim=1) / scale
     assert adapted.tolist() == pytest.approx([1.0] * 5, rel=1e-5)
-    moved = defenses.centered_clipping(rows, radius=0.5 * scale, iterations=2).double().norm() / scale
+    moved = (
+        defenses.centered_clipping(rows, radius=0.5 * scale, iterations=2).double().norm() / scale
+    )
     assert 0.1 < float(moved) < 1.0 < long
     assert defenses.monna(rows, f=2, pivot=3).isfinite().all()
 
@@ -163,7 +196,11 @@ def test_norms_that_float32_cannot_square_are_measured_all_the_same(scale: float
 @pytest.mark.parametrize(
     ("weights", "rows", "message"),
     [
-        (torch.ones(2, 3), torch.ones(4, 1), r"a mixture of n=4 rows needs weights \(m, 4\) of at most 1e\+06"),
+        (
+            torch.ones(2, 3),
+            torch.ones(4, 1),
+            r"a mixture of n=4 rows needs weights \(m, 4\) of at most 1e\+06",
+        ),
         (torch.ones(4), torch.ones(4, 1), "needs weights"),
         (torch.full((1, 4), math.inf), torch.ones(4, 1), "needs weights"),
         (torch.full((1, 4), 3e5), torch.ones(4, 1), "needs weights"),
@@ -171,7 +208,9 @@ def test_norms_that_float32_cannot_square_are_measured_all_the_same(scale: float
         (torch.ones(1, 1), torch.ones(1), "rows must be 2-D"),
     ],
 )
-def test_a_mixture_of_what_does_not_fit_is_refused(weights: Tensor, rows: Tensor, message: str) -> None:
+def test_a_mixture_of_what_does_not_fit_is_refused(
+    weights: Tensor, rows: Tensor, message: str
+) -> None:
     with pytest.raises(ValueError, match=message):
         Mixture(weights, rows)
 

@@ -35,13 +35,19 @@ RULES: dict[str, Rule] = {
     "geometric_median": defenses.geometric_median,
     "mda": lambda rows: defenses.mda(rows, f=F),
     "dnc": lambda rows: defenses.dnc(rows, f=F),
-    "monna": lambda rows: defenses.monna(rows, f=F, pivot=int(rows.abs().nan_to_num(math.inf).sum(dim=1).argmin())),
-    "centered_clipping": lambda rows: defenses.centered_clipping(rows, radius=float(rows[:, 0].abs().max()) + 1.0),
+    "monna": lambda rows: defenses.monna(
+        rows, f=F, pivot=int(rows.abs().nan_to_num(math.inf).sum(dim=1).argmin())
+    ),
+    "centered_clipping": lambda rows: defenses.centered_clipping(
+        rows, radius=float(rows[:, 0].abs().max()) + 1.0
+    ),
     "mixing, krum": lambda rows: defenses.krum(defenses.nearest_neighbor_mixing(rows, f=F), f=F),
     "mixing, median": lambda rows: defenses.median(defenses.nearest_neighbor_mixing(rows, f=F)),
     "adaptive, mda": lambda rows: defenses.mda(defenses.adaptive_clipping(rows, f=F), f=F),
 }
-MOVES_WITH_ITS_ROWS = [name for name in RULES if name not in ("centered_clipping", "adaptive, mda", "monna")]
+MOVES_WITH_ITS_ROWS = [
+    name for name in RULES if name not in ("centered_clipping", "adaptive, mda", "monna")
+]
 BOXED = ["median", "trimmed_mean"]
 seeds = st.integers(0, 2**32 - 1)
 
@@ -79,7 +85,9 @@ def test_shifted_rows_give_a_shifted_estimate(name: str, seed: int, shift: float
     close(RULES[name](rows + shift) - shift, RULES[name](rows), float(rows.abs().max()) + 1e4)
 
 
-@pytest.mark.parametrize("name", ["trimmed_mean", "meamed", "multi_krum", "mda", "dnc", "bulyan", "monna"])
+@pytest.mark.parametrize(
+    "name", ["trimmed_mean", "meamed", "multi_krum", "mda", "dnc", "bulyan", "monna"]
+)
 def test_without_liars_it_is_the_mean(name: str) -> None:
     arguments = {"pivot": 3} if name == "monna" else {}
     rows = heavy(5)
@@ -99,7 +107,9 @@ def test_f_liars_cannot_leave_the_honest_box(name: str, seed: int, lie: float) -
 
 @pytest.mark.parametrize("lie", [1e6, 1e12, 1e17, 9e17, 1e30, math.inf, math.nan])
 @pytest.mark.parametrize("name", [name for name in RULES if name != "centered_clipping"])
-def test_f_rows_of_any_size_move_it_no_further_than_the_honest_rows_are_apart(name: str, lie: float) -> None:
+def test_f_rows_of_any_size_move_it_no_further_than_the_honest_rows_are_apart(
+    name: str, lie: float
+) -> None:
     honest = heavy(3) + 1.0
     spread = float(torch.cdist(honest, honest).max())
     ladder = torch.zeros(F, 5)
@@ -111,12 +121,18 @@ def test_f_rows_of_any_size_move_it_no_further_than_the_honest_rows_are_apart(na
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 @pytest.mark.parametrize("name", RULES)
-def test_an_estimate_is_finite_of_the_rows_dtype_and_the_input_untouched(name: str, dtype: torch.dtype) -> None:
+def test_an_estimate_is_finite_of_the_rows_dtype_and_the_input_untouched(
+    name: str, dtype: torch.dtype
+) -> None:
     rows = heavy(9).to(dtype)
     rows[4] = 1e18
     rows[6, 2] = math.nan
     before = rows.clone()
-    found = RULES[name](rows) if name != "centered_clipping" else defenses.centered_clipping(rows, radius=1.0)
+    found = (
+        RULES[name](rows)
+        if name != "centered_clipping"
+        else defenses.centered_clipping(rows, radius=1.0)
+    )
     assert found.dtype == dtype
     assert found.shape == (5,)
     assert found.isfinite().all()
@@ -134,7 +150,10 @@ def test_two_threads_give_what_one_gives() -> None:
     told = [
         subprocess.run(
             [sys.executable, "-c", code],
-            env={**os.environ, **{f"{name}_NUM_THREADS": count for name in ("OMP", "OPENBLAS", "MKL")}},
+            env={
+                **os.environ,
+                **{f"{name}_NUM_THREADS": count for name in ("OMP", "OPENBLAS", "MKL")},
+            },
             cwd=ROOT,
             capture_output=True,
             text=True,
@@ -148,7 +167,9 @@ def test_two_threads_give_what_one_gives() -> None:
 
 
 @pytest.mark.parametrize("name", RULES)
-@pytest.mark.parametrize("rows", [torch.zeros(4), torch.zeros(0, 3), torch.zeros(3, 2, dtype=torch.int64)])
+@pytest.mark.parametrize(
+    "rows", [torch.zeros(4), torch.zeros(0, 3), torch.zeros(3, 2, dtype=torch.int64)]
+)
 def test_what_is_no_table_of_floats_is_refused(name: str, rows: Tensor) -> None:
     calls: dict[str, Rule] = {**RULES, "monna": lambda rows: defenses.monna(rows, f=F, pivot=0)}
     calls["centered_clipping"] = lambda rows: defenses.centered_clipping(rows, radius=1.0)

@@ -74,7 +74,9 @@ def krum_scores(rows: list[list[float]], f: int) -> list[float]:
     scores = []
     for i, own in enumerate(rows):
         distances = sorted(
-            sum((a - b) ** 2 for a, b in zip(own, other, strict=True)) for j, other in enumerate(rows) if j != i
+            sum((a - b) ** 2 for a, b in zip(own, other, strict=True))
+            for j, other in enumerate(rows)
+            if j != i
         )
         scores.append(sum(distances[: len(rows) - f - 2]))
     return scores
@@ -90,7 +92,9 @@ def test_mean_known_answer() -> None:
 
 def test_mean_weighs_rows_and_normalises() -> None:
     # By hand (1 + 4 + 30) / 8. Weights ignored: 3; not normalised: 35; divided by n: 11.67.
-    assert mean(column(1, 2, 6), weights=torch.tensor([1.0, 2.0, 5.0])).item() == pytest.approx(4.375, rel=1e-15)
+    assert mean(column(1, 2, 6), weights=torch.tensor([1.0, 2.0, 5.0])).item() == pytest.approx(
+        4.375, rel=1e-15
+    )
 
 
 def test_mean_drops_a_non_finite_row_together_with_its_weight() -> None:
@@ -120,7 +124,9 @@ def test_mean_of_float32_does_not_lose_digits() -> None:
 @pytest.mark.parametrize("seed", range(20))
 def test_mean_of_the_largest_floats_is_finite(seed: int, dtype: torch.dtype) -> None:
     largest = torch.finfo(dtype).max
-    weights = torch.rand(2 + seed, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+    weights = torch.rand(
+        2 + seed, generator=torch.Generator().manual_seed(seed), dtype=torch.float64
+    )
     rows = torch.full((2 + seed, 1), largest, dtype=dtype)
     assert mean(rows, weights=weights).item() == pytest.approx(largest)
     assert mean(-rows, weights=1e307 * weights).item() == pytest.approx(-largest)
@@ -151,7 +157,10 @@ def test_mean_of_no_finite_row_is_refused() -> None:
 
 @pytest.mark.parametrize("weight", [0.0, -1.0, NAN, INF])
 def test_mean_refuses_a_weight_that_is_not_positive_and_finite(weight: float) -> None:
-    with pytest.raises(ValueError, match=f"weights must be finite and positive for every finite row, got {weight:g}"):
+    with pytest.raises(
+        ValueError,
+        match=f"weights must be finite and positive for every finite row, got {weight:g}",
+    ):
         mean(column(1, 2), weights=torch.tensor([1.0, weight]))
 
 
@@ -166,7 +175,10 @@ def test_mean_refuses_weights_of_another_shape(shape: tuple[int, ...]) -> None:
 
 def test_median_known_answers() -> None:
     # Even n: the lower median is 2, the upper 4, the mean 26.75; the rows are not sorted as a whole.
-    assert median(torch.tensor([[100.0, 2.0], [1.0, 100.0], [4.0, 1.0], [2.0, 4.0]])).tolist() == [3.0, 3.0]
+    assert median(torch.tensor([[100.0, 2.0], [1.0, 100.0], [4.0, 1.0], [2.0, 4.0]])).tolist() == [
+        3.0,
+        3.0,
+    ]
     assert median(column(100, 1, 2)).item() == 2.0
     assert median(column(7)).item() == 7.0
 
@@ -216,7 +228,9 @@ def test_trimmed_mean_sums_what_it_keeps() -> None:
 
 
 def test_trimmed_mean_of_equal_rows_is_that_row() -> None:
-    assert trimmed_mean(column(0.1, 0.1, 0.1), f=0).item() == 0.1  # (0.1 + 0.1 + 0.1) / 3 is above 0.1
+    assert (
+        trimmed_mean(column(0.1, 0.1, 0.1), f=0).item() == 0.1
+    )  # (0.1 + 0.1 + 0.1) / 3 is above 0.1
     assert trimmed_mean(column(-0.1, -0.1, -0.1), f=0).item() == -0.1
 
 
@@ -269,7 +283,9 @@ def test_krum_agrees_with_the_loop_on_more_rows_and_floats(f: int) -> None:
 
 @pytest.mark.parametrize("seed", range(10))
 def test_krum_elects_the_same_row_far_from_the_origin(seed: int) -> None:
-    rows = 1e-4 * torch.randn(8, 20, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+    rows = 1e-4 * torch.randn(
+        8, 20, generator=torch.Generator().manual_seed(seed), dtype=torch.float64
+    )
     elected = (rows == krum(rows, f=2)).all(dim=1)
     assert elected.sum() == 1
     assert torch.equal(krum(rows + 1e3, f=2), (rows + 1e3)[elected].squeeze(0))
@@ -277,7 +293,9 @@ def test_krum_elects_the_same_row_far_from_the_origin(seed: int) -> None:
 
 @pytest.mark.parametrize(("dtype", "offset"), [(torch.float32, 1024.0), (torch.float64, 2.0**33)])
 @pytest.mark.parametrize("seed", range(10))
-def test_krum_sees_differences_that_squared_norms_would_cancel(seed: int, dtype: torch.dtype, offset: float) -> None:
+def test_krum_sees_differences_that_squared_norms_would_cancel(
+    seed: int, dtype: torch.dtype, offset: float
+) -> None:
     # Multiples of 2^-13, about 1e-4, are exact beside either offset; their squares are not.
     units = torch.randint(-9, 10, (8, 20), generator=torch.Generator().manual_seed(seed))
     rows = units.to(dtype) * 2.0**-13
@@ -366,7 +384,9 @@ def test_the_need_is_checked_on_the_rows_that_are_left() -> None:
     assert krum(column(NAN, 1, 1, 2), f=1).item() == 1.0  # 3 rows, f = 0
     with pytest.raises(ValueError, match=r"krum needs n >= 2f \+ 3, got n=2, f=0 \(1 set aside\)"):
         krum(column(NAN, 1, 2), f=1)
-    with pytest.raises(ValueError, match=r"trimmed_mean needs n >= 2f \+ 1, got n=0, f=0 \(1 set aside\)"):
+    with pytest.raises(
+        ValueError, match=r"trimmed_mean needs n >= 2f \+ 1, got n=0, f=0 \(1 set aside\)"
+    ):
         trimmed_mean(column(NAN), f=1)
 
 
@@ -408,8 +428,12 @@ def test_every_rule_refuses_what_is_not_a_table_of_float_rows(name: str) -> None
 
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("name", RULES)
-def test_every_rule_keeps_dtype_and_shape_and_leaves_its_input_alone(name: str, dtype: torch.dtype) -> None:
-    rows = torch.tensor([[3.0, 1.0], [NAN, 2.0], [2.0, 5.0], [1.0, 4.0], [0.0, 0.0], [9.0, 9.0]], dtype=dtype)
+def test_every_rule_keeps_dtype_and_shape_and_leaves_its_input_alone(
+    name: str, dtype: torch.dtype
+) -> None:
+    rows = torch.tensor(
+        [[3.0, 1.0], [NAN, 2.0], [2.0, 5.0], [1.0, 4.0], [0.0, 0.0], [9.0, 9.0]], dtype=dtype
+    )
     before = rows.clone()
     estimate = RULES[name](rows, 2)
     assert estimate.dtype is dtype
@@ -433,14 +457,18 @@ def test_one_row_or_no_column_is_enough_where_the_rule_allows_it(name: str) -> N
 @pytest.mark.parametrize("name", ["mean", "median", "trimmed_mean"])
 @deterministic
 @given(rows=tables(), data=st.data())
-def test_the_order_of_the_rows_does_not_matter(name: str, rows: Tensor, data: st.DataObject) -> None:
+def test_the_order_of_the_rows_does_not_matter(
+    name: str, rows: Tensor, data: st.DataObject
+) -> None:
     order = data.draw(st.permutations(range(len(rows))))
     assert torch.equal(RULES[name](rows[list(order)], 1), RULES[name](rows, 1))
 
 
 @deterministic
 @given(tables(), st.data())
-def test_the_order_of_the_rows_matters_to_krum_only_among_equals(rows: Tensor, data: st.DataObject) -> None:
+def test_the_order_of_the_rows_matters_to_krum_only_among_equals(
+    rows: Tensor, data: st.DataObject
+) -> None:
     order = data.draw(st.permutations(range(len(rows))))
     scores = krum_scores(rows.tolist(), 1)
     elected = (rows == krum(rows[list(order)], f=1)).all(dim=1)
@@ -458,7 +486,9 @@ def test_scaled_rows_give_a_scaled_estimate(name: str, rows: Tensor, exponent: i
 @deterministic
 @given(rows=tables(), shift=st.integers(-1000, 1000))
 def test_shifted_rows_give_a_shifted_estimate(name: str, rows: Tensor, shift: int) -> None:
-    torch.testing.assert_close(RULES[name](rows + shift, 1), RULES[name](rows, 1) + shift, rtol=0, atol=1e-9)
+    torch.testing.assert_close(
+        RULES[name](rows + shift, 1), RULES[name](rows, 1) + shift, rtol=0, atol=1e-9
+    )
 
 
 @pytest.mark.parametrize("name", ["median", "trimmed_mean"])
@@ -473,7 +503,9 @@ def test_f_liars_cannot_leave_the_honest_box(name: str, drawn: tuple[Tensor, Ten
 
 @pytest.mark.parametrize("name", ROBUST)
 @pytest.mark.parametrize("lie", [1e17, -1e17, 1e30, -1e30])
-def test_one_liar_moves_every_robust_rule_by_at_most_the_honest_spread(name: str, lie: float) -> None:
+def test_one_liar_moves_every_robust_rule_by_at_most_the_honest_spread(
+    name: str, lie: float
+) -> None:
     honest = [1.0, 2.0, 3.0, 4.0]
     for place in range(5):
         values = [*honest[:place], lie, *honest[place:]]

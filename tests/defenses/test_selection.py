@@ -55,8 +55,12 @@ def heavy(n: int, d: int, seed: int) -> Tensor:
 
 
 def test_meamed_by_hand() -> None:
-    assert meamed(column(0, 1, 2, 4, 100), f=2).item() == pytest.approx(1.0)  # around 2: 2, 1, and 0 before 4
-    assert meamed(column(0, 1, 5, 6, 100), f=1).item() == pytest.approx(3.0)  # around 5: all but 100
+    assert meamed(column(0, 1, 2, 4, 100), f=2).item() == pytest.approx(
+        1.0
+    )  # around 2: 2, 1, and 0 before 4
+    assert meamed(column(0, 1, 5, 6, 100), f=1).item() == pytest.approx(
+        3.0
+    )  # around 5: all but 100
     assert meamed(column(0, 3, 4, 10), f=1).item() == pytest.approx(7 / 3)  # around 3.5
 
 
@@ -81,7 +85,9 @@ def test_equal_liars_do_not_stay_together() -> None:
 
 
 def test_meamed_of_equal_rows_is_that_row() -> None:
-    assert meamed(column(0.1, 0.1, 0.1, 0.1), f=1).item() == 0.1  # 0.1 + 0.1 + 0.1 is more than 3 x 0.1
+    assert (
+        meamed(column(0.1, 0.1, 0.1, 0.1), f=1).item() == 0.1
+    )  # 0.1 + 0.1 + 0.1 is more than 3 x 0.1
 
 
 # Multi-Krum
@@ -93,7 +99,9 @@ def test_multi_krum_by_hand() -> None:
     assert multi_krum(rows, f=1).item() == pytest.approx(17 / 5)
     assert multi_krum(rows, f=1, m=3).item() == pytest.approx(1.0)
     assert multi_krum(rows, f=1, m=1).item() == krum(rows, f=1).item() == 2.0
-    assert multi_krum_weights(rows, f=1, m=3).tolist() == pytest.approx([0, 1 / 3, 1 / 3, 1 / 3, 0, 0])
+    assert multi_krum_weights(rows, f=1, m=3).tolist() == pytest.approx(
+        [0, 1 / 3, 1 / 3, 1 / 3, 0, 0]
+    )
 
 
 @pytest.mark.parametrize("m", [0, -1, 6])
@@ -104,7 +112,9 @@ def test_multi_krum_averages_one_row_to_n_minus_f(m: int) -> None:
 
 def test_a_row_set_aside_lowers_what_multi_krum_averages() -> None:
     rows = column(0, math.nan, 1, 2, 4, 10)
-    assert multi_krum(rows, f=1).item() == pytest.approx(17 / 5)  # f = 0 among five rows: all of them
+    assert multi_krum(rows, f=1).item() == pytest.approx(
+        17 / 5
+    )  # f = 0 among five rows: all of them
     assert multi_krum_weights(rows, f=1).tolist() == pytest.approx([0.2, 0, 0.2, 0.2, 0.2, 0.2])
 
 
@@ -119,7 +129,11 @@ def slow_bulyan(rows: Tensor, f: int) -> Tensor:
         neighbours = max(1, len(left) - f - 2)
         scores = []
         for i, own in enumerate(left):
-            others = [sum((a - b) ** 2 for a, b in zip(own, o, strict=True)) for j, o in enumerate(left) if j != i]
+            others = [
+                sum((a - b) ** 2 for a, b in zip(own, o, strict=True))
+                for j, o in enumerate(left)
+                if j != i
+            ]
             scores.append(sum(sorted(others)[:neighbours]))
         chosen.append(left.pop(scores.index(min(scores))))
     columns = []
@@ -157,14 +171,19 @@ def slow_mda(rows: Tensor, f: int) -> tuple[float, float]:
     """The least diameter of n - f rows, and the least total of squared distances among such sets."""
     squared = torch.cdist(rows, rows).square().numpy()
     sets = [list(kept) for kept in itertools.combinations(range(len(rows)), len(rows) - f)]
-    found = [(float(squared[np.ix_(kept, kept)].max()), float(squared[np.ix_(kept, kept)].sum())) for kept in sets]
+    found = [
+        (float(squared[np.ix_(kept, kept)].max()), float(squared[np.ix_(kept, kept)].sum()))
+        for kept in sets
+    ]
     least = min(diameter for diameter, _ in found)
     return least, min(total for diameter, total in found if diameter <= least * (1 + 1e-12))
 
 
 @given(st.data(), st.integers(0, 3), st.integers(0, 3))
 @deterministic
-def test_mda_finds_the_least_diameter_and_for_one_liar_the_least_total(data: st.DataObject, f: int, more: int) -> None:
+def test_mda_finds_the_least_diameter_and_for_one_liar_the_least_total(
+    data: st.DataObject, f: int, more: int
+) -> None:
     n = 2 * f + 1 + more
     numbers = data.draw(st.lists(st.integers(-6, 6), min_size=2 * n, max_size=2 * n))
     rows = torch.tensor(numbers, dtype=torch.float64).reshape(n, 2)
@@ -202,9 +221,13 @@ def test_many_colluders_cost_mda_no_time() -> None:
     assert float(mda(rows, f=30).abs().max()) < 1e3
 
 
-def test_mda_gives_up_with_a_sentence_where_the_search_would_take_too_long(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_mda_gives_up_with_a_sentence_where_the_search_would_take_too_long(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.setattr(weights_of_rules, "_MOST_TRIALS", 3)
-    with pytest.raises(ValueError, match="mda found no set of n - f rows within 3 trials: use a smaller f"):
+    with pytest.raises(
+        ValueError, match="mda found no set of n - f rows within 3 trials: use a smaller f"
+    ):
         mda(heavy(15, 4, 1), f=5)
 
 
@@ -262,7 +285,10 @@ def test_monna_does_not_guess_its_pivot_where_rows_moved_up() -> None:
     assert monna(rows, f=3, pivot=1).item() == 2.0
     mixed = clip_norms(rows, radius=1e9)
     assert (mixed.shape, mixed.set_aside) == ((7, 1), 1)
-    with pytest.raises(ValueError, match=r"monna cannot tell its pivot behind a pre-filter that set 1 row\(s\) aside"):
+    with pytest.raises(
+        ValueError,
+        match=r"monna cannot tell its pivot behind a pre-filter that set 1 row\(s\) aside",
+    ):
         monna(mixed, f=3, pivot=1)
     assert monna(clip_norms(rows[1:], radius=1e9), f=2, pivot=0).item() == 2.0
 
@@ -271,11 +297,23 @@ def test_monna_does_not_guess_its_pivot_where_rows_moved_up() -> None:
     ("call", "message"),
     [
         (lambda rows: krum(rows, f=2.0), "krum needs a whole number as f, got 2.0"),  # type: ignore[arg-type]
-        (lambda rows: multi_krum(rows, f=1, m=2.5), "multi_krum needs a whole number as m, got 2.5"),  # type: ignore[arg-type]
+        (
+            lambda rows: multi_krum(rows, f=1, m=2.5),  # type: ignore[arg-type]
+            "multi_krum needs a whole number as m, got 2.5",
+        ),
         (lambda rows: monna(rows, f=1, pivot=1.5), "monna needs a whole number as pivot, got 1.5"),  # type: ignore[arg-type]
-        (lambda rows: bucketing(rows, size=1.5, generator=torch.Generator()), "bucketing needs a whole number as size"),  # type: ignore[arg-type]
-        (lambda rows: krum(rows.numpy(), f=1), "rows must be a torch.Tensor or a Mixture, got ndarray"),
-        (lambda rows: krum(rows.tolist(), f=1), "rows must be a torch.Tensor or a Mixture, got list"),
+        (
+            lambda rows: bucketing(rows, size=1.5, generator=torch.Generator()),  # type: ignore[arg-type]
+            "bucketing needs a whole number as size",
+        ),
+        (
+            lambda rows: krum(rows.numpy(), f=1),
+            "rows must be a torch.Tensor or a Mixture, got ndarray",
+        ),
+        (
+            lambda rows: krum(rows.tolist(), f=1),
+            "rows must be a torch.Tensor or a Mixture, got list",
+        ),
     ],
 )
 def test_what_is_of_the_wrong_kind_is_named(call: Callable[[Tensor], object], message: str) -> None:
@@ -302,7 +340,9 @@ def slow_dnc(rows: Tensor, removed: int) -> Tensor:
 
 @pytest.mark.parametrize("filter", [1.0, 1.5, 2.0])
 @pytest.mark.parametrize("seed", range(5))
-def test_dnc_removes_the_rows_furthest_along_the_first_singular_vector(seed: int, filter: float) -> None:
+def test_dnc_removes_the_rows_furthest_along_the_first_singular_vector(
+    seed: int, filter: float
+) -> None:
     rows = heavy(11, 4, seed) + 5.0
     torch.testing.assert_close(dnc(rows, f=3, filter=filter), slow_dnc(rows, math.ceil(3 * filter)))
 
@@ -319,14 +359,18 @@ def test_no_liar_hides_from_dnc_behind_a_longer_one(offset: float) -> None:
 
 
 def test_dnc_by_hand() -> None:
-    rows = torch.tensor([[1.0, 0.0], [1.0, 1.0], [1.0, -1.0], [9.0, 0.0], [1.0, 0.5]], dtype=torch.float64)
+    rows = torch.tensor(
+        [[1.0, 0.0], [1.0, 1.0], [1.0, -1.0], [9.0, 0.0], [1.0, 0.5]], dtype=torch.float64
+    )
     assert dnc(rows, f=1).tolist() == pytest.approx([1.0, 0.125])
     assert dnc(rows, f=0).tolist() == pytest.approx([2.6, 0.1])
 
 
 @pytest.mark.parametrize("filter", [0.0, 0.5, 3.0, math.nan, math.inf])
 def test_dnc_refuses_a_filter_that_removes_too_few_or_all(filter: float) -> None:
-    with pytest.raises(ValueError, match="dnc needs a filter of 1 or more that leaves a row of n=5, got"):
+    with pytest.raises(
+        ValueError, match="dnc needs a filter of 1 or more that leaves a row of n=5, got"
+    ):
         dnc(column(1, 2, 3, 4, 5), f=2, filter=filter)
 
 

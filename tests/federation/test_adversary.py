@@ -75,7 +75,11 @@ def test_each_client_sends_the_row_that_was_made_of_its_own_and_keeps_the_rest()
     }
     for client, update in sent.items():
         before = honest[client]
-        assert (update.weight, update.spent, update.model_hash) == (before.weight, before.spent, before.model_hash)
+        assert (update.weight, update.spent, update.model_hash) == (
+            before.weight,
+            before.spent,
+            before.model_hash,
+        )
 
 
 def test_the_honest_updates_stay_as_they_were() -> None:
@@ -131,7 +135,9 @@ def test_an_omniscient_one_knows_the_rows_of_the_others_and_says_so() -> None:
         2: [102, 100, 101],
         5: [205, 200, 201],
     }
-    adversary.rewrite(updates(), {}, round=5)  # where no other is left, its own are all that it knows
+    adversary.rewrite(
+        updates(), {}, round=5
+    )  # where no other is left, its own are all that it knows
     assert spy.seen[1] == ([[2.0, 0.0, 1.0], [5.0, 0.0, 1.0]], 5)
 
 
@@ -172,15 +178,23 @@ def test_the_catalog_gives_an_attack_what_it_asks_for_and_nothing_else() -> None
     own, known = torch.ones(2, 3), torch.tensor([[2.0, 4.0, 6.0], [4.0, 8.0, 2.0], [3.0, 6.0, 4.0]])
 
     def made(
-        name: str, rule: Rule, weigh: Weigh | None = None, krum_f: int | None = None, **parameters: float
+        name: str,
+        rule: Rule,
+        weigh: Weigh | None = None,
+        krum_f: int | None = None,
+        **parameters: float,
     ) -> Tensor:
-        attack = make_attack(name, parameters, seed=1, clients=5, rule=rule, weigh=weigh, krum_f=krum_f)
+        attack = make_attack(
+            name, parameters, seed=1, clients=5, rule=rule, weigh=weigh, krum_f=krum_f
+        )
         return attack(own, known, 0)
 
     def unasked(rows: Tensor, weights: Tensor) -> Tensor:
         raise AssertionError("this attack knows no rule")
 
-    assert made("inner_product", unasked, scale=0.5).tolist() == [[-1.5, -3.0, -2.0]] * 2  # from what is known
+    assert (
+        made("inner_product", unasked, scale=0.5).tolist() == [[-1.5, -3.0, -2.0]] * 2
+    )  # from what is known
     assert made("sign_flip", unasked, scale=2.0).tolist() == [[-2.0] * 3] * 2  # from its own
     asked: list[tuple[int, list[float]]] = []
 
@@ -203,7 +217,8 @@ def test_the_catalog_gives_an_attack_what_it_asks_for_and_nothing_else() -> None
 
 
 @pytest.mark.parametrize(
-    ("krum_f", "others", "expected"), [(None, 6, 2), (1, 6, 1), (0, 6, 0), (None, 4, 1), (None, 1, 0)]
+    ("krum_f", "others", "expected"),
+    [(None, 6, 2), (1, 6, 1), (0, 6, 0), (None, 4, 1), (None, 1, 0)],
 )
 def test_fang_krum_plays_against_the_krum_of_the_scenario_or_the_strictest_that_there_is(
     krum_f: int | None, others: int, expected: int, monkeypatch: pytest.MonkeyPatch
@@ -216,7 +231,13 @@ def test_fang_krum_plays_against_the_krum_of_the_scenario_or_the_strictest_that_
 
     monkeypatch.setitem(catalog.RULES, "krum", replace(catalog.RULES["krum"], function=krum))
     attack = make_attack(
-        "fang_krum", {}, seed=1, clients=9, rule=lambda rows, weights: rows[0], weigh=None, krum_f=krum_f
+        "fang_krum",
+        {},
+        seed=1,
+        clients=9,
+        rule=lambda rows, weights: rows[0],
+        weigh=None,
+        krum_f=krum_f,
     )
     attack(torch.ones(2, 3), torch.ones(others, 3), 0)
     assert asked == [expected]
@@ -267,10 +288,19 @@ def test_a_cohort_of_one_corrupt_client_is_played(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("defense", "recall"),
-    [('rule = { name = "krum", f = 1 }', 1.0), ('rule = "median"', None), ('rule = "geometric_median"', 1.0)],
+    [
+        ('rule = { name = "krum", f = 1 }', 1.0),
+        ('rule = "median"', None),
+        ('rule = "geometric_median"', 1.0),
+    ],
 )
-def test_whom_the_rule_distrusts_is_written_down(defense: str, recall: float | None, tmp_path: Path) -> None:
-    text = HEARD + f'defense = {{ {defense} }}\nattack = {{ name = "gaussian", std = 200.0, clients = [2] }}\n'
+def test_whom_the_rule_distrusts_is_written_down(
+    defense: str, recall: float | None, tmp_path: Path
+) -> None:
+    text = (
+        HEARD
+        + f'defense = {{ {defense} }}\nattack = {{ name = "gaussian", std = 200.0, clients = [2] }}\n'
+    )
     metrics = api.run(parse_scenario(text), tmp_path / "run")
     assert metrics["distrusted_recall"] == recall
     told = RunFolder.open(tmp_path / "run").cells()[0][2].rounds()[0]["distrusted"]
@@ -292,12 +322,20 @@ def test_what_the_adversary_saw_is_observed(tmp_path: Path) -> None:
 
 def test_a_model_that_answers_nothing_has_no_attack_success() -> None:
     scenario = parse_scenario(HEARD + 'attack = { name = "backdoor", target = 0, clients = [0] }')
-    assert success(scenario, load_data(scenario), lambda x: torch.full((len(x), 10), torch.nan)) is None
+    assert (
+        success(scenario, load_data(scenario), lambda x: torch.full((len(x), 10), torch.nan))
+        is None
+    )
 
 
 def test_every_client_of_a_distributed_backdoor_has_a_part_of_its_own() -> None:
-    poison = make_poison("distributed_backdoor", {"target": 1, "share": 1.0}, seed=1, classes=2, corrupt=(6, 2, 4))
-    stamped = {client: poison(client, torch.zeros(1, 5), torch.zeros(1).long())[0][0].tolist() for client in (2, 4, 6)}
+    poison = make_poison(
+        "distributed_backdoor", {"target": 1, "share": 1.0}, seed=1, classes=2, corrupt=(6, 2, 4)
+    )
+    stamped = {
+        client: poison(client, torch.zeros(1, 5), torch.zeros(1).long())[0][0].tolist()
+        for client in (2, 4, 6)
+    }
     assert stamped == {2: [0, 0, 1, 0, 0], 4: [0, 0, 0, 1, 0], 6: [0, 0, 0, 0, 1]}
 
 
@@ -339,12 +377,20 @@ def test_every_attack_of_the_catalog_plays_a_round_through_the_lane(
 ) -> None:
     knows = "omniscient" if catalog.ATTACKS[name].omniscient else "own"
     rule = "geometric_median" if name == "adaptive_weight" else "median"
-    text = playing(f'attack = {{ name = "{name}", knows = "{knows}", clients = [0, 1]{NEEDED.get(name, "")} }}')
+    text = playing(
+        f'attack = {{ name = "{name}", knows = "{knows}", clients = [0, 1]{NEEDED.get(name, "")} }}'
+    )
     attacked = api.run(parse_scenario(text.replace("median", rule)), tmp_path / "run")
     assert attacked["rounds"] == 2
     assert attacked["abandoned"] == 0
     assert attacked["auc"] != clean["auc"]  # it did something
-    unpushed = {"non_finite", "label_flip", "targeted_label_flip", "backdoor", "distributed_backdoor"}
+    unpushed = {
+        "non_finite",
+        "label_flip",
+        "targeted_label_flip",
+        "backdoor",
+        "distributed_backdoor",
+    }
     assert (attacked["push"] is None) is (name in unpushed)
     assert (attacked["screened_precision"], attacked["screened_recall"]) == (
         (1, 1) if name == "non_finite" else (None, 0)

@@ -32,7 +32,9 @@ WEIGHTS = torch.tensor([1.0, 2.0])
 DELTA = torch.tensor([0.5, -0.5])
 EVENT = SampledGaussian(sample_rate=1.0, noise_multiplier=2.0, steps=1)
 CHEAPER = SampledGaussian(sample_rate=1.0, noise_multiplier=3.0, steps=1)
-TWO_RELEASES = Terms("example", "add_remove", delta=1e-5, budget=3.1)  # 1, 2, 3 EVENTs cost 1.99, 2.94, 3.71
+TWO_RELEASES = Terms(
+    "example", "add_remove", delta=1e-5, budget=3.1
+)  # 1, 2, 3 EVENTs cost 1.99, 2.94, 3.71
 
 
 @dataclass
@@ -116,7 +118,9 @@ def path(tmp_path: Path) -> Path:
     return tmp_path / "4.jsonl"
 
 
-def test_an_update_carries_delta_weight_cost_and_the_hash_of_the_model_it_was_trained_on(path: Path) -> None:
+def test_an_update_carries_delta_weight_cost_and_the_hash_of_the_model_it_was_trained_on(
+    path: Path,
+) -> None:
     trainer = FakeTrainer()
     update = train(make_client(trainer, Ledger(path, TWO_RELEASES)), round=3)
     assert update.delta is DELTA
@@ -127,7 +131,9 @@ def test_an_update_carries_delta_weight_cost_and_the_hash_of_the_model_it_was_tr
     assert trainer.weights.tolist() == [1, 2]
 
 
-def test_a_model_that_the_channel_did_not_ask_for_is_neither_paid_for_nor_trained_on(path: Path) -> None:
+def test_a_model_that_the_channel_did_not_ask_for_is_neither_paid_for_nor_trained_on(
+    path: Path,
+) -> None:
     channel, trainer = FakeChannel(refuses=True), FakeTrainer()
     client = make_client(trainer, Ledger(path, TWO_RELEASES), channel=channel)
     with pytest.raises(ProtocolError, match="another model was asked for"):
@@ -148,7 +154,9 @@ def test_a_forged_model_costs_a_client_nothing_and_the_honest_one_still_counts(p
     with pytest.raises(ProtocolError, match="another model than the one asked for"):
         client.train()
     client.load(model(1))
-    with pytest.raises(ProtocolError, match="the model is of round 1, an update of round 0 was asked for"):
+    with pytest.raises(
+        ProtocolError, match="the model is of round 1, an update of round 0 was asked for"
+    ):
         client.train()
     assert (ledger.count(EVENT), trainer.rounds) == (0, [])
     client.load(model(0))
@@ -174,7 +182,12 @@ def test_a_forged_or_old_model_before_or_after_the_honest_one_keeps_no_client_ou
 def test_a_model_of_a_later_round_takes_the_place_of_those_before() -> None:
     trainer, channel = FakeTrainer(), PlainClient(4, SESSION)
     client = make_client(trainer, None, channel=channel)  # type: ignore[arg-type]
-    for packet in (model(0), model(0), model(1), model(1, WEIGHTS + 1)):  # round 0 went by without training
+    for packet in (
+        model(0),
+        model(0),
+        model(1),
+        model(1, WEIGHTS + 1),
+    ):  # round 0 went by without training
         client.load(packet)
     client.receive(UpdateRequest(SESSION, 1, vector.model_hash(LAYOUT, WEIGHTS)).to_bytes())
     client.train()
@@ -189,7 +202,9 @@ def test_a_model_that_key_holders_hand_over_is_not_judged_by_its_numbers() -> No
 
 def test_a_model_whose_message_names_another_one_is_refused() -> None:
     client = make_client(FakeTrainer(), None)
-    with pytest.raises(ProtocolError, match="the model of round 2 is not the one that its message names"):
+    with pytest.raises(
+        ProtocolError, match="the model of round 2 is not the one that its message names"
+    ):
         client.load(ModelMessage(SESSION, 2, bytes(32), WEIGHTS).to_bytes())
 
 
@@ -233,7 +248,10 @@ def test_under_fresh_noise_a_round_is_not_released_twice(path: Path) -> None:
     train(client)
     paid = path.read_bytes()
     client.load(model(0))
-    with pytest.raises(ClientFailure, match="round 0 was released before; under fresh noise it is not released again"):
+    with pytest.raises(
+        ClientFailure,
+        match="round 0 was released before; under fresh noise it is not released again",
+    ):
         client.train()
     assert trainer.rounds == [0]
     assert path.read_bytes() == paid
@@ -249,7 +267,9 @@ def test_under_fresh_noise_a_round_is_not_released_twice_by_a_client_made_anew(p
     assert train(reborn, round=1).delta is DELTA
 
 
-def test_a_round_that_was_paid_for_and_never_trained_is_not_released_under_fresh_noise_either(path: Path) -> None:
+def test_a_round_that_was_paid_for_and_never_trained_is_not_released_under_fresh_noise_either(
+    path: Path,
+) -> None:
     Ledger(path, TWO_RELEASES).reserve(EVENT, release_id=ReleaseId("run", 4, 0, 0))
     with pytest.raises(ClientFailure, match="round 0 was released before"):
         train(make_client(FakeTrainer(), Ledger(path, TWO_RELEASES)))
@@ -278,12 +298,16 @@ def test_a_round_beyond_the_budget_is_neither_trained_nor_written(path: Path) ->
     assert (path.read_bytes(), client.ledger_head) == (before, head)
 
 
-@pytest.mark.parametrize(("cost", "spent"), [(EVENT, CHEAPER), (EVENT, None), (None, EVENT), (CHEAPER, EVENT)])
+@pytest.mark.parametrize(
+    ("cost", "spent"), [(EVENT, CHEAPER), (EVENT, None), (None, EVENT), (CHEAPER, EVENT)]
+)
 def test_training_that_cost_something_else_than_was_reserved_stays_with_the_client(
     path: Path, cost: SampledGaussian | None, spent: SampledGaussian | None
 ) -> None:
     client = make_client(FakeTrainer(cost, spent), Ledger(path, TWO_RELEASES))
-    with pytest.raises(ClientFailure, match=r"training cost .*, reserved was .*; the update stays here"):
+    with pytest.raises(
+        ClientFailure, match=r"training cost .*, reserved was .*; the update stays here"
+    ):
         train(client)
 
 
@@ -357,7 +381,9 @@ def test_a_confirmed_round_is_settled_and_no_other(path: Path) -> None:
     assert ledger.count(EVENT) == 2
 
 
-def test_a_round_that_cannot_be_settled_stays_reserved(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_round_that_cannot_be_settled_stays_reserved(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def full_disk(release_id: ReleaseId) -> None:
         raise OSError(28, "No space left on device")
 

@@ -43,7 +43,12 @@ def test_every_rule_of_the_catalog_is_played_here() -> None:
 
 @pytest.mark.parametrize("rule", RULES)
 def test_two_liars_of_eleven_do_not_stop_a_robust_rule(rule: str, tmp_path: Path) -> None:
-    assert accuracy(tmp_path / "run", f'rule = {{ name = "{rule}"{RULES[rule] and ", " + RULES[rule]} }}') > 0.7
+    assert (
+        accuracy(
+            tmp_path / "run", f'rule = {{ name = "{rule}"{RULES[rule] and ", " + RULES[rule]} }}'
+        )
+        > 0.7
+    )
 
 
 def test_they_stop_the_mean_until_their_rows_are_cut_or_mixed(tmp_path: Path) -> None:
@@ -58,7 +63,8 @@ def test_prefilters_are_applied_one_after_another_in_their_order() -> None:
     rows = torch.tensor([[9.0], [1.0], [2.0], [-1.0], [0.0]])
     clip, mix = ("clip_norms", {"radius": 3.0}), ("nearest_neighbor_mixing", {"f": 2})
     first_clipped, first_mixed = (
-        make_rule("mean", {}, chain)(rows, torch.arange(1.0, 6.0)) for chain in ((clip, mix), (mix, clip))
+        make_rule("mean", {}, chain)(rows, torch.arange(1.0, 6.0))
+        for chain in ((clip, mix), (mix, clip))
     )
     # Clipped: 3 1 2 -1 0, whose means of three are 2 1 2 0 0. Mixed: 4 1 1 0 0, or 3 for the first once cut.
     assert first_clipped.item() == pytest.approx((2 + 1 + 2 + 0 + 0) / 5)
@@ -66,7 +72,11 @@ def test_prefilters_are_applied_one_after_another_in_their_order() -> None:
 
 
 def test_behind_a_prefilter_weights_do_not_count(tmp_path: Path) -> None:
-    honest = DIGITS.rpartition("attack")[0].replace('"iid"', '"quantity", alpha = 0.3').replace('"equal"', '"reported"')
+    honest = (
+        DIGITS.rpartition("attack")[0]
+        .replace('"iid"', '"quantity", alpha = 0.3')
+        .replace('"equal"', '"reported"')
+    )
     nothing = 'defense = { prefilters = [{ name = "clip_norms", radius = 1e6 }] }\n'
     results = {
         (weights, filtered): run(

@@ -56,7 +56,9 @@ class FakeClient:
     client: int
     delta: Sequence[float]
     weight: int = 1
-    fails: Mapping[str, Exception] = field(default_factory=dict)  # call, or call and round -> failure
+    fails: Mapping[str, Exception] = field(
+        default_factory=dict
+    )  # call, or call and round -> failure
     message: bytes | None = None  # sent in place of the update
     head: str | None = None
     calls: list[str] = field(default_factory=list)
@@ -88,7 +90,12 @@ class FakeClient:
     def train(self) -> ClientUpdate:
         self._called("train")
         assert self.loaded is not None
-        return ClientUpdate(torch.tensor(self.delta), self.weight, None, vector.model_hash(LAYOUT, self.loaded.weights))
+        return ClientUpdate(
+            torch.tensor(self.delta),
+            self.weight,
+            None,
+            vector.model_hash(LAYOUT, self.loaded.weights),
+        )
 
     def submit(self, update: ClientUpdate) -> bytes:
         self._called("submit")
@@ -139,7 +146,9 @@ class FakeServer:
         return view_of(self.updates)
 
     def observed(self) -> Sequence[Observation]:
-        return [Observation("server", "update", (client,), (2,), 8) for client, _, _ in self.updates]
+        return [
+            Observation("server", "update", (client,), (2,), 8) for client, _, _ in self.updates
+        ]
 
 
 @dataclass
@@ -149,7 +158,11 @@ class GreetingServer(FakeServer):
     keys: dict[int, bytes] = field(default_factory=dict)
 
     def requests(self) -> Mapping[int, bytes]:
-        return dict.fromkeys(self.began[-1][1], b"hello") if self.stage == 0 else dict.fromkeys(self.keys, b"update")
+        return (
+            dict.fromkeys(self.began[-1][1], b"hello")
+            if self.stage == 0
+            else dict.fromkeys(self.keys, b"update")
+        )
 
     def absorb(self, client: int, message: Packet) -> bool:
         if self.stage == 1:
@@ -258,7 +271,12 @@ def test_a_record_tells_everything_about_its_round() -> None:
     record = play(federation(first, second), round=4).record
     assert 0 <= record.seconds < 60
     assert (record.round, record.abandoned, record.reason) == (4, False, "")
-    assert (record.cohort, record.survivors, record.absent, record.screened) == ((0, 1), (0, 1), {}, ())
+    assert (record.cohort, record.survivors, record.absent, record.screened) == (
+        (0, 1),
+        (0, 1),
+        {},
+        (),
+    )
     assert record.accuracy == 12.5
     assert record.ledger_heads == {1: "abc"}
     assert record.rejected == 0
@@ -297,7 +315,10 @@ def test_what_was_seen_is_the_model_ones_own_update_and_what_the_channel_tells()
     own = [Observation(f"client {client}", "own update", (client,), (2,), 8) for client in (0, 1)]
     assert list(seen) == [*models, *updates, *own]
     assert all(one.values is not None and torch.equal(one.values, START) for one in seen[:4])
-    assert [one.values.tolist() for one in seen[-2:] if one.values is not None] == [[1.0, 0.0], [3.0, -4.0]]
+    assert [one.values.tolist() for one in seen[-2:] if one.values is not None] == [
+        [1.0, 0.0],
+        [3.0, -4.0],
+    ]
 
 
 def test_where_the_server_does_not_hold_the_model_neither_it_nor_the_network_sees_it() -> None:
@@ -322,7 +343,9 @@ def test_a_cohort_is_invited_anew_each_round_and_nobody_else_is_disturbed() -> N
 
 def test_a_run_goes_on_from_its_state_and_ends_after_its_rounds() -> None:
     setup = federation(*two_clients())
-    played = list(engine.run(setup, State(START, {"steps": torch.tensor([7.0])}, round=2), rounds=4))
+    played = list(
+        engine.run(setup, State(START, {"steps": torch.tensor([7.0])}, round=2), rounds=4)
+    )
     assert [p.record.round for p in played] == [2, 3]
     assert played[-1].state.weights.tolist() == [15.0, 14.0]
     assert played[-1].state.step_state == {"steps": torch.tensor([9.0])}
@@ -359,7 +382,9 @@ def test_the_round_after_an_abandoned_one_starts_from_the_last_good_model() -> N
 @pytest.mark.parametrize(
     "failure", [ClientFailure("unplugged"), ProtocolError("unplugged"), BudgetExceeded("unplugged")]
 )
-def test_a_client_that_fails_is_absent_with_its_reason_and_the_others_go_on(call: str, failure: Exception) -> None:
+def test_a_client_that_fails_is_absent_with_its_reason_and_the_others_go_on(
+    call: str, failure: Exception
+) -> None:
     clients = three_clients()
     clients[1].fails = {call: failure}
     played = play(federation(*clients))
@@ -367,7 +392,9 @@ def test_a_client_that_fails_is_absent_with_its_reason_and_the_others_go_on(call
     assert played.record.survivors == (0, 2)
     assert played.state.weights.tolist() == [13.5, 20.0]
     assert [client.confirmed for client in clients] == [[0], [], [0]]
-    assert played.attendance.out_of_budget == ({1} if isinstance(failure, BudgetExceeded) else set())
+    assert played.attendance.out_of_budget == (
+        {1} if isinstance(failure, BudgetExceeded) else set()
+    )
 
 
 def test_who_failed_to_load_is_not_asked() -> None:
@@ -404,14 +431,17 @@ def out_of_budget(client: FakeClient) -> FakeClient:
 def test_the_run_ends_when_fewer_than_the_minimum_cohort_may_spend() -> None:
     first, second, third = three_clients()
     rounds = engine.run(
-        federation(first, out_of_budget(second), out_of_budget(third), min_cohort=2), State(START), rounds=9
+        federation(first, out_of_budget(second), out_of_budget(third), min_cohort=2),
+        State(START),
+        rounds=9,
     )
     assert next(rounds).record.abandoned is False
     last = next(rounds)
     assert last.record.abandoned is True
     assert last.state.weights.tolist() == [13.0, 20.0]
     with pytest.raises(
-        BudgetExceeded, match="round 1: 1 of 3 clients may still spend: client 1 is out; client 2 is out"
+        BudgetExceeded,
+        match="round 1: 1 of 3 clients may still spend: client 1 is out; client 2 is out",
     ) as e:
         next(rounds)
     assert e.value.exit_code == 3
@@ -420,13 +450,19 @@ def test_the_run_ends_when_fewer_than_the_minimum_cohort_may_spend() -> None:
 def test_the_run_ends_when_nobody_may_spend() -> None:
     first, second = two_clients()
     with pytest.raises(BudgetExceeded, match="round 1: 0 of 2 clients may still spend"):
-        list(engine.run(federation(out_of_budget(first), out_of_budget(second)), State(START), rounds=9))
+        list(
+            engine.run(
+                federation(out_of_budget(first), out_of_budget(second)), State(START), rounds=9
+            )
+        )
 
 
 def test_the_run_goes_on_while_the_minimum_cohort_may_spend() -> None:
     first, second, third = three_clients()
     second.fails = {"train": BudgetExceeded("out")}
-    played = list(engine.run(federation(first, second, third, min_cohort=2), State(START), rounds=2))
+    played = list(
+        engine.run(federation(first, second, third, min_cohort=2), State(START), rounds=2)
+    )
     assert [p.record.survivors for p in played] == [(0, 2), (0, 2)]
 
 
@@ -434,7 +470,9 @@ def test_a_round_abandoned_for_another_reason_does_not_end_the_run_while_enough_
     first, second, third = three_clients()
     second.fails = {"train": BudgetExceeded("out")}
     third.fails = {"train 0": ClientFailure("unplugged")}
-    played = list(engine.run(federation(first, second, third, min_cohort=2), State(START), rounds=2))
+    played = list(
+        engine.run(federation(first, second, third, min_cohort=2), State(START), rounds=2)
+    )
     assert [p.record.abandoned for p in played] == [True, False]
 
 
@@ -453,7 +491,9 @@ def test_who_ran_out_of_budget_in_an_earlier_round_still_counts_as_out() -> None
     first.fails = second.fails = {"train": BudgetExceeded("out")}
     cohorts = {0: (0, 2), 1: (1, 2)}
     rounds = engine.run(
-        federation(first, second, third, min_cohort=2, invite=cohorts.__getitem__), State(START), rounds=9
+        federation(first, second, third, min_cohort=2, invite=cohorts.__getitem__),
+        State(START),
+        rounds=9,
     )
     assert [next(rounds).record.abandoned for _ in range(2)] == [True, True]
     with pytest.raises(BudgetExceeded, match=r"round 1: 1 of 3 clients may still spend: out$"):
@@ -551,7 +591,10 @@ def test_the_adversary_sees_its_own_clients_honest_rows_and_nothing_else() -> No
 
 def test_an_omniscient_adversary_gets_what_the_others_send_and_changes_none_of_it() -> None:
     spy = Spy()
-    played = play(federation(*four_clients(), adversary=Adversary(frozenset({0, 2}), spy, omniscient=True)), round=6)
+    played = play(
+        federation(*four_clients(), adversary=Adversary(frozenset({0, 2}), spy, omniscient=True)),
+        round=6,
+    )
     assert spy.seen == [([[1.0, 1.0], [3.0, 1.0]], 6)]
     assert torch.isfinite(played.state.weights).all()
 
@@ -566,7 +609,12 @@ def test_an_omniscient_adversary_does_not_count_on_a_row_that_the_server_dropped
 def test_honest_rows_reach_the_server_unchanged_and_the_adversarys_come_last() -> None:
     server = FakeServer()
     play(federation(*four_clients(), server=server, adversary=Adversary(frozenset({0, 2}), Spy())))
-    assert server.updates == [(1, 1, [1.0, 1.0]), (3, 1, [3.0, 1.0]), (0, 1, [10.0, 10.0]), (2, 1, [20.0, 20.0])]
+    assert server.updates == [
+        (1, 1, [1.0, 1.0]),
+        (3, 1, [3.0, 1.0]),
+        (0, 1, [10.0, 10.0]),
+        (2, 1, [20.0, 20.0]),
+    ]
 
 
 def test_a_corrupt_client_that_fails_is_absent_and_not_seen() -> None:
@@ -581,7 +629,11 @@ def test_a_corrupt_client_that_fails_is_absent_and_not_seen() -> None:
 
 def test_an_adversary_with_nobody_in_the_round_does_nothing() -> None:
     spy = Spy()
-    play(federation(*four_clients(), adversary=Adversary(frozenset({0}), spy), invite=lambda round: (1, 2)))
+    play(
+        federation(
+            *four_clients(), adversary=Adversary(frozenset({0}), spy), invite=lambda round: (1, 2)
+        )
+    )
     assert spy.seen == []
 
 
@@ -589,7 +641,9 @@ def test_a_channel_of_two_stages_works_with_the_same_engine() -> None:
     clients, server = three_clients(), GreetingServer()
     played = play(federation(*clients, server=server))
     assert played.state.weights.tolist() == [13.0, 20.0]
-    assert [client.calls for client in clients] == [["load", "hello", "update", "train", "submit"]] * 3
+    assert [client.calls for client in clients] == [
+        ["load", "hello", "update", "train", "submit"]
+    ] * 3
     assert played.record.bytes_down == 3 * (MODEL_BYTES + len(b"hello") + len(b"update"))
     assert played.record.bytes_up == 3 * (len(b"key of 0") + len(b"[0, 1, [1.0, 0.0]]"))
 
@@ -605,7 +659,9 @@ def test_who_drops_out_in_one_stage_is_not_asked_in_the_next() -> None:
 
 def test_the_adversary_moves_in_the_stage_of_the_updates_only() -> None:
     spy, clients = Spy(), three_clients()
-    played = play(federation(*clients, server=GreetingServer(), adversary=Adversary(frozenset({1}), spy)))
+    played = play(
+        federation(*clients, server=GreetingServer(), adversary=Adversary(frozenset({1}), spy))
+    )
     assert spy.seen == [([[2.0, 0.0]], 0)]
     assert played.state.weights.tolist() == [START[0] + 17 / 3, START[1] + 10 / 3]
 
@@ -617,12 +673,16 @@ def test_a_view_that_opens_at_a_client_works_with_the_same_engine() -> None:
     assert played.record.survivors == (0, 1)
     assert clients[0].calls == ["load", "update", "train", "submit", "open"]
     assert server.stage == 2
-    assert played.record.bytes_up == len(b"[0, 1, [1.0, 0.0]]") + len(b"[1, 3, [3.0, -4.0]]")  # a view is not sent
+    assert played.record.bytes_up == len(b"[0, 1, [1.0, 0.0]]") + len(
+        b"[1, 3, [3.0, -4.0]]"
+    )  # a view is not sent
 
 
 def test_the_adversary_moves_once_a_round_however_many_stages_follow() -> None:
     spy, server = Spy(), SealedServer()
-    played = play(federation(*two_clients(), server=server, adversary=Adversary(frozenset({1}), spy)))
+    played = play(
+        federation(*two_clients(), server=server, adversary=Adversary(frozenset({1}), spy))
+    )
     assert spy.seen == [([[3.0, -4.0]], 0)]
     assert server.updates == [(0, 1, [1.0, 0.0]), (1, 3, [10.0, 10.0])]
     assert played.state.weights.tolist() == [17.75, 27.5]
@@ -654,11 +714,15 @@ def test_a_forged_packet_before_or_after_the_honest_one_excludes_nobody() -> Non
     assert attendance.rejected == 5
 
 
-def test_who_was_heard_in_one_stage_is_absent_when_its_next_message_is_dropped(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_who_was_heard_in_one_stage_is_absent_when_its_next_message_is_dropped(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     attendance, setup = Attendance(), federation(*two_clients(), server=GreetingServer())
     monkeypatch.setattr(setup.clients[1], "submit", lambda update: b"junk")
     setup.server.begin(0, (0, 1), b"")
     for client in (0, 1):
-        setup.clients[client].load(ModelMessage(SESSION, 0, vector.model_hash(LAYOUT, START), START).to_bytes())
+        setup.clients[client].load(
+            ModelMessage(SESSION, 0, vector.model_hash(LAYOUT, START), START).to_bytes()
+        )
     engine.exchange(setup, 0, attendance)
     assert attendance.absent == {1: "its message was dropped: malformed, foreign or late"}

@@ -130,10 +130,13 @@ class PaidTrainer:
         return Trained(torch.ones(1), EVENT)
 
 
-def play_with(unreliable: Callable[[Participant], Participant], ledgers: Path) -> tuple[Played, dict[int, Ledger]]:
+def play_with(
+    unreliable: Callable[[Participant], Participant], ledgers: Path
+) -> tuple[Played, dict[int, Ledger]]:
     """Round 0 of three paying clients over the plain channel; client 1 is unreliable."""
     books = {
-        client: Ledger(ledgers / f"{client}.jsonl", Terms("example", "add_remove", 1e-5, 8.0)) for client in range(3)
+        client: Ledger(ledgers / f"{client}.jsonl", Terms("example", "add_remove", 1e-5, 8.0))
+        for client in range(3)
     }
     clients: dict[int, Participant] = {
         client: Client(
@@ -169,7 +172,9 @@ def play_with(unreliable: Callable[[Participant], Participant], ledgers: Path) -
 
 
 def test_a_late_client_has_paid_and_is_absent(tmp_path: Path) -> None:
-    played, books = play_with(lambda client: UnreliableClient(client, drop={}, late=frozenset({0})), tmp_path)
+    played, books = play_with(
+        lambda client: UnreliableClient(client, drop={}, late=frozenset({0})), tmp_path
+    )
     assert played.record.absent == {1: "its update came too late (simulated)"}
     assert played.record.survivors == (0, 2)
     assert [book.count(EVENT) for book in books.values()] == [1, 1, 1]
@@ -178,7 +183,9 @@ def test_a_late_client_has_paid_and_is_absent(tmp_path: Path) -> None:
 
 
 def test_a_dropped_client_is_absent_and_has_not_paid(tmp_path: Path) -> None:
-    played, books = play_with(lambda client: UnreliableClient(client, drop={0: 1}, late=frozenset()), tmp_path)
+    played, books = play_with(
+        lambda client: UnreliableClient(client, drop={0: 1}, late=frozenset()), tmp_path
+    )
     assert played.record.absent == {1: "dropped at stage 1 (simulated)"}
     assert played.record.survivors == (0, 2)
     assert [book.count(EVENT) for book in books.values()] == [1, 0, 1]

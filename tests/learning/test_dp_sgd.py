@@ -39,8 +39,14 @@ FALSE_ALARM = 1e-6  # share of seeds for which a right mechanism fails one stati
 
 Build = Callable[[Task, torch.Generator], nn.Module]
 MODELS: dict[str, tuple[Task, Build]] = {
-    "logistic": (Task(features=3, classes=2), lambda task, generator: logistic(task, generator=generator)),
-    "mlp": (Task(features=4, classes=3), lambda task, generator: mlp(task, hidden=(5,), generator=generator)),
+    "logistic": (
+        Task(features=3, classes=2),
+        lambda task, generator: logistic(task, generator=generator),
+    ),
+    "mlp": (
+        Task(features=4, classes=3),
+        lambda task, generator: mlp(task, hidden=(5,), generator=generator),
+    ),
     "cnn": (
         Task(features=108, classes=3, image=(3, 6, 6)),
         lambda task, generator: cnn(task, channels=(4, 4), generator=generator),
@@ -64,7 +70,13 @@ def some_examples(task: Task, records: int, *, seed: int = 2) -> Examples:
 
 
 def run(
-    machine: DpSgd, weights: Tensor, examples: Examples, plan: DpPlan, *, sampling: int = 1, noise: int = 1
+    machine: DpSgd,
+    weights: Tensor,
+    examples: Examples,
+    plan: DpPlan,
+    *,
+    sampling: int = 1,
+    noise: int = 1,
 ) -> Trained:
     return machine.run(
         weights,
@@ -75,7 +87,9 @@ def run(
     )
 
 
-def clipped_sum(model: nn.Module, task: Task, examples: Examples, chosen: list[int], *, clip: float) -> Tensor:
+def clipped_sum(
+    model: nn.Module, task: Task, examples: Examples, chosen: list[int], *, clip: float
+) -> Tensor:
     """The sum of the gradients, taken and clipped one example at a time; the factor is Opacus' C / (norm + 1e-6)."""
     total = torch.zeros_like(vector.to_vector(model))
     for record in chosen:
@@ -87,19 +101,29 @@ def clipped_sum(model: nn.Module, task: Task, examples: Examples, chosen: list[i
     return total
 
 
-def oracle(model: nn.Module, task: Task, examples: Examples, weights: Tensor, plan: DpPlan, *, lr: float) -> Tensor:
+def oracle(
+    model: nn.Module, task: Task, examples: Examples, weights: Tensor, plan: DpPlan, *, lr: float
+) -> Tensor:
     """The change that plan makes to weights without noise, with the batches of `run`."""
     now, stream = weights.clone(), seeded_keystream(1, "poisson")
-    for chosen in poisson_batches(len(examples), sample_rate=plan.sample_rate, steps=plan.steps, stream=stream):
+    for chosen in poisson_batches(
+        len(examples), sample_rate=plan.sample_rate, steps=plan.steps, stream=stream
+    ):
         vector.load_vector(model, now)
-        now -= lr * clipped_sum(model, task, examples, chosen.tolist(), clip=plan.clip) / plan.normaliser
+        now -= (
+            lr
+            * clipped_sum(model, task, examples, chosen.tolist(), clip=plan.clip)
+            / plan.normaliser
+        )
     return now - weights
 
 
 def variance_is_right(draws: Tensor, *, std: float) -> bool:
     """The sum of squares over std^2 is chi-square with one degree of freedom a draw."""
     size, statistic = draws.numel(), float((draws.double() / std).square().sum())
-    return float(chi2.ppf(FALSE_ALARM / 2, size)) < statistic < float(chi2.isf(FALSE_ALARM / 2, size))
+    return (
+        float(chi2.ppf(FALSE_ALARM / 2, size)) < statistic < float(chi2.isf(FALSE_ALARM / 2, size))
+    )
 
 
 # --- the plan
@@ -118,7 +142,9 @@ def variance_is_right(draws: Tensor, *, std: float) -> bool:
         (10**17 + 1, 10, 1, 1e-16, 10**16 + 1, 10),
     ],
 )
-def test_a_plan_known_answer(records: int, batch: int, epochs: int, rate: float, steps: int, normaliser: int) -> None:
+def test_a_plan_known_answer(
+    records: int, batch: int, epochs: int, rate: float, steps: int, normaliser: int
+) -> None:
     plan = DpPlan(records=records, batch=batch, epochs=epochs, clip=1.5, noise_multiplier=0.7)
     assert plan.sample_rate == pytest.approx(rate, rel=1e-15)
     assert (plan.steps, plan.normaliser) == (steps, normaliser)
@@ -130,7 +156,9 @@ def test_a_plan_known_answer(records: int, batch: int, epochs: int, rate: float,
 
 def sizes_are_binomial(sizes: Tensor, *, records: int, rate: float) -> bool:
     """Mean and squared deviations from it, each within 4.9 standard errors."""
-    mean, variance, _, excess = (float(moment) for moment in binom.stats(records, rate, moments="mvsk"))
+    mean, variance, _, excess = (
+        float(moment) for moment in binom.stats(records, rate, moments="mvsk")
+    )
     steps, sizes = sizes.numel(), sizes.double()
     mean_is_right = abs(float(sizes.mean()) - mean) < 4.9 * math.sqrt(variance / steps)
     spread = float((sizes - mean).square().sum()) / variance
@@ -138,7 +166,9 @@ def sizes_are_binomial(sizes: Tensor, *, records: int, rate: float) -> bool:
 
 
 def test_batch_sizes_are_binomial() -> None:
-    batches = list(poisson_batches(200, sample_rate=0.1, steps=3000, stream=seeded_keystream(1, "poisson")))
+    batches = list(
+        poisson_batches(200, sample_rate=0.1, steps=3000, stream=seeded_keystream(1, "poisson"))
+    )
     sizes = torch.tensor([len(chosen) for chosen in batches])
     assert len(batches) == 3000
     assert sizes_are_binomial(sizes, records=200, rate=0.1)
@@ -146,32 +176,46 @@ def test_batch_sizes_are_binomial() -> None:
 
 def test_the_batch_size_test_catches_wrong_rates_and_fixed_sizes() -> None:
     for rate in (0.09, 0.11):
-        batches = poisson_batches(200, sample_rate=rate, steps=3000, stream=seeded_keystream(1, "poisson"))
-        assert not sizes_are_binomial(torch.tensor([len(b) for b in batches]), records=200, rate=0.1)
+        batches = poisson_batches(
+            200, sample_rate=rate, steps=3000, stream=seeded_keystream(1, "poisson")
+        )
+        assert not sizes_are_binomial(
+            torch.tensor([len(b) for b in batches]), records=200, rate=0.1
+        )
     assert not sizes_are_binomial(torch.full((3000,), 20), records=200, rate=0.1)
 
 
 def test_every_record_comes_equally_often_and_once_a_batch() -> None:
-    batches = list(poisson_batches(200, sample_rate=0.1, steps=3000, stream=seeded_keystream(1, "poisson")))
+    batches = list(
+        poisson_batches(200, sample_rate=0.1, steps=3000, stream=seeded_keystream(1, "poisson"))
+    )
     assert all(len(set(chosen.tolist())) == len(chosen) for chosen in batches)
     counts = torch.bincount(torch.cat(batches), minlength=200)
     assert counts.numel() == 200
-    assert float((counts - 300).abs().max()) < 5.6 * math.sqrt(300 * 0.9)  # 200 records: 1e-6 in all, rounded up
+    assert float((counts - 300).abs().max()) < 5.6 * math.sqrt(
+        300 * 0.9
+    )  # 200 records: 1e-6 in all, rounded up
     assert sizes_are_binomial(counts, records=3000, rate=0.1)
 
 
 def test_batches_of_two_steps_are_independent() -> None:
     # Of 3000 x 200 coins, the pairs (this step, next step) that both came true are about 1 in 100.
-    batches = list(poisson_batches(200, sample_rate=0.1, steps=3000, stream=seeded_keystream(2, "poisson")))
+    batches = list(
+        poisson_batches(200, sample_rate=0.1, steps=3000, stream=seeded_keystream(2, "poisson"))
+    )
     both = sum(len(set(one.tolist()) & set(other.tolist())) for one, other in pairwise(batches))
     pairs = 200 * 2999
     assert abs(both - 0.01 * pairs) < 4.9 * math.sqrt(pairs * 0.01)
 
 
 def test_rate_one_takes_every_record_and_no_record_is_no_error() -> None:
-    whole = list(poisson_batches(5, sample_rate=1.0, steps=2, stream=seeded_keystream(1, "poisson")))
+    whole = list(
+        poisson_batches(5, sample_rate=1.0, steps=2, stream=seeded_keystream(1, "poisson"))
+    )
     assert [chosen.tolist() for chosen in whole] == [[0, 1, 2, 3, 4]] * 2
-    empty = list(poisson_batches(0, sample_rate=0.5, steps=3, stream=seeded_keystream(1, "poisson")))
+    empty = list(
+        poisson_batches(0, sample_rate=0.5, steps=3, stream=seeded_keystream(1, "poisson"))
+    )
     assert [chosen.tolist() for chosen in empty] == [[], [], []]
 
 
@@ -180,7 +224,9 @@ def test_rate_one_takes_every_record_and_no_record_is_no_error() -> None:
 
 @each_model
 @pytest.mark.parametrize("clip", [0.05, 1.0, 1e3])
-def test_without_noise_dp_sgd_is_a_loop_that_clips_single_examples(task: Task, build: Build, clip: float) -> None:
+def test_without_noise_dp_sgd_is_a_loop_that_clips_single_examples(
+    task: Task, build: Build, clip: float
+) -> None:
     examples = some_examples(task, 23)
     weights = vector.to_vector(build(task, seeded(3))) + 0.1
     plan = DpPlan(records=23, batch=6, epochs=2, clip=clip, noise_multiplier=0.0)
@@ -192,11 +238,16 @@ def test_without_noise_dp_sgd_is_a_loop_that_clips_single_examples(task: Task, b
 
 def test_images_whose_channels_come_last_in_memory_are_clipped_as_rightly() -> None:
     task, build = MODELS["cnn"]
-    first, plan = some_examples(task, 9), DpPlan(records=9, batch=9, epochs=1, clip=0.05, noise_multiplier=0.0)
+    first, plan = (
+        some_examples(task, 9),
+        DpPlan(records=9, batch=9, epochs=1, clip=0.05, noise_multiplier=0.0),
+    )
     last = Examples(first.features.to(memory_format=torch.channels_last), first.labels)
     machine = DpSgd(build(task, seeded()), task, lr=0.3)
     weights = vector.to_vector(build(task, seeded(3))) + 0.1
-    torch.testing.assert_close(run(machine, weights, last, plan).delta, run(machine, weights, first, plan).delta)
+    torch.testing.assert_close(
+        run(machine, weights, last, plan).delta, run(machine, weights, first, plan).delta
+    )
 
 
 def test_the_clip_factor_is_the_clip_over_the_norm_plus_a_millionth() -> None:
@@ -209,7 +260,9 @@ def test_the_clip_factor_is_the_clip_over_the_norm_plus_a_millionth() -> None:
     machine = DpSgd(logistic(task, generator=seeded()), task, lr=1e4)
     gradient = 1 / (1 + math.exp(12))
     delta = run(machine, weights, examples, plan).delta
-    assert delta.tolist() == pytest.approx([0.0, -1e4 * gradient * 2e-6 / (gradient + 1e-6)], rel=1e-3)
+    assert delta.tolist() == pytest.approx(
+        [0.0, -1e4 * gradient * 2e-6 / (gradient + 1e-6)], rel=1e-3
+    )
 
 
 def test_one_clipped_step_known_answer() -> None:
@@ -218,7 +271,9 @@ def test_one_clipped_step_known_answer() -> None:
     task = Task(features=2, classes=2)
     examples = Examples(torch.tensor([[3.0, 4.0], [0.0, 0.0]]), torch.tensor([1, 0]))
     plan = DpPlan(records=2, batch=2, epochs=1, clip=1.0, noise_multiplier=0.0)
-    delta = run(DpSgd(logistic(task, generator=seeded()), task, lr=0.5), torch.zeros(3), examples, plan).delta
+    delta = run(
+        DpSgd(logistic(task, generator=seeded()), task, lr=0.5), torch.zeros(3), examples, plan
+    ).delta
     norm = math.sqrt(6.5)
     expected = [0.25 * 1.5 / norm, 0.25 * 2 / norm, 0.25 * (0.5 / norm - 0.5)]
     assert delta.tolist() == pytest.approx(expected, rel=1e-5)
@@ -231,7 +286,9 @@ def test_the_sum_is_divided_by_the_expected_batch_not_the_real_one(sampling: int
     examples = Examples(torch.zeros(60, 1), torch.ones(60, dtype=torch.int64))
     plan = DpPlan(records=10, batch=10, epochs=1, clip=1.0, noise_multiplier=0.0)
     machine = DpSgd(logistic(task, generator=seeded()), task, lr=0.2)
-    whole = run(machine, torch.zeros(2), examples, plan).delta  # declared 10, really 60: all 60 are drawn at rate 1
+    whole = run(
+        machine, torch.zeros(2), examples, plan
+    ).delta  # declared 10, really 60: all 60 are drawn at rate 1
     assert whole.tolist() == pytest.approx([0.0, 0.2 * 0.5 * 60 / 10])
     plan = DpPlan(records=20, batch=19, epochs=1, clip=1.0, noise_multiplier=0.0)
     first, second = poisson_batches(
@@ -246,7 +303,10 @@ def test_the_real_number_of_records_changes_nothing_that_is_public() -> None:
     task = Task(features=3, classes=2)
     plan = DpPlan(records=40, batch=8, epochs=1, clip=1.0, noise_multiplier=1.0)
     machine = DpSgd(logistic(task, generator=seeded()), task, lr=0.3)
-    spent = {run(machine, torch.zeros(4), some_examples(task, real), plan).spent for real in (0, 1, 39, 40, 200)}
+    spent = {
+        run(machine, torch.zeros(4), some_examples(task, real), plan).spent
+        for real in (0, 1, 39, 40, 200)
+    }
     assert spent == {SampledGaussian(0.2, 1.0, 5)}
 
 
@@ -267,7 +327,10 @@ def test_one_record_moves_the_clipped_sum_by_at_most_the_clip(
     def summed(examples: Examples) -> Tensor:
         # Large weights would swallow the step, so the gradient is read where it is still a sum over the normaliser.
         run(machine, weights, examples, plan)
-        return -torch.cat([p.grad.reshape(-1) for p in machine.module.parameters()]).double() * plan.normaliser
+        return (
+            -torch.cat([p.grad.reshape(-1) for p in machine.module.parameters()]).double()
+            * plan.normaliser
+        )
 
     without = summed(honest)
     for place in (0, 3, 7):
@@ -285,12 +348,15 @@ def test_a_record_that_is_not_finite_counts_as_zero_and_the_others_count_in_full
     machine = DpSgd(logistic(task, generator=seeded()), task, lr=1.0)
     honest = some_examples(task, 6)
     bad = Examples(
-        torch.cat([honest.features, torch.full((2, 3), math.nan)]), torch.cat([honest.labels, torch.tensor([0, 1])])
+        torch.cat([honest.features, torch.full((2, 3), math.nan)]),
+        torch.cat([honest.labels, torch.tensor([0, 1])]),
     )
     plan = DpPlan(records=8, batch=8, epochs=1, clip=1.0, noise_multiplier=0.0)
     expected = run(machine, torch.zeros(4), honest, plan).delta
     assert float(expected.norm()) > 0.1
-    torch.testing.assert_close(run(machine, torch.zeros(4), bad, plan).delta, expected, rtol=1e-5, atol=1e-7)
+    torch.testing.assert_close(
+        run(machine, torch.zeros(4), bad, plan).delta, expected, rtol=1e-5, atol=1e-7
+    )
 
 
 # --- the noise
@@ -310,8 +376,13 @@ WIDE = Task(features=4000, classes=2)
 )
 def test_noise_arrives_with_variance_steps_times_multiplier_squared(plan: DpPlan) -> None:
     # Without records every gradient is zero, so delta = -lr / normaliser x clip x the sum of `steps` noises.
-    delta, spent = run(DpSgd(logistic(WIDE, generator=seeded()), WIDE, lr=0.3), torch.zeros(4001), NO_RECORDS, plan)
-    noise, std = delta / 0.3 * plan.normaliser / plan.clip, plan.noise_multiplier * math.sqrt(plan.steps)
+    delta, spent = run(
+        DpSgd(logistic(WIDE, generator=seeded()), WIDE, lr=0.3), torch.zeros(4001), NO_RECORDS, plan
+    )
+    noise, std = (
+        delta / 0.3 * plan.normaliser / plan.clip,
+        plan.noise_multiplier * math.sqrt(plan.steps),
+    )
     assert variance_is_right(noise, std=std)
     assert not variance_is_right(noise, std=0.9 * std)
     assert not variance_is_right(noise, std=1.1 * std)
@@ -327,7 +398,10 @@ def test_noise_is_the_stream_in_the_order_of_the_parameters() -> None:
     nobody = Examples(torch.zeros(0, 4), torch.zeros(0, dtype=torch.int64))
     delta = run(DpSgd(model, task, lr=0.3), torch.zeros(sum(sizes)), nobody, plan, noise=9).delta
     stream = seeded_keystream(9, "noise")
-    steps = [torch.cat([torch.from_numpy(hardened_normal(size, stream)) for size in sizes]) for _ in range(2)]
+    steps = [
+        torch.cat([torch.from_numpy(hardened_normal(size, stream)) for size in sizes])
+        for _ in range(2)
+    ]
     expected = -0.3 / 3 * 0.5 * 2.0 * (steps[0] + steps[1])
     torch.testing.assert_close(delta.double(), expected, rtol=1e-5, atol=1e-7)
 
@@ -336,7 +410,10 @@ def test_noise_comes_on_top_of_the_clipped_sum() -> None:
     task, build = MODELS["mlp"]
     machine, examples = DpSgd(build(task, seeded()), task, lr=0.3), some_examples(task, 8)
     weights = vector.to_vector(build(task, seeded(3)))
-    plans = [DpPlan(records=8, batch=8, epochs=1, clip=1.0, noise_multiplier=noise) for noise in (0.0, 3.0)]
+    plans = [
+        DpPlan(records=8, batch=8, epochs=1, clip=1.0, noise_multiplier=noise)
+        for noise in (0.0, 3.0)
+    ]
     clean, noisy = (run(machine, weights, examples, plan).delta for plan in plans)
     nobody = Examples(torch.zeros(0, 4), torch.zeros(0, dtype=torch.int64))
     alone = run(machine, weights, nobody, plans[1]).delta
@@ -351,7 +428,9 @@ def test_empty_batches_are_kept_noised_and_counted() -> None:
     machine = DpSgd(logistic(task, generator=seeded()), task, lr=0.1)
     examples = some_examples(task, 2)
     stream = seeded_keystream(1, "poisson")
-    sizes = [len(chosen) for chosen in poisson_batches(2, sample_rate=0.001, steps=1000, stream=stream)]
+    sizes = [
+        len(chosen) for chosen in poisson_batches(2, sample_rate=0.001, steps=1000, stream=stream)
+    ]
     assert 990 <= sizes.count(0) < 1000
     delta, spent = run(machine, torch.zeros(41), examples, plan)
     assert spent == plan.cost == SampledGaussian(0.001, 0.8, 1000)
@@ -363,32 +442,46 @@ def test_empty_batches_are_kept_noised_and_counted() -> None:
 
 
 def test_the_event_tells_the_steps_that_were_noised(monkeypatch: pytest.MonkeyPatch) -> None:
-    def two_of_five(records: int, *, sample_rate: float, steps: int, stream: Keystream) -> Iterator[Tensor]:
-        yield from list(poisson_batches(records, sample_rate=sample_rate, steps=steps, stream=stream))[:2]
+    def two_of_five(
+        records: int, *, sample_rate: float, steps: int, stream: Keystream
+    ) -> Iterator[Tensor]:
+        yield from list(
+            poisson_batches(records, sample_rate=sample_rate, steps=steps, stream=stream)
+        )[:2]
 
     monkeypatch.setattr(dp_sgd, "poisson_batches", two_of_five)
     task = Task(features=3, classes=2)
     plan = DpPlan(records=10, batch=2, epochs=1, clip=1.0, noise_multiplier=1.0)
     machine = DpSgd(logistic(task, generator=seeded()), task, lr=0.1)
-    assert run(machine, torch.zeros(4), some_examples(task, 10), plan).spent == SampledGaussian(0.2, 1.0, 2)
+    assert run(machine, torch.zeros(4), some_examples(task, 10), plan).spent == SampledGaussian(
+        0.2, 1.0, 2
+    )
 
 
 # --- one machine, many clients
 
 
 @each_model
-def test_a_shared_machine_keeps_nothing_from_one_client_to_the_next(task: Task, build: Build) -> None:
+def test_a_shared_machine_keeps_nothing_from_one_client_to_the_next(
+    task: Task, build: Build
+) -> None:
     weights = vector.to_vector(build(task, seeded(3))) + 0.1
     plans = [
         DpPlan(records=20, batch=5, epochs=1, clip=0.1, noise_multiplier=0.5),
         DpPlan(records=9, batch=3, epochs=2, clip=3.0, noise_multiplier=2.0),
         DpPlan(records=4, batch=9, epochs=1, clip=0.7, noise_multiplier=0.0),
     ]
-    sites = [some_examples(task, 20, seed=5), some_examples(task, 9, seed=6), some_examples(task, 4, seed=7)]
+    sites = [
+        some_examples(task, 20, seed=5),
+        some_examples(task, 9, seed=6),
+        some_examples(task, 4, seed=7),
+    ]
 
     def all_of(order: list[int]) -> dict[int, Trained]:
         machine = DpSgd(build(task, seeded()), task, lr=0.3)
-        return {i: run(machine, weights + i, sites[i], plans[i], sampling=i, noise=i) for i in order}
+        return {
+            i: run(machine, weights + i, sites[i], plans[i], sampling=i, noise=i) for i in order
+        }
 
     first = all_of([0, 1, 2])
     for order in ([2, 1, 0], [1, 0, 2], [0, 0, 1, 1, 2, 2]):
@@ -405,7 +498,9 @@ def test_training_leaves_weights_and_records_alone(task: Task, build: Build) -> 
     kept = (weights.clone(), examples.features.clone(), examples.labels.clone())
     plan = DpPlan(records=8, batch=4, epochs=2, clip=1.0, noise_multiplier=1.0)
     run(DpSgd(build(task, seeded()), task, lr=0.3), weights, examples, plan)
-    assert all(torch.equal(now, before) for now, before in zip((weights, *examples), kept, strict=True))
+    assert all(
+        torch.equal(now, before) for now, before in zip((weights, *examples), kept, strict=True)
+    )
     assert not examples.features.requires_grad
 
 
@@ -418,7 +513,10 @@ def test_streams_are_named_by_purpose_client_and_round() -> None:
 
     task = Task(features=3, classes=2)
     plan = DpPlan(records=6, batch=2, epochs=1, clip=1.0, noise_multiplier=1.0)
-    machine, examples = DpSgd(logistic(task, generator=seeded()), task, lr=0.3), some_examples(task, 6)
+    machine, examples = (
+        DpSgd(logistic(task, generator=seeded()), task, lr=0.3),
+        some_examples(task, 6),
+    )
     trainer = DpSgdTrainer(machine, examples, plan, client=4, stream_for=stream_for)
     delta, spent = trainer.fit(torch.zeros(4), round=9)
     assert sorted(asked) == [("noise", 4, 9), ("poisson", 4, 9)]
@@ -438,7 +536,9 @@ def test_clients_and_rounds_draw_uncorrelated_noise() -> None:
     machine = DpSgd(logistic(WIDE, generator=seeded()), WIDE, lr=1.0)
     streams = partial(seeded_keystream, 1)
     noises = [
-        DpSgdTrainer(machine, NO_RECORDS, plan, client=client, stream_for=streams).fit(torch.zeros(4001), round=r).delta
+        DpSgdTrainer(machine, NO_RECORDS, plan, client=client, stream_for=streams)
+        .fit(torch.zeros(4001), round=r)
+        .delta
         for client in (0, 1)
         for r in (0, 1)
     ]

@@ -37,9 +37,13 @@ def small(task: Task) -> nn.Sequential:
     return cnn(task, channels=(4, 8), generator=fresh())
 
 
-@pytest.mark.parametrize("task", [GREY, COLOUR, SOLID, CHEST], ids=["grey", "colour", "solid", "labels"])
+@pytest.mark.parametrize(
+    "task", [GREY, COLOUR, SOLID, CHEST], ids=["grey", "colour", "solid", "labels"]
+)
 @pytest.mark.parametrize("build", [cnn, linear.mlp, linear.logistic])
-def test_every_model_reads_every_kind_of_image_and_opacus_takes_it(task: Task, build: object) -> None:
+def test_every_model_reads_every_kind_of_image_and_opacus_takes_it(
+    task: Task, build: object
+) -> None:
     assert callable(build)
     model = build(task, generator=fresh())
     assert model(images(task)).shape == (3, task.outputs)
@@ -62,13 +66,17 @@ def test_convolutions_of_resnet18_start_as_he_et_al_do() -> None:
     ]
     assert len(wide) == 12
     for weight in wide:
-        assert float(weight.std()) == pytest.approx((2 / (weight[0, 0].numel() * len(weight))) ** 0.5, rel=0.02)
+        assert float(weight.std()) == pytest.approx(
+            (2 / (weight[0, 0].numel() * len(weight))) ** 0.5, rel=0.02
+        )
 
 
 def test_the_number_of_coordinates_by_hand() -> None:
     # conv 1x9x4+4, norm 8, conv 4x9x8+8, norm 16, linear 8x16x1+1
     assert vector.to_vector(small(GREY)).numel() == 40 + 8 + 296 + 16 + 129
-    assert vector.to_vector(small(SOLID)).numel() == (27 * 4 + 4) + 8 + (4 * 27 * 8 + 8) + 16 + (8 * 64 * 11 + 11)
+    assert vector.to_vector(small(SOLID)).numel() == (27 * 4 + 4) + 8 + (4 * 27 * 8 + 8) + 16 + (
+        8 * 64 * 11 + 11
+    )
     # He et al.'s ResNet-18 has 11,181,642 with ten classes with the 7 x 7 stem and 1 x 1 shortcuts; a class has 513.
     ten = Task(features=3072, classes=10, image=(3, 32, 32))
     assert vector.to_vector(resnet18(ten, generator=fresh())).numel() == 11_173_962
@@ -87,10 +95,14 @@ def test_size_decides_the_stem_but_not_the_size_of_the_cnn() -> None:
         pool.register_forward_hook(lambda layer, given, out: features.append(tuple(given[0].shape)))
         model(images(task, 1))
     assert features == [(1, 512, 4, 4), (1, 512, 7, 7)]
-    assert len(vector.to_vector(cnn(large, generator=fresh()))) == len(vector.to_vector(cnn(GREY, generator=fresh())))
+    assert len(vector.to_vector(cnn(large, generator=fresh()))) == len(
+        vector.to_vector(cnn(GREY, generator=fresh()))
+    )
 
 
-def per_example(model: nn.Module, task: Task, inputs: torch.Tensor, labels: torch.Tensor) -> GradSampleModule:
+def per_example(
+    model: nn.Module, task: Task, inputs: torch.Tensor, labels: torch.Tensor
+) -> GradSampleModule:
     """The model as DpSgd wraps it, after one backward pass."""
     machine = DpSgd(model, task, lr=1.0)
     machine.per_example_gradients(Examples(inputs, labels), torch.arange(len(labels)))
@@ -119,7 +131,9 @@ def test_resnet_gradients_are_those_of_one_example_at_a_time() -> None:
     single = [p.grad.clone() for p in model.parameters() if p.grad is not None]
     found = per_example(resnet18(GREY, generator=fresh()), GREY, inputs, labels)
     for p, expected in zip(found.parameters(), single, strict=True):
-        assert torch.allclose(p.grad_sample[0], expected, rtol=1e-2, atol=1e-3 * float(expected.abs().max()))
+        assert torch.allclose(
+            p.grad_sample[0], expected, rtol=1e-2, atol=1e-3 * float(expected.abs().max())
+        )
 
 
 def test_residual_blocks_add_their_shortcut() -> None:
@@ -166,7 +180,10 @@ def test_opacus_itself_is_wrong_where_channels_come_last_which_is_why_dp_sgd_tur
     wrapped = GradSampleModule(small(COLOUR), loss_reduction="mean")
     COLOUR.loss(wrapped(inputs.requires_grad_()), labels).backward()  # type: ignore[no-untyped-call]
     right = per_example(model, COLOUR, inputs.detach(), labels)
-    wrong, second = list(wrapped.parameters())[4].grad_sample, list(right.parameters())[4].grad_sample
+    wrong, second = (
+        list(wrapped.parameters())[4].grad_sample,
+        list(right.parameters())[4].grad_sample,
+    )
     assert (wrong - second).norm() > 0.1 * second.norm()
 
 
@@ -177,7 +194,9 @@ def test_channels_last_and_channels_first_give_the_same_numbers() -> None:
     for network in (model, first):
         network[0].register_forward_hook(lambda layer, given, out: layouts.append(out))
     assert torch.allclose(model(inputs), first(inputs), atol=1e-5)
-    assert layouts[0].is_contiguous(memory_format=torch.channels_last)  # the weights' layout decides
+    assert layouts[0].is_contiguous(
+        memory_format=torch.channels_last
+    )  # the weights' layout decides
     assert layouts[1].is_contiguous()
 
 
@@ -187,9 +206,17 @@ def test_channels_last_and_channels_first_give_the_same_numbers() -> None:
         ('{ name = "cnn", channels = [] }', "breastmnist", "channels of 1 to 1024, got []"),
         ('{ name = "cnn", channels = [8, 0] }', "breastmnist", "channels of 1 to 1024, got [8, 0]"),
         ('{ name = "cnn", channels = [1025] }', "breastmnist", "channels of 1 to 1024, got [1025]"),
-        ('{ name = "cnn", channels = [2, 2, 2, 2, 2] }', "breastmnist", "28 pixels are too few for 5"),
+        (
+            '{ name = "cnn", channels = [2, 2, 2, 2, 2] }',
+            "breastmnist",
+            "28 pixels are too few for 5",
+        ),
         ('"resnet18"', "organmnist3d", "resnet18 takes 2-D images; use cnn for 3-D"),
-        ('{ name = "resnet18", channels = [8] }', "breastmnist", "resnet18 takes no parameters, got 'channels'"),
+        (
+            '{ name = "resnet18", channels = [8] }',
+            "breastmnist",
+            "resnet18 takes no parameters, got 'channels'",
+        ),
     ],
 )
 def test_what_no_network_can_be_made_of_is_refused(model: str, data: str, message: str) -> None:
@@ -209,5 +236,6 @@ def test_a_scenario_is_checked_without_memory_for_the_weights_and_builds_the_sam
     text = f"training = {{ kind = 'sgd' }}\n{data}"
     scenario = parse_scenario(text)
     assert torch.equal(
-        vector.to_vector(build_model(scenario, GREY)), vector.to_vector(build_model(parse_scenario(text), GREY))
+        vector.to_vector(build_model(scenario, GREY)),
+        vector.to_vector(build_model(parse_scenario(text), GREY)),
     )

@@ -49,14 +49,17 @@ def seen(scenario: Scenario, tmp_path: Path) -> list[dict[str, Tensor]]:
             if one.party == "server" and one.kind in KINDS and one.values is not None
         }
         rounds.append(rows)
-        state = State(assembled.start.weights, {}, state.round + 1)  # the model stays, so that the gradients do
+        state = State(
+            assembled.start.weights, {}, state.round + 1
+        )  # the model stays, so that the gradients do
     return rounds
 
 
 def noises(text: str, tmp_path: Path, *, noisy: str = NOISY, rounds: int = 2) -> list[list[Tensor]]:
     """Round -> row -> noise."""
     with_noise, without = (
-        seen(parse_scenario(TEXT.format(rounds=rounds) + privacy + text), tmp_path) for privacy in (noisy, BARE)
+        seen(parse_scenario(TEXT.format(rounds=rounds) + privacy + text), tmp_path)
+        for privacy in (noisy, BARE)
     )
     found = []
     for one, other in zip(with_noise, without, strict=True):
@@ -66,7 +69,9 @@ def noises(text: str, tmp_path: Path, *, noisy: str = NOISY, rounds: int = 2) ->
     return found
 
 
-def test_noise_of_every_client_and_round_has_the_accounted_deviation_and_is_its_own(tmp_path: Path) -> None:
+def test_noise_of_every_client_and_round_has_the_accounted_deviation_and_is_its_own(
+    tmp_path: Path,
+) -> None:
     rounds = noises("", tmp_path)
     assert [len(rows) for rows in rounds] == [CLIENTS, CLIENTS]
     drawn = [row for rows in rounds for row in rows]

@@ -30,8 +30,14 @@ deterministic = settings(derandomize=True, max_examples=40, deadline=None, datab
 
 Build = Callable[[Task, torch.Generator], nn.Module]
 MODELS: dict[str, tuple[Task, Build]] = {
-    "logistic": (Task(features=3, classes=2), lambda task, generator: logistic(task, generator=generator)),
-    "mlp": (Task(features=4, classes=3), lambda task, generator: mlp(task, hidden=(5,), generator=generator)),
+    "logistic": (
+        Task(features=3, classes=2),
+        lambda task, generator: logistic(task, generator=generator),
+    ),
+    "mlp": (
+        Task(features=4, classes=3),
+        lambda task, generator: mlp(task, hidden=(5,), generator=generator),
+    ),
 }
 each_model = pytest.mark.parametrize(("task", "build"), MODELS.values(), ids=MODELS.keys())
 
@@ -47,7 +53,13 @@ def some_examples(task: Task, records: int) -> Examples:
 
 
 def oracle(
-    model: nn.Module, task: Task, examples: Examples, weights: Tensor, *, batches: list[Tensor], lr: float
+    model: nn.Module,
+    task: Task,
+    examples: Examples,
+    weights: Tensor,
+    *,
+    batches: list[Tensor],
+    lr: float,
 ) -> Tensor:
     """The change of weights by w <- w - lr x the mean of the gradients, one example at a time."""
     now = weights.clone()
@@ -65,7 +77,9 @@ def oracle(
 
 @deterministic
 @given(st.integers(1, 60), st.integers(1, 70))
-def test_an_epoch_holds_every_record_once_in_full_batches_but_the_last(records: int, batch: int) -> None:
+def test_an_epoch_holds_every_record_once_in_full_batches_but_the_last(
+    records: int, batch: int
+) -> None:
     batches = list(shuffled_batches(records, batch=batch, stream=seeded_keystream(1, "shuffle")))
     assert len(batches) == math.ceil(records / batch)
     assert [len(chosen) for chosen in batches[:-1]] == [batch] * (len(batches) - 1)
@@ -83,7 +97,14 @@ def test_sgd_is_a_loop_over_single_examples(task: Task, build: Build) -> None:
     model, examples = build(task, seeded()), some_examples(task, 11)
     weights = vector.to_vector(build(task, seeded(3))) + 0.1
     trainer = SgdTrainer(
-        model, task, examples, client=2, batch=4, epochs=3, lr=0.3, stream_for=partial(seeded_keystream, 5)
+        model,
+        task,
+        examples,
+        client=2,
+        batch=4,
+        epochs=3,
+        lr=0.3,
+        stream_for=partial(seeded_keystream, 5),
     )
     delta, spent = trainer.fit(weights, round=7)
     stream = seeded_keystream(5, "shuffle", 2, 7)
@@ -149,7 +170,14 @@ def test_the_stream_is_named_by_purpose_client_and_round() -> None:
     task = Task(features=3, classes=2)
     model = logistic(task, generator=seeded())
     trainer = SgdTrainer(
-        model, task, some_examples(task, 5), client=4, batch=2, epochs=2, lr=0.1, stream_for=stream_for
+        model,
+        task,
+        some_examples(task, 5),
+        client=4,
+        batch=2,
+        epochs=2,
+        lr=0.1,
+        stream_for=stream_for,
     )
     trainer.fit(torch.zeros(4), round=9)
     assert asked == [("shuffle", 4, 9)]
@@ -179,6 +207,8 @@ def test_a_model_trains_with_dropout_and_is_judged_without(private: bool) -> Non
         machine.run(weights, examples, plan, **streams)
     else:
         keyed = partial(seeded_keystream, 1)
-        trainer = SgdTrainer(model, task, examples, client=0, batch=4, epochs=1, lr=0.1, stream_for=keyed)
+        trainer = SgdTrainer(
+            model, task, examples, client=0, batch=4, epochs=1, lr=0.1, stream_for=keyed
+        )
         trainer.fit(weights, round=0)
     assert set(modes[2:]) == {True}

@@ -39,14 +39,18 @@ def test_fedavg_known_answer() -> None:
     result = two_rounds(lambda weights, estimate, last: fedavg(weights, estimate, last.state))
     assert result.weights.tolist() == [13.0, 24.0]
     assert result.state == {}
-    halved = two_rounds(lambda weights, estimate, last: fedavg(weights, estimate, last.state, lr=0.5))
+    halved = two_rounds(
+        lambda weights, estimate, last: fedavg(weights, estimate, last.state, lr=0.5)
+    )
     assert halved.weights.tolist() == [11.5, 22.0]
 
 
 def test_fedavgm_known_answer() -> None:
     # v1 = (2, -4), w1 = w0 + .5 v1 = (11, 18); v2 = .75 v1 + e2 = (2.5, 5), w2 = w1 + .5 v2 = (12.25, 20.5).
     # Momentum forgotten gives (11.5, 22); (1 - momentum) e gives (10.5625, 20.125).
-    result = two_rounds(lambda w, estimate, last: fedavgm(w, estimate, last.state, lr=0.5, momentum=0.75))
+    result = two_rounds(
+        lambda w, estimate, last: fedavgm(w, estimate, last.state, lr=0.5, momentum=0.75)
+    )
     assert result.weights.tolist() == [12.25, 20.5]
     assert result.state["velocity"].tolist() == [2.5, 5.0]
 
@@ -61,7 +65,9 @@ def test_fedadam_known_answer() -> None:
     # beta1 = .5, beta2 = .75, tau = 1, so v0 = 1.
     # Round 1: m = (1, -2); v = .75 + .25 (4, 16) = (1.75, 4.75).
     # Round 2: m = .5 m + .5 (1, 8) = (1, 3); v = .75 (1.75, 4.75) + .25 (1, 64) = (1.5625, 19.5625), 1.5625 = 1.25^2.
-    result = two_rounds(lambda w, e, last: fedadam(w, e, last.state, lr=2.0, beta1=0.5, beta2=0.75, tau=1.0))
+    result = two_rounds(
+        lambda w, e, last: fedadam(w, e, last.state, lr=2.0, beta1=0.5, beta2=0.75, tau=1.0)
+    )
     expected = [
         10 + 2 / (math.sqrt(1.75) + 1) + 2 / 2.25,
         20 - 4 / (math.sqrt(4.75) + 1) + 6 / (math.sqrt(19.5625) + 1),
@@ -137,4 +143,6 @@ def test_a_step_leaves_its_inputs_alone_and_repeats(step: ServerStep) -> None:
 def test_a_step_keeps_shape_and_float32(step: ServerStep) -> None:
     result = step(torch.zeros(3), torch.ones(3), {})
     assert (result.weights.shape, result.weights.dtype) == ((3,), torch.float32)
-    assert all((value.shape, value.dtype) == ((3,), torch.float32) for value in result.state.values())
+    assert all(
+        (value.shape, value.dtype) == ((3,), torch.float32) for value in result.state.values()
+    )

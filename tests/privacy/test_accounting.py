@@ -24,7 +24,13 @@ from scipy.stats import norm
 from securefl.learning.dp_sgd import DpPlan
 from securefl.privacy.accounting import grids
 from securefl.privacy.accounting.crosscheck import renyi_epsilon, rounded_down_epsilon
-from securefl.privacy.accounting.epsilon import bounds, epsilon, fits, gaussian_epsilon, subsampled_gaussian_epsilon
+from securefl.privacy.accounting.epsilon import (
+    bounds,
+    epsilon,
+    fits,
+    gaussian_epsilon,
+    subsampled_gaussian_epsilon,
+)
 from securefl.privacy.accounting.inverse import inverted
 from securefl.privacy.events import SampledGaussian
 
@@ -42,7 +48,13 @@ def cost(sample_rate: float, noise_multiplier: float, steps: int, delta: float =
 
 @pytest.mark.parametrize(
     ("noise_multiplier", "steps", "expected"),
-    [(0.5, 1, 9.99726), (1.0, 1, 4.37718), (2.0, 1, 1.99309), (4.0, 1, 0.92634), (20.0, 1000, 7.51128)],
+    [
+        (0.5, 1, 9.99726),
+        (1.0, 1, 4.37718),
+        (2.0, 1, 1.99309),
+        (4.0, 1, 0.92634),
+        (20.0, 1000, 7.51128),
+    ],
 )
 def test_gaussian_known_answer(noise_multiplier: float, steps: int, expected: float) -> None:
     # The classic sqrt(2 log(1.25 / delta)) / sigma would say 9.69, 4.84, 2.42, 1.21 and, composed, 7.66.
@@ -58,7 +70,9 @@ def test_gaussian_known_answer(noise_multiplier: float, steps: int, expected: fl
         (0.01, 4.0, 1000, 0.27214),  # a coarse discretisation says .497
     ],
 )
-def test_subsampled_known_answer(sample_rate: float, noise_multiplier: float, steps: int, expected: float) -> None:
+def test_subsampled_known_answer(
+    sample_rate: float, noise_multiplier: float, steps: int, expected: float
+) -> None:
     assert cost(sample_rate, noise_multiplier, steps) == pytest.approx(expected, rel=1e-3)
 
 
@@ -79,7 +93,9 @@ def test_500_records_in_batches_of_32_for_20_rounds_cost_6_55_and_nothing_less()
 @pytest.mark.parametrize("noise_multiplier", [0.1, 0.5, 1.0, 3.0, 30.0])
 @pytest.mark.parametrize("steps", [1, 7, 1000])
 @pytest.mark.parametrize("delta", [1e-9, 1e-5, 0.1])
-def test_gaussian_epsilon_puts_delta_where_the_theorem_does(noise_multiplier: float, steps: int, delta: float) -> None:
+def test_gaussian_epsilon_puts_delta_where_the_theorem_does(
+    noise_multiplier: float, steps: int, delta: float
+) -> None:
     # Balle and Wang 2018, theorem 8, in one sum per sign; expected delta a little below, for epsilon is an upper end.
     mu = math.sqrt(steps) / noise_multiplier
     eps = gaussian_epsilon(noise_multiplier, steps, delta)
@@ -99,13 +115,22 @@ def test_gaussian_epsilon_puts_delta_where_the_theorem_does(noise_multiplier: fl
         {SampledGaussian(0.3, 0.6, 1): 1},
         {SampledGaussian(0.5, 4.0, 30): 2},
         {SampledGaussian(0.1, 1.0, 10): 3, SampledGaussian(0.05, 0.7, 20): 1},
-        {SampledGaussian(0.1, 1.0, 10): 1, SampledGaussian(1.0, 5.0, 2): 2, SampledGaussian(0.02, 0.9, 50): 1},
+        {
+            SampledGaussian(0.1, 1.0, 10): 1,
+            SampledGaussian(1.0, 5.0, 2): 2,
+            SampledGaussian(0.02, 0.9, 50): 1,
+        },
     ],
     ids=str,
 )
-def test_epsilon_lies_between_the_optimistic_pld_and_renyi(events: Mapping[SampledGaussian, int]) -> None:
+def test_epsilon_lies_between_the_optimistic_pld_and_renyi(
+    events: Mapping[SampledGaussian, int],
+) -> None:
     delta = 1e-6
-    ours, low = epsilon(events, delta=delta), rounded_down_epsilon(events, delta=delta, interval=1e-4)
+    ours, low = (
+        epsilon(events, delta=delta),
+        rounded_down_epsilon(events, delta=delta, interval=1e-4),
+    )
     assert low <= ours <= renyi_epsilon(events, delta=delta)
     assert ours <= 1.005 * bounds(events, delta=delta).lower
 
@@ -153,7 +178,11 @@ def test_how_steps_are_cut_into_rounds_changes_nothing() -> None:
         {SampledGaussian(0.064, 1.1, 1): 320},
         {SampledGaussian(0.064, 1.1, 16): 20},
         {SampledGaussian(0.064, 1.1, 16): 10, SampledGaussian(0.064, 1.1, 32): 5},
-        {SampledGaussian(0.064, 1.1, 300): 1, SampledGaussian(0.064, 1.1, 4): 5, SampledGaussian(0.1, 1.0, 9): 0},
+        {
+            SampledGaussian(0.064, 1.1, 300): 1,
+            SampledGaussian(0.064, 1.1, 4): 5,
+            SampledGaussian(0.1, 1.0, 9): 0,
+        },
     ):
         assert epsilon(cut, delta=DELTA) == whole
 
@@ -161,7 +190,9 @@ def test_how_steps_are_cut_into_rounds_changes_nothing() -> None:
 def test_gaussians_of_two_scales_compose_as_one_of_the_sum_of_squares() -> None:
     # 1 / sigma^2 adds up: 3 / 2^2 + 2 x 4 / 4^2 = 1.25.
     mixed = {SampledGaussian(1.0, 2.0, 3): 1, SampledGaussian(1.0, 4.0, 4): 2}
-    assert epsilon(mixed, delta=DELTA) == pytest.approx(gaussian_epsilon(1 / math.sqrt(1.25), 1, DELTA), abs=1e-9)
+    assert epsilon(mixed, delta=DELTA) == pytest.approx(
+        gaussian_epsilon(1 / math.sqrt(1.25), 1, DELTA), abs=1e-9
+    )
 
 
 PARTS = [
@@ -173,7 +204,9 @@ PARTS = [
 
 
 @pytest.mark.parametrize(("one", "other"), [(i, j) for i in range(4) for j in range(i)])
-def test_two_kinds_of_events_cost_more_than_either_and_less_than_both_apart(one: int, other: int) -> None:
+def test_two_kinds_of_events_cost_more_than_either_and_less_than_both_apart(
+    one: int, other: int
+) -> None:
     first, second = PARTS[one], PARTS[other]
     both = epsilon({first: 2, second: 3}, delta=DELTA)
     assert both == epsilon({second: 3, first: 2}, delta=DELTA)
@@ -238,7 +271,9 @@ def grids_used(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     for name in ("upper_end", "lower_end"):
         inner = getattr(grids, name).__wrapped__
 
-        def noted(segments: grids.Segments, delta: float, interval: float, inner: Any = inner) -> float:
+        def noted(
+            segments: grids.Segments, delta: float, interval: float, inner: Any = inner
+        ) -> float:
             used.append(interval)
             return float(inner(segments, delta, interval))
 
@@ -246,7 +281,9 @@ def grids_used(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     return used
 
 
-def test_an_epsilon_below_the_floor_takes_no_grid_of_millions_of_cells(grids_used: list[float]) -> None:
+def test_an_epsilon_below_the_floor_takes_no_grid_of_millions_of_cells(
+    grids_used: list[float],
+) -> None:
     # It took nine grids, down to cells of 1.5e-7, and 45 seconds of CPU.
     rare = SampledGaussian(2.684e-4, 0.5574, 5)
     low, high = bounds({rare: 1}, delta=5.36e-4)
@@ -298,7 +335,9 @@ class Overflowing:
 
 
 @pytest.mark.parametrize("delta", [0.5, 0.6, 1.0])
-def test_a_delta_that_covers_all_losses_is_an_epsilon_of_zero_and_nothing_overflows(delta: float) -> None:
+def test_a_delta_that_covers_all_losses_is_an_epsilon_of_zero_and_nothing_overflows(
+    delta: float,
+) -> None:
     assert inverted(Overflowing(), delta) == (0.0, 0.0)
     with pytest.raises(OverflowError, match="math range error"):
         inverted(Overflowing(), 0.49)
@@ -334,7 +373,9 @@ def one_step_epsilon(rate: float, noise: float, delta: float) -> float:
 
     def spent(eps: float) -> float:
         reach = math.expm1(eps) + rate  # e^eps - (1 - q)
-        at = noise * math.log(reach / rate) + 1 / (2 * noise)  # in deviations; beyond it the loss exceeds eps
+        at = noise * math.log(reach / rate) + 1 / (
+            2 * noise
+        )  # in deviations; beyond it the loss exceeds eps
         return rate * tail(at - 1 / noise) - reach * tail(at)
 
     low, high = 0.0, 400.0

@@ -43,7 +43,9 @@ def test_calibrated_noise_costs_the_target_or_half_a_percent_less(
 
 @settings(derandomize=True, max_examples=25, deadline=None, database=None)
 @given(st.floats(0.02, 60.0), st.floats(0.01, 1.0), st.integers(1, 300), st.floats(1e-8, 1e-3))
-def test_whatever_is_asked_the_target_is_met(target: float, rate: float, steps: int, delta: float) -> None:
+def test_whatever_is_asked_the_target_is_met(
+    target: float, rate: float, steps: int, delta: float
+) -> None:
     noise = calibrate_noise(target, rate, steps, delta)
     assert 0.995 * target <= subsampled_gaussian_epsilon(rate, noise, steps, delta) <= target
 
@@ -71,7 +73,9 @@ def test_a_target_that_was_spent_before_is_refused() -> None:
 
 def test_a_target_no_noise_reaches_is_refused() -> None:
     # Noise 1e6 leaves delta(0) = 4e-7 above 1e-12, and epsilon about 6e-6.
-    with pytest.raises(ValueError, match=r"no noise multiplier up to 1e\+06 reaches epsilon 1e-09 at delta 1e-12"):
+    with pytest.raises(
+        ValueError, match=r"no noise multiplier up to 1e\+06 reaches epsilon 1e-09 at delta 1e-12"
+    ):
         calibrate_noise(1e-9, 1.0, 1, 1e-12)
 
 

@@ -24,7 +24,9 @@ def test_10_of_100_clients_for_200_rounds_known_answers() -> None:
     assert fixed_cohort_epsilon(10, 100, 1.0, 200, DELTA) == pytest.approx(11.401, abs=2e-3)
 
 
-@pytest.mark.parametrize(("cohort", "noise", "rounds"), [(1, 0.8, 50), (10, 2.0, 100), (50, 3.0, 20), (99, 5.0, 10)])
+@pytest.mark.parametrize(
+    ("cohort", "noise", "rounds"), [(1, 0.8, 50), (10, 2.0, 100), (50, 3.0, 20), (99, 5.0, 10)]
+)
 def test_a_fixed_cohort_costs_more_than_coins_and_less_than_renyi_dp_says(
     cohort: int, noise: float, rounds: int
 ) -> None:
@@ -53,18 +55,32 @@ def by_hand(q: float, sigma: float, delta: float, *, width: float) -> float:
         at = sigma * math.log(beyond) + 0.5 / sigma
         return float(q * (norm.sf(at - 1 / sigma) - beyond * norm.sf(at)))
 
-    curve = np.array([height(math.exp(e)) if e >= 0 else 1 - math.exp(e) * (1 - height(math.exp(-e))) for e in grid])
+    curve = np.array(
+        [
+            height(math.exp(e)) if e >= 0 else 1 - math.exp(e) * (1 - height(math.exp(-e)))
+            for e in grid
+        ]
+    )
     slopes = np.concatenate([[-1.0], np.diff(curve) / np.diff(np.exp(grid)), [0.0]])
     masses = np.exp(grid) * np.diff(slopes)
     both, never = np.convolve(masses, masses), (1 - masses.sum()) * (1 + masses.sum())
     losses = np.linspace(2 * grid[0], 2 * grid[-1], len(both))
-    return float(brentq(lambda e: never + (np.maximum(0.0, -np.expm1(e - losses)) * both).sum() - delta, 0.0, 14.0))
+    return float(
+        brentq(
+            lambda e: never + (np.maximum(0.0, -np.expm1(e - losses)) * both).sum() - delta,
+            0.0,
+            14.0,
+        )
+    )
 
 
 @pytest.mark.parametrize(
-    ("cohort", "sigma", "delta"), [(10, 1.0, 1e-5), (50, 1.0, 1e-5), (1, 1.0, 1e-4), (30, 2.0, 1e-3)]
+    ("cohort", "sigma", "delta"),
+    [(10, 1.0, 1e-5), (50, 1.0, 1e-5), (1, 1.0, 1e-4), (30, 2.0, 1e-3)],
 )
-def test_two_rounds_cost_what_the_curve_of_one_gives_by_hand(cohort: int, sigma: float, delta: float) -> None:
+def test_two_rounds_cost_what_the_curve_of_one_gives_by_hand(
+    cohort: int, sigma: float, delta: float
+) -> None:
     expected = by_hand(cohort / 100, sigma, delta, width=2e-3)
     assert fixed_cohort_epsilon(cohort, 100, sigma, 2, delta) == pytest.approx(expected, rel=2e-3)
 
@@ -74,7 +90,9 @@ def test_a_cohort_of_all_is_not_a_sample() -> None:
     assert poisson_cohort_epsilon(7, 7, 2.0, 30, DELTA) == gaussian_epsilon(2.0, 30, DELTA)
 
 
-@pytest.mark.parametrize("count", [fixed_cohort_epsilon, poisson_cohort_epsilon], ids=lambda f: f.__name__)
+@pytest.mark.parametrize(
+    "count", [fixed_cohort_epsilon, poisson_cohort_epsilon], ids=lambda f: f.__name__
+)
 @pytest.mark.parametrize(
     ("cohort", "clients", "noise", "rounds", "told"),
     [

@@ -21,7 +21,11 @@ KEY = bytes(range(32))
 def variance_is_right(draws: NDArray[np.float64], *, std: float) -> bool:
     """The sum of squares over std^2 is chi-square with one degree of freedom a draw."""
     statistic = float(((draws / std) ** 2).sum())
-    return float(chi2.ppf(FALSE_ALARM / 2, draws.size)) < statistic < float(chi2.isf(FALSE_ALARM / 2, draws.size))
+    return (
+        float(chi2.ppf(FALSE_ALARM / 2, draws.size))
+        < statistic
+        < float(chi2.isf(FALSE_ALARM / 2, draws.size))
+    )
 
 
 def kurtosis_is_three(draws: NDArray[np.float64]) -> bool:
@@ -34,7 +38,9 @@ def test_noise_has_variance_one() -> None:
 
 @pytest.mark.parametrize("wrong", [0.9, 1.1])
 def test_the_variance_test_catches_a_scale_ten_percent_wrong(wrong: float) -> None:
-    assert not variance_is_right(wrong * hardened_normal(50_001, seeded_keystream(1, "test")), std=1.0)
+    assert not variance_is_right(
+        wrong * hardened_normal(50_001, seeded_keystream(1, "test")), std=1.0
+    )
 
 
 def test_noise_has_mean_zero_and_kurtosis_three() -> None:

@@ -65,7 +65,12 @@ def path(tmp_path: Path) -> Path:
 
 def test_a_new_ledger_is_empty_and_writes_nothing(path: Path) -> None:
     ledger = Ledger(path, TERMS)
-    assert (ledger.count(EVENT), ledger.epsilon(), ledger.head, ledger.settled) == (0, 0.0, "0" * 64, frozenset())
+    assert (ledger.count(EVENT), ledger.epsilon(), ledger.head, ledger.settled) == (
+        0,
+        0.0,
+        "0" * 64,
+        frozenset(),
+    )
     assert rid(0) not in ledger
     assert not path.parent.exists()
 
@@ -78,7 +83,13 @@ def test_a_reservation_is_on_disk_counted_and_costs(path: Path) -> None:
         "kind": "reserve",
         "release": ["run", 3, 0, 0],
         "event": {"sample_rate": 1.0, "noise_multiplier": 20.0, "steps": 10},
-        "terms": {"unit": "example", "neighbours": "add_remove", "delta": 1e-5, "budget": 8.0, "noise": "system"},
+        "terms": {
+            "unit": "example",
+            "neighbours": "add_remove",
+            "delta": 1e-5,
+            "budget": 8.0,
+            "noise": "system",
+        },
         "hash": ledger.head,
     }
     assert (rid(0) in ledger, rid(1) in ledger, ledger.count(EVENT)) == (True, False, 1)
@@ -156,9 +167,16 @@ def test_what_would_exceed_the_budget_is_refused_and_changes_nothing(path: Path)
         ledger.reserve(EVENT, release_id=rid(round))
     before, head = path.read_bytes(), ledger.head
     for _ in range(2):
-        with pytest.raises(BudgetExceeded, match=r"client 3: release 3 would exceed epsilon [\d.]+ \(example\)"):
+        with pytest.raises(
+            BudgetExceeded, match=r"client 3: release 3 would exceed epsilon [\d.]+ \(example\)"
+        ):
             ledger.reserve(EVENT, release_id=rid(2))
-    assert (path.read_bytes(), ledger.head, ledger.count(EVENT), rid(2) in ledger) == (before, head, 2, False)
+    assert (path.read_bytes(), ledger.head, ledger.count(EVENT), rid(2) in ledger) == (
+        before,
+        head,
+        2,
+        False,
+    )
 
 
 def test_a_refused_first_release_makes_no_file(path: Path) -> None:
@@ -190,7 +208,9 @@ def brute_force(event: SampledGaussian, others: Counter[SampledGaussian], budget
 
 @pytest.mark.parametrize("budget", [0.2, 0.5, 0.7, 1.0, 1.9, 3.0, 4.5, 8.0])
 @pytest.mark.parametrize("already", [0, 1, 2])
-def test_the_allowance_is_what_counting_one_by_one_finds(tmp_path: Path, budget: float, already: int) -> None:
+def test_the_allowance_is_what_counting_one_by_one_finds(
+    tmp_path: Path, budget: float, already: int
+) -> None:
     ledger = Ledger(tmp_path / "0.jsonl", TERMS._replace(budget=budget))
     others: Counter[SampledGaussian] = Counter()
     for round in range(already):
@@ -225,16 +245,25 @@ def test_the_allowance_shrinks_when_something_else_is_booked(path: Path) -> None
 def test_a_budget_that_is_met_exactly_is_enough(tmp_path: Path, count: int) -> None:
     exact = epsilon({EVENT: count}, delta=DELTA)
     assert Ledger(tmp_path / "0.jsonl", TERMS._replace(budget=exact)).allowed(EVENT) == count
-    assert Ledger(tmp_path / "0.jsonl", TERMS._replace(budget=exact * (1 - 1e-9))).allowed(EVENT) == count - 1
+    assert (
+        Ledger(tmp_path / "0.jsonl", TERMS._replace(budget=exact * (1 - 1e-9))).allowed(EVENT)
+        == count - 1
+    )
 
 
 def test_the_allowance_of_subsampled_releases_fits_and_one_more_does_not(tmp_path: Path) -> None:
     event, budget = SampledGaussian(0.064, 1.1, 16), 3.0
     allowed = Ledger(tmp_path / "0.jsonl", TERMS._replace(budget=budget)).allowed(event)
-    assert epsilon({event: allowed}, delta=DELTA) <= budget < epsilon({event: allowed + 1}, delta=DELTA)
+    assert (
+        epsilon({event: allowed}, delta=DELTA)
+        <= budget
+        < epsilon({event: allowed + 1}, delta=DELTA)
+    )
 
 
-choices = st.lists(st.sampled_from([EVENT, OTHER, SampledGaussian(1.0, 5.0, 1)]), min_size=10, max_size=40)
+choices = st.lists(
+    st.sampled_from([EVENT, OTHER, SampledGaussian(1.0, 5.0, 1)]), min_size=10, max_size=40
+)
 
 
 @settings(derandomize=True, max_examples=30, deadline=None, database=None)
@@ -267,7 +296,9 @@ def test_an_infinite_budget_allows_everything_even_without_noise(path: Path) -> 
 
 def test_a_release_without_noise_fits_no_finite_budget(path: Path) -> None:
     with pytest.raises(BudgetExceeded, match="release 1"):
-        Ledger(path, TERMS._replace(budget=1e300)).reserve(SampledGaussian(0.1, 0.0, 1), release_id=rid(0))
+        Ledger(path, TERMS._replace(budget=1e300)).reserve(
+            SampledGaussian(0.1, 0.0, 1), release_id=rid(0)
+        )
 
 
 def test_a_budget_that_is_not_a_number_allows_nothing(path: Path) -> None:
@@ -311,7 +342,11 @@ def test_an_infinite_budget_is_not_searched(path: Path, monkeypatch: pytest.Monk
 def test_reopening_continues_where_it_stopped(path: Path) -> None:
     ledger, budget = filled(path, rounds=4), TERMS._replace(budget=math.inf)
     again = Ledger(path, budget)
-    assert (again.head, again.settled, again.epsilon()) == (ledger.head, ledger.settled, ledger.epsilon())
+    assert (again.head, again.settled, again.epsilon()) == (
+        ledger.head,
+        ledger.settled,
+        ledger.epsilon(),
+    )
     assert (again.count(EVENT), again.count(OTHER)) == (3, 1)
     assert all(rid(round) in again for round in range(4))
     again.reserve(EVENT, release_id=rid(0))
@@ -332,11 +367,15 @@ def test_reopening_changes_no_byte(path: Path) -> None:
 
 def test_two_histories_that_differ_in_anything_have_different_heads(tmp_path: Path) -> None:
     heads = set()
-    for number, (event, round, run) in enumerate([(EVENT, 0, "a"), (OTHER, 0, "a"), (EVENT, 1, "a"), (EVENT, 0, "b")]):
+    for number, (event, round, run) in enumerate(
+        [(EVENT, 0, "a"), (OTHER, 0, "a"), (EVENT, 1, "a"), (EVENT, 0, "b")]
+    ):
         ledger = Ledger(tmp_path / f"{number}.jsonl", FREE)
         ledger.reserve(event, release_id=ReleaseId(run, 0, round, 0))
         heads.add(ledger.head)
-        ledger.reserve(EVENT, release_id=ReleaseId("same", 0, 9, 0))  # the same line after another past
+        ledger.reserve(
+            EVENT, release_id=ReleaseId("same", 0, 9, 0)
+        )  # the same line after another past
         heads.add(ledger.head)
     assert len(heads) == 8
 
@@ -378,7 +417,11 @@ def test_a_byte_more_or_less_is_noticed(path: Path, line: int) -> None:
     lines = data.splitlines(keepends=True)
     start = sum(map(len, lines[:line]))
     for at in range(start, start + len(lines[line]) - 1):
-        for edited in (data[:at] + data[at + 1 :], data[:at] + b" " + data[at:], data[:at] + b"\n" + data[at:]):
+        for edited in (
+            data[:at] + data[at + 1 :],
+            data[:at] + b" " + data[at:],
+            data[:at] + b"\n" + data[at:],
+        ):
             path.write_bytes(edited)
             with pytest.raises(LedgerError, match=NOTICED):
                 Ledger(path, FREE)
@@ -389,7 +432,9 @@ def test_a_line_removed_before_the_last_is_noticed(path: Path, line: int) -> Non
     filled(path)
     lines = path.read_bytes().splitlines(keepends=True)
     path.write_bytes(b"".join(lines[:line] + lines[line + 1 :]))
-    with pytest.raises(LedgerError, match=rf"was edited at line {line + 1}: its hash chain is broken"):
+    with pytest.raises(
+        LedgerError, match=rf"was edited at line {line + 1}: its hash chain is broken"
+    ):
         Ledger(path, FREE)
 
 
@@ -398,7 +443,9 @@ def test_a_line_said_twice_is_noticed(path: Path, line: int) -> None:
     filled(path)
     lines = path.read_bytes().splitlines(keepends=True)
     path.write_bytes(b"".join(lines[: line + 1] + lines[line:]))
-    with pytest.raises(LedgerError, match=rf"was edited at line {line + 2}: its hash chain is broken"):
+    with pytest.raises(
+        LedgerError, match=rf"was edited at line {line + 2}: its hash chain is broken"
+    ):
         Ledger(path, FREE)
 
 
@@ -408,7 +455,9 @@ def test_two_lines_swapped_are_noticed(path: Path, one: int, other: int) -> None
     lines = path.read_bytes().splitlines(keepends=True)
     lines[one], lines[other] = lines[other], lines[one]
     path.write_bytes(b"".join(lines))
-    with pytest.raises(LedgerError, match=rf"was edited at line {other + 1}: its hash chain is broken"):
+    with pytest.raises(
+        LedgerError, match=rf"was edited at line {other + 1}: its hash chain is broken"
+    ):
         Ledger(path, FREE)
 
 
@@ -421,7 +470,9 @@ def test_a_line_spelled_otherwise_is_noticed_though_it_means_the_same(path: Path
         Ledger(path, FREE)
 
 
-@pytest.mark.parametrize("line", [b"[]\n", b"7\n", b'"x"\n', b"null\n", b"\n", b"\xff\xfe\n", b'{"hash":"x"}\n'])
+@pytest.mark.parametrize(
+    "line", [b"[]\n", b"7\n", b'"x"\n', b"null\n", b"\n", b"\xff\xfe\n", b'{"hash":"x"}\n']
+)
 def test_a_line_of_something_else_is_damage(path: Path, line: bytes) -> None:
     filled(path)
     path.write_bytes(path.read_bytes() + line)
@@ -482,7 +533,9 @@ def test_every_head_a_ledger_ever_had_is_part_of_it(path: Path) -> None:
 def test_a_ledger_kept_under_other_terms_is_refused(path: Path, terms: Terms) -> None:
     filled(path)
     before = path.read_bytes()
-    with pytest.raises(LedgerError, match=r"3\.jsonl was kept under other terms: .*'unit': 'example'"):
+    with pytest.raises(
+        LedgerError, match=r"3\.jsonl was kept under other terms: .*'unit': 'example'"
+    ):
         Ledger(path, terms)
     assert path.read_bytes() == before
 
@@ -500,7 +553,9 @@ def test_a_torn_last_line_is_cut_off_and_can_be_reserved_again(
         ledger.reserve(EVENT, release_id=rid(round))
     data = path.read_bytes()
     whole = sum(map(len, data.splitlines(keepends=True)[:-1]))
-    for length in range(whole, len(data)):  # every prefix of the last line, also none and all but its newline
+    for length in range(
+        whole, len(data)
+    ):  # every prefix of the last line, also none and all but its newline
         path.write_bytes(data[:length])
         again = Ledger(path, FREE)
         assert again.count(EVENT) == rounds - 1
@@ -621,7 +676,9 @@ def test_a_failed_write_raises_and_neither_breaks_the_chain_nor_undercharges(
         else:
             told |= {release_id} if release_id else set()
     assert failures == 1
-    ledger.reserve(EVENT, release_id=rid(50))  # whatever the failed write left must not stand before this line
+    ledger.reserve(
+        EVENT, release_id=rid(50)
+    )  # whatever the failed write left must not stand before this line
     told.add(rid(50))
     reopened = Ledger(path, FREE)
     assert all(release_id in reopened for release_id in told)

@@ -16,22 +16,41 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from securefl.privacy.accounting.crosscheck import rounded_down_epsilon
-from securefl.privacy.accounting.epsilon import bounds, epsilon, gaussian_epsilon, subsampled_gaussian_epsilon
+from securefl.privacy.accounting.epsilon import (
+    bounds,
+    epsilon,
+    gaussian_epsilon,
+    subsampled_gaussian_epsilon,
+)
 from securefl.privacy.accounting.gaussian import largest_loss
 from securefl.privacy.accounting.grids import lower_end, refined, rounding, upper_end, upper_ends
 from securefl.privacy.accounting.inverse import inverted
 from securefl.privacy.accounting.optimistic import optimistic
 from securefl.privacy.events import SampledGaussian
 
-SETTINGS = [(1.0, 1.0), (0.5, 0.5), (0.1, 1.0), (0.064, 1.1), (0.01, 0.4), (0.01, 4.0), (0.001, 0.8)]
+SETTINGS = [
+    (1.0, 1.0),
+    (0.5, 0.5),
+    (0.1, 1.0),
+    (0.064, 1.1),
+    (0.01, 0.4),
+    (0.01, 4.0),
+    (0.001, 0.8),
+]
 
 
 @pytest.mark.parametrize(("rate", "noise"), SETTINGS)
-def test_one_release_is_nowhere_above_its_profile_and_hardly_below(rate: float, noise: float) -> None:
+def test_one_release_is_nowhere_above_its_profile_and_hardly_below(
+    rate: float, noise: float
+) -> None:
     exact = GaussianPrivacyLoss(noise, sampling_prob=rate, adjacency_type=AdjacencyType.REMOVE)
-    below = optimistic(rate, noise, 0.005 * rate * min(1.0, 1 / noise))  # the usual size of a loss is rate / noise
+    below = optimistic(
+        rate, noise, 0.005 * rate * min(1.0, 1 / noise)
+    )  # the usual size of a loss is rate / noise
     assert below is not None
-    for eps in np.linspace(0.0, math.log1p(rate * math.expm1(3 / noise)), 101):  # few of them on the grid
+    for eps in np.linspace(
+        0.0, math.log1p(rate * math.expm1(3 / noise)), 101
+    ):  # few of them on the grid
         true, low = exact.get_delta_for_epsilon(eps), below.get_delta_for_epsilon(float(eps))
         assert low <= true + 1e-15
         assert low >= 0.99 * true
@@ -55,7 +74,9 @@ def test_a_grid_that_is_too_coarse_says_so(rate: float, noise: float) -> None:
 
 @pytest.mark.parametrize(("noise", "steps"), [(1.0, 1), (5.0, 10), (20.0, 1000)])
 @pytest.mark.parametrize("delta", [1e-8, 1e-5, 1e-2])
-def test_without_sampling_it_is_below_the_closed_form(noise: float, steps: int, delta: float) -> None:
+def test_without_sampling_it_is_below_the_closed_form(
+    noise: float, steps: int, delta: float
+) -> None:
     exact = gaussian_epsilon(noise, steps, delta)
     low = lower_end(((SampledGaussian(1.0, noise, 1), steps),), delta, 1e-3)
     assert 0.997 * exact <= low <= exact
@@ -81,7 +102,11 @@ def test_it_is_above_the_optimist_of_dp_accounting_and_below_its_pessimist(
 
 
 SETTLED = 1 + 1e-3  # the search over grids stops at a thousandth
-RARE = [(0.001, 0.3, 1000, 1e-5, 1.006), (0.01, 0.1, 1, 1e-5, 1 + 1e-6), (0.5, 0.02, 1, 1e-5, 1.001)]
+RARE = [
+    (0.001, 0.3, 1000, 1e-5, 1.006),
+    (0.01, 0.1, 1, 1e-5, 1 + 1e-6),
+    (0.5, 0.02, 1, 1e-5, 1.001),
+]
 
 
 @pytest.mark.parametrize(("rate", "noise", "steps", "delta", "ratio"), RARE)
@@ -93,9 +118,15 @@ def test_losses_that_are_rarely_large_have_a_lower_end_too(
     assert lower <= upper <= ratio * lower
 
 
-@pytest.mark.parametrize(("rate", "noise", "delta"), [(0.000591, 0.358, 1.5e-6), (0.3, 0.6, 1e-6), (0.98, 2.0, 1e-2)])
-def test_one_step_lies_between_its_two_ends_exactly(rate: float, noise: float, delta: float) -> None:
-    exact = math.log1p(rate * math.expm1(gaussian_epsilon(noise, 1, delta / rate)))  # Balle, Barthe and Gaboardi 2018
+@pytest.mark.parametrize(
+    ("rate", "noise", "delta"), [(0.000591, 0.358, 1.5e-6), (0.3, 0.6, 1e-6), (0.98, 2.0, 1e-2)]
+)
+def test_one_step_lies_between_its_two_ends_exactly(
+    rate: float, noise: float, delta: float
+) -> None:
+    exact = math.log1p(
+        rate * math.expm1(gaussian_epsilon(noise, 1, delta / rate))
+    )  # Balle, Barthe and Gaboardi 2018
     lower, upper = bounds({SampledGaussian(rate, noise, 1): 1}, delta=delta)
     assert lower <= exact <= upper * (1 + 1e-9)
 
@@ -126,7 +157,9 @@ def test_a_search_over_grids_keeps_the_best_and_ends_where_nothing_is_gained() -
     ("rate", "noise", "loss"), [(1.0, 2.0, 5.125), (0.1, 1.0, 8.197663), (0.5, 0.001, 509999.3069)]
 )
 def test_the_largest_loss_known_answer(rate: float, noise: float, loss: float) -> None:
-    assert largest_loss(rate, noise) == pytest.approx(loss, rel=1e-6)  # log(1 - q + q exp(10 / s + 1 / (2 s^2)))
+    assert largest_loss(rate, noise) == pytest.approx(
+        loss, rel=1e-6
+    )  # log(1 - q + q exp(10 / s + 1 / (2 s^2)))
 
 
 def test_an_inverted_profile_is_that_of_the_closed_form_far_beyond_a_float() -> None:
@@ -159,7 +192,9 @@ def test_both_ends_meet(rate: float, noise: float, steps: int, delta: float) -> 
 @pytest.mark.timeout(1800)
 @settings(many, max_examples=150)
 @given(st.floats(0.001, 1.0), st.floats(0.4, 20.0), st.integers(1, 10_000), st.floats(1e-7, 1e-2))
-def test_both_ends_meet_at_many_more_settings(rate: float, noise: float, steps: int, delta: float) -> None:
+def test_both_ends_meet_at_many_more_settings(
+    rate: float, noise: float, steps: int, delta: float
+) -> None:
     tight(rate, noise, steps, delta)
 
 
@@ -173,7 +208,13 @@ def monotone(rate: float, noise: float, steps: int, delta: float, more: float) -
 
 
 @settings(few, max_examples=8)
-@given(st.floats(0.005, 0.4), st.floats(0.8, 4.0), st.integers(1, 60), st.floats(1e-7, 1e-3), st.floats(1.05, 2.0))
+@given(
+    st.floats(0.005, 0.4),
+    st.floats(0.8, 4.0),
+    st.integers(1, 60),
+    st.floats(1e-7, 1e-3),
+    st.floats(1.05, 2.0),
+)
 def test_epsilon_is_monotone_in_every_argument(
     rate: float, noise: float, steps: int, delta: float, more: float
 ) -> None:
@@ -183,7 +224,13 @@ def test_epsilon_is_monotone_in_every_argument(
 @pytest.mark.slow
 @pytest.mark.timeout(1800)
 @many
-@given(st.floats(0.005, 1.0), st.floats(0.6, 20.0), st.integers(1, 1000), st.floats(1e-7, 1e-2), st.floats(1.001, 3.0))
+@given(
+    st.floats(0.005, 1.0),
+    st.floats(0.6, 20.0),
+    st.integers(1, 1000),
+    st.floats(1e-7, 1e-2),
+    st.floats(1.001, 3.0),
+)
 def test_a_thousand_settings_are_monotone_in_every_argument(
     rate: float, noise: float, steps: int, delta: float, more: float
 ) -> None:
@@ -192,7 +239,9 @@ def test_a_thousand_settings_are_monotone_in_every_argument(
 
 @pytest.mark.parametrize("delta", [1e-8, 1e-10, 1e-12, 1e-14])
 @pytest.mark.parametrize(("noise", "steps"), [(1.0, 1), (20.0, 1000), (50.0, 20_000)])
-def test_a_delta_in_the_noise_of_floating_point_is_never_told_too_cheap(delta: float, noise: float, steps: int) -> None:
+def test_a_delta_in_the_noise_of_floating_point_is_never_told_too_cheap(
+    delta: float, noise: float, steps: int
+) -> None:
     # What dp-accounting says by itself is too low from 1e-12 at 1,000 steps, from 1e-10 at 20,000 on.
     segments = ((SampledGaussian(1.0, noise, 1), steps),)
     exact = gaussian_epsilon(noise, steps, delta)
@@ -204,7 +253,9 @@ def test_a_delta_in_the_noise_of_floating_point_is_never_told_too_cheap(delta: f
 
 
 def test_what_dp_accounting_says_by_itself_can_be_too_cheap() -> None:
-    segments = pld.from_gaussian_mechanism(50.0, value_discretization_interval=2.5e-4).self_compose(20_000)
+    segments = pld.from_gaussian_mechanism(50.0, value_discretization_interval=2.5e-4).self_compose(
+        20_000
+    )
     assert segments.get_epsilon_for_delta(1e-12) < gaussian_epsilon(50.0, 20_000, 1e-12) - 0.01
 
 
@@ -212,4 +263,6 @@ def test_nothing_and_no_noise_have_two_equal_ends() -> None:
     assert bounds({}, delta=1e-5) == (0.0, 0.0)
     assert bounds({SampledGaussian(0.5, 0.0, 1): 1}, delta=1e-5) == (math.inf, math.inf)
     exact = epsilon({SampledGaussian(1.0, 2.0, 1): 1}, delta=1e-5)
-    assert bounds({SampledGaussian(1.0, 2.0, 1): 1}, delta=1e-5) == pytest.approx((exact, exact), abs=1e-10)
+    assert bounds({SampledGaussian(1.0, 2.0, 1): 1}, delta=1e-5) == pytest.approx(
+        (exact, exact), abs=1e-10
+    )

@@ -19,9 +19,13 @@ DELTA = 1e-5
 RATES = [0.0, 1e-5, 1e-3, 0.01, 0.1, 0.5, 0.9, 1.0]
 
 
-@pytest.mark.parametrize("events", [{SampledGaussian(1.0, 2.0, 3): 2}, {SampledGaussian(0.064, 1.1, 16): 20}], ids=str)
+@pytest.mark.parametrize(
+    "events", [{SampledGaussian(1.0, 2.0, 3): 2}, {SampledGaussian(0.064, 1.1, 16): 20}], ids=str
+)
 @pytest.mark.parametrize("delta", [1e-7, 1e-5, 1e-3])
-def test_the_profile_and_epsilon_tell_the_same(events: dict[SampledGaussian, int], delta: float) -> None:
+def test_the_profile_and_epsilon_tell_the_same(
+    events: dict[SampledGaussian, int], delta: float
+) -> None:
     profile = privacy_profile(events, delta=delta)
     assert profile.delta(epsilon(events, delta=delta)) == pytest.approx(delta, rel=0.02)
 
@@ -54,14 +58,18 @@ def test_for_gaussians_the_bound_is_the_best_attack(mu: float, rate: float) -> N
 
 
 @pytest.mark.parametrize("rate", RATES[1:-1])
-def test_for_a_sampled_release_no_attack_is_above_the_bound_and_the_better_direction_comes_near(rate: float) -> None:
+def test_for_a_sampled_release_no_attack_is_above_the_bound_and_the_better_direction_comes_near(
+    rate: float,
+) -> None:
     q, sigma = 0.3, 0.7
     bound = privacy_profile({SampledGaussian(q, sigma, 1): 1}).most_true_positives(rate)
     cut = sigma * norm.isf(rate)  # members: the mixture; flag what is above the cut
     forward = (1 - q) * rate + q * norm.sf((cut - 1) / sigma)
     cut = _quantile(rate, q, sigma)  # members: the part without the record; flag what is below
     backward = norm.cdf(cut / sigma)
-    assert max(forward, backward) - 1e-9 <= bound <= max(forward, backward) + 0.01  # which holds in both at once
+    assert (
+        max(forward, backward) - 1e-9 <= bound <= max(forward, backward) + 0.01
+    )  # which holds in both at once
 
 
 def _quantile(rate: float, q: float, sigma: float) -> float:

@@ -58,9 +58,14 @@ def test_known_answers() -> None:
         ([], 0.5, None),
     ],
 )
-def test_a_collapse_is_for_good(accuracies: list[float | None], majority: float | None, collapsed: int | None) -> None:
+def test_a_collapse_is_for_good(
+    accuracies: list[float | None], majority: float | None, collapsed: int | None
+) -> None:
     assert (
-        aftermath([record(one) for one in accuracies], {0}, majority=majority, records=10_000)["collapsed"] == collapsed
+        aftermath([record(one) for one in accuracies], {0}, majority=majority, records=10_000)[
+            "collapsed"
+        ]
+        == collapsed
     )
 
 

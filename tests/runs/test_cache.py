@@ -41,8 +41,12 @@ def test_kinds_and_keys_do_not_meet(tmp_path: Path) -> None:
     assert cache.remember("a", {"x": 1}, lambda: "four") == "one"
 
 
-@pytest.mark.parametrize("content", ["", "{", "[]", '{"key": "other", "value": 3}', '{"key": "{\\"a\\": 1}"}'])
-def test_what_is_damaged_or_belongs_to_another_key_is_computed_again(tmp_path: Path, content: str) -> None:
+@pytest.mark.parametrize(
+    "content", ["", "{", "[]", '{"key": "other", "value": 3}', '{"key": "{\\"a\\": 1}"}']
+)
+def test_what_is_damaged_or_belongs_to_another_key_is_computed_again(
+    tmp_path: Path, content: str
+) -> None:
     calls: list[int] = []
     counted(Cache(tmp_path), calls)
     (path,) = tmp_path.glob("answer/*.json")
@@ -75,14 +79,18 @@ def test_two_processes_that_want_a_value_compute_it_once(tmp_path: Path) -> None
         "print(Cache(folder).remember('slow', {'k': 1}, make))\n"
     )
     both = [
-        subprocess.Popen([sys.executable, "-c", script, str(tmp_path)], stdout=subprocess.PIPE, text=True)
+        subprocess.Popen(
+            [sys.executable, "-c", script, str(tmp_path)], stdout=subprocess.PIPE, text=True
+        )
         for _ in range(2)
     ]
     assert [process.communicate()[0].strip() for process in both] == ["5", "5"]
     assert (tmp_path / "calls").read_text() == "x"
 
 
-def test_the_accounts_cache_is_where_it_is_told(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_the_accounts_cache_is_where_it_is_told(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     monkeypatch.setenv("SECUREFL_CACHE", str(tmp_path))
     assert user_cache().folder == tmp_path
     monkeypatch.delenv("SECUREFL_CACHE")

@@ -100,7 +100,9 @@ def scenarios(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Scenario]:
     found = {}
     for noise in ("system", "seeded"):
         found[noise] = parse_scenario(TEXT.replace("1e-5 }", f'1e-5, noise = "{noise}" }}'))
-        api.run(found[noise], tmp_path_factory.mktemp(noise) / "run")  # forks inherit what it computed
+        api.run(
+            found[noise], tmp_path_factory.mktemp(noise) / "run"
+        )  # forks inherit what it computed
     return found
 
 
@@ -134,7 +136,9 @@ def test_whatever_write_a_kill_hits_all_that_left_is_charged(
         assert len(different) <= len(rounds)  # a round repeated is the same release
         if noise == "system":
             assert len(wire.read_text().splitlines()) <= len(rounds)  # or is not repeated
-        assert [finding for verdict in examine(out) for finding in verdict.findings if finding.grave] == []
+        assert [
+            finding for verdict in examine(out) for finding in verdict.findings if finding.grave
+        ] == []
         metrics = cell.metrics()
         assert metrics is not None
         assert metrics["abandoned"] <= (noise == "system")
@@ -142,7 +146,9 @@ def test_whatever_write_a_kill_hits_all_that_left_is_charged(
     assert cuts > 20
 
 
-def test_a_kill_that_hits_nothing_would_show(scenarios: dict[str, Scenario], tmp_path: Path) -> None:
+def test_a_kill_that_hits_nothing_would_show(
+    scenarios: dict[str, Scenario], tmp_path: Path
+) -> None:
     wire = tmp_path / "wire"
     assert in_child(lambda: play(scenarios["system"], tmp_path / "run", wire, None)) == DONE
     assert len(wire.read_text().splitlines()) == ROUNDS

@@ -18,7 +18,15 @@ import torch
 from securefl.channels.protocol import Observation
 from securefl.errors import RunFolderError, ScenarioError
 from securefl.federation.values import Attendance, Played, RoundRecord, State
-from securefl.files import append_line, locked, read_json, read_lines, write_atomic, write_json, write_lines
+from securefl.files import (
+    append_line,
+    locked,
+    read_json,
+    read_lines,
+    write_atomic,
+    write_json,
+    write_lines,
+)
 from securefl.runs.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from securefl.runs.environment import code_hash, environment
 from securefl.runs.folder import Cell, Request, RunFolder
@@ -31,7 +39,9 @@ STATE = State(torch.tensor([1.0, -2.0]), {"velocity": torch.tensor([0.5, 0.25])}
 
 
 def played(round: int) -> Played:
-    seen = (Observation("server", "update in the clear", (0,), (2,), 8, torch.tensor([123.456, 7.0])),)
+    seen = (
+        Observation("server", "update in the clear", (0,), (2,), 8, torch.tensor([123.456, 7.0])),
+    )
     return Played(replace(STATE, round=round + 1), replace(RECORD, round=round), Attendance(), seen)
 
 
@@ -41,7 +51,9 @@ def opened(tmp_path: Path) -> Cell:
     return cell
 
 
-def test_a_failed_write_leaves_the_old_content(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_failed_write_leaves_the_old_content(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     path = tmp_path / "file"
     write_atomic(path, b"old")
 
@@ -55,7 +67,9 @@ def test_a_failed_write_leaves_the_old_content(tmp_path: Path, monkeypatch: pyte
     assert [entry.name for entry in tmp_path.iterdir()] == ["file"]
 
 
-def test_until_the_rename_the_old_content_stands(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_until_the_rename_the_old_content_stands(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     path = tmp_path / "file"
     write_atomic(path, b"old")
 
@@ -90,7 +104,11 @@ def test_json_refuses_nan(tmp_path: Path) -> None:
 
 
 def test_a_folder_has_one_holder(tmp_path: Path) -> None:
-    with locked(tmp_path), pytest.raises(RunFolderError, match="in use by another run"), locked(tmp_path):
+    with (
+        locked(tmp_path),
+        pytest.raises(RunFolderError, match="in use by another run"),
+        locked(tmp_path),
+    ):
         pass
     with locked(tmp_path):
         pass
@@ -167,12 +185,21 @@ def test_the_transcript_holds_no_values(tmp_path: Path) -> None:
     cell = opened(tmp_path)
     cell.finish_round(played(0))
     (entry,) = read_lines(cell.folder / "transcript.jsonl")
-    expected: dict[str, Any] = {"round": 0, "party": "server", "kind": "update in the clear", "about": [0]}
+    expected: dict[str, Any] = {
+        "round": 0,
+        "party": "server",
+        "kind": "update in the clear",
+        "about": [0],
+    }
     assert entry == {**expected, "shape": [2], "bytes": 8}
 
 
 def test_a_cell_is_named_by_what_it_runs() -> None:
-    one, same, other = parse_scenario("seed = 1"), parse_scenario("seed = 1\nrounds = 20"), parse_scenario("seed = 2")
+    one, same, other = (
+        parse_scenario("seed = 1"),
+        parse_scenario("seed = 1\nrounds = 20"),
+        parse_scenario("seed = 2"),
+    )
     names = [cell_hash(scenario.resolved()) for scenario in (one, same, other)]
     assert names[0] == names[1] != names[2]
     assert cell_hash(one.resolved(), code="abc") != names[0]
@@ -207,7 +234,9 @@ def test_an_empty_folder_is_as_good_as_none(tmp_path: Path) -> None:
     assert (tmp_path / "scenario.toml").read_text() == "x"
 
 
-def test_going_on_under_other_code_is_noted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_going_on_under_other_code_is_noted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     path = tmp_path / "run"
     RunFolder.create(path, Request.of({}, ""))
     RunFolder.create(path, Request.of({}, ""))
@@ -220,7 +249,10 @@ def test_going_on_under_other_code_is_noted(tmp_path: Path, monkeypatch: pytest.
 
 def test_a_full_disk_is_one_sentence(tmp_path: Path) -> None:
     folder = RunFolder.create(tmp_path / "run", Request.of({}, ""))
-    with pytest.raises(RunFolderError, match=r"cannot write the run folder .*: No space left"), folder.held():
+    with (
+        pytest.raises(RunFolderError, match=r"cannot write the run folder .*: No space left"),
+        folder.held(),
+    ):
         raise OSError(28, "No space left on device")
 
 

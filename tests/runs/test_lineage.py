@@ -46,7 +46,10 @@ MOST = MORE.replace("epsilon = 5.0", "epsilon = 8.0")
 
 def without(client: int) -> str:
     """A client that is in no round."""
-    return "\n".join(f"[[simulate.drop]]\nclient = {client}\nround = {n}\nstage = 1" for n in range(2)) + "\n"
+    return (
+        "\n".join(f"[[simulate.drop]]\nclient = {client}\nround = {n}\nstage = 1" for n in range(2))
+        + "\n"
+    )
 
 
 def played(folder: Path, text: str, after: Path | None = None) -> Path:
@@ -112,7 +115,9 @@ def facts(*arguments: str | Path, at: Path) -> list[dict[str, Any]]:
 # --- in the ledgers
 
 
-def test_every_ledger_of_every_later_generation_names_the_run_whose_noise_was_seeded(made: Generations) -> None:
+def test_every_ledger_of_every_later_generation_names_the_run_whose_noise_was_seeded(
+    made: Generations,
+) -> None:
     for folder in made.later:
         assert len(openings(folder)) == 4
         for opening in openings(folder):
@@ -150,7 +155,9 @@ def test_metrics_tables_and_results_are_marked(made: Generations) -> None:
         metrics = cell(folder).metrics() or {}
         assert (metrics["noise"], metrics["seeded_before"]) == ("seeded", [run_of(made.first)])
         assert read_scores(folder / "results.csv").seeded == {"run"}
-        assert "(seeded)" in write_report(folder).read_text(encoding="utf-8").partition("<p>Mean")[0]
+        assert (
+            "(seeded)" in write_report(folder).read_text(encoding="utf-8").partition("<p>Mean")[0]
+        )
 
 
 def test_validate_marks_the_claim_and_what_was_spent(made: Generations) -> None:
@@ -162,7 +169,11 @@ def test_validate_marks_the_claim_and_what_was_spent(made: Generations) -> None:
         (spent,) = [line for line in lines if line.startswith("goes on from")]
         assert claim.endswith(mark)
         assert spent.endswith(mark)
-        assert [line for line in lines if line.startswith(f"lint: MISTAKE seeded-before: noise of run {name}, which")]
+        assert [
+            line
+            for line in lines
+            if line.startswith(f"lint: MISTAKE seeded-before: noise of run {name}, which")
+        ]
         assert facts("validate", f"{folder.name}.toml", at=at)[0]["seeded_before"] == [name]
 
 
@@ -177,7 +188,9 @@ def test_run_marks_what_it_prints(made: Generations) -> None:
 
 
 def test_a_spent_budget_is_told_with_the_mark(made: Generations) -> None:
-    with pytest.raises(BudgetExceeded, match=r"raise privacy\.epsilon; SEEDED noise in a run that it goes on from"):
+    with pytest.raises(
+        BudgetExceeded, match=r"raise privacy\.epsilon; SEEDED noise in a run that it goes on from"
+    ):
         origin_of(parse_scenario(f'init_from = "{made.third}"\n{MOST}'))
 
 
@@ -188,13 +201,30 @@ def test_compare_marks_an_epsilon_whose_noise_a_seed_gives(
     lines = capsys.readouterr().out.splitlines()
     assert [line.endswith("(seeded)") for line in lines if line.startswith("run ")] == [True, False]
     compare(made.second, made.third, ("epsilon", "accuracy"), Style.JSON)
-    assert [json.loads(line)["seeded"] for line in capsys.readouterr().out.splitlines()] == [True, False]
+    assert [json.loads(line)["seeded"] for line in capsys.readouterr().out.splitlines()] == [
+        True,
+        False,
+    ]
 
 
 def test_an_audit_marks_the_claim(made: Generations) -> None:
     for folder in made:
-        options = ("--adversary", "outsider", "--shadows", "0", "--no-exposure", "--display", "json")
-        given = ["audit", str(folder), *options, "--out", str(folder.with_name(f"audit-{folder.name}"))]
+        options = (
+            "--adversary",
+            "outsider",
+            "--shadows",
+            "0",
+            "--no-exposure",
+            "--display",
+            "json",
+        )
+        given = [
+            "audit",
+            str(folder),
+            *options,
+            "--out",
+            str(folder.with_name(f"audit-{folder.name}")),
+        ]
         printed = CliRunner().invoke(app, given).stdout
         (claim,) = [one["claim"] for one in map(json.loads, printed.splitlines()) if "claim" in one]
         assert "SEEDED noise" in claim
@@ -231,7 +261,10 @@ def unmarked(folder: Path, target: Path, after: Path | None = None) -> Path:
 
 def relink(file: Path, after: Path | None) -> None:
     """Write a ledger anew without marks, going on from the ledger of its client in another folder."""
-    bodies = [{key: value for key, value in entry.items() if key != "hash"} for entry in read_entries(file)]
+    bodies = [
+        {key: value for key, value in entry.items() if key != "hash"}
+        for entry in read_entries(file)
+    ]
     opening = {"terms": {key: value for key, value in bodies[0]["terms"].items() if key != "noise"}}
     if after is not None and bodies[0]["before"]["events"]:
         head = carried(cell(after).ledgers / file.name).heads[-1]
@@ -253,7 +286,9 @@ def renote(folder: Path) -> None:
     for record in records:
         for client in record["ledger_heads"]:
             file = cell(folder).ledgers / f"{client}.jsonl"
-            record["ledger_heads"][client] = read_entries(file)[-1]["hash"] if file.exists() else "0" * 64
+            record["ledger_heads"][client] = (
+                read_entries(file)[-1]["hash"] if file.exists() else "0" * 64
+            )
     path.write_text("".join(json.dumps(record) + "\n" for record in records))
 
 
@@ -269,7 +304,9 @@ def test_an_unmarked_ledger_counts_as_its_scenario_says(old: Generations, tmp_pa
     for folder in old:
         assert seeded_runs(resolved(folder), cell(folder)) == (run_of(old.first),)
     fourth = played(tmp_path / "fourth", MOST.replace("8.0", "10.0"), old.third)
-    assert [opening["before"]["seeded"] for opening in openings(fourth)] == [[run_of(old.first)]] * 4
+    assert [opening["before"]["seeded"] for opening in openings(fourth)] == [
+        [run_of(old.first)]
+    ] * 4
     assert (cell(fourth).metrics() or {})["noise"] == "seeded"
 
 
@@ -278,7 +315,9 @@ def test_a_folder_that_an_earlier_version_laundered_is_printed_with_the_mark(
 ) -> None:
     for folder in old.later:
         assert (cell(folder).metrics() or {})["noise"] == "system"
-        assert "(seeded)" in write_report(folder).read_text(encoding="utf-8").partition("<p>Mean")[0]
+        assert (
+            "(seeded)" in write_report(folder).read_text(encoding="utf-8").partition("<p>Mean")[0]
+        )
         (verdict,) = examine(folder)
         assert "seeded-before" in {finding.name for finding in verdict.findings}
     compare(old.second, old.third, ("epsilon",), Style.PLAIN)
@@ -306,7 +345,9 @@ def test_an_unmarked_past_that_cannot_be_looked_up_is_no_clean_one(
 def test_an_unmarked_run_that_was_interrupted_goes_on(old: Generations) -> None:
     scenario = parse_scenario((old.first.parent / "second" / "scenario.toml").read_text())
     moved = make_scenario({**scenario.resolved(), "init_from": str(old.first)})
-    books = assemble(moved, run=run_of(old.second), ledgers=cell(old.second).ledgers, origin=origin_of(moved)).ledgers
+    books = assemble(
+        moved, run=run_of(old.second), ledgers=cell(old.second).ledgers, origin=origin_of(moved)
+    ).ledgers
     assert books[0].count(read_event(old.second, 0)) > 0
     assert books[0].before.seeded == (run_of(old.first),)
 
@@ -319,7 +360,9 @@ def read_event(folder: Path, client: int) -> Any:
 
 
 @pytest.mark.parametrize(("kept", "asked"), [("seeded", "system"), ("system", "seeded")])
-def test_a_ledger_does_not_open_under_the_other_kind_of_noise(tmp_path: Path, kept: Any, asked: Any) -> None:
+def test_a_ledger_does_not_open_under_the_other_kind_of_noise(
+    tmp_path: Path, kept: Any, asked: Any
+) -> None:
     terms = Terms("example", "add_remove", 1e-5, 8.0, kept)
     Ledger(tmp_path / "1.jsonl", terms).reserve(EVENT, release_id=rid(0))
     with pytest.raises(LedgerError, match=r"1\.jsonl was kept under other terms"):
@@ -331,9 +374,15 @@ def test_a_mark_alone_is_written_and_asked_for(tmp_path: Path) -> None:
     terms = Terms("example", "add_remove", 1e-5, 8.0, "system")
     past = NOTHING._replace(seeded=("abc",))
     Ledger(tmp_path / "1.jsonl", terms, past).begin()
-    assert read_entries(tmp_path / "1.jsonl")[0]["before"] == {"head": "0" * 64, "events": [], "seeded": ["abc"]}
+    assert read_entries(tmp_path / "1.jsonl")[0]["before"] == {
+        "head": "0" * 64,
+        "events": [],
+        "seeded": ["abc"],
+    }
     for other in (NOTHING, NOTHING._replace(seeded=("abd",))):
-        with pytest.raises(LedgerError, match="does not continue the run that it is said to continue"):
+        with pytest.raises(
+            LedgerError, match="does not continue the run that it is said to continue"
+        ):
             Ledger(tmp_path / "1.jsonl", terms, other)
     Ledger(tmp_path / "1.jsonl", terms, past).begin()
     assert len(read_entries(tmp_path / "1.jsonl")) == 1
@@ -349,13 +398,20 @@ def said_to_be(noise: str) -> Callable[[Path], None]:
     return edit
 
 
-def test_a_scenario_whose_noise_was_edited_after_the_run_is_noticed(made: Generations, tmp_path: Path) -> None:
+def test_a_scenario_whose_noise_was_edited_after_the_run_is_noticed(
+    made: Generations, tmp_path: Path
+) -> None:
     copy = Path(shutil.copytree(made.first, tmp_path / "copy"))
     said_to_be("system")(copy)
     (verdict,) = examine(copy)
     told = {finding.name: finding.told for finding in verdict.findings}
-    assert told["ledger-edited"] == "client 0: its ledger was kept at noise seeded, the scenario says system"
-    with pytest.raises(LedgerError, match=r"0\.jsonl of .* was kept at noise seeded, resolved\.json says system"):
+    assert (
+        told["ledger-edited"]
+        == "client 0: its ledger was kept at noise seeded, the scenario says system"
+    )
+    with pytest.raises(
+        LedgerError, match=r"0\.jsonl of .* was kept at noise seeded, resolved\.json says system"
+    ):
         origin_of(parse_scenario(f'init_from = "{copy}"\n{MORE}'))
 
 

@@ -84,16 +84,22 @@ def test_a_ledger_that_continues_something_else_is_refused(tmp_path: Path) -> No
     Ledger(tmp_path / "1.jsonl", terms).reserve(event, release_id=rid(0))
     past = carried(tmp_path / "1.jsonl")
     Ledger(tmp_path / "2.jsonl", terms, past).reserve(event, release_id=rid(1))
-    with pytest.raises(LedgerError, match=r"2\.jsonl does not continue the run that it is said to continue"):
+    with pytest.raises(
+        LedgerError, match=r"2\.jsonl does not continue the run that it is said to continue"
+    ):
         Ledger(tmp_path / "2.jsonl", terms, NOTHING)
-    with pytest.raises(LedgerError, match=r"1\.jsonl does not continue the run that it is said to continue"):
+    with pytest.raises(
+        LedgerError, match=r"1\.jsonl does not continue the run that it is said to continue"
+    ):
         Ledger(tmp_path / "1.jsonl", terms, past)
 
 
 # --- a run that goes on
 
 
-def test_it_starts_from_the_model_and_the_whole_stays_within_the_budget(earlier: Path, tmp_path: Path) -> None:
+def test_it_starts_from_the_model_and_the_whole_stays_within_the_budget(
+    earlier: Path, tmp_path: Path
+) -> None:
     scenario = parse_scenario(after(earlier))
     start = assemble(scenario, run="x", ledgers=tmp_path / "none", origin=origin_of(scenario)).start
     assert torch.equal(start.weights, load_checkpoint(cell(earlier).checkpoint).state.weights)
@@ -114,7 +120,9 @@ def test_it_starts_from_the_model_and_the_whole_stays_within_the_budget(earlier:
 def test_a_run_that_goes_on_is_not_put_together_from_scratch(earlier: Path, tmp_path: Path) -> None:
     later, alone = parse_scenario(after(earlier)), parse_scenario(TEXT)
     for scenario, origin in ((later, None), (alone, origin_of(later))):
-        with pytest.raises(ValueError, match="an origin goes with a scenario that names one in init_from"):
+        with pytest.raises(
+            ValueError, match="an origin goes with a scenario that names one in init_from"
+        ):
             assemble(scenario, run="x", ledgers=tmp_path / "none", origin=origin)
 
 
@@ -124,14 +132,21 @@ def test_a_third_run_pays_for_both(earlier: Path, tmp_path: Path) -> None:
     metrics = api.run(parse_scenario(third), tmp_path / "third")
     assert 0.99 * 6.0 <= metrics["epsilon"] <= 6.0
     assert carried(cell(tmp_path / "third").ledgers / "2.jsonl").events[0][1] == 3
-    assert sum(count for _, count in carried(cell(tmp_path / "third").ledgers / "2.jsonl").events) == 9
+    assert (
+        sum(count for _, count in carried(cell(tmp_path / "third").ledgers / "2.jsonl").events) == 9
+    )
 
 
-def test_who_sits_out_the_middle_run_still_pays_for_the_first(earlier: Path, tmp_path: Path) -> None:
+def test_who_sits_out_the_middle_run_still_pays_for_the_first(
+    earlier: Path, tmp_path: Path
+) -> None:
     # Client 3 is in no round of the second run, which therefore books nothing for it.
     out = "\n".join(f"[[simulate.drop]]\nclient = 3\nround = {n}\nstage = 1" for n in range(3))
     api.run(parse_scenario(after(earlier, f"{MORE}{out}\n")), tmp_path / "second")
-    first, second = carried(cell(earlier).ledgers / "3.jsonl"), carried(cell(tmp_path / "second").ledgers / "3.jsonl")
+    first, second = (
+        carried(cell(earlier).ledgers / "3.jsonl"),
+        carried(cell(tmp_path / "second").ledgers / "3.jsonl"),
+    )
     assert second.events == first.events
     (opening,) = read_entries(cell(tmp_path / "second").ledgers / "3.jsonl")
     assert (opening["kind"], opening["release"], opening["event"]) == ("begin", None, None)
@@ -159,7 +174,9 @@ def test_a_past_alone_is_no_release(earlier: Path, tmp_path: Path) -> None:
         Ledger(file, terms, carried(cell(earlier).ledgers / file.name)).begin()
     (verdict,) = examine(tmp_path / "later")
     told = {finding.name: finding.told for finding in verdict.findings}
-    assert told["claim-without-noise"] == "a finite epsilon is claimed, and no ledger holds a release"
+    assert (
+        told["claim-without-noise"] == "a finite epsilon is claimed, and no ledger holds a release"
+    )
 
 
 def test_a_ledger_whose_past_cannot_be_written_says_so(tmp_path: Path) -> None:
@@ -217,17 +234,28 @@ def test_without_a_claim_only_the_model_goes_on(earlier: Path, tmp_path: Path) -
             MORE.replace("rounds = 3", 'rounds = 3\nmodel = { name = "mlp" }'),
             r"has model\.name = logistic, here it is mlp|has model\.hidden = not set",
         ),
-        (MORE.replace("delta = 1e-5", "delta = 1e-6"), r"has privacy\.delta = 1e-05, here it is 1e-06"),
-        (MORE.replace("delta = 1e-5", "delta = 1e-5, records = [9, 9, 9, 9]"), r"has privacy\.records = \["),
+        (
+            MORE.replace("delta = 1e-5", "delta = 1e-6"),
+            r"has privacy\.delta = 1e-05, here it is 1e-06",
+        ),
+        (
+            MORE.replace("delta = 1e-5", "delta = 1e-5, records = [9, 9, 9, 9]"),
+            r"has privacy\.records = \[",
+        ),
     ],
 )
-def test_what_does_not_go_on_is_refused(earlier: Path, tmp_path: Path, text: str, sentence: str) -> None:
+def test_what_does_not_go_on_is_refused(
+    earlier: Path, tmp_path: Path, text: str, sentence: str
+) -> None:
     with pytest.raises(ScenarioError, match=sentence):
         api.run(parse_scenario(after(earlier, text)), tmp_path / "later")
 
 
 def test_a_budget_that_is_spent_is_refused_before_anything(earlier: Path, tmp_path: Path) -> None:
-    with pytest.raises(BudgetExceeded, match=r"has spent epsilon 2\.99\d of 3, which is for both runs: raise privacy"):
+    with pytest.raises(
+        BudgetExceeded,
+        match=r"has spent epsilon 2\.99\d of 3, which is for both runs: raise privacy",
+    ):
         api.run(parse_scenario(after(earlier, TEXT)), tmp_path / "later")
     assert not (tmp_path / "later").exists()
 
@@ -235,7 +263,9 @@ def test_a_budget_that_is_spent_is_refused_before_anything(earlier: Path, tmp_pa
 def test_a_claim_on_a_model_that_was_trained_without_noise_is_refused(tmp_path: Path) -> None:
     plain = 'rounds = 1\ndata = { name = "heart" }\ntraining = { kind = "sgd" }\n'
     api.run(parse_scenario(plain), tmp_path / "plain")
-    with pytest.raises(ScenarioError, match="claims no DP: its model was trained on these records without noise"):
+    with pytest.raises(
+        ScenarioError, match="claims no DP: its model was trained on these records without noise"
+    ):
         api.run(parse_scenario(after(tmp_path / "plain")), tmp_path / "later")
     assert not (tmp_path / "later").exists()
 
@@ -286,6 +316,10 @@ def test_validate_looks_for_the_run_and_tells_what_it_spent(earlier: Path, tmp_p
     (tmp_path / "s.toml").write_text(after(earlier))
     done = call("validate", "s.toml", cwd=tmp_path)
     assert f"goes on from {earlier}, which spent epsilon 2.99" in done.stdout
-    refused(call("validate", "s.toml", "--set", "privacy.epsilon=3.0", cwd=tmp_path), 3, "which is for both runs")
+    refused(
+        call("validate", "s.toml", "--set", "privacy.epsilon=3.0", cwd=tmp_path),
+        3,
+        "which is for both runs",
+    )
     (tmp_path / "s.toml").write_text(after(tmp_path / "nowhere"))
     refused(call("validate", "s.toml", cwd=tmp_path), 2, "is not a run folder")

@@ -59,14 +59,18 @@ def kill_in_round(monkeypatch: pytest.MonkeyPatch, round: int) -> None:
     """The process dies when the third client of that round has trained and paid."""
     real = assemble
 
-    def patched(scenario: Scenario, *, run: str, ledgers: Path, origin: Origin | None, remember: Remember) -> Assembled:
+    def patched(
+        scenario: Scenario, *, run: str, ledgers: Path, origin: Origin | None, remember: Remember
+    ) -> Assembled:
         assembled = real(scenario, run=run, ledgers=ledgers, origin=origin, remember=remember)
         victim = assembled.federation.clients[2]
         train = victim.train
 
         def dying() -> ClientUpdate:
             update = train()
-            if len(read_lines(ledgers / "2.jsonl")) >= 2 * round + 1:  # reserve and settle of each earlier round
+            if (
+                len(read_lines(ledgers / "2.jsonl")) >= 2 * round + 1
+            ):  # reserve and settle of each earlier round
                 raise Killed
             return update
 
@@ -95,9 +99,14 @@ def test_a_finished_cell_is_only_read(tmp_path: Path, monkeypatch: pytest.Monkey
 
 
 def test_the_same_seed_gives_the_same_metrics_and_another_does_not(tmp_path: Path) -> None:
-    runs = [run_cell(Cell(tmp_path / str(i)), small(f"seed={s}"), on_round=nothing) for i, s in enumerate((3, 3, 4))]
+    runs = [
+        run_cell(Cell(tmp_path / str(i)), small(f"seed={s}"), on_round=nothing)
+        for i, s in enumerate((3, 3, 4))
+    ]
     assert comparable(runs[0]) == comparable(runs[1])
-    models = [load_checkpoint(tmp_path / str(i) / "model.safetensors").state.weights for i in range(3)]
+    models = [
+        load_checkpoint(tmp_path / str(i) / "model.safetensors").state.weights for i in range(3)
+    ]
     assert torch.equal(models[0], models[1])
     assert not torch.equal(models[0], models[2])
 
@@ -176,7 +185,12 @@ def test_a_run_cut_between_two_rounds_loses_no_round(tmp_path: Path) -> None:
 
 def test_a_cohort_that_spent_its_budget_does_not_end_the_run_of_the_others(tmp_path: Path) -> None:
     # Client 2 is in every step, so it is out first; rounds that invite it alone with another one are abandoned.
-    overrides = ("rounds=99", "cohort.size=2", "channel.min_cohort=2", "privacy.noise_multiplier=2.0")
+    overrides = (
+        "rounds=99",
+        "cohort.size=2",
+        "channel.min_cohort=2",
+        "privacy.noise_multiplier=2.0",
+    )
     cell = Cell(tmp_path / "cell")
     with pytest.raises(BudgetExceeded, match=r"[01] of 4 clients may still spend"):
         run_cell(cell, small(*overrides), on_round=nothing)
@@ -207,7 +221,10 @@ def test_a_disk_that_refuses_to_settle_costs_nothing_and_stops_nothing(
 def test_a_spent_budget_ends_the_run_keeps_the_model_and_is_refused_at_once_afterwards(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    scenario, cell = small("privacy.noise_multiplier=2.0", "rounds=40", "channel.min_cohort=3"), Cell(tmp_path / "cell")
+    scenario, cell = (
+        small("privacy.noise_multiplier=2.0", "rounds=40", "channel.min_cohort=3"),
+        Cell(tmp_path / "cell"),
+    )
     with pytest.raises(
         BudgetExceeded, match=r"of 4 clients may still spend: client \d: release \d+ would exceed"
     ) as first:
@@ -269,14 +286,18 @@ def test_a_corrupted_checkpoint_fails_without_touching_anything(
             run_cell(cell, small(), on_round=nothing)
     path = cell.folder / "model.safetensors"
     path.write_bytes(path.read_bytes()[:-3] + b"abc")
-    before = {name: (cell.folder / name).read_bytes() for name in ("rounds.jsonl", "model.safetensors")}
+    before = {
+        name: (cell.folder / name).read_bytes() for name in ("rounds.jsonl", "model.safetensors")
+    }
     with pytest.raises(RunFolderError, match="put a copy back, or start anew under another --out"):
         run_cell(cell, small(), on_round=nothing)
     assert {name: (cell.folder / name).read_bytes() for name in before} == before
 
 
 @pytest.mark.parametrize("lines", [0, 3])
-def test_a_ledger_that_was_cut_is_noticed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, lines: int) -> None:
+def test_a_ledger_that_was_cut_is_noticed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, lines: int
+) -> None:
     cell = Cell(tmp_path / "cell")
     with monkeypatch.context() as patch:
         kill_in_round(patch, 3)
@@ -288,8 +309,12 @@ def test_a_ledger_that_was_cut_is_noticed(tmp_path: Path, monkeypatch: pytest.Mo
         run_cell(cell, small(), on_round=nothing)
 
 
-def test_a_programming_error_leaves_its_traceback(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def broken(scenario: Scenario, *, run: str, ledgers: Path, origin: Origin | None, remember: Remember) -> Assembled:
+def test_a_programming_error_leaves_its_traceback(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(
+        scenario: Scenario, *, run: str, ledgers: Path, origin: Origin | None, remember: Remember
+    ) -> Assembled:
         raise ZeroDivisionError("a bug")
 
     monkeypatch.setattr(play, "assemble", broken)
@@ -304,7 +329,9 @@ def test_a_programming_error_leaves_its_traceback(tmp_path: Path, monkeypatch: p
 def test_a_failed_cell_can_be_tried_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     cell = Cell(tmp_path / "cell")
     with monkeypatch.context() as patch:
-        patch.setattr(play, "assemble", lambda *_, **__: (_ for _ in ()).throw(SecureflError("not today")))
+        patch.setattr(
+            play, "assemble", lambda *_, **__: (_ for _ in ()).throw(SecureflError("not today"))
+        )
         with pytest.raises(SecureflError, match="not today"):
             run_cell(cell, small(), on_round=nothing)
     assert run_cell(cell, small(), on_round=nothing)["rounds"] == 6
@@ -322,7 +349,9 @@ def test_random_cohorts_vary_and_charge_only_who_took_part(tmp_path: Path) -> No
 
 
 def test_the_epsilon_of_a_run_is_that_of_its_worst_off_client(tmp_path: Path) -> None:
-    metrics = run_cell(Cell(tmp_path / "cell"), small("cohort.size=1", "rounds=3"), on_round=nothing)
+    metrics = run_cell(
+        Cell(tmp_path / "cell"), small("cohort.size=1", "rounds=3"), on_round=nothing
+    )
     assert min(metrics["epsilons"].values()) == 0.0
     assert metrics["epsilon"] == max(metrics["epsilons"].values()) > 0
 
@@ -331,7 +360,9 @@ def test_the_epsilon_of_a_run_is_that_of_its_worst_off_client(tmp_path: Path) ->
     ("weights", "public", "stated"),
     [("equal", {0: 1, 1: 1}, 1), ("declared", {0: 200, 1: 173}, 200), ("reported", None, 200)],
 )
-def test_weights_are_public_unless_reported(weights: str, public: dict[int, int] | None, stated: int) -> None:
+def test_weights_are_public_unless_reported(
+    weights: str, public: dict[int, int] | None, stated: int
+) -> None:
     scenario = parse_scenario('training = { kind = "sgd" }', overrides=(f"weights={weights}",))
     found = scenario.facts.public_weights
     assert (None if found is None else {client: found[client] for client in (0, 1)}) == public
@@ -362,8 +393,16 @@ def test_a_run_folder_holds_no_value_of_any_update(tmp_path: Path) -> None:
     allowed = {"round", "party", "kind", "about", "shape", "bytes"}
     entries = read_lines(cell.folder / "transcript.jsonl")
     assert {frozenset(entry) for entry in entries} == {frozenset(allowed)}
-    assert {entry["party"] for entry in entries} == {"server", "network", *(f"client {i}" for i in range(4))}
-    files = {path.relative_to(cell.folder).as_posix() for path in cell.folder.rglob("*") if path.is_file()}
+    assert {entry["party"] for entry in entries} == {
+        "server",
+        "network",
+        *(f"client {i}" for i in range(4)),
+    }
+    files = {
+        path.relative_to(cell.folder).as_posix()
+        for path in cell.folder.rglob("*")
+        if path.is_file()
+    }
     assert files == {
         "status.json",
         "metrics.json",

@@ -44,7 +44,11 @@ def ended(events: Iterator[Event]) -> dict[str, Finished]:
 def children() -> list[int]:
     """Worker processes of this one."""
     listed = Path(f"/proc/self/task/{os.getpid()}/children").read_text().split()
-    return [pid for pid in map(int, listed) if b"securefl.runs.worker" in Path(f"/proc/{pid}/cmdline").read_bytes()]
+    return [
+        pid
+        for pid in map(int, listed)
+        if b"securefl.runs.worker" in Path(f"/proc/{pid}/cmdline").read_bytes()
+    ]
 
 
 def test_a_failing_and_a_hanging_cell_leave_the_rest_alone(tmp_path: Path) -> None:
@@ -97,8 +101,12 @@ def wait_for_round(events: Iterator[Event]) -> None:
         (signal.SIGSTOP, "its process gave no sign of life for 3 s"),
     ],
 )
-def test_a_worker_that_dies_or_stands_still_is_replaced(tmp_path: Path, number: int, reason: str) -> None:
-    events = play([endless(tmp_path, "a"), quick(tmp_path, "b")], workers=1, limit=LIMIT, silence=3.0)
+def test_a_worker_that_dies_or_stands_still_is_replaced(
+    tmp_path: Path, number: int, reason: str
+) -> None:
+    events = play(
+        [endless(tmp_path, "a"), quick(tmp_path, "b")], workers=1, limit=LIMIT, silence=3.0
+    )
     wait_for_round(events)
     (pid,) = children()
     os.kill(pid, number)
@@ -118,7 +126,9 @@ def test_a_bug_leaves_its_traceback_in_the_cell(tmp_path: Path) -> None:
     assert found["b"].state == "done"
 
 
-def test_a_worker_that_cannot_start_tells_its_last_words(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_worker_that_cannot_start_tells_its_last_words(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(sys, "executable", "/bin/ls")
     found = ended(play([quick(tmp_path, "a")], workers=1, limit=LIMIT))
     assert found["a"].reason.startswith("its process died (exit status 2); it last wrote:\n")
@@ -136,14 +146,18 @@ def test_closing_the_events_kills_the_workers(tmp_path: Path) -> None:
 
 def worker() -> "subprocess.Popen[str]":
     return subprocess.Popen(
-        [sys.executable, "-m", "securefl.runs.worker"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        [sys.executable, "-m", "securefl.runs.worker"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
     )
 
 
 def order(process: "subprocess.Popen[str]", work: Job) -> None:
     assert process.stdin is not None
     process.stdin.write(
-        json.dumps({"folder": str(work.cell.folder), "scenario": work.scenario, "code": work.code}) + "\n"
+        json.dumps({"folder": str(work.cell.folder), "scenario": work.scenario, "code": work.code})
+        + "\n"
     )
     process.stdin.flush()
 
@@ -165,7 +179,9 @@ def test_a_worker_whose_parent_is_gone_leaves_in_the_middle_of_a_cell(tmp_path: 
     process.stdout.close()
 
 
-def test_a_worker_waits_for_a_cell_that_another_lets_go_and_gives_signs_of_life(tmp_path: Path) -> None:
+def test_a_worker_waits_for_a_cell_that_another_lets_go_and_gives_signs_of_life(
+    tmp_path: Path,
+) -> None:
     work = quick(tmp_path, "a")
     work.cell.folder.mkdir()
     with worker() as process:
@@ -176,7 +192,10 @@ def test_a_worker_waits_for_a_cell_that_another_lets_go_and_gives_signs_of_life(
             while time.monotonic() - started < 2.5:
                 assert next(messages) in ({"alive": True}, {"ready": True})
             assert not (work.cell.folder / "status.json").exists()
-        assert next(message for message in messages if "state" in message) == {"state": "done", "reason": ""}
+        assert next(message for message in messages if "state" in message) == {
+            "state": "done",
+            "reason": "",
+        }
         assert process.stdin is not None
         process.stdin.close()
 
@@ -184,7 +203,11 @@ def test_a_worker_waits_for_a_cell_that_another_lets_go_and_gives_signs_of_life(
 def test_a_worker_with_other_code_than_the_grids_runs_nothing(tmp_path: Path) -> None:
     work = quick(tmp_path, "a")
     found = ended(
-        play([Job(work.cell, work.scenario, "0123456789abcdef"), quick(tmp_path, "b")], workers=1, limit=LIMIT)
+        play(
+            [Job(work.cell, work.scenario, "0123456789abcdef"), quick(tmp_path, "b")],
+            workers=1,
+            limit=LIMIT,
+        )
     )
     assert found["a"].reason == "the code was changed while the grid ran; run the command again"
     assert not (tmp_path / "a").exists()
@@ -204,6 +227,8 @@ def test_a_cell_that_ended_in_the_last_moment_has_ended(tmp_path: Path) -> None:
 
 
 def test_the_limit_of_a_cell_does_not_pay_for_the_workers_imports(tmp_path: Path) -> None:
-    found = ended(play([endless(tmp_path, "a")], workers=1, limit=0.5))  # the imports alone take seconds
+    found = ended(
+        play([endless(tmp_path, "a")], workers=1, limit=0.5)
+    )  # the imports alone take seconds
     assert found["a"].reason == "it took longer than the limit of 0.5 s a cell"
     assert Cell(tmp_path / "a").timings()["starts"] == 1

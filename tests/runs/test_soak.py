@@ -58,7 +58,9 @@ def test_any_number_of_kills_leaves_a_seeded_run_as_it_was(tmp_path: Path) -> No
     path.write_text(SCENARIO.format(noise="seeded"))
     whole = run_to_the_end(path, "whole", random.Random(0), kills=0)
     cut = run_to_the_end(path, "cut", random.Random(1), kills=12)
-    assert (whole.folder / "model.safetensors").read_bytes()  # its metadata holds seconds, so compare metrics
+    assert (
+        whole.folder / "model.safetensors"
+    ).read_bytes()  # its metadata holds seconds, so compare metrics
     first, second = whole.metrics(), cut.metrics()
     assert first is not None
     assert second is not None
@@ -68,7 +70,9 @@ def test_any_number_of_kills_leaves_a_seeded_run_as_it_was(tmp_path: Path) -> No
 
 @pytest.mark.slow
 @pytest.mark.timeout(1200)
-def test_any_number_of_kills_never_releases_a_round_twice_under_system_noise(tmp_path: Path) -> None:
+def test_any_number_of_kills_never_releases_a_round_twice_under_system_noise(
+    tmp_path: Path,
+) -> None:
     path = tmp_path / "s.toml"
     path.write_text(SCENARIO.format(noise="system"))
     cell = run_to_the_end(path, "cut", random.Random(2), kills=12)
@@ -95,7 +99,10 @@ def test_a_hundred_thousand_broken_messages_raise_protocol_errors_only() -> None
             lambda data: ModelMessage.from_bytes(data, d=5),
         ),
         (UpdateRequest(session, 3, bytes(32)).to_bytes(), UpdateRequest.from_bytes),
-        (PlainUpdate(session, 3, 1, 7, torch.ones(5)).to_bytes(), lambda data: PlainUpdate.from_bytes(data, d=5)),
+        (
+            PlainUpdate(session, 3, 1, 7, torch.ones(5)).to_bytes(),
+            lambda data: PlainUpdate.from_bytes(data, d=5),
+        ),
     ]
     parsed = refused = 0
     for _ in range(100_000):

@@ -42,7 +42,9 @@ def test_a_start_that_fails_is_counted_with_its_time(tmp_path: Path) -> None:
     assert cell.timings()["stages"]["rounds"][0] >= 0.02
 
 
-def test_a_full_disk_does_not_hide_what_failed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_full_disk_does_not_hide_what_failed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def full(timings: object) -> None:
         raise OSError(28, "No space left on device")
 
@@ -63,7 +65,10 @@ def test_a_lock_is_waited_for_as_long_as_asked(tmp_path: Path) -> None:
     assert not is_held(tmp_path)
     with locked(tmp_path):
         assert is_held(tmp_path)
-        with pytest.raises(RunFolderError, match="is in use by another run"), locked(tmp_path, patience=0.1):
+        with (
+            pytest.raises(RunFolderError, match="is in use by another run"),
+            locked(tmp_path, patience=0.1),
+        ):
             pass
     assert not is_held(tmp_path)
     free, holding = threading.Event(), threading.Event()

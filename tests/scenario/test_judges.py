@@ -46,8 +46,12 @@ def data_of(**keys: Any) -> dict[str, Any]:
 )
 def test_the_numbers_are_those_of_the_data(keys: dict[str, Any]) -> None:
     data = data_of(**keys)
-    table = ", ".join(f"{key} = {value if isinstance(value, int) else repr(value)}" for key, value in data.items())
-    loaded = load_data(parse_scenario(f"data = {{ {table} }}\ntraining = {{ kind = 'sgd' }}\nweights = 'equal'"))
+    table = ", ".join(
+        f"{key} = {value if isinstance(value, int) else repr(value)}" for key, value in data.items()
+    )
+    loaded = load_data(
+        parse_scenario(f"data = {{ {table} }}\ntraining = {{ kind = 'sgd' }}\nweights = 'equal'")
+    )
     judges = judges_of([data], new_splits=True)
     assert judges.records == len(loaded.test)
     if data.get("only") is None:
@@ -68,7 +72,9 @@ def test_new_splits_draw_judges_anew_unless_a_site_is_left_out() -> None:
 
 
 def test_the_test_set_of_a_published_split_is_the_same_for_all_seeds() -> None:
-    breast = judges_of([{"name": "medmnist:breastmnist", "partition": "dirichlet"}], new_splits=True)
+    breast = judges_of(
+        [{"name": "medmnist:breastmnist", "partition": "dirichlet"}], new_splits=True
+    )
     assert (breast.records, breast.redrawn, breast.same, breast.overlap) == (156, False, True, 0.0)
     chosen = judges_of([{"name": "medmnist:breastmnist", "test_on": "validation"}], new_splits=True)
     assert chosen.records == 78
@@ -77,8 +83,14 @@ def test_the_test_set_of_a_published_split_is_the_same_for_all_seeds() -> None:
 
 def test_a_mean_over_sites_has_the_records_of_all_of_them_once() -> None:
     assert judges_of([data_of(only=site) for site in range(4)], new_splits=True).records == 250
-    assert judges_of([{"name": "digits", "only": site} for site in range(10)], new_splits=True).records == 540
-    assert judges_of([data_of(only=site, held_out=0) for site in (1, 2, 3)], new_splits=True).records == 303
+    assert (
+        judges_of([{"name": "digits", "only": site} for site in range(10)], new_splits=True).records
+        == 540
+    )
+    assert (
+        judges_of([data_of(only=site, held_out=0) for site in (1, 2, 3)], new_splits=True).records
+        == 303
+    )
 
 
 def test_each_metric_has_the_noise_of_the_records_it_counts() -> None:
@@ -86,7 +98,9 @@ def test_each_metric_has_the_noise_of_the_records_it_counts() -> None:
         return noise_of(metric, 0.9, 0.8, judges, majority=majority).records_error
 
     assert error("accuracy") == shares_error(0.9, 0.8, 250)
-    assert error("attack_success") == pytest.approx(shares_error(0.9, 0.8, 100))  # records of another class
+    assert error("attack_success") == pytest.approx(
+        shares_error(0.9, 0.8, 100)
+    )  # records of another class
     assert error("auc") == error("balanced_accuracy") == pytest.approx(means_error(0.9, 0.8, 100))
     assert error("auc", None) == means_error(0.9, 0.8, 125)
     assert error("auc", 0.6, HEART._replace(classes=5)) == pytest.approx(means_error(0.9, 0.8, 25))

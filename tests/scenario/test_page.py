@@ -15,7 +15,14 @@ def test_every_key_and_every_name_is_on_the_page() -> None:
     shown = page()
     for key, field in Scenario.model_fields.items():
         assert f"| `{key}` |" in shown or f"## [{key}]" in shown, field
-    for table in (catalog.MODELS, catalog.RULES, catalog.ATTACKS, catalog.STEPS, catalog.DATA, catalog.CHANNELS):
+    for table in (
+        catalog.MODELS,
+        catalog.RULES,
+        catalog.ATTACKS,
+        catalog.STEPS,
+        catalog.DATA,
+        catalog.CHANNELS,
+    ):
         assert all(f"| `{name}` |" in shown for name in table)
 
 
@@ -25,7 +32,8 @@ def test_defaults_bounds_and_choices_are_told() -> None:
     assert "| `name` | `logistic` or `mlp` or `cnn` or `resnet18` | `logistic` |" in lines
     assert "| `krum` | `f` |" in lines
     assert (
-        "| `prefilters` | a list of `nearest_neighbor_mixing` or `adaptive_clipping` or `clip_norms` | none |" in lines
+        "| `prefilters` | a list of `nearest_neighbor_mixing` or `adaptive_clipping` or `clip_norms` | none |"
+        in lines
     )
     assert "| `clients` | a list: a whole number, at least 0 | needed |" in lines
     assert "| `epsilon` | a number, above 0 | 8 |" in lines

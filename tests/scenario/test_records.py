@@ -67,14 +67,22 @@ def test_a_rehearsal_trains_its_client_on_what_the_coins_say_and_leaves_the_othe
 
 def test_label_noise_makes_its_share_of_training_labels_wrong_and_no_test_label() -> None:
     plain, noisy = load_data(digits()), load_data(digits("data.label_noise=0.3"))
-    wrong = [before.train.labels != after.train.labels for before, after in zip(plain.sites, noisy.sites, strict=True)]
+    wrong = [
+        before.train.labels != after.train.labels
+        for before, after in zip(plain.sites, noisy.sites, strict=True)
+    ]
     n = sum(map(len, wrong))
     assert float(torch.cat(wrong).double().mean()) == pytest.approx(0.3, abs=4 * (0.21 / n) ** 0.5)
     assert not torch.equal(wrong[0][:300], wrong[1][:300])
     assert torch.equal(plain.test.labels, noisy.test.labels)
     labels = torch.cat([site.train.labels for site in noisy.sites])
     assert set(labels.tolist()) == set(range(10))
-    moved = torch.cat([(a.train.labels - b.train.labels) % 10 for a, b in zip(noisy.sites, plain.sites, strict=True)])
+    moved = torch.cat(
+        [
+            (a.train.labels - b.train.labels) % 10
+            for a, b in zip(noisy.sites, plain.sites, strict=True)
+        ]
+    )
     assert set(moved.tolist()) == set(range(10))
 
 
@@ -89,7 +97,9 @@ def test_the_other_half_of_a_pool_is_mislabelled_as_often() -> None:
 def test_a_rehearsal_of_no_client_and_noise_on_several_labels_are_refused() -> None:
     with pytest.raises(ScenarioError, match=r"rehearsal\.client: there is no client 4 among 4"):
         digits("rehearsal.client=4")
-    with pytest.raises(ScenarioError, match=r"data\.label_noise: the records bear several labels each"):
+    with pytest.raises(
+        ScenarioError, match=r"data\.label_noise: the records bear several labels each"
+    ):
         digits("data.name=medmnist:chestmnist", "data.label_noise=0.1")
 
 
@@ -99,14 +109,20 @@ def test_a_rehearsal_into_which_nothing_comes_is_refused() -> None:
     empty = next(seed for seed in range(0, 100, 2) if not drawn(found, seed).any())
     with pytest.raises(ScenarioError, match="no record came in; use another seed"):
         load_data(parse_scenario(f"{few}rehearsal = {{ seed = {empty} }}"))
-    assert len(load_data(parse_scenario(f"{few}rehearsal = {{ seed = {empty + 1} }}")).sites[0].train) == 2
+    assert (
+        len(load_data(parse_scenario(f"{few}rehearsal = {{ seed = {empty + 1} }}")).sites[0].train)
+        == 2
+    )
 
 
 def test_most_keeps_so_many_records_of_each_client_at_random_and_says_so() -> None:
     whole, thin = load_data(digits()), load_data(digits("data.most=7"))
     assert [len(site.train) for site in thin.sites] == [7] * 4
     for before, after in zip(whole.sites, thin.sites, strict=True):
-        places = [int((before.train.features == row).all(dim=1).nonzero()[0]) for row in after.train.features]
+        places = [
+            int((before.train.features == row).all(dim=1).nonzero()[0])
+            for row in after.train.features
+        ]
         assert places == sorted(places)
         assert places != list(range(7))
         assert torch.equal(before.train.labels[places], after.train.labels)
@@ -125,7 +141,9 @@ def test_published_sizes_know_of_most() -> None:
     assert sizes is not None
     assert sizes == tuple(len(site.train) for site in load_data(hospitals).sites)
     assert max(sizes) == 100 > min(sizes)
-    pooled = parse_scenario("training.kind = 'sgd'\ndata = { name = 'digits', partition = 'pooled', most = 5 }")
+    pooled = parse_scenario(
+        "training.kind = 'sgd'\ndata = { name = 'digits', partition = 'pooled', most = 5 }"
+    )
     assert pooled.facts.published_records == (5,)
     dealt = digits("data.partition=dirichlet", "data.most=5", "privacy.epsilon=inf")
     assert dealt.facts.published_records is None
@@ -136,11 +154,17 @@ def test_share_keeps_each_record_by_a_coin_and_leaves_the_order_and_test_records
     n, left = 1257, sum(len(site.train) for site in thin.sites)
     assert left == pytest.approx(0.3 * n, abs=4 * (n * 0.3 * 0.7) ** 0.5)
     for before, after in zip(whole.sites, thin.sites, strict=True):
-        rows = [int((before.train.features == row).all(dim=1).nonzero()[0]) for row in after.train.features]
+        rows = [
+            int((before.train.features == row).all(dim=1).nonzero()[0])
+            for row in after.train.features
+        ]
         assert rows == sorted(rows)
         assert torch.equal(before.train.labels[rows], after.train.labels)
     assert torch.equal(whole.test.features, thin.test.features)
-    again, other = load_data(digits("data.share=0.3")), load_data(digits("data.share=0.3", "data.split_seed=1"))
+    again, other = (
+        load_data(digits("data.share=0.3")),
+        load_data(digits("data.share=0.3", "data.split_seed=1")),
+    )
     assert torch.equal(again.sites[0].train.features, thin.sites[0].train.features)
     assert len(other.sites[0].train) != len(thin.sites[0].train)
 
@@ -153,7 +177,11 @@ def test_published_sizes_after_share_are_what_is_expected() -> None:
 
 
 def test_no_client_declares_more_than_most() -> None:
-    with pytest.raises(ScenarioError, match=r"declares 200 for a client, of which data\.most keeps 100 at the most"):
-        parse_scenario("data.most = 100\nprivacy.records = [100, 200, 31, 86]\nprivacy.epsilon = inf")
+    with pytest.raises(
+        ScenarioError, match=r"declares 200 for a client, of which data\.most keeps 100 at the most"
+    ):
+        parse_scenario(
+            "data.most = 100\nprivacy.records = [100, 200, 31, 86]\nprivacy.epsilon = inf"
+        )
     declared = "data.most = 200\nprivacy.records = [100, 200, 31, 86]\nprivacy.epsilon = inf"
     assert parse_scenario(declared).data.most == 200

@@ -69,9 +69,13 @@ def test_every_number_has_its_field_and_a_gap_has_none() -> None:
         ["skew", "one", "two", "a < b", "median", "1.00"],
     ]
     fields = [
-        [(one.get("x"), one.get("y"), one.get("fill")) for one in panel.findall(f"{svg}rect")] for panel in panels
+        [(one.get("x"), one.get("y"), one.get("fill")) for one in panel.findall(f"{svg}rect")]
+        for panel in panels
     ]
-    assert fields == [[("150", "58", colour(0.3)), ("222", "82", colour(0.8))], [("150", "82", colour(1.0))]]
+    assert fields == [
+        [("150", "58", colour(0.3)), ("222", "82", colour(0.8))],
+        [("150", "82", colour(1.0))],
+    ]
     assert len({panel.get("transform") for panel in panels}) == 2
 
 

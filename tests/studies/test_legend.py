@@ -45,7 +45,10 @@ def test_a_mark_is_explained_and_unmarked_is_not_equal() -> None:
     text = told(STUDY)
     assert "0 of 1 comparisons: paired t-tests with Holm's correction over all of them" in text
     assert "Unmarked does not mean equal" in text
-    assert "Nothing is marked that is smaller than the standard error of the test records themselves" in text
+    assert (
+        "Nothing is marked that is smaller than the standard error of the test records themselves"
+        in text
+    )
     within = told(STUDY + '[table]\nsections = "rounds"\n')
     assert "within a question (the same rounds: 1 comparisons)" in within
     assert "Differences" not in told(STUDY.partition("[compare]")[0])
@@ -71,6 +74,10 @@ def test_a_mark_is_explained_and_unmarked_is_not_equal() -> None:
 def test_each_shipped_study_says_what_is_true_of_its_data(name: str, lines: set[str]) -> None:
     study, _ = load_study(find_study(name))
     known, found = list(rows(study)), scores([])
-    noise = [line for line in legend(study, known, found, differences(study, known, found)) if line.startswith("- ")]
+    noise = [
+        line
+        for line in legend(study, known, found, differences(study, known, found))
+        if line.startswith("- ")
+    ]
     assert len(noise) == len(lines)
     assert all(any(line.startswith(f"- {start}") for line in noise) for start in lines)

@@ -65,4 +65,6 @@ def test_a_difference_has_the_error_of_the_smaller_test_set() -> None:
     found = told(pooled=0.8, rounds_1=0.6, rounds_2=0.6, Switzerland=0.6).found
     errors = {row: one.records_error for row, one in found.items() if one is not None}
     assert errors["rounds 1"] == pytest.approx(shares_error(0.8, 0.6, 250))
-    assert errors["Switzerland"] == pytest.approx(shares_error(0.8, 0.6, 15))  # its own 15 test records
+    assert errors["Switzerland"] == pytest.approx(
+        shares_error(0.8, 0.6, 15)
+    )  # its own 15 test records

@@ -22,7 +22,12 @@ from securefl.studies.tables import study_tables
 def line(label: str, seed: int, metric: str, value: object, **facts: str) -> dict[str, str]:
     usual = {"part": "", "state": "done", "noise": "", "site": ""}
     return (
-        {"label": label, "seed": str(seed), "metric": metric, "value": "" if value is None else str(value)}
+        {
+            "label": label,
+            "seed": str(seed),
+            "metric": metric,
+            "value": "" if value is None else str(value),
+        }
         | usual
         | facts
     )
@@ -41,7 +46,9 @@ def test_parts_of_a_row_become_one() -> None:
     found = scores(
         line("local", 0, metric, value, part=part, noise="seeded")
         for part, values in {"a": (100, 0.5, 1.0, 7), "b": (300, 0.9, 3.0, 8)}.items()
-        for metric, value in zip(("records", "accuracy", "epsilon", "bytes_up"), values, strict=True)
+        for metric, value in zip(
+            ("records", "accuracy", "epsilon", "bytes_up"), values, strict=True
+        )
     )
     assert found.of("local", "accuracy") == {0: pytest.approx(0.8)}
     assert found.of("local", "epsilon") == {0: 3.0}
@@ -58,7 +65,9 @@ def test_a_row_that_lacks_a_part_is_not_measured() -> None:
 
 @pytest.mark.parametrize("state", ["failed", "new", "running"])
 def test_a_row_with_a_part_that_has_not_ended_has_no_value_at_all(state: str) -> None:
-    found = scores([line("x", 0, "auc", 0.5, part="a"), line("x", 0, "", None, part="b", state=state)])
+    found = scores(
+        [line("x", 0, "auc", 0.5, part="a"), line("x", 0, "", None, part="b", state=state)]
+    )
     assert found.of("x", "auc") == {}
     assert found.states == {"x": ("done", state)}
 
@@ -76,8 +85,12 @@ def test_sites_do_not_count_and_states_do() -> None:
 
 
 def test_rows_are_compared_on_the_seeds_that_both_have() -> None:
-    one = scores(line("a", seed, "accuracy", value) for seed, value in ((3, 0.9), (1, 0.5), (2, 0.7)))
-    two = scores(line("a", seed, "accuracy", value) for seed, value in ((1, 0.4), (3, 0.7), (4, 0.0)))
+    one = scores(
+        line("a", seed, "accuracy", value) for seed, value in ((3, 0.9), (1, 0.5), (2, 0.7))
+    )
+    two = scores(
+        line("a", seed, "accuracy", value) for seed, value in ((1, 0.4), (3, 0.7), (4, 0.0))
+    )
     judges = Judges(records=100, train=300, idle=100, redrawn=True, same=False, classes=2)
     found = one.compare("a", "a", "accuracy", judges, than=two)
     assert found is not None
@@ -135,7 +148,11 @@ def all_scores() -> Scores:
         "pooled (mean)": [0.95] * 5,
         "pooled (median)": [0.5] * 5,
     }
-    return scores(line(row, seed, "accuracy", values[seed]) for row, values in found.items() for seed in range(5))
+    return scores(
+        line(row, seed, "accuracy", values[seed])
+        for row, values in found.items()
+        for seed in range(5)
+    )
 
 
 def test_a_long_table_has_a_line_a_row_and_differences_where_there_is_a_reference() -> None:
@@ -145,7 +162,12 @@ def test_a_long_table_has_a_line_a_row_and_differences_where_there_is_a_referenc
     table = {one[0]: one[1:] for one in lines}
     assert table["mean, none"] == ["0.850 ± 0.016", "missing", "none", ""]
     assert table["median, none"] == ["0.850 ± 0.016", "missing", "none", "+0.000 [+0.000, +0.000]"]
-    assert table["median, loud"] == ["0.690 ± 0.033", "missing", "none", "+0.490 [+0.438, +0.542] *"]
+    assert table["median, loud"] == [
+        "0.690 ± 0.033",
+        "missing",
+        "none",
+        "+0.490 [+0.438, +0.542] *",
+    ]
     # By hand: differences .5, .5, .5, .5, .45; s^2 = .0005, times 1/5 + 250/490, its root times 2.776 is .0523.
     assert text.splitlines()[2] == "5 seeds; mean ± standard error over seeds."
 
@@ -158,7 +180,10 @@ def test_nothing_is_marked_on_fewer_seeds_than_the_study_has() -> None:
     few = parse_study(STUDY.replace("seeds = 5", "seeds = 4") + extra, name="study")
     found = scores(
         line(row, seed, "accuracy", value)
-        for row, values in {"mean, loud": (0.1, 0.2, 0.1, 0.2), "median, loud": (0.8, 0.9, 0.81, 0.9)}.items()
+        for row, values in {
+            "mean, loud": (0.1, 0.2, 0.1, 0.2),
+            "median, loud": (0.8, 0.9, 0.81, 0.9),
+        }.items()
         for seed, value in enumerate(values)
     )
     text = study_tables(few, found)
@@ -207,7 +232,11 @@ def test_baselines_of_a_wide_table_stand_under_their_own_level_or_apart() -> Non
 def test_sections_part_the_rows_and_leave_their_level_out_of_the_labels() -> None:
     extra = '[[baseline]]\nlabel = "alone"\n[table]\nsections = "defense.rule"\n'
     text = study_tables(made(extra), all_scores())
-    assert [part for part in text.splitlines() if part.startswith("## ")] == ["## mean", "## median", "## Baselines"]
+    assert [part for part in text.splitlines() if part.startswith("## ")] == [
+        "## mean",
+        "## median",
+        "## Baselines",
+    ]
     assert [one[0] for one in cells(text)] == ["", "none", "loud", "pooled"] * 2 + ["", "alone"]
 
 
@@ -233,7 +262,9 @@ def test_a_run_that_its_budget_ended_is_marked() -> None:
     study = parse_study("seeds = 2\n[base]\n", name="study")
     found = scores(line("study", seed, "accuracy", 0.5, state="out of budget") for seed in range(2))
     assert list(cells(study_tables(study, found)))[1][1] == "0.500 ± 0.000 (2 out of budget)"
-    assert list(cells(study_tables(study, scores([line("study", 0, "", None, state="new")]))))[1][1:] == [
+    assert list(cells(study_tables(study, scores([line("study", 0, "", None, state="new")]))))[1][
+        1:
+    ] == [
         "missing",
         "missing",
         "missing",
@@ -244,7 +275,10 @@ def test_a_run_that_its_budget_ended_is_marked() -> None:
 def test_seeded_noise_is_marked_beside_its_epsilon() -> None:
     study = parse_study("seeds = 1\n[base]\n[axes]\nrounds = [1, 2]\n", name="study")
     found = scores(
-        [line("rounds 1", 0, "epsilon", 7.987, noise="seeded"), line("rounds 2", 0, "epsilon", 2.0, noise="system")]
+        [
+            line("rounds 1", 0, "epsilon", 7.987, noise="seeded"),
+            line("rounds 2", 0, "epsilon", 2.0, noise="system"),
+        ]
     )
     shown = {one[0]: one[4] for one in cells(study_tables(study, found))}
     assert shown == {"": "epsilon", "rounds 1": "7.99 (seeded)", "rounds 2": "2.00"}
@@ -268,24 +302,37 @@ baseline = "pooled"
 
 def by_rule(spread: float) -> Scores:
     """A loss of .24 that varies, beside five rows that lose nothing."""
-    losses = {f"{rule}, lr {rate}": 0.0 for rule in ("mean", "median") for rate in ("0.1", "0.2", "0.3")}
+    losses = {
+        f"{rule}, lr {rate}": 0.0 for rule in ("mean", "median") for rate in ("0.1", "0.2", "0.3")
+    }
     losses["median, lr 0.2"] = 0.24
     away = (-1, 1, 0, 2, -2)
-    rows = {row: [0.8 - loss + (spread if loss else 0.02) * step for step in away] for row, loss in losses.items()} | {
-        "pooled": [0.8] * 5
-    }
-    return scores(line(row, seed, "accuracy", values[seed]) for row, values in rows.items() for seed in range(5))
+    rows = {
+        row: [0.8 - loss + (spread if loss else 0.02) * step for step in away]
+        for row, loss in losses.items()
+    } | {"pooled": [0.8] * 5}
+    return scores(
+        line(row, seed, "accuracy", values[seed])
+        for row, values in rows.items()
+        for seed in range(5)
+    )
 
 
 def test_a_loss_of_24_points_is_marked_within_its_question_and_not_among_all() -> None:
     # p = .0103: below .05 / 3 in a question of three comparisons, above .05 / 6 over all six.
-    together, apart = (parse_study(QUESTIONS + extra, name="study") for extra in ("", 'question = ["defense.rule"]\n'))
+    together, apart = (
+        parse_study(QUESTIONS + extra, name="study")
+        for extra in ("", 'question = ["defense.rule"]\n')
+    )
     found = differences(together, list(rows(together)), by_rule(0.04))
     assert found.marked == set()
     assert found.questions == {(): tuple(found.found)}
     told = differences(apart, list(rows(apart)), by_rule(0.04))
     assert told.marked == {"median, lr 0.2"}
-    assert {question: len(members) for question, members in told.questions.items()} == {("mean",): 3, ("median",): 3}
+    assert {question: len(members) for question, members in told.questions.items()} == {
+        ("mean",): 3,
+        ("median",): 3,
+    }
     comparison = told.found["median, lr 0.2"]
     assert comparison is not None
     assert comparison.p is not None
@@ -295,9 +342,15 @@ def test_a_loss_of_24_points_is_marked_within_its_question_and_not_among_all() -
 def test_a_section_is_a_question_unless_the_study_says_otherwise() -> None:
     study = parse_study(QUESTIONS + '[table]\nsections = "training.lr"\n', name="study")
     assert study.question == ("training.lr",)
-    named = parse_study(QUESTIONS + 'question = ["defense.rule"]\n[table]\nsections = "training.lr"\n', name="study")
+    named = parse_study(
+        QUESTIONS + 'question = ["defense.rule"]\n[table]\nsections = "training.lr"\n', name="study"
+    )
     assert named.question == ("defense.rule",)
-    assert set(differences(study, list(rows(study)), by_rule(0.01)).questions) == {("0.1",), ("0.2",), ("0.3",)}
+    assert set(differences(study, list(rows(study)), by_rule(0.01)).questions) == {
+        ("0.1",),
+        ("0.2",),
+        ("0.3",),
+    }
 
 
 def test_two_test_images_of_156_never_earn_a_star_in_a_table() -> None:

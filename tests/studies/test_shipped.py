@@ -30,14 +30,19 @@ from tests.medmnist_files import official
 from tests.paths import ROOT
 
 RESULTS = ROOT / "docs/results"
-TUNING = ("heart-learning-rates", "digits-learning-rates")  # image-learning-rates has a page without numbers
+TUNING = (
+    "heart-learning-rates",
+    "digits-learning-rates",
+)  # image-learning-rates has a page without numbers
 
 
 def planned(study: str) -> tuple[Planned, ...]:
     return expand(load_study(study_file(study))[0], remember=fresh)
 
 
-def again(study: str, row: str, folder: Path, *, rate: float | None = None) -> list[dict[str, float]]:
+def again(
+    study: str, row: str, folder: Path, *, rate: float | None = None
+) -> list[dict[str, float]]:
     """The metrics of a row, run anew over its seeds, on request with one learning rate for all."""
     cells = [one for one in planned(study) if one.row == row]
     assert len(cells) == 5
@@ -47,7 +52,11 @@ def again(study: str, row: str, folder: Path, *, rate: float | None = None) -> l
         if rate is not None:
             scenario["training"] = {**scenario["training"], "lr": rate}
         found.append(
-            run_cell(Cell(folder / row / str(one.seed)), make_scenario(scenario), on_round=lambda record: None)
+            run_cell(
+                Cell(folder / row / str(one.seed)),
+                make_scenario(scenario),
+                on_round=lambda record: None,
+            )
         )
     return found
 
@@ -62,12 +71,17 @@ def accuracy(study: str, row: str) -> float:
     return mean(values)
 
 
-def test_federated_is_within_a_point_of_pooled_over_five_seeds_at_one_learning_rate(tmp_path: Path) -> None:
+def test_federated_is_within_a_point_of_pooled_over_five_seeds_at_one_learning_rate(
+    tmp_path: Path,
+) -> None:
     pooled, federated = (
-        again("privacy-utility", f"{row} (Heart)", tmp_path, rate=1.0) for row in ("pooled", "federated")
+        again("privacy-utility", f"{row} (Heart)", tmp_path, rate=1.0)
+        for row in ("pooled", "federated")
     )
     for metric in ("accuracy", "auc"):
-        assert abs(mean(f[metric] - p[metric] for f, p in zip(federated, pooled, strict=True))) <= 0.01
+        assert (
+            abs(mean(f[metric] - p[metric] for f, p in zip(federated, pooled, strict=True))) <= 0.01
+        )
     assert pooled[0]["majority"] == pytest.approx(0.52, abs=0.005)
 
 
@@ -78,7 +92,11 @@ def test_federated_is_not_told_from_pooled_at_the_rates_that_were_chosen(tmp_pat
         pytest.approx(one["accuracy"], abs=1e-6) for one in federated
     ]
     assert (
-        abs(accuracy("privacy-utility", "federated (Heart)") - accuracy("privacy-utility", "pooled (Heart)")) <= 0.015
+        abs(
+            accuracy("privacy-utility", "federated (Heart)")
+            - accuracy("privacy-utility", "pooled (Heart)")
+        )
+        <= 0.015
     )
     assert not marked("privacy-utility")["pooled (Heart)"]
 
@@ -86,9 +104,13 @@ def test_federated_is_not_told_from_pooled_at_the_rates_that_were_chosen(tmp_pat
 def test_pooled_heart_is_what_scikit_learn_finds() -> None:
     reached = []
     for seed in range(5):
-        data = load_data(parse_scenario('training = { kind = "sgd" }', overrides=(f"data.split_seed={seed}",)))
+        data = load_data(
+            parse_scenario('training = { kind = "sgd" }', overrides=(f"data.split_seed={seed}",))
+        )
         train = concatenate([site.train for site in data.sites])
-        model = LogisticRegression(C=100.0, max_iter=10_000).fit(train.features.numpy(), train.labels.numpy())
+        model = LogisticRegression(C=100.0, max_iter=10_000).fit(
+            train.features.numpy(), train.labels.numpy()
+        )
         reached.append(float(model.score(data.test.features.numpy(), data.test.labels.numpy())))
     assert mean(reached) == pytest.approx(accuracy("privacy-utility", "pooled (Heart)"), abs=0.01)
 
@@ -107,7 +129,9 @@ def test_images_give_the_committed_numbers_again(
 ) -> None:
     official(files, monkeypatch)
     chosen = next(one for one in planned("images") if (one.row, one.seed) == (row, 0))
-    found = run_cell(Cell(tmp_path / "cell"), make_scenario(dict(chosen.scenario)), on_round=lambda record: None)
+    found = run_cell(
+        Cell(tmp_path / "cell"), make_scenario(dict(chosen.scenario)), on_round=lambda record: None
+    )
     # Convolutions round differently on other processors: a few pairs of 42 x 114 images swap, and one may turn.
     one_image = 1.5 / found["records"]
     for metric, off in (("accuracy", one_image), ("auc", 1e-3), ("majority", 1e-4)):
@@ -136,7 +160,8 @@ def test_masks_cost_no_accuracy() -> None:
     for data in ("Heart", "digits"):
         for epsilon in ("1", "3", "8", "inf"):
             plain, masked = (
-                accuracy("privacy-utility", f"{kind}, epsilon {epsilon}, {data}") for kind in ("plain", "masked")
+                accuracy("privacy-utility", f"{kind}, epsilon {epsilon}, {data}")
+                for kind in ("plain", "masked")
             )
             assert masked == pytest.approx(plain, abs=0.005)
 
@@ -167,12 +192,18 @@ def test_what_is_said_of_published_shapes_is_what_came_out() -> None:
         for data in (skewed, pneumonia):
             assert found(data, "mean", "label flip") > found(data, rule, "label flip")
     assert found(even, "mean", None) - found(even, "mean", "label flip") < 0.03
-    assert found(skewed, "mean", None) - found(skewed, "mean", "label flip") == pytest.approx(0.11, abs=0.005)
+    assert found(skewed, "mean", None) - found(skewed, "mean", "label flip") == pytest.approx(
+        0.11, abs=0.005
+    )
     chain = "NNM + trimmed mean"
     assert all(found(even, chain, None) - found(even, chain, attack) < 0.02 for attack in attacks)
-    assert found(pneumonia, "mean", None) - found(pneumonia, "Krum", None) == pytest.approx(0.11, abs=0.005)
+    assert found(pneumonia, "mean", None) - found(pneumonia, "Krum", None) == pytest.approx(
+        0.11, abs=0.005
+    )
     assert found(skewed, "mean", None) - found(skewed, "Krum", None) > 0.5
-    assert found(skewed, "DnC", "min-max") - found(skewed, "DnC", "ALIE") == pytest.approx(0.05, abs=0.005)
+    assert found(skewed, "DnC", "min-max") - found(skewed, "DnC", "ALIE") == pytest.approx(
+        0.05, abs=0.005
+    )
     assert all(found(skewed, rule, "IPM") < 0.26 for rule in ("Krum", "geometric median"))
     assert found(skewed, "mean", "IPM") > 0.85
     for rule in rules:
@@ -188,15 +219,25 @@ def test_what_is_said_of_backdoors_is_what_came_out() -> None:
     scores = committed("backdoor")
 
     def found(split: str, rule: str, attack: str, metric: str = "attack_success") -> float:
-        return mean(value for value in scores.of(f"{split}, {rule}, {attack}", metric).values() if value is not None)
+        return mean(
+            value
+            for value in scores.of(f"{split}, {rule}, {attack}", metric).values()
+            if value is not None
+        )
 
     def cost(split: str, rule: str) -> float:
-        return found(split, "mean", "no attack", "accuracy") - found(split, rule, "no attack", "accuracy")
+        return found(split, "mean", "no attack", "accuracy") - found(
+            split, rule, "no attack", "accuracy"
+        )
 
     replaced, skewed = "model replacement", "Dirichlet .1"
     for split in ("IID", skewed):
         assert found(split, "mean", replaced) > 0.9
-        assert found(split, "mean", "no attack", "accuracy") - found(split, "mean", replaced, "accuracy") < 0.015
+        assert (
+            found(split, "mean", "no attack", "accuracy")
+            - found(split, "mean", replaced, "accuracy")
+            < 0.015
+        )
     kept = {rule for rule in study.labels("rule", "") if found("IID", rule, replaced) < 0.2}
     assert kept == set(study.labels("rule", "")) - {"mean", "centred clipping"}
     assert all(cost("IID", rule) < 0.01 for rule in kept - {"Krum"})
@@ -237,17 +278,24 @@ def test_the_committed_numbers_are_those_of_the_shipped_study(study: str) -> Non
     assert len({row["code"] for row in lines}) == 1
 
 
-def test_an_unfinished_study_is_not_published(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_unfinished_study_is_not_published(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     study, _ = load_study(find_study("robustness"))
     text = (
         "cell,label,part,seed,split_seed,code,state,noise,site,metric,value\n"
         "a,x,,0,0,c,done,,,accuracy,0.12345678\na,x,,0,0,c,done,,va,accuracy,1\na,x,,0,0,c,done,,,bytes_up,1\n"
     )
-    assert condensed(study, text, {"a": "s"}).splitlines()[1:] == ["s,x,,0,c,done,,,accuracy,0.123457"]
+    assert condensed(study, text, {"a": "s"}).splitlines()[1:] == [
+        "s,x,,0,c,done,,,accuracy,0.123457"
+    ]
     for line, sentence in (
         ("a,x,,1,1,c,failed,,,,\n", "'x' is failed: finish the study before it is published"),
         ("a,x,,1,1,c,out of budget,,,accuracy,0.5\n", "'x' is out of budget"),
-        ("a,x,,1,1,d,done,,,accuracy,0.5\n", "versions c and d made these cells: publish one version only"),
+        (
+            "a,x,,1,1,d,done,,,accuracy,0.5\n",
+            "versions c and d made these cells: publish one version only",
+        ),
     ):
         with pytest.raises(RunFolderError, match=sentence):
             condensed(study, text + line, {"a": "s"})
@@ -255,7 +303,9 @@ def test_an_unfinished_study_is_not_published(tmp_path: Path, capsys: pytest.Cap
     scenario = parse_scenario("seed = 1")
     RunFolder.create(folder, Request.of({"x": scenario}, ""))
     cell = cell_hash(scenario.resolved())
-    (folder / "results.csv").write_text(text.replace("\na,", f"\n{cell},").replace("done", "failed"))
+    (folder / "results.csv").write_text(
+        text.replace("\na,", f"\n{cell},").replace("done", "failed")
+    )
     assert main([str(folder), "--results", str(tmp_path)]) == 1
     assert "finish the study" in capsys.readouterr().err
 
@@ -264,7 +314,12 @@ def test_the_demo_runs_offline_and_shows_every_row(tmp_path: Path) -> None:
     environment = {name: value for name, value in os.environ.items() if name != "SECUREFL_DATA"}
     command = [str(Path(sys.executable).with_name("securefl")), "demo", "--display", "plain"]
     done = subprocess.run(
-        command, cwd=tmp_path, capture_output=True, text=True, env={**environment, "NO_COLOR": "1"}, timeout=200
+        command,
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        env={**environment, "NO_COLOR": "1"},
+        timeout=200,
     )
     assert done.returncode == 0, done.stderr
     for label in (
@@ -286,7 +341,10 @@ def test_the_demo_runs_offline_and_shows_every_row(tmp_path: Path) -> None:
 
 
 def test_each_seed_of_privacy_utility_has_the_rate_that_its_own_validation_records_chose() -> None:
-    rates = {(one.row, one.seed): f"{one.scenario['training']['lr']:g}" for one in planned("privacy-utility")}
+    rates = {
+        (one.row, one.seed): f"{one.scenario['training']['lr']:g}"
+        for one in planned("privacy-utility")
+    }
     taken = set()
     for data in ("Heart", "digits"):
         name = f"{data.lower()}-learning-rates"
@@ -295,7 +353,9 @@ def test_each_seed_of_privacy_utility_has_the_rate_that_its_own_validation_recor
             kind = label.removeprefix("four folds (").removesuffix(")")
             rows = [f"{channel}, {kind}, {data}" for channel in ("plain", "masked")]
             if kind == "federated":
-                rows = [f"{baseline} ({data})" for baseline in ("federated", "pooled", "local only")]
+                rows = [
+                    f"{baseline} ({data})" for baseline in ("federated", "pooled", "local only")
+                ]
             for row in rows:
                 assert tuple(rates[row, seed] for seed in study.seeds) == levels, row
                 taken.add(row)
@@ -309,7 +369,9 @@ def test_no_test_record_of_a_split_chooses_its_rate(study: str) -> None:
         assert (data["test_on"], data["split_seed"]) == ("validation", one.seed)
     first = make_scenario(dict(planned(study)[0].scenario))
     judged = load_data(first).test.features.tolist()
-    usual = load_data(parse_scenario(f"data = {{ name = '{first.data.name}' }}\ntraining = {{ kind = 'sgd' }}"))
+    usual = load_data(
+        parse_scenario(f"data = {{ name = '{first.data.name}' }}\ntraining = {{ kind = 'sgd' }}")
+    )
     assert first.data.split_seed == 0
     hidden = {tuple(record) for record in usual.test.features.tolist()}
     training = {tuple(record) for site in usual.sites for record in site.train.features.tolist()}
@@ -351,7 +413,10 @@ def test_a_loss_of_24_points_is_marked_and_none_of_noise_is() -> None:
     for row in (row for row, mark in marks.items() if mark):
         data, rule = row.rsplit(", ", 2)[:2]
         reference = found.of(f"no attack ({data}, {rule})", "accuracy")
-        lost = [(reference[seed] or 0.0) - (value or 0.0) for seed, value in found.of(row, "accuracy").items()]
+        lost = [
+            (reference[seed] or 0.0) - (value or 0.0)
+            for seed, value in found.of(row, "accuracy").items()
+        ]
         assert min(lost) > 0.01, row  # every seed lost, and more than five test records
 
 

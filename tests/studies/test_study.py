@@ -48,7 +48,9 @@ def refusal(text: str) -> str:
 def test_every_combination_runs_with_every_seed() -> None:
     found = cells('[axes]\n"defense.rule" = ["mean", "median"]\n"training.lr" = [0.1, 0.5]\n')
     assert [(planned.row, planned.seed) for planned in found] == [
-        (row, seed) for row in ("mean, lr 0.1", "mean, lr 0.5", "median, lr 0.1", "median, lr 0.5") for seed in range(5)
+        (row, seed)
+        for row in ("mean, lr 0.1", "mean, lr 0.5", "median, lr 0.1", "median, lr 0.5")
+        for seed in range(5)
     ]
     last = found[-1].scenario
     assert (last["defense"]["rule"]["name"], last["training"]["lr"]) == ("median", 0.5)
@@ -57,18 +59,28 @@ def test_every_combination_runs_with_every_seed() -> None:
 
 
 def test_a_study_without_axes_is_its_base_over_the_seeds() -> None:
-    assert [(planned.row, planned.seed) for planned in cells("")] == [("mine", seed) for seed in range(5)]
+    assert [(planned.row, planned.seed) for planned in cells("")] == [
+        ("mine", seed) for seed in range(5)
+    ]
 
 
 def test_seeds_are_a_count_or_a_list_and_go_where_they_are_told() -> None:
-    found = expand(parse_study(f'seeds = [7, 3]\nseed_keys = ["data.split_seed"]\n{PLAIN}', name="x"), remember=fresh)
-    assert [(planned.scenario["seed"], planned.scenario["data"]["split_seed"]) for planned in found] == [(0, 7), (0, 3)]
+    found = expand(
+        parse_study(f'seeds = [7, 3]\nseed_keys = ["data.split_seed"]\n{PLAIN}', name="x"),
+        remember=fresh,
+    )
+    assert [
+        (planned.scenario["seed"], planned.scenario["data"]["split_seed"]) for planned in found
+    ] == [(0, 7), (0, 3)]
     assert study("").seeds == parse_study(f"seeds = 5\n{PLAIN}", name="x").seeds == (0, 1, 2, 3, 4)
 
 
 def test_a_named_level_sets_several_keys() -> None:
     found = cells('[axes.data.small]\n"data.partition" = "pooled"\nrounds = 1\n[axes.data.usual]\n')
-    assert [(planned.scenario["data"]["partition"], planned.scenario["rounds"]) for planned in found[::5]] == [
+    assert [
+        (planned.scenario["data"]["partition"], planned.scenario["rounds"])
+        for planned in found[::5]
+    ] == [
         ("pooled", 1),
         ("natural", 2),
     ]
@@ -82,7 +94,9 @@ def test_a_level_that_sets_a_whole_table_leaves_the_seed_in_it_to_the_study() ->
 
 def test_zipped_keys_move_together() -> None:
     found = cells('[[zip]]\n"training.lr" = [0.1, 0.2]\nrounds = [3, 4]\n')
-    assert [(planned.scenario["training"]["lr"], planned.scenario["rounds"]) for planned in found[::5]] == [
+    assert [
+        (planned.scenario["training"]["lr"], planned.scenario["rounds"]) for planned in found[::5]
+    ] == [
         (0.1, 3),
         (0.2, 4),
     ]
@@ -91,7 +105,9 @@ def test_zipped_keys_move_together() -> None:
 
 def test_exclusions_take_levels_one_or_several() -> None:
     axes = '[axes]\n"defense.rule" = ["mean", "median"]\n"training.lr" = [0.1, 0.5, 0.7]\n'
-    assert labels(axes + '[[exclude]]\n"defense.rule" = "median"\n"training.lr" = [0.1, 0.7]\n') == [
+    assert labels(
+        axes + '[[exclude]]\n"defense.rule" = "median"\n"training.lr" = [0.1, 0.7]\n'
+    ) == [
         "mean, lr 0.1",
         "mean, lr 0.5",
         "mean, lr 0.7",
@@ -105,7 +121,10 @@ def test_overrides_come_after_the_levels_and_meet_baselines_on_them() -> None:
         '[[override]]\nwhen = { "training.lr" = 0.5 }\nset = { rounds = 9, "training.lr" = 0.6 }\n'
         '[[baseline]]\nlabel = "pooled"\ncross = ["training.lr"]\nset = { "data.partition" = "pooled", rounds = 4 }\n'
     )
-    assert {planned.row: (planned.scenario["rounds"], planned.scenario["training"]["lr"]) for planned in found} == {
+    assert {
+        planned.row: (planned.scenario["rounds"], planned.scenario["training"]["lr"])
+        for planned in found
+    } == {
         "lr 0.1": (2, 0.1),
         "lr 0.5": (9, 0.6),
         "pooled (lr 0.1)": (4, 0.1),
@@ -137,7 +156,17 @@ def test_a_baseline_stands_beside_the_grid_and_may_have_parts() -> None:
 
 
 def test_a_level_is_called_by_its_name_and_parameters() -> None:
-    values = ("krum", 0.5, 8.0, 1234567.0, 1234567, True, [0, 1], {"name": "krum", "f": 2}, {"a": 1})
+    values = (
+        "krum",
+        0.5,
+        8.0,
+        1234567.0,
+        1234567,
+        True,
+        [0, 1],
+        {"name": "krum", "f": 2},
+        {"a": 1},
+    )
     assert [label_of(value) for value in values] == [
         "krum",
         "0.5",
@@ -176,11 +205,20 @@ def test_a_base_may_be_a_scenario_file(tmp_path: Path) -> None:
         ("axes = 3", "axes is a table"),
         ("[axes]\nrounds = []", "axes.rounds: the axis is empty"),
         ("[axes.data]", "axes.data: the axis is empty"),
-        ("[axes]\nrounds = 3", "axes.rounds: takes a list of values or a table of named levels, got 3"),
+        (
+            "[axes]\nrounds = 3",
+            "axes.rounds: takes a list of values or a table of named levels, got 3",
+        ),
         ("[axes.data]\nheart = 3", "axes.data.heart: a level is a table of scenario keys, got 3"),
         ("[axes]\nrounds = [2, 2]", "axes.rounds: '2' is there twice"),
-        ("[axes.start]\na = { seed = 3 }", "row 'a' sets 'seed', which the seeds set: change one, or seed_keys"),
-        ("[axes]\nseed = [2, 3]", "axes.seed: results.csv has a column of this name already; name the axis otherwise"),
+        (
+            "[axes.start]\na = { seed = 3 }",
+            "row 'a' sets 'seed', which the seeds set: change one, or seed_keys",
+        ),
+        (
+            "[axes]\nseed = [2, 3]",
+            "axes.seed: results.csv has a column of this name already; name the axis otherwise",
+        ),
         ("[axes.Site]\na = {}", "axes.Site: results.csv has a column of this name"),
         ("[axes.x]\na = {}\n[axes.X]\na = {}", "axes.X: results.csv has a column of this name"),
         (
@@ -191,28 +229,55 @@ def test_a_base_may_be_a_scenario_file(tmp_path: Path) -> None:
             '[axes]\n"training.lr" = [0.1]\n[axes.x]\na = { training = { lr = 0.2 } }',
             "axis 'x' sets 'training', which axis 'training.lr' has set",
         ),
-        ('[[baseline]]\nlabel = "x"\naverage = { "data.only" = [0, 0] }', "average: '0' is there twice"),
+        (
+            '[[baseline]]\nlabel = "x"\naverage = { "data.only" = [0, 0] }',
+            "average: '0' is there twice",
+        ),
         ("metrics = []", "metrics: list should have at least 1 item"),
         ('metrics = ["acuracy"]', "metrics.0: input should be 'accuracy', 'balanced_accuracy'"),
         ("base = 3", "base: takes a scenario's tables or the path of its file, got 3"),
-        ("rounds = 3", "'rounds' belongs to a scenario: put it under [base], or give base = \"scenario.toml\""),
-        ('[axes]\n"training.lr" = [1979-05-27]', "no scenario key takes datetime.date(1979, 5, 27)"),
+        (
+            "rounds = 3",
+            "'rounds' belongs to a scenario: put it under [base], or give base = \"scenario.toml\"",
+        ),
+        (
+            '[axes]\n"training.lr" = [1979-05-27]',
+            "no scenario key takes datetime.date(1979, 5, 27)",
+        ),
         (f'[axes]\n"training.lr" = [{"1" * 400}]', "cell 'lr 1111"),
-        (f'[axes]\n"training.lr" = [{"1" * 5000}]', "the study is not valid TOML: Exceeds the limit"),
+        (
+            f'[axes]\n"training.lr" = [{"1" * 5000}]',
+            "the study is not valid TOML: Exceeds the limit",
+        ),
         (f"x = {'[' * 3000}{']' * 3000}", "the study is not valid TOML"),
-        ('[[baseline]]\nlabel = "x"\ncross = [{ a = 1 }]', "baseline.0.cross: input should be a table"),
-        ('[axes]\nrounds = [1]\n[table]\nsections = "rounds"\ncolumns = "rounds"', "cannot both be 'rounds'"),
-        ('[[baseline]]\nlabel = "x"\naverage = { "data.split_seed" = [1] }', "row 'x' sets 'data.split_seed', which"),
+        (
+            '[[baseline]]\nlabel = "x"\ncross = [{ a = 1 }]',
+            "baseline.0.cross: input should be a table",
+        ),
+        (
+            '[axes]\nrounds = [1]\n[table]\nsections = "rounds"\ncolumns = "rounds"',
+            "cannot both be 'rounds'",
+        ),
+        (
+            '[[baseline]]\nlabel = "x"\naverage = { "data.split_seed" = [1] }',
+            "row 'x' sets 'data.split_seed', which",
+        ),
         ("[axes]\nround = [2, 3]", "cell 'round 2': unknown key 'round'; did you mean 'rounds'?"),
         ('[axes]\nrounds = ["two"]', "cell 'two': rounds: input should be a valid integer"),
         ('[axes]\n"rounds." = [1]', "is not a key path such as training.lr"),
         ('[axes]\n"seed.x" = [1]\n[base]\nseed = 1', "seed.x: seed is not a table"),
-        ("[[zip]]\nrounds = [1, 2]\nseed = [1]", "zip: the lists must be of one length; rounds has 2, seed has 1"),
+        (
+            "[[zip]]\nrounds = [1, 2]\nseed = [1]",
+            "zip: the lists must be of one length; rounds has 2, seed has 1",
+        ),
         ("[[zip]]\nrounds = 3", "zip: rounds takes a list of values, got 3"),
         ("[[zip]]\nrounds = []", "zip: rounds is empty"),
         ("[[zip]]\n", "zip.0: takes a table of keys"),
         ("[[exclude]]\nlr = 1", "exclude: there is no axis 'lr'; axes: none"),
-        ("[axes]\nrounds = [1]\n[[exclude]]\nrounds = 2", "exclude: axis 'rounds' has no level '2'; levels: 1"),
+        (
+            "[axes]\nrounds = [1]\n[[exclude]]\nrounds = 2",
+            "exclude: axis 'rounds' has no level '2'; levels: 1",
+        ),
         ("[axes]\nrounds = [1]\n[[exclude]]\n", "exclude: an empty table would leave no cell"),
         (
             '[axes]\nrounds = [1, 2]\n"training.lr" = [1]\n[[exclude]]\nrounds = 1\n"training.lr" = []',
@@ -220,15 +285,27 @@ def test_a_base_may_be_a_scenario_file(tmp_path: Path) -> None:
         ),
         ("[[override]]\nset = { rounds = 1 }", "when: field required"),
         ("[[override]]\nwhen = {}", "sets nothing: give set or by_seed"),
-        ("[[override]]\nwhen = {}\nby_seed = { rounds = [1, 2] }", "override.by_seed: rounds has 2 values for 5 seeds"),
+        (
+            "[[override]]\nwhen = {}\nby_seed = { rounds = [1, 2] }",
+            "override.by_seed: rounds has 2 values for 5 seeds",
+        ),
         (
             "[axes]\nrounds = [1, 2]\n[[exclude]]\nrounds = 1\n[[override]]\nwhen = { rounds = 1 }\nset = { seed = 1 }",
             "override: when = {'rounds': 1} meets no cell",
         ),
-        ('[[baseline]]\nlabel = "x"\ncross = ["lr"]', "baseline.cross: there is no axis 'lr'; axes: none"),
+        (
+            '[[baseline]]\nlabel = "x"\ncross = ["lr"]',
+            "baseline.cross: there is no axis 'lr'; axes: none",
+        ),
         ('[[baseline]]\nlabel = "x"\n[[baseline]]\nlabel = "x"', "two rows would be called 'x'"),
-        ('[[baseline]]\nlabel = "x"\naverage = { seed = [] }', "takes one key with at least one value"),
-        ('[[baseline]]\nlabel = "x"\naverage = { seed = [1], rounds = [1] }', "takes one key with at least one value"),
+        (
+            '[[baseline]]\nlabel = "x"\naverage = { seed = [] }',
+            "takes one key with at least one value",
+        ),
+        (
+            '[[baseline]]\nlabel = "x"\naverage = { seed = [1], rounds = [1] }',
+            "takes one key with at least one value",
+        ),
         ("[compare]", "takes either reference (levels) or baseline (a label)"),
         ('[compare]\nbaseline = "x"', "compare.baseline: there is no baseline 'x'"),
         ('[compare]\nreference = { lr = "1" }', "compare.reference: there is no axis 'lr'"),
@@ -239,7 +316,10 @@ def test_a_base_may_be_a_scenario_file(tmp_path: Path) -> None:
         ('[table]\ncolumns = "lr"', "table: there is no axis 'lr'; axes: none"),
         ('name = "../up"', "name: takes up to 64 letters, digits"),
         ("cell_limit = 0", "cell_limit: input should be greater than 0"),
-        ('[axes]\n"defense.rule" = [{ name = "krum", f = 1 }]', "krum with f=1 needs 5 rows, plain with 4 clients"),
+        (
+            '[axes]\n"defense.rule" = [{ name = "krum", f = 1 }]',
+            "krum with f=1 needs 5 rows, plain with 4 clients",
+        ),
     ],
 )
 def test_what_cannot_be_run_is_refused_in_one_sentence(text: str, sentence: str) -> None:
@@ -262,9 +342,13 @@ def grids(draw: st.DrawFn) -> tuple[dict[str, list[Any]], dict[str, list[Any]], 
         "server.step": st.sampled_from(["fedavg", "fedadam"]),
     }
     names = draw(st.lists(st.sampled_from(list(values)), unique=True, min_size=1, max_size=3))
-    axes = {name: draw(st.lists(values[name], unique=True, min_size=1, max_size=3)) for name in names}
+    axes = {
+        name: draw(st.lists(values[name], unique=True, min_size=1, max_size=3)) for name in names
+    }
     on = draw(st.lists(st.sampled_from(names), unique=True, max_size=len(names)))
-    exclude = {name: draw(st.lists(st.sampled_from(axes[name]), unique=True, min_size=1)) for name in on}
+    exclude = {
+        name: draw(st.lists(st.sampled_from(axes[name]), unique=True, min_size=1)) for name in on
+    }
     return axes, exclude, draw(st.integers(1, 3))
 
 
@@ -277,10 +361,14 @@ def test_the_cells_are_the_product_without_what_is_excluded(
     text = f"seeds = {seeds}\n" + PLAIN + "[axes]\n"
     text += "".join(f"{name!r} = {values}\n" for name, values in axes.items())
     if exclude:
-        text += "[[exclude]]\n" + "".join(f"{name!r} = {values}\n" for name, values in exclude.items())
+        text += "[[exclude]]\n" + "".join(
+            f"{name!r} = {values}\n" for name, values in exclude.items()
+        )
     expected = [
         point
-        for point in (dict(zip(axes, values, strict=True)) for values in itertools.product(*axes.values()))
+        for point in (
+            dict(zip(axes, values, strict=True)) for values in itertools.product(*axes.values())
+        )
         if not exclude or not all(point[name] in values for name, values in exclude.items())
     ]
     if not expected:
@@ -289,15 +377,24 @@ def test_the_cells_are_the_product_without_what_is_excluded(
     found = expand(parse_study(text, name="mine"), remember=fresh)
     assert len(found) == seeds * len(expected)
     base = tomllib.loads(PLAIN)["base"]
-    for planned, (point, seed) in zip(found, itertools.product(expected, range(seeds)), strict=True):
-        overrides = [f"{key}={value}" for key, value in (point | {"seed": seed, "data.split_seed": seed}).items()]
-        alone = parse_scenario('training = { kind = "sgd" }\nrounds = 2', overrides=tuple(overrides))
+    for planned, (point, seed) in zip(
+        found, itertools.product(expected, range(seeds)), strict=True
+    ):
+        overrides = [
+            f"{key}={value}"
+            for key, value in (point | {"seed": seed, "data.split_seed": seed}).items()
+        ]
+        alone = parse_scenario(
+            'training = { kind = "sgd" }\nrounds = 2', overrides=tuple(overrides)
+        )
         assert planned.scenario == alone.resolved()
     assert base == {"rounds": 2, "training": {"kind": "sgd"}}
     assert len({(planned.row, planned.seed) for planned in found}) == len(found)
 
 
-def test_a_study_seen_before_is_not_checked_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_study_seen_before_is_not_checked_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     known, cache = study("[axes]\nrounds = [1, 2]\n"), Cache(tmp_path)
     first = expand(known, remember=cache.remember)
     monkeypatch.setattr("securefl.scenario.scenario.make_scenario", None)
@@ -314,7 +411,9 @@ def test_a_study_with_its_axes_or_keys_in_another_order_is_another_one(tmp_path:
     axes = ['"training.lr" = [0.1, 0.5]', '"defense.rule" = ["mean", "median"]']
     for order in (axes, axes[::-1]):
         one = study("[axes]\n" + "\n".join(order))
-        assert [planned.row for planned in expand(one, remember=remember)][::5] == [row.label for row in rows(one)]
+        assert [planned.row for planned in expand(one, remember=remember)][::5] == [
+            row.label for row in rows(one)
+        ]
     rule = ['"defense.rule" = { name = "trimmed_mean", f = 1 }', '"defense.rule.f" = 0']
     for order, f in ((rule, 0), (rule[::-1], 1)):
         found = expand(study("[axes.x.level]\n" + "\n".join(order)), remember=remember)
@@ -323,7 +422,10 @@ def test_a_study_with_its_axes_or_keys_in_another_order_is_another_one(tmp_path:
 
 def test_an_override_without_effect_is_refused() -> None:
     text = PLAIN + '[axes]\nrounds = [1, 2]\n[axes.x]\na = { "training.lr" = 0.1 }\nb = {}\n'
-    for override, sentence in (("rounds=3", "axis 'rounds' sets it in every cell"), ("seed=3", "the seeds set it")):
+    for override, sentence in (
+        ("rounds=3", "axis 'rounds' sets it in every cell"),
+        ("seed=3", "the seeds set it"),
+    ):
         with pytest.raises(ScenarioError, match=f"has no effect: {sentence}"):
             parse_study(text, name="x", overrides=(override,))
     assert parse_study(text, name="x", overrides=("training.lr=0.3",)).base["training"]["lr"] == 0.3
@@ -335,7 +437,9 @@ def test_the_shipped_studies_are_whole(name: str) -> None:
     known = list(rows(loaded))
     baselines = {row.baseline.label for row in known if row.baseline is not None}
     assert len(loaded.seeds) >= 5
-    assert {"poisoning": {"no attack", "pooled"}, "backdoor": set()}.get(name, {"pooled", "local only"}) <= baselines
+    assert {"poisoning": {"no attack", "pooled"}, "backdoor": set()}.get(
+        name, {"pooled", "local only"}
+    ) <= baselines
     assert expand(loaded, remember=fresh)
 
 
@@ -344,7 +448,11 @@ def test_the_large_grid_of_attacks_is_whole() -> None:
     cells = expand(large.model_copy(update={"seeds": (0,)}), remember=fresh)
     assert len(cells) == 3 * 13 * (14 * 3 + 1)
     for planned in cells:
-        corrupt = planned.scenario["attack"]["clients"] if planned.scenario["attack"] else [0, 1, 2, 3, 4, 5]
+        corrupt = (
+            planned.scenario["attack"]["clients"]
+            if planned.scenario["attack"]
+            else [0, 1, 2, 3, 4, 5]
+        )
         chain = (planned.scenario["defense"]["rule"], *planned.scenario["defense"]["prefilters"])
         assert {one["f"] for one in chain if "f" in one} <= {len(corrupt)}
 
@@ -359,4 +467,6 @@ def test_the_first_studies_ask_what_they_should() -> None:
     assert [len(robust.axes[axis]) for axis in ("split", "rule", "attack", "liars")] == [2, 4, 2, 3]
     for planned in expand(robust, remember=fresh):
         if planned.levels.get("rule") in ("trimmed mean", "Krum") and "liars" in planned.levels:
-            assert planned.scenario["defense"]["rule"]["f"] == len(planned.scenario["attack"]["clients"])
+            assert planned.scenario["defense"]["rule"]["f"] == len(
+                planned.scenario["attack"]["clients"]
+            )

@@ -39,7 +39,10 @@ def test_each_seed_chooses_by_itself_and_ties_go_to_the_smaller_rate() -> None:
         for seed, value in enumerate(values)
     )
     study = parse_study(STUDY, name="study")
-    assert chosen(study, found) == {("", "mean"): ("0.1", "1", "0.1"), ("", "median"): ("0.1", "0.1", "1")}
+    assert chosen(study, found) == {
+        ("", "mean"): ("0.1", "1", "0.1"),
+        ("", "median"): ("0.1", "0.1", "1"),
+    }
     assert "| mean | 0.1 | 1 | 0.1 |" in chosen_table(study, found)
     sections = parse_study(STUDY + 'sections = "defense.rule"\n', name="study")
     assert set(chosen(sections, found)) == {("mean", "study"), ("median", "study")}

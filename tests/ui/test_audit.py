@@ -52,7 +52,9 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def asked(path: str, who: str, *overrides: str, shadows: int = 0, colluders: int = 1, target: int = 0) -> Asked:
+def asked(
+    path: str, who: str, *overrides: str, shadows: int = 0, colluders: int = 1, target: int = 0
+) -> Asked:
     return Asked(Path(path), overrides, who, colluders, target, shadows, 0, 2, None, exposure=False)
 
 
@@ -76,7 +78,9 @@ def test_a_scenario_without_a_claim_is_measured_with_shadows_that_are_kept(place
     assert found.stand is Stand.UNCLAIMED
     lines = {line.attack: line for line in found.lines}
     assert [point.found is None for point in lines["loss threshold"].points] == [False, True]
-    assert lines["RMIA"].auc is not None  # 943 records of other clients are too few for a rate of 1 %
+    assert (
+        lines["RMIA"].auc is not None
+    )  # 943 records of other clients are too few for a rate of 1 %
     assert [point.found for point in lines["RMIA"].points] == [None, None]
     assert "4 shadows, 4 of them to train" in said
     again = found_by(asked("sgd.toml", "server", shadows=4), said.append)
@@ -85,7 +89,13 @@ def test_a_scenario_without_a_claim_is_measured_with_shadows_that_are_kept(place
     more = found_by(asked("sgd.toml", "outsider", shadows=6), said.append)
     assert "6 shadows, 2 of them to train" in said
     assert more.folder == found.folder
-    assert {line.attack for line in more.lines} == {"loss threshold", "label only", "LiRA", "offline LiRA", "RMIA"}
+    assert {line.attack for line in more.lines} == {
+        "loss threshold",
+        "label only",
+        "LiRA",
+        "offline LiRA",
+        "RMIA",
+    }
 
 
 def test_what_is_written_is_verdicts_and_a_figure_and_nothing_about_a_record(place: Path) -> None:
@@ -117,7 +127,10 @@ def test_under_masks_three_of_four_clients_measure_what_the_plain_server_does(pl
     """Their step is the mean in the ring, rounded: nearly the same update, nearly the same scores."""
     plain = found_by(asked("sgd.toml", "server"))
     masked = found_by(asked("sgd.toml", "server+clients", "channel.kind=masked", colluders=3))
-    areas = [{line.attack: line.auc for line in found.lines}["alignment with its updates"] for found in (plain, masked)]
+    areas = [
+        {line.attack: line.auc for line in found.lines}["alignment with its updates"]
+        for found in (plain, masked)
+    ]
     assert areas[0] is not None
     assert areas[1] == pytest.approx(areas[0], abs=0.01)
 
@@ -126,7 +139,11 @@ def test_correct_code_is_not_accused_and_half_the_noise_is(place: Path) -> None:
     question = asked("dp.toml", "server", "data.only=0", "privacy.records=[419]")
     found = found_by(question)
     assert found.stand is not Stand.VIOLATED
-    assert {line.attack for line in found.lines} >= {"7510 gradient canaries", "loss threshold", *MECHANISM}
+    assert {line.attack for line in found.lines} >= {
+        "7510 gradient canaries",
+        "loss threshold",
+        *MECHANISM,
+    }
     with planted("noise halved"):
         wrong = found_by(question)
     assert wrong.stand is Stand.VIOLATED
@@ -136,7 +153,9 @@ def test_correct_code_is_not_accused_and_half_the_noise_is(place: Path) -> None:
     assert "of what was booked, by tensor" in size.why
 
 
-def test_a_violation_is_told_and_ends_with_exit_code_1(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_violation_is_told_and_ends_with_exit_code_1(
+    place: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     question = asked("dp.toml", "server", "data.only=0", "privacy.records=[419]")
     with planted("noise x .1"):
         assert show_leakage(question, SilentDisplay())
@@ -148,7 +167,10 @@ def test_a_run_is_replayed_and_must_be_the_same(place: Path) -> None:
     run = place / "run"
     api.run(load_scenario(Path("sgd.toml")), run, text=SGD)
     found = found_by(asked("run", "server"))
-    assert "the replay is the run: the same transcript, line for line, and the same model, bit for bit" in found.notes
+    assert (
+        "the replay is the run: the same transcript, line for line, and the same model, bit for bit"
+        in found.notes
+    )
     (cell,) = (run / "cells").iterdir()
     transcript = cell / "transcript.jsonl"
     lines = transcript.read_text().splitlines()
@@ -170,16 +192,23 @@ def test_a_run_under_encryption_is_the_same_but_for_its_rounding(place: Path) ->
     api.run(scenario, run, text=SGD)
     found = found_by(asked("run", "server+key-holder"))
     assert any("the same transcript, and the same model within" in note for note in found.notes)
-    assert {line.attack for line in found.lines} >= {"alignment with its updates", "trajectory of the local models"}
+    assert {line.attack for line in found.lines} >= {
+        "alignment with its updates",
+        "trajectory of the local models",
+    }
 
 
 def test_a_folder_of_another_scenarios_shadows_is_refused(place: Path) -> None:
     found_by(replace(asked("sgd.toml", "server", shadows=2), folder=Path("kept")))
-    with pytest.raises(ScenarioError, match="kept holds the study 'shadows of client 0 of scenario"):
+    with pytest.raises(
+        ScenarioError, match="kept holds the study 'shadows of client 0 of scenario"
+    ):
         found_by(replace(asked("sgd.toml", "server", "rounds=3", shadows=2), folder=Path("kept")))
 
 
-def test_the_command_to_repeat_an_audit_names_its_folder_and_no_colluders_where_there_are_none() -> None:
+def test_the_command_to_repeat_an_audit_names_its_folder_and_no_colluders_where_there_are_none() -> (
+    None
+):
     question = replace(asked("sgd.toml", "server"), folder=Path("kept"))
     assert question.command == (
         "securefl audit sgd.toml --adversary server --target=0 --shadows=0 --seed=0 --no-exposure --out=kept"
@@ -195,11 +224,25 @@ def test_all_others_are_told_that_they_know_every_update(place: Path) -> None:
 
 def test_the_command_to_repeat_an_audit_goes_through_a_shell() -> None:
     question = asked("a b.toml", "server", 'server={step="fedavg"}')
-    assert shlex.split(question.command)[:5] == ["securefl", "audit", "a b.toml", "--set", 'server={step="fedavg"}']
+    assert shlex.split(question.command)[:5] == [
+        "securefl",
+        "audit",
+        "a b.toml",
+        "--set",
+        'server={step="fedavg"}',
+    ]
 
 
 def test_the_claim_that_is_printed_is_the_one_that_is_tested(place: Path) -> None:
-    found = found_by(asked("dp.toml", "outsider", "privacy.epsilon=60.0", "privacy.noise_multiplier=3.0", "rounds=1"))
+    found = found_by(
+        asked(
+            "dp.toml",
+            "outsider",
+            "privacy.epsilon=60.0",
+            "privacy.noise_multiplier=3.0",
+            "rounds=1",
+        )
+    )
     assert found.claim.startswith("epsilon 60 at delta 1e-05, of which ")
     spent = float(found.claim.split("of which ")[1].split()[0])
     assert 0 < spent < 1
@@ -208,7 +251,9 @@ def test_the_claim_that_is_printed_is_the_one_that_is_tested(place: Path) -> Non
 
 def test_a_run_of_system_noise_is_audited_as_a_fresh_draw(place: Path) -> None:
     run = place / "run"
-    scenario = parse_scenario(DP, overrides=("privacy.noise=system", "rounds=1", "model.hidden=[20]"))
+    scenario = parse_scenario(
+        DP, overrides=("privacy.noise=system", "rounds=1", "model.hidden=[20]")
+    )
     api.run(scenario, run, text=DP)
     found = found_by(asked("run", "server"))
     assert any("the audit is of a fresh draw" in note for note in found.notes)
@@ -251,16 +296,24 @@ def test_a_run_stands_or_falls_with_its_own_ledger(place: Path) -> None:
         (asked("sgd.toml", "spy"), "--adversary: there is no 'spy'"),
         (asked("sgd.toml", "server", target=4), "--target: there is no client 4 among 4"),
         (asked("sgd.toml", "server", target=-1), "--target: there is no client -1 among 4"),
-        (asked("sgd.toml", "clients", colluders=4), "--colluders: 4 of 4 clients cannot look at another one"),
+        (
+            asked("sgd.toml", "clients", colluders=4),
+            "--colluders: 4 of 4 clients cannot look at another one",
+        ),
         (asked("sgd.toml", "clients", colluders=0), "--colluders: 0 of 4 clients"),
         (asked("sgd.toml", "server", shadows=1), "--shadows must be 0, or from 2 to 1024, got 1"),
         (asked("nowhere.toml", "server"), "cannot read nowhere.toml"),
         (asked("sgd.toml", "server", "data.name=medmnist:chestmnist"), "several labels"),
         (asked("sgd.toml", "server", "rehearsal.client=0"), "is a rehearsal already"),
-        (asked("sgd.toml", "server", "attack.name=zero", "attack.clients=[0]"), "client 0 is corrupt"),
+        (
+            asked("sgd.toml", "server", "attack.name=zero", "attack.clients=[0]"),
+            "client 0 is corrupt",
+        ),
     ],
 )
-def test_what_cannot_be_audited_is_refused_and_leaves_nothing(place: Path, question: Asked, message: str) -> None:
+def test_what_cannot_be_audited_is_refused_and_leaves_nothing(
+    place: Path, question: Asked, message: str
+) -> None:
     with pytest.raises(ScenarioError, match=message):
         found_by(question)
     assert {file.name for file in place.iterdir()} == {"sgd.toml", "dp.toml"}
@@ -295,7 +348,9 @@ def test_the_command_prints_a_table_and_how_to_repeat_it(place: Path) -> None:
     assert "TPR at .1 % FPR" not in done.stdout
     assert "verdict: no claim: nothing was promised; written to audits/sgd-" in done.stdout
     assert "for test data and rehearsals, not for publication" in done.stdout
-    assert done.stdout.splitlines()[-1].startswith("again: securefl audit sgd.toml --adversary server")
+    assert done.stdout.splitlines()[-1].startswith(
+        "again: securefl audit sgd.toml --adversary server"
+    )
 
 
 def test_a_scenario_needs_an_adversary_and_a_run_takes_no_overrides(place: Path) -> None:

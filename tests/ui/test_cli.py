@@ -52,8 +52,14 @@ def refused(done: Done, code: int, sentence: str) -> None:
     [
         ("frobnicate = 1", "unknown key 'frobnicate'"),
         ("privacy = { epsilon = -1.0 }", "privacy.epsilon"),
-        ('data = { partition = "halves" }\ndefense = { rule = { name = "trimmed_mean", f = 4 } }', "needs 9 rows"),
-        ('defense = { rule = { name = "krum", f = 1 } }', "krum with f=1 needs 5 rows, plain with 4 clients reveals 4"),
+        (
+            'data = { partition = "halves" }\ndefense = { rule = { name = "trimmed_mean", f = 4 } }',
+            "needs 9 rows",
+        ),
+        (
+            'defense = { rule = { name = "krum", f = 1 } }',
+            "krum with f=1 needs 5 rows, plain with 4 clients reveals 4",
+        ),
         ("privacy = { delta = 0.5 }", "privacy.delta must be below 1/n"),
         (
             'data = { name = "digits", clients = 2000 }',
@@ -63,7 +69,9 @@ def refused(done: Done, code: int, sentence: str) -> None:
         ("seed = = 1", "not valid TOML"),
     ],
 )
-def test_a_bad_scenario_is_one_sentence_and_exit_2(tmp_path: Path, text: str, sentence: str) -> None:
+def test_a_bad_scenario_is_one_sentence_and_exit_2(
+    tmp_path: Path, text: str, sentence: str
+) -> None:
     refused(call("validate", scenario(tmp_path, text), cwd=tmp_path), 2, sentence)
 
 
@@ -74,13 +82,21 @@ def test_run_refuses_what_validate_refuses_and_leaves_nothing(tmp_path: Path) ->
 
 
 def test_an_absent_file_is_exit_2(tmp_path: Path) -> None:
-    refused(call("run", "absent.toml", cwd=tmp_path), 2, "cannot read absent.toml: No such file or directory")
+    refused(
+        call("run", "absent.toml", cwd=tmp_path),
+        2,
+        "cannot read absent.toml: No such file or directory",
+    )
 
 
 def test_an_unwritable_folder_is_exit_2(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     path = scenario(tmp_path, QUICK)
-    refused(call("run", path, "--out", "file/run", cwd=tmp_path), 2, "cannot write the run folder file/run")
+    refused(
+        call("run", path, "--out", "file/run", cwd=tmp_path),
+        2,
+        "cannot write the run folder file/run",
+    )
 
 
 def test_a_run_shows_its_row_and_again_without_running(tmp_path: Path) -> None:
@@ -114,10 +130,16 @@ def test_rich_display_works_without_a_terminal(tmp_path: Path) -> None:
 
 def test_overrides_reach_the_run(tmp_path: Path) -> None:
     path = scenario(tmp_path, QUICK)
-    done = call("run", path, "--set", "rounds=2", "--set", "defense.rule=median", "--out", "r", cwd=tmp_path)
+    done = call(
+        "run", path, "--set", "rounds=2", "--set", "defense.rule=median", "--out", "r", cwd=tmp_path
+    )
     assert done.returncode == 0, done.stderr
     ((_, resolved, cell),) = RunFolder.open(tmp_path / "r").cells()
-    assert (tmp_path / "r" / "scenario.toml").read_text().endswith("# --set rounds=2\n# --set defense.rule=median")
+    assert (
+        (tmp_path / "r" / "scenario.toml")
+        .read_text()
+        .endswith("# --set rounds=2\n# --set defense.rule=median")
+    )
     assert resolved["defense"]["rule"] == {"name": "median"}
     assert len(cell.rounds()) == 2
 
@@ -126,7 +148,9 @@ def test_another_scenario_in_the_same_folder_is_refused_and_the_first_kept(tmp_p
     path = scenario(tmp_path, QUICK)
     assert call("run", path, "--out", "r", cwd=tmp_path).returncode == 0
     before = (tmp_path / "r" / "results.csv").read_bytes()
-    refused(call("run", path, "--set", "seed=9", "--out", "r", cwd=tmp_path), 2, "choose another --out")
+    refused(
+        call("run", path, "--set", "seed=9", "--out", "r", cwd=tmp_path), 2, "choose another --out"
+    )
     assert (tmp_path / "r" / "results.csv").read_bytes() == before
 
 
@@ -144,12 +168,16 @@ def test_a_spent_budget_is_exit_3_and_again_at_once(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("blow", [signal.SIGINT, signal.SIGKILL])
-def test_an_interrupted_seeded_run_ends_with_the_same_metrics(tmp_path: Path, blow: signal.Signals) -> None:
+def test_an_interrupted_seeded_run_ends_with_the_same_metrics(
+    tmp_path: Path, blow: signal.Signals
+) -> None:
     path = scenario(tmp_path, CLAIM.replace("noise_multiplier = 2.0", "epsilon = 8.0"))
     whole = call("run", path, "--out", "whole", cwd=tmp_path)
     assert whole.returncode == 0, whole.stderr
     command = [SECUREFL, "run", str(path), "--out", "cut", "--display", "json"]
-    process = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    process = subprocess.Popen(
+        command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
     assert process.stdout is not None
     for line in process.stdout:
         if json.loads(line).get("round") == 7:
@@ -184,7 +212,11 @@ def test_two_runs_in_one_folder_do_not_mix(tmp_path: Path) -> None:
 def test_a_full_disk_is_one_sentence_and_exit_1(tmp_path: Path, blocks: int) -> None:
     path = scenario(tmp_path, CLAIM.replace("noise_multiplier = 2.0", "epsilon = 8.0"))
     done = subprocess.run(
-        ["bash", "-c", f"trap '' XFSZ; ulimit -f {blocks}; {SECUREFL} run {path} --out r --display none"],
+        [
+            "bash",
+            "-c",
+            f"trap '' XFSZ; ulimit -f {blocks}; {SECUREFL} run {path} --out r --display none",
+        ],
         cwd=tmp_path,
         capture_output=True,
         text=True,
@@ -221,18 +253,32 @@ def test_a_report_of_nothing_is_exit_2(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("option", ["--pictures", "--no-exposure"])
 def test_options_of_an_audit_need_its_adversary(tmp_path: Path, option: str) -> None:
-    refused(call("audit", ".", option, cwd=tmp_path), 2, "--pictures and --no-exposure need --adversary")
+    refused(
+        call("audit", ".", option, cwd=tmp_path), 2, "--pictures and --no-exposure need --adversary"
+    )
 
 
 @pytest.mark.parametrize(
     ("what", "line"),
     [
         ("rules", "krum                    The row closest to its n - f - 2 nearest neighbours"),
-        ("prefilters", "nearest_neighbor_mixing Each row replaced by the mean of its n - f nearest rows"),
+        (
+            "prefilters",
+            "nearest_neighbor_mixing Each row replaced by the mean of its n - f nearest rows",
+        ),
         ("attacks", "sign_flip"),
-        ("data", "heart                     15 numbers, 2 classes, 490 training records; natural, halves, pooled, iid"),
-        ("data", "medmnist:dermamnist       images 3 x 28 x 28, 7 classes, 7007 training records; sizes 28, 64, 128"),
-        ("data", "14 labels, several a record, 78468 training records; sizes 28, 64, 128, 224; CC BY 4.0"),
+        (
+            "data",
+            "heart                     15 numbers, 2 classes, 490 training records; natural, halves, pooled, iid",
+        ),
+        (
+            "data",
+            "medmnist:dermamnist       images 3 x 28 x 28, 7 classes, 7007 training records; sizes 28, 64, 128",
+        ),
+        (
+            "data",
+            "14 labels, several a record, 78468 training records; sizes 28, 64, 128, 224; CC BY 4.0",
+        ),
         ("channels", "ckks           2 stage(s) a round"),
         ("models", "Takes hidden."),
         ("steps", "fedadam"),
@@ -247,7 +293,15 @@ def test_ls_shows_what_a_scenario_can_name(tmp_path: Path, what: str, line: str)
 
 def test_ls_runs_shows_states(tmp_path: Path) -> None:
     call("run", scenario(tmp_path, QUICK), "--out", "runs/a", cwd=tmp_path)
-    assert call("ls", "runs", cwd=tmp_path).stdout.split() == ["a", "1", "done;", "3", "of", "3", "rounds"]
+    assert call("ls", "runs", cwd=tmp_path).stdout.split() == [
+        "a",
+        "1",
+        "done;",
+        "3",
+        "of",
+        "3",
+        "rounds",
+    ]
     refused(call("ls", "runs", "absent", cwd=tmp_path), 2, "there is no folder absent")
     (tmp_path / "runs" / "older").mkdir()
     (tmp_path / "runs" / "older" / "resolved.json").write_text("{}")
@@ -257,7 +311,9 @@ def test_ls_runs_shows_states(tmp_path: Path) -> None:
     refused(call("ls", "nonsense", cwd=tmp_path), 2, "there is no list 'nonsense'")
 
 
-def test_doctor_names_files_that_are_not_the_published_ones(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_doctor_names_files_that_are_not_the_published_ones(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("SECUREFL_DATA", str(tmp_path / "data"))
     verdict = {name: (good, finding) for name, good, finding in examine()}
     assert verdict["SECUREFL_DATA"] == (False, f"there is no folder {tmp_path / 'data'}")
@@ -276,16 +332,23 @@ def test_doctor_names_files_that_are_not_the_published_ones(tmp_path: Path, monk
 
 @pytest.mark.parametrize("kind", catalog.CHANNELS)
 def test_validate_says_what_every_channel_shows_the_server(kind: str, tmp_path: Path) -> None:
-    done = call("validate", scenario(tmp_path, QUICK), "--set", f"channel.kind={kind}", cwd=tmp_path)
+    done = call(
+        "validate", scenario(tmp_path, QUICK), "--set", f"channel.kind={kind}", cwd=tmp_path
+    )
     assert done.returncode == 0, done.stderr
-    assert f"channel {kind}: the server sees {catalog.CHANNELS[kind].threats['server']}" in done.stdout
+    assert (
+        f"channel {kind}: the server sees {catalog.CHANNELS[kind].threats['server']}" in done.stdout
+    )
 
 
 @pytest.mark.parametrize(
     ("defense", "told"),
     [
         ('rule = "mean"', "rule mean, weights equal, server fedavg"),
-        ('rule = "median"', "rule median, all rows count the same (weights equal are not used), server fedavg"),
+        (
+            'rule = "median"',
+            "rule median, all rows count the same (weights equal are not used), server fedavg",
+        ),
         (
             'prefilters = [{ name = "clip_norms", radius = 1.0 }]',
             "clip_norms (radius=1.0), then rule mean, all rows count the same (weights equal are not used), server",
@@ -298,24 +361,41 @@ def test_validate_says_whose_weights_count(defense: str, told: str, tmp_path: Pa
 
 
 def test_validate_says_what_is_done_to_the_records(tmp_path: Path) -> None:
-    text = QUICK + 'data = { name = "heart", share = 0.5, label_noise = 0.1, fold = 2, test_on = "validation" }\n'
+    text = (
+        QUICK
+        + 'data = { name = "heart", share = 0.5, label_noise = 0.1, fold = 2, test_on = "validation" }\n'
+    )
     done = call("validate", scenario(tmp_path, text), cwd=tmp_path)
     kept = "each record kept with probability 0.5, labels wrong with probability 0.1, judged on VALIDATION records"
     assert kept in done.stdout
     assert (
         "at most 30 records a client"
-        in call("validate", scenario(tmp_path, 'data = { most = 30 }\ntraining.kind = "sgd"\n'), cwd=tmp_path).stdout
+        in call(
+            "validate",
+            scenario(tmp_path, 'data = { most = 30 }\ntraining.kind = "sgd"\n'),
+            cwd=tmp_path,
+        ).stdout
     )
-    assert "judged on VALIDATION records" in call("run", scenario(tmp_path, text), cwd=tmp_path).stdout
+    assert (
+        "judged on VALIDATION records" in call("run", scenario(tmp_path, text), cwd=tmp_path).stdout
+    )
 
 
-def test_validate_says_how_large_images_are_and_when_validation_records_judge(tmp_path: Path) -> None:
-    data = 'data = { name = "medmnist:breastmnist", size = 64, test_on = "validation", clients = 5 }\n'
+def test_validate_says_how_large_images_are_and_when_validation_records_judge(
+    tmp_path: Path,
+) -> None:
+    data = (
+        'data = { name = "medmnist:breastmnist", size = 64, test_on = "validation", clients = 5 }\n'
+    )
     text = data + QUICK + 'weights = "reported"\nchannel = { kind = "ckks", clip = 2.0 }\n'
     done = call("validate", scenario(tmp_path, text), cwd=tmp_path)
     assert done.returncode == 0, done.stderr
-    assert "medmnist:breastmnist (iid, 64 pixels a side, judged on VALIDATION records)" in done.stdout
-    assert "2 may drop out; coordinates clipped at 2, the mean is off by at most 9e-07" in done.stdout
+    assert (
+        "medmnist:breastmnist (iid, 64 pixels a side, judged on VALIDATION records)" in done.stdout
+    )
+    assert (
+        "2 may drop out; coordinates clipped at 2, the mean is off by at most 9e-07" in done.stdout
+    )
 
 
 @pytest.mark.parametrize("kind", ["plain", "ckks"])
@@ -325,11 +405,17 @@ def test_a_set_up_that_does_not_exist_cannot_be_missed(kind: str, tmp_path: Path
     refused(done, 2, f"simulate.missing: {kind} has no set-up that a client could miss")
 
 
-def test_data_that_cannot_be_had_leave_no_run_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_data_that_cannot_be_had_leave_no_run_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     (tmp_path / "breastmnist.npz").write_bytes(b"cut")
     monkeypatch.setenv("SECUREFL_DATA", str(tmp_path))
     file = scenario(tmp_path, QUICK + 'data = { name = "medmnist:breastmnist", clients = 5 }\n')
-    refused(call("run", file, "--out", "kept", cwd=tmp_path), 1, "breastmnist.npz is not the published file")
+    refused(
+        call("run", file, "--out", "kept", cwd=tmp_path),
+        1,
+        "breastmnist.npz is not the published file",
+    )
     assert sorted(path.name for path in tmp_path.iterdir()) == ["breastmnist.npz", "s.toml"]
 
 
@@ -364,7 +450,10 @@ def test_ls_alone_says_what_it_can_list(tmp_path: Path) -> None:
     done = call("ls", cwd=tmp_path)
     assert done.returncode == 0
     assert done.stdout.splitlines()[0] == "securefl ls rules"
-    assert all(call(*line.split()[1:], cwd=tmp_path).returncode == 0 for line in done.stdout.splitlines()[3:5])
+    assert all(
+        call(*line.split()[1:], cwd=tmp_path).returncode == 0
+        for line in done.stdout.splitlines()[3:5]
+    )
 
 
 def test_errors_are_json_where_json_is_asked_for(tmp_path: Path) -> None:

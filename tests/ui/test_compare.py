@@ -25,7 +25,8 @@ def folder(path: Path, lr: float, accuracies: list[float], *, row: str = "row") 
     cells, uses = {}, []
     for seed in range(len(accuracies)):
         scenario = parse_scenario(
-            'training = { kind = "sgd" }', overrides=(f"seed={seed}", f"training.lr={lr}", f"data.split_seed={seed}")
+            'training = { kind = "sgd" }',
+            overrides=(f"seed={seed}", f"training.lr={lr}", f"data.split_seed={seed}"),
         ).resolved()
         name = cell_hash(scenario)
         cells[name] = scenario
@@ -50,14 +51,23 @@ def table(**rows: list[float]) -> Scores:
 
 def test_differences_are_marked_only_beyond_noise_over_all_comparisons(tmp_path: Path) -> None:
     same = [0.5, 0.6, 0.7, 0.5, 0.5]
-    one = table(same=same, worse=[0.9, 0.8, 0.85, 0.9, 0.8], noisy=[0.1, 0.5, 0.9, 0.1, 0.9], only=[1])
-    two = table(same=same, worse=[0.7, 0.6, 0.66, 0.7, 0.6], noisy=[0.9, 0.1, 0.8, 0.9, 0.3], other=[1])
+    one = table(
+        same=same, worse=[0.9, 0.8, 0.85, 0.9, 0.8], noisy=[0.1, 0.5, 0.9, 0.1, 0.9], only=[1]
+    )
+    two = table(
+        same=same, worse=[0.7, 0.6, 0.66, 0.7, 0.6], noisy=[0.9, 0.1, 0.8, 0.9, 0.3], other=[1]
+    )
     judges = dict.fromkeys(two.states, HEART)
-    found = {each.row: (round(each.found.mean, 3), each.marked) for each in differences(one, two, METRICS, judges)}
+    found = {
+        each.row: (round(each.found.mean, 3), each.marked)
+        for each in differences(one, two, METRICS, judges)
+    }
     assert found == {"same": (0.0, False), "worse": (-0.198, True), "noisy": (0.1, False)}
 
 
-def test_two_folders_are_compared_with_the_keys_that_differ(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_two_folders_are_compared_with_the_keys_that_differ(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     first = folder(tmp_path / "first", 0.5, [0.5, 0.6, 0.7, 0.5, 0.5])
     second = folder(tmp_path / "second", 0.25, [0.7, 0.81, 0.9, 0.7, 0.7])
     compare(first, second, METRICS, Style.PLAIN)
@@ -67,10 +77,17 @@ def test_two_folders_are_compared_with_the_keys_that_differ(tmp_path: Path, caps
     assert shown[5].startswith("1 comparisons, 1 beyond noise (*)")
     compare(first, second, METRICS, Style.JSON)
     (line,) = map(json.loads, capsys.readouterr().out.splitlines())
-    assert (line["row"], line["metric"], line["beyond_noise"], line["n"]) == ("row", "accuracy", True, 5)
+    assert (line["row"], line["metric"], line["beyond_noise"], line["n"]) == (
+        "row",
+        "accuracy",
+        True,
+        5,
+    )
 
 
-def test_a_folder_whose_noise_came_from_a_seed_is_marked(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_folder_whose_noise_came_from_a_seed_is_marked(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     claim = 'rounds = 1\nprivacy = {{ noise = "{}", epsilon = 8.0 }}\n'
     for name in ("seeded", "system"):
         api.run(parse_scenario(claim.format(name)), tmp_path / name)
@@ -81,8 +98,15 @@ def test_a_folder_whose_noise_came_from_a_seed_is_marked(tmp_path: Path, capsys:
     ]
 
 
-def test_one_seed_says_nothing_about_noise(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    compare(folder(tmp_path / "a", 0.5, [0.5]), folder(tmp_path / "b", 0.25, [0.9]), METRICS, Style.PLAIN)
+def test_one_seed_says_nothing_about_noise(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    compare(
+        folder(tmp_path / "a", 0.5, [0.5]),
+        folder(tmp_path / "b", 0.25, [0.9]),
+        METRICS,
+        Style.PLAIN,
+    )
     shown = capsys.readouterr().out
     assert "+0.4000 (one seed)" in shown
     assert "0 beyond noise" in shown
@@ -97,14 +121,20 @@ def test_folders_with_nothing_in_common_are_refused(tmp_path: Path) -> None:
         compare(one, tmp_path, METRICS, Style.PLAIN)
 
 
-def test_harm_is_told_hospital_by_hospital(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_harm_is_told_hospital_by_hospital(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     clean = 'rounds = 2\ndata = { name = "heart" }\ntraining = { kind = "sgd" }\n'
     attacked = clean + 'attack = { name = "sign_flip", scale = 5.0, clients = [3] }\n'
-    one, two = (api.run(parse_scenario(text), tmp_path / name) for text, name in ((clean, "a"), (attacked, "b")))
+    one, two = (
+        api.run(parse_scenario(text), tmp_path / name)
+        for text, name in ((clean, "a"), (attacked, "b"))
+    )
     compare(tmp_path / "a", tmp_path / "b", ("accuracy",), Style.JSON, sites=True)
     told = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
     expected = {
-        f"run at {site}": two["sites"][site]["accuracy"] - one["sites"][site]["accuracy"] for site in one["sites"]
+        f"run at {site}": two["sites"][site]["accuracy"] - one["sites"][site]["accuracy"]
+        for site in one["sites"]
     }
     assert len(expected) == 4
     assert {each["row"]: each["mean"] for each in told} == pytest.approx(

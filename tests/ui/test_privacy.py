@@ -32,7 +32,9 @@ def test_epsilon_with_both_ends_and_two_cross_checks(tmp_path: Path) -> None:
 def test_calibrate_gives_noise_that_costs_the_target(tmp_path: Path) -> None:
     how = ("--sample-rate", "0.064", "--steps", "320", "--delta", "1e-5")
     found = told("calibrate", "--epsilon", "8", *how, cwd=tmp_path)
-    again = told("epsilon", "--noise-multiplier", str(found["noise_multiplier"]), *how, cwd=tmp_path)
+    again = told(
+        "epsilon", "--noise-multiplier", str(found["noise_multiplier"]), *how, cwd=tmp_path
+    )
     assert again["epsilon"] == pytest.approx(found["epsilon"], rel=1e-6)
     assert 0.995 * 8 <= float(str(found["epsilon"])) <= 8
 
@@ -49,13 +51,32 @@ def test_an_accountant_that_is_too_low_or_has_no_answer_is_told_so(tmp_path: Pat
     done = call("privacy", "epsilon", *sizes, "--delta", "1e-12", cwd=tmp_path)
     assert "Opacus PRV 23.3645, which is too low" in done.stdout
     assert done.stderr == ""
-    done = call("privacy", "epsilon", "--noise-multiplier", "1", "--steps", "1", "--delta", "0.9", cwd=tmp_path)
+    done = call(
+        "privacy",
+        "epsilon",
+        "--noise-multiplier",
+        "1",
+        "--steps",
+        "1",
+        "--delta",
+        "0.9",
+        cwd=tmp_path,
+    )
     assert "Opacus PRV none" in done.stdout
 
 
 def test_a_cross_check_that_cannot_is_told_so_and_the_answer_stands(tmp_path: Path) -> None:
     # Opacus' roundings exceed this delta: it used to end the command with exit code 2.
-    releases = ("--sample-rate", "0.01", "--noise-multiplier", "0.64638", "--steps", "164016", "--delta", "1e-14")
+    releases = (
+        "--sample-rate",
+        "0.01",
+        "--noise-multiplier",
+        "0.64638",
+        "--steps",
+        "164016",
+        "--delta",
+        "1e-14",
+    )
     done = call("privacy", "epsilon", *releases, cwd=tmp_path)
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout.splitlines()[-1].endswith(", Opacus PRV cannot")
@@ -77,7 +98,18 @@ def test_a_cross_check_that_would_take_minutes_is_not_made(monkeypatch: pytest.M
 
 
 def test_clients_are_told_for_who_knows_the_cohorts_and_who_does_not(tmp_path: Path) -> None:
-    sizes = ("--cohort", "10", "--clients", "100", "--rounds", "200", "--noise-multiplier", "1", "--delta", "1e-5")
+    sizes = (
+        "--cohort",
+        "10",
+        "--clients",
+        "100",
+        "--rounds",
+        "200",
+        "--noise-multiplier",
+        "1",
+        "--delta",
+        "1e-5",
+    )
     found = told("clients", *sizes, cwd=tmp_path)
     assert found["fixed"] == pytest.approx(11.40, abs=5e-3)
     assert found["poisson"] == pytest.approx(9.971, abs=1e-3)
@@ -88,10 +120,22 @@ def test_clients_are_told_for_who_knows_the_cohorts_and_who_does_not(tmp_path: P
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
-        (("epsilon", "--noise-multiplier", "1", "--steps", "0", "--delta", "1e-5"), "steps must be >= 1, got 0"),
-        (("epsilon", "--noise-multiplier", "1", "--steps", "1", "--delta", "1"), "delta must be in (0, 1), got 1.0"),
-        (("calibrate", "--epsilon", "0", "--steps", "1", "--delta", "1e-5"), "target epsilon must be positive"),
-        (("profile", "--noise-multiplier", "0", "--steps", "1"), "only releases with noise have a privacy profile"),
+        (
+            ("epsilon", "--noise-multiplier", "1", "--steps", "0", "--delta", "1e-5"),
+            "steps must be >= 1, got 0",
+        ),
+        (
+            ("epsilon", "--noise-multiplier", "1", "--steps", "1", "--delta", "1"),
+            "delta must be in (0, 1), got 1.0",
+        ),
+        (
+            ("calibrate", "--epsilon", "0", "--steps", "1", "--delta", "1e-5"),
+            "target epsilon must be positive",
+        ),
+        (
+            ("profile", "--noise-multiplier", "0", "--steps", "1"),
+            "only releases with noise have a privacy profile",
+        ),
         (
             ("profile", "--noise-multiplier", "1", "--steps", "1", "--plot", "no/p.svg"),
             "cannot write no/p.svg: No such",
@@ -102,5 +146,7 @@ def test_clients_are_told_for_who_knows_the_cohorts_and_who_does_not(tmp_path: P
         ),
     ],
 )
-def test_wrong_options_are_refused_in_one_sentence(tmp_path: Path, arguments: tuple[str, ...], sentence: str) -> None:
+def test_wrong_options_are_refused_in_one_sentence(
+    tmp_path: Path, arguments: tuple[str, ...], sentence: str
+) -> None:
     refused(call("privacy", *arguments, cwd=tmp_path), 2, sentence)

@@ -26,7 +26,9 @@ def test_a_tally_follows_the_events() -> None:
     assert dict(tally.running) == {"abc": 7}
     assert tally.after(Finished(JOB, "done", "", 1.0)) == Tally(done=2, left=2)
     assert tally.after(Finished(JOB, "failed", "x", 1.0)) == Tally(done=1, failed=1, left=2)
-    assert tally.after(Finished(JOB, "out of budget", "x", 1.0)) == Tally(done=1, out_of_budget=1, left=2)
+    assert tally.after(Finished(JOB, "out of budget", "x", 1.0)) == Tally(
+        done=1, out_of_budget=1, left=2
+    )
 
 
 def test_costs_are_means_of_the_row_or_of_all_shared_by_the_jobs() -> None:
@@ -38,7 +40,9 @@ def test_costs_are_means_of_the_row_or_of_all_shared_by_the_jobs() -> None:
     costs.note("b", 11.0)
     costs.note_size(100)
     costs.note_size(300)
-    assert costs.seconds({"a": 20, "b": 1, "new": 1}, 2) == pytest.approx((20 * 2.0 + 11.0 + 5.0) / 2)
+    assert costs.seconds({"a": 20, "b": 1, "new": 1}, 2) == pytest.approx(
+        (20 * 2.0 + 11.0 + 5.0) / 2
+    )
     assert costs.seconds({"a": 2, "b": 1, "new": 0}, 2) == 11.0  # one cell is not shared
     assert costs.seconds({"a": 0}, 2) == 0.0
     assert costs.size(3) == 600.0
@@ -46,7 +50,14 @@ def test_costs_are_means_of_the_row_or_of_all_shared_by_the_jobs() -> None:
 
 @pytest.mark.parametrize(
     ("seconds", "text"),
-    [(0.2, "0 s"), (59.4, "59 s"), (59.6, "1 min"), (3540, "59 min"), (3599, "1 h 00 min"), (5400, "1 h 30 min")],
+    [
+        (0.2, "0 s"),
+        (59.4, "59 s"),
+        (59.6, "1 min"),
+        (3540, "59 min"),
+        (3599, "1 h 00 min"),
+        (5400, "1 h 30 min"),
+    ],
 )
 def test_durations_are_said_as_people_say_them(seconds: float, text: str) -> None:
     assert duration(seconds) == text
@@ -71,10 +82,14 @@ def test_plain_lines_for_what_ends_and_now_and_then_for_what_runs(
     assert capsys.readouterr().out == ""
     now = 116.0
     shown.show("", running, Ticked())
-    assert capsys.readouterr().out == ("still running: 0 done, 1 running, 0 failed, 2 left; rounds played: 4\n")
+    assert capsys.readouterr().out == (
+        "still running: 0 done, 1 running, 0 failed, 2 left; rounds played: 4\n"
+    )
     shown.show("", running, Ticked())
     assert capsys.readouterr().out == ""
-    shown.show("row / seed 0", Tally(failed=1, left=2), Finished(JOB, "failed", "no clients left", 2.0))
+    shown.show(
+        "row / seed 0", Tally(failed=1, left=2), Finished(JOB, "failed", "no clients left", 2.0)
+    )
     assert capsys.readouterr().out == (
         "failed: row / seed 0 (2.0 s): no clients left; 0 done, 0 running, 1 failed, 2 left\n"
     )
@@ -94,10 +109,17 @@ def test_json_is_one_object_a_line_with_a_heartbeat(
     lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
     assert [line["event"] for line in lines] == ["started", "heartbeat", "finished"]
     assert lines[1]["seconds_left"] == 9.5
-    assert (lines[2]["cell"], lines[2]["state"], lines[2]["seconds"], lines[2]["done"]) == ("row", "done", 2.5, 1)
+    assert (lines[2]["cell"], lines[2]["state"], lines[2]["seconds"], lines[2]["done"]) == (
+        "row",
+        "done",
+        2.5,
+        1,
+    )
 
 
-def test_the_live_bar_tells_what_went_wrong_and_none_is_silent(capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_live_bar_tells_what_went_wrong_and_none_is_silent(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
     for style in (Style.RICH, Style.NONE):
         shown = make_progress(style, 3)
         shown.show("row [x]", Tally(done=1), Finished(JOB, "done", "", 1.0))

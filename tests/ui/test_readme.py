@@ -39,7 +39,11 @@ def run(lines: str, folder: Path) -> None:
 def test_the_quick_start_works_word_for_word(tmp_path: Path) -> None:
     run(blocks("console")[0], tmp_path)
     script = subprocess.run(
-        [sys.executable, "-c", blocks("python")[0]], cwd=tmp_path, capture_output=True, text=True, check=False
+        [sys.executable, "-c", blocks("python")[0]],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
     )
     assert script.returncode == 0, script.stderr
     first, krum_refused, too_dear, elected = script.stdout.splitlines()
@@ -88,13 +92,21 @@ def test_the_two_commands_come_first() -> None:
     assert README.splitlines()[3].startswith("    make test")
 
 
-@pytest.mark.parametrize("page", [*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")], ids=lambda page: page.name)
+@pytest.mark.parametrize(
+    "page", [*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")], ids=lambda page: page.name
+)
 def test_every_link_leads_somewhere(page: Path) -> None:
     text = page.read_text(encoding="utf-8")
-    links = [link.split("#")[0] for link in re.findall(r"\]\(([^)\s]+)\)", text) if not link.startswith("http")]
+    links = [
+        link.split("#")[0]
+        for link in re.findall(r"\]\(([^)\s]+)\)", text)
+        if not link.startswith("http")
+    ]
     assert [link for link in links if link and not (page.parent / link).exists()] == []
 
 
 def test_every_page_is_in_the_index() -> None:
     index = (ROOT / "docs/index.md").read_text(encoding="utf-8")
-    assert [page.name for page in (ROOT / "docs").glob("*.md") if page.name not in f"{index} index.md"] == []
+    assert [
+        page.name for page in (ROOT / "docs").glob("*.md") if page.name not in f"{index} index.md"
+    ] == []

@@ -38,4 +38,6 @@ if __name__ == "__main__":
         for name, rows in tables.items()
     }
     tables_told = {name: rows.tolist() for name, rows in tables.items()}
-    print(json.dumps({"byzfl": version("byzfl"), "rows": tables_told, "answers": answers}, indent=1))
+    print(
+        json.dumps({"byzfl": version("byzfl"), "rows": tables_told, "answers": answers}, indent=1)
+    )

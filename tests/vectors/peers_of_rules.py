@@ -33,7 +33,9 @@ def tables() -> dict[str, np.ndarray]:
 
 def bulyan(rows: np.ndarray) -> np.ndarray:
     """Flower's, on one array a client."""
-    return np.asarray(aggregate_bulyan([([row], 1) for row in rows], F, aggregate_krum, to_keep=0)[0])
+    return np.asarray(
+        aggregate_bulyan([([row], 1) for row in rows], F, aggregate_krum, to_keep=0)[0]
+    )
 
 
 RULES = {

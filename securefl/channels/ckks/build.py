@@ -29,7 +29,9 @@ def ckks_sides(plan: Plan, **options: Any) -> Sides:
     terms, dealer = ckks_terms(plan, **options), KeyHolder.generate()
     secret = dealer.to_bytes()
     server = CkksServer(terms, key_id=dealer.key_id, public_parameters=dealer.public_parameters())
-    clients = {client: CkksClient(client, terms, KeyHolder.from_bytes(secret)) for client in plan.clients}
+    clients = {
+        client: CkksClient(client, terms, KeyHolder.from_bytes(secret)) for client in plan.clients
+    }
     return Sides(server, clients, first_name=first_name(plan.session, dealer.key_id))
 
 

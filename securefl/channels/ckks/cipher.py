@@ -48,8 +48,16 @@ class KeyHolder:
     def from_bytes(cls, secret: bytes) -> "KeyHolder":
         """The key that another client made. Raises ProtocolError where it is none, or one of other parameters."""
         try:
-            context = tenseal.context_from(secret, n_threads=1) if len(secret) <= _MOST_KEY_BYTES else None
-            ours = context is not None and context.has_secret_key() and _parameters(context) == _our_parameters()
+            context = (
+                tenseal.context_from(secret, n_threads=1)
+                if len(secret) <= _MOST_KEY_BYTES
+                else None
+            )
+            ours = (
+                context is not None
+                and context.has_secret_key()
+                and _parameters(context) == _our_parameters()
+            )
         except (RuntimeError, ValueError, TypeError):
             ours = False
         if not ours:
@@ -73,7 +81,9 @@ class KeyHolder:
         """ceil(n / 2048) ciphertexts of values (n,), the last one filled up with zeros."""
         padded = np.zeros(SLOTS * math.ceil(len(values) / SLOTS))
         padded[: len(values)] = values
-        return Ciphertexts.dump([tenseal.ckks_vector(self._context, part) for part in padded.reshape(-1, SLOTS)])
+        return Ciphertexts.dump(
+            [tenseal.ckks_vector(self._context, part) for part in padded.reshape(-1, SLOTS)]
+        )
 
     def open(self, ciphertexts: Sequence[Any]) -> NDArray[np.float64]:
         """The numbers (2048 x ciphertexts,) in ciphertexts that this holder's `Ciphertexts` loaded."""
@@ -120,7 +130,9 @@ class Ciphertexts:
                 total[done] = one + self.load(message)
             except (ProtocolError, RuntimeError) as reason:
                 for i, added in enumerate(messages[:done]):
-                    total[i] = total[i] - self.load(added)  # exact: sums and differences are those of residues
+                    total[i] = total[i] - self.load(
+                        added
+                    )  # exact: sums and differences are those of residues
                 raise ProtocolError(f"an update that cannot be added: {reason}") from None
 
     @staticmethod

@@ -73,7 +73,9 @@ class CkksClient:
         self._model_name = asked.model_hash
         ciphertexts = self._holder.encrypt(self._numbers(update))
         self._asked = None
-        return EncryptedUpdate(asked.session, asked.round, self._client, self._holder.key_id, ciphertexts).to_bytes()
+        return EncryptedUpdate(
+            asked.session, asked.round, self._client, self._holder.key_id, ciphertexts
+        ).to_bytes()
 
     def _numbers(self, update: ClientUpdate) -> NDArray[np.float64]:
         """W / w_max * the clipped delta, and w / w_max itself where weights are not public.
@@ -82,7 +84,9 @@ class CkksClient:
         records. Raises ProtocolError where the update does not fit the terms.
         """
         terms = self._terms
-        weight = checked_weight(update, self._client, d=terms.d, weights=terms.weights, max_weight=terms.max_weight)
+        weight = checked_weight(
+            update, self._client, d=terms.d, weights=terms.weights, max_weight=terms.max_weight
+        )
         numbers = np.full(terms.numbers, weight / terms.max_weight)
         delta = np.clip(update.delta.detach().double().numpy(), -terms.clip, terms.clip)
         numbers[: terms.d] *= np.where(np.isnan(delta), 0.0, delta)
@@ -95,8 +99,12 @@ class CkksClient:
         if sum_.session != terms.session:
             raise ProtocolError("the request belongs to another session")
         if sum_.round != self._to_open:
-            raise ProtocolError(f"round {sum_.round} is not in hand; its sum was asked for before, or never begun")
-        if not self._model_name:  # the server's word for the name is not enough: a step adds to a model
+            raise ProtocolError(
+                f"round {sum_.round} is not in hand; its sum was asked for before, or never begun"
+            )
+        if (
+            not self._model_name
+        ):  # the server's word for the name is not enough: a step adds to a model
             raise ProtocolError("this holder does not have the model that was asked for")
         if sum_.key_id != self._holder.key_id:
             raise ProtocolError("the sum is under another key")
@@ -107,7 +115,9 @@ class CkksClient:
         opened = self._holder.open(ciphertexts)
         share = self._share(sum_.survivors, opened)
         self._to_open, self._asked = -1, None
-        row = torch.from_numpy(np.clip(opened[: terms.d] / share, -terms.clip, terms.clip)).to(torch.float32)
+        row = torch.from_numpy(np.clip(opened[: terms.d] / share, -terms.clip, terms.clip)).to(
+            torch.float32
+        )
         weight = torch.tensor([share * terms.max_weight], dtype=torch.float64)
         name = next_name(self._model_name, sum_.round, request)
         return View(row.unsqueeze(0), weight, (sum_.survivors,), name)

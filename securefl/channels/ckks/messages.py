@@ -28,7 +28,9 @@ class EncryptedUpdate:
 
     def to_bytes(self) -> bytes:
         """Head, sender, key id, ciphertexts."""
-        head = pack_head(self.KIND, self.session, self.round) + _NUMBER.pack(self.sender) + self.key_id
+        head = (
+            pack_head(self.KIND, self.session, self.round) + _NUMBER.pack(self.sender) + self.key_id
+        )
         return b"".join([head, *self.ciphertexts])
 
     @classmethod
@@ -56,7 +58,9 @@ class EncryptedSum:
     def to_bytes(self) -> bytes:
         """Head, key id, survivors (their number follows from the length), ciphertexts."""
         head = pack_head(self.KIND, self.session, self.round) + self.key_id
-        return b"".join([head, struct.pack(f"<{len(self.survivors)}I", *self.survivors), *self.ciphertexts])
+        return b"".join(
+            [head, struct.pack(f"<{len(self.survivors)}I", *self.survivors), *self.ciphertexts]
+        )
 
     @classmethod
     def from_bytes(cls, data: Packet, *, chunks: int, most: int) -> "EncryptedSum":
@@ -71,7 +75,10 @@ class EncryptedSum:
         survivors = struct.unpack_from(f"<{count}I", body, KEY_ID_BYTES)
         if list(survivors) != sorted(set(survivors)):
             raise ProtocolError(f"a message of kind {cls.KIND} names clients out of order or twice")
-        key_id, ciphertexts = bytes(body[:KEY_ID_BYTES]), body[KEY_ID_BYTES + count * _NUMBER.size :]
+        key_id, ciphertexts = (
+            bytes(body[:KEY_ID_BYTES]),
+            body[KEY_ID_BYTES + count * _NUMBER.size :],
+        )
         return cls(session, round, key_id, survivors, _cut(ciphertexts))
 
 

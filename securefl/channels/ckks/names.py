@@ -28,4 +28,6 @@ def next_name(name: bytes, round: int, opened: Packet) -> bytes:
         round: in which the sum was opened.
         opened: the message that carried the encrypted sum.
     """
-    return hashlib.sha256(_NEXT + name + struct.pack("<I", round) + hashlib.sha256(opened).digest()).digest()
+    return hashlib.sha256(
+        _NEXT + name + struct.pack("<I", round) + hashlib.sha256(opened).digest()
+    ).digest()

@@ -76,10 +76,16 @@ class CkksServer:
         if self._stage == _UPDATES:
             if len(self._added) < self._terms.min_cohort:
                 self._stage = _OVER
-                raise RoundAbandoned(f"{len(self._added)} updates came, the minimum cohort is {self._terms.min_cohort}")
+                raise RoundAbandoned(
+                    f"{len(self._added)} updates came, the minimum cohort is {self._terms.min_cohort}"
+                )
             survivors = tuple(sorted(self._added))
             sum_ = EncryptedSum(
-                self._terms.session, self._round, self._key_id, survivors, self._ciphertexts.dump(self._total)
+                self._terms.session,
+                self._round,
+                self._key_id,
+                survivors,
+                self._ciphertexts.dump(self._total),
             )
             self._sum, self._total, self._stage = sum_.to_bytes(), [], _OPENING
             self._note("encrypted sum", survivors, len(self._sum))

@@ -49,7 +49,9 @@ class CkksTerms:
 
     def __post_init__(self) -> None:
         if self.min_cohort < 2:
-            raise ValueError("min_cohort must be at least 2 with ckks, or the sum would be one client's update")
+            raise ValueError(
+                "min_cohort must be at least 2 with ckks, or the sum would be one client's update"
+            )
         if self.cohort * self.largest >= HEADROOM:
             raise ValueError(
                 f"CKKS holds sums below {HEADROOM:g}: {self.cohort} clients x {self.largest:g} could wrap around; "
@@ -78,7 +80,9 @@ class CkksTerms:
         real part of a slot adds up N of them, each times a cosine, which leaves half.
         """
         variance = clients * (DEGREE / 2) * (_NOISE_VARIANCE + _ROUNDING_VARIANCE)
-        return _DEVIATIONS * math.sqrt(variance) / 2.0**SCALE_BITS + clients * self.largest * _FLOAT64
+        return (
+            _DEVIATIONS * math.sqrt(variance) / 2.0**SCALE_BITS + clients * self.largest * _FLOAT64
+        )
 
     def error_bound(self, clients: int, weight: float) -> float:
         """How far a coordinate of the mean can be from that of the clipped updates.

@@ -22,12 +22,18 @@ _BYTES = -(-MODULUS_BITS[0] // 8)  # of a coefficient: 54 bits
 _NUMBERS = 2 * DEGREE
 CIPHERTEXT_BYTES = _NUMBERS * _BYTES
 
-_PROTO_HEAD = b"\x0a\x02\x80\x10\x12"  # sizes = [2048]; ciphertexts = [ (its length and bytes follow)
+_PROTO_HEAD = (
+    b"\x0a\x02\x80\x10\x12"  # sizes = [2048]; ciphertexts = [ (its length and bytes follow)
+)
 _PROTO_TAIL = 1 + 8  # scale, a double
-_SEAL_HEAD = struct.Struct("<HBBBBHQ")  # magic, bytes of this head, version (2), compression, reserved, bytes in all
+_SEAL_HEAD = struct.Struct(
+    "<HBBBBHQ"
+)  # magic, bytes of this head, version (2), compression, reserved, bytes in all
 _PLAIN, _ZSTD = 0, 2
 _ZSTD_READER = zstandard.ZstdDecompressor()
-_SHIFTS = np.arange(0, 64, 8, dtype=np.uint64)  # seven words hold eight numbers: number i starts 8 i bits lower
+_SHIFTS = np.arange(
+    0, 64, 8, dtype=np.uint64
+)  # seven words hold eight numbers: number i starts 8 i bits lower
 _MASK = np.uint64(2**56 - 1)
 
 
@@ -53,12 +59,16 @@ class Wire:
         if body[: -8 * _NUMBERS] != self._body_head:
             raise AssertionError("TenSEAL wrote a ciphertext of another form than the sample")
         numbers = np.frombuffer(body, "<u8", _NUMBERS, len(self._body_head)).reshape(-1, 8)
-        return (numbers[:, :_BYTES] >> _SHIFTS[:_BYTES] | numbers[:, 1:] << _SHIFTS[:0:-1]).tobytes()
+        return (
+            numbers[:, :_BYTES] >> _SHIFTS[:_BYTES] | numbers[:, 1:] << _SHIFTS[:0:-1]
+        ).tobytes()
 
     def unpack(self, theirs: Packet) -> bytes:
         """What TenSEAL reads, of anybody's bytes. Raises ProtocolError where there are not CIPHERTEXT_BYTES."""
         if len(theirs) != CIPHERTEXT_BYTES:
-            raise ProtocolError(f"a ciphertext has {CIPHERTEXT_BYTES} bytes here, got {len(theirs)}")
+            raise ProtocolError(
+                f"a ciphertext has {CIPHERTEXT_BYTES} bytes here, got {len(theirs)}"
+            )
         words = np.frombuffer(theirs, "<u8").reshape(-1, _BYTES)
         numbers = np.zeros((len(words), 8), "<u8")
         numbers[:, :_BYTES] = words << _SHIFTS[:_BYTES]
@@ -70,7 +80,10 @@ class Wire:
 def _unpacked(ours: bytes) -> tuple[bytes, bytes]:
     """SEAL's head and its body, unpacked."""
     start = len(_PROTO_HEAD) + len(_varint(len(ours)))
-    head, packed = ours[start : start + _SEAL_HEAD.size], ours[start + _SEAL_HEAD.size : -_PROTO_TAIL]
+    head, packed = (
+        ours[start : start + _SEAL_HEAD.size],
+        ours[start + _SEAL_HEAD.size : -_PROTO_TAIL],
+    )
     if not ours.startswith(_PROTO_HEAD) or _SEAL_HEAD.unpack(head)[4] != _ZSTD:
         raise AssertionError("TenSEAL wrote a ciphertext of a form that this module does not know")
     return head, _ZSTD_READER.decompress(packed, max_output_size=2 * 8 * _NUMBERS)

@@ -64,13 +64,17 @@ class Agreement:
                 f"or a sum could hide nobody, got {self.min_cohort}"
             )
         if self.cohort < self.min_cohort:
-            raise ValueError(f"a masked round takes at least {self.min_cohort} clients, {self.cohort} are invited")
+            raise ValueError(
+                f"a masked round takes at least {self.min_cohort} clients, {self.cohort} are invited"
+            )
         if not 1 <= self.rounds <= MAX_ROUND + 1:
             raise ValueError(f"rounds must be 1 to {MAX_ROUND + 1}, got {self.rounds}")
         if len({self.server, *self.roster.values()}) <= len(self.roster):
             raise ValueError("every member and the server must have a key of its own")
         if not 1 <= self.max_weight <= MAX_WEIGHT:
-            raise ValueError(f"max_weight must be at least 1 and at most {MAX_WEIGHT}, got {self.max_weight}")
+            raise ValueError(
+                f"max_weight must be at least 1 and at most {MAX_WEIGHT}, got {self.max_weight}"
+            )
         if (size := MaskedInput.length(self.d, self.code.word)) > MAX_TAGGED_BYTES:
             raise ValueError(
                 f"a masked upload takes at most {MAX_TAGGED_BYTES} bytes, {self.d} coordinates in a ring of "
@@ -102,7 +106,9 @@ class Agreement:
             "rounds": self.rounds,
             "min_cohort": self.min_cohort,
             "max_weight": self.max_weight,
-            "weights": None if self.weights is None else {str(c): w for c, w in sorted(self.weights.items())},
+            "weights": None
+            if self.weights is None
+            else {str(c): w for c, w in sorted(self.weights.items())},
             "config": self.config.hex(),
             "beacon": self.beacon.hex(),
         }
@@ -126,7 +132,10 @@ class Agreement:
 
         A cohort; or so many that no two sessions divide the roster, and that no block is below the minimum.
         """
-        return min(self.cohort, max(self.fewest(len(self.roster)), blocks_for(self.cohort) * self.min_cohort))
+        return min(
+            self.cohort,
+            max(self.fewest(len(self.roster)), blocks_for(self.cohort) * self.min_cohort),
+        )
 
     def blocks(self, cohort: tuple[int, ...]) -> tuple[tuple[int, ...], ...]:
         """The cohort in blocks of at most 128 and of even sizes.
@@ -149,7 +158,9 @@ class Agreement:
         return next((block for block in self.blocks(cohort) if client in block), ())
 
     def _lot(self, client: int) -> bytes:
-        return hashlib.sha256(b"securefl masking 2, lot" + self.beacon + struct.pack("<I", client)).digest()
+        return hashlib.sha256(
+            b"securefl masking 2, lot" + self.beacon + struct.pack("<I", client)
+        ).digest()
 
 
 def blocks_for(clients: int) -> int:
@@ -163,7 +174,11 @@ def digest_of_clients(clients: tuple[int, ...]) -> bytes:
 
 
 def statement_of(
-    advertisements: Iterable[bytes], *, sharing: tuple[int, ...], survivors: tuple[int, ...], model_hash: bytes
+    advertisements: Iterable[bytes],
+    *,
+    sharing: tuple[int, ...],
+    survivors: tuple[int, ...],
+    model_hash: bytes,
 ) -> bytes:
     """SHA-256 of what the survivors of a sum sign: all keys, who shared, whose update is in it, the model.
 

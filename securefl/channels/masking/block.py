@@ -12,10 +12,27 @@ from numpy.typing import NDArray
 
 from securefl.channels.masking import shamir
 from securefl.channels.masking.agreement import Agreement, digest_of_clients, statement_of
-from securefl.channels.masking.keys import SHARE_COMMITMENT_BYTES, RoundKey, commitment, is_reduced, share_commitment
-from securefl.channels.masking.replies import Advertisement, Consent, MaskedInput, RevealedShares, SealedShares
+from securefl.channels.masking.keys import (
+    SHARE_COMMITMENT_BYTES,
+    RoundKey,
+    commitment,
+    is_reduced,
+    share_commitment,
+)
+from securefl.channels.masking.replies import (
+    Advertisement,
+    Consent,
+    MaskedInput,
+    RevealedShares,
+    SealedShares,
+)
 from securefl.channels.masking.requests import KeyTable, ShareDelivery, SurvivorList, UnmaskRequest
-from securefl.channels.masking.round_secrets import pair_mask_key, possession, self_mask_key, upload_key
+from securefl.channels.masking.round_secrets import (
+    pair_mask_key,
+    possession,
+    self_mask_key,
+    upload_key,
+)
 from securefl.channels.masking.stream import add_masks
 from securefl.channels.protocol import Packet
 from securefl.errors import ProtocolError, RoundAbandoned
@@ -37,16 +54,28 @@ class Block:
     """
 
     def __init__(
-        self, agreement: Agreement, round: int, members: tuple[int, ...], model_hash: bytes, server_key: RoundKey
+        self,
+        agreement: Agreement,
+        round: int,
+        members: tuple[int, ...],
+        model_hash: bytes,
+        server_key: RoundKey,
     ) -> None:
-        self._terms, self._round, self._members, self._model_hash = agreement, round, members, model_hash
+        self._terms, self._round, self._members, self._model_hash = (
+            agreement,
+            round,
+            members,
+            model_hash,
+        )
         self._server_key = server_key
         self.present = members  # who may still answer
         self._keys: dict[int, Advertisement] = {}
         self._signed_keys: dict[int, bytes] = {}
         self._upload_keys: dict[int, bytes] = {}
         self._sealed: dict[int, Mapping[int, bytes]] = {}
-        self._committed: dict[int, Mapping[int, bytes]] = {}  # dealer -> holder -> what fixes its two shares
+        self._committed: dict[
+            int, Mapping[int, bytes]
+        ] = {}  # dealer -> holder -> what fixes its two shares
         self._weights: dict[int, int] = {}
         self._sharing: tuple[int, ...] = ()
         self.survivors: tuple[int, ...] = ()
@@ -59,12 +88,16 @@ class Block:
         """The unsigned requests of stages 2 to 5, one for each client that is still there."""
         return {client: self._request(stage, client).to_bytes() for client in self.present}
 
-    def _request(self, stage: int, client: int) -> KeyTable | ShareDelivery | SurvivorList | UnmaskRequest:
+    def _request(
+        self, stage: int, client: int
+    ) -> KeyTable | ShareDelivery | SurvivorList | UnmaskRequest:
         head = self._terms.session, self._round, client
         if stage == 2:
             return KeyTable(*head, self._signed_keys)
         if stage == 3:
-            boxes = {sender: self._sealed[sender][client] for sender in self._sharing if sender != client}
+            boxes = {
+                sender: self._sealed[sender][client] for sender in self._sharing if sender != client
+            }
             return ShareDelivery(*head, self._model_hash, boxes)
         if stage == 4:
             return SurvivorList(*head, self.survivors)
@@ -84,8 +117,12 @@ class Block:
             return "public keys"
         if stage == 2:
             boxes = self._own(SealedShares.from_bytes(body, most=len(self._members)), client)
-            if set(boxes.sealed) != set(self._keys) - {client} or set(boxes.commitments) != set(self._keys):
-                raise ProtocolError("shares go to every other client, once, and the dealer commits to all of them")
+            if set(boxes.sealed) != set(self._keys) - {client} or set(boxes.commitments) != set(
+                self._keys
+            ):
+                raise ProtocolError(
+                    "shares go to every other client, once, and the dealer commits to all of them"
+                )
             self._sealed[client], self._committed[client] = boxes.sealed, boxes.commitments
             return "sealed shares"
         if stage == 3:
@@ -105,7 +142,11 @@ class Block:
 
     def _own(self, message: _Sent, client: int) -> _Sent:
         """The message, if it is of this session and round and from this client."""
-        if (message.session, message.round, message.sender) != (self._terms.session, self._round, client):
+        if (message.session, message.round, message.sender) != (
+            self._terms.session,
+            self._round,
+            client,
+        ):
             raise ProtocolError("another session, round or sender")
         return message
 
@@ -115,11 +156,17 @@ class Block:
             raise ProtocolError("keys for another block, or one key for two uses")
         if not (is_reduced(keys.mask_key) and is_reduced(keys.sealing_key)):
             raise ProtocolError("a key that is not written in its reduced form")
-        agreed = self._server_key.agree([keys.mask_key, keys.sealing_key])  # refuses points of low order
+        agreed = self._server_key.agree(
+            [keys.mask_key, keys.sealing_key]
+        )  # refuses points of low order
         if not hmac.compare_digest(keys.proof, possession(agreed, keys, self._server_key.public)):
             raise ProtocolError("the sender does not have the private keys")
-        known = {key for other in self._keys.values() for key in (other.mask_key, other.sealing_key)}
-        if not known.isdisjoint((keys.mask_key, keys.sealing_key)):  # of two that share a private key
+        known = {
+            key for other in self._keys.values() for key in (other.mask_key, other.sealing_key)
+        }
+        if not known.isdisjoint(
+            (keys.mask_key, keys.sealing_key)
+        ):  # of two that share a private key
             raise ProtocolError("somebody else's key")
         return upload_key(agreed[1], keys, self._server_key.public)
 
@@ -134,8 +181,13 @@ class Block:
 
     def _legal(self, shares: RevealedShares) -> RevealedShares:
         """The shares, if each is a field element and of the kind that its client's fate allows."""
-        if not set(shares.seeds) <= set(self.survivors) or not set(shares.mask_keys) <= self._dropped:
-            raise ProtocolError("seeds are revealed for survivors only, mask keys for dropped clients only")
+        if (
+            not set(shares.seeds) <= set(self.survivors)
+            or not set(shares.mask_keys) <= self._dropped
+        ):
+            raise ProtocolError(
+                "seeds are revealed for survivors only, mask keys for dropped clients only"
+            )
         try:
             for share in (*shares.seeds.values(), *shares.mask_keys.values()):
                 shamir.value_of(share)
@@ -151,7 +203,11 @@ class Block:
     def close(self, stage: int, answered: set[int]) -> None:
         """End a stage with those who answered it. Raises RoundAbandoned: too few, or a secret that fails."""
         self.present = tuple(client for client in self.present if client in answered)
-        enough = self._terms.fewest(len(self._members)) if stage < 4 else self._terms.threshold(len(self._members))
+        enough = (
+            self._terms.fewest(len(self._members))
+            if stage < 4
+            else self._terms.threshold(len(self._members))
+        )
         if len(self.present) < enough:
             raise RoundAbandoned(
                 f"{len(self.present)} of {len(self._members)} clients answered stage {stage}, a sum takes {enough}"
@@ -180,13 +236,18 @@ class Block:
         """
         seeds = {client: self._seed(client) for client in self.survivors}
         keys = {client: self._mask_key(client) for client in sorted(self._dropped)}
-        plus, minus = list[bytes](), [self_mask_key(seed, self._keys[client]) for client, seed in seeds.items()]
+        plus, minus = (
+            list[bytes](),
+            [self_mask_key(seed, self._keys[client]) for client, seed in seeds.items()],
+        )
         publics = [self._keys[client].mask_key for client in self.survivors]
         for dropped, key in keys.items():
             for client, agreed in zip(self.survivors, key.agree(publics), strict=True):
                 ends = self._keys[client], self._keys[dropped]
                 mask = pair_mask_key(agreed, *ends, model_hash=self._model_hash)
-                (minus if client < dropped else plus).append(mask)  # the survivor added it towards higher ids
+                (minus if client < dropped else plus).append(
+                    mask
+                )  # the survivor added it towards higher ids
         add_masks(self.total, plus=plus, minus=minus)
 
     def _seed(self, client: int) -> bytes:
@@ -196,14 +257,26 @@ class Block:
         def fits(seed: bytes) -> bool:
             return commitment(seed, session=session, round=self._round, client=client) == committed
 
-        held = {holder: told.seeds[client] for holder, told in self._revealed.items() if client in told.seeds}
+        held = {
+            holder: told.seeds[client]
+            for holder, told in self._revealed.items()
+            if client in told.seeds
+        }
         return self._reconstructed("seed", client, self._dealt(client, held, place=0), fits)
 
     def _mask_key(self, client: int) -> RoundKey:
         """A dropped client's mask key."""
-        held = {holder: told.mask_keys[client] for holder, told in self._revealed.items() if client in told.mask_keys}
+        held = {
+            holder: told.mask_keys[client]
+            for holder, told in self._revealed.items()
+            if client in told.mask_keys
+        }
         public, dealt = self._keys[client].mask_key, self._dealt(client, held, place=1)
-        return RoundKey(self._reconstructed("mask key", client, dealt, lambda key: RoundKey(key).public == public))
+        return RoundKey(
+            self._reconstructed(
+                "mask key", client, dealt, lambda key: RoundKey(key).public == public
+            )
+        )
 
     def _dealt(self, dealer: int, held: Mapping[int, bytes], *, place: int) -> dict[int, bytes]:
         """Of the shares that holders revealed those that the dealer committed to; the others are wrong, or it lied."""
@@ -231,7 +304,9 @@ class Block:
                 f"the {what} of client {client} has {len(shares)} right shares left, it takes {threshold}: others are "
                 "missing, or wrong, by the fault of their holders or its own"
             )
-        points = {1 + self._members.index(holder): shares[holder] for holder in sorted(shares)[:threshold]}
+        points = {
+            1 + self._members.index(holder): shares[holder] for holder in sorted(shares)[:threshold]
+        }
         secret = shamir.reconstruct(points)
         if secret is None or not fits(secret):
             raise RoundAbandoned(f"the {what} of client {client} is not what it dealt shares of")

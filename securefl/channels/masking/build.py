@@ -41,7 +41,9 @@ def masked_sides(plan: Plan, **options: Any) -> Sides:
     identities = {client: Identity.generate() for client in plan.clients}
     roster = {client: identity.public for client, identity in identities.items()}
     terms = masked_terms(plan, roster=roster, server=server.public, **options)
-    progress = {client: MemoryMonotonic() for client in plan.clients}  # in a deployment, each client's own file
+    progress = {
+        client: MemoryMonotonic() for client in plan.clients
+    }  # in a deployment, each client's own file
 
     def member(client: int) -> SetupClient:
         return SetupClient(
@@ -53,7 +55,9 @@ def masked_sides(plan: Plan, **options: Any) -> Sides:
         )
 
     setup = SetupServer(server, terms)
-    agreed = hold(setup, {client: member(client) for client in plan.clients if client not in plan.missing})
+    agreed = hold(
+        setup, {client: member(client) for client in plan.clients if client not in plan.missing}
+    )
 
     def side(client: int) -> MaskedClient:
         return MaskedClient(
@@ -64,7 +68,11 @@ def masked_sides(plan: Plan, **options: Any) -> Sides:
             monotonic=progress[client],
         )
 
-    return Sides(MaskedServer(server, agreed), {client: side(client) for client in agreed.roster}, setup.left_out)
+    return Sides(
+        MaskedServer(server, agreed),
+        {client: side(client) for client in agreed.roster},
+        setup.left_out,
+    )
 
 
 def masked_terms(

@@ -14,8 +14,20 @@ from numpy.typing import NDArray
 
 from securefl.channels.masking.agreement import Agreement, digest_of_clients, statement_of
 from securefl.channels.masking.keys import Identity, open_signed
-from securefl.channels.masking.replies import Advertisement, Consent, MaskedInput, RevealedShares, SealedShares
-from securefl.channels.masking.requests import Invitation, KeyTable, ShareDelivery, SurvivorList, UnmaskRequest
+from securefl.channels.masking.replies import (
+    Advertisement,
+    Consent,
+    MaskedInput,
+    RevealedShares,
+    SealedShares,
+)
+from securefl.channels.masking.requests import (
+    Invitation,
+    KeyTable,
+    ShareDelivery,
+    SurvivorList,
+    UnmaskRequest,
+)
 from securefl.channels.masking.round_secrets import RoundSecrets, share_commitments
 from securefl.channels.masking.round_state import READY, REVEALED, SUBMITTED, RoundState
 from securefl.channels.masking.shamir import SHARE_BYTES
@@ -70,11 +82,20 @@ class MaskedClient:
             raise ValueError(f"the roster does not list client {client} under this identity")
         before = monotonic.last(agreement.session)
         if before != Progress() and before.outcome != agreement.digest:
-            raise ValueError("this session was used before, and its set-up did not end with these terms")
-        self._client, self._identity, self._terms, self._stream_for = client, identity, agreement, stream_for
+            raise ValueError(
+                "this session was used before, and its set-up did not end with these terms"
+            )
+        self._client, self._identity, self._terms, self._stream_for = (
+            client,
+            identity,
+            agreement,
+            stream_for,
+        )
         self._monotonic = monotonic
         self._state: RoundState | None = None
-        self._replies: Mapping[bytes, bytes | None] = {}  # digest of a request of the round in hand -> its answer
+        self._replies: Mapping[
+            bytes, bytes | None
+        ] = {}  # digest of a request of the round in hand -> its answer
 
     def receive(self, request: bytes) -> bytes | None:
         """The reply to one request; None means train, then submit.
@@ -104,7 +125,9 @@ class MaskedClient:
         """The answer to a request that was not heard before."""
         state, replies = self._state, self._replies
         if state is None or message.round != state.round:
-            raise ProtocolError(f"round {message.round} is not in hand; it was asked for before, or never begun")
+            raise ProtocolError(
+                f"round {message.round} is not in hand; it was asked for before, or never begun"
+            )
         if message.recipient != self._client:
             raise ProtocolError(f"the request is meant for client {message.recipient}")
         self._erase()  # unless the request turns out legal
@@ -135,7 +158,9 @@ class MaskedClient:
                 return kind.from_bytes(body, most=most)
         raise ProtocolError("a message of this kind is not for a client")
 
-    def _answer(self, message: _Request, state: RoundState) -> tuple[bytes | None, RoundState | None]:
+    def _answer(
+        self, message: _Request, state: RoundState
+    ) -> tuple[bytes | None, RoundState | None]:
         """The reply and the state after it, which is None once everything was revealed."""
         if isinstance(message, KeyTable) and state.stage == 1:
             return self._share(message, state)
@@ -151,7 +176,9 @@ class MaskedClient:
         """Stage 1, AdvertiseKeys: fresh public keys, signed."""
         round = invitation.round
         if round >= self._terms.rounds:
-            raise ProtocolError(f"round {round} is beyond the {self._terms.rounds} rounds that were agreed on")
+            raise ProtocolError(
+                f"round {round} is beyond the {self._terms.rounds} rounds that were agreed on"
+            )
         if round <= self._monotonic.last(self._terms.session).round:
             raise ProtocolError(f"round {round} was asked for before")
         if not set(invitation.cohort) <= set(self._terms.roster):
@@ -160,11 +187,17 @@ class MaskedClient:
         if self._client not in block:
             raise ProtocolError("the cohort does not hold this client")
         if len(invitation.cohort) < self._terms.least_invited or len(block) > self._terms.code.most:
-            raise ProtocolError(f"{len(invitation.cohort)} clients are not a cohort of this session")
+            raise ProtocolError(
+                f"{len(invitation.cohort)} clients are not a cohort of this session"
+            )
         self._check_clients(block, block=block, within=block)
         secrets = RoundSecrets.fresh()
         own = secrets.advertisement(
-            self._terms.session, round, self._client, block=digest_of_clients(block), server_key=invitation.key
+            self._terms.session,
+            round,
+            self._client,
+            block=digest_of_clients(block),
+            server_key=invitation.key,
         )
         signed = self._signed(own.to_bytes())
         self._note(round, 1)
@@ -176,8 +209,13 @@ class MaskedClient:
         if table.advertisements.get(self._client) != state.signed:
             raise ProtocolError("the key table does not hold this client's own keys")
         self._check_clients(tuple(table.advertisements), block=state.block, within=state.block)
-        peers = {client: self._verified(client, signed, state) for client, signed in table.advertisements.items()}
-        if len({key for peer in peers.values() for key in (peer.mask_key, peer.sealing_key)}) < 2 * len(peers):
+        peers = {
+            client: self._verified(client, signed, state)
+            for client, signed in table.advertisements.items()
+        }
+        if len(
+            {key for peer in peers.values() for key in (peer.mask_key, peer.sealing_key)}
+        ) < 2 * len(peers):
             raise ProtocolError("a public key stands twice in the key table")
         points = {client: 1 + state.block.index(client) for client in peers}
         shares = state.secrets.shares(points, threshold=self._terms.threshold(len(state.block)))
@@ -185,14 +223,20 @@ class MaskedClient:
         own_shares = shares.pop(self._client)
         sealed = state.secrets.seal(state.own, peers, shares)
         reply = SealedShares(self._terms.session, state.round, self._client, sealed, commitments)
-        after = replace(state, stage=2, peers=peers, advertisements=table.advertisements, own_shares=own_shares)
+        after = replace(
+            state, stage=2, peers=peers, advertisements=table.advertisements, own_shares=own_shares
+        )
         return self._signed(reply.to_bytes()), after
 
     def _verified(self, client: int, signed: bytes, state: RoundState) -> Advertisement:
         """A peer's advertisement, if it signed it for this session, round and block."""
-        peer = Advertisement.from_bytes(open_signed(signed, self._terms.roster[client], terms=self._terms.digest))
+        peer = Advertisement.from_bytes(
+            open_signed(signed, self._terms.roster[client], terms=self._terms.digest)
+        )
         if (peer.session, peer.round, peer.sender) != (state.own.session, state.round, client):
-            raise ProtocolError(f"the keys of client {client} are of another session, round or sender")
+            raise ProtocolError(
+                f"the keys of client {client} are of another session, round or sender"
+            )
         if peer.block != state.own.block:
             raise ProtocolError(f"client {client} was told of another block")
         return peer
@@ -222,7 +266,9 @@ class MaskedClient:
         """
         state = check_asked(self._to_train_for, update.model_hash)
         terms = self._terms
-        weight = checked_weight(update, self._client, d=terms.d, weights=terms.weights, max_weight=terms.max_weight)
+        weight = checked_weight(
+            update, self._client, d=terms.d, weights=terms.weights, max_weight=terms.max_weight
+        )
         place = terms.session, state.round, self._client, weight
         upload = MaskedInput.blank(*place, m=terms.d, word=terms.code.word)
         masks, key = self._masks(state)
@@ -237,7 +283,9 @@ class MaskedClient:
         """All masks of this client, and the key of its upload; a key that is unusable erases the round."""
         secrets = state.secrets
         try:
-            masks = secrets.masks(state.own, state.peers, list(state.sealed), model_hash=state.model_hash)
+            masks = secrets.masks(
+                state.own, state.peers, list(state.sealed), model_hash=state.model_hash
+            )
             return masks, secrets.upload_key(state.own, state.server_key)
         except ProtocolError:
             self._erase()
@@ -267,7 +315,9 @@ class MaskedClient:
             model_hash=state.model_hash,
         )
         reply = Consent(self._terms.session, state.round, self._client, statement)
-        return self._signed(reply.to_bytes()), replace(state, stage=5, survivors=told.survivors, statement=statement)
+        return self._signed(reply.to_bytes()), replace(
+            state, stage=5, survivors=told.survivors, statement=statement
+        )
 
     def _reveal(self, request: UnmaskRequest, state: RoundState) -> bytes:
         """Stage 5, Unmasking: once enough survivors signed the same, one share of every client of U2."""
@@ -277,19 +327,41 @@ class MaskedClient:
             raise ProtocolError("fewer clients than the threshold agreed on the survivors")
         for client, signed in request.consents.items():
             consent = open_signed(signed, self._terms.roster[client], terms=self._terms.digest)
-            if consent != Consent(self._terms.session, state.round, client, state.statement).to_bytes():
-                raise ProtocolError(f"client {client} agreed to other keys, other survivors or another model")
-        opened = {self._client: state.own_shares, **state.secrets.open(state.own, state.peers, state.sealed)}
-        seeds = {client: both[:SHARE_BYTES] for client, both in opened.items() if client in state.survivors}
-        keys = {client: both[SHARE_BYTES:] for client, both in opened.items() if client not in state.survivors}
-        return self._signed(RevealedShares(self._terms.session, state.round, self._client, seeds, keys).to_bytes())
+            if (
+                consent
+                != Consent(self._terms.session, state.round, client, state.statement).to_bytes()
+            ):
+                raise ProtocolError(
+                    f"client {client} agreed to other keys, other survivors or another model"
+                )
+        opened = {
+            self._client: state.own_shares,
+            **state.secrets.open(state.own, state.peers, state.sealed),
+        }
+        seeds = {
+            client: both[:SHARE_BYTES]
+            for client, both in opened.items()
+            if client in state.survivors
+        }
+        keys = {
+            client: both[SHARE_BYTES:]
+            for client, both in opened.items()
+            if client not in state.survivors
+        }
+        return self._signed(
+            RevealedShares(self._terms.session, state.round, self._client, seeds, keys).to_bytes()
+        )
 
-    def _check_clients(self, named: tuple[int, ...], *, block: tuple[int, ...], within: Iterable[int]) -> None:
+    def _check_clients(
+        self, named: tuple[int, ...], *, block: tuple[int, ...], within: Iterable[int]
+    ) -> None:
         """Whom the server names is known from the stage before, and enough for a sum of this block."""
         if not set(named) <= set(within):
             raise ProtocolError("the server names clients that were not there before")
         if len(named) < (fewest := self._terms.fewest(len(block))):
-            raise ProtocolError(f"{len(named)} clients are too few for a sum of {len(block)}; it takes {fewest}")
+            raise ProtocolError(
+                f"{len(named)} clients are too few for a sum of {len(block)}; it takes {fewest}"
+            )
 
     def _signed(self, message: bytes) -> bytes:
         return message + self._identity.signature(message, terms=self._terms.digest)

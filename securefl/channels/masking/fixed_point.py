@@ -73,7 +73,9 @@ class FixedPoint:
         """The distance of two neighbouring values."""
         return self.clip / self.levels
 
-    def encode(self, values: NDArray[np.float32], *, scale: float, stream: Keystream, out: NDArray[Any]) -> None:
+    def encode(
+        self, values: NDArray[np.float32], *, scale: float, stream: Keystream, out: NDArray[Any]
+    ) -> None:
         """Write scale * values (d,), clipped first and rounded last, as words into out (d,).
 
         Args:

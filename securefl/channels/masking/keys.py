@@ -65,9 +65,13 @@ def open_signed(data: Packet, public: bytes, *, terms: bytes) -> memoryview:
     """
     message, signature = memoryview(data)[:-SIGNATURE_BYTES], bytes(data[-SIGNATURE_BYTES:])
     try:
-        Ed25519PublicKey.from_public_bytes(public).verify(signature, _SIGNED + terms + hashlib.sha256(message).digest())
+        Ed25519PublicKey.from_public_bytes(public).verify(
+            signature, _SIGNED + terms + hashlib.sha256(message).digest()
+        )
     except (InvalidSignature, ValueError):
-        raise ProtocolError("the signature of a message of the masked channel does not verify") from None
+        raise ProtocolError(
+            "the signature of a message of the masked channel does not verify"
+        ) from None
     return message
 
 
@@ -136,7 +140,9 @@ def commitment(seed: bytes, *, session: bytes, round: int, client: int) -> bytes
     return hashlib.sha256(_COMMITTED + session + struct.pack("<II", round, client) + seed).digest()
 
 
-def share_commitment(share: bytes, *, session: bytes, round: int, dealer: int, holder: int, place: int) -> bytes:
+def share_commitment(
+    share: bytes, *, session: bytes, round: int, dealer: int, holder: int, place: int
+) -> bytes:
     """Fixes one share of 33 bytes without telling it, in 16 bytes.
 
     A share is as unpredictable as a 256-bit key to everybody with fewer shares than the threshold. A holder that wants

@@ -16,7 +16,15 @@ from securefl.channels.masking.keys import (
     tag,
 )
 from securefl.channels.masking.shamir import SHARE_BYTES
-from securefl.channels.masking.wire import ID, SEALED_BYTES, Named, Table, pack_table, unpack_party, unpack_tables
+from securefl.channels.masking.wire import (
+    ID,
+    SEALED_BYTES,
+    Named,
+    Table,
+    pack_table,
+    unpack_party,
+    unpack_tables,
+)
 from securefl.channels.messages import HASH_BYTES, HEAD_BYTES, pack_head, unpack_head
 from securefl.channels.protocol import Packet
 
@@ -62,7 +70,9 @@ class SealedShares(Named):
     """
 
     KIND: ClassVar[int] = 19
-    COMMITMENTS: ClassVar[int] = 2 * SHARE_COMMITMENT_BYTES  # of a share of the seed, of one of the mask key
+    COMMITMENTS: ClassVar[int] = (
+        2 * SHARE_COMMITMENT_BYTES
+    )  # of a share of the seed, of one of the mask key
 
     sender: int
     sealed: Table
@@ -70,14 +80,21 @@ class SealedShares(Named):
 
     def to_bytes(self) -> bytes:
         """Head, sender, a table of sealed shares and one of commitments."""
-        return self.head + ID.pack(self.sender) + pack_table(self.sealed) + pack_table(self.commitments)
+        return (
+            self.head
+            + ID.pack(self.sender)
+            + pack_table(self.sealed)
+            + pack_table(self.commitments)
+        )
 
     @classmethod
     def from_bytes(cls, data: Packet, *, most: int) -> "SealedShares":
         """Parse at most `most` sealed shares, and as many commitments. Raises ProtocolError."""
         session, round, sender, body = unpack_party(data, cls.KIND)
         entries = (SEALED_BYTES, cls.COMMITMENTS)
-        return cls(session, round, sender, *unpack_tables(body, kind=cls.KIND, entries=entries, most=most))
+        return cls(
+            session, round, sender, *unpack_tables(body, kind=cls.KIND, entries=entries, most=most)
+        )
 
 
 @dataclass(frozen=True)
@@ -89,7 +106,9 @@ class MaskedInput(Named):
     """
 
     KIND: ClassVar[int] = 21
-    _SENDER: ClassVar[struct.Struct] = struct.Struct("<II7x")  # and weight; filled up to 40 bytes: words lie aligned
+    _SENDER: ClassVar[struct.Struct] = struct.Struct(
+        "<II7x"
+    )  # and weight; filled up to 40 bytes: words lie aligned
     _OFFSET: ClassVar[int] = HEAD_BYTES + _SENDER.size
 
     sender: int
@@ -103,7 +122,9 @@ class MaskedInput(Named):
     ) -> "MaskedInput":
         """An upload with room for m words, which are to be filled in where they lie."""
         packet = memoryview(bytearray(cls.length(m, word) + TAG_BYTES))
-        packet[: cls._OFFSET] = pack_head(cls.KIND, session, round) + cls._SENDER.pack(sender, weight)
+        packet[: cls._OFFSET] = pack_head(cls.KIND, session, round) + cls._SENDER.pack(
+            sender, weight
+        )
         words = np.frombuffer(packet, dtype=word, count=m, offset=cls._OFFSET)
         return cls(session, round, sender, weight, words, packet)
 
@@ -163,11 +184,15 @@ class RevealedShares(Named):
 
     def to_bytes(self) -> bytes:
         """Head, sender and two tables of shares."""
-        return self.head + ID.pack(self.sender) + pack_table(self.seeds) + pack_table(self.mask_keys)
+        return (
+            self.head + ID.pack(self.sender) + pack_table(self.seeds) + pack_table(self.mask_keys)
+        )
 
     @classmethod
     def from_bytes(cls, data: Packet, *, most: int) -> "RevealedShares":
         """Parse two tables of at most `most` shares. Raises ProtocolError."""
         session, round, sender, body = unpack_party(data, cls.KIND)
         entries = (SHARE_BYTES, SHARE_BYTES)
-        return cls(session, round, sender, *unpack_tables(body, kind=cls.KIND, entries=entries, most=most))
+        return cls(
+            session, round, sender, *unpack_tables(body, kind=cls.KIND, entries=entries, most=most)
+        )

@@ -5,7 +5,15 @@ from typing import ClassVar
 
 from securefl.channels.masking.keys import KEY_BYTES
 from securefl.channels.masking.replies import Advertisement, Consent
-from securefl.channels.masking.wire import ID, SEALED_BYTES, Named, Table, pack_table, unpack_party, unpack_tables
+from securefl.channels.masking.wire import (
+    ID,
+    SEALED_BYTES,
+    Named,
+    Table,
+    pack_table,
+    unpack_party,
+    unpack_tables,
+)
 from securefl.channels.messages import HASH_BYTES, HEAD_BYTES, unpack_head
 from securefl.channels.protocol import Packet
 from securefl.errors import ProtocolError
@@ -27,7 +35,9 @@ class Invitation(Named):
     @classmethod
     def from_bytes(cls, data: Packet, *, most: int) -> "Invitation":
         """Parse an invitation of at most `most` clients. Raises ProtocolError."""
-        session, round, body = unpack_head(data, kind=cls.KIND, length=max(len(data), HEAD_BYTES + KEY_BYTES))
+        session, round, body = unpack_head(
+            data, kind=cls.KIND, length=max(len(data), HEAD_BYTES + KEY_BYTES)
+        )
         (table,) = unpack_tables(body[KEY_BYTES:], kind=cls.KIND, entries=(0,), most=most)
         return cls(session, round, bytes(body[:KEY_BYTES]), tuple(table))
 
@@ -60,7 +70,9 @@ class KeyTable(Addressed):
     def from_bytes(cls, data: Packet, *, most: int) -> "KeyTable":
         """Parse a table of at most `most` entries. Raises ProtocolError."""
         session, round, recipient, body = unpack_party(data, cls.KIND)
-        tables = unpack_tables(body, kind=cls.KIND, entries=(Advertisement.SIGNED_LENGTH,), most=most)
+        tables = unpack_tables(
+            body, kind=cls.KIND, entries=(Advertisement.SIGNED_LENGTH,), most=most
+        )
         return cls(session, round, recipient, *tables)
 
 

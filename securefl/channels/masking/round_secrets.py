@@ -58,7 +58,9 @@ class RoundSecrets:
             ProtocolError: the server's key is unusable.
         """
         committed = commitment(self.seed, session=session, round=round, client=client)
-        keys = Advertisement(session, round, client, self.mask.public, self.sealing.public, committed, block, b"")
+        keys = Advertisement(
+            session, round, client, self.mask.public, self.sealing.public, committed, block, b""
+        )
         agreed = self.mask.agree([server_key]) + self.sealing.agree([server_key])
         return replace(keys, proof=possession(agreed, keys, server_key))
 
@@ -69,22 +71,32 @@ class RoundSecrets:
         keys = shamir.share(self.mask.private, threshold=threshold, points=xs)
         return {client: seeds[i] + keys[i] for i, client in enumerate(points)}
 
-    def seal(self, own: Advertisement, peers: Peers, shares: Mapping[int, bytes]) -> dict[int, bytes]:
+    def seal(
+        self, own: Advertisement, peers: Peers, shares: Mapping[int, bytes]
+    ) -> dict[int, bytes]:
         """The shares of each other client, sealed for it. Raises ProtocolError at an unusable key."""
         return {
             client: seal(key, shares[client], associated=_route(own, peers[client]))
             for client, key in self._sealing_keys(own, peers, list(shares), outgoing=True).items()
         }
 
-    def open(self, own: Advertisement, peers: Peers, sealed: Mapping[int, bytes]) -> dict[int, bytes]:
+    def open(
+        self, own: Advertisement, peers: Peers, sealed: Mapping[int, bytes]
+    ) -> dict[int, bytes]:
         """What opens of the boxes that others sealed; one that does not is left out."""
         opened = {
             client: open_sealed(key, sealed[client], associated=_route(peers[client], own))
             for client, key in self._sealing_keys(own, peers, list(sealed), outgoing=False).items()
         }
-        return {client: shares for client, shares in opened.items() if shares is not None and _are_shares(shares)}
+        return {
+            client: shares
+            for client, shares in opened.items()
+            if shares is not None and _are_shares(shares)
+        }
 
-    def masks(self, own: Advertisement, peers: Peers, others: Sequence[int], *, model_hash: bytes) -> Masks:
+    def masks(
+        self, own: Advertisement, peers: Peers, others: Sequence[int], *, model_hash: bytes
+    ) -> Masks:
         """The self mask, and a pair mask with each other: subtracted towards lower ids."""
         plus, minus = [self_mask_key(self.seed, own)], list[bytes]()
         agreed = self.mask.agree([peers[client].mask_key for client in others])
@@ -102,7 +114,9 @@ class RoundSecrets:
         """What the last stages need: the sealing key; the other two are forgotten."""
         return RoundSecrets(RoundKey(b""), self.sealing, b"")
 
-    def _sealing_keys(self, own: Advertisement, peers: Peers, others: list[int], *, outgoing: bool) -> dict[int, bytes]:
+    def _sealing_keys(
+        self, own: Advertisement, peers: Peers, others: list[int], *, outgoing: bool
+    ) -> dict[int, bytes]:
         """One key for each other client and direction."""
         agreed = self.sealing.agree([peers[client].sealing_key for client in others])
         keys = {}
@@ -127,7 +141,9 @@ def self_mask_key(seed: bytes, own: Advertisement) -> bytes:
     return derive(seed, SELF_MASK, _info(own, own, own.mask_key, own.mask_key))
 
 
-def pair_mask_key(agreed: bytes, one: Advertisement, other: Advertisement, *, model_hash: bytes) -> bytes:
+def pair_mask_key(
+    agreed: bytes, one: Advertisement, other: Advertisement, *, model_hash: bytes
+) -> bytes:
     """The key of the mask between two clients, 32 bytes; the same from both ends if they train on the same model.
 
     Clients that were given different models so get masks that do not cancel. (Consents alone would not do: t clients
@@ -153,7 +169,14 @@ def possession(agreed: Sequence[bytes], client: Advertisement, server_key: bytes
         client: the keys.
         server_key: the server's public key of the round.
     """
-    ends = Info(client.session, client.round, client.sender, SERVER, client.mask_key + client.sealing_key, server_key)
+    ends = Info(
+        client.session,
+        client.round,
+        client.sender,
+        SERVER,
+        client.mask_key + client.sealing_key,
+        server_key,
+    )
     return derive(b"".join(agreed), POSSESSION, ends)[:PROOF_BYTES]
 
 

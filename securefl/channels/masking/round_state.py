@@ -25,7 +25,9 @@ class RoundState:
     signed: bytes  # the advertisement as it was sent
     server_key: bytes
     stage: int = 1
-    peers: Mapping[int, Advertisement] = field(default_factory=dict)  # U1 of the paper, itself included
+    peers: Mapping[int, Advertisement] = field(
+        default_factory=dict
+    )  # U1 of the paper, itself included
     advertisements: Table = field(default_factory=dict)  # the same as they were signed
     own_shares: bytes = field(default=b"", repr=False)
     sealed: Table = field(default_factory=dict)  # from U2 without itself

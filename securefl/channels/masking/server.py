@@ -60,7 +60,11 @@ class MaskedServer:
         if self._stage == 1:
             told = Invitation(self._terms.session, self._round, self._key.public, self._cohort)
             return dict.fromkeys(self._cohort, self._signed(told.to_bytes()))
-        made = {client: request for block in self._blocks for client, request in block.requests(self._stage).items()}
+        made = {
+            client: request
+            for block in self._blocks
+            for client, request in block.requests(self._stage).items()
+        }
         return {client: self._signed(made[client]) for client in sorted(made)}
 
     def absorb(self, client: int, message: Packet) -> bool:
@@ -80,7 +84,9 @@ class MaskedServer:
         for party in ("server", "network"):
             self._seen.append(Observation(party, kind, (client,), (len(message),), len(message)))
             if self._stage == UPLOAD_STAGE and self._terms.weights is None:
-                self._seen.append(Observation(party, REPORTED, (client,), (), 4))  # in clear, in that message
+                self._seen.append(
+                    Observation(party, REPORTED, (client,), (), 4)
+                )  # in clear, in that message
         return True
 
     def close_stage(self) -> View | None:
@@ -122,12 +128,16 @@ class MaskedServer:
             for party in ("server", "network"):
                 values = torch.from_numpy(opened)
                 self._seen.append(
-                    Observation(party, "sum of updates", block.survivors, (d,), block.total.nbytes, values)
+                    Observation(
+                        party, "sum of updates", block.survivors, (d,), block.total.nbytes, values
+                    )
                 )
         survivors = tuple(sorted(client for block in self._blocks for client in block.survivors))
         self._blocks = []
         mean = torch.from_numpy(total * (terms.max_weight / weight)).to(torch.float32)
-        return View(mean.unsqueeze(0), torch.tensor([float(weight)], dtype=torch.float64), (survivors,))
+        return View(
+            mean.unsqueeze(0), torch.tensor([float(weight)], dtype=torch.float64), (survivors,)
+        )
 
     def _signed(self, message: bytes) -> bytes:
         return message + self._identity.signature(message, terms=self._terms.digest)

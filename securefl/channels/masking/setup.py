@@ -29,7 +29,11 @@ class SetupTable(Named):
     """Server to members; the round in its head is the attempt. Three kinds: members, commitments, signed reveals."""
 
     KIND: ClassVar[int] = 32
-    ENTRIES: ClassVar[tuple[int, ...]] = (0, HASH_BYTES, HEAD_BYTES + ID.size + 64 + SIGNATURE_BYTES)
+    ENTRIES: ClassVar[tuple[int, ...]] = (
+        0,
+        HASH_BYTES,
+        HEAD_BYTES + ID.size + 64 + SIGNATURE_BYTES,
+    )
 
     step: int
     table: Table
@@ -41,10 +45,14 @@ class SetupTable(Named):
     @classmethod
     def from_bytes(cls, data: Packet, *, most: int) -> "SetupTable":
         """Parse a table of at most `most` members. Raises ProtocolError."""
-        session, attempt, body = unpack_head(data, kind=cls.KIND, length=max(len(data), HEAD_BYTES + ID.size))
+        session, attempt, body = unpack_head(
+            data, kind=cls.KIND, length=max(len(data), HEAD_BYTES + ID.size)
+        )
         if (step := ID.unpack_from(body)[0]) >= len(cls.ENTRIES):
             raise ProtocolError(f"a message of the set-up has no step {step}")
-        tables = unpack_tables(body[ID.size :], kind=cls.KIND, entries=(cls.ENTRIES[step],), most=most)
+        tables = unpack_tables(
+            body[ID.size :], kind=cls.KIND, entries=(cls.ENTRIES[step],), most=most
+        )
         return cls(session, attempt, step, *tables)
 
 
@@ -64,7 +72,9 @@ class SetupReply(Named):
     @classmethod
     def from_bytes(cls, data: Packet, *, content: int) -> "SetupReply":
         """Parse a reply of `content` bytes. Raises ProtocolError."""
-        session, attempt, body = unpack_head(data, kind=cls.KIND, length=HEAD_BYTES + ID.size + content)
+        session, attempt, body = unpack_head(
+            data, kind=cls.KIND, length=HEAD_BYTES + ID.size + content
+        )
         return cls(session, attempt, ID.unpack_from(body)[0], bytes(body[ID.size :]))
 
 
@@ -97,7 +107,9 @@ class SetupClient:
         self._attempt, self._step = -1, 3
         self._secret = b""
         self._commitments: Table = {}
-        self._replies: Mapping[bytes, bytes | None] = {}  # digest of a request of this attempt -> its answer
+        self._replies: Mapping[
+            bytes, bytes | None
+        ] = {}  # digest of a request of this attempt -> its answer
         self.agreed: Agreement | None = None
 
     def receive(self, request: bytes) -> bytes | None:
@@ -107,7 +119,8 @@ class SetupClient:
             ProtocolError: malformed, forged, foreign or out of order, or a reveal that does not open its commitment.
         """
         told = SetupTable.from_bytes(
-            open_signed(request, self._terms.server, terms=self._terms.digest), most=len(self._terms.roster)
+            open_signed(request, self._terms.server, terms=self._terms.digest),
+            most=len(self._terms.roster),
         )
         if told.session != self._terms.session:
             raise ProtocolError("the request belongs to another session")
@@ -138,13 +151,17 @@ class SetupClient:
         members, before = tuple(told.table), self._monotonic.last(self._terms.session)
         if before.outcome:
             raise ProtocolError("this session's set-up is over")
-        again = before.attempt >= 0  # a server that could repeat an attempt with the same members could choose
+        again = (
+            before.attempt >= 0
+        )  # a server that could repeat an attempt with the same members could choose
         if (
             told.round <= before.attempt
             or not set(members) <= set(self._members)
             or (again and len(members) >= before.members)
         ):
-            raise ProtocolError("an attempt is newer than the last, and each but the first loses members")
+            raise ProtocolError(
+                "an attempt is newer than the last, and each but the first loses members"
+            )
         if self._client not in members or len(members) < self._terms.least_members():
             raise ProtocolError("the set-up leaves this client out, or too few members")
         secret = self._draw(told.round)
@@ -157,7 +174,9 @@ class SetupClient:
         own = _commitment(self._terms.session, self._attempt, self._client, self._secret)
         if told.table[self._client] != own:
             raise ProtocolError("the commitments do not hold this client's own")
-        self._note(self._monotonic.last(self._terms.session)._replace(attempt=self._attempt, step=2))
+        self._note(
+            self._monotonic.last(self._terms.session)._replace(attempt=self._attempt, step=2)
+        )
         self._commitments, self._step = told.table, 2
         return self._signed(self._secret + _digest(told.table))
 
@@ -167,7 +186,9 @@ class SetupClient:
         for client, signed in told.table.items():
             body = open_signed(signed, self._terms.roster[client], terms=self._terms.digest)
             reply = SetupReply.from_bytes(body, content=SECRET_BYTES + HASH_BYTES)
-            secrets[client] = opened_secret(reply, client, self._commitments[client], told, seen=seen)
+            secrets[client] = opened_secret(
+                reply, client, self._commitments[client], told, seen=seen
+            )
         agreed = with_beacon(self._terms, self._attempt, secrets)
         before = self._monotonic.last(self._terms.session)
         self._note(before._replace(attempt=self._attempt, step=3, outcome=agreed.digest))
@@ -201,9 +222,13 @@ class SetupServer:
 
     def requests(self) -> dict[int, bytes]:
         """The same signed table for every member."""
-        table = (dict.fromkeys(self._members, b""), self._commitments, self._signed_reveals)[self._step]
+        table = (dict.fromkeys(self._members, b""), self._commitments, self._signed_reveals)[
+            self._step
+        ]
         message = SetupTable(self._terms.session, self._attempt, self._step, table).to_bytes()
-        return dict.fromkeys(self._members, message + self._identity.signature(message, terms=self._terms.digest))
+        return dict.fromkeys(
+            self._members, message + self._identity.signature(message, terms=self._terms.digest)
+        )
 
     def absorb(self, client: int, message: Packet) -> bool:
         """Take one reply; False (and nothing changed) if it is malformed, forged, foreign or a second one."""
@@ -212,13 +237,21 @@ class SetupServer:
             return False
         try:
             body = open_signed(message, self._terms.roster[client], terms=self._terms.digest)
-            reply = SetupReply.from_bytes(body, content=(HASH_BYTES, SECRET_BYTES + HASH_BYTES)[self._step])
-            if (reply.session, reply.round, reply.sender) != (self._terms.session, self._attempt, client):
+            reply = SetupReply.from_bytes(
+                body, content=(HASH_BYTES, SECRET_BYTES + HASH_BYTES)[self._step]
+            )
+            if (reply.session, reply.round, reply.sender) != (
+                self._terms.session,
+                self._attempt,
+                client,
+            ):
                 return False
             if self._step == 0:
                 self._commitments[client] = reply.content
             else:
-                self._secrets[client] = opened_secret(reply, client, self._commitments[client], reply, seen=self._seen)
+                self._secrets[client] = opened_secret(
+                    reply, client, self._commitments[client], reply, seen=self._seen
+                )
                 self._signed_reveals[client] = bytes(message)
         except ProtocolError:
             return False
@@ -241,7 +274,9 @@ class SetupServer:
             self._commitments, self._signed_reveals, self._secrets = {}, {}, {}
             self._attempt, self._step = self._attempt + 1, 0
             if (left := len(self._members)) < (least := self._terms.least_members()):
-                raise RoundAbandoned(f"{left} members are left after the set-up's drop-outs, it takes {least}")
+                raise RoundAbandoned(
+                    f"{left} members are left after the set-up's drop-outs, it takes {least}"
+                )
         else:
             self._step, self._seen = self._step + 1, _digest(self._commitments)
         return None
@@ -263,11 +298,15 @@ def hold(server: SetupServer, clients: Mapping[int, SetupClient]) -> Agreement:
     return agreed
 
 
-def opened_secret(reply: SetupReply, client: int, committed: bytes, told: Named, *, seen: bytes) -> bytes:
+def opened_secret(
+    reply: SetupReply, client: int, committed: bytes, told: Named, *, seen: bytes
+) -> bytes:
     """The secret of a reveal that fits the commitment and names all that was seen here. Raises ProtocolError."""
     secret, digest = reply.content[:SECRET_BYTES], reply.content[SECRET_BYTES:]
     if (reply.session, reply.round, reply.sender) != (told.session, told.round, client):
-        raise ProtocolError(f"the reveal of client {client} is of another session, attempt or sender")
+        raise ProtocolError(
+            f"the reveal of client {client} is of another session, attempt or sender"
+        )
     if digest != seen:
         raise ProtocolError(f"client {client} saw other commitments")
     if _commitment(told.session, told.round, client, secret) != committed:
@@ -278,7 +317,9 @@ def opened_secret(reply: SetupReply, client: int, committed: bytes, told: Named,
 def with_beacon(terms: Agreement, attempt: int, secrets: Table) -> Agreement:
     """The terms among those who revealed, and the number they drew."""
     members = tuple(sorted(secrets))
-    drawn = hashlib.sha256(b"securefl masking 1, beacon" + terms.session + struct.pack("<I", attempt))
+    drawn = hashlib.sha256(
+        b"securefl masking 1, beacon" + terms.session + struct.pack("<I", attempt)
+    )
     drawn.update(digest_of_clients(members) + b"".join(secrets[client] for client in members))
     roster = {client: terms.roster[client] for client in members}
     return replace(terms, roster=roster, beacon=drawn.digest())

@@ -31,7 +31,10 @@ def share(secret: bytes, *, threshold: int, points: Sequence[int]) -> list[bytes
     _check(points)
     if not 1 <= threshold <= len(points):
         raise ValueError(f"the threshold must be 1 to {len(points)}, got {threshold}")
-    coefficients = [int.from_bytes(secret, "big"), *(secrets.randbelow(P) for _ in range(threshold - 1))]
+    coefficients = [
+        int.from_bytes(secret, "big"),
+        *(secrets.randbelow(P) for _ in range(threshold - 1)),
+    ]
     return [_at(coefficients, x).to_bytes(SHARE_BYTES, "big") for x in points]
 
 

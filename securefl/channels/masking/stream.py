@@ -17,9 +17,15 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from numpy.typing import NDArray
 
 CHUNK_BYTES = 262_144
-WORDS: Mapping[int, np.dtype[Any]] = {16: np.dtype("<u2"), 32: np.dtype("<u4"), 64: np.dtype("<u8")}  # ring -> word
+WORDS: Mapping[int, np.dtype[Any]] = {
+    16: np.dtype("<u2"),
+    32: np.dtype("<u4"),
+    64: np.dtype("<u8"),
+}  # ring -> word
 
-Write = Callable[[int, int, memoryview], object]  # chunk, size, buffer: write the first bytes of that chunk
+Write = Callable[
+    [int, int, memoryview], object
+]  # chunk, size, buffer: write the first bytes of that chunk
 Path = Callable[[bytes], Write]  # key -> how its chunks are written
 _ZEROS = memoryview(bytes(CHUNK_BYTES))
 _SPARE = 16  # room behind a chunk for the tag that GCM writes there
@@ -39,7 +45,9 @@ def by_ctr(key: bytes) -> Write:
 def by_gcm(key: bytes) -> Write:
     """The same bytes from Galois/counter mode; the tag behind them is not used."""
     aead = AESGCM(key)
-    return lambda chunk, size, buffer: aead.encrypt_into(_nonce(chunk), _ZEROS[:size], None, buffer[: size + _SPARE])
+    return lambda chunk, size, buffer: aead.encrypt_into(
+        _nonce(chunk), _ZEROS[:size], None, buffer[: size + _SPARE]
+    )
 
 
 def _nonce(chunk: int) -> bytes:
@@ -74,11 +82,15 @@ class Masks:
         ValueError: a key is not 32 bytes.
     """
 
-    def __init__(self, *, plus: Sequence[bytes] = (), minus: Sequence[bytes] = (), path: Path | None = None) -> None:
+    def __init__(
+        self, *, plus: Sequence[bytes] = (), minus: Sequence[bytes] = (), path: Path | None = None
+    ) -> None:
         if wrong := [key for key in (*plus, *minus) if len(key) != 32]:
             raise ValueError(f"a mask stream needs a key of 32 bytes, got {len(wrong[0])}")
         make = path or fastest()
-        self._streams = [(make(key), np.add) for key in plus] + [(make(key), np.subtract) for key in minus]
+        self._streams = [(make(key), np.add) for key in plus] + [
+            (make(key), np.subtract) for key in minus
+        ]
         self._buffer = bytearray(CHUNK_BYTES + _SPARE)
 
     def add_to(self, part: NDArray[Any], *, chunk: int) -> None:
@@ -103,7 +115,11 @@ class Masks:
 
 
 def add_masks(
-    vector: NDArray[Any], *, plus: Sequence[bytes] = (), minus: Sequence[bytes] = (), path: Path | None = None
+    vector: NDArray[Any],
+    *,
+    plus: Sequence[bytes] = (),
+    minus: Sequence[bytes] = (),
+    path: Path | None = None,
 ) -> None:
     """Add and subtract whole streams, as `Masks` does; each part of the vector is read from memory once.
 

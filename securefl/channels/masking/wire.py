@@ -23,10 +23,14 @@ Table = Mapping[int, bytes]  # client -> bytes, ascending
 
 def pack_table(table: Table) -> bytes:
     """A count, then id and bytes of each entry, ascending by id."""
-    return ID.pack(len(table)) + b"".join(ID.pack(client) + table[client] for client in sorted(table))
+    return ID.pack(len(table)) + b"".join(
+        ID.pack(client) + table[client] for client in sorted(table)
+    )
 
 
-def unpack_tables(body: memoryview, *, kind: int, entries: tuple[int, ...], most: int) -> list[dict[int, bytes]]:
+def unpack_tables(
+    body: memoryview, *, kind: int, entries: tuple[int, ...], most: int
+) -> list[dict[int, bytes]]:
     """The tables that fill `body`, one for each entry size, of at most `most` entries each. Raises ProtocolError."""
     tables: list[dict[int, bytes]] = []
     at = 0
@@ -41,7 +45,9 @@ def unpack_tables(body: memoryview, *, kind: int, entries: tuple[int, ...], most
         for start in range(at, end, ID.size + entry):
             client = ID.unpack_from(body, start)[0]
             if not last < client <= MAX_CLIENT:
-                raise ProtocolError(f"a message of kind {kind} names clients out of order, twice or out of range")
+                raise ProtocolError(
+                    f"a message of kind {kind} names clients out of order, twice or out of range"
+                )
             table[client] = bytes(body[start + ID.size : start + ID.size + entry])
             last = client
         tables.append(table)

@@ -18,7 +18,9 @@ _CELLS = 4  # a side of the last feature map, whatever the image's
 _SMALL = 64  # pixels up to which ResNet-18 starts with a 3 x 3 convolution
 
 
-def cnn(task: Task, *, channels: Sequence[int] = (16, 32), generator: torch.Generator) -> nn.Sequential:
+def cnn(
+    task: Task, *, channels: Sequence[int] = (16, 32), generator: torch.Generator
+) -> nn.Sequential:
     """Blocks of convolution, group norm, tanh and max-pooling, then one linear layer; for 2-D and 3-D images.
 
     Args:
@@ -35,19 +37,25 @@ def cnn(task: Task, *, channels: Sequence[int] = (16, 32), generator: torch.Gene
     if not channels or not all(1 <= width <= MOST for width in channels):
         raise ValueError(f"cnn needs channels of 1 to {MOST}, got {list(channels)}")
     if side < 2 ** len(channels):
-        raise ValueError(f"cnn halves the image's sides with each block: {side} pixels are too few for {len(channels)}")
+        raise ValueError(
+            f"cnn halves the image's sides with each block: {side} pixels are too few for {len(channels)}"
+        )
     solid = len(task.image) == 4
     layers: list[nn.Module] = []
     for inputs, outputs in pairwise((task.image[0], *channels)):
         layers += [
-            nn.Conv3d(inputs, outputs, 3, padding=1) if solid else nn.Conv2d(inputs, outputs, 3, padding=1),
+            nn.Conv3d(inputs, outputs, 3, padding=1)
+            if solid
+            else nn.Conv2d(inputs, outputs, 3, padding=1),
             _norm(outputs),
             nn.Tanh(),
             nn.MaxPool3d(2) if solid else nn.MaxPool2d(2),
         ]
     cells = _CELLS ** (len(task.image) - 1)
     pool = nn.AdaptiveAvgPool3d(_CELLS) if solid else nn.AdaptiveAvgPool2d(_CELLS)
-    model = nn.Sequential(*layers, pool, nn.Flatten(), nn.Linear(channels[-1] * cells, task.outputs))
+    model = nn.Sequential(
+        *layers, pool, nn.Flatten(), nn.Linear(channels[-1] * cells, task.outputs)
+    )
     for layer in model:
         if isinstance(layer, nn.Conv2d | nn.Conv3d | nn.Linear):
             bound = 1 / math.sqrt(layer.weight[0].numel())
@@ -75,14 +83,18 @@ def resnet18(task: Task, *, generator: torch.Generator) -> nn.Sequential:
     stem: list[nn.Module] = [nn.Conv2d(task.image[0], 64, 3, padding=1, bias=False)]
     if side > _SMALL:
         stem = [nn.Conv2d(task.image[0], 64, 7, stride=2, padding=3, bias=False)]
-    stem += [_norm(64), nn.ReLU()] + ([nn.MaxPool2d(3, stride=2, padding=1)] if side > _SMALL else [])
+    stem += [_norm(64), nn.ReLU()] + (
+        [nn.MaxPool2d(3, stride=2, padding=1)] if side > _SMALL else []
+    )
     widths = (64, 64, 64, 128, 128, 256, 256, 512, 512)
     blocks = [_Residual(inputs, outputs) for inputs, outputs in pairwise(widths)]
     head = [nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(512, task.outputs)]
     model = nn.Sequential(*stem, *blocks, *head)
     for layer in model.modules():
         if isinstance(layer, nn.Conv2d):
-            nn.init.kaiming_normal_(layer.weight, mode="fan_out", nonlinearity="relu", generator=generator)
+            nn.init.kaiming_normal_(
+                layer.weight, mode="fan_out", nonlinearity="relu", generator=generator
+            )
         elif isinstance(layer, nn.Linear):
             bound = 1 / math.sqrt(layer.in_features)
             nn.init.uniform_(layer.weight, -bound, bound, generator=generator)
@@ -103,7 +115,9 @@ class _Residual(nn.Module):
             nn.Conv2d(outputs, outputs, 3, padding=1, bias=False),
             _norm(outputs),
         )
-        short = nn.Sequential(nn.Conv2d(inputs, outputs, 1, stride=stride, bias=False), _norm(outputs))
+        short = nn.Sequential(
+            nn.Conv2d(inputs, outputs, 1, stride=stride, bias=False), _norm(outputs)
+        )
         self.short = nn.Identity() if inputs == outputs else short
         self.last = nn.ReLU()
 
@@ -116,7 +130,9 @@ class _Residual(nn.Module):
 def _side(task: Task, name: str) -> int:
     """Pixels of a side. Raises ValueError where records are no images."""
     if not task.image:
-        raise ValueError(f"{name} takes images, these records are {task.features} numbers; use logistic or mlp")
+        raise ValueError(
+            f"{name} takes images, these records are {task.features} numbers; use logistic or mlp"
+        )
     return task.image[-1]
 
 

@@ -42,7 +42,9 @@ def calibrate_noise(
 
 
 @lru_cache(maxsize=256)
-def _calibrated(target: float, sample_rate: float, steps: int, delta: float, before: Segments) -> float:
+def _calibrated(
+    target: float, sample_rate: float, steps: int, delta: float, before: Segments
+) -> float:
     def within(noise: float, budget: float) -> bool:
         segments = Counter(dict(before)) + Counter([SampledGaussian(sample_rate, noise, steps)])
         return fits(segments, delta=delta, budget=budget)
@@ -51,7 +53,9 @@ def _calibrated(target: float, sample_rate: float, steps: int, delta: float, bef
     while not within(high, target):
         high *= 2.0
         if high > _MOST_NOISE:
-            raise ValueError(f"no noise multiplier up to {_MOST_NOISE:g} reaches epsilon {target} at delta {delta}")
+            raise ValueError(
+                f"no noise multiplier up to {_MOST_NOISE:g} reaches epsilon {target} at delta {delta}"
+            )
     low = 0.5 * high
     while within(low, target):
         low, high = 0.5 * low, low

@@ -20,7 +20,9 @@ from securefl.privacy.accounting.inverse import inverted
 _FLOAT = 700.0  # a loss whose exponential is still a float
 
 
-def poisson_cohort_epsilon(cohort: int, clients: int, noise_multiplier: float, rounds: int, delta: float) -> float:
+def poisson_cohort_epsilon(
+    cohort: int, clients: int, noise_multiplier: float, rounds: int, delta: float
+) -> float:
     """An upper end of epsilon for cohorts that every client joins by its own coin; a client added or removed.
 
     Args:
@@ -38,7 +40,9 @@ def poisson_cohort_epsilon(cohort: int, clients: int, noise_multiplier: float, r
     return subsampled_gaussian_epsilon(cohort / clients, noise_multiplier, rounds, delta)
 
 
-def fixed_cohort_epsilon(cohort: int, clients: int, noise_multiplier: float, rounds: int, delta: float) -> float:
+def fixed_cohort_epsilon(
+    cohort: int, clients: int, noise_multiplier: float, rounds: int, delta: float
+) -> float:
     """An upper end of epsilon for cohorts of a fixed size, drawn without replacement; a client replaced by another.
 
     Args:
@@ -81,12 +85,14 @@ def _fixed_cohort_losses(share: float, noise_multiplier: float, interval: float)
     end = math.ceil(min(_FLOAT, largest_loss(share, noise_multiplier)) / interval)
     grid = np.arange(-end, end + 1)
     with_against_without, without_against_with = (
-        GaussianPrivacyLoss(noise_multiplier, sampling_prob=share, adjacency_type=direction).get_delta_for_epsilon(
-            grid * interval
-        )
+        GaussianPrivacyLoss(
+            noise_multiplier, sampling_prob=share, adjacency_type=direction
+        ).get_delta_for_epsilon(grid * interval)
         for direction in (AdjacencyType.REMOVE, AdjacencyType.ADD)
     )
-    deltas = np.minimum.accumulate(np.maximum(with_against_without, without_against_with))  # but for rounding, as it is
+    deltas = np.minimum.accumulate(
+        np.maximum(with_against_without, without_against_with)
+    )  # but for rounding, as it is
     return pld_pmf.create_pmf_pessimistic_connect_dots(interval, grid, deltas)
 
 

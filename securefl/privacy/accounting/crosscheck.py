@@ -9,7 +9,12 @@ from functools import partial, reduce
 from typing import Any
 
 import numpy as np
-from dp_accounting import GaussianDpEvent, NeighboringRelation, PoissonSampledDpEvent, SampledWithoutReplacementDpEvent
+from dp_accounting import (
+    GaussianDpEvent,
+    NeighboringRelation,
+    PoissonSampledDpEvent,
+    SampledWithoutReplacementDpEvent,
+)
 from dp_accounting.pld import privacy_loss_distribution as pld
 from dp_accounting.rdp import RdpAccountant
 
@@ -24,7 +29,9 @@ def renyi_epsilon(segments: Mapping[SampledGaussian, int], *, delta: float) -> f
     accountant = RdpAccountant()
     with _quiet():
         for event, count in segments.items():
-            sampled = PoissonSampledDpEvent(event.sample_rate, GaussianDpEvent(event.noise_multiplier))
+            sampled = PoissonSampledDpEvent(
+                event.sample_rate, GaussianDpEvent(event.noise_multiplier)
+            )
             accountant.compose(sampled, event.steps * count)
         return float(accountant.get_epsilon(delta))
 
@@ -43,9 +50,16 @@ def prv_epsilon(segments: Mapping[SampledGaussian, int], *, delta: float) -> flo
     accountant._get_domain = partial(_affordable, accountant._get_domain, delta)
     try:
         with warnings.catch_warnings(), np.errstate(all="ignore"):
-            warnings.simplefilter("ignore")  # it divides by zero where every record is in every step
+            warnings.simplefilter(
+                "ignore"
+            )  # it divides by zero where every record is in every step
             found = float(accountant.get_epsilon(delta))
-    except (ValueError, RuntimeError, ArithmeticError, IndexError):  # one for each way to find no number
+    except (
+        ValueError,
+        RuntimeError,
+        ArithmeticError,
+        IndexError,
+    ):  # one for each way to find no number
         return None
     return found if math.isfinite(found) else None
 
@@ -58,7 +72,9 @@ def _affordable(domain_of: Callable[..., Any], delta: float, **sizes: Any) -> An
     return domain
 
 
-def fixed_cohort_renyi(cohort: int, clients: int, noise_multiplier: float, rounds: int, delta: float) -> float:
+def fixed_cohort_renyi(
+    cohort: int, clients: int, noise_multiplier: float, rounds: int, delta: float
+) -> float:
     """Epsilon of cohorts drawn without replacement by Rényi DP (dp-accounting); a client replaced by another."""
     accountant = RdpAccountant(neighboring_relation=NeighboringRelation.REPLACE_ONE)
     drawn = SampledWithoutReplacementDpEvent(clients, cohort, GaussianDpEvent(noise_multiplier))
@@ -66,7 +82,9 @@ def fixed_cohort_renyi(cohort: int, clients: int, noise_multiplier: float, round
         return float(accountant.compose(drawn, rounds).get_epsilon(delta))
 
 
-def rounded_down_epsilon(segments: Mapping[SampledGaussian, int], *, delta: float, interval: float) -> float:
+def rounded_down_epsilon(
+    segments: Mapping[SampledGaussian, int], *, delta: float, interval: float
+) -> float:
     """Epsilon by dp-accounting's privacy buckets, rounded down: a valid lower end, off by up to interval / 2 a step."""
     parts = [
         pld.from_gaussian_mechanism(

@@ -14,7 +14,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from securefl.privacy.accounting.gaussian import ROOT, exact_epsilon, gaussian_delta
-from securefl.privacy.accounting.grids import COARSE, Segments, Upper, lower_bound, pessimistic, rounding, upper_ends
+from securefl.privacy.accounting.grids import (
+    COARSE,
+    Segments,
+    Upper,
+    lower_bound,
+    pessimistic,
+    rounding,
+    upper_ends,
+)
 from securefl.privacy.events import SampledGaussian
 
 DeltaOf = Callable[[NDArray[np.float64]], NDArray[np.float64]]  # epsilons (m,) -> deltas (m,)
@@ -78,7 +86,9 @@ def gaussian_epsilon(noise_multiplier: float, steps: int, delta: float) -> float
     return epsilon({SampledGaussian(1.0, noise_multiplier, steps): 1}, delta=delta)
 
 
-def subsampled_gaussian_epsilon(sample_rate: float, noise_multiplier: float, steps: int, delta: float) -> float:
+def subsampled_gaussian_epsilon(
+    sample_rate: float, noise_multiplier: float, steps: int, delta: float
+) -> float:
     """An upper end of epsilon for `steps` Gaussian releases over Poisson samples.
 
     Source: Koskela, Jälkö and Honkela, AISTATS 2020 (PLDs); Doroshenko et al., PETS 2022 (connect the dots).
@@ -102,7 +112,9 @@ def delta_of(segments: Mapping[SampledGaussian, int], *, delta: float) -> DeltaO
     whole, lost = pessimistic(merged, best.interval), rounding(sum(count for _, count in merged))
 
     def deltas(epsilons: NDArray[np.float64]) -> NDArray[np.float64]:
-        at = np.minimum(epsilons, 700.0)  # whose exponential is still a float; delta does not rise beyond
+        at = np.minimum(
+            epsilons, 700.0
+        )  # whose exponential is still a float; delta does not rise beyond
         return np.asarray(whole.get_delta_for_epsilon(at), dtype=np.float64) + lost
 
     return deltas
@@ -122,7 +134,9 @@ def _merged(segments: Mapping[SampledGaussian, int]) -> Segments:
         if count:
             key = (event.sample_rate, event.noise_multiplier)
             totals[key] = totals.get(key, 0) + event.steps * count
-    return tuple((SampledGaussian(q, noise, 1), steps) for (q, noise), steps in sorted(totals.items()))
+    return tuple(
+        (SampledGaussian(q, noise, 1), steps) for (q, noise), steps in sorted(totals.items())
+    )
 
 
 def _noiseless(segments: Segments) -> bool:

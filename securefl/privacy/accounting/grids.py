@@ -40,7 +40,9 @@ def upper_ends(segments: Segments, delta: float) -> Iterator[Upper]:
     """From coarse to fine; every event with noise."""
     best = Upper(math.inf, COARSE)
     if delta > rounding(_steps(segments)):
-        for best in refined(lambda interval: upper_end(segments, delta, interval), _intervals(segments)):
+        for best in refined(
+            lambda interval: upper_end(segments, delta, interval), _intervals(segments)
+        ):
             yield best
     # Rényi DP is looser, but needs no grid and no Fourier transform.
     if math.isinf(best.epsilon) or delta < _DROWNED * rounding(_steps(segments)):
@@ -106,7 +108,9 @@ def _one_step(segments: Segments, delta: float) -> float:
     for event, _ in segments:
         if delta < (q := event.sample_rate):
             whole = exact_epsilon(1 / event.noise_multiplier, delta / q)
-            found.append(float(np.logaddexp(math.log1p(-q), math.log(q) + whole)) if q < 1 else whole)
+            found.append(
+                float(np.logaddexp(math.log1p(-q), math.log(q) + whole)) if q < 1 else whole
+            )
     return max(0.0, max(found) - ROOT)
 
 
@@ -159,7 +163,9 @@ def pessimistic(segments: Segments, interval: float) -> pld.PrivacyLossDistribut
     """The sum of all losses on a grid, for a record added and for one removed; delta is never below the true one."""
     parts = [
         pld.from_gaussian_mechanism(
-            event.noise_multiplier, sampling_prob=event.sample_rate, value_discretization_interval=interval
+            event.noise_multiplier,
+            sampling_prob=event.sample_rate,
+            value_discretization_interval=interval,
         ).self_compose(steps)
         for event, steps in segments
     ]

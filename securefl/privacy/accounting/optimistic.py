@@ -39,7 +39,9 @@ class Branch(NamedTuple):
     steps: Array
 
 
-def optimistic(sample_rate: float, noise_multiplier: float, interval: float) -> pld_pmf.DensePLDPmf | None:
+def optimistic(
+    sample_rate: float, noise_multiplier: float, interval: float
+) -> pld_pmf.DensePLDPmf | None:
     """The loss of one release, with a record against without it, on a grid; None where the grid is too coarse.
 
     Guarantees:
@@ -52,17 +54,28 @@ def optimistic(sample_rate: float, noise_multiplier: float, interval: float) -> 
     """
     most = min(_FLOAT, largest_loss(sample_rate, noise_multiplier, deviations=_DEVIATIONS))
     least = max(-most, math.log1p(-sample_rate)) if sample_rate < 1 else -most
-    ends = math.floor(most / interval), math.ceil(-least / interval) - 1  # every loss is above log(1 - sample_rate)
-    losses = [sign * interval * np.arange(end + 1, dtype=np.float64) for end, sign in zip(ends, (1, -1), strict=True)]
+    ends = (
+        math.floor(most / interval),
+        math.ceil(-least / interval) - 1,
+    )  # every loss is above log(1 - sample_rate)
+    losses = [
+        sign * interval * np.arange(end + 1, dtype=np.float64)
+        for end, sign in zip(ends, (1, -1), strict=True)
+    ]
     right, left = (_lowered(_branch(points, sample_rate, noise_multiplier)) for points in losses)
     if right is None or left is None:
         return None
-    steps = [np.abs(np.diff(np.exp(points[: len(side)]))) for points, side in zip(losses, (right, left), strict=True)]
+    steps = [
+        np.abs(np.diff(np.exp(points[: len(side)])))
+        for points, side in zip(losses, (right, left), strict=True)
+    ]
     outer, first = zip(*map(_masses, (right, left), steps), strict=True)
     middle = 1 + first[0] + first[1]
     if middle < 0:  # lines this steep meet at an angle that no profile has
         return None
-    masses = np.concatenate([outer[1][::-1], [middle], outer[0]])  # of the distribution without the record
+    masses = np.concatenate(
+        [outer[1][::-1], [middle], outer[0]]
+    )  # of the distribution without the record
     least_cell = 1 - len(left)
     alphas = np.exp(interval * np.arange(least_cell, len(right)))
     return pld_pmf.DensePLDPmf(interval, least_cell, np.maximum(0.0, alphas * masses), 0.0, False)
@@ -71,7 +84,9 @@ def optimistic(sample_rate: float, noise_multiplier: float, interval: float) -> 
 def _branch(losses: Array, sample_rate: float, noise_multiplier: float) -> Branch:
     """At losses (m,) outwards from 0: the chance of a higher loss (right) or a lower one (left), with and without."""
     reach = np.expm1(losses) + sample_rate  # alpha - (1 - q)
-    at = noise_multiplier * np.log(reach / sample_rate) + 0.5 / noise_multiplier  # of the noise, in deviations
+    at = (
+        noise_multiplier * np.log(reach / sample_rate) + 0.5 / noise_multiplier
+    )  # of the noise, in deviations
     sign = 1.0 if losses[-1] >= 0 else -1.0
     without, with_it = ndtr(-sign * at), ndtr(-sign * (at - 1 / noise_multiplier))
     heights = sign * (sample_rate * with_it - reach * without)
@@ -89,7 +104,9 @@ def _lowered(branch: Branch) -> Array | None:
     heights[end] = 0.0
     left = branch.steps[:end][::-1].cumsum()[::-1]  # from each point to the end
     rise = heights[:-1] / left
-    touch = int(rise.argmin())  # where the line from the end touches the curve, which stays convex by it
+    touch = int(
+        rise.argmin()
+    )  # where the line from the end touches the curve, which stays convex by it
     heights[touch:-1] = rise[touch] * left[touch:]
     return heights
 

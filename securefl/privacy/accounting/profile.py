@@ -43,7 +43,9 @@ class Profile:
         Source: Kairouz, Oh and Viswanath, ICML 2015, theorem 2.1, at every epsilon of the profile, both ways round.
         """
         if not 0 <= false_positive_rate <= 1:
-            raise ValueError(f"the rate of false positives must be in [0, 1], got {false_positive_rate}")
+            raise ValueError(
+                f"the rate of false positives must be in [0, 1], got {false_positive_rate}"
+            )
         epsilons, deltas = self._grid
         found = np.exp(np.minimum(epsilons, 700.0)) * false_positive_rate + deltas
         spared = 1 - np.exp(-epsilons) * np.maximum(0.0, 1 - false_positive_rate - deltas)
@@ -58,7 +60,9 @@ class Profile:
             true_positive_rate: share of members that are found, in [0, 1].
         """
         if not 0 <= true_positive_rate <= 1:
-            raise ValueError(f"the rate of true positives must be in [0, 1], got {true_positive_rate}")
+            raise ValueError(
+                f"the rate of true positives must be in [0, 1], got {true_positive_rate}"
+            )
         epsilons, deltas = self._grid
         needed = np.exp(-epsilons) * (true_positive_rate - deltas)
         spared = 1 - deltas - np.exp(np.minimum(epsilons, 700.0)) * (1 - true_positive_rate)

@@ -50,17 +50,24 @@ def evidence_missing(case: Case) -> str | None:
         "the number of records": not case.records,
         "the records of all its rounds": not whole,
         "a mechanism that adds noise": case.scenario["training"]["kind"] != "dp_sgd",
-        "the past it goes on from": bool(case.ledgers) and past == (case.scenario.get("init_from") is None),
+        "the past it goes on from": bool(case.ledgers)
+        and past == (case.scenario.get("init_from") is None),
     }
     missing = [what for what, is_lost in lost.items() if is_lost]
-    return f"a finite epsilon is claimed, and the folder lacks {', '.join(missing)}" if missing else None
+    return (
+        f"a finite epsilon is claimed, and the folder lacks {', '.join(missing)}"
+        if missing
+        else None
+    )
 
 
 def no_noise(case: Case) -> str | None:
     """A claim without a ledger, or a release without noise."""
     if not case.claims or not case.rounds or case.broken:
         return None
-    if not any(map(case.booked, case.ledgers)) and any(record["survivors"] for record in case.rounds):
+    if not any(map(case.booked, case.ledgers)) and any(
+        record["survivors"] for record in case.rounds
+    ):
         return "a finite epsilon is claimed, and no ledger holds a release"
     for client in case.ledgers:
         if any(event.noise_multiplier == 0 for event in case.booked(client).values()):
@@ -100,13 +107,22 @@ def noise_not_as_configured(case: Case) -> str | None:
     """More noise booked than was asked for."""
     if not case.claims:
         return None
-    given, target = case.scenario["privacy"].get("noise_multiplier"), case.scenario["privacy"]["epsilon"]
+    given, target = (
+        case.scenario["privacy"].get("noise_multiplier"),
+        case.scenario["privacy"]["epsilon"],
+    )
     for client in case.ledgers:
         booked = case.booked(client)
-        others = [event.noise_multiplier for event in booked.values() if event.noise_multiplier != given]
+        others = [
+            event.noise_multiplier for event in booked.values() if event.noise_multiplier != given
+        ]
         if given is not None and others:
             return f"client {client}: noise multiplier {given:g} was asked for, its ledger books {others[0]:g}"
-        if given is None and len(booked) == case.scenario["rounds"] and _spent(case, client) < _CALIBRATED * target:
+        if (
+            given is None
+            and len(booked) == case.scenario["rounds"]
+            and _spent(case, client) < _CALIBRATED * target
+        ):
             spent = _spent(case, client)
             return f"client {client}: noise for epsilon {target:g} was asked for, its ledger has noise for {spent:.3g}"
     return None
@@ -134,7 +150,11 @@ def delta_too_large(case: Case) -> str | None:
     if not case.claims or not case.records:
         return None
     delta, most = case.scenario["privacy"]["delta"], max(case.records)
-    return f"delta {delta:g} is not below 1 / {most}, one over the records" if delta >= 1 / most else None
+    return (
+        f"delta {delta:g} is not below 1 / {most}, one over the records"
+        if delta >= 1 / most
+        else None
+    )
 
 
 def delta_from_batches(case: Case) -> str | None:
@@ -153,7 +173,11 @@ def delta_from_batches(case: Case) -> str | None:
 def shuffled_as_poisson(case: Case) -> str | None:
     """Batches that are no Poisson samples."""
     how = _practice(case, "sampling", "poisson")
-    return None if how == "poisson" or not case.claims else f"batches are {how}, and accounted as Poisson samples"
+    return (
+        None
+        if how == "poisson" or not case.claims
+        else f"batches are {how}, and accounted as Poisson samples"
+    )
 
 
 def batches_dropped(case: Case) -> str | None:
@@ -167,8 +191,16 @@ def rate_over_all_data(case: Case) -> str | None:
     batch, everyone = case.scenario["training"]["batch"], sum(case.records)
     for client in case.ledgers if case.claims else ():
         rates = {event.sample_rate for event in case.booked(client).values()}
-        if client < len(case.records) and rates and min(rates) < (1 - _SAME) * min(1.0, batch / case.records[client]):
-            of = f"over all {everyone} records" if abs(min(rates) * everyone / batch - 1) < 1e-3 else "too low"
+        if (
+            client < len(case.records)
+            and rates
+            and min(rates) < (1 - _SAME) * min(1.0, batch / case.records[client])
+        ):
+            of = (
+                f"over all {everyone} records"
+                if abs(min(rates) * everyone / batch - 1) < 1e-3
+                else "too low"
+            )
             return (
                 f"client {client} is accounted at a sampling rate of {min(rates):.4g}, {of}; it draws {batch} of its "
                 f"{case.records[client]}, a rate of {min(1.0, batch / case.records[client]):.4g}"
@@ -179,7 +211,11 @@ def rate_over_all_data(case: Case) -> str | None:
 def private_normaliser(case: Case) -> str | None:
     """A divisor that depends on the records."""
     by = _practice(case, "normaliser", "declared")
-    return None if by == "declared" or not case.claims else f"the noisy sum is divided by the {by} size"
+    return (
+        None
+        if by == "declared" or not case.claims
+        else f"the noisy sum is divided by the {by} size"
+    )
 
 
 def batch_norm(case: Case) -> str | None:
@@ -212,14 +248,18 @@ def _practice(case: Case, key: str, usual: Any) -> Any:
 
 def _accountable(case: Case) -> list[int]:
     """Clients that have a ledger, or must have had one."""
-    noted = {int(client) for record in case.rounds for client, head in record["ledger_heads"].items()}
+    noted = {
+        int(client) for record in case.rounds for client, head in record["ledger_heads"].items()
+    }
     return sorted({*case.ledgers, *noted} - set(case.broken))
 
 
 def _lost_heads(case: Case, client: int) -> list[int]:
     """Rounds that noted a head which is not in the client's ledger."""
     heads = {line["hash"] for line in case.ledgers.get(client, ())}
-    return [r["round"] for r in case.rounds if (h := _noted(r, client)) is not None and h not in heads]
+    return [
+        r["round"] for r in case.rounds if (h := _noted(r, client)) is not None and h not in heads
+    ]
 
 
 def _told(value: float | None) -> str:
@@ -241,5 +281,7 @@ def _planned_steps(case: Case, client: int) -> int | None:
 
 def _spent(case: Case, client: int) -> float:
     counts = earlier(case.ledgers.get(client, ()))
-    counts.update(SampledGaussian(**line["event"]) for line in case.ledgers.get(client, ()) if line["event"])
+    counts.update(
+        SampledGaussian(**line["event"]) for line in case.ledgers.get(client, ()) if line["event"]
+    )
     return epsilon(counts, delta=case.scenario["privacy"]["delta"])

@@ -26,7 +26,11 @@ def cohort_not_secret(case: Case) -> str | None:
 
 def seeded_before(case: Case) -> str | None:
     """Noise of the system, after noise that a seed gives again."""
-    if not case.claims or not case.seeded_before or case.scenario["privacy"].get("noise") == "seeded":
+    if (
+        not case.claims
+        or not case.seeded_before
+        or case.scenario["privacy"].get("noise") == "seeded"
+    ):
         return None
     names = ", ".join(case.seeded_before)
     return (
@@ -40,7 +44,9 @@ def tuning_not_charged(case: Case) -> str | None:
     if not case.claims:
         return None
     mine = _tuned(case.scenario)
-    others = {repr(_tuned(other)) for other in case.others if other["data"] == case.scenario["data"]}
+    others = {
+        repr(_tuned(other)) for other in case.others if other["data"] == case.scenario["data"]
+    }
     count = len(others - {repr(mine)})
     if not count:
         return None
@@ -51,10 +57,22 @@ def tuning_not_charged(case: Case) -> str | None:
 def majority_accuracy(case: Case) -> str | None:
     """An accuracy of the largest class."""
     metrics = case.metrics or {}
-    accuracy, majority, records = metrics.get("accuracy"), metrics.get("majority"), metrics.get("records")
-    if not case.claims or accuracy is None or majority is None or not records or accuracy > majority + 0.5 / records:
+    accuracy, majority, records = (
+        metrics.get("accuracy"),
+        metrics.get("majority"),
+        metrics.get("records"),
+    )
+    if (
+        not case.claims
+        or accuracy is None
+        or majority is None
+        or not records
+        or accuracy > majority + 0.5 / records
+    ):
         return None
-    return f"accuracy {accuracy:.3f} is no better than the share of the largest class, {majority:.3f}"
+    return (
+        f"accuracy {accuracy:.3f} is no better than the share of the largest class, {majority:.3f}"
+    )
 
 
 def _tuned(scenario: Mapping[str, Any]) -> tuple[object, ...]:

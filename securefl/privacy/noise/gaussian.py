@@ -20,6 +20,8 @@ def hardened_normal(size: int, stream: Keystream) -> NDArray[np.float64]:
     Source: Holohan and Braghin, ESORICS 2021, section 5.1, with n = 2.
     """
     total = np.zeros(size)
-    for _ in range(_DRAWS):  # one call each: within a call two coordinates share a radius and an angle
+    for _ in range(
+        _DRAWS
+    ):  # one call each: within a call two coordinates share a radius and an angle
         total += stream.normal(size)
     return total / math.sqrt(_DRAWS)

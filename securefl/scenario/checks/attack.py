@@ -31,14 +31,18 @@ def _check_clients(attack: Attack, facts: Facts) -> None:
     if len(set(attack.clients)) < len(attack.clients):
         raise ScenarioError(f"attack.clients: each client once, got {list(attack.clients)}")
     if max(attack.clients) >= facts.clients:
-        raise ScenarioError(f"attack.clients: there is no client {max(attack.clients)} among {facts.clients}")
+        raise ScenarioError(
+            f"attack.clients: there is no client {max(attack.clients)} among {facts.clients}"
+        )
     expected = facts.channel_options.get("corrupt", len(attack.clients))
     if len(attack.clients) > expected:
         raise ScenarioError(
             f"attack.clients: {len(attack.clients)} clients are corrupt, channel.corrupt declares {expected}; raise it"
         )
     if len(attack.clients) == facts.clients:
-        raise ScenarioError(f"attack.clients: all {facts.clients} clients are corrupt, leave at least one honest")
+        raise ScenarioError(
+            f"attack.clients: all {facts.clients} clients are corrupt, leave at least one honest"
+        )
 
 
 def _check_rows(declared: Declaration, attack: Attack, facts: Facts) -> None:
@@ -46,7 +50,9 @@ def _check_rows(declared: Declaration, attack: Attack, facts: Facts) -> None:
     entry = catalog.ATTACKS[attack.name]
     parameters("attack", attack.name, attack.parameters, *entry.functions)
     if entry.omniscient and attack.knows != "omniscient":
-        raise ScenarioError(f'attack: {attack.name} needs what the others send: set attack.knows = "omniscient"')
+        raise ScenarioError(
+            f'attack: {attack.name} needs what the others send: set attack.knows = "omniscient"'
+        )
     if entry.several and attack.knows == "own" and len(attack.clients) == 1:
         raise ScenarioError(
             f"attack: {attack.name} by one client that knows its own row only would send it as it is: set "
@@ -63,7 +69,9 @@ def _check_records(declared: Declaration, attack: Attack, facts: Facts) -> None:
     task, clients = facts.task, tuple(attack.clients)
     label = torch.zeros(1, task.classes) if task.multilabel else torch.zeros(1).long()
     record = Examples(torch.zeros(1, *(task.image or (task.features,))), label)
-    poison = make_poison(attack.name, attack.parameters, seed=declared.seed, classes=task.classes, corrupt=clients)
+    poison = make_poison(
+        attack.name, attack.parameters, seed=declared.seed, classes=task.classes, corrupt=clients
+    )
     tried("attack", lambda: poison(clients[0], *record))
 
 
@@ -71,9 +79,14 @@ def _check_gradients(declared: Declaration, attack: Attack) -> None:
     """An attack that changes gradients has a trainer that lets it, and does not overshoot."""
     bends = bend_of(declared, attack.clients[0])
     if bends is not None and declared.training.kind != "sgd":
-        raise ScenarioError(f"attack: {attack.name} trains in its own way: use training.kind = 'sgd'")
+        raise ScenarioError(
+            f"attack: {attack.name} trains in its own way: use training.kind = 'sgd'"
+        )
     tried("attack", lambda: bends and bends(torch.zeros(1), torch.zeros(1)))
-    if bends is not None and float(bends(torch.zeros(1), torch.ones(1))) * declared.training.lr >= 1:
+    if (
+        bends is not None
+        and float(bends(torch.zeros(1), torch.ones(1))) * declared.training.lr >= 1
+    ):
         raise ScenarioError(
             f"attack: {attack.name} would overshoot the global model, to which it pulls back, at every step: lower "
             "training.lr or anchor until their product is below 1"
@@ -85,4 +98,6 @@ def _send(declared: Declaration, facts: Facts, rows: Tensor, seen: Tensor) -> No
     rule, before = declared.defense.rule, declared.defense.prefilters
     has = make_weights(rule.name, rule.parameters, [(one.name, one.parameters) for one in before])
     weigh = None if has is None else lambda rows: torch.ones(len(rows))
-    adversary_of(declared, facts, lambda rows, weights: rows.mean(dim=0), weigh).attack(rows, seen, 0)
+    adversary_of(declared, facts, lambda rows, weights: rows.mean(dim=0), weigh).attack(
+        rows, seen, 0
+    )

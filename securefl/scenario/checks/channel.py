@@ -25,7 +25,11 @@ def check_channel(declared: Declaration, facts: Facts) -> None:
         takes |= {"reveal_counts"} if entry.shows_reported_weights else set()
     for key in _OPTIONS:
         if getattr(declared.channel, key) is not None and key not in takes:
-            beside = f"{kind} and weights = {declared.weights!r}" if key in _OF_REPORTED_WEIGHTS else f"{kind}"
+            beside = (
+                f"{kind} and weights = {declared.weights!r}"
+                if key in _OF_REPORTED_WEIGHTS
+                else f"{kind}"
+            )
             raise ScenarioError(f"channel.{key} has no effect with {beside}; remove it")
     if "reveal_counts" in takes and not declared.channel.reveal_counts:
         raise ScenarioError(
@@ -33,9 +37,13 @@ def check_channel(declared: Declaration, facts: Facts) -> None:
             "channel.reveal_counts = true, or use weights = 'equal' or 'declared'"
         )
     if facts.cohort_size > facts.clients:
-        raise ScenarioError(f"cohort.size: {facts.cohort_size} of {facts.clients} clients cannot be invited")
+        raise ScenarioError(
+            f"cohort.size: {facts.cohort_size} of {facts.clients} clients cannot be invited"
+        )
     if (least := facts.min_cohort) > facts.cohort_size:
-        raise ScenarioError(f"channel.min_cohort: {least} exceeds the {facts.cohort_size} clients of a round")
+        raise ScenarioError(
+            f"channel.min_cohort: {least} exceeds the {facts.cohort_size} clients of a round"
+        )
     try:
         terms_of(declared, facts)
     except ValueError as reason:
@@ -48,15 +56,23 @@ def _check_failures(declared: Declaration, facts: Facts, stages: int) -> None:
     failures: tuple[Failure, ...] = (*declared.simulate.drop, *declared.simulate.late)
     for failure in failures:
         if failure.client >= facts.clients:
-            raise ScenarioError(f"simulate: there is no client {failure.client} among {facts.clients}")
+            raise ScenarioError(
+                f"simulate: there is no client {failure.client} among {facts.clients}"
+            )
         if failure.round >= declared.rounds:
-            raise ScenarioError(f"simulate: there is no round {failure.round} among {declared.rounds} (from 0)")
+            raise ScenarioError(
+                f"simulate: there is no round {failure.round} among {declared.rounds} (from 0)"
+            )
     if declared.simulate.missing and not catalog.CHANNELS[declared.channel.kind].set_up:
-        raise ScenarioError(f"simulate.missing: {declared.channel.kind} has no set-up that a client could miss")
+        raise ScenarioError(
+            f"simulate.missing: {declared.channel.kind} has no set-up that a client could miss"
+        )
     for client in declared.simulate.missing:
         if client >= facts.clients:
             raise ScenarioError(f"simulate: there is no client {client} among {facts.clients}")
     for drop in declared.simulate.drop:
         if drop.stage > stages:
             plural = "stage" if stages == 1 else "stages"
-            raise ScenarioError(f"simulate.drop: {declared.channel.kind} has {stages} {plural}, got stage {drop.stage}")
+            raise ScenarioError(
+                f"simulate.drop: {declared.channel.kind} has {stages} {plural}, got stage {drop.stage}"
+            )

@@ -10,12 +10,18 @@ from securefl.scenario.facts import DEFAULT_SKEW, Facts
 def check_data(declared: Declaration, facts: Facts) -> None:
     """The partition belongs to the data set, its keys to the partition, and no client is left without records."""
     data, entry, how = declared.data, catalog.DATA[declared.data.name], facts.partition
-    known("data.partition", how, tuple(dict.fromkeys((*entry.partitions, "pooled", *catalog.DEALS))))
+    known(
+        "data.partition", how, tuple(dict.fromkeys((*entry.partitions, "pooled", *catalog.DEALS)))
+    )
     sites = facts.site_count
     if data.clients is not None and data.clients != sites:
-        raise ScenarioError(f"data.clients: {data.name} with partition {how!r} has {sites} clients, got {data.clients}")
+        raise ScenarioError(
+            f"data.clients: {data.name} with partition {how!r} has {sites} clients, got {data.clients}"
+        )
     if data.only is not None and (how == "pooled" or data.only >= sites):
-        raise ScenarioError(f"data.only: there is no site {data.only} among {sites} with partition {how!r}")
+        raise ScenarioError(
+            f"data.only: there is no site {data.only} among {sites} with partition {how!r}"
+        )
     _held_out(declared, facts)
     _check_keys(declared, facts)
     if how in catalog.DEALS and catalog.DEALS[how].by_class and facts.task.multilabel:
@@ -51,7 +57,11 @@ def _taken_by(partition: str) -> tuple[str, ...]:
 def _check_enough(declared: Declaration, facts: Facts) -> None:
     """There are records for every client."""
     data, sites, takes = declared.data, facts.site_count, _taken_by(facts.partition)
-    least = data.classes or DEFAULT_SKEW.classes if "classes" in takes else data.minimum or DEFAULT_SKEW.minimum
+    least = (
+        data.classes or DEFAULT_SKEW.classes
+        if "classes" in takes
+        else data.minimum or DEFAULT_SKEW.minimum
+    )
     records = facts.training_records
     if sites * least > records:
         ways = f"use at most {records // least} clients"
@@ -70,15 +80,25 @@ def _held_out(declared: Declaration, facts: Facts) -> None:
         return
     sites = len(entry.partitions.get(entry.usual, ()))
     if how not in (entry.usual, "pooled") or sites < 2:
-        raise ScenarioError(f"data.held_out needs sites of the data set's own, not {data.name} with partition {how!r}")
+        raise ScenarioError(
+            f"data.held_out needs sites of the data set's own, not {data.name} with partition {how!r}"
+        )
     if data.held_out >= sites or data.held_out == data.only:
-        what = "it is the only one that trains" if data.held_out == data.only else f"there are {sites} sites"
+        what = (
+            "it is the only one that trains"
+            if data.held_out == data.only
+            else f"there are {sites} sites"
+        )
         raise ScenarioError(f"data.held_out: site {data.held_out} cannot be held out, {what}")
 
 
 def check_rehearsal(declared: Declaration, facts: Facts) -> None:
     """The client exists; labels that can be wrong are one a record."""
     if declared.data.label_noise and facts.task.multilabel:
-        raise ScenarioError("data.label_noise: the records bear several labels each; use another data set")
+        raise ScenarioError(
+            "data.label_noise: the records bear several labels each; use another data set"
+        )
     if declared.rehearsal is not None and declared.rehearsal.client >= facts.clients:
-        raise ScenarioError(f"rehearsal.client: there is no client {declared.rehearsal.client} among {facts.clients}")
+        raise ScenarioError(
+            f"rehearsal.client: there is no client {declared.rehearsal.client} among {facts.clients}"
+        )

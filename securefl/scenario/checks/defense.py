@@ -36,7 +36,13 @@ def check_defense(declared: Declaration, facts: Facts) -> None:
     tried("defense", lambda: defend(torch.zeros(rows, 1), torch.ones(rows)))
 
 
-def _takes(place: str, chosen: Named, entry: RuleEntry | PrefilterEntry, declared: Declaration, facts: Facts) -> None:
+def _takes(
+    place: str,
+    chosen: Named,
+    entry: RuleEntry | PrefilterEntry,
+    declared: Declaration,
+    facts: Facts,
+) -> None:
     """A rule or pre-filter has its parameters, and the rows it needs."""
     parameters(place, chosen.name, chosen.parameters, entry.function)
     f = chosen.parameters.get("f", 0)
@@ -44,7 +50,11 @@ def _takes(place: str, chosen: Named, entry: RuleEntry | PrefilterEntry, declare
         raise ScenarioError(f"{place}: f must be >= 0, got {f}")
     kind, clients = declared.channel.kind, facts.cohort_size
     rows, needed = catalog.CHANNELS[kind].rows(clients), entry.minimum_rows(f)
-    ways = "a smaller f, more clients in a round, or" if rows == clients else "channel.kind = 'plain', or"
+    ways = (
+        "a smaller f, more clients in a round, or"
+        if rows == clients
+        else "channel.kind = 'plain', or"
+    )
     if needed > rows:
         raise ScenarioError(
             f"{chosen.name} with f={f} needs {needed} rows, {kind} with {clients} clients reveals {rows}: "

@@ -19,7 +19,9 @@ def known(key: str, name: str, table: Any) -> None:
     if name in table:
         return
     if name in PLANNED.get(key, ()):
-        raise ScenarioError(f"{key} = {name!r} is not available yet; use {' or '.join(map(repr, table))}")
+        raise ScenarioError(
+            f"{key} = {name!r} is not available yet; use {' or '.join(map(repr, table))}"
+        )
     meant = _nearest(name, list(table))
     asked = f", did you mean {meant!r}?" if meant else ";"
     raise ScenarioError(f"{key}: there is no {name!r}{asked} known: {', '.join(table)}")

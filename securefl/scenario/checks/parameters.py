@@ -11,7 +11,9 @@ from securefl.scenario.entries import parameters_of
 _LARGEST = 1e6  # of a hyper-parameter; beyond it something is meant differently
 
 
-def parameters(place: str, name: str, given: dict[str, Any], *functions: Callable[..., Any]) -> None:
+def parameters(
+    place: str, name: str, given: dict[str, Any], *functions: Callable[..., Any]
+) -> None:
     """What is given is what the functions take: no more, no less, and of the right kind."""
     known = parameters_of(*functions)
     for key, value in given.items():
@@ -19,13 +21,18 @@ def parameters(place: str, name: str, given: dict[str, Any], *functions: Callabl
             takes = f"takes {', '.join(known)}" if known else "takes no parameters"
             raise ScenarioError(f"{place}: {name} {takes}, got {key!r}")
         if known[key].annotation is inspect.Parameter.empty:
-            raise ScenarioError(f"{place}: the parameter {key} of {name} has no annotation; its author has to add one")
-        wanted = {int | None: int, float | None: float}.get(known[key].annotation, known[key].annotation)
+            raise ScenarioError(
+                f"{place}: the parameter {key} of {name} has no annotation; its author has to add one"
+            )
+        wanted = {int | None: int, float | None: float}.get(
+            known[key].annotation, known[key].annotation
+        )
         fits = {int: (int,), float: (int, float)}.get(wanted, (list, tuple))
         whole = value if isinstance(value, list | tuple) else [value]
         scalar = int | float if wanted is float else int
         scalars = all(
-            isinstance(part, scalar) and not isinstance(part, bool) and abs(part) < math.inf for part in whole
+            isinstance(part, scalar) and not isinstance(part, bool) and abs(part) < math.inf
+            for part in whole
         )
         if not isinstance(value, fits) or not scalars:
             kind = {int: "an integer", float: "a finite number"}.get(wanted, "a list of integers")

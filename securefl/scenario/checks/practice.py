@@ -29,4 +29,6 @@ def check_practice(declared: Declaration, facts: Facts) -> None:
                 f"practice.{key}: {declared.training.kind} has {ours[key]!r}, got {value!r}; "
                 f"beside a DP claim that may be the mistake {name}: {MISTAKES[name].why}"
             )
-        raise ScenarioError(f"practice.{key}: {declared.training.kind} has {ours[key]!r}, got {value!r}")
+        raise ScenarioError(
+            f"practice.{key}: {declared.training.kind} has {ours[key]!r}, got {value!r}"
+        )

@@ -22,7 +22,9 @@ def check_privacy(declared: Declaration, facts: Facts) -> None:
             "use 'dp_sgd', or remove the privacy table"
         )
     if declared.training.kind == "sgd" and privacy.noise_multiplier is not None:
-        raise ScenarioError("privacy.noise_multiplier has no effect with training.kind = 'sgd'; use 'dp_sgd'")
+        raise ScenarioError(
+            "privacy.noise_multiplier has no effect with training.kind = 'sgd'; use 'dp_sgd'"
+        )
     if privacy.records is not None and len(privacy.records) != facts.clients:
         raise ScenarioError(
             f"privacy.records has one entry a client: {facts.clients} clients, got {len(privacy.records)} entries"

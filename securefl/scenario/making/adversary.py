@@ -40,10 +40,16 @@ def poisoned(declared: Declaration, data: FederatedData) -> FederatedData:
     if (attack := declared.attack) is None:
         return data
     poison = make_poison(
-        attack.name, attack.parameters, seed=declared.seed, classes=data.task.classes, corrupt=attack.clients
+        attack.name,
+        attack.parameters,
+        seed=declared.seed,
+        classes=data.task.classes,
+        corrupt=attack.clients,
     )
     sites = [
-        Site(site.name, Examples(*poison(index, *site.train)), site.test) if index in attack.clients else site
+        Site(site.name, Examples(*poison(index, *site.train)), site.test)
+        if index in attack.clients
+        else site
         for index, site in enumerate(data.sites)
     ]
     return FederatedData(data.task, tuple(sites), data.test)
@@ -56,14 +62,18 @@ def bend_of(declared: Declaration, client: int) -> Bend | None:
     return make_bend(attack.name, attack.parameters)
 
 
-def success(declared: Declaration, data: FederatedData, judge: Callable[[Tensor], Tensor]) -> float | None:
+def success(
+    declared: Declaration, data: FederatedData, judge: Callable[[Tensor], Tensor]
+) -> float | None:
     """Of the test records that the attack is after, the share that the model takes for what it wants.
 
     The judge gives the model's probabilities (n, classes) for features.
 
     None without such records, and where the model answers what is not finite.
     """
-    if (attack := declared.attack) is None or (goal := make_goal(attack.name, attack.parameters)) is None:
+    if (attack := declared.attack) is None or (
+        goal := make_goal(attack.name, attack.parameters)
+    ) is None:
         return None
     features, wanted = goal(*data.test)
     if not len(features):

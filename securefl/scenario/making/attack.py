@@ -18,7 +18,14 @@ Parameters = Mapping[str, Any]
 
 
 def make_attack(
-    name: str, parameters: Parameters, *, seed: int, clients: int, rule: Rule, weigh: Weigh | None, krum_f: int | None
+    name: str,
+    parameters: Parameters,
+    *,
+    seed: int,
+    clients: int,
+    rule: Rule,
+    weigh: Weigh | None,
+    krum_f: int | None,
 ) -> Attack:
     """What the adversary does to rows: own honest rows (f, d), those known (h, d), round -> rows (f, d).
 
@@ -52,7 +59,9 @@ def make_attack(
     return attack
 
 
-def make_poison(name: str, parameters: Parameters, *, seed: int, classes: int, corrupt: Sequence[int]) -> Poison:
+def make_poison(
+    name: str, parameters: Parameters, *, seed: int, classes: int, corrupt: Sequence[int]
+) -> Poison:
     """What the adversary does to the records of one of its clients before training: client, features, labels in."""
     if (function := ATTACKS[name].records) is None:
         return lambda client, features, labels: (features, labels)

@@ -9,7 +9,13 @@ from securefl.scenario.facts import Facts
 
 
 def plan_of(
-    declared: Declaration, facts: Facts, *, session: bytes, d: int, stream_for: StreamFor, config: bytes = b""
+    declared: Declaration,
+    facts: Facts,
+    *,
+    session: bytes,
+    d: int,
+    stream_for: StreamFor,
+    config: bytes = b"",
 ) -> Plan:
     """What the channel of this scenario is built from."""
     return Plan(
@@ -30,6 +36,10 @@ def plan_of(
 def terms_of(declared: Declaration, facts: Facts) -> Any:
     """What the clients of this scenario agree on, but for identities. Raises ValueError where it does not fit."""
     sketch = plan_of(
-        declared, facts, session=b"", d=facts.coordinates, stream_for=lambda purpose, client, round: system_keystream()
+        declared,
+        facts,
+        session=b"",
+        d=facts.coordinates,
+        stream_for=lambda purpose, client, round: system_keystream(),
     )
     return facts.channel.check(sketch, **facts.channel_options)

@@ -13,7 +13,9 @@ from securefl.scenario.catalog import PREFILTERS, RULES, STEPS
 Parameters = Mapping[str, Any]
 
 
-def make_rule(name: str, parameters: Parameters, prefilters: Sequence[tuple[str, Parameters]] = ()) -> Rule:
+def make_rule(
+    name: str, parameters: Parameters, prefilters: Sequence[tuple[str, Parameters]] = ()
+) -> Rule:
     """Pre-filters and the rule as the engine calls them: rows (m, d), weights (m,) -> (d,).
 
     Behind a pre-filter rows are no client's own, so that no weight is anybody's: they count the same.
@@ -31,7 +33,9 @@ def make_rule(name: str, parameters: Parameters, prefilters: Sequence[tuple[str,
     return filtered
 
 
-def make_weights(name: str, parameters: Parameters, prefilters: Sequence[tuple[str, Parameters]] = ()) -> Weigh | None:
+def make_weights(
+    name: str, parameters: Parameters, prefilters: Sequence[tuple[str, Parameters]] = ()
+) -> Weigh | None:
     """The weights that a rule gives to rows (m, d), as (m,); None where it gives none, or to mixtures of rows only."""
     function = RULES[name].weigh
     return None if function is None or prefilters else partial(function, **parameters)

@@ -54,8 +54,12 @@ def _run(path: Path) -> dict[str, Any]:
         "rows": [_line(label, group) for label, group in _groups(folder).items()],
         "environment": read_json(path / "env.json"),
         "scenario": folder.request().text,
-        "tables": tables.read_text(encoding="utf-8") if (tables := path / "tables.md").is_file() else "",
-        "resolved": [{"label": label, "values": values} for label, values in _first_scenarios(folder).items()],
+        "tables": tables.read_text(encoding="utf-8")
+        if (tables := path / "tables.md").is_file()
+        else "",
+        "resolved": [
+            {"label": label, "values": values} for label, values in _first_scenarios(folder).items()
+        ],
     }
 
 
@@ -73,15 +77,33 @@ def _line(label: str, group: Group) -> dict[str, Any]:
     """A line of the table: the metrics over the seeds, the states, and what went wrong."""
     statuses = [cell.status() for _, cell in group]
     states = Counter(str(status["state"]) for status in statuses)
-    told = ", ".join(f"{count} {state}" for state, count in states.items()) if len(group) > 1 else next(iter(states))
-    found = [with_marks(metrics, scenario, cell) for scenario, cell in group if (metrics := cell.metrics())]
+    told = (
+        ", ".join(f"{count} {state}" for state, count in states.items())
+        if len(group) > 1
+        else next(iter(states))
+    )
+    found = [
+        with_marks(metrics, scenario, cell)
+        for scenario, cell in group
+        if (metrics := cell.metrics())
+    ]
     wrong = [status["reason"] for status in statuses if status.get("reason")]
     if lost := sum(metrics["abandoned"] for metrics in found):
-        wrong.append(f"{lost} of {sum(metrics['rounds'] for metrics in found)} rounds were abandoned")
+        wrong.append(
+            f"{lost} of {sum(metrics['rounds'] for metrics in found)} rounds were abandoned"
+        )
     for metrics in found:
-        wrong += [f"client {client} took no part: {why}" for client, why in metrics.get("left_out", {}).items()]
+        wrong += [
+            f"client {client} took no part: {why}"
+            for client, why in metrics.get("left_out", {}).items()
+        ]
     worst = next((state for state in ("failed", "out of budget") if state in states), "")
-    return {"cells": cells(Row(label, found, told)), "state": told, "worst": worst, "wrong": list(dict.fromkeys(wrong))}
+    return {
+        "cells": cells(Row(label, found, told)),
+        "state": told,
+        "worst": worst,
+        "wrong": list(dict.fromkeys(wrong)),
+    }
 
 
 def _first_scenarios(folder: RunFolder) -> dict[str, Mapping[str, Any]]:

@@ -9,7 +9,14 @@ from securefl.errors import RunFolderError
 from securefl.files import read_json
 
 NAMES = "audit-*.json"
-COLUMNS = ("verdict", "attack", "AUC", "TPR at 1 % FPR / claimed", "TPR at .1 % FPR / claimed", "epsilon >=")
+COLUMNS = (
+    "verdict",
+    "attack",
+    "AUC",
+    "TPR at 1 % FPR / claimed",
+    "TPR at .1 % FPR / claimed",
+    "epsilon >=",
+)
 
 
 def audits_in(path: Path) -> list[dict[str, Any]]:
@@ -18,7 +25,10 @@ def audits_in(path: Path) -> list[dict[str, Any]]:
     Raises:
         RunFolderError: a file of theirs is damaged.
     """
-    return [_checked(file) | {"columns": COLUMNS, "figures": list(_figures(file))} for file in sorted(path.glob(NAMES))]
+    return [
+        _checked(file) | {"columns": COLUMNS, "figures": list(_figures(file))}
+        for file in sorted(path.glob(NAMES))
+    ]
 
 
 def _checked(file: Path) -> dict[str, Any]:
@@ -53,7 +63,10 @@ def _told_before(line: dict[str, Any]) -> list[str]:
 
 def _figures(file: Path) -> Iterator[dict[str, str]]:
     """The curves, then reconstructed pictures where they were kept."""
-    told = {"": "ROC of every attack", "-pictures": "TRAINING RECORDS, and what attacks reconstructed of them"}
+    told = {
+        "": "ROC of every attack",
+        "-pictures": "TRAINING RECORDS, and what attacks reconstructed of them",
+    }
     for suffix, text in told.items():
         figure = file.with_name(f"{file.stem}{suffix}.svg")
         if figure.is_file():

@@ -93,7 +93,10 @@ def opened(sides: Sides, updates: Mapping[int, ClientUpdate], *, round: int = 0)
         assert sides.clients[client].receive(request) is None
         assert sides.server.absorb(client, sides.clients[client].submit(updates[client])) is True
     assert sides.server.close_stage() is None
-    views = {client: sides.clients[client].receive(request) for client, request in sides.server.requests().items()}
+    views = {
+        client: sides.clients[client].receive(request)
+        for client, request in sides.server.requests().items()
+    }
     return {client: view for client, view in views.items() if isinstance(view, View)}
 
 
@@ -111,9 +114,14 @@ def test_the_mean_of_any_clients_is_within_the_error_bound(seed: int, d: int, cl
     cohort = tuple(range(clients))
     terms = replace(TERMS, d=d, clip=4.0, min_cohort=2)
     deltas = {client: 3 * torch.randn(d, generator=generator) for client in cohort}
-    view = opened(sides_of(terms), {client: update_of(client, deltas[client]) for client in cohort})[0]
+    view = opened(
+        sides_of(terms), {client: update_of(client, deltas[client]) for client in cohort}
+    )[0]
     total = sum(WEIGHTS[client] for client in cohort)
-    exact = sum((deltas[c].double().clamp(-4, 4) * WEIGHTS[c] for c in cohort), torch.zeros(d).double()) / total
+    exact = (
+        sum((deltas[c].double().clamp(-4, 4) * WEIGHTS[c] for c in cohort), torch.zeros(d).double())
+        / total
+    )
     assert view.rows.shape == (1, d)
     assert (view.rows[0].double() - exact).abs().max() <= terms.error_bound(clients, total)
 
@@ -126,12 +134,18 @@ def test_the_error_bound_is_near_what_happens_and_would_notice_a_tenth_of_the_sc
         loader.add(total, HOLDER.encrypt(zeros))
     errors = HOLDER.open(total)
     bound = replace(TERMS, clip=1e-6).sum_bound(5)
-    assert bound / 3 < np.abs(errors).max() < bound  # 40,960 draws reach 4 of the bound's 8 deviations
-    assert errors.std() == pytest.approx(bound / 8, rel=0.05)  # the formula's deviation, to 9 standard errors
+    assert (
+        bound / 3 < np.abs(errors).max() < bound
+    )  # 40,960 draws reach 4 of the bound's 8 deviations
+    assert errors.std() == pytest.approx(
+        bound / 8, rel=0.05
+    )  # the formula's deviation, to 9 standard errors
 
 
 def test_all_key_holders_see_the_same_numbers_bit_for_bit() -> None:
-    views = opened(sides_of(replace(TERMS, d=3000)), {c: update_of(c, torch.randn(3000)) for c in EVERYONE})
+    views = opened(
+        sides_of(replace(TERMS, d=3000)), {c: update_of(c, torch.randn(3000)) for c in EVERYONE}
+    )
     assert sorted(views) == list(EVERYONE)
     assert all(torch.equal(view.rows, views[0].rows) for view in views.values())
     assert all(view.weights.tolist() == [21.0] for view in views.values())
@@ -155,12 +169,17 @@ def test_an_update_travels_in_7_times_the_bytes_of_float32() -> None:
 
 def test_the_weight_is_not_a_coordinate_of_the_row_and_reported_weights_are_used() -> None:
     terms = replace(TERMS, weights=None, max_weight=1000, d=SLOTS)
-    updates = {c: update_of(c, torch.full((SLOTS,), float(c)), weight=(1, 10, 100, 1000, 500)[c]) for c in EVERYONE}
+    updates = {
+        c: update_of(c, torch.full((SLOTS,), float(c)), weight=(1, 10, 100, 1000, 500)[c])
+        for c in EVERYONE
+    }
     view = opened(sides_of(terms), updates)[0]
     expected = (10 + 200 + 3000 + 2000) / 1611
     assert view.rows.shape == (1, SLOTS)
     assert float(view.weights) == pytest.approx(1611, abs=1e-4)
-    assert view.rows[0].tolist() == pytest.approx([expected] * SLOTS, abs=terms.error_bound(5, 1611))
+    assert view.rows[0].tolist() == pytest.approx(
+        [expected] * SLOTS, abs=terms.error_bound(5, 1611)
+    )
 
 
 # The headroom
@@ -173,17 +192,30 @@ def test_five_clients_of_2000_wrap_around_in_silence_which_is_why_they_are_refus
     for _ in range(4):
         total += tenseal.ckks_vector(context, [2000.0] * SLOTS)
     assert total.decrypt()[:2] == pytest.approx([-6384.0, -6384.0], abs=1e-3)
-    with pytest.raises(ValueError, match=r"5 clients x 2000 could wrap around; use a clip of at most 1638\.39$"):
+    with pytest.raises(
+        ValueError, match=r"5 clients x 2000 could wrap around; use a clip of at most 1638\.39$"
+    ):
         replace(TERMS, clip=2000.0)
 
 
 @pytest.mark.parametrize("sign", [1.0, -1.0])
-def test_the_largest_sum_allowed_is_right_with_every_slot_full_and_one_step_more_is_refused(sign: float) -> None:
+def test_the_largest_sum_allowed_is_right_with_every_slot_full_and_one_step_more_is_refused(
+    sign: float,
+) -> None:
     """Full slots of one value put all of it into one coefficient, which is where a sum wraps around first."""
     top = float(np.nextafter(HEADROOM / 4, 0))
-    terms = replace(TERMS, d=SLOTS, clients=(0, 1, 2, 3), cohort=4, clip=top, weights=dict.fromkeys(range(4), 10))
+    terms = replace(
+        TERMS,
+        d=SLOTS,
+        clients=(0, 1, 2, 3),
+        cohort=4,
+        clip=top,
+        weights=dict.fromkeys(range(4), 10),
+    )
     updates = {c: update_of(c, torch.full((SLOTS,), sign * 1e6), weight=10) for c in range(4)}
-    assert opened(sides_of(terms), updates)[2].rows[0].tolist() == pytest.approx([sign * top] * SLOTS, rel=1e-6)
+    assert opened(sides_of(terms), updates)[2].rows[0].tolist() == pytest.approx(
+        [sign * top] * SLOTS, rel=1e-6
+    )
     with pytest.raises(ValueError, match=r"could wrap around; use a clip of at most 2047\.99"):
         replace(terms, clip=HEADROOM / 4)
 
@@ -206,12 +238,18 @@ def test_a_reported_weight_counts_towards_the_headroom() -> None:
 
 def test_a_sum_that_would_be_one_update_is_refused() -> None:
     assert replace(TERMS, min_cohort=2).min_cohort == 2
-    with pytest.raises(ValueError, match="min_cohort must be at least 2 with ckks, or the sum would be one client"):
+    with pytest.raises(
+        ValueError, match="min_cohort must be at least 2 with ckks, or the sum would be one client"
+    ):
         replace(TERMS, min_cohort=1)
 
 
-@pytest.mark.parametrize(("bad", "sent"), [(float("nan"), 0.0), (float("inf"), 128.0), (-float("inf"), -128.0)])
-def test_an_update_that_is_not_finite_is_sent_clipped_and_with_zeros_for_nans(bad: float, sent: float) -> None:
+@pytest.mark.parametrize(
+    ("bad", "sent"), [(float("nan"), 0.0), (float("inf"), 128.0), (-float("inf"), -128.0)]
+)
+def test_an_update_that_is_not_finite_is_sent_clipped_and_with_zeros_for_nans(
+    bad: float, sent: float
+) -> None:
     updates = {client: update_of(client, torch.zeros(D)) for client in EVERYONE}
     updates[0] = update_of(0, torch.tensor([1.0, bad, 2.0]))
     row = opened(sides_of(TERMS), updates)[1].rows[0]
@@ -221,8 +259,13 @@ def test_an_update_that_is_not_finite_is_sent_clipped_and_with_zeros_for_nans(ba
 
 def test_a_reported_weight_out_of_range_is_held_to_the_range() -> None:
     terms = replace(TERMS, weights=None, max_weight=10)
-    updates = {c: update_of(c, torch.zeros(D), weight=w) for c, w in zip(EVERYONE, (0, 11, 2**40, 5, 1), strict=True)}
-    assert float(opened(sides_of(terms), updates)[0].weights) == pytest.approx(1 + 10 + 10 + 5 + 1, abs=1e-4)
+    updates = {
+        c: update_of(c, torch.zeros(D), weight=w)
+        for c, w in zip(EVERYONE, (0, 11, 2**40, 5, 1), strict=True)
+    }
+    assert float(opened(sides_of(terms), updates)[0].weights) == pytest.approx(
+        1 + 10 + 10 + 5 + 1, abs=1e-4
+    )
 
 
 @pytest.mark.parametrize(
@@ -233,7 +276,9 @@ def test_a_reported_weight_out_of_range_is_held_to_the_range() -> None:
         (update_of(0, torch.zeros(D), weight=4), "the weight is not the public one"),
     ],
 )
-def test_an_update_that_does_not_fit_the_terms_is_refused(update: ClientUpdate, message: str) -> None:
+def test_an_update_that_does_not_fit_the_terms_is_refused(
+    update: ClientUpdate, message: str
+) -> None:
     stages = until_asked(sides_of(TERMS), 0, round=0)
     with pytest.raises(ProtocolError, match=message):
         stages.sides.clients[0].submit(update)
@@ -294,7 +339,9 @@ def key_of(
     secret: bool = True,
 ) -> bytes:
     """A key of a context as TenSEAL writes it."""
-    context = tenseal.context(tenseal.SCHEME_TYPE.CKKS, 4096, coeff_mod_bit_sizes=list(bits), encryption_type=kind)
+    context = tenseal.context(
+        tenseal.SCHEME_TYPE.CKKS, 4096, coeff_mod_bit_sizes=list(bits), encryption_type=kind
+    )
     context.global_scale = scale
     data: bytes = context.serialize(save_public_key=False, save_secret_key=secret)
     return data
@@ -306,7 +353,9 @@ FOREIGN = {
     "both moduli": key_of(bits=(50, 50)),
     "the special modulus": key_of(bits=(54, 40)),
     "scale": key_of(scale=2.0**39),
-    "public-key encryption, with five times the noise": key_of(kind=tenseal.ENCRYPTION_TYPE.ASYMMETRIC),
+    "public-key encryption, with five times the noise": key_of(
+        kind=tenseal.ENCRYPTION_TYPE.ASYMMETRIC
+    ),
     "no secret": key_of(secret=False),
     "too long": key_of() + b"\x7a\x80\x80\x10" + bytes(2**18),  # a field that Protocol Buffers skip
 }
@@ -381,7 +430,9 @@ def test_a_sum_names_every_client_once_and_in_order() -> None:
     sides = sides_of(TERMS)
     honest = sum_for(sides)
     for survivors in ((0, 1, 1), (2, 1, 0), (0, 1, 2, 3, 4, 5)):
-        with pytest.raises(ProtocolError, match=r"names clients out of order or twice|4 a client here"):
+        with pytest.raises(
+            ProtocolError, match=r"names clients out of order or twice|4 a client here"
+        ):
             sides.clients[0].receive(replace(honest, survivors=survivors).to_bytes())
 
 
@@ -413,7 +464,9 @@ def test_a_sum_of_another_session_or_a_broken_one_is_refused() -> None:
     with pytest.raises(ProtocolError, match="another session"):
         sides.clients[0].receive(replace(honest, session=OTHER_SESSION).to_bytes())
     with pytest.raises(ProtocolError, match="not a ciphertext of our parameters"):
-        sides.clients[0].receive(replace(honest, ciphertexts=[b"\xff" * CIPHERTEXT_BYTES]).to_bytes())
+        sides.clients[0].receive(
+            replace(honest, ciphertexts=[b"\xff" * CIPHERTEXT_BYTES]).to_bytes()
+        )
     with pytest.raises(ProtocolError, match="4 a client here"):
         sides.clients[0].receive(replace(honest, ciphertexts=[b"\0" * 60_000]).to_bytes())
     assert isinstance(sides.clients[0].receive(honest.to_bytes()), View)
@@ -426,7 +479,9 @@ def test_when_no_key_holder_opens_the_sum_the_round_is_abandoned() -> None:
     assert sides.server.requests() == {}
     with pytest.raises(RoundAbandoned, match="no key holder opened the sum"):
         sides.server.close_stage()
-    assert torch.allclose(mean_of(play(sides, round=1)), mean_of_updates(EVERYONE, round=1), atol=1e-5)
+    assert torch.allclose(
+        mean_of(play(sides, round=1)), mean_of_updates(EVERYONE, round=1), atol=1e-5
+    )
 
 
 def test_a_client_that_was_silent_still_opens_what_the_others_sent() -> None:
@@ -465,7 +520,9 @@ def test_lengths_are_checked_before_anything_is_copied() -> None:
         EncryptedSum.from_bytes(told.to_bytes(), chunks=1, most=1)
 
 
-@pytest.mark.parametrize("seed", [0, pytest.param(1, marks=pytest.mark.slow), pytest.param(2, marks=pytest.mark.slow)])
+@pytest.mark.parametrize(
+    "seed", [0, pytest.param(1, marks=pytest.mark.slow), pytest.param(2, marks=pytest.mark.slow)]
+)
 def test_broken_messages_never_do_more_than_being_dropped(seed: int) -> None:
     """Random damage to honest messages: dropped, or (a bit of a coefficient) taken as the other ciphertext it is."""
     stream = seeded_keystream(seed, "ckks fuzzing")
@@ -487,7 +544,9 @@ def test_broken_messages_never_do_more_than_being_dropped(seed: int) -> None:
     assert taken > 0
     request = UpdateRequest(SESSION, 1, HASH).to_bytes()
     assert sides.clients[0].receive(request) is None
-    assert torch.allclose(mean_of(play(sides, round=2)), mean_of_updates(EVERYONE, round=2), atol=1e-5)
+    assert torch.allclose(
+        mean_of(play(sides, round=2)), mean_of_updates(EVERYONE, round=2), atol=1e-5
+    )
 
 
 # What is seen
@@ -511,13 +570,19 @@ def test_a_holder_without_the_model_that_was_asked_for_opens_nothing() -> None:
     for client, request in sides.server.requests().items():
         sides.clients[client].receive(request)
         if client == 4:
-            with pytest.raises(ProtocolError, match="trained on another model than the one asked for"):
+            with pytest.raises(
+                ProtocolError, match="trained on another model than the one asked for"
+            ):
                 sides.clients[4].check_model(0, b"o" * 32)
         else:
-            assert sides.server.absorb(client, sides.clients[client].submit(update_of(client, torch.ones(D))))
+            assert sides.server.absorb(
+                client, sides.clients[client].submit(update_of(client, torch.ones(D)))
+            )
     sides.server.close_stage()
     request = sides.server.requests()[4]
-    with pytest.raises(ProtocolError, match="this holder does not have the model that was asked for"):
+    with pytest.raises(
+        ProtocolError, match="this holder does not have the model that was asked for"
+    ):
         sides.clients[4].receive(request)
     view = sides.clients[0].receive(request)
     assert isinstance(view, View)

@@ -159,7 +159,9 @@ def test_a_server_that_sends_crafted_sums_learns_no_number_of_an_update(attack: 
     assert sum(is_above == (trial % 2 == 0) for trial, is_above in enumerate(told)) == TRIALS // 2
 
 
-def test_the_server_can_compute_every_name_of_a_model_from_what_it_has_itself(attack: Attack) -> None:
+def test_the_server_can_compute_every_name_of_a_model_from_what_it_has_itself(
+    attack: Attack,
+) -> None:
     for sign in (1, -1, 1):
         attack.play(np.full(len(attack.state.weights), sign * FAR))
     name = first_name(attack.assembled.federation.session, attack.key.key_id)
@@ -203,7 +205,9 @@ def test_a_step_that_would_leave_no_finite_model_shows_nowhere_outside(attack: A
     played = engine.play_round(replace(federation, step=explode), attack.state)
     assert played.record.abandoned
     assert torch.equal(played.state.weights, before)
-    assert played.state.name == next_name(federation.name_of(attack.state), 1, attack.oracle.sums[-1])
+    assert played.state.name == next_name(
+        federation.name_of(attack.state), 1, attack.oracle.sums[-1]
+    )
     after = engine.play_round(federation, played.state)
     assert after.record.survivors == tuple(range(CLIENTS))
     assert attack.oracle.names[-1] == played.state.name

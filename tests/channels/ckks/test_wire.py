@@ -26,7 +26,14 @@ from tests.channels.contract import EVERYONE, HASH, SESSION
 
 MODULUS = 2**54 - 172031  # SEAL's prime of 54 bits for N = 4096
 TERMS = CkksTerms(
-    session=SESSION, clients=EVERYONE, d=2 * SLOTS - 1, clip=4.0, cohort=5, min_cohort=2, weights=None, max_weight=1000
+    session=SESSION,
+    clients=EVERYONE,
+    d=2 * SLOTS - 1,
+    clip=4.0,
+    cohort=5,
+    min_cohort=2,
+    weights=None,
+    max_weight=1000,
 )
 HOLDER = KeyHolder.generate()
 
@@ -75,7 +82,9 @@ def test_a_ciphertext_travels_in_7_bytes_a_coefficient_and_comes_back_whole() ->
     assert HOLDER.open([loader.load(ciphertext)]) == pytest.approx(values, abs=1e-8)
 
 
-@pytest.mark.parametrize("length", [0, 1, CIPHERTEXT_BYTES - 1, CIPHERTEXT_BYTES + 1, CIPHERTEXT_BYTES + 56])
+@pytest.mark.parametrize(
+    "length", [0, 1, CIPHERTEXT_BYTES - 1, CIPHERTEXT_BYTES + 1, CIPHERTEXT_BYTES + 56]
+)
 def test_a_ciphertext_of_another_length_is_refused(length: int) -> None:
     with pytest.raises(ProtocolError, match=f"a ciphertext has 57344 bytes here, got {length}"):
         HOLDER.ciphertexts().load(bytes(length))
@@ -85,7 +94,10 @@ def test_whatever_the_coefficients_the_frame_is_our_own() -> None:
     """Size, form (NTT), scale and number of slots cannot be told by a sender: the bytes around are always the same."""
     sample = tenseal.ckks_vector(tenseal.context_from(HOLDER.to_bytes()), [1.0] * SLOTS).serialize()
     wire = Wire(sample)
-    framed = [wire.unpack(data) for data in (b"\xff" * CIPHERTEXT_BYTES, bytes(CIPHERTEXT_BYTES), wire.pack(sample))]
+    framed = [
+        wire.unpack(data)
+        for data in (b"\xff" * CIPHERTEXT_BYTES, bytes(CIPHERTEXT_BYTES), wire.pack(sample))
+    ]
     assert {len(one) for one in framed} == {len(framed[0])}
     start = len(framed[0]) - 9 - 8 * 2 * DEGREE
     assert {(one[:start], one[-9:]) for one in framed} == {(framed[0][:start], sample[-9:])}
@@ -124,7 +136,9 @@ def test_the_negation_of_an_update_is_dropped_and_the_sum_stays() -> None:
     """Anybody can negate a ciphertext; SEAL raises where a sum would be zero, after it has overwritten it."""
     server = server_of()
     first = HOLDER.encrypt(np.full(2 * SLOTS, 3.0))
-    negated = [travelling((np.uint64(MODULUS) - coefficients(one)) % np.uint64(MODULUS)) for one in first]
+    negated = [
+        travelling((np.uint64(MODULUS) - coefficients(one)) % np.uint64(MODULUS)) for one in first
+    ]
     assert server.absorb(0, update(0, *first)) is True
     assert server.absorb(1, update(1, *negated)) is False
     assert server.absorb(1, update(1, HOLDER.encrypt(np.ones(SLOTS))[0], negated[1])) is False
@@ -136,7 +150,10 @@ def test_a_refused_update_leaves_no_trace_though_its_first_part_was_good() -> No
     server = server_of()
     assert server.absorb(0, honest(0)) is True
     good = HOLDER.encrypt(np.full(SLOTS, 50.0))[0]
-    for bad in (b"\xff" * CIPHERTEXT_BYTES, travelling(coefficients(good) * np.array([[1], [0]], np.uint64))):
+    for bad in (
+        b"\xff" * CIPHERTEXT_BYTES,
+        travelling(coefficients(good) * np.array([[1], [0]], np.uint64)),
+    ):
         assert server.absorb(1, update(1, good, bad)) is False
     assert server.absorb(1, honest(1)) is True
     assert opened(server) == pytest.approx(np.full(2 * SLOTS, 2.0), abs=1e-7)
@@ -151,7 +168,13 @@ def test_a_refused_update_leaves_no_trace_though_its_first_part_was_good() -> No
         (1.0, 5000.0, 0.5, 2000.0),
         (-4000.0, 2.0, -4.0, 2000.0),
     ],
-    ids=["no weight", "a negative one", "next to none", "more than there can be", "a sum beyond every clip"],
+    ids=[
+        "no weight",
+        "a negative one",
+        "next to none",
+        "more than there can be",
+        "a sum beyond every clip",
+    ],
 )
 def test_a_sum_that_honest_clients_cannot_have_sent_is_opened_and_held_to_what_they_can(
     total: float, weight: float, row: float, stated: float
@@ -175,7 +198,9 @@ def test_coefficients_of_anybody_are_opened_without_an_error(seed: int) -> None:
     client.check_model(0, HASH)
     draw = np.random.default_rng(seed)
     shape = (2, DEGREE) if seed % 2 else (2, 1)
-    ciphertexts = [travelling(np.broadcast_to(draw.integers(1, MODULUS, shape), (2, DEGREE))) for _ in range(2)]
+    ciphertexts = [
+        travelling(np.broadcast_to(draw.integers(1, MODULUS, shape), (2, DEGREE))) for _ in range(2)
+    ]
     view = client.receive(EncryptedSum(SESSION, 0, HOLDER.key_id, (0, 1), ciphertexts).to_bytes())
     assert isinstance(view, View)
     assert view.rows.abs().max() <= TERMS.clip
@@ -187,7 +212,9 @@ def test_a_client_whose_weight_is_a_lie_moves_the_mean_no_further_than_a_clip() 
     clients = {c: CkksClient(c, TERMS, HOLDER) for c in EVERYONE}
     for c in range(4):
         assert clients[c].receive(UpdateRequest(SESSION, 0, HASH).to_bytes()) is None
-        assert server.absorb(c, clients[c].submit(ClientUpdate(torch.full((TERMS.d,), 0.5), 100, None, HASH)))
+        assert server.absorb(
+            c, clients[c].submit(ClientUpdate(torch.full((TERMS.d,), 0.5), 100, None, HASH))
+        )
     lie = HOLDER.encrypt(np.append(np.zeros(TERMS.d), -0.4 + 1e-6))
     assert server.absorb(4, update(4, *lie)) is True
     server.close_stage()

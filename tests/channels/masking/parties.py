@@ -24,7 +24,9 @@ def identity(number: int) -> Identity:
     return Identity(Ed25519PrivateKey.from_private_bytes((number % 2**64).to_bytes(32, "big")))
 
 
-def agreement(clients: int | Sequence[int] = 5, *, session: bytes = SESSION, **changes: Any) -> Agreement:
+def agreement(
+    clients: int | Sequence[int] = 5, *, session: bytes = SESSION, **changes: Any
+) -> Agreement:
     """Terms for clients 0 to n - 1, or for those named: three coordinates, ring 32, clip 8, one corrupt, minimum 3."""
     ids = range(clients) if isinstance(clients, int) else clients
     code = FixedPoint(ring=32, clip=8.0, rounding="nearest", most=min(len(ids), 128))
@@ -68,7 +70,9 @@ class Session:
     def begin(self, round: int, cohort: Sequence[int] | None = None, *, seed: int = 0) -> "Session":
         """Start a round with fresh updates."""
         self.round = round
-        self.updates = {client: update(client, self.terms, seed=seed + round) for client in self.clients}
+        self.updates = {
+            client: update(client, self.terms, seed=seed + round) for client in self.clients
+        }
         self.server.begin(round, tuple(self.clients) if cohort is None else cohort, HASH)
         return self
 
@@ -95,10 +99,18 @@ class Session:
     def until(self, stage: int, *, silent: Mapping[int, int] | None = None) -> "Session":
         """Play the stages before `stage` (from 1); silent is client -> first stage that it does not answer."""
         for number in range(1, stage):
-            self.stage(silent=[client for client, first in (silent or {}).items() if first <= number])
+            self.stage(
+                silent=[client for client, first in (silent or {}).items() if first <= number]
+            )
         return self
 
-    def play(self, round: int, *, silent: Mapping[int, int] | None = None, cohort: Sequence[int] | None = None) -> View:
+    def play(
+        self,
+        round: int,
+        *,
+        silent: Mapping[int, int] | None = None,
+        cohort: Sequence[int] | None = None,
+    ) -> View:
         """A whole round. Raises RoundAbandoned."""
         self.begin(round, cohort).until(5, silent=silent)
         view = self.stage(silent=[client for client, first in (silent or {}).items() if first <= 5])

@@ -23,27 +23,38 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from securefl.channels.masking.agreement import MAX_BLOCK, Agreement, digest_of_clients, statement_of
+from securefl.channels.masking.agreement import (
+    MAX_BLOCK,
+    Agreement,
+    digest_of_clients,
+    statement_of,
+)
 from securefl.channels.masking.fixed_point import FixedPoint
 from securefl.errors import ProtocolError
 from tests.channels.masking.parties import agreement, identity
 
 deterministic = settings(derandomize=True, max_examples=100, deadline=None, database=None)
 
-TERMS = agreement(5, cohort=100, weights=dict.fromkeys(range(7), 1))  # of two who are not members, too
+TERMS = agreement(
+    5, cohort=100, weights=dict.fromkeys(range(7), 1)
+)  # of two who are not members, too
 CODE = TERMS.code
 ROSTER = dict(TERMS.roster)
 KEY = bytes(range(32, 64))
 
 
 def tolerating(corrupt: int, *, min_cohort: int | None = None) -> Agreement:
-    return agreement(5, corrupt=corrupt, min_cohort=corrupt + 2 if min_cohort is None else min_cohort)
+    return agreement(
+        5, corrupt=corrupt, min_cohort=corrupt + 2 if min_cohort is None else min_cohort
+    )
 
 
 # How many it takes.
 
 
-@pytest.mark.parametrize(("invited", "threshold"), [(3, 3), (4, 3), (5, 4), (6, 4), (10, 6), (128, 65), (125, 64)])
+@pytest.mark.parametrize(
+    ("invited", "threshold"), [(3, 3), (4, 3), (5, 4), (6, 4), (10, 6), (128, 65), (125, 64)]
+)
 def test_thresholds_for_one_corrupt_client_by_hand(invited: int, threshold: int) -> None:
     assert TERMS.threshold(invited) == threshold
 
@@ -52,11 +63,15 @@ def test_thresholds_for_one_corrupt_client_by_hand(invited: int, threshold: int)
 def test_the_threshold_is_the_least_t_with_two_t_above_invited_and_corrupt(corrupt: int) -> None:
     terms = tolerating(corrupt)
     for invited in range(1, 131):
-        assert terms.threshold(invited) == min(t for t in range(1, 200) if 2 * t > invited + corrupt)
+        assert terms.threshold(invited) == min(
+            t for t in range(1, 200) if 2 * t > invited + corrupt
+        )
 
 
 @pytest.mark.parametrize("corrupt", [1, 2, 3])
-def test_two_groups_of_the_threshold_share_more_than_the_corrupt_and_smaller_ones_need_not(corrupt: int) -> None:
+def test_two_groups_of_the_threshold_share_more_than_the_corrupt_and_smaller_ones_need_not(
+    corrupt: int,
+) -> None:
     terms = tolerating(corrupt)
     for invited in range(corrupt + 2, 10):
         t = terms.threshold(invited)
@@ -71,8 +86,12 @@ def fewest_shared(invited: int, size: int) -> int:
     return min(len(first & set(second)) for second in combinations(range(invited), size))
 
 
-@pytest.mark.parametrize(("min_cohort", "invited", "fewest"), [(3, 3, 3), (3, 5, 4), (4, 5, 4), (5, 5, 5), (7, 10, 7)])
-def test_every_stage_needs_the_threshold_and_the_minimum_cohort(min_cohort: int, invited: int, fewest: int) -> None:
+@pytest.mark.parametrize(
+    ("min_cohort", "invited", "fewest"), [(3, 3, 3), (3, 5, 4), (4, 5, 4), (5, 5, 5), (7, 10, 7)]
+)
+def test_every_stage_needs_the_threshold_and_the_minimum_cohort(
+    min_cohort: int, invited: int, fewest: int
+) -> None:
     assert tolerating(1, min_cohort=min_cohort).fewest(invited) == fewest
 
 
@@ -115,7 +134,9 @@ def test_blocks_are_a_partition_into_ascending_even_parts(clients: set[int]) -> 
 
 @settings(parent=deterministic, max_examples=10)
 @given(st.permutations(range(300)))
-def test_blocks_do_not_depend_on_the_order_in_which_the_cohort_is_given(cohort: Sequence[int]) -> None:
+def test_blocks_do_not_depend_on_the_order_in_which_the_cohort_is_given(
+    cohort: Sequence[int],
+) -> None:
     assert wide.blocks(tuple(cohort)) == wide.blocks(tuple(range(300)))
 
 
@@ -123,7 +144,9 @@ def by_lot(clients: Sequence[int]) -> list[int]:
     """The clients in the order of their lots, by hand."""
 
     def lot(client: int) -> bytes:
-        return hashlib.sha256(b"securefl masking 2, lot" + b"b" * 32 + struct.pack("<I", client)).digest()
+        return hashlib.sha256(
+            b"securefl masking 2, lot" + b"b" * 32 + struct.pack("<I", client)
+        ).digest()
 
     return sorted(clients, key=lot)
 
@@ -148,11 +171,17 @@ def test_blocks_are_the_same_for_everyone_and_change_with_the_beacon() -> None:
     assert agreement(5, beacon=b"b" * 32).blocks(cohort) == wide.blocks(cohort)
 
 
-@pytest.mark.parametrize(("left", "expected"), [(130, [65, 65]), (129, [65, 64]), (128, [64, 64]), (90, [45, 45])])
-def test_members_lost_in_the_set_up_do_not_make_fewer_and_larger_blocks(left: int, expected: list[int]) -> None:
+@pytest.mark.parametrize(
+    ("left", "expected"), [(130, [65, 65]), (129, [65, 64]), (128, [64, 64]), (90, [45, 45])]
+)
+def test_members_lost_in_the_set_up_do_not_make_fewer_and_larger_blocks(
+    left: int, expected: list[int]
+) -> None:
     # Or a server that calls two of 130 missing would have all corrupt members in one block.
     terms = replace(wide, cohort=130)
-    assert sorted((len(block) for block in terms.blocks(tuple(range(left)))), reverse=True) == expected
+    assert (
+        sorted((len(block) for block in terms.blocks(tuple(range(left)))), reverse=True) == expected
+    )
 
 
 def chance_of_more(corrupt: int, members: int, c: int, *, blocks: int) -> float:
@@ -188,13 +217,20 @@ def test_the_examples_of_the_threat_model_are_the_deals_that_a_set_up_allows(
     members: int, corrupt: int, c: int, deals: int, likely: float
 ) -> None:
     terms = agreement(members, corrupt=c, min_cohort=c + 2, cohort=members)
-    least, blocks = terms.least_members(), len(replace(terms, beacon=b"b").blocks(tuple(range(members))))
-    worst = max(chance_of_more(corrupt, left, c, blocks=blocks) for left in range(least, members + 1))
+    least, blocks = (
+        terms.least_members(),
+        len(replace(terms, beacon=b"b").blocks(tuple(range(members)))),
+    )
+    worst = max(
+        chance_of_more(corrupt, left, c, blocks=blocks) for left in range(least, members + 1)
+    )
     assert 1 + members - least == deals
     assert deals * worst == pytest.approx(likely, rel=0.02)
 
 
-def test_a_server_that_chooses_cohorts_gathers_corrupt_clients_so_c_counts_all_of_the_roster() -> None:
+def test_a_server_that_chooses_cohorts_gathers_corrupt_clients_so_c_counts_all_of_the_roster() -> (
+    None
+):
     # Not prevented: by leaving honest clients out, 14 of 40 corrupt ones get every second place.
     corrupt, order = set(range(40)), by_lot(range(400))
     invited: list[int] = []
@@ -226,7 +262,9 @@ CHANGES: dict[str, dict[str, Any]] = {
     "roster, two keys swapped": {"roster": ROSTER | {1: ROSTER[2], 2: ROSTER[1]}},
     "roster, one less": {"roster": {client: key for client, key in ROSTER.items() if client != 2}},
     "roster, one more": {"roster": ROSTER | {5: identity(5).public}},
-    "roster, another id": {"roster": {client + (client == 4): key for client, key in ROSTER.items()}},
+    "roster, another id": {
+        "roster": {client + (client == 4): key for client, key in ROSTER.items()}
+    },
     "server": {"server": identity(-2).public},
     "d": {"d": 4},
     "code, ring": {"code": replace(CODE, ring=64)},
@@ -258,7 +296,10 @@ def test_corrupt_and_one_weight_change_the_digest_by_themselves() -> None:
 
 
 def test_all_changes_give_digests_of_their_own() -> None:
-    assert len({replace(TERMS, **change).digest for change in CHANGES.values()} | {TERMS.digest}) == len(CHANGES) + 1
+    assert (
+        len({replace(TERMS, **change).digest for change in CHANGES.values()} | {TERMS.digest})
+        == len(CHANGES) + 1
+    )
 
 
 def test_no_field_was_forgotten() -> None:
@@ -268,7 +309,9 @@ def test_no_field_was_forgotten() -> None:
     assert {field.name for field in fields(FixedPoint)} == coded
     for name in coded:
         assert any(
-            getattr(change["code"], name) != getattr(CODE, name) for change in CHANGES.values() if "code" in change
+            getattr(change["code"], name) != getattr(CODE, name)
+            for change in CHANGES.values()
+            if "code" in change
         )
 
 
@@ -278,7 +321,11 @@ def test_the_session_does_not_change_the_digest() -> None:
 
 def test_the_digest_does_not_depend_on_the_order_of_the_mappings() -> None:
     assert TERMS.weights is not None
-    turned = replace(TERMS, roster=dict(reversed(ROSTER.items())), weights=dict(reversed(list(TERMS.weights.items()))))
+    turned = replace(
+        TERMS,
+        roster=dict(reversed(ROSTER.items())),
+        weights=dict(reversed(list(TERMS.weights.items()))),
+    )
     assert turned.digest == TERMS.digest
     assert turned == TERMS
 
@@ -321,7 +368,9 @@ def test_somebody_must_be_allowed_to_be_corrupt(corrupt: int) -> None:
 
 @pytest.mark.parametrize("corrupt", [1, 2, 5])
 def test_a_sum_must_hide_two_honest_clients(corrupt: int) -> None:
-    with pytest.raises(ValueError, match=rf"at least corrupt \+ 2 = {corrupt + 2}, .* got {corrupt + 1}"):
+    with pytest.raises(
+        ValueError, match=rf"at least corrupt \+ 2 = {corrupt + 2}, .* got {corrupt + 1}"
+    ):
         tolerating(corrupt, min_cohort=corrupt + 1)
     assert tolerating(corrupt, min_cohort=corrupt + 2).min_cohort == corrupt + 2
 
@@ -335,16 +384,23 @@ def test_an_upload_too_long_for_its_tag_is_refused_to_the_last_coordinate(ring: 
     most = (2**31 - 1 - 40) * 8 // ring
     assert agreement(5, d=most, code=code(ring, 4)).d == most
     with pytest.raises(
-        ValueError, match=rf"at most 2147483647 bytes, {most + 1} coordinates in a ring of 2\^{ring} take"
+        ValueError,
+        match=rf"at most 2147483647 bytes, {most + 1} coordinates in a ring of 2\^{ring} take",
     ):
         agreement(5, d=most + 1, code=code(ring, 4))
 
 
 @pytest.mark.parametrize("weights", [None, {}])
-def test_weights_need_not_fit_the_ring_but_their_place_in_an_upload(weights: dict[int, int] | None) -> None:
+def test_weights_need_not_fit_the_ring_but_their_place_in_an_upload(
+    weights: dict[int, int] | None,
+) -> None:
     public = None if weights is None else dict.fromkeys(range(5), 1)
-    assert agreement(5, code=code(16, 4), max_weight=2**31 - 1, weights=public).max_weight == 2**31 - 1
-    with pytest.raises(ValueError, match="max_weight must be at least 1 and at most 2147483647, got 2147483648"):
+    assert (
+        agreement(5, code=code(16, 4), max_weight=2**31 - 1, weights=public).max_weight == 2**31 - 1
+    )
+    with pytest.raises(
+        ValueError, match="max_weight must be at least 1 and at most 2147483647, got 2147483648"
+    ):
         agreement(5, max_weight=2**31, weights=public)
 
 
@@ -360,7 +416,9 @@ def test_the_ends_of_the_range_of_public_weights_are_accepted() -> None:
 
 @pytest.mark.parametrize("weights", [None, {}])
 def test_the_largest_weight_is_at_least_one(weights: dict[int, int] | None) -> None:
-    with pytest.raises(ValueError, match="max_weight must be at least 1 and at most 2147483647, got 0"):
+    with pytest.raises(
+        ValueError, match="max_weight must be at least 1 and at most 2147483647, got 0"
+    ):
         agreement(5, max_weight=0, weights=weights)
 
 
@@ -455,15 +513,23 @@ clients = st.sets(st.integers(0, 5)).map(lambda chosen: tuple(sorted(chosen)))
 @deterministic
 @given(clients, clients, clients, clients)
 def test_two_statements_are_equal_only_for_the_same_sets(
-    sharing: tuple[int, ...], survivors: tuple[int, ...], other: tuple[int, ...], others: tuple[int, ...]
+    sharing: tuple[int, ...],
+    survivors: tuple[int, ...],
+    other: tuple[int, ...],
+    others: tuple[int, ...],
 ) -> None:
-    same = statement(sharing=sharing, survivors=survivors) == statement(sharing=other, survivors=others)
+    same = statement(sharing=sharing, survivors=survivors) == statement(
+        sharing=other, survivors=others
+    )
     assert same == ((sharing, survivors) == (other, others))
 
 
 def test_advertisements_may_come_from_any_iterable() -> None:
     assert (
-        statement_of(iter(ADVERTISEMENTS), sharing=(0, 1, 2, 3), survivors=(0, 1, 2), model_hash=MODEL) == statement()
+        statement_of(
+            iter(ADVERTISEMENTS), sharing=(0, 1, 2, 3), survivors=(0, 1, 2), model_hash=MODEL
+        )
+        == statement()
     )
 
 

@@ -29,7 +29,13 @@ from securefl.channels.masking.agreement import Agreement, digest_of_clients
 from securefl.channels.masking.client import MaskedClient
 from securefl.channels.masking.fixed_point import FixedPoint
 from securefl.channels.masking.keys import Identity, RoundKey, open_signed, seal, tag
-from securefl.channels.masking.replies import Advertisement, Consent, MaskedInput, RevealedShares, SealedShares
+from securefl.channels.masking.replies import (
+    Advertisement,
+    Consent,
+    MaskedInput,
+    RevealedShares,
+    SealedShares,
+)
 from securefl.channels.masking.requests import (
     Addressed,
     Invitation,
@@ -38,7 +44,12 @@ from securefl.channels.masking.requests import (
     SurvivorList,
     UnmaskRequest,
 )
-from securefl.channels.masking.round_secrets import RoundSecrets, _route, pair_mask_key, self_mask_key
+from securefl.channels.masking.round_secrets import (
+    RoundSecrets,
+    _route,
+    pair_mask_key,
+    self_mask_key,
+)
 from securefl.channels.masking.server import MaskedServer
 from securefl.channels.masking.setup import SetupReply
 from securefl.channels.masking.stream import add_masks
@@ -46,7 +57,15 @@ from securefl.channels.monotonic import MemoryMonotonic
 from securefl.channels.protocol import Packet
 from securefl.errors import ProtocolError, RoundAbandoned
 from securefl.rng import system_keystream
-from tests.channels.masking.parties import HASH, SESSION, Session, agreement, identity, make_client, update
+from tests.channels.masking.parties import (
+    HASH,
+    SESSION,
+    Session,
+    agreement,
+    identity,
+    make_client,
+    update,
+)
 from tests.paths import VECTORS
 
 PUBLISHED = json.loads((VECTORS / "rfc7748.json").read_text())
@@ -83,7 +102,9 @@ class Puppets:
 
     def invite(self, cohort: Sequence[int]) -> dict[int, bytes]:
         """Advertisements of everyone in the cohort."""
-        self.session.updates = {client: update(client, self.terms) for client in self.session.clients}
+        self.session.updates = {
+            client: update(client, self.terms) for client in self.session.clients
+        }
         told = Invitation(SESSION, self.round, SERVER_KEY, tuple(cohort))
         return {client: bytes(self.say(client, told)) for client in cohort}
 
@@ -93,14 +114,21 @@ class Puppets:
         replies = {client: self.say(client, table) for client in keys}
         most = len(keys)
         bodies = {client: opened(reply, client, self.terms) for client, reply in replies.items()}
-        return {client: SealedShares.from_bytes(body, most=most).sealed for client, body in bodies.items()}
+        return {
+            client: SealedShares.from_bytes(body, most=most).sealed
+            for client, body in bodies.items()
+        }
 
     def upload(self, boxes: Mapping[int, Mapping[int, bytes]]) -> dict[int, bytes]:
         """Masked inputs of everyone who shared."""
         return {client: bytes(self.say(client, self.delivery(client, boxes))) for client in boxes}
 
-    def delivery(self, client: int, boxes: Mapping[int, Mapping[int, bytes]], model: bytes = HASH) -> ShareDelivery:
-        return ShareDelivery(SESSION, self.round, client, model, {c: boxes[c][client] for c in boxes if c != client})
+    def delivery(
+        self, client: int, boxes: Mapping[int, Mapping[int, bytes]], model: bytes = HASH
+    ) -> ShareDelivery:
+        return ShareDelivery(
+            SESSION, self.round, client, model, {c: boxes[c][client] for c in boxes if c != client}
+        )
 
     def consent(self, client: int, survivors: Sequence[int]) -> bytes:
         return bytes(self.say(client, SurvivorList(SESSION, self.round, 0, tuple(survivors))))
@@ -110,7 +138,9 @@ class Puppets:
         return RevealedShares.from_bytes(opened(reply, client, self.terms), most=200)
 
 
-def puppets(n: int = 5, *, upto: int = 3, **changes: Any) -> tuple[Puppets, dict[int, Mapping[int, bytes]]]:
+def puppets(
+    n: int = 5, *, upto: int = 3, **changes: Any
+) -> tuple[Puppets, dict[int, Mapping[int, bytes]]]:
     """Clients that answered the stages 1 to `upto`, and the boxes between them."""
     hands = Puppets(Session(agreement(n, **changes)))
     keys = hands.invite(range(n))
@@ -149,7 +179,9 @@ def is_erased(hands: Puppets, client: int) -> bool:
         ((), "left out of the sum"),
     ],
 )
-def test_an_illegal_survivor_set_is_refused_and_erases_the_round(survivors: tuple[int, ...], sentence: str) -> None:
+def test_an_illegal_survivor_set_is_refused_and_erases_the_round(
+    survivors: tuple[int, ...], sentence: str
+) -> None:
     hands, _ = puppets()
     with pytest.raises(ProtocolError, match=sentence):
         hands.consent(0, survivors)
@@ -157,12 +189,18 @@ def test_an_illegal_survivor_set_is_refused_and_erases_the_round(survivors: tupl
 
 
 @pytest.mark.parametrize("survivors", [(0, 1, 1, 2, 3), (0, 2, 1, 3), (0, 1, 2, 3, 2**31)])
-def test_survivors_named_twice_or_out_of_order_are_no_message_and_change_nothing(survivors: tuple[int, ...]) -> None:
+def test_survivors_named_twice_or_out_of_order_are_no_message_and_change_nothing(
+    survivors: tuple[int, ...],
+) -> None:
     hands, _ = puppets()
-    table = struct.pack("<I", len(survivors)) + b"".join(struct.pack("<I", client) for client in survivors)
+    table = struct.pack("<I", len(survivors)) + b"".join(
+        struct.pack("<I", client) for client in survivors
+    )
     body = SurvivorList(SESSION, 0, 0, ()).head + table
     with pytest.raises(ProtocolError, match="out of order, twice or out of range"):
-        hands.session.clients[0].receive(body + identity(-1).signature(body, terms=hands.terms.digest))
+        hands.session.clients[0].receive(
+            body + identity(-1).signature(body, terms=hands.terms.digest)
+        )
     assert hands.consent(0, range(5))
 
 
@@ -177,7 +215,14 @@ def test_survivors_must_have_shared_and_whoever_did_not_share_is_not_masked_with
 def test_of_two_stories_about_the_survivors_at_most_one_gets_shares_however_they_are_told() -> None:
     # Client 4 is corrupt and consents to everything; the other four hear one of two stories, in every division.
     # The threshold is 4: three honest clients and the corrupt one may open theirs, and then nobody opens the other.
-    stories = [tuple(range(5)), (0, 1, 2, 4), (0, 1, 3, 4), (0, 2, 3, 4), (1, 2, 3, 4), (0, 1, 2, 3)]
+    stories = [
+        tuple(range(5)),
+        (0, 1, 2, 4),
+        (0, 1, 3, 4),
+        (0, 2, 3, 4),
+        (1, 2, 3, 4),
+        (0, 1, 2, 3),
+    ]
     tried = 0
     for one, other in combinations(stories, 2):
         for size in range(1, 4):
@@ -188,12 +233,18 @@ def test_of_two_stories_about_the_survivors_at_most_one_gets_shares_however_they
                 tried += 1
                 hands, _ = puppets()
                 consents = {client: hands.consent(client, story) for client, story in told.items()}
-                got = {story for client, story in told.items() if reveals(hands, client, told, consents)}
+                got = {
+                    story
+                    for client, story in told.items()
+                    if reveals(hands, client, told, consents)
+                }
                 assert len(got) == (size in (1, 3) and 4 in (one if size == 3 else other))
     assert tried > 20
 
 
-def reveals(hands: Puppets, client: int, told: Mapping[int, tuple[int, ...]], consents: Mapping[int, bytes]) -> bool:
+def reveals(
+    hands: Puppets, client: int, told: Mapping[int, tuple[int, ...]], consents: Mapping[int, bytes]
+) -> bool:
     """Whether the client reveals shares to whoever shows all consents to its story, the corrupt client's included."""
     agreeing = {other: consents[other] for other, story in told.items() if story == told[client]}
     if 4 in told[client]:
@@ -229,7 +280,11 @@ def test_of_two_stories_about_who_shared_at_most_one_gets_shares() -> None:
                     shown = {sender: box for sender, box in boxes.items() if sender in story}
                     hands.say(client, hands.delivery(client, shown))
                 consents = {client: hands.consent(client, story) for client, story in told.items()}
-                got = {story for client, story in told.items() if reveals(hands, client, told, consents)}
+                got = {
+                    story
+                    for client, story in told.items()
+                    if reveals(hands, client, told, consents)
+                }
                 assert len(got) <= 1
                 opened_one += len(got)
     assert opened_one > 0
@@ -240,7 +295,9 @@ def test_all_consents_of_two_stories_together_get_no_share_either() -> None:
     told = {0: (0, 1, 2, 3, 4), 1: (0, 1, 2, 3, 4), 3: (0, 1, 3, 4), 4: (0, 1, 3, 4)}
     consents = {client: hands.consent(client, story) for client, story in told.items()}
     for client in (0, 3):
-        with pytest.raises(ProtocolError, match="agreed to other keys, other survivors or another model"):
+        with pytest.raises(
+            ProtocolError, match="agreed to other keys, other survivors or another model"
+        ):
             hands.reveal(client, consents)
         assert is_erased(hands, client)
 
@@ -257,19 +314,30 @@ def test_what_opens_over_different_models_is_noise(n: int, odd: int) -> None:
         session.updates[client] = replace(session.updates[client], delta=delta, model_hash=told)
     for client, request in session.server.requests().items():
         delivery = ShareDelivery.from_bytes(memoryview(request)[:-64], most=n)
-        request = signed(replace(delivery, model_hash=session.updates[client].model_hash), session.terms)
+        request = signed(
+            replace(delivery, model_hash=session.updates[client].model_hash), session.terms
+        )
         assert session.server.absorb(client, session.answer(client, request))
     session.server.close_stage()
     for client, packet in session.answers().items():
-        assert session.server.absorb(client, packet) == (client in others)  # the odd ones consent to something else
+        assert session.server.absorb(client, packet) == (
+            client in others
+        )  # the odd ones consent to something else
     session.server.close_stage()
     view = session.stage()
     assert view is not None
-    (opened_sum,) = [o.values for o in session.server.observed() if (o.party, o.kind) == ("server", "sum of updates")]
+    (opened_sum,) = [
+        o.values
+        for o in session.server.observed()
+        if (o.party, o.kind) == ("server", "sum of updates")
+    ]
     assert opened_sum is not None
     victims = sum(session.updates[client].delta.double() for client in range(odd))
     assert float((opened_sum - victims).abs().median()) > session.terms.code.clip / 4
-    assert len(np.unique(np.rint(opened_sum.numpy() / session.terms.code.step).astype(np.int64) >> 24)) > 150
+    assert (
+        len(np.unique(np.rint(opened_sum.numpy() / session.terms.code.step).astype(np.int64) >> 24))
+        > 150
+    )
 
 
 def test_models_that_differ_get_no_share_where_no_model_has_a_threshold() -> None:
@@ -322,7 +390,8 @@ def test_consents_of_strangers_of_the_dropped_or_under_another_name_get_no_share
     cases = {
         "outside the survivors": consents | {4: forged_consent(hands, consents[0], 4)},
         "does not verify": consents | {3: consents[2]},
-        "agreed to other": consents | {3: signed(Consent(SESSION, 0, 2, b"s" * 32), hands.terms, identity(3))},
+        "agreed to other": consents
+        | {3: signed(Consent(SESSION, 0, 2, b"s" * 32), hands.terms, identity(3))},
     }
     for client, (sentence, told) in enumerate(cases.items()):
         with pytest.raises(ProtocolError, match=sentence):
@@ -370,7 +439,9 @@ def test_a_server_that_lowers_threshold_and_minimum_gets_no_sum(silent_from: int
     session = Session(terms, server_terms=lowered(terms)).begin(0)
     session.until(silent_from)
     session.stage(silent=(2, 3, 4))
-    with pytest.raises(ProtocolError, match=r"too few for a sum of 5|fewer clients than the threshold"):
+    with pytest.raises(
+        ProtocolError, match=r"too few for a sum of 5|fewer clients than the threshold"
+    ):
         session.stage()
 
 
@@ -387,13 +458,19 @@ def test_a_server_that_lowers_the_threshold_of_consents_gets_no_share() -> None:
 @pytest.mark.parametrize("cohort", [(0,), (0, 1)])
 def test_a_client_refuses_a_cohort_below_its_minimum(cohort: tuple[int, ...]) -> None:
     hands = Puppets(Session(agreement(5)))
-    with pytest.raises(ProtocolError, match=f"{len(cohort)} clients are not a cohort of this session"):
+    with pytest.raises(
+        ProtocolError, match=f"{len(cohort)} clients are not a cohort of this session"
+    ):
         hands.invite(cohort)
     assert hands.invite(range(5))  # nothing had changed
 
 
-@pytest.mark.parametrize(("cohort", "sentence"), [((1, 2, 3), "does not hold this client"), ((0, 1, 9), "strangers")])
-def test_a_client_refuses_a_cohort_without_it_or_with_strangers(cohort: tuple[int, ...], sentence: str) -> None:
+@pytest.mark.parametrize(
+    ("cohort", "sentence"), [((1, 2, 3), "does not hold this client"), ((0, 1, 9), "strangers")]
+)
+def test_a_client_refuses_a_cohort_without_it_or_with_strangers(
+    cohort: tuple[int, ...], sentence: str
+) -> None:
     hands = Puppets(Session(agreement(5)))
     with pytest.raises(ProtocolError, match=sentence):
         hands.say(0, Invitation(SESSION, 0, SERVER_KEY, cohort))
@@ -437,7 +514,13 @@ def test_terms_that_differ_in_one_client_make_no_signature_verify() -> None:
 def test_neither_side_is_built_for_an_identity_that_the_roster_does_not_list() -> None:
     terms = agreement(5)
     with pytest.raises(ValueError, match="does not list client 3 under this identity"):
-        MaskedClient(3, identity(4), terms, stream_for=lambda round: system_keystream(), monotonic=MemoryMonotonic())
+        MaskedClient(
+            3,
+            identity(4),
+            terms,
+            stream_for=lambda round: system_keystream(),
+            monotonic=MemoryMonotonic(),
+        )
     with pytest.raises(ValueError, match="names another server"):
         MaskedServer(identity(0), terms)
 
@@ -484,9 +567,14 @@ def test_a_delivery_of_shares_from_the_client_itself_is_refused() -> None:
 
 @pytest.mark.parametrize(
     ("senders", "sentence"),
-    [((1, 2), "3 clients are too few for a sum of 5; it takes 4"), ((1, 2, 3, 9), "that were not there before")],
+    [
+        ((1, 2), "3 clients are too few for a sum of 5; it takes 4"),
+        ((1, 2, 3, 9), "that were not there before"),
+    ],
 )
-def test_a_delivery_from_too_few_or_from_strangers_is_refused(senders: tuple[int, ...], sentence: str) -> None:
+def test_a_delivery_from_too_few_or_from_strangers_is_refused(
+    senders: tuple[int, ...], sentence: str
+) -> None:
     hands, _ = puppets(upto=2)
     with pytest.raises(ProtocolError, match=sentence):
         hands.say(0, ShareDelivery(SESSION, 0, 0, HASH, dict.fromkeys(senders, bytes(94))))
@@ -495,7 +583,10 @@ def test_a_delivery_from_too_few_or_from_strangers_is_refused(senders: tuple[int
 
 TAMPERED: dict[str, tuple[Callable[[dict[int, bytes], Agreement], bytes], str]] = {
     "somebody else's keys under this name": (lambda keys, terms: keys[2], "does not verify"),
-    "keys signed by somebody else": (lambda keys, terms: rebuilt(keys[1], terms, 2), "does not verify"),
+    "keys signed by somebody else": (
+        lambda keys, terms: rebuilt(keys[1], terms, 2),
+        "does not verify",
+    ),
     "keys changed after signing": (
         lambda keys, terms: keys[1][:40] + bytes([keys[1][40] ^ 1]) + keys[1][41:],
         "does not verify",
@@ -524,7 +615,10 @@ TAMPERED: dict[str, tuple[Callable[[dict[int, bytes], Agreement], bytes], str]] 
     ),
     "one key for both uses": (
         lambda keys, terms: rebuilt(
-            keys[1], terms, 1, mask_key=Advertisement.from_bytes(memoryview(keys[1])[:-64]).sealing_key
+            keys[1],
+            terms,
+            1,
+            mask_key=Advertisement.from_bytes(memoryview(keys[1])[:-64]).sealing_key,
         ),
         "stands twice in the key table",
     ),
@@ -559,11 +653,15 @@ def test_points_of_low_order_are_dropped_by_the_server(point: str, field: str) -
     for high_bit in (0, 0x80):
         key = bytearray.fromhex(point)
         key[31] |= high_bit
-        assert not session.server.absorb(1, rebuilt(answers[1], session.terms, 1, **{field: bytes(key)}))
+        assert not session.server.absorb(
+            1, rebuilt(answers[1], session.terms, 1, **{field: bytes(key)})
+        )
     assert session.server.absorb(1, answers[1])
 
 
-def test_a_mask_key_of_low_order_that_the_server_passes_on_stops_the_client_before_it_uploads() -> None:
+def test_a_mask_key_of_low_order_that_the_server_passes_on_stops_the_client_before_it_uploads() -> (
+    None
+):
     hands = Puppets(Session(agreement(5)))
     keys = hands.invite(range(5))
     keys[1] = rebuilt(keys[1], hands.terms, 1, mask_key=bytes.fromhex(LOW_ORDER[0]))
@@ -642,11 +740,15 @@ def test_an_erased_round_gives_no_reply_again_either() -> None:
 def test_no_choice_of_round_numbers_gives_the_server_another_deal_into_blocks() -> None:
     # 14 corrupt clients of 130, while c = 12 in one sum: 13 in one block could open one update there. The server asks
     # an honest client for one round after the other and looks for a number that puts 13 of them into its block.
-    terms = agreement(130, beacon=hashlib.sha256(b"beacon").digest(), corrupt=12, min_cohort=14, cohort=130)
+    terms = agreement(
+        130, beacon=hashlib.sha256(b"beacon").digest(), corrupt=12, min_cohort=14, cohort=130
+    )
     client, corrupt = make_client(0, terms), set(range(1, 15))
     blocks = set()
     for round in range(1000):
-        reply = client.receive(signed(Invitation(SESSION, round, SERVER_KEY, tuple(range(130))), terms))
+        reply = client.receive(
+            signed(Invitation(SESSION, round, SERVER_KEY, tuple(range(130))), terms)
+        )
         assert reply is not None
         blocks.add(Advertisement.from_bytes(opened(reply, 0, terms)).block)
     dealt = terms.block_of(0, tuple(range(130)))
@@ -713,9 +815,13 @@ def test_requests_that_the_server_did_not_sign_change_nothing() -> None:
             for forger in (identity(0), identity(-2)):
                 body = request[:-64]
                 with pytest.raises(ProtocolError, match="does not verify"):
-                    session.clients[client].receive(body + forger.signature(body, terms=session.terms.digest))
+                    session.clients[client].receive(
+                        body + forger.signature(body, terms=session.terms.digest)
+                    )
             for position in (3, 4, 10, 22, len(request) - 70, len(request) - 1):
-                broken = request[:position] + bytes([request[position] ^ 4]) + request[position + 1 :]
+                broken = (
+                    request[:position] + bytes([request[position] ^ 4]) + request[position + 1 :]
+                )
                 with pytest.raises(ProtocolError, match="does not verify"):
                     session.clients[client].receive(broken)
             session.server.absorb(client, session.answer(client, request))
@@ -780,7 +886,9 @@ def test_every_forged_reply_is_dropped_and_the_round_goes_on() -> None:
         for client, message in session.answers().items():
             packet = bytes(message)
             body, other = packet[:-64], identity((client + 1) % 5)
-            assert not session.server.absorb(client, body + other.signature(body, terms=session.terms.digest))
+            assert not session.server.absorb(
+                client, body + other.signature(body, terms=session.terms.digest)
+            )
             assert not session.server.absorb((client + 1) % 5, packet)
             for position in (0, 5, 22, 26, 40, len(packet) - 1):
                 broken = packet[:position] + bytes([packet[position] ^ 1]) + packet[position + 1 :]
@@ -811,7 +919,9 @@ def test_a_request_that_was_meant_for_another_client_changes_nothing() -> None:
 # Lying holders and unusual shares
 
 
-def lying(session: Session, client: int, change: Callable[[RevealedShares], RevealedShares]) -> bytes:
+def lying(
+    session: Session, client: int, change: Callable[[RevealedShares], RevealedShares]
+) -> bytes:
     """The last reply of a client that changes what it reveals and signs it."""
     packet = session.answers()[client]
     honest = RevealedShares.from_bytes(opened(packet, client, session.terms), most=5)
@@ -833,15 +943,20 @@ SHARE = bytes(32) + b"\5"
         lambda told: replace(told, round=1),
     ],
 )
-def test_illegal_revelations_are_dropped(change: Callable[[RevealedShares], RevealedShares]) -> None:
+def test_illegal_revelations_are_dropped(
+    change: Callable[[RevealedShares], RevealedShares],
+) -> None:
     session = Session(agreement(5)).begin(0).until(5, silent={4: 3})
     assert not session.server.absorb(0, lying(session, 0, change))
 
 
 @pytest.mark.parametrize(
-    ("kind", "of", "sentence"), [("seeds", 2, "seed of client 2"), ("mask_keys", 4, "mask key of client 4")]
+    ("kind", "of", "sentence"),
+    [("seeds", 2, "seed of client 2"), ("mask_keys", 4, "mask key of client 4")],
 )
-def test_one_wrong_share_abandons_the_round_and_names_whose_secret_failed(kind: str, of: int, sentence: str) -> None:
+def test_one_wrong_share_abandons_the_round_and_names_whose_secret_failed(
+    kind: str, of: int, sentence: str
+) -> None:
     session = Session(agreement(5)).begin(0).until(5, silent={4: 3})
 
     def wrong(told: RevealedShares) -> RevealedShares:
@@ -866,7 +981,9 @@ def test_a_box_that_does_not_open_is_left_out_and_the_others_suffice() -> None:
         told = SealedShares.from_bytes(opened(packet, client, session.terms), most=7)
         if client != 3:
             return bytes(packet)
-        return signed(replace(told, sealed={**told.sealed, 0: bytes(94)}), session.terms, identity(client))
+        return signed(
+            replace(told, sealed={**told.sealed, 0: bytes(94)}), session.terms, identity(client)
+        )
 
     session.stage(change=spoil)
     for _ in range(2):
@@ -893,12 +1010,16 @@ def test_a_client_that_seals_junk_for_too_many_holders_stops_the_round_and_is_na
     session.stage(change=spoil)
     for _ in range(2):
         session.stage()
-    with pytest.raises(RoundAbandoned, match="the seed of client 3 has 3 right shares left, it takes 4"):
+    with pytest.raises(
+        RoundAbandoned, match="the seed of client 3 has 3 right shares left, it takes 4"
+    ):
         session.stage()
 
 
 @pytest.mark.parametrize("drops_out", [False, True])
-def test_a_dealer_of_impossible_shares_does_not_make_honest_holders_look_guilty(drops_out: bool) -> None:
+def test_a_dealer_of_impossible_shares_does_not_make_honest_holders_look_guilty(
+    drops_out: bool,
+) -> None:
     # The half of its box for client 0 that will be asked for is no field element.
     session = Session(agreement(7)).begin(0).until(2)
     dealer = session.clients[3]
@@ -935,7 +1056,9 @@ def test_one_wrong_share_does_no_harm_while_there_is_one_to_spare() -> None:
     for client, packet in session.answers().items():
         if client == 1:
             told = RevealedShares.from_bytes(opened(packet, 1, session.terms), most=5)
-            packet = signed(replace(told, seeds=dict.fromkeys(told.seeds, SHARE)), session.terms, identity(1))
+            packet = signed(
+                replace(told, seeds=dict.fromkeys(told.seeds, SHARE)), session.terms, identity(1)
+            )
         assert session.server.absorb(client, packet)
     view = session.server.close_stage()
     assert view is not None
@@ -955,14 +1078,18 @@ def test_shares_swapped_between_recipients_do_not_open() -> None:
     assert set(hands.reveal(3, consents).seeds) == {0, 1, 2, 3, 4}
 
 
-@pytest.mark.parametrize("change", [lambda boxes: boxes.pop(1), lambda boxes: boxes.update({9: bytes(94)})])
+@pytest.mark.parametrize(
+    "change", [lambda boxes: boxes.pop(1), lambda boxes: boxes.update({9: bytes(94)})]
+)
 def test_shares_go_to_every_other_client_once(change: Callable[[dict[int, bytes]], object]) -> None:
     session = Session(agreement(5)).begin(0).until(2)
     packet = session.answers()[0]
     told = SealedShares.from_bytes(opened(packet, 0, session.terms), most=5)
     boxes = dict(told.sealed)
     change(boxes)
-    assert not session.server.absorb(0, signed(replace(told, sealed=boxes), session.terms, identity(0)))
+    assert not session.server.absorb(
+        0, signed(replace(told, sealed=boxes), session.terms, identity(0))
+    )
     assert session.server.absorb(0, packet)
 
 
@@ -1000,7 +1127,9 @@ def test_a_cohort_with_strangers_is_not_begun() -> None:
 # Updates that cannot be masked
 
 
-@pytest.mark.parametrize(("bad", "sent"), [(float("nan"), 0.0), (float("inf"), 8.0), (-float("inf"), -8.0)])
+@pytest.mark.parametrize(
+    ("bad", "sent"), [(float("nan"), 0.0), (float("inf"), 8.0), (-float("inf"), -8.0)]
+)
 def test_an_update_that_is_not_finite_is_masked_as_any_other(bad: float, sent: float) -> None:
     # A refusal would be one bit about a client's records: the server can choose weights that overflow for some.
     session = Session(agreement(5)).begin(0)
@@ -1012,7 +1141,9 @@ def test_an_update_that_is_not_finite_is_masked_as_any_other(bad: float, sent: f
 
 
 @pytest.mark.parametrize(("weight", "counted"), [(0, 1), (-3, 1), (1001, 1000), (1000, 1000)])
-def test_a_reported_weight_out_of_range_is_held_to_the_range_and_nobody_refuses(weight: int, counted: int) -> None:
+def test_a_reported_weight_out_of_range_is_held_to_the_range_and_nobody_refuses(
+    weight: int, counted: int
+) -> None:
     # It is the number of a client's records: a refusal would tell on which side of the range it lies.
     session = Session(agreement(5, weights=None, max_weight=1000)).begin(0)
     session.updates = {client: replace(one, weight=1) for client, one in session.updates.items()}
@@ -1023,7 +1154,9 @@ def test_a_reported_weight_out_of_range_is_held_to_the_range_and_nobody_refuses(
 
 
 def test_a_weight_that_is_not_the_public_one_is_refused() -> None:
-    session = Session(agreement(5, weights=dict.fromkeys(range(5), 1), max_weight=1000)).begin(0).until(3)
+    session = (
+        Session(agreement(5, weights=dict.fromkeys(range(5), 1), max_weight=1000)).begin(0).until(3)
+    )
     session.clients[0].receive(session.server.requests()[0])
     with pytest.raises(ProtocolError, match="the weight is not the public one"):
         session.clients[0].submit(replace(session.updates[0], weight=2))
@@ -1040,13 +1173,15 @@ def test_an_update_of_another_shape_is_refused() -> None:
 
 
 def words_of(packet: Packet, sender: int, terms: Agreement) -> np.ndarray[Any, Any]:
-    return MaskedInput.from_bytes(memoryview(packet)[:-16], m=terms.d, word=terms.code.word).words.copy()
+    return MaskedInput.from_bytes(
+        memoryview(packet)[:-16], m=terms.d, word=terms.code.word
+    ).words.copy()
 
 
 def encoded(session: Session, client: int) -> np.ndarray[Any, Any]:
     words = np.empty(session.terms.d, dtype=session.terms.code.word)
-    stream = None
-    session.terms.code.encode(session.updates[client].delta.numpy(), scale=1.0, stream=stream, out=words)  # type: ignore[arg-type]
+    delta = session.updates[client].delta.numpy()
+    session.terms.code.encode(delta, scale=1.0, stream=None, out=words)  # type: ignore[arg-type]
     return words
 
 
@@ -1068,14 +1203,18 @@ def test_the_late_upload_of_a_client_declared_dead_stays_hidden() -> None:
         client: RevealedShares.from_bytes(opened(packet, client, session.terms), most=5)
         for client, packet in session.answers().items()
     }
-    assert all(set(told.seeds) == {0, 1, 2, 3} and set(told.mask_keys) == {4} for told in revealed.values())
+    assert all(
+        set(told.seeds) == {0, 1, 2, 3} and set(told.mask_keys) == {4} for told in revealed.values()
+    )
     held = {1 + client: told.mask_keys[4] for client, told in revealed.items()}
     dead = session.clients[4]._state
     assert dead is not None
     assert (dead.secrets.mask.private, dead.secrets.seed) == (b"", b"")
     assert shamir.reconstruct(held) == key.private  # this much the server does learn
     words = words_of(late, 4, session.terms)
-    for client, agreed in zip(range(4), key.agree([dead.peers[c].mask_key for c in range(4)]), strict=True):
+    for client, agreed in zip(
+        range(4), key.agree([dead.peers[c].mask_key for c in range(4)]), strict=True
+    ):
         key_of_pair = pair_mask_key(agreed, dead.own, dead.peers[client], model_hash=HASH)
         add_masks(words, plus=[key_of_pair])  # 4 subtracted them
     assert not np.array_equal(words, encoded(session, 4))
@@ -1088,8 +1227,14 @@ def test_n_minus_1_colluders_learn_exactly_the_victims_update() -> None:
     # Nothing in the channel protects against that; noise of the victim's own does.
     session = Session(agreement(5, d=50))
     view = session.play(0)
-    colluders = sum(encoded(session, client).astype(np.int32).astype(np.int64) for client in (1, 2, 3, 4))
-    (opened_sum,) = [o.values for o in session.server.observed() if (o.party, o.kind) == ("server", "sum of updates")]
+    colluders = sum(
+        encoded(session, client).astype(np.int32).astype(np.int64) for client in (1, 2, 3, 4)
+    )
+    (opened_sum,) = [
+        o.values
+        for o in session.server.observed()
+        if (o.party, o.kind) == ("server", "sum of updates")
+    ]
     assert opened_sum is not None
     total = np.rint(opened_sum.numpy() / session.terms.code.step).astype(np.int64)
     victim = encoded(session, 0).astype(np.int32).astype(np.int64)
@@ -1113,7 +1258,12 @@ def test_the_state_of_a_client_prints_no_secret() -> None:
     session = Session(agreement(5)).begin(0).until(3)
     state = session.clients[0]._state
     assert state is not None
-    for secret in (state.secrets.seed, state.secrets.mask.private, state.secrets.sealing.private, state.own_shares):
+    for secret in (
+        state.secrets.seed,
+        state.secrets.mask.private,
+        state.secrets.sealing.private,
+        state.own_shares,
+    ):
         assert secret.hex() not in repr(state)
         assert repr(secret)[2:-1] not in repr(state)
 

@@ -14,7 +14,12 @@ import torch
 
 from securefl.channels.masking.fixed_point import FixedPoint
 from securefl.channels.masking.keys import RoundKey, share_commitment, tag
-from securefl.channels.masking.replies import Advertisement, MaskedInput, RevealedShares, SealedShares
+from securefl.channels.masking.replies import (
+    Advertisement,
+    MaskedInput,
+    RevealedShares,
+    SealedShares,
+)
 from securefl.channels.masking.requests import Invitation
 from securefl.channels.masking.round_secrets import RoundSecrets, possession, share_commitments
 from securefl.channels.protocol import ClientUpdate, Packet, View
@@ -26,7 +31,9 @@ from tests.channels.masking.test_attacks import SHARE, opened, rebuilt, signed
 
 
 def revealed(session: Session, client: int, packet: Packet) -> RevealedShares:
-    return RevealedShares.from_bytes(opened(packet, client, session.terms), most=len(session.terms.roster))
+    return RevealedShares.from_bytes(
+        opened(packet, client, session.terms), most=len(session.terms.roster)
+    )
 
 
 def spoilt(session: Session, client: int, packet: Packet, of: Sequence[int]) -> bytes:
@@ -73,7 +80,9 @@ def test_wrong_shares_of_a_dropped_clients_key_do_no_harm_either() -> None:
 
 def test_one_wrong_share_too_many_abandons_the_block_and_opens_nothing() -> None:
     session = Session(agreement(8, corrupt=2, min_cohort=4)).begin(0).until(5)
-    with pytest.raises(RoundAbandoned, match="seed of client 3 has 5 right shares left, it takes 6"):
+    with pytest.raises(
+        RoundAbandoned, match="seed of client 3 has 5 right shares left, it takes 6"
+    ):
         last_stage(session, (0, 1, 2), of=[3])
     assert not [o for o in session.server.observed() if o.kind == "sum of updates"]
 
@@ -86,7 +95,9 @@ def test_a_wrong_share_of_its_own_secret_is_not_taken_from_the_dealer_either() -
 
 
 @pytest.mark.parametrize("dropped", [False, True])
-def test_a_dealer_that_commits_to_shares_of_something_else_loses_its_block_and_is_named(dropped: bool) -> None:
+def test_a_dealer_that_commits_to_shares_of_something_else_loses_its_block_and_is_named(
+    dropped: bool,
+) -> None:
     session = Session(agreement(5)).begin(0).until(2)
     state = session.clients[3]._state
     assert state is not None
@@ -96,7 +107,9 @@ def test_a_dealer_that_commits_to_shares_of_something_else_loses_its_block_and_i
     session.stage(silent=[3] if dropped else [])
     session.stage()
     secret = "mask key" if dropped else "seed"
-    with pytest.raises(RoundAbandoned, match=f"the {secret} of client 3 is not what it dealt shares of"):
+    with pytest.raises(
+        RoundAbandoned, match=f"the {secret} of client 3 is not what it dealt shares of"
+    ):
         session.stage()
 
 
@@ -109,13 +122,17 @@ def test_a_dealer_that_commits_to_shares_of_something_else_loses_its_block_and_i
         lambda told: told.clear(),
     ],
 )
-def test_shares_without_a_commitment_to_each_are_dropped(change: Callable[[dict[int, bytes]], object]) -> None:
+def test_shares_without_a_commitment_to_each_are_dropped(
+    change: Callable[[dict[int, bytes]], object],
+) -> None:
     session = Session(agreement(5)).begin(0).until(2)
     packet = session.answers()[0]
     told = SealedShares.from_bytes(opened(packet, 0, session.terms), most=5)
     commitments = dict(told.commitments)
     change(commitments)
-    assert not session.server.absorb(0, signed(replace(told, commitments=commitments), session.terms, identity(0)))
+    assert not session.server.absorb(
+        0, signed(replace(told, commitments=commitments), session.terms, identity(0))
+    )
     assert session.server.absorb(0, packet)
 
 
@@ -130,7 +147,9 @@ def test_commitments_differ_by_share_session_round_dealer_holder_and_secret() ->
         {"holder": 6},
         {"place": 1},
     ]
-    told = {share_commitment(SHARE, **(base | change)) for change in changes} | {share_commitment(bytes(33), **base)}
+    told = {share_commitment(SHARE, **(base | change)) for change in changes} | {
+        share_commitment(bytes(33), **base)
+    }
     assert len(told) == len(changes) + 1
     assert all(len(commitment) == 16 for commitment in told)
 
@@ -140,7 +159,9 @@ def test_each_half_of_a_commitment_is_of_its_own_share() -> None:
     dealer = RoundSecrets.fresh().advertisement(SESSION, 7, 4, block=block, server_key=server)
     place: dict[str, Any] = {"session": SESSION, "round": 7, "dealer": 4, "holder": 9}
     both = share_commitments(dealer, {9: SHARE + bytes(33)})[9]
-    assert both == share_commitment(SHARE, **place, place=0) + share_commitment(bytes(33), **place, place=1)
+    assert both == share_commitment(SHARE, **place, place=0) + share_commitment(
+        bytes(33), **place, place=1
+    )
 
 
 # Copied keys.
@@ -161,12 +182,16 @@ COPIES: Mapping[str, Callable[[Advertisement], dict[str, bytes]]] = {
 
 @pytest.mark.parametrize("proof", ["its own", "copied"])
 @pytest.mark.parametrize("copy", COPIES)
-def test_who_copies_a_key_first_is_dropped_and_the_honest_client_is_not(copy: str, proof: str) -> None:
+def test_who_copies_a_key_first_is_dropped_and_the_honest_client_is_not(
+    copy: str, proof: str
+) -> None:
     session = Session(agreement(5)).begin(0)
     answers = {client: bytes(message) for client, message in session.answers().items()}
     victim = keys_of(answers[2])
     changes = COPIES[copy](victim) | ({"proof": victim.proof} if proof == "copied" else {})
-    assert not session.server.absorb(1, rebuilt(answers[1], session.terms, 1, **changes))  # before the honest one
+    assert not session.server.absorb(
+        1, rebuilt(answers[1], session.terms, 1, **changes)
+    )  # before the honest one
     for client in (0, 2, 3, 4):
         assert session.server.absorb(client, answers[client])
     session.server.close_stage()
@@ -193,7 +218,10 @@ def test_a_key_that_is_not_reduced_is_dropped_whatever_it_proves() -> None:
     session = Session(agreement(5)).begin(0)
     request = session.server.requests()[1]
     honest = bytes(session.answers()[1])
-    state, server = session.clients[1]._state, Invitation.from_bytes(memoryview(request)[:-64], most=5).key
+    state, server = (
+        session.clients[1]._state,
+        Invitation.from_bytes(memoryview(request)[:-64], most=5).key,
+    )
     assert state is not None
     other = bytearray(state.own.mask_key)
     other[31] |= 0x80  # X25519 does not read this bit, so that the secrets are the same
@@ -244,17 +272,28 @@ def retagged(session: Session, client: int, upload: bytearray) -> bytes:
 
 
 @pytest.mark.parametrize("add", [2**31 - 1, -(2**31), 2**30, -(2**30)])
-def test_a_client_whose_coordinates_wrap_around_moves_the_mean_no_further_than_the_clip(add: int) -> None:
+def test_a_client_whose_coordinates_wrap_around_moves_the_mean_no_further_than_the_clip(
+    add: int,
+) -> None:
     # Client 0 carries a thousand times the weight of the others and drops out: the ring has room for far more than
     # the others can have.
     weights = {0: 1000, 1: 1, 2: 1, 3: 1, 4: 1}
-    session = Session(agreement(5, weights=weights, max_weight=1000)).begin(0).until(3, silent={0: 3})
-    session.stage(silent=[0], change=lambda client, packet: wrapped(session, 1, packet, add) if client == 1 else packet)
+    session = (
+        Session(agreement(5, weights=weights, max_weight=1000)).begin(0).until(3, silent={0: 3})
+    )
+    session.stage(
+        silent=[0],
+        change=lambda client, packet: wrapped(session, 1, packet, add) if client == 1 else packet,
+    )
     session.stage(silent=[0])
     view = session.stage(silent=[0])
     assert view is not None
     assert float(view.rows.abs().max()) == session.terms.code.clip == 8.0
-    (seen,) = [o.values for o in session.server.observed() if (o.party, o.kind) == ("server", "sum of updates")]
+    (seen,) = [
+        o.values
+        for o in session.server.observed()
+        if (o.party, o.kind) == ("server", "sum of updates")
+    ]
     assert seen is not None
     assert float(seen.abs().max()) > 8.0  # what was opened is recorded as it was
 
@@ -263,7 +302,9 @@ def test_honest_updates_at_the_clip_are_not_changed_by_what_holds_liars() -> Non
     code = FixedPoint(ring=16, clip=8.0, rounding="stochastic", most=5)
     session = Session(agreement(5, weights=None, max_weight=7, code=code)).begin(0)
     session.updates = {
-        client: ClientUpdate(torch.tensor([8.0, -8.0, 8.0 if client < 3 else -8.0]), 7 - client, None, HASH)
+        client: ClientUpdate(
+            torch.tensor([8.0, -8.0, 8.0 if client < 3 else -8.0]), 7 - client, None, HASH
+        )
         for client in range(5)
     }
     view = session.until(5).stage()
@@ -273,22 +314,33 @@ def test_honest_updates_at_the_clip_are_not_changed_by_what_holds_liars() -> Non
     assert abs(float(view.rows[0, 2]) - 8.0 * (7 + 6 + 5 - 4 - 3) / 25) <= 5 * code.step * 7 / 25
 
 
-def test_a_liar_moves_no_more_of_the_mean_than_its_own_blocks_part(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_liar_moves_no_more_of_the_mean_than_its_own_blocks_part(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.setattr("securefl.channels.masking.agreement.MAX_BLOCK", 5)
     session = Session(agreement(10, beacon=b"drawn")).begin(0).until(3)
-    session.updates = {client: ClientUpdate(torch.full((3,), 7.0), 1, None, HASH) for client in session.updates}
-    session.stage(change=lambda client, packet: wrapped(session, 1, packet, 1 - 2**31) if client == 1 else packet)
+    session.updates = {
+        client: ClientUpdate(torch.full((3,), 7.0), 1, None, HASH) for client in session.updates
+    }
+    session.stage(
+        change=lambda client, packet: (
+            wrapped(session, 1, packet, 1 - 2**31) if client == 1 else packet
+        )
+    )
     session.stage()
     view = session.stage()
     assert view is not None
-    assert torch.allclose(view.rows[0], torch.full((3,), (7.0 - 8.0) / 2), atol=1e-5)  # the liar's block is at -clip
+    assert torch.allclose(
+        view.rows[0], torch.full((3,), (7.0 - 8.0) / 2), atol=1e-5
+    )  # the liar's block is at -clip
 
 
 def reporting(lie: int | None) -> tuple[Session, View]:
     """Five clients of 1, 101, ... 401 records and updates of .01, client 4 stating another weight where it lies."""
     session = Session(agreement(5, weights=None, max_weight=1000)).begin(0)
     session.updates = {
-        client: ClientUpdate(torch.full((3,), 0.01), 100 * client + 1, None, HASH) for client in range(5)
+        client: ClientUpdate(torch.full((3,), 0.01), 100 * client + 1, None, HASH)
+        for client in range(5)
     }
 
     def lied(client: int, packet: Packet) -> Packet:
@@ -322,7 +374,9 @@ def test_a_weight_that_no_client_can_have_is_dropped_with_its_upload(lie: int) -
     assert view.clients == (0, 1, 2, 3)
     assert view.weights.tolist() == [604]
     assert torch.allclose(view.rows[0], torch.full((3,), 0.01), atol=1e-5)
-    assert 4 not in {client for o in session.server.observed() if o.kind == "masked update" for client in o.about}
+    assert 4 not in {
+        client for o in session.server.observed() if o.kind == "masked update" for client in o.about
+    }
 
 
 @pytest.mark.parametrize("lie", [1, 9, 11])

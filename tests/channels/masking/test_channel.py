@@ -48,12 +48,18 @@ class TestMaskedChannelWithReportedWeights(TestMaskedChannel):
 class TestMaskedChannelInARingOf64(TestMaskedChannel):
     @pytest.fixture
     def make(self) -> MakeSides:
-        return maker(replace(PUBLIC, code=FixedPoint(ring=64, clip=128.0, rounding="stochastic", most=5)))
+        return maker(
+            replace(PUBLIC, code=FixedPoint(ring=64, clip=128.0, rounding="stochastic", most=5))
+        )
 
 
 class TestMaskedChannelInARingOf16(TestMaskedChannel):
-    tolerance = 5 * 128 / 6553 * 10 / 11  # half a step is enough for nearest; the smallest four weights add up to 11
+    tolerance = (
+        5 * 128 / 6553 * 10 / 11
+    )  # half a step is enough for nearest; the smallest four weights add up to 11
 
     @pytest.fixture
     def make(self) -> MakeSides:
-        return maker(replace(PUBLIC, code=FixedPoint(ring=16, clip=128.0, rounding="nearest", most=5)))
+        return maker(
+            replace(PUBLIC, code=FixedPoint(ring=16, clip=128.0, rounding="nearest", most=5))
+        )

@@ -23,7 +23,9 @@ from tests.channels.masking.test_attacks import SERVER_KEY, Puppets, is_erased
 
 
 @pytest.mark.parametrize(("n", "corrupt"), [(5, 1), (6, 2)])
-def test_one_share_below_the_threshold_opens_no_secret_that_a_client_dealt(n: int, corrupt: int) -> None:
+def test_one_share_below_the_threshold_opens_no_secret_that_a_client_dealt(
+    n: int, corrupt: int
+) -> None:
     session = Session(agreement(n, corrupt=corrupt, min_cohort=corrupt + 2)).begin(0).until(3)
     threshold = session.terms.threshold(n)
     dealer = session.clients[0]._state
@@ -46,7 +48,20 @@ def test_a_bit_changed_anywhere_in_a_long_upload_drops_it() -> None:
     session = Session(agreement(5, d=100_000)).begin(0).until(3)
     packet = bytes(session.answers()[0])
     assert len(packet) > 400_000
-    places = [0, 29, 40, 4_095, 4_096, 4_097, 65_536, 262_143, 262_144, 262_184, len(packet) - 17, len(packet) - 1]
+    places = [
+        0,
+        29,
+        40,
+        4_095,
+        4_096,
+        4_097,
+        65_536,
+        262_143,
+        262_144,
+        262_184,
+        len(packet) - 17,
+        len(packet) - 1,
+    ]
     for place in [*places, *range(5_000, len(packet), 40_001)]:
         broken = bytearray(packet)
         broken[place] ^= 1
@@ -81,7 +96,9 @@ def sides(session: bytes = SESSION) -> Sides:
 def test_identities_are_made_anew_for_every_session_even_of_the_same_name() -> None:
     keys: list[bytes] = []
     for made in (sides(), sides(), sides(b"another session!")):
-        terms = [client._terms for client in made.clients.values() if isinstance(client, MaskedClient)]
+        terms = [
+            client._terms for client in made.clients.values() if isinstance(client, MaskedClient)
+        ]
         assert len(terms) == 3
         keys += [terms[0].server, *terms[0].roster.values()]
     assert len(set(keys)) == len(keys) == 3 * 4

@@ -29,7 +29,9 @@ from securefl.rng import Keystream, seeded_keystream
 Rounding = Literal["nearest", "stochastic"]
 
 deterministic = settings(derandomize=True, max_examples=60, deadline=None, database=None)
-DEVIATIONS = 4.9  # standard errors: one seed in a million fails a right rounding; the seeds here are fixed
+DEVIATIONS = (
+    4.9  # standard errors: one seed in a million fails a right rounding; the seeds here are fixed
+)
 KEY = bytes(range(32))
 FLOAT = Fraction(1, 2**51)  # four float64 roundings, relative: the arithmetic's own error
 
@@ -61,10 +63,16 @@ class Unread(Keystream):
 
 
 def encoded(
-    code: FixedPoint, values: Sequence[float] | NDArray[Any], *, scale: float = 1.0, stream: Keystream | None = None
+    code: FixedPoint,
+    values: Sequence[float] | NDArray[Any],
+    *,
+    scale: float = 1.0,
+    stream: Keystream | None = None,
 ) -> NDArray[Any]:
     out = np.full(len(values), 77, dtype=code.word)
-    code.encode(np.array(values, dtype=np.float32), scale=scale, stream=stream or Keystream(KEY), out=out)
+    code.encode(
+        np.array(values, dtype=np.float32), scale=scale, stream=stream or Keystream(KEY), out=out
+    )
     return out
 
 
@@ -83,9 +91,19 @@ def test_the_numbers_of_levels_are_those_worked_by_hand() -> None:
     def levels(ring: int, most: int) -> int:
         return FixedPoint(ring=ring, clip=1.0, rounding="nearest", most=most).levels
 
-    assert [levels(16, most) for most in (1, 2, 3, 327, 328, 128)] == [32767, 16383, 10922, 100, 99, 255]
+    assert [levels(16, most) for most in (1, 2, 3, 327, 328, 128)] == [
+        32767,
+        16383,
+        10922,
+        100,
+        99,
+        255,
+    ]
     assert [levels(32, most) for most in (1, 2, 128)] == [2**31 - 1, 2**30 - 1, 2**24 - 1]
-    assert [levels(64, most) for most in (1, 2**19 - 1, 2**19, 2**20)] == [2**44] * 2 + [2**44 - 1, 2**43 - 1]
+    assert [levels(64, most) for most in (1, 2**19 - 1, 2**19, 2**20)] == [2**44] * 2 + [
+        2**44 - 1,
+        2**43 - 1,
+    ]
 
 
 def test_step_and_bound_are_those_worked_by_hand() -> None:
@@ -106,7 +124,23 @@ def test_a_word_is_little_endian_and_of_the_rings_size() -> None:
 
 def test_the_nearest_words_are_those_worked_by_hand() -> None:
     # In hundredths 12.5 goes to 12, 37.5 to 38 and 62.5 to 62: halves go to the even side.
-    values = [0.0, 0.25, 0.125, -0.125, 0.375, -0.375, 0.625, 0.336, 0.334, -0.336, -0.334, 1.0, -1.0, 0.004, -0.004]
+    values = [
+        0.0,
+        0.25,
+        0.125,
+        -0.125,
+        0.375,
+        -0.375,
+        0.625,
+        0.336,
+        0.334,
+        -0.336,
+        -0.334,
+        1.0,
+        -1.0,
+        0.004,
+        -0.004,
+    ]
     expected = [0, 25, 12, -12, 38, -38, 62, 34, 33, -34, -33, 100, -100, 0, 0]
     assert signed(encoded(hundred(), values, stream=Unread())) == expected
     assert encoded(hundred(), [-1.0, -0.25]).tolist() == [65_436, 65_511]
@@ -123,14 +157,24 @@ def test_the_clip_comes_before_the_scale_and_the_rounding_last() -> None:
 def test_a_clipped_and_scaled_number_between_levels_is_rounded_at_random_too() -> None:
     # 100 * 0.375 is 37.5: up at the lowest draw, down at the highest; downwards -37.5 likewise.
     for values in ([1.0, -1.0], [9.0, -9.0]):
-        assert signed(encoded(hundred("stochastic"), values, scale=0.375, stream=Fixed(0))) == [38, -37]
-        assert signed(encoded(hundred("stochastic"), values, scale=0.375, stream=Fixed(2**32 - 1))) == [37, -38]
+        assert signed(encoded(hundred("stochastic"), values, scale=0.375, stream=Fixed(0))) == [
+            38,
+            -37,
+        ]
+        assert signed(
+            encoded(hundred("stochastic"), values, scale=0.375, stream=Fixed(2**32 - 1))
+        ) == [37, -38]
 
 
 @rings
 def test_negative_numbers_are_twos_complement_of_the_rings_size(ring: int) -> None:
     code = FixedPoint(ring=ring, clip=1.0, rounding="nearest", most=3)
-    assert encoded(code, [-1.0, -code.step, 0.0, code.step]).tolist() == [2**ring - code.levels, 2**ring - 1, 0, 1]
+    assert encoded(code, [-1.0, -code.step, 0.0, code.step]).tolist() == [
+        2**ring - code.levels,
+        2**ring - 1,
+        0,
+        1,
+    ]
 
 
 @rings
@@ -167,7 +211,9 @@ def test_what_lies_on_a_level_is_exact(ring: int, rounding: Rounding) -> None:
 @rings
 @roundings
 @pytest.mark.parametrize("clip", [0.1, 1.0, 7.3, 1e-3, 1e6])
-def test_what_lies_beyond_the_clip_is_exactly_the_clip(ring: int, rounding: Rounding, clip: float) -> None:
+def test_what_lies_beyond_the_clip_is_exactly_the_clip(
+    ring: int, rounding: Rounding, clip: float
+) -> None:
     code = FixedPoint(ring=ring, clip=clip, rounding=rounding, most=4)
     largest = float(np.finfo(np.float32).max)
     words = encoded(code, [1.001 * clip, -1.001 * clip, 1e9, -1e9, largest, -largest])
@@ -179,7 +225,9 @@ def test_what_lies_beyond_the_clip_is_exactly_the_clip(ring: int, rounding: Roun
 @roundings
 @pytest.mark.parametrize("n", [1, 2, 3, 5, 7, 100, 128])
 @pytest.mark.parametrize("sign", [1, -1])
-def test_a_full_sum_at_the_clip_does_not_wrap_around(ring: int, rounding: Rounding, n: int, sign: int) -> None:
+def test_a_full_sum_at_the_clip_does_not_wrap_around(
+    ring: int, rounding: Rounding, n: int, sign: int
+) -> None:
     code = FixedPoint(ring=ring, clip=1.0, rounding=rounding, most=n)
     stream, total = Keystream(KEY), np.zeros(3, dtype=code.word)
     for _ in range(n):
@@ -201,7 +249,9 @@ def test_the_levels_are_the_most_that_a_full_sum_can_hold(ring: int, data: st.Da
 def test_the_first_sum_that_the_ring_cannot_hold_is_refused(ring: int) -> None:
     last = 2 ** (ring - 1) - 1
     assert FixedPoint(ring=ring, clip=1.0, rounding="nearest", most=last).levels == 1
-    with pytest.raises(ValueError, match=rf"^a ring of 2\^{ring} holds no sum of {last + 1} clients$"):
+    with pytest.raises(
+        ValueError, match=rf"^a ring of 2\^{ring} holds no sum of {last + 1} clients$"
+    ):
         FixedPoint(ring=ring, clip=1.0, rounding="nearest", most=last + 1)
 
 
@@ -225,7 +275,9 @@ def test_a_clip_that_is_not_a_positive_number_is_refused(clip: float) -> None:
 
 @pytest.mark.parametrize("rounding", ["up", "", "Nearest"])
 def test_an_unknown_rounding_is_refused(rounding: Any) -> None:
-    with pytest.raises(ValueError, match=f"^rounding must be nearest or stochastic, got {rounding!r}$"):
+    with pytest.raises(
+        ValueError, match=f"^rounding must be nearest or stochastic, got {rounding!r}$"
+    ):
         FixedPoint(ring=32, clip=1.0, rounding=rounding, most=1)
 
 
@@ -237,7 +289,9 @@ def test_a_scale_outside_zero_and_one_is_refused(rounding: Rounding, scale: floa
 
 
 @roundings
-@pytest.mark.parametrize(("wrong", "sent"), [(math.nan, 0.0), (math.inf, 100.0), (-math.inf, -100.0)])
+@pytest.mark.parametrize(
+    ("wrong", "sent"), [(math.nan, 0.0), (math.inf, 100.0), (-math.inf, -100.0)]
+)
 @pytest.mark.parametrize("at", [0, 1, 32_767, 32_768, 65_536, 65_539])
 def test_a_number_that_is_not_finite_is_sent_as_zero_or_clipped_and_its_neighbours_as_they_are(
     rounding: Rounding, wrong: float, sent: float, at: int
@@ -245,7 +299,9 @@ def test_a_number_that_is_not_finite_is_sent_as_zero_or_clipped_and_its_neighbou
     values = np.full(65_540, 7.0, dtype=np.float32)
     usual = values.copy()
     values[at], usual[at] = wrong, sent
-    assert np.array_equal(encoded(hundred(rounding), values, scale=0.5), encoded(hundred(rounding), usual, scale=0.5))
+    assert np.array_equal(
+        encoded(hundred(rounding), values, scale=0.5), encoded(hundred(rounding), usual, scale=0.5)
+    )
 
 
 @roundings
@@ -265,7 +321,9 @@ def exact(values: NDArray[np.float32], *, scale: float, clip: float) -> list[Fra
 @roundings
 @deterministic
 @given(data=st.data())
-def test_a_sum_is_off_by_at_most_the_bound(ring: int, rounding: Rounding, data: st.DataObject) -> None:
+def test_a_sum_is_off_by_at_most_the_bound(
+    ring: int, rounding: Rounding, data: st.DataObject
+) -> None:
     n = data.draw(st.integers(1, 6))
     code = FixedPoint(ring=ring, clip=data.draw(st.floats(1e-3, 1e3)), rounding=rounding, most=n)
     number = st.floats(-2, 2, width=32).map(lambda share: share * code.clip)
@@ -274,7 +332,9 @@ def test_a_sum_is_off_by_at_most_the_bound(ring: int, rounding: Rounding, data: 
         values = np.array(data.draw(st.lists(number, min_size=4, max_size=4)), dtype=np.float32)
         scale = data.draw(st.floats(0.01, 1))
         total += encoded(code, values, scale=scale, stream=stream)
-        expected = [a + b for a, b in zip(expected, exact(values, scale=scale, clip=code.clip), strict=True)]
+        expected = [
+            a + b for a, b in zip(expected, exact(values, scale=scale, clip=code.clip), strict=True)
+        ]
     allowed = Fraction(code.bound(n))
     decoded = [Fraction(value) for value in code.decode(total).tolist()]
     assert all(abs(one - other) <= allowed for one, other in zip(decoded, expected, strict=True))
@@ -301,7 +361,9 @@ def test_the_bound_is_not_idle(ring: int, rounding: Rounding) -> None:
 @rings
 @roundings
 @pytest.mark.parametrize("length", [32_767, 32_768, 32_769, 65_536, 65_543])
-def test_long_updates_are_the_slow_loop_in_whole_numbers(ring: int, rounding: Rounding, length: int) -> None:
+def test_long_updates_are_the_slow_loop_in_whole_numbers(
+    ring: int, rounding: Rounding, length: int
+) -> None:
     code = FixedPoint(ring=ring, clip=1.5, rounding=rounding, most=9)
     values = (4 * seeded_keystream(2, "test").uniform(length) - 2).astype(np.float32)
     said = Keystream(KEY).bytes(4 * length)
@@ -312,7 +374,9 @@ def test_long_updates_are_the_slow_loop_in_whole_numbers(ring: int, rounding: Ro
             expected.append(round(level) % 2**ring)
         else:
             draw = int.from_bytes(said[4 * at : 4 * at + 4], "little")
-            expected.append((math.floor(level) + (draw < (level - math.floor(level)) * 2.0**32)) % 2**ring)
+            expected.append(
+                (math.floor(level) + (draw < (level - math.floor(level)) * 2.0**32)) % 2**ring
+            )
     assert encoded(code, values, scale=0.9).tolist() == expected
 
 
@@ -320,7 +384,9 @@ def test_a_coordinate_goes_up_where_its_draw_is_strictly_below_its_fraction() ->
     # Steps of one: 0.5 goes up at 2^31 - 1 and not at 2^31; a whole number never goes up.
     code = FixedPoint(ring=16, clip=100.0, rounding="stochastic", most=327)
     values = [0.5, 0.5, -0.5, -0.5, 3.0, -3.0, 7.25, 7.25, -7.25, -7.25]
-    stream = Fixed(2**31 - 1, 2**31, 2**31 - 1, 2**31, 0, 0, 2**30 - 1, 2**30, 3 * 2**30 - 1, 3 * 2**30)
+    stream = Fixed(
+        2**31 - 1, 2**31, 2**31 - 1, 2**31, 0, 0, 2**30 - 1, 2**30, 3 * 2**30 - 1, 3 * 2**30
+    )
     assert signed(encoded(code, values, stream=stream)) == [1, 0, 0, -1, 3, -3, 8, 7, -7, -8]
 
 
@@ -339,7 +405,9 @@ def test_stochastic_rounding_is_right_on_average(ring: int, level: float) -> Non
     assert rounds_without_bias(float((words - below).mean()), draws, fraction=level - below)
     assert not rounds_without_bias(0.0, draws, fraction=level - below)  # always down
     assert not rounds_without_bias(1.0, draws, fraction=level - below)  # always up
-    assert not rounds_without_bias(0.9 * float((words - below).mean()), draws, fraction=level - below)
+    assert not rounds_without_bias(
+        0.9 * float((words - below).mean()), draws, fraction=level - below
+    )
 
 
 def test_two_coordinates_are_rounded_independently() -> None:
@@ -351,7 +419,9 @@ def test_two_coordinates_are_rounded_independently() -> None:
 
 
 def test_the_blocks_of_a_long_update_are_rounded_by_different_draws() -> None:
-    words = encoded(FixedPoint(ring=16, clip=32767.0, rounding="stochastic", most=1), [0.5] * 131_072)
+    words = encoded(
+        FixedPoint(ring=16, clip=32767.0, rounding="stochastic", most=1), [0.5] * 131_072
+    )
     assert len({block.tobytes() for block in words.reshape(8, -1)}) == 8
 
 
@@ -380,6 +450,11 @@ def test_the_update_itself_is_left_as_it_was(rounding: Rounding) -> None:
 @roundings
 def test_words_are_written_where_they_lie(rounding: Rounding) -> None:
     code, whole = hundred(rounding), np.full(12, 77, dtype="<u2")
-    code.encode(np.array([1.0, -1.0, 2.0], dtype=np.float32), scale=1.0, stream=Keystream(KEY), out=whole[1:12:4])
+    code.encode(
+        np.array([1.0, -1.0, 2.0], dtype=np.float32),
+        scale=1.0,
+        stream=Keystream(KEY),
+        out=whole[1:12:4],
+    )
     assert signed(whole[1:12:4]) == [100, -100, 100]
     assert np.count_nonzero(whole == 77) == 9

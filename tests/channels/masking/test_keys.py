@@ -50,7 +50,12 @@ from securefl.channels.masking.keys import (
     share_commitment,
 )
 from securefl.channels.masking.replies import Advertisement
-from securefl.channels.masking.round_secrets import RoundSecrets, pair_mask_key, self_mask_key, upload_key
+from securefl.channels.masking.round_secrets import (
+    RoundSecrets,
+    pair_mask_key,
+    self_mask_key,
+    upload_key,
+)
 from securefl.channels.masking.stream import WORDS, add_masks, chunks
 from securefl.errors import ProtocolError
 from tests.paths import VECTORS
@@ -75,7 +80,9 @@ def vectors(file: str) -> dict[str, Any]:
 
 
 X25519 = vectors("rfc7748.json")
-low_order_points = pytest.mark.parametrize("point", X25519["low_order"], ids=lambda point: str(point["name"]))
+low_order_points = pytest.mark.parametrize(
+    "point", X25519["low_order"], ids=lambda point: str(point["name"])
+)
 
 
 def flipped(data: bytes, at: int, mask: int = 1) -> bytes:
@@ -95,14 +102,18 @@ def hkdf(secret: bytes, info: bytes, *, salt: bytes = b"", length: int = 32) -> 
 
 
 def exchange(private: bytes, public: bytes) -> bytes:
-    return X25519PrivateKey.from_private_bytes(private).exchange(X25519PublicKey.from_public_bytes(public))
+    return X25519PrivateKey.from_private_bytes(private).exchange(
+        X25519PublicKey.from_public_bytes(public)
+    )
 
 
 def identity(number: int = 1) -> Identity:
     return Identity(Ed25519PrivateKey.from_private_bytes(bytes([number]) * 32))
 
 
-def signed_message(message: bytes = MESSAGE, *, by: Identity | None = None, terms: bytes = TERMS) -> bytes:
+def signed_message(
+    message: bytes = MESSAGE, *, by: Identity | None = None, terms: bytes = TERMS
+) -> bytes:
     return message + (by or identity()).signature(message, terms=terms)
 
 
@@ -112,7 +123,9 @@ class Block:
     def __init__(self, *, clients: tuple[int, ...] = CLIENTS, round: int = ROUND) -> None:
         self.secrets = {client: RoundSecrets.fresh() for client in clients}
         self.peers = {
-            client: self.secrets[client].advertisement(SESSION, round, client, block=BLOCK, server_key=SERVER_KEY)
+            client: self.secrets[client].advertisement(
+                SESSION, round, client, block=BLOCK, server_key=SERVER_KEY
+            )
             for client in clients
         }
 
@@ -126,20 +139,26 @@ class Block:
 
 
 def content(sender: int, recipient: int) -> bytes:
-    return b"\0" + struct.pack("<II", sender, recipient).ljust(32, b"s") + b"\0" + b"s" * 32  # two field elements
+    return (
+        b"\0" + struct.pack("<II", sender, recipient).ljust(32, b"s") + b"\0" + b"s" * 32
+    )  # two field elements
 
 
 # Identities and signatures
 
 
-@pytest.mark.parametrize("case", vectors("rfc8032.json")["cases"], ids=lambda case: str(case["name"]))
+@pytest.mark.parametrize(
+    "case", vectors("rfc8032.json")["cases"], ids=lambda case: str(case["name"])
+)
 def test_an_identitys_public_key_is_rfc_8032s(case: dict[str, str]) -> None:
     private = Ed25519PrivateKey.from_private_bytes(bytes.fromhex(case["secret"]))
     assert Identity(private).public.hex() == case["public"]
 
 
 @pytest.mark.parametrize("message", [b"", b"m", MESSAGE, bytes(100_000)], ids=len)
-def test_a_signature_covers_the_label_the_terms_and_the_digest_of_the_message(message: bytes) -> None:
+def test_a_signature_covers_the_label_the_terms_and_the_digest_of_the_message(
+    message: bytes,
+) -> None:
     signature = identity().signature(message, terms=TERMS)
     part = b"securefl masking 1, signed message" + TERMS + hashlib.sha256(message).digest()
     assert len(signature) == 64
@@ -163,7 +182,9 @@ def test_an_opened_message_is_a_view_and_no_copy() -> None:
 
 
 def assert_refused(data: bytes, *, public: bytes | None = None, terms: bytes = TERMS) -> None:
-    with pytest.raises(ProtocolError, match=r"^the signature of a message of the masked channel does not verify$"):
+    with pytest.raises(
+        ProtocolError, match=r"^the signature of a message of the masked channel does not verify$"
+    ):
         open_signed(data, identity().public if public is None else public, terms=terms)
 
 
@@ -191,7 +212,11 @@ def test_a_signed_message_is_refused_under_other_terms_or_another_key() -> None:
 
 def test_a_plain_ed25519_signature_of_the_message_is_refused() -> None:
     private = Ed25519PrivateKey.from_private_bytes(b"\1" * 32)
-    for part in (MESSAGE, hashlib.sha256(MESSAGE).digest(), TERMS + hashlib.sha256(MESSAGE).digest()):
+    for part in (
+        MESSAGE,
+        hashlib.sha256(MESSAGE).digest(),
+        TERMS + hashlib.sha256(MESSAGE).digest(),
+    ):
         assert_refused(MESSAGE + private.sign(part))
 
 
@@ -205,7 +230,9 @@ def test_generated_identities_differ_and_sign() -> None:
 # Key derivation
 
 
-@pytest.mark.parametrize("case", vectors("rfc5869.json")["cases"], ids=lambda case: str(case["name"]))
+@pytest.mark.parametrize(
+    "case", vectors("rfc5869.json")["cases"], ids=lambda case: str(case["name"])
+)
 def test_the_oracle_of_these_tests_is_rfc_5869(case: dict[str, Any]) -> None:
     ikm, salt, info = (bytes.fromhex(case[name]) for name in ("ikm", "salt", "info"))
     assert hkdf(ikm, info, salt=salt, length=case["length"]).hex() == case["okm"]
@@ -247,7 +274,11 @@ def test_every_change_of_what_a_key_is_bound_to_changes_the_key() -> None:
         {"one": INFO.other, "other": INFO.one, "key_of_one": b"2" * 32, "key_of_other": b"1" * 32},
     ]
     derived = {derive(KEY, SEALING, replace(INFO, **change)) for change in [{}, *changes]}
-    derived |= {derive(KEY, PAIR_MASK, INFO), derive(KEY, SELF_MASK, INFO), derive(flipped(KEY, 0), SEALING, INFO)}
+    derived |= {
+        derive(KEY, PAIR_MASK, INFO),
+        derive(KEY, SELF_MASK, INFO),
+        derive(flipped(KEY, 0), SEALING, INFO),
+    }
     assert len(derived) == len(changes) + 4
 
 
@@ -267,9 +298,14 @@ def test_round_keys_agree_as_alice_and_bob_in_rfc_7748() -> None:
     assert RoundKey(a).agree([b_public]) == RoundKey(b).agree([a_public]) == [shared]
 
 
-@pytest.mark.parametrize("case", [case for case in X25519["cases"] if case["kind"] == "scalar_mult"][:2])
+@pytest.mark.parametrize(
+    "case", [case for case in X25519["cases"] if case["kind"] == "scalar_mult"][:2]
+)
 def test_round_keys_agree_on_the_scalar_products_of_rfc_7748(case: dict[str, str]) -> None:
-    assert RoundKey(bytes.fromhex(case["scalar"])).agree([bytes.fromhex(case["u"])])[0].hex() == case["result"]
+    assert (
+        RoundKey(bytes.fromhex(case["scalar"])).agree([bytes.fromhex(case["u"])])[0].hex()
+        == case["result"]
+    )
 
 
 def test_both_ends_agree_and_every_pair_on_a_secret_of_its_own() -> None:
@@ -283,24 +319,35 @@ def test_both_ends_agree_and_every_pair_on_a_secret_of_its_own() -> None:
 
 @low_order_points
 @pytest.mark.parametrize("top_bit", [0, 0x80], ids=["top bit clear", "top bit set"])
-def test_a_point_of_low_order_is_unusable_wherever_it_stands(point: dict[str, str], top_bit: int) -> None:
+def test_a_point_of_low_order_is_unusable_wherever_it_stands(
+    point: dict[str, str], top_bit: int
+) -> None:
     public = flipped(bytes.fromhex(point["u"]), 31, top_bit)
     usual = RoundKey(KEY).public
     for publics in ([public], [usual, public], [public, usual]):
-        with pytest.raises(ProtocolError, match=r"^a public key of the masked channel is unusable$"):
+        with pytest.raises(
+            ProtocolError, match=r"^a public key of the masked channel is unusable$"
+        ):
             RoundKey.generate().agree(publics)
 
 
 def test_keys_below_the_prime_are_reduced_and_others_are_not() -> None:
     assert is_reduced(diffie_hellman()[1])
     assert all(is_reduced(RoundKey.generate().public) for _ in range(20))
-    for number, reduced in ((9, True), (2**255 - 20, True), (2**255 - 19, False), (9 + 2**255, False)):
+    for number, reduced in (
+        (9, True),
+        (2**255 - 20, True),
+        (2**255 - 19, False),
+        (9 + 2**255, False),
+    ):
         assert is_reduced(number.to_bytes(32, "little")) is reduced
 
 
 def test_keys_of_another_length_are_unusable() -> None:
     for length in (0, 31, 33):
-        with pytest.raises(ProtocolError, match=r"^a public key of the masked channel is unusable$"):
+        with pytest.raises(
+            ProtocolError, match=r"^a public key of the masked channel is unusable$"
+        ):
             RoundKey(KEY).agree([b"\5" * length])
 
 
@@ -312,7 +359,12 @@ def test_generated_round_keys_differ() -> None:
 
 
 def test_a_commitment_is_the_digest_typed_here() -> None:
-    told = b"securefl masking 1, self mask commitment" + SESSION + bytes.fromhex("04030201" + "09000000") + KEY
+    told = (
+        b"securefl masking 1, self mask commitment"
+        + SESSION
+        + bytes.fromhex("04030201" + "09000000")
+        + KEY
+    )
     assert commitment(KEY, session=SESSION, round=ROUND, client=9) == hashlib.sha256(told).digest()
 
 
@@ -331,7 +383,9 @@ def test_a_commitment_fixes_seed_session_round_and_client() -> None:
 # Sealed boxes
 
 
-@pytest.mark.parametrize("case", vectors("nist_gcm.json")["cases"], ids=lambda case: str(case["name"]))
+@pytest.mark.parametrize(
+    "case", vectors("nist_gcm.json")["cases"], ids=lambda case: str(case["name"])
+)
 def test_a_box_is_opened_as_published_for_gcm(case: dict[str, str]) -> None:
     names = ("key", "iv", "ciphertext", "tag", "aad", "plaintext")
     key, iv, ciphertext, tag, aad, plaintext = (bytes.fromhex(case[name]) for name in names)
@@ -350,7 +404,9 @@ def test_what_is_sealed_opens_to_itself(plaintext: bytes, associated: bytes, key
 @pytest.mark.parametrize("mask", [0x01, 0x80, 0xFF])
 def test_a_box_with_any_byte_changed_does_not_open(mask: int) -> None:
     box = seal(KEY, b"shares", associated=b"a to b")
-    assert [open_sealed(KEY, flipped(box, at, mask), associated=b"a to b") for at in range(len(box))] == [None] * 34
+    assert [
+        open_sealed(KEY, flipped(box, at, mask), associated=b"a to b") for at in range(len(box))
+    ] == [None] * 34
 
 
 def test_a_box_does_not_open_for_another_route_or_under_another_key() -> None:
@@ -363,7 +419,12 @@ def test_a_box_does_not_open_for_another_route_or_under_another_key() -> None:
 
 def test_a_box_that_is_empty_cut_or_longer_does_not_open() -> None:
     box = seal(KEY, b"shares", associated=b"")
-    for changed in [*(box[:length] for length in range(len(box))), box + b"\0", b"\0" + box, box + box]:
+    for changed in [
+        *(box[:length] for length in range(len(box))),
+        box + b"\0",
+        b"\0" + box,
+        box + box,
+    ]:
         assert open_sealed(KEY, changed, associated=b"") is None
 
 
@@ -377,7 +438,9 @@ def test_two_boxes_of_the_same_text_differ_in_nonce_and_text() -> None:
 
 def test_fresh_secrets_differ_in_everything() -> None:
     fresh = [RoundSecrets.fresh() for _ in range(20)]
-    all_of_them = [part for one in fresh for part in (one.mask.private, one.sealing.private, one.seed)]
+    all_of_them = [
+        part for one in fresh for part in (one.mask.private, one.sealing.private, one.seed)
+    ]
     assert len(set(all_of_them)) == 60
     assert {len(part) for part in all_of_them} == {32}
 
@@ -395,7 +458,9 @@ def test_an_advertisement_tells_public_keys_and_the_commitment_to_the_seed() -> 
     secrets = RoundSecrets(RoundKey(a), RoundKey(b), KEY)
     told = secrets.advertisement(SESSION, ROUND, 9, block=BLOCK, server_key=SERVER_KEY)
     committed = commitment(KEY, session=SESSION, round=ROUND, client=9)
-    assert replace(told, proof=b"") == Advertisement(SESSION, ROUND, 9, a_public, b_public, committed, BLOCK, b"")
+    assert replace(told, proof=b"") == Advertisement(
+        SESSION, ROUND, 9, a_public, b_public, committed, BLOCK, b""
+    )
     packed = told.to_bytes()
     assert all(secret not in packed for secret in (a, b, KEY))
 
@@ -441,7 +506,10 @@ def test_a_box_is_sealed_under_its_route_with_the_key_of_its_direction() -> None
         one, end = block.peers[5], block.peers[other]
         agreed = exchange(block.secrets[5].sealing.private, end.sealing_key)
         ids = struct.pack("<III", ROUND, 5, other)
-        key = hkdf(agreed, b"securefl masking 1, sealing" + SESSION + ids + one.sealing_key + end.sealing_key)
+        key = hkdf(
+            agreed,
+            b"securefl masking 1, sealing" + SESSION + ids + one.sealing_key + end.sealing_key,
+        )
         route = struct.pack("<III", 5, other, ROUND)
         assert AESGCM(key).decrypt(box[:12], box[12:], route) == content(5, other)
 
@@ -449,7 +517,11 @@ def test_a_box_is_sealed_under_its_route_with_the_key_of_its_direction() -> None
 def test_boxes_that_fail_are_left_out_and_the_others_opened() -> None:
     block = Block()
     boxes = {sender: block.sealed(sender)[5] for sender in (2, 9, 70_000)}
-    spoilt: list[Callable[[bytes], bytes]] = [lambda box: b"", lambda box: box[:-1], lambda box: flipped(box, 40)]
+    spoilt: list[Callable[[bytes], bytes]] = [
+        lambda box: b"",
+        lambda box: box[:-1],
+        lambda box: flipped(box, 40),
+    ]
     for spoil in spoilt:
         opened = block.opened(5, {**boxes, 9: spoil(boxes[9])})
         assert opened == {2: content(2, 5), 70_000: content(70_000, 5)}
@@ -469,7 +541,9 @@ def test_a_box_does_not_open_in_another_round_of_the_same_keys() -> None:
     block = Block()
     boxes = {2: block.sealed(2)[5]}
     later = {client: replace(told, round=ROUND + 1) for client, told in block.peers.items()}
-    assert block.secrets[5].open(later[5], block.peers, boxes) == {2: content(2, 5)}  # the sender's round is in it
+    assert block.secrets[5].open(later[5], block.peers, boxes) == {
+        2: content(2, 5)
+    }  # the sender's round is in it
     assert block.secrets[5].open(later[5], later, boxes) == {}
 
 
@@ -491,8 +565,17 @@ def test_a_pair_mask_key_is_the_same_from_both_ends_and_hkdf_in_order_of_ids() -
             one, other = block.peers[low], block.peers[high]
             (agreed,) = block.secrets[low].mask.agree([other.mask_key])
             ids = struct.pack("<III", ROUND, low, high)
-            info = b"securefl masking 1, pair mask" + MODEL + SESSION + ids + one.mask_key + other.mask_key
-            assert pair_key(agreed, one, other) == pair_key(agreed, other, one) == hkdf(agreed, info)
+            info = (
+                b"securefl masking 1, pair mask"
+                + MODEL
+                + SESSION
+                + ids
+                + one.mask_key
+                + other.mask_key
+            )
+            assert (
+                pair_key(agreed, one, other) == pair_key(agreed, other, one) == hkdf(agreed, info)
+            )
 
 
 def test_a_self_mask_key_is_hkdf_of_the_seed_bound_to_the_mask_key() -> None:
@@ -510,7 +593,9 @@ def test_pair_mask_self_mask_and_sealing_keys_differ_even_of_one_secret() -> Non
     assert len({pair_key(KEY, one, same), self_mask_key(KEY, one), derive(KEY, SEALING, ends)}) == 3
 
 
-@pytest.mark.parametrize("change", [{"session": bytes(16)}, {"round": 7}, {"mask_key": b"k" * 32}, {"sender": 3}])
+@pytest.mark.parametrize(
+    "change", [{"session": bytes(16)}, {"round": 7}, {"mask_key": b"k" * 32}, {"sender": 3}]
+)
 def test_mask_keys_are_bound_to_session_round_key_and_client(change: dict[str, Any]) -> None:
     block = Block()
     low, high = block.peers[2], block.peers[5]
@@ -531,7 +616,9 @@ def stream_of(key: bytes, m: int, ring: int) -> NDArray[Any]:
 
 
 @pytest.mark.parametrize("ring", list(WORDS))
-def test_a_clients_masks_are_its_own_plus_those_to_higher_and_less_those_to_lower_ids(ring: int) -> None:
+def test_a_clients_masks_are_its_own_plus_those_to_higher_and_less_those_to_lower_ids(
+    ring: int,
+) -> None:
     block, m = Block(), 50
     words = np.arange(m).astype(WORDS[ring])
     add_masks_of(block, 9, words, [70_000, 2, 5])
@@ -573,7 +660,9 @@ def test_a_dropped_clients_masks_are_taken_away_with_its_key() -> None:
         (agreed,) = RoundKey(block.secrets[9].mask.private).agree([block.peers[client].mask_key])
         key = pair_key(agreed, block.peers[9], block.peers[client])
         own_part = stream_of(key, m, 32)
-        total = total - own_part if client < 9 else total + own_part  # 2 and 5 added towards 9, 70,000 took away
+        total = (
+            total - own_part if client < 9 else total + own_part
+        )  # 2 and 5 added towards 9, 70,000 took away
     assert (total == sum(stayed)).all()
 
 
@@ -581,7 +670,9 @@ def test_a_client_alone_adds_its_self_mask_only() -> None:
     block = Block(clients=(3,))
     words = np.zeros(40, dtype=WORDS[32])
     add_masks_of(block, 3, words, [])
-    assert np.array_equal(words, stream_of(self_mask_key(block.secrets[3].seed, block.peers[3]), 40, 32))
+    assert np.array_equal(
+        words, stream_of(self_mask_key(block.secrets[3].seed, block.peers[3]), 40, 32)
+    )
 
 
 @low_order_points
@@ -593,10 +684,17 @@ def test_nothing_is_masked_towards_a_key_of_low_order(point: dict[str, str]) -> 
 
 
 def test_the_sizes_are_those_of_the_primitives() -> None:
-    assert (keys.KEY_BYTES, keys.SIGNATURE_BYTES, keys.NONCE_BYTES, keys.TAG_BYTES) == (32, 64, 12, 16)
+    assert (keys.KEY_BYTES, keys.SIGNATURE_BYTES, keys.NONCE_BYTES, keys.TAG_BYTES) == (
+        32,
+        64,
+        12,
+        16,
+    )
 
 
-def test_the_key_of_an_upload_is_hkdf_between_client_and_server_by_hand_and_the_same_from_both_ends() -> None:
+def test_the_key_of_an_upload_is_hkdf_between_client_and_server_by_hand_and_the_same_from_both_ends() -> (
+    None
+):
     block, server = Block(), RoundKey(bytes(range(32)))
     own = block.peers[5]
     agreed = exchange(server.private, own.sealing_key)
@@ -611,12 +709,20 @@ def test_a_proof_of_possession_is_the_derived_key_by_hand() -> None:
     secrets = RoundSecrets(RoundKey(b"m" * 32), RoundKey(b"k" * 32), KEY)
     own = secrets.advertisement(SESSION, ROUND, 5, block=BLOCK, server_key=server.public)
     agreed = exchange(b"m" * 32, server.public) + exchange(b"k" * 32, server.public)
-    ends = SESSION + struct.pack("<III", ROUND, 5, 2**32 - 1) + own.mask_key + own.sealing_key + server.public
+    ends = (
+        SESSION
+        + struct.pack("<III", ROUND, 5, 2**32 - 1)
+        + own.mask_key
+        + own.sealing_key
+        + server.public
+    )
     assert own.proof == hkdf(agreed, b"securefl masking 1, possession of both keys" + ends)[:16]
 
 
 def test_a_commitment_to_a_share_is_the_hash_by_hand() -> None:
     told = share_commitment(b"s" * 33, session=SESSION, round=ROUND, dealer=5, holder=9, place=1)
     label = b"securefl masking 1, share commitment"
-    by_hand = hashlib.sha256(label + SESSION + struct.pack("<IIIB", ROUND, 5, 9, 1) + b"s" * 33).digest()
+    by_hand = hashlib.sha256(
+        label + SESSION + struct.pack("<IIIB", ROUND, 5, 9, 1) + b"s" * 33
+    ).digest()
     assert told == by_hand[:16]

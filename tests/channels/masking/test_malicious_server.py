@@ -52,7 +52,9 @@ class Federation(NamedTuple):
     def read(self, update: Tensor) -> Tensor:
         """What the server reads off an update, or off a sum of them."""
         weight, bias = self.front.front.weight, self.front.front.bias
-        return imprinted(update[: weight.numel()].view_as(weight), update[weight.numel() :][: bias.numel()])
+        return imprinted(
+            update[: weight.numel()].view_as(weight), update[weight.numel() :][: bias.numel()]
+        )
 
 
 def federation(*, clients: int = CLIENTS, each: int = EACH, seed: int = 7) -> Federation:
@@ -62,7 +64,10 @@ def federation(*, clients: int = CLIENTS, each: int = EACH, seed: int = 7) -> Fe
     front = imprint(data.sites[0].train.features, torch.randn(64, generator=draws), bins=BINS)
     model = nn.Sequential(front, mlp(TASK, generator=draws))
     order = torch.randperm(len(data.test), generator=draws)[: clients * each]
-    parts = [Examples(data.test.features[part], data.test.labels[part]) for part in torch.split(order, each)]
+    parts = [
+        Examples(data.test.features[part], data.test.labels[part])
+        for part in torch.split(order, each)
+    ]
     return Federation(data, front, model, vector.to_vector(model), parts)
 
 
@@ -70,12 +75,21 @@ def stream(purpose: str, client: int, round: int) -> Keystream:
     return seeded_keystream(1, purpose, client, round)
 
 
-def honest(setting: Federation, parts: Sequence[Examples], *, start: Tensor | None = None) -> dict[int, Tensor]:
+def honest(
+    setting: Federation, parts: Sequence[Examples], *, start: Tensor | None = None
+) -> dict[int, Tensor]:
     """One full-batch step of SGD at every client."""
     weights = setting.start if start is None else start
     return {
         client: SgdTrainer(
-            setting.model, TASK, part, client=client, batch=len(part), epochs=1, lr=LR, stream_for=stream
+            setting.model,
+            TASK,
+            part,
+            client=client,
+            batch=len(part),
+            epochs=1,
+            lr=LR,
+            stream_for=stream,
         )
         .fit(weights, round=0)
         .delta
@@ -83,14 +97,22 @@ def honest(setting: Federation, parts: Sequence[Examples], *, start: Tensor | No
     }
 
 
-def noisy(setting: Federation, parts: Sequence[Examples], *, noise_multiplier: float) -> dict[int, Tensor]:
+def noisy(
+    setting: Federation, parts: Sequence[Examples], *, noise_multiplier: float
+) -> dict[int, Tensor]:
     """One full-batch step of DP-SGD at every client, clipped to 1."""
     machine = DpSgd(deepcopy(setting.model), TASK, lr=LR)  # Opacus leaves hooks in it
     return {
         client: machine.run(
             setting.start,
             part,
-            DpPlan(records=len(part), batch=len(part), epochs=1, clip=1.0, noise_multiplier=noise_multiplier),
+            DpPlan(
+                records=len(part),
+                batch=len(part),
+                epochs=1,
+                clip=1.0,
+                noise_multiplier=noise_multiplier,
+            ),
             sampling=stream("poisson", client, 0),
             noise=stream("noise", client, 0),
         ).delta
@@ -103,7 +125,9 @@ def session_of(updates: Mapping[int, Tensor]) -> Session:
     n, d = len(updates), len(updates[0])
     code = FixedPoint(ring=32, clip=4.0, rounding="stochastic", most=n)
     session = Session(agreement(n, d=d, code=code)).begin(0)
-    session.updates = {client: ClientUpdate(delta, 1, None, HASH) for client, delta in updates.items()}
+    session.updates = {
+        client: ClientUpdate(delta, 1, None, HASH) for client, delta in updates.items()
+    }
     return session
 
 
@@ -132,9 +156,12 @@ def share(true: Tensor, found: Tensor) -> float:
 
 def is_no_better_than_the_mean_image(setting: Federation, true: Tensor, found: Tensor) -> bool:
     """Whether, on average, best matches are at most 1 dB above the mean of the training records, and none is good."""
-    blind = best_match(setting.data.sites[0].train.features.mean(dim=0, keepdim=True), true, bounds=(0, 1)).psnr
+    blind = best_match(
+        setting.data.sites[0].train.features.mean(dim=0, keepdim=True), true, bounds=(0, 1)
+    ).psnr
     return (
-        share(true, found) == 0 and float(best_match(found, true, bounds=(0, 1)).psnr.mean()) <= float(blind.mean()) + 1
+        share(true, found) == 0
+        and float(best_match(found, true, bounds=(0, 1)).psnr.mean()) <= float(blind.mean()) + 1
     )
 
 
@@ -155,10 +182,17 @@ def test_an_imprint_reads_the_records_of_ten_clients_off_their_masked_sum() -> N
 
 def test_the_sum_does_not_tell_whose_a_record_is() -> None:
     setting = federation()
-    everyone = Examples(everything(setting.parts), torch.cat([part.labels for part in setting.parts]))
+    everyone = Examples(
+        everything(setting.parts), torch.cat([part.labels for part in setting.parts])
+    )
     order = torch.randperm(len(everyone), generator=torch.Generator().manual_seed(1))
-    dealt = [Examples(everyone.features[part], everyone.labels[part]) for part in torch.split(order, EACH)]
-    one, other = (setting.read(opened_sum(honest(setting, parts))) for parts in (setting.parts, dealt))
+    dealt = [
+        Examples(everyone.features[part], everyone.labels[part])
+        for part in torch.split(order, EACH)
+    ]
+    one, other = (
+        setting.read(opened_sum(honest(setting, parts))) for parts in (setting.parts, dealt)
+    )
     assert len(one) == len(other) > 30
     assert float((one - other).abs().max()) < 0.01
 
@@ -171,7 +205,9 @@ def test_noise_of_the_clients_own_leaves_no_record_in_the_sum_and_clipping_alone
     noise_multiplier: float,
 ) -> None:
     setting = federation()
-    found = setting.read(opened_sum(noisy(setting, setting.parts, noise_multiplier=noise_multiplier)))
+    found = setting.read(
+        opened_sum(noisy(setting, setting.parts, noise_multiplier=noise_multiplier))
+    )
     true = everything(setting.parts)
     if noise_multiplier:
         assert is_no_better_than_the_mean_image(setting, true, found)
@@ -185,7 +221,14 @@ def configured(plain: nn.Module, examples: Examples, client: int) -> Client:
     return Client(
         client,
         trainer=SgdTrainer(
-            plain, TASK, examples, client=client, batch=len(examples), epochs=1, lr=LR, stream_for=stream
+            plain,
+            TASK,
+            examples,
+            client=client,
+            batch=len(examples),
+            epochs=1,
+            lr=LR,
+            stream_for=stream,
         ),
         channel=make_client(client, agreement(5, d=len(start))),
         weight=1,
@@ -225,7 +268,9 @@ def test_weights_that_the_server_means_for_another_architecture_are_not_trained_
         assert isinstance(reply, bytes)
         assert session.server.absorb(0, reply)
         session.server.close_stage()
-    with pytest.raises(ProtocolError, match="the model of round 0 is not the one that its message names"):
+    with pytest.raises(
+        ProtocolError, match="the model of round 0 is not the one that its message names"
+    ):
         client.load(ModelMessage(SESSION, 0, foreign, weights).to_bytes())
     assert client.receive(session.server.requests()[0]) is None
     client.load(ModelMessage(SESSION, 0, own, weights).to_bytes())
@@ -292,4 +337,6 @@ def test_under_dp_n_minus_1_colluders_are_left_with_the_victims_noise() -> None:
 def is_the_variance(values: Tensor, deviation: float) -> bool:
     """Whether Gaussian values of mean 0 have this standard deviation; a right one is refused once in a million."""
     total = float((values / deviation).square().sum())
-    return bool(chi2.ppf(FALSE_ALARM / 2, len(values)) < total < chi2.isf(FALSE_ALARM / 2, len(values)))
+    return bool(
+        chi2.ppf(FALSE_ALARM / 2, len(values)) < total < chi2.isf(FALSE_ALARM / 2, len(values))
+    )

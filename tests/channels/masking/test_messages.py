@@ -29,8 +29,20 @@ from hypothesis import strategies as st
 from securefl.channels.masking.agreement import Agreement
 from securefl.channels.masking.client import MaskedClient
 from securefl.channels.masking.keys import open_tagged, tag
-from securefl.channels.masking.replies import Advertisement, Consent, MaskedInput, RevealedShares, SealedShares
-from securefl.channels.masking.requests import Invitation, KeyTable, ShareDelivery, SurvivorList, UnmaskRequest
+from securefl.channels.masking.replies import (
+    Advertisement,
+    Consent,
+    MaskedInput,
+    RevealedShares,
+    SealedShares,
+)
+from securefl.channels.masking.requests import (
+    Invitation,
+    KeyTable,
+    ShareDelivery,
+    SurvivorList,
+    UnmaskRequest,
+)
 from securefl.channels.masking.setup import SetupClient, SetupReply, SetupServer, SetupTable
 from securefl.channels.masking.stream import WORDS
 from securefl.channels.monotonic import MemoryMonotonic
@@ -59,7 +71,9 @@ def filled(size: int, first: int) -> bytes:
     return bytes((first + at) % 256 for at in range(size))
 
 
-def blank(session: bytes, round: int, sender: int, words: list[int], *, word: str = "<u4") -> MaskedInput:
+def blank(
+    session: bytes, round: int, sender: int, words: list[int], *, word: str = "<u4"
+) -> MaskedInput:
     upload = MaskedInput.blank(session, round, sender, WEIGHT, m=len(words), word=np.dtype(word))
     upload.words[:] = words
     return upload
@@ -90,7 +104,13 @@ CASES = {
         Advertisement.from_bytes,
     ),
     "KeyTable": Case(
-        head(18) + b"\x03\x02\0\0" + b"\x02\0\0\0" + b"\x01\0\0\0" + filled(237, 1) + b"\0\x01\0\0" + filled(237, 2),
+        head(18)
+        + b"\x03\x02\0\0"
+        + b"\x02\0\0\0"
+        + b"\x01\0\0\0"
+        + filled(237, 1)
+        + b"\0\x01\0\0"
+        + filled(237, 2),
         KeyTable(SESSION, ROUND, SENDER, {256: filled(237, 2), 1: filled(237, 1)}).to_bytes(),
         lambda data: KeyTable.from_bytes(data, most=MOST),
     ),
@@ -99,16 +119,30 @@ CASES = {
         + b"\x03\x02\0\0"
         + (b"\x02\0\0\0" + b"\x01\0\0\0" + filled(94, 1) + b"\0\x01\0\0" + filled(94, 2))
         + (b"\x01\0\0\0" + b"\x02\0\0\0" + filled(32, 3)),
-        SealedShares(SESSION, ROUND, SENDER, {256: filled(94, 2), 1: filled(94, 1)}, {2: filled(32, 3)}).to_bytes(),
+        SealedShares(
+            SESSION, ROUND, SENDER, {256: filled(94, 2), 1: filled(94, 1)}, {2: filled(32, 3)}
+        ).to_bytes(),
         lambda data: SealedShares.from_bytes(data, most=MOST),
     ),
     "ShareDelivery": Case(
-        head(20) + b"\x03\x02\0\0" + A + b"\x02\0\0\0" + b"\x01\0\0\0" + filled(94, 1) + b"\0\x01\0\0" + filled(94, 2),
+        head(20)
+        + b"\x03\x02\0\0"
+        + A
+        + b"\x02\0\0\0"
+        + b"\x01\0\0\0"
+        + filled(94, 1)
+        + b"\0\x01\0\0"
+        + filled(94, 2),
         ShareDelivery(SESSION, ROUND, SENDER, A, {256: filled(94, 2), 1: filled(94, 1)}).to_bytes(),
         lambda data: ShareDelivery.from_bytes(data, most=MOST),
     ),
     "MaskedInput": Case(
-        head(21) + b"\x03\x02\0\0" + b"\x03\0\x01\0" + bytes(7) + b"\x04\x03\x02\x01" + b"\xff\xff\xff\xff",
+        head(21)
+        + b"\x03\x02\0\0"
+        + b"\x03\0\x01\0"
+        + bytes(7)
+        + b"\x04\x03\x02\x01"
+        + b"\xff\xff\xff\xff",
         masked_input(words=[16909060, 2**32 - 1]),
         lambda data: MaskedInput.from_bytes(data, m=M, word=np.dtype("<u4")),
     ),
@@ -123,7 +157,13 @@ CASES = {
         Consent.from_bytes,
     ),
     "UnmaskRequest": Case(
-        head(24) + b"\x03\x02\0\0" + b"\x02\0\0\0" + b"\x01\0\0\0" + filled(125, 1) + b"\0\x01\0\0" + filled(125, 2),
+        head(24)
+        + b"\x03\x02\0\0"
+        + b"\x02\0\0\0"
+        + b"\x01\0\0\0"
+        + filled(125, 1)
+        + b"\0\x01\0\0"
+        + filled(125, 2),
         UnmaskRequest(SESSION, ROUND, SENDER, {256: filled(125, 2), 1: filled(125, 1)}).to_bytes(),
         lambda data: UnmaskRequest.from_bytes(data, most=MOST),
     ),
@@ -132,7 +172,9 @@ CASES = {
         + b"\x03\x02\0\0"
         + (b"\x02\0\0\0" + b"\x01\0\0\0" + filled(33, 1) + b"\0\x01\0\0" + filled(33, 2))
         + (b"\x01\0\0\0" + b"\x02\0\0\0" + filled(33, 3)),
-        RevealedShares(SESSION, ROUND, SENDER, {256: filled(33, 2), 1: filled(33, 1)}, {2: filled(33, 3)}).to_bytes(),
+        RevealedShares(
+            SESSION, ROUND, SENDER, {256: filled(33, 2), 1: filled(33, 1)}, {2: filled(33, 3)}
+        ).to_bytes(),
         lambda data: RevealedShares.from_bytes(data, most=MOST),
     ),
     "SetupTable of members": Case(
@@ -175,8 +217,15 @@ class Place:
     after: bytes = b""
 
     def message(self, ids: list[int], *, count: int | None = None) -> bytes:
-        entries = b"".join(struct.pack("<I", client) + filled(self.entry, client % 256) for client in ids)
-        return self.before + struct.pack("<I", len(ids) if count is None else count) + entries + self.after
+        entries = b"".join(
+            struct.pack("<I", client) + filled(self.entry, client % 256) for client in ids
+        )
+        return (
+            self.before
+            + struct.pack("<I", len(ids) if count is None else count)
+            + entries
+            + self.after
+        )
 
 
 SOMEBODY = b"\x03\x02\0\0"
@@ -189,8 +238,12 @@ PLACES = {
     "ShareDelivery": Place(head(20) + SOMEBODY + A, SEALED, ShareDelivery.from_bytes),
     "SurvivorList": Place(head(22) + SOMEBODY, 0, SurvivorList.from_bytes),
     "UnmaskRequest": Place(head(24) + SOMEBODY, SIGNED_CONSENT, UnmaskRequest.from_bytes),
-    "RevealedShares, seeds": Place(head(25) + SOMEBODY, SHARE, RevealedShares.from_bytes, after=NONE),
-    "RevealedShares, mask keys": Place(head(25) + SOMEBODY + NONE, SHARE, RevealedShares.from_bytes),
+    "RevealedShares, seeds": Place(
+        head(25) + SOMEBODY, SHARE, RevealedShares.from_bytes, after=NONE
+    ),
+    "RevealedShares, mask keys": Place(
+        head(25) + SOMEBODY + NONE, SHARE, RevealedShares.from_bytes
+    ),
     "SetupTable, members": Place(head(32) + b"\0\0\0\0", 0, SetupTable.from_bytes),
     "SetupTable, commitments": Place(head(32) + b"\x01\0\0\0", 32, SetupTable.from_bytes),
     "SetupTable, reveals": Place(head(32) + b"\x02\0\0\0", REVEAL, SetupTable.from_bytes),
@@ -224,10 +277,14 @@ def test_what_is_parsed_by_hand_is_what_was_meant() -> None:
         "SealedShares": SealedShares(
             SESSION, ROUND, SENDER, {1: filled(94, 1), 256: filled(94, 2)}, {2: filled(32, 3)}
         ),
-        "ShareDelivery": ShareDelivery(SESSION, ROUND, SENDER, A, {1: filled(94, 1), 256: filled(94, 2)}),
+        "ShareDelivery": ShareDelivery(
+            SESSION, ROUND, SENDER, A, {1: filled(94, 1), 256: filled(94, 2)}
+        ),
         "SurvivorList": SurvivorList(SESSION, ROUND, SENDER, (3, 16909060)),
         "Consent": Consent(SESSION, ROUND, SENDER, A),
-        "UnmaskRequest": UnmaskRequest(SESSION, ROUND, SENDER, {1: filled(125, 1), 256: filled(125, 2)}),
+        "UnmaskRequest": UnmaskRequest(
+            SESSION, ROUND, SENDER, {1: filled(125, 1), 256: filled(125, 2)}
+        ),
         "RevealedShares": RevealedShares(
             SESSION, ROUND, SENDER, {1: filled(33, 1), 256: filled(33, 2)}, {2: filled(33, 3)}
         ),
@@ -280,15 +337,26 @@ clients_of_a_list = st.sets(ids, max_size=6).map(ascending)
 
 @deterministic
 @given(sessions, rounds, clients_of_a_list)
-def test_lists_of_clients_make_the_round_trip(session: bytes, round: int, clients: tuple[int, ...]) -> None:
+def test_lists_of_clients_make_the_round_trip(
+    session: bytes, round: int, clients: tuple[int, ...]
+) -> None:
     for sent in (Invitation(session, round, B, clients), SurvivorList(session, round, 7, clients)):
         assert type(sent).from_bytes(sent.to_bytes(), most=6) == sent
 
 
 @deterministic
-@given(sessions, rounds, senders, hashes, hashes, hashes, hashes, st.binary(min_size=16, max_size=16))
+@given(
+    sessions, rounds, senders, hashes, hashes, hashes, hashes, st.binary(min_size=16, max_size=16)
+)
 def test_advertisements_and_consents_make_the_round_trip(
-    session: bytes, round: int, sender: int, one: bytes, two: bytes, three: bytes, four: bytes, proof: bytes
+    session: bytes,
+    round: int,
+    sender: int,
+    one: bytes,
+    two: bytes,
+    three: bytes,
+    four: bytes,
+    proof: bytes,
 ) -> None:
     keys = Advertisement(session, round, sender, one, two, three, four, proof)
     assert Advertisement.from_bytes(keys.to_bytes()) == keys
@@ -311,7 +379,12 @@ def test_tables_of_signed_messages_make_the_round_trip(
 @deterministic
 @given(sessions, rounds, senders, hashes, tables(SEALED), tables(32))
 def test_sealed_shares_make_the_round_trip_both_ways(
-    session: bytes, round: int, sender: int, model_hash: bytes, sealed: dict[int, bytes], commitments: dict[int, bytes]
+    session: bytes,
+    round: int,
+    sender: int,
+    model_hash: bytes,
+    sealed: dict[int, bytes],
+    commitments: dict[int, bytes],
 ) -> None:
     up = SealedShares(session, round, sender, sealed, commitments)
     down = ShareDelivery(session, round, sender, model_hash, sealed)
@@ -368,7 +441,12 @@ def test_messages_of_the_set_up_make_the_round_trip(
 @each_case
 def test_a_message_cut_anywhere_or_longer_by_a_byte_is_refused(case: Case) -> None:
     valid, kind = case.by_hand, case.by_hand[4]
-    for wrong in [*(valid[:size] for size in range(len(valid))), valid + b"\0", valid + bytes(4), valid + valid]:
+    for wrong in [
+        *(valid[:size] for size in range(len(valid))),
+        valid + b"\0",
+        valid + bytes(4),
+        valid + valid,
+    ]:
         with pytest.raises(ProtocolError, match=f"a message of kind {kind} "):
             case.parse(wrong)
     assert case.parse(valid) is not None
@@ -377,7 +455,11 @@ def test_a_message_cut_anywhere_or_longer_by_a_byte_is_refused(case: Case) -> No
 @each_case
 def test_another_magic_or_version_is_refused(case: Case) -> None:
     valid = case.by_hand
-    for stranger in (b"SFL" + valid[3:], valid[:3] + b"\0" + valid[4:], valid[:3] + b"\2" + valid[4:]):
+    for stranger in (
+        b"SFL" + valid[3:],
+        valid[:3] + b"\0" + valid[4:],
+        valid[:3] + b"\2" + valid[4:],
+    ):
         with pytest.raises(ProtocolError, match="this is not a message of version 1"):
             case.parse(stranger)
 
@@ -386,14 +468,28 @@ def test_another_magic_or_version_is_refused(case: Case) -> None:
 def test_every_other_kind_is_refused(case: Case) -> None:
     valid, kind = case.by_hand, case.by_hand[4]
     for other in set(range(256)) - {kind}:
-        with pytest.raises(ProtocolError, match=f"expected a message of kind {kind}, got kind {other}$"):
+        with pytest.raises(
+            ProtocolError, match=f"expected a message of kind {kind}, got kind {other}$"
+        ):
             case.parse(valid[:4] + bytes([other]) + valid[5:])
 
 
 @each_place
 def test_a_table_of_clients_out_of_order_twice_or_out_of_range_is_refused(place: Place) -> None:
-    for wrong in ([2, 1], [0, 0], [7, 7], [0, 2, 1], [1, 0, 2], [1, 2, 2], [2**31], [0, 2**31], [2**32 - 1]):
-        with pytest.raises(ProtocolError, match="names clients out of order, twice or out of range"):
+    for wrong in (
+        [2, 1],
+        [0, 0],
+        [7, 7],
+        [0, 2, 1],
+        [1, 0, 2],
+        [1, 2, 2],
+        [2**31],
+        [0, 2**31],
+        [2**32 - 1],
+    ):
+        with pytest.raises(
+            ProtocolError, match="names clients out of order, twice or out of range"
+        ):
             place.parse(place.message(wrong), most=3)
 
 
@@ -473,8 +569,17 @@ def test_parsed_words_are_a_view_of_the_data_and_aligned(ring: int) -> None:
 def test_a_masked_input_a_word_or_a_byte_off_is_refused(ring: int) -> None:
     packet = bytes(blank(SESSION, ROUND, SENDER, [1, 2, 3], word=WORDS[ring].str).packet[:-16])
     word = ring // 8
-    for wrong in (packet[:-word], packet + bytes(word), packet[:-1], packet + b"\0", packet[:40], packet + bytes(64)):
-        with pytest.raises(ProtocolError, match=f"kind 21 takes {40 + 3 * word} bytes here, got {len(wrong)}"):
+    for wrong in (
+        packet[:-word],
+        packet + bytes(word),
+        packet[:-1],
+        packet + b"\0",
+        packet[:40],
+        packet + bytes(64),
+    ):
+        with pytest.raises(
+            ProtocolError, match=f"kind 21 takes {40 + 3 * word} bytes here, got {len(wrong)}"
+        ):
             MaskedInput.from_bytes(wrong, m=3, word=WORDS[ring])
 
 
@@ -523,7 +628,9 @@ def damaged(valid: bytes, others: list[bytes], draw: random.Random) -> bytes:
                 start = draw.randrange(len(other))
                 data[at:] = other[start:]
             case 4:
-                data[at : at + 4] = struct.pack("<I", draw.choice([0, 1, 2, 3, 255, 2**31 - 1, 2**31, 2**32 - 1]))
+                data[at : at + 4] = struct.pack(
+                    "<I", draw.choice([0, 1, 2, 3, 255, 2**31 - 1, 2**31, 2**32 - 1])
+                )
             case 5 if at < len(data):
                 data[at] ^= 1 << draw.randrange(8)
             case _ if at < len(data):
@@ -577,7 +684,9 @@ def test_ten_thousand_inputs_meet_nothing_but_a_protocol_error_in_little_time_an
 
 
 @pytest.mark.slow
-def test_a_hundred_thousand_inputs_meet_nothing_but_a_protocol_error_in_little_time_and_memory() -> None:
+def test_a_hundred_thousand_inputs_meet_nothing_but_a_protocol_error_in_little_time_and_memory() -> (
+    None
+):
     fuzz_parsers(100_000, seconds=300)
 
 
@@ -657,7 +766,9 @@ def test_signed_damage_to_requests_meets_an_answer_or_a_protocol_error() -> None
         for client in (0, 4):
             for _ in range(100):
                 twin = twin_of(session.clients[client])
-                refusals += refused(twin.receive, signed(damaged(bodies[client], bodies + VALID, draw), -1))
+                refusals += refused(
+                    twin.receive, signed(damaged(bodies[client], bodies + VALID, draw), -1)
+                )
         view = session.stage()
     assert 500 < refusals < 1000
     assert_honest(view, session)  # the clients themselves were told nothing illegal
@@ -690,7 +801,9 @@ def tagged(session: Session, client: int, body: bytes) -> bytes:
 
 
 @pytest.mark.parametrize("stage", [1, 2, 3, 4, 5])
-def test_signed_damage_to_replies_is_taken_or_not_and_the_round_ends_in_a_sum_or_is_abandoned(stage: int) -> None:
+def test_signed_damage_to_replies_is_taken_or_not_and_the_round_ends_in_a_sum_or_is_abandoned(
+    stage: int,
+) -> None:
     draw = random.Random(60 + stage)
     sender, taken, refusals = 2, 0, 0
 
@@ -702,7 +815,9 @@ def test_signed_damage_to_replies_is_taken_or_not_and_the_round_ends_in_a_sum_or
     for _ in range(250):
         bodies = [bytes(reply[: -16 if stage == 3 else -64]) for reply in replies.values()]
         body = damaged(bodies[sender], bodies + VALID, draw)
-        answer = session.server.absorb(sender, tagged(session, sender, body) if stage == 3 else signed(body, sender))
+        answer = session.server.absorb(
+            sender, tagged(session, sender, body) if stage == 3 else signed(body, sender)
+        )
         assert type(answer) is bool
         if not answer:
             refusals += 1
@@ -738,7 +853,10 @@ class SetUp:
         self.clients = {client: member(client) for client in TERMS.roster}
 
     def replies(self) -> dict[int, bytes]:
-        answers = {client: self.clients[client].receive(request) for client, request in self.server.requests().items()}
+        answers = {
+            client: self.clients[client].receive(request)
+            for client, request in self.server.requests().items()
+        }
         return {client: reply for client, reply in answers.items() if reply is not None}
 
     def take(self, replies: dict[int, bytes]) -> Agreement | None:
@@ -759,7 +877,9 @@ def assert_agreed(setup: SetUp) -> None:
 
 
 @pytest.mark.parametrize("by_the_server", [False, True])
-def test_damage_to_the_set_ups_requests_meets_an_answer_or_a_protocol_error(by_the_server: bool) -> None:
+def test_damage_to_the_set_ups_requests_meets_an_answer_or_a_protocol_error(
+    by_the_server: bool,
+) -> None:
     draw = random.Random(7)
     setup, refusals = SetUp(), 0
     for _ in range(3):
@@ -784,7 +904,11 @@ def test_damage_to_the_set_ups_replies_is_taken_or_not(step: int, by_the_member:
     setup = SetUp().until(step)
     replies = setup.replies()
     for _ in range(400):
-        data = damaged(replies[sender][:-64] if by_the_member else replies[sender], [*replies.values(), *VALID], draw)
+        data = damaged(
+            replies[sender][:-64] if by_the_member else replies[sender],
+            [*replies.values(), *VALID],
+            draw,
+        )
         data = signed(data, sender) if by_the_member else data
         answer = data != replies[sender] and setup.server.absorb(sender, data)
         assert type(answer) is bool
@@ -810,7 +934,9 @@ def test_signed_requests_that_name_strangers_are_refused_at_every_stage() -> Non
         wrong = before + struct.pack("<I", min(count + 1, 5))
         kept = request[len(before) + 4 :][: size * (min(count + 1, 5) - 1)]
         wrong += kept + struct.pack("<I", 9) + first[4:]
-        with pytest.raises(ProtocolError, match=r"strangers|not there before|outside the survivors"):
+        with pytest.raises(
+            ProtocolError, match=r"strangers|not there before|outside the survivors"
+        ):
             twin_of(session.clients[0]).receive(signed(wrong, -1))
         session.stage()
 
@@ -831,5 +957,8 @@ def test_signed_shares_for_others_than_the_block_and_keys_of_low_order_are_dropp
         assert session.server.absorb(2, signed(told.to_bytes(), 2)) is False
     for _ in range(3):
         session.stage(silent=[4])
-    for wrong in (RevealedShares(SESSION, 0, 2, {4: bytes(33)}, {}), RevealedShares(SESSION, 0, 2, {}, {0: bytes(33)})):
+    for wrong in (
+        RevealedShares(SESSION, 0, 2, {4: bytes(33)}, {}),
+        RevealedShares(SESSION, 0, 2, {}, {0: bytes(33)}),
+    ):
         assert session.server.absorb(2, signed(wrong.to_bytes(), 2)) is False

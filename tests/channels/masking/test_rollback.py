@@ -191,7 +191,9 @@ def test_a_session_that_was_used_is_taken_up_again_under_the_same_terms_only(
         replace(session.terms, beacon=b"another draw"),
         replace(session.terms, rounds=200_000),
     ):
-        with pytest.raises(ValueError, match="was used before, and its set-up did not end with these terms"):
+        with pytest.raises(
+            ValueError, match="was used before, and its set-up did not end with these terms"
+        ):
             make_client(0, terms, reopen())
     make_client(0, session.terms, reopen())
     elsewhere = agreement(5, session=b"another session!", beacon=b"another draw")
@@ -205,7 +207,10 @@ def test_of_two_clients_with_other_terms_for_one_session_the_first_to_answer_goe
 ) -> None:
     terms = agreement(5), agreement(5, beacon=b"another draw")
     clients = [make_client(0, one, reopen()) for one in terms]
-    requests = [signed(Invitation(SESSION, round, SERVER_KEY, tuple(range(5))), terms[round]) for round in (0, 1)]
+    requests = [
+        signed(Invitation(SESSION, round, SERVER_KEY, tuple(range(5))), terms[round])
+        for round in (0, 1)
+    ]
     assert clients[0].receive(requests[0])
     with pytest.raises(ProtocolError, match=ANSWERED):
         clients[1].receive(requests[1])
@@ -291,7 +296,9 @@ def test_a_restarted_member_does_not_draw_again_for_an_attempt_that_it_answered(
         with pytest.raises(ProtocolError, match="an attempt is newer than the last"):
             restarted().receive(told(0, members(0, 1, 2), attempt=attempt))
     with pytest.raises(ProtocolError, match="each but the first loses members"):
-        restarted().receive(told(0, members(), attempt=2))  # or a restart would give the server another draw
+        restarted().receive(
+            told(0, members(), attempt=2)
+        )  # or a restart would give the server another draw
     assert drawn == [1]
     assert restarted().receive(told(0, members(0, 1, 2), attempt=2))
     assert drawn == [1, 2]
@@ -324,7 +331,9 @@ def test_a_member_that_is_put_back_shows_its_secret_with_no_second_table_of_comm
 def test_after_the_set_up_a_restarted_member_takes_no_other_and_its_client_only_the_terms_it_ended_with(
     reopen: Reopen,
 ) -> None:
-    clients = {client: member(client, monotonic=reopen() if client == 0 else None) for client in range(5)}
+    clients = {
+        client: member(client, monotonic=reopen() if client == 0 else None) for client in range(5)
+    }
     agreed = hold(SetupServer(identity(-1), TERMS), clients)
     assert reopen().last(SESSION) == Progress(attempt=0, step=3, members=5, outcome=agreed.digest)
     with pytest.raises(ProtocolError, match="this session's set-up is over"):
@@ -346,7 +355,9 @@ def test_a_client_whose_set_up_never_ended_is_not_built(reopen: Reopen) -> None:
 def test_clients_with_files_of_their_own_play_rounds_and_files_stay_small(tmp_path: Path) -> None:
     session = Session(agreement(5))
     for client in session.clients:
-        session.clients[client] = make_client(client, session.terms, FileMonotonic.create(tmp_path / f"{client}"))
+        session.clients[client] = make_client(
+            client, session.terms, FileMonotonic.create(tmp_path / f"{client}")
+        )
     sizes = set()
     for round in range(3):
         session.play(round, silent={round: 4})

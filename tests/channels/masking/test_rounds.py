@@ -30,7 +30,9 @@ NEVER = 6  # a client that answers all five stages
 
 def sums_seen(session: Session) -> list[NDArray[np.float64]]:
     """The opened sums, as the server saw them, one a block."""
-    seen = [o for o in session.server.observed() if (o.party, o.kind) == ("server", "sum of updates")]
+    seen = [
+        o for o in session.server.observed() if (o.party, o.kind) == ("server", "sum of updates")
+    ]
     return [o.values.numpy() for o in seen if o.values is not None]
 
 
@@ -41,8 +43,13 @@ def exact_sum(session: Session, survivors: tuple[int, ...]) -> NDArray[np.float6
         words = np.empty(terms.d, dtype=terms.code.word)
         update = session.updates[client]
         stream = seeded_keystream(0, "rounding", client, session.round)
-        terms.code.encode(update.delta.numpy(), scale=update.weight / terms.max_weight, stream=stream, out=words)
-        total = [old + int(new) for old, new in zip(total, words.view(f"<i{words.itemsize}"), strict=True)]
+        terms.code.encode(
+            update.delta.numpy(), scale=update.weight / terms.max_weight, stream=stream, out=words
+        )
+        total = [
+            old + int(new)
+            for old, new in zip(total, words.view(f"<i{words.itemsize}"), strict=True)
+        ]
     assert all(abs(value) < 2 ** (terms.code.ring - 1) for value in total)
     return np.array(total, dtype=np.float64) * terms.code.step
 
@@ -51,7 +58,9 @@ def expected_survivors(terms: Agreement, first_silent: Mapping[int, int]) -> tup
     """Who is in the sum, by the paper; None where the round must be abandoned."""
     for stage in range(1, 6):
         left = sum(first > stage for first in first_silent.values())
-        if left < (terms.fewest(len(first_silent)) if stage < 4 else terms.threshold(len(first_silent))):
+        if left < (
+            terms.fewest(len(first_silent)) if stage < 4 else terms.threshold(len(first_silent))
+        ):
             return None
     return tuple(client for client, first in sorted(first_silent.items()) if first > 3)
 
@@ -87,7 +96,9 @@ def test_the_sum_is_exact_for_every_pattern_of_dropouts(n: int, opened: int) -> 
 
 
 @pytest.mark.parametrize("stage", [1, 2, 3, 4, 5])
-def test_the_minimum_cohort_counts_updates_and_the_threshold_whoever_answers_later(stage: int) -> None:
+def test_the_minimum_cohort_counts_updates_and_the_threshold_whoever_answers_later(
+    stage: int,
+) -> None:
     session = Session(agreement(5, min_cohort=5))  # the threshold is 4
     assert check_pattern(session, 0, {0: 6, 1: stage, 2: 6, 3: 6, 4: 6}) == (stage > 3)
 
@@ -101,7 +112,9 @@ def test_the_sum_is_exact_for_every_pattern_of_dropouts_of_six() -> None:
 
 @pytest.mark.parametrize("ring", [16, 32, 64])
 @pytest.mark.parametrize("rounding", ["nearest", "stochastic"])
-def test_the_sum_is_exact_in_every_ring_with_dropouts_before_and_after_the_upload(ring: int, rounding: str) -> None:
+def test_the_sum_is_exact_in_every_ring_with_dropouts_before_and_after_the_upload(
+    ring: int, rounding: str
+) -> None:
     code = FixedPoint(ring, 8.0, rounding, most=7)  # type: ignore[arg-type]
     session = Session(agreement(7, d=100, code=code))
     assert check_pattern(session, 0, {0: 6, 1: 3, 2: 6, 3: 6, 4: 4, 5: 6, 6: 6})
@@ -110,7 +123,9 @@ def test_the_sum_is_exact_in_every_ring_with_dropouts_before_and_after_the_uploa
 def test_reported_weights_travel_with_the_uploads_and_count_for_the_survivors_only() -> None:
     session = Session(agreement(5, weights=None, max_weight=1000))
     session.begin(0)
-    session.updates = {c: type(u)(u.delta, 100 * c + 1, None, u.model_hash) for c, u in session.updates.items()}
+    session.updates = {
+        c: type(u)(u.delta, 100 * c + 1, None, u.model_hash) for c, u in session.updates.items()
+    }
     session.until(5, silent={2: 3})
     view = session.stage(silent=(2,))
     assert view is not None
@@ -120,7 +135,9 @@ def test_reported_weights_travel_with_the_uploads_and_count_for_the_survivors_on
     assert np.array_equal(opened, exact_sum(session, tuple(weights)))
     rows = torch.stack([w * session.updates[c].delta.double() for c, w in weights.items()])
     mean = rows.sum(dim=0) / sum(weights.values())
-    assert torch.allclose(view.rows[0].double(), mean, atol=4 * 1000 * session.terms.code.step / 804)
+    assert torch.allclose(
+        view.rows[0].double(), mean, atol=4 * 1000 * session.terms.code.step / 804
+    )
 
 
 def test_blocks_open_a_sum_each_and_a_block_that_fails_is_lost_whole() -> None:
@@ -144,7 +161,9 @@ def test_the_sums_of_blocks_are_added() -> None:
     blocks = session.terms.blocks(tuple(session.clients))
     for block, total in zip(blocks, opened, strict=True):
         assert np.array_equal(total, exact_sum(session, block))
-    assert torch.equal(view.rows[0], torch.from_numpy((opened[0] + opened[1]) / 130).to(torch.float32))
+    assert torch.equal(
+        view.rows[0], torch.from_numpy((opened[0] + opened[1]) / 130).to(torch.float32)
+    )
 
 
 def test_two_rounds_mask_the_same_update_differently() -> None:
@@ -160,7 +179,9 @@ def test_two_rounds_mask_the_same_update_differently() -> None:
 def test_what_is_uploaded_looks_uniform_whatever_the_update() -> None:
     # Chi-square over 256 byte values, 4 x 10^5 bytes: 255 degrees of freedom, 1 in 10^6 above 375.
     session = Session(agreement(3, d=100_000)).begin(0).until(3)
-    session.updates = {c: type(u)(torch.zeros(100_000), 1, None, u.model_hash) for c, u in session.updates.items()}
+    session.updates = {
+        c: type(u)(torch.zeros(100_000), 1, None, u.model_hash) for c, u in session.updates.items()
+    }
     masked = np.frombuffer(bytes(session.answers()[1])[40:-16], dtype=np.uint8)
     assert chi_square(masked) < 375
     assert chi_square(np.concatenate([masked[:-4000], np.zeros(4000, dtype=np.uint8)])) > 375

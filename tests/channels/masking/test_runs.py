@@ -53,7 +53,9 @@ def weights(played: list[Played]) -> Tensor:
 
 
 ONE_A_ROUND = [(1, 1, 1), (2, 2, 2), (3, 3, 3), (0, 4, 4), (1, 5, 5)]  # client, round, stage
-MANY = [(c, r, s) for r, s in ((1, 1), (2, 2), (3, 3), (4, 4), (5, 5)) for c in (r, r + 1, r + 2)] + [
+MANY = [
+    (c, r, s) for r, s in ((1, 1), (2, 2), (3, 3), (4, 4), (5, 5)) for c in (r, r + 1, r + 2)
+] + [
     (0, 6, 1),
     (1, 6, 2),
     (2, 6, 3),
@@ -111,7 +113,9 @@ def test_clients_of_a_lost_block_are_recorded_as_absent(tmp_path: Path) -> None:
     (played,) = play(parse_scenario(DIGITS, overrides=(*seeded, silent)), tmp_path)
     assert played.record.survivors == kept
     assert set(played.record.absent) == set(lost)
-    assert {played.record.absent[client] for client in lost[40:]} == {"lost with its block, of which too few were left"}
+    assert {played.record.absent[client] for client in lost[40:]} == {
+        "lost with its block, of which too few were left"
+    }
 
 
 def test_a_round_with_too_many_dropouts_is_abandoned_and_the_run_goes_on(tmp_path: Path) -> None:
@@ -130,7 +134,12 @@ class Harassed:
 
     def absorb(self, client: int, message: Packet) -> bool:
         packet = bytes(message)
-        for bad in (packet[:-1] + bytes([packet[-1] ^ 1]), bytes(len(packet)), packet[:26] + packet[25:], b""):
+        for bad in (
+            packet[:-1] + bytes([packet[-1] ^ 1]),
+            bytes(len(packet)),
+            packet[:26] + packet[25:],
+            b"",
+        ):
             assert not self.inner.absorb(client, bad)
             self.forged += 1
         return self.inner.absorb(client, message)
@@ -151,13 +160,20 @@ def test_forged_packets_stop_no_round_and_change_nothing(tmp_path: Path) -> None
 
 
 @pytest.mark.parametrize("text", [HEART, DIGITS])
-def test_keys_are_fresh_and_a_seeded_run_gives_the_same_model_again(text: str, tmp_path: Path) -> None:
+def test_keys_are_fresh_and_a_seeded_run_gives_the_same_model_again(
+    text: str, tmp_path: Path
+) -> None:
     scenario = parse_scenario(text, overrides=("rounds=2", "channel.kind=masked"))
-    assert torch.equal(weights(play(scenario, tmp_path / "a")), weights(play(scenario, tmp_path / "b")))
+    assert torch.equal(
+        weights(play(scenario, tmp_path / "a")), weights(play(scenario, tmp_path / "b"))
+    )
 
 
 def test_the_server_is_recorded_to_see_sums_and_never_one_update(tmp_path: Path) -> None:
-    played = play(parse_scenario(DIGITS, overrides=("rounds=1", *MASKED, drops((3, 0, 4), (5, 0, 3)))), tmp_path)
+    played = play(
+        parse_scenario(DIGITS, overrides=("rounds=1", *MASKED, drops((3, 0, 4), (5, 0, 3)))),
+        tmp_path,
+    )
     seen = [o for o in played[0].observed if o.party == "server"]
     kinds = {o.kind: sorted({c for x in seen if x.kind == o.kind for c in x.about}) for o in seen}
     everyone, survivors = list(range(10)), [c for c in range(10) if c != 5]
@@ -175,18 +191,25 @@ def test_the_server_is_recorded_to_see_sums_and_never_one_update(tmp_path: Path)
     assert [o.about for o in with_values] == [tuple(survivors)]
 
 
-def test_a_sign_flip_through_masks_is_clipped_and_cannot_be_told_from_the_sum(tmp_path: Path) -> None:
+def test_a_sign_flip_through_masks_is_clipped_and_cannot_be_told_from_the_sum(
+    tmp_path: Path,
+) -> None:
     attack = ("attack.name=sign_flip", "attack.scale=5.0", "attack.clients=[0]")
     wide = ("rounds=2", *MASKED, "channel.clip=100.0")
     masked = play(parse_scenario(DIGITS, overrides=(*wide, *attack)), tmp_path / "m")
     plain = play(parse_scenario(DIGITS, overrides=("rounds=2", *attack)), tmp_path / "p")
     assert torch.allclose(weights(masked), weights(plain), rtol=0, atol=1e-6)
-    clipped = play(parse_scenario(DIGITS, overrides=("rounds=1", *MASKED, "channel.clip=0.001")), tmp_path / "c")
+    clipped = play(
+        parse_scenario(DIGITS, overrides=("rounds=1", *MASKED, "channel.clip=0.001")),
+        tmp_path / "c",
+    )
     start = assemble(parse_scenario(DIGITS), run="r", ledgers=tmp_path / "d").start.weights
     assert float((clipped[0].state.weights - start).abs().max()) <= 0.001 + 1e-6
 
 
-def test_a_client_that_misses_the_set_up_is_left_out_of_the_session_and_recorded(tmp_path: Path) -> None:
+def test_a_client_that_misses_the_set_up_is_left_out_of_the_session_and_recorded(
+    tmp_path: Path,
+) -> None:
     scenario = parse_scenario(DIGITS, overrides=("rounds=2", *MASKED, "simulate.missing=[3]"))
     metrics = run(scenario, tmp_path / "run")
     assert metrics["left_out"] == {"3": "no commitment in attempt 0"}
@@ -206,11 +229,15 @@ def test_no_key_reaches_the_run_folder(tmp_path: Path, monkeypatch: pytest.Monke
 
     monkeypatch.setattr("securefl.channels.masking.keys.secrets.token_bytes", noted)
     run(parse_scenario(HEART, overrides=("rounds=2", *MASKED, drops((1, 1, 4)))), tmp_path / "run")
-    kept = [secret for secret in drawn if len(secret) == 32]  # shorter ones are ids and nonces, which may be seen
+    kept = [
+        secret for secret in drawn if len(secret) == 32
+    ]  # shorter ones are ids and nonces, which may be seen
     assert len(kept) >= 2 * 4 * 3
     for path in (tmp_path / "run").rglob("*"):
         content = path.read_bytes() if path.is_file() else b""
-        assert not [secret for secret in kept if secret in content or secret.hex().encode() in content], path
+        assert not [
+            secret for secret in kept if secret in content or secret.hex().encode() in content
+        ], path
     names = {path.name for path in (tmp_path / "run").rglob("*") if path.is_file()}
     assert names <= {
         "scenario.toml", "resolved.json", "env.json", "status.json", "rounds.jsonl", "metrics.json", "transcript.jsonl",
@@ -230,7 +257,9 @@ def deal(scenario: Scenario, folder: Path) -> tuple[tuple[int, ...], ...]:
 
 
 @pytest.mark.parametrize("text", [DIGITS, DIGITS.replace("sgd", "dp_sgd") + DECLARED])
-def test_the_set_up_draws_from_the_system_unless_the_scenario_asks_for_the_seed(text: str, tmp_path: Path) -> None:
+def test_the_set_up_draws_from_the_system_unless_the_scenario_asks_for_the_seed(
+    text: str, tmp_path: Path
+) -> None:
     many = ("data.clients=130", "channel.kind=masked")
     usual = parse_scenario(text, overrides=many)
     assert usual.repeatable
@@ -240,12 +269,17 @@ def test_the_set_up_draws_from_the_system_unless_the_scenario_asks_for_the_seed(
     seeded = parse_scenario(text, overrides=(*many, "channel.secrets=seeded"))
     assert seeded.resolved()["channel"]["secrets"] == "seeded"
     assert deal(seeded, tmp_path / "c") == deal(seeded, tmp_path / "d")
-    assert "SEEDED set-up: whoever has the seed knows beforehand which clients are summed together" in summary(seeded)
+    assert (
+        "SEEDED set-up: whoever has the seed knows beforehand which clients are summed together"
+        in summary(seeded)
+    )
     another = parse_scenario(text, overrides=(*many, "channel.secrets=seeded", "seed=3"))
     assert deal(another, tmp_path / "e") != deal(seeded, tmp_path / "c")
 
 
-def test_the_members_secrets_come_from_the_system_also_where_updates_are_rounded_by_the_seed() -> None:
+def test_the_members_secrets_come_from_the_system_also_where_updates_are_rounded_by_the_seed() -> (
+    None
+):
     scenario = parse_scenario(DIGITS, overrides=MASKED)
     streams = stream_for(scenario)
     assert streams("rounding", 1, 0).bytes(32) == stream_for(scenario)("rounding", 1, 0).bytes(32)
@@ -253,11 +287,17 @@ def test_the_members_secrets_come_from_the_system_also_where_updates_are_rounded
 
 
 def test_a_scenario_that_shows_record_counts_says_so() -> None:
-    shown = parse_scenario(DIGITS + 'weights = "reported"', overrides=(*MASKED, "channel.reveal_counts=true"))
-    assert "the server sees each client's exact record count (channel.reveal_counts)" in summary(shown)
+    shown = parse_scenario(
+        DIGITS + 'weights = "reported"', overrides=(*MASKED, "channel.reveal_counts=true")
+    )
+    assert "the server sees each client's exact record count (channel.reveal_counts)" in summary(
+        shown
+    )
     assert "record count" not in summary(parse_scenario(DIGITS, overrides=MASKED))
 
 
 def test_what_validation_sketches_has_the_models_own_coordinates(tmp_path: Path) -> None:
     scenario = parse_scenario(DIGITS, overrides=MASKED)
-    assert terms_of(scenario, scenario.facts).d == len(assemble(scenario, run="r", ledgers=tmp_path).start.weights)
+    assert terms_of(scenario, scenario.facts).d == len(
+        assemble(scenario, run="r", ledgers=tmp_path).start.weights
+    )

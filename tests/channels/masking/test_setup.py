@@ -41,7 +41,9 @@ def secret_of(client: int, attempt: int) -> bytes:
     return hashlib.sha256(b"secret %d %d" % (client, attempt)).digest()
 
 
-def commitment_by_hand(client: int, attempt: int, secret: bytes, *, session: bytes = SESSION) -> bytes:
+def commitment_by_hand(
+    client: int, attempt: int, secret: bytes, *, session: bytes = SESSION
+) -> bytes:
     label = b"securefl masking 1, set-up commitment"
     return hashlib.sha256(label + session + struct.pack("<II", attempt, client) + secret).digest()
 
@@ -51,15 +53,22 @@ def digest_by_hand(commitments: Mapping[int, bytes]) -> bytes:
     return hashlib.sha256(struct.pack("<I", len(listed)) + b"".join(listed)).digest()
 
 
-def beacon_by_hand(secrets: Mapping[int, bytes], *, attempt: int = 0, session: bytes = SESSION) -> bytes:
-    members = hashlib.sha256(b"".join(struct.pack("<I", client) for client in sorted(secrets))).digest()
+def beacon_by_hand(
+    secrets: Mapping[int, bytes], *, attempt: int = 0, session: bytes = SESSION
+) -> bytes:
+    members = hashlib.sha256(
+        b"".join(struct.pack("<I", client) for client in sorted(secrets))
+    ).digest()
     drawn = b"".join(secrets[client] for client in sorted(secrets))
     label = b"securefl masking 1, beacon"
     return hashlib.sha256(label + session + struct.pack("<I", attempt) + members + drawn).digest()
 
 
 def member(
-    client: int, terms: Agreement = TERMS, secret: Secret = secret_of, monotonic: Monotonic | None = None
+    client: int,
+    terms: Agreement = TERMS,
+    secret: Secret = secret_of,
+    monotonic: Monotonic | None = None,
 ) -> SetupClient:
     """A member that has answered nothing, or what `monotonic` holds."""
     return SetupClient(
@@ -90,7 +99,12 @@ def members(*clients: int) -> dict[int, bytes]:
 
 
 def reply_of(
-    client: int, content: bytes, *, attempt: int = 0, session: bytes = SESSION, by: int | None = None
+    client: int,
+    content: bytes,
+    *,
+    attempt: int = 0,
+    session: bytes = SESSION,
+    by: int | None = None,
 ) -> bytes:
     """A reply as its sender signs it."""
     body = SetupReply(session, attempt, client, content).to_bytes()
@@ -137,7 +151,8 @@ class Corrupt:
     def __init__(self) -> None:
         self.clients = {client: member(client) for client in self.honest}
         self.commitments = {
-            client: content_of(self.clients[client].receive(told(0, members()))) for client in self.honest
+            client: content_of(self.clients[client].receive(told(0, members())))
+            for client in self.honest
         }
         self.secret = b"s" * 32
         self.table = self.commitments | {4: commitment_by_hand(4, 0, self.secret)}
@@ -166,7 +181,9 @@ def test_everyone_agrees_on_one_beacon() -> None:
 
 
 def test_the_beacon_is_the_hash_by_hand() -> None:
-    assert SetUp().finish().beacon == beacon_by_hand({client: secret_of(client, 0) for client in range(5)})
+    assert SetUp().finish().beacon == beacon_by_hand(
+        {client: secret_of(client, 0) for client in range(5)}
+    )
 
 
 def test_nothing_is_agreed_before_the_last_step() -> None:
@@ -222,15 +239,23 @@ def test_replies_in_any_order_give_the_same_agreement() -> None:
 def test_the_two_kinds_of_replies_are_the_contents_by_hand() -> None:
     setup = SetUp()
     committed = {client: content_of(reply) for client, reply in setup.replies().items()}
-    assert committed == {client: commitment_by_hand(client, 0, secret_of(client, 0)) for client in range(5)}
+    assert committed == {
+        client: commitment_by_hand(client, 0, secret_of(client, 0)) for client in range(5)
+    }
     setup = SetUp()
     setup.step()
     revealed = {client: content_of(reply) for client, reply in setup.replies().items()}
-    assert revealed == {client: secret_of(client, 0) + digest_by_hand(committed) for client in range(5)}
+    assert revealed == {
+        client: secret_of(client, 0) + digest_by_hand(committed) for client in range(5)
+    }
 
 
-@pytest.mark.parametrize(("client", "attempt", "session"), [(1, 0, SESSION), (0, 1, SESSION), (0, 0, b"\1" * 16)])
-def test_a_commitment_depends_on_client_attempt_and_session(client: int, attempt: int, session: bytes) -> None:
+@pytest.mark.parametrize(
+    ("client", "attempt", "session"), [(1, 0, SESSION), (0, 1, SESSION), (0, 0, b"\1" * 16)]
+)
+def test_a_commitment_depends_on_client_attempt_and_session(
+    client: int, attempt: int, session: bytes
+) -> None:
     terms = agreement(5, session=session)
     mine = content_of(member(0, secret=lambda *_: b"s" * 32).receive(told(0, members())))
     request = told(0, members(), attempt=attempt, terms=terms)
@@ -255,7 +280,9 @@ def test_every_message_of_the_server_is_signed_and_the_same_for_all() -> None:
 
 @pytest.mark.parametrize(("silent_at", "what"), [(0, "commitment"), (1, "reveal")])
 @pytest.mark.parametrize("gone", [{2}, {0, 4}])
-def test_who_is_missing_is_left_out_recorded_and_the_others_agree(silent_at: int, what: str, gone: set[int]) -> None:
+def test_who_is_missing_is_left_out_recorded_and_the_others_agree(
+    silent_at: int, what: str, gone: set[int]
+) -> None:
     setup = SetUp()
     for _ in range(silent_at):
         setup.step()
@@ -265,7 +292,9 @@ def test_who_is_missing_is_left_out_recorded_and_the_others_agree(silent_at: int
     agreed = setup.finish()
     stayed = [client for client in range(5) if client not in gone]
     assert list(agreed.roster) == stayed
-    assert agreed.beacon == beacon_by_hand({client: secret_of(client, 1) for client in stayed}, attempt=1)
+    assert agreed.beacon == beacon_by_hand(
+        {client: secret_of(client, 1) for client in stayed}, attempt=1
+    )
     assert all(setup.clients[client].agreed == agreed for client in stayed)
     assert all(setup.clients[client].agreed is None for client in gone)
     assert {client: TERMS.roster[client] for client in stayed} == agreed.roster
@@ -285,7 +314,9 @@ def test_one_can_go_in_each_attempt_and_each_is_recorded_with_its_own() -> None:
         0: "no commitment in attempt 2",
     }
     assert list(agreed.roster) == [1, 2, 4]
-    assert agreed.beacon == beacon_by_hand({client: secret_of(client, 3) for client in (1, 2, 4)}, attempt=3)
+    assert agreed.beacon == beacon_by_hand(
+        {client: secret_of(client, 3) for client in (1, 2, 4)}, attempt=3
+    )
 
 
 @pytest.mark.parametrize("silent_at", [0, 1])
@@ -365,7 +396,9 @@ def test_steps_out_of_order_are_refused() -> None:
             client.receive(told(step, table))
 
 
-def test_the_same_step_of_the_set_up_gets_the_same_bytes_and_the_secret_is_shown_with_one_table_only() -> None:
+def test_the_same_step_of_the_set_up_gets_the_same_bytes_and_the_secret_is_shown_with_one_table_only() -> (
+    None
+):
     corrupt = Corrupt()
     client = corrupt.clients[0]
     commitment = client.receive(told(0, members()))
@@ -408,11 +441,18 @@ def test_the_last_step_takes_the_reveals_of_all_members() -> None:
 def test_a_client_refuses_commitments_without_its_own() -> None:
     corrupt = Corrupt()
     with pytest.raises(ProtocolError, match="do not hold this client's own"):
-        corrupt.clients[1].receive(told(1, corrupt.table | {1: commitment_by_hand(1, 0, b"s" * 32)}))
+        corrupt.clients[1].receive(
+            told(1, corrupt.table | {1: commitment_by_hand(1, 0, b"s" * 32)})
+        )
 
 
 def test_requests_that_are_forged_foreign_or_of_other_terms_are_refused() -> None:
-    for forged in (told(0, members(), by=0), told(0, members(), terms=replace(TERMS, d=4)), b"", b"x" * 64):
+    for forged in (
+        told(0, members(), by=0),
+        told(0, members(), terms=replace(TERMS, d=4)),
+        b"",
+        b"x" * 64,
+    ):
         with pytest.raises(ProtocolError, match="does not verify"):
             member(1).receive(forged)
     with pytest.raises(ProtocolError, match="belongs to another session"):
@@ -427,8 +467,14 @@ def test_only_hashes_of_secrets_leave_before_all_commitments_were_seen() -> None
     assert reply is not None
     assert len(content_of(reply)) == 32
     assert not any(secret in reply for secret in secrets)
-    for table in (corrupt.commitments, corrupt.table | {0: b"c" * 32}, corrupt.table | {9: b"c" * 32}):
-        with pytest.raises(ProtocolError, match=r"other members|this client's own|entries, the most is"):
+    for table in (
+        corrupt.commitments,
+        corrupt.table | {0: b"c" * 32},
+        corrupt.table | {9: b"c" * 32},
+    ):
+        with pytest.raises(
+            ProtocolError, match=r"other members|this client's own|entries, the most is"
+        ):
             client.receive(told(1, table))
 
 
@@ -453,11 +499,23 @@ def test_swapped_reveals_are_refused() -> None:
 @pytest.mark.parametrize(
     ("signed", "message"),
     [
-        (lambda digest: reply_of(4, b"t" * 32 + digest), "client 4 reveals something else than it committed to"),
+        (
+            lambda digest: reply_of(4, b"t" * 32 + digest),
+            "client 4 reveals something else than it committed to",
+        ),
         (lambda digest: reply_of(4, b"s" * 32 + digest[::-1]), "client 4 saw other commitments"),
-        (lambda digest: reply_of(4, b"s" * 32 + digest, attempt=1), "another session, attempt or sender"),
-        (lambda digest: reply_of(4, b"s" * 32 + digest, session=b"\1" * 16), "another session, attempt or sender"),
-        (lambda digest: reply_of(3, b"s" * 32 + digest, by=4), "another session, attempt or sender"),
+        (
+            lambda digest: reply_of(4, b"s" * 32 + digest, attempt=1),
+            "another session, attempt or sender",
+        ),
+        (
+            lambda digest: reply_of(4, b"s" * 32 + digest, session=b"\1" * 16),
+            "another session, attempt or sender",
+        ),
+        (
+            lambda digest: reply_of(3, b"s" * 32 + digest, by=4),
+            "another session, attempt or sender",
+        ),
         (lambda digest: reply_of(4, b"s" * 32), "is too short for its table"),
         (lambda digest: reply_of(4, b"s" * 32 + digest, by=3), "does not verify"),
     ],
@@ -483,7 +541,10 @@ def test_a_reveal_of_the_earlier_attempt_is_refused() -> None:
     corrupt = Corrupt()
     old = corrupt.reveals()[1]
     left = (0, 1, 2)
-    table = {client: content_of(corrupt.clients[client].receive(told(0, members(*left), attempt=1))) for client in left}
+    table = {
+        client: content_of(corrupt.clients[client].receive(told(0, members(*left), attempt=1)))
+        for client in left
+    }
     reveals = {}
     for client in left:
         reply = corrupt.clients[client].receive(told(1, table, attempt=1))
@@ -500,13 +561,18 @@ def test_a_reveal_is_bound_to_session_attempt_and_sender_when_it_is_opened() -> 
     content = b"s" * 32 + digest_by_hand(commitments)
     here = SetupTable(SESSION, 0, 2, {})
     seen = content[32:]
-    assert opened_secret(SetupReply(SESSION, 0, 4, content), 4, commitments[4], here, seen=seen) == b"s" * 32
+    assert (
+        opened_secret(SetupReply(SESSION, 0, 4, content), 4, commitments[4], here, seen=seen)
+        == b"s" * 32
+    )
     for reply in (
         SetupReply(b"\1" * 16, 0, 4, content),
         SetupReply(SESSION, 1, 4, content),
         SetupReply(SESSION, 0, 3, content),
     ):
-        with pytest.raises(ProtocolError, match="the reveal of client 4 is of another session, attempt or sender"):
+        with pytest.raises(
+            ProtocolError, match="the reveal of client 4 is of another session, attempt or sender"
+        ):
             opened_secret(reply, 4, commitments[4], here, seen=seen)
 
 
@@ -578,7 +644,9 @@ def test_replies_that_are_forged_foreign_late_or_second_change_nothing(step: int
     for client, reply in replies.items():
         assert setup.server.absorb(client, reply) is True
         assert setup.server.absorb(client, reply) is False
-    second = reply_of(1, commitment_by_hand(1, 0, b"t" * 32) if step == 0 else b"t" * 32 + good[32:])
+    second = reply_of(
+        1, commitment_by_hand(1, 0, b"t" * 32) if step == 0 else b"t" * 32 + good[32:]
+    )
     assert setup.server.absorb(1, second) is False
     assert setup.server.close_stage() is None
     assert setup.server.left_out == {}
@@ -630,7 +698,9 @@ def test_held_in_one_process_the_set_up_gives_what_it_gives_by_hand() -> None:
 
 def impostor(client: int) -> SetupClient:
     """A member that signs with a key that is not its own."""
-    return SetupClient(client, identity(77), TERMS, draw=lambda attempt: b"s" * 32, monotonic=MemoryMonotonic())
+    return SetupClient(
+        client, identity(77), TERMS, draw=lambda attempt: b"s" * 32, monotonic=MemoryMonotonic()
+    )
 
 
 def test_holding_ends_without_those_whose_replies_do_not_verify() -> None:

@@ -60,13 +60,26 @@ def passes_miller_rabin(n: int) -> bool:
         odd, twos = odd // 2, twos + 1
     for base in PRIMES:
         power = pow(base, odd, n)
-        if power not in (1, n - 1) and all((power := power * power % n) != n - 1 for _ in range(twos - 1)):
+        if power not in (1, n - 1) and all(
+            (power := power * power % n) != n - 1 for _ in range(twos - 1)
+        ):
             return False
     return True
 
 
 def test_miller_rabin_here_tells_primes_from_composites() -> None:
-    assert [n for n in range(73, 120, 2) if passes_miller_rabin(n)] == [73, 79, 83, 89, 97, 101, 103, 107, 109, 113]
+    assert [n for n in range(73, 120, 2) if passes_miller_rabin(n)] == [
+        73,
+        79,
+        83,
+        89,
+        97,
+        101,
+        103,
+        107,
+        109,
+        113,
+    ]
     assert passes_miller_rabin(2**255 - 19)
     assert not passes_miller_rabin((2**61 - 1) * (2**89 - 1))
     assert not passes_miller_rabin(3215031751)  # a strong pseudoprime to the bases 2, 3, 5 and 7
@@ -100,7 +113,9 @@ def test_typed_shares_of_a_32_byte_secret_give_it() -> None:
     assert reconstruct({x: bytes.fromhex(dealt[x]) for x in dealt}) == SECRET
 
 
-def test_shares_are_the_polynomial_with_the_drawn_coefficients(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_shares_are_the_polynomial_with_the_drawn_coefficients(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     drawn = {"left": [5, 3]}
 
     def draw(below: int) -> int:
@@ -117,12 +132,18 @@ def test_shares_are_the_polynomial_with_the_drawn_coefficients(monkeypatch: pyte
 def test_shares_of_large_coefficients_are_reduced(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(secrets, "randbelow", lambda below: below - 1)
     # 7 - x - x^2 is 5, 1 and -5 at 1, 2 and 3.
-    assert share(bytes(31) + b"\7", threshold=3, points=[1, 2, 3]) == [typed(5), typed(1), typed(P - 5)]
+    assert share(bytes(31) + b"\7", threshold=3, points=[1, 2, 3]) == [
+        typed(5),
+        typed(1),
+        typed(P - 5),
+    ]
 
 
 @deterministic
 @given(st.data(), st.binary(min_size=32, max_size=32), st.integers(1, 9))
-def test_any_threshold_of_the_shares_give_the_secret(data: st.DataObject, secret: bytes, n: int) -> None:
+def test_any_threshold_of_the_shares_give_the_secret(
+    data: st.DataObject, secret: bytes, n: int
+) -> None:
     points = data.draw(st.lists(st.integers(1, 2**31 - 1), min_size=n, max_size=n, unique=True))
     threshold = data.draw(st.integers(1, n))
     dealt = dict(zip(points, share(secret, threshold=threshold, points=points), strict=True))
@@ -145,13 +166,18 @@ def test_one_share_fewer_gives_something_else(threshold: int) -> None:
 
 @deterministic
 @given(st.binary(min_size=32, max_size=32), st.binary(min_size=32, max_size=32), st.integers(2, 6))
-def test_with_one_share_fewer_every_secret_is_still_possible(one: bytes, other: bytes, threshold: int) -> None:
+def test_with_one_share_fewer_every_secret_is_still_possible(
+    one: bytes, other: bytes, threshold: int
+) -> None:
     points = range(1, threshold + 1)
     dealt = dict(zip(points, share(SECRET, threshold=threshold, points=points), strict=True))
     seen = {x: value_of(dealt[x]) for x in points[:-1]}
     for claimed in (one, other, SECRET):
         last = interpolated({0: int.from_bytes(claimed, "big"), **seen}, threshold)
-        assert reconstruct({**{x: typed(y) for x, y in seen.items()}, threshold: typed(last)}) == claimed
+        assert (
+            reconstruct({**{x: typed(y) for x, y in seen.items()}, threshold: typed(last)})
+            == claimed
+        )
 
 
 def spreads_evenly(values: list[int]) -> bool:
@@ -166,7 +192,9 @@ def test_one_share_alone_is_spread_evenly_over_the_field(secret: bytes) -> None:
     first = [value_of(share(secret, threshold=2, points=[1, 2])[0]) for _ in range(3_000)]
     assert spreads_evenly(first)
     assert not spreads_evenly([value * 9 // 10 for value in first])
-    assert not spreads_evenly([value if value < P // 2 else value - P // 200 for value in first] + [0] * 300)
+    assert not spreads_evenly(
+        [value if value < P // 2 else value - P // 200 for value in first] + [0] * 300
+    )
 
 
 def test_every_call_draws_fresh_coefficients_and_each_its_own() -> None:

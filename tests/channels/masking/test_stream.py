@@ -59,13 +59,18 @@ def gcm_of_zeros(key: bytes, size: int) -> bytes:
     """The first bytes of the stream from the whole of AES-256-GCM, tags cut off."""
     chunks = range(-(-size // 262_144))
     zeros = bytes(262_144)
-    return b"".join(AESGCM(key).encrypt(j.to_bytes(12, "big"), zeros, None)[:-16] for j in chunks)[:size]
+    return b"".join(AESGCM(key).encrypt(j.to_bytes(12, "big"), zeros, None)[:-16] for j in chunks)[
+        :size
+    ]
 
 
 def ecb_of_counters(key: bytes, size: int) -> bytes:
     """The first bytes of the stream block by block: AES of (chunk, 12 bytes; 2 + block in the chunk, 4 bytes)."""
     blocks = -(-size // 16)
-    counters = b"".join((n // 16_384).to_bytes(12, "big") + (2 + n % 16_384).to_bytes(4, "big") for n in range(blocks))
+    counters = b"".join(
+        (n // 16_384).to_bytes(12, "big") + (2 + n % 16_384).to_bytes(4, "big")
+        for n in range(blocks)
+    )
     return Cipher(algorithms.AES(key), modes.ECB()).encryptor().update(counters)[:size]  # noqa: S305
 
 
@@ -86,13 +91,22 @@ def test_the_typed_words_are_aes_of_their_counters() -> None:
     around = Cipher(algorithms.AES(KEY), modes.ECB()).encryptor().update(last + first)  # noqa: S305
     for ring, border in BORDER.items():
         size = ring // 4
-        assert b"".join(word.to_bytes(ring // 8, "little") for word in border) == around[16 - size : 16 + size]
+        assert (
+            b"".join(word.to_bytes(ring // 8, "little") for word in border)
+            == around[16 - size : 16 + size]
+        )
 
 
 @paths
-@pytest.mark.parametrize("case", [case for case in GCM if case["plaintext"]], ids=lambda case: str(case["name"]))
-def test_both_paths_encrypt_chunks_to_the_published_gcm_ciphertexts(path: stream.Path, case: dict[str, str]) -> None:
-    key, iv, plaintext, ciphertext = (bytes.fromhex(case[x]) for x in ("key", "iv", "plaintext", "ciphertext"))
+@pytest.mark.parametrize(
+    "case", [case for case in GCM if case["plaintext"]], ids=lambda case: str(case["name"])
+)
+def test_both_paths_encrypt_chunks_to_the_published_gcm_ciphertexts(
+    path: stream.Path, case: dict[str, str]
+) -> None:
+    key, iv, plaintext, ciphertext = (
+        bytes.fromhex(case[x]) for x in ("key", "iv", "plaintext", "ciphertext")
+    )
     buffer = memoryview(bytearray(CHUNK_BYTES + 16))
     path(key)(int.from_bytes(iv, "big"), len(plaintext), buffer)
     masked = bytes(a ^ b for a, b in zip(buffer, plaintext, strict=False))
@@ -105,8 +119,12 @@ def test_a_zero_keys_stream_begins_with_the_published_block() -> None:
 
 
 @rings
-@pytest.mark.parametrize("beyond", [(0, 1), (1, -1), (1, 0), (1, 1), (2, -1), (2, 0), (2, 5)], ids=str)
-def test_both_paths_give_the_oracles_bytes_around_the_borders_of_chunks(ring: int, beyond: tuple[int, int]) -> None:
+@pytest.mark.parametrize(
+    "beyond", [(0, 1), (1, -1), (1, 0), (1, 1), (2, -1), (2, 0), (2, 5)], ids=str
+)
+def test_both_paths_give_the_oracles_bytes_around_the_borders_of_chunks(
+    ring: int, beyond: tuple[int, int]
+) -> None:
     chunks, more = beyond
     m = chunks * CHUNK_BYTES * 8 // ring + more
     expected = gcm_of_zeros(KEY, m * ring // 8)
@@ -133,7 +151,9 @@ def test_no_word_of_one_chunk_is_repeated_in_the_next() -> None:
 
 
 @pytest.mark.parametrize("winner", [by_ctr, by_gcm], ids=["ctr", "gcm"])
-def test_the_quicker_path_is_taken_and_measured_once(winner: stream.Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_quicker_path_is_taken_and_measured_once(
+    winner: stream.Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     measured = []
 
     def seconds(path: stream.Path) -> float:
@@ -281,7 +301,9 @@ def test_no_mask_or_one_both_added_and_taken_away_changes_nothing(ring: int) -> 
     add_masks(vector, plus=[KEY, bytes(32)], minus=[bytes(32), KEY])
     assert np.array_equal(vector, np.arange(1000))
     add_masks(vector, plus=[KEY, KEY])
-    assert np.array_equal(vector, np.arange(1000).astype(WORDS[ring]) + 2 * mask(KEY, 1000, ring=ring))
+    assert np.array_equal(
+        vector, np.arange(1000).astype(WORDS[ring]) + 2 * mask(KEY, 1000, ring=ring)
+    )
 
 
 @rings
@@ -291,7 +313,9 @@ def test_an_empty_vector_stays_empty(ring: int) -> None:
     assert vector.size == 0
 
 
-@pytest.mark.parametrize("dtype", ["<i2", "<i4", "<i8", "u1", "<f4", "<f8", "?", ">u2", ">u4", ">u8"])
+@pytest.mark.parametrize(
+    "dtype", ["<i2", "<i4", "<i8", "u1", "<f4", "<f8", "?", ">u2", ">u4", ">u8"]
+)
 def test_words_of_another_type_or_byte_order_are_refused_and_left_alone(dtype: str) -> None:
     vector = np.zeros(5, dtype=dtype)
     with pytest.raises(ValueError, match=r"^a mask is added to words of 16, 32 or 64 bits, got "):
@@ -304,7 +328,9 @@ def test_a_key_that_is_not_32_bytes_is_refused_before_anything_is_masked(length:
     vector = np.zeros(5, dtype=WORDS[32])
     good, bad = [KEY], [KEY, b"\xab" * length]
     for plus, minus in ((bad, good), (good, bad)):
-        with pytest.raises(ValueError, match=f"^a mask stream needs a key of 32 bytes, got {length}$"):
+        with pytest.raises(
+            ValueError, match=f"^a mask stream needs a key of 32 bytes, got {length}$"
+        ):
             add_masks(vector, plus=plus, minus=minus)
     assert not vector.any()
 
@@ -353,7 +379,9 @@ def test_masking_four_million_words_with_twenty_keys_takes_less_than_two_megabyt
 
     assert peak(lambda: add_masks(vector, plus=keys[:13], minus=keys[13:])) < 2_000_000
     assert peak(lambda: vector + vector) > 15_000_000  # the measure sees one whole mask
-    last = np.zeros(4_000_000 - 3_997_696, dtype=WORDS[32])  # 61 whole chunks, and what is behind them
+    last = np.zeros(
+        4_000_000 - 3_997_696, dtype=WORDS[32]
+    )  # 61 whole chunks, and what is behind them
     for number, key in enumerate(keys):
         buffer = bytearray(CHUNK_BYTES + 16)
         by_gcm(key)(61, last.nbytes, memoryview(buffer))

@@ -138,19 +138,29 @@ def test_a_look_changes_nothing(run: Path) -> None:
 def test_a_run_without_a_claim_has_no_finding(run: Path) -> None:
     def edit(scenario: Any) -> None:
         scenario["privacy"] |= {"epsilon": "inf", "noise": "seeded", "delta": 0.5}
-        scenario["practice"] |= {"sampling": "shuffled", "normaliser": "batch", "layers": ["BatchNorm2d"]}
+        scenario["practice"] |= {
+            "sampling": "shuffled",
+            "normaliser": "batch",
+            "layers": ["BatchNorm2d"],
+        }
         scenario["weights"] = "reported"
 
     change_scenario(run, edit)
     shutil.rmtree(cell(run) / "ledgers")
-    for record in (rounds := [json.loads(line) for line in (cell(run) / "rounds.jsonl").read_text().splitlines()]):
+    for record in (
+        rounds := [
+            json.loads(line) for line in (cell(run) / "rounds.jsonl").read_text().splitlines()
+        ]
+    ):
         record["ledger_heads"] = {}
     (cell(run) / "rounds.jsonl").write_text("".join(json.dumps(record) + "\n" for record in rounds))
     assert found(run) == {}
 
 
 def practice(key: str, value: object) -> Callable[[Path], None]:
-    return lambda run: change_scenario(run, lambda scenario: scenario["practice"].update({key: value}))
+    return lambda run: change_scenario(
+        run, lambda scenario: scenario["practice"].update({key: value})
+    )
 
 
 def privacy(**values: object) -> Callable[[Path], None]:
@@ -177,17 +187,23 @@ PLANTS: dict[str, Callable[[Path], None]] = {
     "private-normaliser": practice("normaliser", "batch"),
     "batch-norm": practice("layers", ["BatchNorm2d"]),
     "private-statistics": practice("statistics", "private"),
-    "weight-opened": lambda run: change_scenario(run, lambda scenario: scenario.update(weights="reported")),
+    "weight-opened": lambda run: change_scenario(
+        run, lambda scenario: scenario.update(weights="reported")
+    ),
     "seeded-noise": draw_from_a_seed,
     "seeded-before": go_on_from_a_seed,
-    "cohort-not-secret": lambda run: change_scenario(run, lambda scenario: scenario.update(cohort={"size": 3})),
+    "cohort-not-secret": lambda run: change_scenario(
+        run, lambda scenario: scenario.update(cohort={"size": 3})
+    ),
     "tuning-not-charged": lambda run: add_cell(run, "one", "done", rounds=3),
     "majority-accuracy": metrics(accuracy=0.0),
 }
 
 
 @pytest.mark.parametrize("name", MISTAKES)
-def test_every_mistake_has_a_reason_a_source_and_shows_where_it_is_planted(run: Path, name: str) -> None:
+def test_every_mistake_has_a_reason_a_source_and_shows_where_it_is_planted(
+    run: Path, name: str
+) -> None:
     assert len(MISTAKES[name].why) > 80
     assert MISTAKES[name].source
     PLANTS[name](run)
@@ -205,23 +221,27 @@ def test_nothing_is_planted_that_is_no_mistake() -> None:
 def test_an_edited_line_is_found(run: Path) -> None:
     path = cell(run) / "ledgers/1.jsonl"
     path.write_text(path.read_text().replace('"steps":', '"steps": ', 1))
-    assert found(run) == {"ledger-edited": "the ledger 1.jsonl was edited at line 1: its hash chain is broken"}
+    assert found(run) == {
+        "ledger-edited": "the ledger 1.jsonl was edited at line 1: its hash chain is broken"
+    }
 
 
-@pytest.mark.parametrize("terms", [{"budget": 1e9}, {"unit": "client"}, {"delta": 1e-9}, {"noise": "seeded"}])
+@pytest.mark.parametrize(
+    "terms", [{"budget": 1e9}, {"unit": "client"}, {"delta": 1e-9}, {"noise": "seeded"}]
+)
 def test_a_ledger_under_other_terms_is_found(run: Path, terms: dict[str, object]) -> None:
     rewrite_ledger(run, 1, lambda entry: entry, terms)
     ((key, value),) = terms.items()
-    assert found(run)["ledger-edited"].startswith(f"client 1: its ledger was kept at {key} {value}, the scenario says")
+    assert found(run)["ledger-edited"].startswith(
+        f"client 1: its ledger was kept at {key} {value}, the scenario says"
+    )
 
 
 @pytest.mark.parametrize("clients", [[2], [1, 2, 3]])
 def test_a_ledger_that_is_gone_is_found(run: Path, clients: list[int]) -> None:
     for client in clients:
         (cell(run) / f"ledgers/{client}.jsonl").unlink()
-    told = (
-        f"client {clients[0]}: what its ledger had booked by round 3 is no longer in it: it was cut, replaced or taken"
-    )
+    told = f"client {clients[0]}: what its ledger had booked by round 3 is no longer in it: it was cut, replaced or taken"
     assert found(run)["ledger-edited"].startswith(told)
     assert "steps-not-accounted" in found(run)
 
@@ -254,7 +274,11 @@ def test_attempts_at_one_round_all_count(run: Path) -> None:
     terms, head, lines = entries[0]["terms"], "0" * 64, list[bytes]()
     for attempt in range(10):
         for entry in entries:
-            body = {"kind": "reserve", "event": entry["event"], "release": [*entry["release"][:3], attempt]}
+            body = {
+                "kind": "reserve",
+                "event": entry["event"],
+                "release": [*entry["release"][:3], attempt],
+            }
             line, head = ledger.chain(head, body if lines else {**body, "terms": terms})
             lines.append(line)
     path.write_bytes(b"".join(lines))
@@ -267,7 +291,9 @@ def test_attempts_at_one_round_all_count(run: Path) -> None:
 def test_a_headline_below_the_ledgers_is_found(run: Path, reported: float | None) -> None:
     change(cell(run) / "metrics.json", lambda metrics: metrics.update(epsilon=reported))
     told = "none" if reported is None else "0.1"
-    assert found(run)["accountant-restarted"].startswith(f"epsilon {told} is reported, a ledger holds releases of 7.9")
+    assert found(run)["accountant-restarted"].startswith(
+        f"epsilon {told} is reported, a ledger holds releases of 7.9"
+    )
 
 
 def test_a_client_that_is_not_reported_is_found(run: Path) -> None:
@@ -289,14 +315,35 @@ def test_more_noise_in_the_books_than_was_asked_for_is_found(run: Path) -> None:
     ("edit", "told"),
     [
         (lambda run: (cell(run) / "metrics.json").unlink(), "lacks its metrics"),
-        (lambda run: (cell(run) / "rounds.jsonl").write_text(""), "lacks the records of all its rounds"),
+        (
+            lambda run: (cell(run) / "rounds.jsonl").write_text(""),
+            "lacks the records of all its rounds",
+        ),
         (lambda run: (cell(run) / "rounds.jsonl").unlink(), "lacks the records of all its rounds"),
-        (lambda run: change_scenario(run, lambda s: s.update(rounds=5)), "lacks the records of all its rounds"),
-        (lambda run: change_scenario(run, lambda s: s.update(practice=None)), "lacks the practice of its training"),
-        (lambda run: change_scenario(run, lambda s: s["practice"].pop("sampling")), "lacks the practice"),
-        (lambda run: change_scenario(run, lambda s: s["privacy"].update(records=None)), "lacks the number of records"),
-        (lambda run: change_scenario(run, lambda s: s["training"].update(kind="sgd")), "lacks a mechanism that adds"),
-        (lambda run: change_scenario(run, lambda s: s.update(init_from="x")), "lacks the past it goes on from"),
+        (
+            lambda run: change_scenario(run, lambda s: s.update(rounds=5)),
+            "lacks the records of all its rounds",
+        ),
+        (
+            lambda run: change_scenario(run, lambda s: s.update(practice=None)),
+            "lacks the practice of its training",
+        ),
+        (
+            lambda run: change_scenario(run, lambda s: s["practice"].pop("sampling")),
+            "lacks the practice",
+        ),
+        (
+            lambda run: change_scenario(run, lambda s: s["privacy"].update(records=None)),
+            "lacks the number of records",
+        ),
+        (
+            lambda run: change_scenario(run, lambda s: s["training"].update(kind="sgd")),
+            "lacks a mechanism that adds",
+        ),
+        (
+            lambda run: change_scenario(run, lambda s: s.update(init_from="x")),
+            "lacks the past it goes on from",
+        ),
     ],
 )
 def test_missing_evidence_is_found(run: Path, edit: Callable[[Path], object], told: str) -> None:
@@ -336,7 +383,10 @@ def test_a_ledger_that_is_a_folder_is_found(run: Path) -> None:
 
 def test_a_claim_without_ledgers_is_found(run: Path) -> None:
     shutil.rmtree(cell(run) / "ledgers")
-    assert found(run)["claim-without-noise"] == "a finite epsilon is claimed, and no ledger holds a release"
+    assert (
+        found(run)["claim-without-noise"]
+        == "a finite epsilon is claimed, and no ledger holds a release"
+    )
 
 
 def test_a_release_without_noise_is_found(run: Path) -> None:
@@ -361,7 +411,9 @@ def test_an_epsilon_of_the_last_round_alone_is_found(run: Path) -> None:
 
 def test_a_round_that_was_run_and_not_booked_is_found(run: Path) -> None:
     rewrite_ledger(run, 1, lambda entry: None if entry["release"][2] == 2 else entry)
-    assert found(run) == {"steps-not-accounted": "client 1 took part in round 2, and its ledger books nothing for it"}
+    assert found(run) == {
+        "steps-not-accounted": "client 1 took part in round 2, and its ledger books nothing for it"
+    }
 
 
 def test_epochs_that_were_forgotten_are_found(run: Path) -> None:
@@ -380,7 +432,9 @@ def test_a_round_that_a_client_did_not_survive_needs_no_booking(run: Path) -> No
 
 
 def test_a_rate_over_the_records_of_all_is_found(run: Path) -> None:
-    records = json.loads((run / "resolved.json").read_text())["cells"][cell(run).name]["privacy"]["records"]
+    records = json.loads((run / "resolved.json").read_text())["cells"][cell(run).name]["privacy"][
+        "records"
+    ]
     rewrite_ledger(run, 0, with_event(sample_rate=32 / sum(records)))
     told = found(run)["rate-over-all-data"]
     assert told.startswith(
@@ -399,7 +453,12 @@ def test_a_rate_that_is_too_low_for_another_reason_is_found(run: Path) -> None:
 @pytest.mark.parametrize(
     ("key", "value", "name", "told"),
     [
-        ("sampling", "shuffled", "shuffled-as-poisson", "batches are shuffled, and accounted as Poisson samples"),
+        (
+            "sampling",
+            "shuffled",
+            "shuffled-as-poisson",
+            "batches are shuffled, and accounted as Poisson samples",
+        ),
         ("batches", "dropped", "batches-dropped", "some batches are dropped"),
         ("batches", "truncated", "batches-dropped", "some batches are truncated"),
         ("normaliser", "batch", "private-normaliser", "the noisy sum is divided by the batch size"),
@@ -412,7 +471,9 @@ def test_a_rate_that_is_too_low_for_another_reason_is_found(run: Path) -> None:
         ),
     ],
 )
-def test_a_practice_that_breaks_the_claim_is_found(run: Path, key: str, value: object, name: str, told: str) -> None:
+def test_a_practice_that_breaks_the_claim_is_found(
+    run: Path, key: str, value: object, name: str, told: str
+) -> None:
     change_scenario(run, lambda scenario: scenario["practice"].update({key: value}))
     assert found(run) == {name: told}
 
@@ -431,24 +492,38 @@ def test_a_ledger_that_was_kept_at_another_delta_is_found(run: Path) -> None:
 def test_a_delta_of_one_over_the_batches_is_found(run: Path) -> None:
     change_scenario(run, lambda scenario: scenario["privacy"].update(delta=1 / 7))
     told = found(run)
-    assert told["delta-from-batches"] == "delta 0.142857 is one over the 7 batches an epoch of client 0"
+    assert (
+        told["delta-from-batches"]
+        == "delta 0.142857 is one over the 7 batches an epoch of client 0"
+    )
     assert "delta-too-large" in told
 
 
 def test_a_delta_of_one_over_a_batch_is_found(run: Path) -> None:
     change_scenario(run, lambda scenario: scenario["privacy"].update(delta=1 / 32))
-    assert found(run)["delta-from-batches"] == "delta 0.03125 is one over the 32 records a batch of client 0"
+    assert (
+        found(run)["delta-from-batches"]
+        == "delta 0.03125 is one over the 32 records a batch of client 0"
+    )
 
 
 def test_a_delta_below_one_over_the_records_is_no_matter_of_batches(run: Path) -> None:
-    change_scenario(run, lambda scenario: scenario["training"].update(batch=100_000))  # more than there are
+    change_scenario(
+        run, lambda scenario: scenario["training"].update(batch=100_000)
+    )  # more than there are
     assert "delta-from-batches" not in found(run)
 
 
 def test_a_delta_of_one_over_the_records_is_found(run: Path) -> None:
-    records = max(json.loads((run / "resolved.json").read_text())["cells"][cell(run).name]["privacy"]["records"])
+    records = max(
+        json.loads((run / "resolved.json").read_text())["cells"][cell(run).name]["privacy"][
+            "records"
+        ]
+    )
     change_scenario(run, lambda scenario: scenario["privacy"].update(delta=1 / records))
-    assert found(run)["delta-too-large"].endswith(f"is not below 1 / {records}, one over the records")
+    assert found(run)["delta-too-large"].endswith(
+        f"is not below 1 / {records}, one over the records"
+    )
     change_scenario(run, lambda scenario: scenario["privacy"].update(delta=0.99 / records))
     assert "delta-too-large" not in found(run)
 
@@ -461,11 +536,11 @@ def test_seeded_noise_is_remarked_on(run: Path) -> None:
     assert list(found(run)) == ["seeded-noise"]
 
 
-def test_seeded_noise_of_an_earlier_run_is_a_mistake_where_this_one_claims_the_systems(run: Path) -> None:
+def test_seeded_noise_of_an_earlier_run_is_a_mistake_where_this_one_claims_the_systems(
+    run: Path,
+) -> None:
     go_on_from_a_seed(run)
-    told = (
-        "noise of run 3fa9, which this one goes on from, came from a seed: for what that run released, the claim holds"
-    )
+    told = "noise of run 3fa9, which this one goes on from, came from a seed: for what that run released, the claim holds"
     assert list(found(run)) == ["seeded-before"]
     assert found(run)["seeded-before"].startswith(told)
     draw_from_a_seed(run)
@@ -487,9 +562,14 @@ def test_validate_says_that_a_cohort_is_outside_the_claim(tmp_path: Path) -> Non
     path.write_text(TEXT + "cohort = { size = 2 }\n")
     told = CliRunner().invoke(app, ["validate", str(path)]).stdout.splitlines()
     assert f"lint: remark cohort-not-secret: {COHORT}" in told
-    assert "outside the claim: who is in a cohort, which the scenario's seed decides: it amplifies nothing" in told
+    assert (
+        "outside the claim: who is in a cohort, which the scenario's seed decides: it amplifies nothing"
+        in told
+    )
     everybody = CliRunner().invoke(app, ["validate", str(path), "--set", "cohort.size=4"]).stdout
-    unclaimed = CliRunner().invoke(app, ["validate", str(path), "--set", "privacy.epsilon=inf"]).stdout
+    unclaimed = (
+        CliRunner().invoke(app, ["validate", str(path), "--set", "privacy.epsilon=inf"]).stdout
+    )
     assert "cohort" not in everybody + unclaimed
 
 
@@ -503,7 +583,9 @@ def test_no_draw_of_a_cohort_amplifies_what_is_booked(tmp_path: Path) -> None:
     assert ledgers
     for path in ledgers:
         events = [entry["event"] for entry in ledger.read_entries(path) if entry["event"]]
-        assert {event["sample_rate"] for event in events} == {min(1.0, 32 / scenario.site_records[int(path.stem)])}
+        assert {event["sample_rate"] for event in events} == {
+            min(1.0, 32 / scenario.site_records[int(path.stem)])
+        }
 
 
 def test_a_rate_multiplied_by_the_share_of_a_cohort_is_found(run: Path) -> None:
@@ -539,7 +621,15 @@ def test_settings_tried_on_the_same_records_are_remarked_on(run: Path) -> None:
 
 def test_settings_tried_on_other_records_are_not(run: Path) -> None:
     data = json.loads((run / "resolved.json").read_text())["cells"][cell(run).name]["data"]
-    add_cell(run, "other", "done", data=data | {"split_seed": 5}, rounds=4, seed=9, server={"step": "fedadam"})
+    add_cell(
+        run,
+        "other",
+        "done",
+        data=data | {"split_seed": 5},
+        rounds=4,
+        seed=9,
+        server={"step": "fedadam"},
+    )
     assert [verdict.findings for verdict in examine(run)] == [[], []]
 
 
@@ -568,7 +658,10 @@ def test_audit_tells_mistakes_with_their_reasons_and_fails(run: Path, tmp_path: 
     done = call("audit", "run", cwd=tmp_path)
     assert done.returncode == 1
     assert done.stderr == "error: a claim in this folder does not stand\n"
-    assert "MISTAKE batches-dropped: some batches are dropped (run)\nremark seeded-noise: " in done.stdout
+    assert (
+        "MISTAKE batches-dropped: some batches are dropped (run)\nremark seeded-noise: "
+        in done.stdout
+    )
     assert "mistakes found (done, 4 of 4 rounds)" in done.stdout
     assert MISTAKES["batches-dropped"].why in done.stdout
     assert MISTAKES["batches-dropped"].source in done.stdout
@@ -601,7 +694,10 @@ def test_a_scenario_is_linted_without_having_been_run() -> None:
 @pytest.mark.parametrize(
     ("given", "sentence"),
     [
-        ('sampling = "shuffled"', "that may be the mistake shuffled-as-poisson: The accountant's amplification"),
+        (
+            'sampling = "shuffled"',
+            "that may be the mistake shuffled-as-poisson: The accountant's amplification",
+        ),
         ('normaliser = "batch"', "practice.normaliser: dp_sgd has 'declared', got 'batch'"),
         ('layers = ["BatchNorm1d"]', "practice.layers: dp_sgd has ['Linear'], got ['BatchNorm1d']"),
     ],
@@ -621,8 +717,14 @@ def test_the_name_of_a_cell_does_not_hang_on_what_the_practice_is_said_to_be() -
 def test_a_practice_that_is_ours_may_be_said_and_is_written_down(tmp_path: Path) -> None:
     said = parse_scenario(TEXT + 'practice = { sampling = "poisson", layers = ["Linear"] }\n')
     assert said.resolved() == parse_scenario(TEXT).resolved()
-    plain = parse_scenario('training.kind = "sgd"\npractice.sampling = "shuffled"\n').resolved()["practice"]
-    assert (plain["sampling"], plain["normaliser"], plain["batches"]) == ("shuffled", "batch", "all")
+    plain = parse_scenario('training.kind = "sgd"\npractice.sampling = "shuffled"\n').resolved()[
+        "practice"
+    ]
+    assert (plain["sampling"], plain["normaliser"], plain["batches"]) == (
+        "shuffled",
+        "batch",
+        "all",
+    )
 
 
 def test_the_page_is_up_to_date() -> None:
@@ -633,4 +735,6 @@ def test_the_page_is_up_to_date() -> None:
 def test_audit_of_a_folder_that_is_not_there_is_refused(tmp_path: Path) -> None:
     done = call("audit", "typo", cwd=tmp_path)
     assert (done.returncode, done.stdout) == (2, "")
-    assert done.stderr.startswith("error: typo is not there: give a run folder, or audit a scenario with --adversary")
+    assert done.stderr.startswith(
+        "error: typo is not there: give a run folder, or audit a scenario with --adversary"
+    )
