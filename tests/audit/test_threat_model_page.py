@@ -16,7 +16,7 @@ def defined() -> set[str]:
     """Names of all test functions."""
     return {
         node.name
-        for source in (ROOT / "tests").glob("*.py")
+        for source in (ROOT / "tests").rglob("*.py")
         for node in ast.walk(ast.parse(source.read_text(encoding="utf-8")))
         if isinstance(node, ast.FunctionDef) and node.name.startswith("test_")
     }
