@@ -19,7 +19,8 @@ from torch import Tensor
 
 from attacks.measures.scores import auc
 from securefl.audit.bounds import bounds
-from securefl.audit.leakage import Inquiry, population, shadow_scenarios, shadows_of, sing
+from securefl.audit.inquiry import Inquiry, shadow_scenarios
+from securefl.audit.measure import population, shadows_of, sing
 from securefl.audit.membership import Question, of_answers, of_rounds
 from securefl.audit.replay import replay
 from securefl.runs.cache import user_cache

@@ -23,7 +23,7 @@ from attacks.inference.attributes import (
     source_inference,
 )
 from securefl import vector
-from securefl.audit.attributes import last_layer_gradients
+from securefl.audit.exposure.labels import last_layer_gradients
 from securefl.data.partition import Skew
 from securefl.data.task import Examples, Task, concatenate
 from securefl.learning.models import images, linear

@@ -25,9 +25,10 @@ from attacks.measures.epsilon import Errors, clopper_pearson_epsilon, one_run
 from attacks.measures.scores import at_false_positive_rate, auc
 from benchmarks.experiments.planted import FAULTS, SHARED, planted
 from securefl.audit.bounds import bounds
+from securefl.audit.inquiry import Inquiry, rehearsed
 from securefl.audit.inside import lines_of, watch
 from securefl.audit.knowledge import Watcher
-from securefl.audit.leakage import Inquiry, rehearsed, sing
+from securefl.audit.measure import sing
 from securefl.audit.membership import Question
 from securefl.audit.replay import Replay, replay
 from securefl.audit.threats import THREATS

@@ -18,10 +18,11 @@ from torch import Tensor
 from attacks.reconstruction.pictures import best_match, guesses, psnr
 from benchmarks.experiments import attributes, imprints, reconstructions, through_rules
 from benchmarks.experiments.reconstructions import BOUNDS, Row
-from securefl.audit.exposure import Look, Pictures, look_at
-from securefl.audit.leakage import Inquiry
+from securefl.audit.exposure.look import Look, look_at
+from securefl.audit.exposure.reconstruction import reconstructions as reconstructed
+from securefl.audit.exposure.result import Pictures
+from securefl.audit.inquiry import Inquiry
 from securefl.audit.pictures import draw_rows
-from securefl.audit.reconstruction import reconstructions as reconstructed
 from securefl.scenario.scenario import parse_scenario
 
 _NOISE = ("training.kind=dp_sgd", "privacy.noise=seeded", f"privacy.records={[1] * 10}")

@@ -17,8 +17,8 @@ from attacks.reconstruction.inversion import inverting_gradients
 from attacks.reconstruction.pictures import best_match, guesses
 from benchmarks.experiments.reconstructions import BOUNDS, GOOD, Row
 from securefl import vector
-from securefl.audit.exposure import look_at
-from securefl.audit.leakage import Inquiry
+from securefl.audit.exposure.look import look_at
+from securefl.audit.inquiry import Inquiry
 from securefl.rng import seeded_keystream
 from securefl.runs.table import mean_and_error
 from securefl.scenario.scenario import parse_scenario

@@ -10,20 +10,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from securefl.audit.attributes import attributes
 from securefl.audit.bounds import Claim
-from securefl.audit.exposure import ROUNDS, Exposure, look_at
+from securefl.audit.exposure.exposures import exposed
 from securefl.audit.findings import Asked, Findings, write
+from securefl.audit.inquiry import Inquiry, shadow_scenarios
 from securefl.audit.inside import inside_lines
-from securefl.audit.leakage import (
-    Inquiry,
-    Measured,
-    OnRound,
-    canary_lines,
-    membership_lines,
-    shadow_scenarios,
-)
-from securefl.audit.reconstruction import implanted, reconstructions
+from securefl.audit.measure import Measured, canary_lines, membership_lines
 from securefl.audit.replay import Line as Seen
 from securefl.audit.replay import Replay, replay
 from securefl.audit.verdicts import Line, Stand
@@ -33,7 +25,6 @@ from securefl.federation.values import RoundRecord
 from securefl.files import read_lines
 from securefl.privacy.chain import seeded_mark
 from securefl.privacy.ledger import carried
-from securefl.privacy.remember import Remember
 from securefl.runs.cache import user_cache
 from securefl.runs.checkpoint import load_checkpoint
 from securefl.runs.environment import code_hash
@@ -143,22 +134,6 @@ def _check_folder(asked: Asked) -> None:
         raise ScenarioError(
             f"--out: {folder} is the folder of a run, which holds no audits; choose another"
         )
-
-
-def exposed(inquiry: Inquiry, say: Say, on_round: OnRound, remember: Remember) -> list[Exposure]:
-    """What the updates of the first rounds show of the records behind them."""
-    if inquiry.blind or not inquiry.threat.parties(inquiry.coalition):
-        return [Exposure("what updates show", "this adversary sees no update, no sum and no step")]
-    say(f"what updates show: the first {min(ROUNDS, inquiry.scenario.rounds)} rounds again")
-    look = look_at(inquiry, on_round=on_round, remember=remember)
-    say("reconstruction (seconds for one image, a minute or two for sixteen)")
-    found = list(reconstructions(look))
-    say("labels, a property, sources")
-    found.extend(attributes(look))
-    if inquiry.threat.deviates:
-        say("an imprint before the model")
-        found.append(implanted(look, on_round=on_round, remember=remember))
-    return found
 
 
 def same_run(scenario: Scenario, cell: Cell, played: Replay) -> str:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import torch
 
-from securefl.audit.exposure import Exposure, exposure_facts, headline, told_exposures
+from securefl.audit.exposure.result import Exposure, exposure_facts, headline, told_exposures
 from securefl.audit.pictures import draw_pairs
 from securefl.audit.threats import threat
 from securefl.audit.verdicts import MEANINGS, Line, Stand, facts, overall, told

@@ -2,7 +2,8 @@
 
 from typing import NamedTuple
 
-from securefl.audit.leakage import Inquiry, OnRound, coordinates
+from securefl.audit.inquiry import Inquiry, OnRound
+from securefl.audit.measure import coordinates
 from securefl.audit.mechanism import Inside, mechanism_lines, unseen
 from securefl.audit.replay import Replay, replay
 from securefl.audit.threats import ANSWERS

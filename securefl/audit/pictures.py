@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from securefl.audit.exposure import Pictures
+from securefl.audit.exposure.result import Pictures
 
 MOST = 8  # pairs of an attack
 

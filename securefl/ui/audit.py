@@ -27,7 +27,7 @@ def show_mistakes(verdicts: Sequence[Verdict], shown: Display) -> bool:
 def show_leakage(asked: "Asked", shown: Display) -> bool:
     """Measure, and print the verdicts; whether a claim is violated."""
     from securefl.audit.audit import audit
-    from securefl.audit.exposure import exposure_facts
+    from securefl.audit.exposure.result import exposure_facts
     from securefl.audit.findings import lines_of
     from securefl.audit.verdicts import Stand, facts
 

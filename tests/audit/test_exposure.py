@@ -24,14 +24,16 @@ from torch import Tensor
 
 from attacks.reconstruction.inversion import LocalSteps, local_update
 from attacks.reconstruction.pictures import psnr, ssim
-from securefl.audit.attributes import attributes, labels_of, last_layer_gradients
-from securefl.audit.audit import audit, exposed
-from securefl.audit.exposure import Exposure, Look, look_at, told_exposures
+from securefl.audit.audit import audit
+from securefl.audit.exposure.exposures import attributes, exposed
+from securefl.audit.exposure.labels import labels_of, last_layer_gradients
+from securefl.audit.exposure.look import Look, look_at
+from securefl.audit.exposure.reconstruction import _error_of_median, implanted, reconstructions
+from securefl.audit.exposure.result import Exposure, told_exposures
 from securefl.audit.findings import Asked, Findings, lines_of, write
+from securefl.audit.inquiry import Inquiry
 from securefl.audit.knowledge import Knowledge, Sight
-from securefl.audit.leakage import Inquiry
 from securefl.audit.membership import gradients
-from securefl.audit.reconstruction import _error_of_median, implanted, reconstructions
 from securefl.audit.verdicts import HEAD, MECHANISM, Line, Stand
 from securefl.data.task import Examples, FederatedData, Site, Task
 from securefl.errors import RunFolderError, ScenarioError
@@ -438,7 +440,7 @@ def test_property_trials_see_what_the_adversary_would(
         noise = 0.01 * torch.randn(len(model), generator=draws)
         return noise + (7.0 if kind in ("beside", "usual") else share)
 
-    monkeypatch.setattr("securefl.audit.attributes._trained", trained)
+    monkeypatch.setattr("securefl.audit.exposure.properties._trained", trained)
     found = by_name(list(attributes(subject)))["property"]
     assert found.measured == 1.0
     assert f"are of class {rare}" in found.why
@@ -463,7 +465,7 @@ def test_a_trial_that_says_nothing_is_right_in_half(monkeypatch: pytest.MonkeyPa
             100.0 if name.startswith("trial") else 0.0
         )
 
-    monkeypatch.setattr("securefl.audit.attributes._trained", trained)
+    monkeypatch.setattr("securefl.audit.exposure.properties._trained", trained)
     found = by_name(list(attributes(subject)))["property"]
     assert found.measured == pytest.approx(0.5, abs=0.35)
     assert found.guessing == 0.5
@@ -471,7 +473,7 @@ def test_a_trial_that_says_nothing_is_right_in_half(monkeypatch: pytest.MonkeyPa
 
 def test_training_that_diverges_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(
-        "securefl.audit.attributes._trained", lambda look, model, *rest: model * torch.nan
+        "securefl.audit.exposure.properties._trained", lambda look, model, *rest: model * torch.nan
     )
     found = by_name(list(attributes(look("server", "rounds=1"))))["property"]
     assert found.measured is None
@@ -489,7 +491,7 @@ def test_trials_under_dp_have_as_many_records_as_the_target(
         sizes.add(len(examples))
         return torch.randn(len(model), generator=draws)
 
-    monkeypatch.setattr("securefl.audit.attributes._trained", trained)
+    monkeypatch.setattr("securefl.audit.exposure.properties._trained", trained)
     list(attributes(subject))
     assert sizes == {300}
 

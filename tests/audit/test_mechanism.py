@@ -7,8 +7,8 @@ import pytest
 import torch
 
 from benchmarks.experiments.planted import FAULTS, SHARED, planted
+from securefl.audit.inquiry import Inquiry
 from securefl.audit.inside import lines_of, watch
-from securefl.audit.leakage import Inquiry
 from securefl.audit.verdicts import (
     BATCHES,
     BOOKS,

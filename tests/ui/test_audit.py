@@ -18,7 +18,7 @@ import pytest
 from benchmarks.experiments.planted import planted
 from securefl.audit.audit import audit
 from securefl.audit.findings import Asked, Findings
-from securefl.audit.leakage import Inquiry, shadow_scenarios
+from securefl.audit.inquiry import Inquiry, shadow_scenarios
 from securefl.audit.verdicts import MECHANISM, SIZE, Stand
 from securefl.errors import ScenarioError, SecureflError
 from securefl.runs import api

@@ -10,9 +10,10 @@ from torch import Tensor, nn
 
 import attacks
 from securefl import vector
-from securefl.audit.attributes import counted, labels_of
-from securefl.audit.exposure import Exposure, Look, Pictures, Update
-from securefl.audit.leakage import OnRound
+from securefl.audit.exposure.labels import counted, labels_of
+from securefl.audit.exposure.look import Look, Update
+from securefl.audit.exposure.result import Exposure, Pictures
+from securefl.audit.inquiry import OnRound
 from securefl.audit.replay import replay
 from securefl.channels.protocol import MODEL
 from securefl.privacy.remember import Remember, fresh

@@ -1,0 +1,1 @@
+"""What updates show of the records behind them."""
