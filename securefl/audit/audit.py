@@ -21,14 +21,15 @@ from securefl.audit.replay import Replay, replay
 from securefl.audit.verdicts import Line, Stand
 from securefl.data.download import OnBytes, quiet
 from securefl.errors import RunFailed, ScenarioError, SecureflError
-from securefl.federation.values import RoundRecord
+from securefl.federation.record import RoundRecord
 from securefl.files import read_lines
 from securefl.privacy.chain import seeded_mark
 from securefl.privacy.ledger import carried
 from securefl.runs.cache import user_cache
+from securefl.runs.cell import Cell
 from securefl.runs.checkpoint import load_checkpoint
 from securefl.runs.environment import code_hash
-from securefl.runs.folder import Cell, Request, RunFolder, Use
+from securefl.runs.folder import Request, RunFolder, Use
 from securefl.runs.names import cell_hash
 from securefl.runs.origin import origin_of
 from securefl.runs.pool import Finished, Job, Progressed, play

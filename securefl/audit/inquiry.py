@@ -9,7 +9,7 @@ from securefl.audit.replay import Replay, carried_weights, mean_weights
 from securefl.audit.threats import ThreatModel, threat
 from securefl.data.task import FederatedData
 from securefl.errors import ScenarioError
-from securefl.federation.values import RoundRecord
+from securefl.federation.record import RoundRecord
 from securefl.privacy.accounting.epsilon import epsilon
 from securefl.privacy.accounting.profile import privacy_profile
 from securefl.privacy.events import SampledGaussian

@@ -9,7 +9,8 @@ from securefl.errors import LedgerError, RunFolderError
 from securefl.privacy.chain import read_entries
 from securefl.privacy.lint.case import Case, Finding
 from securefl.privacy.lint.lint import lint
-from securefl.runs.folder import Cell, RunFolder
+from securefl.runs.cell import Cell
+from securefl.runs.folder import RunFolder
 from securefl.runs.lineage import seeded_earlier
 
 Entries = list[dict[str, Any]]

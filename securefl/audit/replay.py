@@ -11,7 +11,7 @@ from torch import Tensor
 from securefl.audit.knowledge import Knowledge, Watcher
 from securefl.channels.protocol import Observation
 from securefl.federation import engine
-from securefl.federation.values import RoundRecord
+from securefl.federation.record import RoundRecord
 from securefl.learning.canaries import NO_CANARIES, Canaries
 from securefl.privacy.events import SampledGaussian
 from securefl.privacy.ledger import carried

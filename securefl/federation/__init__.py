@@ -8,14 +8,15 @@ from typing import TYPE_CHECKING
 from securefl._door import door
 
 if TYPE_CHECKING:
-    from securefl.federation.values import Federation, Participant, RoundRecord, State
+    from securefl.federation.record import RoundRecord
+    from securefl.federation.values import Federation, Participant, State
 
 __all__ = ["Federation", "Participant", "RoundRecord", "State"]
 
 _HOMES = {
     "Federation": "securefl.federation.values",
     "Participant": "securefl.federation.values",
-    "RoundRecord": "securefl.federation.values",
+    "RoundRecord": "securefl.federation.record",
     "State": "securefl.federation.values",
 }
 

@@ -9,7 +9,8 @@ import torch
 from securefl.channels.messages import ModelMessage
 from securefl.channels.protocol import ClientUpdate, Observation, Packet, View
 from securefl.errors import BudgetExceeded, RoundAbandoned, RunFailed
-from securefl.federation.values import Attendance, Federation, Played, RoundRecord, State
+from securefl.federation.record import RoundRecord
+from securefl.federation.values import Attendance, Federation, Played, State
 
 _LITTLE = 0.1  # of an equal share of the weight
 

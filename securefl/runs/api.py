@@ -8,7 +8,7 @@ from typing import Any
 import torch
 
 from securefl.data.download import OnBytes, quiet
-from securefl.federation.values import RoundRecord
+from securefl.federation.record import RoundRecord
 from securefl.runs.cache import user_cache
 from securefl.runs.folder import Request, RunFolder
 from securefl.runs.origin import origin_of

@@ -12,7 +12,8 @@ from typing import Any
 
 from securefl.errors import LedgerError, SecureflError
 from securefl.privacy.chain import noise_of, read_entries, seeded_before
-from securefl.runs.folder import Cell, RunFolder
+from securefl.runs.cell import Cell
+from securefl.runs.folder import RunFolder
 
 UNKNOWN = "unknown: the ledgers are from before there was a mark"
 Entries = list[dict[str, Any]]

@@ -7,8 +7,9 @@ from securefl.errors import BudgetExceeded, LedgerError, ScenarioError, Securefl
 from securefl.privacy.accounting.calibration import NEAR
 from securefl.privacy.chain import noise_of, read_entries, seeded_mark
 from securefl.privacy.ledger import NOTHING, Before, carried
+from securefl.runs.cell import Cell
 from securefl.runs.checkpoint import load_checkpoint
-from securefl.runs.folder import Cell, RunFolder
+from securefl.runs.folder import RunFolder
 from securefl.runs.lineage import seeded_runs
 from securefl.scenario import catalog
 from securefl.scenario.ledgers import Origin

@@ -10,11 +10,12 @@ from typing import Any
 from securefl.data.download import OnBytes, quiet
 from securefl.errors import BudgetExceeded, LedgerError, RunFailed, SecureflError
 from securefl.federation import engine
-from securefl.federation.values import RoundRecord, State
+from securefl.federation.record import RoundRecord
+from securefl.federation.values import State
 from securefl.privacy.events import ReleaseId
 from securefl.privacy.remember import Remember, fresh
 from securefl.runs.aftermath import aftermath
-from securefl.runs.folder import Cell
+from securefl.runs.cell import Cell
 from securefl.runs.lineage import with_marks
 from securefl.runs.origin import origin_of
 from securefl.runs.stopwatch import Stopwatch

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import IO, Any, cast
 
-from securefl.runs.folder import Cell
+from securefl.runs.cell import Cell
 
 _TICK = 0.5  # seconds between looks at the clock
 _WORDS = 2000  # characters of a dead process's standard error that are kept

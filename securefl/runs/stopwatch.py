@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext, suppress
 from types import TracebackType
 
-from securefl.runs.folder import Cell
+from securefl.runs.cell import Cell
 
 
 class Stopwatch:

@@ -18,11 +18,11 @@ from typing import TYPE_CHECKING, Any
 from securefl.errors import BudgetExceeded, SecureflError
 from securefl.files import locked
 from securefl.runs.cache import user_cache
+from securefl.runs.cell import Cell
 from securefl.runs.environment import code_hash
-from securefl.runs.folder import Cell
 
 if TYPE_CHECKING:
-    from securefl.federation.values import RoundRecord
+    from securefl.federation.record import RoundRecord
 
 BEAT = 1.0  # seconds between signs of life
 _SELDOM = 0.1  # seconds between two words about rounds, at least

@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from securefl.errors import ScenarioError
+from securefl.runs.cell import Cell
 from securefl.runs.environment import code_hash
-from securefl.runs.folder import Cell, Request, RunFolder, Use
+from securefl.runs.folder import Request, RunFolder, Use
 from securefl.runs.names import cell_hash
 from securefl.runs.pool import Event, Finished, Job, Progressed, Started, play
 from securefl.runs.results import write_results

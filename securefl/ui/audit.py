@@ -10,7 +10,7 @@ from securefl.ui.display import Display
 
 if TYPE_CHECKING:  # torch: seconds that who looks for mistakes need not wait
     from securefl.audit.findings import Asked
-    from securefl.federation.values import RoundRecord
+    from securefl.federation.record import RoundRecord
 
 _SELDOM = 5.0  # seconds between two words about rounds
 

@@ -8,7 +8,8 @@ from typing import Any
 from securefl.audit.threats import THREATS
 from securefl.errors import RunFolderError, ScenarioError
 from securefl.files import is_held
-from securefl.runs.folder import Cell, RunFolder
+from securefl.runs.cell import Cell
+from securefl.runs.folder import RunFolder
 from securefl.scenario import catalog
 from securefl.scenario.entries import parameters_of
 

@@ -20,7 +20,8 @@ from securefl.audit.replay import carried_weights, mean_weights
 from securefl.audit.threats import THREATS
 from securefl.channels.protocol import Observation
 from securefl.federation import engine
-from securefl.federation.values import Attendance, Played, RoundRecord, State
+from securefl.federation.record import RoundRecord
+from securefl.federation.values import Attendance, Played, State
 from securefl.scenario.assemble import assemble
 from securefl.scenario.scenario import parse_scenario
 

@@ -13,7 +13,7 @@ from securefl.errors import BudgetExceeded
 from securefl.files import read_json, write_json
 from securefl.privacy.remember import fresh
 from securefl.runs.cache import Cache, user_cache
-from securefl.runs.folder import Cell
+from securefl.runs.cell import Cell
 from securefl.runs.play import run_cell
 from securefl.scenario.assemble import assemble
 from securefl.scenario.scenario import parse_scenario

@@ -17,7 +17,8 @@ import torch
 
 from securefl.channels.protocol import Observation
 from securefl.errors import RunFolderError, ScenarioError
-from securefl.federation.values import Attendance, Played, RoundRecord, State
+from securefl.federation.record import RoundRecord
+from securefl.federation.values import Attendance, Played, State
 from securefl.files import (
     append_line,
     locked,
@@ -27,9 +28,10 @@ from securefl.files import (
     write_json,
     write_lines,
 )
+from securefl.runs.cell import Cell
 from securefl.runs.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from securefl.runs.environment import code_hash, environment
-from securefl.runs.folder import Cell, Request, RunFolder
+from securefl.runs.folder import Request, RunFolder
 from securefl.runs.names import cell_hash
 from securefl.runs.results import write_results
 from securefl.scenario.scenario import parse_scenario

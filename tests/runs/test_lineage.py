@@ -21,7 +21,8 @@ from securefl.errors import BudgetExceeded, LedgerError
 from securefl.privacy.chain import chain, read_entries
 from securefl.privacy.ledger import NOTHING, Ledger, Terms, carried
 from securefl.runs import api
-from securefl.runs.folder import Cell, RunFolder
+from securefl.runs.cell import Cell
+from securefl.runs.folder import RunFolder
 from securefl.runs.lineage import UNKNOWN, seeded_earlier, seeded_runs
 from securefl.runs.origin import origin_of
 from securefl.scenario.assemble import assemble

@@ -21,8 +21,9 @@ from securefl.privacy.chain import read_entries
 from securefl.privacy.events import SampledGaussian
 from securefl.privacy.ledger import NOTHING, Ledger, Terms, carried
 from securefl.runs import api
+from securefl.runs.cell import Cell
 from securefl.runs.checkpoint import load_checkpoint
-from securefl.runs.folder import Cell, Request, RunFolder
+from securefl.runs.folder import Request, RunFolder
 from securefl.runs.origin import origin_of
 from securefl.scenario.assemble import assemble
 from securefl.scenario.scenario import parse_scenario

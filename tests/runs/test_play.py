@@ -13,14 +13,14 @@ import torch
 
 from securefl.channels.protocol import ClientUpdate
 from securefl.errors import BudgetExceeded, LedgerError, RunFailed, RunFolderError, SecureflError
-from securefl.federation.values import RoundRecord
+from securefl.federation.record import RoundRecord
 from securefl.files import read_lines
 from securefl.privacy.events import ReleaseId
 from securefl.privacy.ledger import Ledger
 from securefl.privacy.remember import Remember
 from securefl.runs import play
+from securefl.runs.cell import Cell
 from securefl.runs.checkpoint import load_checkpoint
-from securefl.runs.folder import Cell
 from securefl.runs.play import INTERRUPTED, run_cell
 from securefl.scenario.assemble import Assembled, assemble
 from securefl.scenario.ledgers import Origin

@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 
 from securefl.files import locked
-from securefl.runs.folder import Cell
+from securefl.runs.cell import Cell
 from securefl.runs.pool import Event, Finished, Job, Progressed, Started, play
 from securefl.scenario.scenario import parse_scenario
 

@@ -14,7 +14,8 @@ import torch
 from securefl.channels.messages import ModelMessage, PlainUpdate, UpdateRequest
 from securefl.errors import ProtocolError
 from securefl.files import read_lines
-from securefl.runs.folder import Cell, RunFolder
+from securefl.runs.cell import Cell
+from securefl.runs.folder import RunFolder
 
 SECUREFL = str(Path(sys.executable).with_name("securefl"))
 SCENARIO = """

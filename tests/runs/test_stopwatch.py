@@ -11,7 +11,7 @@ import pytest
 
 from securefl.errors import RunFolderError
 from securefl.files import is_held, locked
-from securefl.runs.folder import Cell
+from securefl.runs.cell import Cell
 from securefl.runs.stopwatch import Stopwatch
 
 

@@ -15,7 +15,8 @@ from benchmarks.publish import condensed, document, figure_of, main, study_file,
 from securefl.data.task import concatenate
 from securefl.errors import RunFolderError
 from securefl.privacy.remember import fresh
-from securefl.runs.folder import Cell, Request, RunFolder
+from securefl.runs.cell import Cell
+from securefl.runs.folder import Request, RunFolder
 from securefl.runs.names import cell_hash
 from securefl.runs.play import run_cell
 from securefl.scenario.records import load_data

@@ -18,8 +18,9 @@ import pytest
 
 from securefl.errors import BudgetExceeded, RunFolderError, ScenarioError, SecureflError
 from securefl.files import locked, read_json, read_lines
+from securefl.runs.cell import Cell
 from securefl.runs.environment import code_hash
-from securefl.runs.folder import Cell, RunFolder
+from securefl.runs.folder import RunFolder
 from securefl.runs.pool import Job
 from securefl.studies.grid import Grid
 from securefl.ui.bench import Options, bench, dry_run

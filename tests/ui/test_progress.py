@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from securefl.runs.folder import Cell
+from securefl.runs.cell import Cell
 from securefl.runs.pool import Finished, Job, Progressed, Started, Ticked
 from securefl.studies.costs import Costs
 from securefl.studies.grid import Tally

@@ -9,7 +9,8 @@ from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescap
 
 from securefl.errors import RunFolderError, ScenarioError
 from securefl.files import read_json, write_atomic
-from securefl.runs.folder import Cell, RunFolder
+from securefl.runs.cell import Cell
+from securefl.runs.folder import RunFolder
 from securefl.runs.lineage import with_marks
 from securefl.runs.table import COLUMNS, Row, cells
 from securefl.ui.report.audits import audits_in
