@@ -4,21 +4,23 @@ from defenses.prefilters import adaptive_clipping, bucketing, clip_norms, neares
 from defenses.rows import Mixture
 from defenses.rules.centers import centered_clipping, geometric_median, geometric_median_weights
 from defenses.rules.coordinates import meamed, mean, median, trimmed_mean, trimmed_mean_minimum_rows
-from defenses.rules.selection import (
+from defenses.rules.krum import (
     bulyan,
     bulyan_minimum_rows,
-    dnc,
-    dnc_weights,
     krum,
     krum_minimum_rows,
     krum_weights,
+    multi_krum,
+    multi_krum_weights,
+)
+from defenses.rules.selection import (
+    dnc,
+    dnc_weights,
     mda,
     mda_minimum_rows,
     mda_weights,
     monna,
     monna_weights,
-    multi_krum,
-    multi_krum_weights,
 )
 from defenses.screen import screen
 

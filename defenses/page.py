@@ -1,4 +1,4 @@
-"""The page docs/rules.md, from the rules' own docstrings: `python -m defenses.page > docs/rules.md`."""
+"""Writes docs/rules.md from the rules' docstrings: `python -m defenses.page > docs/rules.md`."""
 
 import inspect
 import re
@@ -10,52 +10,67 @@ import defenses
 
 _BEGIN = """# Rules and pre-filters
 
-`from defenses import krum`: pure functions from rows (n, d), one a client, to one estimate (d,). f is the number of
-rows that may be corrupt; rows that are not finite, or beyond 1e18, are set aside and count against it (`mean` drops
-what is not finite, and nothing else). A pre-filter gives a `Mixture`, which every rule takes like rows:
-`krum(nearest_neighbor_mixing(rows, f=2), f=2)` computes on n x n and never writes the mixed rows; its `tensor()` does.
-A pass is the time of a sum over all rows, measured; speed: [results/rules.md](results/rules.md).
+`from defenses import krum`: rules are pure functions from rows (n, d), one row a client, to one
+estimate (d,). Of the rows, f may be corrupt. Rows that are not finite, or beyond 1e18, are set
+aside and count against f; `mean` only drops rows that are not finite. A pre-filter returns a
+`Mixture`, which every rule takes like rows: `krum(nearest_neighbor_mixing(rows, f=2), f=2)`
+computes on n x n and never writes the mixed rows; `tensor()` does. A pass is the measured time of a
+sum over all rows; speed: [results/rules.md](results/rules.md).
 
-A scenario can name all but `monna`, whose pivot is a client that is trusted, and `bucketing`, which draws every round.
-Parameters: [scenario.md](scenario.md). Behind a pre-filter rows can be equal to the last digit; which of them a rule
-takes is then a matter of rounding.
+A scenario can name all of them except `monna`, whose pivot is a trusted client, and `bucketing`,
+which draws at random every round. Parameters: [scenario.md](scenario.md). Behind a pre-filter, two
+rows can be equal up to rounding; which of the two a rule takes is then a matter of rounding, too.
 
 Made by `python -m defenses.page` from docstrings.
 """
 _FIELDS = ("Cost", "Withstands", "Fails against", "Source")
+_COLUMNS = ("name", "what it does", "needs", *(field.lower() for field in _FIELDS))
 
 
 def page() -> str:
-    """The page, in Markdown."""
-    told = [getattr(defenses, name) for name in defenses.__all__]
-    told = [function for function in told if "Withstands:" in (inspect.getdoc(function) or "")]
-    before = [
-        function
-        for function in told
-        if inspect.signature(function).return_annotation is defenses.Mixture
+    """Returns the page, in Markdown."""
+    public = [getattr(defenses, name) for name in defenses.__all__]
+    # Only rules and pre-filters say what they withstand; `screen` and the `..._weights` do not.
+    functions = [item for item in public if "Withstands:" in (inspect.getdoc(item) or "")]
+    prefilters = [item for item in functions if _returns_mixture(item)]
+    rules = [item for item in functions if item not in prefilters]
+    lines = [
+        _BEGIN,
+        *_table("Rules", rules),
+        "",
+        *_table("Pre-filters", prefilters),
     ]
-    rules = [function for function in told if function not in before]
-    return "\n".join([_BEGIN, *_table("Rules", rules), "", *_table("Pre-filters", before)]) + "\n"
+    return "\n".join(lines) + "\n"
+
+
+def _returns_mixture(function: Callable[..., Any]) -> bool:
+    return inspect.signature(function).return_annotation is defenses.Mixture
 
 
 def _table(title: str, functions: list[Callable[..., Any]]) -> Iterator[str]:
-    yield from (
-        f"## {title}",
-        "",
-        "| name | what comes out | needs | " + " | ".join(f.lower() for f in _FIELDS) + " |",
-    )
-    yield "|---" * (3 + len(_FIELDS)) + "|"
+    yield f"## {title}"
+    yield ""
+    yield f"| {' | '.join(_COLUMNS)} |"
+    yield "|---" * len(_COLUMNS) + "|"
     for function in functions:
-        text = inspect.getdoc(function) or ""
-        needs = re.search(r"needs n >= [^.\n]*", text)
-        told = [_field(text, field) for field in _FIELDS]
-        least = needs[0].removeprefix("needs ") if needs else "a row"
-        yield f"| `{function.__name__}` | {text.splitlines()[0]} | {least} | {' | '.join(told)} |"
+        yield f"| {' | '.join(_cells(function))} |"
+
+
+def _cells(function: Callable[..., Any]) -> list[str]:
+    text = inspect.getdoc(function) or ""
+    need = re.search(r"needs n >= [^.\n]*", text)
+    return [
+        f"`{function.__name__}`",
+        text.splitlines()[0],
+        need[0].removeprefix("needs ") if need else "a row",
+        *(_field(text, field) for field in _FIELDS),
+    ]
 
 
 def _field(text: str, field: str) -> str:
-    found = re.search(rf"^{field}: (.*?)(?=\n\n|\n[A-Z][a-z ]+: |\Z)", text, re.S | re.M)
-    return " ".join(found[1].split()) if found else ""
+    """Returns the text of a docstring's field up to the next field or empty line, on one line."""
+    match = re.search(rf"^{field}: (.*?)(?=\n\n|\n[A-Z][a-z ]+: |\Z)", text, re.S | re.M)
+    return " ".join(match[1].split()) if match else ""
 
 
 if __name__ == "__main__":

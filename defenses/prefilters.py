@@ -1,66 +1,68 @@
-"""What is done to rows before a rule: mixing with neighbours, buckets, clipping.
+"""Pre-filters prepare rows for a rule: mixing with neighbours, buckets, clipping.
 
-Each returns a `Mixture`, weighted sums that are never written out: a rule takes it like rows, and `tensor()` writes it.
-So a chain of pre-filters and a rule that goes by distances is arithmetic on (n, n) and one weighted sum.
+Each returns a `Mixture`, weighted sums that are never written out. A rule takes it like rows, and
+its `tensor()` writes it out. So a chain of pre-filters and a rule that goes by distances costs
+arithmetic on (n, n) and one weighted sum.
 """
-
-import math
 
 import numpy as np
 import torch
 
-from defenses.kernels.blocks import Numbers
 from defenses.kernels.geometry import squared_distances
-from defenses.rows import Mixture, Rows, check_whole, opened
+from defenses.kernels.protocol import Numbers
+from defenses.needs import MAJORITY, check_positive, check_whole
+from defenses.rows import Mixture, Rows, admit, admit_with_f
 from defenses.rules import weights as choose
-from defenses.rules.selection import mda_minimum_rows
 
 
 def nearest_neighbor_mixing(rows: Rows, *, f: int) -> Mixture:
-    """Each row replaced by the mean of its n - f nearest rows, itself among them.
+    """Replaces each row by the mean of its n - f nearest rows, the row itself among them.
 
     Args:
         rows: (n, d); a row that `screen` marks is set aside and counts against f.
         f: corrupt rows tolerated; needs n >= 2 f + 1.
 
     Returns:
-        (rows that stay, d), to be handed to a rule, or written out by its `tensor()`.
+        (rows that stay, d), for a rule to take; its `tensor()` writes it out.
 
     Raises:
         ValueError: n < 2 f + 1, f < 0, or more than f rows are set aside.
 
     Cost: scalar products, n^2 d; written out, another n^2 d.
-    Withstands: the spread of clients that differ, which lets lies hide from the rule behind it.
+    Withstands: the spread of clients that differ, in which lies hide from the rule behind it.
     Fails against: more than f corrupt rows.
 
     Source: Allouah et al., AISTATS 2023 (NNM).
     """
-    left = opened(
+    admitted = admit_with_f(
         "nearest_neighbor_mixing",
         rows,
         f,
+        need=MAJORITY,
         distances=True,
-        minimum=mda_minimum_rows,
-        need="n >= 2f + 1",
     )
-    return left.mixture(choose.nearest(squared_distances(left.columns), left.columns.n - left.f))
+    squared = squared_distances(admitted.store)
+    return admitted.mixture(choose.nearest(squared, admitted.n - admitted.f))
 
 
 def bucketing(rows: Rows, *, size: int, generator: torch.Generator) -> Mixture:
-    """The means of buckets of rows, dealt at random; the last bucket may be smaller.
+    """Deals rows into buckets at random and returns the mean of each bucket.
+
+    The last bucket may be smaller than the others.
 
     Args:
         rows: (n, d); a row that `screen` marks is set aside.
         size: rows of a bucket, >= 1.
-        generator: deals; who knows it knows the buckets.
+        generator: deals the rows; anybody who knows its state knows the buckets.
 
     Returns:
-        (ceil(n / size), d). A corrupt row spoils one bucket: the rule after it still has f of them to bear.
+        (ceil(n / size), d). A corrupt row spoils one bucket: the rule behind still has to bear f
+        corrupt rows.
 
     Raises:
         ValueError: size < 1, or no row is left.
 
-    Cost: nothing beside the sums.
+    Cost: nothing except the sums.
     Withstands: the spread of clients that differ, by averaging it away.
     Fails against: more corrupt rows than buckets of honest ones: f is not divided by the size.
 
@@ -69,14 +71,15 @@ def bucketing(rows: Rows, *, size: int, generator: torch.Generator) -> Mixture:
     check_whole("bucketing", "size", size)
     if size < 1:
         raise ValueError(f"bucketing needs a size >= 1, got {size}")
-    left = opened("bucketing", rows)
-    n, dealt = left.columns.n, torch.randperm(left.columns.n, generator=generator).numpy()
-    buckets = [dealt[first : first + size] for first in range(0, n, size)]
-    return left.mixture(np.stack([choose.average(bucket, n) for bucket in buckets]))
+    admitted = admit("bucketing", rows)
+    n = admitted.n
+    order = torch.randperm(n, generator=generator).numpy()
+    buckets = [order[first : first + size] for first in range(0, n, size)]
+    return admitted.mixture(np.stack([choose.average(bucket, n) for bucket in buckets]))
 
 
 def clip_norms(rows: Rows, *, radius: float) -> Mixture:
-    """Rows longer than the radius shortened to it.
+    """Shortens rows longer than the radius to the radius.
 
     Args:
         rows: (n, d); a row that `screen` marks is set aside.
@@ -92,14 +95,14 @@ def clip_norms(rows: Rows, *, radius: float) -> Mixture:
     Withstands: long rows.
     Fails against: directions; a radius above the honest norms.
     """
-    if not (radius > 0 and math.isfinite(radius)):
-        raise ValueError(f"clip_norms needs a radius > 0, got {radius:g}")
-    left = opened("clip_norms", rows)
-    return left.mixture(np.diag(_shortened(np.sqrt(left.columns.squared_norms()), radius)))
+    check_positive("clip_norms", "radius", radius)
+    admitted = admit("clip_norms", rows)
+    norms = np.sqrt(admitted.store.squared_norms())
+    return admitted.mixture(np.diag(_clip_factors(norms, radius)))
 
 
 def adaptive_clipping(rows: Rows, *, f: int) -> Mixture:
-    """The floor(2 f (n - f) / n) longest rows shortened to the norm of the next one.
+    """Shortens the floor(2 f (n - f) / n) longest rows to the norm of the next one.
 
     Args:
         rows: (n, d); a row that `screen` marks is set aside and counts against f.
@@ -117,13 +120,14 @@ def adaptive_clipping(rows: Rows, *, f: int) -> Mixture:
 
     Source: Allouah et al., ICLR 2025 (ARC, adaptive robust clipping).
     """
-    left = opened("adaptive_clipping", rows, f, minimum=mda_minimum_rows, need="n >= 2f + 1")
-    norms = np.sqrt(left.columns.squared_norms())
-    clipped = 2 * left.f * (left.columns.n - left.f) // left.columns.n
-    return left.mixture(np.diag(_shortened(norms, np.sort(norms)[::-1][clipped])))
+    admitted = admit_with_f("adaptive_clipping", rows, f, need=MAJORITY)
+    norms = np.sqrt(admitted.store.squared_norms())
+    clipped = 2 * admitted.f * (admitted.n - admitted.f) // admitted.n
+    longest_first = np.sort(norms)[::-1]
+    return admitted.mixture(np.diag(_clip_factors(norms, longest_first[clipped])))
 
 
-def _shortened(norms: Numbers, radius: float) -> Numbers:
-    """Each row's factor, exactly one where nothing is to be done."""
+def _clip_factors(norms: Numbers, radius: float) -> Numbers:
+    """Returns each row's factor, exactly one for a row within the radius."""
     factors: Numbers = np.divide(radius, norms, out=np.ones_like(norms), where=norms > radius)
     return factors

@@ -1,1 +1,1 @@
-"""The arithmetic under the rules: sorting networks, distances, and rows kept on the host or a device."""
+"""The arithmetic under the rules: rows on the host or a device, sorting networks, distances."""

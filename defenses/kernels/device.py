@@ -1,16 +1,16 @@
-"""What rules compute from rows on an accelerator, by plain torch; the same answers as `columns`, to rounding."""
+"""Rows on an accelerator, by plain torch: the answers of `HostRows`, up to rounding."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from defenses.kernels.blocks import Numbers
+from defenses.kernels.protocol import Numbers
 
 
-class DeviceColumns:
-    """Rows (n, d) on any device, or weighted sums of rows.
+class DeviceRows:
+    """Rows (n, d) on any device; weighted sums of rows are written out.
 
     Args:
         rows: (n, d), float32 or float64.
@@ -18,90 +18,101 @@ class DeviceColumns:
 
     def __init__(self, rows: Tensor) -> None:
         self.rows = rows
-        self.mix: None = None
+        self.mix: Numbers | None = None
         self.n, self.d = rows.shape
         self.dtype = rows.dtype
 
-    def mixed(self, weights: Numbers) -> "DeviceColumns":
-        """Sums of these rows by weights (m, n), written out."""
-        return DeviceColumns(torch.from_numpy(weights).to(self.rows) @ self.rows)
+    def mixed(self, weights: Numbers) -> "DeviceRows":
+        """Returns sums of these rows by weights (m, n), written out."""
+        return DeviceRows(torch.from_numpy(weights).to(self.rows) @ self.rows)
+
+    def unmixed(self) -> "DeviceRows":
+        """Returns these rows: sums are written out, so nothing lies behind them."""
+        return self
+
+    def only(self, indices: Sequence[int]) -> "DeviceRows":
+        """Returns the rows with these indices, in this order."""
+        return DeviceRows(self.rows[list(indices)])
 
     def written(self) -> Tensor:
-        """All rows (n, d)."""
+        """Returns a copy of all rows, (n, d)."""
         return self.rows.clone()
 
-    def only(self, chosen: Sequence[int]) -> "DeviceColumns":
-        """Some of the rows, in this order."""
-        return DeviceColumns(self.rows[list(chosen)])
-
     def extremes(self) -> tuple[Numbers, Numbers]:
-        """The smallest and the largest coordinate of each row, NaN where one is."""
+        """Returns each row's smallest and largest coordinate, NaN where a row holds NaN."""
+        # torch refuses the minimum of nothing, numpy's blocks give the neutral elements.
         if self.d == 0:
             return np.full(self.n, np.inf), np.full(self.n, -np.inf)
-        low, high = self.rows.amin(dim=1), self.rows.amax(dim=1)
-        return low.double().cpu().numpy(), high.double().cpu().numpy()
+        low = self.rows.amin(dim=1)
+        high = self.rows.amax(dim=1)
+        return _numbers(low.double()), _numbers(high.double())
 
     def gram(self) -> Numbers:
-        """(n, n) scalar products of rows, in float64."""
+        """Returns the (n, n) scalar products of rows, computed in float64."""
         wide = self.rows.double()
         return _numbers(wide @ wide.T)
 
-    def unmixed(self) -> "DeviceColumns":
-        """These rows, which are written out."""
-        return self
-
     def gram_around(self, origin: int) -> Numbers:
-        """(n, n) scalar products of the differences to one row."""
+        """Returns the (n, n) scalar products of differences to one row."""
         wide = self.rows.double() - self.rows[origin].double()
         return _numbers(wide @ wide.T)
 
     def apart(self, pairs: Sequence[tuple[int, int]]) -> list[float]:
-        """Squared distance of each pair, from differences in float64."""
-        return [
-            float((self.rows[i].double() - self.rows[j].double()).square().sum()) for i, j in pairs
-        ]
+        """Returns the squared distance of each pair, from differences in float64."""
+        return [self._squared_distance(i, j) for i, j in pairs]
+
+    def _squared_distance(self, i: int, j: int) -> float:
+        difference = self.rows[i].double() - self.rows[j].double()
+        return float(difference.square().sum())
+
+    def distances_once(self, measure: Callable[[], Numbers]) -> Numbers:
+        """Returns the distances (n, n) that `measure` computes; nothing is cached."""
+        return measure()
 
     def distances_to(self, center: Tensor) -> Numbers:
-        """(n,) squared distances to a point (d,)."""
-        return _numbers((self.rows.double() - center.double()).square().sum(dim=1))
+        """Returns the (n,) squared distances to a point (d,)."""
+        differences = self.rows.double() - center.double()
+        return _numbers(differences.square().sum(dim=1))
 
     def squared_norms(self) -> Numbers:
-        """(n,)."""
+        """Returns the (n,) squared norms."""
         return _numbers(self.rows.double().square().sum(dim=1))
 
     def combine(self, weights: Numbers) -> Tensor:
-        """(d,) sum of weights (n,) x rows; a weight of one and zeros give a row bit for bit."""
-        (chosen,) = np.nonzero(weights)
-        if len(chosen) == 1 and weights[chosen[0]] == 1.0:
-            return self.rows[chosen[0]].clone()
+        """Returns the (d,) sum of weights (n,) x rows; a single weight of one copies its row."""
+        (nonzero,) = np.nonzero(weights)
+        if len(nonzero) == 1 and weights[nonzero[0]] == 1.0:
+            return self.rows[nonzero[0]].clone()
         return torch.from_numpy(weights).to(self.rows) @ self.rows
 
     def combine_widely(self, weights: Numbers) -> Tensor:
-        """`combine` in float64."""
+        """Returns the sum of weights (n,) x rows in float64."""
         return torch.from_numpy(weights).to(self.rows.device) @ self.rows.double()
 
     def median(self) -> Tensor:
-        """(d,), midway between the two middle values where n is even."""
+        """Returns the (d,) medians, midway between the two middle values where n is even."""
         ordered = self.rows.sort(dim=0).values
         return (ordered[(self.n - 1) // 2] + ordered[self.n // 2]) / 2
 
-    def middle_mean(self, kept: int) -> Tensor:
-        """(d,) mean of the `kept` middle values, within their range whatever the rounding."""
-        cut = (self.n - kept) // 2
-        inner = self.rows.sort(dim=0).values[cut : cut + kept]
+    def middle_mean(self, size: int) -> Tensor:
+        """Returns the (d,) means of the `size` middle values, never outside their range."""
+        cut = (self.n - size) // 2
+        inner = self.rows.sort(dim=0).values[cut : cut + size]
         return inner.mean(dim=0).clamp(inner[0], inner[-1])
 
-    def nearest_mean(self, kept: int) -> Tensor:
-        """(d,) mean of the `kept` values nearest to the median; of two equally far, the smaller."""
-        ordered, center = self.rows.sort(dim=0).values, self.median()
-        spare = self.n - kept
-        first = (ordered[kept:] - center < center - ordered[:spare]).sum(
-            dim=0
-        )  # (d,): moves on while it comes nearer
-        places = first + torch.arange(kept, device=self.rows.device)[:, None]  # (kept, d)
-        inner = ordered.gather(0, places)
-        return inner.double().mean(dim=0).to(self.dtype).clamp(inner[0], inner[-1])
+    def nearest_mean(self, size: int) -> Tensor:
+        """Returns the (d,) means of the `size` values nearest to the median."""
+        ordered = self.rows.sort(dim=0).values
+        center = self.median()
+        spare = self.n - size
+        # As in `order.nearest_mean`: the window moves up while a nearer value enters it.
+        moves = ordered[size:] - center < center - ordered[:spare]
+        first = moves.sum(dim=0)  # (d,)
+        offsets = torch.arange(size, device=self.rows.device)
+        inner = ordered.gather(0, first + offsets[:, None])  # (size, d)
+        means = inner.double().mean(dim=0).to(self.dtype)
+        return means.clamp(inner[0], inner[-1])
 
 
-def _numbers(found: Tensor) -> Numbers:
-    return found.cpu().numpy()
+def _numbers(values: Tensor) -> Numbers:
+    return values.cpu().numpy()

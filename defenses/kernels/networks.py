@@ -1,9 +1,11 @@
-"""Sorting networks, cut down to the order statistics that are wanted.
+"""Sorting networks, cut down to the order statistics that somebody reads.
 
-A comparator (i, j) puts the smaller of two wires on i and the larger on j. A network of them sorts whatever comes, so
-it can run on whole columns at once, one minimum and one maximum of vectors a comparator.
+A comparator (i, j) puts the smaller of two wires on i and the larger on j. Which wires it compares
+does not depend on their values. So a network sorts whole columns at once: each comparator is one
+minimum and one maximum of two vectors.
 
-Source: Batcher's odd-even merge exchange, Knuth, The Art of Computer Programming 3, algorithm 5.2.2M.
+Source: Batcher's odd-even merge exchange, Knuth, The Art of Computer Programming 3, algorithm
+5.2.2M.
 """
 
 from collections.abc import Hashable, Iterator
@@ -12,7 +14,7 @@ from typing import NamedTuple
 
 
 class Comparator(NamedTuple):
-    """The wires low < high, and which of the two results anybody reads."""
+    """Two wires, low < high, and which of the two results anybody reads."""
 
     low: int
     high: int
@@ -21,43 +23,71 @@ class Comparator(NamedTuple):
 
 
 def comparators(n: int) -> Iterator[tuple[int, int]]:
-    """The exchanges that sort n wires, in their order."""
-    top = 1 << max((n - 1).bit_length() - 1, 0)
+    """Yields the exchanges that sort n wires, in their order."""
+    if n < 2:
+        return
+    # Knuth's M1: p runs from the largest power of two below n down to 1.
+    top = 1 << ((n - 1).bit_length() - 1)
     p = top
-    while p > 0 and n > 1:
-        q, r, step = top, 0, p
+    while p > 0:
+        # M2: a pass compares wires at distance `step` whose index has bit p equal to r.
+        q = top
+        r = 0
+        step = p
         while True:
+            # M3 and M4: all exchanges of one pass.
             yield from ((i, i + step) for i in range(n - step) if i & p == r)
             if q == p:
                 break
-            step, q, r = q - p, q // 2, p
+            # M5: the next pass of the same merge.
+            step = q - p
+            q //= 2
+            r = p
+        # M6: the next merge, of runs half as far apart.
         p //= 2
 
 
 @lru_cache(maxsize=256)
-def pruned(wanted: tuple[Hashable, ...]) -> tuple[Comparator, ...]:
-    """The comparators that n wires need for some of their order statistics.
+def pruned(fates: tuple[Hashable, ...]) -> tuple[Comparator, ...]:
+    """Returns the comparators that n wires need for some of their order statistics.
 
     Args:
-        wanted: for each wire, smallest first, what becomes of it: None if nobody reads it; wires with the same label
-            are read together, by something that does not care which is which, such as a sum.
+        fates: for each wire, smallest first, a label of its reader: None if nobody reads it. Wires
+            with the same label are read together, by a reader that does not care which is which,
+            such as a sum.
 
     Returns:
         The comparators in their order. A comparator between wires of one fate is left out.
     """
-    fates: list[Hashable] = list(wanted)
-    kept: list[Comparator] = []
-    for low, high in reversed(list(comparators(len(wanted)))):
-        if fates[low] == fates[high]:
+    # From the last comparator back to the first, `labels` holds who reads each wire afterwards.
+    labels: list[Hashable] = list(fates)
+    steps: list[Comparator] = []
+    for low, high in reversed(list(comparators(len(fates)))):
+        if labels[low] == labels[high]:
             continue
-        kept.append(Comparator(low, high, fates[low] is not None, fates[high] is not None))
-        fates[low] = fates[high] = ("read by", len(kept))  # which does not care which is which
-    return tuple(reversed(kept))
+        step = Comparator(
+            low,
+            high,
+            keep_low=labels[low] is not None,
+            keep_high=labels[high] is not None,
+        )
+        steps.append(step)
+        # The comparator itself is now the reader of both wires; it does not care which is which.
+        labels[low] = ("read by", len(steps))
+        labels[high] = ("read by", len(steps))
+    return tuple(reversed(steps))
 
 
-def middle(n: int, kept: int, *, together: bool) -> tuple[Hashable, ...]:
-    """What `pruned` wants for the `kept` middle wires of n, read together or one by one."""
-    cut = (n - kept) // 2
-    return tuple(
-        None if not cut <= wire < cut + kept else ("sum" if together else wire) for wire in range(n)
-    )
+def middle(n: int, size: int, *, together: bool) -> tuple[Hashable, ...]:
+    """Returns the fates for `pruned` that read the `size` middle wires of n.
+
+    Args:
+        n: number of wires.
+        size: number of middle wires to read.
+        together: one reader takes all of them, as a sum does; else each has a reader of its own.
+    """
+    cut = (n - size) // 2
+    fates: list[Hashable] = [None] * n
+    for wire in range(cut, cut + size):
+        fates[wire] = "sum" if together else wire
+    return tuple(fates)

@@ -1,18 +1,21 @@
 """Rules that take every coordinate on its own: mean, median, trimmed mean, mean around the median.
 
-Rows (n, d) in, one estimate (d,) of the same dtype out, no input modified. Every rule but `mean` first sets aside the
-rows that `screen` marks; with s of them, a rule that takes f runs on n - s rows with f - s, and refuses s > f.
+Each takes rows (n, d), returns one estimate (d,) of the same dtype, and writes into no input. Every
+rule except `mean` first sets aside the rows that `screen` marks. With s rows set aside, a rule that
+takes f runs on n - s rows with f - s, and refuses s > f.
 """
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from defenses.rows import Rows, check, check_f, opened, unscreened
+from defenses.kernels.protocol import Numbers
+from defenses.needs import MAJORITY
+from defenses.rows import Rows, admit, admit_with_f, finite_rows
 
 
 def mean(rows: Rows, *, weights: Tensor | None = None) -> Tensor:
-    """The weighted mean of the finite rows; not robust, one large row moves it at will.
+    """Returns the weighted mean of the finite rows; it is not robust.
 
     Args:
         rows: (n, d); a non-finite row is dropped, a finite one stays however large it is.
@@ -22,7 +25,8 @@ def mean(rows: Rows, *, weights: Tensor | None = None) -> Tensor:
         (d,), finite, accumulated in float64.
 
     Raises:
-        ValueError: no row is finite, or weights has another shape or an entry that is not finite and positive.
+        ValueError: no row is finite, or weights has another shape or an entry that is not finite
+            and positive.
 
     Cost: one pass.
     Withstands: nothing.
@@ -30,19 +34,35 @@ def mean(rows: Rows, *, weights: Tensor | None = None) -> Tensor:
 
     Source: McMahan et al., AISTATS 2017, algorithm 1 (weights are the numbers of examples).
     """
-    check(rows)
-    columns, finite, dtype = unscreened(rows)
-    shares = _shares(
-        np.ones(len(finite)) if weights is None else weights.detach().double().cpu().numpy(), finite
-    )
-    largest = torch.finfo(
-        dtype
-    ).max  # the last rounding must not turn the largest float into infinity
-    return columns.combine_widely(shares).div_(shares.sum()).clamp_(-largest, largest).to(dtype)
+    store, is_finite = finite_rows(rows)
+    row_weights = np.ones(len(is_finite))
+    if weights is not None:
+        row_weights = weights.detach().double().cpu().numpy()
+    shares = _shares(row_weights, is_finite)
+    # The last rounding must not turn the largest float into infinity.
+    largest = torch.finfo(store.dtype).max
+    average = store.combine_widely(shares).div_(shares.sum())
+    return average.clamp_(-largest, largest).to(store.dtype)
+
+
+def _shares(weights: Numbers, is_finite: np.ndarray) -> Numbers:
+    """Returns the finite rows' weights, scaled so that no sum of rows x shares overflows."""
+    if weights.shape != is_finite.shape:
+        raise ValueError(f"weights must have shape {is_finite.shape}, got {weights.shape}")
+    used = weights[is_finite]
+    is_valid = (used > 0) & np.isfinite(used)
+    if not is_valid.all():
+        refused = used[~is_valid][0]
+        raise ValueError(
+            f"weights must be finite and positive for every finite row, got {refused:g}"
+        )
+    # A power of two above n: the sum of the shares is below one, and equal weights stay exact.
+    shares: Numbers = used / used.max() * 2.0 ** -len(used).bit_length()
+    return shares
 
 
 def median(rows: Rows) -> Tensor:
-    """The coordinate-wise median, midway between the two middle values when n is even.
+    """Returns the median of each coordinate, midway between the middle values for even n.
 
     Args:
         rows: (n, d); a row that `screen` marks is set aside.
@@ -55,32 +75,28 @@ def median(rows: Rows) -> Tensor:
 
     Cost: a sorting network a coordinate, 5 passes for 20 rows.
     Withstands: fewer than half of the rows, whatever they hold, one coordinate at a time.
-    Fails against: rows that keep within the honest range and agree with each other; it is biased where clients
-        differ.
+    Fails against: rows that keep within the honest range and agree with each other; it is biased
+        where clients differ.
 
     Source: Yin et al., ICML 2018, definition 1.
     """
-    return opened("median", rows).columns.median()
+    return admit("median", rows).store.median()
 
 
 def trimmed_mean_minimum_rows(f: int) -> int:
-    """The fewest rows `trimmed_mean` and `meamed` can work on, 2 f + 1.
+    """Returns the fewest rows `trimmed_mean` and `meamed` can work on, 2 f + 1.
 
     Args:
         f: corrupt rows tolerated, >= 0.
 
-    Returns:
-        2 f + 1.
-
     Raises:
         ValueError: f < 0.
     """
-    check_f("trimmed_mean", f)
-    return 2 * f + 1
+    return MAJORITY.minimum_rows("trimmed_mean", f)
 
 
 def trimmed_mean(rows: Rows, *, f: int) -> Tensor:
-    """The mean, per coordinate, of what is left without the f largest and the f smallest values.
+    """Returns each coordinate's mean without its f largest and f smallest values.
 
     Args:
         rows: (n, d); a row that `screen` marks is set aside and counts against f.
@@ -98,44 +114,32 @@ def trimmed_mean(rows: Rows, *, f: int) -> Tensor:
 
     Source: Yin et al., ICML 2018, definition 2, whose beta n is f.
     """
-    left = opened("trimmed_mean", rows, f, minimum=trimmed_mean_minimum_rows, need="n >= 2f + 1")
-    return left.columns.middle_mean(left.columns.n - 2 * left.f)
+    admitted = admit_with_f("trimmed_mean", rows, f, need=MAJORITY)
+    return admitted.store.middle_mean(admitted.n - 2 * admitted.f)
 
 
 def meamed(rows: Rows, *, f: int) -> Tensor:
-    """The mean, per coordinate, of the n - f values nearest to the median; of two equally far, the smaller.
+    """Returns each coordinate's mean of the n - f values nearest to its median.
+
+    Of two values equally far from the median, the smaller counts as nearer.
 
     Args:
         rows: (n, d); a row that `screen` marks is set aside and counts against f.
         f: corrupt rows tolerated; needs n >= 2 f + 1.
 
     Returns:
-        (d,). Unlike the trimmed mean it can leave the range of the honest rows, by no more than their spread.
+        (d,). Unlike the trimmed mean it can leave the range of the honest rows, by no more than
+        their spread.
 
     Raises:
         ValueError: n < 2 f + 1, f < 0, or more than f rows are set aside.
 
     Cost: a sort a coordinate, 13 passes for 20 rows.
     Withstands: f rows, whatever they hold.
-    Fails against: f rows on one side of the median, just inside the honest range, which pull the mean there.
+    Fails against: f rows on one side of the median, just inside the honest range, which pull the
+        mean there.
 
     Source: Xie, Koyejo and Gupta, 2018 (arXiv 1802.10116), mean around median.
     """
-    left = opened("meamed", rows, f, minimum=trimmed_mean_minimum_rows, need="n >= 2f + 1")
-    return left.columns.nearest_mean(left.columns.n - left.f)
-
-
-def _shares(weights: np.ndarray, finite: np.ndarray) -> np.ndarray:
-    """Weights of the finite rows, scaled so that their sum, and any sum of rows times shares, is finite."""
-    if weights.shape != finite.shape:
-        raise ValueError(f"weights must have shape {finite.shape}, got {weights.shape}")
-    kept = weights[finite]
-    bad = kept[~((kept > 0) & np.isfinite(kept))]
-    if len(bad) > 0:
-        raise ValueError(
-            f"weights must be finite and positive for every finite row, got {bad[0]:g}"
-        )
-    shares: np.ndarray = (
-        kept / kept.max() * 2.0 ** -len(kept).bit_length()
-    )  # a power of two: equal weights stay exact
-    return shares
+    admitted = admit_with_f("meamed", rows, f, need=MAJORITY)
+    return admitted.store.nearest_mean(admitted.n - admitted.f)

@@ -12,12 +12,12 @@ import pytest
 import torch
 from torch import Tensor
 
-from defenses.kernels import blocks as kernels
-from defenses.kernels.blocks import Columns
-from defenses.kernels.device import DeviceColumns
+from defenses.kernels import table as kernel_table
+from defenses.kernels.blocks import HostRows
+from defenses.kernels.device import DeviceRows
 from defenses.kernels.geometry import squared_distances
 
-KERNELS: dict[str, Callable[[Columns | DeviceColumns], Tensor]] = {
+KERNELS: dict[str, Callable[[HostRows | DeviceRows], Tensor]] = {
     "extremes": lambda c: torch.from_numpy(np.stack(c.extremes()).astype(np.float64)),
     "gram": lambda c: torch.from_numpy(c.gram().copy()),
     "norms": lambda c: torch.from_numpy(c.squared_norms().copy()),
@@ -53,10 +53,10 @@ def test_blocks_and_plain_torch_give_the_same(
     mixed: bool,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(kernels, "_BLOCK_BYTES", 1)  # 64 columns at a time
+    monkeypatch.setattr(kernel_table, "BLOCK_BYTES", 1)  # 64 columns at a time
     rows = table(*shape, dtype)
-    here: Columns | DeviceColumns = Columns(rows.numpy())
-    there: Columns | DeviceColumns = DeviceColumns(rows)
+    here: HostRows | DeviceRows = HostRows(rows.numpy())
+    there: HostRows | DeviceRows = DeviceRows(rows)
     if mixed:
         weights = np.random.default_rng(1).dirichlet(np.ones(shape[0]), size=shape[0] + 1)
         here, there = here.mixed(weights), there.mixed(weights)
@@ -72,7 +72,7 @@ def test_blocks_and_plain_torch_give_the_same(
 @pytest.mark.parametrize("n", range(1, 50))
 def test_order_statistics_are_those_of_numpy_for_networks_and_sorts(n: int) -> None:
     rows = table(n, 200, torch.float32).numpy()
-    found, f = Columns(rows), (n - 1) // 3
+    found, f = HostRows(rows), (n - 1) // 3
     ordered = np.sort(rows, axis=0)
     assert np.array_equal(found.median().numpy(), np.median(rows, axis=0))
     inner = ordered[f : n - f].astype(np.float64).mean(axis=0).astype(np.float32)
@@ -99,7 +99,7 @@ def test_the_nearest_of_any_number_are_found(n: int, whole: bool) -> None:
     ).astype(np.float64)
     for kept in range(1, n + 1):
         expected = [np.mean(nearest_first(values)[:kept]) for values in rows.T]
-        for found in (Columns(rows), DeviceColumns(torch.from_numpy(rows))):
+        for found in (HostRows(rows), DeviceRows(torch.from_numpy(rows))):
             np.testing.assert_allclose(
                 found.nearest_mean(kept).numpy(), expected, rtol=1e-9, atol=1e-12
             )
@@ -108,16 +108,16 @@ def test_the_nearest_of_any_number_are_found(n: int, whole: bool) -> None:
 def test_rows_are_read_where_they_lie_in_any_layout() -> None:
     wide = table(30, 50, torch.float32)
     for rows in (wide.T, wide[::2], wide[:, 3:17], wide.T[5:9]):
-        found = Columns(rows.numpy())
+        found = HostRows(rows.numpy())
         assert np.shares_memory(found.table.rows, wide.numpy())
-        assert torch.equal(found.median(), Columns(rows.contiguous().numpy()).median())
+        assert torch.equal(found.median(), HostRows(rows.contiguous().numpy()).median())
         np.testing.assert_allclose(
             found.gram(), (rows.double() @ rows.double().T).numpy(), rtol=1e-12
         )
 
 
 def test_a_mixture_shares_the_scalar_products_and_keeps_norms_apart() -> None:
-    rows = Columns(table(6, 40, torch.float64).numpy())
+    rows = HostRows(table(6, 40, torch.float64).numpy())
     gram, norms = rows.gram(), rows.squared_norms()
     halves = rows.mixed(np.eye(6) / 2)
     assert halves.unmixed().gram() is gram
@@ -129,9 +129,9 @@ def test_a_mixture_shares_the_scalar_products_and_keeps_norms_apart() -> None:
 
 def test_picked_rows_are_not_copied_and_give_what_their_copy_gives() -> None:
     table_of_rows = table(9, 200, torch.float32)
-    rows, chosen = Columns(table_of_rows.numpy()), [7, 2, 5, 0, 4]
+    rows, chosen = HostRows(table_of_rows.numpy()), [7, 2, 5, 0, 4]
     rows.gram()
-    picked, copied = rows.only(chosen), Columns(table_of_rows[chosen].numpy())
+    picked, copied = rows.only(chosen), HostRows(table_of_rows[chosen].numpy())
     assert np.shares_memory(picked.table.rows, table_of_rows.numpy())
     for kernel in KERNELS.values():
         torch.testing.assert_close(kernel(picked), kernel(copied), rtol=1e-5, atol=1e-5)
@@ -142,9 +142,9 @@ def test_picked_rows_are_not_copied_and_give_what_their_copy_gives() -> None:
 
 
 def test_distances_of_rows_are_measured_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    rows = Columns(table(6, 40, torch.float64).numpy())
+    rows = HostRows(table(6, 40, torch.float64).numpy())
     first = squared_distances(rows)
-    monkeypatch.setattr("defenses.kernels.blocks._Table.products", lambda *arguments: 1 / 0)
+    monkeypatch.setattr("defenses.kernels.table.RowTable.products", lambda *arguments: 1 / 0)
     assert squared_distances(rows.mixed(np.eye(6)).unmixed()) is first
     np.testing.assert_allclose(squared_distances(rows.mixed(np.eye(6))), first)
 
@@ -152,7 +152,7 @@ def test_distances_of_rows_are_measured_once(monkeypatch: pytest.MonkeyPatch) ->
 def test_norms_of_eleven_million_coordinates_are_right_to_a_ten_millionth() -> None:
     rows = torch.randn(2, 11_000_000, generator=torch.Generator().manual_seed(1))
     exact = rows.double().square().sum(dim=1).sqrt().numpy()
-    found = Columns(rows.numpy())
+    found = HostRows(rows.numpy())
     np.testing.assert_allclose(np.sqrt(found.squared_norms()), exact, rtol=1e-7)
     np.testing.assert_allclose(np.sqrt(found.gram().diagonal()), exact, rtol=1e-12)
     np.testing.assert_allclose(
@@ -170,13 +170,15 @@ def test_distances_of_updates_far_smaller_than_the_weights_are_right(scale: floa
     )
     rows = weights + scale * updates
     exact = torch.stack([(rows - row).square().sum(dim=1) for row in rows]).numpy()
-    np.testing.assert_allclose(squared_distances(Columns(rows.numpy())), exact, rtol=2e-6)
+    np.testing.assert_allclose(squared_distances(HostRows(rows.numpy())), exact, rtol=2e-6)
 
 
 def test_colluders_who_make_pairs_cancel_change_no_other_distance() -> None:
     honest = table(6, 500, torch.float64)
     liars = torch.full((3, 500), 1e15, dtype=torch.float64)
     rows = torch.cat([honest, liars])
-    found = squared_distances(Columns(rows.numpy()))
-    np.testing.assert_allclose(found[:6, :6], squared_distances(Columns(honest.numpy())), rtol=1e-6)
+    found = squared_distances(HostRows(rows.numpy()))
+    np.testing.assert_allclose(
+        found[:6, :6], squared_distances(HostRows(honest.numpy())), rtol=1e-6
+    )
     assert (found[6:, 6:] == 0.0).all()

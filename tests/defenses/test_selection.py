@@ -224,7 +224,7 @@ def test_many_colluders_cost_mda_no_time() -> None:
 def test_mda_gives_up_with_a_sentence_where_the_search_would_take_too_long(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(weights_of_rules, "_MOST_TRIALS", 3)
+    monkeypatch.setattr(weights_of_rules, "MAX_COVER_TRIALS", 3)
     with pytest.raises(
         ValueError, match="mda found no set of n - f rows within 3 trials: use a smaller f"
     ):
@@ -242,7 +242,7 @@ def test_mda_takes_the_best_that_it_found_in_time(monkeypatch: pytest.MonkeyPatc
     """Eight liars, each opposite to one honest row: 256 sets of the least diameter, of which few are looked at."""
     honest = torch.cat([torch.eye(8, dtype=torch.float64), torch.zeros(8, 8, dtype=torch.float64)])
     rows = torch.cat([honest, -honest[:8]])
-    monkeypatch.setattr(weights_of_rules, "_MOST_TRIALS", 40)
+    monkeypatch.setattr(weights_of_rules, "MAX_COVER_TRIALS", 40)
     kept = mda_weights(rows, f=8).nonzero().flatten().tolist()
     assert len(kept) == 16
     assert not any(i in kept and 16 + i in kept for i in range(8))

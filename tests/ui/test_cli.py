@@ -261,10 +261,13 @@ def test_options_of_an_audit_need_its_adversary(tmp_path: Path, option: str) -> 
 @pytest.mark.parametrize(
     ("what", "line"),
     [
-        ("rules", "krum                    The row closest to its n - f - 2 nearest neighbours"),
+        (
+            "rules",
+            "krum                    Returns the row closest to its n - f - 2 nearest neighbours",
+        ),
         (
             "prefilters",
-            "nearest_neighbor_mixing Each row replaced by the mean of its n - f nearest rows",
+            "nearest_neighbor_mixing Replaces each row by the mean of its n - f nearest rows",
         ),
         ("attacks", "sign_flip"),
         (
