@@ -169,7 +169,6 @@ TO_BE_SPLIT = {
     "securefl/channels/masking/block.py",
     "securefl/channels/masking/client.py",
     "securefl/channels/masking/setup.py",
-    "securefl/scenario/assemble.py",
     "securefl/studies/study.py",
     "securefl/ui/cli.py",
 }

@@ -23,8 +23,9 @@ from securefl.audit.inquiry import Inquiry, shadow_scenarios
 from securefl.audit.measure import population, shadows_of, sing
 from securefl.audit.membership import Question, of_answers, of_rounds
 from securefl.audit.replay import replay
+from securefl.data.rehearsal import drawn
 from securefl.runs.cache import user_cache
-from securefl.scenario.records import drawn, load_data, pool_of
+from securefl.scenario.assemble.data import load_data, pool_of
 from securefl.scenario.scenario import parse_scenario
 
 IMAGES = """

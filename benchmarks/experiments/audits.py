@@ -33,9 +33,10 @@ from securefl.audit.membership import Question
 from securefl.audit.replay import Replay, replay
 from securefl.audit.threats import THREATS
 from securefl.audit.verdicts import MECHANISM, Stand, canary_line, overall
+from securefl.data.rehearsal import drawn
 from securefl.runs.cache import user_cache
-from securefl.scenario.assemble import plan_for
-from securefl.scenario.records import drawn, load_data, pool_of
+from securefl.scenario.assemble.data import load_data, pool_of
+from securefl.scenario.assemble.trainers import plan_for
 from securefl.scenario.scenario import Scenario, parse_scenario
 
 WHITE_BOX = """

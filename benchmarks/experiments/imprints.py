@@ -22,9 +22,10 @@ from securefl.channels.masking.fixed_point import FixedPoint
 from securefl.data.medmnist import load_medmnist
 from securefl.data.medmnist_info import source
 from securefl.data.task import Examples, FederatedData
-from securefl.learning.dp_sgd import DpPlan, DpSgd
+from securefl.learning.dp_sgd import DpSgd
 from securefl.learning.models.images import cnn
 from securefl.learning.models.linear import mlp
+from securefl.learning.plan import DpPlan
 from securefl.learning.sgd import SgdTrainer
 from securefl.rng import seeded_keystream
 from securefl.runs.table import mean_and_error

@@ -18,7 +18,7 @@ from securefl.privacy.events import ReleaseId, SampledGaussian
 from securefl.privacy.ledger import Ledger
 from securefl.privacy.noise.gaussian import hardened_normal
 from securefl.rng import Keystream, StreamFor
-from securefl.scenario import assemble, ledgers
+from securefl.scenario.assemble import ledgers
 
 _ROUNDS_BOOKED = 5  # that a ledger holds when it forgets them
 
@@ -262,7 +262,7 @@ def _optimizer(wrong: type[KeystreamDPOptimizer]) -> Fault:
 
 
 def _trainer(wrong: type[DpSgdTrainer]) -> Fault:
-    return Fault(assemble, "DpSgdTrainer", wrong)
+    return Fault(dp_sgd, "DpSgdTrainer", wrong)
 
 
 SHARED = "noise shared by all clients"

@@ -34,7 +34,7 @@ from securefl.runs.names import cell_hash
 from securefl.runs.origin import origin_of
 from securefl.runs.pool import Finished, Job, Progressed, play
 from securefl.scenario import catalog
-from securefl.scenario.records import fetch_data, load_data
+from securefl.scenario.assemble.data import fetch_data, load_data
 from securefl.scenario.scenario import Scenario, load_scenario, make_scenario
 
 FIRST, LAST = 2, 1024  # shadows, where there are any

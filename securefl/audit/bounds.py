@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 
 from attacks.measures import epsilon as estimators
+from securefl.audit.canaries import Canaries
 from securefl.audit.knowledge import Knowledge
-from securefl.learning.canaries import Canaries
 from securefl.privacy.accounting.gaussian import exact_epsilon
 from securefl.privacy.accounting.profile import Profile
 from securefl.privacy.events import SampledGaussian

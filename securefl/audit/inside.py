@@ -2,16 +2,16 @@
 
 from typing import NamedTuple
 
+from securefl.audit.canaries import LOUDNESS, with_canaries
 from securefl.audit.inquiry import Inquiry, OnRound
 from securefl.audit.measure import coordinates
 from securefl.audit.mechanism import Inside, mechanism_lines, unseen
 from securefl.audit.replay import Replay, replay
 from securefl.audit.threats import ANSWERS
 from securefl.audit.verdicts import Line
-from securefl.learning.canaries import LOUDNESS
-from securefl.learning.watched import Probes
+from securefl.audit.watched import Probes
 from securefl.privacy.remember import Remember, fresh
-from securefl.scenario.records import load_data
+from securefl.scenario.assemble.data import load_data
 
 NOT_ALONE = "this adversary does not see every update by itself; audit the client where it does"
 _COMPARED = 3  # other clients at most whose noise is compared with the target's
@@ -48,7 +48,7 @@ def watch(inquiry: Inquiry, *, on_round: OnRound, remember: Remember = fresh) ->
         [inquiry.watcher(load_data(scenario))],
         on_round=lambda record: on_round("from inside", record),
         remember=remember,
-        canaries={inquiry.target: own, **others},
+        change=lambda parts: with_canaries(parts, {inquiry.target: own, **others}),
     )
     return Watched(played, own, others)
 

@@ -11,17 +11,18 @@ from torch import Tensor
 import attacks
 from securefl import vector
 from securefl.audit.bounds import Claim, canary_scores
+from securefl.audit.canaries import LOUDNESS, Canaries, with_canaries
 from securefl.audit.inquiry import Inquiry, OnRound
 from securefl.audit.knowledge import Knowledge
 from securefl.audit.membership import RMIA, Question, Shadows, membership_scores
 from securefl.audit.replay import Replay, replay
 from securefl.audit.threats import ANSWERS
 from securefl.audit.verdicts import RATES, Line, Stand, canary_line, membership_line
+from securefl.data.rehearsal import Pool, drawn
 from securefl.data.task import Examples, FederatedData, concatenate
-from securefl.learning.canaries import LOUDNESS, Canaries
 from securefl.privacy.remember import Remember, fresh
-from securefl.scenario.assemble import build_model
-from securefl.scenario.records import Pool, drawn, load_data, pool_of
+from securefl.scenario.assemble.data import load_data, pool_of
+from securefl.scenario.assemble.trainers import build_model
 from securefl.scenario.scenario import Scenario
 
 _POPULATION = 10_000  # records at most that RMIA compares with
@@ -112,7 +113,7 @@ def sing(inquiry: Inquiry, *, on_round: OnRound, remember: Remember = fresh) -> 
         [inquiry.watcher(load_data(scenario))],
         on_round=lambda record: on_round("canaries", record),
         remember=remember,
-        canaries={inquiry.target: canaries},
+        change=lambda parts: with_canaries(parts, {inquiry.target: canaries}),
     )
     return Sung(canary_scores(played.knowledge[0], canaries), canaries, played)
 

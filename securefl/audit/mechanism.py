@@ -8,10 +8,10 @@ from torch import Tensor
 
 from securefl.audit.bounds import EACH
 from securefl.audit.checks import Checked
+from securefl.audit.evidence import Evidence
 from securefl.audit.noise_checks import fresh_checks, size_checks
 from securefl.audit.step_checks import batch_checks, book_checks, clip_checks
 from securefl.audit.verdicts import BATCHES, BOOKS, CLIP, FRESH, SIZE, Line, Stand
-from securefl.learning.evidence import Evidence
 from securefl.privacy.events import SampledGaussian
 
 _COARSEST = (

@@ -20,7 +20,7 @@ from securefl.audit.checks import (
     square_chances,
     worst,
 )
-from securefl.learning.evidence import Evidence
+from securefl.audit.evidence import Evidence
 
 NEARLY = 0.9  # of the booked noise: anything below has to be excluded before noise holds
 MOST_VECTORS = 6000  # steps of all clients that are compared with each other

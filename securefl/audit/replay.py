@@ -12,12 +12,13 @@ from securefl.audit.knowledge import Knowledge, Watcher
 from securefl.channels.protocol import Observation
 from securefl.federation import engine
 from securefl.federation.record import RoundRecord
-from securefl.learning.canaries import NO_CANARIES, Canaries
+from securefl.learning.plan import LocalTraining
 from securefl.privacy.events import SampledGaussian
 from securefl.privacy.ledger import carried
 from securefl.privacy.remember import Remember, fresh
 from securefl.runs.origin import origin_of
-from securefl.scenario.assemble import Assembled, Implant, as_it_is, assemble
+from securefl.scenario.assemble.assemble import Assembled, join
+from securefl.scenario.assemble.parts import Parts, parts
 from securefl.scenario.scenario import Scenario
 
 OnRound = Callable[[RoundRecord], None]
@@ -29,7 +30,8 @@ class Replay:
     """What is left of a replay.
 
     knowledge: what each watcher learned. transcript: the lines that a run folder would hold. weights: the final model
-    (d,). spent: the events in the first watcher's target's ledger and how often; empty without a claim.
+    (d,). spent: the events in the first watcher's target's ledger and how often; empty without a claim. local: all
+    that the trainers were made from.
     """
 
     knowledge: tuple[Knowledge, ...]
@@ -37,6 +39,12 @@ class Replay:
     weights: Tensor
     spent: Mapping[SampledGaussian, int]
     assembled: Assembled
+    local: LocalTraining
+
+
+def unchanged(parts: Parts) -> Parts:
+    """Returns the parts as the scenario makes them."""
+    return parts
 
 
 def replay(
@@ -45,9 +53,8 @@ def replay(
     *,
     on_round: OnRound,
     remember: Remember = fresh,
-    canaries: Mapping[int, Canaries] = NO_CANARIES,
     rounds: int | None = None,
-    implant: Implant = as_it_is,
+    change: Callable[[Parts], Parts] = unchanged,
 ) -> Replay:
     """The scenario played from its start; its ledgers are thrown away, and no observation is written.
 
@@ -56,24 +63,24 @@ def replay(
         watchers: each collects what an adversary sees; spent is about the first one's target.
         on_round: called with each round's record.
         remember: finds values that are dear to compute.
-        canaries: client -> further records of its DP-SGD.
         rounds: how many to play; None for all.
-        implant: what a malicious server makes of the model.
+        change: replaces parts of the federation before they are joined.
 
     Raises:
         SecureflError: the scenario cannot be played to its end.
     """
     target = watchers[0].target
     with tempfile.TemporaryDirectory() as ledgers:
-        assembled = assemble(
-            scenario,
-            run="audit",
-            ledgers=Path(ledgers),
-            origin=origin_of(scenario),
-            remember=remember,
-            canaries=canaries,
-            implant=implant,
+        made = change(
+            parts(
+                scenario,
+                run="audit",
+                ledgers=Path(ledgers),
+                origin=origin_of(scenario),
+                remember=remember,
+            )
         )
+        assembled = join(made)
         state, transcript = assembled.start, list[Line]()
         for played in engine.run(
             assembled.federation, state, rounds=scenario.rounds if rounds is None else rounds
@@ -86,7 +93,7 @@ def replay(
         book = Path(ledgers) / f"{target}.jsonl"
         spent = carried(book).events if book.exists() else {}
     known = tuple(watcher.known(state.weights) for watcher in watchers)
-    return Replay(known, transcript, state.weights, dict(spent), assembled)
+    return Replay(known, transcript, state.weights, dict(spent), assembled, made.local)
 
 
 def mean_weights(scenario: Scenario, sizes: Mapping[int, int]) -> dict[int, float] | None:

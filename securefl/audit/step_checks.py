@@ -20,8 +20,8 @@ from securefl.audit.checks import (
     square_chances,
     worst,
 )
-from securefl.learning.evidence import Evidence
-from securefl.learning.watched import DENSE, LENGTH, ONE, TENSORS, UNCLIPPED, WHOLE
+from securefl.audit.evidence import Evidence
+from securefl.audit.watched import DENSE, LENGTH, ONE, TENSORS, UNCLIPPED, WHOLE
 
 _OTHER = (
     UNCLIPPED,

@@ -1,7 +1,7 @@
 """Local DP-SGD: Opacus clips every example's gradient, the noise comes from a keystream."""
 
+import copy
 import math
-from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -11,50 +11,12 @@ from torch import Tensor, nn
 
 from securefl import vector
 from securefl.data.task import Examples, Task
-from securefl.learning.protocol import Trained
+from securefl.learning.plan import DpPlan, LocalTraining
+from securefl.learning.protocol import Trained, Trainer
 from securefl.learning.sampling import poisson_batches
 from securefl.privacy.events import SampledGaussian
 from securefl.privacy.noise.gaussian import hardened_normal
 from securefl.rng import Keystream, StreamFor
-
-
-@dataclass(frozen=True)
-class DpPlan:
-    """The public constants of one client's DP-SGD; nothing here depends on its records.
-
-    Args:
-        records: declared number of records, >= 1; the real one is never read.
-        batch: expected records a step, >= 1.
-        epochs: local epochs a round, >= 1.
-        clip: bound on each example's gradient norm, > 0.
-        noise_multiplier: standard deviation of the noise over the clip, >= 0.
-    """
-
-    records: int
-    batch: int
-    epochs: int
-    clip: float
-    noise_multiplier: float
-
-    @property
-    def sample_rate(self) -> float:
-        """Probability of each record to be in a step: min(1, batch / records)."""
-        return min(1.0, self.batch / self.records)
-
-    @property
-    def steps(self) -> int:
-        """Steps a round: ceil(records / batch) an epoch, in integers."""
-        return self.epochs * -(-self.records // self.batch)
-
-    @property
-    def normaliser(self) -> int:
-        """What the noisy sum is divided by: the expected batch, sample_rate x records."""
-        return min(self.batch, self.records)
-
-    @property
-    def cost(self) -> SampledGaussian:
-        """What one round costs."""
-        return SampledGaussian(self.sample_rate, self.noise_multiplier, self.steps)
 
 
 class KeystreamDPOptimizer(DPOptimizer):  # type: ignore[misc]
@@ -193,3 +155,32 @@ class DpSgdTrainer:
             sampling=self._stream_for("poisson", self._client, round),
             noise=self._stream_for("noise", self._client, round),
         )
+
+    def on(self, machine: DpSgd) -> "DpSgdTrainer":
+        """Returns a trainer of the same client and records that works on another machine."""
+        return type(self)(
+            machine,
+            self._examples,
+            self.plan,
+            client=self._client,
+            stream_for=self._stream_for,
+        )
+
+
+def dp_sgd_trainers(local: LocalTraining) -> dict[int, Trainer]:
+    """Returns client -> its DP-SGD; all of them share one machine.
+
+    The machine wraps a copy of the model: Opacus leaves hooks in what it wraps, which an evaluation
+    on the model itself must not meet.
+    """
+    machine = DpSgd(copy.deepcopy(local.model), local.task, lr=local.lr)
+    return {
+        client: DpSgdTrainer(
+            machine,
+            examples,
+            local.plans[client],
+            client=client,
+            stream_for=local.stream_for,
+        )
+        for client, examples in local.examples.items()
+    }

@@ -5,9 +5,18 @@ from torch import Tensor, nn
 
 from securefl import vector
 from securefl.data.task import Examples, Task
-from securefl.learning.protocol import Bend, Trained
+from securefl.learning.plan import LocalTraining
+from securefl.learning.protocol import Bend, Trained, Trainer
 from securefl.learning.sampling import shuffled_batches
 from securefl.rng import StreamFor
+
+# How plain SGD treats the records, in the words of the scenario's table [practice].
+PRACTICE = {
+    "sampling": "shuffled",
+    "normaliser": "batch",
+    "batches": "all",
+    "statistics": "public",
+}
 
 
 class SgdTrainer:
@@ -67,3 +76,21 @@ class SgdTrainer:
         for p, before in zip(self._model.parameters(), start, strict=True):
             if p.grad is not None:
                 p.grad = self._bend(p.grad, p.detach() - before)
+
+
+def sgd_trainers(local: LocalTraining) -> dict[int, Trainer]:
+    """Returns client -> its plain training; all of them share the model as workspace."""
+    return {
+        client: SgdTrainer(
+            local.model,
+            local.task,
+            examples,
+            client=client,
+            batch=local.batch,
+            epochs=local.epochs,
+            lr=local.lr,
+            stream_for=local.stream_for,
+            bend=local.bends.get(client),
+        )
+        for client, examples in local.examples.items()
+    }

@@ -14,7 +14,7 @@ from securefl.runs.folder import Request, RunFolder
 from securefl.runs.origin import origin_of
 from securefl.runs.play import OnRound, run_cell
 from securefl.runs.results import write_results
-from securefl.scenario.records import fetch_data
+from securefl.scenario.assemble.data import fetch_data
 from securefl.scenario.scenario import Scenario
 
 

@@ -12,7 +12,7 @@ from securefl.runs.checkpoint import load_checkpoint
 from securefl.runs.folder import RunFolder
 from securefl.runs.lineage import seeded_runs
 from securefl.scenario import catalog
-from securefl.scenario.ledgers import Origin
+from securefl.scenario.assemble.ledgers import Origin
 from securefl.scenario.scenario import Scenario
 
 

@@ -19,8 +19,8 @@ from securefl.runs.cell import Cell
 from securefl.runs.lineage import with_marks
 from securefl.runs.origin import origin_of
 from securefl.runs.stopwatch import Stopwatch
-from securefl.scenario.assemble import Assembled, assemble
-from securefl.scenario.records import fetch_data
+from securefl.scenario.assemble.assemble import Assembled, assemble
+from securefl.scenario.assemble.data import fetch_data
 from securefl.scenario.scenario import Scenario
 
 OnRound = Callable[[RoundRecord], None]

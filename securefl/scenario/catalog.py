@@ -15,9 +15,17 @@ from securefl.data.entries import DEALS as DEALS
 from securefl.data.entries import DEFAULT_CLIENTS as DEFAULT_CLIENTS
 from securefl.data.entries import DataEntry as DataEntry
 from securefl.federation.values import Screen
-from securefl.learning import steps
+from securefl.learning import plan, sgd, steps
 from securefl.learning.models import images, linear
-from securefl.scenario.entries import AttackEntry, ChannelEntry, PrefilterEntry, RuleEntry
+from securefl.learning.plan import LocalTraining
+from securefl.learning.protocol import Trainer
+from securefl.scenario.entries import (
+    AttackEntry,
+    ChannelEntry,
+    PrefilterEntry,
+    RuleEntry,
+    TrainerEntry,
+)
 
 MODELS: Mapping[str, Callable[..., nn.Module]] = {
     "logistic": linear.logistic,
@@ -78,6 +86,18 @@ ATTACKS: Mapping[str, AttackEntry] = {
     "constrain_and_scale": AttackEntry(
         attacks.boosted, attacks.backdoor, attacks.anchored, goal=attacks.backdoor_goal
     ),
+}
+
+
+def _dp_sgd_trainers(local: LocalTraining) -> dict[int, Trainer]:
+    from securefl.learning.dp_sgd import dp_sgd_trainers  # Opacus takes a second to import
+
+    return dp_sgd_trainers(local)
+
+
+TRAINERS: Mapping[str, TrainerEntry] = {
+    "sgd": TrainerEntry(sgd.sgd_trainers, practice=sgd.PRACTICE, bends=True),
+    "dp_sgd": TrainerEntry(_dp_sgd_trainers, practice=plan.PRACTICE, plan=plan.DpPlan),
 }
 
 STEPS: Mapping[str, Callable[..., Any]] = {

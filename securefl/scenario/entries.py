@@ -8,6 +8,8 @@ from typing import Any
 from torch import Tensor
 
 from securefl.channels.protocol import MODEL, Sides
+from securefl.learning.plan import DpPlan, LocalTraining
+from securefl.learning.protocol import Trainer
 
 
 @dataclass(frozen=True)
@@ -51,6 +53,28 @@ class AttackEntry:
             for function in (self.records, self.rows, self.gradients)
             if function is not None
         )
+
+
+@dataclass(frozen=True)
+class TrainerEntry:
+    """A way of local training.
+
+    Attributes:
+        make: everything that trainers are made from -> client -> its trainer.
+        practice: how it treats the records, in the words of the table [practice].
+        plan: makes the public constants of a DP mechanism; None where there is no noise.
+        bends: whether an adversary can change the gradients of its own clients.
+    """
+
+    make: Callable[[LocalTraining], dict[int, Trainer]]
+    practice: Mapping[str, str]
+    plan: Callable[..., DpPlan] | None = None
+    bends: bool = False
+
+    @property
+    def private(self) -> bool:
+        """Whether there is noise that a finite epsilon can rest on."""
+        return self.plan is not None
 
 
 @dataclass(frozen=True)

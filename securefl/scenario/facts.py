@@ -9,26 +9,13 @@ from torch import nn
 from securefl.data.partition import Skew
 from securefl.data.task import Task
 from securefl.errors import ScenarioError
+from securefl.learning.plan import DpPlan
 from securefl.scenario import catalog
 from securefl.scenario.declaration import Declaration
-from securefl.scenario.entries import ChannelEntry
+from securefl.scenario.entries import ChannelEntry, TrainerEntry
 
 DEFAULT_SKEW = Skew(alpha=0.5, classes=2, minimum=1)
 _LEAST_HONEST = 2  # of a sum that hides anything
-_PRACTICE: dict[str, dict[str, str]] = {
-    "sgd": {
-        "sampling": "shuffled",
-        "normaliser": "batch",
-        "batches": "all",
-        "statistics": "public",
-    },
-    "dp_sgd": {
-        "sampling": "poisson",
-        "normaliser": "declared",
-        "batches": "all",
-        "statistics": "public",
-    },
-}
 
 
 class Facts:
@@ -165,7 +152,7 @@ class Facts:
             if [*layer.parameters(recurse=False), *layer.buffers(recurse=False)]
         ]
         layers = sorted({type(layer).__name__ for layer in holding})
-        return {**_PRACTICE[self._declared.training.kind], "layers": layers}
+        return {**self.trainer.practice, "layers": layers}
 
     @cached_property
     def _model(self) -> nn.Module:
@@ -173,6 +160,30 @@ class Facts:
         with torch.device("meta"):
             build = catalog.MODELS[self._declared.model.name]
             return build(self.task, generator=None, **self._declared.model.parameters)
+
+    # Training.
+
+    @cached_property
+    def trainer(self) -> TrainerEntry:
+        """The way of local training."""
+        return catalog.TRAINERS[self._declared.training.kind]
+
+    def plan_without_noise(self, client: int) -> DpPlan:
+        """The public constants of one client's DP mechanism, before noise is chosen.
+
+        Raises:
+            ScenarioError: training has no noise, or the number of records is not public.
+        """
+        training = self._declared.training
+        if self.trainer.plan is None:
+            raise ScenarioError(f"training.kind = {training.kind!r} has no noise")
+        return self.trainer.plan(
+            self.site_records[client],
+            training.batch,
+            training.epochs,
+            training.clip,
+            noise_multiplier=0.0,
+        )
 
     # The channel.
 

@@ -110,7 +110,7 @@ def _bring_data(grid: Grid, style: Style) -> None:
         for scenario in lacking
         if scenario["data"].get("size")
     }:
-        from securefl.scenario.records import (
+        from securefl.scenario.assemble.data import (
             fetch_data,
         )  # torch: a second that other studies need not wait
         from securefl.scenario.scenario import make_scenario

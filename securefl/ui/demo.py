@@ -13,7 +13,7 @@ from securefl.runs.api import run_cells
 from securefl.runs.checkpoint import load_checkpoint
 from securefl.runs.folder import Request, RunFolder
 from securefl.runs.table import Row
-from securefl.scenario.assemble import assemble
+from securefl.scenario.assemble.assemble import assemble
 from securefl.scenario.scenario import Scenario, parse_scenario
 from securefl.ui.display import Display
 

@@ -26,9 +26,10 @@ from attacks import (
 )
 from securefl.errors import ScenarioError
 from securefl.runs import api
-from securefl.scenario.assemble import assemble, make_trainers
+from securefl.scenario.assemble.assemble import assemble
+from securefl.scenario.assemble.data import load_data
+from securefl.scenario.assemble.parts import parts
 from securefl.scenario.making.adversary import adversary_of, poisoned
-from securefl.scenario.records import load_data
 from securefl.scenario.scenario import parse_scenario
 
 FEATURES = torch.arange(8.0).reshape(4, 2)
@@ -236,7 +237,7 @@ def test_constrained_clients_stay_nearer_to_the_global_model_and_honest_ones_tra
     lengths = {}
     for name, one in (("constrained", scenario), ("free", free)):
         made = assemble(one, run="x", ledgers=tmp_path / "none")
-        trainers = make_trainers(one, poisoned(one, made.data), made.model, {})
+        trainers = parts(one, run="x", ledgers=tmp_path / "none").trainers.values()
         lengths[name] = [
             float(trainer.fit(made.start.weights, round=0).delta.norm()) for trainer in trainers
         ]

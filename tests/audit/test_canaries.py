@@ -13,10 +13,11 @@ import torch
 from torch import Tensor
 
 from securefl import vector
+from securefl.audit.canaries import FEWEST, LOUDNESS, MOST, Canaries, CanaryDpSgd
 from securefl.data.task import Examples, Task
-from securefl.learning.canaries import FEWEST, LOUDNESS, MOST, Canaries, CanaryDpSgd
-from securefl.learning.dp_sgd import DpPlan, DpSgd
+from securefl.learning.dp_sgd import DpSgd
 from securefl.learning.models.linear import mlp
+from securefl.learning.plan import DpPlan
 from securefl.rng import seeded_keystream
 
 TASK = Task(features=40, classes=2)

@@ -40,7 +40,8 @@ from securefl.errors import RunFolderError, ScenarioError
 from securefl.learning.models.linear import mlp
 from securefl.privacy.remember import fresh
 from securefl.runs import api
-from securefl.scenario.records import load_data
+from securefl.scenario.assemble.data import load_data
+from securefl.scenario.assemble.trainers import local_training
 from securefl.scenario.scenario import parse_scenario
 from securefl.ui.report import write_report
 from securefl.ui.report.audits import COLUMNS
@@ -253,7 +254,8 @@ def look_at_images(
         moved = moved[torch.randperm(len(moved), generator=torch.Generator().manual_seed(1))]
     sight = Sight(0, to_vector(model), moved, clients == 1, dict.fromkeys(range(clients), 1.0))
     data = FederatedData(IMAGES, sites, images(4, 90))
-    return Look(inquiry, data, model, images(60, 91), {}, {0: Knowledge((sight,), None, None)})
+    trained = local_training(inquiry.scenario, data, model, {})
+    return Look(inquiry, data, model, images(60, 91), trained, {0: Knowledge((sight,), None, None)})
 
 
 def test_one_image_is_found_and_in_shuffled_updates_none() -> None:
@@ -653,7 +655,7 @@ def test_trials_of_a_continued_run_have_its_noise(place: Path) -> None:
     later = f"init_from={str(place / 'run')!r}"
     fresh_one = look("server", *DP[:2], *records, "privacy.epsilon=8.0")
     continued = look("server", *DP[:2], *records, "privacy.epsilon=8.0", later)
-    assert continued.plans[0].noise_multiplier > fresh_one.plans[0].noise_multiplier
+    assert continued.local.plans[0].noise_multiplier > fresh_one.local.plans[0].noise_multiplier
 
 
 @pytest.mark.parametrize("pictures", [True, False])

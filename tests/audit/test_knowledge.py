@@ -22,7 +22,7 @@ from securefl.channels.protocol import Observation
 from securefl.federation import engine
 from securefl.federation.record import RoundRecord
 from securefl.federation.values import Attendance, Played, State
-from securefl.scenario.assemble import assemble
+from securefl.scenario.assemble.assemble import assemble
 from securefl.scenario.scenario import parse_scenario
 
 WEIGHTS = {0: 1.0, 1: 2.0, 2: 3.0}

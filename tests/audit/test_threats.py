@@ -17,7 +17,7 @@ from securefl.errors import ScenarioError
 from securefl.federation import engine
 from securefl.federation.values import Played
 from securefl.scenario import catalog
-from securefl.scenario.assemble import assemble
+from securefl.scenario.assemble.assemble import assemble
 from securefl.scenario.scenario import parse_scenario
 from securefl.ui.listing import listing
 

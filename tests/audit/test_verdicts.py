@@ -35,6 +35,7 @@ from securefl.audit.bounds import (
     refutation,
     sees_all,
 )
+from securefl.audit.canaries import Canaries
 from securefl.audit.knowledge import Knowledge, Sight
 from securefl.audit.verdicts import (
     MECHANISM,
@@ -46,7 +47,6 @@ from securefl.audit.verdicts import (
     overall,
     told,
 )
-from securefl.learning.canaries import Canaries
 from securefl.privacy.accounting.gaussian import exact_epsilon
 from securefl.privacy.accounting.profile import privacy_profile
 from securefl.privacy.events import SampledGaussian

@@ -46,7 +46,7 @@ from securefl.learning.evaluate import evaluate, measure, predict
 from securefl.learning.models.linear import logistic, mlp
 from securefl.learning.protocol import Metrics
 from securefl.rng import seeded_keystream
-from securefl.scenario.records import load_data
+from securefl.scenario.assemble.data import load_data
 from securefl.scenario.scenario import parse_scenario
 
 deterministic = settings(derandomize=True, max_examples=60, deadline=None, database=None)

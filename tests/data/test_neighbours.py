@@ -27,7 +27,7 @@ from securefl.data.coins import content_hashes
 from securefl.data.task import Examples, FederatedData, Site
 from securefl.errors import ScenarioError
 from securefl.scenario import catalog
-from securefl.scenario.records import load_data, pool_of
+from securefl.scenario.assemble.data import load_data, pool_of
 from securefl.scenario.scenario import Scenario, parse_scenario
 from securefl.scenario.summary import summary
 

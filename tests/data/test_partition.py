@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from securefl.data.partition import dirichlet, pathological, quantity
 from securefl.errors import ScenarioError
 from securefl.rng import seeded_keystream
-from securefl.scenario.records import load_data
+from securefl.scenario.assemble.data import load_data
 from securefl.scenario.scenario import parse_scenario
 
 deterministic = settings(derandomize=True, max_examples=40, deadline=None)

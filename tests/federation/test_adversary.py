@@ -22,10 +22,10 @@ from securefl.privacy.events import SampledGaussian
 from securefl.runs import api
 from securefl.runs.folder import RunFolder
 from securefl.scenario import catalog
-from securefl.scenario.assemble import assemble
+from securefl.scenario.assemble.assemble import assemble
+from securefl.scenario.assemble.data import load_data
 from securefl.scenario.making.adversary import success
 from securefl.scenario.making.attack import make_attack, make_poison
-from securefl.scenario.records import load_data
 from securefl.scenario.scenario import parse_scenario
 from securefl.scenario.summary import summary
 from tests.paths import ROOT

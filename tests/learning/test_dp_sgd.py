@@ -26,9 +26,10 @@ from torch import Tensor, nn
 from securefl import vector
 from securefl.data.task import Examples, Task
 from securefl.learning import dp_sgd
-from securefl.learning.dp_sgd import DpPlan, DpSgd, DpSgdTrainer
+from securefl.learning.dp_sgd import DpSgd, DpSgdTrainer
 from securefl.learning.models.images import cnn
 from securefl.learning.models.linear import logistic, mlp
+from securefl.learning.plan import DpPlan
 from securefl.learning.protocol import Trained
 from securefl.learning.sampling import poisson_batches
 from securefl.privacy.events import SampledGaussian

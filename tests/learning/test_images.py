@@ -15,7 +15,7 @@ from securefl.errors import ScenarioError
 from securefl.learning.dp_sgd import DpSgd
 from securefl.learning.models import linear
 from securefl.learning.models.images import cnn, resnet18
-from securefl.scenario.assemble import build_model
+from securefl.scenario.assemble.trainers import build_model
 from securefl.scenario.scenario import parse_scenario
 
 GREY = Task(features=784, classes=2, image=(1, 28, 28))

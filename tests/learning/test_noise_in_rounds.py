@@ -17,7 +17,7 @@ from torch import Tensor
 
 from securefl.federation import engine
 from securefl.federation.values import State
-from securefl.scenario.assemble import assemble
+from securefl.scenario.assemble.assemble import assemble
 from securefl.scenario.scenario import Scenario, parse_scenario
 from tests.learning.test_dp_sgd import variance_is_right
 

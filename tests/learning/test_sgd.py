@@ -19,9 +19,10 @@ from torch import Tensor, nn
 
 from securefl import vector
 from securefl.data.task import Examples, Task
-from securefl.learning.dp_sgd import DpPlan, DpSgd
+from securefl.learning.dp_sgd import DpSgd
 from securefl.learning.evaluate import predict
 from securefl.learning.models.linear import logistic, mlp
+from securefl.learning.plan import DpPlan
 from securefl.learning.sampling import shuffled_batches
 from securefl.learning.sgd import SgdTrainer
 from securefl.rng import Keystream, seeded_keystream

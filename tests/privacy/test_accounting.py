@@ -21,7 +21,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import norm
 
-from securefl.learning.dp_sgd import DpPlan
+from securefl.learning.plan import DpPlan
 from securefl.privacy.accounting import grids
 from securefl.privacy.accounting.crosscheck import renyi_epsilon, rounded_down_epsilon
 from securefl.privacy.accounting.epsilon import (

@@ -15,7 +15,7 @@ from securefl.privacy.remember import fresh
 from securefl.runs.cache import Cache, user_cache
 from securefl.runs.cell import Cell
 from securefl.runs.play import run_cell
-from securefl.scenario.assemble import assemble
+from securefl.scenario.assemble.assemble import assemble
 from securefl.scenario.scenario import parse_scenario
 
 

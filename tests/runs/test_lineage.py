@@ -25,7 +25,7 @@ from securefl.runs.cell import Cell
 from securefl.runs.folder import RunFolder
 from securefl.runs.lineage import UNKNOWN, seeded_earlier, seeded_runs
 from securefl.runs.origin import origin_of
-from securefl.scenario.assemble import assemble
+from securefl.scenario.assemble.assemble import assemble
 from securefl.scenario.scenario import make_scenario, parse_scenario
 from securefl.studies.scores import read_scores
 from securefl.ui.cli import app

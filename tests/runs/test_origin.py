@@ -25,7 +25,7 @@ from securefl.runs.cell import Cell
 from securefl.runs.checkpoint import load_checkpoint
 from securefl.runs.folder import Request, RunFolder
 from securefl.runs.origin import origin_of
-from securefl.scenario.assemble import assemble
+from securefl.scenario.assemble.assemble import assemble
 from securefl.scenario.scenario import parse_scenario
 from tests.commands import call
 from tests.privacy.test_ledger import rid

@@ -22,8 +22,8 @@ from securefl.runs import play
 from securefl.runs.cell import Cell
 from securefl.runs.checkpoint import load_checkpoint
 from securefl.runs.play import INTERRUPTED, run_cell
-from securefl.scenario.assemble import Assembled, assemble
-from securefl.scenario.ledgers import Origin
+from securefl.scenario.assemble.assemble import Assembled, assemble
+from securefl.scenario.assemble.ledgers import Origin
 from securefl.scenario.scenario import Scenario, parse_scenario
 
 SMALL = """

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from securefl.scenario.records import load_data
+from securefl.scenario.assemble.data import load_data
 from securefl.scenario.scenario import parse_scenario
 from securefl.studies.judges import Judges, judges_of, noise_of
 from securefl.studies.statistics import Noise, means_error, shares_error

@@ -10,8 +10,9 @@ every site; a wrong label that is the right one.
 import pytest
 import torch
 
+from securefl.data.rehearsal import Pool, drawn
 from securefl.errors import ScenarioError
-from securefl.scenario.records import Pool, drawn, load_data, pool_of
+from securefl.scenario.assemble.data import load_data, pool_of
 from securefl.scenario.scenario import Scenario, parse_scenario
 
 

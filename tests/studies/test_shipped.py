@@ -19,7 +19,7 @@ from securefl.runs.cell import Cell
 from securefl.runs.folder import Request, RunFolder
 from securefl.runs.names import cell_hash
 from securefl.runs.play import run_cell
-from securefl.scenario.records import load_data
+from securefl.scenario.assemble.data import load_data
 from securefl.scenario.scenario import make_scenario, parse_scenario
 from securefl.studies.expand import Planned, expand, rows
 from securefl.studies.find import find_study, shipped_studies

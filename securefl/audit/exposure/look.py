@@ -12,12 +12,10 @@ from securefl.audit.inquiry import Inquiry, OnRound
 from securefl.audit.knowledge import Knowledge
 from securefl.audit.replay import replay
 from securefl.data.task import Examples, FederatedData, Task, concatenate
-from securefl.learning.dp_sgd import DpPlan
-from securefl.privacy.ledger import NOTHING
+from securefl.learning.plan import LocalTraining
 from securefl.privacy.remember import Remember, fresh
-from securefl.scenario.assemble import plan_for
+from securefl.scenario.assemble.data import load_data
 from securefl.scenario.making.adversary import poisoned
-from securefl.scenario.records import load_data
 
 ROUNDS = 5  # that are looked at
 _KNOWN = 1000  # records of the attacker's own
@@ -27,15 +25,15 @@ _KNOWN = 1000  # records of the attacker's own
 class Look:
     """The first rounds, seen by an adversary, with records of its own that nobody trained on.
 
-    data: what clients trained on, corrupt ones too. model: a workspace. plans: client -> its DP-SGD, where there is
-    any. knowledge: client -> what the adversary learned of it, of those that are not on its side.
+    data: what clients trained on, corrupt ones too. model: a workspace. local: all that trainers were made
+    from. knowledge: client -> what the adversary learned of it, of those that are not on its side.
     """
 
     inquiry: Inquiry
     data: FederatedData
     model: nn.Module
     known: Examples
-    plans: Mapping[int, DpPlan]
+    local: LocalTraining
     knowledge: Mapping[int, Knowledge]
 
     @property
@@ -57,7 +55,7 @@ class Look:
 
     def steps(self, client: int) -> int:
         """How many local steps a client takes in a round."""
-        training, plan = self.inquiry.scenario.training, self.plans.get(client)
+        training, plan = self.inquiry.scenario.training, self.local.plans.get(client)
         records = len(self.data.sites[client].train)
         local = attacks.LocalSteps(training.lr, training.batch, training.epochs)
         return local.count(records) if plan is None else plan.steps
@@ -87,18 +85,11 @@ def look_at(inquiry: Inquiry, *, on_round: OnRound, remember: Remember = fresh) 
         rounds=min(ROUNDS, scenario.rounds),
     )
     order = torch.from_numpy(inquiry.stream("known").permutation(len(data.test)))[:_KNOWN]
-    books = played.assembled.ledgers
     return Look(
         inquiry,
         poisoned(scenario, data),
         played.assembled.model,
         Examples(data.test.features[order], data.test.labels[order]),
-        {
-            client: plan_for(
-                scenario, client, remember, books[client].before if client in books else NOTHING
-            )
-            for client in range(scenario.clients)
-            if scenario.training.kind == "dp_sgd"
-        },
+        played.local,
         dict(zip(clients, played.knowledge, strict=True)),
     )

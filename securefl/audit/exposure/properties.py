@@ -1,6 +1,7 @@
 """Labels, a property of the target's records, and whose a record is: from updates, each beside its chance."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 import torch
 from torch import Tensor
@@ -9,9 +10,8 @@ import attacks
 from securefl.audit.exposure.look import Look, Update
 from securefl.audit.exposure.result import Exposure, error_of_share
 from securefl.data.task import Examples
-from securefl.learning.dp_sgd import DpSgd, DpSgdTrainer
 from securefl.rng import Keystream
-from securefl.scenario.assemble import build_model, sgd_trainer
+from securefl.scenario.assemble.trainers import make_trainers
 
 _ENOUGH = 500  # records of the attacker's own, to count labels by
 _POINTS = 5  # on the way from the global model to the local one, at which steps start
@@ -85,9 +85,9 @@ def _trial(
     order = torch.from_numpy(look.inquiry.stream(f"{name} records").permutation(len(examples)))
     is_rare = examples.labels[order] == rare
     chosen = torch.cat([order[is_rare][:wanted], order[~is_rare][: n - wanted]])
-    if look.plans:
-        chosen = chosen.repeat(-(-look.plans[look.inquiry.target].records // n))
-        chosen = chosen[: look.plans[look.inquiry.target].records]
+    if look.local.plans:
+        chosen = chosen.repeat(-(-look.local.plans[look.inquiry.target].records // n))
+        chosen = chosen[: look.local.plans[look.inquiry.target].records]
     part = Examples(examples.features[chosen], examples.labels[chosen])
     return _trained(look, model, part, look.inquiry.target, name)
 
@@ -102,16 +102,10 @@ def _most(examples: Examples, rare: int) -> int:
 
 def _trained(look: Look, model: Tensor, examples: Examples, client: int, name: str) -> Tensor:
     """(d,) what a client's local training makes of model with these records."""
-    scenario = look.inquiry.scenario
 
     def streams(purpose: str, client: int, round: int) -> Keystream:
         return look.inquiry.stream(f"{name} {purpose} {client}")
 
-    if client not in look.plans:
-        plain = sgd_trainer(
-            scenario, look.task, examples, look.model, client=client, streams=streams
-        )
-        return plain.fit(model, round=0).delta
-    machine = DpSgd(build_model(scenario, look.task), look.task, lr=scenario.training.lr)
-    noisy = DpSgdTrainer(machine, examples, look.plans[client], client=client, stream_for=streams)
-    return noisy.fit(model, round=0).delta
+    local = replace(look.local, examples={client: examples}, stream_for=streams)
+    trainer = make_trainers(look.inquiry.scenario, local)[client]
+    return trainer.fit(model, round=0).delta

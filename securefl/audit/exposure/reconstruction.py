@@ -1,6 +1,5 @@
 """Records from an update: closed forms where a linear layer comes first, Inverting Gradients for small batches."""
 
-import copy
 import math
 from collections.abc import Iterator
 from dataclasses import replace
@@ -119,7 +118,7 @@ def implanted(look: Look, *, on_round: OnRound, remember: Remember = fresh) -> E
         on_round=lambda record: on_round("imprint", record),
         remember=remember,
         rounds=look.update.round + 1,
-        implant=lambda model: nn.Sequential(copy.deepcopy(front), model),
+        change=lambda parts: parts.on(nn.Sequential(front, parts.model)),
     )
     seen = replace(look, knowledge={inquiry.target: played.knowledge[0]}).update
     if seen is None:

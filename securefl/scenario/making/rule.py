@@ -9,6 +9,7 @@ from torch import Tensor
 from securefl.federation.values import Rule, Weigh
 from securefl.learning.protocol import ServerStep
 from securefl.scenario.catalog import PREFILTERS, RULES, STEPS
+from securefl.scenario.tables import Defense
 
 Parameters = Mapping[str, Any]
 
@@ -39,6 +40,20 @@ def make_weights(
     """The weights that a rule gives to rows (m, d), as (m,); None where it gives none, or to mixtures of rows only."""
     function = RULES[name].weigh
     return None if function is None or prefilters else partial(function, **parameters)
+
+
+def rule_of(defense: Defense) -> Rule:
+    """The pre-filters and the rule of a scenario's [defense]."""
+    return make_rule(defense.rule.name, defense.rule.parameters, _prefilters(defense))
+
+
+def weights_of(defense: Defense) -> Weigh | None:
+    """The weights that the rule of a scenario's [defense] gives to rows; None where it gives none."""
+    return make_weights(defense.rule.name, defense.rule.parameters, _prefilters(defense))
+
+
+def _prefilters(defense: Defense) -> list[tuple[str, Parameters]]:
+    return [(prefilter.name, prefilter.parameters) for prefilter in defense.prefilters]
 
 
 def make_step(name: str, parameters: Parameters) -> ServerStep:

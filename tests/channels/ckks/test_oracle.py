@@ -31,7 +31,7 @@ from securefl.channels.protocol import Observation, Packet
 from securefl.federation import engine
 from securefl.federation.values import State
 from securefl.learning.protocol import StepResult
-from securefl.scenario.assemble import Assembled, assemble
+from securefl.scenario.assemble.assemble import Assembled, assemble
 from securefl.scenario.scenario import parse_scenario
 
 HEART = """

@@ -14,7 +14,7 @@ from securefl.federation import engine
 from securefl.federation.values import Played
 from securefl.runs.api import run
 from securefl.runs.folder import RunFolder
-from securefl.scenario.assemble import assemble
+from securefl.scenario.assemble.assemble import assemble
 from securefl.scenario.making.channel import terms_of
 from securefl.scenario.scenario import Scenario, parse_scenario
 from tests.medmnist_files import official

@@ -28,8 +28,9 @@ from securefl.data.digits import TASK, load_digits
 from securefl.data.task import Examples, FederatedData
 from securefl.errors import ProtocolError
 from securefl.federation.client import Client
-from securefl.learning.dp_sgd import DpPlan, DpSgd
+from securefl.learning.dp_sgd import DpSgd
 from securefl.learning.models.linear import mlp
+from securefl.learning.plan import DpPlan
 from securefl.learning.sgd import SgdTrainer
 from securefl.rng import Keystream, seeded_keystream
 from tests.channels.masking.parties import HASH, SESSION, Session, agreement, identity, make_client

@@ -14,7 +14,8 @@ from securefl.channels.protocol import ChannelServer, Packet
 from securefl.federation import engine
 from securefl.federation.values import Federation, Played
 from securefl.runs.api import run
-from securefl.scenario.assemble import assemble, stream_for
+from securefl.scenario.assemble.assemble import assemble
+from securefl.scenario.assemble.trainers import stream_for
 from securefl.scenario.making.channel import terms_of
 from securefl.scenario.scenario import Scenario, parse_scenario
 from securefl.scenario.summary import summary

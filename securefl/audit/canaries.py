@@ -1,15 +1,19 @@
 """Canaries in DP-SGD: records known by their gradients alone, for an audit to find again."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from securefl.data.task import Examples, Task
-from securefl.learning.dp_sgd import DpPlan, DpSgd
+from securefl.learning.dp_sgd import DpSgd, DpSgdTrainer
+from securefl.learning.plan import DpPlan
 from securefl.learning.protocol import Trained
 from securefl.rng import Keystream
+from securefl.scenario.assemble.parts import Parts
+from securefl.scenario.assemble.trainers import build_model
 
 MOST = 10_000  # canaries of one run
 FEWEST = 1000  # coordinates of a model, below which too few canaries keep out of each other's way
@@ -65,9 +69,6 @@ class Canaries:
         return -self.signs * increment[self.coordinates].double()
 
 
-NO_CANARIES: Mapping[int, Canaries] = {}
-
-
 class CanaryDpSgd(DpSgd):
     """DP-SGD that draws, clips and sums the canaries that are inside as it does records.
 
@@ -118,3 +119,24 @@ class CanaryDpSgd(DpSgd):
         rows = self._canaries.gradients(chosen[chosen >= len(examples)] - len(examples), sum(sizes))
         for p, part in zip(parameters, torch.split(rows, sizes, dim=1), strict=True):
             p.grad_sample = torch.cat([p.grad_sample, part.view(-1, *p.shape)])
+
+
+def with_canaries(parts: Parts, canaries: Mapping[int, Canaries]) -> Parts:
+    """Returns the same parts, with canaries among the records of some clients.
+
+    Args:
+        parts: of a scenario that trains with DP-SGD.
+        canaries: client -> the canaries that enter its training.
+
+    Raises:
+        TypeError: a client trains in another way, which no canary can enter.
+    """
+    scenario, task = parts.scenario, parts.data.task
+    trainers = dict(parts.trainers)
+    for client, records in canaries.items():
+        trainer = trainers[client]
+        if not isinstance(trainer, DpSgdTrainer):
+            raise TypeError(f"canaries enter DP-SGD only, client {client} trains in another way")
+        model = build_model(scenario, task)
+        trainers[client] = trainer.on(records.machine(model, task, lr=scenario.training.lr))
+    return replace(parts, trainers=trainers)

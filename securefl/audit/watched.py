@@ -7,10 +7,11 @@ import torch
 from torch import Tensor, nn
 
 from securefl import vector
+from securefl.audit.canaries import Canaries
+from securefl.audit.evidence import Evidence, Sums, clip_factors, gradient_sums
 from securefl.data.task import Examples, Task
-from securefl.learning.canaries import Canaries
-from securefl.learning.dp_sgd import DpPlan, DpSgd
-from securefl.learning.evidence import Evidence, Sums, clip_factors, gradient_sums
+from securefl.learning.dp_sgd import DpSgd
+from securefl.learning.plan import DpPlan
 from securefl.learning.protocol import Trained
 from securefl.rng import Keystream
 

@@ -1,0 +1,93 @@
+"""What local training is made from: public constants, records and streams; no model is trained here.
+
+Checks and calculations need these values and not the trainers, whose libraries take a second to
+import (Opacus).
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+
+from torch import nn
+
+from securefl.data.task import Examples, Task
+from securefl.learning.protocol import Bend
+from securefl.privacy.events import SampledGaussian
+from securefl.rng import StreamFor
+
+# How DP-SGD treats the records, in the words of the scenario's table [practice].
+PRACTICE = {
+    "sampling": "poisson",
+    "normaliser": "declared",
+    "batches": "all",
+    "statistics": "public",
+}
+
+
+@dataclass(frozen=True)
+class DpPlan:
+    """The public constants of one client's DP-SGD; nothing here depends on its records.
+
+    Args:
+        records: declared number of records, >= 1; the real one is never read.
+        batch: expected records a step, >= 1.
+        epochs: local epochs a round, >= 1.
+        clip: bound on each example's gradient norm, > 0.
+        noise_multiplier: standard deviation of the noise over the clip, >= 0.
+    """
+
+    records: int
+    batch: int
+    epochs: int
+    clip: float
+    noise_multiplier: float
+
+    @property
+    def sample_rate(self) -> float:
+        """Probability of each record to be in a step: min(1, batch / records)."""
+        return min(1.0, self.batch / self.records)
+
+    @property
+    def steps(self) -> int:
+        """Steps a round: ceil(records / batch) an epoch, in integers."""
+        return self.epochs * -(-self.records // self.batch)
+
+    @property
+    def normaliser(self) -> int:
+        """Divisor of the noisy sum: the expected batch, sample_rate x records."""
+        return min(self.batch, self.records)
+
+    def with_noise(self, noise_multiplier: float) -> "DpPlan":
+        """Returns the same plan with another noise multiplier."""
+        return replace(self, noise_multiplier=noise_multiplier)
+
+    @property
+    def cost(self) -> SampledGaussian:
+        """The event that one round costs."""
+        return SampledGaussian(self.sample_rate, self.noise_multiplier, self.steps)
+
+
+@dataclass(frozen=True)
+class LocalTraining:
+    """Everything that the trainers of a federation are made from.
+
+    Args:
+        model: the trained model; trainers may use it as their workspace and overwrite its weights.
+        task: gives the loss.
+        examples: client -> its training records.
+        batch: records a step, >= 1.
+        epochs: local epochs a round, >= 1.
+        lr: learning rate, > 0.
+        stream_for: gives the streams that draw batches and noise.
+        plans: client -> public constants of its DP mechanism; empty where there is none.
+        bends: client -> what an adversary does to its gradients; empty where nobody does.
+    """
+
+    model: nn.Module
+    task: Task
+    examples: Mapping[int, Examples]
+    batch: int
+    epochs: int
+    lr: float
+    stream_for: StreamFor
+    plans: Mapping[int, DpPlan] = field(default_factory=dict)
+    bends: Mapping[int, Bend] = field(default_factory=dict)

@@ -1,0 +1,173 @@
+"""From parts to a federation that can run: clients behind their channel, server, cohorts."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from torch import Tensor, nn
+
+from securefl import vector
+from securefl.channels.protocol import Sides
+from securefl.data.task import FederatedData
+from securefl.federation.client import Client
+from securefl.federation.unreliable import UnreliableClient
+from securefl.federation.values import Federation, Participant, State
+from securefl.learning.evaluate import evaluate, predict
+from securefl.learning.protocol import Metrics
+from securefl.privacy.ledger import Ledger
+from securefl.privacy.remember import Remember, fresh
+from securefl.rng import seeded_keystream
+from securefl.scenario import catalog
+from securefl.scenario.assemble.ledgers import Origin
+from securefl.scenario.assemble.parts import Parts, parts
+from securefl.scenario.making.adversary import success
+from securefl.scenario.scenario import Scenario
+
+
+@dataclass(frozen=True)
+class Assembled:
+    """A federation ready to run, and the means to judge its models.
+
+    Attributes:
+        federation: for the engine.
+        start: the state before the first round.
+        ledgers: client -> its ledger; empty where nothing is claimed.
+        data: the records, before corrupt clients changed theirs.
+        model: a workspace.
+        left_out: client -> why the channel's set-up lost it.
+        scenario: the declaration.
+    """
+
+    federation: Federation
+    start: State
+    ledgers: Mapping[int, Ledger]
+    data: FederatedData
+    model: nn.Module
+    left_out: Mapping[int, str]
+    scenario: Scenario
+
+    def site_metrics(self, weights: Tensor) -> dict[str, Metrics]:
+        """Returns the metrics of weights (d,) at every site with test records of its own."""
+        vector.load_vector(self.model, weights)
+        return {
+            site.name: evaluate(self.model, self.data.task, site.test)
+            for site in self.data.sites
+            if site.test is not None
+        }
+
+    def attack_success(self, weights: Tensor) -> float | None:
+        """Returns the share of targeted records that weights (d,) classify as the attack wants."""
+        vector.load_vector(self.model, weights)
+        return success(self.scenario, self.data, lambda x: predict(self.model, self.data.task, x))
+
+    def probabilities(self, weights: Tensor) -> Tensor:
+        """Returns (n, classes) of weights (d,) on all test records."""
+        vector.load_vector(self.model, weights)
+        return predict(self.model, self.data.task, self.data.test.features)
+
+
+def assemble(
+    scenario: Scenario,
+    *,
+    run: str,
+    ledgers: Path,
+    origin: Origin | None = None,
+    remember: Remember = fresh,
+) -> Assembled:
+    """Makes a scenario's parts and joins them; arguments and errors are those of `parts`."""
+    return join(parts(scenario, run=run, ledgers=ledgers, origin=origin, remember=remember))
+
+
+def join(parts: Parts) -> Assembled:
+    """Joins parts into a federation; the channel's set-up is held here."""
+    scenario = parts.scenario
+    kind = catalog.CHANNELS[scenario.channel.kind]
+    sides = kind.sides(parts.plan, **scenario.facts.channel_options)
+    clients = _clients(parts, sides)
+    federation = Federation(
+        clients=_with_failures(scenario, clients),
+        server=sides.server,
+        session=parts.session,
+        layout=_layout(parts, sides),
+        invite=_inviter(scenario, tuple(clients)),
+        min_cohort=scenario.facts.min_cohort,
+        adversary=parts.adversary,
+        screen=catalog.SCREEN,
+        rule=parts.rule,
+        weigh=parts.weigh,
+        step=parts.step,
+        evaluate=_evaluator(parts.model, parts.data),
+        server_holds_model=kind.server_holds_model,
+    )
+    return Assembled(
+        federation=federation,
+        start=State(vector.to_vector(parts.model), name=sides.first_name),
+        ledgers=parts.ledgers,
+        data=parts.data,
+        model=parts.model,
+        left_out=sides.left_out,
+        scenario=scenario,
+    )
+
+
+def _layout(parts: Parts, sides: Sides) -> str | None:
+    """Returns the model's layout; None where the server may know nothing about the model."""
+    return None if sides.first_name else vector.layout(parts.model)
+
+
+def _clients(parts: Parts, sides: Sides) -> dict[int, Participant]:
+    """Returns the clients that are part of the session."""
+    scenario = parts.scenario
+    d = len(vector.to_vector(parts.model))
+    layout = _layout(parts, sides)
+    clients: dict[int, Participant] = {}
+    for index, site in enumerate(parts.data.sites):
+        if index not in sides.clients:
+            continue
+        # A client's real count is read where it is reported, and nowhere else.
+        records = len(site.train) if scenario.weights == "reported" else None
+        clients[index] = Client(
+            index,
+            trainer=parts.trainers[index],
+            channel=sides.clients[index],
+            weight=scenario.facts.client_weight(index, records),
+            layout=layout,
+            d=d,
+            session=parts.session,
+            run=parts.run,
+            ledger=parts.ledgers.get(index),
+            repeatable=scenario.repeatable,
+        )
+    return clients
+
+
+def _inviter(scenario: Scenario, members: tuple[int, ...]) -> Callable[[int], tuple[int, ...]]:
+    """Returns round -> its cohort: every member of the session, or some, drawn each round."""
+
+    def invite(round: int) -> tuple[int, ...]:
+        if scenario.cohort_size >= len(members):
+            return members
+        order = seeded_keystream(scenario.seed, "cohort", round).permutation(len(members))
+        return tuple(sorted(members[place] for place in order[: scenario.cohort_size].tolist()))
+
+    return invite
+
+
+def _with_failures(scenario: Scenario, clients: dict[int, Participant]) -> dict[int, Participant]:
+    """Returns the clients, with simulated failures around those that have some."""
+    drops, lates = scenario.simulate.drop, scenario.simulate.late
+    for client in {failure.client for failure in (*drops, *lates)} & set(clients):
+        clients[client] = UnreliableClient(
+            clients[client],
+            drop={failure.round: failure.stage for failure in drops if failure.client == client},
+            late=frozenset(failure.round for failure in lates if failure.client == client),
+        )
+    return clients
+
+
+def _evaluator(model: nn.Module, data: FederatedData) -> Callable[[Tensor], Metrics]:
+    def judge(weights: Tensor) -> Metrics:
+        vector.load_vector(model, weights)
+        return evaluate(model, data.task, data.test)
+
+    return judge

@@ -1,0 +1,143 @@
+"""The records of a scenario: loaded, dealt to clients, and changed where an audit asks for it."""
+
+from torch import Tensor
+
+from securefl.data.download import OnBytes
+from securefl.data.partition import Skew
+from securefl.data.rehearsal import (
+    Pool,
+    mislabelled,
+    rehearsed,
+    shared,
+    thinned,
+)
+from securefl.data.rehearsal import pool_of as pool_of_data
+from securefl.data.task import FederatedData
+from securefl.errors import ScenarioError
+from securefl.rng import seeded_keystream
+from securefl.scenario import catalog
+from securefl.scenario.facts import DEFAULT_SKEW
+from securefl.scenario.scenario import Scenario
+
+
+def load_data(scenario: Scenario) -> FederatedData:
+    """Returns the sites of the scenario: the data set's own, pooled, dealt, or one of them alone.
+
+    Raises:
+        DataError: a data file is damaged.
+        ScenarioError: the records cannot be dealt as the scenario says, or leave a client without
+            any.
+    """
+    data = _reduced(scenario, _dealt(scenario, _loaded(scenario)))
+    if scenario.data.only is not None and scenario.partition != "pooled":
+        data = data.alone(scenario.facts.place(scenario.data.only))
+    if scenario.data.label_noise is not None:
+        data = mislabelled(
+            data, label_noise=scenario.data.label_noise, seed=scenario.data.split_seed
+        )
+    return _rehearsed(scenario, data)
+
+
+def fetch_data(scenario: Scenario, on_bytes: OnBytes) -> None:
+    """Downloads the scenario's published file unless this disk has it. Raises DataError."""
+    fetch = catalog.DATA[scenario.data.name].fetch
+    if fetch is not None:
+        fetch(scenario.facts.data_options["size"], on_bytes)
+
+
+def pool_of(scenario: Scenario, data: FederatedData, client: int) -> Pool:
+    """Returns the client's training records and as many test records, as often mislabelled.
+
+    Under a claim the number of test records is the declared one: the real number is never read.
+
+    Args:
+        scenario: without a rehearsal.
+        data: of that scenario.
+        client: its id.
+    """
+    own = len(data.sites[client].train)
+    return pool_of_data(
+        data,
+        client,
+        others=scenario.site_records[client] if scenario.claims_dp else own,
+        seed=scenario.data.split_seed,
+        label_noise=scenario.data.label_noise,
+    )
+
+
+def _loaded(scenario: Scenario) -> FederatedData:
+    """Returns the data set's own sites, but the one that is held out."""
+    entry = catalog.DATA[scenario.data.name]
+    # A partition that deals records has no file of its own; it starts from the first that has.
+    own = scenario.partition
+    if own not in entry.partitions:
+        own = next(iter(entry.partitions))
+    data = entry.load(
+        partition=own,
+        split_seed=scenario.data.split_seed,
+        **scenario.facts.data_options,
+    )
+    if scenario.data.held_out is None:
+        return data
+    return data.without(scenario.data.held_out, unseen=scenario.data.test_on == "validation")
+
+
+def _dealt(scenario: Scenario, data: FederatedData) -> FederatedData:
+    """Returns the same records, dealt to the sites that the partition says."""
+    if scenario.partition == "pooled":
+        return data.pooled()
+    if scenario.partition in catalog.DEALS:
+        return data.dealt(_deal(scenario, data.pooled().sites[0].train.labels))
+    return data
+
+
+def _deal(scenario: Scenario, labels: Tensor) -> list[Tensor]:
+    """Returns the indices of each client's records, by the scenario's partition."""
+    declared = scenario.data
+    clients = declared.clients or catalog.DEFAULT_CLIENTS
+    skew = Skew(
+        declared.alpha or DEFAULT_SKEW.alpha,
+        declared.classes or DEFAULT_SKEW.classes,
+        declared.minimum or DEFAULT_SKEW.minimum,
+    )
+    stream = seeded_keystream(declared.split_seed, scenario.partition, clients)
+    try:
+        return catalog.DEALS[scenario.partition].deal(labels, clients, skew, stream)
+    except ValueError as reason:
+        raise ScenarioError(f"data.partition: {reason}") from None
+
+
+def _reduced(scenario: Scenario, data: FederatedData) -> FederatedData:
+    """Returns the same data, with as few training records as `share` and `most` leave."""
+    declared = scenario.data
+    if declared.share is not None:
+        data = shared(data, share=declared.share, seed=declared.split_seed)
+        for index in _without_records(scenario, data):
+            raise ScenarioError(f"data.share leaves client {index} without a record; raise it")
+    if declared.most is not None:
+        data = thinned(data, most=declared.most, seed=declared.split_seed)
+    return data
+
+
+def _rehearsed(scenario: Scenario, data: FederatedData) -> FederatedData:
+    """Returns the same data, with one client's records drawn from its pool in a rehearsal."""
+    rehearsal = scenario.rehearsal
+    if rehearsal is None:
+        return data
+    pool = pool_of(scenario, data, rehearsal.client)
+    data = rehearsed(data, rehearsal.client, pool, seed=rehearsal.seed)
+    if rehearsal.client in _without_records(scenario, data):
+        raise ScenarioError(
+            "rehearsal: no record came in; use another seed, or a client with more records"
+        )
+    return data
+
+
+def _without_records(scenario: Scenario, data: FederatedData) -> list[int]:
+    """Returns the clients that have no record to train on, where that may be said.
+
+    Under DP-SGD a refusal would give the number of records away, and training needs none.
+    """
+    if scenario.facts.trainer.private:
+        return []
+    return [index for index, site in enumerate(data.sites) if not len(site.train)]

@@ -1,0 +1,155 @@
+"""The model of a scenario, the streams it draws from, and the trainers of its clients."""
+
+import math
+from collections.abc import Mapping
+from functools import partial
+
+from torch import nn
+
+from securefl.channels.protocol import SET_UP
+from securefl.data.task import FederatedData, Task
+from securefl.errors import ScenarioError
+from securefl.learning.plan import DpPlan, LocalTraining
+from securefl.learning.protocol import Trainer
+from securefl.privacy.accounting.calibration import calibrate_noise
+from securefl.privacy.ledger import NOTHING, Before, Ledger
+from securefl.privacy.remember import Remember, fresh
+from securefl.rng import Keystream, StreamFor, seeded_keystream, system_keystream
+from securefl.scenario import catalog
+from securefl.scenario.making.adversary import bend_of, poisoned
+from securefl.scenario.scenario import Scenario
+
+
+def build_model(scenario: Scenario, task: Task) -> nn.Module:
+    """Returns the scenario's model with its initial weights, which the seed decides."""
+    generator = seeded_keystream(scenario.seed, "init").torch_generator()
+    build = catalog.MODELS[scenario.model.name]
+    return build(task, generator=generator, **scenario.model.parameters)
+
+
+def stream_for(scenario: Scenario) -> StreamFor:
+    """Returns seeded streams where the scenario is repeatable, the system's where it is not.
+
+    The secrets that members draw in a channel's set-up follow `channel.secrets` instead: a seeded
+    run alone is no reason to take them from the seed.
+    """
+    secrets = scenario.facts.channel_options.get("secrets")
+
+    def stream(purpose: str, client: int, round: int) -> Keystream:
+        seeded = secrets == "seeded" if purpose == SET_UP else scenario.repeatable
+        if not seeded:
+            return system_keystream()
+        return seeded_keystream(scenario.seed, purpose, client, round)
+
+    return stream
+
+
+def local_training(
+    scenario: Scenario,
+    data: FederatedData,
+    model: nn.Module,
+    ledgers: Mapping[int, Ledger],
+    remember: Remember = fresh,
+) -> LocalTraining:
+    """Returns everything that the clients' trainers are made from.
+
+    Args:
+        scenario: says how clients train.
+        data: its records, before corrupt clients changed theirs.
+        model: the trainers' workspace.
+        ledgers: client -> its ledger, which says what its noise has to make up for.
+        remember: caches calibrated noise.
+
+    Raises:
+        ScenarioError: no noise meets the claim.
+    """
+    examples = {client: site.train for client, site in enumerate(poisoned(scenario, data).sites)}
+    plans = {}
+    if scenario.facts.trainer.private:
+        for client in examples:
+            before = ledgers[client].before if client in ledgers else NOTHING
+            plans[client] = plan_for(scenario, client, remember, before)
+    bends = {}
+    for client in examples:
+        bend = bend_of(scenario, client)
+        if bend is not None:
+            bends[client] = bend
+    return LocalTraining(
+        model=model,
+        task=data.task,
+        examples=examples,
+        batch=scenario.training.batch,
+        epochs=scenario.training.epochs,
+        lr=scenario.training.lr,
+        stream_for=stream_for(scenario),
+        plans=plans,
+        bends=bends,
+    )
+
+
+def make_trainers(scenario: Scenario, local: LocalTraining) -> dict[int, Trainer]:
+    """Returns client -> its trainer, of the kind that the scenario names."""
+    return scenario.facts.trainer.make(local)
+
+
+def plan_for(
+    scenario: Scenario, client: int, remember: Remember = fresh, before: Before = NOTHING
+) -> DpPlan:
+    """Returns the public constants of one client's DP mechanism, with calibrated noise.
+
+    Args:
+        scenario: declares the claim.
+        client: whose constants.
+        remember: caches calibrated noise.
+        before: releases that the claim covers as well, of the run that this one goes on from.
+
+    Raises:
+        ScenarioError: there is no privacy table, or no noise meets the claim.
+    """
+    privacy = scenario.privacy
+    if privacy is None:
+        raise ScenarioError("dp_sgd needs a privacy table")
+    plan = scenario.facts.plan_without_noise(client)
+    if privacy.noise_multiplier is not None:
+        return plan.with_noise(privacy.noise_multiplier)
+    if math.isinf(privacy.epsilon):
+        return plan
+    noise = _calibrated(
+        privacy.epsilon,
+        plan.sample_rate,
+        plan.steps * scenario.rounds,
+        privacy.delta,
+        before=before,
+        remember=remember,
+    )
+    return plan.with_noise(noise)
+
+
+def _calibrated(
+    epsilon: float,
+    sample_rate: float,
+    steps: int,
+    delta: float,
+    *,
+    before: Before,
+    remember: Remember,
+) -> float:
+    """Returns the calibrated noise multiplier, cached.
+
+    A wrong value in the cache costs a run and no privacy: the ledger computes epsilon itself and
+    refuses noise that is too small.
+    """
+    key = {
+        "epsilon": epsilon,
+        "sample_rate": sample_rate,
+        "steps": steps,
+        "delta": delta,
+        "before": before.told() if before.events else None,
+    }
+    calibrate = partial(
+        calibrate_noise, epsilon, sample_rate, steps, delta, before=dict(before.events)
+    )
+    try:
+        return float(remember("noise", key, calibrate))
+    except ValueError as reason:
+        raise ScenarioError(f"privacy.epsilon: {reason}") from None
