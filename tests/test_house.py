@@ -166,9 +166,6 @@ def test_the_engine_stays_readable() -> None:
 TO_BE_SPLIT = {
     "benchmarks/experiments/attributes.py",
     "benchmarks/experiments/planted.py",
-    "securefl/channels/masking/block.py",
-    "securefl/channels/masking/client.py",
-    "securefl/channels/masking/setup.py",
     "securefl/studies/study.py",
     "securefl/ui/cli.py",
 }

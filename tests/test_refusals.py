@@ -38,6 +38,7 @@ SERVER_SIDE = {
     "channels/ckks/server.py",
     "channels/masking/server.py",
     "channels/masking/block.py",
+    "channels/masking/unmasking.py",
     "learning/steps.py",
     "learning/evaluate.py",
 }

@@ -100,7 +100,7 @@ class CkksClient:
             raise ProtocolError("the request belongs to another session")
         if sum_.round != self._to_open:
             raise ProtocolError(
-                f"round {sum_.round} is not in hand; its sum was asked for before, or never begun"
+                f"round {sum_.round} is not in progress; its sum was asked for before, or never begun"
             )
         if (
             not self._model_name

@@ -1,10 +1,13 @@
 """One sum of a masked round, as the server sees it: five stages over at most 128 clients.
 
-U1 to U5 are the paper's: who advertised, shared, sent a masked input, consented, revealed.
+`unmasking` reconstructs the secrets and takes the masks off; this file decides which replies count.
+
+U1 to U5 are the client sets of Bonawitz et al., CCS 2017, figure 4: those that advertised, shared,
+sent a masked input, consented and revealed.
 """
 
 import hmac
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import TypeVar
 
 import numpy as np
@@ -12,13 +15,7 @@ from numpy.typing import NDArray
 
 from securefl.channels.masking import shamir
 from securefl.channels.masking.agreement import Agreement, digest_of_clients, statement_of
-from securefl.channels.masking.keys import (
-    SHARE_COMMITMENT_BYTES,
-    RoundKey,
-    commitment,
-    is_reduced,
-    share_commitment,
-)
+from securefl.channels.masking.keys import RoundKey, is_reduced
 from securefl.channels.masking.replies import (
     Advertisement,
     Consent,
@@ -27,19 +24,15 @@ from securefl.channels.masking.replies import (
     SealedShares,
 )
 from securefl.channels.masking.requests import KeyTable, ShareDelivery, SurvivorList, UnmaskRequest
-from securefl.channels.masking.round_secrets import (
-    pair_mask_key,
-    possession,
-    self_mask_key,
-    upload_key,
-)
-from securefl.channels.masking.stream import add_masks
+from securefl.channels.masking.round_secrets import possession, upload_key
+from securefl.channels.masking.unmasking import Reconstruction, remove_masks
 from securefl.channels.protocol import Packet
 from securefl.errors import ProtocolError, RoundAbandoned
 
-STAGES, UPLOAD_STAGE = 5, 3
+STAGES = 5
+UPLOAD_STAGE = 3
 
-_Sent = TypeVar("_Sent", Advertisement, SealedShares, MaskedInput, Consent, RevealedShares)
+_Reply = TypeVar("_Reply", Advertisement, SealedShares, MaskedInput, Consent, RevealedShares)
 
 
 class Block:
@@ -47,9 +40,9 @@ class Block:
 
     Args:
         agreement: the terms of the session.
-        round: the round in hand.
+        round: its number.
         members: the clients invited into this sum, ascending.
-        model_hash: of the model they are to train on.
+        model_hash: names the model that they train on.
         server_key: the server's key of the round.
     """
 
@@ -61,54 +54,62 @@ class Block:
         model_hash: bytes,
         server_key: RoundKey,
     ) -> None:
-        self._terms, self._round, self._members, self._model_hash = (
-            agreement,
-            round,
-            members,
-            model_hash,
-        )
+        self._terms = agreement
+        self._round = round
+        self._members = members
+        self._model_hash = model_hash
         self._server_key = server_key
-        self.present = members  # who may still answer
-        self._keys: dict[int, Advertisement] = {}
+        self.present = members  # the clients that may still answer
+        self._keys: dict[int, Advertisement] = {}  # U1
         self._signed_keys: dict[int, bytes] = {}
         self._upload_keys: dict[int, bytes] = {}
-        self._sealed: dict[int, Mapping[int, bytes]] = {}
-        self._committed: dict[
-            int, Mapping[int, bytes]
-        ] = {}  # dealer -> holder -> what fixes its two shares
+        self._sealed: dict[int, Mapping[int, bytes]] = {}  # sender -> holder -> box
+        self._commitments: dict[int, Mapping[int, bytes]] = {}  # dealer -> holder -> to both shares
         self._weights: dict[int, int] = {}
-        self._sharing: tuple[int, ...] = ()
-        self.survivors: tuple[int, ...] = ()
-        self._consents: dict[int, bytes] = {}
+        self._sharing: tuple[int, ...] = ()  # U2
+        self.survivors: tuple[int, ...] = ()  # U3
         self._statement = b""
-        self._revealed: dict[int, RevealedShares] = {}
+        self._consents: dict[int, bytes] = {}  # U4
+        self._revealed: dict[int, RevealedShares] = {}  # U5
         self.total = np.zeros(agreement.d, dtype=agreement.code.word)
 
     def requests(self, stage: int) -> dict[int, bytes]:
-        """The unsigned requests of stages 2 to 5, one for each client that is still there."""
+        """Returns the unsigned requests of stages 2 to 5, one for each client that is present."""
         return {client: self._request(stage, client).to_bytes() for client in self.present}
 
     def _request(
         self, stage: int, client: int
     ) -> KeyTable | ShareDelivery | SurvivorList | UnmaskRequest:
-        head = self._terms.session, self._round, client
+        head = (self._terms.session, self._round, client)
         if stage == 2:
             return KeyTable(*head, self._signed_keys)
         if stage == 3:
-            boxes = {
-                sender: self._sealed[sender][client] for sender in self._sharing if sender != client
-            }
+            senders = [sender for sender in self._sharing if sender != client]
+            boxes = {sender: self._sealed[sender][client] for sender in senders}
             return ShareDelivery(*head, self._model_hash, boxes)
         if stage == 4:
             return SurvivorList(*head, self.survivors)
         return UnmaskRequest(*head, self._consents)
 
     def upload_key(self, client: int) -> bytes:
-        """The key that this client's upload is tagged with."""
+        """Returns the key that this client's upload is tagged with."""
         return self._upload_keys[client]
 
     def absorb(self, stage: int, client: int, body: memoryview, message: Packet) -> str:
-        """Take one verified reply, and say what it shows to whoever sees it. Raises ProtocolError, changing nothing."""
+        """Takes one reply whose signature or tag was verified.
+
+        Args:
+            stage: 1 to 5.
+            client: its sender.
+            body: the message without signature or tag.
+            message: the whole message, which other clients verify again.
+
+        Returns:
+            The kind of Observation that the reply is to everyone who reads it.
+
+        Raises:
+            ProtocolError: the reply is illegal. Nothing has changed.
+        """
         if stage == 1:
             keys = self._own(Advertisement.from_bytes(body), client)
             self._upload_keys[client] = self._proven(keys)
@@ -116,18 +117,13 @@ class Block:
             self._signed_keys[client] = bytes(message)
             return "public keys"
         if stage == 2:
-            boxes = self._own(SealedShares.from_bytes(body, most=len(self._members)), client)
-            if set(boxes.sealed) != set(self._keys) - {client} or set(boxes.commitments) != set(
-                self._keys
-            ):
-                raise ProtocolError(
-                    "shares go to every other client, once, and the dealer commits to all of them"
-                )
-            self._sealed[client], self._committed[client] = boxes.sealed, boxes.commitments
+            boxes = self._complete(SealedShares.from_bytes(body, most=len(self._members)), client)
+            self._sealed[client] = boxes.sealed
+            self._commitments[client] = boxes.commitments
             return "sealed shares"
         if stage == 3:
             upload = MaskedInput.from_bytes(body, m=self._terms.d, word=self._terms.code.word)
-            self._weights[client] = self._allowed(self._own(upload, client))
+            self._weights[client] = self._allowed_weight(self._own(upload, client))
             self.total += upload.words
             return "masked update"
         if stage == 4:
@@ -135,43 +131,52 @@ class Block:
                 raise ProtocolError("another statement than the server's")
             self._consents[client] = bytes(message)
             return "signed survivor set"
-        self._revealed[client] = self._legal(
-            self._own(RevealedShares.from_bytes(body, most=len(self._members)), client)
-        )
+        shares = RevealedShares.from_bytes(body, most=len(self._members))
+        self._revealed[client] = self._legal(self._own(shares, client))
         return "shares of survivors' seeds and of dropped clients' keys"
 
-    def _own(self, message: _Sent, client: int) -> _Sent:
-        """The message, if it is of this session and round and from this client."""
-        if (message.session, message.round, message.sender) != (
-            self._terms.session,
-            self._round,
-            client,
-        ):
+    def _own(self, message: _Reply, client: int) -> _Reply:
+        """Returns the message, if it is of this session and round and from this client."""
+        head = (message.session, message.round, message.sender)
+        if head != (self._terms.session, self._round, client):
             raise ProtocolError("another session, round or sender")
         return message
 
     def _proven(self, keys: Advertisement) -> bytes:
-        """The key of the sender's upload, if its keys are of this block, fresh, usable and its own."""
+        """Returns the key of the sender's upload, if both its keys are new, usable and its own."""
         if keys.block != digest_of_clients(self._members) or keys.mask_key == keys.sealing_key:
             raise ProtocolError("keys for another block, or one key for two uses")
+        # Another writing of a key gives the same secrets, and would pass for a second key.
         if not (is_reduced(keys.mask_key) and is_reduced(keys.sealing_key)):
             raise ProtocolError("a key that is not written in its reduced form")
-        agreed = self._server_key.agree(
-            [keys.mask_key, keys.sealing_key]
-        )  # refuses points of low order
+        # Refuses points of low order: they share the same, known secret with every key.
+        agreed = self._server_key.agree([keys.mask_key, keys.sealing_key])
+        # A client that copies another's public keys could get the honest owner dropped.
         if not hmac.compare_digest(keys.proof, possession(agreed, keys, self._server_key.public)):
             raise ProtocolError("the sender does not have the private keys")
         known = {
             key for other in self._keys.values() for key in (other.mask_key, other.sealing_key)
         }
-        if not known.isdisjoint(
-            (keys.mask_key, keys.sealing_key)
-        ):  # of two that share a private key
+        # Two clients that share a private key can both prove it; the second one is dropped.
+        if not known.isdisjoint((keys.mask_key, keys.sealing_key)):
             raise ProtocolError("somebody else's key")
         return upload_key(agreed[1], keys, self._server_key.public)
 
-    def _allowed(self, upload: MaskedInput) -> int:
-        """The weight of an upload, if it is the public one or, where clients report theirs, none above the largest."""
+    def _complete(self, boxes: SealedShares, client: int) -> SealedShares:
+        """Returns the boxes, if there is one for every other client and a commitment for all."""
+        boxes = self._own(boxes, client)
+        others = set(self._keys) - {client}
+        if set(boxes.sealed) != others or set(boxes.commitments) != set(self._keys):
+            raise ProtocolError(
+                "shares go to every other client, once, and the dealer commits to all of them"
+            )
+        return boxes
+
+    def _allowed_weight(self, upload: MaskedInput) -> int:
+        """Returns the weight of an upload.
+
+        It must be the public one or, where clients report theirs, not above the largest.
+        """
         public = self._terms.weights
         if public is not None and upload.weight != public[upload.sender]:
             raise ProtocolError("another weight than the public one")
@@ -180,11 +185,12 @@ class Block:
         return upload.weight
 
     def _legal(self, shares: RevealedShares) -> RevealedShares:
-        """The shares, if each is a field element and of the kind that its client's fate allows."""
-        if (
-            not set(shares.seeds) <= set(self.survivors)
-            or not set(shares.mask_keys) <= self._dropped
-        ):
+        """Returns the shares, if each is a field element and of the kind its client's fate allows.
+
+        A server that took both kinds of one client could open its single update.
+        """
+        survivors_only = set(shares.seeds) <= set(self.survivors)
+        if not survivors_only or not set(shares.mask_keys) <= self._dropped:
             raise ProtocolError(
                 "seeds are revealed for survivors only, mask keys for dropped clients only"
             )
@@ -197,28 +203,23 @@ class Block:
 
     @property
     def _dropped(self) -> set[int]:
-        """U2 without U3: masks with them are in the sum, their updates are not."""
+        """U2 without U3: masks with these clients are in the sum, their updates are not."""
         return set(self._sharing) - set(self.survivors)
 
     def close(self, stage: int, answered: set[int]) -> None:
-        """End a stage with those who answered it. Raises RoundAbandoned: too few, or a secret that fails."""
+        """Ends a stage with the clients that answered it.
+
+        Raises:
+            RoundAbandoned: they are too few, or a secret cannot be reconstructed.
+        """
         self.present = tuple(client for client in self.present if client in answered)
-        enough = (
-            self._terms.fewest(len(self._members))
-            if stage < 4
-            else self._terms.threshold(len(self._members))
-        )
-        if len(self.present) < enough:
-            raise RoundAbandoned(
-                f"{len(self.present)} of {len(self._members)} clients answered stage {stage}, a sum takes {enough}"
-                f" (threshold {self._terms.threshold(len(self._members))}, minimum cohort {self._terms.min_cohort})"
-            )
+        self._check_present(stage)
         if stage == 2:
             self._sharing = self.present
         elif stage == 3:
             self.survivors = self.present
             self._statement = statement_of(
-                self._signed_keys_ascending(),
+                [self._signed_keys[client] for client in sorted(self._signed_keys)],
                 sharing=self._sharing,
                 survivors=self.survivors,
                 model_hash=self._model_hash,
@@ -226,102 +227,54 @@ class Block:
         elif stage == STAGES:
             self._unmask()
 
-    def _signed_keys_ascending(self) -> list[bytes]:
-        return [self._signed_keys[client] for client in sorted(self._signed_keys)]
+    def _check_present(self, stage: int) -> None:
+        """Raises RoundAbandoned if too few clients are present to go on after this stage.
+
+        The sum is fixed after stage 3. From then on a threshold of helpers suffices.
+        """
+        invited = len(self._members)
+        threshold = self._terms.threshold(invited)
+        enough = self._terms.fewest(invited) if stage < 4 else threshold
+        if len(self.present) < enough:
+            raise RoundAbandoned(
+                f"{len(self.present)} of {invited} clients answered stage {stage}, a sum takes "
+                f"{enough} (threshold {threshold}, minimum cohort {self._terms.min_cohort})"
+            )
 
     def _unmask(self) -> None:
-        """Take from the sum the self masks of the survivors and their masks with the dropped.
-
-        All secrets are reconstructed and checked first. Raises RoundAbandoned: one of them fails.
-        """
-        seeds = {client: self._seed(client) for client in self.survivors}
-        keys = {client: self._mask_key(client) for client in sorted(self._dropped)}
-        plus, minus = (
-            list[bytes](),
-            [self_mask_key(seed, self._keys[client]) for client, seed in seeds.items()],
+        """Takes all masks off the sum. Raises RoundAbandoned: a secret cannot be reconstructed."""
+        secrets = Reconstruction(
+            self._terms,
+            self._round,
+            self._members,
+            keys=self._keys,
+            commitments=self._commitments,
+            revealed=self._revealed,
         )
-        publics = [self._keys[client].mask_key for client in self.survivors]
-        for dropped, key in keys.items():
-            for client, agreed in zip(self.survivors, key.agree(publics), strict=True):
-                ends = self._keys[client], self._keys[dropped]
-                mask = pair_mask_key(agreed, *ends, model_hash=self._model_hash)
-                (minus if client < dropped else plus).append(
-                    mask
-                )  # the survivor added it towards higher ids
-        add_masks(self.total, plus=plus, minus=minus)
-
-    def _seed(self, client: int) -> bytes:
-        """A survivor's self-mask seed."""
-        session, committed = self._terms.session, self._keys[client].commitment
-
-        def fits(seed: bytes) -> bool:
-            return commitment(seed, session=session, round=self._round, client=client) == committed
-
-        held = {
-            holder: told.seeds[client]
-            for holder, told in self._revealed.items()
-            if client in told.seeds
-        }
-        return self._reconstructed("seed", client, self._dealt(client, held, place=0), fits)
-
-    def _mask_key(self, client: int) -> RoundKey:
-        """A dropped client's mask key."""
-        held = {
-            holder: told.mask_keys[client]
-            for holder, told in self._revealed.items()
-            if client in told.mask_keys
-        }
-        public, dealt = self._keys[client].mask_key, self._dealt(client, held, place=1)
-        return RoundKey(
-            self._reconstructed(
-                "mask key", client, dealt, lambda key: RoundKey(key).public == public
-            )
+        # All secrets first: a block that fails must not leave a sum with some of its masks off.
+        seeds = {client: secrets.seed(client) for client in self.survivors}
+        mask_keys = {client: secrets.mask_key(client) for client in sorted(self._dropped)}
+        remove_masks(
+            self.total,
+            seeds=seeds,
+            mask_keys=mask_keys,
+            keys=self._keys,
+            model_hash=self._model_hash,
         )
-
-    def _dealt(self, dealer: int, held: Mapping[int, bytes], *, place: int) -> dict[int, bytes]:
-        """Of the shares that holders revealed those that the dealer committed to; the others are wrong, or it lied."""
-        session, start = self._terms.session, place * SHARE_COMMITMENT_BYTES
-        right = {}
-        for holder, share in held.items():
-            given = share_commitment(
-                share, session=session, round=self._round, dealer=dealer, holder=holder, place=place
-            )
-            if given == self._committed[dealer][holder][start : start + SHARE_COMMITMENT_BYTES]:
-                right[holder] = share
-        return right
-
-    def _reconstructed(
-        self, what: str, client: int, shares: Mapping[int, bytes], fits: Callable[[bytes], bool]
-    ) -> bytes:
-        """The secret from t of the shares that were dealt, by holder. Raises RoundAbandoned: too few, or no secret.
-
-        Shares are judged one by one, so that wrong ones do no harm, however many, while t right ones are there. A
-        secret that fails all the same is its dealer's fault: it committed to shares of something else.
-        """
-        threshold = self._terms.threshold(len(self._members))
-        if len(shares) < threshold:
-            raise RoundAbandoned(
-                f"the {what} of client {client} has {len(shares)} right shares left, it takes {threshold}: others are "
-                "missing, or wrong, by the fault of their holders or its own"
-            )
-        points = {
-            1 + self._members.index(holder): shares[holder] for holder in sorted(shares)[:threshold]
-        }
-        secret = shamir.reconstruct(points)
-        if secret is None or not fits(secret):
-            raise RoundAbandoned(f"the {what} of client {client} is not what it dealt shares of")
-        return secret
 
     @property
     def weight(self) -> int:
-        """Of the survivors together."""
+        """The sum of the survivors' weights."""
         return sum(self._weights[client] for client in self.survivors)
 
     def opened(self) -> NDArray[np.float64]:
-        """(d,) the sum of the survivors' updates, each times its share of the largest weight, as it came out."""
+        """Returns (d,), the sum of weight / max_weight * update over the survivors, as it opened."""
         return self._terms.code.decode(self.total)
 
     def held(self, opened: NDArray[np.float64]) -> NDArray[np.float64]:
-        """The opened sum, each coordinate held to what its survivors can have if they are honest."""
-        most = self._terms.code.clip * self.weight / self._terms.max_weight
-        return np.clip(opened, -most, most)
+        """Returns the opened sum, each coordinate clipped to the range of honest survivors.
+
+        A corrupt client need not clip, and its words wrap around.
+        """
+        bound = self._terms.code.clip * self.weight / self._terms.max_weight
+        return np.clip(opened, -bound, bound)

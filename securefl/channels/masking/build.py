@@ -8,7 +8,8 @@ from securefl.channels.masking.client import MaskedClient
 from securefl.channels.masking.fixed_point import FixedPoint
 from securefl.channels.masking.keys import Identity
 from securefl.channels.masking.server import MaskedServer
-from securefl.channels.masking.setup import SECRET_BYTES, SetupClient, SetupServer, hold
+from securefl.channels.masking.setup import SetupClient, SetupServer, hold
+from securefl.channels.masking.setup_messages import SECRET_BYTES
 from securefl.channels.monotonic import MemoryMonotonic
 from securefl.channels.protocol import MODEL, OWN, SET_UP, Plan, Sides
 

@@ -1,4 +1,4 @@
-"""What a client of the masked channel holds between the stages of one round."""
+"""The memory of a masked client between the stages of one round."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -7,35 +7,49 @@ from securefl.channels.masking.replies import Advertisement
 from securefl.channels.masking.round_secrets import RoundSecrets
 from securefl.channels.masking.wire import Table
 
-READY, SUBMITTED, REVEALED = 3, 4, 6
+# How far a client got in a round. READY lies between a request and its answer: the client trains.
+ADVERTISED, SHARED, READY, SUBMITTED, CONSENTED, REVEALED = 1, 2, 3, 4, 5, 6
 
 
 @dataclass(frozen=True)
 class RoundState:
-    """What a client holds between the stages of one round.
+    """Everything that a client holds of one round; nothing is left of it after REVEALED.
 
-    `stage`: 1 advertised, 2 shared, 3 ready to train, 4 submitted, 5 consented. After the sixth, in
-    which it reveals shares, nothing is held any more.
+    U1, U2 and U3 are the client sets of Bonawitz et al., CCS 2017, figure 4.
+
+    Args:
+        round: its number.
+        block: the clients invited into this client's sum, itself included, ascending.
+        secrets: this client's keys and seed of the round.
+        own: this client's advertisement.
+        signed: the same as bytes, with its signature, as it was sent.
+        server_key: the server's public key of the round.
+        stage: the last stage that was answered.
+        peers: U1, the clients that advertised keys, itself included.
+        advertisements: the same as bytes, with their signatures.
+        own_shares: the two shares that this client dealt to itself.
+        sealed: the shares that the other clients of U2 sealed for this one, by sender.
+        model_hash: names the model to train on.
+        survivors: U3, the clients whose masked inputs are in the sum.
+        statement: the digest that this client signed.
     """
 
     round: int
     block: tuple[int, ...]
     secrets: RoundSecrets
     own: Advertisement
-    signed: bytes  # the advertisement as it was sent
+    signed: bytes
     server_key: bytes
-    stage: int = 1
-    peers: Mapping[int, Advertisement] = field(
-        default_factory=dict
-    )  # U1 of the paper, itself included
-    advertisements: Table = field(default_factory=dict)  # the same as they were signed
+    stage: int = ADVERTISED
+    peers: Mapping[int, Advertisement] = field(default_factory=dict)
+    advertisements: Table = field(default_factory=dict)
     own_shares: bytes = field(default=b"", repr=False)
-    sealed: Table = field(default_factory=dict)  # from U2 without itself
+    sealed: Table = field(default_factory=dict)
     model_hash: bytes = b""
-    survivors: tuple[int, ...] = ()  # U3
+    survivors: tuple[int, ...] = ()
     statement: bytes = b""
 
     @property
     def sharing(self) -> tuple[int, ...]:
-        """U2: the clients between which masks are laid."""
+        """U2: the clients between which pair masks are laid."""
         return tuple(sorted((self.own.sender, *self.sealed)))

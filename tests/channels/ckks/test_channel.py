@@ -444,7 +444,9 @@ def test_a_sum_is_opened_once_and_nothing_is_submitted_after_it() -> None:
     stages.close()
     request = sides.server.requests()[0]
     assert isinstance(sides.clients[0].receive(request), View)
-    with pytest.raises(ProtocolError, match="round 0 is not in hand; its sum was asked for before"):
+    with pytest.raises(
+        ProtocolError, match="round 0 is not in progress; its sum was asked for before"
+    ):
         sides.clients[0].receive(request)
     with pytest.raises(ProtocolError, match="no update was asked for"):
         sides.clients[0].submit(stages.updates[0])
@@ -454,7 +456,7 @@ def test_a_sum_is_opened_once_and_nothing_is_submitted_after_it() -> None:
 def test_a_sum_of_another_round_is_refused(round: int) -> None:
     sides = sides_of(TERMS)
     honest = sum_for(sides, round=1)
-    with pytest.raises(ProtocolError, match=f"round {round} is not in hand"):
+    with pytest.raises(ProtocolError, match=f"round {round} is not in progress"):
         sides.clients[0].receive(replace(honest, round=round).to_bytes())
 
 

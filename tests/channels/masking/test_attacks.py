@@ -51,7 +51,7 @@ from securefl.channels.masking.round_secrets import (
     self_mask_key,
 )
 from securefl.channels.masking.server import MaskedServer
-from securefl.channels.masking.setup import SetupReply
+from securefl.channels.masking.setup_messages import SetupReply
 from securefl.channels.masking.stream import add_masks
 from securefl.channels.monotonic import MemoryMonotonic
 from securefl.channels.protocol import Packet
@@ -159,7 +159,7 @@ def is_erased(hands: Puppets, client: int) -> bool:
         UnmaskRequest(SESSION, hands.round, 0, {}),
     ]
     for message in told:
-        with pytest.raises(ProtocolError, match="is not in hand"):
+        with pytest.raises(ProtocolError, match="is not in progress"):
             hands.say(client, message)
     with pytest.raises(ProtocolError, match="no update was asked for"):
         hands.session.clients[client].submit(hands.session.updates[client])
@@ -409,7 +409,7 @@ def test_shares_are_revealed_once_of_the_seed_or_of_the_key_and_never_both() -> 
         assert set(revealed.seeds) == {0, 1, 2, 3}
         assert set(revealed.mask_keys) == {4}
         assert hands.reveal(client, consents) == revealed  # the bytes that left are no news
-        with pytest.raises(ProtocolError, match="is not in hand"):
+        with pytest.raises(ProtocolError, match="is not in progress"):
             hands.reveal(client, {other: consents[other] for other in range(3)})
         assert is_erased(hands, client)
 
@@ -466,7 +466,8 @@ def test_a_client_refuses_a_cohort_below_its_minimum(cohort: tuple[int, ...]) ->
 
 
 @pytest.mark.parametrize(
-    ("cohort", "sentence"), [((1, 2, 3), "does not hold this client"), ((0, 1, 9), "strangers")]
+    ("cohort", "sentence"),
+    [((1, 2, 3), "does not hold this client"), ((0, 1, 9), "not in the roster")],
 )
 def test_a_client_refuses_a_cohort_without_it_or_with_strangers(
     cohort: tuple[int, ...], sentence: str
@@ -499,7 +500,7 @@ def test_clients_told_of_different_cohorts_do_not_share() -> None:
     for client in range(4):
         cohort = (0, 1, 2, 3) if client == 0 else (0, 1, 2, 3, 4, 5)
         keys[client] = bytes(hands.say(client, Invitation(SESSION, 0, SERVER_KEY, cohort)))
-    with pytest.raises(ProtocolError, match="client 1 was told of another block"):
+    with pytest.raises(ProtocolError, match="client 1 was invited into another block"):
         hands.say(0, KeyTable(SESSION, 0, 0, keys))
 
 
@@ -605,13 +606,13 @@ TAMPERED: dict[str, tuple[Callable[[dict[int, bytes], Agreement], bytes], str]] 
     ),
     "keys for another block": (
         lambda keys, terms: rebuilt(keys[1], terms, 1, block=b"b" * 32),
-        "told of another block",
+        "invited into another block",
     ),
     "a copy of somebody's mask key": (
         lambda keys, terms: rebuilt(
             keys[1], terms, 1, mask_key=Advertisement.from_bytes(memoryview(keys[2])[:-64]).mask_key
         ),
-        "stands twice in the key table",
+        "appears twice in the key table",
     ),
     "one key for both uses": (
         lambda keys, terms: rebuilt(
@@ -620,7 +621,7 @@ TAMPERED: dict[str, tuple[Callable[[dict[int, bytes], Agreement], bytes], str]] 
             1,
             mask_key=Advertisement.from_bytes(memoryview(keys[1])[:-64]).sealing_key,
         ),
-        "stands twice in the key table",
+        "appears twice in the key table",
     ),
     "a sealing key of low order": (
         lambda keys, terms: rebuilt(keys[1], terms, 1, sealing_key=bytes.fromhex(LOW_ORDER[2])),
@@ -844,7 +845,7 @@ def test_a_request_of_another_session_or_round_changes_nothing() -> None:
     hands, _ = puppets()
     with pytest.raises(ProtocolError, match="another session"):
         hands.say(0, SurvivorList(b"x" * 16, 0, 0, (0, 1, 2, 3)))
-    with pytest.raises(ProtocolError, match="round 5 is not in hand"):
+    with pytest.raises(ProtocolError, match="round 5 is not in progress"):
         hands.say(0, SurvivorList(SESSION, 5, 0, (0, 1, 2, 3)))
     assert hands.consent(0, range(5))
 

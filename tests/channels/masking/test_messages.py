@@ -43,7 +43,8 @@ from securefl.channels.masking.requests import (
     SurvivorList,
     UnmaskRequest,
 )
-from securefl.channels.masking.setup import SetupClient, SetupReply, SetupServer, SetupTable
+from securefl.channels.masking.setup import SetupClient, SetupServer
+from securefl.channels.masking.setup_messages import SetupReply, SetupTable
 from securefl.channels.masking.stream import WORDS
 from securefl.channels.monotonic import MemoryMonotonic
 from securefl.channels.protocol import Packet, View
@@ -935,7 +936,7 @@ def test_signed_requests_that_name_strangers_are_refused_at_every_stage() -> Non
         kept = request[len(before) + 4 :][: size * (min(count + 1, 5) - 1)]
         wrong += kept + struct.pack("<I", 9) + first[4:]
         with pytest.raises(
-            ProtocolError, match=r"strangers|not there before|outside the survivors"
+            ProtocolError, match=r"not in the roster|not there before|outside the survivors"
         ):
             twin_of(session.clients[0]).receive(signed(wrong, -1))
         session.stage()

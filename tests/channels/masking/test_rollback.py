@@ -154,7 +154,7 @@ def test_a_restarted_client_takes_no_round_again_and_goes_on_with_the_next(reope
         told = Invitation(SESSION, round, SERVER_KEY, tuple(range(5)))
         with pytest.raises(ProtocolError, match=f"round {round} was asked for before"):
             session.clients[0].receive(signed(told, session.terms))
-    with pytest.raises(ProtocolError, match="round 3 is not in hand"):
+    with pytest.raises(ProtocolError, match="round 3 is not in progress"):
         session.clients[0].receive(survivors)
     with pytest.raises(ProtocolError, match="no update was asked for"):
         session.clients[0].submit(session.updates[0])
@@ -244,7 +244,7 @@ def test_a_stage_that_cannot_be_noted_is_not_answered_and_ends_the_round_for_thi
     assert session.clients[0]._state is None
     assert session.clients[0]._replies == {}
     if stage > 1:
-        with pytest.raises(ProtocolError, match="is not in hand"):
+        with pytest.raises(ProtocolError, match="is not in progress"):
             session.answer(0, request)
     disk.full = False
     assert session.play(1).clients == (0, 1, 2, 3, 4)

@@ -19,16 +19,10 @@ from dataclasses import replace
 import pytest
 
 from securefl.channels.masking.agreement import Agreement
+from securefl.channels.masking.beacon import opened_secret, with_beacon
 from securefl.channels.masking.keys import open_signed
-from securefl.channels.masking.setup import (
-    SetupClient,
-    SetupReply,
-    SetupServer,
-    SetupTable,
-    hold,
-    opened_secret,
-    with_beacon,
-)
+from securefl.channels.masking.setup import SetupClient, SetupServer, hold
+from securefl.channels.masking.setup_messages import SetupReply, SetupTable
 from securefl.channels.monotonic import MemoryMonotonic, Monotonic
 from securefl.errors import ProtocolError, RoundAbandoned
 from tests.channels.masking.parties import SESSION, agreement, identity

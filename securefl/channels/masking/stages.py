@@ -1,0 +1,219 @@
+"""What a client checks and answers in each stage of a masked round: one function a stage.
+
+Each function takes the state before the stage and returns the reply with the state after it. None
+of them notes or erases anything: `client.MaskedClient` decides when a stage may be answered at all.
+
+Source: Bonawitz et al., CCS 2017, figure 4, with the consistency round.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from typing import NamedTuple
+
+from securefl.channels.masking.agreement import Agreement, digest_of_clients, statement_of
+from securefl.channels.masking.keys import Identity, open_signed
+from securefl.channels.masking.replies import (
+    Advertisement,
+    Consent,
+    RevealedShares,
+    SealedShares,
+)
+from securefl.channels.masking.requests import (
+    Invitation,
+    KeyTable,
+    ShareDelivery,
+    SurvivorList,
+    UnmaskRequest,
+)
+from securefl.channels.masking.round_secrets import RoundSecrets, share_commitments
+from securefl.channels.masking.round_state import CONSENTED, READY, SHARED, RoundState
+from securefl.channels.masking.shamir import SHARE_BYTES
+from securefl.errors import ProtocolError
+
+
+@dataclass(frozen=True)
+class Member:
+    """A client of a session: its id, the key that it signs with, and the terms that it agreed to."""
+
+    client: int
+    identity: Identity
+    terms: Agreement
+
+    def signed(self, message: bytes) -> bytes:
+        """Returns the message and this client's signature, which is bound to the terms."""
+        return message + self.identity.signature(message, terms=self.terms.digest)
+
+
+class Answer(NamedTuple):
+    """The reply to a request, and the state after it.
+
+    The reply is None where the client has to train first; the state is None after the last stage.
+    """
+
+    reply: bytes | None
+    state: RoundState | None
+
+
+def invited_block(member: Member, cohort: tuple[int, ...]) -> tuple[int, ...]:
+    """Returns the clients that this one is summed with, computed from the invited cohort.
+
+    Raises:
+        ProtocolError: the cohort is not one of this session.
+    """
+    terms = member.terms
+    if not set(cohort) <= set(terms.roster):
+        raise ProtocolError("the cohort names clients that are not in the roster")
+    block = terms.block_of(member.client, cohort)
+    if member.client not in block:
+        raise ProtocolError("the cohort does not hold this client")
+    # A smaller cohort than agreed on would hide an update among fewer others. A sum of more clients
+    # than the ring has room for would wrap around.
+    if len(cohort) < terms.least_invited or len(block) > terms.code.most:
+        raise ProtocolError(f"{len(cohort)} clients are not a cohort of this session")
+    _check_clients(member, block, block=block, within=block)
+    return block
+
+
+def advertise(member: Member, invitation: Invitation, block: tuple[int, ...]) -> RoundState:
+    """Stage 1, AdvertiseKeys: draws fresh secrets; `signed` of the state is the reply.
+
+    Raises:
+        ProtocolError: the server's key is unusable.
+    """
+    secrets = RoundSecrets.fresh()
+    own = secrets.advertisement(
+        member.terms.session,
+        invitation.round,
+        member.client,
+        block=digest_of_clients(block),
+        server_key=invitation.key,
+    )
+    signed = member.signed(own.to_bytes())
+    return RoundState(invitation.round, block, secrets, own, signed, invitation.key)
+
+
+def share_keys(member: Member, table: KeyTable, state: RoundState) -> Answer:
+    """Stage 2, ShareKeys: checks all keys, then shares both secrets among their owners, sealed."""
+    if table.advertisements.get(member.client) != state.signed:
+        raise ProtocolError("the key table does not hold this client's own keys")
+    _check_clients(member, tuple(table.advertisements), block=state.block, within=state.block)
+    peers = {
+        client: _verified(member, client, signed, state)
+        for client, signed in table.advertisements.items()
+    }
+    # A dropped client's mask key is reconstructed: whatever else the same key protects would open.
+    keys = {key for peer in peers.values() for key in (peer.mask_key, peer.sealing_key)}
+    if len(keys) < 2 * len(peers):
+        raise ProtocolError("a public key appears twice in the key table")
+    # Points are places in the block, which every party can compute. They begin at 1, since the
+    # secret itself lies at 0.
+    points = {client: 1 + state.block.index(client) for client in peers}
+    threshold = member.terms.threshold(len(state.block))
+    shares = state.secrets.shares(points, threshold=threshold)
+    commitments = share_commitments(state.own, shares)
+    own_shares = shares.pop(member.client)
+    sealed = state.secrets.seal(state.own, peers, shares)
+    reply = SealedShares(member.terms.session, state.round, member.client, sealed, commitments)
+    after = replace(
+        state,
+        stage=SHARED,
+        peers=peers,
+        advertisements=table.advertisements,
+        own_shares=own_shares,
+    )
+    return Answer(member.signed(reply.to_bytes()), after)
+
+
+def _verified(member: Member, client: int, signed: bytes, state: RoundState) -> Advertisement:
+    """Returns a peer's advertisement, if it signed it for this session, round and block."""
+    public = member.terms.roster[client]
+    peer = Advertisement.from_bytes(open_signed(signed, public, terms=member.terms.digest))
+    if (peer.session, peer.round, peer.sender) != (state.own.session, state.round, client):
+        raise ProtocolError(f"the keys of client {client} are of another session, round or sender")
+    # Clients that were invited into different blocks would compute different thresholds.
+    if peer.block != state.own.block:
+        raise ProtocolError(f"client {client} was invited into another block")
+    return peer
+
+
+def prepare(member: Member, delivery: ShareDelivery, state: RoundState) -> Answer:
+    """Stage 3, MaskedInputCollection: notes U2 and the model; the client trains before it answers."""
+    if member.client in delivery.sealed:
+        raise ProtocolError("the delivery holds shares from this client itself")
+    after = replace(state, stage=READY, sealed=delivery.sealed, model_hash=delivery.model_hash)
+    _check_clients(member, after.sharing, block=state.block, within=state.peers)
+    return Answer(None, after)
+
+
+def consent(member: Member, request: SurvivorList, state: RoundState) -> Answer:
+    """Stage 4, ConsistencyCheck: signs all keys, U2, U3 and the model.
+
+    The model's hash answers Pasquini, Francati and Ateniese, CCS 2022: a server that sends
+    different models gets no threshold of equal statements.
+    """
+    if member.client not in request.survivors:
+        raise ProtocolError("this client's update was left out of the sum")
+    _check_clients(member, request.survivors, block=state.block, within=state.sharing)
+    statement = statement_of(
+        state.advertisements.values(),
+        sharing=state.sharing,
+        survivors=request.survivors,
+        model_hash=state.model_hash,
+    )
+    reply = Consent(member.terms.session, state.round, member.client, statement)
+    after = replace(state, stage=CONSENTED, survivors=request.survivors, statement=statement)
+    return Answer(member.signed(reply.to_bytes()), after)
+
+
+def reveal(member: Member, request: UnmaskRequest, state: RoundState) -> Answer:
+    """Stage 5, Unmasking: reveals one share of each client of U2, once enough survivors agree.
+
+    Of a survivor it is a share of the seed, of a dropped client a share of the mask key. Both
+    secrets of one client would open its single update.
+    """
+    if not set(request.consents) <= set(state.survivors):
+        raise ProtocolError("a consent came from outside the survivors")
+    # Two groups of a threshold share an honest client, which signs one statement only.
+    if len(request.consents) < member.terms.threshold(len(state.block)):
+        raise ProtocolError("fewer clients than the threshold agreed on the survivors")
+    for client, signed in request.consents.items():
+        _check_consent(member, client, signed, state)
+    shares = {
+        member.client: state.own_shares,
+        **state.secrets.open(state.own, state.peers, state.sealed),
+    }
+    seeds: dict[int, bytes] = {}
+    mask_keys: dict[int, bytes] = {}
+    for client, both in shares.items():
+        if client in state.survivors:
+            seeds[client] = both[:SHARE_BYTES]
+        else:
+            mask_keys[client] = both[SHARE_BYTES:]
+    reply = RevealedShares(member.terms.session, state.round, member.client, seeds, mask_keys)
+    return Answer(member.signed(reply.to_bytes()), None)
+
+
+def _check_consent(member: Member, client: int, signed: bytes, state: RoundState) -> None:
+    """Raises ProtocolError unless this survivor signed the statement that this client signed."""
+    terms = member.terms
+    message = open_signed(signed, terms.roster[client], terms=terms.digest)
+    if message != Consent(terms.session, state.round, client, state.statement).to_bytes():
+        raise ProtocolError(
+            f"client {client} agreed to other keys, other survivors or another model"
+        )
+
+
+def _check_clients(
+    member: Member, named: tuple[int, ...], *, block: tuple[int, ...], within: Iterable[int]
+) -> None:
+    """Raises ProtocolError unless the named clients took part before, and suffice for a sum.
+
+    The client computes the minimum itself, from its own terms: a server cannot lower it.
+    """
+    if not set(named) <= set(within):
+        raise ProtocolError("the server names clients that were not there before")
+    fewest = member.terms.fewest(len(block))
+    if len(named) < fewest:
+        raise ProtocolError(
+            f"{len(named)} clients are too few for a sum of {len(block)}; it takes {fewest}"
+        )
