@@ -1,12 +1,17 @@
-"""Attacks: pure functions that rewrite what clients send or train on, tell who trained, or find records; and scores."""
+"""Attacks on federated learning, and measures of their success.
 
-from attacks.inference.attributes import (
-    counts_from_bias,
-    label_counts,
-    label_of_one,
-    property_inference,
-    source_inference,
-)
+Clients that take part can poison a round: `attacks.poisoning` rewrites the rows that they send, or
+the records that they train on. Observers can infer (`attacks.inference`) which records a model was
+trained with, or reconstruct them (`attacks.reconstruction`). `attacks.measures` scores both kinds
+and turns scores into lower bounds on epsilon.
+
+Every attack is a pure function of tensors, models and generators. This package imports neither
+`defenses` nor `securefl`, and nothing here imports scipy.stats or scipy.optimize before it is
+called.
+"""
+
+from attacks.inference.attributes import property_inference, source_inference
+from attacks.inference.labels import counts_from_bias, label_counts, label_of_one
 from attacks.inference.membership import (
     confidence,
     label_only,
@@ -16,6 +21,16 @@ from attacks.inference.membership import (
 )
 from attacks.inference.rmia import rmia, rmia_population
 from attacks.inference.rounds import trajectory, update_alignment
+from attacks.measures.epsilon import (
+    Errors,
+    Rates,
+    clopper_pearson_epsilon,
+    errors_at,
+    gaussian_mu,
+    rates_at_most,
+)
+from attacks.measures.one_run import correct_guesses, one_run, one_run_f, one_run_mu
+from attacks.measures.one_shot import Estimate, one_shot
 from attacks.measures.scores import (
     Interval,
     Operating,
@@ -58,18 +73,14 @@ from attacks.poisoning.records import (
     triggered,
 )
 from attacks.reconstruction.imprint import Imprint, imprint, imprinted, linear_inputs
-from attacks.reconstruction.inversion import (
-    ONE_STEP,
-    Inverted,
-    LocalSteps,
-    dlg,
-    inverting_gradients,
-    local_update,
-)
+from attacks.reconstruction.inversion import Inverted, dlg, inverting_gradients
+from attacks.reconstruction.local_steps import ONE_STEP, LocalSteps, local_update
 from attacks.reconstruction.pictures import Match, best_match, guesses, psnr, ssim
 
 __all__ = [
     "ONE_STEP",
+    "Errors",
+    "Estimate",
     "Imprint",
     "Interval",
     "Inverted",
@@ -77,6 +88,7 @@ __all__ = [
     "Match",
     "Operating",
     "Push",
+    "Rates",
     "Roc",
     "a_little_is_enough",
     "adaptive",
@@ -90,14 +102,18 @@ __all__ = [
     "best_match",
     "boosted",
     "clopper_pearson",
+    "clopper_pearson_epsilon",
     "confidence",
+    "correct_guesses",
     "counts_from_bias",
     "distributed_backdoor",
     "dlg",
+    "errors_at",
     "fang_krum",
     "fang_trimmed_mean",
     "flip_goal",
     "gaussian",
+    "gaussian_mu",
     "guesses",
     "harm",
     "imprint",
@@ -120,8 +136,13 @@ __all__ = [
     "most_harmful",
     "most_weight",
     "non_finite",
+    "one_run",
+    "one_run_f",
+    "one_run_mu",
+    "one_shot",
     "property_inference",
     "psnr",
+    "rates_at_most",
     "rmia",
     "rmia_population",
     "roc",

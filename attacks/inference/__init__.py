@@ -1,1 +1,1 @@
-"""Attacks that tell who trained, or what records are like."""
+"""Attacks that infer: which records a model was trained with, and what those records are like."""

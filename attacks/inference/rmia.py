@@ -1,14 +1,15 @@
-"""Membership by comparison with a population: the robust membership inference attack."""
+"""Membership by comparison with a population: the robust membership inference attack (RMIA)."""
 
 import math
 
 import torch
 from torch import Tensor
 
-from attacks.records import check_inside, check_probabilities, check_shadows, spread
+from attacks.checks import check_probabilities
+from attacks.inference.shadows import check_inside, check_shadows, spread
 
-LEAST_PROBABILITY = 1e-45  # smaller ones count as this: below what float32 holds
-HALF_WIDTH = 104.0  # more than |log ratio| can be: -log(1e-45) = 103.6
+LEAST_PROBABILITY = 1e-45  # smaller ones count as this: below the smallest float32
+HALF_WIDTH = 104.0  # above the largest |log ratio|: -log(1e-45) = 103.6
 
 
 def rmia(
@@ -20,55 +21,62 @@ def rmia(
     *,
     gamma: float,
 ) -> Tensor:
-    """The share of a population than which a record's probability has risen more, with ties broken.
+    """Returns the share of a population that each record beats, with ties broken.
 
-    All probabilities are those that a model gives to the true label.
+    A record beats a population record if training raised its probability by more. All
+    probabilities are of the true label.
 
     Args:
-        target: (n,) in [0, 1], the attacked model's on the records.
-        population: (z,) the attacked model's on records that no model has trained with.
-        shadows: (k, n) shadow models' on the records.
-        shadow_population: (k, z) shadow models' on the population.
+        target: (n,) in [0, 1], by the attacked model, of the records.
+        population: (z,) by the attacked model, of records that no model has trained with.
+        shadows: (k, n) by shadow models, of the records.
+        shadow_population: (k, z) by shadow models, of the population.
         inside: (k, n) bool, whether the shadow trained with the record.
         gamma: how many times more it must have risen, finite and > 0 (the source: 1 to 2).
 
     Returns:
-        (n,) float64 in [0, 1 + 1 / z): the share of z with (target / Pr(x)) / (population / Pr(z)) >= gamma, and less
-        than 1 / z more by the record's own ratio. Pr(x) is halfway between the means of the shadows with and without
-        the record, Pr(z) the mean of all.
+        (n,) float64 in [0, 1 + 1 / z): the share of z with
+        (target / Pr(x)) / (population / Pr(z)) >= gamma, plus less than 1 / z that grows with
+        the record's own ratio. Pr(x) is halfway between the mean of the shadows with the record
+        and the mean of those without it; Pr(z) is the mean of all shadows.
 
     Raises:
-        ValueError: a record that no shadow trained with, or without; gamma not finite or <= 0; arrays not as above.
+        ValueError: a record that no shadow trained with, or none without; gamma not finite or
+            <= 0; tensors not as above.
 
     Guarantees:
-        - Never falls as the ratio target / Pr(x) rises: records of other ratios may tie (closer than a part in 10^9,
-          with 10^4 of the population), but are not turned round.
-        - Memory O(k (n + z)): the table (n, z) is not built.
+        - Never falls as the ratio target / Pr(x) rises. Records of different ratios may tie
+          (closer than a part in 10^9, with a population of 10^4), but never swap places.
+        - Uses O(k (n + z)) memory: the (n, z) table is not built.
 
-    Source: Zarifzadeh, Liu and Shokri, Low-Cost High-Power Membership Inference Attacks, ICML 2024, section 3, online.
-        Conventions: what breaks ties is ours, linear in the log ratio; probabilities below 1e-45 count as that.
+    Source: Zarifzadeh, Liu and Shokri, Low-Cost High-Power Membership Inference Attacks, ICML
+        2024, section 3, online. Conventions: the tie-breaking is ours, linear in the log ratio;
+        probabilities below 1e-45 count as 1e-45.
     """
     if not (math.isfinite(gamma) and gamma > 0):
         raise ValueError(f"rmia needs gamma finite and > 0, got gamma={gamma}")
     _check(target, population, shadows, shadow_population, inside)
-    known = shadows.double()
-    of_records = (spread(known, inside).mean + spread(known, ~inside).mean) / 2
-    ratios = _ratio(target, of_records)
-    beaten = _ratio(population, shadow_population.double().mean(dim=0)).sort().values * gamma
-    counts = torch.searchsorted(
-        beaten, ratios, right=True
-    )  # (n,) of the population, equals among them
-    return (counts + (ratios.log() + HALF_WIDTH) / (2 * HALF_WIDTH)) / len(population)
+    exact = shadows.double()
+    with_record = spread(exact, inside).mean
+    without_record = spread(exact, ~inside).mean
+    reference = (with_record + without_record) / 2  # Pr(x)
+    ratios = _ratio(target, reference)
+    population_ratios = _ratio(population, shadow_population.double().mean(dim=0))
+    thresholds = population_ratios.sort().values * gamma
+    # A record beats the population records that it equals, too: hence the right side.
+    wins = torch.searchsorted(thresholds, ratios, right=True)  # (n,)
+    tie_break = (ratios.log() + HALF_WIDTH) / (2 * HALF_WIDTH)
+    return (wins + tie_break) / len(population)
 
 
 def rmia_population(false_positive_rate: float) -> int:
-    """The fewest population records with which a false-positive rate makes sense: ten over it.
+    """Returns the fewest population records for which a false-positive rate makes sense.
 
     Args:
-        false_positive_rate: the lowest that is reported, above 0, up to 1.
+        false_positive_rate: the lowest rate to be reported, above 0, up to 1.
 
     Returns:
-        10 / false_positive_rate, rounded up, so that ten steps of the share lie beyond it.
+        10 / false_positive_rate, rounded up, so that ten steps of the share lie beyond the rate.
 
     Raises:
         ValueError: a rate outside of (0, 1].
@@ -77,15 +85,18 @@ def rmia_population(false_positive_rate: float) -> int:
         raise ValueError(
             f"rmia_population needs 0 < rate <= 1, got false_positive_rate={false_positive_rate}"
         )
-    return math.ceil(
-        10 / false_positive_rate * (1 - 1e-12)
-    )  # what a decimal's last bit adds is not rounded up
+    # 10 / 0.001 may exceed 10,000 by a rounding error, which must not be rounded up.
+    return math.ceil(10 / false_positive_rate * (1 - 1e-12))
 
 
 def _check(
-    target: Tensor, population: Tensor, shadows: Tensor, shadow_population: Tensor, inside: Tensor
+    target: Tensor,
+    population: Tensor,
+    shadows: Tensor,
+    shadow_population: Tensor,
+    inside: Tensor,
 ) -> None:
-    """Raise ValueError unless the arrays fit and every record has shadows of both kinds."""
+    """Raises ValueError unless the tensors fit and every record has shadows of both kinds."""
     check_probabilities("target", target, (-1,))
     check_probabilities("population", population, (-1,))
     check_probabilities("shadows", shadows, (-1, len(target)))
@@ -96,7 +107,6 @@ def _check(
 
 
 def _ratio(probability: Tensor, reference: Tensor) -> Tensor:
-    """How many times the reference a probability is, both kept off zero, in float64."""
-    return probability.double().clamp_min(LEAST_PROBABILITY) / reference.clamp_min(
-        LEAST_PROBABILITY
-    )
+    """Returns probability / reference in float64, both raised to the least probability."""
+    numerator = probability.double().clamp_min(LEAST_PROBABILITY)
+    return numerator / reference.clamp_min(LEAST_PROBABILITY)

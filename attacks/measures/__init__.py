@@ -1,1 +1,1 @@
-"""How well an attack did, and which epsilon that refutes."""
+"""Measures: how well an attack did, and which epsilon its success refutes."""

@@ -1,4 +1,4 @@
-"""How well scores tell members from others; a higher score is more like a member."""
+"""How well scores separate members from non-members; a higher score is more like a member."""
 
 import math
 from typing import NamedTuple
@@ -6,6 +6,8 @@ from typing import NamedTuple
 import torch
 from scipy.special import betainccinv, betaincinv
 from torch import Tensor
+
+from attacks.checks import check_finite
 
 
 class Interval(NamedTuple):
@@ -16,15 +18,15 @@ class Interval(NamedTuple):
 
 
 class Roc(NamedTuple):
-    """What the thresholds reach, from none called a member to all; k - 1 distinct scores."""
+    """Error rates of each threshold, from no member called to all; k - 1 distinct scores."""
 
-    false_positive: Tensor  # (k,) share of the others at or above the threshold
+    false_positive: Tensor  # (k,) share of the non-members at or above the threshold
     true_positive: Tensor  # (k,) share of the members at or above the threshold
     thresholds: Tensor  # (k,) falling; the first is infinite
 
 
 class Operating(NamedTuple):
-    """One threshold, what it reaches, and the interval of its true-positive rate."""
+    """One threshold, its error rates, and the interval of its true-positive rate."""
 
     threshold: float
     false_positive_rate: float
@@ -34,15 +36,15 @@ class Operating(NamedTuple):
 
 
 def clopper_pearson(successes: int, trials: int, *, confidence: float) -> Interval:
-    """The two-sided exact interval of a chance, from how often it came true.
+    """Returns the exact two-sided interval of a probability, from counted successes.
 
     Args:
-        successes: times that it came true, 0 to trials.
-        trials: times that it was tried, >= 1.
-        confidence: least chance that the interval covers, between 0 and 1, both excluded.
+        successes: 0 to trials.
+        trials: >= 1.
+        confidence: least chance that the interval covers, in (0, 1).
 
     Returns:
-        Its ends: 0 below if it never came true, 1 above if it always did.
+        Its ends: the lower is 0 without a success, the upper is 1 without a failure.
 
     Raises:
         ValueError: trials < 1, successes outside of 0 to trials, or confidence outside of (0, 1).
@@ -57,104 +59,111 @@ def clopper_pearson(successes: int, trials: int, *, confidence: float) -> Interv
         )
     if not 0 < confidence < 1:
         raise ValueError(f"clopper_pearson needs 0 < confidence < 1, got confidence={confidence}")
-    tail, failures = (1 - confidence) / 2, trials - successes
+    tail = (1 - confidence) / 2
+    failures = trials - successes
     lower = float(betaincinv(successes, failures + 1, tail)) if successes else 0.0
     upper = float(betainccinv(successes + 1, failures, tail)) if failures else 1.0
     return Interval(lower, upper)
 
 
-def roc(members: Tensor, others: Tensor) -> Roc:
-    """The rates of every rule "score >= threshold", from (0, 0) to (1, 1).
+def roc(members: Tensor, nonmembers: Tensor) -> Roc:
+    """Returns the error rates of every rule "score >= threshold", from (0, 0) to (1, 1).
 
     Args:
         members: (a,) floats, a >= 1.
-        others: (b,) floats, b >= 1.
+        nonmembers: (b,) floats, b >= 1.
 
     Returns:
-        (k,) float64 each, k - 1 distinct scores: a point for each, and one for an infinite threshold.
+        (k,) float64 each, for k - 1 distinct scores: one point per score, and one for an infinite
+        threshold.
 
     Raises:
         ValueError: scores are not 1-D, are empty, hold no floats or are not finite.
 
     Guarantees:
-        - Equal scores move together: every point is reached by its threshold, and no other point is.
+        - Equal scores move together: each point is reached by its threshold, and there are no
+          points between.
     """
-    members, others = _sorted(members, others)
-    distinct = torch.unique(torch.cat([members, others])).flip(0)
+    members, nonmembers = _sorted(members, nonmembers)
+    distinct = torch.unique(torch.cat([members, nonmembers])).flip(0)
     thresholds = torch.cat([distinct.new_tensor([math.inf]), distinct])
-    return Roc(_at_least(others, thresholds), _at_least(members, thresholds), thresholds)
+    return Roc(_at_least(nonmembers, thresholds), _at_least(members, thresholds), thresholds)
 
 
-def auc(members: Tensor, others: Tensor) -> float:
-    """The chance that a member's score is above another's, equal scores counted a half.
+def auc(members: Tensor, nonmembers: Tensor) -> float:
+    """Returns the chance that a member's score exceeds a non-member's; ties count a half.
 
     Args:
         members: (a,) floats, a >= 1.
-        others: (b,) floats, b >= 1.
+        nonmembers: (b,) floats, b >= 1.
 
     Returns:
-        The area under the ROC curve: 1 if all members lie above, .5 where scores tell nothing.
+        The area under the ROC curve: 1 if all members lie above, 0.5 if scores say nothing.
 
     Raises:
         ValueError: scores are not 1-D, are empty, hold no floats or are not finite.
 
     Source: Mann and Whitney, Annals of Mathematical Statistics 1947; U / (a b), by sorting.
     """
-    members, others = _sorted(members, others)
-    return int(_twice_above(members, others).sum()) / (2 * len(members) * len(others))
+    members, nonmembers = _sorted(members, nonmembers)
+    twice_wins = int(_twice_above(members, nonmembers).sum())
+    return twice_wins / (2 * len(members) * len(nonmembers))
 
 
-def auc_error(members: Tensor, others: Tensor) -> float:
-    """The standard error of the AUC.
+def auc_error(members: Tensor, nonmembers: Tensor) -> float:
+    """Returns the standard error of the AUC.
 
     Args:
         members: (a,) floats, a >= 2.
-        others: (b,) floats, b >= 2.
+        nonmembers: (b,) floats, b >= 2.
 
     Returns:
-        The square root of DeLong's variance; 0 where the scores separate perfectly, which is no proof of perfection.
+        The square root of DeLong's variance. It is 0 where the scores separate perfectly, which
+        proves no perfection.
 
     Raises:
         ValueError: scores are not 1-D, fewer than two, hold no floats or are not finite.
 
-    Source: DeLong, DeLong and Clarke-Pearson, Biometrics 1988, with placements by sorting. Convention: the sample
-        variance of the placements, divisors a - 1 and b - 1, as in the source.
+    Source: DeLong, DeLong and Clarke-Pearson, Biometrics 1988, with placements by sorting.
+        Convention: the sample variance of the placements, divisors a - 1 and b - 1, as there.
     """
-    members, others = _sorted(members, others)
-    if min(len(members), len(others)) < 2:
-        raise ValueError(
-            f"auc_error needs two members and others, got {len(members)} and {len(others)}"
-        )
-    of_members = _twice_above(members, others).double() / (2 * len(others))  # (a,)
-    of_others = _twice_above(others, members).double() / (
-        2 * len(members)
-    )  # (b,) the AUC turned round: same variance
-    return math.sqrt(float(of_members.var() / len(members) + of_others.var() / len(others)))
+    members, nonmembers = _sorted(members, nonmembers)
+    a = len(members)
+    b = len(nonmembers)
+    if min(a, b) < 2:
+        raise ValueError(f"auc_error needs two members and two non-members, got {a} and {b}")
+    member_placements = _twice_above(members, nonmembers).double() / (2 * b)  # (a,)
+    # These are placements of the AUC turned round, which has the same variance.
+    nonmember_placements = _twice_above(nonmembers, members).double() / (2 * a)  # (b,)
+    variance = member_placements.var() / a + nonmember_placements.var() / b
+    return math.sqrt(float(variance))
 
 
 def at_false_positive_rate(
-    members: Tensor, others: Tensor, *, at: float, confidence: float
+    members: Tensor, nonmembers: Tensor, *, at: float, confidence: float
 ) -> Operating | None:
-    """The threshold with the most true positives at no more than a rate of false ones; None if not measured.
+    """Returns the best threshold at a limited false-positive rate; None if not measurable.
 
     Args:
         members: (a,) floats, a >= 1.
-        others: (b,) floats, b >= 1.
-        at: the most false positives as a share of the others, above 0, up to 1.
-        confidence: that of the interval of the true-positive rate, between 0 and 1.
+        nonmembers: (b,) floats, b >= 1.
+        at: the largest false-positive rate allowed, above 0, up to 1.
+        confidence: of the interval of the true-positive rate, in (0, 1).
 
     Returns:
-        The threshold ("score >= threshold"), both its rates and the Clopper-Pearson interval of its true-positive rate;
-        of thresholds with as many true positives that with the fewest false ones, an infinite one if there are none.
-        None with fewer than 1 / at others, where not one false alarm would be allowed to happen.
+        The threshold ("score >= threshold") with the most true positives; of several, the one
+        with the fewest false positives. It is infinite if none is allowed. With it come both its
+        rates and the Clopper-Pearson interval of its true-positive rate. None with fewer than
+        1 / at non-members, where not a single false alarm would be allowed.
 
     Raises:
         ValueError: at outside of (0, 1], confidence outside of (0, 1), or scores as in roc.
 
     Guarantees:
         - false_positive_rate <= at, without interpolation.
-        - The interval covers the chance of the members alone: the threshold is taken as given, though it was chosen on
-          these scores. That the false-positive rate on fresh others is as low is not covered.
+        - The interval covers the sampling of members only. It takes the threshold as given,
+          though it was chosen on these scores. It does not promise that the false-positive rate
+          on fresh non-members is as low.
     """
     if not 0 < at <= 1:
         raise ValueError(f"at_false_positive_rate needs 0 < at <= 1, got at={at}")
@@ -162,43 +171,39 @@ def at_false_positive_rate(
         raise ValueError(
             f"at_false_positive_rate needs 0 < confidence < 1, got confidence={confidence}"
         )
-    curve = roc(members, others)
-    if 1 / len(others) > at:
+    curve = roc(members, nonmembers)
+    if 1 / len(nonmembers) > at:
         return None
-    allowed = curve.true_positive[
-        curve.false_positive <= at
-    ]  # rises, and so does the other: the last is the most
-    place = int(torch.searchsorted(allowed, allowed[-1]))  # the first of equals
+    # Both rates rise along the curve: the last allowed point has the most true positives,
+    # and the first point that equals it has the fewest false ones.
+    few_alarms = curve.false_positive <= at
+    allowed = curve.true_positive[few_alarms]
+    place = int(torch.searchsorted(allowed, allowed[-1]))
     true_positives = round(float(allowed[place]) * len(members))
+    interval = clopper_pearson(true_positives, len(members), confidence=confidence)
     return Operating(
         float(curve.thresholds[place]),
         float(curve.false_positive[place]),
         float(allowed[place]),
-        *clopper_pearson(true_positives, len(members), confidence=confidence),
+        *interval,
     )
 
 
-def _sorted(members: Tensor, others: Tensor) -> tuple[Tensor, Tensor]:
-    """Both in float64, rising; ValueError unless they are finite scores."""
-    for name, scores in (("members", members), ("others", others)):
-        if scores.ndim != 1 or len(scores) == 0:
-            raise ValueError(f"{name} must be 1-D and not empty, got shape {tuple(scores.shape)}")
-        if not scores.is_floating_point():
-            raise ValueError(f"{name} must be floats, got {scores.dtype}")
-        if not bool(torch.isfinite(scores).all()):
-            raise ValueError(
-                f"{name} must be finite, got {int((~torch.isfinite(scores)).sum())} that are not finite"
-            )
-    return members.double().sort().values, others.double().sort().values
+def _sorted(members: Tensor, nonmembers: Tensor) -> tuple[Tensor, Tensor]:
+    """Returns both in float64, ascending; raises ValueError unless they are finite scores."""
+    check_finite("members", members, (-1,))
+    check_finite("nonmembers", nonmembers, (-1,))
+    return members.double().sort().values, nonmembers.double().sort().values
 
 
 def _at_least(scores: Tensor, thresholds: Tensor) -> Tensor:
-    """(k,) the share of sorted scores at or above each threshold."""
-    return (len(scores) - torch.searchsorted(scores, thresholds)).double() / len(scores)
+    """Returns the share (k,) of the sorted scores at or above each threshold."""
+    below = torch.searchsorted(scores, thresholds)
+    return (len(scores) - below).double() / len(scores)
 
 
-def _twice_above(scores: Tensor, sorted_others: Tensor) -> Tensor:
-    """(a,) twice the number of others below every score, and once that of those equal to it."""
-    return torch.searchsorted(sorted_others, scores) + torch.searchsorted(
-        sorted_others, scores, right=True
-    )
+def _twice_above(scores: Tensor, rivals: Tensor) -> Tensor:
+    """Returns twice the number of sorted rivals below each score, plus the number of equals."""
+    below = torch.searchsorted(rivals, scores)
+    at_or_below = torch.searchsorted(rivals, scores, right=True)
+    return below + at_or_below  # (a,)

@@ -1,1 +1,1 @@
-"""Attacks by clients that take part: on the rows they send, and on the records they train on."""
+"""Poisoning: attacks on the rows that clients send, or on the records that they train on."""

@@ -1,4 +1,4 @@
-"""An adversary that knows the defence: it looks for the push that the whole chain of it stands least."""
+"""An adversary that knows the defence: it searches for the row that hurts the most."""
 
 import math
 from collections.abc import Callable
@@ -12,23 +12,26 @@ from attacks.poisoning.checks import check_count, check_rows, deviations, repeat
 Chain = Callable[[Tensor], Tensor]  # rows (n, d) -> (d,)
 Weigh = Callable[[Tensor], Tensor]  # rows (n, d) -> weights (n,)
 
-_STRENGTHS = tuple(2.0**power for power in (-3, -1, 0, 1, 3, 6))  # in both directions
-_FEWEST = 2 * len(_STRENGTHS)
+_SIZES = (0.125, 0.5, 1.0, 2.0, 8.0, 64.0)  # times the direction
+_STRENGTHS = tuple(sign * size for size in _SIZES for sign in (-1, 1))
+_MIN_EVALUATIONS = len(_STRENGTHS)  # of one direction
+_DIRECTIONS = 3
 
 
 class Push(NamedTuple):
-    """A row (d,), how many times the direction it is from the mean (signed), and the harm that it was chosen for."""
+    """A row that was tried."""
 
-    row: Tensor
-    strength: float
-    harm: float
+    row: Tensor  # (d,)
+    strength: float  # signed: the row is the honest mean + strength * direction
+    harm: float  # the number that the search makes as large as it can
 
 
 def adaptive(rows: Tensor, f: int, *, rule: Chain, evaluations: int = 60) -> Tensor:
-    """The push that hurts the defence most, of those along the deviations, the mean and the mean's signs.
+    """Sends the row that hurts the defence most, along three directions from the honest mean.
 
-    The three hold, at fixed strengths, a_little_is_enough and min_max (deviations), inner_product (mean) and Fang's
-    direction (signs).
+    At fixed strengths the directions contain known attacks: the deviations contain
+    a_little_is_enough and min_max, the mean contains inner_product, the mean's signs contain
+    Fang's.
 
     Args:
         rows: (h, d), float32 or float64, all honest rows.
@@ -42,20 +45,20 @@ def adaptive(rows: Tensor, f: int, *, rule: Chain, evaluations: int = 60) -> Ten
     Raises:
         ValueError: evaluations < 36, f < 1, or rows is not 2-D, is empty or holds no floats.
 
-    Source: the aim is that of Shejwalkar and Houmansadr, NDSS 2021, section IV, but that an answer too far along the
-        honest mean is no harm here; the search is ours.
+    Source: the aim is that of Shejwalkar and Houmansadr, NDSS 2021, section IV, except that an
+        answer too far along the honest mean does no harm here; the search is ours.
     """
-    _check_evaluations(evaluations // 3, f"{3 * _FEWEST}, a third for each direction", evaluations)
-    check_rows(rows)
-    pushes = [
-        most_harmful(rows, f, rule=rule, along=one, evaluations=evaluations // 3)
-        for one in _directions(rows)
-    ]
-    return repeated(max(pushes, key=lambda push: push.harm).row, f, rows)
+
+    def search(direction: Tensor) -> Push:
+        return most_harmful(
+            rows, f, rule=rule, along=direction, evaluations=evaluations // _DIRECTIONS
+        )
+
+    return _worst_direction(rows, f, search, evaluations)
 
 
 def adaptive_weight(rows: Tensor, f: int, *, weigh: Weigh, evaluations: int = 60) -> Tensor:
-    """The push that keeps most weight under a rule that weighs rows, of those along the directions of `adaptive`.
+    """Sends the row that counts most under a rule with weights, along `adaptive`'s directions.
 
     Args:
         rows: (h, d), float32 or float64, all honest rows.
@@ -71,123 +74,153 @@ def adaptive_weight(rows: Tensor, f: int, *, weigh: Weigh, evaluations: int = 60
 
     Source: the search is ours.
     """
-    _check_evaluations(evaluations // 3, f"{3 * _FEWEST}, a third for each direction", evaluations)
-    check_rows(rows)
-    pushes = [
-        most_weight(rows, f, weigh=weigh, along=one, evaluations=evaluations // 3)
-        for one in _directions(rows)
-    ]
-    return repeated(max(pushes, key=lambda push: push.harm).row, f, rows)
+
+    def search(direction: Tensor) -> Push:
+        return most_weight(
+            rows, f, weigh=weigh, along=direction, evaluations=evaluations // _DIRECTIONS
+        )
+
+    return _worst_direction(rows, f, search, evaluations)
 
 
 def most_harmful(
     rows: Tensor, f: int, *, rule: Chain, along: Tensor, evaluations: int = 20
 ) -> Push:
-    """The multiple of a direction, added to the mean of the honest rows f times, that hurts a defence most.
+    """Returns the row along one direction that hurts a defence most when sent f times.
 
-    Six strengths in both directions are tried; then the best is multiplied and divided by ever smaller factors, as long
-    as evaluations are left.
+    The search tries six strengths in both directions. Then it multiplies and divides the best one
+    by ever smaller factors, as long as evaluations remain.
 
     Args:
         rows: (h, d), float32 or float64, all honest rows.
         f: rows to send, >= 1.
-        rule: the defence: rows (h + f, d) -> (d,); rows that it refuses by ValueError hurt nothing.
+        rule: the defence: rows (h + f, d) -> (d,). Rows that it refuses by ValueError do no harm.
         along: (d,), finite.
         evaluations: of the rule, >= 12.
 
     Returns:
-        The push; its `harm` is never less than at any strength that was tried: 0.125, 0.5, 1, 2, 8 and 64 times the
-        direction either way among them.
+        The push. No strength tried does more harm; 0.125, 0.5, 1, 2, 8 and 64 times the direction,
+        either way, are among them.
 
     Raises:
         ValueError: evaluations < 12, f < 1, or rows is not 2-D, is empty or holds no floats.
     """
     mean = rows.double().mean(dim=0)
 
-    def suffered(sent: Tensor) -> float:
+    def score(sent: Tensor) -> float:
         answer = rule(sent)
-        return (
-            harm(answer, mean) if bool(answer.isfinite().all()) else 0.0
-        )  # which is refused later
+        # An answer that is not finite is refused later in the round, and then does no harm.
+        if not bool(answer.isfinite().all()):
+            return 0.0
+        return harm(answer, mean)
 
-    return _searched(rows, f, suffered, along, evaluations)
+    return _search(rows, f, score, along, evaluations)
 
 
 def most_weight(
     rows: Tensor, f: int, *, weigh: Weigh, along: Tensor, evaluations: int = 20
 ) -> Push:
-    """The multiple of a direction, added to the mean of the honest rows f times, that counts most under a rule.
+    """Returns the row along one direction that counts most under a rule when sent f times.
 
     Args:
         rows: (h, d), float32 or float64, all honest rows.
         f: rows to send, >= 1.
-        weigh: the rule's own weights: rows (h + f, d) -> (h + f,); rows that it refuses by ValueError count nothing.
+        weigh: the rule's own weights: rows (h + f, d) -> (h + f,). Rows that it refuses by
+            ValueError count nothing.
         along: (d,), finite.
         evaluations: of the weights, >= 12, spent as by `most_harmful`.
 
     Returns:
-        The push; its harm is that of its row, as if a rule answered it, times the weight that its f rows keep together.
+        The push. Its harm is the harm of a rule that answers its row, times the total weight of the
+        f rows.
 
     Raises:
         ValueError: evaluations < 12, f < 1, or rows is not 2-D, is empty or holds no floats.
     """
     mean = rows.double().mean(dim=0)
-    return _searched(
-        rows,
-        f,
-        lambda sent: harm(sent[-1], mean) * float(weigh(sent)[-f:].sum()),
-        along,
-        evaluations,
-    )
+
+    def score(sent: Tensor) -> float:
+        weight = float(weigh(sent)[-f:].sum())
+        return harm(sent[-1], mean) * weight
+
+    return _search(rows, f, score, along, evaluations)
 
 
-def _searched(
-    rows: Tensor, f: int, score: Callable[[Tensor], float], along: Tensor, evaluations: int
+def harm(answer: Tensor, mean: Tensor) -> float:
+    """Returns how far a rule's answer (d,) is from the mean of the honest rows (d,).
+
+    Going further along that mean is no harm, so that part of the distance does not count.
+    """
+    mean = mean.double()
+    error = answer.double() - mean
+    tiny = torch.finfo(torch.float64).tiny  # a mean of zero is no direction
+    squared_length = torch.clamp(mean @ mean, min=tiny)
+    ahead = torch.clamp(error @ mean, min=0.0) ** 2 / squared_length
+    # Rounding may make the difference of squares negative.
+    return math.sqrt(max(0.0, float(error @ error - ahead)))
+
+
+def _worst_direction(
+    rows: Tensor,
+    f: int,
+    search: Callable[[Tensor], Push],
+    evaluations: int,
+) -> Tensor:
+    """Returns the row (f, d) of the most harmful push over all directions."""
+    fewest = f"{_DIRECTIONS * _MIN_EVALUATIONS}, a third for each direction"
+    _check_evaluations(evaluations // _DIRECTIONS, fewest, evaluations)
+    check_rows(rows)
+    pushes = [search(direction) for direction in _directions(rows)]
+    return repeated(_worst(pushes).row, f, rows)
+
+
+def _search(
+    rows: Tensor,
+    f: int,
+    score: Callable[[Tensor], float],
+    along: Tensor,
+    evaluations: int,
 ) -> Push:
-    """The push of the best score, which is given all rows."""
+    """Returns the push with the best score; `score` takes all rows, honest ones first."""
     check_rows(rows)
     check_count("an adaptive attack", f)
-    _check_evaluations(evaluations, str(_FEWEST), evaluations)
-    mean, direction = rows.double().mean(dim=0), along.double()
+    _check_evaluations(evaluations, str(_MIN_EVALUATIONS), evaluations)
+    mean = rows.double().mean(dim=0)
+    direction = along.double()
 
     def push(strength: float) -> Push:
         row = (mean + strength * direction).to(rows.dtype)
         try:
-            found = score(torch.cat([rows, row.repeat(f, 1)]))
+            value = score(torch.cat([rows, row.repeat(f, 1)]))
         except ValueError:  # the rule refuses these rows
-            found = 0.0
-        return Push(row, strength, found)
+            value = 0.0
+        return Push(row, strength, value)
 
-    best = max(
-        (push(sign * strength) for strength in _STRENGTHS for sign in (-1, 1)),
-        key=lambda one: one.harm,
-    )
-    step, left = 2.0, evaluations - _FEWEST
-    while left > 0:
-        for factor in (step, 1 / step)[:left]:
-            best = max(best, push(factor * best.strength), key=lambda one: one.harm)
-            left -= 1
+    best = _worst([push(strength) for strength in _STRENGTHS])
+    remaining = evaluations - _MIN_EVALUATIONS
+    step = 2.0
+    while remaining > 0:
+        for factor in (step, 1 / step)[:remaining]:
+            best = _worst([best, push(factor * best.strength)])
+            remaining -= 1
         step **= 0.5
     return best
 
 
-def _check_evaluations(each: int, fewest: str, given: int) -> None:
-    """Raise ValueError unless every strength of a direction can be tried."""
-    if each < _FEWEST:
+def _worst(pushes: list[Push]) -> Push:
+    """Returns the most harmful push, the first of equals."""
+    return max(pushes, key=lambda push: push.harm)
+
+
+def _directions(rows: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Returns (d,) each: the deviations, the mean, and the mean's signs at its mean size."""
+    exact = rows.double()
+    mean = exact.mean(dim=0)
+    signs = mean.abs().mean() * torch.sign(mean)
+    return deviations(exact), mean, signs
+
+
+def _check_evaluations(per_direction: int, fewest: str, given: int) -> None:
+    """Raises ValueError unless every strength of a direction can be tried."""
+    if per_direction < _MIN_EVALUATIONS:
         raise ValueError(f"an adaptive attack needs evaluations >= {fewest}, got {given}")
-
-
-def _directions(rows: Tensor) -> tuple[Tensor, ...]:
-    """(d,) each: the deviations, the mean, and the mean's signs at its mean size."""
-    known = rows.double()
-    mean = known.mean(dim=0)
-    return deviations(known), mean, mean.abs().mean() * torch.sign(mean)
-
-
-def harm(answer: Tensor, mean: Tensor) -> float:
-    """How far a rule's answer (d,) is from the mean of the honest rows (d,); further along that mean is no harm."""
-    off, mean = answer.double() - mean.double(), mean.double()
-    ahead = torch.clamp(off @ mean, min=0.0) ** 2 / torch.clamp(
-        mean @ mean, min=torch.finfo(torch.float64).tiny
-    )
-    return math.sqrt(max(0.0, float(off @ off - ahead)))

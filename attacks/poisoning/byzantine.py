@@ -1,6 +1,7 @@
-"""Byzantine attacks: the rows that the adversary knows in, the rows that its clients send out, no input modified.
+"""Byzantine attacks on rows: from the rows that the adversary sees to the rows that it sends.
 
-The rows known are honest ones: those its own clients would have sent, or more, where it sees more.
+It sees honest rows: the ones that its own clients would have sent, or more if it knows more. No
+attack changes its input.
 """
 
 import math
@@ -13,20 +14,21 @@ from attacks.poisoning.checks import check_count, check_positive, check_rows, de
 
 
 def sign_flip(rows: Tensor, *, scale: float) -> Tensor:
-    """The corrupt clients' own updates, reversed and scaled.
+    """Reverses and scales the corrupt clients' own updates.
 
     Args:
-        rows: (f, d), float32 or float64, the rows the corrupt clients would have sent if honest.
-        scale: how far to go the other way, finite and > 0; 1 flips the sign only.
+        rows: (f, d), float32 or float64, the rows that the corrupt clients would have sent.
+        scale: how far to go the other way, finite and > 0; 1 only flips the sign.
 
     Returns:
         (f, d), -scale * rows.
 
     Raises:
-        ValueError: scale is not finite and positive, or rows is not 2-D, is empty or holds no floats.
+        ValueError: scale is not finite and positive, or rows is not 2-D, is empty or holds no
+            floats.
 
-    Source: Li et al., AAAI 2019 (RSA), experiments. Convention: each client reverses its own update, so it needs to
-    see nothing else; ByzFL reverses the mean of the honest rows instead.
+    Source: Li et al., AAAI 2019 (RSA), experiments. Convention: each client reverses its own update
+        and needs no other row. ByzFL reverses the mean of the honest rows instead.
     """
     check_rows(rows)
     check_positive("sign_flip", "scale", scale)
@@ -34,15 +36,15 @@ def sign_flip(rows: Tensor, *, scale: float) -> Tensor:
 
 
 def gaussian(rows: Tensor, *, std: float, generator: torch.Generator) -> Tensor:
-    """Independent normal noise in place of every row.
+    """Replaces every row with independent normal noise.
 
     Args:
-        rows: (f, d), float32 or float64; only shape, dtype and device are used, never the values.
+        rows: (f, d), float32 or float64; only shape, dtype and device matter.
         std: standard deviation of each coordinate, finite and > 0; the source takes 200.
-        generator: where the noise comes from, on the device of rows.
+        generator: draws the noise, on the device of rows.
 
     Returns:
-        (f, d), drawn from N(0, std^2), fresh at every call.
+        (f, d), drawn from N(0, std^2), new at every call.
 
     Raises:
         ValueError: std is not finite and positive, or rows is not 2-D, is empty or holds no floats.
@@ -51,14 +53,15 @@ def gaussian(rows: Tensor, *, std: float, generator: torch.Generator) -> Tensor:
     """
     check_rows(rows)
     check_positive("gaussian", "std", std)
-    return std * torch.randn(rows.shape, generator=generator, dtype=rows.dtype, device=rows.device)
+    noise = torch.randn(rows.shape, generator=generator, dtype=rows.dtype, device=rows.device)
+    return std * noise
 
 
 def zero(rows: Tensor, f: int) -> Tensor:
-    """Nothing: a free rider takes the model and gives no update.
+    """Sends zeros: a free rider takes the model and contributes nothing.
 
     Args:
-        rows: (h, d), float32 or float64; only d, dtype and device are used, never the values.
+        rows: (h, d), float32 or float64; only d, dtype and device matter.
         f: rows to send, >= 1.
 
     Returns:
@@ -75,67 +78,73 @@ def zero(rows: Tensor, f: int) -> Tensor:
 
 
 def non_finite(rows: Tensor, f: int) -> Tensor:
-    """Rows of NaN, infinity and minus infinity in turn: whatever does not set them aside is broken by one of them.
+    """Sends rows of NaN, infinity and minus infinity in turn, to break rules without a screen.
 
     Args:
-        rows: (h, d), float32 or float64; only d, dtype and device are used, never the values.
+        rows: (h, d), float32 or float64; only d, dtype and device matter.
         f: rows to send, >= 1.
 
     Returns:
-        (f, d), row i all of the i-th kind.
+        (f, d), each row all NaN, all infinity or all minus infinity.
 
     Raises:
         ValueError: f < 1, or rows is not 2-D, is empty or holds no floats.
     """
     check_rows(rows)
     check_count("non_finite", f)
-    kinds = rows.new_tensor([math.nan, math.inf, -math.inf]).repeat(-(-f // 3))[:f]
-    return kinds.unsqueeze(1).repeat(1, rows.shape[1])
+    cycle = rows.new_tensor([math.nan, math.inf, -math.inf])
+    cycles = -(-f // len(cycle))  # rounded up
+    values = cycle.repeat(cycles)[:f]
+    return values.unsqueeze(1).repeat(1, rows.shape[1])
 
 
 def inner_product(rows: Tensor, f: int, *, scale: float) -> Tensor:
-    """The mean of the rows, reversed and scaled, so that the inner product with it becomes negative (IPM).
+    """Reverses and scales the rows' mean, so that its inner product turns negative (IPM).
 
-    A small scale passes distance-based rules, and turns the mean once scale > (n - f) / f.
+    A small scale passes rules that look at distances. Once scale > (n - f) / f, it reverses a mean
+    over all rows.
 
     Args:
-        rows: (h, d), float32 or float64, the honest rows that the adversary knows.
+        rows: (h, d), float32 or float64, the honest rows that the adversary sees.
         f: rows to send, >= 1.
-        scale: epsilon of the source, finite and > 0; it takes .1 to 100.
+        scale: the source's epsilon, finite and > 0; it takes 0.1 to 100.
 
     Returns:
         (f, d), all equal to -scale times the mean of rows.
 
     Raises:
-        ValueError: scale is not finite and positive, f < 1, or rows is not 2-D, is empty or holds no floats.
+        ValueError: scale is not finite and positive, f < 1, or rows is not 2-D, is empty or holds
+            no floats.
 
     Source: Xie, Koyejo and Gupta, Fall of Empires, UAI 2019.
     """
     check_rows(rows)
     check_count("inner_product", f)
     check_positive("inner_product", "scale", scale)
-    return repeated(-scale * rows.double().mean(dim=0), f, rows)
+    mean = rows.double().mean(dim=0)
+    return repeated(-scale * mean, f, rows)
 
 
 def a_little_is_enough(rows: Tensor, f: int, n: int, *, z: float | None = None) -> Tensor:
-    """The mean of the rows moved by z of their deviations in every coordinate, as far as stays unseen (ALIE).
+    """Moves the rows' mean by z deviations in every coordinate, as far as goes unnoticed (ALIE).
 
     Args:
-        rows: (h, d), float32 or float64, the honest rows that the adversary knows.
+        rows: (h, d), float32 or float64, the honest rows that the adversary sees.
         f: rows to send, >= 1 and < n.
         n: clients of the round, corrupt ones included.
-        z: deviations to move, finite and > 0; by default `most_deviations(n, f)`, or 0 where that is negative.
+        z: deviations to move, finite and > 0; by default `most_deviations(n, f)`, or 0 where that
+            is negative.
 
     Returns:
-        (f, d), all equal to the mean less z sample deviations (divisor h - 1; the source does not say which). A single
-        row has none, and is sent as it is.
+        (f, d), all equal to the mean minus z sample deviations (divisor h - 1; the source names
+        none). A single row has no deviation and is sent as it is.
 
     Raises:
-        ValueError: z is not finite and positive, or infinite by default, since the f have a majority; f < 1 or f >= n;
-            or rows is not 2-D, is empty or holds no floats.
+        ValueError: z is not finite and positive; the default z is infinite, since the f rows have a
+            majority; f < 1 or f >= n; or rows is not 2-D, is empty or holds no floats.
 
-    Source: Baruch, Baruch and Goldberg, NeurIPS 2019, algorithm 3. Convention: against the direction of the deviation,
-        as there; ByzFL adds it.
+    Source: Baruch, Baruch and Goldberg, NeurIPS 2019, algorithm 3. Convention: against the
+        deviations, as there; ByzFL adds them.
     """
     check_rows(rows)
     check_count("a_little_is_enough", f)
@@ -145,20 +154,24 @@ def a_little_is_enough(rows: Tensor, f: int, n: int, *, z: float | None = None) 
             raise ValueError(f"a_little_is_enough needs z where f has a majority, got f={f}, n={n}")
     else:
         check_positive("a_little_is_enough", "z", z)
-    known = rows.double()
-    return repeated(known.mean(dim=0) - z * deviations(known), f, rows)
+    exact = rows.double()
+    row = exact.mean(dim=0) - z * deviations(exact)
+    return repeated(row, f, rows)
 
 
 def most_deviations(n: int, f: int) -> float:
-    """z_max: how many deviations f rows may move so that enough honest rows are expected to lie further out.
+    """Returns z_max: the most deviations that f rows may move and still look honest.
+
+    They look honest if enough honest rows are expected to lie further out.
 
     Args:
         n: clients of the round, corrupt ones included.
         f: corrupt ones, 1 <= f < n.
 
     Returns:
-        The quantile of a normal at (n - f - s) / (n - f), where s = floor(n / 2 + 1) - f rows are still needed for a
-        majority; inf where none are. Negative where the corrupt are too few to hide.
+        The normal quantile at (n - f - s) / (n - f). Here s = floor(n / 2 + 1) - f is the number of
+        honest rows that the corrupt ones need for a majority. Infinite if s = 0; negative where the
+        corrupt rows are too few to hide.
 
     Raises:
         ValueError: f < 1 or f >= n.
@@ -167,6 +180,12 @@ def most_deviations(n: int, f: int) -> float:
     """
     if not 1 <= f < n:
         raise ValueError(f"most_deviations needs 1 <= f < n, got f={f}, n={n}")
-    needed = max(0, n // 2 + 1 - f)
-    share = (n - f - needed) / (n - f)
-    return NormalDist().inv_cdf(share) if 0 < share < 1 else math.inf if share == 1 else -math.inf
+    honest = n - f
+    majority = n // 2 + 1
+    supporters = max(0, majority - f)
+    share = (honest - supporters) / honest
+    if share == 1:
+        return math.inf
+    if share == 0:
+        return -math.inf
+    return NormalDist().inv_cdf(share)

@@ -1,4 +1,4 @@
-"""An attack that sends nothing wrong: one honest row over and over."""
+"""An attack that sends nothing wrong: it repeats one honest row."""
 
 import torch
 from torch import Tensor
@@ -7,31 +7,32 @@ from attacks.poisoning.checks import check_count, check_rows, repeated
 
 
 def mimic(rows: Tensor, f: int) -> Tensor:
-    """The honest row that lies furthest out along the direction in which the rows differ most, f more times.
+    """Repeats the honest row that lies furthest out along the rows' main direction.
 
-    Rules that are right where honest rows are alike are led to over-count one client where they are not.
+    A rule that works while honest rows are alike thereby over-counts one client where they differ.
 
     Args:
-        rows: (h, d), float32 or float64, the honest rows that the adversary knows.
+        rows: (h, d), float32 or float64, the honest rows that the adversary sees.
         f: rows to send, >= 1.
 
     Returns:
-        (f, d), all equal to one of rows: the one of largest |<row - mean, z>|, the first of equals, where z is the
-        first principal direction of the rows.
+        (f, d), all equal to the row with the largest |<row - mean, z>|, the first of equals. Here z
+        is the first principal direction of the rows.
 
     Raises:
         ValueError: f < 1, or rows is not 2-D, is empty or holds no floats.
 
-    Source: Karimireddy, He and Jaggi, Byzantine-Robust Learning on Heterogeneous Datasets via Bucketing, ICLR 2022.
-        Convention: z and the row are chosen anew from the rows of every round, where the source learns them over its
-        first rounds and keeps one client for good. A round thus depends on nothing but its rows, and where clients are
-        alike, the one that is over-counted changes from round to round: weaker than the source's.
+    Source: Karimireddy, He and Jaggi, Byzantine-Robust Learning on Heterogeneous Datasets via
+        Bucketing, ICLR 2022. Convention: z and the row are chosen from the rows of each round,
+        where the source learns them over its first rounds and then repeats one client for good.
+        A round thus depends on its rows only. Where clients are alike, a different one is
+        over-counted every round, which makes this weaker than the source's.
     """
     check_rows(rows)
     check_count("mimic", f)
-    known = torch.nan_to_num(rows.double())
-    centred = known - known.mean(dim=0)
-    _, directions = torch.linalg.eigh(
-        centred @ centred.T
-    )  # of the (h, h) table; the last is that of most variance
-    return repeated(rows[int(directions[:, -1].abs().argmax())], f, rows)
+    exact = torch.nan_to_num(rows.double())
+    centred = exact - exact.mean(dim=0)
+    # The (h, h) Gram matrix has the same projections as the (d, d) covariance, for less.
+    _, directions = torch.linalg.eigh(centred @ centred.T)
+    projections = directions[:, -1].abs()  # eigenvalues ascend: the last direction is the main one
+    return repeated(rows[int(projections.argmax())], f, rows)

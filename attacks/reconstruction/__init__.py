@@ -1,1 +1,1 @@
-"""Attacks that find records from updates."""
+"""Reconstruction: attacks that recover training records from gradients and updates."""

@@ -16,7 +16,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from attacks.inference.attributes import (
+from attacks import (
     counts_from_bias,
     label_counts,
     property_inference,

@@ -20,8 +20,8 @@ from typing import Any
 
 import torch
 
+from attacks import Errors, clopper_pearson_epsilon, one_run
 from attacks.inference.membership import lira_online
-from attacks.measures.epsilon import Errors, clopper_pearson_epsilon, one_run
 from attacks.measures.scores import at_false_positive_rate, auc
 from benchmarks.experiments.planted import FAULTS, SHARED, planted
 from securefl.audit.bounds import bounds

@@ -14,14 +14,9 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from attacks.inference.attributes import label_of_one
-from attacks.reconstruction.inversion import (
-    ONE_STEP,
-    LocalSteps,
-    dlg,
-    inverting_gradients,
-    local_update,
-)
+from attacks.inference.labels import label_of_one
+from attacks.reconstruction.inversion import dlg, inverting_gradients
+from attacks.reconstruction.local_steps import ONE_STEP, LocalSteps, local_update
 from attacks.reconstruction.pictures import best_match, guesses
 from securefl import vector
 from securefl.data.medmnist import load_medmnist

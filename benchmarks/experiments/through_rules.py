@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping
 import torch
 from torch import Tensor
 
-from attacks.inference.attributes import label_of_one
+from attacks.inference.labels import label_of_one
 from attacks.reconstruction.inversion import inverting_gradients
 from attacks.reconstruction.pictures import best_match, guesses
 from benchmarks.experiments.reconstructions import BOUNDS, GOOD, Row

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from attacks.measures import epsilon as estimators
+import attacks as estimators
 from securefl.audit.canaries import Canaries
 from securefl.audit.knowledge import Knowledge
 from securefl.privacy.accounting.gaussian import exact_epsilon

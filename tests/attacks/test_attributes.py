@@ -19,7 +19,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from attacks.inference.attributes import (
+from attacks import (
     counts_from_bias,
     label_counts,
     label_of_one,
@@ -272,7 +272,7 @@ def test_label_counts_does_not_mind_copies_of_a_class() -> None:
 @pytest.mark.parametrize(
     ("gradient", "labels", "classes", "n", "match"),
     [
-        ([1.0], LABELS, 2, 3, r"known must have shape \(any, 1\), got \(4, 2\)"),
+        ([1.0], LABELS, 2, 3, r"references must have shape \(any, 1\), got \(4, 2\)"),
         ([1.0, math.nan], LABELS, 2, 3, "gradient must be finite, got 1"),
         ([1.0, 1.0], LABELS, 3, 3, r"labels must be all of 0 to 2, classes >= 2, got \[0, 1\]"),
         ([1.0, 1.0], LABELS + 1, 2, 3, r"labels must be all of 0 to 1, classes >= 2, got \[1, 2\]"),
@@ -293,7 +293,7 @@ def test_records_that_no_counts_can_be_told_with_are_refused(
 ) -> None:
     with pytest.raises(ValueError, match=match):
         label_counts(torch.tensor(gradient), KNOWN, labels, classes=classes, n=n)
-    with pytest.raises(ValueError, match="known must be finite, got 8"):
+    with pytest.raises(ValueError, match="references must be finite, got 8"):
         label_counts(torch.zeros(2), KNOWN / 0.0 * 0.0, LABELS, classes=2, n=3)
 
 
@@ -347,10 +347,10 @@ def test_property_inference_minds_neither_order_scale_nor_shift_and_turns_with_t
     [
         (torch.zeros(3), SIDES, r"shadows must have shape \(any, 3\), got \(4, 2\)"),
         (torch.tensor([0.0, math.inf]), SIDES, "update must be finite, got 1"),
-        (torch.zeros(2), SIDES.long(), r"has must be 4 truths, got torch.int64"),
-        (torch.zeros(2), SIDES[:2], r"has must be 4 truths, got torch.bool of shape \(2,\)"),
-        (torch.zeros(2), SIDES | True, "needs shadows with and without it, got 4 of 4"),
-        (torch.zeros(2), SIDES & False, "needs shadows with and without it, got 0 of 4"),
+        (torch.zeros(2), SIDES.long(), r"has must be 4 truth values, got torch.int64"),
+        (torch.zeros(2), SIDES[:2], r"has must be 4 truth values, got torch.bool of shape \(2,\)"),
+        (torch.zeros(2), SIDES | True, "needs shadows with and without the property, got 4 of 4"),
+        (torch.zeros(2), SIDES & False, "needs shadows with and without the property, got 0 of 4"),
     ],
 )
 def test_shadows_that_tell_no_property_are_refused(update: Tensor, has: Tensor, match: str) -> None:

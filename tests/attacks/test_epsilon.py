@@ -17,7 +17,7 @@ import pytest
 import torch
 from scipy.stats import binom, norm
 
-from attacks.measures.epsilon import (
+from attacks import (
     Errors,
     clopper_pearson_epsilon,
     correct_guesses,
@@ -137,7 +137,7 @@ def epsilon_of(mu: float, delta: float) -> float:
 
 
 def test_clopper_pearson_known_answer() -> None:
-    errors = Errors(members=500, others=500, missed=100, alarms=50)
+    errors = Errors(members=500, nonmembers=500, missed=100, alarms=50)
     assert clopper_pearson_epsilon(errors, delta=1e-5, confidence=0.95) == pytest.approx(
         1.77091, abs=5e-6
     )
@@ -194,7 +194,7 @@ def test_guesses_by_hand() -> None:
 def test_errors_by_hand() -> None:
     scores = torch.tensor([0.1, 0.5, 0.5, 0.9])
     inside = torch.tensor([True, False, True, True])
-    assert errors_at(scores, inside, 0.5) == Errors(members=3, others=1, missed=1, alarms=1)
+    assert errors_at(scores, inside, 0.5) == Errors(members=3, nonmembers=1, missed=1, alarms=1)
 
 
 def with_moments(mean: float, deviation: float) -> torch.Tensor:
@@ -247,7 +247,7 @@ def test_one_shot_of_chance_estimates_next_to_nothing() -> None:
         (lambda: one_run_mu(10, 8, 7, confidence=0.0), "confidence must be in"),
         (
             lambda: gaussian_mu(Errors(0, 5, 0, 0), confidence=0.9),
-            "members and others must be tried, got 0 and 5",
+            "members and non-members must be tried, got 0 and 5",
         ),
         (
             lambda: clopper_pearson_epsilon(Errors(5, 0, 0, 0), delta=0.0, confidence=0.9),

@@ -15,17 +15,15 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from attacks.inference.attributes import label_of_one
+from attacks.inference.labels import label_of_one
 from attacks.reconstruction.inversion import (
-    ONE_STEP,
     Inverted,
-    LocalSteps,
     check_update,
     dlg,
     inverting_gradients,
-    local_update,
     quick,
 )
+from attacks.reconstruction.local_steps import ONE_STEP, LocalSteps, local_update
 from attacks.reconstruction.pictures import best_match, psnr
 from securefl import vector
 from securefl.data.task import Examples, Task

@@ -130,11 +130,13 @@ def test_guesses_are_the_mean_and_its_grey() -> None:
 def test_what_cannot_be_compared_is_refused(score: object) -> None:
     assert callable(score)
     good = images(2)
-    with pytest.raises(ValueError, match=r"found must have shape"):
+    with pytest.raises(ValueError, match=r"reconstructions must have shape"):
         score(images(2, side=12), good, bounds=(0, 1))
     with pytest.raises(ValueError, match=r"bounds must be in order, got \(1, 0\)"):
         score(good, good, bounds=(1, 0))
     with pytest.raises(ValueError, match="truth must be finite, got 512 that are not finite"):
         score(good, good * math.nan, bounds=(0, 1))
-    with pytest.raises(ValueError, match="found must be finite, got 512 that are not finite"):
+    with pytest.raises(
+        ValueError, match="reconstructions must be finite, got 512 that are not finite"
+    ):
         score(good * math.inf, good, bounds=(0, 1))

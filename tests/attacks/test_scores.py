@@ -242,16 +242,18 @@ def test_rates_out_of_range_are_refused_even_where_nothing_is_measured(
 @pytest.mark.parametrize("measure", [roc, auc, auc_error])
 def test_what_is_no_score_is_refused(measure: Callable[[Tensor, Tensor], object]) -> None:
     for bad in (math.nan, math.inf, -math.inf):
-        with pytest.raises(ValueError, match="others must be finite, got 1 that are not finite"):
+        with pytest.raises(
+            ValueError, match="nonmembers must be finite, got 1 that are not finite"
+        ):
             measure(MEMBERS, torch.tensor([0.0, bad]))
-    with pytest.raises(ValueError, match="members must be 1-D"):
+    with pytest.raises(ValueError, match=r"members must have shape \(any\), got \(2, 2\)"):
         measure(torch.zeros(2, 2), OTHERS)
-    with pytest.raises(ValueError, match="not empty"):
+    with pytest.raises(ValueError, match=r"got \(0,\)"):
         measure(torch.zeros(0), OTHERS)
     with pytest.raises(ValueError, match="must be floats"):
         measure(torch.zeros(2, dtype=torch.int64), OTHERS)
 
 
 def test_an_error_needs_two_of_each() -> None:
-    with pytest.raises(ValueError, match="two members and others, got 1 and 5"):
+    with pytest.raises(ValueError, match="two members and two non-members, got 1 and 5"):
         auc_error(torch.tensor([1.0]), OTHERS)

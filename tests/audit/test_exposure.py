@@ -22,7 +22,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from attacks.reconstruction.inversion import LocalSteps, local_update
+from attacks.reconstruction.local_steps import LocalSteps, local_update
 from attacks.reconstruction.pictures import psnr, ssim
 from securefl.audit.audit import audit
 from securefl.audit.exposure.exposures import attributes, exposed

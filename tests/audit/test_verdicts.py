@@ -16,7 +16,7 @@ import torch
 from scipy.stats import norm
 from torch import Tensor
 
-from attacks.measures.epsilon import (
+from attacks import (
     clopper_pearson_epsilon,
     correct_guesses,
     errors_at,
