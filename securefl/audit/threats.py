@@ -12,7 +12,6 @@ from securefl.errors import ScenarioError
 from securefl.scenario import catalog
 
 OPENED, FINAL, ANSWERS = "update opened with the key", "final model", "answers of the final model"
-_KEYED = ("ckks",)
 
 
 @dataclass(frozen=True)
@@ -39,7 +38,7 @@ class ThreatModel:
 
     def opens(self, channel: str) -> bool:
         """Whether it opens single updates with a key."""
-        return self.key and channel in _KEYED
+        return self.key and catalog.CHANNELS[channel].keyed
 
     def ends_with(self, channel: str) -> str:
         """What it has when the run is over: the final model, its answers, or nothing."""

@@ -12,6 +12,7 @@ from securefl.channels.protocol import (
     MODEL,
     OWN,
     ClientUpdate,
+    Kind,
     Observation,
     Packet,
     Plan,
@@ -21,13 +22,7 @@ from securefl.channels.protocol import (
 from securefl.channels.update import check_asked
 from securefl.errors import ProtocolError, RoundAbandoned
 
-_IN_THE_CLEAR = (MODEL, "update in the clear")
-PLAIN_SEES = {"server": _IN_THE_CLEAR, "network": _IN_THE_CLEAR, "client": (MODEL, OWN)}
-PLAIN: Mapping[str, str] = {
-    "server": "every update and its client",
-    "network": "the same, unless a transport encrypts it",
-    "other clients": "the global models",
-}
+_SHOWN = (MODEL, "update in the clear")
 
 
 class PlainClient:
@@ -151,3 +146,18 @@ def plain_sides(plan: Plan) -> Sides:
     """Every update in the clear."""
     server = PlainServer(plan.session, d=plan.d, min_cohort=plan.min_cohort, weights=plan.weights)
     return Sides(server, {client: PlainClient(client, plan.session) for client in plan.clients})
+
+
+PLAIN = Kind(
+    plain_sides,
+    terms=lambda plan: None,
+    describe=lambda terms, cohort: f", {cohort} rows",
+    threats={
+        "server": "every update and its client",
+        "network": "the same, unless a transport encrypts it",
+        "other clients": "the global models",
+    },
+    sees={"server": _SHOWN, "network": _SHOWN, "client": (MODEL, OWN)},
+    stages=1,
+    rows=lambda cohort: cohort,
+)

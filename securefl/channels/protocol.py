@@ -1,8 +1,8 @@
 """What a channel is: the values that travel through it, its two sides, and what building one takes."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Any, Protocol
 
 from torch import Tensor
 
@@ -135,3 +135,55 @@ class Sides:
     clients: Mapping[int, ChannelClient]
     left_out: Mapping[int, str] = field(default_factory=dict)
     first_name: bytes = b""
+
+
+@dataclass(frozen=True)
+class Kind:
+    """A channel as the rest of the toolkit knows it: how it is built, and what it shows to whom.
+
+    A new channel defines one next to its code, and the catalog lists it by name.
+
+    Attributes:
+        sides: plan and options -> both sides; raises ValueError where they do not fit.
+        terms: plan and options -> the constants that clients agree on, checked without a set-up.
+        describe: terms and size of a cohort -> the end of the sentence "the server sees ...".
+        threats: party -> what it learns, in words.
+        sees: "server", "network" or "client" -> the kinds of its Observations.
+        stages: requests and replies of a round.
+        rows: size of a cohort -> rows that a rule gets.
+        options: keys of the table [channel] that it takes, with their defaults.
+        min_cohort: options -> fewest updates of a round, where the scenario names no number.
+        set_up: whether a session begins with a set-up, which a client can miss.
+        exact: whether a round that is played again gives the same bytes.
+        lossy: whether coordinates are clipped and lose precision on the way.
+        keyed: whether clients hold a key that opens every update.
+        bounds_weights: whether a weight that a client reports must be at most max_weight.
+        shows_reported_weights: whether the server learns a weight that a client reports, although
+            it sees no update.
+    """
+
+    sides: Callable[..., Sides]
+    terms: Callable[..., object]
+    describe: Callable[[Any, int], str]
+    threats: Mapping[str, str]
+    sees: Mapping[str, tuple[str, ...]]
+    stages: int
+    rows: Callable[[int], int]
+    options: Mapping[str, Any] = field(default_factory=dict)
+    min_cohort: Callable[..., int] = lambda **options: 1
+    set_up: bool = False
+    exact: bool = True
+    lossy: bool = False
+    keyed: bool = False
+    bounds_weights: bool = False
+    shows_reported_weights: bool = False
+
+    @property
+    def server_holds_model(self) -> bool:
+        """Whether the server sees the global models."""
+        return MODEL in self.sees["server"]
+
+    @property
+    def shows_every_update(self) -> bool:
+        """Whether a rule gets one row a client, and no sum."""
+        return self.rows(2) == 2

@@ -7,9 +7,10 @@ from torch import nn
 
 import attacks
 import defenses
-from securefl.channels import plain
-from securefl.channels.ckks import build as ckks
-from securefl.channels.masking import build as masking
+from securefl.channels.ckks.build import CKKS
+from securefl.channels.masking.build import MASKED
+from securefl.channels.plain import PLAIN
+from securefl.channels.protocol import Kind
 from securefl.data.entries import DATA as DATA
 from securefl.data.entries import DEALS as DEALS
 from securefl.data.entries import DEFAULT_CLIENTS as DEFAULT_CLIENTS
@@ -21,7 +22,6 @@ from securefl.learning.plan import LocalTraining
 from securefl.learning.protocol import Trainer
 from securefl.scenario.entries import (
     AttackEntry,
-    ChannelEntry,
     PrefilterEntry,
     RuleEntry,
     TrainerEntry,
@@ -106,42 +106,6 @@ STEPS: Mapping[str, Callable[..., Any]] = {
     "fedadam": steps.fedadam,
 }
 
-CHANNELS: Mapping[str, ChannelEntry] = {
-    "plain": ChannelEntry(
-        plain.plain_sides,
-        stages=1,
-        rows=lambda cohort: cohort,
-        threats=plain.PLAIN,
-        sees=plain.PLAIN_SEES,
-    ),
-    "masked": ChannelEntry(
-        masking.masked_sides,
-        check=masking.masked_terms,
-        stages=5,
-        rows=lambda cohort: 1,
-        options={
-            "ring": 32,
-            "clip": 4.0,
-            "rounding": "stochastic",
-            "corrupt": 1,
-            "secrets": "system",
-        },
-        set_up=True,
-        shows_reported_weights=True,
-        threats=masking.MASKED,
-        sees=masking.MASKED_SEES,
-    ),
-    "ckks": ChannelEntry(
-        ckks.ckks_sides,
-        check=ckks.ckks_terms,
-        stages=2,
-        rows=lambda cohort: 1,
-        options={"clip": 4.0},
-        min_cohort=3,
-        exact=False,
-        threats=ckks.CKKS,
-        sees=ckks.CKKS_SEES,
-    ),
-}
+CHANNELS: Mapping[str, Kind] = {"plain": PLAIN, "masked": MASKED, "ckks": CKKS}
 
 SCREEN: Screen = defenses.screen

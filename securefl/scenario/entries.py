@@ -2,12 +2,11 @@
 
 import inspect
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 from torch import Tensor
 
-from securefl.channels.protocol import MODEL, Sides
 from securefl.learning.plan import DpPlan, LocalTraining
 from securefl.learning.protocol import Trainer
 
@@ -75,34 +74,6 @@ class TrainerEntry:
     def private(self) -> bool:
         """Whether there is noise that a finite epsilon can rest on."""
         return self.plan is not None
-
-
-@dataclass(frozen=True)
-class ChannelEntry:
-    """A way updates travel: how it is built and checked, its stages, rows of a cohort, options, and who sees what.
-
-    threats says it in words, sees by the kinds of Observations of server, network and each client. min_cohort is the
-    default where the options do not settle it; set_up says that a client can miss the session's; exact that a round
-    played again gives the same bytes. shows_reported_weights: whether the server learns a weight that a client reports,
-    though it sees no update.
-    """
-
-    sides: Callable[..., Sides]
-    stages: int
-    rows: Callable[[int], int]
-    threats: Mapping[str, str]
-    sees: Mapping[str, tuple[str, ...]]
-    options: Mapping[str, Any] = field(default_factory=dict)
-    check: Callable[..., object] = lambda plan: None
-    min_cohort: int = 1
-    set_up: bool = False
-    exact: bool = True
-    shows_reported_weights: bool = False
-
-    @property
-    def server_holds_model(self) -> bool:
-        """Whether the server sees the global models."""
-        return MODEL in self.sees["server"]
 
 
 def parameters_of(*functions: Callable[..., Any]) -> dict[str, inspect.Parameter]:

@@ -6,16 +6,16 @@ from typing import Any
 import torch
 from torch import nn
 
+from securefl.channels.protocol import Kind
 from securefl.data.partition import Skew
 from securefl.data.task import Task
 from securefl.errors import ScenarioError
 from securefl.learning.plan import DpPlan
 from securefl.scenario import catalog
 from securefl.scenario.declaration import Declaration
-from securefl.scenario.entries import ChannelEntry, TrainerEntry
+from securefl.scenario.entries import TrainerEntry
 
 DEFAULT_SKEW = Skew(alpha=0.5, classes=2, minimum=1)
-_LEAST_HONEST = 2  # of a sum that hides anything
 
 
 class Facts:
@@ -188,7 +188,7 @@ class Facts:
     # The channel.
 
     @cached_property
-    def channel(self) -> ChannelEntry:
+    def channel(self) -> Kind:
         """The kind of the channel."""
         return catalog.CHANNELS[self._declared.channel.kind]
 
@@ -201,11 +201,10 @@ class Facts:
 
     @cached_property
     def min_cohort(self) -> int:
-        """Fewest updates that make a round: declared, or the channel's own, or two honest clients and the corrupt."""
+        """Fewest updates that make a round: declared, or the channel's default."""
         if self._declared.channel.min_cohort is not None:
             return self._declared.channel.min_cohort
-        corrupt: int | None = self.channel_options.get("corrupt")
-        return self.channel.min_cohort if corrupt is None else corrupt + _LEAST_HONEST
+        return self.channel.min_cohort(**self.channel_options)
 
     def client_weight(self, client: int, real_records: int | None) -> int:
         """The weight a client states: its real count only where weights are reported, a public number elsewhere."""

@@ -19,7 +19,7 @@ def resolved(declared: Declaration, facts: Facts) -> dict[str, Any]:
     skew = {key: getattr(declared.data, key) or getattr(DEFAULT_SKEW, key) for key in takes}
     values["practice"] = copy.deepcopy(facts.practice)
     values["channel"] |= {"min_cohort": facts.min_cohort, **facts.channel_options}
-    if declared.weights == "reported" and facts.channel.options:
+    if declared.weights == "reported" and facts.channel.bounds_weights:
         values["channel"]["max_weight"] = facts.max_weight
     values["data"] |= {"partition": how, "clients": facts.site_count, **skew, **facts.data_options}
     tables = [

@@ -2,8 +2,6 @@
 
 from collections.abc import Sequence
 
-from securefl.channels.ckks.terms import CkksTerms
-from securefl.channels.masking.agreement import Agreement, blocks_for
 from securefl.privacy.chain import seeded_mark
 from securefl.scenario import catalog
 from securefl.scenario.making.channel import terms_of
@@ -114,41 +112,10 @@ def _data(scenario: Scenario) -> str:
 
 
 def _channel(scenario: Scenario) -> str:
-    """What the channel shows the server, and what it takes: bounds on a coordinate, and who may drop out."""
-    kind, cohort, terms = (
-        scenario.channel.kind,
-        scenario.cohort_size,
-        terms_of(scenario, scenario.facts),
-    )
-    described = f"channel {kind}: the server sees {catalog.CHANNELS[kind].threats['server']}"
-    if isinstance(terms, Agreement):
-        return f"{described}; {_masked(terms, cohort)}"
-    if isinstance(terms, CkksTerms):
-        return (
-            f"{described}; one client that shows it the key opens every update; "
-            f"{cohort - terms.min_cohort} may drop out; coordinates clipped at {terms.clip:g}, "
-            f"the mean is off by at most {terms.error_bound(cohort, _weight(terms)):.2g}; "
-            f"57 kB and more an update, 7 bytes for one of float32; the server must not get the models "
-            f"(docs/threat-model.md: what may be published)"
-        )
-    return f"{described}, {cohort} rows"
-
-
-def _weight(terms: CkksTerms) -> float:
-    """The least weight a whole cohort can have."""
-    weights = sorted(terms.weights.values()) if terms.weights is not None else [1] * terms.cohort
-    return float(sum(weights[: terms.cohort]))
-
-
-def _masked(terms: Agreement, cohort: int) -> str:
-    blocks = blocks_for(cohort)
-    largest = -(-cohort // blocks)
-    divided = f"{blocks} blocks of up to {largest}" if blocks > 1 else f"one sum of {largest}"
-    return (
-        f"{divided}, threshold {terms.threshold(largest)} "
-        f"against {terms.corrupt} corrupt, {largest - terms.fewest(largest)} may drop out; coordinates clipped at "
-        f"{terms.code.clip:g}, resolution {terms.code.step:.2g}"
-    )
+    """Says what the channel shows the server, and what it costs."""
+    kind, facts = scenario.facts.channel, scenario.facts
+    described = kind.describe(terms_of(scenario, facts), facts.cohort_size)
+    return f"channel {scenario.channel.kind}: the server sees {kind.threats['server']}{described}"
 
 
 def _arguments(parameters: dict[str, object]) -> str:

@@ -14,9 +14,7 @@ from securefl.audit.exposure.look import Look, Update
 from securefl.audit.exposure.result import Exposure, Pictures
 from securefl.audit.inquiry import OnRound
 from securefl.audit.replay import replay
-from securefl.channels.protocol import MODEL
 from securefl.privacy.remember import Remember, fresh
-from securefl.scenario.catalog import CHANNELS
 
 MOST_RECORDS, MOST_STEPS = 16, 16  # of an update that is inverted
 _ITERATIONS = 800
@@ -103,13 +101,13 @@ def implanted(look: Look, *, on_round: OnRound, remember: Remember = fresh) -> E
     """What a server reads that puts an imprint before the model: the rounds up to the target's first, with it."""
     inquiry, name = look.inquiry, "imprint before the model"
     scenario, features = inquiry.scenario, look.task.features
-    if MODEL not in CHANNELS[scenario.channel.kind].sees["server"]:
+    if not scenario.facts.channel.server_holds_model:
         return Exposure(name, "the clients hold the model, the server gives them none")
     if look.update is None:
         return Exposure(name, "nothing that is seen moves with the target's update")
     direction = torch.randn(features, generator=inquiry.stream("direction").torch_generator())
     one_step = max(map(look.steps, range(scenario.clients))) == 1
-    gain = 1.0 if one_step or scenario.channel.kind != "plain" else _SLOW
+    gain = 1.0 if one_step or scenario.facts.channel.lossy else _SLOW
     bins = max(2, min(_BINS, _COORDINATES // features))
     front = attacks.imprint(look.task.inputs(look.known.features), direction, bins=bins, gain=gain)
     played = replay(

@@ -1,19 +1,11 @@
 """Both sides of the CKKS channel from public constants, and who sees what of it."""
 
-from collections.abc import Mapping
 from typing import Any
 
 from securefl.channels.ckks.terms import CkksTerms
-from securefl.channels.protocol import MODEL, OWN, Plan, Sides
+from securefl.channels.protocol import MODEL, OWN, Kind, Plan, Sides
 
-_ENCRYPTED = ("encrypted update", "encrypted sum")
-CKKS_SEES = {"server": _ENCRYPTED, "network": _ENCRYPTED, "client": (MODEL, OWN, "opened sum")}
-CKKS: Mapping[str, str] = {
-    "server": "ciphertexts it cannot open, their number, and who took part; no update, no sum, no model",
-    "server with one client": "every update: each client holds the key (masking has no such limit)",
-    "key holders (all clients)": "the sum and the global models; n - 1 of them the last one's update",
-    "network": "what the server sees; that nobody swaps it is for the transport to see to (TLS)",
-}
+_SHOWN = ("encrypted update", "encrypted sum")
 
 
 def ckks_sides(plan: Plan, **options: Any) -> Sides:
@@ -47,3 +39,50 @@ def ckks_terms(plan: Plan, *, clip: float) -> CkksTerms:
         weights=plan.weights,
         max_weight=plan.max_weight,
     )
+
+
+def _described(terms: CkksTerms, cohort: int) -> str:
+    """Says what the key opens, who may drop out, how far the mean is off, and what it costs."""
+    # The mean is off by most where the cohort weighs least.
+    weights = [1] * terms.cohort
+    if terms.weights is not None:
+        weights = sorted(terms.weights.values())
+    lightest = float(sum(weights[: terms.cohort]))
+    return (
+        "; one client that shows it the key opens every update; "
+        f"{cohort - terms.min_cohort} may drop out; coordinates clipped at {terms.clip:g}, "
+        f"the mean is off by at most {terms.error_bound(cohort, lightest):.2g}; "
+        "57 kB and more an update, 7 bytes for one of float32; the server must not get the models "
+        "(docs/threat-model.md: what may be published)"
+    )
+
+
+CKKS = Kind(
+    ckks_sides,
+    terms=ckks_terms,
+    describe=_described,
+    threats={
+        "server": (
+            "ciphertexts it cannot open, their number, and who took part; "
+            "no update, no sum, no model"
+        ),
+        "server with one client": (
+            "every update: each client holds the key (masking has no such limit)"
+        ),
+        "key holders (all clients)": (
+            "the sum and the global models; n - 1 of them the last one's update"
+        ),
+        "network": (
+            "what the server sees; that nobody swaps it is for the transport to see to (TLS)"
+        ),
+    },
+    sees={"server": _SHOWN, "network": _SHOWN, "client": (MODEL, OWN, "opened sum")},
+    stages=2,
+    rows=lambda cohort: 1,
+    options={"clip": 4.0},
+    min_cohort=lambda **options: 3,  # of two, each could subtract its own update from the sum
+    exact=False,
+    lossy=True,
+    keyed=True,
+    bounds_weights=True,
+)

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any, Literal
 
-from securefl.channels.masking.agreement import MAX_BLOCK, Agreement, blocks_for
+from securefl.channels.masking.agreement import MAX_BLOCK, MIN_HONEST, Agreement, blocks_for
 from securefl.channels.masking.client import MaskedClient
 from securefl.channels.masking.fixed_point import FixedPoint
 from securefl.channels.masking.keys import Identity
@@ -11,9 +11,9 @@ from securefl.channels.masking.server import MaskedServer
 from securefl.channels.masking.setup import SetupClient, SetupServer, hold
 from securefl.channels.masking.setup_messages import SECRET_BYTES
 from securefl.channels.monotonic import MemoryMonotonic
-from securefl.channels.protocol import MODEL, OWN, SET_UP, Plan, Sides
+from securefl.channels.protocol import MODEL, OWN, SET_UP, Kind, Plan, Sides
 
-_MASKED = (
+_SHOWN = (
     MODEL,
     "public keys",
     "sealed shares",
@@ -22,14 +22,6 @@ _MASKED = (
     "shares of survivors' seeds and of dropped clients' keys",
     "sum of updates",
 )
-MASKED_SEES = {"server": _MASKED, "network": _MASKED, "client": (MODEL, OWN)}
-MASKED: Mapping[str, str] = {
-    "server": "the sum over each block's survivors, who survived, reported weights if allowed; no single update",
-    "server with up to `corrupt` clients of a sum": "the sum over its honest survivors, two or more",
-    "n - 1 colluding clients": "the last one's update, exactly; only noise protects it (dp_sgd)",
-    "network": "what the server sees; forged, replayed or swapped messages change no sum, held back ones stop rounds",
-    "other clients": "the global models, hence the sum, and who took part",
-}
 
 
 def masked_sides(plan: Plan, **options: Any) -> Sides:
@@ -107,3 +99,54 @@ def masked_terms(
         weights=plan.weights,
         config=plan.config,
     )
+
+
+def _described(terms: Agreement, cohort: int) -> str:
+    """Says how a cohort is divided into sums, who may drop out, and what a coordinate loses."""
+    blocks = blocks_for(cohort)
+    largest = -(-cohort // blocks)  # rounded up
+    divided = f"{blocks} blocks of up to {largest}" if blocks > 1 else f"one sum of {largest}"
+    return (
+        f"; {divided}, threshold {terms.threshold(largest)} against {terms.corrupt} corrupt, "
+        f"{largest - terms.fewest(largest)} may drop out; "
+        f"coordinates clipped at {terms.code.clip:g}, resolution {terms.code.step:.2g}"
+    )
+
+
+MASKED = Kind(
+    masked_sides,
+    terms=masked_terms,
+    describe=_described,
+    threats={
+        "server": (
+            "the sum over each block's survivors, who survived, reported weights if allowed; "
+            "no single update"
+        ),
+        "server with up to `corrupt` clients of a sum": (
+            "the sum over its honest survivors, two or more"
+        ),
+        "n - 1 colluding clients": (
+            "the last one's update, exactly; only noise protects it (dp_sgd)"
+        ),
+        "network": (
+            "what the server sees; forged, replayed or swapped messages change no sum, "
+            "held back ones stop rounds"
+        ),
+        "other clients": "the global models, hence the sum, and who took part",
+    },
+    sees={"server": _SHOWN, "network": _SHOWN, "client": (MODEL, OWN)},
+    stages=5,
+    rows=lambda cohort: 1,
+    options={
+        "ring": 32,
+        "clip": 4.0,
+        "rounding": "stochastic",
+        "corrupt": 1,
+        "secrets": "system",
+    },
+    min_cohort=lambda *, corrupt, **options: corrupt + MIN_HONEST,
+    set_up=True,
+    lossy=True,
+    bounds_weights=True,
+    shows_reported_weights=True,
+)

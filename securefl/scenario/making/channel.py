@@ -42,4 +42,4 @@ def terms_of(declared: Declaration, facts: Facts) -> Any:
         d=facts.coordinates,
         stream_for=lambda purpose, client, round: system_keystream(),
     )
-    return facts.channel.check(sketch, **facts.channel_options)
+    return facts.channel.terms(sketch, **facts.channel_options)
