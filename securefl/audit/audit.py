@@ -26,7 +26,7 @@ from securefl.files import read_lines
 from securefl.privacy.chain import seeded_mark
 from securefl.privacy.ledger import carried
 from securefl.runs.cache import user_cache
-from securefl.runs.cell import Cell
+from securefl.runs.cell import Cell, CellState
 from securefl.runs.checkpoint import load_checkpoint
 from securefl.runs.environment import code_hash
 from securefl.runs.folder import Request, RunFolder, Use
@@ -174,7 +174,7 @@ def _opened(path: Path) -> tuple[Scenario, Cell]:
     if len(cells) != 1:
         raise ScenarioError(f"{path} holds {len(cells)} runs: audit the scenario of one of them")
     ((_, values, cell),) = cells
-    if (state := cell.status()["state"]) != "done":
+    if (state := cell.status().state) is not CellState.DONE:
         raise ScenarioError(f"{path} is {state}: let it end before it is audited")
     return make_scenario(dict(values)), cell
 
@@ -197,7 +197,9 @@ def _shadows(
     run = RunFolder.create(folder, request)
     with run.held():
         run.ask(request)
-        missing = [cell for cell in cells.values() if run.named(cell).status()["state"] != "done"]
+        missing = [
+            cell for cell in cells.values() if run.named(cell).status().state is not CellState.DONE
+        ]
         say(f"{count} shadows, {len(missing)} of them to train")
         jobs = [Job(run.named(cell), resolved[cell], code) for cell in missing]
         with closing(play(jobs, workers=min(asked.jobs, len(jobs)), limit=_LIMIT)) as events:
@@ -208,7 +210,7 @@ def _shadows(
                     say(f"a shadow is at round {event.round} of {inquiry.scenario.rounds}")
                 if not isinstance(event, Finished):
                     continue
-                if event.state != "done":
+                if event.state is not CellState.DONE:
                     raise RunFailed(f"a shadow is {event.state}: {event.reason}")
                 say(f"a shadow has ended, after {event.seconds:.0f} s")
     return {

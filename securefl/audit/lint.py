@@ -9,7 +9,7 @@ from securefl.errors import LedgerError, RunFolderError
 from securefl.privacy.chain import read_entries
 from securefl.privacy.lint.case import Case, Finding
 from securefl.privacy.lint.lint import lint
-from securefl.runs.cell import Cell
+from securefl.runs.cell import Cell, CellState
 from securefl.runs.folder import RunFolder
 from securefl.runs.lineage import seeded_earlier
 
@@ -40,7 +40,9 @@ def examine(path: Path) -> list[Verdict]:
     cells = {
         cell.hash: (label, scenario, cell) for label, scenario, cell in RunFolder.open(path).cells()
     }
-    run = [scenario for _, scenario, cell in cells.values() if cell.status()["state"] != "new"]
+    run = [
+        scenario for _, scenario, cell in cells.values() if cell.status().state is not CellState.NEW
+    ]
     found = []
     for name, (label, scenario, cell) in cells.items():
         case = _case(scenario, cell, run)
@@ -109,10 +111,10 @@ def _case(scenario: Mapping[str, Any], cell: Cell, run: list[Mapping[str, Any]])
             broken[-1 if client is None else client] = str(reason)
     return Case(
         scenario,
-        str(cell.status()["state"]),
+        cell.status().state.value,
         ledgers,
         broken,
-        tuple(cell.rounds()),
+        tuple(cell.round_lines()),
         cell.metrics(),
         seeded_earlier(scenario, cell),
         tuple(run),

@@ -1,17 +1,34 @@
-"""What is written down about a round; it needs no torch, so that who only reads a folder need not wait."""
+"""The record of a round. It needs no torch, so that reading a run folder starts at once."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any, Self
 
 
 @dataclass(frozen=True)
 class RoundRecord:
-    """Everything that is written down about one round; `reason` is empty unless it was abandoned.
+    """Describes one round as rounds.jsonl keeps it.
 
-    `push` is how far the corrupt clients' rows are from the mean of the rows that the adversary knows, on average, in
-    root mean square distances of those from it; None without an attack, where these are equal, and where they are its
-    own and sent as they are. `distrusted` are the clients whose rows got less than a tenth of an equal share from a
-    rule that weighs rows; None without an attack, or where the rule gives no weights.
+    Args:
+        round: its number, from 0.
+        abandoned: whether the model stayed as it was.
+        reason: why the round was abandoned; empty otherwise.
+        cohort: the clients that were invited, ascending.
+        survivors: the clients whose updates are in the sum or in a row.
+        absent: client -> why its update is not there.
+        screened: clients whose rows the screen set aside.
+        rejected: messages that were dropped.
+        bytes_up: bytes from the clients.
+        bytes_down: bytes to the clients.
+        accuracy: of the model after the round; None where it was not measured.
+        ledger_heads: client -> head of its ledger after the round.
+        seconds: wall time.
+        push: how far the corrupt rows are from the mean of the rows that the adversary knows. It is
+            a mean over the corrupt rows, in units of the known rows' root mean square distance from
+            that mean. None without an attack, where the known rows are equal, and where they are
+            the adversary's own and sent unchanged.
+        distrusted: clients whose rows got less than a tenth of an equal share from a rule that
+            weighs rows. None without an attack, and where the rule gives no weights.
     """
 
     round: int
@@ -29,3 +46,70 @@ class RoundRecord:
     seconds: float
     push: float | None = None
     distrusted: tuple[int, ...] | None = None
+
+    @classmethod
+    def from_json(cls, line: Mapping[str, Any]) -> Self:
+        """Reads a line of rounds.jsonl; keys that this version does not know are ignored.
+
+        Raises:
+            ValueError: a key is missing, or its value is of another kind.
+        """
+        # Folders from before these two keys have no value for them.
+        distrusted = line.get("distrusted")
+        try:
+            return cls(
+                round=_integer(line["round"]),
+                abandoned=bool(_integer(line["abandoned"])),
+                reason=_text(line["reason"]),
+                cohort=_clients(line["cohort"]),
+                survivors=_clients(line["survivors"]),
+                absent=_by_client(line["absent"]),
+                screened=_clients(line["screened"]),
+                rejected=_integer(line["rejected"]),
+                bytes_up=_integer(line["bytes_up"]),
+                bytes_down=_integer(line["bytes_down"]),
+                accuracy=_measured(line["accuracy"]),
+                ledger_heads=_by_client(line["ledger_heads"]),
+                seconds=_number(line["seconds"]),
+                push=_measured(line.get("push")),
+                distrusted=None if distrusted is None else _clients(distrusted),
+            )
+        except KeyError as key:
+            raise ValueError(f"a round's record has no {key}") from None
+
+
+def _integer(value: object) -> int:
+    if not isinstance(value, int):
+        raise ValueError(f"a round's record has {value!r} for a whole number")
+    return value
+
+
+def _number(value: object) -> float:
+    if not isinstance(value, int | float):
+        raise ValueError(f"a round's record has {value!r} for a number")
+    return value
+
+
+def _measured(value: object) -> float | None:
+    return None if value is None else _number(value)
+
+
+def _text(value: object) -> str:
+    if not isinstance(value, str):
+        raise ValueError(f"a round's record has {value!r} for a text")
+    return value
+
+
+def _clients(value: object) -> tuple[int, ...]:
+    if not isinstance(value, list):
+        raise ValueError(f"a round's record has {value!r} for a list of clients")
+    return tuple(_integer(client) for client in value)
+
+
+def _by_client(value: object) -> dict[int, str]:
+    """The keys of a JSON object are text, those of the record are numbers."""
+    if not isinstance(value, dict):
+        raise ValueError(f"a round's record has {value!r} for a table of clients")
+    if not all(client.isdecimal() for client in value):
+        raise ValueError(f"a round's record has {value!r} for a table of clients")
+    return {int(client): _text(content) for client, content in value.items()}

@@ -1,55 +1,93 @@
 """What an attack did to a run, from the records of its rounds."""
 
 import math
-from collections.abc import Collection, Mapping, Sequence
-from typing import Any
+from collections.abc import Collection, Iterable, Sequence
+from typing import NamedTuple, TypedDict
+
+from securefl.federation.record import RoundRecord
+
+STANDARD_ERRORS_ABOVE_MAJORITY = 2  # accuracy within them may be a constant answer's luck
+
+
+class Aftermath(TypedDict, total=False):
+    """What an attack did to a run; None where there is nothing to count.
+
+    Keys:
+        push: mean of the rounds' pushes, see `RoundRecord.push`.
+        screened_precision: corrupt share of the updates that the screen set aside.
+        screened_recall: share set aside of the corrupt updates that arrived.
+        distrusted_precision: corrupt share of the rows that the rule gave next to no weight.
+        distrusted_recall: share given next to no weight of the corrupt rows that arrived.
+        collapsed: the first round after which accuracy never significantly exceeds the
+            majority-class rate; NaN counts as below. None if there is no such round.
+        attack_success: share of the attack's goal that the final model reaches.
+    """
+
+    push: float | None
+    screened_precision: float | None
+    screened_recall: float | None
+    distrusted_precision: float | None
+    distrusted_recall: float | None
+    collapsed: float | None
+    attack_success: float | None
+
+
+class Detection(NamedTuple):
+    """How well a list of suspects matches the corrupt clients."""
+
+    precision: float | None
+    recall: float | None
 
 
 def aftermath(
-    rounds: Sequence[Mapping[str, Any]],
+    rounds: Sequence[RoundRecord],
     corrupt: Collection[int],
     *,
     majority: float | None,
     records: int,
-) -> dict[str, float | None]:
-    """How far the corrupt rows were pushed, whom the screen set aside, and when the model collapsed.
+) -> Aftermath:
+    """Says how far rows were pushed, who was set aside, and when the model collapsed.
 
     Args:
-        rounds: the records, as rounds.jsonl holds them.
+        rounds: the records, from round 0.
         corrupt: ids of the corrupt clients.
-        majority: the share of the largest class among the test records; None where they bear several labels.
-        records: test records.
+        majority: the share of the largest class among the test records; None where a record has
+            several labels.
+        records: number of test records.
 
     Returns:
-        push: mean of the rounds' pushes. screened_precision: share of corrupt ones among the updates set aside by the
-        screen. screened_recall: share set aside of the corrupt updates that arrived. distrusted_precision,
-        distrusted_recall: the same of rows that the rule gave next to no weight, where it weighs rows. collapsed: the
-        first round from which on accuracy was never more than two standard errors above majority, or not a number.
-        None where there is nothing to count, or it never happened.
+        All of `Aftermath` except attack_success, which needs the final model.
     """
-    pushes = [record["push"] for record in rounds if record["push"] is not None]
+    pushes = [record.push for record in rounds if record.push is not None]
+    screened = _detection(((record.screened, record.survivors) for record in rounds), corrupt)
+    distrusted = _detection(
+        (
+            (record.distrusted, record.survivors)
+            for record in rounds
+            if record.distrusted is not None
+        ),
+        corrupt,
+    )
     return {
         "push": _mean(pushes),
-        **_found("screened", rounds, corrupt),
-        **_found(
-            "distrusted", [record for record in rounds if record["distrusted"] is not None], corrupt
-        ),
-        "collapsed": _collapsed([record["accuracy"] for record in rounds], majority, records),
+        "screened_precision": screened.precision,
+        "screened_recall": screened.recall,
+        "distrusted_precision": distrusted.precision,
+        "distrusted_recall": distrusted.recall,
+        "collapsed": _collapsed([record.accuracy for record in rounds], majority, records),
     }
 
 
-def _found(
-    what: str, rounds: Sequence[Mapping[str, Any]], corrupt: Collection[int]
-) -> dict[str, float | None]:
-    """Precision and recall of a list of clients in every record, as one that should hold the corrupt ones."""
-    listed = [client in corrupt for record in rounds for client in record[what]]
-    arrived = [
-        client in record[what]
-        for record in rounds
-        for client in record["survivors"]
-        if client in corrupt
-    ]
-    return {f"{what}_precision": _mean(listed), f"{what}_recall": _mean(arrived)}
+def _detection(
+    rounds: Iterable[tuple[Sequence[int], Sequence[int]]], corrupt: Collection[int]
+) -> Detection:
+    """Precision and recall over rounds; each gives the suspects and the clients that arrived."""
+    suspects_corrupt: list[bool] = []
+    corrupt_suspected: list[bool] = []
+    for suspects, arrived in rounds:
+        suspects_corrupt += [client in corrupt for client in suspects]
+        corrupt_suspected += [client in suspects for client in arrived if client in corrupt]
+    return Detection(_mean(suspects_corrupt), _mean(corrupt_suspected))
 
 
 def _mean(values: Sequence[float]) -> float | None:
@@ -59,14 +97,15 @@ def _mean(values: Sequence[float]) -> float | None:
 def _collapsed(
     accuracies: Sequence[float | None], majority: float | None, records: int
 ) -> float | None:
-    """The place from which on no accuracy is above what a constant answer may score by chance."""
+    """The first round from which no accuracy exceeds what a constant answer may reach by luck."""
     if majority is None or records == 0 or not accuracies:
         return None
-    chance = majority + 2 * math.sqrt(majority * (1 - majority) / records)
-    above = [
-        place
-        for place, accuracy in enumerate(accuracies)
-        if accuracy is not None and accuracy > chance
-    ]
-    first = above[-1] + 1 if above else 0
-    return float(first) if first < len(accuracies) else None
+    error = math.sqrt(majority * (1 - majority) / records)
+    luck = majority + STANDARD_ERRORS_ABOVE_MAJORITY * error
+    # A model that is not finite any more has no accuracy: that is as bad as a constant answer.
+    above = [accuracy is not None and accuracy > luck for accuracy in accuracies]
+    if True not in above:
+        return 0.0
+    last_above = max(round for round, better in enumerate(above) if better)
+    first_below = last_above + 1
+    return float(first_below) if first_below < len(accuracies) else None

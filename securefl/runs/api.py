@@ -3,7 +3,6 @@
 from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import torch
 
@@ -11,6 +10,7 @@ from securefl.data.download import OnBytes, quiet
 from securefl.federation.record import RoundRecord
 from securefl.runs.cache import user_cache
 from securefl.runs.folder import Request, RunFolder
+from securefl.runs.metrics import RunMetrics
 from securefl.runs.origin import origin_of
 from securefl.runs.play import OnRound, run_cell
 from securefl.runs.results import write_results
@@ -25,7 +25,7 @@ def run(
     text: str = "",
     on_round: OnRound | None = None,
     on_bytes: OnBytes = quiet,
-) -> dict[str, Any]:
+) -> RunMetrics:
     """The final metrics of scenario, run in the folder `out`; a run that was interrupted goes on.
 
     Args:
@@ -60,7 +60,7 @@ def run_cells(
     *,
     on_round: Callable[[str, RoundRecord], None],
     on_bytes: OnBytes = quiet,
-) -> dict[str, dict[str, Any]]:
+) -> dict[str, RunMetrics]:
     """Label -> final metrics, cell after cell in one thread; the results are written whatever happens."""
     torch.set_num_threads(1)  # two torch threads in one process collapse when anything else runs
     done, remember = {}, user_cache().remember

@@ -1,76 +1,172 @@
 """The folder of one scenario's run."""
 
 import secrets
-from collections.abc import Mapping
-from dataclasses import asdict, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
 from securefl.errors import RunFolderError
+from securefl.federation.record import RoundRecord
 from securefl.files import append_line, read_json, read_lines, write_json, write_lines
+from securefl.runs.metrics import RunMetrics, checked_metrics
 
-if TYPE_CHECKING:  # torch: seconds that who only reads a folder need not wait
-    from securefl.federation.record import RoundRecord
+if TYPE_CHECKING:  # torch takes seconds to import, which a mere look at a folder need not wait for
     from securefl.federation.values import Played, State
+
+
+class CellState(StrEnum):
+    """How far a cell has come, in the words of status.json."""
+
+    NEW = "new"
+    RUNNING = "running"
+    DONE = "done"
+    FAILED = "failed"
+    OUT_OF_BUDGET = "out of budget"
+
+    @property
+    def ended(self) -> bool:
+        """Whether the cell has metrics and is not run again."""
+        return self in (CellState.DONE, CellState.OUT_OF_BUDGET)
+
+
+@dataclass(frozen=True)
+class Status:
+    """What status.json says of a cell.
+
+    Args:
+        state: how far the cell has come.
+        run: name of the run, which its ledgers repeat; empty before the cell is opened.
+        round: the round in progress, or the one that failed; None elsewhere.
+        reason: why the cell ended as it did, empty for "done"; None before it ended.
+    """
+
+    state: CellState = CellState.NEW
+    run: str = ""
+    round: int | None = None
+    reason: str | None = None
+
+    @classmethod
+    def from_json(cls, values: Mapping[str, object]) -> Self:
+        """Raises ValueError where a value is of another kind, or the state is none of ours."""
+        state = values.get("state")
+        run = values.get("run", "")
+        round = values.get("round")
+        reason = values.get("reason")
+        if not isinstance(state, str) or state not in list(CellState):
+            raise ValueError("it names no state")
+        if not isinstance(run, str) or not isinstance(round, int | None):
+            raise ValueError(f"its run is {run!r}, its round {round!r}")
+        if not isinstance(reason, str | None):
+            raise ValueError(f"its reason is {reason!r}")
+        return cls(CellState(state), run, round, reason)
+
+    def to_json(self) -> dict[str, object]:
+        """Returns the values that are set, in the order of the file."""
+        return {key: value for key, value in asdict(self).items() if value is not None}
+
+
+class Timings(NamedTuple):
+    """What a cell has cost, over all its starts.
+
+    Args:
+        starts: how often the cell was begun.
+        stages: stage -> wall and CPU seconds.
+    """
+
+    starts: int
+    stages: Mapping[str, tuple[float, float]]
 
 
 class Cell:
     """The folder of one scenario's run.
 
     Guarantees:
-        - The checkpoint carries the record of its own round, so that a crash between the two files loses nothing.
+        - The checkpoint carries the record of its own round: a crash between the two files loses
+          nothing.
         - No key, raw update or training record is written.
     """
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.ledgers = folder / "ledgers"
-        self._status, self._rounds = folder / "status.json", folder / "rounds.jsonl"
-        self._transcript, self.checkpoint = (
-            folder / "transcript.jsonl",
-            folder / "model.safetensors",
-        )
-        self._metrics, self._timings = folder / "metrics.json", folder / "timings.json"
+        self.checkpoint = folder / "model.safetensors"
+        self._status = folder / "status.json"
+        self._rounds = folder / "rounds.jsonl"
+        self._transcript = folder / "transcript.jsonl"
+        self._metrics = folder / "metrics.json"
+        self._timings = folder / "timings.json"
 
     @property
     def hash(self) -> str:
         """The cell's name."""
         return self.folder.name
 
-    def status(self) -> dict[str, Any]:
-        """State, run name, round in progress, reason; state "new" before the first start. Raises RunFolderError."""
-        status = read_json(self._status) if self._status.exists() else {"state": "new"}
-        if "state" not in status:
-            raise RunFolderError(f"{self._status} is damaged: it names no state")
-        return status
+    def status(self) -> Status:
+        """Returns how far the cell has come; state "new" before the first start.
 
-    def metrics(self) -> dict[str, Any] | None:
-        """The final metrics; None until there are some."""
-        return read_json(self._metrics) if self._metrics.exists() else None
+        Raises:
+            RunFolderError: the file is damaged.
+        """
+        if not self._status.exists():
+            return Status()
+        try:
+            return Status.from_json(read_json(self._status))
+        except ValueError as damage:
+            raise RunFolderError(f"{self._status} is damaged: {damage}") from None
 
-    def timings(self) -> dict[str, Any]:
-        """`starts`, how often the cell was begun, and `stages`: name -> wall and CPU seconds, over all starts."""
-        return read_json(self._timings) if self._timings.exists() else {"starts": 0, "stages": {}}
+    def metrics(self) -> RunMetrics | None:
+        """Returns the final metrics, None before there are some. Raises RunFolderError."""
+        if not self._metrics.exists():
+            return None
+        try:
+            return checked_metrics(read_json(self._metrics))
+        except ValueError as damage:
+            raise RunFolderError(f"{self._metrics} is damaged: {damage}") from None
 
-    def note_timings(self, timings: Mapping[str, Any]) -> None:
-        """Keep what the cell has cost so far."""
-        write_json(self._timings, timings)
+    def timings(self) -> Timings:
+        """Returns what the cell has cost so far. Raises RunFolderError."""
+        if not self._timings.exists():
+            return Timings(0, {})
+        values = read_json(self._timings)
+        try:
+            stages = {
+                stage: (float(wall), float(cpu)) for stage, (wall, cpu) in values["stages"].items()
+            }
+            return Timings(int(values["starts"]), stages)
+        except (KeyError, TypeError, ValueError, AttributeError):
+            raise RunFolderError(f"{self._timings} is damaged: it holds no timings") from None
 
-    def rounds(self) -> list[dict[str, Any]]:
-        """The records of the rounds, in order."""
+    def note_timings(self, timings: Timings) -> None:
+        """Keeps what the cell has cost so far."""
+        write_json(self._timings, timings._asdict())
+
+    def rounds(self) -> list[RoundRecord]:
+        """Returns the records of the rounds, in order. Raises RunFolderError."""
+        try:
+            return [RoundRecord.from_json(line) for line in read_lines(self._rounds)]
+        except ValueError as damage:
+            raise RunFolderError(f"{self._rounds} is damaged: {damage}") from None
+
+    def round_lines(self) -> Sequence[Mapping[str, Any]]:
+        """Returns the records as they lie on the disk, for checks that look at damaged folders."""
         return read_lines(self._rounds)
 
     def open(self) -> str:
-        """Make the folder if need be; the run's name, new or as it was."""
+        """Makes the folder if need be, and returns the run's name, new or as it was."""
         self.folder.mkdir(parents=True, exist_ok=True)
         status = self.status()
-        if "run" not in status:
-            status = {"state": "new", "run": secrets.token_hex(8)}
-            write_json(self._status, status)
-        return str(status["run"])
+        if not status.run:
+            status = Status(run=secrets.token_hex(8))
+            write_json(self._status, status.to_json())
+        return status.run
 
     def last_good(self, start: "State") -> "State":
-        """The state to go on from; files that ran ahead of or fell behind the checkpoint are put right.
+        """Returns the state to go on from.
+
+        A crash may leave rounds.jsonl and the transcript ahead of the checkpoint or behind it; both
+        are brought to the checkpoint's round first.
 
         Raises:
             RunFolderError: the checkpoint or a record is damaged.
@@ -78,56 +174,72 @@ class Cell:
         from securefl.runs.checkpoint import load_checkpoint
 
         if not self.checkpoint.exists():
-            if self.rounds() or self.status().get("round", 0) > 0:
+            if self.rounds() or (self.status().round or 0) > 0:
                 raise RunFolderError(
-                    f"the checkpoint {self.checkpoint} is gone, yet rounds were played; put a copy back"
+                    f"the checkpoint {self.checkpoint} is gone, yet rounds were played; "
+                    "put a copy back"
                 )
             write_lines(self._transcript, [])
             return start
         checkpoint = load_checkpoint(self.checkpoint)
         if checkpoint.state.weights.shape != start.weights.shape:
             raise RunFolderError(f"the checkpoint {self.checkpoint} belongs to another model")
-        done = [record for record in self.rounds() if record["round"] < checkpoint.state.round]
-        if len(done) < checkpoint.state.round:
-            done.append(dict(checkpoint.record))
-        if [record["round"] for record in done] != list(range(checkpoint.state.round)):
+        self._cut(checkpoint.state.round, checkpoint.record)
+        # A name belongs to the session that made it, and this is another session.
+        return replace(checkpoint.state, name=start.name)
+
+    def _cut(self, round: int, last: Mapping[str, object]) -> None:
+        """Brings rounds.jsonl and the transcript to `round`; `last` is the checkpoint's record."""
+        # The lines go back as they were read: a record may hold keys of a later version.
+        records = zip(self.rounds(), read_lines(self._rounds), strict=True)
+        lines = [line for record, line in records if record.round < round]
+        if len(lines) < round:
+            lines.append(dict(last))
+        if [line["round"] for line in lines] != list(range(round)):
             raise RunFolderError(f"{self._rounds} is damaged: rounds are missing")
-        write_lines(self._rounds, done)
-        seen = read_lines(self._transcript)
-        write_lines(
-            self._transcript, [entry for entry in seen if entry["round"] < checkpoint.state.round]
-        )
-        return replace(checkpoint.state, name=start.name)  # a name belongs to its session
+        write_lines(self._rounds, lines)
+        transcript = read_lines(self._transcript)
+        write_lines(self._transcript, [line for line in transcript if line["round"] < round])
 
     def begin_round(self, round: int) -> None:
-        """Note that a round is under way, before anything of it can leave a client."""
-        write_json(self._status, {"state": "running", "run": self.status()["run"], "round": round})
+        """Notes that a round is under way, before anything can leave a client."""
+        status = Status(CellState.RUNNING, self.status().run, round)
+        write_json(self._status, status.to_json())
 
     def finish_round(self, played: "Played") -> None:
-        """Keep a round: what was seen, the new state with the record, then the record's own line."""
-        for seen in played.observed:
+        """Keeps a round: what parties observed, then `keep`."""
+        for observation in played.observed:
             entry = {
-                "party": seen.party,
-                "kind": seen.kind,
-                "about": seen.about,
-                "shape": seen.shape,
-                "bytes": seen.size,
+                "party": observation.party,
+                "kind": observation.kind,
+                "about": observation.about,
+                "shape": observation.shape,
+                "bytes": observation.size,
             }
             append_line(self._transcript, {"round": played.record.round, **entry})
         self.keep(played.state, played.record)
 
-    def keep(self, state: "State", record: "RoundRecord") -> None:
-        """Write the checkpoint, then the record's line."""
+    def keep(self, state: "State", record: RoundRecord) -> None:
+        """Writes the checkpoint, then the record's line."""
         from securefl.runs.checkpoint import Checkpoint, save_checkpoint
 
         save_checkpoint(self.checkpoint, Checkpoint(state, asdict(record)))
         append_line(self._rounds, asdict(record))
 
     def finish(
-        self, state: str, *, metrics: Mapping[str, Any] | None = None, reason: str = ""
+        self, state: CellState, *, metrics: RunMetrics | None = None, reason: str = ""
     ) -> None:
-        """End the cell as "done", "out of budget" or "failed"; the metrics first, so that "done" implies them."""
+        """Ends the cell; the metrics are written first, so that "done" implies them."""
         if metrics is not None:
             write_json(self._metrics, metrics)
-        status = {"state": state, "run": self.status()["run"], "reason": reason}
-        write_json(self._status, status if state != "failed" else self.status() | status)
+        status = self.status()
+        # A failed cell still says in which round; resuming it must not take the checkpoint's
+        # absence for a fresh start.
+        round = status.round if state is CellState.FAILED else None
+        write_json(self._status, Status(state, status.run, round, reason).to_json())
+
+    def fail(self, reason: str) -> None:
+        """Ends the cell as failed, also before its folder exists; a cell that ended stays so."""
+        self.open()
+        if not self.status().state.ended:
+            self.finish(CellState.FAILED, reason=reason)

@@ -5,7 +5,7 @@ has that seed, whatever later runs add. Ledgers say it in their first line; for 
 folders that `init_from` names are looked up.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -14,9 +14,10 @@ from securefl.errors import LedgerError, SecureflError
 from securefl.privacy.chain import noise_of, read_entries, seeded_before
 from securefl.runs.cell import Cell
 from securefl.runs.folder import RunFolder
+from securefl.runs.metrics import RunMetrics
 
 UNKNOWN = "unknown: the ledgers are from before there was a mark"
-Entries = list[dict[str, Any]]
+Entries = Sequence[Mapping[str, Any]]  # the lines of a ledger
 
 
 def seeded_runs(scenario: Mapping[str, Any], cell: Cell) -> tuple[str, ...]:
@@ -27,7 +28,7 @@ def seeded_runs(scenario: Mapping[str, Any], cell: Cell) -> tuple[str, ...]:
         cell: its cell.
     """
     kinds = {(scenario.get("privacy") or {}).get("noise"), *map(noise_of, _ledgers(cell))}
-    own = [str(cell.status().get("run", "unnamed"))] if "seeded" in kinds else []
+    own = [cell.status().run or "unnamed"] if "seeded" in kinds else []
     return tuple(dict.fromkeys([*seeded_earlier(scenario, cell), *own]))
 
 
@@ -45,23 +46,21 @@ def seeded_earlier(scenario: Mapping[str, Any], cell: Cell) -> tuple[str, ...]:
     return _looked_up(Path(scenario["init_from"]), heads)
 
 
-def with_marks(
-    metrics: Mapping[str, Any], scenario: Mapping[str, Any], cell: Cell
-) -> dict[str, Any]:
+def with_marks(metrics: RunMetrics, scenario: Mapping[str, Any], cell: Cell) -> RunMetrics:
     """Metrics whose noise is "seeded" where that of an earlier run was, also in folders from before this mark."""
     if metrics.get("epsilon") is None:
-        return dict(metrics)
+        return metrics
     earlier = () if scenario.get("init_from") is None else seeded_earlier(scenario, cell)
-    return {
-        **metrics,
-        "noise": "seeded" if earlier else metrics["noise"],
-        "seeded_before": list(earlier),
-    }
+    marked = metrics.copy()
+    if earlier:
+        marked["noise"] = "seeded"
+    marked["seeded_before"] = list(earlier)
+    return marked
 
 
 def _ledgers(cell: Cell) -> list[Entries]:
     """The ledgers of a cell that can be read; a damaged one says nothing here, and is refused where it is continued."""
-    found = []
+    found: list[Entries] = []
     for file in sorted(cell.ledgers.glob("*.jsonl")):
         try:
             found.append(read_entries(file))

@@ -61,7 +61,7 @@ def _check_budget(scenario: Scenario, origin: Origin) -> None:
 def _check(scenario: Scenario, earlier: Any, cell: Cell) -> None:
     """What goes on is the same model on the same records, under a claim of the same kind."""
     now, where = scenario.resolved(), f"init_from: {scenario.init_from}"
-    if cell.status()["state"] not in ("done", "out of budget") or not cell.checkpoint.exists():
+    if not cell.status().state.ended or not cell.checkpoint.exists():
         raise ScenarioError(f"{where} did not end; resume it first")
     for table in ("data", "model"):
         for key in sorted({*earlier[table], *now[table]}):
@@ -118,8 +118,8 @@ def _spent(cell: Cell) -> dict[int, Before]:
     """
     spent = {int(file.stem): carried(file) for file in cell.ledgers.glob("*.jsonl")}
     for record in cell.rounds():
-        for client, head in record["ledger_heads"].items():
-            if head not in spent.get(int(client), NOTHING).heads:
+        for client, head in record.ledger_heads.items():
+            if head not in spent.get(client, NOTHING).heads:
                 raise LedgerError(
                     f"init_from: the ledger {client}.jsonl of {cell.folder} was cut or replaced: a head noted in "
                     "rounds.jsonl is not in it"

@@ -3,9 +3,8 @@
 import traceback
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import asdict, replace
+from dataclasses import replace
 from types import TracebackType
-from typing import Any
 
 from securefl.data.download import OnBytes, quiet
 from securefl.errors import BudgetExceeded, LedgerError, RunFailed, SecureflError
@@ -14,9 +13,9 @@ from securefl.federation.record import RoundRecord
 from securefl.federation.values import State
 from securefl.privacy.events import ReleaseId
 from securefl.privacy.remember import Remember, fresh
-from securefl.runs.aftermath import aftermath
-from securefl.runs.cell import Cell
+from securefl.runs.cell import Cell, CellState
 from securefl.runs.lineage import with_marks
+from securefl.runs.metrics import RunMetrics, final_metrics
 from securefl.runs.origin import origin_of
 from securefl.runs.stopwatch import Stopwatch
 from securefl.scenario.assemble.assemble import Assembled, assemble
@@ -34,7 +33,7 @@ def run_cell(
     on_round: OnRound,
     on_bytes: OnBytes = quiet,
     remember: Remember = fresh,
-) -> dict[str, Any]:
+) -> RunMetrics:
     """The final metrics of scenario; a finished cell is only read, an interrupted one goes on.
 
     Args:
@@ -50,10 +49,10 @@ def run_cell(
     """
     run = cell.open()
     status = cell.status()
-    if status["state"] == "done" and (metrics := cell.metrics()) is not None:
+    if status.state is CellState.DONE and (metrics := cell.metrics()) is not None:
         return with_marks(metrics, scenario.resolved(), cell)
-    if status["state"] == "out of budget":
-        raise BudgetExceeded(status["reason"])
+    if status.state is CellState.OUT_OF_BUDGET:
+        raise BudgetExceeded(status.reason)
     with _FailureKept(cell), Stopwatch(cell) as watch:
         with watch.stage("set_up"):
             fetch_data(scenario, on_bytes)
@@ -88,12 +87,10 @@ class _FailureKept:
             else "".join(traceback.format_exception(error))
         )
         with suppress(OSError):  # the disk may be what failed
-            self._cell.finish("failed", reason=reason)
+            self._cell.finish(CellState.FAILED, reason=reason)
 
 
-def _play(
-    cell: Cell, scenario: Scenario, assembled: Assembled, on_round: OnRound
-) -> dict[str, Any]:
+def _play(cell: Cell, scenario: Scenario, assembled: Assembled, on_round: OnRound) -> RunMetrics:
     """Play what is left and write the metrics, also when the budget ends the run."""
     state = cell.last_good(assembled.start)
     _check_ledgers(cell, assembled)
@@ -114,34 +111,34 @@ def _play(
                 cell.begin_round(state.round)
     except BudgetExceeded as reason:
         cell.finish(
-            "out of budget",
-            metrics=final_metrics(cell, scenario, assembled, state),
+            CellState.OUT_OF_BUDGET,
+            metrics=_final(cell, scenario, assembled, state),
             reason=str(reason),
         )
         raise
-    if all(record["abandoned"] for record in cell.rounds()):
+    if all(record.abandoned for record in cell.rounds()):
         raise RunFailed(
             f"all {scenario.rounds} rounds were abandoned; the model is the initial one"
         )
-    metrics = final_metrics(cell, scenario, assembled, state)
-    cell.finish("done", metrics=metrics)
+    metrics = _final(cell, scenario, assembled, state)
+    cell.finish(CellState.DONE, metrics=metrics)
     return metrics
 
 
 def _check_ledgers(cell: Cell, assembled: Assembled) -> None:
     """Every ledger holds every head that the records noted. Raises LedgerError."""
     for record in cell.rounds():
-        for client, head in record["ledger_heads"].items():
-            if int(client) not in assembled.ledgers:
+        for client, head in record.ledger_heads.items():
+            if client not in assembled.ledgers:
                 raise LedgerError(
                     f"a ledger of client {client} is noted in rounds.jsonl, but the scenario keeps none"
                 )
-            assembled.ledgers[int(client)].require_head(head)
+            assembled.ledgers[client].require_head(head)
 
 
 def _was_paid_for(cell: Cell, assembled: Assembled, round: int) -> bool:
     """Whether some client has reserved this round already."""
-    run = str(cell.status()["run"])
+    run = cell.status().run
     return any(
         ReleaseId(run, client, round, attempt=0) in ledger
         for client, ledger in assembled.ledgers.items()
@@ -173,45 +170,7 @@ def _abandon_interrupted(
     return after
 
 
-def final_metrics(
-    cell: Cell, scenario: Scenario, assembled: Assembled, state: State
-) -> dict[str, Any]:
-    """Quality, privacy and cost of the run; what is not measured or not claimed is None."""
-    rounds = cell.rounds()
-    spent = {client: ledger.epsilon() for client, ledger in assembled.ledgers.items()}
-    privacy = scenario.privacy if scenario.claims_dp else None
-    quality = asdict(assembled.federation.evaluate(state.weights))
-    metrics = {
-        **quality,
-        **(
-            _attacked(assembled, state, rounds, quality)
-            if assembled.federation.adversary.clients
-            else {}
-        ),
-        "epsilon": max(spent.values(), default=None),
-        "delta": None if privacy is None else privacy.delta,
-        "unit": None if privacy is None else privacy.unit,
-        "place": None if privacy is None else privacy.place,
-        "noise": None if privacy is None else privacy.noise,
-        "rounds": len(rounds),
-        "abandoned": sum(record["abandoned"] for record in rounds),
-        "bytes_up": sum(record["bytes_up"] for record in rounds),
-        "bytes_down": sum(record["bytes_down"] for record in rounds),
-        "seconds": sum(record["seconds"] for record in rounds),
-        "left_out": {str(client): reason for client, reason in assembled.left_out.items()},
-        "epsilons": {str(client): value for client, value in spent.items()},
-        "sites": {
-            name: asdict(metrics) for name, metrics in assembled.site_metrics(state.weights).items()
-        },
-    }
+def _final(cell: Cell, scenario: Scenario, assembled: Assembled, state: State) -> RunMetrics:
+    """The final metrics, with the mark of seeded noise."""
+    metrics = final_metrics(cell.rounds(), scenario, assembled, state)
     return with_marks(metrics, scenario.resolved(), cell)
-
-
-def _attacked(
-    assembled: Assembled, state: State, rounds: list[dict[str, Any]], quality: dict[str, Any]
-) -> dict[str, float | None]:
-    """What the attack did."""
-    majority = None if assembled.data.task.multilabel else quality["majority"]
-    corrupt = assembled.federation.adversary.clients
-    told = aftermath(rounds, corrupt, majority=majority, records=quality["records"])
-    return {**told, "attack_success": assembled.attack_success(state.weights)}

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import IO, Any, cast
 
-from securefl.runs.cell import Cell
+from securefl.runs.cell import Cell, CellState
 
 _TICK = 0.5  # seconds between looks at the clock
 _WORDS = 2000  # characters of a dead process's standard error that are kept
@@ -51,7 +51,7 @@ class Finished:
     """A cell ended as "done", "out of budget" or "failed", after so many wall seconds."""
 
     job: Job
-    state: str
+    state: CellState
     reason: str
     seconds: float
 
@@ -159,9 +159,8 @@ class _Worker:
                 yield Progressed(self._job, message["round"])
             if "state" in message:
                 job, self._job = self._job, None
-                yield Finished(
-                    job, message["state"], message["reason"], time.monotonic() - self._begun
-                )
+                state = CellState(message["state"])
+                yield Finished(job, state, message["reason"], time.monotonic() - self._begun)
 
     def lost(self, limit: float, silence: float) -> str | None:
         """Why it must be given up; None while all is well."""
@@ -180,20 +179,17 @@ class _Worker:
             return Ticked()
         self._job = None
         status = job.cell.status()
-        if status["state"] in (
-            "done",
-            "out of budget",
-        ):  # it ended just before, and could not say so any more
-            return Finished(job, status["state"], status["reason"], time.monotonic() - self._begun)
-        if self._ended and status["state"] == "failed":
-            reason = status["reason"]
+        seconds = time.monotonic() - self._begun
+        if status.state.ended:  # just before its process died, which could not say so any more
+            return Finished(job, status.state, status.reason or "", seconds)
+        if self._ended and status.state is CellState.FAILED:
+            reason = status.reason or reason
         else:
             if self._ended:
                 last = f"; it last wrote:\n{self._words}" if self._words else ""
                 reason += f" (exit status {self.process.returncode}){last}"
-            job.cell.open()
-            job.cell.finish("failed", reason=reason)
-        return Finished(job, "failed", reason, time.monotonic() - self._begun)
+            job.cell.fail(reason)
+        return Finished(job, CellState.FAILED, reason, seconds)
 
     def kill(self) -> None:
         """End it and everything it started; its last words stay."""

@@ -9,11 +9,11 @@ from typing import Any, NamedTuple
 from securefl.files import write_atomic
 from securefl.runs.folder import RunFolder, Use
 from securefl.runs.lineage import with_marks
+from securefl.runs.metrics import RunMetrics
 
 PLACE = ("cell", "label")
 FACTS = ("part", "seed", "split_seed", "code", "state", "noise", "site", "metric", "value")
 COLUMNS = (*PLACE, *FACTS)  # the axes stand between them
-_ENDED = ("done", "out of budget")
 _TIMES = {"seconds"}  # metrics that differ from run to run; they belong to the timings
 
 
@@ -40,11 +40,19 @@ def results(folder: RunFolder) -> Tidy:
     rows = []
     for use in request.uses:
         cell, scenario = folder.named(use.cell), request.cells[use.cell]
-        state = cell.status()["state"]
-        metrics = with_marks(cell.metrics() or {}, scenario, cell) if state in _ENDED else {}
+        state = cell.status().state
+        metrics = cell.metrics() if state.ended else None
+        if metrics is not None:
+            metrics = with_marks(metrics, scenario, cell)
         seed = scenario["seed"] if use.seed is None else use.seed
         where = (use.cell, use.label, *(use.levels.get(axis, "") for axis in axes), use.part)
-        facts = (seed, scenario["data"]["split_seed"], use.code, state, metrics.get("noise") or "")
+        facts = (
+            seed,
+            scenario["data"]["split_seed"],
+            use.code,
+            state,
+            (metrics or {}).get("noise") or "",
+        )
         for site, metric, value in _numbers(metrics) if metrics else [("", "", None)]:
             rows.append((*where, *facts, site, metric, value))
     return Tidy((*PLACE, *axes, *FACTS), rows)
@@ -60,8 +68,8 @@ def timings(folder: RunFolder) -> Tidy:
     rows = []
     for name in dict.fromkeys(use.cell for use in folder.request().uses):
         spent = folder.named(name).timings()
-        for stage, (wall, cpu) in spent["stages"].items():
-            rows.append((name, first[name], spent["starts"], stage, wall, cpu))
+        for stage, (wall, cpu) in spent.stages.items():
+            rows.append((name, first[name], spent.starts, stage, wall, cpu))
     return Tidy(("cell", "label", "starts", "stage", "wall_seconds", "cpu_seconds"), rows)
 
 
@@ -77,7 +85,7 @@ def _axes(uses: Sequence[Use]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(axis for use in uses for axis in use.levels))
 
 
-def _numbers(metrics: Mapping[str, Any]) -> Iterator[tuple[str, str, float | None]]:
+def _numbers(metrics: RunMetrics) -> Iterator[tuple[str, str, float | None]]:
     """Site, metric and value of all that is a number or not measured; words and times stand elsewhere."""
     for site, values in [("", metrics), *metrics.get("sites", {}).items()]:
         for name, value in values.items():

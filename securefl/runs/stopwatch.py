@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext, suppress
 from types import TracebackType
 
-from securefl.runs.cell import Cell
+from securefl.runs.cell import Cell, Timings
 
 
 class Stopwatch:
@@ -14,8 +14,8 @@ class Stopwatch:
     def __init__(self, cell: Cell) -> None:
         self._cell = cell
         spent = cell.timings()
-        self._starts = int(spent["starts"]) + 1
-        self._stages: dict[str, list[float]] = spent["stages"]
+        self._starts = spent.starts + 1
+        self._stages = dict(spent.stages)
 
     def __enter__(self) -> "Stopwatch":
         self._keep()  # so that a start that dies is counted
@@ -44,11 +44,12 @@ class Stopwatch:
             self._add(name, begun)
 
     def _add(self, name: str, begun: tuple[float, float]) -> None:
-        before = self._stages.get(name, [0.0, 0.0])
-        self._stages[name] = [sum(times) for times in zip(before, _since(begun), strict=True)]
+        wall, cpu = self._stages.get(name, (0.0, 0.0))
+        more_wall, more_cpu = _since(begun)
+        self._stages[name] = (wall + more_wall, cpu + more_cpu)
 
     def _keep(self) -> None:
-        self._cell.note_timings({"starts": self._starts, "stages": self._stages})
+        self._cell.note_timings(Timings(self._starts, self._stages))
 
 
 def _now() -> tuple[float, float]:

@@ -1,10 +1,11 @@
 """One row a run, the same everywhere: terminal, plain text, Markdown and report."""
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from statistics import mean, stdev
-from typing import Any
+
+from securefl.runs.metrics import RunMetrics
 
 COLUMNS = ("", "accuracy", "bal. acc.", "AUC", "majority", "epsilon", "delta", "bytes", "seconds")
 NOT_MEASURED = "not measured"
@@ -16,7 +17,7 @@ class Row:
     """One line of a table: a label and the metrics of its runs (one a seed), or why there are none."""
 
     label: str
-    runs: Sequence[Mapping[str, Any]] = ()
+    runs: Sequence[RunMetrics] = ()
     note: str = ""
 
 
@@ -26,10 +27,10 @@ def cells(row: Row) -> list[str]:
         return [row.label, row.note, *[""] * (len(COLUMNS) - 2)]
     return [
         row.label,
-        *(
-            _quality([run[name] for run in row.runs])
-            for name in ("accuracy", "balanced_accuracy", "auc", "majority")
-        ),
+        _quality([run["accuracy"] for run in row.runs]),
+        _quality([run["balanced_accuracy"] for run in row.runs]),
+        _quality([run["auc"] for run in row.runs]),
+        _quality([run["majority"] for run in row.runs]),
         _claim([run["epsilon"] for run in row.runs], "{:.2f}") + _seeded(row.runs),
         _claim([run["delta"] for run in row.runs], "{:g}"),
         _size(mean(run["bytes_up"] + run["bytes_down"] for run in row.runs)),
@@ -71,7 +72,7 @@ def _claim(values: Sequence[float | None], form: str) -> str:
     return form.format(max(claimed)) if claimed else NO_CLAIM
 
 
-def _seeded(runs: Sequence[Mapping[str, Any]]) -> str:
+def _seeded(runs: Sequence[RunMetrics]) -> str:
     """A mark for noise that whoever has the seed can take away again."""
     return " (seeded)" if any(run.get("noise") == "seeded" for run in runs) else ""
 

@@ -1,8 +1,8 @@
-"""A worker process: takes cells from standard input and runs them, one thread, until the input ends.
+"""A worker process: takes cells from standard input and runs them, one thread, until input ends.
 
-Lines of JSON both ways. In: {"folder", "scenario", "code"}. Out: {"ready": true} once, {"round": n} as rounds pass,
-{"state", "reason"} at the end of a cell, and {"alive": true} every second from a thread of its own, so that a process
-that stands still is found out.
+Lines of JSON both ways. In: {"folder", "scenario", "code"}. Out: {"ready": true} once, {"round": n}
+as rounds pass, {"state", "reason"} at the end of a cell. A thread of its own says {"alive": true}
+every second, so that the parent notices a process that hangs.
 """
 
 import json
@@ -11,54 +11,56 @@ import queue
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any, NamedTuple
 
-from securefl.errors import BudgetExceeded, SecureflError
+from securefl.errors import BudgetExceeded, ScenarioError, SecureflError
+from securefl.federation.record import RoundRecord
 from securefl.files import locked
 from securefl.runs.cache import user_cache
-from securefl.runs.cell import Cell
+from securefl.runs.cell import Cell, CellState
 from securefl.runs.environment import code_hash
 
-if TYPE_CHECKING:
-    from securefl.federation.record import RoundRecord
+BEAT_SECONDS = 1.0  # between signs of life
+SECONDS_BETWEEN_ROUND_MESSAGES = 0.1
+PATIENCE_SECONDS = 10.0  # for a cell that a dying worker still holds
 
-BEAT = 1.0  # seconds between signs of life
-_SELDOM = 0.1  # seconds between two words about rounds, at least
-PATIENCE = 10.0  # seconds to wait for a cell that a dying worker still holds
+
+class Order(NamedTuple):
+    """A cell to run: its folder, its resolved scenario, and the code's version; "" for any."""
+
+    folder: Path
+    scenario: Mapping[str, Any]
+    code: str
+
+
+class Answer(NamedTuple):
+    """How a cell ended."""
+
+    state: CellState
+    reason: str
+
+
+Work = Callable[[Order, Callable[[int], None]], Answer]
 
 
 def main() -> None:
-    """Work until standard input ends, which it also does when the parent dies: then leave at once."""
+    """Works until standard input ends, which it also does when the parent dies."""
     out = os.dup(1)
-    os.dup2(2, 1)  # whatever a library prints must not be taken for an answer
-    orders: queue.Queue[dict[str, Any]] = queue.Queue()
+    os.dup2(2, 1)  # text that a library prints must not be read as an answer
+    orders: queue.Queue[Order] = queue.Queue()
     threading.Thread(target=_listen, args=(orders,), daemon=True).start()
     threading.Thread(target=_beat, args=(out,), daemon=True).start()
     work = _learn()
     _say(out, {"ready": True})
     while True:
-        order = orders.get()
-        if order["code"] not in ("", code_hash()):
-            _say(
-                out,
-                {
-                    "state": "failed",
-                    "reason": "the code was changed while the grid ran; run the command again",
-                },
-            )
-            continue
-        _say(
-            out,
-            work(
-                Path(order["folder"]), order["scenario"], lambda round: _say(out, {"round": round})
-            ),
-        )
+        answer = work(orders.get(), lambda round: _say(out, {"round": round}))
+        _say(out, answer._asdict())
 
 
-def _learn() -> Callable[[Path, dict[str, Any], Callable[[int], None]], dict[str, Any]]:
-    """Import what a cell needs, seconds that a cell's limit must not pay for, and give back what runs one."""
+def _learn() -> Work:
+    """Imports what a cell needs, seconds that its limit must not pay for; returns what runs one."""
     import torch
 
     from securefl.runs.play import run_cell
@@ -66,52 +68,69 @@ def _learn() -> Callable[[Path, dict[str, Any], Callable[[int], None]], dict[str
 
     torch.set_num_threads(1)
 
-    def work(folder: Path, scenario: dict[str, Any], tell: Callable[[int], None]) -> dict[str, Any]:
-        """Run a cell; how it ended. What nobody foresaw ends the process: run_cell has kept the traceback by then."""
-        said = time.monotonic()
+    def run(order: Order, tell: Callable[[int], None]) -> None:
+        cell = Cell(order.folder)
+        order.folder.mkdir(parents=True, exist_ok=True)
+        with locked(order.folder, patience=PATIENCE_SECONDS):
+            try:
+                _check_code(order.code)
+                scenario = make_scenario(dict(order.scenario))
+            except SecureflError as reason:
+                # `run_cell` keeps why a cell failed; here it has not begun.
+                cell.fail(str(reason))
+                raise
+            run_cell(cell, scenario, on_round=_seldom(tell), remember=user_cache().remember)
 
-        def note(record: "RoundRecord") -> None:
-            nonlocal said
-            if time.monotonic() - said > _SELDOM:
-                said = time.monotonic()
-                tell(record.round + 1)
-
+    def work(order: Order, tell: Callable[[int], None]) -> Answer:
+        # An exception that nobody foresaw ends the process: `run_cell` has kept its traceback.
         try:
-            folder.mkdir(parents=True, exist_ok=True)
-            with locked(folder, patience=PATIENCE):
-                run_cell(
-                    Cell(folder),
-                    make_scenario(scenario),
-                    on_round=note,
-                    remember=user_cache().remember,
-                )
+            run(order, tell)
         except BudgetExceeded as reason:
-            return {"state": "out of budget", "reason": str(reason)}
+            return Answer(CellState.OUT_OF_BUDGET, str(reason))
         except SecureflError as reason:
-            return {"state": "failed", "reason": str(reason)}
-        return {"state": "done", "reason": ""}
+            return Answer(CellState.FAILED, str(reason))
+        return Answer(CellState.DONE, "")
 
     return work
 
 
-def _listen(orders: "queue.Queue[dict[str, Any]]") -> None:
-    """Pass orders on; the end of input ends the process, whatever the main thread is doing."""
+def _check_code(code: str) -> None:
+    if code not in ("", code_hash()):
+        raise ScenarioError("the code was changed while the grid ran; run the command again")
+
+
+def _seldom(tell: Callable[[int], None]) -> Callable[[RoundRecord], None]:
+    """Passes on how many rounds are played, a few times a second at most."""
+    last = time.monotonic()
+
+    def note(record: RoundRecord) -> None:
+        nonlocal last
+        if time.monotonic() - last > SECONDS_BETWEEN_ROUND_MESSAGES:
+            last = time.monotonic()
+            tell(record.round + 1)
+
+    return note
+
+
+def _listen(orders: "queue.Queue[Order]") -> None:
+    """Passes orders on; the end of input ends the process, whatever the main thread is doing."""
     for line in sys.stdin:
-        orders.put(json.loads(line))
+        order = json.loads(line)
+        orders.put(Order(Path(order["folder"]), order["scenario"], order["code"]))
     os._exit(0)
 
 
 def _beat(out: int) -> None:
     while True:
-        time.sleep(BEAT)
+        time.sleep(BEAT_SECONDS)
         _say(out, {"alive": True})
 
 
-def _say(out: int, message: dict[str, Any]) -> None:
-    """One line, in one write, so that two threads do not mix; a parent that is gone is no error here."""
+def _say(out: int, message: Mapping[str, object]) -> None:
+    """Writes one line in one call, so that two threads do not mix."""
     try:
         os.write(out, (json.dumps(message) + "\n").encode())
-    except BrokenPipeError:
+    except BrokenPipeError:  # the parent is gone
         os._exit(0)
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from securefl.errors import ScenarioError
-from securefl.runs.cell import Cell
+from securefl.runs.cell import Cell, CellState
 from securefl.runs.environment import code_hash
 from securefl.runs.folder import Request, RunFolder, Use
 from securefl.runs.names import cell_hash
@@ -19,7 +19,6 @@ from securefl.studies.costs import Costs
 from securefl.studies.expand import Planned
 
 Scenario = Mapping[str, Any]  # as resolved
-ENDED = ("done", "out of budget")  # whatever has not ended, the same command runs again
 
 
 @dataclass(frozen=True)
@@ -106,7 +105,7 @@ class Grid:
 
     def missing(self) -> list[Use]:
         """The first use of every cell that has not ended: all rows with their first seed, then with the second, ..."""
-        lacking = [use for use in self.first_uses().values() if self._state(use.cell) not in ENDED]
+        lacking = [use for use in self.first_uses().values() if not self._state(use.cell).ended]
         turn: dict[tuple[str, str], int] = {}
         order = []
         for use in lacking:
@@ -120,10 +119,14 @@ class Grid:
         """How things stand while nothing runs; `failed` names cells that could not even write so themselves."""
         found = {cell: self._state(cell) for cell in self.first_uses()}
         states = Counter(
-            "failed" if cell in failed and state not in ENDED else state
+            CellState.FAILED if cell in failed and not state.ended else state
             for cell, state in found.items()
         )
-        done, spent, lost = states["done"], states["out of budget"], states["failed"]
+        done, spent, lost = (
+            states[CellState.DONE],
+            states[CellState.OUT_OF_BUDGET],
+            states[CellState.FAILED],
+        )
         return Tally(done, spent, lost, left=states.total() - done - spent - lost)
 
     def costs(self) -> Costs:
@@ -131,7 +134,7 @@ class Grid:
         costs = Costs()
         for name, use in self.first_uses().items():
             cell = self.folder.named(name)
-            if self._state(name) in ENDED and "total" in (stages := cell.timings()["stages"]):
+            if self._state(name).ended and "total" in (stages := cell.timings().stages):
                 costs.note(use.label, stages["total"][0])
                 costs.note_size(_size(cell))
         return costs
@@ -153,7 +156,7 @@ class Grid:
         rows = {use.cell: use.label for use in todo}
         left = Counter(rows.values())
         costs, pace, before = self.costs(), _Pace(), self.tally()
-        again = sum(self._state(use.cell) == "failed" for use in todo)
+        again = sum(self._state(use.cell) is CellState.FAILED for use in todo)
         tally = replace(
             before,
             failed=before.failed - again,
@@ -174,13 +177,17 @@ class Grid:
                         pace.take(lambda: write_results(self.folder))
                         tally = replace(tally, seconds_left=costs.seconds(left, jobs))
                     yield tally, event
-                    if fail_fast and isinstance(event, Finished) and event.state == "failed":
+                    if (
+                        fail_fast
+                        and isinstance(event, Finished)
+                        and event.state is CellState.FAILED
+                    ):
                         return
         finally:
             write_results(self.folder)
 
-    def _state(self, cell: str) -> str:
-        return str(self.folder.named(cell).status()["state"])
+    def _state(self, cell: str) -> CellState:
+        return self.folder.named(cell).status().state
 
 
 class _Pace:
@@ -205,7 +212,7 @@ def _version(scenario: Scenario, out: Path, accepted: tuple[str, ...]) -> str:
 
 
 def _has_ended(scenario: Scenario, out: Path, code: str) -> bool:
-    return Cell(out / "cells" / cell_hash(scenario, code=code)).status()["state"] in ENDED
+    return Cell(out / "cells" / cell_hash(scenario, code=code)).status().state.ended
 
 
 def _size(cell: Cell) -> int:

@@ -12,6 +12,7 @@ from securefl.learning.evaluate import measure
 from securefl.runs.api import run_cells
 from securefl.runs.checkpoint import load_checkpoint
 from securefl.runs.folder import Request, RunFolder
+from securefl.runs.metrics import RunMetrics
 from securefl.runs.table import Row
 from securefl.scenario.assemble.assemble import assemble
 from securefl.scenario.scenario import Scenario, parse_scenario
@@ -120,7 +121,7 @@ class _Progress:
 
 
 def _rows(
-    folder: RunFolder, cells: dict[str, Scenario], metrics: dict[str, dict[str, Any]]
+    folder: RunFolder, cells: dict[str, Scenario], metrics: dict[str, RunMetrics]
 ) -> Iterator[Row]:
     """The table: one row a setting, its runs the splits."""
     for label in ROWS:
@@ -137,8 +138,8 @@ def _rows(
 
 
 def _alone(
-    folder: RunFolder, cells: dict[str, Scenario], metrics: dict[str, dict[str, Any]], split: int
-) -> dict[str, Any]:
+    folder: RunFolder, cells: dict[str, Scenario], metrics: dict[str, RunMetrics], split: int
+) -> RunMetrics:
     """Every test record judged by the model of its own hospital."""
     parts, labels = [], []
     names = [f"hospital {site} alone / split {split}" for site in range(HOSPITALS)]
@@ -153,12 +154,14 @@ def _alone(
         labels.append(assembled.data.test.labels)
     quality = measure(torch.cat(parts), torch.cat(labels))
     return {
-        **{
-            name: getattr(quality, name)
-            for name in ("accuracy", "balanced_accuracy", "auc", "majority")
-        },
-        **{name: None for name in ("epsilon", "delta")},
-        **{name: 0 for name in ("bytes_up", "bytes_down")},
+        "accuracy": quality.accuracy,
+        "balanced_accuracy": quality.balanced_accuracy,
+        "auc": quality.auc,
+        "majority": quality.majority,
+        "epsilon": None,
+        "delta": None,
+        "bytes_up": 0,
+        "bytes_down": 0,
         "seconds": sum(metrics[name]["seconds"] for name in names),
     }
 

@@ -8,7 +8,7 @@ from typing import Any
 from securefl.audit.threats import THREATS
 from securefl.errors import RunFolderError, ScenarioError
 from securefl.files import is_held
-from securefl.runs.cell import Cell
+from securefl.runs.cell import Cell, CellState
 from securefl.runs.folder import RunFolder
 from securefl.scenario import catalog
 from securefl.scenario.entries import parameters_of
@@ -115,9 +115,6 @@ def _stand(run: RunFolder) -> str:
 
 def _state(run: RunFolder, cell: Cell) -> str:
     """A cell's state; one that says running while nobody holds the folder was interrupted."""
-    state = str(cell.status()["state"])
-    return (
-        "interrupted"
-        if state in ("running", "new") and cell.folder.exists() and not is_held(run.path)
-        else state
-    )
+    state = cell.status().state
+    begun = state in (CellState.NEW, CellState.RUNNING) and cell.folder.exists()
+    return "interrupted" if begun and not is_held(run.path) else state.value

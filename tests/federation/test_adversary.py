@@ -7,7 +7,6 @@ bytes of a coordinate.
 
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
@@ -21,6 +20,7 @@ from securefl.federation.values import Rule, Weigh
 from securefl.privacy.events import SampledGaussian
 from securefl.runs import api
 from securefl.runs.folder import RunFolder
+from securefl.runs.metrics import RunMetrics
 from securefl.scenario import catalog
 from securefl.scenario.assemble.assemble import assemble
 from securefl.scenario.assemble.data import load_data
@@ -29,6 +29,7 @@ from securefl.scenario.making.attack import make_attack, make_poison
 from securefl.scenario.scenario import parse_scenario
 from securefl.scenario.summary import summary
 from tests.paths import ROOT
+from tests.values import present
 
 EVENT = SampledGaussian(1.0, 2.0, 1)
 
@@ -303,12 +304,13 @@ def test_whom_the_rule_distrusts_is_written_down(
     )
     metrics = api.run(parse_scenario(text), tmp_path / "run")
     assert metrics["distrusted_recall"] == recall
-    told = RunFolder.open(tmp_path / "run").cells()[0][2].rounds()[0]["distrusted"]
+    distrusted = RunFolder.open(tmp_path / "run").cells()[0][2].rounds()[0].distrusted
     if recall is None:
-        assert told is None
+        assert distrusted is None
     else:
-        assert len(told) == (5 if "krum" in defense else 1)
-        assert metrics["distrusted_precision"] == 1 / len(told)
+        rows = len(present(distrusted))
+        assert rows == (5 if "krum" in defense else 1)
+        assert metrics["distrusted_precision"] == 1 / rows
 
 
 def test_what_the_adversary_saw_is_observed(tmp_path: Path) -> None:
@@ -352,7 +354,7 @@ def test_a_fiction_is_called_one_and_played_under_masks_too(channel: str, tmp_pa
     assert told in summary(parse_scenario(text))
     assert told not in summary(parse_scenario(text.replace('knows = "omniscient", ', "")))
     metrics = api.run(parse_scenario(text), tmp_path / "run")
-    assert metrics["push"] > 1
+    assert present(metrics["push"]) > 1
     assert RunFolder.open(tmp_path / "run").cells()[0][1]["attack"]["knows"] == "omniscient"
 
 
@@ -367,13 +369,13 @@ def playing(attack: str) -> str:
 
 
 @pytest.fixture(scope="module")
-def clean(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+def clean(tmp_path_factory: pytest.TempPathFactory) -> RunMetrics:
     return api.run(parse_scenario(playing("")), tmp_path_factory.mktemp("threat") / "clean")
 
 
 @pytest.mark.parametrize("name", catalog.ATTACKS)
 def test_every_attack_of_the_catalog_plays_a_round_through_the_lane(
-    name: str, clean: dict[str, Any], tmp_path: Path
+    name: str, clean: RunMetrics, tmp_path: Path
 ) -> None:
     knows = "omniscient" if catalog.ATTACKS[name].omniscient else "own"
     rule = "geometric_median" if name == "adaptive_weight" else "median"
@@ -398,7 +400,7 @@ def test_every_attack_of_the_catalog_plays_a_round_through_the_lane(
     assert (attacked["attack_success"] is None) is (catalog.ATTACKS[name].goal is None)
     assert not {"push", "screened_recall", "collapsed"} & set(clean)
     record = RunFolder.open(tmp_path / "run").cells()[0][2].rounds()[0]
-    assert record["screened"] == ([0, 1] if name == "non_finite" else [])
+    assert record.screened == ((0, 1) if name == "non_finite" else ())
 
 
 def test_the_page_of_attacks_names_every_one() -> None:

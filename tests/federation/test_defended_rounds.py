@@ -9,6 +9,7 @@ from securefl.runs.api import run
 from securefl.scenario import catalog
 from securefl.scenario.making.rule import make_rule
 from securefl.scenario.scenario import make_scenario, parse_scenario
+from tests.values import present
 
 DIGITS = """
 rounds = 4
@@ -34,7 +35,7 @@ RULES = {
 def accuracy(folder: Path, defense: str) -> float:
     scenario = parse_scenario(f"{DIGITS}defense = {{ {defense} }}\n")
     assert make_scenario(scenario.resolved()).resolved() == scenario.resolved()
-    return float(run(scenario, folder)["accuracy"])
+    return present(run(scenario, folder)["accuracy"])
 
 
 def test_every_rule_of_the_catalog_is_played_here() -> None:

@@ -1,14 +1,8 @@
-"""What an attack did: counted by hand from hand-made records.
-
-Mutants killed: precision and recall swapped; honest survivors counted; rounds without a push counted as 0; the first
-round at or below majority although a later one is above; a collapse at the last round missed; majority itself counted
-as above.
-"""
-
-from typing import Any
+"""What an attack did: counted by hand from hand-made records."""
 
 import pytest
 
+from securefl.federation.record import RoundRecord
 from securefl.runs.aftermath import aftermath
 
 
@@ -16,33 +10,46 @@ def record(
     accuracy: float | None,
     *,
     push: float | None = None,
-    screened: Any = (),
-    survivors: Any = (0, 1, 2),
-    distrusted: Any = None,
-) -> Any:
-    return {
-        "accuracy": accuracy,
-        "push": push,
-        "screened": list(screened),
-        "survivors": list(survivors),
-        "distrusted": distrusted,
-    }
+    screened: tuple[int, ...] = (),
+    survivors: tuple[int, ...] = (0, 1, 2),
+    distrusted: tuple[int, ...] | None = None,
+) -> RoundRecord:
+    return RoundRecord(
+        round=0,
+        abandoned=False,
+        reason="",
+        cohort=(0, 1, 2),
+        survivors=survivors,
+        absent={},
+        screened=screened,
+        rejected=0,
+        bytes_up=0,
+        bytes_down=0,
+        accuracy=accuracy,
+        ledger_heads={},
+        seconds=0.0,
+        push=push,
+        distrusted=distrusted,
+    )
 
 
-def test_known_answers() -> None:
+def test_pushes_and_detections_are_counted_as_by_hand() -> None:
+    # Screened: clients 0, 2, 0, of whom 0 is corrupt. Corrupt updates arrived at rounds 0 (both),
+    # 1 (client 0) and 3 (both), two of these five were screened. Rounds without a push do not
+    # count as a push of 0.
     rounds = [
         record(0.9, push=2.0, screened=(0, 2)),
         record(0.5, push=4.0, screened=(0,), survivors=(0, 2)),
-        record(0.6, survivors=(2,), distrusted=[2]),
-        record(0.4, screened=(), survivors=(1, 2, 0), distrusted=[1, 2]),
+        record(0.6, survivors=(2,), distrusted=(2,)),
+        record(0.4, screened=(), survivors=(1, 2, 0), distrusted=(1, 2)),
     ]
-    told = aftermath(rounds, {0, 1}, majority=0.5, records=10_000)
-    assert told["push"] == 3.0
-    assert told["screened_precision"] == pytest.approx(2 / 3)
-    assert told["screened_recall"] == pytest.approx(2 / 5)
-    assert told["distrusted_precision"] == pytest.approx(1 / 3)
-    assert told["distrusted_recall"] == pytest.approx(1 / 2)
-    assert told["collapsed"] == 3
+    counted = aftermath(rounds, {0, 1}, majority=0.5, records=10_000)
+    assert counted["push"] == 3.0
+    assert counted["screened_precision"] == pytest.approx(2 / 3)
+    assert counted["screened_recall"] == pytest.approx(2 / 5)
+    assert counted["distrusted_precision"] == pytest.approx(1 / 3)
+    assert counted["distrusted_recall"] == pytest.approx(1 / 2)
+    assert counted["collapsed"] == 3
 
 
 @pytest.mark.parametrize(
@@ -53,22 +60,20 @@ def test_known_answers() -> None:
         ([0.1, 0.1], 0.5, 0),
         ([0.9, 0.1], None, None),
         ([0.9, None], 0.5, 1),
+        # Two standard errors of 10,000 records are 0.01.
         ([0.9, 0.509, 0.505], 0.5, 1),
         ([0.9, 0.1, 0.511], 0.5, None),
         ([], 0.5, None),
     ],
 )
-def test_a_collapse_is_for_good(
+def test_a_model_has_collapsed_once_it_never_recovers(
     accuracies: list[float | None], majority: float | None, collapsed: int | None
 ) -> None:
-    assert (
-        aftermath([record(one) for one in accuracies], {0}, majority=majority, records=10_000)[
-            "collapsed"
-        ]
-        == collapsed
-    )
+    rounds = [record(accuracy) for accuracy in accuracies]
+    counted = aftermath(rounds, {0}, majority=majority, records=10_000)
+    assert counted["collapsed"] == collapsed
 
 
-def test_what_cannot_be_counted_is_not_measured() -> None:
-    told = aftermath([record(0.9, survivors=(2,))], {0}, majority=0.5, records=100)
-    assert set(told.values()) == {None}
+def test_a_share_of_nothing_is_not_measured() -> None:
+    counted = aftermath([record(0.9, survivors=(2,))], {0}, majority=0.5, records=100)
+    assert set(counted.values()) == {None}

@@ -8,7 +8,7 @@ import csv
 import json
 import math
 import os
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +28,7 @@ from securefl.files import (
     write_json,
     write_lines,
 )
-from securefl.runs.cell import Cell
+from securefl.runs.cell import Cell, CellState
 from securefl.runs.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from securefl.runs.environment import code_hash, environment
 from securefl.runs.folder import Request, RunFolder
@@ -154,16 +154,16 @@ def test_a_crash_after_the_checkpoint_loses_no_record(tmp_path: Path) -> None:
     write_lines(cell.folder / "rounds.jsonl", lines[:1])
     state = cell.last_good(State(torch.zeros(2)))
     assert state.round == 2
-    assert [record["round"] for record in cell.rounds()] == [0, 1]
+    assert [record.round for record in cell.rounds()] == [0, 1]
 
 
 def test_records_and_sightings_beyond_the_checkpoint_are_dropped(tmp_path: Path) -> None:
     cell = opened(tmp_path)
     cell.finish_round(played(0))
-    append_line(cell.folder / "rounds.jsonl", {"round": 1})
+    append_line(cell.folder / "rounds.jsonl", asdict(replace(RECORD, round=1)))
     append_line(cell.folder / "transcript.jsonl", {"round": 1})
     cell.last_good(State(torch.zeros(2)))
-    assert [record["round"] for record in cell.rounds()] == [0]
+    assert [record.round for record in cell.rounds()] == [0]
     assert [entry["round"] for entry in read_lines(cell.folder / "transcript.jsonl")] == [0]
 
 
@@ -171,7 +171,8 @@ def test_missing_records_are_told(tmp_path: Path) -> None:
     cell = opened(tmp_path)
     for round in range(3):
         cell.finish_round(played(round))
-    write_lines(cell.folder / "rounds.jsonl", cell.rounds()[1:])
+    path = cell.folder / "rounds.jsonl"
+    write_lines(path, read_lines(path)[1:])
     with pytest.raises(RunFolderError, match="rounds are missing"):
         cell.last_good(State(torch.zeros(2)))
 
@@ -290,7 +291,9 @@ def test_results_have_a_row_for_each_metric_and_site(tmp_path: Path) -> None:
     folder = RunFolder.create(tmp_path / "run", Request.of({"a label": scenario}, ""))
     cell = folder.cell(scenario)
     cell.open()
-    cell.finish("done", metrics={"accuracy": 0.5, "auc": None, "sites": {"va": {"accuracy": 0.25}}})
+    cell.finish(
+        CellState.DONE, metrics={"accuracy": 0.5, "auc": None, "sites": {"va": {"accuracy": 0.25}}}
+    )
     write_results(folder)
     rows = list(csv.DictReader((folder.path / "results.csv").read_text().splitlines()))
     assert [(row["label"], row["site"], row["metric"], row["value"]) for row in rows] == [
@@ -305,8 +308,8 @@ def test_a_cell_that_failed_after_it_had_metrics_shows_none(tmp_path: Path) -> N
     folder = RunFolder.create(tmp_path / "run", Request.of({"a": scenario}, ""))
     cell = folder.cell(scenario)
     cell.open()
-    cell.finish("done", metrics={"accuracy": 0.5})
-    cell.finish("failed", reason="later")
+    cell.finish(CellState.DONE, metrics={"accuracy": 0.5})
+    cell.finish(CellState.FAILED, reason="later")
     write_results(folder)
     (row,) = csv.DictReader((folder.path / "results.csv").read_text().splitlines())
     assert (row["state"], row["metric"], row["value"]) == ("failed", "", "")

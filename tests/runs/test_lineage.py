@@ -87,7 +87,7 @@ def cell(folder: Path) -> Cell:
 
 
 def run_of(folder: Path) -> str:
-    return str(cell(folder).status()["run"])
+    return str(cell(folder).status().run)
 
 
 def openings(folder: Path) -> list[dict[str, Any]]:

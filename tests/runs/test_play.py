@@ -19,12 +19,14 @@ from securefl.privacy.events import ReleaseId
 from securefl.privacy.ledger import Ledger
 from securefl.privacy.remember import Remember
 from securefl.runs import play
-from securefl.runs.cell import Cell
+from securefl.runs.cell import Cell, CellState, Status
 from securefl.runs.checkpoint import load_checkpoint
+from securefl.runs.metrics import RunMetrics
 from securefl.runs.play import INTERRUPTED, run_cell
 from securefl.scenario.assemble.assemble import Assembled, assemble
 from securefl.scenario.assemble.ledgers import Origin
 from securefl.scenario.scenario import Scenario, parse_scenario
+from tests.values import present
 
 SMALL = """
 rounds = 6
@@ -46,7 +48,7 @@ def small(*overrides: str) -> Scenario:
     return parse_scenario(SMALL, overrides=overrides)
 
 
-def comparable(metrics: dict[str, Any]) -> dict[str, Any]:
+def comparable(metrics: RunMetrics) -> dict[str, Any]:
     return {name: value for name, value in metrics.items() if name != "seconds"}
 
 
@@ -83,12 +85,12 @@ def kill_in_round(monkeypatch: pytest.MonkeyPatch, round: int) -> None:
 def test_a_run_finishes_within_its_budget(tmp_path: Path) -> None:
     cell = Cell(tmp_path / "cell")
     metrics = run_cell(cell, small(), on_round=nothing)
-    assert 0.995 * 8 <= metrics["epsilon"] <= 8
+    assert 0.995 * 8 <= present(metrics["epsilon"]) <= 8
     assert metrics["records"] == 250
     assert metrics["rounds"] == 6
     assert metrics["abandoned"] == 0
     assert metrics["sites"]["switzerland"]["auc"] is None
-    assert cell.status()["state"] == "done"
+    assert cell.status().state == "done"
 
 
 def test_a_finished_cell_is_only_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -128,7 +130,7 @@ def test_a_killed_seeded_run_ends_as_an_undisturbed_one_and_pays_once(
         kill_in_round(patch, 3)
         with pytest.raises(Killed):
             run_cell(cell, small(), on_round=nothing)
-    assert cell.status() == {"state": "running", "run": cell.status()["run"], "round": 3}
+    assert cell.status() == Status(CellState.RUNNING, cell.status().run, 3)
     assert releases(cell, 2) == [0, 1, 2, 3]
     assert comparable(run_cell(cell, small(), on_round=nothing)) == comparable(whole)
     assert [releases(cell, client) for client in range(4)] == [list(range(6))] * 4
@@ -147,12 +149,12 @@ def test_a_killed_run_under_system_noise_abandons_the_round_charges_it_once_and_
     shown: list[RoundRecord] = []
     metrics = run_cell(cell, scenario, on_round=shown.append)
     assert (shown[0].round, shown[0].abandoned, shown[0].reason) == (3, True, INTERRUPTED)
-    assert [record["round"] for record in cell.rounds()] == list(range(6))
+    assert [record.round for record in cell.rounds()] == list(range(6))
     assert metrics["abandoned"] == 1
     assert releases(cell, 2) == [0, 1, 2, 3, 4, 5]
     assert releases(cell, 2, "settle") == [0, 1, 2, 4, 5]
     assert releases(cell, 3) == [0, 1, 2, 4, 5]  # it had not trained yet, so it owes nothing
-    assert metrics["epsilon"] <= 8
+    assert present(metrics["epsilon"]) <= 8
     assert not torch.equal(before, load_checkpoint(cell.folder / "model.safetensors").state.weights)
 
 
@@ -195,8 +197,8 @@ def test_a_cohort_that_spent_its_budget_does_not_end_the_run_of_the_others(tmp_p
     with pytest.raises(BudgetExceeded, match=r"[01] of 4 clients may still spend"):
         run_cell(cell, small(*overrides), on_round=nothing)
     records = cell.rounds()
-    first = next(record["round"] for record in records if record["absent"])
-    assert any(not record["abandoned"] for record in records if record["round"] > first)
+    first = next(record.round for record in records if record.absent)
+    assert any(not record.abandoned for record in records if record.round > first)
 
 
 def test_one_absent_cohort_is_an_abandoned_round_while_others_could_come(tmp_path: Path) -> None:
@@ -215,7 +217,7 @@ def test_a_disk_that_refuses_to_settle_costs_nothing_and_stops_nothing(
     monkeypatch.setattr(Ledger, "settle", refuse)
     metrics = run_cell(Cell(tmp_path / "cell"), small(), on_round=nothing)
     assert metrics["abandoned"] == 0
-    assert 0.995 * 8 <= metrics["epsilon"] <= 8
+    assert 0.995 * 8 <= present(metrics["epsilon"]) <= 8
 
 
 def test_a_spent_budget_ends_the_run_keeps_the_model_and_is_refused_at_once_afterwards(
@@ -232,7 +234,7 @@ def test_a_spent_budget_ends_the_run_keeps_the_model_and_is_refused_at_once_afte
     assert first.value.exit_code == 3
     metrics = cell.metrics()
     assert metrics is not None
-    assert 0 < metrics["epsilon"] <= 8
+    assert 0 < present(metrics["epsilon"]) <= 8
     assert 0 < metrics["rounds"] - metrics["abandoned"] < 40
     kept = load_checkpoint(cell.folder / "model.safetensors").state.weights
     assert kept.abs().sum() > 0
@@ -247,7 +249,7 @@ def test_a_client_out_of_budget_is_absent_while_others_go_on(tmp_path: Path) -> 
     scenario, cell = small("privacy.noise_multiplier=2.0", "rounds=40"), Cell(tmp_path / "cell")
     with pytest.raises(BudgetExceeded):
         run_cell(cell, scenario, on_round=nothing)
-    absent = [set(record["absent"]) for record in cell.rounds()]
+    absent = [set(record.absent) for record in cell.rounds()]
     assert absent[0] == set()
     assert {len(names) for names in absent} > {0, 1}
 
@@ -257,9 +259,9 @@ def test_rounds_below_the_minimum_are_abandoned_and_still_paid(tmp_path: Path) -
     cell = Cell(tmp_path / "cell")
     metrics = run_cell(cell, small("channel.min_cohort=3", drops), on_round=nothing)
     second = cell.rounds()[1]
-    assert second["abandoned"]
-    assert "2 updates came, the minimum cohort is 3" in second["reason"]
-    assert second["survivors"] == []
+    assert second.abandoned
+    assert "2 updates came, the minimum cohort is 3" in second.reason
+    assert second.survivors == ()
     assert metrics["abandoned"] == 1
     assert releases(cell, 2) == list(range(6))
     assert 1 not in releases(cell, 2, "settle")
@@ -272,7 +274,7 @@ def test_no_clients_left_fails_the_run(tmp_path: Path) -> None:
     with pytest.raises(RunFailed, match="no clients left: dropped at stage 1") as failure:
         run_cell(cell, small(f"simulate.drop=[{drops}]"), on_round=nothing)
     assert failure.value.exit_code == 1
-    assert cell.status()["state"] == "failed"
+    assert cell.status().state == "failed"
     assert len(cell.rounds()) == 3
 
 
@@ -322,8 +324,8 @@ def test_a_programming_error_leaves_its_traceback(
     with pytest.raises(ZeroDivisionError):
         run_cell(cell, small(), on_round=nothing)
     status = cell.status()
-    assert status["state"] == "failed"
-    assert "ZeroDivisionError: a bug" in status["reason"]
+    assert status.state == "failed"
+    assert "ZeroDivisionError: a bug" in present(status.reason)
 
 
 def test_a_failed_cell_can_be_tried_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -340,12 +342,12 @@ def test_a_failed_cell_can_be_tried_again(tmp_path: Path, monkeypatch: pytest.Mo
 def test_random_cohorts_vary_and_charge_only_who_took_part(tmp_path: Path) -> None:
     cell = Cell(tmp_path / "cell")
     metrics = run_cell(cell, small("cohort.size=2"), on_round=nothing)
-    cohorts = [tuple(record["cohort"]) for record in cell.rounds()]
+    cohorts = [tuple(record.cohort) for record in cell.rounds()]
     assert len(set(cohorts)) > 1
     assert {len(cohort) for cohort in cohorts} == {2}
     for client in range(4):
         assert releases(cell, client) == [r for r, cohort in enumerate(cohorts) if client in cohort]
-    assert metrics["epsilon"] < 0.995 * 8
+    assert present(metrics["epsilon"]) < 0.995 * 8
 
 
 def test_the_epsilon_of_a_run_is_that_of_its_worst_off_client(tmp_path: Path) -> None:

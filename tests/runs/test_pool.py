@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 
 from securefl.files import locked
-from securefl.runs.cell import Cell
+from securefl.runs.cell import Cell, CellState
 from securefl.runs.pool import Event, Finished, Job, Progressed, Started, play
 from securefl.scenario.scenario import parse_scenario
 
@@ -70,7 +70,7 @@ def test_a_failing_and_a_hanging_cell_leave_the_rest_alone(tmp_path: Path) -> No
     assert found["hanging"].reason == "it took longer than the limit of 12 s a cell"
     for name, event in found.items():
         status = Cell(tmp_path / name).status()
-        assert (status["state"], status["reason"]) == (event.state, event.reason)
+        assert (status.state, status.reason) == (event.state, event.reason)
     assert len(Cell(tmp_path / "hanging").rounds()) > 1
     assert children() == []
 
@@ -112,7 +112,7 @@ def test_a_worker_that_dies_or_stands_still_is_replaced(
     os.kill(pid, number)
     found = ended(events)
     assert (found["a"].state, found["a"].reason) == ("failed", reason)
-    assert Cell(tmp_path / "a").status()["reason"] == reason
+    assert Cell(tmp_path / "a").status().reason == reason
     assert found["b"].state == "done"
     assert children() == []
 
@@ -122,7 +122,7 @@ def test_a_bug_leaves_its_traceback_in_the_cell(tmp_path: Path) -> None:
     found = ended(play([quick(tmp_path, "a"), quick(tmp_path, "b")], workers=1, limit=LIMIT))
     assert "Traceback" in found["a"].reason
     assert "IsADirectoryError" in found["a"].reason
-    assert Cell(tmp_path / "a").status()["reason"] == found["a"].reason
+    assert Cell(tmp_path / "a").status().reason == found["a"].reason
     assert found["b"].state == "done"
 
 
@@ -141,7 +141,7 @@ def test_closing_the_events_kills_the_workers(tmp_path: Path) -> None:
     assert len(children()) == 1
     events.close()
     assert children() == []
-    assert Cell(tmp_path / "a").status()["state"] == "running"
+    assert Cell(tmp_path / "a").status().state == "running"
 
 
 def worker() -> "subprocess.Popen[str]":
@@ -210,7 +210,9 @@ def test_a_worker_with_other_code_than_the_grids_runs_nothing(tmp_path: Path) ->
         )
     )
     assert found["a"].reason == "the code was changed while the grid ran; run the command again"
-    assert not (tmp_path / "a").exists()
+    written = {path.name for path in (tmp_path / "a").iterdir()}
+    assert written == {".lock", "status.json"}
+    assert Cell(tmp_path / "a").status().reason == found["a"].reason
     assert found["b"].state == "done"
 
 
@@ -219,11 +221,11 @@ def test_a_cell_that_ended_in_the_last_moment_has_ended(tmp_path: Path) -> None:
     wait_for_round(events)
     (pid,) = children()
     os.kill(pid, signal.SIGSTOP)
-    Cell(tmp_path / "a").finish("done", metrics={"accuracy": 0.5})
+    Cell(tmp_path / "a").finish(CellState.DONE, metrics={"accuracy": 0.5})
     os.kill(pid, signal.SIGKILL)
     found = ended(events)
     assert (found["a"].state, found["a"].reason) == ("done", "")
-    assert Cell(tmp_path / "a").status()["state"] == "done"
+    assert Cell(tmp_path / "a").status().state == "done"
 
 
 def test_the_limit_of_a_cell_does_not_pay_for_the_workers_imports(tmp_path: Path) -> None:
@@ -231,4 +233,4 @@ def test_the_limit_of_a_cell_does_not_pay_for_the_workers_imports(tmp_path: Path
         play([endless(tmp_path, "a")], workers=1, limit=0.5)
     )  # the imports alone take seconds
     assert found["a"].reason == "it took longer than the limit of 0.5 s a cell"
-    assert Cell(tmp_path / "a").timings()["starts"] == 1
+    assert Cell(tmp_path / "a").timings().starts == 1

@@ -11,19 +11,19 @@ import pytest
 
 from securefl.errors import RunFolderError
 from securefl.files import is_held, locked
-from securefl.runs.cell import Cell
+from securefl.runs.cell import Cell, Timings
 from securefl.runs.stopwatch import Stopwatch
 
 
 def test_times_and_starts_add_up(tmp_path: Path) -> None:
     cell = Cell(tmp_path)
-    assert cell.timings() == {"starts": 0, "stages": {}}
+    assert cell.timings() == Timings(0, {})
     for start in (1, 2):
         with Stopwatch(cell) as watch:
-            assert cell.timings()["starts"] == start
+            assert cell.timings().starts == start
             with watch.stage("set_up"):
                 time.sleep(0.02)
-    stages = cell.timings()["stages"]
+    stages = cell.timings().stages
     assert list(stages) == ["set_up", "total"]
     assert stages["total"][0] >= stages["set_up"][0] >= 0.04
     assert stages["set_up"][1] < 0.04
@@ -38,8 +38,8 @@ def test_a_start_that_fails_is_counted_with_its_time(tmp_path: Path) -> None:
     cell = Cell(tmp_path)
     with pytest.raises(ZeroDivisionError):
         broken()
-    assert cell.timings()["starts"] == 1
-    assert cell.timings()["stages"]["rounds"][0] >= 0.02
+    assert cell.timings().starts == 1
+    assert cell.timings().stages["rounds"][0] >= 0.02
 
 
 def test_a_full_disk_does_not_hide_what_failed(

@@ -5,9 +5,10 @@ Dead mutants: stdev without the root of n; population stdev; mean of epsilons in
 
 import pytest
 
+from securefl.runs.metrics import RunMetrics
 from securefl.runs.table import Row, cells, mean_and_error, plain
 
-RUN = {
+RUN: RunMetrics = {
     "accuracy": 0.8,
     "balanced_accuracy": 0.7,
     "auc": None,

@@ -78,7 +78,7 @@ def table(out: Path) -> list[dict[str, str]]:
 
 def starts(out: Path) -> dict[str, int]:
     """Cell -> how often it was begun."""
-    return {cell.hash: cell.timings()["starts"] for _, _, cell in RunFolder.open(out).cells()}
+    return {cell.hash: cell.timings().starts for _, _, cell in RunFolder.open(out).cells()}
 
 
 def paid(out: Path) -> dict[str, list[tuple[int, ...]]]:
@@ -117,7 +117,7 @@ def test_two_jobs_killed_in_the_middle_give_what_one_gives_and_pay_once(
             kills += 1
         process.wait()
     done = {
-        cell.hash for _, _, cell in RunFolder.open(out).cells() if cell.status()["state"] == "done"
+        cell.hash for _, _, cell in RunFolder.open(out).cells() if cell.status().state == "done"
     }
     earlier = starts(out)
     quietly(study(tmp_path, STUDY), out)
@@ -200,14 +200,14 @@ def test_failed_cells_are_tried_again_and_fail_fast_stops(tmp_path: Path) -> Non
     )
     with pytest.raises(SecureflError, match="1 of 3 cells failed"):
         quietly(name, out, Options(jobs=1, fail_fast=True))
-    assert [cell.status()["state"] for _, _, cell in RunFolder.open(out).cells()] == [
+    assert [cell.status().state for _, _, cell in RunFolder.open(out).cells()] == [
         "done",
         "failed",
         "new",
     ]
     with pytest.raises(SecureflError, match="1 of 3 cells failed"):
         quietly(name, out, Options(jobs=1))
-    assert [cell.status()["state"] for _, _, cell in RunFolder.open(out).cells()] == [
+    assert [cell.status().state for _, _, cell in RunFolder.open(out).cells()] == [
         "done",
         "failed",
         "done",
@@ -255,7 +255,7 @@ def test_max_cells_takes_every_row_with_its_first_seed_first(
     bench(name, out, Options(jobs=1, max_cells=3), Style.PLAIN)
     shown = capsys.readouterr().out
     assert "3 cells are left; the same command goes on" in shown
-    states = [cell.status()["state"] for _, _, cell in RunFolder.open(out).cells()]
+    states = [cell.status().state for _, _, cell in RunFolder.open(out).cells()]
     assert states == ["done", "done", "new", "done", "new", "new"]
     dry_run(name, out, Options(jobs=1), Style.PLAIN)
     told = capsys.readouterr().out
@@ -451,7 +451,7 @@ def test_a_thousand_tiny_cells_cost_little_each(
     name, out = study(tmp_path, text), tmp_path / "out"
     begun, started = spent(), time.perf_counter()
     quietly(name, out, Options(jobs=2))
-    assert [cell.status()["state"] for _, _, cell in RunFolder.open(out).cells()] == ["done"] * 1000
+    assert [cell.status().state for _, _, cell in RunFolder.open(out).cells()] == ["done"] * 1000
     a_cell = (
         spent() - begun
     ) / 1000  # CPU seconds, the round itself and the workers' imports included

@@ -7,6 +7,7 @@ import pytest
 
 from securefl.errors import ScenarioError
 from securefl.runs import api
+from securefl.runs.cell import CellState
 from securefl.runs.folder import Request, RunFolder, Use
 from securefl.runs.names import cell_hash
 from securefl.runs.results import write_results
@@ -15,6 +16,7 @@ from securefl.studies.judges import Judges
 from securefl.studies.scores import Scores, scores
 from securefl.ui.compare import compare, differences
 from securefl.ui.styles import Style
+from tests.values import present
 
 METRICS = ("accuracy", "auc")
 HEART = Judges(records=250, train=490, idle=250, redrawn=True, same=False, classes=2)
@@ -35,7 +37,7 @@ def folder(path: Path, lr: float, accuracies: list[float], *, row: str = "row") 
     for use, accuracy in zip(uses, accuracies, strict=True):
         cell = made.named(use.cell)
         cell.open()
-        cell.finish("done", metrics={"accuracy": accuracy, "auc": None, "records": 10})
+        cell.finish(CellState.DONE, metrics={"accuracy": accuracy, "auc": None, "records": 10})
     write_results(made)
     return path
 
@@ -133,12 +135,13 @@ def test_harm_is_told_hospital_by_hospital(
     compare(tmp_path / "a", tmp_path / "b", ("accuracy",), Style.JSON, sites=True)
     told = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
     expected = {
-        f"run at {site}": two["sites"][site]["accuracy"] - one["sites"][site]["accuracy"]
+        f"run at {site}": present(two["sites"][site]["accuracy"])
+        - present(one["sites"][site]["accuracy"])
         for site in one["sites"]
     }
     assert len(expected) == 4
     assert {each["row"]: each["mean"] for each in told} == pytest.approx(
-        {"run": two["accuracy"] - one["accuracy"], **expected}
+        {"run": present(two["accuracy"]) - present(one["accuracy"]), **expected}
     )
     compare(tmp_path / "a", tmp_path / "b", ("accuracy",), Style.JSON)
     assert len(capsys.readouterr().out.splitlines()) == 1

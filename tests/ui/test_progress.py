@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from securefl.runs.cell import Cell
+from securefl.runs.cell import Cell, CellState
 from securefl.runs.pool import Finished, Job, Progressed, Started, Ticked
 from securefl.studies.costs import Costs
 from securefl.studies.grid import Tally
@@ -24,9 +24,9 @@ def test_a_tally_follows_the_events() -> None:
     assert (tally.left, dict(tally.running)) == (2, {"abc": 0})
     tally = tally.after(Progressed(JOB, 7)).after(Ticked())
     assert dict(tally.running) == {"abc": 7}
-    assert tally.after(Finished(JOB, "done", "", 1.0)) == Tally(done=2, left=2)
-    assert tally.after(Finished(JOB, "failed", "x", 1.0)) == Tally(done=1, failed=1, left=2)
-    assert tally.after(Finished(JOB, "out of budget", "x", 1.0)) == Tally(
+    assert tally.after(Finished(JOB, CellState.DONE, "", 1.0)) == Tally(done=2, left=2)
+    assert tally.after(Finished(JOB, CellState.FAILED, "x", 1.0)) == Tally(done=1, failed=1, left=2)
+    assert tally.after(Finished(JOB, CellState.OUT_OF_BUDGET, "x", 1.0)) == Tally(
         done=1, out_of_budget=1, left=2
     )
 
@@ -88,7 +88,9 @@ def test_plain_lines_for_what_ends_and_now_and_then_for_what_runs(
     shown.show("", running, Ticked())
     assert capsys.readouterr().out == ""
     shown.show(
-        "row / seed 0", Tally(failed=1, left=2), Finished(JOB, "failed", "no clients left", 2.0)
+        "row / seed 0",
+        Tally(failed=1, left=2),
+        Finished(JOB, CellState.FAILED, "no clients left", 2.0),
     )
     assert capsys.readouterr().out == (
         "failed: row / seed 0 (2.0 s): no clients left; 0 done, 0 running, 1 failed, 2 left\n"
@@ -105,7 +107,7 @@ def test_json_is_one_object_a_line_with_a_heartbeat(
     shown.show("", Tally(left=2), Ticked())
     now = 120.0
     shown.show("", Tally(left=2, seconds_left=9.5), Ticked())
-    shown.show("row", Tally(done=1, left=2), Finished(JOB, "done", "", 2.5))
+    shown.show("row", Tally(done=1, left=2), Finished(JOB, CellState.DONE, "", 2.5))
     lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
     assert [line["event"] for line in lines] == ["started", "heartbeat", "finished"]
     assert lines[1]["seconds_left"] == 9.5
@@ -122,8 +124,8 @@ def test_the_live_bar_tells_what_went_wrong_and_none_is_silent(
 ) -> None:
     for style in (Style.RICH, Style.NONE):
         shown = make_progress(style, 3)
-        shown.show("row [x]", Tally(done=1), Finished(JOB, "done", "", 1.0))
-        shown.show("row [x]", Tally(failed=1), Finished(JOB, "failed", "why [y]", 1.0))
+        shown.show("row [x]", Tally(done=1), Finished(JOB, CellState.DONE, "", 1.0))
+        shown.show("row [x]", Tally(failed=1), Finished(JOB, CellState.FAILED, "why [y]", 1.0))
         shown.stop()
     written = capsys.readouterr().out
     assert written.count("failed: row [x] (1.0 s): why [y]") == 1

@@ -77,7 +77,7 @@ def _groups(folder: RunFolder) -> dict[str, Group]:
 def _line(label: str, group: Group) -> dict[str, Any]:
     """A line of the table: the metrics over the seeds, the states, and what went wrong."""
     statuses = [cell.status() for _, cell in group]
-    states = Counter(str(status["state"]) for status in statuses)
+    states = Counter(status.state.value for status in statuses)
     told = (
         ", ".join(f"{count} {state}" for state, count in states.items())
         if len(group) > 1
@@ -88,7 +88,7 @@ def _line(label: str, group: Group) -> dict[str, Any]:
         for scenario, cell in group
         if (metrics := cell.metrics())
     ]
-    wrong = [status["reason"] for status in statuses if status.get("reason")]
+    wrong = [status.reason for status in statuses if status.reason]
     if lost := sum(metrics["abandoned"] for metrics in found):
         wrong.append(
             f"{lost} of {sum(metrics['rounds'] for metrics in found)} rounds were abandoned"

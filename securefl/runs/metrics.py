@@ -1,0 +1,122 @@
+"""The final metrics of a run: what metrics.json holds, `run` returns and every table reads."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from types import UnionType
+from typing import TYPE_CHECKING, Any, TypedDict, cast
+
+from securefl.federation.record import RoundRecord
+from securefl.runs.aftermath import Aftermath, aftermath
+
+if TYPE_CHECKING:  # torch takes seconds to import, which a mere look at a folder need not wait for
+    from securefl.federation.values import State
+    from securefl.learning.protocol import Metrics
+    from securefl.scenario.assemble.assemble import Assembled
+    from securefl.scenario.scenario import Scenario
+
+
+class Quality(TypedDict, total=False):
+    """Quality of a model on some test records; None is not measured."""
+
+    records: int
+    accuracy: float | None
+    balanced_accuracy: float | None
+    auc: float | None
+    majority: float | None
+
+
+class RunMetrics(Quality, Aftermath, total=False):
+    """Quality, privacy and cost of a run; None is not measured, or not claimed.
+
+    Folders of earlier versions lack some keys, runs without an attack those of `Aftermath`.
+    """
+
+    epsilon: float | None
+    delta: float | None
+    unit: str | None
+    place: str | None
+    noise: str | None
+    rounds: int
+    abandoned: int
+    bytes_up: int
+    bytes_down: int
+    seconds: float
+    left_out: dict[str, str]
+    epsilons: dict[str, float]
+    sites: dict[str, Quality]
+    seeded_before: list[str]
+
+
+_COUNTS = ("records", "rounds", "abandoned", "bytes_up", "bytes_down")
+_MEASURED = ("accuracy", "balanced_accuracy", "auc", "majority", "epsilon", "delta", "seconds")
+_WORDS = ("unit", "place", "noise")
+_TABLES = ("left_out", "epsilons", "sites")
+
+
+def checked_metrics(values: Mapping[str, Any]) -> RunMetrics:
+    """Returns the content of metrics.json with its type, once every known key has been looked at.
+
+    Raises:
+        ValueError: a value is of another kind than its key says.
+    """
+    _check_kind(values, _COUNTS, int)
+    _check_kind(values, _MEASURED, int | float | None)
+    _check_kind(values, _WORDS, str | None)
+    _check_kind(values, _TABLES, dict)
+    _check_kind(values, ("seeded_before",), list)
+    for site, quality in values.get("sites", {}).items():
+        if not isinstance(quality, dict):
+            raise ValueError(f"sites.{site} is {quality!r}")
+        checked_metrics(quality)
+    return cast(RunMetrics, values)
+
+
+def _check_kind(values: Mapping[str, Any], keys: tuple[str, ...], kind: type | UnionType) -> None:
+    for key in keys:
+        if key in values and not isinstance(values[key], kind):
+            raise ValueError(f"{key} is {values[key]!r}")
+
+
+def final_metrics(
+    rounds: Sequence[RoundRecord], scenario: "Scenario", assembled: "Assembled", state: "State"
+) -> RunMetrics:
+    """Returns quality, privacy and cost of a run, from its records and its last good model."""
+    spent = {client: ledger.epsilon() for client, ledger in assembled.ledgers.items()}
+    privacy = scenario.privacy if scenario.claims_dp else None
+    quality = assembled.federation.evaluate(state.weights)
+    sites = assembled.site_metrics(state.weights)
+    cost: RunMetrics = {
+        "epsilon": max(spent.values(), default=None),
+        "delta": None if privacy is None else privacy.delta,
+        "unit": None if privacy is None else privacy.unit,
+        "place": None if privacy is None else privacy.place,
+        "noise": None if privacy is None else privacy.noise,
+        "rounds": len(rounds),
+        "abandoned": sum(record.abandoned for record in rounds),
+        "bytes_up": sum(record.bytes_up for record in rounds),
+        "bytes_down": sum(record.bytes_down for record in rounds),
+        "seconds": sum(record.seconds for record in rounds),
+        "left_out": {str(client): reason for client, reason in assembled.left_out.items()},
+        "epsilons": {str(client): epsilon for client, epsilon in spent.items()},
+        "sites": {name: _quality(metrics) for name, metrics in sites.items()},
+    }
+    attacked = _attacked(rounds, assembled, state, quality)
+    return cast(RunMetrics, {**_quality(quality), **attacked, **cost})
+
+
+def _quality(metrics: "Metrics") -> Quality:
+    return cast(Quality, asdict(metrics))
+
+
+def _attacked(
+    rounds: Sequence[RoundRecord], assembled: "Assembled", state: "State", quality: "Metrics"
+) -> Aftermath:
+    """What the attack did; empty without an attack."""
+    corrupt = assembled.federation.adversary.clients
+    if not corrupt:
+        return {}
+    # With several labels a record, no constant answer has a majority's accuracy.
+    majority = None if assembled.data.task.multilabel else quality.majority
+    counted = aftermath(rounds, corrupt, majority=majority, records=quality.records)
+    counted["attack_success"] = assembled.attack_success(state.weights)
+    return counted

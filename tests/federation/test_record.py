@@ -1,0 +1,79 @@
+"""A round's record comes back from its line with its types, or is refused."""
+
+import json
+from dataclasses import asdict
+from typing import Any
+
+import pytest
+
+from securefl.federation.record import RoundRecord
+
+RECORD = RoundRecord(
+    round=3,
+    abandoned=False,
+    reason="",
+    cohort=(0, 1, 2),
+    survivors=(0, 2),
+    absent={1: "dropped"},
+    screened=(2,),
+    rejected=1,
+    bytes_up=10,
+    bytes_down=20,
+    accuracy=0.5,
+    ledger_heads={0: "ab", 2: "cd"},
+    seconds=0.25,
+    push=1.5,
+    distrusted=(0,),
+)
+
+
+def line(**changes: object) -> dict[str, Any]:
+    written: dict[str, Any] = json.loads(json.dumps(asdict(RECORD)))
+    return written | changes
+
+
+def test_a_record_comes_back_from_its_line() -> None:
+    assert RoundRecord.from_json(line()) == RECORD
+
+
+def test_a_record_of_an_abandoned_round_without_an_attack_comes_back() -> None:
+    changes: dict[str, Any] = {"push": None, "distrusted": None, "accuracy": None}
+    read = RoundRecord.from_json(line(abandoned=True, reason="too few", **changes))
+    assert read.abandoned is True
+    assert (read.push, read.distrusted, read.accuracy) == (None, None, None)
+
+
+def test_folders_from_before_push_and_distrusted_are_read() -> None:
+    old = line()
+    del old["push"], old["distrusted"]
+    read = RoundRecord.from_json(old)
+    assert (read.push, read.distrusted) == (None, None)
+    assert read.ledger_heads == RECORD.ledger_heads
+
+
+def test_a_key_of_a_later_version_is_ignored() -> None:
+    assert RoundRecord.from_json(line(carried=7)) == RECORD
+
+
+@pytest.mark.parametrize("key", sorted({*asdict(RECORD)} - {"push", "distrusted"}))
+def test_a_missing_key_is_named(key: str) -> None:
+    cut = line()
+    del cut[key]
+    with pytest.raises(ValueError, match=f"a round's record has no '{key}'"):
+        RoundRecord.from_json(cut)
+
+
+@pytest.mark.parametrize("key", sorted(asdict(RECORD)))
+def test_a_value_of_another_kind_is_refused(key: str) -> None:
+    wrong = 7 if key == "reason" else "seven"
+    with pytest.raises(ValueError, match=f"a round's record has {wrong!r} for a"):
+        RoundRecord.from_json(line(**{key: wrong}))
+
+
+@pytest.mark.parametrize(
+    ("key", "wrong"),
+    [("cohort", ["a"]), ("absent", {"1": 2}), ("absent", {"x": "y"}), ("screened", {"1": 2})],
+)
+def test_a_wrong_client_is_refused(key: str, wrong: object) -> None:
+    with pytest.raises(ValueError, match="a round's record has"):
+        RoundRecord.from_json(line(**{key: wrong}))
