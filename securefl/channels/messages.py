@@ -23,32 +23,33 @@ _MAGIC = b"sfl"
 
 
 def pack_head(kind: int, session: bytes, round: int) -> bytes:
-    """The first bytes of every message."""
+    """Returns the first bytes of every message."""
     return _HEAD.pack(_MAGIC, VERSION, kind, session, round)
 
 
 def unpack_head(data: Packet, *, kind: int, length: int) -> tuple[bytes, int, memoryview]:
-    """Session, round and body of a message of exactly `length` bytes in all.
+    """Returns session, round and body of a message of exactly `length` bytes in all.
 
     Raises:
         ProtocolError: wrong length, magic, version or kind.
     """
     if len(data) != length:
         raise ProtocolError(f"a message of kind {kind} takes {length} bytes here, got {len(data)}")
-    found, session, round = _unpacked(data)
-    if found != kind:
-        raise ProtocolError(f"expected a message of kind {kind}, got kind {found}")
+    actual_kind, session, round = _fields(data)
+    if actual_kind != kind:
+        raise ProtocolError(f"expected a message of kind {kind}, got kind {actual_kind}")
     return session, round, memoryview(data)[HEAD_BYTES:]
 
 
 def kind_of(data: Packet) -> int:
-    """The kind of a message, its body left unread. Raises ProtocolError."""
+    """Returns the kind of a message; its body stays unread. Raises ProtocolError."""
     if len(data) < HEAD_BYTES:
         raise ProtocolError(f"a message of any kind takes {HEAD_BYTES} bytes, got {len(data)}")
-    return _unpacked(data)[0]
+    return _fields(data)[0]
 
 
-def _unpacked(data: Packet) -> tuple[int, bytes, int]:
+def _fields(data: Packet) -> tuple[int, bytes, int]:
+    """Returns kind, session and round of a head."""
     magic, version, kind, session, round = _HEAD.unpack_from(data)
     if magic != _MAGIC or version != VERSION:
         raise ProtocolError(f"this is not a message of version {VERSION}")
@@ -57,10 +58,10 @@ def _unpacked(data: Packet) -> tuple[int, bytes, int]:
 
 @dataclass(frozen=True)
 class ModelMessage:
-    """The global model of a round, from whoever holds it to a client: its name and weights (d,).
+    """The global model of a round, from its holder to a client: its name and weights (d,).
 
-    The name is the hash of the weights, or, where the server must not learn anything about them, a
-    hash of how they came about (`securefl.channels.ckks.names`).
+    The name is the hash of the weights. Where the server must not learn anything about the weights,
+    it is a hash of how they came about (`securefl.channels.ckks.names`).
     """
 
     KIND: ClassVar[int] = 1
@@ -71,26 +72,21 @@ class ModelMessage:
     weights: Tensor
 
     def to_bytes(self) -> bytes:
-        """Head, 32 bytes of name and 4 d bytes."""
-        return (
-            pack_head(self.KIND, self.session, self.round)
-            + self.name
-            + vector.to_bytes(self.weights)
-        )
+        """Returns the head, 32 bytes of name and 4 d bytes."""
+        head = pack_head(self.KIND, self.session, self.round)
+        return head + self.name + vector.to_bytes(self.weights)
 
     @classmethod
     def from_bytes(cls, data: Packet, *, d: int) -> "ModelMessage":
-        """Parse a model of exactly d coordinates. Raises ProtocolError."""
-        session, round, body = unpack_head(
-            data, kind=cls.KIND, length=HEAD_BYTES + HASH_BYTES + 4 * d
-        )
-        return cls(
-            session, round, bytes(body[:HASH_BYTES]), vector.from_bytes(body[HASH_BYTES:], d=d)
-        )
+        """Parses a model of exactly d coordinates. Raises ProtocolError."""
+        length = HEAD_BYTES + HASH_BYTES + 4 * d
+        session, round, body = unpack_head(data, kind=cls.KIND, length=length)
+        weights = vector.from_bytes(body[HASH_BYTES:], d=d)
+        return cls(session, round, bytes(body[:HASH_BYTES]), weights)
 
     @classmethod
     def round_of(cls, data: bytes) -> int:
-        """The round of a model message, its weights left unread. Raises ProtocolError."""
+        """Returns the round of a model message; its weights stay unread. Raises ProtocolError."""
         return unpack_head(data, kind=cls.KIND, length=max(len(data), HEAD_BYTES))[1]
 
 
@@ -105,12 +101,12 @@ class UpdateRequest:
     model_hash: bytes
 
     def to_bytes(self) -> bytes:
-        """Head and 32 bytes."""
+        """Returns the head and 32 bytes."""
         return pack_head(self.KIND, self.session, self.round) + self.model_hash
 
     @classmethod
     def from_bytes(cls, data: bytes) -> "UpdateRequest":
-        """Parse a request. Raises ProtocolError."""
+        """Parses a request. Raises ProtocolError."""
         session, round, body = unpack_head(data, kind=cls.KIND, length=HEAD_BYTES + HASH_BYTES)
         return cls(session, round, bytes(body))
 
@@ -129,17 +125,21 @@ class PlainUpdate:
     delta: Tensor
 
     def to_bytes(self) -> bytes:
-        """Head, sender, weight and 4 d bytes."""
+        """Returns head, sender, weight and 4 d bytes."""
         head = pack_head(self.KIND, self.session, self.round)
         return head + self._BODY.pack(self.sender, self.weight) + vector.to_bytes(self.delta)
 
     @classmethod
     def from_bytes(cls, data: Packet, *, d: int) -> "PlainUpdate":
-        """Parse an update of exactly d coordinates; the weight must be 1 to 2^31 - 1. Raises ProtocolError."""
-        session, round, body = unpack_head(
-            data, kind=cls.KIND, length=HEAD_BYTES + cls._BODY.size + 4 * d
-        )
+        """Parses an update of exactly d coordinates.
+
+        Raises:
+            ProtocolError: the message is malformed, or its weight is not 1 to 2^31 - 1.
+        """
+        length = HEAD_BYTES + cls._BODY.size + 4 * d
+        session, round, body = unpack_head(data, kind=cls.KIND, length=length)
         sender, weight = cls._BODY.unpack_from(body)
+        # The mean divides by the sum of the weights, which must not be zero.
         if not 1 <= weight <= MAX_WEIGHT:
             raise ProtocolError(f"a weight must be 1 to {MAX_WEIGHT}, got {weight}")
         return cls(session, round, sender, weight, vector.from_bytes(body[cls._BODY.size :], d=d))

@@ -1,12 +1,12 @@
-"""What a client must never forget, however it is restarted or restored: numbers that only grow.
+"""Numbers that a client must never forget, however it is restarted or restored: they only grow.
 
     before = monotonic.last(session)
     monotonic.advance(session, before._replace(round=3, stage=1))  # for good, or it raises
     return reply
 
 A client that was put back to an earlier state would otherwise answer one stage twice, and two
-answers can tell what one does not. Secrets are not kept: a client that was restarted sits out what
-it had begun.
+answers can reveal more than one. Secrets are not kept: a client that was restarted takes no further
+part in a round or an attempt that it had begun.
 """
 
 import hashlib
@@ -33,9 +33,9 @@ class Progress(NamedTuple):
     """How far a client got in one session.
 
     Args:
-        attempt: of the set-up, answered last; -1 before the first.
+        attempt: number of the set-up's attempt that was answered last; -1 before the first.
         step: answered last in that attempt.
-        members: how many clients took part in that attempt.
+        members: clients that took part in that attempt.
         outcome: digest of the terms that the set-up ended with; empty before that.
         round: answered last; -1 before the first.
         stage: answered last in that round.
@@ -50,27 +50,30 @@ class Progress(NamedTuple):
 
     def follows(self, earlier: "Progress") -> bool:
         """Whether something grew since `earlier`, nothing fell, and an outcome stayed."""
-        set_up, set_up_before = (self.attempt, self.step), (earlier.attempt, earlier.step)
-        answered, answered_before = (self.round, self.stage), (earlier.round, earlier.stage)
+        set_up = (self.attempt, self.step)
+        set_up_before = (earlier.attempt, earlier.step)
+        answered = (self.round, self.stage)
+        answered_before = (earlier.round, earlier.stage)
         if set_up < set_up_before or answered < answered_before:
             return False
+        # A finished set-up is not taken up again: a second beacon would be a second choice.
         if earlier.outcome and (self.outcome != earlier.outcome or set_up != set_up_before):
             return False
         return set_up > set_up_before or answered > answered_before
 
 
 class Monotonic(Protocol):
-    """Where a client keeps how far it got; what it once kept, it never takes back."""
+    """A client's record of its progress; it never takes back an entry."""
 
     def last(self, session: bytes) -> Progress:
-        """How far this client got in a session. Raises ProtocolError: that cannot be read."""
+        """Returns this client's progress in a session. Raises ProtocolError: it cannot be read."""
 
     def advance(self, session: bytes, progress: Progress) -> None:
-        """Keep for good, before it returns, how far this client got.
+        """Keeps this client's progress for good, before it returns.
 
         Raises:
-            ProtocolError: this does not follow what is kept, or could not be kept for certain. Nothing
-                may leave then.
+            ProtocolError: the progress does not follow the last one, or could not be kept for
+                certain. Nothing may leave then.
         """
 
 
@@ -81,11 +84,11 @@ class MemoryMonotonic:
         self._sessions: dict[bytes, Progress] = {}
 
     def last(self, session: bytes) -> Progress:
-        """How far this client got in a session."""
+        """Returns this client's progress in a session."""
         return self._sessions.get(session, Progress())
 
     def advance(self, session: bytes, progress: Progress) -> None:
-        """Keep how far this client got. Raises ProtocolError: it does not follow what is kept."""
+        """Keeps this client's progress. Raises ProtocolError: it does not follow the last one."""
         if not progress.follows(self.last(session)):
             raise ProtocolError(ANSWERED)
         self._sessions[session] = progress
@@ -93,13 +96,6 @@ class MemoryMonotonic:
 
 class FileMonotonic:
     """Keeps progress in a file, one a client identity: for deployment.
-
-    Guarantees:
-        - When `advance` returns, the file and its name are synced. A crash at any moment leaves the
-          old content or the new one.
-        - A file that is missing, cut or edited is refused, never taken for an empty one; so is a new
-          one that was put in the place of the one that this object opened.
-        - Processes that share the file move it on one after the other, from what it holds by then.
 
     The file must not be restored from a backup: an old copy in its place undoes all of this. It
     holds no secret.
@@ -109,6 +105,14 @@ class FileMonotonic:
 
     Raises:
         ProtocolError: the file is missing or damaged.
+
+    Guarantees:
+        - When `advance` returns, the file and its name are synced. A crash at any moment leaves the
+          old content or the new one.
+        - A file that is missing, cut or edited is refused, never taken for an empty one. So is a
+          new file in the place of the one that this object opened.
+        - Processes that share the file advance it one after the other, each from its content at
+          that time.
     """
 
     def __init__(self, path: Path) -> None:
@@ -123,7 +127,7 @@ class FileMonotonic:
 
     @classmethod
     def create(cls, path: Path) -> "FileMonotonic":
-        """Make the file for a new identity, never for one that was in use.
+        """Makes the file for a new identity, never for an identity that was in use.
 
         Raises:
             FileExistsError: there is a file.
@@ -138,61 +142,65 @@ class FileMonotonic:
         return cls(path)
 
     def last(self, session: bytes) -> Progress:
-        """How far this client got in a session. Raises ProtocolError: missing or damaged."""
+        """Returns this client's progress in a session. Raises ProtocolError: missing or damaged."""
         return self._read()[1].get(session, Progress())
 
     def advance(self, session: bytes, progress: Progress) -> None:
-        """Put on disk how far this client got.
+        """Puts this client's progress on disk.
 
         Raises:
-            ProtocolError: it does not follow what the file holds, or cannot be written.
+            ProtocolError: it does not follow the file's content, or cannot be written.
         """
+        lock = FileLock(self._path.with_name(f".{self._path.name}.lock"))
         try:
-            with FileLock(
-                self._path.with_name(f".{self._path.name}.lock")
-            ):  # no other process moves the file on
+            # Read, compare and write under one lock: two copies of a client must not both answer.
+            with lock:
                 name, sessions = self._read()
                 if not progress.follows(sessions.get(session, Progress())):
                     raise ProtocolError(ANSWERED)
                 write_atomic(self._path, _packed(name, {**sessions, session: progress}))
         except OSError:
-            raise ProtocolError(UNABLE) from None  # why is the owner's affair
+            # The reason concerns the owner of the disk only.
+            raise ProtocolError(UNABLE) from None
 
     def _read(self) -> tuple[str, dict[bytes, Progress]]:
-        """The file's name for itself, and what it holds now, which another process may have moved on."""
+        """Returns the file's own name and its content, which another process may have changed."""
         try:
             name, sessions = _parsed(self._path.read_bytes())
         except (OSError, ValueError):
             raise ProtocolError(UNABLE) from None
+        # The name is random: another one shows that the file was replaced by a new one.
         if self._name not in (None, name):
             raise ProtocolError(UNABLE)
         return name, sessions
 
 
 def _packed(name: str, sessions: Mapping[bytes, Progress]) -> bytes:
-    """One line of JSON, then its digest."""
-    listed = {
+    """Returns one line of JSON, then its digest."""
+    fields = {
         session.hex(): [*progress[:3], progress.outcome.hex(), *progress[4:]]  # JSON holds no bytes
         for session, progress in sessions.items()
     }
-    line = json.dumps([name, listed], sort_keys=True, separators=(",", ":")).encode() + b"\n"
+    line = json.dumps([name, fields], sort_keys=True, separators=(",", ":")).encode() + b"\n"
     return line + _digest_of(line)
 
 
 def _parsed(data: bytes) -> tuple[str, dict[bytes, Progress]]:
-    """What `_packed` wrote. Raises ValueError: it did not write this."""
-    line, digest = data[:-_DIGEST_BYTES], data[-_DIGEST_BYTES:]
+    """Returns the arguments of `_packed`. Raises ValueError: it did not write this."""
+    line = data[:-_DIGEST_BYTES]
+    digest = data[-_DIGEST_BYTES:]
     if digest != _digest_of(line):
         raise ValueError("the digest does not fit")
     name: str
-    listed: dict[str, tuple[int, int, int, str, int, int]]
-    name, listed = json.loads(line)
-    return name, {
+    fields: dict[str, tuple[int, int, int, str, int, int]]
+    name, fields = json.loads(line)
+    sessions = {
         bytes.fromhex(session): Progress(
             attempt, step, members, bytes.fromhex(outcome), round, stage
         )
-        for session, (attempt, step, members, outcome, round, stage) in listed.items()
+        for session, (attempt, step, members, outcome, round, stage) in fields.items()
     }
+    return name, sessions
 
 
 def _digest_of(line: bytes) -> bytes:

@@ -1,4 +1,4 @@
-"""What a channel checks of an update before it hides it; no check depends on a client's records."""
+"""The checks of an update before a channel hides it; none depends on a client's records."""
 
 from collections.abc import Mapping
 from typing import Protocol, TypeVar
@@ -7,8 +7,8 @@ from securefl.channels.protocol import ClientUpdate
 from securefl.errors import ProtocolError
 
 
-class Asked(Protocol):
-    """What a server asked for: the round, and the name of the model to train on."""
+class Request(Protocol):
+    """A server's request for an update: its round, and the name of the model to train on."""
 
     @property
     def round(self) -> int:
@@ -19,33 +19,35 @@ class Asked(Protocol):
         """32 bytes that name the model."""
 
 
-_Asked = TypeVar("_Asked", bound=Asked)
+_Request = TypeVar("_Request", bound=Request)
 
 
-def check_asked(asked: _Asked | None, name: bytes, *, round: int | None = None) -> _Asked:
-    """Returns what was asked for, if it is an update of this round, trained on the model of this name.
+def check_asked(request: _Request | None, name: bytes, *, round: int | None = None) -> _Request:
+    """Returns the request, if it asks for an update of this round and this model.
+
+    Args:
+        request: the open request; None if there is none.
+        name: of the model at hand.
+        round: of the model at hand; None to leave it unchecked.
 
     Raises:
         ProtocolError: nothing was asked for, another round, or another model.
     """
-    if asked is None:
+    if request is None:
         raise ProtocolError("no update was asked for")
-    if round is not None and asked.round != round:
+    if round is not None and request.round != round:
         raise ProtocolError(
-            f"the model is of round {round}, an update of round {asked.round} was asked for"
+            f"the model is of round {round}, an update of round {request.round} was asked for"
         )
-    if asked.model_hash != name:
+    if request.model_hash != name:
         raise ProtocolError("the update is trained on another model than the one asked for")
-    return asked
+    return request
 
 
 def checked_weight(
     update: ClientUpdate, client: int, *, d: int, weights: Mapping[int, int] | None, max_weight: int
 ) -> int:
-    """Returns the weight that an update carries, and refuses an update that does not fit the terms.
-
-    A weight that the client reports is its number of records: out of range it is held to the range, since a
-    refusal would tell the server where it lies.
+    """Returns the weight that an update carries; refuses an update that does not fit the terms.
 
     Args:
         update: of a client, before it is encoded.
@@ -61,6 +63,8 @@ def checked_weight(
         raise ProtocolError(
             f"an update has {d} coordinates here, got shape {tuple(update.delta.shape)}"
         )
+    # A reported weight is the client's number of records. Out of range it is clipped, not refused:
+    # a refusal would tell the server where that number lies.
     if weights is None:
         return min(max(update.weight, 1), max_weight)
     if update.weight != weights[client]:

@@ -1,11 +1,13 @@
 """CKKS by TenSEAL: 2048 numbers a ciphertext, sums of ciphertexts, and nothing else.
 
-Ring degree N = 4096 with coefficient moduli of 54 and 55 bits, 109 in all, which is the most that 128-bit security
-allows (Albrecht et al., Homomorphic Encryption Standard 2018, table 1, ternary secrets). Sums need no further level.
-Encryption is with the secret key, which every client holds: it takes a third of the time, leaves a fifth of the noise,
-and nobody without the key can encrypt.
+Ring degree N = 4096 with coefficient moduli of 54 and 55 bits. Their 109 bits are the most that
+128-bit security allows (Albrecht et al., Homomorphic Encryption Standard 2018, table 1, ternary
+secrets). Sums need no further level.
 
-Source: Cheon, Kim, Kim and Song, ASIACRYPT 2017. TenSEAL is imported here and nowhere else.
+Clients encrypt with the secret key, which each of them holds. Compared with a public key this takes
+a third of the time and leaves a fifth of the noise, and nobody without the key can encrypt.
+
+Source: Cheon, Kim, Kim and Song, ASIACRYPT 2017. TenSEAL is imported in this file only.
 """
 
 import hashlib
@@ -25,14 +27,15 @@ from securefl.channels.protocol import Packet
 from securefl.errors import ProtocolError
 
 _SCALE = 2.0**SCALE_BITS
-_MOST_KEY_BYTES = 2**18
+_MAX_KEY_BYTES = 2**18
 
 
 @dataclass(frozen=True)
 class KeyHolder:
     """The secret key of a session, which every client holds and the server never gets.
 
-    Make one with `generate` and give its `to_bytes` to the other clients over a way that the server cannot read.
+    Make one with `generate`, and give its `to_bytes` to the other clients over a channel that the
+    server cannot read.
     """
 
     _secret: bytes = field(repr=False)
@@ -40,57 +43,51 @@ class KeyHolder:
 
     @classmethod
     def generate(cls) -> "KeyHolder":
-        """A fresh key from the library's system-seeded generator."""
+        """Returns a fresh key from the library's system-seeded generator."""
         context = _fresh_context()
         return cls(_serialized(context, secret=True), context)
 
     @classmethod
     def from_bytes(cls, secret: bytes) -> "KeyHolder":
-        """The key that another client made. Raises ProtocolError where it is none, or one of other parameters."""
-        try:
-            context = (
-                tenseal.context_from(secret, n_threads=1)
-                if len(secret) <= _MOST_KEY_BYTES
-                else None
-            )
-            ours = (
-                context is not None
-                and context.has_secret_key()
-                and _parameters(context) == _our_parameters()
-            )
-        except (RuntimeError, ValueError, TypeError):
-            ours = False
-        if not ours:
+        """Returns the key that another client made.
+
+        Raises:
+            ProtocolError: the bytes are no key, or a key of other parameters.
+        """
+        context = _key_context(secret)
+        if context is None:
             raise ProtocolError("these are not the bytes of a CKKS key of our parameters")
         return cls(secret, context)
 
     def to_bytes(self) -> bytes:
-        """The secret key; whoever reads it can open every update of the session."""
+        """Returns the secret key. Its readers can open every update of the session."""
         return self._secret
 
     def public_parameters(self) -> bytes:
-        """What the server gets: parameters, and no key of any kind."""
+        """Returns the server's part: the parameters, and no key of any kind."""
         return _parameters(self._context)
 
     @cached_property
     def key_id(self) -> bytes:
-        """Names the key, so that messages under another one are refused; 32 bytes that tell nothing of it."""
+        """32 bytes that name the key without revealing it.
+
+        Messages under another key are refused by their key id.
+        """
         return hashlib.sha256(b"securefl/ckks/key id\0" + self._secret).digest()[:KEY_ID_BYTES]
 
     def encrypt(self, values: NDArray[np.float64]) -> list[bytes]:
-        """ceil(n / 2048) ciphertexts of values (n,), the last one filled up with zeros."""
+        """Returns ceil(n / 2048) ciphertexts of values (n,), the last one padded with zeros."""
         padded = np.zeros(SLOTS * math.ceil(len(values) / SLOTS))
         padded[: len(values)] = values
-        return Ciphertexts.dump(
-            [tenseal.ckks_vector(self._context, part) for part in padded.reshape(-1, SLOTS)]
-        )
+        parts = padded.reshape(-1, SLOTS)
+        return Ciphertexts.dump([tenseal.ckks_vector(self._context, part) for part in parts])
 
     def open(self, ciphertexts: Sequence[Any]) -> NDArray[np.float64]:
-        """The numbers (2048 x ciphertexts,) in ciphertexts that this holder's `Ciphertexts` loaded."""
-        return np.concatenate([np.array(one.decrypt()) for one in ciphertexts])
+        """Returns the numbers (2048 x ciphertexts,) in ciphertexts of this holder's loader."""
+        return np.concatenate([np.array(ciphertext.decrypt()) for ciphertext in ciphertexts])
 
     def ciphertexts(self) -> "Ciphertexts":
-        """Loads ciphertexts such that `open` can decrypt them."""
+        """Returns a loader of ciphertexts that `open` can decrypt."""
         return Ciphertexts(self._context)
 
 
@@ -106,39 +103,46 @@ class Ciphertexts:
 
     @classmethod
     def without_key(cls, public_parameters: bytes) -> "Ciphertexts":
-        """The server's."""
+        """Returns the server's loader."""
         return cls(tenseal.context_from(public_parameters, n_threads=1))
 
     def load(self, message: Packet) -> Any:
-        """One ciphertext of 2048 numbers. Raises ProtocolError where it is none, or encrypts nothing."""
+        """Returns one ciphertext of 2048 numbers.
+
+        Raises:
+            ProtocolError: it is no ciphertext of our parameters, or it encrypts nothing.
+        """
         try:
             vector = tenseal.ckks_vector_from(self._context, _wire().unpack(message))
         except RuntimeError:  # a coefficient is not below the modulus
             raise ProtocolError("this is not a ciphertext of our parameters") from None
+        # A transparent ciphertext is a plaintext in disguise: all but its first polynomial are zero.
         if vector.ciphertext()[0].is_transparent():
             raise ProtocolError("this ciphertext can be read by everybody")
         return vector
 
     def add(self, total: list[Any], messages: Sequence[Packet]) -> None:
-        """Add ciphertext by ciphertext, all or none: what was added before a bad one is taken off again.
+        """Adds ciphertext by ciphertext in place, all or none.
 
-        One message is unpacked at a time, whatever the size of the update. Raises ProtocolError as `load` does, and
-        where a message is the negation of the sum.
+        One message is unpacked at a time, whatever the size of the update.
+
+        Raises:
+            ProtocolError: as `load`, or a message is the negation of the sum. The total is what it
+                was before.
         """
-        for done, (one, message) in enumerate(zip(total, messages, strict=True)):
+        for done, (ciphertext, message) in enumerate(zip(total, messages, strict=True)):
             try:
-                total[done] = one + self.load(message)
+                total[done] = ciphertext + self.load(message)
             except (ProtocolError, RuntimeError) as reason:
+                # Taking off is exact: sums and differences are those of residues.
                 for i, added in enumerate(messages[:done]):
-                    total[i] = total[i] - self.load(
-                        added
-                    )  # exact: sums and differences are those of residues
+                    total[i] = total[i] - self.load(added)
                 raise ProtocolError(f"an update that cannot be added: {reason}") from None
 
     @staticmethod
     def dump(ciphertexts: Sequence[Any]) -> list[bytes]:
-        """As they travel, `CIPHERTEXT_BYTES` each."""
-        return [_wire().pack(one.serialize()) for one in ciphertexts]
+        """Returns the ciphertexts as they travel, `CIPHERTEXT_BYTES` each."""
+        return [_wire().pack(ciphertext.serialize()) for ciphertext in ciphertexts]
 
 
 def _fresh_context() -> Any:
@@ -153,8 +157,23 @@ def _fresh_context() -> Any:
     return context
 
 
+def _key_context(secret: bytes) -> Any | None:
+    """Returns the context of a secret key of our parameters; None for any other bytes."""
+    if len(secret) > _MAX_KEY_BYTES:  # before the library parses and allocates
+        return None
+    try:
+        context = tenseal.context_from(secret, n_threads=1)
+        is_ours = context.has_secret_key() and _parameters(context) == _our_parameters()
+    except (RuntimeError, ValueError, TypeError):
+        return None
+    return context if is_ours else None
+
+
 def _parameters(context: Any) -> bytes:
-    """Ring, moduli, scale and kind of encryption as bytes, the same for the same parameters; no key of any kind."""
+    """Returns ring, moduli, scale and kind of encryption; no key of any kind.
+
+    Equal parameters give equal bytes.
+    """
     return _serialized(context, secret=False)
 
 
@@ -172,5 +191,5 @@ def _our_parameters() -> bytes:
 
 @cache
 def _wire() -> Wire:
-    """Made from a ciphertext under a key that is thrown away; only its frame is kept."""
+    """Returns the frame of our ciphertexts, read off one under a key that is thrown away."""
     return Wire(tenseal.ckks_vector(_fresh_context(), [0.0] * SLOTS).serialize())

@@ -1,4 +1,4 @@
-"""Messages of a CKKS round: an encrypted update, and the encrypted sum with those whose updates it holds."""
+"""Messages of a CKKS round: an encrypted update, and the encrypted sum with its survivors."""
 
 import struct
 from collections.abc import Sequence
@@ -11,7 +11,7 @@ from securefl.channels.messages import HEAD_BYTES, pack_head, unpack_head
 from securefl.channels.protocol import Packet
 from securefl.errors import ProtocolError
 
-_NUMBER = struct.Struct("<I")
+_ID = struct.Struct("<I")
 
 
 @dataclass(frozen=True)
@@ -27,20 +27,19 @@ class EncryptedUpdate:
     ciphertexts: Sequence[Packet] = field(repr=False)
 
     def to_bytes(self) -> bytes:
-        """Head, sender, key id, ciphertexts."""
-        head = (
-            pack_head(self.KIND, self.session, self.round) + _NUMBER.pack(self.sender) + self.key_id
-        )
-        return b"".join([head, *self.ciphertexts])
+        """Returns head, sender, key id, ciphertexts."""
+        head = pack_head(self.KIND, self.session, self.round)
+        return b"".join([head, _ID.pack(self.sender), self.key_id, *self.ciphertexts])
 
     @classmethod
     def from_bytes(cls, data: Packet, *, chunks: int) -> "EncryptedUpdate":
-        """Parse an update of exactly so many ciphertexts, themselves unread. Raises ProtocolError."""
-        before = _NUMBER.size + KEY_ID_BYTES
-        length = HEAD_BYTES + before + chunks * CIPHERTEXT_BYTES
+        """Parses an update of `chunks` ciphertexts, which stay unread. Raises ProtocolError."""
+        start = _ID.size + KEY_ID_BYTES
+        length = HEAD_BYTES + start + chunks * CIPHERTEXT_BYTES
         session, round, body = unpack_head(data, kind=cls.KIND, length=length)
-        (sender,) = _NUMBER.unpack_from(body)
-        return cls(session, round, sender, bytes(body[_NUMBER.size : before]), _cut(body[before:]))
+        (sender,) = _ID.unpack_from(body)
+        key_id = bytes(body[_ID.size : start])
+        return cls(session, round, sender, key_id, _split(body[start:]))
 
 
 @dataclass(frozen=True)
@@ -56,32 +55,31 @@ class EncryptedSum:
     ciphertexts: Sequence[Packet] = field(repr=False)
 
     def to_bytes(self) -> bytes:
-        """Head, key id, survivors (their number follows from the length), ciphertexts."""
-        head = pack_head(self.KIND, self.session, self.round) + self.key_id
-        return b"".join(
-            [head, struct.pack(f"<{len(self.survivors)}I", *self.survivors), *self.ciphertexts]
-        )
+        """Returns head, key id, survivors (the length tells how many), ciphertexts."""
+        head = pack_head(self.KIND, self.session, self.round)
+        survivors = struct.pack(f"<{len(self.survivors)}I", *self.survivors)
+        return b"".join([head, self.key_id, survivors, *self.ciphertexts])
 
     @classmethod
     def from_bytes(cls, data: Packet, *, chunks: int, most: int) -> "EncryptedSum":
-        """Parse a sum over at most so many clients. Raises ProtocolError."""
+        """Parses a sum over at most `most` clients. Raises ProtocolError."""
         least = HEAD_BYTES + KEY_ID_BYTES + chunks * CIPHERTEXT_BYTES
-        count, odd = divmod(len(data) - least, _NUMBER.size)
-        if odd or not 0 <= count <= most:
+        count, remainder = divmod(len(data) - least, _ID.size)
+        if remainder or not 0 <= count <= most:
             raise ProtocolError(
-                f"a message of kind {cls.KIND} takes {least} bytes and 4 a client here, got {len(data)}"
+                f"a message of kind {cls.KIND} takes {least} bytes and 4 a client here, "
+                f"got {len(data)}"
             )
         session, round, body = unpack_head(data, kind=cls.KIND, length=len(data))
         survivors = struct.unpack_from(f"<{count}I", body, KEY_ID_BYTES)
         if list(survivors) != sorted(set(survivors)):
             raise ProtocolError(f"a message of kind {cls.KIND} names clients out of order or twice")
-        key_id, ciphertexts = (
-            bytes(body[:KEY_ID_BYTES]),
-            body[KEY_ID_BYTES + count * _NUMBER.size :],
-        )
-        return cls(session, round, key_id, survivors, _cut(ciphertexts))
+        key_id = bytes(body[:KEY_ID_BYTES])
+        ciphertexts = body[KEY_ID_BYTES + count * _ID.size :]
+        return cls(session, round, key_id, survivors, _split(ciphertexts))
 
 
-def _cut(body: memoryview) -> list[memoryview]:
-    """The ciphertexts that fill body."""
-    return [body[at : at + CIPHERTEXT_BYTES] for at in range(0, len(body), CIPHERTEXT_BYTES)]
+def _split(body: memoryview) -> list[memoryview]:
+    """Returns the ciphertexts that fill body."""
+    starts = range(0, len(body), CIPHERTEXT_BYTES)
+    return [body[start : start + CIPHERTEXT_BYTES] for start in starts]

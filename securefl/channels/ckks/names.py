@@ -1,9 +1,11 @@
-"""Names of models that the server must not learn anything about.
+"""Names of models about which the server must not learn anything.
 
-Clients check by its name that they train on the model they were asked for, and the server carries the
-name. A hash of the weights, salted or not, would tell a server that sends crafted sums whether two opened
-models are equal, and so decrypt updates bit by bit. A name is therefore a hash of what the server knows
-already: the session, and the encrypted sums that were opened so far, whatever they hold.
+A client checks by its name that it trains on the requested model, and the server carries the name.
+A hash of the weights, salted or not, would tell a server that sends crafted sums whether two opened
+models are equal; it could decrypt updates bit by bit.
+
+A name is therefore a hash of facts that the server knows already: the session, and the encrypted
+sums that were opened since, whatever they hold.
 """
 
 import hashlib
@@ -28,6 +30,5 @@ def next_name(name: bytes, round: int, opened: Packet) -> bytes:
         round: in which the sum was opened.
         opened: the message that carried the encrypted sum.
     """
-    return hashlib.sha256(
-        _NEXT + name + struct.pack("<I", round) + hashlib.sha256(opened).digest()
-    ).digest()
+    message_hash = hashlib.sha256(opened).digest()
+    return hashlib.sha256(_NEXT + name + struct.pack("<I", round) + message_hash).digest()

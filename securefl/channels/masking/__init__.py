@@ -1,1 +1,5 @@
-"""Masked aggregation: the server opens one sum and nothing else (Bonawitz et al., CCS 2017, active adversaries)."""
+"""Masked aggregation against an active adversary: the server opens one sum and nothing else.
+
+Source: Bonawitz et al., "Practical secure aggregation for privacy-preserving machine learning",
+CCS 2017.
+"""

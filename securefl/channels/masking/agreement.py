@@ -1,4 +1,7 @@
-"""What the members of a session agreed on before it: who they are, and the terms of every sum."""
+"""The agreement of a session: who its members are, and the terms of every sum.
+
+Members agree on it before the session, outside this protocol.
+"""
 
 import hashlib
 import json
@@ -14,13 +17,16 @@ from securefl.channels.masking.replies import MaskedInput
 from securefl.channels.messages import MAX_ROUND, MAX_WEIGHT
 from securefl.errors import ProtocolError
 
-MAX_BLOCK = 128  # most clients in one sum
-MIN_HONEST = 2  # of a sum that hides anything
+MAX_BLOCK = 128  # clients in one sum
+MIN_HONEST = 2  # honest clients in a sum, or it would hide nobody
 
 
 @dataclass(frozen=True)
 class Agreement:
-    """The constants of a session; every member holds the same, from its own configuration and never from a message.
+    """The constants of a session, the same for every member.
+
+    A member takes them from its own configuration and never from a message: a server that could
+    change them could open single updates.
 
     Args:
         session: 16 bytes that name the session.
@@ -30,12 +36,14 @@ class Agreement:
         code: how coordinates become words of the ring; `code.most` covers a whole block.
         corrupt: clients of one sum that may work together with the server, at least 1.
         cohort: clients that a round invites; fewer only where the set-up left fewer.
-        rounds: how many rounds there are, numbered from 0; a client answers no other number.
+        rounds: number of rounds, numbered from 0; a client answers no other round.
         min_cohort: fewest updates in one sum, at least corrupt + 2.
-        max_weight: the largest weight a client may carry.
-        weights: public weight of each client; None where clients report theirs, which the server sees.
+        max_weight: the largest weight that a client may carry.
+        weights: public weight of each client; None where clients report theirs, which the server
+            sees.
         config: digest of everything else that is agreed on: data, model, training, privacy.
-        beacon: what the members drew together in the set-up; deals large cohorts into blocks, once a session.
+        beacon: the number that the members drew together in the set-up; it deals large cohorts into
+            blocks, once a session.
 
     Raises:
         ValueError: an argument is out of its range, or an upload would be too long for its tag.
@@ -56,45 +64,65 @@ class Agreement:
     beacon: bytes = b""
 
     def __post_init__(self) -> None:
-        if self.corrupt < 1:
-            raise ValueError(f"corrupt must be at least 1, got {self.corrupt}")
-        if self.min_cohort < self.corrupt + MIN_HONEST:
-            raise ValueError(
-                f"min_cohort must be at least corrupt + {MIN_HONEST} = {self.corrupt + MIN_HONEST}, "
-                f"or a sum could hide nobody, got {self.min_cohort}"
-            )
-        if self.cohort < self.min_cohort:
-            raise ValueError(
-                f"a masked round takes at least {self.min_cohort} clients, {self.cohort} are invited"
-            )
+        self._check_cohorts()
         if not 1 <= self.rounds <= MAX_ROUND + 1:
             raise ValueError(f"rounds must be 1 to {MAX_ROUND + 1}, got {self.rounds}")
+        # Under a shared key one party could answer as another.
         if len({self.server, *self.roster.values()}) <= len(self.roster):
             raise ValueError("every member and the server must have a key of its own")
         if not 1 <= self.max_weight <= MAX_WEIGHT:
             raise ValueError(
                 f"max_weight must be at least 1 and at most {MAX_WEIGHT}, got {self.max_weight}"
             )
-        if (size := MaskedInput.length(self.d, self.code.word)) > MAX_TAGGED_BYTES:
-            raise ValueError(
-                f"a masked upload takes at most {MAX_TAGGED_BYTES} bytes, {self.d} coordinates in a ring of "
-                f"2^{self.code.ring} take {size}: use a smaller model or a smaller ring"
-            )
+        self._check_upload_size()
+        # Copies that cannot change: the digest is computed once.
         if self.weights is not None:
             self._check_weights(self.weights)
             object.__setattr__(self, "weights", MappingProxyType(dict(self.weights)))
         object.__setattr__(self, "roster", MappingProxyType(dict(sorted(self.roster.items()))))
 
+    def _check_cohorts(self) -> None:
+        """Raises ValueError if a sum could have too few honest clients to hide any of them."""
+        if self.corrupt < 1:
+            raise ValueError(f"corrupt must be at least 1, got {self.corrupt}")
+        least = self.corrupt + MIN_HONEST
+        if self.min_cohort < least:
+            raise ValueError(
+                f"min_cohort must be at least corrupt + {MIN_HONEST} = {least}, "
+                f"or a sum could hide nobody, got {self.min_cohort}"
+            )
+        if self.cohort < self.min_cohort:
+            raise ValueError(
+                f"a masked round takes at least {self.min_cohort} clients, "
+                f"{self.cohort} are invited"
+            )
+
+    def _check_upload_size(self) -> None:
+        size = MaskedInput.length(self.d, self.code.word)
+        if size > MAX_TAGGED_BYTES:
+            raise ValueError(
+                f"a masked upload takes at most {MAX_TAGGED_BYTES} bytes, "
+                f"{self.d} coordinates in a ring of 2^{self.code.ring} take {size}: "
+                "use a smaller model or a smaller ring"
+            )
+
     def _check_weights(self, weights: Mapping[int, int]) -> None:
-        """Every member has a public weight in range. Raises ValueError."""
+        """Raises ValueError unless every member has a public weight in range."""
         if not all(1 <= weight <= self.max_weight for weight in weights.values()):
             raise ValueError(f"every public weight must be 1 to {self.max_weight}")
-        if missing := set(self.roster) - set(weights):
+        missing = set(self.roster) - set(weights)
+        if missing:
             raise ValueError(f"client {min(missing)} has no public weight")
 
     @cached_property
     def digest(self) -> bytes:
-        """SHA-256 of all terms but the session, which every message names itself; what signatures are bound to."""
+        """SHA-256 of all terms except the session; every signature is bound to it.
+
+        Each message names the session itself.
+        """
+        weights: dict[str, int] | None = None
+        if self.weights is not None:
+            weights = {str(client): weight for client, weight in sorted(self.weights.items())}
         terms = {
             "protocol": "securefl masking 2",
             "roster": {str(client): key.hex() for client, key in self.roster.items()},
@@ -106,70 +134,74 @@ class Agreement:
             "rounds": self.rounds,
             "min_cohort": self.min_cohort,
             "max_weight": self.max_weight,
-            "weights": None
-            if self.weights is None
-            else {str(c): w for c, w in sorted(self.weights.items())},
+            "weights": weights,
             "config": self.config.hex(),
             "beacon": self.beacon.hex(),
         }
         return hashlib.sha256(json.dumps(terms, sort_keys=True).encode()).digest()
 
     def threshold(self, invited: int) -> int:
-        """The fewest t with 2 t > invited + corrupt: two groups of t always share an honest client."""
+        """Returns the least t with 2 t > invited + corrupt.
+
+        Any two groups of t then share an honest client, and it signs one statement only.
+        """
         return (invited + self.corrupt) // 2 + 1
 
     def fewest(self, invited: int) -> int:
-        """How many of the invited every stage needs: the threshold, and the minimum cohort."""
+        """Returns how many of the invited a sum needs: the threshold, or the minimum cohort."""
         return max(self.threshold(invited), self.min_cohort)
 
     @property
     def least_invited(self) -> int:
-        """How many clients an invitation names at the least."""
+        """The fewest clients that an invitation may name."""
         return min(self.cohort, len(self.roster))
 
     def least_members(self) -> int:
-        """How many members must be left after the set-up.
+        """Returns how many members must be left after the set-up.
 
-        A cohort; or so many that no two sessions divide the roster, and that no block is below the minimum.
+        A cohort suffices. Otherwise it takes so many that no two sessions divide the roster, and
+        that no block is below the minimum.
         """
-        return min(
-            self.cohort,
-            max(self.fewest(len(self.roster)), blocks_for(self.cohort) * self.min_cohort),
-        )
+        undivided = self.fewest(len(self.roster))
+        full_blocks = blocks_for(self.cohort) * self.min_cohort
+        return min(self.cohort, max(undivided, full_blocks))
 
     def blocks(self, cohort: tuple[int, ...]) -> tuple[tuple[int, ...], ...]:
-        """The cohort in blocks of at most 128 and of even sizes.
+        """Returns the cohort in blocks of at most 128 clients and of even sizes.
 
-        The beacon puts the roster in one order for the whole session, and the invited are dealt out in that order. A
-        deal for each round would leave the server, which picks round numbers, that many deals to choose from. Members
-        lost in the set-up do not lower the number of blocks, or the server could gather the corrupt ones in one block.
+        The beacon puts the roster in one order for the whole session, and the invited clients are
+        dealt out in that order. A deal for each round would leave the server, which picks round
+        numbers, that many deals to choose from.
 
         Raises:
             ProtocolError: there would be several blocks, and no beacon was drawn.
         """
-        count = blocks_for(max(len(cohort), self.cohort)) if cohort else 0
+        if not cohort:
+            return ()
+        # Members lost in the set-up do not lower the number of blocks, or the server could gather
+        # the corrupt ones in one block.
+        count = blocks_for(max(len(cohort), self.cohort))
         if count > 1 and not self.beacon:
             raise ProtocolError("a cohort of several blocks needs a set-up")
         order = sorted(cohort, key=self._lot)
         return tuple(tuple(sorted(order[block::count])) for block in range(count))
 
     def block_of(self, client: int, cohort: tuple[int, ...]) -> tuple[int, ...]:
-        """The clients that `client` is summed with, itself included; empty if it was not invited."""
+        """Returns the clients that `client` is summed with, itself included; () if not invited."""
         return next((block for block in self.blocks(cohort) if client in block), ())
 
     def _lot(self, client: int) -> bytes:
-        return hashlib.sha256(
-            b"securefl masking 2, lot" + self.beacon + struct.pack("<I", client)
-        ).digest()
+        lot = b"securefl masking 2, lot" + self.beacon + struct.pack("<I", client)
+        return hashlib.sha256(lot).digest()
 
 
 def blocks_for(clients: int) -> int:
-    """How many blocks so many clients take."""
+    """Returns how many blocks this many clients take."""
     return -(-clients // MAX_BLOCK)
 
 
 def digest_of_clients(clients: tuple[int, ...]) -> bytes:
-    """SHA-256 of a list of ids."""
+    """Returns SHA-256 of a list of ids."""
     return hashlib.sha256(b"".join(struct.pack("<I", client) for client in clients)).digest()
 
 
@@ -180,13 +212,18 @@ def statement_of(
     survivors: tuple[int, ...],
     model_hash: bytes,
 ) -> bytes:
-    """SHA-256 of what the survivors of a sum sign: all keys, who shared, whose update is in it, the model.
+    """Returns the digest that survivors sign in the consistency round.
+
+    It covers every fact about which a server could tell clients different stories: all keys, the
+    clients that shared, the clients whose updates are in the sum, and the model.
 
     Args:
-        advertisements: the signed advertisements of everyone who answered, ascending by client.
+        advertisements: the signed advertisements of all clients that answered, ascending by client.
         sharing: clients between which masks were laid, ascending.
         survivors: clients whose masked inputs are in the sum, ascending.
         model_hash: 32 bytes, of the model that was trained on.
+
+    Source: Bonawitz et al., CCS 2017, figure 4, round 3, extended by keys and model.
     """
     keys = hashlib.sha256(b"".join(advertisements)).digest()
     sets = digest_of_clients(sharing) + digest_of_clients(survivors)

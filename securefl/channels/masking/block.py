@@ -268,7 +268,7 @@ class Block:
         return sum(self._weights[client] for client in self.survivors)
 
     def opened(self) -> NDArray[np.float64]:
-        """Returns (d,), the sum of weight / max_weight * update over the survivors, as it opened."""
+        """Returns (d,), the sum of weight / max_weight * update over the survivors."""
         return self._terms.code.decode(self.total)
 
     def held(self, opened: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -1,7 +1,7 @@
-"""Fixed point: real coordinates as words of a ring, such that no sum of the agreed size wraps around.
+"""Fixed point: real coordinates as words of a ring, so that no sum of the agreed size wraps around.
 
-Source: the quantisation of Bonawitz et al., "Federated learning with autotuned communication-efficient secure
-aggregation", 2019, without its rotation.
+Source: the quantisation of Bonawitz et al., "Federated learning with autotuned
+communication-efficient secure aggregation", 2019, without its rotation.
 """
 
 import math
@@ -15,28 +15,30 @@ from numpy.typing import NDArray
 from securefl.channels.masking.stream import WORDS
 from securefl.rng import Keystream
 
-_BLOCK = 32_768  # coordinates encoded at a time, so that the steps stay in the processor's cache
-_FINEST = 2**44  # levels; float64 carries the values to within 2^-7 of such a level
-_FLOAT64 = 2.0**-7
+_BLOCK_COORDINATES = 32_768  # encoded at a time, so that all steps stay in the processor's cache
+_MAX_LEVELS = 2**44  # float64 then carries a value to within _FLOAT64_STEPS of a level
+_FLOAT64_STEPS = 2.0**-7
 
 
 @dataclass(frozen=True)
 class FixedPoint:
-    """Coordinates in [-clip, clip] as multiples of clip / levels, for sums of at most `most` clients.
-
-    Guarantees:
-        - most * levels < 2^(ring - 1): no sum of honest vectors wraps around.
-        - One coordinate is off by at most half a step ("nearest"), or by less than a step and on average by less than
-          2^-32 of one ("stochastic"), beyond what clipping takes and float64's own rounding, at most 2^-7 of a step.
+    """Coordinates in [-clip, clip] as multiples of clip / levels, for sums of `most` clients.
 
     Args:
         ring: bits of a word: 16, 32 or 64.
         clip: bound on one coordinate, > 0.
-        rounding: to the nearest level, or up and down at random without bias.
+        rounding: "nearest" rounds to the nearest level, "stochastic" up or down without bias.
         most: clients in one sum, at least 1.
 
     Raises:
         ValueError: an argument is out of its range, or the ring is too small for any level.
+
+    Guarantees:
+        - most * levels < 2^(ring - 1): no sum of honest vectors wraps around.
+        - "nearest": one coordinate is off by at most half a step.
+        - "stochastic": one coordinate is off by less than a step, and on average by less than 2^-32
+          of a step.
+        - Clipping comes on top of both, and float64's own rounding, at most 2^-7 of a step.
     """
 
     ring: int
@@ -47,7 +49,8 @@ class FixedPoint:
     def __post_init__(self) -> None:
         if self.ring not in WORDS:
             raise ValueError(f"ring must be 16, 32 or 64, got {self.ring}")
-        if not (math.isfinite(self.clip) and self.clip > sys.float_info.min * _FINEST):
+        # Below this bound clip / levels would be subnormal, and lose digits.
+        if not (math.isfinite(self.clip) and self.clip > sys.float_info.min * _MAX_LEVELS):
             raise ValueError(f"clip must be a positive number, got {self.clip}")
         if self.rounding not in ("nearest", "stochastic"):
             raise ValueError(f"rounding must be nearest or stochastic, got {self.rounding!r}")
@@ -61,12 +64,13 @@ class FixedPoint:
 
     @property
     def _signed(self) -> np.dtype[Any]:
+        """The type that reads a word in two's complement."""
         return np.dtype(self.word.str.replace("u", "i"))
 
     @property
     def levels(self) -> int:
-        """The whole number that stands for `clip`."""
-        return min(((1 << (self.ring - 1)) - 1) // self.most, _FINEST)
+        """The integer that encodes `clip`."""
+        return min(((1 << (self.ring - 1)) - 1) // self.most, _MAX_LEVELS)
 
     @property
     def step(self) -> float:
@@ -76,7 +80,11 @@ class FixedPoint:
     def encode(
         self, values: NDArray[np.float32], *, scale: float, stream: Keystream, out: NDArray[Any]
     ) -> None:
-        """Write scale * values (d,), clipped first and rounded last, as words into out (d,).
+        """Writes scale * values (d,), clipped first and rounded last, as words into out (d,).
+
+        Infinities are clipped and NaNs become 0, by the same steps as any other value. An error, or
+        a slower path, would reveal that a client's training overflowed, and so something about its
+        records.
 
         Args:
             values: (d,) float32.
@@ -84,37 +92,69 @@ class FixedPoint:
             stream: decides stochastic rounding; not read for "nearest".
             out: (d,) words of the ring.
 
-        Infinities are clipped and NaNs become 0, by the same steps as any value: an error, or a slower path, would
-        tell that a client's training overflowed, and so something about its records.
-
         Raises:
             ValueError: scale is not in (0, 1].
         """
         if not 0 < scale <= 1:
             raise ValueError(f"scale must be in (0, 1], got {scale}")
-        signed, bound = out.view(self._signed), self.levels * scale  # clipped before it is scaled
-        scaled, level, flags = np.empty(_BLOCK), np.empty(_BLOCK), np.empty(_BLOCK, dtype=np.bool_)
-        for start in range(0, len(values), _BLOCK):
-            block = values[start : start + _BLOCK]
-            x, q, flag = scaled[: len(block)], level[: len(block)], flags[: len(block)]
-            np.multiply(block, scale / self.step, out=x, dtype=np.float64)
-            np.clip(x, -bound, bound, out=x)
-            np.copyto(x, 0.0, where=np.isnan(block, out=flag))
-            if self.rounding == "nearest":
-                np.rint(x, out=q)
-            else:
-                np.floor(x, out=q)
-                x -= q
-                x *= 2.0**32
-                np.less(np.frombuffer(stream.bytes(4 * len(block)), dtype="<u4"), x, out=flag)
-                q += flag
-            signed[start : start + len(block)] = q
+        signed = out.view(self._signed)
+        # Buffers are allocated once, and every step writes in place.
+        scaled = np.empty(_BLOCK_COORDINATES)
+        level = np.empty(_BLOCK_COORDINATES)
+        flags = np.empty(_BLOCK_COORDINATES, dtype=np.bool_)
+        for start in range(0, len(values), _BLOCK_COORDINATES):
+            block = values[start : start + _BLOCK_COORDINATES]
+            size = len(block)
+            x = scaled[:size]
+            flag = flags[:size]
+            self._scale_and_clip(block, scale, out=x, is_nan=flag)
+            self._round(x, stream, out=level[:size], is_up=flag)
+            signed[start : start + size] = level[:size]
+
+    def _scale_and_clip(
+        self,
+        block: NDArray[np.float32],
+        scale: float,
+        *,
+        out: NDArray[np.float64],
+        is_nan: NDArray[np.bool_],
+    ) -> None:
+        """Writes scale * block in units of a step, within scale * levels; NaN becomes 0."""
+        bound = self.levels * scale
+        np.multiply(block, scale / self.step, out=out, dtype=np.float64)
+        np.clip(out, -bound, bound, out=out)
+        np.copyto(out, 0.0, where=np.isnan(block, out=is_nan))
+
+    def _round(
+        self,
+        x: NDArray[np.float64],
+        stream: Keystream,
+        *,
+        out: NDArray[np.float64],
+        is_up: NDArray[np.bool_],
+    ) -> None:
+        """Writes x rounded to whole levels; x itself is overwritten."""
+        if self.rounding == "nearest":
+            np.rint(x, out=out)
+            return
+        # Up with probability x - floor(x): a 32-bit draw is below 2^32 times that fraction.
+        np.floor(x, out=out)
+        x -= out
+        x *= 2.0**32
+        draws = np.frombuffer(stream.bytes(4 * len(x)), dtype="<u4")
+        np.less(draws, x, out=is_up)
+        out += is_up
 
     def decode(self, total: NDArray[Any]) -> NDArray[np.float64]:
-        """(d,) the real sum behind the words (d,) of a sum."""
+        """Returns (d,), the real sum behind the words (d,) of a sum."""
         signed: NDArray[np.float64] = total.view(self._signed).astype(np.float64)
         return signed * self.step
 
     def bound(self, clients: int) -> float:
-        """How far one coordinate of a sum of `clients` vectors can be from the sum of the clipped ones."""
-        return clients * self.step * ((0.5 if self.rounding == "nearest" else 1.0) + _FLOAT64)
+        """Returns how far a coordinate of a sum can be from that of the clipped vectors.
+
+        Args:
+            clients: vectors in the sum.
+        """
+        rounding_steps = 0.5 if self.rounding == "nearest" else 1.0
+        return clients * self.step * (rounding_steps + _FLOAT64_STEPS)

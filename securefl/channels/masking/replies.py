@@ -1,4 +1,4 @@
-"""What clients send in the five stages of a masked round."""
+"""The messages of clients in the five stages of a masked round."""
 
 import struct
 from dataclasses import dataclass, field
@@ -31,10 +31,15 @@ from securefl.channels.protocol import Packet
 
 @dataclass(frozen=True)
 class Advertisement(Named):
-    """Stage 1, client to server and on to everyone, signature included: this round's public keys.
+    """Stage 1: this round's public keys; to the server and on to every client, signature included.
 
-    `block` is the digest of the clients it was told to be summed with; `commitment` fixes the self-mask seed; `proof`
-    shows the server that the sender has the private keys to both public ones.
+    Args:
+        sender: its id.
+        mask_key: X25519, for pair masks.
+        sealing_key: X25519, for sealed shares and for the upload's tag.
+        commitment: fixes the self-mask seed.
+        block: digest of the clients that the sender expects in its sum.
+        proof: shows the server that the sender has both private keys.
     """
 
     KIND: ClassVar[int] = 17
@@ -49,66 +54,66 @@ class Advertisement(Named):
     proof: bytes
 
     def to_bytes(self) -> bytes:
-        """148 bytes after the head."""
+        """Returns the head and 148 bytes."""
         keys = self.mask_key + self.sealing_key
         return self.head + ID.pack(self.sender) + keys + self.commitment + self.block + self.proof
 
     @classmethod
     def from_bytes(cls, data: Packet) -> "Advertisement":
-        """Parse an advertisement. Raises ProtocolError."""
+        """Parses an advertisement. Raises ProtocolError."""
         session, round, body = unpack_head(data, kind=cls.KIND, length=cls.LENGTH)
+        # Four fields of 32 bytes, then the 16 of the proof.
         parts = [bytes(body[start : start + 32]) for start in range(ID.size, len(body), 32)]
         return cls(session, round, ID.unpack_from(body)[0], *parts)
 
 
 @dataclass(frozen=True)
 class SealedShares(Named):
-    """Stage 2, client to server: for every other client, its two shares, sealed; and what fixes everyone's shares.
+    """Stage 2: for every other client its two shares, sealed; and commitments to all shares.
 
-    `commitments`, 32 bytes a client and the sender's own among them, tell the server which revealed shares are those
-    that were dealt. It keeps them; the boxes go on to their holders.
+    The server passes the boxes on to their holders. It keeps the commitments, 32 bytes a client
+    and the sender's own among them: by them it tells dealt shares from wrong ones later.
     """
 
     KIND: ClassVar[int] = 19
-    COMMITMENTS: ClassVar[int] = (
-        2 * SHARE_COMMITMENT_BYTES
-    )  # of a share of the seed, of one of the mask key
+    # To a share of the seed, then to a share of the mask key.
+    COMMITMENTS: ClassVar[int] = 2 * SHARE_COMMITMENT_BYTES
 
     sender: int
     sealed: Table
     commitments: Table
 
     def to_bytes(self) -> bytes:
-        """Head, sender, a table of sealed shares and one of commitments."""
-        return (
-            self.head
-            + ID.pack(self.sender)
-            + pack_table(self.sealed)
-            + pack_table(self.commitments)
-        )
+        """Returns head, sender, a table of sealed shares and a table of commitments."""
+        tables = pack_table(self.sealed) + pack_table(self.commitments)
+        return self.head + ID.pack(self.sender) + tables
 
     @classmethod
     def from_bytes(cls, data: Packet, *, most: int) -> "SealedShares":
-        """Parse at most `most` sealed shares, and as many commitments. Raises ProtocolError."""
+        """Parses at most `most` sealed shares, and as many commitments. Raises ProtocolError."""
         session, round, sender, body = unpack_party(data, cls.KIND)
         entries = (SEALED_BYTES, cls.COMMITMENTS)
-        return cls(
-            session, round, sender, *unpack_tables(body, kind=cls.KIND, entries=entries, most=most)
-        )
+        tables = unpack_tables(body, kind=cls.KIND, entries=entries, most=most)
+        return cls(session, round, sender, *tables)
 
 
 @dataclass(frozen=True)
 class MaskedInput(Named):
-    """Stage 3, client to server: the update under its masks, words (m,), and its weight, which no mask hides.
+    """Stage 3: the update under its masks, words (m,), and its weight, which no mask hides.
 
-    `packet` is the upload that the words lie in, with room for its tag; empty where it was parsed. It is tagged with a
-    key agreed with the server instead of signed, which reads millions of words ten times faster.
+    The upload is tagged with a key agreed with the server instead of signed, which reads millions
+    of words ten times faster.
+
+    Args:
+        sender: its id.
+        weight: in the clear.
+        words: (m,) words of the ring.
+        packet: the upload that the words lie in, with room for its tag; empty where it was parsed.
     """
 
     KIND: ClassVar[int] = 21
-    _SENDER: ClassVar[struct.Struct] = struct.Struct(
-        "<II7x"
-    )  # and weight; filled up to 40 bytes: words lie aligned
+    # Sender and weight, padded to 40 bytes with the head, so that the words lie aligned.
+    _SENDER: ClassVar[struct.Struct] = struct.Struct("<II7x")
     _OFFSET: ClassVar[int] = HEAD_BYTES + _SENDER.size
 
     sender: int
@@ -120,27 +125,26 @@ class MaskedInput(Named):
     def blank(
         cls, session: bytes, round: int, sender: int, weight: int, *, m: int, word: np.dtype[Any]
     ) -> "MaskedInput":
-        """An upload with room for m words, which are to be filled in where they lie."""
+        """Returns an upload with room for m words, to be written in place."""
         packet = memoryview(bytearray(cls.length(m, word) + TAG_BYTES))
-        packet[: cls._OFFSET] = pack_head(cls.KIND, session, round) + cls._SENDER.pack(
-            sender, weight
-        )
+        head = pack_head(cls.KIND, session, round) + cls._SENDER.pack(sender, weight)
+        packet[: cls._OFFSET] = head
         words = np.frombuffer(packet, dtype=word, count=m, offset=cls._OFFSET)
         return cls(session, round, sender, weight, words, packet)
 
     @classmethod
     def length(cls, m: int, word: np.dtype[Any]) -> int:
-        """Bytes of an upload of m words, without its tag."""
+        """Returns the bytes of an upload of m words, without its tag."""
         return cls._OFFSET + m * word.itemsize
 
     def tagged(self, key: bytes) -> memoryview:
-        """The upload with its tag written behind the words."""
+        """Returns the upload with its tag, written behind the words."""
         self.packet[-TAG_BYTES:] = tag(key, self.packet[:-TAG_BYTES])
         return self.packet
 
     @classmethod
     def from_bytes(cls, data: Packet, *, m: int, word: np.dtype[Any]) -> "MaskedInput":
-        """Parse exactly m words; they are a view of `data`, not a copy. Raises ProtocolError."""
+        """Parses exactly m words; they are a view of `data`, not a copy. Raises ProtocolError."""
         session, round, body = unpack_head(data, kind=cls.KIND, length=cls.length(m, word))
         words = np.frombuffer(body, dtype=word, count=m, offset=cls._SENDER.size)
         sender, weight = cls._SENDER.unpack_from(body)
@@ -149,9 +153,11 @@ class MaskedInput(Named):
 
 @dataclass(frozen=True)
 class Consent(Named):
-    """Stage 4, client to server and on to everyone, signature included: what this client saw of the round.
+    """Stage 4: a signed account of the round; to the server and on to every survivor.
 
-    `statement` is the digest of the keys, both sets of clients and the model it trained on.
+    Args:
+        sender: its id.
+        statement: digest of the keys, of both sets of clients and of the model.
     """
 
     KIND: ClassVar[int] = 23
@@ -162,19 +168,19 @@ class Consent(Named):
     statement: bytes
 
     def to_bytes(self) -> bytes:
-        """Head, sender and digest."""
+        """Returns head, sender and digest."""
         return self.head + ID.pack(self.sender) + self.statement
 
     @classmethod
     def from_bytes(cls, data: Packet) -> "Consent":
-        """Parse a consent. Raises ProtocolError."""
+        """Parses a consent. Raises ProtocolError."""
         session, round, body = unpack_head(data, kind=cls.KIND, length=cls.LENGTH)
         return cls(session, round, ID.unpack_from(body)[0], bytes(body[ID.size :]))
 
 
 @dataclass(frozen=True)
 class RevealedShares(Named):
-    """Stage 5, client to server: shares of the survivors' self-mask seeds and of the dropped clients' mask keys."""
+    """Stage 5: shares of the survivors' self-mask seeds and of the dropped clients' mask keys."""
 
     KIND: ClassVar[int] = 25
 
@@ -183,16 +189,14 @@ class RevealedShares(Named):
     mask_keys: Table = field(repr=False)
 
     def to_bytes(self) -> bytes:
-        """Head, sender and two tables of shares."""
-        return (
-            self.head + ID.pack(self.sender) + pack_table(self.seeds) + pack_table(self.mask_keys)
-        )
+        """Returns head, sender and two tables of shares."""
+        tables = pack_table(self.seeds) + pack_table(self.mask_keys)
+        return self.head + ID.pack(self.sender) + tables
 
     @classmethod
     def from_bytes(cls, data: Packet, *, most: int) -> "RevealedShares":
-        """Parse two tables of at most `most` shares. Raises ProtocolError."""
+        """Parses two tables of at most `most` shares. Raises ProtocolError."""
         session, round, sender, body = unpack_party(data, cls.KIND)
         entries = (SHARE_BYTES, SHARE_BYTES)
-        return cls(
-            session, round, sender, *unpack_tables(body, kind=cls.KIND, entries=entries, most=most)
-        )
+        tables = unpack_tables(body, kind=cls.KIND, entries=entries, most=most)
+        return cls(session, round, sender, *tables)

@@ -1,4 +1,4 @@
-"""What the server sends in the five stages of a masked round."""
+"""The messages of the server in the five stages of a masked round."""
 
 from dataclasses import dataclass
 from typing import ClassVar
@@ -21,7 +21,7 @@ from securefl.errors import ProtocolError
 
 @dataclass(frozen=True)
 class Invitation(Named):
-    """Stage 1, the same for everyone: the server's key for this round's uploads, and the whole cohort."""
+    """Stage 1, the same for everyone: the server's key for this round's uploads, and the cohort."""
 
     KIND: ClassVar[int] = 16
 
@@ -29,22 +29,25 @@ class Invitation(Named):
     cohort: tuple[int, ...]
 
     def to_bytes(self) -> bytes:
-        """Head, key and a table of ids."""
+        """Returns head, key and a table of ids."""
         return self.head + self.key + pack_table({client: b"" for client in self.cohort})
 
     @classmethod
     def from_bytes(cls, data: Packet, *, most: int) -> "Invitation":
-        """Parse an invitation of at most `most` clients. Raises ProtocolError."""
-        session, round, body = unpack_head(
-            data, kind=cls.KIND, length=max(len(data), HEAD_BYTES + KEY_BYTES)
-        )
+        """Parses an invitation of at most `most` clients. Raises ProtocolError."""
+        length = max(len(data), HEAD_BYTES + KEY_BYTES)
+        session, round, body = unpack_head(data, kind=cls.KIND, length=length)
         (table,) = unpack_tables(body[KEY_BYTES:], kind=cls.KIND, entries=(0,), most=most)
         return cls(session, round, bytes(body[:KEY_BYTES]), tuple(table))
 
 
 @dataclass(frozen=True)
 class Addressed(Named):
-    """A request for one client: what the server signed for another must not count as this one's."""
+    """A request for one client.
+
+    It names its recipient, so that a request that the server signed for another client is not
+    taken for this one's.
+    """
 
     recipient: int
 
@@ -56,29 +59,28 @@ class Addressed(Named):
 
 @dataclass(frozen=True)
 class KeyTable(Addressed):
-    """Stage 2: the signed advertisements of everyone who answered."""
+    """Stage 2: the signed advertisements of all clients that answered."""
 
     KIND: ClassVar[int] = 18
 
     advertisements: Table
 
     def to_bytes(self) -> bytes:
-        """Head and a table of signed advertisements."""
+        """Returns head and a table of signed advertisements."""
         return self.head + pack_table(self.advertisements)
 
     @classmethod
     def from_bytes(cls, data: Packet, *, most: int) -> "KeyTable":
-        """Parse a table of at most `most` entries. Raises ProtocolError."""
+        """Parses a table of at most `most` entries. Raises ProtocolError."""
         session, round, recipient, body = unpack_party(data, cls.KIND)
-        tables = unpack_tables(
-            body, kind=cls.KIND, entries=(Advertisement.SIGNED_LENGTH,), most=most
-        )
-        return cls(session, round, recipient, *tables)
+        entries = (Advertisement.SIGNED_LENGTH,)
+        (table,) = unpack_tables(body, kind=cls.KIND, entries=entries, most=most)
+        return cls(session, round, recipient, table)
 
 
 @dataclass(frozen=True)
 class ShareDelivery(Addressed):
-    """Stage 3: what the others sealed for the recipient, and the hash of the model to train on.
+    """Stage 3: the shares that others sealed for the recipient, and the model to train on.
 
     The senders, with the recipient, are the clients between which masks are laid.
     """
@@ -89,34 +91,36 @@ class ShareDelivery(Addressed):
     sealed: Table
 
     def to_bytes(self) -> bytes:
-        """Head, hash and a table of sealed shares."""
+        """Returns head, hash and a table of sealed shares."""
         return self.head + self.model_hash + pack_table(self.sealed)
 
     @classmethod
     def from_bytes(cls, data: Packet, *, most: int) -> "ShareDelivery":
-        """Parse at most `most` sealed shares. Raises ProtocolError."""
+        """Parses at most `most` sealed shares. Raises ProtocolError."""
         session, round, recipient, body = unpack_party(data, cls.KIND)
         if len(body) < HASH_BYTES:
             raise ProtocolError(f"a message of kind {cls.KIND} is too short for its hash")
-        tables = unpack_tables(body[HASH_BYTES:], kind=cls.KIND, entries=(SEALED_BYTES,), most=most)
-        return cls(session, round, recipient, bytes(body[:HASH_BYTES]), *tables)
+        (table,) = unpack_tables(
+            body[HASH_BYTES:], kind=cls.KIND, entries=(SEALED_BYTES,), most=most
+        )
+        return cls(session, round, recipient, bytes(body[:HASH_BYTES]), table)
 
 
 @dataclass(frozen=True)
 class SurvivorList(Addressed):
-    """Stage 4: whose masked inputs are in the sum."""
+    """Stage 4: the clients whose masked inputs are in the sum."""
 
     KIND: ClassVar[int] = 22
 
     survivors: tuple[int, ...]
 
     def to_bytes(self) -> bytes:
-        """Head and a table of ids."""
+        """Returns head and a table of ids."""
         return self.head + pack_table({client: b"" for client in self.survivors})
 
     @classmethod
     def from_bytes(cls, data: Packet, *, most: int) -> "SurvivorList":
-        """Parse at most `most` ids. Raises ProtocolError."""
+        """Parses at most `most` ids. Raises ProtocolError."""
         session, round, recipient, body = unpack_party(data, cls.KIND)
         (table,) = unpack_tables(body, kind=cls.KIND, entries=(0,), most=most)
         return cls(session, round, recipient, tuple(table))
@@ -124,19 +128,23 @@ class SurvivorList(Addressed):
 
 @dataclass(frozen=True)
 class UnmaskRequest(Addressed):
-    """Stage 5: the signed consents; it names no client to reveal, each holder knows whom."""
+    """Stage 5: the signed consents.
+
+    It does not say which secret of which client to reveal: each holder computes that itself.
+    """
 
     KIND: ClassVar[int] = 24
 
     consents: Table
 
     def to_bytes(self) -> bytes:
-        """Head and a table of signed consents."""
+        """Returns head and a table of signed consents."""
         return self.head + pack_table(self.consents)
 
     @classmethod
     def from_bytes(cls, data: Packet, *, most: int) -> "UnmaskRequest":
-        """Parse at most `most` consents. Raises ProtocolError."""
+        """Parses at most `most` consents. Raises ProtocolError."""
         session, round, recipient, body = unpack_party(data, cls.KIND)
-        tables = unpack_tables(body, kind=cls.KIND, entries=(Consent.SIGNED_LENGTH,), most=most)
-        return cls(session, round, recipient, *tables)
+        entries = (Consent.SIGNED_LENGTH,)
+        (table,) = unpack_tables(body, kind=cls.KIND, entries=entries, most=most)
+        return cls(session, round, recipient, table)

@@ -1,7 +1,8 @@
 """Shamir's secret sharing over GF(p), p = 2^256 + 297, for secrets of 32 bytes.
 
-Source: Shamir, Communications of the ACM 1979. The field is the smallest prime field above 256 bits, so that every
-32-byte string is an element.
+The field is the smallest prime field above 256 bits, so that every 32-byte string is an element.
+
+Source: Shamir, "How to share a secret", Communications of the ACM 1979.
 """
 
 import secrets
@@ -14,9 +15,10 @@ SHARE_BYTES = 33
 
 
 def share(secret: bytes, *, threshold: int, points: Sequence[int]) -> list[bytes]:
-    """One share a point, 33 bytes each; any `threshold` of them give the secret, fewer tell nothing.
+    """Returns one share a point, 33 bytes each.
 
-    The coefficients are fresh from the system's CSPRNG at every call.
+    Any `threshold` shares give the secret; fewer reveal nothing. The coefficients are fresh from
+    the system's CSPRNG at every call.
 
     Args:
         secret: 32 bytes.
@@ -31,18 +33,19 @@ def share(secret: bytes, *, threshold: int, points: Sequence[int]) -> list[bytes
     _check(points)
     if not 1 <= threshold <= len(points):
         raise ValueError(f"the threshold must be 1 to {len(points)}, got {threshold}")
-    coefficients = [
-        int.from_bytes(secret, "big"),
-        *(secrets.randbelow(P) for _ in range(threshold - 1)),
-    ]
+    random = [secrets.randbelow(P) for _ in range(threshold - 1)]
+    coefficients = [int.from_bytes(secret, "big"), *random]
     return [_at(coefficients, x).to_bytes(SHARE_BYTES, "big") for x in points]
 
 
 def reconstruct(shares: Mapping[int, bytes]) -> bytes | None:
-    """The secret from exactly as many shares as its threshold, point -> share.
+    """Returns the secret from exactly as many shares as its threshold.
+
+    Args:
+        shares: point -> share.
 
     Returns:
-        32 bytes; None if what comes out is longer, which only wrong shares do.
+        32 bytes; None if the result is longer, which only wrong shares cause.
 
     Raises:
         ValueError: no share, a point out of range, or a share that is not 33 bytes below p.
@@ -50,12 +53,15 @@ def reconstruct(shares: Mapping[int, bytes]) -> bytes | None:
     points = tuple(sorted(shares))
     _check(points)
     values = [value_of(shares[x]) for x in points]
-    secret = sum(weight * value for weight, value in zip(_at_zero(points), values, strict=True)) % P
-    return secret.to_bytes(SECRET_BYTES, "big") if secret < 2 ** (8 * SECRET_BYTES) else None
+    weighted = [weight * value for weight, value in zip(_at_zero(points), values, strict=True)]
+    secret = sum(weighted) % P
+    if secret >= 2 ** (8 * SECRET_BYTES):
+        return None
+    return secret.to_bytes(SECRET_BYTES, "big")
 
 
 def value_of(share: bytes) -> int:
-    """The field element of a share. Raises ValueError."""
+    """Returns the field element of a share. Raises ValueError."""
     value = int.from_bytes(share, "big")
     if len(share) != SHARE_BYTES or value >= P:
         raise ValueError("a share is 33 bytes and below the prime")
@@ -63,24 +69,29 @@ def value_of(share: bytes) -> int:
 
 
 def _at(coefficients: Sequence[int], x: int) -> int:
-    """The polynomial at x by Horner's rule; small points let the reduction wait until the end."""
+    """Returns the polynomial's value at x, by Horner's rule.
+
+    Points are small, so that the reduction can wait until the end.
+    """
     value = 0
     for coefficient in reversed(coefficients):
         value = value * x + coefficient
     return value % P
 
 
+# Every secret of a block is reconstructed from much the same points.
 @lru_cache(maxsize=1024)
 def _at_zero(points: tuple[int, ...]) -> tuple[int, ...]:
-    """Lagrange's coefficients at zero: product over the other points m of m / (m - x)."""
+    """Returns Lagrange's coefficients at zero: for x, the product over m != x of m / (m - x)."""
     coefficients = []
     for x in points:
-        above = below = 1
+        numerator = 1
+        denominator = 1
         for other in points:
             if other != x:
-                above = above * other % P
-                below = below * (other - x) % P
-        coefficients.append(above * pow(below, -1, P) % P)
+                numerator = numerator * other % P
+                denominator = denominator * (other - x) % P
+        coefficients.append(numerator * pow(denominator, -1, P) % P)
     return tuple(coefficients)
 
 
@@ -88,4 +99,4 @@ def _check(points: Sequence[int]) -> None:
     if not points or len(set(points)) < len(points):
         raise ValueError("points must be distinct, and at least one")
     if not all(1 <= x < 2**31 for x in points):
-        raise ValueError("a point must be 1 to 2^31 - 1; the secret itself stands at 0")
+        raise ValueError("a point must be 1 to 2^31 - 1; the secret itself lies at 0")

@@ -33,7 +33,7 @@ from securefl.errors import ProtocolError
 
 @dataclass(frozen=True)
 class Member:
-    """A client of a session: its id, the key that it signs with, and the terms that it agreed to."""
+    """A client of a session: its id, its signing key, and the terms that it agreed to."""
 
     client: int
     identity: Identity
@@ -137,7 +137,7 @@ def _verified(member: Member, client: int, signed: bytes, state: RoundState) -> 
 
 
 def prepare(member: Member, delivery: ShareDelivery, state: RoundState) -> Answer:
-    """Stage 3, MaskedInputCollection: notes U2 and the model; the client trains before it answers."""
+    """Stage 3, MaskedInputCollection: notes U2 and the model; then the client has to train."""
     if member.client in delivery.sealed:
         raise ProtocolError("the delivery holds shares from this client itself")
     after = replace(state, stage=READY, sealed=delivery.sealed, model_hash=delivery.model_hash)

@@ -1,9 +1,13 @@
 """The mask stream: AES-256 in counter mode, chunk by chunk, added into one vector.
 
-Chunk j of exactly 262,144 bytes is AES-256-CTR from the first counter block j (12 bytes, big-endian) || 00000002 with a
-32-bit counter; its words are little-endian, the last chunk is cut. That is the ciphertext of zeros under AES-256-GCM
-with the nonce j, tag dropped, and OpenSSL has a faster path for GCM on processors with wide AES instructions. Both
-give the same bytes; which one runs is measured once a process.
+Chunk j of exactly 262,144 bytes is AES-256-CTR from the first counter block j (12 bytes,
+big-endian) || 00000002, with a 32-bit counter. Its words are little-endian; the last chunk is cut.
+
+These bytes equal the ciphertext of zeros under AES-256-GCM with the nonce j, its tag dropped.
+OpenSSL has a faster path for GCM on processors with wide AES instructions. The quicker of the two
+ways is measured once a process.
+
+Source: NIST SP 800-38A (CTR) and SP 800-38D, section 6.5 (the counter within GCM).
 """
 
 import time
@@ -16,23 +20,25 @@ from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from numpy.typing import NDArray
 
+from securefl.channels.masking.keys import KEY_BYTES, TAG_BYTES
+
 CHUNK_BYTES = 262_144
-WORDS: Mapping[int, np.dtype[Any]] = {
+WORDS: Mapping[int, np.dtype[Any]] = {  # bits of the ring -> word
     16: np.dtype("<u2"),
     32: np.dtype("<u4"),
     64: np.dtype("<u8"),
-}  # ring -> word
+}
 
 Write = Callable[
     [int, int, memoryview], object
-]  # chunk, size, buffer: write the first bytes of that chunk
+]  # chunk, bytes, buffer: writes a chunk's first bytes
 Path = Callable[[bytes], Write]  # key -> how its chunks are written
 _ZEROS = memoryview(bytes(CHUNK_BYTES))
-_SPARE = 16  # room behind a chunk for the tag that GCM writes there
+_TIMED_RUNS = 5
 
 
 def by_ctr(key: bytes) -> Write:
-    """Counter mode, the definition."""
+    """Returns a writer that uses counter mode, the definition of the stream."""
     cipher = algorithms.AES256(key)
 
     def write(chunk: int, size: int, buffer: memoryview) -> object:
@@ -43,11 +49,14 @@ def by_ctr(key: bytes) -> Write:
 
 
 def by_gcm(key: bytes) -> Write:
-    """The same bytes from Galois/counter mode; the tag behind them is not used."""
+    """Returns a writer that gets the same bytes from Galois/counter mode; their tag is not used."""
     aead = AESGCM(key)
-    return lambda chunk, size, buffer: aead.encrypt_into(
-        _nonce(chunk), _ZEROS[:size], None, buffer[: size + _SPARE]
-    )
+
+    def write(chunk: int, size: int, buffer: memoryview) -> object:
+        # GCM writes its tag behind the ciphertext.
+        return aead.encrypt_into(_nonce(chunk), _ZEROS[:size], None, buffer[: size + TAG_BYTES])
+
+    return write
 
 
 def _nonce(chunk: int) -> bytes:
@@ -56,26 +65,26 @@ def _nonce(chunk: int) -> bytes:
 
 @cache
 def fastest() -> Path:
-    """The quicker of the two on this machine, by the best of five short runs each."""
+    """Returns the quicker way on this machine, by the best of five short runs each."""
     return min((by_ctr, by_gcm), key=_seconds)
 
 
 def _seconds(path: Path) -> float:
     vector = np.zeros(CHUNK_BYTES // 4, dtype=WORDS[32])
-    taken = []
-    for _ in range(5):
+    durations = []
+    for _ in range(_TIMED_RUNS):
         started = time.perf_counter()
-        add_masks(vector, plus=[bytes(32)], path=path)
-        taken.append(time.perf_counter() - started)
-    return min(taken)
+        add_masks(vector, plus=[bytes(KEY_BYTES)], path=path)
+        durations.append(time.perf_counter() - started)
+    return min(durations)
 
 
 class Masks:
-    """The streams of some keys, to be added to a vector chunk by chunk, and those of others to be subtracted.
+    """Mask streams, some to be added to a vector and some to be subtracted, chunk by chunk.
 
     Args:
-        plus: keys of 32 bytes, each used for nothing else.
-        minus: the same.
+        plus: keys of 32 bytes whose streams are added. A key must be used for nothing else.
+        minus: keys whose streams are subtracted.
         path: how the bytes are made; the quicker way by default.
 
     Raises:
@@ -85,16 +94,17 @@ class Masks:
     def __init__(
         self, *, plus: Sequence[bytes] = (), minus: Sequence[bytes] = (), path: Path | None = None
     ) -> None:
-        if wrong := [key for key in (*plus, *minus) if len(key) != 32]:
-            raise ValueError(f"a mask stream needs a key of 32 bytes, got {len(wrong[0])}")
+        for key in (*plus, *minus):
+            if len(key) != KEY_BYTES:
+                raise ValueError(f"a mask stream needs a key of {KEY_BYTES} bytes, got {len(key)}")
         make = path or fastest()
-        self._streams = [(make(key), np.add) for key in plus] + [
-            (make(key), np.subtract) for key in minus
-        ]
-        self._buffer = bytearray(CHUNK_BYTES + _SPARE)
+        added = [(make(key), np.add) for key in plus]
+        subtracted = [(make(key), np.subtract) for key in minus]
+        self._streams = added + subtracted
+        self._buffer = bytearray(CHUNK_BYTES + TAG_BYTES)
 
     def add_to(self, part: NDArray[Any], *, chunk: int) -> None:
-        """Add this chunk of every stream to `part` in place, modulo 2^16, 2^32 or 2^64.
+        """Adds this chunk of every stream to `part` in place, modulo 2^16, 2^32 or 2^64.
 
         Args:
             part: unsigned little-endian words of 16, 32 or 64 bits, at most a chunk of them.
@@ -108,9 +118,10 @@ class Masks:
         if part.nbytes > CHUNK_BYTES:
             raise ValueError(f"a chunk has at most {CHUNK_BYTES} bytes, got {part.nbytes}")
         words = np.frombuffer(self._buffer, dtype=part.dtype, count=len(part))
-        buffer, size = memoryview(self._buffer), part.nbytes
+        buffer = memoryview(self._buffer)
+        # All streams go through one buffer, so that `part` stays in the processor's cache.
         for write, combine in self._streams:
-            write(chunk, size, buffer)
+            write(chunk, part.nbytes, buffer)
             combine(part, words, out=part)
 
 
@@ -121,7 +132,7 @@ def add_masks(
     minus: Sequence[bytes] = (),
     path: Path | None = None,
 ) -> None:
-    """Add and subtract whole streams, as `Masks` does; each part of the vector is read from memory once.
+    """Adds and subtracts whole streams, as `Masks` does; reads each part of the vector once.
 
     Raises:
         ValueError: vector is not one of the three word types, or a key is not 32 bytes.
@@ -132,6 +143,6 @@ def add_masks(
 
 
 def chunks(vector: NDArray[Any]) -> list[NDArray[Any]]:
-    """The vector (m,) as views of one chunk each; one empty view where m is 0."""
+    """Returns the vector (m,) as views of one chunk each; one empty view if m is 0."""
     step = CHUNK_BYTES // vector.dtype.itemsize
     return [vector[start : start + step] for start in range(0, max(len(vector), 1), step)]

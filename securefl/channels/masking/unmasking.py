@@ -125,7 +125,8 @@ class Reconstruction:
         if len(shares) < threshold:
             raise RoundAbandoned(
                 f"the {kind} of client {client} has {len(shares)} right shares left, it takes "
-                f"{threshold}: others are missing, or wrong, by the fault of their holders or its own"
+                f"{threshold}; the others are missing or wrong, because of their holders or of "
+                "the client itself"
             )
         holders = sorted(shares)[:threshold]
         points = {1 + self._members.index(holder): shares[holder] for holder in holders}

@@ -1,7 +1,8 @@
-"""What all messages of a masked round are made of: a head, ids, and tables checked before anything is allocated.
+"""The parts that all messages of a masked round share: a head, ids and tables.
 
-Messages travel signed (`keys.Identity.signature`); what is parsed here has been verified. Tables are ascending by
-client, each client once.
+Every length and count is checked before anything is allocated. Messages travel signed
+(`keys.Identity.signature`), and are parsed here after their signature was verified. Tables are
+ascending by client and name each client once, so that equal tables have equal bytes.
 """
 
 import struct
@@ -22,48 +23,64 @@ Table = Mapping[int, bytes]  # client -> bytes, ascending
 
 
 def pack_table(table: Table) -> bytes:
-    """A count, then id and bytes of each entry, ascending by id."""
-    return ID.pack(len(table)) + b"".join(
-        ID.pack(client) + table[client] for client in sorted(table)
-    )
+    """Returns a count, then id and bytes of each entry, ascending by id."""
+    entries = [ID.pack(client) + table[client] for client in sorted(table)]
+    return ID.pack(len(table)) + b"".join(entries)
 
 
 def unpack_tables(
     body: memoryview, *, kind: int, entries: tuple[int, ...], most: int
 ) -> list[dict[int, bytes]]:
-    """The tables that fill `body`, one for each entry size, of at most `most` entries each. Raises ProtocolError."""
+    """Returns the tables that fill `body`.
+
+    Args:
+        body: the bytes behind the fixed part of a message.
+        kind: of the message, for errors.
+        entries: bytes of an entry, one number for each table.
+        most: entries that a table may have.
+
+    Raises:
+        ProtocolError: `body` does not hold exactly these tables.
+    """
     tables: list[dict[int, bytes]] = []
-    at = 0
+    start = 0
     for entry in entries:
-        count = _count(body, at, kind, most)
-        at += ID.size
-        end = at + count * (ID.size + entry)
+        count = _count(body, start, kind, most)
+        start += ID.size
+        end = start + count * (ID.size + entry)
         if end > len(body):
             raise ProtocolError(f"a message of kind {kind} is too short for its table")
-        table: dict[int, bytes] = {}
-        last = -1
-        for start in range(at, end, ID.size + entry):
-            client = ID.unpack_from(body, start)[0]
-            if not last < client <= MAX_CLIENT:
-                raise ProtocolError(
-                    f"a message of kind {kind} names clients out of order, twice or out of range"
-                )
-            table[client] = bytes(body[start + ID.size : start + ID.size + entry])
-            last = client
-        tables.append(table)
-        at = end
-    if at != len(body):
+        tables.append(_table(body[start:end], kind=kind, entry=entry))
+        start = end
+    if start != len(body):
         raise ProtocolError(f"a message of kind {kind} has bytes left over")
     return tables
 
 
-def _count(body: memoryview, at: int, kind: int, most: int) -> int:
-    if len(body) < at + ID.size:
+def _count(body: memoryview, start: int, kind: int, most: int) -> int:
+    """Returns the number of entries that a table says it has. Raises ProtocolError: too many."""
+    if len(body) < start + ID.size:
         raise ProtocolError(f"a message of kind {kind} is too short for its table")
-    count: int = ID.unpack_from(body, at)[0]
+    count: int = ID.unpack_from(body, start)[0]
     if count > most:
         raise ProtocolError(f"a message of kind {kind} has {count} entries, the most is {most}")
     return count
+
+
+def _table(entries: memoryview, *, kind: int, entry: int) -> dict[int, bytes]:
+    """Returns one table from the bytes of its entries. Raises ProtocolError: ids out of order."""
+    table: dict[int, bytes] = {}
+    last = -1
+    for start in range(0, len(entries), ID.size + entry):
+        (client,) = ID.unpack_from(entries, start)
+        if not last < client <= MAX_CLIENT:
+            raise ProtocolError(
+                f"a message of kind {kind} names clients out of order, twice or out of range"
+            )
+        content = start + ID.size
+        table[client] = bytes(entries[content : content + entry])
+        last = client
+    return table
 
 
 @dataclass(frozen=True)
@@ -82,6 +99,11 @@ class Named:
 
 
 def unpack_party(data: Packet, kind: int) -> tuple[bytes, int, int, memoryview]:
-    """Session, round, sender or recipient, and the rest of a message of any length. Raises ProtocolError."""
-    session, round, body = unpack_head(data, kind=kind, length=max(len(data), HEAD_BYTES + ID.size))
+    """Returns session, round, sender or recipient, and the rest of a message of any length.
+
+    Raises:
+        ProtocolError: the message is too short, or of another kind.
+    """
+    length = max(len(data), HEAD_BYTES + ID.size)
+    session, round, body = unpack_head(data, kind=kind, length=length)
     return session, round, ID.unpack_from(body)[0], body[ID.size :]
