@@ -16,11 +16,11 @@ from securefl.errors import RunFolderError, SecureflError
 from securefl.runs.folder import RunFolder
 from securefl.runs.names import cell_hash
 from securefl.studies.find import find_study
-from securefl.studies.heatmap import heat_map
 from securefl.studies.scores import Scores, read_scores
 from securefl.studies.study import Study, load_study
 from securefl.studies.tables import study_tables
 from securefl.studies.tuning import chosen_table
+from securefl.ui.heatmap import heat_map
 
 _KEPT = ("scenario", "label", "part", "seed", "code", "state", "noise", "site", "metric", "value")
 

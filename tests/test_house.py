@@ -127,6 +127,7 @@ def test_nothing_imports_torchvision() -> None:
         "jinja2",
         "rich",
         "typer",
+        "matplotlib",
         "safetensors",
         "tenseal",
         "zstandard",
@@ -142,8 +143,19 @@ def test_each_outer_library_has_few_doors(module: str) -> None:
             for name in ("grids", "optimistic", "clients", "crosscheck")
         },
         "jinja2": {"securefl/ui/report/__init__.py"},
-        "rich": {"securefl/ui/display.py", "securefl/ui/progress.py"},
-        "typer": {"securefl/ui/cli.py", "securefl/ui/privacy.py", "securefl/ui/main.py"},
+        "rich": {"securefl/ui/live.py"},
+        "typer": {
+            "securefl/ui/cli.py",
+            *(
+                f"securefl/ui/commands/{name}.py"
+                for name in ("audits", "lists", "options", "privacy", "runs", "studies")
+            ),
+        },
+        "matplotlib": {
+            "securefl/ui/figures.py",
+            "securefl/audit/findings.py",  # to move to figures.py, as is the next
+            "securefl/audit/pictures.py",
+        },
         "safetensors": {"securefl/runs/checkpoint.py"},
         "tenseal": {"securefl/channels/ckks/cipher.py", "benchmarks/speed/ckks.py"},
         "zstandard": {"securefl/channels/ckks/wire.py"},
@@ -167,7 +179,6 @@ TO_BE_SPLIT = {
     "benchmarks/experiments/attributes.py",
     "benchmarks/experiments/planted.py",
     "securefl/studies/study.py",
-    "securefl/ui/cli.py",
 }
 
 

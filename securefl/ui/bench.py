@@ -1,27 +1,40 @@
-"""What `securefl bench` does: expand a study, say what is to come, run what is missing, show the tables."""
+"""What `securefl bench` does: expand a study, run its missing cells, show its tables."""
 
 import json
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from securefl.errors import BudgetExceeded, Interrupted, SecureflError
 from securefl.files import write_atomic
 from securefl.runs.cache import user_cache
 from securefl.runs.environment import code_hash
 from securefl.runs.folder import RunFolder, Use
-from securefl.runs.pool import Finished
+from securefl.runs.pool import Finished, Ticked
 from securefl.studies.expand import expand
 from securefl.studies.find import find_study
 from securefl.studies.grid import Grid, Tally, ended_under, request_for, title
 from securefl.studies.study import Study, load_study
-from securefl.ui.progress import GridDisplay, counts, duration, make_progress
+from securefl.ui.display import Display, make_display
+from securefl.ui.grids import cell_step, counts, duration
+from securefl.ui.progress import download_step
 from securefl.ui.styles import Style
 
 
 @dataclass(frozen=True)
 class Options:
-    """How to run a study: worker processes, cells at most, seconds a cell, versions of the code whose cells count."""
+    """How to run a study.
+
+    Attributes:
+        jobs: worker processes.
+        max_cells: cells to run at most; None for all.
+        fail_fast: whether the first failed cell ends the study.
+        limit: seconds that a cell may take; None for the study's own limit.
+        accepted: versions of the code whose ended cells count.
+        overrides: values that replace those of the study, as "key.path=value".
+    """
 
     jobs: int
     max_cells: int | None = None
@@ -32,37 +45,118 @@ class Options:
 
 
 def bench(name: str, out: Path | None, options: Options, style: Style) -> None:
-    """Run what is missing of a study and show its tables.
+    """Runs the missing cells of a study and shows its tables.
 
     Raises:
-        ScenarioError: the study or a cell of it is wrong, or `out` holds something else; nothing was run.
+        ScenarioError: the study or a cell is wrong, or `out` holds something else; nothing was run.
         BudgetExceeded: a privacy budget ended some cells, and nothing failed.
         SecureflError: cells failed.
     """
+    # Numpy takes a while to import; a study that is refused does not wait for it.
     from securefl.studies.scores import read_scores
     from securefl.studies.tables import study_tables
 
     study, grid = plan(name, out, options)
-    if style in (Style.PLAIN, Style.RICH) and (hint := _other_versions(grid)):
-        print(hint)
+    display = make_display(style)
+    if hint := _other_versions(grid):
+        display.remark(hint)
     folder = RunFolder.create(grid.folder.path, grid.request)
     with folder.held():
         folder.ask(grid.request)
-        _bring_data(grid, style)
+        _fetch_data(grid, display)
         try:
-            tally = _run(study, grid, options, make_progress(style, len(grid.first_uses())))
+            tally = _run(study, grid, options, display)
         except Interrupted:
-            if style in (Style.PLAIN, Style.RICH):
-                print(f"stopped: {counts(grid.tally())}; what there is: {folder.path}/results.csv")
+            results = folder.path / "results.csv"
+            display.remark(f"stopped: {counts(grid.tally())}; results so far: {results}")
             raise
         text = study_tables(study, read_scores(folder.path / "results.csv"))
         write_atomic(folder.path / "tables.md", text.encode())
-    cells = len(grid.first_uses())
-    _show(text, tally, folder.path, style)
+    _show(text, tally, folder.path, display)
+    _raise_for(tally, len(grid.first_uses()), folder.path)
+
+
+def plan(name: str, out: Path | None, options: Options) -> tuple[Study, Grid]:
+    """Returns the study and its cells, before anything is written. Raises ScenarioError."""
+    path = find_study(name)
+    study, text = load_study(path, overrides=options.overrides)
+    planned = expand(study, remember=user_cache().remember)
+    folder = RunFolder(out or Path("runs") / study.name)
+    request = request_for(study.name, text, planned, folder.path, options.accepted)
+    return study, Grid(folder, request)
+
+
+def _run(study: Study, grid: Grid, options: Options, display: Display) -> Tally:
+    """Runs the grid under its display, and returns the tally in the end."""
+    uses = grid.first_uses()
+    failed = set()
+    events = grid.run(
+        jobs=options.jobs,
+        limit=options.limit or study.cell_limit,
+        max_cells=options.max_cells,
+        fail_fast=options.fail_fast,
+    )
+    display.start(study.name, unit="cells", total=len(uses))
+    try:
+        for tally, event in events:
+            cell = "" if isinstance(event, Ticked) else title(uses[event.job.cell.hash])
+            if isinstance(event, Finished) and event.state == "failed":
+                failed.add(event.job.cell.hash)
+            display.progress(cell_step(study.name, cell, tally, event))
+    finally:
+        # Closing the iterator ends the workers; the bar goes last, so that it counts them.
+        events.close()
+        display.finished()
+    return grid.tally(failed)
+
+
+def _fetch_data(grid: Grid, display: Display) -> None:
+    """Downloads the published files of the missing cells, before workers ask for them.
+
+    Two workers would download the same file at once, and a failed download would be a failed cell.
+
+    Raises:
+        DataError: a file cannot be had.
+    """
+    missing = [grid.request.cells[use.cell] for use in grid.missing()]
+    scenarios: dict[str, Mapping[str, Any]] = {}
+    for scenario in missing:
+        if scenario["data"].get("size"):
+            scenarios[json.dumps(scenario["data"])] = scenario
+    if not scenarios:
+        return
+    # These load torch: a second that studies of embedded data need not wait.
+    from securefl.scenario.assemble.data import fetch_data
+    from securefl.scenario.scenario import make_scenario
+
+    def show_download(file: str, done: int, total: int | None) -> None:
+        display.progress(download_step(file, done, total))
+
+    for scenario in scenarios.values():
+        fetch_data(make_scenario(dict(scenario)), show_download)
+    display.finished()
+
+
+def _show(text: str, tally: Tally, folder: Path, display: Display) -> None:
+    display.line(
+        f"\n{text}\nresults {folder}/results.csv, timings.csv, results.sqlite, tables.md",
+        event="end",
+        folder=str(folder),
+        done=tally.done,
+        failed=tally.failed,
+        left=tally.left,
+        out_of_budget=tally.out_of_budget,
+        tables=text,
+    )
+    if tally.left:
+        display.remark(f"{tally.left} cells are left; the same command goes on")
+
+
+def _raise_for(tally: Tally, cells: int, folder: Path) -> None:
     if tally.failed:
         raise SecureflError(
-            f"{tally.failed} of {cells} cells failed; the reasons stand in {folder.path}/cells/*/status.json; "
-            "the same command tries them again"
+            f"{tally.failed} of {cells} cells failed; the reasons are in "
+            f"{folder}/cells/*/status.json; the same command tries them again"
         )
     if tally.out_of_budget:
         raise BudgetExceeded(
@@ -70,141 +164,91 @@ def bench(name: str, out: Path | None, options: Options, style: Style) -> None:
         )
 
 
-def plan(name: str, out: Path | None, options: Options) -> tuple[Study, Grid]:
-    """The study and its cells, before anything is written. Raises ScenarioError."""
-    path = find_study(name)
-    study, text = load_study(path, overrides=options.overrides)
-    planned = expand(study, remember=user_cache().remember)
-    folder = RunFolder(out or Path("runs") / study.name)
-    return study, Grid(
-        folder, request_for(study.name, text, planned, folder.path, options.accepted)
-    )
-
-
-def _run(study: Study, grid: Grid, options: Options, display: GridDisplay) -> Tally:
-    """Run the grid under its display; how it stands in the end."""
-    uses, failed = grid.first_uses(), set()
-    events = grid.run(
-        jobs=options.jobs,
-        limit=options.limit or study.cell_limit,
-        max_cells=options.max_cells,
-        fail_fast=options.fail_fast,
-    )
-    try:
-        for tally, event in events:
-            job = getattr(event, "job", None)
-            if isinstance(event, Finished) and event.state == "failed":
-                failed.add(event.job.cell.hash)
-            display.show("" if job is None else title(uses[job.cell.hash]), tally, event)
-    finally:
-        events.close()
-        display.stop()
-    return grid.tally(failed)
-
-
-def _bring_data(grid: Grid, style: Style) -> None:
-    """Have the published files of the missing cells on this disk before workers ask for them. Raises DataError."""
-    lacking = [grid.request.cells[use.cell] for use in grid.missing()]
-    if wanted := {
-        json.dumps(scenario["data"]): scenario
-        for scenario in lacking
-        if scenario["data"].get("size")
-    }:
-        from securefl.scenario.assemble.data import (
-            fetch_data,
-        )  # torch: a second that other studies need not wait
-        from securefl.scenario.scenario import make_scenario
-        from securefl.ui.display import make_display
-
-        shown = make_display(style)
-        for scenario in wanted.values():
-            fetch_data(make_scenario(dict(scenario)), shown.download)
-        shown.stop()
-
-
-def _show(text: str, tally: Tally, folder: Path, style: Style) -> None:
-    where = f"results {folder}/results.csv, timings.csv, results.sqlite, tables.md"
-    if style is Style.JSON:
-        facts = {
-            "event": "end",
-            "folder": str(folder),
-            "done": tally.done,
-            "failed": tally.failed,
-            "left": tally.left,
-        }
-        print(
-            json.dumps({**facts, "out_of_budget": tally.out_of_budget, "tables": text}), flush=True
-        )
-    elif style is not Style.NONE:
-        print(f"\n{text}\n{where}")
-        if tally.left:
-            print(f"{tally.left} cells are left; the same command goes on")
-
-
 def dry_run(name: str, out: Path | None, options: Options, style: Style) -> None:
-    """Print the cells, and what the missing ones will take by those that have ended. Raises ScenarioError."""
+    """Shows the cells of a study, and what the missing ones will take. Raises ScenarioError.
+
+    Time and disk space are estimated from the cells that have ended.
+    """
     study, grid = plan(name, out, options)
-    missing = grid.missing()
-    todo = {use.cell for use in missing}
-    costs, tally = grid.costs(), grid.tally()
-    seconds = costs.seconds(Counter(use.label for use in missing), options.jobs)
-    size = costs.size(len(todo))
+    display = make_display(style)
+    missing = {use.cell: use for use in grid.missing()}
+    labels = Counter(use.label for use in missing.values())
+    costs = grid.costs()
+    seconds = costs.seconds(labels, options.jobs)
+    size = costs.size(len(missing))
     if style is Style.JSON:
-        for use in grid.request.uses:
-            print(
-                json.dumps(
-                    {
-                        "event": "cell",
-                        "cell": use.cell,
-                        "label": title(use),
-                        "missing": use.cell in todo,
-                    }
-                )
-            )
-        facts = {
-            "cells": len(grid.first_uses()),
-            "left": len(todo),
-            "seconds_left": seconds,
-            "bytes_left": size,
-        }
-        print(
-            json.dumps(
-                {"event": "plan", "study": study.name, "folder": str(grid.folder.path), **facts}
-            )
-        )
-        return
+        _show_cells(grid, set(missing), display)
+    else:
+        _show_rows(grid, set(missing), display)
+    display.line(
+        _plan_in_words(study, grid, options, len(missing), seconds, size),
+        event="plan",
+        study=study.name,
+        folder=str(grid.folder.path),
+        cells=len(grid.first_uses()),
+        left=len(missing),
+        seconds_left=seconds,
+        bytes_left=size,
+    )
+    if hint := _other_versions(grid):
+        display.remark(hint)
+
+
+def _show_cells(grid: Grid, missing: set[str], display: Display) -> None:
+    """Shows one object a cell, for programs."""
+    for use in grid.request.uses:
+        is_missing = use.cell in missing
+        display.line("", event="cell", cell=use.cell, label=title(use), missing=is_missing)
+
+
+def _show_rows(grid: Grid, missing: set[str], display: Display) -> None:
+    """Shows one line a row of the tables: ended cells of all cells."""
+    for label, uses in _rows(grid).items():
+        ended = sum(use.cell not in missing for use in uses)
+        display.remark(f"{ended:>4}/{len(uses):<4} {label}")
+
+
+def _rows(grid: Grid) -> dict[str, list[Use]]:
     rows: dict[str, list[Use]] = {}
     for use in grid.request.uses:
         rows.setdefault(use.label, []).append(use)
-    for label, uses in rows.items():
-        print(f"{sum(use.cell not in todo for use in uses):>4}/{len(uses):<4} {label}")
-    takes = (
-        "unknown until cells have ended (try --max-cells 4)"
-        if seconds is None
-        else duration(seconds)
-    )
+    return rows
+
+
+def _plan_in_words(
+    study: Study,
+    grid: Grid,
+    options: Options,
+    missing: int,
+    seconds: float | None,
+    size: float | None,
+) -> str:
+    tally = grid.tally()
+    cells = len(grid.first_uses())
+    shared = len(grid.request.uses) - cells
+    time = "unknown until cells have ended (try --max-cells 4)"
+    if seconds is not None:
+        time = duration(seconds)
+    more = f" ({shared} more shared by rows)" if shared else ""
     disk = "" if size is None else f", {size / 1e6:.1f} MB"
-    shared = len(grid.request.uses) - len(grid.first_uses())
-    print(
-        f"\n{study.name}: rows {len(rows)}, seeds {len(study.seeds)}, cells {len(grid.first_uses())}"
-        + (f" ({shared} more shared by rows)" if shared else "")
-        + f": {tally.done} done, {tally.out_of_budget} out of budget, {tally.failed} failed, {len(todo)} to run; "
-        f"jobs {options.jobs}, time {takes}{disk}; folder {grid.folder.path}"
+    return (
+        f"\n{study.name}: rows {len(_rows(grid))}, seeds {len(study.seeds)}, cells {cells}{more}: "
+        f"{tally.done} done, {tally.out_of_budget} out of budget, {tally.failed} failed, "
+        f"{missing} to run; jobs {options.jobs}, time {time}{disk}; "
+        f"folder {grid.folder.path}"
     )
-    if hint := _other_versions(grid):
-        print(hint)
 
 
 def _other_versions(grid: Grid) -> str:
-    """What ended under other versions of the code, and how to use it."""
+    """Says which missing cells ended under other versions of the code, and how to use these.
+
+    A cell is named by its scenario and by the code, because a changed line may change its numbers.
+    A change of a comment does not, and the user knows that better than a hash.
+    """
     scenarios = [grid.request.cells[use.cell] for use in grid.missing()]
-    found = {
-        code: n
-        for code, n in ended_under(scenarios, grid.folder.path).items()
+    lines = [
+        f"{count} of the cells to run ended under code {code}: --accept-code {code} uses them"
+        for code, count in ended_under(scenarios, grid.folder.path).items()
         if code != code_hash()
-    }
-    told = (
-        f"{n} of the cells to run ended under code {code}: --accept-code {code} uses them"
-        for code, n in found.items()
-    )
-    return "\n".join(told)
+    ]
+    return "\n".join(lines)

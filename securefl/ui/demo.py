@@ -8,17 +8,21 @@ from typing import Any
 import torch
 
 from securefl.errors import ScenarioError
+from securefl.federation.values import RoundRecord
+from securefl.files import write_json
 from securefl.learning.evaluate import measure
 from securefl.runs.api import run_cells
 from securefl.runs.checkpoint import load_checkpoint
 from securefl.runs.folder import Request, RunFolder
-from securefl.runs.metrics import RunMetrics
 from securefl.runs.table import Row
 from securefl.scenario.assemble.assemble import assemble
 from securefl.scenario.scenario import Scenario, parse_scenario
 from securefl.ui.display import Display
+from securefl.ui.progress import run_step
+from securefl.ui.report.remarks import REMARKS
 
 SPLITS = 5
+HOSPITALS = 4
 
 BASE = """\
 seed = 1
@@ -31,8 +35,9 @@ training = { kind = "sgd", batch = 32, epochs = 1, lr = 0.5 }
 DP = ("training.kind=dp_sgd", "training.clip=1.0", "privacy.delta=1e-5", "privacy.noise=system")
 LIAR = ("data.partition=halves", "attack.name=sign_flip", "attack.scale=5.0", "attack.clients=[0]")
 
+POOLED = "pooled, no borders"
 ROWS: dict[str, tuple[str, ...]] = {
-    "pooled, no borders": ("data.partition=pooled",),
+    POOLED: ("data.partition=pooled",),
     "federated, no protection": (),
     "federated, masked sum": ("channel.kind=masked",),
     "local DP-SGD, epsilon 8": (*DP, "privacy.epsilon=8.0"),
@@ -49,110 +54,120 @@ ROWS: dict[str, tuple[str, ...]] = {
     "8 sites, one sends -5x: Krum": (*LIAR, "defense.rule.name=krum", "defense.rule.f=1"),
 }
 
+# Four clients are too few for Krum: the table shows that a wrong setting is refused, not run.
+REFUSED_LABEL = "4 hospitals: Krum"
 REFUSED = ("defense.rule.name=krum", "defense.rule.f=1")
-HOSPITALS = 4
+
+NOTES = (
+    "'each hospital alone' judges each test record by its own hospital's model, "
+    "so it profits from class shares.",
+    "Under masks the server sees one sum a round; everywhere else every update. The bytes above "
+    "plain are keys and sealed shares. A sum alone promises nothing about a record: "
+    "that is what epsilon is for.",
+    "Each run is a deployment of its own: epsilons of runs on the same records would add up.",
+)
 
 
 def scenarios() -> dict[str, Scenario]:
-    """Label -> scenario of every run: each row over the splits, and each hospital alone over the splits."""
-    made = {}
+    """Returns label -> scenario: each row, and each hospital alone, over the splits."""
+    cells = {}
     for split in range(SPLITS):
         for label, overrides in ROWS.items():
-            made[f"{label} / split {split}"] = _scenario(*overrides, f"data.split_seed={split}")
+            cells[_cell(label, split)] = _scenario(*overrides, f"data.split_seed={split}")
         for site in range(HOSPITALS):
-            made[f"hospital {site} alone / split {split}"] = _scenario(
+            cells[_cell(_hospital(site), split)] = _scenario(
                 f"data.only={site}", f"data.split_seed={split}"
             )
-    return made
+    return cells
 
 
 def run_demo(out: Path, display: Display) -> list[Row]:
-    """Run everything that is missing in `out` and show one table.
+    """Runs everything that is missing in `out`, and shows one table.
 
     Raises:
         SecureflError: a run failed, or `out` holds something else.
     """
     cells = scenarios()
     folder = RunFolder.create(out, _request(cells))
-    display.start(f"demo, {len(cells)} runs", sum(scenario.rounds for scenario in cells.values()))
-    progress = _Progress(display)
+    display.start("demo", unit="runs", total=len(cells))
+    progress = _Progress(display, cells)
     try:
         metrics = run_cells(folder, cells, on_round=progress.note)
     finally:
-        display.stop()
+        display.finished()
     rows = list(_rows(folder, cells, metrics))
-    display.line(
-        "'each hospital alone' judges each test record by its own hospital's model, so it profits from class shares."
-    )
-    display.line(
-        "Under masks the server sees one sum a round; everywhere else every update. The bytes above plain are keys and "
-        "sealed shares. A sum alone promises nothing about a record: that is what epsilon is for."
-    )
-    display.line(
-        "Each run is a deployment of its own: epsilons of runs on the same records would add up."
-    )
-    display.table(
-        f"UCI Heart Disease, {HOSPITALS} hospitals, mean ± standard error over {SPLITS} splits",
-        rows,
-    )
+    # The report page is made from the folder alone, also by a later `securefl report`.
+    refused = {row.label: row.note for row in rows if not row.runs}
+    write_json(out / REMARKS, {"refused": refused, "notes": list(NOTES)})
+    for note in NOTES:
+        display.line(note)
+    title = f"UCI Heart Disease, {HOSPITALS} hospitals, mean ± standard error over {SPLITS} splits"
+    display.table(title, rows)
     return rows
 
 
+def _cell(label: str, split: int) -> str:
+    return f"{label} / split {split}"
+
+
+def _hospital(site: int) -> str:
+    return f"hospital {site} alone"
+
+
 def _request(cells: dict[str, Scenario]) -> Request:
-    """The runs as rows over splits."""
+    """Returns the runs as rows over splits."""
     request = Request.of(cells, BASE)
-    parts = [use.label.partition(" / split ") for use in request.uses]
-    uses = [
-        replace(use, label=row, seed=int(split))
-        for use, (row, _, split) in zip(request.uses, parts, strict=True)
-    ]
+    uses = []
+    for use in request.uses:
+        label, _, split = use.label.partition(" / split ")
+        uses.append(replace(use, label=label, seed=int(split)))
     return replace(request, uses=tuple(uses))
 
 
 class _Progress:
-    """All runs of the demo as one bar: counts rounds over cells."""
+    """Counts the runs of the demo that are over, as one bar."""
 
-    def __init__(self, display: Display) -> None:
-        self._display, self._count = display, 0
+    def __init__(self, display: Display, cells: dict[str, Scenario]) -> None:
+        self._display = display
+        self._cells = cells
+        # Runs are played in this order; a demo that goes on does not start to count at 0 again.
+        self._place = {label: place for place, label in enumerate(cells, start=1)}
 
-    def note(self, label: str, record: Any) -> None:
-        self._display.round(replace(record, round=self._count))
-        self._count += 1
+    def note(self, label: str, record: RoundRecord) -> None:
+        if record.round + 1 == self._cells[label].rounds:
+            step = run_step("demo", label, self._place[label], len(self._cells))
+            self._display.progress(step)
 
 
 def _rows(
-    folder: RunFolder, cells: dict[str, Scenario], metrics: dict[str, RunMetrics]
+    folder: RunFolder, cells: dict[str, Scenario], metrics: dict[str, dict[str, Any]]
 ) -> Iterator[Row]:
-    """The table: one row a setting, its runs the splits."""
+    """Yields the table: one row a setting, its runs the splits."""
     for label in ROWS:
-        yield Row(label, [metrics[f"{label} / split {split}"] for split in range(SPLITS)])
-        if label == "pooled, no borders":
-            yield Row(
-                "each hospital alone",
-                [_alone(folder, cells, metrics, split) for split in range(SPLITS)],
-            )
+        yield Row(label, [metrics[_cell(label, split)] for split in range(SPLITS)])
+        if label == POOLED:
+            alone = [_alone(folder, cells, metrics, split) for split in range(SPLITS)]
+            yield Row("each hospital alone", alone)
     try:
         _scenario(*REFUSED)
     except ScenarioError as refusal:
-        yield Row("4 hospitals: Krum", note=f"refused: {refusal}")
+        yield Row(REFUSED_LABEL, note=f"refused: {refusal}")
 
 
 def _alone(
-    folder: RunFolder, cells: dict[str, Scenario], metrics: dict[str, RunMetrics], split: int
-) -> RunMetrics:
-    """Every test record judged by the model of its own hospital."""
-    parts, labels = [], []
-    names = [f"hospital {site} alone / split {split}" for site in range(HOSPITALS)]
+    folder: RunFolder, cells: dict[str, Scenario], metrics: dict[str, dict[str, Any]], split: int
+) -> dict[str, Any]:
+    """Judges every test record by the model of its own hospital."""
+    probabilities = []
+    labels = []
+    names = [_cell(_hospital(site), split) for site in range(HOSPITALS)]
     for name in names:
         cell = folder.cell(cells[name])
         assembled = assemble(cells[name], run="", ledgers=cell.ledgers)
-        parts.append(
-            assembled.probabilities(
-                load_checkpoint(cell.folder / "model.safetensors").state.weights
-            )
-        )
+        weights = load_checkpoint(cell.folder / "model.safetensors").state.weights
+        probabilities.append(assembled.probabilities(weights))
         labels.append(assembled.data.test.labels)
-    quality = measure(torch.cat(parts), torch.cat(labels))
+    quality = measure(torch.cat(probabilities), torch.cat(labels))
     return {
         "accuracy": quality.accuracy,
         "balanced_accuracy": quality.balanced_accuracy,

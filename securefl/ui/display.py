@@ -1,236 +1,150 @@
-"""What the command line shows while it works, in four forms; nothing else prints."""
+"""What the command line shows while it works and when it is done: one display, four styles.
+
+display = make_display(style)
+display.start("heart", unit="rounds", total=20)
+try:
+run(scenario, on_round=lambda record: display.progress(round_step("heart", record, 20)))
+finally:
+display.finished()
+display.line("run folder runs/heart", folder="runs/heart")
+"""
 
 import json
+import time
 from collections.abc import Iterable
 from typing import Any, Protocol
 
-from rich.console import Console
-from rich.progress import (
-    BarColumn,
-    DownloadColumn,
-    MofNCompleteColumn,
-    Progress,
-    TextColumn,
-    TimeElapsedColumn,
-)
-from rich.table import Table
-
-from securefl.runs.table import COLUMNS, Row, cells, plain
+from securefl.runs.table import Row, plain
+from securefl.ui.progress import Step
 from securefl.ui.styles import Style, usual_style
+
+SECONDS_OF_SILENCE = 15.0  # then a step that says only "still running" is shown
 
 
 class Display(Protocol):
-    """Progress, tables and single lines."""
+    """Shows the progress of runs and grids, tables and single sentences."""
 
-    def download(self, file: str, done: int, total: int | None) -> None:
-        """So many bytes of a file have come; total where the server says it."""
+    def start(self, label: str, *, unit: str, total: int) -> None:
+        """Announces a work of `total` units, such as rounds or cells."""
 
-    def start(self, label: str, rounds: int) -> None:
-        """A run of so many rounds begins."""
+    def progress(self, step: Step) -> None:
+        """Shows a step of the work."""
 
-    def round(self, record: Any) -> None:
-        """A round is over; record is a RoundRecord."""
-
-    def stop(self) -> None:
-        """The run is over."""
+    def finished(self) -> None:
+        """Ends the progress; called also when the work failed."""
 
     def table(self, title: str, rows: Iterable[Row]) -> None:
-        """Results, one row a run."""
+        """Shows results, one row a setting."""
 
     def line(self, text: str, **facts: Any) -> None:
-        """One sentence, and the same as facts."""
+        """Shows a sentence to people, and `facts` (or the sentence, without facts) to programs."""
+
+    def remark(self, text: str) -> None:
+        """Shows a sentence to people only."""
 
 
 def make_display(style: Style | None) -> Display:
-    """The display asked for; rich on a terminal and plain elsewhere by default."""
-    made: dict[Style, type[Display]] = {
-        Style.RICH: RichDisplay,
-        Style.PLAIN: PlainDisplay,
-        Style.JSON: JsonDisplay,
-        Style.NONE: SilentDisplay,
-    }
-    return made[usual_style(style)]()
+    """Returns the display of a style; without one, rich on a terminal and plain elsewhere."""
+    chosen = usual_style(style)
+    if chosen is Style.RICH:
+        # rich takes a tenth of a second to import, and only a terminal needs it.
+        from securefl.ui.live import RichDisplay
+
+        return RichDisplay()
+    displays = {Style.PLAIN: PlainDisplay, Style.JSON: JsonDisplay, Style.NONE: SilentDisplay}
+    return displays[chosen]()
 
 
 class SilentDisplay(Display):
-    """Shows nothing."""
+    """Shows nothing; the other styles override what they show."""
 
-    def download(self, file: str, done: int, total: int | None) -> None:
-        """Nothing."""
+    def start(self, label: str, *, unit: str, total: int) -> None:
+        """Shows nothing."""
 
-    def start(self, label: str, rounds: int) -> None:
-        """Nothing."""
+    def progress(self, step: Step) -> None:
+        """Shows nothing."""
 
-    def round(self, record: Any) -> None:
-        """Nothing."""
-
-    def stop(self) -> None:
-        """Nothing."""
+    def finished(self) -> None:
+        """Shows nothing."""
 
     def table(self, title: str, rows: Iterable[Row]) -> None:
-        """Nothing."""
+        """Shows nothing."""
 
     def line(self, text: str, **facts: Any) -> None:
-        """Nothing."""
+        """Shows nothing."""
+
+    def remark(self, text: str) -> None:
+        """Shows nothing."""
 
 
 class PlainDisplay(SilentDisplay):
-    """Lines without colour: every tenth of a run, every abandoned round, tables as text."""
+    """Lines without colour, for log files and pipes."""
 
     def __init__(self) -> None:
-        self._label, self._rounds, self._shown = "", 1, -1
-        self._stage = -1.0
+        self._stage: tuple[str, int] | None = None
+        self._printed_at = time.monotonic()
 
-    def download(self, file: str, done: int, total: int | None) -> None:
-        """A line every tenth, or every 10 MB where the size is not known."""
-        if (stage := done // (max(total, 10) // 10 if total else 10**7)) != self._stage:
-            self._stage = stage
-            told = f"{done / 1e6:.1f} MB" + (f" of {total / 1e6:.1f} MB" if total else "")
-            print(f"downloading {file}: {told}", flush=True)
-
-    def start(self, label: str, rounds: int) -> None:
-        """Remember what runs."""
-        self._label, self._rounds, self._shown = label, rounds, -1
-
-    def round(self, record: Any) -> None:
-        """A line now and then; always for an abandoned round or an absent client."""
-        if record.abandoned:
-            print(f"{self._label}: round {record.round} abandoned: {record.reason}", flush=True)
-        for client, reason in record.absent.items():
-            print(
-                f"{self._label}: round {record.round}, client {client} absent: {reason}", flush=True
-            )
-        tenth = 10 * (record.round + 1) // self._rounds
-        if tenth > self._shown and record.accuracy is not None:
-            self._shown = tenth
-            print(
-                f"{self._label}: round {record.round + 1}/{self._rounds}, accuracy {record.accuracy:.3f}",
-                flush=True,
-            )
+    def progress(self, step: Step) -> None:
+        """Prints alarms at once, and other steps when their stage changes."""
+        for alarm in step.alarms:
+            self._print(alarm)
+        if step.text and self._is_due(step):
+            self._print(step.text)
 
     def table(self, title: str, rows: Iterable[Row]) -> None:
-        """An aligned table."""
-        print(f"\n{title}\n\n{plain(rows)}\n", flush=True)
+        """Prints an aligned table."""
+        self._print(f"\n{title}\n\n{plain(rows)}\n")
 
     def line(self, text: str, **facts: Any) -> None:
-        """The sentence."""
+        """Prints the sentence."""
+        self._print(text)
+
+    def remark(self, text: str) -> None:
+        """Prints the sentence."""
+        self._print(text)
+
+    def _is_due(self, step: Step) -> bool:
+        if step.idle:
+            return time.monotonic() - self._printed_at > SECONDS_OF_SILENCE
+        if step.stage is None:
+            return True
+        stage = (step.label, step.stage)
+        is_new = stage != self._stage
+        self._stage = stage
+        return is_new
+
+    def _print(self, text: str) -> None:
+        self._printed_at = time.monotonic()
+        # Flushed, or a reader of a pipe would see nothing until the command ends.
         print(text, flush=True)
 
 
 class JsonDisplay(SilentDisplay):
-    """One JSON object a line."""
+    """One JSON object a line, for programs."""
 
     def __init__(self) -> None:
-        self._label = ""
+        self._printed_at = time.monotonic()
 
-    def download(self, file: str, done: int, total: int | None) -> None:
-        """The bytes so far."""
-        self._put("download", file=file, bytes=done, total=total)
+    def start(self, label: str, *, unit: str, total: int) -> None:
+        """Prints the label and the size of the work."""
+        self._put("start", label=label, **{unit: total})
 
-    def start(self, label: str, rounds: int) -> None:
-        """Announce the run."""
-        self._label = label
-        self._put("start", label=label, rounds=rounds)
-
-    def round(self, record: Any) -> None:
-        """The round in short."""
-        self._put(
-            "round",
-            label=self._label,
-            round=record.round,
-            abandoned=record.abandoned,
-            reason=record.reason,
-            absent=dict(record.absent),
-            accuracy=record.accuracy,
-        )
+    def progress(self, step: Step) -> None:
+        """Prints the facts of a step; of an idle one only after a long silence."""
+        silence = time.monotonic() - self._printed_at
+        if not step.idle or silence > SECONDS_OF_SILENCE:
+            self._put(step.event, **step.facts)
 
     def table(self, title: str, rows: Iterable[Row]) -> None:
-        """One object a row."""
+        """Prints one object a row."""
         for row in rows:
             self._put("row", label=row.label, runs=[dict(run) for run in row.runs], note=row.note)
 
     def line(self, text: str, **facts: Any) -> None:
-        """The facts, or the sentence where there are none."""
-        self._put("line", **(facts or {"text": text}))
+        """Prints the facts; a fact called "event" names the object."""
+        event = facts.pop("event", "line")
+        self._put(event, **(facts or {"text": text}))
 
     def _put(self, event: str, **facts: Any) -> None:
+        self._printed_at = time.monotonic()
         print(json.dumps({"event": event, **facts}), flush=True)
-
-
-class RichDisplay(SilentDisplay):
-    """A live bar and coloured tables."""
-
-    def __init__(self) -> None:
-        self._console = Console()
-        self._progress: Progress | None = None
-        self._run, self._file = ("", 1), ""
-
-    def download(self, file: str, done: int, total: int | None) -> None:
-        """A bar a file."""
-        if self._progress is None or self._file != file:
-            self.stop()
-            columns = (TextColumn("downloading {task.description}"), BarColumn(), DownloadColumn())
-            self._progress, self._file = Progress(*columns, console=self._console), file
-            self._progress.add_task(file, total=total)
-            self._progress.start()
-        self._progress.update(self._progress.task_ids[0], completed=done)
-
-    def start(self, label: str, rounds: int) -> None:
-        """A new bar."""
-        self._run = (label, rounds)
-        self._start_run()
-
-    def _start_run(self) -> Progress:
-        self.stop()
-        columns = (
-            TextColumn("{task.description:<32}"),
-            BarColumn(),
-            MofNCompleteColumn(),
-            TimeElapsedColumn(),
-        )
-        self._progress = Progress(
-            *columns, TextColumn("{task.fields[note]}"), console=self._console
-        )
-        self._progress.add_task(self._run[0], total=self._run[1], note="")
-        self._progress.start()
-        return self._progress
-
-    def round(self, record: Any) -> None:
-        """Move the bar; tell what went wrong above it."""
-        bar = (
-            self._start_run() if self._progress is None or self._file else self._progress
-        )  # after a download
-        if record.abandoned:
-            self._console.print(
-                f"round {record.round} abandoned: {record.reason}", style="yellow", markup=False
-            )
-        for client, reason in record.absent.items():
-            self._console.print(
-                f"round {record.round}, client {client} absent: {reason}",
-                style="yellow",
-                markup=False,
-            )
-        note = "" if record.accuracy is None else f"accuracy {record.accuracy:.3f}"
-        bar.update(bar.task_ids[0], completed=record.round + 1, note=note)
-
-    def stop(self) -> None:
-        """Leave the bar as it is."""
-        if self._progress is not None:
-            self._progress.stop()
-            self._progress, self._file = None, ""
-
-    def table(self, title: str, rows: Iterable[Row]) -> None:
-        """A table with rules."""
-        table = Table(title=title, title_justify="left")
-        for name in COLUMNS:
-            table.add_column(name)
-        for row in rows:
-            if row.runs:
-                table.add_row(*cells(row))
-            else:
-                self._console.print(f"{row.label}: {row.note}", style="yellow", markup=False)
-        self._console.print(table)
-
-    def line(self, text: str, **facts: Any) -> None:
-        """The sentence."""
-        self._console.print(text, markup=False, highlight=False)

@@ -1,96 +1,133 @@
 """What a scenario can name, and the runs in a folder."""
 
-import inspect
-from collections.abc import Callable, Iterator, Mapping
+import re
+import shutil
+import sys
+import textwrap
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
-from securefl.audit.threats import THREATS
-from securefl.errors import RunFolderError, ScenarioError
-from securefl.files import is_held
-from securefl.runs.cell import Cell, CellState
-from securefl.runs.folder import RunFolder
-from securefl.scenario import catalog
-from securefl.scenario.entries import parameters_of
+from securefl.errors import ScenarioError
+from securefl.ui.names import LISTS
+from securefl.ui.sources import Description, descriptions
 
-KINDS = ("rules", "prefilters", "attacks", "data", "models", "steps", "channels", "threats", "runs")
+if TYPE_CHECKING:  # these load torch, which most lists do not need
+    from securefl.runs.cell import Cell
+    from securefl.runs.folder import RunFolder
+    from securefl.scenario.catalog import DataEntry
 
 
-def listing(what: str | None, folder: Path) -> Iterator[str]:
-    """One line each; the names of the lists themselves where none is asked for.
+def listing(kind: str | None, folder: Path) -> Iterator[str]:
+    """Yields a list, one line an entry; without a kind, the commands that print the lists.
+
+    Args:
+        kind: one of `LISTS`.
+        folder: where runs are looked for.
 
     Raises:
         ScenarioError: there is no such list.
     """
-    tables: dict[str, Mapping[str, tuple[Callable[..., Any], ...]]] = {
-        "rules": {name: (entry.function,) for name, entry in catalog.RULES.items()},
-        "prefilters": {name: (entry.function,) for name, entry in catalog.PREFILTERS.items()},
-        "attacks": {name: entry.functions for name, entry in catalog.ATTACKS.items()},
-        "models": {name: (function,) for name, function in catalog.MODELS.items()},
-        "steps": {name: (function,) for name, function in catalog.STEPS.items()},
-    }
-    if what is None:
-        return (f"securefl ls {kind}" for kind in KINDS)
-    if what in tables:
-        return (_callable(name, *functions) for name, functions in tables[what].items())
-    if what == "data":
-        return (_data(name, entry) for name, entry in catalog.DATA.items())
-    if what == "channels":
-        return (
-            f"{name:<14} {entry.stages} stage(s) a round"
-            for name, entry in catalog.CHANNELS.items()
-        )
-    if what == "threats":
-        return _threats()
-    if what == "runs":
+    if kind is None:
+        return (f"securefl ls {name}" for name in LISTS)
+    if kind == "runs":
         return _runs(folder)
-    raise ScenarioError(f"ls: there is no list {what!r}; known: {', '.join(KINDS)}")
+    tables: dict[str, Callable[[], Iterator[str]]] = {
+        "data": _data,
+        "channels": _channels,
+        "threats": _threats,
+    }
+    if kind in tables:
+        return tables[kind]()
+    if kind not in LISTS:
+        raise ScenarioError(f"ls: there is no list {kind!r}; known: {', '.join(LISTS)}")
+    return map(_description_in_words, descriptions(kind.upper()))
 
 
-def _data(name: str, entry: catalog.DataEntry) -> str:
-    """What the records are, how many train, how they are dealt, and under which licence."""
+def wrapped(line: str) -> str:
+    """Wraps a line at the width of the terminal, under its second column.
+
+    A line for a pipe or a file stays whole, so that `grep` finds all of it.
+    """
+    if not sys.stdout.isatty():
+        return line
+    first_column = re.match(r"\s*\S+\s+", line)
+    indent = first_column.end() if first_column else 0
+    return textwrap.fill(
+        line,
+        shutil.get_terminal_size().columns,
+        subsequent_indent=" " * indent,
+        break_long_words=False,
+        break_on_hyphens=False,
+    )
+
+
+def _description_in_words(entry: Description) -> str:
+    line = f"{entry.name:<23} {' Then: '.join(entry.sentences)}"
+    return f"{line} Takes {', '.join(entry.parameters)}." if entry.parameters else line
+
+
+def _data() -> Iterator[str]:
+    from securefl.scenario import catalog
+
+    for name, entry in catalog.DATA.items():
+        yield f"{name:<25} {_data_in_words(entry)}"
+
+
+def _data_in_words(entry: "DataEntry") -> str:
+    """Says what the records are, how many train, how they are dealt, and under which licence."""
+    from securefl.scenario import catalog
+
     task = entry.task(*entry.sizes[:1])
-    what = (
-        f"images {' x '.join(map(str, task.image))}" if task.image else f"{task.features} numbers"
-    )
-    labels = (
-        f"{task.classes} labels, several a record" if task.multilabel else f"{task.classes} classes"
-    )
-    sizes = f"; sizes {', '.join(map(str, entry.sizes))}" if entry.sizes else ""
-    own = f"; {', '.join(_partitions(entry))}" if not entry.sizes else ""
-    return f"{name:<25} {what}, {labels}, {entry.records} training records{sizes}{own}; {entry.license}"
+    records = f"{task.features} numbers"
+    if task.image:
+        records = f"images {' x '.join(map(str, task.image))}"
+    labels = f"{task.classes} classes"
+    if task.multilabel:
+        labels = f"{task.classes} labels, several a record"
+    parts = [f"{records}, {labels}, {entry.records} training records"]
+    if entry.sizes:
+        parts.append(f"sizes {', '.join(map(str, entry.sizes))}")
+    else:
+        # A data set of its own sites names them; every set can also be pooled or dealt.
+        partitions = dict.fromkeys([*entry.partitions, "pooled", *catalog.DEALS])
+        parts.append(", ".join(partitions))
+    return "; ".join([*parts, entry.license])
 
 
-def _partitions(entry: catalog.DataEntry) -> list[str]:
-    return list(dict.fromkeys([*entry.partitions, "pooled", *catalog.DEALS]))
+def _channels() -> Iterator[str]:
+    from securefl.scenario import catalog
+
+    for name, entry in catalog.CHANNELS.items():
+        yield f"{name:<14} {entry.stages} stage(s) a round"
 
 
 def _threats() -> Iterator[str]:
-    """Who might look, and what it sees; then what each party learns, channel by channel (see docs/threat-model.md)."""
+    """Yields each adversary and what it sees, then what each party learns (docs/threat-model.md)."""
+    from securefl.audit.threats import THREATS
+    from securefl.scenario import catalog
+
     for name, model in THREATS.items():
-        yield f"{name}: {model.who}" + (" (measured as if it kept to it)" if model.deviates else "")
+        remark = " (measured as if it kept to it)" if model.deviates else ""
+        yield f"{name}: {model.who}{remark}"
         for channel in catalog.CHANNELS:
-            always, reported = model.sees(channel), model.sees(channel, reported=True)
-            more = "".join(
-                f"; with channel.reveal_counts: {kind}" for kind in reported if kind not in always
-            )
-            yield f"    {channel:<8} {', '.join(always) or 'nothing'}{more}"
+            seen = model.sees(channel)
+            line = f"    {channel:<8} {', '.join(seen) or 'nothing'}"
+            for observation in model.sees(channel, reported=True):
+                if observation not in seen:
+                    line += f"; with channel.reveal_counts: {observation}"
+            yield line
     yield "what each party learns, by channel:"
     for name, entry in catalog.CHANNELS.items():
         for party, sees in entry.threats.items():
             yield f"    {name:<8} {party}: {sees}"
 
 
-def _callable(name: str, *functions: Callable[..., Any]) -> str:
-    first = " Then: ".join(
-        (inspect.getdoc(function) or "").splitlines()[0] for function in functions
-    )
-    takes = ", ".join(parameters_of(*functions))
-    return f"{name:<23} {first}{f' Takes {takes}.' if takes else ''}"
-
-
 def _runs(folder: Path) -> Iterator[str]:
-    """Name, cells by state, rounds played of asked, and when it was last written."""
+    """Yields name, cells by state, and rounds played of all rounds."""
+    from securefl.errors import RunFolderError
+    from securefl.runs.folder import RunFolder
+
     if not folder.is_dir():
         raise ScenarioError(f"ls runs: there is no folder {folder}")
     paths = sorted(path.parent for path in folder.glob("*/resolved.json"))
@@ -98,23 +135,29 @@ def _runs(folder: Path) -> Iterator[str]:
         yield f"no runs in {folder}"
     for path in paths:
         try:
-            told = _stand(RunFolder.open(path))
+            state = _run_in_words(RunFolder.open(path))
         except RunFolderError as damage:
-            told = str(damage)
-        yield f"{path.name:<32} {told}"
+            # One damaged folder must not hide the others.
+            state = str(damage)
+        yield f"{path.name:<32} {state}"
 
 
-def _stand(run: RunFolder) -> str:
-    """How the cells of a run stand."""
+def _run_in_words(run: "RunFolder") -> str:
     cells = {cell.hash: (scenario["rounds"], cell) for _, scenario, cell in run.cells()}
     states = [_state(run, cell) for _, cell in cells.values()]
     counts = ", ".join(f"{states.count(state)} {state}" for state in dict.fromkeys(states))
     played = sum(len(cell.rounds()) for _, cell in cells.values())
-    return f"{counts}; {played} of {sum(rounds for rounds, _ in cells.values())} rounds"
+    planned = sum(rounds for rounds, _ in cells.values())
+    return f"{counts}; {played} of {planned} rounds"
 
 
-def _state(run: RunFolder, cell: Cell) -> str:
-    """A cell's state; one that says running while nobody holds the folder was interrupted."""
-    state = cell.status().state
-    begun = state in (CellState.NEW, CellState.RUNNING) and cell.folder.exists()
-    return "interrupted" if begun and not is_held(run.path) else state.value
+def _state(run: "RunFolder", cell: "Cell") -> str:
+    """Returns the state of a cell.
+
+    A killed process leaves "running" behind. Nobody holds its folder, so it was interrupted.
+    """
+    from securefl.files import is_held
+
+    state = str(cell.status()["state"])
+    was_begun = state in ("running", "new") and cell.folder.exists()
+    return "interrupted" if was_begun and not is_held(run.path) else state

@@ -1,96 +1,18 @@
-"""The console entry point: the commands of securefl, and bench and compare."""
+"""The console entry point."""
 
 import os
-from pathlib import Path
-from typing import Annotated
 
-import typer
+from securefl.ui.cli import app
+from securefl.ui.guard import guarded
 
-from securefl.ui.cli import Out, Overrides, Shown, app, guarded
-from securefl.ui.styles import usual_style
-
-StudyName = Annotated[
-    str, typer.Argument(metavar="STUDY", help="Study in TOML, or the name of a shipped one.")
-]
-Jobs = Annotated[
-    int | None, typer.Option("--jobs", min=1, max=1024, help="Worker processes; default: the CPUs.")
-]
-MaxCells = Annotated[
-    int | None, typer.Option("--max-cells", min=1, help="Run so many cells at most, then stop.")
-]
-Fail = Annotated[
-    bool, typer.Option("--fail-fast/--keep-going", help="Whether the first failed cell ends it.")
-]
-Limit = Annotated[
-    float | None, typer.Option("--cell-limit", min=1e-3, help="Seconds a cell may take.")
-]
-Accept = Annotated[
-    list[str] | None,
-    typer.Option("--accept-code", metavar="HASH", help="Use ended cells of a version."),
-]
-Dry = Annotated[
-    bool,
-    typer.Option(
-        "--dry-run", help="Print the cells, the time and the disk they take; run nothing."
-    ),
-]
-
-
-@app.command()
-def bench(
-    study: StudyName,
-    out: Out = None,
-    dry_run: Dry = False,
-    jobs: Jobs = None,
-    max_cells: MaxCells = None,
-    fail_fast: Fail = False,
-    cell_limit: Limit = None,
-    accept_code: Accept = None,
-    overrides: Overrides = None,
-    display: Shown = None,
-) -> None:
-    """Run a study: many scenarios, several seeds; the same command again fills in what is missing."""
-    from securefl.ui import bench as command
-
-    options = command.Options(
-        jobs=jobs or len(os.sched_getaffinity(0)),
-        max_cells=max_cells,
-        fail_fast=fail_fast,
-        limit=cell_limit,
-        accepted=tuple(accept_code or ()),
-        overrides=tuple(overrides or ()),
-    )
-    act = command.dry_run if dry_run else command.bench
-    act(study, out, options, usual_style(display))
-
-
-@app.command()
-def compare(
-    first: Annotated[Path, typer.Argument(help="Run folder.")],
-    second: Annotated[Path, typer.Argument(help="Run folder that is compared with the first.")],
-    metric: Annotated[
-        list[str] | None, typer.Option("--metric", help="Default: accuracy, balanced, AUC.")
-    ] = None,
-    sites: Annotated[
-        bool, typer.Option("--sites", help="Also on each site's own test records.")
-    ] = False,
-    display: Shown = None,
-) -> None:
-    """How the results of two run folders differ, and which differences are beyond noise."""
-    from securefl.ui import compare as command
-
-    command.compare(
-        first, second, tuple(metric or command.METRICS), usual_style(display), sites=sites
-    )
+MATH_LIBRARIES = ("OMP", "OPENBLAS", "MKL")
 
 
 def main() -> None:
-    """Run the command line and exit with its code."""
-    for library in (
-        "OMP",
-        "OPENBLAS",
-        "MKL",
-    ):  # one thread a process; read when numpy and torch are first imported
+    """Runs the command line and exits with its code."""
+    # One thread a process: several workers with several threads each only wait for one another.
+    # The libraries read these when numpy and torch are first imported, so they are set here.
+    for library in MATH_LIBRARIES:
         os.environ.setdefault(f"{library}_NUM_THREADS", "1")
     guarded(app)
 

@@ -1,144 +1,117 @@
-"""How a grid shows itself while it runs: a live line, plain lines, JSON lines, or nothing."""
+"""Steps of the work that takes time, in the words of every display.
 
-import json
-import time
-from typing import Protocol
+A step is a value: it holds the JSON object, the line of plain output and the position of a live bar.
+Displays therefore know nothing about rounds, downloads and cells, and every display says the same.
+"""
 
-from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
-from securefl.runs.pool import Event, Finished, Started
-from securefl.studies.grid import Tally
-from securefl.ui.styles import Style
+if TYPE_CHECKING:  # the module loads torch, which a calculator of epsilons does not need
+    from securefl.federation.values import RoundRecord
 
-_QUIET = 15.0  # seconds after which plain output says that it still lives
-
-
-class GridDisplay(Protocol):
-    """Shows events of a grid, and the tally after each."""
-
-    def show(self, title: str, tally: Tally, event: Event) -> None:
-        """An event of the cell called title; title is empty where nothing happened."""
-
-    def stop(self) -> None:
-        """Nothing more will happen."""
+MEGABYTE = 1_000_000
+STEPS_TO_PRINT = 10  # plain output prints each tenth of a run or of a download
 
 
-def make_progress(style: Style, total: int) -> GridDisplay:
-    """The display of a grid of so many cells."""
-    if style is Style.RICH:
-        return RichGrid(total)
-    return {Style.PLAIN: PlainGrid, Style.JSON: JsonGrid, Style.NONE: SilentGrid}[style]()
+@dataclass(frozen=True)
+class Step:
+    """One step of a work.
+
+    Attributes:
+        label: the name of the work; a live display draws one bar for each label.
+        event: the kind of the JSON object.
+        facts: the rest of the JSON object.
+        text: the line of plain output; "" where there is nothing to print.
+        stage: plain output prints `text` only when the stage changes; None prints it each time.
+        done: units of work that are done.
+        total: units of work in all; None while nobody knows.
+        note: words behind a live bar.
+        alarms: sentences about trouble, which are printed at once.
+        idle: nothing happened; shown only when a display has been silent for long.
+    """
+
+    label: str
+    event: str
+    facts: Mapping[str, Any]
+    text: str
+    done: int
+    total: int | None
+    note: str
+    stage: int | None = None
+    alarms: tuple[str, ...] = ()
+    idle: bool = False
 
 
-def counts(tally: Tally) -> str:
-    """The tally in words."""
-    parts = [
-        f"{tally.done} done",
-        f"{len(tally.running)} running",
-        f"{tally.failed} failed",
-        f"{tally.left} left",
-    ]
-    if tally.out_of_budget:
-        parts.insert(1, f"{tally.out_of_budget} out of budget")
-    return ", ".join(parts) + (
-        "" if tally.seconds_left is None else f", about {duration(tally.seconds_left)} to go"
+def round_step(label: str, record: "RoundRecord", rounds: int) -> Step:
+    """A round of a run is over; round numbers of people start at 1, those of records at 0."""
+    absent = record.absent.items()
+    alarms = [f"{label}: round {record.round}, client {name} absent: {why}" for name, why in absent]
+    if record.abandoned:
+        alarms.insert(0, f"{label}: round {record.round} abandoned: {record.reason}")
+    position = f"{record.round + 1}/{rounds}"
+    accuracy = "" if record.accuracy is None else f", accuracy {record.accuracy:.3f}"
+    facts = {
+        "label": label,
+        "round": record.round,
+        "abandoned": record.abandoned,
+        "reason": record.reason,
+        "absent": dict(record.absent),
+        "accuracy": record.accuracy,
+    }
+    return Step(
+        label,
+        "round",
+        facts,
+        # A round without an accuracy was not evaluated: plain output waits for one that was.
+        text=f"{label}: round {position}{accuracy}" if accuracy else "",
+        stage=STEPS_TO_PRINT * (record.round + 1) // rounds,
+        done=record.round + 1,
+        total=rounds,
+        note=f"{position}{accuracy}",
+        alarms=tuple(alarms),
     )
 
 
-def duration(seconds: float) -> str:
-    """Seconds as people say them."""
-    whole = round(seconds)
-    if whole < 60:
-        return f"{whole} s"
-    hours, minutes = divmod(round(seconds / 60), 60)
-    return f"{hours} h {minutes:02} min" if hours else f"{minutes} min"
+def run_step(label: str, run: str, done: int, total: int) -> Step:
+    """One run of several is over.
+
+    It shows no accuracy: several runs differ in what they try, and a run under attack would look
+    like a failure of the whole.
+    """
+    text = f"{done} of {total} runs"
+    return Step(
+        label,
+        "run",
+        {"label": label, "run": run, "done": done, "total": total},
+        text=f"{label}: {text}",
+        stage=STEPS_TO_PRINT * done // total,
+        done=done,
+        total=total,
+        note=f"{text}: {run}",
+    )
 
 
-class SilentGrid(GridDisplay):
-    """Shows nothing."""
-
-    def show(self, title: str, tally: Tally, event: Event) -> None:
-        """Nothing."""
-
-    def stop(self) -> None:
-        """Nothing."""
-
-
-class PlainGrid(SilentGrid):
-    """A line for every cell that ends, and one now and then while none does."""
-
-    def __init__(self) -> None:
-        self._last = time.monotonic()
-
-    def show(self, title: str, tally: Tally, event: Event) -> None:
-        """A finished cell, what went wrong with it, and how the grid stands."""
-        if isinstance(event, Finished):
-            reason = f": {event.reason}" if event.state != "done" else ""
-            self._print(f"{event.state}: {title} ({event.seconds:.1f} s){reason}; {counts(tally)}")
-        elif time.monotonic() - self._last > _QUIET:
-            self._print(
-                f"still running: {counts(tally)}; rounds played: {', '.join(map(str, tally.running.values()))}"
-            )
-
-    def _print(self, text: str) -> None:
-        self._last = time.monotonic()
-        print(text, flush=True)
+def download_step(file: str, done: int, total: int | None) -> Step:
+    """`done` bytes of a file have arrived; `total` is known where the server says it."""
+    size = f"{done / MEGABYTE:.1f} MB"
+    if total is not None:
+        size += f" of {total / MEGABYTE:.1f} MB"
+    return Step(
+        f"downloading {file}",
+        "download",
+        {"file": file, "bytes": done, "total": total},
+        text=f"downloading {file}: {size}",
+        stage=done // _bytes_a_line(total),
+        done=done,
+        total=total,
+        note=size,
+    )
 
 
-class JsonGrid(PlainGrid):
-    """One JSON object a line."""
-
-    def show(self, title: str, tally: Tally, event: Event) -> None:
-        """Cells that start and end, and a heartbeat now and then."""
-        if isinstance(event, Finished):
-            self._put(
-                tally,
-                "finished",
-                title,
-                state=event.state,
-                reason=event.reason,
-                seconds=event.seconds,
-            )
-        elif isinstance(event, Started):
-            self._put(tally, "started", title)
-        elif time.monotonic() - self._last > _QUIET:
-            self._put(tally, "heartbeat", title)
-
-    def _put(self, tally: Tally, event: str, title: str, **facts: object) -> None:
-        state = {
-            name: getattr(tally, name)
-            for name in ("done", "out_of_budget", "failed", "left", "seconds_left")
-        }
-        about = {"cell": title} if title else {}
-        self._print(
-            json.dumps({"event": event, **about, **facts, "running": dict(tally.running), **state})
-        )
-
-
-class RichGrid(SilentGrid):
-    """A live bar; what went wrong stands above it."""
-
-    def __init__(self, total: int) -> None:
-        self._console = Console()
-        self._bar = Progress(
-            BarColumn(),
-            TextColumn("{task.description}"),
-            TimeElapsedColumn(),
-            console=self._console,
-            transient=True,
-        )
-        self._task = self._bar.add_task("starting", total=total)
-        self._bar.start()
-
-    def show(self, title: str, tally: Tally, event: Event) -> None:
-        """Move the bar."""
-        if isinstance(event, Finished) and event.state != "done":
-            text = f"{event.state}: {title} ({event.seconds:.1f} s): {event.reason}"
-            self._console.print(text, style="yellow", markup=False, highlight=False)
-        ended = tally.done + tally.failed + tally.out_of_budget
-        self._bar.update(self._task, completed=ended, description=counts(tally))
-
-    def stop(self) -> None:
-        """Take the bar away."""
-        self._bar.stop()
+def _bytes_a_line(total: int | None) -> int:
+    """A tenth of the file, or 10 MB where its size is not known."""
+    if not total:
+        return STEPS_TO_PRINT * MEGABYTE
+    return max(total // STEPS_TO_PRINT, 1)

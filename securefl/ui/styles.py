@@ -1,4 +1,4 @@
-"""The ways to show things, apart from what shows them, so that `--help` stays light."""
+"""The styles of a display, apart from the displays, so that `--help` imports nothing heavy."""
 
 import os
 import sys
@@ -6,7 +6,7 @@ from enum import StrEnum
 
 
 class Style(StrEnum):
-    """How to show things."""
+    """A way to show progress and results."""
 
     RICH = "rich"
     PLAIN = "plain"
@@ -14,8 +14,9 @@ class Style(StrEnum):
     NONE = "none"
 
 
-def usual_style(asked: Style | None) -> Style:
-    """The style asked for; by default rich on a terminal and plain elsewhere, or where NO_COLOR is set."""
-    if asked is not None:
-        return asked
-    return Style.RICH if sys.stdout.isatty() and not os.environ.get("NO_COLOR") else Style.PLAIN
+def usual_style(style: Style | None) -> Style:
+    """Returns the style; without one, rich on a terminal, and plain elsewhere or under NO_COLOR."""
+    if style is not None:
+        return style
+    wants_colour = not os.environ.get("NO_COLOR")
+    return Style.RICH if sys.stdout.isatty() and wants_colour else Style.PLAIN

@@ -182,7 +182,7 @@ def test_a_failing_and_a_hanging_cell_are_shown_and_the_rest_completes(tmp_path:
     assert "it took longer than the limit of 12 s a cell" in done.stdout
     assert "failed: failing / seed 0" in done.stdout
     assert "no clients left" in done.stdout
-    assert done.stderr.startswith("error: 2 of 4 cells failed; the reasons stand in ")
+    assert done.stderr.startswith("error: 2 of 4 cells failed; the reasons are in ")
     states = {row["label"]: row["state"] for row in table(tmp_path / "out")}
     assert states == {"good": "done", "hanging": "failed", "failing": "failed", "good too": "done"}
     assert "| hanging | failed (1) |" in done.stdout
@@ -368,7 +368,8 @@ def test_an_interrupted_bench_says_so_and_goes_on(tmp_path: Path) -> None:
     shown, errors = process.communicate(timeout=30)
     assert process.returncode == 130
     assert errors.strip() == "interrupted; the same command goes on from here"
-    started = json.loads(shown.splitlines()[0])
+    announced, started = map(json.loads, shown.splitlines()[:2])
+    assert announced == {"event": "start", "label": "study", "cells": 6}
     assert (started["event"], started["cell"], started["left"]) == ("started", "lr 0.1 / seed 0", 5)
     assert (out / "results.csv").exists()
     again = subprocess.Popen(
@@ -384,7 +385,7 @@ def test_an_interrupted_bench_says_so_and_goes_on(tmp_path: Path) -> None:
     again.send_signal(signal.SIGINT)
     shown, _ = again.communicate(timeout=30)
     assert shown.splitlines()[-1] == (
-        f"stopped: 0 done, 0 running, 0 failed, 6 left; what there is: {out}/results.csv"
+        f"stopped: 0 done, 0 running, 0 failed, 6 left; results so far: {out}/results.csv"
     )
     state = call("ls", "runs", tmp_path, cwd=tmp_path).stdout
     assert "1 interrupted, 5 new" in state

@@ -61,7 +61,7 @@ def test_differences_are_marked_only_beyond_noise_over_all_comparisons(tmp_path:
     )
     judges = dict.fromkeys(two.states, HEART)
     found = {
-        each.row: (round(each.found.mean, 3), each.marked)
+        each.row: (round(each.comparison.mean, 3), each.marked)
         for each in differences(one, two, METRICS, judges)
     }
     assert found == {"same": (0.0, False), "worse": (-0.198, True), "noisy": (0.1, False)}
@@ -96,7 +96,7 @@ def test_a_folder_whose_noise_came_from_a_seed_is_marked(
     compare(tmp_path / "seeded", tmp_path / "system", METRICS, Style.PLAIN)
     marks = [line for line in capsys.readouterr().out.splitlines() if "SEEDED" in line]
     assert marks == [
-        f"  {tmp_path / 'seeded'}: SEEDED noise, in it or in a run before it: whoever has the seed removes it"
+        f"  {tmp_path / 'seeded'}: SEEDED noise, here or in a run before it: anybody who has the seed can remove it"
     ]
 
 

@@ -1,22 +1,104 @@
-"""What a grid shows while it runs, and what its cells take.
+"""The words of each step of a long work, and how far a grid is."""
 
-Mutants that die here: failures without their reason; silence while nothing ends; the time left not shared by the jobs;
-the mean over rows where a row has its own.
-"""
-
-import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from securefl.runs.cell import Cell, CellState
+from securefl.federation.values import RoundRecord
+from securefl.runs.cell import Cell
 from securefl.runs.pool import Finished, Job, Progressed, Started, Ticked
 from securefl.studies.costs import Costs
 from securefl.studies.grid import Tally
-from securefl.ui.progress import counts, duration, make_progress
-from securefl.ui.styles import Style
+from securefl.ui.grids import cell_step, counts, duration
+from securefl.ui.progress import download_step, round_step, run_step
 
 JOB = Job(Cell(Path("cells/abc")), {})
+RECORD = RoundRecord(
+    round=4,
+    abandoned=False,
+    reason="",
+    cohort=(0, 1),
+    survivors=(0, 1),
+    absent={},
+    screened=(),
+    rejected=0,
+    bytes_up=0,
+    bytes_down=0,
+    accuracy=0.75,
+    ledger_heads={},
+    seconds=0.1,
+)
+
+
+def test_a_round_counts_from_one_for_people() -> None:
+    step = round_step("heart", RECORD, 20)
+    assert step.text == "heart: round 5/20, accuracy 0.750"
+    assert step.note == "5/20, accuracy 0.750"
+    assert (step.done, step.total, step.stage) == (5, 20, 2)
+    assert step.alarms == ()
+    assert step.facts["round"] == 4
+
+
+def test_a_lost_round_and_an_absent_client_are_alarms() -> None:
+    lost = replace(RECORD, abandoned=True, reason="no clients left", accuracy=None)
+    step = round_step("heart", replace(lost, absent={1: "it dropped out"}), 20)
+    assert step.alarms == (
+        "heart: round 4 abandoned: no clients left",
+        "heart: round 4, client 1 absent: it dropped out",
+    )
+    assert step.text == ""
+
+
+def test_the_runs_of_a_demo_show_no_accuracy() -> None:
+    """The lowest accuracy of the demo is that of a mean under attack: seen alone, it frightens."""
+    step = run_step("demo", "8 sites, one sends -5x: FedAvg / split 0", 30, 75)
+    assert step.text == "demo: 30 of 75 runs"
+    assert step.note == "30 of 75 runs: 8 sites, one sends -5x: FedAvg / split 0"
+    assert (step.done, step.total, step.stage) == (30, 75, 4)
+
+
+@pytest.mark.parametrize(
+    ("done", "total", "text", "stage"),
+    [
+        (12_300_000, 40_000_000, "downloading a.npz: 12.3 MB of 40.0 MB", 3),
+        (25_000_000, None, "downloading a.npz: 25.0 MB", 2),
+        (5, 5, "downloading a.npz: 0.0 MB of 0.0 MB", 5),
+    ],
+)
+def test_a_download_is_said_by_tenths_or_by_ten_megabytes(
+    done: int, total: int | None, text: str, stage: int
+) -> None:
+    step = download_step("a.npz", done, total)
+    assert (step.text, step.stage) == (text, stage)
+    assert step.facts == {"file": "a.npz", "bytes": done, "total": total}
+
+
+def test_a_cell_that_failed_is_an_alarm_with_its_reason() -> None:
+    step = cell_step(
+        "study", "row / seed 0", Tally(failed=1, left=2), Finished(JOB, "failed", "no clients", 2.0)
+    )
+    assert step.alarms == ("failed: row / seed 0 (2.0 s): no clients",)
+    assert step.text == "0 done, 0 running, 1 failed, 2 left"
+    assert (step.done, step.total) == (1, 3)
+    assert step.facts["state"] == "failed"
+    assert step.facts["reason"] == "no clients"
+
+
+def test_a_cell_that_is_done_is_a_line_with_the_tally() -> None:
+    step = cell_step(
+        "study", "row", Tally(done=1, running={"d": 3}, left=2), Finished(JOB, "done", "", 2.0)
+    )
+    assert step.text == "done: row (2.0 s); 1 done, 1 running, 0 failed, 2 left"
+    assert step.alarms == ()
+    assert (step.done, step.total) == (1, 4)
+
+
+def test_a_tick_is_idle_and_names_no_cell() -> None:
+    step = cell_step("study", "", Tally(running={"abc": 4}, left=2), Ticked())
+    assert step.idle
+    assert step.text == ("still running: 0 done, 1 running, 0 failed, 2 left; rounds played: 4")
+    assert "cell" not in step.facts
 
 
 def test_a_tally_follows_the_events() -> None:
@@ -24,9 +106,9 @@ def test_a_tally_follows_the_events() -> None:
     assert (tally.left, dict(tally.running)) == (2, {"abc": 0})
     tally = tally.after(Progressed(JOB, 7)).after(Ticked())
     assert dict(tally.running) == {"abc": 7}
-    assert tally.after(Finished(JOB, CellState.DONE, "", 1.0)) == Tally(done=2, left=2)
-    assert tally.after(Finished(JOB, CellState.FAILED, "x", 1.0)) == Tally(done=1, failed=1, left=2)
-    assert tally.after(Finished(JOB, CellState.OUT_OF_BUDGET, "x", 1.0)) == Tally(
+    assert tally.after(Finished(JOB, "done", "", 1.0)) == Tally(done=2, left=2)
+    assert tally.after(Finished(JOB, "failed", "x", 1.0)) == Tally(done=1, failed=1, left=2)
+    assert tally.after(Finished(JOB, "out of budget", "x", 1.0)) == Tally(
         done=1, out_of_budget=1, left=2
     )
 
@@ -40,10 +122,11 @@ def test_costs_are_means_of_the_row_or_of_all_shared_by_the_jobs() -> None:
     costs.note("b", 11.0)
     costs.note_size(100)
     costs.note_size(300)
+    # Row "a" takes 2 s, row "b" 11 s; a new row is taken at the mean of all three cells, 5 s.
     assert costs.seconds({"a": 20, "b": 1, "new": 1}, 2) == pytest.approx(
         (20 * 2.0 + 11.0 + 5.0) / 2
     )
-    assert costs.seconds({"a": 2, "b": 1, "new": 0}, 2) == 11.0  # one cell is not shared
+    assert costs.seconds({"a": 2, "b": 1, "new": 0}, 2) == 11.0  # two jobs cannot share a cell
     assert costs.seconds({"a": 0}, 2) == 0.0
     assert costs.size(3) == 600.0
 
@@ -59,73 +142,11 @@ def test_costs_are_means_of_the_row_or_of_all_shared_by_the_jobs() -> None:
         (5400, "1 h 30 min"),
     ],
 )
-def test_durations_are_said_as_people_say_them(seconds: float, text: str) -> None:
+def test_a_duration_is_in_the_unit_that_people_would_use(seconds: float, text: str) -> None:
     assert duration(seconds) == text
 
 
 def test_counts_in_words() -> None:
     assert counts(Tally(done=2, left=1)) == "2 done, 0 running, 0 failed, 1 left"
-    told = counts(Tally(done=2, out_of_budget=1, failed=3, running={"abc": 4}, seconds_left=61.0))
-    assert told == "2 done, 1 out of budget, 1 running, 3 failed, 0 left, about 1 min to go"
-
-
-def test_plain_lines_for_what_ends_and_now_and_then_for_what_runs(
-    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    now = 100.0
-    monkeypatch.setattr("securefl.ui.progress.time.monotonic", lambda: now)
-    shown = make_progress(Style.PLAIN, 3)
-    running = Tally(running={"abc": 4}, left=2)
-    shown.show("row / seed 0", running, Started(JOB))
-    now = 114.0
-    shown.show("", running, Ticked())
-    assert capsys.readouterr().out == ""
-    now = 116.0
-    shown.show("", running, Ticked())
-    assert capsys.readouterr().out == (
-        "still running: 0 done, 1 running, 0 failed, 2 left; rounds played: 4\n"
-    )
-    shown.show("", running, Ticked())
-    assert capsys.readouterr().out == ""
-    shown.show(
-        "row / seed 0",
-        Tally(failed=1, left=2),
-        Finished(JOB, CellState.FAILED, "no clients left", 2.0),
-    )
-    assert capsys.readouterr().out == (
-        "failed: row / seed 0 (2.0 s): no clients left; 0 done, 0 running, 1 failed, 2 left\n"
-    )
-
-
-def test_json_is_one_object_a_line_with_a_heartbeat(
-    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    now = 100.0
-    monkeypatch.setattr("securefl.ui.progress.time.monotonic", lambda: now)
-    shown = make_progress(Style.JSON, 3)
-    shown.show("row", Tally(left=2), Started(JOB))
-    shown.show("", Tally(left=2), Ticked())
-    now = 120.0
-    shown.show("", Tally(left=2, seconds_left=9.5), Ticked())
-    shown.show("row", Tally(done=1, left=2), Finished(JOB, CellState.DONE, "", 2.5))
-    lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
-    assert [line["event"] for line in lines] == ["started", "heartbeat", "finished"]
-    assert lines[1]["seconds_left"] == 9.5
-    assert (lines[2]["cell"], lines[2]["state"], lines[2]["seconds"], lines[2]["done"]) == (
-        "row",
-        "done",
-        2.5,
-        1,
-    )
-
-
-def test_the_live_bar_tells_what_went_wrong_and_none_is_silent(
-    capsys: pytest.CaptureFixture[str],
-) -> None:
-    for style in (Style.RICH, Style.NONE):
-        shown = make_progress(style, 3)
-        shown.show("row [x]", Tally(done=1), Finished(JOB, CellState.DONE, "", 1.0))
-        shown.show("row [x]", Tally(failed=1), Finished(JOB, CellState.FAILED, "why [y]", 1.0))
-        shown.stop()
-    written = capsys.readouterr().out
-    assert written.count("failed: row [x] (1.0 s): why [y]") == 1
+    words = counts(Tally(done=2, out_of_budget=1, failed=3, running={"abc": 4}, seconds_left=61.0))
+    assert words == "2 done, 1 out of budget, 1 running, 3 failed, 0 left, about 1 min to go"

@@ -14,30 +14,33 @@ from securefl.runs.folder import RunFolder
 from securefl.runs.lineage import with_marks
 from securefl.runs.table import COLUMNS, Row, cells
 from securefl.ui.report.audits import audits_in
+from securefl.ui.report.remarks import remarks_in
 
 Group = list[tuple[Mapping[str, Any], Cell]]  # resolved scenarios and their cells
 
+VALIDATION = "judged on VALIDATION records: for choosing, not for results"
+
 
 def write_report(path: Path) -> Path:
-    """The page report/index.html of the run folder, or the folder of audits, at path, made anew.
+    """Writes report/index.html into a run folder or a folder of audits, and returns its path.
 
     Raises:
-        ScenarioError: path is neither.
+        ScenarioError: `path` is no such folder.
         RunFolderError: the folder is damaged or cannot be written.
     """
     audits = audits_in(path)
     if not audits and not RunFolder.is_at(path):
         raise ScenarioError(f"{path} is not a run folder, and holds no audits")
     run = _run(path) if RunFolder.is_at(path) else None
-    page = (
-        Environment(
-            loader=PackageLoader("securefl.ui.report", "."),
-            autoescape=select_autoescape(["html", "j2"]),
-            undefined=StrictUndefined,
-        )
-        .get_template("page.html.j2")
-        .render(title=path.name, run=run, audits=audits)
+    # Labels and scenarios are what users wrote: everything is escaped, and a forgotten value is an
+    # error instead of an empty cell.
+    environment = Environment(
+        loader=PackageLoader("securefl.ui.report", "."),
+        autoescape=select_autoescape(["html", "j2"]),
+        undefined=StrictUndefined,
     )
+    template = environment.get_template("page.html.j2")
+    page = template.render(title=path.name, run=run, audits=audits)
     target = path / "report" / "index.html"
     try:
         target.parent.mkdir(exist_ok=True)
@@ -48,24 +51,26 @@ def write_report(path: Path) -> Path:
 
 
 def _run(path: Path) -> dict[str, Any]:
-    """What the page says of the runs in a folder."""
+    """Returns what the page says of the runs in a folder."""
     folder = RunFolder.open(path)
+    remarks = remarks_in(path)
+    rows = [_line(label, group) for label, group in _groups(folder).items()]
+    rows += [_refused(label, reason) for label, reason in remarks.refused.items()]
+    scenarios = _first_scenarios(folder)
+    tables = path / "tables.md"
     return {
         "columns": COLUMNS,
-        "rows": [_line(label, group) for label, group in _groups(folder).items()],
+        "rows": rows,
+        "notes": remarks.notes,
         "environment": read_json(path / "env.json"),
         "scenario": folder.request().text,
-        "tables": tables.read_text(encoding="utf-8")
-        if (tables := path / "tables.md").is_file()
-        else "",
-        "resolved": [
-            {"label": label, "values": values} for label, values in _first_scenarios(folder).items()
-        ],
+        "tables": tables.read_text(encoding="utf-8") if tables.is_file() else "",
+        "resolved": [{"label": label, "values": values} for label, values in scenarios.items()],
     }
 
 
 def _groups(folder: RunFolder) -> dict[str, Group]:
-    """Label -> the cells of all its seeds; parts of a row stand by themselves."""
+    """Returns label -> the cells of all its seeds; each part of a row has a group of its own."""
     groups: dict[str, Group] = {}
     request = folder.request()
     for use in request.uses:
@@ -75,41 +80,56 @@ def _groups(folder: RunFolder) -> dict[str, Group]:
 
 
 def _line(label: str, group: Group) -> dict[str, Any]:
-    """A line of the table: the metrics over the seeds, the states, and what went wrong."""
+    """Returns a line of the table: metrics over the seeds, states, and remarks."""
     statuses = [cell.status() for _, cell in group]
-    states = Counter(status.state.value for status in statuses)
-    told = (
-        ", ".join(f"{count} {state}" for state, count in states.items())
-        if len(group) > 1
-        else next(iter(states))
-    )
-    found = [
-        with_marks(metrics, scenario, cell)
-        for scenario, cell in group
-        if (metrics := cell.metrics())
-    ]
-    wrong = [status.reason for status in statuses if status.reason]
-    if lost := sum(metrics["abandoned"] for metrics in found):
-        wrong.append(
-            f"{lost} of {sum(metrics['rounds'] for metrics in found)} rounds were abandoned"
-        )
-    for metrics in found:
-        wrong += [
-            f"client {client} took no part: {why}"
-            for client, why in metrics.get("left_out", {}).items()
-        ]
+    states = Counter(str(status["state"]) for status in statuses)
+    runs = []
+    for scenario, cell in group:
+        metrics = cell.metrics()
+        if metrics:
+            runs.append(with_marks(metrics, scenario, cell))
+    remarks = [status["reason"] for status in statuses if status.get("reason")]
+    # Results on validation records look like results; only the page's reader can know the better.
+    if any(scenario["data"].get("test_on") == "validation" for scenario, _ in group):
+        remarks.append(VALIDATION)
+    remarks += _losses(runs)
     worst = next((state for state in ("failed", "out of budget") if state in states), "")
+    state = _states_in_words(states)
     return {
-        "cells": cells(Row(label, found, told)),
-        "state": told,
+        "cells": cells(Row(label, runs, state)),
+        "state": state,
         "worst": worst,
-        "wrong": list(dict.fromkeys(wrong)),
+        "remarks": list(dict.fromkeys(remarks)),
     }
 
 
+def _states_in_words(states: Counter[str]) -> str:
+    if states.total() == 1:
+        return next(iter(states))
+    return ", ".join(f"{count} {state}" for state, count in states.items())
+
+
+def _losses(runs: list[dict[str, Any]]) -> list[str]:
+    """Says how many rounds were abandoned, and which clients took no part."""
+    remarks = []
+    abandoned = sum(metrics["abandoned"] for metrics in runs)
+    if abandoned:
+        rounds = sum(metrics["rounds"] for metrics in runs)
+        remarks.append(f"{abandoned} of {rounds} rounds were abandoned")
+    for metrics in runs:
+        for client, reason in metrics.get("left_out", {}).items():
+            remarks.append(f"client {client} took no part: {reason}")
+    return remarks
+
+
+def _refused(label: str, reason: str) -> dict[str, Any]:
+    """Returns the line of a setting that was refused, and so has no run."""
+    return {"cells": cells(Row(label)), "state": reason, "worst": "refused", "remarks": []}
+
+
 def _first_scenarios(folder: RunFolder) -> dict[str, Mapping[str, Any]]:
-    """Label -> the values in force in its first cell; the others differ in their seeds."""
-    found: dict[str, Mapping[str, Any]] = {}
+    """Returns label -> the values in force in its first cell; other cells differ in their seeds."""
+    scenarios: dict[str, Mapping[str, Any]] = {}
     for label, scenario, _ in folder.cells():
-        found.setdefault(label, scenario)
-    return found
+        scenarios.setdefault(label, scenario)
+    return scenarios

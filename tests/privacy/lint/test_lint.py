@@ -657,7 +657,7 @@ def test_audit_tells_mistakes_with_their_reasons_and_fails(run: Path, tmp_path: 
     change_scenario(run, lambda scenario: scenario["privacy"].update(noise="seeded"))
     done = call("audit", "run", cwd=tmp_path)
     assert done.returncode == 1
-    assert done.stderr == "error: a claim in this folder does not stand\n"
+    assert done.stderr == "error: a claim in this folder does not hold\n"
     assert (
         "MISTAKE batches-dropped: some batches are dropped (run)\nremark seeded-noise: "
         in done.stdout

@@ -9,9 +9,9 @@ import xml.etree.ElementTree as ElementTree
 import pytest
 
 from securefl.errors import ScenarioError
-from securefl.studies.heatmap import colour, heat_map
 from securefl.studies.scores import scores
 from securefl.studies.study import parse_study
+from securefl.ui.heatmap import colour, heat_map
 
 STUDY = """
 title = "A & B"

@@ -1,0 +1,40 @@
+"""Arguments and options that several commands share."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from securefl.ui.styles import Style
+
+ScenarioFile = Annotated[Path, typer.Argument(help="Scenario in TOML.")]
+RunPath = Annotated[Path, typer.Argument(help="Run folder.")]
+Overrides = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="KEY.PATH=VALUE", help="Override one value."),
+]
+Out = Annotated[
+    Path | None,
+    typer.Option(
+        "--out", help="Run folder, by default under runs/; made, or resumed if it holds the run."
+    ),
+]
+Shown = Annotated[
+    Style | None, typer.Option("--display", help="Default: rich on a terminal, plain elsewhere.")
+]
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        from importlib.metadata import version
+
+        print(f"securefl {version('securefl')}")
+        raise typer.Exit
+
+
+def print_version(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    """Federated learning with privacy, secure aggregation and attacks, measured side by side."""

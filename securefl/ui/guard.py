@@ -1,0 +1,56 @@
+"""What happens to an error: one sentence, and the exit code that it carries."""
+
+import itertools
+import json
+import os
+import shutil
+import signal
+import sys
+import textwrap
+from collections.abc import Callable
+from types import FrameType
+
+from securefl.errors import Interrupted, SecureflError
+
+EXIT_CODE_OF_AN_INTERRUPT = 130  # as shells report a process that SIGINT ended
+
+
+def guarded(command: Callable[[], object]) -> None:
+    """Runs a command; an error ends the process with one sentence and its exit code."""
+    signal.signal(signal.SIGINT, _interrupt)
+    try:
+        command()
+    except SecureflError as error:
+        print_error(f"error: {error}")
+        if _wants_json(sys.argv[1:]):
+            facts = {"event": "error", "error": str(error), "exit": error.exit_code}
+            print(json.dumps(facts), flush=True)
+        sys.exit(error.exit_code)
+    except BrokenPipeError:
+        # The reader of our output has gone, as in `securefl ls data | head`. Results on disk are
+        # complete. Python flushes standard output once more at exit, which must not fail again.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)
+    except Interrupted:
+        print("interrupted; the same command goes on from here", file=sys.stderr)
+        sys.exit(EXIT_CODE_OF_AN_INTERRUPT)
+
+
+def print_error(sentence: str) -> None:
+    """Prints a sentence to standard error; on a terminal a long one wraps between words."""
+    if sys.stderr.isatty():
+        width = shutil.get_terminal_size().columns
+        sentence = textwrap.fill(sentence, width, break_long_words=False, break_on_hyphens=False)
+    print(sentence, file=sys.stderr)
+
+
+def _wants_json(arguments: list[str]) -> bool:
+    """Whether `--display json` was given, in either spelling.
+
+    Read from the arguments themselves: an error may come before typer has parsed them.
+    """
+    return "--display=json" in arguments or ("--display", "json") in itertools.pairwise(arguments)
+
+
+def _interrupt(number: int, frame: FrameType | None) -> None:
+    raise Interrupted

@@ -1,0 +1,23 @@
+"""Names that the command line offers before it loads the tables that hold them."""
+
+LISTS = (
+    "rules",
+    "prefilters",
+    "attacks",
+    "data",
+    "models",
+    "steps",
+    "channels",
+    "threats",
+    "runs",
+)
+ADVERSARIES = (
+    "server",
+    "malicious-server",
+    "clients",
+    "server+clients",
+    "server+key-holder",
+    "network",
+    "outsider",
+    "outsider-weights",
+)

@@ -1,0 +1,81 @@
+"""What `securefl run` does: run a scenario, show its row, and name mistakes in its record."""
+
+from pathlib import Path
+from typing import Any
+
+from securefl.audit.lint import examine
+from securefl.federation.values import RoundRecord
+from securefl.runs import api
+from securefl.runs.names import cell_hash
+from securefl.runs.table import Row
+from securefl.scenario.scenario import load_scenario
+from securefl.ui.display import Display
+from securefl.ui.progress import download_step, round_step
+
+CHARACTERS_OF_A_HASH = 8  # enough to tell the scenarios of one folder apart
+
+
+def run_scenario(
+    path: Path, out: Path | None, overrides: tuple[str, ...], display: Display
+) -> None:
+    """Runs or resumes a scenario, and shows what it gave.
+
+    Args:
+        path: the scenario.
+        out: the run folder; None for one under runs/ that is named by the scenario.
+        overrides: values that replace those in the file, as "key.path=value".
+        display: shows the progress and the results.
+
+    Raises:
+        SecureflError: the run failed, or was refused; see `securefl.runs.api.run`.
+    """
+    scenario = load_scenario(path, overrides=overrides)
+    name = path.stem
+    folder = out
+    if folder is None:
+        folder = Path("runs") / f"{name}-{cell_hash(scenario.resolved())[:CHARACTERS_OF_A_HASH]}"
+
+    def show_round(record: RoundRecord) -> None:
+        display.progress(round_step(name, record, scenario.rounds))
+
+    def show_download(file: str, done: int, total: int | None) -> None:
+        display.progress(download_step(file, done, total))
+
+    display.start(name, unit="rounds", total=scenario.rounds)
+    try:
+        text = _text_with(path, overrides)
+        metrics = api.run(scenario, folder, text=text, on_round=show_round, on_bytes=show_download)
+    finally:
+        display.finished()
+    display.table(f"{name}, {metrics['rounds']} rounds", [Row(name, [metrics])])
+    if scenario.data.test_on == "validation":
+        display.line(
+            "judged on VALIDATION records (data.test_on), which are for choosing, not for results"
+        )
+    for line in _troubles(metrics):
+        display.line(line)
+    _show_mistakes(folder, display)
+
+
+def _text_with(path: Path, overrides: tuple[str, ...]) -> str:
+    """Returns the scenario as given, with the overrides as comments: the folder keeps this text."""
+    given = [f"\n# --set {override}" for override in overrides]
+    return path.read_text(encoding="utf-8") + "".join(given)
+
+
+def _troubles(metrics: dict[str, Any]) -> list[str]:
+    lines = [
+        f"client {client} took no part in the session: {reason}"
+        for client, reason in metrics.get("left_out", {}).items()
+    ]
+    if metrics["abandoned"]:
+        lines.append(f"{metrics['abandoned']} of {metrics['rounds']} rounds were abandoned")
+    return lines
+
+
+def _show_mistakes(folder: Path, display: Display) -> None:
+    (verdict,) = examine(folder)
+    for finding in verdict.findings:
+        display.line(f"lint: {finding.weight} {finding.name}: {finding.told}")
+    mistakes = [f"{finding.name}: {finding.told}" for finding in verdict.findings]
+    display.line(f"run folder {folder}", folder=str(folder), lint=mistakes)

@@ -1,0 +1,43 @@
+"""What `securefl validate` says about a scenario."""
+
+from pathlib import Path
+from typing import Any
+
+from securefl.privacy.chain import seeded_mark
+from securefl.privacy.lint.case import Case
+from securefl.privacy.lint.lint import lint
+from securefl.runs.origin import origin_of
+from securefl.scenario.scenario import load_scenario
+from securefl.scenario.summary import summary
+
+
+def explain(path: Path, overrides: tuple[str, ...]) -> tuple[str, dict[str, Any]]:
+    """Describes a scenario and lists the named mistakes in it.
+
+    Returns:
+        The description for people, and the same facts for programs.
+
+    Raises:
+        ScenarioError: the scenario is wrong, or the run that it continues is not there.
+    """
+    scenario = load_scenario(path, overrides=overrides)
+    origin = origin_of(scenario)
+    resolved = scenario.resolved()
+    seeded = () if origin is None else origin.seeded
+    findings = lint(Case(resolved, seeded_before=seeded))
+    lines = [summary(scenario, seeded)]
+    lines += [f"lint: {finding.weight} {finding.name}: {finding.told}" for finding in findings]
+    if origin is not None and origin.spent and scenario.privacy is not None:
+        # A budget covers all runs of a chain, so the reader has to see what is gone already.
+        spent = origin.epsilon(scenario.privacy.delta)
+        lines.append(
+            f"goes on from {scenario.init_from}, which spent epsilon {spent:.4g} of the "
+            f"{scenario.privacy.epsilon:g}{seeded_mark('system', seeded)}"
+        )
+    facts = {
+        "valid": True,
+        "scenario": resolved,
+        "lint": [f"{finding.name}: {finding.told}" for finding in findings],
+        "seeded_before": list(seeded),
+    }
+    return "\n".join(lines), facts

@@ -1,0 +1,115 @@
+"""`securefl ls`: the same words as the code, quickly, and no wider than the terminal."""
+
+import inspect
+import os
+import resource
+import subprocess
+import sys
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from securefl.audit.threats import THREATS
+from securefl.scenario import catalog
+from securefl.scenario.entries import parameters_of
+from securefl.studies.find import shipped_studies
+from securefl.ui.commands.completion import complete_adversary, complete_list, complete_study
+from securefl.ui.listing import listing, wrapped
+from securefl.ui.names import ADVERSARIES, LISTS
+from securefl.ui.sources import descriptions
+
+SECUREFL = Path(sys.executable).with_name("securefl")
+TABLES: dict[str, Mapping[str, tuple[Callable[..., Any], ...]]] = {
+    "RULES": {name: (entry.function,) for name, entry in catalog.RULES.items()},
+    "PREFILTERS": {name: (entry.function,) for name, entry in catalog.PREFILTERS.items()},
+    "ATTACKS": {name: entry.functions for name, entry in catalog.ATTACKS.items()},
+    "MODELS": {name: (function,) for name, function in catalog.MODELS.items()},
+    "STEPS": {name: (function,) for name, function in catalog.STEPS.items()},
+}
+
+
+@pytest.mark.parametrize("table", TABLES)
+def test_the_source_says_what_the_imported_catalog_says(table: str) -> None:
+    expected = [
+        (
+            name,
+            tuple((inspect.getdoc(function) or "").splitlines()[0] for function in functions),
+            tuple(parameters_of(*functions)),
+        )
+        for name, functions in TABLES[table].items()
+    ]
+    assert [tuple(entry) for entry in descriptions(table)] == expected
+
+
+def test_a_table_that_is_not_there_is_an_error() -> None:
+    with pytest.raises(LookupError, match="has no table NONSENSE"):
+        list(descriptions("NONSENSE"))
+
+
+def spent(*arguments: str) -> float:
+    """CPU seconds of a command; of a child process, so a busy neighbour does not count."""
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    subprocess.run([SECUREFL, *arguments], capture_output=True, check=True)
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+
+
+def test_the_rules_are_listed_without_loading_torch() -> None:
+    assert min(spent("ls", "rules") for _ in range(3)) < 0.4
+    code = "import sys; sys.argv[1:] = ['ls', 'attacks']; from securefl.ui.cli import app\n"
+    code += "try: app()\nexcept SystemExit: print('torch' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == "False"
+
+
+def test_a_line_wraps_under_its_second_column_on_a_terminal(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    line = "krum                    The row closest to its neighbours, by f and by distance."
+    assert wrapped(line) == line  # a pipe gets whole lines
+    monkeypatch.setattr("sys.stdout.isatty", lambda: True)
+    monkeypatch.setitem(os.environ, "COLUMNS", "50")
+    assert wrapped(line).splitlines() == [
+        "krum                    The row closest to its",
+        "                        neighbours, by f and by",
+        "                        distance.",
+    ]
+
+
+@pytest.mark.parametrize("kind", [kind for kind in LISTS if kind != "runs"])
+def test_no_list_is_wider_than_the_terminal(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.stdout.isatty", lambda: True)
+    monkeypatch.setitem(os.environ, "COLUMNS", "80")
+    lines = [line for entry in listing(kind, Path()) for line in wrapped(entry).splitlines()]
+    assert max(map(len, lines)) <= 80
+
+
+def test_completion_offers_the_lists_the_adversaries_and_the_studies() -> None:
+    assert complete_list("") == list(LISTS)
+    assert complete_list("mo") == ["models"]
+    assert complete_adversary("out") == ["outsider", "outsider-weights"]
+    assert complete_study("") == list(shipped_studies())
+    assert complete_study("rob") == ["robustness"]
+    assert list(ADVERSARIES) == list(THREATS)
+
+
+@pytest.mark.parametrize(
+    ("words", "offered"),
+    [
+        ("securefl ls pre", "prefilters"),
+        ("securefl bench rob", "robustness"),
+        ("securefl audit run --adversary mal", "malicious-server"),
+    ],
+)
+def test_the_shell_is_offered_values(words: str, offered: str) -> None:
+    """As bash asks: the program completes its own command line."""
+    environment = {
+        **os.environ,
+        "_SECUREFL_COMPLETE": "complete_bash",
+        "COMP_WORDS": words,
+        "COMP_CWORD": str(len(words.split()) - 1),
+    }
+    done = subprocess.run([SECUREFL], env=environment, capture_output=True, text=True, check=False)
+    assert done.stdout.split() == [offered]
