@@ -60,7 +60,7 @@ def bench(
     from securefl.ui import bench as command
 
     options = command.Options(
-        jobs=jobs or len(os.sched_getaffinity(0)),
+        jobs=jobs or _cpus(),
         max_cells=max_cells,
         fail_fast=fail_fast,
         limit=cell_limit,
@@ -83,3 +83,11 @@ def compare(
 
     metrics = tuple(metric or command.METRICS)
     command.compare(first, second, metrics, usual_style(display), sites=sites)
+
+
+def _cpus() -> int:
+    """Returns the number of CPUs that this process may use."""
+    # A container may be given fewer CPUs than the machine has; only Linux can say so.
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
