@@ -8,7 +8,7 @@ from typing import Any
 import torch
 
 from securefl.errors import ScenarioError
-from securefl.federation.values import RoundRecord
+from securefl.federation.record import RoundRecord
 from securefl.files import write_json
 from securefl.learning.evaluate import measure
 from securefl.runs.api import run_cells

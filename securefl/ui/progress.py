@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:  # the module loads torch, which a calculator of epsilons does not need
-    from securefl.federation.values import RoundRecord
+    from securefl.federation.record import RoundRecord
 
 MEGABYTE = 1_000_000
 STEPS_TO_PRINT = 10  # plain output prints each tenth of a run or of a download

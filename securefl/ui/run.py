@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from securefl.audit.lint import examine
-from securefl.federation.values import RoundRecord
+from securefl.federation.record import RoundRecord
 from securefl.runs import api
 from securefl.runs.names import cell_hash
 from securefl.runs.table import Row

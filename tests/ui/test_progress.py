@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from securefl.federation.values import RoundRecord
+from securefl.federation.record import RoundRecord
 from securefl.runs.cell import Cell
 from securefl.runs.pool import Finished, Job, Progressed, Started, Ticked
 from securefl.studies.costs import Costs
