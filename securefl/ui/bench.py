@@ -10,6 +10,7 @@ from typing import Any
 from securefl.errors import BudgetExceeded, Interrupted, SecureflError
 from securefl.files import write_atomic
 from securefl.runs.cache import user_cache
+from securefl.runs.cell import CellState
 from securefl.runs.environment import code_hash
 from securefl.runs.folder import RunFolder, Use
 from securefl.runs.pool import Finished, Ticked
@@ -100,7 +101,7 @@ def _run(study: Study, grid: Grid, options: Options, display: Display) -> Tally:
     try:
         for tally, event in events:
             cell = "" if isinstance(event, Ticked) else title(uses[event.job.cell.hash])
-            if isinstance(event, Finished) and event.state == "failed":
+            if isinstance(event, Finished) and event.state is CellState.FAILED:
                 failed.add(event.job.cell.hash)
             display.progress(cell_step(study.name, cell, tally, event))
     finally:

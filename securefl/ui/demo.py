@@ -3,7 +3,6 @@
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import torch
 
@@ -14,6 +13,7 @@ from securefl.learning.evaluate import measure
 from securefl.runs.api import run_cells
 from securefl.runs.checkpoint import load_checkpoint
 from securefl.runs.folder import Request, RunFolder
+from securefl.runs.metrics import RunMetrics
 from securefl.runs.table import Row
 from securefl.scenario.assemble.assemble import assemble
 from securefl.scenario.scenario import Scenario, parse_scenario
@@ -140,7 +140,7 @@ class _Progress:
 
 
 def _rows(
-    folder: RunFolder, cells: dict[str, Scenario], metrics: dict[str, dict[str, Any]]
+    folder: RunFolder, cells: dict[str, Scenario], metrics: dict[str, RunMetrics]
 ) -> Iterator[Row]:
     """Yields the table: one row a setting, its runs the splits."""
     for label in ROWS:
@@ -155,8 +155,8 @@ def _rows(
 
 
 def _alone(
-    folder: RunFolder, cells: dict[str, Scenario], metrics: dict[str, dict[str, Any]], split: int
-) -> dict[str, Any]:
+    folder: RunFolder, cells: dict[str, Scenario], metrics: dict[str, RunMetrics], split: int
+) -> RunMetrics:
     """Judges every test record by the model of its own hospital."""
     probabilities = []
     labels = []

@@ -1,5 +1,6 @@
 """Steps of a grid of cells, and the words for how far the grid is."""
 
+from securefl.runs.cell import CellState
 from securefl.runs.pool import Event, Finished, Started
 from securefl.studies.grid import Tally
 from securefl.ui.progress import Step
@@ -19,7 +20,7 @@ def cell_step(study: str, title: str, tally: Tally, event: Event) -> Step:
     }
     if isinstance(event, Finished):
         outcome = f"{event.state}: {title} ({event.seconds:.1f} s)"
-        if event.state == "done":
+        if event.state is CellState.DONE:
             return Step(study, "finished", facts, f"{outcome}; {words}", ended, total, words)
         alarm = f"{outcome}: {event.reason}"
         return Step(study, "finished", facts, words, ended, total, words, alarms=(alarm,))

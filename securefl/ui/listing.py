@@ -157,7 +157,8 @@ def _state(run: "RunFolder", cell: "Cell") -> str:
     A killed process leaves "running" behind. Nobody holds its folder, so it was interrupted.
     """
     from securefl.files import is_held
+    from securefl.runs.cell import CellState
 
-    state = str(cell.status()["state"])
-    was_begun = state in ("running", "new") and cell.folder.exists()
-    return "interrupted" if was_begun and not is_held(run.path) else state
+    state = cell.status().state
+    was_begun = state in (CellState.NEW, CellState.RUNNING) and cell.folder.exists()
+    return "interrupted" if was_begun and not is_held(run.path) else state.value

@@ -1,11 +1,11 @@
 """What `securefl run` does: run a scenario, show its row, and name mistakes in its record."""
 
 from pathlib import Path
-from typing import Any
 
 from securefl.audit.lint import examine
 from securefl.federation.record import RoundRecord
 from securefl.runs import api
+from securefl.runs.metrics import RunMetrics
 from securefl.runs.names import cell_hash
 from securefl.runs.table import Row
 from securefl.scenario.scenario import load_scenario
@@ -63,7 +63,7 @@ def _text_with(path: Path, overrides: tuple[str, ...]) -> str:
     return path.read_text(encoding="utf-8") + "".join(given)
 
 
-def _troubles(metrics: dict[str, Any]) -> list[str]:
+def _troubles(metrics: RunMetrics) -> list[str]:
     lines = [
         f"client {client} took no part in the session: {reason}"
         for client, reason in metrics.get("left_out", {}).items()

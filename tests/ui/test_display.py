@@ -9,6 +9,8 @@ from dataclasses import replace
 import pytest
 from rich.console import Console
 
+from securefl.runs.cell import CellState
+from securefl.runs.metrics import RunMetrics
 from securefl.runs.pool import Finished, Started, Ticked
 from securefl.runs.table import Row
 from securefl.studies.grid import Tally
@@ -19,7 +21,7 @@ from securefl.ui.progress import Step, download_step, round_step, run_step
 from securefl.ui.styles import Style
 from tests.ui.test_progress import JOB, RECORD
 
-METRICS = {
+METRICS: RunMetrics = {
     "accuracy": 0.8123,
     "balanced_accuracy": 0.7988,
     "auc": 0.9,
@@ -94,7 +96,7 @@ def test_plain_says_after_a_long_silence_that_cells_still_run(
     )
     display.progress(tick)
     assert capsys.readouterr().out == ""
-    failed = Finished(JOB, "failed", "no clients left", 2.0)
+    failed = Finished(JOB, CellState.FAILED, "no clients left", 2.0)
     display.progress(cell_step("study", "row / seed 0", Tally(failed=1, left=2), failed))
     assert capsys.readouterr().out == (
         "failed: row / seed 0 (2.0 s): no clients left\n0 done, 0 running, 1 failed, 2 left\n"
@@ -110,7 +112,7 @@ def test_json_is_one_object_a_line_with_a_heartbeat(
     display.progress(cell_step("study", "", Tally(left=2), Ticked()))
     clock(120.0)
     display.progress(cell_step("study", "", Tally(left=2, seconds_left=9.5), Ticked()))
-    done = Finished(JOB, "done", "", 2.5)
+    done = Finished(JOB, CellState.DONE, "", 2.5)
     display.progress(cell_step("study", "row", Tally(done=1, left=2), done))
     lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
     events = [line["event"] for line in lines]
@@ -144,8 +146,10 @@ def test_the_live_bar_shows_trouble_above_it_and_none_is_silent(
     for style in (Style.RICH, Style.NONE):
         written_by(
             make_display(style),
-            cell_step("study", "row [x]", Tally(done=1), Finished(JOB, "done", "", 1.0)),
-            cell_step("study", "row [x]", Tally(failed=1), Finished(JOB, "failed", "why [y]", 1.0)),
+            cell_step("study", "row [x]", Tally(done=1), Finished(JOB, CellState.DONE, "", 1.0)),
+            cell_step(
+                "study", "row [x]", Tally(failed=1), Finished(JOB, CellState.FAILED, "why [y]", 1.0)
+            ),
         )
     written = capsys.readouterr().out
     assert written.count("failed: row [x] (1.0 s): why [y]") == 1
@@ -162,7 +166,7 @@ def test_each_work_has_a_bar_of_its_own() -> None:
 @pytest.mark.parametrize("width", [60, 80, 100, 200])
 def test_a_number_never_wraps_and_never_is_cut(width: int) -> None:
     written = io.StringIO()
-    runs = [METRICS, {**METRICS, "accuracy": 0.7}]
+    runs: list[RunMetrics] = [METRICS, {**METRICS, "accuracy": 0.7}]
     row = Row("masked sum, local DP-SGD, epsilon 8, four hospitals", runs)
     RichDisplay(Console(file=written, width=width)).table("title", [row])
     text = written.getvalue()

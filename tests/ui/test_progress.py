@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from securefl.federation.record import RoundRecord
-from securefl.runs.cell import Cell
+from securefl.runs.cell import Cell, CellState
 from securefl.runs.pool import Finished, Job, Progressed, Started, Ticked
 from securefl.studies.costs import Costs
 from securefl.studies.grid import Tally
@@ -76,7 +76,10 @@ def test_a_download_is_said_by_tenths_or_by_ten_megabytes(
 
 def test_a_cell_that_failed_is_an_alarm_with_its_reason() -> None:
     step = cell_step(
-        "study", "row / seed 0", Tally(failed=1, left=2), Finished(JOB, "failed", "no clients", 2.0)
+        "study",
+        "row / seed 0",
+        Tally(failed=1, left=2),
+        Finished(JOB, CellState.FAILED, "no clients", 2.0),
     )
     assert step.alarms == ("failed: row / seed 0 (2.0 s): no clients",)
     assert step.text == "0 done, 0 running, 1 failed, 2 left"
@@ -87,7 +90,10 @@ def test_a_cell_that_failed_is_an_alarm_with_its_reason() -> None:
 
 def test_a_cell_that_is_done_is_a_line_with_the_tally() -> None:
     step = cell_step(
-        "study", "row", Tally(done=1, running={"d": 3}, left=2), Finished(JOB, "done", "", 2.0)
+        "study",
+        "row",
+        Tally(done=1, running={"d": 3}, left=2),
+        Finished(JOB, CellState.DONE, "", 2.0),
     )
     assert step.text == "done: row (2.0 s); 1 done, 1 running, 0 failed, 2 left"
     assert step.alarms == ()
@@ -106,9 +112,9 @@ def test_a_tally_follows_the_events() -> None:
     assert (tally.left, dict(tally.running)) == (2, {"abc": 0})
     tally = tally.after(Progressed(JOB, 7)).after(Ticked())
     assert dict(tally.running) == {"abc": 7}
-    assert tally.after(Finished(JOB, "done", "", 1.0)) == Tally(done=2, left=2)
-    assert tally.after(Finished(JOB, "failed", "x", 1.0)) == Tally(done=1, failed=1, left=2)
-    assert tally.after(Finished(JOB, "out of budget", "x", 1.0)) == Tally(
+    assert tally.after(Finished(JOB, CellState.DONE, "", 1.0)) == Tally(done=2, left=2)
+    assert tally.after(Finished(JOB, CellState.FAILED, "x", 1.0)) == Tally(done=1, failed=1, left=2)
+    assert tally.after(Finished(JOB, CellState.OUT_OF_BUDGET, "x", 1.0)) == Tally(
         done=1, out_of_budget=1, left=2
     )
 

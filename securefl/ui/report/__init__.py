@@ -12,6 +12,7 @@ from securefl.files import read_json, write_atomic
 from securefl.runs.cell import Cell
 from securefl.runs.folder import RunFolder
 from securefl.runs.lineage import with_marks
+from securefl.runs.metrics import RunMetrics
 from securefl.runs.table import COLUMNS, Row, cells
 from securefl.ui.report.audits import audits_in
 from securefl.ui.report.remarks import remarks_in
@@ -82,13 +83,13 @@ def _groups(folder: RunFolder) -> dict[str, Group]:
 def _line(label: str, group: Group) -> dict[str, Any]:
     """Returns a line of the table: metrics over the seeds, states, and remarks."""
     statuses = [cell.status() for _, cell in group]
-    states = Counter(str(status["state"]) for status in statuses)
+    states = Counter(status.state.value for status in statuses)
     runs = []
     for scenario, cell in group:
         metrics = cell.metrics()
         if metrics:
             runs.append(with_marks(metrics, scenario, cell))
-    remarks = [status["reason"] for status in statuses if status.get("reason")]
+    remarks = [status.reason for status in statuses if status.reason]
     # Results on validation records look like results; only the page's reader can know the better.
     if any(scenario["data"].get("test_on") == "validation" for scenario, _ in group):
         remarks.append(VALIDATION)
@@ -109,7 +110,7 @@ def _states_in_words(states: Counter[str]) -> str:
     return ", ".join(f"{count} {state}" for state, count in states.items())
 
 
-def _losses(runs: list[dict[str, Any]]) -> list[str]:
+def _losses(runs: list[RunMetrics]) -> list[str]:
     """Says how many rounds were abandoned, and which clients took no part."""
     remarks = []
     abandoned = sum(metrics["abandoned"] for metrics in runs)
