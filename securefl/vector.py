@@ -1,6 +1,7 @@
 """Models as one float32 vector (d,), its bytes and its hash."""
 
 import hashlib
+from collections.abc import Mapping
 
 import numpy as np
 import torch
@@ -30,6 +31,28 @@ def load_vector(model: nn.Module, weights: Tensor) -> None:
             parameters, torch.split(weights, [p.numel() for p in parameters]), strict=True
         ):
             parameter.copy_(part.view_as(parameter))
+
+
+def shapes(model: nn.Module) -> dict[str, torch.Size]:
+    """Returns name -> shape of the trainable parameters, in the order of the vector."""
+    return {name: p.shape for name, p in model.named_parameters() if p.requires_grad}
+
+
+def named(weights: Tensor, shapes: Mapping[str, torch.Size]) -> dict[str, Tensor]:
+    """Cuts weights (d,) into the parameters that it is made of; the parts share its memory.
+
+    Raises:
+        ValueError: the shapes do not add up to d coordinates.
+    """
+    sizes = [shape.numel() for shape in shapes.values()]
+    if weights.shape != (sum(sizes),):
+        raise ValueError(
+            f"the shapes have {sum(sizes)} coordinates, the vector has shape {tuple(weights.shape)}"
+        )
+    parts = torch.split(weights, sizes)
+    return {
+        name: part.view(shape) for (name, shape), part in zip(shapes.items(), parts, strict=True)
+    }
 
 
 def to_bytes(vector: Tensor) -> bytes:

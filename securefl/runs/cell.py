@@ -13,6 +13,8 @@ from securefl.files import append_line, read_json, read_lines, write_json, write
 from securefl.runs.metrics import RunMetrics, checked_metrics
 
 if TYPE_CHECKING:  # torch takes seconds to import, which a mere look at a folder need not wait for
+    from torch import Size
+
     from securefl.federation.values import Played, State
 
 
@@ -206,7 +208,7 @@ class Cell:
         status = Status(CellState.RUNNING, self.status().run, round)
         write_json(self._status, status.to_json())
 
-    def finish_round(self, played: "Played") -> None:
+    def finish_round(self, played: "Played", shapes: "Mapping[str, Size]") -> None:
         """Keeps a round: what parties observed, then `keep`."""
         for observation in played.observed:
             entry = {
@@ -217,14 +219,26 @@ class Cell:
                 "bytes": observation.size,
             }
             append_line(self._transcript, {"round": played.record.round, **entry})
-        self.keep(played.state, played.record)
+        self.keep(played.state, played.record, shapes)
 
-    def keep(self, state: "State", record: RoundRecord) -> None:
-        """Writes the checkpoint, then the record's line."""
+    def keep(self, state: "State", record: RoundRecord, shapes: "Mapping[str, Size]") -> None:
+        """Writes the checkpoint, then the record's line; `shapes` are the model's parameters."""
         from securefl.runs.checkpoint import Checkpoint, save_checkpoint
 
-        save_checkpoint(self.checkpoint, Checkpoint(state, asdict(record)))
+        save_checkpoint(self.checkpoint, Checkpoint(state, asdict(record)), shapes)
         append_line(self._rounds, asdict(record))
+
+    def keep_model(self, state: "State", shapes: "Mapping[str, Size]") -> None:
+        """Takes the server's state out of the checkpoint of a run that has played all rounds.
+
+        The model alone remains, which `load_state_dict` takes as it is.
+        """
+        from securefl.runs.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
+
+        if state.step_state:
+            model = replace(state, step_state={})
+            record = load_checkpoint(self.checkpoint).record
+            save_checkpoint(self.checkpoint, Checkpoint(model, record), shapes)
 
     def finish(
         self, state: CellState, *, metrics: RunMetrics | None = None, reason: str = ""

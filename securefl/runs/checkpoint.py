@@ -2,12 +2,13 @@
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import safetensors
+import torch
 from safetensors.torch import load_file, save
 from torch import Tensor
 
@@ -16,7 +17,8 @@ from securefl.errors import RunFolderError
 from securefl.federation.values import State
 from securefl.files import write_atomic
 
-_WEIGHTS, _STATE = "weights", "state."
+SERVER_STATE_PREFIX = "state."
+WHOLE_MODEL = "weights"  # the one tensor of files from before the parameters had names
 
 
 @dataclass(frozen=True)
@@ -27,22 +29,35 @@ class Checkpoint:
     record: Mapping[str, Any]
 
 
-def save_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
-    """Write the checkpoint in place of the last one."""
-    tensors = {_WEIGHTS: checkpoint.state.weights} | {
-        f"{_STATE}{name}": value for name, value in checkpoint.state.step_state.items()
+def save_checkpoint(path: Path, checkpoint: Checkpoint, shapes: Mapping[str, torch.Size]) -> None:
+    """Writes the checkpoint in place of the last one.
+
+    The file holds the model's parameters by name, as `load_state_dict` takes them, and the tensors
+    of the server's step under the prefix "state.".
+
+    Args:
+        path: the file.
+        checkpoint: what it holds.
+        shapes: parameter -> its shape, in the order of the vector, as `vector.shapes` gives them.
+    """
+    parameters = vector.named(checkpoint.state.weights, shapes)
+    server = {
+        f"{SERVER_STATE_PREFIX}{name}": value for name, value in checkpoint.state.step_state.items()
     }
-    tensors = {name: value.contiguous() for name, value in tensors.items()}
-    record = json.dumps(
-        {"round": checkpoint.state.round, "record": checkpoint.record}, allow_nan=False
-    )
-    write_atomic(
-        path, save(tensors, metadata={"state": record, "sha256": _digest(tensors, record)})
-    )
+    # safetensors refuses views that share memory, which the parts of one vector do.
+    tensors = {name: value.clone() for name, value in {**parameters, **server}.items()}
+    facts = {
+        "round": checkpoint.state.round,
+        "record": checkpoint.record,
+        "parameters": list(parameters),  # the file itself keeps no order
+    }
+    text = json.dumps(facts, allow_nan=False)
+    metadata = {"state": text, "sha256": _digest(tensors, text)}
+    write_atomic(path, save(tensors, metadata=metadata))
 
 
 def load_checkpoint(path: Path) -> Checkpoint:
-    """The checkpoint at path.
+    """Returns the checkpoint at path, of this version or from before the parameters had names.
 
     Raises:
         RunFolderError: the file is damaged.
@@ -56,18 +71,27 @@ def load_checkpoint(path: Path) -> Checkpoint:
         whole = False
     if not whole:
         raise RunFolderError(
-            f"the checkpoint {path} is damaged; put a copy back, or start anew under another --out "
-            "(the ledgers beside it count either way)"
+            f"the checkpoint {path} is damaged; put a copy back, or start again under another "
+            "--out (the ledgers next to it count either way)"
         )
-    noted = json.loads(metadata["state"])
-    state = {
-        name.removeprefix(_STATE): value for name, value in tensors.items() if name != _WEIGHTS
+    facts = json.loads(metadata["state"])
+    parameters = facts.get("parameters", [WHOLE_MODEL])
+    server = {
+        name.removeprefix(SERVER_STATE_PREFIX): value
+        for name, value in tensors.items()
+        if name not in parameters
     }
-    return Checkpoint(State(tensors[_WEIGHTS], state, noted["round"]), noted["record"])
+    state = State(_joined(tensors, parameters), server, facts["round"])
+    return Checkpoint(state, facts["record"])
 
 
-def _digest(tensors: Mapping[str, Tensor], record: str) -> str:
-    digest = hashlib.sha256(record.encode())
+def _joined(tensors: Mapping[str, Tensor], parameters: Sequence[str]) -> Tensor:
+    """The parameters as one vector (d,)."""
+    return torch.cat([tensors[name].reshape(-1) for name in parameters])
+
+
+def _digest(tensors: Mapping[str, Tensor], facts: str) -> str:
+    digest = hashlib.sha256(facts.encode())
     for name in sorted(tensors):
         digest.update(f"{name}{tuple(tensors[name].shape)}".encode())
         digest.update(vector.to_bytes(tensors[name]))

@@ -1,11 +1,12 @@
-"""Run a scenario inside its cell: start or resume, play the rounds, keep what comes out."""
+"""Runs a scenario inside its cell: start or resume, play the rounds, keep what comes out."""
 
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import suppress
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from types import TracebackType
 
+from securefl import vector
 from securefl.data.download import OnBytes, quiet
 from securefl.errors import BudgetExceeded, LedgerError, RunFailed, SecureflError
 from securefl.federation import engine
@@ -34,22 +35,23 @@ def run_cell(
     on_bytes: OnBytes = quiet,
     remember: Remember = fresh,
 ) -> RunMetrics:
-    """The final metrics of scenario; a finished cell is only read, an interrupted one goes on.
+    """Returns the final metrics of a scenario; an ended cell is only read, others are resumed.
 
     Args:
         cell: where it runs.
         scenario: what to run.
         on_round: called with each round's record.
-        on_bytes: told how a download of its data goes, where one is needed.
-        remember: finds values that are dear to compute, such as `Cache.remember`.
+        on_bytes: called with the progress of a download, where the data need one.
+        remember: caches expensive results, such as `Cache.remember`.
 
     Raises:
-        BudgetExceeded: the budget ended the run, now or when it was last tried; the last good model is kept.
+        BudgetExceeded: the budget ended the run, now or the last time; the last good model is kept.
         SecureflError: the run failed; the cell keeps the reason.
     """
     run = cell.open()
     status = cell.status()
-    if status.state is CellState.DONE and (metrics := cell.metrics()) is not None:
+    metrics = cell.metrics()
+    if status.state is CellState.DONE and metrics is not None:
         return with_marks(metrics, scenario.resolved(), cell)
     if status.state is CellState.OUT_OF_BUDGET:
         raise BudgetExceeded(status.reason)
@@ -61,11 +63,11 @@ def run_cell(
                 scenario, run=run, ledgers=cell.ledgers, origin=origin, remember=remember
             )
         with watch.stage("rounds"):
-            return _play(cell, scenario, assembled, on_round)
+            return _Session(cell, scenario, assembled, on_round).play()
 
 
 class _FailureKept:
-    """Writes why a cell failed into its status on the way out; an interruption or a spent budget is no failure."""
+    """Writes why a cell failed into its status; an interruption or a spent budget is no failure."""
 
     def __init__(self, cell: Cell) -> None:
         self._cell = cell
@@ -81,96 +83,112 @@ class _FailureKept:
     ) -> None:
         if not isinstance(error, Exception) or isinstance(error, BudgetExceeded):
             return
-        reason = (
-            str(error)
-            if isinstance(error, SecureflError)
-            else "".join(traceback.format_exception(error))
-        )
+        reason = str(error)
+        if not isinstance(error, SecureflError):  # a bug: its place matters more than its sentence
+            reason = "".join(traceback.format_exception(error))
         with suppress(OSError):  # the disk may be what failed
             self._cell.finish(CellState.FAILED, reason=reason)
 
 
-def _play(cell: Cell, scenario: Scenario, assembled: Assembled, on_round: OnRound) -> RunMetrics:
-    """Play what is left and write the metrics, also when the budget ends the run."""
-    state = cell.last_good(assembled.start)
-    _check_ledgers(cell, assembled)
-    while (
-        not scenario.repeatable
-        and state.round < scenario.rounds
-        and _was_paid_for(cell, assembled, state.round)
-    ):
-        state = _abandon_interrupted(cell, assembled, state, on_round)
-    try:
-        if state.round < scenario.rounds:
-            cell.begin_round(state.round)
-        for played in engine.run(assembled.federation, state, rounds=scenario.rounds):
-            cell.finish_round(played)
-            state = played.state
-            on_round(played.record)
-            if state.round < scenario.rounds:
-                cell.begin_round(state.round)
-    except BudgetExceeded as reason:
-        cell.finish(
-            CellState.OUT_OF_BUDGET,
-            metrics=_final(cell, scenario, assembled, state),
-            reason=str(reason),
+@dataclass(frozen=True)
+class _Session:
+    """A cell with its federation, ready to play."""
+
+    cell: Cell
+    scenario: Scenario
+    assembled: Assembled
+    on_round: OnRound
+
+    def play(self) -> RunMetrics:
+        """Plays the remaining rounds and keeps the metrics, also where the budget ends the run."""
+        state = self.cell.last_good(self.assembled.start)
+        self._check_ledgers()
+        state = self._abandon_interrupted(state)
+        try:
+            for after in self._rounds_from(state):
+                state = after
+        except BudgetExceeded as reason:
+            metrics = self._metrics(state)
+            self.cell.finish(CellState.OUT_OF_BUDGET, metrics=metrics, reason=str(reason))
+            raise
+        if all(record.abandoned for record in self.cell.rounds()):
+            raise RunFailed(
+                f"all {self.scenario.rounds} rounds were abandoned; the model is the initial one"
+            )
+        metrics = self._metrics(state)
+        self.cell.keep_model(state, vector.shapes(self.assembled.model))
+        self.cell.finish(CellState.DONE, metrics=metrics)
+        return metrics
+
+    def _rounds_from(self, state: State) -> Iterator[State]:
+        """Plays and keeps the remaining rounds; yields the state after each."""
+        rounds = self.scenario.rounds
+        shapes = vector.shapes(self.assembled.model)
+        if state.round < rounds:
+            self.cell.begin_round(state.round)
+        for played in engine.run(self.assembled.federation, state, rounds=rounds):
+            self.cell.finish_round(played, shapes)
+            self.on_round(played.record)
+            # Noted before the next round can release anything, see `_abandon_interrupted`.
+            if played.state.round < rounds:
+                self.cell.begin_round(played.state.round)
+            yield played.state
+
+    def _check_ledgers(self) -> None:
+        """Refuses ledgers that were cut or replaced since a round noted their heads."""
+        ledgers = self.assembled.ledgers
+        for record in self.cell.rounds():
+            for client, head in record.ledger_heads.items():
+                if client not in ledgers:
+                    raise LedgerError(
+                        f"a ledger of client {client} is noted in rounds.jsonl, "
+                        "but the scenario keeps none"
+                    )
+                ledgers[client].require_head(head)
+
+    def _abandon_interrupted(self, state: State) -> State:
+        """Records the rounds that crashes cut short as abandoned, and returns the state after them.
+
+        Under fresh noise, a round that some client has paid for must not be released again: the
+        same data under a second draw of noise would cost a second time.
+        """
+        if self.scenario.repeatable:  # the same noise again costs nothing
+            return state
+        while state.round < self.scenario.rounds and self._was_paid_for(state.round):
+            record = self._abandoned(state)
+            state = replace(state, round=state.round + 1)
+            self.cell.keep(state, record, vector.shapes(self.assembled.model))
+            self.on_round(record)
+        return state
+
+    def _was_paid_for(self, round: int) -> bool:
+        """Whether some client has reserved this round already."""
+        run = self.cell.status().run
+        return any(
+            ReleaseId(run, client, round, attempt=0) in ledger
+            for client, ledger in self.assembled.ledgers.items()
         )
-        raise
-    if all(record.abandoned for record in cell.rounds()):
-        raise RunFailed(
-            f"all {scenario.rounds} rounds were abandoned; the model is the initial one"
+
+    def _abandoned(self, state: State) -> RoundRecord:
+        federation = self.assembled.federation
+        heads = {client: ledger.head for client, ledger in self.assembled.ledgers.items()}
+        return RoundRecord(
+            round=state.round,
+            abandoned=True,
+            reason=INTERRUPTED,
+            cohort=federation.invite(state.round),
+            survivors=(),
+            absent={},
+            screened=(),
+            rejected=0,
+            bytes_up=0,
+            bytes_down=0,
+            accuracy=federation.evaluate(state.weights).accuracy,
+            ledger_heads=heads,
+            seconds=0.0,
         )
-    metrics = _final(cell, scenario, assembled, state)
-    cell.finish(CellState.DONE, metrics=metrics)
-    return metrics
 
-
-def _check_ledgers(cell: Cell, assembled: Assembled) -> None:
-    """Every ledger holds every head that the records noted. Raises LedgerError."""
-    for record in cell.rounds():
-        for client, head in record.ledger_heads.items():
-            if client not in assembled.ledgers:
-                raise LedgerError(
-                    f"a ledger of client {client} is noted in rounds.jsonl, but the scenario keeps none"
-                )
-            assembled.ledgers[client].require_head(head)
-
-
-def _was_paid_for(cell: Cell, assembled: Assembled, round: int) -> bool:
-    """Whether some client has reserved this round already."""
-    run = cell.status().run
-    return any(
-        ReleaseId(run, client, round, attempt=0) in ledger
-        for client, ledger in assembled.ledgers.items()
-    )
-
-
-def _abandon_interrupted(
-    cell: Cell, assembled: Assembled, state: State, on_round: OnRound
-) -> State:
-    """Record the round that a crash cut short; under fresh noise it must not be released a second time."""
-    record = RoundRecord(
-        round=state.round,
-        abandoned=True,
-        reason=INTERRUPTED,
-        cohort=assembled.federation.invite(state.round),
-        survivors=(),
-        absent={},
-        screened=(),
-        rejected=0,
-        bytes_up=0,
-        bytes_down=0,
-        accuracy=assembled.federation.evaluate(state.weights).accuracy,
-        ledger_heads={client: ledger.head for client, ledger in assembled.ledgers.items()},
-        seconds=0.0,
-    )
-    after = replace(state, round=state.round + 1)
-    cell.keep(after, record)
-    on_round(record)
-    return after
-
-
-def _final(cell: Cell, scenario: Scenario, assembled: Assembled, state: State) -> RunMetrics:
-    """The final metrics, with the mark of seeded noise."""
-    metrics = final_metrics(cell.rounds(), scenario, assembled, state)
-    return with_marks(metrics, scenario.resolved(), cell)
+    def _metrics(self, state: State) -> RunMetrics:
+        """The final metrics, with the mark of seeded noise."""
+        metrics = final_metrics(self.cell.rounds(), self.scenario, self.assembled, state)
+        return with_marks(metrics, self.scenario.resolved(), self.cell)

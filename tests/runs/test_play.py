@@ -10,7 +10,9 @@ from typing import Any
 
 import pytest
 import torch
+from safetensors.torch import load_file
 
+from securefl import vector
 from securefl.channels.protocol import ClientUpdate
 from securefl.errors import BudgetExceeded, LedgerError, RunFailed, RunFolderError, SecureflError
 from securefl.federation.record import RoundRecord
@@ -291,7 +293,7 @@ def test_a_corrupted_checkpoint_fails_without_touching_anything(
     before = {
         name: (cell.folder / name).read_bytes() for name in ("rounds.jsonl", "model.safetensors")
     }
-    with pytest.raises(RunFolderError, match="put a copy back, or start anew under another --out"):
+    with pytest.raises(RunFolderError, match="put a copy back, or start again under another --out"):
         run_cell(cell, small(), on_round=nothing)
     assert {name: (cell.folder / name).read_bytes() for name in before} == before
 
@@ -415,3 +417,17 @@ def test_a_run_folder_holds_no_value_of_any_update(tmp_path: Path) -> None:
         *(f"ledgers/{client}.jsonl" for client in range(4)),
     }
     assert json.loads((cell.folder / "metrics.json").read_text())["noise"] == "seeded"
+
+
+@pytest.mark.parametrize("step", ["fedavg", "fedavgm"])
+def test_the_model_of_a_finished_run_is_what_load_state_dict_takes(
+    tmp_path: Path, step: str
+) -> None:
+    cell = Cell(tmp_path / "cell")
+    scenario = small(f"server.step={step}", "rounds=2")
+    metrics = run_cell(cell, scenario, on_round=nothing)
+    assembled = assemble(scenario, run="again", ledgers=tmp_path / "ledgers")
+    assembled.model.load_state_dict(load_file(cell.checkpoint))
+    weights = load_checkpoint(cell.checkpoint).state.weights
+    assert torch.equal(vector.to_vector(assembled.model), weights)
+    assert assembled.federation.evaluate(weights).auc == metrics["auc"]

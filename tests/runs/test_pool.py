@@ -117,6 +117,16 @@ def test_a_worker_that_dies_or_stands_still_is_replaced(
     assert children() == []
 
 
+def test_a_cell_that_fails_before_its_run_begins_keeps_the_reason(tmp_path: Path) -> None:
+    refused = quick(tmp_path, "a")
+    refused = Job(refused.cell, {**refused.scenario, "rounds": 0})
+    event = ended(play([refused], workers=1, limit=LIMIT))["a"]
+    assert event.state is CellState.FAILED
+    assert "rounds" in event.reason
+    status = Cell(tmp_path / "a").status()
+    assert (status.state, status.reason) == (CellState.FAILED, event.reason)
+
+
 def test_a_bug_leaves_its_traceback_in_the_cell(tmp_path: Path) -> None:
     (tmp_path / "a" / "transcript.jsonl").mkdir(parents=True)
     found = ended(play([quick(tmp_path, "a"), quick(tmp_path, "b")], workers=1, limit=LIMIT))

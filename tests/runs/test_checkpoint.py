@@ -1,0 +1,81 @@
+"""Checkpoints: whole or refused, readable by torch alone, and those of earlier versions still load."""
+
+import hashlib
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file, save
+from torch import nn
+
+from securefl import vector
+from securefl.errors import RunFolderError
+from securefl.federation.values import State
+from securefl.runs.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
+
+SHAPES = {"weight": torch.Size([1, 2]), "bias": torch.Size([1])}
+VELOCITY = torch.tensor([0.5, 0.25, 0.125])
+STATE = State(torch.tensor([1.0, -2.0, 3.0]), {"velocity": VELOCITY}, round=1)
+
+
+def saved(folder: Path, state: State = STATE) -> Path:
+    path = folder / "model.safetensors"
+    save_checkpoint(path, Checkpoint(state, {"round": 0}), SHAPES)
+    return path
+
+
+def test_a_checkpoint_comes_back_as_it_was(tmp_path: Path) -> None:
+    back = load_checkpoint(saved(tmp_path))
+    assert torch.equal(back.state.weights, STATE.weights)
+    assert torch.equal(back.state.step_state["velocity"], VELOCITY)
+    assert (back.state.round, back.record) == (1, {"round": 0})
+
+
+def test_a_model_takes_the_file_as_it_is(tmp_path: Path) -> None:
+    """Without a line of securefl, and although the file sorts its names: bias comes first there."""
+    path = saved(tmp_path, State(STATE.weights, round=1))
+    model = nn.Linear(2, 1)
+    model.load_state_dict(load_file(path))
+    assert torch.equal(model.weight, torch.tensor([[1.0, -2.0]]))
+    assert torch.equal(model.bias, torch.tensor([3.0]))
+    assert torch.equal(vector.to_vector(model), STATE.weights)
+
+
+def test_weights_of_another_model_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="the shapes have 3 coordinates"):
+        saved(tmp_path, State(torch.zeros(4)))
+
+
+def test_a_checkpoint_from_before_the_parameters_had_names_is_read(tmp_path: Path) -> None:
+    """Written here as those versions wrote it: one vector, the facts, and a digest of both."""
+    tensors = {"weights": STATE.weights, "state.velocity": VELOCITY}
+    facts = json.dumps({"round": 1, "record": {"round": 0}})
+    digest = hashlib.sha256(facts.encode())
+    for name in ("state.velocity", "weights"):
+        digest.update(f"{name}(3,)".encode() + tensors[name].numpy().tobytes())
+    path = tmp_path / "model.safetensors"
+    path.write_bytes(save(tensors, metadata={"state": facts, "sha256": digest.hexdigest()}))
+    back = load_checkpoint(path)
+    assert torch.equal(back.state.weights, STATE.weights)
+    assert torch.equal(back.state.step_state["velocity"], VELOCITY)
+    assert (back.state.round, back.record) == (1, {"round": 0})
+
+
+def test_any_flipped_byte_of_a_checkpoint_is_noticed(tmp_path: Path) -> None:
+    path = saved(tmp_path)
+    good = path.read_bytes()
+    for position in range(len(good)):
+        if good[position : position + 1] == b" ":  # padding of the header carries nothing
+            continue
+        path.write_bytes(good[:position] + bytes([good[position] ^ 1]) + good[position + 1 :])
+        with pytest.raises(RunFolderError, match=r"checkpoint .* is damaged"):
+            load_checkpoint(path)
+
+
+@pytest.mark.parametrize("share", [0.0, 0.3, 0.9])
+def test_a_truncated_checkpoint_is_noticed(tmp_path: Path, share: float) -> None:
+    path = saved(tmp_path)
+    path.write_bytes(path.read_bytes()[: int(share * path.stat().st_size)])
+    with pytest.raises(RunFolderError, match="is damaged"):
+        load_checkpoint(path)
