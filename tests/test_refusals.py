@@ -17,11 +17,13 @@ from pathlib import Path
 import pytest
 import torch
 
+from securefl.channels.protocol import Seen
 from securefl.federation import engine
 from securefl.federation.values import Played
 from securefl.scenario.assemble.assemble import Assembled, assemble
 from securefl.scenario.scenario import parse_scenario
 from tests.paths import ROOT
+from tests.recorder import Recorder
 
 PAGE = ROOT / "docs/refusals.md"
 CLIENT_SIDE = (
@@ -135,10 +137,11 @@ def test_weights_that_overflow_for_some_records_make_no_client_look_different(
         scenario = parse_scenario(HEART, overrides=(f"channel.kind={channel}",))
         assembled = assemble(scenario, run="r", ledgers=tmp_path / name)
         weights = overflowing(assembled) if name == "overflowing" else assembled.start.weights
-        played = engine.play_round(assembled.federation, replace(assembled.start, weights=weights))
-        updates = [
-            o.values for o in played.observed if o.kind == "own update" and o.values is not None
-        ]
+        recorder = Recorder()
+        start = replace(assembled.start, weights=weights)
+        played = engine.play_round(assembled.federation, start, recorder)
+        own = [o for o in recorder.observations if o.kind == Seen.OWN_UPDATE]
+        updates = [o.values for o in own if o.values is not None]
         finite = [bool(torch.isfinite(update).all()) for update in updates]
         assert len(finite) == 4
         assert all(finite) == (name == "usual")

@@ -10,6 +10,7 @@ from securefl.audit.replay import Replay, replay
 from securefl.audit.threats import ANSWERS
 from securefl.audit.verdicts import Line
 from securefl.audit.watched import Probes
+from securefl.channels.protocol import Seen
 from securefl.privacy.remember import Remember, fresh
 from securefl.scenario.assemble.data import load_data
 
@@ -73,7 +74,7 @@ def inside_lines(inquiry: Inquiry, *, on_round: OnRound, remember: Remember = fr
 def _sees_updates(inquiry: Inquiry) -> bool:
     """Whether the adversary can have updates of the target by themselves."""
     channel, clients = inquiry.scenario.channel.kind, inquiry.scenario.clients
-    in_the_clear = "update in the clear" in inquiry.threat.sees(channel)
+    in_the_clear = Seen.CLEAR_UPDATE in inquiry.threat.sees(channel)
     return in_the_clear or inquiry.threat.opens(channel) or len(inquiry.coalition) == clients - 1
 
 

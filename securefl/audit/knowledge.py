@@ -1,17 +1,15 @@
 """What an adversary knows about one client: gathered from its Observations, and from nothing else."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 from torch import Tensor
 
 from securefl.audit.threats import FINAL, ThreatModel
-from securefl.channels.protocol import Observation
-from securefl.federation.values import Played
+from securefl.channels.protocol import Observation, Observer, Seen
+from securefl.federation.record import RoundRecord
 
-_SINGLE, _ENCRYPTED = "update in the clear", "encrypted update"
-_OPENED = "opened sum"
-_SUMS = ("sum of updates", _OPENED)
+_SUMS = (Seen.SUM_OF_UPDATES, Seen.OPENED_SUM)
 
 
 @dataclass(frozen=True)
@@ -73,38 +71,52 @@ class Watcher:
     carried: Mapping[int, float] | None = None
     _models: dict[int, Tensor] = field(default_factory=dict)
     _single: dict[int, Tensor] = field(default_factory=dict)
-    _sums: dict[int, tuple[str, tuple[int, ...], Tensor]] = field(default_factory=dict)
+    _sums: dict[int, tuple[Seen, tuple[int, ...], Tensor]] = field(default_factory=dict)
     _own: dict[int, dict[int, Tensor]] = field(default_factory=dict)
     _taken: dict[int, tuple[int, ...]] = field(default_factory=dict)
+    _parties: frozenset[str] = field(init=False)
+    _pending: list[Observation] = field(default_factory=list)
+    _was_sent: bool = False  # whether the target's ciphertext of this round reached the server
 
-    def watch(self, played: Played) -> None:
-        """Keep what the coalition sees of a round; who took part is known to everybody who sees anything of it."""
-        round, parties = played.record.round, self.threat.parties(self.colluders)
-        if parties:
-            self._taken[round] = played.record.survivors
-        sent = any(
-            seen.kind == _ENCRYPTED and seen.about == (self.target,) for seen in played.observed
-        )
-        opened = sent and self.threat.opens(self.channel)  # from the ciphertext that the server has
-        for seen in played.observed:
-            if seen.values is None:
-                continue
-            if seen.party in parties:
-                self._note(round, seen)
-            elif opened and seen.kind == "own update" and seen.about == (self.target,):
-                self._single[round] = seen.values
+    def __post_init__(self) -> None:
+        self._parties = self.threat.parties(self.colluders)
 
-    def _note(self, round: int, seen: Observation) -> None:
-        if seen.values is None:
+    def observe(self, observation: Observation) -> None:
+        """Keeps an observation until its round ends, if the coalition may learn from it."""
+        if observation.about == (self.target,) and observation.kind == Seen.ENCRYPTED_UPDATE:
+            self._was_sent = True
+        is_its_own = observation.party in self._parties
+        if observation.values is not None and (is_its_own or self._may_open(observation)):
+            self._pending.append(observation)
+
+    def _may_open(self, observation: Observation) -> bool:
+        """Whether this is the target's update, and the coalition has the key to its ciphertext."""
+        is_targets = observation.kind == Seen.OWN_UPDATE and observation.about == (self.target,)
+        return is_targets and self.threat.opens(self.channel)
+
+    def finish(self, record: RoundRecord) -> None:
+        """Files the round's observations. Everybody who sees some of a round knows who took part."""
+        if self._parties:
+            self._taken[record.round] = record.survivors
+        for observation in self._pending:
+            self._file(record.round, observation)
+        self._pending, self._was_sent = [], False
+
+    def _file(self, round: int, observation: Observation) -> None:
+        kind, about, values = observation.kind, observation.about, observation.values
+        if values is None:
             return
-        if seen.kind == "global model":
-            self._models[round] = seen.values
-        elif seen.kind == _SINGLE and seen.about == (self.target,):
-            self._single[round] = seen.values
-        elif seen.kind in _SUMS and self.target in seen.about:
-            self._sums[round] = (seen.kind, seen.about, seen.values)
-        elif seen.kind == "own update":
-            self._own.setdefault(round, {})[seen.about[0]] = seen.values
+        if observation.party not in self._parties:
+            if self._was_sent:  # opened from the ciphertext that the server has
+                self._single[round] = values
+        elif kind == Seen.GLOBAL_MODEL:
+            self._models[round] = values
+        elif kind == Seen.CLEAR_UPDATE and about == (self.target,):
+            self._single[round] = values
+        elif kind in _SUMS and self.target in about:
+            self._sums[round] = (kind, about, values)
+        elif kind == Seen.OWN_UPDATE:
+            self._own.setdefault(round, {})[about[0]] = values
 
     def known(self, final: Tensor) -> Knowledge:
         """Everything, once the run is over and final (d,) is its model."""
@@ -127,13 +139,13 @@ class Watcher:
         counts = None if self.weights is None else _mean(self.weights, taken)
         return self._without_own(round, model, step, taken, counts, step=True)
 
-    def _counts(self, kind: str, members: tuple[int, ...]) -> dict[int, float] | None:
+    def _counts(self, kind: Seen, members: tuple[int, ...]) -> dict[int, float] | None:
         """What the updates of its members count in an opened sum; key holders open the mean."""
         if self.carried is None:
             return None
         return (
             _mean(self.carried, members)
-            if kind == _OPENED
+            if kind == Seen.OPENED_SUM
             else {one: self.carried[one] for one in members}
         )
 
@@ -166,6 +178,20 @@ class Watcher:
         return Sight(
             round, model, (rest / counts[self.target]).float(), set(others) == {self.target}, others
         )
+
+
+class Watchers:
+    """Lets several watchers observe one run; all of them share one copy of each observation."""
+
+    def __init__(self, watchers: Sequence[Observer]) -> None:
+        self._watchers = watchers
+
+    def observe(self, observation: Observation) -> None:
+        """Copies the values, which the run may overwrite later, and passes them to every watcher."""
+        if observation.values is not None:
+            observation = replace(observation, values=observation.values.clone())
+        for watcher in self._watchers:
+            watcher.observe(observation)
 
 
 def _mean(weights: Mapping[int, float], members: tuple[int, ...]) -> dict[int, float]:

@@ -8,8 +8,8 @@ from typing import Any
 
 from torch import Tensor
 
-from securefl.audit.knowledge import Knowledge, Watcher
-from securefl.channels.protocol import Observation
+from securefl.audit.knowledge import Knowledge, Watcher, Watchers
+from securefl.channels.protocol import Header
 from securefl.federation import engine
 from securefl.federation.record import RoundRecord
 from securefl.learning.plan import LocalTraining
@@ -83,11 +83,14 @@ def replay(
         assembled = join(made)
         state, transcript = assembled.start, list[Line]()
         for played in engine.run(
-            assembled.federation, state, rounds=scenario.rounds if rounds is None else rounds
+            assembled.federation,
+            state,
+            rounds=scenario.rounds if rounds is None else rounds,
+            observer=Watchers(watchers),
         ):
             for watcher in watchers:
-                watcher.watch(played)
-            transcript += [_line(played.record.round, seen) for seen in played.observed]
+                watcher.finish(played.record)
+            transcript += [_line(played.record.round, header) for header in played.observed]
             state = played.state
             on_round(played.record)
         book = Path(ledgers) / f"{target}.jsonl"
@@ -134,12 +137,12 @@ def _weights(scenario: Scenario, sizes: Mapping[int, int]) -> dict[int, int]:
     }
 
 
-def _line(round: int, seen: Observation) -> Line:
+def _line(round: int, header: Header) -> Line:
     return {
         "round": round,
-        "party": seen.party,
-        "kind": seen.kind,
-        "about": list(seen.about),
-        "shape": list(seen.shape),
-        "bytes": seen.size,
+        "party": header.party,
+        "kind": header.kind,
+        "about": list(header.about),
+        "shape": list(header.shape),
+        "bytes": header.size,
     }

@@ -7,7 +7,7 @@ transcripts of real runs. Noise at the client (place = "local") changes nothing 
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from securefl.channels.protocol import REPORTED
+from securefl.channels.protocol import Seen
 from securefl.errors import ScenarioError
 from securefl.scenario import catalog
 
@@ -45,7 +45,7 @@ class ThreatModel:
         models = [
             party
             for party, kinds in catalog.CHANNELS[channel].sees.items()
-            if "global model" in kinds
+            if Seen.GLOBAL_MODEL in kinds
         ]
         has = (
             (self.server and "server" in models)
@@ -63,14 +63,14 @@ class ThreatModel:
         """
         sees = catalog.CHANNELS[channel].sees
         parties = (("server", self.server), ("network", self.network), ("client", self.clients))
-        kinds = [kind for party, has in parties if has for kind in sees[party]]
+        kinds: list[str] = [kind for party, has in parties if has for kind in sees[party]]
         kinds += [OPENED] if self.opens(channel) else []
         shown = (
             reported
             and catalog.CHANNELS[channel].shows_reported_weights
             and (self.server or self.network)
         )
-        kinds += [REPORTED] if shown else []
+        kinds += [Seen.REPORTED_WEIGHT] if shown else []
         return tuple(dict.fromkeys(kind for kind in [*kinds, self.ends_with(channel)] if kind))
 
 

@@ -9,20 +9,21 @@ import torch
 
 from securefl.channels.messages import PlainUpdate, UpdateRequest
 from securefl.channels.protocol import (
-    MODEL,
-    OWN,
+    UNWATCHED,
     ClientUpdate,
     Kind,
     Observation,
+    Observer,
     Packet,
     Plan,
+    Seen,
     Sides,
     View,
 )
 from securefl.channels.update import check_asked
 from securefl.errors import ProtocolError, RoundAbandoned
 
-_SHOWN = (MODEL, "update in the clear")
+_SHOWN = (Seen.GLOBAL_MODEL, Seen.CLEAR_UPDATE)
 
 
 class PlainClient:
@@ -85,12 +86,18 @@ class PlainServer:
         self._round, self._cohort, self._model_hash = -1, frozenset[int](), b""
         self._open = False
         self._updates: dict[int, PlainUpdate] = {}
-        self._seen: list[Observation] = []
+        self._observer = UNWATCHED
 
-    def begin(self, round: int, cohort: Sequence[int], model_hash: bytes) -> None:
+    def begin(
+        self,
+        round: int,
+        cohort: Sequence[int],
+        model_hash: bytes,
+        observer: Observer = UNWATCHED,
+    ) -> None:
         """Start a round; what was left of the last one is forgotten."""
         self._round, self._cohort, self._model_hash = round, frozenset(cohort), model_hash
-        self._open, self._updates, self._seen = True, {}, []
+        self._open, self._updates, self._observer = True, {}, observer
 
     def requests(self) -> dict[int, bytes]:
         """One request for each client of the cohort, ascending."""
@@ -109,9 +116,9 @@ class PlainServer:
             return False
         self._updates[client] = update
         for party in ("server", "network"):
-            self._seen.append(
+            self._observer.observe(
                 Observation(
-                    party, "update in the clear", (client,), (self._d,), len(message), update.delta
+                    party, Seen.CLEAR_UPDATE, (client,), (self._d,), len(message), update.delta
                 )
             )
         return True
@@ -123,23 +130,20 @@ class PlainServer:
             RoundAbandoned: fewer than min_cohort updates came.
         """
         self._open = False
-        if len(self._updates) < self._min_cohort:
+        updates, self._updates = self._updates, {}  # n vectors that the next round would not need
+        if len(updates) < self._min_cohort:
             raise RoundAbandoned(
-                f"{len(self._updates)} updates came, the minimum cohort is {self._min_cohort}"
+                f"{len(updates)} updates came, the minimum cohort is {self._min_cohort}"
             )
-        clients = sorted(self._updates)
+        clients = sorted(updates)
         weights = [
-            self._updates[c].weight if self._weights is None else self._weights[c] for c in clients
+            updates[c].weight if self._weights is None else self._weights[c] for c in clients
         ]
         return View(
-            rows=torch.stack([self._updates[c].delta for c in clients]),
+            rows=torch.stack([updates[c].delta for c in clients]),
             weights=torch.tensor(weights, dtype=torch.float64),
             members=tuple((c,) for c in clients),
         )
-
-    def observed(self) -> list[Observation]:
-        """Every update, as the server and as the network saw it."""
-        return list(self._seen)
 
 
 def plain_sides(plan: Plan) -> Sides:
@@ -157,7 +161,11 @@ PLAIN = Kind(
         "network": "the same, unless a transport encrypts it",
         "other clients": "the global models",
     },
-    sees={"server": _SHOWN, "network": _SHOWN, "client": (MODEL, OWN)},
+    sees={
+        "server": _SHOWN,
+        "network": _SHOWN,
+        "client": (Seen.GLOBAL_MODEL, Seen.OWN_UPDATE),
+    },
     stages=1,
     rows=lambda cohort: cohort,
 )

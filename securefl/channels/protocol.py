@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from enum import StrEnum
 from typing import Any, Protocol
 
 from torch import Tensor
@@ -13,8 +14,29 @@ Packet = bytes | bytearray | memoryview  # one message on its way
 SET_UP = (
     "set-up"  # the purpose of the stream that a member of a masked session draws its secret from
 )
-MODEL, OWN = "global model", "own update"  # kinds of Observations that the engine makes
-REPORTED = "reported weight"  # under masks, where clients report their weights
+
+
+class Seen(StrEnum):
+    """The kinds of things that a party sees in a round, in the words of transcripts and reports."""
+
+    GLOBAL_MODEL = "global model"
+    OWN_UPDATE = "own update"
+    CLEAR_UPDATE = "update in the clear"
+    # of a masked round, in the order of its stages
+    PUBLIC_KEYS = "public keys"
+    SEALED_SHARES = "sealed shares"
+    MASKED_UPDATE = "masked update"
+    REPORTED_WEIGHT = "reported weight"  # only where clients report their weights
+    SURVIVOR_SET = "signed survivor set"
+    REVEALED_SHARES = "shares of survivors' seeds and of dropped clients' keys"
+    SUM_OF_UPDATES = "sum of updates"
+    # of an encrypted round
+    ENCRYPTED_UPDATE = "encrypted update"
+    ENCRYPTED_SUM = "encrypted sum"
+    OPENED_SUM = "opened sum"  # by a client that holds the key
+    # of an adversary inside the federation
+    OWN_HONEST_UPDATES = "own honest updates"
+    OTHERS_HONEST_UPDATES = "honest updates of the others"
 
 
 @dataclass(frozen=True)
@@ -50,15 +72,55 @@ class View:
 
 
 @dataclass(frozen=True)
-class Observation:
-    """What one party saw: kind, shape and bytes are recorded; values stay in memory only."""
+class Header:
+    """One line of a transcript: a party saw something of this kind, shape and size (bytes).
+
+    `about` are the clients whose updates it is made of; nobody for a global model.
+    """
 
     party: str
-    kind: str
+    kind: Seen
     about: tuple[int, ...]
     shape: tuple[int, ...]
     size: int
+
+
+@dataclass(frozen=True)
+class Observation(Header):
+    """What a party saw, with its values where it could read them; they are never written down."""
+
     values: Tensor | None = field(default=None, repr=False, compare=False)
+
+    @classmethod
+    def of(cls, party: str, kind: Seen, about: tuple[int, ...], values: Tensor) -> "Observation":
+        """Returns the observation of float32 numbers that the party has in the clear."""
+        return cls(party, kind, about, tuple(values.shape), 4 * values.numel(), values)
+
+    @property
+    def header(self) -> Header:
+        """The observation without its values."""
+        return Header(self.party, self.kind, self.about, self.shape, self.size)
+
+
+class Observer(Protocol):
+    """Watches a federation: engine, channel and adversary report what each party sees, as it happens.
+
+    Values are the tensors in use, not copies, and may be modified in place after the call.
+    An observer that keeps them clones them.
+    """
+
+    def observe(self, observation: Observation) -> None:
+        """Takes one observation."""
+
+
+class _Unwatched:
+    """Lets every observation go, so that a run holds no vector longer than it needs it."""
+
+    def observe(self, observation: Observation) -> None:
+        """Forgets it."""
+
+
+UNWATCHED: Observer = _Unwatched()
 
 
 class ChannelClient(Protocol):
@@ -77,8 +139,17 @@ class ChannelClient(Protocol):
 class ChannelServer(Protocol):
     """The server's side of a channel; a state machine without I/O."""
 
-    def begin(self, round: int, cohort: Sequence[int], model_hash: bytes) -> None:
-        """Start a round with the clients invited to it; `model_hash` names the model to train on."""
+    def begin(
+        self,
+        round: int,
+        cohort: Sequence[int],
+        model_hash: bytes,
+        observer: Observer = UNWATCHED,
+    ) -> None:
+        """Start a round with the clients invited to it; `model_hash` names the model to train on.
+
+        Until the next round, `observer` is given what the server and the network see.
+        """
 
     def requests(self) -> Mapping[int, bytes]:
         """What to send to whom in this stage."""
@@ -88,9 +159,6 @@ class ChannelServer(Protocol):
 
     def close_stage(self) -> View | None:
         """End the stage; the View if it opened here. Raises RoundAbandoned below the minimum cohort."""
-
-    def observed(self) -> Sequence[Observation]:
-        """What the server and the network saw since `begin`."""
 
 
 @dataclass(frozen=True)
@@ -166,7 +234,7 @@ class Kind:
     terms: Callable[..., object]
     describe: Callable[[Any, int], str]
     threats: Mapping[str, str]
-    sees: Mapping[str, tuple[str, ...]]
+    sees: Mapping[str, tuple[Seen, ...]]
     stages: int
     rows: Callable[[int], int]
     options: Mapping[str, Any] = field(default_factory=dict)
@@ -181,7 +249,7 @@ class Kind:
     @property
     def server_holds_model(self) -> bool:
         """Whether the server sees the global models."""
-        return MODEL in self.sees["server"]
+        return Seen.GLOBAL_MODEL in self.sees["server"]
 
     @property
     def shows_every_update(self) -> bool:

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from securefl.channels.protocol import ClientUpdate, Observation
+from securefl.channels.protocol import UNWATCHED, ClientUpdate, Observation, Observer, Seen
 
 Attack = Callable[
     [Tensor, Tensor, int], Tensor
@@ -22,11 +22,10 @@ Goal = Callable[
 
 
 class Rewritten(NamedTuple):
-    """What the corrupt clients send, how far it was pushed (`RoundRecord.push`), and what was observed for it."""
+    """The updates that corrupt clients send, and how far they were pushed (`RoundRecord.push`)."""
 
     updates: dict[int, ClientUpdate]
     push: float | None
-    observed: tuple[Observation, ...]
 
 
 @dataclass(frozen=True)
@@ -47,55 +46,59 @@ class Adversary:
     attack: Attack
     omniscient: bool = False
 
-    def observe(
-        self, owned: Mapping[int, ClientUpdate], others: Mapping[int, ClientUpdate]
-    ) -> tuple[Observation, ...]:
-        """The honest updates of its own clients, then of the others if it sees them; rows ascending by id."""
-        seen = [_seen("own honest updates", owned)]
-        return (
-            (*seen, _seen("honest updates of the others", others))
-            if self.omniscient and others
-            else (*seen,)
-        )
-
     def rewrite(
-        self, owned: Mapping[int, ClientUpdate], others: Mapping[int, ClientUpdate], *, round: int
+        self,
+        owned: Mapping[int, ClientUpdate],
+        others: Mapping[int, ClientUpdate],
+        *,
+        round: int,
+        observer: Observer = UNWATCHED,
     ) -> Rewritten:
-        """Each owned client's update with the row that the attack made for it."""
+        """Returns each owned client's update with the row that the attack made for it.
+
+        Args:
+            owned: client -> its honest update.
+            others: client -> the update that another client sent; used if omniscient.
+            round: the round's number.
+            observer: gets the updates that the adversary sees, rows ascending by client.
+        """
         if not owned:
-            return Rewritten({}, None, ())
-        seen = self.observe(owned, others)
-        own, known = seen[0], seen[-1]
-        if own.values is None or known.values is None:
-            raise ValueError("an observation without values cannot be attacked from")
-        honest = known.values.double()
-        mean, spread = honest.mean(dim=0), _distance(honest, honest.mean(dim=0))
-        before = own.values.clone()
-        rows = self.attack(own.values, known.values, round)
-        untouched = known is own and torch.equal(
-            rows, before
-        )  # such rows are no push among themselves
+            return Rewritten({}, None)
+        own = _rows(owned)  # (f, d)
+        observer.observe(_observation(Seen.OWN_HONEST_UPDATES, owned, own))
+        known = own  # (h, d)
+        if self.omniscient and others:
+            known = _rows(others)
+            observer.observe(_observation(Seen.OTHERS_HONEST_UPDATES, others, known))
+        honest = known.double()
+        mean = honest.mean(dim=0)
+        spread = _distance(honest, mean)
+        before = own.clone()  # an attack may write into the rows it is given
+        rows = self.attack(own, known, round)
         updates = {
             client: replace(owned[client], delta=row)
-            for client, row in zip(own.about, rows, strict=True)
+            for client, row in zip(sorted(owned), rows, strict=True)
         }
-        push = (
-            float((rows.double() - mean).norm(dim=1).mean()) / spread
-            if spread > 0 and not untouched
-            else math.inf
-        )
-        return Rewritten(updates, push if math.isfinite(push) else None, seen)
+        # Without knowledge of others, rows sent as they are have been pushed by nobody.
+        untouched = known is own and torch.equal(rows, before)
+        if spread == 0 or untouched:
+            return Rewritten(updates, None)
+        push = float((rows.double() - mean).norm(dim=1).mean()) / spread
+        return Rewritten(updates, push if math.isfinite(push) else None)
 
 
 def _distance(rows: Tensor, mean: Tensor) -> float:
-    """Root mean square distance of rows (h, d) from mean (d,)."""
+    """Returns the root mean square distance of rows (h, d) from mean (d,)."""
     return float((rows - mean).square().sum(dim=1).mean().sqrt())
 
 
-def _seen(kind: str, updates: Mapping[int, ClientUpdate]) -> Observation:
-    about = tuple(sorted(updates))
-    rows = torch.stack([updates[client].delta for client in about])
-    return Observation("adversary", kind, about, tuple(rows.shape), 4 * rows.numel(), rows)
+def _rows(updates: Mapping[int, ClientUpdate]) -> Tensor:
+    """Returns the updates as rows (n, d), ascending by client."""
+    return torch.stack([updates[client].delta for client in sorted(updates)])
+
+
+def _observation(kind: Seen, updates: Mapping[int, ClientUpdate], rows: Tensor) -> Observation:
+    return Observation.of("adversary", kind, tuple(sorted(updates)), rows)
 
 
 NOBODY = Adversary(frozenset(), lambda own, known, round: own)

@@ -1,15 +1,13 @@
 """The values the engine works on: who takes part, the state between rounds, and one round's outcome."""
 
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
 
 from torch import Tensor
 
 from securefl import vector
-from securefl.channels.protocol import ChannelServer, ClientUpdate, Observation, Packet, View
-from securefl.errors import BudgetExceeded, ClientFailure, ProtocolError
+from securefl.channels.protocol import ChannelServer, ClientUpdate, Header, Packet, View
 from securefl.federation.adversary import Adversary
 from securefl.federation.record import RoundRecord
 from securefl.learning.protocol import Metrics, ServerStep
@@ -81,45 +79,19 @@ class State:
     name: bytes = b""
 
 
-@dataclass
-class Attendance:
-    """Who did not answer in a round and why, how many messages were dropped, and the bytes that travelled.
-
-    `taken` are the clients whose reply to the stage in hand was taken, `openers` those who opened the sum themselves,
-    `push` how far the corrupt ones' rows were pushed, `seen` what the adversary observed.
-    """
-
-    absent: dict[int, str] = field(default_factory=dict)
-    out_of_budget: set[int] = field(default_factory=set)
-    taken: set[int] = field(default_factory=set)
-    openers: list[int] = field(default_factory=list)
-    rejected: int = 0
-    bytes_up: int = 0
-    bytes_down: int = 0
-    push: float | None = None
-    seen: list[Observation] = field(default_factory=list)
-
-    @contextmanager
-    def excused(self, client: int) -> Iterator[None]:
-        """Note a client that fails in this block as absent; the round goes on without it."""
-        try:
-            yield
-        except (ClientFailure, ProtocolError, BudgetExceeded) as reason:
-            self.absent[client] = str(reason)
-            if isinstance(reason, BudgetExceeded):
-                self.out_of_budget.add(client)
-
-    def note_lost(self, cohort: tuple[int, ...], view: View) -> None:
-        """Note who answered and is in no row: a channel may lose a whole block of clients."""
-        for client in set(cohort) - set(view.clients) - set(self.absent):
-            self.absent[client] = "lost with its block, of which too few were left"
-
-
 @dataclass(frozen=True)
 class Played:
-    """One round's outcome: the state after it, what is written down, who was away, what was seen."""
+    """One round's outcome.
+
+    Attributes:
+        state: the state after it.
+        record: what is written down about it.
+        out_of_budget: clients whose ledger refused the round.
+        observed: headers of all observations, in the order of a transcript; the values went to
+            the observer.
+    """
 
     state: State
     record: RoundRecord
-    attendance: Attendance
-    observed: tuple[Observation, ...]
+    out_of_budget: frozenset[int]
+    observed: tuple[Header, ...]

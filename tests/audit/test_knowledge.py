@@ -15,15 +15,15 @@ import pytest
 import torch
 from torch import Tensor
 
-from securefl.audit.knowledge import Knowledge, Sight, Watcher
+from securefl.audit.knowledge import Knowledge, Sight, Watcher, Watchers
 from securefl.audit.replay import carried_weights, mean_weights
 from securefl.audit.threats import THREATS
-from securefl.channels.protocol import Observation
+from securefl.channels.protocol import Observation, Seen
 from securefl.federation import engine
 from securefl.federation.record import RoundRecord
-from securefl.federation.values import Attendance, Played, State
 from securefl.scenario.assemble.assemble import assemble
 from securefl.scenario.scenario import parse_scenario
+from tests.recorder import Recorder
 
 WEIGHTS = {0: 1.0, 1: 2.0, 2: 3.0}
 
@@ -33,10 +33,13 @@ def vector(*values: float) -> Tensor:
 
 
 def seen(party: str, kind: str, about: tuple[int, ...], values: Tensor | None) -> Observation:
-    return Observation(party, kind, about, (2,), 8, values)
+    return Observation(party, Seen(kind), about, (2,), 8, values)
 
 
-def round_of(number: int, *observed: Observation, took_part: tuple[int, ...] = (0, 1, 2)) -> Played:
+Round = tuple[tuple[Observation, ...], RoundRecord]  # what a watcher is given of a round
+
+
+def round_of(number: int, *observed: Observation, took_part: tuple[int, ...] = (0, 1, 2)) -> Round:
     record = RoundRecord(
         round=number,
         abandoned=not took_part,
@@ -52,7 +55,7 @@ def round_of(number: int, *observed: Observation, took_part: tuple[int, ...] = (
         ledger_heads={},
         seconds=0.0,
     )
-    return Played(State(vector(0.0, 0.0)), record, Attendance(), observed)
+    return observed, record
 
 
 def watcher(
@@ -61,9 +64,11 @@ def watcher(
     return Watcher(THREATS[who], colluders, 0, channel, weights)
 
 
-def known(watching: Watcher, *rounds: Played, final: Tensor | None = None) -> Knowledge:
-    for played in rounds:
-        watching.watch(played)
+def known(watching: Watcher, *rounds: Round, final: Tensor | None = None) -> Knowledge:
+    for observations, record in rounds:
+        for observation in observations:
+            watching.observe(observation)
+        watching.finish(record)
     return watching.known(vector(9.0, 9.0) if final is None else final)
 
 
@@ -269,11 +274,14 @@ def of_all(
             mean_weights(scenario, sizes),
             carried_weights(scenario, sizes),
         )
+        recorder = Recorder()
+        watchers = Watchers([watching, recorder])
         sent, state = [], assembled.start
-        for played in engine.run(assembled.federation, state, rounds=3):
-            watching.watch(played)
-            own = {o.about[0]: o.values for o in played.observed if o.kind == "own update"}
-            sent.append({client: values for client, values in own.items() if values is not None})
+        for played in engine.run(assembled.federation, state, rounds=3, observer=watchers):
+            watching.finish(played.record)
+            own = [o for o in recorder.observations if o.kind == Seen.OWN_UPDATE]
+            sent.append({o.about[0]: o.values for o in own if o.values is not None})
+            recorder.observations.clear()
             state = played.state
     return watching.known(state.weights), sent
 

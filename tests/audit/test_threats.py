@@ -12,7 +12,7 @@ from tempfile import TemporaryDirectory
 import pytest
 
 from securefl.audit.threats import ANSWERS, FINAL, OPENED, THREATS, threat
-from securefl.channels.protocol import REPORTED
+from securefl.channels.protocol import Seen
 from securefl.errors import ScenarioError
 from securefl.federation import engine
 from securefl.federation.values import Played
@@ -72,7 +72,9 @@ def test_weights_that_clients_report_under_masks_are_seen_by_server_and_network(
     with TemporaryDirectory() as ledgers:
         made = assemble(parse_scenario(text), run="test", ledgers=Path(ledgers))
         (round,) = engine.run(made.federation, made.start, rounds=1)
-    weights = [(seen.party, *seen.about) for seen in round.observed if seen.kind == REPORTED]
+    weights = [
+        (seen.party, *seen.about) for seen in round.observed if seen.kind == Seen.REPORTED_WEIGHT
+    ]
     assert weights == [(party, client) for client in range(4) for party in ("server", "network")]
     for name, model in THREATS.items():
         seen = {kind for party in model.parties((1, 3)) for kind in kinds(round, party)}
@@ -82,7 +84,9 @@ def test_weights_that_clients_report_under_masks_are_seen_by_server_and_network(
 
 @pytest.mark.parametrize("channel", CHANNELS)
 def test_clients_see_their_own_update_and_nobody_elses(channel: str) -> None:
-    own = [seen for seen in played(channel, "without noise").observed if seen.kind == "own update"]
+    own = [
+        seen for seen in played(channel, "without noise").observed if seen.kind == Seen.OWN_UPDATE
+    ]
     assert [(seen.party, seen.about) for seen in own] == [(f"client {c}", (c,)) for c in range(4)]
 
 

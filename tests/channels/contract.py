@@ -14,14 +14,17 @@ import torch
 from torch import Tensor
 
 from securefl.channels.protocol import (
+    UNWATCHED,
     ChannelClient,
     ChannelServer,
     ClientUpdate,
     Observation,
+    Observer,
     Packet,
     View,
 )
 from securefl.errors import ProtocolError, RoundAbandoned
+from tests.recorder import Recorder
 
 SESSION, OTHER_SESSION = bytes(range(16)), bytes(range(1, 17))
 HASH, OTHER_HASH = b"h" * 32, b"o" * 32
@@ -68,10 +71,11 @@ class Stages:
     updates: Mapping[int, ClientUpdate] = field(default_factory=dict)
     view: View | None = None
     asked: set[int] = field(default_factory=set)  # clients whose channel said: train, then submit
+    observer: Observer = UNWATCHED
 
     def __post_init__(self) -> None:
         self.updates = self.updates or updates_for(self.round)
-        self.sides.server.begin(self.round, self.cohort, HASH)
+        self.sides.server.begin(self.round, self.cohort, HASH, self.observer)
 
     def answers(self, *, silent: Iterable[int] = (), hold: Iterable[int] = ()) -> dict[int, Packet]:
         """The messages of this stage, from all but the silent; who is on hold trains and does not submit."""
@@ -104,19 +108,24 @@ class Stages:
 
 
 def play(
-    sides: Sides, *, round: int, cohort: tuple[int, ...] = EVERYONE, silent: Iterable[int] = ()
+    sides: Sides,
+    *,
+    round: int,
+    cohort: tuple[int, ...] = EVERYONE,
+    silent: Iterable[int] = (),
+    observer: Observer = UNWATCHED,
 ) -> View:
     """A whole round in which the silent never answer. Raises RoundAbandoned."""
-    stages, silent = Stages(sides, round, cohort), set(silent)
+    stages, silent = Stages(sides, round, cohort, observer=observer), set(silent)
     while stages.view is None:
         stages.deliver(stages.answers(silent=silent))
         stages.close()
     return stages.view
 
 
-def record(sides: Sides, *, round: int) -> list[dict[int, Packet]]:
+def record(sides: Sides, *, round: int, observer: Observer = UNWATCHED) -> list[dict[int, Packet]]:
     """Everyone's messages in a whole round, stage by stage."""
-    stages, recorded = Stages(sides, round), []
+    stages, recorded = Stages(sides, round, observer=observer), []
     while stages.view is None:
         recorded.append(stages.answers())
         stages.deliver(recorded[-1])
@@ -241,22 +250,26 @@ class ChannelContract:
 
     def test_nothing_of_an_abandoned_round_leaks_into_the_next(self, make: MakeSides) -> None:
         sides, untouched = make(), make()
+        seen, seen_of_untouched = Recorder(), Recorder()
         survivors = EVERYONE[-self.fewest :]
         others = EVERYONE[: -self.fewest]
         with pytest.raises(RoundAbandoned, match=self.too_few):
             play(sides, round=0, silent=(2, 3, 4))
-        view = play(sides, round=1, silent=others)
+        view = play(sides, round=1, silent=others, observer=seen)
         assert view.clients == survivors
         assert self.is_the_mean_of(view, survivors, round=1)
-        play(untouched, round=1, silent=others)
-        assert outline(sides.server.observed(), grain=self.grain) == outline(
-            untouched.server.observed(), grain=self.grain
-        )
+        play(untouched, round=1, silent=others, observer=seen_of_untouched)
+        assert self.outline(seen) == self.outline(seen_of_untouched)
+
+    def outline(self, recorder: Recorder) -> list[tuple[object, ...]]:
+        """What was seen, without values; sizes as exact as the channel lets them be."""
+        return outline(recorder.observations, grain=self.grain)
 
     def test_dropped_messages_change_nothing(self, make: MakeSides) -> None:
         sides, elsewhere = make(), make(session=OTHER_SESSION)
-        earlier, honest = record(sides, round=0), outline(sides.server.observed(), grain=self.grain)
-        here, there = Stages(sides, round=1), Stages(elsewhere, round=1)
+        honest, seen = Recorder(), Recorder()
+        earlier = record(sides, round=0, observer=honest)
+        here, there = Stages(sides, round=1, observer=seen), Stages(elsewhere, round=1)
         stage = 0
         while here.view is None:
             messages, foreign = here.answers(), there.answers()
@@ -280,7 +293,7 @@ class ChannelContract:
             stage += 1
         assert here.view.clients == EVERYONE
         assert self.is_the_mean_of(here.view, EVERYONE, round=1)
-        assert outline(sides.server.observed(), grain=self.grain) == honest
+        assert self.outline(seen) == self.outline(honest)
 
     def taken(self, sides: Sides, client: int, messages: Sequence[Packet]) -> list[Packet]:
         """Those of the messages that the server did not drop."""
@@ -292,15 +305,16 @@ class ChannelContract:
         self, make: MakeSides
     ) -> None:
         sides = make()
-        stages = Stages(sides, round=0)
+        seen = Recorder()
+        stages = Stages(sides, round=0, observer=seen)
         messages = stages.answers()
         late = messages.pop(4)
         while stages.view is None:
             stages.deliver(messages)
             stages.close()
-            before = outline(sides.server.observed(), grain=self.grain)
+            before = self.outline(seen)
             assert sides.server.absorb(4, late) is False
-            assert outline(sides.server.observed(), grain=self.grain) == before
+            assert self.outline(seen) == before
             messages = {} if stages.view is not None else stages.answers(silent=(4,))
         assert stages.view.clients == (0, 1, 2, 3)
         assert self.is_the_mean_of(stages.view, (0, 1, 2, 3), round=0)
@@ -404,16 +418,20 @@ class ChannelContract:
     def test_server_and_network_are_seen_to_see_something_of_every_survivor(
         self, make: MakeSides
     ) -> None:
-        sides = make()
-        play(sides, round=0, silent=(1,))
+        recorder = Recorder()
+        play(make(), round=0, silent=(1,), observer=recorder)
         for party in ("server", "network"):
-            seen = [o for o in sides.server.observed() if o.party == party]
+            seen = [o for o in recorder.observations if o.party == party]
             assert {client for o in seen for client in o.about} == {0, 2, 3, 4}
             assert all(o.kind and o.size > 0 for o in seen)
-        assert {o.party for o in sides.server.observed()} == {"server", "network"}
+        assert {o.party for o in recorder.observations} == {"server", "network"}
 
-    def test_a_new_round_has_seen_nothing_yet(self, make: MakeSides) -> None:
-        sides = make()
-        play(sides, round=0)
-        sides.server.begin(1, EVERYONE, HASH)
-        assert list(sides.server.observed()) == []
+    def test_an_observer_is_told_of_its_own_round_only(self, make: MakeSides) -> None:
+        sides, first, second = make(), Recorder(), Recorder()
+        play(sides, round=0, observer=first)
+        of_the_first_round = list(first.observations)
+        sides.server.begin(1, EVERYONE, HASH, second)
+        assert second.observations == []
+        play(sides, round=2, observer=second)
+        assert second.observations
+        assert first.observations == of_the_first_round

@@ -29,6 +29,7 @@ from securefl.scenario.making.attack import make_attack, make_poison
 from securefl.scenario.scenario import parse_scenario
 from securefl.scenario.summary import summary
 from tests.paths import ROOT
+from tests.recorder import Recorder
 from tests.values import present
 
 EVENT = SampledGaussian(1.0, 2.0, 1)
@@ -59,7 +60,9 @@ def owner(attack: Attack) -> Adversary:
 
 
 def test_it_observes_the_honest_rows_of_its_own_clients_ascending() -> None:
-    (seen,) = owner(Spy()).observe(updates(), {})
+    recorder = Recorder()
+    owner(Spy()).rewrite(updates(), {}, round=0, observer=recorder)
+    (seen,) = recorder.observations
     assert (seen.party, seen.kind) == ("adversary", "own honest updates")
     assert (seen.about, seen.shape, seen.size) == ((2, 5), (2, 3), 24)
     assert seen.values is not None
@@ -92,7 +95,7 @@ def test_the_honest_updates_stay_as_they_were() -> None:
 
 def test_without_a_client_in_the_round_nothing_is_attacked() -> None:
     spy = Spy()
-    assert owner(spy).rewrite({}, {}, round=0) == ({}, None, ())
+    assert owner(spy).rewrite({}, {}, round=0) == ({}, None)
     assert spy.seen == []
 
 
@@ -127,10 +130,11 @@ def test_an_omniscient_one_knows_the_rows_of_the_others_and_says_so() -> None:
         3: ClientUpdate(torch.tensor([3.0, 3.0, 3.0]), 1, None, b"three"),
     }
     adversary = Adversary(frozenset({2, 5}), spy, omniscient=True)
-    own, known = adversary.observe(updates(), everyone)
+    recorder = Recorder()
+    sent = adversary.rewrite(updates(), everyone, round=4, observer=recorder).updates
+    own, known = recorder.observations
     assert (own.about, own.kind) == ((2, 5), "own honest updates")
     assert (known.about, known.kind, known.size) == ((3, 7), "honest updates of the others", 24)
-    sent = adversary.rewrite(updates(), everyone, round=4).updates
     assert spy.seen == [([[3.0, 3.0, 3.0], [7.0, 7.0, 7.0]], 4)]
     assert {client: update.delta.tolist() for client, update in sent.items()} == {
         2: [102, 100, 101],
@@ -160,7 +164,7 @@ def test_the_push_is_told_in_distances_of_the_rows_that_it_knows() -> None:
 
 def test_nobody_owns_no_client() -> None:
     assert NOBODY.clients == frozenset()
-    assert NOBODY.rewrite({}, {}, round=0) == ({}, None, ())
+    assert NOBODY.rewrite({}, {}, round=0) == ({}, None)
 
 
 NEEDED = {

@@ -25,7 +25,16 @@ from torch import Tensor
 from defenses import mean, median, screen
 from securefl import vector
 from securefl.channels.messages import ModelMessage
-from securefl.channels.protocol import ClientUpdate, Observation, Packet, View
+from securefl.channels.protocol import (
+    UNWATCHED,
+    ClientUpdate,
+    Header,
+    Observation,
+    Observer,
+    Packet,
+    Seen,
+    View,
+)
 from securefl.errors import (
     BudgetExceeded,
     ClientFailure,
@@ -36,8 +45,10 @@ from securefl.errors import (
 )
 from securefl.federation import engine
 from securefl.federation.adversary import NOBODY, Adversary
-from securefl.federation.values import Attendance, Federation, Played, Rule, State
+from securefl.federation.log import RoundLog
+from securefl.federation.values import Federation, Played, Rule, State
 from securefl.learning.protocol import Metrics, StepResult
+from tests.recorder import Recorder
 
 SESSION = b"s" * 16
 LAYOUT = "w(2,)"
@@ -123,10 +134,17 @@ class FakeServer:
     began: list[tuple[int, Sequence[int], bytes]] = field(default_factory=list)
     updates: list[tuple[int, int, Sequence[float]]] = field(default_factory=list)
     stage: int = 0
+    observer: Observer = UNWATCHED
 
-    def begin(self, round: int, cohort: Sequence[int], model_hash: bytes) -> None:
+    def begin(
+        self,
+        round: int,
+        cohort: Sequence[int],
+        model_hash: bytes,
+        observer: Observer = UNWATCHED,
+    ) -> None:
         self.began.append((round, cohort, model_hash))
-        self.updates, self.stage = [], 0
+        self.updates, self.stage, self.observer = [], 0, observer
 
     def requests(self) -> Mapping[int, bytes]:
         return dict.fromkeys(self.began[-1][1], b"update")
@@ -137,6 +155,7 @@ class FakeServer:
         except ValueError:
             return False
         self.updates.append((sender, weight, delta))
+        self.observer.observe(Observation("server", Seen.CLEAR_UPDATE, (client,), (2,), 8))
         return bool(sender == client)
 
     def close_stage(self) -> View | None:
@@ -144,11 +163,6 @@ class FakeServer:
         if len(self.updates) < self.min_cohort:
             raise RoundAbandoned(f"{len(self.updates)} came")
         return view_of(self.updates)
-
-    def observed(self) -> Sequence[Observation]:
-        return [
-            Observation("server", "update", (client,), (2,), 8) for client, _, _ in self.updates
-        ]
 
 
 @dataclass
@@ -245,8 +259,8 @@ def federation(
     )
 
 
-def play(setup: Federation, *, round: int = 0) -> Played:
-    return engine.play_round(setup, State(START, round=round))
+def play(setup: Federation, *, round: int = 0, observer: Observer = UNWATCHED) -> Played:
+    return engine.play_round(setup, State(START, round=round), observer)
 
 
 def two_clients() -> tuple[FakeClient, FakeClient]:
@@ -307,23 +321,59 @@ def test_every_invited_client_gets_the_model_and_the_channel_its_hash() -> None:
     assert server.began == [(3, (0, 1), vector.model_hash(LAYOUT, START))]
 
 
-def test_what_was_seen_is_the_model_ones_own_update_and_what_the_channel_tells() -> None:
-    seen = play(federation(*two_clients())).observed
-    holders = ("server", "network", "client 0", "client 1")
-    models = [Observation(party, "global model", (), (2,), 8) for party in holders]
-    updates = [Observation("server", "update", (client,), (2,), 8) for client in (0, 1)]
-    own = [Observation(f"client {client}", "own update", (client,), (2,), 8) for client in (0, 1)]
-    assert list(seen) == [*models, *updates, *own]
-    assert all(one.values is not None and torch.equal(one.values, START) for one in seen[:4])
-    assert [one.values.tolist() for one in seen[-2:] if one.values is not None] == [
-        [1.0, 0.0],
-        [3.0, -4.0],
+HOLDERS = ("server", "network", "client 0", "client 1")
+
+
+def test_a_transcript_lists_models_then_the_channel_then_what_clients_sent() -> None:
+    played = play(federation(*two_clients()))
+    models = [Header(party, Seen.GLOBAL_MODEL, (), (2,), 8) for party in HOLDERS]
+    updates = [Header("server", Seen.CLEAR_UPDATE, (client,), (2,), 8) for client in (0, 1)]
+    own = [Header(f"client {client}", Seen.OWN_UPDATE, (client,), (2,), 8) for client in (0, 1)]
+    assert list(played.observed) == [*models, *updates, *own]
+
+
+def test_an_observer_is_given_what_each_party_sees_when_it_sees_it() -> None:
+    recorder = Recorder()
+    play(federation(*two_clients()), observer=recorder)
+    models = [(party, Seen.GLOBAL_MODEL, (10.0, 20.0)) for party in HOLDERS]
+    numbers = [
+        (o.party, o.kind, None if o.values is None else tuple(o.values.tolist()))
+        for o in recorder.observations
     ]
+    assert numbers == [
+        *models,
+        ("client 0", Seen.OWN_UPDATE, (1.0, 0.0)),
+        ("server", Seen.CLEAR_UPDATE, None),
+        ("client 1", Seen.OWN_UPDATE, (3.0, -4.0)),
+        ("server", Seen.CLEAR_UPDATE, None),
+    ]
+
+
+def test_the_transcript_ends_with_the_sums_that_clients_opened() -> None:
+    recorder = Recorder()
+    adversary = Adversary(frozenset({1}), lambda own, known, round: 2 * own, omniscient=True)
+    setup = federation(*two_clients(), server=SealedServer(), adversary=adversary)
+    played = play(setup, observer=recorder)
+    assert [(o.party, o.kind, o.about) for o in played.observed[4:]] == [
+        ("server", Seen.CLEAR_UPDATE, (0,)),
+        ("server", Seen.CLEAR_UPDATE, (1,)),
+        ("client 0", Seen.OWN_UPDATE, (0,)),
+        ("adversary", Seen.OWN_HONEST_UPDATES, (1,)),
+        ("adversary", Seen.OTHERS_HONEST_UPDATES, (0,)),
+        ("client 1", Seen.OWN_UPDATE, (1,)),
+        ("client 0", Seen.OPENED_SUM, (0,)),
+        ("client 0", Seen.OPENED_SUM, (1,)),
+    ]
+    opened = [o.values for o in recorder.observations if o.kind == Seen.OPENED_SUM]
+    assert [row.tolist() for row in opened if row is not None] == [[1.0, 0.0], [6.0, -8.0]]
 
 
 def test_where_the_server_does_not_hold_the_model_neither_it_nor_the_network_sees_it() -> None:
     seen = play(replace(federation(*two_clients()), server_holds_model=False)).observed
-    assert {one.party for one in seen if one.kind == "global model"} == {"client 0", "client 1"}
+    assert {header.party for header in seen if header.kind == Seen.GLOBAL_MODEL} == {
+        "client 0",
+        "client 1",
+    }
 
 
 def test_a_cohort_is_invited_anew_each_round_and_nobody_else_is_disturbed() -> None:
@@ -392,9 +442,7 @@ def test_a_client_that_fails_is_absent_with_its_reason_and_the_others_go_on(
     assert played.record.survivors == (0, 2)
     assert played.state.weights.tolist() == [13.5, 20.0]
     assert [client.confirmed for client in clients] == [[0], [], [0]]
-    assert played.attendance.out_of_budget == (
-        {1} if isinstance(failure, BudgetExceeded) else set()
-    )
+    assert played.out_of_budget == ({1} if isinstance(failure, BudgetExceeded) else set())
 
 
 def test_who_failed_to_load_is_not_asked() -> None:
@@ -701,28 +749,28 @@ def test_a_round_that_went_through_counts_even_if_everyone_fell_silent_after_sub
 
 
 def test_a_forged_packet_before_or_after_the_honest_one_excludes_nobody() -> None:
-    setup, attendance = federation(*two_clients()), Attendance()
+    setup, log = federation(*two_clients()), RoundLog(UNWATCHED)
     setup.server.begin(0, (0, 1), b"")
     honest = pack(0, ClientUpdate(torch.tensor([1.0, 0.0]), 1, None, b""))
     for packets in ([b"junk", honest], [honest, b"junk"], [b"junk", honest, b"junk"]):
-        attendance.taken.clear()
+        log.answered.clear()
         for packet in packets:
-            engine.deliver(setup, 0, packet, attendance)
-        assert attendance.absent == {}
-    engine.deliver(setup, 1, b"junk", attendance)
-    assert attendance.absent == {1: "its message was dropped: malformed, foreign or late"}
-    assert attendance.rejected == 5
+            engine.deliver(setup, 0, packet, log)
+        assert log.absent == {}
+    engine.deliver(setup, 1, b"junk", log)
+    assert log.absent == {1: "its message was dropped: malformed, foreign or late"}
+    assert log.rejected == 5
 
 
 def test_who_was_heard_in_one_stage_is_absent_when_its_next_message_is_dropped(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    attendance, setup = Attendance(), federation(*two_clients(), server=GreetingServer())
+    log, setup = RoundLog(UNWATCHED), federation(*two_clients(), server=GreetingServer())
     monkeypatch.setattr(setup.clients[1], "submit", lambda update: b"junk")
     setup.server.begin(0, (0, 1), b"")
     for client in (0, 1):
         setup.clients[client].load(
             ModelMessage(SESSION, 0, vector.model_hash(LAYOUT, START), START).to_bytes()
         )
-    engine.exchange(setup, 0, attendance)
-    assert attendance.absent == {1: "its message was dropped: malformed, foreign or late"}
+    engine.exchange(setup, 0, log)
+    assert log.absent == {1: "its message was dropped: malformed, foreign or late"}

@@ -15,13 +15,15 @@ import pytest
 import torch
 from torch import Tensor
 
+from securefl.channels.protocol import Seen
 from securefl.federation import engine
 from securefl.federation.values import State
 from securefl.scenario.assemble.assemble import assemble
 from securefl.scenario.scenario import Scenario, parse_scenario
 from tests.learning.test_dp_sgd import variance_is_right
+from tests.recorder import Recorder
 
-KINDS = ("update in the clear", "sum of updates")
+KINDS = (Seen.CLEAR_UPDATE, Seen.SUM_OF_UPDATES)
 CLIENTS, RECORDS, SIGMA, CLIP, LR = 5, 287, 1.3, 0.5, 1e-3
 TEXT = """
 rounds = {rounds}
@@ -41,11 +43,12 @@ def seen(scenario: Scenario, tmp_path: Path) -> list[dict[str, Tensor]]:
     state = State(assembled.start.weights)
     rounds = []
     for _ in range(scenario.rounds):
-        played = engine.play_round(assembled.federation, state)
+        recorder = Recorder()
+        played = engine.play_round(assembled.federation, state, recorder)
         assert not played.record.abandoned, played.record.reason
         rows = {
             str(one.about): one.values.double() * RECORDS / (LR * CLIP * SIGMA)
-            for one in played.observed
+            for one in recorder.observations
             if one.party == "server" and one.kind in KINDS and one.values is not None
         }
         rounds.append(rows)

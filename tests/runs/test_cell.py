@@ -9,10 +9,10 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from securefl.channels.protocol import Observation
+from securefl.channels.protocol import Header, Seen
 from securefl.errors import RunFolderError
 from securefl.federation.record import RoundRecord
-from securefl.federation.values import Attendance, Played, State
+from securefl.federation.values import Played, State
 from securefl.files import append_line, read_json, read_lines, write_json, write_lines
 from securefl.runs.cell import Cell, CellState, Status, Timings
 from securefl.runs.metrics import RunMetrics
@@ -38,10 +38,9 @@ RECORD = RoundRecord(
 
 
 def played(round: int) -> Played:
-    update = torch.tensor([123.456, 7.0])
-    observed = (Observation("server", "update in the clear", (0,), (2,), 8, update),)
+    header = Header("server", Seen.CLEAR_UPDATE, (0,), (2,), 8)
     state = replace(STATE, round=round + 1)
-    return Played(state, replace(RECORD, round=round), Attendance(), observed)
+    return Played(state, replace(RECORD, round=round), frozenset(), (header,))
 
 
 def opened(folder: Path, *, rounds: int = 0) -> Cell:

@@ -3,9 +3,9 @@
 from typing import Any
 
 from securefl.channels.ckks.terms import CkksTerms
-from securefl.channels.protocol import MODEL, OWN, Kind, Plan, Sides
+from securefl.channels.protocol import Kind, Plan, Seen, Sides
 
-_SHOWN = ("encrypted update", "encrypted sum")
+_SHOWN = (Seen.ENCRYPTED_UPDATE, Seen.ENCRYPTED_SUM)
 
 
 def ckks_sides(plan: Plan, **options: Any) -> Sides:
@@ -76,7 +76,11 @@ CKKS = Kind(
             "what the server sees; that nobody swaps it is for the transport to see to (TLS)"
         ),
     },
-    sees={"server": _SHOWN, "network": _SHOWN, "client": (MODEL, OWN, "opened sum")},
+    sees={
+        "server": _SHOWN,
+        "network": _SHOWN,
+        "client": (Seen.GLOBAL_MODEL, Seen.OWN_UPDATE, Seen.OPENED_SUM),
+    },
     stages=2,
     rows=lambda cohort: 1,
     options={"clip": 4.0},

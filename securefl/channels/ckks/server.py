@@ -7,7 +7,7 @@ from securefl.channels.ckks.cipher import Ciphertexts
 from securefl.channels.ckks.messages import EncryptedSum, EncryptedUpdate
 from securefl.channels.ckks.terms import CkksTerms
 from securefl.channels.messages import UpdateRequest
-from securefl.channels.protocol import Observation, Packet
+from securefl.channels.protocol import UNWATCHED, Observation, Observer, Packet, Seen
 from securefl.errors import ProtocolError, RoundAbandoned
 
 _UPDATES, _OPENING, _OVER = 1, 2, 3
@@ -30,12 +30,19 @@ class CkksServer:
         self._total: list[Any] = []
         self._added: set[int] = set()
         self._sum = b""
-        self._seen: list[Observation] = []
+        self._observer = UNWATCHED
 
-    def begin(self, round: int, cohort: Sequence[int], model_hash: bytes) -> None:
+    def begin(
+        self,
+        round: int,
+        cohort: Sequence[int],
+        model_hash: bytes,
+        observer: Observer = UNWATCHED,
+    ) -> None:
         """Start a round; what was left of the last one is forgotten."""
         self._round, self._cohort, self._model_hash = round, frozenset(cohort), model_hash
-        self._stage, self._total, self._added, self._sum, self._seen = _UPDATES, [], set(), b"", []
+        self._stage, self._total, self._added, self._sum = _UPDATES, [], set(), b""
+        self._observer = observer
 
     def requests(self) -> dict[int, bytes]:
         """To everyone invited: send your update; then: open this sum."""
@@ -64,7 +71,7 @@ class CkksServer:
         except ProtocolError:
             return False
         self._added.add(client)
-        self._note("encrypted update", (client,), len(message))
+        self._tell(Seen.ENCRYPTED_UPDATE, (client,), len(message))
         return True
 
     def close_stage(self) -> None:
@@ -88,16 +95,13 @@ class CkksServer:
                 self._ciphertexts.dump(self._total),
             )
             self._sum, self._total, self._stage = sum_.to_bytes(), [], _OPENING
-            self._note("encrypted sum", survivors, len(self._sum))
+            self._tell(Seen.ENCRYPTED_SUM, survivors, len(self._sum))
         elif self._stage == _OPENING:
             self._stage = _OVER
         else:
             raise RoundAbandoned("no key holder opened the sum")
 
-    def observed(self) -> list[Observation]:
-        """Ciphertexts, as the server and whoever reads the network saw them."""
-        return list(self._seen)
-
-    def _note(self, kind: str, about: tuple[int, ...], size: int) -> None:
+    def _tell(self, kind: Seen, about: tuple[int, ...], size: int) -> None:
+        """Tells the observer of ciphertexts, which neither the server nor the network can read."""
         for party in ("server", "network"):
-            self._seen.append(Observation(party, kind, about, (self._terms.chunks,), size))
+            self._observer.observe(Observation(party, kind, about, (self._terms.chunks,), size))

@@ -26,7 +26,7 @@ from securefl.channels.masking.replies import (
 from securefl.channels.masking.requests import KeyTable, ShareDelivery, SurvivorList, UnmaskRequest
 from securefl.channels.masking.round_secrets import possession, upload_key
 from securefl.channels.masking.unmasking import Reconstruction, remove_masks
-from securefl.channels.protocol import Packet
+from securefl.channels.protocol import Packet, Seen
 from securefl.errors import ProtocolError, RoundAbandoned
 
 STAGES = 5
@@ -95,7 +95,7 @@ class Block:
         """Returns the key that this client's upload is tagged with."""
         return self._upload_keys[client]
 
-    def absorb(self, stage: int, client: int, body: memoryview, message: Packet) -> str:
+    def absorb(self, stage: int, client: int, body: memoryview, message: Packet) -> Seen:
         """Takes one reply whose signature or tag was verified.
 
         Args:
@@ -115,25 +115,25 @@ class Block:
             self._upload_keys[client] = self._proven(keys)
             self._keys[client] = keys
             self._signed_keys[client] = bytes(message)
-            return "public keys"
+            return Seen.PUBLIC_KEYS
         if stage == 2:
             boxes = self._complete(SealedShares.from_bytes(body, most=len(self._members)), client)
             self._sealed[client] = boxes.sealed
             self._commitments[client] = boxes.commitments
-            return "sealed shares"
+            return Seen.SEALED_SHARES
         if stage == 3:
             upload = MaskedInput.from_bytes(body, m=self._terms.d, word=self._terms.code.word)
             self._weights[client] = self._allowed_weight(self._own(upload, client))
             self.total += upload.words
-            return "masked update"
+            return Seen.MASKED_UPDATE
         if stage == 4:
             if self._own(Consent.from_bytes(body), client).statement != self._statement:
                 raise ProtocolError("another statement than the server's")
             self._consents[client] = bytes(message)
-            return "signed survivor set"
+            return Seen.SURVIVOR_SET
         shares = RevealedShares.from_bytes(body, most=len(self._members))
         self._revealed[client] = self._legal(self._own(shares, client))
-        return "shares of survivors' seeds and of dropped clients' keys"
+        return Seen.REVEALED_SHARES
 
     def _own(self, message: _Reply, client: int) -> _Reply:
         """Returns the message, if it is of this session and round and from this client."""

@@ -11,16 +11,16 @@ from securefl.channels.masking.server import MaskedServer
 from securefl.channels.masking.setup import SetupClient, SetupServer, hold
 from securefl.channels.masking.setup_messages import SECRET_BYTES
 from securefl.channels.monotonic import MemoryMonotonic
-from securefl.channels.protocol import MODEL, OWN, SET_UP, Kind, Plan, Sides
+from securefl.channels.protocol import SET_UP, Kind, Plan, Seen, Sides
 
 _SHOWN = (
-    MODEL,
-    "public keys",
-    "sealed shares",
-    "masked update",
-    "signed survivor set",
-    "shares of survivors' seeds and of dropped clients' keys",
-    "sum of updates",
+    Seen.GLOBAL_MODEL,
+    Seen.PUBLIC_KEYS,
+    Seen.SEALED_SHARES,
+    Seen.MASKED_UPDATE,
+    Seen.SURVIVOR_SET,
+    Seen.REVEALED_SHARES,
+    Seen.SUM_OF_UPDATES,
 )
 
 
@@ -134,7 +134,11 @@ MASKED = Kind(
         ),
         "other clients": "the global models, hence the sum, and who took part",
     },
-    sees={"server": _SHOWN, "network": _SHOWN, "client": (MODEL, OWN)},
+    sees={
+        "server": _SHOWN,
+        "network": _SHOWN,
+        "client": (Seen.GLOBAL_MODEL, Seen.OWN_UPDATE),
+    },
     stages=5,
     rows=lambda cohort: 1,
     options={

@@ -7,12 +7,13 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from securefl.channels.masking.agreement import Agreement
 from securefl.channels.masking.block import STAGES, UPLOAD_STAGE, Block
 from securefl.channels.masking.keys import Identity, RoundKey, open_signed, open_tagged
 from securefl.channels.masking.requests import Invitation
-from securefl.channels.protocol import REPORTED, Observation, Packet, View
+from securefl.channels.protocol import UNWATCHED, Observation, Observer, Packet, Seen, View
 from securefl.errors import ProtocolError, RoundAbandoned
 
 
@@ -41,9 +42,15 @@ class MaskedServer:
         self._blocks: list[Block] = []
         self._key = RoundKey.generate()
         self._answered: set[int] = set()
-        self._seen: list[Observation] = []
+        self._observer = UNWATCHED
 
-    def begin(self, round: int, cohort: Sequence[int], model_hash: bytes) -> None:
+    def begin(
+        self,
+        round: int,
+        cohort: Sequence[int],
+        model_hash: bytes,
+        observer: Observer = UNWATCHED,
+    ) -> None:
         """Start a round; what was left of the last one is forgotten. Raises ValueError at strangers, or too many."""
         if strangers := set(cohort) - set(self._terms.roster):
             raise ValueError(f"client {min(strangers)} is not in the roster")
@@ -53,7 +60,7 @@ class MaskedServer:
         self._round, self._stage, self._cohort = round, 1, tuple(sorted(cohort))
         self._key = RoundKey.generate()
         self._blocks = [Block(self._terms, round, block, model_hash, self._key) for block in blocks]
-        self._answered, self._seen = set(), []
+        self._answered, self._observer = set(), observer
 
     def requests(self) -> Mapping[int, bytes]:
         """One signed request for each client that is still there, ascending."""
@@ -82,11 +89,10 @@ class MaskedServer:
             return False
         self._answered.add(client)
         for party in ("server", "network"):
-            self._seen.append(Observation(party, kind, (client,), (len(message),), len(message)))
+            self._tell(party, kind, (client,), (len(message),), len(message))
             if self._stage == UPLOAD_STAGE and self._terms.weights is None:
-                self._seen.append(
-                    Observation(party, REPORTED, (client,), (), 4)
-                )  # in clear, in that message
+                # the weight is in clear in that message
+                self._tell(party, Seen.REPORTED_WEIGHT, (client,), (), 4)
         return True
 
     def close_stage(self) -> View | None:
@@ -109,10 +115,6 @@ class MaskedServer:
         self._stage += 1
         return self._view() if self._stage > STAGES else None
 
-    def observed(self) -> Sequence[Observation]:
-        """Every message, and the sums, as the server and whoever reads the network saw them."""
-        return list(self._seen)
-
     def _view(self) -> View:
         """One row, the weighted mean over all survivors of all blocks; no coordinate of it is beyond the clip.
 
@@ -125,13 +127,9 @@ class MaskedServer:
             opened = block.opened()
             total += block.held(opened)
             weight += block.weight
+            values, size = torch.from_numpy(opened), block.total.nbytes
             for party in ("server", "network"):
-                values = torch.from_numpy(opened)
-                self._seen.append(
-                    Observation(
-                        party, "sum of updates", block.survivors, (d,), block.total.nbytes, values
-                    )
-                )
+                self._tell(party, Seen.SUM_OF_UPDATES, block.survivors, (d,), size, values)
         survivors = tuple(sorted(client for block in self._blocks for client in block.survivors))
         self._blocks = []
         mean = torch.from_numpy(total * (terms.max_weight / weight)).to(torch.float32)
@@ -141,3 +139,15 @@ class MaskedServer:
 
     def _signed(self, message: bytes) -> bytes:
         return message + self._identity.signature(message, terms=self._terms.digest)
+
+    def _tell(
+        self,
+        party: str,
+        kind: Seen,
+        about: tuple[int, ...],
+        shape: tuple[int, ...],
+        size: int,
+        values: Tensor | None = None,
+    ) -> None:
+        """Tells the observer of a message or a sum."""
+        self._observer.observe(Observation(party, kind, about, shape, size, values))

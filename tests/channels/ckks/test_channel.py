@@ -39,6 +39,7 @@ from tests.channels.contract import (
     until_asked,
     updates_for,
 )
+from tests.recorder import Recorder
 
 TERMS = CkksTerms(
     session=SESSION,
@@ -555,9 +556,9 @@ def test_broken_messages_never_do_more_than_being_dropped(seed: int) -> None:
 
 
 def test_server_and_network_see_ciphertexts_and_never_a_value() -> None:
-    sides = sides_of(TERMS)
-    play(sides, round=0)
-    seen = sides.server.observed()
+    recorder = Recorder()
+    play(sides_of(TERMS), round=0, observer=recorder)
+    seen = recorder.observations
     assert {o.kind for o in seen} == {"encrypted update", "encrypted sum"}
     assert all(o.values is None for o in seen)
     assert [o.about for o in seen if o.kind == "encrypted sum"] == [EVERYONE, EVERYONE]

@@ -27,7 +27,7 @@ from securefl.channels.ckks.messages import EncryptedSum, EncryptedUpdate
 from securefl.channels.ckks.names import first_name, next_name
 from securefl.channels.ckks.server import CkksServer
 from securefl.channels.ckks.terms import SLOTS
-from securefl.channels.protocol import Observation, Packet
+from securefl.channels.protocol import UNWATCHED, Observer, Packet
 from securefl.federation import engine
 from securefl.federation.values import State
 from securefl.learning.protocol import StepResult
@@ -63,10 +63,16 @@ class Oracle:
     stolen: bytes = b""  # the victim's latest ciphertext
     _round: int = 0
 
-    def begin(self, round: int, cohort: Sequence[int], model_hash: bytes) -> None:
+    def begin(
+        self,
+        round: int,
+        cohort: Sequence[int],
+        model_hash: bytes,
+        observer: Observer = UNWATCHED,
+    ) -> None:
         self._round = round
         self.names.append(model_hash)
-        self.inner.begin(round, cohort, model_hash)
+        self.inner.begin(round, cohort, model_hash, observer)
 
     def requests(self) -> Mapping[int, bytes]:
         requests = self.inner.requests()
@@ -87,9 +93,6 @@ class Oracle:
 
     def close_stage(self) -> None:
         self.inner.close_stage()
-
-    def observed(self) -> list[Observation]:
-        return self.inner.observed()
 
 
 @dataclass

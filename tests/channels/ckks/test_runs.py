@@ -9,6 +9,7 @@ import torch
 
 from securefl.channels.ckks.cipher import KeyHolder
 from securefl.channels.ckks.wire import CIPHERTEXT_BYTES
+from securefl.channels.protocol import UNWATCHED, Observer, Seen
 from securefl.errors import RunFailed, ScenarioError
 from securefl.federation import engine
 from securefl.federation.values import Played
@@ -18,6 +19,7 @@ from securefl.scenario.assemble.assemble import assemble
 from securefl.scenario.making.channel import terms_of
 from securefl.scenario.scenario import Scenario, parse_scenario
 from tests.medmnist_files import official
+from tests.recorder import Recorder
 
 HEART = """
 seed = 1
@@ -52,9 +54,11 @@ def test_three_updates_make_a_round_unless_declared_and_one_never_does() -> None
         parse_scenario(HEART, overrides=("channel.kind=ckks", "cohort.size=2"))
 
 
-def play(scenario: Scenario, folder: Path) -> list[Played]:
+def play(scenario: Scenario, folder: Path, observer: Observer = UNWATCHED) -> list[Played]:
     assembled = assemble(scenario, run="r", ledgers=folder)
-    return list(engine.run(assembled.federation, assembled.start, rounds=scenario.rounds))
+    return list(
+        engine.run(assembled.federation, assembled.start, rounds=scenario.rounds, observer=observer)
+    )
 
 
 def assert_the_channels_agree(text: str, folder: Path) -> dict[str, list[Played]]:
@@ -124,16 +128,21 @@ def test_ckks_masked_and_plain_give_the_same_model_on_breastmnist(
 def test_key_holders_see_the_opened_sum_with_its_values_and_everyone_else_ciphertexts(
     tmp_path: Path,
 ) -> None:
-    played = play(parse_scenario(HEART, overrides=("channel.kind=ckks",)), tmp_path)
-    opened = [o for o in played[0].observed if o.kind == "opened sum"]
+    recorder = Recorder()
+    scenario = parse_scenario(HEART, overrides=("channel.kind=ckks", "rounds=1"))
+    played = play(scenario, tmp_path, recorder)
+    opened = [o for o in recorder.observations if o.kind == Seen.OPENED_SUM]
     assert [o.party for o in opened] == [f"client {client}" for client in range(4)]
-    start = played[0].observed[0].values
+    assert recorder.observations[0].kind == Seen.GLOBAL_MODEL
+    start = recorder.observations[0].values
     assert start is not None
     for o in opened:
         assert o.about == (0, 1, 2, 3)
         assert o.values is not None
         assert torch.allclose(start + o.values, played[0].state.weights, atol=1e-6)
-    assert all(o.values is None for o in played[0].observed if o.party in ("server", "network"))
+    outside = [o for o in recorder.observations if o.party in ("server", "network")]
+    assert len(outside) == 2 * (4 + 1)
+    assert all(o.values is None for o in outside)
 
 
 def test_the_transcript_on_disk_says_what_each_party_saw_and_no_value(tmp_path: Path) -> None:

@@ -13,8 +13,9 @@ from securefl.channels.masking.fixed_point import FixedPoint
 from securefl.channels.masking.keys import Identity
 from securefl.channels.masking.server import MaskedServer
 from securefl.channels.monotonic import MemoryMonotonic, Monotonic
-from securefl.channels.protocol import ClientUpdate, Packet, View
+from securefl.channels.protocol import ClientUpdate, Observation, Packet, View
 from securefl.rng import seeded_keystream
+from tests.recorder import Recorder
 
 SESSION, HASH = bytes(range(16)), b"h" * 32
 
@@ -66,6 +67,7 @@ class Session:
         self.clients = {client: make_client(client, terms) for client in terms.roster}
         self.updates: dict[int, ClientUpdate] = {}
         self.round = -1
+        self.recorder = Recorder()  # of the latest round
 
     def begin(self, round: int, cohort: Sequence[int] | None = None, *, seed: int = 0) -> "Session":
         """Start a round with fresh updates."""
@@ -73,8 +75,15 @@ class Session:
         self.updates = {
             client: update(client, self.terms, seed=seed + round) for client in self.clients
         }
-        self.server.begin(round, tuple(self.clients) if cohort is None else cohort, HASH)
+        self.recorder = Recorder()
+        invited = tuple(self.clients) if cohort is None else cohort
+        self.server.begin(round, invited, HASH, self.recorder)
         return self
+
+    @property
+    def observed(self) -> list[Observation]:
+        """What the server and the network saw in the latest round."""
+        return self.recorder.observations
 
     def answers(self, *, silent: Iterable[int] = ()) -> dict[int, Packet]:
         """Everyone's reply to this stage's request."""

@@ -327,9 +327,7 @@ def test_what_opens_over_different_models_is_noise(n: int, odd: int) -> None:
     view = session.stage()
     assert view is not None
     (opened_sum,) = [
-        o.values
-        for o in session.server.observed()
-        if (o.party, o.kind) == ("server", "sum of updates")
+        o.values for o in session.observed if (o.party, o.kind) == ("server", "sum of updates")
     ]
     assert opened_sum is not None
     victims = sum(session.updates[client].delta.double() for client in range(odd))
@@ -972,7 +970,7 @@ def test_one_wrong_share_abandons_the_round_and_names_whose_secret_failed(
         assert session.server.absorb(client, packet)
     with pytest.raises(RoundAbandoned, match=f"the {sentence} has 3 right shares left, it takes 4"):
         session.server.close_stage()
-    assert not [o for o in session.server.observed() if o.kind == "sum of updates"]
+    assert not [o for o in session.observed if o.kind == "sum of updates"]
 
 
 def test_a_box_that_does_not_open_is_left_out_and_the_others_suffice() -> None:
@@ -1232,9 +1230,7 @@ def test_n_minus_1_colluders_learn_exactly_the_victims_update() -> None:
         encoded(session, client).astype(np.int32).astype(np.int64) for client in (1, 2, 3, 4)
     )
     (opened_sum,) = [
-        o.values
-        for o in session.server.observed()
-        if (o.party, o.kind) == ("server", "sum of updates")
+        o.values for o in session.observed if (o.party, o.kind) == ("server", "sum of updates")
     ]
     assert opened_sum is not None
     total = np.rint(opened_sum.numpy() / session.terms.code.step).astype(np.int64)

@@ -84,7 +84,7 @@ def test_one_wrong_share_too_many_abandons_the_block_and_opens_nothing() -> None
         RoundAbandoned, match="seed of client 3 has 5 right shares left, it takes 6"
     ):
         last_stage(session, (0, 1, 2), of=[3])
-    assert not [o for o in session.server.observed() if o.kind == "sum of updates"]
+    assert not [o for o in session.observed if o.kind == "sum of updates"]
 
 
 def test_a_wrong_share_of_its_own_secret_is_not_taken_from_the_dealer_either() -> None:
@@ -290,9 +290,7 @@ def test_a_client_whose_coordinates_wrap_around_moves_the_mean_no_further_than_t
     assert view is not None
     assert float(view.rows.abs().max()) == session.terms.code.clip == 8.0
     (seen,) = [
-        o.values
-        for o in session.server.observed()
-        if (o.party, o.kind) == ("server", "sum of updates")
+        o.values for o in session.observed if (o.party, o.kind) == ("server", "sum of updates")
     ]
     assert seen is not None
     assert float(seen.abs().max()) > 8.0  # what was opened is recorded as it was
@@ -375,7 +373,7 @@ def test_a_weight_that_no_client_can_have_is_dropped_with_its_upload(lie: int) -
     assert view.weights.tolist() == [604]
     assert torch.allclose(view.rows[0], torch.full((3,), 0.01), atol=1e-5)
     assert 4 not in {
-        client for o in session.server.observed() if o.kind == "masked update" for client in o.about
+        client for o in session.observed if o.kind == "masked update" for client in o.about
     }
 
 

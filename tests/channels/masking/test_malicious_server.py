@@ -134,7 +134,7 @@ def session_of(updates: Mapping[int, Tensor]) -> Session:
 
 def opened(session: Session) -> Tensor:
     """All numbers that the server saw: those of one sum over all clients."""
-    seen = [o for o in session.server.observed() if o.values is not None]
+    seen = [o for o in session.observed if o.values is not None]
     assert {(o.party, o.kind, o.about) for o in seen if o.party == "server"} == {
         ("server", "sum of updates", tuple(session.clients))
     }

@@ -30,9 +30,7 @@ NEVER = 6  # a client that answers all five stages
 
 def sums_seen(session: Session) -> list[NDArray[np.float64]]:
     """The opened sums, as the server saw them, one a block."""
-    seen = [
-        o for o in session.server.observed() if (o.party, o.kind) == ("server", "sum of updates")
-    ]
+    seen = [o for o in session.observed if (o.party, o.kind) == ("server", "sum of updates")]
     return [o.values.numpy() for o in seen if o.values is not None]
 
 

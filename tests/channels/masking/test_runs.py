@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from securefl.channels.protocol import ChannelServer, Packet
+from securefl.channels.protocol import UNWATCHED, ChannelServer, Observer, Packet
 from securefl.federation import engine
 from securefl.federation.values import Federation, Played
 from securefl.runs.api import run
@@ -19,6 +19,7 @@ from securefl.scenario.assemble.trainers import stream_for
 from securefl.scenario.making.channel import terms_of
 from securefl.scenario.scenario import Scenario, parse_scenario
 from securefl.scenario.summary import summary
+from tests.recorder import Recorder
 
 HEART = """
 seed = 1
@@ -44,9 +45,11 @@ def drops(*failures: tuple[int, int, int]) -> str:
     return f"simulate.drop=[{', '.join(tables)}]"
 
 
-def play(scenario: Scenario, folder: Path) -> list[Played]:
+def play(scenario: Scenario, folder: Path, observer: Observer = UNWATCHED) -> list[Played]:
     assembled = assemble(scenario, run="r", ledgers=folder)
-    return list(engine.run(assembled.federation, assembled.start, rounds=scenario.rounds))
+    return list(
+        engine.run(assembled.federation, assembled.start, rounds=scenario.rounds, observer=observer)
+    )
 
 
 def weights(played: list[Played]) -> Tensor:
@@ -171,11 +174,13 @@ def test_keys_are_fresh_and_a_seeded_run_gives_the_same_model_again(
 
 
 def test_the_server_is_recorded_to_see_sums_and_never_one_update(tmp_path: Path) -> None:
-    played = play(
+    recorder = Recorder()
+    play(
         parse_scenario(DIGITS, overrides=("rounds=1", *MASKED, drops((3, 0, 4), (5, 0, 3)))),
         tmp_path,
+        recorder,
     )
-    seen = [o for o in played[0].observed if o.party == "server"]
+    seen = [o for o in recorder.observations if o.party == "server"]
     kinds = {o.kind: sorted({c for x in seen if x.kind == o.kind for c in x.about}) for o in seen}
     everyone, survivors = list(range(10)), [c for c in range(10) if c != 5]
     answering = [c for c in survivors if c != 3]

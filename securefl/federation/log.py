@@ -1,0 +1,148 @@
+"""What a round notes while it is played, and what of it is written down."""
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+from torch import Tensor
+
+from securefl.channels.protocol import (
+    ClientUpdate,
+    Header,
+    Observation,
+    Observer,
+    Seen,
+    View,
+)
+from securefl.errors import BudgetExceeded, ClientFailure, ProtocolError
+from securefl.federation.record import RoundRecord
+
+# Transcripts list global models first, then what the channel carried, what clients and the
+# adversary know by themselves, and opened sums last. Within a group the order is that of events.
+_CHANNEL = 1
+_PLACE_IN_TRANSCRIPT = {
+    Seen.GLOBAL_MODEL: 0,
+    Seen.OWN_UPDATE: 2,
+    Seen.OWN_HONEST_UPDATES: 2,
+    Seen.OTHERS_HONEST_UPDATES: 2,
+    Seen.OPENED_SUM: 3,
+}
+
+
+@dataclass
+class Stage:
+    """Updates that wait for the end of a stage, and the view if a client opened one.
+
+    Attributes:
+        corrupt: honest updates of corrupt clients, which submit after everybody else.
+        honest: updates of the other clients, kept for an omniscient adversary only.
+        view: the view that a client opened; None while there is none.
+    """
+
+    corrupt: dict[int, ClientUpdate] = field(default_factory=dict)
+    honest: dict[int, ClientUpdate] = field(default_factory=dict)
+    view: View | None = None
+
+
+@dataclass
+class RoundLog:
+    """The account of one round: who was absent and why, bytes, and the headers of observations.
+
+    The log is the observer that engine, channel and adversary report to. It keeps headers for
+    the transcript and passes values on without keeping them, so that the memory of a round does
+    not grow with its clients.
+
+    Attributes:
+        observer: gets every observation with its values.
+        absent: client -> why it did not answer.
+        out_of_budget: clients whose ledger refused the round.
+        answered: clients with an accepted reply in the current stage.
+        rejected: messages that the server dropped.
+        bytes_up: bytes sent to the server, dropped messages included.
+        bytes_down: bytes sent to clients.
+        push: see `RoundRecord`.
+        screened: clients behind rows that were set aside.
+        distrusted: see `RoundRecord`.
+        survivors: clients whose updates are in the aggregate.
+        reason: why the round was abandoned; empty if it was not.
+    """
+
+    observer: Observer
+    absent: dict[int, str] = field(default_factory=dict)
+    out_of_budget: set[int] = field(default_factory=set)
+    answered: set[int] = field(default_factory=set)
+    rejected: int = 0
+    bytes_up: int = 0
+    bytes_down: int = 0
+    push: float | None = None
+    screened: tuple[int, ...] = ()
+    distrusted: tuple[int, ...] | None = None
+    survivors: tuple[int, ...] = ()
+    reason: str = ""
+    _headers: list[Header] = field(default_factory=list)
+
+    def observe(self, observation: Observation) -> None:
+        """Keeps the header and passes the observation on."""
+        self._headers.append(observation.header)
+        self.observer.observe(observation)
+
+    def tell(self, party: str, kind: Seen, about: tuple[int, ...], values: Tensor) -> None:
+        """Observes float32 numbers that a party has in the clear."""
+        self.observe(Observation.of(party, kind, about, values))
+
+    def tell_opened(self, client: int, view: View) -> None:
+        """Observes the sums that a key holder opened."""
+        for row, members in zip(view.rows, view.members, strict=True):
+            self.tell(f"client {client}", Seen.OPENED_SUM, members, row)
+
+    @contextmanager
+    def excused(self, client: int) -> Iterator[None]:
+        """Notes a client that fails in this block as absent; the round continues without it."""
+        try:
+            yield
+        except (ClientFailure, ProtocolError, BudgetExceeded) as reason:
+            self.absent[client] = str(reason)
+            if isinstance(reason, BudgetExceeded):
+                self.out_of_budget.add(client)
+
+    def note_lost(self, cohort: tuple[int, ...], view: View) -> None:
+        """Notes clients that answered and are in no row: a channel may lose a whole block."""
+        for client in set(cohort) - set(view.clients) - set(self.absent):
+            self.absent[client] = "lost with its block, of which too few were left"
+
+    @property
+    def transcript(self) -> tuple[Header, ...]:
+        """The headers of all observations, in the order of a transcript."""
+
+        def place(header: Header) -> int:
+            return _PLACE_IN_TRANSCRIPT.get(header.kind, _CHANNEL)
+
+        return tuple(sorted(self._headers, key=place))  # stable, so events stay in their order
+
+    def record(
+        self,
+        round: int,
+        cohort: tuple[int, ...],
+        *,
+        accuracy: float | None,
+        ledger_heads: Mapping[int, str],
+        seconds: float,
+    ) -> RoundRecord:
+        """Returns what is written down about the round."""
+        return RoundRecord(
+            round=round,
+            abandoned=bool(self.reason),
+            reason=self.reason,
+            cohort=cohort,
+            survivors=self.survivors,
+            absent=self.absent,
+            screened=self.screened,
+            rejected=self.rejected,
+            bytes_up=self.bytes_up,
+            bytes_down=self.bytes_down,
+            accuracy=accuracy,
+            ledger_heads=ledger_heads,
+            seconds=seconds,
+            push=self.push,
+            distrusted=self.distrusted,
+        )

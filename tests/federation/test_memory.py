@@ -1,0 +1,82 @@
+"""How many vectors of the model's length a round leaves behind, by the number of its clients."""
+
+import gc
+from collections.abc import Iterable
+from pathlib import Path
+from types import FunctionType, ModuleType
+
+import numpy as np
+import pytest
+import torch
+
+from securefl.channels.protocol import UNWATCHED, Observer
+from securefl.federation.engine import play_round
+from securefl.scenario.assemble.assemble import assemble
+from securefl.scenario.scenario import parse_scenario
+from tests.recorder import Recorder
+
+# A model that is longer than any client's records, so that length alone tells vectors apart.
+TEXT = """
+rounds = 2
+data = {{ name = "digits", partition = "iid", clients = {clients} }}
+model = {{ name = "mlp", hidden = [1500] }}
+training = {{ kind = "sgd", batch = 128, epochs = 1 }}
+channel.kind = "{channel}"
+"""
+
+
+def long_storages(roots: Iterable[object], *, d: int, outside: Iterable[object] = ()) -> set[int]:
+    """Memory of at least d numbers of 2 bytes that the roots lead to, not through `outside`."""
+    visited = {id(other) for other in outside}
+    storages, waiting = set(), list(roots)
+    while waiting:
+        reached = waiting.pop()
+        if id(reached) in visited or isinstance(reached, type | ModuleType):
+            continue
+        visited.add(id(reached))
+        if isinstance(reached, torch.Tensor):
+            storage = reached.untyped_storage()
+            if storage.nbytes() >= 2 * d:
+                storages.add(storage.data_ptr())
+        elif isinstance(reached, np.ndarray):
+            if reached.nbytes >= 2 * d and reached.base is None:
+                storages.add(reached.__array_interface__["data"][0])
+        elif isinstance(reached, bytes | bytearray) and len(reached) >= 2 * d:
+            storages.add(id(reached))
+        if isinstance(reached, FunctionType):  # its globals are everybody's
+            waiting.extend(reached.__closure__ or ())
+        else:
+            waiting.extend(gc.get_referents(reached))
+    return storages
+
+
+def long_storages_after(
+    channel: str, clients: int, folder: Path, *, observer: Observer = UNWATCHED
+) -> int:
+    """Vectors that engine, channel server and records hold after a round, without the clients."""
+    scenario = parse_scenario(TEXT.format(channel=channel, clients=clients))
+    made = assemble(scenario, run="r", ledgers=folder)
+    federation, d = made.federation, made.start.weights.numel()
+    sides_of_clients = list(federation.clients.values())
+    played = play_round(federation, made.start, observer)
+    assert not played.record.abandoned
+    held = long_storages([played, federation, made.start], d=d, outside=sides_of_clients)
+    return len(held)
+
+
+@pytest.mark.parametrize("channel", ["masked", "plain", "ckks"])
+def test_a_round_that_nobody_watches_holds_as_many_vectors_whatever_its_clients(
+    channel: str, tmp_path: Path
+) -> None:
+    sizes = (10, 20, 40) if channel == "masked" else (3, 6)
+    counts = {n: long_storages_after(channel, n, tmp_path / str(n)) for n in sizes}
+    assert len(set(counts.values())) == 1
+    assert min(counts.values()) >= 2  # the model before and after, or nothing was counted
+
+
+def test_a_round_that_is_watched_holds_every_update(tmp_path: Path) -> None:
+    # The count above can fail: an observer that keeps values makes it grow with the clients.
+    counts = [
+        long_storages_after("masked", n, tmp_path / str(n), observer=Recorder()) for n in (3, 6)
+    ]
+    assert counts[1] - counts[0] >= 3
