@@ -33,6 +33,7 @@ from securefl.runs.folder import Request, RunFolder, Use
 from securefl.runs.names import cell_hash
 from securefl.runs.origin import origin_of
 from securefl.runs.pool import Finished, Job, Progressed, play
+from securefl.runs.threads import one_thread
 from securefl.scenario import catalog
 from securefl.scenario.assemble.data import fetch_data, load_data
 from securefl.scenario.scenario import Scenario, load_scenario, make_scenario
@@ -63,7 +64,7 @@ def audit(
         ScenarioError: what was asked cannot be audited.
         SecureflError: a shadow failed, or the replay is not the run.
     """
-    torch.set_num_threads(1)
+    one_thread()
     if asked.shadows and not FIRST <= asked.shadows <= LAST:
         raise ScenarioError(f"--shadows must be 0, or from {FIRST} to {LAST}, got {asked.shadows}")
     _check_folder(asked)

@@ -7,16 +7,42 @@ from typing import Any
 import torch
 from opacus import GradSampleModule
 from opacus.optimizers import DPOptimizer
+from opacus.utils.module_utils import trainable_modules
+from opacus.validators import ModuleValidator
 from torch import Tensor, nn
 
 from securefl import vector
 from securefl.data.task import Examples, Task
+from securefl.errors import ScenarioError
 from securefl.learning.plan import DpPlan, LocalTraining
 from securefl.learning.protocol import Trained, Trainer
 from securefl.learning.sampling import poisson_batches
 from securefl.privacy.events import SampledGaussian
 from securefl.privacy.noise.gaussian import hardened_normal
 from securefl.rng import Keystream, StreamFor
+
+
+def check_model(model: nn.Module) -> None:
+    """Refuses a model that DP-SGD cannot train.
+
+    A layer that mixes the records of a batch, such as batch norm, is worse than an error: clipping
+    one record's gradient would not bound that record's influence.
+
+    Raises:
+        ScenarioError: a layer is not supported; the sentence names it.
+    """
+    for name, layer in trainable_modules(model):
+        # One class at a time, since what Opacus says about a whole model names no layer.
+        validator = ModuleValidator.VALIDATORS.get(type(layer))
+        errors = [] if validator is None else validator(layer)
+        if errors:
+            why = str(errors[0]).partition(". ")[0]
+            raise ScenarioError(f"model: DP-SGD cannot train layer {name!r}: {why}")
+    try:
+        GradSampleModule(copy.deepcopy(model))
+    except (NotImplementedError, ValueError) as reason:
+        why = " ".join(str(reason).split())
+        raise ScenarioError(f"model: DP-SGD cannot train it: {why}") from None
 
 
 class KeystreamDPOptimizer(DPOptimizer):  # type: ignore[misc]
@@ -173,6 +199,7 @@ def dp_sgd_trainers(local: LocalTraining) -> dict[int, Trainer]:
     The machine wraps a copy of the model: Opacus leaves hooks in what it wraps, which an evaluation
     on the model itself must not meet.
     """
+    check_model(local.model)
     machine = DpSgd(copy.deepcopy(local.model), local.task, lr=local.lr)
     return {
         client: DpSgdTrainer(

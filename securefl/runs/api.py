@@ -1,10 +1,8 @@
-"""Run scenarios from Python: the same folders and results as the command line's."""
+"""Runs scenarios from Python, with the same folders and results as the command line."""
 
 from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
-
-import torch
 
 from securefl.data.download import OnBytes, quiet
 from securefl.federation.record import RoundRecord
@@ -14,7 +12,9 @@ from securefl.runs.metrics import RunMetrics
 from securefl.runs.origin import origin_of
 from securefl.runs.play import OnRound, run_cell
 from securefl.runs.results import write_results
+from securefl.runs.threads import one_thread
 from securefl.scenario.assemble.data import fetch_data
+from securefl.scenario.assemble.trainers import build_model
 from securefl.scenario.scenario import Scenario
 
 
@@ -26,14 +26,14 @@ def run(
     on_round: OnRound | None = None,
     on_bytes: OnBytes = quiet,
 ) -> RunMetrics:
-    """The final metrics of scenario, run in the folder `out`; a run that was interrupted goes on.
+    """Runs a scenario in the folder `out`, or resumes it there, and returns its final metrics.
 
     Args:
         scenario: from `load_scenario` or `parse_scenario`.
         out: run folder; made if absent, resumed if it holds the same scenario.
-        text: the scenario as given, kept beside the results.
+        text: the scenario as given, kept next to the results.
         on_round: called with each round's record.
-        on_bytes: told how a download of its data goes, where one is needed: file, bytes so far, bytes in all.
+        on_bytes: called with the progress of a download: file, bytes so far, bytes in all.
 
     Raises:
         ScenarioError: `out` cannot be written or holds something else.
@@ -41,10 +41,10 @@ def run(
         SecureflError: the run failed.
     """
     if not out.exists():
-        fetch_data(
-            scenario, on_bytes
-        )  # where either fails, no folder stands in the way of another scenario
+        # Before the folder is made: a scenario that cannot start must not block its place.
+        fetch_data(scenario, on_bytes)
         origin_of(scenario)
+        scenario.facts.trainer.check(build_model(scenario, scenario.facts.task))
     folder = RunFolder.create(out, Request.of({"run": scenario}, text))
 
     def note(label: str, record: RoundRecord) -> None:
@@ -61,20 +61,22 @@ def run_cells(
     on_round: Callable[[str, RoundRecord], None],
     on_bytes: OnBytes = quiet,
 ) -> dict[str, RunMetrics]:
-    """Label -> final metrics, cell after cell in one thread; the results are written whatever happens."""
-    torch.set_num_threads(1)  # two torch threads in one process collapse when anything else runs
-    done, remember = {}, user_cache().remember
+    """Runs cell after cell in this process and returns label -> final metrics.
+
+    The results are written in any case, also when a cell fails.
+    """
+    one_thread()
+    metrics = {}
     with folder.held():
         try:
             for label, scenario in cells.items():
-                noted = partial(on_round, label)
-                done[label] = run_cell(
+                metrics[label] = run_cell(
                     folder.cell(scenario),
                     scenario,
-                    on_round=noted,
+                    on_round=partial(on_round, label),
                     on_bytes=on_bytes,
-                    remember=remember,
+                    remember=user_cache().remember,
                 )
         finally:
             write_results(folder)
-    return done
+    return metrics

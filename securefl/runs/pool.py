@@ -15,6 +15,7 @@ from types import TracebackType
 from typing import IO, Any, cast
 
 from securefl.runs.cell import Cell, CellState
+from securefl.runs.threads import environment_of_one_thread
 
 _TICK = 0.5  # seconds between looks at the clock
 _WORDS = 2000  # characters of a dead process's standard error that are kept
@@ -111,10 +112,7 @@ class _Worker:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self.errors,
-            env={
-                **os.environ,
-                **{f"{library}_NUM_THREADS": "1" for library in ("OMP", "OPENBLAS", "MKL")},
-            },
+            env=environment_of_one_thread(),
             start_new_session=True,  # Ctrl-C is the parent's to handle
         )
         self.orders, self.voice = (

@@ -21,6 +21,7 @@ from securefl.files import locked
 from securefl.runs.cache import user_cache
 from securefl.runs.cell import Cell, CellState
 from securefl.runs.environment import code_hash
+from securefl.runs.threads import one_thread
 
 BEAT_SECONDS = 1.0  # between signs of life
 SECONDS_BETWEEN_ROUND_MESSAGES = 0.1
@@ -61,12 +62,10 @@ def main() -> None:
 
 def _learn() -> Work:
     """Imports what a cell needs, seconds that its limit must not pay for; returns what runs one."""
-    import torch
-
     from securefl.runs.play import run_cell
     from securefl.scenario.scenario import make_scenario
 
-    torch.set_num_threads(1)
+    one_thread()
 
     def run(order: Order, tell: Callable[[int], None]) -> None:
         cell = Cell(order.folder)

@@ -95,9 +95,20 @@ def _dp_sgd_trainers(local: LocalTraining) -> dict[int, Trainer]:
     return dp_sgd_trainers(local)
 
 
+def _check_dp_sgd_model(model: nn.Module) -> None:
+    from securefl.learning.dp_sgd import check_model  # as above
+
+    check_model(model)
+
+
 TRAINERS: Mapping[str, TrainerEntry] = {
     "sgd": TrainerEntry(sgd.sgd_trainers, practice=sgd.PRACTICE, bends=True),
-    "dp_sgd": TrainerEntry(_dp_sgd_trainers, practice=plan.PRACTICE, plan=plan.DpPlan),
+    "dp_sgd": TrainerEntry(
+        _dp_sgd_trainers,
+        practice=plan.PRACTICE,
+        plan=plan.DpPlan,
+        check=_check_dp_sgd_model,
+    ),
 }
 
 STEPS: Mapping[str, Callable[..., Any]] = {

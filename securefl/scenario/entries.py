@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from torch import Tensor
+from torch import Tensor, nn
 
 from securefl.learning.plan import DpPlan, LocalTraining
 from securefl.learning.protocol import Trainer
@@ -63,12 +63,14 @@ class TrainerEntry:
         practice: how it treats the records, in the words of the table [practice].
         plan: makes the public constants of a DP mechanism; None where there is no noise.
         bends: whether an adversary can change the gradients of its own clients.
+        check: refuses a model that cannot be trained so, with a ScenarioError.
     """
 
     make: Callable[[LocalTraining], dict[int, Trainer]]
     practice: Mapping[str, str]
     plan: Callable[..., DpPlan] | None = None
     bends: bool = False
+    check: Callable[[nn.Module], None] = lambda model: None
 
     @property
     def private(self) -> bool:
