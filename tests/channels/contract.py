@@ -1,7 +1,7 @@
-"""The contract of every channel: inherit `ChannelContract` in a test file and override its fixture `make`.
+"""The contract of every channel: inherit `ChannelContract` in a test file and override `make`.
 
-The suite knows no stage by name. It drives a round as the engine does, stage after stage, until a View appears at the
-server's `close_stage` or at a client's `receive`.
+The suite knows no stage by name. It drives a round as the engine does, stage after stage, until a
+View appears at the server's `close_stage` or at a client's `receive`.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -36,7 +36,7 @@ WEIGHTS = {0: 5, 1: 1, 2: 2, 3: 10, 4: 3}  # public, one a client
 
 @dataclass(frozen=True)
 class Sides:
-    """Both sides of a channel between one server and the clients 0 to 4, set up and before its first round."""
+    """Both sides of a channel between one server and the clients 0 to 4, before its first round."""
 
     server: ChannelServer
     clients: Mapping[int, ChannelClient]
@@ -70,7 +70,8 @@ class Stages:
     cohort: tuple[int, ...] = EVERYONE
     updates: Mapping[int, ClientUpdate] = field(default_factory=dict)
     view: View | None = None
-    asked: set[int] = field(default_factory=set)  # clients whose channel said: train, then submit
+    # Clients whose channel said: train, then submit.
+    to_train: set[int] = field(default_factory=set)
     observer: Observer = UNWATCHED
 
     def __post_init__(self) -> None:
@@ -78,7 +79,7 @@ class Stages:
         self.sides.server.begin(self.round, self.cohort, HASH, self.observer)
 
     def answers(self, *, silent: Iterable[int] = (), hold: Iterable[int] = ()) -> dict[int, Packet]:
-        """The messages of this stage, from all but the silent; who is on hold trains and does not submit."""
+        """Returns this stage's messages, except from the silent; clients on hold do not submit."""
         messages: dict[int, Packet] = {}
         for client, request in self.sides.server.requests().items():
             if client in silent:
@@ -89,21 +90,20 @@ class Stages:
             elif reply is not None:
                 messages[client] = reply
             else:
-                self.asked.add(client)
-                self.sides.clients[client].check_model(
-                    self.round, HASH
-                )  # as a client does before it trains
+                self.to_train.add(client)
+                # As a client does before it trains.
+                self.sides.clients[client].check_model(self.round, HASH)
                 if client not in hold:
                     messages[client] = self.sides.clients[client].submit(self.updates[client])
         return messages
 
     def deliver(self, messages: Mapping[int, Packet]) -> None:
-        """Hand honest messages to the server, which takes all of them."""
+        """Hands honest messages to the server, which takes all of them."""
         for client, message in messages.items():
             assert self.sides.server.absorb(client, message) is True
 
     def close(self) -> None:
-        """End the stage."""
+        """Ends the stage."""
         self.view = self.sides.server.close_stage() or self.view
 
 
@@ -138,7 +138,7 @@ def until_asked(sides: Sides, client: int, *, round: int) -> Stages:
     stages = Stages(sides, round)
     while True:
         messages = stages.answers(hold=[client])
-        if client in stages.asked:
+        if client in stages.to_train:
             return stages
         stages.deliver(messages)
         stages.close()
@@ -187,11 +187,12 @@ def malformed(message: Packet) -> list[Packet]:
 class ChannelContract:
     """What holds for every channel."""
 
-    tolerance = (
-        1e-6  # of a mean, absolute; what fixed point or CKKS may add is for the subclass to say
-    )
-    fewest = MIN_COHORT  # survivors of five that a round takes; more than the minimum where a threshold asks for it
-    grain = 1  # bytes by which the size of a message may vary, where it is compressed
+    # Absolute error of a mean. A subclass adds the error of fixed point or CKKS.
+    tolerance = 1e-6
+    # Survivors of five that a round takes; above the minimum where a threshold demands more.
+    fewest = MIN_COHORT
+    # Bytes by which the size of a message may vary, where it is compressed.
+    grain = 1
     too_few = f"minimum cohort is {MIN_COHORT}"
     bad_request = r"a message of|another session"
 
@@ -252,17 +253,17 @@ class ChannelContract:
         sides, untouched = make(), make()
         seen, seen_of_untouched = Recorder(), Recorder()
         survivors = EVERYONE[-self.fewest :]
-        others = EVERYONE[: -self.fewest]
+        silent = EVERYONE[: -self.fewest]
         with pytest.raises(RoundAbandoned, match=self.too_few):
             play(sides, round=0, silent=(2, 3, 4))
-        view = play(sides, round=1, silent=others, observer=seen)
+        view = play(sides, round=1, silent=silent, observer=seen)
         assert view.clients == survivors
         assert self.is_the_mean_of(view, survivors, round=1)
-        play(untouched, round=1, silent=others, observer=seen_of_untouched)
+        play(untouched, round=1, silent=silent, observer=seen_of_untouched)
         assert self.outline(seen) == self.outline(seen_of_untouched)
 
     def outline(self, recorder: Recorder) -> list[tuple[object, ...]]:
-        """What was seen, without values; sizes as exact as the channel lets them be."""
+        """Returns what was seen, without values; sizes are rounded to the channel's grain."""
         return outline(recorder.observations, grain=self.grain)
 
     def test_dropped_messages_change_nothing(self, make: MakeSides) -> None:
@@ -279,8 +280,8 @@ class ChannelContract:
                 assert not self.taken(sides, client, [earlier[stage][client]]), (
                     "from an earlier round"
                 )
-                others = [other for sender, other in messages.items() if sender != client]
-                assert not self.taken(sides, client, others), "from another sender"
+                foreign_messages = [other for sender, other in messages.items() if sender != client]
+                assert not self.taken(sides, client, foreign_messages), "from another sender"
                 assert not self.taken(sides, 5, [message]), "from a stranger"
             here.deliver(messages)
             there.deliver(foreign)

@@ -1,10 +1,4 @@
-"""Messages: bytes by hand, round trips, refusals, and random or damaged bytes.
-
-Mutants killed: a big-endian or re-ordered head; a big-endian body; magic, version or kind not checked; the length check
-`<` or `>`, or forgotten for requests; the body cut one byte off; weight 0 or 2^31 accepted, 1 or 2^31 - 1 refused;
-sender and weight swapped in either direction; round_of without a shortest length; the sender forgotten in the body's
-offset; two kinds with one number; another version; the hash reversed.
-"""
+"""Messages of all channels: bytes by hand, round trips, refusals, random or damaged bytes."""
 
 import random
 import struct

@@ -1,11 +1,4 @@
-"""What a client must not forget: it only grows, and it is on disk before anything leaves.
-
-Mutants killed, follows: set-up or rounds may fall; nothing needs to grow; an outcome may change, or
-the set-up move on after it; the second number of a pair compared alone. Both: what does not follow
-is kept. File: what is missing or damaged taken for empty; the digest not looked at; another session
-dropped when one moves on; the old content relied on; no lock; not synced, or after the rename; the
-folder not synced; `create` over a file that exists; the reason of the disk told.
-"""
+"""A client's record of its progress: it only grows, and is on disk before an answer leaves."""
 
 import fcntl
 import os
@@ -32,7 +25,7 @@ GOING = ENDED._replace(round=4, stage=2)
 
 
 @pytest.fixture(params=["memory", "file"])
-def kept(request: pytest.FixtureRequest, tmp_path: Path) -> Monotonic:
+def monotonic(request: pytest.FixtureRequest, tmp_path: Path) -> Monotonic:
     """An empty one of each kind."""
     return (
         MemoryMonotonic()
@@ -102,16 +95,16 @@ progresses = st.builds(
 
 @settings(derandomize=True, max_examples=300, deadline=None, database=None)
 @given(st.lists(progresses, max_size=12))
-def test_whatever_is_asked_for_nothing_ever_falls(wanted: list[Progress]) -> None:
-    kept = MemoryMonotonic()
-    for progress in wanted:
-        before = kept.last(ONE)
+def test_whatever_is_asked_for_nothing_ever_falls(progresses_asked_for: list[Progress]) -> None:
+    monotonic = MemoryMonotonic()
+    for progress in progresses_asked_for:
+        before = monotonic.last(ONE)
         try:
-            kept.advance(ONE, progress)
+            monotonic.advance(ONE, progress)
         except ProtocolError as refused:
             assert str(refused) == ANSWERED  # noqa: PT017 - either outcome is legal
-            assert kept.last(ONE) == before
-        after = kept.last(ONE)
+            assert monotonic.last(ONE) == before
+        after = monotonic.last(ONE)
         assert (after.attempt, after.step) >= (before.attempt, before.step)
         assert (after.round, after.stage) >= (before.round, before.stage)
 
@@ -119,26 +112,28 @@ def test_whatever_is_asked_for_nothing_ever_falls(wanted: list[Progress]) -> Non
 # Both kinds.
 
 
-def test_nothing_was_answered_in_a_session_that_is_new(kept: Monotonic) -> None:
-    assert kept.last(ONE) == Progress(attempt=-1, step=0, members=0, outcome=b"", round=-1, stage=0)
+def test_nothing_was_answered_in_a_session_that_is_new(monotonic: Monotonic) -> None:
+    assert monotonic.last(ONE) == Progress(
+        attempt=-1, step=0, members=0, outcome=b"", round=-1, stage=0
+    )
 
 
-def test_what_follows_is_kept_and_sessions_do_not_mix(kept: Monotonic) -> None:
-    kept.advance(ONE, ENDED)
-    kept.advance(OTHER, Progress(attempt=0, step=1, members=9))
-    kept.advance(ONE, GOING)
-    assert kept.last(ONE) == GOING
-    assert kept.last(OTHER) == Progress(attempt=0, step=1, members=9)
+def test_what_follows_is_kept_and_sessions_do_not_mix(monotonic: Monotonic) -> None:
+    monotonic.advance(ONE, ENDED)
+    monotonic.advance(OTHER, Progress(attempt=0, step=1, members=9))
+    monotonic.advance(ONE, GOING)
+    assert monotonic.last(ONE) == GOING
+    assert monotonic.last(OTHER) == Progress(attempt=0, step=1, members=9)
 
 
-def test_what_does_not_follow_is_refused_and_changes_nothing(kept: Monotonic) -> None:
-    kept.advance(ONE, GOING)
+def test_what_does_not_follow_is_refused_and_changes_nothing(monotonic: Monotonic) -> None:
+    monotonic.advance(ONE, GOING)
     for progress in (GOING, ENDED, GOING._replace(stage=1)):
         with pytest.raises(
             ProtocolError, match="this was answered before, by an earlier state of this client"
         ):
-            kept.advance(ONE, progress)
-        assert kept.last(ONE) == GOING
+            monotonic.advance(ONE, progress)
+        assert monotonic.last(ONE) == GOING
 
 
 # The file.
@@ -187,13 +182,13 @@ def test_a_file_that_is_gone_is_not_begun_again(path: Path) -> None:
 
 
 def test_a_new_file_in_the_place_of_the_one_in_use_is_refused(path: Path) -> None:
-    kept = FileMonotonic(path)
+    replaced = FileMonotonic(path)
     path.unlink()
     fresh = FileMonotonic.create(path)
     for answer in (
-        lambda: kept.last(ONE),
-        lambda: kept.advance(ONE, ENDED),
-        lambda: kept.last(OTHER),
+        lambda: replaced.last(ONE),
+        lambda: replaced.advance(ONE, ENDED),
+        lambda: replaced.last(OTHER),
     ):
         with pytest.raises(ProtocolError, match=UNABLE):
             answer()
@@ -313,7 +308,7 @@ def test_a_disk_that_fails_keeps_the_old_or_the_new_says_no_more_and_nothing_fal
 
 
 class Blow:
-    """Ends the process at its n-th write: the sync of the content, the rename, the sync of the folder."""
+    """Ends the process at its n-th write: sync of the content, rename, sync of the folder."""
 
     def __init__(self, at: int) -> None:
         self._left, self._fsync, self._replace = at, os.fsync, os.replace
@@ -353,9 +348,9 @@ def test_a_process_that_is_killed_while_it_writes_leaves_the_old_or_the_new(
 def test_a_half_written_file_is_never_under_the_name(
     path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    seen: list[bytes] = []
+    contents: list[bytes] = []
     whole = path.read_bytes()
-    monkeypatch.setattr(os, "fsync", lambda _: seen.append(path.read_bytes()))
+    monkeypatch.setattr(os, "fsync", lambda _: contents.append(path.read_bytes()))
     FileMonotonic(path).advance(ONE, GOING._replace(stage=4))
-    assert seen == [whole, path.read_bytes()]
-    assert seen[0] != seen[1]
+    assert contents == [whole, path.read_bytes()]
+    assert contents[0] != contents[1]

@@ -1,12 +1,4 @@
-"""The plain channel: the contract of all channels, and what is its own.
-
-Mutants killed, client: session not checked; `<=` to `<` in the round; the last round not noted; the request kept after
-submitting or dropped by a refusal; the model's hash not compared; another round or id sent. Server: the minimum one
-more, one less or forgotten; rows or weights in the order of arrival; reported weights before declared ones, or counted
-as 1; a second message taken; uninvited, foreign session, sender or round, an earlier round taken; absorbing after the
-stage is closed; updates, observations or the cohort of the last round kept; everyone asked; ProtocolError let through;
-server or network not noted; the delta's size for the message's; dropped messages noted; earlier observations lost.
-"""
+"""The plain channel: the contract of all channels, and its own rules."""
 
 import pytest
 import torch

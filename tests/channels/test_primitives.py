@@ -1,7 +1,7 @@
-"""The primitives under the secure channels give the published answers, and refuse what they must refuse.
+"""The primitives under the secure channels give the published answers and refuse bad input.
 
-The answers are in `vectors/`, one file for each document; every file names its source. A change of the `cryptography`
-package, or of the file of vectors, that alters one bit of an answer is seen here.
+The answers are in `vectors/`, one file for each document; every file names its source. A change of
+the `cryptography` package, or of the file of vectors, that alters one bit of an answer fails here.
 """
 
 import json

@@ -1,4 +1,7 @@
-"""The CKKS channel: the contract of all channels, with public and private weights, and what is its own."""
+"""The CKKS channel: the contract of all channels and its own rules.
+
+Weights are public or private.
+"""
 
 from collections.abc import Mapping
 from dataclasses import replace
@@ -130,7 +133,7 @@ def test_the_mean_of_any_clients_is_within_the_error_bound(seed: int, d: int, cl
 def test_the_error_bound_is_near_what_happens_and_would_notice_a_tenth_of_the_scale_lost() -> None:
     zeros = np.zeros(20 * SLOTS)
     loader = HOLDER.ciphertexts()
-    total = [loader.load(one) for one in HOLDER.encrypt(zeros)]
+    total = [loader.load(ciphertext) for ciphertext in HOLDER.encrypt(zeros)]
     for _ in range(4):
         loader.add(total, HOLDER.encrypt(zeros))
     errors = HOLDER.open(total)
@@ -203,7 +206,7 @@ def test_five_clients_of_2000_wrap_around_in_silence_which_is_why_they_are_refus
 def test_the_largest_sum_allowed_is_right_with_every_slot_full_and_one_step_more_is_refused(
     sign: float,
 ) -> None:
-    """Full slots of one value put all of it into one coefficient, which is where a sum wraps around first."""
+    """Slots full of one value put it all into one coefficient, where a sum wraps around first."""
     top = float(np.nextafter(HEADROOM / 4, 0))
     terms = replace(
         TERMS,
@@ -319,10 +322,10 @@ def test_one_key_holder_who_talks_opens_every_update_which_masking_does_not_allo
     sides = sides_of(TERMS)
     stages = Stages(sides, round=0)
     messages = stages.answers()
-    told = KeyHolder.from_bytes(HOLDER.to_bytes())
+    traitor = KeyHolder.from_bytes(HOLDER.to_bytes())
     for client, message in messages.items():
         (ciphertext,) = EncryptedUpdate.from_bytes(message, chunks=1).ciphertexts
-        numbers = told.open([told.ciphertexts().load(ciphertext)])[:D] * 10 / WEIGHTS[client]
+        numbers = traitor.open([traitor.ciphertexts().load(ciphertext)])[:D] * 10 / WEIGHTS[client]
         assert numbers == pytest.approx(stages.updates[client].delta.numpy(), abs=1e-5)
 
 
@@ -375,7 +378,10 @@ def test_an_update_with_one_bad_ciphertext_leaves_no_trace_in_the_sum(place: int
     sides, deltas = sides_of(replace(TERMS, d=d)), {c: torch.full((d,), 2.0**c) for c in EVERYONE}
     stages = Stages(sides, round=0, updates={c: update_of(c, delta) for c, delta in deltas.items()})
     messages = stages.answers()
-    parts = [bytes(one) for one in EncryptedUpdate.from_bytes(messages[4], chunks=3).ciphertexts]
+    parts = [
+        bytes(ciphertext)
+        for ciphertext in EncryptedUpdate.from_bytes(messages[4], chunks=3).ciphertexts
+    ]
     parts[place] = b"\xff" * CIPHERTEXT_BYTES
     bad = EncryptedUpdate(SESSION, 0, 4, HOLDER.key_id, parts).to_bytes()
     assert sides.server.absorb(4, bad) is False  # as the first to come
@@ -502,37 +508,40 @@ def test_a_client_that_was_silent_still_opens_what_the_others_sent() -> None:
 
 
 def test_lengths_are_checked_before_anything_is_copied() -> None:
-    one, two = b"1" * CIPHERTEXT_BYTES, b"2" * CIPHERTEXT_BYTES
-    update = EncryptedUpdate(SESSION, 3, 2, HOLDER.key_id, [one, two])
+    first, second = b"1" * CIPHERTEXT_BYTES, b"2" * CIPHERTEXT_BYTES
+    update = EncryptedUpdate(SESSION, 3, 2, HOLDER.key_id, [first, second])
     assert EncryptedUpdate.from_bytes(update.to_bytes(), chunks=2) == update
     for data in (update.to_bytes()[:-1], update.to_bytes() + b"\0", b""):
         with pytest.raises(ProtocolError, match="takes 114749 bytes here, got"):
             EncryptedUpdate.from_bytes(data, chunks=2)
-    told = EncryptedSum(SESSION, 3, HOLDER.key_id, (0, 3), [one])
-    assert EncryptedSum.from_bytes(told.to_bytes(), chunks=1, most=2) == told
+    message = EncryptedSum(SESSION, 3, HOLDER.key_id, (0, 3), [first])
+    assert EncryptedSum.from_bytes(message.to_bytes(), chunks=1, most=2) == message
     for data in (
-        told.to_bytes()[:-1],
-        told.to_bytes()[:-12],
-        told.to_bytes() + b"\0\0\0\0",
-        told.to_bytes()[:CIPHERTEXT_BYTES],
+        message.to_bytes()[:-1],
+        message.to_bytes()[:-12],
+        message.to_bytes() + b"\0\0\0\0",
+        message.to_bytes()[:CIPHERTEXT_BYTES],
         b"",
     ):
         with pytest.raises(ProtocolError, match="bytes and 4 a client here, got"):
             EncryptedSum.from_bytes(data, chunks=1, most=2)
     with pytest.raises(ProtocolError, match="bytes and 4 a client here, got"):
-        EncryptedSum.from_bytes(told.to_bytes(), chunks=1, most=1)
+        EncryptedSum.from_bytes(message.to_bytes(), chunks=1, most=1)
 
 
 @pytest.mark.parametrize(
     "seed", [0, pytest.param(1, marks=pytest.mark.slow), pytest.param(2, marks=pytest.mark.slow)]
 )
 def test_broken_messages_never_do_more_than_being_dropped(seed: int) -> None:
-    """Random damage to honest messages: dropped, or (a bit of a coefficient) taken as the other ciphertext it is."""
+    """Random damage to honest messages: they are dropped, or taken as another ciphertext.
+
+    The latter happens where only a bit of a coefficient changed.
+    """
     stream = seeded_keystream(seed, "ckks fuzzing")
     sides = sides_of(TERMS)
     stages = until_asked(sides, 0, round=0)
     honest = bytes(sides.clients[0].submit(stages.updates[0]))
-    taken = 0
+    accepted_count = 0
     for _ in range(300 if seed == 0 else 20_000):
         message = bytearray(honest)
         reach = len(message) if stream.bytes(1)[0] < 128 else 300
@@ -542,9 +551,9 @@ def test_broken_messages_never_do_more_than_being_dropped(seed: int) -> None:
         whole = cut == len(message) and message[:-CIPHERTEXT_BYTES] == honest[:-CIPHERTEXT_BYTES]
         accepted = sides.server.absorb(0, bytes(message[:cut]))
         assert whole or not accepted
-        taken += accepted
+        accepted_count += accepted
         sides.server.begin(0, EVERYONE, HASH)
-    assert taken > 0
+    assert accepted_count > 0
     request = UpdateRequest(SESSION, 1, HASH).to_bytes()
     assert sides.clients[0].receive(request) is None
     assert torch.allclose(
@@ -567,7 +576,8 @@ def test_server_and_network_see_ciphertexts_and_never_a_value() -> None:
 
 
 def test_a_holder_without_the_model_that_was_asked_for_opens_nothing() -> None:
-    # Or the step would be added to another model, under the same name as at the holders that have it.
+    # Otherwise the step would be added to another model, under the same name as at the holders
+    # that have the right one.
     sides = sides_of(TERMS)
     sides.server.begin(0, EVERYONE, HASH)
     for client, request in sides.server.requests().items():

@@ -1,13 +1,12 @@
-"""A CKKS server without any key that uses the key holders as a decryption oracle, played through the engine.
+"""A CKKS server without any key that uses the key holders as a decryption oracle.
 
-The attack: the server keeps a victim's ciphertext and sends crafted ciphertexts as the sum. Multiples of the
-victim's ciphertext and constants can be added without a key, so that every coordinate of the opened mean is held
-to the clip, and the side of one coordinate says whether the victim's number is above a guess. A second crafted sum
-takes the step back everywhere else. If the name of a model, which the server carries, depended on its weights, an
-old name would come back exactly where the number is above the guess.
+The attack: the server keeps a victim's ciphertext and sends crafted ciphertexts as the sum. It can
+add multiples of the victim's ciphertext and constants without a key. So every coordinate of the
+opened mean is held to the clip, and the side of one coordinate says whether the victim's number is
+above a guess. A second crafted sum takes the step back everywhere else.
 
-Mutants killed: the model named by a salted hash of its weights; by the opened numbers; the name not advanced where
-the step is abandoned; round, session, key or earlier name left out of a name; a NaN refused.
+If the name of a model, which the server carries, depended on the model's weights, an old name would
+come back exactly where the number is above the guess.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -97,7 +96,7 @@ class Oracle:
 
 @dataclass
 class Attack:
-    """The federation of the oracle, played round after round, and the key, which only the test looks at."""
+    """The federation of the oracle, round after round, and the key, which only the test reads."""
 
     assembled: Assembled
     oracle: Oracle
@@ -105,7 +104,10 @@ class Attack:
     state: State
 
     def play(self, values: Numbers | None = None, *, of: bytes = b"", doublings: int = 0) -> None:
-        """One round; its sum is 2^doublings times the ciphertext `of` plus values (k,), or the honest one."""
+        """Plays one round with a crafted sum: 2^doublings times `of`, plus values (k,).
+
+        Without values the sum is the honest one.
+        """
         self.oracle.crafted = None
         if values is not None:
             public = Ciphertexts.without_key(self.key.public_parameters())
@@ -121,26 +123,26 @@ class Attack:
 @pytest.fixture
 def attack(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Attack:
     """After one honest round."""
-    made: list[KeyHolder] = []
+    keys: list[KeyHolder] = []
     generate: Callable[[], KeyHolder] = KeyHolder.generate
 
-    def kept() -> KeyHolder:
-        made.append(generate())
-        return made[-1]
+    def recorded() -> KeyHolder:
+        keys.append(generate())
+        return keys[-1]
 
-    monkeypatch.setattr(KeyHolder, "generate", staticmethod(kept))
+    monkeypatch.setattr(KeyHolder, "generate", staticmethod(recorded))
     assembled = assemble(parse_scenario(HEART), run="r", ledgers=tmp_path)
     server = assembled.federation.server
     assert isinstance(server, CkksServer)
     oracle = Oracle(server)
     assembled = replace(assembled, federation=replace(assembled.federation, server=oracle))
-    attack = Attack(assembled, oracle, made[0], assembled.start)
+    attack = Attack(assembled, oracle, keys[0], assembled.start)
     attack.play()
     return attack
 
 
 def test_a_server_that_sends_crafted_sums_learns_no_number_of_an_update(attack: Attack) -> None:
-    """Eight numbers, a guess below and one above each: names of the model once gave 16 right answers."""
+    """Eight numbers, a guess below and above each: model names once gave 16 right answers."""
     stolen, d = attack.oracle.stolen, len(attack.state.weights)
     far = np.full(d, FAR)
     truth = attack.key.open([attack.key.ciphertexts().load(stolen)])[:d]
@@ -151,15 +153,17 @@ def test_a_server_that_sends_crafted_sums_learns_no_number_of_an_update(attack: 
         coordinate, is_above = trial // 2, trial % 2 == 0
         margin = 1.5 * CLIENTS / GAIN  # the sum over four clients is held to four clips
         guess = truth[coordinate] + (-margin if is_above else margin)
-        aimed = far.copy()
-        aimed[coordinate] = -GAIN * guess
-        attack.play(aimed, of=stolen, doublings=DOUBLINGS)
+        crafted = far.copy()
+        crafted[coordinate] = -GAIN * guess
+        attack.play(crafted, of=stolen, doublings=DOUBLINGS)
         attack.play(-far)
     attack.play()  # its request names the model after the last trial
     names = attack.oracle.names[begun::2]
-    told = [before == after for before, after in pairwise(names)]
-    assert len(told) == TRIALS
-    assert sum(is_above == (trial % 2 == 0) for trial, is_above in enumerate(told)) == TRIALS // 2
+    answers = [before == after for before, after in pairwise(names)]
+    assert len(answers) == TRIALS
+    assert (
+        sum(is_above == (trial % 2 == 0) for trial, is_above in enumerate(answers)) == TRIALS // 2
+    )
 
 
 def test_the_server_can_compute_every_name_of_a_model_from_what_it_has_itself(
@@ -185,16 +189,16 @@ def test_names_differ_by_session_key_round_and_all_that_was_opened_before() -> N
 
 
 def test_what_the_server_sees_is_the_same_whatever_a_crafted_sum_holds(attack: Attack) -> None:
-    """A crafted sum leads to some model, on which everybody trains and answers at the same length."""
-    d, seen = len(attack.state.weights), []
+    """Every crafted sum leads to a model; all clients train on it and answer at equal length."""
+    d, views = len(attack.state.weights), []
     for values in (np.full(d, FAR), np.full(d, 0.0), np.where(np.arange(d) % 2 == 0, FAR, -FAR)):
         attack.play(values)
         before = len(attack.oracle.replies)
         attack.play()
         replies = attack.oracle.replies[before:]
-        seen.append([(client, length) for _, client, length in replies])
-    assert seen[0] == seen[1] == seen[2]
-    assert [client for client, _ in seen[0]] == list(range(CLIENTS))
+        views.append([(client, length) for _, client, length in replies])
+    assert views[0] == views[1] == views[2]
+    assert [client for client, _ in views[0]] == list(range(CLIENTS))
 
 
 def test_a_step_that_would_leave_no_finite_model_shows_nowhere_outside(attack: Attack) -> None:
@@ -221,7 +225,7 @@ def test_a_name_tells_no_guess_at_the_weights(attack: Attack) -> None:
     layout = vector.layout(attack.assembled.model)
     weights = [attack.assembled.start.weights, attack.state.weights]
     attack.play()
-    assert not {vector.model_hash(layout, one) for one in weights} & set(attack.oracle.names)
+    assert not {vector.model_hash(layout, values) for values in weights} & set(attack.oracle.names)
 
 
 def test_holders_that_were_sent_different_sums_name_different_models(attack: Attack) -> None:

@@ -1,4 +1,4 @@
-"""Whole runs through CKKS: what plain and masked give, who saw what, and nothing secret on disk."""
+"""Whole runs through CKKS: the results of plain and masked, all observations, no secret on disk."""
 
 import json
 from collections.abc import Callable
@@ -62,7 +62,7 @@ def play(scenario: Scenario, folder: Path, observer: Observer = UNWATCHED) -> li
 
 
 def assert_the_channels_agree(text: str, folder: Path) -> dict[str, list[Played]]:
-    """One round apart by no more than the channels' own bounds; later ones by what training makes of that."""
+    """After one round the models differ by the channels' own bounds, later by less than 1e-4."""
     counts = ("channel.reveal_counts=true",) if "reported" in text else ()
     scenarios = {
         "plain": parse_scenario(text),
@@ -84,8 +84,8 @@ def assert_the_channels_agree(text: str, folder: Path) -> dict[str, list[Played]
         float32 = 4 * 2.0**-23  # of weights up to 4, added to the update and rounded
         assert float(first) <= bound + float32
         apart = [
-            (one.state.weights - other.state.weights).abs().max()
-            for one, other in zip(played[kind], played["plain"], strict=True)
+            (played_round.state.weights - plain_round.state.weights).abs().max()
+            for played_round, plain_round in zip(played[kind], played["plain"], strict=True)
         ]
         assert float(max(apart)) < 1e-4
     return played
@@ -100,7 +100,7 @@ def test_ckks_masked_and_plain_give_the_same_model_on_breastmnist(
 ) -> None:
     official("breastmnist", monkeypatch)
     played = assert_the_channels_agree(BREAST, tmp_path)
-    seen = {
+    observed = {
         kind: {(o.party, o.kind) for o in rounds[0].observed} for kind, rounds in played.items()
     }
     models = {
@@ -111,8 +111,8 @@ def test_ckks_masked_and_plain_give_the_same_model_on_breastmnist(
         for party in ("server", "network")
         for kind in ("global model", "update in the clear")
     }
-    assert seen["plain"] == models | outside
-    assert seen["ckks"] == (
+    assert observed["plain"] == models | outside
+    assert observed["ckks"] == (
         models
         | {(f"client {client}", "opened sum") for client in range(5)}
         | {
@@ -121,8 +121,8 @@ def test_ckks_masked_and_plain_give_the_same_model_on_breastmnist(
             for kind in ("encrypted update", "encrypted sum")
         }
     )
-    assert ("server", "sum of updates") in seen["masked"]
-    assert not any("clear" in kind or "opened" in kind for _, kind in seen["masked"])
+    assert ("server", "sum of updates") in observed["masked"]
+    assert not any("clear" in kind or "opened" in kind for _, kind in observed["masked"])
 
 
 def test_key_holders_see_the_opened_sum_with_its_values_and_everyone_else_ciphertexts(
@@ -150,9 +150,9 @@ def test_the_transcript_on_disk_says_what_each_party_saw_and_no_value(tmp_path: 
     (path,) = (tmp_path / "run").rglob("transcript.jsonl")
     lines = [json.loads(line) for line in path.read_text().splitlines()]
     assert all(set(line) == {"round", "party", "kind", "about", "shape", "bytes"} for line in lines)
-    told = {(line["party"], line["kind"], tuple(line["shape"])) for line in lines}
+    entries = {(line["party"], line["kind"], tuple(line["shape"])) for line in lines}
     clients, outside = [f"client {client}" for client in range(4)], ("server", "network")
-    assert told == (
+    assert entries == (
         {(party, kind, (1,)) for party in outside for kind in ("encrypted update", "encrypted sum")}
         | {
             (party, kind, shape)
@@ -201,15 +201,15 @@ def test_a_run_in_which_no_sum_is_ever_opened_fails(tmp_path: Path) -> None:
 @pytest.fixture
 def keys(monkeypatch: pytest.MonkeyPatch) -> list[KeyHolder]:
     """Every key that is generated."""
-    made: list[KeyHolder] = []
+    generated: list[KeyHolder] = []
     generate: Callable[[], KeyHolder] = KeyHolder.generate
 
-    def kept() -> KeyHolder:
-        made.append(generate())
-        return made[-1]
+    def recorded() -> KeyHolder:
+        generated.append(generate())
+        return generated[-1]
 
-    monkeypatch.setattr(KeyHolder, "generate", staticmethod(kept))
-    return made
+    monkeypatch.setattr(KeyHolder, "generate", staticmethod(recorded))
+    return generated
 
 
 def test_no_key_and_no_ciphertext_is_ever_in_a_run_folder(

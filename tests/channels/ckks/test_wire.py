@@ -1,8 +1,6 @@
-"""Ciphertexts made by whoever likes to: nothing but coefficients is believed; a refusal changes and tells nothing.
+"""Ciphertexts from a malicious sender: only coefficients are believed.
 
-Mutants that died here: the length not compared; the coefficients' mask left out; a ciphertext with c1 = 0 taken; the
-sum changed before a later part is refused; RuntimeError of an addition not caught; a refusal where the weight in the
-sum is not positive; the opened weight or the row not held to what honest clients can have.
+A refusal changes nothing and reveals nothing.
 """
 
 from dataclasses import replace
@@ -69,7 +67,7 @@ def opened(server: CkksServer) -> NDArray[np.float64]:
     server.close_stage()
     sum_ = EncryptedSum.from_bytes(next(iter(server.requests().values())), chunks=2, most=5)
     loader = HOLDER.ciphertexts()
-    return HOLDER.open([loader.load(one) for one in sum_.ciphertexts])
+    return HOLDER.open([loader.load(ciphertext) for ciphertext in sum_.ciphertexts])
 
 
 def test_a_ciphertext_travels_in_7_bytes_a_coefficient_and_comes_back_whole() -> None:
@@ -91,16 +89,18 @@ def test_a_ciphertext_of_another_length_is_refused(length: int) -> None:
 
 
 def test_whatever_the_coefficients_the_frame_is_our_own() -> None:
-    """Size, form (NTT), scale and number of slots cannot be told by a sender: the bytes around are always the same."""
+    """A sender cannot choose size, form (NTT), scale or slots: the frame is always the same."""
     sample = tenseal.ckks_vector(tenseal.context_from(HOLDER.to_bytes()), [1.0] * SLOTS).serialize()
     wire = Wire(sample)
     framed = [
         wire.unpack(data)
         for data in (b"\xff" * CIPHERTEXT_BYTES, bytes(CIPHERTEXT_BYTES), wire.pack(sample))
     ]
-    assert {len(one) for one in framed} == {len(framed[0])}
+    assert {len(ciphertext) for ciphertext in framed} == {len(framed[0])}
     start = len(framed[0]) - 9 - 8 * 2 * DEGREE
-    assert {(one[:start], one[-9:]) for one in framed} == {(framed[0][:start], sample[-9:])}
+    assert {(ciphertext[:start], ciphertext[-9:]) for ciphertext in framed} == {
+        (framed[0][:start], sample[-9:])
+    }
     assert np.frombuffer(framed[0][start:-9], "<u8").tolist() == [2**56 - 1] * (2 * DEGREE)
 
 
@@ -133,11 +133,12 @@ def test_a_ciphertext_that_hides_nothing_is_refused() -> None:
 
 
 def test_the_negation_of_an_update_is_dropped_and_the_sum_stays() -> None:
-    """Anybody can negate a ciphertext; SEAL raises where a sum would be zero, after it has overwritten it."""
+    """Anybody can negate a ciphertext; SEAL overwrites a sum that becomes zero, then raises."""
     server = server_of()
     first = HOLDER.encrypt(np.full(2 * SLOTS, 3.0))
     negated = [
-        travelling((np.uint64(MODULUS) - coefficients(one)) % np.uint64(MODULUS)) for one in first
+        travelling((np.uint64(MODULUS) - coefficients(ciphertext)) % np.uint64(MODULUS))
+        for ciphertext in first
     ]
     assert server.absorb(0, update(0, *first)) is True
     assert server.absorb(1, update(1, *negated)) is False

@@ -21,14 +21,17 @@ SESSION, HASH = bytes(range(16)), b"h" * 32
 
 
 def identity(number: int) -> Identity:
-    """The same one for the same number; a server's numbers are negative."""
+    """Returns the same identity for the same number; a server's numbers are negative."""
     return Identity(Ed25519PrivateKey.from_private_bytes((number % 2**64).to_bytes(32, "big")))
 
 
 def agreement(
     clients: int | Sequence[int] = 5, *, session: bytes = SESSION, **changes: Any
 ) -> Agreement:
-    """Terms for clients 0 to n - 1, or for those named: three coordinates, ring 32, clip 8, one corrupt, minimum 3."""
+    """Returns terms for clients 0 to n - 1, or for the named ones.
+
+    Three coordinates, ring 32, clip 8, one corrupt, minimum 3.
+    """
     ids = range(clients) if isinstance(clients, int) else clients
     code = FixedPoint(ring=32, clip=8.0, rounding="nearest", most=min(len(ids), 128))
     terms = Agreement(
@@ -48,7 +51,7 @@ def agreement(
 
 
 def make_client(client: int, terms: Agreement, monotonic: Monotonic | None = None) -> MaskedClient:
-    """A client that has answered nothing, or what `monotonic` holds."""
+    """Returns a client that has answered nothing, or what `monotonic` holds."""
     return MaskedClient(
         client,
         identity(client),
@@ -70,7 +73,7 @@ class Session:
         self.recorder = Recorder()  # of the latest round
 
     def begin(self, round: int, cohort: Sequence[int] | None = None, *, seed: int = 0) -> "Session":
-        """Start a round with fresh updates."""
+        """Starts a round with fresh updates."""
         self.round = round
         self.updates = {
             client: update(client, self.terms, seed=seed + round) for client in self.clients
@@ -86,7 +89,7 @@ class Session:
         return self.recorder.observations
 
     def answers(self, *, silent: Iterable[int] = ()) -> dict[int, Packet]:
-        """Everyone's reply to this stage's request."""
+        """Returns everyone's reply to this stage's request."""
         return {
             client: self.answer(client, request)
             for client, request in self.server.requests().items()
@@ -100,13 +103,13 @@ class Session:
     def stage(
         self, *, silent: Iterable[int] = (), change: Callable[[int, Packet], Packet] | None = None
     ) -> View | None:
-        """One whole stage; `change` rewrites messages on their way."""
+        """Plays one whole stage; `change` rewrites messages on their way."""
         for client, message in self.answers(silent=silent).items():
             self.server.absorb(client, message if change is None else change(client, message))
         return self.server.close_stage()
 
     def until(self, stage: int, *, silent: Mapping[int, int] | None = None) -> "Session":
-        """Play the stages before `stage` (from 1); silent is client -> first stage that it does not answer."""
+        """Plays the stages 1 to `stage` - 1; silent is client -> the first unanswered stage."""
         for number in range(1, stage):
             self.stage(
                 silent=[client for client, first in (silent or {}).items() if first <= number]
@@ -120,7 +123,7 @@ class Session:
         silent: Mapping[int, int] | None = None,
         cohort: Sequence[int] | None = None,
     ) -> View:
-        """A whole round. Raises RoundAbandoned."""
+        """Plays a whole round. Raises RoundAbandoned."""
         self.begin(round, cohort).until(5, silent=silent)
         view = self.stage(silent=[client for client, first in (silent or {}).items() if first <= 5])
         assert view is not None
@@ -128,7 +131,7 @@ class Session:
 
 
 def update(client: int, terms: Agreement, *, seed: int = 0) -> ClientUpdate:
-    """Uniform coordinates well within the clip."""
+    """Returns an update of uniform coordinates well within the clip."""
     uniform = seeded_keystream(seed, "update", client).uniform(terms.d)
     weight = 1 if terms.weights is None else terms.weights[client]
     return ClientUpdate(torch.tensor(uniform * 2 - 1, dtype=torch.float32), weight, None, HASH)

@@ -1,15 +1,4 @@
-"""The agreement: who may be summed, how many it takes, who with whom, and what its digests stand for.
-
-Mutants killed: a threshold one more, one less, of half or two thirds, without the corrupt; fewest the smaller of both
-or without the minimum; a block too many, too few, of 127; blocks in the order given or by id, unsorted, cut instead
-of dealt, without beacon; a block less where the set-up left fewer; a stranger in everyone's block; one honest client
-enough;
-corrupt or the largest weight 0; the minimum one more; the ring's border one off, halved, or held against public
-weights; a public weight of 0 or above the largest taken, the largest refused; a roster that can be changed, through
-it or behind it, or unsorted; words without the weight. Digest: each term left out, clip rounded, keys without ids,
-weights without values, the session put in, keys in another order. Statement: sets run together or swapped, without
-keys or model, keys sorted.
-"""
+"""The agreement: thresholds, minimums, the deal into blocks, and the digests that members sign."""
 
 import hashlib
 import math
@@ -81,7 +70,10 @@ def test_two_groups_of_the_threshold_share_more_than_the_corrupt_and_smaller_one
 
 
 def fewest_shared(invited: int, size: int) -> int:
-    """The fewest clients that two groups of this size have in common; the first group may be any, so it is one."""
+    """Returns the fewest clients that two groups of this size have in common.
+
+    By symmetry the first group is fixed.
+    """
     first = set(range(size))
     return min(len(first & set(second)) for second in combinations(range(invited), size))
 
@@ -172,20 +164,21 @@ def test_blocks_are_the_same_for_everyone_and_change_with_the_beacon() -> None:
 
 
 @pytest.mark.parametrize(
-    ("left", "expected"), [(130, [65, 65]), (129, [65, 64]), (128, [64, 64]), (90, [45, 45])]
+    ("remaining", "expected"), [(130, [65, 65]), (129, [65, 64]), (128, [64, 64]), (90, [45, 45])]
 )
 def test_members_lost_in_the_set_up_do_not_make_fewer_and_larger_blocks(
-    left: int, expected: list[int]
+    remaining: int, expected: list[int]
 ) -> None:
     # Or a server that calls two of 130 missing would have all corrupt members in one block.
     terms = replace(wide, cohort=130)
     assert (
-        sorted((len(block) for block in terms.blocks(tuple(range(left)))), reverse=True) == expected
+        sorted((len(block) for block in terms.blocks(tuple(range(remaining)))), reverse=True)
+        == expected
     )
 
 
 def chance_of_more(corrupt: int, members: int, c: int, *, blocks: int) -> float:
-    """At most this likely, some block holds more than c of the corrupt members; exact for one block."""
+    """Bounds the chance that a block holds more than c corrupt members; exact for one block."""
     size = -(-members // blocks)
     deals = sum(
         math.comb(corrupt, inside) * math.comb(members - corrupt, size - inside)
@@ -195,8 +188,9 @@ def chance_of_more(corrupt: int, members: int, c: int, *, blocks: int) -> float:
 
 
 def test_one_deal_gathers_corrupt_members_as_seldom_as_the_threat_model_says() -> None:
-    # More than 10 of 14 in one of two blocks of 65: 4.4 %. Of 2000 deals 89 are expected; the bounds
-    # are 5 standard deviations off. More than 12, of all deals that a server may see, by hand: 7 %.
+    # More than 10 of 14 in one of two blocks of 65: 4.4 %. Of 2000 deals 89 are expected; the
+    # bounds are 5 standard deviations off. More than 12, of all deals that a server may see, by
+    # hand: 7 %.
     corrupt, everyone = set(range(14)), tuple(range(130))
     expected = chance_of_more(14, 130, 10, blocks=2)
     assert expected == pytest.approx(0.0445, abs=1e-4)
@@ -222,7 +216,8 @@ def test_the_examples_of_the_threat_model_are_the_deals_that_a_set_up_allows(
         len(replace(terms, beacon=b"b").blocks(tuple(range(members)))),
     )
     worst = max(
-        chance_of_more(corrupt, left, c, blocks=blocks) for left in range(least, members + 1)
+        chance_of_more(corrupt, remaining, c, blocks=blocks)
+        for remaining in range(least, members + 1)
     )
     assert 1 + members - least == deals
     assert deals * worst == pytest.approx(likely, rel=0.02)
@@ -235,8 +230,8 @@ def test_a_server_that_chooses_cohorts_gathers_corrupt_clients_so_c_counts_all_o
     corrupt, order = set(range(40)), by_lot(range(400))
     invited: list[int] = []
     for client in order:
-        wanted = len(invited) % 2 == 0 and len(invited) < 28
-        if len(invited) < 130 and (client in corrupt) == wanted:
+        is_corrupt_next = len(invited) % 2 == 0 and len(invited) < 28
+        if len(invited) < 130 and (client in corrupt) == is_corrupt_next:
             invited.append(client)
     terms = replace(wide, cohort=130)
     assert len(invited) == 130
@@ -347,9 +342,10 @@ def test_the_digest_is_that_of_the_terms_by_hand() -> None:
         beacon=b"\xbe",
     )
     by_hand = (
-        '{"beacon": "be", "code": [32, "0x1.999999999999ap-4", "nearest", 2], "cohort": 4, "config": "cf", '
-        '"corrupt": 1, "d": 7, '
-        '"max_weight": 6, "min_cohort": 3, "protocol": "securefl masking 2", "roster": {"10": "0a", "9": "09ff"}, '
+        '{"beacon": "be", "code": [32, "0x1.999999999999ap-4", "nearest", 2], '
+        '"cohort": 4, "config": "cf", "corrupt": 1, "d": 7, '
+        '"max_weight": 6, "min_cohort": 3, "protocol": "securefl masking 2", '
+        '"roster": {"10": "0a", "9": "09ff"}, '
         '"rounds": 9, "server": "fe", "weights": {"10": 5, "9": 6}}'
     )
     assert terms.digest == hashlib.sha256(by_hand.encode()).digest()
@@ -515,13 +511,13 @@ clients = st.sets(st.integers(0, 5)).map(lambda chosen: tuple(sorted(chosen)))
 def test_two_statements_are_equal_only_for_the_same_sets(
     sharing: tuple[int, ...],
     survivors: tuple[int, ...],
-    other: tuple[int, ...],
-    others: tuple[int, ...],
+    other_sharing: tuple[int, ...],
+    other_survivors: tuple[int, ...],
 ) -> None:
     same = statement(sharing=sharing, survivors=survivors) == statement(
-        sharing=other, survivors=others
+        sharing=other_sharing, survivors=other_survivors
     )
-    assert same == ((sharing, survivors) == (other, others))
+    assert same == ((sharing, survivors) == (other_sharing, other_survivors))
 
 
 def test_advertisements_may_come_from_any_iterable() -> None:

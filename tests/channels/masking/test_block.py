@@ -1,7 +1,4 @@
-"""One sum as the server keeps it: which shares it takes, whose keys it drops, and how far a liar moves the mean.
-
-MUTANTS
-"""
+"""One sum at the server: the shares it accepts, the keys it drops, and the bounds on a liar."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
@@ -25,7 +22,7 @@ from securefl.channels.masking.round_secrets import RoundSecrets, possession, sh
 from securefl.channels.protocol import ClientUpdate, Packet, View
 from securefl.errors import RoundAbandoned
 from tests.channels.masking.parties import HASH, SESSION, Session, agreement, identity
-from tests.channels.masking.test_attacks import SHARE, opened, rebuilt, signed
+from tests.channels.masking.puppeteer import SHARE, opened, rebuilt, signed
 
 # Wrong shares.
 
@@ -37,18 +34,18 @@ def revealed(session: Session, client: int, packet: Packet) -> RevealedShares:
 
 
 def spoilt(session: Session, client: int, packet: Packet, of: Sequence[int]) -> bytes:
-    """What a holder reveals, with a field element of its choice in place of each share of these dealers."""
-    told = revealed(session, client, packet)
-    seeds = {dealer: SHARE if dealer in of else share for dealer, share in told.seeds.items()}
-    keys = {dealer: SHARE if dealer in of else share for dealer, share in told.mask_keys.items()}
-    return signed(replace(told, seeds=seeds, mask_keys=keys), session.terms, identity(client))
+    """Returns a holder's reply, with false shares in place of those of these dealers."""
+    shares = revealed(session, client, packet)
+    seeds = {dealer: SHARE if dealer in of else share for dealer, share in shares.seeds.items()}
+    keys = {dealer: SHARE if dealer in of else share for dealer, share in shares.mask_keys.items()}
+    return signed(replace(shares, seeds=seeds, mask_keys=keys), session.terms, identity(client))
 
 
 def last_stage(session: Session, liars: Sequence[int], of: Sequence[int]) -> View | None:
     """Stage 5 in which liars reveal wrong shares of these dealers' secrets."""
     for client, packet in session.answers().items():
-        told = spoilt(session, client, packet, of) if client in liars else packet
-        assert session.server.absorb(client, told)
+        reply = spoilt(session, client, packet, of) if client in liars else packet
+        assert session.server.absorb(client, reply)
     return session.server.close_stage()
 
 
@@ -60,7 +57,8 @@ def mean_of(session: Session, clients: Sequence[int]) -> torch.Tensor:
 def test_as_many_wrong_shares_as_may_be_corrupt_do_no_harm_while_a_threshold_of_right_ones_is_there(
     liars: tuple[int, ...],
 ) -> None:
-    # n = 8, c = 2, t = 6: all eight answer, two lie about every secret, and exactly t right shares of each are left.
+    # n = 8, c = 2, t = 6: all eight answer, two lie about every secret, and exactly t right shares
+    # of each remain.
     session = Session(agreement(8, corrupt=2, min_cohort=4)).begin(0).until(5)
     assert session.terms.threshold(8) == 6
     view = last_stage(session, liars, of=range(8))
@@ -116,10 +114,10 @@ def test_a_dealer_that_commits_to_shares_of_something_else_loses_its_block_and_i
 @pytest.mark.parametrize(
     "change",
     [
-        lambda told: told.pop(1),
-        lambda told: told.pop(0),  # of its own share
-        lambda told: told.update({9: bytes(32)}),
-        lambda told: told.clear(),
+        lambda reply: reply.pop(1),
+        lambda reply: reply.pop(0),  # of its own share
+        lambda reply: reply.update({9: bytes(32)}),
+        lambda reply: reply.clear(),
     ],
 )
 def test_shares_without_a_commitment_to_each_are_dropped(
@@ -127,11 +125,11 @@ def test_shares_without_a_commitment_to_each_are_dropped(
 ) -> None:
     session = Session(agreement(5)).begin(0).until(2)
     packet = session.answers()[0]
-    told = SealedShares.from_bytes(opened(packet, 0, session.terms), most=5)
-    commitments = dict(told.commitments)
+    reply = SealedShares.from_bytes(opened(packet, 0, session.terms), most=5)
+    commitments = dict(reply.commitments)
     change(commitments)
     assert not session.server.absorb(
-        0, signed(replace(told, commitments=commitments), session.terms, identity(0))
+        0, signed(replace(reply, commitments=commitments), session.terms, identity(0))
     )
     assert session.server.absorb(0, packet)
 
@@ -147,11 +145,11 @@ def test_commitments_differ_by_share_session_round_dealer_holder_and_secret() ->
         {"holder": 6},
         {"place": 1},
     ]
-    told = {share_commitment(SHARE, **(base | change)) for change in changes} | {
+    commitments = {share_commitment(SHARE, **(base | change)) for change in changes} | {
         share_commitment(bytes(33), **base)
     }
-    assert len(told) == len(changes) + 1
-    assert all(len(commitment) == 16 for commitment in told)
+    assert len(commitments) == len(changes) + 1
+    assert all(len(commitment) == 16 for commitment in commitments)
 
 
 def test_each_half_of_a_commitment_is_of_its_own_share() -> None:
@@ -227,8 +225,8 @@ def test_a_key_that_is_not_reduced_is_dropped_whatever_it_proves() -> None:
     other[31] |= 0x80  # X25519 does not read this bit, so that the secrets are the same
     keys = replace(state.own, mask_key=bytes(other))
     agreed = state.secrets.mask.agree([server]) + state.secrets.sealing.agree([server])
-    told = replace(keys, proof=possession(agreed, keys, server))
-    assert not session.server.absorb(1, signed(told, session.terms, identity(1)))
+    advertisement = replace(keys, proof=possession(agreed, keys, server))
+    assert not session.server.absorb(1, signed(advertisement, session.terms, identity(1)))
     assert session.server.absorb(1, honest)
 
 
@@ -238,7 +236,7 @@ def test_a_proof_of_possession_is_bound_to_both_keys_the_sender_the_round_and_th
     keys = secrets.advertisement(SESSION, 3, 4, block=HASH, server_key=server.public)
     agreed = server.agree([keys.mask_key, keys.sealing_key])
     assert keys.proof == possession(agreed, keys, server.public)
-    others = [
+    other_proofs = [
         possession(agreed[::-1], keys, server.public),
         possession([agreed[0], agreed[0]], keys, server.public),
         possession([agreed[1], agreed[1]], keys, server.public),
@@ -249,7 +247,7 @@ def test_a_proof_of_possession_is_bound_to_both_keys_the_sender_the_round_and_th
         possession(agreed, replace(keys, sealing_key=HASH), server.public),
         possession(agreed, keys, other.public),
     ]
-    assert len({keys.proof, *others}) == 1 + len(others)
+    assert len({keys.proof, *other_proofs}) == 1 + len(other_proofs)
     assert len(keys.proof) == 16
 
 
@@ -257,7 +255,7 @@ def test_a_proof_of_possession_is_bound_to_both_keys_the_sender_the_round_and_th
 
 
 def wrapped(session: Session, client: int, packet: Packet, add: int) -> bytes:
-    """The upload of a client that adds `add` to each of its words, behind every check of honest code."""
+    """Returns an upload with `add` added to each word, past every check of honest code."""
     upload = bytearray(packet)
     words = np.frombuffer(memoryview(upload)[-16 - 4 * session.terms.d : -16], dtype="<u4")
     words += np.array(add % 2**32, dtype="<u4")
@@ -275,8 +273,8 @@ def retagged(session: Session, client: int, upload: bytearray) -> bytes:
 def test_a_client_whose_coordinates_wrap_around_moves_the_mean_no_further_than_the_clip(
     add: int,
 ) -> None:
-    # Client 0 carries a thousand times the weight of the others and drops out: the ring has room for far more than
-    # the others can have.
+    # Client 0 carries a thousand times the weight of the others and drops out: the ring has room
+    # for far more than the others can have.
     weights = {0: 1000, 1: 1, 2: 1, 3: 1, 4: 1}
     session = (
         Session(agreement(5, weights=weights, max_weight=1000)).begin(0).until(3, silent={0: 3})
@@ -289,11 +287,11 @@ def test_a_client_whose_coordinates_wrap_around_moves_the_mean_no_further_than_t
     view = session.stage(silent=[0])
     assert view is not None
     assert float(view.rows.abs().max()) == session.terms.code.clip == 8.0
-    (seen,) = [
+    (opened_sum,) = [
         o.values for o in session.observed if (o.party, o.kind) == ("server", "sum of updates")
     ]
-    assert seen is not None
-    assert float(seen.abs().max()) > 8.0  # what was opened is recorded as it was
+    assert opened_sum is not None
+    assert float(opened_sum.abs().max()) > 8.0  # what was opened is recorded as it was
 
 
 def test_honest_updates_at_the_clip_are_not_changed_by_what_holds_liars() -> None:
@@ -334,7 +332,10 @@ def test_a_liar_moves_no_more_of_the_mean_than_its_own_blocks_part(
 
 
 def reporting(lie: int | None) -> tuple[Session, View]:
-    """Five clients of 1, 101, ... 401 records and updates of .01, client 4 stating another weight where it lies."""
+    """Plays a round of five clients with 1, 101, ... 401 records and updates of .01.
+
+    Client 4 states the weight `lie`, unless that is None.
+    """
     session = Session(agreement(5, weights=None, max_weight=1000)).begin(0)
     session.updates = {
         client: ClientUpdate(torch.full((3,), 0.01), 100 * client + 1, None, HASH)
@@ -357,11 +358,11 @@ def reporting(lie: int | None) -> tuple[Session, View]:
 
 @pytest.mark.parametrize("lie", [1, 2, 401, 1000])
 def test_a_liar_about_its_weight_counts_as_much_as_the_largest_weight_and_no_more(lie: int) -> None:
-    # The honest four weigh 604, and everyone moved by .01. While the total was a word of the sum, it wrapped around,
-    # and one liar made the mean 200 times too large.
+    # The honest four weigh 604, and everyone moved by .01. While the total was a word of the sum,
+    # it wrapped around, and one liar made the mean 200 times too large.
     _, view = reporting(lie)
-    others, own = 604 * 0.01, 401 * 0.01
-    assert torch.allclose(view.rows[0], torch.full((3,), (others + own) / (604 + lie)), atol=1e-5)
+    honest, own = 604 * 0.01, 401 * 0.01
+    assert torch.allclose(view.rows[0], torch.full((3,), (honest + own) / (604 + lie)), atol=1e-5)
     assert float(view.rows.max()) <= 0.01 * 1005 / 605 + 1e-5
     assert view.weights.tolist() == [604 + lie]
 

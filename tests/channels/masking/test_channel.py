@@ -1,4 +1,7 @@
-"""The masked channel: the contract of all channels, in each ring and with public and private weights."""
+"""The masked channel: the contract of all channels, in each ring.
+
+Weights are public or private.
+"""
 
 from dataclasses import replace
 

@@ -1,10 +1,4 @@
-"""Changes to the masked channel that no test noticed before: each of these dies here.
-
-Mutants killed: shares dealt one below the threshold (the secret still comes out of t of them); a tag over the first 4
-KiB of an upload only, or over its head only; identities derived from the session's name, or from a constant; the
-senders of a delivery looked for in the block instead of the key table; the block's minimum not asked for at the
-invitation.
-"""
+"""Regressions of the masked channel: changes to the code that no other test notices."""
 
 from itertools import combinations
 
@@ -19,7 +13,7 @@ from securefl.channels.protocol import Plan, Sides
 from securefl.errors import ProtocolError
 from securefl.rng import seeded_keystream
 from tests.channels.masking.parties import SESSION, Session, agreement
-from tests.channels.masking.test_attacks import SERVER_KEY, Puppets, is_erased
+from tests.channels.masking.puppeteer import SERVER_KEY, Puppets, is_erased
 
 
 @pytest.mark.parametrize(("n", "corrupt"), [(5, 1), (6, 2)])
@@ -95,9 +89,9 @@ def sides(session: bytes = SESSION) -> Sides:
 
 def test_identities_are_made_anew_for_every_session_even_of_the_same_name() -> None:
     keys: list[bytes] = []
-    for made in (sides(), sides(), sides(b"another session!")):
+    for session in (sides(), sides(), sides(b"another session!")):
         terms = [
-            client._terms for client in made.clients.values() if isinstance(client, MaskedClient)
+            client._terms for client in session.clients.values() if isinstance(client, MaskedClient)
         ]
         assert len(terms) == 3
         keys += [terms[0].server, *terms[0].roster.values()]
@@ -120,7 +114,7 @@ def test_a_delivery_from_a_client_of_the_block_that_never_advertised_is_refused(
 def test_a_client_refuses_an_invitation_into_a_block_below_the_minimum() -> None:
     # 130 clients are dealt into two blocks of 65; one sum of these terms takes 70.
     hands = Puppets(Session(agreement(130, min_cohort=70, cohort=130, beacon=b"drawn")))
-    told = Invitation(SESSION, 0, SERVER_KEY, tuple(range(130)))
+    invitation = Invitation(SESSION, 0, SERVER_KEY, tuple(range(130)))
     with pytest.raises(ProtocolError, match="65 clients are too few for a sum of 65; it takes 70"):
-        hands.say(0, told)
+        hands.say(0, invitation)
     assert hands.session.clients[0]._state is None

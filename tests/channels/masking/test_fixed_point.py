@@ -1,16 +1,4 @@
-"""Fixed point: words worked by hand, oracles in whole numbers and fractions, no sum that wraps, honest rounding.
-
-Mutants killed:
-levels: a bit too many; 2^(ring - 1) allowed; one more; at most 2^51, 2^53 or 2^64.
-step and bound: clip / (levels + 1); half and whole steps swapped; the number of clients forgotten.
-encode: floor, truncation, or halves up for the nearest; truncation before the draw; at most for below; above for
-below; half the fraction; eight bits of the fraction; draws big-endian, or of 16 bits; eight bytes read a coordinate;
-every block from the same draws; the scale forgotten; the clip not scaled, rounded down, in units of the clip, one
-level wide below, only above, or forgotten; steps in float32; the last coordinate forgotten; NaN only, or a whole
-block only, refused.
-decode: unsigned; the step in float32.
-refusals: scale 0 or NaN allowed, 1 refused; clip 0 or infinite allowed; most 0 allowed; no level allowed; ring 24.
-"""
+"""Fixed point: words by hand, oracles in integers and fractions, no wrap-around, no bias."""
 
 import math
 from collections.abc import Sequence
@@ -336,8 +324,10 @@ def test_a_sum_is_off_by_at_most_the_bound(
             a + b for a, b in zip(expected, exact(values, scale=scale, clip=code.clip), strict=True)
         ]
     allowed = Fraction(code.bound(n))
-    decoded = [Fraction(value) for value in code.decode(total).tolist()]
-    assert all(abs(one - other) <= allowed for one, other in zip(decoded, expected, strict=True))
+    decoded = [Fraction(number) for number in code.decode(total).tolist()]
+    assert all(
+        abs(value - truth) <= allowed for value, truth in zip(decoded, expected, strict=True)
+    )
 
 
 @rings
@@ -427,9 +417,9 @@ def test_the_blocks_of_a_long_update_are_rounded_by_different_draws() -> None:
 
 def test_the_stream_decides_stochastic_rounding() -> None:
     code, values = hundred("stochastic"), [0.333, -0.777, 0.005] * 50
-    one, same = (encoded(code, values, stream=Keystream(KEY)) for _ in range(2))
-    assert np.array_equal(one, same)
-    assert not np.array_equal(one, encoded(code, values, stream=Keystream(bytes(32))))
+    first, second = (encoded(code, values, stream=Keystream(KEY)) for _ in range(2))
+    assert np.array_equal(first, second)
+    assert not np.array_equal(first, encoded(code, values, stream=Keystream(bytes(32))))
 
 
 def test_stochastic_rounding_reads_four_bytes_a_coordinate() -> None:

@@ -1,20 +1,4 @@
-"""Round keys, signatures, sealed boxes and the masks of a whole block, against the standard library and by hand.
-
-Mutants killed:
-signatures: terms or label forgotten; the last byte not signed; a bad key's ValueError, or everything, let through;
-the signature taken from the front; the message copied; the same identity every time.
-Info and derive: session, other key, round, or label forgotten; keys swapped; ids sorted, cut to 16 bits, or
-big-endian; the label as salt; SHA-512; a label changed, or the self mask's the same as the pair mask's.
-RoundKey: shown; the same every time; low order let through, or called usable; the first public key for all.
-commitment: session, round, client or seed forgotten.
-boxes: nonce zero; associated data forgotten by either side; an empty or a forged one raises.
-RoundSecrets: both keys the same; seed zero; a secret shown; public keys swapped; a commitment to the mask key; shares
-swapped, of the sealing key, of a lower threshold, or at sorted or other points; a route reversed, or without sender,
-recipient or round; a direction reversed, or the same both ways; boxes that fail kept as None.
-masks: signs reversed or all plus; the self mask forgotten; the sealing key in place of the mask key;
-the others sorted, or the first for all; a label swapped (pair, self, sealing); ends in the order given, or from high
-to low; one key twice; the sealing key bound in place of the mask key; session, round or the other's id forgotten.
-"""
+"""Round keys, signatures, boxes and a block's masks, against the standard library and by hand."""
 
 import hashlib
 import hmac
@@ -222,9 +206,9 @@ def test_a_plain_ed25519_signature_of_the_message_is_refused() -> None:
 
 def test_generated_identities_differ_and_sign() -> None:
     generated = [Identity.generate() for _ in range(20)]
-    assert len({one.public for one in generated}) == 20
-    for one in generated:
-        assert open_signed(signed_message(by=one), one.public, terms=TERMS) == MESSAGE
+    assert len({signer.public for signer in generated}) == 20
+    for signer in generated:
+        assert open_signed(signed_message(by=signer), signer.public, terms=TERMS) == MESSAGE
 
 
 # Key derivation
@@ -359,17 +343,19 @@ def test_generated_round_keys_differ() -> None:
 
 
 def test_a_commitment_is_the_digest_typed_here() -> None:
-    told = (
+    hashed = (
         b"securefl masking 1, self mask commitment"
         + SESSION
         + bytes.fromhex("04030201" + "09000000")
         + KEY
     )
-    assert commitment(KEY, session=SESSION, round=ROUND, client=9) == hashlib.sha256(told).digest()
+    assert (
+        commitment(KEY, session=SESSION, round=ROUND, client=9) == hashlib.sha256(hashed).digest()
+    )
 
 
 def test_a_commitment_fixes_seed_session_round_and_client() -> None:
-    made = {
+    commitments = {
         commitment(KEY, session=SESSION, round=ROUND, client=9),
         commitment(flipped(KEY, 31), session=SESSION, round=ROUND, client=9),
         commitment(KEY, session=flipped(SESSION, 0), round=ROUND, client=9),
@@ -377,7 +363,7 @@ def test_a_commitment_fixes_seed_session_round_and_client() -> None:
         commitment(KEY, session=SESSION, round=ROUND, client=8),
         commitment(KEY, session=SESSION, round=9, client=ROUND),
     }
-    assert len(made) == 6
+    assert len(commitments) == 6
 
 
 # Sealed boxes
@@ -438,11 +424,13 @@ def test_two_boxes_of_the_same_text_differ_in_nonce_and_text() -> None:
 
 def test_fresh_secrets_differ_in_everything() -> None:
     fresh = [RoundSecrets.fresh() for _ in range(20)]
-    all_of_them = [
-        part for one in fresh for part in (one.mask.private, one.sealing.private, one.seed)
+    parts = [
+        part
+        for secrets in fresh
+        for part in (secrets.mask.private, secrets.sealing.private, secrets.seed)
     ]
-    assert len(set(all_of_them)) == 60
-    assert {len(part) for part in all_of_them} == {32}
+    assert len(set(parts)) == 60
+    assert {len(part) for part in parts} == {32}
 
 
 def test_no_secret_is_shown() -> None:
@@ -456,12 +444,12 @@ def test_no_secret_is_shown() -> None:
 def test_an_advertisement_tells_public_keys_and_the_commitment_to_the_seed() -> None:
     a, a_public, b, b_public, _ = diffie_hellman()
     secrets = RoundSecrets(RoundKey(a), RoundKey(b), KEY)
-    told = secrets.advertisement(SESSION, ROUND, 9, block=BLOCK, server_key=SERVER_KEY)
+    advertisement = secrets.advertisement(SESSION, ROUND, 9, block=BLOCK, server_key=SERVER_KEY)
     committed = commitment(KEY, session=SESSION, round=ROUND, client=9)
-    assert replace(told, proof=b"") == Advertisement(
+    assert replace(advertisement, proof=b"") == Advertisement(
         SESSION, ROUND, 9, a_public, b_public, committed, BLOCK, b""
     )
-    packed = told.to_bytes()
+    packed = advertisement.to_bytes()
     assert all(secret not in packed for secret in (a, b, KEY))
 
 
@@ -469,7 +457,7 @@ def test_an_advertisement_tells_public_keys_and_the_commitment_to_the_seed() -> 
 def test_shares_give_what_the_advertisement_committed_to(threshold: int) -> None:
     points = {9: 1, 2: 4, 70_000: 3, 5: 2}
     secrets = RoundSecrets.fresh()
-    told = secrets.advertisement(SESSION, ROUND, 5, block=BLOCK, server_key=SERVER_KEY)
+    advertisement = secrets.advertisement(SESSION, ROUND, 5, block=BLOCK, server_key=SERVER_KEY)
     dealt = secrets.shares(points, threshold=threshold)
     assert set(dealt) == set(points)
     assert {len(both) for both in dealt.values()} == {66}
@@ -478,8 +466,8 @@ def test_shares_give_what_the_advertisement_committed_to(threshold: int) -> None
         private = shamir.reconstruct({points[client]: dealt[client][33:] for client in chosen})
         assert seed is not None
         assert private is not None
-        assert commitment(seed, session=SESSION, round=ROUND, client=5) == told.commitment
-        assert RoundKey(private).public == told.mask_key
+        assert commitment(seed, session=SESSION, round=ROUND, client=5) == advertisement.commitment
+        assert RoundKey(private).public == advertisement.mask_key
         assert (seed, private) == (secrets.seed, secrets.mask.private)
 
 
@@ -503,12 +491,12 @@ def test_a_box_is_sealed_under_its_route_with_the_key_of_its_direction() -> None
     boxes = block.sealed(5)
     assert set(boxes) == {2, 9, 70_000}
     for other, box in boxes.items():
-        one, end = block.peers[5], block.peers[other]
+        start, end = block.peers[5], block.peers[other]
         agreed = exchange(block.secrets[5].sealing.private, end.sealing_key)
         ids = struct.pack("<III", ROUND, 5, other)
         key = hkdf(
             agreed,
-            b"securefl masking 1, sealing" + SESSION + ids + one.sealing_key + end.sealing_key,
+            b"securefl masking 1, sealing" + SESSION + ids + start.sealing_key + end.sealing_key,
         )
         route = struct.pack("<III", 5, other, ROUND)
         assert AESGCM(key).decrypt(box[:12], box[12:], route) == content(5, other)
@@ -540,7 +528,7 @@ def test_a_box_opens_for_nobody_else_and_from_nobody_else() -> None:
 def test_a_box_does_not_open_in_another_round_of_the_same_keys() -> None:
     block = Block()
     boxes = {2: block.sealed(2)[5]}
-    later = {client: replace(told, round=ROUND + 1) for client, told in block.peers.items()}
+    later = {client: replace(peer, round=ROUND + 1) for client, peer in block.peers.items()}
     assert block.secrets[5].open(later[5], block.peers, boxes) == {
         2: content(2, 5)
     }  # the sender's round is in it
@@ -692,9 +680,7 @@ def test_the_sizes_are_those_of_the_primitives() -> None:
     )
 
 
-def test_the_key_of_an_upload_is_hkdf_between_client_and_server_by_hand_and_the_same_from_both_ends() -> (
-    None
-):
+def test_the_key_of_an_upload_is_hkdf_by_hand_and_the_same_from_both_ends() -> None:
     block, server = Block(), RoundKey(bytes(range(32)))
     own = block.peers[5]
     agreed = exchange(server.private, own.sealing_key)
@@ -720,9 +706,9 @@ def test_a_proof_of_possession_is_the_derived_key_by_hand() -> None:
 
 
 def test_a_commitment_to_a_share_is_the_hash_by_hand() -> None:
-    told = share_commitment(b"s" * 33, session=SESSION, round=ROUND, dealer=5, holder=9, place=1)
+    given = share_commitment(b"s" * 33, session=SESSION, round=ROUND, dealer=5, holder=9, place=1)
     label = b"securefl masking 1, share commitment"
     by_hand = hashlib.sha256(
         label + SESSION + struct.pack("<IIIB", ROUND, 5, 9, 1) + b"s" * 33
     ).digest()
-    assert told == by_hand[:16]
+    assert given == by_hand[:16]

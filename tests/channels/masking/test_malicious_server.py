@@ -1,10 +1,7 @@
-"""A server that puts an imprint in front of the model, against the masked channel: what it reads, and what stops it.
+"""A server that puts an imprint in front of the model, against the masked channel.
 
-What a malicious server can do to the protocol itself, whatever the model, is in tests/channels/masking/test_attacks.py.
-
-Mutants killed: pair masks whose keys do not hold the model's hash; a client that sends what it trained on another
-model; a hash of the weights alone; DP-SGD without noise, or with 10 % more; 1000 levels in a ring of 32; a tolerance of
-1e-9, below what fixed point leaves in an empty bin.
+The tests show what it reads, and what stops it. Attacks of a server on the protocol itself,
+whatever the model, are in `test_survivors.py`, `test_tampered_keys.py` and `test_replays.py`.
 """
 
 from collections.abc import Mapping, Sequence
@@ -42,7 +39,7 @@ FALSE_ALARM = 1e-6
 
 
 class Federation(NamedTuple):
-    """Digits dealt to clients, and the model with an imprint in front that the server sends them."""
+    """Digits dealt to clients, and the server's model with an imprint in front."""
 
     data: FederatedData
     front: Imprint
@@ -134,11 +131,11 @@ def session_of(updates: Mapping[int, Tensor]) -> Session:
 
 def opened(session: Session) -> Tensor:
     """All numbers that the server saw: those of one sum over all clients."""
-    seen = [o for o in session.observed if o.values is not None]
-    assert {(o.party, o.kind, o.about) for o in seen if o.party == "server"} == {
+    opened_sums = [o for o in session.observed if o.values is not None]
+    assert {(o.party, o.kind, o.about) for o in opened_sums if o.party == "server"} == {
         ("server", "sum of updates", tuple(session.clients))
     }
-    (values,) = [o.values for o in seen if o.party == "server"]
+    (values,) = [o.values for o in opened_sums if o.party == "server"]
     assert values is not None
     return values.double()
 
@@ -150,19 +147,19 @@ def opened_sum(updates: Mapping[int, Tensor]) -> Tensor:
     return opened(session)
 
 
-def share(true: Tensor, found: Tensor) -> float:
+def share(true: Tensor, recovered: Tensor) -> float:
     """Of the records, those recovered above 30 dB."""
-    return float((best_match(found, true, bounds=(0, 1)).psnr > GOOD).double().mean())
+    return float((best_match(recovered, true, bounds=(0, 1)).psnr > GOOD).double().mean())
 
 
-def is_no_better_than_the_mean_image(setting: Federation, true: Tensor, found: Tensor) -> bool:
-    """Whether, on average, best matches are at most 1 dB above the mean of the training records, and none is good."""
+def is_no_better_than_the_mean_image(setting: Federation, true: Tensor, recovered: Tensor) -> bool:
+    """Whether no best match is good, and their mean is at most 1 dB above the mean record's."""
     blind = best_match(
         setting.data.sites[0].train.features.mean(dim=0, keepdim=True), true, bounds=(0, 1)
     ).psnr
     return (
-        share(true, found) == 0
-        and float(best_match(found, true, bounds=(0, 1)).psnr.mean()) <= float(blind.mean()) + 1
+        share(true, recovered) == 0
+        and float(best_match(recovered, true, bounds=(0, 1)).psnr.mean()) <= float(blind.mean()) + 1
     )
 
 
@@ -176,9 +173,9 @@ def everything(parts: Sequence[Examples]) -> Tensor:
 def test_an_imprint_reads_the_records_of_ten_clients_off_their_masked_sum() -> None:
     # Of 40 records in 512 equally likely bins, .927 are alone on average.
     setting = federation()
-    found = setting.read(opened_sum(honest(setting, setting.parts)))
-    assert share(everything(setting.parts), found) >= 0.8
-    assert len(found) <= CLIENTS * EACH
+    recovered = setting.read(opened_sum(honest(setting, setting.parts)))
+    assert share(everything(setting.parts), recovered) >= 0.8
+    assert len(recovered) <= CLIENTS * EACH
 
 
 def test_the_sum_does_not_tell_whose_a_record_is() -> None:
@@ -191,11 +188,11 @@ def test_the_sum_does_not_tell_whose_a_record_is() -> None:
         Examples(everyone.features[part], everyone.labels[part])
         for part in torch.split(order, EACH)
     ]
-    one, other = (
+    first, second = (
         setting.read(opened_sum(honest(setting, parts))) for parts in (setting.parts, dealt)
     )
-    assert len(one) == len(other) > 30
-    assert float((one - other).abs().max()) < 0.01
+    assert len(first) == len(second) > 30
+    assert float((first - second).abs().max()) < 0.01
 
 
 # --- what stops it
@@ -206,14 +203,14 @@ def test_noise_of_the_clients_own_leaves_no_record_in_the_sum_and_clipping_alone
     noise_multiplier: float,
 ) -> None:
     setting = federation()
-    found = setting.read(
+    recovered = setting.read(
         opened_sum(noisy(setting, setting.parts, noise_multiplier=noise_multiplier))
     )
     true = everything(setting.parts)
     if noise_multiplier:
-        assert is_no_better_than_the_mean_image(setting, true, found)
+        assert is_no_better_than_the_mean_image(setting, true, recovered)
     else:
-        assert share(true, found) >= 0.8
+        assert share(true, recovered) >= 0.8
 
 
 def configured(plain: nn.Module, examples: Examples, client: int) -> Client:
@@ -287,20 +284,20 @@ def stifled(setting: Federation) -> Tensor:
 
 
 def test_an_imprint_that_the_others_get_stifled_would_single_out_a_victim_and_opens_noise() -> None:
-    # Pasquini et al., CCS 2022, with an imprint for the gradient: without masks bound to the model the sum is the
-    # victim's. A threshold of others agrees on their model, so that the sum is opened.
+    # Pasquini et al., CCS 2022, with an imprint for the gradient: without masks bound to the model
+    # the sum is the victim's. A threshold of others agrees on their model, so that the sum opens.
     setting = federation(clients=5)
     victim = setting.parts[0].features
-    others = honest(setting, setting.parts, start=stifled(setting))
-    updates = {**others, 0: honest(setting, setting.parts[:1])[0]}
+    stifled_updates = honest(setting, setting.parts, start=stifled(setting))
+    updates = {**stifled_updates, 0: honest(setting, setting.parts[:1])[0]}
     plain = torch.stack(list(updates.values())).double().sum(dim=0)
     assert len(setting.read(plain)) == EACH
     assert share(victim, setting.read(plain)) == 1
     session = session_of(updates).until(3)
     session.updates[0] = replace(session.updates[0], model_hash=OTHER)
     for client, request in session.server.requests().items():
-        told = ShareDelivery.from_bytes(memoryview(request)[:-64], most=5)
-        body = replace(told, model_hash=session.updates[client].model_hash).to_bytes()
+        delivery = ShareDelivery.from_bytes(memoryview(request)[:-64], most=5)
+        body = replace(delivery, model_hash=session.updates[client].model_hash).to_bytes()
         signed = body + identity(-1).signature(body, terms=session.terms.digest)
         assert session.server.absorb(client, session.answer(client, signed))
     session.server.close_stage()
@@ -315,28 +312,29 @@ def test_an_imprint_that_the_others_get_stifled_would_single_out_a_victim_and_op
 
 
 def test_under_dp_n_minus_1_colluders_are_left_with_the_victims_noise() -> None:
-    # They take their own updates off the sum and have the victim's to within the fixed point: without noise its
-    # records, with it the noise as it was drawn, whose scale the chi-square of its variance tells.
+    # They take their own updates off the sum and have the victim's, to within the fixed point.
+    # Without noise that is its records. With noise it is the noise as it was drawn; the chi-square
+    # of the variance checks its scale.
     setting = federation(clients=5)
     own = honest(setting, setting.parts)
     clean = noisy(setting, setting.parts[:1], noise_multiplier=0.0)[0]
     sent = noisy(setting, setting.parts[:1], noise_multiplier=0.5)[0]
-    left = {}
+    remainders = {}
     for name, delta in (("clean", clean), ("sent", sent)):
         rest = opened_sum({**own, 0: delta}) - sum(own[client].double() for client in range(1, 5))
         bound = FixedPoint(ring=32, clip=4.0, rounding="stochastic", most=5).bound(5)
         assert float((rest - delta.double()).abs().max()) <= bound
-        left[name] = rest
+        remainders[name] = rest
     victim = setting.parts[0].features
-    assert share(victim, setting.read(left["clean"])) == 1
-    assert is_no_better_than_the_mean_image(setting, victim, setting.read(left["sent"]))
-    noise = left["sent"] - left["clean"]
+    assert share(victim, setting.read(remainders["clean"])) == 1
+    assert is_no_better_than_the_mean_image(setting, victim, setting.read(remainders["sent"]))
+    noise = remainders["sent"] - remainders["clean"]
     assert is_the_variance(noise, LR * 0.5 / EACH)
     assert not is_the_variance(noise, 1.1 * LR * 0.5 / EACH)
 
 
 def is_the_variance(values: Tensor, deviation: float) -> bool:
-    """Whether Gaussian values of mean 0 have this standard deviation; a right one is refused once in a million."""
+    """Whether Gaussian values of mean 0 have this deviation; false alarms: one in a million."""
     total = float((values / deviation).square().sum())
     return bool(
         chi2.ppf(FALSE_ALARM / 2, len(values)) < total < chi2.isf(FALSE_ALARM / 2, len(values))

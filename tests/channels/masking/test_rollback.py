@@ -1,12 +1,7 @@
 """Clients and members that are restarted, or put back to an earlier state, answer nothing twice.
 
-A snapshot here is a copy of the client's object; what it noted for good lives on, in memory or in a
-file.
-
-Mutants killed, client: each stage not noted, or noted after its answer; the last round not looked up;
-the outcome not noted or not compared, nor at the start; a stage that cannot be noted that leaves its
-secrets, its replies or its answer. Member: commitment, reveal or end not noted, or noted after the
-secret was taken on; the attempt or its members not looked up; the outcome not noted.
+A snapshot here is a copy of the client's object. Its record of earlier answers lives on, in memory
+or in a file.
 """
 
 from collections.abc import Callable
@@ -29,7 +24,7 @@ from securefl.channels.monotonic import (
 )
 from securefl.errors import ProtocolError
 from tests.channels.masking.parties import SESSION, Session, agreement, identity, make_client
-from tests.channels.masking.test_attacks import SERVER_KEY, Puppets, is_erased, signed
+from tests.channels.masking.puppeteer import SERVER_KEY, Puppets, is_erased, signed
 from tests.channels.masking.test_setup import (
     TERMS,
     Corrupt,
@@ -38,7 +33,7 @@ from tests.channels.masking.test_setup import (
     member,
     members,
     secret_of,
-    told,
+    table_request,
 )
 
 Reopen = Callable[[], Monotonic]
@@ -48,16 +43,16 @@ Reopen = Callable[[], Monotonic]
 def reopen(request: pytest.FixtureRequest, tmp_path: Path) -> Reopen:
     """Gives what was noted so far, as a restarted process finds it."""
     if request.param == "memory":
-        kept = MemoryMonotonic()
-        return lambda: kept
+        monotonic = MemoryMonotonic()
+        return lambda: monotonic
     FileMonotonic.create(tmp_path / "progress")
     return lambda: FileMonotonic(tmp_path / "progress")
 
 
-def session_with(kept: Monotonic) -> Session:
+def session_with(monotonic: Monotonic) -> Session:
     """Five clients, of which client 0 notes what it answers in `kept`."""
     session = Session(agreement(5))
-    session.clients[0] = make_client(0, session.terms, kept)
+    session.clients[0] = make_client(0, session.terms, monotonic)
     return session
 
 
@@ -67,9 +62,9 @@ def session_with(kept: Monotonic) -> Session:
 def test_a_client_that_is_put_back_tells_no_second_story_and_gives_no_second_secret(
     reopen: Reopen,
 ) -> None:
-    # The attack: everyone survives, and client 0 gives its share of everyone's seed. Put back to where
-    # it had only uploaded, it would sign that client 4 dropped out, and give its share of that
-    # client's mask key, too.
+    # The attack: everyone survives, and client 0 gives its share of everyone's seed. Put back to
+    # the state after its upload, it would sign that client 4 dropped out, and give its share of
+    # that client's mask key, too.
     hands = Puppets(session_with(reopen()))
     boxes = hands.share(hands.invite(range(5)))
     hands.upload(boxes)
@@ -132,15 +127,15 @@ def test_a_client_that_is_put_back_makes_no_second_keys_for_a_round(reopen: Reop
 
 def test_what_was_answered_is_noted_before_each_answer_and_never_falls(reopen: Reopen) -> None:
     session = session_with(reopen())
-    noted: list[tuple[int, int]] = []
+    stages: list[tuple[int, int]] = []
     for round in (0, 2):
         session.begin(round)
         for _ in range(5):
             session.stage()
             last = reopen().last(SESSION)
-            noted.append((last.round, last.stage))
+            stages.append((last.round, last.stage))
             assert last.outcome == session.terms.digest
-    assert noted == [(round, stage) for round in (0, 2) for stage in (1, 2, 4, 5, 6)]
+    assert stages == [(round, stage) for round in (0, 2) for stage in (1, 2, 4, 5, 6)]
 
 
 # A client that is restarted
@@ -151,9 +146,9 @@ def test_a_restarted_client_takes_no_round_again_and_goes_on_with_the_next(reope
     survivors = session.server.requests()[0]
     session.clients[0] = make_client(0, session.terms, reopen())
     for round in range(4):
-        told = Invitation(SESSION, round, SERVER_KEY, tuple(range(5)))
+        invitation = Invitation(SESSION, round, SERVER_KEY, tuple(range(5)))
         with pytest.raises(ProtocolError, match=f"round {round} was asked for before"):
-            session.clients[0].receive(signed(told, session.terms))
+            session.clients[0].receive(signed(invitation, session.terms))
     with pytest.raises(ProtocolError, match="round 3 is not in progress"):
         session.clients[0].receive(survivors)
     with pytest.raises(ProtocolError, match="no update was asked for"):
@@ -172,9 +167,9 @@ def test_a_client_that_was_restarted_every_round_answers_no_more_rounds_than_wer
     answered = 0
     for round in (0, 0, 1, 1, 2, 2, 3, 4):
         client = make_client(0, terms, reopen())
-        told = signed(Invitation(SESSION, round, SERVER_KEY, tuple(range(5))), terms)
+        invitation = signed(Invitation(SESSION, round, SERVER_KEY, tuple(range(5))), terms)
         try:
-            client.receive(told)
+            client.receive(invitation)
         except ProtocolError as refused:
             assert "before" in str(refused) or "beyond" in str(refused)  # noqa: PT017 - either outcome is legal
         else:
@@ -206,7 +201,7 @@ def test_of_two_clients_with_other_terms_for_one_session_the_first_to_answer_goe
     reopen: Reopen,
 ) -> None:
     terms = agreement(5), agreement(5, beacon=b"another draw")
-    clients = [make_client(0, one, reopen()) for one in terms]
+    clients = [make_client(0, agreed, reopen()) for agreed in terms]
     requests = [
         signed(Invitation(SESSION, round, SERVER_KEY, tuple(range(5))), terms[round])
         for round in (0, 1)
@@ -255,10 +250,10 @@ def test_a_set_up_that_cannot_be_noted_is_not_answered_and_may_be_asked_for_agai
     client = corrupt.clients[0] = member(0, monotonic=disk)
     disk.full = True
     with pytest.raises(ProtocolError, match=f"^{UNABLE}$"):
-        client.receive(told(0, members(0, 1, 2)))  # whom it leaves out may still take part
+        client.receive(table_request(0, members(0, 1, 2)))  # whom it leaves out may still take part
     for request, answer in (
-        (told(0, members()), corrupt.commitments[0]),
-        (told(1, corrupt.table), None),
+        (table_request(0, members()), corrupt.commitments[0]),
+        (table_request(1, corrupt.table), None),
     ):
         disk.full = True
         with pytest.raises(ProtocolError, match=f"^{UNABLE}$"):
@@ -269,10 +264,10 @@ def test_a_set_up_that_cannot_be_noted_is_not_answered_and_may_be_asked_for_agai
     reveals = corrupt.reveals()
     disk.full = True
     with pytest.raises(ProtocolError, match=f"^{UNABLE}$"):
-        client.receive(told(2, reveals))
+        client.receive(table_request(2, reveals))
     assert client.agreed is None
     disk.full = False
-    assert client.receive(told(2, reveals)) is None
+    assert client.receive(table_request(2, reveals)) is None
     assert client.agreed is not None
 
 
@@ -291,26 +286,26 @@ def test_a_restarted_member_does_not_draw_again_for_an_attempt_that_it_answered(
 
         return member(0, secret=draw, monotonic=reopen())
 
-    assert restarted().receive(told(0, members(), attempt=1))
+    assert restarted().receive(table_request(0, members(), attempt=1))
     for attempt in (0, 1):
         with pytest.raises(ProtocolError, match="an attempt is newer than the last"):
-            restarted().receive(told(0, members(0, 1, 2), attempt=attempt))
+            restarted().receive(table_request(0, members(0, 1, 2), attempt=attempt))
     with pytest.raises(ProtocolError, match="each but the first loses members"):
         restarted().receive(
-            told(0, members(), attempt=2)
+            table_request(0, members(), attempt=2)
         )  # or a restart would give the server another draw
     assert drawn == [1]
-    assert restarted().receive(told(0, members(0, 1, 2), attempt=2))
+    assert restarted().receive(table_request(0, members(0, 1, 2), attempt=2))
     assert drawn == [1, 2]
 
 
 def test_a_restarted_member_reveals_nothing_that_it_no_longer_has(reopen: Reopen) -> None:
     corrupt = Corrupt()
     corrupt.clients[0] = member(0, monotonic=reopen())
-    corrupt.clients[0].receive(told(0, members()))
+    corrupt.clients[0].receive(table_request(0, members()))
     corrupt.clients[0] = member(0, monotonic=reopen())
     with pytest.raises(ProtocolError, match="out of order"):
-        corrupt.clients[0].receive(told(1, corrupt.table))
+        corrupt.clients[0].receive(table_request(1, corrupt.table))
 
 
 def test_a_member_that_is_put_back_shows_its_secret_with_no_second_table_of_commitments(
@@ -320,15 +315,15 @@ def test_a_member_that_is_put_back_shows_its_secret_with_no_second_table_of_comm
     # that was made to measure.
     corrupt = Corrupt()
     corrupt.clients[0] = member(0, monotonic=reopen())
-    corrupt.clients[0].receive(told(0, members()))
+    corrupt.clients[0].receive(table_request(0, members()))
     before = copy(corrupt.clients[0])
-    assert corrupt.clients[0].receive(told(1, corrupt.table))
+    assert corrupt.clients[0].receive(table_request(1, corrupt.table))
     other = corrupt.table | {4: commitment_by_hand(4, 0, b"made to measure".ljust(32))}
     with pytest.raises(ProtocolError, match=ANSWERED):
-        before.receive(told(1, other))
+        before.receive(table_request(1, other))
 
 
-def test_after_the_set_up_a_restarted_member_takes_no_other_and_its_client_only_the_terms_it_ended_with(
+def test_a_restarted_member_repeats_no_set_up_and_its_client_takes_only_the_agreed_terms(
     reopen: Reopen,
 ) -> None:
     clients = {
@@ -337,7 +332,7 @@ def test_after_the_set_up_a_restarted_member_takes_no_other_and_its_client_only_
     agreed = hold(SetupServer(identity(-1), TERMS), clients)
     assert reopen().last(SESSION) == Progress(attempt=0, step=3, members=5, outcome=agreed.digest)
     with pytest.raises(ProtocolError, match="this session's set-up is over"):
-        member(0, monotonic=reopen()).receive(told(0, members(0, 1, 2), attempt=1))
+        member(0, monotonic=reopen()).receive(table_request(0, members(0, 1, 2), attempt=1))
     for terms in (TERMS, replace(agreed, beacon=agreed.beacon[::-1])):
         with pytest.raises(ValueError, match="its set-up did not end with these terms"):
             make_client(0, terms, reopen())
@@ -347,7 +342,7 @@ def test_after_the_set_up_a_restarted_member_takes_no_other_and_its_client_only_
 
 
 def test_a_client_whose_set_up_never_ended_is_not_built(reopen: Reopen) -> None:
-    member(0, monotonic=reopen()).receive(told(0, members()))
+    member(0, monotonic=reopen()).receive(table_request(0, members()))
     with pytest.raises(ValueError, match="its set-up did not end with these terms"):
         make_client(0, TERMS, reopen())
 

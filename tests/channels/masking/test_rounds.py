@@ -1,10 +1,6 @@
-"""Whole masked rounds: the sum is exact whoever drops out, and nothing else comes out.
+"""Whole masked rounds: the sum is exact for every pattern of drop-outs, and nothing else opens.
 
 The oracle adds the encoded updates of the survivors as Python integers.
-
-Mutants killed: the minimum cohort asked for after the upload, or not before it; the sign of a dropped client's masks;
-the point of a share shifted; the largest weight, the weights of one block or its sum forgotten; weights above or below
-what they can be; answers of one stage carried into the next; what was seen kept from the round before.
 """
 
 from collections.abc import Mapping
@@ -30,8 +26,8 @@ NEVER = 6  # a client that answers all five stages
 
 def sums_seen(session: Session) -> list[NDArray[np.float64]]:
     """The opened sums, as the server saw them, one a block."""
-    seen = [o for o in session.observed if (o.party, o.kind) == ("server", "sum of updates")]
-    return [o.values.numpy() for o in seen if o.values is not None]
+    opened = [o for o in session.observed if (o.party, o.kind) == ("server", "sum of updates")]
+    return [o.values.numpy() for o in opened if o.values is not None]
 
 
 def exact_sum(session: Session, survivors: tuple[int, ...]) -> NDArray[np.float64]:
@@ -55,8 +51,8 @@ def exact_sum(session: Session, survivors: tuple[int, ...]) -> NDArray[np.float6
 def expected_survivors(terms: Agreement, first_silent: Mapping[int, int]) -> tuple[int, ...] | None:
     """Who is in the sum, by the paper; None where the round must be abandoned."""
     for stage in range(1, 6):
-        left = sum(first > stage for first in first_silent.values())
-        if left < (
+        answering = sum(first > stage for first in first_silent.values())
+        if answering < (
             terms.fewest(len(first_silent)) if stage < 4 else terms.threshold(len(first_silent))
         ):
             return None
@@ -89,7 +85,8 @@ def play_every_pattern(n: int) -> int:
 
 @pytest.mark.parametrize(("n", "opened"), [(3, 1), (4, 1 + 4 * 5), (5, 1 + 5 * 5)])
 def test_the_sum_is_exact_for_every_pattern_of_dropouts(n: int, opened: int) -> None:
-    # n = 3 bears no dropout (t = 3); n = 4 and 5 bear one (t = 3, 4), of any client at any of the five stages.
+    # n = 3 bears no dropout (t = 3); n = 4 and 5 bear one (t = 3, 4), of any client at any of the
+    # five stages.
     assert play_every_pattern(n) == opened
 
 

@@ -1,4 +1,7 @@
-"""Whole runs through the masked channel: what plain gives over the same survivors, whoever drops out, forged or not."""
+"""Whole runs through the masked channel equal plain runs over the same survivors.
+
+Clients drop out at every stage, and packets are forged.
+"""
 
 import json
 import os
@@ -112,10 +115,10 @@ def test_clients_of_a_lost_block_are_recorded_as_absent(tmp_path: Path) -> None:
     seeded = ("rounds=1", "data.clients=130", "channel.kind=masked", "channel.secrets=seeded")
     scenario = parse_scenario(DIGITS, overrides=seeded)
     beacon = assemble(scenario, run="r", ledgers=tmp_path).federation.server._terms  # type: ignore[attr-defined]
-    lost, kept = beacon.blocks(tuple(range(130)))
+    lost, opened = beacon.blocks(tuple(range(130)))
     silent = drops(*((client, 0, 3) for client in lost[:40]))
     (played,) = play(parse_scenario(DIGITS, overrides=(*seeded, silent)), tmp_path)
-    assert played.record.survivors == kept
+    assert played.record.survivors == opened
     assert set(played.record.absent) == set(lost)
     assert {played.record.absent[client] for client in lost[40:]} == {
         "lost with its block, of which too few were left"
@@ -180,8 +183,10 @@ def test_the_server_is_recorded_to_see_sums_and_never_one_update(tmp_path: Path)
         tmp_path,
         recorder,
     )
-    seen = [o for o in recorder.observations if o.party == "server"]
-    kinds = {o.kind: sorted({c for x in seen if x.kind == o.kind for c in x.about}) for o in seen}
+    observed = [o for o in recorder.observations if o.party == "server"]
+    kinds = {
+        o.kind: sorted({c for x in observed if x.kind == o.kind for c in x.about}) for o in observed
+    }
     everyone, survivors = list(range(10)), [c for c in range(10) if c != 5]
     answering = [c for c in survivors if c != 3]
     assert kinds == {
@@ -193,7 +198,7 @@ def test_the_server_is_recorded_to_see_sums_and_never_one_update(tmp_path: Path)
         "shares of survivors' seeds and of dropped clients' keys": answering,
         "sum of updates": survivors,
     }
-    with_values = [o for o in seen if o.values is not None and o.kind != "global model"]
+    with_values = [o for o in observed if o.values is not None and o.kind != "global model"]
     assert [o.about for o in with_values] == [tuple(survivors)]
 
 
@@ -229,25 +234,26 @@ def test_a_client_that_misses_the_set_up_is_left_out_of_the_session_and_recorded
 def test_no_key_reaches_the_run_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     drawn: list[bytes] = []
 
-    def noted(size: int) -> bytes:
+    def recorded(size: int) -> bytes:
         drawn.append(os.urandom(size))
         return drawn[-1]
 
-    monkeypatch.setattr("securefl.channels.masking.keys.secrets.token_bytes", noted)
+    monkeypatch.setattr("securefl.channels.masking.keys.secrets.token_bytes", recorded)
     run(parse_scenario(HEART, overrides=("rounds=2", *MASKED, drops((1, 1, 4)))), tmp_path / "run")
-    kept = [
+    keys = [
         secret for secret in drawn if len(secret) == 32
     ]  # shorter ones are ids and nonces, which may be seen
-    assert len(kept) >= 2 * 4 * 3
+    assert len(keys) >= 2 * 4 * 3
     for path in (tmp_path / "run").rglob("*"):
         content = path.read_bytes() if path.is_file() else b""
         assert not [
-            secret for secret in kept if secret in content or secret.hex().encode() in content
+            secret for secret in keys if secret in content or secret.hex().encode() in content
         ], path
     names = {path.name for path in (tmp_path / "run").rglob("*") if path.is_file()}
     assert names <= {
-        "scenario.toml", "resolved.json", "env.json", "status.json", "rounds.jsonl", "metrics.json", "transcript.jsonl",
-        "model.safetensors", "results.csv", "results.sqlite", "timings.csv", "timings.json", "lock", ".lock",
+        "scenario.toml", "resolved.json", "env.json", "status.json", "rounds.jsonl", "metrics.json",
+        "transcript.jsonl", "model.safetensors", "results.csv", "results.sqlite", "timings.csv",
+        "timings.json", "lock", ".lock",
         *(f"{client}.jsonl" for client in range(4)),
     }  # fmt: skip
     (transcript,) = (tmp_path / "run").rglob("transcript.jsonl")

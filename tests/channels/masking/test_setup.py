@@ -1,15 +1,4 @@
-"""The set-up: one number that all members drew together, whoever drops out, and whatever the server shows them.
-
-Mutants killed, beacon: without session, attempt, members or one secret; big-endian; in the order of arrival; the
-roster not cut; the beacon not set. Commitment: without session, attempt or client, or the two swapped; the secret
-itself. Client: session, attempt, step, members or their equality not checked; an attempt repeated, going back, with
-members come back, without itself, with too few or not with just enough; an old agreement kept; one secret for all
-attempts; its own commitment not looked for; revealing twice; finishing twice; reveals not verified. Reveal: other
-commitments, another secret, session, attempt or sender taken; digest of contents alone, or in front. Server:
-strangers and seconds taken; session, attempt, sender not checked; a buffer kept; replies after the last step taken;
-commitments, reveals or secrets of the last attempt kept; the attempt or step not set back; left_out overwritten, with
-the wrong word or attempt; too few not noticed, just enough refused; `agreed` not set.
-"""
+"""The set-up: all members draw one number together, whoever drops out or lies."""
 
 import hashlib
 import struct
@@ -74,7 +63,7 @@ def member(
     )
 
 
-def told(
+def table_request(
     step: int,
     table: Mapping[int, bytes],
     *,
@@ -138,25 +127,28 @@ class SetUp:
 
 
 class Corrupt:
-    """A server that shows each member what it likes, with a corrupt member 4 that signs what it likes."""
+    """A server that shows each member any table, and a corrupt member 4 that signs anything."""
 
     honest = (0, 1, 2, 3)
 
     def __init__(self) -> None:
         self.clients = {client: member(client) for client in self.honest}
         self.commitments = {
-            client: content_of(self.clients[client].receive(told(0, members())))
+            client: content_of(self.clients[client].receive(table_request(0, members())))
             for client in self.honest
         }
         self.secret = b"s" * 32
         self.table = self.commitments | {4: commitment_by_hand(4, 0, self.secret)}
 
     def reveals(self, tables: Mapping[int, Mapping[int, bytes]] | None = None) -> dict[int, bytes]:
-        """The honest members' signed reveals of the tables they are shown, and member 4's of the true one."""
+        """Returns the honest members' reveals of the tables they are shown, and member 4's.
+
+        Member 4 reveals the true table.
+        """
         signed = {}
         for client in self.honest:
             shown = self.table if tables is None else tables[client]
-            reply = self.clients[client].receive(told(1, shown))
+            reply = self.clients[client].receive(table_request(1, shown))
             assert reply is not None
             signed[client] = reply
         return signed | {4: reply_of(4, self.secret + digest_by_hand(self.table))}
@@ -251,8 +243,8 @@ def test_a_commitment_depends_on_client_attempt_and_session(
     client: int, attempt: int, session: bytes
 ) -> None:
     terms = agreement(5, session=session)
-    mine = content_of(member(0, secret=lambda *_: b"s" * 32).receive(told(0, members())))
-    request = told(0, members(), attempt=attempt, terms=terms)
+    mine = content_of(member(0, secret=lambda *_: b"s" * 32).receive(table_request(0, members())))
+    request = table_request(0, members(), attempt=attempt, terms=terms)
     assert content_of(member(client, terms, secret=lambda *_: b"s" * 32).receive(request)) != mine
 
 
@@ -272,16 +264,16 @@ def test_every_message_of_the_server_is_signed_and_the_same_for_all() -> None:
 # Drop-outs.
 
 
-@pytest.mark.parametrize(("silent_at", "what"), [(0, "commitment"), (1, "reveal")])
+@pytest.mark.parametrize(("silent_at", "answer"), [(0, "commitment"), (1, "reveal")])
 @pytest.mark.parametrize("gone", [{2}, {0, 4}])
 def test_who_is_missing_is_left_out_recorded_and_the_others_agree(
-    silent_at: int, what: str, gone: set[int]
+    silent_at: int, answer: str, gone: set[int]
 ) -> None:
     setup = SetUp()
     for _ in range(silent_at):
         setup.step()
     assert setup.step(silent=gone) is None
-    assert setup.server.left_out == {client: f"no {what} in attempt 0" for client in gone}
+    assert setup.server.left_out == {client: f"no {answer} in attempt 0" for client in gone}
     assert set(setup.server.requests()) == set(range(5)) - gone
     agreed = setup.finish()
     stayed = [client for client in range(5) if client not in gone]
@@ -335,81 +327,79 @@ def test_a_client_that_was_left_out_is_not_heard_again() -> None:
 
 def test_a_client_left_out_of_the_members_refuses() -> None:
     with pytest.raises(ProtocolError, match="leaves this client out, or too few"):
-        member(3).receive(told(0, members(0, 1, 2, 4)))
+        member(3).receive(table_request(0, members(0, 1, 2, 4)))
 
 
 def test_a_client_refuses_fewer_members_than_the_minimum() -> None:
     with pytest.raises(ProtocolError, match="leaves this client out, or too few"):
-        member(1).receive(told(0, members(0, 1)))
-    assert member(1).receive(told(0, members(0, 1, 2))) is not None
+        member(1).receive(table_request(0, members(0, 1)))
+    assert member(1).receive(table_request(0, members(0, 1, 2))) is not None
 
 
 def test_members_may_not_come_back_nor_be_strangers() -> None:
     client = member(1)
     with pytest.raises(ProtocolError, match="each but the first loses members"):
-        client.receive(told(0, members(0, 1, 2, 9)))
-    assert client.receive(told(0, members(0, 1, 2, 3)))
+        client.receive(table_request(0, members(0, 1, 2, 9)))
+    assert client.receive(table_request(0, members(0, 1, 2, 3)))
     with pytest.raises(ProtocolError, match="each but the first loses members"):
-        client.receive(told(0, members(0, 1, 2, 4), attempt=1))
-    assert client.receive(told(0, members(0, 1, 2), attempt=1))
+        client.receive(table_request(0, members(0, 1, 2, 4), attempt=1))
+    assert client.receive(table_request(0, members(0, 1, 2), attempt=1))
 
 
 def test_an_attempt_may_not_go_back_nor_be_repeated() -> None:
     client = member(1)
-    assert client.receive(told(0, members(0, 1, 2, 3, 4), attempt=3))
+    assert client.receive(table_request(0, members(0, 1, 2, 3, 4), attempt=3))
     for attempt in (0, 2, 3):
         with pytest.raises(ProtocolError, match="newer than the last"):
-            client.receive(told(0, members(0, 1, 2), attempt=attempt))
-    assert client.receive(told(0, members(0, 1, 2), attempt=4))
+            client.receive(table_request(0, members(0, 1, 2), attempt=attempt))
+    assert client.receive(table_request(0, members(0, 1, 2), attempt=4))
 
 
 def test_a_refused_attempt_leaves_the_one_in_hand() -> None:
     corrupt = Corrupt()
     with pytest.raises(ProtocolError, match="each but the first loses members"):
-        corrupt.clients[0].receive(told(0, members(0, 1, 2, 9), attempt=1))
-    assert corrupt.clients[0].receive(told(1, corrupt.table)) is not None
+        corrupt.clients[0].receive(table_request(0, members(0, 1, 2, 9), attempt=1))
+    assert corrupt.clients[0].receive(table_request(1, corrupt.table)) is not None
 
 
 def test_steps_out_of_order_are_refused() -> None:
     corrupt, fresh = Corrupt(), member(0)
     with pytest.raises(ProtocolError, match="out of order"):
-        fresh.receive(told(1, corrupt.table))
+        fresh.receive(table_request(1, corrupt.table))
     client = corrupt.clients[0]
     reveals = corrupt.reveals()
     with pytest.raises(ProtocolError, match="out of order"):
-        fresh.receive(told(2, reveals))
+        fresh.receive(table_request(2, reveals))
     other = corrupt.table | {4: commitment_by_hand(4, 0, b"t" * 32)}
     with pytest.raises(ProtocolError, match="out of order"):
-        client.receive(told(1, other))
+        client.receive(table_request(1, other))
     with pytest.raises(ProtocolError, match="out of order"):
-        client.receive(told(2, reveals, attempt=1))
-    assert client.receive(told(2, reveals)) is None
+        client.receive(table_request(2, reveals, attempt=1))
+    assert client.receive(table_request(2, reveals)) is None
     assert client.agreed is not None
     for step, table in ((1, other), (2, reveals | {4: reveals[3]})):
         with pytest.raises(ProtocolError, match="out of order"):
-            client.receive(told(step, table))
+            client.receive(table_request(step, table))
 
 
-def test_the_same_step_of_the_set_up_gets_the_same_bytes_and_the_secret_is_shown_with_one_table_only() -> (
-    None
-):
+def test_a_repeated_step_gets_the_same_bytes_and_the_secret_is_shown_with_one_table_only() -> None:
     corrupt = Corrupt()
     client = corrupt.clients[0]
-    commitment = client.receive(told(0, members()))
+    commitment = client.receive(table_request(0, members()))
     assert commitment is not None
     assert content_of(commitment) == corrupt.commitments[0]
     reveals = corrupt.reveals()
-    assert client.receive(told(1, corrupt.table)) == reveals[0]
+    assert client.receive(table_request(1, corrupt.table)) == reveals[0]
     for _ in range(2):
-        assert client.receive(told(2, reveals)) is None
+        assert client.receive(table_request(2, reveals)) is None
     assert client.agreed is not None
-    assert client.receive(told(0, members())) == commitment
+    assert client.receive(table_request(0, members())) == commitment
 
 
 def test_a_reveal_is_not_asked_for_with_another_attempts_commitments() -> None:
     corrupt = Corrupt()
     with pytest.raises(ProtocolError, match="out of order"):
-        corrupt.clients[0].receive(told(1, corrupt.table, attempt=1))
+        corrupt.clients[0].receive(table_request(1, corrupt.table, attempt=1))
 
 
 def test_the_reveal_waits_for_the_commitments_of_all_members() -> None:
@@ -420,15 +410,17 @@ def test_the_reveal_waits_for_the_commitments_of_all_members() -> None:
         {0: corrupt.table[0]},
     ):
         with pytest.raises(ProtocolError, match="goes on with other members"):
-            corrupt.clients[0].receive(told(1, table))
-    assert corrupt.clients[0].receive(told(1, corrupt.table)) is not None
+            corrupt.clients[0].receive(table_request(1, table))
+    assert corrupt.clients[0].receive(table_request(1, corrupt.table)) is not None
 
 
 def test_the_last_step_takes_the_reveals_of_all_members() -> None:
     corrupt = Corrupt()
     reveals = corrupt.reveals()
     with pytest.raises(ProtocolError, match="goes on with other members"):
-        corrupt.clients[0].receive(told(2, {client: reveals[client] for client in corrupt.honest}))
+        corrupt.clients[0].receive(
+            table_request(2, {client: reveals[client] for client in corrupt.honest})
+        )
     assert corrupt.clients[0].agreed is None
 
 
@@ -436,28 +428,28 @@ def test_a_client_refuses_commitments_without_its_own() -> None:
     corrupt = Corrupt()
     with pytest.raises(ProtocolError, match="do not hold this client's own"):
         corrupt.clients[1].receive(
-            told(1, corrupt.table | {1: commitment_by_hand(1, 0, b"s" * 32)})
+            table_request(1, corrupt.table | {1: commitment_by_hand(1, 0, b"s" * 32)})
         )
 
 
 def test_requests_that_are_forged_foreign_or_of_other_terms_are_refused() -> None:
     for forged in (
-        told(0, members(), by=0),
-        told(0, members(), terms=replace(TERMS, d=4)),
+        table_request(0, members(), by=0),
+        table_request(0, members(), terms=replace(TERMS, d=4)),
         b"",
         b"x" * 64,
     ):
         with pytest.raises(ProtocolError, match="does not verify"):
             member(1).receive(forged)
     with pytest.raises(ProtocolError, match="belongs to another session"):
-        member(1).receive(told(0, members(), session=b"another session!"))
+        member(1).receive(table_request(0, members(), session=b"another session!"))
 
 
 def test_only_hashes_of_secrets_leave_before_all_commitments_were_seen() -> None:
     corrupt = Corrupt()
     secrets = [secret_of(client, 0) for client in corrupt.honest]
     client = member(0)
-    reply = client.receive(told(0, members()))
+    reply = client.receive(table_request(0, members()))
     assert reply is not None
     assert len(content_of(reply)) == 32
     assert not any(secret in reply for secret in secrets)
@@ -469,7 +461,7 @@ def test_only_hashes_of_secrets_leave_before_all_commitments_were_seen() -> None
         with pytest.raises(
             ProtocolError, match=r"other members|this client's own|entries, the most is"
         ):
-            client.receive(told(1, table))
+            client.receive(table_request(1, table))
 
 
 def test_a_server_that_shows_two_tables_of_commitments_is_found_out_by_everyone() -> None:
@@ -478,7 +470,7 @@ def test_a_server_that_shows_two_tables_of_commitments_is_found_out_by_everyone(
     reveals = corrupt.reveals({0: corrupt.table, 1: corrupt.table, 2: other, 3: corrupt.table})
     for client in corrupt.honest:
         with pytest.raises(ProtocolError, match=r"client \d saw other commitments"):
-            corrupt.clients[client].receive(told(2, reveals))
+            corrupt.clients[client].receive(table_request(2, reveals))
         assert corrupt.clients[client].agreed is None
 
 
@@ -486,8 +478,8 @@ def test_swapped_reveals_are_refused() -> None:
     corrupt = Corrupt()
     reveals = corrupt.reveals()
     with pytest.raises(ProtocolError, match="does not verify"):
-        corrupt.clients[0].receive(told(2, reveals | {1: reveals[2], 2: reveals[1]}))
-    assert corrupt.clients[0].receive(told(2, reveals)) is None
+        corrupt.clients[0].receive(table_request(2, reveals | {1: reveals[2], 2: reveals[1]}))
+    assert corrupt.clients[0].receive(table_request(2, reveals)) is None
 
 
 @pytest.mark.parametrize(
@@ -522,7 +514,7 @@ def test_a_reveal_that_does_not_fit_is_refused_by_client_and_server(
     digest = digest_by_hand(corrupt.table)
     wrong = signed(digest)
     with pytest.raises(ProtocolError, match=message):
-        corrupt.clients[0].receive(told(2, corrupt.reveals() | {4: wrong}))
+        corrupt.clients[0].receive(table_request(2, corrupt.reveals() | {4: wrong}))
     server = SetupServer(identity(-1), TERMS)
     for client, content in corrupt.table.items():
         assert server.absorb(client, reply_of(client, content))
@@ -534,20 +526,22 @@ def test_a_reveal_that_does_not_fit_is_refused_by_client_and_server(
 def test_a_reveal_of_the_earlier_attempt_is_refused() -> None:
     corrupt = Corrupt()
     old = corrupt.reveals()[1]
-    left = (0, 1, 2)
+    remaining = (0, 1, 2)
     table = {
-        client: content_of(corrupt.clients[client].receive(told(0, members(*left), attempt=1)))
-        for client in left
+        client: content_of(
+            corrupt.clients[client].receive(table_request(0, members(*remaining), attempt=1))
+        )
+        for client in remaining
     }
     reveals = {}
-    for client in left:
-        reply = corrupt.clients[client].receive(told(1, table, attempt=1))
+    for client in remaining:
+        reply = corrupt.clients[client].receive(table_request(1, table, attempt=1))
         assert reply is not None
         reveals[client] = reply
     with pytest.raises(ProtocolError, match="another session, attempt or sender"):
-        corrupt.clients[0].receive(told(2, reveals | {1: old}, attempt=1))
+        corrupt.clients[0].receive(table_request(2, reveals | {1: old}, attempt=1))
     assert corrupt.clients[0].agreed is None
-    assert corrupt.clients[2].receive(told(2, reveals, attempt=1)) is None
+    assert corrupt.clients[2].receive(table_request(2, reveals, attempt=1)) is None
 
 
 def test_a_reveal_is_bound_to_session_attempt_and_sender_when_it_is_opened() -> None:
@@ -572,20 +566,20 @@ def test_a_reveal_is_bound_to_session_attempt_and_sender_when_it_is_opened() -> 
 
 def test_what_was_agreed_stands_against_a_new_attempt() -> None:
     corrupt = Corrupt()
-    corrupt.clients[0].receive(told(2, corrupt.reveals()))
+    corrupt.clients[0].receive(table_request(2, corrupt.reveals()))
     agreed = corrupt.clients[0].agreed
     assert agreed is not None
     with pytest.raises(ProtocolError, match="this session's set-up is over"):
-        corrupt.clients[0].receive(told(0, members(0, 1, 2), attempt=1))
+        corrupt.clients[0].receive(table_request(0, members(0, 1, 2), attempt=1))
     assert corrupt.clients[0].agreed is agreed
 
 
 def test_an_attempt_with_the_same_members_is_refused_or_the_server_could_choose() -> None:
     client = member(1)
-    assert client.receive(told(0, members()))
+    assert client.receive(table_request(0, members()))
     with pytest.raises(ProtocolError, match="each but the first loses members"):
-        client.receive(told(0, members(), attempt=1))
-    assert client.receive(told(0, members(0, 1, 2, 3), attempt=1))
+        client.receive(table_request(0, members(), attempt=1))
+    assert client.receive(table_request(0, members(0, 1, 2, 3), attempt=1))
 
 
 def test_a_client_draws_one_fresh_secret_for_each_attempt() -> None:
@@ -597,11 +591,11 @@ def test_a_client_draws_one_fresh_secret_for_each_attempt() -> None:
 
     client = SetupClient(0, identity(0), TERMS, draw=draw, monotonic=MemoryMonotonic())
     assert drawn == []
-    first = content_of(client.receive(told(0, members())))
-    assert content_of(client.receive(told(0, members()))) == first
+    first = content_of(client.receive(table_request(0, members())))
+    assert content_of(client.receive(table_request(0, members()))) == first
     with pytest.raises(ProtocolError, match="newer than the last"):
-        client.receive(told(0, members(0, 1, 2, 3)))
-    second = content_of(client.receive(told(0, members(0, 1, 2, 3), attempt=1)))
+        client.receive(table_request(0, members(0, 1, 2, 3)))
+    second = content_of(client.receive(table_request(0, members(0, 1, 2, 3), attempt=1)))
     assert drawn == [0, 1]
     assert first == commitment_by_hand(0, 0, secret_of(0, 0))
     assert second == commitment_by_hand(0, 1, secret_of(0, 1))

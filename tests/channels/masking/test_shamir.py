@@ -1,16 +1,4 @@
-"""Secret sharing: polynomials worked by hand, a Lagrange oracle, what fewer shares leave open, and every refusal.
-
-Mutants killed:
-the field: p = 2^256 + 1; p = 2^521 - 1.
-share: one coefficient more or fewer; coefficients below 2^256 - 2^250, all equal, or constant; the secret
-little-endian; the coefficients in the other order; the last reduction forgotten; threshold 0 or n + 1 allowed, n
-refused; a longer or shorter secret allowed; points not checked.
-reconstruct: a sign in the numerator or denominator; only the larger points multiplied; the inverse forgotten; shares
-paired with points in the order given; the fourth share dropped; one weight for all; 2^256 kept, cut to 256 bits, or
-2^256 - 1 refused; points not checked.
-value_of: p allowed; more than p allowed; the length not checked.
-points: 0 or 2^31 allowed, 2^31 - 1 refused; none, or one twice, allowed.
-"""
+"""Secret sharing: polynomials by hand, a Lagrange oracle, the secrecy of fewer shares, refusals."""
 
 import itertools
 import secrets
@@ -25,7 +13,8 @@ from scipy.stats import chi2
 from securefl.channels.masking.shamir import P, reconstruct, share, value_of
 
 deterministic = settings(derandomize=True, max_examples=60, deadline=None, database=None)
-FALSE_ALARM = 1e-9  # share of runs in which right shares fail the one test that draws from the system's CSPRNG
+# Share of runs in which right shares fail the one test that draws from the system's CSPRNG.
+FALSE_ALARM = 1e-9
 SECRET = bytes(range(32))
 EXTREMES = {
     "zero": bytes(32),
@@ -41,7 +30,7 @@ def typed(value: int) -> bytes:
 
 
 def interpolated(points: Mapping[int, int], at: int) -> int:
-    """The polynomial of lowest degree through the points, at another one: Lagrange in fractions, the slow way."""
+    """Returns the lowest polynomial through the points at x, by Lagrange in fractions: slowly."""
     total = 0
     for x, y in points.items():
         above = below = 1
@@ -147,7 +136,10 @@ def test_any_threshold_of_the_shares_give_the_secret(
     points = data.draw(st.lists(st.integers(1, 2**31 - 1), min_size=n, max_size=n, unique=True))
     threshold = data.draw(st.integers(1, n))
     dealt = dict(zip(points, share(secret, threshold=threshold, points=points), strict=True))
-    assert all(len(one) == 33 and int.from_bytes(one, "big") < P for one in dealt.values())
+    assert all(
+        len(dealt_share) == 33 and int.from_bytes(dealt_share, "big") < P
+        for dealt_share in dealt.values()
+    )
     chosen = data.draw(st.permutations(points))[:threshold]
     assert reconstruct({x: dealt[x] for x in chosen}) == secret
     values = {x: int.from_bytes(dealt[x], "big") for x in chosen}
@@ -167,15 +159,15 @@ def test_one_share_fewer_gives_something_else(threshold: int) -> None:
 @deterministic
 @given(st.binary(min_size=32, max_size=32), st.binary(min_size=32, max_size=32), st.integers(2, 6))
 def test_with_one_share_fewer_every_secret_is_still_possible(
-    one: bytes, other: bytes, threshold: int
+    first: bytes, second: bytes, threshold: int
 ) -> None:
     points = range(1, threshold + 1)
     dealt = dict(zip(points, share(SECRET, threshold=threshold, points=points), strict=True))
-    seen = {x: value_of(dealt[x]) for x in points[:-1]}
-    for claimed in (one, other, SECRET):
-        last = interpolated({0: int.from_bytes(claimed, "big"), **seen}, threshold)
+    held = {x: value_of(dealt[x]) for x in points[:-1]}
+    for claimed in (first, second, SECRET):
+        last = interpolated({0: int.from_bytes(claimed, "big"), **held}, threshold)
         assert (
-            reconstruct({**{x: typed(y) for x, y in seen.items()}, threshold: typed(last)})
+            reconstruct({**{x: typed(y) for x, y in held.items()}, threshold: typed(last)})
             == claimed
         )
 
@@ -198,13 +190,13 @@ def test_one_share_alone_is_spread_evenly_over_the_field(secret: bytes) -> None:
 
 
 def test_every_call_draws_fresh_coefficients_and_each_its_own() -> None:
-    seen = set()
+    coefficients = set()
     for _ in range(20):
-        y = [value_of(one) for one in share(SECRET, threshold=3, points=[1, 2, 3])]
+        y = [value_of(dealt_share) for dealt_share in share(SECRET, threshold=3, points=[1, 2, 3])]
         second = (y[2] - 2 * y[1] + y[0]) * pow(2, -1, P) % P
         first = (y[1] - y[0] - 3 * second) % P
-        seen |= {first, second}
-    assert len(seen) == 40
+        coefficients |= {first, second}
+    assert len(coefficients) == 40
 
 
 def test_a_threshold_of_one_deals_the_secret_itself() -> None:

@@ -1,17 +1,4 @@
-"""The mask stream: typed words at a chunk's border, GCM and ECB oracles, both paths, statistics and memory.
-
-Mutants killed:
-by_ctr, by_gcm: nonce little-endian; first counter 1.
-add_masks: chunks counted from 1, all 0, or 1 for ever; chunks of half the size, or of 2^16 words in every ring;
-subtracting adds, adding subtracts, exclusive or; the sum not written back; a key in plus twice added once; minus
-forgotten where there is a plus; an eleventh key forgotten; every key's stream the first one's; the vector touched
-before the keys are checked; a buffer as long as the vector; the last word forgotten; words big-endian; signed,
-floating, or big-endian words allowed; a chunk of zeros too long for the buffer; the path asked for not taken; the
-default always counter mode.
-fastest: the slower; the slowest run of five, or four runs; measured at every call.
-keys: longer than 32 bytes allowed; the last byte, or one bit, ignored.
-Lives: no spare room behind the buffer (cryptography 50 does not want it in these modes).
-"""
+"""The mask stream: typed words, GCM and ECB oracles, both ways to make it, statistics, memory."""
 
 import json
 import time
@@ -33,7 +20,8 @@ from securefl.channels.masking.stream import CHUNK_BYTES, WORDS, add_masks, by_c
 from tests.paths import VECTORS
 
 deterministic = settings(derandomize=True, max_examples=30, deadline=None, database=None)
-FALSE_ALARM = 1e-6  # share of keys for which a right stream fails the chi-square test; the keys here are fixed
+# Share of keys for which a right stream fails the chi-square test; the keys here are fixed.
+FALSE_ALARM = 1e-6
 KEY = bytes(range(32))
 PATHS = {"ctr": by_ctr, "gcm": by_gcm}
 RINGS = list(WORDS)
@@ -65,7 +53,10 @@ def gcm_of_zeros(key: bytes, size: int) -> bytes:
 
 
 def ecb_of_counters(key: bytes, size: int) -> bytes:
-    """The first bytes of the stream block by block: AES of (chunk, 12 bytes; 2 + block in the chunk, 4 bytes)."""
+    """Returns the first bytes of the stream, block by block.
+
+    A block is AES of the chunk (12 bytes) and of 2 + its place in the chunk (4 bytes).
+    """
     blocks = -(-size // 16)
     counters = b"".join(
         (n // 16_384).to_bytes(12, "big") + (2 + n % 16_384).to_bytes(4, "big")
@@ -86,7 +77,8 @@ def test_typed_words_stand_on_both_sides_of_a_chunks_border(path: stream.Path, r
 
 
 def test_the_typed_words_are_aes_of_their_counters() -> None:
-    # Chunk 0 ends with counter 2 + 2^14 - 1 under nonce 0, chunk 1 begins with counter 2 under nonce 1.
+    # Chunk 0 ends with counter 2 + 2^14 - 1 under nonce 0; chunk 1 begins with counter 2 under
+    # nonce 1.
     last, first = bytes(12) + (0x4001).to_bytes(4, "big"), bytes(11) + b"\1" + bytes(3) + b"\2"
     around = Cipher(algorithms.AES(KEY), modes.ECB()).encryptor().update(last + first)  # noqa: S305
     for ring, border in BORDER.items():
@@ -274,11 +266,11 @@ def test_a_long_vector_is_masked_and_unmasked_over_chunks(ring: int) -> None:
 
 @rings
 def test_masks_under_two_keys_commute(ring: int) -> None:
-    one, other = mask(KEY, 1000, ring=ring), mask(bytes(32), 1000, ring=ring)
-    add_masks(one, plus=[bytes(32)])
-    add_masks(other, plus=[KEY])
-    assert np.array_equal(one, other)
-    assert np.array_equal(one, mask(KEY, 1000, ring=ring) + mask(bytes(32), 1000, ring=ring))
+    first, second = mask(KEY, 1000, ring=ring), mask(bytes(32), 1000, ring=ring)
+    add_masks(first, plus=[bytes(32)])
+    add_masks(second, plus=[KEY])
+    assert np.array_equal(first, second)
+    assert np.array_equal(first, mask(KEY, 1000, ring=ring) + mask(bytes(32), 1000, ring=ring))
 
 
 @rings
