@@ -58,7 +58,7 @@ bench-leakage: setup ## records, labels, a property and sources from updates; SE
 	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.experiments.leakage --write docs
 
 bench-epsilon: setup ## epsilon beside other accountants, over 30 settings (about 3 minutes)
-	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.experiments.accountants --out docs/results/epsilon
+	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.experiments.accountants --write docs/results
 
 bench-images: setup ## the study of medical images; SECUREFL_DATA names the folder of the MedMNIST files (about 20 minutes)
 	$(BIN)/securefl bench images --out runs/images

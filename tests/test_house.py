@@ -174,8 +174,6 @@ def test_the_engine_stays_readable() -> None:
 
 
 TO_BE_SPLIT = {
-    "benchmarks/experiments/attributes.py",
-    "benchmarks/experiments/planted.py",
     "securefl/studies/study.py",
 }
 

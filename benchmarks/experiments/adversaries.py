@@ -1,23 +1,20 @@
-"""What each adversary measures: PneumoniaMNIST under three channels and local DP, and membership through the rule.
+"""Membership, by adversary: PneumoniaMNIST under three channels and local DP, and through rules.
 
-Run by `make bench-audit`; needs pneumoniamnist.npz (downloaded, or under SECUREFL_DATA). Prints two tables as Markdown;
-with --write they go to docs/results/adversaries.md.
+Run by `make bench-audit`; needs pneumoniamnist.npz (downloaded, or under SECUREFL_DATA). Prints two
+tables as Markdown; with --write they go to docs/results/adversaries.md.
 """
 
-import argparse
-import math
 import statistics
 import sys
 from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import Executor, ProcessPoolExecutor
+from concurrent.futures import Executor
 from functools import partial
-from multiprocessing import get_context
-from pathlib import Path
+from typing import NamedTuple
 
-import torch
 from torch import Tensor
 
 from attacks.measures.scores import auc
+from benchmarks.experiments.table import Page, Setup, main, markdown, plus_minus
 from securefl.audit.bounds import bounds
 from securefl.audit.inquiry import Inquiry, shadow_scenarios
 from securefl.audit.measure import population, shadows_of, sing
@@ -44,12 +41,21 @@ SETTINGS: Mapping[str, tuple[str, ...]] = {
     "plain, local DP, epsilon 8": (*NOISE, RECORDS, "privacy.epsilon=8.0"),
     "plain, local DP, epsilon 1": (*NOISE, RECORDS, "privacy.epsilon=1.0"),
 }
-ADVERSARIES: Mapping[str, tuple[str, int]] = {
-    "server": ("server", 1),
-    "1 client": ("clients", 1),
-    "4 clients": ("clients", 4),
-    "server + 1 key holder": ("server+key-holder", 1),
-    "outsider": ("outsider", 1),
+
+
+class Coalition(NamedTuple):
+    """An adversary: the threat's name, and how many members of it work together."""
+
+    threat: str
+    size: int
+
+
+ADVERSARIES: Mapping[str, Coalition] = {
+    "server": Coalition("server", 1),
+    "1 client": Coalition("clients", 1),
+    "4 clients": Coalition("clients", 4),
+    "server + 1 key holder": Coalition("server+key-holder", 1),
+    "outsider": Coalition("outsider", 1),
 }
 RULED = """
 rounds = 20
@@ -69,6 +75,10 @@ RULES: Mapping[str, tuple[str, ...]] = {
         "defense.rule.f=2",
     ),
 }
+THROUGH_RULES: Mapping[str, Coalition] = {
+    "client": Coalition("clients", 1),
+    "server": Coalition("server", 1),
+}
 RULED_NOISE = (
     "training.kind=dp_sgd",
     "training.epochs=1",
@@ -77,180 +87,212 @@ RULED_NOISE = (
     "privacy.records=[139, 139, 139, 139, 139, 139, 139, 139, 139]",
 )
 _INTRO = """\
-AUC, mean ± standard error; chance is .5. PneumoniaMNIST: three sets of coins, eight shadows, one of five clients with a
-fifth of its training labels wrong; 3 local epochs without DP, 1 of DP-SGD with it. In the first table the attack that
-does best on average, and under DP what gradient canaries look like at 95 %: the epsilon of Gaussian DP, no bound where
-DP-SGD is not. Through the rule: digits over nine clients, ten sets of coins, no shadows, an ordinary client by
-alignment with the steps between global models, and by the loss under these models.
+AUC, mean ± standard error; chance is .5. PneumoniaMNIST: three sets of coins, eight shadows, one of
+five clients with a fifth of its training labels wrong; 3 local epochs without DP, 1 of DP-SGD with
+it. The first table has the attack that does best on average. Under DP it also has the epsilon that
+gradient canaries show at 95 %: of Gaussian DP, and no bound where DP-SGD is not Gaussian DP. Through
+the rule: digits over nine clients, ten sets of coins, no shadows. An ordinary client uses alignment
+with the steps between global models, and the loss under these models.
 """
-_COINS, _SHADOWS = 3, 8
-_RULED_COINS = 10
-_LOOKING = (
-    "server",
-    "1 client",
-    "4 clients",
-)  # for gradient canaries; under plain the others see what these do
+_COIN_SETS = 3
+_RULED_COIN_SETS = 10
+_SHADOWS = 8
+_FIRST_SHADOW_SEED = 2  # seeds 0 and 1 belong to the audited rehearsal
+
+# For gradient canaries: under plain, all other adversaries see what one of these sees.
+_CANARY_ADVERSARIES = ("server", "1 client", "4 clients")
+
 Areas = Mapping[tuple[str, str], float]  # adversary and attack -> AUC
+Shadows = dict[int, Tensor]  # seed -> final weights
+Overrides = tuple[str, ...]
 
 
-def shadow(overrides: tuple[str, ...], seed: int) -> Tensor:
-    """The final weights of one shadow."""
-    torch.set_num_threads(1)
+class Column(NamedTuple):
+    """The results of one setting."""
+
+    runs: list[Areas]  # one per set of coins
+    epsilons: Mapping[str, float | None]  # adversary -> what canaries prove
+
+
+def shadow(overrides: Overrides, seed: int) -> Tensor:
+    """Returns the final weights of one shadow."""
     inquiry = Inquiry(parse_scenario(IMAGES, overrides=overrides), "outsider")
     scenario = shadow_scenarios(inquiry, _SHADOWS)[seed]
     watchers = [inquiry.watcher(load_data(scenario))]
-    return replay(scenario, watchers, on_round=_nothing, remember=user_cache().remember).weights
+    replayed = replay(scenario, watchers, on_round=_ignore, remember=user_cache().remember)
+    return replayed.weights
 
 
 def areas(
     text: str,
-    overrides: tuple[str, ...],
-    who: Mapping[str, tuple[str, int]],
+    overrides: Overrides,
+    adversaries: Mapping[str, Coalition],
     seed: int,
-    shadows: dict[int, Tensor],
-) -> dict[tuple[str, str], float]:
-    """Adversary and attack -> AUC, about the records that one set of coins put into the target."""
-    torch.set_num_threads(1)
+    shadows: Shadows,
+) -> Areas:
+    """Returns the AUC of every attack, for records that one set of coins puts into the target.
+
+    All adversaries watch the same run.
+    """
     scenario = parse_scenario(text, overrides=overrides)
-    asked = {
-        name: Inquiry(scenario, threat, count, seed=seed) for name, (threat, count) in who.items()
+    inquiries = {
+        name: Inquiry(scenario, threat, size, seed=seed)
+        for name, (threat, size) in adversaries.items()
     }
-    first, data = next(iter(asked.values())), load_data(scenario)
+    first = next(iter(inquiries.values()))
+    data = load_data(scenario)
     pool = pool_of(scenario, data, 0)
-    watchers = [inquiry.watcher(data) for inquiry in asked.values()]
-    played = replay(first.rehearsal, watchers, on_round=_nothing, remember=user_cache().remember)
-    theirs = shadows_of(pool, shadows)
+    watchers = [inquiry.watcher(data) for inquiry in inquiries.values()]
+    played = replay(first.rehearsal, watchers, on_round=_ignore, remember=user_cache().remember)
     question = Question(
-        pool.examples, population(data, 0, pool), played.assembled.model, data.task, theirs
+        pool.examples,
+        population(data, 0, pool),
+        played.assembled.model,
+        data.task,
+        shadows_of(pool, shadows),
     )
     answers = of_answers(question, played.weights, first.stream("label only").torch_generator())
-    inside, found = drawn(pool, 2 * seed), dict[tuple[str, str], float]()
-    for name, knowledge in zip(asked, played.knowledge, strict=True):
-        scores = of_rounds(question, knowledge) | (answers if knowledge.asked is not None else {})
-        found |= {(name, attack): auc(one[inside], one[~inside]) for attack, one in scores.items()}
-    return found
+    inside = drawn(pool, 2 * seed)
+    results: dict[tuple[str, str], float] = {}
+    for name, knowledge in zip(inquiries, played.knowledge, strict=True):
+        scores = dict(of_rounds(question, knowledge))
+        if knowledge.asked is not None:
+            scores |= answers
+        for attack, values in scores.items():
+            results[name, attack] = auc(values[inside], values[~inside])
+    return results
 
 
-def proven(overrides: tuple[str, ...], adversary: str) -> tuple[str, float | None]:
-    """The adversary and the epsilon that gradient canaries show it at 95 % (Gaussian DP); None where they show none."""
-    torch.set_num_threads(1)
-    threat, count = ADVERSARIES[adversary]
-    inquiry = Inquiry(parse_scenario(IMAGES, overrides=overrides), threat, count)
-    scores, canaries, _ = sing(inquiry, on_round=_nothing, remember=user_cache().remember)
+def proven(overrides: Overrides, adversary: str) -> tuple[str, float | None]:
+    """Returns the adversary, and the epsilon that gradient canaries show it.
+
+    The epsilon is at 95 % and of Gaussian DP; it is None if the adversary sees no canaries.
+    """
+    threat, size = ADVERSARIES[adversary]
+    inquiry = Inquiry(parse_scenario(IMAGES, overrides=overrides), threat, size)
+    scores, canaries, _ = sing(inquiry, on_round=_ignore, remember=user_cache().remember)
     if scores is None:
         return adversary, None
-    found = bounds(
-        scores, canaries.inside, inquiry.stream("thresholds"), delta=1e-5, confidence=0.95
-    )
-    return adversary, found.gaussian
+    thresholds = inquiry.stream("thresholds")
+    limits = bounds(scores, canaries.inside, thresholds, delta=1e-5, confidence=0.95)
+    return adversary, limits.gaussian
 
 
-def _nothing(*told: object) -> None:
-    """Rounds pass unheard."""
+def _ignore(*ignored: object) -> None:
+    """Reports no progress."""
 
 
 def images(workers: Executor) -> Iterator[str]:
-    """The table of PneumoniaMNIST, one line an adversary."""
-    yield "| adversary | " + " | ".join(SETTINGS) + " |"
-    yield "|---" * (1 + len(SETTINGS)) + "|"
-    trained: dict[tuple[str, ...], dict[int, Tensor]] = {}
-    for overrides in SETTINGS.values():
-        family = tuple(one for one in overrides if not one.startswith("channel"))
-        if family not in trained:
-            seeds = range(2, 2 + _SHADOWS)
-            trained[family] = dict(
-                zip(seeds, workers.map(partial(shadow, family), seeds), strict=True)
-            )
-    columns = []
-    for setting, overrides in SETTINGS.items():
-        sys.stderr.write(f"{setting}: shadows are trained\n")
-        family = tuple(one for one in overrides if not one.startswith("channel"))
-        play = partial(areas, IMAGES, overrides, ADVERSARIES, shadows=trained[family])
-        runs = list(workers.map(play, range(_COINS)))
-        claims = any("epsilon" in one for one in overrides)
-        shown = dict(workers.map(partial(proven, overrides), _LOOKING)) if claims else {}
-        columns.append((runs, shown))
-    for adversary in ADVERSARIES:
-        yield (
-            f"| {adversary} | "
-            + " | ".join(_cell(adversary, runs, shown) for runs, shown in columns)
-            + " |"
-        )
+    """Yields the tables of PneumoniaMNIST: the best attack of each adversary, and all attacks."""
+    columns = _columns(workers)
+    yield from markdown(
+        ("adversary", *SETTINGS),
+        [[name, *(_best(name, column) for column in columns)] for name in ADVERSARIES],
+    )
     yield ""
     yield from _attacks(columns)
 
 
-def _cell(adversary: str, runs: Sequence[Areas], shown: Mapping[str, float | None]) -> str:
-    """The AUC of the attack that does best on average, its name, and what canaries show."""
-    attacks = {attack for run in runs for name, attack in run if name == adversary}
+def _columns(workers: Executor) -> list[Column]:
+    """Measures every setting; settings that train alike share their shadows."""
+    trained: dict[Overrides, Shadows] = {}
+    seeds = range(_FIRST_SHADOW_SEED, _FIRST_SHADOW_SEED + _SHADOWS)
+    for overrides in SETTINGS.values():
+        family = _family(overrides)
+        if family not in trained:
+            weights = workers.map(partial(shadow, family), seeds)
+            trained[family] = dict(zip(seeds, weights, strict=True))
+    columns = []
+    for setting, overrides in SETTINGS.items():
+        sys.stderr.write(f"{setting}: shadows are trained\n")
+        shadows = trained[_family(overrides)]
+        play = partial(areas, IMAGES, overrides, ADVERSARIES, shadows=shadows)
+        runs = list(workers.map(play, range(_COIN_SETS)))
+        epsilons: dict[str, float | None] = {}
+        if any("epsilon" in override for override in overrides):
+            epsilons = dict(workers.map(partial(proven, overrides), _CANARY_ADVERSARIES))
+        columns.append(Column(runs, epsilons))
+    return columns
+
+
+def _family(overrides: Overrides) -> Overrides:
+    """Returns the overrides that change training: no channel does."""
+    return tuple(override for override in overrides if not override.startswith("channel"))
+
+
+def _best(adversary: str, column: Column) -> str:
+    """Returns the AUC of the attack that does best on average, and what canaries prove."""
+    attacks = {attack for run in column.runs for name, attack in run if name == adversary}
     if not attacks:
         return "nothing seen"
-    best = max(
-        sorted(attacks), key=lambda attack: statistics.mean(run[adversary, attack] for run in runs)
-    )
-    epsilon = shown.get(adversary)
-    proof = "" if epsilon is None else f"; canaries {epsilon:.2g}"
-    return f"{_mean([run[adversary, best] for run in runs])} ({best}){proof}"
+
+    def area(attack: str) -> float:
+        return statistics.mean(run[adversary, attack] for run in column.runs)
+
+    best = max(sorted(attacks), key=area)
+    cell = f"{_mean([run[adversary, best] for run in column.runs])} ({best})"
+    epsilon = column.epsilons.get(adversary)
+    return cell if epsilon is None else f"{cell}; canaries {epsilon:.2g}"
 
 
-def _attacks(columns: Sequence[tuple[Sequence[Areas], object]]) -> Iterator[str]:
-    """Every attack of every adversary."""
-    yield "| adversary | attack | " + " | ".join(SETTINGS) + " |"
-    yield "|---" * (2 + len(SETTINGS)) + "|"
-    for name, attack in dict.fromkeys(key for runs, _ in columns for run in runs for key in run):
-        cells = [
-            _mean([run[name, attack] for run in runs]) if (name, attack) in runs[0] else "not seen"
-            for runs, _ in columns
-        ]
-        yield f"| {name} | {attack} | {' | '.join(cells)} |"
+def _attacks(columns: Sequence[Column]) -> Iterator[str]:
+    """Yields the table of every attack of every adversary."""
+    names = dict.fromkeys(key for column in columns for run in column.runs for key in run)
+    rows = []
+    for adversary, attack in names:
+        cells = []
+        for column in columns:
+            cell = "not seen"
+            if (adversary, attack) in column.runs[0]:
+                cell = _mean([run[adversary, attack] for run in column.runs])
+            cells.append(cell)
+        rows.append([adversary, attack, *cells])
+    yield from markdown(("adversary", "attack", *SETTINGS), rows)
 
 
 def through_rules(workers: Executor) -> Iterator[str]:
-    """The table of membership through the rule, by an ordinary client."""
-    yield "| rule | no DP: steps | no DP: models | epsilon 8: steps | epsilon 8: models |"
-    yield "|---|---|---|---|---|"
-    who = {"client": ("clients", 1), "server": ("server", 1)}
-    plain: list[str] = []
-    for rule, chosen in RULES.items():
+    """Yields the table of membership through the rule, by an ordinary client."""
+    rows = []
+    server: list[str] = []
+    for rule, overrides in RULES.items():
         sys.stderr.write(f"{rule}\n")
         cells = []
         for noise in ((), RULED_NOISE):
-            runs = list(
-                workers.map(
-                    partial(areas, RULED, (*chosen, *noise), who, shadows={}), range(_RULED_COINS)
-                )
-            )
+            play = partial(areas, RULED, (*overrides, *noise), THROUGH_RULES, shadows={})
+            runs = list(workers.map(play, range(_RULED_COIN_SETS)))
             for attack in ("alignment with sums or steps", "trajectory of the global models"):
                 cells.append(_mean([run["client", attack] for run in runs]))
+            # The server sees updates before the rule, so that one rule stands for all.
             if rule == "mean":
                 for attack in ("alignment with its updates", "trajectory of the local models"):
-                    plain.append(_mean([run["server", attack] for run in runs]))
-        yield f"| {rule} | {' | '.join(cells)} |"
-    yield f"| the server under plain: the update itself | {' | '.join(plain)} |"
-    yield "| chance | .500 | .500 | .500 | .500 |"
+                    server.append(_mean([run["server", attack] for run in runs]))
+        rows.append([rule, *cells])
+    rows.append(["the server under plain: the update itself", *server])
+    rows.append(["chance", *[".500"] * len(server)])
+    yield from markdown(
+        (
+            "rule",
+            "no DP: steps",
+            "no DP: models",
+            "epsilon 8: steps",
+            "epsilon 8: models",
+        ),
+        rows,
+    )
 
 
-def _mean(values: Sequence[float]) -> str:
-    error = statistics.stdev(values) / math.sqrt(len(values))
-    return f"{statistics.mean(values):.3f} ± {error:.3f}"
+def _mean(areas: Sequence[float]) -> str:
+    return plus_minus(areas, digits=3)
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Measure, print, and write where that is asked for."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--jobs", type=int, default=2)
-    parser.add_argument("--write", type=Path, help="folder for adversaries.md")
-    chosen = parser.parse_args(arguments)
-    with ProcessPoolExecutor(chosen.jobs, mp_context=get_context("spawn")) as workers:
-        ruled = "\n".join(through_rules(workers))
-        seen = "\n".join(images(workers))
-    text = f"## PneumoniaMNIST\n\n{seen}\n\n## Membership through the rule\n\n{ruled}\n"
-    sys.stdout.write(text)
-    if chosen.write is not None:
-        head = f"# What each adversary measures\n\nMade by `make bench-audit`.\n\n{_INTRO}\n"
-        (chosen.write / "adversaries.md").write_text(head + text, encoding="utf-8")
-    return 0
+def measure(setup: Setup) -> Page:
+    """Measures both tables."""
+    ruled = "\n".join(through_rules(setup.workers))
+    pneumonia = "\n".join(images(setup.workers))
+    text = f"## PneumoniaMNIST\n\n{pneumonia}\n\n## Membership through the rule\n\n{ruled}\n"
+    head = f"# What each adversary measures\n\nMade by `make bench-audit`.\n\n{_INTRO}\n"
+    return Page(text, {"adversaries.md": head + text})
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(measure, about=__doc__))

@@ -1,41 +1,28 @@
-"""What audits find: known answers, LiRA, white-box canaries on correct and on broken code. Run by `make bench-audit`.
+"""Audits of correct and of broken code: known answers, LiRA, white-box canaries, checks from inside.
 
-Prints a page as Markdown and, with --write, docs/results/audit.md; the figures of every run are in audit.csv and
-audit_inside.csv.
+Run by `make bench-audit`. Prints a page as Markdown and, with --write, docs/results/audit.md; the
+figures of every run are in audit.csv and audit_inside.csv.
 """
 
-import argparse
-import csv
-import math
 import statistics
 import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import replace
 from functools import partial
-from multiprocessing import get_context
-from pathlib import Path
-from typing import Any
-
-import torch
+from typing import NamedTuple
 
 from attacks import Errors, clopper_pearson_epsilon, one_run
-from attacks.inference.membership import lira_online
-from attacks.measures.scores import at_false_positive_rate, auc
+from benchmarks.experiments.lira import lira_line
 from benchmarks.experiments.planted import FAULTS, SHARED, planted
+from benchmarks.experiments.table import Count, Page, Setup, csv_text, main, markdown
 from securefl.audit.bounds import bounds
-from securefl.audit.inquiry import Inquiry, rehearsed
+from securefl.audit.inquiry import Inquiry
 from securefl.audit.inside import lines_of, watch
-from securefl.audit.knowledge import Watcher
 from securefl.audit.measure import sing
-from securefl.audit.membership import Question
-from securefl.audit.replay import Replay, replay
-from securefl.audit.threats import THREATS
+from securefl.audit.replay import Replay
 from securefl.audit.verdicts import MECHANISM, Stand, canary_line, overall
-from securefl.data.rehearsal import drawn
 from securefl.runs.cache import user_cache
-from securefl.scenario.assemble.data import load_data, pool_of
 from securefl.scenario.assemble.trainers import plan_for
 from securefl.scenario.scenario import Scenario, parse_scenario
 
@@ -47,228 +34,256 @@ model = { name = "mlp", hidden = [150] }
 training = { kind = "dp_sgd", batch = 32, lr = 0.5 }
 privacy = { epsilon = 4.0, noise = "seeded", records = [320] }
 """
-LIRA = """
-rounds = 10
-weights = "equal"
-data = { name = "digits", partition = "pooled", label_noise = 0.2 }
-model = { name = "mlp", hidden = [100] }
-training = { kind = "sgd", batch = 32, epochs = 20, lr = 0.3 }
-"""
-KNOWN = (
-    (1000, 600, 600, 1e-5, 5.27040),
-    (1000, 100, 90, 0.0, 1.63082),
-    (20000, 2000, 1500, 1e-6, 1.01245),
+
+
+class KnownBound(NamedTuple):
+    """A published lower bound on epsilon at 95 %, from the guesses of one run."""
+
+    canaries: int
+    guesses: int
+    correct: int
+    delta: float
+    epsilon: float
+
+
+class Outside(NamedTuple):
+    """The canaries of one run, seen from outside: bounds at 95 %, the verdict at 99.9 %."""
+
+    case: str
+    seed: int
+    claimed: float
+    steinke: float
+    f_dp: float
+    clopper_pearson: float
+    gaussian: float
+    ceiling: float
+    canaries: str
+    seconds: float
+
+    @classmethod
+    def of(cls, row: Mapping[str, str]) -> "Outside":
+        """Returns a row of audit.csv."""
+        return cls(
+            case=row["case"],
+            seed=int(row["seed"]),
+            claimed=float(row["claimed"]),
+            steinke=float(row["steinke"]),
+            f_dp=float(row["f_dp"]),
+            clopper_pearson=float(row["clopper_pearson"]),
+            gaussian=float(row["gaussian"]),
+            ceiling=float(row["ceiling"]),
+            canaries=row["canaries"],
+            seconds=float(row["seconds"]),
+        )
+
+
+class Inside(NamedTuple):
+    """The verdicts on the mechanism of one run that was watched from inside."""
+
+    case: str
+    seed: int
+    stands: tuple[str, ...]  # one per line of MECHANISM
+    verdict: str
+    seconds: float
+
+    @classmethod
+    def of(cls, row: Mapping[str, str]) -> "Inside":
+        """Returns a row of audit_inside.csv."""
+        stands = tuple(row[name] for name in MECHANISM)
+        return cls(row["case"], int(row["seed"]), stands, row["verdict"], float(row["seconds"]))
+
+    def cells(self) -> tuple[object, ...]:
+        """Returns the row under INSIDE_HEAD."""
+        return (self.case, self.seed, *self.stands, self.verdict, self.seconds)
+
+
+KNOWN_BOUNDS = (
+    KnownBound(1000, 600, 600, 1e-5, 5.27040),
+    KnownBound(1000, 100, 90, 0.0, 1.63082),
+    KnownBound(20000, 2000, 1500, 1e-6, 1.01245),
 )
-TWICE = "twice the steps"  # that were booked; what a restarted accountant leaves, too
-CORRECT, BESIDE = "correct", "correct, noise of all four clients compared"
+TWICE = "twice the steps"  # that were booked; a restarted accountant has the same effect
+CORRECT = "correct"
+BESIDE = "correct, noise of all four clients compared"
 CASES = (CORRECT, "noise halved", "noise x .1", "clip skipped", TWICE, "noise 7 % too small")
 FROM_INSIDE = (CORRECT, BESIDE, TWICE, *FAULTS)
-METHODS = ("steinke", "f_dp", "clopper_pearson", "gaussian", "ceiling")
-HEAD = ("case", "seed", "claimed", *METHODS, "canaries", "seconds")
+HEAD = Outside._fields
 INSIDE_HEAD = ("case", "seed", *MECHANISM, "verdict", "seconds")
-_RUNS, _FIRST = 20, 500  # and the seed of the first of each case
-_RIGHT, _PLANTED = 40, 4  # runs from inside, of right code and of each fault
-_SHADOWS = 32
+COUNTS = {
+    "runs": Count(20, "of each case, from outside"),
+    "planted": Count(4, "of each fault, from inside"),
+    "right": Count(40, "of right code, from inside"),
+}
+_FIRST_SEED = 500  # of each case
 
 
 def scenario_of(case: str, seed: int) -> Scenario:
-    """Returns what is audited: one of four clients, or all of them where their noise is compared."""
+    """Returns the audited scenario: one of four clients, or all where their noise is compared."""
     text = WHITE_BOX
     if case in (BESIDE, SHARED):
         text = text.replace(", only = 0", "").replace("[320]", "[320, 320, 320, 320]")
     scenario = parse_scenario(text, overrides=(f"seed={seed}",))
     if case != TWICE:
         return scenario
+    # Twice the rounds at the noise of half as many; the books are halved afterwards.
     noise = plan_for(scenario, 0, user_cache().remember).noise_multiplier
-    more = ("rounds=40", "privacy.epsilon=100.0", f"privacy.noise_multiplier={noise}")
-    return parse_scenario(text, overrides=(f"seed={seed}", *more))
+    longer = ("rounds=40", "privacy.epsilon=100.0", f"privacy.noise_multiplier={noise}")
+    return parse_scenario(text, overrides=(f"seed={seed}", *longer))
 
 
-def white_box(case: str, seed: int) -> dict[str, Any]:
-    """Returns what canaries show from outside in one run at epsilon 4: bounds at 95 %, the verdict at 99.9 %."""
-    torch.set_num_threads(1)
-    begun, remember = time.process_time(), user_cache().remember
+def white_box(case: str, seed: int) -> Outside:
+    """Returns the bounds that canaries give in one run at epsilon 4, and their verdict."""
+    start = time.process_time()
     inquiry = Inquiry(scenario_of(case, seed), "server", seed=seed)
-    with planted(case if case in FAULTS else ""):
+    with planted(_fault(case)):
         scores, canaries, run = sing(
-            inquiry, on_round=lambda label, record: None, remember=remember
+            inquiry, on_round=lambda label, record: None, remember=user_cache().remember
         )
     claim = inquiry.claim(_half_booked(run) if case == TWICE else run)
     if scores is None or claim is None:
         raise RuntimeError("the server under plain sees the canaries, and a claim is made")
-    thresholds, inside = partial(inquiry.stream, "thresholds"), canaries.inside
-    found = bounds(scores, inside, thresholds(), delta=claim.delta, confidence=0.95)
+    thresholds = partial(inquiry.stream, "thresholds")
+    inside = canaries.inside
+    limits = bounds(scores, inside, thresholds(), delta=claim.delta, confidence=0.95)
     line = canary_line(case, scores, inside, claim, thresholds, seen="every update by itself")
-    measured = [getattr(found, method) for method in METHODS]
-    values = (case, seed, claim.epsilon, *measured, line.stand.value, time.process_time() - begun)
-    return dict(zip(HEAD, values, strict=True))
+    return Outside(
+        case,
+        seed,
+        claim.epsilon,
+        limits.steinke,
+        limits.f_dp,
+        limits.clopper_pearson,
+        limits.gaussian,
+        limits.ceiling,
+        line.stand.value,
+        time.process_time() - start,
+    )
 
 
-def from_inside(case: str, seed: int) -> dict[str, Any]:
+def from_inside(case: str, seed: int) -> Inside:
     """Returns the verdicts on the mechanism of one run at epsilon 4, watched from inside."""
-    torch.set_num_threads(1)
-    begun, remember = time.process_time(), user_cache().remember
+    start = time.process_time()
     inquiry = Inquiry(scenario_of(case, seed), "server", seed=seed)
-    with planted(case if case in FAULTS else ""):
-        watched = watch(inquiry, on_round=lambda label, record: None, remember=remember)
+    with planted(_fault(case)):
+        watched = watch(
+            inquiry, on_round=lambda label, record: None, remember=user_cache().remember
+        )
     if case == TWICE:
         watched = watched._replace(played=_half_booked(watched.played))
     lines = lines_of(inquiry, watched)
     stands = {line.attack: line.stand.value for line in lines}
-    verdicts = [*(stands[name] for name in MECHANISM), overall(lines).value]
-    return dict(zip(INSIDE_HEAD, (case, seed, *verdicts, time.process_time() - begun), strict=True))
+    by_line = tuple(stands[name] for name in MECHANISM)
+    verdict = overall(lines).value
+    return Inside(case, seed, by_line, verdict, time.process_time() - start)
+
+
+def _fault(case: str) -> str:
+    """Returns the fault to plant; empty where the scenario itself is the case."""
+    return case if case in FAULTS else ""
 
 
 def _half_booked(run: Replay) -> Replay:
     return replace(run, spent={event: count // 2 for event, count in run.spent.items()})
 
 
-def lira() -> tuple[float, float, float, float]:
-    """AUC, true positives at .1 % of false ones, AUC among non-members alone, and seconds of CPU, training included.
-
-    Every model is attacked once, with the others as its shadows.
-    """
-    torch.set_num_threads(1)
-    begun, scenario = time.process_time(), parse_scenario(LIRA)
-    data = load_data(scenario)
-    pool = pool_of(scenario, data, 0)
-    watcher = Watcher(THREATS["outsider"], (), 0, "plain")
-    seeds = range(2 * _FIRST, 2 * _FIRST + _SHADOWS + 1)
-    confidences = []
-    for seed in seeds:
-        played = replay(
-            rehearsed(scenario, 0, seed, apart=seed), [watcher], on_round=lambda record: None
-        )
-        question = Question(pool.examples, pool.examples, played.assembled.model, data.task, None)
-        confidences.append(question.confidences(played.weights))
-    known, inside = torch.stack(confidences), torch.stack([drawn(pool, seed) for seed in seeds])
-    members, others = [], []
-    for at in range(len(known)):
-        rest = torch.arange(len(known)) != at
-        scores = lira_online(known[at], known[rest], inside[rest], pooled=None)
-        members.append(scores[inside[at]])
-        others.append(scores[~inside[at]])
-    seconds, all_others = time.process_time() - begun, torch.cat(others)
-    found = at_false_positive_rate(torch.cat(members), all_others, at=0.001, confidence=0.95)
-    coins = torch.rand(len(all_others), generator=torch.Generator().manual_seed(_FIRST)) < 0.5
-    rate = math.nan if found is None else found.true_positive_rate
-    return (
-        auc(torch.cat(members), all_others),
-        rate,
-        auc(all_others[coins], all_others[~coins]),
-        seconds,
-    )
-
-
-def table(rows: Sequence[Mapping[str, Any]]) -> Iterator[str]:
-    """The runs of each case as one line: what canaries show from outside."""
-    yield "| planted | runs | Steinke | Gaussian DP | f-DP (of epsilon) | violated | s of CPU |"
-    yield "|---|---|---|---|---|---|---|"
+def table(rows: Sequence[Outside]) -> Iterator[str]:
+    """Yields the runs of each case as one line: the canaries, seen from outside."""
+    head = ("planted", "runs", "Steinke", "Gaussian DP", "f-DP (of epsilon)", "violated")
+    lines = []
     for case in CASES:
-        runs = [row for row in rows if row["case"] == case]
+        runs = [row for row in rows if row.case == case]
+        violated = sum(row.canaries == Stand.VIOLATED.value for row in runs)
+        seconds = statistics.median(row.seconds for row in runs)
         shares = [
-            f"{statistics.median(float(row[name]) / float(row['claimed']) for row in runs):.0%}"
-            for name in ("steinke", "gaussian", "f_dp")
+            statistics.median(row.steinke / row.claimed for row in runs),
+            statistics.median(row.gaussian / row.claimed for row in runs),
+            statistics.median(row.f_dp / row.claimed for row in runs),
         ]
-        found = sum(row["canaries"] == Stand.VIOLATED.value for row in runs)
-        seconds = statistics.median(float(row["seconds"]) for row in runs)
-        yield f"| {case} | {len(runs)} | {' | '.join(shares)} | {found} | {seconds:.1f} |"
+        percents = [f"{share:.0%}" for share in shares]
+        lines.append([case, len(runs), *percents, violated, f"{seconds:.1f}"])
+    yield from markdown((*head, "s of CPU"), lines)
 
 
-def inside_table(rows: Sequence[Mapping[str, Any]]) -> Iterator[str]:
-    """Yields the runs of each case as one line: found, cannot tell or missed, and by which lines."""
-    yield f"| planted | runs | found | cannot tell | missed (holds) | {' | '.join(MECHANISM)} | s of CPU |"
-    yield "|---" * (6 + len(MECHANISM)) + "|"
+def inside_table(rows: Sequence[Inside]) -> Iterator[str]:
+    """Yields the runs of each case as one line: verdicts, and the lines that were violated."""
+    verdicts = {
+        "found": Stand.VIOLATED,
+        "cannot tell": Stand.UNTOLD,
+        "missed (holds)": Stand.HOLDS,
+    }
+    lines = []
     for case in FROM_INSIDE:
-        runs = [row for row in rows if row["case"] == case]
-        ends = [
-            sum(row["verdict"] == stand.value for row in runs)
-            for stand in (Stand.VIOLATED, Stand.UNTOLD, Stand.HOLDS)
+        runs = [row for row in rows if row.case == case]
+        ends = [sum(row.verdict == stand.value for row in runs) for stand in verdicts.values()]
+        # Transposed: one column per line of the mechanism.
+        by_line = [
+            column.count(Stand.VIOLATED.value)
+            for column in zip(*(row.stands for row in runs), strict=True)
         ]
-        by_line = [sum(row[name] == Stand.VIOLATED.value for row in runs) for name in MECHANISM]
-        seconds = statistics.median(float(row["seconds"]) for row in runs)
-        counts = " | ".join(map(str, [*ends, *by_line]))
-        yield f"| {case} | {len(runs)} | {counts} | {seconds:.1f} |"
+        seconds = statistics.median(row.seconds for row in runs)
+        lines.append([case, len(runs), *ends, *by_line, f"{seconds:.1f}"])
+    yield from markdown(("planted", "runs", *verdicts, *MECHANISM, "s of CPU"), lines)
 
 
 def known_answers() -> Iterator[str]:
-    """Yields the table of bounds that are known, beside those that are computed here."""
-    yield "| m | guesses | right | delta | known | here |"
-    yield "|---|---|---|---|---|---|"
-    for m, guesses, right, delta, known in KNOWN:
-        here = one_run(m, guesses, right, delta=delta, confidence=0.95)
-        yield f"| {m} | {guesses} | {right} | {delta:g} | {known:.5f} | {here:.5f} |"
-    proven = clopper_pearson_epsilon(Errors(500, 500, 100, 50), delta=1e-5, confidence=0.95)
+    """Yields the table of published bounds, next to the bounds that are computed here."""
+    lines: list[list[object]] = []
+    for known in KNOWN_BOUNDS:
+        canaries, guesses, correct, delta, epsilon = known
+        here = one_run(canaries, guesses, correct, delta=delta, confidence=0.95)
+        lines.append([canaries, guesses, correct, f"{delta:g}", f"{epsilon:.5f}", f"{here:.5f}"])
+    yield from markdown(("m", "guesses", "right", "delta", "known", "here"), lines)
+    errors = Errors(members=500, nonmembers=500, missed=100, alarms=50)
+    proven = clopper_pearson_epsilon(errors, delta=1e-5, confidence=0.95)
     yield f"| 500 + 500 | 100 missed, 50 alarms | | 1e-05 | 1.77091 | {proven:.5f} |"
 
 
-def lira_line() -> str:
-    """Trains and attacks, and returns what was found in words."""
-    area, hits, alone, seconds = lira()
-    found = f"AUC {area:.3f}, TPR at .1 % FPR {hits:.3%}, non-members alone AUC {alone:.3f}"
-    return f"LiRA, digits with 20 % label noise, {_SHADOWS} shadows: {found}; {seconds:.0f} s of CPU with training."
-
-
-def page(
-    lira: str, outside: Sequence[Mapping[str, Any]], inside: Sequence[Mapping[str, Any]]
-) -> str:
+def page(lira: str, outside: Sequence[Outside], inside: Sequence[Inside]) -> str:
     """Returns docs/results/audit.md."""
-    head = [
+    lines = [
         "# What audits find",
         "",
         "Made by `make bench-audit`; every run: [audit.csv](audit.csv) (canaries, from",
-    ]
-    head += ["outside) and [audit_inside.csv](audit_inside.csv) (the mechanism, from inside).", ""]
-    middle = [*known_answers(), "", lira, "", "## Canaries, from outside", "", *table(outside), ""]
-    end = [
+        "outside) and [audit_inside.csv](audit_inside.csv) (the mechanism, from inside).",
+        "",
+        *known_answers(),
+        "",
+        lira,
+        "",
+        "## Canaries, from outside",
+        "",
+        *table(outside),
+        "",
         "## DP-SGD, from inside",
         "",
         "A fault is missed where the audit says that the claim holds. The last",
+        "columns count the runs in which a line was violated.",
+        "",
+        *inside_table(inside),
     ]
-    end += ["columns count the runs in which a line was violated.", "", *inside_table(inside)]
-    return "\n".join([*head, *middle, *end]) + "\n"
+    return "\n".join(lines) + "\n"
 
 
-def save(path: Path, head: Sequence[str], rows: Sequence[Mapping[str, Any]]) -> None:
-    """Writes one row a run."""
-    with path.open("w", encoding="utf-8", newline="") as file:
-        writer = csv.DictWriter(file, head, lineterminator="\n")
-        writer.writeheader()
-        for row in rows:
-            writer.writerow(
-                {key: f"{one:.5g}" if isinstance(one, float) else one for key, one in row.items()}
-            )
-
-
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the audits and print what they found."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--runs", type=int, default=_RUNS, help="of each case, from outside")
-    parser.add_argument("--planted", type=int, default=_PLANTED, help="of each fault, from inside")
-    parser.add_argument("--right", type=int, default=_RIGHT, help="of right code, from inside")
-    parser.add_argument("--jobs", type=int, default=2)
-    parser.add_argument("--write", type=Path, help="folder for audit.md and its tables")
-    chosen = parser.parse_args(arguments)
-    found = lira_line()
-    asked = [(case, _FIRST + run) for run in range(chosen.runs) for case in CASES]
-    watched = [(CORRECT, _FIRST + run) for run in range(chosen.right)]
-    watched += [
-        (case, _FIRST + run)
-        for run in range(chosen.planted)
-        for case in FROM_INSIDE
-        if case != CORRECT
-    ]
-    with ProcessPoolExecutor(chosen.jobs, mp_context=get_context("spawn")) as workers:
-        outside = list(workers.map(white_box, *zip(*asked, strict=True)))
-        inside = list(workers.map(from_inside, *zip(*watched, strict=True)))
-    text = page(found, outside, inside)
-    sys.stdout.write(text)
-    if chosen.write is not None:
-        (chosen.write / "audit.md").write_text(text, encoding="utf-8")
-        save(chosen.write / "audit.csv", HEAD, outside)
-        save(chosen.write / "audit_inside.csv", INSIDE_HEAD, inside)
-    return 0
+def measure(setup: Setup) -> Page:
+    """Attacks, audits every case as often as asked, and makes the page."""
+    lira = lira_line()
+    runs = range(_FIRST_SEED, _FIRST_SEED + setup.counts["runs"])
+    outside_jobs = [(case, seed) for seed in runs for case in CASES]
+    right = range(_FIRST_SEED, _FIRST_SEED + setup.counts["right"])
+    faulty = range(_FIRST_SEED, _FIRST_SEED + setup.counts["planted"])
+    others = [case for case in FROM_INSIDE if case != CORRECT]
+    inside_jobs = [(CORRECT, seed) for seed in right]
+    inside_jobs += [(case, seed) for seed in faulty for case in others]
+    outside = list(setup.workers.map(white_box, *zip(*outside_jobs, strict=True)))
+    inside = list(setup.workers.map(from_inside, *zip(*inside_jobs, strict=True)))
+    text = page(lira, outside, inside)
+    files = {
+        "audit.md": text,
+        "audit.csv": csv_text(HEAD, outside, digits=5),
+        "audit_inside.csv": csv_text(INSIDE_HEAD, [row.cells() for row in inside], digits=5),
+    }
+    return Page(text, files)
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(measure, about=__doc__, counts=COUNTS))

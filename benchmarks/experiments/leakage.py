@@ -1,15 +1,14 @@
-"""What updates show: reconstruction and attribute inference beside guessing. Run by `make bench-leakage`.
+"""What updates show: reconstruction and attribute inference, next to guessing.
 
-Needs pneumoniamnist.npz and retinamnist.npz (downloaded, or under SECUREFL_DATA). Prints one table as Markdown; with
---write it goes to docs/results/leakage.md, and the figure of eight clients' images to docs/figures/reconstructions.svg.
+Run by `make bench-leakage`. Needs pneumoniamnist.npz and retinamnist.npz (downloaded, or under
+SECUREFL_DATA). Prints one table as Markdown. With --write it goes to docs/results/leakage.md, and
+the figure of eight clients' images to docs/figures/reconstructions.svg.
 """
 
-import argparse
 import sys
-from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import Future, ProcessPoolExecutor
+from collections.abc import Mapping
+from concurrent.futures import Future
 from dataclasses import replace
-from multiprocessing import get_context
 from pathlib import Path
 
 import torch
@@ -17,7 +16,8 @@ from torch import Tensor
 
 from attacks.reconstruction.pictures import best_match, guesses, psnr
 from benchmarks.experiments import attributes, imprints, reconstructions, through_rules
-from benchmarks.experiments.reconstructions import BOUNDS, Row
+from benchmarks.experiments.reconstructions import BOUNDS
+from benchmarks.experiments.table import Page, Row, Setup, main, markdown
 from securefl.audit.exposure.look import Look, look_at
 from securefl.audit.exposure.reconstruction import reconstructions as reconstructed
 from securefl.audit.exposure.result import Pictures
@@ -33,117 +33,110 @@ SHOWN: Mapping[str, tuple[str, ...]] = {
     "masked": ("channel.kind=masked",),
     "ckks": ("channel.kind=ckks",),
 }
-EIGHT = 8
+CLIENTS_SHOWN = 8  # of ten
 SOURCES = {
     "reconstruction": reconstructions.rows,
     "through the rule": through_rules.rows,
     "closed forms": imprints.rows,
     "attributes": attributes.rows,
 }
-_INTRO = """PSNR in dB, of the best match, beside the better of two guesses by who has seen no update: the mean training
-image, and its mean grey. "none" under goal: measured without one. Mean ± standard error. Attacks that fail here are no
-evidence for an epsilon: they bound nothing, another attack may do better. Reconstructions take 800 iterations and one
-start, on the toolkit's `cnn` of channels 32 and 56 where nothing else is said.
+_INTRO = """\
+PSNR is in dB, of the best match. Guessing is the better of two guesses by an attacker who saw no
+update: the mean training image, and its mean grey. A goal of "none" marks a figure that is only
+measured. Mean ± standard error. Attacks that fail here are no evidence for an epsilon: they bound
+nothing, and another attack may do better. Reconstructions take 800 iterations and one start, on the
+toolkit's `cnn` with channels 32 and 56 unless a row says otherwise.
 
-shuffled: the coordinates of each gradient or update in another order. With one logit (PneumoniaMNIST) the sum of a
-gradient's coordinates alone tells the counts where activations are alike, and no order hides a sum: there the control
-is "signs too", with signs drawn anew.
+Shuffled: the coordinates of each gradient or update in another order. With one logit
+(PneumoniaMNIST) the sum of a gradient's coordinates alone gives the counts where activations are
+alike, and no order hides a sum. There the control is "signs too", with signs drawn at random.
 
-The last table and [the figure](../figures/reconstructions.svg): ten clients with one image each take one step, and the
-server inverts what it sees of eight of them. Images: PneumoniaMNIST (CC BY 4.0, Kermany et al. 2018; MedMNIST v2, Yang
-et al. 2023).
+The last table and [the figure](../figures/reconstructions.svg): ten clients with one image each take
+one step, and the server inverts what it sees of eight of them. Images: PneumoniaMNIST (CC BY 4.0,
+Kermany et al. 2018; MedMNIST v2, Yang et al. 2023).
 """
-_HEAD = ("| what | goal | measured | |", "|---|---|---|---|")
 
 
 def eight_clients(overrides: tuple[str, ...]) -> tuple[Look, Pictures]:
-    """One image of each of eight clients of ten, and what the server takes for them (0 rows where it sees nothing)."""
+    """Returns one image of each of eight clients, and the server's reconstructions of them.
+
+    There are no reconstructions where the server sees nothing to start from.
+    """
     scenario = parse_scenario(through_rules.FEDERATION, overrides=("seed=3", *overrides))
     look = look_at(Inquiry(scenario, "server"), on_round=lambda label, record: None)
-    images = [look.data.sites[client].train.features for client in range(EIGHT)]
+    images = [look.data.sites[client].train.features for client in range(CLIENTS_SHOWN)]
     truth = look.task.inputs(torch.cat(images))
     first = _pictures(look, 0)
     if first is None:
-        found = truth[:0]
-    elif len(first) > 1:  # a sum: every target gives the same
-        found = first[:EIGHT]
-    else:
-        others = [_pictures(look, client) for client in range(1, EIGHT)]
-        found = torch.cat([first, *(one for one in others if one is not None)])
-    return look, Pictures(truth, found)
+        return look, Pictures(truth, truth[:0])
+    # A sum gives the same pictures for every target: those of all clients.
+    if len(first) > 1:
+        return look, Pictures(truth, first[:CLIENTS_SHOWN])
+    pictures = [first]
+    for client in range(1, CLIENTS_SHOWN):
+        picture = _pictures(look, client)
+        if picture is not None:
+            pictures.append(picture)
+    return look, Pictures(truth, torch.cat(pictures))
 
 
 def _pictures(look: Look, client: int) -> Tensor | None:
-    """The nearest of what the last attack took for a client's records, or for those behind a sum it is part of."""
-    of = replace(look, inquiry=replace(look.inquiry, target=client))
-    shown = [one.pictures for one in reconstructed(of) if one.pictures is not None]
-    return shown[-1].found if shown else None
+    """Returns the last attack's best matches for a client, or for the sum that it is part of."""
+    aimed = replace(look, inquiry=replace(look.inquiry, target=client))
+    shown = [exposure.pictures for exposure in reconstructed(aimed)]
+    pictures = [shot for shot in shown if shot is not None]
+    return pictures[-1].found if pictures else None
 
 
-def figure(path: Path | None) -> Iterator[str]:
-    """What the server makes of the same eight images under each channel and noise: a table, drawn where path says."""
-    rows: list[tuple[str, Tensor]] = []
-    yield "| the server sees | median PSNR | guessing |"
-    yield "|---|---|---|"
+def figure(path: Path | None) -> list[str]:
+    """Returns the table of the figure's channels and noises, and draws the figure at `path`."""
+    pictures_by_label: list[tuple[str, Tensor]] = []
+    rows = []
     for name, overrides in SHOWN.items():
         look, pictures = eight_clients(overrides)
         guessed = guesses(look.task.inputs(look.known.features))
         guessing = best_match(guessed, pictures.truth, bounds=BOUNDS).psnr.quantile(0.5)
-        if not rows:
-            rows += [("original", pictures.truth)]
-        rows.append((name if len(pictures.found) else f"{name}: ciphertexts", pictures.found))
-        told = "nothing to start from"
+        if not pictures_by_label:
+            pictures_by_label.append(("original", pictures.truth))
+        label = name if len(pictures.found) else f"{name}: ciphertexts"
+        pictures_by_label.append((label, pictures.found))
+        measured = "nothing to start from"
         if len(pictures.found):
-            told = f"{psnr(pictures.found, pictures.truth, bounds=BOUNDS).quantile(0.5):.1f} dB"
-        yield f"| {name} | {told} | {guessing:.1f} dB |"
+            decibels = psnr(pictures.found, pictures.truth, bounds=BOUNDS)
+            measured = f"{decibels.quantile(0.5):.1f} dB"
+        rows.append([name, measured, f"{guessing:.1f} dB"])
     mean = guesses(look.task.inputs(look.known.features))[:1]
-    rows.append(("guess: mean image", mean.expand(EIGHT, -1, -1, -1)))
+    pictures_by_label.append(("guess: mean image", mean.expand(CLIENTS_SHOWN, -1, -1, -1)))
     if path is not None:
-        draw_rows(path, rows)
+        draw_rows(path, pictures_by_label)
+    return list(markdown(("the server sees", "median PSNR", "guessing"), rows))
 
 
-def measured(name: str) -> list[Row]:
-    """The rows of one source, in a process of its own."""
-    torch.set_num_threads(1)
+def measured_rows(name: str) -> list[Row]:
+    """Returns the rows of one source."""
     return list(SOURCES[name]())
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Measure, print, and write where that is asked for; the table says which goals are missed."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--jobs", type=int, default=2)
-    parser.add_argument("--write", type=Path, help="the docs folder")
-    chosen = parser.parse_args(arguments)
-    with ProcessPoolExecutor(chosen.jobs, mp_context=get_context("spawn")) as workers:
-        waiting: dict[str, Future[list[Row]]] = {
-            name: workers.submit(measured, name) for name in SOURCES
-        }
-        shown = workers.submit(
-            shown_lines, None if chosen.write is None else chosen.write / "figures"
-        )
-        told = [*_HEAD]
-        for name, rows in waiting.items():
-            for what, goal, found, met in rows.result():
-                told.append(f"| {name}: {what} | {goal} | {found} | {verdict(goal, met)} |")
-        told += ["", *shown.result()]
-    text = "\n".join(told) + "\n"
-    sys.stdout.write(text)
-    if chosen.write is not None:
-        page = f"# What updates show\n\nMade by `make bench-leakage`.\n\n{_INTRO}\n{text}"
-        (chosen.write / "results" / "leakage.md").write_text(page, encoding="utf-8")
-    return 0
+def measure(setup: Setup) -> Page:
+    """Measures all sources and the figure, each in a process of its own.
 
-
-def verdict(goal: str, met: bool) -> str:
-    """The last cell of a row."""
-    return "" if goal == "none" else "met" if met else "NOT met"
-
-
-def shown_lines(folder: Path | None) -> list[str]:
-    """The lines of the figure's table."""
-    torch.set_num_threads(1)
-    return list(figure(None if folder is None else folder / "reconstructions.svg"))
+    The folder of --write is docs: the page goes to its results, the figure to its figures.
+    """
+    waiting: dict[str, Future[list[Row]]] = {
+        name: setup.workers.submit(measured_rows, name) for name in SOURCES
+    }
+    path = None if setup.folder is None else setup.folder / "figures/reconstructions.svg"
+    drawn = setup.workers.submit(figure, path)
+    cells = [
+        [f"{name}: {row.what}", row.goal, row.measured, row.verdict]
+        for name, rows in waiting.items()
+        for row in rows.result()
+    ]
+    lines = [*markdown(("what", "goal", "measured", ""), cells), "", *drawn.result()]
+    text = "\n".join(lines) + "\n"
+    page = f"# What updates show\n\nMade by `make bench-leakage`.\n\n{_INTRO}\n{text}"
+    return Page(text, {"results/leakage.md": page})
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(measure, about=__doc__))

@@ -1,13 +1,13 @@
-"""Through the rule: what an ordinary client reconstructs from two global models, one after the other.
+"""Through the rule: one client's image, reconstructed by another client from two global models.
 
-Ten clients with one image of PneumoniaMNIST each take one step; one of them looks at how the global model moved, takes
-that for the update of one other client, and inverts it. Krum passes on one client's update as it is, means and medians
-mix.
+Ten clients with one image of PneumoniaMNIST each take one step. One of them takes the move of the
+global model for the update of a single other client, and inverts it. Krum passes on one client's
+update as it is; means and medians mix updates.
 """
 
 import statistics
-import sys
 from collections.abc import Iterator, Mapping
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -15,12 +15,12 @@ from torch import Tensor
 from attacks.inference.labels import label_of_one
 from attacks.reconstruction.inversion import inverting_gradients
 from attacks.reconstruction.pictures import best_match, guesses
-from benchmarks.experiments.reconstructions import BOUNDS, GOOD, Row
+from benchmarks.experiments.reconstructions import BOUNDS, GOOD_DECIBELS
+from benchmarks.experiments.table import NO_GOAL, Row, plus_minus, show
 from securefl import vector
 from securefl.audit.exposure.look import look_at
 from securefl.audit.inquiry import Inquiry
 from securefl.rng import seeded_keystream
-from securefl.runs.table import mean_and_error
 from securefl.scenario.scenario import parse_scenario
 
 FEDERATION = """
@@ -39,54 +39,60 @@ RULES: Mapping[str, str] = {
 SEEDS = tuple(range(700, 706))
 
 
+class Nearest(NamedTuple):
+    """PSNR in dB to the nearest of the other clients' images."""
+
+    attack: float
+    guess: float  # the better of two
+
+
 def rows() -> Iterator[Row]:
-    """What was reconstructed under each rule; measured without a goal."""
+    """Yields the reconstructions under each rule; they have no goal."""
     for name, rule in RULES.items():
         trials = [nearest(rule, seed) for seed in SEEDS]
-        found, guessing = (list(column) for column in zip(*trials, strict=True))
-        mean, error = mean_and_error(found)
-        many = sum(one >= GOOD for one in found)
+        decibels = [trial.attack for trial in trials]
+        good = sum(value >= GOOD_DECIBELS for value in decibels)
+        guessing = statistics.mean(trial.guess for trial in trials)
         measured = (
-            f"{mean:.1f} ± {error:.1f} dB to the nearest of the other nine images, {many} of {len(SEEDS)} at {GOOD:g} "
-            f"dB or more; guessing {statistics.mean(guessing):.1f} dB"
+            f"{plus_minus(decibels)} dB to the nearest of the other nine images, "
+            f"{good} of {len(SEEDS)} at {GOOD_DECIBELS:g} dB or more; guessing {guessing:.1f} dB"
         )
-        yield f"one client inverts a step, ten of one image each, {name}", "none", measured, True
+        what = f"one client inverts a step, ten of one image each, {name}"
+        yield Row(what, NO_GOAL, measured, True)
 
 
-def nearest(rule: str, seed: int) -> tuple[float, float]:
-    """PSNR of the image found and of the better guess, each to the nearest of the other clients' images."""
-    scenario = parse_scenario(
-        FEDERATION, overrides=(rule, f"seed={seed}", f"data.split_seed={seed}")
-    )
-    inquiry = Inquiry(scenario, "clients")
+def nearest(rule: str, seed: int) -> Nearest:
+    """Returns how close one client's reconstruction comes, and how close guessing comes."""
+    overrides = (rule, f"seed={seed}", f"data.split_seed={seed}")
+    inquiry = Inquiry(parse_scenario(FEDERATION, overrides=overrides), "clients")
     look = look_at(inquiry, on_round=lambda label, record: None)
     if look.update is None:
         raise ValueError("a client sees every step")
-    others = [
+    images = [
         site.train.features
-        for at, site in enumerate(look.data.sites)
-        if at not in inquiry.coalition
+        for client, site in enumerate(look.data.sites)
+        if client not in inquiry.coalition
     ]
-    truth = look.task.inputs(torch.cat(others))
+    truth = look.task.inputs(torch.cat(images))
     vector.load_vector(look.model, look.update.model)
-    found = inverting_gradients(
+    # The last coordinate of the update is the bias of the single logit.
+    label = label_of_one(-look.update.moved[-1:])
+    inverted = inverting_gradients(
         look.model,
         look.task.loss,
         look.update.moved,
-        torch.tensor([label_of_one(-look.update.moved[-1:])]),
+        torch.tensor([label]),
         shape=look.task.image,
         bounds=BOUNDS,
         generator=seeded_keystream(seed, "steps").torch_generator(),
     )
-    return _best(found.records, truth), _best(guesses(look.task.inputs(look.known.features)), truth)
+    guessed = guesses(look.task.inputs(look.known.features))
+    return Nearest(_best(inverted.records, truth), _best(guessed, truth))
 
 
-def _best(found: Tensor, truth: Tensor) -> float:
-    return float(best_match(found, truth, bounds=BOUNDS).psnr.max())
+def _best(pictures: Tensor, truth: Tensor) -> float:
+    return float(best_match(pictures, truth, bounds=BOUNDS).psnr.max())
 
 
 if __name__ == "__main__":
-    torch.set_num_threads(1)
-    for row in rows():
-        print(" | ".join(row[:3]), flush=True)
-    sys.exit(0)
+    show(rows())

@@ -57,9 +57,12 @@ class KeystreamDPOptimizer(DPOptimizer):  # type: ignore[misc]
         """Add N(0, (noise_multiplier x clip)^2) to every coordinate of the clipped sum."""
         scale = self.noise_multiplier * self.max_grad_norm
         for p in self.params:
-            noise = torch.from_numpy(hardened_normal(p.numel(), self.stream)).view_as(p)
-            p.grad = (p.summed_grad.double() + scale * noise).to(p.dtype)
+            p.grad = (p.summed_grad.double() + scale * self.normals(p)).to(p.dtype)
         self.noised_steps += 1
+
+    def normals(self, p: nn.Parameter) -> Tensor:
+        """Returns standard normal numbers from the stream, float64, in the shape of p."""
+        return torch.from_numpy(hardened_normal(p.numel(), self.stream)).view_as(p)
 
 
 class DpSgd:

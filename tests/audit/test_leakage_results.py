@@ -7,8 +7,9 @@ import torch
 from torch import Tensor
 
 from benchmarks.experiments import imprints, reconstructions, through_rules
-from benchmarks.experiments.leakage import SHOWN, verdict
+from benchmarks.experiments.leakage import SHOWN
 from benchmarks.experiments.reconstructions import Subject, Trial, singly, subject, summary
+from benchmarks.experiments.table import Row
 from securefl.data.medmnist import load_medmnist
 from securefl.data.medmnist_info import source
 from securefl.data.task import Examples, FederatedData, Site, Task
@@ -142,11 +143,10 @@ def test_a_summary_says_median_mean_count_and_guessing() -> None:
 
 
 def test_a_row_without_a_goal_is_not_met() -> None:
-    assert [verdict("none", True), verdict("x", True), verdict("x", False)] == [
-        "",
-        "met",
-        "NOT met",
+    rows = [
+        Row("what", goal, "1 dB", met) for goal, met in (("none", True), ("x", True), ("x", False))
     ]
+    assert [row.verdict for row in rows] == ["", "met", "NOT met"]
 
 
 def test_the_figure_is_the_one_that_the_table_is_about() -> None:
@@ -169,10 +169,10 @@ def test_the_committed_closed_forms_come_out_again(monkeypatch: pytest.MonkeyPat
     official("pneumoniamnist", monkeypatch)
     made = imprints.rows()
     for _ in range(2):
-        what, goal, measured, met = next(made)
-        published = ROWS[f"closed forms: {what}"]
-        assert (goal, verdict(goal, met)) == (published[0], published[2])
-        assert re.sub(r"[\d.]+ ms", "", measured) == re.sub(r"[\d.]+ ms", "", published[1])
+        row = next(made)
+        goal, measured, verdict = ROWS[f"closed forms: {row.what}"]
+        assert (row.goal, row.verdict) == (goal, verdict)
+        assert re.sub(r"[\d.]+ ms", "", row.measured) == re.sub(r"[\d.]+ ms", "", measured)
 
 
 def test_the_committed_first_image_and_krums_come_out_again(
