@@ -134,7 +134,7 @@ def test_lira_on_digits_with_wrong_labels_meets_its_goal() -> None:
 
 def test_the_readme_says_what_was_found(rows: list[dict[str, str]]) -> None:
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
-    assert "are found in 20 of 20 runs" in " ".join(readme.split())
+    assert "In 20 of 20 runs each, the audit finds" in " ".join(readme.split())
     for case in (*BROKEN, TWICE):
         assert sum(row["canaries"] == "violated" for row in of(rows, case)) == 20
 
