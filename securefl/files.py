@@ -27,9 +27,18 @@ def write_atomic(path: Path, data: bytes) -> None:
         temporary.unlink(missing_ok=True)
 
 
+def sync_file(path: Path) -> None:
+    """Makes the content of a file durable."""
+    _sync(path)
+
+
 def sync_folder(folder: Path) -> None:
-    """Make the names in a folder durable, not only the contents."""
-    descriptor = os.open(folder, os.O_RDONLY)
+    """Makes the names in a folder durable, which syncing its files does not."""
+    _sync(folder)
+
+
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
     finally:

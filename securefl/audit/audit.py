@@ -24,7 +24,7 @@ from securefl.errors import RunFailed, ScenarioError, SecureflError
 from securefl.federation.record import RoundRecord
 from securefl.files import read_lines
 from securefl.privacy.chain import seeded_mark
-from securefl.privacy.ledger import carried
+from securefl.privacy.past import past_of
 from securefl.runs.cache import user_cache
 from securefl.runs.cell import Cell, CellState
 from securefl.runs.checkpoint import load_checkpoint
@@ -83,7 +83,7 @@ def audit(
     if cell is not None:
         say("replaying the run")
         book = cell.ledgers / f"{asked.target}.jsonl"
-        inquiry = replace(inquiry, booked=dict(carried(book).events) if book.exists() else None)
+        inquiry = replace(inquiry, booked=dict(past_of(book).events) if book.exists() else None)
         played = replay(
             scenario,
             [inquiry.watcher(load_data(scenario))],

@@ -69,7 +69,7 @@ def told(verdicts: Sequence[Verdict]) -> Iterator[str]:
             f" and {len(names) - 3} more rows" if len(names) > 3 else ""
         )
         cells = f" [{len(labels)} cells]" if len(labels) > 1 else ""
-        yield f"{finding.weight} {finding.name}: {finding.told} ({where}){cells}"
+        yield f"{finding.weight} {finding.name}: {finding.message} ({where}){cells}"
     stands = Counter(verdict.stand for verdict in verdicts)
     came = "; ".join(
         stand if len(verdicts) == 1 else f"{count} {stand}" for stand, count in stands.items()
@@ -92,9 +92,9 @@ def _stand(case: Case) -> str:
     played, asked = len(case.rounds), case.scenario["rounds"]
     if case.state == "new":
         return "not run"
-    came = case.state if case.ended else "not ended"
+    came = case.state if case.has_ended else "not ended"
     return f"{came}, {played} of {asked} rounds" + (
-        "" if case.claims else ", no DP claim: little to look at"
+        "" if case.has_claim else ", no DP claim: little to look at"
     )
 
 

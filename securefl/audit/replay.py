@@ -14,7 +14,7 @@ from securefl.federation import engine
 from securefl.federation.record import RoundRecord
 from securefl.learning.plan import LocalTraining
 from securefl.privacy.events import SampledGaussian
-from securefl.privacy.ledger import carried
+from securefl.privacy.past import past_of
 from securefl.privacy.remember import Remember, fresh
 from securefl.runs.origin import origin_of
 from securefl.scenario.assemble.assemble import Assembled, join
@@ -94,7 +94,7 @@ def replay(
             state = played.state
             on_round(played.record)
         book = Path(ledgers) / f"{target}.jsonl"
-        spent = carried(book).events if book.exists() else {}
+        spent = past_of(book).events if book.exists() else {}
     known = tuple(watcher.known(state.weights) for watcher in watchers)
     return Replay(known, transcript, state.weights, dict(spent), assembled, made.local)
 

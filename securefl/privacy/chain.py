@@ -1,8 +1,10 @@
-"""The lines of a ledger: each carries a hash over all lines before it, and the first says what the ledger continues."""
+"""The lines of a ledger: each carries a hash over all lines before it.
+
+The first line also says which earlier ledger this one continues.
+"""
 
 import hashlib
 import json
-import os
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -11,60 +13,44 @@ from typing import Any
 from securefl.errors import LedgerError
 from securefl.privacy.events import ReleaseId, SampledGaussian
 
-GENESIS = "0" * 64  # the head of a ledger without lines
+# The head of a ledger without lines.
+GENESIS = "0" * 64
 
 
-def read_entries(path: Path) -> list[dict[str, Any]]:
-    """The lines of a ledger as they are, nothing written; a last line without its end was confirmed to nobody.
-
-    Raises:
-        LedgerError: the lines do not chain.
-    """
-    entries, head = [], GENESIS
-    try:
-        data = path.read_bytes()
-    except OSError as reason:
-        raise LedgerError(f"the ledger {path.name} cannot be read: {reason.strerror}") from None
-    for number, line in enumerate(data.splitlines(keepends=True), start=1):
-        if not line.endswith(b"\n"):
-            break
-        entry, head = entry_after(line, head, path.name, number)
-        entries.append(entry)
-    return entries
+def chain(previous: str, body: Mapping[str, object]) -> tuple[bytes, str]:
+    """Returns the line that follows the head `previous`, and the hash of that line."""
+    text = _canonical(body)
+    head = hashlib.sha256(f"{previous}\n{text}".encode()).hexdigest()
+    line = _canonical({**body, "hash": head}) + "\n"
+    return line.encode(), head
 
 
-def earlier(entries: Sequence[Mapping[str, Any]]) -> Counter[SampledGaussian]:
-    """What was spent before the first of these entries, as the first says."""
-    before = entries[0].get("before", {"events": []}) if entries else {"events": []}
-    return Counter({SampledGaussian(**event): count for event, count in before["events"]})
-
-
-def seeded_before(entries: Sequence[Mapping[str, Any]]) -> tuple[str, ...] | None:
-    """The earlier runs whose noise came from a seed, as the first of these entries says.
-
-    None where it does not say: the ledger was begun before ledgers had this mark, or continues nothing.
-    """
-    names = (entries[0].get("before") or {}).get("seeded") if entries else None
-    return None if names is None else tuple(names)
-
-
-def noise_of(entries: Sequence[Mapping[str, Any]]) -> str | None:
-    """Where the noise of the ledger's own run came from; None where a ledger from before this mark does not say."""
-    noise = (entries[0].get("terms") or {}).get("noise") if entries else None
-    return None if noise is None else str(noise)
+def _canonical(body: Mapping[str, object]) -> str:
+    # One spelling for each value, so that a line spelled otherwise counts as edited.
+    return json.dumps(body, sort_keys=True, separators=(",", ":"))
 
 
 def entry_after(line: bytes, previous: str, name: str, number: int) -> tuple[dict[str, Any], str]:
-    """A line that follows `previous`, and its hash. Raises LedgerError."""
+    """Parses a line, checks that it follows the head `previous`, and returns it with its hash.
+
+    Args:
+        line: bytes of one line, with its newline.
+        previous: hash of the line before, or `GENESIS`.
+        name: file name of the ledger, for messages.
+        number: number of the line, from 1, for messages.
+
+    Raises:
+        LedgerError: the line is damaged or was edited.
+    """
     try:
         entry = json.loads(line)
         body = {key: value for key, value in entry.items() if key != "hash"}
-        said = entry["hash"]
+        stored_head = entry["hash"]
         _check(entry)
     except (ValueError, KeyError, TypeError, AttributeError):
         raise LedgerError(f"the ledger {name} is damaged at line {number}") from None
     expected, head = chain(previous, body)
-    if head != said or expected != line:
+    if head != stored_head or expected != line:
         raise LedgerError(
             f"the ledger {name} was edited at line {number}: its hash chain is broken"
         )
@@ -72,8 +58,9 @@ def entry_after(line: bytes, previous: str, name: str, number: int) -> tuple[dic
 
 
 def _check(entry: Mapping[str, Any]) -> None:
-    """Raise where an entry lacks a value, or has one of another kind."""
-    release, event = entry["release"], entry["event"]
+    """Raises where an entry lacks a value, or has one of another kind."""
+    release = entry["release"]
+    event = entry["event"]
     if entry["kind"] != "begin":
         ReleaseId(*release)
     if event:
@@ -86,27 +73,72 @@ def _check(entry: Mapping[str, Any]) -> None:
         )
 
 
-def chain(previous: str, body: Mapping[str, object]) -> tuple[bytes, str]:
-    """The line that follows `previous`, and its hash."""
-    text = json.dumps(body, sort_keys=True, separators=(",", ":"))
-    head = hashlib.sha256(f"{previous}\n{text}".encode()).hexdigest()
-    return (
-        json.dumps({**body, "hash": head}, sort_keys=True, separators=(",", ":")) + "\n"
-    ).encode(), head
+def read_entries(path: Path) -> list[dict[str, Any]]:
+    """Returns the lines of a ledger as they are; writes nothing.
 
+    A last line without its newline is left out: it was confirmed to nobody.
 
-def sync(path: Path) -> None:
-    """Make a file's content durable, or the names in a folder."""
-    descriptor = os.open(path, os.O_RDONLY)
+    Raises:
+        LedgerError: the file cannot be read, or its lines do not chain.
+    """
     try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+        data = path.read_bytes()
+    except OSError as reason:
+        raise LedgerError(f"the ledger {path.name} cannot be read: {reason.strerror}") from None
+    entries = []
+    head = GENESIS
+    for number, line in enumerate(data.splitlines(keepends=True), start=1):
+        if not line.endswith(b"\n"):
+            break
+        entry, head = entry_after(line, head, path.name, number)
+        entries.append(entry)
+    return entries
+
+
+def earlier(entries: Sequence[Mapping[str, Any]]) -> Counter[SampledGaussian]:
+    """Returns the events that were released before the first entry, as that entry records them."""
+    if not entries or "before" not in entries[0]:
+        return Counter()
+    events = entries[0]["before"]["events"]
+    return Counter({SampledGaussian(**event): count for event, count in events})
+
+
+def seeded_before(entries: Sequence[Mapping[str, Any]]) -> tuple[str, ...] | None:
+    """Returns the earlier runs whose noise came from a seed, as the first entry names them.
+
+    Returns:
+        The names of the runs. None where the first entry does not say: the ledger is older than
+        this mark, or continues nothing.
+    """
+    if not entries:
+        return None
+    names = (entries[0].get("before") or {}).get("seeded")
+    return None if names is None else tuple(names)
+
+
+def noise_of(entries: Sequence[Mapping[str, Any]]) -> str | None:
+    """Returns where the noise of the ledger's own run came from, "system" or "seeded".
+
+    Returns:
+        None where the ledger is empty, or older than this mark.
+    """
+    if not entries:
+        return None
+    noise = (entries[0].get("terms") or {}).get("noise")
+    return None if noise is None else str(noise)
 
 
 def seeded_mark(noise: str, earlier: Sequence[str]) -> str:
-    """What to print behind an epsilon; empty where all its noise came from the system."""
-    own = "; SEEDED noise: whoever has the seed removes it" if noise == "seeded" else ""
-    if not earlier:
-        return own
-    return f"{own}; SEEDED noise in a run that it goes on from ({', '.join(earlier)}): whoever has that seed removes it"
+    """Returns a warning to print behind an epsilon; empty where no noise came from a seed.
+
+    Args:
+        noise: where the run's own noise comes from, "system" or "seeded".
+        earlier: names of the runs it continues whose noise came from a seed.
+    """
+    mark = ""
+    if noise == "seeded":
+        mark = "; SEEDED noise: anybody with the seed can remove it"
+    if earlier:
+        names = ", ".join(earlier)
+        mark += f"; SEEDED noise in an earlier run ({names}): anybody with that seed can remove it"
+    return mark

@@ -11,7 +11,8 @@ class SampledGaussian:
 
     Args:
         sample_rate: probability of each record to be in a step's sample, in (0, 1].
-        noise_multiplier: standard deviation of the noise over the clip, >= 0 (0 gives no guarantee).
+        noise_multiplier: standard deviation of the noise over the clip, >= 0 (0 gives no
+            guarantee).
         steps: number of releases, >= 1.
 
     Raises:
@@ -23,7 +24,7 @@ class SampledGaussian:
     steps: int
 
     def __post_init__(self) -> None:
-        """Refuse values that mean nothing."""
+        """Refuses values outside their ranges."""
         if not 0 < self.sample_rate <= 1:
             raise ValueError(f"sample_rate must be in (0, 1], got {self.sample_rate}")
         if not (0 <= self.noise_multiplier < math.inf):
@@ -35,7 +36,7 @@ class SampledGaussian:
 
 
 class ReleaseId(NamedTuple):
-    """Names one release for ever: the run, the client, the round and the attempt at it."""
+    """Names one release forever: the run, the client, the round and the attempt at it."""
 
     run: str
     client: int

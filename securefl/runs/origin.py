@@ -4,9 +4,9 @@ from pathlib import Path
 from typing import Any
 
 from securefl.errors import BudgetExceeded, LedgerError, ScenarioError, SecureflError
-from securefl.privacy.accounting.calibration import NEAR
+from securefl.privacy.accounting.calibration import MIN_SHARE_OF_TARGET
 from securefl.privacy.chain import noise_of, read_entries, seeded_mark
-from securefl.privacy.ledger import NOTHING, Before, carried
+from securefl.privacy.past import NO_PAST, Past, past_of
 from securefl.runs.cell import Cell
 from securefl.runs.checkpoint import load_checkpoint
 from securefl.runs.folder import RunFolder
@@ -51,7 +51,7 @@ def _check_budget(scenario: Scenario, origin: Origin) -> None:
     if scenario.privacy is None or not origin.spent:
         return
     spent, budget = origin.epsilon(scenario.privacy.delta), scenario.privacy.epsilon
-    if spent >= NEAR * budget:
+    if spent >= MIN_SHARE_OF_TARGET * budget:
         raise BudgetExceeded(
             f"{scenario.init_from} has spent epsilon {spent:.4g} of {budget:g}, which is for both runs: raise "
             f"privacy.epsilon{seeded_mark(scenario.privacy.noise, origin.seeded)}"
@@ -111,15 +111,15 @@ def _check_noise(cell: Cell, said: str) -> None:
             )
 
 
-def _spent(cell: Cell) -> dict[int, Before]:
+def _spent(cell: Cell) -> dict[int, Past]:
     """What every ledger of the cell holds, every head that its rounds noted among it.
 
     A client that took no part has a ledger too, if it had spent something before.
     """
-    spent = {int(file.stem): carried(file) for file in cell.ledgers.glob("*.jsonl")}
+    spent = {int(file.stem): past_of(file) for file in cell.ledgers.glob("*.jsonl")}
     for record in cell.rounds():
         for client, head in record.ledger_heads.items():
-            if head not in spent.get(client, NOTHING).heads:
+            if head not in spent.get(client, NO_PAST).heads:
                 raise LedgerError(
                     f"init_from: the ledger {client}.jsonl of {cell.folder} was cut or replaced: a head noted in "
                     "rounds.jsonl is not in it"

@@ -76,6 +76,6 @@ def _troubles(metrics: RunMetrics) -> list[str]:
 def _show_mistakes(folder: Path, display: Display) -> None:
     (verdict,) = examine(folder)
     for finding in verdict.findings:
-        display.line(f"lint: {finding.weight} {finding.name}: {finding.told}")
-    mistakes = [f"{finding.name}: {finding.told}" for finding in verdict.findings]
+        display.line(f"lint: {finding.weight} {finding.name}: {finding.message}")
+    mistakes = [f"{finding.name}: {finding.message}" for finding in verdict.findings]
     display.line(f"run folder {folder}", folder=str(folder), lint=mistakes)

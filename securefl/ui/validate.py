@@ -26,7 +26,7 @@ def explain(path: Path, overrides: tuple[str, ...]) -> tuple[str, dict[str, Any]
     seeded = () if origin is None else origin.seeded
     findings = lint(Case(resolved, seeded_before=seeded))
     lines = [summary(scenario, seeded)]
-    lines += [f"lint: {finding.weight} {finding.name}: {finding.told}" for finding in findings]
+    lines += [f"lint: {finding.weight} {finding.name}: {finding.message}" for finding in findings]
     if origin is not None and origin.spent and scenario.privacy is not None:
         # A budget covers all runs of a chain, so the reader has to see what is gone already.
         spent = origin.epsilon(scenario.privacy.delta)
@@ -37,7 +37,7 @@ def explain(path: Path, overrides: tuple[str, ...]) -> tuple[str, dict[str, Any]
     facts = {
         "valid": True,
         "scenario": resolved,
-        "lint": [f"{finding.name}: {finding.told}" for finding in findings],
+        "lint": [f"{finding.name}: {finding.message}" for finding in findings],
         "seeded_before": list(seeded),
     }
     return "\n".join(lines), facts

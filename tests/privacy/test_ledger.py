@@ -29,6 +29,7 @@ from hypothesis import strategies as st
 
 from securefl.errors import BudgetExceeded, LedgerError
 from securefl.privacy import ledger as ledger_module
+from securefl.privacy.accounting import allowance
 from securefl.privacy.accounting.epsilon import epsilon
 from securefl.privacy.events import ReleaseId, SampledGaussian
 from securefl.privacy.ledger import Ledger, Terms
@@ -311,7 +312,7 @@ def forbid_composing(monkeypatch: pytest.MonkeyPatch) -> None:
         raise AssertionError("the accountant was asked")
 
     monkeypatch.setattr(ledger_module, "epsilon", refuse)
-    monkeypatch.setattr(ledger_module, "fits", refuse)
+    monkeypatch.setattr(allowance, "fits", refuse)
 
 
 def test_400_reservations_take_under_a_second_because_the_allowance_is_found_once(

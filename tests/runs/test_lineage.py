@@ -19,7 +19,8 @@ from typer.testing import CliRunner
 from securefl.audit.lint import examine
 from securefl.errors import BudgetExceeded, LedgerError
 from securefl.privacy.chain import chain, read_entries
-from securefl.privacy.ledger import NOTHING, Ledger, Terms, carried
+from securefl.privacy.ledger import Ledger, Terms
+from securefl.privacy.past import NO_PAST, past_of
 from securefl.runs import api
 from securefl.runs.cell import Cell
 from securefl.runs.folder import RunFolder
@@ -163,7 +164,7 @@ def test_metrics_tables_and_results_are_marked(made: Generations) -> None:
 
 def test_validate_marks_the_claim_and_what_was_spent(made: Generations) -> None:
     name, at = run_of(made.first), made.first.parent
-    mark = f"SEEDED noise in a run that it goes on from ({name}): whoever has that seed removes it"
+    mark = f"SEEDED noise in an earlier run ({name}): anybody with that seed can remove it"
     for folder in made.later:
         lines = said("validate", f"{folder.name}.toml", at=at).splitlines()
         (claim,) = [line for line in lines if "-DP for one training example" in line]
@@ -190,7 +191,7 @@ def test_run_marks_what_it_prints(made: Generations) -> None:
 
 def test_a_spent_budget_is_told_with_the_mark(made: Generations) -> None:
     with pytest.raises(
-        BudgetExceeded, match=r"raise privacy\.epsilon; SEEDED noise in a run that it goes on from"
+        BudgetExceeded, match=r"raise privacy\.epsilon; SEEDED noise in an earlier run"
     ):
         origin_of(parse_scenario(f'init_from = "{made.third}"\n{MOST}'))
 
@@ -237,7 +238,7 @@ def test_the_lint_names_it_and_the_claim_falls(made: Generations) -> None:
         (verdict,) = examine(folder)
         found = {finding.name: finding for finding in verdict.findings}
         assert found["seeded-before"].grave
-        assert run_of(made.first) in found["seeded-before"].told
+        assert run_of(made.first) in found["seeded-before"].message
     assert {finding.name for finding in examine(made.first)[0].findings} == {"seeded-noise"}
 
 
@@ -268,7 +269,7 @@ def relink(file: Path, after: Path | None) -> None:
     ]
     opening = {"terms": {key: value for key, value in bodies[0]["terms"].items() if key != "noise"}}
     if after is not None and bodies[0]["before"]["events"]:
-        head = carried(cell(after).ledgers / file.name).heads[-1]
+        head = past_of(cell(after).ledgers / file.name).heads[-1]
         opening["before"] = {"head": head, "events": bodies[0]["before"]["events"]}
     elif bodies[0]["kind"] == "begin":  # a client without a past had no such line
         bodies.pop(0)
@@ -354,7 +355,7 @@ def test_an_unmarked_run_that_was_interrupted_goes_on(old: Generations) -> None:
 
 
 def read_event(folder: Path, client: int) -> Any:
-    return next(iter(dict(carried(cell(folder).ledgers / f"{client}.jsonl").events)))
+    return next(iter(dict(past_of(cell(folder).ledgers / f"{client}.jsonl").events)))
 
 
 # --- a ledger under the other kind of noise
@@ -373,21 +374,21 @@ def test_a_ledger_does_not_open_under_the_other_kind_of_noise(
 
 def test_a_mark_alone_is_written_and_asked_for(tmp_path: Path) -> None:
     terms = Terms("example", "add_remove", 1e-5, 8.0, "system")
-    past = NOTHING._replace(seeded=("abc",))
+    past = NO_PAST._replace(seeded=("abc",))
     Ledger(tmp_path / "1.jsonl", terms, past).begin()
     assert read_entries(tmp_path / "1.jsonl")[0]["before"] == {
         "head": "0" * 64,
         "events": [],
         "seeded": ["abc"],
     }
-    for other in (NOTHING, NOTHING._replace(seeded=("abd",))):
+    for other in (NO_PAST, NO_PAST._replace(seeded=("abd",))):
         with pytest.raises(
             LedgerError, match="does not continue the run that it is said to continue"
         ):
             Ledger(tmp_path / "1.jsonl", terms, other)
     Ledger(tmp_path / "1.jsonl", terms, past).begin()
     assert len(read_entries(tmp_path / "1.jsonl")) == 1
-    assert carried(tmp_path / "1.jsonl").seeded == ("abc",)
+    assert past_of(tmp_path / "1.jsonl").seeded == ("abc",)
 
 
 def said_to_be(noise: str) -> Callable[[Path], None]:
@@ -405,7 +406,7 @@ def test_a_scenario_whose_noise_was_edited_after_the_run_is_noticed(
     copy = Path(shutil.copytree(made.first, tmp_path / "copy"))
     said_to_be("system")(copy)
     (verdict,) = examine(copy)
-    told = {finding.name: finding.told for finding in verdict.findings}
+    told = {finding.name: finding.message for finding in verdict.findings}
     assert (
         told["ledger-edited"]
         == "client 0: its ledger was kept at noise seeded, the scenario says system"

@@ -19,7 +19,8 @@ from securefl.errors import BudgetExceeded, LedgerError, RunFolderError, Scenari
 from securefl.privacy.accounting.epsilon import epsilon
 from securefl.privacy.chain import read_entries
 from securefl.privacy.events import SampledGaussian
-from securefl.privacy.ledger import NOTHING, Ledger, Terms, carried
+from securefl.privacy.ledger import Ledger, Terms
+from securefl.privacy.past import NO_PAST, past_of
 from securefl.runs import api
 from securefl.runs.cell import Cell
 from securefl.runs.checkpoint import load_checkpoint
@@ -65,7 +66,7 @@ def test_what_was_before_counts_and_the_first_line_tells_it(tmp_path: Path) -> N
     first = Ledger(tmp_path / "1.jsonl", terms)
     for round in range(3):
         first.reserve(event, release_id=rid(round))
-    past = carried(tmp_path / "1.jsonl")
+    past = past_of(tmp_path / "1.jsonl")
     assert past.heads[-1] == first.head
     assert past.events == ((event, 3),)
 
@@ -77,19 +78,19 @@ def test_what_was_before_counts_and_the_first_line_tells_it(tmp_path: Path) -> N
     told = read_entries(tmp_path / "2.jsonl")[0]["before"]
     assert told["head"] == first.head
     assert told["events"] == [[{"sample_rate": 0.1, "noise_multiplier": 1.0, "steps": 10}, 3]]
-    assert carried(tmp_path / "2.jsonl").events == ((event, 4),)  # and so on
+    assert past_of(tmp_path / "2.jsonl").events == ((event, 4),)  # and so on
     assert Ledger(tmp_path / "2.jsonl", terms, past).head == second.head
 
 
 def test_a_ledger_that_continues_something_else_is_refused(tmp_path: Path) -> None:
     event, terms = SampledGaussian(0.1, 1.0, 10), Terms("example", "add_remove", 1e-5, 8.0)
     Ledger(tmp_path / "1.jsonl", terms).reserve(event, release_id=rid(0))
-    past = carried(tmp_path / "1.jsonl")
+    past = past_of(tmp_path / "1.jsonl")
     Ledger(tmp_path / "2.jsonl", terms, past).reserve(event, release_id=rid(1))
     with pytest.raises(
         LedgerError, match=r"2\.jsonl does not continue the run that it is said to continue"
     ):
-        Ledger(tmp_path / "2.jsonl", terms, NOTHING)
+        Ledger(tmp_path / "2.jsonl", terms, NO_PAST)
     with pytest.raises(
         LedgerError, match=r"1\.jsonl does not continue the run that it is said to continue"
     ):
@@ -133,9 +134,9 @@ def test_a_third_run_pays_for_both(earlier: Path, tmp_path: Path) -> None:
     third = after(tmp_path / "second", TEXT.replace("epsilon = 3.0", "epsilon = 6.0"))
     metrics = api.run(parse_scenario(third), tmp_path / "third")
     assert 0.99 * 6.0 <= present(metrics["epsilon"]) <= 6.0
-    assert carried(cell(tmp_path / "third").ledgers / "2.jsonl").events[0][1] == 3
+    assert past_of(cell(tmp_path / "third").ledgers / "2.jsonl").events[0][1] == 3
     assert (
-        sum(count for _, count in carried(cell(tmp_path / "third").ledgers / "2.jsonl").events) == 9
+        sum(count for _, count in past_of(cell(tmp_path / "third").ledgers / "2.jsonl").events) == 9
     )
 
 
@@ -146,13 +147,13 @@ def test_who_sits_out_the_middle_run_still_pays_for_the_first(
     out = "\n".join(f"[[simulate.drop]]\nclient = 3\nround = {n}\nstage = 1" for n in range(3))
     api.run(parse_scenario(after(earlier, f"{MORE}{out}\n")), tmp_path / "second")
     first, second = (
-        carried(cell(earlier).ledgers / "3.jsonl"),
-        carried(cell(tmp_path / "second").ledgers / "3.jsonl"),
+        past_of(cell(earlier).ledgers / "3.jsonl"),
+        past_of(cell(tmp_path / "second").ledgers / "3.jsonl"),
     )
     assert second.events == first.events
     (opening,) = read_entries(cell(tmp_path / "second").ledgers / "3.jsonl")
     assert (opening["kind"], opening["release"], opening["event"]) == ("begin", None, None)
-    assert opening["before"] == first.told()
+    assert opening["before"] == first.to_json()
     (verdict,) = examine(tmp_path / "second")
     assert verdict.findings == []
 
@@ -173,9 +174,9 @@ def test_a_past_alone_is_no_release(earlier: Path, tmp_path: Path) -> None:
     terms = Terms("example", "add_remove", 1e-5, 5.0)
     for file in sorted(cell(tmp_path / "later").ledgers.iterdir()):
         file.unlink()
-        Ledger(file, terms, carried(cell(earlier).ledgers / file.name)).begin()
+        Ledger(file, terms, past_of(cell(earlier).ledgers / file.name)).begin()
     (verdict,) = examine(tmp_path / "later")
-    told = {finding.name: finding.told for finding in verdict.findings}
+    told = {finding.name: finding.message for finding in verdict.findings}
     assert (
         told["claim-without-noise"] == "a finite epsilon is claimed, and no ledger holds a release"
     )
@@ -184,7 +185,7 @@ def test_a_past_alone_is_no_release(earlier: Path, tmp_path: Path) -> None:
 def test_a_ledger_whose_past_cannot_be_written_says_so(tmp_path: Path) -> None:
     event, terms = SampledGaussian(0.1, 1.0, 10), Terms("example", "add_remove", 1e-5, 8.0)
     Ledger(tmp_path / "1.jsonl", terms).reserve(event, release_id=rid(0))
-    past = carried(tmp_path / "1.jsonl")
+    past = past_of(tmp_path / "1.jsonl")
     later = Ledger(tmp_path / "none" / "1.jsonl", terms, past)
     (tmp_path / "none").write_text("a file where the folder should be")
     with pytest.raises(LedgerError, match=r"the ledger 1\.jsonl cannot be written: "):

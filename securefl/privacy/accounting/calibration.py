@@ -9,8 +9,9 @@ from securefl.privacy.accounting.epsilon import epsilon, fits
 from securefl.privacy.accounting.grids import Segments
 from securefl.privacy.events import SampledGaussian
 
-_MOST_NOISE = 1e6
-NEAR = 0.995  # of the target
+MAX_NOISE_MULTIPLIER = 1e6
+# Calibrated noise spends at least this share of the target epsilon.
+MIN_SHARE_OF_TARGET = 0.995
 
 
 def calibrate_noise(
@@ -21,7 +22,7 @@ def calibrate_noise(
     *,
     before: Mapping[SampledGaussian, int] | None = None,
 ) -> float:
-    """A noise multiplier whose epsilon is in [.995, 1] x target_epsilon, never above it.
+    """Returns a noise multiplier whose epsilon is in [.995, 1] x target, never above it.
 
     Args:
         target_epsilon: of all releases together, > 0.
@@ -31,35 +32,54 @@ def calibrate_noise(
         before: event -> how often it was released already on the same records.
 
     Raises:
-        ValueError: target_epsilon is not a positive finite number, out of reach at this delta, or spent before.
+        ValueError: target_epsilon is not a positive finite number, out of reach at this delta, or
+            spent before.
     """
     if not 0 < target_epsilon < math.inf:
         raise ValueError(f"the target epsilon must be positive and finite, got {target_epsilon}")
     spent = {event: count for event, count in (before or {}).items() if count}
-    if spent and (already := epsilon(spent, delta=delta)) >= NEAR * target_epsilon:
-        raise ValueError(f"earlier releases have spent epsilon {already:.4g} of {target_epsilon:g}")
+    if spent:
+        _check_past(spent, target_epsilon, delta)
     return _calibrated(target_epsilon, sample_rate, steps, delta, tuple(spent.items()))
+
+
+def _check_past(spent: Mapping[SampledGaussian, int], target: float, delta: float) -> None:
+    """Refuses a target that the past has used up: no noise, however much, would meet it."""
+    past_epsilon = epsilon(spent, delta=delta)
+    if past_epsilon >= MIN_SHARE_OF_TARGET * target:
+        raise ValueError(f"earlier releases have spent epsilon {past_epsilon:.4g} of {target:g}")
 
 
 @lru_cache(maxsize=256)
 def _calibrated(
-    target: float, sample_rate: float, steps: int, delta: float, before: Segments
+    target: float,
+    sample_rate: float,
+    steps: int,
+    delta: float,
+    before: Segments,
 ) -> float:
-    def within(noise: float, budget: float) -> bool:
-        segments = Counter(dict(before)) + Counter([SampledGaussian(sample_rate, noise, steps)])
+    def is_within(noise: float, budget: float) -> bool:
+        release = SampledGaussian(sample_rate, noise, steps)
+        segments = Counter(dict(before)) + Counter([release])
         return fits(segments, delta=delta, budget=budget)
 
     high = 1.0
-    while not within(high, target):
+    while not is_within(high, target):
         high *= 2.0
-        if high > _MOST_NOISE:
+        if high > MAX_NOISE_MULTIPLIER:
             raise ValueError(
-                f"no noise multiplier up to {_MOST_NOISE:g} reaches epsilon {target} at delta {delta}"
+                f"no noise multiplier up to {MAX_NOISE_MULTIPLIER:g} reaches epsilon {target}"
+                f" at delta {delta}"
             )
     low = 0.5 * high
-    while within(low, target):
-        low, high = 0.5 * low, low
-    while within(high, NEAR * target):
+    while is_within(low, target):
+        high = low
+        low *= 0.5
+    # `high` always meets the target; it falls until it wastes less than half a percent.
+    while is_within(high, MIN_SHARE_OF_TARGET * target):
         middle = math.sqrt(low * high)
-        low, high = (low, middle) if within(middle, target) else (middle, high)
+        if is_within(middle, target):
+            high = middle
+        else:
+            low = middle
     return high

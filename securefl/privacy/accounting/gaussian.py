@@ -11,17 +11,25 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.optimize import brentq
 from scipy.special import log_ndtr
 
-ROOT = 1e-11  # what the root finder may leave, on the safe side
+# Largest error that the root finder may leave, on the safe side.
+ROOT_TOLERANCE = 1e-11
+# Largest loss, or epsilon, whose exponential is still a float64.
+MAX_EXPONENT = 700.0
 
 
 def gaussian_delta(epsilons: ArrayLike, *, mu: float) -> NDArray[np.float64]:
-    """The exact delta at epsilons (m,), for sensitivity over noise = mu."""
+    """Returns the exact delta at epsilons (m,), for sensitivity over noise = mu."""
     return np.exp(_log_delta(epsilons, mu))
 
 
 @lru_cache(maxsize=4096)
 def exact_epsilon(mu: float, delta: float) -> float:
-    """The epsilon at delta for sensitivity over noise = mu, at most `ROOT` above the exact one."""
+    """Returns the epsilon at delta, at most `ROOT_TOLERANCE` above the exact one.
+
+    Args:
+        mu: sensitivity over noise, > 0.
+        delta: in (0, 1).
+    """
 
     def gap(eps: float) -> float:
         return float(_log_delta(eps, mu)) - math.log(delta)
@@ -31,18 +39,30 @@ def exact_epsilon(mu: float, delta: float) -> float:
     high = 1.0
     while gap(high) > 0:
         high *= 2.0
-    return float(brentq(gap, 0.0, high, xtol=0.1 * ROOT)) + 0.5 * ROOT
+    root = float(brentq(gap, 0.0, high, xtol=0.1 * ROOT_TOLERANCE))
+    # The root may lie on either side of the exact one: half the tolerance makes it an upper end.
+    return root + 0.5 * ROOT_TOLERANCE
 
 
 def largest_loss(sample_rate: float, noise_multiplier: float, *, deviations: float = 10.0) -> float:
-    """The privacy loss of one release over a Poisson sample, so many deviations of the noise out."""
-    whole = deviations / noise_multiplier + 0.5 / noise_multiplier**2
-    return whole + math.log(sample_rate + (1 - sample_rate) * math.exp(-whole))
+    """Returns the privacy loss of one release where the noise is this many deviations out.
+
+    Args:
+        sample_rate: of the Poisson sample that is released, in (0, 1].
+        noise_multiplier: > 0.
+        deviations: of the noise.
+    """
+    unsampled = deviations / noise_multiplier + 0.5 / noise_multiplier**2
+    # log(1 - q + q exp(loss)), written so that no exponential overflows.
+    return unsampled + math.log(sample_rate + (1 - sample_rate) * math.exp(-unsampled))
 
 
 def _log_delta(eps: ArrayLike, mu: float) -> NDArray[np.float64]:
-    """In logarithms, since both terms fall below the smallest float long before their difference matters."""
+    """Returns log delta; both terms fall below the smallest float long before their difference."""
     eps = np.asarray(eps, dtype=np.float64)
-    first, second = log_ndtr(mu / 2 - eps / mu), eps + log_ndtr(-mu / 2 - eps / mu)
+    first = log_ndtr(mu / 2 - eps / mu)
+    second = eps + log_ndtr(-mu / 2 - eps / mu)
+    # Rounding can lift the second term above the first: delta is then 0, and its logarithm -inf.
+    share = np.maximum(0.0, -np.expm1(second - first))
     with np.errstate(divide="ignore"):
-        return np.asarray(first + np.log(np.maximum(0.0, -np.expm1(second - first))))
+        return np.asarray(first + np.log(share))

@@ -1,49 +1,61 @@
-"""From a composed privacy loss to an epsilon, also where its exponential is no float any more."""
+"""From a composed privacy loss to an epsilon, also where the exponential of epsilon is no float."""
 
 import math
 from typing import NamedTuple, Protocol
 
 import numpy as np
 
-_FLOAT = 600.0  # an epsilon up to which dp-accounting's sums of exponentials keep all their digits
-_STEPS = 48  # of bisection
+# Up to this epsilon, dp-accounting's sums of exponentials keep all their digits.
+MAX_RELIABLE_EPSILON = 600.0
+# An epsilon above this is reported as infinite.
+MAX_EPSILON = 2.0**40
+BISECTION_STEPS = 48
 
 
 class Loss(Protocol):
-    """What dp-accounting's distributions of losses have in common."""
+    """The common interface of dp-accounting's distributions of losses."""
 
     def get_delta_for_epsilon(self, epsilon: float) -> float:
-        """The profile."""
+        """Returns delta at an epsilon: the privacy profile."""
 
     def get_epsilon_for_delta(self, delta: float) -> float:
-        """Its inverse."""
+        """Returns epsilon at a delta: the inverse of the profile."""
 
 
-class Between(NamedTuple):
-    """The epsilon that was looked for lies between the two."""
+class Bracket(NamedTuple):
+    """The epsilon in question lies between the two ends."""
 
     lower: float
     upper: float
 
 
-def inverted(loss: Loss, delta: float) -> Between:
-    """The epsilon at delta; (0, inf) where there is none.
-
-    Delta at an epsilon of 0 is looked at first: where it is small enough, dp-accounting would go on to negative losses,
-    cell by cell, until their exponentials overflow.
-    """
+def inverted(loss: Loss, delta: float) -> Bracket:
+    """Returns a bracket of the epsilon at delta; (0, inf) where there is none."""
+    # Delta at an epsilon of 0 comes first: where it is small enough, dp-accounting would go on to
+    # negative losses, cell by cell, until their exponentials overflow.
     if loss.get_delta_for_epsilon(0.0) <= delta:
-        return Between(0.0, 0.0)
+        return Bracket(0.0, 0.0)
     with np.errstate(over="ignore", invalid="ignore"):
-        found = float(loss.get_epsilon_for_delta(delta))
-    if found < _FLOAT:
-        return Between(max(0.0, found), max(0.0, found))
-    low, high = 0.0, 2 * _FLOAT
-    while high < 2.0**40 and loss.get_delta_for_epsilon(high) > delta:
-        low, high = high, 2 * high
-    if high >= 2.0**40:
-        return Between(0.0, math.inf)
-    for _ in range(_STEPS):
+        epsilon = float(loss.get_epsilon_for_delta(delta))
+    if epsilon < MAX_RELIABLE_EPSILON:
+        exact = max(0.0, epsilon)
+        return Bracket(exact, exact)
+    return _bisected(loss, delta)
+
+
+def _bisected(loss: Loss, delta: float) -> Bracket:
+    """Brackets an epsilon by the profile alone, which stays reliable where its inverse does not."""
+    low = 0.0
+    high = 2 * MAX_RELIABLE_EPSILON
+    while high < MAX_EPSILON and loss.get_delta_for_epsilon(high) > delta:
+        low = high
+        high *= 2
+    if high >= MAX_EPSILON:
+        return Bracket(0.0, math.inf)
+    for _ in range(BISECTION_STEPS):
         middle = (low + high) / 2
-        low, high = (middle, high) if loss.get_delta_for_epsilon(middle) > delta else (low, middle)
-    return Between(low, high)
+        if loss.get_delta_for_epsilon(middle) > delta:
+            low = middle
+        else:
+            high = middle
+    return Bracket(low, high)

@@ -1,13 +1,18 @@
-"""A lower end for the privacy loss of a sampled Gaussian release, as tight as the upper end of Connect the Dots.
+"""A lower end for the privacy loss of a sampled Gaussian release.
 
-The profile of a pair of distributions, delta over alpha = e^epsilon, is convex, falls from 1 at alpha = 0, and is never
-below max(0, 1 - alpha). Every such curve belongs to some pair, and a curve that lies below belongs to a pair with less
-loss, also when pairs are composed. Connect the Dots takes the chords between grid points, which lie above. Here the
-chords are drawn a share c of the way down to max(0, 1 - alpha): as soon as the chords' height over the profile is
-nowhere more than that, they lie below. A mixture of two curves is a curve, and the second one says nothing, so the
-price is c in the number of steps: half of c in epsilon.
+It is as tight as the upper end of Connect the Dots.
 
-Source: Doroshenko et al., PETS 2022 (curves and pairs, chords); Zhu, Dong and Wang, AISTATS 2022 (composition).
+The profile of a pair of distributions, delta over alpha = e^epsilon, is convex, falls from 1 at
+alpha = 0, and is never below max(0, 1 - alpha). Every such curve belongs to some pair. A curve that
+lies below belongs to a pair with less loss, also when pairs are composed.
+
+Connect the Dots takes the chords between grid points, which lie above the profile. Here the chords
+are drawn a share c of the way down to max(0, 1 - alpha). As soon as the chords' height over the
+profile is nowhere more than that, they lie below the profile. A mixture of two curves is a curve,
+and the second one says nothing, so the price is c in the number of steps: half of c in epsilon.
+
+Source: Doroshenko et al., PETS 2022 (curves and pairs, chords); Zhu, Dong and Wang, AISTATS 2022
+(composition).
 """
 
 import math
@@ -18,20 +23,25 @@ from dp_accounting.pld import pld_pmf
 from numpy.typing import NDArray
 from scipy.special import ndtr
 
-from securefl.privacy.accounting.gaussian import largest_loss
+from securefl.privacy.accounting.gaussian import MAX_EXPONENT, largest_loss
 
 Array = NDArray[np.float64]
 
-_SHARE = 1e-3  # c
-_ROUNDING = 1e-12  # of a height, for what floating point may get wrong
-_FLOAT = 700.0  # a loss whose exponential is still a float
-_DEVIATIONS = 9.0  # of the noise, beyond which a loss counts as no more than there
+# The share c of the way down.
+LOWERED_SHARE = 1e-3
+# Share of a height that floating point may get wrong.
+HEIGHT_ROUNDING = 1e-12
+# A loss further out, in deviations of the noise, counts as no more than the loss there.
+MAX_DEVIATIONS = 9.0
 
 
 class Branch(NamedTuple):
-    """How far the profile is above max(0, 1 - alpha), on one side of alpha = 1, outwards from there.
+    """Height of the profile above max(0, 1 - alpha) on one side of alpha = 1, from there outwards.
 
-    heights: (m,), falling. slopes: (m,) of the heights, <= 0 and rising. steps: (m - 1,) of alpha, between points.
+    Attributes:
+        heights: (m,), falling.
+        slopes: (m,) of the heights, <= 0 and rising.
+        steps: (m - 1,) distances in alpha between points.
     """
 
     heights: Array
@@ -40,9 +50,11 @@ class Branch(NamedTuple):
 
 
 def optimistic(
-    sample_rate: float, noise_multiplier: float, interval: float
+    sample_rate: float,
+    noise_multiplier: float,
+    interval: float,
 ) -> pld_pmf.DensePLDPmf | None:
-    """The loss of one release, with a record against without it, on a grid; None where the grid is too coarse.
+    """Returns the loss of one release on a grid, with a record against without it.
 
     Guarantees:
         - delta is never above the true one, at any epsilon, however often releases are composed.
@@ -51,76 +63,117 @@ def optimistic(
         sample_rate: in (0, 1].
         noise_multiplier: > 0.
         interval: width of a cell of the loss.
+
+    Returns:
+        None where the grid is too coarse.
     """
-    most = min(_FLOAT, largest_loss(sample_rate, noise_multiplier, deviations=_DEVIATIONS))
-    least = max(-most, math.log1p(-sample_rate)) if sample_rate < 1 else -most
-    ends = (
-        math.floor(most / interval),
-        math.ceil(-least / interval) - 1,
-    )  # every loss is above log(1 - sample_rate)
-    losses = [
-        sign * interval * np.arange(end + 1, dtype=np.float64)
-        for end, sign in zip(ends, (1, -1), strict=True)
-    ]
-    right, left = (_lowered(_branch(points, sample_rate, noise_multiplier)) for points in losses)
-    if right is None or left is None:
+    losses_above, losses_below = _losses(sample_rate, noise_multiplier, interval)
+    above = _lowered(_branch(losses_above, sample_rate, noise_multiplier))
+    below = _lowered(_branch(losses_below, sample_rate, noise_multiplier))
+    if above is None or below is None:
         return None
-    steps = [
-        np.abs(np.diff(np.exp(points[: len(side)])))
-        for points, side in zip(losses, (right, left), strict=True)
-    ]
-    outer, first = zip(*map(_masses, (right, left), steps), strict=True)
-    middle = 1 + first[0] + first[1]
-    if middle < 0:  # lines this steep meet at an angle that no profile has
+    masses_above, first_above = _masses(above, losses_above)
+    masses_below, first_below = _masses(below, losses_below)
+    middle = 1 + first_above + first_below
+    # Lines this steep meet at an angle that no profile has.
+    if middle < 0:
         return None
-    masses = np.concatenate(
-        [outer[1][::-1], [middle], outer[0]]
-    )  # of the distribution without the record
-    least_cell = 1 - len(left)
-    alphas = np.exp(interval * np.arange(least_cell, len(right)))
-    return pld_pmf.DensePLDPmf(interval, least_cell, np.maximum(0.0, alphas * masses), 0.0, False)
+    # Of the distribution without the record, from the lowest cell to the highest.
+    masses = np.concatenate([masses_below[::-1], [middle], masses_above])
+    lowest_cell = 1 - len(below)
+    alphas = np.exp(interval * np.arange(lowest_cell, len(above)))
+    # alpha x mass without the record is the mass with it; rounding must not make it negative.
+    probabilities = np.maximum(0.0, alphas * masses)
+    return pld_pmf.DensePLDPmf(
+        interval,
+        lowest_cell,
+        probabilities,
+        infinity_mass=0.0,
+        pessimistic_estimate=False,
+    )
+
+
+def _losses(sample_rate: float, noise_multiplier: float, interval: float) -> tuple[Array, Array]:
+    """Returns the grid points of the loss from 0 upwards, and those from 0 downwards."""
+    largest = min(
+        MAX_EXPONENT,
+        largest_loss(sample_rate, noise_multiplier, deviations=MAX_DEVIATIONS),
+    )
+    smallest = -largest
+    if sample_rate < 1:
+        # No loss is below log(1 - q): a record that was not sampled leaves no trace.
+        smallest = max(smallest, math.log1p(-sample_rate))
+    cells_above = math.floor(largest / interval)
+    # The limit itself is never reached, so the last cell ends strictly above it.
+    cells_below = math.ceil(-smallest / interval) - 1
+    above = interval * np.arange(cells_above + 1, dtype=np.float64)
+    below = -interval * np.arange(cells_below + 1, dtype=np.float64)
+    return above, below
 
 
 def _branch(losses: Array, sample_rate: float, noise_multiplier: float) -> Branch:
-    """At losses (m,) outwards from 0: the chance of a higher loss (right) or a lower one (left), with and without."""
+    """Returns the branch at losses (m,) outwards from 0.
+
+    Its heights come from the chance of a higher loss (above 0) or a lower one (below 0), with and
+    without the record.
+    """
     reach = np.expm1(losses) + sample_rate  # alpha - (1 - q)
-    at = (
-        noise_multiplier * np.log(reach / sample_rate) + 0.5 / noise_multiplier
-    )  # of the noise, in deviations
+    # The noise, in deviations, at which the release has this loss.
+    deviations = noise_multiplier * np.log(reach / sample_rate) + 0.5 / noise_multiplier
     sign = 1.0 if losses[-1] >= 0 else -1.0
-    without, with_it = ndtr(-sign * at), ndtr(-sign * (at - 1 / noise_multiplier))
-    heights = sign * (sample_rate * with_it - reach * without)
-    return Branch(np.maximum(0.0, heights), -without, np.abs(np.diff(np.expm1(losses))))
+    without = ndtr(-sign * deviations)
+    with_record = ndtr(-sign * (deviations - 1 / noise_multiplier))
+    heights = sign * (sample_rate * with_record - reach * without)
+    steps = np.abs(np.diff(np.expm1(losses)))
+    return Branch(np.maximum(0.0, heights), -without, steps)
 
 
 def _lowered(branch: Branch) -> Array | None:
-    """Heights (k,) whose chords lie below the branch, ending in 0; None where not even one cell allows it."""
-    near, far = branch.heights[:-1], branch.heights[1:]
-    fine = ~(_gaps(branch) + _ROUNDING * near > _SHARE * far)
-    end = len(fine) if fine.all() else int(fine.argmin())
+    """Returns heights (k,), ending in 0, whose chords lie below the branch.
+
+    Returns:
+        None where not even one cell allows it.
+    """
+    near = branch.heights[:-1]
+    far = branch.heights[1:]
+    is_fine = ~(_gaps(branch) + HEIGHT_ROUNDING * near > LOWERED_SHARE * far)
+    # The chords end before the first cell that is too coarse.
+    end = len(is_fine) if is_fine.all() else int(is_fine.argmin())
     if end == 0:
         return None
-    heights = (1 - _SHARE) * branch.heights[: end + 1]
+    heights = (1 - LOWERED_SHARE) * branch.heights[: end + 1]
     heights[end] = 0.0
-    left = branch.steps[:end][::-1].cumsum()[::-1]  # from each point to the end
-    rise = heights[:-1] / left
-    touch = int(
-        rise.argmin()
-    )  # where the line from the end touches the curve, which stays convex by it
-    heights[touch:-1] = rise[touch] * left[touch:]
+    # From each point, the distance to the end.
+    distances = branch.steps[:end][::-1].cumsum()[::-1]
+    rises = heights[:-1] / distances
+    # From where the line out of the end touches the curve, the line replaces it: the curve stays
+    # convex.
+    touch = int(rises.argmin())
+    heights[touch:-1] = rises[touch] * distances[touch:]
     return heights
 
 
 def _gaps(branch: Branch) -> Array:
-    """(m - 1,) how far a cell's chord can be above the curve, which lies above the tangents at both ends."""
-    a, b, step = branch.slopes[:-1], branch.slopes[1:], branch.steps
-    chord = np.diff(branch.heights) / step
+    """Returns (m - 1,) bounds on each cell's chord above the curve.
+
+    The curve lies above the tangents at both ends of the cell; the gap is largest where they meet.
+    """
+    near = branch.slopes[:-1]
+    far = branch.slopes[1:]
+    chord = np.diff(branch.heights) / branch.steps
     with np.errstate(invalid="ignore", divide="ignore"):
-        gaps = step * (b - chord) * (chord - a) / (b - a)
-    return np.where(b > a, np.abs(gaps), 0.0)
+        gaps = branch.steps * (far - chord) * (chord - near) / (far - near)
+    # A straight cell has no gap, and divides by zero above.
+    return np.where(far > near, np.abs(gaps), 0.0)
 
 
-def _masses(heights: Array, steps: Array) -> tuple[Array, float]:
-    """(k - 1,) the change of slope at every point but the first, and the first slope."""
+def _masses(heights: Array, losses: Array) -> tuple[Array, float]:
+    """Returns the change of slope at every point except the first, (k - 1,), and the first slope.
+
+    Args:
+        heights: (k,).
+        losses: (m,) grid points of the branch, m >= k.
+    """
+    steps = np.abs(np.diff(np.exp(losses[: len(heights)])))
     slopes = np.append(np.diff(heights) / steps, 0.0)
     return np.diff(slopes), float(slopes[0])

@@ -1,1 +1,1 @@
-"""Ten known mistakes in privacy claims, looked for in what a run left behind."""
+"""Named mistakes in privacy claims, looked for in the files of a run."""

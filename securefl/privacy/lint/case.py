@@ -1,4 +1,4 @@
-"""What a lint looks at, and what it says."""
+"""The input of the lint, a case, and its output, findings."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -11,7 +11,7 @@ Table = Mapping[str, Any]
 
 @dataclass(frozen=True)
 class Case:
-    """What there is to look at: pure values, as the files of a run folder hold them.
+    """The content of a run folder, as pure values; or a scenario before its run.
 
     Args:
         scenario: the resolved scenario.
@@ -19,8 +19,8 @@ class Case:
         ledgers: client -> the lines of its ledger.
         broken: client -> why its ledger cannot be read.
         rounds: the records of the rounds.
-        metrics: the final metrics; None before there are some.
-        seeded_before: earlier runs, that this one goes on from, whose noise came from a seed.
+        metrics: the final metrics; None before there are any.
+        seeded_before: earlier runs that this one continues, whose noise came from a seed.
         others: resolved scenarios that were run in the same folder; this one may be among them.
     """
 
@@ -34,36 +34,53 @@ class Case:
     others: Sequence[Table] = ()
 
     @property
-    def ended(self) -> bool:
+    def has_ended(self) -> bool:
         """Whether the run came to an end and has metrics to show."""
         return self.state in ("done", "out of budget")
 
     @property
-    def claims(self) -> bool:
+    def has_claim(self) -> bool:
         """Whether a finite epsilon is claimed."""
-        return bool((self.scenario.get("privacy") or {}).get("epsilon", "inf") != "inf")
+        privacy = self.scenario.get("privacy") or {}
+        return bool(privacy.get("epsilon", "inf") != "inf")
 
     @property
     def records(self) -> Sequence[int]:
-        """Declared records of each client; empty where none are."""
+        """Declared records of each client; empty where none are declared."""
         return (self.scenario.get("privacy") or {}).get("records") or ()
 
+    def practice(self, key: str, usual: Any) -> Any:
+        """Returns how the scenario says that training is done, or the usual way."""
+        value = (self.scenario.get("practice") or {}).get(key)
+        return usual if value is None else value
+
+    def events(self, client: int) -> list[SampledGaussian]:
+        """Returns the events that a client's ledger booked, each attempt at a round one."""
+        lines = self.ledgers.get(client, ())
+        return [SampledGaussian(**line["event"]) for line in lines if line["event"]]
+
     def booked(self, client: int) -> dict[int, SampledGaussian]:
-        """Round -> event, of the reservations of a client."""
+        """Returns round -> event of a client's reservations; of several attempts, the last one."""
         lines = [line for line in self.ledgers.get(client, ()) if line["event"]]
         return {line["release"][2]: SampledGaussian(**line["event"]) for line in lines}
 
 
 class Finding(NamedTuple):
-    """A mistake that was found: its name, what shows it, and whether the claim falls with it."""
+    """A mistake that shows in a case.
+
+    Attributes:
+        name: of the mistake.
+        message: the sentence that shows it.
+        grave: whether the claim falls with it; otherwise it is a remark.
+    """
 
     name: str
-    told: str
+    message: str
     grave: bool
 
     @property
     def weight(self) -> str:
-        """What it is called where it is printed."""
+        """The word for it where it is printed."""
         return "MISTAKE" if self.grave else "remark"
 
 
@@ -74,7 +91,7 @@ class Mistake:
     Args:
         why: one paragraph.
         source: who described it.
-        look: the sentence that shows it in a case, or None.
+        look: returns the sentence that shows the mistake in a case, or None.
         grave: whether the claim falls with it; otherwise it is a remark.
     """
 

@@ -1,13 +1,14 @@
-"""Named mistakes of federated DP, looked for in what a run was asked, what it booked and what it did."""
+"""Looks for named mistakes of federated DP in a run's scenario, ledgers and records."""
 
 from securefl.privacy.lint.case import Case, Finding
 from securefl.privacy.lint.mistakes import MISTAKES
 
 
 def lint(case: Case) -> list[Finding]:
-    """Every named mistake that shows in the case, in the order of `MISTAKES`."""
-    return [
-        Finding(name, told, mistake.grave)
-        for name, mistake in MISTAKES.items()
-        if (told := mistake.look(case)) is not None
-    ]
+    """Returns every named mistake that shows in the case, in the order of `MISTAKES`."""
+    findings = []
+    for name, mistake in MISTAKES.items():
+        message = mistake.look(case)
+        if message is not None:
+            findings.append(Finding(name, message, mistake.grave))
+    return findings

@@ -6,7 +6,8 @@ from pathlib import Path
 from torch import Tensor
 
 from securefl.privacy.accounting.epsilon import epsilon
-from securefl.privacy.ledger import NOTHING, Before, Ledger, Terms
+from securefl.privacy.ledger import Ledger, Terms
+from securefl.privacy.past import NO_PAST, Past
 from securefl.scenario.scenario import Scenario
 
 
@@ -15,7 +16,7 @@ class Origin:
     """Where a run starts: weights (d,), what each client had spent on them, and which runs had noise from a seed."""
 
     weights: Tensor
-    spent: dict[int, Before]
+    spent: dict[int, Past]
     seeded: tuple[str, ...] = ()
 
     def epsilon(self, delta: float) -> float:
@@ -25,9 +26,9 @@ class Origin:
             default=0.0,
         )
 
-    def before(self, client: int) -> Before:
+    def before(self, client: int) -> Past:
         """What the client's ledger continues. One that never spent anything bears the mark of seeded noise as well."""
-        return self.spent.get(client, NOTHING)._replace(seeded=self.seeded)
+        return self.spent.get(client, NO_PAST)._replace(seeded=self.seeded)
 
 
 def open_ledgers(
@@ -39,7 +40,7 @@ def open_ledgers(
     terms = Terms("example", "add_remove", privacy.delta, privacy.epsilon, privacy.noise)
     return {
         index: Ledger(
-            folder / f"{index}.jsonl", terms, NOTHING if origin is None else origin.before(index)
+            folder / f"{index}.jsonl", terms, NO_PAST if origin is None else origin.before(index)
         )
         for index in range(scenario.clients)
     }

@@ -12,7 +12,8 @@ from securefl.errors import ScenarioError
 from securefl.learning.plan import DpPlan, LocalTraining
 from securefl.learning.protocol import Trainer
 from securefl.privacy.accounting.calibration import calibrate_noise
-from securefl.privacy.ledger import NOTHING, Before, Ledger
+from securefl.privacy.ledger import Ledger
+from securefl.privacy.past import NO_PAST, Past
 from securefl.privacy.remember import Remember, fresh
 from securefl.rng import Keystream, StreamFor, seeded_keystream, system_keystream
 from securefl.scenario import catalog
@@ -67,7 +68,7 @@ def local_training(
     plans = {}
     if scenario.facts.trainer.private:
         for client in examples:
-            before = ledgers[client].before if client in ledgers else NOTHING
+            before = ledgers[client].before if client in ledgers else NO_PAST
             plans[client] = plan_for(scenario, client, remember, before)
     bends = {}
     for client in examples:
@@ -93,7 +94,7 @@ def make_trainers(scenario: Scenario, local: LocalTraining) -> dict[int, Trainer
 
 
 def plan_for(
-    scenario: Scenario, client: int, remember: Remember = fresh, before: Before = NOTHING
+    scenario: Scenario, client: int, remember: Remember = fresh, before: Past = NO_PAST
 ) -> DpPlan:
     """Returns the public constants of one client's DP mechanism, with calibrated noise.
 
@@ -131,7 +132,7 @@ def _calibrated(
     steps: int,
     delta: float,
     *,
-    before: Before,
+    before: Past,
     remember: Remember,
 ) -> float:
     """Returns the calibrated noise multiplier, cached.
@@ -144,7 +145,7 @@ def _calibrated(
         "sample_rate": sample_rate,
         "steps": steps,
         "delta": delta,
-        "before": before.told() if before.events else None,
+        "before": before.to_json() if before.events else None,
     }
     calibrate = partial(
         calibrate_noise, epsilon, sample_rate, steps, delta, before=dict(before.events)

@@ -119,7 +119,7 @@ def with_event(**values: float) -> Callable[[dict[str, Any]], dict[str, Any]]:
 
 def found(run: Path) -> dict[str, str]:
     (verdict,) = examine(run)
-    return {finding.name: finding.told for finding in verdict.findings}
+    return {finding.name: finding.message for finding in verdict.findings}
 
 
 # --- none
@@ -241,7 +241,7 @@ def test_a_ledger_under_other_terms_is_found(run: Path, terms: dict[str, object]
 def test_a_ledger_that_is_gone_is_found(run: Path, clients: list[int]) -> None:
     for client in clients:
         (cell(run) / f"ledgers/{client}.jsonl").unlink()
-    told = f"client {clients[0]}: what its ledger had booked by round 3 is no longer in it: it was cut, replaced or taken"
+    told = f"client {clients[0]}: entries that its ledger held by round 3 are missing: it was cut, replaced"
     assert found(run)["ledger-edited"].startswith(told)
     assert "steps-not-accounted" in found(run)
 
@@ -540,14 +540,17 @@ def test_seeded_noise_of_an_earlier_run_is_a_mistake_where_this_one_claims_the_s
     run: Path,
 ) -> None:
     go_on_from_a_seed(run)
-    told = "noise of run 3fa9, which this one goes on from, came from a seed: for what that run released, the claim holds"
+    told = (
+        "noise of run 3fa9, which this one continues, came from a seed: for the releases of that"
+        " run, the claim does not hold"
+    )
     assert list(found(run)) == ["seeded-before"]
     assert found(run)["seeded-before"].startswith(told)
     draw_from_a_seed(run)
     assert "seeded-before" not in found(run)
 
 
-COHORT = "cohorts of 2 of 4 clients are drawn from the scenario's seed: the claim counts on none of that draw"
+COHORT = "cohorts of 2 of 4 clients are drawn from the scenario's seed: the claim gains nothing from that draw"
 
 
 def test_a_cohort_next_to_a_claim_is_remarked_on(run: Path) -> None:

@@ -1,0 +1,49 @@
+"""How often an event may be released within a budget."""
+
+import math
+from collections import Counter
+
+from securefl.privacy.accounting.epsilon import fits
+from securefl.privacy.events import SampledGaussian
+
+# The search ends here: no client makes as many releases.
+MAX_COUNT = 2**31
+
+
+def largest_count(
+    event: SampledGaussian,
+    others: Counter[SampledGaussian],
+    *,
+    delta: float,
+    budget: float,
+) -> int:
+    """Returns the largest number of releases of `event` that fits the budget, next to `others`.
+
+    Doubling finds a count that is too large, and bisection the largest one that fits.
+
+    Args:
+        event: the event to count.
+        others: every other event that was released -> how often.
+        delta: in (0, 1).
+        budget: an epsilon; inf is answered with MAX_COUNT at once, NaN allows nothing.
+    """
+    if math.isinf(budget):
+        return MAX_COUNT
+
+    def is_within(count: int) -> bool:
+        return fits(others | Counter({event: count}), delta=delta, budget=budget)
+
+    if not is_within(1):
+        return 0
+    low = 1
+    high = 2
+    while high < MAX_COUNT and is_within(high):
+        low = high
+        high *= 2
+    while high - low > 1:
+        middle = (low + high) // 2
+        if is_within(middle):
+            low = middle
+        else:
+            high = middle
+    return low

@@ -1,0 +1,60 @@
+"""The past of a ledger: everything that earlier runs released on the same records."""
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import NamedTuple
+
+from securefl.privacy.chain import GENESIS, earlier, read_entries, seeded_before
+from securefl.privacy.events import SampledGaussian
+
+
+class Past(NamedTuple):
+    """The past that a ledger continues.
+
+    Attributes:
+        heads: every head of the earlier ledger; the last one names it.
+        events: everything that the earlier ledgers booked, and how often.
+        seeded: the earlier runs whose noise came from a seed. The mark goes from ledger to ledger
+            and is never lost.
+    """
+
+    heads: tuple[str, ...]
+    events: tuple[tuple[SampledGaussian, int], ...]
+    seeded: tuple[str, ...] = ()
+
+    @property
+    def is_recorded(self) -> bool:
+        """Whether the first line of the continuing ledger records this past."""
+        return bool(self.events or self.seeded)
+
+    def to_json(self) -> dict[str, object]:
+        """Returns the record of this past for the first line of the continuing ledger."""
+        events = [[asdict(event), count] for event, count in self.events]
+        return {"head": self.heads[-1], "events": events, "seeded": list(self.seeded)}
+
+    def to_unmarked_json(self) -> dict[str, object] | None:
+        """Returns the record as ledgers wrote it before seeded noise was marked."""
+        if not self.events:
+            return None
+        record = self.to_json()
+        del record["seeded"]
+        return record
+
+
+# The past of a ledger that starts from scratch.
+NO_PAST = Past((GENESIS,), ())
+
+
+def past_of(path: Path) -> Past:
+    """Returns the past of a ledger that continues the one at `path`.
+
+    A mark for the noise of that ledger's own run is not added: the caller knows the run's name.
+
+    Raises:
+        LedgerError: the ledger cannot be read, or its lines do not chain.
+    """
+    entries = read_entries(path)
+    events = earlier(entries)
+    events.update(SampledGaussian(**entry["event"]) for entry in entries if entry["event"])
+    heads = (GENESIS, *(entry["hash"] for entry in entries))
+    return Past(heads, tuple(sorted(events.items())), seeded_before(entries) or ())
