@@ -3,6 +3,7 @@
 import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 from torch import Tensor, nn
@@ -78,7 +79,8 @@ class TrainerEntry:
         return self.plan is not None
 
 
-def parameters_of(*functions: Callable[..., Any]) -> dict[str, inspect.Parameter]:
+@cache  # reading a signature is slow, and a study asks for the same few of every cell
+def parameters_of(*functions: Callable[..., Any]) -> Mapping[str, inspect.Parameter]:
     """The hyper-parameters that a scenario may set: keyword-only ones that the run does not provide itself."""
     provided = {"generator", "weights", "start", "rule", "weigh", "krum", "classes", "part"}
     return {

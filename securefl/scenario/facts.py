@@ -1,6 +1,8 @@
 """What follows from a declaration and the catalog, from public constants only; each fact is worked out once."""
 
-from functools import cached_property
+import json
+from collections.abc import Callable
+from functools import cached_property, lru_cache
 from typing import Any
 
 import torch
@@ -157,9 +159,8 @@ class Facts:
     @cached_property
     def _model(self) -> nn.Module:
         """The model, built without memory for its weights."""
-        with torch.device("meta"):
-            build = catalog.MODELS[self._declared.model.name]
-            return build(self.task, generator=None, **self._declared.model.parameters)
+        model = self._declared.model
+        return _model_of(catalog.MODELS[model.name], self.task, json.dumps(model.parameters))
 
     # Training.
 
@@ -225,3 +226,10 @@ class Facts:
         if self.public_weights is not None:
             return max(self.public_weights.values())
         return self._declared.channel.max_weight or self._data.records
+
+
+@lru_cache(maxsize=64)  # the cells of a study share few models
+def _model_of(build: Callable[..., nn.Module], task: Task, parameters: str) -> nn.Module:
+    """Builds a model without memory for its weights; parameters are JSON, which can be a key."""
+    with torch.device("meta"):
+        return build(task, generator=None, **json.loads(parameters))

@@ -6,7 +6,7 @@ import json
 import math
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 from securefl.errors import ScenarioError
@@ -86,7 +86,7 @@ def expand(study: Study, *, remember: Remember) -> tuple[Planned, ...]:
         raise ScenarioError(f"two rows would be called {label!r}; name the levels apart")
     written = json.dumps(study.model_dump(mode="json"))  # the order of axes and keys counts
     found = remember(
-        "studies", {"study": written}, lambda: [asdict(planned) for planned in _expanded(study)]
+        "studies", {"study": written}, lambda: [vars(planned) for planned in _expanded(study)]
     )
     return tuple(Planned(**planned) for planned in found)
 

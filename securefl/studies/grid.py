@@ -18,12 +18,23 @@ from securefl.runs.results import write_results
 from securefl.studies.costs import Costs
 from securefl.studies.expand import Planned
 
-Scenario = Mapping[str, Any]  # as resolved
+Resolved = Mapping[str, Any]  # a scenario with every default filled in
+MIN_SECONDS_BETWEEN_RESULTS = 2.0
+MAX_SHARE_OF_TIME_FOR_RESULTS = 1 / 20
 
 
 @dataclass(frozen=True)
 class Tally:
-    """Cells by how they ended, those that run (cell -> rounds played), and the seconds left; None while unknown."""
+    """How the cells of a study are doing.
+
+    Args:
+        done: cells that ended well.
+        out_of_budget: cells that a privacy budget ended.
+        failed: cells that failed the last time.
+        left: cells that are still to run.
+        running: cell -> rounds played.
+        seconds_left: wall time that the remaining cells will take; None while unknown.
+    """
 
     done: int = 0
     out_of_budget: int = 0
@@ -33,60 +44,84 @@ class Tally:
     seconds_left: float | None = None
 
     def after(self, event: Event) -> "Tally":
-        """The tally once event has happened; a cell that failed before and is tried again counts as left till then."""
+        """Returns the tally once an event has happened."""
         if isinstance(event, Started):
-            return replace(
-                self, left=self.left - 1, running={**self.running, event.job.cell.hash: 0}
-            )
+            running = {**self.running, event.job.cell.hash: 0}
+            return replace(self, left=self.left - 1, running=running)
         if isinstance(event, Progressed):
             return replace(self, running={**self.running, event.job.cell.hash: event.round})
         if isinstance(event, Finished):
-            count = event.state.replace(" ", "_")
             running = {
-                name: played for name, played in self.running.items() if name != event.job.cell.hash
+                cell: rounds for cell, rounds in self.running.items() if cell != event.job.cell.hash
             }
-            return replace(self, running=running, **{count: getattr(self, count) + 1})
+            return replace(self, running=running)._with_ended(event.state)
         return self
+
+    def _with_ended(self, state: CellState) -> "Tally":
+        if state is CellState.DONE:
+            return replace(self, done=self.done + 1)
+        if state is CellState.OUT_OF_BUDGET:
+            return replace(self, out_of_budget=self.out_of_budget + 1)
+        return replace(self, failed=self.failed + 1)
 
 
 def request_for(
     name: str, text: str, planned: tuple[Planned, ...], out: Path, accepted: tuple[str, ...]
 ) -> Request:
-    """A study as a run folder is asked for it; a cell that ended under an accepted version of the code counts.
+    """Returns what a run folder is asked to hold for a study.
+
+    Args:
+        name: the study's.
+        text: the study as given.
+        planned: its cells.
+        out: the folder, whether it exists or not.
+        accepted: versions of the code whose ended cells count as if they were of this version.
 
     Raises:
         ScenarioError: no cell of the study has ended under an accepted version.
     """
+    _check_accepted(accepted, ended_under([plan.scenario for plan in planned], out))
     uses, cells = [], {}
-    ended = ended_under([one.scenario for one in planned], out)
-    if strange := [code for code in accepted if code not in ended]:
-        known = ", ".join(ended) or "none"
-        raise ScenarioError(
-            f"--accept-code {strange[0]}: no cell here ended under it; versions with ended cells: {known}"
-        )
-    for one in planned:
-        code = _version(one.scenario, out, accepted)
-        cell = cell_hash(one.scenario, code=code)
-        cells[cell] = one.scenario
-        uses.append(Use(cell, one.row, one.levels, one.part, one.seed, code))
+    for plan in planned:
+        code = _version(plan.scenario, out, accepted)
+        cell = cell_hash(plan.scenario, code=code)
+        cells[cell] = plan.scenario
+        uses.append(Use(cell, plan.row, plan.levels, plan.part, plan.seed, code))
     codes = dict.fromkeys([*_codes(out), *(use.code for use in uses)])
     return Request(text, cells, tuple(uses), name, tuple(codes))
 
 
-def ended_under(scenarios: Sequence[Scenario], out: Path) -> dict[str, int]:
-    """Version of the code -> how many of these cells ended under it, for every version that `out` has seen."""
-    found = {code: sum(_has_ended(one, out, code) for one in scenarios) for code in _codes(out)}
-    return {code: count for code, count in found.items() if count}
+def _check_accepted(accepted: tuple[str, ...], ended: Mapping[str, int]) -> None:
+    for code in accepted:
+        if code not in ended:
+            versions = ", ".join(ended) or "none"
+            raise ScenarioError(
+                f"--accept-code {code}: no cell here ended under it; versions with ended cells: "
+                f"{versions}"
+            )
+
+
+def ended_under(scenarios: Sequence[Resolved], out: Path) -> dict[str, int]:
+    """Returns version of the code -> how many of these cells ended under it.
+
+    Only versions that the folder `out` has seen are looked for, and only those with a cell are
+    returned.
+    """
+    counts = {
+        code: sum(_has_ended(scenario, out, code) for scenario in scenarios) for code in _codes(out)
+    }
+    return {code: count for code, count in counts.items() if count}
 
 
 def _codes(out: Path) -> tuple[str, ...]:
     """The versions of the code that a folder has seen."""
-    return RunFolder.open(out).request().codes if (out / "resolved.json").is_file() else ()
+    return RunFolder.open(out).request().codes if RunFolder.is_at(out) else ()
 
 
 def title(use: Use) -> str:
-    """How messages call a cell."""
-    return " / ".join([use.label, *([use.part] if use.part else []), f"seed {use.seed}"])
+    """Returns the name of a cell in messages: its row, its part of the row, its seed."""
+    part = [use.part] if use.part else []
+    return " / ".join([use.label, *part, f"seed {use.seed}"])
 
 
 @dataclass(frozen=True)
@@ -97,52 +132,66 @@ class Grid:
     request: Request
 
     def first_uses(self) -> dict[str, Use]:
-        """Cell -> its first use, in order."""
-        found: dict[str, Use] = {}
+        """Returns cell -> its first use, in order; rows can share a cell."""
+        uses: dict[str, Use] = {}
         for use in self.request.uses:
-            found.setdefault(use.cell, use)
-        return found
+            uses.setdefault(use.cell, use)
+        return uses
 
     def missing(self) -> list[Use]:
-        """The first use of every cell that has not ended: all rows with their first seed, then with the second, ..."""
-        lacking = [use for use in self.first_uses().values() if not self._state(use.cell).ended]
-        turn: dict[tuple[str, str], int] = {}
-        order = []
-        for use in lacking:
-            turn[use.label, use.part] = turn.get((use.label, use.part), 0) + 1
-            order.append(turn[use.label, use.part])
-        return [
-            use for _, use in sorted(zip(order, lacking, strict=True), key=lambda pair: pair[0])
-        ]
+        """Returns the first use of every cell that has not ended, in the order to run them.
 
-    def tally(self, failed: Collection[str] = ()) -> Tally:
-        """How things stand while nothing runs; `failed` names cells that could not even write so themselves."""
-        found = {cell: self._state(cell) for cell in self.first_uses()}
-        states = Counter(
-            CellState.FAILED if cell in failed and not state.ended else state
-            for cell, state in found.items()
+        All rows come with their first missing seed, then all with their second: a study that is
+        stopped early compares rows on equal seeds.
+        """
+        missing = [use for use in self.first_uses().values() if not self._state(use.cell).ended]
+        seeds_before: Counter[tuple[str, str]] = Counter()
+        turns = []
+        for use in missing:
+            turns.append(seeds_before[use.label, use.part])
+            seeds_before[use.label, use.part] += 1
+        in_turn = sorted(zip(turns, missing, strict=True), key=lambda pair: pair[0])
+        return [use for _, use in in_turn]
+
+    def tally(self, failed: Collection[str] = (), *, among: Collection[str] | None = None) -> Tally:
+        """Counts the cells while nothing runs.
+
+        Args:
+            failed: cells that failed without being able to write so themselves.
+            among: the cells that are to be run; only they can be left. None for all.
+        """
+        states = {cell: self._state(cell) for cell in self.first_uses()}
+        for cell in failed:
+            if not states[cell].ended:
+                states[cell] = CellState.FAILED
+        counts = Counter(states.values())
+        to_run = [cell for cell in states if among is None or cell in among]
+        left = sum(states[cell] in (CellState.NEW, CellState.RUNNING) for cell in to_run)
+        return Tally(
+            done=counts[CellState.DONE],
+            out_of_budget=counts[CellState.OUT_OF_BUDGET],
+            failed=counts[CellState.FAILED],
+            left=left,
         )
-        done, spent, lost = (
-            states[CellState.DONE],
-            states[CellState.OUT_OF_BUDGET],
-            states[CellState.FAILED],
-        )
-        return Tally(done, spent, lost, left=states.total() - done - spent - lost)
 
     def costs(self) -> Costs:
-        """What the ended cells took."""
+        """Returns what the ended cells took."""
         costs = Costs()
         for name, use in self.first_uses().items():
+            if not self._state(name).ended:
+                continue
             cell = self.folder.named(name)
-            if self._state(name).ended and "total" in (stages := cell.timings().stages):
-                costs.note(use.label, stages["total"][0])
+            stages = cell.timings().stages
+            if "total" in stages:
+                wall, _ = stages["total"]
+                costs.note(use.label, wall)
                 costs.note_size(_size(cell))
         return costs
 
     def run(
         self, *, jobs: int, limit: float, max_cells: int | None = None, fail_fast: bool = False
     ) -> Generator[tuple[Tally, Event], None, None]:
-        """Run what is missing in a folder that is held; each event, with the tally after it.
+        """Runs the missing cells of a folder that is held; yields each event and the tally then.
 
         The results are written now and then and at the end, also when the iterator is closed early.
 
@@ -155,17 +204,12 @@ class Grid:
         todo = self.missing()[:max_cells]
         rows = {use.cell: use.label for use in todo}
         left = Counter(rows.values())
-        costs, pace, before = self.costs(), _Pace(), self.tally()
-        again = sum(self._state(use.cell) is CellState.FAILED for use in todo)
-        tally = replace(
-            before,
-            failed=before.failed - again,
-            left=len(todo),
-            seconds_left=costs.seconds(left, jobs),
-        )
+        costs = self.costs()
+        tally = replace(self._tally_before(todo), seconds_left=costs.seconds(left, jobs))
         orders = [
             Job(self.folder.named(use.cell), self.request.cells[use.cell], use.code) for use in todo
         ]
+        pace = _Pace()
         try:
             with closing(play(orders, workers=min(jobs, len(orders)), limit=limit)) as events:
                 for event in events:
@@ -177,33 +221,46 @@ class Grid:
                         pace.take(lambda: write_results(self.folder))
                         tally = replace(tally, seconds_left=costs.seconds(left, jobs))
                     yield tally, event
-                    if (
-                        fail_fast
-                        and isinstance(event, Finished)
-                        and event.state is CellState.FAILED
-                    ):
+                    if fail_fast and _has_failed(event):
                         return
         finally:
             write_results(self.folder)
+
+    def _tally_before(self, todo: Sequence[Use]) -> Tally:
+        """The tally before cells are run: one that failed and is tried again counts as left."""
+        tally = self.tally()
+        again = sum(self._state(use.cell) is CellState.FAILED for use in todo)
+        return replace(tally, failed=tally.failed - again, left=len(todo))
 
     def _state(self, cell: str) -> CellState:
         return self.folder.named(cell).status().state
 
 
 class _Pace:
-    """Does a thing seldom enough that it takes a twentieth of the time at most."""
+    """Does a thing so seldom that it takes a small share of the time."""
 
     def __init__(self) -> None:
         self._next = 0.0
 
     def take(self, step: Callable[[], object]) -> None:
-        if (begun := time.monotonic()) >= self._next:
-            step()
-            self._next = time.monotonic() + max(2.0, 20 * (time.monotonic() - begun))
+        begun = time.monotonic()
+        if begun < self._next:
+            return
+        step()
+        taken = time.monotonic() - begun
+        pause = max(MIN_SECONDS_BETWEEN_RESULTS, taken / MAX_SHARE_OF_TIME_FOR_RESULTS)
+        self._next = time.monotonic() + pause
 
 
-def _version(scenario: Scenario, out: Path, accepted: tuple[str, ...]) -> str:
-    """The version of the code whose cell counts: an accepted one where the cell ended under it, else the present."""
+def _has_failed(event: Event) -> bool:
+    return isinstance(event, Finished) and event.state is CellState.FAILED
+
+
+def _version(scenario: Resolved, out: Path, accepted: tuple[str, ...]) -> str:
+    """The version of the code whose cell counts.
+
+    It is an accepted version where the cell ended under it, but not under the present one.
+    """
     present = code_hash()
     for code in (present, *accepted):
         if _has_ended(scenario, out, code):
@@ -211,9 +268,10 @@ def _version(scenario: Scenario, out: Path, accepted: tuple[str, ...]) -> str:
     return present
 
 
-def _has_ended(scenario: Scenario, out: Path, code: str) -> bool:
+def _has_ended(scenario: Resolved, out: Path, code: str) -> bool:
     return Cell(out / "cells" / cell_hash(scenario, code=code)).status().state.ended
 
 
 def _size(cell: Cell) -> int:
+    """Bytes on disk."""
     return sum(file.stat().st_size for file in cell.folder.rglob("*") if file.is_file())

@@ -64,12 +64,15 @@ def bench(name: str, out: Path | None, options: Options, style: Style) -> None:
     folder = RunFolder.create(grid.folder.path, grid.request)
     with folder.held():
         folder.ask(grid.request)
+        to_run = {use.cell for use in grid.missing()[: options.max_cells]}
         _fetch_data(grid, display)
         try:
             tally = _run(study, grid, options, display)
         except Interrupted:
             results = folder.path / "results.csv"
-            display.remark(f"stopped: {counts(grid.tally())}; results so far: {results}")
+            display.remark(
+                f"stopped: {counts(grid.tally(among=to_run))}; results so far: {results}"
+            )
             raise
         text = study_tables(study, read_scores(folder.path / "results.csv"))
         write_atomic(folder.path / "tables.md", text.encode())

@@ -373,7 +373,7 @@ def test_an_interrupted_bench_says_so_and_goes_on(tmp_path: Path) -> None:
     assert (started["event"], started["cell"], started["left"]) == ("started", "lr 0.1 / seed 0", 5)
     assert (out / "results.csv").exists()
     again = subprocess.Popen(
-        command("bench", name, "--out", str(out), "--jobs", "1"),
+        command("bench", name, "--out", str(out), "--jobs", "1", "--max-cells", "2"),
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -385,7 +385,7 @@ def test_an_interrupted_bench_says_so_and_goes_on(tmp_path: Path) -> None:
     again.send_signal(signal.SIGINT)
     shown, _ = again.communicate(timeout=30)
     assert shown.splitlines()[-1] == (
-        f"stopped: 0 done, 0 running, 0 failed, 6 left; results so far: {out}/results.csv"
+        f"stopped: 0 done, 0 running, 0 failed, 2 left; results so far: {out}/results.csv"
     )
     state = call("ls", "runs", tmp_path, cwd=tmp_path).stdout
     assert "1 interrupted, 5 new" in state

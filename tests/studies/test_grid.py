@@ -1,0 +1,62 @@
+"""A study in its folder: which cells are to run, in which order, and how they are counted."""
+
+from pathlib import Path
+
+from securefl.privacy.remember import fresh
+from securefl.runs.cell import CellState
+from securefl.runs.folder import RunFolder
+from securefl.studies.expand import expand
+from securefl.studies.grid import Grid, Tally, request_for, title
+from securefl.studies.study import parse_study
+
+TEXT = """\
+seeds = 3
+[base]
+rounds = 1
+training = { kind = "sgd" }
+[axes]
+"training.lr" = [0.1, 0.2]
+"""
+
+
+def grid_in(folder: Path) -> Grid:
+    planned = expand(parse_study(TEXT, name="study"), remember=fresh)
+    request = request_for("study", TEXT, planned, folder, ())
+    return Grid(RunFolder.create(folder, request), request)
+
+
+def end(grid: Grid, cell: str, state: CellState) -> None:
+    grid.folder.named(cell).open()
+    grid.folder.named(cell).finish(state, metrics={"accuracy": 0.5})
+
+
+def test_all_rows_come_with_their_first_seed_before_any_comes_with_its_second(
+    tmp_path: Path,
+) -> None:
+    grid = grid_in(tmp_path / "out")
+    assert [title(use) for use in grid.missing()] == [
+        f"lr {rate} / seed {seed}" for seed in range(3) for rate in (0.1, 0.2)
+    ]
+    end(grid, grid.missing()[0].cell, CellState.DONE)
+    assert [title(use) for use in grid.missing()][:2] == ["lr 0.1 / seed 1", "lr 0.2 / seed 0"]
+
+
+def test_cells_are_counted_by_how_they_ended(tmp_path: Path) -> None:
+    grid = grid_in(tmp_path / "out")
+    cells = list(grid.first_uses())
+    end(grid, cells[0], CellState.DONE)
+    end(grid, cells[1], CellState.OUT_OF_BUDGET)
+    grid.folder.named(cells[2]).fail("a bug")
+    grid.folder.named(cells[3]).open()
+    grid.folder.named(cells[3]).begin_round(0)
+    assert grid.tally() == Tally(done=1, out_of_budget=1, failed=1, left=3)
+    # A worker that died before it could write: its cell failed, one that ended before did not.
+    assert grid.tally({cells[0], cells[5]}) == Tally(done=1, out_of_budget=1, failed=2, left=2)
+
+
+def test_only_cells_that_were_to_be_run_are_left(tmp_path: Path) -> None:
+    grid = grid_in(tmp_path / "out")
+    to_run = [use.cell for use in grid.missing()[:2]]
+    assert grid.tally(among=to_run) == Tally(left=2)
+    end(grid, to_run[0], CellState.DONE)
+    assert grid.tally(among=to_run) == Tally(done=1, left=1)
