@@ -469,12 +469,11 @@ def test_a_thousand_tiny_cells_cost_little_each(
     print(
         f"dry run of 1,000 ended cells: {plans[0]:.2f} s of CPU unseen, then {plans[1]:.2f} and {plans[2]:.2f}"
     )
-    # The goal is 50 ms on the machine where part 5 took its figures; the same code takes 56 ms on a later one.
-    assert a_cell < 0.08
-    assert waited < 0.08
+    # Limits are in CPU time: a machine that is busy with other things makes the waiting longer.
+    assert a_cell < 0.05
     assert max(plans[1:]) < 1.0
-    # The goal of 1 s is missed: torch's import, and .7 ms a scenario. Code that took 4 s before takes 4.3 s here.
-    assert plans[0] < 6.0
+    # The first import of torch is most of it; checking a cell takes half a millisecond.
+    assert plans[0] < 4.0
 
 
 def test_a_cell_is_the_same_under_run_and_bench(undisturbed: Path, tmp_path: Path) -> None:
