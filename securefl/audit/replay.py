@@ -17,6 +17,7 @@ from securefl.privacy.events import SampledGaussian
 from securefl.privacy.past import past_of
 from securefl.privacy.remember import Remember, fresh
 from securefl.runs.origin import origin_of
+from securefl.scenario import catalog
 from securefl.scenario.assemble.assemble import Assembled, join
 from securefl.scenario.assemble.parts import Parts, parts
 from securefl.scenario.scenario import Scenario
@@ -106,14 +107,11 @@ def mean_weights(scenario: Scenario, sizes: Mapping[int, int]) -> dict[int, floa
         scenario: whose rule and step.
         sizes: client -> training records, for weights that clients report.
     """
-    defense = scenario.defense
-    server = scenario.server
-    if (
-        defense.rule.name != "mean"
-        or defense.prefilters
-        or server.step != "fedavg"
-        or server.parameters.get("lr", 1) != 1
-    ):
+    defense, server = scenario.defense, scenario.server
+    step = catalog.STEPS[server.step]
+    if defense.prefilters or not catalog.RULES[defense.rule.name].linear:
+        return None
+    if not step.adds_estimate(server.parameters):
         return None
     return {client: float(weight) for client, weight in _weights(scenario, sizes).items()}
 

@@ -168,4 +168,5 @@ PLAIN = Kind(
     },
     stages=1,
     rows=lambda cohort: cohort,
+    min_cohort=lambda **options: 1,
 )

@@ -219,8 +219,8 @@ class Kind:
         sees: "server", "network" or "client" -> the kinds of its Observations.
         stages: requests and replies of a round.
         rows: size of a cohort -> rows that a rule gets.
-        options: keys of the table [channel] that it takes, with their defaults.
         min_cohort: options -> fewest updates of a round, where the scenario names no number.
+        options: keys of the table [channel] that it takes, with their defaults.
         set_up: whether a session begins with a set-up, which a client can miss.
         exact: whether a round that is played again gives the same bytes.
         lossy: whether coordinates are clipped and lose precision on the way.
@@ -237,8 +237,8 @@ class Kind:
     sees: Mapping[str, tuple[Seen, ...]]
     stages: int
     rows: Callable[[int], int]
+    min_cohort: Callable[..., int]
     options: Mapping[str, Any] = field(default_factory=dict)
-    min_cohort: Callable[..., int] = lambda **options: 1
     set_up: bool = False
     exact: bool = True
     lossy: bool = False

@@ -1,9 +1,9 @@
-"""Name -> callable: the only tables, and the only file here that knows attacks and defenses by name."""
+"""Name -> entry: the only tables, and the only file here that names attacks and defenses.
 
-from collections.abc import Callable, Mapping
-from typing import Any
+Values are literals: `securefl ls` reads this text instead of importing it (`ui/sources.py`).
+"""
 
-from torch import nn
+from collections.abc import Mapping
 
 import attacks
 import defenses
@@ -22,75 +22,122 @@ from securefl.learning.plan import LocalTraining
 from securefl.learning.protocol import Trainer
 from securefl.scenario.entries import (
     AttackEntry,
+    ModelEntry,
     PrefilterEntry,
     RuleEntry,
+    Sees,
+    StepEntry,
     TrainerEntry,
 )
 
-MODELS: Mapping[str, Callable[..., nn.Module]] = {
-    "logistic": linear.logistic,
-    "mlp": linear.mlp,
-    "cnn": images.cnn,
-    "resnet18": images.resnet18,
+MODELS: Mapping[str, ModelEntry] = {
+    "logistic": ModelEntry(linear.logistic, provided=("generator",)),
+    "mlp": ModelEntry(linear.mlp, provided=("generator",)),
+    "cnn": ModelEntry(images.cnn, provided=("generator",)),
+    "resnet18": ModelEntry(images.resnet18, provided=("generator",)),
 }
 
 RULES: Mapping[str, RuleEntry] = {
-    "mean": RuleEntry(defenses.mean, minimum_rows=lambda f: 1, weighted=True),
-    "median": RuleEntry(defenses.median, minimum_rows=lambda f: 1),
+    "mean": RuleEntry(defenses.mean, provided=("weights",), weighted=True, linear=True),
+    "median": RuleEntry(defenses.median),
     "trimmed_mean": RuleEntry(
         defenses.trimmed_mean, minimum_rows=defenses.trimmed_mean_minimum_rows
     ),
     "meamed": RuleEntry(defenses.meamed, minimum_rows=defenses.trimmed_mean_minimum_rows),
-    "krum": RuleEntry(defenses.krum, defenses.krum_minimum_rows, weigh=defenses.krum_weights),
+    "krum": RuleEntry(
+        defenses.krum, minimum_rows=defenses.krum_minimum_rows, weigh=defenses.krum_weights
+    ),
     "multi_krum": RuleEntry(
-        defenses.multi_krum, defenses.krum_minimum_rows, weigh=defenses.multi_krum_weights
+        defenses.multi_krum,
+        minimum_rows=defenses.krum_minimum_rows,
+        weigh=defenses.multi_krum_weights,
     ),
     "bulyan": RuleEntry(defenses.bulyan, minimum_rows=defenses.bulyan_minimum_rows),
     "geometric_median": RuleEntry(
-        defenses.geometric_median, lambda f: 1, weigh=defenses.geometric_median_weights
+        defenses.geometric_median, weigh=defenses.geometric_median_weights
     ),
-    "centered_clipping": RuleEntry(defenses.centered_clipping, minimum_rows=lambda f: 1),
-    "mda": RuleEntry(defenses.mda, defenses.mda_minimum_rows, weigh=defenses.mda_weights),
-    "dnc": RuleEntry(defenses.dnc, defenses.mda_minimum_rows, weigh=defenses.dnc_weights),
+    "centered_clipping": RuleEntry(defenses.centered_clipping, provided=("start",)),
+    "mda": RuleEntry(
+        defenses.mda, minimum_rows=defenses.mda_minimum_rows, weigh=defenses.mda_weights
+    ),
+    "dnc": RuleEntry(
+        defenses.dnc, minimum_rows=defenses.mda_minimum_rows, weigh=defenses.dnc_weights
+    ),
 }
 
 PREFILTERS: Mapping[str, PrefilterEntry] = {
     "nearest_neighbor_mixing": PrefilterEntry(
-        defenses.nearest_neighbor_mixing, defenses.mda_minimum_rows
+        defenses.nearest_neighbor_mixing, minimum_rows=defenses.mda_minimum_rows
     ),
-    "adaptive_clipping": PrefilterEntry(defenses.adaptive_clipping, defenses.mda_minimum_rows),
+    "adaptive_clipping": PrefilterEntry(
+        defenses.adaptive_clipping, minimum_rows=defenses.mda_minimum_rows
+    ),
     "clip_norms": PrefilterEntry(defenses.clip_norms),
 }
 
 ATTACKS: Mapping[str, AttackEntry] = {
+    # On the rows that are sent, by corrupt clients that look at their own rows only.
     "sign_flip": AttackEntry(attacks.sign_flip),
-    "gaussian": AttackEntry(attacks.gaussian),
-    "zero": AttackEntry(attacks.zero),
-    "non_finite": AttackEntry(attacks.non_finite),
-    "inner_product": AttackEntry(attacks.inner_product),
-    "a_little_is_enough": AttackEntry(attacks.a_little_is_enough, several=True),
-    "min_max": AttackEntry(attacks.min_max, several=True),
-    "min_sum": AttackEntry(attacks.min_sum, several=True),
-    "mimic": AttackEntry(attacks.mimic, several=True),
-    "fang_krum": AttackEntry(attacks.fang_krum, omniscient=True),
-    "fang_trimmed_mean": AttackEntry(attacks.fang_trimmed_mean, several=True),
-    "adaptive": AttackEntry(attacks.adaptive, omniscient=True),
-    "adaptive_weight": AttackEntry(attacks.adaptive_weight, omniscient=True),
-    "label_flip": AttackEntry(records=attacks.label_flip),
-    "targeted_label_flip": AttackEntry(records=attacks.targeted_label_flip, goal=attacks.flip_goal),
-    "backdoor": AttackEntry(records=attacks.backdoor, goal=attacks.backdoor_goal),
-    "distributed_backdoor": AttackEntry(
-        records=attacks.distributed_backdoor, goal=attacks.backdoor_goal
+    "gaussian": AttackEntry(attacks.gaussian, needs=("generator",)),
+    # On the rows that are sent, by what the adversary knows of honest rows.
+    "zero": AttackEntry(attacks.zero, sees=Sees.KNOWN, needs=("f",)),
+    "non_finite": AttackEntry(attacks.non_finite, sees=Sees.KNOWN, needs=("f",)),
+    "inner_product": AttackEntry(attacks.inner_product, sees=Sees.KNOWN, needs=("f",)),
+    "a_little_is_enough": AttackEntry(
+        attacks.a_little_is_enough, sees=Sees.KNOWN, needs=("f", "n"), several=True
     ),
-    "model_replacement": AttackEntry(attacks.boosted, attacks.backdoor, goal=attacks.backdoor_goal),
+    "min_max": AttackEntry(attacks.min_max, sees=Sees.KNOWN, needs=("f",), several=True),
+    "min_sum": AttackEntry(attacks.min_sum, sees=Sees.KNOWN, needs=("f",), several=True),
+    "mimic": AttackEntry(attacks.mimic, sees=Sees.KNOWN, needs=("f",), several=True),
+    "fang_krum": AttackEntry(
+        attacks.fang_krum,
+        sees=Sees.KNOWN,
+        needs=("f", "krum"),
+        omniscient=True,
+        against="krum",
+    ),
+    "fang_trimmed_mean": AttackEntry(
+        attacks.fang_trimmed_mean, sees=Sees.KNOWN, needs=("f", "generator"), several=True
+    ),
+    "adaptive": AttackEntry(
+        attacks.adaptive, sees=Sees.KNOWN, needs=("f", "rule"), omniscient=True
+    ),
+    "adaptive_weight": AttackEntry(
+        attacks.adaptive_weight, sees=Sees.KNOWN, needs=("f", "weigh"), omniscient=True
+    ),
+    # On the records of corrupt clients.
+    "label_flip": AttackEntry(records=attacks.label_flip, needs=("classes",)),
+    "targeted_label_flip": AttackEntry(
+        records=attacks.targeted_label_flip, goal=attacks.flip_goal, needs=("classes",)
+    ),
+    "backdoor": AttackEntry(
+        records=attacks.backdoor, goal=attacks.backdoor_goal, needs=("classes", "generator")
+    ),
+    "distributed_backdoor": AttackEntry(
+        records=attacks.distributed_backdoor,
+        goal=attacks.backdoor_goal,
+        needs=("classes", "generator", "part"),
+    ),
+    # On several of them at once.
+    "model_replacement": AttackEntry(
+        attacks.boosted,
+        attacks.backdoor,
+        goal=attacks.backdoor_goal,
+        needs=("classes", "generator"),
+    ),
     "constrain_and_scale": AttackEntry(
-        attacks.boosted, attacks.backdoor, attacks.anchored, goal=attacks.backdoor_goal
+        attacks.boosted,
+        attacks.backdoor,
+        attacks.anchored,
+        goal=attacks.backdoor_goal,
+        needs=("classes", "generator"),
     ),
 }
 
 
 def _dp_sgd_trainers(local: LocalTraining) -> dict[int, Trainer]:
-    from securefl.learning.dp_sgd import dp_sgd_trainers  # Opacus takes a second to import
+    """Makes trainers of DP-SGD; Opacus takes a second to import, which no check needs."""
+    from securefl.learning.dp_sgd import dp_sgd_trainers
 
     return dp_sgd_trainers(local)
 
@@ -111,10 +158,12 @@ TRAINERS: Mapping[str, TrainerEntry] = {
     ),
 }
 
-STEPS: Mapping[str, Callable[..., Any]] = {
-    "fedavg": steps.fedavg,
-    "fedavgm": steps.fedavgm,
-    "fedadam": steps.fedadam,
+STEPS: Mapping[str, StepEntry] = {
+    "fedavg": StepEntry(
+        steps.fedavg, adds_estimate=lambda parameters: parameters.get("lr", 1) == 1
+    ),
+    "fedavgm": StepEntry(steps.fedavgm),
+    "fedadam": StepEntry(steps.fedadam),
 }
 
 CHANNELS: Mapping[str, Kind] = {"plain": PLAIN, "masked": MASKED, "ckks": CKKS}

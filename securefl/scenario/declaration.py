@@ -1,11 +1,13 @@
-"""What a scenario declares: its tables and their defaults, before anybody asks whether they fit together."""
+"""A scenario as it is declared: its tables and their defaults, before they are checked."""
 
 import math
+from collections.abc import Collection
 from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, model_validator
 
-from securefl.scenario.checks.names import refuse_planned_channel
+from securefl.errors import ScenarioError
+from securefl.scenario import catalog
 from securefl.scenario.tables import (
     Attack,
     Channel,
@@ -23,6 +25,14 @@ from securefl.scenario.tables import (
     Training,
     named,
 )
+
+# Names that the design has for later versions.
+PLANNED = {
+    "channel.kind": ("bfv",),
+    "privacy.unit": ("client",),
+    "privacy.place": ("distributed", "central"),
+    "training.kind": ("clipped_gradient",),
+}
 
 
 class Declaration(Section):
@@ -50,12 +60,18 @@ class Declaration(Section):
     @model_validator(mode="before")
     @classmethod
     def _before_the_keys(cls, values: Any) -> Any:
-        """dp_sgd without a privacy table gets the default claim; channels to come are named before their keys."""
-        refuse_planned_channel(values)
-        if isinstance(values, dict) and values.get("privacy") is None:
-            training = values.get("training", {})
-            kind = training.get("kind", "dp_sgd") if isinstance(training, dict) else None
-            return {**values, "privacy": {}} if kind == "dp_sgd" else values
+        """Adds the default claim where training has noise, and refuses channels of later versions.
+
+        Such a channel is refused here because its keys would be found unknown first.
+        """
+        if not isinstance(values, dict):
+            return values
+        channel = values.get("channel")
+        kind = channel.get("kind") if isinstance(channel, dict) else None
+        if kind in PLANNED["channel.kind"] and kind not in catalog.CHANNELS:
+            raise ScenarioError(not_yet("channel.kind", kind, catalog.CHANNELS))
+        if values.get("privacy") is None and _has_noise(values.get("training", {})):
+            return {**values, "privacy": {}}
         return values
 
     @property
@@ -65,8 +81,23 @@ class Declaration(Section):
 
     @property
     def repeatable(self) -> bool:
-        """Whether a round played again is the same release: no noise is drawn from the system's CSPRNG.
+        """Whether a round played again is the same release: no noise comes from the system.
 
-        The bytes are the same, too, but where the channel rounds at random (ckks).
+        The bytes are the same, too, unless the channel rounds at random (ckks).
         """
-        return self.training.kind == "sgd" or self.privacy is None or self.privacy.noise == "seeded"
+        if self.privacy is None or self.privacy.noise == "seeded":
+            return True
+        return not catalog.TRAINERS[self.training.kind].private
+
+
+def not_yet(key: str, name: str, names: Collection[str]) -> str:
+    """Returns the sentence that refuses a name of a later version."""
+    return f"{key} = {name!r} is not available yet; use {' or '.join(map(repr, names))}"
+
+
+def _has_noise(training: object) -> bool:
+    """Whether a table [training], not yet checked, names a way of training with noise."""
+    if not isinstance(training, dict):
+        return False
+    kind = training.get("kind", Training().kind)
+    return isinstance(kind, str) and kind in catalog.TRAINERS and catalog.TRAINERS[kind].private

@@ -1,58 +1,167 @@
-"""What the catalog says of each name: the callable, and the facts that checks and makers ask for."""
+"""Entries of the catalog: a callable, and the facts about it that checks and makers ask for.
+
+Code outside the catalog compares no names. A question such as "does this rule use weights?" is a
+field of an entry here, and whoever adds a name to the catalog answers it there.
+"""
 
 import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from functools import cache
-from typing import Any
+from enum import Enum
+from functools import cached_property
+from typing import Any, Protocol
 
 from torch import Tensor, nn
 
 from securefl.learning.plan import DpPlan, LocalTraining
-from securefl.learning.protocol import Trainer
+from securefl.learning.protocol import StepResult, Trainer
+
+Parameters = Mapping[str, Any]
+
+
+def settable(
+    *functions: Callable[..., Any], provided: tuple[str, ...] = ()
+) -> dict[str, inspect.Parameter]:
+    """Returns the hyper-parameters of functions that a scenario may set.
+
+    Args:
+        functions: of one entry.
+        provided: keyword parameters that the run provides, or that no TOML can hold.
+    """
+    return {
+        name: parameter
+        for function in functions
+        for name, parameter in inspect.signature(function).parameters.items()
+        if parameter.kind is inspect.Parameter.KEYWORD_ONLY and name not in provided
+    }
+
+
+class Entry(Protocol):
+    """A name that a scenario chooses, with hyper-parameters."""
+
+    @property
+    def functions(self) -> tuple[Callable[..., Any], ...]:
+        """The callables behind the name; the first one's docstring describes it."""
+
+    @property
+    def parameters(self) -> Mapping[str, inspect.Parameter]:
+        """The hyper-parameters that a scenario may set."""
 
 
 @dataclass(frozen=True)
-class RuleEntry:
-    """An aggregation rule, how many rows it needs for a given f, whether it uses weights, and those it gives itself."""
+class _Single:
+    """An entry of one callable.
+
+    Attributes:
+        function: the callable.
+        provided: its keyword parameters that the run provides, or that no TOML can hold.
+    """
+
+    function: Callable[..., Any]
+    provided: tuple[str, ...] = ()
+
+    @property
+    def functions(self) -> tuple[Callable[..., Any], ...]:
+        """The callable."""
+        return (self.function,)
+
+    @cached_property
+    def parameters(self) -> Mapping[str, inspect.Parameter]:
+        """The hyper-parameters that a scenario may set."""
+        return settable(self.function, provided=self.provided)
+
+
+@dataclass(frozen=True)
+class ModelEntry(_Single):
+    """A model: task and hyper-parameters -> the module with its initial weights."""
+
+    function: Callable[..., nn.Module]
+
+
+@dataclass(frozen=True)
+class RuleEntry(_Single):
+    """An aggregation rule.
+
+    Attributes:
+        minimum_rows: f -> rows it needs; None where one row is always enough.
+        weighted: whether it uses the clients' weights.
+        linear: whether it is a weighted mean, so that one row's part of the estimate is known.
+        weigh: the weights that it gives to rows itself; None where it gives none.
+    """
 
     function: Callable[..., Tensor]
-    minimum_rows: Callable[[int], int]
+    minimum_rows: Callable[[int], int] | None = None
     weighted: bool = False
+    linear: bool = False
     weigh: Callable[..., Tensor] | None = None
 
 
 @dataclass(frozen=True)
-class PrefilterEntry:
-    """What is done to rows before a rule, and how many rows it needs for a given f."""
+class PrefilterEntry(_Single):
+    """A change to all rows before a rule gets them.
 
-    function: Callable[..., Any]
-    minimum_rows: Callable[[int], int] = lambda f: 1
+    Attributes:
+        minimum_rows: f -> rows it needs; None where one row is always enough.
+    """
+
+    minimum_rows: Callable[[int], int] | None = None
+
+
+@dataclass(frozen=True)
+class StepEntry(_Single):
+    """A step of the server.
+
+    Attributes:
+        adds_estimate: its hyper-parameters -> whether it adds the rule's estimate as it is.
+    """
+
+    function: Callable[..., StepResult]
+    adds_estimate: Callable[[Parameters], bool] = lambda parameters: False
+
+
+class Sees(Enum):
+    """The rows that an attack on rows is computed from."""
+
+    OWN = "the honest rows of the corrupt clients"
+    KNOWN = "every honest row that the adversary knows"
 
 
 @dataclass(frozen=True)
 class AttackEntry:
-    """What corrupt clients do to the rows that they send, to the records that they train on, and to their gradients.
+    """An attack by corrupt clients: on the rows they send, their records, their gradients.
 
-    several: whether it makes sense only from two rows known on; omniscient: only for who sees the rows of the others.
-    goal: test features and labels -> the features that show whether it succeeded, and the class it wants for them.
+    Attributes:
+        rows: honest rows -> the rows that corrupt clients send.
+        records: features and labels -> those that a corrupt client trains on.
+        gradients: a gradient, and how far the weights moved -> the gradient that is used.
+        goal: test features and labels -> features that show success, and the class it wants.
+        sees: the rows that `rows` is given.
+        needs: parameters that the run provides: f, n, classes, part, generator, rule, weigh, krum.
+        several: whether it makes sense only from two known rows on.
+        omniscient: whether it needs the rows of honest clients.
+        against: the rule that it is made to defeat; "" for any.
     """
 
     rows: Callable[..., Tensor] | None = None
     records: Callable[..., tuple[Tensor, Tensor]] | None = None
     gradients: Callable[..., Tensor] | None = None
+    goal: Callable[..., tuple[Tensor, int]] | None = None
+    sees: Sees = Sees.OWN
+    needs: tuple[str, ...] = ()
     several: bool = False
     omniscient: bool = False
-    goal: Callable[..., tuple[Tensor, int]] | None = None
+    against: str = ""
 
     @property
     def functions(self) -> tuple[Callable[..., Any], ...]:
-        """Those that there are; the first one's docstring describes the attack."""
-        return tuple(
-            function
-            for function in (self.records, self.rows, self.gradients)
-            if function is not None
-        )
+        """The functions that are set; the first one's docstring describes the attack."""
+        functions = (self.records, self.rows, self.gradients)
+        return tuple(function for function in functions if function is not None)
+
+    @cached_property
+    def parameters(self) -> Mapping[str, inspect.Parameter]:
+        """The hyper-parameters that a scenario may set."""
+        return settable(*self.functions, provided=self.needs)
 
 
 @dataclass(frozen=True)
@@ -77,15 +186,3 @@ class TrainerEntry:
     def private(self) -> bool:
         """Whether there is noise that a finite epsilon can rest on."""
         return self.plan is not None
-
-
-@cache  # reading a signature is slow, and a study asks for the same few of every cell
-def parameters_of(*functions: Callable[..., Any]) -> Mapping[str, inspect.Parameter]:
-    """The hyper-parameters that a scenario may set: keyword-only ones that the run does not provide itself."""
-    provided = {"generator", "weights", "start", "rule", "weigh", "krum", "classes", "part"}
-    return {
-        name: parameter
-        for function in functions
-        for name, parameter in inspect.signature(function).parameters.items()
-        if parameter.kind is inspect.Parameter.KEYWORD_ONLY and name not in provided
-    }

@@ -1,4 +1,8 @@
-"""What follows from a declaration and the catalog, from public constants only; each fact is worked out once."""
+"""What follows from a declaration and the catalog, from public constants only.
+
+Nothing here reads a record: a number that depends on records would tell about them wherever it
+shows, in a weight, a bound or a refusal.
+"""
 
 import json
 from collections.abc import Callable
@@ -8,11 +12,12 @@ from typing import Any
 import torch
 from torch import nn
 
-from securefl.channels.protocol import Kind
+from securefl.channels.protocol import Kind, Plan
 from securefl.data.partition import Skew
 from securefl.data.task import Task
 from securefl.errors import ScenarioError
 from securefl.learning.plan import DpPlan
+from securefl.rng import StreamFor, system_keystream
 from securefl.scenario import catalog
 from securefl.scenario.declaration import Declaration
 from securefl.scenario.entries import TrainerEntry
@@ -21,156 +26,156 @@ DEFAULT_SKEW = Skew(alpha=0.5, classes=2, minimum=1)
 
 
 class Facts:
-    """What a declaration means. A fact may be asked for once the names and keys that it rests on were checked.
+    """The meaning of a declaration.
+
+    Attributes are settled at once; they need nothing but names that the catalog has. Properties
+    are settled when they are first read, after the keys that they rest on were checked.
 
     Args:
-        declared: the tables of the scenario.
+        declared: the tables of the scenario; every name in them is in the catalog.
+
+    Attributes:
+        partition: how the records are dealt; the data set's own way by default.
+        site_count: number of sites before `only` keeps one.
+        clients: number of clients.
+        cohort_size: clients invited to a round.
+        data_options: the keys in force that only some data sets take.
+        training_records: training records of all sites; fewer where some of them judge.
+        trainer: the way of local training.
+        channel: the kind of the channel.
+        channel_options: the options in force that only some channels take.
+        rows: rows that the rule gets from a whole cohort.
+        min_cohort: fewest updates that make a round.
     """
 
     def __init__(self, declared: Declaration) -> None:
         self._declared = declared
-        self._data = catalog.DATA[declared.data.name]
+        data, channel = declared.data, declared.channel
+
+        self._data = catalog.DATA[data.name]
+        self._training = self._data.training(data.test_on)
+        self.training_records = sum(next(iter(self._training.values())))
+        self.data_options = _in_force(data, self._data.options)
+        self.partition = data.partition or self._data.usual
+        own_sites = self._data.partitions.get(self.partition)
+        if self.partition == "pooled":
+            self.site_count = 1
+        elif own_sites is not None:
+            self.site_count = len(own_sites)
+        else:
+            self.site_count = data.clients or catalog.DEFAULT_CLIENTS
+        if data.only is not None:
+            self.clients = 1
+        elif data.held_out is not None and self.partition != "pooled":
+            self.clients = self.site_count - 1
+        else:
+            self.clients = self.site_count
+        self.cohort_size = self.clients if declared.cohort is None else declared.cohort.size
+
+        self.trainer: TrainerEntry = catalog.TRAINERS[declared.training.kind]
+
+        self.channel: Kind = catalog.CHANNELS[channel.kind]
+        self.channel_options = _in_force(channel, self.channel.options)
+        self.rows = self.channel.rows(self.cohort_size)
+        self.min_cohort: int = channel.min_cohort or self.channel.min_cohort(**self.channel_options)
 
     # Sites and their records.
 
     @cached_property
-    def data_options(self) -> dict[str, Any]:
-        """The keys in force that only some data sets take, defaults filled in."""
-        given = {key: getattr(self._declared.data, key) for key in self._data.options}
-        return {
-            key: self._data.options[key] if value is None else value for key, value in given.items()
-        }
-
-    @cached_property
     def task(self) -> Task:
-        """What the records are and what is predicted, before any is read."""
+        """The shape of the records and the number of classes, before any record is read."""
         size = self.data_options.get("size")
         return self._data.task() if size is None else self._data.task(size)
 
-    @cached_property
-    def partition(self) -> str:
-        """How the records are dealt; the data set's own way by default."""
-        return self._declared.data.partition or self._data.usual
-
-    @cached_property
-    def site_count(self) -> int:
-        """Number of sites before `only` keeps one."""
-        own = self._data.partitions
-        if self.partition == "pooled":
-            return 1
-        if self.partition in own:
-            return len(own[self.partition])
-        return self._declared.data.clients or catalog.DEFAULT_CLIENTS
-
-    @cached_property
-    def clients(self) -> int:
-        """Number of clients."""
-        held_out = self._declared.data.held_out is not None and self.partition != "pooled"
-        return 1 if self._declared.data.only is not None else self.site_count - held_out
-
-    @cached_property
-    def cohort_size(self) -> int:
-        """Clients invited to a round."""
-        return self.clients if self._declared.cohort is None else self._declared.cohort.size
-
     def place(self, site: int) -> int:
-        """Where a site, numbered as the data set does, stands among those that are not held out."""
+        """Returns the place of a site, numbered as the data set does, among those that train."""
         held_out = self._declared.data.held_out
         return site - (held_out is not None and held_out < site)
 
     @cached_property
-    def training_records(self) -> int:
-        """Training records of all sites; fewer where some of them judge."""
-        training = self._data.training(self._declared.data.test_on)
-        return sum(next(iter(training.values())))
-
-    @cached_property
     def published_records(self) -> tuple[int, ...] | None:
-        """Training sizes of the published split, after `held_out`, `only` and `most`; None where drawn.
+        """Training sizes of the published split, after `held_out`, `only`, `share` and `most`.
 
-        After `share` they are what is expected, which is public: the share, rounded, at least 1.
+        None where the sizes are drawn. After `share` they are expected sizes: the share of the
+        published one, rounded, at least 1; the real sizes follow from the records.
         """
-        sizes, most, share = (
-            self._dealt_records(),
-            self._declared.data.most,
-            self._declared.data.share,
-        )
-        if sizes is not None and share is not None:
+        sizes = self._dealt_records()
+        if sizes is None:
+            return None
+        most, share = self._declared.data.most, self._declared.data.share
+        if share is not None:
             sizes = tuple(max(1, round(share * size)) for size in sizes)
-        return sizes if sizes is None or most is None else tuple(min(size, most) for size in sizes)
+        if most is not None:
+            sizes = tuple(min(size, most) for size in sizes)
+        return sizes
 
     @cached_property
-    def site_records(self) -> tuple[int, ...]:
-        """Public number of training records of each client: declared, or the published split's.
-
-        Raises:
-            ScenarioError: neither is there.
-        """
+    def public_records(self) -> tuple[int, ...] | None:
+        """Training records of each client: declared, or the published split's; None without."""
         privacy = self._declared.privacy
         if privacy is not None and privacy.records is not None:
             return privacy.records
-        if self.published_records is None:
+        return self.published_records
+
+    @cached_property
+    def site_records(self) -> tuple[int, ...]:
+        """The public numbers of training records. Raises ScenarioError where there are none."""
+        if self.public_records is None:
             raise ScenarioError(
                 f"partition {self.partition!r} has no published sizes: declare privacy.records, "
                 "or, without a DP claim, set weights = 'equal' or 'reported'"
             )
-        return self.published_records
+        return self.public_records
 
     def _dealt_records(self) -> tuple[int, ...] | None:
-        entry, how, held_out = self._data, self.partition, self._declared.data.held_out
-        training, records = entry.training(self._declared.data.test_on), self.training_records
-        if how == "pooled":
-            return (records - (0 if held_out is None else training[entry.usual][held_out]),)
-        if how in training:
-            sizes = training[how]
-        elif (known := catalog.DEALS[how].sizes) is not None:
-            sizes = known(records, self.site_count)
-        else:
-            return None
-        if self._declared.data.only is not None:
-            return (sizes[self._declared.data.only],)
+        """Returns the training sizes of the clients as they are dealt; None where drawn."""
+        held_out, only = self._declared.data.held_out, self._declared.data.only
+        if self.partition == "pooled":
+            # A site held out takes its records with it, those of the data set's own split.
+            lost = 0 if held_out is None else self._training[self._data.usual][held_out]
+            return (self.training_records - lost,)
+        sizes = self._training.get(self.partition)
+        if sizes is None:
+            known = catalog.DEALS[self.partition].sizes
+            if known is None:
+                return None
+            sizes = known(self.training_records, self.site_count)
+        if only is not None:
+            return (sizes[only],)
         return tuple(size for site, size in enumerate(sizes) if site != held_out)
 
-    # The model.
+    # Training.
+
+    @cached_property
+    def model(self) -> nn.Module:
+        """The model, built without memory for its weights.
+
+        Raises:
+            ValueError: its parameters do not fit the records.
+        """
+        chosen = self._declared.model
+        build = catalog.MODELS[chosen.name].function
+        return _model_of(build, self.task, json.dumps(chosen.parameters))
 
     @cached_property
     def coordinates(self) -> int:
-        """How many an update has."""
-        return sum(
-            parameter.numel() for parameter in self._model.parameters() if parameter.requires_grad
-        )
-
-    @cached_property
-    def buffers(self) -> tuple[str, ...]:
-        """Names of what the model keeps outside its parameters, such as running statistics."""
-        return tuple(name for name, _ in self._model.named_buffers())
+        """Number of coordinates of an update."""
+        trained = [p.numel() for p in self.model.parameters() if p.requires_grad]
+        return sum(trained)
 
     @cached_property
     def practice(self) -> dict[str, Any]:
-        """How training treats the records: sampling, normaliser, batches, statistics, and layers with weights."""
+        """How training treats the records, in the words of the table [practice]."""
         holding = [
             layer
-            for layer in self._model.modules()
+            for layer in self.model.modules()
             if [*layer.parameters(recurse=False), *layer.buffers(recurse=False)]
         ]
         layers = sorted({type(layer).__name__ for layer in holding})
         return {**self.trainer.practice, "layers": layers}
 
-    @cached_property
-    def _model(self) -> nn.Module:
-        """The model, built without memory for its weights."""
-        model = self._declared.model
-        return _model_of(catalog.MODELS[model.name], self.task, json.dumps(model.parameters))
-
-    # Training.
-
-    @cached_property
-    def trainer(self) -> TrainerEntry:
-        """The way of local training."""
-        return catalog.TRAINERS[self._declared.training.kind]
-
     def plan_without_noise(self, client: int) -> DpPlan:
-        """The public constants of one client's DP mechanism, before noise is chosen.
+        """Returns the public constants of one client's DP mechanism, before noise is chosen.
 
         Raises:
             ScenarioError: training has no noise, or the number of records is not public.
@@ -188,44 +193,67 @@ class Facts:
 
     # The channel.
 
-    @cached_property
-    def channel(self) -> Kind:
-        """The kind of the channel."""
-        return catalog.CHANNELS[self._declared.channel.kind]
-
-    @cached_property
-    def channel_options(self) -> dict[str, Any]:
-        """The options in force of the channel's kind, defaults filled in."""
-        defaults = self.channel.options
-        given = {key: getattr(self._declared.channel, key) for key in defaults}
-        return {key: defaults[key] if value is None else value for key, value in given.items()}
-
-    @cached_property
-    def min_cohort(self) -> int:
-        """Fewest updates that make a round: declared, or the channel's default."""
-        if self._declared.channel.min_cohort is not None:
-            return self._declared.channel.min_cohort
-        return self.channel.min_cohort(**self.channel_options)
-
     def client_weight(self, client: int, real_records: int | None) -> int:
-        """The weight a client states: its real count only where weights are reported, a public number elsewhere."""
+        """Returns the weight that a client states.
+
+        Args:
+            client: its id.
+            real_records: its record count where weights are reported; None everywhere else, so
+                that the weight is a public number.
+        """
         if real_records is not None:
             return real_records
         return 1 if self._declared.weights == "equal" else self.site_records[client]
 
     @cached_property
     def public_weights(self) -> dict[int, int] | None:
-        """The weights the server goes by, whatever clients state; None where they are reported."""
+        """The weights that the server uses whatever clients state; None where they report them."""
         if self._declared.weights == "reported":
             return None
         return {client: self.client_weight(client, None) for client in range(self.clients)}
 
     @cached_property
     def max_weight(self) -> int:
-        """The largest weight a client may carry: of the public ones, or declared, or all records of the data set."""
+        """The largest weight that a client may carry."""
         if self.public_weights is not None:
             return max(self.public_weights.values())
         return self._declared.channel.max_weight or self._data.records
+
+    def plan(self, *, session: bytes, d: int, stream_for: StreamFor, config: bytes = b"") -> Plan:
+        """Returns the public constants that both sides of the channel are built from."""
+        return Plan(
+            session=session,
+            d=d,
+            clients=tuple(range(self.clients)),
+            cohort=self.cohort_size,
+            rounds=self._declared.rounds,
+            min_cohort=self.min_cohort,
+            weights=self.public_weights,
+            max_weight=self.max_weight,
+            stream_for=stream_for,
+            config=config,
+            missing=frozenset(self._declared.simulate.missing),
+        )
+
+    @cached_property
+    def terms(self) -> Any:
+        """The terms that the clients agree on, except for their identities.
+
+        Raises:
+            ValueError: the terms do not fit.
+        """
+        sketch = self.plan(
+            session=b"",
+            d=self.coordinates,
+            stream_for=lambda purpose, client, round: system_keystream(),
+        )
+        return self.channel.terms(sketch, **self.channel_options)
+
+
+def _in_force(table: object, defaults: Any) -> dict[str, Any]:
+    """Returns the values of a table for the keys of defaults, which fill in where it has none."""
+    given = {key: getattr(table, key) for key in defaults}
+    return {key: defaults[key] if value is None else value for key, value in given.items()}
 
 
 @lru_cache(maxsize=64)  # the cells of a study share few models

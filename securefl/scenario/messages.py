@@ -1,11 +1,13 @@
-"""What pydantic found wrong with a table, as one sentence that names the key."""
+"""Pydantic's errors in a table, each as one sentence that names the key."""
 
 import difflib
+from collections.abc import Sequence
 from typing import Any
 
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
+# Pydantic speaks of Python's types, the author of a scenario of TOML's.
 _WORDS = {
     "valid tuple": "list",
     "valid list": "list",
@@ -14,21 +16,45 @@ _WORDS = {
     " after validation, not 0": "",
     " or instance of Drop": "",
 }
+_UNKNOWN, _MISSING = "extra_forbidden", "missing"
 
 
-def sentence(reason: ValidationError, model: type[BaseModel], whole: str) -> str:
-    """The first error in one sentence; a misspelt key first, since what it leaves unset is found missing, too.
+def sentences(reason: ValidationError, model: type[BaseModel], whole: str) -> str:
+    """Returns a sentence for each mistake, one a line; misspelt keys come first.
 
     Args:
-        reason: what pydantic raised.
+        reason: raised by pydantic.
         model: the class that was to be made.
-        whole: how to call the file where the error belongs to no key, such as "the scenario".
+        whole: names the file where a mistake belongs to no key, such as "the scenario".
     """
-    error = min(reason.errors(), key=lambda error: error["type"] != "extra_forbidden")
-    place = ".".join(str(part) for part in error["loc"])
-    if error["type"] == "extra_forbidden":
+    errors = sorted(reason.errors(), key=lambda error: error["type"] != _UNKNOWN)
+    lines = [_sentence(error, model, whole) for error in errors if not _follows(error, errors)]
+    return "\n".join(dict.fromkeys(lines))
+
+
+def _follows(error: ErrorDetails, errors: Sequence[ErrorDetails]) -> bool:
+    """Whether another error of the same table explains this one.
+
+    A key that is missing next to a misspelt one is most likely the one that was meant, and a list
+    is too short only because its entries were refused.
+    """
+    place = error["loc"]
+    if error["type"] == _MISSING:
+        return any(
+            other["type"] == _UNKNOWN and other["loc"][:-1] == place[:-1] for other in errors
+        )
+    return any(
+        len(other["loc"]) > len(place) and other["loc"][: len(place)] == place for other in errors
+    )
+
+
+def _sentence(error: ErrorDetails, model: type[BaseModel], whole: str) -> str:
+    place = ".".join(map(str, error["loc"]))
+    if error["type"] == _UNKNOWN:
         return f"unknown key {place!r}{_did_you_mean(error['loc'], model)}"
-    got = "" if isinstance(error["input"], dict) else f", got {error['input']!r}"
+    value = error["input"]
+    # A whole table would be longer than the sentence, and says nothing that the file does not.
+    got = "" if isinstance(value, dict) else f", got {value!r}"
     return f"{place or whole}: {_message(error)}{got}"
 
 
@@ -40,21 +66,23 @@ def _message(error: ErrorDetails) -> str:
 
 
 def _did_you_mean(place: tuple[int | str, ...], whole: type[BaseModel]) -> str:
-    model: Any = whole
-    for part in place[:-1]:
-        if isinstance(part, int):  # an entry of a list of tables
+    """Returns the end of a sentence on an unknown key: the nearest one, or all of its table."""
+    keys = _keys_at(place[:-1], whole)
+    close = difflib.get_close_matches(str(place[-1]), keys, n=1)
+    if close:
+        return f"; did you mean {close[0]!r}?"
+    return f"; known keys here: {', '.join(keys)}" if keys else ""
+
+
+def _keys_at(place: tuple[int | str, ...], whole: type[BaseModel]) -> list[str]:
+    """Returns the keys of the table at a place; none where there is no such table."""
+    table: Any = whole
+    for part in place:
+        if isinstance(part, int):  # an entry of a list of tables, which is of the list's type
             continue
-        field = model.model_fields.get(part) if hasattr(model, "model_fields") else None
-        kinds = (
-            [] if field is None else [field.annotation, *getattr(field.annotation, "__args__", ())]
-        )
-        model = next((kind for kind in kinds if hasattr(kind, "model_fields")), None)
-    known = list(getattr(model, "model_fields", {}))
-    close = difflib.get_close_matches(str(place[-1]), known, n=1)
-    return (
-        f"; did you mean {close[0]!r}?"
-        if close
-        else f"; known keys here: {', '.join(known)}"
-        if known
-        else ""
-    )
+        field = getattr(table, "model_fields", {}).get(part)
+        if field is None:
+            return []
+        kinds = [field.annotation, *getattr(field.annotation, "__args__", ())]
+        table = next((kind for kind in kinds if hasattr(kind, "model_fields")), None)
+    return list(getattr(table, "model_fields", {}))

@@ -6,29 +6,32 @@ from typing import Any
 from securefl.errors import ScenarioError
 
 
-def override(values: dict[str, Any], overrides: tuple[str, ...]) -> None:
-    """Write each `key.path=value` into values; a value is TOML, or a plain word, and nothing takes the key away.
+def override(values: dict[str, Any], given: str) -> None:
+    """Writes one `key.path=value` into values.
+
+    The value is TOML, or a plain word. With nothing after the equals sign the key is removed, so
+    that its default is in force.
 
     Raises:
-        ScenarioError: an override is no such pair, or its path leads nowhere.
+        ScenarioError: given is no such pair, or its path leads nowhere.
     """
-    for given in overrides:
-        path, equals, text = given.partition("=")
-        path = path.strip()
-        if not equals or not all(path.split(".")):
-            raise ScenarioError(f"--set takes key.path=value, got {given!r}")
-        if not text.strip():
-            _take_away(values, path)
-            continue
-        try:
-            value = tomllib.loads(f"value = {text.strip()}")["value"]
-        except tomllib.TOMLDecodeError:
-            value = text.strip()
-        place(values, path, value, what=f"--set {path}")
+    path, equals, text = given.partition("=")
+    path, text = path.strip(), text.strip()
+    if not equals or not all(path.split(".")):
+        raise ScenarioError(f"--set takes key.path=value, got {given!r}")
+    if not text:
+        _remove(values, path)
+        return
+    value: object
+    try:
+        value = tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        value = text
+    place(values, path, value, what=f"--set {path}")
 
 
-def _take_away(values: dict[str, Any], path: str) -> None:
-    """Remove the key at a path, so that its default holds. Raises ScenarioError where it is not set."""
+def _remove(values: dict[str, Any], path: str) -> None:
+    """Removes the key at a path. Raises ScenarioError where it is not set."""
     *tables, last = path.split(".")
     table: Any = values
     for name in tables:
@@ -39,10 +42,13 @@ def _take_away(values: dict[str, Any], path: str) -> None:
 
 
 def place(values: dict[str, Any], path: str, value: object, *, what: str) -> None:
-    """Write value at key.path into values; a bare name on the way becomes the table it abbreviates.
+    """Writes a value at key.path into values.
+
+    A bare name on the way becomes the table that it abbreviates: `"krum"` is `{ name = "krum" }`.
 
     Raises:
-        ScenarioError: path is empty somewhere, or leads through something that is no table; `what` begins the message.
+        ScenarioError: path is empty somewhere, or leads through something that is no table; `what`
+            begins the message.
     """
     *tables, last = path.split(".")
     if not all([*tables, last]):

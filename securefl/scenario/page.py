@@ -1,37 +1,37 @@
-"""Every key of a scenario, from the classes that check it: docs/scenario.md is this module's output.
+"""Writes docs/scenario.md: every key of a scenario, from the classes that check it.
 
-Written anew by `python -m securefl.scenario.page > docs/scenario.md`.
+Make the page again with `python -m securefl.scenario.page > docs/scenario.md`.
 """
 
 import inspect
 import sys
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from securefl.scenario import catalog
-from securefl.scenario.entries import parameters_of
+from securefl.scenario.entries import Entry
 from securefl.scenario.scenario import Scenario
 
 _BEGIN = """\
 # Every key of a scenario
 
-All keys are optional unless they are said to be needed; `securefl init` writes a scenario to start from, and `securefl
-validate` says what one will do. What depends on the data, the rule or the channel is filled in and shown in a run
-folder's resolved.json. `"krum"` is short for `{ name = "krum" }`.
+All keys are optional unless they are said to be needed. `securefl init` writes a scenario to start
+from, and `securefl validate` says what one will do. Values that depend on the data, the rule or the
+channel are filled in, and shown in a run folder's resolved.json. `"krum"` is short for
+`{ name = "krum" }`.
 
 Made by `python -m securefl.scenario.page` from the classes that check scenarios.
 """
 _TOP = (
-    "init_from is the folder of a run that ended, on the same data and of the same model: training starts from its "
-    "model. Under a DP claim the ledgers go on from its ledgers, and privacy.epsilon is for both together. weights are "
-    "those of clients in a mean."
+    "init_from is the folder of a run that ended, on the same data and of the same model: training "
+    "starts from its model. Under a DP claim the ledgers go on from its ledgers, and "
+    "privacy.epsilon is for both together. weights are those of clients in a mean."
 )
-_Table = Mapping[str, Any]
-_NEEDED = object()
+# Keys that hold a name of the catalog -> the names.
 _CHOICES: Mapping[str, Iterable[str]] = {
     "data.name": catalog.DATA,
     "model.name": catalog.MODELS,
-    "training.kind": ("sgd", "dp_sgd"),
+    "training.kind": catalog.TRAINERS,
     "privacy.unit": ("example",),
     "privacy.place": ("local",),
     "channel.kind": catalog.CHANNELS,
@@ -40,121 +40,138 @@ _CHOICES: Mapping[str, Iterable[str]] = {
     "attack.name": catalog.ATTACKS,
     "server.step": catalog.STEPS,
 }
-_NAMES: Mapping[str, Callable[[], Mapping[str, tuple[Callable[..., Any], ...]]]] = {
-    "models": lambda: {name: (function,) for name, function in catalog.MODELS.items()},
-    "pre-filters": lambda: {name: (entry.function,) for name, entry in catalog.PREFILTERS.items()},
-    "rules": lambda: {name: (entry.function,) for name, entry in catalog.RULES.items()},
-    "attacks": lambda: {name: entry.functions for name, entry in catalog.ATTACKS.items()},
-    "server steps": lambda: {name: (function,) for name, function in catalog.STEPS.items()},
+_WITH_PARAMETERS: Mapping[str, Mapping[str, Entry]] = {
+    "Models": catalog.MODELS,
+    "Pre-filters": catalog.PREFILTERS,
+    "Rules": catalog.RULES,
+    "Attacks": catalog.ATTACKS,
+    "Server steps": catalog.STEPS,
 }
+_WORDS = {
+    "integer": "a whole number",
+    "number": "a number",
+    "string": "a word",
+    "boolean": "`true` or `false`",
+}
+_BOUNDS = {
+    "minimum": "at least",
+    "exclusiveMinimum": "above",
+    "maximum": "at most",
+    "exclusiveMaximum": "below",
+}
+_UNBOUNDED = 2**31 - 1  # a limit of the type, which no author comes near
+
+Schema = Mapping[str, Any]  # of JSON Schema, as pydantic writes it
 
 
 def page() -> str:
-    """The page, in Markdown."""
-    return "\n".join([_BEGIN, *_tables(), *_parameters()]) + "\n"
+    """Returns the page, in Markdown."""
+    return "\n".join([_BEGIN, *_tables(), *_parameters(), *_data_and_channels()]) + "\n"
 
 
 def _tables() -> Iterator[str]:
-    """A table of keys for the scenario itself and for each table in it."""
+    """Yields a table of keys for the scenario itself, and one for each table in it."""
     schema = Scenario.model_json_schema()
-    known: dict[str, Any] = schema["$defs"]
-    plain = {
-        key: value for key, value in schema["properties"].items() if _inner(value, known) is None
-    }
-    yield from ("## At the top", "", _TOP, "", *_rows("", plain, known, {}))
-    for key, value in schema["properties"].items():
-        if (inner := _inner(value, known)) is not None:
-            yield from ("", f"## [{key}]", "", " ".join(inner["description"].split()), "")
-            yield from _rows(f"{key}.", inner["properties"], known, value.get("default") or {})
+    definitions: Schema = schema["$defs"]
+    tables = {key: _table(value, definitions) for key, value in schema["properties"].items()}
+    simple = {key: value for key, value in schema["properties"].items() if tables[key] is None}
+    yield from ("## At the top", "", _TOP, "")
+    yield from _rows("", simple, definitions, {})
+    for key, table in tables.items():
+        if table is None:
+            continue
+        usual = schema["properties"][key].get("default") or {}
+        yield from ("", f"## [{key}]", "", " ".join(table["description"].split()), "")
+        yield from _rows(f"{key}.", table["properties"], definitions, usual)
 
 
 def _rows(
-    place: str, properties: Mapping[str, Any], known: Mapping[str, Any], usual: Mapping[str, Any]
+    place: str, properties: Schema, definitions: Schema, usual: Mapping[str, Any]
 ) -> Iterator[str]:
-    """One line a key; `usual` is the table that stands where none is written."""
+    """Yields one line a key.
+
+    Args:
+        place: the path of the table, with a dot at its end.
+        properties: key -> its schema.
+        definitions: the schemas of all tables.
+        usual: the values in force where the scenario has no such table.
+    """
     yield from ("| key | takes | default |", "|---|---|---|")
     for key, value in properties.items():
         choices = _CHOICES.get(f"{place}{key}")
-        takes = (
-            _takes(value, known)
-            if choices is None
-            else " or ".join(f"`{choice}`" for choice in choices)
-        )
-        takes = (
-            f"a list of {takes}" if choices is not None and value.get("type") == "array" else takes
-        )
-        written = (
-            usual.get(key, value.get("default")) if key in usual or "default" in value else _NEEDED
-        )
-        default = "needed" if written is _NEEDED else _shown(written)
-        yield f"| `{key}` | {takes} | {default} |"
+        takes = _takes(value, definitions)
+        if choices is not None:
+            takes = " or ".join(f"`{choice}`" for choice in choices)
+            if value.get("type") == "array":
+                takes = f"a list of {takes}"
+        yield f"| `{key}` | {takes} | {_default(key, value, usual)} |"
 
 
-def _inner(value: Mapping[str, Any], known: Mapping[str, Any]) -> dict[str, Any] | None:
-    """The table that a key takes; None for a key that takes a value."""
-    for one in (value, *value.get("anyOf", ())):
-        if "$ref" in one:
-            return dict(known[one["$ref"].rpartition("/")[2]])
+def _default(key: str, value: Schema, usual: Mapping[str, Any]) -> str:
+    """Returns what is in force where a key is not written, or that it is needed."""
+    if key in usual:
+        return _shown(usual[key])
+    return _shown(value["default"]) if "default" in value else "needed"
+
+
+def _table(value: Schema, definitions: Schema) -> dict[str, Any] | None:
+    """Returns the schema of the table that a key takes; None for a key that takes a value."""
+    for schema in (value, *value.get("anyOf", ())):
+        if "$ref" in schema:
+            return dict(definitions[schema["$ref"].rpartition("/")[2]])
     return None
 
 
-def _takes(value: Mapping[str, Any], known: Mapping[str, Any]) -> str:
-    """What a key takes, in words."""
+def _takes(value: Schema, definitions: Schema) -> str:
+    """Returns what a key takes, in words."""
     if "anyOf" in value:
-        return _takes(next(one for one in value["anyOf"] if one.get("type") != "null"), known)
+        # `T | None`: None is what a key holds that is not written.
+        first = next(schema for schema in value["anyOf"] if schema.get("type") != "null")
+        return _takes(first, definitions)
     if "enum" in value:
         return " or ".join(f"`{choice}`" for choice in value["enum"])
-    if (inner := _inner(value, known)) is not None:
-        return "a table: " + ", ".join(f"`{key}`" for key in inner["properties"])
+    table = _table(value, definitions)
+    if table is not None:
+        return "a table: " + ", ".join(f"`{key}`" for key in table["properties"])
     if value["type"] == "array":
-        return f"a list: {_takes(value['items'], known)}"
-    word = {
-        "integer": "a whole number",
-        "number": "a number",
-        "string": "a word",
-        "boolean": "`true` or `false`",
-    }[value["type"]]
-    return word + _bounds(value)
+        return f"a list: {_takes(value['items'], definitions)}"
+    return _WORDS[value["type"]] + _bounds(value)
 
 
-def _bounds(value: Mapping[str, Any]) -> str:
-    words = {
-        "minimum": "at least",
-        "exclusiveMinimum": "above",
-        "maximum": "at most",
-        "exclusiveMaximum": "below",
-    }
-    told = [
+def _bounds(value: Schema) -> str:
+    bounds = [
         f"{word} {value[name]:g}"
-        for name, word in words.items()
-        if name in value and value[name] < 2**31 - 1
+        for name, word in _BOUNDS.items()
+        if value.get(name, _UNBOUNDED) < _UNBOUNDED
     ]
-    return f", {' and '.join(told)}" if told else ""
+    return f", {' and '.join(bounds)}" if bounds else ""
 
 
 def _parameters() -> Iterator[str]:
-    """What models, rules, attacks and steps take beside their names."""
-    for kind, table in _NAMES.items():
-        yield from ("", f"## {kind[:1].upper()}{kind[1:]}", "", "| name | takes |", "|---|---|")
-        for name, functions in table().items():
-            takes = [
-                f"`{key}`"
-                + (
-                    ""
-                    if one.default is inspect.Parameter.empty
-                    else f" (default {_shown(one.default)})"
-                )
-                for key, one in parameters_of(*functions).items()
-            ]
-            yield f"| `{name}` | {', '.join(takes) or 'nothing'} |"
+    """Yields the hyper-parameters of models, rules, attacks and steps."""
+    for heading, entries in _WITH_PARAMETERS.items():
+        yield from ("", f"## {heading}", "", "| name | takes |", "|---|---|")
+        for name, entry in entries.items():
+            takes = ", ".join(map(_parameter, entry.parameters.values()))
+            yield f"| `{name}` | {takes or 'nothing'} |"
+
+
+def _parameter(parameter: inspect.Parameter) -> str:
+    if parameter.default is inspect.Parameter.empty:
+        return f"`{parameter.name}`"
+    return f"`{parameter.name}` (default {_shown(parameter.default)})"
+
+
+def _data_and_channels() -> Iterator[str]:
+    """Yields the partitions of each data set, and the options of each channel."""
     yield from ("", "## Data and channels", "", "| data | partitions |", "|---|---|")
     for name, entry in catalog.DATA.items():
         ways = dict.fromkeys([*entry.partitions, "pooled", *catalog.DEALS])
         yield f"| `{name}` | {', '.join(f'`{way}`' for way in ways)}; by default `{entry.usual}` |"
     yield from ("", "| channel | options and their defaults |", "|---|---|")
-    for name, channel in catalog.CHANNELS.items():
-        told = ", ".join(f"`{key}` = {_shown(value)}" for key, value in channel.options.items())
-        yield f"| `{name}` | {told or 'none'} |"
+    for name, kind in catalog.CHANNELS.items():
+        options = ", ".join(f"`{key}` = {_shown(value)}" for key, value in kind.options.items())
+        yield f"| `{name}` | {options or 'none'} |"
 
 
 def _shown(value: object) -> str:

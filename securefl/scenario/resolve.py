@@ -3,47 +3,67 @@
 import copy
 import inspect
 import math
+from collections.abc import Iterator
 from typing import Any
 
 from securefl.scenario import catalog
 from securefl.scenario.declaration import Declaration
-from securefl.scenario.entries import parameters_of
+from securefl.scenario.entries import Entry
 from securefl.scenario.facts import DEFAULT_SKEW, Facts
 
 
 def resolved(declared: Declaration, facts: Facts) -> dict[str, Any]:
-    """Every value in force, ready for JSON (inf as a string); defaults of what is named are filled in."""
+    """Returns every value in force, ready for JSON (inf as a string).
+
+    The hash of these values names a cell: what is filled in here, and in which form, cannot change
+    without renaming every run.
+    """
     values: dict[str, Any] = declared.model_dump(mode="json")
-    how = facts.partition
-    takes = catalog.DEALS[how].takes if how in catalog.DEALS else ()
-    skew = {key: getattr(declared.data, key) or getattr(DEFAULT_SKEW, key) for key in takes}
     values["practice"] = copy.deepcopy(facts.practice)
     values["channel"] |= {"min_cohort": facts.min_cohort, **facts.channel_options}
     if declared.weights == "reported" and facts.channel.bounds_weights:
         values["channel"]["max_weight"] = facts.max_weight
-    values["data"] |= {"partition": how, "clients": facts.site_count, **skew, **facts.data_options}
-    tables = [
-        (values["model"], catalog.MODELS[declared.model.name]),
-        (values["defense"]["rule"], catalog.RULES[declared.defense.rule.name].function),
-        (values["server"], catalog.STEPS[declared.server.step]),
-    ]
-    for table, one in zip(
-        values["defense"]["prefilters"], declared.defense.prefilters, strict=True
-    ):
-        tables.append((table, catalog.PREFILTERS[one.name].function))
-    if declared.attack is not None:
-        tables += [
-            (values["attack"], function)
-            for function in catalog.ATTACKS[declared.attack.name].functions
-        ]
-    for table, function in tables:
-        for name, parameter in parameters_of(function).items():
-            if (default := parameter.default) not in (inspect.Parameter.empty, None):
-                table.setdefault(name, list(default) if isinstance(default, tuple) else default)
+    values["data"] |= {
+        "partition": facts.partition,
+        "clients": facts.site_count,
+        **_skew(declared, facts),
+        **facts.data_options,
+    }
+    for table, entry in _choices(declared, values):
+        _fill_in(table, entry)
     values["cohort"] = {"size": facts.cohort_size}
     if declared.privacy is not None:
-        known = declared.privacy.records or facts.published_records
-        values["privacy"]["records"] = None if known is None else list(known)
+        records = facts.public_records
+        values["privacy"]["records"] = None if records is None else list(records)
         if math.isinf(declared.privacy.epsilon):
             values["privacy"]["epsilon"] = "inf"
     return values
+
+
+def _skew(declared: Declaration, facts: Facts) -> dict[str, Any]:
+    """Returns the keys that shape the partition, where it has some."""
+    deal = catalog.DEALS.get(facts.partition)
+    keys = () if deal is None else deal.takes
+    return {key: getattr(declared.data, key) or getattr(DEFAULT_SKEW, key) for key in keys}
+
+
+def _choices(
+    declared: Declaration, values: dict[str, Any]
+) -> Iterator[tuple[dict[str, Any], Entry]]:
+    """Yields the table and the entry of every name that takes hyper-parameters."""
+    yield values["model"], catalog.MODELS[declared.model.name]
+    yield values["defense"]["rule"], catalog.RULES[declared.defense.rule.name]
+    yield values["server"], catalog.STEPS[declared.server.step]
+    for table in values["defense"]["prefilters"]:
+        yield table, catalog.PREFILTERS[table["name"]]
+    if declared.attack is not None:
+        yield values["attack"], catalog.ATTACKS[declared.attack.name]
+
+
+def _fill_in(table: dict[str, Any], entry: Entry) -> None:
+    """Fills in the defaults of an entry's hyper-parameters; a default of None stays unwritten."""
+    for name, parameter in entry.parameters.items():
+        default = parameter.default
+        if default is inspect.Parameter.empty or default is None:
+            continue
+        table.setdefault(name, list(default) if isinstance(default, tuple) else default)

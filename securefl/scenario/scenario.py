@@ -8,10 +8,16 @@ from typing import Any
 from pydantic import ValidationError, model_validator
 
 from securefl.errors import ScenarioError
-from securefl.scenario.checks.all import check_names, check_parts
+from securefl.scenario.checks.attack import check_attack
+from securefl.scenario.checks.channel import check_channel
+from securefl.scenario.checks.data import check_data
+from securefl.scenario.checks.defense import check_defense
+from securefl.scenario.checks.learning import check_model, check_step
+from securefl.scenario.checks.names import check_names
+from securefl.scenario.checks.privacy import check_privacy
 from securefl.scenario.declaration import Declaration
 from securefl.scenario.facts import Facts
-from securefl.scenario.messages import sentence
+from securefl.scenario.messages import sentences
 from securefl.scenario.overrides import override
 from securefl.scenario.resolve import resolved
 
@@ -19,19 +25,32 @@ from securefl.scenario.resolve import resolved
 class Scenario(Declaration):
     """One federation, complete and checked as a whole.
 
-    Build it with `load_scenario`, `parse_scenario` or `make_scenario`, whose errors are one sentence each; never with
-    `model_copy`, which would carry the facts of another.
+    Build it with `load_scenario`, `parse_scenario` or `make_scenario`, which refuse in plain
+    sentences; never with `model_copy`, which would carry the facts of another scenario.
     """
 
     @cached_property
     def facts(self) -> Facts:
-        """What follows from the declaration."""
+        """Everything that follows from the declaration."""
         return Facts(self)
 
     @model_validator(mode="after")
     def _parts_fit_together(self) -> "Scenario":
+        """Checks the parts in an order in which each may rest on those before it.
+
+        A later check would fail in other words on what an earlier one refuses, so the first
+        refusal ends them.
+        """
         check_names(self)
-        check_parts(self, self.facts)
+        facts = self.facts
+        check_data(self, facts)
+        check_model(self, facts)
+        check_privacy(self, facts)
+        check_channel(self, facts)
+        check_defense(self, facts)
+        if self.attack is not None:
+            check_attack(self, self.attack, facts)
+        check_step(self)
         return self
 
     @property
@@ -41,7 +60,7 @@ class Scenario(Declaration):
 
     @property
     def site_records(self) -> tuple[int, ...]:
-        """Public number of training records of each client. Raises ScenarioError where there is none."""
+        """Public number of training records of each client. Raises ScenarioError without one."""
         return self.facts.site_records
 
     @property
@@ -55,27 +74,27 @@ class Scenario(Declaration):
         return self.facts.cohort_size
 
     def resolved(self) -> dict[str, Any]:
-        """Every value in force, defaults filled in, ready for JSON (inf as a string)."""
+        """Returns every value in force, defaults filled in, ready for JSON (inf as a string)."""
         return resolved(self, self.facts)
 
 
 def load_scenario(path: Path, *, overrides: tuple[str, ...] = ()) -> Scenario:
-    """The scenario in a TOML file, with `key.path=value` overrides.
+    """Returns the scenario in a TOML file, with `key.path=value` overrides.
 
     Raises:
-        ScenarioError: the file cannot be read, is not TOML, or describes nothing that can be run.
+        ScenarioError: the file cannot be read, is not TOML, or describes nothing that can run.
     """
     try:
         text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as reason:
-        raise ScenarioError(
-            f"cannot read {path}: {getattr(reason, 'strerror', None) or 'not UTF-8 text'}"
-        ) from None
+    except UnicodeDecodeError:
+        raise ScenarioError(f"cannot read {path}: not UTF-8 text") from None
+    except OSError as reason:
+        raise ScenarioError(f"cannot read {path}: {reason.strerror}") from None
     return parse_scenario(text, overrides=overrides)
 
 
 def parse_scenario(text: str, *, overrides: tuple[str, ...] = ()) -> Scenario:
-    """The scenario in TOML text, with `key.path=value` overrides. Raises ScenarioError."""
+    """Returns the scenario in TOML text, with `key.path=value` overrides. Raises ScenarioError."""
     try:
         values = tomllib.loads(text)
     except tomllib.TOMLDecodeError as reason:
@@ -84,13 +103,14 @@ def parse_scenario(text: str, *, overrides: tuple[str, ...] = ()) -> Scenario:
         raise ScenarioError(
             "this is a study, not a scenario: use securefl bench, with --dry-run to check it"
         )
-    override(values, overrides)
+    for given in overrides:
+        override(values, given)
     return make_scenario(values)
 
 
 def make_scenario(values: dict[str, Any]) -> Scenario:
-    """The scenario of these values, as TOML or resolved.json hold them. Raises ScenarioError."""
+    """Returns the scenario of values as TOML or resolved.json hold them. Raises ScenarioError."""
     try:
         return Scenario.model_validate(values)
     except ValidationError as reason:
-        raise ScenarioError(sentence(reason, Scenario, "the scenario")) from None
+        raise ScenarioError(sentences(reason, Scenario, "the scenario")) from None

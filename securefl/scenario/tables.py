@@ -1,6 +1,8 @@
 """The tables of a scenario: their keys, types, ranges and safe defaults."""
 
 import math
+from collections.abc import Mapping
+from functools import cached_property
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
@@ -22,9 +24,9 @@ class Choice(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="allow")
 
-    @property
-    def parameters(self) -> dict[str, Any]:
-        """Everything beside the declared keys."""
+    @cached_property
+    def parameters(self) -> Mapping[str, Any]:
+        """The hyper-parameters: every key that is not declared here."""
         return dict(self.model_extra or {})
 
 
@@ -146,6 +148,12 @@ class Channel(Section):
     max_weight: Count | None = None
     secrets: Literal["system", "seeded"] | None = None
     reveal_counts: Annotated[bool, Field(strict=True)] | None = None
+
+
+# The keys of [channel] that only some kinds of channels take.
+OPTIONS_OF_CHANNELS = tuple(
+    key for key in Channel.model_fields if key not in ("kind", "min_cohort")
+)
 
 
 class Failure(Section):

@@ -11,7 +11,7 @@ from pydantic import BeforeValidator, Field, ValidationError, field_validator, m
 from securefl.errors import ScenarioError
 from securefl.runs.results import COLUMNS
 from securefl.scenario import overrides as setting
-from securefl.scenario.messages import sentence
+from securefl.scenario.messages import sentences
 from securefl.scenario.tables import Section, Seed
 from securefl.studies.layout import Compare, Layout
 from securefl.studies.levels import distinct, label_of, read_axis, read_zip, zip_name
@@ -281,11 +281,12 @@ def parse_study(
         raise ScenarioError(
             f'{strange[0]!r} belongs to a scenario: put it under [base], or give base = "scenario.toml"'
         )
-    setting.override(values["base"], overrides)
+    for given in overrides:
+        setting.override(values["base"], given)
     try:
         study = Study.model_validate({"name": name, **values})
     except ValidationError as reason:
-        raise ScenarioError(sentence(reason, Study, "the study")) from None
+        raise ScenarioError(sentences(reason, Study, "the study")) from None
     _check_effect(study, overrides)
     return study
 

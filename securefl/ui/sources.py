@@ -14,20 +14,10 @@ from typing import NamedTuple
 CATALOG = "securefl.scenario.catalog"
 # The function fields of an entry, in the order in which a user should read their docstrings:
 # a poisoning attack is described by what it does to records, if it touches them.
-DESCRIBED_FIELDS = {
-    "RuleEntry": ("function",),
-    "PrefilterEntry": ("function",),
-    "AttackEntry": ("records", "rows", "gradients"),
-}
-POSITIONAL_FIELDS = {
-    "RuleEntry": ("function",),
-    "PrefilterEntry": ("function",),
-    "AttackEntry": ("rows", "records", "gradients"),
-}
-# Keyword arguments that the run itself provides, and that no scenario can set.
-PROVIDED_BY_THE_RUN = frozenset(
-    {"generator", "weights", "start", "rule", "weigh", "krum", "classes", "part"}
-)
+ATTACK_FIELDS = ("records", "rows", "gradients")
+POSITIONAL_ATTACK_FIELDS = ("rows", "records", "gradients")
+# The fields that name keyword parameters which the run itself provides.
+PROVIDED_FIELDS = ("needs", "provided")
 
 
 class Description(NamedTuple):
@@ -45,10 +35,17 @@ def descriptions(table: str) -> Iterator[Description]:
         LookupError: the catalog has no such table, or a name in it has no source.
     """
     for key, value in _items(table):
-        functions = [_function(*path) for path in _functions_of(value)]
+        fields = _fields(value)
+        functions = [_function(*_path(fields[field])) for field in _described(fields)]
+        provided = [
+            name
+            for field in PROVIDED_FIELDS
+            if field in fields
+            for name in ast.literal_eval(fields[field])
+        ]
         sentences = [(ast.get_docstring(node) or "").partition("\n")[0] for node in functions]
         arguments = [argument.arg for node in functions for argument in node.args.kwonlyargs]
-        keys = [name for name in dict.fromkeys(arguments) if name not in PROVIDED_BY_THE_RUN]
+        keys = [name for name in dict.fromkeys(arguments) if name not in provided]
         yield Description(key, tuple(sentences), tuple(keys))
 
 
@@ -64,14 +61,19 @@ def _items(table: str) -> Iterator[tuple[str, ast.expr]]:
     raise LookupError(f"{CATALOG} has no table {table}")
 
 
-def _functions_of(value: ast.expr) -> list[tuple[str, str]]:
-    """Returns module and name of the functions of an entry, or of the function itself."""
+def _fields(value: ast.expr) -> dict[str, ast.expr]:
+    """Returns field -> expression of an entry such as `RuleEntry(defenses.mean, weighted=True)`."""
     if not isinstance(value, ast.Call):
-        return [_path(value)]
-    entry = ast.unparse(value.func)
-    fields = dict(zip(POSITIONAL_FIELDS[entry], value.args, strict=False))
-    fields.update({keyword.arg: keyword.value for keyword in value.keywords if keyword.arg})
-    return [_path(fields[field]) for field in DESCRIBED_FIELDS[entry] if field in fields]
+        raise LookupError(f"{CATALOG} holds something that is no entry: {ast.unparse(value)}")
+    is_attack = ast.unparse(value.func) == "AttackEntry"
+    positional = POSITIONAL_ATTACK_FIELDS if is_attack else ("function",)
+    fields = dict(zip(positional, value.args, strict=False))
+    return fields | {keyword.arg: keyword.value for keyword in value.keywords if keyword.arg}
+
+
+def _described(fields: dict[str, ast.expr]) -> list[str]:
+    """Returns the fields whose docstrings describe an entry."""
+    return [field for field in ("function", *ATTACK_FIELDS) if field in fields]
 
 
 def _path(value: ast.expr) -> tuple[str, str]:

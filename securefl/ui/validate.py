@@ -7,6 +7,7 @@ from securefl.privacy.chain import seeded_mark
 from securefl.privacy.lint.case import Case
 from securefl.privacy.lint.lint import lint
 from securefl.runs.origin import origin_of
+from securefl.scenario.budget import require_lasting
 from securefl.scenario.scenario import load_scenario
 from securefl.scenario.summary import summary
 
@@ -19,13 +20,15 @@ def explain(path: Path, overrides: tuple[str, ...]) -> tuple[str, dict[str, Any]
 
     Raises:
         ScenarioError: the scenario is wrong, or the run that it continues is not there.
+        BudgetExceeded: the budget cannot last for all rounds.
     """
     scenario = load_scenario(path, overrides=overrides)
     origin = origin_of(scenario)
+    outlook = require_lasting(scenario, None if origin is None else origin.spent)
     resolved = scenario.resolved()
     seeded = () if origin is None else origin.seeded
     findings = lint(Case(resolved, seeded_before=seeded))
-    lines = [summary(scenario, seeded)]
+    lines = [summary(scenario, seeded), *outlook.lines()]
     lines += [f"lint: {finding.weight} {finding.name}: {finding.message}" for finding in findings]
     if origin is not None and origin.spent and scenario.privacy is not None:
         # A budget covers all runs of a chain, so the reader has to see what is gone already.

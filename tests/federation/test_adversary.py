@@ -265,7 +265,7 @@ training = { kind = "sgd" }
     [
         (
             'attack = { name = "min_max", clients = [0] }',
-            "min_max by one client that knows its own row only would send",
+            'with a single client and knows = "own", min_max would send that client\'s update unchanged',
         ),
         (
             'cohort = { size = 2 }\nattack = { name = "a_little_is_enough", clients = [0, 1, 2] }',

@@ -20,14 +20,14 @@ from typing import Any
 import pytest
 import torch
 from pydantic import ValidationError
-from torch import nn
+from torch import Tensor, nn
 
 from securefl.data.task import Task
 from securefl.errors import ScenarioError
 from securefl.scenario import catalog
-from securefl.scenario.checks.names import PLANNED
-from securefl.scenario.checks.parameters import parameters
-from securefl.scenario.declaration import Declaration
+from securefl.scenario.checks.parameters import check_parameters
+from securefl.scenario.declaration import PLANNED, Declaration
+from securefl.scenario.entries import ModelEntry, RuleEntry
 from securefl.scenario.scenario import Scenario, load_scenario, parse_scenario
 
 NOT_MASKED = dict.fromkeys(
@@ -1123,14 +1123,15 @@ def test_an_empty_override_takes_a_key_away() -> None:
 
 
 def test_a_parameter_without_annotation_is_said_to_lack_one() -> None:
-    def rule(rows: object, *, tuned=None) -> None:  # type: ignore[no-untyped-def]
+    def rule(rows: Tensor, *, tuned=None) -> Tensor:  # type: ignore[no-untyped-def]
         """A rule of somebody else's."""
+        return rows
 
     with pytest.raises(
         ScenarioError,
         match="the parameter tuned of mine has no annotation; its author has to add one",
     ):
-        parameters("defense.rule", "mine", {"tuned": 1}, rule)
+        check_parameters("defense.rule", "mine", {"tuned": 1}, RuleEntry(rule))
 
 
 def test_the_schema_takes_what_scenarios_take() -> None:
@@ -1146,7 +1147,7 @@ def test_a_model_that_keeps_running_statistics_is_refused(monkeypatch: pytest.Mo
             nn.Linear(task.features, 4), nn.BatchNorm1d(4), nn.Linear(4, task.outputs)
         )
 
-    monkeypatch.setitem(catalog.MODELS, "normed", build)
+    monkeypatch.setitem(catalog.MODELS, "normed", ModelEntry(build))
     sentence = "model: normed keeps '1.running_mean', a buffer, which no update carries: use a model without running"
     assert refusal("", "model.name=normed").startswith(sentence)
 

@@ -5,15 +5,14 @@ import os
 import resource
 import subprocess
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from securefl.audit.threats import THREATS
 from securefl.scenario import catalog
-from securefl.scenario.entries import parameters_of
+from securefl.scenario.entries import Entry
 from securefl.studies.find import shipped_studies
 from securefl.ui.commands.completion import complete_adversary, complete_list, complete_study
 from securefl.ui.listing import listing, wrapped
@@ -21,12 +20,12 @@ from securefl.ui.names import ADVERSARIES, LISTS
 from securefl.ui.sources import descriptions
 
 SECUREFL = Path(sys.executable).with_name("securefl")
-TABLES: dict[str, Mapping[str, tuple[Callable[..., Any], ...]]] = {
-    "RULES": {name: (entry.function,) for name, entry in catalog.RULES.items()},
-    "PREFILTERS": {name: (entry.function,) for name, entry in catalog.PREFILTERS.items()},
-    "ATTACKS": {name: entry.functions for name, entry in catalog.ATTACKS.items()},
-    "MODELS": {name: (function,) for name, function in catalog.MODELS.items()},
-    "STEPS": {name: (function,) for name, function in catalog.STEPS.items()},
+TABLES: dict[str, Mapping[str, Entry]] = {
+    "RULES": catalog.RULES,
+    "PREFILTERS": catalog.PREFILTERS,
+    "ATTACKS": catalog.ATTACKS,
+    "MODELS": catalog.MODELS,
+    "STEPS": catalog.STEPS,
 }
 
 
@@ -35,10 +34,10 @@ def test_the_source_says_what_the_imported_catalog_says(table: str) -> None:
     expected = [
         (
             name,
-            tuple((inspect.getdoc(function) or "").splitlines()[0] for function in functions),
-            tuple(parameters_of(*functions)),
+            tuple((inspect.getdoc(function) or "").splitlines()[0] for function in entry.functions),
+            tuple(entry.parameters),
         )
-        for name, functions in TABLES[table].items()
+        for name, entry in TABLES[table].items()
     ]
     assert [tuple(entry) for entry in descriptions(table)] == expected
 

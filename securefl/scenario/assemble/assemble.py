@@ -16,8 +16,8 @@ from securefl.learning.evaluate import evaluate, predict
 from securefl.learning.protocol import Metrics
 from securefl.privacy.ledger import Ledger
 from securefl.privacy.remember import Remember, fresh
-from securefl.rng import seeded_keystream
 from securefl.scenario import catalog
+from securefl.scenario.assemble.cohort import inviter
 from securefl.scenario.assemble.ledgers import Origin
 from securefl.scenario.assemble.parts import Parts, parts
 from securefl.scenario.making.adversary import success
@@ -89,7 +89,7 @@ def join(parts: Parts) -> Assembled:
         server=sides.server,
         session=parts.session,
         layout=_layout(parts, sides),
-        invite=_inviter(scenario, tuple(clients)),
+        invite=inviter(scenario, tuple(clients)),
         min_cohort=scenario.facts.min_cohort,
         adversary=parts.adversary,
         screen=catalog.SCREEN,
@@ -139,18 +139,6 @@ def _clients(parts: Parts, sides: Sides) -> dict[int, Participant]:
             repeatable=scenario.repeatable,
         )
     return clients
-
-
-def _inviter(scenario: Scenario, members: tuple[int, ...]) -> Callable[[int], tuple[int, ...]]:
-    """Returns round -> its cohort: every member of the session, or some, drawn each round."""
-
-    def invite(round: int) -> tuple[int, ...]:
-        if scenario.cohort_size >= len(members):
-            return members
-        order = seeded_keystream(scenario.seed, "cohort", round).permutation(len(members))
-        return tuple(sorted(members[place] for place in order[: scenario.cohort_size].tolist()))
-
-    return invite
 
 
 def _with_failures(scenario: Scenario, clients: dict[int, Participant]) -> dict[int, Participant]:

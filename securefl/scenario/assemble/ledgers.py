@@ -1,4 +1,4 @@
-"""The ledgers of a run, and where a run starts that goes on from another."""
+"""The ledgers of a run, and the point where a run starts that goes on from another."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,34 +13,51 @@ from securefl.scenario.scenario import Scenario
 
 @dataclass(frozen=True)
 class Origin:
-    """Where a run starts: weights (d,), what each client had spent on them, and which runs had noise from a seed."""
+    """The end of an earlier run, from which another starts.
+
+    Attributes:
+        weights: (d,), of its model.
+        spent: client -> what it had spent on that model.
+        seeded: the earlier runs whose noise came from a seed.
+    """
 
     weights: Tensor
     spent: dict[int, Past]
     seeded: tuple[str, ...] = ()
 
     def epsilon(self, delta: float) -> float:
-        """What the client that is worst off had spent."""
-        return max(
-            (epsilon(dict(before.events), delta=delta) for before in self.spent.values()),
-            default=0.0,
-        )
+        """Returns the largest epsilon that a client had spent."""
+        spent = [epsilon(dict(before.events), delta=delta) for before in self.spent.values()]
+        return max(spent, default=0.0)
 
     def before(self, client: int) -> Past:
-        """What the client's ledger continues. One that never spent anything bears the mark of seeded noise as well."""
+        """Returns what the client's ledger continues.
+
+        The mark of seeded noise goes to clients that spent nothing, too: the model they start from
+        has it.
+        """
         return self.spent.get(client, NO_PAST)._replace(seeded=self.seeded)
 
 
 def open_ledgers(
     scenario: Scenario, folder: Path, origin: Origin | None = None
 ) -> dict[int, Ledger]:
-    """One ledger a client where a finite epsilon is claimed; none otherwise. They go on from those of origin."""
-    if (privacy := scenario.privacy) is None or not scenario.claims_dp:
+    """Opens one ledger a client where a finite epsilon is claimed, and none otherwise.
+
+    Args:
+        scenario: declares the claim.
+        folder: holds the ledgers; files that exist are read and continued.
+        origin: the run whose ledgers these go on from.
+
+    Raises:
+        LedgerError: a ledger is damaged or was kept under other terms.
+    """
+    privacy = scenario.privacy
+    if privacy is None or not scenario.claims_dp:
         return {}
     terms = Terms("example", "add_remove", privacy.delta, privacy.epsilon, privacy.noise)
-    return {
-        index: Ledger(
-            folder / f"{index}.jsonl", terms, NO_PAST if origin is None else origin.before(index)
-        )
-        for index in range(scenario.clients)
-    }
+    ledgers = {}
+    for client in range(scenario.clients):
+        before = NO_PAST if origin is None else origin.before(client)
+        ledgers[client] = Ledger(folder / f"{client}.jsonl", terms, before)
+    return ledgers

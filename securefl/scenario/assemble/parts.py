@@ -33,7 +33,6 @@ from securefl.scenario.assemble.trainers import (
     stream_for,
 )
 from securefl.scenario.making.adversary import adversary_of
-from securefl.scenario.making.channel import plan_of
 from securefl.scenario.making.rule import make_step, rule_of, weights_of
 from securefl.scenario.scenario import Scenario
 
@@ -77,9 +76,7 @@ class Parts:
     def plan(self) -> Plan:
         """The public constants that both sides of the channel are built from."""
         resolved = json.dumps(self.scenario.resolved(), sort_keys=True)
-        return plan_of(
-            self.scenario,
-            self.scenario.facts,
+        return self.scenario.facts.plan(
             session=self.session,
             d=len(vector.to_vector(self.model)),
             stream_for=stream_for(self.scenario),

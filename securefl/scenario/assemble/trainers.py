@@ -24,7 +24,7 @@ from securefl.scenario.scenario import Scenario
 def build_model(scenario: Scenario, task: Task) -> nn.Module:
     """Returns the scenario's model with its initial weights, which the seed decides."""
     generator = seeded_keystream(scenario.seed, "init").torch_generator()
-    build = catalog.MODELS[scenario.model.name]
+    build = catalog.MODELS[scenario.model.name].function
     return build(task, generator=generator, **scenario.model.parameters)
 
 

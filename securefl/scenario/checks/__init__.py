@@ -1,1 +1,1 @@
-"""What cannot work together is refused before anything runs, with the ways out in the message."""
+"""Refuses, before anything runs, a scenario whose parts do not fit, with the ways out."""

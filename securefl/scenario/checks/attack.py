@@ -1,4 +1,4 @@
-"""The corrupt clients exist, some client is honest, and the attack takes what it is given."""
+"""Whether the corrupt clients exist, some client is honest, and the attack can be made."""
 
 from functools import partial
 
@@ -8,64 +8,87 @@ from torch import Tensor
 from securefl.data.task import Examples
 from securefl.errors import ScenarioError
 from securefl.scenario import catalog
-from securefl.scenario.checks.parameters import parameters, tried
+from securefl.scenario.checks.parameters import check_parameters, tried
 from securefl.scenario.declaration import Declaration
 from securefl.scenario.facts import Facts
 from securefl.scenario.making.adversary import adversary_of, bend_of
 from securefl.scenario.making.attack import make_poison
-from securefl.scenario.making.rule import make_weights
+from securefl.scenario.making.rule import weights_of
 from securefl.scenario.tables import Attack
 
 
-def check_attack(declared: Declaration, facts: Facts) -> None:
-    """The corrupt clients exist, some client is honest, and the attack takes what it is given. Raises ScenarioError."""
-    if declared.attack is None:
-        return
-    _check_clients(declared.attack, facts)
-    _check_rows(declared, declared.attack, facts)
-    _check_records(declared, declared.attack, facts)
-    _check_gradients(declared, declared.attack)
+def check_attack(declared: Declaration, attack: Attack, facts: Facts) -> None:
+    """Checks the table [attack].
+
+    Raises:
+        ScenarioError: one sentence that says what to change.
+    """
+    _check_clients(attack, facts)
+    _check_knowledge(attack)
+    _check_rows(declared, attack, facts)
+    _check_records(declared, attack, facts)
+    _check_gradients(declared, attack, facts)
 
 
 def _check_clients(attack: Attack, facts: Facts) -> None:
-    if len(set(attack.clients)) < len(attack.clients):
+    corrupt = len(attack.clients)
+    if len(set(attack.clients)) < corrupt:
         raise ScenarioError(f"attack.clients: each client once, got {list(attack.clients)}")
     if max(attack.clients) >= facts.clients:
         raise ScenarioError(
             f"attack.clients: there is no client {max(attack.clients)} among {facts.clients}"
         )
-    expected = facts.channel_options.get("corrupt", len(attack.clients))
-    if len(attack.clients) > expected:
+    # A channel that hides updates from so many corrupt clients hides them from no more.
+    expected = facts.channel_options.get("corrupt", corrupt)
+    if corrupt > expected:
         raise ScenarioError(
-            f"attack.clients: {len(attack.clients)} clients are corrupt, channel.corrupt declares {expected}; raise it"
+            f"attack.clients: {corrupt} clients are corrupt, "
+            f"channel.corrupt declares {expected}; raise it"
         )
-    if len(attack.clients) == facts.clients:
+    if corrupt == facts.clients:
         raise ScenarioError(
             f"attack.clients: all {facts.clients} clients are corrupt, leave at least one honest"
         )
 
 
-def _check_rows(declared: Declaration, attack: Attack, facts: Facts) -> None:
-    """The attack takes its parameters, and the rows of a whole round and of one corrupt client."""
+def _check_knowledge(attack: Attack) -> None:
+    """Checks the attack's parameters, and that the adversary knows the rows it needs."""
     entry = catalog.ATTACKS[attack.name]
-    parameters("attack", attack.name, attack.parameters, *entry.functions)
+    check_parameters("attack", attack.name, attack.parameters, entry)
     if entry.omniscient and attack.knows != "omniscient":
         raise ScenarioError(
             f'attack: {attack.name} needs what the others send: set attack.knows = "omniscient"'
         )
     if entry.several and attack.knows == "own" and len(attack.clients) == 1:
         raise ScenarioError(
-            f"attack: {attack.name} by one client that knows its own row only would send it as it is: set "
-            'attack.knows = "omniscient", or name more clients'
+            f'attack: with a single client and knows = "own", {attack.name} would send that '
+            'client\'s update unchanged; use knows = "omniscient" or list more clients'
         )
+
+
+def _check_rows(declared: Declaration, attack: Attack, facts: Facts) -> None:
+    """Lets the attack have the rows of a whole round, and those of one corrupt client."""
     for present in {1, min(len(attack.clients), facts.cohort_size)}:
         rows, others = torch.zeros(present, 1), torch.zeros(facts.cohort_size - present, 1)
-        seen = others if attack.knows == "omniscient" and len(others) else rows
-        tried("attack", partial(_send, declared, facts, rows, seen))
+        known = others if attack.knows == "omniscient" and len(others) else rows
+        tried("attack", partial(_send, declared, facts, rows, known))
+
+
+def _send(declared: Declaration, facts: Facts, rows: Tensor, known: Tensor) -> None:
+    """Lets the attack have a round of these rows against a mean."""
+    weigh = weights_of(declared.defense)
+    if weigh is not None:
+        weigh = _equal_weights  # the rule itself was checked on rows of its own
+    adversary = adversary_of(declared, facts, lambda rows, weights: rows.mean(dim=0), weigh)
+    adversary.attack(rows, known, 0)
+
+
+def _equal_weights(rows: Tensor) -> Tensor:
+    return torch.ones(len(rows))
 
 
 def _check_records(declared: Declaration, attack: Attack, facts: Facts) -> None:
-    """The attack takes a record of this data set."""
+    """Lets the attack have a record of this data set."""
     task, clients = facts.task, tuple(attack.clients)
     label = torch.zeros(1, task.classes) if task.multilabel else torch.zeros(1).long()
     record = Examples(torch.zeros(1, *(task.image or (task.features,))), label)
@@ -75,29 +98,20 @@ def _check_records(declared: Declaration, attack: Attack, facts: Facts) -> None:
     tried("attack", lambda: poison(clients[0], *record))
 
 
-def _check_gradients(declared: Declaration, attack: Attack) -> None:
-    """An attack that changes gradients has a trainer that lets it, and does not overshoot."""
-    bends = bend_of(declared, attack.clients[0])
-    if bends is not None and declared.training.kind != "sgd":
+def _check_gradients(declared: Declaration, attack: Attack, facts: Facts) -> None:
+    """Checks that a change of gradients finds a trainer that allows it, and does not overshoot."""
+    bend = bend_of(declared, attack.clients[0])
+    if bend is None:
+        return
+    if not facts.trainer.bends:
+        kinds = [repr(kind) for kind, entry in catalog.TRAINERS.items() if entry.bends]
         raise ScenarioError(
-            f"attack: {attack.name} trains in its own way: use training.kind = 'sgd'"
+            f"attack: {attack.name} trains in its own way: use training.kind = {' or '.join(kinds)}"
         )
-    tried("attack", lambda: bends and bends(torch.zeros(1), torch.zeros(1)))
-    if (
-        bends is not None
-        and float(bends(torch.zeros(1), torch.ones(1))) * declared.training.lr >= 1
-    ):
+    tried("attack", lambda: bend(torch.zeros(1), torch.zeros(1)))
+    pull = float(bend(torch.zeros(1), torch.ones(1)))
+    if pull * declared.training.lr >= 1:
         raise ScenarioError(
-            f"attack: {attack.name} would overshoot the global model, to which it pulls back, at every step: lower "
-            "training.lr or anchor until their product is below 1"
+            f"attack: {attack.name} would overshoot the global model, to which it pulls back, "
+            "at every step: lower training.lr or anchor until their product is below 1"
         )
-
-
-def _send(declared: Declaration, facts: Facts, rows: Tensor, seen: Tensor) -> None:
-    """Let the attack have a round of these rows against a mean."""
-    rule, before = declared.defense.rule, declared.defense.prefilters
-    has = make_weights(rule.name, rule.parameters, [(one.name, one.parameters) for one in before])
-    weigh = None if has is None else lambda rows: torch.ones(len(rows))
-    adversary_of(declared, facts, lambda rows, weights: rows.mean(dim=0), weigh).attack(
-        rows, seen, 0
-    )

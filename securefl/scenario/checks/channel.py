@@ -1,78 +1,80 @@
-"""The channel takes its keys, the cohort is large enough, and simulated failures have a place."""
+"""Whether the channel takes its keys, cohorts are large enough, and failures can happen."""
 
 from securefl.errors import ScenarioError
-from securefl.scenario import catalog
 from securefl.scenario.declaration import Declaration
 from securefl.scenario.facts import Facts
-from securefl.scenario.making.channel import terms_of
-from securefl.scenario.tables import Failure
+from securefl.scenario.tables import OPTIONS_OF_CHANNELS, Simulate
 
-_OPTIONS = ("ring", "clip", "rounding", "corrupt", "max_weight", "secrets", "reveal_counts")
 _OF_REPORTED_WEIGHTS = ("max_weight", "reveal_counts")
 
 
 def check_channel(declared: Declaration, facts: Facts) -> None:
-    """The channel takes its keys, the cohort is large enough, and simulated failures have a place.
+    """Checks the tables [channel], [cohort] and [simulate].
 
     Raises:
         ScenarioError: one sentence that says what to change.
     """
-    kind = declared.channel.kind
-    entry = catalog.CHANNELS[kind]
-    takes = set(entry.options)
-    if declared.weights == "reported":
-        takes |= {"max_weight"} if entry.options else set()
-        takes |= {"reveal_counts"} if entry.shows_reported_weights else set()
-    for key in _OPTIONS:
-        if getattr(declared.channel, key) is not None and key not in takes:
-            beside = (
-                f"{kind} and weights = {declared.weights!r}"
-                if key in _OF_REPORTED_WEIGHTS
-                else f"{kind}"
-            )
-            raise ScenarioError(f"channel.{key} has no effect with {beside}; remove it")
-    if "reveal_counts" in takes and not declared.channel.reveal_counts:
-        raise ScenarioError(
-            f"weights = 'reported' shows the server each client's exact record count, under {kind}, too: say so with "
-            "channel.reveal_counts = true, or use weights = 'equal' or 'declared'"
-        )
+    _check_keys(declared, facts)
     if facts.cohort_size > facts.clients:
         raise ScenarioError(
             f"cohort.size: {facts.cohort_size} of {facts.clients} clients cannot be invited"
         )
-    if (least := facts.min_cohort) > facts.cohort_size:
+    if facts.min_cohort > facts.cohort_size:
         raise ScenarioError(
-            f"channel.min_cohort: {least} exceeds the {facts.cohort_size} clients of a round"
+            f"channel.min_cohort: {facts.min_cohort} exceeds "
+            f"the {facts.cohort_size} clients of a round"
         )
     try:
-        terms_of(declared, facts)
+        _ = facts.terms  # a channel checks its terms itself
     except ValueError as reason:
         raise ScenarioError(f"channel: {reason}") from None
-    _check_failures(declared, facts, entry.stages)
+    _check_failures(declared, facts)
 
 
-def _check_failures(declared: Declaration, facts: Facts, stages: int) -> None:
-    """Simulated failures happen to clients, rounds and stages that exist."""
-    failures: tuple[Failure, ...] = (*declared.simulate.drop, *declared.simulate.late)
-    for failure in failures:
-        if failure.client >= facts.clients:
-            raise ScenarioError(
-                f"simulate: there is no client {failure.client} among {facts.clients}"
-            )
+def _check_keys(declared: Declaration, facts: Facts) -> None:
+    """Checks that every option has an effect, and that counts are shown only by consent."""
+    channel, kind = declared.channel, facts.channel
+    takes = set(kind.options)
+    if declared.weights == "reported" and kind.bounds_weights:
+        takes.add("max_weight")
+    if declared.weights == "reported" and kind.shows_reported_weights:
+        takes.add("reveal_counts")
+    for key in OPTIONS_OF_CHANNELS:
+        if getattr(channel, key) is None or key in takes:
+            continue
+        situation = channel.kind
+        if key in _OF_REPORTED_WEIGHTS:
+            situation += f" and weights = {declared.weights!r}"
+        raise ScenarioError(f"channel.{key} has no effect with {situation}; remove it")
+    if "reveal_counts" in takes and not channel.reveal_counts:
+        raise ScenarioError(
+            "weights = 'reported' shows the server each client's exact record count, "
+            f"under {channel.kind}, too: say so with channel.reveal_counts = true, "
+            "or use weights = 'equal' or 'declared'"
+        )
+
+
+def _check_failures(declared: Declaration, facts: Facts) -> None:
+    """Checks that simulated failures happen to clients, rounds and stages that exist."""
+    simulate, kind, stages = declared.simulate, declared.channel.kind, facts.channel.stages
+    for client in _clients_of(simulate):
+        if client >= facts.clients:
+            raise ScenarioError(f"simulate: there is no client {client} among {facts.clients}")
+    for failure in (*simulate.drop, *simulate.late):
         if failure.round >= declared.rounds:
             raise ScenarioError(
                 f"simulate: there is no round {failure.round} among {declared.rounds} (from 0)"
             )
-    if declared.simulate.missing and not catalog.CHANNELS[declared.channel.kind].set_up:
-        raise ScenarioError(
-            f"simulate.missing: {declared.channel.kind} has no set-up that a client could miss"
-        )
-    for client in declared.simulate.missing:
-        if client >= facts.clients:
-            raise ScenarioError(f"simulate: there is no client {client} among {facts.clients}")
-    for drop in declared.simulate.drop:
+    if simulate.missing and not facts.channel.set_up:
+        raise ScenarioError(f"simulate.missing: {kind} has no set-up that a client could miss")
+    for drop in simulate.drop:
         if drop.stage > stages:
             plural = "stage" if stages == 1 else "stages"
             raise ScenarioError(
-                f"simulate.drop: {declared.channel.kind} has {stages} {plural}, got stage {drop.stage}"
+                f"simulate.drop: {kind} has {stages} {plural}, got stage {drop.stage}"
             )
+
+
+def _clients_of(simulate: Simulate) -> list[int]:
+    failures = [failure.client for failure in (*simulate.drop, *simulate.late)]
+    return [*failures, *simulate.missing]

@@ -1,69 +1,70 @@
-"""The rule gets the rows it needs, and the server's step its hyper-parameters."""
+"""Whether pre-filters and rule get the rows they need."""
 
 import torch
 
 from securefl.errors import ScenarioError
 from securefl.scenario import catalog
-from securefl.scenario.checks.parameters import parameters, tried
+from securefl.scenario.checks.parameters import check_parameters, tried
 from securefl.scenario.declaration import Declaration
 from securefl.scenario.entries import PrefilterEntry, RuleEntry
 from securefl.scenario.facts import Facts
-from securefl.scenario.making.rule import make_rule, make_step
+from securefl.scenario.making.rule import rule_of
 from securefl.scenario.tables import Named
 
 
 def check_defense(declared: Declaration, facts: Facts) -> None:
-    """The rule gets the rows it needs."""
-    rule = declared.defense.rule
+    """Checks that pre-filters and rule take their parameters, and the rows the channel reveals.
+
+    Raises:
+        ScenarioError: one sentence that says what to change.
+    """
+    rule, channel = declared.defense.rule, declared.channel.kind
     entry = catalog.RULES[rule.name]
-    kind, clients = declared.channel.kind, facts.cohort_size
-    rows = catalog.CHANNELS[kind].rows(clients)
-    _takes("defense.rule", rule, entry, declared, facts)
+    one_sum = facts.rows < facts.cohort_size
+    _check_rows("defense.rule", rule, entry, declared, facts)
     for prefilter in declared.defense.prefilters:
-        if rows < clients:
+        if one_sum:
             raise ScenarioError(
-                f"defense.prefilters: {prefilter.name} takes every update, and {kind} reveals one sum: use "
-                "prefilters = [], or channel.kind = 'plain'"
+                f"defense.prefilters: {prefilter.name} takes every update, and {channel} reveals "
+                f"one sum: use prefilters = [], or {_open_channels()}"
             )
-        _takes("defense.prefilters", prefilter, catalog.PREFILTERS[prefilter.name], declared, facts)
-    if rows < clients and not entry.weighted:
+        filters = catalog.PREFILTERS[prefilter.name]
+        _check_rows("defense.prefilters", prefilter, filters, declared, facts)
+    if one_sum and not entry.weighted:
         raise ScenarioError(
-            f"{rule.name} of the one sum that {kind} reveals would be the mean: use rule = 'mean', or "
-            "channel.kind = 'plain', which shows every update"
+            f"{rule.name} of the one sum that {channel} reveals would be the mean: "
+            f"use rule = 'mean', or {_open_channels()}, which shows every update"
         )
-    before = [(one.name, one.parameters) for one in declared.defense.prefilters]
-    defend = make_rule(rule.name, rule.parameters, before)
-    tried("defense", lambda: defend(torch.zeros(rows, 1), torch.ones(rows)))
+    defend = rule_of(declared.defense)
+    tried("defense", lambda: defend(torch.zeros(facts.rows, 1), torch.ones(facts.rows)))
 
 
-def _takes(
+def _check_rows(
     place: str,
     chosen: Named,
     entry: RuleEntry | PrefilterEntry,
     declared: Declaration,
     facts: Facts,
 ) -> None:
-    """A rule or pre-filter has its parameters, and the rows it needs."""
-    parameters(place, chosen.name, chosen.parameters, entry.function)
+    """Checks that a rule or pre-filter has its parameters, and the rows that f asks for."""
+    check_parameters(place, chosen.name, chosen.parameters, entry)
     f = chosen.parameters.get("f", 0)
     if f < 0:
         raise ScenarioError(f"{place}: f must be >= 0, got {f}")
-    kind, clients = declared.channel.kind, facts.cohort_size
-    rows, needed = catalog.CHANNELS[kind].rows(clients), entry.minimum_rows(f)
-    ways = (
-        "a smaller f, more clients in a round, or"
-        if rows == clients
-        else "channel.kind = 'plain', or"
+    needed = 1 if entry.minimum_rows is None else entry.minimum_rows(f)
+    if needed <= facts.rows:
+        return
+    ways = ["a smaller f", "more clients in a round"]
+    if facts.rows < facts.cohort_size:
+        ways = [_open_channels()]
+    raise ScenarioError(
+        f"{chosen.name} with f={f} needs {needed} rows, {declared.channel.kind} "
+        f"with {facts.cohort_size} clients reveals {facts.rows}: "
+        f"use {', '.join(ways)}, or a rule that needs fewer rows"
     )
-    if needed > rows:
-        raise ScenarioError(
-            f"{chosen.name} with f={f} needs {needed} rows, {kind} with {clients} clients reveals {rows}: "
-            f"use {ways} a rule that needs fewer rows"
-        )
 
 
-def check_server(declared: Declaration, facts: Facts) -> None:
-    """The step's hyper-parameters are its own."""
-    step, given = declared.server.step, declared.server.parameters
-    parameters("server", step, given, catalog.STEPS[step])
-    tried("server", lambda: make_step(step, given)(torch.zeros(1), torch.zeros(1), {}))
+def _open_channels() -> str:
+    """Returns the setting that lets a rule see every update."""
+    names = [name for name, kind in catalog.CHANNELS.items() if kind.shows_every_update]
+    return f"channel.kind = {' or '.join(map(repr, names))}"

@@ -1,43 +1,64 @@
-"""Whether a name is known; what the design has for later says so."""
+"""Whether every name in a scenario exists; names of later versions are said to be such."""
 
+from collections.abc import Collection, Iterator
 from difflib import get_close_matches
-from typing import Any
 
 from securefl.errors import ScenarioError
 from securefl.scenario import catalog
+from securefl.scenario.declaration import PLANNED, Declaration, not_yet
 
-PLANNED = {
-    "channel.kind": ("bfv",),
-    "privacy.unit": ("client",),
-    "privacy.place": ("distributed", "central"),
-    "training.kind": ("clipped_gradient",),
-}
+_UNITS = ("example",)
+_PLACES = ("local",)
+_SIMILAR = 0.8  # of 1, where two names are equal
 
 
-def known(key: str, name: str, table: Any) -> None:
-    """The name is in the table, or told to be one of later versions. Raises ScenarioError."""
-    if name in table:
-        return
+def check_names(declared: Declaration) -> None:
+    """Checks that every name is in the catalog.
+
+    Raises:
+        ScenarioError: a sentence a name that is not, one a line.
+    """
+    refusals = [_refusal(key, name, names) for key, name, names in _names(declared)]
+    unknown = [refusal for refusal in refusals if refusal]
+    if unknown:
+        raise ScenarioError("\n".join(unknown))
+
+
+def _names(declared: Declaration) -> Iterator[tuple[str, str, Collection[str]]]:
+    """Yields key, name and the names that the key may hold."""
+    yield "data.name", declared.data.name, catalog.DATA
+    if declared.data.partition is not None and declared.data.name in catalog.DATA:
+        own = catalog.DATA[declared.data.name].partitions
+        ways = dict.fromkeys([*own, "pooled", *catalog.DEALS])
+        yield "data.partition", declared.data.partition, ways
+    yield "model.name", declared.model.name, catalog.MODELS
+    yield "training.kind", declared.training.kind, catalog.TRAINERS
+    if declared.privacy is not None:
+        yield "privacy.unit", declared.privacy.unit, _UNITS
+        yield "privacy.place", declared.privacy.place, _PLACES
+    yield "channel.kind", declared.channel.kind, catalog.CHANNELS
+    for prefilter in declared.defense.prefilters:
+        yield "defense.prefilters", prefilter.name, catalog.PREFILTERS
+    yield "defense.rule", declared.defense.rule.name, catalog.RULES
+    if declared.attack is not None:
+        yield "attack.name", declared.attack.name, catalog.ATTACKS
+    yield "server.step", declared.server.step, catalog.STEPS
+
+
+def _refusal(key: str, name: str, names: Collection[str]) -> str:
+    """Returns the sentence that refuses a name; "" for a name that is known."""
+    if name in names:
+        return ""
     if name in PLANNED.get(key, ()):
-        raise ScenarioError(
-            f"{key} = {name!r} is not available yet; use {' or '.join(map(repr, table))}"
-        )
-    meant = _nearest(name, list(table))
-    asked = f", did you mean {meant!r}?" if meant else ";"
-    raise ScenarioError(f"{key}: there is no {name!r}{asked} known: {', '.join(table)}")
+        return not_yet(key, name, names)
+    meant = _nearest(name, names)
+    question = f", did you mean {meant!r}?" if meant else ";"
+    return f"{key}: there is no {name!r}{question} known: {', '.join(names)}"
 
 
-def _nearest(name: str, names: list[str]) -> str | None:
-    """The name that was most likely meant: in other letters, without its family, or nearly so."""
-    wanted = name.casefold().replace("-", "_")
-    family = wanted.split(":")[-1]
+def _nearest(name: str, names: Collection[str]) -> str | None:
+    """Returns the name that was most likely meant: without its family, or misspelt."""
+    family = name.casefold().replace("-", "_").split(":")[-1]
     tails = {known.casefold().split(":")[-1]: known for known in names}
-    near = get_close_matches(family, tails, n=1, cutoff=0.8)  # of 1, where they are equal
+    near = get_close_matches(family, tails, n=1, cutoff=_SIMILAR)
     return tails[near[0]] if near else None
-
-
-def refuse_planned_channel(values: object) -> None:
-    """Say that a channel is still to come, before its keys are found unknown. Raises ScenarioError."""
-    table = values.get("channel") if isinstance(values, dict) else None
-    if isinstance(table, dict) and table.get("kind") in PLANNED["channel.kind"]:
-        known("channel.kind", table["kind"], catalog.CHANNELS)

@@ -1,51 +1,84 @@
-"""Whether what a name stands for takes the parameters that are given."""
+"""Whether the hyper-parameters that a scenario gives fit what it names."""
 
 import inspect
 import math
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Mapping
+from types import NoneType
+from typing import Any, get_args
 
 from securefl.errors import ScenarioError
-from securefl.scenario.entries import parameters_of
+from securefl.scenario.entries import Entry
 
-_LARGEST = 1e6  # of a hyper-parameter; beyond it something is meant differently
+_MAX_HYPER_PARAMETER = 1e6  # beyond it something else was meant, such as a rate in percent
 
 
-def parameters(
-    place: str, name: str, given: dict[str, Any], *functions: Callable[..., Any]
-) -> None:
-    """What is given is what the functions take: no more, no less, and of the right kind."""
-    known = parameters_of(*functions)
+def check_parameters(place: str, name: str, given: Mapping[str, Any], entry: Entry) -> None:
+    """Checks that what is given is what the entry takes: no more, no less, of the right kind.
+
+    Args:
+        place: the key that names the entry, for the message.
+        name: of the entry.
+        given: its hyper-parameters in the scenario.
+        entry: of the catalog.
+
+    Raises:
+        ScenarioError: one sentence that says what to change.
+    """
+    parameters = entry.parameters
     for key, value in given.items():
-        if key not in known:
-            takes = f"takes {', '.join(known)}" if known else "takes no parameters"
+        if key not in parameters:
+            takes = f"takes {', '.join(parameters)}" if parameters else "takes no parameters"
             raise ScenarioError(f"{place}: {name} {takes}, got {key!r}")
-        if known[key].annotation is inspect.Parameter.empty:
-            raise ScenarioError(
-                f"{place}: the parameter {key} of {name} has no annotation; its author has to add one"
-            )
-        wanted = {int | None: int, float | None: float}.get(
-            known[key].annotation, known[key].annotation
-        )
-        fits = {int: (int,), float: (int, float)}.get(wanted, (list, tuple))
-        whole = value if isinstance(value, list | tuple) else [value]
-        scalar = int | float if wanted is float else int
-        scalars = all(
-            isinstance(part, scalar) and not isinstance(part, bool) and abs(part) < math.inf
-            for part in whole
-        )
-        if not isinstance(value, fits) or not scalars:
-            kind = {int: "an integer", float: "a finite number"}.get(wanted, "a list of integers")
-            raise ScenarioError(f"{place}: {key} of {name} must be {kind}, got {value!r}")
-        if any(abs(part) > _LARGEST for part in whole):
-            raise ScenarioError(f"{place}: {key} of {name} must be at most {_LARGEST:g} in size")
-    for key, parameter in known.items():
+        _check_value(place, name, parameters[key], value)
+    for key, parameter in parameters.items():
         if parameter.default is inspect.Parameter.empty and key not in given:
             raise ScenarioError(f"{place}: {name} needs {key}")
 
 
+def _check_value(place: str, name: str, parameter: inspect.Parameter, value: object) -> None:
+    """Checks that a value is of the kind that the parameter's annotation says."""
+    key = parameter.name
+    if parameter.annotation is inspect.Parameter.empty:
+        raise ScenarioError(
+            f"{place}: the parameter {key} of {name} has no annotation; its author has to add one"
+        )
+    kind = _without_none(parameter.annotation)
+    if kind is float:
+        fits, wanted = _is_number(value), "a finite number"
+    elif kind is int:
+        fits, wanted = _is_integer(value), "an integer"
+    else:
+        fits, wanted = _is_integers(value), "a list of integers"
+    if not fits:
+        raise ScenarioError(f"{place}: {key} of {name} must be {wanted}, got {value!r}")
+    numbers: Any = value if isinstance(value, list | tuple) else [value]
+    if any(abs(number) > _MAX_HYPER_PARAMETER for number in numbers):
+        raise ScenarioError(
+            f"{place}: {key} of {name} must be at most {_MAX_HYPER_PARAMETER:g} in size"
+        )
+
+
+def _without_none(annotation: Any) -> Any:
+    """Returns T for `T | None`, and any other annotation as it is."""
+    kinds = [kind for kind in get_args(annotation) if kind is not NoneType]
+    return kinds[0] if NoneType in get_args(annotation) else annotation
+
+
+def _is_integer(value: object) -> bool:
+    # TOML's true and false are no numbers, although Python's are.
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+def _is_number(value: object) -> bool:
+    return _is_integer(value) or (isinstance(value, float) and math.isfinite(value))
+
+
+def _is_integers(value: object) -> bool:
+    return isinstance(value, list | tuple) and all(map(_is_integer, value))
+
+
 def tried(place: str, call: Callable[[], object]) -> None:
-    """Let the callable itself refuse its parameters, on zeros."""
+    """Lets a callable refuse its hyper-parameters itself, on zeros. Raises ScenarioError."""
     try:
         call()
     except ValueError as reason:

@@ -1,4 +1,4 @@
-"""From a scenario's attack to an adversary, and what it does to its clients' records and gradients."""
+"""From the table [attack] to an adversary, and to what it does with records and gradients."""
 
 from collections.abc import Callable
 
@@ -8,16 +8,22 @@ from securefl.data.task import Examples, FederatedData, Site
 from securefl.federation.adversary import NOBODY, Adversary
 from securefl.federation.values import Rule, Weigh
 from securefl.learning.protocol import Bend
+from securefl.scenario.catalog import ATTACKS
 from securefl.scenario.declaration import Declaration
 from securefl.scenario.facts import Facts
 from securefl.scenario.making.attack import make_attack, make_bend, make_goal, make_poison
 
 
 def adversary_of(declared: Declaration, facts: Facts, rule: Rule, weigh: Weigh | None) -> Adversary:
-    """The adversary of the scenario, who knows the rule and its weights; nobody without an attack."""
-    if (attack := declared.attack) is None:
+    """Returns the adversary of a scenario, which knows the rule and the weights it gives.
+
+    Without an attack it is `NOBODY`.
+    """
+    attack = declared.attack
+    if attack is None:
         return NOBODY
     chosen = declared.defense.rule
+    is_target = chosen.name == ATTACKS[attack.name].against
     rewrite = make_attack(
         attack.name,
         attack.parameters,
@@ -25,19 +31,21 @@ def adversary_of(declared: Declaration, facts: Facts, rule: Rule, weigh: Weigh |
         clients=facts.cohort_size,
         rule=rule,
         weigh=weigh,
-        krum_f=chosen.parameters.get("f") if chosen.name == "krum" else None,
+        krum_f=chosen.parameters.get("f") if is_target else None,
     )
     return Adversary(frozenset(attack.clients), rewrite, omniscient=attack.knows == "omniscient")
 
 
 def poisoned(declared: Declaration, data: FederatedData) -> FederatedData:
-    """The same data, with the training records of corrupt clients as their attack leaves them.
+    """Returns the same data, with the training records of corrupt clients as attacked.
 
     Guarantees:
-        - No record of an honest client changes, and those of a corrupt one follow from no honest record.
+        - No record of an honest client changes, and no honest record decides how a corrupt one
+          changes.
         - Nothing is promised for a corrupt client's own records, which it could send as they are.
     """
-    if (attack := declared.attack) is None:
+    attack = declared.attack
+    if attack is None:
         return data
     poison = make_poison(
         attack.name,
@@ -46,18 +54,17 @@ def poisoned(declared: Declaration, data: FederatedData) -> FederatedData:
         classes=data.task.classes,
         corrupt=attack.clients,
     )
-    sites = [
-        Site(site.name, Examples(*poison(index, *site.train)), site.test)
-        if index in attack.clients
-        else site
-        for index, site in enumerate(data.sites)
-    ]
+    sites = list(data.sites)
+    for client in attack.clients:
+        site = sites[client]
+        sites[client] = Site(site.name, Examples(*poison(client, *site.train)), site.test)
     return FederatedData(data.task, tuple(sites), data.test)
 
 
 def bend_of(declared: Declaration, client: int) -> Bend | None:
-    """What the attack does to a client's gradients; None for an honest one."""
-    if (attack := declared.attack) is None or client not in attack.clients:
+    """Returns the attack on a client's gradients; None for an honest client."""
+    attack = declared.attack
+    if attack is None or client not in attack.clients:
         return None
     return make_bend(attack.name, attack.parameters)
 
@@ -65,20 +72,24 @@ def bend_of(declared: Declaration, client: int) -> Bend | None:
 def success(
     declared: Declaration, data: FederatedData, judge: Callable[[Tensor], Tensor]
 ) -> float | None:
-    """Of the test records that the attack is after, the share that the model takes for what it wants.
+    """Returns the share of targeted test records that the model classifies as the attack wants.
 
-    The judge gives the model's probabilities (n, classes) for features.
+    Args:
+        declared: names the attack.
+        data: holds the test records.
+        judge: features -> the model's probabilities (n, classes).
 
-    None without such records, and where the model answers what is not finite.
+    Returns:
+        From 0 to 1; None where no record is targeted, or the model's answers are not finite.
     """
-    if (attack := declared.attack) is None or (
-        goal := make_goal(attack.name, attack.parameters)
-    ) is None:
+    attack = declared.attack
+    goal = None if attack is None else make_goal(attack.name, attack.parameters)
+    if goal is None:
         return None
-    features, wanted = goal(*data.test)
+    features, label = goal(*data.test)
     if not len(features):
         return None
     probabilities = judge(features)
     if not bool(probabilities.isfinite().all()):
         return None
-    return float((probabilities.argmax(dim=1) == wanted).double().mean())
+    return float((probabilities.argmax(dim=1) == label).double().mean())

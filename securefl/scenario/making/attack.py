@@ -1,4 +1,4 @@
-"""What the adversary does, as callables: to rows, records and gradients; and what it is after."""
+"""An attack as callables: on rows, records and gradients, and the goal it is measured by."""
 
 import inspect
 from collections.abc import Callable, Mapping, Sequence
@@ -13,6 +13,7 @@ from securefl.federation.values import Rule, Weigh
 from securefl.learning.protocol import Bend
 from securefl.rng import seeded_keystream
 from securefl.scenario.catalog import ATTACKS, RULES
+from securefl.scenario.entries import Sees
 
 Parameters = Mapping[str, Any]
 
@@ -27,33 +28,42 @@ def make_attack(
     weigh: Weigh | None,
     krum_f: int | None,
 ) -> Attack:
-    """What the adversary does to rows: own honest rows (f, d), those known (h, d), round -> rows (f, d).
+    """Returns the attack on rows: own honest rows (f, d), known rows (h, d), round -> rows (f, d).
 
-    Clients are those of a round. Attacks that look for what hurts the federation's rule most are given it, the weights
-    that it gives to rows, and the f of its Krum; where it is none, their Krum takes as many as its rows allow.
+    Args:
+        name: of the attack.
+        parameters: its hyper-parameters in the scenario.
+        seed: of the scenario; an attack that draws does so from it, round by round.
+        clients: number of clients of a round.
+        rule: of the federation, for attacks that search for the rows that hurt it most.
+        weigh: the weights that the rule gives to rows; None where it gives none.
+        krum_f: f of the federation's Krum. None where its rule is another: an attack on Krum then
+            takes the largest f that its rows allow.
 
     Raises:
-        ValueError: the attack needs these weights, and the rule has none.
+        ValueError: the attack needs these weights, and the rule gives none.
     """
-    if (function := ATTACKS[name].rows) is None:
+    entry = ATTACKS[name]
+    if entry.rows is None:
         return lambda own, known, round: own
-    takes = inspect.signature(function).parameters
-    if "weigh" in takes and weigh is None:
+    function = entry.rows
+    if "weigh" in entry.needs and weigh is None:
         able = ", ".join(rule for rule, entry in RULES.items() if entry.weigh is not None)
         raise ValueError(f"{name} needs a rule that weighs rows, without pre-filters: {able}")
 
     def attack(own: Tensor, known: Tensor, round: int) -> Tensor:
-        most = max(0, min(len(own), (len(known) + len(own) - 3) // 2))
-        given = {
+        # Krum with this many corrupt rows still has the n >= 2 f + 3 rows that it needs.
+        largest_f = max(0, min(len(own), (len(known) + len(own) - 3) // 2))
+        provided = {
             "f": len(own),
             "n": clients,
             "generator": _generator(seed, "attack", round),
             "rule": lambda rows: rule(rows, torch.ones(len(rows))),
-            "krum": partial(RULES["krum"].function, f=most if krum_f is None else krum_f),
+            "krum": partial(RULES["krum"].function, f=largest_f if krum_f is None else krum_f),
             "weigh": weigh,
         }
-        rows = known if "f" in takes else own
-        sent: Tensor = function(rows, **_taken(function, given | dict(parameters)))
+        rows = known if entry.sees is Sees.KNOWN else own
+        sent: Tensor = function(rows, **_taken(function, provided, entry.needs, parameters))
         return sent
 
     return attack
@@ -62,40 +72,64 @@ def make_attack(
 def make_poison(
     name: str, parameters: Parameters, *, seed: int, classes: int, corrupt: Sequence[int]
 ) -> Poison:
-    """What the adversary does to the records of one of its clients before training: client, features, labels in."""
-    if (function := ATTACKS[name].records) is None:
+    """Returns the attack on records: client, features, labels -> features, labels.
+
+    Args:
+        name: of the attack.
+        parameters: its hyper-parameters in the scenario.
+        seed: of the scenario; decides which records are changed.
+        classes: how many classes there are.
+        corrupt: all corrupt clients, who may share a trigger among them.
+    """
+    entry = ATTACKS[name]
+    if entry.records is None:
         return lambda client, features, labels: (features, labels)
+    function = entry.records
 
     def poison(client: int, features: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
-        given = {
+        provided = {
             "classes": classes,
             "generator": _generator(seed, "poison", client),
             "part": (sorted(corrupt).index(client), len(corrupt)),
         }
-        features, labels = function(features, labels, **_taken(function, given | dict(parameters)))
+        given = _taken(function, provided, entry.needs, parameters)
+        features, labels = function(features, labels, **given)
         return features, labels
 
     return poison
 
 
 def make_bend(name: str, parameters: Parameters) -> Bend | None:
-    """What the adversary does to its clients' gradients while they train; None for most attacks."""
-    if (function := ATTACKS[name].gradients) is None:
+    """Returns the attack on the gradients of corrupt clients; None for most attacks."""
+    function = ATTACKS[name].gradients
+    if function is None:
         return None
-    return lambda gradient, offset: function(gradient, offset, **_taken(function, parameters))
+    given = _taken(function, {}, (), parameters)
+    return lambda gradient, offset: function(gradient, offset, **given)
 
 
 def make_goal(name: str, parameters: Parameters) -> Goal | None:
-    """What the attack is after: test features and labels -> features to show, and the class they shall be taken for."""
-    if (function := ATTACKS[name].goal) is None:
+    """Returns test features and labels -> features to show, and the class the attack wants."""
+    function = ATTACKS[name].goal
+    if function is None:
         return None
-    return lambda features, labels: function(features, labels, **_taken(function, parameters))
+    given = _taken(function, {}, (), parameters)
+    return lambda features, labels: function(features, labels, **given)
 
 
 def _generator(seed: int, purpose: str, place: int) -> torch.Generator:
     return seeded_keystream(seed, purpose, place).torch_generator()
 
 
-def _taken(function: Callable[..., Any], given: Parameters) -> dict[str, Any]:
-    """Of what is given, what function takes."""
+def _taken(
+    function: Callable[..., Any],
+    provided: Parameters,
+    needs: Sequence[str],
+    parameters: Parameters,
+) -> dict[str, Any]:
+    """Returns what one function of an attack takes of its needs and its hyper-parameters.
+
+    The functions of an attack share its parameters, and each takes its own part of them.
+    """
+    given = {key: value for key, value in provided.items() if key in needs} | dict(parameters)
     return {key: given[key] for key in inspect.signature(function).parameters if key in given}

@@ -14,12 +14,29 @@ from securefl.scenario.tables import Defense
 Parameters = Mapping[str, Any]
 
 
+def rule_of(defense: Defense) -> Rule:
+    """Returns the pre-filters and the rule of a table [defense], as the engine calls them."""
+    return make_rule(defense.rule.name, defense.rule.parameters, _prefilters(defense))
+
+
+def weights_of(defense: Defense) -> Weigh | None:
+    """Returns the weights that a rule gives to rows (m, d), as (m,); None where it gives none.
+
+    Behind a pre-filter there are none either: its rows are mixtures, and no client's own.
+    """
+    function = RULES[defense.rule.name].weigh
+    if function is None or defense.prefilters:
+        return None
+    return partial(function, **defense.rule.parameters)
+
+
 def make_rule(
     name: str, parameters: Parameters, prefilters: Sequence[tuple[str, Parameters]] = ()
 ) -> Rule:
-    """Pre-filters and the rule as the engine calls them: rows (m, d), weights (m,) -> (d,).
+    """Returns pre-filters and a rule as the engine calls them: rows (m, d), weights (m,) -> (d,).
 
-    Behind a pre-filter rows are no client's own, so that no weight is anybody's: they count the same.
+    Behind a pre-filter a row is no client's own, and no client's weight belongs to it: all rows
+    count the same.
     """
     entry = RULES[name]
     if entry.weighted and not prefilters:
@@ -34,29 +51,11 @@ def make_rule(
     return filtered
 
 
-def make_weights(
-    name: str, parameters: Parameters, prefilters: Sequence[tuple[str, Parameters]] = ()
-) -> Weigh | None:
-    """The weights that a rule gives to rows (m, d), as (m,); None where it gives none, or to mixtures of rows only."""
-    function = RULES[name].weigh
-    return None if function is None or prefilters else partial(function, **parameters)
-
-
-def rule_of(defense: Defense) -> Rule:
-    """The pre-filters and the rule of a scenario's [defense]."""
-    return make_rule(defense.rule.name, defense.rule.parameters, _prefilters(defense))
-
-
-def weights_of(defense: Defense) -> Weigh | None:
-    """The weights that the rule of a scenario's [defense] gives to rows; None where it gives none."""
-    return make_weights(defense.rule.name, defense.rule.parameters, _prefilters(defense))
+def make_step(name: str, parameters: Parameters) -> ServerStep:
+    """Returns the server's step with its hyper-parameters set."""
+    function = STEPS[name].function
+    return lambda weights, estimate, state: function(weights, estimate, state, **parameters)
 
 
 def _prefilters(defense: Defense) -> list[tuple[str, Parameters]]:
     return [(prefilter.name, prefilter.parameters) for prefilter in defense.prefilters]
-
-
-def make_step(name: str, parameters: Parameters) -> ServerStep:
-    """The server's step with its hyper-parameters set."""
-    function = STEPS[name]
-    return lambda weights, estimate, state: function(weights, estimate, state, **parameters)

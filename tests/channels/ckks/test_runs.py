@@ -16,7 +16,6 @@ from securefl.federation.values import Played
 from securefl.runs.api import run
 from securefl.runs.folder import RunFolder
 from securefl.scenario.assemble.assemble import assemble
-from securefl.scenario.making.channel import terms_of
 from securefl.scenario.scenario import Scenario, parse_scenario
 from tests.medmnist_files import official
 from tests.recorder import Recorder
@@ -74,7 +73,7 @@ def assert_the_channels_agree(text: str, folder: Path) -> dict[str, list[Played]
     played = {kind: play(scenario, folder / kind) for kind, scenario in scenarios.items()}
     for kind in ("ckks", "masked"):
         first = (played[kind][0].state.weights - played["plain"][0].state.weights).abs().max()
-        agreed, clients = terms_of(scenarios[kind], scenarios[kind].facts), scenarios[kind].clients
+        agreed, clients = scenarios[kind].facts.terms, scenarios[kind].clients
         least = agreed.max_weight if kind == "ckks" else 1  # all weights together are no less
         bound = (
             agreed.error_bound(clients, least)

@@ -19,7 +19,6 @@ from securefl.federation.values import Federation, Played
 from securefl.runs.api import run
 from securefl.scenario.assemble.assemble import assemble
 from securefl.scenario.assemble.trainers import stream_for
-from securefl.scenario.making.channel import terms_of
 from securefl.scenario.scenario import Scenario, parse_scenario
 from securefl.scenario.summary import summary
 from tests.recorder import Recorder
@@ -103,7 +102,7 @@ def test_one_round_differs_from_plain_by_no_more_than_the_channels_bound(tmp_pat
         scenario = parse_scenario(DIGITS, overrides=overrides)
         (masked,) = play(scenario, tmp_path / "m")
         (plain,) = play(parse_scenario(DIGITS, overrides=("rounds=1",)), tmp_path / "p")
-        code, public = terms_of(scenario, scenario.facts).code, [126] * 7 + [125] * 3
+        code, public = scenario.facts.terms.code, [126] * 7 + [125] * 3
         bound = code.bound(10) * max(public) / sum(public)
         error = float((masked.state.weights - plain.state.weights).abs().max())
         assert error <= bound + 1e-6
@@ -310,6 +309,6 @@ def test_a_scenario_that_shows_record_counts_says_so() -> None:
 
 def test_what_validation_sketches_has_the_models_own_coordinates(tmp_path: Path) -> None:
     scenario = parse_scenario(DIGITS, overrides=MASKED)
-    assert terms_of(scenario, scenario.facts).d == len(
+    assert scenario.facts.terms.d == len(
         assemble(scenario, run="r", ledgers=tmp_path).start.weights
     )

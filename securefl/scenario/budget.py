@@ -1,0 +1,137 @@
+"""How long a privacy budget lasts, calculated before anything runs."""
+
+from collections import Counter
+from collections.abc import Mapping
+from typing import NamedTuple
+
+from securefl.errors import BudgetExceeded
+from securefl.privacy.accounting.epsilon import fits
+from securefl.privacy.events import SampledGaussian
+from securefl.privacy.past import NO_PAST, Past
+from securefl.scenario.assemble.cohort import inviter
+from securefl.scenario.scenario import Scenario
+
+
+class Outlook(NamedTuple):
+    """The clients whose budget ends before the rounds do.
+
+    Attributes:
+        leaves: client -> the first round, from 0, that it is invited to and cannot pay for.
+        ends: the round in which too few clients are left; None where enough stay to the end.
+    """
+
+    leaves: Mapping[int, int]
+    ends: int | None
+
+    def lines(self) -> list[str]:
+        """Returns a sentence for each client that leaves."""
+        return [
+            f"client {client} leaves in round {round} (from 0): its budget is spent"
+            for client, round in sorted(self.leaves.items())
+        ]
+
+
+def require_lasting(scenario: Scenario, before: Mapping[int, Past] | None = None) -> Outlook:
+    """Returns the outlook of a scenario whose budget lasts for all rounds.
+
+    Clients that leave earlier are in it, as long as the others are enough for a round.
+
+    Args:
+        scenario: checked.
+        before: client -> what it has spent on the model that training starts from.
+
+    Raises:
+        BudgetExceeded: the run would end before its last round.
+    """
+    found = outlook(scenario, before)
+    privacy = scenario.privacy
+    if found.ends is None or privacy is None:
+        return found
+    raise BudgetExceeded(
+        f"privacy.noise_multiplier = {privacy.noise_multiplier:g} ends the run in round "
+        f"{found.ends} of {scenario.rounds} (from 0): fewer than {scenario.facts.min_cohort} "
+        f"clients can pay for it within epsilon {privacy.epsilon:g}; raise noise_multiplier, "
+        "set fewer rounds, or remove the key to have the noise calibrated"
+    )
+
+
+def outlook(scenario: Scenario, before: Mapping[int, Past] | None = None) -> Outlook:
+    """Returns when clients leave and when the run ends, if nothing but the budget stops them.
+
+    Calibrated noise lasts by construction; noise_multiplier is a number of the author's. Arguments
+    are those of `require_lasting`.
+    """
+    privacy = scenario.privacy
+    if privacy is None or privacy.noise_multiplier is None or not scenario.claims_dp:
+        return Outlook({}, None)
+    affordable: dict[int, int] = {}
+    # Clients that pay the same afford the same; each sum of privacy losses takes a while.
+    sums: dict[tuple[SampledGaussian, Past], int] = {}
+    for client in _members(scenario):
+        plan = scenario.facts.plan_without_noise(client).with_noise(privacy.noise_multiplier)
+        spent = NO_PAST if before is None else before.get(client, NO_PAST)
+        if (plan.cost, spent) not in sums:
+            sums[plan.cost, spent] = _affordable(
+                plan.cost,
+                dict(spent.events),
+                most=scenario.rounds,
+                delta=privacy.delta,
+                budget=privacy.epsilon,
+            )
+        affordable[client] = sums[plan.cost, spent]
+    return _played(scenario, affordable)
+
+
+def _members(scenario: Scenario) -> tuple[int, ...]:
+    """Returns the clients that take part in the session."""
+    missing = scenario.simulate.missing
+    return tuple(client for client in range(scenario.clients) if client not in missing)
+
+
+def _played(scenario: Scenario, affordable: Mapping[int, int]) -> Outlook:
+    """Plays the invitations of all rounds, and nothing else.
+
+    Args:
+        scenario: decides who is invited.
+        affordable: client -> rounds that it can pay for.
+    """
+    leaves: dict[int, int] = {}
+    if min(affordable.values()) >= scenario.rounds:
+        return Outlook(leaves, None)
+    invite = inviter(scenario, tuple(affordable))
+    paid = Counter[int]()
+    for round in range(scenario.rounds):
+        for client in invite(round):
+            if client in leaves:
+                continue
+            paid[client] += 1
+            if paid[client] > affordable[client]:
+                leaves[client] = round
+        if len(affordable) - len(leaves) < scenario.facts.min_cohort:
+            return Outlook(leaves, round)
+    return Outlook(leaves, None)
+
+
+def _affordable(
+    event: SampledGaussian,
+    spent: Mapping[SampledGaussian, int],
+    *,
+    most: int,
+    delta: float,
+    budget: float,
+) -> int:
+    """Returns how many releases of an event fit the budget on top of what was spent, up to most."""
+
+    def fit(count: int) -> bool:
+        return fits(Counter(spent) + Counter({event: count}), delta=delta, budget=budget)
+
+    if fit(most):
+        return most
+    low, high = 0, most  # low fits, or is 0; high does not fit
+    while high - low > 1:
+        middle = (low + high) // 2
+        if fit(middle):
+            low = middle
+        else:
+            high = middle
+    return low

@@ -1,0 +1,34 @@
+"""Whether the model fits the records, and the server's step its hyper-parameters."""
+
+import torch
+
+from securefl.errors import ScenarioError
+from securefl.scenario import catalog
+from securefl.scenario.checks.parameters import check_parameters, tried
+from securefl.scenario.declaration import Declaration
+from securefl.scenario.facts import Facts
+from securefl.scenario.making.rule import make_step
+
+
+def check_model(declared: Declaration, facts: Facts) -> None:
+    """Checks that the model takes records of this kind, and keeps all it learns in parameters.
+
+    Raises:
+        ScenarioError: one sentence that says what to change.
+    """
+    chosen = declared.model
+    check_parameters("model", chosen.name, chosen.parameters, catalog.MODELS[chosen.name])
+    tried("model", lambda: facts.model)
+    for name, _ in facts.model.named_buffers():
+        raise ScenarioError(
+            f"model: {chosen.name} keeps {name!r}, a buffer, which no update carries: "
+            "use a model without running statistics, with group norm in place of batch norm"
+        )
+
+
+def check_step(declared: Declaration) -> None:
+    """Checks that the server's step takes its hyper-parameters. Raises ScenarioError."""
+    server = declared.server
+    check_parameters("server", server.step, server.parameters, catalog.STEPS[server.step])
+    step = make_step(server.step, server.parameters)
+    tried("server", lambda: step(torch.zeros(1), torch.zeros(1), {}))
