@@ -5,6 +5,8 @@ Values are literals: `securefl ls` reads this text instead of importing it (`ui/
 
 from collections.abc import Mapping
 
+from torch import nn
+
 import attacks
 import defenses
 from securefl.channels.ckks.build import CKKS

@@ -10,6 +10,7 @@ from securefl.data.task import Task
 from securefl.errors import ScenarioError
 from securefl.runs.api import run
 from securefl.scenario import catalog
+from securefl.scenario.entries import ModelEntry
 from securefl.scenario.scenario import parse_scenario
 
 TEXT = """
@@ -26,10 +27,13 @@ def normed(task: Task, *, generator: torch.Generator) -> nn.Module:
     return nn.Sequential(nn.Linear(task.features, 4), norm, nn.Linear(4, task.outputs))
 
 
+NORMED = ModelEntry(normed, provided=("generator",))
+
+
 def test_a_layer_that_opacus_does_not_support_is_refused_in_one_sentence_before_there_is_a_folder(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setitem(catalog.MODELS, "normed", normed)
+    monkeypatch.setitem(catalog.MODELS, "normed", NORMED)
     sentence = (
         "model: DP-SGD cannot train layer '1': "
         "BatchNorm cannot support training with differential privacy"
@@ -42,6 +46,6 @@ def test_a_layer_that_opacus_does_not_support_is_refused_in_one_sentence_before_
 def test_without_privacy_the_same_layer_trains(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setitem(catalog.MODELS, "normed", normed)
+    monkeypatch.setitem(catalog.MODELS, "normed", NORMED)
     text = 'rounds = 1\ndata = { name = "heart" }\nmodel = "normed"\ntraining = { kind = "sgd" }\n'
     assert run(parse_scenario(text), tmp_path / "run")["rounds"] == 1

@@ -1147,7 +1147,7 @@ def test_a_model_that_keeps_running_statistics_is_refused(monkeypatch: pytest.Mo
             nn.Linear(task.features, 4), nn.BatchNorm1d(4), nn.Linear(4, task.outputs)
         )
 
-    monkeypatch.setitem(catalog.MODELS, "normed", ModelEntry(build))
+    monkeypatch.setitem(catalog.MODELS, "normed", ModelEntry(build, provided=("generator",)))
     sentence = "model: normed keeps '1.running_mean', a buffer, which no update carries: use a model without running"
     assert refusal("", "model.name=normed").startswith(sentence)
 
