@@ -1,4 +1,4 @@
-"""Federated learning with differential privacy, secure aggregation and attacks, measured side by side."""
+"""Federated learning with privacy, secure aggregation and attacks, measured side by side."""
 
 from typing import TYPE_CHECKING
 

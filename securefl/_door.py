@@ -1,4 +1,7 @@
-"""How a package exports names without importing their modules: torch and dp-accounting take seconds."""
+"""How a package exports names without importing their modules.
+
+torch and dp-accounting take seconds to import, which `securefl --help` must not cost.
+"""
 
 from collections.abc import Callable, Mapping
 from importlib import import_module
@@ -6,7 +9,7 @@ from typing import Any
 
 
 def door(package: str, homes: Mapping[str, str]) -> Callable[[str], Any]:
-    """Make a module's `__getattr__`, which imports a public name the first time it is used.
+    """Returns a module's `__getattr__`, which imports a public name when it is first used.
 
     Args:
         package: the name of the module.
@@ -16,6 +19,7 @@ def door(package: str, homes: Mapping[str, str]) -> Callable[[str], Any]:
     def getattr_of_module(name: str) -> Any:
         if name not in homes:
             raise AttributeError(f"module {package!r} has no attribute {name!r}")
-        return getattr(import_module(homes[name]), name)
+        module = import_module(homes[name])
+        return getattr(module, name)
 
     return getattr_of_module

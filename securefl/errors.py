@@ -1,8 +1,8 @@
-"""Every error a user can meet, each with the exit code the command line gives it."""
+"""Every error a user can meet, each with the exit code that the command line gives it."""
 
 
 class Interrupted(BaseException):
-    """Somebody pressed Ctrl-C; not an Exception, so that nothing takes it for a failure."""
+    """Raised when somebody presses Ctrl-C; not an Exception, so that it never counts as failure."""
 
 
 class SecureflError(Exception):
@@ -12,40 +12,40 @@ class SecureflError(Exception):
 
 
 class ScenarioError(SecureflError):
-    """The scenario, an option or a path is wrong; nothing was run."""
+    """Raised when the scenario, an option or a path is wrong; nothing was run."""
 
     exit_code = 2
 
 
 class DataError(SecureflError):
-    """A data file is missing, damaged or not what it should be."""
+    """Raised when a data file is missing, damaged or not the published one."""
 
 
 class RunFolderError(SecureflError):
-    """A run folder is damaged, in use, or holds something else."""
+    """Raised when a run folder is damaged, in use, or holds something else."""
 
 
 class LedgerError(SecureflError):
-    """A privacy ledger was truncated, edited or does not fit its run."""
+    """Raised when a privacy ledger was truncated, edited or does not fit its run."""
 
 
 class RunFailed(SecureflError):
-    """A run could not go on; its last good model is kept."""
+    """Raised when a run cannot go on; its last good model is kept."""
 
 
 class BudgetExceeded(SecureflError):
-    """The next release would cost more than the privacy budget allows."""
+    """Raised when the next release would cost more than the privacy budget allows."""
 
     exit_code = 3
 
 
 class ProtocolError(SecureflError):
-    """A message is illegal, or a call came in the wrong state."""
+    """Raised when a message is illegal, or a call comes in the wrong state."""
 
 
 class RoundAbandoned(SecureflError):
-    """A round ended without a result; model and server state stay as they were."""
+    """Raised when a round ends without a result; model and server state stay as they were."""
 
 
 class ClientFailure(SecureflError):
-    """One client could not take part in a round; the others go on without it."""
+    """Raised when one client cannot take part in a round; the others go on without it."""

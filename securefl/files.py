@@ -14,7 +14,7 @@ from securefl.errors import RunFolderError
 
 
 def write_atomic(path: Path, data: bytes) -> None:
-    """Put data at path so that a reader or a crash finds the old content or the new, never a part."""
+    """Writes a file so that a reader or a crash finds the old content or the new, not a part."""
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
     try:
         with temporary.open("wb") as file:
@@ -22,6 +22,7 @@ def write_atomic(path: Path, data: bytes) -> None:
             file.flush()
             os.fsync(file.fileno())
         temporary.replace(path)
+        # The rename itself is durable only once the folder is.
         sync_folder(path.parent)
     finally:
         temporary.unlink(missing_ok=True)
@@ -46,12 +47,13 @@ def _sync(path: Path) -> None:
 
 
 def write_json(path: Path, value: object) -> None:
-    """`write_atomic` of indented JSON; NaN and infinity are refused."""
-    write_atomic(path, (json.dumps(value, indent=2, allow_nan=False) + "\n").encode())
+    """Writes a value as indented JSON, atomically; refuses NaN and infinity."""
+    text = json.dumps(value, indent=2, allow_nan=False) + "\n"
+    write_atomic(path, text.encode())
 
 
 def read_json(path: Path) -> dict[str, Any]:
-    """The object in a JSON file.
+    """Returns the object in a JSON file.
 
     Raises:
         RunFolderError: the file cannot be read, or holds something else.
@@ -68,18 +70,29 @@ def read_json(path: Path) -> dict[str, Any]:
 
 
 def append_line(path: Path, value: object) -> None:
-    """Add one object to a JSON-lines file."""
+    """Appends one object to a JSON-lines file."""
     with path.open("a", encoding="utf-8") as file:
-        file.write(json.dumps(value, allow_nan=False, separators=(",", ":")) + "\n")
+        file.write(_json_line(value))
+
+
+def _json_line(value: object) -> str:
+    return json.dumps(value, allow_nan=False, separators=(",", ":")) + "\n"
 
 
 def read_lines(path: Path) -> list[dict[str, Any]]:
-    """The objects of a JSON-lines file; a last line without its newline is left out. Raises RunFolderError."""
+    """Returns the objects of a JSON-lines file; empty where there is no file.
+
+    A last line without its newline is left out: a crash cut it short.
+
+    Raises:
+        RunFolderError: the file cannot be read, or a line holds something else.
+    """
     if not path.exists():
         return []
     try:
         text = path.read_text(encoding="utf-8")
-        values = [json.loads(line) for line in text[: text.rfind("\n") + 1].splitlines()]
+        whole = text[: text.rfind("\n") + 1]
+        values = [json.loads(line) for line in whole.splitlines()]
     except OSError as reason:
         raise RunFolderError(f"cannot read {path}: {reason.strerror}") from None
     except ValueError:
@@ -90,18 +103,18 @@ def read_lines(path: Path) -> list[dict[str, Any]]:
 
 
 def write_lines(path: Path, values: list[dict[str, Any]]) -> None:
-    """`write_atomic` of a JSON-lines file."""
-    lines = [json.dumps(value, allow_nan=False, separators=(",", ":")) + "\n" for value in values]
-    write_atomic(path, "".join(lines).encode())
+    """Writes objects as a JSON-lines file, atomically."""
+    text = "".join(_json_line(value) for value in values)
+    write_atomic(path, text.encode())
 
 
 @contextmanager
 def locked(folder: Path, *, patience: float = 0.0) -> Iterator[None]:
-    """Hold the folder for this process.
+    """Holds the folder for this process.
 
     Args:
         folder: exists.
-        patience: seconds to wait for another process to let go.
+        patience: seconds to wait until another process lets go.
 
     Raises:
         RunFolderError: another process holds it.
@@ -118,13 +131,15 @@ def locked(folder: Path, *, patience: float = 0.0) -> Iterator[None]:
 
 
 def is_held(folder: Path) -> bool:
-    """Whether a process holds the folder now."""
+    """Returns whether a process holds the folder now."""
     path = folder / ".lock"
     try:
-        if path.exists():  # a look makes no file
+        # Looking at a folder must not make a file in it.
+        if path.exists():
             FileLock(path).acquire(blocking=False).lock.release()
     except Timeout:
         return True
-    except OSError:  # not ours to lock
+    # We may not lock somebody else's folder, so we cannot know; it counts as free.
+    except OSError:
         return False
     return False

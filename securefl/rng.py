@@ -1,4 +1,7 @@
-"""Random numbers: one AES-256-CTR keystream, keyed by the system or, for repeatable runs, by a seed."""
+"""Random numbers from one AES-256-CTR keystream.
+
+The system keys it or, for repeatable runs, a seed.
+"""
 
 import hashlib
 import math
@@ -10,14 +13,16 @@ import torch
 from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 from numpy.typing import NDArray
 
-_MANTISSA = 53  # bits of a float64 significand
+KEY_BYTES = 32
+# Of a float64.
+SIGNIFICAND_BITS = 53
 
 
 class Keystream:
     """Bytes, integers, uniforms and normals from AES-256-CTR under one key.
 
     Guarantees:
-        - Whoever does not know the key cannot tell the output from random (AES as a PRF).
+        - Without the key, the output cannot be told from random (AES as a PRF).
         - The same key gives the same numbers on every machine.
 
     Args:
@@ -28,60 +33,86 @@ class Keystream:
     """
 
     def __init__(self, key: bytes) -> None:
-        if len(key) != 32:
+        if len(key) != KEY_BYTES:
             raise ValueError(f"a keystream needs a key of 32 bytes, got {len(key)}")
-        self._encryptor = Cipher(algorithms.AES(key), modes.CTR(bytes(16))).encryptor()
+        # A counter from zero is safe because a key has one stream, never two.
+        first_counter = modes.CTR(bytes(16))
+        self._encryptor = Cipher(algorithms.AES(key), first_counter).encryptor()
 
     def bytes(self, size: int) -> bytes:
-        """The next `size` bytes."""
+        """Returns the next `size` bytes."""
+        # The encryption of zeros is the keystream itself.
         return self._encryptor.update(bytes(size))
 
     def integers(self, size: int) -> NDArray[np.uint64]:
-        """(size,) uniform 64-bit integers."""
+        """Returns (size,) uniform 64-bit integers."""
         return np.frombuffer(self.bytes(8 * size), dtype="<u8")
 
     def uniform(self, size: int) -> NDArray[np.float64]:
-        """(size,) uniforms on the 2^53 multiples of 2^-53 in (0, 1]."""
-        kept = (self.integers(size) >> np.uint64(64 - _MANTISSA)).astype(np.float64)
-        return (kept + 1.0) * 2.0**-_MANTISSA
+        """Returns (size,) uniforms on the 2^53 multiples of 2^-53 in (0, 1]."""
+        high_bits = self.integers(size) >> np.uint64(64 - SIGNIFICAND_BITS)
+        # One more, so that zero is never drawn: the normals take a logarithm.
+        return (high_bits.astype(np.float64) + 1.0) * 2.0**-SIGNIFICAND_BITS
 
     def normal(self, size: int) -> NDArray[np.float64]:
-        """(size,) standard normals, float64.
+        """Returns (size,) standard normals, float64.
 
         Source: Box and Muller, Annals of Mathematical Statistics 1958.
         """
         half = (size + 1) // 2
         radius = np.sqrt(-2.0 * np.log(self.uniform(half)))
         angle = (2.0 * math.pi) * self.uniform(half)
-        return np.concatenate([radius * np.cos(angle), radius * np.sin(angle)])[:size]
+        cosines = radius * np.cos(angle)
+        sines = radius * np.sin(angle)
+        return np.concatenate([cosines, sines])[:size]
 
     def bernoulli(self, size: int, *, probability: float) -> NDArray[np.bool_]:
-        """(size,) independent coins; each is True with `probability` rounded down to a multiple of 2^-64."""
+        """Returns (size,) independent coins, each True with the probability.
+
+        Args:
+            size: number of coins.
+            probability: in [0, 1]; rounded down to a multiple of 2^-64.
+
+        Raises:
+            ValueError: probability is outside [0, 1].
+        """
         if not 0 <= probability <= 1:
             raise ValueError(f"probability must be in [0, 1], got {probability}")
         threshold = int(math.ldexp(probability, 64))
+        # A probability of one has a threshold that 64 bits cannot hold.
         if threshold >= 2**64:
             return np.ones(size, dtype=np.bool_)
         return self.integers(size) < np.uint64(threshold)
 
     def permutation(self, size: int) -> NDArray[np.int64]:
-        """(size,) the integers below size in random order (two equal 64-bit draws would keep theirs)."""
+        """Returns the integers below `size`, (size,), in random order.
+
+        Two equal 64-bit draws would keep their order, which has a negligible chance.
+        """
         return np.argsort(self.integers(size), kind="stable").astype(np.int64)
 
     def torch_generator(self) -> torch.Generator:
-        """A torch generator for shuffles and initial weights; never for noise that claims DP."""
-        return torch.Generator().manual_seed(int(self.integers(1)[0] >> np.uint64(1)))
+        """Returns a torch generator for shuffles and initial weights.
+
+        It must never make noise that claims DP: torch's generator is not cryptographic.
+        """
+        seed = int(self.integers(1)[0] >> np.uint64(1))
+        return torch.Generator().manual_seed(seed)
 
 
-StreamFor = Callable[[str, int, int], Keystream]  # purpose, client, round
+# (purpose, client, round) -> stream.
+StreamFor = Callable[[str, int, int], Keystream]
 
 
 def system_keystream() -> Keystream:
-    """A keystream under a fresh key from the system's CSPRNG."""
-    return Keystream(secrets.token_bytes(32))
+    """Returns a keystream under a fresh key from the system's CSPRNG."""
+    return Keystream(secrets.token_bytes(KEY_BYTES))
 
 
 def seeded_keystream(seed: int, purpose: str, *path: int) -> Keystream:
-    """The keystream that seed, purpose and path name; repeatable, so worthless as DP noise."""
+    """Returns the keystream named by seed, purpose and path.
+
+    It is repeatable, so it is worthless as DP noise.
+    """
     name = "/".join(["securefl", str(seed), purpose, *map(str, path)])
     return Keystream(hashlib.sha256(name.encode()).digest())

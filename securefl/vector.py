@@ -11,31 +11,35 @@ from securefl.errors import ProtocolError
 
 
 def to_vector(model: nn.Module) -> Tensor:
-    """(d,) copy of the trainable parameters, in their declared order."""
-    return torch.cat([p.detach().reshape(-1) for p in model.parameters() if p.requires_grad])
+    """Returns a copy of the trainable parameters, (d,), in their declared order."""
+    return torch.cat([parameter.detach().reshape(-1) for parameter in _trainable(model)])
+
+
+def _trainable(model: nn.Module) -> list[nn.Parameter]:
+    return [parameter for parameter in model.parameters() if parameter.requires_grad]
 
 
 def load_vector(model: nn.Module, weights: Tensor) -> None:
-    """Write weights (d,) into the trainable parameters of model.
+    """Writes weights (d,) into the trainable parameters of the model.
 
     Raises:
         ValueError: the model does not have exactly d trainable coordinates.
     """
-    parameters = [p for p in model.parameters() if p.requires_grad]
-    if weights.shape != (count := sum(p.numel() for p in parameters),):
+    parameters = _trainable(model)
+    sizes = [parameter.numel() for parameter in parameters]
+    if weights.shape != (sum(sizes),):
         raise ValueError(
-            f"the model has {count} coordinates, the vector has shape {tuple(weights.shape)}"
+            f"the model has {sum(sizes)} coordinates, the vector has shape {tuple(weights.shape)}"
         )
     with torch.no_grad():
-        for parameter, part in zip(
-            parameters, torch.split(weights, [p.numel() for p in parameters]), strict=True
-        ):
+        for parameter, part in zip(parameters, torch.split(weights, sizes), strict=True):
             parameter.copy_(part.view_as(parameter))
 
 
 def shapes(model: nn.Module) -> dict[str, torch.Size]:
     """Returns name -> shape of the trainable parameters, in the order of the vector."""
-    return {name: p.shape for name, p in model.named_parameters() if p.requires_grad}
+    parameters = model.named_parameters()
+    return {name: parameter.shape for name, parameter in parameters if parameter.requires_grad}
 
 
 def named(weights: Tensor, shapes: Mapping[str, torch.Size]) -> dict[str, Tensor]:
@@ -56,30 +60,37 @@ def named(weights: Tensor, shapes: Mapping[str, torch.Size]) -> dict[str, Tensor
 
 
 def to_bytes(vector: Tensor) -> bytes:
-    """4 d bytes: float32, little-endian."""
-    return vector.detach().to(torch.float32).numpy().astype("<f4", copy=False).tobytes()
+    """Returns the 4 d bytes of a vector: float32, little-endian."""
+    values = vector.detach().to(torch.float32).numpy()
+    return values.astype("<f4", copy=False).tobytes()
 
 
 def from_bytes(data: bytes | memoryview, *, d: int) -> Tensor:
-    """(d,) float32 vector.
+    """Returns the vector (d,) that `to_bytes` wrote, as float32.
 
     Raises:
-        ProtocolError: data is not exactly 4 d bytes (checked before anything is allocated).
+        ProtocolError: data is not exactly 4 d bytes; checked before anything is allocated.
     """
     if len(data) != 4 * d:
         raise ProtocolError(f"a vector of {d} coordinates takes {4 * d} bytes, got {len(data)}")
-    return torch.from_numpy(np.frombuffer(data, dtype="<f4").astype(np.float32))
+    # astype copies: the vector must not share memory with a message.
+    values = np.frombuffer(data, dtype="<f4").astype(np.float32)
+    return torch.from_numpy(values)
 
 
 def layout(model: nn.Module) -> str:
-    """Names and shapes of the trainable parameters as one line, the fixed part of a model's hash."""
-    return ";".join(
-        f"{name}{tuple(p.shape)}" for name, p in model.named_parameters() if p.requires_grad
-    )
+    """Returns names and shapes of the trainable parameters as one line.
+
+    This is the part of a model's hash that training does not change.
+    """
+    described = [f"{name}{tuple(shape)}" for name, shape in shapes(model).items()]
+    return ";".join(described)
 
 
 def model_hash(layout: str, weights: Tensor) -> bytes:
-    """SHA-256 over names, shapes and the float32 little-endian weights."""
-    digest = hashlib.sha256(len(layout).to_bytes(8, "little") + layout.encode())
+    """Returns the SHA-256 over names, shapes and the float32 little-endian weights."""
+    # The length separates the layout from the weights: no byte can move from one to the other.
+    length = len(layout).to_bytes(8, "little")
+    digest = hashlib.sha256(length + layout.encode())
     digest.update(to_bytes(weights))
     return digest.digest()

@@ -1,7 +1,7 @@
-"""The records of every site: data sets, how they are split between hospitals, and the coins that pick records.
+"""The records of every site: data sets, their splits between sites, and coins for records.
 
-For everyone above: a scenario chooses among these data sets, and a package of somebody else's describes its own with
-`Task` and `Site`. Nothing here trains, sends or spends.
+For all rooms above. A scenario chooses among these data sets, and a foreign package describes its
+own with `Task` and `Site`. Nothing here trains, sends or spends.
 """
 
 from typing import TYPE_CHECKING

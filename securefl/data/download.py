@@ -1,4 +1,4 @@
-"""Published files: found on disk, or downloaded; whole and with the right MD5, or not there at all."""
+"""Published files: found on disk or downloaded, with the right MD5, or not there at all."""
 
 import hashlib
 import os
@@ -11,86 +11,112 @@ from urllib.request import urlopen
 
 from securefl.errors import DataError
 
-OnBytes = Callable[
-    [str, int, int | None], None
-]  # file, bytes so far, bytes in all where the server says
+# Gets the name of a file, the bytes so far, and the bytes in all where the server says.
+OnBytes = Callable[[str, int, int | None], None]
 
-_CHUNK = 2**20
-_PATIENCE = 60  # seconds without a byte
+CHUNK_BYTES = 2**20
+# Without a byte.
+TIMEOUT_SECONDS = 60
 
 
 def quiet(file: str, done: int, total: int | None) -> None:
-    """Show nothing."""
+    """Shows no progress."""
 
 
 def folders() -> tuple[Path, ...]:
-    """Where files are looked for, in this order; downloads go to the last."""
+    """Returns the folders to look for files in, in this order; downloads go to the last."""
+    home = Path.home() / ".medmnist"
     named = os.environ.get("SECUREFL_DATA")
-    return (*([Path(named).expanduser()] if named else []), Path.home() / ".medmnist")
+    if not named:
+        return (home,)
+    return (Path(named).expanduser(), home)
 
 
-def obtain(file: str, *, url: str, md5: str, most: int, on_bytes: OnBytes = quiet) -> Path:
-    """The file's path, its MD5 checked; downloaded where no folder has it.
+def obtain(file: str, *, url: str, md5: str, max_bytes: int, on_bytes: OnBytes = quiet) -> Path:
+    """Returns the path of a published file, downloaded where no folder has it.
 
     Args:
         file: its name.
         url: where it is published.
         md5: 32 hexadecimal digits.
-        most: bytes that an honest file does not exceed.
-        on_bytes: told how a download goes.
+        max_bytes: an honest file is not larger.
+        on_bytes: gets the progress of a download.
 
     Raises:
-        DataError: the file found is not the published one, or there is none and it cannot be downloaded. Nothing
-            half-written stays.
+        DataError: the file on disk is not the published one, or there is none and it cannot be
+            downloaded. Nothing half-written stays.
     """
     for folder in folders():
         path = folder / file
         try:
-            found = md5_of(path) if path.is_file() else None
+            stored_md5 = md5_of(path) if path.is_file() else None
         except OSError as reason:
             raise DataError(f"cannot read {path}: {reason.strerror}") from None
-        if found is not None:
-            if found != md5:
-                raise DataError(
-                    f"{path} is not the published file: its MD5 is {found}, not {md5}; delete it to have it downloaded"
-                )
-            return path
-    return _download(folders()[-1] / file, url=url, md5=md5, most=most, on_bytes=on_bytes)
+        if stored_md5 is None:
+            continue
+        if stored_md5 != md5:
+            raise DataError(
+                f"{path} is not the published file: its MD5 is {stored_md5}, not {md5};"
+                " delete it to have it downloaded"
+            )
+        return path
+    path = folders()[-1] / file
+    return _download(path, url=url, md5=md5, max_bytes=max_bytes, on_bytes=on_bytes)
 
 
-def _download(path: Path, *, url: str, md5: str, most: int, on_bytes: OnBytes) -> Path:
-    """Fetch beside the final name, check, then rename."""
+def _download(path: Path, *, url: str, md5: str, max_bytes: int, on_bytes: OnBytes) -> Path:
+    """Downloads next to the final name, checks the file, then renames it."""
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        found = _fetch(temporary, url, most, lambda done, total: on_bytes(path.name, done, total))
-        if found != md5:
+        received_md5 = _fetch(
+            temporary,
+            url,
+            max_bytes,
+            lambda done, total: on_bytes(path.name, done, total),
+        )
+        if received_md5 != md5:
             raise DataError(
-                f"what {url} sent is not the published file: its MD5 is {found}, not {md5}; try again"
+                f"the file from {url} is not the published file:"
+                f" its MD5 is {received_md5}, not {md5}; try again"
             )
         temporary.replace(path)
-    except (OSError, HTTPException) as reason:  # no network, no room, or the line broke
+    # No network, no room, or the line broke.
+    except (OSError, HTTPException) as reason:
         places = " or ".join(map(str, folders()))
         raise DataError(
-            f"{path.name} is not in {places}, and downloading {url} failed ({reason}): put the file into {folders()[0]}"
+            f"{path.name} is not in {places}, and downloading {url} failed ({reason}):"
+            f" put the file into {folders()[0]}"
         ) from None
     finally:
-        with suppress(OSError):  # nothing was written where nothing can be taken away
+        # Where the file cannot be removed, it could not be written either.
+        with suppress(OSError):
             temporary.unlink()
     return path
 
 
-def _fetch(path: Path, url: str, most: int, on_bytes: Callable[[int, int | None], None]) -> str:
-    """Write what url sends to path; its MD5. Raises DataError above `most` bytes."""
-    digest, done = hashlib.md5(usedforsecurity=False), 0
-    with urlopen(url, timeout=_PATIENCE) as answer, path.open("xb") as file:  # noqa: S310 - addresses of INFO only
+def _fetch(
+    path: Path,
+    url: str,
+    max_bytes: int,
+    on_bytes: Callable[[int, int | None], None],
+) -> str:
+    """Writes the content of url to path, and returns its MD5.
+
+    Raises:
+        DataError: the server sends more than `max_bytes`.
+    """
+    digest = hashlib.md5(usedforsecurity=False)
+    done = 0
+    # The address comes from medmnist's table, never from a user.
+    with urlopen(url, timeout=TIMEOUT_SECONDS) as answer, path.open("xb") as file:  # noqa: S310
         stated = answer.headers.get("Content-Length", "")
         total = int(stated) if stated.isdecimal() else None
-        while chunk := answer.read(_CHUNK):
+        while chunk := answer.read(CHUNK_BYTES):
             done += len(chunk)
-            if done > most:
+            if done > max_bytes:
                 raise DataError(
-                    f"{url} sends more than the {most} bytes that the published file can have"
+                    f"{url} sends more than the {max_bytes} bytes that the published file can have"
                 )
             digest.update(chunk)
             file.write(chunk)
@@ -101,6 +127,6 @@ def _fetch(path: Path, url: str, most: int, on_bytes: Callable[[int, int | None]
 
 
 def md5_of(path: Path) -> str:
-    """MD5 tells whether a file is the published one, not whether somebody meant harm."""
+    """Returns the MD5 of a file, which tells damage, not malice: MD5 resists no attacker."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()

@@ -1,8 +1,8 @@
 """MedMNIST: standard images of 18 medical tasks, each with a published split.
 
-Clients share the training records, `test` is the published test set; the validation set is for choosing learning
-rates and the like, and takes the test set's place where a scenario says so. Pixels stay bytes until a model reads
-them, so that the large sets fit into memory.
+Clients share the training records, and `test` is the published test set. The validation set is for
+choosing learning rates and the like; it takes the test set's place where a scenario says so. Pixels
+stay bytes until a model reads them, so that the large sets fit into memory.
 """
 
 import zipfile
@@ -21,18 +21,28 @@ from securefl.data.task import Examples, FederatedData, Site, Task
 from securefl.errors import DataError
 
 TEST_ON = {"test": "test", "validation": "val"}
+PIXEL_TYPES = ("u1",)
+LABEL_TYPES = ("u1", "u2", "u4", "u8", "i1", "i2", "i4", "i8")
 _Arrays = dict[str, NDArray[Any]]
 
 
 def fetch(source: Source, *, on_bytes: OnBytes = quiet) -> Path:
-    """The published file on this disk. Raises DataError as `obtain` does."""
+    """Returns the path of the published file, downloaded where it is not on this disk.
+
+    Raises:
+        DataError: as `obtain` does.
+    """
     return obtain(
-        source.file, url=source.url, md5=source.md5, most=source.most_bytes, on_bytes=on_bytes
+        source.file,
+        url=source.url,
+        md5=source.md5,
+        max_bytes=source.max_bytes,
+        on_bytes=on_bytes,
     )
 
 
 def load_medmnist(source: Source, *, partition: str, test_on: str) -> FederatedData:
-    """One site with the published training records, to be dealt to clients.
+    """Returns one site with the published training records, to be dealt to clients.
 
     Args:
         source: which set, in which size.
@@ -42,66 +52,76 @@ def load_medmnist(source: Source, *, partition: str, test_on: str) -> FederatedD
     Raises:
         DataError: there is no file, or it is not what its publisher says.
     """
-    path = fetch(source)
-    splits = _splits(path, source)
-    return FederatedData(
-        source.task, (Site(partition, splits["train"], None),), splits[TEST_ON[test_on]]
-    )
+    splits = _splits(fetch(source), source)
+    site = Site(partition, splits["train"], None)
+    return FederatedData(source.task, (site,), splits[TEST_ON[test_on]])
 
 
-@lru_cache(maxsize=2)  # the cells of a grid that one process runs share it; nobody writes into it
+# The cells of a grid that one process runs share the records; nobody writes into them.
+@lru_cache(maxsize=2)
 def _splits(path: Path, source: Source) -> dict[str, Examples]:
-    """The three parts of a file."""
+    """Returns the three parts of a file."""
     try:
         arrays = _arrays(path, source)
     except (zipfile.BadZipFile, zlib.error, EOFError, OSError, ValueError) as reason:
         raise DataError(f"{path} is no MedMNIST file: {reason}") from None
-    return {
-        split: Examples(
-            _images(arrays[f"{split}_images"], source.task),
-            _labels(path, arrays, f"{split}_labels", source.task),
-        )
-        for split in Splits._fields
-    }
+    splits = {}
+    for split in Splits._fields:
+        images = _images(arrays[f"{split}_images"], source.task)
+        labels = _labels(path, arrays, f"{split}_labels", source.task)
+        splits[split] = Examples(images, labels)
+    return splits
 
 
 def _arrays(path: Path, source: Source) -> _Arrays:
-    """The arrays of a file; shape and type are looked at before anything is unpacked."""
+    """Returns the arrays of a file.
+
+    Shapes and types are checked before anything is unpacked: a small file can state a huge array.
+    """
     with zipfile.ZipFile(path) as archive:
         for key, shape in source.shapes().items():
-            if f"{key}.npy" not in archive.namelist():
-                raise DataError(f"{path} has no {key}")
-            with archive.open(f"{key}.npy") as member:
-                found, dtype = _header(member)
-            kinds = "u1" if key.endswith("images") else "u1 u2 u4 u8 i1 i2 i4 i8"
-            if found != shape or dtype.str[1:] not in kinds.split():
-                raise DataError(
-                    f"{path}: {key} has shape {found} and type {dtype}, not {shape} of whole numbers"
-                )
+            _check_member(path, archive, key, shape)
     with np.load(path, allow_pickle=False) as arrays:
         return {key: arrays[key] for key in source.shapes()}
 
 
+def _check_member(path: Path, archive: zipfile.ZipFile, key: str, shape: tuple[int, ...]) -> None:
+    """Checks the type and the shape that an array in the file states."""
+    if f"{key}.npy" not in archive.namelist():
+        raise DataError(f"{path} has no {key}")
+    with archive.open(f"{key}.npy") as member:
+        stated_shape, dtype = _header(member)
+    allowed = PIXEL_TYPES if key.endswith("images") else LABEL_TYPES
+    # Without the byte order, which comes first.
+    kind = dtype.str[1:]
+    if stated_shape != shape or kind not in allowed:
+        raise DataError(
+            f"{path}: {key} has shape {stated_shape} and type {dtype}, not {shape} of whole numbers"
+        )
+
+
 def _header(member: Any) -> tuple[tuple[int, ...], np.dtype[Any]]:
-    """Shape and type that an array in a file states."""
-    version = np.lib.format.read_magic(member)
-    read = (
-        np.lib.format.read_array_header_1_0
-        if version == (1, 0)
-        else np.lib.format.read_array_header_2_0
-    )
-    shape, _, dtype = read(member)
+    """Returns the shape and the type in the header of an array's file."""
+    if np.lib.format.read_magic(member) == (1, 0):
+        shape, _, dtype = np.lib.format.read_array_header_1_0(member)
+    else:
+        shape, _, dtype = np.lib.format.read_array_header_2_0(member)
     return shape, dtype
 
 
 def _images(pixels: NDArray[np.uint8], task: Task) -> torch.Tensor:
-    """(n, channels, side, ...) uint8."""
-    channels_first = pixels[:, None] if task.image[0] == 1 else np.moveaxis(pixels, -1, 1)
+    """Returns images as (n, channels, side, ...) uint8; the file has colours last, or none."""
+    is_grey = task.image[0] == 1
+    channels_first = pixels[:, None] if is_grey else np.moveaxis(pixels, -1, 1)
     return torch.from_numpy(np.ascontiguousarray(channels_first))
 
 
 def _labels(path: Path, arrays: _Arrays, key: str, task: Task) -> torch.Tensor:
-    """(n,) int64, or (n, classes) where a record may bear several. Raises DataError."""
+    """Returns labels as (n,) int64, or (n, classes) where a record may have several.
+
+    Raises:
+        DataError: a label is outside the classes.
+    """
     labels = arrays[key].astype(np.int64)
     top = 1 if task.multilabel else task.classes - 1
     if labels.min() < 0 or labels.max() > top:

@@ -11,11 +11,17 @@ from torch import Tensor
 
 from securefl.rng import Keystream
 
-_TRIES = 1000
+MAX_DRAWS = 1000
 
 
 class Skew(NamedTuple):
-    """How uneven a deal is: concentration, classes a client, fewest records of a client."""
+    """How uneven a deal is.
+
+    Attributes:
+        alpha: concentration of the Dirichlet distribution, > 0; small is skewed.
+        classes: classes, or shards, of a client.
+        minimum: fewest records of a client.
+    """
 
     alpha: float
     classes: int
@@ -23,7 +29,7 @@ class Skew(NamedTuple):
 
 
 def iid(records: int, *, clients: int, stream: Keystream) -> list[Tensor]:
-    """Indices (n_k,) for each client, drawn at random; sizes as `iid_sizes`.
+    """Returns indices (n_k,) for each client, drawn at random; sizes as `iid_sizes`.
 
     Raises:
         ValueError: fewer records than clients.
@@ -34,15 +40,20 @@ def iid(records: int, *, clients: int, stream: Keystream) -> list[Tensor]:
 
 
 def iid_sizes(records: int, *, clients: int) -> tuple[int, ...]:
-    """How many records each client gets: equal, the first ones one more where it does not divide."""
+    """Returns the records of each client: equal, or one more for the first ones."""
     share, extra = divmod(records, clients)
-    return tuple(share + (index < extra) for index in range(clients))
+    return (share + 1,) * extra + (share,) * (clients - extra)
 
 
 def dirichlet(
-    labels: Tensor, *, clients: int, alpha: float, minimum: int, stream: Keystream
+    labels: Tensor,
+    *,
+    clients: int,
+    alpha: float,
+    minimum: int,
+    stream: Keystream,
 ) -> list[Tensor]:
-    """Indices (n_k,) for each client; each class is divided in proportions drawn from Dirichlet(alpha).
+    """Divides each class in proportions drawn from Dirichlet(alpha).
 
     Args:
         labels: (n,) class of each record.
@@ -50,6 +61,9 @@ def dirichlet(
         alpha: concentration, > 0; small is skewed, large is close to iid.
         minimum: fewest records of a client; the draw is repeated until it holds.
         stream: gives the proportions and the order.
+
+    Returns:
+        Indices (n_k,) for each client.
 
     Raises:
         ValueError: no draw out of 1000 leaves every client the minimum.
@@ -59,13 +73,13 @@ def dirichlet(
 
     def draw() -> list[NDArray[np.int64]]:
         parts: list[list[NDArray[np.int64]]] = [[] for _ in range(clients)]
-        for label in np.unique(labels.numpy()):
-            members = np.flatnonzero(labels.numpy() == label)
+        classes = labels.numpy()
+        for label in np.unique(classes):
+            members = np.flatnonzero(classes == label)
+            # The order of these two draws is part of what a seed means.
             members = members[stream.permutation(len(members))]
-            cuts = np.cumsum(_proportions(clients, alpha, stream))[:-1]
-            for part, share in zip(
-                parts, np.split(members, np.rint(cuts * len(members)).astype(int)), strict=True
-            ):
+            cuts = _cuts(len(members), clients, alpha, stream)
+            for part, share in zip(parts, np.split(members, cuts), strict=True):
                 part.append(share)
         return [np.concatenate(part) for part in parts]
 
@@ -73,9 +87,17 @@ def dirichlet(
 
 
 def quantity(
-    records: int, *, clients: int, alpha: float, minimum: int, stream: Keystream
+    records: int,
+    *,
+    clients: int,
+    alpha: float,
+    minimum: int,
+    stream: Keystream,
 ) -> list[Tensor]:
-    """Indices (n_k,) for each client, drawn at random, in amounts drawn from Dirichlet(alpha).
+    """Deals records at random, in amounts drawn from Dirichlet(alpha).
+
+    Returns:
+        Indices (n_k,) for each client.
 
     Raises:
         ValueError: no draw out of 1000 leaves every client the minimum.
@@ -84,27 +106,32 @@ def quantity(
     """
 
     def draw() -> list[NDArray[np.int64]]:
-        cuts = np.rint(np.cumsum(_proportions(clients, alpha, stream))[:-1] * records).astype(int)
+        cuts = _cuts(records, clients, alpha, stream)
         return np.split(stream.permutation(records), cuts)
 
     return _until(minimum, draw, f"quantity with alpha={alpha:g}")
 
 
 def pathological(labels: Tensor, *, clients: int, classes: int, stream: Keystream) -> list[Tensor]:
-    """Indices (n_k,) for each client: records sorted by class, cut into shards, `classes` shards a client.
+    """Sorts records by class, cuts them into shards, and deals `classes` shards to each client.
 
     A shard may reach over the border of two classes, as in the source.
+
+    Returns:
+        Indices (n_k,) for each client.
 
     Raises:
         ValueError: fewer records than shards.
 
     Source: McMahan et al., AISTATS 2017, section 3.
     """
-    records, shards = len(labels), clients * classes
+    records = len(labels)
+    shards = clients * classes
     if shards > records:
         raise ValueError(
             f"pathological needs clients x classes <= {records} records, got {clients} x {classes}"
         )
+    # Shuffled first, so that the records of a class come in random order.
     order = stream.permutation(records)
     by_class = order[np.argsort(labels.numpy()[order], kind="stable")]
     pieces = np.array_split(by_class, shards)
@@ -112,23 +139,35 @@ def pathological(labels: Tensor, *, clients: int, classes: int, stream: Keystrea
     return _indices([np.concatenate([pieces[shard] for shard in hand]) for hand in hands])
 
 
+def _cuts(records: int, clients: int, alpha: float, stream: Keystream) -> NDArray[np.int64]:
+    """Returns (clients - 1,) places to cut the records at, in random proportions."""
+    ends = np.cumsum(_proportions(clients, alpha, stream))[:-1]
+    cuts: NDArray[np.int64] = np.rint(ends * records).astype(np.int64)
+    return cuts
+
+
 def _proportions(clients: int, alpha: float, stream: Keystream) -> NDArray[np.float64]:
-    """(clients,) from Dirichlet(alpha): gamma variates by their inverse distribution, over their sum."""
-    draws = stream.uniform(clients) - 2.0**-54  # in (0, 1), so that no variate is infinite
+    """Returns (clients,) proportions from Dirichlet(alpha).
+
+    They are gamma variates, by their inverse distribution, over their sum.
+    """
+    # In (0, 1), so that no variate is infinite.
+    draws = stream.uniform(clients) - 2.0**-54
     gammas: NDArray[np.float64] = gammaincinv(alpha, draws)
-    if gammas.sum() == 0:  # alpha so small that all underflow: the largest takes everything
+    # With a tiny alpha all variates underflow: the largest one takes everything.
+    if gammas.sum() == 0:
         gammas[draws.argmax()] = 1.0
     return gammas / float(gammas.sum())
 
 
 def _until(minimum: int, draw: Callable[[], list[NDArray[np.int64]]], name: str) -> list[Tensor]:
-    """The first draw that leaves every client the minimum."""
-    for _ in range(_TRIES):
+    """Returns the first draw that leaves every client the minimum."""
+    for _ in range(MAX_DRAWS):
         parts = draw()
         if min(map(len, parts)) >= minimum:
             return _indices(parts)
     raise ValueError(
-        f"{name} left some of {len(parts)} clients below {minimum} records in {_TRIES} draws"
+        f"{name} left some of {len(parts)} clients below {minimum} records in {MAX_DRAWS} draws"
     )
 
 

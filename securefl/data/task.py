@@ -1,4 +1,4 @@
-"""What is predicted, and the records it is predicted from."""
+"""The prediction task, and the records of a federation."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,16 +10,18 @@ from torch.nn import functional
 
 
 class Examples(NamedTuple):
-    """Records: features (n, features) float32 or images (n, channels, side, ...) uint8, and labels (n,) int64.
+    """Records.
 
-    Labels are (n, classes) of 0 and 1 where a record may bear several.
+    Attributes:
+        features: (n, features) float32, or images (n, channels, side, ...) uint8.
+        labels: (n,) int64, or (n, classes) of 0 and 1 where a record may have several classes.
     """
 
     features: Tensor
     labels: Tensor
 
     def __len__(self) -> int:
-        """Number of records (a NamedTuple would count its fields)."""
+        """Returns the number of records, where a NamedTuple would count its fields."""
         return len(self.labels)
 
 
@@ -28,10 +30,10 @@ class Task:
     """A classification task: one logit for two classes, one a class otherwise.
 
     Args:
-        features: numbers a record has.
-        classes: how many there are.
+        features: numbers of a record.
+        classes: number of classes.
         image: (channels, side, side[, side]) where records are images; the product is `features`.
-        multilabel: a record bears any number of the classes, each with a logit of its own.
+        multilabel: a record has any number of the classes, each with a logit of its own.
     """
 
     features: int
@@ -42,24 +44,32 @@ class Task:
     @property
     def outputs(self) -> int:
         """Width of the model's last layer."""
-        return 1 if self.classes == 2 and not self.multilabel else self.classes
+        is_binary = self.classes == 2 and not self.multilabel
+        return 1 if is_binary else self.classes
 
     def inputs(self, features: Tensor) -> Tensor:
-        """What a model reads: bytes of images scaled to [-1, 1] float32, anything else as it is."""
-        return features.float() / 127.5 - 1 if features.dtype == torch.uint8 else features
+        """Returns the input of a model: image bytes scaled to [-1, 1] float32, others as they are.
+
+        The scale is a constant, so that scaling releases nothing about the records.
+        """
+        if features.dtype == torch.uint8:
+            return features.float() / 127.5 - 1
+        return features
 
     def loss(self, logits: Tensor, labels: Tensor) -> Tensor:
-        """Mean cross-entropy of logits (n, outputs) against labels (n,), or of every label of (n, classes)."""
+        """Returns the mean cross-entropy of logits (n, outputs) against labels.
+
+        With several labels a record, the mean is over all labels of (n, classes).
+        """
         if self.multilabel:
             return functional.binary_cross_entropy_with_logits(logits, labels.to(logits.dtype))
         if self.classes == 2:
-            return functional.binary_cross_entropy_with_logits(
-                logits.squeeze(1), labels.to(logits.dtype)
-            )
+            logit = logits.squeeze(1)
+            return functional.binary_cross_entropy_with_logits(logit, labels.to(logit.dtype))
         return functional.cross_entropy(logits, labels)
 
     def probabilities(self, logits: Tensor) -> Tensor:
-        """(n, classes) probabilities; rows sum to one unless labels are several."""
+        """Returns (n, classes) probabilities; rows sum to one unless labels are several."""
         if self.multilabel:
             return torch.sigmoid(logits.double())
         if self.classes == 2:
@@ -70,7 +80,7 @@ class Task:
 
 @dataclass(frozen=True)
 class Site:
-    """One client's records; test is None where test records belong to nobody."""
+    """One client's records; `test` is None where test records belong to no client."""
 
     name: str
     train: Examples
@@ -86,44 +96,53 @@ class FederatedData:
     test: Examples
 
     def pooled(self) -> "FederatedData":
-        """The same records as one site: what training without borders would have."""
+        """Returns the same records as one site, for a comparison with centralised training."""
         train = concatenate([site.train for site in self.sites])
         return FederatedData(self.task, (Site("pooled", train, None),), self.test)
 
     def dealt(self, parts: Sequence[Tensor]) -> "FederatedData":
-        """The same training records as new sites, each with the indices of one part; test records stay common."""
+        """Returns the same training records as new sites; test records stay common.
+
+        Args:
+            parts: for each site, the indices of its records.
+        """
         train = self.pooled().sites[0].train
-        sites = [
-            Site(f"client-{index}", Examples(train.features[part], train.labels[part]), None)
-            for index, part in enumerate(parts)
-        ]
+        sites = []
+        for index, part in enumerate(parts):
+            examples = Examples(train.features[part], train.labels[part])
+            sites.append(Site(f"client-{index}", examples, None))
         return FederatedData(self.task, tuple(sites), self.test)
 
     def alone(self, index: int) -> "FederatedData":
-        """One site by itself, tested on its own test records (all of them where it has none)."""
+        """Returns one site by itself, tested on its own test records, or on all if it has none."""
         site = self.sites[index]
-        return FederatedData(self.task, (site,), self.test if site.test is None else site.test)
+        test = self.test if site.test is None else site.test
+        return FederatedData(self.task, (site,), test)
 
     def without(self, index: int, *, unseen: bool = False) -> "FederatedData":
-        """The other sites, to be tested on all records of the one left out, training records included.
+        """Returns the other sites, to be tested on all records of the site left out.
 
-        unseen: not a record of the one left out is used; the others' own records judge.
+        Its training records judge, too: nobody else trains on them.
+
+        Args:
+            index: of the site that is left out.
+            unseen: not one of its records is used; the other sites' own test records judge.
         """
+        others = [*self.sites[:index], *self.sites[index + 1 :]]
         if unseen:
-            rest = tuple(site for place, site in enumerate(self.sites) if place != index)
-            return FederatedData(
-                self.task, rest, concatenate([s.test for s in rest if s.test is not None])
-            )
-        out = self.sites[index]
-        test = out.train if out.test is None else concatenate([out.train, out.test])
-        others = [
-            Site(site.name, site.train, None)
-            for place, site in enumerate(self.sites)
-            if place != index
-        ]
-        return FederatedData(self.task, tuple(others), test)
+            tests = [site.test for site in others if site.test is not None]
+            return FederatedData(self.task, tuple(others), concatenate(tests))
+        left_out = self.sites[index]
+        test = left_out.train
+        if left_out.test is not None:
+            test = concatenate([left_out.train, left_out.test])
+        # The others' own test records judge nothing here.
+        trained = tuple(Site(site.name, site.train, None) for site in others)
+        return FederatedData(self.task, trained, test)
 
 
 def concatenate(parts: list[Examples]) -> Examples:
-    """All records of parts, in order."""
-    return Examples(torch.cat([p.features for p in parts]), torch.cat([p.labels for p in parts]))
+    """Returns all records of the parts, in order."""
+    features = torch.cat([part.features for part in parts])
+    labels = torch.cat([part.labels for part in parts])
+    return Examples(features, labels)

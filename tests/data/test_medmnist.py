@@ -76,7 +76,7 @@ def test_shapes_files_and_sizes_by_hand() -> None:
     assert chest.file == "chestmnist.npz"
     assert chest.task.multilabel
     assert chest.shapes()["train_labels"] == (78_468, 14)
-    assert chest.most_bytes == 112_120 * 784 + 112_120 * 14 * 8 + 2**20
+    assert chest.max_bytes == 112_120 * 784 + 112_120 * 14 * 8 + 2**20
 
 
 def test_a_package_without_its_table_is_a_data_error(
@@ -342,7 +342,7 @@ def test_a_file_nobody_has_is_downloaded_once_with_progress(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     wanted, told, publisher.stated = published(publisher, tmp_path), [], stated
-    monkeypatch.setattr(download, "_CHUNK", 1000)
+    monkeypatch.setattr(download, "CHUNK_BYTES", 1000)
     path = medmnist.fetch(
         wanted, on_bytes=lambda file, done, total: told.append((file, done, total))
     )
@@ -375,8 +375,8 @@ def test_a_server_that_never_stops_sending_is_cut_off(
     folder: Path, publisher: Publisher, tmp_path: Path
 ) -> None:
     wanted = published(publisher, tmp_path)
-    publisher.content = bytes(wanted.most_bytes + 1)
-    with pytest.raises(DataError, match=f"sends more than the {wanted.most_bytes} bytes"):
+    publisher.content = bytes(wanted.max_bytes + 1)
+    with pytest.raises(DataError, match=f"sends more than the {wanted.max_bytes} bytes"):
         medmnist.fetch(wanted)
     assert not list((Path.home() / ".medmnist").iterdir())
 
