@@ -1,6 +1,7 @@
-"""One round of federated learning: clients train, the channel carries, the rule combines, the server steps.
+"""Rounds of federated learning: clients train, the channel carries, the rule combines.
 
-`engine.py` is the whole of it. Callables come in and records go out; nothing here reads a scenario or writes a file.
+Start with `engine.py`, which plays a round from the invitation to the server's step. Rooms above
+hand in callables and get records back. Nothing here reads a scenario or writes a file.
 """
 
 from typing import TYPE_CHECKING

@@ -1,4 +1,4 @@
-"""Who is corrupt and what they see: the adversary inside a federation."""
+"""The adversary inside a federation: it owns clients, sees updates and rewrites its own."""
 
 import math
 from collections.abc import Callable, Mapping
@@ -10,15 +10,14 @@ from torch import Tensor
 
 from securefl.channels.protocol import UNWATCHED, ClientUpdate, Observation, Observer, Seen
 
-Attack = Callable[
-    [Tensor, Tensor, int], Tensor
-]  # own honest rows (f, d), those known (h, d), round -> rows (f, d)
-Poison = Callable[
-    [int, Tensor, Tensor], tuple[Tensor, Tensor]
-]  # client, features (n, ...), labels (n,) -> both, new
-Goal = Callable[
-    [Tensor, Tensor], tuple[Tensor, int]
-]  # test features, labels -> features (k, ...), the class wanted
+# own honest rows (f, d), known honest rows (h, d), round -> rows to send (f, d)
+Attack = Callable[[Tensor, Tensor, int], Tensor]
+
+# client, features (n, ...), labels (n,) -> new features, new labels
+Poison = Callable[[int, Tensor, Tensor], tuple[Tensor, Tensor]]
+
+# test features, test labels -> features (k, ...), the class that the adversary wants for them
+Goal = Callable[[Tensor, Tensor], tuple[Tensor, int]]
 
 
 class Rewritten(NamedTuple):
@@ -30,16 +29,17 @@ class Rewritten(NamedTuple):
 
 @dataclass(frozen=True)
 class Adversary:
-    """Owns some clients and rewrites their updates from what it observed.
+    """Owns some clients and rewrites their updates.
 
-    Its Observation holds the honest updates of the clients it owns. If it is omniscient, another one holds those of
-    all other clients of the round, which no channel shows to a client: a fiction, for the worst case.
+    It sees the honest updates of its own clients. An omniscient adversary also sees the updates
+    of all other clients of the round. No channel shows these to a client: that is a fiction, for
+    the worst case.
 
     Args:
         clients: the ids it owns.
-        attack: its clients' honest rows (f, d), the honest rows that it knows (h, d) and the round in, rows (f, d) out.
-            What it knows are the rows of the others if it is omniscient and there are any, and its own otherwise.
-        omniscient: whether it sees what the others send.
+        attack: makes the rows that its clients send. The known rows are the other clients' rows
+            for an omniscient adversary, if there are any, and its own rows otherwise.
+        omniscient: whether it sees the other clients' updates.
     """
 
     clients: frozenset[int]

@@ -1,4 +1,4 @@
-"""A client: it pays, trains, and speaks to the server only through its channel."""
+"""A client: it pays, trains, and talks to the server only through its channel."""
 
 from contextlib import suppress
 
@@ -14,22 +14,22 @@ from securefl.privacy.ledger import Ledger
 
 
 class Client:
-    """One site of the federation; lives where its records live.
+    """One site of the federation, which runs where its records are.
 
     Guarantees:
         - Nothing that depends on the records leaves before its cost is reserved in the ledger.
         - With fresh noise no release is made twice: a round that was reserved before is refused.
-        - What training really cost is what was reserved, or nothing leaves.
-        - It trains, and pays, only for the model and round that its channel was asked for.
-        - Whether it answers does not depend on its records: an update that is not finite is sent, too.
+        - An update leaves only if its training cost what was reserved.
+        - The client trains, and pays, only for the model and round that the server's request names.
+        - Its answering does not depend on its records: an update that is not finite is sent, too.
 
     Args:
         client: this client's id.
         trainer: its local training.
         channel: its side of the channel.
-        weight: the public weight it carries.
-        layout: names and shapes of the model's parameters, for the hash that names it; None where
-            other clients hand over the model under a name that says nothing about its weights.
+        weight: its public weight.
+        layout: names and shapes of the model's parameters, for the hash that names a model. None
+            where clients pass the model on, under a name that reveals nothing about its weights.
         d: coordinates of the model.
         session: 16 bytes that name the session.
         run: names the run in release ids.
@@ -51,13 +51,20 @@ class Client:
         ledger: Ledger | None,
         repeatable: bool,
     ) -> None:
-        self.client, self._trainer, self._channel, self._weight = client, trainer, channel, weight
-        self._layout, self._d, self._session, self._run = layout, d, session, run
-        self._ledger, self._repeatable = ledger, repeatable
-        self._models: list[
-            ModelMessage
-        ] = []  # the first and the latest that came for the round at hand
-        self.not_finite = 0  # updates with a NaN or an infinity; known here and told to nobody
+        self.client = client
+        self._trainer = trainer
+        self._channel = channel
+        self._weight = weight
+        self._layout = layout
+        self._d = d
+        self._session = session
+        self._run = run
+        self._ledger = ledger
+        self._repeatable = repeatable
+        # The first and the latest model message of the current round.
+        self._models: list[ModelMessage] = []
+        # Updates with a NaN or an infinity. The number depends on records, so it stays here.
+        self.not_finite = 0
 
     @property
     def ledger_head(self) -> str | None:
@@ -65,14 +72,16 @@ class Client:
         return None if self._ledger is None else self._ledger.head
 
     def load(self, message: bytes) -> None:
-        """Take the global model of a round.
+        """Takes the global model of a round.
 
-        Model messages are not signed. The first and the latest of a round are kept, so that a forged one
-        before or after the honest one does not push it out; `train` picks the one that was asked for.
+        Model messages are not signed. The client keeps the first and the latest of a round, so that
+        a forged one before or after the honest one cannot displace it. `train` takes the model that
+        the channel's request names.
 
         Raises:
-            ProtocolError: malformed, another session, a name that is not that of the weights, or a
-                model that is not finite (where the sender holds it; key holders never make such a one).
+            ProtocolError: the message is malformed or belongs to another session. Where the sender
+                holds the model: the weights are not finite, or have another name than the message
+                says. Key holders never make a model that is not finite.
         """
         model = ModelMessage.from_bytes(message, d=self._d)
         if model.session != self._session:
@@ -84,19 +93,18 @@ class Client:
         self._models[1:] = [model]
 
     def receive(self, request: bytes) -> bytes | View | None:
-        """Answer the channel; None means that training comes next."""
+        """Answers the channel; None means that training comes next."""
         return self._channel.receive(request)
 
     def train(self) -> ClientUpdate:
-        """Reserve, train, and check that the training cost what was reserved.
+        """Reserves the cost, trains, and checks that the training cost as much.
 
         Raises:
             BudgetExceeded: the round does not fit the budget; nothing was trained or written.
             ClientFailure: the round was paid for before under fresh noise, or cost something else.
-            ProtocolError: no model was loaded, or another one than the channel was asked for; nothing
-                was paid for it.
+            ProtocolError: no model was loaded, or not the requested one; nothing was paid.
         """
-        model = self._asked_for()
+        model = self._requested_model()
         self._models = []
         self._pay(model.round)
         delta, spent = self._trainer.fit(model.weights, round=model.round)
@@ -108,7 +116,7 @@ class Client:
         return ClientUpdate(delta, self._weight, spent, model.name)
 
     def _check_weights(self, model: ModelMessage, layout: str) -> None:
-        """Raise ProtocolError unless the weights are finite and have the name of the message."""
+        """Raises ProtocolError unless the weights are finite and have the message's name."""
         if not bool(torch.isfinite(model.weights).all()):
             raise ProtocolError(f"the model of round {model.round} is not finite")
         if model.name != vector.model_hash(layout, model.weights):
@@ -116,8 +124,8 @@ class Client:
                 f"the model of round {model.round} is not the one that its message names"
             )
 
-    def _asked_for(self) -> ModelMessage:
-        """The model that the channel was asked to train on. Raises ProtocolError where none is at hand."""
+    def _requested_model(self) -> ModelMessage:
+        """Returns the model that the channel's request names. Raises ProtocolError without one."""
         if not self._models:
             raise ProtocolError("no model was loaded for this round")
         for model in self._models[:-1]:
@@ -129,25 +137,28 @@ class Client:
         return latest
 
     def _pay(self, round: int) -> None:
-        """Reserve the cost of this round's training, where it has one."""
-        if self._ledger is not None and self._trainer.cost is not None:
-            release_id = self._release_id(round)
-            if release_id in self._ledger and not self._repeatable:
-                raise ClientFailure(
-                    f"round {round} was released before; under fresh noise it is not released again"
-                )
-            try:
-                self._ledger.reserve(self._trainer.cost, release_id=release_id)
-            except OSError as reason:
-                raise ClientFailure(f"its ledger cannot be written: {reason.strerror}") from None
+        """Reserves the cost of this round's training, if it has one."""
+        if self._ledger is None or self._trainer.cost is None:
+            return
+        release_id = self._release_id(round)
+        if release_id in self._ledger and not self._repeatable:
+            raise ClientFailure(
+                f"round {round} was released before; under fresh noise it is not released again"
+            )
+        try:
+            self._ledger.reserve(self._trainer.cost, release_id=release_id)
+        except OSError as reason:
+            raise ClientFailure(f"its ledger cannot be written: {reason.strerror}") from None
 
     def submit(self, update: ClientUpdate) -> Packet:
-        """Hand the update to the channel."""
+        """Returns the message in which the channel carries the update."""
         return self._channel.submit(update)
 
     def confirm(self, round: int) -> None:
-        """Settle the round's reservation; where the disk refuses, it stays reserved, which costs the same."""
-        if self._ledger is not None and (release_id := self._release_id(round)) in self._ledger:
+        """Settles the round's reservation."""
+        release_id = self._release_id(round)
+        if self._ledger is not None and release_id in self._ledger:
+            # If the disk refuses, the round stays reserved, which costs the same.
             with suppress(OSError):
                 self._ledger.settle(release_id)
 

@@ -55,6 +55,7 @@ def play_round(federation: Federation, state: State, observer: Observer = UNWATC
         log.survivors = view.clients
     except RoundAbandoned as abandoned:
         log.reason = str(abandoned)
+    # An abandoned round has no survivors: its reservations stay, in case an update got out.
     for client in log.survivors:
         federation.clients[client].confirm(state.round)
     accuracy = federation.evaluate(after.weights).accuracy
@@ -143,6 +144,7 @@ def submit(federation: Federation, client: int, update: ClientUpdate, log: Round
 def deliver(federation: Federation, client: int, message: Packet, log: RoundLog) -> None:
     """Hands one reply to the server; a client with no accepted reply in this stage is absent."""
     log.bytes_up += len(message)
+    # Anybody may send a forged packet: it must not exclude the client whose reply was accepted.
     if federation.server.absorb(client, message):
         log.answered.add(client)
         log.absent.pop(client, None)

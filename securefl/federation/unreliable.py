@@ -1,4 +1,4 @@
-"""Clients that fail on purpose, so that what happens then can be tried."""
+"""Clients that fail on purpose, to try how a federation reacts."""
 
 from collections.abc import Mapping
 
@@ -9,19 +9,22 @@ from securefl.federation.values import Participant
 
 
 class UnreliableClient:
-    """A participant that stops answering at some stage of some rounds, or sends its update too late.
+    """A participant that falls silent in some rounds, or sends its update too late.
 
     Args:
         inner: the client that does the work.
-        drop: round -> stage (from 1) from which on it is silent.
+        drop: round -> first stage (from 1) in which it is silent.
         late: rounds in which it trains and pays, but its update does not arrive in time.
     """
 
     def __init__(
         self, inner: Participant, *, drop: Mapping[int, int], late: frozenset[int]
     ) -> None:
-        self._inner, self._drop, self._late = inner, drop, late
-        self._round = self._stage = 0
+        self._inner = inner
+        self._drop = drop
+        self._late = late
+        self._round = 0
+        self._stage = 0
 
     @property
     def ledger_head(self) -> str | None:
@@ -29,28 +32,39 @@ class UnreliableClient:
         return self._inner.ledger_head
 
     def load(self, message: bytes) -> None:
-        """Take the model and note the round."""
+        """Takes the model and notes the round."""
         self._inner.load(message)
-        self._round, self._stage = ModelMessage.round_of(message), 0
+        self._round = ModelMessage.round_of(message)
+        self._stage = 0
 
     def receive(self, request: bytes) -> bytes | View | None:
-        """Answer, unless this is where it drops out."""
+        """Answers, unless the client is silent from this stage on.
+
+        Raises:
+            ClientFailure: it is silent.
+        """
         self._stage += 1
-        if self._stage >= self._drop.get(self._round, self._stage + 1):
+        first_silent = self._drop.get(self._round)
+        if first_silent is not None and self._stage >= first_silent:
             raise ClientFailure(f"dropped at stage {self._stage} (simulated)")
         return self._inner.receive(request)
 
     def train(self) -> ClientUpdate:
-        """Train as ever."""
+        """Trains as ever."""
         return self._inner.train()
 
     def submit(self, update: ClientUpdate) -> Packet:
-        """Submit, unless it is late."""
+        """Returns the message, unless it is late.
+
+        Raises:
+            ClientFailure: it is late.
+        """
+        # The inner client has submitted first: a late client has paid and spent its masks.
         message = self._inner.submit(update)
         if self._round in self._late:
             raise ClientFailure("its update came too late (simulated)")
         return message
 
     def confirm(self, round: int) -> None:
-        """Pass it on."""
+        """Passes the confirmation on."""
         self._inner.confirm(round)

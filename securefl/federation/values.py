@@ -1,4 +1,4 @@
-"""The values the engine works on: who takes part, the state between rounds, and one round's outcome."""
+"""The engine's values: the parties, the state between rounds and the outcome of a round."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -18,22 +18,22 @@ Screen = Callable[[Tensor], Tensor]  # rows (m, d) -> (m,) bool, True = set asid
 
 
 class Participant(Protocol):
-    """A client as the engine meets it, wherever it lives."""
+    """A client as the engine meets it, in this process or elsewhere."""
 
     def load(self, message: bytes) -> None:
-        """Take the global model of a round."""
+        """Takes the global model of a round."""
 
     def receive(self, request: bytes) -> bytes | View | None:
-        """Answer the channel; None means that training comes next."""
+        """Answers the channel; None means that training comes next."""
 
     def train(self) -> ClientUpdate:
-        """Train on the loaded model, having paid for it first."""
+        """Pays for the round, then trains on the loaded model."""
 
     def submit(self, update: ClientUpdate) -> Packet:
-        """Hand the update to the channel."""
+        """Returns the message in which the channel carries the update."""
 
     def confirm(self, round: int) -> None:
-        """Learn that the round's release went through."""
+        """Settles the payment of a round whose release went through."""
 
     @property
     def ledger_head(self) -> str | None:
@@ -42,15 +42,30 @@ class Participant(Protocol):
 
 @dataclass(frozen=True)
 class Federation:
-    """Everyone who takes part, and everything they agreed on; callables only, no names."""
+    """All parties of a federation and everything they agreed on, as callables instead of names.
+
+    Args:
+        clients: client -> participant.
+        server: the server's side of the channel.
+        session: 16 bytes that name the session.
+        layout: names and shapes of the model's parameters, for the hash that names a model. None
+            where the weights are secret from the server.
+        invite: round -> cohort, ascending.
+        min_cohort: fewest updates that make a round.
+        adversary: owns the corrupt clients.
+        screen: marks rows to be set aside.
+        rule: combines rows.
+        weigh: the weights that the rule itself gives to rows; None for rules without.
+        step: applies the rule's estimate to the weights.
+        evaluate: measures weights (d,) on test records.
+        server_holds_model: whether the server sees the global models.
+    """
 
     clients: Mapping[int, Participant]
     server: ChannelServer
     session: bytes
-    layout: (
-        str | None
-    )  # of the model's parameters, for the hash that names it; None where its weights are secret
-    invite: Callable[[int], tuple[int, ...]]  # round -> cohort, ascending
+    layout: str | None
+    invite: Callable[[int], tuple[int, ...]]
     min_cohort: int
     adversary: Adversary
     screen: Screen
@@ -61,16 +76,23 @@ class Federation:
     server_holds_model: bool = True
 
     def name_of(self, state: "State") -> bytes:
-        """Returns how messages call the model of `state`: by its weights, or by its history where they are secret."""
+        """Returns the name of the state's model in messages.
+
+        It is the hash of the weights, or of their history where the weights are secret.
+        """
         return state.name if self.layout is None else vector.model_hash(self.layout, state.weights)
 
 
 @dataclass(frozen=True)
 class State:
-    """What passes from round to round: weights (d,), the server step's state, the number of the next round.
+    """The state that one round hands to the next.
 
-    `name` is set where the weights are secret from the server: a name computed from them would tell it
-    something about them.
+    Args:
+        weights: (d,), of the global model.
+        step_state: the state of the server's step.
+        round: number of the next round.
+        name: how messages call the model where its weights are secret from the server. A name
+            computed from the weights would reveal something about them.
     """
 
     weights: Tensor

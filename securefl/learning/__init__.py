@@ -1,7 +1,7 @@
-"""Models, how one site trains them, the server's step, and how good a model is.
+"""Models, local training at one site, the server's step and the quality of a model.
 
-For federations, and for whoever brings a model or a way of training. Nothing here knows other clients, channels in use
-or scenarios.
+For federations, and for authors of models and trainers. Nothing here knows about other clients,
+about channels or about scenarios.
 """
 
 from typing import TYPE_CHECKING

@@ -1,4 +1,7 @@
-"""Local DP-SGD: Opacus clips every example's gradient, the noise comes from a keystream."""
+"""Local DP-SGD: Opacus clips each example's gradient, a keystream gives the noise.
+
+Source: Abadi et al., CCS 2016, algorithm 1, with Poisson sampling of the batches.
+"""
 
 import copy
 import math
@@ -54,9 +57,10 @@ class KeystreamDPOptimizer(DPOptimizer):  # type: ignore[misc]
     noised_steps: int
 
     def add_noise(self) -> None:
-        """Add N(0, (noise_multiplier x clip)^2) to every coordinate of the clipped sum."""
+        """Adds N(0, (noise_multiplier x clip)^2) to every coordinate of the clipped sum."""
         scale = self.noise_multiplier * self.max_grad_norm
         for p in self.params:
+            # The sum is taken in float64, and rounded only once the noise is in it.
             p.grad = (p.summed_grad.double() + scale * self.normals(p)).to(p.dtype)
         self.noised_steps += 1
 
@@ -66,16 +70,17 @@ class KeystreamDPOptimizer(DPOptimizer):  # type: ignore[misc]
 
 
 class DpSgd:
-    """One wrapped model and its optimizer, reused by all clients and rounds of a process.
+    """A wrapped model and its optimizer, shared by all clients and rounds of a process.
 
     Args:
-        model: accepted by Opacus' validator; its weights are overwritten.
+        model: a model that Opacus' validator accepts; its weights are overwritten.
         task: gives the loss.
         lr: learning rate, > 0.
     """
 
     def __init__(self, model: nn.Module, task: Task, *, lr: float) -> None:
-        # Opacus unfolds what a convolution reads as if channels came first, and is silently wrong where they come last.
+        # Opacus unfolds the input of a convolution as if channels came first. In a model with
+        # channels last, its gradients of single examples are silently wrong.
         channels_first = model.to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
         self.module = GradSampleModule(channels_first, loss_reduction="mean")
         self._task = task
@@ -97,54 +102,71 @@ class DpSgd:
         sampling: Keystream,
         noise: Keystream,
     ) -> Trained:
-        """The change that plan.steps noisy steps make to weights (d,), and what they cost.
+        """Returns the change that plan.steps noisy steps make to weights (d,), and its cost.
+
+        Args:
+            weights: (d,), of the global model.
+            examples: the records to draw from.
+            plan: public constants.
+            sampling: draws the batches.
+            noise: draws the noise.
 
         Guarantees:
-            - A step's clipped sum moves by at most plan.clip when one record is added or removed, whatever the
-              record holds: a gradient that is not finite counts as zero. Rounding of the float32 sum comes on top
-              (1e-5 of the clip at 5,000 records a batch, 5e-4 at 200,000).
-            - The event returned tells the steps that were noised, not the steps that were planned.
+            - Adding or removing one record, whatever its content, moves a step's clipped sum by at
+              most plan.clip: a gradient that is not finite counts as zero. Rounding of the float32
+              sum adds 1e-5 of the clip at 5,000 records a batch, and 5e-4 at 200,000.
+            - The event counts the steps that were noised, not the planned ones.
         """
         vector.load_vector(self.module, weights)
         self.module.train()  # an evaluation may have come before
-        self._optimizer.noise_multiplier = plan.noise_multiplier
-        self._optimizer.max_grad_norm = plan.clip
-        self._optimizer.expected_batch_size = plan.normaliser
-        self._optimizer.stream, self._optimizer.noised_steps = noise, 0
-        records = self.records(examples)
-        for chosen in poisson_batches(
-            records, sample_rate=plan.sample_rate, steps=plan.steps, stream=sampling
-        ):
-            self._optimizer.zero_grad(set_to_none=True)
-            self.per_example_gradients(examples, chosen)
-            self._optimizer.step()
-        spent = SampledGaussian(
-            plan.sample_rate, plan.noise_multiplier, self._optimizer.noised_steps
+        optimizer = self._optimizer
+        optimizer.noise_multiplier = plan.noise_multiplier
+        optimizer.max_grad_norm = plan.clip
+        # A public constant: dividing by the size of the batch that came would reveal that size.
+        optimizer.expected_batch_size = plan.normaliser
+        optimizer.stream = noise
+        optimizer.noised_steps = 0
+        batches = poisson_batches(
+            self.records(examples),
+            sample_rate=plan.sample_rate,
+            steps=plan.steps,
+            stream=sampling,
         )
+        for chosen in batches:
+            optimizer.zero_grad(set_to_none=True)
+            self.per_example_gradients(examples, chosen)
+            optimizer.step()
+        spent = SampledGaussian(plan.sample_rate, plan.noise_multiplier, optimizer.noised_steps)
         return Trained(vector.to_vector(self.module) - weights, spent)
 
     def records(self, examples: Examples) -> int:
-        """How many records there are to draw from."""
+        """Returns the number of records to draw from."""
         return len(examples)
 
     def per_example_gradients(self, examples: Examples, chosen: Tensor) -> None:
-        """Leave (batch, *shape) in every parameter's grad_sample; an empty batch leaves none of them."""
+        """Writes the gradients (batch, *shape) into every parameter's grad_sample.
+
+        Args:
+            examples: the records.
+            chosen: (batch,), indices of the records in this step; may be empty.
+        """
         parameters: list[Any] = list(self.module.parameters())
-        features, labels = self._task.inputs(examples.features[chosen]), examples.labels[chosen]
+        features = self._task.inputs(examples.features[chosen])
+        labels = examples.labels[chosen]
+        # The step of an empty batch is noise alone; to skip it would reveal that it was empty.
         if len(labels) == 0:
             for p in parameters:
                 p.grad_sample = p.new_zeros((0, *p.shape))
             return
-        inputs = (
-            features.detach().contiguous().requires_grad_()
-        )  # or torch warns that Opacus' backward hook sees outputs only
+        # Without a gradient at the input, torch warns that Opacus' backward hook sees outputs only.
+        inputs = features.detach().contiguous().requires_grad_()
         self._task.loss(self.module(inputs), labels).backward()  # type: ignore[no-untyped-call]
-        finite = torch.stack(
-            [p.grad_sample.flatten(1).double().norm(dim=1) for p in parameters]
-        ).sum(dim=0)
-        finite = finite < math.sqrt(torch.finfo(torch.float32).max)
+        norms = [p.grad_sample.flatten(1).double().norm(dim=1) for p in parameters]
+        length = torch.stack(norms).sum(dim=0)  # (batch,), no less than the gradient's norm
+        # Opacus squares norms in float32: above this root the square overflows. NaN compares false.
+        usable = length < math.sqrt(torch.finfo(torch.float32).max)
         for p in parameters:
-            p.grad_sample[~finite] = 0.0
+            p.grad_sample[~usable] = 0.0
 
 
 class DpSgdTrainer:
@@ -152,7 +174,7 @@ class DpSgdTrainer:
 
     Args:
         machine: the shared wrapped model.
-        examples: this client's records; how many there are is never read for anything but the coins.
+        examples: this client's records; their number decides how many coins are tossed, no more.
         plan: this client's public constants.
         client: this client's id, which names its random streams.
         stream_for: gives the streams that draw the batches and the noise.
@@ -167,16 +189,19 @@ class DpSgdTrainer:
         client: int,
         stream_for: StreamFor,
     ) -> None:
-        self._machine, self._examples, self.plan = machine, examples, plan
-        self._client, self._stream_for = client, stream_for
+        self._machine = machine
+        self._examples = examples
+        self.plan = plan
+        self._client = client
+        self._stream_for = stream_for
 
     @property
     def cost(self) -> SampledGaussian:
-        """What one round costs."""
+        """The event that one round costs."""
         return self.plan.cost
 
     def fit(self, weights: Tensor, *, round: int) -> Trained:
-        """The noisy change to weights (d,), and what it cost."""
+        """Returns the noisy change to weights (d,), and its cost."""
         return self._machine.run(
             weights,
             self._examples,

@@ -1,4 +1,4 @@
-"""What local training is made from: public constants, records and streams; no model is trained here.
+"""The ingredients of local training: public constants, records and streams.
 
 Checks and calculations need these values and not the trainers, whose libraries take a second to
 import (Opacus).

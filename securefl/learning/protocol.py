@@ -1,4 +1,4 @@
-"""Local training, the server's step and the quality of a model: the values, and what provides them."""
+"""The interfaces and values of local training, the server's step and a model's quality."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -8,44 +8,55 @@ from torch import Tensor
 
 from securefl.privacy.events import SampledGaussian
 
-Bend = Callable[
-    [Tensor, Tensor], Tensor
-]  # a gradient, and how far the weights are from the global ones -> a gradient
+# a parameter's gradient, the parameter minus its global value -> the gradient to use
+Bend = Callable[[Tensor, Tensor], Tensor]
 
 
 class Trained(NamedTuple):
-    """What local training gives back: delta (d,) and the privacy event it cost."""
+    """The result of local training.
+
+    Attributes:
+        delta: (d,), local weights minus global weights.
+        spent: the privacy event that it cost; None without a DP mechanism.
+    """
 
     delta: Tensor
     spent: SampledGaussian | None
 
 
 class Trainer(Protocol):
-    """Local training of one client, and what one call of it costs."""
+    """Local training of one client."""
 
     @property
     def cost(self) -> SampledGaussian | None:
-        """The event one call of `fit` costs; None without a DP mechanism."""
+        """The event that one call of `fit` costs; None without a DP mechanism."""
 
     def fit(self, weights: Tensor, *, round: int) -> Trained:
-        """The change that local training makes to weights (d,)."""
+        """Returns the change that local training makes to weights (d,), and its cost."""
 
 
 class StepResult(NamedTuple):
-    """The server's new weights (d,) and the state of its optimiser."""
+    """The server's new weights (d,) and the new state of its step."""
 
     weights: Tensor
     state: Mapping[str, Tensor]
 
 
-ServerStep = Callable[
-    [Tensor, Tensor, Mapping[str, Tensor]], StepResult
-]  # weights (d,), estimate (d,), state
+# weights (d,), estimate (d,), state -> new weights, new state
+ServerStep = Callable[[Tensor, Tensor, Mapping[str, Tensor]], StepResult]
 
 
 @dataclass(frozen=True)
 class Metrics:
-    """Quality of a model on test records; None is 'not measured'."""
+    """Quality of a model on test records; None means "not measured".
+
+    Attributes:
+        records: number of test records.
+        accuracy: share of right answers.
+        balanced_accuracy: mean over classes of the share of right answers.
+        auc: mean over classes of the area under the ROC curve.
+        majority: accuracy of the constant answer "the largest class".
+    """
 
     records: int
     accuracy: float | None

@@ -1,4 +1,4 @@
-"""Which records go into which step."""
+"""Draws the records of each local step."""
 
 from collections.abc import Iterator
 
@@ -9,16 +9,22 @@ from securefl.rng import Keystream
 
 
 def shuffled_batches(records: int, *, batch: int, stream: Keystream) -> Iterator[Tensor]:
-    """One epoch: every record once, in ceil(records / batch) batches of indices."""
+    """Yields one epoch: ceil(records / batch) batches of indices, every record once."""
     yield from torch.split(torch.from_numpy(stream.permutation(records)), batch)
 
 
 def poisson_batches(
     records: int, *, sample_rate: float, steps: int, stream: Keystream
 ) -> Iterator[Tensor]:
-    """`steps` batches of indices; each record is in each batch with probability sample_rate, independently.
+    """Yields `steps` batches of indices; every record joins each batch by a coin of its own.
 
-    Empty batches are kept: leaving them out would change the distribution that the accountant assumes.
+    Args:
+        records: number of records.
+        sample_rate: probability of a record to be in a batch, 0 to 1.
+        steps: number of batches.
+        stream: tosses the coins.
     """
     for _ in range(steps):
-        yield torch.from_numpy(stream.bernoulli(records, probability=sample_rate).nonzero()[0])
+        # Empty batches count, too: the accountant's distribution includes them.
+        coins = stream.bernoulli(records, probability=sample_rate)
+        yield torch.from_numpy(coins.nonzero()[0])

@@ -20,7 +20,7 @@ PRACTICE = {
 
 
 class SgdTrainer:
-    """Some epochs of SGD over one client's records.
+    """Trains for some epochs of SGD over one client's records.
 
     Args:
         model: workspace shared by all trainers of a process; its weights are overwritten.
@@ -31,7 +31,7 @@ class SgdTrainer:
         epochs: local epochs a round, >= 1.
         lr: learning rate, > 0.
         stream_for: gives the stream that shuffles.
-        bend: what an adversary does to a parameter's gradient, given how far the parameter is from the global one.
+        bend: changes a parameter's gradient as an adversary wants; None for an honest client.
     """
 
     cost = None
@@ -49,28 +49,39 @@ class SgdTrainer:
         stream_for: StreamFor,
         bend: Bend | None = None,
     ) -> None:
-        self._model, self._task, self._examples = model, task, examples
-        self._client, self._batch, self._epochs, self._lr = client, batch, epochs, lr
-        self._stream_for, self._bend = stream_for, bend
+        self._model = model
+        self._task = task
+        self._examples = examples
+        self._client = client
+        self._batch = batch
+        self._epochs = epochs
+        self._lr = lr
+        self._stream_for = stream_for
+        self._bend = bend
 
     def fit(self, weights: Tensor, *, round: int) -> Trained:
-        """The change that the epochs make to weights (d,)."""
+        """Returns the change that the epochs make to weights (d,)."""
         vector.load_vector(self._model, weights)
         self._model.train()  # an evaluation may have come before
         start = [p.detach().clone() for p in self._model.parameters()] if self._bend else []
         optimizer = torch.optim.SGD(self._model.parameters(), lr=self._lr)
+        # One stream a round, drawn on by every epoch: each epoch gets an order of its own.
         stream = self._stream_for("shuffle", self._client, round)
         for _ in range(self._epochs):
             for chosen in shuffled_batches(len(self._examples), batch=self._batch, stream=stream):
                 optimizer.zero_grad()
-                logits = self._model(self._task.inputs(self._examples.features[chosen]))
-                self._task.loss(logits, self._examples.labels[chosen]).backward()  # type: ignore[no-untyped-call]
+                self._loss(chosen).backward()  # type: ignore[no-untyped-call]
                 self._bend_gradients(start)
                 optimizer.step()
         return Trained(vector.to_vector(self._model) - weights, spent=None)
 
+    def _loss(self, chosen: Tensor) -> Tensor:
+        """Returns the mean loss over the records at these indices (batch,)."""
+        features = self._task.inputs(self._examples.features[chosen])
+        return self._task.loss(self._model(features), self._examples.labels[chosen])
+
     def _bend_gradients(self, start: list[Tensor]) -> None:
-        """As the adversary wishes; an honest client has no bend."""
+        """Lets the adversary change the gradients, given each parameter's way from its start."""
         if self._bend is None:
             return
         for p, before in zip(self._model.parameters(), start, strict=True):

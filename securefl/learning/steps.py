@@ -1,6 +1,7 @@
-"""The server's step: what a round's estimate does to the global weights.
+"""The server's step: moves the global weights by a round's estimate.
 
-`estimate` is the aggregated client delta w_local - w, an ascent direction: the step adds it.
+The estimate aggregates the clients' deltas w_local - w. A step adds it, where an optimiser would
+subtract a gradient.
 """
 
 from collections.abc import Mapping
@@ -14,7 +15,7 @@ from securefl.learning.protocol import StepResult
 def fedavg(
     weights: Tensor, estimate: Tensor, state: Mapping[str, Tensor], *, lr: float = 1.0
 ) -> StepResult:
-    """The weights moved by lr x estimate; keeps no state.
+    """Moves the weights by lr x estimate; keeps no state.
 
     Raises:
         ValueError: lr is not > 0.
@@ -33,7 +34,7 @@ def fedavgm(
     lr: float = 1.0,
     momentum: float = 0.9,
 ) -> StepResult:
-    """The weights moved by lr x the running sum of estimates, which fades by `momentum` a round.
+    """Moves the weights by lr x a running sum of estimates, which fades by `momentum` a round.
 
     Raises:
         ValueError: lr is not > 0, or momentum not in [0, 1).
@@ -55,7 +56,9 @@ def fedadam(
     beta2: float = 0.99,
     tau: float = 1e-3,
 ) -> StepResult:
-    """The weights moved by lr m / (sqrt(v) + tau), m and v running means of the estimate and its square.
+    """Moves the weights by lr m / (sqrt(v) + tau), with running means m and v.
+
+    m is the running mean of the estimates, v of their squares; both per coordinate.
 
     Raises:
         ValueError: lr or tau is not > 0, or a beta not in [0, 1).
@@ -63,16 +66,16 @@ def fedadam(
     Source: Reddi et al., ICLR 2021, algorithm 2; no bias correction and v_0 = tau^2, as there.
     """
     _check("fedadam", positive={"lr": lr, "tau": tau}, fading={"beta1": beta1, "beta2": beta2})
-    first = beta1 * state.get("first", torch.zeros_like(weights)) + (1 - beta1) * estimate
-    second = (
-        beta2 * state.get("second", torch.full_like(weights, tau**2)) + (1 - beta2) * estimate**2
-    )
-    return StepResult(
-        weights + lr * first / (second.sqrt() + tau), {"first": first, "second": second}
-    )
+    first = state.get("first", torch.zeros_like(weights))
+    second = state.get("second", torch.full_like(weights, tau**2))
+    first = beta1 * first + (1 - beta1) * estimate  # m of the paper
+    second = beta2 * second + (1 - beta2) * estimate**2  # v of the paper
+    moved = weights + lr * first / (second.sqrt() + tau)
+    return StepResult(moved, {"first": first, "second": second})
 
 
 def _check(step: str, *, positive: Mapping[str, float], fading: Mapping[str, float]) -> None:
+    """Raises ValueError unless some parameters are > 0 and others in [0, 1)."""
     for name, value in positive.items():
         if not value > 0:
             raise ValueError(f"{step} needs {name} > 0, got {value}")

@@ -1,1 +1,1 @@
-"""The models a scenario can name."""
+"""The models that a scenario can name."""

@@ -1,4 +1,4 @@
-"""Logistic regression and multi-layer perceptron; images are read as one long row."""
+"""Logistic regression and multi-layer perceptron; an image is one long row of numbers to them."""
 
 import math
 from collections.abc import Sequence
@@ -9,11 +9,16 @@ from torch import nn
 
 from securefl.data.task import Task
 
-MOST = 4096  # widest hidden layer
+MAX_WIDTH = 4096  # of a hidden layer
 
 
 def logistic(task: Task, *, generator: torch.Generator) -> nn.Module:
-    """One linear layer that starts at zero; the problem is convex, so `generator` stays untouched."""
+    """Returns one linear layer that starts at zero.
+
+    Args:
+        task: gives the layer's widths.
+        generator: not used, since the problem is convex and any start will do.
+    """
     layer = nn.Linear(task.features, task.outputs)
     nn.init.zeros_(layer.weight)
     nn.init.zeros_(layer.bias)
@@ -21,20 +26,20 @@ def logistic(task: Task, *, generator: torch.Generator) -> nn.Module:
 
 
 def mlp(task: Task, *, hidden: Sequence[int] = (32,), generator: torch.Generator) -> nn.Module:
-    """Linear layers with tanh between them.
+    """Returns linear layers with tanh between them.
 
     Args:
         task: gives the widths of the first and the last layer.
         hidden: widths of the layers between, each 1 to 4096.
-        generator: draws the initial weights, uniform within 1/sqrt(inputs) as torch does by default.
+        generator: draws the initial weights, uniform within 1/sqrt(inputs), torch's default.
 
     Raises:
         ValueError: a width outside that range.
 
     Source: tanh for DP-SGD, Papernot et al., AAAI 2021.
     """
-    if not all(1 <= width <= MOST for width in hidden):
-        raise ValueError(f"mlp needs hidden widths of 1 to {MOST}, got {list(hidden)}")
+    if not all(1 <= width <= MAX_WIDTH for width in hidden):
+        raise ValueError(f"mlp needs hidden widths of 1 to {MAX_WIDTH}, got {list(hidden)}")
     widths = [task.features, *hidden, task.outputs]
     layers: list[nn.Module] = [nn.Flatten()] if task.image else []
     for inputs, outputs in pairwise(widths):
