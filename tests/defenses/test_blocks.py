@@ -1,8 +1,6 @@
-"""The kernels: blocks of any width, networks and sorts, rows in any layout, and plain torch give the same answers.
+"""The kernels of rules: every way to compute on rows gives the same answers.
 
-Mutants that died here: the last block left out, or a full one short; blocks of another width reused unsliced; the mix
-applied twice, or not at all; a buffer written that is still read; the sort's columns for its rows; Gram of one block;
-norms remembered of rows for their sums; the chosen row returned as a view.
+Blocks of any width, networks and sorts, rows in any layout, and plain torch.
 """
 
 from collections.abc import Callable
@@ -16,8 +14,9 @@ from defenses.kernels import table as kernel_table
 from defenses.kernels.blocks import HostRows
 from defenses.kernels.device import DeviceRows
 from defenses.kernels.geometry import squared_distances
+from defenses.kernels.protocol import RowStore
 
-KERNELS: dict[str, Callable[[HostRows | DeviceRows], Tensor]] = {
+KERNELS: dict[str, Callable[[RowStore], Tensor]] = {
     "extremes": lambda c: torch.from_numpy(np.stack(c.extremes()).astype(np.float64)),
     "gram": lambda c: torch.from_numpy(c.gram().copy()),
     "norms": lambda c: torch.from_numpy(c.squared_norms().copy()),
@@ -55,33 +54,37 @@ def test_blocks_and_plain_torch_give_the_same(
 ) -> None:
     monkeypatch.setattr(kernel_table, "BLOCK_BYTES", 1)  # 64 columns at a time
     rows = table(*shape, dtype)
-    here: HostRows | DeviceRows = HostRows(rows.numpy())
-    there: HostRows | DeviceRows = DeviceRows(rows)
+    on_host: RowStore = HostRows(rows.numpy())
+    on_device: RowStore = DeviceRows(rows)
     if mixed:
         weights = np.random.default_rng(1).dirichlet(np.ones(shape[0]), size=shape[0] + 1)
-        here, there = here.mixed(weights), there.mixed(weights)
+        on_host = on_host.mixed(weights)
+        on_device = on_device.mixed(weights)
     before = rows.clone()
     tolerance = {torch.float32: 1e-4, torch.float64: 1e-9}[dtype]
-    ours, theirs = KERNELS[kernel](here), KERNELS[kernel](there)
-    torch.testing.assert_close(ours, theirs, rtol=tolerance, atol=tolerance)
-    for found in (ours, theirs):
-        found.add_(1.0)  # a copy, never a view
+    host_result = KERNELS[kernel](on_host)
+    device_result = KERNELS[kernel](on_device)
+    torch.testing.assert_close(host_result, device_result, rtol=tolerance, atol=tolerance)
+    # A result is a copy, never a view: writing into it leaves the rows alone.
+    host_result.add_(1.0)
+    device_result.add_(1.0)
     assert torch.equal(rows, before)
 
 
 @pytest.mark.parametrize("n", range(1, 50))
 def test_order_statistics_are_those_of_numpy_for_networks_and_sorts(n: int) -> None:
     rows = table(n, 200, torch.float32).numpy()
-    found, f = HostRows(rows), (n - 1) // 3
+    store = HostRows(rows)
+    f = (n - 1) // 3
     ordered = np.sort(rows, axis=0)
-    assert np.array_equal(found.median().numpy(), np.median(rows, axis=0))
+    assert np.array_equal(store.median().numpy(), np.median(rows, axis=0))
     inner = ordered[f : n - f].astype(np.float64).mean(axis=0).astype(np.float32)
-    assert np.array_equal(found.middle_mean(n - 2 * f).numpy(), inner)
+    assert np.array_equal(store.middle_mean(n - 2 * f).numpy(), inner)
     near = np.take_along_axis(
         rows, np.abs(rows - np.median(rows, axis=0)).argsort(axis=0)[: n - f], axis=0
     )
     np.testing.assert_allclose(
-        found.nearest_mean(n - f).numpy(), near.mean(axis=0), rtol=1e-5, atol=1e-6
+        store.nearest_mean(n - f).numpy(), near.mean(axis=0), rtol=1e-5, atol=1e-6
     )
 
 
@@ -92,33 +95,34 @@ def nearest_first(values: np.ndarray) -> list[float]:
 
 @pytest.mark.parametrize("whole", [True, False])
 @pytest.mark.parametrize("n", range(1, 10))
-def test_the_nearest_of_any_number_are_found(n: int, whole: bool) -> None:
+def test_the_mean_of_the_nearest_is_right_for_any_number_of_them(n: int, whole: bool) -> None:
     draw = np.random.default_rng(n)
-    rows = (
-        draw.integers(-3, 4, size=(n, 300)) if whole else draw.standard_t(1.5, size=(n, 300))
-    ).astype(np.float64)
-    for kept in range(1, n + 1):
-        expected = [np.mean(nearest_first(values)[:kept]) for values in rows.T]
-        for found in (HostRows(rows), DeviceRows(torch.from_numpy(rows))):
+    # Whole numbers have ties; a heavy tail has none.
+    values = draw.integers(-3, 4, size=(n, 300)) if whole else draw.standard_t(1.5, size=(n, 300))
+    rows = values.astype(np.float64)
+    for size in range(1, n + 1):
+        expected = [np.mean(nearest_first(values)[:size]) for values in rows.T]
+        for store in (HostRows(rows), DeviceRows(torch.from_numpy(rows))):
             np.testing.assert_allclose(
-                found.nearest_mean(kept).numpy(), expected, rtol=1e-9, atol=1e-12
+                store.nearest_mean(size).numpy(), expected, rtol=1e-9, atol=1e-12
             )
 
 
 def test_rows_are_read_where_they_lie_in_any_layout() -> None:
     wide = table(30, 50, torch.float32)
     for rows in (wide.T, wide[::2], wide[:, 3:17], wide.T[5:9]):
-        found = HostRows(rows.numpy())
-        assert np.shares_memory(found.table.rows, wide.numpy())
-        assert torch.equal(found.median(), HostRows(rows.contiguous().numpy()).median())
+        store = HostRows(rows.numpy())
+        assert np.shares_memory(store.table.rows, wide.numpy())
+        assert torch.equal(store.median(), HostRows(rows.contiguous().numpy()).median())
         np.testing.assert_allclose(
-            found.gram(), (rows.double() @ rows.double().T).numpy(), rtol=1e-12
+            store.gram(), (rows.double() @ rows.double().T).numpy(), rtol=1e-12
         )
 
 
 def test_a_mixture_shares_the_scalar_products_and_keeps_norms_apart() -> None:
     rows = HostRows(table(6, 40, torch.float64).numpy())
-    gram, norms = rows.gram(), rows.squared_norms()
+    gram = rows.gram()
+    norms = rows.squared_norms()
     halves = rows.mixed(np.eye(6) / 2)
     assert halves.unmixed().gram() is gram
     np.testing.assert_allclose(halves.squared_norms(), norms / 4)
@@ -129,14 +133,18 @@ def test_a_mixture_shares_the_scalar_products_and_keeps_norms_apart() -> None:
 
 def test_picked_rows_are_not_copied_and_give_what_their_copy_gives() -> None:
     table_of_rows = table(9, 200, torch.float32)
-    rows, chosen = HostRows(table_of_rows.numpy()), [7, 2, 5, 0, 4]
+    chosen = [7, 2, 5, 0, 4]
+    rows = HostRows(table_of_rows.numpy())
+    # Known scalar products are handed on to the picked rows.
     rows.gram()
-    picked, copied = rows.only(chosen), HostRows(table_of_rows[chosen].numpy())
+    picked = rows.only(chosen)
+    copied = HostRows(table_of_rows[chosen].numpy())
     assert np.shares_memory(picked.table.rows, table_of_rows.numpy())
     for kernel in KERNELS.values():
         torch.testing.assert_close(kernel(picked), kernel(copied), rtol=1e-5, atol=1e-5)
-    again, twice = picked.only([3, 1]), table_of_rows[[0, 2]]
-    assert torch.equal(again.written(), twice)
+    # Indices count among the picked rows: 3 and 1 of [7, 2, 5, 0, 4] are 0 and 2.
+    picked_again = picked.only([3, 1])
+    assert torch.equal(picked_again.written(), table_of_rows[[0, 2]])
     mixed = picked.mixed(np.full((1, 5), 0.2))
     torch.testing.assert_close(mixed.written()[0], table_of_rows[chosen].mean(dim=0))
 
@@ -152,11 +160,11 @@ def test_distances_of_rows_are_measured_once(monkeypatch: pytest.MonkeyPatch) ->
 def test_norms_of_eleven_million_coordinates_are_right_to_a_ten_millionth() -> None:
     rows = torch.randn(2, 11_000_000, generator=torch.Generator().manual_seed(1))
     exact = rows.double().square().sum(dim=1).sqrt().numpy()
-    found = HostRows(rows.numpy())
-    np.testing.assert_allclose(np.sqrt(found.squared_norms()), exact, rtol=1e-7)
-    np.testing.assert_allclose(np.sqrt(found.gram().diagonal()), exact, rtol=1e-12)
+    store = HostRows(rows.numpy())
+    np.testing.assert_allclose(np.sqrt(store.squared_norms()), exact, rtol=1e-7)
+    np.testing.assert_allclose(np.sqrt(store.gram().diagonal()), exact, rtol=1e-12)
     np.testing.assert_allclose(
-        np.sqrt(found.distances_to(torch.zeros(rows.shape[1]))), exact, rtol=1e-7
+        np.sqrt(store.distances_to(torch.zeros(rows.shape[1]))), exact, rtol=1e-7
     )
 
 
@@ -177,8 +185,8 @@ def test_colluders_who_make_pairs_cancel_change_no_other_distance() -> None:
     honest = table(6, 500, torch.float64)
     liars = torch.full((3, 500), 1e15, dtype=torch.float64)
     rows = torch.cat([honest, liars])
-    found = squared_distances(HostRows(rows.numpy()))
+    squared = squared_distances(HostRows(rows.numpy()))
     np.testing.assert_allclose(
-        found[:6, :6], squared_distances(HostRows(honest.numpy())), rtol=1e-6
+        squared[:6, :6], squared_distances(HostRows(honest.numpy())), rtol=1e-6
     )
-    assert (found[6:, 6:] == 0.0).all()
+    assert (squared[6:, 6:] == 0.0).all()

@@ -1,11 +1,4 @@
-"""Geometric median and centred clipping: answers by hand, optimality, bounded steps.
-
-Mutants that died here:
-geometric_median: distances not rooted, or not inverted; smoothing as a length; smoothing added; one step; the mean
-returned; weights not normalised; started and left at a row; no second look where rows are far from the origin.
-centered_clipping: radius over squared norms; rows longer than the radius dropped; divided by the sum of shares; the
-start forgotten, or counted twice; one iteration more or fewer; norms of rows instead of differences.
-"""
+"""Geometric median and centred clipping: answers by hand, optimality, bounded steps."""
 
 import math
 
@@ -32,7 +25,7 @@ def test_geometric_median_by_hand() -> None:
     # Fermat's point of a triangle whose angle at the origin is more than 120 degrees is the origin.
     flat = torch.tensor([[0.0, 0.0], [1.0, 0.1], [-1.0, 0.1]], dtype=torch.float64)
     assert geometric_median(flat).tolist() == pytest.approx([0.0, 0.0], abs=1e-4)
-    # That of an equilateral one is its center; of a square too, whatever lies far out on both diagonals.
+    # The median of four points is where their diagonals cross, however far out the points lie.
     square = torch.tensor(
         [[2.0, 2.0], [-1.0, -1.0], [50.0, -50.0], [-3.0, 3.0]], dtype=torch.float64
     )
@@ -46,13 +39,13 @@ def test_no_step_in_any_direction_makes_the_sum_of_distances_smaller(
     seed: int, offset: float
 ) -> None:
     rows = heavy(9, 4, seed) + offset
-    found, draw = geometric_median(rows), torch.Generator().manual_seed(seed)
+    center = geometric_median(rows)
+    draw = torch.Generator().manual_seed(seed)
     for length in (1e-3, 1e-2, 1.0):
         for _ in range(50):
             step = torch.randn(4, generator=draw, dtype=torch.float64)
-            assert total(rows, found) <= total(rows, found + length * step / step.norm()) * (
-                1 + 1e-12
-            )
+            moved = center + length * step / step.norm()
+            assert total(rows, center) <= total(rows, moved) * (1 + 1e-12)
 
 
 @pytest.mark.parametrize("scale", [1e-9, 1.0, 1e12])
@@ -75,7 +68,7 @@ def test_fewer_than_half_the_rows_cannot_drag_it_however_far_they_lie(lie: float
 @pytest.mark.parametrize(
     ("n", "f", "spread"), [(10, 3, 1e-6), (10, 4, 1.0), (101, 50, 1.0), (201, 100, 1.0)]
 )
-def test_one_short_of_half_the_rows_is_not_enough_at_any_length(
+def test_one_corrupt_row_short_of_half_is_not_enough_at_any_length(
     n: int, f: int, spread: float, lie: float
 ) -> None:
     draw = np.random.default_rng(n)
@@ -85,7 +78,7 @@ def test_one_short_of_half_the_rows_is_not_enough_at_any_length(
 
 
 @pytest.mark.parametrize("smoothing", [0.0, -1.0, math.inf, math.nan])
-def test_a_smoothing_that_is_none_is_refused(smoothing: float) -> None:
+def test_a_smoothing_that_is_not_positive_and_finite_is_refused(smoothing: float) -> None:
     with pytest.raises(ValueError, match="geometric_median needs a smoothing > 0, got"):
         geometric_median(torch.zeros(3, 1), smoothing=smoothing)
 
@@ -102,9 +95,8 @@ def test_its_weights_sum_to_one_and_spare_rows_set_aside() -> None:
 
 def test_it_reads_mixtures() -> None:
     rows = heavy(6, 3, 5) + 1e5
-    halves = (
-        torch.eye(6, dtype=torch.float64).roll(1, 0) / 2 + torch.eye(6, dtype=torch.float64) / 2
-    )
+    identity = torch.eye(6, dtype=torch.float64)
+    halves = identity.roll(1, 0) / 2 + identity / 2
     torch.testing.assert_close(
         geometric_median(Mixture(halves, rows)), geometric_median(halves @ rows), rtol=1e-9, atol=0
     )
@@ -159,7 +151,7 @@ def test_it_never_moves_further_than_iterations_times_the_radius(iterations: int
         ),
     ],
 )
-def test_what_centered_clipping_cannot_use_is_refused(
+def test_centered_clipping_refuses_arguments_outside_their_ranges(
     arguments: dict[str, object], message: str
 ) -> None:
     with pytest.raises(ValueError, match=message):

@@ -1,4 +1,4 @@
-"""docs/rules.md is what the docstrings say, of every rule and pre-filter."""
+"""docs/rules.md is made from the docstrings of every rule and pre-filter."""
 
 import pytest
 
@@ -9,8 +9,9 @@ from tests.paths import ROOT
 
 WRITTEN = (ROOT / "docs/rules.md").read_text(encoding="utf-8")
 NAMED = [
-    "mean", "median", "trimmed_mean", "meamed", "krum", "multi_krum", "bulyan", "geometric_median", "centered_clipping",
-    "mda", "monna", "dnc", "nearest_neighbor_mixing", "bucketing", "clip_norms", "adaptive_clipping",
+    "mean", "median", "trimmed_mean", "meamed", "krum", "multi_krum", "bulyan", "geometric_median",
+    "centered_clipping", "mda", "monna", "dnc",
+    "nearest_neighbor_mixing", "bucketing", "clip_norms", "adaptive_clipping",
 ]  # fmt: skip
 
 
@@ -25,9 +26,10 @@ def test_every_rule_and_prefilter_has_a_line_that_is_filled_in(name: str) -> Non
     cells = [cell.strip() for cell in line.strip("|").split("|")]
     assert len(cells) == 7
     assert all(cells[:6])
+    # Clipping to a radius has no paper of its own.
     assert cells[6] or name == "clip_norms"
 
 
-def test_what_a_scenario_can_name_is_on_the_page() -> None:
+def test_every_rule_and_prefilter_of_a_scenario_is_on_the_page() -> None:
     for name in (*catalog.RULES, *catalog.PREFILTERS):
         assert f"| `{name}` |" in WRITTEN

@@ -1,6 +1,6 @@
-"""ByzFL's and Flower's answers on heavy tails, ties and two camps.
+"""Our rules give the answers of ByzFL and Flower on heavy tails, ties and two camps.
 
-How they were made: tests/vectors/peers_of_rules.py.
+The answers were made by tests/vectors/peers_of_rules.py.
 """
 
 import json
@@ -35,8 +35,9 @@ OURS: dict[str, Callable[[Tensor], Tensor]] = {
     "flower krum": lambda rows: defenses.krum(rows, f=F),
     "flower bulyan": lambda rows: defenses.bulyan(rows, f=F),
 }
-# Where several rows are equally good, each library takes another: we the set of least total distance (mda), the first
-# rows (mixing), and in Bulyan the smaller of two values equally far from the median, in one coordinate of these.
+# Where several rows are equally good, each library takes another one. We take the set of least
+# total distance (mda), the first rows (mixing), and in Bulyan the smaller of two values equally far
+# from the median, which happens in one coordinate of these tables.
 APART = {
     ("ties", "mda"): 0.44445,
     ("ties", "nearest_neighbor_mixing"): 0.27273,
@@ -57,9 +58,8 @@ def test_the_answer_is_theirs(table: str, rule: str, dtype: torch.dtype) -> None
     theirs = torch.tensor(PUBLISHED["tables"][table]["answers"][rule], dtype=torch.float64)
     apart = (OURS[rule](rows).double() - theirs).abs().max() / max(1.0, float(theirs.abs().max()))
     if (table, rule) in APART:
-        assert apart == pytest.approx(
-            APART[table, rule], abs=1e-4
-        )  # or this is not what sets us apart
+        # Another difference would have another reason than the tie.
+        assert apart == pytest.approx(APART[table, rule], abs=1e-4)
     else:
         assert apart < 1e-5
 

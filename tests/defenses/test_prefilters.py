@@ -1,12 +1,4 @@
-"""Pre-filters: answers by hand, and chains that are what the written-out rows give.
-
-Mutants that died here:
-nearest_neighbor_mixing: n - f - 1 or n neighbours; itself left out; farthest; rows set aside mixed in, or not counted.
-bucketing: not dealt; buckets of another size; the last bucket divided by the full size; sums for means.
-clip_norms, adaptive_clipping: squared norms; all rows rescaled; short rows stretched; one clipped more or fewer; the
-k-th norm for the next; floor for ceil.
-Mixture: weights transposed; a mixture of a mixture in the wrong order; f not lowered after a pre-filter.
-"""
+"""Pre-filters: answers by hand, and chains that equal rules on the written-out rows."""
 
 import math
 from collections.abc import Callable
@@ -28,6 +20,10 @@ def heavy(n: int, d: int, seed: int) -> Tensor:
     return torch.from_numpy(np.random.default_rng(seed).standard_t(1.5, size=(n, d)))
 
 
+def values(mixture: Mixture) -> list[float]:
+    return mixture.tensor().flatten().tolist()
+
+
 def dealing(seed: int = 0) -> torch.Generator:
     return torch.Generator().manual_seed(seed)
 
@@ -36,24 +32,19 @@ def test_mixing_by_hand() -> None:
     rows = column(0, 1, 3, 10, 100)
     mixed = nearest_neighbor_mixing(rows, f=2)
     assert len(mixed) == 5
-    assert mixed.tensor().flatten().tolist() == pytest.approx(
-        [4 / 3, 4 / 3, 4 / 3, 14 / 3, 113 / 3]
-    )
-    assert nearest_neighbor_mixing(rows, f=0).tensor().flatten().tolist() == pytest.approx(
-        [22.8] * 5
-    )
+    assert values(mixed) == pytest.approx([4 / 3, 4 / 3, 4 / 3, 14 / 3, 113 / 3])
+    assert values(nearest_neighbor_mixing(rows, f=0)) == pytest.approx([22.8] * 5)
 
 
-def test_a_row_is_its_own_nearest_even_beside_equal_ones() -> None:
-    assert nearest_neighbor_mixing(
-        column(5, 5, 0, 0, 0), f=2
-    ).tensor().flatten().tolist() == pytest.approx([10 / 3, 10 / 3, 0, 0, 0])
+def test_a_row_is_its_own_nearest_even_next_to_equal_rows() -> None:
+    mixed = nearest_neighbor_mixing(column(5, 5, 0, 0, 0), f=2)
+    assert values(mixed) == pytest.approx([10 / 3, 10 / 3, 0, 0, 0])
 
 
 def test_rows_set_aside_are_not_mixed_in_and_use_up_f_for_the_rule_behind() -> None:
     rows = column(0, 1, math.nan, 3, 10, 4)
     mixed = nearest_neighbor_mixing(rows, f=1)
-    assert mixed.tensor().flatten().tolist() == pytest.approx([18 / 5] * 5)
+    assert values(mixed) == pytest.approx([18 / 5] * 5)
     assert defenses.trimmed_mean(mixed, f=1).item() == pytest.approx(18 / 5)
     with pytest.raises(ValueError, match="krum set aside 1 of n=5 rows, more than f=0"):
         defenses.krum(mixed, f=0)
@@ -65,15 +56,12 @@ def test_rows_set_aside_are_not_mixed_in_and_use_up_f_for_the_rule_behind() -> N
 
 def test_buckets_are_means_of_rows_dealt_at_random() -> None:
     rows = torch.arange(7, dtype=torch.float64).exp2().unsqueeze(1)
-    made = bucketing(rows, size=3, generator=dealing()).tensor().flatten()
+    buckets = bucketing(rows, size=3, generator=dealing())
     order = torch.randperm(7, generator=dealing()).tolist()
     expected = [sum(2.0**i for i in order[a:b]) / (b - a) for a, b in ((0, 3), (3, 6), (6, 7))]
-    assert made.tolist() == pytest.approx(expected)
-    others = {
-        tuple(bucketing(rows, size=3, generator=dealing(seed)).tensor().flatten().tolist())
-        for seed in range(20)
-    }
-    assert len(others) > 15
+    assert values(buckets) == pytest.approx(expected)
+    deals = {tuple(values(bucketing(rows, size=3, generator=dealing(seed)))) for seed in range(20)}
+    assert len(deals) > 15
     assert len(bucketing(rows, size=100, generator=dealing())) == 1
     with pytest.raises(ValueError, match="bucketing needs a size >= 1, got 0"):
         bucketing(rows, size=0, generator=dealing())
@@ -94,14 +82,11 @@ def test_long_rows_are_shortened_and_no_other() -> None:
 
 
 def test_adaptive_clipping_by_hand() -> None:
-    # n = 5, f = 1: floor(2 x 4 / 5) = 1 row, the longest, is cut to the second longest; f = 2: floor(2.4) = 2.
+    # n = 5, f = 1: floor(2 x 4 / 5) = 1 row, the longest, is cut to the second longest.
     rows = column(1, -9, 3, 5, -2)
-    assert adaptive_clipping(rows, f=1).tensor().flatten().tolist() == pytest.approx(
-        [1, -5, 3, 5, -2]
-    )
-    assert adaptive_clipping(rows, f=2).tensor().flatten().tolist() == pytest.approx(
-        [1, -3, 3, 3, -2]
-    )
+    assert values(adaptive_clipping(rows, f=1)) == pytest.approx([1, -5, 3, 5, -2])
+    # f = 2: floor(2.4) = 2 rows.
+    assert values(adaptive_clipping(rows, f=2)) == pytest.approx([1, -3, 3, 3, -2])
     assert torch.equal(adaptive_clipping(rows, f=0).tensor(), rows)
 
 
@@ -133,7 +118,7 @@ RULES: dict[str, Callable[[Tensor | Mixture], Tensor]] = {
 
 @pytest.mark.parametrize("rule", RULES)
 @pytest.mark.parametrize("prefilter", PREFILTERS)
-def test_a_chain_is_what_the_written_out_rows_give(prefilter: str, rule: str) -> None:
+def test_a_chain_gives_the_answer_of_the_written_out_rows(prefilter: str, rule: str) -> None:
     rows = heavy(15, 6, 7)
     mixed = PREFILTERS[prefilter](rows)
     torch.testing.assert_close(
@@ -148,40 +133,38 @@ def test_a_chain_sees_small_differences_far_from_the_origin(
     prefilter: str, rule: str, offset: float
 ) -> None:
     rows = torch.from_numpy(np.random.default_rng(8).normal(size=(30, 40)))
-    found = RULES[rule](PREFILTERS[prefilter](rows + offset)) - offset
-    torch.testing.assert_close(found, RULES[rule](PREFILTERS[prefilter](rows)), rtol=0, atol=1e-5)
+    estimate = RULES[rule](PREFILTERS[prefilter](rows + offset)) - offset
+    expected = RULES[rule](PREFILTERS[prefilter](rows))
+    torch.testing.assert_close(estimate, expected, rtol=0, atol=1e-5)
 
 
 def test_a_liar_in_the_first_row_costs_a_chain_far_from_the_origin_no_digits() -> None:
     rows = torch.from_numpy(np.random.default_rng(8).normal(size=(12, 40)))
+    liar = torch.full((1, 40), 1e17, dtype=torch.float64)
+    near = torch.cat([liar, rows])
     for offset in (1e6, 1e8):
-        far = torch.cat([torch.full((1, 40), 1e17, dtype=torch.float64), rows + offset])
-        near = torch.cat([torch.full((1, 40), 1e17, dtype=torch.float64), rows])
+        far = torch.cat([liar, rows + offset])
         for rule in (defenses.geometric_median, lambda mixed: defenses.dnc(mixed, f=1)):
-            found = rule(nearest_neighbor_mixing(far, f=2)) - offset
-            torch.testing.assert_close(
-                found, rule(nearest_neighbor_mixing(near, f=2)), rtol=0, atol=1e-5
-            )
+            estimate = rule(nearest_neighbor_mixing(far, f=2)) - offset
+            expected = rule(nearest_neighbor_mixing(near, f=2))
+            torch.testing.assert_close(estimate, expected, rtol=0, atol=1e-5)
 
 
 def test_clipped_rows_far_from_the_origin_are_no_means_of_rows() -> None:
     rows = torch.from_numpy(np.random.default_rng(9).normal(size=(12, 40))) + 1e6
     clipped = clip_norms(rows, radius=3.0)
-    found, expected = (
-        defenses.geometric_median(clipped),
-        defenses.geometric_median(clipped.tensor()),
-    )
-    torch.testing.assert_close(found, expected, rtol=0, atol=1e-9)
+    estimate = defenses.geometric_median(clipped)
+    expected = defenses.geometric_median(clipped.tensor())
+    torch.testing.assert_close(estimate, expected, rtol=0, atol=1e-9)
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 @pytest.mark.parametrize("scale", [1e-24, 1e-12, 1.0, 1e12, 1e18])
-def test_norms_that_float32_cannot_square_are_measured_all_the_same(
+def test_norms_that_float32_cannot_square_are_measured_in_float64(
     scale: float, dtype: torch.dtype
 ) -> None:
     rows = torch.eye(5, 1000, dtype=dtype) * scale
     rows[0] = scale
-    long = 1000**0.5
     shortened = clip_norms(rows, radius=0.5 * scale).tensor().double().norm(dim=1) / scale
     assert shortened.tolist() == pytest.approx([0.5] * 5, rel=1e-5)
     adapted = adaptive_clipping(rows, f=1).tensor().double().norm(dim=1) / scale
@@ -189,7 +172,7 @@ def test_norms_that_float32_cannot_square_are_measured_all_the_same(
     moved = (
         defenses.centered_clipping(rows, radius=0.5 * scale, iterations=2).double().norm() / scale
     )
-    assert 0.1 < float(moved) < 1.0 < long
+    assert 0.1 < float(moved) < 1.0
     assert defenses.monna(rows, f=2, pivot=3).isfinite().all()
 
 
@@ -208,7 +191,7 @@ def test_norms_that_float32_cannot_square_are_measured_all_the_same(
         (torch.ones(1, 1), torch.ones(1), "rows must be 2-D"),
     ],
 )
-def test_a_mixture_of_what_does_not_fit_is_refused(
+def test_a_mixture_with_weights_or_rows_that_do_not_fit_is_refused(
     weights: Tensor, rows: Tensor, message: str
 ) -> None:
     with pytest.raises(ValueError, match=message):

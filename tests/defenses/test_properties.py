@@ -1,8 +1,4 @@
-"""One suite over all rules: what holds whatever the rows are.
-
-Mutants that died here: an input written into; a row set aside that still counts; Bulyan or MDA by place instead of by
-distance; a rule that answers a non-finite estimate; a thread-dependent sum.
-"""
+"""One suite over all rules: properties that hold for any rows."""
 
 import json
 import math
@@ -30,7 +26,7 @@ RULES: dict[str, Rule] = {
     "meamed": lambda rows: defenses.meamed(rows, f=F),
     "krum": lambda rows: defenses.krum(rows, f=F),
     "multi_krum": lambda rows: defenses.multi_krum(rows, f=F),
-    # With f = 2 its last choice goes by one neighbour, and two rows that are each other's nearest are equal.
+    # With f = 2 its last choice goes by one neighbour: two rows that are each other's nearest tie.
     "bulyan": lambda rows: defenses.bulyan(rows, f=3 if len(rows) == 15 else F),
     "geometric_median": defenses.geometric_median,
     "mda": lambda rows: defenses.mda(rows, f=F),
@@ -56,8 +52,8 @@ def heavy(seed: int, n: int = 11, d: int = 5) -> Tensor:
     return torch.from_numpy(np.random.default_rng(seed).standard_t(1.5, size=(n, d)))
 
 
-def close(found: Tensor, expected: Tensor, scale: float = 1.0) -> None:
-    torch.testing.assert_close(found, expected, rtol=1e-6, atol=1e-7 * scale)
+def close(estimate: Tensor, expected: Tensor, scale: float = 1.0) -> None:
+    torch.testing.assert_close(estimate, expected, rtol=1e-6, atol=1e-7 * scale)
 
 
 @pytest.mark.parametrize("name", RULES)
@@ -100,9 +96,9 @@ def test_without_liars_it_is_the_mean(name: str) -> None:
 def test_f_liars_cannot_leave_the_honest_box(name: str, seed: int, lie: float) -> None:
     honest = heavy(seed)
     rows = torch.cat([honest, torch.full((F, 5), lie, dtype=torch.float64)])
-    found = RULES[name](rows)
-    assert (found >= honest.min(dim=0).values).all()
-    assert (found <= honest.max(dim=0).values).all()
+    estimate = RULES[name](rows)
+    assert (estimate >= honest.min(dim=0).values).all()
+    assert (estimate <= honest.max(dim=0).values).all()
 
 
 @pytest.mark.parametrize("lie", [1e6, 1e12, 1e17, 9e17, 1e30, math.inf, math.nan])
@@ -115,8 +111,8 @@ def test_f_rows_of_any_size_move_it_no_further_than_the_honest_rows_are_apart(
     ladder = torch.zeros(F, 5)
     ladder[:, 0] = torch.tensor([lie, lie / 10])
     for liars in (torch.full((F, 5), lie), torch.tensor([[lie] * 5, [-lie] * 5]), ladder):
-        found = RULES[name](torch.cat([honest, liars.double()]))
-        assert float((found - honest.mean(dim=0)).norm()) < 2 * spread
+        estimate = RULES[name](torch.cat([honest, liars.double()]))
+        assert float((estimate - honest.mean(dim=0)).norm()) < 2 * spread
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
@@ -128,49 +124,53 @@ def test_an_estimate_is_finite_of_the_rows_dtype_and_the_input_untouched(
     rows[4] = 1e18
     rows[6, 2] = math.nan
     before = rows.clone()
-    found = (
+    estimate = (
         RULES[name](rows)
         if name != "centered_clipping"
         else defenses.centered_clipping(rows, radius=1.0)
     )
-    assert found.dtype == dtype
-    assert found.shape == (5,)
-    assert found.isfinite().all()
+    assert estimate.dtype == dtype
+    assert estimate.shape == (5,)
+    assert estimate.isfinite().all()
     torch.testing.assert_close(rows, before, rtol=0, atol=0, equal_nan=True)
-    found[:] = 7.0  # a copy, never a view
+    # An estimate is a copy, never a view: writing into it leaves the rows alone.
+    estimate[:] = 7.0
     torch.testing.assert_close(rows, before, rtol=0, atol=0, equal_nan=True)
 
 
-def test_two_threads_give_what_one_gives() -> None:
-    """BLAS and torch read their numbers of threads when they are loaded."""
+def test_two_threads_give_the_estimates_of_a_single_thread() -> None:
+    single = estimates_with_threads(1)
+    assert single.shape == (len(RULES), 40)
+    torch.testing.assert_close(estimates_with_threads(2), single, rtol=1e-5, atol=1e-5)
+
+
+def estimates_with_threads(count: int) -> Tensor:
+    """Returns every rule's estimate, from a process of its own.
+
+    BLAS and torch read their numbers of threads when they are loaded.
+    """
     code = (
-        "import json, tests.defenses.test_properties as t; rows = t.heavy(4, n=12, d=20_000).float(); "
+        "import json, tests.defenses.test_properties as t;"
+        "rows = t.heavy(4, n=12, d=20_000).float();"
         "print(json.dumps([rule(rows)[::500].tolist() for rule in t.RULES.values()]))"
     )
-    told = [
-        subprocess.run(
-            [sys.executable, "-c", code],
-            env={
-                **os.environ,
-                **{f"{name}_NUM_THREADS": count for name in ("OMP", "OPENBLAS", "MKL")},
-            },
-            cwd=ROOT,
-            capture_output=True,
-            text=True,
-            check=True,
-        ).stdout
-        for count in ("1", "2")
-    ]
-    one, two = (torch.tensor(json.loads(text)) for text in told)
-    assert one.shape == (len(RULES), 40)
-    torch.testing.assert_close(two, one, rtol=1e-5, atol=1e-5)
+    threads = {f"{library}_NUM_THREADS": str(count) for library in ("OMP", "OPENBLAS", "MKL")}
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        env={**os.environ, **threads},
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    return torch.tensor(json.loads(done.stdout))
 
 
 @pytest.mark.parametrize("name", RULES)
 @pytest.mark.parametrize(
     "rows", [torch.zeros(4), torch.zeros(0, 3), torch.zeros(3, 2, dtype=torch.int64)]
 )
-def test_what_is_no_table_of_floats_is_refused(name: str, rows: Tensor) -> None:
+def test_rows_that_are_no_table_of_floats_are_refused(name: str, rows: Tensor) -> None:
     calls: dict[str, Rule] = {**RULES, "monna": lambda rows: defenses.monna(rows, f=F, pivot=0)}
     calls["centered_clipping"] = lambda rows: defenses.centered_clipping(rows, radius=1.0)
     with pytest.raises(ValueError, match="rows must"):

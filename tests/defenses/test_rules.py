@@ -1,19 +1,4 @@
-"""Aggregation rules: known answers by hand, properties, slow oracles.
-
-Mutants killed:
-mean: weights ignored, not normalised, divided by n, of dropped rows counted, zero or infinite allowed, not scaled
-before they are summed; screened like the others; a row kept if any coordinate is finite; sum in float32; overflow on
-the way or in the last rounding.
-median: lower; upper; mean of all; minus for plus; one index off either way; not sorted; rows not screened; n of all
-rows.
-trimmed_mean: one side only; f - 1 or f + 1 a side; total minus extremes; divided by n; whole rows dropped; clamp
-forgotten on either side; sum in float32; need 2 f or 2 f + 2.
-krum: n - f - 1 or n - f - 3 neighbours; self counted; every zero distance dropped; distances not squared, or squared
-twice; only the farthest neighbour counted; farthest or unsorted neighbours; scalar products alone; argmax; last of
-equals; one block of columns only; a view returned; index into all rows; need 2 f + 2 or 2 f + 4.
-Both with f: f not lowered by the rows set aside; need on all rows, forgotten, or off by one; screened rows kept; only
-non-finite rows screened; s > f allowed; s = f refused; f < 0 allowed; f = 0 refused.
-"""
+"""Mean, median, trimmed mean and Krum: known answers by hand, properties, slow oracles."""
 
 import math
 from collections.abc import Callable
@@ -47,16 +32,21 @@ def column(*values: float, dtype: torch.dtype = torch.float64) -> Tensor:
 
 @st.composite
 def tables(draw: st.DrawFn, smallest: int = 5) -> Tensor:
-    """(n, d) of small integers as float64, so that sums, distances and scores are exact; n >= 5 serves f = 1."""
-    n, d = draw(st.integers(smallest, 9)), draw(st.integers(1, 4))
+    """Draws (n, d) small integers as float64, so that sums, distances and scores are exact.
+
+    n >= 5 serves f = 1.
+    """
+    n = draw(st.integers(smallest, 9))
+    d = draw(st.integers(1, 4))
     row = st.lists(st.integers(-20, 20), min_size=d, max_size=d)
     return torch.tensor(draw(st.lists(row, min_size=n, max_size=n)), dtype=torch.float64)
 
 
 @st.composite
 def honest_and_liars(draw: st.DrawFn) -> tuple[Tensor, Tensor, int]:
-    """More than f honest rows, all rows (f lies of any value among them), and f."""
-    f, d = draw(st.integers(0, 3)), draw(st.integers(1, 3))
+    """Draws more than f honest rows, all rows with f lies of any value among them, and f."""
+    f = draw(st.integers(0, 3))
+    d = draw(st.integers(1, 3))
     dtype = draw(st.sampled_from(DTYPES))
 
     def some(count: int, values: st.SearchStrategy[float]) -> Tensor:
@@ -70,7 +60,7 @@ def honest_and_liars(draw: st.DrawFn) -> tuple[Tensor, Tensor, int]:
 
 
 def krum_scores(rows: list[list[float]], f: int) -> list[float]:
-    """Blanchard et al., section 4, one float at a time."""
+    """Returns Krum's scores by Blanchard et al., section 4, one float at a time."""
     scores = []
     for i, own in enumerate(rows):
         distances = sorted(
@@ -82,7 +72,7 @@ def krum_scores(rows: list[list[float]], f: int) -> list[float]:
     return scores
 
 
-# ---- mean ----
+# Mean
 
 
 def test_mean_known_answer() -> None:
@@ -104,7 +94,7 @@ def test_mean_drops_a_non_finite_row_together_with_its_weight() -> None:
 
 
 @pytest.mark.parametrize("bad", [NAN, INF, -INF])
-def test_mean_drops_whatever_is_not_finite(bad: float) -> None:
+def test_mean_drops_a_row_that_is_not_finite(bad: float) -> None:
     assert mean(column(1, bad, 3)).item() == 2.0
 
 
@@ -115,7 +105,7 @@ def test_mean_is_not_robust_and_keeps_a_huge_finite_row() -> None:
 def test_mean_of_float32_does_not_lose_digits() -> None:
     # In float32, 2^24 + 1 + 1 + 2 is 2^24 + 2, a quarter of which is 4194304.5.
     assert mean(column(2**24, 1, 1, 2, dtype=torch.float32)).item() == 4194305.0
-    # 2^24 + 9 is no float32, in whatever order it is added up.
+    # 2^24 + 9 is no float32, whatever the order of the sum.
     assert mean(column(2**24, *[1] * 9, dtype=torch.float32)).item() == 1677722.5
     assert mean(column(3e38, 3e38, 3e38, dtype=torch.float32)).item() == pytest.approx(3e38)
 
@@ -157,10 +147,8 @@ def test_mean_of_no_finite_row_is_refused() -> None:
 
 @pytest.mark.parametrize("weight", [0.0, -1.0, NAN, INF])
 def test_mean_refuses_a_weight_that_is_not_positive_and_finite(weight: float) -> None:
-    with pytest.raises(
-        ValueError,
-        match=f"weights must be finite and positive for every finite row, got {weight:g}",
-    ):
+    message = f"weights must be finite and positive for every finite row, got {weight:g}"
+    with pytest.raises(ValueError, match=message):
         mean(column(1, 2), weights=torch.tensor([1.0, weight]))
 
 
@@ -170,11 +158,11 @@ def test_mean_refuses_weights_of_another_shape(shape: tuple[int, ...]) -> None:
         mean(column(1, 2), weights=torch.ones(shape))
 
 
-# ---- median ----
+# Median
 
 
 def test_median_known_answers() -> None:
-    # Even n: the lower median is 2, the upper 4, the mean 26.75; the rows are not sorted as a whole.
+    # Even n: the lower median is 2, the upper 4, the mean 26.75. Rows are not sorted as a whole.
     assert median(torch.tensor([[100.0, 2.0], [1.0, 100.0], [4.0, 1.0], [2.0, 4.0]])).tolist() == [
         3.0,
         3.0,
@@ -190,7 +178,7 @@ def test_median_midpoint_does_not_overflow(dtype: torch.dtype) -> None:
 
 
 def test_median_sets_bad_rows_aside_instead_of_sorting_them() -> None:
-    # NaN and infinity sort last: with the bad rows still in, the middle values would be 7 and 1e19.
+    # NaN and infinity sort last: with the bad rows, the middle values would be 7 and 1e19.
     assert median(column(NAN, 1, INF, 3, 7, 1e19)).item() == 3.0
 
 
@@ -205,7 +193,7 @@ def test_median_agrees_with_numpy(rows: Tensor) -> None:
     assert np.array_equal(median(rows).numpy(), np.median(rows.numpy(), axis=0))
 
 
-# ---- trimmed mean ----
+# Trimmed mean
 
 
 def test_trimmed_mean_known_answer() -> None:
@@ -216,26 +204,25 @@ def test_trimmed_mean_known_answer() -> None:
 
 
 def test_trimmed_mean_trims_each_coordinate_on_its_own() -> None:
-    # Dropping whole rows (the first and the last by the first coordinate) would leave 5 in the second.
+    # Dropping whole rows (the first and last by the first coordinate) would leave 5 in the second.
     rows = torch.tensor([[0.0, 1.0], [1.0, 9.0], [2.0, 1.0], [100.0, 2.0]])
     assert trimmed_mean(rows, f=1).tolist() == [1.5, 1.5]
 
 
-def test_trimmed_mean_sums_what_it_keeps() -> None:
+def test_trimmed_mean_sums_the_values_that_it_keeps() -> None:
     # The total minus the extremes, 1e17 + 2 + 3 + 4 - 0 - 1e17, is 16 or 0 in float64, never 9.
     assert trimmed_mean(column(1e17, 2, 3, 4, 0), f=1).item() == 3.0
     assert trimmed_mean(column(1e17, 2, 3, 4, -1e17), f=1).item() == 3.0
 
 
 def test_trimmed_mean_of_equal_rows_is_that_row() -> None:
-    assert (
-        trimmed_mean(column(0.1, 0.1, 0.1), f=0).item() == 0.1
-    )  # (0.1 + 0.1 + 0.1) / 3 is above 0.1
+    # In float64, (0.1 + 0.1 + 0.1) / 3 is above 0.1.
+    assert trimmed_mean(column(0.1, 0.1, 0.1), f=0).item() == 0.1
     assert trimmed_mean(column(-0.1, -0.1, -0.1), f=0).item() == -0.1
 
 
 def test_trimmed_mean_of_float32_does_not_lose_digits() -> None:
-    # In float32, 1 is lost beside 2^30, and the mean comes out as 0.
+    # In float32, 1 is lost next to 2^30, and the mean comes out as 0.
     assert trimmed_mean(column(-(2**30), 1, 1, 2**30, dtype=torch.float32), f=0).item() == 0.5
 
 
@@ -246,7 +233,7 @@ def test_trimmed_mean_agrees_with_numpy(rows: Tensor, f: int) -> None:
     np.testing.assert_allclose(trimmed_mean(rows, f=f).numpy(), expected, rtol=1e-14)
 
 
-# ---- krum ----
+# Krum
 
 
 def test_krum_known_answer() -> None:
@@ -257,7 +244,8 @@ def test_krum_known_answer() -> None:
 
 
 def test_krum_counts_an_equal_row_as_a_neighbour_and_itself_not() -> None:
-    # Scores 8, 4, 13, 4, 29. If every zero distance were taken for self, 0 would score 29 and 2 would win.
+    # Scores 8, 4, 13, 4, 29. If every zero distance counted as the row itself, 0 would score 29 and
+    # 2 would win.
     assert krum(column(2, 0, 5, 0, 7), f=1).item() == 0.0
     assert krum(column(4, 4, 4), f=0).item() == 4.0
 
@@ -296,7 +284,7 @@ def test_krum_elects_the_same_row_far_from_the_origin(seed: int) -> None:
 def test_krum_sees_differences_that_squared_norms_would_cancel(
     seed: int, dtype: torch.dtype, offset: float
 ) -> None:
-    # Multiples of 2^-13, about 1e-4, are exact beside either offset; their squares are not.
+    # Multiples of 2^-13, about 1e-4, are exact next to either offset; their squares are not.
     units = torch.randint(-9, 10, (8, 20), generator=torch.Generator().manual_seed(seed))
     rows = units.to(dtype) * 2.0**-13
     assert torch.equal(krum(rows + offset, f=2), krum(rows, f=2) + offset)
@@ -310,7 +298,8 @@ def test_krum_distances_do_not_overflow_just_below_the_screen(dtype: torch.dtype
 
 
 def test_krum_adds_up_all_columns() -> None:
-    # By hand, the first column alone scores 26, 2, 17, 5, 5, the last alone 5, 10, 26, 13, 17, both 87, 47, 67, 30, 37.
+    # By hand, the first column alone scores 26, 2, 17, 5, 5, the last one alone 5, 10, 26, 13, 17,
+    # and both together 87, 47, 67, 30, 37.
     rows = torch.zeros(5, 10_000)
     rows[:, 0] = torch.tensor([9.0, 3.0, 8.0, 2.0, 4.0])
     rows[:, -1] = torch.tensor([2.0, 1.0, 9.0, 4.0, 8.0])
@@ -330,10 +319,11 @@ def test_krum_returns_a_copy() -> None:
     elected = krum(rows, f=0)
     elected.fill_(9.0)
     assert rows.flatten().tolist() == [1.0, 2.0, 3.0]
-    assert elected.untyped_storage().nbytes() == 8  # not a view that keeps the other rows in memory
+    # No view that keeps the other rows in memory.
+    assert elected.untyped_storage().nbytes() == 8
 
 
-# ---- rows set aside ----
+# Rows set aside
 
 
 @pytest.mark.parametrize("bad", BAD)
@@ -362,7 +352,7 @@ def test_more_rows_set_aside_than_f_are_refused(name: str, bad: float) -> None:
         WITH_F[name](rows, 1)
 
 
-# ---- needs ----
+# Needs
 
 
 @pytest.mark.parametrize("f", range(4))
@@ -380,7 +370,7 @@ def test_trimmed_mean_says_how_many_rows_it_needs() -> None:
         trimmed_mean(torch.ones(4, 2), f=2)
 
 
-def test_the_need_is_checked_on_the_rows_that_are_left() -> None:
+def test_the_need_is_checked_on_the_remaining_rows() -> None:
     assert krum(column(NAN, 1, 1, 2), f=1).item() == 1.0  # 3 rows, f = 0
     with pytest.raises(ValueError, match=r"krum needs n >= 2f \+ 3, got n=2, f=0 \(1 set aside\)"):
         krum(column(NAN, 1, 2), f=1)
@@ -396,7 +386,7 @@ def test_an_f_that_is_no_whole_number_is_refused() -> None:
             rule(torch.zeros(9, 1), f=1.5)  # type: ignore[arg-type]
 
 
-def test_weights_that_require_a_gradient_are_taken_as_they_are() -> None:
+def test_weights_that_require_a_gradient_count_as_numbers() -> None:
     assert mean(column(1, 4), weights=torch.tensor([1.0, 2.0], requires_grad=True)).item() == 3.0
 
 
@@ -423,7 +413,7 @@ def test_every_rule_refuses_what_is_not_a_table_of_float_rows(name: str) -> None
             RULES[name](rows, 0)
 
 
-# ---- properties ----
+# Properties
 
 
 @pytest.mark.parametrize("dtype", DTYPES)

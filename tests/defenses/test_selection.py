@@ -1,16 +1,8 @@
-"""Rules that choose rows, beside Krum: answers by hand, slow oracles, the forms that return weights.
-
-Mutants that died here:
-multi_krum: n - f - 1 neighbours; m of all rows; the largest scores; sum for mean; need 2 f + 2.
-bulyan: Krum once; neighbours of all rows; one selection fewer or more; median of all rows; n - 2 f values kept.
-mda: f - 1 or f + 1 dropped; the largest diameter; any set of the least diameter; the first cover found; greedy covers.
-monna: the pivot not counted; place among all rows where some were set aside; n - f - 1 kept; farthest.
-dnc: rows not centred; the last direction; least scores removed; floor for ceil; f not lowered.
-"""
+"""Rules that choose rows, except Krum: answers by hand, slow oracles, forms that return weights."""
 
 import itertools
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 
 import numpy as np
@@ -55,18 +47,21 @@ def heavy(n: int, d: int, seed: int) -> Tensor:
 
 
 def test_meamed_by_hand() -> None:
-    assert meamed(column(0, 1, 2, 4, 100), f=2).item() == pytest.approx(
-        1.0
-    )  # around 2: 2, 1, and 0 before 4
-    assert meamed(column(0, 1, 5, 6, 100), f=1).item() == pytest.approx(
-        3.0
-    )  # around 5: all but 100
-    assert meamed(column(0, 3, 4, 10), f=1).item() == pytest.approx(7 / 3)  # around 3.5
+    # Around 2: 2, 1, and 0 before 4.
+    assert meamed(column(0, 1, 2, 4, 100), f=2).item() == pytest.approx(1.0)
+    # Around 5: all except 100.
+    assert meamed(column(0, 1, 5, 6, 100), f=1).item() == pytest.approx(3.0)
+    # Around 3.5.
+    assert meamed(column(0, 3, 4, 10), f=1).item() == pytest.approx(7 / 3)
 
 
-def slow_meamed(values: list[float], kept: int) -> float:
+def nearest_first(values: Sequence[float]) -> list[float]:
     center = float(np.median(values))
-    return float(np.mean(sorted(values, key=lambda value: (abs(value - center), value))[:kept]))
+    return sorted(values, key=lambda value: (abs(value - center), value))
+
+
+def slow_meamed(values: list[float], size: int) -> float:
+    return float(np.mean(nearest_first(values)[:size]))
 
 
 @given(st.lists(st.integers(-4, 4), min_size=3, max_size=9), st.integers(0, 4))
@@ -85,16 +80,16 @@ def test_equal_liars_do_not_stay_together() -> None:
 
 
 def test_meamed_of_equal_rows_is_that_row() -> None:
-    assert (
-        meamed(column(0.1, 0.1, 0.1, 0.1), f=1).item() == 0.1
-    )  # 0.1 + 0.1 + 0.1 is more than 3 x 0.1
+    # 0.1 + 0.1 + 0.1 is more than 3 x 0.1.
+    assert meamed(column(0.1, 0.1, 0.1, 0.1), f=1).item() == 0.1
 
 
 # Multi-Krum
 
 
 def test_multi_krum_by_hand() -> None:
-    # n = 6, f = 1: three neighbours each. Scores of 0 1 2 4 10 60: 21, 11, 9, 29, 201, ...; the five least count.
+    # n = 6, f = 1: three neighbours each. Scores of 0 1 2 4 10 60: 21, 11, 9, 29, 201, ...; the
+    # five least count.
     rows = column(60, 0, 1, 2, 4, 10)
     assert multi_krum(rows, f=1).item() == pytest.approx(17 / 5)
     assert multi_krum(rows, f=1, m=3).item() == pytest.approx(1.0)
@@ -110,11 +105,10 @@ def test_multi_krum_averages_one_row_to_n_minus_f(m: int) -> None:
         multi_krum(column(60, 0, 1, 2, 4, 10), f=1, m=m)
 
 
-def test_a_row_set_aside_lowers_what_multi_krum_averages() -> None:
+def test_a_row_set_aside_lowers_f_of_multi_krum() -> None:
     rows = column(0, math.nan, 1, 2, 4, 10)
-    assert multi_krum(rows, f=1).item() == pytest.approx(
-        17 / 5
-    )  # f = 0 among five rows: all of them
+    # f = 0 among five rows: all of them.
+    assert multi_krum(rows, f=1).item() == pytest.approx(17 / 5)
     assert multi_krum_weights(rows, f=1).tolist() == pytest.approx([0.2, 0, 0.2, 0.2, 0.2, 0.2])
 
 
@@ -122,24 +116,22 @@ def test_a_row_set_aside_lowers_what_multi_krum_averages() -> None:
 
 
 def slow_bulyan(rows: Tensor, f: int) -> Tensor:
-    """El Mhamdi et al., section 4, with `krum` written out."""
-    left: list[list[float]] = [row.tolist() for row in rows]
+    """Returns the estimate by El Mhamdi et al., section 4, with `krum` written out."""
+    remaining: list[list[float]] = [row.tolist() for row in rows]
     chosen: list[list[float]] = []
     while len(chosen) < len(rows) - 2 * f:
-        neighbours = max(1, len(left) - f - 2)
+        neighbours = max(1, len(remaining) - f - 2)
         scores = []
-        for i, own in enumerate(left):
-            others = [
-                sum((a - b) ** 2 for a, b in zip(own, o, strict=True))
-                for j, o in enumerate(left)
+        for i, own in enumerate(remaining):
+            distances = [
+                sum((a - b) ** 2 for a, b in zip(own, other, strict=True))
+                for j, other in enumerate(remaining)
                 if j != i
             ]
-            scores.append(sum(sorted(others)[:neighbours]))
-        chosen.append(left.pop(scores.index(min(scores))))
-    columns = []
-    for values in zip(*chosen, strict=True):
-        near = sorted(values, key=lambda value: (abs(value - float(np.median(values))), value))
-        columns.append(float(np.mean(near[: len(chosen) - 2 * f])))
+            scores.append(sum(sorted(distances)[:neighbours]))
+        chosen.append(remaining.pop(scores.index(min(scores))))
+    size = len(chosen) - 2 * f
+    columns = [slow_meamed(list(values), size) for values in zip(*chosen, strict=True)]
     return torch.tensor(columns, dtype=rows.dtype)
 
 
@@ -168,15 +160,14 @@ def test_bulyan_says_how_many_rows_it_needs() -> None:
 
 
 def slow_mda(rows: Tensor, f: int) -> tuple[float, float]:
-    """The least diameter of n - f rows, and the least total of squared distances among such sets."""
+    """Returns the least diameter of n - f rows, and the least total distance at that diameter."""
     squared = torch.cdist(rows, rows).square().numpy()
-    sets = [list(kept) for kept in itertools.combinations(range(len(rows)), len(rows) - f)]
-    found = [
-        (float(squared[np.ix_(kept, kept)].max()), float(squared[np.ix_(kept, kept)].sum()))
-        for kept in sets
-    ]
-    least = min(diameter for diameter, _ in found)
-    return least, min(total for diameter, total in found if diameter <= least * (1 + 1e-12))
+    results = []
+    for chosen in itertools.combinations(range(len(rows)), len(rows) - f):
+        among = squared[np.ix_(chosen, chosen)]
+        results.append((float(among.max()), float(among.sum())))
+    least = min(diameter for diameter, _ in results)
+    return least, min(total for diameter, total in results if diameter <= least * (1 + 1e-12))
 
 
 @given(st.data(), st.integers(0, 3), st.integers(0, 3))
@@ -188,30 +179,31 @@ def test_mda_finds_the_least_diameter_and_for_one_liar_the_least_total(
     numbers = data.draw(st.lists(st.integers(-6, 6), min_size=2 * n, max_size=2 * n))
     rows = torch.tensor(numbers, dtype=torch.float64).reshape(n, 2)
     weights = mda_weights(rows, f=f)
-    kept = weights.nonzero().flatten().tolist()
-    assert weights[kept].tolist() == pytest.approx([1 / (n - f)] * (n - f))
-    squared = torch.cdist(rows, rows).square().numpy()[np.ix_(kept, kept)]
+    chosen = weights.nonzero().flatten().tolist()
+    assert weights[chosen].tolist() == pytest.approx([1 / (n - f)] * (n - f))
+    squared = torch.cdist(rows, rows).square().numpy()[np.ix_(chosen, chosen)]
     diameter, total = slow_mda(rows, f)
     assert float(squared.max()) == pytest.approx(diameter)
     assert float(squared.sum()) >= total * (1 - 1e-9)
-    if f <= 1:  # or whoever goes first may not be among those who should
+    # With more liars, the first row to go may not be among those that should.
+    if f <= 1:
         assert float(squared.sum()) == pytest.approx(total)
-    torch.testing.assert_close(mda(rows, f=f), rows[kept].mean(dim=0))
+    torch.testing.assert_close(mda(rows, f=f), rows[chosen].mean(dim=0))
 
 
 def test_mda_by_hand() -> None:
-    # Dropping 9 leaves a diameter of 5, dropping 0 one of 6; two dropped leave 3 to 5 (with 4), total 2 (1 + 1 + 4).
+    # Dropping 9 leaves a diameter of 5, dropping 0 one of 6. With two dropped, 3, 4 and 5 remain.
     assert mda(column(0, 3, 4, 5, 9), f=1).item() == 3.0
     assert mda(column(0, 3, 4, 5, 9), f=2).item() == pytest.approx(4.0)
     assert mda(column(0, 3, 4, 5, 9), f=0).item() == pytest.approx(21 / 5)
 
 
-def test_where_no_single_row_lowers_the_diameter_the_furthest_goes() -> None:
+def test_where_no_single_row_lowers_the_diameter_the_furthest_row_goes() -> None:
     assert mda_weights(column(5, 0, 0, 10, 10), f=1).tolist() == [0.25, 0.0, 0.25, 0.25, 0.25]
 
 
-def test_of_covers_of_one_size_that_of_the_least_total_counts() -> None:
-    # Without 0 or without 10 the diameter is 9; 0 is the one further from the rest.
+def test_of_covers_of_equal_size_the_cover_of_the_least_total_counts() -> None:
+    # Without 0 or without 10 the diameter is 9; 0 is further from the other rows.
     assert mda_weights(column(0, 1, 9, 9, 10), f=1).tolist() == [0.0, 0.25, 0.25, 0.25, 0.25]
     assert mda_weights(column(10, 9, 1, 1, 0), f=1).tolist() == [0.0, 0.25, 0.25, 0.25, 0.25]
 
@@ -225,9 +217,8 @@ def test_mda_gives_up_with_a_sentence_where_the_search_would_take_too_long(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(weights_of_rules, "MAX_COVER_TRIALS", 3)
-    with pytest.raises(
-        ValueError, match="mda found no set of n - f rows within 3 trials: use a smaller f"
-    ):
+    message = "mda found no set of n - f rows within 3 trials: use a smaller f"
+    with pytest.raises(ValueError, match=message):
         mda(heavy(15, 4, 1), f=5)
 
 
@@ -238,14 +229,14 @@ def test_liars_each_far_from_one_honest_row_cost_mda_seconds_at_most() -> None:
     assert mda(torch.cat([honest, liars]), f=20).isfinite().all()
 
 
-def test_mda_takes_the_best_that_it_found_in_time(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Eight liars, each opposite to one honest row: 256 sets of the least diameter, of which few are looked at."""
+def test_mda_takes_the_best_set_of_those_tried_in_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each of eight liars is opposite to an honest row: few of 256 smallest sets are tried."""
     honest = torch.cat([torch.eye(8, dtype=torch.float64), torch.zeros(8, 8, dtype=torch.float64)])
     rows = torch.cat([honest, -honest[:8]])
     monkeypatch.setattr(weights_of_rules, "MAX_COVER_TRIALS", 40)
-    kept = mda_weights(rows, f=8).nonzero().flatten().tolist()
-    assert len(kept) == 16
-    assert not any(i in kept and 16 + i in kept for i in range(8))
+    chosen = mda_weights(rows, f=8).nonzero().flatten().tolist()
+    assert len(chosen) == 16
+    assert not any(i in chosen and 16 + i in chosen for i in range(8))
 
 
 def test_mda_says_how_many_rows_it_needs() -> None:
@@ -316,7 +307,9 @@ def test_monna_does_not_guess_its_pivot_where_rows_moved_up() -> None:
         ),
     ],
 )
-def test_what_is_of_the_wrong_kind_is_named(call: Callable[[Tensor], object], message: str) -> None:
+def test_arguments_of_another_type_are_named_in_the_refusal(
+    call: Callable[[Tensor], object], message: str
+) -> None:
     with pytest.raises(ValueError, match=message):
         call(torch.zeros(9, 2))
 
@@ -330,7 +323,7 @@ def test_monna_refuses_a_pivot_that_was_set_aside() -> None:
 
 
 def slow_dnc(rows: Tensor, removed: int) -> Tensor:
-    """By singular value decompositions of the centred rows that are left."""
+    """Returns the estimate by singular value decompositions of the centred, remaining rows."""
     for _ in range(removed):
         centred = rows - rows.mean(dim=0)
         furthest = (centred @ torch.linalg.svd(centred, full_matrices=False).Vh[0]).abs().argmax()
@@ -354,8 +347,8 @@ def test_no_liar_hides_from_dnc_behind_a_longer_one(offset: float) -> None:
     for lengths in ((1e17, 1e16, 1e15, 1e14), (1e6, 1e5, 1e4, 1e3), (1e17, -1e10, 1e3, 1e2)):
         ladder[:, 0] = torch.tensor(lengths)
         ladder[1, 1] = 1e10
-        found = dnc(torch.cat([honest, ladder]), f=4)
-        assert float((found - honest.mean(dim=0)).abs().max()) < 1e-6
+        estimate = dnc(torch.cat([honest, ladder]), f=4)
+        assert float((estimate - honest.mean(dim=0)).abs().max()) < 1e-6
 
 
 def test_dnc_by_hand() -> None:
@@ -394,8 +387,8 @@ def test_weights_times_rows_is_the_rule(
     rows = heavy(9, 5, 3)
     if bad is not None:
         rows[bad, 2] = math.nan
-    found = weights(rows, f=2)
-    assert found.shape == (9,)
-    assert found.sum().item() == pytest.approx(1.0)
-    assert bad is None or found[bad] == 0.0
-    torch.testing.assert_close(found @ rows.nan_to_num(), rule(rows, f=2))
+    result = weights(rows, f=2)
+    assert result.shape == (9,)
+    assert result.sum().item() == pytest.approx(1.0)
+    assert bad is None or result[bad] == 0.0
+    torch.testing.assert_close(result @ rows.nan_to_num(), rule(rows, f=2))
