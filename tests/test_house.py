@@ -151,11 +151,7 @@ def test_each_outer_library_has_few_doors(module: str) -> None:
                 for name in ("audits", "lists", "options", "privacy", "runs", "studies")
             ),
         },
-        "matplotlib": {
-            "securefl/ui/figures.py",
-            "securefl/audit/findings.py",  # to move to figures.py, as is the next
-            "securefl/audit/pictures.py",
-        },
+        "matplotlib": {"securefl/ui/figures.py"},
         "safetensors": {"securefl/runs/checkpoint.py"},
         "tenseal": {"securefl/channels/ckks/cipher.py", "benchmarks/speed/ckks.py"},
         "zstandard": {"securefl/channels/ckks/wire.py"},

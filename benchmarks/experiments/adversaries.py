@@ -17,7 +17,7 @@ from attacks.measures.scores import auc
 from benchmarks.experiments.table import Page, Setup, main, markdown, plus_minus
 from securefl.audit.bounds import bounds
 from securefl.audit.inquiry import Inquiry, shadow_scenarios
-from securefl.audit.measure import population, shadows_of, sing
+from securefl.audit.measure import play_canaries, population, shadows_of
 from securefl.audit.membership import Question, of_answers, of_rounds
 from securefl.audit.replay import replay
 from securefl.data.rehearsal import drawn
@@ -170,11 +170,12 @@ def proven(overrides: Overrides, adversary: str) -> tuple[str, float | None]:
     """
     threat, size = ADVERSARIES[adversary]
     inquiry = Inquiry(parse_scenario(IMAGES, overrides=overrides), threat, size)
-    scores, canaries, _ = sing(inquiry, on_round=_ignore, remember=user_cache().remember)
+    run = play_canaries([inquiry], on_round=_ignore, remember=user_cache().remember)
+    scores = run.scores()
     if scores is None:
         return adversary, None
     thresholds = inquiry.stream("thresholds")
-    limits = bounds(scores, canaries.inside, thresholds, delta=1e-5, confidence=0.95)
+    limits = bounds(scores, run.canaries.inside, thresholds, delta=1e-5, confidence=0.95)
     return adversary, limits.gaussian
 
 

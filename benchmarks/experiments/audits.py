@@ -18,10 +18,11 @@ from benchmarks.experiments.planted import FAULTS, SHARED, planted
 from benchmarks.experiments.table import Count, Page, Setup, csv_text, main, markdown
 from securefl.audit.bounds import bounds
 from securefl.audit.inquiry import Inquiry
-from securefl.audit.inside import lines_of, watch
-from securefl.audit.measure import sing
+from securefl.audit.inside import inside_lines, play_probes
+from securefl.audit.lines import Verdict
+from securefl.audit.measure import play_canaries
 from securefl.audit.replay import Replay
-from securefl.audit.verdicts import MECHANISM, Stand, canary_line, overall
+from securefl.audit.verdicts import MECHANISM, Scored, canary_line, overall
 from securefl.runs.cache import user_cache
 from securefl.scenario.assemble.trainers import plan_for
 from securefl.scenario.scenario import Scenario, parse_scenario
@@ -136,16 +137,18 @@ def white_box(case: str, seed: int) -> Outside:
     start = time.process_time()
     inquiry = Inquiry(scenario_of(case, seed), "server", seed=seed)
     with planted(_fault(case)):
-        scores, canaries, run = sing(
-            inquiry, on_round=lambda label, record: None, remember=user_cache().remember
+        run = play_canaries(
+            [inquiry], on_round=lambda label, record: None, remember=user_cache().remember
         )
-    claim = inquiry.claim(_half_booked(run) if case == TWICE else run)
+    scores = run.scores()
+    claim = inquiry.claim(_half_booked(run.played) if case == TWICE else run.played)
     if scores is None or claim is None:
         raise RuntimeError("the server under plain sees the canaries, and a claim is made")
     thresholds = partial(inquiry.stream, "thresholds")
-    inside = canaries.inside
+    inside = run.canaries.inside
     limits = bounds(scores, inside, thresholds(), delta=claim.delta, confidence=0.95)
-    line = canary_line(case, scores, inside, claim, thresholds, seen="every update by itself")
+    scored = Scored(case, scores, inside)
+    line = canary_line(scored, claim, thresholds, sight="every update by itself")
     return Outside(
         case,
         seed,
@@ -155,7 +158,7 @@ def white_box(case: str, seed: int) -> Outside:
         limits.clopper_pearson,
         limits.gaussian,
         limits.ceiling,
-        line.stand.value,
+        line.verdict.value,
         time.process_time() - start,
     )
 
@@ -165,13 +168,13 @@ def from_inside(case: str, seed: int) -> Inside:
     start = time.process_time()
     inquiry = Inquiry(scenario_of(case, seed), "server", seed=seed)
     with planted(_fault(case)):
-        watched = watch(
-            inquiry, on_round=lambda label, record: None, remember=user_cache().remember
+        watched = play_probes(
+            [inquiry], on_round=lambda label, record: None, remember=user_cache().remember
         )
     if case == TWICE:
         watched = watched._replace(played=_half_booked(watched.played))
-    lines = lines_of(inquiry, watched)
-    stands = {line.attack: line.stand.value for line in lines}
+    lines = inside_lines(inquiry, watched, watched.played.knowledge[0])
+    stands = {line.attack: line.verdict.value for line in lines}
     by_line = tuple(stands[name] for name in MECHANISM)
     verdict = overall(lines).value
     return Inside(case, seed, by_line, verdict, time.process_time() - start)
@@ -192,7 +195,7 @@ def table(rows: Sequence[Outside]) -> Iterator[str]:
     lines = []
     for case in CASES:
         runs = [row for row in rows if row.case == case]
-        violated = sum(row.canaries == Stand.VIOLATED.value for row in runs)
+        violated = sum(row.canaries == Verdict.VIOLATED.value for row in runs)
         seconds = statistics.median(row.seconds for row in runs)
         shares = [
             statistics.median(row.steinke / row.claimed for row in runs),
@@ -207,9 +210,9 @@ def table(rows: Sequence[Outside]) -> Iterator[str]:
 def inside_table(rows: Sequence[Inside]) -> Iterator[str]:
     """Yields the runs of each case as one line: verdicts, and the lines that were violated."""
     verdicts = {
-        "found": Stand.VIOLATED,
-        "cannot tell": Stand.UNTOLD,
-        "missed (holds)": Stand.HOLDS,
+        "found": Verdict.VIOLATED,
+        "cannot tell": Verdict.UNDECIDED,
+        "missed (holds)": Verdict.HOLDS,
     }
     lines = []
     for case in FROM_INSIDE:
@@ -217,7 +220,7 @@ def inside_table(rows: Sequence[Inside]) -> Iterator[str]:
         ends = [sum(row.verdict == stand.value for row in runs) for stand in verdicts.values()]
         # Transposed: one column per line of the mechanism.
         by_line = [
-            column.count(Stand.VIOLATED.value)
+            column.count(Verdict.VIOLATED.value)
             for column in zip(*(row.stands for row in runs), strict=True)
         ]
         seconds = statistics.median(row.seconds for row in runs)

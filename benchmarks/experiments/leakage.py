@@ -22,8 +22,8 @@ from securefl.audit.exposure.look import Look, look_at
 from securefl.audit.exposure.reconstruction import reconstructions as reconstructed
 from securefl.audit.exposure.result import Pictures
 from securefl.audit.inquiry import Inquiry
-from securefl.audit.pictures import draw_rows
 from securefl.scenario.scenario import parse_scenario
+from securefl.ui.figures import draw_rows
 
 _NOISE = ("training.kind=dp_sgd", "privacy.noise=seeded", f"privacy.records={[1] * 10}")
 SHOWN: Mapping[str, tuple[str, ...]] = {

@@ -75,7 +75,7 @@ def _trained() -> tuple[Tensor, Tensor]:
     seeds = range(_FIRST_SEED, _FIRST_SEED + _SHADOWS + 1)
     confidences = []
     for seed in seeds:
-        scenario_of_one = rehearsed(scenario, 0, seed, apart=seed)
+        scenario_of_one = rehearsed(scenario, 0, seed, offset=seed)
         played = replay(scenario_of_one, [watcher], on_round=lambda record: None)
         question = Question(pool.examples, pool.examples, played.assembled.model, data.task, None)
         confidences.append(question.confidences(played.weights))

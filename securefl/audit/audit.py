@@ -1,257 +1,230 @@
-"""`securefl audit PATH --adversary WHO`: shadows in a folder of their own, replays in memory, verdicts, a figure."""
+"""`securefl audit PATH --adversary WHO`: shadows, replays in memory, findings in a folder.
 
-import time
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import closing
-from dataclasses import replace
+Draws nothing and prints nothing: the command line does.
+"""
+
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
-
-import torch
-from torch import Tensor
+from typing import NamedTuple
 
 from securefl.audit.bounds import Claim
-from securefl.audit.exposure.exposures import exposed
-from securefl.audit.findings import Asked, Findings, write
-from securefl.audit.inquiry import Inquiry, shadow_scenarios
-from securefl.audit.inside import inside_lines
-from securefl.audit.measure import Measured, canary_lines, membership_lines
-from securefl.audit.replay import Line as Seen
-from securefl.audit.replay import Replay, replay
-from securefl.audit.verdicts import Line, Stand
+from securefl.audit.exposure.exposures import NO_SIGHT, exposures
+from securefl.audit.exposure.look import MAX_ROUNDS
+from securefl.audit.exposure.result import Exposure
+from securefl.audit.findings import Findings
+from securefl.audit.inquiry import Inquiry, OnRound
+from securefl.audit.inside import inside_lines, why_unseen
+from securefl.audit.lines import Line, Verdict
+from securefl.audit.measure import (
+    NO_WEIGHTS,
+    Members,
+    canary_lines,
+    members_of,
+    membership_lines,
+    no_canaries,
+    sight_of,
+)
+from securefl.audit.mechanism import unseen
+from securefl.audit.notes import claimed, notes_on
+from securefl.audit.recorded import booked, open_run, same_run
+from securefl.audit.replays import Replays
+from securefl.audit.request import ALL, AuditRequest
+from securefl.audit.shadows import train_shadows
+from securefl.audit.threats import ANSWERS, threat
+from securefl.audit.verdicts import overall
 from securefl.data.download import OnBytes, quiet
-from securefl.errors import RunFailed, ScenarioError, SecureflError
-from securefl.federation.record import RoundRecord
-from securefl.files import read_lines
-from securefl.privacy.chain import seeded_mark
-from securefl.privacy.past import past_of
 from securefl.runs.cache import user_cache
-from securefl.runs.cell import Cell, CellState
-from securefl.runs.checkpoint import load_checkpoint
-from securefl.runs.environment import code_hash
-from securefl.runs.folder import Request, RunFolder, Use
+from securefl.runs.cell import Cell
 from securefl.runs.names import cell_hash
-from securefl.runs.origin import origin_of
-from securefl.runs.pool import Finished, Job, Progressed, play
 from securefl.runs.threads import one_thread
-from securefl.scenario import catalog
-from securefl.scenario.assemble.data import fetch_data, load_data
-from securefl.scenario.scenario import Scenario, load_scenario, make_scenario
+from securefl.scenario.assemble.data import fetch_data
+from securefl.scenario.scenario import Scenario, load_scenario
 
-FIRST, LAST = 2, 1024  # shadows, where there are any
-_APART = 1e-3  # what the rounding of an inexact channel may grow to over a run
-_SELDOM = 5.0  # seconds between two words about rounds
-_LIMIT = 3600.0  # seconds that a shadow may take
 Say = Callable[[str], None]
 
 
 def audit(
-    asked: Asked,
-    *,
-    say: Say,
-    on_round: Callable[[str, RoundRecord], None],
-    on_bytes: OnBytes = quiet,
-) -> Findings:
-    """What the adversary measurably learns, beside what is claimed.
+    request: AuditRequest, *, say: Say, on_round: OnRound, on_bytes: OnBytes = quiet
+) -> dict[str, Findings]:
+    """Measures what adversaries learn of one client, next to what is claimed.
+
+    Shadows and replays are shared: each is trained once, however many adversaries look.
 
     Args:
-        asked: the command.
-        say: told what is being done.
-        on_round: called with the rounds of replays.
-        on_bytes: told how a download of its data goes, where one is needed.
+        request: the scenario or run, the adversary or `ALL`, and the options.
+        say: is given progress in words.
+        on_round: called with a label and the record of each round of a replay.
+        on_bytes: called as a download of data goes on, where one is needed.
+
+    Returns:
+        Adversary -> its findings, each written to the audit's folder.
 
     Raises:
-        ScenarioError: what was asked cannot be audited.
+        ScenarioError: the request cannot be audited.
         SecureflError: a shadow failed, or the replay is not the run.
     """
     one_thread()
-    if asked.shadows and not FIRST <= asked.shadows <= LAST:
-        raise ScenarioError(f"--shadows must be 0, or from {FIRST} to {LAST}, got {asked.shadows}")
-    _check_folder(asked)
-    run = asked.path if asked.path.is_dir() else None
-    scenario, cell = (
-        _opened(run) if run else (load_scenario(asked.path, overrides=asked.overrides), None)
-    )
-    inquiry = Inquiry(scenario, asked.adversary, asked.colluders, asked.target, asked.seed)
+    request.check()
+    scenario, cell = _subject(request)
+    inquiries = inquiries_of(request, scenario, cell)
     fetch_data(scenario, on_bytes)
-    folder = (
-        asked.folder
-        or Path("audits") / f"{asked.path.stem}-{cell_hash(scenario.resolved())[:8]}-{asked.target}"
+    folder = _folder(request, scenario)
+    replays = Replays(
+        inquiries, of_run=cell is not None, on_round=on_round, remember=user_cache().remember
     )
-    remember = user_cache().remember
-    notes, played = list(_notes(inquiry)), None
+    shared = []
     if cell is not None:
+        # Before any shadow is trained: an audit of another run would be worth nothing.
         say("replaying the run")
-        book = cell.ledgers / f"{asked.target}.jsonl"
-        inquiry = replace(inquiry, booked=dict(past_of(book).events) if book.exists() else None)
-        played = replay(
-            scenario,
-            [inquiry.watcher(load_data(scenario))],
-            on_round=lambda record: on_round("replay", record),
-            remember=remember,
-        )
-        notes.append(same_run(scenario, cell, played))
-    compared = asked.shadows if inquiry.threat.ends_with(scenario.channel.kind) else 0
-    if inquiry.blind:
-        folder.mkdir(parents=True, exist_ok=True)
-        stand = Stand.UNTOLD if scenario.claims_dp else Stand.UNCLAIMED
-        why = "this adversary sees nothing that an attack could start from"
-        measured = Measured([Line("membership", stand, why)], None, "nothing")
-    else:
-        shadows = _shadows(inquiry, compared, folder, asked, say)
-        say("membership")
-        measured = membership_lines(
-            inquiry, shadows, on_round=on_round, remember=remember, played=played
-        )
-        if scenario.claims_dp:
-            say("gradient canaries")
-            measured.lines.extend(canary_lines(inquiry, on_round=on_round, remember=remember))
-            say("DP-SGD from inside")
-            measured.lines.extend(inside_lines(inquiry, on_round=on_round, remember=remember))
-        notes.append(f"seen of client {asked.target}: {measured.seen}")
-    exposures = exposed(inquiry, say, on_round, remember) if asked.exposure else []
-    if exposures:
+        shared.append(same_run(scenario, cell, replays.membership))
+    members = _members(request, inquiries, replays, folder, say)
+    folder.mkdir(parents=True, exist_ok=True)
+    findings = {}
+    for inquiry in inquiries:
+        stage = _Stage(replays, members, folder, _named(say, inquiry, request))
+        findings[inquiry.adversary] = _findings(inquiry, request, stage, shared)
+        findings[inquiry.adversary].write()
+    return findings
+
+
+class _Stage(NamedTuple):
+    """What the adversaries of an audit share, and how progress is told of one of them.
+
+    Attributes:
+        replays: each played once.
+        members: the question of membership; None where no adversary could begin to answer it.
+        folder: keeps the findings.
+        say: is given progress in words.
+    """
+
+    replays: Replays
+    members: Members | None
+    folder: Path
+    say: Say
+
+
+def _subject(request: AuditRequest) -> tuple[Scenario, Cell | None]:
+    """The scenario that is audited, with the cell of the run if a run is."""
+    if request.of_run:
+        return open_run(request.path)
+    return load_scenario(request.path, overrides=request.overrides), None
+
+
+def inquiries_of(request: AuditRequest, scenario: Scenario, cell: Cell | None) -> list[Inquiry]:
+    """Returns an inquiry for each adversary of the request.
+
+    `ALL` leaves out adversaries with clients of their own where the target is the only client.
+    """
+    spent = None if cell is None else booked(cell, request.target)
+    names = request.adversaries
+    if request.adversary == ALL and scenario.clients == 1:
+        names = tuple(name for name in names if not threat(name).clients)
+    return [
+        Inquiry(scenario, name, request.colluders, request.target, request.seed, spent)
+        for name in names
+    ]
+
+
+def _folder(request: AuditRequest, scenario: Scenario) -> Path:
+    if request.folder is not None:
+        return request.folder
+    name = f"{request.path.stem}-{cell_hash(scenario.resolved())[:8]}-{request.target}"
+    return Path("audits") / name
+
+
+def _named(say: Say, inquiry: Inquiry, request: AuditRequest) -> Say:
+    """Says the adversary's name as well, where several are audited."""
+    if request.adversary != ALL:
+        return say
+    return lambda text: say(f"{inquiry.adversary}: {text}")
+
+
+def _members(
+    request: AuditRequest, inquiries: list[Inquiry], replays: Replays, folder: Path, say: Say
+) -> Members | None:
+    """The question of membership, with shadows if any adversary can compare a model with them."""
+    if all(inquiry.blind for inquiry in inquiries):
+        return None
+    shadows = {}
+    ends = [inquiry.threat.ends_with(inquiry.scenario.channel.kind) for inquiry in inquiries]
+    if request.shadows and any(ends):
+        shadows = train_shadows(inquiries[0], folder, request, say)
+    return members_of(inquiries[0], replays.membership, shadows, by_coins=not request.of_run)
+
+
+def _findings(
+    inquiry: Inquiry, request: AuditRequest, stage: _Stage, shared: list[str]
+) -> Findings:
+    """Everything that one adversary learns."""
+    lines, claim, seen = _measured(inquiry, stage)
+    notes = [*notes_on(inquiry), *shared, *seen]
+    exposed = _exposed(inquiry, stage) if request.exposure else []
+    if exposed:
         notes.append(
             "what updates show is of the scenario's own records, split as it says and by no coins"
         )
-    if asked.pictures and not any(one.pictures for one in exposures):
+    if request.pictures and not any(exposure.pictures for exposure in exposed):
         notes.append("no pictures: no image was reconstructed")
-    claimed = _claimed(inquiry, measured.claim)
-    found = Findings(claimed, tuple(measured.lines), tuple(exposures), tuple(notes), folder)
-    return replace(found, pictures=write(found, asked))
-
-
-def _check_folder(asked: Asked) -> None:
-    """Raise ScenarioError where pictures are asked for in vain, or the folder is a run's: audits are kept apart."""
-    if asked.pictures and not asked.exposure:
-        raise ScenarioError("--pictures shows what --no-exposure leaves out: choose one of them")
-    folder = asked.folder
-    if folder is None or not folder.exists():
-        return
-    if not folder.is_dir():
-        raise ScenarioError(f"--out: {folder} is a file")
-    if RunFolder.is_at(folder) and any(
-        use.label != "shadow" for use in RunFolder.open(folder).request().uses
-    ):
-        raise ScenarioError(
-            f"--out: {folder} is the folder of a run, which holds no audits; choose another"
-        )
-
-
-def same_run(scenario: Scenario, cell: Cell, played: Replay) -> str:
-    """How a replay compares with the run that it repeats. Raises SecureflError where it is another one."""
-    stored: list[Seen] = [dict(line) for line in read_lines(cell.folder / "transcript.jsonl")]
-    if not scenario.repeatable:
-        if _outline(stored) != _outline(played.transcript):
-            raise SecureflError("the replay is not the run: who saw what in which round differs")
-        return "the run drew noise from the system: the audit is of a fresh draw, in which everybody saw as much"
-    if stored != played.transcript:
-        raise SecureflError("the replay is not the run: its transcript differs from the stored one")
-    stored_weights = load_checkpoint(cell.checkpoint).state.weights
-    if catalog.CHANNELS[scenario.channel.kind].exact:
-        if not torch.equal(stored_weights, played.weights):
-            raise SecureflError("the replay is not the run: it ends with another model")
-    elif not torch.allclose(stored_weights, played.weights, rtol=_APART, atol=_APART):
-        raise SecureflError(
-            "the replay is not the run: it ends with another model, by more than encryption rounds"
-        )
-    else:
-        off = float((stored_weights - played.weights).abs().max())
-        return f"the replay is the run: the same transcript, and the same model within {off:.2g}, by encryption"
-    return (
-        "the replay is the run: the same transcript, line for line, and the same model, bit for bit"
+    own = request.of(inquiry.adversary)
+    return Findings(
+        stage.folder / f"{own.stem}.json",
+        own.command,
+        claimed(inquiry, claim),
+        overall(lines),
+        tuple(lines),
+        tuple(exposed),
+        tuple(notes),
     )
 
 
-def _outline(transcript: Sequence[Mapping[str, Any]]) -> list[tuple[object, ...]]:
-    return sorted(
-        (line["round"], line["party"], line["kind"], tuple(line["about"])) for line in transcript
+def _measured(inquiry: Inquiry, stage: _Stage) -> tuple[list[Line], Claim | None, list[str]]:
+    """Lines on membership and the mechanism, the claim they are held against, and the sight."""
+    claims = inquiry.scenario.claims_dp
+    if inquiry.blind or stage.members is None:
+        verdict = Verdict.UNDECIDED if claims else Verdict.UNCLAIMED
+        why = "this adversary sees nothing that an attack could start from"
+        return [Line("membership", verdict, why)], None, []
+    stage.say("membership")
+    played = stage.replays.membership
+    knowledge = stage.replays.knowledge(inquiry, played)
+    claim = inquiry.claim(played)
+    lines = membership_lines(inquiry, stage.members, knowledge, claim)
+    if claims:
+        stage.say("gradient canaries")
+        lines += _canaries(inquiry, stage.replays)
+        stage.say("DP-SGD from inside")
+        lines += _inside(inquiry, stage.replays)
+    return lines, claim, [f"seen of client {inquiry.target}: {sight_of(knowledge)}"]
+
+
+def _canaries(inquiry: Inquiry, replays: Replays) -> list[Line]:
+    if inquiry.threat.published == ANSWERS:
+        return no_canaries(NO_WEIGHTS)
+    try:
+        run = replays.canaries
+    except ValueError as reason:  # the model has too few coordinates
+        return no_canaries(str(reason))
+    return canary_lines(inquiry, run, replays.knowledge(inquiry, run.played))
+
+
+def _inside(inquiry: Inquiry, replays: Replays) -> list[Line]:
+    why = why_unseen(inquiry)
+    if why:
+        return unseen(why)
+    try:
+        run = replays.probes
+    except ValueError as reason:  # the model has too few coordinates
+        return unseen(str(reason))
+    return inside_lines(inquiry, run, replays.knowledge(inquiry, run.played))
+
+
+def _exposed(inquiry: Inquiry, stage: _Stage) -> list[Exposure]:
+    """What the updates of the first rounds reveal of the records behind them."""
+    if not inquiry.sees_updates:
+        return [NO_SIGHT]
+    rounds = min(MAX_ROUNDS, inquiry.scenario.rounds)
+    stage.say(f"what updates show: the first {rounds} rounds again")
+    look = stage.replays.look(inquiry)
+    return exposures(
+        look, say=stage.say, on_round=stage.replays.on_round, remember=stage.replays.remember
     )
-
-
-def _opened(path: Path) -> tuple[Scenario, Cell]:
-    """The scenario and the cell of a run. Raises ScenarioError where the folder holds several, or none that ended."""
-    cells = RunFolder.open(path).cells()
-    if len(cells) != 1:
-        raise ScenarioError(f"{path} holds {len(cells)} runs: audit the scenario of one of them")
-    ((_, values, cell),) = cells
-    if (state := cell.status().state) is not CellState.DONE:
-        raise ScenarioError(f"{path} is {state}: let it end before it is audited")
-    return make_scenario(dict(values)), cell
-
-
-def _shadows(
-    inquiry: Inquiry, count: int, folder: Path, asked: Asked, say: Say
-) -> dict[int, Tensor]:
-    """Seed -> final weights of that rehearsal; those that ended before are only read."""
-    if not count:
-        folder.mkdir(parents=True, exist_ok=True)
-        return {}
-    code, wanted = code_hash(), shadow_scenarios(inquiry, count)
-    cells = {seed: cell_hash(scenario.resolved(), code=code) for seed, scenario in wanted.items()}
-    uses = tuple(Use(cell, "shadow", seed=seed, code=code) for seed, cell in cells.items())
-    resolved = {cells[seed]: scenario.resolved() for seed, scenario in wanted.items()}
-    name = (
-        f"shadows of client {inquiry.target} of scenario {cell_hash(inquiry.scenario.resolved())}"
-    )
-    request = Request(asked.command + "\n", resolved, uses, name, (code,))
-    run = RunFolder.create(folder, request)
-    with run.held():
-        run.ask(request)
-        missing = [
-            cell for cell in cells.values() if run.named(cell).status().state is not CellState.DONE
-        ]
-        say(f"{count} shadows, {len(missing)} of them to train")
-        jobs = [Job(run.named(cell), resolved[cell], code) for cell in missing]
-        with closing(play(jobs, workers=min(asked.jobs, len(jobs)), limit=_LIMIT)) as events:
-            said = time.monotonic()
-            for event in events:
-                if isinstance(event, Progressed) and time.monotonic() - said > _SELDOM:
-                    said = time.monotonic()
-                    say(f"a shadow is at round {event.round} of {inquiry.scenario.rounds}")
-                if not isinstance(event, Finished):
-                    continue
-                if event.state is not CellState.DONE:
-                    raise RunFailed(f"a shadow is {event.state}: {event.reason}")
-                say(f"a shadow has ended, after {event.seconds:.0f} s")
-    return {
-        seed: load_checkpoint(run.named(cell).checkpoint).state.weights
-        for seed, cell in cells.items()
-    }
-
-
-def _claimed(inquiry: Inquiry, claim: Claim | None) -> str:
-    """What the ledger says, within its budget."""
-    privacy = inquiry.scenario.privacy if inquiry.scenario.claims_dp else None
-    if privacy is None:
-        return f"no claim for client {inquiry.target}"
-    budget = f"epsilon {privacy.epsilon:g} at delta {privacy.delta:g}"
-    spent = "" if claim is None else f", of which {claim.epsilon:.4g} was spent"
-    origin = origin_of(inquiry.scenario)
-    mark = seeded_mark(privacy.noise, () if origin is None else origin.seeded)
-    return f"{budget}{spent}: one training {privacy.unit} of client {inquiry.target}, {privacy.place} noise{mark}"
-
-
-def _notes(inquiry: Inquiry) -> Sequence[str]:
-    """What the verdicts rest on, and what they do not say."""
-    who = inquiry.threat
-    reported = inquiry.scenario.weights == "reported"
-    sees = (
-        ", ".join(who.sees(inquiry.scenario.channel.kind, reported=reported))
-        or "nothing but what is published about every run"
-    )
-    clients = f" (client {', '.join(map(str, inquiry.coalition))})" if inquiry.coalition else ""
-    notes = [f"{inquiry.adversary} is {who.who}{clients}; it sees: {sees}"]
-    if not inquiry.scenario.repeatable:
-        notes.append(
-            "noise comes from the system: every audit is of a fresh draw, with other numbers"
-        )
-    if who.deviates:
-        notes.append(
-            "all but the imprint is measured as if it kept to the protocol; what else it can do: docs/threat-model.md"
-        )
-    notes.append(
-        "what an audit shows is not covered by the run's epsilon, nor are the models of its shadows, which stay in its "
-        "folder: for test data and rehearsals, not for publication about patients"
-    )
-    return notes

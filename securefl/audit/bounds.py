@@ -1,4 +1,4 @@
-"""From scores of gradient canaries to lower bounds on epsilon, and whether a claim survives them."""
+"""Lower bounds on epsilon from scores of gradient canaries, and tests whether a claim survives."""
 
 import math
 from collections.abc import Mapping
@@ -16,17 +16,27 @@ from securefl.privacy.events import SampledGaussian
 from securefl.rng import Keystream
 
 CONFIDENCE = 0.999  # of the verdict of an audit
-LINES = 14  # that an audit can have: nine attacks and five of the mechanism itself
-EACH = 1 - (1 - CONFIDENCE) / LINES  # of one of its lines
-_HELD_OUT = 0.1  # of the canaries, to set thresholds
-_THRESHOLDS = 10
-_NO_SHIFT = 1e-9
-_GUESSED = (0.02, 0.2)  # shares of the canaries that are guessed about, settled before looking
+MAX_LINES = 14  # of an audit: nine attacks, and five properties of the mechanism itself
+# The doubt of one audit is shared evenly by its lines (Bonferroni).
+LINE_CONFIDENCE = 1 - (1 - CONFIDENCE) / MAX_LINES
+HELD_OUT_SHARE = 0.1  # of the canaries, which set thresholds and then do not count
+THRESHOLDS = 10
+# Shares of the canaries that are guessed about. They are settled before anybody looks: the best
+# of many shares, chosen afterwards, would need a correction for all of them.
+GUESSED_SHARES = (0.02, 0.2)
+MIN_SHIFT = 1e-9  # between two Gaussians, for which an epsilon can still be computed
 
 
 @dataclass(frozen=True)
 class Claim:
-    """What the target's ledger says: its events and how often, their epsilon at delta, and their whole profile."""
+    """The claim that a client's ledger makes.
+
+    Attributes:
+        spent: event -> how often.
+        epsilon: at delta.
+        delta: of the claim.
+        profile: epsilon at every delta.
+    """
 
     spent: Mapping[SampledGaussian, int]
     epsilon: float
@@ -36,11 +46,15 @@ class Claim:
 
 @dataclass(frozen=True)
 class Bounds:
-    """Lower bounds on epsilon at the claim's delta, by method.
+    """Bounds on epsilon at the claim's delta, by method.
 
-    steinke, f_dp: hold for any canaries of one run (f_dp: of a mechanism that is Gaussian DP). clopper_pearson: for
-    canaries that do not touch each other. gaussian: likewise, of a mechanism that is Gaussian DP; at_most is that
-    method's upper end, of what this attack sees and of no other. ceiling: what steinke would be were every guess right.
+    Attributes:
+        steinke: lower bound, for any canaries of one run.
+        f_dp: lower bound, likewise, if the mechanism is Gaussian DP.
+        clopper_pearson: lower bound, for canaries that do not touch each other.
+        gaussian: lower bound, likewise, if the mechanism is Gaussian DP.
+        at_most: upper end of `gaussian`: of this attack's sight, and of no other attack's.
+        ceiling: the `steinke` that right guesses only would give.
     """
 
     steinke: float
@@ -52,10 +66,15 @@ class Bounds:
 
 
 def canary_scores(knowledge: Knowledge, canaries: Canaries) -> Tensor | None:
-    """(m,) of each canary, higher = more like one that was in; None where nothing seen moves with them.
+    """Returns a score for each canary, higher = more like one that was in.
 
-    The sum over rounds of where the target was seen to move; for who has the final model only, that model. Who sees all
-    its updates by themselves takes out what its other records did to them, as the adversary of DP knows those.
+    The score sums, over the rounds, how far the target was seen to move along the canary. An
+    adversary that has nothing but the final model takes that model. One that sees all updates of
+    the target by themselves subtracts what the other records did to them: the adversary of
+    differential privacy knows all records but one.
+
+    Returns:
+        (m,); None where nothing is seen that moves with the canaries.
     """
     moves = [sight.moved for sight in knowledge.moves if sight.moved is not None]
     if not moves:
@@ -63,20 +82,19 @@ def canary_scores(knowledge: Knowledge, canaries: Canaries) -> Tensor | None:
     total = torch.stack([canaries.scores(moved) for moved in moves]).sum(dim=0)
     if not sees_all(knowledge, canaries):
         return total
-    return total - torch.stack([canaries.scores(known) for known in canaries.others]).sum(dim=0)
+    return total - torch.stack([canaries.scores(update) for update in canaries.others]).sum(dim=0)
 
 
 def sees_all(knowledge: Knowledge, canaries: Canaries) -> bool:
     """Whether every update that the target sent is seen by itself."""
-    return bool(canaries.others) and [sight.alone for sight in knowledge.moves] == [True] * len(
-        canaries.others
-    )
+    alone = [sight.alone for sight in knowledge.moves]
+    return bool(canaries.others) and alone == [True] * len(canaries.others)
 
 
 def bounds(
     scores: Tensor, inside: Tensor, stream: Keystream, *, delta: float, confidence: float
 ) -> Bounds:
-    """What scores of canaries prove about epsilon at delta.
+    """Returns what scores of canaries prove about epsilon.
 
     Args:
         scores: (m,) of canaries that do not touch each other, higher = more like one that was in.
@@ -85,102 +103,124 @@ def bounds(
         delta: of the claim.
         confidence: of each bound by itself.
     """
-    left, m = 1 - confidence, len(scores)
-    counts = _counts(m)
+    doubt, m = 1 - confidence, len(scores)
+    counts = _guess_counts(m)
+    # Each method takes the best of several tries, which share its doubt (Bonferroni).
+    by_count = 1 - doubt / len(counts)
     correct = {count: estimators.correct_guesses(scores, inside, count) for count in counts}
-    each = 1 - left / len(counts)
     shifts = [
-        estimators.one_run_mu(m, count, right, confidence=each) for count, right in correct.items()
+        estimators.one_run_mu(m, count, right, confidence=by_count)
+        for count, right in correct.items()
     ]
-    tried = _tried(scores, inside, stream)
-    each_of_those = 1 - left / len(tried)
-    gaussians = [estimators.gaussian_mu(errors, confidence=each_of_those) for errors in tried]
+    trials = _errors_at_thresholds(scores, inside, stream)
+    by_threshold = 1 - doubt / len(trials)
+    gaussians = [estimators.gaussian_mu(errors, confidence=by_threshold) for errors in trials]
     return Bounds(
-        one_run_epsilon(scores, inside, delta=delta, confidence=confidence),
-        epsilon_of(max(shifts), delta),
-        max(
-            estimators.clopper_pearson_epsilon(errors, delta=delta, confidence=each_of_those)
-            for errors in tried
+        steinke=one_run_epsilon(scores, inside, delta=delta, confidence=confidence),
+        f_dp=epsilon_of(max(shifts), delta),
+        clopper_pearson=max(
+            estimators.clopper_pearson_epsilon(errors, delta=delta, confidence=by_threshold)
+            for errors in trials
         ),
-        epsilon_of(max(one.lower for one in gaussians), delta),
-        epsilon_of(min(one.upper for one in gaussians), delta),
-        max(estimators.one_run(m, count, count, delta=delta, confidence=each) for count in counts),
+        gaussian=epsilon_of(max(shift.lower for shift in gaussians), delta),
+        at_most=epsilon_of(min(shift.upper for shift in gaussians), delta),
+        ceiling=max(
+            estimators.one_run(m, count, count, delta=delta, confidence=by_count)
+            for count in counts
+        ),
     )
 
 
 def refutation(
     scores: Tensor, inside: Tensor, stream: Keystream, claim: Claim, *, confidence: float
 ) -> str | None:
-    """What in the scores of canaries that do not touch each other the claim cannot explain; None where nothing.
+    """Returns what the claim cannot explain in the scores of canaries; None where nothing.
 
     Guarantees:
-        - A claim that is true is refuted with probability 1 - confidence at most.
+        - A true claim is refuted with probability 1 - confidence at most, if the canaries do not
+          touch each other.
     """
     half = (1 - confidence) / 2
-    return one_run_refutation(
-        scores, inside, claim, confidence=1 - half
-    ) or _independent_refutation(scores, inside, stream, claim, confidence=1 - half)
+    by_guesses = one_run_refutation(scores, inside, claim, confidence=1 - half)
+    if by_guesses is not None:
+        return by_guesses
+    return _rates_refutation(scores, inside, stream, claim, confidence=1 - half)
 
 
 def one_run_refutation(
     scores: Tensor, inside: Tensor, claim: Claim, *, confidence: float
 ) -> str | None:
-    """The same of any records or canaries that were put in or left out by fair coins."""
-    m, counts = len(scores), _counts(len(scores))
-    left = (1 - confidence) / len(counts)
+    """Like `refutation`, for arbitrary records included by independent fair coin flips.
+
+    Source: Mahloujifar et al. 2024 (f-DP in one run).
+    """
+    m, counts = len(scores), _guess_counts(len(scores))
+    doubt = (1 - confidence) / len(counts)
     for count in counts:
         right = estimators.correct_guesses(scores, inside, count)
         chance = estimators.one_run_f(m, count, right, least=claim.profile.least_false_positives)
-        if chance < left:
-            return f"{right} of {count} guesses are right, which the profile allows in {chance:.1g} of runs (f-DP)"
+        if chance < doubt:
+            return (
+                f"{right} of {count} guesses are right, "
+                f"which the profile allows in {chance:.1g} of runs (f-DP)"
+            )
     return None
 
 
 def one_run_epsilon(scores: Tensor, inside: Tensor, *, delta: float, confidence: float) -> float:
-    """The epsilon at delta that scores prove of any records that were put in or left out by fair coins."""
-    m, counts = len(scores), _counts(len(scores))
-    each = 1 - (1 - confidence) / len(counts)
-    found = {count: estimators.correct_guesses(scores, inside, count) for count in counts}
+    """Returns the epsilon that scores prove of records included by independent fair coin flips.
+
+    Source: Steinke et al., NeurIPS 2023.
+    """
+    m, counts = len(scores), _guess_counts(len(scores))
+    by_count = 1 - (1 - confidence) / len(counts)
+    correct = {count: estimators.correct_guesses(scores, inside, count) for count in counts}
     return max(
-        estimators.one_run(m, count, right, delta=delta, confidence=each)
-        for count, right in found.items()
+        estimators.one_run(m, count, right, delta=delta, confidence=by_count)
+        for count, right in correct.items()
     )
 
 
-def _independent_refutation(
+def _rates_refutation(
     scores: Tensor, inside: Tensor, stream: Keystream, claim: Claim, *, confidence: float
 ) -> str | None:
-    tried = _tried(scores, inside, stream)
-    for errors in tried:
-        rates = estimators.rates_at_most(errors, confidence=1 - (1 - confidence) / len(tried))
+    """A threshold at which more canaries are found than the profile allows; None without one."""
+    trials = _errors_at_thresholds(scores, inside, stream)
+    for errors in trials:
+        rates = estimators.rates_at_most(errors, confidence=1 - (1 - confidence) / len(trials))
         allowed = claim.profile.most_true_positives(rates.alarms)
         if 1 - rates.missed > allowed:
             return (
-                f"at a false-positive rate of {rates.alarms:.3g} or less {1 - rates.missed:.3g} or more are found, "
-                f"the profile allows {allowed:.3g}"
+                f"at a false-positive rate of {rates.alarms:.3g} or less "
+                f"{1 - rates.missed:.3g} or more are found, the profile allows {allowed:.3g}"
             )
     return None
 
 
 def epsilon_of(mu: float, delta: float) -> float:
-    """The epsilon at delta of two unit Gaussians so far apart; inf where that is inf."""
-    return math.inf if math.isinf(mu) and mu > 0 else exact_epsilon(max(mu, _NO_SHIFT), delta)
+    """Returns the epsilon at delta of two unit Gaussians mu apart; inf where mu is inf."""
+    if math.isinf(mu) and mu > 0:
+        return math.inf
+    return exact_epsilon(max(mu, MIN_SHIFT), delta)
 
 
-def _counts(m: int) -> list[int]:
-    """How many guesses, even."""
-    return [max(2, 2 * round(share * m / 2)) for share in _GUESSED]
+def _guess_counts(m: int) -> list[int]:
+    """The numbers of guesses; even, half of them that a canary was in and half that it was not."""
+    return [max(2, 2 * round(share * m / 2)) for share in GUESSED_SHARES]
 
 
-def _tried(scores: Tensor, inside: Tensor, stream: Keystream) -> list[estimators.Errors]:
-    """The errors of a few thresholds, set on canaries of which none counts."""
+def _errors_at_thresholds(
+    scores: Tensor, inside: Tensor, stream: Keystream
+) -> list[estimators.Errors]:
+    """The errors of a few thresholds, each set on canaries that do not count afterwards.
+
+    A threshold set on the canaries that it is tested with would fit them better than others.
+    """
     order = torch.from_numpy(stream.permutation(len(scores)).copy())
-    sets, tests = (
-        order[: math.ceil(_HELD_OUT * len(scores))],
-        order[math.ceil(_HELD_OUT * len(scores)) :],
-    )
-    places = (torch.arange(_THRESHOLDS, dtype=torch.float64) + 0.5) / _THRESHOLDS
+    held_out = math.ceil(HELD_OUT_SHARE * len(scores))
+    setting, testing = order[:held_out], order[held_out:]
+    places = (torch.arange(THRESHOLDS, dtype=torch.float64) + 0.5) / THRESHOLDS
     return [
-        estimators.errors_at(scores[tests], inside[tests], float(threshold))
-        for threshold in scores[sets].double().quantile(places)
+        estimators.errors_at(scores[testing], inside[testing], float(threshold))
+        for threshold in scores[setting].double().quantile(places)
     ]

@@ -1,4 +1,4 @@
-"""Canaries in DP-SGD: records known by their gradients alone, for an audit to find again."""
+"""Canaries in DP-SGD: records known by their gradients alone, which an audit puts in and seeks."""
 
 from collections.abc import Mapping
 from dataclasses import replace
@@ -15,49 +15,60 @@ from securefl.rng import Keystream
 from securefl.scenario.assemble.parts import Parts
 from securefl.scenario.assemble.trainers import build_model
 
-MOST = 10_000  # canaries of one run
-FEWEST = 1000  # coordinates of a model, below which too few canaries keep out of each other's way
+MAX_CANARIES = 10_000  # of one run
+MIN_COORDINATES = 1000  # of a model; fewer leave room for too few canaries
 LOUDNESS = 10.0  # norm of a canary's gradient over the clip, so that clipping is put to the test
 
 
 class Canaries:
-    """Gradients that do not touch each other: one coordinate each, with a random sign; some are in, the others out.
+    """Gradients that do not touch each other: one coordinate each, with a random sign.
+
+    Fair coins put some into training and leave the others out. Since no two share a coordinate,
+    each is a trial of its own, and a thousand of them fit into one run.
 
     Args:
-        d: coordinates of the model, >= `FEWEST`.
+        d: coordinates of the model, >= `MIN_COORDINATES`.
         norm: of each gradient, before clipping.
-        stream: draws the coordinates, the signs and, by fair coins, who is in.
-        most: how many there are at most.
+        stream: draws the coordinates, the signs and the coins.
+        limit: of the number of canaries.
+
+    Attributes:
+        coordinates: (m,), of each canary.
+        signs: (m,), of its gradient there.
+        inside: (m,) bool, the canaries that are in.
+        norm: of each gradient.
+        others: (d,) for each call of training: what the other records did to the update.
 
     Raises:
         ValueError: the model has too few coordinates.
     """
 
-    def __init__(self, d: int, *, norm: float, stream: Keystream, most: int = MOST) -> None:
-        if d < FEWEST:
+    def __init__(
+        self, d: int, *, norm: float, stream: Keystream, limit: int = MAX_CANARIES
+    ) -> None:
+        if d < MIN_COORDINATES:
             raise ValueError(
-                f"canaries that do not touch each other need a model of {FEWEST} coordinates or more, got {d}: use "
-                "model.name = 'mlp' with hidden units enough"
+                "canaries that do not touch each other need a model of "
+                f"{MIN_COORDINATES} coordinates or more, got {d}: use model.name = 'mlp' with "
+                "enough hidden units"
             )
-        count = min(most, d)
+        count = min(limit, d)
+        # The order of these draws decides the canaries of a seed: it never changes.
         self.coordinates = torch.from_numpy(stream.permutation(d)[:count].copy())
         self.signs = torch.from_numpy(stream.bernoulli(count, probability=0.5)).double() * 2 - 1
         self.inside = torch.from_numpy(stream.bernoulli(count, probability=0.5))
         self.norm = norm
-        self.others: list[
-            Tensor
-        ] = []  # a call of training each: what the other records did to the update (d,)
+        self.others: list[Tensor] = []
 
     def __len__(self) -> int:
         return len(self.coordinates)
 
     def gradients(self, places: Tensor, d: int) -> Tensor:
-        """(k, d), the gradients of those at places (k,) among the ones inside."""
+        """Returns (k, d) gradients of the canaries at places (k,) among those inside."""
         members = self.inside.nonzero()[:, 0][places]
+        values = (self.norm * self.signs[members]).float()
         rows = torch.zeros(len(places), d)
-        rows[torch.arange(len(places)), self.coordinates[members]] = (
-            self.norm * self.signs[members]
-        ).float()
+        rows[torch.arange(len(places)), self.coordinates[members]] = values
         return rows
 
     def machine(self, model: nn.Module, task: Task, *, lr: float) -> DpSgd:
@@ -65,7 +76,11 @@ class Canaries:
         return CanaryDpSgd(model, task, lr=lr, canaries=self)
 
     def scores(self, increment: Tensor) -> Tensor:
-        """(m,), how far an increment of the weights (d,) went against each canary's gradient, float64."""
+        """Returns (m,) float64: how far weights moved against each canary's gradient.
+
+        Args:
+            increment: (d,), of the weights.
+        """
         return -self.signs * increment[self.coordinates].double()
 
 
@@ -81,8 +96,10 @@ class CanaryDpSgd(DpSgd):
 
     def __init__(self, model: nn.Module, task: Task, *, lr: float, canaries: Canaries) -> None:
         super().__init__(model, task, lr=lr)
-        self._canaries, self._lr = canaries, lr
-        self._clip, self._real = 1.0, torch.zeros(0)
+        self._canaries = canaries
+        self._lr = lr
+        self._clip = 1.0
+        self._real = torch.zeros(0)  # (d,), clipped sum of the real records of a call of training
 
     def run(
         self,
@@ -93,32 +110,33 @@ class CanaryDpSgd(DpSgd):
         sampling: Keystream,
         noise: Keystream,
     ) -> Trained:
-        """As `DpSgd.run`; what the real records did to the update is noted at the canaries."""
-        self._clip, self._real = plan.clip, torch.zeros(weights.shape, dtype=torch.float64)
+        """As `DpSgd.run`; notes at the canaries what the real records did to the update."""
+        self._clip = plan.clip
+        self._real = torch.zeros(weights.shape, dtype=torch.float64)
         trained = super().run(weights, examples, plan, sampling=sampling, noise=noise)
         self._canaries.others.append(-self._lr / plan.normaliser * self._real)
         return trained
 
     def records(self, examples: Examples) -> int:
-        """The real ones and the canaries inside."""
+        """Returns the number of real records and canaries inside, which share the batches."""
         return len(examples) + int(self._canaries.inside.sum())
 
     def per_example_gradients(self, examples: Examples, chosen: Tensor) -> None:
-        """Those of the real records chosen, then those of the canaries."""
+        """Sets the gradients of the real records chosen, then those of the canaries."""
         super().per_example_gradients(examples, chosen[chosen < len(examples)])
         parameters: list[Any] = list(self.module.parameters())
+        real = torch.cat([p.grad_sample.flatten(1) for p in parameters], dim=1).double()
+        self._real += self._clipped_sum(real)
         sizes = [p.numel() for p in parameters]
-        real = torch.cat(
-            [p.grad_sample.flatten(1) for p in parameters], dim=1
-        ).double()  # (batch, d)
-        self._real += (
-            (real * (self._clip / real.norm(dim=1, keepdim=True)).clamp(max=1.0))
-            .nan_to_num()
-            .sum(dim=0)
-        )
         rows = self._canaries.gradients(chosen[chosen >= len(examples)] - len(examples), sum(sizes))
         for p, part in zip(parameters, torch.split(rows, sizes, dim=1), strict=True):
             p.grad_sample = torch.cat([p.grad_sample, part.view(-1, *p.shape)])
+
+    def _clipped_sum(self, rows: Tensor) -> Tensor:
+        """(d,) of rows (batch, d), each clipped; a row that is not finite adds nothing."""
+        factors = (self._clip / rows.norm(dim=1, keepdim=True)).clamp(max=1.0)
+        total: Tensor = (rows * factors).nan_to_num().sum(dim=0)
+        return total
 
 
 def with_canaries(parts: Parts, canaries: Mapping[int, Canaries]) -> Parts:
@@ -137,6 +155,7 @@ def with_canaries(parts: Parts, canaries: Mapping[int, Canaries]) -> Parts:
         trainer = trainers[client]
         if not isinstance(trainer, DpSgdTrainer):
             raise TypeError(f"canaries enter DP-SGD only, client {client} trains in another way")
+        # A model of its own: Opacus hooks into it, and the other clients share theirs.
         model = build_model(scenario, task)
         trainers[client] = trainer.on(records.machine(model, task, lr=scenario.training.lr))
     return replace(parts, trainers=trainers)

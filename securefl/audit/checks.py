@@ -1,4 +1,4 @@
-"""Checks: statistics of which the distribution is known if the code is right."""
+"""Checks: statistics whose distribution is known if the code is right."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -12,17 +12,22 @@ from scipy.special import ndtr
 from scipy.stats import beta, binom, chi2
 from torch import Tensor
 
-APPROXIMATE = 10.0  # factor on the chance of a statistic whose distribution is a limit
-FEWEST_EXPECTED = 50.0  # in a bin of a histogram
+# The chance of a statistic whose distribution holds in the limit only is multiplied by this: its
+# tail can be off by more than its middle, and a false accusation is worse than a missed fault.
+APPROXIMATE = 10.0
+MIN_EXPECTED = 50.0  # in a bin of a histogram
 
 Numbers = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
 class Check:
-    """What was looked at, and how likely right code looks as bad or worse, at most.
+    """One thing that was looked at.
 
-    The chance is already multiplied by the number of places that were looked at.
+    Attributes:
+        what: in words.
+        chance: at most this, that right code looks as bad or worse; already multiplied by the
+            number of places that were looked at.
     """
 
     what: str
@@ -30,7 +35,13 @@ class Check:
 
 
 class Checked(NamedTuple):
-    """The checks behind a line, what they leave open (nothing: all was measured), and one measured figure."""
+    """The checks behind a line.
+
+    Attributes:
+        checks: that were made.
+        open: what they could not settle, in words; empty where all was measured.
+        figure: one measured figure, in words.
+    """
 
     checks: Sequence[Check]
     open: Sequence[str]
@@ -38,9 +49,13 @@ class Checked(NamedTuple):
 
 
 def worst(
-    what: str, chances: Numbers, *, label: Callable[[int], str] = lambda at: "", factor: float = 1.0
+    what: str,
+    chances: Numbers,
+    *,
+    label: Callable[[int], str] = lambda place: "",
+    factor: float = 1.0,
 ) -> Check:
-    """Returns the least of several chances, times their number: a bound on that of any of them.
+    """Returns the check of the least of several chances, times their number (Bonferroni).
 
     Args:
         what: was looked at.
@@ -50,31 +65,33 @@ def worst(
     """
     if not len(chances):
         return Check(what, 1.0)
-    chances = np.nan_to_num(chances, nan=0.0)  # what is not a number is no noise
-    at = int(np.argmin(chances))
-    return Check(f"{what}{label(at)}", min(1.0, float(chances[at]) * len(chances) * factor))
+    chances = np.nan_to_num(chances, nan=0.0)  # noise is a number: NaN is a fault
+    place = int(np.argmin(chances))
+    chance = float(chances[place]) * len(chances) * factor
+    return Check(f"{what}{label(place)}", min(1.0, chance))
 
 
 def normal_chances(z: Numbers) -> Numbers:
-    """Returns how often a standard normal is as far from 0, either way."""
+    """Returns the probability that a standard normal is as far from 0, either way."""
     return np.asarray(2 * ndtr(-np.abs(z)))
 
 
 def square_chances(squares: Numbers, degrees: Numbers | float) -> Numbers:
-    """Returns how often a sum of squared normals is as extreme, either way."""
+    """Returns the probability that a sum of squared normals is as extreme, either way."""
     return np.asarray(2 * np.minimum(chi2.cdf(squares, degrees), chi2.sf(squares, degrees)))
 
 
 def binomial_chances(counts: Numbers, trials: int, rate: float) -> Numbers:
-    """Returns how often a binomial count is as extreme, either way."""
-    low, high = binom.cdf(counts, trials, rate), binom.sf(counts - 1, trials, rate)
+    """Returns the probability that a binomial count is as extreme, either way."""
+    low = binom.cdf(counts, trials, rate)
+    high = binom.sf(counts - 1, trials, rate)
     return np.asarray(np.minimum(1.0, 2 * np.minimum(low, high)))
 
 
 def cosine_chances(cosines: Numbers, coordinates: int) -> Numbers:
-    """Returns how often a random direction is as near to a given one, or to its opposite.
+    """Returns the probability that a random direction is as near to a line through 0.
 
-    The squared cosine is Beta(1/2, (coordinates - 1)/2), whatever the given direction is.
+    The squared cosine is Beta(1/2, (coordinates - 1)/2), for any direction of the line.
     """
     squared = np.minimum(1.0, np.square(cosines))
     return np.asarray(beta.sf(squared, 0.5, (coordinates - 1) / 2))
@@ -90,27 +107,29 @@ def drift(what: str, along: Sequence[float], *, scale: float) -> Check:
 def histogram(what: str, counts: Numbers, trials: int, rate: float) -> Check:
     """Returns the chi-square test of counts against the binomial distribution.
 
-    Values are merged, from the lowest on, until a bin expects `FEWEST_EXPECTED` of the counts.
+    Values are merged, from the lowest on, until a bin expects `MIN_EXPECTED` of the counts.
     """
     expected = len(counts) * binom.pmf(np.arange(trials + 1), trials, rate)
-    seen = np.bincount(counts.astype(np.int64), minlength=trials + 1)[: trials + 1]
+    observed = np.bincount(counts.astype(np.int64), minlength=trials + 1)[: trials + 1]
     bins = _merged(expected)
-    wanted = np.array([expected[part].sum() for part in bins])
-    found = np.array([seen[part].sum() for part in bins])
     if len(bins) < 2:
         return Check(what, 1.0)
-    statistic = float((np.square(found - wanted) / wanted).sum())
+    in_theory = np.array([expected[part].sum() for part in bins])
+    in_fact = np.array([observed[part].sum() for part in bins])
+    statistic = float((np.square(in_fact - in_theory) / in_theory).sum())
     return Check(what, min(1.0, APPROXIMATE * float(chi2.sf(statistic, len(bins) - 1))))
 
 
 def _merged(expected: Numbers) -> list[slice]:
     """Neighbouring values, merged until each bin expects enough; the rest joins the last bin."""
-    starts, total = [0], 0.0
-    for at, one in enumerate(expected):
-        if total >= FEWEST_EXPECTED and float(expected[at:].sum()) >= FEWEST_EXPECTED:
-            starts.append(at)
+    starts = [0]
+    total = 0.0
+    for place, value in enumerate(expected):
+        remaining = float(expected[place:].sum())
+        if total >= MIN_EXPECTED and remaining >= MIN_EXPECTED:
+            starts.append(place)
             total = 0.0
-        total += float(one)
+        total += float(value)
     ends = [*starts[1:], len(expected)]
     return [slice(start, end) for start, end in zip(starts, ends, strict=True)]
 
@@ -118,9 +137,9 @@ def _merged(expected: Numbers) -> list[slice]:
 def shape(what: str, values: Tensor, *, bins: int) -> Check:
     """Returns the chi-square test of standard normals in bins of equal probability."""
     expected = len(values) / bins
-    if expected < FEWEST_EXPECTED:
+    if expected < MIN_EXPECTED:
         return Check(what, 1.0)
     places = (torch.special.ndtr(values.double()) * bins).long().clamp(0, bins - 1)
-    found = torch.bincount(places, minlength=bins).double()
-    statistic = float((found - expected).square().sum() / expected)
+    counts = torch.bincount(places, minlength=bins).double()
+    statistic = float((counts - expected).square().sum() / expected)
     return Check(what, min(1.0, APPROXIMATE * float(chi2.sf(statistic, bins - 1))))

@@ -1,4 +1,4 @@
-"""Evidence that an audit takes from the steps of DP-SGD: what entered a step, and what else left it.
+"""Evidence from the steps of DP-SGD: the records that entered a step, and the rest that left it.
 
 The client that owns the code looks at it from inside. Before a step it computes the clipped sum
 itself, from the gradients that enter the optimizer. After the step it takes that sum from where the
@@ -13,12 +13,18 @@ import torch
 from torch import Tensor
 
 SKETCH = 2048  # coordinates at most whose noise is kept, over all tensors
-_FEWEST_KEPT = 16  # coordinates of a tensor that are kept, where it has as many
-_SLACK = 1e-6  # that Opacus adds to a norm before it divides by it
+MIN_SKETCHED_PER_TENSOR = 16  # coordinates, or all where a tensor has fewer
+NORM_SLACK = 1e-6  # added to a norm before dividing by it, as Opacus does
 
 
 class Sums(NamedTuple):
-    """Sums over gradients, (d,) each: every one clipped, as they are, and every tensor clipped alone."""
+    """Sums over gradients, (d,) each.
+
+    Attributes:
+        clipped: with every gradient clipped.
+        raw: with none clipped.
+        by_tensor: with every tensor of every gradient clipped by itself.
+    """
 
     clipped: Tensor
     raw: Tensor
@@ -32,15 +38,15 @@ def gradient_sums(rows: Tensor, sizes: Sequence[int], *, clip: float) -> Sums:
     """Returns the sums over rows (k, d), float64, whose tensors have these sizes."""
     parts = torch.split(rows, list(sizes), dim=1)
     norms = torch.stack([part.norm(dim=1) for part in parts], dim=1)  # (k, tensors)
-    factors = clip_factors(norms.norm(dim=1), clip)
-    tensors = clip_factors(norms, clip)
-    by_tensor = [tensors[:, at] @ part for at, part in enumerate(parts)]
+    factors = clip_factors(norms.norm(dim=1), clip)  # (k,)
+    factors_by_tensor = clip_factors(norms, clip)  # (k, tensors)
+    by_tensor = [factors_by_tensor[:, place] @ part for place, part in enumerate(parts)]
     return Sums(factors @ rows, rows.sum(dim=0), torch.cat(by_tensor))
 
 
 def clip_factors(norms: Tensor, clip: float) -> Tensor:
-    """Returns what a gradient of each norm is multiplied by, as Opacus does it."""
-    return (clip / (norms + _SLACK)).clamp(max=1.0)
+    """Returns the factor by which Opacus scales a gradient of each norm."""
+    return (clip / (norms + NORM_SLACK)).clamp(max=1.0)
 
 
 @dataclass
@@ -48,13 +54,13 @@ class RoundEvidence:
     """The steps of one call of training.
 
     Attributes:
-        records: how many records there were to draw from.
-        members: a step each: the records that were in it.
+        records: number of records to draw from.
+        members: one a step: the records that were in it.
         squares: (tensors,) sums of squares of the rest.
-        vectors: a step each: the rest at the coordinates of the sketch, (c,) float32.
-        along: direction -> a step each: the rest along that unit direction.
-        reach: direction -> a step each: how long the direction was before it was made a unit.
-        change: (d,) where the weights went in the whole round.
+        vectors: one a step: the rest at the coordinates of the sketch, (c,) float32.
+        along: direction -> one a step: the rest along that unit direction.
+        reach: direction -> one a step: length of the direction before it was made a unit.
+        change: (d,) of the weights in the whole round.
     """
 
     records: int
@@ -67,12 +73,18 @@ class RoundEvidence:
 
     @property
     def steps(self) -> int:
-        """How many steps were seen."""
+        """The number of steps that were seen."""
         return len(self.vectors)
 
 
-class _Open(NamedTuple):
-    """A step that has begun: the weights before it, its clipped sum and the directions that are looked along."""
+class _OpenStep(NamedTuple):
+    """A step that has begun.
+
+    Attributes:
+        weights: (d,) before it.
+        clipped: (d,) sum that it should add.
+        directions: name -> (d,), along which its rest is measured.
+    """
 
     weights: Tensor
     clipped: Tensor
@@ -86,64 +98,83 @@ class Evidence:
         sizes: coordinates of every tensor of the model, in order.
 
     Attributes:
-        rounds: one a call of training.
+        sizes: as given.
+        sketched: coordinates of every tensor that the sketch keeps.
         places: (c,) the coordinates of the sketch: the first of every tensor.
-        sums: (d,) sum of the rest over all steps. squares: (d,) sum of its squares.
+        rounds: one a call of training.
+        sums: (d,) sum of the rest over all steps.
+        squares: (d,) sum of its squares.
         coarse: the most that rounding of the weights added to a coordinate of the rest.
-        mixed: the most by which the gradient of a record among others differed from the one alone.
+        mixed: the most by which a record's gradient in a batch differed from the one alone.
     """
 
     def __init__(self, sizes: Sequence[int]) -> None:
-        self.sizes, d = tuple(sizes), sum(sizes)
-        each = max(_FEWEST_KEPT, SKETCH // len(self.sizes))
+        self.sizes = tuple(sizes)
+        limit = max(MIN_SKETCHED_PER_TENSOR, SKETCH // len(self.sizes))
         starts = torch.tensor([0, *self.sizes]).cumsum(0)[:-1]
-        kept = [
-            torch.arange(min(size, each)) + start
+        places = [
+            torch.arange(min(size, limit)) + start
             for size, start in zip(self.sizes, starts, strict=True)
         ]
-        self.kept, self.places = tuple(len(part) for part in kept), torch.cat(kept)
+        self.sketched = tuple(len(part) for part in places)
+        self.places = torch.cat(places)
         self.rounds: list[RoundEvidence] = []
-        self.sums = torch.zeros(d, dtype=torch.float64)
-        self.squares = torch.zeros(d, dtype=torch.float64)
-        self.coarse, self.mixed = 0.0, 0.0
-        self._open: _Open | None = None
+        self.sums = torch.zeros(sum(self.sizes), dtype=torch.float64)
+        self.squares = torch.zeros(sum(self.sizes), dtype=torch.float64)
+        self.coarse = 0.0
+        self.mixed = 0.0
+        self._open: _OpenStep | None = None
         self._start = torch.zeros(0)
 
     def begin_round(self, weights: Tensor, *, records: int) -> None:
         """Opens a call of training that starts from weights (d,)."""
-        self._start, self._open = weights, None
-        self.rounds.append(
-            RoundEvidence(records, squares=torch.zeros(len(self.sizes), dtype=torch.float64))
-        )
+        self._start = weights
+        self._open = None
+        squares = torch.zeros(len(self.sizes), dtype=torch.float64)
+        self.rounds.append(RoundEvidence(records, squares=squares))
 
     def begin_step(
         self, weights: Tensor, members: Tensor, clipped: Tensor, directions: Mapping[str, Tensor]
     ) -> None:
-        """Opens a step at weights (d,), in which members take part; clipped (d,) is what they should add."""
+        """Opens a step.
+
+        Args:
+            weights: (d,), before it.
+            members: records that take part.
+            clipped: (d,), the sum that they should add.
+            directions: name -> (d,), along which the rest is measured.
+        """
         self.rounds[-1].members.append(members)
-        self._open = _Open(weights, clipped, directions)
+        self._open = _OpenStep(weights, clipped, directions)
 
     def end_step(self, weights: Tensor, *, unit: float) -> None:
-        """Closes the step that is open, if one is: it ended at weights (d,); unit moves them by one."""
+        """Closes the open step, if there is one.
+
+        Args:
+            weights: (d,), after it.
+            unit: change of the weights for each unit of the noisy sum.
+        """
         if self._open is None:
             return
-        before, now = self._open, self.rounds[-1]
-        rest = (before.weights.double() - weights.double()) / unit - before.clipped
-        self.coarse = max(
-            self.coarse, float(weights.abs().max()) * torch.finfo(weights.dtype).eps / unit
-        )
+        step, self._open = self._open, None
+        rest = (step.weights.double() - weights.double()) / unit - step.clipped
+        # float32 weights are rounded by up to this much, which looks like noise in the rest.
+        rounding = float(weights.abs().max()) * torch.finfo(weights.dtype).eps / unit
+        self.coarse = max(self.coarse, rounding)
         self.sums += rest
         self.squares += rest.square()
-        now.squares += torch.stack(
-            [part.square().sum() for part in torch.split(rest, list(self.sizes))]
-        )
-        now.vectors.append(rest[self.places].float())
-        for name, direction in before.directions.items():
+        self._note(self.rounds[-1], rest, step.directions)
+
+    def _note(self, round: RoundEvidence, rest: Tensor, directions: Mapping[str, Tensor]) -> None:
+        """Adds the rest of one step to its round."""
+        parts = torch.split(rest, list(self.sizes))
+        round.squares += torch.stack([part.square().sum() for part in parts])
+        round.vectors.append(rest[self.places].float())
+        for name, direction in directions.items():
             length = float(direction.norm())
             along = float(rest @ direction) / length if length > 0 else 0.0
-            now.along.setdefault(name, []).append(along)
-            now.reach.setdefault(name, []).append(length)
-        self._open = None
+            round.along.setdefault(name, []).append(along)
+            round.reach.setdefault(name, []).append(length)
 
     def end_round(self, weights: Tensor, *, unit: float) -> None:
         """Closes the last step of a call of training, which ended at weights (d,)."""

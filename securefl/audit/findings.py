@@ -1,166 +1,123 @@
-"""What an audit is asked and what it found: written to its folder, drawn, and told in words."""
+"""Findings: the typed record of what one adversary learned, on disk and in words."""
 
-import shlex
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, Self
 
-import torch
+from securefl.audit.exposure.result import Exposure, exposure_lines
+from securefl.audit.lines import MEANINGS, Line, Verdict, table_lines
+from securefl.audit.reading import text
+from securefl.errors import RunFolderError
+from securefl.files import read_json, write_json
 
-from securefl.audit.exposure.result import Exposure, exposure_facts, headline, told_exposures
-from securefl.audit.pictures import draw_pairs
-from securefl.audit.threats import threat
-from securefl.audit.verdicts import MEANINGS, Line, Stand, facts, overall, told
-from securefl.files import write_json
-
-
-@dataclass(frozen=True)
-class Asked:
-    """What the command was given; folder holds shadows, verdicts and figures.
-
-    exposure: whether updates are asked for records, labels, a property and sources. pictures: whether reconstructed
-    images are kept, beside the records that they are of.
-    """
-
-    path: Path
-    overrides: tuple[str, ...]
-    adversary: str
-    colluders: int
-    target: int
-    shadows: int
-    seed: int
-    jobs: int
-    folder: Path | None
-    exposure: bool = True
-    pictures: bool = False
-
-    @property
-    def command(self) -> str:
-        """The command that gives the same verdicts."""
-        words = ["securefl", "audit", str(self.path)]
-        for override in self.overrides:
-            words += ["--set", override]
-        numbers = {"target": self.target, "shadows": self.shadows, "seed": self.seed}
-        if threat(self.adversary).clients:
-            numbers = {"colluders": self.colluders, **numbers}
-        words += [
-            "--adversary",
-            self.adversary,
-            *(f"--{name}={value}" for name, value in numbers.items()),
-        ]
-        words += ["--pictures"] if self.pictures else []
-        words += [] if self.exposure else ["--no-exposure"]
-        return shlex.join(words if self.folder is None else [*words, f"--out={self.folder}"])
-
-    @property
-    def name(self) -> str:
-        """What the files of the verdicts are called."""
-        clients = f"-{self.colluders}" if threat(self.adversary).clients else ""
-        return f"audit-{self.adversary}{clients}-shadows-{self.shadows}-seed-{self.seed}"
+NOTHING = "nothing beyond guessing by these attacks"
+OLDER_VERSION = "an older version wrote this audit and did not compare its scores with guessing"
 
 
 @dataclass(frozen=True)
 class Findings:
-    """Verdicts on the claim of one client, what updates show, notes on what that rests on, and where it was written.
+    """What one adversary learned of one client, next to what was claimed.
 
-    pictures: the file that holds training records; None without one.
+    Attributes:
+        file: holds the findings as JSON; figures lie next to it.
+        command: gives the same findings again.
+        claim: of the target, in words.
+        verdict: on that claim.
+        lines: attacks on membership and checks of the mechanism, each with a verdict of its own.
+        exposures: what updates reveal of the records behind them, next to guessing.
+        notes: what the findings rest on, and what they do not say.
     """
 
+    file: Path
+    command: str
     claim: str
+    verdict: Verdict
     lines: tuple[Line, ...]
     exposures: tuple[Exposure, ...]
     notes: tuple[str, ...]
-    folder: Path
-    pictures: Path | None = None
 
     @property
-    def stand(self) -> Stand:
-        """The verdict on the claim."""
-        return overall(self.lines)
+    def folder(self) -> Path:
+        """Where the findings were written."""
+        return self.file.parent
+
+    @property
+    def curves(self) -> Path:
+        """The figure of the ROC curves."""
+        return self.file.with_suffix(".svg")
+
+    @property
+    def pictures(self) -> Path:
+        """The figure of reconstructed images, next to the TRAINING RECORDS behind them."""
+        return self.file.with_name(f"{self.file.stem}-pictures.svg")
+
+    @property
+    def headlines(self) -> list[str]:
+        """What the adversary learned beyond guessing, the most telling first; or `NOTHING`."""
+        exposures = [exposure.headline for exposure in self.exposures if exposure.is_finding]
+        members = [line.headline for line in self.lines if line.is_finding]
+        return [*exposures, *members] or [NOTHING]
+
+    def write(self) -> None:
+        """Writes the findings; no score of a single record is among them.
+
+        Figures of an earlier audit by the same name are removed, so that none is shown next to
+        numbers that it does not belong to.
+        """
+        for figure in (self.curves, self.pictures):
+            figure.unlink(missing_ok=True)
+        write_json(self.file, self.to_json())
+
+    def to_json(self) -> dict[str, object]:
+        """The findings as they are stored."""
+        return {
+            "command": self.command,
+            "claim": self.claim,
+            "verdict": self.verdict.value,
+            "lines": [line.to_json() for line in self.lines],
+            "exposures": [exposure.to_json() for exposure in self.exposures],
+            "findings": self.headlines,
+            "notes": list(self.notes),
+        }
+
+    @classmethod
+    def from_json(cls, stored: Mapping[str, Any], *, file: Path) -> Self:
+        """The findings that `to_json` stored, without curves and pictures.
+
+        Raises:
+            KeyError, TypeError, ValueError: this is not what an audit writes.
+        """
+        notes = tuple(text(note) for note in stored["notes"])
+        if "findings" not in stored:
+            notes += (OLDER_VERSION,)
+        return cls(
+            file,
+            text(stored["command"]),
+            text(stored["claim"]),
+            Verdict(stored["verdict"]),
+            tuple(Line.from_json(line) for line in stored["lines"]),
+            tuple(Exposure.from_json(exposure) for exposure in stored["exposures"]),
+            notes,
+        )
+
+    @classmethod
+    def read(cls, file: Path) -> Self:
+        """The findings in a file. Raises RunFolderError where it holds something else."""
+        stored = read_json(file)
+        try:
+            return cls.from_json(stored, file=file)
+        except (KeyError, TypeError, ValueError):
+            raise RunFolderError(f"{file} is damaged: it is not what an audit writes") from None
 
 
-def write(found: Findings, asked: Asked) -> Path | None:
-    """Verdicts and figures, no score of a single record; the file of pictures, where there is one.
-
-    Figures of an earlier audit by the same name go, so that none stands beside numbers that it is not of.
-    """
-    curves = found.folder / f"{asked.name}.svg"
-    pictures = found.folder / f"{asked.name}-pictures.svg"
-    shown = [(one.attack, one.pictures) for one in found.exposures if one.pictures is not None]
-    drawn = {
-        curves: any(line.curve is not None for line in found.lines),
-        pictures: asked.pictures and bool(shown),
-    }
-    told_of = {
-        "command": asked.command,
-        "claim": found.claim,
-        "verdict": found.stand.value,
-        "lines": [facts(line) for line in found.lines],
-        "exposures": [exposure_facts(exposure) for exposure in found.exposures],
-        "findings": headlines(found),
-        "notes": list(found.notes),
-    }
-    for path in drawn:
-        path.unlink(missing_ok=True)
-    write_json(found.folder / f"{asked.name}.json", told_of)
-    if drawn[curves]:
-        draw(curves, found)
-    if drawn[pictures]:
-        draw_pairs(pictures, shown)
-    return pictures if drawn[pictures] else None
-
-
-def draw(path: Path, found: Findings) -> None:
-    """The ROC of every attack, both axes logarithmic, with what the claim allows."""
-    import matplotlib
-
-    matplotlib.use("Agg")
-    from matplotlib import pyplot as plt
-
-    figure, axes = plt.subplots(figsize=(7, 5), layout="constrained")
-    for line in found.lines:
-        if line.curve is not None:
-            axes.step(
-                line.curve.false_positive,
-                line.curve.true_positive,
-                where="post",
-                label=line.attack,
-                lw=1,
-            )
-    rates = torch.logspace(-4, 0, 100, dtype=torch.float64)
-    for profile in {line.profile for line in found.lines if line.profile is not None}:
-        most = [profile.most_true_positives(min(1.0, rate)) for rate in rates.tolist()]
-        axes.plot(rates, most, color="black", lw=1, label="the most that the claim allows")
-    axes.plot(rates, rates, color="grey", linestyle=":", label="chance")
-    axes.set(xscale="log", yscale="log", xlim=(1e-4, 1), ylim=(1e-4, 1))
-    axes.set(xlabel="false positives", ylabel="true positives", title=found.claim)
-    axes.legend(fontsize="small")
-    figure.savefig(path)
-    plt.close(figure)
-
-
-def headlines(found: Findings) -> list[str]:
-    """What the adversary learned beyond guessing, most telling first; one line where it learned nothing."""
-    exposed = [headline(one) for one in found.exposures if one.is_finding]
-    members = [
-        f"membership by {line.attack}: AUC {line.auc:.3f} ± {line.auc_error:.3f}, by guessing .5"
-        for line in found.lines
-        if line.auc is not None
-        and line.auc_error is not None
-        and line.auc - 0.5 > 2 * line.auc_error
-    ]
-    return [*exposed, *members] or ["nothing beyond guessing by these attacks"]
-
-
-def lines_of(found: Findings) -> Sequence[str]:
-    """The findings in words."""
-    pictures = [] if found.pictures is None else [f"TRAINING RECORDS are shown in {found.pictures}"]
-    return [
-        *(f"finding: {line}" for line in headlines(found)),
-        *found.notes,
-        f"claim: {found.claim}",
-        *told(found.lines),
-        *(told_exposures(found.exposures) if found.exposures else []),
-        f"verdict: {MEANINGS[found.stand]}; written to {found.folder}",
-        *pictures,
-    ]
+def report_lines(findings: Findings) -> Iterator[str]:
+    """Yields the findings in words: headlines first, the verdict on the claim last."""
+    for headline in findings.headlines:
+        yield f"finding: {headline}"
+    yield from findings.notes
+    yield f"claim: {findings.claim}"
+    yield from table_lines(findings.lines)
+    if findings.exposures:
+        yield from exposure_lines(findings.exposures)
+    yield f"verdict: {MEANINGS[findings.verdict]}; written to {findings.folder}"

@@ -1,4 +1,4 @@
-"""Measured leakage beside the guarantee: an adversary, its Observations, the attacks they allow, their verdicts."""
+"""Inquiries: who looks at whom and by which coins, with the rehearsals and shadows that follow."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -17,19 +17,25 @@ from securefl.rng import Keystream, seeded_keystream
 from securefl.scenario.scenario import Scenario, make_scenario
 
 OnRound = Callable[[str, RoundRecord], None]
-_STRIDE = 1_000_003  # between seeds of rehearsals
+SEED_STRIDE = 1_000_003  # between the federation's seeds of two shadows
 
 
 @dataclass(frozen=True)
 class Inquiry:
-    """What is asked: who looks, with how many clients on its side, at which client, and by which coins.
+    """One adversary that looks at one client.
 
-    booked are the events in the target's ledger of a run that is audited, with which its claim stands or falls; without
-    one the claim is that of the replay's own ledger.
+    Attributes:
+        scenario: what the adversary looks at.
+        adversary: its name among the threat models.
+        colluders: clients on its side, where it has any.
+        target: the client that it looks at.
+        seed: decides the coins of the audit.
+        booked: event -> how often, from the target's ledger of a run that is audited. The claim
+            is then that ledger's; without it, the claim is that of the replay's own ledger.
 
     Raises:
-        ScenarioError: the scenario has no such clients, the target is corrupt, the records bear several labels, or the
-            scenario is a rehearsal already.
+        ScenarioError: the scenario has no such clients, the target is corrupt, the records bear
+            several labels, or the scenario is a rehearsal already.
     """
 
     scenario: Scenario
@@ -45,8 +51,8 @@ class Inquiry:
             raise ScenarioError(f"--target: there is no client {self.target} among {clients}")
         if self.threat.clients and not 1 <= self.colluders < clients:
             raise ScenarioError(
-                f"--colluders: {self.colluders} of {clients} clients cannot look at another one; at least 1, at most "
-                f"{clients - 1}"
+                f"--colluders: {self.colluders} of {clients} clients cannot look at another one; "
+                f"at least 1, at most {clients - 1}"
             )
         if self.scenario.facts.task.multilabel:
             raise ScenarioError(
@@ -58,12 +64,13 @@ class Inquiry:
             )
         if self.scenario.attack is not None and self.target in self.scenario.attack.clients:
             raise ScenarioError(
-                f"--target: client {self.target} is corrupt and trains on other records; take another"
+                f"--target: client {self.target} is corrupt and trains on other records; "
+                "take another"
             )
 
     @property
     def threat(self) -> ThreatModel:
-        """Who looks."""
+        """The threat model of the adversary."""
         return threat(self.adversary)
 
     @property
@@ -71,15 +78,19 @@ class Inquiry:
         """The clients on the adversary's side: the first that are not the target."""
         if not self.threat.clients:
             return ()
-        return tuple(client for client in range(self.scenario.clients) if client != self.target)[
-            : self.colluders
-        ]
+        others = [client for client in range(self.scenario.clients) if client != self.target]
+        return tuple(others[: self.colluders])
 
     @property
     def blind(self) -> bool:
-        """Whether nothing that the adversary sees has values."""
+        """Whether the adversary sees no values at all, such as a server of ciphertexts."""
         kind = self.scenario.channel.kind
         return not self.threat.ends_with(kind) and not self.threat.opens(kind)
+
+    @property
+    def sees_updates(self) -> bool:
+        """Whether the adversary sees an update, a sum of updates or a step."""
+        return not self.blind and bool(self.threat.parties(self.coalition))
 
     @property
     def rehearsal(self) -> Scenario:
@@ -87,7 +98,12 @@ class Inquiry:
         return rehearsed(self.scenario, self.target, 2 * self.seed)
 
     def watcher(self, data: FederatedData, client: int | None = None) -> Watcher:
-        """Collects what the adversary sees of the target, or of another client that is not on its side."""
+        """Returns a collector of everything that the adversary sees of one client.
+
+        Args:
+            data: the records that are played with.
+            client: the target by default; none on the adversary's side.
+        """
         sizes = {client: len(site.train) for client, site in enumerate(data.sites)}
         return Watcher(
             self.threat,
@@ -99,11 +115,11 @@ class Inquiry:
         )
 
     def spent(self, played: Replay) -> Mapping[SampledGaussian, int]:
-        """Returns the events that the claim rests on: those of the run, or of the replay where there is none."""
+        """Returns the events that the claim rests on: of the run, or of the replay without one."""
         return played.spent if self.booked is None else self.booked
 
     def claim(self, played: Replay) -> Claim | None:
-        """What is claimed of the target; None without a claim."""
+        """Returns the claim that the target's ledger makes; None without one."""
         spent = self.spent(played)
         if self.scenario.privacy is None or not spent:
             return None
@@ -111,26 +127,36 @@ class Inquiry:
         return Claim(spent, epsilon(spent, delta=delta), delta, privacy_profile(spent, delta=delta))
 
     def stream(self, purpose: str) -> Keystream:
-        """Coins and noise of the audit itself."""
+        """Returns the audit's own coins and noise for one purpose, the same for any adversary."""
         return seeded_keystream(self.seed, f"audit {purpose}", self.target)
 
 
-def rehearsed(scenario: Scenario, target: int, seed: int, *, apart: int = 0) -> Scenario:
-    """The same scenario, its target's records drawn by the coins of a seed; apart from 0 plays by another seed."""
-    own = (scenario.seed + apart * _STRIDE) % 2**63
-    return make_scenario(
-        {**scenario.resolved(), "seed": own, "rehearsal": {"client": target, "seed": seed}}
-    )
+def rehearsed(scenario: Scenario, target: int, seed: int, *, offset: int = 0) -> Scenario:
+    """Returns the scenario with the target's records drawn by the coins of a seed.
+
+    Args:
+        scenario: without a rehearsal.
+        target: the client whose records are drawn.
+        seed: of the coins.
+        offset: 0 keeps the federation's own seed; any other number gives it another.
+    """
+    own = (scenario.seed + offset * SEED_STRIDE) % 2**63
+    rehearsal = {"client": target, "seed": seed}
+    return make_scenario({**scenario.resolved(), "seed": own, "rehearsal": rehearsal})
 
 
 def shadow_scenarios(inquiry: Inquiry, count: int) -> dict[int, Scenario]:
-    """Seed -> rehearsals that anybody can play who knows how the federation trains; their channel is plain.
+    """Returns seed -> rehearsal, for an adversary that knows how the federation trains.
 
-    No channel changes what is trained, but for its rounding. Each has a seed of its own, since nobody is supposed to
-    know that of the federation, and an even count has every record in half of them.
+    Their channel is plain: no channel changes what is trained, except by its rounding. Each has a
+    seed of its own, since no adversary is supposed to know the federation's. An even count has
+    every record in half of the shadows.
     """
     values = {**inquiry.scenario.resolved(), "channel": {"kind": "plain"}, "simulate": {}}
     plain = make_scenario(values)
-    first = 2 * inquiry.seed + 2  # after the pair that the audited rehearsal is of
-    seeds = range(first, first + count)
-    return {seed: rehearsed(plain, inquiry.target, seed, apart=seed - first + 1) for seed in seeds}
+    # Seeds 2 s and 2 s + 1 are the audited rehearsal and its complement: no shadow repeats them.
+    first = 2 * inquiry.seed + 2
+    return {
+        first + index: rehearsed(plain, inquiry.target, first + index, offset=index + 1)
+        for index in range(count)
+    }

@@ -1,4 +1,4 @@
-"""From a run folder to verdicts: the named mistakes of its cells."""
+"""Finds the named mistakes of federated privacy in the cells of a run folder."""
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
@@ -14,24 +14,32 @@ from securefl.runs.folder import RunFolder
 from securefl.runs.lineage import seeded_earlier
 
 Entries = list[dict[str, Any]]
+MAX_LABELS = 3  # rows that are named behind a mistake; the others are counted
 
 
-class Verdict(NamedTuple):
-    """A row of a run folder, the name of its cell, how far it came, and the mistakes that show in it."""
+class CellMistakes(NamedTuple):
+    """The mistakes that show in one cell.
+
+    Attributes:
+        label: row of the run folder.
+        cell: name of the cell.
+        progress: how far it came, in words.
+        findings: its mistakes and remarks.
+    """
 
     label: str
     cell: str
-    stand: str
+    progress: str
     findings: list[Finding]
 
     @property
     def grave(self) -> bool:
-        """Whether its claim falls."""
+        """Whether a finding refutes the cell's privacy claim."""
         return any(finding.grave for finding in self.findings)
 
 
-def examine(path: Path) -> list[Verdict]:
-    """The findings of every cell of the run folder at path, in its order; nothing is written.
+def examine(path: Path) -> list[CellMistakes]:
+    """Returns the mistakes of every cell of a run folder, in the folder's order; writes nothing.
 
     Raises:
         ScenarioError: path is no run folder.
@@ -40,72 +48,75 @@ def examine(path: Path) -> list[Verdict]:
     cells = {
         cell.hash: (label, scenario, cell) for label, scenario, cell in RunFolder.open(path).cells()
     }
-    run = [
+    # Some mistakes show only between cells that ran, such as two claims on the same records.
+    played = [
         scenario for _, scenario, cell in cells.values() if cell.status().state is not CellState.NEW
     ]
-    found = []
+    reports = []
     for name, (label, scenario, cell) in cells.items():
-        case = _case(scenario, cell, run)
+        case = _case(scenario, cell, played)
         try:
             findings = [] if case.state == "new" else lint(case)
-            found.append(Verdict(label, name, _stand(case), findings))
+            reports.append(CellMistakes(label, name, _progress(case), findings))
         except (KeyError, TypeError, ValueError, AttributeError, IndexError):
             raise RunFolderError(
-                f"{cell.folder} or {path / 'resolved.json'} is damaged: a value is not there or not of its kind; put "
-                "a copy back"
+                f"{cell.folder} or {path / 'resolved.json'} is damaged: a value is missing or of "
+                "the wrong type; put a copy back"
             ) from None
-    return found
+    return reports
 
 
-def told(verdicts: Sequence[Verdict]) -> Iterator[str]:
-    """A line for each finding, with the cells that share it, and one on how far the cells came."""
-    shared: dict[Finding, list[str]] = {}
-    for verdict in verdicts:
-        for finding in verdict.findings:
-            shared.setdefault(finding, []).append(verdict.label)
-    for finding, labels in sorted(shared.items(), key=lambda item: not item[0].grave):
-        names = list(dict.fromkeys(labels))
-        where = ", ".join(names[:3]) + (
-            f" and {len(names) - 3} more rows" if len(names) > 3 else ""
-        )
-        cells = f" [{len(labels)} cells]" if len(labels) > 1 else ""
-        yield f"{finding.weight} {finding.name}: {finding.message} ({where}){cells}"
-    stands = Counter(verdict.stand for verdict in verdicts)
-    came = "; ".join(
-        stand if len(verdicts) == 1 else f"{count} {stand}" for stand, count in stands.items()
-    )
-    mistaken = sum(verdict.grave for verdict in verdicts)
-    what = (
-        f"{mistaken} of {len(verdicts)} cells with mistakes"
-        if len(verdicts) > 1
-        else _verdict(verdicts[0])
-    )
-    yield f"{what} ({came})"
+def mistake_lines(reports: Sequence[CellMistakes]) -> Iterator[str]:
+    """Yields a line for each mistake, the gravest first, then one on how far the cells came."""
+    labels_of: dict[Finding, list[str]] = {}
+    for report in reports:
+        for finding in report.findings:
+            labels_of.setdefault(finding, []).append(report.label)
+    for finding, labels in sorted(labels_of.items(), key=lambda item: not item[0].grave):
+        yield f"{finding.weight} {finding.name}: {finding.message} {_where(labels)}"
+    yield _summary(reports)
 
 
-def _verdict(verdict: Verdict) -> str:
-    return "mistakes found" if verdict.grave else "no mistake found"
+def _where(labels: Sequence[str]) -> str:
+    """The rows that share a mistake: a few by name, the others by number."""
+    rows = list(dict.fromkeys(labels))
+    named = ", ".join(rows[:MAX_LABELS])
+    if len(rows) > MAX_LABELS:
+        named += f" and {len(rows) - MAX_LABELS} more rows"
+    if len(labels) > 1:
+        return f"({named}) [{len(labels)} cells]"
+    return f"({named})"
 
 
-def _stand(case: Case) -> str:
-    """How far a cell came, and whether there is a claim to look at."""
-    played, asked = len(case.rounds), case.scenario["rounds"]
+def _summary(reports: Sequence[CellMistakes]) -> str:
+    if len(reports) == 1:
+        (report,) = reports
+        result = "mistakes found" if report.grave else "no mistake found"
+        return f"{result} ({report.progress})"
+    counts = Counter(report.progress for report in reports)
+    progress = "; ".join(f"{count} {text}" for text, count in counts.items())
+    mistaken = sum(report.grave for report in reports)
+    return f"{mistaken} of {len(reports)} cells with mistakes ({progress})"
+
+
+def _progress(case: Case) -> str:
+    """How far a cell came, and whether it makes a claim that could be mistaken."""
     if case.state == "new":
         return "not run"
-    came = case.state if case.has_ended else "not ended"
-    return f"{came}, {played} of {asked} rounds" + (
-        "" if case.has_claim else ", no DP claim: little to look at"
-    )
+    state = case.state if case.has_ended else "not ended"
+    progress = f"{state}, {len(case.rounds)} of {case.scenario['rounds']} rounds"
+    return progress if case.has_claim else f"{progress}, no DP claim: little to look at"
 
 
-def _case(scenario: Mapping[str, Any], cell: Cell, run: list[Mapping[str, Any]]) -> Case:
+def _case(scenario: Mapping[str, Any], cell: Cell, played: list[Mapping[str, Any]]) -> Case:
+    """The evidence of one cell; a ledger that cannot be read is evidence as well."""
     ledgers: dict[int, Entries] = {}
     broken = {}
     for file in sorted(cell.ledgers.glob("*")):
         client = int(file.stem) if file.stem.isdecimal() and file.suffix == ".jsonl" else None
         try:
             if client is None:
-                raise LedgerError(f"{file.name} among the ledgers is no client's")
+                raise LedgerError(f"{file.name} among the ledgers belongs to no client")
             ledgers[client] = read_entries(file)
         except LedgerError as reason:
             broken[-1 if client is None else client] = str(reason)
@@ -117,5 +128,5 @@ def _case(scenario: Mapping[str, Any], cell: Cell, run: list[Mapping[str, Any]])
         tuple(cell.round_lines()),
         cell.metrics(),
         seeded_earlier(scenario, cell),
-        tuple(run),
+        tuple(played),
     )

@@ -1,7 +1,7 @@
-"""Membership attacks, then gradient canaries, held against the claim."""
+"""Measures what an adversary learns of the target: membership attacks, then gradient canaries."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import NamedTuple
 
@@ -14,10 +14,10 @@ from securefl.audit.bounds import Claim, canary_scores
 from securefl.audit.canaries import LOUDNESS, Canaries, with_canaries
 from securefl.audit.inquiry import Inquiry, OnRound
 from securefl.audit.knowledge import Knowledge
+from securefl.audit.lines import FALSE_POSITIVE_RATES, Line, Verdict
 from securefl.audit.membership import RMIA, Question, Shadows, membership_scores
 from securefl.audit.replay import Replay, replay
-from securefl.audit.threats import ANSWERS
-from securefl.audit.verdicts import RATES, Line, Stand, canary_line, membership_line
+from securefl.audit.verdicts import Scored, canary_line, membership_line
 from securefl.data.rehearsal import Pool, drawn
 from securefl.data.task import Examples, FederatedData, concatenate
 from securefl.privacy.remember import Remember, fresh
@@ -25,48 +25,41 @@ from securefl.scenario.assemble.data import load_data, pool_of
 from securefl.scenario.assemble.trainers import build_model
 from securefl.scenario.scenario import Scenario
 
-_POPULATION = 10_000  # records at most that RMIA compares with
+MAX_POPULATION = 10_000  # records that RMIA compares with
+CANARIES = "gradient canaries"
+NO_WEIGHTS = "an adversary that sees neither weights nor updates cannot look for them"
 
 
-class Measured(NamedTuple):
-    """Verdicts, the claim that they are about (None without one), and what was seen of the target, in words."""
+class Members(NamedTuple):
+    """The records whose membership the adversary is asked about.
 
-    lines: list[Line]
-    claim: Claim | None
-    seen: str
+    Attributes:
+        question: the records, with everything that an attack may compare them with.
+        inside: (n,) bool, the records that the target trained on.
+        by_coins: whether fair coins chose these.
+    """
+
+    question: Question
+    inside: Tensor
+    by_coins: bool
 
 
-def membership_lines(
-    inquiry: Inquiry,
-    shadows: Mapping[int, Tensor],
-    *,
-    on_round: OnRound,
-    remember: Remember = fresh,
-    played: Replay | None = None,
-) -> Measured:
-    """The verdicts on every membership attack that the adversary can run.
+def members_of(
+    inquiry: Inquiry, played: Replay, shadows: Mapping[int, Tensor], *, by_coins: bool
+) -> Members:
+    """Returns the question of membership, the same one for every adversary.
 
     Args:
-        inquiry: who looks at whom.
+        inquiry: names the scenario and the target.
+        played: the replay that is asked about.
         shadows: seed -> final weights (d,) of that rehearsal.
-        on_round: called with the records of the replay's rounds.
-        remember: finds values that are dear to compute.
-        played: a replay of the scenario itself, whose own records are asked about; a rehearsal is played without.
+        by_coins: whether a rehearsal was played; else the scenario itself, whose own training
+            records are told apart from test records.
     """
     data = load_data(inquiry.scenario)
     pool = pool_of(inquiry.scenario, data, inquiry.target)
-    by_coins = played is None
-    if played is None:
-        played = replay(
-            inquiry.rehearsal,
-            [inquiry.watcher(load_data(inquiry.rehearsal))],
-            on_round=lambda record: on_round("rehearsal", record),
-            remember=remember,
-        )
-    inside = (
-        drawn(pool, 2 * inquiry.seed) if by_coins else torch.arange(len(pool.examples)) < pool.own
-    )
-    claim = inquiry.claim(played)
+    own = torch.arange(len(pool.examples)) < pool.own
+    inside = drawn(pool, 2 * inquiry.seed) if by_coins else own
     question = Question(
         pool.examples,
         population(data, inquiry.target, pool),
@@ -74,77 +67,101 @@ def membership_lines(
         data.task,
         shadows_of(pool, shadows),
     )
+    return Members(question, inside, by_coins)
+
+
+def membership_lines(
+    inquiry: Inquiry, members: Members, knowledge: Knowledge, claim: Claim | None
+) -> list[Line]:
+    """Returns a line for every membership attack that the adversary's knowledge allows."""
     generator = inquiry.stream("label only").torch_generator()
-    found = membership_scores(question, played.knowledge[0], generator)
-    others = len(question.population)
-    finest = {
-        RMIA: min(
-            (rate for rate in RATES if attacks.rmia_population(rate) <= others), default=math.inf
-        )
-    }
-    lines = [
+    scores = membership_scores(members.question, knowledge, generator)
+    finest = {RMIA: _finest_rate(len(members.question.population))}
+    return [
         membership_line(
-            attack, scores, inside, claim, by_coins=by_coins, finest=finest.get(attack, 0.0)
+            Scored(attack, values, members.inside, finest.get(attack, 0.0)),
+            claim,
+            by_coins=members.by_coins,
         )
-        for attack, scores in found.items()
+        for attack, values in scores.items()
     ]
-    return Measured(lines, claim, seen_of(played.knowledge[0]))
 
 
-class Sung(NamedTuple):
-    """What gradient canaries gave away: scores (m,), None where nothing seen moves with them; which; the run."""
+def _finest_rate(population_size: int) -> float:
+    """The lowest false-positive rate that RMIA is good for with so large a population."""
+    rates = [
+        rate for rate in FALSE_POSITIVE_RATES if attacks.rmia_population(rate) <= population_size
+    ]
+    return min(rates, default=math.inf)
 
-    scores: Tensor | None
+
+class CanaryRun(NamedTuple):
+    """A replay in which canaries entered the target's training.
+
+    Attributes:
+        canaries: the canaries, with the coins that put them in.
+        played: the replay; its knowledge is in the order of the adversaries that watched.
+    """
+
     canaries: Canaries
     played: Replay
 
+    def scores(self, watcher: int = 0) -> Tensor | None:
+        """(m,) one a canary; None where nothing moves with them that this watcher sees."""
+        return canary_scores(self.played.knowledge[watcher], self.canaries)
 
-def sing(inquiry: Inquiry, *, on_round: OnRound, remember: Remember = fresh) -> Sung:
-    """Gradient canaries enter the target's DP-SGD in a replay, and the adversary looks for them.
+
+def play_canaries(
+    inquiries: Sequence[Inquiry], *, on_round: OnRound, remember: Remember = fresh
+) -> CanaryRun:
+    """Plays the scenario with gradient canaries in the target's DP-SGD.
+
+    Args:
+        inquiries: adversaries that watch, of one scenario, target and seed.
+        on_round: called with the record of each round.
+        remember: caches expensive results.
 
     Raises:
-        ValueError: the model has too few coordinates for canaries that keep out of each other's way.
+        ValueError: the model has too few coordinates for canaries that do not overlap.
     """
+    inquiry = inquiries[0]
     scenario = inquiry.scenario
-    d, norm = coordinates(scenario), LOUDNESS * scenario.training.clip
-    canaries = Canaries(d, norm=norm, stream=inquiry.stream("canaries"))
+    norm = LOUDNESS * scenario.training.clip
+    canaries = Canaries(coordinates(scenario), norm=norm, stream=inquiry.stream("canaries"))
+    data = load_data(scenario)
     played = replay(
         scenario,
-        [inquiry.watcher(load_data(scenario))],
+        [inquiry.watcher(data) for inquiry in inquiries],
         on_round=lambda record: on_round("canaries", record),
         remember=remember,
         change=lambda parts: with_canaries(parts, {inquiry.target: canaries}),
     )
-    return Sung(canary_scores(played.knowledge[0], canaries), canaries, played)
+    return CanaryRun(canaries, played)
 
 
 def coordinates(scenario: Scenario) -> int:
-    """Returns how many coordinates its model has."""
+    """Returns the number of coordinates of the scenario's model."""
     return len(vector.to_vector(build_model(scenario, scenario.facts.task)))
 
 
-def canary_lines(inquiry: Inquiry, *, on_round: OnRound, remember: Remember = fresh) -> list[Line]:
-    """The verdict on gradient canaries; none without a claim."""
-    if not inquiry.scenario.claims_dp:
-        return []
-    why = "who sees neither weights nor updates cannot look for them"
-    if inquiry.threat.published == ANSWERS:
-        return [Line("gradient canaries", Stand.UNTOLD, why)]
-    try:
-        scores, canaries, played = sing(inquiry, on_round=on_round, remember=remember)
-    except ValueError as reason:
-        return [Line("gradient canaries", Stand.UNTOLD, str(reason))]
-    claim = inquiry.claim(played)
+def canary_lines(inquiry: Inquiry, run: CanaryRun, knowledge: Knowledge) -> list[Line]:
+    """Returns the line of gradient canaries, as one adversary finds them."""
+    scores = canary_scores(knowledge, run.canaries)
+    claim = inquiry.claim(run.played)
     if scores is None or claim is None:
-        return [Line("gradient canaries", Stand.UNTOLD, why)]
-    name, stream = f"{len(canaries)} gradient canaries", partial(inquiry.stream, "thresholds")
-    return [
-        canary_line(name, scores, canaries.inside, claim, stream, seen=seen_of(played.knowledge[0]))
-    ]
+        return no_canaries(NO_WEIGHTS)
+    scored = Scored(f"{len(run.canaries)} {CANARIES}", scores, run.canaries.inside)
+    thresholds = partial(inquiry.stream, "thresholds")
+    return [canary_line(scored, claim, thresholds, sight=sight_of(knowledge))]
 
 
-def seen_of(knowledge: Knowledge) -> str:
-    """What is seen of the target, in words."""
+def no_canaries(why: str) -> list[Line]:
+    """Returns the line that stands in where canaries cannot be looked for."""
+    return [Line(CANARIES, Verdict.UNDECIDED, why)]
+
+
+def sight_of(knowledge: Knowledge) -> str:
+    """Returns what is seen of the target, in words."""
     if not knowledge.moves:
         return "the final model" if knowledge.final is not None else "the final model's answers"
     alone = all(sight.alone for sight in knowledge.moves)
@@ -152,19 +169,31 @@ def seen_of(knowledge: Knowledge) -> str:
 
 
 def shadows_of(pool: Pool, shadows: Mapping[int, Tensor]) -> Shadows | None:
-    """As many as there are, where every record was in some and out of some."""
+    """Returns shadow models with the records of the pool that each trained on.
+
+    Args:
+        pool: records that members are drawn from.
+        shadows: seed -> final weights (d,).
+
+    Returns:
+        None unless every record was in some of them and out of others: LiRA compares the two.
+    """
     if len(shadows) < 2:
         return None
     inside = torch.stack([drawn(pool, seed) for seed in shadows])
-    if bool((inside.all(dim=0) | (~inside).all(dim=0)).any()):
+    always, never = inside.all(dim=0), (~inside).all(dim=0)
+    if bool((always | never).any()):
         return None
     return Shadows(torch.stack(list(shadows.values())), inside)
 
 
 def population(data: FederatedData, target: int, pool: Pool) -> Examples:
-    """Records of other clients: like the target's, and the same in the target's model and in all shadows."""
+    """Returns records of the other clients, for RMIA to compare with.
+
+    They are like the target's, and they are the same in the target's run and in all shadows.
+    """
     others = [site.train for client, site in enumerate(data.sites) if client != target]
     if not others:
         return Examples(pool.examples.features[:0], pool.examples.labels[:0])
-    found = concatenate(others)
-    return Examples(found.features[:_POPULATION], found.labels[:_POPULATION])
+    records = concatenate(others)
+    return Examples(records.features[:MAX_POPULATION], records.labels[:MAX_POPULATION])

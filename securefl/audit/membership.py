@@ -1,4 +1,4 @@
-"""Membership attacks as an adversary can run them: its knowledge in, a score for every record out."""
+"""Membership attacks as an adversary can run them: its knowledge in, a score for each record out."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -13,16 +13,22 @@ from securefl.audit.knowledge import Knowledge
 from securefl.data.task import Examples, Task
 from securefl.learning.evaluate import predict
 
-_CHUNK = 64  # records whose gradients are held at once
-_NOISE = (0.05, 0.1, 0.2, 0.4)  # of the label-only attack, in deviations of the features
-_COPIES = 8
-_GAMMA = 2.0  # of RMIA
+RECORDS_PER_CHUNK = 64  # whose gradients are held at once, which bounds the memory
+LABEL_ONLY_NOISE = (0.05, 0.1, 0.2, 0.4)  # in standard deviations of the features
+LABEL_ONLY_COPIES = 8  # noisy copies of a record at each of these
+RMIA_GAMMA = 2.0
+MIN_PROBABILITY = 1e-300  # keeps a logarithm finite
 RMIA = "RMIA"
 
 
 @dataclass(frozen=True)
 class Shadows:
-    """Final models of rehearsals: weights (k, d), and which records of the pool each trained with (k, n) bool."""
+    """Final models of rehearsals.
+
+    Attributes:
+        weights: (k, d).
+        inside: (k, n) bool, the records of the pool that each trained with.
+    """
 
     weights: Tensor
     inside: Tensor
@@ -30,14 +36,15 @@ class Shadows:
 
 @dataclass(frozen=True)
 class Question:
-    """Which of these records did the target train on?
+    """The question which of some records the target trained on.
 
     Args:
-        examples: (n,) records.
+        examples: the n records.
         population: records that are known to have no part in it, for RMIA.
         model: a workspace of the federation's model.
         task: gives losses and probabilities.
-        shadows: what the adversary trained itself, knowing how others of this kind are trained; None without.
+        shadows: that the adversary trained itself, knowing how others of this kind are trained;
+            None without.
     """
 
     examples: Examples
@@ -47,97 +54,113 @@ class Question:
     shadows: Shadows | None
 
     def losses(self, weights: Tensor) -> Tensor:
-        """(n,) of the model of these weights on each record, float64."""
-        return -self.true_probabilities(weights, self.examples).clamp_min(1e-300).log()
+        """Returns (n,) float64 losses on each record of the model with these weights (d,)."""
+        probabilities = self.true_probabilities(weights, self.examples)
+        return -probabilities.clamp_min(MIN_PROBABILITY).log()
 
     def probabilities(self, weights: Tensor, examples: Examples) -> Tensor:
-        """(n, classes) of the model of these weights."""
+        """Returns (n, classes) of the model with these weights (d,)."""
         vector.load_vector(self.model, weights)
         return predict(self.model, self.task, examples.features)
 
     def true_probabilities(self, weights: Tensor, examples: Examples) -> Tensor:
-        """(n,) of each record's own label."""
+        """Returns (n,) probabilities of each record's own label."""
         return self.probabilities(weights, examples).gather(1, examples.labels[:, None])[:, 0]
 
     def confidences(self, weights: Tensor) -> Tensor:
-        """(n,) log-odds of each record's own label."""
+        """Returns (n,) log-odds of each record's own label."""
         return attacks.confidence(self.probabilities(weights, self.examples), self.examples.labels)
 
 
 def membership_scores(
     question: Question, knowledge: Knowledge, generator: torch.Generator
 ) -> dict[str, Tensor]:
-    """Attack -> scores (n,), higher = more like a record that was trained on; those that the knowledge allows.
+    """Returns the scores of all attacks that the adversary's knowledge allows.
 
     Args:
         question: about which records.
         knowledge: of the adversary.
         generator: draws the noise of the label-only attack.
+
+    Returns:
+        Attack -> (n,), higher = more like a record that was trained on.
     """
-    found = {} if knowledge.asked is None else of_answers(question, knowledge.asked, generator)
-    return found | of_rounds(question, knowledge)
+    scores: dict[str, Tensor] = {}
+    if knowledge.asked is not None:
+        scores |= of_answers(question, knowledge.asked, generator)
+    return scores | of_rounds(question, knowledge)
 
 
 def of_rounds(question: Question, knowledge: Knowledge) -> dict[str, Tensor]:
-    """Attacks on what was seen while the federation trained."""
-    found: dict[str, Tensor] = {}
-    rounds = [sight.model for sight in knowledge.sights if sight.model is not None]
-    if rounds:
-        models = rounds if knowledge.final is None else [*rounds, knowledge.final]
-        found["trajectory of the global models"] = _trajectory(question, models)
-    moves = [
-        (s.model, s.moved, s.alone)
-        for s in knowledge.moves
-        if s.model is not None and s.moved is not None
-    ]
-    local = [model + moved for model, moved, alone in moves if alone]
-    if local:
-        found["trajectory of the local models"] = _trajectory(question, local)
+    """Returns the scores of attacks on everything that was seen while the federation trained."""
+    scores: dict[str, Tensor] = {}
+    models = [sight.model for sight in knowledge.sights if sight.model is not None]
+    if models:
+        if knowledge.final is not None:
+            models.append(knowledge.final)
+        scores["trajectory of the global models"] = _trajectory(question, models)
+    moves = []
+    local_models = []
+    for sight in knowledge.moves:
+        if sight.model is None or sight.moved is None:
+            continue
+        moves.append((sight.model, sight.moved))
+        if sight.alone:
+            local_models.append(sight.model + sight.moved)
+    if local_models:
+        scores["trajectory of the local models"] = _trajectory(question, local_models)
     if moves:
-        name = (
-            "alignment with its updates"
-            if len(local) == len(moves)
-            else "alignment with sums or steps"
-        )
-        found[name] = _alignment(question, [(model, moved) for model, moved, _ in moves])
-    return found
+        alone = len(local_models) == len(moves)
+        name = "alignment with its updates" if alone else "alignment with sums or steps"
+        scores[name] = _alignment(question, moves)
+    return scores
 
 
 def of_answers(
     question: Question, weights: Tensor, generator: torch.Generator
 ) -> dict[str, Tensor]:
-    """Attacks on the final model by its answers alone; those that compare it with shadows where there are some."""
-    examples, shadows = question.examples, question.shadows
-    found = {
+    """Returns the scores of attacks on the final model by its answers alone.
+
+    Args:
+        question: about which records; attacks that compare with shadows need some.
+        weights: (d,) of the final model.
+        generator: draws the noise of the label-only attack.
+    """
+    shadows = question.shadows
+    scores = {
         "loss threshold": attacks.loss_threshold(question.losses(weights)),
         "label only": _label_only(question, weights, generator),
     }
     if shadows is None:
-        return found
+        return scores
     target = question.confidences(weights)
-    theirs = torch.stack([question.confidences(shadow) for shadow in shadows.weights])
-    found["LiRA"] = attacks.lira_online(target, theirs, shadows.inside, pooled=None)
-    found["offline LiRA"] = attacks.lira_offline(target, theirs, shadows.inside, pooled=None)
+    theirs = torch.stack([question.confidences(shadow) for shadow in shadows.weights])  # (k, n)
+    scores["LiRA"] = attacks.lira_online(target, theirs, shadows.inside, pooled=None)
+    scores["offline LiRA"] = attacks.lira_offline(target, theirs, shadows.inside, pooled=None)
     if len(question.population):
-        found[RMIA] = attacks.rmia(
-            question.true_probabilities(weights, examples),
-            question.true_probabilities(weights, question.population),
-            torch.stack(
-                [question.true_probabilities(shadow, examples) for shadow in shadows.weights]
-            ),
-            torch.stack(
-                [
-                    question.true_probabilities(shadow, question.population)
-                    for shadow in shadows.weights
-                ]
-            ),
-            shadows.inside,
-            gamma=_GAMMA,
-        )
-    return found
+        scores[RMIA] = _rmia(question, weights, shadows)
+    return scores
+
+
+def _rmia(question: Question, weights: Tensor, shadows: Shadows) -> Tensor:
+    """(n,) share of the population that each record exceeds in likelihood ratio."""
+
+    def of_shadows(examples: Examples) -> Tensor:
+        rows = [question.true_probabilities(shadow, examples) for shadow in shadows.weights]
+        return torch.stack(rows)
+
+    return attacks.rmia(
+        question.true_probabilities(weights, question.examples),
+        question.true_probabilities(weights, question.population),
+        of_shadows(question.examples),
+        of_shadows(question.population),
+        shadows.inside,
+        gamma=RMIA_GAMMA,
+    )
 
 
 def _label_only(question: Question, weights: Tensor, generator: torch.Generator) -> Tensor:
+    """(n,) by how often noisy copies of a record keep its label."""
     vector.load_vector(question.model, weights)
     features = question.task.inputs(question.examples.features)
     spread = float(features.std()) or 1.0
@@ -149,34 +172,43 @@ def _label_only(question: Question, weights: Tensor, generator: torch.Generator)
         features,
         question.examples.labels,
         predict=classes,
-        noise=[spread * part for part in _NOISE],
-        copies=_COPIES,
+        noise=[spread * level for level in LABEL_ONLY_NOISE],
+        copies=LABEL_ONLY_COPIES,
         generator=generator,
     )
 
 
 def _trajectory(question: Question, models: Sequence[Tensor]) -> Tensor:
-    """By the mean loss over models that were seen one after the other."""
-    return attacks.trajectory(
-        torch.stack([question.losses(weights) for weights in models]), None, None
-    )
+    """(n,) by the mean loss over models that were seen one after the other."""
+    losses = torch.stack([question.losses(weights) for weights in models])
+    return attacks.trajectory(losses, None, None)
 
 
 def _alignment(question: Question, moves: Sequence[tuple[Tensor, Tensor]]) -> Tensor:
-    """(n,) how well each record's gradient explains where the updates went, mean over the rounds."""
-    total = torch.zeros(len(question.examples), dtype=torch.float64)
+    """(n,) how well each record's gradient explains where the updates went, mean over rounds."""
+    examples = question.examples
+    total = torch.zeros(len(examples), dtype=torch.float64)
     for model, moved in moves:
-        for start in range(0, len(total), _CHUNK):
-            part = slice(start, start + _CHUNK)
-            records = Examples(question.examples.features[part], question.examples.labels[part])
-            total[part] += attacks.update_alignment(
-                moved, gradients(question.model, question.task, records, model)
-            )
+        for start in range(0, len(total), RECORDS_PER_CHUNK):
+            chunk = slice(start, start + RECORDS_PER_CHUNK)
+            records = Examples(examples.features[chunk], examples.labels[chunk])
+            rows = gradients(question.model, question.task, records, model)
+            total[chunk] += attacks.update_alignment(moved, rows)
     return total / len(moves)
 
 
 def gradients(model: nn.Module, task: Task, examples: Examples, weights: Tensor) -> Tensor:
-    """(k, d) of each record's loss at weights (d,), which model, a workspace, is left with."""
+    """Returns the gradient of each record's loss.
+
+    Args:
+        model: a workspace, left with these weights.
+        task: gives the loss.
+        examples: k records.
+        weights: (d,).
+
+    Returns:
+        (k, d).
+    """
     vector.load_vector(model, weights)
     parameters = {name: p.detach() for name, p in model.named_parameters() if p.requires_grad}
 
@@ -185,5 +217,5 @@ def gradients(model: nn.Module, task: Task, examples: Examples, weights: Tensor)
         return task.loss(logits, label[None])
 
     features = task.inputs(examples.features).contiguous()
-    found = vmap(grad(loss), in_dims=(None, 0, 0))(parameters, features, examples.labels)
-    return torch.cat([found[name].flatten(1) for name in parameters], dim=1)
+    by_name = vmap(grad(loss), in_dims=(None, 0, 0))(parameters, features, examples.labels)
+    return torch.cat([by_name[name].flatten(1) for name in parameters], dim=1)

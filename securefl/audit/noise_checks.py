@@ -1,4 +1,4 @@
-"""The noise of DP-SGD, seen from inside: its size in every round and tensor, and whether it is fresh."""
+"""Checks of the noise of DP-SGD from inside: its size in every round and tensor, and freshness."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -22,11 +22,11 @@ from securefl.audit.checks import (
 )
 from securefl.audit.evidence import Evidence
 
-NEARLY = 0.9  # of the booked noise: anything below has to be excluded before noise holds
-MOST_VECTORS = 6000  # steps of all clients that are compared with each other
-_FEWEST_COORDINATES = 64  # that are compared; fewer would not show a correlation of a half
-_BINS = 32
-_BLOCK = 500  # vectors that are compared at once
+MIN_NOISE_SHARE = 0.9  # of the booked noise: less has to be excluded before noise holds
+MAX_VECTORS = 6000  # steps of all clients that are compared with each other
+MIN_COORDINATES = 64  # that are compared; fewer would not show a correlation of a half
+SHAPE_BINS = 32
+BLOCK = 500  # vectors that are compared at once, which bounds the memory
 
 
 def size_checks(evidence: Evidence, *, scale: float, confidence: float) -> Checked:
@@ -38,57 +38,57 @@ def size_checks(evidence: Evidence, *, scale: float, confidence: float) -> Check
         confidence: that every interval behind the figure covers.
     """
     rounds, tensors = evidence.rounds, len(evidence.sizes)
-    steps = np.array([one.steps for one in rounds])
-    squares = torch.stack([one.squares for one in rounds]).numpy() / scale**2  # (rounds, tensors)
+    steps = np.array([round.steps for round in rounds])
+    # In units of the booked noise: right sums of squares are chi-square with these degrees.
+    squares = (
+        torch.stack([round.squares for round in rounds]).numpy() / scale**2
+    )  # (rounds, tensors)
     degrees = np.outer(steps, np.array(evidence.sizes))
-    total, all_steps = squares.sum(axis=0), int(steps.sum())
-    freedom = degrees.sum(axis=0)
-    by_coordinate = evidence.squares.numpy() / scale**2
+    by_tensor, degrees_by_tensor = squares.sum(axis=0), degrees.sum(axis=0)
+    all_steps = int(steps.sum())
     means = evidence.sums.numpy() / scale / math.sqrt(max(1, all_steps))
-    vectors = (
-        torch.cat([torch.stack(one.vectors) for one in rounds if one.vectors]) / scale
-    )  # (steps, c)
+    sketches = torch.cat([torch.stack(round.vectors) for round in rounds if round.vectors])
+    vectors = sketches / scale  # (steps, c)
     checks = [
         worst(
             "the variance of the noise",
             square_chances(squares, degrees).reshape(-1),
-            label=lambda at: f" in round {at // tensors + 1}, tensor {at % tensors + 1}",
+            label=lambda place: f" in round {place // tensors + 1}, tensor {place % tensors + 1}",
         ),
         worst(
             "the variance of the noise",
-            square_chances(total, freedom),
-            label=lambda at: f" in tensor {at + 1}",
+            square_chances(by_tensor, degrees_by_tensor),
+            label=lambda place: f" in tensor {place + 1}",
         ),
         worst(
             "the variance of the noise of a coordinate",
-            square_chances(by_coordinate, float(all_steps)),
-            label=lambda at: f" ({at})",
+            square_chances(evidence.squares.numpy() / scale**2, float(all_steps)),
+            label=lambda place: f" ({place})",
         ),
         worst(
             "the mean of the noise of a coordinate",
             normal_chances(means),
-            label=lambda at: f" ({at})",
+            label=lambda place: f" ({place})",
         ),
         worst("the variance of the noise in a step", _by_step(evidence, vectors)),
-        shape("the shape of the noise", vectors.reshape(-1), bins=_BINS),
+        shape("the shape of the noise", vectors.reshape(-1), bins=SHAPE_BINS),
     ]
-    places = tensors + len(rounds)
-    least, most = _interval(total, freedom, 1 - (1 - confidence) / places)
-    low, _ = _interval(squares.sum(axis=1), degrees.sum(axis=1), 1 - (1 - confidence) / places)
-    figure = (
-        f"noise over clip is {least.min():.3f} to {most.max():.3f} of what was booked, by tensor"
-    )
-    left = []
-    if min(float(least.min()), float(low.min())) <= NEARLY:
-        left.append(f"{figure}: it holds from {NEARLY:g} on; more rounds narrow it")
-    return Checked(checks, left, figure)
+    # One interval for each tensor and each round share the doubt.
+    each = 1 - (1 - confidence) / (tensors + len(rounds))
+    low, high = _interval(by_tensor, degrees_by_tensor, each)
+    low_by_round, _ = _interval(squares.sum(axis=1), degrees.sum(axis=1), each)
+    figure = f"noise over clip is {low.min():.3f} to {high.max():.3f} of what was booked, by tensor"
+    unsettled = []
+    if min(float(low.min()), float(low_by_round.min())) <= MIN_NOISE_SHARE:
+        unsettled.append(f"{figure}: it holds from {MIN_NOISE_SHARE:g} on; more rounds narrow it")
+    return Checked(checks, unsettled, figure)
 
 
 def _by_step(evidence: Evidence, vectors: Tensor) -> Numbers:
     """The chances of the sum of squares of every tensor's sketch in every step, flat."""
-    parts = torch.split(vectors.double(), list(evidence.kept), dim=1)
+    parts = torch.split(vectors.double(), list(evidence.sketched), dim=1)
     squares = torch.stack([part.square().sum(dim=1) for part in parts], dim=1).numpy()
-    return square_chances(squares, np.array(evidence.kept)).reshape(-1)
+    return square_chances(squares, np.array(evidence.sketched)).reshape(-1)
 
 
 def _interval(squares: Numbers, degrees: Numbers, confidence: float) -> tuple[Numbers, Numbers]:
@@ -106,21 +106,16 @@ def fresh_checks(
         evidence: of the steps of the client that is looked at.
         others: client -> evidence of its steps.
         scale: booked standard deviation of the noise.
-        alone: whether the client has no others beside it.
+        alone: whether the federation has no other client.
     """
-    own, labels = _vectors(evidence, "")
-    stacks, names = [own], [*labels]
+    own, names = _vectors(evidence, "")
+    stacks = [own]
     for client, other in others.items():
         vectors, labels = _vectors(other, f" of client {client}")
         stacks.append(vectors)
         names += labels
-    rows = torch.cat(stacks)
-    left = (
-        []
-        if len(rows) <= MOST_VECTORS
-        else [f"only the first {MOST_VECTORS} of {len(rows)} steps were compared"]
-    )
-    compared = rows[:MOST_VECTORS]
+    rows = torch.cat(stacks)  # (steps, c)
+    compared = rows[:MAX_VECTORS]
     checks = [
         _pairs(compared, names),
         drift("the noise of neighbouring steps", _along(own[1:], own[:-1]), scale=scale),
@@ -128,25 +123,26 @@ def fresh_checks(
         _tensors(evidence, own, scale),
     ]
     for client, other in others.items():
-        together = _together(evidence, other)
-        checks.append(
-            drift(f"the noise of the client and of client {client}", together, scale=scale)
-        )
-    if rows.shape[1] < _FEWEST_COORDINATES:
-        left.append(f"{rows.shape[1]} coordinates are too few to compare noise")
-    if not alone and not any(one.rounds for one in others.values()):
-        left.append("no other client took part, so that its noise could not be compared")
+        what = f"the noise of the client and of client {client}"
+        checks.append(drift(what, _together(evidence, other), scale=scale))
+    unsettled = []
+    if len(rows) > MAX_VECTORS:
+        unsettled.append(f"only the first {MAX_VECTORS} of {len(rows)} steps were compared")
+    if rows.shape[1] < MIN_COORDINATES:
+        unsettled.append(f"{rows.shape[1]} coordinates are too few to compare noise")
+    if not alone and not any(other.rounds for other in others.values()):
+        unsettled.append("no other client took part, so that its noise could not be compared")
     figure = f"the noise of {len(compared)} steps was compared pair by pair"
-    return Checked(checks, left, figure)
+    return Checked(checks, unsettled, figure)
 
 
 def _vectors(evidence: Evidence, whose: str) -> tuple[Tensor, list[str]]:
     """(steps, c) of all rounds, and a name for each."""
-    vectors = [vector for one in evidence.rounds for vector in one.vectors]
+    vectors = [vector for round in evidence.rounds for vector in round.vectors]
     names = [
-        f"step {step + 1} of round {round + 1}{whose}"
-        for round, one in enumerate(evidence.rounds)
-        for step in range(one.steps)
+        f"step {step + 1} of round {number + 1}{whose}"
+        for number, round in enumerate(evidence.rounds)
+        for step in range(round.steps)
     ]
     return torch.stack(vectors) if vectors else torch.zeros(0, len(evidence.places)), names
 
@@ -154,22 +150,26 @@ def _vectors(evidence: Evidence, whose: str) -> tuple[Tensor, list[str]]:
 def _pairs(rows: Tensor, names: Sequence[str]) -> Check:
     """The nearest two of all vectors, by the absolute value of their cosine."""
     what = "the correlation of the noise of"
+    pairs = len(rows) * (len(rows) - 1) // 2
+    if not pairs:
+        return Check(f"{what} two steps", 1.0)
     units = torch.nn.functional.normalize(rows, dim=1)
-    count, largest, first, second = len(rows) * (len(rows) - 1) // 2, 0.0, 0, 0
-    for start in range(0, len(rows), _BLOCK):
-        cosines = (units[start : start + _BLOCK] @ units.T).abs().triu(start + 1)
+    largest = 0.0
+    first = second = 0
+    for start in range(0, len(rows), BLOCK):
+        # Above the diagonal: each pair once, and no vector with itself.
+        cosines = (units[start : start + BLOCK] @ units.T).abs().triu(start + 1)
         top = float(cosines.max())
         if top > largest:
-            at = int(cosines.argmax())
-            largest, first, second = top, start + at // len(rows), at % len(rows)
-    if not count:
-        return Check(f"{what} two steps", 1.0)
-    chance = float(cosine_chances(np.array([largest]), rows.shape[1])[0]) * count
+            place = int(cosines.argmax())
+            largest = top
+            first, second = start + place // len(rows), place % len(rows)
+    chance = float(cosine_chances(np.array([largest]), rows.shape[1])[0]) * pairs
     return Check(f"{what} {names[first]} and {names[second]} ({largest:.2f})", min(1.0, chance))
 
 
 def _along(rows: Tensor, directions: Tensor) -> list[float]:
-    """The projection of every row on the unit direction beside it."""
+    """The projection of every row on the unit vector of its own direction."""
     units = torch.nn.functional.normalize(directions.double(), dim=1)
     return [float(value) for value in (rows.double() * units).sum(dim=1)]
 
@@ -194,16 +194,19 @@ def _together(evidence: Evidence, other: Evidence) -> list[float]:
 
 def _same_steps(now: Sequence[Tensor], before: Sequence[Tensor]) -> list[float]:
     steps = min(len(now), len(before))
-    return _along(torch.stack([*now[:steps]]), torch.stack([*before[:steps]])) if steps else []
+    if not steps:
+        return []
+    return _along(torch.stack([*now[:steps]]), torch.stack([*before[:steps]]))
 
 
 def _tensors(evidence: Evidence, own: Tensor, scale: float) -> Check:
-    """Whether two tensors start with the same noise; looks along one tensor's start at the other's."""
-    parts = torch.split(own, list(evidence.kept), dim=1)
-    chances, names = [], []
-    for (at, one), (to, other) in combinations(enumerate(parts), 2):
+    """Whether two tensors start with the same noise; projects one tensor's start on the other's."""
+    parts = torch.split(own, list(evidence.sketched), dim=1)
+    chances: list[float] = []
+    names: list[str] = []
+    for (first, one), (second, other) in combinations(enumerate(parts), 2):
         width = min(one.shape[1], other.shape[1])
-        found = drift("", _along(other[:, :width], one[:, :width]), scale=scale)
-        chances.append(found.chance)
-        names.append(f" {at + 1} and {to + 1}")
-    return worst("the noise of tensors", np.array(chances), label=lambda at: names[at])
+        check = drift("", _along(other[:, :width], one[:, :width]), scale=scale)
+        chances.append(check.chance)
+        names.append(f" {first + 1} and {second + 1}")
+    return worst("the noise of tensors", np.array(chances), label=lambda place: names[place])

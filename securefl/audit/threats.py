@@ -102,5 +102,7 @@ THREATS: Mapping[str, ThreatModel] = {
 def threat(name: str) -> ThreatModel:
     """The threat model of this name. Raises ScenarioError where there is none."""
     if name not in THREATS:
-        raise ScenarioError(f"--adversary: there is no {name!r}; known are {', '.join(THREATS)}")
+        raise ScenarioError(
+            f"--adversary: there is no {name!r}; known are {', '.join(THREATS)}, all"
+        )
     return THREATS[name]

@@ -15,38 +15,49 @@ from securefl.learning.plan import DpPlan
 from securefl.learning.protocol import Trained
 from securefl.rng import Keystream
 
-ONES = 2048  # canaries of one coordinate; coins put half of them in
-GROUPS = 4  # dense gradients
-TWINS = 64  # records that share a dense gradient, so that several of them come in one batch
-UNCLIPPED, WHOLE, TENSORS = (
-    "no clipping",
-    "clipping of the sum",
-    "clipping of each tensor by itself",
-)
-LENGTH, ONE, DENSE = "all gradients", "one-coordinate canaries", "dense canaries"
+MAX_SINGLES = 2048  # canaries of one coordinate; coins put half of them in
+DENSE_GRADIENTS = 4
+RECORDS_PER_DENSE = 64  # that share a dense gradient, so that several of them meet in one batch
+# Along these directions the rest is 1 for another clipping than that of each example, and 0 for it.
+UNCLIPPED = "no clipping"
+WHOLE = "clipping of the sum"
+TENSORS = "clipping of each tensor by itself"
+# Along these the clip itself is measured.
+LENGTH = "all gradients"
+ONE = "one-coordinate canaries"
+DENSE = "dense canaries"
 
 
 class Probes(Canaries):
-    """Canaries that test the code from inside: of one coordinate, and dense ones that come in numbers.
+    """Canaries that test the code from inside: of one coordinate, and dense ones.
 
-    Dense gradients have all coordinates, and `TWINS` records share each; all of these are in.
+    Dense gradients have all coordinates, and `RECORDS_PER_DENSE` records share each; all of these
+    records are in.
 
     Args:
-        d: coordinates of the model, >= `FEWEST`.
+        d: coordinates of the model, >= `MIN_COORDINATES`.
         norm: of each gradient, before clipping.
-        stream: draws the coordinates, the signs and, by fair coins, who is in.
-        ones: canaries of one coordinate at most.
-        groups: dense gradients; with ones = 0 as well, a client is watched and nothing added.
+        stream: draws the coordinates, the signs and, by fair coins, the canaries that are in.
+        singles: canaries of one coordinate at most.
+        dense: number of dense gradients. Where singles and dense are 0, a client is watched and
+            nothing is added to its training.
 
     Attributes:
+        dense: (dense, d) bool, the signs of the dense gradients.
         evidence: what was seen of the steps; None before a machine was made.
     """
 
     def __init__(
-        self, d: int, *, norm: float, stream: Keystream, ones: int = ONES, groups: int = GROUPS
+        self,
+        d: int,
+        *,
+        norm: float,
+        stream: Keystream,
+        singles: int = MAX_SINGLES,
+        dense: int = DENSE_GRADIENTS,
     ) -> None:
-        super().__init__(d, norm=norm, stream=stream, most=ones)
-        self.dense = torch.from_numpy(stream.bernoulli(groups * d, probability=0.5)).view(groups, d)
+        super().__init__(d, norm=norm, stream=stream, limit=singles)
+        self.dense = torch.from_numpy(stream.bernoulli(dense * d, probability=0.5)).view(dense, d)
         self.evidence: Evidence | None = None
 
     @property
@@ -56,36 +67,38 @@ class Probes(Canaries):
 
     @property
     def records(self) -> int:
-        """How many records the probes are: those of one coordinate that are in, and the dense ones."""
-        return len(self.members) + TWINS * len(self.dense)
+        """The number of records that the probes are, dense ones included."""
+        return len(self.members) + RECORDS_PER_DENSE * len(self.dense)
 
     def machine(self, model: nn.Module, task: Task, *, lr: float) -> DpSgd:
         """Returns the DP-SGD whose steps are watched."""
         return WatchedDpSgd(model, task, lr=lr, probes=self)
 
     def write(self, rows: Tensor, places: Tensor) -> None:
-        """Writes the gradients of those at places (k,) into rows (k, d), which are zero.
+        """Writes gradients of probes into rows.
 
-        Places count the ones of one coordinate that are in, then the dense ones, of which `TWINS`
-        neighbours share a gradient.
+        Args:
+            rows: (k, d) zeros.
+            places: (k,). They count the canaries of one coordinate that are in, then the dense
+                ones, of which `RECORDS_PER_DENSE` neighbours share a gradient.
         """
         members = self.members
-        ones, dense = places < len(members), places >= len(members)
-        chosen = members[places[ones]]
-        rows[ones.nonzero()[:, 0], self.coordinates[chosen]] = (
-            self.norm * self.signs[chosen]
-        ).float()
-        if bool(dense.any()):
-            rows[dense] = self.dense_gradients((places[dense] - len(members)) // TWINS)
+        single = places < len(members)
+        chosen = members[places[single]]
+        values = (self.norm * self.signs[chosen]).float()
+        rows[single.nonzero()[:, 0], self.coordinates[chosen]] = values
+        dense = places[~single] - len(members)
+        if len(dense):
+            rows[~single] = self.dense_gradients(dense // RECORDS_PER_DENSE)
 
     def dense_gradients(self, groups: Tensor) -> Tensor:
-        """(k, d), the gradients of dense canaries of these groups (k,)."""
+        """Returns (k, d), the dense gradients of these groups (k,)."""
         signs = self.dense[groups].float() * 2 - 1
         return signs * (self.norm / math.sqrt(max(1, self.dense.shape[1])))
 
 
 class WatchedDpSgd(DpSgd):
-    """DP-SGD that draws, clips and sums probes as it does records, and takes evidence of every step.
+    """DP-SGD that treats probes as records, and takes evidence of every step.
 
     The evidence comes from the gradients that enter the optimizer and from the weights before and
     after a step. No line of the code that is watched is replaced.
@@ -99,12 +112,16 @@ class WatchedDpSgd(DpSgd):
 
     def __init__(self, model: nn.Module, task: Task, *, lr: float, probes: Probes) -> None:
         super().__init__(model, task, lr=lr)
-        self._probes, self._lr = probes, lr
+        self._probes = probes
+        self._lr = lr
         self._sizes = [p.numel() for p in self.module.parameters()]
-        self._evidence = probes.evidence = Evidence(self._sizes)
-        self._memory, empty = torch.zeros(0, sum(self._sizes)), torch.zeros(0)
+        self._evidence = Evidence(self._sizes)
+        probes.evidence = self._evidence
+        self._memory = torch.zeros(0, sum(self._sizes))
+        empty = torch.zeros(0)
         self._of_groups = Sums(empty, empty, empty)  # (groups, d) each
-        self._clip, self._unit = 1.0, 1.0
+        self._clip = 1.0
+        self._unit = 1.0  # change of the weights for each unit of the noisy sum
 
     def run(
         self,
@@ -116,7 +133,8 @@ class WatchedDpSgd(DpSgd):
         noise: Keystream,
     ) -> Trained:
         """As `DpSgd.run`; notes every step."""
-        self._clip, self._unit = plan.clip, self._lr / plan.normaliser
+        self._clip = plan.clip
+        self._unit = self._lr / plan.normaliser
         self._of_groups = self._sums_of_groups()
         self._evidence.begin_round(weights, records=self.records(examples))
         trained = super().run(weights, examples, plan, sampling=sampling, noise=noise)
@@ -124,12 +142,13 @@ class WatchedDpSgd(DpSgd):
         return trained
 
     def records(self, examples: Examples) -> int:
-        """The real ones and the probes."""
+        """Returns the number of real records and probes, which share the batches."""
         return len(examples) + self._probes.records
 
     def per_example_gradients(self, examples: Examples, chosen: Tensor) -> None:
-        """Those of the real records chosen, then those of the canaries."""
+        """Sets the gradients of the real records chosen, then those of the probes."""
         weights = vector.to_vector(self.module)
+        # This call is the first sign that the step before has ended.
         self._evidence.end_step(weights, unit=self._unit)
         parameters: list[Any] = list(self.module.parameters())
         real = self._real_gradients(examples, chosen[chosen < len(examples)], parameters)  # (k, d)
@@ -148,7 +167,11 @@ class WatchedDpSgd(DpSgd):
         return self._memory[:count].zero_()
 
     def _real_gradients(self, examples: Examples, chosen: Tensor, parameters: list[Any]) -> Tensor:
-        """(k, d) of the records chosen; the first of a round is also taken alone."""
+        """(k, d) of the records chosen.
+
+        The first record of a round is also taken alone: if its gradient changes with its batch,
+        clipping it bounds nothing.
+        """
         alone = None
         if len(chosen) > 1 and len(self._evidence.rounds[-1].members) == 0:
             super().per_example_gradients(examples, chosen[:1])
@@ -157,52 +180,48 @@ class WatchedDpSgd(DpSgd):
         super().per_example_gradients(examples, chosen)
         rows = torch.cat([p.grad_sample.flatten(1) for p in parameters], dim=1)
         if alone is not None:
-            apart = float((rows[0] - alone).norm()) / max(float(alone.norm()), self._clip)
-            self._evidence.mixed = max(self._evidence.mixed, apart)
+            change = float((rows[0] - alone).norm()) / max(float(alone.norm()), self._clip)
+            self._evidence.mixed = max(self._evidence.mixed, change)
         return rows
 
     def _note(self, weights: Tensor, chosen: Tensor, real: Tensor, places: Tensor) -> None:
-        """Computes the clipped sum of the step, and where it would have gone with another clipping."""
-        first_dense = len(self._probes.members)
-        one, of_dense = (
-            self._ones(places[places < first_dense]),
-            self._dense(places[places >= first_dense]),
-        )
-        others = gradient_sums(real, self._sizes, clip=self._clip) + of_dense
-        total = others + one
+        """Computes the clipped sum of the step, and where other clippings would have gone."""
+        singles = self._single_sums(places[places < len(self._probes.members)])
+        dense = self._dense_sums(places[places >= len(self._probes.members)])
+        total = gradient_sums(real, self._sizes, clip=self._clip) + dense + singles
         whole = total.raw * clip_factors(total.raw.norm(), self._clip)
         directions = {
             UNCLIPPED: total.raw - total.clipped,
             WHOLE: whole - total.clipped,
             TENSORS: total.by_tensor - total.clipped,
             LENGTH: total.clipped,
-            ONE: one.clipped,
-            DENSE: of_dense.clipped,
+            ONE: singles.clipped,
+            DENSE: dense.clipped,
         }
         self._evidence.begin_step(weights, chosen, total.clipped, directions)
 
-    def _ones(self, places: Tensor) -> Sums:
-        """The sums over the canaries of one coordinate at places (k,), each in a tensor by itself."""
+    def _single_sums(self, places: Tensor) -> Sums:
+        """Sums over the canaries of one coordinate at places (k,).
+
+        Each lies in a single tensor, so that clipping it by tensor is clipping it.
+        """
         members = self._probes.members[places]
         raw = torch.zeros(sum(self._sizes), dtype=torch.float64)
         raw[self._probes.coordinates[members]] = self._probes.norm * self._probes.signs[members]
-        clipped = raw * clip_factors(
-            torch.tensor(self._probes.norm, dtype=torch.float64), self._clip
-        )
+        norm = torch.tensor(self._probes.norm, dtype=torch.float64)
+        clipped = raw * clip_factors(norm, self._clip)
         return Sums(clipped, raw, clipped)
 
     def _sums_of_groups(self) -> Sums:
         """What one record of each dense gradient adds to a sum, (groups, d) each."""
         rows = self._probes.dense_gradients(torch.arange(len(self._probes.dense))).double()
-        found = [gradient_sums(row[None], self._sizes, clip=self._clip) for row in rows]
-        return Sums(
-            *(torch.stack([one[at] for one in found]) if found else rows for at in range(3))
-        )
+        if not len(rows):
+            return Sums(rows, rows, rows)
+        sums = [gradient_sums(row[None], self._sizes, clip=self._clip) for row in rows]
+        return Sums(*(torch.stack(parts) for parts in zip(*sums, strict=True)))
 
-    def _dense(self, places: Tensor) -> Sums:
-        """The sums over the dense canaries at places (k,), counted from the first of them."""
-        groups = len(self._probes.dense)
-        counts = torch.bincount(
-            (places - len(self._probes.members)) // TWINS, minlength=groups
-        ).double()
+    def _dense_sums(self, places: Tensor) -> Sums:
+        """Sums over the dense canaries at places (k,), which count the single ones as well."""
+        groups = (places - len(self._probes.members)) // RECORDS_PER_DENSE
+        counts = torch.bincount(groups, minlength=len(self._probes.dense)).double()
         return Sums(*(counts @ rows for rows in self._of_groups))

@@ -1,6 +1,12 @@
-"""Figures: the only file that draws with matplotlib."""
+"""Figures: the only file that draws with matplotlib.
 
+A figure of reconstructed images holds training records, so that it is drawn only where it was
+asked for.
+"""
+
+from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import matplotlib
 
@@ -10,6 +16,15 @@ import numpy as np
 from matplotlib import pyplot as plt
 
 from securefl.privacy.accounting.profile import Profile
+
+if TYPE_CHECKING:  # torch: seconds that the figure of a privacy profile need not wait
+    from torch import Tensor
+
+    from securefl.audit.exposure.result import Pictures
+    from securefl.audit.findings import Findings
+
+MAX_PICTURES = 8  # in a row
+LOWEST_RATE = 1e-4  # where the axes of an ROC curve begin
 
 
 def draw_profile(path: Path, profile: Profile, largest_epsilon: float) -> None:
@@ -37,3 +52,87 @@ def draw_profile(path: Path, profile: Profile, largest_epsilon: float) -> None:
         figure.savefig(path)
     finally:
         plt.close(figure)
+
+
+def draw_findings(findings: "Findings", *, pictures: bool) -> Path | None:
+    """Draws the figures of an audit next to its file.
+
+    Args:
+        findings: of one adversary.
+        pictures: whether reconstructed images were asked for.
+
+    Returns:
+        The figure that shows training records; None where there is none.
+    """
+    if any(line.curve is not None for line in findings.lines):
+        draw_curves(findings.curves, findings)
+    pairs = [
+        (exposure.attack, exposure.pictures)
+        for exposure in findings.exposures
+        if exposure.pictures is not None
+    ]
+    if not pictures or not pairs:
+        return None
+    draw_pairs(findings.pictures, pairs)
+    return findings.pictures
+
+
+def draw_curves(path: Path, findings: "Findings") -> None:
+    """Draws the ROC curve of every attack, both axes logarithmic, and the claim's upper bound."""
+    figure, axes = plt.subplots(figsize=(7, 5), layout="constrained")
+    for line in findings.lines:
+        if line.curve is None:
+            continue
+        false, true = line.curve.false_positive, line.curve.true_positive
+        axes.step(false, true, where="post", label=line.attack, lw=1)
+    rates = np.logspace(-4, 0, 100)
+    for profile in {line.profile for line in findings.lines if line.profile is not None}:
+        bound = [profile.most_true_positives(rate) for rate in rates]
+        axes.plot(rates, bound, color="black", lw=1, label="the most that the claim allows")
+    axes.plot(rates, rates, color="grey", linestyle=":", label="chance")
+    axes.set(xscale="log", yscale="log", xlim=(LOWEST_RATE, 1), ylim=(LOWEST_RATE, 1))
+    axes.set(xlabel="false positives", ylabel="true positives", title=findings.claim)
+    axes.legend(fontsize="small")
+    figure.savefig(path)
+    plt.close(figure)
+
+
+def draw_pairs(path: Path, pairs: Sequence[tuple[str, "Pictures"]]) -> None:
+    """Draws a row of originals over a row of reconstructions for each attack, as SVG."""
+    rows: list[tuple[str, Tensor]] = []
+    for attack, pictures in pairs:
+        rows.append(("original", pictures.truth))
+        rows.append((attack, pictures.found))
+    draw_rows(path, rows)
+
+
+def draw_rows(path: Path, rows: Sequence[tuple[str, "Tensor"]]) -> None:
+    """Draws labelled rows of images as SVG, the first `MAX_PICTURES` of each.
+
+    Args:
+        path: of the figure.
+        rows: a label, and images (n, channels, side, side) in [-1, 1].
+    """
+    columns = min(MAX_PICTURES, max(len(images) for _, images in rows))
+    size = (0.9 * columns + 2.2, 0.95 * len(rows))
+    figure, axes = plt.subplots(
+        len(rows), columns, figsize=size, squeeze=False, layout="constrained"
+    )
+    for row, (label, images) in zip(axes, rows, strict=True):
+        for column, axis in enumerate(row):
+            axis.set(xticks=[], yticks=[])
+            axis.set_frame_on(False)
+            if column < len(images):
+                pixels = _pixels(images[column])
+                axis.imshow(pixels, cmap="gray", vmin=0, vmax=1, interpolation="nearest")
+        row[0].set_ylabel(label, rotation=0, ha="right", va="center", fontsize="small")
+    # Without salt and date the same images give the same bytes, which a committed figure needs.
+    with plt.rc_context({"svg.hashsalt": "securefl"}):
+        figure.savefig(path, metadata={"Date": None})
+    plt.close(figure)
+
+
+def _pixels(image: "Tensor") -> Any:
+    """(side, side) or (side, side, 3) in [0, 1]."""
+    shown = ((image.detach() + 1) / 2).clamp(0, 1).float()
+    return (shown[0] if len(shown) == 1 else shown.movedim(0, -1)).numpy()

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from securefl import vector
-from securefl.audit.canaries import FEWEST, LOUDNESS, MOST, Canaries, CanaryDpSgd
+from securefl.audit.canaries import LOUDNESS, MAX_CANARIES, MIN_COORDINATES, Canaries, CanaryDpSgd
 from securefl.data.task import Examples, Task
 from securefl.learning.dp_sgd import DpSgd
 from securefl.learning.models.linear import mlp
@@ -62,7 +62,7 @@ def trained(hidden: Canaries | None, *, rate: float, noise: float = 0.0, steps: 
 
 def test_canaries_do_not_touch_each_other_and_half_of_them_are_in() -> None:
     found = canaries()
-    assert len(found) == min(MOST, D) == len(set(found.coordinates.tolist()))
+    assert len(found) == min(MAX_CANARIES, D) == len(set(found.coordinates.tolist()))
     inside = float(found.inside.double().mean())
     assert inside == pytest.approx(0.5, abs=4 * 0.5 / math.sqrt(len(found)))
     assert float(found.signs.mean()) == pytest.approx(0.0, abs=4 / math.sqrt(len(found)))
@@ -112,10 +112,14 @@ def test_a_quiet_canary_is_not_clipped_up() -> None:
 
 def test_a_small_model_has_no_room_for_canaries() -> None:
     with pytest.raises(
-        ValueError, match=rf"a model of {FEWEST} coordinates or more, got {FEWEST - 1}"
+        ValueError,
+        match=rf"a model of {MIN_COORDINATES} coordinates or more, got {MIN_COORDINATES - 1}",
     ):
-        Canaries(FEWEST - 1, norm=LOUDNESS, stream=seeded_keystream(1, "canaries"))
-    assert len(Canaries(3 * MOST, norm=1.0, stream=seeded_keystream(1, "canaries"))) == MOST
+        Canaries(MIN_COORDINATES - 1, norm=LOUDNESS, stream=seeded_keystream(1, "canaries"))
+    assert (
+        len(Canaries(3 * MAX_CANARIES, norm=1.0, stream=seeded_keystream(1, "canaries")))
+        == MAX_CANARIES
+    )
 
 
 def test_what_the_real_records_did_is_known_to_the_canaries() -> None:

@@ -8,18 +8,9 @@ import torch
 
 from benchmarks.experiments.planted import FAULTS, SHARED, planted
 from securefl.audit.inquiry import Inquiry
-from securefl.audit.inside import lines_of, watch
-from securefl.audit.verdicts import (
-    BATCHES,
-    BOOKS,
-    CLIP,
-    FRESH,
-    MECHANISM,
-    SIZE,
-    Line,
-    Stand,
-    overall,
-)
+from securefl.audit.inside import inside_lines, play_probes
+from securefl.audit.lines import Line, Verdict
+from securefl.audit.verdicts import BATCHES, BOOKS, CLIP, FRESH, MECHANISM, SIZE, overall
 from securefl.scenario.scenario import Scenario, parse_scenario
 
 SMALL = """
@@ -68,8 +59,8 @@ def found(seed: int, fault: str = "", *, clients: int = 1) -> dict[str, Line]:
     torch.set_num_threads(1)
     inquiry = Inquiry(scenario_of(seed, clients=clients), "server", seed=seed)
     with planted(fault):
-        watched = watch(inquiry, on_round=lambda label, record: None)
-    return {line.attack: line for line in lines_of(inquiry, watched)}
+        run = play_probes([inquiry], on_round=lambda label, record: None)
+    return {line.attack: line for line in inside_lines(inquiry, run, run.played.knowledge[0])}
 
 
 @pytest.mark.parametrize("seed", range(70, 73))
@@ -77,11 +68,11 @@ def test_right_code_is_not_accused(seed: int) -> None:
     lines = found(seed)
     assert tuple(lines) == (SIZE, FRESH, CLIP, BATCHES, BOOKS)
     assert set(lines) == set(MECHANISM)
-    assert Stand.VIOLATED not in {line.stand for line in lines.values()}
+    assert Verdict.VIOLATED not in {line.verdict for line in lines.values()}
 
 
 @pytest.mark.parametrize("fault", FAULTS)
 def test_a_planted_fault_is_found_from_inside(fault: str) -> None:
     lines = found(80, fault, clients=4 if fault == SHARED else 1)
-    assert lines[FINDS[fault]].stand is Stand.VIOLATED
-    assert overall(list(lines.values())) is Stand.VIOLATED
+    assert lines[FINDS[fault]].verdict is Verdict.VIOLATED
+    assert overall(list(lines.values())) is Verdict.VIOLATED

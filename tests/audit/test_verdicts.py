@@ -1,13 +1,4 @@
-"""Bounds and verdicts: right code is not accused, planted faults are, and what is printed is what was measured.
-
-Mutants killed:
-bounds: Bonferroni forgotten; thresholds set on the canaries that are tested; the larger upper end; ceiling of half the
-guesses.
-refutation: either test left out; the profile read the wrong way round; more than is left of confidence spent on a test.
-verdicts: violated under the claim; records that refute a claim without coins; violated outweighed by holds; holds
-while a line of the mechanism is missing.
-Profile.least_false_positives: one way round only; delta forgotten.
-"""
+"""Bounds and verdicts: right code is not accused, and planted faults are."""
 
 import math
 
@@ -25,7 +16,7 @@ from attacks import (
     one_run_mu,
 )
 from securefl.audit.bounds import (
-    EACH,
+    LINE_CONFIDENCE,
     Claim,
     bounds,
     canary_scores,
@@ -37,15 +28,14 @@ from securefl.audit.bounds import (
 )
 from securefl.audit.canaries import Canaries
 from securefl.audit.knowledge import Knowledge, Sight
+from securefl.audit.lines import Line, Verdict, table_lines
 from securefl.audit.verdicts import (
     MECHANISM,
-    Line,
-    Stand,
+    Scored,
     canary_line,
-    facts,
     membership_line,
     overall,
-    told,
+    worst,
 )
 from securefl.privacy.accounting.gaussian import exact_epsilon
 from securefl.privacy.accounting.profile import privacy_profile
@@ -188,16 +178,15 @@ def test_scores_are_summed_over_rounds_and_taken_from_the_model_where_no_round_i
 
 
 def line_of(mu: float, seed: int = 1) -> Line:
-    return canary_line(
-        "canaries", *scored(mu, seed, m=10000), CLAIM, stream, seen="every update by itself"
-    )
+    canaries = Scored("canaries", *scored(mu, seed, m=10000))
+    return canary_line(canaries, CLAIM, stream, sight="every update by itself")
 
 
 def test_canaries_violate_or_cannot_tell() -> None:
     """They never say that a claim holds: other attacks may see more."""
-    assert line_of(2 * MU).stand is Stand.VIOLATED
-    assert line_of(1.07 * MU).stand is Stand.UNTOLD
-    assert line_of(0.0).stand is Stand.UNTOLD
+    assert line_of(2 * MU).verdict is Verdict.VIOLATED
+    assert line_of(1.07 * MU).verdict is Verdict.UNDECIDED
+    assert line_of(0.0).verdict is Verdict.UNDECIDED
     assert line_of(MU).why.startswith("no violation found by every update by itself")
 
 
@@ -247,82 +236,98 @@ def test_bounds_are_the_best_of_ten_thresholds_each_at_a_tenth_of_the_doubt() ->
 
 def test_records_can_refute_a_claim_if_coins_decided_and_are_never_proof_that_it_holds() -> None:
     strong, weak = scored(4 * MU, 1), scored(0.0, 1)
-    found = membership_line("loss", *strong, CLAIM, by_coins=True)
-    assert found.stand is Stand.VIOLATED
+    found = membership_line(Scored("loss", *strong), CLAIM, by_coins=True)
+    assert found.verdict is Verdict.VIOLATED
     assert found.epsilon is not None
-    assert found.epsilon == one_run_epsilon(*strong, delta=DELTA, confidence=EACH)
-    assert membership_line("loss", *strong, CLAIM, by_coins=False).stand is Stand.UNTOLD
-    nothing = membership_line("loss", *weak, CLAIM, by_coins=True)
-    assert (nothing.stand, nothing.epsilon) == (Stand.UNTOLD, 0.0)
+    assert found.epsilon == one_run_epsilon(*strong, delta=DELTA, confidence=LINE_CONFIDENCE)
+    assert (
+        membership_line(Scored("loss", *strong), CLAIM, by_coins=False).verdict is Verdict.UNDECIDED
+    )
+    nothing = membership_line(Scored("loss", *weak), CLAIM, by_coins=True)
+    assert (nothing.verdict, nothing.epsilon) == (Verdict.UNDECIDED, 0.0)
     assert "says nothing about better attacks" in nothing.why
-    unclaimed = membership_line("loss", *strong, None, by_coins=True)
-    assert (unclaimed.stand, unclaimed.epsilon) == (Stand.UNCLAIMED, None)
+    unclaimed = membership_line(Scored("loss", *strong), None, by_coins=True)
+    assert (unclaimed.verdict, unclaimed.epsilon) == (Verdict.UNCLAIMED, None)
     assert all(point.allowed is None for point in unclaimed.points)
 
 
 def test_a_line_tells_what_was_measured_beside_what_is_claimed() -> None:
     scores, inside = scored(MU, 1)
-    line = membership_line("loss", scores, inside, CLAIM, by_coins=True)
+    line = membership_line(Scored("loss", scores, inside), CLAIM, by_coins=True)
     at_one, at_a_tenth = line.points
     assert (at_one.rate, at_a_tenth.rate) == (0.01, 0.001)
     assert at_one.allowed == CLAIM.profile.most_true_positives(0.01)
-    assert at_one.found is not None
-    assert at_one.found.lower < at_one.found.true_positive_rate < at_one.found.upper
+    assert at_one.share is not None
+    assert at_one.share.lower < at_one.share.value < at_one.share.upper
     assert line.auc == pytest.approx(0.76025, abs=0.02)
-    head, row, reason = told([line])
+    head, row, reason = table_lines([line])
     assert head.split()[:2] == ["verdict", "attack"]
     assert f"{line.auc:.3f}" in row
     assert f"/ {at_one.allowed:.3f}" in row
     assert reason.startswith("cannot tell (loss): no violation found")
-    written = facts(line)
-    assert written["points"][0]["interval"] == [at_one.found.lower, at_one.found.upper]
+    written = line.to_json()
+    assert line.to_json()["points"] == [point.to_json() for point in line.points]
+    assert at_one.to_json()["interval"] == [at_one.share.lower, at_one.share.upper]
     assert written["verdict"] == "cannot tell"
     assert "curve" not in written
 
 
 def test_too_few_others_are_not_measured() -> None:
-    line = membership_line("loss", *scored(MU, 1, m=150), None, by_coins=True)
-    assert [point.found for point in line.points] == [None, None]
-    assert "too few records" in next(row for row in told([line]) if row.startswith("no claim"))
+    line = membership_line(Scored("loss", *scored(MU, 1, m=150)), None, by_coins=True)
+    assert [point.share for point in line.points] == [None, None]
+    assert "too few records" in next(
+        row for row in table_lines([line]) if row.startswith("no claim")
+    )
 
 
 def test_a_rate_finer_than_the_attack_is_good_for_is_not_measured() -> None:
-    line = membership_line("RMIA", *scored(MU, 1, m=9000), None, by_coins=True, finest=0.002)
+    line = membership_line(
+        Scored("RMIA", *scored(MU, 1, m=9000), finest=0.002), None, by_coins=True
+    )
     at_one, at_a_tenth = line.points
-    assert at_one.found is not None
-    assert at_a_tenth.found is None
+    assert at_one.share is not None
+    assert at_a_tenth.share is None
 
 
 def test_too_few_records_make_no_line_and_no_traceback() -> None:
-    line = membership_line(
-        "loss", torch.arange(4.0), torch.tensor([True, True, True, False]), CLAIM, by_coins=True
-    )
-    assert (line.stand, line.auc) == (Stand.UNTOLD, None)
+    four = Scored("loss", torch.arange(4.0), torch.tensor([True, True, True, False]))
+    line = membership_line(four, CLAIM, by_coins=True)
+    assert (line.verdict, line.auc) == (Verdict.UNDECIDED, None)
     assert line.why == "3 records that were trained on and 1 that were not are too few"
-    one = membership_line("loss", torch.arange(1.0), torch.tensor([True]), CLAIM, by_coins=True)
-    assert one.why == "1 records that were trained on and 0 that were not are too few"
+    single = Scored("loss", torch.arange(1.0), torch.tensor([True]))
+    line = membership_line(single, CLAIM, by_coins=True)
+    assert line.why == "1 records that were trained on and 0 that were not are too few"
 
 
 def test_a_claim_holds_only_where_every_line_of_the_mechanism_does() -> None:
-    def lines(*stands: Stand) -> list[Line]:
-        return [Line(name, stand, "") for name, stand in zip(MECHANISM, stands, strict=True)]
+    def lines(*verdicts: Verdict) -> list[Line]:
+        return [Line(name, verdict, "") for name, verdict in zip(MECHANISM, verdicts, strict=True)]
 
-    holds, untold = Stand.HOLDS, Stand.UNTOLD
-    seen = [Line("canaries", untold, "")]
-    assert overall([*lines(*[holds] * 5), *seen]) is holds
-    for missing in range(5):
-        stands = [untold if at == missing else holds for at in range(5)]
-        assert overall([*lines(*stands), *seen]) is untold
-        assert (
-            overall([line for at, line in enumerate(lines(*[holds] * 5)) if at != missing])
-            is untold
-        )
-        stands[missing] = Stand.VIOLATED
-        assert overall([*lines(*stands), *seen]) is Stand.VIOLATED
-    assert overall([*lines(*[holds] * 5), Line("canaries", Stand.VIOLATED, "")]) is Stand.VIOLATED
+    holds, undecided = Verdict.HOLDS, Verdict.UNDECIDED
+    right = lines(*[holds] * 5)
+    canaries = Line("canaries", undecided, "")
+    assert overall([*right, canaries]) is holds
+    for place in range(5):
+        verdicts = [holds] * 5
+        verdicts[place] = undecided
+        assert overall([*lines(*verdicts), canaries]) is undecided
+        assert overall([*right[:place], *right[place + 1 :]]) is undecided
+        verdicts[place] = Verdict.VIOLATED
+        assert overall([*lines(*verdicts), canaries]) is Verdict.VIOLATED
+    assert overall([*right, Line("canaries", Verdict.VIOLATED, "")]) is Verdict.VIOLATED
+
+
+def test_the_worst_verdict_of_several_is_the_one_that_a_claim_suffers_from_most() -> None:
+    assert worst([Verdict.HOLDS, Verdict.VIOLATED, Verdict.UNDECIDED]) is Verdict.VIOLATED
+    assert worst([Verdict.HOLDS, Verdict.UNDECIDED]) is Verdict.UNDECIDED
+    assert worst([Verdict.HOLDS, Verdict.HOLDS]) is Verdict.HOLDS
+    assert worst([Verdict.UNCLAIMED]) is Verdict.UNCLAIMED
 
 
 def test_without_a_claim_nothing_holds_and_nothing_is_violated() -> None:
-    assert overall([Line("a", Stand.UNTOLD, ""), Line("b", Stand.UNCLAIMED, "")]) is Stand.UNTOLD
-    assert overall([Line("b", Stand.UNCLAIMED, "")]) is Stand.UNCLAIMED
-    assert overall([]) is Stand.UNCLAIMED
+    assert (
+        overall([Line("a", Verdict.UNDECIDED, ""), Line("b", Verdict.UNCLAIMED, "")])
+        is Verdict.UNDECIDED
+    )
+    assert overall([Line("b", Verdict.UNCLAIMED, "")]) is Verdict.UNCLAIMED
+    assert overall([]) is Verdict.UNCLAIMED

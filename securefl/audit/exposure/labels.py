@@ -1,4 +1,4 @@
-"""Labels from an update, next to the usual shares of classes."""
+"""Labels from an update: how many records of each class it is of."""
 
 from collections.abc import Mapping
 
@@ -11,87 +11,113 @@ from securefl.audit.exposure.look import Look, Update
 from securefl.audit.exposure.result import Exposure, error_of_share
 from securefl.data.task import Examples, Task
 
-_ENOUGH = 500  # records of the attacker's own, to count labels by
-_POINTS = 5  # on the way from the global model to the local one, at which steps start
+MAX_OWN_RECORDS = 500  # of the attacker's own, to count labels by
+MAX_POINTS = 5  # on the way from the global model to the local one, where gradients are taken
+NO_RECORD_OF_A_CLASS = "the attacker has no record of some class"
+
+
+def labels(look: Look, update: Update, counts: Mapping[int, float]) -> Exposure:
+    """Returns the share of labels that are right, next to the attacker's own shares of classes.
+
+    Args:
+        look: the first rounds.
+        update: of the target, or a sum that contains it.
+        counts: client -> how much its update counts in the sum.
+    """
+    name, classes = "labels", look.task.classes
+    estimate = counted(look, update, counts)
+    if estimate is None:
+        return Exposure(name, NO_RECORD_OF_A_CLASS)
+    truth = _true_shares(look, counts)
+    n = int(estimate.sum())
+    usual = torch.bincount(look.known.labels, minlength=classes).double() / len(look.known)
+    guess = attacks.counts_from_bias(torch.zeros(classes, dtype=torch.float64), usual, n=n)
+
+    def right(counts: Tensor) -> float:
+        """The share of labels that these counts and the truth have in common."""
+        return float(torch.minimum(counts.double() / n, truth).sum())
+
+    whose = "of the target" if update.alone else f"of {len(counts)} clients together"
+    why = f"right labels among {n} {whose}; guessing takes the classes' usual shares"
+    return Exposure(name, why, "share", right(estimate), right(guess), error=error_of_share(n))
+
+
+def _true_shares(look: Look, counts: Mapping[int, float]) -> Tensor:
+    """(classes,) shares in the sum, where a record counts as much as its client's steps do."""
+    shares = torch.zeros(look.task.classes, dtype=torch.float64)
+    for client, count in counts.items():
+        own = look.data.sites[client].train.labels
+        of_class = torch.bincount(own, minlength=look.task.classes).double()
+        shares += count * look.steps(client) * of_class / len(own)
+    return shares / shares.sum()
 
 
 def counted(look: Look, update: Update, counts: Mapping[int, float]) -> Tensor | None:
-    """(classes,) how many records of each class an update or a sum seems to be of, by the model's last layer.
+    """Estimates the records of each class behind an update, by the model's last layer.
 
-    How many records there are is taken as known. In a sum a record counts as much as its client's steps do. None where
-    the attacker has no record of some class.
+    The number of records is taken as known. In a sum, a record counts as much as its client's
+    steps do.
+
+    Returns:
+        (classes,) counts; None where the attacker has no record of some class to compare with.
     """
-    records = Examples(look.known.features[:_ENOUGH], look.known.labels[:_ENOUGH])
+    records = Examples(look.known.features[:MAX_OWN_RECORDS], look.known.labels[:MAX_OWN_RECORDS])
     if not bool(torch.bincount(records.labels, minlength=look.task.classes).all()):
         return None
     steps = sum(count * look.steps(client) for client, count in counts.items())
-    mean = update.moved.double() / (-look.inquiry.scenario.training.lr * steps)
-    most = max(map(look.steps, counts))
+    mean_gradient = update.moved.double() / (-look.inquiry.scenario.training.lr * steps)
+    # Local steps start all along the way from the global to the local model, and gradients differ
+    # there: the attacker's own are averaged over points of that way, the last step's start included.
+    max_steps = max(map(look.steps, counts))
     way = update.moved / sum(counts.values())  # of a client on average
-    starts = torch.linspace(0, 1 - 1 / most, min(most, _POINTS)).tolist()
-    found = [
-        last_layer_gradients(look.model, look.task, records, update.model + at * way)
-        for at in starts
+    starts = torch.linspace(0, 1 - 1 / max_steps, min(max_steps, MAX_POINTS)).tolist()
+    gradients = [
+        last_layer_gradients(look.model, look.task, records, update.model + start * way)
+        for start in starts
     ]
-    known = torch.stack(found).mean(dim=0)
-    last, n = mean[-known.shape[1] :], len(look.behind(counts))
-    return attacks.label_counts(last, known, records.labels, classes=look.task.classes, n=n)
+    known = torch.stack(gradients).mean(dim=0)  # (records, p)
+    return attacks.label_counts(
+        mean_gradient[-known.shape[1] :],
+        known,
+        records.labels,
+        classes=look.task.classes,
+        n=len(look.behind(counts)),
+    )
 
 
 def labels_of(counts: Tensor) -> Tensor:
-    """(n,) labels in ascending order."""
+    """Returns (n,) labels in ascending order, as many of each class as counts says."""
     return torch.repeat_interleave(torch.arange(len(counts)), counts)
 
 
 def last_layer_gradients(
     model: nn.Module, task: Task, examples: Examples, weights: Tensor
 ) -> Tensor:
-    """(k, p) float64, of each record's loss by the p coordinates of the last layer at weights (d,).
+    """Returns the gradient of each record's loss by the model's last layer.
 
-    model, a workspace, is left with these weights; its last layer is linear and gives the logits.
+    One pass forward is enough: the gradient by a linear layer is the outer product of the error at
+    its output and its input.
+
+    Args:
+        model: a workspace, left with these weights; its last layer is linear and gives the logits.
+        task: gives the loss.
+        examples: k records.
+        weights: (d,).
+
+    Returns:
+        (k, p) float64, by the p coordinates of the last layer, weights before biases.
     """
     vector.load_vector(model, weights)
     *_, last = (layer for layer in model.modules() if isinstance(layer, nn.Linear))
-    read: list[Tensor] = []
-    hook = last.register_forward_pre_hook(lambda layer, given: read.append(given[0].detach()))
+    inputs: list[Tensor] = []
+    hook = last.register_forward_pre_hook(lambda layer, given: inputs.append(given[0].detach()))
     try:
         with torch.no_grad():
             logits = model(task.inputs(examples.features))
     finally:
         hook.remove()
     logits = logits.double().requires_grad_()
-    (error,) = torch.autograd.grad(
-        task.loss(logits, examples.labels) * len(examples), logits
-    )  # (k, outputs)
-    by_weight = error[:, :, None] * read[0].double()[:, None, :]
+    total = task.loss(logits, examples.labels) * len(examples)  # the loss is a mean
+    (error,) = torch.autograd.grad(total, logits)  # (k, outputs)
+    by_weight = error[:, :, None] * inputs[0].double()[:, None, :]  # (k, outputs, inputs)
     return torch.cat([by_weight.flatten(1), error], dim=1)
-
-
-def labels(look: Look, update: Update, counts: Mapping[int, float]) -> Exposure:
-    """The share of labels that the counts get right, beside the attacker's own shares of classes."""
-    name, classes = "labels", look.task.classes
-    found = counted(look, update, counts)
-    if found is None:
-        return Exposure(name, "the attacker has no record of some class")
-    truth = torch.zeros(classes, dtype=torch.float64)
-    for client, count in counts.items():
-        labels = look.data.sites[client].train.labels
-        truth += (
-            count
-            * look.steps(client)
-            * torch.bincount(labels, minlength=classes).double()
-            / len(labels)
-        )
-    truth /= truth.sum()
-    n = int(found.sum())
-    usual = torch.bincount(look.known.labels, minlength=classes).double() / len(look.known)
-    guess = attacks.counts_from_bias(torch.zeros(classes, dtype=torch.float64), usual, n=n)
-
-    def right(counts: Tensor) -> float:
-        return float(torch.minimum(counts.double() / n, truth).sum())
-
-    whose = "the target's" if update.alone else f"those of {len(counts)} clients together"
-    why = (
-        f"the share of {n} labels that are right, {whose}; guessing takes the classes' usual shares"
-    )
-    return Exposure(name, why, "share", right(found), right(guess), error=error_of_share(n))

@@ -1,6 +1,6 @@
-"""What updates show of the records behind them: who looks, at which update, and what was found beside guessing."""
+"""A look at the first rounds: the updates that an adversary sees, and what it knows already."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -17,16 +17,39 @@ from securefl.privacy.remember import Remember, fresh
 from securefl.scenario.assemble.data import load_data
 from securefl.scenario.making.adversary import poisoned
 
-ROUNDS = 5  # that are looked at
-_KNOWN = 1000  # records of the attacker's own
+MAX_ROUNDS = 5  # that are looked at
+MAX_KNOWN_RECORDS = 1000  # of the attacker's own
+
+
+class Update(NamedTuple):
+    """The target's update, or a sum or step that contains it.
+
+    Attributes:
+        round: in which it was seen.
+        model: (d,), the global model that the clients started from.
+        moved: (d,), the update, sum or step.
+        alone: whether it is the target's own update.
+        counts: client -> how much its update counts in moved; None where these are unknown.
+    """
+
+    round: int
+    model: Tensor
+    moved: Tensor
+    alone: bool
+    counts: Mapping[int, float] | None
 
 
 @dataclass(frozen=True)
 class Look:
-    """The first rounds, seen by an adversary, with records of its own that nobody trained on.
+    """The first rounds as an adversary sees them.
 
-    data: what clients trained on, corrupt ones too. model: a workspace. local: all that trainers were made
-    from. knowledge: client -> what the adversary learned of it, of those that are not on its side.
+    Attributes:
+        inquiry: who looks at whom.
+        data: the records that clients trained on, those of corrupt clients included.
+        model: a workspace.
+        known: records of the attacker's own, which no client trained on.
+        local: everything that the trainers were made from.
+        knowledge: client -> what the adversary learned of it, for all clients not on its side.
     """
 
     inquiry: Inquiry
@@ -38,58 +61,88 @@ class Look:
 
     @property
     def task(self) -> Task:
-        """What is predicted."""
+        """The task of the federation."""
         return self.data.task
 
     @property
-    def update(self) -> "Update | None":
-        """The first that is seen of the target with the global model it started from; None where nothing is."""
+    def update(self) -> Update | None:
+        """The first update that is seen along with the model it started from; None without one."""
         for sight in self.knowledge[self.inquiry.target].moves:
             if sight.model is not None and sight.moved is not None:
                 return Update(sight.round, sight.model, sight.moved, sight.alone, sight.counts)
         return None
 
     def behind(self, clients: Iterable[int]) -> Examples:
-        """The records that these clients trained on."""
+        """Returns the records that these clients trained on."""
         return concatenate([self.data.sites[client].train for client in clients])
 
     def steps(self, client: int) -> int:
-        """How many local steps a client takes in a round."""
+        """Returns the number of local steps that a client takes in a round."""
         training, plan = self.inquiry.scenario.training, self.local.plans.get(client)
-        records = len(self.data.sites[client].train)
+        if plan is not None:
+            return plan.steps
         local = attacks.LocalSteps(training.lr, training.batch, training.epochs)
-        return local.count(records) if plan is None else plan.steps
-
-
-class Update(NamedTuple):
-    """The target's update, or a sum or step that it is part of, as a Sight has it."""
-
-    round: int
-    model: Tensor
-    moved: Tensor
-    alone: bool
-    counts: Mapping[int, float] | None
+        return local.count(len(self.data.sites[client].train))
 
 
 def look_at(inquiry: Inquiry, *, on_round: OnRound, remember: Remember = fresh) -> Look:
-    """Play the first rounds of the scenario itself, every client that is not on the adversary's side watched."""
+    """Plays the first rounds for one adversary; see `looks_at`."""
+    (look,) = looks_at([inquiry], on_round=on_round, remember=remember)
+    return look
+
+
+def looks_at(
+    inquiries: Sequence[Inquiry], *, on_round: OnRound, remember: Remember = fresh
+) -> list[Look]:
+    """Plays the first rounds of the scenario itself, once for all adversaries.
+
+    Each watches every client that is not on its side: sources are told apart among them.
+
+    Args:
+        inquiries: adversaries that see updates, of one scenario, target and seed.
+        on_round: called with the record of each round.
+        remember: caches expensive results.
+
+    Returns:
+        One look an adversary, in the same order.
+    """
+    inquiry = inquiries[0]
     scenario = inquiry.scenario
-    clients = [client for client in range(scenario.clients) if client not in inquiry.coalition]
-    clients.sort(key=lambda client: client != inquiry.target)
     data = load_data(scenario)
+    watched = [_watched(inquiry) for inquiry in inquiries]
     played = replay(
         scenario,
-        [inquiry.watcher(data, client) for client in clients],
+        [
+            inquiry.watcher(data, client)
+            for inquiry, clients in zip(inquiries, watched, strict=True)
+            for client in clients
+        ],
         on_round=lambda record: on_round("updates", record),
         remember=remember,
-        rounds=min(ROUNDS, scenario.rounds),
+        rounds=min(MAX_ROUNDS, scenario.rounds),
     )
-    order = torch.from_numpy(inquiry.stream("known").permutation(len(data.test)))[:_KNOWN]
-    return Look(
-        inquiry,
-        poisoned(scenario, data),
-        played.assembled.model,
-        Examples(data.test.features[order], data.test.labels[order]),
-        played.local,
-        dict(zip(clients, played.knowledge, strict=True)),
-    )
+    # Test records stand for the attacker's own: like the clients', and never trained on.
+    order = inquiry.stream("known").permutation(len(data.test))
+    chosen = torch.from_numpy(order)[:MAX_KNOWN_RECORDS]
+    known = Examples(data.test.features[chosen], data.test.labels[chosen])
+    trained_on = poisoned(scenario, data)
+    learned = iter(played.knowledge)
+    return [
+        Look(
+            inquiry,
+            trained_on,
+            played.assembled.model,
+            known,
+            played.local,
+            {client: next(learned) for client in clients},
+        )
+        for inquiry, clients in zip(inquiries, watched, strict=True)
+    ]
+
+
+def _watched(inquiry: Inquiry) -> list[int]:
+    """The clients not on the adversary's side, the target first: a replay's ledger is the first's."""
+    clients = [
+        client for client in range(inquiry.scenario.clients) if client not in inquiry.coalition
+    ]
+    return sorted(clients, key=lambda client: client != inquiry.target)

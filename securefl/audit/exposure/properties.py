@@ -1,7 +1,9 @@
-"""Labels, a property of the target's records, and whose a record is: from updates, each beside its chance."""
+"""Property inference: is a class frequent or rare among the records behind an update?"""
 
+import math
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -13,95 +15,140 @@ from securefl.data.task import Examples
 from securefl.rng import Keystream
 from securefl.scenario.assemble.trainers import make_trainers
 
-_ENOUGH = 500  # records of the attacker's own, to count labels by
-_POINTS = 5  # on the way from the global model to the local one, at which steps start
-_FEWEST, _MOST = 20, 200  # records of a trial
-HIGH, LOW = 0.3, 0.1  # shares of the rarer class
-_SHADOWS, _TRIALS, _GUESSES = 24, 20, 8  # the first two even: half with the property, half without
-_ASKED = 20  # records a client whose source is asked for
-_UNSUMMED = "what is seen is no sum of updates by weights that are known"
+MIN_TRIAL_RECORDS = 20
+MAX_TRIAL_RECORDS = 200
+HIGH_SHARE = 0.3  # of the rarest class, in half of the trials
+LOW_SHARE = 0.1  # in the other half
+SHADOW_UPDATES = 24  # even: half with the property, half without
+TRIALS = 20  # even, likewise
+GUESSED_UPDATES = 8  # averaged, to guess the update of a client that the attacker does not know
+CONFIDENCE = 0.95  # of the interval around the share of right trials
+
+
+@dataclass(frozen=True)
+class _Setting:
+    """What all trials of one look have in common.
+
+    Attributes:
+        look: the first rounds.
+        model: (d,), the global model that trials start from.
+        rare: the rarest class among the attacker's own records.
+        n: records of a trial.
+    """
+
+    look: Look
+    model: Tensor
+    rare: int
+    n: int
 
 
 def property_of(look: Look, update: Update, counts: Mapping[int, float]) -> Exposure:
-    """How often an update tells whether 30 or 10 % of the records behind it are of the rarer class."""
-    name, client = "property", look.inquiry.target
-    target, model = look.data.sites[client].train, update.model
-    rare = int(torch.bincount(look.known.labels, minlength=look.task.classes).argmin())
-    n = min(_MOST, *(_most(examples, rare) for examples in (target, look.known)))
-    if n < _FEWEST:
-        few = f"too few records: trials of {n}, where {_FEWEST} are needed"
-        return Exposure(name, few)
-    has = torch.arange(_SHADOWS) % 2 == 0
-    rows = counts[client] * torch.stack(
-        [
-            _trial(look, model, look.known, n, rare, high, f"shadow {at}")
-            for at, high in enumerate(has.tolist())
-        ]
-    )
-    if not bool(torch.isfinite(rows).all()):
-        return Exposure(name, "the attacker's own training diverges")
-    beside = {other: count for other, count in counts.items() if other != client}
-    others, guessed = torch.zeros_like(model), torch.zeros_like(model)
-    for other, count in beside.items():
-        others += count * _trained(look, model, look.data.sites[other].train, other, "beside")
-    if beside:
-        guessed = sum(beside.values()) * _usual(look, model)
-    coins = [
-        at % 2 == 0 for at in range(_TRIALS)
-    ]  # as many of each, so that one answer for all is right in half
-    right = 0
-    for at, high in enumerate(coins):
-        seen = counts[client] * _trial(look, model, target, n, rare, high, f"trial {at}") + others
-        right += (attacks.property_inference(seen - guessed, rows, has) > 0) == high
-    certain = attacks.clopper_pearson(right, _TRIALS, confidence=0.95)
-    seen_as = "its update" if update.alone else f"a sum of {len(counts)} updates"
-    why = (
-        f"whether {HIGH:.0%} or {LOW:.0%} of {n} records are of class {rare}, told from {seen_as} in {_TRIALS} trials, "
-        f"half of each ([{certain.lower:.0%}, {certain.upper:.0%}] at 95 %); {_SHADOWS} shadow updates"
-    )
-    return Exposure(name, why, "share", right / _TRIALS, 0.5, error=error_of_share(_TRIALS))
+    """Returns how often an update reveals whether 30 or 10 % of its records are of a rare class.
 
+    The attacker trains shadow updates on its own records, half with the property. The trials are
+    updates on the target's records, in a sum where the adversary sees sums only.
 
-def _usual(look: Look, model: Tensor) -> Tensor:
-    """(d,) what the attacker takes for the update of a client that it knows nothing about."""
-    n, found = len(look.data.sites[look.inquiry.target].train), []
-    for at in range(_GUESSES):
-        order = torch.from_numpy(look.inquiry.stream(f"usual {at}").permutation(len(look.known)))[
-            :n
-        ]
-        part = Examples(look.known.features[order], look.known.labels[order])
-        found.append(_trained(look, model, part, look.inquiry.target, f"usual {at}"))
-    return torch.stack(found).mean(dim=0)
-
-
-def _trial(
-    look: Look, model: Tensor, examples: Examples, n: int, rare: int, high: bool, name: str
-) -> Tensor:
-    """(d,) the update of a client like the target with n of these records, a high or a low share of the rarer class.
-
-    Under DP-SGD they are repeated until they are as many as the target has, or noise would count for more than it does.
+    Args:
+        look: the first rounds.
+        update: of the target, or a sum that contains it.
+        counts: client -> how much its update counts in the sum.
     """
-    wanted = round((HIGH if high else LOW) * n)
+    name, client = "property", look.inquiry.target
+    target = look.data.sites[client].train
+    rare = int(torch.bincount(look.known.labels, minlength=look.task.classes).argmin())
+    n = min(MAX_TRIAL_RECORDS, _largest_trial(target, rare), _largest_trial(look.known, rare))
+    if n < MIN_TRIAL_RECORDS:
+        few = f"too few records: trials of {n}, where {MIN_TRIAL_RECORDS} are needed"
+        return Exposure(name, few)
+    setting = _Setting(look, update.model, rare, n)
+    has_property = torch.arange(SHADOW_UPDATES) % 2 == 0
+    shadows = counts[client] * torch.stack(
+        [
+            _trial(setting, look.known, high, f"shadow {index}")
+            for index, high in enumerate(has_property.tolist())
+        ]
+    )
+    if not bool(torch.isfinite(shadows).all()):
+        return Exposure(name, "the attacker's own training diverges")
+    rest = _rest_of_sum(setting, counts)
+    right = 0
+    # As many trials with the property as without, so that one answer for all is right in half.
+    for index in range(TRIALS):
+        high = index % 2 == 0
+        own = counts[client] * _trial(setting, target, high, f"trial {index}")
+        seen = own + rest.true - rest.guessed
+        right += (attacks.property_inference(seen, shadows, has_property) > 0) == high
+    interval = attacks.clopper_pearson(right, TRIALS, confidence=CONFIDENCE)
+    sight = "its update" if update.alone else f"a sum of {len(counts)} updates"
+    why = (
+        f"whether {HIGH_SHARE:.0%} or {LOW_SHARE:.0%} of {n} records are of class {rare}, "
+        f"by {sight} in {TRIALS} trials, half of each "
+        f"([{interval.lower:.0%}, {interval.upper:.0%}] at 95 %); "
+        f"{SHADOW_UPDATES} shadow updates"
+    )
+    return Exposure(name, why, "share", right / TRIALS, 0.5, error=error_of_share(TRIALS))
+
+
+class _Rest(NamedTuple):
+    """The other clients' updates in a sum (d,), and what the attacker takes for them (d,)."""
+
+    true: Tensor
+    guessed: Tensor
+
+
+def _rest_of_sum(setting: _Setting, counts: Mapping[int, float]) -> _Rest:
+    """The rest of a sum; both are 0 where the target's update is seen alone."""
+    look, model = setting.look, setting.model
+    others = {client: count for client, count in counts.items() if client != look.inquiry.target}
+    true = torch.zeros_like(model)
+    for client, count in others.items():
+        records = look.data.sites[client].train
+        true += count * _trained(look, model, records, client, "beside")
+    if not others:
+        return _Rest(true, torch.zeros_like(model))
+    return _Rest(true, sum(others.values()) * _guessed_update(setting))
+
+
+def _guessed_update(setting: _Setting) -> Tensor:
+    """(d,) the attacker's guess at the update of a client that it knows nothing about."""
+    look = setting.look
+    n = len(look.data.sites[look.inquiry.target].train)
+    updates = []
+    for index in range(GUESSED_UPDATES):
+        order = look.inquiry.stream(f"usual {index}").permutation(len(look.known))
+        chosen = torch.from_numpy(order)[:n]
+        records = Examples(look.known.features[chosen], look.known.labels[chosen])
+        updates.append(
+            _trained(look, setting.model, records, look.inquiry.target, f"usual {index}")
+        )
+    return torch.stack(updates).mean(dim=0)
+
+
+def _trial(setting: _Setting, examples: Examples, high: bool, name: str) -> Tensor:
+    """(d,) the update of a client like the target, with a high or a low share of the rare class."""
+    look, n = setting.look, setting.n
+    wanted = round((HIGH_SHARE if high else LOW_SHARE) * n)
     order = torch.from_numpy(look.inquiry.stream(f"{name} records").permutation(len(examples)))
-    is_rare = examples.labels[order] == rare
+    is_rare = examples.labels[order] == setting.rare
     chosen = torch.cat([order[is_rare][:wanted], order[~is_rare][: n - wanted]])
     if look.local.plans:
-        chosen = chosen.repeat(-(-look.local.plans[look.inquiry.target].records // n))
-        chosen = chosen[: look.local.plans[look.inquiry.target].records]
+        # DP-SGD adds noise for as many records as the target declares: with fewer of them the
+        # noise would count for more than it does. So records are repeated up to that number.
+        records = look.local.plans[look.inquiry.target].records
+        chosen = chosen.repeat(math.ceil(records / n))[:records]
     part = Examples(examples.features[chosen], examples.labels[chosen])
-    return _trained(look, model, part, look.inquiry.target, name)
+    return _trained(look, setting.model, part, look.inquiry.target, name)
 
 
-def _most(examples: Examples, rare: int) -> int:
-    """The largest trial that these records allow, without taking nearly all of them."""
+def _largest_trial(examples: Examples, rare: int) -> int:
+    """The most records that a trial can draw without taking nearly all of a class."""
     of_class = int((examples.labels == rare).sum())
-    return min(
-        int(of_class / HIGH), int((len(examples) - of_class) / (1 - LOW)), len(examples) // 2
-    )
+    others = len(examples) - of_class
+    return min(int(of_class / HIGH_SHARE), int(others / (1 - LOW_SHARE)), len(examples) // 2)
 
 
 def _trained(look: Look, model: Tensor, examples: Examples, client: int, name: str) -> Tensor:
-    """(d,) what a client's local training makes of model with these records."""
+    """(d,) the update that a client's local training makes of model with these records."""
 
     def streams(purpose: str, client: int, round: int) -> Keystream:
         return look.inquiry.stream(f"{name} {purpose} {client}")

@@ -1,7 +1,7 @@
-"""Records from an update: closed forms where a linear layer comes first, Inverting Gradients for small batches."""
+"""Records from an update: closed forms by a first linear layer, and Inverting Gradients."""
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 
 import torch
@@ -9,107 +9,129 @@ from torch import Tensor, nn
 
 import attacks
 from securefl import vector
-from securefl.audit.exposure.labels import counted, labels_of
+from securefl.audit.exposure.labels import NO_RECORD_OF_A_CLASS, counted, labels_of
 from securefl.audit.exposure.look import Look, Update
 from securefl.audit.exposure.result import Exposure, Pictures
 from securefl.audit.inquiry import OnRound
 from securefl.audit.replay import replay
 from securefl.privacy.remember import Remember, fresh
 
-MOST_RECORDS, MOST_STEPS = 16, 16  # of an update that is inverted
-_ITERATIONS = 800
-_WINDOW = 11  # pixels of a side that SSIM needs
-_BINS, _COORDINATES = 512, 4_000_000  # of an imprint, and of its first layer
-_SLOW = 1e-4  # gain under which bins hardly move over several steps; under masks it would be rounded away
-_ALIKE = 1.001  # by how much records of a batch may count differently
-_BEST = 25.0  # dB, from where on a reconstructed image shows what the record shows
+MAX_RECORDS = 16  # behind an update that is inverted
+MAX_STEPS = 16
+ITERATIONS = 800  # of Inverting Gradients
+MIN_SSIM_PIXELS = 11  # of a side: the size of SSIM's window
+MAX_IMPRINT_BINS = 512
+MAX_IMPRINT_COORDINATES = 4_000_000  # of an imprint's first layer
+# With a small gain the bins hardly move over several local steps. Under masks an update is rounded
+# to the ring, which would swallow so small a gain.
+SMALL_GAIN = 1e-4
+MAX_WEIGHT_RATIO = 1.001  # between records of a batch: more is a sum that no batch gives
+GOOD_PSNR_DB = 25.0  # from here on a reconstruction shows what the record shows
+NOTHING_MOVES = "nothing that is seen moves with the target's update"
+INVERTING = "Inverting Gradients"
+IMPRINT = "imprint before the model"
 
 
 def reconstructions(look: Look) -> Iterator[Exposure]:
-    """What each attack that the adversary's sight allows makes of the first update."""
+    """Yields what each attack makes of the first update, as far as the adversary's sight allows."""
     update = look.update
     if update is None:
-        yield Exposure("reconstruction", "nothing that is seen moves with the target's update")
+        yield Exposure("reconstruction", NOTHING_MOVES)
         return
     yield from _analytic(look, update)
     yield _inverted(look, update)
 
 
 def _analytic(look: Look, update: Update) -> Iterator[Exposure]:
-    """The rows of a first linear layer; none where another layer comes first."""
-    first = next(
+    """The inputs of the first layer; nothing where that is not linear."""
+    with_parameters = (
         layer
         for layer in look.model.modules()
         if next(layer.parameters(recurse=False), None) is not None
     )
+    first = next(with_parameters)
     if isinstance(first, nn.Linear):
-        weight, bias = _first(update.moved, *first.weight.shape)
-        yield _scored(
-            look, update, "analytic leakage of the first layer", attacks.linear_inputs(weight, bias)
-        )
+        weight, bias = _first_layer(update.moved, *first.weight.shape)
+        inputs = attacks.linear_inputs(weight, bias)
+        yield _scored(look, update, "analytic leakage of the first layer", inputs)
 
 
-def _first(moved: Tensor, outputs: int, inputs: int) -> tuple[Tensor, Tensor]:
-    """The weight and bias of a first linear layer, of an update (d,)."""
-    return moved[: outputs * inputs].view(outputs, inputs), moved[outputs * inputs :][:outputs]
+def _first_layer(moved: Tensor, outputs: int, inputs: int) -> tuple[Tensor, Tensor]:
+    """The weight (outputs, inputs) and bias (outputs,) of a first linear layer in an update (d,)."""
+    size = outputs * inputs
+    return moved[:size].view(outputs, inputs), moved[size : size + outputs]
 
 
 def _inverted(look: Look, update: Update) -> Exposure:
-    """Inverting Gradients, the local steps played again; of a sum where it is the gradient of one batch."""
-    name, training = "Inverting Gradients", look.inquiry.scenario.training
+    """Inverting Gradients, which plays the local steps again."""
     if len(look.task.image) != 3:
-        return Exposure(name, "made for flat images only")
+        return Exposure(INVERTING, "made for flat images only")
     if update.counts is None:
-        return Exposure(
-            name, "not tried: what is seen is no sum of updates by weights that are known"
-        )
-    records, steps = len(look.behind(update.counts)), max(map(look.steps, update.counts))
-    if records > MOST_RECORDS or steps > MOST_STEPS:
-        many = f"{_several(records, 'record')} in {_several(steps, 'local step')}"
-        made_for = f"it is made for up to {MOST_RECORDS} records and {MOST_STEPS} steps"
-        return Exposure(name, f"not tried on {many}: {made_for}")
-    each = {count / len(look.data.sites[client].train) for client, count in update.counts.items()}
-    if len(update.counts) > 1 and (steps > 1 or max(each) > _ALIKE * min(each)):
-        return Exposure(
-            name,
-            f"not tried on a sum of {len(update.counts)} updates that is not the gradient of a batch",
-        )
-    found = counted(look, update, update.counts)
-    if found is None:
-        return Exposure(
-            name, "not tried: the attacker has no record of some class to count labels by"
-        )
+        why = "not tried: what is seen is no sum of updates by weights that are known"
+        return Exposure(INVERTING, why)
+    steps = max(map(look.steps, update.counts))
+    why_not = _why_not_inverted(look, update.counts, steps)
+    if why_not:
+        return Exposure(INVERTING, why_not)
+    estimate = counted(look, update, update.counts)
+    if estimate is None:
+        return Exposure(INVERTING, f"not tried: {NO_RECORD_OF_A_CLASS} to count labels by")
+    training = look.inquiry.scenario.training
+    # A single step is over all records at once, those of a sum included.
+    batch = len(look.behind(update.counts)) if steps == 1 else training.batch
+    # Counting labels left the workspace elsewhere on the way to the local model.
     vector.load_vector(look.model, update.model)
     inverted = attacks.inverting_gradients(
         look.model,
         look.task.loss,
         update.moved,
-        labels_of(found),
+        labels_of(estimate),
         shape=look.task.image,
         bounds=(-1.0, 1.0),
         generator=look.inquiry.stream("inversion").torch_generator(),
-        iterations=_ITERATIONS,
-        local=attacks.LocalSteps(
-            training.lr, records if steps == 1 else training.batch, training.epochs
-        ),
+        iterations=ITERATIONS,
+        local=attacks.LocalSteps(training.lr, batch, training.epochs),
     )
-    found_so = _scored(look, update, name, inverted.records.flatten(1))
-    return replace(found_so, why=f"{found_so.why}; {_ITERATIONS} iterations, more may find more")
+    exposure = _scored(look, update, INVERTING, inverted.records.flatten(1))
+    return replace(exposure, why=f"{exposure.why}; {ITERATIONS} iterations, more may find more")
+
+
+def _why_not_inverted(look: Look, counts: Mapping[int, float], steps: int) -> str:
+    """Why Inverting Gradients is not tried on this update; "" where it is."""
+    records = len(look.behind(counts))
+    if records > MAX_RECORDS or steps > MAX_STEPS:
+        return (
+            f"not tried on {_plural(records, 'record')} in {_plural(steps, 'local step')}: "
+            f"it is made for up to {MAX_RECORDS} records and {MAX_STEPS} steps"
+        )
+    # A sum of single steps is the gradient of one batch, if all records count alike in it.
+    weights = [count / len(look.data.sites[client].train) for client, count in counts.items()]
+    uneven = max(weights) > MAX_WEIGHT_RATIO * min(weights)
+    if len(counts) > 1 and (steps > 1 or uneven):
+        return f"not tried on a sum of {len(counts)} updates that is not the gradient of a batch"
+    return ""
 
 
 def implanted(look: Look, *, on_round: OnRound, remember: Remember = fresh) -> Exposure:
-    """What a server reads that puts an imprint before the model: the rounds up to the target's first, with it."""
-    inquiry, name = look.inquiry, "imprint before the model"
+    """Returns what a malicious server reads that puts an imprint before the model.
+
+    The rounds up to the target's first are played again with the larger model.
+
+    Args:
+        look: the first rounds without it.
+        on_round: called with the record of each round.
+        remember: caches expensive results.
+
+    Source: Fowl et al., ICLR 2022 (Robbing the Fed).
+    """
+    inquiry = look.inquiry
     scenario, features = inquiry.scenario, look.task.features
     if not scenario.facts.channel.server_holds_model:
-        return Exposure(name, "the clients hold the model, the server gives them none")
+        return Exposure(IMPRINT, "the clients hold the model, the server gives them none")
     if look.update is None:
-        return Exposure(name, "nothing that is seen moves with the target's update")
-    direction = torch.randn(features, generator=inquiry.stream("direction").torch_generator())
-    one_step = max(map(look.steps, range(scenario.clients))) == 1
-    gain = 1.0 if one_step or scenario.facts.channel.lossy else _SLOW
-    bins = max(2, min(_BINS, _COORDINATES // features))
-    front = attacks.imprint(look.task.inputs(look.known.features), direction, bins=bins, gain=gain)
+        return Exposure(IMPRINT, NOTHING_MOVES)
+    bins = max(2, min(MAX_IMPRINT_BINS, MAX_IMPRINT_COORDINATES // features))
+    front = _imprint(look, bins)
     played = replay(
         scenario,
         [inquiry.watcher(look.data)],
@@ -118,49 +140,77 @@ def implanted(look: Look, *, on_round: OnRound, remember: Remember = fresh) -> E
         rounds=look.update.round + 1,
         change=lambda parts: parts.on(nn.Sequential(front, parts.model)),
     )
-    seen = replace(look, knowledge={inquiry.target: played.knowledge[0]}).update
-    if seen is None:
-        return Exposure(name, "with it nothing is seen that moves with the target's update")
-    found = _scored(look, seen, name, attacks.imprinted(*_first(seen.moved, bins, features)))
-    return replace(
-        found, why=f"{found.why}; {bins} bins; clients that fixed the model beforehand refuse it"
-    )
+    update = replace(look, knowledge={inquiry.target: played.knowledge[0]}).update
+    if update is None:
+        return Exposure(IMPRINT, "with it nothing is seen that moves with the target's update")
+    records = attacks.imprinted(*_first_layer(update.moved, bins, features))
+    exposure = _scored(look, update, IMPRINT, records)
+    note = f"{bins} bins; clients that fixed the model beforehand refuse it"
+    return replace(exposure, why=f"{exposure.why}; {note}")
 
 
-def _scored(look: Look, update: Update, attack: str, found: Tensor) -> Exposure:
-    """The best match for each record, beside that of guesses: a mean, its grey, and as many records as rows found.
+def _imprint(look: Look, bins: int) -> nn.Module:
+    """A layer that sorts records into bins along a random direction."""
+    stream = look.inquiry.stream("direction")
+    direction = torch.randn(look.task.features, generator=stream.torch_generator())
+    scenario = look.inquiry.scenario
+    one_step = max(map(look.steps, range(scenario.clients))) == 1
+    gain = 1.0 if one_step or scenario.facts.channel.lossy else SMALL_GAIN
+    inputs = look.task.inputs(look.known.features)
+    return attacks.imprint(inputs, direction, bins=bins, gain=gain)
 
-    Records are those behind the update; of all clients where it is not known who counts how much.
+
+def _scored(look: Look, update: Update, attack: str, records: Tensor) -> Exposure:
+    """Scores reconstructed records (k, features) by the best match for each true record.
+
+    Guesses are the attacker's mean record, its mean grey, and as many records of its own as the
+    attack offers: more candidates come closer to some record by luck alone. Where it is unknown
+    how much each client counts, the records of all clients are compared.
     """
     clients = range(len(look.data.sites)) if update.counts is None else update.counts
     truth = look.task.inputs(look.behind(clients).features).float().flatten(1)
     known = look.task.inputs(look.known.features).float().flatten(1)
     bounds = float(known.min()), float(known.max())
-    guesses = torch.cat([attacks.guesses(known), known[: len(found)]])
+    guesses = torch.cat([attacks.guesses(known), known[: len(records)]])
     guess = attacks.best_match(guesses, truth, bounds=bounds).psnr
-    match = attacks.best_match(found.float(), truth, bounds=bounds)
+    match = attacks.best_match(records.float(), truth, bounds=bounds)
     whose = "of the target" if update.alone else f"of {len(clients)} clients together"
-    why = f"PSNR, median over {_several(len(truth), 'record')} {whose}"
-    measured, guessing = (float(psnr.quantile(0.5)) for psnr in (match.psnr, guess))
-    error = _error_of_median(match.psnr - guess)
+    exposure = Exposure(
+        attack,
+        f"PSNR, median over {_plural(len(truth), 'record')} {whose}",
+        "dB",
+        float(match.psnr.quantile(0.5)),
+        float(guess.quantile(0.5)),
+        error=_error_of_median(match.psnr - guess),
+    )
     if len(look.task.image) != 3:
-        return Exposure(attack, why, "dB", measured, guessing, error=error)
-    near = found.float()[match.which].clamp(*bounds) if len(found) else torch.zeros_like(truth)
-    good, lucky = (int((psnr >= _BEST).sum()) for psnr in (match.psnr, guess))
+        return exposure
+    nearest = torch.zeros_like(truth)
+    if len(records):
+        nearest = records.float()[match.which].clamp(*bounds)
     shape = (-1, *look.task.image)
-    shown = Pictures(truth.view(shape), near.view(shape))
-    why += f"; {good} of them at {_BEST:g} dB or more, {lucky} by guessing"
-    if min(look.task.image[1:]) >= _WINDOW:
-        why += f"; SSIM {float(attacks.ssim(shown.found, shown.truth, bounds=bounds).quantile(0.5)):.2f}"
-    return Exposure(attack, why, "dB", measured, guessing, shown, error)
+    pictures = Pictures(truth.view(shape), nearest.view(shape))
+    why = exposure.why + _on_images(pictures, match.psnr, guess, bounds)
+    return replace(exposure, why=why, pictures=pictures)
+
+
+def _on_images(pictures: Pictures, psnr: Tensor, guess: Tensor, bounds: tuple[float, float]) -> str:
+    """How many images are good, and their structural similarity if they are large enough."""
+    good, lucky = (int((values >= GOOD_PSNR_DB).sum()) for values in (psnr, guess))
+    text = f"; {good} of them at {GOOD_PSNR_DB:g} dB or more, {lucky} by guessing"
+    if min(pictures.truth.shape[-2:]) < MIN_SSIM_PIXELS:
+        return text
+    alike = attacks.ssim(pictures.found, pictures.truth, bounds=bounds)
+    return f"{text}; SSIM {float(alike.quantile(0.5)):.2f}"
 
 
 def _error_of_median(gains: Tensor) -> float | None:
     """Standard error of the median of gains (n,) as if they were normal; None for a single one."""
     if len(gains) < 2:
         return None
+    # The variance of a normal sample's median is pi / 2 of that of its mean.
     return float(gains.std()) * math.sqrt(math.pi / 2 / len(gains))
 
 
-def _several(count: int, what: str) -> str:
-    return f"{count} {what}" if count == 1 else f"{count} {what}s"
+def _plural(count: int, noun: str) -> str:
+    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"

@@ -14,7 +14,7 @@ Adversary = Annotated[
     str | None,
     typer.Option(
         "--adversary",
-        help="Measure what it learns: a name that `securefl ls threats` gives.",
+        help="Measure what it learns: a name that `securefl ls threats` gives, or all of them.",
         autocompletion=complete_adversary,
     ),
 ]
@@ -71,9 +71,9 @@ def audit(
             raise ScenarioError("--set changes a scenario, not a run that has ended")
         is_violated = show_mistakes(examine(path), shown)
     if adversary is not None:
-        from securefl.audit.findings import Asked
+        from securefl.audit.request import AuditRequest
 
-        asked = Asked(
+        request = AuditRequest(
             path,
             tuple(overrides or ()),
             adversary,
@@ -86,7 +86,7 @@ def audit(
             exposure,
             pictures,
         )
-        is_violated |= show_leakage(asked, shown)
+        is_violated |= show_leakage(request, shown)
     if is_violated:
         where = "a claim in this folder" if path.is_dir() else "the claim"
         raise SecureflError(f"{where} does not hold")

@@ -14,7 +14,7 @@ def complete_list(incomplete: str) -> list[str]:
 
 def complete_adversary(incomplete: str) -> list[str]:
     """Returns the adversaries of `audit` whose names begin with `incomplete`."""
-    return [name for name in ADVERSARIES if name.startswith(incomplete)]
+    return [name for name in (*ADVERSARIES, "all") if name.startswith(incomplete)]
 
 
 def complete_study(incomplete: str) -> list[str]:

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
-from securefl.audit.lint import examine, told
+from securefl.audit.lint import examine, mistake_lines
 from securefl.errors import RunFolderError, ScenarioError
 from securefl.privacy import chain as ledger
 from securefl.privacy.lint.case import Case
@@ -259,7 +259,7 @@ def test_a_client_that_never_booked_needs_no_ledger(run: Path) -> None:
 
 def test_a_file_among_the_ledgers_that_is_no_clients_is_found(run: Path) -> None:
     shutil.copy(cell(run) / "ledgers/0.jsonl", cell(run) / "ledgers/0-old.jsonl")
-    assert found(run) == {"ledger-edited": "0-old.jsonl among the ledgers is no client's"}
+    assert found(run) == {"ledger-edited": "0-old.jsonl among the ledgers belongs to no client"}
 
 
 def test_a_claim_that_was_lowered_afterwards_is_found(run: Path) -> None:
@@ -640,7 +640,7 @@ def test_what_is_said_of_many_cells_is_said_once(run: Path) -> None:
     draw_from_a_seed(run)
     add_cell(run, "one", "done", seed=9)
     add_cell(run, "two", "new")
-    told_of, *others, came = told(examine(run))
+    told_of, *others, came = mistake_lines(examine(run))
     assert told_of.startswith("remark seeded-noise: ")
     assert told_of.endswith("(run, one) [2 cells]")
     assert others == []

@@ -1,0 +1,98 @@
+"""Findings of all parties as one table: a row an attack, a column an adversary."""
+
+from collections.abc import Iterator, Mapping, Sequence
+
+from securefl.audit.exposure.result import NO_EVIDENCE, Exposure
+from securefl.audit.findings import NOTHING, Findings
+from securefl.audit.lines import MEANINGS, Line, Verdict
+from securefl.audit.verdicts import worst
+
+MARK = " *"  # behind the score of an attack that beats guessing
+LEGEND = (
+    "* better than guessing beyond its error; attacks on membership are shown by their AUC, "
+    "of which guessing has .5; an empty cell is an attack that this party cannot run"
+)
+_SEPARATORS = "-+"  # at which a long name of an adversary goes on in the line below
+
+
+def party_lines(by_adversary: Mapping[str, Findings]) -> Iterator[str]:
+    """Yields the findings of several adversaries in words: headlines first, verdicts last."""
+    yield from _headlines(by_adversary)
+    first = next(iter(by_adversary.values()))
+    yield f"claim: {first.claim}"
+    yield from party_table(by_adversary)
+    yield LEGEND
+    if any(findings.exposures for findings in by_adversary.values()):
+        yield NO_EVIDENCE
+    yield from _verdicts(by_adversary, first)
+
+
+def _headlines(by_adversary: Mapping[str, Findings]) -> Iterator[str]:
+    """One line a finding, with the parties that share it to the last digit."""
+    parties: dict[str, list[str]] = {}
+    for name, findings in by_adversary.items():
+        for headline in findings.headlines:
+            if headline != NOTHING:
+                parties.setdefault(headline, []).append(name)
+    for headline, names in parties.items():
+        yield f"finding: {', '.join(names)}: {headline}"
+    if not parties:
+        yield f"finding: {NOTHING}"
+
+
+def _verdicts(by_adversary: Mapping[str, Findings], first: Findings) -> Iterator[str]:
+    parties: dict[Verdict, list[str]] = {}
+    for name, findings in by_adversary.items():
+        parties.setdefault(findings.verdict, []).append(name)
+    if len(parties) > 1:
+        for verdict, names in parties.items():
+            yield f"{MEANINGS[verdict]} ({', '.join(names)})"
+    yield f"verdict: {MEANINGS[worst(parties)]}; written to {first.folder}"
+
+
+def party_table(by_adversary: Mapping[str, Findings]) -> Iterator[str]:
+    """Yields the table: attacks that measured nothing of any party are left out."""
+    columns = [_cells(findings) for findings in by_adversary.values()]
+    attacks = list(dict.fromkeys(attack for cells in columns for attack in cells))
+    head = _wrapped(list(by_adversary))
+    rows = [["attack" if at == 0 else "", *names] for at, names in enumerate(head)]
+    rows += [[attack, *(cells.get(attack, "") for cells in columns)] for attack in attacks]
+    widths = [max(len(row[column]) for row in rows) for column in range(1 + len(columns))]
+    for row in rows:
+        padded = (f"{cell:<{width}}" for cell, width in zip(row, widths, strict=True))
+        yield "  ".join(padded).rstrip()
+
+
+def _cells(findings: Findings) -> dict[str, str]:
+    """Attack -> its cell, of attacks that measured something."""
+    cells = {line.attack: _of_line(line) for line in findings.lines}
+    cells |= {exposure.attack: _of_exposure(exposure) for exposure in findings.exposures}
+    return {attack: cell for attack, cell in cells.items() if cell}
+
+
+def _of_line(line: Line) -> str:
+    """A refuted claim outweighs every score; the mechanism has verdicts and no scores."""
+    word: str = line.verdict.value
+    if line.verdict is Verdict.VIOLATED:
+        return word
+    if line.auc is not None:
+        return f"{line.auc:.3f}{MARK if line.is_finding else ''}"
+    return word if line.verdict is Verdict.HOLDS else ""
+
+
+def _of_exposure(exposure: Exposure) -> str:
+    if exposure.measured is None:
+        return ""
+    _, measured, _, _ = exposure.cells
+    return f"{measured}{MARK if exposure.is_finding else ''}"
+
+
+def _wrapped(names: Sequence[str]) -> list[list[str]]:
+    """The names in two lines: "server+key-holder" goes on after "server+"."""
+    tops, bottoms = [], []
+    for name in names:
+        places = [name.find(mark) for mark in _SEPARATORS if mark in name]
+        cut = min(places) + 1 if places else len(name)
+        tops.append(name[:cut])
+        bottoms.append(name[cut:])
+    return [tops, bottoms] if any(bottoms) else [tops]

@@ -1,0 +1,91 @@
+"""A run that ended, opened for an audit, and compared with its replay."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from securefl.audit.replay import Line, Replay
+from securefl.errors import ScenarioError, SecureflError
+from securefl.files import read_lines
+from securefl.privacy.events import SampledGaussian
+from securefl.privacy.past import past_of
+from securefl.runs.cell import Cell, CellState
+from securefl.runs.checkpoint import load_checkpoint
+from securefl.runs.folder import RunFolder
+from securefl.scenario import catalog
+from securefl.scenario.scenario import Scenario, make_scenario
+
+# Encryption rounds at random, and a run's training makes these differences larger: two runs of one
+# scenario under an inexact channel agree to a thousandth only.
+INEXACT_TOLERANCE = 1e-3
+
+
+def open_run(path: Path) -> tuple[Scenario, Cell]:
+    """Returns the scenario and the cell of a run folder.
+
+    Raises:
+        ScenarioError: the folder holds several runs, or one that has not ended.
+    """
+    cells = RunFolder.open(path).cells()
+    if len(cells) != 1:
+        raise ScenarioError(f"{path} holds {len(cells)} runs: audit the scenario of one of them")
+    ((_, values, cell),) = cells
+    state = cell.status().state
+    if state is not CellState.DONE:
+        raise ScenarioError(f"{path} is {state}: let it end before it is audited")
+    return make_scenario(dict(values)), cell
+
+
+def booked(cell: Cell, client: int) -> Mapping[SampledGaussian, int] | None:
+    """Returns the events in a client's stored ledger and how often; None without a ledger."""
+    ledger = cell.ledgers / f"{client}.jsonl"
+    return dict(past_of(ledger).events) if ledger.exists() else None
+
+
+def same_run(scenario: Scenario, cell: Cell, played: Replay) -> str:
+    """Returns a note on how a replay agrees with the run that it repeats.
+
+    Raises:
+        SecureflError: the replay is another run, so that its audit would be of nobody's.
+    """
+    stored: list[Line] = [dict(line) for line in read_lines(cell.folder / "transcript.jsonl")]
+    if not scenario.repeatable:
+        if _outline(stored) != _outline(played.transcript):
+            raise SecureflError("the replay is not the run: who saw what in which round differs")
+        return (
+            "the run drew noise from the system: the audit is of a fresh draw, "
+            "in which everybody saw as much"
+        )
+    if stored != played.transcript:
+        raise SecureflError("the replay is not the run: its transcript differs from the stored one")
+    return _same_model(scenario, cell, played)
+
+
+def _same_model(scenario: Scenario, cell: Cell, played: Replay) -> str:
+    weights = load_checkpoint(cell.checkpoint).state.weights
+    if catalog.CHANNELS[scenario.channel.kind].exact:
+        if not torch.equal(weights, played.weights):
+            raise SecureflError("the replay is not the run: it ends with another model")
+        return (
+            "the replay is the run: the same transcript, line for line, "
+            "and the same model, bit for bit"
+        )
+    near = torch.allclose(weights, played.weights, rtol=INEXACT_TOLERANCE, atol=INEXACT_TOLERANCE)
+    if not near:
+        raise SecureflError(
+            "the replay is not the run: it ends with another model, by more than encryption rounds"
+        )
+    difference = float((weights - played.weights).abs().max())
+    return (
+        f"the replay is the run: the same transcript, and the same model within {difference:.2g}, "
+        "by encryption"
+    )
+
+
+def _outline(transcript: Sequence[Mapping[str, Any]]) -> list[tuple[object, ...]]:
+    """Who saw what kind of thing in which round, without its size, which noise may change."""
+    return sorted(
+        (line["round"], line["party"], line["kind"], tuple(line["about"])) for line in transcript
+    )

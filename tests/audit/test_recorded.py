@@ -1,0 +1,88 @@
+"""Audits of runs: the replay must be the run, and the claim is that of the run's own ledger."""
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from securefl.audit.lines import Verdict
+from securefl.errors import SecureflError
+from securefl.runs import api
+from securefl.scenario.scenario import load_scenario, parse_scenario
+from tests.audit.asking import DP, SGD, findings_of, request_for, write_scenarios
+
+
+@pytest.fixture
+def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    write_scenarios(tmp_path)
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def test_a_run_is_replayed_and_must_be_the_same(place: Path) -> None:
+    run = place / "run"
+    api.run(load_scenario(Path("sgd.toml")), run, text=SGD)
+    assert (
+        "the replay is the run: the same transcript, line for line, and the same model, bit for bit"
+        in findings_of(request_for("run", "server")).notes
+    )
+    (cell,) = (run / "cells").iterdir()
+    transcript = cell / "transcript.jsonl"
+    lines = transcript.read_text().splitlines()
+    transcript.write_text("\n".join(lines[:-1]) + "\n")
+    with pytest.raises(SecureflError, match="the replay is not the run: its transcript differs"):
+        findings_of(request_for("run", "server"))
+    transcript.write_text("\n".join(lines) + "\n")
+    other = place / "other"
+    api.run(parse_scenario(SGD, overrides=("seed=7",)), other, text=SGD)
+    (theirs,) = (other / "cells").iterdir()
+    shutil.copy(theirs / "model.safetensors", cell / "model.safetensors")
+    with pytest.raises(SecureflError, match="it ends with another model"):
+        findings_of(request_for("run", "server"))
+
+
+def test_a_run_under_encryption_is_the_same_up_to_its_rounding(place: Path) -> None:
+    scenario = parse_scenario(SGD, overrides=("channel.kind=ckks", "rounds=3"))
+    api.run(scenario, place / "run", text=SGD)
+    findings = findings_of(request_for("run", "server+key-holder"))
+    assert any("the same transcript, and the same model within" in note for note in findings.notes)
+    assert {line.attack for line in findings.lines} >= {
+        "alignment with its updates",
+        "trajectory of the local models",
+    }
+
+
+def test_a_run_of_system_noise_is_audited_as_a_fresh_draw(place: Path) -> None:
+    scenario = parse_scenario(
+        DP, overrides=("privacy.noise=system", "rounds=1", "model.hidden=[20]")
+    )
+    api.run(scenario, place / "run", text=DP)
+    findings = findings_of(request_for("run", "server"))
+    assert any("the audit is of a fresh draw" in note for note in findings.notes)
+    assert all(
+        "not made by coins" in line.why
+        for line in findings.lines
+        if line.auc is not None and "canaries" not in line.attack
+    )
+
+
+def test_a_run_stands_or_falls_with_its_own_ledger(place: Path) -> None:
+    """With half of its reservations, a ledger claims less than was released: canaries show it."""
+    scenario = parse_scenario(
+        DP,
+        overrides=(
+            "privacy.epsilon=60.0",
+            "rounds=20",
+            "data.only=0",
+            "privacy.records=[419]",
+            "privacy.noise_multiplier=0.6",
+        ),
+    )
+    run = place / "run"
+    api.run(scenario, run, text=DP)
+    (cell,) = (run / "cells").iterdir()
+    assert findings_of(request_for("run", "server")).verdict is not Verdict.VIOLATED
+    ledger = cell / "ledgers" / "0.jsonl"
+    lines = ledger.read_text().splitlines(keepends=True)
+    ledger.write_text("".join(lines[:4]))
+    assert findings_of(request_for("run", "server")).verdict is Verdict.VIOLATED
