@@ -1,8 +1,6 @@
-"""The adversary: what it observes, and what its attack makes of it.
+"""The adversary: the updates it sees, the updates it sends, and attacks of the catalog in runs.
 
-Mutants killed: ids or rows in the order of arrival, or paired with the wrong client; the attack called for nobody, or
-always for round 0; its rows ignored; the weight replaced; surplus or missing rows let through; the size without the 4
-bytes of a coordinate.
+Updates arrive in no order of clients here, so that a mix-up of rows and clients shows.
 """
 
 from dataclasses import dataclass, field, replace
@@ -12,7 +10,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from securefl.channels.protocol import ClientUpdate
+from securefl.channels.protocol import ClientUpdate, Seen
 from securefl.errors import ScenarioError
 from securefl.federation import engine
 from securefl.federation.adversary import NOBODY, Adversary, Attack
@@ -45,12 +43,12 @@ def updates() -> dict[int, ClientUpdate]:
 
 @dataclass
 class Spy:
-    """Adds a hundred times the row's place, in place, and notes what it got."""
+    """An attack that notes its input and adds a hundred times the row's place, in place."""
 
-    seen: list[tuple[list[list[float]], int]] = field(default_factory=list)
+    inputs: list[tuple[list[list[float]], int]] = field(default_factory=list)  # known rows, round
 
     def __call__(self, own: Tensor, known: Tensor, round: int) -> Tensor:
-        self.seen.append((known.tolist(), round))
+        self.inputs.append((known.tolist(), round))
         own += 100 * torch.arange(1, 1 + len(own)).unsqueeze(1)
         return own
 
@@ -59,20 +57,21 @@ def owner(attack: Attack) -> Adversary:
     return Adversary(frozenset({2, 5}), attack)
 
 
-def test_it_observes_the_honest_rows_of_its_own_clients_ascending() -> None:
+def test_an_adversary_sees_the_honest_rows_of_its_clients_ascending() -> None:
     recorder = Recorder()
     owner(Spy()).rewrite(updates(), {}, round=0, observer=recorder)
-    (seen,) = recorder.observations
-    assert (seen.party, seen.kind) == ("adversary", "own honest updates")
-    assert (seen.about, seen.shape, seen.size) == ((2, 5), (2, 3), 24)
-    assert seen.values is not None
-    assert seen.values.tolist() == [[2, 0, 1], [5, 0, 1]]
+    (observation,) = recorder.observations
+    assert (observation.party, observation.kind) == ("adversary", Seen.OWN_HONEST_UPDATES)
+    assert observation.about == (2, 5)
+    assert observation.shape == (2, 3)
+    assert observation.size == 24  # 4 bytes a coordinate
+    assert present(observation.values).tolist() == [[2, 0, 1], [5, 0, 1]]
 
 
-def test_each_client_sends_the_row_that_was_made_of_its_own_and_keeps_the_rest() -> None:
+def test_each_client_sends_its_own_rewritten_row_with_weight_cost_and_model_unchanged() -> None:
     honest, spy = updates(), Spy()
     sent = owner(spy).rewrite(honest, {}, round=6).updates
-    assert spy.seen == [([[2.0, 0.0, 1.0], [5.0, 0.0, 1.0]], 6)]
+    assert spy.inputs == [([[2.0, 0.0, 1.0], [5.0, 0.0, 1.0]], 6)]
     assert {client: update.delta.tolist() for client, update in sent.items()} == {
         2: [102, 100, 101],
         5: [205, 200, 201],
@@ -86,88 +85,89 @@ def test_each_client_sends_the_row_that_was_made_of_its_own_and_keeps_the_rest()
         )
 
 
-def test_the_honest_updates_stay_as_they_were() -> None:
+def test_an_attack_in_place_leaves_the_honest_updates_as_they_were() -> None:
     honest = updates()
     owner(Spy()).rewrite(honest, {}, round=0)
     assert honest[5].delta.tolist() == [5, 0, 1]
     assert honest[2].delta.tolist() == [2, 0, 1]
 
 
-def test_without_a_client_in_the_round_nothing_is_attacked() -> None:
+def test_an_adversary_without_a_client_in_the_round_attacks_nothing() -> None:
     spy = Spy()
     assert owner(spy).rewrite({}, {}, round=0) == ({}, None)
-    assert spy.seen == []
+    assert spy.inputs == []
 
 
 @pytest.mark.parametrize("rows", [1, 3])
-def test_an_attack_that_makes_too_many_or_too_few_rows_is_refused(rows: int) -> None:
+def test_an_attack_with_too_many_or_too_few_rows_is_refused(rows: int) -> None:
     with pytest.raises(ValueError, match=r"zip\(\) argument 2 is (shorter|longer)"):
         owner(lambda own, known, round: torch.zeros(rows, 3)).rewrite(updates(), {}, round=0)
 
 
 class Untouchable(Tensor):
-    """A tensor that nothing may look at."""
+    """A tensor whose numbers must not be read."""
 
     @classmethod
     def __torch_function__(cls, *args: object, **kwargs: object) -> object:
-        raise AssertionError("somebody looked at what it must not see")
+        raise AssertionError("an update was read that this adversary must not see")
 
 
-def test_with_its_own_knowledge_it_touches_nothing_of_the_others() -> None:
-    poisoned = Untouchable([1.0, 2.0, 3.0])
-    unseen = {7: ClientUpdate(poisoned, 1, None, b"seven")}
-    with pytest.raises(AssertionError, match="somebody looked"):
-        Adversary(frozenset({2, 5}), Spy(), omniscient=True).rewrite(updates(), unseen, round=0)
+def test_only_an_omniscient_adversary_reads_the_updates_of_other_clients() -> None:
+    others = {7: ClientUpdate(Untouchable([1.0, 2.0, 3.0]), 1, None, b"seven")}
+    with pytest.raises(AssertionError, match="must not see"):
+        Adversary(frozenset({2, 5}), Spy(), omniscient=True).rewrite(updates(), others, round=0)
     spy = Spy()
-    owner(spy).rewrite(updates(), unseen, round=0)
-    assert spy.seen == [([[2.0, 0.0, 1.0], [5.0, 0.0, 1.0]], 0)]
+    owner(spy).rewrite(updates(), others, round=0)
+    assert spy.inputs == [([[2.0, 0.0, 1.0], [5.0, 0.0, 1.0]], 0)]
 
 
-def test_an_omniscient_one_knows_the_rows_of_the_others_and_says_so() -> None:
+def test_an_omniscient_adversary_observes_and_uses_the_rows_of_the_others() -> None:
     spy = Spy()
-    everyone = {
+    others = {
         7: ClientUpdate(torch.tensor([7.0, 7.0, 7.0]), 1, None, b"seven"),
         3: ClientUpdate(torch.tensor([3.0, 3.0, 3.0]), 1, None, b"three"),
     }
     adversary = Adversary(frozenset({2, 5}), spy, omniscient=True)
     recorder = Recorder()
-    sent = adversary.rewrite(updates(), everyone, round=4, observer=recorder).updates
+    sent = adversary.rewrite(updates(), others, round=4, observer=recorder).updates
     own, known = recorder.observations
-    assert (own.about, own.kind) == ((2, 5), "own honest updates")
-    assert (known.about, known.kind, known.size) == ((3, 7), "honest updates of the others", 24)
-    assert spy.seen == [([[3.0, 3.0, 3.0], [7.0, 7.0, 7.0]], 4)]
+    assert (own.about, own.kind) == ((2, 5), Seen.OWN_HONEST_UPDATES)
+    assert (known.about, known.kind) == ((3, 7), Seen.OTHERS_HONEST_UPDATES)
+    assert known.size == 24
+    assert spy.inputs == [([[3.0, 3.0, 3.0], [7.0, 7.0, 7.0]], 4)]
     assert {client: update.delta.tolist() for client, update in sent.items()} == {
         2: [102, 100, 101],
         5: [205, 200, 201],
     }
-    adversary.rewrite(
-        updates(), {}, round=5
-    )  # where no other is left, its own are all that it knows
-    assert spy.seen[1] == ([[2.0, 0.0, 1.0], [5.0, 0.0, 1.0]], 5)
+    # Without other clients in the round it knows its own rows only.
+    adversary.rewrite(updates(), {}, round=5)
+    assert spy.inputs[1] == ([[2.0, 0.0, 1.0], [5.0, 0.0, 1.0]], 5)
 
 
-def test_the_push_is_told_in_distances_of_the_rows_that_it_knows() -> None:
-    everyone = {
+def test_the_push_is_measured_in_root_mean_square_distances_of_the_known_rows() -> None:
+    # Known answer, by hand: mean (3, 1, 0), squared distances 16, 4, 4, 16, so their root mean
+    # square is sqrt 10. The rows that are sent are 10 and 20 away from the mean.
+    others = {
         client: ClientUpdate(torch.tensor([at, 1.0, 0.0]), 1, None, b"")
         for client, at in ((1, -1.0), (3, 1.0), (4, 5.0), (6, 7.0))
-    }  # mean (3, 1, 0); squared distances 16, 4, 4, 16: a root mean square of sqrt 10
-    rows = torch.tensor([[3.0, 1.0, 10.0], [3.0, 21.0, 0.0]])  # 10 and 20 away
+    }
+    rows = torch.tensor([[3.0, 1.0, 10.0], [3.0, 21.0, 0.0]])
 
     def sent(own: Tensor, known: Tensor, round: int) -> Tensor:
         return rows
 
     adversary = Adversary(frozenset({2, 5}), sent, omniscient=True)
-    assert adversary.rewrite(updates(), everyone, round=0).push == pytest.approx(15 / 10**0.5)
-    alike = {client: ClientUpdate(torch.ones(3), 1, None, b"") for client in (1, 3)}
-    assert adversary.rewrite(updates(), alike, round=0).push is None
+    assert adversary.rewrite(updates(), others, round=0).push == pytest.approx(15 / 10**0.5)
+    equal_rows = {client: ClientUpdate(torch.ones(3), 1, None, b"") for client in (1, 3)}
+    assert adversary.rewrite(updates(), equal_rows, round=0).push is None
 
 
-def test_nobody_owns_no_client() -> None:
+def test_nobody_is_an_adversary_without_clients() -> None:
     assert NOBODY.clients == frozenset()
     assert NOBODY.rewrite({}, {}, round=0) == ({}, None)
 
 
-NEEDED = {
+NEEDED_PARAMETERS = {
     "sign_flip": ", scale = 2.0",
     "inner_product": ", scale = 2.0",
     "gaussian": ", std = 1.0",
@@ -179,7 +179,7 @@ NEEDED = {
 }
 
 
-def test_the_catalog_gives_an_attack_what_it_asks_for_and_nothing_else() -> None:
+def test_the_catalog_gives_an_attack_the_rows_and_rule_that_it_needs_and_nothing_else() -> None:
     own, known = torch.ones(2, 3), torch.tensor([[2.0, 4.0, 6.0], [4.0, 8.0, 2.0], [3.0, 6.0, 4.0]])
 
     def made(
@@ -194,44 +194,43 @@ def test_the_catalog_gives_an_attack_what_it_asks_for_and_nothing_else() -> None
         )
         return attack(own, known, 0)
 
-    def unasked(rows: Tensor, weights: Tensor) -> Tensor:
+    def no_rule(rows: Tensor, weights: Tensor) -> Tensor:
         raise AssertionError("this attack knows no rule")
 
-    assert (
-        made("inner_product", unasked, scale=0.5).tolist() == [[-1.5, -3.0, -2.0]] * 2
-    )  # from what is known
-    assert made("sign_flip", unasked, scale=2.0).tolist() == [[-2.0] * 3] * 2  # from its own
-    asked: list[tuple[int, list[float]]] = []
+    # inner_product starts from the known rows, sign_flip from its own.
+    assert made("inner_product", no_rule, scale=0.5).tolist() == [[-1.5, -3.0, -2.0]] * 2
+    assert made("sign_flip", no_rule, scale=2.0).tolist() == [[-2.0] * 3] * 2
+    calls: list[tuple[int, list[float]]] = []  # rows, weights
 
     def median(rows: Tensor, weights: Tensor) -> Tensor:
-        asked.append((len(rows), weights.tolist()))
+        calls.append((len(rows), weights.tolist()))
         return rows.median(dim=0).values
 
     made("adaptive", median)
-    assert asked == [(5, [1.0] * 5)] * 60
-    weighed: list[int] = []
+    assert calls == [(5, [1.0] * 5)] * 60
+    weighed_rows: list[int] = []
 
     def weigh(rows: Tensor) -> Tensor:
-        weighed.append(len(rows))
+        weighed_rows.append(len(rows))
         return torch.ones(len(rows))
 
-    made("adaptive_weight", unasked, weigh)
-    assert weighed == [5] * 60
+    made("adaptive_weight", no_rule, weigh)
+    assert weighed_rows == [5] * 60
     with pytest.raises(AssertionError, match="this attack knows no rule"):
-        made("adaptive", unasked)
+        made("adaptive", no_rule)
 
 
 @pytest.mark.parametrize(
     ("krum_f", "others", "expected"),
     [(None, 6, 2), (1, 6, 1), (0, 6, 0), (None, 4, 1), (None, 1, 0)],
 )
-def test_fang_krum_plays_against_the_krum_of_the_scenario_or_the_strictest_that_there_is(
+def test_fang_krum_plays_against_the_scenarios_krum_or_the_strictest_possible_one(
     krum_f: int | None, others: int, expected: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    asked = []
+    values_of_f = []
 
     def krum(rows: Tensor, *, f: int) -> Tensor:
-        asked.append(f)
+        values_of_f.append(f)
         return rows[-1]
 
     monkeypatch.setitem(catalog.RULES, "krum", replace(catalog.RULES["krum"], function=krum))
@@ -245,15 +244,15 @@ def test_fang_krum_plays_against_the_krum_of_the_scenario_or_the_strictest_that_
         krum_f=krum_f,
     )
     attack(torch.ones(2, 3), torch.ones(others, 3), 0)
-    assert asked == [expected]
+    assert values_of_f == [expected]
 
 
-def test_rows_that_are_sent_as_they_are_are_no_push_among_themselves() -> None:
+def test_own_rows_sent_unchanged_have_no_push() -> None:
     passing = Adversary(frozenset({2, 5}), lambda own, known, round: own)
     assert passing.rewrite(updates(), {}, round=0).push is None
 
 
-HEARD = """
+DIGITS = """
 rounds = 1
 data = { name = "digits", clients = 6 }
 training = { kind = "sgd" }
@@ -265,29 +264,34 @@ training = { kind = "sgd" }
     [
         (
             'attack = { name = "min_max", clients = [0] }',
-            'with a single client and knows = "own", min_max would send that client\'s update unchanged',
+            'with a single client and knows = "own", min_max would send '
+            "that client's update unchanged",
         ),
         (
             'cohort = { size = 2 }\nattack = { name = "a_little_is_enough", clients = [0, 1, 2] }',
             "attack: most_deviations needs 1 <= f < n, got f=2, n=2",
         ),
         (
-            'attack = { name = "distributed_backdoor", size = 3, target = 1, clients = [0, 1, 2, 3] }',
+            "attack = { name = 'distributed_backdoor', size = 3, target = 1, "
+            "clients = [0, 1, 2, 3] }",
             "attack: a trigger of 3 pixels has no part for each of 4 clients: raise size",
         ),
         (
-            'attack = { name = "constrain_and_scale", target = 1, boost = 2.0, anchor = 2.0, clients = [0] }',
+            "attack = { name = 'constrain_and_scale', target = 1, boost = 2.0, anchor = 2.0, "
+            "clients = [0] }",
             "constrain_and_scale would overshoot the global model",
         ),
     ],
 )
-def test_an_attack_that_cannot_be_what_it_says_is_refused(text: str, sentence: str) -> None:
+def test_an_attack_that_would_not_do_what_its_name_says_is_refused(
+    text: str, sentence: str
+) -> None:
     with pytest.raises(ScenarioError, match=sentence):
-        parse_scenario(HEARD + text)
+        parse_scenario(DIGITS + text)
 
 
 def test_a_cohort_of_one_corrupt_client_is_played(tmp_path: Path) -> None:
-    text = HEARD + 'cohort = { size = 1 }\nattack = { name = "zero", clients = [0, 1, 2, 3, 4] }'
+    text = DIGITS + 'cohort = { size = 1 }\nattack = { name = "zero", clients = [0, 1, 2, 3, 4] }'
     assert api.run(parse_scenario(text), tmp_path / "run")["rounds"] == 1
 
 
@@ -299,13 +303,11 @@ def test_a_cohort_of_one_corrupt_client_is_played(tmp_path: Path) -> None:
         ('rule = "geometric_median"', 1.0),
     ],
 )
-def test_whom_the_rule_distrusts_is_written_down(
+def test_the_record_names_the_clients_that_the_rule_distrusts(
     defense: str, recall: float | None, tmp_path: Path
 ) -> None:
-    text = (
-        HEARD
-        + f'defense = {{ {defense} }}\nattack = {{ name = "gaussian", std = 200.0, clients = [2] }}\n'
-    )
+    attack = 'attack = { name = "gaussian", std = 200.0, clients = [2] }\n'
+    text = f"{DIGITS}defense = {{ {defense} }}\n{attack}"
     metrics = api.run(parse_scenario(text), tmp_path / "run")
     assert metrics["distrusted_recall"] == recall
     distrusted = RunFolder.open(tmp_path / "run").cells()[0][2].rounds()[0].distrusted
@@ -317,24 +319,27 @@ def test_whom_the_rule_distrusts_is_written_down(
         assert metrics["distrusted_precision"] == 1 / rows
 
 
-def test_what_the_adversary_saw_is_observed(tmp_path: Path) -> None:
-    text = HEARD + 'attack = { name = "mimic", knows = "omniscient", clients = [0, 4] }\n'
-    drop = "[[simulate.late]]\nclient = 3\nround = 0\n"
-    made = assemble(parse_scenario(text + drop), run="x", ledgers=tmp_path / "none")
+def test_the_transcript_has_the_updates_that_the_adversary_saw(tmp_path: Path) -> None:
+    text = DIGITS + 'attack = { name = "mimic", knows = "omniscient", clients = [0, 4] }\n'
+    late = "[[simulate.late]]\nclient = 3\nround = 0\n"
+    made = assemble(parse_scenario(text + late), run="x", ledgers=tmp_path / "none")
     played = engine.play_round(made.federation, made.start)
-    seen = [(one.kind, one.about) for one in played.observed if one.party == "adversary"]
-    assert seen == [("own honest updates", (0, 4)), ("honest updates of the others", (1, 2, 5))]
+    lines = [(line.kind, line.about) for line in played.observed if line.party == "adversary"]
+    assert lines == [
+        (Seen.OWN_HONEST_UPDATES, (0, 4)),
+        (Seen.OTHERS_HONEST_UPDATES, (1, 2, 5)),  # the update of client 3 came too late
+    ]
 
 
-def test_a_model_that_answers_nothing_has_no_attack_success() -> None:
-    scenario = parse_scenario(HEARD + 'attack = { name = "backdoor", target = 0, clients = [0] }')
+def test_attack_success_is_not_measured_where_the_model_answers_nan() -> None:
+    scenario = parse_scenario(DIGITS + 'attack = { name = "backdoor", target = 0, clients = [0] }')
     assert (
         success(scenario, load_data(scenario), lambda x: torch.full((len(x), 10), torch.nan))
         is None
     )
 
 
-def test_every_client_of_a_distributed_backdoor_has_a_part_of_its_own() -> None:
+def test_every_client_of_a_distributed_backdoor_has_its_own_part_of_the_trigger() -> None:
     poison = make_poison(
         "distributed_backdoor", {"target": 1, "share": 1.0}, seed=1, classes=2, corrupt=(6, 2, 4)
     )
@@ -346,7 +351,9 @@ def test_every_client_of_a_distributed_backdoor_has_a_part_of_its_own() -> None:
 
 
 @pytest.mark.parametrize("channel", ["plain", "masked"])
-def test_a_fiction_is_called_one_and_played_under_masks_too(channel: str, tmp_path: Path) -> None:
+def test_omniscience_is_called_a_fiction_and_works_under_masks_too(
+    channel: str, tmp_path: Path
+) -> None:
     text = f"""
         rounds = 1
         data = {{ name = "heart", partition = "halves" }}
@@ -354,15 +361,16 @@ def test_a_fiction_is_called_one_and_played_under_masks_too(channel: str, tmp_pa
         channel = {{ kind = "{channel}" }}
         attack = {{ name = "inner_product", knows = "omniscient", scale = 9.0, clients = [0] }}
     """
-    told = "a fiction, for the worst case: the attack sees every update, as no client does"
-    assert told in summary(parse_scenario(text))
-    assert told not in summary(parse_scenario(text.replace('knows = "omniscient", ', "")))
+    remark = "a fiction, for the worst case: the attack sees every update, as no client does"
+    assert remark in summary(parse_scenario(text))
+    assert remark not in summary(parse_scenario(text.replace('knows = "omniscient", ', "")))
     metrics = api.run(parse_scenario(text), tmp_path / "run")
     assert present(metrics["push"]) > 1
     assert RunFolder.open(tmp_path / "run").cells()[0][1]["attack"]["knows"] == "omniscient"
 
 
-def playing(attack: str) -> str:
+def heart(attack: str) -> str:
+    """A scenario with two small sites and a robust rule."""
     return f"""
         rounds = 2
         data = {{ name = "heart", partition = "halves" }}
@@ -374,30 +382,29 @@ def playing(attack: str) -> str:
 
 @pytest.fixture(scope="module")
 def clean(tmp_path_factory: pytest.TempPathFactory) -> RunMetrics:
-    return api.run(parse_scenario(playing("")), tmp_path_factory.mktemp("threat") / "clean")
+    return api.run(parse_scenario(heart("")), tmp_path_factory.mktemp("threat") / "clean")
 
 
 @pytest.mark.parametrize("name", catalog.ATTACKS)
-def test_every_attack_of_the_catalog_plays_a_round_through_the_lane(
+def test_every_attack_of_the_catalog_plays_whole_runs(
     name: str, clean: RunMetrics, tmp_path: Path
 ) -> None:
     knows = "omniscient" if catalog.ATTACKS[name].omniscient else "own"
     rule = "geometric_median" if name == "adaptive_weight" else "median"
-    text = playing(
-        f'attack = {{ name = "{name}", knows = "{knows}", clients = [0, 1]{NEEDED.get(name, "")} }}'
-    )
+    parameters = NEEDED_PARAMETERS.get(name, "")
+    text = heart(f'attack = {{ name = "{name}", knows = "{knows}", clients = [0, 1]{parameters} }}')
     attacked = api.run(parse_scenario(text.replace("median", rule)), tmp_path / "run")
     assert attacked["rounds"] == 2
     assert attacked["abandoned"] == 0
-    assert attacked["auc"] != clean["auc"]  # it did something
-    unpushed = {
+    assert attacked["auc"] != clean["auc"]  # the attack changed something
+    attacks_without_push = {
         "non_finite",
         "label_flip",
         "targeted_label_flip",
         "backdoor",
         "distributed_backdoor",
     }
-    assert (attacked["push"] is None) is (name in unpushed)
+    assert (attacked["push"] is None) is (name in attacks_without_push)
     assert (attacked["screened_precision"], attacked["screened_recall"]) == (
         (1, 1) if name == "non_finite" else (None, 0)
     )
@@ -407,6 +414,6 @@ def test_every_attack_of_the_catalog_plays_a_round_through_the_lane(
     assert record.screened == ((0, 1) if name == "non_finite" else ())
 
 
-def test_the_page_of_attacks_names_every_one() -> None:
+def test_the_page_of_attacks_names_every_attack() -> None:
     page = (ROOT / "docs/attacks.md").read_text(encoding="utf-8")
     assert [name for name in catalog.ATTACKS if f"`{name}`" not in page] == []

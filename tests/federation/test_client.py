@@ -1,12 +1,4 @@
-"""A client pays before it trains, never twice for fresh noise, and lets nothing unpaid leave.
-
-Mutants killed: reserving after training; the refusal of a second release forgotten, in repeatable runs too, or only
-there; the release named without run, client or round, or with another attempt; `spent != cost` forgotten, or only for
-None, or not for None; a ledger demanded where there is none, or used without a cost; the model kept after training;
-session or finiteness not checked, infinite or partly finite models accepted; OSError let through or swallowed in
-training, let through when settling; the hash of the trained model; weight or cost forgotten; nothing settled, or round
-0, or what was never reserved; no head, or one without a ledger; round 0 trained; the channel's answer lost.
-"""
+"""A client pays before it trains, never releases a round twice, and lets nothing unpaid leave."""
 
 import math
 from dataclasses import dataclass, field
@@ -32,14 +24,13 @@ WEIGHTS = torch.tensor([1.0, 2.0])
 DELTA = torch.tensor([0.5, -0.5])
 EVENT = SampledGaussian(sample_rate=1.0, noise_multiplier=2.0, steps=1)
 CHEAPER = SampledGaussian(sample_rate=1.0, noise_multiplier=3.0, steps=1)
-TWO_RELEASES = Terms(
-    "example", "add_remove", delta=1e-5, budget=3.1
-)  # 1, 2, 3 EVENTs cost 1.99, 2.94, 3.71
+# One, two and three EVENTs cost 1.99, 2.94 and 3.71.
+TWO_RELEASES = Terms("example", "add_remove", delta=1e-5, budget=3.1)
 
 
 @dataclass
 class FakeTrainer:
-    """Gives DELTA; notes the weights, the rounds, and what stood in the ledger's file when it was called."""
+    """Returns DELTA, and notes its calls and the reservations in the ledger's file at each."""
 
     cost: SampledGaussian | None = EVENT
     spent: SampledGaussian | None = EVENT
@@ -58,21 +49,21 @@ class FakeTrainer:
 
 @dataclass
 class FakeChannel:
-    """Answers with what it was given to answer with."""
+    """Gives a fixed answer to every request."""
 
     answer: bytes | View | None = None
-    refuses: bool = False  # the model
-    asked: list[bytes] = field(default_factory=list)
+    refuses_model: bool = False
+    requests: list[bytes] = field(default_factory=list)
     checked: list[tuple[int, bytes]] = field(default_factory=list)
     submitted: list[ClientUpdate] = field(default_factory=list)
 
     def receive(self, request: bytes) -> bytes | View | None:
-        self.asked.append(request)
+        self.requests.append(request)
         return self.answer
 
     def check_model(self, round: int, name: bytes) -> None:
         self.checked.append((round, name))
-        if self.refuses:
+        if self.refuses_model:
             raise ProtocolError("another model was asked for")
 
     def submit(self, update: ClientUpdate) -> bytes:
@@ -118,7 +109,7 @@ def path(tmp_path: Path) -> Path:
     return tmp_path / "4.jsonl"
 
 
-def test_an_update_carries_delta_weight_cost_and_the_hash_of_the_model_it_was_trained_on(
+def test_an_update_carries_delta_weight_cost_and_the_hash_of_its_model(
     path: Path,
 ) -> None:
     trainer = FakeTrainer()
@@ -131,10 +122,10 @@ def test_an_update_carries_delta_weight_cost_and_the_hash_of_the_model_it_was_tr
     assert trainer.weights.tolist() == [1, 2]
 
 
-def test_a_model_that_the_channel_did_not_ask_for_is_neither_paid_for_nor_trained_on(
+def test_a_client_neither_pays_for_nor_trains_a_model_that_was_not_requested(
     path: Path,
 ) -> None:
-    channel, trainer = FakeChannel(refuses=True), FakeTrainer()
+    channel, trainer = FakeChannel(refuses_model=True), FakeTrainer()
     client = make_client(trainer, Ledger(path, TWO_RELEASES), channel=channel)
     with pytest.raises(ProtocolError, match="another model was asked for"):
         train(client, round=3)
@@ -144,7 +135,7 @@ def test_a_model_that_the_channel_did_not_ask_for_is_neither_paid_for_nor_traine
 
 
 def test_a_forged_model_costs_a_client_nothing_and_the_honest_one_still_counts(path: Path) -> None:
-    # Model messages are not signed: whoever holds the network can send one after the honest one.
+    # Model messages are not signed: an attacker on the network can send further ones.
     ledger, trainer = Ledger(path, TWO_RELEASES), FakeTrainer()
     channel = PlainClient(4, SESSION)
     client = make_client(trainer, ledger, channel=channel)  # type: ignore[arg-type]
@@ -179,28 +170,24 @@ def test_a_forged_or_old_model_before_or_after_the_honest_one_keeps_no_client_ou
     assert trainer.rounds == [1]
 
 
-def test_a_model_of_a_later_round_takes_the_place_of_those_before() -> None:
+def test_a_model_of_a_later_round_replaces_all_earlier_ones() -> None:
     trainer, channel = FakeTrainer(), PlainClient(4, SESSION)
     client = make_client(trainer, None, channel=channel)  # type: ignore[arg-type]
-    for packet in (
-        model(0),
-        model(0),
-        model(1),
-        model(1, WEIGHTS + 1),
-    ):  # round 0 went by without training
+    # Two packets of round 0, in which the client did not train, must leave room for round 1's.
+    for packet in (model(0), model(0), model(1), model(1, WEIGHTS + 1)):
         client.load(packet)
     client.receive(UpdateRequest(SESSION, 1, vector.model_hash(LAYOUT, WEIGHTS)).to_bytes())
     client.train()
     assert trainer.rounds == [1]
 
 
-def test_a_model_that_key_holders_hand_over_is_not_judged_by_its_numbers() -> None:
+def test_a_model_whose_weights_are_secret_may_be_infinite() -> None:
     client = make_client(FakeTrainer(), None, layout=None)
     client.load(ModelMessage(SESSION, 0, b"n" * 32, torch.tensor([0.0, math.inf])).to_bytes())
     assert client.train().model_hash == b"n" * 32
 
 
-def test_a_model_whose_message_names_another_one_is_refused() -> None:
+def test_a_model_with_another_name_than_that_of_its_weights_is_refused() -> None:
     client = make_client(FakeTrainer(), None)
     with pytest.raises(
         ProtocolError, match="the model of round 2 is not the one that its message names"
@@ -208,7 +195,7 @@ def test_a_model_whose_message_names_another_one_is_refused() -> None:
         client.load(ModelMessage(SESSION, 2, bytes(32), WEIGHTS).to_bytes())
 
 
-def test_where_weights_are_secret_a_model_goes_by_the_name_that_came_with_it() -> None:
+def test_a_model_whose_weights_are_secret_has_the_name_in_its_message() -> None:
     channel = FakeChannel()
     client = make_client(FakeTrainer(), None, layout=None, channel=channel)
     client.load(ModelMessage(SESSION, 2, b"n" * 32, WEIGHTS).to_bytes())
@@ -217,7 +204,7 @@ def test_where_weights_are_secret_a_model_goes_by_the_name_that_came_with_it() -
 
 
 @pytest.mark.parametrize("bad", [math.nan, math.inf])
-def test_an_update_that_is_not_finite_is_handed_over_and_counted_here_only(bad: float) -> None:
+def test_an_update_that_is_not_finite_is_sent_and_counted_at_the_client_only(bad: float) -> None:
     trainer = FakeTrainer()
     client = make_client(trainer, None)
     assert train(client).delta is DELTA
@@ -257,17 +244,17 @@ def test_under_fresh_noise_a_round_is_not_released_twice(path: Path) -> None:
     assert path.read_bytes() == paid
 
 
-def test_under_fresh_noise_a_round_is_not_released_twice_by_a_client_made_anew(path: Path) -> None:
+def test_under_fresh_noise_a_round_is_not_released_again_after_a_restart(path: Path) -> None:
     train(make_client(FakeTrainer(), Ledger(path, TWO_RELEASES)))
     trainer = FakeTrainer()
-    reborn = make_client(trainer, Ledger(path, TWO_RELEASES))
+    restarted = make_client(trainer, Ledger(path, TWO_RELEASES))
     with pytest.raises(ClientFailure, match="round 0 was released before"):
-        train(reborn)
+        train(restarted)
     assert trainer.rounds == []
-    assert train(reborn, round=1).delta is DELTA
+    assert train(restarted, round=1).delta is DELTA
 
 
-def test_a_round_that_was_paid_for_and_never_trained_is_not_released_under_fresh_noise_either(
+def test_under_fresh_noise_a_round_that_was_only_reserved_is_not_released_either(
     path: Path,
 ) -> None:
     Ledger(path, TWO_RELEASES).reserve(EVENT, release_id=ReleaseId("run", 4, 0, 0))
@@ -301,7 +288,7 @@ def test_a_round_beyond_the_budget_is_neither_trained_nor_written(path: Path) ->
 @pytest.mark.parametrize(
     ("cost", "spent"), [(EVENT, CHEAPER), (EVENT, None), (None, EVENT), (CHEAPER, EVENT)]
 )
-def test_training_that_cost_something_else_than_was_reserved_stays_with_the_client(
+def test_an_update_whose_cost_is_not_the_reserved_one_stays_with_the_client(
     path: Path, cost: SampledGaussian | None, spent: SampledGaussian | None
 ) -> None:
     client = make_client(FakeTrainer(cost, spent), Ledger(path, TWO_RELEASES))
@@ -317,7 +304,7 @@ def test_training_without_a_mechanism_costs_nothing(path: Path) -> None:
     assert not path.exists()
 
 
-def test_without_a_ledger_nothing_is_kept_or_refused() -> None:
+def test_a_client_without_a_ledger_refuses_no_round() -> None:
     client = make_client(FakeTrainer(), None)
     assert train(client).spent == EVENT
     assert train(client).spent == EVENT
@@ -365,7 +352,7 @@ def test_the_channel_answers_requests_and_takes_updates(answer: bytes | View | N
     channel = FakeChannel(answer)
     client = make_client(FakeTrainer(), None, channel=channel)
     assert client.receive(b"request") is answer
-    assert channel.asked == [b"request"]
+    assert channel.requests == [b"request"]
     update = train(client)
     assert client.submit(update) == b"submitted"
     assert channel.submitted == [update]

@@ -1,9 +1,4 @@
-"""Clients that fail on purpose: silent from a stage on, or late.
-
-Mutants killed: `>=` to `>` or `==` in the stage; the stage not counted, or not set back by a new round; drop in every
-round; the inner client asked before it drops, or twice; late before submitting, in every round, or never; load, confirm
-or the head not passed on.
-"""
+"""Clients that fail on purpose: silent from a stage on, or late."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -35,7 +30,7 @@ EVENT = SampledGaussian(1.0, 2.0, 1)
 
 @dataclass
 class Inner:
-    """A participant that answers everything and writes it down."""
+    """A participant that answers everything and notes its calls."""
 
     calls: list[str] = field(default_factory=list)
     ledger_head: str | None = "head"
@@ -71,25 +66,26 @@ def stages_answered(client: UnreliableClient, *, round: int, stages: int = 4) ->
         try:
             assert client.receive(b"request") == b"reply to request"
         except ClientFailure as reason:
-            assert str(reason) == f"dropped at stage {stage} (simulated)"  # noqa: PT017 - either outcome is fine here
+            message = f"dropped at stage {stage} (simulated)"
+            assert str(reason) == message  # noqa: PT017 - either outcome is fine here
         else:
             answered.append(stage)
     return answered
 
 
 @pytest.mark.parametrize(("stage", "answered"), [(1, []), (2, [1]), (3, [1, 2]), (5, [1, 2, 3, 4])])
-def test_it_is_silent_from_its_stage_on(stage: int, answered: list[int]) -> None:
+def test_a_client_is_silent_from_its_stage_on(stage: int, answered: list[int]) -> None:
     client = UnreliableClient(Inner(), drop={1: stage}, late=frozenset())
     assert stages_answered(client, round=1) == answered
 
 
-def test_it_is_silent_in_its_rounds_only() -> None:
+def test_a_client_is_silent_in_its_rounds_only() -> None:
     client = UnreliableClient(Inner(), drop={1: 1, 3: 2}, late=frozenset())
     answered = {round: stages_answered(client, round=round) for round in (0, 1, 2, 3, 4)}
     assert answered == {0: [1, 2, 3, 4], 1: [], 2: [1, 2, 3, 4], 3: [1], 4: [1, 2, 3, 4]}
 
 
-def test_the_client_inside_hears_nothing_of_what_it_does_not_answer() -> None:
+def test_the_inner_client_gets_no_request_that_goes_unanswered() -> None:
     inner = Inner()
     client = UnreliableClient(inner, drop={0: 2}, late=frozenset())
     client.load(model(0))
@@ -99,7 +95,7 @@ def test_the_client_inside_hears_nothing_of_what_it_does_not_answer() -> None:
     assert inner.calls == ["load", "first"]
 
 
-def test_late_it_trains_and_submits_in_vain() -> None:
+def test_a_late_client_trains_and_submits_in_vain() -> None:
     inner = Inner()
     client = UnreliableClient(inner, drop={}, late=frozenset({2}))
     client.load(model(2))
@@ -109,7 +105,7 @@ def test_late_it_trains_and_submits_in_vain() -> None:
     assert inner.calls == ["load", "train", "submit"]
 
 
-def test_in_other_rounds_it_is_the_client_inside() -> None:
+def test_in_other_rounds_the_inner_client_does_everything() -> None:
     inner = Inner()
     client = UnreliableClient(inner, drop={1: 1}, late=frozenset({2}))
     client.load(model(3))
@@ -122,7 +118,7 @@ def test_in_other_rounds_it_is_the_client_inside() -> None:
 
 
 class PaidTrainer:
-    """Gives 1; costs one EVENT."""
+    """Returns the update 1, at the cost of one EVENT."""
 
     cost = EVENT
 
@@ -134,7 +130,7 @@ def play_with(
     unreliable: Callable[[Participant], Participant], ledgers: Path
 ) -> tuple[Played, dict[int, Ledger]]:
     """Round 0 of three paying clients over the plain channel; client 1 is unreliable."""
-    books = {
+    ledgers_of = {
         client: Ledger(ledgers / f"{client}.jsonl", Terms("example", "add_remove", 1e-5, 8.0))
         for client in range(3)
     }
@@ -148,7 +144,7 @@ def play_with(
             d=1,
             session=SESSION,
             run="run",
-            ledger=books[client],
+            ledger=ledgers_of[client],
             repeatable=False,
         )
         for client in range(3)
@@ -168,24 +164,25 @@ def play_with(
         step=fedavg,
         evaluate=lambda weights: Metrics(0, None, None, None, None),
     )
-    return play_round(federation, State(torch.zeros(1))), books
+    return play_round(federation, State(torch.zeros(1))), ledgers_of
 
 
 def test_a_late_client_has_paid_and_is_absent(tmp_path: Path) -> None:
-    played, books = play_with(
+    played, ledgers = play_with(
         lambda client: UnreliableClient(client, drop={}, late=frozenset({0})), tmp_path
     )
     assert played.record.absent == {1: "its update came too late (simulated)"}
     assert played.record.survivors == (0, 2)
-    assert [book.count(EVENT) for book in books.values()] == [1, 1, 1]
-    assert [len(book.settled) for book in books.values()] == [1, 0, 1]
-    assert played.record.ledger_heads == {client: book.head for client, book in books.items()}
+    assert [ledger.count(EVENT) for ledger in ledgers.values()] == [1, 1, 1]
+    assert [len(ledger.settled) for ledger in ledgers.values()] == [1, 0, 1]
+    heads = {client: ledger.head for client, ledger in ledgers.items()}
+    assert played.record.ledger_heads == heads
 
 
 def test_a_dropped_client_is_absent_and_has_not_paid(tmp_path: Path) -> None:
-    played, books = play_with(
+    played, ledgers = play_with(
         lambda client: UnreliableClient(client, drop={0: 1}, late=frozenset()), tmp_path
     )
     assert played.record.absent == {1: "dropped at stage 1 (simulated)"}
     assert played.record.survivors == (0, 2)
-    assert [book.count(EVENT) for book in books.values()] == [1, 0, 1]
+    assert [ledger.count(EVENT) for ledger in ledgers.values()] == [1, 0, 1]
