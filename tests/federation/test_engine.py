@@ -1,17 +1,4 @@
-"""One round and the run of many, against clients and channels that are small enough to check by hand.
-
-Mutants killed: a round too many; the round number not advanced; weights of a round lost; the hash of other weights or
-without the layout; the model sent with another round; survivors before the step; survivors not confirmed, everyone
-confirmed, confirmed with the next round; abandoned, reason, cohort, screened, rejected or bytes wrong in the record;
-accuracy of the old weights; ledger heads of the cohort only, or of nobody; either kind of observation left out; absent
-clients asked again; bytes of models, requests or replies not counted, or counted for the absent; the view of a client
-lost; the adversary ignored, moving client by client, twice, in round 0, seeing honest rows, or its clients not excused;
-a dropped message not counted, or its client not absent; good and bad rows swapped in the report; ValueError of the rule
-let through; the finite check of the estimate, or for NaN only; the estimate negative or unweighted; the step's state
-lost or not given; budget: `<` to `<=`, never, always, out of the cohort, absent clients counted as spent, earlier
-rounds forgotten; no clients left: never, for some absent, for an absent cohort; both checks after good rounds, or
-before the round is told; one kind of absence not excused, every failure excused, its reason lost.
-"""
+"""One round and the run of many, with clients and channels small enough to check by hand."""
 
 import json
 import math
@@ -62,14 +49,13 @@ def pack(client: int, update: ClientUpdate) -> bytes:
 
 @dataclass
 class FakeClient:
-    """Trains to a given delta; fails where it is told to; writes down what is done with it."""
+    """Trains to a given delta, fails where a test wants it to, and notes its calls."""
 
     client: int
     delta: Sequence[float]
     weight: int = 1
-    fails: Mapping[str, Exception] = field(
-        default_factory=dict
-    )  # call, or call and round -> failure
+    # A call, such as "train", or a call and a round, such as "train 1" -> its failure.
+    fails: Mapping[str, Exception] = field(default_factory=dict)
     message: bytes | None = None  # sent in place of the update
     head: str | None = None
     calls: list[str] = field(default_factory=list)
@@ -209,7 +195,7 @@ class SealedServer(FakeServer):
 
 @dataclass
 class FarewellServer(FakeServer):
-    """Two stages: updates, then a goodbye that nobody waits for."""
+    """Two stages: updates, then a goodbye; the round succeeds without replies to it."""
 
     def requests(self) -> Mapping[int, bytes]:
         return super().requests() if self.stage == 0 else dict.fromkeys(self.began[-1][1], b"bye")
@@ -220,7 +206,7 @@ class FarewellServer(FakeServer):
 
 
 def add(weights: Tensor, estimate: Tensor, state: Mapping[str, Tensor]) -> StepResult:
-    """FedAvg that counts its steps."""
+    """Adds the estimate to the weights and counts its steps."""
     return StepResult(weights + estimate, {"steps": state.get("steps", torch.zeros(1)) + 1})
 
 
@@ -264,7 +250,10 @@ def play(setup: Federation, *, round: int = 0, observer: Observer = UNWATCHED) -
 
 
 def two_clients() -> tuple[FakeClient, FakeClient]:
-    """Their weighted mean is ((1 + 3 * 3) / 4, (0 - 3 * 4) / 4) = (2.5, -3); unweighted it is (2, -2)."""
+    """Clients whose weighted mean is (2.5, -3).
+
+    By hand: ((1 + 3 * 3) / 4, (0 - 3 * 4) / 4). Without weights it would be (2, -2).
+    """
     return FakeClient(0, (1.0, 0.0), weight=1), FakeClient(1, (3.0, -4.0), weight=3)
 
 
@@ -279,18 +268,14 @@ def test_a_round_adds_the_weighted_mean_to_the_model() -> None:
     assert played.state.round == 5
 
 
-def test_a_record_tells_everything_about_its_round() -> None:
+def test_a_record_describes_its_round() -> None:
     first, second = two_clients()
     second.head = "abc"
     record = play(federation(first, second), round=4).record
     assert 0 <= record.seconds < 60
     assert (record.round, record.abandoned, record.reason) == (4, False, "")
-    assert (record.cohort, record.survivors, record.absent, record.screened) == (
-        (0, 1),
-        (0, 1),
-        {},
-        (),
-    )
+    assert (record.cohort, record.survivors) == ((0, 1), (0, 1))
+    assert (record.absent, record.screened) == ({}, ())
     assert record.accuracy == 12.5
     assert record.ledger_heads == {1: "abc"}
     assert record.rejected == 0
@@ -303,7 +288,7 @@ def test_bytes_are_counted_in_both_directions() -> None:
     assert record.bytes_up == len(b"[0, 1, [1.0, 0.0]]") + len(b"[1, 3, [3.0, -4.0]]")
 
 
-def test_bytes_that_an_absent_client_did_not_get_or_send_are_not_counted() -> None:
+def test_no_bytes_are_counted_for_requests_and_replies_of_an_absent_client() -> None:
     first, second = two_clients()
     second.fails = {"load": ClientFailure("off")}
     record = play(federation(first, second)).record
@@ -369,14 +354,14 @@ def test_the_transcript_ends_with_the_sums_that_clients_opened() -> None:
 
 
 def test_where_the_server_does_not_hold_the_model_neither_it_nor_the_network_sees_it() -> None:
-    seen = play(replace(federation(*two_clients()), server_holds_model=False)).observed
-    assert {header.party for header in seen if header.kind == Seen.GLOBAL_MODEL} == {
+    observed = play(replace(federation(*two_clients()), server_holds_model=False)).observed
+    assert {header.party for header in observed if header.kind == Seen.GLOBAL_MODEL} == {
         "client 0",
         "client 1",
     }
 
 
-def test_a_cohort_is_invited_anew_each_round_and_nobody_else_is_disturbed() -> None:
+def test_each_round_has_its_own_cohort_and_other_clients_are_not_called() -> None:
     clients = three_clients()
     for client in clients:
         client.head = f"head {client.client}"
@@ -391,11 +376,10 @@ def test_a_cohort_is_invited_anew_each_round_and_nobody_else_is_disturbed() -> N
     assert played[0].record.ledger_heads == {0: "head 0", 1: "head 1", 2: "head 2"}
 
 
-def test_a_run_goes_on_from_its_state_and_ends_after_its_rounds() -> None:
+def test_a_run_continues_from_its_state_and_ends_after_its_rounds() -> None:
     setup = federation(*two_clients())
-    played = list(
-        engine.run(setup, State(START, {"steps": torch.tensor([7.0])}, round=2), rounds=4)
-    )
+    state = State(START, {"steps": torch.tensor([7.0])}, round=2)
+    played = list(engine.run(setup, state, rounds=4))
     assert [p.record.round for p in played] == [2, 3]
     assert played[-1].state.weights.tolist() == [15.0, 14.0]
     assert played[-1].state.step_state == {"steps": torch.tensor([9.0])}
@@ -445,7 +429,7 @@ def test_a_client_that_fails_is_absent_with_its_reason_and_the_others_go_on(
     assert played.out_of_budget == ({1} if isinstance(failure, BudgetExceeded) else set())
 
 
-def test_who_failed_to_load_is_not_asked() -> None:
+def test_a_client_that_failed_to_load_gets_no_request() -> None:
     clients = two_clients()
     clients[0].fails = {"load": ProtocolError("bad model")}
     play(federation(*clients))
@@ -453,7 +437,7 @@ def test_who_failed_to_load_is_not_asked() -> None:
 
 
 @pytest.mark.parametrize("failure", [LedgerError("edited"), OSError("disk"), KeyError("bug")])
-def test_other_failures_are_nobodys_absence(failure: Exception) -> None:
+def test_other_failures_end_the_round(failure: Exception) -> None:
     clients = two_clients()
     clients[0].fails = {"train": failure}
     with pytest.raises(type(failure), match=r"edited|disk|bug"):
@@ -534,7 +518,7 @@ def test_a_cohort_out_of_budget_does_not_end_the_run_while_others_may_spend() ->
     assert [p.record.abandoned for p in played] == [True, False, True]
 
 
-def test_who_ran_out_of_budget_in_an_earlier_round_still_counts_as_out() -> None:
+def test_a_client_out_of_budget_in_an_earlier_round_still_counts_as_out() -> None:
     first, second, third = three_clients()
     first.fails = second.fails = {"train": BudgetExceeded("out")}
     cohorts = {0: (0, 2), 1: (1, 2)}
@@ -617,12 +601,12 @@ def test_a_step_that_is_not_finite_abandons_the_round(value: float) -> None:
 
 @dataclass
 class Spy:
-    """An attack that keeps what it was given, spoils it in place, and sends tens."""
+    """An attack that notes its input, spoils it in place, and sends tens."""
 
-    seen: list[tuple[list[list[float]], int]] = field(default_factory=list)
+    inputs: list[tuple[list[list[float]], int]] = field(default_factory=list)  # known rows, round
 
     def __call__(self, own: Tensor, known: Tensor, round: int) -> Tensor:
-        self.seen.append((known.tolist(), round))
+        self.inputs.append((known.tolist(), round))
         own[:] = known[:] = math.nan
         return torch.full_like(own, 10.0) * torch.arange(1, 1 + len(own)).unsqueeze(1)
 
@@ -634,27 +618,27 @@ def four_clients() -> list[FakeClient]:
 def test_the_adversary_sees_its_own_clients_honest_rows_and_nothing_else() -> None:
     spy = Spy()
     play(federation(*four_clients(), adversary=Adversary(frozenset({2, 0}), spy)), round=6)
-    assert spy.seen == [([[0.0, 1.0], [2.0, 1.0]], 6)]
+    assert spy.inputs == [([[0.0, 1.0], [2.0, 1.0]], 6)]
 
 
-def test_an_omniscient_adversary_gets_what_the_others_send_and_changes_none_of_it() -> None:
+def test_an_omniscient_adversary_sees_the_others_updates_and_cannot_change_them() -> None:
     spy = Spy()
     played = play(
         federation(*four_clients(), adversary=Adversary(frozenset({0, 2}), spy, omniscient=True)),
         round=6,
     )
-    assert spy.seen == [([[1.0, 1.0], [3.0, 1.0]], 6)]
+    assert spy.inputs == [([[1.0, 1.0], [3.0, 1.0]], 6)]
     assert torch.isfinite(played.state.weights).all()
 
 
-def test_an_omniscient_adversary_does_not_count_on_a_row_that_the_server_dropped() -> None:
+def test_an_omniscient_adversary_does_not_see_an_update_that_the_server_dropped() -> None:
     spy, clients = Spy(), four_clients()
     clients[3].message = b"garbage"
     play(federation(*clients, adversary=Adversary(frozenset({0, 2}), spy, omniscient=True)))
-    assert spy.seen == [([[1.0, 1.0]], 0)]
+    assert spy.inputs == [([[1.0, 1.0]], 0)]
 
 
-def test_honest_rows_reach_the_server_unchanged_and_the_adversarys_come_last() -> None:
+def test_honest_rows_reach_the_server_unchanged_and_corrupt_rows_come_last() -> None:
     server = FakeServer()
     play(federation(*four_clients(), server=server, adversary=Adversary(frozenset({0, 2}), Spy())))
     assert server.updates == [
@@ -665,12 +649,12 @@ def test_honest_rows_reach_the_server_unchanged_and_the_adversarys_come_last() -
     ]
 
 
-def test_a_corrupt_client_that_fails_is_absent_and_not_seen() -> None:
+def test_a_corrupt_client_that_fails_is_absent_and_unseen_if_it_did_not_train() -> None:
     spy, clients = Spy(), four_clients()
     clients[0].fails = {"train": BudgetExceeded("out")}
     clients[3].fails = {"submit": ClientFailure("too late")}
     record = play(federation(*clients, adversary=Adversary(frozenset({0, 2, 3}), spy))).record
-    assert spy.seen == [([[2.0, 1.0], [3.0, 1.0]], 0)]
+    assert spy.inputs == [([[2.0, 1.0], [3.0, 1.0]], 0)]
     assert record.absent == {0: "out", 3: "too late"}
     assert record.survivors == (1, 2)
 
@@ -682,7 +666,7 @@ def test_an_adversary_with_nobody_in_the_round_does_nothing() -> None:
             *four_clients(), adversary=Adversary(frozenset({0}), spy), invite=lambda round: (1, 2)
         )
     )
-    assert spy.seen == []
+    assert spy.inputs == []
 
 
 def test_a_channel_of_two_stages_works_with_the_same_engine() -> None:
@@ -696,7 +680,7 @@ def test_a_channel_of_two_stages_works_with_the_same_engine() -> None:
     assert played.record.bytes_up == 3 * (len(b"key of 0") + len(b"[0, 1, [1.0, 0.0]]"))
 
 
-def test_who_drops_out_in_one_stage_is_not_asked_in_the_next() -> None:
+def test_a_client_that_drops_out_in_one_stage_gets_no_request_in_the_next() -> None:
     first, second, third = three_clients()
     second.fails = {"hello": ClientFailure("unplugged")}
     server = GreetingServer(keys={1: b"remembered from another day"})
@@ -710,7 +694,7 @@ def test_the_adversary_moves_in_the_stage_of_the_updates_only() -> None:
     played = play(
         federation(*clients, server=GreetingServer(), adversary=Adversary(frozenset({1}), spy))
     )
-    assert spy.seen == [([[2.0, 0.0]], 0)]
+    assert spy.inputs == [([[2.0, 0.0]], 0)]
     assert played.state.weights.tolist() == [START[0] + 17 / 3, START[1] + 10 / 3]
 
 
@@ -721,9 +705,8 @@ def test_a_view_that_opens_at_a_client_works_with_the_same_engine() -> None:
     assert played.record.survivors == (0, 1)
     assert clients[0].calls == ["load", "update", "train", "submit", "open"]
     assert server.stage == 2
-    assert played.record.bytes_up == len(b"[0, 1, [1.0, 0.0]]") + len(
-        b"[1, 3, [3.0, -4.0]]"
-    )  # a view is not sent
+    # The two updates travel, the view does not.
+    assert played.record.bytes_up == len(b"[0, 1, [1.0, 0.0]]") + len(b"[1, 3, [3.0, -4.0]]")
 
 
 def test_the_adversary_moves_once_a_round_however_many_stages_follow() -> None:
@@ -731,12 +714,12 @@ def test_the_adversary_moves_once_a_round_however_many_stages_follow() -> None:
     played = play(
         federation(*two_clients(), server=server, adversary=Adversary(frozenset({1}), spy))
     )
-    assert spy.seen == [([[3.0, -4.0]], 0)]
+    assert spy.inputs == [([[3.0, -4.0]], 0)]
     assert server.updates == [(0, 1, [1.0, 0.0]), (1, 3, [10.0, 10.0])]
     assert played.state.weights.tolist() == [17.75, 27.5]
 
 
-def test_a_round_that_went_through_counts_even_if_everyone_fell_silent_after_submitting() -> None:
+def test_a_round_with_all_updates_succeeds_even_if_everyone_falls_silent_afterwards() -> None:
     clients = two_clients()
     for client in clients:
         client.fails = {"bye": ClientFailure("unplugged")}
@@ -762,7 +745,7 @@ def test_a_forged_packet_before_or_after_the_honest_one_excludes_nobody() -> Non
     assert log.rejected == 5
 
 
-def test_who_was_heard_in_one_stage_is_absent_when_its_next_message_is_dropped(
+def test_a_client_whose_message_is_dropped_is_absent_though_it_answered_an_earlier_stage(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     log, setup = RoundLog(UNWATCHED), federation(*two_clients(), server=GreetingServer())

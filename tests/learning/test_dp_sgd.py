@@ -1,22 +1,13 @@
-"""Local DP-SGD: per-example clipping against a hand-written loop, noise that really arrives, batches of chance.
+"""Local DP-SGD: clipping one example at a time, noise of the right size, and random batches.
 
-Mutants killed:
-poisson_batches: empty batches skipped; one step fewer; a fixed batch size; a rate 10 % wrong; one batch repeated.
-DpPlan: rate not capped at 1; steps rounded down, rounded once for all epochs, or in floats; epochs forgotten;
-normaliser batch; one step in the cost.
-KeystreamDPOptimizer: no noise; scale without clip or without the multiplier; scale 10 % wrong; the sign of the sum;
-the sum forgotten; one draw for all coordinates; steps not counted.
-DpSgd: the realised batch as normaliser; clip, multiplier, normaliser, stream, weights or gradients of the last run
-kept; weights minus result; empty batches without a step; planned steps in the event; records that are not finite
-kept, or all records of their batch dropped; the real number of records in rate or steps; the mean or the normaliser
-forgotten.
-DpSgdTrainer: the same stream for batches and noise; client or round forgotten.
+The oracle of clipping is a hand-written loop over single examples. Statistical tests of the noise
+and of the batches are shown able to fail: a scale or rate that is 10 % wrong is caught.
 """
 
 import math
 from collections.abc import Callable, Iterator
 from functools import partial
-from itertools import pairwise
+from itertools import combinations, islice, pairwise
 
 import pytest
 import torch
@@ -36,7 +27,7 @@ from securefl.privacy.events import SampledGaussian
 from securefl.privacy.noise.gaussian import hardened_normal
 from securefl.rng import Keystream, seeded_keystream
 
-FALSE_ALARM = 1e-6  # share of seeds for which a right mechanism fails one statistical test
+FALSE_ALARM = 1e-6  # share of seeds for which a right mechanism fails a statistical test
 
 Build = Callable[[Task, torch.Generator], nn.Module]
 MODELS: dict[str, tuple[Task, Build]] = {
@@ -91,7 +82,10 @@ def run(
 def clipped_sum(
     model: nn.Module, task: Task, examples: Examples, chosen: list[int], *, clip: float
 ) -> Tensor:
-    """The sum of the gradients, taken and clipped one example at a time; the factor is Opacus' C / (norm + 1e-6)."""
+    """The sum (d,) of the gradients, taken and clipped one example at a time.
+
+    The factor of a gradient is Opacus' clip / (norm + 1e-6).
+    """
     total = torch.zeros_like(vector.to_vector(model))
     for record in chosen:
         logits = model(examples.features[record : record + 1])
@@ -105,26 +99,28 @@ def clipped_sum(
 def oracle(
     model: nn.Module, task: Task, examples: Examples, weights: Tensor, plan: DpPlan, *, lr: float
 ) -> Tensor:
-    """The change that plan makes to weights without noise, with the batches of `run`."""
-    now, stream = weights.clone(), seeded_keystream(1, "poisson")
+    """The change that a plan makes to weights without noise, with the batches of `run`."""
+    current = weights.clone()
+    stream = seeded_keystream(1, "poisson")
     for chosen in poisson_batches(
         len(examples), sample_rate=plan.sample_rate, steps=plan.steps, stream=stream
     ):
-        vector.load_vector(model, now)
-        now -= (
-            lr
-            * clipped_sum(model, task, examples, chosen.tolist(), clip=plan.clip)
-            / plan.normaliser
-        )
-    return now - weights
+        vector.load_vector(model, current)
+        total = clipped_sum(model, task, examples, chosen.tolist(), clip=plan.clip)
+        current -= lr * total / plan.normaliser
+    return current - weights
 
 
 def variance_is_right(draws: Tensor, *, std: float) -> bool:
-    """The sum of squares over std^2 is chi-square with one degree of freedom a draw."""
-    size, statistic = draws.numel(), float((draws.double() / std).square().sum())
-    return (
-        float(chi2.ppf(FALSE_ALARM / 2, size)) < statistic < float(chi2.isf(FALSE_ALARM / 2, size))
-    )
+    """Whether zero-mean normal draws have this deviation.
+
+    The sum of squares over std^2 is chi-square with one degree of freedom a draw.
+    """
+    size = draws.numel()
+    statistic = float((draws.double() / std).square().sum())
+    lowest = float(chi2.ppf(FALSE_ALARM / 2, size))
+    highest = float(chi2.isf(FALSE_ALARM / 2, size))
+    return lowest < statistic < highest
 
 
 # --- the plan
@@ -152,15 +148,15 @@ def test_a_plan_known_answer(
     assert plan.cost == SampledGaussian(plan.sample_rate, 0.7, steps)
 
 
-# --- the batches of chance
+# --- random batches
 
 
 def sizes_are_binomial(sizes: Tensor, *, records: int, rate: float) -> bool:
-    """Mean and squared deviations from it, each within 4.9 standard errors."""
-    mean, variance, _, excess = (
-        float(moment) for moment in binom.stats(records, rate, moments="mvsk")
-    )
-    steps, sizes = sizes.numel(), sizes.double()
+    """Whether sizes have binomial mean and variance, each within 4.9 standard errors."""
+    moments = binom.stats(records, rate, moments="mvsk")
+    mean, variance, _, excess = (float(moment) for moment in moments)
+    steps = sizes.numel()
+    sizes = sizes.double()
     mean_is_right = abs(float(sizes.mean()) - mean) < 4.9 * math.sqrt(variance / steps)
     spread = float((sizes - mean).square().sum()) / variance
     return mean_is_right and abs(spread - steps) < 4.9 * math.sqrt(steps * (2 + excess))
@@ -186,30 +182,31 @@ def test_the_batch_size_test_catches_wrong_rates_and_fixed_sizes() -> None:
     assert not sizes_are_binomial(torch.full((3000,), 20), records=200, rate=0.1)
 
 
-def test_every_record_comes_equally_often_and_once_a_batch() -> None:
+def test_every_record_is_drawn_equally_often_and_at_most_once_a_batch() -> None:
     batches = list(
         poisson_batches(200, sample_rate=0.1, steps=3000, stream=seeded_keystream(1, "poisson"))
     )
     assert all(len(set(chosen.tolist())) == len(chosen) for chosen in batches)
     counts = torch.bincount(torch.cat(batches), minlength=200)
     assert counts.numel() == 200
-    assert float((counts - 300).abs().max()) < 5.6 * math.sqrt(
-        300 * 0.9
-    )  # 200 records: 1e-6 in all, rounded up
+    # 5.6 deviations: a false alarm of 1e-6 over all 200 records, rounded up.
+    assert float((counts - 300).abs().max()) < 5.6 * math.sqrt(300 * 0.9)
     assert sizes_are_binomial(counts, records=3000, rate=0.1)
 
 
 def test_batches_of_two_steps_are_independent() -> None:
-    # Of 3000 x 200 coins, the pairs (this step, next step) that both came true are about 1 in 100.
+    # About 1 in 100 pairs of coins of the same record in two steps in a row are both heads.
     batches = list(
         poisson_batches(200, sample_rate=0.1, steps=3000, stream=seeded_keystream(2, "poisson"))
     )
-    both = sum(len(set(one.tolist()) & set(other.tolist())) for one, other in pairwise(batches))
+    drawn_twice = sum(
+        len(set(batch.tolist()) & set(following.tolist())) for batch, following in pairwise(batches)
+    )
     pairs = 200 * 2999
-    assert abs(both - 0.01 * pairs) < 4.9 * math.sqrt(pairs * 0.01)
+    assert abs(drawn_twice - 0.01 * pairs) < 4.9 * math.sqrt(pairs * 0.01)
 
 
-def test_rate_one_takes_every_record_and_no_record_is_no_error() -> None:
+def test_rate_one_draws_every_record_and_a_site_without_records_has_empty_batches() -> None:
     whole = list(
         poisson_batches(5, sample_rate=1.0, steps=2, stream=seeded_keystream(1, "poisson"))
     )
@@ -237,23 +234,24 @@ def test_without_noise_dp_sgd_is_a_loop_that_clips_single_examples(
     assert spent == plan.cost == SampledGaussian(6 / 23, 0.0, 8)
 
 
-def test_images_whose_channels_come_last_in_memory_are_clipped_as_rightly() -> None:
+def test_the_memory_layout_of_images_does_not_change_their_clipping() -> None:
     task, build = MODELS["cnn"]
-    first, plan = (
-        some_examples(task, 9),
-        DpPlan(records=9, batch=9, epochs=1, clip=0.05, noise_multiplier=0.0),
+    channels_first = some_examples(task, 9)
+    channels_last = Examples(
+        channels_first.features.to(memory_format=torch.channels_last), channels_first.labels
     )
-    last = Examples(first.features.to(memory_format=torch.channels_last), first.labels)
+    plan = DpPlan(records=9, batch=9, epochs=1, clip=0.05, noise_multiplier=0.0)
     machine = DpSgd(build(task, seeded()), task, lr=0.3)
     weights = vector.to_vector(build(task, seeded(3))) + 0.1
     torch.testing.assert_close(
-        run(machine, weights, last, plan).delta, run(machine, weights, first, plan).delta
+        run(machine, weights, channels_last, plan).delta,
+        run(machine, weights, channels_first, plan).delta,
     )
 
 
 def test_the_clip_factor_is_the_clip_over_the_norm_plus_a_millionth() -> None:
-    # sigmoid(-12) = 6.144e-6 is the gradient of the bias at label 0, the weight's is 0: with clip 2e-6 the factor is
-    # 2 / 7.144; without the millionth it would be 2 / 6.144.
+    # At label 0 the gradient of the bias is sigmoid(-12) = 6.144e-6, that of the weight 0. With
+    # clip 2e-6 the factor is 2 / 7.144; without the millionth it would be 2 / 6.144.
     task = Task(features=1, classes=2)
     examples = Examples(torch.zeros(1, 1), torch.tensor([0]))
     plan = DpPlan(records=1, batch=1, epochs=1, clip=2e-6, noise_multiplier=0.0)
@@ -267,14 +265,14 @@ def test_the_clip_factor_is_the_clip_over_the_norm_plus_a_millionth() -> None:
 
 
 def test_one_clipped_step_known_answer() -> None:
-    # Probability 1/2. Record (3, 4) with label 1: gradient -(1.5, 2, .5), the last for the bias; norm sqrt(6.5).
-    # Record (0, 0) with label 0: (0, 0, .5), norm .5 < 1, left alone. Clip 1, expected batch 2, lr .5.
+    # By hand, at probability 1/2, the bias last. Record (3, 4) with label 1: gradient
+    # -(1.5, 2, .5), norm sqrt(6.5). Record (0, 0) with label 0: (0, 0, .5), norm .5 < 1, not
+    # clipped. Clip 1, expected batch 2, lr .5.
     task = Task(features=2, classes=2)
     examples = Examples(torch.tensor([[3.0, 4.0], [0.0, 0.0]]), torch.tensor([1, 0]))
     plan = DpPlan(records=2, batch=2, epochs=1, clip=1.0, noise_multiplier=0.0)
-    delta = run(
-        DpSgd(logistic(task, generator=seeded()), task, lr=0.5), torch.zeros(3), examples, plan
-    ).delta
+    machine = DpSgd(logistic(task, generator=seeded()), task, lr=0.5)
+    delta = run(machine, torch.zeros(3), examples, plan).delta
     norm = math.sqrt(6.5)
     expected = [0.25 * 1.5 / norm, 0.25 * 2 / norm, 0.25 * (0.5 / norm - 0.5)]
     assert delta.tolist() == pytest.approx(expected, rel=1e-5)
@@ -282,25 +280,26 @@ def test_one_clipped_step_known_answer() -> None:
 
 @pytest.mark.parametrize("sampling", range(6))
 def test_the_sum_is_divided_by_the_expected_batch_not_the_real_one(sampling: int) -> None:
-    # Every gradient is (0, -.5) at label 1 and feature 0: the delta counts the batch, in units of lr x .5 / 10.
+    # Every gradient is (0, -.5) at label 1 and feature 0, so the delta counts the batch, in units
+    # of lr x .5 / 10.
     task = Task(features=1, classes=2)
     examples = Examples(torch.zeros(60, 1), torch.ones(60, dtype=torch.int64))
     plan = DpPlan(records=10, batch=10, epochs=1, clip=1.0, noise_multiplier=0.0)
     machine = DpSgd(logistic(task, generator=seeded()), task, lr=0.2)
-    whole = run(
-        machine, torch.zeros(2), examples, plan
-    ).delta  # declared 10, really 60: all 60 are drawn at rate 1
+    # 10 records are declared and 60 are there: at rate 1 all 60 are drawn.
+    whole = run(machine, torch.zeros(2), examples, plan).delta
     assert whole.tolist() == pytest.approx([0.0, 0.2 * 0.5 * 60 / 10])
     plan = DpPlan(records=20, batch=19, epochs=1, clip=1.0, noise_multiplier=0.0)
     first, second = poisson_batches(
         60, sample_rate=plan.sample_rate, steps=2, stream=seeded_keystream(sampling, "poisson")
     )
     delta = run(machine, torch.zeros(2), examples, plan, sampling=sampling).delta[1].item()
-    one = 0.2 * 0.5 * len(first) / 19
-    assert delta == pytest.approx(one + 0.2 / (1 + math.exp(one)) * len(second) / 19, rel=1e-4)
+    first_step = 0.2 * 0.5 * len(first) / 19
+    second_step = 0.2 / (1 + math.exp(first_step)) * len(second) / 19
+    assert delta == pytest.approx(first_step + second_step, rel=1e-4)
 
 
-def test_the_real_number_of_records_changes_nothing_that_is_public() -> None:
+def test_the_real_number_of_records_does_not_change_the_cost() -> None:
     task = Task(features=3, classes=2)
     plan = DpPlan(records=40, batch=8, epochs=1, clip=1.0, noise_multiplier=1.0)
     machine = DpSgd(logistic(task, generator=seeded()), task, lr=0.3)
@@ -322,21 +321,20 @@ def test_one_record_moves_the_clipped_sum_by_at_most_the_clip(
 ) -> None:
     machine = DpSgd(build(task, seeded()), task, lr=1.0)
     weights = scale * (vector.to_vector(build(task, seeded(3))) + 0.1)
-    honest, clip = some_examples(task, 7), 0.5
+    honest = some_examples(task, 7)
+    clip = 0.5
     plan = DpPlan(records=8, batch=8, epochs=1, clip=clip, noise_multiplier=0.0)
 
     def summed(examples: Examples) -> Tensor:
-        # Large weights would swallow the step, so the gradient is read where it is still a sum over the normaliser.
+        # Large weights would swallow the step, so the sum is read from the gradient itself.
         run(machine, weights, examples, plan)
-        return (
-            -torch.cat([p.grad.reshape(-1) for p in machine.module.parameters()]).double()
-            * plan.normaliser
-        )
+        gradient = torch.cat([p.grad.reshape(-1) for p in machine.module.parameters()])
+        return -gradient.double() * plan.normaliser
 
     without = summed(honest)
     for place in (0, 3, 7):
         row = torch.full((1, *(task.image or (task.features,))), value)
-        row[0, -1] = 1.0  # a record of one kind only would be scaled away by symmetry
+        row[0, -1] = 1.0  # group norm would scale a constant record away
         features = torch.cat([honest.features[:place], row, honest.features[place:]])
         labels = torch.cat([honest.labels[:place], torch.tensor([1]), honest.labels[place:]])
         moved = summed(Examples(features, labels)) - without
@@ -376,14 +374,11 @@ WIDE = Task(features=4000, classes=2)
     ],
 )
 def test_noise_arrives_with_variance_steps_times_multiplier_squared(plan: DpPlan) -> None:
-    # Without records every gradient is zero, so delta = -lr / normaliser x clip x the sum of `steps` noises.
-    delta, spent = run(
-        DpSgd(logistic(WIDE, generator=seeded()), WIDE, lr=0.3), torch.zeros(4001), NO_RECORDS, plan
-    )
-    noise, std = (
-        delta / 0.3 * plan.normaliser / plan.clip,
-        plan.noise_multiplier * math.sqrt(plan.steps),
-    )
+    # Without records every gradient is zero: delta = -lr / normaliser x clip x the sum of noises.
+    machine = DpSgd(logistic(WIDE, generator=seeded()), WIDE, lr=0.3)
+    delta, spent = run(machine, torch.zeros(4001), NO_RECORDS, plan)
+    noise = delta / 0.3 * plan.normaliser / plan.clip
+    std = plan.noise_multiplier * math.sqrt(plan.steps)
     assert variance_is_right(noise, std=std)
     assert not variance_is_right(noise, std=0.9 * std)
     assert not variance_is_right(noise, std=1.1 * std)
@@ -391,13 +386,15 @@ def test_noise_arrives_with_variance_steps_times_multiplier_squared(plan: DpPlan
     assert spent == plan.cost
 
 
-def test_noise_is_the_stream_in_the_order_of_the_parameters() -> None:
+def test_noise_is_drawn_from_the_stream_in_the_order_of_the_parameters() -> None:
     task, build = MODELS["mlp"]
     model = build(task, seeded())
     sizes = [p.numel() for p in model.parameters()]
     plan = DpPlan(records=6, batch=3, epochs=1, clip=0.5, noise_multiplier=2.0)
-    nobody = Examples(torch.zeros(0, 4), torch.zeros(0, dtype=torch.int64))
-    delta = run(DpSgd(model, task, lr=0.3), torch.zeros(sum(sizes)), nobody, plan, noise=9).delta
+    no_records = Examples(torch.zeros(0, 4), torch.zeros(0, dtype=torch.int64))
+    delta = run(
+        DpSgd(model, task, lr=0.3), torch.zeros(sum(sizes)), no_records, plan, noise=9
+    ).delta
     stream = seeded_keystream(9, "noise")
     steps = [
         torch.cat([torch.from_numpy(hardened_normal(size, stream)) for size in sizes])
@@ -407,23 +404,24 @@ def test_noise_is_the_stream_in_the_order_of_the_parameters() -> None:
     torch.testing.assert_close(delta.double(), expected, rtol=1e-5, atol=1e-7)
 
 
-def test_noise_comes_on_top_of_the_clipped_sum() -> None:
+def test_noise_is_added_to_the_clipped_sum() -> None:
     task, build = MODELS["mlp"]
-    machine, examples = DpSgd(build(task, seeded()), task, lr=0.3), some_examples(task, 8)
+    machine = DpSgd(build(task, seeded()), task, lr=0.3)
+    examples = some_examples(task, 8)
     weights = vector.to_vector(build(task, seeded(3)))
     plans = [
         DpPlan(records=8, batch=8, epochs=1, clip=1.0, noise_multiplier=noise)
         for noise in (0.0, 3.0)
     ]
     clean, noisy = (run(machine, weights, examples, plan).delta for plan in plans)
-    nobody = Examples(torch.zeros(0, 4), torch.zeros(0, dtype=torch.int64))
-    alone = run(machine, weights, nobody, plans[1]).delta
+    no_records = Examples(torch.zeros(0, 4), torch.zeros(0, dtype=torch.int64))
+    alone = run(machine, weights, no_records, plans[1]).delta
     torch.testing.assert_close(noisy, clean + alone, rtol=1e-4, atol=1e-6)
     assert float(clean.norm()) > 0.01
 
 
 def test_empty_batches_are_kept_noised_and_counted() -> None:
-    # Two records at rate 1/1000: of 1000 steps all but two or so have no record at all.
+    # Two records at rate 1/1000: about two of 1000 steps have a record at all.
     task = Task(features=40, classes=2)
     plan = DpPlan(records=1000, batch=1, epochs=1, clip=1.0, noise_multiplier=0.8)
     machine = DpSgd(logistic(task, generator=seeded()), task, lr=0.1)
@@ -438,32 +436,30 @@ def test_empty_batches_are_kept_noised_and_counted() -> None:
     stream, noise = seeded_keystream(1, "noise"), torch.zeros(41, dtype=torch.float64)
     for _ in range(1000):
         noise += torch.cat([torch.from_numpy(hardened_normal(size, stream)) for size in (40, 1)])
-    left = delta.double() / -0.1 - 0.8 * noise  # what the few records add: at most their clips
-    assert 0 < float(left.norm()) <= sum(sizes) * 1.001
+    of_records = delta.double() / -0.1 - 0.8 * noise
+    assert 0 < float(of_records.norm()) <= sum(sizes) * 1.001  # at most one clip a drawn record
 
 
-def test_the_event_tells_the_steps_that_were_noised(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_event_counts_the_steps_that_were_noised(monkeypatch: pytest.MonkeyPatch) -> None:
     def two_of_five(
         records: int, *, sample_rate: float, steps: int, stream: Keystream
     ) -> Iterator[Tensor]:
-        yield from list(
-            poisson_batches(records, sample_rate=sample_rate, steps=steps, stream=stream)
-        )[:2]
+        batches = poisson_batches(records, sample_rate=sample_rate, steps=steps, stream=stream)
+        yield from islice(batches, 2)
 
     monkeypatch.setattr(dp_sgd, "poisson_batches", two_of_five)
     task = Task(features=3, classes=2)
     plan = DpPlan(records=10, batch=2, epochs=1, clip=1.0, noise_multiplier=1.0)
     machine = DpSgd(logistic(task, generator=seeded()), task, lr=0.1)
-    assert run(machine, torch.zeros(4), some_examples(task, 10), plan).spent == SampledGaussian(
-        0.2, 1.0, 2
-    )
+    spent = run(machine, torch.zeros(4), some_examples(task, 10), plan).spent
+    assert spent == SampledGaussian(0.2, 1.0, 2)
 
 
 # --- one machine, many clients
 
 
 @each_model
-def test_a_shared_machine_keeps_nothing_from_one_client_to_the_next(
+def test_a_shared_machine_carries_nothing_over_from_client_to_client(
     task: Task, build: Build
 ) -> None:
     weights = vector.to_vector(build(task, seeded(3))) + 0.1
@@ -493,34 +489,31 @@ def test_a_shared_machine_keeps_nothing_from_one_client_to_the_next(
 
 
 @each_model
-def test_training_leaves_weights_and_records_alone(task: Task, build: Build) -> None:
+def test_training_does_not_change_weights_and_records(task: Task, build: Build) -> None:
     examples = some_examples(task, 8)
     weights = vector.to_vector(build(task, seeded(3)))
-    kept = (weights.clone(), examples.features.clone(), examples.labels.clone())
+    copies = (weights.clone(), examples.features.clone(), examples.labels.clone())
     plan = DpPlan(records=8, batch=4, epochs=2, clip=1.0, noise_multiplier=1.0)
     run(DpSgd(build(task, seeded()), task, lr=0.3), weights, examples, plan)
-    assert all(
-        torch.equal(now, before) for now, before in zip((weights, *examples), kept, strict=True)
-    )
+    for tensor, copy in zip((weights, *examples), copies, strict=True):
+        assert torch.equal(tensor, copy)
     assert not examples.features.requires_grad
 
 
 def test_streams_are_named_by_purpose_client_and_round() -> None:
-    asked: list[tuple[str, int, int]] = []
+    names: list[tuple[str, int, int]] = []
 
     def stream_for(purpose: str, client: int, round: int) -> Keystream:
-        asked.append((purpose, client, round))
+        names.append((purpose, client, round))
         return seeded_keystream(1, purpose, client, round)
 
     task = Task(features=3, classes=2)
     plan = DpPlan(records=6, batch=2, epochs=1, clip=1.0, noise_multiplier=1.0)
-    machine, examples = (
-        DpSgd(logistic(task, generator=seeded()), task, lr=0.3),
-        some_examples(task, 6),
-    )
+    machine = DpSgd(logistic(task, generator=seeded()), task, lr=0.3)
+    examples = some_examples(task, 6)
     trainer = DpSgdTrainer(machine, examples, plan, client=4, stream_for=stream_for)
     delta, spent = trainer.fit(torch.zeros(4), round=9)
-    assert sorted(asked) == [("noise", 4, 9), ("poisson", 4, 9)]
+    assert sorted(names) == [("noise", 4, 9), ("poisson", 4, 9)]
     assert trainer.cost == spent == plan.cost
     expected = machine.run(
         torch.zeros(4),
@@ -536,13 +529,9 @@ def test_clients_and_rounds_draw_uncorrelated_noise() -> None:
     plan = DpPlan(records=1, batch=1, epochs=1, clip=1.0, noise_multiplier=1.0)
     machine = DpSgd(logistic(WIDE, generator=seeded()), WIDE, lr=1.0)
     streams = partial(seeded_keystream, 1)
-    noises = [
-        DpSgdTrainer(machine, NO_RECORDS, plan, client=client, stream_for=streams)
-        .fit(torch.zeros(4001), round=r)
-        .delta
-        for client in (0, 1)
-        for r in (0, 1)
-    ]
-    for i, one in enumerate(noises):
-        for other in noises[:i]:
-            assert abs(float((one.double() * other.double()).mean())) < 4.9 / math.sqrt(4001)
+    noises = []
+    for client in (0, 1):
+        trainer = DpSgdTrainer(machine, NO_RECORDS, plan, client=client, stream_for=streams)
+        noises += [trainer.fit(torch.zeros(4001), round=round).delta.double() for round in (0, 1)]
+    for noise, other in combinations(noises, 2):
+        assert abs(float((noise * other).mean())) < 4.9 / math.sqrt(4001)

@@ -1,4 +1,4 @@
-"""Networks for images: shapes, gradients one example at a time, initial weights, and what they refuse."""
+"""Networks for images: shapes, gradients of single examples, initial weights and refusals."""
 
 import math
 from typing import Any
@@ -57,7 +57,8 @@ def test_resnet18_reads_2d_images_and_opacus_takes_it() -> None:
 
 
 def test_convolutions_of_resnet18_start_as_he_et_al_do() -> None:
-    """Normal, with variance 2 / (kernel x outgoing channels): the gradient keeps its size where channels double."""
+    # Normal with variance 2 / (kernel x outgoing channels), so that the gradient keeps its size
+    # where channels double.
     model = resnet18(COLOUR, generator=fresh())
     wide = [
         layer.weight.detach()
@@ -66,9 +67,8 @@ def test_convolutions_of_resnet18_start_as_he_et_al_do() -> None:
     ]
     assert len(wide) == 12
     for weight in wide:
-        assert float(weight.std()) == pytest.approx(
-            (2 / (weight[0, 0].numel() * len(weight))) ** 0.5, rel=0.02
-        )
+        variance = 2 / (weight[0, 0].numel() * len(weight))
+        assert float(weight.std()) == pytest.approx(variance**0.5, rel=0.02)
 
 
 def test_the_number_of_coordinates_by_hand() -> None:
@@ -77,12 +77,12 @@ def test_the_number_of_coordinates_by_hand() -> None:
     assert vector.to_vector(small(SOLID)).numel() == (27 * 4 + 4) + 8 + (4 * 27 * 8 + 8) + 16 + (
         8 * 64 * 11 + 11
     )
-    # He et al.'s ResNet-18 has 11,181,642 with ten classes with the 7 x 7 stem and 1 x 1 shortcuts; a class has 513.
+    # He et al.'s ResNet-18 for ten classes has 11,181,642 with the 7 x 7 stem and 1 x 1 shortcuts.
     ten = Task(features=3072, classes=10, image=(3, 32, 32))
     assert vector.to_vector(resnet18(ten, generator=fresh())).numel() == 11_173_962
 
 
-def test_size_decides_the_stem_but_not_the_size_of_the_cnn() -> None:
+def test_the_images_size_decides_the_stem_of_resnet18_but_not_the_size_of_the_cnn() -> None:
     large = Task(features=224 * 224, classes=2, image=(1, 224, 224))
     small_stem, large_stem = resnet18(GREY, generator=fresh()), resnet18(large, generator=fresh())
     assert [type(layer) for layer in small_stem][:3] == [nn.Conv2d, nn.GroupNorm, nn.ReLU]
@@ -95,9 +95,8 @@ def test_size_decides_the_stem_but_not_the_size_of_the_cnn() -> None:
         pool.register_forward_hook(lambda layer, given, out: features.append(tuple(given[0].shape)))
         model(images(task, 1))
     assert features == [(1, 512, 4, 4), (1, 512, 7, 7)]
-    assert len(vector.to_vector(cnn(large, generator=fresh()))) == len(
-        vector.to_vector(cnn(GREY, generator=fresh()))
-    )
+    sizes = {len(vector.to_vector(cnn(task, generator=fresh()))) for task in (large, GREY)}
+    assert len(sizes) == 1
 
 
 def per_example(
@@ -111,7 +110,8 @@ def per_example(
 
 @pytest.mark.parametrize("task", [GREY, COLOUR, SOLID], ids=["grey", "colour", "solid"])
 def test_opacus_gradients_are_those_of_one_example_at_a_time(task: Task) -> None:
-    """The oracle is one backward pass an example; a norm over the batch would fail here."""
+    # The oracle is one backward pass an example. Batch norm, or any norm over the batch, would
+    # fail here.
     model, labels = small(task), torch.tensor([0, 1, 1])
     inputs = images(task)
     single = []
@@ -129,15 +129,15 @@ def test_resnet_gradients_are_those_of_one_example_at_a_time() -> None:
     model: Any = resnet18(GREY, generator=fresh())
     GREY.loss(model(inputs[:1]), labels[:1]).backward()  # type: ignore[no-untyped-call]
     single = [p.grad.clone() for p in model.parameters() if p.grad is not None]
-    found = per_example(resnet18(GREY, generator=fresh()), GREY, inputs, labels)
-    for p, expected in zip(found.parameters(), single, strict=True):
+    wrapped = per_example(resnet18(GREY, generator=fresh()), GREY, inputs, labels)
+    for p, expected in zip(wrapped.parameters(), single, strict=True):
         assert torch.allclose(
             p.grad_sample[0], expected, rtol=1e-2, atol=1e-3 * float(expected.abs().max())
         )
 
 
 def test_residual_blocks_add_their_shortcut() -> None:
-    """With the body's last norm at zero a block is its shortcut alone."""
+    # With the body's last norm at zero a block is its shortcut alone.
     model: Any = resnet18(GREY, generator=fresh())
     block = model[3]
     with torch.no_grad():
@@ -149,10 +149,10 @@ def test_residual_blocks_add_their_shortcut() -> None:
 def test_the_seed_decides_the_initial_weights_and_nothing_else_does() -> None:
     for build in (cnn, resnet18):
         torch.manual_seed(1)
-        one = vector.to_vector(build(GREY, generator=fresh(5)))
+        weights = vector.to_vector(build(GREY, generator=fresh(5)))
         torch.manual_seed(2)
-        assert torch.equal(one, vector.to_vector(build(GREY, generator=fresh(5))))
-        assert not torch.equal(one, vector.to_vector(build(GREY, generator=fresh(6))))
+        assert torch.equal(weights, vector.to_vector(build(GREY, generator=fresh(5))))
+        assert not torch.equal(weights, vector.to_vector(build(GREY, generator=fresh(6))))
 
 
 def test_initial_weights_are_uniform_within_one_over_root_inputs() -> None:
@@ -164,7 +164,7 @@ def test_initial_weights_are_uniform_within_one_over_root_inputs() -> None:
         assert float(layer.bias.detach().abs().max()) <= bound
 
 
-def test_weights_survive_the_way_to_a_vector_and_back_in_channels_last() -> None:
+def test_weights_with_channels_last_survive_the_way_to_a_vector_and_back() -> None:
     model: Any = small(COLOUR)
     other: Any = cnn(COLOUR, channels=(4, 8), generator=fresh(9))
     assert model[0].weight.is_contiguous(memory_format=torch.channels_last)
@@ -174,17 +174,17 @@ def test_weights_survive_the_way_to_a_vector_and_back_in_channels_last() -> None
     assert other[4].weight.is_contiguous(memory_format=torch.channels_last)
 
 
-def test_opacus_itself_is_wrong_where_channels_come_last_which_is_why_dp_sgd_turns_them() -> None:
-    """Should this fail, Opacus has been mended, and DpSgd need not change the layout any more."""
-    model, inputs, labels = small(COLOUR), images(COLOUR), torch.tensor([0, 1, 1])
+def test_opacus_gradients_are_wrong_with_channels_last_so_dp_sgd_puts_them_first() -> None:
+    # Should this fail, Opacus has been mended, and DpSgd need not change the layout any more.
+    model = small(COLOUR)
+    inputs = images(COLOUR)
+    labels = torch.tensor([0, 1, 1])
     wrapped = GradSampleModule(small(COLOUR), loss_reduction="mean")
     COLOUR.loss(wrapped(inputs.requires_grad_()), labels).backward()  # type: ignore[no-untyped-call]
     right = per_example(model, COLOUR, inputs.detach(), labels)
-    wrong, second = (
-        list(wrapped.parameters())[4].grad_sample,
-        list(right.parameters())[4].grad_sample,
-    )
-    assert (wrong - second).norm() > 0.1 * second.norm()
+    gradient = list(wrapped.parameters())[4].grad_sample
+    expected = list(right.parameters())[4].grad_sample
+    assert (gradient - expected).norm() > 0.1 * expected.norm()
 
 
 def test_channels_last_and_channels_first_give_the_same_numbers() -> None:
@@ -194,9 +194,8 @@ def test_channels_last_and_channels_first_give_the_same_numbers() -> None:
     for network in (model, first):
         network[0].register_forward_hook(lambda layer, given, out: layouts.append(out))
     assert torch.allclose(model(inputs), first(inputs), atol=1e-5)
-    assert layouts[0].is_contiguous(
-        memory_format=torch.channels_last
-    )  # the weights' layout decides
+    # The layout of the weights decides.
+    assert layouts[0].is_contiguous(memory_format=torch.channels_last)
     assert layouts[1].is_contiguous()
 
 
@@ -219,14 +218,16 @@ def test_channels_last_and_channels_first_give_the_same_numbers() -> None:
         ),
     ],
 )
-def test_what_no_network_can_be_made_of_is_refused(model: str, data: str, message: str) -> None:
+def test_a_network_that_does_not_fit_the_images_is_refused(
+    model: str, data: str, message: str
+) -> None:
     text = f"training = {{ kind = 'sgd' }}\ndata = {{ name = 'medmnist:{data}' }}\nmodel = {model}"
     with pytest.raises(ScenarioError) as refusal:
         parse_scenario(text)
     assert message in str(refusal.value)
 
 
-def test_resnet18_refuses_what_is_no_image() -> None:
+def test_resnet18_refuses_records_that_are_no_images() -> None:
     with pytest.raises(ValueError, match="resnet18 takes images, these records are 15 numbers"):
         resnet18(Task(features=15, classes=2), generator=fresh())
 

@@ -1,11 +1,4 @@
-"""Plain local SGD and its shuffled batches: a hand-written loop, known answers.
-
-Mutants killed:
-shuffled_batches: the last, smaller batch dropped; one index lost; the order not shuffled; batches one too large.
-SgdTrainer: one epoch too few; the same order every epoch; gradients added up over batches; lr forgotten; weights
-minus result; the weights of the last call kept; the sum of losses for their mean; client and round swapped in the
-stream, or another purpose.
-"""
+"""Plain local SGD and its shuffled batches, against a hand-written loop and known answers."""
 
 import math
 from collections.abc import Callable
@@ -63,22 +56,22 @@ def oracle(
     lr: float,
 ) -> Tensor:
     """The change of weights by w <- w - lr x the mean of the gradients, one example at a time."""
-    now = weights.clone()
+    current = weights.clone()
     for chosen in batches:
         total = torch.zeros_like(weights)
-        vector.load_vector(model, now)
+        vector.load_vector(model, current)
         for record in chosen.tolist():
             logits = model(examples.features[record : record + 1])
             loss = task.loss(logits, examples.labels[record : record + 1])
             gradients = torch.autograd.grad(loss, list(model.parameters()))
             total += torch.cat([gradient.reshape(-1) for gradient in gradients])
-        now -= lr * total / len(chosen)
-    return now - weights
+        current -= lr * total / len(chosen)
+    return current - weights
 
 
 @deterministic
 @given(st.integers(1, 60), st.integers(1, 70))
-def test_an_epoch_holds_every_record_once_in_full_batches_but_the_last(
+def test_an_epoch_has_every_record_once_in_full_batches_and_a_rest(
     records: int, batch: int
 ) -> None:
     batches = list(shuffled_batches(records, batch=batch, stream=seeded_keystream(1, "shuffle")))
@@ -87,7 +80,7 @@ def test_an_epoch_holds_every_record_once_in_full_batches_but_the_last(
     assert sorted(torch.cat(batches).tolist()) == list(range(records))
 
 
-def test_an_epoch_comes_in_the_order_of_its_stream() -> None:
+def test_an_epoch_has_the_order_that_its_stream_draws() -> None:
     batches = list(shuffled_batches(10, batch=4, stream=seeded_keystream(1, "shuffle")))
     assert torch.cat(batches).tolist() == seeded_keystream(1, "shuffle").permutation(10).tolist()
     assert torch.cat(batches).tolist() != list(range(10))
@@ -113,15 +106,17 @@ def test_sgd_is_a_loop_over_single_examples(task: Task, build: Build) -> None:
     expected = oracle(build(task, seeded()), task, examples, weights, batches=batches, lr=0.3)
     assert spent is None
     torch.testing.assert_close(delta, expected, rtol=1e-4, atol=1e-6)
-    # The slips that share most of the code move the answer by far more than the tolerance.
+    # Shown able to fail: a lost batch, or the same order in every epoch, moves the answer by far
+    # more than the tolerance.
     for slip in (batches[:-1], batches[: len(batches) // 3] * 3):
         other = oracle(build(task, seeded()), task, examples, weights, batches=slip, lr=0.3)
         assert (other - expected).norm() > 1e-3 * expected.norm()
 
 
 def test_one_step_of_logistic_regression_known_answer() -> None:
-    # Probability 1/2 for both records: gradients (p - y) x = (-1, -2) / 2 and (3, 0) / 2, of the bias -1/2 and 1/2.
-    # Their mean is (.5, -.5) and 0; lr .5 moves the weights by (-.25, .25) and 0.
+    # By hand, at probability 1/2 for both records: gradients (p - y) x = (-1, -2) / 2 and
+    # (3, 0) / 2, of the bias -1/2 and 1/2. Their mean is (.5, -.5) and 0, so lr .5 moves the
+    # weights by (-.25, .25) and 0.
     task = Task(features=2, classes=2)
     examples = Examples(torch.tensor([[1.0, 2.0], [3.0, 0.0]]), torch.tensor([1, 0]))
     trainer = SgdTrainer(
@@ -138,9 +133,9 @@ def test_one_step_of_logistic_regression_known_answer() -> None:
 
 
 @each_model
-def test_training_leaves_weights_and_records_alone_and_repeats(task: Task, build: Build) -> None:
+def test_training_repeats_and_does_not_change_weights_and_records(task: Task, build: Build) -> None:
     examples = some_examples(task, 9)
-    kept = Examples(examples.features.clone(), examples.labels.clone())
+    copy = Examples(examples.features.clone(), examples.labels.clone())
     trainer = SgdTrainer(
         build(task, seeded()),
         task,
@@ -157,15 +152,15 @@ def test_training_leaves_weights_and_records_alone_and_repeats(task: Task, build
     assert torch.equal(first, again)
     assert not torch.equal(first, other_round)
     assert torch.equal(weights, before)
-    assert torch.equal(examples.features, kept.features)
-    assert torch.equal(examples.labels, kept.labels)
+    assert torch.equal(examples.features, copy.features)
+    assert torch.equal(examples.labels, copy.labels)
 
 
 def test_the_stream_is_named_by_purpose_client_and_round() -> None:
-    asked: list[tuple[str, int, int]] = []
+    names: list[tuple[str, int, int]] = []
 
     def stream_for(purpose: str, client: int, round: int) -> Keystream:
-        asked.append((purpose, client, round))
+        names.append((purpose, client, round))
         return seeded_keystream(1, purpose, client, round)
 
     task = Task(features=3, classes=2)
@@ -181,7 +176,7 @@ def test_the_stream_is_named_by_purpose_client_and_round() -> None:
         stream_for=stream_for,
     )
     trainer.fit(torch.zeros(4), round=9)
-    assert asked == [("shuffle", 4, 9)]
+    assert names == [("shuffle", 4, 9)]
 
 
 def test_plain_training_costs_nothing_because_it_claims_nothing() -> None:
@@ -193,9 +188,11 @@ def with_dropout() -> nn.Sequential:
 
 
 @pytest.mark.parametrize("private", [False, True])
-def test_a_model_trains_with_dropout_and_is_judged_without(private: bool) -> None:
-    task, model = Task(features=3, classes=3), with_dropout()
-    examples, modes = some_examples(task, 12), list[bool]()
+def test_a_model_trains_with_dropout_and_is_evaluated_without(private: bool) -> None:
+    task = Task(features=3, classes=3)
+    model = with_dropout()
+    examples = some_examples(task, 12)
+    modes: list[bool] = []  # of the dropout layer, at each batch
     model[1].register_forward_hook(lambda layer, inputs, output: modes.append(layer.training))
     weights = vector.to_vector(model)
     first = predict(model, task, examples.features)
@@ -207,9 +204,15 @@ def test_a_model_trains_with_dropout_and_is_judged_without(private: bool) -> Non
         streams = {"sampling": seeded_keystream(1, "a"), "noise": seeded_keystream(1, "b")}
         machine.run(weights, examples, plan, **streams)
     else:
-        keyed = partial(seeded_keystream, 1)
         trainer = SgdTrainer(
-            model, task, examples, client=0, batch=4, epochs=1, lr=0.1, stream_for=keyed
+            model,
+            task,
+            examples,
+            client=0,
+            batch=4,
+            epochs=1,
+            lr=0.1,
+            stream_for=partial(seeded_keystream, 1),
         )
         trainer.fit(weights, round=0)
     assert set(modes[2:]) == {True}

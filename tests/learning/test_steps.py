@@ -1,14 +1,4 @@
-"""The server's steps: known answers over two rounds, by hand.
-
-Mutants killed:
-all: the estimate subtracted; lr forgotten; a state or input modified in place.
-fedavgm: momentum forgotten, or on the estimate too; (1 - momentum) estimate; the state lost, or the estimate alone
-kept; another default.
-fedadam: bias correction; v_0 = 0 or tau; tau inside the root or forgotten; one beta for the other; estimate for its
-square; (1 - beta) forgotten; the root forgotten; first and second swapped in the state; the state lost; other
-defaults.
-All: a bound of a parameter moved or forgotten.
-"""
+"""The server's steps: known answers over two rounds, by hand, chosen so that slips show."""
 
 import math
 from collections.abc import Callable
@@ -46,8 +36,9 @@ def test_fedavg_known_answer() -> None:
 
 
 def test_fedavgm_known_answer() -> None:
-    # v1 = (2, -4), w1 = w0 + .5 v1 = (11, 18); v2 = .75 v1 + e2 = (2.5, 5), w2 = w1 + .5 v2 = (12.25, 20.5).
-    # Momentum forgotten gives (11.5, 22); (1 - momentum) e gives (10.5625, 20.125).
+    # v1 = (2, -4), w1 = w0 + .5 v1 = (11, 18).
+    # v2 = .75 v1 + e2 = (2.5, 5), w2 = w1 + .5 v2 = (12.25, 20.5).
+    # Without momentum it would be (11.5, 22), with (1 - momentum) e it would be (10.5625, 20.125).
     result = two_rounds(
         lambda w, estimate, last: fedavgm(w, estimate, last.state, lr=0.5, momentum=0.75)
     )
@@ -64,7 +55,8 @@ def test_fedavgm_defaults_are_rate_one_and_momentum_nine_tenths() -> None:
 def test_fedadam_known_answer() -> None:
     # beta1 = .5, beta2 = .75, tau = 1, so v0 = 1.
     # Round 1: m = (1, -2); v = .75 + .25 (4, 16) = (1.75, 4.75).
-    # Round 2: m = .5 m + .5 (1, 8) = (1, 3); v = .75 (1.75, 4.75) + .25 (1, 64) = (1.5625, 19.5625), 1.5625 = 1.25^2.
+    # Round 2: m = .5 m + .5 (1, 8) = (1, 3);
+    # v = .75 (1.75, 4.75) + .25 (1, 64) = (1.5625, 19.5625), and 1.5625 = 1.25^2.
     result = two_rounds(
         lambda w, e, last: fedadam(w, e, last.state, lr=2.0, beta1=0.5, beta2=0.75, tau=1.0)
     )
@@ -90,29 +82,29 @@ def test_fedadam_without_estimate_stays_where_it_is() -> None:
 
 @pytest.mark.parametrize("wrong", [0.0, -0.1, math.nan])
 def test_a_rate_or_tau_that_is_not_positive_is_refused(wrong: float) -> None:
-    one = vector(1.0)
+    ones = vector(1.0)
     with pytest.raises(ValueError, match="fedavg needs lr > 0, got"):
-        fedavg(one, one, {}, lr=wrong)
+        fedavg(ones, ones, {}, lr=wrong)
     with pytest.raises(ValueError, match="fedavgm needs lr > 0, got"):
-        fedavgm(one, one, {}, lr=wrong)
+        fedavgm(ones, ones, {}, lr=wrong)
     with pytest.raises(ValueError, match="fedadam needs lr > 0, got"):
-        fedadam(one, one, {}, lr=wrong)
+        fedadam(ones, ones, {}, lr=wrong)
     with pytest.raises(ValueError, match="fedadam needs tau > 0, got"):
-        fedadam(one, one, {}, tau=wrong)
+        fedadam(ones, ones, {}, tau=wrong)
 
 
 @pytest.mark.parametrize("wrong", [1.0, -0.1, math.nan])
-def test_a_momentum_that_does_not_fade_is_refused(wrong: float) -> None:
-    one = vector(1.0)
+def test_a_momentum_outside_0_to_1_is_refused(wrong: float) -> None:
+    ones = vector(1.0)
     with pytest.raises(ValueError, match=r"fedavgm needs momentum in \[0, 1\), got"):
-        fedavgm(one, one, {}, momentum=wrong)
+        fedavgm(ones, ones, {}, momentum=wrong)
     with pytest.raises(ValueError, match=r"fedadam needs beta1 in \[0, 1\), got"):
-        fedadam(one, one, {}, beta1=wrong)
+        fedadam(ones, ones, {}, beta1=wrong)
     with pytest.raises(ValueError, match=r"fedadam needs beta2 in \[0, 1\), got"):
-        fedadam(one, one, {}, beta2=wrong)
+        fedadam(ones, ones, {}, beta2=wrong)
 
 
-def test_without_momentum_fedavgm_is_fedavg_and_fedadam_needs_no_memory() -> None:
+def test_without_momentum_fedavgm_is_fedavg_and_fedadam_forgets_its_state() -> None:
     weights, estimate = vector(1.0, 2.0), vector(3.0, -1.0)
     still = fedavgm(weights, estimate, {"velocity": vector(7.0, 7.0)}, momentum=0.0)
     assert torch.equal(still.weights, fedavg(weights, estimate, {}).weights)
@@ -121,22 +113,22 @@ def test_without_momentum_fedavgm_is_fedavg_and_fedadam_needs_no_memory() -> Non
 
 
 @each_step
-def test_an_estimate_moves_the_weights_its_own_way(step: ServerStep) -> None:
+def test_the_weights_move_in_the_direction_of_the_estimate(step: ServerStep) -> None:
     moved = step(vector(0.0, 0.0), vector(1.0, -1.0), {}).weights
     assert moved[0] > 0 > moved[1]
 
 
 @each_step
-def test_a_step_leaves_its_inputs_alone_and_repeats(step: ServerStep) -> None:
+def test_a_step_repeats_and_does_not_change_its_inputs(step: ServerStep) -> None:
     state = step(vector(0.0, 0.0), vector(1.0, 2.0), {}).state
     weights, estimate = vector(1.0, 2.0), vector(3.0, -1.0)
-    kept = {name: value.clone() for name, value in state.items()}
+    copies = {name: value.clone() for name, value in state.items()}
     first, second = step(weights, estimate, state), step(weights, estimate, state)
     assert torch.equal(first.weights, second.weights)
     assert (weights.tolist(), estimate.tolist()) == ([1.0, 2.0], [3.0, -1.0])
-    assert state.keys() == kept.keys() == first.state.keys()
-    assert all(torch.equal(state[name], kept[name]) for name in kept)
-    assert all(first.state[name] is not state[name] for name in kept)
+    assert state.keys() == copies.keys() == first.state.keys()
+    assert all(torch.equal(state[name], copies[name]) for name in copies)
+    assert all(first.state[name] is not state[name] for name in copies)
 
 
 @each_step
