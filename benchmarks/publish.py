@@ -1,8 +1,8 @@
-"""From finished study folders to what is committed: docs/results/<study>.csv and .md, and figures.
+"""Turns finished study folders into committed files: docs/results/<study>.csv and .md, and figures.
 
-Run by `make bench` and `make bench-images`. Everything printed is made from the committed CSV, so that anybody can
-check it without running; `--tables-only` makes it again from there. Studies of studies/tuning have a page as well, with
-what they chose for each seed.
+Run by `make bench` and `make bench-images`. Every table is made from the committed CSV, so that it
+can be checked without a run: `--tables-only` makes the tables again from there. Studies in
+studies/tuning have a page as well, with the learning rates that they chose for each seed.
 """
 
 import argparse
@@ -22,22 +22,36 @@ from securefl.studies.tables import study_tables
 from securefl.studies.tuning import chosen_table
 from securefl.ui.heatmap import heat_map
 
-_KEPT = ("scenario", "label", "part", "seed", "code", "state", "noise", "site", "metric", "value")
+_COLUMNS = (
+    "scenario",
+    "label",
+    "part",
+    "seed",
+    "code",
+    "state",
+    "noise",
+    "site",
+    "metric",
+    "value",
+)
 
 
 def condensed(study: Study, text: str, scenarios: Mapping[str, str]) -> str:
-    """The lines of a results.csv that the tables need, values to six digits.
+    """Returns the rows of a results.csv that the tables need, values to six digits.
 
     Args:
-        study: whose results they are.
+        study: the study that was run.
         text: results.csv.
-        scenarios: cell -> hash of its scenario, so that the numbers stay tied to what was run.
+        scenarios: cell -> hash of its scenario, which ties the numbers to the scenario that ran.
 
     Raises:
-        RunFolderError: a cell has not ended well, or several versions of the code made them.
+        RunFolderError: a cell did not end well, or several versions of the code made the cells.
     """
-    out, codes = io.StringIO(), set()
-    writer = csv.DictWriter(out, _KEPT, lineterminator="\n", extrasaction="ignore")
+    # One version of the code per study: numbers of two versions do not
+    # belong in one table.
+    out = io.StringIO()
+    codes = set()
+    writer = csv.DictWriter(out, _COLUMNS, lineterminator="\n", extrasaction="ignore")
     writer.writeheader()
     for row in csv.DictReader(io.StringIO(text)):
         codes.add(row["code"])
@@ -49,42 +63,48 @@ def condensed(study: Study, text: str, scenarios: Mapping[str, str]) -> str:
             raise RunFolderError(
                 f"versions {' and '.join(sorted(codes))} made these cells: publish one version only"
             )
-        if _tells(study, row):
+        if _is_needed(study, row):
             value = f"{float(row['value']):.6g}" if row["value"] else ""
             writer.writerow({**row, "value": value, "scenario": scenarios[row["cell"]]})
     return out.getvalue()
 
 
-def _tells(study: Study, row: Mapping[str, str]) -> bool:
-    """Whether tables read a line: metrics of the study, epsilons that are there, records where parts are averaged."""
+def _is_needed(study: Study, row: Mapping[str, str]) -> bool:
+    """Returns whether tables read a row."""
     if row["site"]:
         return False
-    needed = (row["metric"] == "epsilon" and row["value"]) or (
-        row["metric"] == "records" and row["part"]
-    )
-    return bool(needed) or row["metric"] in study.metrics
+    # An empty epsilon is a run without a claim. Averages over parts are weighted by records.
+    if row["metric"] == "epsilon" and row["value"]:
+        return True
+    if row["metric"] == "records" and row["part"]:
+        return True
+    return row["metric"] in study.metrics
 
 
 def study_file(name: str) -> Path:
-    """The file of a shipped study, or of one that chooses learning rates. Raises ScenarioError."""
+    """Returns the file of a shipped study, or of one that chooses learning rates.
+
+    Raises:
+        ScenarioError: there is no such study.
+    """
     tuning = Path(__file__).parent / "studies/tuning" / f"{name}.toml"
     return tuning if tuning.exists() else find_study(name)
 
 
 def tables_of(name: str, results: Path) -> str:
-    """The tables of a study, from its committed CSV."""
+    """Returns the tables of a study, from its committed CSV."""
     study, scores = _read(name, results)
     tables = study_tables(study, scores)
     return f"{tables}\n{chosen_table(study, scores)}" if _is_tuning(name) else tables
 
 
 def figure_of(name: str, results: Path) -> str:
-    """The heat map of a study, from its committed CSV."""
+    """Returns the heat map of a study, from its committed CSV."""
     return heat_map(*_read(name, results))
 
 
 def _read(name: str, results: Path) -> tuple[Study, Scores]:
-    """A study and its committed numbers."""
+    """Returns a study and its committed numbers."""
     study, _ = load_study(study_file(name))
     return study, read_scores(results / f"{name}.csv")
 
@@ -94,19 +114,20 @@ def _is_tuning(name: str) -> bool:
 
 
 def document(name: str, tables: str) -> str:
-    """The page docs/results/<study>.md, with the commands that make it."""
+    """Returns the page docs/results/<study>.md, with the commands that make it."""
     title, _, rest = tables.partition("\n")
     study = f"benchmarks/studies/tuning/{name}.toml" if _is_tuning(name) else name
     run = f"securefl bench {study} --out runs/{name}"
     publish = "python -m benchmarks.publish"
     return (
-        f"{title}\n\nMade by `{run}` and `{publish} runs/{name}`; the numbers: [{name}.csv]({name}.csv), "
+        f"{title}\n\nMade by `{run}` and `{publish} runs/{name}`; "
+        f"the numbers: [{name}.csv]({name}.csv), "
         f"the tables from them alone: `{publish} --tables-only {name}`.\n{rest}"
     )
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Publish finished study folders."""
+    """Publishes finished study folders."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument(
         "folders", nargs="+", type=Path, help="run folders of shipped studies, or their names"
@@ -121,14 +142,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
             if not chosen.tables_only:
                 write_numbers(folder, chosen.results)
             write_tables(folder.name, chosen.results)
-    except SecureflError as reason:
-        sys.stderr.write(f"error: {reason}\n")
-        return reason.exit_code
+    except SecureflError as error:
+        sys.stderr.write(f"error: {error}\n")
+        return error.exit_code
     return 0
 
 
 def write_numbers(folder: Path, results: Path) -> None:
-    """Write one study's CSV from its run folder."""
+    """Writes one study's CSV from its run folder."""
     study, _ = load_study(study_file(folder.name))
     cells = RunFolder.open(folder).request().cells
     scenarios = {cell: cell_hash(scenario) for cell, scenario in cells.items()}
@@ -137,7 +158,7 @@ def write_numbers(folder: Path, results: Path) -> None:
 
 
 def write_tables(name: str, results: Path) -> None:
-    """Write one study's page and figure from its CSV."""
+    """Writes one study's page and figure from its CSV."""
     study, _ = _read(name, results)
     tables = tables_of(name, results)
     (results / f"{name}.md").write_text(document(name, tables), encoding="utf-8")

@@ -37,6 +37,7 @@ class Comparison(NamedTuple):
     opacus_prv: float | None
 
 
+# From full batches to a sample rate of a thousandth, from one step to 100,000; three odd ones last.
 SETTINGS = (
     Setting(1.0, 0.5, 1, 1e-5),
     Setting(1.0, 1.0, 1, 1e-5),
@@ -88,6 +89,7 @@ _TINY_EPSILON = 1e-9  # below it a percentage says nothing
 
 def compared(setting: Setting) -> Comparison:
     """Returns both ends of our epsilon and the other accountants' values."""
+    # One segment: all steps of one mechanism.
     segments = {SampledGaussian(setting.sample_rate, setting.noise_multiplier, setting.steps): 1}
     delta = setting.delta
     start = time.process_time()

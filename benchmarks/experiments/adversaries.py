@@ -90,9 +90,9 @@ _INTRO = """\
 AUC, mean ± standard error; chance is .5. PneumoniaMNIST: three sets of coins, eight shadows, one of
 five clients with a fifth of its training labels wrong; 3 local epochs without DP, 1 of DP-SGD with
 it. The first table has the attack that does best on average. Under DP it also has the epsilon that
-gradient canaries show at 95 %: of Gaussian DP, and no bound where DP-SGD is not Gaussian DP. Through
-the rule: digits over nine clients, ten sets of coins, no shadows. An ordinary client uses alignment
-with the steps between global models, and the loss under these models.
+gradient canaries show at 95 %: of Gaussian DP, and no bound where DP-SGD is not Gaussian DP.
+Through the rule: digits over nine clients, ten sets of coins, no shadows. An ordinary client uses
+alignment with the steps between global models, and the loss under these models.
 """
 _COIN_SETS = 3
 _RULED_COIN_SETS = 10
@@ -198,6 +198,7 @@ def _columns(workers: Executor) -> list[Column]:
     """Measures every setting; settings that train alike share their shadows."""
     trained: dict[Overrides, Shadows] = {}
     seeds = range(_FIRST_SHADOW_SEED, _FIRST_SHADOW_SEED + _SHADOWS)
+    # Shadows are trained once a family, and channels do not change training: three sets for five.
     for overrides in SETTINGS.values():
         family = _family(overrides)
         if family not in trained:
@@ -230,6 +231,7 @@ def _best(adversary: str, column: Column) -> str:
     def area(attack: str) -> float:
         return statistics.mean(run[adversary, attack] for run in column.runs)
 
+    # Sorted, so that a tie does not depend on the order of a set.
     best = max(sorted(attacks), key=area)
     cell = f"{_mean([run[adversary, best] for run in column.runs])} ({best})"
     epsilon = column.epsilons.get(adversary)

@@ -1,4 +1,4 @@
-"""Labels, a property of a client's records, and the source of a record, from a federation's updates.
+"""Labels, a property of a client's records, and the source of a record, from updates.
 
 Needs pneumoniamnist.npz and retinamnist.npz (downloaded, or under SECUREFL_DATA). Every figure is a
 mean over seeds with its standard error. Next to it is the share that is right by chance, and the
@@ -114,6 +114,7 @@ def _property_shares(seed: int, *, trained: bool) -> list[float]:
         rest[torch.randperm(len(rest), generator=generator)[:_OTHER_CLIENTS]].sum(dim=0)
         for _ in has
     ]
+    # Masks show the server sums only: the same targets, each with nine other clients.
     sums = targets + torch.stack(others)
     shares = []
     # From a sum the attacker subtracts its guess at the other clients' updates.
@@ -167,6 +168,7 @@ def _source_row(alpha: float | None) -> Row:
         stream = seeded_keystream(seed, "sites")
         parts = deal(federation.known.labels, _SOURCE_CLIENTS, skew, stream)
         clients = [torch.full_like(places, client) for client, places in enumerate(parts)]
+        # Parts hold places of records; sorting them back gives each record's client.
         owner = torch.cat(clients)[torch.cat(parts).argsort()]
         local = _local_losses(federation, parts, seed)
         right.append(float((source_inference(local.losses) == owner).double().mean()))
@@ -200,6 +202,7 @@ def _local_losses(federation: Federation, parts: Sequence[Tensor], seed: int) ->
             updates.append(
                 update_of(model, task, records, weights, _SOURCE_SGD, seed, client, round)
             )
+        # The control replaces updates by their coordinates in random order.
         shuffles = [shuffled(update, generator) for update in updates]
         losses.append(torch.stack([losses_of(federation, weights + move) for move in updates]))
         mixed.append(torch.stack([losses_of(federation, weights + move) for move in shuffles]))

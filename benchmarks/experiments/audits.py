@@ -1,4 +1,4 @@
-"""Audits of correct and of broken code: known answers, LiRA, white-box canaries, checks from inside.
+"""Audits of correct and of broken code: known answers, LiRA, canaries, checks from inside.
 
 Run by `make bench-audit`. Prints a page as Markdown and, with --write, docs/results/audit.md; the
 figures of every run are in audit.csv and audit_inside.csv.
@@ -141,6 +141,7 @@ def white_box(case: str, seed: int) -> Outside:
             [inquiry], on_round=lambda label, record: None, remember=user_cache().remember
         )
     scores = run.scores()
+    # Twice the steps that the books say is the fault: the claim is made from half of them.
     claim = inquiry.claim(_half_booked(run.played) if case == TWICE else run.played)
     if scores is None or claim is None:
         raise RuntimeError("the server under plain sees the canaries, and a claim is made")
@@ -174,6 +175,7 @@ def from_inside(case: str, seed: int) -> Inside:
     if case == TWICE:
         watched = watched._replace(played=_half_booked(watched.played))
     lines = inside_lines(inquiry, watched, watched.played.knowledge[0])
+    # Other attacks may add lines; only those of the mechanism have a column.
     stands = {line.attack: line.verdict.value for line in lines}
     by_line = tuple(stands[name] for name in MECHANISM)
     verdict = overall(lines).value

@@ -1,4 +1,4 @@
-"""DP-SGD with a fault in it: optimizers, trainers, batches and a ledger that break one promise each.
+"""DP-SGD with faults: optimizers, trainers, batches and a ledger that break one promise each.
 
 Every class is the right one with one method changed, so that the rest of a run stays as it is.
 """
@@ -126,6 +126,7 @@ class ClippedSum(KeystreamDPOptimizer):
         self.max_grad_norm = math.inf
         super().clip_and_accumulate()
         self.max_grad_norm = booked
+        # As Opacus clips one example, but here the sum of all.
         norm = torch.stack([p.summed_grad.norm() for p in self.params]).norm()
         factor = (booked / (norm + _TINY_NORM)).clamp(max=1.0)
         for p in self.params:
@@ -264,5 +265,6 @@ class ForgetfulLedger(Ledger):
         """Books the event, and first forgets a full ledger."""
         if self._events.total() >= _ROUNDS_BOOKED:
             self._path.unlink()
+            # An accountant that restarts forgets its rounds and not its terms.
             Ledger.__init__(self, self._path, self.terms, self.before)
         super().reserve(event, release_id=release_id)

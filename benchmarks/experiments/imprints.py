@@ -64,6 +64,7 @@ class Bench:
         self.test = data.test
         self.train = self.task.inputs(data.sites[0].train.features)
         direction = torch.randn(784, generator=_seeded(1))
+        # Seeds are fixed, so that every batch meets the same imprint and the same model.
         self.front: Imprint = imprint(self.train, direction, bins=bins)
         self.model = nn.Sequential(self.front, build(self.task, generator=_seeded(2)))
         self.start = vector.to_vector(self.model)
@@ -83,6 +84,7 @@ class Bench:
 
     def masked_sum(self, examples: Examples, *, seed: int) -> Leak:
         """Returns the sum that the masked channel opens, of one honest step per client."""
+        # As the masked channel does it: encode each update, add words in the ring, decode the sum.
         code = FixedPoint(ring=32, clip=4.0, rounding="stochastic", most=CLIENTS)
         total = np.zeros(len(self.start), dtype=code.word)
         words = np.zeros(len(self.start), dtype=code.word)
@@ -106,6 +108,7 @@ class Bench:
 
     def noisy(self, machine: DpSgd, examples: Examples, *, seed: int) -> Leak:
         """Returns the update of one client's step of DP-SGD on its full batch."""
+        # A sample rate of 1: the batch is all that the client has.
         records = len(examples)
         plan = DpPlan(
             records=records,
@@ -126,6 +129,7 @@ class Bench:
         milliseconds = 1000 * (time.perf_counter() - start)
         truth = _pixels(self.task.inputs(examples.features))
         pictures = _pixels(recovered.view(-1, *truth.shape[1:]))
+        # The baseline sees no gradient: the mean of the training images, for every test image.
         mean_image = _pixels(self.train.mean(dim=0, keepdim=True))
         decibels = best_match(pictures, truth, bounds=(0, 1)).psnr
         baseline = best_match(mean_image, truth, bounds=(0, 1)).psnr
@@ -226,6 +230,7 @@ def _no_better(what: str, margin: float, trials: Sequence[Trial]) -> Row:
     goal = "no better than the mean image"
     if margin:
         goal += f" + {margin:g} dB"
+    # A single recovered image would refute the claim, whatever the mean is.
     nothing = not any(trial.share for trial in trials)
     return Row(what, goal, _figures(trials), ahead <= margin and nothing)
 

@@ -113,6 +113,7 @@ def _attacked(
         observed = update_of(model, task, records, weights, LOCAL, seed, client)
     else:
         observed = gradients_of(model, task, records, weights).rows.mean(dim=0)
+    # The controls: equal counts, and the same attack on coordinates in random order.
     counts = _counts(federation, observed, n=n, local=local)
     even = counts_from_bias(torch.zeros(classes), torch.full((classes,), 1 / classes), n=n)
     mixed = shuffled(observed, generator)
@@ -134,6 +135,7 @@ def _attacked(
 def _counts(federation: Federation, observed: Tensor, *, n: int, local: bool) -> Counts:
     """Infers counts from the last layer's gradient, or from an update of all layers."""
     model, task, weights, known, _, _ = federation
+    # An update over minus the learning rate and the steps is about a mean gradient.
     if local:
         steps = LOCAL.epochs * n / LOCAL.batch
         gradient = last_layer(model, observed) / (-LOCAL.lr * steps)

@@ -51,9 +51,9 @@ Shuffled: the coordinates of each gradient or update in another order. With one 
 (PneumoniaMNIST) the sum of a gradient's coordinates alone gives the counts where activations are
 alike, and no order hides a sum. There the control is "signs too", with signs drawn at random.
 
-The last table and [the figure](../figures/reconstructions.svg): ten clients with one image each take
-one step, and the server inverts what it sees of eight of them. Images: PneumoniaMNIST (CC BY 4.0,
-Kermany et al. 2018; MedMNIST v2, Yang et al. 2023).
+The last table and [the figure](../figures/reconstructions.svg): ten clients with one image each
+take one step, and the server inverts what it sees of eight of them. Images: PneumoniaMNIST (CC BY
+4.0, Kermany et al. 2018; MedMNIST v2, Yang et al. 2023).
 """
 
 
@@ -94,6 +94,7 @@ def figure(path: Path | None) -> list[str]:
     rows = []
     for name, overrides in SHOWN.items():
         look, pictures = eight_clients(overrides)
+        # The attacker's own records, not the clients': guessing may not use what it guesses.
         guessed = guesses(look.task.inputs(look.known.features))
         guessing = best_match(guessed, pictures.truth, bounds=BOUNDS).psnr.quantile(0.5)
         if not pictures_by_label:
@@ -125,6 +126,7 @@ def measure(setup: Setup) -> Page:
     waiting: dict[str, Future[list[Row]]] = {
         name: setup.workers.submit(measured_rows, name) for name in SOURCES
     }
+    # The figure is drawn by the worker that has the pictures.
     path = None if setup.folder is None else setup.folder / "figures/reconstructions.svg"
     drawn = setup.workers.submit(figure, path)
     cells = [

@@ -1,4 +1,4 @@
-"""LiRA on digits with wrong labels: every model is attacked once, with the others as its shadows."""
+"""LiRA on digits with wrong labels: each model is attacked with the others as its shadows."""
 
 import math
 import time
@@ -67,13 +67,14 @@ def lira() -> Measured:
 
 
 def _trained() -> tuple[Tensor, Tensor]:
-    """Returns confidences (models, n) and whether each model trained with the record (models, n)."""
+    """Returns confidences, and whether a model trained with the record, (models, n) each."""
     scenario = parse_scenario(SCENARIO)
     data = load_data(scenario)
     pool = pool_of(scenario, data, 0)
     watcher = Watcher(THREATS["outsider"], (), 0, "plain")
     seeds = range(_FIRST_SEED, _FIRST_SEED + _SHADOWS + 1)
     confidences = []
+    # Every model is trained on the half of the records that its own coins draw.
     for seed in seeds:
         scenario_of_one = rehearsed(scenario, 0, seed, offset=seed)
         played = replay(scenario_of_one, [watcher], on_round=lambda record: None)

@@ -33,6 +33,7 @@ def _batches(broken: object) -> Fault:
 
 
 SHARED = "noise shared by all clients"
+# In the order of the page: noise, clipping, batches, books. Names are cases in the committed CSV.
 FAULTS: Mapping[str, Fault] = {
     "noise halved": _optimizer(broken_dp.scaled_noise(0.5)),
     "noise x .1": _optimizer(broken_dp.scaled_noise(0.1)),

@@ -65,6 +65,7 @@ Attack = Callable[[Subject, Tensor, Tensor, torch.Generator], Tensor]
 def rows() -> Iterator[Row]:
     """Yields all reconstructions, from easy to hopeless."""
     data = load_medmnist(source("pneumoniamnist"), partition="pooled", test_on="test")
+    # After training, easy images leave next to no gradient.
     fresh = subject(data, trained=False)
     trained = subject(data, trained=True)
     trials = [singly(fresh, data, place, inverted) for place in range(UNTRAINED_IMAGES)]
@@ -176,6 +177,7 @@ def singly(
     model = attacked.model
     update = local_update(model, attacked.task.loss, image, label, local=local).detach()
     generator = seeded_keystream(SEED, "reconstruction", place).torch_generator()
+    # The control keeps all numbers of the update and destroys their places.
     if shuffled:
         update = update[torch.randperm(len(update), generator=generator)]
     start = time.process_time()
@@ -190,9 +192,11 @@ def summed(
 ) -> Trial:
     """Attacks the sum of the gradients of clients with one test image each."""
     part = slice(clients * place, clients * (place + 1))
+    # The attacker knows the labels, and takes the records in their order.
     labels, order = data.test.labels[part].sort()
     images = data.task.inputs(data.test.features[part])[order]
     mean = local_update(attacked.model, attacked.task.loss, images, labels, local=ONE_STEP)
+    # One batch of all records gives the mean of the clients' gradients, and masks show their sum.
     update = mean.detach() * clients
     generator = seeded_keystream(SEED, "sum", place).torch_generator()
     start = time.process_time()

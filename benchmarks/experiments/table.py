@@ -99,6 +99,7 @@ def main(
     chosen = parser.parse_args(arguments)
     # One thread each: processes would fight for cores, and float sums would depend on their number.
     torch.set_num_threads(1)
+    # Spawned, not forked: a forked process inherits torch's threads in an undefined state.
     with ProcessPoolExecutor(
         chosen.jobs,
         mp_context=get_context("spawn"),

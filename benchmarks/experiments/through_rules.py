@@ -74,6 +74,7 @@ def nearest(rule: str, seed: int) -> Nearest:
         if client not in inquiry.coalition
     ]
     truth = look.task.inputs(torch.cat(images))
+    # The client saw the global model before the step, and the step itself.
     vector.load_vector(look.model, look.update.model)
     # The last coordinate of the update is the bias of the single logit.
     label = label_of_one(-look.update.moved[-1:])

@@ -63,6 +63,7 @@ def federation_of(setting: Setting, *, known: int, trained: bool, seed: int) -> 
     data = catalog.DATA[setting.data].load(partition="pooled", split_seed=0, **options)
     pool = concatenate([data.sites[0].train, data.test])
     generator = seeded_keystream(seed, "initial weights").torch_generator()
+    # One permutation deals all records, so that no record is on two sides.
     order = torch.from_numpy(seeded_keystream(seed, "deal").permutation(len(pool)))
     places = order.tensor_split([setting.trained_on, setting.trained_on + known])
     first, attacker, clients = (part(pool, chosen) for chosen in places)
@@ -106,6 +107,7 @@ def gradients_of(model: nn.Sequential, task: Task, records: Examples, weights: T
     """Returns each record's gradient of the last layer, at weights."""
     flat = last_layer_gradients(model, task, records, weights)
     by_weight = flat[:, : -task.outputs].view(len(flat), task.outputs, -1)
+    # Label counts read the bias as one more input of every row.
     by_bias = flat[:, -task.outputs :, None]
     rows = torch.cat([by_weight, by_bias], dim=2)
     return Gradients(rows.flatten(1), probabilities_of(model, task, records))
@@ -146,6 +148,7 @@ def with_labels(pool: Examples, labels: Tensor, generator: torch.Generator) -> E
     for label in range(int(labels.max()) + 1):
         of_class = (pool.labels == label).nonzero()[:, 0]
         positions = labels == label
+        # Repeated, so that a class with too few records is drawn from again.
         order = torch.randperm(len(of_class), generator=generator).repeat(len(labels))
         places[positions] = of_class[order[: int(positions.sum())]]
     return part(pool, places)

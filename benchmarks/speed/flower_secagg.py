@@ -1,13 +1,14 @@
-"""Time the SecAgg+ stages of the `flwr` package in isolation, on one machine and without a network.
+"""Times the SecAgg+ stages of the `flwr` package in isolation, without a network.
 
-Each command runs one stage function of the package and prints one line of JSON. What the other parties would have
-done beforehand is prepared outside the timed region.
+Each command runs one stage function of the package and prints one line of JSON. The other parties'
+earlier work is prepared outside the timed region.
 
     python flower_secagg.py mask   --words 11000000 --neighbours 100
     python flower_secagg.py share  --clients 100
     python flower_secagg.py unmask --clients 101 --dropped 10 --words 11000000
 
-`unmask --verify` runs the real client stages first (slow: for small cases) and reports the error of the average.
+`unmask --verify` runs the real client stages first (slow: for small cases) and reports the error of
+the average.
 """
 
 import argparse
@@ -20,7 +21,7 @@ import time
 from collections.abc import Callable
 from importlib.metadata import version
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from flwr.app import ConfigRecord, Message, RecordDict
@@ -51,22 +52,36 @@ REPEATS = 5  # of the masking stage, within one process; the median is printed
 EXAMPLES = 600  # weight of every client; the workflow's default max_weight is 1000
 
 
-def timed(call: Callable[[], Any]) -> tuple[Any, float, float]:
-    """Run `call` once; return its result, the CPU seconds of the process and the wall seconds."""
-    wall, cpu = time.perf_counter(), time.process_time()
+class Timed(NamedTuple):
+    """The result of a call, and the seconds that it took."""
+
+    result: Any
+    cpu: float
+    wall: float
+
+
+class Stage(NamedTuple):
+    """One stage: its seconds, and the sizes that go with them."""
+
+    cpu_s: float
+    wall_s: float
+    sizes: dict[str, float]
+
+
+def timed(call: Callable[[], Any]) -> Timed:
+    """Runs `call` once, and measures CPU seconds of the process and wall seconds."""
+    wall_start = time.perf_counter()
+    cpu_start = time.process_time()
     result = call()
-    cpu_used = time.process_time() - cpu
-    return result, cpu_used, time.perf_counter() - wall
+    return Timed(result, time.process_time() - cpu_start, time.perf_counter() - wall_start)
 
 
 def set_up_clients(clients: int) -> dict[int, State]:
-    """Let every client of a complete graph go through Flower's setup stage (two key pairs each)."""
+    """Plays Flower's set-up stage (two key pairs each) for all clients of a complete graph."""
     config = {
         Key.SAMPLE_NUMBER: clients,
         Key.SHARE_NUMBER: clients,
         Key.THRESHOLD: clients // 2 + 1,
-    }
-    config |= {
         Key.CLIPPING_RANGE: DEFAULTS.clipping_range,
         Key.TARGET_RANGE: DEFAULTS.quantization_range,
         Key.MOD_RANGE: DEFAULTS.modulus_range,
@@ -80,29 +95,29 @@ def set_up_clients(clients: int) -> dict[int, State]:
 
 
 def key_config(states: dict[int, State]) -> ConfigRecord:
-    """Return the message with everyone's public keys that opens the share stage."""
+    """Returns the message with all public keys, which opens the share stage."""
     return ConfigRecord({str(nid): [s.pk1, s.pk2] for nid, s in states.items()})
 
 
-def mask(words: int, neighbours: int) -> dict[str, Any]:
-    """Time one client's masked-vector stage: decrypt shares, quantise, weight, mask, serialise."""
+def mask(words: int, neighbours: int) -> Stage:
+    """Times one client's masked-vector stage: decrypt shares, quantise, weight, mask, serialise."""
     states = set_up_clients(neighbours + 1)
     own = states[neighbours // 2 + 1]  # half of its pairwise masks are added, half subtracted
     own.public_keys_dict = {nid: (s.pk1, s.pk2) for nid, s in states.items()}
     own.rd_seed = os.urandom(32)
-    # The stage only decrypts and stores the shares sent by the others, so each gets the right size and no more.
+    # The stage only decrypts and stores the other clients' shares: shares of the right size do.
     seed_share = create_shares(own.rd_seed, 2, 2)[0]
     key_share = create_shares(own.sk1, 2, 2)[0]
-    sources, ciphertexts = [], []
+    sources = []
+    ciphertexts = []
     for nid, other in states.items():
         if nid == own.nid:
             continue
         secret = generate_shared_key(bytes_to_private_key(own.sk2), bytes_to_public_key(other.pk2))
         own.ss2_dict[nid] = secret
         sources.append(nid)
-        ciphertexts.append(
-            encrypt(secret, share_keys_plaintext_concat(nid, own.nid, seed_share, key_share))
-        )
+        plaintext = share_keys_plaintext_concat(nid, own.nid, seed_share, key_share)
+        ciphertexts.append(encrypt(secret, plaintext))
     config = ConfigRecord({Key.CIPHERTEXT_LIST: ciphertexts, Key.SOURCE_LIST: sources})
     update = ndarrays_to_parameters(
         [np.random.default_rng(1).standard_normal(words, dtype=np.float32)]
@@ -111,43 +126,46 @@ def mask(words: int, neighbours: int) -> dict[str, Any]:
         timed(lambda: _collect_masked_vectors(own, config, EXAMPLES, update))
         for _ in range(REPEATS)
     ]
-    upload = sum(len(part) for part in runs[0][0][Key.MASKED_PARAMETERS])
-    cpu, wall = (statistics.median(run[which] for run in runs) for which in (1, 2))
-    return {
-        "cpu_s": cpu,
-        "wall_s": wall,
-        "upload_bytes": upload,
-        "words": words,
-        "neighbours": neighbours,
-    }
+    upload = sum(len(part) for part in runs[0].result[Key.MASKED_PARAMETERS])
+    return Stage(
+        statistics.median(run.cpu for run in runs),
+        statistics.median(run.wall for run in runs),
+        {"upload_bytes": upload, "words": words, "neighbours": neighbours},
+    )
 
 
-def share(clients: int) -> dict[str, Any]:
-    """Time one client's share stage: Shamir-share two secrets, agree on keys, encrypt a share for each other."""
+def share(clients: int) -> Stage:
+    """Times one client's share stage.
+
+    It Shamir-shares two secrets, agrees on keys, and encrypts a share for each other client.
+    """
     states = set_up_clients(clients)
     config = key_config(states)
     reply, cpu, wall = timed(lambda: _share_keys(states[1], config))
     upload = sum(len(text) for text in reply[Key.CIPHERTEXT_LIST])
-    size = {"clients": clients, "threshold": states[1].threshold}
-    return {"cpu_s": cpu, "wall_s": wall, "upload_bytes": upload, **size}
+    threshold = states[1].threshold
+    sizes = {"upload_bytes": upload, "clients": clients, "threshold": threshold}
+    return Stage(cpu, wall, sizes)
 
 
 class LocalGrid:
-    """Stand-in for the network: lets Flower's client code answer the server, and keeps its time apart."""
+    """Replaces the network: Flower's client code answers the server, and is timed apart."""
 
     def __init__(self, states: dict[int, State]) -> None:
-        """Keep the clients that will answer."""
-        self.states, self.cpu, self.wall = states, 0.0, 0.0
+        """Keeps the clients that will answer."""
+        self.states = states
+        self.cpu = 0.0
+        self.wall = 0.0
 
     def send_and_receive(self, messages: list[Message], timeout: float | None = None) -> list[Any]:
-        """Answer each request of the unmask stage with the shares which that client holds."""
+        """Answers each request of the unmask stage with the shares that the client holds."""
         replies, self.cpu, self.wall = timed(
             lambda: [self._answer(message) for message in messages]
         )
         return list(replies)
 
     def _answer(self, message: Message) -> SimpleNamespace:
-        """Run the client's half of the unmask stage and wrap its answer like a received message."""
+        """Runs the client's half of the unmask stage; wraps its answer like a received message."""
         nid = message.metadata.dst_node_id
         answer = _unmask(self.states[nid], message.content.config_records[RECORD_KEY_CONFIGS])
         content = RecordDict({RECORD_KEY_CONFIGS: ConfigRecord(answer)})
@@ -157,18 +175,22 @@ class LocalGrid:
 
 
 def deal_needed_shares(states: dict[int, State], dropped: set[int]) -> None:
-    """Give all clients the shares the server will ask for: seeds of the present, mask keys of the dropped."""
+    """Gives all clients the shares that the server will ask for.
+
+    Those are shares of the present clients' seeds, and of the dropped clients' mask keys.
+    """
     for nid, owner in states.items():
         secret = owner.sk1 if nid in dropped else os.urandom(32)
         shares = create_shares(secret, owner.threshold, owner.share_num)
         for holder, part in zip(states.values(), shares, strict=True):
-            (holder.sk1_share_dict if nid in dropped else holder.rd_seed_share_dict)[nid] = part
+            held = holder.sk1_share_dict if nid in dropped else holder.rd_seed_share_dict
+            held[nid] = part
 
 
 def run_client_stages(
     states: dict[int, State], dropped: set[int], words: int
 ) -> tuple[list[Any], np.ndarray]:
-    """Run the real share and masked-vector stages; return the masked sum and the true average."""
+    """Runs the real share and masked-vector stages; returns the masked sum and the true average."""
     inbox: dict[int, tuple[list[int], list[bytes]]] = {nid: ([], []) for nid in states}
     for nid, state in states.items():
         reply = _share_keys(state, key_config(states))
@@ -179,7 +201,8 @@ def run_client_stages(
             inbox[target][1].append(text)
     rng = np.random.default_rng(1)
     total: list[Any] = []
-    plain, weights = np.zeros(words), 0
+    plain = np.zeros(words)
+    weights = 0
     for nid in states.keys() - dropped:
         config = ConfigRecord({Key.SOURCE_LIST: inbox[nid][0], Key.CIPHERTEXT_LIST: inbox[nid][1]})
         vector = rng.standard_normal(words, dtype=np.float32)
@@ -189,27 +212,29 @@ def run_client_stages(
         )
         arrays = [bytes_to_ndarray(part) for part in reply[Key.MASKED_PARAMETERS]]
         total = parameters_addition(total, arrays) if total else arrays
-        plain, weights = plain + examples * vector, weights + examples
+        plain = plain + examples * vector
+        weights += examples
     return parameters_mod(total, DEFAULTS.modulus_range), plain / weights
 
 
-def unmask(clients: int, dropped: int, words: int, verify: bool) -> dict[str, Any]:
-    """Time the server's unmask stage: rebuild the secrets, agree on keys, make and remove masks, dequantise."""
+def unmask(clients: int, dropped: int, words: int, verify: bool) -> Stage:
+    """Times the server's unmask stage.
+
+    It rebuilds the secrets, agrees on keys, makes and removes masks, and dequantises.
+    """
     states = set_up_clients(clients)
-    gone = set(
-        range(1, clients + 1, max(1, clients // max(1, dropped)))[:dropped]
-    )  # spread over the ids
+    # Spread over the ids, as real drop-outs are.
+    gone = set(range(1, clients + 1, max(1, clients // max(1, dropped)))[:dropped])
     expected: np.ndarray | None = None
     if verify:
         masked_sum, expected = run_client_stages(states, gone, words)
-    else:  # the stage does the same work whatever the numbers are
+    else:
+        # The stage does the same work whatever the numbers are.
         deal_needed_shares(states, gone)
         rng = np.random.default_rng(1)
-        weight = round(EXAMPLES / DEFAULTS.max_weight * DEFAULTS.quantization_range) * (
-            clients - dropped
-        )
+        weight_of_one = round(EXAMPLES / DEFAULTS.max_weight * DEFAULTS.quantization_range)
         masked_sum = [
-            np.array([weight]),
+            np.array([weight_of_one * (clients - dropped)]),
             rng.integers(0, DEFAULTS.modulus_range, words, dtype=np.int64),
         ]
     fit_result = SimpleNamespace(parameters=None)
@@ -232,23 +257,22 @@ def unmask(clients: int, dropped: int, words: int, verify: bool) -> dict[str, An
         strategy=SimpleNamespace(aggregate_fit=lambda *_: (None, {})),
     )
     grid: Any = LocalGrid(states)
-    TaskIdentity.run_id = TaskIdentity.node_id = TaskIdentity.task_id = (
-        1  # messages carry the sender's identity
-    )
+    # Messages carry the sender's identity.
+    TaskIdentity.run_id = TaskIdentity.node_id = TaskIdentity.task_id = 1
     done, cpu, wall = timed(lambda: DEFAULTS.unmask_stage(grid, context, server))
     if not done:
         raise SystemExit("the unmask stage gave up: too few shares")
-    size = {"clients": clients, "dropped": dropped, "words": words, "threshold": server.threshold}
-    out = {"cpu_s": cpu - grid.cpu, "wall_s": wall - grid.wall, **size}
+    sizes: dict[str, float] = {"clients": clients, "dropped": dropped, "words": words}
+    sizes["threshold"] = server.threshold
     if expected is not None:
-        out["max_error"] = float(
-            np.abs(parameters_to_ndarrays(fit_result.parameters)[0] - expected).max()
-        )
-    return out
+        average = parameters_to_ndarrays(fit_result.parameters)[0]
+        sizes["max_error"] = float(np.abs(average - expected).max())
+    # The clients' answers are not the server's work.
+    return Stage(cpu - grid.cpu, wall - grid.wall, sizes)
 
 
 def main() -> None:
-    """Read the command line, run one measurement, print it as one line of JSON."""
+    """Reads the command line, runs one measurement, prints it as one line of JSON."""
     parser = argparse.ArgumentParser(description="time one SecAgg+ stage of the flwr package")
     commands = parser.add_subparsers(dest="what", required=True)
     options = {
@@ -264,14 +288,12 @@ def main() -> None:
     arguments = vars(parser.parse_args())
     what = arguments.pop("what")
     logging.getLogger("flwr").setLevel(logging.ERROR)
-    stages: dict[str, Callable[..., dict[str, Any]]] = {
-        "mask": mask,
-        "share": share,
-        "unmask": unmask,
-    }
-    result = stages[what](**arguments)
-    result["peak_rss_mib"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
-    print(json.dumps({"peer": f"flwr {version('flwr')}", "what": what, **result}))
+    stages: dict[str, Callable[..., Stage]] = {"mask": mask, "share": share, "unmask": unmask}
+    cpu, wall, sizes = stages[what](**arguments)
+    memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
+    peer = f"flwr {version('flwr')}"
+    seconds = {"cpu_s": cpu, "wall_s": wall}
+    print(json.dumps({"peer": peer, "what": what, **seconds, **sizes, "peak_rss_mib": memory}))
 
 
 if __name__ == "__main__":

@@ -1,7 +1,6 @@
-"""One rule of ByzFL or Flower on random rows: CPU seconds of one thread, the median of some calls, as a JSON line.
+"""Times one rule of ByzFL or Flower on random rows: median CPU seconds, one thread, a JSON line.
 
-Run by `benchmarks.speed.rules` in the peers' own environment. ByzFL's package imports torchvision for its benchmarks,
-which does not import beside this torch: an empty module stands in for that part.
+Run by `benchmarks.speed.rules` in the peers' own environment.
 """
 
 import argparse
@@ -18,7 +17,9 @@ import numpy as np
 
 
 def byzfl_rules(f: int) -> dict[str, Callable[[Any], Any]]:
-    """ByzFL's, on torch tensors or numpy arrays."""
+    """Returns ByzFL's rules, which take torch tensors or numpy arrays."""
+    # For its benchmarks ByzFL imports torchvision, which does not import next to this torch. An
+    # empty module replaces that part.
     sys.modules["byzfl.benchmark"] = ModuleType("byzfl.benchmark")
     import byzfl
 
@@ -44,7 +45,7 @@ def byzfl_rules(f: int) -> dict[str, Callable[[Any], Any]]:
 
 
 def flower_rules(f: int) -> dict[str, Callable[[Any], Any]]:
-    """Flower's, on one array a client."""
+    """Returns Flower's rules, which take one array per client."""
     from flwr.server.strategy import aggregate
 
     def clients(rows: Any) -> list[Any]:
@@ -61,7 +62,7 @@ def flower_rules(f: int) -> dict[str, Callable[[Any], Any]]:
 
 
 def main() -> None:
-    """Measure one rule."""
+    """Times one rule and prints it."""
     parser = argparse.ArgumentParser(description="one rule of a peer")
     parser.add_argument("peer", choices=["byzfl", "byzfl-numpy", "flower"])
     parser.add_argument("rule")
@@ -72,18 +73,18 @@ def main() -> None:
 
     torch.set_num_threads(1)
     name, _, backend = chosen.peer.partition("-")
-    rule = {"byzfl": byzfl_rules, "flower": flower_rules}[name](chosen.f)[chosen.rule]
+    rules_of = {"byzfl": byzfl_rules, "flower": flower_rules}[name]
+    rule = rules_of(chosen.f)[chosen.rule]
     array = np.random.default_rng(0).normal(size=(chosen.n, chosen.d)).astype(np.float32)
     rows = torch.from_numpy(array) if name == "byzfl" and not backend else array
     seconds = []
     for _ in range(chosen.repeats):
-        begun = time.process_time()
+        start = time.process_time()
         rule(rows)
-        seconds.append(time.process_time() - begun)
+        seconds.append(time.process_time() - start)
     package = {"byzfl": "byzfl", "flower": "flwr"}[name]
-    print(
-        json.dumps({"cpu_s": statistics.median(seconds), "peer": f"{package} {version(package)}"})
-    )
+    peer = f"{package} {version(package)}"
+    print(json.dumps({"cpu_s": statistics.median(seconds), "peer": peer}))
 
 
 if __name__ == "__main__":

@@ -1,38 +1,40 @@
-"""The robust rules beside ByzFL and Flower: interleaved sub-processes, CPU seconds of one thread, medians, ratios.
+"""The robust rules next to ByzFL and Flower: CPU seconds of one thread, medians, ratios.
 
     python -m benchmarks.speed.rules --peer .venv-peers/bin/python --out docs/results/rules
 
-Each side runs in an environment of its own. A ratio is the peer's median over ours in the same run.
+Each side runs in an environment of its own, in sub-processes that take turns. A ratio is the peer's
+median over ours in the same run.
 """
 
 import argparse
-import csv
 import json
 import platform
 import resource
 import statistics
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
 
 import defenses
-from benchmarks.speed.secagg import options, run
+from benchmarks.experiments.table import csv_text, markdown
+from benchmarks.speed.process import Answer, options, run
 
 PEER_SCRIPT = Path(__file__).parent / "peer_rules.py"
 TURNS = 3
-RESNET18 = 11_000_000
+RESNET18 = 11_000_000  # coordinates
+_BLOCK = 100_000  # columns that are drawn at a time
 
 
 @dataclass(frozen=True)
 class Case:
-    """One comparison: whose rule, on how many rows and columns, and how much faster ours has to be."""
+    """One comparison: a peer's rule, the size of the table, and how much faster ours has to be."""
 
     peer: str
     rule: str
@@ -41,6 +43,37 @@ class Case:
     d: int = 1_000_000
     f: int = 4
     repeats: int = 3
+
+
+class Timing(NamedTuple):
+    """Medians of one rule."""
+
+    cpu_s: float  # of a call
+    pass_s: float  # of one sum over the rows
+    extra: float  # memory that the calls added, over that of the rows
+
+
+class Comparison(NamedTuple):
+    """Medians of both sides in CPU seconds; a ratio is the peer's over ours."""
+
+    rule: str
+    n: int
+    d: int
+    peer: str
+    goal: float
+    ours_s: float
+    peer_s: float
+    ratio: float
+    passes: float  # ours over one sum of the rows
+    numpy_s: float | None  # ByzFL on arrays
+    numpy_ratio: float | None
+
+
+class Memory(NamedTuple):
+    """Extra memory over the input's, on clean rows and with one row that is set aside."""
+
+    clean: float
+    spoilt: float | None  # None if the rule refuses such rows
 
 
 CASES = (
@@ -67,14 +100,13 @@ CASES = (
     Case("flower", "bulyan", 5),
     Case("flower", "bulyan", 30, n=100, d=100_000, f=20, repeats=1),
 )
-REFUSES_SPOILT = (
-    "mixing, monna",
-)  # its pivot is a place among the rows, which a row set aside moves
-PASSES = {"median": 10.0, "trimmed_mean": 10.0, "centered_clipping": 3.0}
+# Its pivot is a place among the rows, which moves when a row is set aside.
+REFUSES_SPOILT = ("mixing, monna",)
+LARGEST_PASSES = {"median": 10.0, "trimmed_mean": 10.0, "centered_clipping": 3.0}
 
 
 def our_rules(f: int) -> dict[str, Callable[[Tensor], Tensor]]:
-    """Ours, under the names of the cases."""
+    """Returns our rules, under the names of the cases."""
     rules: dict[str, Callable[[Any], Tensor]] = {
         "mean": defenses.mean,
         "median": defenses.median,
@@ -98,106 +130,149 @@ def our_rules(f: int) -> dict[str, Callable[[Tensor], Tensor]]:
     return rules | chains | written
 
 
-def measured(
-    rule: str, *, n: int, d: int, f: int, repeats: int, spoilt: bool = False
-) -> dict[str, float]:
-    """CPU seconds of a call, of one pass over the rows, and the memory that the calls added to the rows'."""
+def measured(rule: str, *, n: int, d: int, f: int, repeats: int, spoilt: bool = False) -> Timing:
+    """Times a rule on normal rows (n, d); `spoilt` puts a NaN into one of them."""
     torch.set_num_threads(1)
     rows = torch.empty(n, d)
-    for start in range(0, d, 100_000):
-        block = np.random.default_rng(start).normal(size=(n, min(100_000, d - start)))
-        rows[:, start : start + 100_000] = torch.from_numpy(block).float()
+    # In blocks: all numbers at once in float64 would hide the memory that the rule adds.
+    for start in range(0, d, _BLOCK):
+        block = np.random.default_rng(start).normal(size=(n, min(_BLOCK, d - start)))
+        rows[:, start : start + _BLOCK] = torch.from_numpy(block).float()
     rows[n // 2, d // 2] = torch.nan if spoilt else 0.0
-    call, array = our_rules(f)[rule], rows.numpy()
-    before, seconds, passes = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, [], []
+    call = our_rules(f)[rule]
+    array = rows.numpy()
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    seconds = []
+    passes = []
     for _ in range(repeats):
-        begun = time.process_time()
+        start_of_call = time.process_time()
         call(rows)
-        seconds.append(time.process_time() - begun)
-        begun = time.process_time()
+        seconds.append(time.process_time() - start_of_call)
+        # One pass over the rows, for scale: no rule can be faster than reading its input.
+        start_of_pass = time.process_time()
         array.sum()
-        passes.append(time.process_time() - begun)
+        passes.append(time.process_time() - start_of_pass)
+    # The peak of this process so far, in KiB: only growth beyond the rows' own peak shows.
     added = 1024 * (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)
-    one_pass = statistics.median(passes)
-    return {"cpu_s": statistics.median(seconds), "pass_s": one_pass, "extra": added / rows.nbytes}
+    return Timing(statistics.median(seconds), statistics.median(passes), added / rows.nbytes)
 
 
-def ours(rule: str, **sizes: int) -> dict[str, Any]:
-    """`measured` in a process of its own."""
+def ours(rule: str, **sizes: int) -> Answer:
+    """Runs `measured` in a process of its own."""
     return run([sys.executable, "-m", "benchmarks.speed.rules", "--rule", rule, *options(**sizes)])
 
 
-def compared(case: Case, peer: str) -> dict[str, Any]:
-    """Both sides in turn."""
-    here, there, other = [], [], []
+def compared(case: Case, peer: str) -> Comparison:
+    """Runs both sides in turn."""
+    here = []
+    there = []
+    on_arrays = []
     sizes = {"n": case.n, "d": case.d, "f": case.f, "repeats": case.repeats}
+    # In turn, so that a slow moment of the machine hits both sides.
     words = [case.rule, *options(**sizes)]
     for _ in range(TURNS):
         here.append(ours(case.rule, **sizes))
         there.append(run([peer, str(PEER_SCRIPT), case.peer, *words]))
-        if case.peer == "byzfl":  # which takes arrays, too, and is faster or slower on them
-            other.append(run([peer, str(PEER_SCRIPT), "byzfl-numpy", *words]))
-    mine, theirs = (
-        statistics.median(result["cpu_s"] for result in results) for results in (here, there)
+        # ByzFL takes arrays, too, and is faster or slower on them.
+        if case.peer == "byzfl":
+            on_arrays.append(run([peer, str(PEER_SCRIPT), "byzfl-numpy", *words]))
+    mine = statistics.median(answer.number("cpu_s") for answer in here)
+    theirs = statistics.median(answer.number("cpu_s") for answer in there)
+    passes = statistics.median(answer.number("cpu_s") / answer.number("pass_s") for answer in here)
+    arrays = None
+    if on_arrays:
+        arrays = statistics.median(answer.number("cpu_s") for answer in on_arrays)
+    return Comparison(
+        rule=case.rule,
+        n=case.n,
+        d=case.d,
+        peer=there[0].text("peer"),
+        goal=case.goal,
+        ours_s=mine,
+        peer_s=theirs,
+        ratio=theirs / mine,
+        passes=passes,
+        numpy_s=arrays,
+        numpy_ratio=arrays and arrays / mine,
     )
-    passes = statistics.median(result["cpu_s"] / result["pass_s"] for result in here)
-    row = {"rule": case.rule, "n": case.n, "d": case.d, "peer": there[0]["peer"], "goal": case.goal}
-    row |= {"ours_s": mine, "peer_s": theirs, "ratio": theirs / mine, "passes": passes}
-    arrays = statistics.median(result["cpu_s"] for result in other) if other else None
-    return row | {"numpy_s": arrays, "numpy_ratio": arrays and arrays / mine}
 
 
-def markdown(rows: list[dict[str, Any]], extra: dict[str, tuple[float, float | None]]) -> str:
-    """Both tables and where they come from."""
+def page(rows: Sequence[Comparison], memory: Mapping[str, Memory]) -> str:
+    """Returns docs/results/rules.md."""
     machine = (
         f"Python {platform.python_version()}, numpy {np.__version__}, torch {torch.__version__}"
+    )
+    head = (
+        "rule",
+        "rows",
+        "ours",
+        "passes",
+        "peer",
+        "theirs",
+        "ratio",
+        "goal",
+        "ByzFL on arrays",
+        "ratio",
     )
     lines = [
         "# Speed of the robust rules",
         "",
         f"`make bench-robust`; {machine}, {platform.machine()}, float32, normal",
-        f"rows, f = n / 5, one thread a process. CPU time, medians of {TURNS} interleaved sub-processes. Passes: the",
-        "same time in sums over all rows. Goals are against ByzFL on torch tensors, and against Flower; ByzFL on",
+        "rows, f = n / 5, one thread a process. CPU time, medians of "
+        f"{TURNS} interleaved sub-processes. Passes: the",
+        "same time in sums over all rows. Goals are against ByzFL on torch tensors, and against "
+        "Flower; ByzFL on",
         "arrays is another code path, in places much faster.",
         "",
-        "| rule | rows | ours | passes | peer | theirs | ratio | goal | ByzFL on arrays | ratio |",
-        "|---|---|---|---|---|---|---|---|---|---|",
-        *(
-            f"| {row['rule']} | {row['n']} x {row['d']:.0e} | {1e3 * row['ours_s']:.1f} ms | {row['passes']:.1f}"
-            f"{_passes(row)} | {row['peer']} | {1e3 * row['peer_s']:.0f} ms | {row['ratio']:.1f}x "
-            f"| >= {row['goal']:g}x | {_arrays(row)} |"
-            for row in rows
-        ),
+        *markdown(head, map(_cells, rows)),
         "",
-        "Memory beside the input, 20 rows of ResNet-18 (1.1e7 coordinates, 880 MB), all of them clean, and one of them",
+        "Memory beside the input, 20 rows of ResNet-18 (1.1e7 coordinates, 880 MB), all of them "
+        "clean, and one of them",
         "with a NaN; goal <= 1.1x the input:",
         "",
-        "| rule | extra over input | one row set aside |",
-        "|---|---|---|",
-        *(
-            f"| {rule} | {clean:.2f}x | {'refused' if spoilt is None else f'{spoilt:.2f}x'} |"
-            for rule, (clean, spoilt) in extra.items()
+        *markdown(
+            ("rule", "extra over input", "one row set aside"),
+            [[rule, f"{extra.clean:.2f}x", _spoilt_cell(extra)] for rule, extra in memory.items()],
         ),
     ]
     return "\n".join(lines) + "\n"
 
 
-def _spoilt(rule: str, **sizes: int) -> float | None:
-    return None if rule in REFUSES_SPOILT else float(ours(rule, **sizes, spoilt=1)["extra"])
+def _cells(row: Comparison) -> list[str]:
+    passes = f"{row.passes:.1f}"
+    if row.n == Case.n and row.rule in LARGEST_PASSES:
+        passes += f" (<= {LARGEST_PASSES[row.rule]:g})"
+    arrays = ["", ""]
+    if row.numpy_s is not None and row.numpy_ratio is not None:
+        arrays = [f"{1e3 * row.numpy_s:.0f} ms", f"{row.numpy_ratio:.1f}x"]
+    return [
+        row.rule,
+        f"{row.n} x {row.d:.0e}",
+        f"{1e3 * row.ours_s:.1f} ms",
+        passes,
+        row.peer,
+        f"{1e3 * row.peer_s:.0f} ms",
+        f"{row.ratio:.1f}x",
+        f">= {row.goal:g}x",
+        *arrays,
+    ]
 
 
-def _passes(row: dict[str, Any]) -> str:
-    bound = PASSES.get(row["rule"]) if row["n"] == Case.n else None
-    return f" (<= {bound:g})" if bound else ""
+def _spoilt_cell(extra: Memory) -> str:
+    return "refused" if extra.spoilt is None else f"{extra.spoilt:.2f}x"
 
 
-def _arrays(row: dict[str, Any]) -> str:
-    return f"{1e3 * row['numpy_s']:.0f} ms | {row['numpy_ratio']:.1f}x" if row["numpy_s"] else "|"
+def memory_of(rule: str, **sizes: int) -> Memory:
+    """Measures a rule's extra memory, in processes of their own."""
+    clean = ours(rule, **sizes).number("extra")
+    if rule in REFUSES_SPOILT:
+        return Memory(clean, None)
+    return Memory(clean, ours(rule, **sizes, spoilt=1).number("extra"))
 
 
 def main() -> None:
-    """Measure everything and write both files, or one rule of ours and print a JSON line."""
-    parser = argparse.ArgumentParser(description="the robust rules beside ByzFL and Flower")
+    """Measures everything and writes both files, or one rule of ours and prints a JSON line."""
+    parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rule", help="measure this rule of ours alone")
     for name in ("n", "d", "f", "repeats", "spoilt"):
         parser.add_argument(f"--{name}", type=int, default=0)
@@ -206,24 +281,19 @@ def main() -> None:
     chosen = parser.parse_args()
     if chosen.rule:
         sizes = {"n": chosen.n, "d": chosen.d, "f": chosen.f, "repeats": chosen.repeats}
-        print(json.dumps(measured(chosen.rule, **sizes, spoilt=bool(chosen.spoilt))))
+        timing = measured(chosen.rule, **sizes, spoilt=bool(chosen.spoilt))
+        print(json.dumps(timing._asdict()))
         return
     rows = []
     for case in CASES:
         rows.append(compared(case, chosen.peer))
         print(rows[-1], flush=True)
     sizes = {"n": 20, "d": RESNET18, "f": 4, "repeats": 1}
-    extra = {rule: (ours(rule, **sizes)["extra"], _spoilt(rule, **sizes)) for rule in our_rules(4)}
-    page = markdown(rows, extra)
-    print(page)
-    chosen.out.with_suffix(".md").write_text(page, encoding="utf-8")
-    with chosen.out.with_suffix(".csv").open("w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, list(rows[0]), lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(
-            {key: f"{v:.6g}" if isinstance(v, float) else v for key, v in row.items()}
-            for row in rows
-        )
+    text = page(rows, {rule: memory_of(rule, **sizes) for rule in our_rules(4)})
+    print(text)
+    table = csv_text(Comparison._fields, rows, digits=6)
+    chosen.out.with_suffix(".md").write_text(text, encoding="utf-8")
+    chosen.out.with_suffix(".csv").write_text(table, encoding="utf-8")
 
 
 if __name__ == "__main__":

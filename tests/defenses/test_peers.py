@@ -71,4 +71,4 @@ def test_the_benchmark_can_measure_every_rule(rule: str, spoilt: bool) -> None:
         with pytest.raises(ValueError, match="cannot tell its pivot"):
             speed.measured(rule, n=20, d=30, f=4, repeats=1, spoilt=spoilt)
         return
-    assert speed.measured(rule, n=20, d=30, f=4, repeats=1, spoilt=spoilt)["cpu_s"] > 0
+    assert speed.measured(rule, n=20, d=30, f=4, repeats=1, spoilt=spoilt).cpu_s > 0
