@@ -1,7 +1,7 @@
 """How updates travel from clients to the server, and who sees what on the way.
 
-A channel is two state machines without I/O; the engine carries their messages. Nothing here trains, spends privacy or
-knows a scenario.
+A channel is two state machines without I/O; the engine carries their messages. Nothing here trains,
+spends privacy or knows a scenario.
 """
 
 from typing import TYPE_CHECKING

@@ -127,7 +127,8 @@ class PlainUpdate:
     def to_bytes(self) -> bytes:
         """Returns head, sender, weight and 4 d bytes."""
         head = pack_head(self.KIND, self.session, self.round)
-        return head + self._BODY.pack(self.sender, self.weight) + vector.to_bytes(self.delta)
+        numbers = self._BODY.pack(self.sender, self.weight)
+        return head + numbers + vector.to_bytes(self.delta)
 
     @classmethod
     def from_bytes(cls, data: Packet, *, d: int) -> "PlainUpdate":
@@ -139,7 +140,8 @@ class PlainUpdate:
         length = HEAD_BYTES + cls._BODY.size + 4 * d
         session, round, body = unpack_head(data, kind=cls.KIND, length=length)
         sender, weight = cls._BODY.unpack_from(body)
+        coordinates = body[cls._BODY.size :]
         # The mean divides by the sum of the weights, which must not be zero.
         if not 1 <= weight <= MAX_WEIGHT:
             raise ProtocolError(f"a weight must be 1 to {MAX_WEIGHT}, got {weight}")
-        return cls(session, round, sender, weight, vector.from_bytes(body[cls._BODY.size :], d=d))
+        return cls(session, round, sender, weight, vector.from_bytes(coordinates, d=d))

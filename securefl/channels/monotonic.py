@@ -181,7 +181,8 @@ def _packed(name: str, sessions: Mapping[bytes, Progress]) -> bytes:
         session.hex(): [*progress[:3], progress.outcome.hex(), *progress[4:]]  # JSON holds no bytes
         for session, progress in sessions.items()
     }
-    line = json.dumps([name, fields], sort_keys=True, separators=(",", ":")).encode() + b"\n"
+    text = json.dumps([name, fields], sort_keys=True, separators=(",", ":"))
+    line = text.encode() + b"\n"
     return line + _digest_of(line)
 
 

@@ -1,6 +1,7 @@
 """The plain channel: one stage, every update in the clear, one row a client.
 
-It protects nothing against the server or whoever reads the network; it is the yardstick for those that do.
+It protects nothing against the server, nor against a reader of the network. The other channels are
+measured against it.
 """
 
 from collections.abc import Mapping, Sequence
@@ -27,7 +28,7 @@ _SHOWN = (Seen.GLOBAL_MODEL, Seen.CLEAR_UPDATE)
 
 
 class PlainClient:
-    """The client's side: asked once a round, answers with its update.
+    """The client's side: one request a round, answered with the update.
 
     Args:
         client: this client's id.
@@ -35,56 +36,64 @@ class PlainClient:
     """
 
     def __init__(self, client: int, session: bytes) -> None:
-        self._client, self._session = client, session
-        self._asked: UpdateRequest | None = None
+        self._client = client
+        self._session = session
+        self._request: UpdateRequest | None = None
         self._last_round = -1
 
     def receive(self, request: bytes) -> None:
-        """Note what is asked for; the answer is `submit`.
+        """Notes the request; `submit` answers it.
 
         Raises:
             ProtocolError: another session, or a round that is not newer than the last one.
         """
-        asked = UpdateRequest.from_bytes(request)
-        if asked.session != self._session:
+        message = UpdateRequest.from_bytes(request)
+        if message.session != self._session:
             raise ProtocolError("the request belongs to another session")
-        if asked.round <= self._last_round:
-            raise ProtocolError(f"round {asked.round} was asked for before")
-        self._asked, self._last_round = asked, asked.round
+        # An old request, replayed, would get a second answer.
+        if message.round <= self._last_round:
+            raise ProtocolError(f"round {message.round} was asked for before")
+        self._request = message
+        self._last_round = message.round
 
     def check_model(self, round: int, name: bytes) -> None:
-        """Raise ProtocolError unless an update of this round, trained on this very model, was asked for."""
-        check_asked(self._asked, name, round=round)
+        """Raises ProtocolError unless an update of this round and this model was asked for."""
+        check_asked(self._request, name, round=round)
 
     def submit(self, update: ClientUpdate) -> bytes:
-        """The update as bytes, once a round.
+        """Returns the update as bytes, once a round.
 
         Raises:
             ProtocolError: nothing was asked for, or the update was trained on another model.
         """
-        asked = check_asked(self._asked, update.model_hash)
-        self._asked = None
+        request = check_asked(self._request, update.model_hash)
+        self._request = None
         return PlainUpdate(
-            asked.session, asked.round, self._client, update.weight, update.delta
+            request.session, request.round, self._client, update.weight, update.delta
         ).to_bytes()
 
 
 class PlainServer:
-    """The server's side: keeps the rows as they come, shows them when the stage is closed.
+    """The server's side: collects the rows, and returns them when the stage is closed.
 
     Args:
         session: 16 bytes that name the session.
         d: coordinates of an update.
         min_cohort: fewest updates that make a round.
-        weights: the weight of each client, or None to take what the clients report.
+        weights: public weight of each client; None where clients report theirs.
     """
 
     def __init__(
         self, session: bytes, *, d: int, min_cohort: int, weights: Mapping[int, int] | None
     ) -> None:
-        self._session, self._d, self._min_cohort, self._weights = session, d, min_cohort, weights
-        self._round, self._cohort, self._model_hash = -1, frozenset[int](), b""
-        self._open = False
+        self._session = session
+        self._d = d
+        self._min_cohort = min_cohort
+        self._weights = weights
+        self._round = -1
+        self._cohort = frozenset[int]()
+        self._model_hash = b""
+        self._is_open = False
         self._updates: dict[int, PlainUpdate] = {}
         self._observer = UNWATCHED
 
@@ -95,18 +104,26 @@ class PlainServer:
         model_hash: bytes,
         observer: Observer = UNWATCHED,
     ) -> None:
-        """Start a round; what was left of the last one is forgotten."""
-        self._round, self._cohort, self._model_hash = round, frozenset(cohort), model_hash
-        self._open, self._updates, self._observer = True, {}, observer
+        """Starts a round, and forgets the last one."""
+        self._round = round
+        self._cohort = frozenset(cohort)
+        self._model_hash = model_hash
+        self._is_open = True
+        self._updates = {}
+        self._observer = observer
 
     def requests(self) -> dict[int, bytes]:
-        """One request for each client of the cohort, ascending."""
+        """Returns one request for each client of the cohort, ascending."""
         request = UpdateRequest(self._session, self._round, self._model_hash).to_bytes()
-        return {client: request for client in sorted(self._cohort)}
+        return dict.fromkeys(sorted(self._cohort), request)
 
     def absorb(self, client: int, message: Packet) -> bool:
-        """Take one update; False (and nothing changed) if it is malformed, foreign, late or a second one."""
-        if not self._open or client not in self._cohort or client in self._updates:
+        """Takes one update.
+
+        Returns:
+            False, and nothing has changed, if it is malformed, foreign, late or a second one.
+        """
+        if not self._is_open or client not in self._cohort or client in self._updates:
             return False
         try:
             update = PlainUpdate.from_bytes(message, d=self._d)
@@ -115,39 +132,40 @@ class PlainServer:
         if (update.session, update.round, update.sender) != (self._session, self._round, client):
             return False
         self._updates[client] = update
+        size = len(message)
         for party in ("server", "network"):
             self._observer.observe(
-                Observation(
-                    party, Seen.CLEAR_UPDATE, (client,), (self._d,), len(message), update.delta
-                )
+                Observation(party, Seen.CLEAR_UPDATE, (client,), (self._d,), size, update.delta)
             )
         return True
 
     def close_stage(self) -> View:
-        """One row a client, ascending by id.
+        """Returns one row a client, ascending by id.
 
         Raises:
             RoundAbandoned: fewer than min_cohort updates came.
         """
-        self._open = False
-        updates, self._updates = self._updates, {}  # n vectors that the next round would not need
+        self._is_open = False
+        # Not kept until the next round: these are n vectors.
+        updates = self._updates
+        self._updates = {}
         if len(updates) < self._min_cohort:
             raise RoundAbandoned(
                 f"{len(updates)} updates came, the minimum cohort is {self._min_cohort}"
             )
         clients = sorted(updates)
-        weights = [
-            updates[c].weight if self._weights is None else self._weights[c] for c in clients
-        ]
+        weights = self._weights
+        if weights is None:
+            weights = {client: update.weight for client, update in updates.items()}
         return View(
-            rows=torch.stack([updates[c].delta for c in clients]),
-            weights=torch.tensor(weights, dtype=torch.float64),
-            members=tuple((c,) for c in clients),
+            rows=torch.stack([updates[client].delta for client in clients]),
+            weights=torch.tensor([weights[client] for client in clients], dtype=torch.float64),
+            members=tuple((client,) for client in clients),
         )
 
 
 def plain_sides(plan: Plan) -> Sides:
-    """Every update in the clear."""
+    """Returns both sides of a channel that hides nothing."""
     server = PlainServer(plan.session, d=plan.d, min_cohort=plan.min_cohort, weights=plan.weights)
     return Sides(server, {client: PlainClient(client, plan.session) for client in plan.clients})
 

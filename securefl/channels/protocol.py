@@ -1,4 +1,4 @@
-"""What a channel is: the values that travel through it, its two sides, and what building one takes."""
+"""The protocol of every channel: its values, its two sides, and how it is built."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -11,9 +11,8 @@ from securefl.privacy.events import SampledGaussian
 from securefl.rng import StreamFor
 
 Packet = bytes | bytearray | memoryview  # one message on its way
-SET_UP = (
-    "set-up"  # the purpose of the stream that a member of a masked session draws its secret from
-)
+# Names the stream from which a member of a masked session draws its secret of the set-up.
+SET_UP = "set-up"
 
 
 class Seen(StrEnum):
@@ -22,7 +21,7 @@ class Seen(StrEnum):
     GLOBAL_MODEL = "global model"
     OWN_UPDATE = "own update"
     CLEAR_UPDATE = "update in the clear"
-    # of a masked round, in the order of its stages
+    # Of a masked round, in the order of its stages.
     PUBLIC_KEYS = "public keys"
     SEALED_SHARES = "sealed shares"
     MASKED_UPDATE = "masked update"
@@ -30,20 +29,24 @@ class Seen(StrEnum):
     SURVIVOR_SET = "signed survivor set"
     REVEALED_SHARES = "shares of survivors' seeds and of dropped clients' keys"
     SUM_OF_UPDATES = "sum of updates"
-    # of an encrypted round
+    # Of an encrypted round.
     ENCRYPTED_UPDATE = "encrypted update"
     ENCRYPTED_SUM = "encrypted sum"
     OPENED_SUM = "opened sum"  # by a client that holds the key
-    # of an adversary inside the federation
+    # Of an adversary inside the federation.
     OWN_HONEST_UPDATES = "own honest updates"
     OTHERS_HONEST_UPDATES = "honest updates of the others"
 
 
 @dataclass(frozen=True)
 class ClientUpdate:
-    """What one client hands to its channel: delta = w_local - w (d,), its weight and what it cost.
+    """One client's update, as it enters its channel.
 
-    `model_hash` is the name of the model that it was trained on.
+    Args:
+        delta: (d,), the local weights minus the global ones.
+        weight: of this client in the mean.
+        spent: the privacy event that its training cost; None if it cost none.
+        model_hash: names the model that the client trained on.
     """
 
     delta: Tensor
@@ -54,10 +57,14 @@ class ClientUpdate:
 
 @dataclass(frozen=True)
 class View:
-    """The input of a rule: rows (m, d), weights (m,), and the clients behind each row.
+    """The input of a rule.
 
-    `model_name` names the model that this view leads to, where its weights are secret from the server;
-    it is empty where the hash of the weights is the name.
+    Args:
+        rows: (m, d).
+        weights: (m,).
+        members: the clients behind each row.
+        model_name: names the next model, where its weights are secret from the server; empty where
+            the hash of the weights is the name.
     """
 
     rows: Tensor
@@ -67,7 +74,7 @@ class View:
 
     @property
     def clients(self) -> tuple[int, ...]:
-        """Every client whose update is in some row, ascending."""
+        """The clients whose updates are in some row, ascending."""
         return tuple(sorted(client for row in self.members for client in row))
 
 
@@ -75,7 +82,7 @@ class View:
 class Header:
     """One line of a transcript: a party saw something of this kind, shape and size (bytes).
 
-    `about` are the clients whose updates it is made of; nobody for a global model.
+    `about` lists the clients whose updates it is made of; it is empty for a global model.
     """
 
     party: str
@@ -87,7 +94,7 @@ class Header:
 
 @dataclass(frozen=True)
 class Observation(Header):
-    """What a party saw, with its values where it could read them; they are never written down."""
+    """An observation of one party, with values where it can read them; they are never stored."""
 
     values: Tensor | None = field(default=None, repr=False, compare=False)
 
@@ -103,7 +110,7 @@ class Observation(Header):
 
 
 class Observer(Protocol):
-    """Watches a federation: engine, channel and adversary report what each party sees, as it happens.
+    """Watches a federation: engine, channel and adversary report what each party sees, at once.
 
     Values are the tensors in use, not copies, and may be modified in place after the call.
     An observer that keeps them clones them.
@@ -127,13 +134,21 @@ class ChannelClient(Protocol):
     """The client's side of a channel; a state machine without I/O."""
 
     def receive(self, request: bytes) -> bytes | View | None:
-        """The reply; None means train, then submit; a View means that the sum was opened here."""
+        """Returns the reply; None means: train, then submit; a View: the sum was opened here.
+
+        Raises:
+            ProtocolError: the request is refused.
+        """
 
     def check_model(self, round: int, name: bytes) -> None:
-        """Raise ProtocolError unless an update of this round, trained on this very model, was asked for."""
+        """Raises ProtocolError unless an update of this round and this model was asked for."""
 
     def submit(self, update: ClientUpdate) -> Packet:
-        """The message that carries this round's update, once a round."""
+        """Returns the message that carries this round's update, once a round.
+
+        Raises:
+            ProtocolError: nothing was asked for, or the update does not fit.
+        """
 
 
 class ChannelServer(Protocol):
@@ -146,37 +161,45 @@ class ChannelServer(Protocol):
         model_hash: bytes,
         observer: Observer = UNWATCHED,
     ) -> None:
-        """Start a round with the clients invited to it; `model_hash` names the model to train on.
+        """Starts a round, and forgets the last one.
 
-        Until the next round, `observer` is given what the server and the network see.
+        Args:
+            round: its number.
+            cohort: the invited clients.
+            model_hash: names the model to train on.
+            observer: receives the observations of server and network until the next round.
         """
 
     def requests(self) -> Mapping[int, bytes]:
-        """What to send to whom in this stage."""
+        """Returns this stage's request to each client."""
 
     def absorb(self, client: int, message: Packet) -> bool:
-        """Take one reply; False (and nothing changed) if it was dropped."""
+        """Takes one reply; False, and nothing has changed, if it was dropped."""
 
     def close_stage(self) -> View | None:
-        """End the stage; the View if it opened here. Raises RoundAbandoned below the minimum cohort."""
+        """Ends the stage; returns the View if it opened here.
+
+        Raises:
+            RoundAbandoned: too few clients are left.
+        """
 
 
 @dataclass(frozen=True)
 class Plan:
-    """What every channel is built from.
+    """The public constants from which every channel is built.
 
     Args:
         session: 16 bytes that name the session.
         d: coordinates of an update.
         clients: ids of all clients.
         cohort: clients invited to a round.
-        rounds: how many rounds there are, numbered from 0.
+        rounds: number of rounds, numbered from 0.
         min_cohort: fewest updates that make a round.
         weights: public weight of each client; None where clients report theirs.
-        max_weight: the largest weight a client may carry.
+        max_weight: the largest weight that a client may carry.
         stream_for: purpose, client, round -> keystream.
         config: digest of everything else that is agreed on.
-        missing: clients that do not answer the session's set-up, where the channel has one.
+        missing: clients that do not answer the session's set-up, if the channel has one.
     """
 
     session: bytes
@@ -194,9 +217,14 @@ class Plan:
 
 @dataclass(frozen=True)
 class Sides:
-    """A channel ready for its first round; `left_out` are clients that the set-up lost, and why.
+    """A channel ready for its first round.
 
-    first_name: how messages call the model of the first round; empty where models go by the hash of their weights.
+    Args:
+        server: the server's side.
+        clients: each client's side.
+        left_out: the clients that the set-up lost, and why.
+        first_name: names the model of the first round; empty where models go by the hash of their
+            weights.
     """
 
     server: ChannelServer

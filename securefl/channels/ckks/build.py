@@ -1,4 +1,4 @@
-"""Both sides of the CKKS channel from public constants, and who sees what of it."""
+"""Both sides of the CKKS channel from public constants, and what each party observes."""
 
 from typing import Any
 
@@ -9,16 +9,22 @@ _SHOWN = (Seen.ENCRYPTED_UPDATE, Seen.ENCRYPTED_SUM)
 
 
 def ckks_sides(plan: Plan, **options: Any) -> Sides:
-    """One sum under encryption, opened by the clients. Raises ValueError where terms do not fit.
+    """Returns both sides of a channel with one sum under encryption, opened by the clients.
 
-    The first client makes the key; the others get it here by hand, between hospitals over a way of their own.
+    One holder makes the key. The others get it within this process; hospitals would pass it over a
+    channel that the server cannot read.
+
+    Raises:
+        ValueError: the terms do not fit.
     """
-    from securefl.channels.ckks.cipher import KeyHolder  # tenseal: for who uses it
+    # Imported here, so that only users of this channel load TenSEAL.
+    from securefl.channels.ckks.cipher import KeyHolder
     from securefl.channels.ckks.client import CkksClient
     from securefl.channels.ckks.names import first_name
     from securefl.channels.ckks.server import CkksServer
 
-    terms, dealer = ckks_terms(plan, **options), KeyHolder.generate()
+    terms = ckks_terms(plan, **options)
+    dealer = KeyHolder.generate()
     secret = dealer.to_bytes()
     server = CkksServer(terms, key_id=dealer.key_id, public_parameters=dealer.public_parameters())
     clients = {
@@ -28,7 +34,7 @@ def ckks_sides(plan: Plan, **options: Any) -> Sides:
 
 
 def ckks_terms(plan: Plan, *, clip: float) -> CkksTerms:
-    """The terms of a session. Raises ValueError where they do not fit."""
+    """Returns the terms of a session. Raises ValueError: they do not fit."""
     return CkksTerms(
         session=plan.session,
         clients=plan.clients,
@@ -42,7 +48,7 @@ def ckks_terms(plan: Plan, *, clip: float) -> CkksTerms:
 
 
 def _described(terms: CkksTerms, cohort: int) -> str:
-    """Says what the key opens, who may drop out, how far the mean is off, and what it costs."""
+    """Says what the key opens, how many may drop out, how far the mean is off, and the costs."""
     # The mean is off by most where the cohort weighs least.
     weights = [1] * terms.cohort
     if terms.weights is not None:
@@ -73,7 +79,7 @@ CKKS = Kind(
             "the sum and the global models; n - 1 of them the last one's update"
         ),
         "network": (
-            "what the server sees; that nobody swaps it is for the transport to see to (TLS)"
+            "what the server sees; only the transport (TLS) keeps anybody from replacing it"
         ),
     },
     sees={

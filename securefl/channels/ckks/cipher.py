@@ -116,7 +116,7 @@ class Ciphertexts:
             vector = tenseal.ckks_vector_from(self._context, _wire().unpack(message))
         except RuntimeError:  # a coefficient is not below the modulus
             raise ProtocolError("this is not a ciphertext of our parameters") from None
-        # A transparent ciphertext is a plaintext in disguise: all but its first polynomial are zero.
+        # A transparent ciphertext is a plaintext in disguise: all but its first part is zero.
         if vector.ciphertext()[0].is_transparent():
             raise ProtocolError("this ciphertext can be read by everybody")
         return vector

@@ -101,7 +101,8 @@ class CkksClient:
             update, self._client, d=terms.d, weights=terms.weights, max_weight=terms.max_weight
         )
         numbers = np.full(terms.numbers, weight / terms.max_weight)
-        delta = np.clip(update.delta.detach().double().numpy(), -terms.clip, terms.clip)
+        delta = update.delta.detach().double().numpy()
+        delta = np.clip(delta, -terms.clip, terms.clip)
         numbers[: terms.d] *= np.where(np.isnan(delta), 0.0, delta)
         return numbers
 

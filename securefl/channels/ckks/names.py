@@ -30,5 +30,6 @@ def next_name(name: bytes, round: int, opened: Packet) -> bytes:
         round: in which the sum was opened.
         opened: the message that carried the encrypted sum.
     """
+    number = struct.pack("<I", round)
     message_hash = hashlib.sha256(opened).digest()
-    return hashlib.sha256(_NEXT + name + struct.pack("<I", round) + message_hash).digest()
+    return hashlib.sha256(_NEXT + name + number + message_hash).digest()

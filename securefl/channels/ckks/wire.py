@@ -61,7 +61,8 @@ class Wire:
         _, body = _decompressed(ours)
         if body[:-_UNPACKED_BYTES] != self._body_head:
             raise AssertionError("TenSEAL wrote a ciphertext of another form than the sample")
-        numbers = np.frombuffer(body, "<u8", _COEFFICIENTS, len(self._body_head)).reshape(-1, 8)
+        numbers = np.frombuffer(body, "<u8", _COEFFICIENTS, len(self._body_head))
+        numbers = numbers.reshape(-1, 8)
         high = numbers[:, :_COEFFICIENT_BYTES] >> _SHIFTS[:_COEFFICIENT_BYTES]
         low = numbers[:, 1:] << _SHIFTS[:0:-1]
         return (high | low).tobytes()

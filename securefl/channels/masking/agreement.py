@@ -202,7 +202,8 @@ def blocks_for(clients: int) -> int:
 
 def digest_of_clients(clients: tuple[int, ...]) -> bytes:
     """Returns SHA-256 of a list of ids."""
-    return hashlib.sha256(b"".join(struct.pack("<I", client) for client in clients)).digest()
+    ids = b"".join(struct.pack("<I", client) for client in clients)
+    return hashlib.sha256(ids).digest()
 
 
 def statement_of(

@@ -17,7 +17,8 @@ from securefl.errors import ProtocolError
 def commitment_to(secret: bytes, *, session: bytes, attempt: int, client: int) -> bytes:
     """Returns 32 bytes that fix a member's secret of one attempt without revealing it."""
     label = b"securefl masking 1, set-up commitment"
-    return hashlib.sha256(label + session + struct.pack("<II", attempt, client) + secret).digest()
+    ids = struct.pack("<II", attempt, client)
+    return hashlib.sha256(label + session + ids + secret).digest()
 
 
 def digest_of(commitments: Table) -> bytes:
@@ -60,6 +61,8 @@ def with_beacon(terms: Agreement, attempt: int, secrets: Table) -> Agreement:
     members = tuple(sorted(secrets))
     label = b"securefl masking 1, beacon"
     drawn = hashlib.sha256(label + terms.session + struct.pack("<I", attempt))
-    drawn.update(digest_of_clients(members) + b"".join(secrets[client] for client in members))
+    drawn.update(digest_of_clients(members))
+    for client in members:
+        drawn.update(secrets[client])
     roster = {client: terms.roster[client] for client in members}
     return replace(terms, roster=roster, beacon=drawn.digest())

@@ -165,8 +165,9 @@ class Block:
     def _complete(self, boxes: SealedShares, client: int) -> SealedShares:
         """Returns the boxes, if there is one for every other client and a commitment for all."""
         boxes = self._own(boxes, client)
-        others = set(self._keys) - {client}
-        if set(boxes.sealed) != others or set(boxes.commitments) != set(self._keys):
+        everyone = set(self._keys)
+        others = everyone - {client}
+        if set(boxes.sealed) != others or set(boxes.commitments) != everyone:
             raise ProtocolError(
                 "shares go to every other client, once, and the dealer commits to all of them"
             )

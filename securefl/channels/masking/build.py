@@ -1,4 +1,4 @@
-"""Both sides of the masked channel from public constants, and who sees what of it."""
+"""Both sides of the masked channel from public constants, and what each party observes."""
 
 from collections.abc import Mapping
 from typing import Any, Literal
@@ -25,18 +25,20 @@ _SHOWN = (
 
 
 def masked_sides(plan: Plan, **options: Any) -> Sides:
-    """One sum of masked updates; the session's set-up is held here. Raises ValueError where terms do not fit.
+    """Returns both sides of a channel with one sum of masked updates, after the session's set-up.
 
-    Keys and round secrets are always the system's; where the members' secrets of the set-up come from is for
-    `plan.stream_for` to say.
+    Keys and round secrets always come from the system's CSPRNG. `plan.stream_for` decides whether
+    the members' secrets of the set-up do, too.
+
+    Raises:
+        ValueError: the terms do not fit.
     """
     server = Identity.generate()
     identities = {client: Identity.generate() for client in plan.clients}
     roster = {client: identity.public for client, identity in identities.items()}
     terms = masked_terms(plan, roster=roster, server=server.public, **options)
-    progress = {
-        client: MemoryMonotonic() for client in plan.clients
-    }  # in a deployment, each client's own file
+    # In a deployment each client keeps its own file.
+    progress = {client: MemoryMonotonic() for client in plan.clients}
 
     def member(client: int) -> SetupClient:
         return SetupClient(
@@ -48,9 +50,8 @@ def masked_sides(plan: Plan, **options: Any) -> Sides:
         )
 
     setup = SetupServer(server, terms)
-    agreed = hold(
-        setup, {client: member(client) for client in plan.clients if client not in plan.missing}
-    )
+    present = [client for client in plan.clients if client not in plan.missing]
+    agreed = hold(setup, {client: member(client) for client in present})
 
     def side(client: int) -> MaskedClient:
         return MaskedClient(
@@ -79,11 +80,15 @@ def masked_terms(
     roster: Mapping[int, bytes] | None = None,
     server: bytes = b"",
 ) -> Agreement:
-    """The terms of a session before its set-up. Raises ValueError where they do not fit.
+    """Returns the terms of a session before its set-up.
 
     They are the same wherever the secrets of the set-up come from.
+
+    Raises:
+        ValueError: the terms do not fit.
     """
-    if (smallest := plan.cohort // blocks_for(plan.cohort)) < plan.min_cohort:
+    smallest = plan.cohort // blocks_for(plan.cohort)
+    if smallest < plan.min_cohort:
         raise ValueError(f"min_cohort {plan.min_cohort} exceeds the {smallest} clients of one sum")
     return Agreement(
         session=plan.session,
@@ -102,7 +107,7 @@ def masked_terms(
 
 
 def _described(terms: Agreement, cohort: int) -> str:
-    """Says how a cohort is divided into sums, who may drop out, and what a coordinate loses."""
+    """Says how a cohort is divided into sums, how many may drop out, and what precision costs."""
     blocks = blocks_for(cohort)
     largest = -(-cohort // blocks)  # rounded up
     divided = f"{blocks} blocks of up to {largest}" if blocks > 1 else f"one sum of {largest}"

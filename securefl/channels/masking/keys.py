@@ -106,7 +106,8 @@ class Info:
 
 def derive(secret: bytes, label: bytes, info: Info) -> bytes:
     """Returns 32 bytes of HKDF-SHA256 without salt. Source: RFC 5869."""
-    return HKDF(hashes.SHA256(), KEY_BYTES, salt=None, info=label + info.to_bytes()).derive(secret)
+    context = label + info.to_bytes()
+    return HKDF(hashes.SHA256(), KEY_BYTES, salt=None, info=context).derive(secret)
 
 
 @dataclass(frozen=True)
@@ -153,7 +154,8 @@ def is_reduced(public: bytes) -> bool:
 
 def commitment(seed: bytes, *, session: bytes, round: int, client: int) -> bytes:
     """Returns 32 bytes that fix a self-mask seed of 32 random bytes without revealing it."""
-    return hashlib.sha256(_COMMITTED + session + struct.pack("<II", round, client) + seed).digest()
+    ids = struct.pack("<II", round, client)
+    return hashlib.sha256(_COMMITTED + session + ids + seed).digest()
 
 
 def share_commitment(
@@ -204,8 +206,9 @@ def open_tagged(key: bytes, data: Packet) -> memoryview:
         ProtocolError: an owner of the key did not make this tag.
     """
     message = memoryview(data)[:-TAG_BYTES]
+    given = bytes(data[-TAG_BYTES:])
     try:
-        AESGCM(key).decrypt(bytes(NONCE_BYTES), bytes(data[-TAG_BYTES:]), message)
+        AESGCM(key).decrypt(bytes(NONCE_BYTES), given, message)
     except InvalidTag:
         raise ProtocolError("the tag of an upload does not verify") from None
     return message

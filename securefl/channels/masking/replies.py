@@ -55,16 +55,19 @@ class Advertisement(Named):
 
     def to_bytes(self) -> bytes:
         """Returns the head and 148 bytes."""
+        head = self.head + ID.pack(self.sender)
         keys = self.mask_key + self.sealing_key
-        return self.head + ID.pack(self.sender) + keys + self.commitment + self.block + self.proof
+        return head + keys + self.commitment + self.block + self.proof
 
     @classmethod
     def from_bytes(cls, data: Packet) -> "Advertisement":
         """Parses an advertisement. Raises ProtocolError."""
         session, round, body = unpack_head(data, kind=cls.KIND, length=cls.LENGTH)
+        (sender,) = ID.unpack_from(body)
         # Four fields of 32 bytes, then the 16 of the proof.
-        parts = [bytes(body[start : start + 32]) for start in range(ID.size, len(body), 32)]
-        return cls(session, round, ID.unpack_from(body)[0], *parts)
+        starts = range(ID.size, len(body), 32)
+        parts = [bytes(body[start : start + 32]) for start in starts]
+        return cls(session, round, sender, *parts)
 
 
 @dataclass(frozen=True)
@@ -175,7 +178,8 @@ class Consent(Named):
     def from_bytes(cls, data: Packet) -> "Consent":
         """Parses a consent. Raises ProtocolError."""
         session, round, body = unpack_head(data, kind=cls.KIND, length=cls.LENGTH)
-        return cls(session, round, ID.unpack_from(body)[0], bytes(body[ID.size :]))
+        (sender,) = ID.unpack_from(body)
+        return cls(session, round, sender, bytes(body[ID.size :]))
 
 
 @dataclass(frozen=True)

@@ -37,7 +37,8 @@ class Invitation(Named):
         """Parses an invitation of at most `most` clients. Raises ProtocolError."""
         length = max(len(data), HEAD_BYTES + KEY_BYTES)
         session, round, body = unpack_head(data, kind=cls.KIND, length=length)
-        (table,) = unpack_tables(body[KEY_BYTES:], kind=cls.KIND, entries=(0,), most=most)
+        content = body[KEY_BYTES:]
+        (table,) = unpack_tables(content, kind=cls.KIND, entries=(0,), most=most)
         return cls(session, round, bytes(body[:KEY_BYTES]), tuple(table))
 
 

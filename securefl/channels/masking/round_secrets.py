@@ -212,7 +212,8 @@ def share_commitments(dealer: Advertisement, shares: Mapping[int, bytes]) -> dic
 
 def _both_commitments(dealer: Advertisement, holder: int, both: bytes) -> bytes:
     parts: list[bytes] = []
-    for place, share in enumerate((both[: shamir.SHARE_BYTES], both[shamir.SHARE_BYTES :])):
+    shares = (both[: shamir.SHARE_BYTES], both[shamir.SHARE_BYTES :])
+    for place, share in enumerate(shares):
         part = share_commitment(
             share,
             session=dealer.session,

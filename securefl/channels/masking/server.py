@@ -1,4 +1,4 @@
-"""The server's side of a masked round: blocks of at most 128 clients, each with a sum of its own, added up.
+"""The server's side of a masked round: blocks of at most 128 clients, each with a sum of its own.
 
 Source: Bonawitz et al., CCS 2017, figure 4, with the consistency round.
 """
@@ -18,7 +18,7 @@ from securefl.errors import ProtocolError, RoundAbandoned
 
 
 class MaskedServer:
-    """The server's side: routes keys, sealed shares and masked inputs, and opens one sum a block.
+    """The server's side: routes keys, sealed shares and masked inputs; opens one sum a block.
 
     Guarantees:
         - A message that is malformed, forged, foreign, late or a second one changes nothing.
@@ -36,8 +36,10 @@ class MaskedServer:
     def __init__(self, identity: Identity, agreement: Agreement) -> None:
         if agreement.server != identity.public:
             raise ValueError("the agreement names another server")
-        self._identity, self._terms = identity, agreement
-        self._round, self._stage = -1, 0
+        self._identity = identity
+        self._terms = agreement
+        self._round = -1
+        self._stage = 0  # no stage: nothing to ask for
         self._cohort: tuple[int, ...] = ()
         self._blocks: list[Block] = []
         self._key = RoundKey.generate()
@@ -51,31 +53,49 @@ class MaskedServer:
         model_hash: bytes,
         observer: Observer = UNWATCHED,
     ) -> None:
-        """Start a round; what was left of the last one is forgotten. Raises ValueError at strangers, or too many."""
-        if strangers := set(cohort) - set(self._terms.roster):
+        """Starts a round, and forgets the last one.
+
+        Args:
+            round: its number.
+            cohort: the invited clients.
+            model_hash: names the model to train on.
+            observer: receives the observations of server and network until the next round.
+
+        Raises:
+            ValueError: a client outside the roster, or more clients than a sum has room for.
+        """
+        strangers = set(cohort) - set(self._terms.roster)
+        if strangers:
             raise ValueError(f"client {min(strangers)} is not in the roster")
         blocks = self._terms.blocks(tuple(sorted(cohort)))
         if max(map(len, blocks), default=0) > self._terms.code.most:
             raise ValueError(f"{len(cohort)} clients are more than the terms have room for")
-        self._round, self._stage, self._cohort = round, 1, tuple(sorted(cohort))
+        self._round = round
+        self._stage = 1
+        self._cohort = tuple(sorted(cohort))
+        # Fresh in every round, so that no tag of an earlier upload fits.
         self._key = RoundKey.generate()
         self._blocks = [Block(self._terms, round, block, model_hash, self._key) for block in blocks]
-        self._answered, self._observer = set(), observer
+        self._answered = set()
+        self._observer = observer
 
     def requests(self) -> Mapping[int, bytes]:
-        """One signed request for each client that is still there, ascending."""
+        """Returns one signed request for each client that is present, ascending."""
         if self._stage == 1:
-            told = Invitation(self._terms.session, self._round, self._key.public, self._cohort)
-            return dict.fromkeys(self._cohort, self._signed(told.to_bytes()))
-        made = {
-            client: request
-            for block in self._blocks
-            for client, request in block.requests(self._stage).items()
-        }
-        return {client: self._signed(made[client]) for client in sorted(made)}
+            message = Invitation(self._terms.session, self._round, self._key.public, self._cohort)
+            return dict.fromkeys(self._cohort, self._signed(message.to_bytes()))
+        requests: dict[int, bytes] = {}
+        for block in self._blocks:
+            requests |= block.requests(self._stage)
+        return {client: self._signed(requests[client]) for client in sorted(requests)}
 
     def absorb(self, client: int, message: Packet) -> bool:
-        """Take one reply; False (and nothing changed) if it is malformed, forged, foreign, late or a second one."""
+        """Takes one reply.
+
+        Returns:
+            False, and nothing has changed, if it is malformed, forged, foreign, late or a second
+            one.
+        """
         block = next((block for block in self._blocks if client in block.present), None)
         if block is None or client in self._answered:
             return False
@@ -91,51 +111,56 @@ class MaskedServer:
         for party in ("server", "network"):
             self._tell(party, kind, (client,), (len(message),), len(message))
             if self._stage == UPLOAD_STAGE and self._terms.weights is None:
-                # the weight is in clear in that message
+                # The weight is in the clear in that message.
                 self._tell(party, Seen.REPORTED_WEIGHT, (client,), (), 4)
         return True
 
     def close_stage(self) -> View | None:
-        """End the stage; the view of all blocks' sums after the fifth.
+        """Ends the stage; returns the view of all blocks' sums after the fifth.
 
         Raises:
             RoundAbandoned: no block has enough clients left.
         """
-        kept, lost = [], []
+        remaining: list[Block] = []
+        reasons: list[str] = []
         for block in self._blocks:
             try:
                 block.close(self._stage, self._answered)
-                kept.append(block)
+                remaining.append(block)
             except RoundAbandoned as reason:
-                lost.append(str(reason))
-        self._blocks, self._answered = kept, set()
-        if not kept:
+                reasons.append(str(reason))
+        self._blocks = remaining
+        self._answered = set()
+        if not remaining:
             self._stage = 0
-            raise RoundAbandoned("; ".join(dict.fromkeys(lost)))
+            raise RoundAbandoned("; ".join(dict.fromkeys(reasons)))
         self._stage += 1
         return self._view() if self._stage > STAGES else None
 
     def _view(self) -> View:
-        """One row, the weighted mean over all survivors of all blocks; no coordinate of it is beyond the clip.
+        """Returns one row: the weighted mean over all survivors of all blocks.
 
-        A corrupt client need not clip, and its words wrap around: each block's sum is held to what its clients can
-        have, so that it moves no more of the mean than its own block's part.
+        A corrupt client need not clip, and its words wrap around. Each block's sum is held to the
+        range of honest clients, so that a liar moves no more of the mean than its own block's part,
+        and no coordinate of the mean is beyond the clip.
         """
-        terms, d = self._terms, self._terms.d
-        total, weight = np.zeros(d), 0
+        terms = self._terms
+        d = terms.d
+        total = np.zeros(d)
+        weight = 0
         for block in self._blocks:
             opened = block.opened()
             total += block.held(opened)
             weight += block.weight
-            values, size = torch.from_numpy(opened), block.total.nbytes
+            values = torch.from_numpy(opened)
+            size = block.total.nbytes
             for party in ("server", "network"):
                 self._tell(party, Seen.SUM_OF_UPDATES, block.survivors, (d,), size, values)
         survivors = tuple(sorted(client for block in self._blocks for client in block.survivors))
         self._blocks = []
         mean = torch.from_numpy(total * (terms.max_weight / weight)).to(torch.float32)
-        return View(
-            mean.unsqueeze(0), torch.tensor([float(weight)], dtype=torch.float64), (survivors,)
-        )
+        weights = torch.tensor([float(weight)], dtype=torch.float64)
+        return View(mean.unsqueeze(0), weights, (survivors,))
 
     def _signed(self, message: bytes) -> bytes:
         return message + self._identity.signature(message, terms=self._terms.digest)

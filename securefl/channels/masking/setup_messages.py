@@ -41,7 +41,8 @@ class SetupTable(Named):
         if step >= len(cls.ENTRIES):
             raise ProtocolError(f"a message of the set-up has no step {step}")
         entries = (cls.ENTRIES[step],)
-        (table,) = unpack_tables(body[ID.size :], kind=cls.KIND, entries=entries, most=most)
+        content = body[ID.size :]
+        (table,) = unpack_tables(content, kind=cls.KIND, entries=entries, most=most)
         return cls(session, attempt, step, table)
 
 
@@ -63,4 +64,5 @@ class SetupReply(Named):
         """Parses a reply whose content takes `content` bytes. Raises ProtocolError."""
         length = HEAD_BYTES + ID.size + content
         session, attempt, body = unpack_head(data, kind=cls.KIND, length=length)
-        return cls(session, attempt, ID.unpack_from(body)[0], bytes(body[ID.size :]))
+        (sender,) = ID.unpack_from(body)
+        return cls(session, attempt, sender, bytes(body[ID.size :]))

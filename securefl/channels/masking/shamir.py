@@ -53,7 +53,8 @@ def reconstruct(shares: Mapping[int, bytes]) -> bytes | None:
     points = tuple(sorted(shares))
     _check(points)
     values = [value_of(shares[x]) for x in points]
-    weighted = [weight * value for weight, value in zip(_at_zero(points), values, strict=True)]
+    weights = _at_zero(points)
+    weighted = [weight * value for weight, value in zip(weights, values, strict=True)]
     secret = sum(weighted) % P
     if secret >= 2 ** (8 * SECRET_BYTES):
         return None

@@ -107,7 +107,7 @@ def share_keys(member: Member, table: KeyTable, state: RoundState) -> Answer:
         raise ProtocolError("a public key appears twice in the key table")
     # Points are places in the block, which every party can compute. They begin at 1, since the
     # secret itself lies at 0.
-    points = {client: 1 + state.block.index(client) for client in peers}
+    points = {client: state.block.index(client) + 1 for client in peers}
     threshold = member.terms.threshold(len(state.block))
     shares = state.secrets.shares(points, threshold=threshold)
     commitments = share_commitments(state.own, shares)

@@ -54,7 +54,8 @@ def by_gcm(key: bytes) -> Write:
 
     def write(chunk: int, size: int, buffer: memoryview) -> object:
         # GCM writes its tag behind the ciphertext.
-        return aead.encrypt_into(_nonce(chunk), _ZEROS[:size], None, buffer[: size + TAG_BYTES])
+        out = buffer[: size + TAG_BYTES]
+        return aead.encrypt_into(_nonce(chunk), _ZEROS[:size], None, out)
 
     return write
 
@@ -145,4 +146,5 @@ def add_masks(
 def chunks(vector: NDArray[Any]) -> list[NDArray[Any]]:
     """Returns the vector (m,) as views of one chunk each; one empty view if m is 0."""
     step = CHUNK_BYTES // vector.dtype.itemsize
-    return [vector[start : start + step] for start in range(0, max(len(vector), 1), step)]
+    starts = range(0, max(len(vector), 1), step)
+    return [vector[start : start + step] for start in starts]
