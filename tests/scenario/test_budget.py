@@ -1,0 +1,97 @@
+"""How long a privacy budget lasts: the calculation agrees with the runs."""
+
+from pathlib import Path
+
+import pytest
+
+from securefl.errors import BudgetExceeded
+from securefl.federation.record import RoundRecord
+from securefl.privacy.events import SampledGaussian
+from securefl.privacy.past import NO_PAST
+from securefl.runs import api
+from securefl.scenario.budget import Outlook, outlook, require_lasting
+from securefl.scenario.scenario import Scenario, parse_scenario
+
+# Four hospitals of different sizes: the smallest, client 2, pays most and leaves first.
+HEART = """
+seed = 3
+rounds = 9
+data = { name = "heart" }
+training = { kind = "dp_sgd", batch = 32 }
+privacy = { noise = "seeded", epsilon = 3.0, noise_multiplier = 3.0 }
+"""
+
+
+def heart(*overrides: str) -> Scenario:
+    return parse_scenario(HEART, overrides=overrides)
+
+
+def absent_for_budget(scenario: Scenario, folder: Path) -> dict[int, int]:
+    """Plays a scenario; client -> the first round in which its ledger refused to pay."""
+    leaves: dict[int, int] = {}
+
+    def note(record: RoundRecord) -> None:
+        for client, reason in record.absent.items():
+            if "would exceed epsilon" in reason:
+                leaves.setdefault(client, record.round)
+
+    api.run(scenario, folder, on_round=note)
+    return leaves
+
+
+def test_clients_leave_in_the_round_that_was_calculated(tmp_path: Path) -> None:
+    scenario = heart()
+    found = require_lasting(scenario)
+    assert found.ends is None
+    assert set(found.leaves) == {2}
+    assert absent_for_budget(scenario, tmp_path / "run") == found.leaves
+    assert found.lines() == [
+        f"client 2 leaves in round {found.leaves[2]} (from 0): its budget is spent"
+    ]
+
+
+def test_cohorts_that_are_drawn_are_part_of_the_calculation(tmp_path: Path) -> None:
+    scenario = heart("cohort.size=2", "rounds=12", "privacy.noise_multiplier=2.5")
+    found = outlook(scenario)
+    assert found.leaves
+    assert found.leaves != outlook(heart("rounds=12", "privacy.noise_multiplier=2.5")).leaves
+    assert absent_for_budget(scenario, tmp_path / "run") == found.leaves
+
+
+def test_a_run_that_would_end_early_is_refused_with_the_round_in_which_it_ends(
+    tmp_path: Path,
+) -> None:
+    scenario = heart("channel.min_cohort=4")
+    ends = outlook(scenario).ends
+    assert ends == outlook(heart()).leaves[2] > 0
+    sentence = (
+        rf"^privacy\.noise_multiplier = 3 ends the run in round {ends} of 9 \(from 0\): "
+        "fewer than 4 clients can pay for it within epsilon 3; raise noise_multiplier, "
+        "set fewer rounds, or remove the key"
+    )
+    with pytest.raises(BudgetExceeded, match=sentence) as refused:
+        require_lasting(scenario)
+    assert refused.value.exit_code == 3
+    with pytest.raises(BudgetExceeded, match=f"^round {ends}: 3 of 4 clients may still spend"):
+        api.run(scenario, tmp_path / "run")
+
+
+@pytest.mark.parametrize(
+    "overrides",
+    [
+        ("privacy.noise_multiplier=",),  # calibrated
+        ("privacy.epsilon=inf",),
+        ("training.kind=sgd", "privacy="),
+        ("privacy.noise_multiplier=50.0",),
+    ],
+)
+def test_noise_that_lasts_or_promises_nothing_is_not_refused(overrides: tuple[str, ...]) -> None:
+    assert require_lasting(heart(*overrides)) == Outlook({}, None)
+
+
+def test_a_run_that_goes_on_from_another_has_less_to_spend() -> None:
+    scenario = heart("rounds=2")
+    assert outlook(scenario).leaves == {}
+    event = SampledGaussian(1.0, 3.0, 1)
+    past = NO_PAST._replace(events=((event, 3),))
+    assert outlook(scenario, {2: past}).leaves == {2: 1}

@@ -1,0 +1,47 @@
+"""Scenarios that several tests start from, and the sentence with which one is refused."""
+
+import pytest
+
+from securefl.errors import ScenarioError
+from securefl.scenario.scenario import parse_scenario
+
+# The two scenarios of the design, verbatim.
+HEART = """
+seed = 1
+rounds = 20
+data = { name = "heart", partition = "natural" }
+model = { name = "logistic" }
+training = { kind = "dp_sgd", batch = 32, epochs = 1, lr = 0.5, clip = 1.0 }
+privacy = { unit = "example", place = "local", epsilon = 8.0, delta = 1e-5, noise = "system", records = [200, 173, 31, 86] }
+channel = { kind = "masked", ring = 32, corrupt = 1, min_cohort = 3 }
+defense = { prefilters = [], rule = "mean" }          # rule = { name = "krum", f = 1 }
+attack = { name = "sign_flip", scale = 5.0, clients = [0], knows = "own" }
+server = { step = "fedavg" }
+"""  # noqa: RUF100, E501 - verbatim
+DIGITS = """
+seed = 2
+rounds = 40
+data = { name = "digits", partition = "iid", clients = 10, split_seed = 0 }
+model = { name = "mlp", hidden = [32] }
+training = { kind = "sgd", batch = 16, epochs = 1, lr = 0.3 }
+cohort = { size = 10 }
+weights = "equal"            # reported (only without a DP claim) | declared (from privacy.records)
+channel = { kind = "masked", ring = 32, clip = 4.0, rounding = "stochastic" }     # clip is per coordinate
+simulate = { drop = [{ client = 3, round = 2, stage = 3 }] }
+defense = { rule = "mean" }
+"""
+SGD = 'training = { kind = "sgd" }\n'
+
+
+def digits(keys: str = "") -> str:
+    """Ten clients with digits and plain SGD; keys go into the data table."""
+    return SGD + f'data = {{ name = "digits"{keys and ", " + keys} }}\n'
+
+
+def refusal(text: str, *overrides: str) -> str:
+    """The one line with which text is refused."""
+    with pytest.raises(ScenarioError, match=r"\S") as e:
+        parse_scenario(text, overrides=overrides)
+    assert e.value.exit_code == 2
+    assert "\n" not in str(e.value)
+    return str(e.value)
