@@ -6,8 +6,7 @@ trained with, or reconstruct them (`attacks.reconstruction`). `attacks.measures`
 and turns scores into lower bounds on epsilon.
 
 Every attack is a pure function of tensors, models and generators. This package imports neither
-`defenses` nor `securefl`, and nothing here imports scipy.stats or scipy.optimize before it is
-called.
+`defenses` nor `securefl`, and nothing here imports SciPy before it is called.
 """
 
 from attacks.inference.attributes import property_inference, source_inference

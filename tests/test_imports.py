@@ -29,6 +29,18 @@ def test_running_a_federation_never_imports_torchvision() -> None:
     assert not [name for name in modules_after(statement) if name.split(".")[0] == "torchvision"]
 
 
+def test_checking_a_scenario_loads_no_solver_accountant_or_optimizer() -> None:
+    # Besides torch, each of these costs from a tenth of a second to a second of CPU.
+    heavy = {"scipy", "dp_accounting", "opacus", "sklearn", "medmnist", "tenseal", "matplotlib"}
+    statement = (
+        "import securefl.ui.validate; "
+        "from securefl.scenario.scenario import parse_scenario; "
+        "from securefl.scenario.summary import summary; "
+        "summary(parse_scenario(''))"
+    )
+    assert not modules_after(statement) & heavy
+
+
 def test_medmnist_imports_beside_a_torchvision_that_does_not() -> None:
     assert "medmnist" in modules_after("import medmnist")
 

@@ -4,7 +4,6 @@ import math
 from collections.abc import Callable, Sequence
 
 import torch
-from scipy.special import log_ndtr
 from torch import Tensor
 
 from attacks.checks import check_finite, check_probabilities, whole_numbers
@@ -146,6 +145,8 @@ def lira_offline(target: Tensor, shadows: Tensor, inside: Tensor, *, pooled: boo
     nonmembers = spread(shadows.double(), ~inside)
     deviation = _at_least_minimum(_variance(nonmembers, pooled)).sqrt()
     z = (target.double() - nonmembers.mean) / deviation
+    from scipy.special import log_ndtr  # SciPy takes long to import
+
     log_p = log_ndtr(-z.numpy(force=True))
     return torch.as_tensor(-log_p).to(z)
 

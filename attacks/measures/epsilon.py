@@ -8,7 +8,6 @@ import math
 from collections.abc import Callable
 from typing import NamedTuple
 
-from scipy.special import ndtri
 from torch import Tensor
 
 from attacks.measures.scores import Interval, clopper_pearson
@@ -104,6 +103,8 @@ def gaussian_mu(errors: Errors, *, confidence: float) -> Interval:
 
 def _distance(rates: Rates) -> float:
     """Returns how far apart two unit Gaussians are that a threshold separates at these rates."""
+    from scipy.special import ndtri  # SciPy takes long to import
+
     return float(-ndtri(rates.alarms) - ndtri(rates.missed))
 
 

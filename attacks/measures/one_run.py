@@ -4,7 +4,6 @@ import math
 from collections.abc import Callable
 
 import numpy as np
-from scipy.special import ndtr, ndtri
 from torch import Tensor
 
 from attacks.measures.epsilon import check_levels, largest_refuted
@@ -130,6 +129,8 @@ def one_run_mu(canaries: int, guesses: int, correct: int, *, confidence: float) 
     It is 0 where nothing is shown. It applies `one_run_f` to the trade-offs of Gaussians;
     `gaussian_mu` explains how an epsilon follows from it.
     """
+    from scipy.special import ndtr, ndtri  # SciPy takes long to import
+
     check_levels(0.0, confidence)
 
     def excess(mu: float) -> float:

@@ -4,7 +4,6 @@ import math
 from typing import NamedTuple
 
 import torch
-from scipy.special import betainccinv, betaincinv
 from torch import Tensor
 
 from attacks.checks import check_finite
@@ -61,6 +60,8 @@ def clopper_pearson(successes: int, trials: int, *, confidence: float) -> Interv
         raise ValueError(f"clopper_pearson needs 0 < confidence < 1, got confidence={confidence}")
     tail = (1 - confidence) / 2
     failures = trials - successes
+    from scipy.special import betainccinv, betaincinv  # SciPy takes long to import
+
     lower = float(betaincinv(successes, failures + 1, tail)) if successes else 0.0
     upper = float(betainccinv(successes + 1, failures, tail)) if failures else 1.0
     return Interval(lower, upper)

@@ -6,7 +6,6 @@ from typing import NamedTuple
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from scipy.special import gammaincinv
 from torch import Tensor
 
 from securefl.rng import Keystream
@@ -151,6 +150,8 @@ def _proportions(clients: int, alpha: float, stream: Keystream) -> NDArray[np.fl
 
     They are gamma variates, by their inverse distribution, over their sum.
     """
+    from scipy.special import gammaincinv  # SciPy takes long to import
+
     # In (0, 1), so that no variate is infinite.
     draws = stream.uniform(clients) - 2.0**-54
     gammas: NDArray[np.float64] = gammaincinv(alpha, draws)

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from typing import NamedTuple
 
 from securefl.errors import BudgetExceeded
-from securefl.privacy.accounting.epsilon import fits
+from securefl.privacy.accounting.allowance import largest_count
 from securefl.privacy.events import SampledGaussian
 from securefl.privacy.past import NO_PAST, Past
 from securefl.scenario.assemble.cohort import inviter
@@ -73,13 +73,10 @@ def outlook(scenario: Scenario, before: Mapping[int, Past] | None = None) -> Out
         plan = scenario.facts.plan_without_noise(client).with_noise(privacy.noise_multiplier)
         spent = NO_PAST if before is None else before.get(client, NO_PAST)
         if (plan.cost, spent) not in sums:
-            sums[plan.cost, spent] = _affordable(
-                plan.cost,
-                dict(spent.events),
-                most=scenario.rounds,
-                delta=privacy.delta,
-                budget=privacy.epsilon,
-            )
+            booked = Counter(dict(spent.events))
+            already = booked.pop(plan.cost, 0)  # by an earlier run under the same constants
+            largest = largest_count(plan.cost, booked, delta=privacy.delta, budget=privacy.epsilon)
+            sums[plan.cost, spent] = largest - already
         affordable[client] = sums[plan.cost, spent]
     return _played(scenario, affordable)
 
@@ -112,28 +109,3 @@ def _played(scenario: Scenario, affordable: Mapping[int, int]) -> Outlook:
         if len(affordable) - len(leaves) < scenario.facts.min_cohort:
             return Outlook(leaves, round)
     return Outlook(leaves, None)
-
-
-def _affordable(
-    event: SampledGaussian,
-    spent: Mapping[SampledGaussian, int],
-    *,
-    most: int,
-    delta: float,
-    budget: float,
-) -> int:
-    """Returns how many releases of an event fit the budget on top of what was spent, up to most."""
-
-    def fit(count: int) -> bool:
-        return fits(Counter(spent) + Counter({event: count}), delta=delta, budget=budget)
-
-    if fit(most):
-        return most
-    low, high = 0, most  # low fits, or is 0; high does not fit
-    while high - low > 1:
-        middle = (low + high) // 2
-        if fit(middle):
-            low = middle
-        else:
-            high = middle
-    return low

@@ -24,6 +24,7 @@ from scipy.stats import norm
 from securefl.learning.plan import DpPlan
 from securefl.privacy.accounting import grids
 from securefl.privacy.accounting.crosscheck import renyi_epsilon, rounded_down_epsilon
+from securefl.privacy.accounting.ends import Segments
 from securefl.privacy.accounting.epsilon import (
     bounds,
     epsilon,
@@ -271,9 +272,7 @@ def grids_used(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     for name in ("upper_end", "lower_end"):
         inner = getattr(grids, name).__wrapped__
 
-        def noted(
-            segments: grids.Segments, delta: float, interval: float, inner: Any = inner
-        ) -> float:
+        def noted(segments: Segments, delta: float, interval: float, inner: Any = inner) -> float:
             used.append(interval)
             return float(inner(segments, delta, interval))
 

@@ -2,6 +2,8 @@
 
 import pytest
 
+from securefl.errors import ScenarioError
+from securefl.scenario.scenario import parse_scenario
 from tests.scenario.texts import refusal
 
 SIGN_FLIP = 'attack = {{ name = "sign_flip", scale = {}, clients = {} }}'.format
@@ -157,3 +159,27 @@ def test_a_value_of_another_kind_or_range_is_refused_with_its_key(text: str, sen
 )
 def test_an_unknown_key_is_refused_with_the_one_that_was_meant(text: str, sentence: str) -> None:
     assert sentence in refusal(text)
+
+
+def test_all_mistakes_in_keys_and_values_are_listed_one_a_line() -> None:
+    text = """
+    rounds = 0
+    sed = 1
+    training = { lr = "fast", epoch = 2 }
+    cohort = { sise = 3 }
+    """
+    with pytest.raises(ScenarioError, match=r"\S") as refused:
+        parse_scenario(text)
+    assert str(refused.value).splitlines() == [
+        "unknown key 'training.epoch'; did you mean 'epochs'?",
+        "unknown key 'cohort.sise'; did you mean 'size'?",
+        "unknown key 'sed'; did you mean 'seed'?",
+        "rounds: input should be greater than or equal to 1, got 0",
+        "training.lr: input should be a valid number, got 'fast'",
+    ]
+
+
+def test_a_list_whose_entries_are_refused_is_not_said_to_be_short() -> None:
+    assert refusal(SIGN_FLIP(1, "[-1]")) == (
+        "attack.clients.0: input should be greater than or equal to 0, got -1"
+    )

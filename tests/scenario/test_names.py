@@ -2,7 +2,10 @@
 
 import pytest
 
+from securefl.errors import ScenarioError
+from securefl.scenario import catalog
 from securefl.scenario.declaration import PLANNED
+from securefl.scenario.scenario import parse_scenario
 from tests.scenario.texts import digits, refusal
 
 UNKNOWN: list[tuple[str, str]] = [
@@ -99,3 +102,14 @@ def test_what_is_near_nothing_is_answered_with_all_names() -> None:
     assert "there is no 'medmnist:brainmnist'; known: heart, digits, " in refusal(
         "", "data.name=medmnist:brainmnist"
     )
+
+
+def test_all_unknown_names_are_listed_one_a_line() -> None:
+    text = 'model = "mpl"\ndefense = { rule = "Krum" }\nserver = { step = "sgd" }\n'
+    with pytest.raises(ScenarioError, match=r"\S") as refused:
+        parse_scenario(text)
+    assert str(refused.value).splitlines() == [
+        "model.name: there is no 'mpl'; known: logistic, mlp, cnn, resnet18",
+        "defense.rule: there is no 'Krum', did you mean 'krum'? known: " + ", ".join(catalog.RULES),
+        "server.step: there is no 'sgd'; known: fedavg, fedavgm, fedadam",
+    ]

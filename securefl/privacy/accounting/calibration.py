@@ -5,8 +5,8 @@ from collections import Counter
 from collections.abc import Mapping
 from functools import lru_cache
 
+from securefl.privacy.accounting.ends import Segments
 from securefl.privacy.accounting.epsilon import epsilon, fits
-from securefl.privacy.accounting.grids import Segments
 from securefl.privacy.events import SampledGaussian
 
 MAX_NOISE_MULTIPLIER = 1e6

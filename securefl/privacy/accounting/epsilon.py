@@ -14,20 +14,12 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from securefl.privacy.accounting.ends import COARSE, Segments, Upper
 from securefl.privacy.accounting.gaussian import (
     MAX_EXPONENT,
     ROOT_TOLERANCE,
     exact_epsilon,
     gaussian_delta,
-)
-from securefl.privacy.accounting.grids import (
-    COARSE,
-    Segments,
-    Upper,
-    lower_bound,
-    pessimistic,
-    rounding,
-    upper_ends,
 )
 from securefl.privacy.events import SampledGaussian
 
@@ -78,6 +70,8 @@ def bounds(segments: Mapping[SampledGaussian, int], *, delta: float) -> Bounds:
     *_, upper = _upper_ends(merged, delta)
     if upper.epsilon == 0 or _has_no_noise(merged) or _has_no_sampling(merged):
         return Bounds(max(0.0, upper.epsilon - ROOT_TOLERANCE), upper.epsilon)
+    from securefl.privacy.accounting.grids import lower_bound  # dp-accounting: a second of CPU
+
     return Bounds(lower_bound(merged, delta, upper=upper), upper.epsilon)
 
 
@@ -126,6 +120,8 @@ def delta_of(segments: Mapping[SampledGaussian, int], *, delta: float) -> DeltaO
         raise ValueError("only releases with noise have a privacy profile")
     if _has_no_sampling(merged):
         return partial(gaussian_delta, mu=_mu(merged))
+    from securefl.privacy.accounting.grids import pessimistic, rounding  # as above
+
     *_, best = _upper_ends(merged, delta)
     loss = pessimistic(merged, best.interval)
     allowance = rounding(sum(count for _, count in merged))
@@ -183,4 +179,6 @@ def _upper_ends(segments: Segments, delta: float) -> Iterator[Upper]:
     elif _has_no_sampling(segments):
         yield Upper(exact_epsilon(_mu(segments), delta), COARSE)
     else:
+        from securefl.privacy.accounting.grids import upper_ends  # as above
+
         yield from upper_ends(segments, delta)

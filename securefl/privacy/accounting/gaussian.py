@@ -8,8 +8,6 @@ from functools import lru_cache
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.optimize import brentq
-from scipy.special import log_ndtr
 
 # Largest error that the root finder may leave, on the safe side.
 ROOT_TOLERANCE = 1e-11
@@ -30,6 +28,7 @@ def exact_epsilon(mu: float, delta: float) -> float:
         mu: sensitivity over noise, > 0.
         delta: in (0, 1).
     """
+    from scipy.optimize import brentq  # SciPy takes half a second to import
 
     def gap(eps: float) -> float:
         return float(_log_delta(eps, mu)) - math.log(delta)
@@ -59,6 +58,8 @@ def largest_loss(sample_rate: float, noise_multiplier: float, *, deviations: flo
 
 def _log_delta(eps: ArrayLike, mu: float) -> NDArray[np.float64]:
     """Returns log delta; both terms fall below the smallest float long before their difference."""
+    from scipy.special import log_ndtr  # as above
+
     eps = np.asarray(eps, dtype=np.float64)
     first = log_ndtr(mu / 2 - eps / mu)
     second = eps + log_ndtr(-mu / 2 - eps / mu)

@@ -6,20 +6,16 @@ The grids are refined until the two ends meet.
 import math
 from collections.abc import Callable, Iterable, Iterator
 from functools import lru_cache, reduce
-from typing import NamedTuple
 
 import numpy as np
 from dp_accounting.pld import pld_pmf
 from dp_accounting.pld import privacy_loss_distribution as pld
 
 from securefl.privacy.accounting.crosscheck import renyi_epsilon, rounded_down_epsilon
+from securefl.privacy.accounting.ends import COARSE, Segments, Upper
 from securefl.privacy.accounting.gaussian import ROOT_TOLERANCE, exact_epsilon, largest_loss
 from securefl.privacy.accounting.inverse import inverted
 from securefl.privacy.accounting.optimistic import optimistic
-from securefl.privacy.events import SampledGaussian
-
-# Sorted events of one step each, and how often each was released.
-Segments = tuple[tuple[SampledGaussian, int], ...]
 
 # An upper end is tight if it is at most this multiple of the lower end, from SMALL_EPSILON on.
 TIGHT_RATIO = 1.005
@@ -27,8 +23,6 @@ TIGHT_RATIO = 1.005
 # its cost, and the upper end stays an upper end.
 SMALL_EPSILON = 0.01
 FLOOR = 5e-4
-# Width of a cell of the loss in the first grid; each further grid is four times finer.
-COARSE = 1e-2
 MAX_GRIDS = 9
 # Of a grid up to the largest loss of a step, or up to the epsilon of all steps.
 MAX_CELLS = 2**23
@@ -40,13 +34,6 @@ MAX_REFINEMENT = 16
 ROUNDINGS_FOR_RENYI = 1e3
 # Four times finer, the error is sixteen times smaller: a gain below this share ends the search.
 MIN_RELATIVE_GAIN = 1e-3
-
-
-class Upper(NamedTuple):
-    """An epsilon that is never below the true one, and the width of the grid that gave it."""
-
-    epsilon: float
-    interval: float
 
 
 def upper_ends(segments: Segments, delta: float) -> Iterator[Upper]:
