@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-slow lint bench bench-audit bench-epsilon bench-images bench-leakage bench-poisoning bench-robust bench-secagg bench-tuning clean
+.PHONY: help setup demo test test-slow lint pages bench bench-audit bench-epsilon bench-images bench-leakage bench-poisoning bench-robust bench-secagg bench-tuning clean
 
 help: ## what each target does
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
@@ -38,6 +38,11 @@ test-slow: setup ## the long suites, and a smoke test under the second set of ve
 	rm -rf .venv-flower/smoke-demo && cd .venv-flower && bin/securefl demo --out smoke-demo
 	.venv-flower/bin/python -m pytest tests/ui/test_cli.py tests/scenario/test_scenario.py
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m slow
+
+pages: setup ## the pages that are made from docstrings
+	$(BIN)/python -m securefl.scenario.page > docs/scenario.md
+	$(BIN)/python -m defenses.page > docs/rules.md
+	$(BIN)/python -m securefl.privacy.lint.page > docs/mistakes.md
 
 bench: setup ## the studies of docs/results (under 10 minutes; goes on where it stopped)
 	$(BIN)/securefl bench privacy-utility --out runs/privacy-utility

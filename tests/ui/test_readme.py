@@ -1,59 +1,121 @@
-"""The README's quick start, and the commands that its pages show, word for word."""
+"""README and the pages of docs: every command that they show works, and every link leads somewhere."""
 
 import contextlib
 import csv
-import os
+import io
 import re
 import shlex
-import subprocess
-import sys
+from importlib import util
 from pathlib import Path
+from types import ModuleType
 
 import duckdb
 import pytest
+import torch
 
+import defenses
 import securefl
 from securefl import parse_scenario
+from securefl.data.entries import DataEntry
+from securefl.scenario import catalog
+from securefl.scenario.entries import RuleEntry
+from tests.commands import call
 from tests.paths import ROOT
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
+CONTRIBUTING = "CONTRIBUTING.md"
+PAGES = [
+    "README.md",
+    *(str(page.relative_to(ROOT)) for page in sorted((ROOT / "docs").rglob("*.md"))),
+]
+# Commands that take minutes as they are shown -> options that are added, and why.
+SMALLER = {
+    "securefl audit scenario.toml --adversary server": (
+        "--shadows 0",
+        "16 shadows are trained; tests/ui/test_audit.py trains some",
+    ),
+    "securefl audit scenario.toml --adversary malicious-server --pictures": (
+        "--shadows 0",
+        "16 shadows are trained",
+    ),
+    "securefl audit runs/first --adversary outsider --shadows 32": (
+        "--shadows 0",
+        "32 shadows are trained",
+    ),
+    "securefl audit scenario.toml --adversary outsider --shadows 2": (
+        "--set rounds=3 --jobs 1",
+        "two shadows of 20 rounds take 20 s",
+    ),
+}
+# The folder that an audit makes is named by a hash.
+PLACEHOLDER = "audits/NAME"
 
 
 def blocks(language: str, page: str = "README.md") -> list[str]:
-    return re.findall(rf"```{language}\n(.*?)```", (ROOT / page).read_text(encoding="utf-8"), re.S)
+    """The fenced blocks of a page, without the indent of a list that they may be in."""
+    text = (ROOT / page).read_text(encoding="utf-8")
+    found = re.findall(rf"^( *)```{language}\n(.*?)^ *```$", text, re.S | re.M)
+    return [re.sub(rf"^{indent}", "", block, flags=re.M) for indent, block in found]
 
 
-def run(lines: str, folder: Path) -> None:
-    for line in lines.splitlines():
-        program, *arguments = shlex.split(line)
-        done = subprocess.run(
-            [Path(sys.executable).parent / program, *arguments],
-            cwd=folder,
-            capture_output=True,
-            text=True,
-            env={**os.environ, "NO_COLOR": "1"},
-        )
-        assert done.returncode == 0, f"{line}: {done.stderr}"
+def commands(page: str) -> list[str]:
+    return [line for block in blocks("console", page) for line in block.splitlines() if line]
 
 
-def test_the_quick_start_works_word_for_word(tmp_path: Path) -> None:
-    run(blocks("console")[0], tmp_path)
-    script = subprocess.run(
-        [sys.executable, "-c", blocks("python")[0]],
-        cwd=tmp_path,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert script.returncode == 0, script.stderr
-    first, krum_refused, too_dear, elected = script.stdout.splitlines()
+STUDIES = "docs/studies.md"
+COMMANDS = list(dict.fromkeys(line for page in PAGES if page != STUDIES for line in commands(page)))
+
+
+def run(line: str, folder: Path) -> None:
+    if PLACEHOLDER in line:
+        audits = sorted(path.parent for path in folder.glob("audits/*/audit-*.json"))
+        line = line.replace(PLACEHOLDER, str(audits[0]))
+    options, _ = SMALLER.get(line, ("", ""))
+    program, *arguments = shlex.split(f"{line} {options}")
+    assert program == "securefl"
+    done = call(*arguments, cwd=folder)
+    assert done.returncode == 0, f"{line}: {done.stderr}"
+
+
+def printed_by(code: str, folder: Path) -> str:
+    """What a block of Python prints, run in this process."""
+    out = io.StringIO()
+    with contextlib.chdir(folder), contextlib.redirect_stdout(out):
+        exec(compile(code, "block", "exec"), {"__name__": "__main__"})  # noqa: S102
+    return out.getvalue()
+
+
+def test_every_command_on_the_pages_works(tmp_path: Path) -> None:
+    """Word for word, in the order of the pages: README makes the runs that the others look at."""
+    assert COMMANDS[: len(commands("README.md"))] == commands("README.md")
+    for line in COMMANDS:
+        run(line, tmp_path)
+    assert (tmp_path / "profile.svg").exists()
+    first, krum_refused, over_budget, elected = printed_by(
+        blocks("python")[0], tmp_path
+    ).splitlines()
     assert len(first.split()) == 2
     assert "krum with f=1 needs 5 rows" in krum_refused
-    assert "would exceed epsilon 8" in too_dear
+    assert "would exceed epsilon 8" in over_budget
     assert elected == "tensor([2.])"
+
+
+def test_a_command_is_made_smaller_only_while_a_page_shows_it() -> None:
+    assert set(SMALLER) <= set(COMMANDS)
+
+
+def test_every_fence_says_its_language_and_every_command_line_is_in_a_console_fence() -> None:
+    """A command in a fence of another name would be run by no test."""
+    for page in PAGES:
+        text = (ROOT / page).read_text(encoding="utf-8")
+        languages = re.findall(r"^ *```(.*)$", text, re.M)[::2]
+        assert set(languages) <= {"console", "python", "toml", "sql", "json", "text"}, page
+        others = re.sub(r"```console\n.*?```", "", text, flags=re.S)
+        assert not re.findall(r"^ *(?:\$ )?securefl [a-z]+ .*$", others, re.M), page
+
+
+def test_the_scenario_of_the_readme_is_complete() -> None:
     assert parse_scenario(blocks("toml")[0]).channel.kind == "masked"
-    run(blocks("console", "docs/accounting.md")[-1], tmp_path)
-    assert (tmp_path / "profile.svg").exists()
 
 
 def test_the_readme_is_short() -> None:
@@ -62,24 +124,67 @@ def test_the_readme_is_short() -> None:
 
 
 def test_a_study_and_the_queries_work_word_for_word(tmp_path: Path) -> None:
-    run(blocks("console", "docs/studies.md")[-1], tmp_path)
-    script = subprocess.run(
-        [sys.executable, "-c", blocks("python", "docs/studies.md")[-1]],
-        cwd=tmp_path,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert script.returncode == 0, script.stderr
+    for line in dict.fromkeys(commands(STUDIES)):
+        run(line, tmp_path)
     expected = [("IID", "mean", "sign flip", "10 %", 1), ("IID", "mean", "sign flip", "20 %", 1)]
-    printed = re.sub(r"\s+", " ", script.stdout)
+    printed = re.sub(r"\s+", " ", printed_by(blocks("python", STUDIES)[-1], tmp_path))
     assert "IID mean sign flip 10 %" in printed
     with contextlib.chdir(tmp_path):
-        found = duckdb.execute(blocks("sql", "docs/studies.md")[0]).fetchall()
-    assert [(*row[:4], row[6]) for row in found] == expected
+        rows = duckdb.execute(blocks("sql", STUDIES)[0]).fetchall()
+    assert [(*row[:4], row[6]) for row in rows] == expected
     with (tmp_path / "runs/robustness/results.csv").open() as file:
-        rows = [row for row in csv.DictReader(file) if row["metric"] == "accuracy"]
-    assert [row[4] for row in found] == [float(row["value"]) for row in rows]
+        accuracies = [row for row in csv.DictReader(file) if row["metric"] == "accuracy"]
+    assert [row[4] for row in rows] == [float(row["value"]) for row in accuracies]
+
+
+def module_from(code: str, file: Path) -> ModuleType:
+    file.write_text(code, encoding="utf-8")
+    spec = util.spec_from_file_location(file.stem, file)
+    assert spec is not None
+    assert spec.loader is not None
+    module = util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def entry_of(block: str, names: dict[str, object]) -> tuple[str, object]:
+    """Key and value of a line of a table, such as `"krum": RuleEntry(...),`."""
+    ((name, entry),) = eval(f"{{{block}}}", names).items()  # noqa: S307
+    return name, entry
+
+
+def test_the_rule_of_contributing_works_in_a_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    code, line, *_ = blocks("python", CONTRIBUTING)
+    module = module_from(code, tmp_path / "midrange.py")
+    rows = torch.tensor([[1.0], [2.0], [3.0], [10.0], [99.0]])
+    assert module.trimmed_midrange(rows, f=1) == 6.0
+    # A row that is not finite is the corrupt one: nothing more is trimmed.
+    assert module.trimmed_midrange(torch.cat([rows, rows / 0]).narrow(0, 0, 6), f=1) == 50.0
+    with pytest.raises(ValueError, match="needs n >= 2f"):
+        module.trimmed_midrange(rows, f=3)
+    for name in ("trimmed_midrange", "trimmed_midrange_minimum_rows"):
+        monkeypatch.setattr(defenses, name, getattr(module, name), raising=False)
+    name, entry = entry_of(line, {"RuleEntry": RuleEntry, "defenses": defenses})
+    monkeypatch.setitem(catalog.RULES, name, entry)
+    text = 'rounds = 2\ntraining = { kind = "sgd" }\ndefense = { rule = { name = "NAME", f = 1 } }'
+    metrics = securefl.run(parse_scenario(text.replace("NAME", name)), tmp_path / "run")
+    assert metrics["rounds"] == 2
+
+
+def test_the_data_set_of_contributing_works_in_a_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _, _, code, line = blocks("python", CONTRIBUTING)
+    records = [f"{i},{2 * i},{i % 7},{i % 5},{i % 2}" for i in range(60)]
+    (tmp_path / "clinic.csv").write_text("\n".join(records))
+    module = module_from(code, tmp_path / "clinic.py")
+    name, entry = entry_of(line, {"DataEntry": DataEntry, "clinic": module})
+    monkeypatch.setitem(catalog.DATA, name, entry)
+    text = 'rounds = 2\ntraining = { kind = "sgd" }\ndata = { name = "NAME", clients = 3 }'
+    metrics = securefl.run(parse_scenario(text.replace("NAME", name)), tmp_path / "run")
+    assert metrics["records"] == 15
 
 
 def test_every_public_name_is_used_in_the_readme() -> None:
@@ -90,6 +195,15 @@ def test_every_public_name_is_used_in_the_readme() -> None:
 def test_the_two_commands_come_first() -> None:
     assert README.splitlines()[2].startswith("    make demo")
     assert README.splitlines()[3].startswith("    make test")
+
+
+@pytest.mark.parametrize("page", ["README.md", "CONTRIBUTING.md"])
+def test_every_make_target_on_a_page_exists(page: str) -> None:
+    makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
+    text = (ROOT / page).read_text(encoding="utf-8")
+    targets = set(re.findall(r"(?:^    |`)make ([a-z-]+)", text, re.M))
+    assert targets
+    assert not [name for name in targets if not re.search(rf"^{name}:", makefile, re.M)]
 
 
 @pytest.mark.parametrize(
@@ -107,6 +221,5 @@ def test_every_link_leads_somewhere(page: Path) -> None:
 
 def test_every_page_is_in_the_index() -> None:
     index = (ROOT / "docs/index.md").read_text(encoding="utf-8")
-    assert [
-        page.name for page in (ROOT / "docs").glob("*.md") if page.name not in f"{index} index.md"
-    ] == []
+    names = [page.name for page in (ROOT / "docs").glob("*.md")]
+    assert [name for name in names if name not in f"{index} index.md"] == []
