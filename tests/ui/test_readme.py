@@ -116,7 +116,7 @@ def test_a_command_is_made_smaller_only_while_a_page_shows_it() -> None:
 def test_a_command_is_in_a_console_fence(page: str) -> None:
     """In a fence of another language, or of none, no test would run it."""
     text = (ROOT / page).read_text(encoding="utf-8")
-    fences = re.findall(r"^ *```(.*)\n(.*?)^ *```$", text, re.S | re.M)
+    fences = re.findall(r"^ *```([^\n]*)\n(.*?)^ *```$", text, re.S | re.M)
     for language, block in fences:
         assert language in {"console", "python", "toml", "sql"}
         if language != "console":

@@ -1,15 +1,11 @@
-"""The report page: every row with its marks, and audits with the columns of the console."""
+"""The report page of runs: every row with its marks, and the rows and notes of the demo."""
 
 import html
-import json
 import shutil
 from pathlib import Path
 
 import pytest
-import torch
 
-from attacks import at_false_positive_rate
-from securefl.audit.verdicts import HEAD, RATES, Line, Point, Stand, facts, told
 from securefl.errors import RunFolderError
 from securefl.runs import api
 from securefl.runs.folder import RunFolder
@@ -17,7 +13,6 @@ from securefl.scenario.scenario import parse_scenario
 from securefl.ui import demo
 from securefl.ui.display import make_display
 from securefl.ui.report import VALIDATION, write_report
-from securefl.ui.report.audits import COLUMN_OF_FINEST_RATE, COLUMNS
 from securefl.ui.report.remarks import REMARKS
 from securefl.ui.styles import Style
 
@@ -34,36 +29,6 @@ def test_a_row_that_validation_records_judge_is_marked(tmp_path: Path) -> None:
         api.run(scenario, tmp_path / part)
     assert VALIDATION in page_of(tmp_path / "validation")
     assert VALIDATION not in page_of(tmp_path / "test")
-
-
-def measured(rate: float) -> Point:
-    scores = torch.linspace(0, 1, 3000)
-    return Point(rate, at_false_positive_rate(scores, scores, at=rate, confidence=0.95), None)
-
-
-@pytest.mark.parametrize("is_fine", [True, False])
-def test_an_audit_has_the_columns_of_the_console(tmp_path: Path, is_fine: bool) -> None:
-    """The finest rate is left out where no attack had the records for it, on both."""
-    points = tuple(
-        measured(rate) if is_fine or rate != RATES[-1] else Point(rate, None, None)
-        for rate in RATES
-    )
-    lines = [Line("LiRA", Stand.UNCLAIMED, "no claim", 0.5, 0.01, points)]
-    audit = {
-        "command": "securefl audit x",
-        "claim": "none",
-        "verdict": "no claim",
-        "lines": [facts(line) for line in lines],
-        "exposures": [],
-        "notes": [],
-    }
-    (tmp_path / "audit-server.json").write_text(json.dumps(audit))
-    page = page_of(tmp_path)
-    header = next(told(lines))
-    shown = [column for column in HEAD if f'<th scope="col">{column}</th>' in page]
-    assert shown == [column for column in HEAD if column in header]
-    assert (HEAD[COLUMN_OF_FINEST_RATE] in shown) == is_fine
-    assert COLUMNS == HEAD
 
 
 def small_demo(folder: Path, monkeypatch: pytest.MonkeyPatch, style: Style) -> None:
