@@ -76,7 +76,7 @@ def audit(
     if cell is not None:
         # Before any shadow is trained: an audit of another run would be worth nothing.
         say("replaying the run")
-        shared.append(same_run(scenario, cell, replays.membership))
+        shared.append(same_run(cell, replays.membership))
     members = _members(request, inquiries, replays, folder, say)
     folder.mkdir(parents=True, exist_ok=True)
     findings = {}

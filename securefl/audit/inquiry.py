@@ -3,10 +3,12 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
+from securefl import vector
 from securefl.audit.bounds import Claim
 from securefl.audit.knowledge import Watcher
-from securefl.audit.replay import Replay, carried_weights, mean_weights
+from securefl.audit.replay import Replay
 from securefl.audit.threats import ThreatModel, threat
+from securefl.audit.weights import client_weights, weights_in_step, weights_in_sum
 from securefl.data.task import FederatedData
 from securefl.errors import ScenarioError
 from securefl.federation.record import RoundRecord
@@ -14,6 +16,7 @@ from securefl.privacy.accounting.epsilon import epsilon
 from securefl.privacy.accounting.profile import privacy_profile
 from securefl.privacy.events import SampledGaussian
 from securefl.rng import Keystream, seeded_keystream
+from securefl.scenario.assemble.trainers import build_model
 from securefl.scenario.scenario import Scenario, make_scenario
 
 OnRound = Callable[[str, RoundRecord], None]
@@ -97,6 +100,11 @@ class Inquiry:
         """The scenario with the target's records drawn by coins."""
         return rehearsed(self.scenario, self.target, 2 * self.seed)
 
+    @property
+    def coordinates(self) -> int:
+        """The number of coordinates of the scenario's model."""
+        return len(vector.to_vector(build_model(self.scenario, self.scenario.facts.task)))
+
     def watcher(self, data: FederatedData, client: int | None = None) -> Watcher:
         """Returns a collector of everything that the adversary sees of one client.
 
@@ -104,14 +112,17 @@ class Inquiry:
             data: the records that are played with.
             client: the target by default; none on the adversary's side.
         """
+        scenario = self.scenario
         sizes = {client: len(site.train) for client, site in enumerate(data.sites)}
+        reported = scenario.weights == "reported"
+        weights = client_weights(scenario.facts, sizes, reported=reported)
         return Watcher(
             self.threat,
             self.coalition,
             self.target if client is None else client,
-            self.scenario.channel.kind,
-            mean_weights(self.scenario, sizes),
-            carried_weights(self.scenario, sizes),
+            scenario.channel.kind,
+            weights_in_step(weights, scenario.defense, scenario.server),
+            weights_in_sum(weights, scenario.facts.max_weight),
         )
 
     def spent(self, played: Replay) -> Mapping[SampledGaussian, int]:

@@ -7,7 +7,6 @@ from securefl.audit.canaries import LOUDNESS, with_canaries
 from securefl.audit.inquiry import Inquiry, OnRound
 from securefl.audit.knowledge import Knowledge
 from securefl.audit.lines import Line
-from securefl.audit.measure import coordinates
 from securefl.audit.mechanism import Inside, mechanism_lines, unseen
 from securefl.audit.replay import Replay, replay
 from securefl.audit.threats import ANSWERS
@@ -49,7 +48,7 @@ def play_probes(
     """
     inquiry = inquiries[0]
     scenario = inquiry.scenario
-    clip, d = scenario.training.clip, coordinates(scenario)
+    clip, d = scenario.training.clip, inquiry.coordinates
     stream = inquiry.stream("probes")
     # Drawn from one stream in this order: the target's probes, the other clients, their probes.
     own = Probes(d, norm=LOUDNESS * clip, stream=stream)

@@ -1,4 +1,4 @@
-"""What an adversary knows about one client: gathered from its Observations, and from nothing else."""
+"""What an adversary knows about one client, from its Observations and from nothing else."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -9,18 +9,21 @@ from securefl.audit.threats import FINAL, ThreatModel
 from securefl.channels.protocol import Observation, Observer, Seen
 from securefl.federation.record import RoundRecord
 
-_SUMS = (Seen.SUM_OF_UPDATES, Seen.OPENED_SUM)
+SUMS = (Seen.SUM_OF_UPDATES, Seen.OPENED_SUM)
 
 
 @dataclass(frozen=True)
 class Sight:
     """What is known of one round.
 
-    model: the global model (d,) that the clients started from; None where it is not seen.
-    moved: along what the target's update went (d,): the update itself, or a sum or step that it is part of; None where
-        nothing is seen, or the target took no part.
-    alone: whether it is the target's own update.
-    counts: client -> what its update counts in moved; None where moved is no sum of updates by known weights.
+    Attributes:
+        round: its number.
+        model: (d,), the global model that the clients started from; None where it is not seen.
+        moved: (d,), the target's update, or a sum or step that contains it; None where nothing is
+            seen, or the target took no part.
+        alone: whether moved is the target's own update.
+        counts: client -> how much its update counts in moved; None where moved is no sum of
+            updates by known weights.
     """
 
     round: int
@@ -34,8 +37,11 @@ class Sight:
 class Knowledge:
     """What is known when the run is over.
 
-    sights: of the rounds, in order. final: the final model (d,); None where it is not seen. asked: the final model
-    where it may be asked, by who sees it or not: only its answers may be used.
+    Attributes:
+        sights: of the rounds, in order.
+        final: (d,), the final model; None where it is not seen.
+        asked: (d,), the final model of which only answers may be used; None where it may not be
+            asked.
     """
 
     sights: tuple[Sight, ...]
@@ -53,14 +59,14 @@ class Watcher:
     """Collects, round by round, what a coalition sees about one client.
 
     Args:
-        threat: who looks.
-        colluders: the clients among them.
-        target: the client looked at, none of them.
+        threat: the adversary.
+        colluders: the clients on its side.
+        target: the client that it looks at, none of these.
         channel: kind of the channel.
-        weights: of each client in the mean, where the rule is a mean and the step adds it; None elsewhere. Coalitions
-            with clients of their own then take their updates out of the step.
-        carried: what each client's update counts in a sum that a channel opens, of which coalitions take their own
-            updates in the same way; None where that is not told.
+        weights: client -> how much its update counts in a server step; None where a step is no
+            mean. A coalition with clients of its own subtracts their updates from the step.
+        carried: client -> how much its update counts in a sum that a channel opens, of which
+            coalitions subtract their own in the same way; None where that is unknown.
     """
 
     threat: ThreatModel
@@ -70,10 +76,10 @@ class Watcher:
     weights: Mapping[int, float] | None = None
     carried: Mapping[int, float] | None = None
     _models: dict[int, Tensor] = field(default_factory=dict)
-    _single: dict[int, Tensor] = field(default_factory=dict)
+    _alone: dict[int, Tensor] = field(default_factory=dict)
     _sums: dict[int, tuple[Seen, tuple[int, ...], Tensor]] = field(default_factory=dict)
     _own: dict[int, dict[int, Tensor]] = field(default_factory=dict)
-    _taken: dict[int, tuple[int, ...]] = field(default_factory=dict)
+    _survivors: dict[int, tuple[int, ...]] = field(default_factory=dict)
     _parties: frozenset[str] = field(init=False)
     _pending: list[Observation] = field(default_factory=list)
     _was_sent: bool = False  # whether the target's ciphertext of this round reached the server
@@ -95,89 +101,95 @@ class Watcher:
         return is_targets and self.threat.opens(self.channel)
 
     def finish(self, record: RoundRecord) -> None:
-        """Files the round's observations. Everybody who sees some of a round knows who took part."""
+        """Files the round's observations. Every party that sees some of it knows who took part."""
         if self._parties:
-            self._taken[record.round] = record.survivors
+            self._survivors[record.round] = record.survivors
         for observation in self._pending:
             self._file(record.round, observation)
-        self._pending, self._was_sent = [], False
+        self._pending = []
+        self._was_sent = False
 
     def _file(self, round: int, observation: Observation) -> None:
         kind, about, values = observation.kind, observation.about, observation.values
         if values is None:
             return
         if observation.party not in self._parties:
-            if self._was_sent:  # opened from the ciphertext that the server has
-                self._single[round] = values
+            # Another party's update is kept only to stand for the ciphertext that the server has
+            # of it: without that ciphertext a key opens nothing.
+            if self._was_sent:
+                self._alone[round] = values
         elif kind == Seen.GLOBAL_MODEL:
             self._models[round] = values
         elif kind == Seen.CLEAR_UPDATE and about == (self.target,):
-            self._single[round] = values
-        elif kind in _SUMS and self.target in about:
+            self._alone[round] = values
+        elif kind in SUMS and self.target in about:
             self._sums[round] = (kind, about, values)
         elif kind == Seen.OWN_UPDATE:
             self._own.setdefault(round, {})[about[0]] = values
 
     def known(self, final: Tensor) -> Knowledge:
-        """Everything, once the run is over and final (d,) is its model."""
+        """Returns everything that is known once the run is over and final (d,) is its model."""
         ends_with = self.threat.ends_with(self.channel)
-        known = final if ends_with == FINAL else None
-        models = {**self._models} if known is None else {**self._models, len(self._taken): known}
-        sights = tuple(self._sight(round, models) for round in sorted(self._taken))
-        return Knowledge(sights, known, final if ends_with else None)
+        models = dict(self._models)
+        if ends_with == FINAL:
+            # The final model is where the last round's step ended.
+            models[len(self._survivors)] = final
+        sights = tuple(self._sight(round, models) for round in sorted(self._survivors))
+        return Knowledge(
+            sights,
+            final=final if ends_with == FINAL else None,
+            asked=final if ends_with else None,
+        )
 
     def _sight(self, round: int, models: Mapping[int, Tensor]) -> Sight:
-        model, took_part = models.get(round), self.target in self._taken[round]
-        if round in self._single:  # also of a round that was abandoned later
-            return Sight(round, model, self._single[round], alone=True, counts={self.target: 1.0})
+        """The target's update if it is seen, else a sum with it, else the step between models."""
+        model, survivors = models.get(round), self._survivors[round]
+        if round in self._alone:  # also in a round that was abandoned later
+            return Sight(round, model, self._alone[round], alone=True, counts={self.target: 1.0})
         if round in self._sums:
             kind, members, moved = self._sums[round]
-            return self._without_own(round, model, moved, members, self._counts(kind, members))
-        if not took_part or not {round, round + 1} <= set(models):
+            own = self._own_in(round, members)
+            counts = self._counts(kind, members)
+            if counts is None or not own:
+                alone = members == (self.target,)
+                return Sight(round, model, moved.float(), alone, counts)
+            return self._without(own, Sight(round, model, moved, False, counts))
+        if self.target not in survivors or not {round, round + 1} <= set(models):
             return Sight(round, model, None, alone=False)
-        step, taken = models[round + 1] - models[round], self._taken[round]
-        counts = None if self.weights is None else _mean(self.weights, taken)
-        return self._without_own(round, model, step, taken, counts, step=True)
+        step = models[round + 1] - models[round]
+        counts = None if self.weights is None else _mean(self.weights, survivors)
+        own = self._own_in(round, survivors)
+        if counts is None or not own:
+            # Not even a single client's step is its update: server steps scale.
+            return Sight(round, model, step.float(), alone=False, counts=counts)
+        return self._without(own, Sight(round, model, step, False, counts))
+
+    def _own_in(self, round: int, members: tuple[int, ...]) -> dict[int, Tensor]:
+        """The updates of the coalition's own clients that a sum or step contains."""
+        own = self._own.get(round, {})
+        return {client: update for client, update in own.items() if client in members}
 
     def _counts(self, kind: Seen, members: tuple[int, ...]) -> dict[int, float] | None:
-        """What the updates of its members count in an opened sum; key holders open the mean."""
+        """How much the updates of its members count in a sum; key holders open the mean."""
         if self.carried is None:
             return None
-        return (
-            _mean(self.carried, members)
-            if kind == Seen.OPENED_SUM
-            else {one: self.carried[one] for one in members}
-        )
+        if kind == Seen.OPENED_SUM:
+            return _mean(self.carried, members)
+        return {client: self.carried[client] for client in members}
 
-    def _without_own(
-        self,
-        round: int,
-        model: Tensor | None,
-        moved: Tensor,
-        members: tuple[int, ...],
-        counts: dict[int, float] | None,
-        *,
-        step: bool = False,
-    ) -> Sight:
-        """A sum, or a step, less what the coalition's own clients added to it, then in the target's measure.
-
-        That a step is one client's alone is said only where others were taken out of it: server steps scale.
-        """
-        own = {
-            client: sent for client, sent in self._own.get(round, {}).items() if client in members
-        }
-        if counts is None or not own:
-            alone = not step and members == (self.target,)
-            return Sight(round, model, moved.float(), alone, counts)
-        rest = moved.double() - sum(counts[client] * sent.double() for client, sent in own.items())
-        others = {
-            client: count / counts[self.target]
-            for client, count in counts.items()
-            if client not in own
-        }
-        return Sight(
-            round, model, (rest / counts[self.target]).float(), set(others) == {self.target}, others
+    def _without(self, own: Mapping[int, Tensor], sight: Sight) -> Sight:
+        """A sum or step less the coalition's own updates, scaled so that the target's counts 1."""
+        counts, moved = sight.counts, sight.moved
+        if counts is None or moved is None:
+            return sight
+        scale = counts[self.target]
+        # In float64: what is left can be much smaller than the sum that it is taken from.
+        rest = moved.double() - sum(
+            counts[client] * update.double() for client, update in own.items()
         )
+        others = {client: count / scale for client, count in counts.items() if client not in own}
+        alone = set(others) == {self.target}
+        return Sight(sight.round, sight.model, (rest / scale).float(), alone, others)
 
 
 class Watchers:
@@ -187,7 +199,7 @@ class Watchers:
         self._watchers = watchers
 
     def observe(self, observation: Observation) -> None:
-        """Copies the values, which the run may overwrite later, and passes them to every watcher."""
+        """Copies the values, which the run may overwrite later, and passes them to each watcher."""
         if observation.values is not None:
             observation = replace(observation, values=observation.values.clone())
         for watcher in self._watchers:

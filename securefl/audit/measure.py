@@ -9,7 +9,6 @@ import torch
 from torch import Tensor
 
 import attacks
-from securefl import vector
 from securefl.audit.bounds import Claim, canary_scores
 from securefl.audit.canaries import LOUDNESS, Canaries, with_canaries
 from securefl.audit.inquiry import Inquiry, OnRound
@@ -22,8 +21,6 @@ from securefl.data.rehearsal import Pool, drawn
 from securefl.data.task import Examples, FederatedData, concatenate
 from securefl.privacy.remember import Remember, fresh
 from securefl.scenario.assemble.data import load_data, pool_of
-from securefl.scenario.assemble.trainers import build_model
-from securefl.scenario.scenario import Scenario
 
 MAX_POPULATION = 10_000  # records that RMIA compares with
 CANARIES = "gradient canaries"
@@ -127,7 +124,7 @@ def play_canaries(
     inquiry = inquiries[0]
     scenario = inquiry.scenario
     norm = LOUDNESS * scenario.training.clip
-    canaries = Canaries(coordinates(scenario), norm=norm, stream=inquiry.stream("canaries"))
+    canaries = Canaries(inquiry.coordinates, norm=norm, stream=inquiry.stream("canaries"))
     data = load_data(scenario)
     played = replay(
         scenario,
@@ -137,11 +134,6 @@ def play_canaries(
         change=lambda parts: with_canaries(parts, {inquiry.target: canaries}),
     )
     return CanaryRun(canaries, played)
-
-
-def coordinates(scenario: Scenario) -> int:
-    """Returns the number of coordinates of the scenario's model."""
-    return len(vector.to_vector(build_model(scenario, scenario.facts.task)))
 
 
 def canary_lines(inquiry: Inquiry, run: CanaryRun, knowledge: Knowledge) -> list[Line]:

@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 
-from securefl.audit.replay import Line, Replay
+from securefl.audit.replay import Replay, TranscriptLine
 from securefl.errors import ScenarioError, SecureflError
 from securefl.files import read_lines
 from securefl.privacy.events import SampledGaussian
@@ -14,7 +14,6 @@ from securefl.privacy.past import past_of
 from securefl.runs.cell import Cell, CellState
 from securefl.runs.checkpoint import load_checkpoint
 from securefl.runs.folder import RunFolder
-from securefl.scenario import catalog
 from securefl.scenario.scenario import Scenario, make_scenario
 
 # Encryption rounds at random, and a run's training makes these differences larger: two runs of one
@@ -44,14 +43,16 @@ def booked(cell: Cell, client: int) -> Mapping[SampledGaussian, int] | None:
     return dict(past_of(ledger).events) if ledger.exists() else None
 
 
-def same_run(scenario: Scenario, cell: Cell, played: Replay) -> str:
+def same_run(cell: Cell, played: Replay) -> str:
     """Returns a note on how a replay agrees with the run that it repeats.
 
     Raises:
         SecureflError: the replay is another run, so that its audit would be of nobody's.
     """
-    stored: list[Line] = [dict(line) for line in read_lines(cell.folder / "transcript.jsonl")]
-    if not scenario.repeatable:
+    stored: list[TranscriptLine] = [
+        dict(line) for line in read_lines(cell.folder / "transcript.jsonl")
+    ]
+    if not played.assembled.scenario.repeatable:
         if _outline(stored) != _outline(played.transcript):
             raise SecureflError("the replay is not the run: who saw what in which round differs")
         return (
@@ -60,12 +61,12 @@ def same_run(scenario: Scenario, cell: Cell, played: Replay) -> str:
         )
     if stored != played.transcript:
         raise SecureflError("the replay is not the run: its transcript differs from the stored one")
-    return _same_model(scenario, cell, played)
+    return _same_model(cell, played)
 
 
-def _same_model(scenario: Scenario, cell: Cell, played: Replay) -> str:
+def _same_model(cell: Cell, played: Replay) -> str:
     weights = load_checkpoint(cell.checkpoint).state.weights
-    if catalog.CHANNELS[scenario.channel.kind].exact:
+    if played.assembled.scenario.facts.channel.exact:
         if not torch.equal(weights, played.weights):
             raise SecureflError("the replay is not the run: it ends with another model")
         return (

@@ -1,4 +1,4 @@
-"""Play a scenario again, in memory, with somebody watching: nothing is kept but what the watcher knows."""
+"""Plays a scenario again, in memory, with watchers; keeps nothing except what these know."""
 
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
@@ -17,26 +17,30 @@ from securefl.privacy.events import SampledGaussian
 from securefl.privacy.past import past_of
 from securefl.privacy.remember import Remember, fresh
 from securefl.runs.origin import origin_of
-from securefl.scenario import catalog
 from securefl.scenario.assemble.assemble import Assembled, join
 from securefl.scenario.assemble.parts import Parts, parts
 from securefl.scenario.scenario import Scenario
 
 OnRound = Callable[[RoundRecord], None]
-Line = dict[str, Any]  # of a transcript
+TranscriptLine = dict[str, Any]
 
 
 @dataclass(frozen=True)
 class Replay:
-    """What is left of a replay.
+    """What remains of a replay.
 
-    knowledge: what each watcher learned. transcript: the lines that a run folder would hold. weights: the final model
-    (d,). spent: the events in the first watcher's target's ledger and how often; empty without a claim. local: all
-    that the trainers were made from.
+    Attributes:
+        knowledge: one a watcher: what it learned.
+        transcript: the lines that a run folder would hold.
+        weights: (d,), the final model.
+        spent: event -> how often, in the ledger of the first watcher's target; empty without a
+            claim.
+        assembled: the federation that played.
+        local: everything that its trainers were made from.
     """
 
     knowledge: tuple[Knowledge, ...]
-    transcript: list[Line]
+    transcript: list[TranscriptLine]
     weights: Tensor
     spent: Mapping[SampledGaussian, int]
     assembled: Assembled
@@ -57,20 +61,24 @@ def replay(
     rounds: int | None = None,
     change: Callable[[Parts], Parts] = unchanged,
 ) -> Replay:
-    """The scenario played from its start; its ledgers are thrown away, and no observation is written.
+    """Plays a scenario from its start.
 
     Args:
-        scenario: what to play.
-        watchers: each collects what an adversary sees; spent is about the first one's target.
+        scenario: to play.
+        watchers: each collects what an adversary sees; the first one's target gives `spent`.
         on_round: called with each round's record.
-        remember: finds values that are dear to compute.
+        remember: caches expensive results.
         rounds: how many to play; None for all.
         change: replaces parts of the federation before they are joined.
 
     Raises:
         SecureflError: the scenario cannot be played to its end.
+
+    Guarantees:
+        - Its ledgers are thrown away and no observation is written: a replay releases nothing,
+          and books nothing in the ledger of any run.
     """
-    target = watchers[0].target
+    transcript: list[TranscriptLine] = []
     with tempfile.TemporaryDirectory() as ledgers:
         made = change(
             parts(
@@ -82,7 +90,7 @@ def replay(
             )
         )
         assembled = join(made)
-        state, transcript = assembled.start, list[Line]()
+        state = assembled.start
         for played in engine.run(
             assembled.federation,
             state,
@@ -94,48 +102,13 @@ def replay(
             transcript += [_line(played.record.round, header) for header in played.observed]
             state = played.state
             on_round(played.record)
-        book = Path(ledgers) / f"{target}.jsonl"
-        spent = past_of(book).events if book.exists() else {}
-    known = tuple(watcher.known(state.weights) for watcher in watchers)
-    return Replay(known, transcript, state.weights, dict(spent), assembled, made.local)
+        ledger = Path(ledgers) / f"{watchers[0].target}.jsonl"
+        spent = dict(past_of(ledger).events) if ledger.exists() else {}
+    knowledge = tuple(watcher.known(state.weights) for watcher in watchers)
+    return Replay(knowledge, transcript, state.weights, spent, assembled, made.local)
 
 
-def mean_weights(scenario: Scenario, sizes: Mapping[int, int]) -> dict[int, float] | None:
-    """What each client's update counts in a step, up to a factor; None where a step is no mean of updates.
-
-    Args:
-        scenario: whose rule and step.
-        sizes: client -> training records, for weights that clients report.
-    """
-    defense, server = scenario.defense, scenario.server
-    step = catalog.STEPS[server.step]
-    if defense.prefilters or not catalog.RULES[defense.rule.name].linear:
-        return None
-    if not step.adds_estimate(server.parameters):
-        return None
-    return {client: float(weight) for client, weight in _weights(scenario, sizes).items()}
-
-
-def carried_weights(scenario: Scenario, sizes: Mapping[int, int]) -> dict[int, float]:
-    """What each client's update counts in a sum that a channel opens.
-
-    Args:
-        scenario: whose weights.
-        sizes: client -> training records, for weights that clients report.
-    """
-    largest = scenario.facts.max_weight
-    return {client: weight / largest for client, weight in _weights(scenario, sizes).items()}
-
-
-def _weights(scenario: Scenario, sizes: Mapping[int, int]) -> dict[int, int]:
-    reported = scenario.weights == "reported"
-    return {
-        client: scenario.facts.client_weight(client, size if reported else None)
-        for client, size in sizes.items()
-    }
-
-
-def _line(round: int, header: Header) -> Line:
+def _line(round: int, header: Header) -> TranscriptLine:
     return {
         "round": round,
         "party": header.party,

@@ -1,7 +1,8 @@
-"""Threat models as data: who might look, and what that party sees under every channel.
+"""Threat models as data: the parties that may look, and what each sees under every channel.
 
-What a party sees of a round is the kinds of its Observations (`catalog.CHANNELS[...].sees`); tests hold both to the
-transcripts of real runs. Noise at the client (place = "local") changes nothing in this table: what is seen is noisy.
+A party sees the kinds of its Observations (`catalog.CHANNELS[...].sees`); tests hold both to the
+transcripts of real runs. Noise at the client (place = "local") changes nothing in this table: the
+same things are seen, with noise.
 """
 
 from collections.abc import Mapping
@@ -11,16 +12,24 @@ from securefl.channels.protocol import Seen
 from securefl.errors import ScenarioError
 from securefl.scenario import catalog
 
-OPENED, FINAL, ANSWERS = "update opened with the key", "final model", "answers of the final model"
+OPENED = "update opened with the key"
+FINAL = "final model"
+ANSWERS = "answers of the final model"
 
 
 @dataclass(frozen=True)
 class ThreatModel:
-    """Somebody who looks.
+    """An adversary, by what it sees.
 
-    server, network: whether it has what they see. clients: whether clients of its own show it what they see and send.
-    key: whether they show the server the key of the channel. published: what it gets at the end without being anybody.
-    deviates: whether it may break the protocol; an audit measures what it learns without, and says so.
+    Attributes:
+        who: in words.
+        server: whether it sees what the server sees.
+        network: whether it sees what the network sees.
+        clients: whether clients of its own show it what they see and send.
+        key: whether these also show the server the key of the channel.
+        published: what it gets at the end without being a party: `FINAL`, `ANSWERS` or "".
+        deviates: whether it may break the protocol. An audit measures what it learns without
+            doing so, except for an imprint, and says so.
     """
 
     who: str
@@ -32,46 +41,42 @@ class ThreatModel:
     deviates: bool = False
 
     def parties(self, colluders: tuple[int, ...]) -> frozenset[str]:
-        """The parties whose Observations it has."""
-        found = {name for name, has in (("server", self.server), ("network", self.network)) if has}
-        return frozenset(found | {f"client {client}" for client in colluders if self.clients})
+        """Returns the parties whose Observations it has."""
+        parties = {"server"} if self.server else set()
+        if self.network:
+            parties.add("network")
+        if self.clients:
+            parties.update(f"client {client}" for client in colluders)
+        return frozenset(parties)
 
     def opens(self, channel: str) -> bool:
         """Whether it opens single updates with a key."""
         return self.key and catalog.CHANNELS[channel].keyed
 
     def ends_with(self, channel: str) -> str:
-        """What it has when the run is over: the final model, its answers, or nothing."""
-        models = [
-            party
-            for party, kinds in catalog.CHANNELS[channel].sees.items()
-            if Seen.GLOBAL_MODEL in kinds
-        ]
-        has = (
-            (self.server and "server" in models)
-            or (self.network and "network" in models)
-            or self.clients
-        )
-        return FINAL if has else self.published
+        """Returns what it has when the run is over: the final model, its answers, or nothing."""
+        sees = catalog.CHANNELS[channel].sees
+        by_server = self.server and Seen.GLOBAL_MODEL in sees["server"]
+        by_network = self.network and Seen.GLOBAL_MODEL in sees["network"]
+        # Clients train on the global model under every channel.
+        return FINAL if by_server or by_network or self.clients else self.published
 
     def sees(self, channel: str, *, reported: bool = False) -> tuple[str, ...]:
-        """Kinds of what it sees in a round under a channel, then what it ends with.
+        """Returns the kinds of what it sees in a round, then what it ends with.
 
         Args:
             channel: its kind.
             reported: whether clients report their weights, which some channels show by themselves.
         """
-        sees = catalog.CHANNELS[channel].sees
+        kind = catalog.CHANNELS[channel]
         parties = (("server", self.server), ("network", self.network), ("client", self.clients))
-        kinds: list[str] = [kind for party, has in parties if has for kind in sees[party]]
-        kinds += [OPENED] if self.opens(channel) else []
-        shown = (
-            reported
-            and catalog.CHANNELS[channel].shows_reported_weights
-            and (self.server or self.network)
-        )
-        kinds += [Seen.REPORTED_WEIGHT] if shown else []
-        return tuple(dict.fromkeys(kind for kind in [*kinds, self.ends_with(channel)] if kind))
+        kinds: list[str] = [seen for party, has in parties if has for seen in kind.sees[party]]
+        if self.opens(channel):
+            kinds.append(OPENED)
+        if reported and kind.shows_reported_weights and (self.server or self.network):
+            kinds.append(Seen.REPORTED_WEIGHT)
+        kinds.append(self.ends_with(channel))
+        return tuple(dict.fromkeys(seen for seen in kinds if seen))
 
 
 THREATS: Mapping[str, ThreatModel] = {
@@ -90,7 +95,7 @@ THREATS: Mapping[str, ThreatModel] = {
         key=True,
     ),
     "network": ThreatModel(
-        "whoever reads all messages, where no transport encrypts them", network=True
+        "anybody who reads all messages, where no transport encrypts them", network=True
     ),
     "outsider": ThreatModel(
         "anybody who may ask the final model for answers (black box)", published=ANSWERS
@@ -100,7 +105,7 @@ THREATS: Mapping[str, ThreatModel] = {
 
 
 def threat(name: str) -> ThreatModel:
-    """The threat model of this name. Raises ScenarioError where there is none."""
+    """Returns the threat model of this name. Raises ScenarioError where there is none."""
     if name not in THREATS:
         raise ScenarioError(
             f"--adversary: there is no {name!r}; known are {', '.join(THREATS)}, all"

@@ -1,11 +1,4 @@
-"""What an adversary knows: by hand from observations, and from real runs against what the clients really sent.
-
-Mutants killed:
-Watcher: another client's update, or another party's; sums without the target; a step of the wrong sign, or of the wrong
-rounds; colluders' updates not taken out, with the wrong weight, or those who were away; alone wherever something is
-left; a target that was away seen to move; opened without the key.
-mean_weights: given for a rule or a step that is no mean.
-"""
+"""An adversary's knowledge: of observations made by hand, and of real runs that clients sent."""
 
 from itertools import pairwise
 from pathlib import Path
@@ -16,8 +9,8 @@ import torch
 from torch import Tensor
 
 from securefl.audit.knowledge import Knowledge, Sight, Watcher, Watchers
-from securefl.audit.replay import carried_weights, mean_weights
 from securefl.audit.threats import THREATS
+from securefl.audit.weights import client_weights, weights_in_step, weights_in_sum
 from securefl.channels.protocol import Observation, Seen
 from securefl.federation import engine
 from securefl.federation.record import RoundRecord
@@ -36,10 +29,12 @@ def seen(party: str, kind: str, about: tuple[int, ...], values: Tensor | None) -
     return Observation(party, Seen(kind), about, (2,), 8, values)
 
 
-Round = tuple[tuple[Observation, ...], RoundRecord]  # what a watcher is given of a round
+Round = tuple[tuple[Observation, ...], RoundRecord]  # given to a watcher
 
 
-def round_of(number: int, *observed: Observation, took_part: tuple[int, ...] = (0, 1, 2)) -> Round:
+def round_of(
+    number: int, *observations: Observation, took_part: tuple[int, ...] = (0, 1, 2)
+) -> Round:
     record = RoundRecord(
         round=number,
         abandoned=not took_part,
@@ -55,7 +50,7 @@ def round_of(number: int, *observed: Observation, took_part: tuple[int, ...] = (
         ledger_heads={},
         seconds=0.0,
     )
-    return observed, record
+    return observations, record
 
 
 def watcher(
@@ -72,8 +67,14 @@ def known(watching: Watcher, *rounds: Round, final: Tensor | None = None) -> Kno
     return watching.known(vector(9.0, 9.0) if final is None else final)
 
 
-def test_a_server_takes_the_targets_update_and_nobody_elses() -> None:
-    found = known(
+def moved(sight: Sight) -> list[float]:
+    assert sight.moved is not None
+    values: list[float] = sight.moved.tolist()
+    return values
+
+
+def test_a_server_takes_the_targets_update_and_no_other() -> None:
+    knowledge = known(
         watcher("server"),
         round_of(
             0,
@@ -83,21 +84,23 @@ def test_a_server_takes_the_targets_update_and_nobody_elses() -> None:
             seen("client 0", "own update", (0,), vector(7.0, 7.0)),
         ),
     )
-    (sight,) = found.sights
-    assert sight.moved is not None
-    assert sight.moved.tolist() == [2.0, 3.0]
+    (sight,) = knowledge.sights
+    assert moved(sight) == [2.0, 3.0]
     assert sight.alone
     assert sight.model is not None
     assert sight.model.tolist() == [1.0, 1.0]
 
 
-def test_what_other_parties_see_is_not_known() -> None:
-    found = known(
+def test_observations_of_other_parties_are_not_known() -> None:
+    knowledge = known(
         watcher("network"),
         round_of(0, seen("server", "update in the clear", (0,), vector(2.0, 3.0))),
         round_of(1, seen("client 0", "global model", (), vector(2.0, 3.0))),
     )
-    assert [(sight.model, sight.moved) for sight in found.sights] == [(None, None), (None, None)]
+    assert [(sight.model, sight.moved) for sight in knowledge.sights] == [
+        (None, None),
+        (None, None),
+    ]
 
 
 def test_the_sum_with_the_target_is_taken_and_no_other() -> None:
@@ -107,23 +110,19 @@ def test_the_sum_with_the_target_is_taken_and_no_other() -> None:
         seen("server", "sum of updates", (4, 5), vector(9.0, 9.0)),
     ]
     (sight,) = known(watcher("server", channel="masked"), round_of(0, *sums)).sights
-    assert sight.moved is not None
-    assert sight.moved.tolist() == [4.0, 4.0]
+    assert moved(sight) == [4.0, 4.0]
     assert not sight.alone
 
 
 def test_a_client_sees_the_steps_between_models_the_last_one_by_the_final_model() -> None:
-    found = known(
+    knowledge = known(
         watcher("clients", 1, weights=None),
         round_of(0, seen("client 1", "global model", (), vector(1.0, 1.0))),
         round_of(1, seen("client 1", "global model", (), vector(3.0, 2.0))),
         final=vector(3.5, 7.0),
     )
-    assert [sight.moved.tolist() for sight in found.moves if sight.moved is not None] == [
-        [2.0, 1.0],
-        [0.5, 5.0],
-    ]
-    assert not any(sight.alone for sight in found.sights)
+    assert [moved(sight) for sight in knowledge.moves] == [[2.0, 1.0], [0.5, 5.0]]
+    assert not any(sight.alone for sight in knowledge.sights)
 
 
 def test_a_step_of_one_client_is_not_said_to_be_its_update() -> None:
@@ -138,32 +137,34 @@ def test_a_step_of_one_client_is_not_said_to_be_its_update() -> None:
 
 def test_colluders_take_their_own_updates_out_of_the_step() -> None:
     """Weights 1, 2, 3: the mean of (6, 0), (0, 3) and (1, 1) is (1.5, 1.5)."""
-    told = [
+    observations = [
         seen("client 1", "global model", (), vector(0.0, 0.0)),
         seen("client 1", "own update", (1,), vector(0.0, 3.0)),
     ]
-    (sight,) = known(watcher("clients", 1), round_of(0, *told), final=vector(1.5, 1.5)).sights
-    assert sight.moved is not None
-    assert sight.moved.tolist() == [9.0, 3.0]  # 6 x (1.5, 1.5) - 2 x (0, 3) = (6, 0) + 3 x (1, 1)
+    mean = vector(1.5, 1.5)
+    (sight,) = known(watcher("clients", 1), round_of(0, *observations), final=mean).sights
+    # 6 x (1.5, 1.5) - 2 x (0, 3) = (6, 0) + 3 x (1, 1)
+    assert moved(sight) == [9.0, 3.0]
     assert not sight.alone
-    more = [*told, seen("client 2", "own update", (2,), vector(1.0, 1.0))]
-    (sight,) = known(watcher("clients", 1, 2), round_of(0, *more), final=vector(1.5, 1.5)).sights
-    assert sight.moved is not None
-    assert sight.moved.tolist() == [6.0, 0.0]
+    observations.append(seen("client 2", "own update", (2,), vector(1.0, 1.0)))
+    (sight,) = known(watcher("clients", 1, 2), round_of(0, *observations), final=mean).sights
+    assert moved(sight) == [6.0, 0.0]
     assert sight.alone
 
 
 def test_a_colluder_that_was_away_is_not_taken_out() -> None:
-    told = [
+    observations = [
         seen("client 1", "global model", (), vector(0.0, 0.0)),
         seen("client 1", "own update", (1,), vector(100.0, 100.0)),
         seen("client 2", "own update", (2,), vector(1.0, 1.0)),
     ]
     (sight,) = known(
-        watcher("clients", 1, 2), round_of(0, *told, took_part=(0, 2)), final=vector(1.0, 2.0)
+        watcher("clients", 1, 2),
+        round_of(0, *observations, took_part=(0, 2)),
+        final=vector(1.0, 2.0),
     ).sights
-    assert sight.moved is not None
-    assert sight.moved.tolist() == [1.0, 5.0]  # 4 x (1, 2) - 3 x (1, 1)
+    # 4 x (1, 2) - 3 x (1, 1)
+    assert moved(sight) == [1.0, 5.0]
     assert sight.alone
 
 
@@ -173,15 +174,14 @@ def test_a_target_that_was_away_did_not_move() -> None:
         round_of(at, model, took_part=(1, 2) if at == 1 else (0, 1, 2))
         for at, model in enumerate(models)
     ]
-    found = known(watcher("clients", 1, weights=None), *rounds)
-    assert [sight.round for sight in found.moves] == [0, 2]
+    knowledge = known(watcher("clients", 1, weights=None), *rounds)
+    assert [sight.round for sight in knowledge.moves] == [0, 2]
 
 
 def test_an_update_that_was_seen_is_known_though_its_round_was_abandoned() -> None:
-    told = seen("server", "update in the clear", (0,), vector(1.0, 2.0))
-    (sight,) = known(watcher("server"), round_of(0, told, took_part=())).sights
-    assert sight.moved is not None
-    assert sight.moved.tolist() == [1.0, 2.0]
+    update = seen("server", "update in the clear", (0,), vector(1.0, 2.0))
+    (sight,) = known(watcher("server"), round_of(0, update, took_part=())).sights
+    assert moved(sight) == [1.0, 2.0]
     assert sight.alone
 
 
@@ -190,7 +190,7 @@ def test_an_update_that_never_left_is_not_opened() -> None:
     assert known(watcher("server+key-holder", 1, channel="ckks"), kept).moves == []
 
 
-def test_ciphertexts_are_opened_by_who_was_shown_the_key_and_by_nobody_else() -> None:
+def test_ciphertexts_are_opened_with_the_key_and_not_without() -> None:
     round = round_of(
         0,
         seen("server", "encrypted update", (0,), None),
@@ -200,8 +200,7 @@ def test_ciphertexts_are_opened_by_who_was_shown_the_key_and_by_nobody_else() ->
     )
     assert known(watcher("server", channel="ckks"), round).moves == []
     (sight,) = known(watcher("server+key-holder", 1, channel="ckks"), round).sights
-    assert sight.moved is not None
-    assert sight.moved.tolist() == [2.0, 3.0]
+    assert moved(sight) == [2.0, 3.0]
     assert sight.alone
 
 
@@ -215,15 +214,15 @@ def test_ciphertexts_are_opened_by_who_was_shown_the_key_and_by_nobody_else() ->
         ("clients", "ckks", True, True),
     ],
 )
-def test_the_final_model_is_for_those_who_end_with_it(
+def test_the_final_model_is_for_adversaries_that_end_with_it(
     who: str, channel: str, final: bool, asked: bool
 ) -> None:
-    found = known(watcher(who, 1, channel=channel), round_of(0))
-    assert (found.final is not None, found.asked is not None) == (final, asked)
+    knowledge = known(watcher(who, 1, channel=channel), round_of(0))
+    assert (knowledge.final is not None, knowledge.asked is not None) == (final, asked)
 
 
 @pytest.mark.parametrize(
-    ("overrides", "given"),
+    ("overrides", "expected"),
     [
         ((), {0: 200.0, 1: 173.0, 2: 31.0, 3: 86.0}),
         (("weights=equal",), {0: 1.0, 1: 1.0, 2: 1.0, 3: 1.0}),
@@ -235,44 +234,48 @@ def test_the_final_model_is_for_those_who_end_with_it(
     ],
 )
 def test_updates_are_taken_out_of_means_only(
-    overrides: tuple[str, ...], given: dict[int, float] | None
+    overrides: tuple[str, ...], expected: dict[int, float] | None
 ) -> None:
     scenario = parse_scenario("training.kind = 'sgd'\nchannel.kind = 'plain'", overrides=overrides)
     sizes = {0: 10, 1: 20, 2: 30, 3: 40}
-    found = mean_weights(scenario, sizes)
-    assert (found is None) == (given is None)
-    if given is not None and found is not None and scenario.weights != "declared":
-        assert found == given
+    weights = client_weights(scenario.facts, sizes, reported=scenario.weights == "reported")
+    in_step = weights_in_step(weights, scenario.defense, scenario.server)
+    assert (in_step is None) == (expected is None)
+    if expected is not None and in_step is not None and scenario.weights != "declared":
+        assert in_step == expected
 
 
 def real(
     channel: str, who: str, *colluders: int, weights: str = "equal", server: str = "step = 'fedavg'"
 ) -> tuple[Knowledge, list[Tensor]]:
-    """What an adversary knows after three rounds of hospitals, and what client 0 really sent."""
-    found, sent = of_all(channel, who, *colluders, weights=weights, server=server)
-    return found, [updates[0] for updates in sent]
+    """An adversary's knowledge after three rounds of hospitals, and what client 0 really sent."""
+    knowledge, sent = of_all(channel, who, *colluders, weights=weights, server=server)
+    return knowledge, [updates[0] for updates in sent]
 
 
 def of_all(
     channel: str, who: str, *colluders: int, weights: str = "equal", server: str = "step = 'fedavg'"
 ) -> tuple[Knowledge, list[dict[int, Tensor]]]:
-    """The same, with what every client sent."""
-    meant = ("channel.reveal_counts=true",) if (channel, weights) == ("masked", "reported") else ()
+    """Like `real`, with the updates that every client sent."""
+    consent = (
+        ("channel.reveal_counts=true",) if (channel, weights) == ("masked", "reported") else ()
+    )
     scenario = parse_scenario(
         f"rounds = 3\ntraining.kind = 'sgd'\nweights = '{weights}'\nchannel.kind = '{channel}'\n"
         f"server = {{ {server} }}",
-        overrides=meant,
+        overrides=consent,
     )
     with TemporaryDirectory() as ledgers:
         assembled = assemble(scenario, run="test", ledgers=Path(ledgers))
         sizes = {client: len(site.train) for client, site in enumerate(assembled.data.sites)}
+        counts = client_weights(scenario.facts, sizes, reported=weights == "reported")
         watching = Watcher(
             THREATS[who],
             colluders,
             0,
             channel,
-            mean_weights(scenario, sizes),
-            carried_weights(scenario, sizes),
+            weights_in_step(counts, scenario.defense, scenario.server),
+            weights_in_sum(counts, scenario.facts.max_weight),
         )
         recorder = Recorder()
         watchers = Watchers([watching, recorder])
@@ -291,9 +294,9 @@ def of_all(
 def test_all_others_together_know_the_last_ones_update_under_every_channel(
     channel: str, weights: str
 ) -> None:
-    found, sent = real(channel, "clients", 1, 2, 3, weights=weights)
-    assert len(found.moves) == 3
-    for sight, update in zip(found.moves, sent, strict=True):
+    knowledge, sent = real(channel, "clients", 1, 2, 3, weights=weights)
+    assert len(knowledge.moves) == 3
+    for sight, update in zip(knowledge.moves, sent, strict=True):
         assert sight.alone
         assert sight.moved is not None
         assert torch.allclose(sight.moved, update, atol=2e-5)
@@ -301,11 +304,11 @@ def test_all_others_together_know_the_last_ones_update_under_every_channel(
 
 @pytest.mark.parametrize("server", ["step = 'fedadam'", "lr = 0.5"])
 @pytest.mark.parametrize(("channel", "who"), [("masked", "server+clients"), ("ckks", "clients")])
-def test_opened_sums_give_it_away_whatever_the_servers_step(
+def test_opened_sums_reveal_the_last_update_under_any_server_step(
     channel: str, who: str, server: str
 ) -> None:
-    found, sent = real(channel, who, 1, 2, 3, server=server)
-    for sight, update in zip(found.moves, sent, strict=True):
+    knowledge, sent = real(channel, who, 1, 2, 3, server=server)
+    for sight, update in zip(knowledge.moves, sent, strict=True):
         assert sight.alone
         assert sight.moved is not None
         assert torch.allclose(sight.moved, update, atol=2e-5)
@@ -325,41 +328,41 @@ def test_opened_sums_give_it_away_whatever_the_servers_step(
         ("ckks", "server+key-holder", (1,)),
     ],
 )
-def test_what_moved_is_the_sum_of_updates_by_what_each_counts(
+def test_a_sight_is_the_sum_of_updates_by_how_much_each_counts(
     channel: str, who: str, colluders: tuple[int, ...], weights: str
 ) -> None:
-    found, sent = of_all(channel, who, *colluders, weights=weights)
-    for sight, updates in zip(found.moves, sent, strict=False):
+    knowledge, sent = of_all(channel, who, *colluders, weights=weights)
+    for sight, updates in zip(knowledge.moves, sent, strict=False):
         assert sight.moved is not None
         assert sight.counts is not None
         assert not set(colluders) & set(sight.counts)
-        total = sum(
-            (count * updates[client] for client, count in sight.counts.items()),
-            start=0 * updates[0],
-        )
+        total = torch.zeros_like(updates[0])
+        for client, count in sight.counts.items():
+            total = total + count * updates[client]
         assert torch.allclose(sight.moved, total, atol=5e-5)
-    assert len(found.moves) == (0 if who == "outsider-weights" else 3)
+    assert len(knowledge.moves) == (0 if who == "outsider-weights" else 3)
 
 
-def test_a_step_that_is_no_mean_counts_nobody() -> None:
-    found, _ = real("plain", "clients", 1, server="step = 'fedadam'")
-    assert [sight.counts for sight in found.moves] == [None] * 3
-    assert not any(sight.alone for sight in found.moves)
+def test_a_step_that_is_no_mean_counts_no_client() -> None:
+    knowledge, _ = real("plain", "clients", 1, server="step = 'fedadam'")
+    assert [sight.counts for sight in knowledge.moves] == [None] * 3
+    assert not any(sight.alone for sight in knowledge.moves)
 
 
-def test_fewer_than_all_others_do_not() -> None:
-    found, sent = real("masked", "server+clients", 1, 2)
-    assert not any(sight.alone for sight in found.moves)
+def test_fewer_than_all_others_do_not_know_the_last_ones_update() -> None:
+    knowledge, sent = real("masked", "server+clients", 1, 2)
+    assert not any(sight.alone for sight in knowledge.moves)
     assert all(
         sight.moved is not None and not torch.allclose(sight.moved, update, atol=1e-3)
-        for sight, update in zip(found.moves, sent, strict=True)
+        for sight, update in zip(knowledge.moves, sent, strict=True)
     )
 
 
 def test_the_server_under_masks_moves_along_the_sum() -> None:
-    found, _ = real("masked", "server")
-    assert len(found.moves) == 3
-    for sight, later in pairwise([*found.sights, Sight(3, found.final, None, alone=False)]):
+    knowledge, _ = real("masked", "server")
+    assert len(knowledge.moves) == 3
+    last = Sight(3, knowledge.final, None, alone=False)
+    for sight, later in pairwise([*knowledge.sights, last]):
         assert sight.moved is not None
         assert sight.model is not None
         assert later.model is not None

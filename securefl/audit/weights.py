@@ -1,0 +1,52 @@
+"""How much each client's update counts: a coalition needs it to subtract its own from a sum."""
+
+from collections.abc import Mapping
+
+from securefl.scenario import catalog
+from securefl.scenario.facts import Facts
+from securefl.scenario.tables import Defense, Server
+
+
+def client_weights(facts: Facts, sizes: Mapping[int, int], *, reported: bool) -> dict[int, int]:
+    """Returns client -> its weight.
+
+    Args:
+        facts: of the scenario.
+        sizes: client -> training records.
+        reported: whether clients report how many records they have; else these are never read.
+    """
+    return {
+        client: facts.client_weight(client, size if reported else None)
+        for client, size in sizes.items()
+    }
+
+
+def weights_in_step(
+    weights: Mapping[int, int], defense: Defense, server: Server
+) -> dict[int, float] | None:
+    """Returns how much each client's update counts in a server step, up to a common factor.
+
+    Args:
+        weights: client -> its weight.
+        defense: pre-filters and rule.
+        server: the step.
+
+    Returns:
+        None where a step is no mean of updates, so that none can be subtracted from it.
+    """
+    step = catalog.STEPS[server.step]
+    if defense.prefilters or not catalog.RULES[defense.rule.name].linear:
+        return None
+    if not step.adds_estimate(server.parameters):
+        return None
+    return {client: float(weight) for client, weight in weights.items()}
+
+
+def weights_in_sum(weights: Mapping[int, int], largest: int) -> dict[int, float]:
+    """Returns how much each client's update counts in a sum that a channel opens.
+
+    Args:
+        weights: client -> its weight.
+        largest: weight that any client can have, by which channels divide.
+    """
+    return {client: weight / largest for client, weight in weights.items()}
