@@ -81,7 +81,8 @@ class DpSgd:
     def __init__(self, model: nn.Module, task: Task, *, lr: float) -> None:
         # Opacus unfolds the input of a convolution as if channels came first. In a model with
         # channels last, its gradients of single examples are silently wrong.
-        channels_first = model.to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
+        layout = torch.contiguous_format
+        channels_first = model.to(memory_format=layout)  # type: ignore[call-overload]
         self.module = GradSampleModule(channels_first, loss_reduction="mean")
         self._task = task
         inner = torch.optim.SGD(self.module.parameters(), lr=lr)
