@@ -1,15 +1,4 @@
-"""The keystream and what is drawn from it: known answers, an ECB oracle, chi-square tests.
-
-Mutants killed:
-Keystream: another counter start; the first block dropped; big-endian integers; other key sizes allowed; the key in
-the message.
-uniform: + 1.0 forgotten; 52 bits kept; the low bits kept; divided by 2^54.
-normal: the 2 of -2 log forgotten; log2; pi for 2 pi; sine for cosine (both halves equal); one uniform for both; half
-rounded down; the square root forgotten.
-bernoulli: <= for <; > for <; threshold rounded; probability 1 through the threshold; bounds not checked.
-permutation: sorted; argsort of two bits a record. torch_generator: a constant seed; the high bit kept.
-seeded_keystream: seed, purpose or path forgotten; joined without a separator. system_keystream: a constant key.
-"""
+"""The keystream and its draws: known answers, an ECB oracle, chi-square tests."""
 
 import hashlib
 import math
@@ -26,42 +15,44 @@ from scipy.stats import chi2
 from securefl.rng import Keystream, seeded_keystream, system_keystream
 
 deterministic = settings(derandomize=True, max_examples=40, deadline=None, database=None)
-FALSE_ALARM = 1e-6  # share of seeds for which a right generator fails one statistical test
+# Share of seeds for which a right generator fails one statistical test.
+FALSE_ALARM = 1e-6
 KEY = bytes(range(32))
 
 
 class Fixed(Keystream):
-    """A keystream that says the same 64-bit integers for ever."""
+    """A keystream that repeats the same 64-bit integers forever."""
 
-    def __init__(self, *said: int) -> None:
-        self._said = said
+    def __init__(self, *integers: int) -> None:
+        self._integers = integers
 
     def bytes(self, size: int) -> bytes:
-        """The integers said, little-endian, repeated to `size` bytes."""
-        block = b"".join(n.to_bytes(8, "little") for n in self._said)
+        """Returns the integers, little-endian, repeated to `size` bytes."""
+        block = b"".join(n.to_bytes(8, "little") for n in self._integers)
         return (block * (size // len(block) + 1))[:size]
 
 
 def chi_square_is_plausible(statistic: float, *, freedom: int) -> bool:
-    low, high = float(chi2.ppf(FALSE_ALARM / 2, freedom)), float(chi2.isf(FALSE_ALARM / 2, freedom))
+    low = float(chi2.ppf(FALSE_ALARM / 2, freedom))
+    high = float(chi2.isf(FALSE_ALARM / 2, freedom))
     return low < statistic < high
 
 
 def variance_is_right(draws: NDArray[np.float64], *, std: float) -> bool:
-    """The sum of squares over std^2 is chi-square with one degree of freedom a draw."""
+    """Tests the sum of squares over std^2: chi-square, with one degree of freedom a draw."""
     return chi_square_is_plausible(float(((draws / std) ** 2).sum()), freedom=draws.size)
 
 
 def bins_are_even(counts: NDArray[np.int64]) -> bool:
     expected = counts.sum() / counts.size
-    return chi_square_is_plausible(
-        float(((counts - expected) ** 2 / expected).sum()), freedom=counts.size - 1
-    )
+    statistic = float(((counts - expected) ** 2 / expected).sum())
+    return chi_square_is_plausible(statistic, freedom=counts.size - 1)
 
 
 def test_the_bytes_are_aes_256_ctr_from_counter_zero() -> None:
-    # McGrew and Viega, "The Galois/Counter Mode of Operation", appendix B, key 0: AES of counter 1 is the tag of test
-    # case 13, AES of counter 2 the ciphertext of test case 14, and AES of counter 0 its hash key H.
+    # McGrew and Viega, "The Galois/Counter Mode of Operation", appendix B, key 0: AES of counter 1
+    # is the tag of test case 13, AES of counter 2 the ciphertext of test case 14, and AES of
+    # counter 0 its hash key H.
     expected = (
         "dc95c078a2408989ad48a21492842087"
         + "530f8afbc74536b9a963b4f1c4cb738b"
@@ -72,9 +63,8 @@ def test_the_bytes_are_aes_256_ctr_from_counter_zero() -> None:
 
 @pytest.mark.parametrize("key", [KEY, bytes(32), b"\xff" * 32])
 def test_the_bytes_are_ecb_of_big_endian_counter_blocks(key: bytes) -> None:
-    blocks = b"".join(
-        counter.to_bytes(16, "big") for counter in range(300)
-    )  # past 255: the carry is seen
+    # Past 255, so that the carry shows.
+    blocks = b"".join(counter.to_bytes(16, "big") for counter in range(300))
     oracle = Cipher(algorithms.AES(key), modes.ECB()).encryptor().update(blocks)  # noqa: S305
     assert Keystream(key).bytes(len(blocks)) == oracle
 
@@ -93,14 +83,14 @@ def test_a_key_that_is_not_32_bytes_is_refused_without_being_shown(length: int) 
 
 
 def test_the_same_key_gives_the_same_numbers_of_every_kind() -> None:
-    one, other = Keystream(KEY), Keystream(KEY)
-    assert np.array_equal(one.integers(5), other.integers(5))
-    assert np.array_equal(one.uniform(5), other.uniform(5))
-    assert np.array_equal(one.normal(5), other.normal(5))
-    assert np.array_equal(one.bernoulli(5, probability=0.5), other.bernoulli(5, probability=0.5))
-    assert np.array_equal(one.permutation(5), other.permutation(5))
-    assert one.torch_generator().initial_seed() == other.torch_generator().initial_seed()
-    assert one.bytes(9) == other.bytes(9)
+    first, second = Keystream(KEY), Keystream(KEY)
+    assert np.array_equal(first.integers(5), second.integers(5))
+    assert np.array_equal(first.uniform(5), second.uniform(5))
+    assert np.array_equal(first.normal(5), second.normal(5))
+    assert np.array_equal(first.bernoulli(5, probability=0.5), second.bernoulli(5, probability=0.5))
+    assert np.array_equal(first.permutation(5), second.permutation(5))
+    assert first.torch_generator().initial_seed() == second.torch_generator().initial_seed()
+    assert first.bytes(9) == second.bytes(9)
 
 
 def test_integers_are_the_bytes_little_endian() -> None:
@@ -157,7 +147,8 @@ def test_the_variance_test_catches_a_scale_ten_percent_wrong(wrong: float) -> No
 def test_normals_have_mean_zero_no_skew_and_kurtosis_three() -> None:
     drawn = seeded_keystream(2, "test").normal(200_000)
     root = math.sqrt(drawn.size)
-    assert abs(drawn.mean()) < 4.9 * 1 / root  # 4.9 standard errors: one seed in a million
+    # 4.9 standard errors: one seed in a million.
+    assert abs(drawn.mean()) < 4.9 * 1 / root
     assert abs((drawn**3).mean()) < 4.9 * math.sqrt(15) / root
     assert abs((drawn**4).mean() - 3) < 4.9 * math.sqrt(96) / root
 
@@ -221,7 +212,7 @@ def test_equal_draws_keep_their_order() -> None:
     assert Fixed(7).permutation(4).tolist() == [0, 1, 2, 3]
 
 
-def test_nothing_asked_for_is_nothing_drawn() -> None:
+def test_draws_of_size_zero_use_up_nothing() -> None:
     stream = Keystream(KEY)
     assert (stream.integers(0).size, stream.uniform(0).size, stream.normal(0).size) == (0, 0, 0)
     assert (stream.bernoulli(0, probability=0.5).size, stream.permutation(0).size) == (0, 0)

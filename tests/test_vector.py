@@ -1,11 +1,4 @@
-"""Models as vectors: layout, bytes and hash, by hand.
-
-Mutants killed: frozen parameters kept in either direction, or in the layout; the vector aliasing the model, or with its
-gradient; the check of shape forgotten, or of the count only; loading that aliases or records a gradient; the length
-check `<`, `>`, in whole coordinates, or after reading; big-endian in either direction; the buffer not copied; the
-layout without names, shapes or separators; the hash without the layout, or its length, or with a big-endian one, over
-float64, or by SHA-512.
-"""
+"""Models as vectors: layout, bytes and hash, by hand."""
 
 import hashlib
 import math
@@ -25,14 +18,14 @@ floats32 = st.floats(width=32, allow_nan=False)
 
 
 class Billion:
-    """Says it holds a gigabyte; whoever touches more than its length fails."""
+    """Claims to hold a gigabyte, of which only the length can be read."""
 
     def __len__(self) -> int:
         return 2**30
 
 
 def two_layers() -> nn.Sequential:
-    """Weights 1 2 3 4, bias 5 6 (frozen), weights 7 8, no bias."""
+    """Returns a model with weights 1 2 3 4, a frozen bias 5 6, weights 7 8, and no bias."""
     model = nn.Sequential(nn.Linear(2, 2), nn.Linear(2, 1, bias=False))
     for parameter, values in zip(
         model.parameters(), ([[1, 2], [3, 4]], [5, 6], [[7, 8]]), strict=True
@@ -47,15 +40,16 @@ def test_the_vector_holds_the_trainable_parameters_in_declared_order() -> None:
 
 
 def test_the_vector_is_a_copy_without_a_gradient() -> None:
-    model = nn.Linear(2, 1, bias=False)  # one parameter: nothing is concatenated
-    taken = vector.to_vector(model)
+    # With a single parameter nothing is concatenated, so a view would be possible.
+    model = nn.Linear(2, 1, bias=False)
+    weights = vector.to_vector(model)
     before = model.weight.detach().clone()
-    taken += 1
-    assert not taken.requires_grad
+    weights += 1
+    assert not weights.requires_grad
     assert torch.equal(model.weight, before)
 
 
-def test_a_vector_that_was_loaded_is_what_is_read_back_and_frozen_parameters_stay() -> None:
+def test_a_loaded_vector_is_read_back_and_frozen_parameters_stay() -> None:
     model = two_layers()
     vector.load_vector(model, torch.tensor([-1.0, 0.5, 9.0, 8.0, 7.0, 6.0]))
     assert vector.to_vector(model).tolist() == [-1, 0.5, 9, 8, 7, 6]
@@ -91,7 +85,7 @@ def test_bytes_are_float32_little_endian() -> None:
     )
 
 
-def test_bytes_of_a_double_a_gradient_or_a_slice_are_those_of_the_plain_vector() -> None:
+def test_bytes_of_a_double_a_gradient_or_a_slice_equal_the_plain_vectors() -> None:
     plain = vector.to_bytes(torch.tensor([1.0, 3.0]))
     assert vector.to_bytes(torch.tensor([1.0, 3.0], dtype=torch.float64)) == plain
     assert vector.to_bytes(torch.tensor([1.0, 3.0], requires_grad=True)) == plain
@@ -106,7 +100,8 @@ def test_vectors_make_the_round_trip_bit_for_bit(values: list[float]) -> None:
     assert data == struct.pack(f"<{len(values)}f", *values)
     back = vector.from_bytes(data, d=len(values))
     assert back.dtype is torch.float32
-    assert vector.to_bytes(back) == data  # -0.0 and 0.0 are told apart
+    # The bytes tell -0.0 from 0.0.
+    assert vector.to_bytes(back) == data
 
 
 @deterministic
@@ -161,7 +156,7 @@ def by_hand(text: str, length: bytes, *values: float) -> bytes:
 def test_the_hash_is_sha256_over_length_layout_and_weights() -> None:
     weights = torch.tensor([1.0, -2.5])
     assert vector.model_hash("w(2,)", weights) == by_hand("w(2,)", b"\x05\0\0\0\0\0\0\0", 1.0, -2.5)
-    # sha256sum of the 17 bytes 05 00 00 00 00 00 00 00 77 28 32 2c 29 00 00 80 3f, typed from the shell
+    # sha256sum of the 17 bytes 05 00 00 00 00 00 00 00 77 28 32 2c 29 00 00 80 3f, from a shell.
     only = vector.model_hash("w(2,)", torch.tensor([1.0]))
     assert only.hex() == "39593a2e50d2231782afd3f4d73056bb3b2230299f0ea4069a733dbcee9d822c"
 
@@ -172,13 +167,10 @@ def changed(weights: Tensor, at: int) -> Tensor:
     return other
 
 
-def test_the_hash_tells_apart_every_weight_every_name_and_where_one_ends_and_the_other_begins() -> (
-    None
-):
+def test_the_hash_tells_apart_every_weight_every_name_and_the_border_between_them() -> None:
     weights = torch.tensor([struct.unpack("<f", b"abcd")[0], 2.0, 3.0])
     hashes = [vector.model_hash("a(3,)", weights), vector.model_hash("b(3,)", weights)]
     hashes += [vector.model_hash("a(3,)", changed(weights, at)) for at in range(3)]
-    hashes += [
-        vector.model_hash("a(3,)abcd", weights[1:])
-    ]  # the bytes of the first weight moved into the layout
+    # The bytes of the first weight, moved into the layout.
+    hashes.append(vector.model_hash("a(3,)abcd", weights[1:]))
     assert len(set(hashes)) == len(hashes)

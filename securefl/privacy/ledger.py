@@ -1,4 +1,4 @@
-"""One client's privacy ledger: reserve on disk before anything leaves, settle when it is confirmed."""
+"""One client's privacy ledger: reserve on disk before anything leaves, settle once confirmed."""
 
 import json
 import os

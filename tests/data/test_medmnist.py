@@ -1,4 +1,4 @@
-"""MedMNIST: what the package's table says, files good and bad, and metrics against medmnist's own Evaluator."""
+"""MedMNIST: the package's table, files good and bad, and metrics against medmnist's Evaluator."""
 
 import hashlib
 import http.server
@@ -27,7 +27,7 @@ OFFICIAL = ("breastmnist", "pneumoniamnist", "retinamnist", "adrenalmnist3d")
 
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """An empty SECUREFL_DATA, and an empty home."""
+    """Returns an empty SECUREFL_DATA, next to an empty home."""
     (tmp_path / "data").mkdir()
     (tmp_path / "home").mkdir()
     monkeypatch.setenv("SECUREFL_DATA", str(tmp_path / "data"))
@@ -42,23 +42,23 @@ def load(wanted: Source, *, test_on: str = "test") -> FederatedData:
 # The table
 
 
-def test_the_table_is_the_one_that_the_package_would_give() -> None:
+def test_the_table_equals_the_table_that_the_package_would_give() -> None:
     from medmnist.info import INFO
 
     assert set(names()) == set(INFO)
     assert len(names()) == 18
     for name, facts in INFO.items():
         for size in sizes(name):
-            told = source(name, size)
+            entry = source(name, size)
             suffix = "" if size == 28 else f"_{size}"
-            assert (told.url, told.md5) == (facts[f"url{suffix}"], facts[f"MD5{suffix}"])
-            assert told.records._asdict() == facts["n_samples"]
-            assert told.task.image[0] == facts["n_channels"]
-            assert told.task.classes == len(facts["label"])
-            assert told.task.multilabel == facts["task"].startswith("multi-label")
-            assert told.ordinal == (facts["task"] == "ordinal-regression")
-            assert (told.task.outputs == 1) == (facts["task"] == "binary-class")
-            assert told.license == facts["license"]
+            assert (entry.url, entry.md5) == (facts[f"url{suffix}"], facts[f"MD5{suffix}"])
+            assert entry.records._asdict() == facts["n_samples"]
+            assert entry.task.image[0] == facts["n_channels"]
+            assert entry.task.classes == len(facts["label"])
+            assert entry.task.multilabel == facts["task"].startswith("multi-label")
+            assert entry.ordinal == (facts["task"] == "ordinal-regression")
+            assert (entry.task.outputs == 1) == (facts["task"] == "binary-class")
+            assert entry.license == facts["license"]
 
 
 def test_shapes_files_and_sizes_by_hand() -> None:
@@ -121,10 +121,9 @@ def test_a_file_of_any_kind_is_read_record_by_record(folder: Path, wanted: Sourc
         assert part.features.dtype is torch.uint8
         assert part.features.flatten(1)[:, 0].tolist() == list(range(count))
         expected = arrays[f"{split}_labels"]
-        assert (
-            part.labels.tolist()
-            == (expected if wanted.task.multilabel else expected[:, 0]).tolist()
-        )
+        if not wanted.task.multilabel:
+            expected = expected[:, 0]
+        assert part.labels.tolist() == expected.tolist()
         assert part.labels.dtype is torch.int64
     assert data.task == wanted.task
     assert len(load(wanted, test_on="validation").test) == 2
@@ -141,12 +140,12 @@ def test_colours_come_first_and_every_pixel_keeps_its_place(folder: Path) -> Non
     assert torch.equal(features, torch.from_numpy(arrays["train_images"]).permute(0, 3, 1, 2))
 
 
-def test_a_model_reads_bytes_as_minus_one_to_one_and_numbers_as_they_are() -> None:
+def test_a_model_reads_bytes_scaled_from_minus_one_to_one_and_numbers_as_they_are() -> None:
     task = Task(features=4, classes=2, image=(1, 2, 2))
     read = task.inputs(torch.tensor([[[[0, 51], [204, 255]]]], dtype=torch.uint8))
     assert read.flatten().tolist() == pytest.approx([-1.0, -0.6, 0.6, 1.0])
-    kept = torch.tensor([[0.25, 300.0]])
-    assert torch.equal(Task(features=2, classes=2).inputs(kept), kept)
+    numbers = torch.tensor([[0.25, 300.0]])
+    assert torch.equal(Task(features=2, classes=2).inputs(numbers), numbers)
 
 
 def test_the_home_folder_is_looked_in_after_the_named_one(
@@ -180,14 +179,13 @@ def test_a_wrong_or_truncated_file_is_named_with_both_sums_and_left_alone(folder
     whole = path.read_bytes()
     for bad in (whole[:-1], whole + b"x", b"", whole[:50] + b"?" + whole[51:]):
         path.write_bytes(bad)
-        found = hashlib.md5(bad, usedforsecurity=False).hexdigest()
-        with pytest.raises(
-            DataError,
-            match=rf"tinymnist\.npz is not the published file: its MD5 is {found}, not {wanted.md5}",
-        ):
+        md5 = hashlib.md5(bad, usedforsecurity=False).hexdigest()
+        message = rf"tinymnist\.npz is not the published file: its MD5 is {md5}, not {wanted.md5}"
+        with pytest.raises(DataError, match=message):
             load(wanted)
         assert path.read_bytes() == bad
-        assert not list(Path.home().iterdir())  # nothing was downloaded instead
+        # Nothing was downloaded instead.
+        assert not list(Path.home().iterdir())
 
 
 def without(key: str) -> Callable[[dict[str, NDArray[Any]]], None]:
@@ -280,9 +278,9 @@ def test_an_array_that_claims_terabytes_is_refused_by_its_head(folder: Path) -> 
         + b"{'descr': '|u1', 'fortran_order': False, 'shape': (4, 2000000, 2000000), }"
     )
     with zipfile.ZipFile(path) as old:
-        kept = {name: old.read(name) for name in old.namelist()}
+        members = {name: old.read(name) for name in old.namelist()}
     with zipfile.ZipFile(path, "w") as new:
-        for name, data in (kept | {"test_images.npy": head.ljust(127) + b"\n"}).items():
+        for name, data in (members | {"test_images.npy": head.ljust(127) + b"\n"}).items():
             new.writestr(name, data)
     wanted = replace(wanted, md5=hashlib.md5(path.read_bytes(), usedforsecurity=False).hexdigest())
     with pytest.raises(DataError, match=r"test_images has shape \(4, 2000000, 2000000\)"):
@@ -296,12 +294,15 @@ class Publisher:
     """A web server on this machine that sends what a test gives it."""
 
     def __init__(self) -> None:
-        self.content, self.stated, self.asked = b"", True, 0
+        self.content = b""
+        # Whether it states the length of the content.
+        self.stated = True
+        self.requests = 0
         publisher = self
 
         class Handler(http.server.BaseHTTPRequestHandler):
             def do_GET(self) -> None:
-                publisher.asked += 1
+                publisher.requests += 1
                 self.send_response(200 if publisher.content else 404)
                 if publisher.stated:
                     self.send_header("Content-Length", str(len(publisher.content)))
@@ -318,19 +319,19 @@ class Publisher:
 
 @pytest.fixture
 def publisher() -> Iterator[Publisher]:
-    made = Publisher()
-    yield made
-    made.server.shutdown()
-    made.server.server_close()
+    publisher = Publisher()
+    yield publisher
+    publisher.server.shutdown()
+    publisher.server.server_close()
 
 
 def published(publisher: Publisher, tmp_path: Path) -> Source:
-    """A source whose file only the publisher has."""
+    """Returns a source whose file only the publisher has."""
     there = tmp_path / "there"
     there.mkdir(exist_ok=True)
-    wanted = replace(written(there, source_of()), url=publisher.url)
-    publisher.content = (there / wanted.file).read_bytes()
-    return wanted
+    source = replace(written(there, source_of()), url=publisher.url)
+    publisher.content = (there / source.file).read_bytes()
+    return source
 
 
 @pytest.mark.parametrize("stated", [True, False])
@@ -341,31 +342,35 @@ def test_a_file_nobody_has_is_downloaded_once_with_progress(
     stated: bool,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    wanted, told, publisher.stated = published(publisher, tmp_path), [], stated
+    wanted = published(publisher, tmp_path)
+    publisher.stated = stated
+    progress: list[tuple[str, int, int | None]] = []
     monkeypatch.setattr(download, "CHUNK_BYTES", 1000)
-    path = medmnist.fetch(
-        wanted, on_bytes=lambda file, done, total: told.append((file, done, total))
-    )
+
+    def note(file: str, done: int, total: int | None) -> None:
+        progress.append((file, done, total))
+
+    path = medmnist.fetch(wanted, on_bytes=note)
     assert path == Path.home() / ".medmnist" / "tinymnist.npz"
     assert path.read_bytes() == publisher.content
     size = len(publisher.content)
-    assert told[0] == ("tinymnist.npz", 1000, size if stated else None)
-    assert told[-1] == ("tinymnist.npz", size, size if stated else None)
+    assert progress[0] == ("tinymnist.npz", 1000, size if stated else None)
+    assert progress[-1] == ("tinymnist.npz", size, size if stated else None)
     assert len(load(wanted).test) == 4
-    assert publisher.asked == 1
+    assert publisher.requests == 1
     assert [file.name for file in path.parent.iterdir()] == ["tinymnist.npz"]
 
 
-def test_what_is_sent_wrong_or_cut_short_is_not_kept(
+def test_a_wrong_or_truncated_download_is_not_kept(
     folder: Path, publisher: Publisher, tmp_path: Path
 ) -> None:
     wanted = published(publisher, tmp_path)
     for sent in (publisher.content[:-7], publisher.content[:-1] + b"?"):
         publisher.content = sent
-        found = hashlib.md5(sent, usedforsecurity=False).hexdigest()
+        md5 = hashlib.md5(sent, usedforsecurity=False).hexdigest()
         with pytest.raises(
             DataError,
-            match=rf"is not the published file: its MD5 is {found}, not {wanted.md5}; try again",
+            match=rf"is not the published file: its MD5 is {md5}, not {wanted.md5}; try again",
         ):
             medmnist.fetch(wanted)
         assert not list((Path.home() / ".medmnist").iterdir())
@@ -385,7 +390,8 @@ def test_no_network_and_no_file_say_where_to_put_it(
     folder: Path, publisher: Publisher, tmp_path: Path
 ) -> None:
     wanted = published(publisher, tmp_path)
-    publisher.content = b""  # answers 404
+    # An empty publisher answers 404.
+    publisher.content = b""
     with pytest.raises(
         DataError,
         match=r"tinymnist\.npz is not in .*data or .*\.medmnist, and downloading .* failed .*404",
@@ -437,32 +443,26 @@ def test_an_official_file_has_the_published_records(
     name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = official(name, monkeypatch)
-    data, wanted = load(source(name)), source(name)
+    records = source(name).records
+    data = load(source(name))
+    train = data.sites[0].train
     with np.load(path) as raw:
-        assert torch.equal(
-            data.sites[0].train.labels, torch.from_numpy(raw["train_labels"][:, 0].astype(np.int64))
-        )
-        assert torch.equal(
-            data.test.labels, torch.from_numpy(raw["test_labels"][:, 0].astype(np.int64))
-        )
-        pixels = data.sites[0].train.features
-        assert pixels.double().mean() == pytest.approx(
-            raw["train_images"].astype(np.float64).mean(), rel=1e-9
-        )
-        assert torch.equal(
-            pixels[3, 0],
-            torch.from_numpy(raw["train_images"][3].reshape(*pixels.shape[2:], -1)[..., 0]),
-        )
-    assert (len(data.sites[0].train), len(data.test)) == (wanted.records.train, wanted.records.test)
+        assert train.labels.tolist() == raw["train_labels"][:, 0].tolist()
+        assert data.test.labels.tolist() == raw["test_labels"][:, 0].tolist()
+        mean = raw["train_images"].astype(np.float64).mean()
+        assert train.features.double().mean() == pytest.approx(mean, rel=1e-9)
+        first_colour = raw["train_images"][3].reshape(*train.features.shape[2:], -1)[..., 0]
+        assert torch.equal(train.features[3, 0], torch.from_numpy(first_colour))
+    assert len(train) == records.train
+    assert len(data.test) == records.test
 
 
 def test_breastmnist_majority_is_731(monkeypatch: pytest.MonkeyPatch) -> None:
     official("breastmnist", monkeypatch)
     test = load(source("breastmnist")).test
     assert len(test) == 156
-    assert measure(
-        torch.tensor([[0.1, 0.9]]).repeat(156, 1), test.labels
-    ).majority == pytest.approx(0.731, abs=5e-4)
+    metrics = measure(torch.tensor([[0.1, 0.9]]).repeat(156, 1), test.labels)
+    assert metrics.majority == pytest.approx(0.731, abs=5e-4)
 
 
 @pytest.mark.parametrize(
@@ -475,9 +475,7 @@ def test_breastmnist_majority_is_731(monkeypatch: pytest.MonkeyPatch) -> None:
     ],
 )
 @pytest.mark.parametrize("seed", range(5))
-def test_auc_and_accuracy_are_those_of_medmnist(
-    kind: str, classes: int, labels: int, seed: int
-) -> None:
+def test_auc_and_accuracy_equal_medmnists(kind: str, classes: int, labels: int, seed: int) -> None:
     from medmnist.evaluator import getACC, getAUC
 
     draw = np.random.default_rng(seed)
@@ -494,12 +492,12 @@ def test_auc_and_accuracy_are_those_of_medmnist(
 def test_metrics_of_several_labels_by_hand() -> None:
     truth = torch.tensor([[1, 0], [1, 1], [0, 0], [1, 0]])
     chances = torch.tensor([[0.9, 0.5], [0.2, 0.8], [0.4, 0.6], [0.7, 0.1]])
-    found = measure(chances.double(), truth)
+    metrics = measure(chances.double(), truth)
     # First label: TP 2, FN 1, TN 1; second: TP 1, TN 2 (a half is not above a half), FP 1.
-    assert found.accuracy == pytest.approx(6 / 8)
-    assert found.balanced_accuracy == pytest.approx(((2 / 3 + 1) / 2 + (1 + 2 / 3) / 2) / 2)
-    assert found.auc == pytest.approx((2 / 3 + 1) / 2)
-    assert found.majority == pytest.approx((3 / 4 + 3 / 4) / 2)
+    assert metrics.accuracy == pytest.approx(6 / 8)
+    assert metrics.balanced_accuracy == pytest.approx(((2 / 3 + 1) / 2 + (1 + 2 / 3) / 2) / 2)
+    assert metrics.auc == pytest.approx((2 / 3 + 1) / 2)
+    assert metrics.majority == pytest.approx((3 / 4 + 3 / 4) / 2)
     assert measure(chances.double(), torch.ones(4, 2, dtype=torch.int64)).auc is None
 
 
@@ -507,10 +505,8 @@ def test_predictions_are_the_same_in_one_batch_or_many() -> None:
     task = Task(features=3, classes=2)
     model = torch.nn.Linear(3, 1)
     features = torch.randn(600, 3)
-    assert torch.allclose(
-        predict(model, task, features),
-        torch.cat([predict(model, task, one[None]) for one in features]),
-    )
+    singly = torch.cat([predict(model, task, record[None]) for record in features])
+    assert torch.allclose(predict(model, task, features), singly)
 
 
 def test_the_loss_of_several_labels_is_the_mean_over_all_of_them() -> None:
@@ -555,7 +551,7 @@ def medmnist_scenario(keys: str) -> str:
         ),
     ],
 )
-def test_what_does_not_fit_is_refused_before_any_file_is_looked_for(
+def test_a_scenario_that_does_not_fit_is_refused_before_any_file_is_opened(
     keys: str, message: str
 ) -> None:
     with pytest.raises(ScenarioError, match=message.replace("(", r"\(")):

@@ -1,15 +1,9 @@
-"""The review's attack on the claim: one record of a client removed, one step's clipped sum compared.
+"""The attack on the claim: a client's record is removed, and one step's clipped sum compared.
 
 A claim about one training example holds where the records that a client trains on change by one
 record at most. Each test removes one record from a client's files, before anything of ours touches
-them, and plays a round through the engine: full batch, the same noise in both runs, so that the
-difference of the two updates is that of the two sums.
-
-Mutants killed:
-records: coins, labels or rehearsals by position again; two records that share a coin; a rehearsal
-whose test records are as many as the client's own under a claim; a refusal that tells of no records.
-compatibility: data.most beside a claim. adversary: an honest client poisoned.
-summary: what is taken as given left out, or said where nothing is dealt.
+them, and plays a round through the engine. The batch is full and the noise the same in both runs,
+so the difference of the two updates is the difference of the two sums.
 """
 
 from collections.abc import Callable, Sequence
@@ -31,7 +25,8 @@ from securefl.scenario.assemble.data import load_data, pool_of
 from securefl.scenario.scenario import Scenario, parse_scenario
 from securefl.scenario.summary import summary
 
-RECORDS = 300  # declared of each client, the batch and so the divisor of the sum
+# Declared for each client; also the batch, and so the divisor of the sum.
+RECORDS = 300
 CLIENT = 0
 HEART = f"""
 rounds = 1
@@ -44,7 +39,8 @@ noise_multiplier = 1.0
 records = [{RECORDS}, {RECORDS}, {RECORDS}, {RECORDS}]
 """
 DIGITS = HEART.replace('name = "heart", partition = "natural"', 'name = "digits", clients = 4')
-# The client's records by their place in the published file: three kinds of copies, some at both ends.
+# The client's records by their place in the published file: three kinds of copies, some at both
+# ends.
 COPIES = (*range(60), 7, 7, 31, 0, *range(60, 90), 31, 59, 0)
 REMOVED = {
     "first": 0,
@@ -81,8 +77,9 @@ def taken(examples: Examples, places: tuple[int, ...]) -> Examples:
 
 
 def with_records(data: FederatedData, client: int, places: tuple[int, ...]) -> FederatedData:
-    """The same data, a client's training records those at some places."""
-    site, sites = data.sites[client], list(data.sites)
+    """Returns the same data, with a client's training records at these places only."""
+    site = data.sites[client]
+    sites = list(data.sites)
     sites[client] = Site(site.name, taken(site.train, places), site.test)
     return replace(data, sites=tuple(sites))
 
@@ -93,7 +90,7 @@ def without(data: FederatedData, client: int, place: int) -> FederatedData:
 
 
 def changing_files(monkeypatch: pytest.MonkeyPatch, name: str, change: Change) -> None:
-    """Let a data set's files hold other records."""
+    """Makes a data set's files hold other records."""
     entry = catalog.DATA[name]
 
     def load(**given: object) -> FederatedData:
@@ -103,7 +100,7 @@ def changing_files(monkeypatch: pytest.MonkeyPatch, name: str, change: Change) -
 
 
 def clipped_sum(scenario: Scenario, client: int = CLIENT) -> Tensor:
-    """(d,) a client's noisy sum of one round in clips, as the server of a plain channel sees it."""
+    """Returns a client's noisy sum of one round, (d,), in clips, as a plain server sees it."""
     watcher = Watcher(THREATS["server"], (), client, "plain")
     (sight,) = replay(scenario, [watcher], on_round=lambda record: None).knowledge[0].moves
     assert sight.alone
@@ -112,7 +109,7 @@ def clipped_sum(scenario: Scenario, client: int = CLIENT) -> Tensor:
 
 
 def moved(monkeypatch: pytest.MonkeyPatch, scenario: Scenario, place: int) -> float:
-    """By how many clips the client's sum moves without the record at a place of its file."""
+    """Returns how many clips the client's sum moves without the record at a place of its file."""
     sums = []
     for places in (COPIES, COPIES[:place] + COPIES[place + 1 :]):
         with monkeypatch.context() as patched:
@@ -136,7 +133,8 @@ def test_after_the_deal_removing_one_record_of_a_client_moves_its_sum_by_one_cli
 ) -> None:
     partition = f"data.partition={deal}"
     scenario = parse_scenario(DIGITS, overrides=(partition, *keys, "data.label_noise=0.2"))
-    dealt, sums = FederatedData.dealt, [clipped_sum(scenario)]
+    sums = [clipped_sum(scenario)]
+    dealt = FederatedData.dealt
 
     def one_less(data: FederatedData, parts: Sequence[Tensor]) -> FederatedData:
         whole = dealt(data, parts)
@@ -147,8 +145,8 @@ def test_after_the_deal_removing_one_record_of_a_client_moves_its_sum_by_one_cli
     assert 0 < float((sums[0] - sums[1]).norm()) <= 1 + 1e-4
 
 
-def test_before_the_deal_a_record_removed_deals_others_anew_which_validate_says() -> None:
-    """Why the deal is outside the claim: the pool's other records move between the clients."""
+def test_a_record_removed_before_the_deal_moves_others_which_validate_says() -> None:
+    """This is why the deal is outside the claim: other records move between the clients."""
     scenario = parse_scenario(DIGITS)
     with pytest.MonkeyPatch.context() as patched:
         before = load_data(scenario).sites[CLIENT].train
@@ -166,10 +164,10 @@ def test_before_the_deal_a_record_removed_deals_others_anew_which_validate_says(
 
 
 @pytest.mark.parametrize("place", [0, 29, 140], ids=["first", "middle", "last"])
-def test_beside_a_backdoor_an_honest_clients_record_moves_its_own_sum_alone_by_one_clip_at_most(
+def test_under_a_backdoor_an_honest_clients_record_moves_its_own_sum_alone_by_one_clip_at_most(
     monkeypatch: pytest.MonkeyPatch, place: int
 ) -> None:
-    """A corrupt client's share of poisoned records is its own affair: it may send what it has."""
+    """No claim covers a corrupt client's poisoned records: it may send all it has."""
     attack = 'attack = { name = "backdoor", target = 1, share = 0.5, clients = [1] }'
     scenario = parse_scenario(HEART, overrides=(attack,))
     assert "not covered: records of the corrupt clients" in summary(scenario)
@@ -180,8 +178,8 @@ def test_beside_a_backdoor_an_honest_clients_record_moves_its_own_sum_alone_by_o
     assert torch.equal(before[1], clipped_sum(scenario, client=1))
 
 
-def test_under_a_claim_no_refusal_tells_that_a_client_has_no_record_left() -> None:
-    """A share so small that nothing stays: plain SGD says so, DP-SGD sends noise."""
+def test_under_a_claim_no_refusal_reveals_that_a_client_has_no_record() -> None:
+    """With a share so small that nothing stays, plain SGD says so, and DP-SGD sends noise."""
     keys = ("data.share=1e-6",)
     with pytest.raises(ScenarioError, match=r"data\.share leaves client 0 without a record"):
         load_data(parse_scenario('training.kind = "sgd"', overrides=keys))
@@ -194,10 +192,10 @@ def test_under_a_claim_no_refusal_tells_that_a_client_has_no_record_left() -> No
 def test_the_same_record_at_two_clients_draws_coins_of_its_own_at_each(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    def alike(data: FederatedData) -> FederatedData:
+    def with_twins(data: FederatedData) -> FederatedData:
         return replace(data, sites=(data.sites[0],) * 2 + data.sites[2:])
 
-    changing_files(monkeypatch, "heart", alike)
+    changing_files(monkeypatch, "heart", with_twins)
     shared = load_data(parse_scenario(HEART, overrides=("data.share=0.5",))).sites
     assert content_hashes(shared[0].train) != content_hashes(shared[1].train)
     noisy = load_data(parse_scenario(HEART, overrides=("data.label_noise=0.5",))).sites
@@ -205,7 +203,7 @@ def test_the_same_record_at_two_clients_draws_coins_of_its_own_at_each(
 
 
 def test_under_a_claim_a_rehearsal_lends_the_declared_number_of_test_records() -> None:
-    """The real number is never read, or a record removed would take a test record with it."""
+    """The real number is never read: a removed record would take a test record along."""
     declared = "privacy.records=[90, 90, 90, 90]"
     for keys, lent in (((declared,), 90), (("privacy.epsilon=inf",), 200)):
         scenario = parse_scenario(HEART, overrides=keys)
@@ -215,20 +213,20 @@ def test_under_a_claim_a_rehearsal_lends_the_declared_number_of_test_records() -
         assert len(pool.examples) - pool.own == min(lent, len(test))
 
 
-def test_under_a_claim_a_rehearsal_into_which_nothing_comes_goes_on(
+def test_under_a_claim_a_rehearsal_without_records_goes_on(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     changing_files(monkeypatch, "heart", lambda data: with_records(data, CLIENT, (0,)))
     declared = f"privacy.records=[1, {RECORDS}, {RECORDS}, {RECORDS}]"
     overrides = [(declared, f"rehearsal.seed={seed}") for seed in range(0, 40, 2)]
-    rehearsals = [parse_scenario(HEART, overrides=one) for one in overrides]
-    empty = next(one for one in rehearsals if not len(load_data(one).sites[CLIENT].train))
+    rehearsals = [parse_scenario(HEART, overrides=keys) for keys in overrides]
+    empty = next(
+        rehearsal for rehearsal in rehearsals if not len(load_data(rehearsal).sites[CLIENT].train)
+    )
     assert bool(clipped_sum(empty).isfinite().all())
 
 
-def test_an_exact_number_of_records_is_refused_beside_a_claim_and_the_message_has_the_way_out() -> (
-    None
-):
+def test_an_exact_number_of_records_is_refused_under_a_claim_with_a_way_out() -> None:
     with pytest.raises(ScenarioError, match=r"data\.most keeps an exact number.*set data\.share"):
         parse_scenario(HEART, overrides=("data.most=300",))
     assert parse_scenario(HEART, overrides=("data.share=0.1",)).claims_dp

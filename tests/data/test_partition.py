@@ -1,15 +1,11 @@
-"""Skewed partitions: every record to exactly one client, as uneven as asked, never below the minimum.
-
-Dead mutants: cuts not cumulated; a class not shuffled; the minimum off by one; shards dealt in order; records sorted
-without their class; proportions not normalised.
-"""
+"""Partitions: every record to exactly one client, as uneven as asked, never below the minimum."""
 
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from securefl.data.partition import dirichlet, pathological, quantity
+from securefl.data.partition import dirichlet, iid, iid_sizes, pathological, quantity
 from securefl.errors import ScenarioError
 from securefl.rng import seeded_keystream
 from securefl.scenario.assemble.data import load_data
@@ -17,6 +13,39 @@ from securefl.scenario.scenario import parse_scenario
 
 deterministic = settings(derandomize=True, max_examples=40, deadline=None)
 LABELS = torch.arange(1000) % 10
+
+
+@pytest.mark.parametrize("clients", [0, -1, 1258])
+def test_iid_cannot_leave_a_client_without_records(clients: int) -> None:
+    with pytest.raises(
+        ValueError, match=f"iid needs 1 to 1257 clients for 1257 records, got {clients}"
+    ):
+        iid(1257, clients=clients, stream=seeded_keystream(0, "test"))
+
+
+def test_iid_sizes_known_answer() -> None:
+    assert iid_sizes(11, clients=4) == (3, 3, 3, 2)
+    assert iid_sizes(12, clients=4) == (3, 3, 3, 3)
+    assert iid_sizes(2, clients=4) == (1, 1, 0, 0)
+
+
+@settings(deterministic, max_examples=60, database=None)
+@given(
+    st.integers(1, 60).flatmap(
+        lambda n: st.tuples(st.just(n), st.integers(1, n), st.integers(0, 99))
+    )
+)
+def test_iid_gives_every_record_to_exactly_one_client(case: tuple[int, int, int]) -> None:
+    records, clients, seed = case
+    parts = iid(records, clients=clients, stream=seeded_keystream(seed, "test"))
+    assert tuple(len(part) for part in parts) == iid_sizes(records, clients=clients)
+    assert sorted(torch.cat(parts).tolist()) == list(range(records))
+    assert all(part.tolist() == sorted(part.tolist()) for part in parts)
+
+
+def test_iid_is_not_the_order_of_the_file() -> None:
+    first = iid(100, clients=2, stream=seeded_keystream(1, "test"))[0]
+    assert first.tolist() != list(range(50))
 
 
 def once_each(parts: list[torch.Tensor], records: int) -> bool:
@@ -94,17 +123,16 @@ def test_a_small_alpha_is_skewed_and_a_large_one_is_not() -> None:
 
 
 def test_dirichlet_shares_have_the_mean_and_variance_of_dirichlet() -> None:
-    # A share of Dirichlet(alpha) over k clients: mean 1/k, variance (k - 1) / (k^2 (k alpha + 1)). 400 draws, 4 shares.
-    labels, alpha, k = torch.zeros(10_000, dtype=torch.int64), 0.7, 4
-    shares = torch.tensor(
-        [
-            [
-                len(part) / 10_000
-                for part in dirichlet(labels, clients=k, alpha=alpha, minimum=0, stream=stream)
-            ]
-            for stream in (seeded_keystream(seed, "test") for seed in range(400))
-        ]
-    )
+    # A share of Dirichlet(alpha) over k clients: mean 1/k, variance (k - 1) / (k^2 (k alpha + 1)).
+    labels = torch.zeros(10_000, dtype=torch.int64)
+    alpha = 0.7
+    k = 4
+    draws = []
+    for seed in range(400):
+        stream = seeded_keystream(seed, "test")
+        parts = dirichlet(labels, clients=k, alpha=alpha, minimum=0, stream=stream)
+        draws.append([len(part) / 10_000 for part in parts])
+    shares = torch.tensor(draws)
     expected = (k - 1) / (k**2 * (k * alpha + 1))
     assert shares.mean(dim=0).tolist() == pytest.approx(
         [1 / k] * k, abs=5 * (expected / 400) ** 0.5
@@ -113,7 +141,8 @@ def test_dirichlet_shares_have_the_mean_and_variance_of_dirichlet() -> None:
 
 
 def test_the_tiniest_alpha_gives_a_class_to_one_client() -> None:
-    # At alpha = 1e-3 a variate underflows to 0 with probability near 1/2, both of two in a quarter of the draws.
+    # At alpha = 1e-3 a variate underflows to 0 with probability near 1/2, and both of two in a
+    # quarter of the draws.
     labels = torch.zeros(50, dtype=torch.int64)
     for seed in range(40):
         stream = seeded_keystream(seed, "test")
@@ -129,10 +158,9 @@ def test_dirichlet_deals_a_class_in_random_order() -> None:
     assert first.tolist() != list(range(len(first)))
 
 
-def test_a_minimum_out_of_reach_is_told() -> None:
-    with pytest.raises(
-        ValueError, match=r"dirichlet with alpha=0\.01 left some of 10 clients below 90 records"
-    ):
+def test_a_minimum_out_of_reach_is_refused() -> None:
+    message = r"dirichlet with alpha=0\.01 left some of 10 clients below 90 records"
+    with pytest.raises(ValueError, match=message):
         dirichlet(LABELS, clients=10, alpha=0.01, minimum=90, stream=seeded_keystream(0, "test"))
     with pytest.raises(ValueError, match="clients x classes <= 1000 records, got 600 x 2"):
         pathological(LABELS, clients=600, classes=2, stream=seeded_keystream(0, "test"))
@@ -143,7 +171,7 @@ def test_a_minimum_out_of_reach_is_told() -> None:
     "how",
     ['"iid"', '"dirichlet", alpha = 0.3, minimum = 3', '"quantity"', '"pathological", classes = 3'],
 )
-def test_every_data_set_can_be_dealt_every_way(name: str, how: str) -> None:
+def test_every_data_set_can_be_dealt_in_every_way(name: str, how: str) -> None:
     scenario = parse_scenario(
         f'data = {{ name = "{name}", clients = 6, partition = {how} }}',
         overrides=("training.kind=sgd", "weights=equal"),
@@ -155,10 +183,8 @@ def test_every_data_set_can_be_dealt_every_way(name: str, how: str) -> None:
     features = torch.cat([site.train.features for site in data.sites])
     assert sorted(features.tolist()) == sorted(data.pooled().sites[0].train.features.tolist())
     again = load_data(scenario)
-    assert all(
-        torch.equal(a.train.features, b.train.features)
-        for a, b in zip(data.sites, again.sites, strict=True)
-    )
+    for site, repeated in zip(data.sites, again.sites, strict=True):
+        assert torch.equal(site.train.features, repeated.train.features)
 
 
 @pytest.mark.parametrize(
@@ -186,7 +212,7 @@ def test_every_data_set_can_be_dealt_every_way(name: str, how: str) -> None:
         ('data = { name = "digits", clients = 2000000000 }', "use at most 1257 clients"),
     ],
 )
-def test_what_cannot_be_dealt_is_refused(text: str, sentence: str) -> None:
+def test_a_deal_that_is_impossible_is_refused(text: str, sentence: str) -> None:
     with pytest.raises(ScenarioError) as refusal:
         parse_scenario(text)
     assert sentence in str(refusal.value)

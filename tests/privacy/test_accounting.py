@@ -1,15 +1,4 @@
-"""Epsilon: known answers, dp-accounting from both sides, the closed form from another, monotony.
-
-Mutants killed:
-epsilon: bounds of delta and counts not checked. fits: < or >= for <=; the coarse answer believed beyond the budget,
-turned round, or alone; no noise forgotten. _merged: steps or counts forgotten; zero counts kept; events of one kind
-overwritten for added. _epsilon: inf forgotten, or only without any noise; the closed form where one event is not
-sampled; noise for its square; multipliers added; the first or the first two intervals only; the worst interval for
-the best; nan for nothing.
-_pld_epsilon: optimistic; steps, rate or delta forgotten; the first or last part only. _gaussian_epsilon: mu / 2 with
-the wrong sign in either term; e^eps forgotten; delta for its logarithm; times mu for over mu; a thousandth too low.
-SampledGaussian: any bound moved or forgotten.
-"""
+"""Epsilon: known answers, dp-accounting from both sides, the closed form once more, monotony."""
 
 import math
 from collections.abc import Mapping
@@ -44,7 +33,7 @@ def cost(sample_rate: float, noise_multiplier: float, steps: int, delta: float =
     return subsampled_gaussian_epsilon(sample_rate, noise_multiplier, steps, delta)
 
 
-# --- known answers
+# Known answers
 
 
 @pytest.mark.parametrize(
@@ -58,7 +47,8 @@ def cost(sample_rate: float, noise_multiplier: float, steps: int, delta: float =
     ],
 )
 def test_gaussian_known_answer(noise_multiplier: float, steps: int, expected: float) -> None:
-    # The classic sqrt(2 log(1.25 / delta)) / sigma would say 9.69, 4.84, 2.42, 1.21 and, composed, 7.66.
+    # The classic sqrt(2 log(1.25 / delta)) / sigma would say 9.69, 4.84, 2.42, 1.21 and, composed,
+    # 7.66.
     assert gaussian_epsilon(noise_multiplier, steps, DELTA) == pytest.approx(expected, abs=5.1e-6)
 
 
@@ -68,7 +58,8 @@ def test_gaussian_known_answer(noise_multiplier: float, steps: int, expected: fl
         (0.01, 1.0, 1, 0.19945),
         (0.1, 1.0, 1, 1.68454),
         (0.064, 1.1, 320, 6.552),
-        (0.01, 4.0, 1000, 0.27214),  # a coarse discretisation says .497
+        # A coarse discretisation says .497.
+        (0.01, 4.0, 1000, 0.27214),
     ],
 )
 def test_subsampled_known_answer(
@@ -81,14 +72,17 @@ def test_500_records_in_batches_of_32_for_20_rounds_cost_6_55_and_nothing_less()
     plan = DpPlan(records=500, batch=32, epochs=1, clip=1.0, noise_multiplier=1.1)
     assert plan.cost == SampledGaussian(0.064, 1.1, 16)
     assert epsilon({plan.cost: 20}, delta=DELTA) == pytest.approx(6.552, abs=2e-3)
-    # The accountant started again every round; a round taken for one step; sampling forgotten; rate 1 / 32.
+    # The accountant started again every round.
     assert epsilon({plan.cost: 1}, delta=DELTA) == pytest.approx(1.85, abs=5e-3)
+    # A round taken for one step.
     assert cost(0.064, 1.1, 20) == pytest.approx(1.99, abs=5e-3)
+    # Sampling forgotten.
     assert gaussian_epsilon(1.1, 320, DELTA) > 150
+    # One over the batch as the rate.
     assert cost(1 / 32, 1.1, 320) < 3
 
 
-# --- against others
+# Against others
 
 
 @pytest.mark.parametrize("noise_multiplier", [0.1, 0.5, 1.0, 3.0, 30.0])
@@ -97,7 +91,7 @@ def test_500_records_in_batches_of_32_for_20_rounds_cost_6_55_and_nothing_less()
 def test_gaussian_epsilon_puts_delta_where_the_theorem_does(
     noise_multiplier: float, steps: int, delta: float
 ) -> None:
-    # Balle and Wang 2018, theorem 8, in one sum per sign; expected delta a little below, for epsilon is an upper end.
+    # Balle and Wang 2018, theorem 8.
     mu = math.sqrt(steps) / noise_multiplier
     eps = gaussian_epsilon(noise_multiplier, steps, delta)
     if eps == 0:
@@ -128,28 +122,27 @@ def test_epsilon_lies_between_the_optimistic_pld_and_renyi(
     events: Mapping[SampledGaussian, int],
 ) -> None:
     delta = 1e-6
-    ours, low = (
-        epsilon(events, delta=delta),
-        rounded_down_epsilon(events, delta=delta, interval=1e-4),
-    )
-    assert low <= ours <= renyi_epsilon(events, delta=delta)
+    ours = epsilon(events, delta=delta)
+    assert rounded_down_epsilon(events, delta=delta, interval=1e-4) <= ours
+    assert ours <= renyi_epsilon(events, delta=delta)
     assert ours <= 1.005 * bounds(events, delta=delta).lower
 
 
-# --- within a budget
+# Within a budget
 
 
 @pytest.mark.parametrize(
     "events",
     [
         {SampledGaussian(0.064, 1.1, 16): 20},
-        {SampledGaussian(0.01, 4.0, 1000): 1},  # .497 coarse, .272 fine
+        # .497 on a coarse grid, .272 on a fine one.
+        {SampledGaussian(0.01, 4.0, 1000): 1},
         {SampledGaussian(1.0, 20.0, 100): 3},
         {SampledGaussian(0.1, 1.0, 10): 1, SampledGaussian(1.0, 5.0, 2): 2},
     ],
     ids=str,
 )
-def test_what_fits_a_budget_is_what_costs_no_more(events: Mapping[SampledGaussian, int]) -> None:
+def test_events_fit_a_budget_if_they_cost_no_more(events: Mapping[SampledGaussian, int]) -> None:
     cost = epsilon(events, delta=DELTA)
     for budget in (cost, 1.0001 * cost, 1.2 * cost, 2.5 * cost, 100.0, math.inf):
         assert fits(events, delta=DELTA, budget=budget)
@@ -170,10 +163,10 @@ def test_nothing_fits_any_budget() -> None:
     assert not fits({}, delta=DELTA, budget=-1.0)
 
 
-# --- composition
+# Composition
 
 
-def test_how_steps_are_cut_into_rounds_changes_nothing() -> None:
+def test_the_cut_of_steps_into_rounds_changes_nothing() -> None:
     whole = epsilon({SampledGaussian(0.064, 1.1, 320): 1}, delta=DELTA)
     for cut in (
         {SampledGaussian(0.064, 1.1, 1): 320},
@@ -204,23 +197,24 @@ PARTS = [
 ]
 
 
-@pytest.mark.parametrize(("one", "other"), [(i, j) for i in range(4) for j in range(i)])
-def test_two_kinds_of_events_cost_more_than_either_and_less_than_both_apart(
-    one: int, other: int
-) -> None:
-    first, second = PARTS[one], PARTS[other]
+@pytest.mark.parametrize(("i", "j"), [(i, j) for i in range(4) for j in range(i)])
+def test_two_kinds_of_events_cost_more_than_either_and_less_than_both_apart(i: int, j: int) -> None:
+    first = PARTS[i]
+    second = PARTS[j]
     both = epsilon({first: 2, second: 3}, delta=DELTA)
     assert both == epsilon({second: 3, first: 2}, delta=DELTA)
     alone = [epsilon({first: 2}, delta=DELTA), epsilon({second: 3}, delta=DELTA)]
     assert both > 1.01 * max(alone)
+    # Simple composition, with half of delta each.
     halves = [epsilon({first: 2}, delta=DELTA / 2), epsilon({second: 3}, delta=DELTA / 2)]
-    assert both < sum(halves)  # simple composition, delta shared
+    assert both < sum(halves)
 
 
 def test_two_nearly_equal_events_cost_as_much_as_equal_ones() -> None:
-    event, near = SampledGaussian(0.064, 1.1, 16), SampledGaussian(0.064, 1.1 * (1 + 1e-9), 16)
-    mixed, same = epsilon({event: 2, near: 3}, delta=DELTA), epsilon({event: 5}, delta=DELTA)
-    assert mixed == pytest.approx(same, rel=2e-3)
+    event = SampledGaussian(0.064, 1.1, 16)
+    near = SampledGaussian(0.064, 1.1 * (1 + 1e-9), 16)
+    mixed = epsilon({event: 2, near: 3}, delta=DELTA)
+    assert mixed == pytest.approx(epsilon({event: 5}, delta=DELTA), rel=2e-3)
 
 
 def test_nothing_released_costs_nothing() -> None:
@@ -240,7 +234,7 @@ def test_noise_that_hides_everything_within_delta_costs_nothing() -> None:
     assert cost(0.001, 1e4, 1) == 0.0
 
 
-# --- monotony
+# Monotony
 
 
 @settings(derandomize=True, max_examples=60, deadline=None, database=None)
@@ -262,22 +256,22 @@ def test_each_argument_counts() -> None:
     assert cost(0.064, 1.1, 20, 1e-3) < 0.9 * base
 
 
-# --- hostile settings: no crash, no hang, never too low
+# Hostile settings: no crash, no hang, never too low
 
 
 @pytest.fixture
 def grids_used(monkeypatch: pytest.MonkeyPatch) -> list[float]:
-    """Widths of the cells of all grids that are made, upper ones and lower ones; nothing is remembered."""
-    used: list[float] = []
+    """Collects the cell widths of all grids, upper and lower ones; the caches are by-passed."""
+    widths: list[float] = []
     for name in ("upper_end", "lower_end"):
         inner = getattr(grids, name).__wrapped__
 
-        def noted(segments: Segments, delta: float, interval: float, inner: Any = inner) -> float:
-            used.append(interval)
+        def counted(segments: Segments, delta: float, interval: float, inner: Any = inner) -> float:
+            widths.append(interval)
             return float(inner(segments, delta, interval))
 
-        monkeypatch.setattr(grids, name, noted)
-    return used
+        monkeypatch.setattr(grids, name, counted)
+    return widths
 
 
 def test_an_epsilon_below_the_floor_takes_no_grid_of_millions_of_cells(
@@ -288,20 +282,22 @@ def test_an_epsilon_below_the_floor_takes_no_grid_of_millions_of_cells(
     low, high = bounds({rare: 1}, delta=5.36e-4)
     assert min(grids_used) >= 1e-4
     assert len(grids_used) <= 5
-    # Four times finer, the answer is 1.4236e-4; where the floor stops, it is a little higher, never lower.
+    # Four times finer, the answer is 1.4236e-4; at the floor it is a little higher, never lower.
     assert 1.4236e-4 <= high <= 1.4236e-4 + grids.FLOOR
     assert 0.0 <= low <= high
 
 
 def test_the_floor_counts_below_a_hundredth_only() -> None:
-    gains = iter([0.0102, 0.0101, 0.01009, 0.010085])
-    found = list(grids.refined(lambda interval: next(gains), [1.0, 0.1, 0.01, 0.001]))
-    assert [upper.epsilon for upper in found] == [0.0102, 0.0101, 0.01009]
-    gains = iter([0.0099, 0.0098, 0.0097])
-    found = list(grids.refined(lambda interval: next(gains), [1.0, 0.1, 0.01]))
-    assert [upper.epsilon for upper in found] == [0.0099, 0.0098]
-    gains = iter([0.0099, 0.0093, 0.0092])  # a gain above the floor
-    assert len(list(grids.refined(lambda interval: next(gains), [1.0, 0.1, 0.01, 0.001]))) == 3
+    def tried(*ends: float) -> list[float]:
+        """Returns the upper ends that the search took of those that ever finer grids would give."""
+        coming = iter(ends)
+        intervals = [1.0, 0.1, 0.01, 0.001][: len(ends) + 1]
+        return [upper.epsilon for upper in grids.refined(lambda _: next(coming), intervals)]
+
+    assert tried(0.0102, 0.0101, 0.01009, 0.010085) == [0.0102, 0.0101, 0.01009]
+    assert tried(0.0099, 0.0098, 0.0097) == [0.0099, 0.0098]
+    # A gain above the floor.
+    assert len(tried(0.0099, 0.0093, 0.0092)) == 3
 
 
 def test_bounds_of_many_rare_steps_at_a_tiny_delta_do_not_overflow(grids_used: list[float]) -> None:
@@ -324,7 +320,7 @@ def test_the_lower_end_of_a_huge_epsilon_makes_no_huge_grid(
 
 
 class Overflowing:
-    """A loss whose delta is .5 at an epsilon of 0; whoever asks for an epsilon meets losses below -700."""
+    """A loss whose delta is .5 at an epsilon of 0, and whose epsilons need losses below -700."""
 
     def get_delta_for_epsilon(self, epsilon: float) -> float:
         return 0.5 * math.exp(-epsilon)
@@ -353,7 +349,7 @@ HOSTILE = [
 
 
 @pytest.mark.parametrize(("rate", "noise", "steps", "delta"), HOSTILE)
-def test_hostile_settings_never_cost_less_than_the_tails_of_two_normals_say(
+def test_hostile_settings_never_cost_less_than_by_the_tails_of_two_normals(
     rate: float, noise: float, steps: int, delta: float
 ) -> None:
     # One step, from erfc, whose relative precision holds in the tails; more steps cost no less.
@@ -365,16 +361,15 @@ def test_hostile_settings_never_cost_less_than_the_tails_of_two_normals_say(
 
 
 def one_step_epsilon(rate: float, noise: float, delta: float) -> float:
-    """A record with against without: delta at an epsilon by two tails of normals, bisected in epsilon."""
+    """Returns epsilon for a record with against without, by two tails of normals and bisection."""
 
     def tail(deviations: float) -> float:
         return 0.5 * math.erfc(deviations / math.sqrt(2))
 
     def spent(eps: float) -> float:
         reach = math.expm1(eps) + rate  # e^eps - (1 - q)
-        at = noise * math.log(reach / rate) + 1 / (
-            2 * noise
-        )  # in deviations; beyond it the loss exceeds eps
+        # In deviations of the noise; beyond, the loss exceeds eps.
+        at = noise * math.log(reach / rate) + 1 / (2 * noise)
         return rate * tail(at - 1 / noise) - reach * tail(at)
 
     low, high = 0.0, 400.0
@@ -382,11 +377,14 @@ def one_step_epsilon(rate: float, noise: float, delta: float) -> float:
         return 0.0
     for _ in range(120):
         middle = (low + high) / 2
-        low, high = (middle, high) if spent(middle) > delta else (low, middle)
+        if spent(middle) > delta:
+            low = middle
+        else:
+            high = middle
     return low
 
 
-# --- refusals
+# Refusals
 
 
 @pytest.mark.parametrize("delta", [0.0, 1.0, -1e-5, 2.0, math.nan])

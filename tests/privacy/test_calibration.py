@@ -1,9 +1,4 @@
-"""Noise for a target: what it costs by the same accountant, with and without a past.
-
-Mutants killed:
-calibrate_noise: .9 for .995; the low end returned; the target not checked; noise below 1 never tried; no largest noise;
-the past forgotten, or counted once; a spent budget not noticed.
-"""
+"""Noise for a target: its cost by the same accountant, with and without a past."""
 
 import math
 from collections import Counter
@@ -31,7 +26,8 @@ DELTA = 1e-5
         (2.0, 0.3, 10, 1e-3),
         (100.0, 0.3, 3, 1e-5),
         (0.01, 0.05, 200, 1e-5),
-        (0.2, 1.0, 1, 0.15),  # half the noise costs nothing, a quarter too much
+        # Half the noise costs nothing, a quarter too much.
+        (0.2, 1.0, 1, 0.15),
     ],
 )
 def test_calibrated_noise_costs_the_target_or_half_a_percent_less(
@@ -43,7 +39,7 @@ def test_calibrated_noise_costs_the_target_or_half_a_percent_less(
 
 @settings(derandomize=True, max_examples=25, deadline=None, database=None)
 @given(st.floats(0.02, 60.0), st.floats(0.01, 1.0), st.integers(1, 300), st.floats(1e-8, 1e-3))
-def test_whatever_is_asked_the_target_is_met(
+def test_the_target_is_met_at_any_rate_steps_and_delta(
     target: float, rate: float, steps: int, delta: float
 ) -> None:
     noise = calibrate_noise(target, rate, steps, delta)
@@ -51,7 +47,7 @@ def test_whatever_is_asked_the_target_is_met(
 
 
 @pytest.mark.parametrize("count", [1, 3])
-def test_noise_beside_a_past_makes_the_whole_cost_the_target(count: int) -> None:
+def test_noise_after_a_past_makes_the_whole_cost_the_target(count: int) -> None:
     past = {SampledGaussian(0.1, 1.5, 20): count, SampledGaussian(0.2, 4.0, 1): 0}
     noise = calibrate_noise(6.0, 0.064, 320, DELTA, before=past)
     whole = Counter(past) + Counter([SampledGaussian(0.064, noise, 320)])
@@ -59,7 +55,7 @@ def test_noise_beside_a_past_makes_the_whole_cost_the_target(count: int) -> None
     assert noise > calibrate_noise(6.0, 0.064, 320, DELTA)
 
 
-def test_more_of_the_same_counts_beside_what_there_was() -> None:
+def test_more_of_the_same_event_adds_to_the_past() -> None:
     noise = calibrate_noise(6.0, 0.064, 320, DELTA)
     past = {SampledGaussian(0.064, noise, 320): 1}
     more = calibrate_noise(8.0, 0.064, 320, DELTA, before=past)
@@ -71,11 +67,10 @@ def test_a_target_that_was_spent_before_is_refused() -> None:
         calibrate_noise(4.0, 0.1, 1, DELTA, before={SampledGaussian(1.0, 1.0, 1): 1})
 
 
-def test_a_target_no_noise_reaches_is_refused() -> None:
+def test_a_target_that_no_noise_reaches_is_refused() -> None:
     # Noise 1e6 leaves delta(0) = 4e-7 above 1e-12, and epsilon about 6e-6.
-    with pytest.raises(
-        ValueError, match=r"no noise multiplier up to 1e\+06 reaches epsilon 1e-09 at delta 1e-12"
-    ):
+    message = r"no noise multiplier up to 1e\+06 reaches epsilon 1e-09 at delta 1e-12"
+    with pytest.raises(ValueError, match=message):
         calibrate_noise(1e-9, 1.0, 1, 1e-12)
 
 

@@ -1,8 +1,4 @@
-"""The noise of DP releases: the sum of four draws, its variance, its shape.
-
-Mutants killed: the division by 2 forgotten; divided by 4; one or two draws for four; one draw taken four times; the
-draws of a coordinate taken from other places of the stream.
-"""
+"""The noise of DP releases: the sum of four draws, its variance, its shape."""
 
 import math
 
@@ -14,18 +10,17 @@ from scipy.stats import chi2
 from securefl.privacy.noise.gaussian import hardened_normal
 from securefl.rng import Keystream, seeded_keystream
 
-FALSE_ALARM = 1e-6  # share of seeds for which right noise fails one statistical test
+# Share of seeds for which right noise fails one statistical test.
+FALSE_ALARM = 1e-6
 KEY = bytes(range(32))
 
 
 def variance_is_right(draws: NDArray[np.float64], *, std: float) -> bool:
-    """The sum of squares over std^2 is chi-square with one degree of freedom a draw."""
+    """Tests the sum of squares over std^2: chi-square, with one degree of freedom a draw."""
     statistic = float(((draws / std) ** 2).sum())
-    return (
-        float(chi2.ppf(FALSE_ALARM / 2, draws.size))
-        < statistic
-        < float(chi2.isf(FALSE_ALARM / 2, draws.size))
-    )
+    low = float(chi2.ppf(FALSE_ALARM / 2, draws.size))
+    high = float(chi2.isf(FALSE_ALARM / 2, draws.size))
+    return low < statistic < high
 
 
 def kurtosis_is_three(draws: NDArray[np.float64]) -> bool:
@@ -38,9 +33,8 @@ def test_noise_has_variance_one() -> None:
 
 @pytest.mark.parametrize("wrong", [0.9, 1.1])
 def test_the_variance_test_catches_a_scale_ten_percent_wrong(wrong: float) -> None:
-    assert not variance_is_right(
-        wrong * hardened_normal(50_001, seeded_keystream(1, "test")), std=1.0
-    )
+    draws = hardened_normal(50_001, seeded_keystream(1, "test"))
+    assert not variance_is_right(wrong * draws, std=1.0)
 
 
 def test_noise_has_mean_zero_and_kurtosis_three() -> None:
@@ -55,7 +49,7 @@ def test_the_kurtosis_test_catches_the_sum_of_four_uniforms() -> None:
 
 
 def test_a_coordinate_of_noise_is_the_sum_of_four_draws_over_two() -> None:
-    # Four calls: within one, two coordinates share a radius and an angle, and a coordinate must not meet itself.
+    # Four calls: within one call, two coordinates share a radius and an angle.
     stream = Keystream(KEY)
     draws = [stream.normal(3).tolist() for _ in range(4)]
     expected = [sum(draw[at] for draw in draws) / 2 for at in range(3)]
@@ -63,7 +57,8 @@ def test_a_coordinate_of_noise_is_the_sum_of_four_draws_over_two() -> None:
 
 
 def test_a_draw_is_spent_once() -> None:
-    stream, other = Keystream(KEY), Keystream(KEY)
+    stream = Keystream(KEY)
+    other = Keystream(KEY)
     hardened_normal(10, stream)
     for _ in range(4):
         other.normal(10)

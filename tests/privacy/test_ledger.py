@@ -1,17 +1,4 @@
-"""A client's privacy ledger: what it refuses, what it notices, what it survives.
-
-Mutants killed:
-reserve: count for count + 1; >= for >; booked before written, or not written; not idempotent; another event under the
-same id allowed. settle: unreserved allowed; written twice; the amount given back. require_head: the last head only;
-any.
-allowed: other events forgotten; this event counted twice; one off; the kept allowance not keyed by the event, or not
-by the others; nothing kept. _bisect: doubling stops early; an infinite budget searched; what never fits allowed.
-_chain: the previous hash or the body left out. _replay: hash and line not compared; the line not compared; terms not
-compared; counts or settlements not replayed; other damage let through. _read: the torn line kept, or read; the last
-whole line cut too; cut before the check; the file or its folder not synced; the size forgotten. _append: no fsync; no
-flush; the folder not synced; what a failed write left kept, or not noticed; the size not counted on; heads lost; the
-first line told from the file's existence. epsilon: counts forgotten.
-"""
+"""A client's privacy ledger: its refusals, the edits that it detects, the failures it survives."""
 
 import json
 import math
@@ -47,7 +34,7 @@ def rid(round: int, *, client: int = 3) -> ReleaseId:
 
 
 def filled(path: Path, *, terms: Terms = FREE, rounds: int = 3) -> Ledger:
-    """A ledger of `rounds` reservations of two events, every second one settled."""
+    """Returns a ledger of `rounds` reservations of two events, every second one settled."""
     ledger = Ledger(path, terms)
     for round in range(rounds):
         ledger.reserve(OTHER if round % 3 == 1 else EVENT, release_id=rid(round))
@@ -61,17 +48,15 @@ def path(tmp_path: Path) -> Path:
     return tmp_path / "ledgers" / "3.jsonl"
 
 
-# --- reserving and settling
+# Reserving and settling
 
 
 def test_a_new_ledger_is_empty_and_writes_nothing(path: Path) -> None:
     ledger = Ledger(path, TERMS)
-    assert (ledger.count(EVENT), ledger.epsilon(), ledger.head, ledger.settled) == (
-        0,
-        0.0,
-        "0" * 64,
-        frozenset(),
-    )
+    assert ledger.count(EVENT) == 0
+    assert ledger.epsilon() == 0.0
+    assert ledger.head == "0" * 64
+    assert ledger.settled == frozenset()
     assert rid(0) not in ledger
     assert not path.parent.exists()
 
@@ -137,11 +122,12 @@ def test_settling_keeps_the_amount_and_is_written_once(path: Path) -> None:
     assert before.count(b"\n") == 2
     assert ledger.settled == {rid(0)}
     assert (ledger.count(EVENT), ledger.epsilon()) == (1, cost)
-    ledger.reserve(EVENT, release_id=rid(0))  # a settled release is still the same release
+    # A settled release is still the same release.
+    ledger.reserve(EVENT, release_id=rid(0))
     assert ledger.count(EVENT) == 1
 
 
-def test_settling_what_was_never_reserved_is_refused(path: Path) -> None:
+def test_settling_a_release_that_was_never_reserved_is_refused(path: Path) -> None:
     ledger = filled(path)
     before = path.read_bytes()
     with pytest.raises(LedgerError, match="round 9 of client 3 was never reserved"):
@@ -159,25 +145,23 @@ def test_a_client_present_in_5_of_20_rounds_pays_for_5(path: Path) -> None:
     assert ledger.epsilon() == epsilon({EVENT: 5}, delta=DELTA) < epsilon({EVENT: 6}, delta=DELTA)
 
 
-# --- the budget
+# The budget
 
 
-def test_what_would_exceed_the_budget_is_refused_and_changes_nothing(path: Path) -> None:
+def test_a_release_that_would_exceed_the_budget_is_refused_and_changes_nothing(path: Path) -> None:
     ledger = Ledger(path, TERMS._replace(budget=epsilon({EVENT: 2}, delta=DELTA)))
     for round in range(2):
         ledger.reserve(EVENT, release_id=rid(round))
-    before, head = path.read_bytes(), ledger.head
+    before = path.read_bytes()
+    head = ledger.head
+    message = r"client 3: release 3 would exceed epsilon [\d.]+ \(example\)"
     for _ in range(2):
-        with pytest.raises(
-            BudgetExceeded, match=r"client 3: release 3 would exceed epsilon [\d.]+ \(example\)"
-        ):
+        with pytest.raises(BudgetExceeded, match=message):
             ledger.reserve(EVENT, release_id=rid(2))
-    assert (path.read_bytes(), ledger.head, ledger.count(EVENT), rid(2) in ledger) == (
-        before,
-        head,
-        2,
-        False,
-    )
+    assert path.read_bytes() == before
+    assert ledger.head == head
+    assert ledger.count(EVENT) == 2
+    assert rid(2) not in ledger
 
 
 def test_a_refused_first_release_makes_no_file(path: Path) -> None:
@@ -209,7 +193,7 @@ def brute_force(event: SampledGaussian, others: Counter[SampledGaussian], budget
 
 @pytest.mark.parametrize("budget", [0.2, 0.5, 0.7, 1.0, 1.9, 3.0, 4.5, 8.0])
 @pytest.mark.parametrize("already", [0, 1, 2])
-def test_the_allowance_is_what_counting_one_by_one_finds(
+def test_the_allowance_equals_counting_one_by_one(
     tmp_path: Path, budget: float, already: int
 ) -> None:
     ledger = Ledger(tmp_path / "0.jsonl", TERMS._replace(budget=budget))
@@ -219,7 +203,8 @@ def test_the_allowance_is_what_counting_one_by_one_finds(
             ledger.reserve(OTHER, release_id=rid(round))
             others[OTHER] += 1
     assert ledger.allowed(EVENT) == brute_force(EVENT, others, budget)
-    for round in range(10, 13):  # its own reservations change nothing: the allowance is a total
+    # Its own reservations change nothing: the allowance is a total.
+    for round in range(10, 13):
         if ledger.count(EVENT) < ledger.allowed(EVENT):
             ledger.reserve(EVENT, release_id=rid(round))
     assert ledger.allowed(EVENT) == brute_force(EVENT, others, budget)
@@ -232,34 +217,30 @@ def test_each_event_has_an_allowance_of_its_own(path: Path) -> None:
     assert ledger.allowed(EVENT) != ledger.allowed(OTHER)
 
 
-def test_the_allowance_shrinks_when_something_else_is_booked(path: Path) -> None:
+def test_the_allowance_shrinks_when_another_event_is_booked(path: Path) -> None:
     ledger = Ledger(path, TERMS._replace(budget=1.5))
-    alone = ledger.allowed(EVENT)
+    before = ledger.allowed(EVENT)
     for round in range(3):
         ledger.reserve(OTHER, release_id=rid(round))
-        beside = ledger.allowed(EVENT)
-        assert 0 < beside == brute_force(EVENT, Counter({OTHER: round + 1}), 1.5) < alone
-        alone = beside
+        after = ledger.allowed(EVENT)
+        assert 0 < after == brute_force(EVENT, Counter({OTHER: round + 1}), 1.5) < before
+        before = after
 
 
 @pytest.mark.parametrize("count", [1, 2, 3, 4, 7, 8, 9, 100])
 def test_a_budget_that_is_met_exactly_is_enough(tmp_path: Path, count: int) -> None:
     exact = epsilon({EVENT: count}, delta=DELTA)
-    assert Ledger(tmp_path / "0.jsonl", TERMS._replace(budget=exact)).allowed(EVENT) == count
-    assert (
-        Ledger(tmp_path / "0.jsonl", TERMS._replace(budget=exact * (1 - 1e-9))).allowed(EVENT)
-        == count - 1
-    )
+    enough = TERMS._replace(budget=exact)
+    too_little = TERMS._replace(budget=exact * (1 - 1e-9))
+    assert Ledger(tmp_path / "0.jsonl", enough).allowed(EVENT) == count
+    assert Ledger(tmp_path / "0.jsonl", too_little).allowed(EVENT) == count - 1
 
 
 def test_the_allowance_of_subsampled_releases_fits_and_one_more_does_not(tmp_path: Path) -> None:
-    event, budget = SampledGaussian(0.064, 1.1, 16), 3.0
-    allowed = Ledger(tmp_path / "0.jsonl", TERMS._replace(budget=budget)).allowed(event)
-    assert (
-        epsilon({event: allowed}, delta=DELTA)
-        <= budget
-        < epsilon({event: allowed + 1}, delta=DELTA)
-    )
+    event = SampledGaussian(0.064, 1.1, 16)
+    allowed = Ledger(tmp_path / "0.jsonl", TERMS._replace(budget=3.0)).allowed(event)
+    assert epsilon({event: allowed}, delta=DELTA) <= 3.0
+    assert epsilon({event: allowed + 1}, delta=DELTA) > 3.0
 
 
 choices = st.lists(
@@ -269,7 +250,7 @@ choices = st.lists(
 
 @settings(derandomize=True, max_examples=30, deadline=None, database=None)
 @given(choices, st.floats(0.3, 3.0))
-def test_whatever_is_asked_the_budget_holds_and_nothing_that_fits_is_refused(
+def test_the_budget_holds_and_nothing_that_fits_is_refused(
     events: list[SampledGaussian], budget: float
 ) -> None:
     with tempfile.TemporaryDirectory() as folder:
@@ -296,18 +277,20 @@ def test_an_infinite_budget_allows_everything_even_without_noise(path: Path) -> 
 
 
 def test_a_release_without_noise_fits_no_finite_budget(path: Path) -> None:
+    ledger = Ledger(path, TERMS._replace(budget=1e300))
     with pytest.raises(BudgetExceeded, match="release 1"):
-        Ledger(path, TERMS._replace(budget=1e300)).reserve(
-            SampledGaussian(0.1, 0.0, 1), release_id=rid(0)
-        )
+        ledger.reserve(SampledGaussian(0.1, 0.0, 1), release_id=rid(0))
 
 
 def test_a_budget_that_is_not_a_number_allows_nothing(path: Path) -> None:
+    ledger = Ledger(path, TERMS._replace(budget=math.nan))
     with pytest.raises(BudgetExceeded, match="epsilon nan"):
-        Ledger(path, TERMS._replace(budget=math.nan)).reserve(EVENT, release_id=rid(0))
+        ledger.reserve(EVENT, release_id=rid(0))
 
 
 def forbid_composing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Makes every question to the accountant an error."""
+
     def refuse(*_: object, **__: object) -> None:
         raise AssertionError("the accountant was asked")
 
@@ -315,7 +298,7 @@ def forbid_composing(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(allowance, "fits", refuse)
 
 
-def test_400_reservations_take_under_a_second_because_the_allowance_is_found_once(
+def test_400_reservations_take_under_a_second_because_the_allowance_is_computed_once(
     path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     event = SampledGaussian(0.064, 1.3, 1)
@@ -337,7 +320,7 @@ def test_an_infinite_budget_is_not_searched(path: Path, monkeypatch: pytest.Monk
     assert (ledger.count(EVENT), ledger.count(OTHER)) == (1, 1)
 
 
-# --- the chain
+# The chain
 
 
 def test_reopening_continues_where_it_stopped(path: Path) -> None:
@@ -374,14 +357,14 @@ def test_two_histories_that_differ_in_anything_have_different_heads(tmp_path: Pa
         ledger = Ledger(tmp_path / f"{number}.jsonl", FREE)
         ledger.reserve(event, release_id=ReleaseId(run, 0, round, 0))
         heads.add(ledger.head)
-        ledger.reserve(
-            EVENT, release_id=ReleaseId("same", 0, 9, 0)
-        )  # the same line after another past
+        # The same line after another past.
+        ledger.reserve(EVENT, release_id=ReleaseId("same", 0, 9, 0))
         heads.add(ledger.head)
     assert len(heads) == 8
 
 
-LINES = 5  # reserve, settle, reserve, reserve, settle: what `filled` writes
+# Lines of a ledger that `filled` writes.
+LINES = 5
 NOTICED = r"3\.jsonl (is damaged at line|was edited at line|was kept under other terms)"
 
 
@@ -404,8 +387,9 @@ def test_a_change_of_any_byte_is_noticed(path: Path, line: int, change: int) -> 
     lines = data.splitlines(keepends=True)
     start = sum(map(len, lines[:line]))
     for at in range(start, start + len(lines[line])):
+        # Without its newline, the last line is a torn line: see below.
         if at == len(data) - 1:
-            continue  # without its newline the last line is a torn one: see below
+            continue
         path.write_bytes(data[:at] + bytes([data[at] ^ change]) + data[at + 1 :])
         with pytest.raises(LedgerError, match=NOTICED):
             Ledger(path, FREE)
@@ -440,7 +424,7 @@ def test_a_line_removed_before_the_last_is_noticed(path: Path, line: int) -> Non
 
 
 @pytest.mark.parametrize("line", range(LINES))
-def test_a_line_said_twice_is_noticed(path: Path, line: int) -> None:
+def test_a_repeated_line_is_noticed(path: Path, line: int) -> None:
     filled(path)
     lines = path.read_bytes().splitlines(keepends=True)
     path.write_bytes(b"".join(lines[: line + 1] + lines[line:]))
@@ -450,19 +434,19 @@ def test_a_line_said_twice_is_noticed(path: Path, line: int) -> None:
         Ledger(path, FREE)
 
 
-@pytest.mark.parametrize(("one", "other"), [(i, j) for i in range(LINES) for j in range(i)])
-def test_two_lines_swapped_are_noticed(path: Path, one: int, other: int) -> None:
+@pytest.mark.parametrize(("later", "first"), [(i, j) for i in range(LINES) for j in range(i)])
+def test_two_lines_swapped_are_noticed(path: Path, later: int, first: int) -> None:
     filled(path)
     lines = path.read_bytes().splitlines(keepends=True)
-    lines[one], lines[other] = lines[other], lines[one]
+    lines[later], lines[first] = lines[first], lines[later]
     path.write_bytes(b"".join(lines))
     with pytest.raises(
-        LedgerError, match=rf"was edited at line {other + 1}: its hash chain is broken"
+        LedgerError, match=rf"was edited at line {first + 1}: its hash chain is broken"
     ):
         Ledger(path, FREE)
 
 
-def test_a_line_spelled_otherwise_is_noticed_though_it_means_the_same(path: Path) -> None:
+def test_a_line_with_another_spelling_is_noticed_though_it_means_the_same(path: Path) -> None:
     filled(path)
     lines = path.read_bytes().splitlines(keepends=True)
     body = json.loads(lines[1])
@@ -474,15 +458,15 @@ def test_a_line_spelled_otherwise_is_noticed_though_it_means_the_same(path: Path
 @pytest.mark.parametrize(
     "line", [b"[]\n", b"7\n", b'"x"\n', b"null\n", b"\n", b"\xff\xfe\n", b'{"hash":"x"}\n']
 )
-def test_a_line_of_something_else_is_damage(path: Path, line: bytes) -> None:
+def test_a_line_that_is_no_entry_is_damage(path: Path, line: bytes) -> None:
     filled(path)
     path.write_bytes(path.read_bytes() + line)
     with pytest.raises(LedgerError, match=f"is damaged at line {LINES + 1}"):
         Ledger(path, FREE)
 
 
-@pytest.mark.parametrize("kept", range(LINES + 1))
-def test_a_cut_at_the_end_is_noticed_by_a_head_noted_elsewhere(path: Path, kept: int) -> None:
+@pytest.mark.parametrize("remaining", range(LINES + 1))
+def test_a_cut_at_the_end_is_noticed_by_a_head_noted_elsewhere(path: Path, remaining: int) -> None:
     heads = []
     ledger = Ledger(path, FREE)
     for round in range(2):
@@ -493,10 +477,10 @@ def test_a_cut_at_the_end_is_noticed_by_a_head_noted_elsewhere(path: Path, kept:
     ledger.reserve(EVENT, release_id=rid(2))
     heads.append(ledger.head)
     lines = path.read_bytes().splitlines(keepends=True)
-    path.write_bytes(b"".join(lines[:kept]))
+    path.write_bytes(b"".join(lines[:remaining]))
     again = Ledger(path, FREE)
     for number, head in enumerate(heads):
-        if number < kept:
+        if number < remaining:
             again.require_head(head)
         else:
             with pytest.raises(LedgerError, match=r"3\.jsonl was cut or replaced"):
@@ -541,22 +525,22 @@ def test_a_ledger_kept_under_other_terms_is_refused(path: Path, terms: Terms) ->
     assert path.read_bytes() == before
 
 
-# --- torn lines and failing disks
+# Torn lines and failing disks
 
 
 @pytest.mark.parametrize("rounds", [1, 3])
 def test_a_torn_last_line_is_cut_off_and_can_be_reserved_again(
     path: Path, monkeypatch: pytest.MonkeyPatch, rounds: int
 ) -> None:
-    monkeypatch.setattr(os, "fsync", lambda _: None)  # hundreds of them would take seconds
+    # Hundreds of syncs would take seconds.
+    monkeypatch.setattr(os, "fsync", lambda _: None)
     ledger = Ledger(path, FREE)
     for round in range(rounds):
         ledger.reserve(EVENT, release_id=rid(round))
     data = path.read_bytes()
     whole = sum(map(len, data.splitlines(keepends=True)[:-1]))
-    for length in range(
-        whole, len(data)
-    ):  # every prefix of the last line, also none and all but its newline
+    # Every prefix of the last line, from nothing to all except its newline.
+    for length in range(whole, len(data)):
         path.write_bytes(data[:length])
         again = Ledger(path, FREE)
         assert again.count(EVENT) == rounds - 1
@@ -567,7 +551,7 @@ def test_a_torn_last_line_is_cut_off_and_can_be_reserved_again(
         assert again.head == ledger.head
 
 
-def test_a_torn_line_after_a_broken_chain_is_left_for_whoever_looks_into_it(path: Path) -> None:
+def test_a_torn_line_after_a_broken_chain_stays_as_evidence(path: Path) -> None:
     filled(path)
     lines = path.read_bytes().splitlines(keepends=True)
     edited = lines[0] + lines[2] + lines[3][:20]
@@ -598,8 +582,8 @@ def test_a_reservation_is_synced_before_it_is_confirmed_and_a_new_file_with_its_
 def test_a_line_whose_sync_was_never_confirmed_is_synced_before_it_is_relied_on(
     path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # A process that dies between write and fsync leaves a whole line that the disk may not have yet. A seeded round is
-    # then repeated without writing anything, so opening is the last chance to sync.
+    # A process that dies between write and fsync leaves a whole line that the disk may not have. A
+    # seeded round is then repeated without a write, so opening is the last chance to sync.
     filled(path)
     synced: list[str] = []
     monkeypatch.setattr(os, "fsync", lambda fd: synced.append(kind(fd)))
@@ -608,10 +592,13 @@ def test_a_line_whose_sync_was_never_confirmed_is_synced_before_it_is_relied_on(
 
 
 class FailingDisk:
-    """os.fsync that fails at the call numbered `at`, having done to the file what `leave` does."""
+    """os.fsync that calls `leave` with the file, and then fails, at the call numbered `at`."""
 
     def __init__(self, at: int, leave: Callable[[int], None]) -> None:
-        self.calls, self._at, self._leave, self._sync = 0, at, leave, os.fsync
+        self.calls = 0
+        self._at = at
+        self._leave = leave
+        self._sync = os.fsync
 
     def __call__(self, descriptor: int) -> None:
         self.calls += 1
@@ -623,19 +610,22 @@ class FailingDisk:
 
 
 def leave_whole(descriptor: int) -> None:
-    """All bytes were written, none is known to be safe."""
+    """Leaves all bytes written, none of them known to be safe."""
 
 
 def leave_half(descriptor: int) -> None:
+    """Leaves a line without its end."""
     os.ftruncate(descriptor, os.fstat(descriptor).st_size - 30)
 
 
-STEPS = 6  # reserve 0, settle 0, reserve 1, reserve 2, settle 2, reserve 3
-SYNCS = 7  # one a step, and the folder after the first
+# Reserve 0, settle 0, reserve 1, reserve 2, settle 2, reserve 3.
+STEPS = 6
+# One a step, and the folder after the first.
+SYNCS = 7
 
 
 def step(ledger: Ledger, number: int) -> ReleaseId | None:
-    """Do one of the steps; the release that the caller was told is reserved."""
+    """Takes one of the steps; returns the release that is now reserved, if any."""
     match number:
         case 1:
             ledger.settle(rid(0))
@@ -655,38 +645,44 @@ def test_a_failed_write_raises_and_neither_breaks_the_chain_nor_undercharges(
     path: Path, monkeypatch: pytest.MonkeyPatch, at: int, retry: bool, leave: Callable[[int], None]
 ) -> None:
     monkeypatch.setattr(os, "fsync", FailingDisk(at, leave))
-    ledger, told, failures = Ledger(path, FREE), set[ReleaseId](), 0
+    ledger = Ledger(path, FREE)
+    confirmed = set[ReleaseId]()
+    failures = 0
     todo = list(range(STEPS))
     while todo:
         number = todo.pop(0)
-        count, head = ledger.count(EVENT), ledger.head
+        count = ledger.count(EVENT)
+        head = ledger.head
         try:
             release_id = step(ledger, number)
-        except LedgerError:  # a settlement whose reservation failed
+        # A settlement whose reservation failed.
+        except LedgerError:
             assert (number, retry) in {(1, False), (4, False)}
         except OSError:
             failures += 1
             assert (ledger.count(EVENT), ledger.head) == (count, head)
-            copy = path.with_name("copy.jsonl")  # what a process that dies here would find
+            # A process that dies here would find this copy.
+            copy = path.with_name("copy.jsonl")
             copy.write_bytes(path.read_bytes())
             reopened = Ledger(copy, FREE)
-            assert reopened.count(EVENT) >= len(told)
-            assert all(release_id in reopened for release_id in told)
+            assert reopened.count(EVENT) >= len(confirmed)
+            assert all(release_id in reopened for release_id in confirmed)
             reopened.require_head(ledger.head)
-            todo = [number, *todo] if retry else todo
+            if retry:
+                todo.insert(0, number)
         else:
-            told |= {release_id} if release_id else set()
+            if release_id:
+                confirmed.add(release_id)
     assert failures == 1
-    ledger.reserve(
-        EVENT, release_id=rid(50)
-    )  # whatever the failed write left must not stand before this line
-    told.add(rid(50))
+    # The remains of the failed write must not come before this line.
+    ledger.reserve(EVENT, release_id=rid(50))
+    confirmed.add(rid(50))
     reopened = Ledger(path, FREE)
-    assert all(release_id in reopened for release_id in told)
-    assert reopened.count(EVENT) == ledger.count(EVENT) == len(told)
+    assert all(release_id in reopened for release_id in confirmed)
+    assert reopened.count(EVENT) == ledger.count(EVENT) == len(confirmed)
     assert (reopened.head, reopened.settled) == (ledger.head, ledger.settled)
     if retry:
-        assert len(told) == 5
+        assert len(confirmed) == 5
         assert reopened.settled == {rid(0), rid(2)}
 
 
@@ -695,7 +691,8 @@ def test_a_failed_write_after_reopening_costs_nothing_that_was_there(
     path: Path, monkeypatch: pytest.MonkeyPatch, leave: Callable[[int], None]
 ) -> None:
     filled(path)
-    ledger, before = Ledger(path, FREE), path.read_bytes()
+    ledger = Ledger(path, FREE)
+    before = path.read_bytes()
     with monkeypatch.context() as patch:
         patch.setattr(os, "fsync", FailingDisk(0, leave))
         with pytest.raises(OSError, match="No space left"):
@@ -719,7 +716,8 @@ def test_a_last_write_that_failed_is_charged_if_it_reached_the_disk(
 
 
 def test_a_file_that_cannot_be_opened_raises_and_changes_nothing(path: Path) -> None:
-    path.mkdir(parents=True)  # even root cannot open a folder for writing
+    # Even root cannot open a folder for writing.
+    path.mkdir(parents=True)
     with pytest.raises(OSError, match="directory"):
         Ledger(path, FREE)
     path.rmdir()

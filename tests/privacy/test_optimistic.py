@@ -1,10 +1,4 @@
-"""The lower end: below the true profile everywhere, and close to it.
-
-Mutants killed:
-optimistic: the chords themselves (c = 0); gaps taken for 0; ends not lowered to 0; the line from an end that touches
-nothing; a middle of negative mass clipped; left and right swapped; with and without swapped.
-lower_end: delta for less than delta; steps forgotten; one part only. rounding: 0. upper_ends: no Rényi DP below.
-"""
+"""The lower end: below the true profile everywhere, and close to it."""
 
 import math
 
@@ -44,27 +38,27 @@ def test_one_release_is_nowhere_above_its_profile_and_hardly_below(
     rate: float, noise: float
 ) -> None:
     exact = GaussianPrivacyLoss(noise, sampling_prob=rate, adjacency_type=AdjacencyType.REMOVE)
-    below = optimistic(
-        rate, noise, 0.005 * rate * min(1.0, 1 / noise)
-    )  # the usual size of a loss is rate / noise
+    # The usual size of a loss is rate / noise.
+    below = optimistic(rate, noise, 0.005 * rate * min(1.0, 1 / noise))
     assert below is not None
-    for eps in np.linspace(
-        0.0, math.log1p(rate * math.expm1(3 / noise)), 101
-    ):  # few of them on the grid
-        true, low = exact.get_delta_for_epsilon(eps), below.get_delta_for_epsilon(float(eps))
+    # Few of these epsilons are on the grid.
+    for eps in np.linspace(0.0, math.log1p(rate * math.expm1(3 / noise)), 101):
+        true = exact.get_delta_for_epsilon(eps)
+        low = below.get_delta_for_epsilon(float(eps))
         assert low <= true + 1e-15
         assert low >= 0.99 * true
 
 
 @pytest.mark.parametrize(("rate", "noise"), SETTINGS)
-def test_its_masses_are_those_of_a_distribution(rate: float, noise: float) -> None:
+def test_its_masses_make_a_distribution(rate: float, noise: float) -> None:
     below = optimistic(rate, noise, 0.005 * rate * min(1.0, 1 / noise))
     assert below is not None
     masses = below.to_dense_pmf()._probs
     losses = (np.arange(len(masses)) + below.to_dense_pmf()._lower_loss) * below._discretization
     assert masses.min() >= 0
-    assert masses.sum() == pytest.approx(1, abs=1e-9)  # with the record
-    assert (masses * np.exp(-losses)).sum() == pytest.approx(1, abs=1e-9)  # and without it
+    # With the record, and without it.
+    assert masses.sum() == pytest.approx(1, abs=1e-9)
+    assert (masses * np.exp(-losses)).sum() == pytest.approx(1, abs=1e-9)
 
 
 @pytest.mark.parametrize(("rate", "noise"), [(0.01, 4.0), (0.001, 0.8), (0.1, 1.0)])
@@ -96,12 +90,14 @@ def test_it_is_above_the_optimist_of_dp_accounting_and_below_its_pessimist(
     segments: tuple[tuple[SampledGaussian, int], ...],
 ) -> None:
     rounded_down = rounded_down_epsilon(dict(segments), delta=1e-5, interval=1e-4)
-    low, high = lower_end(segments, 1e-5, 2e-5), upper_end(segments, 1e-5, 2e-5)
+    low = lower_end(segments, 1e-5, 2e-5)
+    high = upper_end(segments, 1e-5, 2e-5)
     assert rounded_down <= 1.001 * low
     assert low <= high <= 1.005 * low
 
 
-SETTLED = 1 + 1e-3  # the search over grids stops at a thousandth
+# The search over grids stops at a gain of a thousandth.
+SETTLED = 1 + 1e-3
 RARE = [
     (0.001, 0.3, 1000, 1e-5, 1.006),
     (0.01, 0.1, 1, 1e-5, 1 + 1e-6),
@@ -124,9 +120,8 @@ def test_losses_that_are_rarely_large_have_a_lower_end_too(
 def test_one_step_lies_between_its_two_ends_exactly(
     rate: float, noise: float, delta: float
 ) -> None:
-    exact = math.log1p(
-        rate * math.expm1(gaussian_epsilon(noise, 1, delta / rate))
-    )  # Balle, Barthe and Gaboardi 2018
+    # Balle, Barthe and Gaboardi 2018.
+    exact = math.log1p(rate * math.expm1(gaussian_epsilon(noise, 1, delta / rate)))
     lower, upper = bounds({SampledGaussian(rate, noise, 1): 1}, delta=delta)
     assert lower <= exact <= upper * (1 + 1e-9)
 
@@ -134,10 +129,12 @@ def test_one_step_lies_between_its_two_ends_exactly(
 @pytest.mark.parametrize(
     ("rate", "noise", "steps", "delta", "ratio"),
     [
-        (0.6875, 0.6875, 944, 1e-7, 1.005),  # sums of e^-710 have lost most of their digits
+        # Sums of e^-710 have lost most of their digits.
+        (0.6875, 0.6875, 944, 1e-7, 1.005),
         (0.6875, 0.34, 944, 1e-7, 1.005),
         (0.9, 0.5, 5000, 1e-5, 1.005),
-        (0.5, 0.001, 3, 1e-6, 4.0),  # no grid is wide enough: Rényi DP above, one step below
+        # No grid is wide enough: Rényi DP above, one step below.
+        (0.5, 0.001, 3, 1e-6, 4.0),
     ],
 )
 def test_an_epsilon_whose_exponential_is_no_float_has_two_ends_too(
@@ -157,12 +154,11 @@ def test_a_search_over_grids_keeps_the_best_and_ends_where_nothing_is_gained() -
     ("rate", "noise", "loss"), [(1.0, 2.0, 5.125), (0.1, 1.0, 8.197663), (0.5, 0.001, 509999.3069)]
 )
 def test_the_largest_loss_known_answer(rate: float, noise: float, loss: float) -> None:
-    assert largest_loss(rate, noise) == pytest.approx(
-        loss, rel=1e-6
-    )  # log(1 - q + q exp(10 / s + 1 / (2 s^2)))
+    # log(1 - q + q exp(10 / s + 1 / (2 s^2)))
+    assert largest_loss(rate, noise) == pytest.approx(loss, rel=1e-6)
 
 
-def test_an_inverted_profile_is_that_of_the_closed_form_far_beyond_a_float() -> None:
+def test_an_inverted_profile_is_the_closed_form_far_beyond_a_float() -> None:
     exact = gaussian_epsilon(0.1, 20, 1e-6)  # 1220
     loss = pld.from_gaussian_mechanism(0.1, value_discretization_interval=1e-3).self_compose(20)
     lower, upper = inverted(loss, 1e-6)
@@ -175,7 +171,7 @@ few = settings(derandomize=True, max_examples=40, deadline=None, database=None)
 many = settings(derandomize=True, max_examples=1000, deadline=None, database=None)
 
 
-def tight(rate: float, noise: float, steps: int, delta: float) -> None:
+def check_tight(rate: float, noise: float, steps: int, delta: float) -> None:
     lower, upper = bounds({SampledGaussian(rate, noise, steps): 1}, delta=delta)
     assert lower <= upper
     if upper >= 0.01:
@@ -185,7 +181,7 @@ def tight(rate: float, noise: float, steps: int, delta: float) -> None:
 @few
 @given(st.floats(0.003, 1.0), st.floats(0.5, 8.0), st.integers(1, 2000), st.floats(1e-7, 1e-3))
 def test_both_ends_meet(rate: float, noise: float, steps: int, delta: float) -> None:
-    tight(rate, noise, steps, delta)
+    check_tight(rate, noise, steps, delta)
 
 
 @pytest.mark.slow
@@ -195,11 +191,11 @@ def test_both_ends_meet(rate: float, noise: float, steps: int, delta: float) -> 
 def test_both_ends_meet_at_many_more_settings(
     rate: float, noise: float, steps: int, delta: float
 ) -> None:
-    tight(rate, noise, steps, delta)
+    check_tight(rate, noise, steps, delta)
 
 
-def monotone(rate: float, noise: float, steps: int, delta: float, more: float) -> None:
-    """Epsilon grows with rate and steps, and falls with noise and delta."""
+def check_monotone(rate: float, noise: float, steps: int, delta: float, more: float) -> None:
+    """Checks that epsilon grows with rate and steps, and falls with noise and delta."""
     base = subsampled_gaussian_epsilon(rate, noise, steps, delta) * SETTLED + 1e-9
     assert subsampled_gaussian_epsilon(rate / more, noise, steps, delta) <= base
     assert subsampled_gaussian_epsilon(rate, noise * more, steps, delta) <= base
@@ -218,7 +214,7 @@ def monotone(rate: float, noise: float, steps: int, delta: float, more: float) -
 def test_epsilon_is_monotone_in_every_argument(
     rate: float, noise: float, steps: int, delta: float, more: float
 ) -> None:
-    monotone(rate, noise, steps, delta, more)
+    check_monotone(rate, noise, steps, delta, more)
 
 
 @pytest.mark.slow
@@ -234,15 +230,15 @@ def test_epsilon_is_monotone_in_every_argument(
 def test_a_thousand_settings_are_monotone_in_every_argument(
     rate: float, noise: float, steps: int, delta: float, more: float
 ) -> None:
-    monotone(rate, noise, steps, delta, more)
+    check_monotone(rate, noise, steps, delta, more)
 
 
 @pytest.mark.parametrize("delta", [1e-8, 1e-10, 1e-12, 1e-14])
 @pytest.mark.parametrize(("noise", "steps"), [(1.0, 1), (20.0, 1000), (50.0, 20_000)])
-def test_a_delta_in_the_noise_of_floating_point_is_never_told_too_cheap(
+def test_an_epsilon_is_never_too_low_at_a_delta_within_floating_point_noise(
     delta: float, noise: float, steps: int
 ) -> None:
-    # What dp-accounting says by itself is too low from 1e-12 at 1,000 steps, from 1e-10 at 20,000 on.
+    # By itself, dp-accounting is too low from 1e-12 at 1,000 steps, from 1e-10 at 20,000 on.
     segments = ((SampledGaussian(1.0, noise, 1), steps),)
     exact = gaussian_epsilon(noise, steps, delta)
     *_, best = upper_ends(segments, delta)
@@ -252,17 +248,15 @@ def test_a_delta_in_the_noise_of_floating_point_is_never_told_too_cheap(
         assert lower_end(segments, delta, 1e-3) <= exact
 
 
-def test_what_dp_accounting_says_by_itself_can_be_too_cheap() -> None:
-    segments = pld.from_gaussian_mechanism(50.0, value_discretization_interval=2.5e-4).self_compose(
-        20_000
-    )
-    assert segments.get_epsilon_for_delta(1e-12) < gaussian_epsilon(50.0, 20_000, 1e-12) - 0.01
+def test_dp_accounting_by_itself_can_be_too_low() -> None:
+    one_step = pld.from_gaussian_mechanism(50.0, value_discretization_interval=2.5e-4)
+    loss = one_step.self_compose(20_000)
+    assert loss.get_epsilon_for_delta(1e-12) < gaussian_epsilon(50.0, 20_000, 1e-12) - 0.01
 
 
 def test_nothing_and_no_noise_have_two_equal_ends() -> None:
     assert bounds({}, delta=1e-5) == (0.0, 0.0)
     assert bounds({SampledGaussian(0.5, 0.0, 1): 1}, delta=1e-5) == (math.inf, math.inf)
-    exact = epsilon({SampledGaussian(1.0, 2.0, 1): 1}, delta=1e-5)
-    assert bounds({SampledGaussian(1.0, 2.0, 1): 1}, delta=1e-5) == pytest.approx(
-        (exact, exact), abs=1e-10
-    )
+    unsampled = {SampledGaussian(1.0, 2.0, 1): 1}
+    exact = epsilon(unsampled, delta=1e-5)
+    assert bounds(unsampled, delta=1e-5) == pytest.approx((exact, exact), abs=1e-10)

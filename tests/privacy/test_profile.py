@@ -1,8 +1,6 @@
-"""The privacy profile, and the bound on any attack: closed forms, the best attack there is, the accountant.
+"""The privacy profile, and the bound on any attack.
 
-Mutants killed:
-_bound: one direction only; e^-epsilon for e^epsilon; deltas forgotten; 1 - fpr for fpr. _end: always 1.
-most_true_positives: the worst of the grid for the best; one grid only. delta_of: the coarsest grid; mu for its square.
+They are held to closed forms, to the best attack there is, and to the accountant.
 """
 
 import math
@@ -23,9 +21,7 @@ RATES = [0.0, 1e-5, 1e-3, 0.01, 0.1, 0.5, 0.9, 1.0]
     "events", [{SampledGaussian(1.0, 2.0, 3): 2}, {SampledGaussian(0.064, 1.1, 16): 20}], ids=str
 )
 @pytest.mark.parametrize("delta", [1e-7, 1e-5, 1e-3])
-def test_the_profile_and_epsilon_tell_the_same(
-    events: dict[SampledGaussian, int], delta: float
-) -> None:
+def test_the_profile_and_epsilon_agree(events: dict[SampledGaussian, int], delta: float) -> None:
     profile = privacy_profile(events, delta=delta)
     assert profile.delta(epsilon(events, delta=delta)) == pytest.approx(delta, rel=0.02)
 
@@ -53,7 +49,8 @@ def test_the_profile_falls() -> None:
 @pytest.mark.parametrize("rate", RATES)
 def test_for_gaussians_the_bound_is_the_best_attack(mu: float, rate: float) -> None:
     bound = privacy_profile({SampledGaussian(1.0, 1 / mu, 1): 1}).most_true_positives(rate)
-    best = float(norm.cdf(norm.ppf(rate) + mu))  # Neyman and Pearson
+    # By Neyman and Pearson.
+    best = float(norm.cdf(norm.ppf(rate) + mu))
     assert best - 1e-12 <= bound <= best + 2e-5
 
 
@@ -63,36 +60,42 @@ def test_for_a_sampled_release_no_attack_is_above_the_bound_and_the_better_direc
 ) -> None:
     q, sigma = 0.3, 0.7
     bound = privacy_profile({SampledGaussian(q, sigma, 1): 1}).most_true_positives(rate)
-    cut = sigma * norm.isf(rate)  # members: the mixture; flag what is above the cut
+    # Members draw from the mixture: values above the cut are flagged.
+    cut = sigma * norm.isf(rate)
     forward = (1 - q) * rate + q * norm.sf((cut - 1) / sigma)
-    cut = _quantile(rate, q, sigma)  # members: the part without the record; flag what is below
+    # Members draw from the part without the record: values below the cut are flagged.
+    cut = _quantile(rate, q, sigma)
     backward = norm.cdf(cut / sigma)
-    assert (
-        max(forward, backward) - 1e-9 <= bound <= max(forward, backward) + 0.01
-    )  # which holds in both at once
+    # The bound holds in both directions at once.
+    best = max(forward, backward)
+    assert best - 1e-9 <= bound <= best + 0.01
 
 
 def _quantile(rate: float, q: float, sigma: float) -> float:
-    """Where the mixture has the mass rate to the left."""
+    """Returns the point with the mass `rate` of the mixture to its left."""
     low, high = -20.0, 20.0
     for _ in range(200):
         middle = 0.5 * (low + high)
         mass = (1 - q) * norm.cdf(middle / sigma) + q * norm.cdf((middle - 1) / sigma)
-        low, high = (middle, high) if mass < rate else (low, middle)
+        if mass < rate:
+            low = middle
+        else:
+            high = middle
     return low
 
 
 def test_the_bound_rises_from_delta_like_odds_to_certainty() -> None:
     profile = privacy_profile({SampledGaussian(0.064, 1.1, 16): 20})
-    found = [profile.most_true_positives(rate) for rate in RATES]
-    assert found == sorted(found)
-    assert found[-1] == 1.0
-    assert all(value >= rate for value, rate in zip(found, RATES, strict=True))
-    assert found[2] < math.exp(6.552) * 1e-3 + 1e-5  # what (6.552, 1e-5) alone would allow
+    bounds = [profile.most_true_positives(rate) for rate in RATES]
+    assert bounds == sorted(bounds)
+    assert bounds[-1] == 1.0
+    assert all(value >= rate for value, rate in zip(bounds, RATES, strict=True))
+    # The point (6.552, 1e-5) of the profile alone would allow more.
+    assert bounds[2] < math.exp(6.552) * 1e-3 + 1e-5
 
 
 @pytest.mark.parametrize("value", [-0.1, math.nan])
-def test_an_epsilon_or_a_rate_that_is_none_is_refused(value: float) -> None:
+def test_an_epsilon_or_a_rate_outside_its_range_is_refused(value: float) -> None:
     profile = privacy_profile({SampledGaussian(1.0, 1.0, 1): 1})
     with pytest.raises(ValueError, match="epsilon must be >= 0, got"):
         profile.delta(value)
@@ -101,6 +104,6 @@ def test_an_epsilon_or_a_rate_that_is_none_is_refused(value: float) -> None:
 
 
 @pytest.mark.parametrize("events", [{}, {SampledGaussian(0.5, 0.0, 1): 1}], ids=str)
-def test_what_has_no_profile_is_refused(events: dict[SampledGaussian, int]) -> None:
+def test_events_without_a_profile_are_refused(events: dict[SampledGaussian, int]) -> None:
     with pytest.raises(ValueError, match="only releases with noise have a privacy profile"):
         privacy_profile(events)

@@ -1,0 +1,80 @@
+"""Metrics: known answers by hand, and None where nothing can be measured."""
+
+import math
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from securefl.data.task import Examples, Task
+from securefl.learning.evaluate import evaluate, measure, predict
+from securefl.learning.protocol import Metrics
+
+
+def binary(*positive: float) -> Tensor:
+    chances = torch.tensor(positive, dtype=torch.float64).unsqueeze(1)
+    return torch.cat([1 - chances, chances], dim=1)
+
+
+def test_metrics_of_two_classes_known_answer() -> None:
+    # Guesses 1 1 1 0 | 0 1 0: 5 of 7 right, 3/4 of the ones, 2/3 of the zeros. Pairs of a one and a
+    # zero in the right order, where a tie counts half: 3 + 3 + 3 + 1.5 of 12.
+    chances = binary(0.9, 0.8, 0.7, 0.4, 0.4, 0.6, 0.2)
+    metrics = measure(chances, torch.tensor([1, 1, 1, 1, 0, 0, 0]))
+    assert metrics.records == 7
+    assert metrics.accuracy == pytest.approx(5 / 7)
+    assert metrics.balanced_accuracy == pytest.approx(17 / 24)
+    assert metrics.auc == pytest.approx(7 / 8)
+    assert metrics.majority == pytest.approx(4 / 7)
+
+
+def test_metrics_of_three_classes_known_answer() -> None:
+    # Guesses 0 1 1 0 2. One against the rest: class 0 has 4 of 6 pairs, class 1 has 4 of 4, class 2
+    # has 5.5 of 6; weighted by class size their mean would be 5/6 instead of 31/36.
+    chances = torch.tensor(
+        [[0.6, 0.3, 0.1], [0.3, 0.5, 0.2], [0.1, 0.8, 0.1], [0.7, 0.1, 0.2], [0.2, 0.2, 0.6]],
+        dtype=torch.float64,
+    )
+    metrics = measure(chances, torch.tensor([0, 0, 1, 2, 2]))
+    assert metrics.accuracy == pytest.approx(3 / 5)
+    assert metrics.balanced_accuracy == pytest.approx(2 / 3)
+    assert metrics.auc == pytest.approx(31 / 36)
+    assert metrics.majority == pytest.approx(2 / 5)
+
+
+def test_where_a_class_is_missing_there_is_no_auc_and_no_balanced_accuracy() -> None:
+    metrics = measure(binary(0.9, 0.2, 0.8, 0.7), torch.tensor([1, 1, 1, 1]))
+    assert metrics == Metrics(4, 0.75, None, None, 1.0)
+    chances = torch.tensor([[0.6, 0.3, 0.1], [0.3, 0.5, 0.2]], dtype=torch.float64)
+    assert measure(chances, torch.tensor([0, 0])) == Metrics(2, 0.5, None, None, 1.0)
+
+
+def test_without_records_nothing_is_measured() -> None:
+    chances = torch.zeros(0, 2, dtype=torch.float64)
+    metrics = measure(chances, torch.zeros(0, dtype=torch.long))
+    assert metrics == Metrics(0, None, None, None, None)
+
+
+@pytest.mark.parametrize("bad", [math.nan, math.inf])
+def test_a_model_that_overflows_is_not_measured(bad: float) -> None:
+    # A run met this: a row of 1e38 under the mean, inf - inf in the logits, an error from the AUC.
+    chances = binary(0.9, 0.2, 0.8, bad)
+    assert measure(chances, torch.tensor([1, 0, 1, 1])) == Metrics(4, None, None, None, 0.75)
+
+
+def test_a_model_is_evaluated_on_its_own_predictions() -> None:
+    model = nn.Linear(1, 1)
+    with torch.no_grad():
+        model.weight.fill_(2.0)
+        model.bias.fill_(-1.0)
+    examples = Examples(torch.tensor([[0.0], [1.0], [1.0], [0.0]]), torch.tensor([0, 1, 0, 0]))
+    chances = predict(model, Task(1, 2), examples.features)
+    assert chances.dtype is torch.float64
+    assert not chances.requires_grad
+    assert chances[:, 1].tolist() == pytest.approx(
+        [0.268941, 0.731059, 0.731059, 0.268941], abs=1e-6
+    )
+    metrics = evaluate(model, Task(1, 2), examples)
+    assert (metrics.records, metrics.accuracy, metrics.majority) == (4, 0.75, 0.75)
+    assert metrics.balanced_accuracy == pytest.approx(5 / 6)
+    assert metrics.auc == pytest.approx(5 / 6)
