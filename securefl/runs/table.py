@@ -4,6 +4,7 @@ import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from statistics import mean, stdev
+from typing import NamedTuple
 
 from securefl.runs.metrics import RunMetrics
 
@@ -14,7 +15,13 @@ NO_CLAIM = "none"
 
 @dataclass(frozen=True)
 class Row:
-    """One line of a table: a label and the metrics of its runs (one a seed), or why there are none."""
+    """One line of a table.
+
+    Args:
+        label: of the line.
+        runs: the metrics of its runs, one a seed.
+        note: why there are no runs.
+    """
 
     label: str
     runs: Sequence[RunMetrics] = ()
@@ -22,7 +29,7 @@ class Row:
 
 
 def cells(row: Row) -> list[str]:
-    """The row as text; mean and standard error where there are several runs."""
+    """Returns a row as text; mean and standard error where there are several runs."""
     if not row.runs:
         return [row.label, row.note, *[""] * (len(COLUMNS) - 2)]
     return [
@@ -39,41 +46,58 @@ def cells(row: Row) -> list[str]:
 
 
 def plain(rows: Iterable[Row]) -> str:
-    """Aligned text, one line a row."""
-    lines = [list(COLUMNS), *map(cells, rows)]
-    widths = [
-        max(len(line[i]) for line in lines if line[2] or line is lines[0] or i == 0)
-        for i in range(len(COLUMNS))
-    ]
-    text = [
-        "  ".join(
-            f"{part:<{widths[i]}}" if part else " " * widths[i] for i, part in enumerate(line)
-        ).rstrip()
-        for line in lines
-    ]
-    return "\n".join([text[0], "-" * len(text[0]), *text[1:]])
+    """Returns aligned text, one line a row."""
+    head = list(COLUMNS)
+    body = [cells(row) for row in rows]
+    # A note spans all columns after the label, so it makes none of them wider.
+    measured = [line for line in body if line[2]]
+    widths = [max(len(line[i]) for line in [head, *measured]) for i in range(len(COLUMNS))]
+    widths[0] = max(len(line[0]) for line in [head, *body])
+    first, *rest = [_aligned(line, widths) for line in [head, *body]]
+    return "\n".join([first, "-" * len(first), *rest])
 
 
-def mean_and_error(values: Sequence[float]) -> tuple[float, float | None]:
-    """Mean and standard error; None for the error of a single value."""
-    return mean(values), stdev(values) / math.sqrt(len(values)) if len(values) > 1 else None
+def _aligned(line: Sequence[str], widths: Sequence[int]) -> str:
+    parts = [f"{part:<{width}}" for part, width in zip(line, widths, strict=True)]
+    return "  ".join(parts).rstrip()
+
+
+class MeanAndError(NamedTuple):
+    """A mean and its standard error; None for the error of a single value."""
+
+    mean: float
+    error: float | None
+
+
+def mean_and_error(values: Sequence[float]) -> MeanAndError:
+    """Returns the mean of some values, with the sample deviation over root n as its error."""
+    if len(values) == 1:
+        return MeanAndError(mean(values), None)
+    return MeanAndError(mean(values), stdev(values) / math.sqrt(len(values)))
+
+
+def with_error(value: float, error: float | None, *, digits: int = 3) -> str:
+    """Returns a number with its error, as every table prints it: "0.700 ± 0.100"."""
+    number = f"{value:.{digits}f}"
+    return number if error is None else f"{number} ± {error:.{digits}f}"
 
 
 def _quality(values: Sequence[float | None]) -> str:
     measured = [value for value in values if value is not None]
+    # A mean over the seeds that could be measured would pass for one over all.
     if len(measured) < len(values):
         return NOT_MEASURED
-    middle, error = mean_and_error(measured)
-    return f"{middle:.3f}" if error is None else f"{middle:.3f} ± {error:.3f}"
+    return with_error(*mean_and_error(measured))
 
 
 def _claim(values: Sequence[float | None], form: str) -> str:
-    claimed = [value for value in values if value is not None]
-    return form.format(max(claimed)) if claimed else NO_CLAIM
+    """The largest value: a claim about several runs is that of the worst."""
+    claims = [value for value in values if value is not None]
+    return form.format(max(claims)) if claims else NO_CLAIM
 
 
 def _seeded(runs: Sequence[RunMetrics]) -> str:
-    """A mark for noise that whoever has the seed can take away again."""
+    """A mark for noise that anybody with the seed can subtract again."""
     return " (seeded)" if any(run.get("noise") == "seeded" for run in runs) else ""
 
 

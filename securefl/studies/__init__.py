@@ -1,6 +1,7 @@
-"""Many scenarios at once: the cells of a grid, their scores, and the statistics and tables made of them.
+"""Many scenarios at once: the cells of a grid, their scores, statistics and tables.
 
-Studies that come with the package are in `shipped/`. Nothing here draws on a terminal.
+For commands and benchmarks. The studies that come with the package are in `shipped/`. Nothing here
+draws on a terminal.
 """
 
 from typing import TYPE_CHECKING

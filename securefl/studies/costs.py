@@ -1,11 +1,14 @@
-"""What cells take: the mean over the ended cells of a row, or of all rows where the row has none yet."""
+"""What cells take, estimated from those that have ended."""
 
 from collections import Counter
 from collections.abc import Mapping
 
 
 class Costs:
-    """Wall seconds and bytes of ended cells, by row."""
+    """Wall seconds and bytes of ended cells, by row.
+
+    A row without an ended cell is taken for an average one.
+    """
 
     def __init__(self) -> None:
         self._seconds: dict[str, float] = {}
@@ -13,27 +16,35 @@ class Costs:
         self._bytes: list[int] = []
 
     def note(self, row: str, seconds: float) -> None:
-        """A cell of the row took so long."""
+        """Adds the wall time of a cell of the row."""
         self._seconds[row] = self._seconds.get(row, 0.0) + seconds
         self._cells[row] += 1
 
     def note_size(self, size: int) -> None:
-        """A cell takes so many bytes on disk."""
+        """Adds the bytes on disk of a cell."""
         self._bytes.append(size)
 
-    def seconds(self, left: Mapping[str, int], jobs: int) -> float | None:
-        """Wall seconds for so many more cells of each row in so many processes, one cell at least; None if unknown."""
+    def seconds(self, remaining: Mapping[str, int], jobs: int) -> float | None:
+        """Returns the wall seconds that more cells will take; None while unknown.
+
+        Args:
+            remaining: row -> number of cells.
+            jobs: processes at once. However many they are, one cell takes its own time.
+        """
         if not self._cells:
             return None
-        usual = sum(self._seconds.values()) / self._cells.total()
-        means = {
-            row: self._seconds[row] / self._cells[row] if row in self._cells else usual
-            for row, n in left.items()
-            if n
-        }
-        total = sum(left[row] * seconds for row, seconds in means.items())
-        return max([total / jobs, *means.values()]) if means else 0.0
+        means = {row: self._mean(row) for row, count in remaining.items() if count}
+        if not means:
+            return 0.0
+        total = sum(remaining[row] * seconds for row, seconds in means.items())
+        return max(total / jobs, *means.values())
+
+    def _mean(self, row: str) -> float:
+        """Seconds a cell of the row, or of all rows where it has none yet."""
+        if row in self._cells:
+            return self._seconds[row] / self._cells[row]
+        return sum(self._seconds.values()) / self._cells.total()
 
     def size(self, cells: int) -> float | None:
-        """Bytes for so many more cells; None while unknown."""
+        """Returns the bytes that more cells will take; None while unknown."""
         return cells * sum(self._bytes) / len(self._bytes) if self._bytes else None

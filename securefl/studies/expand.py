@@ -12,15 +12,24 @@ from typing import Any
 from securefl.errors import ScenarioError
 from securefl.privacy.remember import Remember
 from securefl.scenario.overrides import place
-from securefl.studies.levels import label_of, told_value
-from securefl.studies.study import Baseline, Choice, Level, Study
+from securefl.studies.levels import Keys, label_in_words, label_of
+from securefl.studies.sections import Baseline, Choice, Level
+from securefl.studies.study import Study
 
-MOST_CELLS = 100_000
+MAX_CELLS = 100_000
 
 
 @dataclass(frozen=True)
 class Planned:
-    """A cell to run: the row it belongs to, its seed, its part of the row, and the resolved scenario."""
+    """A cell to run.
+
+    Args:
+        row: label of the row that it belongs to.
+        levels: axis -> label of the level.
+        seed: the study's.
+        part: which part of the row; empty where the row has one part.
+        scenario: what it runs, resolved.
+    """
 
     row: str
     levels: Mapping[str, str]
@@ -39,7 +48,7 @@ class Row:
 
     @property
     def label(self) -> str:
-        """What tables call it."""
+        """The row's name in tables."""
         return self.named()
 
     @property
@@ -48,62 +57,65 @@ class Row:
         return {axis: level.label for axis, level in self.levels.items()}
 
     def named(self, *, without: tuple[str | None, ...] = ()) -> str:
-        """The label, some axes left out."""
-        levels = ", ".join(
-            told_value(axis, level.label)
+        """Returns the label with some axes left out."""
+        words = [
+            label_in_words(axis, level.label)
             for axis, level in self.levels.items()
             if axis not in without
-        )
+        ]
+        levels = ", ".join(words)
         if self.baseline is None:
             return levels or self.study
         return f"{self.baseline.label} ({levels})" if levels else self.baseline.label
 
-    def is_on(self, chosen: Choice) -> bool:
-        """Whether it lies on one of the chosen levels of every axis named."""
-        return all(
-            axis in self.levels and self.levels[axis].label in labels
-            for axis, labels in chosen.items()
-        )
+    def is_on(self, choice: Choice) -> bool:
+        """Whether the row lies on one of the chosen levels of every axis named."""
+        return all(self._has_one_of(axis, labels) for axis, labels in choice.items())
+
+    def _has_one_of(self, axis: str, labels: tuple[str, ...]) -> bool:
+        return axis in self.levels and self.levels[axis].label in labels
 
 
 def expand(study: Study, *, remember: Remember) -> tuple[Planned, ...]:
-    """Every cell of the study, rows in the order of the axes, then the baselines; each scenario checked.
+    """Returns every cell of a study, with its scenario checked.
+
+    The rows of the grid come in the order of the axes, then the baselines.
 
     Args:
         study: checked by itself.
-        remember: finds the cells of a study that was checked before under the same code.
+        remember: caches the cells of a study that was checked before under the same code.
 
     Raises:
-        ScenarioError: a cell is no valid scenario, an exclusion or override meets no cell, or there are too many.
+        ScenarioError: a cell is no valid scenario, an exclusion or override meets no cell, or there
+            are too many cells.
     """
-    _bounded(study)
-    _apart(study)
-    labels = Counter(row.label for row in rows(study))
-    if not labels:
-        raise ScenarioError("the study has no cell: everything is excluded")
-    label, count = labels.most_common(1)[0]
-    if count > 1:
-        raise ScenarioError(f"two rows would be called {label!r}; name the levels apart")
+    _check_size(study)
+    _check_axes_are_apart(study)
+    _check_labels(study)
     written = json.dumps(study.model_dump(mode="json"))  # the order of axes and keys counts
-    found = remember(
+    cells = remember(
         "studies", {"study": written}, lambda: [vars(planned) for planned in _expanded(study)]
     )
-    return tuple(Planned(**planned) for planned in found)
+    return tuple(Planned(**cell) for cell in cells)
 
 
 def rows(study: Study) -> Iterator[Row]:
-    """Every row, exclusions left out. Raises ScenarioError where an exclusion excludes nothing."""
-    excluded = [study.choice(chosen, "exclude") for chosen in study.exclude]
-    hits = [0] * len(excluded)
+    """Yields every row, without the excluded ones.
+
+    Raises:
+        ScenarioError: an exclusion excludes nothing.
+    """
+    exclusions = [study.choice(chosen, "exclude") for chosen in study.exclude]
+    used: set[int] = set()
     for levels in itertools.product(*study.axes.values()):
         row = Row(dict(zip(study.axes, levels, strict=True)), None, study.name)
-        matching = [number for number, chosen in enumerate(excluded) if row.is_on(chosen)]
-        for number in matching:
-            hits[number] += 1
+        matching = {number for number, choice in enumerate(exclusions) if row.is_on(choice)}
+        used |= matching
         if not matching:
             yield row
-    if 0 in hits:
-        raise ScenarioError(f"exclude: {study.exclude[hits.index(0)]} excludes no cell")
+    for number, chosen in enumerate(study.exclude):
+        if number not in used:
+            raise ScenarioError(f"exclude: {chosen} excludes no cell")
     for baseline in study.baseline:
         crossed = study.crossed(baseline)
         for levels in itertools.product(*crossed.values()):
@@ -111,8 +123,9 @@ def rows(study: Study) -> Iterator[Row]:
 
 
 def data_tables(study: Study, row: Row) -> list[Mapping[str, Any]]:
-    """The data table of each part of a row with the first seed, before defaults are filled in."""
-    keys, seeds = _keys(study, row, 0), dict.fromkeys(study.seed_keys, study.seeds[0])
+    """Returns the `data` table of each part of a row with the first seed, without defaults."""
+    keys = _keys(study, row, 0)
+    seeds = dict.fromkeys(study.seed_keys, study.seeds[0])
     return [
         _filled(study.base, [*keys, *part.items(), *seeds.items()]).get("data", {})
         for part in _parts(row.baseline)
@@ -120,31 +133,28 @@ def data_tables(study: Study, row: Row) -> list[Mapping[str, Any]]:
 
 
 def _expanded(study: Study) -> Iterator[Planned]:
-    from securefl.scenario.scenario import (
-        make_scenario,
-    )  # torch: a second that a study seen before need not wait
+    # Torch takes seconds to import, which a study that was checked before need not wait for.
+    from securefl.scenario.scenario import make_scenario
 
-    _every_override_counts(study)
+    _check_overrides(study)
     for row in rows(study):
         for part, (nth, seed) in itertools.product(_parts(row.baseline), enumerate(study.seeds)):
             keys = _keys(study, row, nth)
-            if twice := [key for key in study.seed_keys if key in {*dict(keys), *part}]:
-                told = f"row {row.label!r} sets {twice[0]!r}, which the seeds set"
-                raise ScenarioError(f"{told}: change one, or seed_keys")
+            _check_seed_keys(study, row, {*dict(keys), *part})
+            seeds = dict.fromkeys(study.seed_keys, seed)
             try:
-                seeds = dict.fromkeys(study.seed_keys, seed)
-                scenario = make_scenario(
-                    _filled(study.base, [*keys, *part.items(), *seeds.items()])
-                )
+                values = _filled(study.base, [*keys, *part.items(), *seeds.items()])
+                scenario = make_scenario(values)
             except ScenarioError as reason:
                 raise ScenarioError(f"cell {row.label!r}: {reason}") from None
-            yield Planned(row.label, row.labels, seed, _told(part), scenario.resolved())
+            yield Planned(row.label, row.labels, seed, _part_label(part), scenario.resolved())
 
 
 def _keys(study: Study, row: Row, nth: int) -> list[tuple[str, Any]]:
     """The keys that a row sets with the nth seed of the study, overrides last."""
     keys = [pair for level in row.levels.values() for pair in level.keys.items()]
-    keys += [] if row.baseline is None else row.baseline.set.items()
+    if row.baseline is not None:
+        keys += row.baseline.set.items()
     for override in study.override:
         if row.is_on(study.choice(override.when, "override.when")):
             keys += override.set.items()
@@ -152,43 +162,60 @@ def _keys(study: Study, row: Row, nth: int) -> list[tuple[str, Any]]:
     return keys
 
 
-def _every_override_counts(study: Study) -> None:
-    """Refuse an override that meets no row."""
+def _check_seed_keys(study: Study, row: Row, keys: set[str]) -> None:
+    """Refuses a row that sets what the seeds set."""
+    for key in study.seed_keys:
+        if key in keys:
+            raise ScenarioError(
+                f"row {row.label!r} sets {key!r}, which the seeds set: change one, or seed_keys"
+            )
+
+
+def _check_overrides(study: Study) -> None:
+    """Refuses an override that meets no row."""
     for override in study.override:
-        chosen = study.choice(override.when, "override.when")
-        if not any(row.is_on(chosen) for row in rows(study)):
+        choice = study.choice(override.when, "override.when")
+        if not any(row.is_on(choice) for row in rows(study)):
             raise ScenarioError(f"override: when = {override.when} meets no cell")
 
 
-def _apart(study: Study) -> None:
-    """Refuse an axis that sets what an earlier one has set: the labels of the earlier one would lie."""
+def _check_labels(study: Study) -> None:
+    """Refuses a study without rows, or with two rows of one name."""
+    labels = Counter(row.label for row in rows(study))
+    if not labels:
+        raise ScenarioError("the study has no cell: everything is excluded")
+    label, count = labels.most_common(1)[0]
+    if count > 1:
+        raise ScenarioError(f"two rows would be called {label!r}; name the levels apart")
+
+
+def _check_axes_are_apart(study: Study) -> None:
+    """Refuses an axis that sets what an earlier one has set: the earlier labels would be wrong."""
     set_by = {
         axis: {key for level in levels for key in level.keys} for axis, levels in study.axes.items()
     }
     for earlier, later in itertools.combinations(set_by, 2):
         for key, over in itertools.product(sorted(set_by[earlier]), sorted(set_by[later])):
+            # Also a table that holds the key, such as "model" over "model.hidden".
             if f"{key}.".startswith(f"{over}."):
                 raise ScenarioError(f"axis {later!r} sets {over!r}, which axis {earlier!r} has set")
 
 
-def _bounded(study: Study) -> None:
-    """Refuse a study that is larger than any machine would finish, before anything is made of it."""
-    grids = [
-        study.axes.values(),
-        *(study.crossed(baseline).values() for baseline in study.baseline),
-    ]
-    parts = [1, *(max(1, sum(map(len, baseline.average.values()))) for baseline in study.baseline)]
-    count = len(study.seeds) * sum(
-        part * math.prod(len(levels) for levels in grid)
-        for part, grid in zip(parts, grids, strict=True)
-    )
-    if count > MOST_CELLS:
+def _check_size(study: Study) -> None:
+    """Refuses a study that is larger than any machine would finish, before anything is made."""
+    cells_a_seed = math.prod(len(levels) for levels in study.axes.values())
+    for baseline in study.baseline:
+        parts = max(1, sum(len(values) for values in baseline.average.values()))
+        crossed = study.crossed(baseline).values()
+        cells_a_seed += parts * math.prod(len(levels) for levels in crossed)
+    count = len(study.seeds) * cells_a_seed
+    if count > MAX_CELLS:
         raise ScenarioError(
-            f"the study has {count} cells before exclusions, at most {MOST_CELLS} can be run"
+            f"the study has {count} cells before exclusions, at most {MAX_CELLS} can be run"
         )
 
 
-def _filled(base: Mapping[str, Any], keys: Iterable[tuple[str, Any]]) -> dict[str, Any]:
+def _filled(base: Mapping[str, Any], keys: Iterable[tuple[str, Any]]) -> Keys:
     """The base with the keys set, one after the other."""
     values = copy.deepcopy(dict(base))
     for path, value in keys:
@@ -196,7 +223,7 @@ def _filled(base: Mapping[str, Any], keys: Iterable[tuple[str, Any]]) -> dict[st
     return values
 
 
-def _parts(baseline: Baseline | None) -> list[dict[str, Any]]:
+def _parts(baseline: Baseline | None) -> list[Keys]:
     """The keys that set apart the cells of one row and seed."""
     if baseline is None or not baseline.average:
         return [{}]
@@ -204,5 +231,5 @@ def _parts(baseline: Baseline | None) -> list[dict[str, Any]]:
     return [{key: value} for value in values]
 
 
-def _told(part: Mapping[str, Any]) -> str:
+def _part_label(part: Keys) -> str:
     return ", ".join(f"{key}={label_of(value)}" for key, value in part.items())

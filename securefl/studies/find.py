@@ -6,8 +6,9 @@ from securefl.errors import ScenarioError
 
 
 def find_study(name: str) -> Path:
-    """A file, or a study that is shipped, by its name. Raises ScenarioError."""
-    if (path := Path(name)).suffix == ".toml" or path.exists():
+    """Returns the file of that name, or of the shipped study. Raises ScenarioError."""
+    path = Path(name)
+    if path.suffix == ".toml" or path.exists():
         return path
     shipped = shipped_studies()
     if name not in shipped:
@@ -18,6 +19,6 @@ def find_study(name: str) -> Path:
 
 
 def shipped_studies() -> dict[str, Path]:
-    """Name -> file of the studies that come with the package."""
+    """Returns name -> file of the studies that come with the package."""
     folder = Path(__file__).parent / "shipped"
     return {path.stem: path for path in sorted(folder.glob("*.toml"))}

@@ -1,4 +1,7 @@
-"""The records that judge a row of a study: how many, and whether the seeds draw them anew. Public numbers only."""
+"""The test records behind a row of a study: how many they are, and whether the seeds draw them.
+
+Public numbers only.
+"""
 
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
@@ -15,8 +18,8 @@ class Judges(NamedTuple):
         records: how many judge in each seed.
         train: how many of the same pool train in each seed.
         idle: how many of that pool do not train in a seed, judging ones included.
-        redrawn: every seed draws anew from the pool which records train.
-        same: all seeds are judged on the same records.
+        redrawn: whether every seed draws again which records of the pool train.
+        same: whether all seeds are judged on the same records.
         classes: of the task.
     """
 
@@ -29,66 +32,68 @@ class Judges(NamedTuple):
 
     @property
     def overlap(self) -> float:
-        """Records that do not train over records that train, where seeds draw both anew; else 0."""
+        """Records that do not train over records that train; 0 unless seeds draw both again."""
         return self.idle / self.train if self.redrawn else 0.0
 
 
 def judges_of(parts: Sequence[Table], *, new_splits: bool) -> Judges:
-    """The records that judge a row.
+    """Returns the records that judge a row.
 
     Args:
-        parts: the data table of each of its cells with the first seed; several where the row is a mean.
-        new_splits: the seeds differ in data.split_seed.
+        parts: the data table of each of its cells with the first seed; several where the row is a
+            mean over parts.
+        new_splits: whether the seeds differ in data.split_seed.
     """
-    from securefl.scenario.catalog import (
-        DATA,
-    )  # torch: a second that commands without tables need not wait
+    # Torch takes a second to import, which commands without tables need not wait for.
+    from securefl.scenario.catalog import DATA
 
     first = parts[0]
-    name, test_on, held_out = (
-        first.get("name", "heart"),
-        first.get("test_on"),
-        first.get("held_out"),
-    )
-    entry = DATA[name]
-    how = first.get("partition") or entry.usual
-    own = how if how in entry.partitions else next(iter(entry.partitions))
+    entry = DATA[first.get("name", "heart")]
+    held_out, test_on = first.get("held_out"), first.get("test_on")
+    partition = first.get("partition") or entry.usual
+    own = partition if partition in entry.partitions else next(iter(entry.partitions))
     training, judging = entry.training(test_on), entry.judging(test_on)
     pool = sum(entry.partitions[own]) + sum(entry.tests[own])
     train, records = sum(training[own]), sum(judging[own])
     if held_out is not None:
+        # A site that is held out neither trains nor lies idle: all of it judges, unless the
+        # validation records of the others do.
         outside = entry.partitions[entry.usual][held_out] + entry.tests[entry.usual][held_out]
         pool -= outside
         train -= training[entry.usual][held_out]
-        records = records - judging[entry.usual][held_out] if test_on == "validation" else outside
-    elif how in entry.partitions and len(judging[own]) > 1 and first.get("only") is not None:
+        records -= judging[entry.usual][held_out]
+        if test_on != "validation":
+            records = outside
+    elif first.get("only") is not None and partition in entry.partitions and len(judging[own]) > 1:
+        # Every part trains on one site and is judged on the records of that site.
         records = sum(judging[own][part["only"]] for part in parts)
     redrawn = new_splits and entry.tuning is not None
     same = not redrawn or (held_out is not None and test_on != "validation")
-    return Judges(records, train, pool - train, redrawn, same, entry.task(*entry.sizes[:1]).classes)
+    classes = entry.task(*entry.sizes[:1]).classes
+    return Judges(records, train, pool - train, redrawn, same, classes)
 
 
 def noise_of(
     metric: str, one: float, other: float, judges: Judges, *, majority: float | None
 ) -> Noise:
-    """What keeps a mean difference from the truth, beside the seeds' spread.
+    """Returns the noise of a mean difference that the spread over seeds does not show.
 
     Args:
         metric: of the scores.
         one: mean over seeds.
-        other: what it is compared with.
+        other: the mean that it is compared with.
         judges: the records behind both.
         majority: share of the largest class among them; one half where it was not measured.
     """
-    small = judges.records * (
-        1 - (0.5 if majority is None else majority)
-    )  # records of all classes but the largest
+    share = 0.5 if majority is None else majority
+    outside_majority = judges.records * (1 - share)
     if metric == "accuracy":
         error = shares_error(one, other, judges.records)
     elif metric == "attack_success":  # a share of the records that are not of the target's class
-        error = shares_error(one, other, small)
+        error = shares_error(one, other, outside_majority)
     elif metric in ("balanced_accuracy", "auc"):
-        error = means_error(one, other, small / max(1, judges.classes - 1))
+        # All classes except the largest share these records; a class' mean rests on its part.
+        error = means_error(one, other, outside_majority / max(1, judges.classes - 1))
     else:  # costs and claims, which no test record decides
         return Noise(judges.overlap, 0.0)
     return Noise(judges.overlap, error, judges.same)

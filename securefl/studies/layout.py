@@ -6,10 +6,13 @@ from securefl.scenario.tables import Section
 
 
 class Compare(Section):
-    """Pairs to compare on equal seeds: the levels that name the reference; the other axes stay as they are.
+    """Pairs of rows to compare on equal seeds.
 
-    question names axes: comparisons on the same levels of them answer one question, and are corrected together. By
-    default a section of the tables is a question.
+    Attributes:
+        reference: axis -> the level that others are compared with; the other axes stay as they are.
+        baseline: label of the baseline that rows are compared with, instead of a reference.
+        question: axes whose levels make a question of their own; p-values are corrected together
+            within a question. By default each section of the tables is a question.
     """
 
     reference: dict[str, str] = Field(default={})
@@ -24,9 +27,12 @@ class Compare(Section):
 
 
 class Layout(Section):
-    """How tables are laid out: an axis with a section a level, and one whose levels stand side by side (one metric).
+    """How tables are laid out.
 
-    heat_map: a figure of the columns, beside the table that is published.
+    Attributes:
+        sections: the axis whose levels are sections of the page.
+        columns: the axis whose levels are columns; the table then shows the first metric only.
+        heat_map: whether a figure of the columns is published next to the table.
     """
 
     sections: str | None = None

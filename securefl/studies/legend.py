@@ -1,111 +1,132 @@
-"""What must be known to read the tables of a study: seeds, noise, marks."""
+"""The text above the tables of a study: seeds, noise, marks."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from typing import NamedTuple
 
 from securefl.studies.expand import Row, data_tables
 from securefl.studies.judges import Judges
 from securefl.studies.questions import Differences, judged_by
 from securefl.studies.scores import Scores
-from securefl.studies.statistics import FEW
+from securefl.studies.statistics import MIN_SEEDS_TO_RANK
 from securefl.studies.study import Study
 
-_TITLES = {"balanced_accuracy": "bal. acc.", "auc": "AUC"}
+TITLES = {"balanced_accuracy": "bal. acc.", "auc": "AUC"}
 
 
-def legend(study: Study, known: Sequence[Row], scores: Scores, told: Differences) -> Iterator[str]:
-    """The lines above the tables."""
+def legend(
+    study: Study, study_rows: Sequence[Row], scores: Scores, compared: Differences
+) -> Iterator[str]:
+    """Yields the lines above the tables."""
     yield f"# {study.title or study.name}"
     yield ""
-    yield f"{len(study.seeds)} seeds; mean ± standard error over seeds." + (
-        f" Fewer than {FEW} seeds rank nothing." if len(study.seeds) < FEW else ""
+    seeds = len(study.seeds)
+    few = (
+        f" Fewer than {MIN_SEEDS_TO_RANK} seeds rank nothing." if seeds < MIN_SEEDS_TO_RANK else ""
     )
+    yield f"{seeds} seeds; mean ± standard error over seeds.{few}"
     if scores.seeded:
-        yield "Noise is seeded, so that the tables can be made again; whoever has the seed can take it away."
+        yield (
+            "Noise is seeded, so that the tables can be made again; "
+            "anybody with the seed can subtract it."
+        )
     if study.compare is not None:
-        yield _differences(study, told)
-        if len(study.seeds) > 1:
+        yield _differences(study, compared)
+        if seeds > 1:
             yield ""
-            yield from (f"- {line}" for line in _noise(study, known))
+            yield from (f"- {line}" for line in _noise(study, study_rows))
 
 
 def title_of(metric: str) -> str:
-    """How tables call a metric."""
-    return _TITLES.get(metric, metric.replace("_", " "))
+    """Returns the title of a metric in tables."""
+    return TITLES.get(metric, metric.replace("_", " "))
 
 
-def _differences(study: Study, told: Differences) -> str:
+def _differences(study: Study, compared: Differences) -> str:
     """What is compared, and what a mark means."""
     compare = study.compare
-    reference = "" if compare is None else compare.baseline or ", ".join(compare.reference.values())
+    reference = ""
+    if compare is not None:
+        reference = compare.baseline or ", ".join(compare.reference.values())
     return (
-        f"Differences in {title_of(study.metrics[0])} from {reference} are paired by seed, with "
-        f"95 % t intervals, each for itself. * marks what is beyond noise, {len(told.marked)} of "
-        f"{len(told.found)} comparisons: paired t-tests with Holm's correction {_question(study, told)}, "
-        "so that a question bears a wrong mark with probability .05 at most. Nothing is marked that is "
-        "smaller than the standard error of the test records themselves. Unmarked does not mean equal: "
-        "the interval says which differences remain possible."
+        f"Differences in {title_of(study.metrics[0])} from {reference} are paired by seed. Their "
+        "95 % t intervals are not corrected for the number of comparisons. "
+        f"* marks {len(compared.marked)} of {len(compared.comparisons)} comparisons as beyond "
+        f"noise: paired t-tests with Holm's correction {_question(study, compared)}, so that the "
+        "probability of a wrong mark in a question is .05 at most. No difference is marked that is "
+        "smaller than the standard error of the test records themselves. Unmarked does not mean "
+        "equal: the interval says which differences remain possible."
     )
 
 
-def _question(study: Study, told: Differences) -> str:
+def _question(study: Study, compared: Differences) -> str:
     """Over which comparisons p-values are corrected."""
     if not study.question:
         return "over all of them"
-    sizes = sorted({len(rows) for rows in told.questions.values()})
-    count = "".join(f" to {size}" for size in dict.fromkeys([sizes[0], sizes[-1]])).removeprefix(
-        " to "
-    )
+    sizes = sorted({len(members) for members in compared.questions.values()})
+    count = str(sizes[0]) if len(sizes) == 1 else f"{sizes[0]} to {sizes[-1]}"
     return f"within a question (the same {_listed(study.question)}: {count} comparisons)"
 
 
-def _noise(study: Study, known: Sequence[Row]) -> Iterator[str]:
-    """What the seeds' spread shows of the noise, and what is added; one line for each kind of test records."""
-    kinds: dict[tuple[bool, bool, float], dict[str, Judges]] = {}
-    for row in known:
+class _Kind(NamedTuple):
+    """Rows whose noise is described by one sentence."""
+
+    redrawn: bool
+    same: bool
+    overlap: float  # 0 where all seeds are judged on the same records: it is listed by place
+
+
+def _noise(study: Study, study_rows: Sequence[Row]) -> Iterator[str]:
+    """What the spread over seeds shows of the noise, and what is added; one line a kind of rows."""
+    kinds: dict[_Kind, dict[str, Judges]] = {}
+    for row in study_rows:
         judges = judged_by(study, [row])[row.label]
-        kind = kinds.setdefault(
-            (judges.redrawn, judges.same, judges.overlap if not judges.same else 0.0), {}
-        )
-        kind.setdefault(_place(study, row), judges)
-    for (redrawn, same, _), places in kinds.items():
-        of = f"{_listed(list(places))}: " if len(kinds) > 1 else ""
-        if not same:
-            line = _new_splits(next(iter(places.values())), len(study.seeds))
-        elif redrawn:
-            line = _new_training_records(places, len(study.seeds))
+        kind = _Kind(judges.redrawn, judges.same, 0.0 if judges.same else judges.overlap)
+        kinds.setdefault(kind, {}).setdefault(_place(study, row), judges)
+    for kind, places in kinds.items():
+        line = _sentence(kind, places, len(study.seeds))
+        if len(kinds) > 1:
+            yield f"{_listed(list(places))}: {line}"
         else:
-            line = _same_records(places)
-        yield of + (line if of else line[0].upper() + line[1:])
+            yield line[0].upper() + line[1:]
+
+
+def _sentence(kind: _Kind, places: Mapping[str, Judges], seeds: int) -> str:
+    if not kind.same:
+        return _new_splits(next(iter(places.values())), seeds)
+    if kind.redrawn:
+        return _new_training_records(places, seeds)
+    return _same_records(places)
 
 
 def _new_splits(judges: Judges, seeds: int) -> str:
     return (
-        f"every seed splits the same records anew, {judges.train} to train and {judges.records} to judge. "
-        "Seeds share records, which ± leaves out: intervals and marks take "
-        f"s² (1/{seeds} + {judges.idle}/{judges.train}) for the variance of a mean difference, s² being that of "
-        "the seeds (Nadeau and Bengio 2003)."
+        f"every seed draws a new split of the same records, {judges.train} to train and "
+        f"{judges.records} to judge. Splits share records, which ± leaves out: intervals and marks "
+        f"take s² (1/{seeds} + {judges.idle}/{judges.train}) for the variance of a mean "
+        "difference, where s² is the variance over seeds (Nadeau and Bengio 2003)."
     )
 
 
-def _new_training_records(places: dict[str, Judges], seeds: int) -> str:
+def _new_training_records(places: Mapping[str, Judges], seeds: int) -> str:
     overlaps = sorted({f"{judges.idle}/{judges.train}" for judges in places.values()})
     return (
-        "every seed draws anew which records train, and all seeds are judged on the same records "
-        f"({_sizes(places)}). ± shows the first alone: intervals and marks take s² (1/{seeds} + records left "
-        f"over / records that train, here {_listed(overlaps)}) for its variance, s² being that of the seeds "
-        "(Nadeau and Bengio 2003), and add the standard error that the test records leave."
+        "every seed draws which records train, and all seeds are judged on the same records "
+        f"({_sizes(places)}). ± shows the noise of the draw alone. Intervals and marks take "
+        f"s² (1/{seeds} + idle records / training records, here {_listed(overlaps)}) for its "
+        "variance, where s² is the variance over seeds (Nadeau and Bengio 2003), and add the "
+        "standard error that the test records leave."
     )
 
 
-def _same_records(places: dict[str, Judges]) -> str:
+def _same_records(places: Mapping[str, Judges]) -> str:
     return (
         "all seeds train on the same records and are judged on the same ones "
-        f"({_sizes(places)}). ± is the noise of training runs alone; intervals and marks add the standard "
-        "error that the test records leave."
+        f"({_sizes(places)}). ± is the noise of training runs alone; intervals and marks add the "
+        "standard error that the test records leave."
     )
 
 
-def _sizes(places: dict[str, Judges]) -> str:
+def _sizes(places: Mapping[str, Judges]) -> str:
     """How many records judge, by place."""
     if len({judges.records for judges in places.values()}) == 1:
         return str(next(iter(places.values())).records)
@@ -113,10 +134,10 @@ def _sizes(places: dict[str, Judges]) -> str:
 
 
 def _place(study: Study, row: Row) -> str:
-    """The section a row stands in, or its data set where there is none."""
+    """The section of a row, or its data set where it has none."""
     section = study.table.sections
     name = str(data_tables(study, row)[0].get("name", "heart"))
-    return row.labels.get(section, name) if section is not None else name
+    return name if section is None else row.labels.get(section, name)
 
 
 def _listed(words: Sequence[str]) -> str:

@@ -5,13 +5,13 @@ from dataclasses import dataclass
 
 from securefl.studies.expand import Row, data_tables
 from securefl.studies.judges import Judges, judges_of
+from securefl.studies.layout import Compare
 from securefl.studies.scores import Scores
 from securefl.studies.statistics import Comparison, holm
 from securefl.studies.study import Study
 
-Question = tuple[
-    str, ...
-]  # labels of the levels that its comparisons share; "" where a row is not on the axis
+# Labels of the levels that its comparisons share; "" where a row is not on the axis.
+Question = tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -19,77 +19,107 @@ class Differences:
     """Each row against its reference.
 
     Args:
-        found: row -> what its comparison gave; None where a value is missing.
-        marked: the rows beyond noise.
+        comparisons: row -> its comparison; None where a value is missing.
+        marked: the rows whose difference is beyond noise.
         seeds: how many the study has.
         questions: question -> its rows, whose p-values are corrected together.
     """
 
-    found: Mapping[str, Comparison | None]
+    comparisons: Mapping[str, Comparison | None]
     marked: frozenset[str]
     seeds: int
     questions: Mapping[Question, tuple[str, ...]]
 
 
-def differences(study: Study, known: Sequence[Row], scores: Scores) -> Differences:
-    """Each row against its reference in the first metric, Holm's correction within each question."""
+def differences(study: Study, study_rows: Sequence[Row], scores: Scores) -> Differences:
+    """Compares each row with its reference in the first metric.
+
+    Marks are corrected by Holm's procedure within each question.
+    """
+    seeds = len(study.seeds)
     if study.compare is None:
-        return Differences({}, frozenset(), len(study.seeds), {})
-    judges, pairs = judged_by(study, known), dict(_pairs(study, known))
-    found = {
-        row: scores.compare(row, other, study.metrics[0], _of_both(judges[row], judges[other]))
-        for row, other in pairs.items()
-    }
+        return Differences({}, frozenset(), seeds, {})
+    judges = judged_by(study, study_rows)
+    references = dict(_references(study, study.compare, study_rows))
+    comparisons = {}
+    for row, reference in references.items():
+        both = _judges_of_both(judges[row], judges[reference])
+        comparisons[row] = scores.compare(row, reference, study.metrics[0], both)
     questions: dict[Question, tuple[str, ...]] = {}
-    for row in known:
-        if row.label in pairs:
-            question = tuple(row.labels.get(axis, "") for axis in study.question)
-            questions[question] = (*questions.get(question, ()), row.label)
-    marked = frozenset(
-        row
-        for members in questions.values()
-        for row in _beyond_noise(members, found, len(study.seeds))
-    )
-    return Differences(found, marked, len(study.seeds), questions)
+    for study_row in study_rows:
+        if study_row.label in references:
+            question = tuple(study_row.labels.get(axis, "") for axis in study.question)
+            questions[question] = (*questions.get(question, ()), study_row.label)
+    marked: set[str] = set()
+    for members in questions.values():
+        marked.update(_beyond_noise(members, comparisons, seeds))
+    return Differences(comparisons, frozenset(marked), seeds, questions)
 
 
-def judged_by(study: Study, known: Sequence[Row]) -> dict[str, Judges]:
-    """Row -> the records that judge it."""
+def judged_by(study: Study, study_rows: Sequence[Row]) -> dict[str, Judges]:
+    """Returns row -> the test records behind its numbers."""
     new_splits = "data.split_seed" in study.seed_keys and len(study.seeds) > 1
-    return {row.label: judges_of(data_tables(study, row), new_splits=new_splits) for row in known}
+    return {
+        row.label: judges_of(data_tables(study, row), new_splits=new_splits) for row in study_rows
+    }
 
 
-def _of_both(one: Judges, other: Judges) -> Judges:
+def _judges_of_both(one: Judges, other: Judges) -> Judges:
     """The records behind a difference; the fewer where two rows are judged on different ones."""
     return one._replace(records=min(one.records, other.records), same=one.same or other.same)
 
 
 def _beyond_noise(
-    rows: Sequence[str], found: Mapping[str, Comparison | None], seeds: int
+    members: Sequence[str], comparisons: Mapping[str, Comparison | None], seeds: int
 ) -> Iterator[str]:
-    """The rows of one question whose difference is marked; what lacks a seed counts and is never marked."""
-    tested = [found[row] for row in rows]
-    p_values = [one.testable if one is not None and one.n == seeds else None for one in tested]
-    return (row for row, mark in zip(rows, holm(p_values), strict=True) if mark)
+    """The rows of one question whose difference is marked.
+
+    A comparison that lacks a seed counts in the correction, and is never marked.
+    """
+    p_values = []
+    for row in members:
+        comparison = comparisons[row]
+        is_complete = comparison is not None and comparison.n == seeds
+        p_values.append(comparison.testable if comparison and is_complete else None)
+    for row, mark in zip(members, holm(p_values), strict=True):
+        if mark:
+            yield row
 
 
-def _pairs(study: Study, known: Sequence[Row]) -> Iterator[tuple[str, str]]:
-    """Each row of the grid with its reference: the same levels but for those named, or the baseline's row."""
-    compare = study.compare
-    by_levels = {tuple(row.labels.items()): row.label for row in known if row.baseline is None}
-    baselines = {
-        (row.baseline.label, tuple(row.labels.items())): row.label
-        for row in known
-        if row.baseline is not None
+def _references(
+    study: Study, compare: Compare, study_rows: Sequence[Row]
+) -> Iterator[tuple[str, str]]:
+    """Each row with the row that it is compared with."""
+    if compare.baseline is None:
+        pairs = _with_reference_levels(compare, study_rows)
+    else:
+        pairs = _with_baseline(study, compare.baseline, study_rows)
+    for row, reference in pairs:
+        if reference is not None and reference != row:
+            yield row, reference
+
+
+def _with_reference_levels(
+    compare: Compare, study_rows: Sequence[Row]
+) -> Iterator[tuple[str, str | None]]:
+    """Rows of the grid with the row on the reference's levels, and on their own of other axes."""
+    grid = [row for row in study_rows if row.baseline is None]
+    by_levels = {frozenset(row.labels.items()): row.label for row in grid}
+    for row in grid:
+        levels = {**row.labels, **compare.reference}
+        yield row.label, by_levels.get(frozenset(levels.items()))
+
+
+def _with_baseline(
+    study: Study, label: str, study_rows: Sequence[Row]
+) -> Iterator[tuple[str, str | None]]:
+    """All rows with the baseline's row on the levels that they share with it."""
+    cross = next(baseline.cross for baseline in study.baseline if baseline.label == label)
+    by_levels = {
+        frozenset(row.labels.items()): row.label
+        for row in study_rows
+        if row.baseline is not None and row.baseline.label == label
     }
-    for row in known:
-        if compare is None or (row.baseline is not None and compare.baseline is None):
-            continue
-        if compare.baseline is None:
-            other = by_levels.get(tuple({**row.labels, **compare.reference}.items()))
-        else:
-            cross = next(one.cross for one in study.baseline if one.label == compare.baseline)
-            shared = tuple((axis, label) for axis, label in row.labels.items() if axis in cross)
-            other = baselines.get((compare.baseline, shared))
-        if other is not None and other != row.label:
-            yield row.label, other
+    for row in study_rows:
+        shared = [(axis, level) for axis, level in row.labels.items() if axis in cross]
+        yield row.label, by_levels.get(frozenset(shared))

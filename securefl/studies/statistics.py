@@ -1,9 +1,9 @@
-"""Paired comparisons over seeds: t intervals, t-tests, and Holm's correction for how many are asked together.
+"""Paired comparisons over seeds: t intervals, t-tests, and Holm's correction for many questions.
 
-Two things make the plain paired t-test wrong here, and `compare` mends both. Seeds that split the same
-records anew share most of them, so that their differences vary less than independent ones would:
-`overlap` gives that back. Seeds that are all judged on the same test records say nothing of other test
-records: `records_error` adds what those leave.
+The plain paired t-test is wrong here for two reasons, and `compare` repairs both. Seeds that split
+the same records again share most of them: their differences vary less than independent ones would,
+which `overlap` gives back. Seeds that are all judged on the same test records say nothing about
+other test records: `records_error` adds the error that those leave.
 """
 
 import math
@@ -14,17 +14,25 @@ from scipy.special import stdtr, stdtrit
 
 from securefl.runs.table import mean_and_error
 
-FEW = 5  # with fewer seeds nothing is ranked
+MIN_SEEDS_TO_RANK = 5
 CONFIDENCE = 0.95
 LEVEL = 0.05
-_EQUAL = 1e-12
+EQUAL_DIFFERENCES = 1e-12  # a spread below it is rounding
+NORMAL_FREEDOM = 1e9  # degrees of freedom from which Student's law is the normal one to all digits
 
 
 class Comparison(NamedTuple):
-    """Differences on equal seeds: their mean, its standard error, their number, 95 % interval, and p-value.
+    """Differences on equal seeds.
 
-    Interval and error are None for one seed, p for fewer than five or for equal differences. records_error is the
-    standard error that the test records leave, at most; None where nobody knows how many judged.
+    Args:
+        mean: of the differences.
+        error: its standard error; None for one seed.
+        n: how many seeds.
+        low: lower end of the 95 % interval; None for one seed.
+        high: upper end; None for one seed.
+        p: p-value; None for fewer than five seeds, or equal differences.
+        records_error: a bound on the standard error that the test records leave; None where their
+            number is unknown.
     """
 
     mean: float
@@ -37,20 +45,22 @@ class Comparison(NamedTuple):
 
     @property
     def testable(self) -> float | None:
-        """The p-value, or None where the mean lies within the test records' own standard error."""
+        """The p-value, or None where the mean lies within the test records' own error."""
         if self.records_error is None or abs(self.mean) <= self.records_error:
             return None
         return self.p
 
 
 class Noise(NamedTuple):
-    """Where the noise of a mean difference comes from, beside the spread of the seeds.
+    """The sources of noise in a mean difference, besides the spread of the seeds.
 
     Args:
-        overlap: records that judge or lie idle over records that train, where every seed draws both from the same pool
-            anew; 0 where it does not.
-        records_error: the standard error that the number of test records leaves, as `shares_error` bounds it.
-        same_records: all seeds are judged on the same test records, whose error their spread cannot show.
+        overlap: records that judge or lie idle over records that train, where every seed draws both
+            again from one pool; else 0.
+        records_error: the standard error that the number of test records leaves, as `shares_error`
+            bounds it.
+        same_records: whether all seeds are judged on the same test records, whose error their
+            spread cannot show.
     """
 
     overlap: float = 0.0
@@ -59,51 +69,52 @@ class Noise(NamedTuple):
 
 
 def compare(differences: Sequence[float], noise: Noise) -> Comparison:
-    """What the differences, one a seed, say about their mean.
+    """Returns an interval and a p-value for the mean of some differences, one a seed.
 
-    The variance of the mean is s^2 (1/n + overlap), and the test records' own variance where all seeds share them.
-    Welch and Satterthwaite's degrees of freedom hold the two together.
+    The variance of the mean is s^2 (1/n + overlap), plus the test records' own variance where all
+    seeds share them. Welch and Satterthwaite's degrees of freedom combine the two.
 
     Raises:
-        ValueError: there is none.
+        ValueError: there is no difference.
 
-    Source: Nadeau and Bengio, "Inference for the Generalization Error", Machine Learning 2003, section 5.1, the
-        corrected resampled t-test.
+    Source: Nadeau and Bengio, "Inference for the Generalization Error", Machine Learning 2003,
+        section 5.1, the corrected resampled t-test.
     """
     if not differences:
         raise ValueError("no seed is in both")
     n = len(differences)
-    middle, plain = mean_and_error(differences)
+    mean, plain = mean_and_error(differences)
     if plain is None:
-        return Comparison(middle, None, n, None, None, None, noise.records_error)
-    of_seeds = plain**2 * (1 + n * noise.overlap)
-    of_records = (noise.records_error or 0.0) ** 2 if noise.same_records else 0.0
-    error = math.sqrt(of_seeds + of_records)
-    freedom = (n - 1) * ((of_seeds + of_records) / of_seeds) ** 2 if of_seeds > 0 else math.inf
+        return Comparison(mean, None, n, None, None, None, noise.records_error)
+    seeds_variance = plain**2 * (1 + n * noise.overlap)
+    records_variance = (noise.records_error or 0.0) ** 2 if noise.same_records else 0.0
+    error = math.sqrt(seeds_variance + records_variance)
+    freedom = math.inf
+    if seeds_variance > 0:
+        freedom = (n - 1) * ((seeds_variance + records_variance) / seeds_variance) ** 2
     half = error * _quantile(freedom)
-    p = (
-        None
-        if n < FEW or max(differences) - min(differences) < _EQUAL
-        else _two_sided(middle / error, freedom)
-    )
-    return Comparison(middle, error, n, middle - half, middle + half, p, noise.records_error)
+    spread = max(differences) - min(differences)
+    p = None
+    if n >= MIN_SEEDS_TO_RANK and spread >= EQUAL_DIFFERENCES:
+        p = _two_sided(mean / error, freedom)
+    return Comparison(mean, error, n, mean - half, mean + half, p, noise.records_error)
 
 
 def _quantile(freedom: float) -> float:
-    """Student's two-sided quantile of the confidence; the normal one where there is no end of freedom."""
-    return float(stdtrit(min(freedom, 1e9), (1 + CONFIDENCE) / 2))
+    """Student's two-sided quantile of the confidence."""
+    return float(stdtrit(min(freedom, NORMAL_FREEDOM), (1 + CONFIDENCE) / 2))
 
 
 def _two_sided(statistic: float, freedom: float) -> float:
     """The p-value of a t statistic."""
-    return float(2 * stdtr(min(freedom, 1e9), -abs(statistic)))
+    return float(2 * stdtr(min(freedom, NORMAL_FREEDOM), -abs(statistic)))
 
 
 def shares_error(one: float, other: float, records: float) -> float:
-    """The largest standard error that the difference of two shares of the same records can have.
+    """Bounds the standard error of the difference of two shares of the same records.
 
-    Two models that are right on the shares one and other disagree on few records or on many; this takes the most, so
-    that nothing need be known of which records each gets right.
+    Two models that are right on the shares `one` and `other` disagree on few records or on many.
+    The bound takes the most, so that nobody needs to know which records each gets right.
 
     Args:
         one: share of the records, in [0, 1].
@@ -115,7 +126,9 @@ def shares_error(one: float, other: float, records: float) -> float:
 
 
 def means_error(one: float, other: float, records: float) -> float:
-    """The same for means of numbers in [0, 1], such as an AUC: no correlation makes it larger.
+    """Bounds the standard error of the difference of two means of numbers in [0, 1].
+
+    An AUC is such a mean. No correlation between the models makes the error larger.
 
     Args:
         one: mean, in [0, 1].
@@ -128,16 +141,20 @@ def means_error(one: float, other: float, records: float) -> float:
 
 
 def holm(p_values: Sequence[float | None], *, level: float = LEVEL) -> list[bool]:
-    """Which hypotheses fall when all are tested together; the chance of one wrong fall is at most level.
+    """Returns which hypotheses are rejected when all are tested together.
 
-    None stands for a comparison that could not be tested; it counts and never falls.
+    The chance of one wrong rejection is at most level.
+
+    Args:
+        p_values: None for a comparison that could not be tested; it counts and is not rejected.
+        level: of the family.
 
     Source: Holm, Scandinavian Journal of Statistics 1979.
     """
     order = sorted((p, place) for place, p in enumerate(p_values) if p is not None)
-    fallen = [False] * len(p_values)
+    rejected = [False] * len(p_values)
     for rank, (p, place) in enumerate(order):
         if p > level / (len(p_values) - rank):
-            break
-        fallen[place] = True
-    return fallen
+            break  # every larger p-value is kept, whatever its own bound says
+        rejected[place] = True
+    return rejected

@@ -1,4 +1,4 @@
-"""Study: TOML -> a base scenario, axes, exclusions, overrides and baselines, each checked."""
+"""Study: TOML -> a base scenario, axes, exclusions, overrides and baselines, checked as a whole."""
 
 import re
 import tomllib
@@ -14,7 +14,8 @@ from securefl.scenario import overrides as setting
 from securefl.scenario.messages import sentences
 from securefl.scenario.tables import Section, Seed
 from securefl.studies.layout import Compare, Layout
-from securefl.studies.levels import distinct, label_of, read_axis, read_zip, zip_name
+from securefl.studies.levels import Keys, check_distinct, label_of, read_axis, read_zip, zip_name
+from securefl.studies.sections import Baseline, Choice, Level, Override
 
 Metric = Literal[
     "accuracy",
@@ -27,9 +28,9 @@ Metric = Literal[
     "rounds",
     "bytes_up",
 ]
-MOST_SEEDS = 1000
-_FIVE = (0, 1, 2, 3, 4)
-_SCENARIO = {
+MAX_SEEDS = 1000
+DEFAULT_SEEDS = (0, 1, 2, 3, 4)
+TABLES_OF_A_SCENARIO = {
     "data",
     "model",
     "training",
@@ -41,69 +42,14 @@ _SCENARIO = {
     "rounds",
     "seed",
 }
-Choice = Mapping[str, tuple[str, ...]]  # axis -> labels of levels
-
-
-class Level(Section):
-    """A value on an axis: how tables call it, and the scenario keys it sets."""
-
-    label: str
-    keys: dict[str, Any]
-
-
-class Override(Section):
-    """Keys that are set in every cell on the levels named in `when`.
-
-    by_seed has lists, one value for each seed of the study in their order, such as a learning rate that was chosen for
-    each split.
-    """
-
-    when: dict[str, Any]
-    set: dict[str, Any] = Field(default={})
-    by_seed: dict[str, list[Any]] = Field(default={})
-
-    @model_validator(mode="after")
-    def _sets_something(self) -> "Override":
-        if not self.set and not self.by_seed:
-            raise ValueError("sets nothing: give set or by_seed")
-        return self
-
-
-def _all_levels(value: object) -> object:
-    """A list of axes as each with all its levels, which None stands for."""
-    if isinstance(value, list | tuple) and all(isinstance(axis, str) for axis in value):
-        return dict.fromkeys(value)
-    return value
-
-
-class Baseline(Section):
-    """A row beside the grid.
-
-    label: its name. set: keys it sets. cross: the axes it is crossed with, or a table of axes with some levels each.
-    average: one key and its values; the row is the mean over them, weighted by test records.
-    """
-
-    label: Annotated[str, Field(min_length=1)]
-    set: dict[str, Any] = Field(default={})
-    cross: Annotated[dict[str, Any], BeforeValidator(_all_levels)] = Field(default={})
-    average: dict[str, list[Any]] = Field(default={})
-
-    @field_validator("average")
-    @classmethod
-    def _one_key_and_some_values(cls, value: dict[str, list[Any]]) -> dict[str, list[Any]]:
-        if len(value) > 1 or any(not values for values in value.values()):
-            raise ValueError("takes one key with at least one value")
-        for values in value.values():
-            distinct("average", [label_of(one) for one in values])
-        return value
 
 
 def _seeds(value: object) -> object:
-    """A count as the seeds 0, 1, ... below it."""
+    """Reads a count as the seeds 0, 1, ... below it."""
     if not isinstance(value, int) or isinstance(value, bool):
         return value
-    if not 1 <= value <= MOST_SEEDS:
-        raise ValueError(f"takes a count from 1 to {MOST_SEEDS}, or a list of seeds")
+    if not 1 <= value <= MAX_SEEDS:
+        raise ValueError(f"takes a count from 1 to {MAX_SEEDS}, or a list of seeds")
     return tuple(range(value))
 
 
@@ -122,13 +68,13 @@ class Study(Section):
         "auc",
     )
     seeds: Annotated[
-        tuple[Seed, ...], Field(min_length=1, max_length=MOST_SEEDS), BeforeValidator(_seeds)
-    ] = _FIVE
+        tuple[Seed, ...], Field(min_length=1, max_length=MAX_SEEDS), BeforeValidator(_seeds)
+    ] = DEFAULT_SEEDS
     seed_keys: Annotated[tuple[str, ...], Field(min_length=1)] = ("seed", "data.split_seed")
     cell_limit: Annotated[float, Field(gt=0, le=1e7)] = 3600.0
-    base: dict[str, Any] = Field(default={})
+    base: Keys = Field(default={})
     axes: dict[str, tuple[Level, ...]] = Field(default={})
-    exclude: tuple[dict[str, Any], ...] = ()
+    exclude: tuple[Keys, ...] = ()
     override: tuple[Override, ...] = ()
     baseline: tuple[Baseline, ...] = ()
     compare: Compare | None = None
@@ -137,11 +83,12 @@ class Study(Section):
     @model_validator(mode="before")
     @classmethod
     def _read_axes(cls, values: Any) -> Any:
-        """Axes and zip in their written forms as levels."""
+        """Reads the written forms of `axes` and `zip` as levels."""
         if not isinstance(values, dict):
             return values
         values = dict(values)
-        written, zipped = values.pop("axes", {}), values.pop("zip", [])
+        written = values.pop("axes", {})
+        zipped = values.pop("zip", [])
         if not isinstance(written, dict) or not isinstance(zipped, list):
             raise ValueError("axes is a table, and zip a list of tables")
         axes = {name: read_axis(name, levels) for name, levels in written.items()}
@@ -160,42 +107,54 @@ class Study(Section):
 
     @model_validator(mode="after")
     def _parts_fit_together(self) -> "Study":
-        for name, levels in self.axes.items():
-            distinct(f"axes.{name}", [level.label for level in levels])
-        taken = [name.lower() for name in COLUMNS]
-        for name in self.axes:
-            if taken.count(name.lower()) > 0:
-                raise ValueError(
-                    f"axes.{name}: results.csv has a column of this name already; name the axis otherwise"
-                )
-            taken.append(name.lower())
-        distinct("seeds", list(self.seeds))
+        self._check_axes()
+        check_distinct("seeds", self.seeds)
         for baseline in self.baseline:
             self.crossed(baseline)
         for chosen in self.exclude:
             self.choice(chosen, "exclude")
         for override in self.override:
-            self.choice(override.when, "override.when")
-            for key, values in override.by_seed.items():
-                if len(values) != len(self.seeds):
-                    raise ValueError(
-                        f"override.by_seed: {key} has {len(values)} values for {len(self.seeds)} seeds"
-                    )
-        self._check_shown()
+            self._check_override(override)
+        self._check_compare()
+        self._check_layout()
         return self
 
-    def _check_shown(self) -> None:
-        """What tables compare and how they are laid out names axes, labels and baselines that exist."""
-        if self.compare is not None:
-            self.choice(self.compare.reference, "compare.reference")
-            if self.compare.baseline not in {None, *(one.label for one in self.baseline)}:
+    def _check_axes(self) -> None:
+        """Levels of an axis differ, and its name is free for a column of results.csv."""
+        taken = [name.lower() for name in COLUMNS]
+        for name, levels in self.axes.items():
+            check_distinct(f"axes.{name}", [level.label for level in levels])
+        for name in self.axes:
+            if name.lower() in taken:
                 raise ValueError(
-                    f"compare.baseline: there is no baseline {self.compare.baseline!r}"
+                    f"axes.{name}: results.csv has a column of this name already; "
+                    "name the axis otherwise"
                 )
-            for axis_name in self.compare.question or ():
-                self.labels(axis_name, "compare.question")
-        for axis_name in filter(None, (self.table.sections, self.table.columns)):
-            self.labels(axis_name, "table")
+            taken.append(name.lower())
+
+    def _check_override(self, override: Override) -> None:
+        self.choice(override.when, "override.when")
+        for key, values in override.by_seed.items():
+            if len(values) != len(self.seeds):
+                raise ValueError(
+                    f"override.by_seed: {key} has {len(values)} values for {len(self.seeds)} seeds"
+                )
+
+    def _check_compare(self) -> None:
+        """The tables compare levels, baselines and axes that exist."""
+        if self.compare is None:
+            return
+        self.choice(self.compare.reference, "compare.reference")
+        baselines = {baseline.label for baseline in self.baseline}
+        if self.compare.baseline is not None and self.compare.baseline not in baselines:
+            raise ValueError(f"compare.baseline: there is no baseline {self.compare.baseline!r}")
+        for axis in self.compare.question or ():
+            self.labels(axis, "compare.question")
+
+    def _check_layout(self) -> None:
+        """Sections and columns are two axes that exist."""
+        for axis in filter(None, (self.table.sections, self.table.columns)):
+            self.labels(axis, "table")
         if self.table.sections is not None and self.table.sections == self.table.columns:
             raise ValueError(f"table: sections and columns cannot both be {self.table.columns!r}")
 
@@ -207,79 +166,83 @@ class Study(Section):
         return () if self.table.sections is None else (self.table.sections,)
 
     def crossed(self, baseline: Baseline) -> dict[str, tuple[Level, ...]]:
-        """Axis -> the levels that a baseline is crossed with."""
-        some = {axis: levels for axis, levels in baseline.cross.items() if levels is not None}
-        chosen = self.choice(some, "baseline.cross")
-        every = {axis: tuple(self.labels(axis, "baseline.cross")) for axis in baseline.cross}
-        wanted = {**every, **chosen}
-        return {
-            axis: tuple(level for level in self.axes[axis] if level.label in labels)
-            for axis, labels in wanted.items()
-        }
+        """Returns axis -> the levels that a baseline is crossed with."""
+        listed = {axis: levels for axis, levels in baseline.cross.items() if levels is not None}
+        choice = self.choice(listed, "baseline.cross")
+        crossed = {}
+        for axis in baseline.cross:
+            labels = choice.get(axis, self.labels(axis, "baseline.cross"))
+            crossed[axis] = tuple(level for level in self.axes[axis] if level.label in labels)
+        return crossed
 
     def labels(self, axis: str, place: str) -> list[str]:
-        """The labels of an axis. Raises ValueError where there is none of this name."""
+        """Returns the labels of an axis. Raises ValueError where there is no such axis."""
         if axis not in self.axes:
-            raise ValueError(
-                f"{place}: there is no axis {axis!r}; axes: {', '.join(self.axes) or 'none'}"
-            )
+            axes = ", ".join(self.axes) or "none"
+            raise ValueError(f"{place}: there is no axis {axis!r}; axes: {axes}")
         return [level.label for level in self.axes[axis]]
 
-    def choice(self, chosen: Mapping[str, Any], place: str) -> Choice:
-        """Axis -> labels, from one value or a list of them an axis. Raises ValueError for what does not exist."""
+    def choice(self, chosen: Mapping[str, object], place: str) -> Choice:
+        """Reads one value or a list of values an axis as axis -> labels.
+
+        Raises:
+            ValueError: an axis or a level does not exist; `place` is where it was written.
+        """
         if not chosen and place == "exclude":
             raise ValueError("exclude: an empty table would leave no cell")
-        found = {}
+        choice = {}
         for axis, values in chosen.items():
-            known = self.labels(axis, place)
-            wanted = [
+            existing = self.labels(axis, place)
+            labels = [
                 label_of(value) for value in (values if isinstance(values, list) else [values])
             ]
-            if strange := [label for label in wanted if label not in known]:
-                raise ValueError(
-                    f"{place}: axis {axis!r} has no level {strange[0]!r}; levels: {', '.join(known)}"
-                )
-            found[axis] = tuple(wanted)
-        return found
+            for label in labels:
+                if label not in existing:
+                    raise ValueError(
+                        f"{place}: axis {axis!r} has no level {label!r}; "
+                        f"levels: {', '.join(existing)}"
+                    )
+            choice[axis] = tuple(labels)
+        return choice
 
 
 def load_study(path: Path, *, overrides: tuple[str, ...] = ()) -> tuple[Study, str]:
-    """The study in a TOML file, with `key.path=value` overrides of its base, and its text.
+    """Returns the study in a TOML file and its text, with the overrides noted below.
+
+    Args:
+        path: the file.
+        overrides: `key.path=value` for its base.
 
     Raises:
         ScenarioError: the file cannot be read, or is no study.
     """
-    try:
-        text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as reason:
-        raise ScenarioError(
-            f"cannot read {path}: {getattr(reason, 'strerror', None) or 'not UTF-8 text'}"
-        ) from None
-    given = "".join(f"\n# --set {override}" for override in overrides)
-    return parse_study(text, name=path.stem, folder=path.parent, overrides=overrides), text + given
+    text = _read(path, f"cannot read {path}")
+    notes = "".join(f"\n# --set {override}" for override in overrides)
+    study = parse_study(text, name=path.stem, folder=path.parent, overrides=overrides)
+    return study, text + notes
 
 
 def parse_study(
     text: str, *, name: str, folder: Path = Path(), overrides: tuple[str, ...] = ()
 ) -> Study:
-    """The study in TOML text; `name` unless it has one of its own. Raises ScenarioError.
+    """Returns the study in TOML text.
 
-    `base` is a scenario's tables, or the path of a scenario file, from folder.
+    Args:
+        text: its `base` is a scenario's tables, or the path of a scenario file, from folder.
+        name: the study's, unless the text gives one.
+        folder: where the text lies.
+        overrides: `key.path=value` for its base.
+
+    Raises:
+        ScenarioError: the text is no study.
     """
     values = _toml(text, "the study")
-    if isinstance(base := values.get("base"), str):
-        try:
-            values["base"] = _toml((folder / base).read_text(encoding="utf-8"), base)
-        except (OSError, UnicodeDecodeError) as reason:
-            told = getattr(reason, "strerror", None) or "not UTF-8 text"
-            raise ScenarioError(f"base: cannot read {folder / base}: {told}") from None
-    if not isinstance(values.setdefault("base", {}), dict):
+    values["base"] = _base(values.get("base", {}), folder)
+    misplaced = sorted({*values} & TABLES_OF_A_SCENARIO)
+    if misplaced:
         raise ScenarioError(
-            f"base: takes a scenario's tables or the path of its file, got {values['base']!r}"
-        )
-    if strange := sorted({*values} & _SCENARIO):
-        raise ScenarioError(
-            f'{strange[0]!r} belongs to a scenario: put it under [base], or give base = "scenario.toml"'
+            f"{misplaced[0]!r} belongs to a scenario: put it under [base], "
+            'or give base = "scenario.toml"'
         )
     for given in overrides:
         setting.override(values["base"], given)
@@ -291,9 +254,21 @@ def parse_study(
     return study
 
 
+def _base(written: object, folder: Path) -> Keys:
+    """The tables of the base scenario, which may be a file of its own."""
+    if isinstance(written, str):
+        path = folder / written
+        return _toml(_read(path, f"base: cannot read {path}"), written)
+    if not isinstance(written, dict):
+        raise ScenarioError(
+            f"base: takes a scenario's tables or the path of its file, got {written!r}"
+        )
+    return written
+
+
 def _check_effect(study: Study, overrides: tuple[str, ...]) -> None:
-    """Refuse an override of the base that every cell sets anew."""
-    for path in (given.partition("=")[0].strip() for given in overrides):
+    """Refuses an override of the base where the seeds or an axis set the key in every cell."""
+    for path in (override.partition("=")[0].strip() for override in overrides):
         if path in study.seed_keys:
             raise ScenarioError(
                 f"--set {path} has no effect: the seeds set it; change seeds in the study"
@@ -305,8 +280,17 @@ def _check_effect(study: Study, overrides: tuple[str, ...]) -> None:
                 )
 
 
-def _toml(text: str, what: str) -> dict[str, Any]:
+def _read(path: Path, failure: str) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except OSError as reason:
+        raise ScenarioError(f"{failure}: {reason.strerror}") from None
+    except UnicodeDecodeError:
+        raise ScenarioError(f"{failure}: not UTF-8 text") from None
+
+
+def _toml(text: str, place: str) -> Keys:
     try:
         return tomllib.loads(text)
     except (ValueError, RecursionError) as reason:
-        raise ScenarioError(f"{what} is not valid TOML: {reason}") from None
+        raise ScenarioError(f"{place} is not valid TOML: {reason}") from None

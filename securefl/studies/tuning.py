@@ -1,4 +1,4 @@
-"""Chosen by a tuning study: for each line of its tables and each seed, the level of the columns that scores best."""
+"""A tuning study's choices: the best column for each line of its tables and each seed."""
 
 from collections.abc import Iterator, Mapping
 
@@ -8,15 +8,17 @@ from securefl.studies.study import Study
 from securefl.studies.tables import lines, sections
 
 Choices = dict[tuple[str, str], tuple[str, ...]]  # section, line -> the best level for each seed
+DIGITS_THAT_DECIDE = 4  # a mean over folds must not win by its last digit
 
 
 def chosen(study: Study, scores: Scores) -> Choices:
-    """The best level of each line and seed; of equal ones the first, which is the smallest learning rate.
+    """Returns the best level of each line and seed.
 
-    Every seed chooses by its own validation records alone, which are training records of its own split.
+    Of equal levels it is the first, which is the smallest learning rate. Every seed chooses by its
+    own validation records alone, which are training records of its own split.
     """
     levels = study.labels(str(study.table.columns), "table.columns")
-    best: Choices = {}
+    choices: Choices = {}
     for heading, members in sections(study, list(rows(study))):
         for line in lines(study, members)[0]:
             by_level = {
@@ -24,23 +26,22 @@ def chosen(study: Study, scores: Scores) -> Choices:
                 for level, row in zip(levels, line.rows, strict=True)
                 if row is not None
             }
-            best[heading, line.label] = tuple(_best(by_level, seed) for seed in study.seeds)
-    return best
+            choices[heading, line.label] = tuple(_best(by_level, seed) for seed in study.seeds)
+    return choices
 
 
 def _best(by_level: Mapping[str, Mapping[int, float | None]], seed: int) -> str:
-    """The level with the largest value at this seed, the first of equal ones.
+    """The level with the largest value at this seed; one that was not measured is the worst."""
 
-    A value that was not measured is the worst. Rounded, so that a mean over folds does not win by its last digit.
-    """
-    values = {level: by_seed.get(seed) for level, by_seed in by_level.items()}
-    return max(
-        values, key=lambda level: -1.0 if (value := values[level]) is None else round(value, 4)
-    )
+    def quality(level: str) -> float:
+        value = by_level[level].get(seed)
+        return -1.0 if value is None else round(value, DIGITS_THAT_DECIDE)
+
+    return max(by_level, key=quality)
 
 
 def chosen_table(study: Study, scores: Scores) -> str:
-    """The choices as a table in Markdown."""
+    """Returns the choices as a table in Markdown."""
     return "\n".join(_written(study, chosen(study, scores))) + "\n"
 
 
@@ -53,4 +54,5 @@ def _written(study: Study, choices: Choices) -> Iterator[str]:
     yield "| " + " | ".join(titles) + " |"
     yield "|" + "---|" * len(titles)
     for (heading, label), levels in choices.items():
-        yield "| " + " | ".join([f"{heading}, {label}" if heading else label, *levels]) + " |"
+        name = f"{heading}, {label}" if heading else label
+        yield "| " + " | ".join([name, *levels]) + " |"

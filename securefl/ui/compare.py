@@ -11,7 +11,7 @@ from securefl.runs.folder import RunFolder
 from securefl.runs.results import results
 from securefl.studies.judges import Judges, judges_of
 from securefl.studies.scores import Scores, scores
-from securefl.studies.statistics import FEW, Comparison, holm
+from securefl.studies.statistics import MIN_SEEDS_TO_RANK, Comparison, holm
 from securefl.ui.display import Display, make_display
 from securefl.ui.styles import Style
 
@@ -192,8 +192,10 @@ def _show(table: list[Difference], display: Display) -> None:
         "error; each 95 % t interval is for its own row"
     )
     display.remark("unmarked does not mean equal: the interval says which differences are possible")
-    if any(difference.comparison.n < FEW for difference in table):
-        display.remark(f"fewer than {FEW} seeds rank nothing: nothing is marked there")
+    if any(difference.comparison.n < MIN_SEEDS_TO_RANK for difference in table):
+        display.remark(
+            f"fewer than {MIN_SEEDS_TO_RANK} seeds rank nothing: nothing is marked there"
+        )
 
 
 def _number(comparison: Comparison) -> str:

@@ -1,4 +1,4 @@
-"""What stands above the tables is true of the study's data."""
+"""The text above the tables is true of the study's data."""
 
 import pytest
 
@@ -7,7 +7,7 @@ from securefl.studies.find import find_study
 from securefl.studies.legend import legend
 from securefl.studies.questions import differences
 from securefl.studies.scores import scores
-from securefl.studies.study import load_study, parse_study
+from securefl.studies.study import Study, load_study, parse_study
 
 STUDY = """\
 seeds = 5
@@ -21,63 +21,69 @@ reference = { rounds = "1" }
 """
 
 
-def told(text: str) -> str:
-    study = parse_study(text, name="study")
-    known, found = list(rows(study)), scores([])
-    return "\n".join(legend(study, known, found, differences(study, known, found)))
+def lines_of(study: Study) -> list[str]:
+    """The legend before any cell has run."""
+    study_rows = list(rows(study))
+    nothing = scores([])
+    compared = differences(study, study_rows, nothing)
+    return list(legend(study, study_rows, nothing, compared))
 
 
-def test_seeds_that_split_records_anew_say_so_with_the_correction() -> None:
-    text = told(STUDY)
-    assert "- Every seed splits the same records anew, 490 to train and 250 to judge." in text
+def legend_of(text: str) -> str:
+    return "\n".join(lines_of(parse_study(text, name="study")))
+
+
+def test_seeds_that_split_the_records_say_so_with_the_correction() -> None:
+    text = legend_of(STUDY)
+    sentence = "Every seed draws a new split of the same records, 490 to train and 250 to judge."
+    assert f"- {sentence}" in text
     assert "s² (1/5 + 250/490)" in text
     assert "judged on the same" not in text
 
 
 def test_seeds_that_keep_a_split_do_not() -> None:
-    text = told('seed_keys = ["seed"]\n' + STUDY)
-    assert "anew" not in text
+    text = legend_of('seed_keys = ["seed"]\n' + STUDY)
+    assert "new split" not in text
     assert "- All seeds train on the same records and are judged on the same ones (250)." in text
     assert "add the standard error that the test records leave" in text
 
 
 def test_a_mark_is_explained_and_unmarked_is_not_equal() -> None:
-    text = told(STUDY)
-    assert "0 of 1 comparisons: paired t-tests with Holm's correction over all of them" in text
+    text = legend_of(STUDY)
+    assert (
+        "* marks 0 of 1 comparisons as beyond noise: paired t-tests with Holm's correction" in text
+    )
+    assert "correction over all of them" in text
     assert "Unmarked does not mean equal" in text
     assert (
-        "Nothing is marked that is smaller than the standard error of the test records themselves"
+        "No difference is marked that is smaller than the standard error of the test records"
         in text
     )
-    within = told(STUDY + '[table]\nsections = "rounds"\n')
+    within = legend_of(STUDY + '[table]\nsections = "rounds"\n')
     assert "within a question (the same rounds: 1 comparisons)" in within
-    assert "Differences" not in told(STUDY.partition("[compare]")[0])
+    assert "Differences" not in legend_of(STUDY.partition("[compare]")[0])
 
 
 @pytest.mark.parametrize(
-    ("name", "lines"),
+    ("name", "starts"),
     [
-        ("privacy-utility", {"Heart: every seed splits", "digits: every seed splits"}),
-        ("robustness", {"Every seed splits"}),
-        ("backdoor", {"Every seed splits"}),
+        ("privacy-utility", {"Heart: every seed draws a new split", "digits: every seed draws a"}),
+        ("robustness", {"Every seed draws a new split"}),
+        ("backdoor", {"Every seed draws a new split"}),
         ("images", {"All seeds train on the same records"}),
-        ("leave-one-hospital-out", {"Every seed draws anew which records train"}),
+        ("leave-one-hospital-out", {"Every seed draws which records train"}),
         (
             "poisoning",
             {
-                "digits, IID and digits, Dirichlet .1: every seed splits",
+                "digits, IID and digits, Dirichlet .1: every seed draws a new split",
                 "PneumoniaMNIST, IID and PneumoniaMNIST, Dirichlet .1: all seeds train",
             },
         ),
     ],
 )
-def test_each_shipped_study_says_what_is_true_of_its_data(name: str, lines: set[str]) -> None:
+def test_each_shipped_study_says_what_is_true_of_its_data(name: str, starts: set[str]) -> None:
     study, _ = load_study(find_study(name))
-    known, found = list(rows(study)), scores([])
-    noise = [
-        line
-        for line in legend(study, known, found, differences(study, known, found))
-        if line.startswith("- ")
-    ]
-    assert len(noise) == len(lines)
-    assert all(any(line.startswith(f"- {start}") for line in noise) for start in lines)
+    noise = [line for line in lines_of(study) if line.startswith("- ")]
+    assert len(noise) == len(starts)
+    for start in starts:
+        assert any(line.startswith(f"- {start}") for line in noise)

@@ -55,14 +55,14 @@ def test_two_records_of_a_split_are_no_difference_however_alike_the_seeds() -> N
     # Two records of 250, in every seed: t is beyond 20, and the two records' own error is .04.
     found = told(pooled=0.8, rounds_1=0.8 - 2 / 250, rounds_2=0.6, Switzerland=0.8)
     assert found.marked == {"rounds 2"}
-    two = found.found["rounds 1"]
+    two = found.comparisons["rounds 1"]
     assert two is not None
     assert two.p is not None
     assert two.p < 0.001
 
 
 def test_a_difference_has_the_error_of_the_smaller_test_set() -> None:
-    found = told(pooled=0.8, rounds_1=0.6, rounds_2=0.6, Switzerland=0.6).found
+    found = told(pooled=0.8, rounds_1=0.6, rounds_2=0.6, Switzerland=0.6).comparisons
     errors = {row: one.records_error for row, one in found.items() if one is not None}
     assert errors["rounds 1"] == pytest.approx(shares_error(0.8, 0.6, 250))
     assert errors["Switzerland"] == pytest.approx(

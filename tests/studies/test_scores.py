@@ -193,7 +193,7 @@ def test_nothing_is_marked_on_fewer_seeds_than_the_study_has() -> None:
 
 def test_a_baseline_can_be_the_reference_on_the_axes_it_is_crossed_with() -> None:
     study = made('[compare]\nbaseline = "pooled"\n')
-    found = differences(study, list(rows(study)), all_scores()).found
+    found = differences(study, list(rows(study)), all_scores()).comparisons
     assert {row: None if one is None else round(one.mean, 3) for row, one in found.items()} == {
         "mean, none": -0.1,
         "mean, loud": -0.75,
@@ -326,14 +326,14 @@ def test_a_loss_of_24_points_is_marked_within_its_question_and_not_among_all() -
     )
     found = differences(together, list(rows(together)), by_rule(0.04))
     assert found.marked == set()
-    assert found.questions == {(): tuple(found.found)}
+    assert found.questions == {(): tuple(found.comparisons)}
     told = differences(apart, list(rows(apart)), by_rule(0.04))
     assert told.marked == {"median, lr 0.2"}
     assert {question: len(members) for question, members in told.questions.items()} == {
         ("mean",): 3,
         ("median",): 3,
     }
-    comparison = told.found["median, lr 0.2"]
+    comparison = told.comparisons["median, lr 0.2"]
     assert comparison is not None
     assert comparison.p is not None
     assert 0.05 / 6 < comparison.p < 0.05 / 3
@@ -379,7 +379,7 @@ baseline = "pooled"
     study = parse_study(text, name="study")
     told = differences(study, list(rows(study)), found)
     assert told.marked == {"broken"}
-    two = told.found["federated"]
+    two = told.comparisons["federated"]
     assert two is not None
     assert two.low is not None
     assert two.high is not None

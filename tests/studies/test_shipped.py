@@ -406,7 +406,7 @@ def marked(study: str) -> dict[str, bool]:
     """Row -> whether the committed table marks its difference."""
     found, _ = load_study(find_study(study))
     told = differences(found, list(rows(found)), committed(study))
-    return {row: row in told.marked for row in told.found}
+    return {row: row in told.marked for row in told.comparisons}
 
 
 def test_a_loss_of_24_points_is_marked_and_none_of_noise_is() -> None:
@@ -428,7 +428,7 @@ def test_no_study_marks_what_its_test_records_cannot_tell() -> None:
         found, _ = load_study(find_study(study))
         told = differences(found, list(rows(found)), committed(study))
         for row in told.marked:
-            comparison = told.found[row]
+            comparison = told.comparisons[row]
             assert comparison is not None
             assert comparison.records_error is not None
             assert abs(comparison.mean) > comparison.records_error > 0, row
