@@ -1,6 +1,7 @@
-"""Play a scenario, in this process or in workers; resume it; keep what comes out.
+"""Plays scenarios, in this process or in workers, resumes them and keeps their results.
 
-For commands, audits and studies. A run folder can be cut at any moment. Nothing here decides what a scenario means.
+For commands, audits and studies. A process may die at any moment without damaging a run folder.
+Nothing here decides what a scenario means.
 """
 
 from typing import TYPE_CHECKING

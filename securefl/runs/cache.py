@@ -1,4 +1,4 @@
-"""Values that are dear to compute, kept on disk under the hash of everything they depend on."""
+"""Caches expensive results on disk, under the hash of everything that they depend on."""
 
 import hashlib
 import json
@@ -6,7 +6,7 @@ import os
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from filelock import FileLock
 
@@ -15,34 +15,46 @@ from securefl.files import read_json, write_json
 from securefl.runs.environment import code_hash
 
 
+class Stored(NamedTuple):
+    """A value that the cache holds; it may be None."""
+
+    value: Any
+
+
 class Cache:
     """A folder of JSON values that processes share.
 
     Guarantees:
-        - A value is found again only under the same kind and the same key, compared in full.
-        - Processes that want one value at the same time compute it once; a process that dies leaves nothing half done.
-        - What is damaged is computed again; what cannot be written is computed each time.
+        - A value is returned only for the same kind and the same key, compared in full, and only to
+          the code that computed it.
+        - Processes that want one value at the same time compute it once. A process that dies leaves
+          nothing half done.
+        - A damaged value is computed again. Where nothing can be written, each call computes.
     """
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
 
     def remember(self, kind: str, key: Mapping[str, Any], make: Callable[[], Any], /) -> Any:
-        """The value that make() gives for key.
+        """Returns the value that make() gives for a key.
 
         Args:
             kind: a word; values of different kinds never meet.
-            key: everything the value depends on beside the code, as JSON.
-            make: computes the value, as JSON, without remembering others; when it raises, nothing is kept.
+            key: everything that the value depends on besides the code, as JSON.
+            make: computes the value, as JSON, without calling the cache; when it raises, nothing is
+                kept.
         """
+        # No caller needs to know the code's version, so none can forget it.
         text = json.dumps([code_hash(), key], sort_keys=True)
         name = hashlib.sha256(text.encode()).hexdigest()
         path = self.folder / kind / f"{name}.json"
-        if (found := _read(path, text)) is not None:
-            return found["value"]
+        stored = _read(path, text)
+        if stored is not None:
+            return stored.value
         with self._turn(kind, name):
-            if (found := _read(path, text)) is not None:  # somebody else was first
-                return found["value"]
+            stored = _read(path, text)  # another process may have been first
+            if stored is not None:
+                return stored.value
             value = make()
             try:
                 write_json(path, {"key": text, "value": value})
@@ -52,7 +64,10 @@ class Cache:
 
     @contextmanager
     def _turn(self, kind: str, name: str) -> Iterator[None]:
-        """One process at a time for a sixteenth of the names; no waiting where nothing can be written."""
+        """Admits one process at a time; does not wait where nothing can be written.
+
+        Sixteen locks for all names: a lock file for each would never be removed.
+        """
         try:
             (self.folder / kind).mkdir(parents=True, exist_ok=True)
             lock = FileLock(self.folder / kind / f".lock-{name[0]}")
@@ -66,17 +81,21 @@ class Cache:
             lock.release()
 
 
-def _read(path: Path, key: str) -> dict[str, Any] | None:
+def _read(path: Path, key: str) -> Stored | None:
+    """The value in a file, unless it is missing, damaged or of another key."""
     try:
-        found = read_json(path)
+        content = read_json(path)
     except RunFolderError:
         return None
-    return found if found.get("key") == key and "value" in found else None
+    if content.get("key") != key or "value" not in content:
+        return None
+    return Stored(content["value"])
 
 
 def user_cache() -> Cache:
-    """The cache of this account: SECUREFL_CACHE, or securefl in XDG_CACHE_HOME or ~/.cache."""
-    if given := os.environ.get("SECUREFL_CACHE"):
-        return Cache(Path(given))
+    """Returns this account's cache: SECUREFL_CACHE, or securefl in XDG_CACHE_HOME or ~/.cache."""
+    folder = os.environ.get("SECUREFL_CACHE")
+    if folder:
+        return Cache(Path(folder))
     base = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
     return Cache(Path(base) / "securefl")

@@ -1,4 +1,4 @@
-"""Where a run took place: versions and the hash of the code, nothing that names a person or a machine."""
+"""The environment of a run: versions and the hash of the code, no name of a person or a machine."""
 
 import hashlib
 import platform
@@ -25,28 +25,30 @@ LIBRARIES = (
 
 
 def version() -> str:
-    """The installed version of securefl."""
+    """Returns the installed version of securefl."""
     return metadata.version("securefl")
 
 
 @cache
 def code_hash() -> str:
-    """SHA-256 over the source files of our three packages, 16 hex digits.
+    """Returns 16 hex digits of SHA-256 over the source files of our three packages.
 
-    It is the same in a checkout, an editable install and a wheel. Versions of libraries are not part of it;
-    `environment` has them. Computed once a process: it names the code that was imported.
+    They are the same in a checkout, an editable install and a wheel. Versions of libraries are no
+    part of them; `environment` has those. Computed once a process: it names the imported code, also
+    when the files change later.
     """
     root = Path(__file__).resolve().parents[2]
     digest = hashlib.sha256()
     sources = sorted(path for package in PACKAGES for path in (root / package).rglob("*.py"))
     for source in sources:
         content = source.read_bytes()
+        # The length keeps two files from hashing like one that holds both.
         digest.update(f"{source.relative_to(root).as_posix()}\0{len(content)}\0".encode() + content)
     return digest.hexdigest()[:16]
 
 
 def environment() -> dict[str, object]:
-    """Versions of Python, the platform and every library that a result depends on."""
+    """Returns versions of Python, the platform and every library that a result depends on."""
     return {
         "securefl": version(),
         "code": code_hash(),

@@ -1,4 +1,4 @@
-"""What a cell of a run folder is called."""
+"""The names of a run folder's cells."""
 
 import hashlib
 import json
@@ -7,20 +7,23 @@ from typing import Any
 
 
 def cell_hash(scenario: Mapping[str, Any], *, code: str = "") -> str:
-    """Names a cell by what it runs: SHA-256 over the resolved scenario and the code's version, 16 hex digits.
+    """Returns 16 hex digits of SHA-256 over a resolved scenario and the code's version.
 
-    A single run leaves code empty: it goes on under a mended version, and env.json notes both. Keys without a value do
-    not count, so that a scenario keeps its name when a later version knows more keys; nor does `practice`, which only
-    says what the code does.
+    Keys without a value do not count, so that a scenario keeps its name when a later version knows
+    more keys. Neither does `practice`, which only describes what the code does.
+
+    Args:
+        scenario: resolved.
+        code: the version; empty for a single run, which is resumed under a mended version, too.
+            env.json notes both versions.
     """
     asked = {key: value for key, value in scenario.items() if key != "practice"}
-    return hashlib.sha256(json.dumps([code, _given(asked)], sort_keys=True).encode()).hexdigest()[
-        :16
-    ]
+    text = json.dumps([code, _without_none(asked)], sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
-def _given(value: Any) -> Any:
+def _without_none(value: Any) -> Any:
     """A resolved scenario without the keys that are None."""
     if isinstance(value, Mapping):
-        return {key: _given(inner) for key, inner in value.items() if inner is not None}
+        return {key: _without_none(inner) for key, inner in value.items() if inner is not None}
     return value

@@ -13,84 +13,102 @@ from securefl.runs.metrics import RunMetrics
 
 PLACE = ("cell", "label")
 FACTS = ("part", "seed", "split_seed", "code", "state", "noise", "site", "metric", "value")
-COLUMNS = (*PLACE, *FACTS)  # the axes stand between them
-_TIMES = {"seconds"}  # metrics that differ from run to run; they belong to the timings
+COLUMNS = (*PLACE, *FACTS)  # the axes of a study are between the two
+TIMES = ("seconds",)  # metrics that differ from run to run; they belong to the timings
 
 
 class Tidy(NamedTuple):
-    """A table: its columns, and its rows as the values of them."""
+    """A table: its columns, and rows with a value for each."""
 
     columns: tuple[str, ...]
     rows: list[tuple[Any, ...]]
 
 
+class Number(NamedTuple):
+    """One number of a cell; site is empty for all test records, value None for not measured."""
+
+    site: str
+    metric: str
+    value: float | None
+
+
+NO_NUMBER = Number("", "", None)  # of a cell that has not ended: it still has a row
+
+
 def results(folder: RunFolder) -> Tidy:
-    """One row a use of a cell, site and metric.
+    """Returns one row a use of a cell, site and metric.
 
     Columns:
-        cell: name of its folder. label: the row of the table. One column an axis: the level, empty where the row is not
-        on that axis. part: which of the cells that make up one row and seed. seed: the study's, or a single run's.
-        split_seed. code: version that made the cell, empty for a single run. state: done, failed, running (begun and
-        not ended), new, out of budget. noise: where noise was added, system, or seeded if
-        any of it came from a seed, in this run or in one that it goes on from. site: empty for all test records.
+        cell: name of its folder.
+        label: the row of the table.
+        one column an axis: the level, empty where the row is not on that axis.
+        part: which of the cells that make up one row and seed.
+        seed: the study's, or a single run's.
+        split_seed: of the data.
+        code: version that made the cell, empty for a single run.
+        state: new, running (begun and not ended), done, failed, out of budget.
+        noise: where noise was added, system, or seeded if any of the noise came from a seed, in
+            this run or in one that it goes on from.
+        site: empty for all test records.
         metric, value: a number, empty for not measured; both empty for a cell that has not ended.
     """
     request = folder.request()
-    axes = _axes(request.uses)
-    rows = []
+    axes = tuple(dict.fromkeys(axis for use in request.uses for axis in use.levels))
+    rows: list[tuple[Any, ...]] = []
     for use in request.uses:
-        cell, scenario = folder.named(use.cell), request.cells[use.cell]
-        state = cell.status().state
-        metrics = cell.metrics() if state.ended else None
-        if metrics is not None:
-            metrics = with_marks(metrics, scenario, cell)
-        seed = scenario["seed"] if use.seed is None else use.seed
-        where = (use.cell, use.label, *(use.levels.get(axis, "") for axis in axes), use.part)
-        facts = (
-            seed,
-            scenario["data"]["split_seed"],
-            use.code,
-            state,
-            (metrics or {}).get("noise") or "",
-        )
-        for site, metric, value in _numbers(metrics) if metrics else [("", "", None)]:
-            rows.append((*where, *facts, site, metric, value))
+        rows += _rows_of(use, request.cells[use.cell], folder, axes)
     return Tidy((*PLACE, *axes, *FACTS), rows)
 
 
+def _rows_of(
+    use: Use, scenario: Mapping[str, Any], folder: RunFolder, axes: Sequence[str]
+) -> Iterator[tuple[Any, ...]]:
+    cell = folder.named(use.cell)
+    state = cell.status().state
+    metrics: RunMetrics = {}
+    # A cell that failed after an earlier end has metrics on disk, which count no more.
+    if state.ended:
+        metrics = with_marks(cell.metrics() or {}, scenario, cell)
+    seed = scenario["seed"] if use.seed is None else use.seed
+    place = (use.cell, use.label, *(use.levels.get(axis, "") for axis in axes), use.part)
+    split_seed = scenario["data"]["split_seed"]
+    facts = (seed, split_seed, use.code, state.value, metrics.get("noise") or "")
+    for number in _numbers(metrics) if metrics else [NO_NUMBER]:
+        yield (*place, *facts, *number)
+
+
 def timings(folder: RunFolder) -> Tidy:
-    """One row a cell and stage (set_up, rounds, total), over all starts of the cell.
+    """Returns one row a cell and stage (set_up, rounds, total), over all starts of the cell.
 
     Columns:
-        cell, label (of its first use), starts: how often it was begun, stage, wall_seconds, cpu_seconds.
+        cell, label (of its first use), starts: how often it was begun, stage, wall_seconds,
+        cpu_seconds.
     """
-    first = {use.cell: use.label for use in reversed(folder.request().uses)}
+    labels: dict[str, str] = {}
+    for use in folder.request().uses:
+        labels.setdefault(use.cell, use.label)
     rows = []
-    for name in dict.fromkeys(use.cell for use in folder.request().uses):
+    for name, label in labels.items():
         spent = folder.named(name).timings()
         for stage, (wall, cpu) in spent.stages.items():
-            rows.append((name, first[name], spent.starts, stage, wall, cpu))
+            rows.append((name, label, spent.starts, stage, wall, cpu))
     return Tidy(("cell", "label", "starts", "stage", "wall_seconds", "cpu_seconds"), rows)
 
 
 def write_results(folder: RunFolder) -> None:
-    """results.csv and timings.csv, and results.sqlite with a table of each."""
+    """Writes results.csv and timings.csv, and results.sqlite with a table of each."""
     tables = {"results": results(folder), "timings": timings(folder)}
     for name, table in tables.items():
         write_atomic(folder.path / f"{name}.csv", _csv(table))
     write_atomic(folder.path / "results.sqlite", _sqlite(tables))
 
 
-def _axes(uses: Sequence[Use]) -> tuple[str, ...]:
-    return tuple(dict.fromkeys(axis for use in uses for axis in use.levels))
-
-
-def _numbers(metrics: RunMetrics) -> Iterator[tuple[str, str, float | None]]:
-    """Site, metric and value of all that is a number or not measured; words and times stand elsewhere."""
+def _numbers(metrics: RunMetrics) -> Iterator[Number]:
+    """All that is a number or not measured; words have columns of their own."""
     for site, values in [("", metrics), *metrics.get("sites", {}).items()]:
         for name, value in values.items():
-            if name not in _TIMES and (value is None or isinstance(value, int | float)):
-                yield site, name, value
+            if name not in TIMES and isinstance(value, int | float | None):
+                yield Number(site, name, value)
 
 
 def _csv(table: Tidy) -> bytes:
@@ -102,17 +120,21 @@ def _csv(table: Tidy) -> bytes:
 
 
 def _sqlite(tables: Mapping[str, Tidy]) -> bytes:
-    """The tables as one database: no declared types, so that numbers stay numbers, and NULL for what is empty."""
+    """The tables as one database; columns have no types, so that numbers stay numbers."""
     with sqlite3.connect(":memory:") as database:
         for name, table in tables.items():
-            columns = ", ".join(
-                f'"{column.replace(chr(34), chr(34) * 2)}"' for column in table.columns
-            )
-            database.execute(f"CREATE TABLE {name} ({columns})")
+            columns = ", ".join(_quoted(column) for column in table.columns)
             marks = ", ".join("?" * len(table.columns))
             rows = ([None if value == "" else value for value in row] for row in table.rows)
-            database.executemany(f"INSERT INTO {name} VALUES ({marks})", rows)  # noqa: S608 - our own names
+            database.execute(f"CREATE TABLE {name} ({columns})")
+            database.executemany(f"INSERT INTO {name} VALUES ({marks})", rows)  # noqa: S608 - ours
         database.commit()
         content: bytes = database.serialize()
     database.close()
     return content
+
+
+def _quoted(column: str) -> str:
+    """A column's name for SQL; axes are named by users, with any characters."""
+    doubled = column.replace('"', '""')
+    return f'"{doubled}"'

@@ -1,15 +1,23 @@
-"""What a cell costs: wall and CPU seconds by stage, and how often it was begun, over all its starts."""
+"""The cost of a cell: wall and CPU seconds by stage over all its starts, and how many these were."""
 
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext, suppress
 from types import TracebackType
+from typing import NamedTuple
 
 from securefl.runs.cell import Cell, Timings
 
 
+class Seconds(NamedTuple):
+    """A time on two clocks."""
+
+    wall: float
+    cpu: float
+
+
 class Stopwatch:
-    """Adds the time between entry and exit, as "total", and that of named stages to a cell's timings."""
+    """Adds the time between entry and exit to a cell's timings, as "total", and named stages."""
 
     def __init__(self, cell: Cell) -> None:
         self._cell = cell
@@ -18,7 +26,7 @@ class Stopwatch:
         self._stages = dict(spent.stages)
 
     def __enter__(self) -> "Stopwatch":
-        self._keep()  # so that a start that dies is counted
+        self._keep()  # a start that dies must be counted
         self._begun = _now()
         return self
 
@@ -29,33 +37,27 @@ class Stopwatch:
         trace: TracebackType | None,
     ) -> None:
         self._add("total", self._begun)
-        with (
-            suppress(OSError) if error is not None else nullcontext()
-        ):  # the disk may be what failed
+        # The disk may be what failed: a second error would hide the first.
+        with nullcontext() if error is None else suppress(OSError):
             self._keep()
 
     @contextmanager
     def stage(self, name: str) -> Iterator[None]:
-        """Time a stage."""
+        """Times a stage."""
         begun = _now()
         try:
             yield
         finally:
             self._add(name, begun)
 
-    def _add(self, name: str, begun: tuple[float, float]) -> None:
+    def _add(self, name: str, begun: Seconds) -> None:
         wall, cpu = self._stages.get(name, (0.0, 0.0))
-        more_wall, more_cpu = _since(begun)
-        self._stages[name] = (wall + more_wall, cpu + more_cpu)
+        now = _now()
+        self._stages[name] = (wall + now.wall - begun.wall, cpu + now.cpu - begun.cpu)
 
     def _keep(self) -> None:
         self._cell.note_timings(Timings(self._starts, self._stages))
 
 
-def _now() -> tuple[float, float]:
-    return time.perf_counter(), time.process_time()
-
-
-def _since(begun: tuple[float, float]) -> tuple[float, float]:
-    wall, cpu = _now()
-    return wall - begun[0], cpu - begun[1]
+def _now() -> Seconds:
+    return Seconds(time.perf_counter(), time.process_time())
