@@ -1,11 +1,8 @@
-"""Nothing that a client says, or leaves unsaid, in the server's hearing depends on its records or on an opened sum.
+"""Nothing that a client says, or leaves unsaid, depends on its records or on an opened sum.
 
-The list in docs/refusals.md is held to the code: every sentence with which code on a client's side can refuse, and
-what it depends on. The attack that the list answers is played here, too: weights, the same for all clients, with
-which training overflows for some records only.
-
-Mutants killed: an update that is not finite refused by either channel, or by the client; a refusal that the list does
-not have; a line of the list that no code raises; a dependence on records.
+The list in docs/refusals.md is compared with the code: every sentence with which code on a client's
+side can refuse, and what the refusal depends on. The attack behind the list is played here, too:
+weights, the same for all clients, with which training overflows for some records only.
 """
 
 import ast
@@ -56,7 +53,7 @@ weights = "equal"
 
 
 def sentence(node: ast.expr, constants: dict[str, ast.expr]) -> str:
-    """The text of a message as it stands in the code, with an ellipsis for each value in it."""
+    """Returns the text of a message in the code, with an ellipsis for each value in it."""
     if isinstance(node, ast.Name) and node.id in constants:
         return sentence(constants[node.id], {})
     if isinstance(node, ast.Constant):
@@ -69,7 +66,7 @@ def sentence(node: ast.expr, constants: dict[str, ast.expr]) -> str:
 
 
 def refusals() -> Iterator[tuple[str, str]]:
-    """File and sentence of everything that code on a client's side raises."""
+    """Yields file and sentence of every refusal in the code of a client's side."""
     for pattern in CLIENT_SIDE:
         for source in sorted((ROOT / "securefl").glob(pattern)):
             name = source.relative_to(ROOT / "securefl").as_posix()
@@ -89,16 +86,14 @@ def refusals() -> Iterator[tuple[str, str]]:
 
 
 def listed() -> dict[tuple[str, str], str]:
-    """File and sentence of every line of the page, and what it is said to depend on."""
+    """Returns file and sentence of every line of the page, and the stated dependence."""
     rows = re.findall(
         r"^\| `([\w/.]+)` \| (.+?) \| (.+?) \|$", PAGE.read_text(encoding="utf-8"), re.MULTILINE
     )
     return {(name, text.replace("\\|", "|")): why for name, text, why in rows}
 
 
-def test_every_refusal_of_a_client_is_listed_with_what_it_depends_on_and_none_is_listed_in_vain() -> (
-    None
-):
+def test_the_page_lists_every_refusal_of_a_client_and_no_other() -> None:
     assert sorted(set(refusals()) ^ set(listed())) == []
 
 
@@ -109,7 +104,7 @@ def test_no_refusal_depends_on_a_record_or_on_an_opened_sum() -> None:
 
 
 def outline(played: Played) -> dict[str, object]:
-    """What a server can see of a round: who took part, who did not and why, and how much was sent."""
+    """Returns what a server can see of a round: participants, absences, reasons, sizes."""
     record = played.record
     return {
         "survivors": record.survivors,
@@ -124,7 +119,7 @@ def outline(played: Played) -> dict[str, object]:
 
 
 def overflowing(assembled: Assembled) -> torch.Tensor:
-    """Weights with which the logit is infinite for records whose features add up to more than a little over 1."""
+    """Returns weights with which the logit is infinite for records with a sum above about 1."""
     return torch.full_like(assembled.start.weights, 3e38)
 
 
@@ -132,7 +127,7 @@ def overflowing(assembled: Assembled) -> torch.Tensor:
 def test_weights_that_overflow_for_some_records_make_no_client_look_different(
     channel: str, tmp_path: Path
 ) -> None:
-    seen = []
+    outlines = []
     for name in ("usual", "overflowing"):
         scenario = parse_scenario(HEART, overrides=(f"channel.kind={channel}",))
         assembled = assemble(scenario, run="r", ledgers=tmp_path / name)
@@ -145,6 +140,6 @@ def test_weights_that_overflow_for_some_records_make_no_client_look_different(
         finite = [bool(torch.isfinite(update).all()) for update in updates]
         assert len(finite) == 4
         assert all(finite) == (name == "usual")
-        seen.append(outline(played))
-    assert seen[0] == seen[1]
-    assert seen[0]["survivors"] == (0, 1, 2, 3)
+        outlines.append(outline(played))
+    assert outlines[0] == outlines[1]
+    assert outlines[0]["survivors"] == (0, 1, 2, 3)

@@ -1,12 +1,12 @@
-"""Numbers that a client must never forget, however it is restarted or restored: they only grow.
+"""Numbers that a client must never forget, even when it is restarted or restored.
 
     before = monotonic.last(session)
     monotonic.advance(session, before._replace(round=3, stage=1))  # for good, or it raises
     return reply
 
-A client that was put back to an earlier state would otherwise answer one stage twice, and two
-answers can reveal more than one. Secrets are not kept: a client that was restarted takes no further
-part in a round or an attempt that it had begun.
+They only grow. A client that was put back to an earlier state would otherwise answer one stage
+twice, and two answers can reveal more than one. Secrets are not kept: a client that was restarted
+takes no further part in a round or an attempt that it had begun.
 """
 
 import hashlib

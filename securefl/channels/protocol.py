@@ -235,7 +235,7 @@ class Sides:
 
 @dataclass(frozen=True)
 class Kind:
-    """A channel as the rest of the toolkit knows it: how it is built, and what it shows to whom.
+    """A channel as the rest of the toolkit knows it: how it is built, and its observations.
 
     A new channel defines one next to its code, and the catalog lists it by name.
 

@@ -134,7 +134,7 @@ class Ciphertexts:
             try:
                 total[done] = ciphertext + self.load(message)
             except (ProtocolError, RuntimeError) as reason:
-                # Taking off is exact: sums and differences are those of residues.
+                # Subtracting is exact: ciphertexts are vectors of residues.
                 for i, added in enumerate(messages[:done]):
                     total[i] = total[i] - self.load(added)
                 raise ProtocolError(f"an update that cannot be added: {reason}") from None

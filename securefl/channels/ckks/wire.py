@@ -1,4 +1,4 @@
-"""A ciphertext as it travels: 2 x 4096 coefficients of 7 bytes, and nothing for a parser to trust.
+"""A ciphertext as it travels: 2 x 4096 coefficients of 7 bytes, nothing for a parser to trust.
 
 TenSEAL writes a Protocol Buffers message around SEAL's format, compressed. Both state how many
 ciphertexts follow, of which size and in which form, and TenSEAL believes the sender. A false
@@ -37,7 +37,7 @@ _MASK = np.uint64(2**56 - 1)
 
 
 class Wire:
-    """Converts TenSEAL's bytes of one ciphertext to those that travel, and back.
+    """Converts TenSEAL's bytes of one ciphertext to the bytes that travel, and back.
 
     Args:
         sample: TenSEAL's bytes of one fresh ciphertext of the parameters in use, whose frame is

@@ -27,7 +27,7 @@ def digest_of(commitments: Table) -> bytes:
 
 
 def opened_secret(
-    reply: SetupReply, client: int, committed: bytes, request: Named, *, seen: bytes
+    reply: SetupReply, client: int, committed: bytes, request: Named, *, digest: bytes
 ) -> bytes:
     """Returns the secret of a valid reveal.
 
@@ -36,20 +36,20 @@ def opened_secret(
         client: the member that signed it.
         committed: the commitment of this member.
         request: any message of the current session and attempt.
-        seen: the digest of all commitments, as they were seen here.
+        digest: of all commitments, as they arrived here.
 
     Raises:
         ProtocolError: it is of another attempt, the member saw other commitments, or the secret is
             not the one that it committed to.
     """
     secret = reply.content[:SECRET_BYTES]
-    digest = reply.content[SECRET_BYTES:]
+    signed_digest = reply.content[SECRET_BYTES:]
     session, attempt = request.session, request.round
     if (reply.session, reply.round, reply.sender) != (session, attempt, client):
         raise ProtocolError(
             f"the reveal of client {client} is of another session, attempt or sender"
         )
-    if digest != seen:
+    if signed_digest != digest:
         raise ProtocolError(f"client {client} saw other commitments")
     if commitment_to(secret, session=session, attempt=attempt, client=client) != committed:
         raise ProtocolError(f"client {client} reveals something else than it committed to")

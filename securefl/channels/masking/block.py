@@ -2,8 +2,8 @@
 
 `unmasking` reconstructs the secrets and takes the masks off; this file decides which replies count.
 
-U1 to U5 are the client sets of Bonawitz et al., CCS 2017, figure 4: those that advertised, shared,
-sent a masked input, consented and revealed.
+U1 to U5 are the client sets of Bonawitz et al., CCS 2017, figure 4: the clients that advertised,
+shared, sent a masked input, consented and revealed.
 """
 
 import hmac
@@ -105,7 +105,7 @@ class Block:
             message: the whole message, which other clients verify again.
 
         Returns:
-            The kind of Observation that the reply is to everyone who reads it.
+            The kind under which server and network observe the reply.
 
         Raises:
             ProtocolError: the reply is illegal. Nothing has changed.
@@ -154,11 +154,13 @@ class Block:
         # A client that copies another's public keys could get the honest owner dropped.
         if not hmac.compare_digest(keys.proof, possession(agreed, keys, self._server_key.public)):
             raise ProtocolError("the sender does not have the private keys")
-        known = {
-            key for other in self._keys.values() for key in (other.mask_key, other.sealing_key)
+        earlier_keys = {
+            key
+            for earlier in self._keys.values()
+            for key in (earlier.mask_key, earlier.sealing_key)
         }
         # Two clients that share a private key can both prove it; the second one is dropped.
-        if not known.isdisjoint((keys.mask_key, keys.sealing_key)):
+        if not earlier_keys.isdisjoint((keys.mask_key, keys.sealing_key)):
             raise ProtocolError("somebody else's key")
         return upload_key(agreed[1], keys, self._server_key.public)
 
@@ -166,8 +168,8 @@ class Block:
         """Returns the boxes, if there is one for every other client and a commitment for all."""
         boxes = self._own(boxes, client)
         everyone = set(self._keys)
-        others = everyone - {client}
-        if set(boxes.sealed) != others or set(boxes.commitments) != everyone:
+        holders = everyone - {client}
+        if set(boxes.sealed) != holders or set(boxes.commitments) != everyone:
             raise ProtocolError(
                 "shares go to every other client, once, and the dealer commits to all of them"
             )

@@ -1,4 +1,4 @@
-"""The client's side of a masked round: which request may be answered, once, and what is erased.
+"""The client's side of a masked round: it answers each request once, and erases after fraud.
 
 `stages` holds the checks and the answer of each stage, `upload` the masked update itself.
 

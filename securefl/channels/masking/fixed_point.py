@@ -1,4 +1,4 @@
-"""Fixed point: real coordinates as words of a ring, so that no sum of the agreed size wraps around.
+"""Fixed point: real coordinates as words of a ring; no sum of the agreed size wraps around.
 
 Source: the quantisation of Bonawitz et al., "Federated learning with autotuned
 communication-efficient secure aggregation", 2019, without its rotation.

@@ -206,9 +206,9 @@ def open_tagged(key: bytes, data: Packet) -> memoryview:
         ProtocolError: an owner of the key did not make this tag.
     """
     message = memoryview(data)[:-TAG_BYTES]
-    given = bytes(data[-TAG_BYTES:])
+    sent_tag = bytes(data[-TAG_BYTES:])
     try:
-        AESGCM(key).decrypt(bytes(NONCE_BYTES), given, message)
+        AESGCM(key).decrypt(bytes(NONCE_BYTES), sent_tag, message)
     except InvalidTag:
         raise ProtocolError("the tag of an upload does not verify") from None
     return message

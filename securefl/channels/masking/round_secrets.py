@@ -108,19 +108,19 @@ class RoundSecrets:
         return shares
 
     def _sealing_keys(
-        self, own: Advertisement, peers: Peers, others: list[int], *, outgoing: bool
+        self, own: Advertisement, peers: Peers, partners: list[int], *, outgoing: bool
     ) -> dict[int, bytes]:
         """Returns one key for each other client. Each direction has a key of its own."""
-        agreed = self.sealing.agree([peers[client].sealing_key for client in others])
+        agreed = self.sealing.agree([peers[client].sealing_key for client in partners])
         keys: dict[int, bytes] = {}
-        for client, secret in zip(others, agreed, strict=True):
+        for client, secret in zip(partners, agreed, strict=True):
             sender, recipient = (own, peers[client]) if outgoing else (peers[client], own)
             info = _info(sender, recipient, sender.sealing_key, recipient.sealing_key)
             keys[client] = derive(secret, SEALING, info)
         return keys
 
     def masks(
-        self, own: Advertisement, peers: Peers, others: Sequence[int], *, model_hash: bytes
+        self, own: Advertisement, peers: Peers, partners: Sequence[int], *, model_hash: bytes
     ) -> Masks:
         """Returns the self mask, and a pair mask with each other client.
 
@@ -129,8 +129,8 @@ class RoundSecrets:
         """
         plus = [self_mask_key(self.seed, own)]
         minus: list[bytes] = []
-        agreed = self.mask.agree([peers[client].mask_key for client in others])
-        for client, secret in zip(others, agreed, strict=True):
+        agreed = self.mask.agree([peers[client].mask_key for client in partners])
+        for client, secret in zip(partners, agreed, strict=True):
             key = pair_mask_key(secret, own, peers[client], model_hash=model_hash)
             if client < own.sender:
                 minus.append(key)

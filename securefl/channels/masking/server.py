@@ -1,4 +1,4 @@
-"""The server's side of a masked round: blocks of at most 128 clients, each with a sum of its own.
+"""The server's side of a masked round: blocks of at most 128 clients, each with its own sum.
 
 Source: Bonawitz et al., CCS 2017, figure 4, with the consistency round.
 """

@@ -143,12 +143,12 @@ class SetupClient:
     def _finish(self, message: SetupTable) -> None:
         """Step 2: checks that each reveal opens its commitment and saw the same commitments."""
         secrets: dict[int, bytes] = {}
-        seen = digest_of(self._commitments)
+        digest = digest_of(self._commitments)
         for client, signed in message.table.items():
             body = open_signed(signed, self._terms.roster[client], terms=self._terms.digest)
             reply = SetupReply.from_bytes(body, content=REVEAL_BYTES)
             committed = self._commitments[client]
-            secrets[client] = opened_secret(reply, client, committed, message, seen=seen)
+            secrets[client] = opened_secret(reply, client, committed, message, digest=digest)
         agreed = with_beacon(self._terms, self._attempt, secrets)
         before = self._monotonic.last(self._terms.session)
         self._note(before._replace(attempt=self._attempt, step=_OVER, outcome=agreed.digest))
@@ -190,7 +190,7 @@ class SetupServer:
         self._commitments: dict[int, bytes] = {}
         self._signed_reveals: dict[int, bytes] = {}
         self._secrets: dict[int, bytes] = {}
-        self._seen = b""  # digest of all commitments
+        self._digest = b""  # of all commitments
         self.left_out: dict[int, str] = {}
         self.agreed: Agreement | None = None
 
@@ -209,8 +209,8 @@ class SetupServer:
             False, and nothing has changed, if it is malformed, forged, foreign or a second one.
         """
         # At the last step every member counts as heard: nothing more is taken.
-        taken = (self._commitments, self._signed_reveals, self._members)[self._step]
-        if client not in self._members or client in taken:
+        answered = (self._commitments, self._signed_reveals, self._members)[self._step]
+        if client not in self._members or client in answered:
             return False
         try:
             return self._absorb(client, message)
@@ -229,7 +229,7 @@ class SetupServer:
             self._commitments[client] = reply.content
         else:
             committed = self._commitments[client]
-            secret = opened_secret(reply, client, committed, reply, seen=self._seen)
+            secret = opened_secret(reply, client, committed, reply, digest=self._digest)
             self._secrets[client] = secret
             self._signed_reveals[client] = bytes(message)
         return True
@@ -249,7 +249,7 @@ class SetupServer:
             self._begin_again(missing)
         else:
             self._step += 1
-            self._seen = digest_of(self._commitments)
+            self._digest = digest_of(self._commitments)
         return None
 
     def _begin_again(self, missing: list[int]) -> None:

@@ -1,7 +1,8 @@
-"""What a client checks and answers in each stage of a masked round: one function a stage.
+"""The checks and the answer of a client in each stage of a masked round.
 
-Each function takes the state before the stage and returns the reply with the state after it. None
-of them notes or erases anything: `client.MaskedClient` decides when a stage may be answered at all.
+There is one function a stage. It takes the state before the stage and returns the reply with the
+state after it. None of them notes or erases anything: `client.MaskedClient` decides when a stage
+may be answered at all.
 
 Source: Bonawitz et al., CCS 2017, figure 4, with the consistency round.
 """
@@ -93,7 +94,7 @@ def advertise(member: Member, invitation: Invitation, block: tuple[int, ...]) ->
 
 
 def share_keys(member: Member, table: KeyTable, state: RoundState) -> Answer:
-    """Stage 2, ShareKeys: checks all keys, then shares both secrets among their owners, sealed."""
+    """Stage 2, ShareKeys: checks all keys, then deals sealed shares of both secrets."""
     if table.advertisements.get(member.client) != state.signed:
         raise ProtocolError("the key table does not hold this client's own keys")
     _check_clients(member, tuple(table.advertisements), block=state.block, within=state.block)

@@ -1,4 +1,4 @@
-"""Opens one sum: reconstructs the secrets behind its masks, checks each, and takes the masks off.
+"""Opens one sum: reconstructs and checks the secrets behind its masks, and removes the masks.
 
 Source: Bonawitz et al., CCS 2017, figure 4, round 4 (Unmasking), at the server.
 """
@@ -26,7 +26,7 @@ _SEED, _MASK_KEY = 0, 1  # the place of a share in its box, and of its commitmen
 
 
 class Reconstruction:
-    """The secrets of a block's clients, put together from the shares that their holders revealed.
+    """The secrets of a block's clients, reconstructed from the revealed shares.
 
     Shares are judged one by one, so that wrong ones do no harm, however many, while a threshold of
     right ones is there. A secret that fails all the same is its dealer's fault: it committed to
@@ -64,8 +64,8 @@ class Reconstruction:
         advertised = self._keys[client].commitment
 
         def fits(seed: bytes) -> bool:
-            given = commitment(seed, session=session, round=self._round, client=client)
-            return given == advertised
+            actual = commitment(seed, session=session, round=self._round, client=client)
+            return actual == advertised
 
         held = {
             holder: shares.seeds[client]
@@ -100,7 +100,7 @@ class Reconstruction:
         start = place * SHARE_COMMITMENT_BYTES
         right: dict[int, bytes] = {}
         for holder, share in held.items():
-            given = share_commitment(
+            actual = share_commitment(
                 share,
                 session=self._terms.session,
                 round=self._round,
@@ -109,7 +109,7 @@ class Reconstruction:
                 place=place,
             )
             committed = self._commitments[dealer][holder]
-            if given == committed[start : start + SHARE_COMMITMENT_BYTES]:
+            if actual == committed[start : start + SHARE_COMMITMENT_BYTES]:
                 right[holder] = share
         return right
 
@@ -132,7 +132,7 @@ class Reconstruction:
         points = {1 + self._members.index(holder): shares[holder] for holder in holders}
         secret = shamir.reconstruct(points)
         if secret is None or not fits(secret):
-            raise RoundAbandoned(f"the {kind} of client {client} is not what it dealt shares of")
+            raise RoundAbandoned(f"the shares that client {client} dealt do not give its {kind}")
         return secret
 
 
@@ -144,7 +144,7 @@ def remove_masks(
     keys: Mapping[int, Advertisement],
     model_hash: bytes,
 ) -> None:
-    """Takes off, in place, the survivors' self masks and their pair masks with the dropped clients.
+    """Removes the survivors' self masks, and their pair masks with dropped clients, in place.
 
     Pair masks between two survivors cancel in the sum and need no secret.
 

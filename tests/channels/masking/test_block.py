@@ -106,7 +106,7 @@ def test_a_dealer_that_commits_to_shares_of_something_else_loses_its_block_and_i
     session.stage()
     secret = "mask key" if dropped else "seed"
     with pytest.raises(
-        RoundAbandoned, match=f"the {secret} of client 3 is not what it dealt shares of"
+        RoundAbandoned, match=f"the shares that client 3 dealt do not give its {secret}"
     ):
         session.stage()
 

@@ -548,9 +548,9 @@ def test_a_reveal_is_bound_to_session_attempt_and_sender_when_it_is_opened() -> 
     commitments = {4: commitment_by_hand(4, 0, b"s" * 32)}
     content = b"s" * 32 + digest_by_hand(commitments)
     here = SetupTable(SESSION, 0, 2, {})
-    seen = content[32:]
+    digest = content[32:]
     assert (
-        opened_secret(SetupReply(SESSION, 0, 4, content), 4, commitments[4], here, seen=seen)
+        opened_secret(SetupReply(SESSION, 0, 4, content), 4, commitments[4], here, digest=digest)
         == b"s" * 32
     )
     for reply in (
@@ -561,7 +561,7 @@ def test_a_reveal_is_bound_to_session_attempt_and_sender_when_it_is_opened() -> 
         with pytest.raises(
             ProtocolError, match="the reveal of client 4 is of another session, attempt or sender"
         ):
-            opened_secret(reply, 4, commitments[4], here, seen=seen)
+            opened_secret(reply, 4, commitments[4], here, digest=digest)
 
 
 def test_what_was_agreed_stands_against_a_new_attempt() -> None:
