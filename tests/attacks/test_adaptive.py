@@ -1,11 +1,4 @@
-"""The adaptive adversary: at least as harmful as every fixed strength of its directions, within its evaluations.
-
-Mutants killed:
-most_harmful: one sign only; no refinement; the last push for the best; more or fewer evaluations; harm of the push for
-the rule's; a refusal or an infinite answer counted as harm. adaptive: one direction only; the least harmful; the mean
-for its signs. most_weight: the honest rows' weight; harm or weight
-forgotten; what is ahead of the mean counted.
-"""
+"""The adaptive adversary: it is as harmful as the fixed attacks, within its evaluations."""
 
 import math
 from collections.abc import Callable
@@ -80,7 +73,7 @@ class Counting:
 
 @each_rule
 @pytest.mark.parametrize("seed", range(3))
-def test_no_fixed_strength_that_it_tries_hurts_more_and_hardly_any_other_does(
+def test_no_strength_that_it_tries_hurts_more_and_hardly_any_other_does(
     rule: Rule, seed: int
 ) -> None:
     rows, f = some_rows(seed), 4
@@ -91,11 +84,11 @@ def test_no_fixed_strength_that_it_tries_hurts_more_and_hardly_any_other_does(
     for strength in (0.125, 0.5, 1.0, 2.0, 8.0, 64.0):
         for sign in (-1, 1):
             assert best.harm >= suffered(rule, rows, (mean + sign * strength * along).repeat(f, 1))
-    others = [
+    harms = [
         suffered(rule, rows, (mean + s * along).repeat(f, 1))
         for s in torch.linspace(-64, 64, 201).tolist()
     ]
-    assert best.harm >= 0.9 * max(others)
+    assert best.harm >= 0.9 * max(harms)
 
 
 @each_rule
@@ -104,17 +97,17 @@ def test_it_is_at_least_as_harmful_as_the_fixed_attacks_along_its_directions(
     rule: Rule, seed: int
 ) -> None:
     rows, f = some_rows(seed), 4
-    found = suffered(rule, rows, adaptive(rows, f, rule=rule))
+    reached = suffered(rule, rows, adaptive(rows, f, rule=rule))
     fixed = [
         a_little_is_enough(rows, f, 20),
         min_max(rows, f),
         min_sum(rows, f),
         *(inner_product(rows, f, scale=scale) for scale in (0.1, 1.0, 10.0)),
     ]
-    assert found >= 0.95 * max(suffered(rule, rows, sent) for sent in fixed)
+    assert reached >= 0.95 * max(suffered(rule, rows, sent) for sent in fixed)
 
 
-def test_it_asks_the_rule_no_more_often_than_it_may() -> None:
+def test_it_calls_the_rule_as_often_as_it_may_and_no_more() -> None:
     rows = some_rows(1)
     for evaluations in (12, 13, 20, 31):
         rule = Counting(defenses.median)
@@ -125,7 +118,7 @@ def test_it_asks_the_rule_no_more_often_than_it_may() -> None:
     assert rule.calls == 60
 
 
-def test_it_finds_the_edge_of_a_rule_that_sets_aside_what_is_too_far_in_either_direction() -> None:
+def test_it_reaches_the_edge_of_a_rule_that_sets_distant_rows_aside() -> None:
     rows = torch.tensor([[-1.0], [1.0]], dtype=torch.float64)
     for sign in (-1.0, 1.0):
 
@@ -133,9 +126,9 @@ def test_it_finds_the_edge_of_a_rule_that_sets_aside_what_is_too_far_in_either_d
             push = sign * float(sent[-1])
             return sent[-1] if 0 <= push < 11.9 else torch.zeros(1, dtype=torch.float64)
 
-        found = most_harmful(rows, 1, rule=fenced, along=torch.ones(1), evaluations=40)
-        assert 11 < sign * found.strength < 11.9
-        assert found.harm == pytest.approx(abs(found.strength))
+        push_of_best = most_harmful(rows, 1, rule=fenced, along=torch.ones(1), evaluations=40)
+        assert 11 < sign * push_of_best.strength < 11.9
+        assert push_of_best.harm == pytest.approx(abs(push_of_best.strength))
 
 
 @pytest.mark.parametrize("place", range(3))
@@ -143,15 +136,15 @@ def test_every_direction_is_tried(place: int) -> None:
     rows = some_rows(5)
     mean = rows.mean(dim=0)
     directions = (rows.std(dim=0), mean, torch.sign(mean))
-    wanted = directions[place] / directions[place].norm()
+    direction = directions[place] / directions[place].norm()
 
     def only_along(sent: Tensor) -> Tensor:
         push = sent[-1] - mean
-        aligned = float(push @ wanted) ** 2 > 0.999 * float(push @ push)
+        aligned = float(push @ direction) ** 2 > 0.999 * float(push @ push)
         return sent[-1] if aligned and float(push.norm()) < 30 else mean
 
     sent = adaptive(rows, 1, rule=only_along)[0] - mean
-    assert abs(float(sent @ wanted)) == pytest.approx(float(sent.norm()), rel=1e-3)
+    assert abs(float(sent @ direction)) == pytest.approx(float(sent.norm()), rel=1e-3)
 
 
 def refusing(sent: Tensor) -> Tensor:
@@ -159,13 +152,12 @@ def refusing(sent: Tensor) -> Tensor:
 
 
 def overflowing(sent: Tensor) -> Tensor:
-    return torch.where(
-        sent[:16].mean(dim=0) > 0, -math.inf, 0.0
-    )  # a distance that is no number would hide the rest
+    # Infinite in some coordinates: a distance that is no number would hide the rest.
+    return torch.where(sent[:16].mean(dim=0) > 0, -math.inf, 0.0)
 
 
 @pytest.mark.parametrize("answer", [refusing, overflowing])
-def test_what_the_rule_refuses_or_cannot_answer_is_no_harm(answer: Rule) -> None:
+def test_rows_that_the_rule_refuses_or_overflows_on_do_no_harm(answer: Rule) -> None:
     rows = some_rows(1)
     assert most_harmful(rows, 2, rule=answer, along=rows.std(dim=0)).harm == 0
 
@@ -190,20 +182,22 @@ WEIGHTS: dict[str, Rule] = {
 
 @pytest.mark.parametrize("weigh", WEIGHTS.values(), ids=WEIGHTS.keys())
 @pytest.mark.parametrize("seed", range(3))
-def test_no_fixed_strength_keeps_more_harm_times_weight(weigh: Rule, seed: int) -> None:
+def test_no_fixed_strength_has_more_harm_times_weight(weigh: Rule, seed: int) -> None:
     rows, f = some_rows(seed), 4
     mean, along = rows.mean(dim=0), rows.std(dim=0)
     best = most_weight(rows, f, weigh=weigh, along=along, evaluations=40)
 
-    def kept(strength: float) -> float:
+    def harm_times_weight(strength: float) -> float:
         sent = torch.cat([rows, (mean + strength * along).repeat(f, 1)])
         return harm(sent[-1], mean) * float(weigh(sent)[-f:].sum())
 
-    assert best.harm == pytest.approx(kept(best.strength), rel=1e-9)
+    assert best.harm == pytest.approx(harm_times_weight(best.strength), rel=1e-9)
     assert best.harm >= max(
-        kept(sign * s) for s in (0.125, 0.5, 1.0, 2.0, 8.0, 64.0) for sign in (-1, 1)
+        harm_times_weight(sign * s) for s in (0.125, 0.5, 1.0, 2.0, 8.0, 64.0) for sign in (-1, 1)
     )
-    assert best.harm >= 0.9 * max(kept(s) for s in torch.linspace(-64, 64, 201).tolist())
+    assert best.harm >= 0.9 * max(
+        harm_times_weight(s) for s in torch.linspace(-64, 64, 201).tolist()
+    )
 
 
 @pytest.mark.parametrize("seed", range(10))

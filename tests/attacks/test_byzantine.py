@@ -1,9 +1,4 @@
-"""Byzantine attacks: what corrupt clients send instead of their rows.
-
-Mutants killed, sign_flip: the sign; scale forgotten; mean of the rows instead of each row; `> 0` to `>= 0`; the finite
-check forgotten; in place. gaussian: std to std^2, std forgotten, std 10 % off; one row repeated; rows + noise; uniform
-noise of the same variance; the generator ignored; dtype forgotten; `> 0` to `>= 0`. Both: the check of rows forgotten.
-"""
+"""Sign flips and Gaussian noise: hand-worked answers, moments of the noise, and refusals."""
 
 import math
 
@@ -26,7 +21,7 @@ def within_false_alarm(statistic: float, *, expected: float, standard_error: flo
 
 
 def variance_is_right(noise: torch.Tensor, *, std: float) -> bool:
-    """The sum of squares over std^2 is chi-square with N degrees of freedom: mean N, variance 2 N."""
+    """Tests the sum of squares over std^2: chi-square, with mean N and variance 2 N."""
     size = noise.numel()
     statistic = float((noise.double() / std).square().sum())
     return within_false_alarm(statistic, expected=size, standard_error=math.sqrt(2 * size))
@@ -71,7 +66,7 @@ def test_gaussian_ignores_the_values_of_the_rows() -> None:
     assert torch.equal(from_honest, gaussian(torch.zeros(1, 3), std=2.0, generator=seeded()))
 
 
-def test_gaussian_has_the_variance_asked_for_and_the_test_would_notice_ten_percent() -> None:
+def test_gaussian_has_its_variance_and_the_test_would_notice_ten_percent() -> None:
     noise = gaussian(torch.zeros(4, 5000), std=200.0, generator=seeded())
     assert variance_is_right(noise, std=200.0)
     assert not variance_is_right(1.1 * noise, std=200.0)
@@ -94,7 +89,7 @@ def test_gaussian_rows_are_independent_of_each_other() -> None:
     assert within_false_alarm(correlation, expected=0.0, standard_error=1 / math.sqrt(5000))
 
 
-def test_gaussian_is_fresh_at_every_call_and_repeats_under_the_same_seed() -> None:
+def test_gaussian_is_new_at_every_call_and_repeats_under_the_same_seed() -> None:
     rows, generator = torch.zeros(2, 3), seeded(7)
     first, second = (gaussian(rows, std=1.0, generator=generator) for _ in range(2))
     assert not torch.equal(first, second)
@@ -114,7 +109,7 @@ def test_gaussian_refuses_a_std_that_is_not_positive(std: float) -> None:
 
 
 @pytest.mark.parametrize("shape", [(3,), (1, 2, 3), (0, 3)])
-def test_attacks_refuse_what_is_not_a_table_of_rows(shape: tuple[int, ...]) -> None:
+def test_attacks_refuse_tensors_that_are_no_table_of_rows(shape: tuple[int, ...]) -> None:
     message = r"rows must be 2-D, \(f, d\), with f >= 1, got shape \("
     with pytest.raises(ValueError, match=message):
         sign_flip(torch.zeros(shape), scale=1.0)

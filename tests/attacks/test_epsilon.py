@@ -1,15 +1,4 @@
-"""Lower bounds on epsilon: published answers, and bounds that hold where the true epsilon is known.
-
-Mutants killed:
-one_run: the tail at the number itself; the worst of the sums not divided, or summed from the wrong end; delta once.
-one_run_f: right and wrong swapped; their shares of the guesses, not of the canaries; the factor i / (guesses - i)
-turned round; the total compared with 1; the trade-off at the rate of the wrong.
-clopper_pearson_epsilon: one way round only; delta on the wrong side; all that confidence leaves for each error.
-gaussian_mu: lower and upper swapped; the sign of either quantile.
-correct_guesses: high ones called outside; a guess too many at either end.
-errors_at: scores at the threshold called others.
-one_shot: the deviation of one more canary; d forgotten; one direction only; delta twice.
-"""
+"""Bounds on epsilon: published answers, and bounds that hold where the true epsilon is known."""
 
 import math
 
@@ -30,7 +19,7 @@ from attacks import (
     rates_at_most,
 )
 
-KNOWN = [
+PUBLISHED = [
     (1000, 600, 600, 1e-5, 5.27040),
     (1000, 100, 90, 0.0, 1.63082),
     (20000, 2000, 1500, 1e-6, 1.01245),
@@ -52,22 +41,22 @@ def pure_trade_off(epsilon: float, rate: float) -> float:
 # --- one run
 
 
-@pytest.mark.parametrize(("m", "guesses", "correct", "delta", "known"), KNOWN)
+@pytest.mark.parametrize(("m", "guesses", "correct", "delta", "published"), PUBLISHED)
 def test_one_run_known_answers(
-    m: int, guesses: int, correct: int, delta: float, known: float
+    m: int, guesses: int, correct: int, delta: float, published: float
 ) -> None:
     assert one_run(m, guesses, correct, delta=delta, confidence=0.95) == pytest.approx(
-        known, abs=5e-6
+        published, abs=5e-6
     )
 
 
-def test_one_run_without_delta_is_the_binomial_tail_turned_round() -> None:
-    found = one_run(300, 300, 180, delta=0.0, confidence=0.9)
-    right = 1 / (1 + math.exp(-found))
+def test_one_run_without_delta_inverts_the_binomial_tail() -> None:
+    bound = one_run(300, 300, 180, delta=0.0, confidence=0.9)
+    right = 1 / (1 + math.exp(-bound))
     assert binom.sf(179, 300, right) == pytest.approx(0.1, rel=1e-6)
 
 
-def test_one_run_pays_for_delta_by_the_canary() -> None:
+def test_one_run_pays_for_delta_per_canary() -> None:
     few, many = (one_run(m, 100, 95, delta=1e-4, confidence=0.95) for m in (100, 5000))
     assert many < few < one_run(100, 100, 95, delta=0.0, confidence=0.95)
 
@@ -78,17 +67,17 @@ def test_nothing_is_proven_by_guesses_that_chance_explains() -> None:
     assert one_run_mu(1000, 100, 50, confidence=0.95) == 0.0
 
 
-def test_the_trade_off_of_pure_dp_proves_as_much_as_the_binomial_tail_and_hardly_less() -> None:
+def test_the_trade_off_of_pure_dp_proves_hardly_less_than_the_binomial_tail() -> None:
     """Randomised response reaches the tail, so that no p-value may be below it."""
     for correct in (60, 75, 90):
         tail = float(binom.sf(correct - 1, 100, 1 / (1 + math.exp(-1.0))))
-        found = one_run_f(1000, 100, correct, least=lambda rate: pure_trade_off(1.0, rate))
-        assert tail * 0.998 <= found <= max(1.6 * tail, tail + 0.05)
+        p_value = one_run_f(1000, 100, correct, least=lambda rate: pure_trade_off(1.0, rate))
+        assert tail * 0.998 <= p_value <= max(1.6 * tail, tail + 0.05)
 
 
 def test_a_trade_off_that_hides_everything_leaves_coins() -> None:
-    found = one_run_f(200, 100, 62, least=lambda rate: rate)
-    assert found == pytest.approx(float(binom.sf(61, 100, 0.5)), rel=0.6)
+    p_value = one_run_f(200, 100, 62, least=lambda rate: rate)
+    assert p_value == pytest.approx(float(binom.sf(61, 100, 0.5)), rel=0.6)
     assert one_run_f(200, 100, 0, least=lambda rate: rate) == 1.0
 
 
@@ -114,13 +103,13 @@ def test_one_run_mu_is_where_the_p_value_crosses_and_comes_near_the_truth() -> N
     inside = torch.rand(5000, generator=generator) < 0.5
     scores = torch.randn(5000, generator=generator, dtype=torch.float64) + mu * inside
     correct = correct_guesses(scores, inside, 200)
-    found = one_run_mu(5000, 200, correct, confidence=0.95)
-    assert one_run_f(5000, 200, correct, least=lambda rate: gaussian_trade_off(found, rate)) <= 0.05
+    bound = one_run_mu(5000, 200, correct, confidence=0.95)
+    assert one_run_f(5000, 200, correct, least=lambda rate: gaussian_trade_off(bound, rate)) <= 0.05
     assert (
-        one_run_f(5000, 200, correct, least=lambda rate: gaussian_trade_off(found + 0.01, rate))
+        one_run_f(5000, 200, correct, least=lambda rate: gaussian_trade_off(bound + 0.01, rate))
         > 0.05
     )
-    assert 0.5 * mu < found < mu
+    assert 0.5 * mu < bound < mu
 
 
 def epsilon_of(mu: float, delta: float) -> float:
@@ -144,12 +133,13 @@ def test_clopper_pearson_known_answer() -> None:
 
 
 def test_clopper_pearson_is_the_same_the_other_way_round() -> None:
-    one, other = Errors(400, 600, 30, 200), Errors(600, 400, 200, 30)
-    found = [
-        clopper_pearson_epsilon(errors, delta=1e-3, confidence=0.95) for errors in (one, other)
+    errors_of_run, turned_round = Errors(400, 600, 30, 200), Errors(600, 400, 200, 30)
+    bounds = [
+        clopper_pearson_epsilon(errors, delta=1e-3, confidence=0.95)
+        for errors in (errors_of_run, turned_round)
     ]
-    assert found[0] == pytest.approx(found[1])
-    assert found[0] > 0
+    assert bounds[0] == pytest.approx(bounds[1])
+    assert bounds[0] > 0
 
 
 def test_errors_that_prove_nothing_give_zero() -> None:
@@ -159,12 +149,12 @@ def test_errors_that_prove_nothing_give_zero() -> None:
 
 
 def test_gaussian_mu_by_hand() -> None:
-    """The quantiles of Clopper and Pearson's ends for 159 of 1000, on both sides: one deviation each."""
-    found = gaussian_mu(Errors(1000, 1000, 159, 159), confidence=0.95)
+    """159 errors of 1000 on both sides are one deviation each: Gaussians two apart."""
+    interval = gaussian_mu(Errors(1000, 1000, 159, 159), confidence=0.95)
     upper = rates_at_most(Errors(1000, 1000, 159, 159), confidence=0.95)
-    assert found.lower == pytest.approx(-2 * norm.ppf(upper.missed))
-    assert found.lower < 2.0 < found.upper
-    assert found.upper - found.lower < 0.4
+    assert interval.lower == pytest.approx(-2 * norm.ppf(upper.missed))
+    assert interval.lower < 2.0 < interval.upper
+    assert interval.upper - interval.lower < 0.4
 
 
 @pytest.mark.parametrize("mu", [0.3, 1.0, 2.5])
@@ -176,8 +166,8 @@ def test_independent_bounds_hold_where_the_truth_is_known(mu: float) -> None:
         inside = torch.rand(600, generator=generator) < 0.5
         scores = torch.randn(600, generator=generator, dtype=torch.float64) + mu * inside
         errors = errors_at(scores, inside, mu / 2)
-        found = gaussian_mu(errors, confidence=0.9)
-        low, high = low + (found.lower > mu), high + (found.upper < mu)
+        interval = gaussian_mu(errors, confidence=0.9)
+        low, high = low + (interval.lower > mu), high + (interval.upper < mu)
         epsilons += clopper_pearson_epsilon(errors, delta=1e-3, confidence=0.9) > truth
     assert max(low, high, epsilons) <= 50
 
@@ -204,27 +194,27 @@ def with_moments(mean: float, deviation: float) -> torch.Tensor:
 
 
 def test_one_shot_of_a_shift_is_the_gaussian_mechanism() -> None:
-    found = one_shot(with_moments(2.0, 1.0), d=100, delta=1e-5)
-    assert (found.mean, found.deviation) == pytest.approx((2.0, 1.0))
-    assert found.epsilon == pytest.approx(epsilon_of(2.0, 1e-5), abs=1e-4)
+    estimate = one_shot(with_moments(2.0, 1.0), d=100, delta=1e-5)
+    assert (estimate.mean, estimate.deviation) == pytest.approx((2.0, 1.0))
+    assert estimate.epsilon == pytest.approx(epsilon_of(2.0, 1e-5), abs=1e-4)
 
 
 def test_one_shot_takes_the_larger_direction() -> None:
-    """N(0, s^2) against N(0, 1): at delta .01, by the tails of the wider one beyond where the densities cross."""
-    found = one_shot(with_moments(0.0, 2.0), d=100, delta=0.01)
-    crossing = math.sqrt((found.epsilon + math.log(2)) / (1 / 2 - 1 / 8))
-    tails = 2 * (norm.sf(crossing / 2) - math.exp(found.epsilon) * norm.sf(crossing))
+    """N(0, 4) against N(0, 1) at delta .01: the wider one's tails beyond where densities cross."""
+    estimate = one_shot(with_moments(0.0, 2.0), d=100, delta=0.01)
+    crossing = math.sqrt((estimate.epsilon + math.log(2)) / (1 / 2 - 1 / 8))
+    tails = 2 * (norm.sf(crossing / 2) - math.exp(estimate.epsilon) * norm.sf(crossing))
     assert tails == pytest.approx(0.01, abs=1e-5)
     mirrored = one_shot(with_moments(0.0, 0.5), d=100, delta=0.01)
-    assert mirrored.epsilon == pytest.approx(found.epsilon, abs=1e-3)
+    assert mirrored.epsilon == pytest.approx(estimate.epsilon, abs=1e-3)
 
 
-def test_one_shot_of_chance_estimates_next_to_nothing() -> None:
+def test_one_shot_of_chance_is_nearly_zero() -> None:
     cosines = torch.randn(4000, generator=seeded(), dtype=torch.float64) / math.sqrt(1000)
-    found = one_shot(cosines, d=1000, delta=1e-3)
-    assert abs(found.mean) < 4 / math.sqrt(4000)
-    assert found.deviation == pytest.approx(1.0, abs=4 / math.sqrt(8000))
-    assert found.epsilon < 0.3
+    estimate = one_shot(cosines, d=1000, delta=1e-3)
+    assert abs(estimate.mean) < 4 / math.sqrt(4000)
+    assert estimate.deviation == pytest.approx(1.0, abs=4 / math.sqrt(8000))
+    assert estimate.epsilon < 0.3
 
 
 @pytest.mark.parametrize(
@@ -269,6 +259,6 @@ def test_one_shot_of_chance_estimates_next_to_nothing() -> None:
         (lambda: one_shot(torch.ones(3), d=5, delta=0.1), "cosines that differ"),
     ],
 )
-def test_what_is_out_of_range_is_refused(call: object, message: str) -> None:
+def test_values_out_of_range_are_refused(call: object, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         call()  # type: ignore[operator]

@@ -1,11 +1,4 @@
-"""Mimicry, and the attacks of Fang et al. against one rule: hand-worked answers and what they promise.
-
-Mutants killed:
-mimic: the least of the alignments; the direction of least variance; the mean not taken off; the longest row.
-fang_krum: the honest direction itself; the bound without its square root, its second term or its divisors; doubled for
-halved; never halved; the first bound whatever krum says; the last strength where krum takes none.
-fang_trimmed_mean: the other side; two to three deviations; one draw for all rows or coordinates.
-"""
+"""Mimicry, and the attacks of Fang et al. against one rule: known answers and promises."""
 
 import math
 
@@ -27,7 +20,8 @@ def some_rows(seed: int, h: int = 8, d: int = 50) -> Tensor:
 
 
 def test_mimic_known_answer() -> None:
-    # Mean (1, 10): along the first axis the rows differ by 4, 1, 0, 5, along the second by 1 at most.
+    # Mean (1, 10): the rows differ from it by 4, 1, 0, 5 along the first axis, and by 1 at most
+    # along the second.
     rows = torch.tensor([[5.0, 10.0], [2.0, 11.0], [1.0, 10.0], [-4.0, 9.0]])
     assert mimic(rows, 3).tolist() == [[-4.0, 9.0]] * 3
 
@@ -52,8 +46,8 @@ def test_mimic_of_a_single_row_and_of_equal_rows_is_that_row() -> None:
 # --- Krum
 
 
-class Told:
-    """A Krum that notes the first coordinate of the row it is sent, and chooses it below a bound."""
+class RecordingKrum:
+    """A Krum that records the strength of the row it is sent, and chooses it below a bound."""
 
     def __init__(self, below: float) -> None:
         self.below, self.strengths = below, list[float]()
@@ -64,19 +58,23 @@ class Told:
 
 
 def test_fang_krum_starts_at_the_bound_of_the_source_and_halves_until_it_is_chosen() -> None:
-    # Honest rows 1, 2, 4 (d = 1, f = 1): n = 4, one neighbour each at squared distances 1, 1, 4; 1 / (1 * 1), and 4.
-    rows, told = torch.tensor([[1.0], [2.0], [4.0]], dtype=torch.float64), Told(1.3)
-    assert fang_krum(rows, 1, krum=told).tolist() == [[-1.25]]
-    assert told.strengths == [5.0, 2.5, 1.25]
+    # Honest rows 1, 2, 4 (d = 1, f = 1): n = 4, one neighbour each, at squared distances 1, 1, 4.
+    # The bound is sqrt(1 / (1 * 1)) plus the longest row, 4.
+    rows, krum_of_test = (
+        torch.tensor([[1.0], [2.0], [4.0]], dtype=torch.float64),
+        RecordingKrum(1.3),
+    )
+    assert fang_krum(rows, 1, krum=krum_of_test).tolist() == [[-1.25]]
+    assert krum_of_test.strengths == [5.0, 2.5, 1.25]
 
 
 def test_the_bound_of_the_source_in_several_dimensions() -> None:
-    rows, told = some_rows(3), Told(math.inf)
-    fang_krum(rows, 2, krum=told)
+    rows, krum_of_test = some_rows(3), RecordingKrum(math.inf)
+    fang_krum(rows, 2, krum=krum_of_test)
     squared = torch.cdist(rows, rows).square()  # n = 10: 6 neighbours
     nearest = squared.sort(dim=1).values[:, 1:7].sum(dim=1).min()
     bound = math.sqrt(float(nearest) / (5 * 50)) + float(rows.norm(dim=1).max()) / math.sqrt(50)
-    assert told.strengths == [pytest.approx(bound, rel=1e-9)]
+    assert krum_of_test.strengths == [pytest.approx(bound, rel=1e-9)]
 
 
 def test_fang_krum_steps_against_the_signs_of_the_mean() -> None:
@@ -86,7 +84,7 @@ def test_fang_krum_steps_against_the_signs_of_the_mean() -> None:
 
 
 @pytest.mark.parametrize("seed", range(5))
-def test_krum_chooses_it_and_would_not_choose_twice_as_much(seed: int) -> None:
+def test_krum_chooses_the_row_and_would_not_choose_twice_as_much(seed: int) -> None:
     rows, f = some_rows(seed, h=16), 4
     sent = fang_krum(rows, f, krum=lambda sent: krum(sent, f=f))
     assert torch.equal(krum(torch.cat([rows, sent]), f=f), sent[0])
@@ -94,9 +92,9 @@ def test_krum_chooses_it_and_would_not_choose_twice_as_much(seed: int) -> None:
     assert float(sent[0] @ rows.mean(dim=0)) < 0
 
 
-def test_where_krum_takes_none_or_refuses_hardly_anything_is_sent() -> None:
+def test_where_krum_chooses_no_row_or_refuses_the_step_is_tiny() -> None:
     rows = some_rows(1)
-    for never in (Told(0.0), lambda sent: krum(sent, f=6)):
+    for never in (RecordingKrum(0.0), lambda sent: krum(sent, f=6)):
         assert float(fang_krum(rows, 1, krum=never).abs().max()) == pytest.approx(1e-5)
 
 

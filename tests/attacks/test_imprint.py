@@ -1,15 +1,4 @@
-"""What a linear layer gives away: answers by hand, exactness, what does not matter, and what is refused.
-
-Mutants killed:
-linear_inputs: times for over; the bias gradient's size; positive ones only; rows without a finite bias gradient, or
-whose quotient overflows, kept; float32.
-Imprint: the cuts' sign; no gain; no connection past the layers; no ReLU. imprint: quantiles one further, or by one bin
-fewer; the first cut left, a range above, or below twice the range; bins, gain or the deviation forgotten in the scale,
-or its square; cuts not scaled; one bin, no gain, an infinite one.
-imprinted: rows for their differences; the difference to the row before, the last row lost or first; positive bins only;
-the largest by sign, or of the rows; an absolute tolerance, one that keeps what equals it, a hundred times larger by
-default; a tolerance of 1; gradients that are not finite. (The sign of all differences cannot be told.)
-"""
+"""Records from a linear layer and from an imprint: known answers, exactness, refusals."""
 
 import math
 import time
@@ -72,13 +61,14 @@ def occupied(front: Imprint, records: Tensor) -> Tensor:
 
 
 def test_linear_inputs_known_answer() -> None:
-    # The third row's quotient is negative over negative; rows without a bias gradient, or without a finite one, go.
+    # The third row is negative over negative. Rows without a finite bias gradient that is not zero
+    # are left out.
     weight = torch.tensor(
         [[2.0, 4.0], [1.0, 1.0], [3.0, -6.0], [1.0, 1.0], [1.0, 1.0], [math.nan, 1.0]]
     )
-    found = linear_inputs(weight, torch.tensor([2.0, 0.0, -3.0, math.inf, math.nan, 1.0]))
-    assert found.tolist() == [[1.0, 2.0], [-1.0, 2.0]]
-    assert found.dtype == torch.float64
+    inputs = linear_inputs(weight, torch.tensor([2.0, 0.0, -3.0, math.inf, math.nan, 1.0]))
+    assert inputs.tolist() == [[1.0, 2.0], [-1.0, 2.0]]
+    assert inputs.dtype == torch.float64
 
 
 def test_a_row_whose_quotient_overflows_is_left_out() -> None:
@@ -102,9 +92,9 @@ def test_a_single_record_is_given_away_exactly_by_every_row_of_the_first_layer(
     model = build().double()
     record = normal(1, 1, 28, 28, seed=2)
     layer = first_linear(model)
-    found = linear_inputs(*gradients(layer, GREY.loss(model(record), torch.tensor([1]))))
-    assert found.shape == (layer.out_features, 784)
-    assert torch.allclose(found, record.flatten().expand_as(found), rtol=1e-14, atol=0)
+    inputs = linear_inputs(*gradients(layer, GREY.loss(model(record), torch.tensor([1]))))
+    assert inputs.shape == (layer.out_features, 784)
+    assert torch.allclose(inputs, record.flatten().expand_as(inputs), rtol=1e-14, atol=0)
 
 
 def test_one_step_of_sgd_gives_away_as_much_as_the_gradient() -> None:
@@ -113,17 +103,18 @@ def test_one_step_of_sgd_gives_away_as_much_as_the_gradient() -> None:
     before = [layer.weight.detach().clone(), layer.bias.detach().clone()]
     FLAT.loss(model(record), torch.tensor([2])).backward()  # type: ignore[no-untyped-call]
     torch.optim.SGD(model.parameters(), lr=0.1).step()
-    found = linear_inputs(layer.weight.detach() - before[0], layer.bias.detach() - before[1])
-    assert torch.allclose(found, record.expand_as(found), atol=1e-10)
+    inputs = linear_inputs(layer.weight.detach() - before[0], layer.bias.detach() - before[1])
+    assert torch.allclose(inputs, record.expand_as(inputs), atol=1e-10)
 
 
 def test_rows_of_a_batch_are_mixtures() -> None:
-    # Records (1, 0) and (0, 1), their gradients of two outputs 1, 3 and 1, -3: weights 1/4, 3/4 and -1/2, 3/2.
-    found = linear_inputs(torch.tensor([[1.0, 3.0], [1.0, -3.0]]), torch.tensor([4.0, -2.0]))
-    assert found.tolist() == [[0.25, 0.75], [-0.5, 1.5]]
+    # Records (1, 0) and (0, 1). Their gradients of two outputs are 1, 3 and 1, -3, which gives
+    # weights 1/4, 3/4 and -1/2, 3/2.
+    inputs = linear_inputs(torch.tensor([[1.0, 3.0], [1.0, -3.0]]), torch.tensor([4.0, -2.0]))
+    assert inputs.tolist() == [[0.25, 0.75], [-0.5, 1.5]]
 
 
-def test_linear_inputs_refuses_arrays_that_do_not_fit() -> None:
+def test_linear_inputs_refuses_gradients_that_do_not_fit() -> None:
     with pytest.raises(
         ValueError, match=r"weight_gradient must have shape \(any, any\), got \(3,\)"
     ):
@@ -138,10 +129,11 @@ def test_linear_inputs_refuses_arrays_that_do_not_fit() -> None:
 
 
 def test_imprint_shifts_known_answer() -> None:
-    # 3 is above both cuts: (3 - 0) + (3 - 1) = 5, twice that is 10; 0.5 is above the first alone; -1 above none.
+    # 3 is above both cuts: (3 - 0) + (3 - 1) = 5, times 2 is 10. 0.5 is above the first cut only,
+    # and -1 above none.
     module = Imprint(torch.tensor([1.0, 0.0]), torch.tensor([0.0, 1.0]), gain=2.0)
-    found = module(torch.tensor([[3.0, 5.0], [0.5, 5.0], [-1.0, 5.0]]))
-    assert found.tolist() == [[13.0, 15.0], [1.5, 6.0], [-1.0, 5.0]]
+    inputs = module(torch.tensor([[3.0, 5.0], [0.5, 5.0], [-1.0, 5.0]]))
+    assert inputs.tolist() == [[13.0, 15.0], [1.5, 6.0], [-1.0, 5.0]]
     assert module(torch.ones(4, 1, 1, 2)).shape == (4, 1, 1, 2)
 
 
@@ -184,12 +176,12 @@ def test_the_model_behind_an_imprint_predicts_as_before(build: Callable[..., nn.
 
 
 def test_imprinted_known_answer() -> None:
-    # A = (1, 2) in bin 0 with gradient 2, B = (3, 4) in bin 2 with -1, C = (5, 6) in the last, 3, with 4; bin 1 empty.
-    # A row holds what measures more than its cut: A + B + C, B + C, B + C, C.
+    # A = (1, 2) in bin 0 with gradient 2, B = (3, 4) in bin 2 with -1, C = (5, 6) in bin 3 with 4;
+    # bin 1 is empty. A row sums the records above its cut: A + B + C, B + C, B + C, C.
     weight = torch.tensor([[19.0, 24.0], [17.0, 20.0], [17.0, 20.0], [20.0, 24.0]])
-    found = imprinted(weight, torch.tensor([5.0, 3.0, 3.0, 4.0]))
-    assert found.tolist() == [[1.0, 2.0], [3.0, 4.0], [5.0, 6.0]]
-    assert found.dtype == torch.float64
+    inputs = imprinted(weight, torch.tensor([5.0, 3.0, 3.0, 4.0]))
+    assert inputs.tolist() == [[1.0, 2.0], [3.0, 4.0], [5.0, 6.0]]
+    assert inputs.dtype == torch.float64
 
 
 def test_bins_at_or_below_the_tolerance_are_left_out() -> None:
@@ -202,9 +194,7 @@ def test_bins_at_or_below_the_tolerance_are_left_out() -> None:
     assert len(imprinted(weight, bias, tolerance=2 / 1024)) == 1
 
 
-def test_a_bin_at_a_thousandth_and_less_of_the_largest_counts_as_empty_unless_told_otherwise() -> (
-    None
-):
+def test_by_default_a_bin_below_a_thousandth_of_the_largest_counts_as_empty() -> None:
     weight = torch.ones(3, 1)
     assert [
         len(imprinted(weight, torch.tensor([bias, bias, 1.0]))) for bias in (1.0011, 1.0009)
@@ -226,20 +216,20 @@ def test_records_alone_in_their_bin_come_back_exactly_in_the_order_of_their_meas
     front, model = armed(seed)
     records = normal(24, 20, seed=seed + 50)
     bins = occupied(front, records)
-    found = imprinted(*leaked(front, model, records))
+    inputs = imprinted(*leaked(front, model, records))
     full, places, counts = torch.unique(bins, return_inverse=True, return_counts=True)
-    assert len(found) == len(full) > 15
+    assert len(inputs) == len(full) > 15
     alone = counts[places] == 1
     assert 5 < int(alone.sum()) < 24
-    assert torch.allclose(found[places][alone], records[alone], atol=1e-9)
-    # Of a bin of several: their weights sum to 1, so the mixture measures something between or beyond them.
+    assert torch.allclose(inputs[places][alone], records[alone], atol=1e-9)
+    # A bin of several records: a mixture whose weights sum to 1.
     crowd = next(iter((counts > 1).nonzero()))
     basis = torch.cat([records[places == crowd].T, torch.ones(1, int(counts[crowd]))])
-    mixed = torch.cat([found[crowd].T, torch.ones(1, 1)])
+    mixed = torch.cat([inputs[crowd].T, torch.ones(1, 1)])
     assert float((basis @ torch.linalg.lstsq(basis, mixed).solution - mixed).abs().max()) < 1e-9
 
 
-def test_the_lowest_and_the_highest_bin_hold_records_beyond_all_that_was_seen() -> None:
+def test_the_lowest_and_the_highest_bin_hold_records_beyond_the_auxiliary_ones() -> None:
     auxiliary, direction = normal(200, 20, seed=1), normal(20, seed=2)
     front = imprint(auxiliary, direction, bins=8).double()
     values = auxiliary @ direction
@@ -277,7 +267,7 @@ def test_neither_order_nor_clients_matter() -> None:
     assert torch.allclose(read(*torch.split(order, 3)), together, atol=1e-9)
 
 
-def test_imprint_refuses_what_measures_nothing() -> None:
+def test_imprint_refuses_directions_that_measure_nothing() -> None:
     auxiliary, direction = normal(10, 2, 3, seed=1), torch.ones(6)
     for changed, match in (
         ({"bins": 1}, "bins >= 2 and gain finite and > 0, got bins=1, gain=1"),
@@ -297,7 +287,7 @@ def test_imprint_refuses_what_measures_nothing() -> None:
         imprint(torch.ones(1, 6), direction, bins=4)
 
 
-def test_imprinted_refuses_arrays_that_do_not_fit() -> None:
+def test_imprinted_refuses_gradients_that_do_not_fit() -> None:
     with pytest.raises(ValueError, match="weight_gradient must be finite, got 1"):
         imprinted(torch.tensor([[math.nan], [1.0]]), torch.ones(2))
     with pytest.raises(ValueError, match=r"bias_gradient must have shape \(2\), got \(3,\)"):
@@ -323,7 +313,7 @@ def pixels(inputs: Tensor) -> Tensor:
 
 
 @pytest.mark.parametrize("build", [mlp, cnn], ids=["mlp", "cnn"])
-def test_512_bins_give_away_85_of_100_images_of_batches_of_32_in_milliseconds_and_shuffled_ones_none(
+def test_512_bins_give_away_85_percent_of_32_images_in_milliseconds_and_no_shuffled_one(
     pneumonia: tuple[Tensor, Examples], build: Callable[..., nn.Module]
 ) -> None:
     auxiliary, test = pneumonia
@@ -335,11 +325,13 @@ def test_512_bins_give_away_85_of_100_images_of_batches_of_32_in_milliseconds_an
         true = GREY.inputs(test.features[chosen])
         weight, bias = gradients(front.front, GREY.loss(model(true), test.labels[chosen]))
         began = time.perf_counter()
-        found = imprinted(weight, bias)
+        recovered = imprinted(weight, bias)
         seconds.append(time.perf_counter() - began)
         shares.append(
             float(
-                (best_match(pixels(found), pixels(true), bounds=(0, 1)).psnr > GOOD).double().mean()
+                (best_match(pixels(recovered), pixels(true), bounds=(0, 1)).psnr > GOOD)
+                .double()
+                .mean()
             )
         )
         other = torch.randperm(weight.numel(), generator=generator(seed + 1000))

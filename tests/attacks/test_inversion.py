@@ -1,13 +1,4 @@
-"""Records from gradients and updates: exact where that is known, local steps as SGD takes them, nothing from noise.
-
-Mutants killed:
-local_update: plus the gradient; the first step's gradient at all steps; one epoch; all records in each step; the end
-instead of the change.
-inverting_gradients: plus the cosine; no prior, or one of the wrong sign; unsigned steps; no decay; no box; the last
-instead of the best; the update's length not taken out; the generator unused.
-dlg: a sum of differences that are not squared; a start of standard normals; one iteration.
-quick: threads or denormals not put back.
-"""
+"""Records from updates: exact where that is known, and no better than guessing on noise."""
 
 import math
 
@@ -77,7 +68,7 @@ def test_local_steps_are_those_of_sgd(batch: int | None, epochs: int) -> None:
         torch.tensor([3, 1, 4, 1, 5]),
     )
     local = LocalSteps(lr=0.3, batch=batch, epochs=epochs)
-    found = local_update(model, TEN.loss, records, labels, local=local)
+    update = local_update(model, TEN.loss, records, labels, local=local)
     twin = mlp(TEN, hidden=(5,), generator=generator())
     optimizer = torch.optim.SGD(twin.parameters(), lr=0.3)
     for _ in range(epochs):
@@ -85,8 +76,8 @@ def test_local_steps_are_those_of_sgd(batch: int | None, epochs: int) -> None:
             optimizer.zero_grad()
             TEN.loss(twin(records[part]), labels[part]).backward()  # type: ignore[no-untyped-call]
             optimizer.step()
-    assert torch.allclose(found, vector.to_vector(twin) - vector.to_vector(model), atol=1e-6)
-    assert found.requires_grad
+    assert torch.allclose(update, vector.to_vector(twin) - vector.to_vector(model), atol=1e-6)
+    assert update.requires_grad
     assert local.count(5) == epochs * {None: 1, 3: 2, 2: 3}[batch]
 
 
@@ -100,8 +91,8 @@ def test_local_steps_are_those_of_a_client_of_one_batch() -> None:
     )
     sent = client.fit(start, round=0).delta
     vector.load_vector(model, start)
-    found = local_update(model, TWO.loss, *examples, local=LocalSteps(lr=0.2, epochs=3))
-    assert torch.allclose(found, sent, atol=1e-5)
+    update = local_update(model, TWO.loss, *examples, local=LocalSteps(lr=0.2, epochs=3))
+    assert torch.allclose(update, sent, atol=1e-5)
     assert torch.equal(vector.to_vector(model), start)
 
 
@@ -121,7 +112,7 @@ def test_one_step_is_minus_the_gradient() -> None:
         ({"lr": 1.0, "epochs": 0}, "batch and epochs must be >= 1, got None and 0"),
     ],
 )
-def test_steps_that_cannot_be_are_refused(arguments: dict[str, float], message: str) -> None:
+def test_impossible_local_steps_are_refused(arguments: dict[str, float], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         LocalSteps(**arguments)  # type: ignore[arg-type]
 
@@ -133,18 +124,18 @@ def test_steps_that_cannot_be_are_refused(arguments: dict[str, float], message: 
 def test_dlg_on_a_linear_model_is_exact(task: Task, label: int) -> None:
     model, record, labels = linear(task), smooth(1, seed=label).double(), torch.tensor([label])
     update = local_update(model, task.loss, record, labels, local=ONE_STEP).detach()
-    told = torch.tensor([label_of_one(-update[-task.outputs :])])
-    found = dlg(model, task.loss, update, told, shape=(1, 8, 8), generator=generator(3))
-    assert float(psnr(found.records, record, bounds=BOUNDS)) > 60
-    assert found.distance < 1e-6
+    inferred = torch.tensor([label_of_one(-update[-task.outputs :])])
+    result = dlg(model, task.loss, update, inferred, shape=(1, 8, 8), generator=generator(3))
+    assert float(psnr(result.records, record, bounds=BOUNDS)) > 60
+    assert result.distance < 1e-6
 
 
-def test_dlg_finds_two_records_of_a_smooth_network() -> None:
+def test_dlg_recovers_two_records_of_a_smooth_network() -> None:
     model = mlp(TEN, hidden=(64,), generator=generator()).double()
     records, labels = smooth(2).double(), torch.tensor([2, 6])
     update = local_update(model, TEN.loss, records, labels, local=ONE_STEP).detach()
-    found = dlg(model, TEN.loss, update, labels, shape=(1, 8, 8), generator=generator(3))
-    assert bool((psnr(found.records, records, bounds=BOUNDS) > 40).all())
+    result = dlg(model, TEN.loss, update, labels, shape=(1, 8, 8), generator=generator(3))
+    assert bool((psnr(result.records, records, bounds=BOUNDS) > 40).all())
 
 
 # --- Inverting Gradients
@@ -166,50 +157,52 @@ def inverted(
     )
 
 
-def seen(records: Tensor, labels: Tensor, model: nn.Module, local: LocalSteps = ONE_STEP) -> Tensor:
+def update_of(
+    records: Tensor, labels: Tensor, model: nn.Module, local: LocalSteps = ONE_STEP
+) -> Tensor:
     return local_update(model, TWO.loss, records, labels, local=local).detach()
 
 
-def test_inverting_gradients_finds_an_image_and_nothing_in_shuffled_gradients() -> None:
-    model, found, none = network(), [], []
+def test_inverting_gradients_recovers_an_image_and_none_from_shuffled_gradients() -> None:
+    model, decibels, controls = network(), [], []
     for seed in range(3):
         record, labels = smooth(1, seed=seed), torch.tensor([seed % 2])
-        update = seen(record, labels, model)
-        found.append(
+        update = update_of(record, labels, model)
+        decibels.append(
             float(psnr(inverted(update, labels, model, seed).records, record, bounds=BOUNDS))
         )
         mixed = update[torch.randperm(len(update), generator=generator(seed))]
-        none.append(
+        controls.append(
             float(psnr(inverted(mixed, labels, model, seed).records, record, bounds=BOUNDS))
         )
     grey = [
         float(psnr(torch.zeros(1, 1, 8, 8), smooth(1, seed=seed), bounds=BOUNDS))
         for seed in range(3)
     ]
-    assert min(found) > 25
-    assert all(nothing < guess + 1 for nothing, guess in zip(none, grey, strict=True))
+    assert min(decibels) > 25
+    assert all(nothing < guess + 1 for nothing, guess in zip(controls, grey, strict=True))
 
 
-def test_dlg_finds_nothing_in_shuffled_gradients() -> None:
+def test_dlg_recovers_nothing_from_shuffled_gradients() -> None:
     model, record, labels = linear(TEN), smooth(1).double(), torch.tensor([4])
     update = seen_by(model, record, labels)
     mixed = update[torch.randperm(len(update), generator=generator())]
-    found = dlg(model, TEN.loss, mixed, labels, shape=(1, 8, 8), generator=generator(3))
+    result = dlg(model, TEN.loss, mixed, labels, shape=(1, 8, 8), generator=generator(3))
     assert (
-        float(psnr(found.records, record, bounds=BOUNDS))
+        float(psnr(result.records, record, bounds=BOUNDS))
         < float(psnr(0 * record, record, bounds=BOUNDS)) + 1
     )
-    assert found.distance > 0.1
+    assert result.distance > 0.1
 
 
 def seen_by(model: nn.Module, record: Tensor, labels: Tensor) -> Tensor:
     return local_update(model, TEN.loss, record, labels, local=ONE_STEP).detach()
 
 
-def test_steps_are_played_again_and_not_taken_for_a_gradient() -> None:
+def test_steps_are_repeated_and_not_taken_for_a_gradient() -> None:
     model, record, labels = network(), smooth(1, seed=1), torch.tensor([1])
     local = LocalSteps(lr=0.2, epochs=5)
-    update = seen(record, labels, model, local)
+    update = update_of(record, labels, model, local)
     again = float(psnr(inverted(update, labels, model, local=local).records, record, bounds=BOUNDS))
     as_gradient = float(psnr(inverted(update, labels, model).records, record, bounds=BOUNDS))
     assert again > 25
@@ -218,7 +211,7 @@ def test_steps_are_played_again_and_not_taken_for_a_gradient() -> None:
 
 def test_the_length_of_an_update_does_not_matter() -> None:
     model, record, labels = network(), smooth(1), torch.tensor([1])
-    update = seen(record, labels, model)
+    update = update_of(record, labels, model)
     here, there = (
         inverted(update * scale, labels, model, iterations=8) for scale in (1.0, 2.0**-20)
     )
@@ -228,33 +221,33 @@ def test_the_length_of_an_update_does_not_matter() -> None:
 
 def test_pixels_stay_within_their_bounds_and_the_generator_decides_the_start() -> None:
     model, record, labels = network(), smooth(1), torch.tensor([0])
-    update = seen(record, labels, model)
-    found = [inverted(update, labels, model, seed, iterations=8, lr=3.0) for seed in (0, 0, 1)]
-    assert all(float(one.records.abs().max()) <= 1 for one in found)
-    assert torch.equal(found[0].records, found[1].records)
-    assert not torch.equal(found[0].records, found[2].records)
+    update = update_of(record, labels, model)
+    results = [inverted(update, labels, model, seed, iterations=8, lr=3.0) for seed in (0, 0, 1)]
+    assert all(float(result.records.abs().max()) <= 1 for result in results)
+    assert torch.equal(results[0].records, results[1].records)
+    assert not torch.equal(results[0].records, results[2].records)
 
 
-def test_what_is_found_is_no_worse_than_the_start() -> None:
+def test_the_answer_is_no_worse_than_the_start() -> None:
     """A step as wide as the range never settles."""
     model, record, labels = network(), smooth(1), torch.tensor([0])
-    update = seen(record, labels, model)
+    update = update_of(record, labels, model)
     start = torch.randn(1, 1, 8, 8, generator=generator()) / 2
 
     def objective(records: Tensor) -> float:
-        here = seen(records, labels, model)
+        here = update_of(records, labels, model)
         flat = (records[..., 1:, :] - records[..., :-1, :]).abs().mean()
         flat = flat + (records[..., 1:] - records[..., :-1]).abs().mean()
         return float(1 - here @ update / here.norm() / update.norm() + 0.01 * flat)
 
-    found = inverted(update, labels, model, iterations=8, lr=5.0)
-    assert objective(found.records) <= objective(start) + 1e-5
-    assert found.distance == pytest.approx(
+    result = inverted(update, labels, model, iterations=8, lr=5.0)
+    assert objective(result.records) <= objective(start) + 1e-5
+    assert result.distance == pytest.approx(
         float(
             1
-            - seen(found.records, labels, model)
+            - update_of(result.records, labels, model)
             @ update
-            / seen(found.records, labels, model).norm()
+            / update_of(result.records, labels, model).norm()
             / update.norm()
         ),
         abs=1e-5,
@@ -262,10 +255,13 @@ def test_what_is_found_is_no_worse_than_the_start() -> None:
 
 
 @pytest.mark.parametrize(("lr", "weight", "late"), [(1.5, 0.05, False), (0.3, 1.0, True)])
-def test_the_search_is_the_papers_step_by_step(lr: float, weight: float, late: bool) -> None:
-    """Adam written out, on signs; the step falls after 6, 10 and 14 of 16; the best of all iterations is kept."""
+def test_the_search_is_that_of_the_paper_step_by_step(lr: float, weight: float, late: bool) -> None:
+    """The oracle is Adam written out, on signs; the step falls after 6, 10 and 14 of 16.
+
+    The best of all iterations is the answer.
+    """
     model, record, labels = network(), smooth(1), torch.tensor([0])
-    update = seen(record, labels, model)
+    update = update_of(record, labels, model)
     here = (torch.randn(1, 1, 8, 8, generator=generator()) / 2).requires_grad_()
     first, second = torch.zeros(2, *here.shape)
     passed: list[tuple[float, float, Tensor]] = []
@@ -291,37 +287,37 @@ def test_the_search_is_the_papers_step_by_step(lr: float, weight: float, late: b
     assert (
         (at > 10) if late else (0 < at < 6)
     )  # where falls show in the answer, and where the end is not the best
-    found = inverted(update, labels, model, iterations=16, lr=lr, total_variation=weight)
-    assert torch.allclose(found.records, passed[at][2], atol=1e-4)
-    assert found.distance == pytest.approx(passed[at][1], abs=1e-5)
+    result = inverted(update, labels, model, iterations=16, lr=lr, total_variation=weight)
+    assert torch.allclose(result.records, passed[at][2], atol=1e-4)
+    assert result.distance == pytest.approx(passed[at][1], abs=1e-5)
 
 
 def test_dlgs_distance_is_in_the_updates_length() -> None:
     model, record, labels = linear(TEN), smooth(1).double(), torch.tensor([4])
     update = seen_by(model, record, labels)
     mixed = update[torch.randperm(len(update), generator=generator())] * 7  # which no record gives
-    found = dlg(
+    result = dlg(
         model, TEN.loss, mixed, labels, shape=(1, 8, 8), generator=generator(3), iterations=2
     )
-    off = seen_by(model, found.records, labels) - mixed
-    assert found.distance == pytest.approx(float(off.norm() / mixed.norm()) ** 2)
-    assert 0.1 < found.distance < 1
+    off = seen_by(model, result.records, labels) - mixed
+    assert result.distance == pytest.approx(float(off.norm() / mixed.norm()) ** 2)
+    assert 0.1 < result.distance < 1
 
 
 def test_a_prior_makes_images_smoother() -> None:
     model, record, labels = network(), smooth(1), torch.tensor([0])
-    update = seen(record, labels, model)
+    update = update_of(record, labels, model)
     rough, flat = (
         inverted(update, labels, model, total_variation=weight).records for weight in (0.0, 0.3)
     )
     assert float(flat.diff(dim=-1).abs().mean()) < 0.8 * float(rough.diff(dim=-1).abs().mean())
 
 
-def test_a_batch_is_found_in_any_order() -> None:
+def test_a_batch_is_recovered_in_any_order() -> None:
     model, records, labels = network(), smooth(2, seed=5), torch.tensor([0, 1])
-    update = seen(records.flip(0), labels.flip(0), model)
-    found = inverted(update, labels, model, iterations=400).records
-    assert float(best_match(found, records, bounds=BOUNDS).psnr.min()) > 15
+    update = update_of(records.flip(0), labels.flip(0), model)
+    result = inverted(update, labels, model, iterations=400).records
+    assert float(best_match(result, records, bounds=BOUNDS).psnr.min()) > 15
 
 
 @pytest.mark.parametrize(
@@ -340,7 +336,9 @@ def test_a_batch_is_found_in_any_order() -> None:
         ),
     ],
 )
-def test_what_cannot_be_inverted_is_refused(change: dict[str, object], message: str) -> None:
+def test_updates_that_cannot_be_inverted_are_refused(
+    change: dict[str, object], message: str
+) -> None:
     model, d = network(), len(vector.to_vector(network()))
     bad = {"zero": torch.zeros(d), "nan": torch.full((d,), math.nan)}
     values: dict[str, object] = {
@@ -356,7 +354,7 @@ def test_what_cannot_be_inverted_is_refused(change: dict[str, object], message: 
         inverting_gradients(model, TWO.loss, update, labels, **values)  # type: ignore[arg-type]
 
 
-def test_dlg_refuses_what_it_cannot_search() -> None:
+def test_dlg_refuses_updates_that_it_cannot_search() -> None:
     model, d = linear(TEN), 650
     with pytest.raises(ValueError, match="dlg needs labels and iterations >= 1, got 0 and 1"):
         dlg(
@@ -401,7 +399,7 @@ def flushed() -> bool:
     return float(torch.tensor(1e-40) * 1) == 0
 
 
-def test_a_search_is_quick_and_puts_things_back() -> None:
+def test_a_search_runs_on_one_thread_and_restores_the_settings() -> None:
     threads, before = torch.get_num_threads(), flushed()
     try:
         torch.set_num_threads(2)

@@ -1,12 +1,4 @@
-"""Attacks from the honest rows that an adversary knows: hand-worked answers, and what they promise, on random rows.
-
-Mutants killed:
-zero: ones; f rows for h. non_finite: finite; one kind only. inner_product: sign; scale forgotten; median for mean.
-a_little_is_enough: plus for minus; divisor h; z forgotten; z_max negative used. most_deviations: n - f for n; s off by
-one; f for n - f; floor(n / 2) for floor(n / 2 + 1). min_max: smallest for largest distance; the wrong root; the
-smallest room of a row for the largest; the other direction. min_sum: distances for their squares; the mean's own sum
-forgotten; least for most. All: inputs changed; dtype lost.
-"""
+"""Attacks from honest rows: hand-worked answers, and promises on random rows."""
 
 import math
 from collections.abc import Callable
@@ -63,7 +55,7 @@ def some_rows(seed: int, h: int = 6, d: int = 9) -> Tensor:
 @each
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 @pytest.mark.parametrize("f", [1, 4])
-def test_f_rows_of_the_kind_of_the_known_ones_come_out_and_those_are_left_alone(
+def test_f_rows_of_the_honest_dtype_come_out_and_honest_rows_stay_as_they_are(
     attack: Attack, dtype: torch.dtype, f: int
 ) -> None:
     rows = some_rows(1).to(dtype)
@@ -75,7 +67,7 @@ def test_f_rows_of_the_kind_of_the_known_ones_come_out_and_those_are_left_alone(
 
 
 @each
-def test_no_row_to_send_and_no_row_known_are_refused(attack: Attack) -> None:
+def test_no_row_to_send_and_no_honest_row_are_refused(attack: Attack) -> None:
     with pytest.raises(ValueError, match="needs f >= 1 rows to send, got f=0"):
         attack(some_rows(1), 0)
     with pytest.raises(
@@ -107,7 +99,7 @@ def test_inner_product_known_answer() -> None:
 
 
 @pytest.mark.parametrize("seed", range(5))
-def test_inner_product_turns_the_mean_once_its_scale_is_beyond_the_odds(seed: int) -> None:
+def test_inner_product_reverses_the_mean_once_its_scale_exceeds_the_odds(seed: int) -> None:
     rows, f = some_rows(seed), 2
     for scale, turned in ((2.9, False), (3.1, True)):  # (n - f) / f = 3
         mean = torch.cat([rows, inner_product(rows, f, scale=scale)]).mean(dim=0)
@@ -159,12 +151,14 @@ def test_a_little_is_enough_takes_the_most_deviations_and_none_where_it_cannot_h
 
 
 def test_min_max_known_answer() -> None:
-    # Mean (2, 2), deviations equal, so it moves along (-1, -1). From (4, 4) the diagonal sqrt 32 ends at (0, 0).
+    # Mean (2, 2) and equal deviations: it moves along (-1, -1). The largest distance, sqrt 32, is
+    # reached at (0, 0), seen from (4, 4).
     assert min_max(SQUARE, 1)[0].tolist() == pytest.approx([0.0, 0.0], abs=1e-6)
 
 
 def test_min_sum_known_answer() -> None:
-    # Sums of squared distances: 64 at each corner, 32 at the mean; 4 gamma^2 x 2 = 32 at the mean less (2, 2).
+    # Sums of squared distances: 64 at each corner, 32 at the mean. Moving by (g, g) adds
+    # 4 x 2 g^2, which is 32 for g = 2.
     assert min_sum(SQUARE, 1)[0].tolist() == pytest.approx([0.0, 0.0], abs=1e-6)
     lopsided = torch.tensor(
         [[0.0], [0.0], [3.0]]

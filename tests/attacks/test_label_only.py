@@ -1,8 +1,4 @@
-"""Membership from labels alone: counts by hand, and the share of Gaussian noise.
-
-Mutants killed:
-label_only: the record not counted; noise of one size, one-sided or piled up; a copy less; the record for its copy.
-"""
+"""Membership from labels alone: counts by hand, and the share of Gaussian noise."""
 
 import math
 
@@ -26,7 +22,7 @@ def test_label_only_counts_the_record_itself_and_its_copies() -> None:
     # Far on its side, far on the other: all and none. Noise cannot carry either over.
     features = torch.tensor([[100.0], [-100.0], [100.0]])
     labels = torch.tensor([1, 1, 0])
-    found = label_only(
+    shares = label_only(
         features,
         labels,
         predict=threshold_at_zero,
@@ -34,33 +30,34 @@ def test_label_only_counts_the_record_itself_and_its_copies() -> None:
         copies=3,
         generator=generator(1),
     )
-    assert found.tolist() == [1.0, 0.0, 0.0]
-    asked: list[Tensor] = []
+    assert shares.tolist() == [1.0, 0.0, 0.0]
+    queries: list[Tensor] = []
 
-    def once(seen: Tensor) -> Tensor:
-        asked.append(seen)
-        return torch.full((3,), int(len(asked) == 1))
+    def once(features_of_query: Tensor) -> Tensor:
+        queries.append(features_of_query)
+        return torch.full((3,), int(len(queries) == 1))
 
-    found = label_only(
+    shares = label_only(
         features, labels, predict=once, noise=[1.0, 2.0], copies=3, generator=generator(1)
     )
-    assert found.tolist() == [1 / 7, 1 / 7, 6 / 7]
-    assert torch.equal(asked[0], features)
-    assert len({tuple(seen.flatten().tolist()) for seen in asked}) == 7
+    assert shares.tolist() == [1 / 7, 1 / 7, 6 / 7]
+    assert torch.equal(queries[0], features)
+    assert len({tuple(features_of_query.flatten().tolist()) for features_of_query in queries}) == 7
 
 
-def test_label_only_of_no_noise_is_whether_the_label_is_right() -> None:
+def test_label_only_without_noise_says_whether_the_label_is_right() -> None:
     features, labels = torch.tensor([[1.0], [1.0]]), torch.tensor([1, 0])
-    found = label_only(
+    shares = label_only(
         features, labels, predict=threshold_at_zero, noise=[], copies=1, generator=generator(1)
     )
-    assert found.tolist() == [1.0, 0.0]
+    assert shares.tolist() == [1.0, 0.0]
 
 
 def test_label_only_is_the_share_of_gaussian_noise_that_stays_on_the_side() -> None:
-    # At 1 from the boundary: of noise 1 Phi(1), of noise 4 Phi(1/4). 40,000 copies, four errors: 1 in 15,000.
+    # At distance 1 from the boundary: Phi(1) for noise 1, Phi(1/4) for noise 4. 40,000 copies and
+    # four standard errors: one false alarm in 15,000.
     features = torch.ones(20, 1)
-    found = label_only(
+    shares = label_only(
         features,
         torch.ones(20, dtype=torch.int64),
         predict=threshold_at_zero,
@@ -69,13 +66,13 @@ def test_label_only_is_the_share_of_gaussian_noise_that_stays_on_the_side() -> N
         generator=generator(2),
     )
     expected = (1 + 1000 * (norm.cdf(1.0) + norm.cdf(0.25))) / 2001
-    assert float(found.mean()) == pytest.approx(expected, abs=4 * 0.43 / math.sqrt(40_000))
+    assert float(shares.mean()) == pytest.approx(expected, abs=4 * 0.43 / math.sqrt(40_000))
 
 
 @pytest.mark.parametrize(
     ("noise", "copies"), [([0.0], 1), ([-1.0], 1), ([math.nan], 1), ([1.0], 0)]
 )
-def test_label_only_refuses_noise_that_is_none(noise: list[float], copies: int) -> None:
+def test_label_only_refuses_noise_that_is_not_positive(noise: list[float], copies: int) -> None:
     with pytest.raises(
         ValueError, match="label_only needs copies >= 1 and noise finite and > 0, got copies="
     ):

@@ -1,12 +1,4 @@
-"""Membership from one model: hand-worked answers, what the attacks promise, and Gaussian models without training.
-
-Mutants killed:
-confidence: the likeliest other alone; the others as 1 - p_y; a plus; the bound by eps, or by float64 of float32, or
-none; sums and labels unchecked. loss_threshold: the sign; no record.
-lira: sides swapped; one side's variance for both; log Phi(z); the other tail; variance for deviation; no log of the
-variance; no half; 63 and 65 for 64; divisors n; no floor, or 1e-30; one shadow for a variance; the target's size.
-Shared: means and squares over all shadows, or about one mean; one shadow more asked for; the last record named.
-"""
+"""Membership from one model: known answers, promises, and Gaussian models without training."""
 
 import math
 
@@ -34,7 +26,10 @@ def generator(seed: int) -> torch.Generator:
 
 
 def simulated(*, shift: float, k: int, n: int, seed: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Target (n,), shadows (k, n), inside (k, n) and members (n,): records of unlike hardness, deviation 1 each."""
+    """Returns target (n,), shadows (k, n), inside (k, n) and members (n,).
+
+    Records differ in hardness; every confidence has deviation 1.
+    """
     draws = generator(seed)
     hardness = 3 * torch.randn(n, generator=draws, dtype=torch.float64)
     inside = torch.rand(k + 1, n, generator=draws).argsort(dim=0) < (k + 1) // 2
@@ -46,31 +41,32 @@ def simulated(*, shift: float, k: int, n: int, seed: int) -> tuple[Tensor, Tenso
 
 
 def test_confidence_known_answer() -> None:
-    # Of label 2: .2 to .8; of label 0: .5 to .5. Probabilities of the likeliest wrong class only give log(.2 / .7).
-    found = confidence(
+    # For label 2: .2 to .8; for label 0: .5 to .5. The likeliest wrong class alone would give
+    # log(.2 / .7).
+    odds = confidence(
         torch.tensor([[0.1, 0.7, 0.2], [0.5, 0.25, 0.25]]).double(), torch.tensor([2, 0])
     )
-    assert found.tolist() == [pytest.approx(math.log(0.25)), 0.0]
-    assert found.dtype == torch.float64
+    assert odds.tolist() == [pytest.approx(math.log(0.25)), 0.0]
+    assert odds.dtype == torch.float64
 
 
-def test_confidence_of_certainty_is_finite_and_the_most() -> None:
+def test_confidence_of_certainty_is_finite_and_the_largest() -> None:
     for kind, bound in ((torch.float32, 87.3365), (torch.float64, 708.3964)):
         certain = torch.tensor([[1.0, 0.0, 0.0]] * 2 + [[1 - 1e-6, 1e-6, 0.0]] * 2, dtype=kind)
-        found = confidence(certain, torch.tensor([0, 1, 0, 1]))
-        assert found[:2].tolist() == [
+        odds = confidence(certain, torch.tensor([0, 1, 0, 1]))
+        assert odds[:2].tolist() == [
             pytest.approx(bound, abs=1e-3),
             pytest.approx(-bound, abs=1e-3),
         ]
-        assert found.argsort().tolist() == [1, 3, 2, 0]
+        assert odds.argsort().tolist() == [1, 3, 2, 0]
 
 
 def test_a_sum_that_is_a_little_above_one_does_not_lead_past_the_bound() -> None:
-    found = confidence(torch.tensor([[0.0, 1.0, 5e-4]]).double(), torch.tensor([0]))
-    assert found.tolist() == [math.log(torch.finfo(torch.float64).tiny)]
+    odds = confidence(torch.tensor([[0.0, 1.0, 5e-4]]).double(), torch.tensor([0]))
+    assert odds.tolist() == [math.log(torch.finfo(torch.float64).tiny)]
 
 
-def test_a_probability_that_rounds_to_one_is_ordered_by_what_is_left() -> None:
+def test_probabilities_that_round_to_one_are_ordered_by_the_rest() -> None:
     # In float32 all three p_y are 1; log(p / (1 - p)) is infinite of each.
     rows = torch.tensor([[1.0, 1e-9, 0.0], [1.0, 1e-12, 1e-12], [1.0, 1e-30, 0.0]])
     expected = [9 * math.log(10), 12 * math.log(10) - math.log(2), 30 * math.log(10)]
@@ -82,9 +78,9 @@ def test_a_probability_that_rounds_to_one_is_ordered_by_what_is_left() -> None:
 def test_confidence_of_two_classes_is_antisymmetric_and_the_logit_of_a_softmax() -> None:
     logits = 5 * torch.randn(50, 2, generator=generator(1), dtype=torch.float64)
     ones = torch.ones(50, dtype=torch.int64)
-    found = confidence(logits.softmax(dim=1), ones)
-    assert torch.allclose(found, logits[:, 1] - logits[:, 0], rtol=1e-9)
-    assert torch.equal(found, -confidence(logits.softmax(dim=1), 1 - ones))
+    odds = confidence(logits.softmax(dim=1), ones)
+    assert torch.allclose(odds, logits[:, 1] - logits[:, 0], rtol=1e-9)
+    assert torch.equal(odds, -confidence(logits.softmax(dim=1), 1 - ones))
 
 
 @pytest.mark.parametrize(
@@ -101,7 +97,7 @@ def test_confidence_of_two_classes_is_antisymmetric_and_the_logit_of_a_softmax()
         ([0.5, 0.5], [0], r"shape \(any, any\), got \(2,\)"),
     ],
 )
-def test_what_are_no_probabilities_or_labels_is_refused(
+def test_tensors_that_are_no_probabilities_or_labels_are_refused(
     probabilities: list[list[float]], labels: list[int], match: str
 ) -> None:
     with pytest.raises(ValueError, match=match):
@@ -125,21 +121,22 @@ def test_loss_threshold_known_answer() -> None:
 def test_lira_online_known_answer_a_variance_a_record() -> None:
     # Record 0: means 4, 0, variances 2, 2; at 3: -1/4 + 9/4 = 2. With divisor n for n - 1: 4.
     # Record 1: means 5, 0, variances 18, 0 -> 1e-6; at 0: -(log 18 + 25/18) / 2 + log(1e-6) / 2.
-    found = lira_online(torch.tensor([3.0, 0.0]), SHADOWS, INSIDE, pooled=False)
-    assert found.tolist() == pytest.approx(
+    scores = lira_online(torch.tensor([3.0, 0.0]), SHADOWS, INSIDE, pooled=False)
+    assert scores.tolist() == pytest.approx(
         [2.0, -(math.log(18) + 25 / 18) / 2 + math.log(1e-6) / 2]
     )
 
 
 def test_lira_online_known_answer_one_variance() -> None:
     # With it (2 + 18) / 2 = 10, without (2 + 0) / 2 = 1, each about the record's own mean.
-    found = lira_online(torch.tensor([3.0, 0.0]), SHADOWS, INSIDE, pooled=True)
+    scores = lira_online(torch.tensor([3.0, 0.0]), SHADOWS, INSIDE, pooled=True)
     expected = [-(math.log(10) + 1 / 10) / 2 + 9 / 2, -(math.log(10) + 25 / 10) / 2]
-    assert found.tolist() == pytest.approx(expected)
+    assert scores.tolist() == pytest.approx(expected)
 
 
 def test_lira_offline_known_answer() -> None:
-    # One variance: 1, means 0, 0; at 1.959964 the p-value is .025, at -1 Phi(1). A two-sided one is .05.
+    # One variance, 1, and means 0, 0: the p-value is .025 at 1.959964 and Phi(1) at -1. A
+    # two-sided one would be .05.
     target = torch.tensor([1.959963984540054, -1.0]).double()
     expected = [-math.log(0.025), -math.log(norm.cdf(1.0))]
     assert lira_offline(target, SHADOWS, INSIDE, pooled=True).tolist() == pytest.approx(expected)
@@ -154,29 +151,29 @@ def test_lira_offline_has_no_ties_at_the_top_and_does_not_look_at_the_models_wit
     target = torch.linspace(-30.0, 500.0, 2000).double()
     shadows = torch.tensor([[1.0], [-1.0], [0.0]]).double().repeat(1, 2000)
     inside = torch.tensor([[False], [False], [True]]).repeat(1, 2000)
-    found = lira_offline(target, shadows, inside, pooled=True)
-    assert bool((found.diff() > 0).all())
+    scores = lira_offline(target, shadows, inside, pooled=True)
+    assert bool((scores.diff() > 0).all())
     shadows[2] = 77.0
-    assert torch.equal(found, lira_offline(target, shadows, inside, pooled=True))
+    assert torch.equal(scores, lira_offline(target, shadows, inside, pooled=True))
 
 
 @pytest.mark.parametrize(("k", "pooled"), [(63, True), (64, False)])
 def test_variances_are_pooled_below_64_shadows(k: int, pooled: bool) -> None:
     target, shadows, inside, _ = simulated(shift=1.0, k=k, n=20, seed=3)
     for attack in (lira_online, lira_offline):
-        found = attack(target, shadows, inside, pooled=None)
-        assert torch.equal(found, attack(target, shadows, inside, pooled=pooled))
-        assert not torch.equal(found, attack(target, shadows, inside, pooled=not pooled))
+        scores = attack(target, shadows, inside, pooled=None)
+        assert torch.equal(scores, attack(target, shadows, inside, pooled=pooled))
+        assert not torch.equal(scores, attack(target, shadows, inside, pooled=not pooled))
 
 
 def test_one_shadow_a_side_compares_the_distances() -> None:
-    # No variance can be told: any one for both sides orders records alike, here 1e-6.
+    # There is no variance to estimate: any value orders records alike, here 1e-6.
     shadows, inside = (
         torch.tensor([[4.0, 4.0], [0.0, 0.0]]),
         torch.tensor([[True, True], [False, False]]),
     )
-    found = lira_online(torch.tensor([3.0, 1.0]), shadows, inside, pooled=True)
-    assert found.tolist() == pytest.approx([4e6, -4e6])
+    scores = lira_online(torch.tensor([3.0, 1.0]), shadows, inside, pooled=True)
+    assert scores.tolist() == pytest.approx([4e6, -4e6])
     assert lira_offline(
         torch.tensor([1e-3, 0.0]), shadows, inside, pooled=True
     ).tolist() == pytest.approx([-norm.logsf(1.0), math.log(2)])
@@ -193,7 +190,7 @@ def test_a_side_of_single_shadows_takes_the_variance_of_the_other() -> None:
     ).tolist() == pytest.approx([-2.0])
 
 
-def test_lira_does_not_mind_the_order_of_shadows_records_or_a_common_shift() -> None:
+def test_lira_does_not_depend_on_order_or_on_a_common_shift() -> None:
     target, shadows, inside, _ = simulated(shift=1.0, k=20, n=30, seed=4)
     models, records = (
         torch.randperm(20, generator=generator(1)),
@@ -201,14 +198,14 @@ def test_lira_does_not_mind_the_order_of_shadows_records_or_a_common_shift() -> 
     )
     for attack in (lira_online, lira_offline):
         for pooled in (True, False):
-            found = attack(target, shadows, inside, pooled=pooled)
+            scores = attack(target, shadows, inside, pooled=pooled)
             moved = attack(
                 target[records] + 5,
                 shadows[models][:, records] + 5,
                 inside[models][:, records],
                 pooled=pooled,
             )
-            assert torch.allclose(moved, found[records])
+            assert torch.allclose(moved, scores[records])
 
 
 def test_lira_is_finite_of_the_largest_confidences_and_of_shadows_that_agree() -> None:
@@ -271,14 +268,15 @@ def test_lira_refuses_arrays_that_do_not_fit() -> None:
 
 @pytest.mark.parametrize("pooled", [True, False])
 def test_lira_approaches_the_best_area_and_the_loss_does_not(pooled: bool) -> None:
-    # Who knows the means has Phi(1 / sqrt 2) = .7602, who knows no record's Phi(1 / sqrt 20) = .5885. Means off by 1/8
-    # cost less than .01; four standard errors are missed once in 15,000.
+    # With known means the best AUC is Phi(1 / sqrt 2) = .7602; without any record's mean it is
+    # Phi(1 / sqrt 20) = .5885. Means off by 1/8 cost less than .01. Four standard errors: one
+    # false alarm in 15,000.
     target, shadows, inside, members = simulated(shift=1.0, k=128, n=20_000, seed=5)
     best = norm.cdf(1 / math.sqrt(2))
     for attack in (lira_online, lira_offline):
         scores = attack(target, shadows, inside, pooled=pooled)
         error = auc_error(scores[members], scores[~members])
-        # Offline with a variance a record, of 64 models: standardising by a wrong one costs up to another .01.
+        # Offline, a variance per record comes from 64 models: its error costs up to another .01.
         assert best - 0.02 - 4 * error < auc(scores[members], scores[~members]) < best + 4 * error
     scores = loss_threshold(-target)
     assert auc(scores[members], scores[~members]) == pytest.approx(
@@ -286,7 +284,7 @@ def test_lira_approaches_the_best_area_and_the_loss_does_not(pooled: bool) -> No
     )
 
 
-def test_without_a_shift_no_attack_tells_members() -> None:
+def test_without_a_shift_every_attack_is_at_chance() -> None:
     # Four standard errors each: missed once in 15,000.
     target, shadows, inside, members = simulated(shift=0.0, k=32, n=4000, seed=6)
     for scores in (

@@ -1,6 +1,7 @@
-"""ByzFL's SignFlipping, InnerProductManipulation and ALittleIsEnough on heavy tails, ties and a single row.
+"""ByzFL's SignFlipping, InnerProductManipulation and ALittleIsEnough: heavy tails, ties, one row.
 
-How they were made: tests/vectors/peers_of_attacks.py. Where signs differ, the convention is told at the test.
+Their answers were made by tests/vectors/peers_of_attacks.py. Where signs differ, the test names the
+convention.
 """
 
 import json
@@ -25,7 +26,7 @@ def theirs(table: str, attack: str) -> Tensor:
 
 
 @each_table
-def test_sign_flip_is_theirs_of_one_row_which_is_their_mean(table: str) -> None:
+def test_sign_flip_of_the_mean_equals_theirs(table: str) -> None:
     mean = rows_of(table).mean(dim=0, keepdim=True)  # theirs reverses the mean of the honest rows
     assert torch.allclose(
         sign_flip(mean, scale=1.0)[0], theirs(table, "SignFlipping"), rtol=1e-12, atol=1e-12
@@ -33,7 +34,7 @@ def test_sign_flip_is_theirs_of_one_row_which_is_their_mean(table: str) -> None:
 
 
 @each_table
-def test_inner_product_is_theirs(table: str) -> None:
+def test_inner_product_equals_theirs(table: str) -> None:
     ours = inner_product(rows_of(table), 3, scale=0.5)
     for row in ours:
         assert torch.allclose(
@@ -42,7 +43,7 @@ def test_inner_product_is_theirs(table: str) -> None:
 
 
 @pytest.mark.parametrize("table", ["heavy tails", "ties"])
-def test_a_little_is_enough_is_theirs_with_the_other_sign(table: str) -> None:
+def test_a_little_is_enough_equals_theirs_with_the_other_sign(table: str) -> None:
     rows = rows_of(table)
     ours = a_little_is_enough(rows, 2, 9, z=1.5)[0]
     mirrored = 2 * rows.mean(dim=0) - ours  # the source subtracts, ByzFL adds

@@ -1,11 +1,4 @@
-"""How near reconstructions come: PSNR and SSIM against hand and scikit-image's published example values, best matches.
-
-Mutants killed:
-psnr: 20 log10; the range not squared; a natural logarithm; the mean over all records; nothing clamped; no ceiling.
-ssim: K1 and K2 swapped; n - 1; a flat window; windows over the edge; the range not squared.
-best_match: records and reconstructions swapped; the farthest; matches used once only; 1 dB where there is none.
-guesses: the median; a constant of zero.
-"""
+"""PSNR and SSIM against hand-worked answers and filters; best matches; guesses."""
 
 import math
 
@@ -22,23 +15,23 @@ def images(n: int, seed: int = 0, side: int = 16, channels: int = 1) -> Tensor:
 
 
 def test_psnr_known_answer() -> None:
-    # Errors of .1 everywhere at range 1: 20 dB; at range 2, in which the same error counts half: 26.02 dB.
+    # Errors of .1 everywhere: 20 dB at range 1, 26.02 dB at range 2, where the error counts half.
     truth = torch.full((2, 1, 2, 2), 0.5)
-    found = truth + torch.tensor([0.1, -0.2])[:, None, None, None]
-    assert psnr(found, truth, bounds=(0, 1)).tolist() == pytest.approx(
+    pictures = truth + torch.tensor([0.1, -0.2])[:, None, None, None]
+    assert psnr(pictures, truth, bounds=(0, 1)).tolist() == pytest.approx(
         [20.0, 20 - 20 * math.log10(2)], abs=1e-5
     )
-    assert psnr(found, truth, bounds=(-1, 1)).tolist() == pytest.approx(
+    assert psnr(pictures, truth, bounds=(-1, 1)).tolist() == pytest.approx(
         [20 + 20 * math.log10(2), 20.0], abs=1e-5
     )
     # One pixel of four off by .4: mean square .04.
-    one = torch.tensor([[[[0.9, 0.5], [0.5, 0.5]]]])
-    assert float(psnr(one, truth[:1], bounds=(0, 1))) == pytest.approx(
+    picture = torch.tensor([[[[0.9, 0.5], [0.5, 0.5]]]])
+    assert float(psnr(picture, truth[:1], bounds=(0, 1))) == pytest.approx(
         10 * math.log10(1 / 0.04), abs=1e-5
     )
 
 
-def test_psnr_looks_at_pixels_as_they_are_shown_and_ends_at_120() -> None:
+def test_psnr_clamps_pixels_and_ends_at_120() -> None:
     truth = torch.tensor([[[[0.0, 1.0]]]])
     assert psnr(torch.tensor([[[[-7.0, 9.0]]]]), truth, bounds=(0, 1)).tolist() == [120.0]
     assert psnr(torch.tensor([[[[9.0, -7.0]]]]), truth, bounds=(0, 1)).tolist() == pytest.approx(
@@ -65,17 +58,17 @@ def ssim_by_filters(x: Tensor, y: Tensor, span: float) -> float:
 
 
 @pytest.mark.parametrize("bounds", [(0.0, 1.0), (-1.0, 1.0)])
-def test_ssim_is_that_of_filters(bounds: tuple[float, float]) -> None:
+def test_ssim_equals_that_of_scipy_filters(bounds: tuple[float, float]) -> None:
     truth = images(3, side=20, channels=2)
-    found = (
+    pictures = (
         truth + 0.2 * torch.randn(truth.shape, generator=torch.Generator().manual_seed(1))
     ).clamp(*bounds)
     span = bounds[1] - bounds[0]
-    wanted = [
+    expected = [
         (ssim_by_filters(a[0], b[0], span) + ssim_by_filters(a[1], b[1], span)) / 2
-        for a, b in zip(found, truth, strict=True)
+        for a, b in zip(pictures, truth, strict=True)
     ]
-    assert ssim(found, truth, bounds=bounds).tolist() == pytest.approx(wanted, abs=1e-9)
+    assert ssim(pictures, truth, bounds=bounds).tolist() == pytest.approx(expected, abs=1e-9)
 
 
 def test_ssim_of_an_image_with_itself_is_one_and_of_its_negative_below_zero() -> None:
@@ -84,7 +77,7 @@ def test_ssim_of_an_image_with_itself_is_one_and_of_its_negative_below_zero() ->
     assert bool((ssim(1 - truth, truth, bounds=(0, 1)) < 0).all())
 
 
-def test_ssim_looks_at_pixels_as_they_are_shown() -> None:
+def test_ssim_clamps_pixels() -> None:
     truth, off = images(1), 3 * images(1, seed=1) - 1
     assert torch.equal(ssim(off, truth, bounds=(0, 1)), ssim(off.clamp(0, 1), truth, bounds=(0, 1)))
 
@@ -95,20 +88,20 @@ def test_ssim_needs_images_as_large_as_its_window() -> None:
     assert float(ssim(torch.zeros(1, 1, 11, 11), torch.zeros(1, 1, 11, 11), bounds=(0, 1))) == 1.0
 
 
-def test_every_record_gets_the_reconstruction_nearest_to_it() -> None:
+def test_every_record_gets_the_closest_reconstruction() -> None:
     truth = torch.tensor([[0.0], [1.0], [0.9]])
-    found = torch.tensor([[0.5], [0.8], [3.0]])  # the last is shown as 1
-    match = best_match(found, truth, bounds=(0, 1))
+    pictures = torch.tensor([[0.5], [0.8], [3.0]])  # the last is shown as 1
+    match = best_match(pictures, truth, bounds=(0, 1))
     assert match.which.tolist() == [0, 2, 1]
     assert match.psnr.tolist() == pytest.approx([10 * math.log10(4), 120.0, 20.0], abs=1e-5)
-    assert best_match(found[:1], truth, bounds=(0, 1)).which.tolist() == [0, 0, 0]
+    assert best_match(pictures[:1], truth, bounds=(0, 1)).which.tolist() == [0, 0, 0]
 
 
-def test_many_matches_are_those_found_one_by_one() -> None:
-    truth, found = images(70, seed=1, side=4), images(130, seed=2, side=4)
-    match = best_match(found, truth, bounds=(0, 1))
+def test_matches_of_many_equal_matches_of_each() -> None:
+    truth, pictures = images(70, seed=1, side=4), images(130, seed=2, side=4)
+    match = best_match(pictures, truth, bounds=(0, 1))
     for at in (0, 31, 32, 69):
-        every = psnr(found, truth[at].expand_as(found), bounds=(0, 1))
+        every = psnr(pictures, truth[at].expand_as(pictures), bounds=(0, 1))
         assert float(match.psnr[at]) == pytest.approx(float(every.max()))
         assert int(match.which[at]) == int(every.argmax())
 
@@ -120,14 +113,14 @@ def test_no_reconstruction_is_the_worst() -> None:
 
 
 def test_guesses_are_the_mean_and_its_grey() -> None:
-    known = torch.tensor([[[[0.0, 0.2]]], [[[1.0, 0.4]]]])
-    mean, grey = guesses(known)
+    own = torch.tensor([[[[0.0, 0.2]]], [[[1.0, 0.4]]]])
+    mean, grey = guesses(own)
     assert mean.flatten().tolist() == pytest.approx([0.5, 0.3])
     assert grey.flatten().tolist() == pytest.approx([0.4, 0.4])
 
 
 @pytest.mark.parametrize("score", [psnr, ssim, best_match])
-def test_what_cannot_be_compared_is_refused(score: object) -> None:
+def test_pictures_that_cannot_be_compared_are_refused(score: object) -> None:
     assert callable(score)
     good = images(2)
     with pytest.raises(ValueError, match=r"reconstructions must have shape"):

@@ -1,11 +1,4 @@
-"""Poisoned records: hand-worked answers, and which clients of a federation train on them.
-
-Mutants killed:
-label_flip: c + 1; classes - c; several labels left. targeted_label_flip: source and target swapped; all labels changed.
-poisoned: every client; the test records; the features; the first client only. triggered: another corner; every channel
-but the first left; 1 for 255; every pixel in every part. backdoor: the first records for drawn ones; labels of all;
-share of the others; inputs changed. goals: records of the target counted; the source's forgotten. boosted: 1.
-"""
+"""Poisoned records: hand-worked answers, and which clients of a federation train on them."""
 
 from pathlib import Path
 from typing import Any
@@ -61,7 +54,7 @@ def test_targeted_label_flip_known_answer() -> None:
         (4, 4, "needs a target other than its source, got 4 for both"),
     ],
 )
-def test_classes_that_are_none_are_refused(source: int, target: int, sentence: str) -> None:
+def test_numbers_that_are_no_class_are_refused(source: int, target: int, sentence: str) -> None:
     with pytest.raises(ValueError, match=sentence):
         targeted_label_flip(
             FEATURES, torch.zeros(4).long(), classes=10, source=source, target=target
@@ -131,19 +124,19 @@ def test_the_parts_of_a_trigger_make_the_whole_and_share_nothing() -> None:
 @pytest.mark.parametrize(("share", "poisoned"), [(0.25, 25), (0.5, 50), (1.0, 100), (0.004, 0)])
 def test_exactly_the_share_of_the_records_bears_the_trigger(share: float, poisoned: int) -> None:
     features, labels = torch.zeros(100, 1, 5, 5), torch.arange(100) % 10
-    after, told = backdoor(
+    after, labels_after = backdoor(
         features, labels, classes=10, target=3, generator=drawing(), share=share, size=2
     )
     marked = after.flatten(1).sum(dim=1) == 4
     assert int(marked.sum()) == poisoned
-    assert (told[marked] == 3).all()
-    assert torch.equal(told[~marked], labels[~marked])
+    assert (labels_after[marked] == 3).all()
+    assert torch.equal(labels_after[~marked], labels[~marked])
     assert not after[~marked].any()
     assert not features.any()
     assert torch.equal(labels, torch.arange(100) % 10)
 
 
-def test_which_records_is_drawn() -> None:
+def test_the_poisoned_records_are_drawn_at_random() -> None:
     features, labels = torch.zeros(100, 5), torch.zeros(100).long()
     first, again, other = (
         backdoor(features, labels, classes=2, target=1, generator=drawing(seed))[1]
@@ -155,7 +148,7 @@ def test_which_records_is_drawn() -> None:
 
 
 def test_a_distributed_backdoor_stamps_its_own_part() -> None:
-    after, told = distributed_backdoor(
+    after, labels_after = distributed_backdoor(
         torch.zeros(4, 1, 4, 4),
         torch.zeros(4).long(),
         classes=2,
@@ -165,16 +158,16 @@ def test_a_distributed_backdoor_stamps_its_own_part() -> None:
         size=2,
     )
     assert after.flatten(1).sum(dim=1).sort().values.tolist() == [0, 0, 1, 1]
-    assert told.sum() == 2
+    assert labels_after.sum() == 2
     assert after[:, 0, 2, 3].sum() == 2
 
 
-def test_goals_leave_out_the_records_that_prove_nothing() -> None:
+def test_goals_leave_out_records_that_prove_nothing() -> None:
     features, labels = torch.arange(8.0).reshape(4, 2), torch.tensor([0, 1, 2, 1])
     stamped, target = backdoor_goal(features, labels, target=1, size=1)
     assert (stamped.tolist(), target) == ([[0, 1], [4, 1]], 1)
-    asked, target = flip_goal(features, labels, source=1, target=2)
-    assert (asked.tolist(), target) == ([[2, 3], [6, 7]], 2)
+    tested, target = flip_goal(features, labels, source=1, target=2)
+    assert (tested.tolist(), target) == ([[2, 3], [6, 7]], 2)
 
 
 @pytest.mark.parametrize(
@@ -186,7 +179,9 @@ def test_goals_leave_out_the_records_that_prove_nothing() -> None:
         ({"size": 9}, "a trigger needs size from 1 to 5, got 9"),
     ],
 )
-def test_a_backdoor_that_cannot_be_is_refused(given: dict[str, Any], sentence: str) -> None:
+def test_a_backdoor_with_impossible_parameters_is_refused(
+    given: dict[str, Any], sentence: str
+) -> None:
     with pytest.raises(ValueError, match=sentence):
         backdoor(
             torch.zeros(4, 1, 5, 5),
@@ -236,18 +231,19 @@ def test_constrained_clients_stay_nearer_to_the_global_model_and_honest_ones_tra
         )
     )
     lengths = {}
-    for name, one in (("constrained", scenario), ("free", free)):
-        made = assemble(one, run="x", ledgers=tmp_path / "none")
-        trainers = parts(one, run="x", ledgers=tmp_path / "none").trainers.values()
+    for name, declared in (("constrained", scenario), ("free", free)):
+        assembled = assemble(declared, run="x", ledgers=tmp_path / "none")
+        trainers = parts(declared, run="x", ledgers=tmp_path / "none").trainers.values()
         lengths[name] = [
-            float(trainer.fit(made.start.weights, round=0).delta.norm()) for trainer in trainers
+            float(trainer.fit(assembled.start.weights, round=0).delta.norm())
+            for trainer in trainers
         ]
     assert lengths["constrained"][1] < 0.8 * lengths["free"][1]
     assert lengths["constrained"][0] == lengths["free"][0]
     assert lengths["constrained"][2:] == lengths["free"][2:]
 
 
-def test_who_bends_gradients_needs_plain_sgd() -> None:
+def test_constrain_and_scale_needs_plain_sgd() -> None:
     with pytest.raises(
         ScenarioError,
         match=r"constrain_and_scale trains in its own way: use training\.kind = 'sgd'",

@@ -1,10 +1,4 @@
-"""RMIA: a hand-worked answer, the table that it does not build, and its ties.
-
-Mutants killed:
-the plain mean of shadows, those without the record only, no half; gamma turned over; no sort; > for >=; ties broken
-the other way, by too much, or not; too narrow for 1e-45; one shadow for the population; no floors; 10 / rate rounded
-down, or up by its last bit; shadows of one kind checked twice.
-"""
+"""RMIA: a hand-worked answer, the table that it does not build, and its ties."""
 
 import math
 
@@ -15,7 +9,8 @@ from torch import Tensor
 
 from attacks import auc, auc_error, rmia, rmia_population
 
-# Pr(x): record 0 (.5 + .25) / 2 = .375 (with: .5; without: .25, .25), record 1 (.25 + .75) / 2 = .5.
+# Pr(x): record 0 has (.5 + .25) / 2 = .375 (with it: .5; without: .25, .25), record 1 has
+# (.25 + .75) / 2 = .5.
 TARGET = torch.tensor([0.75, 0.5])
 SHADOWS = torch.tensor([[0.5, 0.75], [0.25, 0.25], [0.25, 0.75]])
 INSIDE = torch.tensor([[True, False], [False, True], [False, False]])
@@ -29,16 +24,17 @@ def uniform(seed: int, *shape: int) -> Tensor:
 
 
 def test_rmia_known_answer() -> None:
-    # Ratios 2 and 1. At gamma 1: all four, and three of four (equal counts); at 2: three (2 >= 1), and two.
-    # The plain mean of shadows gives 2.25 for the first, which beats four of four at 1.1, and this does not.
+    # Ratios 2 and 1. At gamma 1 they beat all four, and three of four (an equal one counts); at 2
+    # they beat three (2 >= 1), and two. The plain mean of shadows would give the first 2.25, which
+    # beats four of four at 1.1.
     for gamma, counts in ((1.0, [4, 3]), (2.0, [3, 2]), (1.1, [3, 2])):
-        found = rmia(TARGET, POPULATION, SHADOWS, SHADOW_POPULATION, INSIDE, gamma=gamma)
-        assert (found * 4).floor().tolist() == counts
+        shares = rmia(TARGET, POPULATION, SHADOWS, SHADOW_POPULATION, INSIDE, gamma=gamma)
+        assert (shares * 4).floor().tolist() == counts
         fractions = [(math.log(2) + 104) / 208, 0.5]
-        assert (found * 4 % 1).tolist() == pytest.approx(fractions, abs=1e-6)
+        assert (shares * 4 % 1).tolist() == pytest.approx(fractions, abs=1e-6)
 
 
-def test_rmia_is_the_share_of_the_whole_table() -> None:
+def test_rmia_equals_the_share_from_the_whole_table() -> None:
     n, z, k = 40, 60, 9
     target, population = uniform(1, n), uniform(2, z)
     shadows, shadow_population = uniform(3, k, n), uniform(4, k, z)
@@ -47,33 +43,33 @@ def test_rmia_is_the_share_of_the_whole_table() -> None:
     without = (shadows * ~inside).sum(dim=0) / 5
     ratio, other = target / ((with_it + without) / 2), population / shadow_population.mean(dim=0)
     share = (ratio[:, None] / other >= 1.3).double().mean(dim=1)
-    found = rmia(target, population, shadows, shadow_population, inside, gamma=1.3)
-    assert bool((found >= share).all())
-    assert bool((found < share + 1 / z).all())
+    shares = rmia(target, population, shadows, shadow_population, inside, gamma=1.3)
+    assert bool((shares >= share).all())
+    assert bool((shares < share + 1 / z).all())
     assert (
-        found.argsort().tolist() == ratio.argsort().tolist()
+        shares.argsort().tolist() == ratio.argsort().tolist()
     )  # ties of the share are broken by the ratio
     assert len(set(share.tolist())) < n
 
 
-def test_rmia_of_zeros_and_ones_is_finite_and_ordered() -> None:
+def test_rmia_on_zeros_and_ones_is_finite_and_ordered() -> None:
     target = torch.tensor([0.0, 0.0, 1e-30, 1.0, 1.0]).double()
     shadows = torch.tensor([[1.0, 0.0, 0.0, 1.0, 0.0]] * 2).double()
     inside = torch.tensor([[True], [False]]).repeat(1, 5)
-    population, seen = (
+    population, shadow_population = (
         torch.tensor([0.0, 1.0, 0.0]).double(),
         torch.tensor([[0.0, 0.0, 1.0]] * 2).double(),
     )
     for gamma in (1e-200, 1.0, 1e200):
-        found = rmia(target, population, shadows, seen, inside, gamma=gamma)
-        assert bool(found.isfinite().all())
-        assert bool((found >= 0).all())
-        assert bool((found < 1 + 1 / 3).all())
-        assert found.argsort(stable=True).tolist() == [0, 1, 3, 2, 4]
+        shares = rmia(target, population, shadows, shadow_population, inside, gamma=gamma)
+        assert bool(shares.isfinite().all())
+        assert bool((shares >= 0).all())
+        assert bool((shares < 1 + 1 / 3).all())
+        assert shares.argsort(stable=True).tolist() == [0, 1, 3, 2, 4]
 
 
-def test_rmia_does_not_mind_the_order_of_the_population_or_the_shadows() -> None:
-    found = rmia(TARGET, POPULATION, SHADOWS, SHADOW_POPULATION, INSIDE, gamma=1.0)
+def test_rmia_does_not_depend_on_the_order_of_population_or_shadows() -> None:
+    shares = rmia(TARGET, POPULATION, SHADOWS, SHADOW_POPULATION, INSIDE, gamma=1.0)
     models, people = torch.tensor([2, 0, 1]), torch.tensor([3, 1, 0, 2])
     moved = rmia(
         TARGET,
@@ -83,11 +79,11 @@ def test_rmia_does_not_mind_the_order_of_the_population_or_the_shadows() -> None
         INSIDE[models],
         gamma=1.0,
     )
-    assert torch.allclose(found, moved)
+    assert torch.allclose(shares, moved)
 
 
 @pytest.mark.parametrize("shift", [0.0, 1.0])
-def test_rmia_tells_members_where_there_is_something_to_tell(shift: float) -> None:
+def test_rmia_separates_members_where_training_left_a_trace(shift: float) -> None:
     # Log-odds of deviation 1 about means that differ by 3; four errors: 1 in 15,000.
     n, z, k = 6000, 1000, 32
     draws = torch.Generator().manual_seed(7)
@@ -101,15 +97,17 @@ def test_rmia_tells_members_where_there_is_something_to_tell(shift: float) -> No
     scores = rmia(
         chances[0, :n], chances[0, n:], chances[1:, :n], chances[1:, n:], inside[1:, :n], gamma=1.0
     )
-    members, others = scores[inside[0, :n]], scores[~inside[0, :n]]
+    members, nonmembers = scores[inside[0, :n]], scores[~inside[0, :n]]
     if shift == 0:
-        assert auc(members, others) == pytest.approx(0.5, abs=4 * auc_error(members, others))
+        assert auc(members, nonmembers) == pytest.approx(
+            0.5, abs=4 * auc_error(members, nonmembers)
+        )
     else:
         alone = auc(chances[0, :n][inside[0, :n]], chances[0, :n][~inside[0, :n]])
         assert (
             alone + 0.05
-            < auc(members, others)
-            < norm.cdf(1 / math.sqrt(2)) + 4 * auc_error(members, others)
+            < auc(members, nonmembers)
+            < norm.cdf(1 / math.sqrt(2)) + 4 * auc_error(members, nonmembers)
         )
 
 
@@ -125,12 +123,12 @@ def test_rmia_population_is_ten_over_the_rate() -> None:
 
 
 @pytest.mark.parametrize("gamma", [0.0, -1.0, math.nan, math.inf])
-def test_rmia_refuses_a_gamma_that_is_no_multiple(gamma: float) -> None:
+def test_rmia_refuses_a_gamma_that_is_not_positive(gamma: float) -> None:
     with pytest.raises(ValueError, match="rmia needs gamma finite and > 0, got gamma="):
         rmia(TARGET, POPULATION, SHADOWS, SHADOW_POPULATION, INSIDE, gamma=gamma)
 
 
-def test_rmia_refuses_what_are_no_probabilities_and_records_without_shadows() -> None:
+def test_rmia_refuses_impossible_probabilities_and_records_without_shadows() -> None:
     with pytest.raises(ValueError, match="target must be finite, got 1 that are not finite"):
         rmia(
             torch.tensor([0.5, math.nan]), POPULATION, SHADOWS, SHADOW_POPULATION, INSIDE, gamma=1.0
