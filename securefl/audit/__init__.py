@@ -1,7 +1,8 @@
-"""What an adversary measurably learns, next to what is claimed.
+"""Measures what an adversary learns, next to what is claimed.
 
-A scenario is played again with somebody watching; attacks get what that party sees and nothing else. Nothing here
-changes a run that ended.
+A scenario is played again with an adversary watching; attacks get what that party sees and nothing
+else. The command line uses this room, and so may notebooks. Nothing here changes a run that ended,
+draws or prints.
 """
 
 from typing import TYPE_CHECKING

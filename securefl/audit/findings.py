@@ -65,6 +65,7 @@ class Findings:
         Figures of an earlier audit by the same name are removed, so that none is shown next to
         numbers that it does not belong to.
         """
+        # First the figures: a crash in between leaves numbers without figures, never wrong ones.
         for figure in (self.curves, self.pictures):
             figure.unlink(missing_ok=True)
         write_json(self.file, self.to_json())

@@ -142,12 +142,12 @@ class Line:
         """The line under the columns of `HEAD`."""
         area = _NO_AUC if self.auc is None else f"{self.auc:.3f}"
         error = "" if self.auc_error is None else f" ± {self.auc_error:.3f}"
-        at = {point.rate: point.cell for point in self.points}
+        cells = {point.rate: point.cell for point in self.points}
         return (
             self.verdict.value,
             self.attack,
             area + error,
-            *(at.get(rate, "") for rate in FALSE_POSITIVE_RATES),
+            *(cells.get(rate, "") for rate in FALSE_POSITIVE_RATES),
             "" if self.epsilon is None else f"{self.epsilon:.3g}",
         )
 
@@ -181,6 +181,7 @@ class Line:
 def table(lines: Sequence[Line]) -> list[list[str]]:
     """Returns the cells of a table, its head first, without columns that measured nothing."""
     columns = list(range(len(HEAD)))
+    # So fine a rate needs a thousand non-members, which few scenarios have.
     if not any(line.points and line.points[-1].share for line in lines):
         columns.remove(_FINE_RATE_COLUMN)
     rows = [HEAD, *(line.cells for line in lines)]

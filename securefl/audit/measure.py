@@ -55,6 +55,7 @@ def members_of(
     """
     data = load_data(inquiry.scenario)
     pool = pool_of(inquiry.scenario, data, inquiry.target)
+    # A pool lists the target's own records first.
     own = torch.arange(len(pool.examples)) < pool.own
     inside = drawn(pool, 2 * inquiry.seed) if by_coins else own
     question = Question(
@@ -139,6 +140,7 @@ def play_canaries(
 def canary_lines(inquiry: Inquiry, run: CanaryRun, knowledge: Knowledge) -> list[Line]:
     """Returns the line of gradient canaries, as one adversary finds them."""
     scores = canary_scores(knowledge, run.canaries)
+    # Of the run's own ledger where a run is audited, else of the one that this replay kept.
     claim = inquiry.claim(run.played)
     if scores is None or claim is None:
         return no_canaries(NO_WEIGHTS)

@@ -50,6 +50,7 @@ def mechanism_lines(seen: Inside, spent: Mapping[SampledGaussian, int]) -> list[
         - A line "holds" only where all its checks were made, none failed, and every interval that
           it names leaves out a fault of 10 % (of another clipping: half of it).
     """
+    # Several kinds of events have several noises and rates: no single figure is booked.
     if len(spent) != 1 or not any(round.steps for round in seen.evidence.rounds):
         return unseen("the ledger holds several kinds of events, or no step was seen")
     ((event, count),) = spent.items()
@@ -79,6 +80,7 @@ def unseen(why: str) -> list[Line]:
 
 def _line(name: str, checked: Checked) -> Line:
     """Violated where a check fails; holds where none does and nothing was left open."""
+    # The checks of a line share its doubt (Bonferroni).
     allowed = (1 - LINE_CONFIDENCE) / max(1, len(checked.checks))
     failed = [check for check in checked.checks if check.chance < allowed]
     if failed:

@@ -1,4 +1,4 @@
-"""Membership attacks as an adversary can run them: its knowledge in, a score for each record out."""
+"""Membership attacks as an adversary runs them: knowledge in, a score for each record out."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -96,6 +96,7 @@ def of_rounds(question: Question, knowledge: Knowledge) -> dict[str, Tensor]:
     scores: dict[str, Tensor] = {}
     models = [sight.model for sight in knowledge.sights if sight.model is not None]
     if models:
+        # The final model is one more point of the trajectory, after the last round.
         if knowledge.final is not None:
             models.append(knowledge.final)
         scores["trajectory of the global models"] = _trajectory(question, models)
@@ -163,6 +164,7 @@ def _label_only(question: Question, weights: Tensor, generator: torch.Generator)
     """(n,) by how often noisy copies of a record keep its label."""
     vector.load_vector(question.model, weights)
     features = question.task.inputs(question.examples.features)
+    # Constant features have no spread: any noise then serves.
     spread = float(features.std()) or 1.0
 
     def classes(features: Tensor) -> Tensor:
@@ -191,7 +193,9 @@ def _alignment(question: Question, moves: Sequence[tuple[Tensor, Tensor]]) -> Te
     for model, moved in moves:
         for start in range(0, len(total), RECORDS_PER_CHUNK):
             chunk = slice(start, start + RECORDS_PER_CHUNK)
-            records = Examples(examples.features[chunk], examples.labels[chunk])
+            features, labels = examples.features[chunk], examples.labels[chunk]
+            records = Examples(features, labels)
+            # At the model that the round started from: there the update began to move.
             rows = gradients(question.model, question.task, records, model)
             total[chunk] += attacks.update_alignment(moved, rows)
     return total / len(moves)
@@ -212,6 +216,7 @@ def gradients(model: nn.Module, task: Task, examples: Examples, weights: Tensor)
     vector.load_vector(model, weights)
     parameters = {name: p.detach() for name, p in model.named_parameters() if p.requires_grad}
 
+    # A function of one record: vmap makes it a batch, and each row stays that record's own.
     def loss(at: Mapping[str, Tensor], features: Tensor, label: Tensor) -> Tensor:
         logits: Tensor = functional_call(model, dict(at), (features[None],))
         return task.loss(logits, label[None])

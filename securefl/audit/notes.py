@@ -49,6 +49,7 @@ def claimed(inquiry: Inquiry, claim: Claim | None) -> str:
         return f"no claim for client {inquiry.target}"
     budget = f"epsilon {privacy.epsilon:g} at delta {privacy.delta:g}"
     spent = "" if claim is None else f", of which {claim.epsilon:.4g} was spent"
+    # Noise of an earlier run that came from a seed weakens this claim as well.
     origin = origin_of(inquiry.scenario)
     mark = seeded_mark(privacy.noise, () if origin is None else origin.seeded)
     return (

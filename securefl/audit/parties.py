@@ -44,6 +44,7 @@ def _verdicts(by_adversary: Mapping[str, Findings], first: Findings) -> Iterator
     parties: dict[Verdict, list[str]] = {}
     for name, findings in by_adversary.items():
         parties.setdefault(findings.verdict, []).append(name)
+    # With one verdict for all, the last line says it already.
     if len(parties) > 1:
         for verdict, names in parties.items():
             yield f"{MEANINGS[verdict]} ({', '.join(names)})"
@@ -53,11 +54,14 @@ def _verdicts(by_adversary: Mapping[str, Findings], first: Findings) -> Iterator
 def party_table(by_adversary: Mapping[str, Findings]) -> Iterator[str]:
     """Yields the table: attacks that measured nothing of any party are left out."""
     columns = [_cells(findings) for findings in by_adversary.values()]
-    attacks = list(dict.fromkeys(attack for cells in columns for attack in cells))
-    head = _wrapped(list(by_adversary))
-    rows = [["attack" if at == 0 else "", *names] for at, names in enumerate(head)]
-    rows += [[attack, *(cells.get(attack, "") for cells in columns)] for attack in attacks]
-    widths = [max(len(row[column]) for row in rows) for column in range(1 + len(columns))]
+    head, *more = _wrapped(list(by_adversary))
+    rows = [["attack", *head]]
+    rows += [["", *names] for names in more]
+    # Attacks keep the order in which the first adversary that ran them did.
+    attacks = dict.fromkeys(attack for cells in columns for attack in cells)
+    for attack in attacks:
+        rows.append([attack, *(cells.get(attack, "") for cells in columns)])
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     for row in rows:
         padded = (f"{cell:<{width}}" for cell, width in zip(row, widths, strict=True))
         yield "  ".join(padded).rstrip()
@@ -89,10 +93,11 @@ def _of_exposure(exposure: Exposure) -> str:
 
 def _wrapped(names: Sequence[str]) -> list[list[str]]:
     """The names in two lines: "server+key-holder" goes on after "server+"."""
-    tops, bottoms = [], []
+    tops: list[str] = []
+    bottoms: list[str] = []
     for name in names:
-        places = [name.find(mark) for mark in _SEPARATORS if mark in name]
-        cut = min(places) + 1 if places else len(name)
+        ends = [name.find(mark) + 1 for mark in _SEPARATORS if mark in name]
+        cut = min(ends, default=len(name))
         tops.append(name[:cut])
         bottoms.append(name[cut:])
     return [tops, bottoms] if any(bottoms) else [tops]

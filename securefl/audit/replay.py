@@ -79,6 +79,7 @@ def replay(
           and books nothing in the ledger of any run.
     """
     transcript: list[TranscriptLine] = []
+    # Ledgers refuse what exceeds a budget, so that a replay needs some; they go with the folder.
     with tempfile.TemporaryDirectory() as ledgers:
         made = change(
             parts(

@@ -64,6 +64,7 @@ class AuditRequest:
         words = ["securefl", "audit", str(self.path)]
         for override in self.overrides:
             words += ["--set", override]
+        # Defaults are spelled out: the command still means the same when a default changes.
         words += ["--adversary", self.adversary]
         if self._has_clients:
             words.append(f"--colluders={self.colluders}")

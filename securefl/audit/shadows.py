@@ -42,6 +42,7 @@ def train_shadows(
     Raises:
         RunFailed: a shadow did not end.
     """
+    # The code is part of a cell's name: shadows of other code are never taken for these.
     code = code_hash()
     scenarios = shadow_scenarios(inquiry, request.shadows)
     resolved = {seed: scenario.resolved() for seed, scenario in scenarios.items()}
@@ -53,6 +54,7 @@ def train_shadows(
         f"shadows of client {inquiry.target} of scenario {cell_hash(inquiry.scenario.resolved())}",
         (code,),
     )
+    # An existing folder with the same study is opened, so that shadows are trained once.
     run = RunFolder.create(folder, asked)
     with run.held():
         run.ask(asked)

@@ -66,6 +66,7 @@ def membership_line(scored: Scored, claim: Claim | None, *, by_coins: bool) -> L
     if claim is None:
         why = "measured; there is no claim to hold it against"
         return _line(scored, claim, Verdict.UNCLAIMED, why)
+    # Training and test records of a data set can differ without any leak.
     if not by_coins:
         why = (
             "the run's own split was not made by coins, so that no difference refutes the claim; "
@@ -158,6 +159,7 @@ def _line(
 
 def _point(scored: Scored, claim: Claim | None, rate: float) -> Point:
     allowed = None if claim is None else claim.profile.most_true_positives(rate)
+    # An attack that compares with a small population is no better than chance at so fine a rate.
     if rate < scored.finest:
         return Point(rate, None, allowed)
     operating = attacks.at_false_positive_rate(

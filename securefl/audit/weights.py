@@ -34,10 +34,11 @@ def weights_in_step(
     Returns:
         None where a step is no mean of updates, so that none can be subtracted from it.
     """
-    step = catalog.STEPS[server.step]
+    # A pre-filter or a rule that is not linear picks or mixes rows by their values.
     if defense.prefilters or not catalog.RULES[defense.rule.name].linear:
         return None
-    if not step.adds_estimate(server.parameters):
+    # Momentum or a learning rate other than 1 makes the step something else than the mean.
+    if not catalog.STEPS[server.step].adds_estimate(server.parameters):
         return None
     return {client: float(weight) for client, weight in weights.items()}
 

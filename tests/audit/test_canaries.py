@@ -1,10 +1,4 @@
-"""Gradient canaries: they enter DP-SGD as records do, are clipped and noised, and are found by their coordinates.
-
-Mutants killed:
-Canaries: two on one coordinate; signs forgotten in gradients or in scores; the sign of a score; one that is out among
-the gradients; coins of another weight.
-CanaryDpSgd: canaries of another place; real records left out; canaries counted that are out; no canary drawn.
-"""
+"""Gradient canaries enter DP-SGD as records do, and are found again by their coordinates."""
 
 import math
 
@@ -44,11 +38,9 @@ def examples(count: int = 30) -> Examples:
 def trained(hidden: Canaries | None, *, rate: float, noise: float = 0.0, steps: int = 1) -> Tensor:
     """The noisy sum of the steps, not yet over the normaliser."""
     start = vector.to_vector(model())
-    machine = (
-        DpSgd(model(), TASK, lr=1.0)
-        if hidden is None
-        else CanaryDpSgd(model(), TASK, lr=1.0, canaries=hidden)
-    )
+    machine = DpSgd(model(), TASK, lr=1.0)
+    if hidden is not None:
+        machine = CanaryDpSgd(model(), TASK, lr=1.0, canaries=hidden)
     total = torch.zeros_like(start)
     plan = DpPlan(records=10, batch=round(10 * rate), epochs=1, clip=1.0, noise_multiplier=noise)
     for step in range(steps):
@@ -61,28 +53,28 @@ def trained(hidden: Canaries | None, *, rate: float, noise: float = 0.0, steps: 
 
 
 def test_canaries_do_not_touch_each_other_and_half_of_them_are_in() -> None:
-    found = canaries()
-    assert len(found) == min(MAX_CANARIES, D) == len(set(found.coordinates.tolist()))
-    inside = float(found.inside.double().mean())
-    assert inside == pytest.approx(0.5, abs=4 * 0.5 / math.sqrt(len(found)))
-    assert float(found.signs.mean()) == pytest.approx(0.0, abs=4 / math.sqrt(len(found)))
-    rows = found.gradients(torch.arange(20), D)
-    members = found.inside.nonzero()[:20, 0]
+    hidden = canaries()
+    assert len(hidden) == min(MAX_CANARIES, D) == len(set(hidden.coordinates.tolist()))
+    inside = float(hidden.inside.double().mean())
+    assert inside == pytest.approx(0.5, abs=4 * 0.5 / math.sqrt(len(hidden)))
+    assert float(hidden.signs.mean()) == pytest.approx(0.0, abs=4 / math.sqrt(len(hidden)))
+    rows = hidden.gradients(torch.arange(20), D)
+    members = hidden.inside.nonzero()[:20, 0]
     assert torch.equal(rows @ rows.T, 100 * torch.eye(20))
     assert torch.equal(
-        rows[torch.arange(20), found.coordinates[members]], 10 * found.signs[members].float()
+        rows[torch.arange(20), hidden.coordinates[members]], 10 * hidden.signs[members].float()
     )
 
 
 def test_a_step_moves_by_the_clip_along_every_canary_inside_and_no_other() -> None:
-    """Every record is in the step: without canaries and with them the sums differ by their clipped gradients."""
+    """Every record is in the step: canaries add their clipped gradients to the sum."""
     hidden = canaries()
     moved = trained(hidden, rate=1.0) - trained(None, rate=1.0)
-    found = hidden.signs * moved[hidden.coordinates]
+    along = hidden.signs * moved[hidden.coordinates]
     assert torch.allclose(
-        found[hidden.inside], torch.ones(int(hidden.inside.sum()), dtype=torch.float64), atol=1e-4
+        along[hidden.inside], torch.ones(int(hidden.inside.sum()), dtype=torch.float64), atol=1e-4
     )
-    assert torch.allclose(found[~hidden.inside], torch.zeros(1, dtype=torch.float64), atol=1e-4)
+    assert torch.allclose(along[~hidden.inside], torch.zeros(1, dtype=torch.float64), atol=1e-4)
 
 
 def test_scores_are_how_far_the_weights_went_against_the_gradients() -> None:
@@ -96,10 +88,9 @@ def test_sampled_canaries_come_as_often_as_records() -> None:
     hidden = canaries()
     scores = hidden.signs * trained(hidden, rate=0.3, steps=3)[hidden.coordinates]
     real = hidden.signs * trained(None, rate=0.3, steps=3)[hidden.coordinates]
-    came = float(
-        (scores - real)[hidden.inside].mean()
-    )  # of 3 runs of 4 steps, each with probability .3
-    assert came == pytest.approx(
+    # 3 runs of 4 steps, each with probability .3
+    times = float((scores - real)[hidden.inside].mean())
+    assert times == pytest.approx(
         3.6, abs=4 * math.sqrt(12 * 0.21 / int(hidden.inside.sum())) + 1e-3
     )
 
@@ -122,8 +113,8 @@ def test_a_small_model_has_no_room_for_canaries() -> None:
     )
 
 
-def test_what_the_real_records_did_is_known_to_the_canaries() -> None:
-    """One step, every record in it, no noise: what is left of the update without them is the canaries' alone."""
+def test_canaries_note_what_the_real_records_did_to_the_update() -> None:
+    """One step without noise that has every record: the canaries note the rest of the update."""
     hidden, start = canaries(), vector.to_vector(model())
     plan = DpPlan(records=10, batch=10, epochs=1, clip=0.7, noise_multiplier=0.0)
     streams = {"sampling": seeded_keystream(1, "poisson"), "noise": seeded_keystream(1, "noise")}

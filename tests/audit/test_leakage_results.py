@@ -1,4 +1,4 @@
-"""The committed table of what updates show: it meets the goals but for those named here, and is scored as it says."""
+"""The committed table of what updates reveal meets its goals, except those named here."""
 
 import re
 
@@ -25,7 +25,7 @@ LINES = [
 ROWS = {
     line[0]: (line[1], line[2], line[3]) for line in LINES if len(line) == 4 and line[0] != "what"
 }
-SHORT = {
+MISSED_GOALS = {
     "attributes: label counts, digits mlp, trained, batch of 32",
     "attributes: whose a record is, 10 clients, digits mlp, sites alike, 10 rounds of 10 epochs",
 }
@@ -43,8 +43,8 @@ def number(pattern: str, text: str) -> float:
     return float(found[1])
 
 
-def test_every_goal_is_met_but_those_that_are_named() -> None:
-    assert {what for what, (_, _, met) in ROWS.items() if met == "NOT met"} == SHORT
+def test_every_goal_is_met_except_those_that_are_named() -> None:
+    assert {what for what, (_, _, met) in ROWS.items() if met == "NOT met"} == MISSED_GOALS
     assert {met for _, _, met in ROWS.values()} == {"", "met", "NOT met"}
     assert all((met == "") == (goal == "none") for goal, _, met in ROWS.values())
     assert len(ROWS) >= 30
@@ -109,14 +109,14 @@ def test_the_figures_table_has_every_channel_and_noise() -> None:
 
 @pytest.fixture(scope="module")
 def grey() -> tuple[Subject, FederatedData]:
-    """Two grey test images, .25 and .75 of the range, and training images whose mean is its middle."""
+    """Two grey test images, at .25 and .75 of the range, whose mean is its middle."""
     levels = torch.tensor([64, 191], dtype=torch.uint8)[:, None, None, None].expand(2, 1, 28, 28)
     examples = Examples(levels.contiguous(), torch.tensor([0, 1]))
     data = FederatedData(IMAGES, (Site("all", examples, None),), examples)
     return subject(data, trained=False), data
 
 
-def test_a_trial_is_scored_beside_guessing(grey: tuple[Subject, FederatedData]) -> None:
+def test_a_trial_is_scored_next_to_guessing(grey: tuple[Subject, FederatedData]) -> None:
     told: list[int] = []
 
     def cheat(of: Subject, update: Tensor, labels: Tensor, draws: torch.Generator) -> Tensor:
@@ -138,7 +138,8 @@ def test_a_summary_says_median_mean_count_and_guessing() -> None:
     low = Trial(torch.tensor([20.0]), torch.tensor([18.0]), 2.0)
     trials = [low, Trial(torch.tensor([30.0]), torch.tensor([19.0]), 4.0)]
     assert summary(trials) == (
-        "median 25.0 dB, mean 25.0 ± 5.0, 1 of 2 at 25 dB or more; guessing 18.5 dB; 3.0 s of CPU each (median)"
+        "median 25.0 dB, mean 25.0 ± 5.0, 1 of 2 at 25 dB or more; guessing 18.5 dB; "
+        "3.0 s of CPU each (median)"
     )
 
 

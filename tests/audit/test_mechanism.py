@@ -1,4 +1,4 @@
-"""DP-SGD from inside: right code is hardly ever accused, and every planted fault is found in every run.
+"""DP-SGD from inside: right code is hardly ever accused, and each planted fault is found.
 
 A fault is "missed" where the audit says "holds". Seeds were chosen before looking.
 """
@@ -55,7 +55,7 @@ def scenario_of(seed: int, *, clients: int = 1) -> Scenario:
     return parse_scenario(text, overrides=(f"seed={seed}",))
 
 
-def found(seed: int, fault: str = "", *, clients: int = 1) -> dict[str, Line]:
+def lines_of(seed: int, fault: str = "", *, clients: int = 1) -> dict[str, Line]:
     torch.set_num_threads(1)
     inquiry = Inquiry(scenario_of(seed, clients=clients), "server", seed=seed)
     with planted(fault):
@@ -65,7 +65,7 @@ def found(seed: int, fault: str = "", *, clients: int = 1) -> dict[str, Line]:
 
 @pytest.mark.parametrize("seed", range(70, 73))
 def test_right_code_is_not_accused(seed: int) -> None:
-    lines = found(seed)
+    lines = lines_of(seed)
     assert tuple(lines) == (SIZE, FRESH, CLIP, BATCHES, BOOKS)
     assert set(lines) == set(MECHANISM)
     assert Verdict.VIOLATED not in {line.verdict for line in lines.values()}
@@ -73,6 +73,6 @@ def test_right_code_is_not_accused(seed: int) -> None:
 
 @pytest.mark.parametrize("fault", FAULTS)
 def test_a_planted_fault_is_found_from_inside(fault: str) -> None:
-    lines = found(80, fault, clients=4 if fault == SHARED else 1)
+    lines = lines_of(80, fault, clients=4 if fault == SHARED else 1)
     assert lines[FINDS[fault]].verdict is Verdict.VIOLATED
     assert overall(list(lines.values())) is Verdict.VIOLATED

@@ -1,9 +1,4 @@
-"""Membership attacks as audits run them: what the knowledge allows, gradients as autograd gives them, chance on chance.
-
-Mutants killed:
-membership: losses of another label; gradients at other weights, or in another order of parameters; the sum over rounds
-of one chunk; a final model asked that may not be; shadows compared though there are none.
-"""
+"""Membership attacks as audits run them: those that the knowledge allows, with right gradients."""
 
 import pytest
 import torch
@@ -103,7 +98,7 @@ def names(knowledge: Knowledge, shadows: Shadows | None = None) -> set[str]:
     return set(membership_scores(question(shadows=shadows), knowledge, generator()))
 
 
-def test_what_is_known_decides_what_is_run() -> None:
+def test_knowledge_decides_which_attacks_are_run() -> None:
     model, moved = weights(1), weights(2) - weights(1)
     answers = {"loss threshold", "label only"}
     assert names(Knowledge((), None, None)) == set()
@@ -171,7 +166,7 @@ def area(scores: Tensor, members: Tensor) -> float:
     ("attack", "epochs", "site"),
     [("alignment with its updates", 1, 8), ("trajectory of the local models", 60, 40)],
 )
-def test_members_of_a_small_site_are_found_by_its_update_and_by_noise_nobody(
+def test_the_update_of_a_small_site_reveals_its_members_and_noise_reveals_none(
     attack: str, epochs: int, site: int
 ) -> None:
     asked, start = question(80), weights(7)
@@ -196,7 +191,7 @@ def test_members_of_a_small_site_are_found_by_its_update_and_by_noise_nobody(
     assert abs(area(chance[attack], members) - 0.5) < 3 * 0.11
 
 
-def test_asking_a_model_leaves_the_answer_alone() -> None:
+def test_a_model_that_is_asked_twice_gives_the_same_answers() -> None:
     asked = question()
     found = of_answers(asked, weights(3), generator())
     again = of_answers(asked, weights(3), generator())

@@ -1,4 +1,4 @@
-"""The committed results of audits: they meet the goals, pages say what the numbers are, and faults are found anew."""
+"""The committed results of audits meet their goals, and a few of them come out again."""
 
 import csv
 import re
@@ -36,9 +36,9 @@ def rows() -> list[dict[str, str]]:
 
 
 def of(rows: list[dict[str, str]], case: str) -> list[dict[str, str]]:
-    found = [row for row in rows if row["case"] == case]
-    assert len({row["seed"] for row in found}) == len(found) == 20
-    return found
+    runs = [row for row in rows if row["case"] == case]
+    assert len({row["seed"] for row in runs}) == len(runs) == 20
+    return runs
 
 
 def test_every_case_was_run_twenty_times(rows: list[dict[str, str]]) -> None:
@@ -119,7 +119,8 @@ def test_the_page_has_the_tables_of_these_numbers(
 def test_lira_on_digits_with_wrong_labels_meets_its_goal() -> None:
     page = (RESULTS / "audit.md").read_text(encoding="utf-8")
     found = re.search(
-        r"32 shadows: AUC (\S+), TPR at \.1 % FPR (\S+)%, non-members alone AUC (\S+); (\d+) s of CPU with training",
+        r"32 shadows: AUC (\S+), TPR at \.1 % FPR (\S+)%, "
+        r"non-members alone AUC (\S+); (\d+) s of CPU with training",
         page,
     )
     assert found is not None

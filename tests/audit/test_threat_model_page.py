@@ -1,4 +1,4 @@
-"""Every test that docs/threat-model.md names exists, and what `ls threats` prints has its place there."""
+"""Every test that docs/threat-model.md names exists, and `ls threats` prints every party."""
 
 import ast
 import re

@@ -1,9 +1,4 @@
-"""Threat models: what the tables say is what the transcripts of real runs show, party by party and channel by channel.
-
-Mutants killed:
-ThreatModel: a party forgotten; colluders seen without clients; the key's opening under every channel, or under none;
-the final model for a server that never holds it, or for nobody; published answers for weights.
-"""
+"""Threat models: the tables agree with the transcripts of real runs, by party and channel."""
 
 from functools import cache
 from pathlib import Path
@@ -68,7 +63,10 @@ def test_an_adversary_sees_what_its_parties_see(name: str, channel: str, noise: 
 
 
 def test_weights_that_clients_report_under_masks_are_seen_by_server_and_network() -> None:
-    text = "rounds = 1\nweights = 'reported'\nchannel = { kind = 'masked', reveal_counts = true }\ntraining.kind = 'sgd'"
+    text = (
+        "rounds = 1\nweights = 'reported'\ntraining.kind = 'sgd'\n"
+        "channel = { kind = 'masked', reveal_counts = true }"
+    )
     with TemporaryDirectory() as ledgers:
         made = assemble(parse_scenario(text), run="test", ledgers=Path(ledgers))
         (round,) = engine.run(made.federation, made.start, rounds=1)
@@ -90,7 +88,7 @@ def test_clients_see_their_own_update_and_nobody_elses(channel: str) -> None:
     assert [(seen.party, seen.about) for seen in own] == [(f"client {c}", (c,)) for c in range(4)]
 
 
-def test_who_is_of_which_parties() -> None:
+def test_an_adversary_is_the_parties_that_its_name_says() -> None:
     assert THREATS["server"].parties((1,)) == {"server"}
     assert THREATS["clients"].parties((1, 2)) == {"client 1", "client 2"}
     assert THREATS["server+clients"].parties((2,)) == {"server", "client 2"}
@@ -108,7 +106,7 @@ def test_only_a_key_under_encryption_opens_updates() -> None:
     assert opening == {("server+key-holder", "ckks")}
 
 
-def test_the_server_of_an_encrypted_channel_ends_without_a_model_and_outsiders_get_what_is_published() -> (
+def test_the_server_of_ciphertexts_ends_without_a_model_and_outsiders_with_what_is_published() -> (
     None
 ):
     assert [THREATS["server"].ends_with(channel) for channel in CHANNELS] == [FINAL, FINAL, ""]

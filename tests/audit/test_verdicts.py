@@ -60,7 +60,7 @@ def stream(seed: int = 1) -> Keystream:
 
 
 def scored(mu: float, seed: int, m: int = 4000) -> tuple[Tensor, Tensor]:
-    """Scores of canaries that a Gaussian release moves by mu, and who was in."""
+    """Scores of canaries that a Gaussian release moves by mu, and the canaries that were in."""
     generator = torch.Generator().manual_seed(seed)
     inside = torch.rand(m, generator=generator) < 0.5
     return torch.randn(m, generator=generator, dtype=torch.float64) + mu * inside, inside
@@ -120,7 +120,7 @@ def test_bounds_hold_as_often_as_they_say() -> None:
 
 
 def test_a_true_claim_is_hardly_ever_refuted() -> None:
-    """Held to 80 %, so that it can fail: of 60, more than 24 have a chance of 1e-4 if each fails in a fifth."""
+    """At 80 %, so that it can fail: more than 24 of 60 have a chance of 1e-4 at a fifth each."""
     found = [
         refutation(*scored(MU, seed, m=1500), stream(seed), CLAIM, confidence=0.8)
         for seed in range(60)
@@ -135,7 +135,7 @@ def test_half_the_noise_is_refuted_and_seven_percent_less_is_not(seed: int) -> N
 
 
 def test_each_test_refutes_by_itself() -> None:
-    """Guesses see a shift of 2.2; one of 1.4 only thresholds see, which may count on canaries that do not touch."""
+    """Guesses see a shift of 2.2. Only thresholds see one of 1.4: they use independent trials."""
     assert "(f-DP)" in (one_run_refutation(*scored(2.2 * MU, 1), CLAIM, confidence=0.999) or "")
     assert one_run_refutation(*scored(1.4 * MU, 1, m=10000), CLAIM, confidence=0.999) is None
     rates = refutation(*scored(1.4 * MU, 1, m=10000), stream(), CLAIM, confidence=0.999)
@@ -144,7 +144,7 @@ def test_each_test_refutes_by_itself() -> None:
 
 
 def test_thresholds_are_not_set_on_the_canaries_that_count() -> None:
-    """Chance scores: were the best threshold taken where it is tested, 90 % bounds would be above 0 far too often."""
+    """Scores of chance: a threshold tested where it was set would prove an epsilon too often."""
     found = [
         bounds(*scored(0.0, seed, m=600), stream(seed), delta=DELTA, confidence=0.9)
         for seed in range(60)

@@ -1,1 +1,1 @@
-"""What updates show of the records behind them."""
+"""Measures what updates reveal of the records behind them, next to guessing."""

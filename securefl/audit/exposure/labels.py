@@ -30,8 +30,11 @@ def labels(look: Look, update: Update, counts: Mapping[int, float]) -> Exposure:
         return Exposure(name, NO_RECORD_OF_A_CLASS)
     truth = _true_shares(look, counts)
     n = int(estimate.sum())
-    usual = torch.bincount(look.known.labels, minlength=classes).double() / len(look.known)
-    guess = attacks.counts_from_bias(torch.zeros(classes, dtype=torch.float64), usual, n=n)
+    of_class = torch.bincount(look.known.labels, minlength=classes)
+    usual = of_class.double() / len(look.known)
+    # A bias gradient of zero says nothing: the counts are then the usual shares, in whole records.
+    nothing = torch.zeros(classes, dtype=torch.float64)
+    guess = attacks.counts_from_bias(nothing, usual, n=n)
 
     def right(counts: Tensor) -> float:
         """The share of labels that these counts and the truth have in common."""
@@ -61,28 +64,43 @@ def counted(look: Look, update: Update, counts: Mapping[int, float]) -> Tensor |
     Returns:
         (classes,) counts; None where the attacker has no record of some class to compare with.
     """
-    records = Examples(look.known.features[:MAX_OWN_RECORDS], look.known.labels[:MAX_OWN_RECORDS])
-    if not bool(torch.bincount(records.labels, minlength=look.task.classes).all()):
+    own = slice(MAX_OWN_RECORDS)
+    records = Examples(look.known.features[own], look.known.labels[own])
+    of_class = torch.bincount(records.labels, minlength=look.task.classes)
+    if not bool(of_class.all()):
         return None
+    known = _known_gradients(look, update, counts, records)  # (records, p)
+    # An update of SGD is its learning rate times the sum of its steps' gradients, downhill.
     steps = sum(count * look.steps(client) for client, count in counts.items())
-    mean_gradient = update.moved.double() / (-look.inquiry.scenario.training.lr * steps)
-    # Local steps start all along the way from the global to the local model, and gradients differ
-    # there: the attacker's own are averaged over points of that way, the last step's start included.
-    max_steps = max(map(look.steps, counts))
-    way = update.moved / sum(counts.values())  # of a client on average
-    starts = torch.linspace(0, 1 - 1 / max_steps, min(max_steps, MAX_POINTS)).tolist()
-    gradients = [
-        last_layer_gradients(look.model, look.task, records, update.model + start * way)
-        for start in starts
-    ]
-    known = torch.stack(gradients).mean(dim=0)  # (records, p)
+    lr = look.inquiry.scenario.training.lr
+    mean_gradient = update.moved.double() / (-lr * steps)
+    coordinates = known.shape[1]
     return attacks.label_counts(
-        mean_gradient[-known.shape[1] :],
+        mean_gradient[-coordinates:],  # the last layer comes last
         known,
         records.labels,
         classes=look.task.classes,
         n=len(look.behind(counts)),
     )
+
+
+def _known_gradients(
+    look: Look, update: Update, counts: Mapping[int, float], records: Examples
+) -> Tensor:
+    """(records, p) gradients of the attacker's records, mean over the points where steps start.
+
+    Local steps start all along the way from the global to the local model, and gradients differ
+    there. The last point is where the last step starts, and not where it ends.
+    """
+    max_steps = max(map(look.steps, counts))
+    last = 1 - 1 / max_steps
+    points = torch.linspace(0, last, min(max_steps, MAX_POINTS))
+    way = update.moved / sum(counts.values())  # of a client on average
+    gradients = [
+        last_layer_gradients(look.model, look.task, records, update.model + point * way)
+        for point in points.tolist()
+    ]
+    return torch.stack(gradients).mean(dim=0)
 
 
 def labels_of(counts: Tensor) -> Tensor:
@@ -119,5 +137,6 @@ def last_layer_gradients(
     logits = logits.double().requires_grad_()
     total = task.loss(logits, examples.labels) * len(examples)  # the loss is a mean
     (error,) = torch.autograd.grad(total, logits)  # (k, outputs)
-    by_weight = error[:, :, None] * inputs[0].double()[:, None, :]  # (k, outputs, inputs)
+    (read,) = inputs  # (k, inputs)
+    by_weight = error[:, :, None] * read.double()[:, None, :]  # (k, outputs, inputs)
     return torch.cat([by_weight.flatten(1), error], dim=1)

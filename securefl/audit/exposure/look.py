@@ -141,7 +141,7 @@ def looks_at(
 
 
 def _watched(inquiry: Inquiry) -> list[int]:
-    """The clients not on the adversary's side, the target first: a replay's ledger is the first's."""
+    """The clients not on the adversary's side, the target first, whose ledger a replay returns."""
     clients = [
         client for client in range(inquiry.scenario.clients) if client not in inquiry.coalition
     ]

@@ -56,12 +56,14 @@ def property_of(look: Look, update: Update, counts: Mapping[int, float]) -> Expo
     name, client = "property", look.inquiry.target
     target = look.data.sites[client].train
     rare = int(torch.bincount(look.known.labels, minlength=look.task.classes).argmin())
-    n = min(MAX_TRIAL_RECORDS, _largest_trial(target, rare), _largest_trial(look.known, rare))
+    allowed = min(_largest_trial(target, rare), _largest_trial(look.known, rare))
+    n = min(MAX_TRIAL_RECORDS, allowed)
     if n < MIN_TRIAL_RECORDS:
         few = f"too few records: trials of {n}, where {MIN_TRIAL_RECORDS} are needed"
         return Exposure(name, few)
     setting = _Setting(look, update.model, rare, n)
     has_property = torch.arange(SHADOW_UPDATES) % 2 == 0
+    # What the adversary sees of the target is its update times how much it counts in the sum.
     shadows = counts[client] * torch.stack(
         [
             _trial(setting, look.known, high, f"shadow {index}")
@@ -127,15 +129,19 @@ def _guessed_update(setting: _Setting) -> Tensor:
 def _trial(setting: _Setting, examples: Examples, high: bool, name: str) -> Tensor:
     """(d,) the update of a client like the target, with a high or a low share of the rare class."""
     look, n = setting.look, setting.n
-    wanted = round((HIGH_SHARE if high else LOW_SHARE) * n)
-    order = torch.from_numpy(look.inquiry.stream(f"{name} records").permutation(len(examples)))
+    share = HIGH_SHARE if high else LOW_SHARE
+    rare_count = round(share * n)
+    stream = look.inquiry.stream(f"{name} records")
+    order = torch.from_numpy(stream.permutation(len(examples)))
     is_rare = examples.labels[order] == setting.rare
-    chosen = torch.cat([order[is_rare][:wanted], order[~is_rare][: n - wanted]])
+    rare, others = order[is_rare], order[~is_rare]
+    chosen = torch.cat([rare[:rare_count], others[: n - rare_count]])
     if look.local.plans:
         # DP-SGD adds noise for as many records as the target declares: with fewer of them the
         # noise would count for more than it does. So records are repeated up to that number.
         records = look.local.plans[look.inquiry.target].records
-        chosen = chosen.repeat(math.ceil(records / n))[:records]
+        copies = math.ceil(records / n)
+        chosen = chosen.repeat(copies)[:records]
     part = Examples(examples.features[chosen], examples.labels[chosen])
     return _trained(look, setting.model, part, look.inquiry.target, name)
 

@@ -33,7 +33,7 @@ IMPRINT = "imprint before the model"
 
 
 def reconstructions(look: Look) -> Iterator[Exposure]:
-    """Yields what each attack makes of the first update, as far as the adversary's sight allows."""
+    """Yields what each attack makes of the first update that the adversary sees."""
     update = look.update
     if update is None:
         yield Exposure("reconstruction", NOTHING_MOVES)
@@ -57,7 +57,7 @@ def _analytic(look: Look, update: Update) -> Iterator[Exposure]:
 
 
 def _first_layer(moved: Tensor, outputs: int, inputs: int) -> tuple[Tensor, Tensor]:
-    """The weight (outputs, inputs) and bias (outputs,) of a first linear layer in an update (d,)."""
+    """The weight (outputs, inputs) and bias (outputs,) of a first linear layer, in an update."""
     size = outputs * inputs
     return moved[:size].view(outputs, inputs), moved[size : size + outputs]
 

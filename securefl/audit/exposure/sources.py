@@ -26,13 +26,15 @@ def source(look: Look) -> Exposure:
         return Exposure(
             "source", "needs the updates of two clients or more in a round, each by itself"
         )
+    # Losses of models of different rounds do not compare: each round judges all of the clients.
     together = [models for models in rounds.values() if set(clients) <= set(models)]
     parts = [_some_records(look, client) for client in clients]
     examples = concatenate(parts)
     sizes = torch.tensor([len(part) for part in parts])
     truth = torch.repeat_interleave(torch.arange(len(clients)), sizes)
     losses = _losses(look, examples, clients, together)
-    right = (attacks.source_inference(losses) == truth).double()
+    named = attacks.source_inference(losses)
+    right = (named == truth).double()
     shares = sizes.double() / len(truth)
     rounds_used = "a round" if len(together) == 1 else f"{len(together)} rounds"
     why = (
