@@ -32,14 +32,14 @@ class Pool(NamedTuple):
 
 
 def pool_of(
-    data: FederatedData, client: int, *, others: int, seed: int, label_noise: float | None
+    data: FederatedData, client: int, *, lent: int, seed: int, label_noise: float | None
 ) -> Pool:
     """Returns the client's training records and, after them, test records drawn at random.
 
     Args:
         data: of a federation without a rehearsal.
         client: its index among the sites.
-        others: number of test records; fewer where the site, or the federation, has fewer.
+        lent: number of test records; fewer where the site, or the federation, has fewer.
         seed: of the split; decides which test records come in, and their labels.
         label_noise: the share of wrong labels among the client's own records. The test records get
             as many, or a wrong label would give away that a record was trained on.
@@ -47,17 +47,17 @@ def pool_of(
     site = data.sites[client]
     test = data.test if site.test is None else site.test
     order = torch.from_numpy(seeded_keystream(seed, "pool", client).permutation(len(test)))
-    lent = _selected(test, order[:others])
+    borrowed = _selected(test, order[:lent])
     if label_noise:
         # The place after all sites names a stream of its own.
-        lent = _relabelled(
-            lent,
+        borrowed = _relabelled(
+            borrowed,
             probability=label_noise,
             classes=data.task.classes,
             seed=seed,
             place=len(data.sites),
         )
-    return Pool(concatenate([site.train, lent]), len(site.train))
+    return Pool(concatenate([site.train, borrowed]), len(site.train))
 
 
 def drawn(pool: Pool, seed: int) -> Tensor:
@@ -89,15 +89,15 @@ def shared(data: FederatedData, *, share: float, seed: int) -> FederatedData:
     return _changed(data, shortened)
 
 
-def thinned(data: FederatedData, *, most: int, seed: int) -> FederatedData:
-    """Returns the same data, with at most `most` training records a site, picked at random.
+def thinned(data: FederatedData, *, max_records: int, seed: int) -> FederatedData:
+    """Returns the same data, with at most `max_records` training records a site, picked at random.
 
     Not for use under a claim: a record that leaves lets another in, so that two change.
     """
 
     def shortened(index: int, train: Examples) -> Examples:
         order = seeded_keystream(seed, "most", index).permutation(len(train))
-        return _selected(train, torch.from_numpy(order[:most]).sort().values)
+        return _selected(train, torch.from_numpy(order[:max_records]).sort().values)
 
     return _changed(data, shortened)
 

@@ -128,16 +128,16 @@ class FederatedData:
             index: of the site that is left out.
             unseen: not one of its records is used; the other sites' own test records judge.
         """
-        others = [*self.sites[:index], *self.sites[index + 1 :]]
+        remaining = [*self.sites[:index], *self.sites[index + 1 :]]
         if unseen:
-            tests = [site.test for site in others if site.test is not None]
-            return FederatedData(self.task, tuple(others), concatenate(tests))
+            tests = [site.test for site in remaining if site.test is not None]
+            return FederatedData(self.task, tuple(remaining), concatenate(tests))
         left_out = self.sites[index]
         test = left_out.train
         if left_out.test is not None:
             test = concatenate([left_out.train, left_out.test])
         # The others' own test records judge nothing here.
-        trained = tuple(Site(site.name, site.train, None) for site in others)
+        trained = tuple(Site(site.name, site.train, None) for site in remaining)
         return FederatedData(self.task, trained, test)
 
 

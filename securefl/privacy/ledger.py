@@ -100,13 +100,14 @@ class Ledger:
 
     def allowed(self, event: SampledGaussian) -> int:
         """Returns the largest count of the event that fits the budget, next to all other events."""
-        others = Counter({other: n for other, n in self._events.items() if other != event})
-        # The search composes losses, which takes seconds: it runs once for each set of others.
-        key = (event, *sorted(others.items()))
+        counts = self._events.items()
+        other_events = Counter({other: count for other, count in counts if other != event})
+        # The search composes losses, which takes seconds: once for each set of other events.
+        key = (event, *sorted(other_events.items()))
         if key not in self._allowances:
             self._allowances[key] = largest_count(
                 event,
-                others,
+                other_events,
                 delta=self.terms.delta,
                 budget=self.terms.budget,
             )

@@ -12,18 +12,18 @@ MAX_COUNT = 2**31
 
 def largest_count(
     event: SampledGaussian,
-    others: Counter[SampledGaussian],
+    other_events: Counter[SampledGaussian],
     *,
     delta: float,
     budget: float,
 ) -> int:
-    """Returns the largest number of releases of `event` that fits the budget, next to `others`.
+    """Returns the largest number of releases of `event` that fits the budget, next to the others.
 
     Doubling finds a count that is too large, and bisection the largest one that fits.
 
     Args:
         event: the event to count.
-        others: every other event that was released -> how often.
+        other_events: every other event that was released -> how often.
         delta: in (0, 1).
         budget: an epsilon; inf is answered with MAX_COUNT at once, NaN allows nothing.
     """
@@ -31,7 +31,7 @@ def largest_count(
         return MAX_COUNT
 
     def is_within(count: int) -> bool:
-        return fits(others | Counter({event: count}), delta=delta, budget=budget)
+        return fits(other_events | Counter({event: count}), delta=delta, budget=budget)
 
     if not is_within(1):
         return 0

@@ -21,7 +21,8 @@ class Case:
         rounds: the records of the rounds.
         metrics: the final metrics; None before there are any.
         seeded_before: earlier runs that this one continues, whose noise came from a seed.
-        others: resolved scenarios that were run in the same folder; this one may be among them.
+        folder_scenarios: resolved scenarios that were run in the same folder; this one may be among
+            them.
     """
 
     scenario: Table
@@ -31,7 +32,7 @@ class Case:
     rounds: Sequence[Table] = ()
     metrics: Table | None = None
     seeded_before: Sequence[str] = ()
-    others: Sequence[Table] = ()
+    folder_scenarios: Sequence[Table] = ()
 
     @property
     def has_ended(self) -> bool:

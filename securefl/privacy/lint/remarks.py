@@ -46,7 +46,7 @@ def tuning_not_charged(case: Case) -> str | None:
     if not case.has_claim:
         return None
     data = case.scenario["data"]
-    settings = {repr(_settings(other)) for other in case.others if other["data"] == data}
+    settings = {repr(_settings(other)) for other in case.folder_scenarios if other["data"] == data}
     count = len(settings - {repr(_settings(case.scenario))})
     if count == 0:
         return None

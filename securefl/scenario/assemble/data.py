@@ -59,7 +59,7 @@ def pool_of(scenario: Scenario, data: FederatedData, client: int) -> Pool:
     return pool_of_data(
         data,
         client,
-        others=scenario.site_records[client] if scenario.claims_dp else own,
+        lent=scenario.site_records[client] if scenario.claims_dp else own,
         seed=scenario.data.split_seed,
         label_noise=scenario.data.label_noise,
     )
@@ -115,7 +115,7 @@ def _reduced(scenario: Scenario, data: FederatedData) -> FederatedData:
         for index in _without_records(scenario, data):
             raise ScenarioError(f"data.share leaves client {index} without a record; raise it")
     if declared.most is not None:
-        data = thinned(data, most=declared.most, seed=declared.split_seed)
+        data = thinned(data, max_records=declared.most, seed=declared.split_seed)
     return data
 
 
