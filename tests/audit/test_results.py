@@ -59,7 +59,7 @@ def test_planted_faults_are_found_by_canaries_in_18_of_20_runs(
     assert sum(row["canaries"] == "violated" for row in of(rows, case)) >= 18
 
 
-def test_twice_the_steps_are_found_and_seven_percent_are_not_told(
+def test_twice_the_steps_are_found_and_seven_percent_too_little_noise_is_not(
     rows: list[dict[str, str]],
 ) -> None:
     assert sum(row["canaries"] == "violated" for row in of(rows, TWICE)) >= 18
@@ -166,7 +166,7 @@ def test_the_table_has_every_setting_and_every_adversary() -> None:
 
 
 def test_a_client_is_at_chance_through_every_rule_where_the_server_is_not() -> None:
-    """By alignment, without DP and at epsilon 8: what docs/audit.md says of the table."""
+    """By alignment, without DP and at epsilon 8; docs/audit.md quotes the table."""
     page = (RESULTS / "adversaries.md").read_text(encoding="utf-8")
     rows = {
         row.split(" | ")[0].strip("| "): row.split(" | ")[1:]
@@ -190,7 +190,7 @@ def test_a_client_is_at_chance_through_every_rule_where_the_server_is_not() -> N
     assert f"AUC of {server[0]} by alignment ({server[1]} at epsilon 8)" in text
     krum = rows["Krum, f = 2"][0].replace("0.", ".")
     assert (
-        f"Under Krum, which passes on one client's update as it is, ten sets of coins give {krum}"
+        f"Under Krum, which passes on one client's update unchanged, ten sets of coins give {krum}"
         in text
     )
     masked = next(line for line in page.splitlines() if line.startswith("| server |")).split(" | ")[
