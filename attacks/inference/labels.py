@@ -89,7 +89,12 @@ def counts_from_bias(gradient: Tensor, probabilities: Tensor, *, n: int) -> Tens
 
 
 def label_counts(
-    gradient: Tensor, references: Tensor, labels: Tensor, *, classes: int, n: int
+    gradient: Tensor,
+    references: Tensor,
+    labels: Tensor,
+    *,
+    classes: int,
+    n: int,
 ) -> Tensor:
     """Returns how many records of each class a batch has, from the attacker's own gradients.
 

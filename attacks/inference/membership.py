@@ -72,7 +72,13 @@ def loss_threshold(losses: Tensor) -> Tensor:
     return -losses.double()
 
 
-def lira_online(target: Tensor, shadows: Tensor, inside: Tensor, *, pooled: bool | None) -> Tensor:
+def lira_online(
+    target: Tensor,
+    shadows: Tensor,
+    inside: Tensor,
+    *,
+    pooled: bool | None,
+) -> Tensor:
     """Returns the log-likelihood ratio of each confidence: model with the record, or without it.
 
     Args:
@@ -116,7 +122,13 @@ def lira_online(target: Tensor, shadows: Tensor, inside: Tensor, *, pooled: bool
     return log_with - log_without
 
 
-def lira_offline(target: Tensor, shadows: Tensor, inside: Tensor, *, pooled: bool | None) -> Tensor:
+def lira_offline(
+    target: Tensor,
+    shadows: Tensor,
+    inside: Tensor,
+    *,
+    pooled: bool | None,
+) -> Tensor:
     """Returns minus the log of each confidence's p-value under shadows without the record.
 
     Args:

@@ -39,7 +39,13 @@ def check_inside(inside: Tensor, shape: tuple[int, ...]) -> None:
         )
 
 
-def check_shadows(attack: str, mask: Tensor, *, least: int, trained: str) -> None:
+def check_shadows(
+    attack: str,
+    mask: Tensor,
+    *,
+    least: int,
+    trained: str,
+) -> None:
     """Raises ValueError unless every record has enough shadows.
 
     Args:

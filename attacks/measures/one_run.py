@@ -41,7 +41,14 @@ def correct_guesses(scores: Tensor, inside: Tensor, guesses: int) -> int:
     return right_outside + right_inside
 
 
-def one_run(canaries: int, guesses: int, correct: int, *, delta: float, confidence: float) -> float:
+def one_run(
+    canaries: int,
+    guesses: int,
+    correct: int,
+    *,
+    delta: float,
+    confidence: float,
+) -> float:
     """Returns the epsilon that correct guesses about one run's canaries prove; 0 for none.
 
     Args:
@@ -76,7 +83,13 @@ def one_run(canaries: int, guesses: int, correct: int, *, delta: float, confiden
     return largest_refuted(excess)
 
 
-def one_run_f(canaries: int, guesses: int, correct: int, *, least: TradeOff) -> float:
+def one_run_f(
+    canaries: int,
+    guesses: int,
+    correct: int,
+    *,
+    least: TradeOff,
+) -> float:
     """Returns the p-value of correct guesses about one run's canaries, under a trade-off.
 
     Args:
@@ -123,7 +136,13 @@ def one_run_f(canaries: int, guesses: int, correct: int, *, least: TradeOff) -> 
     return math.exp(high)
 
 
-def one_run_mu(canaries: int, guesses: int, correct: int, *, confidence: float) -> float:
+def one_run_mu(
+    canaries: int,
+    guesses: int,
+    correct: int,
+    *,
+    confidence: float,
+) -> float:
     """Returns a lower bound on the distance of two unit Gaussians, from one run's guesses.
 
     It is 0 where nothing is shown. It applies `one_run_f` to the trade-offs of Gaussians;

@@ -141,7 +141,11 @@ def auc_error(members: Tensor, nonmembers: Tensor) -> float:
 
 
 def at_false_positive_rate(
-    members: Tensor, nonmembers: Tensor, *, at: float, confidence: float
+    members: Tensor,
+    nonmembers: Tensor,
+    *,
+    at: float,
+    confidence: float,
 ) -> Operating | None:
     """Returns the best threshold at a limited false-positive rate; None if not measurable.
 

@@ -26,7 +26,13 @@ class Push(NamedTuple):
     harm: float  # the number that the search makes as large as it can
 
 
-def adaptive(rows: Tensor, f: int, *, rule: Chain, evaluations: int = 60) -> Tensor:
+def adaptive(
+    rows: Tensor,
+    f: int,
+    *,
+    rule: Chain,
+    evaluations: int = 60,
+) -> Tensor:
     """Sends the row that hurts the defence most, along three directions from the honest mean.
 
     At fixed strengths the directions contain known attacks: the deviations contain
@@ -57,7 +63,13 @@ def adaptive(rows: Tensor, f: int, *, rule: Chain, evaluations: int = 60) -> Ten
     return _worst_direction(rows, f, search, evaluations)
 
 
-def adaptive_weight(rows: Tensor, f: int, *, weigh: Weigh, evaluations: int = 60) -> Tensor:
+def adaptive_weight(
+    rows: Tensor,
+    f: int,
+    *,
+    weigh: Weigh,
+    evaluations: int = 60,
+) -> Tensor:
     """Sends the row that counts most under a rule with weights, along `adaptive`'s directions.
 
     Args:
@@ -84,7 +96,12 @@ def adaptive_weight(rows: Tensor, f: int, *, weigh: Weigh, evaluations: int = 60
 
 
 def most_harmful(
-    rows: Tensor, f: int, *, rule: Chain, along: Tensor, evaluations: int = 20
+    rows: Tensor,
+    f: int,
+    *,
+    rule: Chain,
+    along: Tensor,
+    evaluations: int = 20,
 ) -> Push:
     """Returns the row along one direction that hurts a defence most when sent f times.
 
@@ -118,7 +135,12 @@ def most_harmful(
 
 
 def most_weight(
-    rows: Tensor, f: int, *, weigh: Weigh, along: Tensor, evaluations: int = 20
+    rows: Tensor,
+    f: int,
+    *,
+    weigh: Weigh,
+    along: Tensor,
+    evaluations: int = 20,
 ) -> Push:
     """Returns the row along one direction that counts most under a rule when sent f times.
 

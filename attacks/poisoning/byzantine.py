@@ -125,7 +125,13 @@ def inner_product(rows: Tensor, f: int, *, scale: float) -> Tensor:
     return repeated(-scale * mean, f, rows)
 
 
-def a_little_is_enough(rows: Tensor, f: int, n: int, *, z: float | None = None) -> Tensor:
+def a_little_is_enough(
+    rows: Tensor,
+    f: int,
+    n: int,
+    *,
+    z: float | None = None,
+) -> Tensor:
     """Moves the rows' mean by z deviations in every coordinate, as far as goes unnoticed (ALIE).
 
     Args:

@@ -32,7 +32,12 @@ def label_flip(features: Tensor, labels: Tensor, *, classes: int) -> tuple[Tenso
 
 
 def targeted_label_flip(
-    features: Tensor, labels: Tensor, *, classes: int, source: int, target: int
+    features: Tensor,
+    labels: Tensor,
+    *,
+    classes: int,
+    source: int,
+    target: int,
 ) -> tuple[Tensor, Tensor]:
     """Labels every record of one class as another class.
 
@@ -189,7 +194,11 @@ def triggered(features: Tensor, *, size: int, part: tuple[int, int] = (0, 1)) ->
 
 
 def backdoor_goal(
-    features: Tensor, labels: Tensor, *, target: int, size: int = 3
+    features: Tensor,
+    labels: Tensor,
+    *,
+    target: int,
+    size: int = 3,
 ) -> tuple[Tensor, int]:
     """Returns the test of a backdoor: other classes' records with the full trigger; the target.
 
@@ -198,7 +207,13 @@ def backdoor_goal(
     return triggered(features[labels != target], size=size), target
 
 
-def flip_goal(features: Tensor, labels: Tensor, *, source: int, target: int) -> tuple[Tensor, int]:
+def flip_goal(
+    features: Tensor,
+    labels: Tensor,
+    *,
+    source: int,
+    target: int,
+) -> tuple[Tensor, int]:
     """Returns the test of a targeted label flip: records of the source class; the target.
 
     The share of these records that the model takes for the target is the flip's success.
@@ -254,7 +269,12 @@ def _check_classes(classes: int) -> None:
         raise ValueError(f"labels are flipped among classes >= 2, got {classes}")
 
 
-def _check_backdoor(labels: Tensor, classes: int, target: int, share: float) -> None:
+def _check_backdoor(
+    labels: Tensor,
+    classes: int,
+    target: int,
+    share: float,
+) -> None:
     if labels.ndim != 1:
         raise ValueError("a backdoor needs records of one label each")
     if not 0 <= target < classes:

@@ -63,7 +63,13 @@ class Imprint(nn.Module):
         added to all of the input, in place of a matrix with the same number everywhere.
     """
 
-    def __init__(self, measure: Tensor, cuts: Tensor, *, gain: float) -> None:
+    def __init__(
+        self,
+        measure: Tensor,
+        cuts: Tensor,
+        *,
+        gain: float,
+    ) -> None:
         super().__init__()
         bins = len(cuts)
         self.front = nn.Linear(len(measure), bins)
@@ -81,7 +87,13 @@ class Imprint(nn.Module):
         return x + shift.view(-1, *single)
 
 
-def imprint(auxiliary: Tensor, direction: Tensor, *, bins: int, gain: float = 1.0) -> Imprint:
+def imprint(
+    auxiliary: Tensor,
+    direction: Tensor,
+    *,
+    bins: int,
+    gain: float = 1.0,
+) -> Imprint:
     """Returns a module that keeps shapes, and whose gradient separates records into bins.
 
     A record is recovered if no other one of the batch is in its bin. If all bins are equally

@@ -41,7 +41,12 @@ ONE_STEP = LocalSteps(lr=1.0)  # its update is minus the gradient
 
 
 def local_update(
-    model: nn.Module, loss: Loss, records: Tensor, labels: Tensor, *, local: LocalSteps
+    model: nn.Module,
+    loss: Loss,
+    records: Tensor,
+    labels: Tensor,
+    *,
+    local: LocalSteps,
 ) -> Tensor:
     """Returns the update that local steps on the records make, differentiable in the records.
 
