@@ -12,6 +12,7 @@ from securefl.privacy.lint.lint import lint
 from securefl.runs.cell import Cell, CellState
 from securefl.runs.folder import RunFolder
 from securefl.runs.lineage import seeded_earlier
+from securefl.scenario import catalog
 
 Entries = list[dict[str, Any]]
 MAX_LABELS = 3  # rows that are named behind a mistake; the others are counted
@@ -120,6 +121,8 @@ def _case(scenario: Mapping[str, Any], cell: Cell, played: list[Mapping[str, Any
             ledgers[client] = read_entries(file)
         except LedgerError as reason:
             broken[-1 if client is None else client] = str(reason)
+    # A folder that somebody edited may name a way of training that no catalog has.
+    trainer = catalog.TRAINERS.get(scenario["training"]["kind"])
     return Case(
         scenario,
         cell.status().state.value,
@@ -129,4 +132,5 @@ def _case(scenario: Mapping[str, Any], cell: Cell, played: list[Mapping[str, Any
         cell.metrics(),
         seeded_earlier(scenario, cell),
         tuple(played),
+        has_noise=trainer is not None and trainer.private,
     )

@@ -1,7 +1,7 @@
 """From TOML to a checked scenario, and from that to a federation that can run.
 
-The catalog says what a scenario can name. Everything is checked before anything runs; nothing here plays a round or
-writes a run folder.
+The catalog says what a scenario can name. Everything is checked before anything runs; nothing here
+plays a round or writes a run folder.
 """
 
 from typing import TYPE_CHECKING

@@ -7,9 +7,11 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
+# Counts, client ids and seeds fit the fields of the wire formats and the streams they name.
 Count = Annotated[int, Field(ge=1, le=2**31 - 1, strict=True)]
 Index = Annotated[int, Field(ge=0, le=2**31 - 1, strict=True)]
 Seed = Annotated[int, Field(ge=0, le=2**63 - 1, strict=True)]
+# Outside these limits something else was meant, such as a rate in percent.
 Moderate = Annotated[float, Field(ge=1e-6, le=1e6, strict=True)]
 
 
@@ -31,12 +33,13 @@ class Choice(BaseModel):
 
 
 def named(value: object) -> object:
-    """A bare name as the table it abbreviates."""
+    """Returns the table that a bare name abbreviates; anything else as it is."""
     return {"name": value} if isinstance(value, str) else value
 
 
 def _infinity(value: object) -> object:
-    return math.inf if value == "inf" else value  # the form it has in resolved.json
+    # JSON has no infinity: resolved.json holds the word.
+    return math.inf if value == "inf" else value
 
 
 class Named(Choice):
@@ -46,22 +49,24 @@ class Named(Choice):
 
 
 class Data(Section):
-    """Which records, and whose; `only` keeps one site, the local-only baseline.
+    """The records that train, and the clients that they belong to.
 
-    held_out takes one site out of the federation and tests on all its records, and on no others: external validation.
-    Both number the sites as the data set does.
+    `only` keeps one site, the local-only baseline. `held_out` takes one site out of the federation
+    and tests on all its records and on no others: external validation. Both number the sites as the
+    data set does.
 
-    most is the largest number of training records that a client keeps, picked at random; the others
-    are used by nobody. Not under a finite epsilon: one record removed would let another in. share
-    keeps each training record with this probability, by a coin that follows from the record's
+    most is the largest number of training records that a client keeps, picked at random; nobody
+    uses the others. It does not go with a finite epsilon: one record removed would let another in.
+    share keeps each training record with this probability, by a coin that follows from the record's
     content, and goes with every claim.
 
-    alpha (dirichlet, quantity), classes (pathological) and minimum shape the partitions that deal records anew.
+    alpha (dirichlet, quantity), classes (pathological) and minimum shape the partitions that deal
+    records to clients.
 
-    size (pixels of a side) is for MedMNIST. test_on says which records judge; validation is for choosing
-    learning rates. MedMNIST publishes a validation set. heart and digits hold back a quarter of the
-    training records, the one that fold names (0 to 3; 0 unless it is given): no test record is read, nor
-    any record of a site that is held_out.
+    size (pixels of a side) is for MedMNIST. test_on says which records judge; validation is for
+    choosing learning rates. MedMNIST publishes a validation set. heart and digits hold back a
+    quarter of the training records, the quarter that fold names (0 to 3; 0 unless it is given): no
+    test record is read, nor any record of a site that is held_out.
 
     label_noise is the share of training records that get another label, drawn for each from its
     content; for audits, to have records that can only be learned by heart.
@@ -95,7 +100,7 @@ class Training(Section):
 
 
 class Privacy(Section):
-    """The claim, the budget, and the public constants it rests on; epsilon = inf claims nothing."""
+    """The claim, the budget, and the public constants of both; epsilon = inf claims nothing."""
 
     unit: str = "example"
     place: str = "local"
@@ -107,11 +112,13 @@ class Privacy(Section):
 
 
 class Practice(Section):
-    """How training treats the records; only what is so may be said, anything else is refused by its mistake's name.
+    """How training treats the records. The code decides; another value here is refused.
 
-    sampling is poisson for dp_sgd and shuffled for sgd; normaliser, what a sum of gradients is divided by, is declared
-    (a public constant) or batch; batches are all kept, however small or large; statistics of the records that training
-    uses (feature ranges, class weights, prior) are public; layers are those of the model that have weights.
+    The refusal names the mistake that the value would be. sampling is poisson for dp_sgd and
+    shuffled for sgd. normaliser, the divisor of a sum of gradients, is declared (a public constant)
+    or batch. batches are all kept, however small or large. statistics of the records that training
+    uses (feature ranges, class weights, prior) are public. layers are the layers of the model that
+    have weights.
     """
 
     sampling: str | None = None
@@ -122,21 +129,22 @@ class Practice(Section):
 
 
 class Cohort(Section):
-    """How many clients are invited to a round, at random; all of them by default."""
+    """The number of clients that are invited to a round, at random; all of them by default."""
 
     size: Count
 
 
 class Channel(Section):
-    """How updates travel, and the fewest that make a round.
+    """How updates travel, and the fewest updates that make a round.
 
-    For masked: bits of a word (ring), the bound on one coordinate (clip), the rounding to words, the clients of one sum
-    that may be corrupt, and the largest weight where clients report theirs. For ckks: clip and max_weight.
+    For masked: bits of a word (ring), the bound on one coordinate (clip), the rounding to words,
+    the clients of one sum that may be corrupt, and the largest weight where clients report theirs.
+    For ckks: clip and max_weight.
 
-    For masked, too: reveal_counts = true says that weights = "reported" may show the server the record count of each
-    client. secrets are those that members draw in the set-up to deal cohorts above 128 into blocks: from the system's
-    generator, or from the scenario's seed, so that a run deals the same blocks again and whoever has the seed knows
-    them before.
+    For masked, too: reveal_counts = true says that weights = "reported" may show the server the
+    record count of each client. secrets are drawn by members in the set-up, to deal cohorts above
+    128 into blocks. They come from the system's generator, or from the scenario's seed: then a run
+    deals the same blocks again, and everybody who has the seed knows the blocks beforehand.
     """
 
     kind: str = "plain"
@@ -170,7 +178,7 @@ class Drop(Failure):
 
 
 class Simulate(Section):
-    """Failures to play out: clients that fall silent, updates that come too late, clients that miss the set-up."""
+    """Failures to play out: silent clients, late updates, clients that miss the set-up."""
 
     drop: tuple[Drop, ...] = ()
     late: tuple[Failure, ...] = ()
@@ -178,7 +186,10 @@ class Simulate(Section):
 
 
 class Defense(Section):
-    """Pre-filters in their order, then one rule. Behind a pre-filter all rows count the same, whatever the weights."""
+    """Pre-filters in their order, then one rule.
+
+    Behind a pre-filter all rows count the same, whatever the weights.
+    """
 
     prefilters: tuple[
         Annotated[Named, BeforeValidator(named, json_schema_input_type=str | Named)], ...
@@ -189,10 +200,10 @@ class Defense(Section):
 
 
 class Attack(Named):
-    """Which clients are corrupt, what they know and what they send.
+    """The clients that are corrupt, what they know, and what they send.
 
-    knows is own (the honest updates of the corrupt clients) or omniscient (those of all others too, which no channel
-    shows them: a fiction, for the worst case).
+    knows is own (the honest updates of the corrupt clients) or omniscient (the updates of all
+    others, too, which no channel shows them: a fiction, for the worst case).
     """
 
     clients: Annotated[tuple[Index, ...], Field(min_length=1)]
@@ -200,10 +211,11 @@ class Attack(Named):
 
 
 class Rehearsal(Section):
-    """Trains a client on other records than its own: each of its records, and as many test records, by a fair coin.
+    """Trains a client on other records than its own, for audits.
 
-    For audits: whoever tells which records came in has learned something. seed decides the coins,
-    each record's with its content. What such a run scores on test records means nothing.
+    Each of its records comes in by a fair coin, and as many test records by one each. An attacker
+    that tells which records came in has learned something. seed decides the coins, each record's
+    with its content. The scores of such a run on test records mean nothing.
     """
 
     client: Index = 0

@@ -1,14 +1,14 @@
 """The scenario that `securefl init` writes."""
 
 SCENARIO = """\
-# A federation of four hospitals: local DP-SGD, epsilon 8, masked sums. Every key is optional; what stands here are
-# choices. Without the channel table updates travel plain: the server sees every one of them.
+# A federation of four hospitals: local DP-SGD, epsilon 8, masked sums. Every key is optional.
+# Without the table [channel] updates travel plain, and the server sees every one of them.
 seed = 1
 rounds = 20
 
 [data]
 name = "heart"             # securefl ls data
-partition = "natural"      # the four hospitals as they are; "halves" cuts each in two; "pooled" has no borders
+partition = "natural"      # the four hospitals; "halves" cuts each in two; "pooled" is one site
 split_seed = 0             # which records are for training
 
 [model]
@@ -30,7 +30,7 @@ noise = "system"           # "seeded" repeats bit for bit, and protects nobody
 records = [200, 173, 31, 86]   # public training sizes, declared; the real ones are never read
 
 [channel]
-kind = "masked"            # the server opens sums only; "plain" shows it every update; securefl ls threats
+kind = "masked"            # the server opens sums only; who sees what: securefl ls threats
 min_cohort = 3             # fewer updates abandon the round
 
 [defense]

@@ -23,6 +23,7 @@ class Case:
         seeded_before: earlier runs that this one continues, whose noise came from a seed.
         folder_scenarios: resolved scenarios that were run in the same folder; this one may be among
             them.
+        has_noise: whether its way of training adds noise.
     """
 
     scenario: Table
@@ -33,6 +34,7 @@ class Case:
     metrics: Table | None = None
     seeded_before: Sequence[str] = ()
     folder_scenarios: Sequence[Table] = ()
+    has_noise: bool = True
 
     @property
     def has_ended(self) -> bool:

@@ -17,7 +17,7 @@ def evidence_missing(case: Case) -> str | None:
         "the practice of its training": not all(key in practice for key in PRACTICE_KEYS),
         "the number of records": not case.records,
         "the records of all its rounds": not _has_all_rounds(case),
-        "a mechanism that adds noise": case.scenario["training"]["kind"] != "dp_sgd",
+        "a mechanism that adds noise": not case.has_noise,
         "the past it goes on from": _lacks_past(case),
     }
     missing = [name for name, lost in is_missing.items() if lost]
