@@ -1,4 +1,4 @@
-"""Changes to a federation's training records: fewer, mislabelled, or drawn from a pool by coins.
+"""Training records made fewer, mislabelled, or drawn from a pool by coins.
 
 Audits need them: records that an attacker has to tell apart from others, and labels that can only
 be learned by heart. Each choice about a record (whether it stays, which label it gets, whether a
@@ -34,7 +34,7 @@ class Pool(NamedTuple):
 def pool_of(
     data: FederatedData, client: int, *, lent: int, seed: int, label_noise: float | None
 ) -> Pool:
-    """Returns the client's training records and, after them, test records drawn at random.
+    """Returns the client's training records, then test records drawn at random.
 
     Args:
         data: of a federation without a rehearsal.
@@ -61,7 +61,7 @@ def pool_of(
 
 
 def drawn(pool: Pool, seed: int) -> Tensor:
-    """Returns (n,) bool: the records of a pool that a rehearsal of this seed trains on.
+    """Returns (n,) bool: the records of a pool that a rehearsal trains on.
 
     A fair coin decides for each. An odd seed takes exactly the records that the even seed below it
     leaves, so that each record is in one of two such rehearsals.
@@ -80,7 +80,7 @@ def rehearsed(data: FederatedData, client: int, pool: Pool, *, seed: int) -> Fed
 
 
 def shared(data: FederatedData, *, share: float, seed: int) -> FederatedData:
-    """Returns the same data; each training record stays with probability `share`, in (0, 1)."""
+    """Returns the same data; each training record stays with this probability."""
 
     def shortened(index: int, train: Examples) -> Examples:
         numbers = record_numbers(train, seeded_keystream(seed, "share", index))
@@ -103,7 +103,7 @@ def thinned(data: FederatedData, *, max_records: int, seed: int) -> FederatedDat
 
 
 def mislabelled(data: FederatedData, *, label_noise: float, seed: int) -> FederatedData:
-    """Returns the same data; each training label is wrong with probability `label_noise`.
+    """Returns the same data; each training label is wrong with this probability.
 
     A wrong label is uniform among the other classes.
     """
@@ -128,7 +128,7 @@ def _relabelled(
 
 
 def _changed(data: FederatedData, change: Callable[[int, Examples], Examples]) -> FederatedData:
-    """Returns the same data, with every site's training records as `change` returns them."""
+    """Returns the same data, with every site's training records changed."""
     sites = [
         Site(site.name, change(index, site.train), site.test)
         for index, site in enumerate(data.sites)

@@ -58,7 +58,7 @@ def require_lasting(scenario: Scenario, before: Mapping[int, Past] | None = None
 
 
 def outlook(scenario: Scenario, before: Mapping[int, Past] | None = None) -> Outlook:
-    """Returns when clients leave and when the run ends, if nothing but the budget stops them.
+    """Returns when clients leave and the run ends, if only the budget stops them.
 
     Calibrated noise lasts by construction; noise_multiplier is a number of the author's. Arguments
     are those of `require_lasting`.
@@ -101,6 +101,7 @@ def _played(scenario: Scenario, affordable: Mapping[int, int]) -> Outlook:
     paid = Counter[int]()
     for round in range(scenario.rounds):
         for client in invite(round):
+            # Budgets never recover: the engine counts a client that left once as gone for good.
             if client in leaves:
                 continue
             paid[client] += 1

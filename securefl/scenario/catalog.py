@@ -1,4 +1,4 @@
-"""Name -> entry: the only tables, and the only file here that names attacks and defenses.
+"""Name -> entry: the only tables, and the only ones of attacks and defenses.
 
 Values are literals: `securefl ls` reads this text instead of importing it (`ui/sources.py`).
 """

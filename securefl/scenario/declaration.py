@@ -1,4 +1,4 @@
-"""A scenario as it is declared: its tables and their defaults, before they are checked."""
+"""A scenario as it is declared: tables and defaults, before any check."""
 
 import math
 from collections.abc import Collection
@@ -60,7 +60,7 @@ class Declaration(Section):
     @model_validator(mode="before")
     @classmethod
     def _before_the_keys(cls, values: Any) -> Any:
-        """Adds the default claim where training has noise, and refuses channels of later versions.
+        """Adds the default claim to training with noise, and refuses later channels.
 
         Such a channel is refused here because its keys would be found unknown first.
         """
@@ -81,10 +81,11 @@ class Declaration(Section):
 
     @property
     def repeatable(self) -> bool:
-        """Whether a round played again is the same release: no noise comes from the system.
+        """Whether a round played again is the same release: no noise of the system's.
 
         The bytes are the same, too, unless the channel rounds at random (ckks).
         """
+        # Noise that is drawn twice shows two different sums of one round: both would cost.
         if self.privacy is None or self.privacy.noise == "seeded":
             return True
         return not catalog.TRAINERS[self.training.kind].private

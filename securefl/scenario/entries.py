@@ -1,7 +1,7 @@
-"""Entries of the catalog: a callable, and the facts about it that checks and makers ask for.
+"""Entries of the catalog: callables, and the facts that other code asks about.
 
 Code outside the catalog compares no names. A question such as "does this rule use weights?" is a
-field of an entry here, and whoever adds a name to the catalog answers it there.
+field of an entry here, and the author of a new name answers it there.
 """
 
 import inspect
@@ -28,6 +28,7 @@ def settable(
         functions: of one entry.
         provided: keyword parameters that the run provides, or that no TOML can hold.
     """
+    # Positional parameters are tensors throughout, hyper-parameters are keyword-only.
     return {
         name: parameter
         for function in functions
@@ -128,7 +129,7 @@ class Sees(Enum):
 
 @dataclass(frozen=True)
 class AttackEntry:
-    """An attack by corrupt clients: on the rows they send, their records, their gradients.
+    """An attack by corrupt clients: on rows that they send, records or gradients.
 
     Attributes:
         rows: honest rows -> the rows that corrupt clients send.

@@ -57,6 +57,7 @@ class Facts:
         self.training_records = sum(next(iter(self._training.values())))
         self.data_options = _in_force(data, self._data.options)
         self.partition = data.partition or self._data.usual
+        # A name means the data set's own partition first: it comes with sizes that are published.
         own_sites = self._data.partitions.get(self.partition)
         if self.partition == "pooled":
             self.site_count = 1
@@ -88,21 +89,23 @@ class Facts:
         return self._data.task() if size is None else self._data.task(size)
 
     def place(self, site: int) -> int:
-        """Returns the place of a site, numbered as the data set does, among those that train."""
+        """Returns the place of a site of the data set among those that train."""
         held_out = self._declared.data.held_out
         return site - (held_out is not None and held_out < site)
 
     @cached_property
     def published_records(self) -> tuple[int, ...] | None:
-        """Training sizes of the published split, after `held_out`, `only`, `share` and `most`.
+        """Training sizes of the published split, as `share` and `most` leave them.
 
-        None where the sizes are drawn. After `share` they are expected sizes: the share of the
-        published one, rounded, at least 1; the real sizes follow from the records.
+        A site that is held out is not among them. None where the sizes are drawn. After `share` they
+        are expected sizes: the share of the published one, rounded, at least 1. The real sizes
+        follow from the records.
         """
         sizes = self._dealt_records()
         if sizes is None:
             return None
         most, share = self._declared.data.most, self._declared.data.share
+        # In this order the records are reduced: most applies to the records that share leaves.
         if share is not None:
             sizes = tuple(max(1, round(share * size)) for size in sizes)
         if most is not None:
@@ -111,7 +114,7 @@ class Facts:
 
     @cached_property
     def public_records(self) -> tuple[int, ...] | None:
-        """Training records of each client: declared, or the published split's; None without."""
+        """Training records of each client: declared, published, or None."""
         privacy = self._declared.privacy
         if privacy is not None and privacy.records is not None:
             return privacy.records
@@ -119,7 +122,7 @@ class Facts:
 
     @cached_property
     def site_records(self) -> tuple[int, ...]:
-        """The public numbers of training records. Raises ScenarioError where there are none."""
+        """The public numbers of training records. Raises ScenarioError without."""
         if self.public_records is None:
             raise ScenarioError(
                 f"partition {self.partition!r} has no published sizes: declare privacy.records, "
@@ -175,7 +178,7 @@ class Facts:
         return {**self.trainer.practice, "layers": layers}
 
     def plan_without_noise(self, client: int) -> DpPlan:
-        """Returns the public constants of one client's DP mechanism, before noise is chosen.
+        """Returns the public constants of a client's DP mechanism, without noise.
 
         Raises:
             ScenarioError: training has no noise, or the number of records is not public.
@@ -207,7 +210,7 @@ class Facts:
 
     @cached_property
     def public_weights(self) -> dict[int, int] | None:
-        """The weights that the server uses whatever clients state; None where they report them."""
+        """The weights that the server uses; None where clients report theirs."""
         if self._declared.weights == "reported":
             return None
         return {client: self.client_weight(client, None) for client in range(self.clients)}
@@ -251,13 +254,16 @@ class Facts:
 
 
 def _in_force(table: object, defaults: Any) -> dict[str, Any]:
-    """Returns the values of a table for the keys of defaults, which fill in where it has none."""
+    """Returns the values of a table for some keys, with their defaults filled in."""
     given = {key: getattr(table, key) for key in defaults}
     return {key: defaults[key] if value is None else value for key, value in given.items()}
 
 
 @lru_cache(maxsize=64)  # the cells of a study share few models
 def _model_of(build: Callable[..., nn.Module], task: Task, parameters: str) -> nn.Module:
-    """Builds a model without memory for its weights; parameters are JSON, which can be a key."""
+    """Builds a model without memory for its weights.
+
+    Parameters are JSON, since a dict cannot be the key of a cache.
+    """
     with torch.device("meta"):
         return build(task, generator=None, **json.loads(parameters))

@@ -62,11 +62,12 @@ def _message(error: ErrorDetails) -> str:
     message = error["msg"].removeprefix("Value error, ")
     for theirs, ours in _WORDS.items():
         message = message.replace(theirs, ours)
+    # The key comes first in the sentence, so that no capital letter follows.
     return f"{message[:1].lower()}{message[1:]}"
 
 
 def _did_you_mean(place: tuple[int | str, ...], whole: type[BaseModel]) -> str:
-    """Returns the end of a sentence on an unknown key: the nearest one, or all of its table."""
+    """Returns the end of a sentence on an unknown key: the nearest one, or all."""
     keys = _keys_at(place[:-1], whole)
     close = difflib.get_close_matches(str(place[-1]), keys, n=1)
     if close:

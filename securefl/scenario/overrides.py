@@ -23,6 +23,7 @@ def override(values: dict[str, Any], given: str) -> None:
         _remove(values, path)
         return
     value: object
+    # Quotes around a word are lost in most shells: what is no TOML is taken as the word itself.
     try:
         value = tomllib.loads(f"value = {text}")["value"]
     except tomllib.TOMLDecodeError:

@@ -1,4 +1,4 @@
-"""Writes docs/scenario.md: every key of a scenario, from the classes that check it.
+"""Writes docs/scenario.md, every key of a scenario, from the checking classes.
 
 Make the page again with `python -m securefl.scenario.page > docs/scenario.md`.
 """
@@ -115,7 +115,7 @@ def _default(key: str, value: Schema, usual: Mapping[str, Any]) -> str:
 
 
 def _table(value: Schema, definitions: Schema) -> dict[str, Any] | None:
-    """Returns the schema of the table that a key takes; None for a key that takes a value."""
+    """Returns the schema of the table that a key takes; None for a simple key."""
     for schema in (value, *value.get("anyOf", ())):
         if "$ref" in schema:
             return dict(definitions[schema["$ref"].rpartition("/")[2]])

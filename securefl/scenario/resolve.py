@@ -1,4 +1,4 @@
-"""Every value in force of a scenario, defaults filled in, as resolved.json holds it."""
+"""Every value in force of a scenario, as resolved.json holds it."""
 
 import copy
 import inspect
@@ -19,6 +19,7 @@ def resolved(declared: Declaration, facts: Facts) -> dict[str, Any]:
     without renaming every run.
     """
     values: dict[str, Any] = declared.model_dump(mode="json")
+    # Whoever gets these values may change them; the facts are shared and cached.
     values["practice"] = copy.deepcopy(facts.practice)
     values["channel"] |= {"min_cohort": facts.min_cohort, **facts.channel_options}
     if declared.weights == "reported" and facts.channel.bounds_weights:
@@ -61,9 +62,10 @@ def _choices(
 
 
 def _fill_in(table: dict[str, Any], entry: Entry) -> None:
-    """Fills in the defaults of an entry's hyper-parameters; a default of None stays unwritten."""
+    """Fills in the defaults of an entry's hyper-parameters, except for None."""
     for name, parameter in entry.parameters.items():
         default = parameter.default
+        # TOML and resolved.json have no None: a key that is absent says the same.
         if default is inspect.Parameter.empty or default is None:
             continue
         table.setdefault(name, list(default) if isinstance(default, tuple) else default)

@@ -60,7 +60,7 @@ class Scenario(Declaration):
 
     @property
     def site_records(self) -> tuple[int, ...]:
-        """Public number of training records of each client. Raises ScenarioError without one."""
+        """Public training records of each client. Raises ScenarioError without."""
         return self.facts.site_records
 
     @property
@@ -74,7 +74,7 @@ class Scenario(Declaration):
         return self.facts.cohort_size
 
     def resolved(self) -> dict[str, Any]:
-        """Returns every value in force, defaults filled in, ready for JSON (inf as a string)."""
+        """Returns every value in force, ready for JSON (inf as a string)."""
         return resolved(self, self.facts)
 
 
@@ -94,7 +94,7 @@ def load_scenario(path: Path, *, overrides: tuple[str, ...] = ()) -> Scenario:
 
 
 def parse_scenario(text: str, *, overrides: tuple[str, ...] = ()) -> Scenario:
-    """Returns the scenario in TOML text, with `key.path=value` overrides. Raises ScenarioError."""
+    """Returns the scenario in TOML text, with overrides. Raises ScenarioError."""
     try:
         values = tomllib.loads(text)
     except tomllib.TOMLDecodeError as reason:
@@ -103,13 +103,14 @@ def parse_scenario(text: str, *, overrides: tuple[str, ...] = ()) -> Scenario:
         raise ScenarioError(
             "this is a study, not a scenario: use securefl bench, with --dry-run to check it"
         )
+    # Overrides change the text before it is checked, so that they are refused in the same words.
     for given in overrides:
         override(values, given)
     return make_scenario(values)
 
 
 def make_scenario(values: dict[str, Any]) -> Scenario:
-    """Returns the scenario of values as TOML or resolved.json hold them. Raises ScenarioError."""
+    """Returns the scenario of values from TOML or JSON. Raises ScenarioError."""
     try:
         return Scenario.model_validate(values)
     except ValidationError as reason:

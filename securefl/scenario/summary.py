@@ -9,7 +9,7 @@ from securefl.scenario.tables import Attack, Privacy
 
 
 def summary(scenario: Scenario, seeded_before: Sequence[str] = ()) -> str:
-    """Returns a valid scenario in words: who trains, what is promised, what the rule gets.
+    """Returns a valid scenario in words: training, channel, rule and claim.
 
     Args:
         scenario: checked.
@@ -26,7 +26,7 @@ def summary(scenario: Scenario, seeded_before: Sequence[str] = ()) -> str:
 
 
 def _course(scenario: Scenario) -> Iterator[str]:
-    """Yields what happens in a round: training, the channel, the rule and the server's step."""
+    """Yields the course of a round: training, channel, rule, server's step."""
     yield (
         f"valid: {scenario.rounds} rounds of {scenario.cohort_size} of {scenario.clients} clients, "
         f"{_data(scenario)}, {scenario.model.name}, {scenario.training.kind}"
@@ -82,6 +82,7 @@ def _batches(scenario: Scenario) -> Iterator[str]:
     """Yields a remark where a batch is larger than all public records of a client."""
     batch = scenario.training.batch
     sizes = scenario.facts.public_records
+    # Public sizes only: a remark that depended on real ones would tell them.
     small = [client for client, records in enumerate(sizes or ()) if records < batch]
     if sizes is None or not small:
         return
@@ -110,7 +111,7 @@ def _claim(scenario: Scenario, privacy: Privacy, seeded_before: Sequence[str]) -
 
 
 def _taken_as_given(scenario: Scenario) -> str:
-    """Returns what chose the records that the claim is about, and whose it does not cover."""
+    """Returns the choices that the claim takes as given, and what it leaves out."""
     choices = ["which records are for training"]
     if scenario.partition in catalog.DEALS:
         choices.append(

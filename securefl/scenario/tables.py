@@ -90,7 +90,7 @@ class Data(Section):
 
 
 class Training(Section):
-    """Local training: batch in records, clip the bound on one example's gradient norm (dp_sgd)."""
+    """Local training: batch in records, clip the bound on a gradient's norm."""
 
     kind: str = "dp_sgd"
     batch: Count = 32
@@ -100,7 +100,7 @@ class Training(Section):
 
 
 class Privacy(Section):
-    """The claim, the budget, and the public constants of both; epsilon = inf claims nothing."""
+    """The claim, its budget and public constants; epsilon = inf claims nothing."""
 
     unit: str = "example"
     place: str = "local"
@@ -112,7 +112,7 @@ class Privacy(Section):
 
 
 class Practice(Section):
-    """How training treats the records. The code decides; another value here is refused.
+    """How training treats the records; a value that is not so is refused.
 
     The refusal names the mistake that the value would be. sampling is poisson for dp_sgd and
     shuffled for sgd. normaliser, the divisor of a sum of gradients, is declared (a public constant)
@@ -129,7 +129,7 @@ class Practice(Section):
 
 
 class Cohort(Section):
-    """The number of clients that are invited to a round, at random; all of them by default."""
+    """The number of clients that a round invites, at random; all by default."""
 
     size: Count
 
@@ -178,7 +178,7 @@ class Drop(Failure):
 
 
 class Simulate(Section):
-    """Failures to play out: silent clients, late updates, clients that miss the set-up."""
+    """Failures to play out: silent clients, late updates, a missed set-up."""
 
     drop: tuple[Drop, ...] = ()
     late: tuple[Failure, ...] = ()

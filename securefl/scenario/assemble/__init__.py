@@ -1,1 +1,1 @@
-"""From a checked scenario to a federation that can run, in two steps: parts, then the whole."""
+"""From a checked scenario to its parts, and from them to a federation."""

@@ -1,4 +1,4 @@
-"""From parts to a federation that can run: clients behind their channel, server, cohorts."""
+"""From parts to a federation that can run: clients, channel, server, cohorts."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -56,7 +56,7 @@ class Assembled:
         }
 
     def attack_success(self, weights: Tensor) -> float | None:
-        """Returns the share of targeted records that weights (d,) classify as the attack wants."""
+        """Returns the share of targeted records on which the attack succeeds."""
         vector.load_vector(self.model, weights)
         return success(self.scenario, self.data, lambda x: predict(self.model, self.data.task, x))
 
@@ -74,7 +74,7 @@ def assemble(
     origin: Origin | None = None,
     remember: Remember = fresh,
 ) -> Assembled:
-    """Makes a scenario's parts and joins them; arguments and errors are those of `parts`."""
+    """Makes a scenario's parts, as `parts` does, and joins them."""
     return join(parts(scenario, run=run, ledgers=ledgers, origin=origin, remember=remember))
 
 
@@ -111,7 +111,7 @@ def join(parts: Parts) -> Assembled:
 
 
 def _layout(parts: Parts, sides: Sides) -> str | None:
-    """Returns the model's layout; None where the server may know nothing about the model."""
+    """Returns the model's layout; None where the server may not know it."""
     return None if sides.first_name else vector.layout(parts.model)
 
 
@@ -122,6 +122,7 @@ def _clients(parts: Parts, sides: Sides) -> dict[int, Participant]:
     layout = _layout(parts, sides)
     clients: dict[int, Participant] = {}
     for index, site in enumerate(parts.data.sites):
+        # The set-up may have lost it: a client that missed it has no key in the session.
         if index not in sides.clients:
             continue
         # A client's real count is read where it is reported, and nowhere else.

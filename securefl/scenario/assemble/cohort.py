@@ -7,7 +7,7 @@ from securefl.scenario.scenario import Scenario
 
 
 def inviter(scenario: Scenario, members: tuple[int, ...]) -> Callable[[int], tuple[int, ...]]:
-    """Returns round -> its cohort: every member of the session, or some, drawn each round.
+    """Returns round -> its cohort: every member, or some, drawn each round.
 
     The seed draws them, so that anybody who has the scenario knows each cohort beforehand: cohorts
     amplify no privacy.

@@ -1,4 +1,4 @@
-"""The records of a scenario: loaded, dealt to clients, and changed where an audit asks for it."""
+"""The records of a scenario: loaded, dealt to clients, changed for audits."""
 
 from torch import Tensor
 
@@ -21,13 +21,14 @@ from securefl.scenario.scenario import Scenario
 
 
 def load_data(scenario: Scenario) -> FederatedData:
-    """Returns the sites of the scenario: the data set's own, pooled, dealt, or one of them alone.
+    """Returns the sites of the scenario: own, pooled, dealt, or one alone.
 
     Raises:
         DataError: a data file is damaged.
         ScenarioError: the records cannot be dealt as the scenario says, or leave a client without
             any.
     """
+    # A client's place names the stream of its coins, so that the order of steps is part of a result.
     data = _reduced(scenario, _dealt(scenario, _loaded(scenario)))
     if scenario.data.only is not None and scenario.partition != "pooled":
         data = data.alone(scenario.facts.place(scenario.data.only))
@@ -39,16 +40,17 @@ def load_data(scenario: Scenario) -> FederatedData:
 
 
 def fetch_data(scenario: Scenario, on_bytes: OnBytes) -> None:
-    """Downloads the scenario's published file unless this disk has it. Raises DataError."""
+    """Downloads the published file unless this disk has it. Raises DataError."""
     fetch = catalog.DATA[scenario.data.name].fetch
     if fetch is not None:
         fetch(scenario.facts.data_options["size"], on_bytes)
 
 
 def pool_of(scenario: Scenario, data: FederatedData, client: int) -> Pool:
-    """Returns the client's training records and as many test records, as often mislabelled.
+    """Returns the client's training records and as many test records.
 
-    Under a claim the number of test records is the declared one: the real number is never read.
+    Their labels are wrong as often. Under a claim the number of test records is the declared one:
+    the real number is never read.
 
     Args:
         scenario: without a rehearsal.
@@ -120,7 +122,7 @@ def _reduced(scenario: Scenario, data: FederatedData) -> FederatedData:
 
 
 def _rehearsed(scenario: Scenario, data: FederatedData) -> FederatedData:
-    """Returns the same data, with one client's records drawn from its pool in a rehearsal."""
+    """Returns the same data, one client's records drawn from its pool."""
     rehearsal = scenario.rehearsal
     if rehearsal is None:
         return data

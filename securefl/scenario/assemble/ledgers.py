@@ -1,4 +1,4 @@
-"""The ledgers of a run, and the point where a run starts that goes on from another."""
+"""The ledgers of a run, and the end of an earlier run that it goes on from."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -56,6 +56,7 @@ def open_ledgers(
     if privacy is None or not scenario.claims_dp:
         return {}
     terms = Terms("example", "add_remove", privacy.delta, privacy.epsilon, privacy.noise)
+    # A file for each client, as every hospital keeps its own.
     ledgers = {}
     for client in range(scenario.clients):
         before = NO_PAST if origin is None else origin.before(client)

@@ -1,4 +1,4 @@
-"""The model of a scenario, the streams it draws from, and the trainers of its clients."""
+"""The model of a scenario, its random streams, and its clients' trainers."""
 
 import math
 from collections.abc import Mapping
@@ -29,7 +29,7 @@ def build_model(scenario: Scenario, task: Task) -> nn.Module:
 
 
 def stream_for(scenario: Scenario) -> StreamFor:
-    """Returns seeded streams where the scenario is repeatable, the system's where it is not.
+    """Returns seeded streams for a repeatable scenario, else the system's.
 
     The secrets that members draw in a channel's set-up follow `channel.secrets` instead: a seeded
     run alone is no reason to take them from the seed.
@@ -65,6 +65,7 @@ def local_training(
         ScenarioError: no noise meets the claim.
     """
     examples = {client: site.train for client, site in enumerate(poisoned(scenario, data).sites)}
+    # Clients of different sizes sample at different rates, so that each needs noise of its own.
     plans = {}
     if scenario.facts.trainer.private:
         for client in examples:
@@ -96,7 +97,7 @@ def make_trainers(scenario: Scenario, local: LocalTraining) -> dict[int, Trainer
 def plan_for(
     scenario: Scenario, client: int, remember: Remember = fresh, before: Past = NO_PAST
 ) -> DpPlan:
-    """Returns the public constants of one client's DP mechanism, with calibrated noise.
+    """Returns the public constants of a client's DP mechanism, with its noise.
 
     Args:
         scenario: declares the claim.
@@ -140,6 +141,7 @@ def _calibrated(
     A wrong value in the cache costs a run and no privacy: the ledger computes epsilon itself and
     refuses noise that is too small.
     """
+    # Everything that the noise depends on; a key that lacked something would find another's noise.
     key = {
         "epsilon": epsilon,
         "sample_rate": sample_rate,

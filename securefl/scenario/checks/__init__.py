@@ -1,1 +1,1 @@
-"""Refuses, before anything runs, a scenario whose parts do not fit, with the ways out."""
+"""Refuses a scenario whose parts do not fit, before anything runs."""

@@ -1,4 +1,4 @@
-"""Whether the corrupt clients exist, some client is honest, and the attack can be made."""
+"""Whether the corrupt clients exist, and the attack can be made."""
 
 from functools import partial
 
@@ -99,7 +99,7 @@ def _check_records(declared: Declaration, attack: Attack, facts: Facts) -> None:
 
 
 def _check_gradients(declared: Declaration, attack: Attack, facts: Facts) -> None:
-    """Checks that a change of gradients finds a trainer that allows it, and does not overshoot."""
+    """Checks that the trainer allows bent gradients, and that none overshoots."""
     bend = bend_of(declared, attack.clients[0])
     if bend is None:
         return

@@ -1,4 +1,4 @@
-"""Whether the channel takes its keys, cohorts are large enough, and failures can happen."""
+"""Whether the channel takes its keys, and cohorts and failures are possible."""
 
 from securefl.errors import ScenarioError
 from securefl.scenario.declaration import Declaration
@@ -32,8 +32,9 @@ def check_channel(declared: Declaration, facts: Facts) -> None:
 
 
 def _check_keys(declared: Declaration, facts: Facts) -> None:
-    """Checks that every option has an effect, and that counts are shown only by consent."""
+    """Checks that options have an effect, and that counts are shown by consent."""
     channel, kind = declared.channel, facts.channel
+    # A key without effect is refused: its author believes in a protection that is not there.
     takes = set(kind.options)
     if declared.weights == "reported" and kind.bounds_weights:
         takes.add("max_weight")

@@ -1,4 +1,4 @@
-"""Whether the data set, its partition and the keys that change its records fit together."""
+"""Whether the data set, its partition and the other keys of [data] fit."""
 
 from securefl.errors import ScenarioError
 from securefl.scenario import catalog
@@ -7,7 +7,7 @@ from securefl.scenario.facts import DEFAULT_SKEW, Facts
 
 
 def check_data(declared: Declaration, facts: Facts) -> None:
-    """Checks that every key of [data] has an effect, and that every client gets records.
+    """Checks that keys of [data] have an effect, and that clients get records.
 
     Raises:
         ScenarioError: one sentence that says what to change.
@@ -34,7 +34,7 @@ def check_data(declared: Declaration, facts: Facts) -> None:
 
 
 def _check_held_out(declared: Declaration, facts: Facts) -> None:
-    """Checks that the site held out is one of the data set's own, and that others train."""
+    """Checks that the site held out is the data set's own, and others train."""
     data = declared.data
     if data.held_out is None:
         return

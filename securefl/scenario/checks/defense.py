@@ -13,13 +13,14 @@ from securefl.scenario.tables import Named
 
 
 def check_defense(declared: Declaration, facts: Facts) -> None:
-    """Checks that pre-filters and rule take their parameters, and the rows the channel reveals.
+    """Checks that pre-filters and rule get the parameters and rows they need.
 
     Raises:
         ScenarioError: one sentence that says what to change.
     """
     rule, channel = declared.defense.rule, declared.channel.kind
     entry = catalog.RULES[rule.name]
+    # Over a single row every rule returns that row, whatever protection its name promises.
     one_sum = facts.rows < facts.cohort_size
     _check_rows("defense.rule", rule, entry, declared, facts)
     for prefilter in declared.defense.prefilters:
@@ -35,6 +36,7 @@ def check_defense(declared: Declaration, facts: Facts) -> None:
             f"{rule.name} of the one sum that {channel} reveals would be the mean: "
             f"use rule = 'mean', or {_open_channels()}, which shows every update"
         )
+    # Zeros reach the checks of the rule itself, and tell nothing about records.
     defend = rule_of(declared.defense)
     tried("defense", lambda: defend(torch.zeros(facts.rows, 1), torch.ones(facts.rows)))
 
@@ -46,7 +48,7 @@ def _check_rows(
     declared: Declaration,
     facts: Facts,
 ) -> None:
-    """Checks that a rule or pre-filter has its parameters, and the rows that f asks for."""
+    """Checks that a rule or pre-filter has its parameters, and rows for its f."""
     check_parameters(place, chosen.name, chosen.parameters, entry)
     f = chosen.parameters.get("f", 0)
     if f < 0:

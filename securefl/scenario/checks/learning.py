@@ -11,7 +11,7 @@ from securefl.scenario.making.rule import make_step
 
 
 def check_model(declared: Declaration, facts: Facts) -> None:
-    """Checks that the model takes records of this kind, and keeps all it learns in parameters.
+    """Checks that the model takes these records, and learns in parameters only.
 
     Raises:
         ScenarioError: one sentence that says what to change.
@@ -19,6 +19,7 @@ def check_model(declared: Declaration, facts: Facts) -> None:
     chosen = declared.model
     check_parameters("model", chosen.name, chosen.parameters, catalog.MODELS[chosen.name])
     tried("model", lambda: facts.model)
+    # The mean of running statistics is not what one model over all records would have.
     for name, _ in facts.model.named_buffers():
         raise ScenarioError(
             f"model: {chosen.name} keeps {name!r}, a buffer, which no update carries: "

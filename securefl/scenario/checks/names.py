@@ -1,4 +1,4 @@
-"""Whether every name in a scenario exists; names of later versions are said to be such."""
+"""Whether every name in a scenario exists, or is one of a later version."""
 
 from collections.abc import Collection, Iterator
 from difflib import get_close_matches
@@ -27,6 +27,7 @@ def check_names(declared: Declaration) -> None:
 def _names(declared: Declaration) -> Iterator[tuple[str, str, Collection[str]]]:
     """Yields key, name and the names that the key may hold."""
     yield "data.name", declared.data.name, catalog.DATA
+    # Without the data set nobody can say which partitions are its own.
     if declared.data.partition is not None and declared.data.name in catalog.DATA:
         own = catalog.DATA[declared.data.name].partitions
         ways = dict.fromkeys([*own, "pooled", *catalog.DEALS])

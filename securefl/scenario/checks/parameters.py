@@ -13,7 +13,7 @@ _MAX_HYPER_PARAMETER = 1e6  # beyond it something else was meant, such as a rate
 
 
 def check_parameters(place: str, name: str, given: Mapping[str, Any], entry: Entry) -> None:
-    """Checks that what is given is what the entry takes: no more, no less, of the right kind.
+    """Checks that all parameters of an entry are given, and no others.
 
     Args:
         place: the key that names the entry, for the message.
@@ -78,7 +78,7 @@ def _is_integers(value: object) -> bool:
 
 
 def tried(place: str, call: Callable[[], object]) -> None:
-    """Lets a callable refuse its hyper-parameters itself, on zeros. Raises ScenarioError."""
+    """Lets a callable refuse its parameters, on zeros. Raises ScenarioError."""
     try:
         call()
     except ValueError as reason:

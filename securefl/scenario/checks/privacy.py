@@ -1,4 +1,4 @@
-"""Whether a claim has noise behind it, public constants, and a delta that means something."""
+"""Whether a claim has noise, public constants, and a delta that is small."""
 
 import math
 
@@ -18,7 +18,7 @@ _MISTAKES = {
 
 
 def check_privacy(declared: Declaration, facts: Facts) -> None:
-    """Checks the table [privacy], the weights that go with a claim, and the table [practice].
+    """Checks the tables [privacy] and [practice], and weights under a claim.
 
     Raises:
         ScenarioError: one sentence that says what to change.
@@ -68,7 +68,7 @@ def _check_no_noise(declared: Declaration, privacy: Privacy) -> None:
 
 
 def _check_records(declared: Declaration, privacy: Privacy, facts: Facts) -> None:
-    """Checks that record counts are public, and that one record removed changes one only."""
+    """Checks that record counts are public, and that no record lets another in."""
     most = declared.data.most
     if most is not None and declared.claims_dp:
         raise ScenarioError(

@@ -1,4 +1,4 @@
-"""From the table [attack] to an adversary, and to what it does with records and gradients."""
+"""From the table [attack] to an adversary, its records and its gradients."""
 
 from collections.abc import Callable
 
@@ -15,7 +15,7 @@ from securefl.scenario.making.attack import make_attack, make_bend, make_goal, m
 
 
 def adversary_of(declared: Declaration, facts: Facts, rule: Rule, weigh: Weigh | None) -> Adversary:
-    """Returns the adversary of a scenario, which knows the rule and the weights it gives.
+    """Returns the adversary of a scenario, which knows the rule.
 
     Without an attack it is `NOBODY`.
     """
@@ -23,6 +23,7 @@ def adversary_of(declared: Declaration, facts: Facts, rule: Rule, weigh: Weigh |
     if attack is None:
         return NOBODY
     chosen = declared.defense.rule
+    # The adversary knows the rule that is in force, and plans with its f.
     is_target = chosen.name == ATTACKS[attack.name].against
     rewrite = make_attack(
         attack.name,
@@ -72,7 +73,7 @@ def bend_of(declared: Declaration, client: int) -> Bend | None:
 def success(
     declared: Declaration, data: FederatedData, judge: Callable[[Tensor], Tensor]
 ) -> float | None:
-    """Returns the share of targeted test records that the model classifies as the attack wants.
+    """Returns the share of targeted test records on which the attack succeeds.
 
     Args:
         declared: names the attack.

@@ -1,4 +1,4 @@
-"""An attack as callables: on rows, records and gradients, and the goal it is measured by."""
+"""An attack as callables: on rows, records and gradients, and its goal."""
 
 import inspect
 from collections.abc import Callable, Mapping, Sequence
@@ -28,7 +28,7 @@ def make_attack(
     weigh: Weigh | None,
     krum_f: int | None,
 ) -> Attack:
-    """Returns the attack on rows: own honest rows (f, d), known rows (h, d), round -> rows (f, d).
+    """Returns own rows (f, d), known rows (h, d), round -> attacked rows (f, d).
 
     Args:
         name: of the attack.
@@ -109,7 +109,7 @@ def make_bend(name: str, parameters: Parameters) -> Bend | None:
 
 
 def make_goal(name: str, parameters: Parameters) -> Goal | None:
-    """Returns test features and labels -> features to show, and the class the attack wants."""
+    """Returns test features and labels -> features to show, and the target class."""
     function = ATTACKS[name].goal
     if function is None:
         return None
@@ -127,7 +127,7 @@ def _taken(
     needs: Sequence[str],
     parameters: Parameters,
 ) -> dict[str, Any]:
-    """Returns what one function of an attack takes of its needs and its hyper-parameters.
+    """Returns the arguments that one function of an attack takes.
 
     The functions of an attack share its parameters, and each takes its own part of them.
     """

@@ -15,12 +15,12 @@ Parameters = Mapping[str, Any]
 
 
 def rule_of(defense: Defense) -> Rule:
-    """Returns the pre-filters and the rule of a table [defense], as the engine calls them."""
+    """Returns pre-filters and rule of a table [defense], for the engine."""
     return make_rule(defense.rule.name, defense.rule.parameters, _prefilters(defense))
 
 
 def weights_of(defense: Defense) -> Weigh | None:
-    """Returns the weights that a rule gives to rows (m, d), as (m,); None where it gives none.
+    """Returns the rule's own weights of rows, (m, d) -> (m,); None without.
 
     Behind a pre-filter there are none either: its rows are mixtures, and no client's own.
     """
@@ -33,7 +33,7 @@ def weights_of(defense: Defense) -> Weigh | None:
 def make_rule(
     name: str, parameters: Parameters, prefilters: Sequence[tuple[str, Parameters]] = ()
 ) -> Rule:
-    """Returns pre-filters and a rule as the engine calls them: rows (m, d), weights (m,) -> (d,).
+    """Returns pre-filters and a rule as one: rows (m, d), weights (m,) -> (d,).
 
     Behind a pre-filter a row is no client's own, and no client's weight belongs to it: all rows
     count the same.
