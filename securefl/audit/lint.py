@@ -55,8 +55,8 @@ def examine(path: Path) -> list[CellMistakes]:
     ]
     reports = []
     for name, (label, scenario, cell) in cells.items():
-        case = _case(scenario, cell, played)
         try:
+            case = _case(scenario, cell, played)
             findings = [] if case.state == "new" else lint(case)
             reports.append(CellMistakes(label, name, _progress(case), findings))
         except (KeyError, TypeError, ValueError, AttributeError, IndexError):
