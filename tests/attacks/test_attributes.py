@@ -99,8 +99,8 @@ def test_shadows_that_say_nothing_of_a_property_are_refused(
 
 
 def test_source_inference_known_answer() -> None:
-    # Sums over rounds, by client: (3, 7, 5) and (5, 2, 5). The last record is a tie, which the first
-    # client gets. The last round alone would give the first two records to the other client each.
+    # Sums over rounds, by client: (3, 7, 5) and (5, 2, 5). The last record is a tie, for the first
+    # client. The last round alone would give each of the first two records to the other client.
     losses = torch.tensor([[[0.0, 6.0, 1.0], [3.0, 0.0, 1.0]], [[3.0, 1.0, 4.0], [2.0, 2.0, 4.0]]])
     sources = source_inference(losses)
     assert sources.tolist() == [0, 1, 0]
