@@ -1,4 +1,4 @@
-"""The command line in this process: a process of its own pays two to three seconds of imports for each command."""
+"""The command line in this process: a process of its own pays two to three seconds of imports."""
 
 import contextlib
 import io

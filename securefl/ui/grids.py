@@ -7,7 +7,7 @@ from securefl.ui.progress import Step
 
 
 def cell_step(study: str, title: str, tally: Tally, event: Event) -> Step:
-    """An event of the cell called `title`, and the tally after it; no title where nothing happened."""
+    """An event of the cell `title`, and the tally after it; no title where nothing happened."""
     ended = tally.done + tally.failed + tally.out_of_budget
     total = ended + tally.left + len(tally.running)
     words = counts(tally)

@@ -1,6 +1,11 @@
-"""A heat map of a wide study, as SVG: one panel a section, the mean of the first metric in every field."""
+"""Draws the heat map of a wide study as SVG: one panel a section, one field a mean.
+
+The text is written by hand, without matplotlib: the same numbers give the same bytes on every
+machine, so a test can compare a committed figure with its numbers.
+"""
 
 from collections.abc import Iterator
+from typing import NamedTuple
 from xml.sax.saxutils import escape
 
 from securefl.runs.table import mean_and_error
@@ -9,90 +14,109 @@ from securefl.studies.scores import Scores
 from securefl.studies.study import Study
 from securefl.studies.tables import lines, sections
 
-_LABEL, _FIELD, _HEIGHT, _HEAD, _GAP = 150, 72, 24, 58, 26  # pixels
-_ACROSS = 2  # panels beside each other
-_SCALE = (
+# In pixels.
+LABEL_WIDTH = 150
+FIELD_WIDTH = 72
+FIELD_HEIGHT = 24
+HEAD_HEIGHT = 58
+GAP = 26
+
+PANELS_IN_A_LINE = 2
+DARKEST_VALUE_FOR_BLACK_INK = 0.6
+# From viridis: dark for 0, light for 1, and readable without colour vision.
+SCALE = (
     (0x44, 0x01, 0x54),
     (0x31, 0x68, 0x8E),
     (0x35, 0xB7, 0x79),
     (0xFD, 0xE7, 0x25),
-)  # also without colour vision
+)
+
+
+class Panel(NamedTuple):
+    """A section: its heading, the titles of its columns, and for each row a label and its means.
+
+    A mean is None where there is no number.
+    """
+
+    heading: str
+    titles: list[str]
+    rows: list[tuple[str, list[float | None]]]
 
 
 def heat_map(study: Study, scores: Scores) -> str:
-    """The figure; a field is empty where there is no number, and colours run from 0 (dark) to 1 (light)."""
-    known = list(rows(study))
-    panels = []
-    for heading, chosen in sections(study, known):
-        found, titles = lines(study, chosen)
-        if found:
-            fields = [
-                (line.label, [_mean(study, scores, row) for row in line.rows]) for line in found
-            ]
-            panels.append(
-                (
-                    heading,
-                    [title.removeprefix(f"{study.table.columns} ") for title in titles],
-                    fields,
-                )
-            )
-    wide = _LABEL + _FIELD * max(len(titles) for _, titles, _ in panels) + _GAP
-    high = _HEAD + _HEIGHT * max(len(fields) for _, _, fields in panels) + _GAP
-    down = -(-len(panels) // _ACROSS)
+    """Returns the figure of a study's first metric; a field without a number stays empty."""
+    panels = list(_panels(study, scores))
+    width = LABEL_WIDTH + FIELD_WIDTH * max(len(panel.titles) for panel in panels) + GAP
+    height = HEAD_HEIGHT + FIELD_HEIGHT * max(len(panel.rows) for panel in panels) + GAP
+    across = min(PANELS_IN_A_LINE, len(panels))
+    down = -(-len(panels) // PANELS_IN_A_LINE)  # rounded up
+    metric = study.metrics[0].replace("_", " ")
     parts = [
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {wide * min(_ACROSS, len(panels))} {high * down}" '
-        'font-family="sans-serif" font-size="12">',
-        f"<title>{escape(study.title or study.name)}: {study.metrics[0].replace('_', ' ')}</title>",
+        '<svg xmlns="http://www.w3.org/2000/svg" '
+        f'viewBox="0 0 {width * across} {height * down}" font-family="sans-serif" font-size="12">',
+        f"<title>{escape(study.title or study.name)}: {metric}</title>",
         '<rect width="100%" height="100%" fill="white"/>',
     ]
-    for place, (heading, titles, fields) in enumerate(panels):
-        parts.append(
-            f'<g transform="translate({place % _ACROSS * wide} {place // _ACROSS * high})">'
-        )
-        parts += [*_panel(heading, titles, fields), "</g>"]
+    for place, panel in enumerate(panels):
+        left = place % PANELS_IN_A_LINE * width
+        top = place // PANELS_IN_A_LINE * height
+        parts.append(f'<g transform="translate({left} {top})">')
+        parts += _drawn(panel)
+        parts.append("</g>")
     return "\n".join([*parts, "</svg>"]) + "\n"
 
 
+def _panels(study: Study, scores: Scores) -> Iterator[Panel]:
+    for heading, members in sections(study, list(rows(study))):
+        table, titles = lines(study, members)
+        # A section of baselines only has no table.
+        if table:
+            prefix = f"{study.table.columns} "
+            fields = [
+                (line.label, [_mean(study, scores, row) for row in line.rows]) for line in table
+            ]
+            yield Panel(heading, [title.removeprefix(prefix) for title in titles], fields)
+
+
 def _mean(study: Study, scores: Scores, row: str | None) -> float | None:
-    values = [
-        value for value in scores.of(row or "", study.metrics[0]).values() if value is not None
-    ]
+    by_seed = scores.of(row or "", study.metrics[0])
+    values = [value for value in by_seed.values() if value is not None]
     return mean_and_error(values)[0] if values else None
 
 
-def _panel(
-    heading: str, titles: list[str], fields: list[tuple[str, list[float | None]]]
-) -> Iterator[str]:
-    yield _text(8, 18, heading, extra=' font-weight="bold"')
-    for column, title in enumerate(titles):
-        yield _text(_LABEL + _FIELD * (column + 0.5), _HEAD - 8, title, anchor="middle")
-    for line, (label, values) in enumerate(fields):
-        top = _HEAD + _HEIGHT * line
-        yield _text(_LABEL - 8, top + 16, label, anchor="end")
+def _drawn(panel: Panel) -> Iterator[str]:
+    yield _text(8, 18, panel.heading, extra=' font-weight="bold"')
+    for column, title in enumerate(panel.titles):
+        middle = LABEL_WIDTH + FIELD_WIDTH * (column + 0.5)
+        yield _text(middle, HEAD_HEIGHT - 8, title, anchor="middle")
+    for row, (label, values) in enumerate(panel.rows):
+        top = HEAD_HEIGHT + FIELD_HEIGHT * row
+        yield _text(LABEL_WIDTH - 8, top + 16, label, anchor="end")
         for column, value in enumerate(values):
             if value is not None:
-                left = _LABEL + _FIELD * column
-                yield f'<rect x="{left}" y="{top}" width="{_FIELD - 2}" height="{_HEIGHT - 2}" fill="{colour(value)}"/>'
-                ink = "white" if value < 0.6 else "black"
-                yield _text(
-                    left + _FIELD / 2 - 1,
-                    top + 16,
-                    f"{value:.2f}",
-                    anchor="middle",
-                    extra=f' fill="{ink}"',
-                )
+                yield from _field(LABEL_WIDTH + FIELD_WIDTH * column, top, value)
+
+
+def _field(left: int, top: int, value: float) -> Iterator[str]:
+    yield (
+        f'<rect x="{left}" y="{top}" width="{FIELD_WIDTH - 2}" height="{FIELD_HEIGHT - 2}" '
+        f'fill="{colour(value)}"/>'
+    )
+    ink = "white" if value < DARKEST_VALUE_FOR_BLACK_INK else "black"
+    middle = left + FIELD_WIDTH / 2 - 1
+    yield _text(middle, top + 16, f"{value:.2f}", anchor="middle", extra=f' fill="{ink}"')
 
 
 def _text(x: float, y: float, words: str, *, anchor: str = "start", extra: str = "") -> str:
     return f'<text x="{x:g}" y="{y:g}" text-anchor="{anchor}"{extra}>{escape(words)}</text>'
 
 
-def colour(value: float) -> str:
-    """Of a share, dark for 0 and light for 1."""
-    at = min(max(value, 0.0), 1.0) * (len(_SCALE) - 1)
-    low = min(int(at), len(_SCALE) - 2)
-    mixed = (
-        round(one + (other - one) * (at - low))
-        for one, other in zip(_SCALE[low], _SCALE[low + 1], strict=True)
-    )
-    return "#" + "".join(f"{part:02x}" for part in mixed)
+def colour(share: float) -> str:
+    """Returns the colour of a share, dark for 0 and light for 1; values beyond count as 0 or 1."""
+    position = min(max(share, 0.0), 1.0) * (len(SCALE) - 1)
+    below = min(int(position), len(SCALE) - 2)
+    mixed = [
+        round(start + (end - start) * (position - below))
+        for start, end in zip(SCALE[below], SCALE[below + 1], strict=True)
+    ]
+    return "#" + "".join(f"{channel:02x}" for channel in mixed)

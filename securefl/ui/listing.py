@@ -103,7 +103,10 @@ def _channels() -> Iterator[str]:
 
 
 def _threats() -> Iterator[str]:
-    """Yields each adversary and what it sees, then what each party learns (docs/threat-model.md)."""
+    """Yields each adversary and its observations, then what each party learns.
+
+    docs/threat-model.md says the same, with a test for each claim.
+    """
     from securefl.audit.threats import THREATS
     from securefl.scenario import catalog
 

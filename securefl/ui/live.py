@@ -66,7 +66,7 @@ class RichDisplay(SilentDisplay):
         self.remark(text)
 
     def remark(self, text: str) -> None:
-        """Prints the sentence as it is: brackets in it are no markup, and tables keep their lines."""
+        """Prints the sentence as it is: brackets are no markup, and tables keep their lines."""
         is_table = "\n|" in text
         self._console.print(text, markup=False, highlight=False, soft_wrap=is_table)
 

@@ -1,7 +1,7 @@
 """Steps of the work that takes time, in the words of every display.
 
-A step is a value: it holds the JSON object, the line of plain output and the position of a live bar.
-Displays therefore know nothing about rounds, downloads and cells, and every display says the same.
+A step is a value: it holds the JSON object, the line of plain output and the position of a live
+bar. Displays therefore know nothing about rounds, downloads and cells, and all say the same.
 """
 
 from collections.abc import Mapping

@@ -1,8 +1,4 @@
-"""securefl bench from end to end: resumed, shared, limited, and never a lost or a mixed result.
-
-Mutants that die here: results without the code's version; a failed cell counted as ended; the lock left out; another
-study's folder taken; results written at the end only; cells of other code used unasked.
-"""
+"""securefl bench from end to end: resumed, shared, limited, and never a lost or a mixed result."""
 
 import csv
 import json
@@ -56,7 +52,14 @@ failing = { rounds = 1, "simulate.drop" = NOBODY }
 """
 NOBODY = ", ".join(f"{{ client = {client}, round = 0 }}" for client in range(4))
 FAILING = FAILING.replace("NOBODY", f"[{NOBODY}]")
-TINY = 'seeds = 3\n[base]\nrounds = 1\ntraining = { kind = "sgd" }\n[axes]\n"training.lr" = [0.1, 0.2]\n'
+TINY = """\
+seeds = 3
+[base]
+rounds = 1
+training = { kind = "sgd" }
+[axes]
+"training.lr" = [0.1, 0.2]
+"""
 
 
 def study(folder: Path, text: str, name: str = "study") -> str:
@@ -162,13 +165,14 @@ def test_the_results_are_tidy_and_the_same_in_sqlite(undisturbed: Path) -> None:
     assert {row["metric"] for row in rows} >= {"accuracy", "auc", "epsilon", "records", "bytes_up"}
     assert "seconds" not in {row["metric"] for row in rows}
     with sqlite3.connect(undisturbed / "results.sqlite") as database:
-        query = 'SELECT label, avg(value), count(*) FROM results WHERE metric = "accuracy" AND site IS NULL GROUP BY label'
-        found = {
-            label: (mean, count) for label, mean, count in database.execute(query.replace('"', "'"))
-        }
+        query = (
+            "SELECT label, avg(value), count(*) FROM results "
+            "WHERE metric = 'accuracy' AND site IS NULL GROUP BY label"
+        )
+        means = {label: (mean, count) for label, mean, count in database.execute(query)}
         stages = database.execute("SELECT DISTINCT stage FROM timings ORDER BY stage").fetchall()
     database.close()
-    assert {label: count for label, (_, count) in found.items()} == {
+    assert {label: count for label, (_, count) in means.items()} == {
         "plain": 2,
         "masked": 2,
         "local only": 4,
@@ -178,7 +182,7 @@ def test_the_results_are_tidy_and_the_same_in_sqlite(undisturbed: Path) -> None:
         for row in rows
         if (row["label"], row["metric"], row["site"]) == ("plain", "accuracy", "")
     ]
-    assert found["plain"][0] == pytest.approx(sum(values) / 2)
+    assert means["plain"][0] == pytest.approx(sum(values) / 2)
     assert stages == [("rounds",), ("set_up",), ("total",)]
 
 
@@ -267,10 +271,9 @@ def test_max_cells_takes_every_row_with_its_first_seed_first(
     states = [cell.status().state for _, _, cell in RunFolder.open(out).cells()]
     assert states == ["done", "done", "new", "done", "new", "new"]
     dry_run(name, out, Options(jobs=1), Style.PLAIN)
-    told = capsys.readouterr().out
     assert (
-        "study: rows 2, seeds 3, cells 6: 3 done, 0 out of budget, 0 failed, 3 to run; jobs 1, time "
-        in told
+        "study: rows 2, seeds 3, cells 6: 3 done, 0 out of budget, 0 failed, 3 to run; "
+        "jobs 1, time " in capsys.readouterr().out
     )
     dry_run(name, out, Options(jobs=1), Style.JSON)
     plan = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
@@ -353,7 +356,10 @@ def test_a_second_invocation_is_refused_and_disturbs_nothing(tmp_path: Path) -> 
 
 
 def test_a_spent_budget_is_a_result_and_exit_code_3(tmp_path: Path) -> None:
-    text = 'seeds = 1\n[base]\nrounds = 30\nprivacy = { noise = "seeded", epsilon = 3.0, noise_multiplier = 1.0 }\n'
+    text = (
+        "seeds = 1\n[base]\nrounds = 30\n"
+        'privacy = { noise = "seeded", epsilon = 3.0, noise_multiplier = 1.0 }\n'
+    )
     with pytest.raises(
         BudgetExceeded, match="1 of 1 cells ran out of their privacy budget"
     ) as caught:

@@ -1,21 +1,20 @@
-"""The command line as a user meets it: one sentence, the right exit code, nothing lost.
+"""The command line as a user meets it: one sentence, the right exit code, nothing lost."""
 
-Dead mutants: exit code 1 for every error; overrides ignored; init replaces silently; report not escaped; SIGINT as an
-ordinary failure.
-"""
-
+import contextlib
 import json
-import os
+import resource
 import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from importlib.metadata import version
 from pathlib import Path
 
 import pytest
 
 from securefl.runs.folder import RunFolder
+from securefl.runs.metrics import RunMetrics
 from securefl.scenario import catalog
 from securefl.ui.doctor import examine
 from tests.commands import Done, call
@@ -31,6 +30,9 @@ training = { kind = "dp_sgd", batch = 64 }
 privacy = { noise = "seeded", noise_multiplier = 2.0 }
 channel = { kind = "plain", min_cohort = 3 }
 """
+SEEDED = CLAIM.replace("noise_multiplier = 2.0", "epsilon = 8.0").replace(
+    "rounds = 40", "rounds = 20"
+)
 
 
 def scenario(folder: Path, text: str) -> Path:
@@ -167,13 +169,27 @@ def test_a_spent_budget_is_exit_3_and_again_at_once(tmp_path: Path) -> None:
     assert again.stdout == ""
 
 
+def metrics_in(folder: Path) -> RunMetrics:
+    """The final metrics of a run, without the seconds that it took."""
+    ((_, _, cell),) = RunFolder.open(folder).cells()
+    metrics = cell.metrics()
+    assert metrics is not None
+    return {**metrics, "seconds": 0}
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> RunMetrics:
+    folder = tmp_path_factory.mktemp("undisturbed")
+    done = call("run", scenario(folder, SEEDED), "--out", "whole", cwd=folder)
+    assert done.returncode == 0, done.stderr
+    return metrics_in(folder / "whole")
+
+
 @pytest.mark.parametrize("blow", [signal.SIGINT, signal.SIGKILL])
 def test_an_interrupted_seeded_run_ends_with_the_same_metrics(
-    tmp_path: Path, blow: signal.Signals
+    tmp_path: Path, blow: signal.Signals, undisturbed: RunMetrics
 ) -> None:
-    path = scenario(tmp_path, CLAIM.replace("noise_multiplier = 2.0", "epsilon = 8.0"))
-    whole = call("run", path, "--out", "whole", cwd=tmp_path)
-    assert whole.returncode == 0, whole.stderr
+    path = scenario(tmp_path, SEEDED)
     command = [SECUREFL, "run", str(path), "--out", "cut", "--display", "json"]
     process = subprocess.Popen(
         command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
@@ -191,10 +207,7 @@ def test_an_interrupted_seeded_run_ends_with_the_same_metrics(
     process.stdout.close()
     process.stderr.close()
     assert call("run", path, "--out", "cut", cwd=tmp_path).returncode == 0
-    found = [RunFolder.open(tmp_path / name).cells()[0][2].metrics() for name in ("whole", "cut")]
-    assert found[0] is not None
-    assert found[1] is not None
-    assert {**found[0], "seconds": 0} == {**found[1], "seconds": 0}
+    assert metrics_in(tmp_path / "cut") == undisturbed
 
 
 def test_two_runs_in_one_folder_do_not_mix(tmp_path: Path) -> None:
@@ -208,20 +221,22 @@ def test_two_runs_in_one_folder_do_not_mix(tmp_path: Path) -> None:
         process.kill()
 
 
-@pytest.mark.parametrize("blocks", [2, 3, 4, 6])
-def test_a_full_disk_is_one_sentence_and_exit_1(tmp_path: Path, blocks: int) -> None:
-    path = scenario(tmp_path, CLAIM.replace("noise_multiplier = 2.0", "epsilon = 8.0"))
-    done = subprocess.run(
-        [
-            "bash",
-            "-c",
-            f"trap '' XFSZ; ulimit -f {blocks}; {SECUREFL} run {path} --out r --display none",
-        ],
-        cwd=tmp_path,
-        capture_output=True,
-        text=True,
-        env={**os.environ, "NO_COLOR": "1"},
-    )
+@contextlib.contextmanager
+def largest_file(size: int) -> Iterator[None]:
+    """Files of this process cannot grow beyond so many bytes, as on a disk that is full."""
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, limits[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+
+
+@pytest.mark.parametrize("kilobytes", [2, 3, 4, 6])
+def test_a_full_disk_is_one_sentence_and_exit_1(tmp_path: Path, kilobytes: int) -> None:
+    path = scenario(tmp_path, SEEDED)
+    with largest_file(1024 * kilobytes):
+        done = call("run", path, "--out", "r", "--display", "none", cwd=tmp_path)
     assert done.returncode == 1
     assert "Traceback" not in done.stderr
     assert done.stderr.startswith("error: ")

@@ -1,4 +1,4 @@
-"""One display, four styles: which steps each shows, when, and that tables keep their numbers whole."""
+"""One display, four styles: the steps that each shows, and tables that keep numbers whole."""
 
 import io
 import json

@@ -1,8 +1,4 @@
-"""The heat map: colours of known values, and a field for every number of a wide study.
-
-Mutants killed: colours turned round; a value beyond the ends; the second seed forgotten; empty fields drawn as 0;
-labels not escaped; all panels in one place.
-"""
+"""The heat map: colours of known values, and a field for every number of a wide study."""
 
 import xml.etree.ElementTree as ElementTree
 
@@ -69,7 +65,10 @@ def test_every_number_has_its_field_and_a_gap_has_none() -> None:
         ["skew", "one", "two", "a < b", "median", "1.00"],
     ]
     fields = [
-        [(one.get("x"), one.get("y"), one.get("fill")) for one in panel.findall(f"{svg}rect")]
+        [
+            (field.get("x"), field.get("y"), field.get("fill"))
+            for field in panel.findall(f"{svg}rect")
+        ]
         for panel in panels
     ]
     assert fields == [

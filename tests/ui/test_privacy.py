@@ -14,29 +14,29 @@ from tests.ui.test_cli import refused
 RELEASES = ("--sample-rate", "0.064", "--noise-multiplier", "1.1", "--steps", "320")
 
 
-def told(*arguments: str, cwd: Path) -> dict[str, object]:
+def facts_of(*arguments: str, cwd: Path) -> dict[str, object]:
     done = call("privacy", *arguments, "--display", "json", cwd=cwd)
     assert done.returncode == 0, done.stderr
-    found: dict[str, object] = json.loads(done.stdout)
-    return found
+    facts: dict[str, object] = json.loads(done.stdout)
+    return facts
 
 
 def test_epsilon_with_both_ends_and_two_cross_checks(tmp_path: Path) -> None:
-    found = told("epsilon", *RELEASES, "--delta", "1e-5", cwd=tmp_path)
-    assert found["epsilon"] == pytest.approx(6.552, abs=1e-3)
-    assert found["lower"] == pytest.approx(6.552, rel=5e-3)
-    assert found["renyi"] == pytest.approx(7.237, abs=1e-3)
-    assert found["prv"] == pytest.approx(6.5625, abs=1e-3)
+    facts = facts_of("epsilon", *RELEASES, "--delta", "1e-5", cwd=tmp_path)
+    assert facts["epsilon"] == pytest.approx(6.552, abs=1e-3)
+    assert facts["lower"] == pytest.approx(6.552, rel=5e-3)
+    assert facts["renyi"] == pytest.approx(7.237, abs=1e-3)
+    assert facts["prv"] == pytest.approx(6.5625, abs=1e-3)
 
 
 def test_calibrate_gives_noise_that_costs_the_target(tmp_path: Path) -> None:
     how = ("--sample-rate", "0.064", "--steps", "320", "--delta", "1e-5")
-    found = told("calibrate", "--epsilon", "8", *how, cwd=tmp_path)
-    again = told(
-        "epsilon", "--noise-multiplier", str(found["noise_multiplier"]), *how, cwd=tmp_path
+    facts = facts_of("calibrate", "--epsilon", "8", *how, cwd=tmp_path)
+    again = facts_of(
+        "epsilon", "--noise-multiplier", str(facts["noise_multiplier"]), *how, cwd=tmp_path
     )
-    assert again["epsilon"] == pytest.approx(found["epsilon"], rel=1e-6)
-    assert 0.995 * 8 <= float(str(found["epsilon"])) <= 8
+    assert again["epsilon"] == pytest.approx(facts["epsilon"], rel=1e-6)
+    assert 0.995 * 8 <= float(str(facts["epsilon"])) <= 8
 
 
 def test_a_profile_with_a_plot(tmp_path: Path) -> None:
@@ -80,7 +80,7 @@ def test_a_cross_check_that_cannot_is_told_so_and_the_answer_stands(tmp_path: Pa
     done = call("privacy", "epsilon", *releases, cwd=tmp_path)
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout.splitlines()[-1].endswith(", Opacus PRV cannot")
-    assert told("epsilon", *releases, cwd=tmp_path)["prv"] is None
+    assert facts_of("epsilon", *releases, cwd=tmp_path)["prv"] is None
 
 
 def test_a_cross_check_that_would_take_minutes_is_not_made(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -110,11 +110,11 @@ def test_clients_are_told_for_who_knows_the_cohorts_and_who_does_not(tmp_path: P
         "--delta",
         "1e-5",
     )
-    found = told("clients", *sizes, cwd=tmp_path)
-    assert found["fixed"] == pytest.approx(11.40, abs=5e-3)
-    assert found["poisson"] == pytest.approx(9.971, abs=1e-3)
-    assert found["renyi"] == pytest.approx(20.71, abs=1e-2)
-    assert found["seen"] == pytest.approx(159.44, abs=1e-2)
+    facts = facts_of("clients", *sizes, cwd=tmp_path)
+    assert facts["fixed"] == pytest.approx(11.40, abs=5e-3)
+    assert facts["poisson"] == pytest.approx(9.971, abs=1e-3)
+    assert facts["renyi"] == pytest.approx(20.71, abs=1e-2)
+    assert facts["seen"] == pytest.approx(159.44, abs=1e-2)
 
 
 @pytest.mark.parametrize(

@@ -56,7 +56,7 @@ def bench(
     overrides: Overrides = None,
     display: Shown = None,
 ) -> None:
-    """Run a study: many scenarios, several seeds; the same command again fills in what is missing."""
+    """Run a study: many scenarios, several seeds; the same command again runs what is missing."""
     from securefl.ui import bench as command
 
     options = command.Options(

@@ -25,9 +25,9 @@ def remarks_in(path: Path) -> Remarks:
     file = path / REMARKS
     if not file.is_file():
         return Remarks({}, [])
-    found = read_json(file)
+    content = read_json(file)
     try:
-        remarks = Remarks(dict(found["refused"]), list(found["notes"]))
+        remarks = Remarks(dict(content["refused"]), list(content["notes"]))
         texts = [*remarks.refused.values(), *remarks.notes]
         if not all(isinstance(text, str) for text in texts):
             raise TypeError
