@@ -13,6 +13,11 @@ import pytest
 
 from securefl.ui.main import main
 
+QUICK = """
+rounds = 3
+training = { kind = "sgd" }
+"""
+
 
 class Done(NamedTuple):
     """What a command left behind: its exit code, and what it printed."""
@@ -44,3 +49,19 @@ def call(*arguments: str | Path, cwd: Path) -> Done:
         finally:
             signal.signal(signal.SIGINT, before)
     return Done(code, out.getvalue(), err.getvalue())
+
+
+def scenario_file(folder: Path, text: str) -> Path:
+    """A file with a scenario."""
+    path = folder / "s.toml"
+    path.write_text(text)
+    return path
+
+
+def refused(done: Done, code: int, sentence: str) -> None:
+    """Asserts that a command ended with an exit code and one sentence, which holds these words."""
+    assert done.returncode == code, done.stderr
+    assert sentence in done.stderr
+    assert done.stderr.startswith("error: ")
+    assert done.stderr.count("\n") == 1
+    assert "Traceback" not in done.stderr + done.stdout

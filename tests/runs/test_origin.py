@@ -28,9 +28,8 @@ from securefl.runs.folder import Request, RunFolder
 from securefl.runs.origin import origin_of
 from securefl.scenario.assemble.assemble import assemble
 from securefl.scenario.scenario import parse_scenario
-from tests.commands import call
+from tests.commands import call, refused
 from tests.privacy.test_ledger import rid
-from tests.ui.test_cli import refused
 from tests.values import present
 
 TEXT = """

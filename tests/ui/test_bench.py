@@ -446,7 +446,8 @@ def test_results_are_there_while_the_grid_runs(tmp_path: Path) -> None:
 def test_a_study_that_does_not_exist_names_those_that_do(tmp_path: Path) -> None:
     with pytest.raises(
         ScenarioError,
-        match=r"there is no study 'nosuch'.*leave-one-hospital-out, poisoning, privacy-utility, robustness",
+        match=r"there is no study 'nosuch'.*leave-one-hospital-out, poisoning, privacy-utility, "
+        "robustness",
     ):
         quietly("nosuch", tmp_path / "out")
     with pytest.raises(ScenarioError, match=r"cannot read .*absent.toml: No such file"):
@@ -464,7 +465,7 @@ def test_a_thousand_tiny_cells_cost_little_each(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     rates = ", ".join(f"{0.001 * step:.3f}" for step in range(1, 101))
-    text = f'seeds = 10\n[base]\nrounds = 1\ntraining = {{ kind = "sgd" }}\n[axes]\n"training.lr" = [{rates}]\n'
+    text = TINY.replace("seeds = 3", "seeds = 10").replace("[0.1, 0.2]", f"[{rates}]")
     name, out = study(tmp_path, text), tmp_path / "out"
     begun, started = spent(), time.perf_counter()
     quietly(name, out, Options(jobs=2))
@@ -483,7 +484,8 @@ def test_a_thousand_tiny_cells_cost_little_each(
         plans.append(spent() - begun)
     print(f"{1000 * a_cell:.1f} ms of CPU and {1000 * waited:.1f} ms of waiting a cell, two jobs")
     print(
-        f"dry run of 1,000 ended cells: {plans[0]:.2f} s of CPU unseen, then {plans[1]:.2f} and {plans[2]:.2f}"
+        f"dry run of 1,000 ended cells: {plans[0]:.2f} s of CPU unseen, "
+        f"then {plans[1]:.2f} and {plans[2]:.2f}"
     )
     # Limits are in CPU time: a machine that is busy with other things makes the waiting longer.
     assert a_cell < 0.05
@@ -498,11 +500,11 @@ def test_a_cell_is_the_same_under_run_and_bench(undisturbed: Path, tmp_path: Pat
 
     label, scenario, cell = RunFolder.open(undisturbed).cells()[0]
     metrics = run(make_scenario(dict(scenario)), tmp_path / "run")
-    found = Cell(undisturbed / "cells" / cell.hash).metrics()
-    assert found is not None
+    of_study = Cell(undisturbed / "cells" / cell.hash).metrics()
+    assert of_study is not None
     assert label == "plain"
     assert {k: v for k, v in metrics.items() if k != "seconds"} == {
-        k: v for k, v in found.items() if k != "seconds"
+        k: v for k, v in of_study.items() if k != "seconds"
     }
 
 

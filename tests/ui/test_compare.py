@@ -60,11 +60,11 @@ def test_differences_are_marked_only_beyond_noise_over_all_comparisons(tmp_path:
         same=same, worse=[0.7, 0.6, 0.66, 0.7, 0.6], noisy=[0.9, 0.1, 0.8, 0.9, 0.3], other=[1]
     )
     judges = dict.fromkeys(two.states, HEART)
-    found = {
+    marks = {
         each.row: (round(each.comparison.mean, 3), each.marked)
         for each in differences(one, two, METRICS, judges)
     }
-    assert found == {"same": (0.0, False), "worse": (-0.198, True), "noisy": (0.1, False)}
+    assert marks == {"same": (0.0, False), "worse": (-0.198, True), "noisy": (0.1, False)}
 
 
 def test_two_folders_are_compared_with_the_keys_that_differ(
@@ -96,7 +96,8 @@ def test_a_folder_whose_noise_came_from_a_seed_is_marked(
     compare(tmp_path / "seeded", tmp_path / "system", METRICS, Style.PLAIN)
     marks = [line for line in capsys.readouterr().out.splitlines() if "SEEDED" in line]
     assert marks == [
-        f"  {tmp_path / 'seeded'}: SEEDED noise, here or in a run before it: anybody who has the seed can remove it"
+        f"  {tmp_path / 'seeded'}: SEEDED noise, here or in a run before it: "
+        "anybody who has the seed can remove it"
     ]
 
 
@@ -133,14 +134,14 @@ def test_harm_is_told_hospital_by_hospital(
         for text, name in ((clean, "a"), (attacked, "b"))
     )
     compare(tmp_path / "a", tmp_path / "b", ("accuracy",), Style.JSON, sites=True)
-    told = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    rows = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
     expected = {
         f"run at {site}": present(two["sites"][site]["accuracy"])
         - present(one["sites"][site]["accuracy"])
         for site in one["sites"]
     }
     assert len(expected) == 4
-    assert {each["row"]: each["mean"] for each in told} == pytest.approx(
+    assert {each["row"]: each["mean"] for each in rows} == pytest.approx(
         {"run": present(two["accuracy"]) - present(one["accuracy"]), **expected}
     )
     compare(tmp_path / "a", tmp_path / "b", ("accuracy",), Style.JSON)

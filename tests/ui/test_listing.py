@@ -18,6 +18,7 @@ from securefl.ui.commands.completion import complete_adversary, complete_list, c
 from securefl.ui.listing import listing, wrapped
 from securefl.ui.names import ADVERSARIES, LISTS
 from securefl.ui.sources import descriptions
+from tests.commands import QUICK, call, refused, scenario_file
 
 SECUREFL = Path(sys.executable).with_name("securefl")
 TABLES: dict[str, Mapping[str, Entry]] = {
@@ -112,3 +113,77 @@ def test_the_shell_is_offered_values(words: str, offered: str) -> None:
     }
     done = subprocess.run([SECUREFL], env=environment, capture_output=True, text=True, check=False)
     assert done.stdout.split() == [offered]
+
+
+@pytest.mark.parametrize(
+    ("what", "line"),
+    [
+        (
+            "rules",
+            "krum                    Returns the row closest to its n - f - 2 nearest neighbours",
+        ),
+        (
+            "prefilters",
+            "nearest_neighbor_mixing Replaces each row by the mean of its n - f nearest rows",
+        ),
+        ("attacks", "sign_flip"),
+        (
+            "data",
+            "heart                     15 numbers, 2 classes, 490 training records; "
+            "natural, halves, pooled, iid",
+        ),
+        (
+            "data",
+            "medmnist:dermamnist       images 3 x 28 x 28, 7 classes, 7007 training records; "
+            "sizes 28, 64, 128",
+        ),
+        (
+            "data",
+            "14 labels, several a record, 78468 training records; sizes 28, 64, 128, 224; CC BY 4.0",
+        ),
+        ("channels", "ckks           2 stage(s) a round"),
+        ("models", "Takes hidden."),
+        ("steps", "fedadam"),
+        ("channels", "plain          1 stage(s) a round"),
+    ],
+)
+def test_ls_shows_what_a_scenario_can_name(tmp_path: Path, what: str, line: str) -> None:
+    done = call("ls", what, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert line in done.stdout
+
+
+def test_ls_runs_shows_states(tmp_path: Path) -> None:
+    call("run", scenario_file(tmp_path, QUICK), "--out", "runs/a", cwd=tmp_path)
+    assert call("ls", "runs", cwd=tmp_path).stdout.split() == [
+        "a",
+        "1",
+        "done;",
+        "3",
+        "of",
+        "3",
+        "rounds",
+    ]
+    refused(call("ls", "runs", "absent", cwd=tmp_path), 2, "there is no folder absent")
+    (tmp_path / "runs" / "older").mkdir()
+    (tmp_path / "runs" / "older" / "resolved.json").write_text("{}")
+    shown = call("ls", "runs", cwd=tmp_path).stdout.splitlines()
+    assert shown[0].split()[:3] == ["a", "1", "done;"]
+    assert "is damaged, or was made by another version" in shown[1]
+    refused(call("ls", "nonsense", cwd=tmp_path), 2, "there is no list 'nonsense'")
+
+
+def test_ls_threats_says_what_the_server_sees(tmp_path: Path) -> None:
+    done = call("ls", "threats", cwd=tmp_path)
+    assert done.returncode == 0
+    assert "masked   server: the sum over each block's survivors" in done.stdout
+
+
+def test_ls_alone_says_what_it_can_list(tmp_path: Path) -> None:
+    done = call("ls", cwd=tmp_path)
+    assert done.returncode == 0
+    assert done.stdout.splitlines()[0] == "securefl ls rules"
+    assert all(
+        call(*line.split()[1:], cwd=tmp_path).returncode == 0
+        for line in done.stdout.splitlines()[3:5]
+    )

@@ -8,8 +8,7 @@ import pytest
 
 from securefl.privacy.accounting import crosscheck
 from securefl.privacy.events import SampledGaussian
-from tests.commands import call
-from tests.ui.test_cli import refused
+from tests.commands import call, refused
 
 RELEASES = ("--sample-rate", "0.064", "--noise-multiplier", "1.1", "--steps", "320")
 
