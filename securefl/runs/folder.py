@@ -1,4 +1,4 @@
-"""Run folders: what was asked, where it ran, and one folder a cell with everything that came out."""
+"""Run folders: the request, the environment, and one folder a cell with everything it produced."""
 
 import errno
 import json
@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from securefl.errors import RunFolderError, ScenarioError
 from securefl.files import locked, read_json, write_atomic, write_json
@@ -16,13 +16,22 @@ from securefl.runs.cell import Cell
 from securefl.runs.environment import environment
 from securefl.runs.names import cell_hash
 
-if TYPE_CHECKING:  # torch: seconds that who only reads a folder need not wait
+if TYPE_CHECKING:  # torch takes seconds to import, which a mere look at a folder need not wait for
     from securefl.scenario.scenario import Scenario
 
 
 @dataclass(frozen=True)
 class Use:
-    """A cell at one place of a table: the row's label, its level on each axis, the seed, and which part of the row."""
+    """A cell at one place of a table.
+
+    Args:
+        cell: its name.
+        label: of the row.
+        levels: axis -> label of the row's level.
+        part: which part of the row; empty where the row has one part.
+        seed: the study's; None for a single run.
+        code: version that makes the cell; empty for a single run.
+    """
 
     cell: str
     label: str
@@ -34,62 +43,76 @@ class Use:
 
 @dataclass(frozen=True)
 class Request:
-    """What a run folder is asked to hold: the text as given, resolved scenarios by cell, and where each is used."""
+    """What a run folder is asked to hold.
+
+    Args:
+        text: the scenario or the study as given.
+        cells: cell -> its resolved scenario.
+        uses: where each cell is used.
+        study: name of the study; None for single runs.
+        codes: versions of the code that cells of the study were made by, earlier ones included.
+    """
 
     text: str
     cells: Mapping[str, Mapping[str, Any]]
     uses: tuple[Use, ...]
     study: str | None = None
-    codes: tuple[
-        str, ...
-    ] = ()  # versions of the code that cells of a study were made by, earlier ones included
+    codes: tuple[str, ...] = ()
 
     @classmethod
     def of(cls, cells: Mapping[str, "Scenario"], text: str) -> "Request":
-        """Label -> scenario, each a row of its own."""
+        """Returns the request for label -> scenario, each a row of its own."""
         resolved = {label: scenario.resolved() for label, scenario in cells.items()}
         uses = tuple(Use(cell_hash(values), label) for label, values in resolved.items())
         return cls(text, {use.cell: resolved[use.label] for use in uses}, uses)
 
     @property
-    def resolved(self) -> dict[str, Any]:
-        """What resolved.json holds."""
-        uses = [asdict(use) for use in self.uses]
+    def resolved(self) -> Mapping[str, object]:
+        """The content of resolved.json."""
         return {
             "study": self.study,
             "codes": list(self.codes),
             "cells": dict(self.cells),
-            "uses": uses,
+            "uses": [asdict(use) for use in self.uses],
         }
 
     @property
     def file(self) -> str:
-        """Where the text stands in the folder."""
+        """The file of the text."""
         return "scenario.toml" if self.study is None else "study.toml"
 
 
+class LabelledCell(NamedTuple):
+    """A use of a cell: the row's label, the resolved scenario, and the cell itself."""
+
+    label: str
+    scenario: Mapping[str, Any]
+    cell: Cell
+
+
 class RunFolder:
-    """A folder of cells with what was asked (scenario.toml or study.toml, resolved.json) and where it ran."""
+    """A folder of cells, with the request (resolved.json and the text) and the environment."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
 
     @classmethod
     def create(cls, path: Path, request: Request) -> "RunFolder":
-        """Make the folder whole, or open it if it holds the same cells, or another state of the same study.
+        """Makes the folder, whole or not at all, or opens it if it holds the same request.
+
+        A folder of the same study is opened whatever its cells are: a study may change.
 
         Raises:
             ScenarioError: path cannot be written, or holds something else.
+            RunFolderError: another process made the folder at this moment.
         """
         if path.is_dir() and not any(path.iterdir()):
             path.rmdir()
         if path.exists():
-            held = read_json(path / "resolved.json") if (path / "resolved.json").exists() else None
-            if held is None or not _same(held, request):
-                what = "something that is not a run folder" if held is None else _what(held)
-                raise ScenarioError(f"{path} holds {what}; choose another --out")
+            _check_same(path, request)
             _note_environment(path / "env.json")
             return cls(path)
+        # Everything is written next to the folder and renamed: a crash leaves no half of it.
         temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
         try:
             temporary.mkdir(parents=True)
@@ -105,7 +128,7 @@ class RunFolder:
 
     @classmethod
     def open(cls, path: Path) -> "RunFolder":
-        """An existing run folder. Raises ScenarioError if path is none."""
+        """Opens an existing run folder. Raises ScenarioError if path is none."""
         if not cls.is_at(path):
             raise ScenarioError(f"{path} is not a run folder: it has no resolved.json")
         return cls(path)
@@ -116,46 +139,46 @@ class RunFolder:
         return (path / "resolved.json").is_file()
 
     def ask(self, request: Request) -> None:
-        """Write what is asked for; cells that no longer are stay on the disk."""
+        """Writes a request; cells that it does not name stay on the disk."""
         write_atomic(self.path / request.file, request.text.encode())
         write_json(self.path / "resolved.json", request.resolved)
 
     @contextmanager
     def held(self) -> Iterator[None]:
-        """Hold the folder while writing.
+        """Holds the folder for this process while it writes.
 
         Raises:
-            ScenarioError: it is read-only.
-            RunFolderError: another process holds it, or the disk takes no more.
+            ScenarioError: the folder is read-only.
+            RunFolderError: another process holds it, or the disk is full.
         """
         try:
             with locked(self.path):
                 yield
+        except BrokenPipeError:  # our output was closed, the folder is well
+            raise
         except PermissionError as reason:
             raise ScenarioError(
                 f"cannot write the run folder {self.path}: {reason.strerror}"
             ) from None
-        except BrokenPipeError:  # of whoever read our output, not of the folder
-            raise
         except OSError as reason:
             raise RunFolderError(
                 f"cannot write the run folder {self.path}: {reason.strerror}"
             ) from reason
 
     def named(self, name: str) -> Cell:
-        """The cell of this name."""
+        """Returns the cell of this name, whether it exists or not."""
         return Cell(self.path / "cells" / name)
 
     def cell(self, scenario: "Scenario") -> Cell:
-        """The cell of a single run of scenario."""
+        """Returns the cell of a single run of a scenario."""
         return self.named(cell_hash(scenario.resolved()))
 
     def request(self) -> Request:
-        """What the folder was asked to hold. Raises RunFolderError."""
-        held = read_json(self.path / "resolved.json")
+        """Returns what the folder was asked to hold. Raises RunFolderError."""
+        values = read_json(self.path / "resolved.json")
         try:
-            uses = tuple(Use(**use) for use in held["uses"])
-            request = Request("", held["cells"], uses, held["study"], tuple(held["codes"]))
+            uses = tuple(Use(**use) for use in values["uses"])
+            request = Request("", values["cells"], uses, values["study"], tuple(values["codes"]))
             text = (self.path / request.file).read_text(encoding="utf-8")
         except (KeyError, TypeError, OSError, UnicodeDecodeError):
             raise RunFolderError(
@@ -163,34 +186,35 @@ class RunFolder:
             ) from None
         return replace(request, text=text)
 
-    def cells(self) -> list[tuple[str, Mapping[str, Any], Cell]]:
-        """Label, resolved scenario and cell of every use, in the order they were asked for."""
+    def cells(self) -> list[LabelledCell]:
+        """Returns every use of a cell, in the order of the request."""
         request = self.request()
-        return [(use.label, request.cells[use.cell], self.named(use.cell)) for use in request.uses]
+        return [
+            LabelledCell(use.label, request.cells[use.cell], self.named(use.cell))
+            for use in request.uses
+        ]
 
 
-def _same(held: Mapping[str, Any], request: Request) -> bool:
-    """Whether a resolved.json is of the same study, or of the same cells; their names stand for all that is in them."""
-    uses = json.loads(json.dumps(request.resolved["uses"]))
-    return held.get("study") == request.study and (
-        request.study is not None or held.get("uses") == uses
-    )
-
-
-def _what(held: Mapping[str, Any]) -> str:
-    """What a foreign resolved.json belongs to."""
-    return (
-        "a run of another scenario" if held.get("study") is None else f"the study {held['study']!r}"
-    )
+def _check_same(path: Path, request: Request) -> None:
+    """Refuses a folder that holds something else than a request. Raises ScenarioError."""
+    if not RunFolder.is_at(path):
+        raise ScenarioError(
+            f"{path} holds something that is not a run folder; choose another --out"
+        )
+    values = read_json(path / "resolved.json")
+    study = values.get("study")
+    # A cell's name is a hash of what it runs, so equal uses mean equal scenarios.
+    uses = json.loads(json.dumps([asdict(use) for use in request.uses]))
+    same_uses = request.study is not None or values.get("uses") == uses
+    if study != request.study or not same_uses:
+        content = "a run of another scenario" if study is None else f"the study {study!r}"
+        raise ScenarioError(f"{path} holds {content}; choose another --out")
 
 
 def _note_environment(path: Path) -> None:
-    """Add the present environment to env.json where a run goes on under another one."""
+    """Adds the present environment to env.json where a run is resumed under another one."""
     first = read_json(path)
-    others: list[object] = first.get("resumed_under", [])
+    others: list[object] = first.pop("resumed_under", [])
     now = environment()
-    if (
-        now != {name: value for name, value in first.items() if name != "resumed_under"}
-        and now not in others
-    ):
+    if now != first and now not in others:
         write_json(path, {**first, "resumed_under": [*others, now]})

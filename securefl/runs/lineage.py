@@ -1,11 +1,12 @@
-"""The runs behind a run: which of them drew their noise from a seed, a mark that no continuation removes.
+"""The runs before a run, and which of them drew their noise from a seed.
 
-A claim covers what a run releases and what the runs before it released. Noise from a seed protects against nobody who
-has that seed, whatever later runs add. Ledgers say it in their first line; for ledgers from before this mark, the
-folders that `init_from` names are looked up.
+A claim covers the releases of a run and of the runs that it continues. Noise from a seed protects
+against nobody who has that seed, whatever later runs add, so no continuation removes the mark.
+Ledgers carry it in their first line. For ledgers from before the mark, the folders that `init_from`
+names are looked up.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -21,33 +22,43 @@ Entries = Sequence[Mapping[str, Any]]  # the lines of a ledger
 
 
 def seeded_runs(scenario: Mapping[str, Any], cell: Cell) -> tuple[str, ...]:
-    """Names of the runs whose noise came from a seed: those before a run, and the run itself.
+    """Returns the names of the runs with noise from a seed: those before a run, and the run itself.
 
     Args:
         scenario: the run's resolved scenario.
         cell: its cell.
     """
-    kinds = {(scenario.get("privacy") or {}).get("noise"), *map(noise_of, _ledgers(cell))}
-    own = [cell.status().run or "unnamed"] if "seeded" in kinds else []
-    return tuple(dict.fromkeys([*seeded_earlier(scenario, cell), *own]))
+    declared = (scenario.get("privacy") or {}).get("noise")
+    noises = {declared, *map(noise_of, _ledgers(cell))}
+    own = [cell.status().run or "unnamed"] if "seeded" in noises else []
+    return _distinct([*seeded_earlier(scenario, cell), *own])
 
 
 def seeded_earlier(scenario: Mapping[str, Any], cell: Cell) -> tuple[str, ...]:
-    """Names of the runs before a run whose noise came from a seed, as its ledgers say, or the folders before it."""
+    """Returns the names of the earlier runs with noise from a seed.
+
+    They come from the run's ledgers, or from the folders of the earlier runs where the ledgers are
+    older than the mark.
+    """
     ledgers = _ledgers(cell)
-    marks = [names for ledger in ledgers if (names := seeded_before(ledger)) is not None]
-    if marks:
-        return tuple(dict.fromkeys(chain.from_iterable(marks)))
+    marks = [seeded_before(ledger) for ledger in ledgers]
+    known_marks = [mark for mark in marks if mark is not None]
+    if known_marks:
+        return _distinct(chain.from_iterable(known_marks))
+    # The last entries of the earlier run's ledgers, which these ledgers go on from.
     heads = {
         ledger[0]["before"]["head"] for ledger in ledgers if ledger and ledger[0].get("before")
     }
     if scenario.get("init_from") is None:
         return (UNKNOWN,) if heads else ()
-    return _looked_up(Path(scenario["init_from"]), heads)
+    return _seeded_runs_at(Path(scenario["init_from"]), heads)
 
 
 def with_marks(metrics: RunMetrics, scenario: Mapping[str, Any], cell: Cell) -> RunMetrics:
-    """Metrics whose noise is "seeded" where that of an earlier run was, also in folders from before this mark."""
+    """Returns metrics whose noise is "seeded" if that of any earlier run was.
+
+    This covers folders from before the mark, too. Metrics without a claim stay as they are.
+    """
     if metrics.get("epsilon") is None:
         return metrics
     earlier = () if scenario.get("init_from") is None else seeded_earlier(scenario, cell)
@@ -59,24 +70,32 @@ def with_marks(metrics: RunMetrics, scenario: Mapping[str, Any], cell: Cell) -> 
 
 
 def _ledgers(cell: Cell) -> list[Entries]:
-    """The ledgers of a cell that can be read; a damaged one says nothing here, and is refused where it is continued."""
-    found: list[Entries] = []
+    """The readable ledgers of a cell.
+
+    A damaged ledger is refused where the run is continued; here it says nothing.
+    """
+    ledgers: list[Entries] = []
     for file in sorted(cell.ledgers.glob("*.jsonl")):
         try:
-            found.append(read_entries(file))
+            ledgers.append(read_entries(file))
         except LedgerError:
             continue
-    return found
+    return ledgers
 
 
-def _looked_up(path: Path, heads: set[str]) -> tuple[str, ...]:
-    """What the one run at path says of itself; unknown where it is not the run whose ledgers end with these heads."""
+def _seeded_runs_at(path: Path, heads: set[str]) -> tuple[str, ...]:
+    """The seeded runs up to the one at path; unknown unless its ledgers hold all these heads."""
     try:
         cells = RunFolder.open(path).cells()
     except SecureflError:
         return (UNKNOWN,)
     if len(cells) != 1:
         return (UNKNOWN,)
-    ((_, scenario, cell),) = cells
-    known = {entry["hash"] for ledger in _ledgers(cell) for entry in ledger}
-    return seeded_runs(scenario, cell) if heads <= known else (UNKNOWN,)
+    _, scenario, cell = cells[0]
+    hashes = {entry["hash"] for ledger in _ledgers(cell) for entry in ledger}
+    # Another run may lie at this path by now: its word counts for nothing.
+    return seeded_runs(scenario, cell) if heads <= hashes else (UNKNOWN,)
+
+
+def _distinct(names: Iterable[str]) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(names))

@@ -1,5 +1,6 @@
-"""Training that goes on from a released model, on what its clients have spent."""
+"""Continues training from a released model, on top of what its clients have spent."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -9,34 +10,33 @@ from securefl.privacy.chain import noise_of, read_entries, seeded_mark
 from securefl.privacy.past import NO_PAST, Past, past_of
 from securefl.runs.cell import Cell
 from securefl.runs.checkpoint import load_checkpoint
-from securefl.runs.folder import RunFolder
+from securefl.runs.folder import LabelledCell, RunFolder
 from securefl.runs.lineage import seeded_runs
 from securefl.scenario import catalog
 from securefl.scenario.assemble.ledgers import Origin
 from securefl.scenario.scenario import Scenario
 
+Resolved = Mapping[str, Any]
+
 
 def origin_of(scenario: Scenario) -> Origin | None:
-    """The run that `init_from` names, checked; None where a run starts from scratch.
+    """Returns the run that `init_from` names, checked; None where a run starts from scratch.
 
     Raises:
-        ScenarioError: there is no such run, it did not end, it was on other records or of another model, or a DP claim
-            would stand on training that claimed none.
+        ScenarioError: there is no such run, it did not end, it had other records or another model,
+            or a DP claim would rest on training that claimed none.
         LedgerError: a ledger was edited, cut or replaced.
-        BudgetExceeded: what was spent before leaves nothing of the budget.
+        BudgetExceeded: the earlier runs have spent the budget.
     """
     if scenario.init_from is None:
         return None
-    try:
-        cells = RunFolder.open(Path(scenario.init_from)).cells()
-    except SecureflError as reason:
-        raise ScenarioError(f"init_from: {reason}") from None
-    if len(cells) != 1:
-        raise ScenarioError(
-            f"init_from: {scenario.init_from} holds {len(cells)} runs, it must be one"
-        )
-    ((_, earlier, cell),) = cells
-    _check(scenario, earlier, cell)
+    _, earlier, cell = _only_run(scenario.init_from)
+    if not cell.status().state.ended or not cell.checkpoint.exists():
+        raise ScenarioError(f"init_from: {scenario.init_from} did not end; resume it first")
+    _check_same_training(scenario, earlier)
+    _check_publication(scenario, earlier["channel"]["kind"])
+    if scenario.claims_dp:
+        _check_claim(scenario, earlier)
     weights = load_checkpoint(cell.checkpoint).state.weights
     if not scenario.claims_dp:
         return Origin(weights, {})
@@ -46,82 +46,108 @@ def origin_of(scenario: Scenario) -> Origin | None:
     return origin
 
 
+def _only_run(path: str) -> LabelledCell:
+    try:
+        cells = RunFolder.open(Path(path)).cells()
+    except SecureflError as reason:
+        raise ScenarioError(f"init_from: {reason}") from None
+    if len(cells) != 1:
+        raise ScenarioError(f"init_from: {path} holds {len(cells)} runs, it must be one")
+    return cells[0]
+
+
+def _check_same_training(scenario: Scenario, earlier: Resolved) -> None:
+    """Refuses other records or another model: spent budgets belong to records."""
+    now = scenario.resolved()
+    for table in ("data", "model"):
+        for key in sorted({*earlier[table], *now[table]}):
+            before = earlier[table].get(key)
+            here = now[table].get(key)
+            if before != here:
+                raise ScenarioError(
+                    f"init_from: {scenario.init_from} has {table}.{key} = {_shown(before)}, "
+                    f"here it is {_shown(here)}; they must be equal"
+                )
+
+
+def _shown(value: object) -> object:
+    return "not set" if value is None else value
+
+
+def _check_publication(scenario: Scenario, earlier: str) -> None:
+    """Refuses to hand a model that key holders opened to a server. Raises ScenarioError.
+
+    Opened CKKS numbers give the key away to a server that chose the ciphertexts (Li and Micciancio,
+    EUROCRYPT 2021).
+    """
+    kind = scenario.channel.kind
+    shown_now = catalog.CHANNELS[kind].server_holds_model
+    if shown_now and not catalog.CHANNELS[earlier].server_holds_model:
+        raise ScenarioError(
+            f"init_from: {scenario.init_from} is a {earlier} run, whose model only key holders may "
+            f"see, and a {kind} run would show it to the server; continue with "
+            f"channel.kind = {earlier!r}"
+        )
+
+
+def _check_claim(scenario: Scenario, earlier: Resolved) -> None:
+    """Refuses a claim that does not cover what the earlier run claimed."""
+    before = earlier["privacy"] or {"epsilon": "inf"}
+    if before["epsilon"] == "inf":
+        raise ScenarioError(
+            f"init_from: {scenario.init_from} claims no DP: its model was trained on these records "
+            "without noise, which no later noise hides"
+        )
+    here = scenario.resolved()["privacy"]
+    for key in ("unit", "delta", "records"):
+        if before[key] != here[key]:
+            raise ScenarioError(
+                f"init_from: {scenario.init_from} has privacy.{key} = {before[key]}, here it is "
+                f"{here[key]}; they must be equal"
+            )
+
+
+def _check_noise(cell: Cell, declared: str) -> None:
+    """Refuses a ledger under another kind of noise than its scenario declares.
+
+    Raises:
+        LedgerError: resolved.json was edited, or the ledger replaced.
+    """
+    for file in sorted(cell.ledgers.glob("*.jsonl")):
+        noise = noise_of(read_entries(file))
+        if noise not in (None, declared):
+            raise LedgerError(
+                f"init_from: the ledger {file.name} of {cell.folder} was kept at noise {noise}, "
+                f"resolved.json says {declared}"
+            )
+
+
 def _check_budget(scenario: Scenario, origin: Origin) -> None:
-    """Something is left of the budget. Raises BudgetExceeded."""
+    """Refuses a budget that the earlier runs have spent. Raises BudgetExceeded."""
     if scenario.privacy is None or not origin.spent:
         return
-    spent, budget = origin.epsilon(scenario.privacy.delta), scenario.privacy.epsilon
+    spent = origin.epsilon(scenario.privacy.delta)
+    budget = scenario.privacy.epsilon
     if spent >= MIN_SHARE_OF_TARGET * budget:
         raise BudgetExceeded(
-            f"{scenario.init_from} has spent epsilon {spent:.4g} of {budget:g}, which is for both runs: raise "
+            f"{scenario.init_from} has spent epsilon {spent:.4g} of {budget:g}, which is for both "
+            "runs: raise "
             f"privacy.epsilon{seeded_mark(scenario.privacy.noise, origin.seeded)}"
         )
 
 
-def _check(scenario: Scenario, earlier: Any, cell: Cell) -> None:
-    """What goes on is the same model on the same records, under a claim of the same kind."""
-    now, where = scenario.resolved(), f"init_from: {scenario.init_from}"
-    if not cell.status().state.ended or not cell.checkpoint.exists():
-        raise ScenarioError(f"{where} did not end; resume it first")
-    for table in ("data", "model"):
-        for key in sorted({*earlier[table], *now[table]}):
-            if (then := earlier[table].get(key)) != (here := now[table].get(key)):
-                then, here = ("not set" if value is None else value for value in (then, here))
-                raise ScenarioError(
-                    f"{where} has {table}.{key} = {then}, here it is {here}; they must be equal"
-                )
-    _check_publication(scenario, earlier["channel"]["kind"], where)
-    if not scenario.claims_dp:
-        return
-    claimed, claim = earlier["privacy"] or {"epsilon": "inf"}, now["privacy"]
-    if claimed["epsilon"] == "inf":
-        raise ScenarioError(
-            f"{where} claims no DP: its model was trained on these records without noise, which no later noise hides"
-        )
-    for key in ("unit", "delta", "records"):
-        if claimed[key] != claim[key]:
-            raise ScenarioError(
-                f"{where} has privacy.{key} = {claimed[key]}, here it is {claim[key]}; they must be equal"
-            )
-
-
-def _check_publication(scenario: Scenario, earlier: str, where: str) -> None:
-    """Refuse to hand a model that key holders opened to a server. Raises ScenarioError.
-
-    Opened CKKS numbers give the key away to a server that chose the ciphertexts (Li and Micciancio, EUROCRYPT 2021).
-    """
-    kind = scenario.channel.kind
-    if (
-        catalog.CHANNELS[kind].server_holds_model
-        and not catalog.CHANNELS[earlier].server_holds_model
-    ):
-        raise ScenarioError(
-            f"{where} is a {earlier} run, whose model only key holders may see, and a {kind} run would show it to "
-            f"the server; continue with channel.kind = {earlier!r}"
-        )
-
-
-def _check_noise(cell: Cell, said: str) -> None:
-    """No ledger of the cell was kept under another kind of noise than its scenario says. Raises LedgerError."""
-    for file in sorted(cell.ledgers.glob("*.jsonl")):
-        if (kept := noise_of(read_entries(file))) not in (None, said):
-            raise LedgerError(
-                f"init_from: the ledger {file.name} of {cell.folder} was kept at noise {kept}, "
-                f"resolved.json says {said}"
-            )
-
-
 def _spent(cell: Cell) -> dict[int, Past]:
-    """What every ledger of the cell holds, every head that its rounds noted among it.
+    """Client -> what its ledger holds, once every head that the rounds noted is in it.
 
     A client that took no part has a ledger too, if it had spent something before.
     """
     spent = {int(file.stem): past_of(file) for file in cell.ledgers.glob("*.jsonl")}
     for record in cell.rounds():
         for client, head in record.ledger_heads.items():
+            # A ledger is a chain of hashes: a shorter or another chain lacks some head.
             if head not in spent.get(client, NO_PAST).heads:
                 raise LedgerError(
-                    f"init_from: the ledger {client}.jsonl of {cell.folder} was cut or replaced: a head noted in "
-                    "rounds.jsonl is not in it"
+                    f"init_from: the ledger {client}.jsonl of {cell.folder} was cut or replaced: "
+                    "a head noted in rounds.jsonl is not in it"
                 )
     return spent

@@ -1,4 +1,4 @@
-"""Worker processes that run cells: one thread each, watched, replaced when they die or stand still."""
+"""Worker processes that run cells: one thread each, watched, replaced when they die or hang."""
 
 import json
 import os
@@ -8,6 +8,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections import deque
 from collections.abc import Generator, Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
@@ -17,15 +18,16 @@ from typing import IO, Any, cast
 from securefl.runs.cell import Cell, CellState
 from securefl.runs.threads import environment_of_one_thread
 
-_TICK = 0.5  # seconds between looks at the clock
-_WORDS = 2000  # characters of a dead process's standard error that are kept
-_GRACE = 2.0  # seconds that a process that closed its output has for leaving by itself
-_SILENCE = 60.0  # seconds without a sign of life before a process counts as dead
+SECONDS_BETWEEN_LOOKS = 0.5
+MAX_LAST_WORDS = 2000  # characters of a dead process' standard error that are kept
+GRACE_SECONDS = 2.0  # for a process that closed its output to leave by itself
+MAX_SILENT_SECONDS = 60.0  # without a sign of life before a process counts as dead
+MAX_BYTES_A_READ = 1 << 16
 
 
 @dataclass(frozen=True)
 class Job:
-    """A cell to run, the resolved scenario that it runs, and the version of the code it must be run by; "" for any."""
+    """A cell to run, its resolved scenario, and the version of the code; "" for any version."""
 
     cell: Cell
     scenario: Mapping[str, Any]
@@ -66,40 +68,42 @@ Event = Started | Progressed | Finished | Ticked
 
 
 def play(
-    jobs: Iterable[Job], *, workers: int, limit: float, silence: float = _SILENCE
+    jobs: Iterable[Job], *, workers: int, limit: float, silence: float = MAX_SILENT_SECONDS
 ) -> Generator[Event, None, None]:
-    """What happens while the jobs run, a few at a time; closing the iterator kills what still runs.
+    """Runs jobs in worker processes and yields what happens.
+
+    Closing the iterator kills the processes.
 
     Args:
         jobs: each with a cell of its own.
         workers: processes at once, >= 1.
-        limit: seconds that one cell may take; a cell that takes longer is killed and has failed.
-        silence: seconds that a process may give no sign of life, likewise.
+        limit: seconds that one cell may take; then its process is killed, and the cell has failed.
+        silence: seconds without a sign of life after which the same happens.
     """
-    waiting = iter(list(jobs))
+    waiting = deque(jobs)
     with _Crew() as crew:
-        for job in _first(waiting, workers):
-            yield crew.hire().begin(job)
+        for _ in range(min(workers, len(waiting))):
+            yield crew.hire().begin(waiting.popleft())
         while crew.workers:
             yield Ticked()
-            for worker in crew.heard(_TICK):
+            for worker in crew.speaking(SECONDS_BETWEEN_LOOKS):
                 yield from worker.read()
             for worker in list(crew.workers):
-                if (lost := worker.lost(limit, silence)) is not None:
-                    crew.dismiss(worker)
-                    yield worker.fail(lost)
+                failure = worker.failure(limit, silence)
+                if failure is not None:
+                    crew.dismiss(worker)  # first, so that its last words are complete
+                    yield worker.fail(failure)
                 if worker.idle:
-                    if (following := next(waiting, None)) is None:
-                        crew.dismiss(worker)
-                    else:
-                        yield (worker if worker in crew.workers else crew.hire()).begin(following)
+                    yield from _next_job(crew, worker, waiting)
 
 
-def _first(jobs: Iterator[Job], count: int) -> Iterator[Job]:
-    for _ in range(count):
-        if (job := next(jobs, None)) is None:
-            return
-        yield job
+def _next_job(crew: "_Crew", worker: "_Worker", waiting: deque[Job]) -> Iterator[Event]:
+    """Gives an idle worker, or a new one in place of a dead one, the next job."""
+    if not waiting:
+        crew.dismiss(worker)
+        return
+    successor = worker if worker in crew.workers else crew.hire()
+    yield successor.begin(waiting.popleft())
 
 
 class _Worker:
@@ -115,13 +119,15 @@ class _Worker:
             env=environment_of_one_thread(),
             start_new_session=True,  # Ctrl-C is the parent's to handle
         )
-        self.orders, self.voice = (
-            cast(IO[bytes], self.process.stdin),
-            cast(IO[bytes], self.process.stdout),
-        )
+        self.orders = cast(IO[bytes], self.process.stdin)
+        self.answers = cast(IO[bytes], self.process.stdout)
         self._job: Job | None = None
-        self._begun = self._heard = time.monotonic()
-        self._rest, self._ready, self._ended, self._words = b"", False, False, ""
+        self._begun = time.monotonic()
+        self._last_sign = time.monotonic()
+        self._unfinished_line = b""
+        self._ready = False
+        self._ended = False
+        self._last_words = ""
 
     @property
     def idle(self) -> bool:
@@ -129,77 +135,87 @@ class _Worker:
         return self._job is None
 
     def begin(self, job: Job) -> Started:
-        """Hand over a cell."""
-        self._job, self._begun, self._heard = job, time.monotonic(), time.monotonic()
+        """Hands over a cell."""
+        self._job = job
+        self._begun = time.monotonic()
+        self._last_sign = time.monotonic()
         order = {
             "folder": str(job.cell.folder.resolve()),
             "scenario": job.scenario,
             "code": job.code,
         }
-        with suppress(BrokenPipeError):  # it is dead, which `lost` will say
+        with suppress(BrokenPipeError):  # it is dead, which `failure` will say
             self.orders.write((json.dumps(order) + "\n").encode())
             self.orders.flush()
         return Started(job)
 
     def read(self) -> Iterator[Event]:
-        """What it said."""
-        data = os.read(self.voice.fileno(), 1 << 16)
+        """Reads its answers; yields the events among them."""
+        data = os.read(self.answers.fileno(), MAX_BYTES_A_READ)
         self._ended |= not data
-        self._heard = time.monotonic()
-        *lines, self._rest = (self._rest + data).split(b"\n")
+        self._last_sign = time.monotonic()
+        *lines, self._unfinished_line = (self._unfinished_line + data).split(b"\n")
         for line in lines:
             message = json.loads(line)
             if "ready" in message:
-                self._ready, self._begun = True, time.monotonic()  # its imports are not the cell's
-            if self._job is None:
+                self._ready = True
+                self._begun = time.monotonic()  # the limit is the cell's, not that of imports
+            job = self._job
+            if job is None:
                 continue
             if "round" in message:
-                yield Progressed(self._job, message["round"])
+                yield Progressed(job, message["round"])
             if "state" in message:
-                job, self._job = self._job, None
+                self._job = None
                 state = CellState(message["state"])
-                yield Finished(job, state, message["reason"], time.monotonic() - self._begun)
+                yield Finished(job, state, message["reason"], self._seconds)
 
-    def lost(self, limit: float, silence: float) -> str | None:
-        """Why it must be given up; None while all is well."""
-        now = time.monotonic()
+    @property
+    def _seconds(self) -> float:
+        return time.monotonic() - self._begun
+
+    def failure(self, limit: float, silence: float) -> str | None:
+        """Returns why the process must be given up; None while all is well."""
         if self._ended:
             return "its process died"
-        if self._job is not None and self._ready and now - self._begun > limit:
+        if self._job is not None and self._ready and self._seconds > limit:
             return f"it took longer than the limit of {limit:g} s a cell"
-        if now - self._heard > silence:
+        if time.monotonic() - self._last_sign > silence:
             return f"its process gave no sign of life for {silence:g} s"
         return None
 
     def fail(self, reason: str) -> Event:
-        """The cell that it had, as failed; the cell keeps the reason, unless it wrote one itself before dying."""
-        if (job := self._job) is None:
+        """Ends its cell as failed; the cell keeps the reason.
+
+        A reason that the cell wrote itself before the process died stays.
+        """
+        job = self._job
+        if job is None:
             return Ticked()
         self._job = None
         status = job.cell.status()
-        seconds = time.monotonic() - self._begun
         if status.state.ended:  # just before its process died, which could not say so any more
-            return Finished(job, status.state, status.reason or "", seconds)
+            return Finished(job, status.state, status.reason or "", self._seconds)
         if self._ended and status.state is CellState.FAILED:
-            reason = status.reason or reason
-        else:
-            if self._ended:
-                last = f"; it last wrote:\n{self._words}" if self._words else ""
-                reason += f" (exit status {self.process.returncode}){last}"
-            job.cell.fail(reason)
-        return Finished(job, CellState.FAILED, reason, seconds)
+            return Finished(job, CellState.FAILED, status.reason or reason, self._seconds)
+        if self._ended:
+            last_words = f"; it last wrote:\n{self._last_words}" if self._last_words else ""
+            reason += f" (exit status {self.process.returncode}){last_words}"
+        job.cell.fail(reason)
+        return Finished(job, CellState.FAILED, reason, self._seconds)
 
     def kill(self) -> None:
-        """End it and everything it started; its last words stay."""
-        if self._ended:  # it is on its way out, and its exit status tells something
+        """Ends the process and everything it started; its last words are kept."""
+        if self._ended:  # it is on its way out, and its exit status says why
             with suppress(subprocess.TimeoutExpired):
-                self.process.wait(_GRACE)
+                self.process.wait(GRACE_SECONDS)
         with suppress(ProcessLookupError):
             os.killpg(self.process.pid, signal.SIGKILL)
         self.process.wait()
-        self.voice.close()
+        self.answers.close()
         self.errors.seek(0)
-        self._words = self.errors.read().decode(errors="replace").strip()[-_WORDS:]
+        words = self.errors.read().decode(errors="replace").strip()
+        self._last_words = words[-MAX_LAST_WORDS:]
         self.errors.close()
         with suppress(BrokenPipeError):
             self.orders.close()
@@ -226,21 +242,21 @@ class _Crew:
         self._selector.close()
 
     def hire(self) -> _Worker:
-        """A new worker."""
+        """Starts a worker."""
         worker = _Worker()
         self.workers.append(worker)
-        self._selector.register(worker.voice, selectors.EVENT_READ, worker)
+        self._selector.register(worker.answers, selectors.EVENT_READ, worker)
         return worker
 
     def dismiss(self, worker: _Worker) -> None:
-        """Let a worker go, if need be by force."""
+        """Ends a worker, by force if need be."""
         if worker not in self.workers:
             return
         self.workers.remove(worker)
-        self._selector.unregister(worker.voice)
+        self._selector.unregister(worker.answers)
         worker.kill()
 
-    def heard(self, patience: float) -> Iterator[_Worker]:
-        """The workers that have something to say, after at most so many seconds."""
+    def speaking(self, patience: float) -> Iterator[_Worker]:
+        """Yields the workers that have something to say, after at most so many seconds."""
         for key, _ in self._selector.select(patience):
             yield key.data

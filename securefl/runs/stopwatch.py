@@ -1,4 +1,4 @@
-"""The cost of a cell: wall and CPU seconds by stage over all its starts, and how many these were."""
+"""The cost of a cell: its starts, and wall and CPU seconds by stage over all of them."""
 
 import time
 from collections.abc import Iterator

@@ -101,8 +101,8 @@ def _sentence(kind: _Kind, places: Mapping[str, Judges], seeds: int) -> str:
 def _new_splits(judges: Judges, seeds: int) -> str:
     return (
         f"every seed draws a new split of the same records, {judges.train} to train and "
-        f"{judges.records} to judge. Splits share records, which ± leaves out: intervals and marks "
-        f"take s² (1/{seeds} + {judges.idle}/{judges.train}) for the variance of a mean "
+        f"{judges.records} to judge. Splits share records, which ± leaves out: intervals and "
+        f"marks take s² (1/{seeds} + {judges.idle}/{judges.train}) for the variance of a mean "
         "difference, where s² is the variance over seeds (Nadeau and Bengio 2003)."
     )
 

@@ -1,7 +1,4 @@
-"""The cache: a value for everything it depends on, once for all processes, and never a wrong one.
-
-Mutants that die here: the kind left out of the name; the key not compared; no lock; a failed computation kept.
-"""
+"""The cache: computed once for all processes, for everything that the value depends on."""
 
 import subprocess
 import sys
@@ -45,7 +42,7 @@ def test_kinds_and_keys_do_not_meet(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "content", ["", "{", "[]", '{"key": "other", "value": 3}', '{"key": "{\\"a\\": 1}"}']
 )
-def test_what_is_damaged_or_belongs_to_another_key_is_computed_again(
+def test_a_value_that_is_damaged_or_of_another_key_is_computed_again(
     tmp_path: Path, content: str
 ) -> None:
     calls: list[int] = []
@@ -56,7 +53,7 @@ def test_what_is_damaged_or_belongs_to_another_key_is_computed_again(
     assert counted(Cache(tmp_path), calls) == 42
 
 
-def test_what_raises_leaves_nothing(tmp_path: Path) -> None:
+def test_a_computation_that_raises_leaves_nothing(tmp_path: Path) -> None:
     with pytest.raises(ZeroDivisionError):
         Cache(tmp_path).remember("answer", {"a": 1}, lambda: 1 // 0)
     assert counted(Cache(tmp_path), []) == 41
@@ -89,7 +86,7 @@ def test_two_processes_that_want_a_value_compute_it_once(tmp_path: Path) -> None
     assert (tmp_path / "calls").read_text() == "x"
 
 
-def test_the_accounts_cache_is_where_it_is_told(
+def test_the_environment_says_where_the_accounts_cache_is(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setenv("SECUREFL_CACHE", str(tmp_path))

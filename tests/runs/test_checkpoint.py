@@ -1,4 +1,4 @@
-"""Checkpoints: whole or refused, readable by torch alone, and those of earlier versions still load."""
+"""Checkpoints are whole or refused, torch alone reads them, and earlier versions still load."""
 
 import hashlib
 import json

@@ -1,18 +1,17 @@
-"""kill -9 at every write of a run: nobody is charged for less than left, and nothing leaves twice.
+"""kill -9 at every write of a run: nobody is charged for less than was sent, nothing leaves twice.
 
-A child process plays a run whose n-th write ends it at once, as kill -9 would; another one resumes it; for n = 1, 2, 3
-until the run is through. What left a client is noted outside of the run folder, before the server has it.
+A child process plays a run whose n-th write ends it at once, as kill -9 would. Another one resumes
+it; for n = 1, 2, 3 until the run is through. What left a client is noted outside of the run folder,
+before the server has it.
 
-Mutants killed:
-Client: training before reserving; settling before the server's answer. Ledger: booking before writing. execute: an
-interrupted round played again. keep: the record before the checkpoint.
-Not killed here, since what a process wrote outlives it: a ledger that is not synced (test_ledger).
+Not noticed here, since what a process wrote outlives it: a ledger that is not synced (test_ledger).
 """
 
 import os
 import stat
 from collections import Counter
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -108,14 +107,14 @@ def scenarios(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Scenario]:
 
 @pytest.mark.parametrize("noise", ["system", "seeded"])
 @pytest.mark.parametrize("when", [pytest.param("before", marks=pytest.mark.slow), "torn", "after"])
-def test_whatever_write_a_kill_hits_all_that_left_is_charged(
+def test_everything_that_left_is_charged_at_whichever_write_a_kill_hits(
     scenarios: dict[str, Scenario], tmp_path: Path, noise: str, when: str
 ) -> None:
     scenario, cuts = scenarios[noise], 0
     for at in range(1, 200):
         out, wire = tmp_path / f"run{at}", tmp_path / f"wire{at}"
         wire.touch()
-        code = in_child(lambda out=out, wire=wire, at=at: play(scenario, out, wire, Blow(at, when)))  # type: ignore[misc]
+        code = in_child(partial(play, scenario, out, wire, Blow(at, when)))
         if code == DONE:
             break
         assert code == KILLED
@@ -127,7 +126,7 @@ def test_whatever_write_a_kill_hits_all_that_left_is_charged(
             reserved = 0
         assert len(left) <= reserved  # at the moment of the kill
 
-        assert in_child(lambda out=out, wire=wire: play(scenario, out, wire, None)) == DONE  # type: ignore[misc]
+        assert in_child(partial(play, scenario, out, wire, None)) == DONE
         ((_, _, cell),) = RunFolder.open(out).cells()
         entries = read_entries(cell.ledgers / "0.jsonl")
         rounds = Counter(entry["release"][2] for entry in entries if entry["kind"] == "reserve")

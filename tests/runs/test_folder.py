@@ -65,6 +65,6 @@ def test_a_path_below_a_file_is_refused(tmp_path: Path) -> None:
         RunFolder.create(tmp_path / "file" / "run", Request.of({}, ""))
 
 
-def test_what_is_no_run_folder_is_told(tmp_path: Path) -> None:
+def test_a_path_that_is_no_run_folder_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ScenarioError, match="is not a run folder"):
         RunFolder.open(tmp_path)

@@ -1,11 +1,4 @@
-"""Noise from a seed stays marked: in every ledger, and next to every epsilon, of the runs that go on from it.
-
-Mutants killed:
-with_marks: the noise not marked, or of metrics without a mark only. seeded_earlier: no folder looked up; unknown taken
-for clean; the heads not compared. seeded_runs: the scenario or the ledgers not asked; the run itself forgotten.
-Origin.before: the mark forgotten. Ledger: noise not compared; the mark not written, not carried, or not compared.
-validate, compare, audit, report, run: no mark. _check_noise dropped. The look: the ledgers' noise not compared.
-"""
+"""Noise from a seed stays marked in every later run: in its ledgers, and next to every epsilon."""
 
 import json
 import shutil
@@ -63,7 +56,7 @@ def played(folder: Path, text: str, after: Path | None = None) -> Path:
 
 
 class Generations(NamedTuple):
-    """A seeded run without client 2, one after it without client 3, a third after that; noise of the system."""
+    """A seeded run without client 2, then two with system noise: without client 3, and with all."""
 
     first: Path
     second: Path
@@ -189,7 +182,7 @@ def test_run_marks_what_it_prints(made: Generations) -> None:
         assert row["runs"][0]["noise"] == "seeded"
 
 
-def test_a_spent_budget_is_told_with_the_mark(made: Generations) -> None:
+def test_a_spent_budget_is_reported_with_the_mark(made: Generations) -> None:
     with pytest.raises(
         BudgetExceeded, match=r"raise privacy\.epsilon; SEEDED noise in an earlier run"
     ):
@@ -246,7 +239,7 @@ def test_the_lint_names_it_and_the_claim_falls(made: Generations) -> None:
 
 
 def unmarked(folder: Path, target: Path, after: Path | None = None) -> Path:
-    """A copy of a run as earlier versions left it: no mark in ledgers and metrics, the heads noted."""
+    """A copy of a run as earlier versions left it: without marks in ledgers and metrics."""
     copy = Path(shutil.copytree(folder, target))
     for file in cell(copy).ledgers.iterdir():
         relink(file, after)
@@ -262,7 +255,7 @@ def unmarked(folder: Path, target: Path, after: Path | None = None) -> Path:
 
 
 def relink(file: Path, after: Path | None) -> None:
-    """Write a ledger anew without marks, going on from the ledger of its client in another folder."""
+    """Rewrites a ledger without marks, as the continuation of its client's ledger elsewhere."""
     bodies = [
         {key: value for key, value in entry.items() if key != "hash"}
         for entry in read_entries(file)
@@ -344,7 +337,7 @@ def test_an_unmarked_past_that_cannot_be_looked_up_is_no_clean_one(
     assert "seeded-before" in {finding.name for finding in verdict.findings}
 
 
-def test_an_unmarked_run_that_was_interrupted_goes_on(old: Generations) -> None:
+def test_an_unmarked_run_that_was_interrupted_is_resumed(old: Generations) -> None:
     scenario = parse_scenario((old.first.parent / "second" / "scenario.toml").read_text())
     moved = make_scenario({**scenario.resolved(), "init_from": str(old.first)})
     books = assemble(
@@ -372,7 +365,7 @@ def test_a_ledger_does_not_open_under_the_other_kind_of_noise(
     assert Ledger(tmp_path / "1.jsonl", terms).count(EVENT) == 1
 
 
-def test_a_mark_alone_is_written_and_asked_for(tmp_path: Path) -> None:
+def test_a_mark_without_a_past_is_written_and_required(tmp_path: Path) -> None:
     terms = Terms("example", "add_remove", 1e-5, 8.0, "system")
     past = NO_PAST._replace(seeded=("abc",))
     Ledger(tmp_path / "1.jsonl", terms, past).begin()

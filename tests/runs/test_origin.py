@@ -1,10 +1,4 @@
-"""Training that goes on from a released model pays for the whole of it.
-
-Mutants killed:
-Ledger: what was before not counted, counted twice, not told, not compared. carried: the earlier run's own past
-forgotten. origin_of: any check dropped; heads of the earlier rounds not looked for. plan_for: noise as if nothing had
-been. assemble: the start forgotten. _spent (lint): the past forgotten.
-"""
+"""Training that continues from a released model pays for all of it."""
 
 import json
 import shutil
@@ -60,7 +54,7 @@ def after(folder: Path, text: str = MORE) -> str:
 # --- a ledger that goes on
 
 
-def test_what_was_before_counts_and_the_first_line_tells_it(tmp_path: Path) -> None:
+def test_earlier_releases_count_and_the_first_line_names_them(tmp_path: Path) -> None:
     event, terms = SampledGaussian(0.1, 1.0, 10), Terms("example", "add_remove", 1e-5, 8.0)
     first = Ledger(tmp_path / "1.jsonl", terms)
     for round in range(3):
@@ -99,7 +93,7 @@ def test_a_ledger_that_continues_something_else_is_refused(tmp_path: Path) -> No
 # --- a run that goes on
 
 
-def test_it_starts_from_the_model_and_the_whole_stays_within_the_budget(
+def test_a_continued_run_starts_from_the_model_and_both_stay_within_the_budget(
     earlier: Path, tmp_path: Path
 ) -> None:
     scenario = parse_scenario(after(earlier))
@@ -119,7 +113,7 @@ def test_it_starts_from_the_model_and_the_whole_stays_within_the_budget(
     assert verdict.findings == []
 
 
-def test_a_run_that_goes_on_is_not_put_together_from_scratch(earlier: Path, tmp_path: Path) -> None:
+def test_a_continued_run_is_not_assembled_from_scratch(earlier: Path, tmp_path: Path) -> None:
     later, alone = parse_scenario(after(earlier)), parse_scenario(TEXT)
     for scenario, origin in ((later, None), (alone, origin_of(later))):
         with pytest.raises(
@@ -139,7 +133,7 @@ def test_a_third_run_pays_for_both(earlier: Path, tmp_path: Path) -> None:
     )
 
 
-def test_who_sits_out_the_middle_run_still_pays_for_the_first(
+def test_a_client_that_sits_out_the_middle_run_still_pays_for_the_first(
     earlier: Path, tmp_path: Path
 ) -> None:
     # Client 3 is in no round of the second run, which therefore books nothing for it.
@@ -197,7 +191,7 @@ def test_a_ledger_whose_past_cannot_be_written_says_so(tmp_path: Path) -> None:
     assert not (tmp_path / "3.jsonl").exists()
 
 
-def test_an_interrupted_one_resumes_and_pays_once(earlier: Path, tmp_path: Path) -> None:
+def test_an_interrupted_continuation_resumes_and_pays_once(earlier: Path, tmp_path: Path) -> None:
     seeded = TEXT.replace("delta = 1e-5", 'delta = 1e-5, noise = "seeded"')
     api.run(parse_scenario(seeded), tmp_path / "first")
     text = after(tmp_path / "first", seeded.replace("epsilon = 3.0", "epsilon = 5.0"))
@@ -216,7 +210,7 @@ def test_an_interrupted_one_resumes_and_pays_once(earlier: Path, tmp_path: Path)
     assert resumed["accuracy"] == straight["accuracy"]
 
 
-def test_without_a_claim_only_the_model_goes_on(earlier: Path, tmp_path: Path) -> None:
+def test_without_a_claim_only_the_model_is_taken_over(earlier: Path, tmp_path: Path) -> None:
     plain = 'rounds = 1\ndata = { name = "heart" }\ntraining = { kind = "sgd" }\n'
     metrics = api.run(parse_scenario(after(earlier, plain)), tmp_path / "later")
     assert metrics["epsilon"] is None
@@ -246,14 +240,14 @@ def test_without_a_claim_only_the_model_goes_on(earlier: Path, tmp_path: Path) -
         ),
     ],
 )
-def test_what_does_not_go_on_is_refused(
+def test_another_training_than_the_earlier_one_is_refused(
     earlier: Path, tmp_path: Path, text: str, sentence: str
 ) -> None:
     with pytest.raises(ScenarioError, match=sentence):
         api.run(parse_scenario(after(earlier, text)), tmp_path / "later")
 
 
-def test_a_budget_that_is_spent_is_refused_before_anything(earlier: Path, tmp_path: Path) -> None:
+def test_a_spent_budget_is_refused_before_anything_is_made(earlier: Path, tmp_path: Path) -> None:
     with pytest.raises(
         BudgetExceeded,
         match=r"has spent epsilon 2\.99\d of 3, which is for both runs: raise privacy",
@@ -314,7 +308,7 @@ def test_a_damaged_model_is_refused(earlier: Path, tmp_path: Path) -> None:
         api.run(parse_scenario(after(copy)), tmp_path / "later")
 
 
-def test_validate_looks_for_the_run_and_tells_what_it_spent(earlier: Path, tmp_path: Path) -> None:
+def test_validate_looks_for_the_run_and_says_what_it_spent(earlier: Path, tmp_path: Path) -> None:
     (tmp_path / "s.toml").write_text(after(earlier))
     done = call("validate", "s.toml", cwd=tmp_path)
     assert f"goes on from {earlier}, which spent epsilon 2.99" in done.stdout

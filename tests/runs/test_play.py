@@ -1,8 +1,4 @@
-"""Runs end to end inside a cell: resume, budget, failures, and the numbers that come out.
-
-Dead mutants: interrupted round repeated under system noise; interrupted round skipped under seeded noise; status
-not checked before a spent budget; ledger heads not checked; metrics not written when the budget ends the run.
-"""
+"""Runs end to end inside a cell: resuming, budgets, failures, and the final numbers."""
 
 import json
 from pathlib import Path
@@ -161,10 +157,10 @@ def test_a_killed_run_under_system_noise_abandons_the_round_charges_it_once_and_
 
 
 @pytest.mark.parametrize("status_round", [1, 3])
-def test_what_was_paid_for_decides_which_round_was_interrupted_not_the_status(
+def test_the_ledgers_and_not_the_status_decide_which_round_was_interrupted(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, status_round: int
 ) -> None:
-    # A status that fell behind (power loss) or ran ahead (cut between rounds, nothing reserved yet).
+    # A status that fell behind (power loss) or ran ahead (cut between rounds, nothing reserved).
     scenario, cell = small("privacy.noise=system"), Cell(tmp_path / "cell")
     with monkeypatch.context() as patch:
         kill_in_round(patch, 3)
@@ -188,7 +184,8 @@ def test_a_run_cut_between_two_rounds_loses_no_round(tmp_path: Path) -> None:
 
 
 def test_a_cohort_that_spent_its_budget_does_not_end_the_run_of_the_others(tmp_path: Path) -> None:
-    # Client 2 is in every step, so it is out first; rounds that invite it alone with another one are abandoned.
+    # Client 2 is in every step, so it is out of budget first. Rounds that invite it with only one
+    # other client are abandoned.
     overrides = (
         "rounds=99",
         "cohort.size=2",
@@ -341,7 +338,7 @@ def test_a_failed_cell_can_be_tried_again(tmp_path: Path, monkeypatch: pytest.Mo
     assert run_cell(cell, small(), on_round=nothing)["rounds"] == 6
 
 
-def test_random_cohorts_vary_and_charge_only_who_took_part(tmp_path: Path) -> None:
+def test_random_cohorts_vary_and_charge_their_members_only(tmp_path: Path) -> None:
     cell = Cell(tmp_path / "cell")
     metrics = run_cell(cell, small("cohort.size=2"), on_round=nothing)
     cohorts = [tuple(record.cohort) for record in cell.rounds()]

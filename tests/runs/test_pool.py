@@ -1,8 +1,4 @@
-"""Workers: what fails, hangs, dies or stands still costs its own cell and nothing else.
-
-Mutants that die here: no limit; no heartbeat; a dead worker's cell left running; the next cell never begun; workers
-left behind; a cell's own traceback replaced by "its process died".
-"""
+"""Workers: a failing, hanging or dying process costs its own cell and nothing else."""
 
 import json
 import os
@@ -75,7 +71,7 @@ def test_a_failing_and_a_hanging_cell_leave_the_rest_alone(tmp_path: Path) -> No
     assert children() == []
 
 
-def test_events_tell_the_course_of_a_cell_in_order(tmp_path: Path) -> None:
+def test_events_report_the_course_of_a_cell_in_order(tmp_path: Path) -> None:
     events = play([job(tmp_path, "a", "rounds=400")], workers=4, limit=LIMIT)
     seen = [event for event in events if isinstance(event, Started | Progressed | Finished)]
     assert isinstance(seen[0], Started)
@@ -101,9 +97,7 @@ def wait_for_round(events: Iterator[Event]) -> None:
         (signal.SIGSTOP, "its process gave no sign of life for 3 s"),
     ],
 )
-def test_a_worker_that_dies_or_stands_still_is_replaced(
-    tmp_path: Path, number: int, reason: str
-) -> None:
+def test_a_worker_that_dies_or_hangs_is_replaced(tmp_path: Path, number: int, reason: str) -> None:
     events = play(
         [endless(tmp_path, "a"), quick(tmp_path, "b")], workers=1, limit=LIMIT, silence=3.0
     )
@@ -136,7 +130,7 @@ def test_a_bug_leaves_its_traceback_in_the_cell(tmp_path: Path) -> None:
     assert found["b"].state == "done"
 
 
-def test_a_worker_that_cannot_start_tells_its_last_words(
+def test_the_last_words_of_a_worker_that_cannot_start_are_the_reason(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(sys, "executable", "/bin/ls")

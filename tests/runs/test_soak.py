@@ -1,4 +1,4 @@
-"""Long suites: `make test-slow`. Kill -9 at random moments, and long fuzzing of messages."""
+"""Long suites (`make test-slow`): kill -9 at random moments, and long fuzzing of messages."""
 
 import os
 import random

@@ -1,7 +1,4 @@
-"""What a cell costs, over all its starts; and locks that wait.
-
-Mutants that die here: times of earlier starts dropped; starts counted at the end; a lock that never waits.
-"""
+"""The cost of a cell over all its starts; and locks that wait."""
 
 import threading
 import time

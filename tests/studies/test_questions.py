@@ -1,7 +1,4 @@
-"""Which differences of a study are marked, and by whose records.
-
-Mutants that die here: marks by the p-value alone; the larger of two test sets; reference and row swapped.
-"""
+"""Which differences of a study are marked, and how the number of test records enters."""
 
 import pytest
 
@@ -51,7 +48,7 @@ def told(**by_row: float) -> Differences:
     return differences(study, list(rows(study)), accuracies(**by_row))
 
 
-def test_two_records_of_a_split_are_no_difference_however_alike_the_seeds() -> None:
+def test_a_difference_of_two_test_records_is_never_marked_however_alike_the_seeds() -> None:
     # Two records of 250, in every seed: t is beyond 20, and the two records' own error is .04.
     found = told(pooled=0.8, rounds_1=0.8 - 2 / 250, rounds_2=0.6, Switzerland=0.8)
     assert found.marked == {"rounds 2"}

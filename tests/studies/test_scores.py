@@ -1,8 +1,4 @@
-"""Scores and tables: from rows of results.csv to what a reader sees.
-
-Mutants that die here: parts averaged without weights; epsilon averaged; a missing part skipped; seeds paired by place;
-the reference compared with itself; failed cells dropped; the mark left out of the seeded epsilon; gaps shifted.
-"""
+"""Scores and tables: from rows of results.csv to what a reader sees."""
 
 import math
 from collections.abc import Iterator
@@ -101,7 +97,7 @@ def test_rows_are_compared_on_the_seeds_that_both_have() -> None:
     assert one.compare("a", "b", "accuracy", judges) is None
 
 
-def test_a_file_that_is_no_results_is_told(tmp_path: object) -> None:
+def test_a_file_without_results_is_refused(tmp_path: object) -> None:
     from pathlib import Path
 
     path = Path(str(tmp_path)) / "results.csv"
@@ -168,7 +164,8 @@ def test_a_long_table_has_a_line_a_row_and_differences_where_there_is_a_referenc
         "none",
         "+0.490 [+0.438, +0.542] *",
     ]
-    # By hand: differences .5, .5, .5, .5, .45; s^2 = .0005, times 1/5 + 250/490, its root times 2.776 is .0523.
+    # By hand: differences .5, .5, .5, .5, .45 have s^2 = .0005. Times 1/5 + 250/490, the root of
+    # it times 2.776 is .0523.
     assert text.splitlines()[2] == "5 seeds; mean ± standard error over seeds."
 
 
@@ -214,7 +211,7 @@ def test_a_wide_table_sets_levels_side_by_side_and_baselines_before_them() -> No
     ]
 
 
-def test_baselines_of_a_wide_table_stand_under_their_own_level_or_apart() -> None:
+def test_baselines_of_a_wide_table_are_under_their_own_level_or_apart() -> None:
     extra = (
         '[[baseline]]\nlabel = "alone"\n[[baseline]]\nlabel = "central"\ncross = { lie = "loud" }\n'
         '[table]\ncolumns = "lie"\n'
@@ -272,7 +269,7 @@ def test_a_run_that_its_budget_ended_is_marked() -> None:
     ]
 
 
-def test_seeded_noise_is_marked_beside_its_epsilon() -> None:
+def test_seeded_noise_is_marked_next_to_its_epsilon() -> None:
     study = parse_study("seeds = 1\n[base]\n[axes]\nrounds = [1, 2]\n", name="study")
     found = scores(
         [

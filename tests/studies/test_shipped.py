@@ -1,4 +1,7 @@
-"""What the shipped studies show, run anew and as committed: the numbers of the README are those of docs/results."""
+"""The shipped studies: run again in part, and their committed numbers.
+
+The numbers of the README are those of docs/results.
+"""
 
 import csv
 import os
@@ -87,7 +90,7 @@ def test_federated_is_within_a_point_of_pooled_over_five_seeds_at_one_learning_r
     assert pooled[0]["majority"] == pytest.approx(0.52, abs=0.005)
 
 
-def test_federated_is_not_told_from_pooled_at_the_rates_that_were_chosen(tmp_path: Path) -> None:
+def test_federated_and_pooled_do_not_differ_at_their_chosen_rates(tmp_path: Path) -> None:
     found = committed("privacy-utility")
     federated = again("privacy-utility", "federated (Heart)", tmp_path)
     assert [found.of("federated (Heart)", "accuracy")[seed] for seed in range(5)] == [
@@ -123,7 +126,7 @@ def test_pooled_heart_is_what_scikit_learn_finds() -> None:
         ("BreastMNIST, IID, no DP, masked", "breastmnist"),
         ("BreastMNIST, Dirichlet .5, epsilon 8, plain", "breastmnist"),
         pytest.param("RetinaMNIST, IID, no DP, plain", "retinamnist", marks=pytest.mark.slow),
-        # AdrenalMNIST3D is left out: it diverges at this rate, and what is left of its AUC is rounding.
+        # Without AdrenalMNIST3D: it diverges at this rate, so that its AUC is rounding.
     ],
 )
 def test_images_give_the_committed_numbers_again(
@@ -134,7 +137,8 @@ def test_images_give_the_committed_numbers_again(
     found = run_cell(
         Cell(tmp_path / "cell"), make_scenario(dict(chosen.scenario)), on_round=lambda record: None
     )
-    # Convolutions round differently on other processors: a few pairs of 42 x 114 images swap, and one may turn.
+    # Convolutions round differently on other processors: a few pairs of 42 x 114 images swap, and
+    # one image may change its class.
     one_image = 1.5 / found["records"]
     scores = committed("images")
     assert found["accuracy"] == pytest.approx(scores.of(row, "accuracy")[0], abs=one_image)
@@ -169,7 +173,7 @@ def test_masks_cost_no_accuracy() -> None:
             assert masked == pytest.approx(plain, abs=0.005)
 
 
-def test_what_is_said_of_published_shapes_is_what_came_out() -> None:
+def test_the_text_on_published_shapes_agrees_with_the_numbers() -> None:
     rules = (
         "mean",
         "median",
@@ -217,7 +221,7 @@ def test_what_is_said_of_published_shapes_is_what_came_out() -> None:
         assert found(even, rule, None) - found(even, rule, "adaptive") < 0.04
 
 
-def test_what_is_said_of_backdoors_is_what_came_out() -> None:
+def test_the_text_on_backdoors_agrees_with_the_numbers() -> None:
     study, _ = load_study(find_study("backdoor"))
     scores = committed("backdoor")
 
@@ -258,7 +262,7 @@ def test_what_is_said_of_backdoors_is_what_came_out() -> None:
 
 
 @pytest.mark.parametrize("study", [*shipped_studies(), *TUNING])
-def test_what_is_printed_is_made_from_the_committed_numbers(study: str) -> None:
+def test_every_page_is_made_from_the_committed_numbers(study: str) -> None:
     tables = tables_of(study, RESULTS)
     assert (RESULTS / f"{study}.md").read_text(encoding="utf-8") == document(study, tables)
 
@@ -287,7 +291,9 @@ def test_an_unfinished_study_is_not_published(
     study, _ = load_study(find_study("robustness"))
     text = (
         "cell,label,part,seed,split_seed,code,state,noise,site,metric,value\n"
-        "a,x,,0,0,c,done,,,accuracy,0.12345678\na,x,,0,0,c,done,,va,accuracy,1\na,x,,0,0,c,done,,,bytes_up,1\n"
+        "a,x,,0,0,c,done,,,accuracy,0.12345678\n"
+        "a,x,,0,0,c,done,,va,accuracy,1\n"
+        "a,x,,0,0,c,done,,,bytes_up,1\n"
     )
     assert condensed(study, text, {"a": "s"}).splitlines()[1:] == [
         "s,x,,0,c,done,,,accuracy,0.123457"
@@ -398,7 +404,8 @@ def test_every_page_prints_the_commands_that_make_it() -> None:
     assert "`python -m benchmarks.publish runs/poisoning`" in page
     assert "`python -m benchmarks.publish --tables-only poisoning`" in page
     tuned = (RESULTS / "digits-learning-rates.md").read_text(encoding="utf-8")
-    command = "securefl bench benchmarks/studies/tuning/digits-learning-rates.toml --out runs/digits-learning-rates"
+    name = "digits-learning-rates"
+    command = f"securefl bench benchmarks/studies/tuning/{name}.toml --out runs/{name}"
     assert f"`{command}`" in tuned
 
 
@@ -423,7 +430,7 @@ def test_a_loss_of_24_points_is_marked_and_none_of_noise_is() -> None:
         assert min(lost) > 0.01, row  # every seed lost, and more than five test records
 
 
-def test_no_study_marks_what_its_test_records_cannot_tell() -> None:
+def test_no_study_marks_a_difference_within_the_error_of_its_test_records() -> None:
     for study in shipped_studies():
         found, _ = load_study(find_study(study))
         told = differences(found, list(rows(found)), committed(study))

@@ -1,11 +1,4 @@
-"""Paired statistics: known answers, coverage, and corrections that can be seen to work.
-
-Mutants that die here: the overlap left out, added to s instead of s^2, or multiplied by n once more; the
-test records' error left out, or added where seeds draw records anew; all degrees of freedom for the whole
-variance; one-sided p-values; the two shares' disagreement at its least; a mean within the test records'
-error tested; Bonferroni in place of Holm's steps; Holm that goes on after the first survivor; None counted
-as nothing.
-"""
+"""Paired statistics: known answers, coverage, and corrections that are shown to work."""
 
 import itertools
 import math
@@ -41,7 +34,7 @@ def interval(values: Sequence[float], noise: Noise) -> Interval:
 
 
 def percentile_bootstrap(values: Sequence[float]) -> Interval:
-    """The interval that the tables had before: Hesterberg's expanded percentile bootstrap of all resamples."""
+    """The interval of earlier tables: Hesterberg's expanded percentile bootstrap."""
     low, high = np.quantile(
         np.asarray(values)[ALL_RESAMPLES].mean(axis=1), [EXPANDED_TAIL, 1 - EXPANDED_TAIL]
     )
@@ -57,7 +50,7 @@ def coverage(
 
 
 class Draws:
-    """Five differences whose true mean is 0; each part has variance 1 and is normal or, skewed, exponential."""
+    """Five differences with true mean 0; parts have variance 1, normal or (skewed) exponential."""
 
     def __init__(self, *, skewed: bool) -> None:
         self.random, self.skewed = np.random.default_rng(7), skewed
@@ -76,7 +69,7 @@ class Draws:
         return list(math.sqrt(SHARED) * self.part(1) + math.sqrt(1 - SHARED) * self.part(SEEDS))
 
     def on_one_test_set(self) -> list[float]:
-        """Seeds judged on the same records, whose own error is as large as a run's spread; it is near normal."""
+        """Seeds judged on the same records, whose error is as large as a run's spread."""
         return list(self.random.standard_normal(1) + self.part(SEEDS))
 
 
@@ -108,7 +101,8 @@ def test_intervals_cover_what_docs_studies_says(
 
 
 def test_the_intervals_that_the_tables_had_do_not_cover_that() -> None:
-    # 600 trials: standard error .012. The range of five values itself holds the mean in 1 - 2 / 32 = .9375 of cases.
+    # 600 trials: standard error .012. The range of five values itself holds the mean in
+    # 1 - 2 / 32 = .9375 of cases.
     assert coverage(percentile_bootstrap, Draws(skewed=False).alone, 600) < 0.93
     assert coverage(percentile_bootstrap, Draws(skewed=False).of_splits, 600) < 0.80
     assert coverage(percentile_bootstrap, Draws(skewed=True).of_splits, 600) < 0.76
@@ -177,7 +171,8 @@ def test_the_bound_shrinks_with_the_root_of_the_records() -> None:
 
 
 def test_two_test_images_of_156_never_earn_a_star() -> None:
-    # BreastMNIST: always two images more than the other, all but without spread, which the old tables starred.
+    # BreastMNIST: always two images more than the other with hardly any spread, which earlier
+    # tables starred.
     values = [2 / 156, 2 / 156, 2 / 156, 2 / 156, 2.001 / 156]
     plain = compare(values, Noise())
     assert plain.p is not None
@@ -224,7 +219,8 @@ def test_a_mean_within_the_test_records_error_is_not_tested() -> None:
 
 
 def test_holm_by_hand() -> None:
-    # Ordered .01, .013, .02, .3 against .05 / 4 = .0125, .05 / 3 = .0167, .025, .05. Bonferroni would mark one only.
+    # Ordered .01, .013, .02, .3 against .05 / 4 = .0125, .05 / 3 = .0167, .025, .05.
+    # Bonferroni would mark one only.
     assert holm([0.3, 0.01, 0.02, 0.013]) == [False, True, True, True]
     assert holm([0.3, 0.01, 0.03, 0.013]) == [False, True, False, True]
     assert holm([0.02, 0.001, None, None]) == [

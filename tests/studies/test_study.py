@@ -1,8 +1,4 @@
-"""A study: what it says, what it expands to, and what it refuses with one sentence.
-
-Mutants that die here: exclusions ignored; overrides before levels; baselines crossed with every axis; seeds applied
-before levels; a zip taken as a product; levels compared by value instead of label; duplicate rows accepted.
-"""
+"""A study: what it says, what it expands to, and what it refuses with one sentence."""
 
 import itertools
 import tomllib
@@ -64,7 +60,7 @@ def test_a_study_without_axes_is_its_base_over_the_seeds() -> None:
     ]
 
 
-def test_seeds_are_a_count_or_a_list_and_go_where_they_are_told() -> None:
+def test_seeds_are_a_count_or_a_list_and_set_the_seed_keys() -> None:
     found = expand(
         parse_study(f'seeds = [7, 3]\nseed_keys = ["data.split_seed"]\n{PLAIN}', name="x"),
         remember=fresh,
@@ -119,7 +115,8 @@ def test_overrides_come_after_the_levels_and_meet_baselines_on_them() -> None:
     found = cells(
         '[axes]\n"training.lr" = [0.1, 0.5]\n'
         '[[override]]\nwhen = { "training.lr" = 0.5 }\nset = { rounds = 9, "training.lr" = 0.6 }\n'
-        '[[baseline]]\nlabel = "pooled"\ncross = ["training.lr"]\nset = { "data.partition" = "pooled", rounds = 4 }\n'
+        '[[baseline]]\nlabel = "pooled"\ncross = ["training.lr"]\n'
+        'set = { "data.partition" = "pooled", rounds = 4 }\n'
     )
     assert {
         planned.row: (planned.scenario["rounds"], planned.scenario["training"]["lr"])
@@ -142,9 +139,10 @@ def test_an_override_may_set_a_key_for_each_seed() -> None:
     assert [rates["rounds 2", seed] for seed in range(5)] == [0.5] * 5  # the default
 
 
-def test_a_baseline_stands_beside_the_grid_and_may_have_parts() -> None:
+def test_a_baseline_is_a_row_next_to_the_grid_and_may_have_parts() -> None:
     found = cells(
-        '[axes]\n"training.lr" = [0.1, 0.5]\n[[baseline]]\nlabel = "local"\naverage = { "data.only" = [0, 3] }\n'
+        '[axes]\n"training.lr" = [0.1, 0.5]\n'
+        '[[baseline]]\nlabel = "local"\naverage = { "data.only" = [0, 3] }\n'
         '[[baseline]]\nlabel = "one"\ncross = { "training.lr" = 0.5 }\n'
     )
     local = [planned for planned in found if planned.row == "local"]
@@ -280,7 +278,8 @@ def test_a_base_may_be_a_scenario_file(tmp_path: Path) -> None:
         ),
         ("[axes]\nrounds = [1]\n[[exclude]]\n", "exclude: an empty table would leave no cell"),
         (
-            '[axes]\nrounds = [1, 2]\n"training.lr" = [1]\n[[exclude]]\nrounds = 1\n"training.lr" = []',
+            '[axes]\nrounds = [1, 2]\n"training.lr" = [1]\n'
+            '[[exclude]]\nrounds = 1\n"training.lr" = []',
             "exclude: {'rounds': 1, 'training.lr': []} excludes no cell",
         ),
         ("[[override]]\nset = { rounds = 1 }", "when: field required"),
@@ -290,7 +289,8 @@ def test_a_base_may_be_a_scenario_file(tmp_path: Path) -> None:
             "override.by_seed: rounds has 2 values for 5 seeds",
         ),
         (
-            "[axes]\nrounds = [1, 2]\n[[exclude]]\nrounds = 1\n[[override]]\nwhen = { rounds = 1 }\nset = { seed = 1 }",
+            "[axes]\nrounds = [1, 2]\n[[exclude]]\nrounds = 1\n"
+            "[[override]]\nwhen = { rounds = 1 }\nset = { seed = 1 }",
             "override: when = {'rounds': 1} meets no cell",
         ),
         (
@@ -322,7 +322,7 @@ def test_a_base_may_be_a_scenario_file(tmp_path: Path) -> None:
         ),
     ],
 )
-def test_what_cannot_be_run_is_refused_in_one_sentence(text: str, sentence: str) -> None:
+def test_a_study_that_cannot_be_run_is_refused_in_one_sentence(text: str, sentence: str) -> None:
     assert sentence in refusal(text)
 
 
@@ -354,7 +354,7 @@ def grids(draw: st.DrawFn) -> tuple[dict[str, list[Any]], dict[str, list[Any]], 
 
 @given(grids())
 @settings(max_examples=60, deadline=None)
-def test_the_cells_are_the_product_without_what_is_excluded(
+def test_the_cells_are_the_product_without_the_excluded_ones(
     grid: tuple[dict[str, list[Any]], dict[str, list[Any]], int],
 ) -> None:
     axes, exclude, seeds = grid
@@ -392,7 +392,7 @@ def test_the_cells_are_the_product_without_what_is_excluded(
     assert len({(planned.row, planned.seed) for planned in found}) == len(found)
 
 
-def test_a_study_seen_before_is_not_checked_again(
+def test_a_study_that_was_checked_before_is_not_checked_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     known, cache = study("[axes]\nrounds = [1, 2]\n"), Cache(tmp_path)
@@ -457,7 +457,7 @@ def test_the_large_grid_of_attacks_is_whole() -> None:
         assert {one["f"] for one in chain if "f" in one} <= {len(corrupt)}
 
 
-def test_the_first_studies_ask_what_they_should() -> None:
+def test_the_first_studies_vary_what_they_should() -> None:
     assert {"privacy-utility", "robustness"} <= set(shipped_studies())
     privacy, _ = load_study(shipped_studies()["privacy-utility"])
     assert privacy.labels("privacy.epsilon", "") == ["1", "3", "8", "inf"]

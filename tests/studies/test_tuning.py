@@ -1,4 +1,4 @@
-"""What a tuning study chooses: for each seed the best by that seed alone."""
+"""A tuning study chooses for each seed the best level of that seed alone."""
 
 from securefl.studies.scores import scores
 from securefl.studies.study import parse_study

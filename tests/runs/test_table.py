@@ -1,7 +1,4 @@
-"""Tables: mean and standard error, and words for what is not there.
-
-Dead mutants: stdev without the root of n; population stdev; mean of epsilons instead of the largest; None as 0.
-"""
+"""Tables of runs: mean and standard error, and words where there is no number."""
 
 import pytest
 
@@ -52,11 +49,11 @@ def test_seeded_noise_is_marked() -> None:
     assert cells(Row("x", [{**RUN, "noise": "system"}]))[5] == "2.00"
 
 
-def test_no_claim_is_said_in_words() -> None:
+def test_a_missing_claim_is_a_word() -> None:
     assert cells(Row("x", [{**RUN, "epsilon": None, "delta": None}]))[5:7] == ["none", "none"]
 
 
-def test_a_refusal_stands_in_the_table() -> None:
+def test_a_refusal_is_a_line_of_the_table() -> None:
     text = plain([Row("fine", [RUN]), Row("krum", note="refused: too few rows")])
     assert "krum  refused: too few rows" in text
     assert all(len(line) < 120 for line in text.splitlines())
