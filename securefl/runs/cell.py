@@ -225,6 +225,7 @@ class Cell:
         """Writes the checkpoint, then the record's line; `shapes` are the model's parameters."""
         from securefl.runs.checkpoint import Checkpoint, save_checkpoint
 
+        # The checkpoint holds the record as well, so a crash before the next line loses nothing.
         save_checkpoint(self.checkpoint, Checkpoint(state, asdict(record)), shapes)
         append_line(self._rounds, asdict(record))
 
@@ -243,8 +244,10 @@ class Cell:
     def finish(
         self, state: CellState, *, metrics: RunMetrics | None = None, reason: str = ""
     ) -> None:
-        """Ends the cell; the metrics are written first, so that "done" implies them."""
+        """Ends the cell."""
         if metrics is not None:
+            # Before the status: a crash in between leaves a cell that runs again, not one that is
+            # done without numbers.
             write_json(self._metrics, metrics)
         status = self.status()
         # A failed cell still says in which round; resuming it must not take the checkpoint's

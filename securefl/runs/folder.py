@@ -106,6 +106,7 @@ class RunFolder:
             ScenarioError: path cannot be written, or holds something else.
             RunFolderError: another process made the folder at this moment.
         """
+        # An empty folder, such as `mktemp -d` makes, is as good as none.
         if path.is_dir() and not any(path.iterdir()):
             path.rmdir()
         if path.exists():

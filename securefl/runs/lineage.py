@@ -43,6 +43,7 @@ def seeded_earlier(scenario: Mapping[str, Any], cell: Cell) -> tuple[str, ...]:
     ledgers = _ledgers(cell)
     marks = [seeded_before(ledger) for ledger in ledgers]
     known_marks = [mark for mark in marks if mark is not None]
+    # Ledgers that carry the mark speak for the run, also next to some from before it.
     if known_marks:
         return _distinct(chain.from_iterable(known_marks))
     # The last entries of the earlier run's ledgers, which these ledgers go on from.

@@ -59,6 +59,7 @@ def checked_metrics(values: Mapping[str, Any]) -> RunMetrics:
     Raises:
         ValueError: a value is of another kind than its key says.
     """
+    # A key of a later version is passed on as it is: results.csv shows every number.
     _check_kind(values, _COUNTS, int)
     _check_kind(values, _MEASURED, int | float | None)
     _check_kind(values, _WORDS, str | None)
@@ -100,6 +101,7 @@ def final_metrics(
         "epsilons": {str(client): epsilon for client, epsilon in spent.items()},
         "sites": {name: _quality(metrics) for name, metrics in sites.items()},
     }
+    # The order of keys is that of metrics.json, which people read from the top.
     attacked = _attacked(rounds, assembled, state, quality)
     return cast(RunMetrics, {**_quality(quality), **attacked, **cost})
 

@@ -40,6 +40,7 @@ def origin_of(scenario: Scenario) -> Origin | None:
     weights = load_checkpoint(cell.checkpoint).state.weights
     if not scenario.claims_dp:
         return Origin(weights, {})
+    # Before the budget: seeded noise that passes for the system's would falsify the claim.
     _check_noise(cell, earlier["privacy"]["noise"])
     origin = Origin(weights, _spent(cell), seeded_runs(earlier, cell))
     _check_budget(scenario, origin)
@@ -61,6 +62,7 @@ def _check_same_training(scenario: Scenario, earlier: Resolved) -> None:
     now = scenario.resolved()
     for table in ("data", "model"):
         for key in sorted({*earlier[table], *now[table]}):
+            # A key that one version does not know counts as not set.
             before = earlier[table].get(key)
             here = now[table].get(key)
             if before != here:

@@ -102,12 +102,14 @@ class _Session:
     def play(self) -> RunMetrics:
         """Plays the remaining rounds and keeps the metrics, also where the budget ends the run."""
         state = self.cell.last_good(self.assembled.start)
+        # Before anything is trained: a cut ledger would let a client spend its budget twice.
         self._check_ledgers()
         state = self._abandon_interrupted(state)
         try:
             for after in self._rounds_from(state):
                 state = after
         except BudgetExceeded as reason:
+            # An early end is a result like any other: the model of the last round is released.
             metrics = self._metrics(state)
             self.cell.finish(CellState.OUT_OF_BUDGET, metrics=metrics, reason=str(reason))
             raise

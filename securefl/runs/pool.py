@@ -115,7 +115,7 @@ class _Worker:
             [sys.executable, "-m", "securefl.runs.worker"],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
-            stderr=self.errors,
+            stderr=self.errors,  # a file: a full pipe that nobody reads would block the process
             env=environment_of_one_thread(),
             start_new_session=True,  # Ctrl-C is the parent's to handle
         )
@@ -152,6 +152,7 @@ class _Worker:
     def read(self) -> Iterator[Event]:
         """Reads its answers; yields the events among them."""
         data = os.read(self.answers.fileno(), MAX_BYTES_A_READ)
+        # No data means that the other end is closed: the process is dead, or about to be.
         self._ended |= not data
         self._last_sign = time.monotonic()
         *lines, self._unfinished_line = (self._unfinished_line + data).split(b"\n")
@@ -161,7 +162,7 @@ class _Worker:
                 self._ready = True
                 self._begun = time.monotonic()  # the limit is the cell's, not that of imports
             job = self._job
-            if job is None:
+            if job is None:  # a last word on a cell that was given up
                 continue
             if "round" in message:
                 yield Progressed(job, message["round"])
@@ -209,6 +210,7 @@ class _Worker:
         if self._ended:  # it is on its way out, and its exit status says why
             with suppress(subprocess.TimeoutExpired):
                 self.process.wait(GRACE_SECONDS)
+        # The whole session, since a library may have started processes of its own.
         with suppress(ProcessLookupError):
             os.killpg(self.process.pid, signal.SIGKILL)
         self.process.wait()

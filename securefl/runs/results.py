@@ -73,6 +73,7 @@ def _rows_of(
     place = (use.cell, use.label, *(use.levels.get(axis, "") for axis in axes), use.part)
     split_seed = scenario["data"]["split_seed"]
     facts = (seed, split_seed, use.code, state.value, metrics.get("noise") or "")
+    # A cell that has not ended keeps a row, so that a table shows what is missing.
     for number in _numbers(metrics) if metrics else [NO_NUMBER]:
         yield (*place, *facts, *number)
 

@@ -53,6 +53,7 @@ def main() -> None:
     orders: queue.Queue[Order] = queue.Queue()
     threading.Thread(target=_listen, args=(orders,), daemon=True).start()
     threading.Thread(target=_beat, args=(out,), daemon=True).start()
+    # The parent starts the clock of the first cell when it hears "ready".
     work = _learn()
     _say(out, {"ready": True})
     while True:
@@ -113,6 +114,7 @@ def _seldom(tell: Callable[[int], None]) -> Callable[[RoundRecord], None]:
 
 def _listen(orders: "queue.Queue[Order]") -> None:
     """Passes orders on; the end of input ends the process, whatever the main thread is doing."""
+    # Read in a thread, so that the parent's death is noticed in the middle of a cell.
     for line in sys.stdin:
         order = json.loads(line)
         orders.put(Order(Path(order["folder"]), order["scenario"], order["code"]))

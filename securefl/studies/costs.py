@@ -29,13 +29,14 @@ class Costs:
 
         Args:
             remaining: row -> number of cells.
-            jobs: processes at once. However many they are, one cell takes its own time.
+            jobs: processes at once.
         """
         if not self._cells:
             return None
         means = {row: self._mean(row) for row, count in remaining.items() if count}
         if not means:
             return 0.0
+        # However many processes there are, the study ends no sooner than its longest cell.
         total = sum(remaining[row] * seconds for row, seconds in means.items())
         return max(total / jobs, *means.values())
 

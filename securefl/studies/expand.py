@@ -141,6 +141,7 @@ def _expanded(study: Study) -> Iterator[Planned]:
         for part, (nth, seed) in itertools.product(_parts(row.baseline), enumerate(study.seeds)):
             keys = _keys(study, row, nth)
             _check_seed_keys(study, row, {*dict(keys), *part})
+            # Seeds are set after everything else, so that no level can fix one unnoticed.
             seeds = dict.fromkeys(study.seed_keys, seed)
             try:
                 values = _filled(study.base, [*keys, *part.items(), *seeds.items()])
@@ -155,6 +156,7 @@ def _keys(study: Study, row: Row, nth: int) -> list[tuple[str, Any]]:
     keys = [pair for level in row.levels.values() for pair in level.keys.items()]
     if row.baseline is not None:
         keys += row.baseline.set.items()
+    # Overrides come last: they are exceptions from what levels and baselines say.
     for override in study.override:
         if row.is_on(study.choice(override.when, "override.when")):
             keys += override.set.items()
@@ -217,6 +219,7 @@ def _check_size(study: Study) -> None:
 
 def _filled(base: Mapping[str, Any], keys: Iterable[tuple[str, Any]]) -> Keys:
     """The base with the keys set, one after the other."""
+    # Cells must not share tables: a key set in one would appear in all.
     values = copy.deepcopy(dict(base))
     for path, value in keys:
         place(values, path, copy.deepcopy(value), what=path)

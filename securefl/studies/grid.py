@@ -83,10 +83,12 @@ def request_for(
     _check_accepted(accepted, ended_under([plan.scenario for plan in planned], out))
     uses, cells = [], {}
     for plan in planned:
+        # A cell under an accepted version keeps that version's name: it is read, not run again.
         code = _version(plan.scenario, out, accepted)
         cell = cell_hash(plan.scenario, code=code)
         cells[cell] = plan.scenario
         uses.append(Use(cell, plan.row, plan.levels, plan.part, plan.seed, code))
+    # Earlier versions stay listed, or --accept-code could not find their cells any more.
     codes = dict.fromkeys([*_codes(out), *(use.code for use in uses)])
     return Request(text, cells, tuple(uses), name, tuple(codes))
 
@@ -210,8 +212,11 @@ class Grid:
             Job(self.folder.named(use.cell), self.request.cells[use.cell], use.code) for use in todo
         ]
         pace = _Pace()
+        # A process takes seconds to import, so there are never more of them than cells.
+        workers = min(jobs, len(orders))
         try:
-            with closing(play(orders, workers=min(jobs, len(orders)), limit=limit)) as events:
+            # Closing kills the workers, whether the caller stops early, Ctrl-C or an error does.
+            with closing(play(orders, workers=workers, limit=limit)) as events:
                 for event in events:
                     tally = tally.after(event)
                     if isinstance(event, Finished):
@@ -247,6 +252,7 @@ class _Pace:
         if begun < self._next:
             return
         step()
+        # Writing takes longer the larger the study is, so the pause grows with it.
         taken = time.monotonic() - begun
         pause = max(MIN_SECONDS_BETWEEN_RESULTS, taken / MAX_SHARE_OF_TIME_FOR_RESULTS)
         self._next = time.monotonic() + pause
@@ -262,6 +268,7 @@ def _version(scenario: Resolved, out: Path, accepted: tuple[str, ...]) -> str:
     It is an accepted version where the cell ended under it, but not under the present one.
     """
     present = code_hash()
+    # The present version comes first: its result needs nobody's permission.
     for code in (present, *accepted):
         if _has_ended(scenario, out, code):
             return code

@@ -79,11 +79,13 @@ def _noise(study: Study, study_rows: Sequence[Row]) -> Iterator[str]:
     """What the spread over seeds shows of the noise, and what is added; one line a kind of rows."""
     kinds: dict[_Kind, dict[str, Judges]] = {}
     for row in study_rows:
+        # Row by row, since two rows of one place can have different test records.
         judges = judged_by(study, [row])[row.label]
         kind = _Kind(judges.redrawn, judges.same, 0.0 if judges.same else judges.overlap)
         kinds.setdefault(kind, {}).setdefault(_place(study, row), judges)
     for kind, places in kinds.items():
         line = _sentence(kind, places, len(study.seeds))
+        # Places are named only where they differ.
         if len(kinds) > 1:
             yield f"{_listed(list(places))}: {line}"
         else:

@@ -16,6 +16,7 @@ def label_of(value: object) -> str:
     if isinstance(value, str):
         return value
     if isinstance(value, float):
+        # Twelve digits name 0.1 + 0.2 "0.3", and keep apart what anybody would type.
         return f"{value:.12g}"
     if isinstance(value, dict):
         naming = [str(value[key]) for key in ("name", "kind") if key in value]

@@ -39,6 +39,7 @@ def differences(study: Study, study_rows: Sequence[Row], scores: Scores) -> Diff
     seeds = len(study.seeds)
     if study.compare is None:
         return Differences({}, frozenset(), seeds, {})
+    # One judged set a row: a difference rests on the smaller of two test sets.
     judges = judged_by(study, study_rows)
     references = dict(_references(study, study.compare, study_rows))
     comparisons = {}

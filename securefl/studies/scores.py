@@ -89,6 +89,7 @@ def scores(records: Iterable[Record]) -> Scores:
         if record["noise"] == "seeded":
             seeded.add(row)
         metrics = cells.setdefault((row, seed), {}).setdefault(part, {})
+        # A site's own numbers are no part of the row's; a cell that has not ended has no metric.
         if record["metric"] and not record["site"]:
             metrics[record["metric"]] = float(record["value"]) if record["value"] else None
     values: dict[str, dict[str, dict[int, float | None]]] = {}
@@ -117,6 +118,7 @@ def _whole(metric: str, values: Sequence[float | None], records: Sequence[float]
     measured = [value for value in values if value is not None]
     if len(measured) < len(values):
         return None
+    # A claim about all parts is that of the worst one.
     if metric in CLAIMS or len(measured) == 1:
         return max(measured)
     if metric not in QUALITY:

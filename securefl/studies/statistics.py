@@ -89,10 +89,13 @@ def compare(differences: Sequence[float], noise: Noise) -> Comparison:
     seeds_variance = plain**2 * (1 + n * noise.overlap)
     records_variance = (noise.records_error or 0.0) ** 2 if noise.same_records else 0.0
     error = math.sqrt(seeds_variance + records_variance)
+    # Welch and Satterthwaite: the seeds' part has n - 1 degrees of freedom, the records' part is
+    # known and has infinitely many.
     freedom = math.inf
     if seeds_variance > 0:
         freedom = (n - 1) * ((seeds_variance + records_variance) / seeds_variance) ** 2
     half = error * _quantile(freedom)
+    # Equal differences have no spread to test against, and few seeds have too few degrees.
     spread = max(differences) - min(differences)
     p = None
     if n >= MIN_SEEDS_TO_RANK and spread >= EQUAL_DIFFERENCES:
@@ -121,6 +124,7 @@ def shares_error(one: float, other: float, records: float) -> float:
         other: the other model's, on the same records.
         records: how many there are.
     """
+    # A record on which the models disagree is right under one of them and wrong under the other.
     disagree = min(one, 1 - other) + min(other, 1 - one)
     return math.sqrt((disagree - (one - other) ** 2) / records)
 

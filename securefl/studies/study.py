@@ -121,6 +121,7 @@ class Study(Section):
 
     def _check_axes(self) -> None:
         """Levels of an axis differ, and its name is free for a column of results.csv."""
+        # SQLite compares the names of columns without regard to case.
         taken = [name.lower() for name in COLUMNS]
         for name, levels in self.axes.items():
             check_distinct(f"axes.{name}", [level.label for level in levels])
@@ -238,6 +239,8 @@ def parse_study(
     """
     values = _toml(text, "the study")
     values["base"] = _base(values.get("base", {}), folder)
+    # The likeliest slip: a scenario's tables at the top of a study, where pydantic would only say
+    # that the keys are unknown.
     misplaced = sorted({*values} & TABLES_OF_A_SCENARIO)
     if misplaced:
         raise ScenarioError(
@@ -273,6 +276,7 @@ def _check_effect(study: Study, overrides: tuple[str, ...]) -> None:
             raise ScenarioError(
                 f"--set {path} has no effect: the seeds set it; change seeds in the study"
             )
+        # An axis that sets the key on some levels only leaves the override its effect on others.
         for axis, levels in study.axes.items():
             if all(path in level.keys for level in levels):
                 raise ScenarioError(

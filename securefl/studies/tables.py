@@ -188,7 +188,9 @@ def _head(titles: Sequence[str]) -> Iterator[str]:
 
 
 def _line(parts: Sequence[str]) -> str:
-    return "| " + " | ".join(part.replace("|", "\\|") for part in parts) + " |"
+    # A bare pipe in a label would end its cell.
+    escaped = [part.replace("|", "\\|") for part in parts]
+    return "| " + " | ".join(escaped) + " |"
 
 
 def _value(study: Study, scores: Scores, row: str | None) -> str:
@@ -203,6 +205,7 @@ def _spread(scores: Scores, row: str, metric: str) -> str:
     if not values:
         failed = states[CellState.FAILED]
         return f"failed ({failed})" if failed else "missing"
+    # A mean over some of the seeds would be compared with means over all of them.
     if len(measured) < len(values):
         return NOT_MEASURED
     mean, error = mean_and_error(measured)
@@ -217,6 +220,7 @@ def _remarks(states: Mapping[str, int], measured: int) -> list[str]:
     for state in (CellState.FAILED, CellState.OUT_OF_BUDGET):
         if states.get(state):
             remarks.append(f"{states[state]} {state}")
+    # Cells that are still to come: the mean is over fewer seeds than the study has.
     if {*states} - {CellState.DONE, CellState.FAILED, CellState.OUT_OF_BUDGET}:
         remarks.append(f"n={measured}")
     return remarks
@@ -227,6 +231,7 @@ def _claim(scores: Scores, row: str) -> str:
     claims = [value for value in scores.of(row, "epsilon").values() if value is not None]
     if claims:
         return f"{max(claims):.2f}" + (" (seeded)" if row in scores.seeded else "")
+    # Without a claim there is no epsilon, but there are other numbers once a cell has ended.
     has_ended = scores.of(row, "records") or scores.of(row, "accuracy")
     return NO_CLAIM if has_ended else ""
 

@@ -34,6 +34,7 @@ def _best(by_level: Mapping[str, Mapping[int, float | None]], seed: int) -> str:
     """The level with the largest value at this seed; one that was not measured is the worst."""
 
     def quality(level: str) -> float:
+        # A rate that diverges has no measured quality, and must not be chosen.
         value = by_level[level].get(seed)
         return -1.0 if value is None else round(value, DIGITS_THAT_DECIDE)
 
