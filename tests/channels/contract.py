@@ -49,7 +49,7 @@ class MakeSides(Protocol):
 
 
 def updates_for(round: int) -> dict[int, ClientUpdate]:
-    """Small integers, other ones for each client and round; no two subsets have the same mean."""
+    """Returns small integers that differ by client and round; no two subsets share a mean."""
     return {
         client: ClientUpdate(
             delta=torch.tensor([2.0**client, 1.0 + round, -(3.0**client)]),
@@ -115,7 +115,7 @@ def play(
     silent: Iterable[int] = (),
     observer: Observer = UNWATCHED,
 ) -> View:
-    """A whole round in which the silent never answer. Raises RoundAbandoned."""
+    """Plays a whole round in which the silent never answer. Raises RoundAbandoned."""
     stages, silent = Stages(sides, round, cohort, observer=observer), set(silent)
     while stages.view is None:
         stages.deliver(stages.answers(silent=silent))
@@ -124,7 +124,7 @@ def play(
 
 
 def record(sides: Sides, *, round: int, observer: Observer = UNWATCHED) -> list[dict[int, Packet]]:
-    """Everyone's messages in a whole round, stage by stage."""
+    """Returns everyone's messages in a whole round, stage by stage."""
     stages, recorded = Stages(sides, round, observer=observer), []
     while stages.view is None:
         recorded.append(stages.answers())
@@ -134,7 +134,7 @@ def record(sides: Sides, *, round: int, observer: Observer = UNWATCHED) -> list[
 
 
 def until_asked(sides: Sides, client: int, *, round: int) -> Stages:
-    """A round up to the point where `client` has been told to train and has not submitted."""
+    """Plays a round until `client` has to train and has not submitted."""
     stages = Stages(sides, round)
     while True:
         messages = stages.answers(hold=[client])
@@ -145,13 +145,13 @@ def until_asked(sides: Sides, client: int, *, round: int) -> Stages:
 
 
 def mean_of(view: View) -> Tensor:
-    """The weighted mean (d,) of the rows."""
+    """Returns the weighted mean (d,) of the rows."""
     weights = view.weights.double()
     return (view.rows.double() * weights.unsqueeze(1)).sum(dim=0) / weights.sum()
 
 
 def mean_of_updates(clients: Sequence[int], *, round: int) -> Tensor:
-    """The weighted mean (d,) of what these clients submit."""
+    """Returns the weighted mean (d,) of these clients' updates."""
     updates = updates_for(round)
     total = sum(WEIGHTS[client] for client in clients)
     return (
@@ -163,12 +163,12 @@ def mean_of_updates(clients: Sequence[int], *, round: int) -> Tensor:
 
 
 def outline(seen: Sequence[Observation], *, grain: int = 1) -> list[tuple[object, ...]]:
-    """Who saw what kind of thing, of what size (in units of `grain` bytes), without the values."""
+    """Returns all observations without values, their sizes in units of `grain` bytes."""
     return sorted((o.party, o.kind, o.about, o.shape, round(o.size / grain)) for o in seen)
 
 
 def malformed(message: Packet) -> list[Packet]:
-    """What a broken or lying client could send in place of message."""
+    """Returns messages that a broken or lying client could send instead."""
     message = bytes(message)
     return [
         b"",
@@ -185,7 +185,7 @@ def malformed(message: Packet) -> list[Packet]:
 
 
 class ChannelContract:
-    """What holds for every channel."""
+    """The properties of every channel."""
 
     # Absolute error of a mean. A subclass adds the error of fixed point or CKKS.
     tolerance = 1e-6
@@ -297,7 +297,7 @@ class ChannelContract:
         assert self.outline(seen) == self.outline(honest)
 
     def taken(self, sides: Sides, client: int, messages: Sequence[Packet]) -> list[Packet]:
-        """Those of the messages that the server did not drop."""
+        """Returns the messages that the server did not drop."""
         return [
             message for message in messages if sides.server.absorb(client, message) is not False
         ]

@@ -39,7 +39,7 @@ whole_messages = pytest.mark.parametrize("name", ["model", "request", "update"])
 
 
 class Gigabyte(bytes):
-    """Three bytes that claim to be 2^30."""
+    """Three bytes that claim a length of 2^30."""
 
     def __len__(self) -> int:
         return 2**30
@@ -199,7 +199,7 @@ def test_damaged_messages_meet_nothing_but_a_protocol_error(
 
 
 def damaged(valid: bytes, draw: random.Random) -> bytes:
-    """The message with a few bytes changed, cut out or put in."""
+    """Returns the message with a few bytes changed, cut out or inserted."""
     data = bytearray(valid)
     for _ in range(draw.randint(1, 3)):
         at = draw.randrange(len(data))

@@ -26,7 +26,7 @@ GOING = ENDED._replace(round=4, stage=2)
 
 @pytest.fixture(params=["memory", "file"])
 def monotonic(request: pytest.FixtureRequest, tmp_path: Path) -> Monotonic:
-    """An empty one of each kind."""
+    """Returns an empty record of each kind."""
     return (
         MemoryMonotonic()
         if request.param == "memory"
@@ -141,7 +141,7 @@ def test_what_does_not_follow_is_refused_and_changes_nothing(monotonic: Monotoni
 
 @pytest.fixture
 def path(tmp_path: Path) -> Path:
-    """A file that holds two sessions."""
+    """Returns a file that holds two sessions."""
     file = FileMonotonic.create(tmp_path / "progress")
     file.advance(OTHER, ENDED)
     file.advance(ONE, GOING)

@@ -91,7 +91,7 @@ def update_of(client: int, delta: torch.Tensor, weight: int | None = None) -> Cl
 
 
 def opened(sides: Sides, updates: Mapping[int, ClientUpdate], *, round: int = 0) -> dict[int, View]:
-    """What every key holder sees of a round of these updates."""
+    """Returns the view of every key holder after a round of these updates."""
     sides.server.begin(round, tuple(updates), HASH)
     for client, request in sides.server.requests().items():
         assert sides.clients[client].receive(request) is None
@@ -318,7 +318,7 @@ def test_the_public_parameters_hold_no_key_material() -> None:
 
 
 def test_one_key_holder_who_talks_opens_every_update_which_masking_does_not_allow() -> None:
-    """The limit of this channel, as docs/threat-model.md tells it."""
+    """The limit of this channel, as docs/threat-model.md states it."""
     sides = sides_of(TERMS)
     stages = Stages(sides, round=0)
     messages = stages.answers()
@@ -342,7 +342,7 @@ def key_of(
     kind: tenseal.ENCRYPTION_TYPE = tenseal.ENCRYPTION_TYPE.SYMMETRIC,
     secret: bool = True,
 ) -> bytes:
-    """A key of a context as TenSEAL writes it."""
+    """Returns a key of a context as TenSEAL writes it."""
     context = tenseal.context(
         tenseal.SCHEME_TYPE.CKKS, 4096, coeff_mod_bit_sizes=list(bits), encryption_type=kind
     )

@@ -52,7 +52,7 @@ Numbers = NDArray[np.float64]
 
 @dataclass
 class Oracle:
-    """A CKKS server that sends what it likes as the sum, and keeps all that it is given."""
+    """A CKKS server that sends any ciphertext as the sum, and records all that it receives."""
 
     inner: CkksServer
     crafted: bytes | None = None  # one ciphertext, in place of the sum's
@@ -122,7 +122,7 @@ class Attack:
 
 @pytest.fixture
 def attack(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Attack:
-    """After one honest round."""
+    """Returns the attack after one honest round."""
     keys: list[KeyHolder] = []
     generate: Callable[[], KeyHolder] = KeyHolder.generate
 
@@ -172,8 +172,10 @@ def test_the_server_can_compute_every_name_of_a_model_from_what_it_has_itself(
     for sign in (1, -1, 1):
         attack.play(np.full(len(attack.state.weights), sign * FAR))
     name = first_name(attack.assembled.federation.session, attack.key.key_id)
-    for round, (said, sum_) in enumerate(zip(attack.oracle.names, attack.oracle.sums, strict=True)):
-        assert said == name
+    for round, (sent_name, sum_) in enumerate(
+        zip(attack.oracle.names, attack.oracle.sums, strict=True)
+    ):
+        assert sent_name == name
         name = next_name(name, round, sum_)
     assert attack.assembled.federation.name_of(attack.state) == name
 
@@ -229,7 +231,7 @@ def test_a_name_tells_no_guess_at_the_weights(attack: Attack) -> None:
 
 
 def test_holders_that_were_sent_different_sums_name_different_models(attack: Attack) -> None:
-    """So that none trains on a model that it did not open."""
+    """Otherwise a holder could train on a model that it did not open."""
     attack.play()
     sums = attack.oracle.sums
     assert next_name(b"n" * 32, 1, sums[0]) != next_name(b"n" * 32, 1, sums[1])

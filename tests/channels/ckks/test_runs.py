@@ -199,7 +199,7 @@ def test_a_run_in_which_no_sum_is_ever_opened_fails(tmp_path: Path) -> None:
 
 @pytest.fixture
 def keys(monkeypatch: pytest.MonkeyPatch) -> list[KeyHolder]:
-    """Every key that is generated."""
+    """Records every generated key."""
     generated: list[KeyHolder] = []
     generate: Callable[[], KeyHolder] = KeyHolder.generate
 

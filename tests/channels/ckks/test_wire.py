@@ -51,19 +51,19 @@ def honest(client: int, value: float = 1.0) -> bytes:
 
 
 def coefficients(ciphertext: bytes) -> NDArray[np.uint64]:
-    """(2, 4096) of a ciphertext as it travels."""
+    """Returns the coefficients (2, 4096) of a ciphertext as it travels."""
     padded = np.zeros((2 * DEGREE, 8), np.uint8)
     padded[:, :7] = np.frombuffer(ciphertext, np.uint8).reshape(-1, 7)
     return padded.view("<u8").reshape(2, DEGREE)
 
 
 def travelling(numbers: NDArray[np.uint64]) -> bytes:
-    """The ciphertext of these coefficients (2, 4096)."""
+    """Returns the ciphertext of these coefficients (2, 4096)."""
     return numbers.astype("<u8").reshape(-1, 1).view(np.uint8)[:, :7].tobytes()
 
 
 def opened(server: CkksServer) -> NDArray[np.float64]:
-    """The sum that the server would send, every slot."""
+    """Returns every slot of the sum that the server would send."""
     server.close_stage()
     sum_ = EncryptedSum.from_bytes(next(iter(server.requests().values())), chunks=2, most=5)
     loader = HOLDER.ciphertexts()
@@ -180,7 +180,7 @@ def test_a_refused_update_leaves_no_trace_though_its_first_part_was_good() -> No
 def test_a_sum_that_honest_clients_cannot_have_sent_is_opened_and_held_to_what_they_can(
     total: float, weight: float, row: float, stated: float
 ) -> None:
-    """A refusal would tell the server something of what was decrypted, and so of the key."""
+    """A refusal would tell the server something about decrypted numbers, and so about the key."""
     client = CkksClient(3, TERMS, HOLDER)
     assert client.receive(UpdateRequest(SESSION, 0, HASH).to_bytes()) is None
     client.check_model(0, HASH)

@@ -62,7 +62,7 @@ def make_client(client: int, terms: Agreement, monotonic: Monotonic | None = Non
 
 
 class Session:
-    """One server and its clients, stage after stage by hand."""
+    """One server and its clients; the test plays stage after stage."""
 
     def __init__(self, terms: Agreement, *, server_terms: Agreement | None = None) -> None:
         self.terms = terms
@@ -85,7 +85,7 @@ class Session:
 
     @property
     def observed(self) -> list[Observation]:
-        """What the server and the network saw in the latest round."""
+        """The observations of server and network in the latest round."""
         return self.recorder.observations
 
     def answers(self, *, silent: Iterable[int] = ()) -> dict[int, Packet]:

@@ -133,7 +133,7 @@ def test_blocks_do_not_depend_on_the_order_in_which_the_cohort_is_given(
 
 
 def by_lot(clients: Sequence[int]) -> list[int]:
-    """The clients in the order of their lots, by hand."""
+    """Returns the clients in the order of their lots, by hand."""
 
     def lot(client: int) -> bytes:
         return hashlib.sha256(

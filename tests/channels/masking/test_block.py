@@ -34,7 +34,7 @@ def revealed(session: Session, client: int, packet: Packet) -> RevealedShares:
 
 
 def spoilt(session: Session, client: int, packet: Packet, of: Sequence[int]) -> bytes:
-    """Returns a holder's reply, with false shares in place of those of these dealers."""
+    """Returns a holder's reply with false shares of these dealers' secrets."""
     shares = revealed(session, client, packet)
     seeds = {dealer: SHARE if dealer in of else share for dealer, share in shares.seeds.items()}
     keys = {dealer: SHARE if dealer in of else share for dealer, share in shares.mask_keys.items()}
@@ -42,7 +42,7 @@ def spoilt(session: Session, client: int, packet: Packet, of: Sequence[int]) -> 
 
 
 def last_stage(session: Session, liars: Sequence[int], of: Sequence[int]) -> View | None:
-    """Stage 5 in which liars reveal wrong shares of these dealers' secrets."""
+    """Plays stage 5, in which liars reveal wrong shares of these dealers' secrets."""
     for client, packet in session.answers().items():
         reply = spoilt(session, client, packet, of) if client in liars else packet
         assert session.server.absorb(client, reply)

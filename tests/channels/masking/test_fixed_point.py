@@ -28,14 +28,14 @@ roundings = pytest.mark.parametrize("rounding", get_args(Rounding))
 
 
 class Fixed(Keystream):
-    """A keystream that says the same 32-bit words for ever."""
+    """A keystream that repeats the same 32-bit words for ever."""
 
-    def __init__(self, *said: int) -> None:
-        self._said = said
+    def __init__(self, *words: int) -> None:
+        self._words = words
 
     def bytes(self, size: int) -> bytes:
-        """The words said, little-endian, repeated to `size` bytes."""
-        block = b"".join(n.to_bytes(4, "little") for n in self._said)
+        """Returns the words, little-endian, repeated to `size` bytes."""
+        block = b"".join(n.to_bytes(4, "little") for n in self._words)
         return (block * (size // len(block) + 1))[:size]
 
 
@@ -46,7 +46,7 @@ class Unread(Keystream):
         pass
 
     def bytes(self, size: int) -> bytes:
-        """Never."""
+        """Fails: nothing may be drawn."""
         raise AssertionError(f"{size} bytes were read")
 
 
@@ -65,13 +65,13 @@ def encoded(
 
 
 def signed(words: NDArray[Any]) -> list[int]:
-    """Two's complement in Python's integers."""
+    """Returns words read in two's complement, as Python integers."""
     top = 1 << (8 * words.dtype.itemsize)
     return [word - top if 2 * word >= top else word for word in words.tolist()]
 
 
 def hundred(rounding: Rounding = "nearest") -> FixedPoint:
-    """Clip 1, a hundred levels: 327 * 100 < 2^15."""
+    """Returns a code of clip 1 and a hundred levels: 327 * 100 < 2^15."""
     return FixedPoint(ring=16, clip=1.0, rounding=rounding, most=327)
 
 
@@ -300,7 +300,7 @@ def test_an_empty_update_is_empty(rounding: Rounding) -> None:
 
 
 def exact(values: NDArray[np.float32], *, scale: float, clip: float) -> list[Fraction]:
-    """Clipped and scaled, without any rounding."""
+    """Returns the values clipped and scaled, without any rounding."""
     limit = Fraction(clip)
     return [max(-limit, min(limit, Fraction(float(value)))) * Fraction(scale) for value in values]
 
@@ -356,14 +356,14 @@ def test_long_updates_are_the_slow_loop_in_whole_numbers(
 ) -> None:
     code = FixedPoint(ring=ring, clip=1.5, rounding=rounding, most=9)
     values = (4 * seeded_keystream(2, "test").uniform(length) - 2).astype(np.float32)
-    said = Keystream(KEY).bytes(4 * length)
+    drawn = Keystream(KEY).bytes(4 * length)
     expected = []
     for at, value in enumerate(values.tolist()):
         level = min(max(value * (0.9 / code.step), -code.levels * 0.9), code.levels * 0.9)
         if rounding == "nearest":
             expected.append(round(level) % 2**ring)
         else:
-            draw = int.from_bytes(said[4 * at : 4 * at + 4], "little")
+            draw = int.from_bytes(drawn[4 * at : 4 * at + 4], "little")
             expected.append(
                 (math.floor(level) + (draw < (level - math.floor(level)) * 2.0**32)) % 2**ring
             )

@@ -76,7 +76,7 @@ def flipped(data: bytes, at: int, mask: int = 1) -> bytes:
 
 
 def hkdf(secret: bytes, info: bytes, *, salt: bytes = b"", length: int = 32) -> bytes:
-    """RFC 5869 with the standard library's HMAC."""
+    """Returns RFC 5869 by the standard library's HMAC."""
     prk = hmac.digest(salt or bytes(32), secret, "sha256")
     block, okm = b"", b""
     for counter in range(1, -(-length // 32) + 1):
@@ -114,7 +114,7 @@ class Block:
         }
 
     def sealed(self, client: int) -> dict[int, bytes]:
-        """Boxes from a client to each other one; what is in them names both ends."""
+        """Returns boxes from a client to each other one; their content names both ends."""
         shares = {other: content(client, other) for other in self.peers if other != client}
         return self.secrets[client].seal(self.peers[client], self.peers, shares)
 

@@ -48,7 +48,7 @@ class Federation(NamedTuple):
     parts: list[Examples]
 
     def read(self, update: Tensor) -> Tensor:
-        """What the server reads off an update, or off a sum of them."""
+        """Returns the records that the server reads off an update, or off a sum of updates."""
         weight, bias = self.front.front.weight, self.front.front.bias
         return imprinted(
             update[: weight.numel()].view_as(weight), update[weight.numel() :][: bias.numel()]
@@ -56,7 +56,7 @@ class Federation(NamedTuple):
 
 
 def federation(*, clients: int = CLIENTS, each: int = EACH, seed: int = 7) -> Federation:
-    """Each client has so many of the test records; the server knows the training records."""
+    """Deals test records to the clients; the server knows the training records."""
     data = load_digits(partition="pooled", split_seed=0)
     draws = seeded_keystream(seed, "imprint").torch_generator()
     front = imprint(data.sites[0].train.features, torch.randn(64, generator=draws), bins=BINS)
@@ -76,7 +76,7 @@ def stream(purpose: str, client: int, round: int) -> Keystream:
 def honest(
     setting: Federation, parts: Sequence[Examples], *, start: Tensor | None = None
 ) -> dict[int, Tensor]:
-    """One full-batch step of SGD at every client."""
+    """Returns the updates of one full-batch step of SGD at every client."""
     weights = setting.start if start is None else start
     return {
         client: SgdTrainer(
@@ -98,7 +98,7 @@ def honest(
 def noisy(
     setting: Federation, parts: Sequence[Examples], *, noise_multiplier: float
 ) -> dict[int, Tensor]:
-    """One full-batch step of DP-SGD at every client, clipped to 1."""
+    """Returns the updates of one full-batch step of DP-SGD at every client, clipped to 1."""
     machine = DpSgd(deepcopy(setting.model), TASK, lr=LR)  # Opacus leaves hooks in it
     return {
         client: machine.run(
@@ -119,7 +119,7 @@ def noisy(
 
 
 def session_of(updates: Mapping[int, Tensor]) -> Session:
-    """A masked session in its first round, ring 32, in which the clients are about to share."""
+    """Returns a masked session in its first round, ring 32, before any stage."""
     n, d = len(updates), len(updates[0])
     code = FixedPoint(ring=32, clip=4.0, rounding="stochastic", most=n)
     session = Session(agreement(n, d=d, code=code)).begin(0)
@@ -130,7 +130,7 @@ def session_of(updates: Mapping[int, Tensor]) -> Session:
 
 
 def opened(session: Session) -> Tensor:
-    """All numbers that the server saw: those of one sum over all clients."""
+    """Returns all numbers that the server saw: one sum over all clients."""
     opened_sums = [o for o in session.observed if o.values is not None]
     assert {(o.party, o.kind, o.about) for o in opened_sums if o.party == "server"} == {
         ("server", "sum of updates", tuple(session.clients))
@@ -141,14 +141,14 @@ def opened(session: Session) -> Tensor:
 
 
 def opened_sum(updates: Mapping[int, Tensor]) -> Tensor:
-    """What the masked channel opens of honest clients' updates."""
+    """Returns the sum that the masked channel opens for honest clients' updates."""
     session = session_of(updates).until(5)
     assert session.stage() is not None
     return opened(session)
 
 
 def share(true: Tensor, recovered: Tensor) -> float:
-    """Of the records, those recovered above 30 dB."""
+    """Returns the share of the records that are recovered above 30 dB."""
     return float((best_match(recovered, true, bounds=(0, 1)).psnr > GOOD).double().mean())
 
 
@@ -277,7 +277,7 @@ def test_weights_that_the_server_means_for_another_architecture_are_not_trained_
 
 
 def stifled(setting: Federation) -> Tensor:
-    """Weights with which no row of the imprint is ever active, so that it has no gradient."""
+    """Returns weights that leave every row of the imprint inactive, without a gradient."""
     weights = setting.start.clone()
     weights[setting.front.front.weight.numel() :][:BINS] = -1e9
     return weights

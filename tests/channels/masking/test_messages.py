@@ -635,7 +635,7 @@ def damaged(valid: bytes, others: list[bytes], draw: random.Random) -> bytes:
 
 
 def inputs(count: int, seed: int) -> Iterator[bytes]:
-    """Random bytes, random bytes behind a good head, and damaged messages, in turn."""
+    """Yields random bytes, random bytes behind a good head, and damaged messages, in turn."""
     draw = random.Random(seed)
     for number in range(count):
         if number % 8 == 0:
@@ -662,18 +662,18 @@ def fuzz_parsers(count: int, *, seconds: float) -> None:
 
     Each parser must accept some inputs and refuse some.
     """
-    said: dict[str, set[bool]] = {name: set() for name in CASES}
+    outcomes_of: dict[str, set[bool]] = {name: set() for name in CASES}
     tracemalloc.start()
     started = time.process_time()
     try:
         for data in inputs(count, seed=1):
             for name, case in CASES.items():
-                said[name].add(accepted(case.parse, data))
+                outcomes_of[name].add(accepted(case.parse, data))
         assert tracemalloc.get_traced_memory()[1] < 4_000_000
     finally:
         tracemalloc.stop()
     assert time.process_time() - started < seconds
-    assert all(outcomes == {True, False} for outcomes in said.values())
+    assert all(outcomes == {True, False} for outcomes in outcomes_of.values())
 
 
 def test_ten_thousand_inputs_meet_protocol_errors_in_little_time_and_memory() -> None:
@@ -746,7 +746,7 @@ Side = TypeVar("Side", MaskedClient, SetupClient)
 
 
 def twin_of(client: Side) -> Side:
-    """One that knows and noted the same, and whose answers the other does not hear of."""
+    """Returns a copy with the same state and record, independent from then on."""
     twin = copy.copy(client)  # its state is replaced, never changed
     twin._monotonic = copy.deepcopy(client._monotonic)
     return twin
@@ -770,7 +770,7 @@ def test_signed_damage_to_requests_meets_an_answer_or_a_protocol_error() -> None
 
 
 def ended(session: Session, stage: int, held: dict[int, Packet]) -> View | None:
-    """The round played on from `stage` with the replies in hand; None where it was abandoned."""
+    """Plays the round on from `stage` with these replies; None if it was abandoned."""
     replies = held
     while True:
         for client, reply in replies.items():
@@ -789,7 +789,7 @@ def ended(session: Session, stage: int, held: dict[int, Packet]) -> View | None:
 
 
 def tagged(session: Session, client: int, body: bytes) -> bytes:
-    """An upload with the tag that this client itself would give it."""
+    """Returns an upload with the tag that this client itself would give it."""
     state = session.clients[client]._state
     assert state is not None
     return body + tag(state.secrets.upload_key(state.own, state.server_key), body)

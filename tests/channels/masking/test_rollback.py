@@ -41,7 +41,7 @@ Reopen = Callable[[], Monotonic]
 
 @pytest.fixture(params=["memory", "file"])
 def reopen(request: pytest.FixtureRequest, tmp_path: Path) -> Reopen:
-    """Gives what was noted so far, as a restarted process finds it."""
+    """Reopens the record of earlier answers, as a restarted process does."""
     if request.param == "memory":
         monotonic = MemoryMonotonic()
         return lambda: monotonic
@@ -50,7 +50,7 @@ def reopen(request: pytest.FixtureRequest, tmp_path: Path) -> Reopen:
 
 
 def session_with(monotonic: Monotonic) -> Session:
-    """Five clients, of which client 0 notes what it answers in `kept`."""
+    """Returns five clients, of which client 0 records its answers in `monotonic`."""
     session = Session(agreement(5))
     session.clients[0] = make_client(0, session.terms, monotonic)
     return session
@@ -215,12 +215,12 @@ def test_of_two_clients_with_other_terms_for_one_session_the_first_to_answer_goe
 
 
 class FullDisk(MemoryMonotonic):
-    """One that cannot keep anything while it is full."""
+    """A record that cannot keep anything while it is full."""
 
     full = False
 
     def advance(self, session: bytes, progress: Progress) -> None:
-        """Keep, or refuse."""
+        """Keeps the progress, or refuses."""
         if self.full:
             raise ProtocolError(UNABLE)
         super().advance(session, progress)

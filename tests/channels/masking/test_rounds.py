@@ -25,13 +25,13 @@ NEVER = 6  # a client that answers all five stages
 
 
 def sums_seen(session: Session) -> list[NDArray[np.float64]]:
-    """The opened sums, as the server saw them, one a block."""
+    """Returns the opened sums that the server saw, one a block."""
     opened = [o for o in session.observed if (o.party, o.kind) == ("server", "sum of updates")]
     return [o.values.numpy() for o in opened if o.values is not None]
 
 
 def exact_sum(session: Session, survivors: tuple[int, ...]) -> NDArray[np.float64]:
-    """The sum of the survivors' words, added one by one as integers and decoded."""
+    """Returns the decoded sum of the survivors' words, added as Python integers."""
     terms, total = session.terms, [0] * session.terms.d
     for client in survivors:
         words = np.empty(terms.d, dtype=terms.code.word)
@@ -49,7 +49,7 @@ def exact_sum(session: Session, survivors: tuple[int, ...]) -> NDArray[np.float6
 
 
 def expected_survivors(terms: Agreement, first_silent: Mapping[int, int]) -> tuple[int, ...] | None:
-    """Who is in the sum, by the paper; None where the round must be abandoned."""
+    """Returns the clients in the sum, by the paper; None if the round must be abandoned."""
     for stage in range(1, 6):
         answering = sum(first > stage for first in first_silent.values())
         if answering < (
@@ -60,7 +60,7 @@ def expected_survivors(terms: Agreement, first_silent: Mapping[int, int]) -> tup
 
 
 def check_pattern(session: Session, round: int, first_silent: Mapping[int, int]) -> bool:
-    """Play one pattern; whether a sum came out, which is then the exact one."""
+    """Plays one pattern; returns whether a sum opened, after checking that it is exact."""
     survivors = expected_survivors(session.terms, first_silent)
     if survivors is None:
         with pytest.raises(RoundAbandoned, match="a sum takes"):

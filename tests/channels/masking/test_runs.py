@@ -42,7 +42,7 @@ MASKED = ("channel.kind=masked", "channel.ring=64")
 
 
 def drops(*failures: tuple[int, int, int]) -> str:
-    """simulate.drop of (client, round, stage)."""
+    """Returns simulate.drop for triples (client, round, stage)."""
     tables = [f"{{ client = {c}, round = {r}, stage = {s} }}" for c, r, s in failures]
     return f"simulate.drop=[{', '.join(tables)}]"
 
@@ -261,7 +261,7 @@ def test_no_key_reaches_the_run_folder(tmp_path: Path, monkeypatch: pytest.Monke
 
 
 def deal(scenario: Scenario, folder: Path) -> tuple[tuple[int, ...], ...]:
-    """The blocks of a first round, as the set-up of this assembly deals them."""
+    """Returns the blocks of a first round, as the set-up of this assembly deals them."""
     server = assemble(scenario, run="r", ledgers=folder).federation.server
     blocks: tuple[tuple[int, ...], ...] = server._terms.blocks(tuple(range(130)))  # type: ignore[attr-defined]
     return blocks

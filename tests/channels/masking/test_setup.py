@@ -53,7 +53,7 @@ def member(
     secret: Secret = secret_of,
     monotonic: Monotonic | None = None,
 ) -> SetupClient:
-    """A member that has answered nothing, or what `monotonic` holds."""
+    """Returns a member that has answered nothing, or what `monotonic` holds."""
     return SetupClient(
         client,
         identity(client),
@@ -72,7 +72,7 @@ def table_request(
     session: bytes | None = None,
     by: int = -1,
 ) -> bytes:
-    """A request as the server signs it."""
+    """Returns a request as the server signs it."""
     body = SetupTable(session or terms.session, attempt, step, table).to_bytes()
     return body + identity(by).signature(body, terms=terms.digest)
 
@@ -89,7 +89,7 @@ def reply_of(
     session: bytes = SESSION,
     by: int | None = None,
 ) -> bytes:
-    """A reply as its sender signs it."""
+    """Returns a reply as its sender signs it."""
     body = SetupReply(session, attempt, client, content).to_bytes()
     return body + identity(client if by is None else by).signature(body, terms=TERMS.digest)
 
@@ -674,7 +674,7 @@ def test_a_reveal_is_passed_on_as_it_was_signed_even_if_its_buffer_is_used_again
     assert setup.finish().beacon == SetUp().finish().beacon
 
 
-# All of it in one process.
+# The whole set-up in one process.
 
 
 def test_held_in_one_process_the_set_up_gives_what_it_gives_by_hand() -> None:

@@ -173,7 +173,7 @@ def test_with_one_share_fewer_every_secret_is_still_possible(
 
 
 def spreads_evenly(values: list[int]) -> bool:
-    """Chi-square over 64 equal parts of the field."""
+    """Returns the chi-square over 64 equal parts of the field."""
     counts = np.bincount([64 * value // P for value in values], minlength=64)
     expected = len(values) / 64
     return bool(((counts - expected) ** 2 / expected).sum() < chi2.isf(FALSE_ALARM, 63))
@@ -276,7 +276,7 @@ def test_no_points_or_a_point_twice_is_refused(points: list[int]) -> None:
 
 @pytest.mark.parametrize("point", [-1, 0, 2**31, P, P + 1])
 def test_a_point_out_of_range_is_refused_by_both_sides(point: int) -> None:
-    # At 0 stands the secret; p and p + 1 are 0 and 1 again.
+    # The secret lies at 0; p and p + 1 are 0 and 1 again.
     with pytest.raises(ValueError, match=r"^a point must be 1 to 2\^31 - 1"):
         share(SECRET, threshold=1, points=[1, point])
     with pytest.raises(ValueError, match=r"^a point must be 1 to 2\^31 - 1"):

@@ -37,14 +37,14 @@ rings = pytest.mark.parametrize("ring", RINGS)
 
 
 def mask(key: bytes, m: int, *, ring: int = 32, **options: Any) -> NDArray[Any]:
-    """The stream itself, as m words."""
+    """Returns the stream itself, as m words."""
     vector = np.zeros(m, dtype=WORDS[ring])
     add_masks(vector, plus=[key], **options)
     return vector
 
 
 def gcm_of_zeros(key: bytes, size: int) -> bytes:
-    """The first bytes of the stream from the whole of AES-256-GCM, tags cut off."""
+    """Returns the first bytes of the stream from AES-256-GCM, tags cut off."""
     chunks = range(-(-size // 262_144))
     zeros = bytes(262_144)
     return b"".join(AESGCM(key).encrypt(j.to_bytes(12, "big"), zeros, None)[:-16] for j in chunks)[
@@ -350,7 +350,7 @@ def test_words_that_cannot_be_written_are_refused() -> None:
 
 @pytest.fixture
 def peak() -> Iterator[Callable[[Callable[[], object]], int]]:
-    """The most bytes that a call holds beyond what was there before it."""
+    """Measures the peak of bytes that a call allocates."""
 
     def measured(call: Callable[[], object]) -> int:
         tracemalloc.reset_peak()

@@ -243,7 +243,7 @@ def test_models_that_differ_get_no_share_where_no_model_has_a_threshold() -> Non
 
 
 def test_key_tables_that_differ_get_no_share_where_neither_has_a_threshold() -> None:
-    # Client 4 is corrupt and advertises twice; the server shows the others different keys of it.
+    # Client 4 is corrupt and advertises twice; the server shows each set of keys to two clients.
     hands = Puppets(Session(agreement(5)))
     keys = hands.invite(range(5))
     second = RoundSecrets.fresh().advertisement(
@@ -307,7 +307,7 @@ def test_shares_are_revealed_once_of_the_seed_or_of_the_key_and_never_both() -> 
 
 
 class Lowered(Agreement):
-    """Terms that name the honest ones in every signature and ask for less."""
+    """Terms with the honest digest in every signature, and a lower threshold and minimum."""
 
     def threshold(self, invited: int) -> int:
         return 1
