@@ -100,7 +100,7 @@ def test_all_parties_share_the_replays_with_canaries_and_probes(
 
     counted(measure, "canaries")
     counted(inside, "probes")
-    request = request_for("dp.toml", "all", *ONE_CLIENT, "rounds=2")
+    request = request_for("dp.toml", "all", *ONE_CLIENT, "rounds=2", "model.hidden=[20]")
     everybody = audit(request, say=lambda text: None, on_round=lambda label, record: None)
     # Clients cannot look at the only client.
     assert tuple(everybody) == (

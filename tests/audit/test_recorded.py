@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from securefl.audit.lines import Verdict
+from securefl.audit.verdicts import BOOKS
 from securefl.errors import SecureflError
 from securefl.runs import api
 from securefl.scenario.scenario import load_scenario, parse_scenario
@@ -67,12 +68,13 @@ def test_a_run_of_system_noise_is_audited_as_a_fresh_draw(place: Path) -> None:
 
 
 def test_a_run_stands_or_falls_with_its_own_ledger(place: Path) -> None:
-    """With half of its reservations, a ledger claims less than was released: canaries show it."""
+    """With 2 of 10 rounds booked, a ledger claims less than was released: canaries show it."""
     scenario = parse_scenario(
         DP,
         overrides=(
             "privacy.epsilon=60.0",
-            "rounds=20",
+            "rounds=10",
+            "model.hidden=[20]",
             "data.only=0",
             "privacy.records=[419]",
             "privacy.noise_multiplier=0.6",
@@ -85,4 +87,7 @@ def test_a_run_stands_or_falls_with_its_own_ledger(place: Path) -> None:
     ledger = cell / "ledgers" / "0.jsonl"
     lines = ledger.read_text().splitlines(keepends=True)
     ledger.write_text("".join(lines[:4]))
-    assert findings_of(request_for("run", "server")).verdict is Verdict.VIOLATED
+    cut = findings_of(request_for("run", "server"))
+    assert cut.verdict is Verdict.VIOLATED
+    violated = [line.attack for line in cut.lines if line.verdict is Verdict.VIOLATED]
+    assert violated == ["1510 gradient canaries", BOOKS]

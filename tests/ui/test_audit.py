@@ -29,10 +29,10 @@ def command(*arguments: str) -> Done:
 
 
 def test_a_violation_is_reported_and_ends_with_exit_code_1(place: Path) -> None:
-    request = request_for("dp.toml", "server", *ONE_CLIENT)
+    request = request_for("dp.toml", "server", *ONE_CLIENT, "model.hidden=[20]", "rounds=2")
     with planted("noise x .1"):
         assert show_leakage(request, SilentDisplay())
-    assert not show_leakage(request_for("sgd.toml", "server"), SilentDisplay())
+    assert not show_leakage(request_for("sgd.toml", "server", "rounds=1"), SilentDisplay())
     assert SecureflError.exit_code == 1
 
 
