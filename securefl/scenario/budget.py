@@ -43,15 +43,15 @@ def require_lasting(scenario: Scenario, before: Mapping[int, Past] | None = None
     Raises:
         BudgetExceeded: the run would end before its last round.
     """
-    found = outlook(scenario, before)
+    forecast = outlook(scenario, before)
     privacy = scenario.privacy
-    if found.ends is None or privacy is None:
-        return found
+    if forecast.ends is None or privacy is None:
+        return forecast
     least = scenario.facts.min_cohort
     too_few = "no client" if least == 1 else f"fewer than {least} clients"
     raise BudgetExceeded(
         f"privacy.noise_multiplier = {privacy.noise_multiplier:g} ends the run in round "
-        f"{found.ends} of {scenario.rounds} (from 0): {too_few} can pay for it "
+        f"{forecast.ends} of {scenario.rounds} (from 0): {too_few} can pay for it "
         f"within epsilon {privacy.epsilon:g}; raise noise_multiplier, "
         "set fewer rounds, or remove the key to have the noise calibrated"
     )

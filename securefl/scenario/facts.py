@@ -139,10 +139,10 @@ class Facts:
             return (self.training_records - lost,)
         sizes = self._training.get(self.partition)
         if sizes is None:
-            known = catalog.DEALS[self.partition].sizes
-            if known is None:
+            sizes_of = catalog.DEALS[self.partition].sizes
+            if sizes_of is None:
                 return None
-            sizes = known(self.training_records, self.site_count)
+            sizes = sizes_of(self.training_records, self.site_count)
         if only is not None:
             return (sizes[only],)
         return tuple(size for site, size in enumerate(sizes) if site != held_out)

@@ -41,21 +41,21 @@ def absent_for_budget(scenario: Scenario, folder: Path) -> dict[int, int]:
 
 def test_clients_leave_in_the_round_that_was_calculated(tmp_path: Path) -> None:
     scenario = heart()
-    found = require_lasting(scenario)
-    assert found.ends is None
-    assert set(found.leaves) == {2}
-    assert absent_for_budget(scenario, tmp_path / "run") == found.leaves
-    assert found.lines() == [
-        f"client 2 leaves in round {found.leaves[2]} (from 0): its budget is spent"
+    calculated = require_lasting(scenario)
+    assert calculated.ends is None
+    assert set(calculated.leaves) == {2}
+    assert absent_for_budget(scenario, tmp_path / "run") == calculated.leaves
+    assert calculated.lines() == [
+        f"client 2 leaves in round {calculated.leaves[2]} (from 0): its budget is spent"
     ]
 
 
 def test_cohorts_that_are_drawn_are_part_of_the_calculation(tmp_path: Path) -> None:
     scenario = heart("cohort.size=2", "rounds=12", "privacy.noise_multiplier=2.5")
-    found = outlook(scenario)
-    assert found.leaves
-    assert found.leaves != outlook(heart("rounds=12", "privacy.noise_multiplier=2.5")).leaves
-    assert absent_for_budget(scenario, tmp_path / "run") == found.leaves
+    calculated = outlook(scenario)
+    assert calculated.leaves
+    assert calculated.leaves != outlook(heart("rounds=12", "privacy.noise_multiplier=2.5")).leaves
+    assert absent_for_budget(scenario, tmp_path / "run") == calculated.leaves
 
 
 def test_a_run_that_would_end_early_is_refused_with_the_round_in_which_it_ends(

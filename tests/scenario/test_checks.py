@@ -49,7 +49,8 @@ REFUSED: list[tuple[str, str]] = [
     ),
     (
         SGD + 'weights = "reported"\nchannel = { kind = "masked" }',
-        "weights = 'reported' shows the server each client's exact record count, under masked, too: say so with "
+        "weights = 'reported' shows the server each client's exact record count, under "
+        "masked, too: say so with "
         "channel.reveal_counts = true, or use weights = 'equal' or 'declared'",
     ),
     (
@@ -70,7 +71,8 @@ REFUSED: list[tuple[str, str]] = [
         + 'model = { name = "mlp", hidden = [WIDE] }\nchannel = { kind = "masked" }'.replace(
             "WIDE", ", ".join(33 * ["4096"])
         ),
-        "channel: a masked upload takes at most 2147483647 bytes, 537309194 coordinates in a ring of 2^32 take "
+        "channel: a masked upload takes at most 2147483647 bytes, 537309194 coordinates "
+        "in a ring of 2^32 take "
         "2149236816: use a smaller model or a smaller ring",
     ),
     (
@@ -78,7 +80,8 @@ REFUSED: list[tuple[str, str]] = [
         "channel.max_weight has no effect with masked and weights = 'declared'; remove it",
     ),
     (
-        'channel = { kind = "masked" }\nsimulate = { drop = [{ client = 0, round = 0, stage = 6 }] }',
+        'channel = { kind = "masked" }\nsimulate = { drop = [{ client = 0, round = 0, '
+        "stage = 6 }] }",
         "simulate.drop: masked has 5 stages, got stage 6",
     ),
     ("cohort = { size = 5 }", "cohort.size: 5 of 4 clients cannot be invited"),
@@ -140,8 +143,10 @@ REFUSED: list[tuple[str, str]] = [
         "defense: clip_norms needs a radius > 0",
     ),
     (
-        'channel = { kind = "masked" }\ndefense = { prefilters = [{ name = "clip_norms", radius = 1.0 }] }',
-        "defense.prefilters: clip_norms takes every update, and masked reveals one sum: use prefilters = [], or",
+        'channel = { kind = "masked" }\ndefense = { prefilters = [{ name = "clip_norms", '
+        "radius = 1.0 }] }",
+        "defense.prefilters: clip_norms takes every update, and masked reveals one sum: "
+        "use prefilters = [], or",
     ),
     (
         'channel = { kind = "ckks" }\ndefense = { rule = "median" }',
@@ -149,16 +154,19 @@ REFUSED: list[tuple[str, str]] = [
     ),
     (
         'channel = { kind = "masked" }\ndefense = { rule = { name = "krum", f = 1 } }',
-        "krum with f=1 needs 5 rows, masked with 4 clients reveals 1: use channel.kind = 'plain', or",
+        "krum with f=1 needs 5 rows, masked with 4 clients reveals 1: use channel.kind = "
+        "'plain', or",
     ),
     (
         'channel = { kind = "masked" }\ndefense = { rule = "median" }',
-        "median of the one sum that masked reveals would be the mean: use rule = 'mean', or channel.kind = 'plain'",
+        "median of the one sum that masked reveals would be the mean: use rule = 'mean', "
+        "or channel.kind = 'plain'",
     ),
     ('defense = { rule = "krum" }', "defense.rule: krum needs f"),
     (
         'defense = { rule = { name = "krum", f = 1 } }',
-        "krum with f=1 needs 5 rows, plain with 4 clients reveals 4: use a smaller f, more clients in a round",
+        "krum with f=1 needs 5 rows, plain with 4 clients reveals 4: use a smaller f, "
+        "more clients in a round",
     ),
     (
         digits() + 'cohort = { size = 4 }\ndefense = { rule = { name = "trimmed_mean", f = 2 } }',

@@ -32,7 +32,8 @@ REFUSED: list[tuple[str, str]] = [
     ),
     (
         digits("clients = 1258"),
-        "1 or more records each take 1258, digits has 1257 training records; use at most 1257 clients",
+        "1 or more records each take 1258, digits has 1257 training records; use at most "
+        "1257 clients",
     ),
     (
         digits('partition = "quantity", clients = 1258'),
@@ -40,11 +41,13 @@ REFUSED: list[tuple[str, str]] = [
     ),
     (
         digits("clients = 2147483647"),
-        "1 or more records each take 2147483647, digits has 1257 training records; use at most 1257 clients",
+        "1 or more records each take 2147483647, digits has 1257 training records; use "
+        "at most 1257 clients",
     ),
     (
         digits('partition = "dirichlet", minimum = 200'),
-        "take 2000, digits has 1257 training records; use at most 6 clients or data.minimum of at most 125",
+        "take 2000, digits has 1257 training records; use at most 6 clients or "
+        "data.minimum of at most 125",
     ),
     (
         digits('partition = "pathological", clients = 629'),
@@ -96,7 +99,8 @@ REFUSED: list[tuple[str, str]] = [
     ),
     # attack
     (
-        'channel = { kind = "masked" }\nattack = { name = "sign_flip", scale = 1, clients = [0, 1] }',
+        'channel = { kind = "masked" }\nattack = { name = "sign_flip", scale = 1, '
+        "clients = [0, 1] }",
         "attack.clients: 2 clients are corrupt, channel.corrupt declares 1; raise it",
     ),
     (
@@ -156,7 +160,10 @@ def test_a_model_that_keeps_running_statistics_is_refused(monkeypatch: pytest.Mo
         )
 
     monkeypatch.setitem(catalog.MODELS, "normed", ModelEntry(build, provided=("generator",)))
-    sentence = "model: normed keeps '1.running_mean', a buffer, which no update carries: use a model without running"
+    sentence = (
+        "model: normed keeps '1.running_mean', a buffer, which no update carries: "
+        "use a model without running"
+    )
     assert refusal("", "model.name=normed").startswith(sentence)
 
 

@@ -32,9 +32,11 @@ def test_the_public_sizes_are_those_declared_or_published(
 
 
 def test_a_partition_that_is_drawn_has_no_public_sizes_unless_they_are_declared() -> None:
-    with pytest.raises(ScenarioError, match=r"partition .quantity. has no published sizes") as e:
+    with pytest.raises(
+        ScenarioError, match=r"partition .quantity. has no published sizes"
+    ) as refused:
         _ = parse_scenario(digits('partition = "quantity"') + 'weights = "equal"').site_records
-    assert e.value.exit_code == 2
+    assert refused.value.exit_code == 2
     declared = parse_scenario(
         'data = { partition = "quantity", clients = 2 }\nprivacy = { records = [400, 90] }'
     )

@@ -1,9 +1,4 @@
-"""The records that judge a row: public numbers that are those of the data, and the noise that follows from them.
-
-Mutants that die here: training records for test records; the site left out still in the pool; the other sites' records
-judging where a site is left out; every part's records counted where all parts are judged on the same; a fixed split
-taken for a redrawn one; the largest class for the others.
-"""
+"""The records that judge a row: their public numbers are those of the data, and give the noise."""
 
 import math
 from typing import Any

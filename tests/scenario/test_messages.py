@@ -134,7 +134,8 @@ def test_a_value_of_another_kind_or_range_is_refused_with_its_key(text: str, sen
         ),
         ("simulate = { dropp = [] }", "unknown key 'simulate.dropp'; did you mean 'drop'?"),
         (
-            "simulate = { drop = [{ client = 0, round = 0 }, { client = 0, round = 0, stag = 1 }] }",
+            "simulate = { drop = [{ client = 0, round = 0 }, { client = 0, round = 0, "
+            "stag = 1 }] }",
             "unknown key 'simulate.drop.1.stag'; did you mean 'stage'?",
         ),
         (
@@ -148,7 +149,8 @@ def test_a_value_of_another_kind_or_range_is_refused_with_its_key(text: str, sen
         ('defense = { rul = "mean" }', "unknown key 'defense.rul'; did you mean 'rule'?"),
         (
             "zzz = 1",
-            "unknown key 'zzz'; known keys here: seed, rounds, data, model, training, privacy, practice",
+            "unknown key 'zzz'; known keys here: seed, rounds, data, model, training, "
+            "privacy, practice",
         ),
         (
             "data = { qqq = 1 }",

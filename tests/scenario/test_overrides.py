@@ -41,11 +41,11 @@ SET: list[tuple[str, tuple[str, ...], object]] = [
     ("override", "path", "value"), SET, ids=[override for override, _, _ in SET]
 )
 def test_an_override_sets_one_key(override: str, path: tuple[str, ...], value: object) -> None:
-    found: Any = parse_scenario("", overrides=(override,)).resolved()
+    resolved: Any = parse_scenario("", overrides=(override,)).resolved()
     for key in path:
-        found = found[key]
-    assert found == value
-    assert type(found) is type(value)
+        resolved = resolved[key]
+    assert resolved == value
+    assert type(resolved) is type(value)
 
 
 def test_an_override_replaces_what_the_text_says_and_a_later_one_an_earlier_one() -> None:
@@ -93,8 +93,8 @@ def test_an_override_below_what_is_no_table_is_refused(
 
 def test_an_empty_override_takes_a_key_away() -> None:
     text = 'rounds = 3\ntraining = { kind = "sgd", lr = 0.5 }\n'
-    left = parse_scenario(text, overrides=("training.lr=", "rounds="))
-    assert (left.training.lr, left.rounds) == (Scenario().training.lr, Scenario().rounds)
+    scenario = parse_scenario(text, overrides=("training.lr=", "rounds="))
+    assert (scenario.training.lr, scenario.rounds) == (Scenario().training.lr, Scenario().rounds)
     for path in ("training.batch", "model.hidden", "rounds.more"):
         assert (
             refusal(text, f"{path}=")

@@ -32,15 +32,15 @@ def test_defaults_bounds_and_choices_are_told() -> None:
     assert "| `name` | `logistic` or `mlp` or `cnn` or `resnet18` | `logistic` |" in lines
     assert "| `krum` | `f` |" in lines
     assert (
-        "| `prefilters` | a list of `nearest_neighbor_mixing` or `adaptive_clipping` or `clip_norms` | none |"
-        in lines
+        "| `prefilters` | a list of `nearest_neighbor_mixing` or `adaptive_clipping` or "
+        "`clip_norms` | none |" in lines
     )
     assert "| `clients` | a list: a whole number, at least 0 | needed |" in lines
     assert "| `epsilon` | a number, above 0 | 8 |" in lines
     assert "| `noise_multiplier` | a number, at least 0.1 and at most 10000 | none |" in lines
     assert "| `mlp` | `hidden` (default [32]) |" in lines
     assert (
-        "| `masked` | `ring` = 32, `clip` = 4, `rounding` = `stochastic`, `corrupt` = 1, `secrets` = `system` |"
-        in lines
+        "| `masked` | `ring` = 32, `clip` = 4, `rounding` = `stochastic`, `corrupt` = 1, "
+        "`secrets` = `system` |" in lines
     )
     assert "| `reveal_counts` | `true` or `false` | none |" in lines

@@ -1,11 +1,4 @@
-"""Records for audits: pools, coins, rehearsals and labels that are wrong on purpose.
-
-Mutants killed:
-pool_of: another client's records; the first test records; more or fewer than its own; others not mislabelled.
-drawn: the same coins for both of a pair, or for two pairs; a coin of another weight.
-load_data: the first records kept; the rehearsal of another client; noise left out, on test records, or the same for
-every site; a wrong label that is the right one.
-"""
+"""Records for audits: pools, coins, rehearsals and labels that are wrong on purpose."""
 
 import pytest
 import torch
@@ -15,10 +8,16 @@ from securefl.errors import ScenarioError
 from securefl.scenario.assemble.data import load_data, pool_of
 from securefl.scenario.scenario import Scenario, parse_scenario
 
+DIGITS = """
+training.kind = "sgd"
+weights = "equal"
+data.name = "digits"
+data.partition = "iid"
+"""
+
 
 def digits(*overrides: str) -> Scenario:
-    text = 'training.kind = "sgd"\nweights = "equal"\ndata = { name = "digits", partition = "iid", clients = 4 }'
-    return parse_scenario(text, overrides=overrides)
+    return parse_scenario(f"{DIGITS}data.clients = 4\n", overrides=overrides)
 
 
 def pool(scenario: Scenario, client: int = 0) -> Pool:
@@ -27,40 +26,40 @@ def pool(scenario: Scenario, client: int = 0) -> Pool:
 
 def test_a_pool_is_the_clients_own_records_and_as_many_test_records() -> None:
     data = load_data(digits())
-    found = pool(digits(), 2)
+    records = pool(digits(), 2)
     own = data.sites[2].train
-    assert found.own == len(own)
-    assert len(found.examples) == 2 * len(own)
-    assert torch.equal(found.examples.features[: found.own], own.features)
+    assert records.own == len(own)
+    assert len(records.examples) == 2 * len(own)
+    assert torch.equal(records.examples.features[: records.own], own.features)
     test = {tuple(row.tolist()) for row in data.test.features}
-    others = found.examples.features[found.own :]
-    assert all(tuple(row.tolist()) in test for row in others)
-    assert not torch.equal(others, data.test.features[: len(others)])
+    lent = records.examples.features[records.own :]
+    assert all(tuple(row.tolist()) in test for row in lent)
+    assert not torch.equal(lent, data.test.features[: len(lent)])
 
 
 def test_a_hospitals_pool_has_its_own_test_records_as_far_as_they_go() -> None:
     scenario = parse_scenario("training.kind = 'sgd'")
     data = load_data(scenario)
-    found, site = pool(scenario, 1), data.sites[1]
+    records, site = pool(scenario, 1), data.sites[1]
     assert site.test is not None
-    assert len(found.examples) == len(site.train) + min(len(site.train), len(site.test))
+    assert len(records.examples) == len(site.train) + min(len(site.train), len(site.test))
 
 
 def test_of_two_rehearsals_of_a_pair_each_record_is_in_one() -> None:
-    found = pool(digits())
-    assert torch.equal(drawn(found, 6), ~drawn(found, 7))
-    assert not torch.equal(drawn(found, 6), drawn(found, 8))
-    shares = torch.stack([drawn(found, 2 * seed) for seed in range(50)]).double().mean()
-    assert float(shares) == pytest.approx(0.5, abs=4 * 0.5 / (50 * len(found.examples)) ** 0.5)
+    records = pool(digits())
+    assert torch.equal(drawn(records, 6), ~drawn(records, 7))
+    assert not torch.equal(drawn(records, 6), drawn(records, 8))
+    shares = torch.stack([drawn(records, 2 * seed) for seed in range(50)]).double().mean()
+    assert float(shares) == pytest.approx(0.5, abs=4 * 0.5 / (50 * len(records.examples)) ** 0.5)
 
 
 def test_a_rehearsal_trains_its_client_on_what_the_coins_say_and_leaves_the_others() -> None:
     plain = load_data(digits())
     data = load_data(digits("rehearsal.client=1", "rehearsal.seed=5"))
-    found = pool(digits(), 1)
-    inside = drawn(found, 5)
-    assert torch.equal(data.sites[1].train.features, found.examples.features[inside])
-    assert torch.equal(data.sites[1].train.labels, found.examples.labels[inside])
+    records = pool(digits(), 1)
+    inside = drawn(records, 5)
+    assert torch.equal(data.sites[1].train.features, records.examples.features[inside])
+    assert torch.equal(data.sites[1].train.labels, records.examples.labels[inside])
     for client in (0, 2, 3):
         assert torch.equal(data.sites[client].train.features, plain.sites[client].train.features)
     assert torch.equal(data.test.features, plain.test.features)
@@ -105,9 +104,9 @@ def test_a_rehearsal_of_no_client_and_noise_on_several_labels_are_refused() -> N
 
 
 def test_a_rehearsal_into_which_nothing_comes_is_refused() -> None:
-    few = 'training.kind = "sgd"\nweights = "equal"\ndata = { name = "digits", partition = "iid", clients = 1257 }\n'
-    found = pool(parse_scenario(few))
-    empty = next(seed for seed in range(0, 100, 2) if not drawn(found, seed).any())
+    few = f"{DIGITS}data.clients = 1257\n"
+    records = pool(parse_scenario(few))
+    empty = next(seed for seed in range(0, 100, 2) if not drawn(records, seed).any())
     with pytest.raises(ScenarioError, match="no record came in; use another seed"):
         load_data(parse_scenario(f"{few}rehearsal = {{ seed = {empty} }}"))
     assert (
@@ -152,8 +151,9 @@ def test_published_sizes_know_of_most() -> None:
 
 def test_share_keeps_each_record_by_a_coin_and_leaves_the_order_and_test_records() -> None:
     whole, thin = load_data(digits()), load_data(digits("data.share=0.3"))
-    n, left = 1257, sum(len(site.train) for site in thin.sites)
-    assert left == pytest.approx(0.3 * n, abs=4 * (n * 0.3 * 0.7) ** 0.5)
+    n = 1257
+    remaining = sum(len(site.train) for site in thin.sites)
+    assert remaining == pytest.approx(0.3 * n, abs=4 * (n * 0.3 * 0.7) ** 0.5)
     for before, after in zip(whole.sites, thin.sites, strict=True):
         rows = [
             int((before.train.features == row).all(dim=1).nonzero()[0])

@@ -38,7 +38,8 @@ ACCEPTED: dict[str, str] = {
     "masked with reported weights that may be seen": SGD
     + 'weights = "reported"\nchannel = { kind = "masked", reveal_counts = true }',
     "masked in the smallest ring with weights beyond it": SGD
-    + 'weights = "reported"\nchannel = { kind = "masked", ring = 16, max_weight = 70000, reveal_counts = true }',
+    + 'weights = "reported"\n'
+    + 'channel = { kind = "masked", ring = 16, max_weight = 70000, reveal_counts = true }',
     "masked with a set-up from the seed": 'channel = { kind = "masked", secrets = "seeded" }',
     "a model whose masked upload just fits": digits()
     + 'model = { name = "mlp", hidden = [WIDE] }\nchannel = { kind = "masked" }'.replace(
@@ -50,7 +51,7 @@ ACCEPTED: dict[str, str] = {
     "one site with its declared records": "data = { only = 3 }\nprivacy = { records = [86] }",
     "the last site of three": digits("clients = 3, only = 2"),
     "as many clients as records": digits("clients = 1257"),
-    "all clients but one corrupt": 'attack = { name = "sign_flip", scale = 1, clients = [0, 1, 2] }',
+    "all but one corrupt": 'attack = { name = "sign_flip", scale = 1, clients = [0, 1, 2] }',
     "gaussian": 'attack = { name = "gaussian", std = 200.0, clients = [3] }',
     "every step": 'server = { step = "fedadam", lr = 0.1, beta1 = 0.9, beta2 = 0.99, tau = 1e-3 }',
     "a step's own learning rate": 'server = { step = "fedavgm", lr = 1, momentum = 0 }',
@@ -58,14 +59,16 @@ ACCEPTED: dict[str, str] = {
     "mlp by its name alone": 'model = "mlp"',
     "reported weights without a claim": SGD + 'weights = "reported"',
     "reported weights with an empty claim": 'privacy = { epsilon = inf }\nweights = "reported"',
-    "late and silent": "simulate = { late = [{ client = 3, round = 19 }], drop = [{ client = 0, round = 0 }] }",
+    "late and silent": "[simulate]\nlate = [{ client = 3, round = 19 }]\n"
+    "drop = [{ client = 0, round = 0 }]\n",
     "delta just below 1/n": "privacy = { delta = 0.0049 }",
     "a delta that claims nothing": "privacy = { epsilon = inf, delta = 0.5 }",
     "a minimum of everyone": "channel = { min_cohort = 4 }",
     "dirichlet with equal weights": digits('partition = "dirichlet", alpha = 0.1')
     + 'weights = "equal"',
     "dirichlet with reported weights": digits('partition = "dirichlet"') + 'weights = "reported"',
-    "dirichlet with declared records": 'data = { partition = "dirichlet", clients = 2, minimum = 245 }\n'
+    "dirichlet with declared records": "data = { clients = 2, minimum = 245, "
+    'partition = "dirichlet" }\n'
     "privacy = { records = [200, 290] }",
     "an empty claim over drawn sizes": digits('partition = "dirichlet"')
     + 'weights = "equal"\nprivacy = { epsilon = inf }',
@@ -170,9 +173,12 @@ def test_what_is_written_is_resolved_as_it_is_written() -> None:
 
 
 def test_prefilters_are_tables_or_names_in_their_order_with_defaults_filled_in() -> None:
-    text = """defense = { prefilters = [{ name = "clip_norms", radius = 2.0 }, { name = "adaptive_clipping", f = 1 }],
-    rule = { name = "multi_krum", f = 0 } }"""
-    resolved = parse_scenario(text.replace("\n", "")).resolved()["defense"]
+    text = """
+    [defense]
+    prefilters = [{ name = "clip_norms", radius = 2.0 }, { name = "adaptive_clipping", f = 1 }]
+    rule = { name = "multi_krum", f = 0 }
+    """
+    resolved = parse_scenario(text).resolved()["defense"]
     assert resolved == {
         "prefilters": [
             {"name": "clip_norms", "radius": 2.0},

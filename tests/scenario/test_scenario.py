@@ -154,10 +154,10 @@ def test_a_file_that_cannot_be_read_is_refused(tmp_path: Path) -> None:
         (tmp_path, "Is a directory"),
         (latin, "not UTF-8 text"),
     ):
-        with pytest.raises(ScenarioError, match=f"cannot read .*{path.name}: {why}") as e:
+        with pytest.raises(ScenarioError, match=f"cannot read .*{path.name}: {why}") as refused:
             load_scenario(path)
-        assert e.value.exit_code == 2
-        assert "\n" not in str(e.value)
+        assert refused.value.exit_code == 2
+        assert "\n" not in str(refused.value)
 
 
 @pytest.mark.parametrize("text", ["seed == 1", "seed = 1\nseed = 2"])

@@ -5,7 +5,7 @@ import pytest
 from securefl.errors import ScenarioError
 from securefl.scenario.scenario import parse_scenario
 
-# The two scenarios of the design, verbatim.
+# The two scenarios of the design.
 HEART = """
 seed = 1
 rounds = 20
@@ -26,7 +26,7 @@ model = { name = "mlp", hidden = [32] }
 training = { kind = "sgd", batch = 16, epochs = 1, lr = 0.3 }
 cohort = { size = 10 }
 weights = "equal"            # reported (only without a DP claim) | declared (from privacy.records)
-channel = { kind = "masked", ring = 32, clip = 4.0, rounding = "stochastic" }     # clip is per coordinate
+channel = { kind = "masked", ring = 32, clip = 4.0, rounding = "stochastic" }  # per coordinate
 simulate = { drop = [{ client = 3, round = 2, stage = 3 }] }
 defense = { rule = "mean" }
 """
@@ -34,14 +34,14 @@ SGD = 'training = { kind = "sgd" }\n'
 
 
 def digits(keys: str = "") -> str:
-    """Ten clients with digits and plain SGD; keys go into the data table."""
+    """Returns ten clients with digits and plain SGD; keys go into the table [data]."""
     return SGD + f'data = {{ name = "digits"{keys and ", " + keys} }}\n'
 
 
 def refusal(text: str, *overrides: str) -> str:
-    """The one line with which text is refused."""
-    with pytest.raises(ScenarioError, match=r"\S") as e:
+    """Returns the one line with which a text is refused."""
+    with pytest.raises(ScenarioError, match=r"\S") as refused:
         parse_scenario(text, overrides=overrides)
-    assert e.value.exit_code == 2
-    assert "\n" not in str(e.value)
-    return str(e.value)
+    assert refused.value.exit_code == 2
+    assert "\n" not in str(refused.value)
+    return str(refused.value)

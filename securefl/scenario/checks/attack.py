@@ -69,18 +69,20 @@ def _check_knowledge(attack: Attack) -> None:
 def _check_rows(declared: Declaration, attack: Attack, facts: Facts) -> None:
     """Lets the attack have the rows of a whole round, and those of one corrupt client."""
     for present in {1, min(len(attack.clients), facts.cohort_size)}:
-        rows, others = torch.zeros(present, 1), torch.zeros(facts.cohort_size - present, 1)
-        known = others if attack.knows == "omniscient" and len(others) else rows
-        tried("attack", partial(_send, declared, facts, rows, known))
+        rows = torch.zeros(present, 1)
+        honest = torch.zeros(facts.cohort_size - present, 1)
+        sees_honest = attack.knows == "omniscient" and len(honest) > 0
+        known_rows = honest if sees_honest else rows
+        tried("attack", partial(_send, declared, facts, rows, known_rows))
 
 
-def _send(declared: Declaration, facts: Facts, rows: Tensor, known: Tensor) -> None:
+def _send(declared: Declaration, facts: Facts, rows: Tensor, known_rows: Tensor) -> None:
     """Lets the attack have a round of these rows against a mean."""
     weigh = weights_of(declared.defense)
     if weigh is not None:
         weigh = _equal_weights  # the rule itself was checked on rows of its own
     adversary = adversary_of(declared, facts, lambda rows, weights: rows.mean(dim=0), weigh)
-    adversary.attack(rows, known, 0)
+    adversary.attack(rows, known_rows, 0)
 
 
 def _equal_weights(rows: Tensor) -> Tensor:
