@@ -11,6 +11,7 @@ from securefl.privacy.past import NO_PAST
 from securefl.runs import api
 from securefl.scenario.budget import Outlook, outlook, require_lasting
 from securefl.scenario.scenario import Scenario, parse_scenario
+from securefl.ui.validate import explain
 
 # Four hospitals of different sizes: the smallest, client 2, pays most and leaves first.
 HEART = """
@@ -95,3 +96,13 @@ def test_a_run_that_goes_on_from_another_has_less_to_spend() -> None:
     event = SampledGaussian(1.0, 3.0, 1)
     past = NO_PAST._replace(events=((event, 3),))
     assert outlook(scenario, {2: past}).leaves == {2: 1}
+
+
+def test_validate_refuses_before_anything_runs(tmp_path: Path) -> None:
+    file = tmp_path / "scenario.toml"
+    file.write_text(HEART, encoding="utf-8")
+    text, facts = explain(file, ())
+    assert "client 2 leaves in round " in text
+    assert facts["valid"]
+    with pytest.raises(BudgetExceeded, match="no client can pay for it within epsilon 3"):
+        explain(file, ("privacy.noise_multiplier=0.5",))
