@@ -22,9 +22,8 @@ from multiprocessing import get_context
 from pathlib import Path
 from typing import NamedTuple
 
-import torch
-
-from securefl.runs.table import mean_and_error
+from securefl.runs.table import mean_and_error, with_error
+from securefl.runs.threads import one_thread
 
 NO_GOAL = "none"  # the goal of a figure that is only measured
 
@@ -98,13 +97,12 @@ def main(
         parser.add_argument(f"--{name}", type=int, default=count.default, help=count.help)
     chosen = parser.parse_args(arguments)
     # One thread each: processes would fight for cores, and float sums would depend on their number.
-    torch.set_num_threads(1)
+    one_thread()
     # Spawned, not forked: a forked process inherits torch's threads in an undefined state.
     with ProcessPoolExecutor(
         chosen.jobs,
         mp_context=get_context("spawn"),
-        initializer=torch.set_num_threads,
-        initargs=(1,),
+        initializer=one_thread,
     ) as workers:
         numbers = {name: getattr(chosen, name) for name in counts or {}}
         page = measure(Setup(workers, chosen.write, numbers))
@@ -117,7 +115,7 @@ def main(
 
 def show(rows: Iterable[Row]) -> None:
     """Prints rows as they are measured, for a module that is run by itself."""
-    torch.set_num_threads(1)
+    one_thread()
     for row in rows:
         cells = (row.what, row.goal, row.measured, row.verdict)
         print(" | ".join(cells), flush=True)
@@ -148,13 +146,13 @@ def csv_text(head: Sequence[str], rows: Iterable[Sequence[object]], *, digits: i
 def plus_minus(values: Sequence[float], *, digits: int = 1) -> str:
     """Returns mean ± standard error of two values or more."""
     mean, error = _mean_and_error(values)
-    return f"{mean:.{digits}f} ± {error:.{digits}f}"
+    return with_error(mean, error, digits=digits)
 
 
 def percent(shares: Sequence[float]) -> str:
     """Returns mean ± standard error of two shares or more, in per cent."""
     mean, error = _mean_and_error(shares)
-    return f"{100 * mean:.1f} ± {100 * error:.1f} %"
+    return f"{with_error(100 * mean, 100 * error, digits=1)} %"
 
 
 def _mean_and_error(values: Sequence[float]) -> tuple[float, float]:

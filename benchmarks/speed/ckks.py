@@ -27,6 +27,7 @@ from securefl.channels.ckks.client import CkksClient
 from securefl.channels.ckks.server import CkksServer
 from securefl.channels.ckks.terms import SLOTS, CkksTerms
 from securefl.channels.protocol import ClientUpdate
+from securefl.runs.threads import one_thread
 
 CHUNKS = 100
 CLIENTS = 5
@@ -241,7 +242,7 @@ def main() -> None:
         "--out", type=Path, required=True, help="path of the results, without suffix"
     )
     out: Path = parser.parse_args().out
-    torch.set_num_threads(1)
+    one_thread()
     sides = measured()
     text = page(sides)
     print(text)

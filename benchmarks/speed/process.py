@@ -1,10 +1,11 @@
 """Measurements in processes of their own: each prints one line of JSON."""
 
 import json
-import os
 import subprocess
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+
+from securefl.runs.threads import environment_of_one_thread
 
 _STDERR_SHOWN = 2000  # characters
 
@@ -33,9 +34,9 @@ def run(command: Sequence[str]) -> Answer:
     Raises:
         SystemExit: the command failed; with the end of its error output.
     """
-    one_thread = {f"{library}_NUM_THREADS": "1" for library in ("OMP", "OPENBLAS", "MKL")}
+    environment = environment_of_one_thread()
     done = subprocess.run(  # noqa: S603
-        command, capture_output=True, text=True, check=False, env=os.environ | one_thread
+        command, capture_output=True, text=True, check=False, env=environment
     )
     if done.returncode:
         raise SystemExit(f"{' '.join(command)} failed:\n{done.stderr[-_STDERR_SHOWN:]}")

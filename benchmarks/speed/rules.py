@@ -25,6 +25,7 @@ from torch import Tensor
 import defenses
 from benchmarks.experiments.table import csv_text, markdown
 from benchmarks.speed.process import Answer, options, run
+from securefl.runs.threads import one_thread
 
 PEER_SCRIPT = Path(__file__).parent / "peer_rules.py"
 TURNS = 3
@@ -132,7 +133,7 @@ def our_rules(f: int) -> dict[str, Callable[[Tensor], Tensor]]:
 
 def measured(rule: str, *, n: int, d: int, f: int, repeats: int, spoilt: bool = False) -> Timing:
     """Times a rule on normal rows (n, d); `spoilt` puts a NaN into one of them."""
-    torch.set_num_threads(1)
+    one_thread()
     rows = torch.empty(n, d)
     # In blocks: all numbers at once in float64 would hide the memory that the rule adds.
     for start in range(0, d, _BLOCK):

@@ -127,8 +127,10 @@ def lines(study: Study, members: Sequence[Row]) -> tuple[list[Line], list[str]]:
     levels = study.labels(columns, "table.columns")
     axes = [axis for axis in study.axes if axis not in (columns, section)]
     baselines = _baselines_by_line(study, axes, columns)
+    grid = [row for row in members if row.baseline is None]
     wide = []
-    for labels in dict.fromkeys(_labels_on(axes, row) for row in members if row.baseline is None):
+    # Rows that differ in the columns' axis alone share a line.
+    for labels in dict.fromkeys(_labels_on(axes, row) for row in grid):
         point = dict(zip(axes, labels, strict=True))
         places = [_find(members, baseline, point) for baseline in baselines]
         places += [_find(members, None, {**point, columns: level}) for level in levels]
