@@ -20,7 +20,6 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from torch import Tensor
 
 import defenses
 from benchmarks.experiments.table import csv_text, markdown
@@ -106,9 +105,9 @@ REFUSES_SPOILT = ("mixing, monna",)
 LARGEST_PASSES = {"median": 10.0, "trimmed_mean": 10.0, "centered_clipping": 3.0}
 
 
-def our_rules(f: int) -> dict[str, Callable[[Tensor], Tensor]]:
+def our_rules(f: int) -> dict[str, Callable[[torch.Tensor], torch.Tensor]]:
     """Returns our rules, under the names of the cases."""
-    rules: dict[str, Callable[[Any], Tensor]] = {
+    rules: dict[str, Callable[[Any], torch.Tensor]] = {
         "mean": defenses.mean,
         "median": defenses.median,
         "trimmed_mean": lambda rows: defenses.trimmed_mean(rows, f=f),
@@ -123,7 +122,7 @@ def our_rules(f: int) -> dict[str, Callable[[Tensor], Tensor]]:
         "dnc": lambda rows: defenses.dnc(rows, f=f),
     }
 
-    def after_mixing(rule: Callable[[Any], Tensor]) -> Callable[[Tensor], Tensor]:
+    def after_mixing(rule: Callable[[Any], torch.Tensor]) -> Callable[[torch.Tensor], torch.Tensor]:
         return lambda rows: rule(defenses.nearest_neighbor_mixing(rows, f=f))
 
     chains = {f"mixing, {name}": after_mixing(rule) for name, rule in rules.items()}
