@@ -97,7 +97,7 @@ class Facts:
     def published_records(self) -> tuple[int, ...] | None:
         """Training sizes of the published split, as `share` and `most` leave them.
 
-        A site that is held out is not among them. None where the sizes are drawn. After `share` they
+        A site that is held out is not among them. None where sizes are drawn. After `share` they
         are expected sizes: the share of the published one, rounded, at least 1. The real sizes
         follow from the records.
         """

@@ -28,7 +28,7 @@ def load_data(scenario: Scenario) -> FederatedData:
         ScenarioError: the records cannot be dealt as the scenario says, or leave a client without
             any.
     """
-    # A client's place names the stream of its coins, so that the order of steps is part of a result.
+    # A client's place names the stream of its coins: the order of these steps is part of a result.
     data = _reduced(scenario, _dealt(scenario, _loaded(scenario)))
     if scenario.data.only is not None and scenario.partition != "pooled":
         data = data.alone(scenario.facts.place(scenario.data.only))
