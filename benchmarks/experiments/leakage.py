@@ -95,7 +95,7 @@ def figure(path: Path | None) -> list[str]:
     for name, overrides in SHOWN.items():
         look, pictures = eight_clients(overrides)
         # The attacker's own records, not the clients': guessing may not use what it guesses.
-        guessed = guesses(look.task.inputs(look.known.features))
+        guessed = guesses(look.task.inputs(look.own_records.features))
         guessing = best_match(guessed, pictures.truth, bounds=BOUNDS).psnr.quantile(0.5)
         if not pictures_by_label:
             pictures_by_label.append(("original", pictures.truth))
@@ -106,7 +106,7 @@ def figure(path: Path | None) -> list[str]:
             decibels = psnr(pictures.found, pictures.truth, bounds=BOUNDS)
             measured = f"{decibels.quantile(0.5):.1f} dB"
         rows.append([name, measured, f"{guessing:.1f} dB"])
-    mean = guesses(look.task.inputs(look.known.features))[:1]
+    mean = guesses(look.task.inputs(look.own_records.features))[:1]
     pictures_by_label.append(("guess: mean image", mean.expand(CLIENTS_SHOWN, -1, -1, -1)))
     if path is not None:
         draw_rows(path, pictures_by_label)

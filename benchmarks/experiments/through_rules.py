@@ -87,7 +87,7 @@ def nearest(rule: str, seed: int) -> Nearest:
         bounds=BOUNDS,
         generator=seeded_keystream(seed, "steps").torch_generator(),
     )
-    guessed = guesses(look.task.inputs(look.known.features))
+    guessed = guesses(look.task.inputs(look.own_records.features))
     return Nearest(_best(inverted.records, truth), _best(guessed, truth))
 
 

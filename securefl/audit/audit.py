@@ -88,7 +88,7 @@ def audit(
 
 
 class _Stage(NamedTuple):
-    """What the adversaries of an audit share, and how progress is told of one of them.
+    """The parts of an audit that its adversaries share, and how one of them reports progress.
 
     Attributes:
         replays: each played once.
@@ -156,8 +156,8 @@ def _findings(
     inquiry: Inquiry, request: AuditRequest, stage: _Stage, shared: list[str]
 ) -> Findings:
     """Everything that one adversary learns."""
-    lines, claim, seen = _measured(inquiry, stage)
-    notes = [*notes_on(inquiry), *shared, *seen]
+    lines, claim, sight = _measured(inquiry, stage)
+    notes = [*notes_on(inquiry), *shared, *sight]
     exposed = _exposed(inquiry, stage) if request.exposure else []
     if exposed:
         notes.append(

@@ -101,11 +101,11 @@ def inside_lines(inquiry: Inquiry, run: ProbeRun, knowledge: Knowledge) -> list[
         for client, probes in run.others.items()
         if probes.evidence is not None
     }
-    seen = Inside(
+    replayed = Inside(
         evidence,
         others,
         alone=inquiry.scenario.clients == 1,
         moved=[sight.moved for sight in knowledge.moves if sight.moved is not None],
         clip=inquiry.scenario.training.clip,
     )
-    return mechanism_lines(seen, spent)
+    return mechanism_lines(replayed, spent)

@@ -150,7 +150,7 @@ def canary_lines(inquiry: Inquiry, run: CanaryRun, knowledge: Knowledge) -> list
 
 
 def no_canaries(why: str) -> list[Line]:
-    """Returns the line that stands in where canaries cannot be looked for."""
+    """Returns the line for an adversary that cannot look for canaries."""
     return [Line(CANARIES, Verdict.UNDECIDED, why)]
 
 

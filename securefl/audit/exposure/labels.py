@@ -11,7 +11,7 @@ from securefl.audit.exposure.look import Look, Update
 from securefl.audit.exposure.result import Exposure, error_of_share
 from securefl.data.task import Examples, Task
 
-MAX_OWN_RECORDS = 500  # of the attacker's own, to count labels by
+MAX_COUNTING_RECORDS = 500  # of the attacker, to count labels by
 MAX_POINTS = 5  # on the way from the global model to the local one, where gradients are taken
 NO_RECORD_OF_A_CLASS = "the attacker has no record of some class"
 
@@ -30,8 +30,8 @@ def labels(look: Look, update: Update, counts: Mapping[int, float]) -> Exposure:
         return Exposure(name, NO_RECORD_OF_A_CLASS)
     truth = _true_shares(look, counts)
     n = int(estimate.sum())
-    of_class = torch.bincount(look.known.labels, minlength=classes)
-    usual = of_class.double() / len(look.known)
+    of_class = torch.bincount(look.own_records.labels, minlength=classes)
+    usual = of_class.double() / len(look.own_records)
     # A bias gradient of zero says nothing: the counts are then the usual shares, in whole records.
     nothing = torch.zeros(classes, dtype=torch.float64)
     guess = attacks.counts_from_bias(nothing, usual, n=n)
@@ -64,27 +64,27 @@ def counted(look: Look, update: Update, counts: Mapping[int, float]) -> Tensor |
     Returns:
         (classes,) counts; None where the attacker has no record of some class to compare with.
     """
-    own = slice(MAX_OWN_RECORDS)
-    records = Examples(look.known.features[own], look.known.labels[own])
+    own = slice(MAX_COUNTING_RECORDS)
+    records = Examples(look.own_records.features[own], look.own_records.labels[own])
     of_class = torch.bincount(records.labels, minlength=look.task.classes)
     if not bool(of_class.all()):
         return None
-    known = _known_gradients(look, update, counts, records)  # (records, p)
+    own_gradients = _gradients_of_own(look, update, counts, records)  # (records, p)
     # An update of SGD is its learning rate times the sum of its steps' gradients, downhill.
     steps = sum(count * look.steps(client) for client, count in counts.items())
     lr = look.inquiry.scenario.training.lr
     mean_gradient = update.moved.double() / (-lr * steps)
-    coordinates = known.shape[1]
+    coordinates = own_gradients.shape[1]
     return attacks.label_counts(
         mean_gradient[-coordinates:],  # the last layer comes last
-        known,
+        own_gradients,
         records.labels,
         classes=look.task.classes,
         n=len(look.behind(counts)),
     )
 
 
-def _known_gradients(
+def _gradients_of_own(
     look: Look, update: Update, counts: Mapping[int, float], records: Examples
 ) -> Tensor:
     """(records, p) gradients of the attacker's records, mean over the points where steps start.

@@ -18,7 +18,7 @@ from securefl.scenario.assemble.data import load_data
 from securefl.scenario.making.adversary import poisoned
 
 MAX_ROUNDS = 5  # that are looked at
-MAX_KNOWN_RECORDS = 1000  # of the attacker's own
+MAX_OWN_RECORDS = 1000  # of the attacker
 
 
 class Update(NamedTuple):
@@ -47,7 +47,7 @@ class Look:
         inquiry: who looks at whom.
         data: the records that clients trained on, those of corrupt clients included.
         model: a workspace.
-        known: records of the attacker's own, which no client trained on.
+        own_records: of the attacker, which no client trained on.
         local: everything that the trainers were made from.
         knowledge: client -> what the adversary learned of it, for all clients not on its side.
     """
@@ -55,7 +55,7 @@ class Look:
     inquiry: Inquiry
     data: FederatedData
     model: nn.Module
-    known: Examples
+    own_records: Examples
     local: LocalTraining
     knowledge: Mapping[int, Knowledge]
 
@@ -123,8 +123,8 @@ def looks_at(
     )
     # Test records stand for the attacker's own: like the clients', and never trained on.
     order = inquiry.stream("known").permutation(len(data.test))
-    chosen = torch.from_numpy(order)[:MAX_KNOWN_RECORDS]
-    known = Examples(data.test.features[chosen], data.test.labels[chosen])
+    chosen = torch.from_numpy(order)[:MAX_OWN_RECORDS]
+    own_records = Examples(data.test.features[chosen], data.test.labels[chosen])
     trained_on = poisoned(scenario, data)
     learned = iter(played.knowledge)
     return [
@@ -132,7 +132,7 @@ def looks_at(
             inquiry,
             trained_on,
             played.assembled.model,
-            known,
+            own_records,
             played.local,
             {client: next(learned) for client in clients},
         )

@@ -55,8 +55,8 @@ def property_of(look: Look, update: Update, counts: Mapping[int, float]) -> Expo
     """
     name, client = "property", look.inquiry.target
     target = look.data.sites[client].train
-    rare = int(torch.bincount(look.known.labels, minlength=look.task.classes).argmin())
-    allowed = min(_largest_trial(target, rare), _largest_trial(look.known, rare))
+    rare = int(torch.bincount(look.own_records.labels, minlength=look.task.classes).argmin())
+    allowed = min(_largest_trial(target, rare), _largest_trial(look.own_records, rare))
     n = min(MAX_TRIAL_RECORDS, allowed)
     if n < MIN_TRIAL_RECORDS:
         few = f"too few records: trials of {n}, where {MIN_TRIAL_RECORDS} are needed"
@@ -66,7 +66,7 @@ def property_of(look: Look, update: Update, counts: Mapping[int, float]) -> Expo
     # What the adversary sees of the target is its update times how much it counts in the sum.
     shadows = counts[client] * torch.stack(
         [
-            _trial(setting, look.known, high, f"shadow {index}")
+            _trial(setting, look.own_records, high, f"shadow {index}")
             for index, high in enumerate(has_property.tolist())
         ]
     )
@@ -78,8 +78,9 @@ def property_of(look: Look, update: Update, counts: Mapping[int, float]) -> Expo
     for index in range(TRIALS):
         high = index % 2 == 0
         own = counts[client] * _trial(setting, target, high, f"trial {index}")
-        seen = own + rest.true - rest.guessed
-        right += (attacks.property_inference(seen, shadows, has_property) > 0) == high
+        sum_without_guess = own + rest.true - rest.guessed
+        score = attacks.property_inference(sum_without_guess, shadows, has_property)
+        right += (score > 0) == high
     interval = attacks.clopper_pearson(right, TRIALS, confidence=CONFIDENCE)
     sight = "its update" if update.alone else f"a sum of {len(counts)} updates"
     why = (
@@ -117,9 +118,9 @@ def _guessed_update(setting: _Setting) -> Tensor:
     n = len(look.data.sites[look.inquiry.target].train)
     updates = []
     for index in range(GUESSED_UPDATES):
-        order = look.inquiry.stream(f"usual {index}").permutation(len(look.known))
+        order = look.inquiry.stream(f"usual {index}").permutation(len(look.own_records))
         chosen = torch.from_numpy(order)[:n]
-        records = Examples(look.known.features[chosen], look.known.labels[chosen])
+        records = Examples(look.own_records.features[chosen], look.own_records.labels[chosen])
         updates.append(
             _trained(look, setting.model, records, look.inquiry.target, f"usual {index}")
         )

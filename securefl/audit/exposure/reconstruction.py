@@ -156,7 +156,7 @@ def _imprint(look: Look, bins: int) -> nn.Module:
     scenario = look.inquiry.scenario
     one_step = max(map(look.steps, range(scenario.clients))) == 1
     gain = 1.0 if one_step or scenario.facts.channel.lossy else SMALL_GAIN
-    inputs = look.task.inputs(look.known.features)
+    inputs = look.task.inputs(look.own_records.features)
     return attacks.imprint(inputs, direction, bins=bins, gain=gain)
 
 
@@ -169,9 +169,9 @@ def _scored(look: Look, update: Update, attack: str, records: Tensor) -> Exposur
     """
     clients = range(len(look.data.sites)) if update.counts is None else update.counts
     truth = look.task.inputs(look.behind(clients).features).float().flatten(1)
-    known = look.task.inputs(look.known.features).float().flatten(1)
-    bounds = float(known.min()), float(known.max())
-    guesses = torch.cat([attacks.guesses(known), known[: len(records)]])
+    own = look.task.inputs(look.own_records.features).float().flatten(1)
+    bounds = float(own.min()), float(own.max())
+    guesses = torch.cat([attacks.guesses(own), own[: len(records)]])
     guess = attacks.best_match(guesses, truth, bounds=bounds).psnr
     match = attacks.best_match(records.float(), truth, bounds=bounds)
     whose = "of the target" if update.alone else f"of {len(clients)} clients together"

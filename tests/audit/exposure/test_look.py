@@ -51,8 +51,8 @@ def test_adversaries_that_look_together_see_what_each_sees_alone() -> None:
 def test_the_attackers_own_records_are_test_records() -> None:
     subject = look("server")
     test = {tuple(row.tolist()) for row in load_data(parse_scenario(DIGITS)).test.features}
-    assert len(subject.known) == min(1000, len(test))
-    assert all(tuple(row.tolist()) in test for row in subject.known.features)
+    assert len(subject.own_records) == min(1000, len(test))
+    assert all(tuple(row.tolist()) in test for row in subject.own_records.features)
 
 
 def test_steps_are_those_of_the_plan_under_dp_and_of_the_records_elsewhere() -> None:

@@ -38,7 +38,7 @@ def test_property_trials_see_what_the_adversary_would(
 ) -> None:
     """Training is replaced: an update says its share of the rare class, other clients' say 7."""
     subject = look("server", *sums(channel, weights))
-    rare = int(torch.bincount(subject.known.labels, minlength=10).argmin())
+    rare = int(torch.bincount(subject.own_records.labels, minlength=10).argmin())
     rows: dict[str, set[tuple[float, ...]]] = {}
     draws = torch.Generator().manual_seed(0)
 
@@ -56,7 +56,7 @@ def test_property_trials_see_what_the_adversary_would(
     # Half of the target's records would be 157; there are fewer of the rare class.
     assert "of 157 records" not in exposure.why
     sites = [{tuple(row.tolist()) for row in site.train.features} for site in subject.data.sites]
-    known = {tuple(row.tolist()) for row in subject.known.features}
+    known = {tuple(row.tolist()) for row in subject.own_records.features}
     assert rows["shadow"] <= known
     assert rows["trial"] <= sites[0]
     if channel == "masked":

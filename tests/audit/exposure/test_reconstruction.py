@@ -64,7 +64,7 @@ def test_pictures_are_the_records_and_the_nearest_reconstructions() -> None:
     assert torch.equal(pictures.truth, IMAGES.inputs(subject.data.sites[0].train.features))
     assert pictures.found.shape == (2, 1, 16, 16)
     assert float(pictures.found.abs().max()) <= 1
-    known = IMAGES.inputs(subject.known.features)
+    known = IMAGES.inputs(subject.own_records.features)
     bounds = float(known.min()), float(known.max())
     alike = ssim(pictures.found, pictures.truth, bounds=bounds)
     assert f"SSIM {float(alike.mean()):.2f}" in exposure.why
@@ -79,15 +79,15 @@ def test_guessing_offers_as_many_records_as_the_attack() -> None:
     subject = look_at_images(1, batch=1)
     guesses = {}
     for rows in (1, 32):
-        known = Examples(subject.known.features[:40], subject.known.labels[:40])
+        own_records = Examples(subject.own_records.features[:40], subject.own_records.labels[:40])
         model = mlp(IMAGES, hidden=(rows,), generator=torch.Generator())
         weights = to_vector(model)
         sight = Sight(0, weights, torch.ones(len(weights)), True, {0: 1.0})
-        few = with_sight(replace(subject, known=known, model=model), sight)
+        few = with_sight(replace(subject, own_records=own_records, model=model), sight)
         _, guesses[rows] = scores(reconstructed(few)[ANALYTIC])
     assert guesses[32] > guesses[1]
     truth = IMAGES.inputs(subject.data.sites[0].train.features)
-    own = IMAGES.inputs(subject.known.features[:32])
+    own = IMAGES.inputs(subject.own_records.features[:32])
     bounds = float(own.min()), float(own.max())
     assert guesses[32] >= float(psnr(own, truth.expand_as(own), bounds=bounds).max()) - 0.1
 
