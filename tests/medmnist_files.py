@@ -1,4 +1,4 @@
-"""MedMNIST for tests: the official files where there are any, and small files of the same format."""
+"""MedMNIST for tests: the official files if SECUREFL_DATA has them, and small files like them."""
 
 import hashlib
 import os
@@ -40,7 +40,10 @@ def source_of(
 
 
 def arrays_of(source: Source) -> dict[str, NDArray[Any]]:
-    """Arrays of the source's format; the first pixel of a record is its place, and its classes take turns."""
+    """Returns arrays in the source's format.
+
+    The first pixel of record i is i; classes take turns.
+    """
     made: dict[str, NDArray[Any]] = {}
     for key, shape in source.shapes().items():
         if key.endswith("images"):

@@ -1,8 +1,8 @@
 """What a rebuild must not change: the names of the cells of every study, and the public names.
 
-golden/cells.json was made on the code before the house was rebuilt: for each study the number of its
-cells, and SHA-256 over their names in order, 16 hex digits. A change of either has to be meant: it
-makes folders of earlier runs start anew.
+golden/cells.json was made on the code before the house was rebuilt. For each study it holds the
+number of cells, and SHA-256 over their names in order, 16 hex digits. A change of either must be
+deliberate: folders of earlier runs would start again.
 """
 
 import hashlib

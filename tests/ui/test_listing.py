@@ -139,7 +139,8 @@ def test_the_shell_is_offered_values(words: str, offered: str) -> None:
         ),
         (
             "data",
-            "14 labels, several a record, 78468 training records; sizes 28, 64, 128, 224; CC BY 4.0",
+            "14 labels, several a record, 78468 training records; sizes 28, 64, 128, 224; "
+            "CC BY 4.0",
         ),
         ("channels", "ckks           2 stage(s) a round"),
         ("models", "Takes hidden."),

@@ -2,8 +2,8 @@
 
     .venv-peers/bin/python tests/vectors/peers_of_attacks.py > tests/vectors/peers_of_attacks.json
 
-ByzFL's package imports torchvision for its benchmarks, which does not import beside this torch: an empty module stands
-in for that part.
+ByzFL imports torchvision for its benchmarks, and torchvision does not import with a CPU build of
+torch. An empty module takes its place.
 """
 
 import json

@@ -1,9 +1,9 @@
-"""Answers of ByzFL and Flower for tests/defenses/test_peers.py, made once in an environment of their own.
+"""Answers of ByzFL and Flower for tests/defenses/test_peers.py, from an environment of their own.
 
     .venv-peers/bin/python tests/vectors/peers_of_rules.py > tests/vectors/peers_of_rules.json
 
-ByzFL's package imports torchvision for its benchmarks, which does not import beside this torch: an empty module stands
-in for that part.
+ByzFL imports torchvision for its benchmarks, and torchvision does not import with a CPU build of
+torch. An empty module takes its place.
 """
 
 import json
