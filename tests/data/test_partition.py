@@ -5,6 +5,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from securefl.data.entries import DATA
 from securefl.data.partition import dirichlet, iid, iid_sizes, pathological, quantity
 from securefl.errors import ScenarioError
 from securefl.rng import seeded_keystream
@@ -166,7 +167,7 @@ def test_a_minimum_out_of_reach_is_refused() -> None:
         pathological(LABELS, clients=600, classes=2, stream=seeded_keystream(0, "test"))
 
 
-@pytest.mark.parametrize("name", ["heart", "digits"])
+@pytest.mark.parametrize("name", [name for name, entry in DATA.items() if entry.fetch is None])
 @pytest.mark.parametrize(
     "how",
     ['"iid"', '"dirichlet", alpha = 0.3, minimum = 3', '"quantity"', '"pathological", classes = 3'],
@@ -177,9 +178,8 @@ def test_every_data_set_can_be_dealt_in_every_way(name: str, how: str) -> None:
         overrides=("training.kind=sgd", "weights=equal"),
     )
     data = load_data(scenario)
-    total = {"heart": 490, "digits": 1257}[name]
     assert len(data.sites) == scenario.clients == 6
-    assert sum(len(site.train) for site in data.sites) == total
+    assert sum(len(site.train) for site in data.sites) == DATA[name].records
     features = torch.cat([site.train.features for site in data.sites])
     assert sorted(features.tolist()) == sorted(data.pooled().sites[0].train.features.tolist())
     again = load_data(scenario)
