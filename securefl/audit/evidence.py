@@ -40,8 +40,15 @@ def gradient_sums(rows: Tensor, sizes: Sequence[int], *, clip: float) -> Sums:
     norms = torch.stack([part.norm(dim=1) for part in parts], dim=1)  # (k, tensors)
     factors = clip_factors(norms.norm(dim=1), clip)  # (k,)
     factors_by_tensor = clip_factors(norms, clip)  # (k, tensors)
-    by_tensor = [factors_by_tensor[:, place] @ part for place, part in enumerate(parts)]
-    return Sums(factors @ rows, rows.sum(dim=0), torch.cat(by_tensor))
+    by_tensor = []
+    for place, part in enumerate(parts):
+        factors_of_part = factors_by_tensor[:, place]  # (k,)
+        by_tensor.append(factors_of_part @ part)
+    return Sums(
+        clipped=factors @ rows,
+        raw=rows.sum(dim=0),
+        by_tensor=torch.cat(by_tensor),
+    )
 
 
 def clip_factors(norms: Tensor, clip: float) -> Tensor:
@@ -111,16 +118,18 @@ class Evidence:
     def __init__(self, sizes: Sequence[int]) -> None:
         self.sizes = tuple(sizes)
         limit = max(MIN_SKETCHED_PER_TENSOR, SKETCH // len(self.sizes))
-        starts = torch.tensor([0, *self.sizes]).cumsum(0)[:-1]
-        places = [
-            torch.arange(min(size, limit)) + start
-            for size, start in zip(self.sizes, starts, strict=True)
-        ]
+        places = []
+        start = 0  # of a tensor in the flat vector
+        for size in self.sizes:
+            first_coordinates = torch.arange(min(size, limit))
+            places.append(first_coordinates + start)
+            start += size
         self.sketched = tuple(len(part) for part in places)
         self.places = torch.cat(places)
         self.rounds: list[RoundEvidence] = []
-        self.sums = torch.zeros(sum(self.sizes), dtype=torch.float64)
-        self.squares = torch.zeros(sum(self.sizes), dtype=torch.float64)
+        d = sum(self.sizes)
+        self.sums = torch.zeros(d, dtype=torch.float64)
+        self.squares = torch.zeros(d, dtype=torch.float64)
         self.coarse = 0.0
         self.mixed = 0.0
         self._open: _OpenStep | None = None
@@ -156,10 +165,14 @@ class Evidence:
         """
         if self._open is None:
             return
-        step, self._open = self._open, None
-        rest = (step.weights.double() - weights.double()) / unit - step.clipped
+        step = self._open
+        self._open = None
+        # Descent goes against the sum, so that the sum is before minus after.
+        change = step.weights.double() - weights.double()
+        rest = change / unit - step.clipped
         # float32 weights are rounded by up to this much, which looks like noise in the rest.
-        rounding = float(weights.abs().max()) * torch.finfo(weights.dtype).eps / unit
+        largest = float(weights.abs().max())
+        rounding = largest * torch.finfo(weights.dtype).eps / unit
         self.coarse = max(self.coarse, rounding)
         self.sums += rest
         self.squares += rest.square()
@@ -168,13 +181,17 @@ class Evidence:
     def _note(self, round: RoundEvidence, rest: Tensor, directions: Mapping[str, Tensor]) -> None:
         """Adds the rest of one step to its round."""
         parts = torch.split(rest, list(self.sizes))
-        round.squares += torch.stack([part.square().sum() for part in parts])
-        round.vectors.append(rest[self.places].float())
+        squares = [part.square().sum() for part in parts]
+        round.squares += torch.stack(squares)
+        sketch = rest[self.places]  # (c,)
+        round.vectors.append(sketch.float())
         for name, direction in directions.items():
             length = float(direction.norm())
             along = float(rest @ direction) / length if length > 0 else 0.0
-            round.along.setdefault(name, []).append(along)
-            round.reach.setdefault(name, []).append(length)
+            along_by_step = round.along.setdefault(name, [])
+            along_by_step.append(along)
+            length_by_step = round.reach.setdefault(name, [])
+            length_by_step.append(length)
 
     def end_round(self, weights: Tensor, *, unit: float) -> None:
         """Closes the last step of a call of training, which ended at weights (d,)."""

@@ -110,7 +110,9 @@ class Watcher:
         self._was_sent = False
 
     def _file(self, round: int, observation: Observation) -> None:
-        kind, about, values = observation.kind, observation.about, observation.values
+        kind = observation.kind
+        about = observation.about
+        values = observation.values
         if values is None:
             return
         if observation.party not in self._parties:
@@ -125,7 +127,9 @@ class Watcher:
         elif kind in SUMS and self.target in about:
             self._sums[round] = (kind, about, values)
         elif kind == Seen.OWN_UPDATE:
-            self._own.setdefault(round, {})[about[0]] = values
+            client = about[0]
+            own = self._own.setdefault(round, {})
+            own[client] = values
 
     def known(self, final: Tensor) -> Knowledge:
         """Returns everything that is known once the run is over and final (d,) is its model."""
@@ -133,7 +137,8 @@ class Watcher:
         models = dict(self._models)
         if ends_with == FINAL:
             # The final model is where the last round's step ended.
-            models[len(self._survivors)] = final
+            rounds = len(self._survivors)
+            models[rounds] = final
         sights = tuple(self._sight(round, models) for round in sorted(self._survivors))
         return Knowledge(
             sights,
@@ -143,26 +148,40 @@ class Watcher:
 
     def _sight(self, round: int, models: Mapping[int, Tensor]) -> Sight:
         """The target's update if it is seen, else a sum with it, else the step between models."""
-        model, survivors = models.get(round), self._survivors[round]
+        model = models.get(round)
         if round in self._alone:  # also in a round that was abandoned later
-            return Sight(round, model, self._alone[round], alone=True, counts={self.target: 1.0})
+            update = self._alone[round]
+            return Sight(round, model, update, alone=True, counts={self.target: 1.0})
         if round in self._sums:
-            kind, members, moved = self._sums[round]
-            own = self._own_in(round, members)
-            counts = self._counts(kind, members)
-            if counts is None or not own:
-                alone = members == (self.target,)
-                return Sight(round, model, moved.float(), alone, counts)
-            return self._without(own, Sight(round, model, moved, False, counts))
-        if self.target not in survivors or not {round, round + 1} <= set(models):
+            return self._sight_of_sum(round, model)
+        took_part = self.target in self._survivors[round]
+        after = models.get(round + 1)
+        if not took_part or model is None or after is None:
             return Sight(round, model, None, alone=False)
-        step = models[round + 1] - models[round]
+        return self._sight_of_step(round, model, after)
+
+    def _sight_of_sum(self, round: int, model: Tensor | None) -> Sight:
+        """A sum of updates that the adversary saw, the target's among them."""
+        kind, members, moved = self._sums[round]
+        counts = self._counts(kind, members)
+        own = self._own_in(round, members)
+        if counts is None or not own:
+            alone = members == (self.target,)
+            return Sight(round, model, moved.float(), alone, counts)
+        sight = Sight(round, model, moved, alone=False, counts=counts)
+        return self._without(own, sight)
+
+    def _sight_of_step(self, round: int, before: Tensor, after: Tensor) -> Sight:
+        """The step of the server between two models, in a round of the target's."""
+        survivors = self._survivors[round]
+        step = after - before
         counts = None if self.weights is None else _mean(self.weights, survivors)
         own = self._own_in(round, survivors)
         if counts is None or not own:
             # Not even a single client's step is its update: server steps scale.
-            return Sight(round, model, step.float(), alone=False, counts=counts)
-        return self._without(own, Sight(round, model, step, False, counts))
+            return Sight(round, before, step.float(), alone=False, counts=counts)
+        sight = Sight(round, before, step, alone=False, counts=counts)
+        return self._without(own, sight)
 
     def _own_in(self, round: int, members: tuple[int, ...]) -> dict[int, Tensor]:
         """The updates of the coalition's own clients that a sum or step contains."""
@@ -179,17 +198,25 @@ class Watcher:
 
     def _without(self, own: Mapping[int, Tensor], sight: Sight) -> Sight:
         """A sum or step less the coalition's own updates, scaled so that the target's counts 1."""
-        counts, moved = sight.counts, sight.moved
-        if counts is None or moved is None:
+        counts = sight.counts
+        if counts is None or sight.moved is None:
             return sight
+        # In float64: the rest can be much smaller than the sum that it is taken from.
+        subtracted = sum(counts[client] * update.double() for client, update in own.items())
+        rest = sight.moved.double() - subtracted
         scale = counts[self.target]
-        # In float64: what is left can be much smaller than the sum that it is taken from.
-        rest = moved.double() - sum(
-            counts[client] * update.double() for client, update in own.items()
+        remaining_counts = {
+            client: count / scale  # the target's is 1
+            for client, count in counts.items()
+            if client not in own
+        }
+        return Sight(
+            round=sight.round,
+            model=sight.model,
+            moved=(rest / scale).float(),
+            alone=set(remaining_counts) == {self.target},
+            counts=remaining_counts,
         )
-        others = {client: count / scale for client, count in counts.items() if client not in own}
-        alone = set(others) == {self.target}
-        return Sight(sight.round, sight.model, (rest / scale).float(), alone, others)
 
 
 class Watchers:

@@ -47,7 +47,10 @@ def clip_checks(evidence: Evidence, *, scale: float, confidence: float) -> Check
     unmixed = float(evidence.mixed <= MAX_MIXED_SHARE)
     checks = [Check("a gradient changes with the others of its batch", unmixed)]
     directions = (*OTHER_CLIPPINGS, *GAINS)
-    reach = -float(norm.ppf((1 - confidence) / 2 / len(directions)))
+    # Every direction has an interval of its own, with two ends: all of them share the doubt.
+    doubt = 1 - confidence
+    tail = doubt / 2 / len(directions)
+    reach = -float(norm.ppf(tail))  # in standard deviations
     unsettled: list[str] = []
     figure = ""
     for name in directions:
@@ -55,19 +58,30 @@ def clip_checks(evidence: Evidence, *, scale: float, confidence: float) -> Check
         checks += _looked_along(name, along, scale)
         share, error = _share(along, lengths, reach * scale)
         limit = MAX_OTHER_SHARE if name in OTHER_CLIPPINGS else MAX_ERROR_SHARE
-        if not abs(share) + error < limit:
+        largest = abs(share) + error
+        # Written as "not <": a share that is not a number is unsettled as well.
+        if not largest < limit:
             unsettled.append(f"{name} could be {limit:g} off")
         if name == LENGTH:
-            low, high = 1 + share - error, 1 + share + error
+            clip = 1 + share  # over the agreed one
+            low = clip - error
+            high = clip + error
             figure = f"the clip is {low:.3f} to {high:.3f} of what was agreed"
     return Checked(checks, unsettled, figure)
 
 
 def _projections(evidence: Evidence, name: str) -> tuple[Numbers, Numbers]:
     """The rest along a direction in every step that had one, and the direction's length."""
-    along = np.array([x for round in evidence.rounds for x in round.along.get(name, [])])
-    lengths = np.array([x for round in evidence.rounds for x in round.reach.get(name, [])])
-    return along[lengths > 0], lengths[lengths > 0]
+    along: list[float] = []
+    lengths: list[float] = []
+    for round in evidence.rounds:
+        along += round.along.get(name, [])
+        lengths += round.reach.get(name, [])
+    length_by_step = np.array(lengths)  # (steps,)
+    # A direction of length 0 has no unit vector, so that the rest along it says nothing.
+    has_direction = length_by_step > 0
+    along_by_step = np.array(along)  # (steps,)
+    return along_by_step[has_direction], length_by_step[has_direction]
 
 
 def _share(along: Numbers, lengths: Numbers, deviation: float) -> tuple[float, float]:
@@ -75,16 +89,20 @@ def _share(along: Numbers, lengths: Numbers, deviation: float) -> tuple[float, f
     power = float(np.square(lengths).sum())
     if power <= 0:
         return 0.0, math.inf
-    return float(along @ lengths) / power, deviation / math.sqrt(power)
+    share = float(along @ lengths) / power
+    error = deviation / math.sqrt(power)
+    return share, error
 
 
 def _looked_along(name: str, along: Numbers, scale: float) -> list[Check]:
     """The mean and the variance of the rest along a direction."""
-    squares = np.array([float(np.square(along / scale).sum())])
+    in_units = along / scale
+    sum_of_squares = float(np.square(in_units).sum())
     degrees = float(max(1, len(along)))
+    chances = square_chances(np.array([sum_of_squares]), degrees)
     return [
         drift(f"the sum goes on along: {name}", along.tolist(), scale=scale),
-        worst(f"the variance along: {name}", square_chances(squares, degrees)),
+        worst(f"the variance along: {name}", chances),
     ]
 
 
@@ -102,37 +120,49 @@ def batch_checks(evidence: Evidence, *, rate: float, confidence: float) -> Check
     rounds = [_inclusions(round.members, records) for round in evidence.rounds]
     inclusions = torch.cat(rounds).numpy()  # (steps, records)
     if rate >= 1:
-        complete = Check("a record was left out of a step that takes all", float(inclusions.all()))
+        all_in = float(inclusions.all())
+        complete = Check("a record was left out of a step that takes all", all_in)
         return Checked([complete], [], "every record was in every step")
-    sizes = inclusions.sum(axis=1).astype(np.float64)
-    by_record = inclusions.sum(axis=0)
-    variance = records * rate * (1 - rate)  # of the size of a batch
-    total = np.array([sizes.sum()])
+    steps_by_round = [len(inclusions_of_round) for inclusions_of_round in rounds]
+    steps = len(inclusions)
+    sizes = inclusions.sum(axis=1).astype(np.float64)  # (steps,)
+    by_record = inclusions.sum(axis=0)  # (records,)
+    total = sizes.sum()
+    mean_size = records * rate
+    variance = mean_size * (1 - rate)  # of the size of a batch
+    total_chances = binomial_chances(np.array([total]), inclusions.size, rate)
+    size_chances = binomial_chances(sizes, records, rate)
+    record_chances = binomial_chances(by_record.astype(np.float64), steps, rate)
     checks = [
-        worst("the number of inclusions", binomial_chances(total, inclusions.size, rate)),
-        worst("the size of a batch", binomial_chances(sizes, records, rate)),
-        worst(
-            "the inclusions of a record",
-            binomial_chances(by_record.astype(np.float64), len(inclusions), rate),
-        ),
-        histogram("the inclusions of records", by_record, len(inclusions), rate),
-        _spread(sizes, records * rate, variance),
+        worst("the number of inclusions", total_chances),
+        worst("the size of a batch", size_chances),
+        worst("the inclusions of a record", record_chances),
+        histogram("the inclusions of records", by_record, steps, rate),
+        _spread(sizes, mean_size, variance),
         _by_round(rounds, rate),
-        *_meetings(inclusions, sizes, [len(steps) for steps in rounds]),
+        *_meetings(inclusions, sizes, steps_by_round),
     ]
-    low, high = _rate_interval(float(sizes.sum()), inclusions.size, confidence)
+    low, high = _rate_interval(float(total), inclusions.size, confidence)
     figure = f"records came {low / rate:.3f} to {high / rate:.3f} times as often as was booked"
     unsettled = []
-    if not (low > (1 - MAX_ERROR_SHARE) * rate and high < (1 + MAX_ERROR_SHARE) * rate):
+    lowest_right = (1 - MAX_ERROR_SHARE) * rate
+    highest_right = (1 + MAX_ERROR_SHARE) * rate
+    if not (low > lowest_right and high < highest_right):
         unsettled.append(figure)
     if variance < MIN_SIZE_VARIANCE:
         unsettled.append("batches are too small to tell chance from a fixed size")
-    pairs = sum(len(steps) * (len(steps) - 1) // 2 for steps in rounds)
-    if pairs and pairs * records * rate**2 < MIN_MEETINGS:
+    if _meets_too_seldom(steps_by_round, records, rate):
         unsettled.append(
             "records meet too seldom in two steps of a round to tell chance from a shuffle"
         )
     return Checked(checks, unsettled, figure)
+
+
+def _meets_too_seldom(steps_by_round: Sequence[int], records: int, rate: float) -> bool:
+    """Whether the pairs of steps share too few records; no, where no round has two steps."""
+    pairs = sum(math.comb(steps, 2) for steps in steps_by_round)
+    expected_meetings = pairs * records * rate**2
+    return pairs > 0 and expected_meetings < MIN_MEETINGS
 
 
 def _rate_interval(count: float, trials: int, confidence: float) -> tuple[float, float]:
@@ -156,8 +186,11 @@ def _spread(sizes: Numbers, mean: float, variance: float) -> Check:
     what = "the spread of batch sizes"
     if variance < MIN_SIZE_VARIANCE:
         return Check(what, 1.0)
-    statistic = np.array([float(np.square(sizes - mean).sum()) / variance])
-    return worst(what, square_chances(statistic, float(len(sizes))), factor=APPROXIMATE)
+    sum_of_squares = float(np.square(sizes - mean).sum())
+    statistic = sum_of_squares / variance
+    degrees = float(len(sizes))
+    chances = square_chances(np.array([statistic]), degrees)
+    return worst(what, chances, factor=APPROXIMATE)
 
 
 def _by_round(rounds: Sequence[Tensor], rate: float) -> Check:
@@ -166,22 +199,32 @@ def _by_round(rounds: Sequence[Tensor], rate: float) -> Check:
     Shuffled batches have each record once a round, which no count over the whole run shows.
     """
     steps = len(rounds[0])
-    counts = [inclusions.sum(dim=0) for inclusions in rounds if len(inclusions) == steps]
-    what = "the inclusions of records in a round"
-    return histogram(what, torch.cat(counts).numpy(), steps, rate)
+    # Counts over rounds of different lengths do not have one distribution.
+    equally_long = [inclusions for inclusions in rounds if len(inclusions) == steps]
+    counts = [inclusions.sum(dim=0) for inclusions in equally_long]  # (records,) each
+    all_counts = torch.cat(counts).numpy()
+    return histogram("the inclusions of records in a round", all_counts, steps, rate)
 
 
 def _meetings(inclusions: Numbers, sizes: Numbers, steps: Sequence[int]) -> list[Check]:
     """Whether two steps share as many records as chance gives them, their sizes given."""
-    inclusions, sizes = inclusions[:MAX_STEPS], sizes[:MAX_STEPS]
-    records, matrix = inclusions.shape[1], torch.from_numpy(inclusions).float()
+    inclusions = inclusions[:MAX_STEPS]
+    sizes = sizes[:MAX_STEPS]
+    records = inclusions.shape[1]
+    matrix = torch.from_numpy(inclusions).float()
     common = (matrix @ matrix.T).double().numpy()  # (steps, steps)
     # Two sets of these sizes, drawn independently: a hypergeometric number in common.
     mean = np.outer(sizes, sizes) / records
-    variance = mean * np.outer(records - sizes, records - sizes) / (records * max(1, records - 1))
+    absent = records - sizes
+    divisor = records * max(1, records - 1)
+    variance = mean * np.outer(absent, absent) / divisor
+    # Above the diagonal: each pair once. Steps that take none or all of the records always share
+    # the same number.
+    above_diagonal = np.triu(np.ones_like(common, dtype=bool), 1)
+    pairs = above_diagonal & (variance > 0)
     round_of_step = np.repeat(np.arange(len(steps)), steps)[:MAX_STEPS]
-    pairs = np.triu(np.ones_like(common, dtype=bool), 1) & (variance > 0)
-    in_one_round = pairs & (round_of_step[:, None] == round_of_step[None, :])
+    same_round = round_of_step[:, None] == round_of_step[None, :]  # (steps, steps)
+    in_one_round = pairs & same_round
     kinds = {
         "two steps of a round": in_one_round,
         "steps of different rounds": pairs & ~in_one_round,
@@ -189,10 +232,12 @@ def _meetings(inclusions: Numbers, sizes: Numbers, steps: Sequence[int]) -> list
     checks = []
     for kind, chosen in kinds.items():
         difference = float((common - mean)[chosen].sum())
-        deviation = math.sqrt(max(float(variance[chosen].sum()), TINY))
-        z = np.array([difference / deviation if chosen.any() else 0.0])
+        total_variance = float(variance[chosen].sum())
+        deviation = math.sqrt(max(total_variance, TINY))
+        z = difference / deviation if chosen.any() else 0.0
+        chances = normal_chances(np.array([z]))
         what = f"the records that {kind} have in common"
-        checks.append(worst(what, normal_chances(z), factor=APPROXIMATE))
+        checks.append(worst(what, chances, factor=APPROXIMATE))
     checks.append(_strangest_pair(common, mean, variance, pairs, sizes, records))
     return checks
 
@@ -207,14 +252,21 @@ def _strangest_pair(
     what = "the records that two steps have in common"
     if not pairs.any():
         return Check(what, 1.0)
-    deviations = np.abs(common - mean) / np.sqrt(np.maximum(variance, TINY))
-    order = np.argsort(np.where(pairs, deviations, 0.0), axis=None)
-    first, second = np.unravel_index(order[-MAX_EXACT_PAIRS:], common.shape)
-    shared, one, other = common[first, second], sizes[first], sizes[second]
-    low = hypergeom.cdf(shared, records, one, other)
-    high = hypergeom.sf(shared - 1, records, one, other)
-    least = float(np.minimum(1.0, 2 * np.minimum(low, high)).min())
-    return Check(what, min(1.0, least * int(pairs.sum())))
+    deviation = np.sqrt(np.maximum(variance, TINY))
+    distances = np.abs(common - mean) / deviation
+    order = np.argsort(np.where(pairs, distances, 0.0), axis=None)
+    most_extreme = order[-MAX_EXACT_PAIRS:]
+    first, second = np.unravel_index(most_extreme, common.shape)
+    shared = common[first, second]
+    first_sizes = sizes[first]
+    second_sizes = sizes[second]
+    at_most = hypergeom.cdf(shared, records, first_sizes, second_sizes)
+    at_least = hypergeom.sf(shared - 1, records, first_sizes, second_sizes)
+    two_sided = 2 * np.minimum(at_most, at_least)
+    least = float(np.minimum(1.0, two_sided).min())
+    # All pairs were looked at, not only those with an exact chance.
+    count = int(pairs.sum())
+    return Check(what, min(1.0, least * count))
 
 
 def book_checks(evidence: Evidence, *, steps: int, moved: Sequence[Tensor]) -> Checked:
@@ -226,9 +278,8 @@ def book_checks(evidence: Evidence, *, steps: int, moved: Sequence[Tensor]) -> C
         moved: one a round: the update (d,) that was seen to leave.
     """
     taken = sum(round.steps for round in evidence.rounds)
-    same = len(moved) == len(evidence.rounds) and all(
-        _is_same(update, round.change) for update, round in zip(moved, evidence.rounds, strict=True)
-    )
+    changes = [round.change for round in evidence.rounds]
+    same = len(moved) == len(changes) and all(map(_is_same, moved, changes))
     checks = [
         Check(f"{taken} steps were taken and {steps} booked", float(taken <= steps)),
         Check("the update that left is not the one that the steps made", float(same)),
@@ -238,5 +289,6 @@ def book_checks(evidence: Evidence, *, steps: int, moved: Sequence[Tensor]) -> C
 
 def _is_same(update: Tensor, change: Tensor) -> bool:
     """Whether an update is the change of the weights, up to the rounding of their difference."""
-    size = max(1e-3, float(change.abs().max()))
+    largest = float(change.abs().max())
+    size = max(1e-3, largest)
     return torch.allclose(update, change, rtol=1e-4, atol=1e-6 * size)

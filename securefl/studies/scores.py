@@ -12,6 +12,7 @@ from securefl.studies.judges import Judges, noise_of
 from securefl.studies.statistics import Comparison, compare
 
 Record = Mapping[str, str]  # a line of results.csv
+Metrics = dict[str, float | None]  # metric -> value, None for not measured
 QUALITY = ("accuracy", "balanced_accuracy", "auc", "majority")
 CLAIMS = ("epsilon", "delta")
 
@@ -48,69 +49,99 @@ class Scores:
         """
         ours = self.of(row, metric)
         theirs = (than or self).of(other, metric)
-        first, second = [], []
+        our_values = []
+        their_values = []
+        differences = []
         for seed in sorted(ours):
-            one, two = ours[seed], theirs.get(seed)
-            if one is not None and two is not None:
-                first.append(one)
-                second.append(two)
-        if not first:
+            our_value = ours[seed]
+            their_value = theirs.get(seed)
+            if our_value is None or their_value is None:
+                continue
+            our_values.append(our_value)
+            their_values.append(their_value)
+            differences.append(our_value - their_value)
+        if not differences:
             return None
-        majority = self.majority(row)
-        noise = noise_of(metric, mean(first), mean(second), judges, majority=majority)
-        return compare([one - two for one, two in zip(first, second, strict=True)], noise)
+        noise = noise_of(
+            metric,
+            mean(our_values),
+            mean(their_values),
+            judges,
+            majority=self.majority(row),
+        )
+        return compare(differences, noise)
 
     def majority(self, row: str) -> float | None:
         """Returns the share of the largest class in a row's test records, averaged over seeds.
 
         None where it was not measured.
         """
-        values = [value for value in self.of(row, "majority").values() if value is not None]
-        return mean(values) if values else None
+        values = self.of(row, "majority").values()
+        measured = [value for value in values if value is not None]
+        return mean(measured) if measured else None
 
 
 def read_scores(path: Path) -> Scores:
     """Returns the scores in a results.csv. Raises RunFolderError where it cannot be read."""
     try:
-        return scores(csv.DictReader(io.StringIO(path.read_text(encoding="utf-8"))))
+        text = path.read_text(encoding="utf-8")
+        records = csv.DictReader(io.StringIO(text))
+        return scores(records)
     except (OSError, KeyError, ValueError) as reason:
         raise RunFolderError(f"cannot read {path}: {reason}") from None
 
 
 def scores(records: Iterable[Record]) -> Scores:
     """Returns the scores over all test records; the parts of a row count once all have ended."""
-    # (row, seed) -> part -> metric -> value
-    cells: dict[tuple[str, int], dict[str, dict[str, float | None]]] = {}
+    # (row, seed) -> part -> its metrics
+    cells: dict[tuple[str, int], dict[str, Metrics]] = {}
     states: dict[str, dict[tuple[int, str], str]] = {}
     seeded = set()
     for record in records:
-        row, seed, part = record["label"], int(record["seed"]), record["part"]
-        states.setdefault(row, {})[seed, part] = record["state"]
+        row = record["label"]
+        seed = int(record["seed"])
+        part = record["part"]
+        states_of_row = states.setdefault(row, {})
+        states_of_row[seed, part] = record["state"]
         if record["noise"] == "seeded":
             seeded.add(row)
-        metrics = cells.setdefault((row, seed), {}).setdefault(part, {})
+        parts = cells.setdefault((row, seed), {})
+        metrics = parts.setdefault(part, {})
         # A site's own numbers are no part of the row's; a cell that has not ended has no metric.
-        if record["metric"] and not record["site"]:
-            metrics[record["metric"]] = float(record["value"]) if record["value"] else None
+        metric = record["metric"]
+        if metric and not record["site"]:
+            value = record["value"]
+            metrics[metric] = float(value) if value else None
+    states_by_row = {row: tuple(by_cell.values()) for row, by_cell in states.items()}
+    return Scores(_by_metric(cells), states_by_row, frozenset(seeded))
+
+
+def _by_metric(
+    cells: Mapping[tuple[str, int], Mapping[str, Metrics]],
+) -> dict[str, dict[str, dict[int, float | None]]]:
+    """The values as `Scores` holds them, one for all parts of a row and seed."""
     values: dict[str, dict[str, dict[int, float | None]]] = {}
     for (row, seed), parts in cells.items():
         for metric, value in _of_all_parts(parts).items():
-            values.setdefault(metric, {}).setdefault(row, {})[seed] = value
-    states_by_row = {row: tuple(by_cell.values()) for row, by_cell in states.items()}
-    return Scores(values, states_by_row, frozenset(seeded))
+            by_row = values.setdefault(metric, {})
+            by_seed = by_row.setdefault(row, {})
+            by_seed[seed] = value
+    return values
 
 
-def _of_all_parts(parts: Mapping[str, Mapping[str, float | None]]) -> dict[str, float | None]:
+def _of_all_parts(parts: Mapping[str, Metrics]) -> Metrics:
     """The metrics of a row with one seed, from those of its parts."""
     # While a part has not ended, the others would pass for the whole.
     if not all(parts.values()):
         return {}
     metrics = dict.fromkeys(metric for part in parts.values() for metric in part)
+    # Parts whose records were not counted weigh the same.
     records = [part.get("records") or 1.0 for part in parts.values()]
-    return {
-        metric: _whole(metric, [part.get(metric) for part in parts.values()], records)
-        for metric in metrics
-    }
+    whole: Metrics = {}
+    for metric in metrics:
+        values = [part.get(metric) for part in parts.values()]
+        whole[metric] = _whole(metric, values, records)
+    return whole
 
 
 def _whole(metric: str, values: Sequence[float | None], records: Sequence[float]) -> float | None:
@@ -123,4 +154,5 @@ def _whole(metric: str, values: Sequence[float | None], records: Sequence[float]
         return max(measured)
     if metric not in QUALITY:
         return sum(measured)
-    return sum(n * value for n, value in zip(records, measured, strict=True)) / sum(records)
+    weighted = [n * value for n, value in zip(records, measured, strict=True)]
+    return sum(weighted) / sum(records)

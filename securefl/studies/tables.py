@@ -52,7 +52,8 @@ def sections(study: Study, study_rows: Sequence[Row]) -> Iterator[tuple[str, lis
         yield "", list(study_rows)
         return
     for level in study.axes[axis]:
-        yield level.label, [row for row in study_rows if row.labels.get(axis) == level.label]
+        members = [row for row in study_rows if row.labels.get(axis) == level.label]
+        yield level.label, members
     outside = [row for row in study_rows if axis not in row.labels]
     if outside:
         yield "Baselines", outside
@@ -65,14 +66,19 @@ def _long(
     metrics = [metric for metric in study.metrics if metric != "epsilon"]
     titles = [title_of(metric) for metric in metrics]
     with_differences = any(row.label in compared.comparisons for row in members)
-    last = [f"difference in {titles[0]}"] if with_differences else []
-    yield from _head(["", *titles, "epsilon", *last])
+    head = ["", *titles, "epsilon"]
+    if with_differences:
+        head.append(f"difference in {titles[0]}")
+    yield from _head(head)
     for row in members:
         # The section's heading has said where the row lies on that axis.
         label = row.named(without=(study.table.sections,))
         values = [_spread(scores, row.label, metric) for metric in metrics]
-        difference = [_difference(compared, row.label)] if with_differences else []
-        yield _line([label, *values, _claim(scores, row.label), *difference])
+        claim = _claim(scores, row.label)
+        parts = [label, *values, claim]
+        if with_differences:
+            parts.append(_difference(compared, row.label))
+        yield _line(parts)
 
 
 def _wide(
@@ -81,7 +87,8 @@ def _wide(
     """The first metric at every level of the columns, then differences, then rows beside them."""
     wide, titles = lines(study, members)
     if wide:
-        yield from _head([title_of(study.metrics[0]), *titles])
+        metric = title_of(study.metrics[0])
+        yield from _head([metric, *titles])
     for line in wide:
         values = [_value(study, scores, row) for row in line.rows]
         yield _line([line.label, *values])
@@ -105,16 +112,19 @@ def _wide_differences(
     chosen = [line for line in wide if any(map(has_difference, line.rows))]
     if not chosen:
         return
-    columns = [
-        column
-        for column in range(len(titles))
-        if any(has_difference(line.rows[column]) for line in chosen)
-    ]
+    columns = []
+    for column in range(len(titles)):
+        rows_of_column = [line.rows[column] for line in chosen]
+        if any(map(has_difference, rows_of_column)):
+            columns.append(column)
     yield ""
-    first = f"difference in {title_of(study.metrics[0])}"
-    yield from _head([first, *(titles[column] for column in columns)])
+    metric = title_of(study.metrics[0])
+    titles_of_columns = [titles[column] for column in columns]
+    yield from _head([f"difference in {metric}", *titles_of_columns])
     for line in chosen:
-        yield _line([line.label, *(_difference(compared, line.rows[column]) for column in columns)])
+        rows_of_line = [line.rows[column] for column in columns]
+        values = [_difference(compared, row) for row in rows_of_line]
+        yield _line([line.label, *values])
 
 
 def lines(study: Study, members: Sequence[Row]) -> tuple[list[Line], list[str]]:
@@ -130,24 +140,31 @@ def lines(study: Study, members: Sequence[Row]) -> tuple[list[Line], list[str]]:
     grid = [row for row in members if row.baseline is None]
     wide = []
     # Rows that differ in the columns' axis alone share a line.
-    for labels in dict.fromkeys(_labels_on(axes, row) for row in grid):
+    distinct_labels = dict.fromkeys(_labels_on(axes, row) for row in grid)
+    for labels in distinct_labels:
         point = dict(zip(axes, labels, strict=True))
         places = [_find(members, baseline, point) for baseline in baselines]
-        places += [_find(members, None, {**point, columns: level}) for level in levels]
+        for level in levels:
+            point_of_column = {**point, columns: level}
+            places.append(_find(members, None, point_of_column))
         words = [label_in_words(axis, label) for axis, label in point.items()]
-        wide.append(Line(", ".join(words) or study.name, tuple(places)))
+        # The line of a study whose only axis is the columns' has no words.
+        line_label = ", ".join(words) or study.name
+        wide.append(Line(line_label, tuple(places)))
     wide += _baselines_across(members, columns, section, levels, gaps=len(baselines))
-    level_titles = [f"{columns.rpartition('.')[2]} {level}" for level in levels]
+    # The last part of a key says enough: "clip" for "training.clip".
+    _, _, short_name = columns.rpartition(".")
+    level_titles = [f"{short_name} {level}" for level in levels]
     return wide, [*baselines, *level_titles]
 
 
 def _baselines_by_line(study: Study, axes: Sequence[str], columns: str) -> list[str]:
     """The baselines that differ from line to line, but not from column to column."""
-    labels = [
-        baseline.label
-        for baseline in study.baseline
-        if columns not in baseline.cross and {*axes} & {*baseline.cross}
-    ]
+    labels = []
+    for baseline in study.baseline:
+        shares_an_axis = not set(axes).isdisjoint(baseline.cross)
+        if shares_an_axis and columns not in baseline.cross:
+            labels.append(baseline.label)
     return list(dict.fromkeys(labels))
 
 
@@ -165,11 +182,15 @@ def _baselines_across(
 ) -> list[Line]:
     """The baselines that differ from column to column, as lines of their own."""
     across: dict[str, list[str | None]] = {}
+    width = gaps + len(levels)
     for row in members:
-        if row.baseline is not None and columns in row.labels:
-            label = row.named(without=(section, columns))
-            places = across.setdefault(label, [None] * (gaps + len(levels)))
-            places[gaps + levels.index(row.labels[columns])] = row.label
+        if row.baseline is None or columns not in row.labels:
+            continue
+        label = row.named(without=(section, columns))
+        places = across.setdefault(label, [None] * width)
+        level = row.labels[columns]
+        column = gaps + levels.index(level)
+        places[column] = row.label
     return [Line(label, tuple(places)) for label, places in across.items()]
 
 
@@ -177,11 +198,14 @@ def _find(members: Sequence[Row], baseline: str | None, point: Mapping[str, str]
     """The row of a baseline, or of the grid, that lies on the point as far as it has its axes."""
     for row in members:
         label = None if row.baseline is None else row.baseline.label
-        if label == baseline and all(
-            row.labels.get(axis, level) == level for axis, level in point.items()
-        ):
+        if label == baseline and _is_at(row, point):
             return row.label
     return None
+
+
+def _is_at(row: Row, point: Mapping[str, str]) -> bool:
+    # An axis that the row does not have cannot set it apart from the point.
+    return all(row.labels.get(axis, level) == level for axis, level in point.items())
 
 
 def _head(titles: Sequence[str]) -> Iterator[str]:
@@ -202,8 +226,8 @@ def _value(study: Study, scores: Scores, row: str | None) -> str:
 def _spread(scores: Scores, row: str, metric: str) -> str:
     """Mean and standard error with the cells that are missing, or why there is no number."""
     states = Counter(scores.states.get(row, ()))
-    values = scores.of(row, metric)
-    measured = [value for value in values.values() if value is not None]
+    values = scores.of(row, metric).values()
+    measured = [value for value in values if value is not None]
     if not values:
         failed = states[CellState.FAILED]
         return f"failed ({failed})" if failed else "missing"
@@ -213,26 +237,34 @@ def _spread(scores: Scores, row: str, metric: str) -> str:
     mean, error = mean_and_error(measured)
     number = f"{mean:.0f}" if metric in COUNTS else with_error(mean, error)
     remarks = _remarks(states, len(measured))
-    return f"{number} ({', '.join(remarks)})" if remarks else number
+    if not remarks:
+        return number
+    words = ", ".join(remarks)
+    return f"{number} ({words})"
 
 
 def _remarks(states: Mapping[str, int], measured: int) -> list[str]:
     """Cells of a row that did not end well, and how many have ended while some are missing."""
     remarks = []
     for state in (CellState.FAILED, CellState.OUT_OF_BUDGET):
-        if states.get(state):
-            remarks.append(f"{states[state]} {state}")
-    # Cells that are still to come: the mean is over fewer seeds than the study has.
-    if {*states} - {CellState.DONE, CellState.FAILED, CellState.OUT_OF_BUDGET}:
+        count = states.get(state, 0)
+        if count:
+            remarks.append(f"{count} {state}")
+    ended = {CellState.DONE, CellState.FAILED, CellState.OUT_OF_BUDGET}
+    still_to_come = set(states) - ended
+    # Then the mean is over fewer seeds than the study has.
+    if still_to_come:
         remarks.append(f"n={measured}")
     return remarks
 
 
 def _claim(scores: Scores, row: str) -> str:
     """The largest epsilon of the seeds; empty while no cell has ended."""
-    claims = [value for value in scores.of(row, "epsilon").values() if value is not None]
+    epsilons = scores.of(row, "epsilon").values()
+    claims = [value for value in epsilons if value is not None]
     if claims:
-        return f"{max(claims):.2f}" + (" (seeded)" if row in scores.seeded else "")
+        mark = " (seeded)" if row in scores.seeded else ""
+        return f"{max(claims):.2f}{mark}"
     # Without a claim there is no epsilon, but there are other numbers once a cell has ended.
     has_ended = scores.of(row, "records") or scores.of(row, "accuracy")
     return NO_CLAIM if has_ended else ""
