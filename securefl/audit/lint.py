@@ -11,10 +11,9 @@ from securefl.privacy.lint.case import Case, Finding
 from securefl.privacy.lint.lint import lint
 from securefl.runs.cell import Cell, CellState
 from securefl.runs.folder import RunFolder
-from securefl.runs.lineage import seeded_earlier
+from securefl.runs.lineage import Entries, seeded_earlier
 from securefl.scenario import catalog
 
-Entries = list[dict[str, Any]]
 MAX_LABELS = 3  # rows that are named behind a mistake; the others are counted
 
 

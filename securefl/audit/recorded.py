@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 
-from securefl.audit.replay import Replay, TranscriptLine
+from securefl.audit.replay import Replay
 from securefl.errors import ScenarioError, SecureflError
 from securefl.files import read_lines
 from securefl.privacy.events import SampledGaussian
@@ -49,9 +49,7 @@ def same_run(cell: Cell, played: Replay) -> str:
     Raises:
         SecureflError: the replay is another run, so that its audit would be of nobody's.
     """
-    stored: list[TranscriptLine] = [
-        dict(line) for line in read_lines(cell.folder / "transcript.jsonl")
-    ]
+    stored = read_lines(cell.folder / "transcript.jsonl")
     if not played.assembled.scenario.repeatable:
         if _outline(stored) != _outline(played.transcript):
             raise SecureflError("the replay is not the run: who saw what in which round differs")

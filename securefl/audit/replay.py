@@ -4,7 +4,7 @@ import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TypedDict
 
 from torch import Tensor
 
@@ -22,7 +22,26 @@ from securefl.scenario.assemble.parts import Parts, parts
 from securefl.scenario.scenario import Scenario
 
 OnRound = Callable[[RoundRecord], None]
-TranscriptLine = dict[str, Any]
+
+
+class TranscriptLine(TypedDict):
+    """A line of transcript.jsonl, with the types that JSON gives back: lists for tuples.
+
+    Attributes:
+        round: number of the round.
+        party: that saw something.
+        kind: of thing that it saw.
+        about: clients that the thing is about.
+        shape: of its values.
+        bytes: its size.
+    """
+
+    round: int
+    party: str
+    kind: str
+    about: list[int]
+    shape: list[int]
+    bytes: int
 
 
 @dataclass(frozen=True)
@@ -98,11 +117,12 @@ def replay(
             rounds=scenario.rounds if rounds is None else rounds,
             observer=Watchers(watchers),
         ):
+            record = played.record
             for watcher in watchers:
-                watcher.finish(played.record)
-            transcript += [_line(played.record.round, header) for header in played.observed]
+                watcher.finish(record)
+            transcript += [_line(record.round, header) for header in played.observed]
             state = played.state
-            on_round(played.record)
+            on_round(record)
         ledger = Path(ledgers) / f"{watchers[0].target}.jsonl"
         spent = dict(past_of(ledger).events) if ledger.exists() else {}
     knowledge = tuple(watcher.known(state.weights) for watcher in watchers)

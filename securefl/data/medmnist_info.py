@@ -5,6 +5,7 @@ Source: Yang et al., "MedMNIST v2", Scientific Data 2023, and "MedMNIST+", 2024 
 
 import ast
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from importlib.util import find_spec
@@ -28,6 +29,28 @@ class Splits(NamedTuple):
     train: int
     val: int
     test: int
+
+
+class Entry(NamedTuple):
+    """One set in the table of the medmnist package.
+
+    Attributes:
+        urls: size -> where it is published.
+        md5s: size -> of the file, 32 hexadecimal digits.
+        kind: of task, in MedMNIST's words.
+        classes: how many labels it names.
+        channels: of an image.
+        records: in each part of the split.
+        license: of the images.
+    """
+
+    urls: dict[int, str]
+    md5s: dict[int, str]
+    kind: str
+    classes: int
+    channels: int
+    records: Splits
+    license: str
 
 
 @dataclass(frozen=True)
@@ -87,41 +110,39 @@ def names() -> tuple[str, ...]:
 
 def sizes(name: str) -> tuple[int, ...]:
     """Returns the sizes in which a set is published, ascending."""
-    # The keys are MD5, MD5_64, MD5_128, ...
-    numbers = [key.partition("_")[2] for key in _table()[name] if key.startswith("MD5")]
-    return tuple(sorted(int(number or SMALLEST_SIDE) for number in numbers))
+    entry = _table()[name]
+    return tuple(sorted(entry.md5s))
 
 
 def source(name: str, size: int = SMALLEST_SIDE) -> Source:
     """Returns the published facts about one set in one size; both must exist."""
-    facts = _table()[name]
-    suffix = "" if size == SMALLEST_SIDE else f"_{size}"
+    entry = _table()[name]
     return Source(
         name=name,
         size=size,
-        url=facts[f"url{suffix}"],
-        md5=facts[f"MD5{suffix}"],
-        task=_task(name, size, facts),
-        records=Splits(**facts["n_samples"]),
-        license=facts["license"],
-        ordinal=facts["task"] == "ordinal-regression",
+        url=entry.urls[size],
+        md5=entry.md5s[size],
+        task=_task(name, size, entry),
+        records=entry.records,
+        license=entry.license,
+        ordinal=entry.kind == "ordinal-regression",
     )
 
 
-def _task(name: str, size: int, facts: dict[str, Any]) -> Task:
-    channels = int(facts["n_channels"])
+def _task(name: str, size: int, entry: Entry) -> Task:
     dimensions = 3 if name.endswith("3d") else 2
+    sides = [size] * dimensions
     return Task(
-        features=channels * size**dimensions,
-        classes=len(facts["label"]),
-        image=(channels, *[size] * dimensions),
-        multilabel=facts["task"] == "multi-label, binary-class",
+        features=entry.channels * size**dimensions,
+        classes=entry.classes,
+        image=(entry.channels, *sides),
+        multilabel=entry.kind == "multi-label, binary-class",
     )
 
 
 @lru_cache(maxsize=1)
-def _table() -> dict[str, dict[str, Any]]:
-    """Returns medmnist.INFO, read and not executed.
+def _table() -> dict[str, Entry]:
+    """Returns the sets of medmnist.INFO by name, read and not executed.
 
     Importing medmnist takes seconds and makes a folder in the home directory.
     """
@@ -131,9 +152,32 @@ def _table() -> dict[str, dict[str, Any]]:
     text = Path(package.submodule_search_locations[0], "info.py").read_text(encoding="utf-8")
     for node in ast.parse(text).body:
         if isinstance(node, ast.Assign) and _is_named(node, "INFO"):
-            table: dict[str, dict[str, Any]] = ast.literal_eval(node.value)
-            return table
+            table: dict[str, Mapping[str, Any]] = ast.literal_eval(node.value)
+            return {name: _entry(facts) for name, facts in table.items()}
     raise DataError("this version of the package medmnist has no table INFO: install medmnist 3")
+
+
+def _entry(facts: Mapping[str, Any]) -> Entry:
+    return Entry(
+        urls=_by_size(facts, "url"),
+        md5s=_by_size(facts, "MD5"),
+        kind=facts["task"],
+        classes=len(facts["label"]),
+        channels=int(facts["n_channels"]),
+        records=Splits(**facts["n_samples"]),
+        license=facts["license"],
+    )
+
+
+def _by_size(facts: Mapping[str, Any], key: str) -> dict[int, str]:
+    """Returns size -> value of the keys MD5, MD5_64, MD5_128, ..., or of url in the same way."""
+    values = {}
+    for name, value in facts.items():
+        stem, _, number = name.partition("_")
+        if stem == key:
+            size = int(number) if number else SMALLEST_SIDE
+            values[size] = value
+    return values
 
 
 def _is_named(assignment: ast.Assign, name: str) -> bool:

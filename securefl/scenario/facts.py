@@ -5,7 +5,7 @@ shows, in a weight, a bound or a refusal.
 """
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import cached_property, lru_cache
 from typing import Any
 
@@ -167,15 +167,15 @@ class Facts:
         return sum(trained)
 
     @cached_property
-    def practice(self) -> dict[str, Any]:
+    def practice(self) -> Mapping[str, str | list[str]]:
         """How training treats the records, in the words of the table [practice]."""
-        holding = [
-            layer
-            for layer in self.model.modules()
-            if [*layer.parameters(recurse=False), *layer.buffers(recurse=False)]
-        ]
-        layers = sorted({type(layer).__name__ for layer in holding})
-        return {**self.trainer.practice, "layers": layers}
+        layers = set()
+        for layer in self.model.modules():
+            numbers = [*layer.parameters(recurse=False), *layer.buffers(recurse=False)]
+            # Only layers that hold numbers can treat the records in a way of their own.
+            if numbers:
+                layers.add(type(layer).__name__)
+        return {**self.trainer.practice, "layers": sorted(layers)}
 
     def plan_without_noise(self, client: int) -> DpPlan:
         """Returns the public constants of a client's DP mechanism, without noise.
@@ -253,7 +253,7 @@ class Facts:
         return self.channel.terms(sketch, **self.channel_options)
 
 
-def _in_force(table: object, defaults: Any) -> dict[str, Any]:
+def _in_force(table: object, defaults: Mapping[str, Any]) -> Mapping[str, Any]:
     """Returns the values of a table for some keys, with their defaults filled in."""
     given = {key: getattr(table, key) for key in defaults}
     return {key: defaults[key] if value is None else value for key, value in given.items()}

@@ -1,7 +1,8 @@
 """What `securefl validate` says about a scenario."""
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from securefl.privacy.chain import seeded_mark
 from securefl.privacy.lint.case import Case
@@ -12,11 +13,31 @@ from securefl.scenario.scenario import load_scenario
 from securefl.scenario.summary import summary
 
 
-def explain(path: Path, overrides: tuple[str, ...]) -> tuple[str, dict[str, Any]]:
-    """Describes a scenario and lists the named mistakes in it.
+class Facts(NamedTuple):
+    """The facts about a valid scenario, for programs.
 
-    Returns:
-        The description for people, and the same facts for programs.
+    Attributes:
+        valid: True; a scenario that is not raises.
+        scenario: resolved.
+        lint: the named mistakes and remarks, one a line.
+        seeded_before: earlier runs of the chain whose noise came from a seed.
+    """
+
+    valid: bool
+    scenario: Mapping[str, Any]
+    lint: list[str]
+    seeded_before: list[str]
+
+
+class Explanation(NamedTuple):
+    """A description for people, and the same facts for programs."""
+
+    text: str
+    facts: Facts
+
+
+def explain(path: Path, overrides: tuple[str, ...]) -> Explanation:
+    """Describes a scenario and lists the named mistakes in it.
 
     Raises:
         ScenarioError: the scenario is wrong, or the run that it continues is not there.
@@ -37,10 +58,10 @@ def explain(path: Path, overrides: tuple[str, ...]) -> tuple[str, dict[str, Any]
             f"goes on from {scenario.init_from}, which spent epsilon {spent:.4g} of the "
             f"{scenario.privacy.epsilon:g}{seeded_mark('system', seeded)}"
         )
-    facts = {
-        "valid": True,
-        "scenario": resolved,
-        "lint": [f"{finding.name}: {finding.message}" for finding in findings],
-        "seeded_before": list(seeded),
-    }
-    return "\n".join(lines), facts
+    facts = Facts(
+        valid=True,
+        scenario=resolved,
+        lint=[f"{finding.name}: {finding.message}" for finding in findings],
+        seeded_before=list(seeded),
+    )
+    return Explanation("\n".join(lines), facts)

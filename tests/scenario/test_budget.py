@@ -103,6 +103,6 @@ def test_validate_refuses_before_anything_runs(tmp_path: Path) -> None:
     file.write_text(HEART, encoding="utf-8")
     text, facts = explain(file, ())
     assert "client 2 leaves in round " in text
-    assert facts["valid"]
+    assert facts.valid
     with pytest.raises(BudgetExceeded, match="no client can pay for it within epsilon 3"):
         explain(file, ("privacy.noise_multiplier=0.5",))

@@ -126,10 +126,12 @@ def _taken(
     provided: Parameters,
     needs: Sequence[str],
     parameters: Parameters,
-) -> dict[str, Any]:
+) -> Parameters:
     """Returns the arguments that one function of an attack takes.
 
     The functions of an attack share its parameters, and each takes its own part of them.
     """
-    given = {key: value for key, value in provided.items() if key in needs} | dict(parameters)
-    return {key: given[key] for key in inspect.signature(function).parameters if key in given}
+    given = {key: value for key, value in provided.items() if key in needs}
+    given |= parameters
+    names = inspect.signature(function).parameters
+    return {name: given[name] for name in names if name in given}

@@ -44,7 +44,7 @@ def validate(scenario: ScenarioFile, overrides: Overrides = None, display: Shown
     from securefl.ui.validate import explain
 
     text, facts = explain(scenario, tuple(overrides or ()))
-    make_display(display).line(text, **facts)
+    make_display(display).line(text, **facts._asdict())
 
 
 def run(

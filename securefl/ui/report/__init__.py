@@ -1,9 +1,9 @@
 """One static HTML page from a run folder, with the audits in it."""
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
 
@@ -20,6 +20,51 @@ from securefl.ui.report.remarks import remarks_in
 Group = list[tuple[Mapping[str, Any], Cell]]  # resolved scenarios and their cells
 
 VALIDATION = "judged on VALIDATION records: for choosing, not for results"
+
+
+class ReportLine(NamedTuple):
+    """A line of the page's table.
+
+    Attributes:
+        cells: the label and the metrics, as text.
+        state: of the cells behind it, in words.
+        worst: state that colours the line; "" for none.
+        remarks: below the state.
+    """
+
+    cells: list[str]
+    state: str
+    worst: str
+    remarks: list[str]
+
+
+class LabelledScenario(NamedTuple):
+    """A label, and the values in force in its first cell."""
+
+    label: str
+    in_force: Mapping[str, Any]
+
+
+class RunsPart(NamedTuple):
+    """The page's part on the runs of a folder.
+
+    Attributes:
+        columns: heads of the table.
+        rows: its lines.
+        notes: below the table.
+        environment: in which the runs were made, as env.json holds it.
+        scenario: the text that was given.
+        tables: Markdown of a study; "" without one.
+        resolved: the scenarios, one a label.
+    """
+
+    columns: tuple[str, ...]
+    rows: list[ReportLine]
+    notes: Sequence[str]
+    environment: Mapping[str, Any]
+    scenario: str
+    tables: str
+    resolved: list[LabelledScenario]
 
 
 def write_report(path: Path) -> Path:
@@ -51,7 +96,7 @@ def write_report(path: Path) -> Path:
     return target
 
 
-def _run(path: Path) -> dict[str, Any]:
+def _run(path: Path) -> RunsPart:
     """Returns what the page says of the runs in a folder."""
     folder = RunFolder.open(path)
     remarks = remarks_in(path)
@@ -59,15 +104,15 @@ def _run(path: Path) -> dict[str, Any]:
     rows += [_refused(label, reason) for label, reason in remarks.refused.items()]
     scenarios = _first_scenarios(folder)
     tables = path / "tables.md"
-    return {
-        "columns": COLUMNS,
-        "rows": rows,
-        "notes": remarks.notes,
-        "environment": read_json(path / "env.json"),
-        "scenario": folder.request().text,
-        "tables": tables.read_text(encoding="utf-8") if tables.is_file() else "",
-        "resolved": [{"label": label, "values": values} for label, values in scenarios.items()],
-    }
+    return RunsPart(
+        columns=COLUMNS,
+        rows=rows,
+        notes=remarks.notes,
+        environment=read_json(path / "env.json"),
+        scenario=folder.request().text,
+        tables=tables.read_text(encoding="utf-8") if tables.is_file() else "",
+        resolved=[LabelledScenario(label, values) for label, values in scenarios.items()],
+    )
 
 
 def _groups(folder: RunFolder) -> dict[str, Group]:
@@ -76,11 +121,14 @@ def _groups(folder: RunFolder) -> dict[str, Group]:
     request = folder.request()
     for use in request.uses:
         label = f"{use.label}, {use.part}" if use.part else use.label
-        groups.setdefault(label, []).append((request.cells[use.cell], folder.named(use.cell)))
+        scenario = request.cells[use.cell]
+        cell = folder.named(use.cell)
+        group = groups.setdefault(label, [])
+        group.append((scenario, cell))
     return groups
 
 
-def _line(label: str, group: Group) -> dict[str, Any]:
+def _line(label: str, group: Group) -> ReportLine:
     """Returns a line of the table: metrics over the seeds, states, and remarks."""
     statuses = [cell.status() for _, cell in group]
     states = Counter(status.state.value for status in statuses)
@@ -96,12 +144,12 @@ def _line(label: str, group: Group) -> dict[str, Any]:
     remarks += _losses(runs)
     worst = next((state for state in ("failed", "out of budget") if state in states), "")
     state = _states_in_words(states)
-    return {
-        "cells": cells(Row(label, runs, state)),
-        "state": state,
-        "worst": worst,
-        "remarks": list(dict.fromkeys(remarks)),
-    }
+    return ReportLine(
+        cells=cells(Row(label, runs, state)),
+        state=state,
+        worst=worst,
+        remarks=list(dict.fromkeys(remarks)),
+    )
 
 
 def _states_in_words(states: Counter[str]) -> str:
@@ -123,9 +171,9 @@ def _losses(runs: list[RunMetrics]) -> list[str]:
     return remarks
 
 
-def _refused(label: str, reason: str) -> dict[str, Any]:
+def _refused(label: str, reason: str) -> ReportLine:
     """Returns the line of a setting that was refused, and so has no run."""
-    return {"cells": cells(Row(label)), "state": reason, "worst": "refused", "remarks": []}
+    return ReportLine(cells(Row(label)), state=reason, worst="refused", remarks=[])
 
 
 def _first_scenarios(folder: RunFolder) -> dict[str, Mapping[str, Any]]:
