@@ -78,14 +78,17 @@ def normal_chances(z: Numbers) -> Numbers:
 
 def square_chances(squares: Numbers, degrees: Numbers | float) -> Numbers:
     """Returns the probability that a sum of squared normals is as extreme, either way."""
-    return np.asarray(2 * np.minimum(chi2.cdf(squares, degrees), chi2.sf(squares, degrees)))
+    at_most = chi2.cdf(squares, degrees)
+    at_least = chi2.sf(squares, degrees)
+    return np.asarray(2 * np.minimum(at_most, at_least))
 
 
 def binomial_chances(counts: Numbers, trials: int, rate: float) -> Numbers:
     """Returns the probability that a binomial count is as extreme, either way."""
-    low = binom.cdf(counts, trials, rate)
-    high = binom.sf(counts - 1, trials, rate)
-    return np.asarray(np.minimum(1.0, 2 * np.minimum(low, high)))
+    at_most = binom.cdf(counts, trials, rate)
+    at_least = binom.sf(counts - 1, trials, rate)
+    two_sided = 2 * np.minimum(at_most, at_least)
+    return np.asarray(np.minimum(1.0, two_sided))
 
 
 def cosine_chances(cosines: Numbers, coordinates: int) -> Numbers:
@@ -109,15 +112,22 @@ def histogram(what: str, counts: Numbers, trials: int, rate: float) -> Check:
 
     Values are merged, from the lowest on, until a bin expects `MIN_EXPECTED` of the counts.
     """
-    expected = len(counts) * binom.pmf(np.arange(trials + 1), trials, rate)
+    values = np.arange(trials + 1)
+    expected = len(counts) * binom.pmf(values, trials, rate)
     observed = np.bincount(counts.astype(np.int64), minlength=trials + 1)[: trials + 1]
     bins = _merged(expected)
     if len(bins) < 2:
         return Check(what, 1.0)
     in_theory = np.array([expected[part].sum() for part in bins])
     in_fact = np.array([observed[part].sum() for part in bins])
-    statistic = float((np.square(in_fact - in_theory) / in_theory).sum())
-    return Check(what, min(1.0, APPROXIMATE * float(chi2.sf(statistic, len(bins) - 1))))
+    surprise = np.square(in_fact - in_theory) / in_theory  # (bins,)
+    return _chi_square(what, float(surprise.sum()), bins=len(bins))
+
+
+def _chi_square(what: str, statistic: float, *, bins: int) -> Check:
+    # The counts add up to a known number: one degree of freedom less than bins.
+    chance = float(chi2.sf(statistic, bins - 1))
+    return Check(what, min(1.0, APPROXIMATE * chance))
 
 
 def _merged(expected: Numbers) -> list[slice]:
@@ -139,7 +149,8 @@ def shape(what: str, values: Tensor, *, bins: int) -> Check:
     expected = len(values) / bins
     if expected < MIN_EXPECTED:
         return Check(what, 1.0)
-    places = (torch.special.ndtr(values.double()) * bins).long().clamp(0, bins - 1)
+    quantiles = torch.special.ndtr(values.double())  # uniform on [0, 1] for standard normals
+    places = (quantiles * bins).long().clamp(0, bins - 1)
     counts = torch.bincount(places, minlength=bins).double()
     statistic = float((counts - expected).square().sum() / expected)
-    return Check(what, min(1.0, APPROXIMATE * float(chi2.sf(statistic, bins - 1))))
+    return _chi_square(what, statistic, bins=bins)

@@ -37,22 +37,26 @@ def size_checks(evidence: Evidence, *, scale: float, confidence: float) -> Check
         scale: booked standard deviation of the noise in a clipped sum.
         confidence: that every interval behind the figure covers.
     """
-    rounds, tensors = evidence.rounds, len(evidence.sizes)
-    steps = np.array([round.steps for round in rounds])
+    rounds = evidence.rounds
+    tensors = len(evidence.sizes)
+    steps = np.array([round.steps for round in rounds])  # (rounds,)
     # In units of the booked noise: right sums of squares are chi-square with these degrees.
-    squares = (
-        torch.stack([round.squares for round in rounds]).numpy() / scale**2
-    )  # (rounds, tensors)
+    sums_of_squares = torch.stack([round.squares for round in rounds]).numpy()
+    squares = sums_of_squares / scale**2  # (rounds, tensors)
     degrees = np.outer(steps, np.array(evidence.sizes))
-    by_tensor, degrees_by_tensor = squares.sum(axis=0), degrees.sum(axis=0)
+    by_tensor = squares.sum(axis=0)
+    degrees_by_tensor = degrees.sum(axis=0)
     all_steps = int(steps.sum())
-    means = evidence.sums.numpy() / scale / math.sqrt(max(1, all_steps))
-    sketches = torch.cat([torch.stack(round.vectors) for round in rounds if round.vectors])
-    vectors = sketches / scale  # (steps, c)
+    # A sum of n standard normals over the root of n is a standard normal.
+    means = evidence.sums.numpy() / scale / math.sqrt(max(1, all_steps))  # (d,)
+    by_coordinate = evidence.squares.numpy() / scale**2  # (d,)
+    sketches = [torch.stack(round.vectors) for round in rounds if round.vectors]
+    vectors = torch.cat(sketches) / scale  # (steps, c)
+    chances = square_chances(squares, degrees)  # (rounds, tensors)
     checks = [
         worst(
             "the variance of the noise",
-            square_chances(squares, degrees).reshape(-1),
+            chances.reshape(-1),
             label=lambda place: f" in round {place // tensors + 1}, tensor {place % tensors + 1}",
         ),
         worst(
@@ -62,7 +66,7 @@ def size_checks(evidence: Evidence, *, scale: float, confidence: float) -> Check
         ),
         worst(
             "the variance of the noise of a coordinate",
-            square_chances(evidence.squares.numpy() / scale**2, float(all_steps)),
+            square_chances(by_coordinate, float(all_steps)),
             label=lambda place: f" ({place})",
         ),
         worst(
@@ -74,12 +78,16 @@ def size_checks(evidence: Evidence, *, scale: float, confidence: float) -> Check
         shape("the shape of the noise", vectors.reshape(-1), bins=SHAPE_BINS),
     ]
     # One interval for each tensor and each round share the doubt.
-    each = 1 - (1 - confidence) / (tensors + len(rounds))
+    intervals = tensors + len(rounds)
+    each = 1 - (1 - confidence) / intervals
     low, high = _interval(by_tensor, degrees_by_tensor, each)
-    low_by_round, _ = _interval(squares.sum(axis=1), degrees.sum(axis=1), each)
+    by_round = squares.sum(axis=1)
+    degrees_by_round = degrees.sum(axis=1)
+    low_by_round, _ = _interval(by_round, degrees_by_round, each)
     figure = f"noise over clip is {low.min():.3f} to {high.max():.3f} of what was booked, by tensor"
     unsettled = []
-    if min(float(low.min()), float(low_by_round.min())) <= MIN_NOISE_SHARE:
+    lowest = min(float(low.min()), float(low_by_round.min()))
+    if lowest <= MIN_NOISE_SHARE:
         unsettled.append(f"{figure}: it holds from {MIN_NOISE_SHARE:g} on; more rounds narrow it")
     return Checked(checks, unsettled, figure)
 
@@ -87,14 +95,18 @@ def size_checks(evidence: Evidence, *, scale: float, confidence: float) -> Check
 def _by_step(evidence: Evidence, vectors: Tensor) -> Numbers:
     """The chances of the sum of squares of every tensor's sketch in every step, flat."""
     parts = torch.split(vectors.double(), list(evidence.sketched), dim=1)
-    squares = torch.stack([part.square().sum(dim=1) for part in parts], dim=1).numpy()
-    return square_chances(squares, np.array(evidence.sketched)).reshape(-1)
+    squares = [part.square().sum(dim=1) for part in parts]  # (steps,) each
+    by_step = torch.stack(squares, dim=1).numpy()  # (steps, tensors)
+    degrees = np.array(evidence.sketched)
+    return square_chances(by_step, degrees).reshape(-1)
 
 
 def _interval(squares: Numbers, degrees: Numbers, confidence: float) -> tuple[Numbers, Numbers]:
     """Lower and upper ends for the standard deviation over the booked one."""
     half = (1 - confidence) / 2
-    return np.sqrt(squares / chi2.isf(half, degrees)), np.sqrt(squares / chi2.ppf(half, degrees))
+    largest = chi2.isf(half, degrees)
+    smallest = chi2.ppf(half, degrees)
+    return np.sqrt(squares / largest), np.sqrt(squares / smallest)
 
 
 def fresh_checks(
@@ -144,7 +156,9 @@ def _vectors(evidence: Evidence, whose: str) -> tuple[Tensor, list[str]]:
         for number, round in enumerate(evidence.rounds)
         for step in range(round.steps)
     ]
-    return torch.stack(vectors) if vectors else torch.zeros(0, len(evidence.places)), names
+    if not vectors:
+        return torch.zeros(0, len(evidence.places)), names
+    return torch.stack(vectors), names
 
 
 def _pairs(rows: Tensor, names: Sequence[str]) -> Check:
@@ -158,20 +172,23 @@ def _pairs(rows: Tensor, names: Sequence[str]) -> Check:
     first = second = 0
     for start in range(0, len(rows), BLOCK):
         # Above the diagonal: each pair once, and no vector with itself.
-        cosines = (units[start : start + BLOCK] @ units.T).abs().triu(start + 1)
+        block = units[start : start + BLOCK]
+        cosines = (block @ units.T).abs().triu(start + 1)
         top = float(cosines.max())
         if top > largest:
-            place = int(cosines.argmax())
             largest = top
-            first, second = start + place // len(rows), place % len(rows)
-    chance = float(cosine_chances(np.array([largest]), rows.shape[1])[0]) * pairs
+            row, second = divmod(int(cosines.argmax()), len(rows))
+            first = start + row
+    (chance_of_one,) = cosine_chances(np.array([largest]), rows.shape[1])
+    chance = float(chance_of_one) * pairs
     return Check(f"{what} {names[first]} and {names[second]} ({largest:.2f})", min(1.0, chance))
 
 
 def _along(rows: Tensor, directions: Tensor) -> list[float]:
     """The projection of every row on the unit vector of its own direction."""
     units = torch.nn.functional.normalize(directions.double(), dim=1)
-    return [float(value) for value in (rows.double() * units).sum(dim=1)]
+    products = rows.double() * units  # (steps, c)
+    return [float(value) for value in products.sum(dim=1)]
 
 
 def _neighbours(evidence: Evidence) -> list[float]:
@@ -196,7 +213,9 @@ def _same_steps(now: Sequence[Tensor], before: Sequence[Tensor]) -> list[float]:
     steps = min(len(now), len(before))
     if not steps:
         return []
-    return _along(torch.stack([*now[:steps]]), torch.stack([*before[:steps]]))
+    rows = torch.stack([*now[:steps]])  # (steps, c)
+    directions = torch.stack([*before[:steps]])  # (steps, c)
+    return _along(rows, directions)
 
 
 def _tensors(evidence: Evidence, own: Tensor, scale: float) -> Check:
@@ -206,7 +225,8 @@ def _tensors(evidence: Evidence, own: Tensor, scale: float) -> Check:
     names: list[str] = []
     for (first, one), (second, other) in combinations(enumerate(parts), 2):
         width = min(one.shape[1], other.shape[1])
-        check = drift("", _along(other[:, :width], one[:, :width]), scale=scale)
+        along = _along(other[:, :width], one[:, :width])
+        check = drift("", along, scale=scale)
         chances.append(check.chance)
         names.append(f" {first + 1} and {second + 1}")
     return worst("the noise of tensors", np.array(chances), label=lambda place: names[place])

@@ -33,7 +33,8 @@ def _headlines(by_adversary: Mapping[str, Findings]) -> Iterator[str]:
     for name, findings in by_adversary.items():
         for headline in findings.headlines:
             if headline != NOTHING:
-                parties.setdefault(headline, []).append(name)
+                names_of_headline = parties.setdefault(headline, [])
+                names_of_headline.append(name)
     for headline, names in parties.items():
         yield f"finding: {', '.join(names)}: {headline}"
     if not parties:
@@ -60,10 +61,12 @@ def party_table(by_adversary: Mapping[str, Findings]) -> Iterator[str]:
     # Attacks keep the order in which the first adversary that ran them did.
     attacks = dict.fromkeys(attack for cells in columns for attack in cells)
     for attack in attacks:
-        rows.append([attack, *(cells.get(attack, "") for cells in columns)])
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+        scores = [cells.get(attack, "") for cells in columns]
+        rows.append([attack, *scores])
+    columns_of_table = zip(*rows, strict=True)
+    widths = [max(map(len, column)) for column in columns_of_table]
     for row in rows:
-        padded = (f"{cell:<{width}}" for cell, width in zip(row, widths, strict=True))
+        padded = [f"{cell:<{width}}" for cell, width in zip(row, widths, strict=True)]
         yield "  ".join(padded).rstrip()
 
 
@@ -80,7 +83,8 @@ def _of_line(line: Line) -> str:
     if line.verdict is Verdict.VIOLATED:
         return word
     if line.auc is not None:
-        return f"{line.auc:.3f}{MARK if line.is_finding else ''}"
+        mark = MARK if line.is_finding else ""
+        return f"{line.auc:.3f}{mark}"
     return word if line.verdict is Verdict.HOLDS else ""
 
 
@@ -88,7 +92,8 @@ def _of_exposure(exposure: Exposure) -> str:
     if exposure.measured is None:
         return ""
     _, measured, _, _ = exposure.cells
-    return f"{measured}{MARK if exposure.is_finding else ''}"
+    mark = MARK if exposure.is_finding else ""
+    return f"{measured}{mark}"
 
 
 def _wrapped(names: Sequence[str]) -> list[list[str]]:

@@ -57,7 +57,8 @@ class Probes(Canaries):
         dense: int = DENSE_GRADIENTS,
     ) -> None:
         super().__init__(d, norm=norm, stream=stream, limit=singles)
-        self.dense = torch.from_numpy(stream.bernoulli(dense * d, probability=0.5)).view(dense, d)
+        signs = stream.bernoulli(dense * d, probability=0.5)
+        self.dense = torch.from_numpy(signs).view(dense, d)
         self.evidence: Evidence | None = None
 
     @property
@@ -83,18 +84,23 @@ class Probes(Canaries):
                 ones, of which `RECORDS_PER_DENSE` neighbours share a gradient.
         """
         members = self.members
-        single = places < len(members)
+        single = places < len(members)  # (k,)
         chosen = members[places[single]]
-        values = (self.norm * self.signs[chosen]).float()
-        rows[single.nonzero()[:, 0], self.coordinates[chosen]] = values
+        values = self.norm * self.signs[chosen]
+        numbers_of_rows = single.nonzero()[:, 0]
+        coordinates = self.coordinates[chosen]
+        rows[numbers_of_rows, coordinates] = values.float()
         dense = places[~single] - len(members)
         if len(dense):
-            rows[~single] = self.dense_gradients(dense // RECORDS_PER_DENSE)
+            groups = dense // RECORDS_PER_DENSE
+            rows[~single] = self.dense_gradients(groups)
 
     def dense_gradients(self, groups: Tensor) -> Tensor:
         """Returns (k, d), the dense gradients of these groups (k,)."""
         signs = self.dense[groups].float() * 2 - 1
-        return signs * (self.norm / math.sqrt(max(1, self.dense.shape[1])))
+        d = self.dense.shape[1]
+        size = self.norm / math.sqrt(max(1, d))  # of a coordinate
+        return signs * size
 
 
 class WatchedDpSgd(DpSgd):
@@ -151,13 +157,16 @@ class WatchedDpSgd(DpSgd):
         # This call is the first sign that the step before has ended.
         self._evidence.end_step(weights, unit=self._unit)
         parameters: list[Any] = list(self.module.parameters())
-        real = self._real_gradients(examples, chosen[chosen < len(examples)], parameters)  # (k, d)
-        places = chosen[chosen >= len(examples)] - len(examples)
+        is_real = chosen < len(examples)  # probes come after the records
+        real = self._real_gradients(examples, chosen[is_real], parameters)  # (k, d)
+        places = chosen[~is_real] - len(examples)
         self._note(weights, chosen, real.double(), places)
-        rows = self._rows(len(real) + len(places))
-        rows[: len(real)] = real
-        self._probes.write(rows[len(real) :], places)
-        for p, part in zip(parameters, torch.split(rows, self._sizes, dim=1), strict=True):
+        count = len(real)
+        rows = self._rows(count + len(places))
+        rows[:count] = real
+        self._probes.write(rows[count:], places)
+        parts = torch.split(rows, self._sizes, dim=1)
+        for p, part in zip(parameters, parts, strict=True):
             p.grad_sample = part.view(-1, *p.shape)
 
     def _rows(self, count: int) -> Tensor:
@@ -173,23 +182,29 @@ class WatchedDpSgd(DpSgd):
         clipping it bounds nothing.
         """
         alone = None
-        if len(chosen) > 1 and len(self._evidence.rounds[-1].members) == 0:
+        is_first_step = not self._evidence.rounds[-1].members
+        if is_first_step and len(chosen) > 1:
             super().per_example_gradients(examples, chosen[:1])
-            alone = torch.cat([p.grad_sample.flatten(1) for p in parameters], dim=1)[0]
+            alone = _flat_gradients(parameters)[0]  # (d,)
             self._optimizer.zero_grad(set_to_none=True)
         super().per_example_gradients(examples, chosen)
-        rows = torch.cat([p.grad_sample.flatten(1) for p in parameters], dim=1)
+        rows = _flat_gradients(parameters)  # (k, d)
         if alone is not None:
-            change = float((rows[0] - alone).norm()) / max(float(alone.norm()), self._clip)
-            self._evidence.mixed = max(self._evidence.mixed, change)
+            difference = float((rows[0] - alone).norm())
+            # Relative to the clip where the gradient is shorter: rounding of tiny ones is harmless.
+            length = max(float(alone.norm()), self._clip)
+            self._evidence.mixed = max(self._evidence.mixed, difference / length)
         return rows
 
     def _note(self, weights: Tensor, chosen: Tensor, real: Tensor, places: Tensor) -> None:
         """Computes the clipped sum of the step, and where other clippings would have gone."""
-        singles = self._single_sums(places[places < len(self._probes.members)])
-        dense = self._dense_sums(places[places >= len(self._probes.members)])
-        total = gradient_sums(real, self._sizes, clip=self._clip) + dense + singles
-        whole = total.raw * clip_factors(total.raw.norm(), self._clip)
+        is_single = places < len(self._probes.members)
+        singles = self._single_sums(places[is_single])
+        dense = self._dense_sums(places[~is_single])
+        records = gradient_sums(real, self._sizes, clip=self._clip)
+        total = records + dense + singles
+        factor = clip_factors(total.raw.norm(), self._clip)
+        whole = total.raw * factor  # (d,) the clipped sum of unclipped gradients
         directions = {
             UNCLIPPED: total.raw - total.clipped,
             WHOLE: whole - total.clipped,
@@ -207,21 +222,38 @@ class WatchedDpSgd(DpSgd):
         """
         members = self._probes.members[places]
         raw = torch.zeros(sum(self._sizes), dtype=torch.float64)
-        raw[self._probes.coordinates[members]] = self._probes.norm * self._probes.signs[members]
+        coordinates = self._probes.coordinates[members]
+        raw[coordinates] = self._probes.norm * self._probes.signs[members]
         norm = torch.tensor(self._probes.norm, dtype=torch.float64)
         clipped = raw * clip_factors(norm, self._clip)
         return Sums(clipped, raw, clipped)
 
     def _sums_of_groups(self) -> Sums:
         """What one record of each dense gradient adds to a sum, (groups, d) each."""
-        rows = self._probes.dense_gradients(torch.arange(len(self._probes.dense))).double()
+        groups = torch.arange(len(self._probes.dense))
+        rows = self._probes.dense_gradients(groups).double()  # (groups, d)
         if not len(rows):
             return Sums(rows, rows, rows)
         sums = [gradient_sums(row[None], self._sizes, clip=self._clip) for row in rows]
-        return Sums(*(torch.stack(parts) for parts in zip(*sums, strict=True)))
+        return Sums(
+            clipped=torch.stack([each.clipped for each in sums]),
+            raw=torch.stack([each.raw for each in sums]),
+            by_tensor=torch.stack([each.by_tensor for each in sums]),
+        )
 
     def _dense_sums(self, places: Tensor) -> Sums:
         """Sums over the dense canaries at places (k,), which count the single ones as well."""
-        groups = (places - len(self._probes.members)) // RECORDS_PER_DENSE
-        counts = torch.bincount(groups, minlength=len(self._probes.dense)).double()
-        return Sums(*(counts @ rows for rows in self._of_groups))
+        places_of_dense = places - len(self._probes.members)
+        groups = places_of_dense // RECORDS_PER_DENSE
+        counts = torch.bincount(groups, minlength=len(self._probes.dense)).double()  # (groups,)
+        return Sums(
+            clipped=counts @ self._of_groups.clipped,
+            raw=counts @ self._of_groups.raw,
+            by_tensor=counts @ self._of_groups.by_tensor,
+        )
+
+
+def _flat_gradients(parameters: list[Any]) -> Tensor:
+    """(k, d), a row for each record of the last batch."""
+    by_tensor = [p.grad_sample.flatten(1) for p in parameters]
+    return torch.cat(by_tensor, dim=1)

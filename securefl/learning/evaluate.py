@@ -28,8 +28,11 @@ def predict(model: nn.Module, task: Task, features: Tensor) -> Tensor:
     """
     model.eval()
     with torch.no_grad():
-        parts = torch.split(features, RECORDS_AT_A_TIME)
-        return torch.cat([task.probabilities(model(task.inputs(part))) for part in parts])
+        probabilities = []
+        for part in torch.split(features, RECORDS_AT_A_TIME):
+            logits = model(task.inputs(part))
+            probabilities.append(task.probabilities(logits))
+        return torch.cat(probabilities)
 
 
 def measure(probabilities: Tensor, labels: Tensor) -> Metrics:
@@ -49,7 +52,8 @@ def measure(probabilities: Tensor, labels: Tensor) -> Metrics:
     if len(truth) == 0:
         return Metrics(0, None, None, None, None)
     counts = _counts(truth, classes=probabilities.shape[1])
-    majority = float((counts.max(axis=0) / len(truth)).mean())
+    largest_shares = counts.max(axis=0) / len(truth)
+    majority = float(largest_shares.mean())
     if not bool(torch.isfinite(probabilities).all()):
         return Metrics(len(truth), None, None, None, majority)
     scores = probabilities.numpy()
@@ -57,8 +61,13 @@ def measure(probabilities: Tensor, labels: Tensor) -> Metrics:
     accuracy = float((answers == truth).mean())
     if not (counts > 0).all():
         return Metrics(len(truth), accuracy, None, None, majority)
-    balanced = _balanced_accuracy(truth, answers)
-    return Metrics(len(truth), accuracy, balanced, _auc(truth, scores), majority)
+    return Metrics(
+        len(truth),
+        accuracy,
+        _balanced_accuracy(truth, answers),
+        _auc(truth, scores),
+        majority,
+    )
 
 
 def evaluate(model: nn.Module, task: Task, examples: Examples) -> Metrics:
@@ -69,7 +78,9 @@ def evaluate(model: nn.Module, task: Task, examples: Examples) -> Metrics:
 def _counts(truth: Labels, *, classes: int) -> Labels:
     """Returns (classes,) records of each class, or (2, classes) without and with each label."""
     if truth.ndim == 2:
-        return np.stack([(truth == 0).sum(axis=0), (truth == 1).sum(axis=0)])
+        without = (truth == 0).sum(axis=0)  # (classes,)
+        having = (truth == 1).sum(axis=0)  # (classes,)
+        return np.stack([without, having])
     return np.bincount(truth, minlength=classes)
 
 
@@ -92,8 +103,10 @@ def _balanced_accuracy(truth: Labels, answers: Labels) -> float:
 def _mean_recall(truth: Labels, answers: Labels) -> float:
     """Returns the mean over classes of the share of right answers; every class is in truth."""
     # scikit-learn's function gives the same bits, but takes as long as a small round of training.
-    right = np.bincount(truth[answers == truth], minlength=int(truth.max()) + 1)
-    return float(np.mean(right / np.bincount(truth)))
+    counts = np.bincount(truth)
+    right = np.bincount(truth[answers == truth], minlength=len(counts))
+    recalls = right / counts
+    return float(np.mean(recalls))
 
 
 def _auc(truth: Labels, scores: Scores) -> float:
@@ -103,4 +116,5 @@ def _auc(truth: Labels, scores: Scores) -> float:
         return float(roc_auc_score(truth, scores[:, 1]))
     members = truth if truth.ndim == 2 else truth[:, None] == np.arange(scores.shape[1])
     columns = zip(members.T, scores.T, strict=True)
-    return float(np.mean([roc_auc_score(*column) for column in columns]))
+    areas = [roc_auc_score(*column) for column in columns]
+    return float(np.mean(areas))

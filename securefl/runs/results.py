@@ -70,9 +70,11 @@ def _rows_of(
     if state.ended:
         metrics = with_marks(cell.metrics() or {}, scenario, cell)
     seed = scenario["seed"] if use.seed is None else use.seed
-    place = (use.cell, use.label, *(use.levels.get(axis, "") for axis in axes), use.part)
+    levels = [use.levels.get(axis, "") for axis in axes]
+    place = (use.cell, use.label, *levels, use.part)
     split_seed = scenario["data"]["split_seed"]
-    facts = (seed, split_seed, use.code, state.value, metrics.get("noise") or "")
+    noise = metrics.get("noise") or ""
+    facts = (seed, split_seed, use.code, state.value, noise)
     # A cell that has not ended keeps a row, so that a table shows what is missing.
     for number in _numbers(metrics) if metrics else [NO_NUMBER]:
         yield (*place, *facts, *number)
@@ -100,7 +102,8 @@ def write_results(folder: RunFolder) -> None:
     """Writes results.csv and timings.csv, and results.sqlite with a table of each."""
     tables = {"results": results(folder), "timings": timings(folder)}
     for name, table in tables.items():
-        write_atomic(folder.path / f"{name}.csv", _csv(table))
+        file = folder.path / f"{name}.csv"
+        write_atomic(file, _csv(table))
     write_atomic(folder.path / "results.sqlite", _sqlite(tables))
 
 
@@ -116,7 +119,9 @@ def _csv(table: Tidy) -> bytes:
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
     writer.writerow(table.columns)
-    writer.writerows(["" if value is None else value for value in row] for row in table.rows)
+    for row in table.rows:
+        values = ["" if value is None else value for value in row]
+        writer.writerow(values)
     return out.getvalue().encode()
 
 

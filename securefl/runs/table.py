@@ -32,16 +32,19 @@ def cells(row: Row) -> list[str]:
     """Returns a row as text; mean and standard error where there are several runs."""
     if not row.runs:
         return [row.label, row.note, *[""] * (len(COLUMNS) - 2)]
+    epsilon = _claim([run["epsilon"] for run in row.runs], "{:.2f}")
+    bytes_both_ways = mean(run["bytes_up"] + run["bytes_down"] for run in row.runs)
+    seconds = mean(run["seconds"] for run in row.runs)
     return [
         row.label,
         _quality([run["accuracy"] for run in row.runs]),
         _quality([run["balanced_accuracy"] for run in row.runs]),
         _quality([run["auc"] for run in row.runs]),
         _quality([run["majority"] for run in row.runs]),
-        _claim([run["epsilon"] for run in row.runs], "{:.2f}") + _seeded(row.runs),
+        epsilon + _seeded(row.runs),
         _claim([run["delta"] for run in row.runs], "{:g}"),
-        _size(mean(run["bytes_up"] + run["bytes_down"] for run in row.runs)),
-        f"{mean(run['seconds'] for run in row.runs):.1f}",
+        _size(bytes_both_ways),
+        f"{seconds:.1f}",
     ]
 
 
@@ -51,10 +54,13 @@ def plain(rows: Iterable[Row]) -> str:
     body = [cells(row) for row in rows]
     # A note spans all columns after the label, so it makes none of them wider.
     measured = [line for line in body if line[2]]
-    widths = [max(len(line[i]) for line in [head, *measured]) for i in range(len(COLUMNS))]
+    columns = zip(head, *measured, strict=True)
+    widths = [max(map(len, column)) for column in columns]
     widths[0] = max(len(line[0]) for line in [head, *body])
-    first, *rest = [_aligned(line, widths) for line in [head, *body]]
-    return "\n".join([first, "-" * len(first), *rest])
+    first = _aligned(head, widths)
+    rest = [_aligned(line, widths) for line in body]
+    rule = "-" * len(first)
+    return "\n".join([first, rule, *rest])
 
 
 def _aligned(line: Sequence[str], widths: Sequence[int]) -> str:
@@ -73,7 +79,8 @@ def mean_and_error(values: Sequence[float]) -> MeanAndError:
     """Returns the mean of some values, with the sample deviation over root n as its error."""
     if len(values) == 1:
         return MeanAndError(mean(values), None)
-    return MeanAndError(mean(values), stdev(values) / math.sqrt(len(values)))
+    error = stdev(values) / math.sqrt(len(values))
+    return MeanAndError(mean(values), error)
 
 
 def with_error(value: float, error: float | None, *, digits: int = 3) -> str:

@@ -66,7 +66,8 @@ class Row:
         levels = ", ".join(words)
         if self.baseline is None:
             return levels or self.study
-        return f"{self.baseline.label} ({levels})" if levels else self.baseline.label
+        name = self.baseline.label
+        return f"{name} ({levels})" if levels else name
 
     def is_on(self, choice: Choice) -> bool:
         """Whether the row lies on one of the chosen levels of every axis named."""
@@ -93,9 +94,11 @@ def expand(study: Study, *, remember: Remember) -> tuple[Planned, ...]:
     _check_axes_are_apart(study)
     _check_labels(study)
     written = json.dumps(study.model_dump(mode="json"))  # the order of axes and keys counts
-    cells = remember(
-        "studies", {"study": written}, lambda: [vars(planned) for planned in _expanded(study)]
-    )
+
+    def computed() -> list[dict[str, object]]:
+        return [vars(planned) for planned in _expanded(study)]
+
+    cells = remember("studies", {"study": written}, computed)
     return tuple(Planned(**cell) for cell in cells)
 
 
@@ -108,7 +111,8 @@ def rows(study: Study) -> Iterator[Row]:
     exclusions = [study.choice(chosen, "exclude") for chosen in study.exclude]
     used: set[int] = set()
     for levels in itertools.product(*study.axes.values()):
-        row = Row(dict(zip(study.axes, levels, strict=True)), None, study.name)
+        by_axis = dict(zip(study.axes, levels, strict=True))
+        row = Row(by_axis, None, study.name)
         matching = {number for number, choice in enumerate(exclusions) if row.is_on(choice)}
         used |= matching
         if not matching:
@@ -119,17 +123,19 @@ def rows(study: Study) -> Iterator[Row]:
     for baseline in study.baseline:
         crossed = study.crossed(baseline)
         for levels in itertools.product(*crossed.values()):
-            yield Row(dict(zip(crossed, levels, strict=True)), baseline, study.name)
+            by_axis = dict(zip(crossed, levels, strict=True))
+            yield Row(by_axis, baseline, study.name)
 
 
 def data_tables(study: Study, row: Row) -> list[Mapping[str, Any]]:
     """Returns the `data` table of each part of a row with the first seed, without defaults."""
     keys = _keys(study, row, 0)
     seeds = dict.fromkeys(study.seed_keys, study.seeds[0])
-    return [
-        _filled(study.base, [*keys, *part.items(), *seeds.items()]).get("data", {})
-        for part in _parts(row.baseline)
-    ]
+    tables = []
+    for part in _parts(row.baseline):
+        values = _filled(study.base, [*keys, *part.items(), *seeds.items()])
+        tables.append(values.get("data", {}))
+    return tables
 
 
 def _expanded(study: Study) -> Iterator[Planned]:
@@ -137,8 +143,9 @@ def _expanded(study: Study) -> Iterator[Planned]:
     from securefl.scenario.scenario import make_scenario
 
     _check_overrides(study)
+    numbered_seeds = list(enumerate(study.seeds))
     for row in rows(study):
-        for part, (nth, seed) in itertools.product(_parts(row.baseline), enumerate(study.seeds)):
+        for part, (nth, seed) in itertools.product(_parts(row.baseline), numbered_seeds):
             keys = _keys(study, row, nth)
             _check_seed_keys(study, row, {*dict(keys), *part})
             # Seeds are set after everything else, so that no level can fix one unnoticed.
@@ -148,7 +155,13 @@ def _expanded(study: Study) -> Iterator[Planned]:
                 scenario = make_scenario(values)
             except ScenarioError as reason:
                 raise ScenarioError(f"cell {row.label!r}: {reason}") from None
-            yield Planned(row.label, row.labels, seed, _part_label(part), scenario.resolved())
+            yield Planned(
+                row=row.label,
+                levels=row.labels,
+                seed=seed,
+                part=_part_label(part),
+                scenario=scenario.resolved(),
+            )
 
 
 def _keys(study: Study, row: Row, nth: int) -> list[tuple[str, Any]]:
@@ -193,9 +206,9 @@ def _check_labels(study: Study) -> None:
 
 def _check_axes_are_apart(study: Study) -> None:
     """Refuses an axis that sets what an earlier one has set: the earlier labels would be wrong."""
-    set_by = {
-        axis: {key for level in levels for key in level.keys} for axis, levels in study.axes.items()
-    }
+    set_by: dict[str, set[str]] = {}
+    for axis, levels in study.axes.items():
+        set_by[axis] = {key for level in levels for key in level.keys}
     for earlier, later in itertools.combinations(set_by, 2):
         for key, over in itertools.product(sorted(set_by[earlier]), sorted(set_by[later])):
             # Also a table that holds the key, such as "model" over "model.hidden".

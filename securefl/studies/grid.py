@@ -49,12 +49,13 @@ class Tally:
             running = {**self.running, event.job.cell.hash: 0}
             return replace(self, left=self.left - 1, running=running)
         if isinstance(event, Progressed):
-            return replace(self, running={**self.running, event.job.cell.hash: event.round})
+            running = {**self.running, event.job.cell.hash: event.round}
+            return replace(self, running=running)
         if isinstance(event, Finished):
-            running = {
-                cell: rounds for cell, rounds in self.running.items() if cell != event.job.cell.hash
-            }
-            return replace(self, running=running)._with_ended(event.state)
+            running = dict(self.running)
+            running.pop(event.job.cell.hash, None)
+            stopped = replace(self, running=running)
+            return stopped._with_ended(event.state)
         return self
 
     def _with_ended(self, state: CellState) -> "Tally":
@@ -80,8 +81,10 @@ def request_for(
     Raises:
         ScenarioError: no cell of the study has ended under an accepted version.
     """
-    _check_accepted(accepted, ended_under([plan.scenario for plan in planned], out))
-    uses, cells = [], {}
+    scenarios = [plan.scenario for plan in planned]
+    _check_accepted(accepted, ended_under(scenarios, out))
+    uses = []
+    cells = {}
     for plan in planned:
         # A cell under an accepted version keeps that version's name: it is read, not run again.
         code = _version(plan.scenario, out, accepted)
@@ -109,10 +112,12 @@ def ended_under(scenarios: Sequence[Resolved], out: Path) -> dict[str, int]:
     Only versions that the folder `out` has seen are looked for, and only those with a cell are
     returned.
     """
-    counts = {
-        code: sum(_has_ended(scenario, out, code) for scenario in scenarios) for code in _codes(out)
-    }
-    return {code: count for code, count in counts.items() if count}
+    counts = {}
+    for code in _codes(out):
+        count = sum(_has_ended(scenario, out, code) for scenario in scenarios)
+        if count:
+            counts[code] = count
+    return counts
 
 
 def _codes(out: Path) -> tuple[str, ...]:
@@ -150,8 +155,9 @@ class Grid:
         seeds_before: Counter[tuple[str, str]] = Counter()
         turns = []
         for use in missing:
-            turns.append(seeds_before[use.label, use.part])
-            seeds_before[use.label, use.part] += 1
+            row = (use.label, use.part)
+            turns.append(seeds_before[row])
+            seeds_before[row] += 1
         in_turn = sorted(zip(turns, missing, strict=True), key=lambda pair: pair[0])
         return [use for _, use in in_turn]
 
@@ -208,9 +214,10 @@ class Grid:
         left = Counter(rows.values())
         costs = self.costs()
         tally = replace(self._tally_before(todo), seconds_left=costs.seconds(left, jobs))
-        orders = [
-            Job(self.folder.named(use.cell), self.request.cells[use.cell], use.code) for use in todo
-        ]
+        orders = []
+        for use in todo:
+            scenario = self.request.cells[use.cell]
+            orders.append(Job(self.folder.named(use.cell), scenario, use.code))
         pace = _Pace()
         # A process takes seconds to import, so there are never more of them than cells.
         workers = min(jobs, len(orders))
@@ -276,7 +283,9 @@ def _version(scenario: Resolved, out: Path, accepted: tuple[str, ...]) -> str:
 
 
 def _has_ended(scenario: Resolved, out: Path, code: str) -> bool:
-    return Cell(out / "cells" / cell_hash(scenario, code=code)).status().state.ended
+    name = cell_hash(scenario, code=code)
+    cell = Cell(out / "cells" / name)
+    return cell.status().state.ended
 
 
 def _size(cell: Cell) -> int:

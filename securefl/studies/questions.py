@@ -50,7 +50,8 @@ def differences(study: Study, study_rows: Sequence[Row], scores: Scores) -> Diff
     for study_row in study_rows:
         if study_row.label in references:
             question = tuple(study_row.labels.get(axis, "") for axis in study.question)
-            questions[question] = (*questions.get(question, ()), study_row.label)
+            earlier_rows = questions.get(question, ())
+            questions[question] = (*earlier_rows, study_row.label)
     marked: set[str] = set()
     for members in questions.values():
         marked.update(_beyond_noise(members, comparisons, seeds))
@@ -60,14 +61,19 @@ def differences(study: Study, study_rows: Sequence[Row], scores: Scores) -> Diff
 def judged_by(study: Study, study_rows: Sequence[Row]) -> dict[str, Judges]:
     """Returns row -> the test records behind its numbers."""
     new_splits = "data.split_seed" in study.seed_keys and len(study.seeds) > 1
-    return {
-        row.label: judges_of(data_tables(study, row), new_splits=new_splits) for row in study_rows
-    }
+    judges = {}
+    for row in study_rows:
+        tables = data_tables(study, row)
+        judges[row.label] = judges_of(tables, new_splits=new_splits)
+    return judges
 
 
 def _judges_of_both(one: Judges, other: Judges) -> Judges:
     """The records behind a difference; the fewer where two rows are judged on different ones."""
-    return one._replace(records=min(one.records, other.records), same=one.same or other.same)
+    return one._replace(
+        records=min(one.records, other.records),
+        same=one.same or other.same,
+    )
 
 
 def _beyond_noise(
@@ -116,11 +122,11 @@ def _with_baseline(
 ) -> Iterator[tuple[str, str | None]]:
     """All rows with the baseline's row on the levels that they share with it."""
     cross = next(baseline.cross for baseline in study.baseline if baseline.label == label)
-    by_levels = {
-        frozenset(row.labels.items()): row.label
-        for row in study_rows
-        if row.baseline is not None and row.baseline.label == label
-    }
+    by_levels = {}
+    for row in study_rows:
+        if row.baseline is not None and row.baseline.label == label:
+            levels = frozenset(row.labels.items())
+            by_levels[levels] = row.label
     for row in study_rows:
         shared = [(axis, level) for axis, level in row.labels.items() if axis in cross]
         yield row.label, by_levels.get(frozenset(shared))

@@ -53,17 +53,19 @@ def compare(
         ScenarioError: the folders have nothing in common.
         RunFolderError: a folder is damaged.
     """
-    folders = RunFolder.open(first), RunFolder.open(second)
-    before = _scores(folders[0], sites=sites)
-    after = _scores(folders[1], sites=sites)
-    table = differences(before, after, metrics, _judges(folders[1], after))
+    first_folder = RunFolder.open(first)
+    second_folder = RunFolder.open(second)
+    before = _scores(first_folder, sites=sites)
+    after = _scores(second_folder, sites=sites)
+    judges = _judges(second_folder, after)
+    table = differences(before, after, metrics, judges)
     if not table:
         raise ScenarioError(
             f"{first} and {second} have no row, metric and seed in common that both measured"
         )
     display = make_display(style)
     display.remark(f"{second} minus {first}, paired by seed")
-    for change in changes(*folders):
+    for change in changes(first_folder, second_folder):
         display.remark(f"  {change}")
     for path, scored in ((first, before), (second, after)):
         if scored.seeded:
@@ -83,8 +85,9 @@ def differences(
     would look different by chance.
     """
     comparisons: dict[tuple[str, str], Comparison] = {}
-    for row in after.states:
-        for metric in metrics if row in before.states else ():
+    common_rows = [row for row in after.states if row in before.states]
+    for row in common_rows:
+        for metric in metrics:
             comparison = after.compare(row, row, metric, judges[row], than=before)
             if comparison is not None:
                 comparisons[row, metric] = comparison
@@ -104,16 +107,19 @@ def _judges(folder: RunFolder, scored: Scores) -> dict[str, Judges]:
     """Returns row -> the records that judge it; a site's records by their number in the results."""
     tables: dict[str, list[Mapping[str, Any]]] = {}
     for label, scenario, _ in folder.cells():
-        tables.setdefault(label, []).append(scenario["data"])
+        tables_of_row = tables.setdefault(label, [])
+        tables_of_row.append(scenario["data"])
     judges = {}
     for row in scored.states:
         label = row if row in tables else row.rpartition(" at ")[0]
         parts = {table.get("only"): table for table in tables[label]}
-        new_splits = len({table.get("split_seed") for table in tables[label]}) > 1
-        judges[row] = judges_of(list(parts.values()), new_splits=new_splits)
+        split_seeds = {table.get("split_seed") for table in tables[label]}
+        judges_of_row = judges_of(list(parts.values()), new_splits=len(split_seeds) > 1)
         counts = [int(count) for count in scored.of(row, "records").values() if count]
-        if row != label and counts:
-            judges[row] = judges[row]._replace(records=min(counts))
+        is_site = row != label
+        if is_site and counts:
+            judges_of_row = judges_of_row._replace(records=min(counts))
+        judges[row] = judges_of_row
     return judges
 
 
@@ -129,7 +135,8 @@ def changes(first: RunFolder, second: RunFolder) -> Iterator[str]:
         new = dict(_flat(after[row]))
         for key in sorted({*old, *new}):
             if old.get(key) != new.get(key):
-                lines[f"{key}: {_value(old, key)} -> {_value(new, key)}"] = None
+                line = f"{key}: {_value(old, key)} -> {_value(new, key)}"
+                lines[line] = None
     yield from lines
 
 

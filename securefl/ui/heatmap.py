@@ -46,8 +46,10 @@ class Panel(NamedTuple):
 def heat_map(study: Study, scores: Scores) -> str:
     """Returns the figure of a study's first metric; a field without a number stays empty."""
     panels = list(_panels(study, scores))
-    width = LABEL_WIDTH + FIELD_WIDTH * max(len(panel.titles) for panel in panels) + GAP
-    height = HEAD_HEIGHT + FIELD_HEIGHT * max(len(panel.rows) for panel in panels) + GAP
+    most_columns = max(len(panel.titles) for panel in panels)
+    most_rows = max(len(panel.rows) for panel in panels)
+    width = LABEL_WIDTH + FIELD_WIDTH * most_columns + GAP
+    height = HEAD_HEIGHT + FIELD_HEIGHT * most_rows + GAP
     across = min(PANELS_IN_A_LINE, len(panels))
     down = -(-len(panels) // PANELS_IN_A_LINE)  # rounded up
     metric = study.metrics[0].replace("_", " ")
@@ -58,8 +60,9 @@ def heat_map(study: Study, scores: Scores) -> str:
         '<rect width="100%" height="100%" fill="white"/>',
     ]
     for place, panel in enumerate(panels):
-        left = place % PANELS_IN_A_LINE * width
-        top = place // PANELS_IN_A_LINE * height
+        line, column = divmod(place, PANELS_IN_A_LINE)
+        left = column * width
+        top = line * height
         parts.append(f'<g transform="translate({left} {top})">')
         parts += _drawn(panel)
         parts.append("</g>")
@@ -70,12 +73,15 @@ def _panels(study: Study, scores: Scores) -> Iterator[Panel]:
     for heading, members in sections(study, list(rows(study))):
         table, titles = lines(study, members)
         # A section of baselines only has no table.
-        if table:
-            prefix = f"{study.table.columns} "
-            fields = [
-                (line.label, [_mean(study, scores, row) for row in line.rows]) for line in table
-            ]
-            yield Panel(heading, [title.removeprefix(prefix) for title in titles], fields)
+        if not table:
+            continue
+        prefix = f"{study.table.columns} "
+        short_titles = [title.removeprefix(prefix) for title in titles]
+        fields = []
+        for line in table:
+            means = [_mean(study, scores, row) for row in line.rows]
+            fields.append((line.label, means))
+        yield Panel(heading, short_titles, fields)
 
 
 def _mean(study: Study, scores: Scores, row: str | None) -> float | None:
@@ -115,8 +121,9 @@ def colour(share: float) -> str:
     """Returns the colour of a share, dark for 0 and light for 1; values beyond count as 0 or 1."""
     position = min(max(share, 0.0), 1.0) * (len(SCALE) - 1)
     below = min(int(position), len(SCALE) - 2)
-    mixed = [
-        round(start + (end - start) * (position - below))
-        for start, end in zip(SCALE[below], SCALE[below + 1], strict=True)
-    ]
+    share_above = position - below
+    mixed = []
+    for start, end in zip(SCALE[below], SCALE[below + 1], strict=True):
+        channel = start + (end - start) * share_above
+        mixed.append(round(channel))
     return "#" + "".join(f"{channel:02x}" for channel in mixed)

@@ -24,7 +24,8 @@ def labels(look: Look, update: Update, counts: Mapping[int, float]) -> Exposure:
         update: of the target, or a sum that contains it.
         counts: client -> how much its update counts in the sum.
     """
-    name, classes = "labels", look.task.classes
+    name = "labels"
+    classes = look.task.classes
     estimate = counted(look, update, counts)
     if estimate is None:
         return Exposure(name, NO_RECORD_OF_A_CLASS)
@@ -42,7 +43,14 @@ def labels(look: Look, update: Update, counts: Mapping[int, float]) -> Exposure:
 
     whose = "of the target" if update.alone else f"of {len(counts)} clients together"
     why = f"right labels among {n} {whose}; guessing takes the classes' usual shares"
-    return Exposure(name, why, "share", right(estimate), right(guess), error=error_of_share(n))
+    return Exposure(
+        name,
+        why,
+        "share",
+        right(estimate),
+        right(guess),
+        error=error_of_share(n),
+    )
 
 
 def _true_shares(look: Look, counts: Mapping[int, float]) -> Tensor:
@@ -51,7 +59,8 @@ def _true_shares(look: Look, counts: Mapping[int, float]) -> Tensor:
     for client, count in counts.items():
         own = look.data.sites[client].train.labels
         of_class = torch.bincount(own, minlength=look.task.classes).double()
-        shares += count * look.steps(client) * of_class / len(own)
+        weight = count * look.steps(client)
+        shares += weight * of_class / len(own)
     return shares / shares.sum()
 
 
@@ -64,8 +73,9 @@ def counted(look: Look, update: Update, counts: Mapping[int, float]) -> Tensor |
     Returns:
         (classes,) counts; None where the attacker has no record of some class to compare with.
     """
-    own = slice(MAX_COUNTING_RECORDS)
-    records = Examples(look.own_records.features[own], look.own_records.labels[own])
+    features = look.own_records.features[:MAX_COUNTING_RECORDS]
+    labels_of_own = look.own_records.labels[:MAX_COUNTING_RECORDS]
+    records = Examples(features, labels_of_own)
     of_class = torch.bincount(records.labels, minlength=look.task.classes)
     if not bool(of_class.all()):
         return None
@@ -96,10 +106,11 @@ def _gradients_of_own(
     last = 1 - 1 / max_steps
     points = torch.linspace(0, last, min(max_steps, MAX_POINTS))
     way = update.moved / sum(counts.values())  # of a client on average
-    gradients = [
-        last_layer_gradients(look.model, look.task, records, update.model + point * way)
-        for point in points.tolist()
-    ]
+    gradients = []
+    for point in points.tolist():
+        weights = update.model + point * way
+        by_record = last_layer_gradients(look.model, look.task, records, weights)
+        gradients.append(by_record)
     return torch.stack(gradients).mean(dim=0)
 
 
@@ -126,7 +137,8 @@ def last_layer_gradients(
         (k, p) float64, by the p coordinates of the last layer, weights before biases.
     """
     vector.load_vector(model, weights)
-    *_, last = (layer for layer in model.modules() if isinstance(layer, nn.Linear))
+    linear_layers = [layer for layer in model.modules() if isinstance(layer, nn.Linear)]
+    last = linear_layers[-1]
     inputs: list[Tensor] = []
     hook = last.register_forward_pre_hook(lambda layer, given: inputs.append(given[0].detach()))
     try:
@@ -138,5 +150,6 @@ def last_layer_gradients(
     total = task.loss(logits, examples.labels) * len(examples)  # the loss is a mean
     (error,) = torch.autograd.grad(total, logits)  # (k, outputs)
     (read,) = inputs  # (k, inputs)
-    by_weight = error[:, :, None] * read.double()[:, None, :]  # (k, outputs, inputs)
+    read = read.double()
+    by_weight = error[:, :, None] * read[:, None, :]  # (k, outputs, inputs)
     return torch.cat([by_weight.flatten(1), error], dim=1)

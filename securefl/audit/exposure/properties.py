@@ -53,23 +53,27 @@ def property_of(look: Look, update: Update, counts: Mapping[int, float]) -> Expo
         update: of the target, or a sum that contains it.
         counts: client -> how much its update counts in the sum.
     """
-    name, client = "property", look.inquiry.target
+    name = "property"
+    client = look.inquiry.target
     target = look.data.sites[client].train
-    rare = int(torch.bincount(look.own_records.labels, minlength=look.task.classes).argmin())
-    allowed = min(_largest_trial(target, rare), _largest_trial(look.own_records, rare))
-    n = min(MAX_TRIAL_RECORDS, allowed)
+    own_counts = torch.bincount(look.own_records.labels, minlength=look.task.classes)
+    rare = int(own_counts.argmin())
+    n = min(
+        MAX_TRIAL_RECORDS,
+        _largest_trial(target, rare),
+        _largest_trial(look.own_records, rare),
+    )
     if n < MIN_TRIAL_RECORDS:
         few = f"too few records: trials of {n}, where {MIN_TRIAL_RECORDS} are needed"
         return Exposure(name, few)
     setting = _Setting(look, update.model, rare, n)
     has_property = torch.arange(SHADOW_UPDATES) % 2 == 0
     # What the adversary sees of the target is its update times how much it counts in the sum.
-    shadows = counts[client] * torch.stack(
-        [
-            _trial(setting, look.own_records, high, f"shadow {index}")
-            for index, high in enumerate(has_property.tolist())
-        ]
-    )
+    shadow_updates = []
+    for index, high in enumerate(has_property.tolist()):
+        shadow = _trial(setting, look.own_records, high, f"shadow {index}")
+        shadow_updates.append(shadow)
+    shadows = counts[client] * torch.stack(shadow_updates)  # (shadows, d)
     if not bool(torch.isfinite(shadows).all()):
         return Exposure(name, "the attacker's own training diverges")
     rest = _rest_of_sum(setting, counts)
@@ -80,7 +84,8 @@ def property_of(look: Look, update: Update, counts: Mapping[int, float]) -> Expo
         own = counts[client] * _trial(setting, target, high, f"trial {index}")
         sum_without_guess = own + rest.true - rest.guessed
         score = attacks.property_inference(sum_without_guess, shadows, has_property)
-        right += (score > 0) == high
+        answer = score > 0
+        right += answer == high
     interval = attacks.clopper_pearson(right, TRIALS, confidence=CONFIDENCE)
     sight = "its update" if update.alone else f"a sum of {len(counts)} updates"
     why = (
@@ -89,7 +94,14 @@ def property_of(look: Look, update: Update, counts: Mapping[int, float]) -> Expo
         f"([{interval.lower:.0%}, {interval.upper:.0%}] at 95 %); "
         f"{SHADOW_UPDATES} shadow updates"
     )
-    return Exposure(name, why, "share", right / TRIALS, 0.5, error=error_of_share(TRIALS))
+    return Exposure(
+        name,
+        why,
+        "share",
+        right / TRIALS,
+        0.5,
+        error=error_of_share(TRIALS),
+    )
 
 
 class _Rest(NamedTuple):
@@ -101,7 +113,8 @@ class _Rest(NamedTuple):
 
 def _rest_of_sum(setting: _Setting, counts: Mapping[int, float]) -> _Rest:
     """The rest of a sum; both are 0 where the target's update is seen alone."""
-    look, model = setting.look, setting.model
+    look = setting.look
+    model = setting.model
     others = {client: count for client, count in counts.items() if client != look.inquiry.target}
     true = torch.zeros_like(model)
     for client, count in others.items():
@@ -109,7 +122,8 @@ def _rest_of_sum(setting: _Setting, counts: Mapping[int, float]) -> _Rest:
         true += count * _trained(look, model, records, client, "beside")
     if not others:
         return _Rest(true, torch.zeros_like(model))
-    return _Rest(true, sum(others.values()) * _guessed_update(setting))
+    guess = _guessed_update(setting)
+    return _Rest(true, sum(others.values()) * guess)
 
 
 def _guessed_update(setting: _Setting) -> Tensor:
@@ -121,22 +135,23 @@ def _guessed_update(setting: _Setting) -> Tensor:
         order = look.inquiry.stream(f"usual {index}").permutation(len(look.own_records))
         chosen = torch.from_numpy(order)[:n]
         records = Examples(look.own_records.features[chosen], look.own_records.labels[chosen])
-        updates.append(
-            _trained(look, setting.model, records, look.inquiry.target, f"usual {index}")
-        )
+        update = _trained(look, setting.model, records, look.inquiry.target, f"usual {index}")
+        updates.append(update)
     return torch.stack(updates).mean(dim=0)
 
 
 def _trial(setting: _Setting, examples: Examples, high: bool, name: str) -> Tensor:
     """(d,) the update of a client like the target, with a high or a low share of the rare class."""
-    look, n = setting.look, setting.n
+    look = setting.look
+    n = setting.n
     share = HIGH_SHARE if high else LOW_SHARE
     rare_count = round(share * n)
     stream = look.inquiry.stream(f"{name} records")
     order = torch.from_numpy(stream.permutation(len(examples)))
     is_rare = examples.labels[order] == setting.rare
-    rare, others = order[is_rare], order[~is_rare]
-    chosen = torch.cat([rare[:rare_count], others[: n - rare_count]])
+    rare = order[is_rare][:rare_count]
+    others = order[~is_rare][: n - rare_count]
+    chosen = torch.cat([rare, others])
     if look.local.plans:
         # DP-SGD adds noise for as many records as the target declares: with fewer of them the
         # noise would count for more than it does. So records are repeated up to that number.
@@ -151,7 +166,12 @@ def _largest_trial(examples: Examples, rare: int) -> int:
     """The most records that a trial can draw without taking nearly all of a class."""
     of_class = int((examples.labels == rare).sum())
     others = len(examples) - of_class
-    return min(int(of_class / HIGH_SHARE), int(others / (1 - LOW_SHARE)), len(examples) // 2)
+    return min(
+        int(of_class / HIGH_SHARE),
+        int(others / (1 - LOW_SHARE)),
+        # At most half, so that two trials are not nearly the same records.
+        len(examples) // 2,
+    )
 
 
 def _trained(look: Look, model: Tensor, examples: Examples, client: int, name: str) -> Tensor:

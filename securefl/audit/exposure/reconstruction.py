@@ -44,14 +44,13 @@ def reconstructions(look: Look) -> Iterator[Exposure]:
 
 def _analytic(look: Look, update: Update) -> Iterator[Exposure]:
     """The inputs of the first layer; nothing where that is not linear."""
-    with_parameters = (
-        layer
-        for layer in look.model.modules()
-        if next(layer.parameters(recurse=False), None) is not None
-    )
-    first = next(with_parameters)
+    with_parameters = [
+        layer for layer in look.model.modules() if list(layer.parameters(recurse=False))
+    ]
+    first = with_parameters[0]
     if isinstance(first, nn.Linear):
-        weight, bias = _first_layer(update.moved, *first.weight.shape)
+        outputs, width = first.weight.shape
+        weight, bias = _first_layer(update.moved, outputs, width)
         inputs = attacks.linear_inputs(weight, bias)
         yield _scored(look, update, "analytic leakage of the first layer", inputs)
 
@@ -59,7 +58,9 @@ def _analytic(look: Look, update: Update) -> Iterator[Exposure]:
 def _first_layer(moved: Tensor, outputs: int, inputs: int) -> tuple[Tensor, Tensor]:
     """The weight (outputs, inputs) and bias (outputs,) of a first linear layer, in an update."""
     size = outputs * inputs
-    return moved[:size].view(outputs, inputs), moved[size : size + outputs]
+    weight = moved[:size].view(outputs, inputs)
+    bias = moved[size : size + outputs]
+    return weight, bias
 
 
 def _inverted(look: Look, update: Update) -> Exposure:
@@ -105,7 +106,10 @@ def _why_not_inverted(look: Look, counts: Mapping[int, float], steps: int) -> st
             f"it is made for up to {MAX_RECORDS} records and {MAX_STEPS} steps"
         )
     # A sum of single steps is the gradient of one batch, if all records count alike in it.
-    weights = [count / len(look.data.sites[client].train) for client, count in counts.items()]
+    weights = []  # of a record
+    for client, count in counts.items():
+        own_records = look.data.sites[client].train
+        weights.append(count / len(own_records))
     uneven = max(weights) > MAX_WEIGHT_RATIO * min(weights)
     if len(counts) > 1 and (steps > 1 or uneven):
         return f"not tried on a sum of {len(counts)} updates that is not the gradient of a batch"
@@ -125,12 +129,14 @@ def implanted(look: Look, *, on_round: OnRound, remember: Remember = fresh) -> E
     Source: Fowl et al., ICLR 2022 (Robbing the Fed).
     """
     inquiry = look.inquiry
-    scenario, features = inquiry.scenario, look.task.features
+    scenario = inquiry.scenario
+    features = look.task.features
     if not scenario.facts.channel.server_holds_model:
         return Exposure(IMPRINT, "the clients hold the model, the server gives them none")
     if look.update is None:
         return Exposure(IMPRINT, NOTHING_MOVES)
-    bins = max(2, min(MAX_IMPRINT_BINS, MAX_IMPRINT_COORDINATES // features))
+    affordable_bins = min(MAX_IMPRINT_BINS, MAX_IMPRINT_COORDINATES // features)
+    bins = max(2, affordable_bins)
     front = _imprint(look, bins)
     played = replay(
         scenario,
@@ -143,7 +149,8 @@ def implanted(look: Look, *, on_round: OnRound, remember: Remember = fresh) -> E
     update = replace(look, knowledge={inquiry.target: played.knowledge[0]}).update
     if update is None:
         return Exposure(IMPRINT, "with it nothing is seen that moves with the target's update")
-    records = attacks.imprinted(*_first_layer(update.moved, bins, features))
+    weight, bias = _first_layer(update.moved, bins, features)
+    records = attacks.imprinted(weight, bias)
     exposure = _scored(look, update, IMPRINT, records)
     note = f"{bins} bins; clients that fixed the model beforehand refuse it"
     return replace(exposure, why=f"{exposure.why}; {note}")
@@ -154,8 +161,9 @@ def _imprint(look: Look, bins: int) -> nn.Module:
     stream = look.inquiry.stream("direction")
     direction = torch.randn(look.task.features, generator=stream.torch_generator())
     scenario = look.inquiry.scenario
-    one_step = max(map(look.steps, range(scenario.clients))) == 1
-    gain = 1.0 if one_step or scenario.facts.channel.lossy else SMALL_GAIN
+    most_steps = max(map(look.steps, range(scenario.clients)))
+    full_gain = most_steps == 1 or scenario.facts.channel.lossy
+    gain = 1.0 if full_gain else SMALL_GAIN
     inputs = look.task.inputs(look.own_records.features)
     return attacks.imprint(inputs, direction, bins=bins, gain=gain)
 
@@ -171,7 +179,8 @@ def _scored(look: Look, update: Update, attack: str, records: Tensor) -> Exposur
     truth = look.task.inputs(look.behind(clients).features).float().flatten(1)
     own = look.task.inputs(look.own_records.features).float().flatten(1)
     bounds = float(own.min()), float(own.max())
-    guesses = torch.cat([attacks.guesses(own), own[: len(records)]])
+    as_many_own = own[: len(records)]
+    guesses = torch.cat([attacks.guesses(own), as_many_own])
     guess = attacks.best_match(guesses, truth, bounds=bounds).psnr
     match = attacks.best_match(records.float(), truth, bounds=bounds)
     whose = "of the target" if update.alone else f"of {len(clients)} clients together"
@@ -196,12 +205,14 @@ def _scored(look: Look, update: Update, attack: str, records: Tensor) -> Exposur
 
 def _on_images(pictures: Pictures, psnr: Tensor, guess: Tensor, bounds: tuple[float, float]) -> str:
     """How many images are good, and their structural similarity if they are large enough."""
-    good, lucky = (int((values >= GOOD_PSNR_DB).sum()) for values in (psnr, guess))
+    good = int((psnr >= GOOD_PSNR_DB).sum())
+    lucky = int((guess >= GOOD_PSNR_DB).sum())
     text = f"; {good} of them at {GOOD_PSNR_DB:g} dB or more, {lucky} by guessing"
     if min(pictures.truth.shape[-2:]) < MIN_SSIM_PIXELS:
         return text
     alike = attacks.ssim(pictures.found, pictures.truth, bounds=bounds)
-    return f"{text}; SSIM {float(alike.quantile(0.5)):.2f}"
+    median = float(alike.quantile(0.5))
+    return f"{text}; SSIM {median:.2f}"
 
 
 def _error_of_median(gains: Tensor) -> float | None:
