@@ -87,7 +87,8 @@ def load_heart(
     Raises:
         DataError: the embedded file is damaged.
     """
-    records = _read(resources.files("securefl.data").joinpath("heart_disease.csv").read_bytes())
+    file = resources.files("securefl.data").joinpath("heart_disease.csv")
+    records = _read(file.read_bytes())
     pieces = 2 if partition == "halves" else 1
     sites: list[Site] = []
     for index, hospital in enumerate(HOSPITALS):
@@ -128,10 +129,12 @@ def _features(row: dict[str, str]) -> list[float]:
     features = []
     for name, (low, high) in RANGES.items():
         clamped = min(max(float(row[name]), low), high)
-        features.append(2 * (clamped - low) / (high - low) - 1)
+        scaled = 2 * (clamped - low) / (high - low) - 1
+        features.append(scaled)
     features += [float(row[name]) for name in BINARY]
     for name, levels in LEVELS.items():
-        features += [float(float(row[name]) == level) for level in levels]
+        category = float(row[name])
+        features += [float(category == level) for level in levels]
     return features
 
 
@@ -168,7 +171,12 @@ def _sites(hospital: str, examples: Examples, cuts: list[_Cut], pieces: int) -> 
     for piece, name in enumerate(names):
         train = [index for cut in cuts for index in cut.train[piece::pieces]]
         judging = [index for cut in cuts for index in cut.judging[piece::pieces]]
-        sites.append(Site(name, _take(examples, train), _take(examples, judging)))
+        site = Site(
+            name,
+            _take(examples, train),
+            _take(examples, judging),
+        )
+        sites.append(site)
     return sites
 
 

@@ -49,16 +49,21 @@ def judges_of(parts: Sequence[Table], *, new_splits: bool) -> Judges:
 
     first = parts[0]
     entry = DATA[first.get("name", "heart")]
-    held_out, test_on = first.get("held_out"), first.get("test_on")
+    held_out = first.get("held_out")
+    test_on = first.get("test_on")
     partition = first.get("partition") or entry.usual
     own = partition if partition in entry.partitions else next(iter(entry.partitions))
-    training, judging = entry.training(test_on), entry.judging(test_on)
+    training = entry.training(test_on)
+    judging = entry.judging(test_on)
     pool = sum(entry.partitions[own]) + sum(entry.tests[own])
-    train, records = sum(training[own]), sum(judging[own])
+    train = sum(training[own])
+    records = sum(judging[own])
     if held_out is not None:
         # A site that is held out neither trains nor lies idle: all of it judges, unless the
         # validation records of the others do.
-        outside = entry.partitions[entry.usual][held_out] + entry.tests[entry.usual][held_out]
+        training_outside = entry.partitions[entry.usual][held_out]
+        test_outside = entry.tests[entry.usual][held_out]
+        outside = training_outside + test_outside
         pool -= outside
         train -= training[entry.usual][held_out]
         records -= judging[entry.usual][held_out]
@@ -70,7 +75,14 @@ def judges_of(parts: Sequence[Table], *, new_splits: bool) -> Judges:
     redrawn = new_splits and entry.tuning is not None
     same = not redrawn or (held_out is not None and test_on != "validation")
     classes = entry.task(*entry.sizes[:1]).classes
-    return Judges(records, train, pool - train, redrawn, same, classes)
+    return Judges(
+        records=records,
+        train=train,
+        idle=pool - train,
+        redrawn=redrawn,
+        same=same,
+        classes=classes,
+    )
 
 
 def noise_of(
@@ -93,7 +105,9 @@ def noise_of(
         error = shares_error(one, other, outside_majority)
     elif metric in ("balanced_accuracy", "auc"):
         # All classes except the largest share these records; a class' mean rests on its part.
-        error = means_error(one, other, outside_majority / max(1, judges.classes - 1))
+        other_classes = max(1, judges.classes - 1)
+        records_of_class = outside_majority / other_classes
+        error = means_error(one, other, records_of_class)
     else:  # costs and claims, which no test record decides
         return Noise(judges.overlap, 0.0)
     return Noise(judges.overlap, error, judges.same)

@@ -36,15 +36,20 @@ def descriptions(table: str) -> Iterator[Description]:
     """
     for key, value in _items(table):
         fields = _fields(value)
-        functions = [_function(*_path(fields[field])) for field in _described(fields)]
-        provided = [
-            name
-            for field in PROVIDED_FIELDS
-            if field in fields
-            for name in ast.literal_eval(fields[field])
-        ]
-        sentences = [(ast.get_docstring(node) or "").partition("\n")[0] for node in functions]
-        arguments = [argument.arg for node in functions for argument in node.args.kwonlyargs]
+        provided: set[str] = set()
+        for field in PROVIDED_FIELDS:
+            if field in fields:
+                provided.update(ast.literal_eval(fields[field]))
+        sentences = []
+        arguments: list[str] = []
+        for field in _described(fields):
+            module, name = _path(fields[field])
+            function = _function(module, name)
+            docstring = ast.get_docstring(function) or ""
+            sentence, _, _ = docstring.partition("\n")
+            sentences.append(sentence)
+            arguments += [argument.arg for argument in function.args.kwonlyargs]
+        # The functions of an entry share its parameters, so that a name may come twice.
         keys = [name for name in dict.fromkeys(arguments) if name not in provided]
         yield Description(key, tuple(sentences), tuple(keys))
 
@@ -56,7 +61,8 @@ def _items(table: str) -> Iterator[tuple[str, ast.expr]]:
             continue
         if isinstance(node.target, ast.Name) and node.target.id == table:
             for key, value in zip(node.value.keys, node.value.values, strict=True):
-                yield str(ast.literal_eval(key)) if key else "", value
+                name = str(ast.literal_eval(key)) if key else ""
+                yield name, value
             return
     raise LookupError(f"{CATALOG} has no table {table}")
 
@@ -68,7 +74,10 @@ def _fields(value: ast.expr) -> dict[str, ast.expr]:
     is_attack = ast.unparse(value.func) == "AttackEntry"
     positional = POSITIONAL_ATTACK_FIELDS if is_attack else ("function",)
     fields = dict(zip(positional, value.args, strict=False))
-    return fields | {keyword.arg: keyword.value for keyword in value.keywords if keyword.arg}
+    for keyword in value.keywords:
+        if keyword.arg:
+            fields[keyword.arg] = keyword.value
+    return fields
 
 
 def _described(fields: dict[str, ast.expr]) -> list[str]:
@@ -98,7 +107,8 @@ def _imports(module: str) -> dict[str, str]:
     meanings = {}
     for node in _tree(module).body:
         if isinstance(node, ast.Import):
-            meanings.update({alias.asname or alias.name: alias.name for alias in node.names})
+            for alias in node.names:
+                meanings[alias.asname or alias.name] = alias.name
         elif isinstance(node, ast.ImportFrom):
             for alias in node.names:
                 meanings[alias.asname or alias.name] = f"{node.module}.{alias.name}"

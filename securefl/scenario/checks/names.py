@@ -59,7 +59,15 @@ def _refusal(key: str, name: str, names: Collection[str]) -> str:
 
 def _nearest(name: str, names: Collection[str]) -> str | None:
     """Returns the name that was most likely meant: without its family, or misspelt."""
-    family = name.casefold().replace("-", "_").split(":")[-1]
-    tails = {known.casefold().split(":")[-1]: known for known in names}
-    near = get_close_matches(family, tails, n=1, cutoff=_SIMILAR)
-    return tails[near[0]] if near else None
+    tail = _without_family(name.replace("-", "_"))
+    names_by_tail = {_without_family(name_of_catalog): name_of_catalog for name_of_catalog in names}
+    near = get_close_matches(tail, names_by_tail, n=1, cutoff=_SIMILAR)
+    if not near:
+        return None
+    nearest = near[0]
+    return names_by_tail[nearest]
+
+
+def _without_family(name: str) -> str:
+    _, _, tail = name.casefold().rpartition(":")
+    return tail
