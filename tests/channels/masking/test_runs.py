@@ -279,13 +279,14 @@ def test_the_set_up_draws_from_the_system_unless_the_scenario_asks_for_the_seed(
     assert "set-up" not in summary(usual)
     seeded = parse_scenario(text, overrides=(*many, "channel.secrets=seeded"))
     assert seeded.resolved()["channel"]["secrets"] == "seeded"
-    assert deal(seeded, tmp_path / "c") == deal(seeded, tmp_path / "d")
+    dealt = deal(seeded, tmp_path / "c")
+    assert dealt == deal(seeded, tmp_path / "d")
     assert (
         "SEEDED set-up: whoever has the seed knows beforehand which clients are summed together"
         in summary(seeded)
     )
     another = parse_scenario(text, overrides=(*many, "channel.secrets=seeded", "seed=3"))
-    assert deal(another, tmp_path / "e") != deal(seeded, tmp_path / "c")
+    assert deal(another, tmp_path / "e") != dealt
 
 
 def test_the_members_secrets_come_from_the_system_also_where_updates_are_rounded_by_the_seed() -> (
