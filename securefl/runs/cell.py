@@ -137,7 +137,7 @@ class Cell:
                 stage: (float(wall), float(cpu)) for stage, (wall, cpu) in values["stages"].items()
             }
             return Timings(int(values["starts"]), stages)
-        except (KeyError, TypeError, ValueError, AttributeError):
+        except (KeyError, TypeError, ValueError, AttributeError, OverflowError):
             raise RunFolderError(f"{self._timings} is damaged: it holds no timings") from None
 
     def note_timings(self, timings: Timings) -> None:
@@ -164,11 +164,15 @@ class Cell:
             write_json(self._status, status.to_json())
         return status.run
 
-    def last_good(self, start: "State") -> "State":
+    def last_good(self, start: "State", shapes: "Mapping[str, Size]") -> "State":
         """Returns the state to go on from.
 
         A crash may leave rounds.jsonl and the transcript ahead of the checkpoint or behind it; both
         are brought to the checkpoint's round first.
+
+        Args:
+            start: the state before the first round.
+            shapes: the model's parameters, in the order of the vector.
 
         Raises:
             RunFolderError: the checkpoint or a record is damaged.
@@ -184,7 +188,7 @@ class Cell:
             write_lines(self._transcript, [])
             return start
         checkpoint = load_checkpoint(self.checkpoint)
-        if checkpoint.state.weights.shape != start.weights.shape:
+        if not checkpoint.fits(start.weights, shapes):
             raise RunFolderError(f"the checkpoint {self.checkpoint} belongs to another model")
         self._cut(checkpoint.state.round, checkpoint.record)
         # A name belongs to the session that made it, and this is another session.
@@ -201,6 +205,8 @@ class Cell:
             raise RunFolderError(f"{self._rounds} is damaged: rounds are missing")
         write_lines(self._rounds, lines)
         transcript = read_lines(self._transcript)
+        if not all(isinstance(line.get("round"), int) for line in transcript):
+            raise RunFolderError(f"{self._transcript} is damaged: a line has no round")
         write_lines(self._transcript, [line for line in transcript if line["round"] < round])
 
     def begin_round(self, round: int) -> None:

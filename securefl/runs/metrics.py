@@ -57,8 +57,15 @@ def checked_metrics(values: Mapping[str, Any]) -> RunMetrics:
     """Returns the content of metrics.json with its type, once every known key has been looked at.
 
     Raises:
-        ValueError: a value is of another kind than its key says.
+        ValueError: a value is of another kind than its key says, or there is no accuracy.
     """
+    if "accuracy" not in values:  # every version wrote it
+        raise ValueError("it has no accuracy")
+    _check_kinds(values)
+    return cast(RunMetrics, values)
+
+
+def _check_kinds(values: Mapping[str, Any]) -> None:
     # A key of a later version is passed on as it is: results.csv shows every number.
     _check_kind(values, _COUNTS, int)
     _check_kind(values, _MEASURED, int | float | None)
@@ -68,8 +75,7 @@ def checked_metrics(values: Mapping[str, Any]) -> RunMetrics:
     for site, quality in values.get("sites", {}).items():
         if not isinstance(quality, dict):
             raise ValueError(f"sites.{site} is {quality!r}")
-        checked_metrics(quality)
-    return cast(RunMetrics, values)
+        _check_kinds(quality)
 
 
 def _check_kind(values: Mapping[str, Any], keys: tuple[str, ...], kind: type | UnionType) -> None:

@@ -50,8 +50,9 @@ def run_cell(
     """
     run = cell.open()
     status = cell.status()
-    metrics = cell.metrics()
-    if status.state is CellState.DONE and metrics is not None:
+    # Metrics of a cell that has not ended are written again: damaged ones must not stop it.
+    metrics = cell.metrics() if status.state is CellState.DONE else None
+    if metrics is not None:
         return with_marks(metrics, scenario.resolved(), cell)
     if status.state is CellState.OUT_OF_BUDGET:
         raise BudgetExceeded(status.reason)
@@ -101,7 +102,7 @@ class _Session:
 
     def play(self) -> RunMetrics:
         """Plays the remaining rounds and keeps the metrics, also where the budget ends the run."""
-        state = self.cell.last_good(self.assembled.start)
+        state = self.cell.last_good(self.assembled.start, vector.shapes(self.assembled.model))
         # Before anything is trained: a cut ledger would let a client spend its budget twice.
         self._check_ledgers()
         state = self._abandon_interrupted(state)

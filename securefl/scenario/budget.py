@@ -64,12 +64,13 @@ def outlook(scenario: Scenario, before: Mapping[int, Past] | None = None) -> Out
     are those of `require_lasting`.
     """
     privacy = scenario.privacy
+    members = _members(scenario)
     if privacy is None or privacy.noise_multiplier is None or not scenario.claims_dp:
         return Outlook({}, None)
     affordable: dict[int, int] = {}
     # Clients that pay the same afford the same; each sum of privacy losses takes a while.
     sums: dict[tuple[SampledGaussian, Past], int] = {}
-    for client in _members(scenario):
+    for client in members:
         plan = scenario.facts.plan_without_noise(client).with_noise(privacy.noise_multiplier)
         spent = NO_PAST if before is None else before.get(client, NO_PAST)
         if (plan.cost, spent) not in sums:
@@ -95,14 +96,17 @@ def _played(scenario: Scenario, affordable: Mapping[int, int]) -> Outlook:
         affordable: client -> rounds that it can pay for.
     """
     leaves: dict[int, int] = {}
-    if min(affordable.values()) >= scenario.rounds:
+    if all(payable >= scenario.rounds for payable in affordable.values()):
         return Outlook(leaves, None)
+    # A client that falls silent may do so before or after it pays. Before is assumed: a run that
+    # could last must not be refused.
+    silent = {(failure.client, failure.round) for failure in scenario.simulate.drop}
     invite = inviter(scenario, tuple(affordable))
     paid = Counter[int]()
     for round in range(scenario.rounds):
         for client in invite(round):
             # Budgets never recover: the engine counts a client that left once as gone for good.
-            if client in leaves:
+            if client in leaves or (client, round) in silent:
                 continue
             paid[client] += 1
             if paid[client] > affordable[client]:

@@ -119,6 +119,9 @@ def test_timings_come_back_and_damaged_ones_are_refused(tmp_path: Path) -> None:
     write_json(file, {"starts": 2, "stages": {"set_up": 1.5}})
     with pytest.raises(RunFolderError, match="it holds no timings"):
         cell.timings()
+    file.write_text('{"starts": 1e400, "stages": {}}')
+    with pytest.raises(RunFolderError, match="it holds no timings"):
+        cell.timings()
 
 
 METRICS: RunMetrics = {
@@ -155,6 +158,9 @@ def test_metrics_come_back_as_they_were(tmp_path: Path) -> None:
 )
 def test_damaged_metrics_are_refused(tmp_path: Path, key: str, wrong: object) -> None:
     cell = opened(tmp_path)
+    write_json(cell.folder / "metrics.json", {})
+    with pytest.raises(RunFolderError, match=r"metrics.json is damaged: it has no accuracy"):
+        cell.metrics()
     write_json(cell.folder / "metrics.json", {**METRICS, key: wrong})
     with pytest.raises(RunFolderError, match=r"metrics.json is damaged: .* is "):
         cell.metrics()
@@ -172,7 +178,7 @@ def test_a_crash_after_the_checkpoint_loses_no_record(tmp_path: Path) -> None:
     cell = opened(tmp_path, rounds=2)
     lines = read_lines(cell.folder / "rounds.jsonl")
     write_lines(cell.folder / "rounds.jsonl", lines[:1])
-    state = cell.last_good(START)
+    state = cell.last_good(START, SHAPES)
     assert state.round == 2
     assert [record.round for record in cell.rounds()] == [0, 1]
 
@@ -181,7 +187,7 @@ def test_records_and_observations_beyond_the_checkpoint_are_dropped(tmp_path: Pa
     cell = opened(tmp_path, rounds=1)
     append_line(cell.folder / "rounds.jsonl", asdict(replace(RECORD, round=1)))
     append_line(cell.folder / "transcript.jsonl", {"round": 1})
-    cell.last_good(START)
+    cell.last_good(START, SHAPES)
     assert [record.round for record in cell.rounds()] == [0]
     assert [line["round"] for line in read_lines(cell.folder / "transcript.jsonl")] == [0]
 
@@ -191,7 +197,7 @@ def test_a_record_keeps_keys_of_a_later_version(tmp_path: Path) -> None:
     path = cell.folder / "rounds.jsonl"
     write_lines(path, [{**line, "carried": 7} for line in read_lines(path)])
     before = path.read_bytes()
-    cell.last_good(START)
+    cell.last_good(START, SHAPES)
     assert path.read_bytes() == before
 
 
@@ -200,20 +206,37 @@ def test_missing_records_are_noticed(tmp_path: Path) -> None:
     path = cell.folder / "rounds.jsonl"
     write_lines(path, read_lines(path)[1:])
     with pytest.raises(RunFolderError, match="rounds are missing"):
-        cell.last_good(START)
+        cell.last_good(START, SHAPES)
 
 
 def test_a_checkpoint_of_another_model_is_refused(tmp_path: Path) -> None:
     cell = opened(tmp_path, rounds=1)
     with pytest.raises(RunFolderError, match="belongs to another model"):
-        cell.last_good(State(torch.zeros(3)))
+        cell.last_good(State(torch.zeros(3)), {"weight": torch.Size([3])})
+
+
+def test_a_checkpoint_whose_parameters_have_other_names_or_another_order_is_refused(
+    tmp_path: Path,
+) -> None:
+    cell = opened(tmp_path, rounds=1)
+    with pytest.raises(RunFolderError, match="belongs to another model"):
+        cell.last_good(START, {"bias": torch.Size([2])})
+    with pytest.raises(RunFolderError, match="belongs to another model"):
+        cell.last_good(START, {"weight": torch.Size([1, 2])})
+
+
+def test_a_transcript_line_without_a_round_is_refused(tmp_path: Path) -> None:
+    cell = opened(tmp_path, rounds=1)
+    append_line(cell.folder / "transcript.jsonl", {})
+    with pytest.raises(RunFolderError, match=r"transcript.jsonl is damaged: a line has no round"):
+        cell.last_good(START, SHAPES)
 
 
 def test_a_vanished_checkpoint_is_not_a_fresh_start(tmp_path: Path) -> None:
     cell = opened(tmp_path, rounds=1)
     cell.checkpoint.unlink()
     with pytest.raises(RunFolderError, match="is gone, yet rounds were played"):
-        cell.last_good(START)
+        cell.last_good(START, SHAPES)
     assert len(cell.rounds()) == 1
 
 
@@ -222,7 +245,7 @@ def test_a_finished_model_has_no_state_of_the_server_with_it(tmp_path: Path) -> 
     assert set(load_file(cell.checkpoint)) == {"weight", "state.velocity"}
     cell.keep_model(STATE, SHAPES)
     assert set(load_file(cell.checkpoint)) == {"weight"}
-    state = cell.last_good(START)
+    state = cell.last_good(START, SHAPES)
     assert torch.equal(state.weights, STATE.weights)
     assert state.round == 1
 

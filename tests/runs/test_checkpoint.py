@@ -79,3 +79,53 @@ def test_a_truncated_checkpoint_is_noticed(tmp_path: Path, share: float) -> None
     path.write_bytes(path.read_bytes()[: int(share * path.stat().st_size)])
     with pytest.raises(RunFolderError, match="is damaged"):
         load_checkpoint(path)
+
+
+def forged(folder: Path, tensors: dict[str, torch.Tensor], facts: object) -> Path:
+    """A file with a right digest, which takes no key to compute."""
+    text = json.dumps(facts)
+    digest = hashlib.sha256(text.encode())
+    for name in sorted(tensors):
+        digest.update(f"{name}{tuple(tensors[name].shape)}".encode())
+        digest.update(vector.to_bytes(tensors[name]))
+    path = folder / "model.safetensors"
+    path.write_bytes(save(tensors, metadata={"state": text, "sha256": digest.hexdigest()}))
+    return path
+
+
+GOOD = {"weight": torch.ones(1, 2), "bias": torch.ones(1)}
+FACTS = {"round": 1, "record": {"round": 0}, "parameters": ["weight", "bias"]}
+
+
+def test_the_forger_of_these_tests_can_write_a_good_file(tmp_path: Path) -> None:
+    assert load_checkpoint(forged(tmp_path, GOOD, FACTS)).shapes == SHAPES
+
+
+@pytest.mark.parametrize(
+    ("tensors", "facts"),
+    [
+        ({"weight": torch.ones(1, 2)}, FACTS),
+        (GOOD | {"more": torch.ones(1)}, FACTS),
+        (GOOD | {"bias": torch.ones(1, dtype=torch.float64)}, FACTS),
+        (GOOD | {"bias": torch.ones(1, dtype=torch.int32)}, FACTS),
+        (GOOD, FACTS | {"parameters": 3}),
+        (GOOD, FACTS | {"parameters": []}),
+        (GOOD, FACTS | {"round": "1"}),
+        (GOOD, FACTS | {"record": None}),
+        (GOOD, {"record": {}, "parameters": ["weight", "bias"]}),
+        (GOOD, [1]),
+    ],
+)
+def test_a_file_with_a_right_digest_that_is_no_checkpoint_is_refused(
+    tmp_path: Path, tensors: dict[str, torch.Tensor], facts: object
+) -> None:
+    with pytest.raises(RunFolderError, match="is damaged; put a copy back"):
+        load_checkpoint(forged(tmp_path, tensors, facts))
+
+
+def test_a_parameter_may_not_be_called_as_the_servers_state_is(tmp_path: Path) -> None:
+    checkpoint = Checkpoint(STATE, {"round": 0})
+    with pytest.raises(ValueError, match=r"parameters may not be called state\.velocity"):
+        save_checkpoint(
+            tmp_path / "model.safetensors", checkpoint, {"state.velocity": torch.Size([3])}
+        )

@@ -428,3 +428,15 @@ def test_the_model_of_a_finished_run_is_what_load_state_dict_takes(
     weights = load_checkpoint(cell.checkpoint).state.weights
     assert torch.equal(vector.to_vector(assembled.model), weights)
     assert assembled.federation.evaluate(weights).auc == metrics["auc"]
+
+
+def test_damaged_metrics_of_a_cell_that_has_not_ended_do_not_stop_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cell = Cell(tmp_path / "cell")
+    with monkeypatch.context() as patch:
+        kill_in_round(patch, 2)
+        with pytest.raises(Killed):
+            run_cell(cell, small(), on_round=nothing)
+    (cell.folder / "metrics.json").write_text("{")
+    assert run_cell(cell, small(), on_round=nothing)["rounds"] == 6

@@ -106,3 +106,19 @@ def test_validate_refuses_before_anything_runs(tmp_path: Path) -> None:
     assert facts.valid
     with pytest.raises(BudgetExceeded, match="no client can pay for it within epsilon 3"):
         explain(file, ("privacy.noise_multiplier=0.5",))
+
+
+def test_a_client_that_is_silent_in_a_round_may_not_pay_for_it(tmp_path: Path) -> None:
+    silent = heart("channel.min_cohort=4", "simulate.drop=[{client=2, round=0}]")
+    steady = heart("channel.min_cohort=4")
+    assert outlook(steady).ends is not None
+    first = outlook(steady).leaves[2]
+    assert outlook(silent).leaves[2] == first + 1
+    lasting = heart(f"rounds={first + 1}", "simulate.drop=[{client=2, round=0}]")
+    assert require_lasting(lasting) == Outlook({}, None)
+    assert absent_for_budget(lasting, tmp_path / "run") == {}
+
+
+def test_a_session_without_members_has_no_budget_to_end() -> None:
+    nobody = heart("channel.kind=masked", "simulate.missing=[0, 1, 2, 3]")
+    assert outlook(nobody) == Outlook({}, None)

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from securefl import vector
 from securefl.channels.ckks.cipher import KeyHolder
 from securefl.channels.ckks.wire import CIPHERTEXT_BYTES
 from securefl.channels.protocol import UNWATCHED, Observer, Seen
@@ -294,6 +295,6 @@ def test_a_run_that_goes_on_names_its_model_by_the_new_session_and_not_by_its_we
     run(scenario, tmp_path / "run")
     ((_, _, cell),) = RunFolder.open(tmp_path / "run").cells()
     assembled = assemble(scenario, run="r", ledgers=tmp_path / "ledgers")
-    state = cell.last_good(assembled.start)
+    state = cell.last_good(assembled.start, vector.shapes(assembled.model))
     assert not torch.equal(state.weights, assembled.start.weights)
     assert assembled.federation.name_of(state) == assembled.start.name != b""
