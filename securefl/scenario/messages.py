@@ -1,6 +1,7 @@
 """Pydantic's errors in a table, each as one sentence that names the key."""
 
 import difflib
+import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -14,8 +15,9 @@ _WORDS = {
     "valid dictionary": "table",
     "Tuple": "List",
     " after validation, not 0": "",
-    " or instance of Drop": "",
 }
+# The class of a table is nothing that a scenario can hold.
+_OR_INSTANCE = re.compile(r" or instance of \w+")
 _UNKNOWN, _MISSING = "extra_forbidden", "missing"
 
 
@@ -54,14 +56,19 @@ def _sentence(error: ErrorDetails, model: type[BaseModel], whole: str) -> str:
         return f"unknown key {place!r}{_did_you_mean(error['loc'], model)}"
     value = error["input"]
     # A whole table would be longer than the sentence, and says nothing that the file does not.
-    got = "" if isinstance(value, dict) else f", got {value!r}"
+    got = "" if isinstance(value, dict) else f", got {_in_toml(value)}"
     return f"{place or whole}: {_message(error)}{got}"
+
+
+def _in_toml(value: object) -> str:
+    return str(value).lower() if isinstance(value, bool) else repr(value)
 
 
 def _message(error: ErrorDetails) -> str:
     message = error["msg"].removeprefix("Value error, ")
     for theirs, ours in _WORDS.items():
         message = message.replace(theirs, ours)
+    message = _OR_INSTANCE.sub("", message)
     # The key comes first in the sentence, so that no capital letter follows.
     return f"{message[:1].lower()}{message[1:]}"
 

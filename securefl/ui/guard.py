@@ -33,15 +33,22 @@ def guarded(command: Callable[[], object]) -> None:
         sys.exit(1)
     except Interrupted:
         print("interrupted; the same command goes on from here", file=sys.stderr)
+        if _wants_json(sys.argv[1:]):
+            facts = {"event": "interrupted", "exit": EXIT_CODE_OF_AN_INTERRUPT}
+            print(json.dumps(facts), flush=True)
         sys.exit(EXIT_CODE_OF_AN_INTERRUPT)
 
 
-def print_error(sentence: str) -> None:
-    """Prints a sentence to standard error; on a terminal a long one wraps between words."""
+def print_error(sentences: str) -> None:
+    """Prints sentences to standard error, one a line; long ones wrap on a terminal."""
     if sys.stderr.isatty():
         width = shutil.get_terminal_size().columns
-        sentence = textwrap.fill(sentence, width, break_long_words=False, break_on_hyphens=False)
-    print(sentence, file=sys.stderr)
+        sentences = "\n".join(_wrapped(line, width) for line in sentences.splitlines())
+    print(sentences, file=sys.stderr)
+
+
+def _wrapped(line: str, width: int) -> str:
+    return textwrap.fill(line, width, break_long_words=False, break_on_hyphens=False)
 
 
 def _wants_json(arguments: list[str]) -> bool:
