@@ -37,13 +37,30 @@ def test_calibrated_noise_costs_the_target_or_half_a_percent_less(
     assert 0.995 * target <= subsampled_gaussian_epsilon(rate, noise, steps, delta) <= target
 
 
-@settings(derandomize=True, max_examples=25, deadline=None, database=None)
-@given(st.floats(0.02, 60.0), st.floats(0.01, 1.0), st.integers(1, 300), st.floats(1e-8, 1e-3))
+rates = st.floats(0.01, 1.0)
+deltas = st.floats(1e-8, 1e-3)
+
+
+def meets_the_target(target: float, rate: float, steps: int, delta: float) -> None:
+    noise = calibrate_noise(target, rate, steps, delta)
+    assert 0.995 * target <= subsampled_gaussian_epsilon(rate, noise, steps, delta) <= target
+
+
+@settings(derandomize=True, max_examples=8, deadline=None, database=None)
+@given(st.floats(0.02, 60.0), rates, st.integers(1, 300), deltas)
 def test_the_target_is_met_at_any_rate_steps_and_delta(
     target: float, rate: float, steps: int, delta: float
 ) -> None:
-    noise = calibrate_noise(target, rate, steps, delta)
-    assert 0.995 * target <= subsampled_gaussian_epsilon(rate, noise, steps, delta) <= target
+    meets_the_target(target, rate, steps, delta)
+
+
+@pytest.mark.slow
+@settings(derandomize=True, max_examples=100, deadline=None, database=None)
+@given(st.floats(0.02, 60.0), rates, st.integers(1, 300), deltas)
+def test_the_target_is_met_at_a_hundred_rates_steps_and_deltas(
+    target: float, rate: float, steps: int, delta: float
+) -> None:
+    meets_the_target(target, rate, steps, delta)
 
 
 @pytest.mark.parametrize("count", [1, 3])

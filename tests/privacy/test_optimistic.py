@@ -81,8 +81,11 @@ def test_without_sampling_it_is_below_the_closed_form(
     [
         ((SampledGaussian(0.064, 1.1, 1), 320),),
         ((SampledGaussian(0.01, 4.0, 1), 1000),),
-        ((SampledGaussian(0.3, 0.6, 1), 1),),
-        ((SampledGaussian(0.05, 0.7, 1), 20), (SampledGaussian(0.1, 1.0, 1), 30)),
+        pytest.param(((SampledGaussian(0.3, 0.6, 1), 1),), marks=pytest.mark.slow),
+        pytest.param(
+            ((SampledGaussian(0.05, 0.7, 1), 20), (SampledGaussian(0.1, 1.0, 1), 30)),
+            marks=pytest.mark.slow,
+        ),
     ],
     ids=str,
 )
@@ -167,7 +170,7 @@ def test_an_inverted_profile_is_the_closed_form_far_beyond_a_float() -> None:
     assert inverted(loss, 0.0) == (0.0, math.inf)
 
 
-few = settings(derandomize=True, max_examples=40, deadline=None, database=None)
+few = settings(derandomize=True, max_examples=15, deadline=None, database=None)
 many = settings(derandomize=True, max_examples=1000, deadline=None, database=None)
 
 

@@ -16,6 +16,7 @@ from securefl.files import locked
 from securefl.runs.cell import Cell, CellState
 from securefl.runs.pool import Event, Finished, Job, Progressed, Started, play
 from securefl.scenario.scenario import parse_scenario
+from tests.workers import forked_workers
 
 LIMIT = 120.0
 
@@ -71,6 +72,14 @@ def test_a_failing_and_a_hanging_cell_leave_the_rest_alone(tmp_path: Path) -> No
     assert children() == []
 
 
+@pytest.fixture
+def forked() -> Iterator[None]:
+    """Workers without imports of their own, where starting one is not what is tested."""
+    with forked_workers():
+        yield
+
+
+@pytest.mark.usefixtures("forked")
 def test_events_report_the_course_of_a_cell_in_order(tmp_path: Path) -> None:
     events = play([job(tmp_path, "a", "rounds=400")], workers=4, limit=LIMIT)
     seen = [event for event in events if isinstance(event, Started | Progressed | Finished)]
@@ -111,6 +120,7 @@ def test_a_worker_that_dies_or_hangs_is_replaced(tmp_path: Path, number: int, re
     assert children() == []
 
 
+@pytest.mark.usefixtures("forked")
 def test_a_cell_that_fails_before_its_run_begins_keeps_the_reason(tmp_path: Path) -> None:
     refused = quick(tmp_path, "a")
     refused = Job(refused.cell, {**refused.scenario, "rounds": 0})
@@ -121,6 +131,7 @@ def test_a_cell_that_fails_before_its_run_begins_keeps_the_reason(tmp_path: Path
     assert (status.state, status.reason) == (CellState.FAILED, event.reason)
 
 
+@pytest.mark.usefixtures("forked")
 def test_a_bug_leaves_its_traceback_in_the_cell(tmp_path: Path) -> None:
     (tmp_path / "a" / "transcript.jsonl").mkdir(parents=True)
     found = ended(play([quick(tmp_path, "a"), quick(tmp_path, "b")], workers=1, limit=LIMIT))
@@ -204,6 +215,7 @@ def test_a_worker_waits_for_a_cell_that_another_lets_go_and_gives_signs_of_life(
         process.stdin.close()
 
 
+@pytest.mark.usefixtures("forked")
 def test_a_worker_with_other_code_than_the_grids_runs_nothing(tmp_path: Path) -> None:
     work = quick(tmp_path, "a")
     found = ended(

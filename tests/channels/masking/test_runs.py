@@ -260,6 +260,10 @@ def test_no_key_reaches_the_run_folder(tmp_path: Path, monkeypatch: pytest.Monke
         assert "values" not in json.loads(line)
 
 
+# More clients than one sum takes: they are dealt into two blocks.
+TWO_BLOCKS = ("data.clients=130", "channel.kind=masked")
+
+
 def deal(scenario: Scenario, folder: Path) -> tuple[tuple[int, ...], ...]:
     """Returns the blocks of a first round, as the set-up of this assembly deals them."""
     server = assemble(scenario, run="r", ledgers=folder).federation.server
@@ -271,13 +275,15 @@ def deal(scenario: Scenario, folder: Path) -> tuple[tuple[int, ...], ...]:
 def test_the_set_up_draws_from_the_system_unless_the_scenario_asks_for_the_seed(
     text: str, tmp_path: Path
 ) -> None:
-    many = ("data.clients=130", "channel.kind=masked")
-    usual = parse_scenario(text, overrides=many)
+    usual = parse_scenario(text, overrides=TWO_BLOCKS)
     assert usual.repeatable
     assert usual.resolved()["channel"]["secrets"] == "system"
     assert deal(usual, tmp_path / "a") != deal(usual, tmp_path / "b")
     assert "set-up" not in summary(usual)
-    seeded = parse_scenario(text, overrides=(*many, "channel.secrets=seeded"))
+
+
+def test_a_seeded_set_up_deals_by_the_seed_and_says_so(tmp_path: Path) -> None:
+    seeded = parse_scenario(DIGITS, overrides=(*TWO_BLOCKS, "channel.secrets=seeded"))
     assert seeded.resolved()["channel"]["secrets"] == "seeded"
     dealt = deal(seeded, tmp_path / "c")
     assert dealt == deal(seeded, tmp_path / "d")
@@ -285,7 +291,7 @@ def test_the_set_up_draws_from_the_system_unless_the_scenario_asks_for_the_seed(
         "SEEDED set-up: whoever has the seed knows beforehand which clients are summed together"
         in summary(seeded)
     )
-    another = parse_scenario(text, overrides=(*many, "channel.secrets=seeded", "seed=3"))
+    another = parse_scenario(DIGITS, overrides=(*TWO_BLOCKS, "channel.secrets=seeded", "seed=3"))
     assert deal(another, tmp_path / "e") != dealt
 
 
