@@ -70,9 +70,7 @@ def _weights(scenario: Scenario) -> str:
 def _cautions(scenario: Scenario) -> Iterator[str]:
     """Yields settings that give something away, or do less than they seem to."""
     if scenario.facts.channel_options.get("secrets") == "seeded":
-        yield (
-            "SEEDED set-up: whoever has the seed knows beforehand which clients are summed together"
-        )
+        yield ("SEEDED set-up: the seed tells beforehand which clients are summed together")
     if scenario.channel.reveal_counts:
         yield "weights: the server sees each client's exact record count (channel.reveal_counts)"
     yield from _batches(scenario)
@@ -116,7 +114,7 @@ def _taken_as_given(scenario: Scenario) -> str:
     if scenario.partition in catalog.DEALS:
         choices.append(
             f"how {scenario.partition!r} deals one data set to the clients "
-            "(a record less deals others anew)"
+            "(without one record, others go elsewhere)"
         )
     if scenario.rehearsal is not None:
         choices.append("which test records the rehearsal lends")

@@ -234,7 +234,8 @@ REFUSED: list[tuple[str, str]] = [
     ),
     (
         'weights = "reported"',
-        "weights = 'reported' would tell the real record counts beside a DP claim; use 'declared'",
+        "weights = 'reported' would reveal the real record counts next to a DP claim; "
+        "use 'declared'",
     ),
 ]
 

@@ -29,7 +29,7 @@ def check_privacy(declared: Declaration, facts: Facts) -> None:
         _check_practice(declared, declared.practice, facts)
     if declared.weights == "reported" and declared.claims_dp:
         raise ScenarioError(
-            "weights = 'reported' would tell the real record counts beside a DP claim; "
+            "weights = 'reported' would reveal the real record counts next to a DP claim; "
             "use 'declared' or 'equal'"
         )
     if declared.weights == "declared":
@@ -103,5 +103,5 @@ def _check_practice(declared: Declaration, practice: Practice, facts: Facts) -> 
 
         name = _MISTAKES[key]
         raise ScenarioError(
-            f"{refused}; beside a DP claim that may be the mistake {name}: {MISTAKES[name].why}"
+            f"{refused}; with a DP claim that may be the mistake {name}: {MISTAKES[name].why}"
         )

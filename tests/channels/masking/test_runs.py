@@ -287,9 +287,8 @@ def test_a_seeded_set_up_deals_by_the_seed_and_says_so(tmp_path: Path) -> None:
     assert seeded.resolved()["channel"]["secrets"] == "seeded"
     dealt = deal(seeded, tmp_path / "c")
     assert dealt == deal(seeded, tmp_path / "d")
-    assert (
-        "SEEDED set-up: whoever has the seed knows beforehand which clients are summed together"
-        in summary(seeded)
+    assert "SEEDED set-up: the seed tells beforehand which clients are summed together" in summary(
+        seeded
     )
     another = parse_scenario(DIGITS, overrides=(*TWO_BLOCKS, "channel.secrets=seeded", "seed=3"))
     assert deal(another, tmp_path / "e") != dealt
