@@ -2,8 +2,10 @@
 
 import math
 
+import numpy as np
 import pytest
 import torch
+from sklearn.metrics import balanced_accuracy_score
 from torch import Tensor, nn
 
 from securefl.data.task import Examples, Task
@@ -40,6 +42,28 @@ def test_metrics_of_three_classes_known_answer() -> None:
     assert metrics.balanced_accuracy == pytest.approx(2 / 3)
     assert metrics.auc == pytest.approx(31 / 36)
     assert metrics.majority == pytest.approx(2 / 5)
+
+
+@pytest.mark.parametrize("classes", [2, 3, 9])
+def test_balanced_accuracy_is_scikit_learns_to_the_last_bit(classes: int) -> None:
+    draw = np.random.default_rng(classes)
+    for records in (classes, 31, 500):
+        # Every class occurs; some are never answered, or never right.
+        labels = np.concatenate([np.arange(classes), draw.integers(0, classes, records)])
+        chances = draw.random((len(labels), classes)) ** 3
+        metrics = measure(torch.from_numpy(chances), torch.from_numpy(labels))
+        expected = balanced_accuracy_score(labels, chances.argmax(axis=1))
+        assert metrics.balanced_accuracy == expected
+
+
+def test_balanced_accuracy_of_several_labels_is_the_mean_of_scikit_learns() -> None:
+    draw = np.random.default_rng(0)
+    labels = draw.integers(0, 2, (40, 5))
+    chances = draw.random((40, 5))
+    metrics = measure(torch.from_numpy(chances), torch.from_numpy(labels))
+    answers = chances > 0.5
+    each = [balanced_accuracy_score(labels[:, i], answers[:, i]) for i in range(5)]
+    assert metrics.balanced_accuracy == np.mean(each)
 
 
 def test_where_a_class_is_missing_there_is_no_auc_and_no_balanced_accuracy() -> None:

@@ -5,24 +5,7 @@ import json
 import pytest
 
 from securefl.scenario.scenario import Scenario, parse_scenario
-from tests.scenario.texts import DIGITS, HEART, SGD, digits
-
-NOT_DEALT = dict.fromkeys(
-    (
-        "only",
-        "held_out",
-        "alpha",
-        "classes",
-        "minimum",
-        "most",
-        "share",
-        "size",
-        "label_noise",
-        "test_on",
-        "fold",
-    )
-)
-
+from tests.scenario.texts import DIGITS, HEART, NOT_DEALT, SGD, digits
 
 ACCEPTED: dict[str, str] = {
     "sgd needs no privacy": SGD,

@@ -8,27 +8,10 @@ from pydantic import ValidationError
 from securefl.errors import ScenarioError
 from securefl.scenario.declaration import Declaration
 from securefl.scenario.scenario import Scenario, load_scenario, parse_scenario
-from tests.scenario.texts import DIGITS, HEART, SGD, refusal
+from tests.scenario.texts import DIGITS, HEART, NOT_DEALT, SGD, refusal
 
 NOT_MASKED = dict.fromkeys(
     ("ring", "clip", "rounding", "corrupt", "max_weight", "secrets", "reveal_counts")
-)
-
-
-NOT_DEALT = dict.fromkeys(
-    (
-        "only",
-        "held_out",
-        "alpha",
-        "classes",
-        "minimum",
-        "most",
-        "share",
-        "size",
-        "label_noise",
-        "test_on",
-        "fold",
-    )
 )
 
 

@@ -26,11 +26,27 @@ model = { name = "mlp", hidden = [32] }
 training = { kind = "sgd", batch = 16, epochs = 1, lr = 0.3 }
 cohort = { size = 10 }
 weights = "equal"            # reported (only without a DP claim) | declared (from privacy.records)
-channel = { kind = "masked", ring = 32, clip = 4.0, rounding = "stochastic" }  # per coordinate
+channel = { kind = "masked", ring = 32, clip = 4.0, rounding = "stochastic" }     # clip is per coordinate
 simulate = { drop = [{ client = 3, round = 2, stage = 3 }] }
 defense = { rule = "mean" }
-"""
+"""  # noqa: RUF100, E501 - verbatim
 SGD = 'training = { kind = "sgd" }\n'
+# Keys of the table [data] that are off unless a scenario sets them.
+NOT_DEALT = dict.fromkeys(
+    (
+        "only",
+        "held_out",
+        "alpha",
+        "classes",
+        "minimum",
+        "most",
+        "share",
+        "size",
+        "label_noise",
+        "test_on",
+        "fold",
+    )
+)
 
 
 def digits(keys: str = "") -> str:
