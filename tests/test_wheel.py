@@ -19,6 +19,13 @@ print(code_hash(), *shipped_studies())
 load_heart(partition="natural", split_seed=0)
 """
 
+COMMANDS = [
+    "demo --out demo",
+    "bench robustness --max-cells 2 --jobs 1 --out bench",
+    "init scenario.toml",
+    "audit scenario.toml --adversary server --shadows 0 --set rounds=3",
+]
+
 
 @pytest.mark.slow
 def test_the_code_of_a_wheel_has_the_hash_of_the_checkout_and_brings_its_studies_and_records(
@@ -56,5 +63,16 @@ def test_the_code_of_a_wheel_has_the_hash_of_the_checkout_and_brings_its_studies
     hashed, *studies = done.stdout.split()
     assert hashed == code_hash()
     assert "robustness" in studies
-    page = tmp_path / "unpacked/securefl/ui/report/page.html.j2"
-    assert page.exists()
+    # What people do with it, from another folder: nothing may lie in the checkout only.
+    for command in COMMANDS:
+        ran = subprocess.run(
+            [sys.executable, "-m", "securefl.ui.main", *command.split()],
+            cwd=tmp_path,
+            env={"PYTHONPATH": str(tmp_path / "unpacked"), "PATH": "", "NO_COLOR": "1"},
+            capture_output=True,
+            text=True,
+        )
+        assert ran.returncode == 0, (command, ran.stderr)
+    assert (tmp_path / "demo/report/index.html").stat().st_size > 10_000
+    assert len(list((tmp_path / "bench/cells").iterdir())) == 2
+    assert list(tmp_path.glob("audits/*/audit-*.json"))

@@ -4,6 +4,7 @@ Every class is the right one with one method changed, so that the rest of a run 
 """
 
 import math
+from abc import ABC, abstractmethod
 from collections.abc import Iterator
 
 import torch
@@ -167,7 +168,7 @@ class FlippedStream(Keystream):
         return -self._stream.normal(size)
 
 
-class MisnamedNoise(DpSgdTrainer):
+class MisnamedNoise(DpSgdTrainer, ABC):
     """Takes its noise from a stream with another name; subclasses say which."""
 
     def __init__(
@@ -186,9 +187,9 @@ class MisnamedNoise(DpSgdTrainer):
 
         super().__init__(machine, examples, plan, client=client, stream_for=stream)
 
+    @abstractmethod
     def noise(self, stream_for: StreamFor, client: int, round: int) -> Keystream:
         """Returns the stream that the client's noise of the round comes from."""
-        raise NotImplementedError
 
 
 class SameNoiseTrainer(MisnamedNoise):

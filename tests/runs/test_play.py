@@ -80,6 +80,16 @@ def kill_in_round(monkeypatch: pytest.MonkeyPatch, round: int) -> None:
     monkeypatch.setattr(play, "assemble", patched)
 
 
+def run_until_killed(
+    monkeypatch: pytest.MonkeyPatch, cell: Cell, scenario: Scenario, *, round: int
+) -> None:
+    """Runs a cell in a process that dies in a round, and leaves the code as it was."""
+    with monkeypatch.context() as patch:
+        kill_in_round(patch, round)
+        with pytest.raises(Killed):
+            run_cell(cell, scenario, on_round=nothing)
+
+
 def test_a_run_finishes_within_its_budget(tmp_path: Path) -> None:
     cell = Cell(tmp_path / "cell")
     metrics = run_cell(cell, small(), on_round=nothing)
@@ -124,10 +134,7 @@ def test_a_killed_seeded_run_ends_as_an_undisturbed_one_and_pays_once(
 ) -> None:
     whole = run_cell(Cell(tmp_path / "whole"), small(), on_round=nothing)
     cell = Cell(tmp_path / "killed")
-    with monkeypatch.context() as patch:
-        kill_in_round(patch, 3)
-        with pytest.raises(Killed):
-            run_cell(cell, small(), on_round=nothing)
+    run_until_killed(monkeypatch, cell, small(), round=3)
     assert cell.status() == Status(CellState.RUNNING, cell.status().run, 3)
     assert releases(cell, 2) == [0, 1, 2, 3]
     assert comparable(run_cell(cell, small(), on_round=nothing)) == comparable(whole)
@@ -139,10 +146,7 @@ def test_a_killed_run_under_system_noise_abandons_the_round_charges_it_once_and_
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     scenario, cell = small("privacy.noise=system"), Cell(tmp_path / "cell")
-    with monkeypatch.context() as patch:
-        kill_in_round(patch, 3)
-        with pytest.raises(Killed):
-            run_cell(cell, scenario, on_round=nothing)
+    run_until_killed(monkeypatch, cell, scenario, round=3)
     before = load_checkpoint(cell.folder / "model.safetensors").state.weights
     shown: list[RoundRecord] = []
     metrics = run_cell(cell, scenario, on_round=shown.append)
@@ -162,10 +166,7 @@ def test_the_ledgers_and_not_the_status_decide_which_round_was_interrupted(
 ) -> None:
     # A status that fell behind (power loss) or ran ahead (cut between rounds, nothing reserved).
     scenario, cell = small("privacy.noise=system"), Cell(tmp_path / "cell")
-    with monkeypatch.context() as patch:
-        kill_in_round(patch, 3)
-        with pytest.raises(Killed):
-            run_cell(cell, scenario, on_round=nothing)
+    run_until_killed(monkeypatch, cell, scenario, round=3)
     cell.begin_round(status_round)
     assert run_cell(cell, scenario, on_round=nothing)["abandoned"] == 1
 
@@ -281,10 +282,7 @@ def test_a_corrupted_checkpoint_fails_without_touching_anything(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     cell = Cell(tmp_path / "cell")
-    with monkeypatch.context() as patch:
-        kill_in_round(patch, 3)
-        with pytest.raises(Killed):
-            run_cell(cell, small(), on_round=nothing)
+    run_until_killed(monkeypatch, cell, small(), round=3)
     path = cell.folder / "model.safetensors"
     path.write_bytes(path.read_bytes()[:-3] + b"abc")
     before = {
@@ -300,10 +298,7 @@ def test_a_ledger_that_was_cut_is_noticed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, lines: int
 ) -> None:
     cell = Cell(tmp_path / "cell")
-    with monkeypatch.context() as patch:
-        kill_in_round(patch, 3)
-        with pytest.raises(Killed):
-            run_cell(cell, small(), on_round=nothing)
+    run_until_killed(monkeypatch, cell, small(), round=3)
     ledger = cell.ledgers / "1.jsonl"
     ledger.write_bytes(b"".join(ledger.read_bytes().splitlines(keepends=True)[:lines]))
     with pytest.raises(LedgerError, match="was cut or replaced"):
@@ -434,9 +429,6 @@ def test_damaged_metrics_of_a_cell_that_has_not_ended_do_not_stop_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     cell = Cell(tmp_path / "cell")
-    with monkeypatch.context() as patch:
-        kill_in_round(patch, 2)
-        with pytest.raises(Killed):
-            run_cell(cell, small(), on_round=nothing)
+    run_until_killed(monkeypatch, cell, small(), round=2)
     (cell.folder / "metrics.json").write_text("{")
     assert run_cell(cell, small(), on_round=nothing)["rounds"] == 6
