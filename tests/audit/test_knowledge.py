@@ -3,6 +3,7 @@
 from itertools import pairwise
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -368,3 +369,14 @@ def test_the_server_under_masks_moves_along_the_sum() -> None:
         assert later.model is not None
         step = later.model - sight.model
         assert torch.allclose(sight.moved / sight.moved.norm(), step / step.norm(), atol=1e-4)
+
+
+def test_watchers_keep_values_as_they_were_when_the_run_overwrites_them_later() -> None:
+    kept: list[Observation] = []
+    values = torch.ones(3)
+    Watchers([SimpleNamespace(observe=kept.append)]).observe(
+        Observation.of("server", Seen.SUM_OF_UPDATES, (0, 1), values)
+    )
+    values.zero_()
+    assert kept[0].values is not None
+    assert kept[0].values.tolist() == [1.0, 1.0, 1.0]

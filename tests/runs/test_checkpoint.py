@@ -123,6 +123,16 @@ def test_a_file_with_a_right_digest_that_is_no_checkpoint_is_refused(
         load_checkpoint(forged(tmp_path, tensors, facts))
 
 
+def test_parameters_of_one_shape_in_another_order_are_another_model(tmp_path: Path) -> None:
+    # Only the order says which coordinate is which: swapped, the weights would fit all the same.
+    tensors = {"first": torch.zeros(2), "second": torch.ones(2)}
+    facts = {"round": 1, "record": {}, "parameters": ["first", "second"]}
+    back = load_checkpoint(forged(tmp_path, tensors, facts))
+    shapes = {"first": torch.Size([2]), "second": torch.Size([2])}
+    assert back.fits(torch.zeros(4), shapes)
+    assert not back.fits(torch.zeros(4), dict(reversed(shapes.items())))
+
+
 def test_a_parameter_may_not_be_called_as_the_servers_state_is(tmp_path: Path) -> None:
     checkpoint = Checkpoint(STATE, {"round": 0})
     with pytest.raises(ValueError, match=r"parameters may not be called state\.velocity"):
