@@ -15,6 +15,7 @@ from securefl.runs.results import write_results
 from securefl.runs.threads import one_thread
 from securefl.scenario.assemble.data import fetch_data
 from securefl.scenario.assemble.trainers import build_model
+from securefl.scenario.budget import require_lasting
 from securefl.scenario.scenario import Scenario
 
 
@@ -37,13 +38,15 @@ def run(
 
     Raises:
         ScenarioError: `out` cannot be written or holds something else.
-        BudgetExceeded: the privacy budget ended the run; the last good model is kept.
+        BudgetExceeded: the privacy budget cannot last for all rounds, and no folder was made; or
+            it ended a run, whose last good model is kept.
         SecureflError: the run failed.
     """
     if not out.exists():
         # Before the folder is made: a scenario that cannot start must not block its place.
         fetch_data(scenario, on_bytes)
-        origin_of(scenario)
+        origin = origin_of(scenario)
+        require_lasting(scenario, None if origin is None else origin.spent)
         scenario.facts.trainer.check(build_model(scenario, scenario.facts.task))
     folder = RunFolder.create(out, Request.of({"run": scenario}, text))
 

@@ -9,6 +9,7 @@ from securefl.federation.record import RoundRecord
 from securefl.privacy.events import SampledGaussian
 from securefl.privacy.past import NO_PAST
 from securefl.runs import api
+from securefl.runs.folder import Request, RunFolder
 from securefl.scenario.budget import Outlook, outlook, require_lasting
 from securefl.scenario.scenario import Scenario, parse_scenario
 from securefl.ui.validate import explain
@@ -73,8 +74,13 @@ def test_a_run_that_would_end_early_is_refused_with_the_round_in_which_it_ends(
     with pytest.raises(BudgetExceeded, match=sentence) as refused:
         require_lasting(scenario)
     assert refused.value.exit_code == 3
-    with pytest.raises(BudgetExceeded, match=f"^round {ends}: 3 of 4 clients may still spend"):
+    with pytest.raises(BudgetExceeded, match=sentence):
         api.run(scenario, tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+    # Without the sum's refusal the ledgers end it, in the round that was calculated.
+    folder = RunFolder.create(tmp_path / "run", Request.of({"run": scenario}, ""))
+    with pytest.raises(BudgetExceeded, match=f"^round {ends}: 3 of 4 clients may still spend"):
+        api.run_cells(folder, {"run": scenario}, on_round=lambda label, record: None)
 
 
 @pytest.mark.parametrize(

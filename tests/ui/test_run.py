@@ -12,8 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from securefl.runs.folder import RunFolder
+from securefl.runs.folder import Request, RunFolder
 from securefl.runs.metrics import RunMetrics
+from securefl.scenario.scenario import load_scenario
 from tests.commands import QUICK, call, refused, scenario_file
 
 SECUREFL = str(Path(sys.executable).with_name("securefl"))
@@ -85,8 +86,21 @@ def test_another_scenario_in_the_same_folder_is_refused_and_the_first_kept(tmp_p
     assert (tmp_path / "r" / "results.csv").read_bytes() == before
 
 
+def test_a_budget_that_cannot_last_is_exit_3_before_anything_runs(tmp_path: Path) -> None:
+    path = scenario_file(tmp_path, CLAIM)
+    refused(
+        call("run", path, "--out", "r", cwd=tmp_path),
+        3,
+        "privacy.noise_multiplier = 2 ends the run in",
+    )
+    assert not (tmp_path / "r").exists()
+
+
 def test_a_spent_budget_is_exit_3_and_again_at_once(tmp_path: Path) -> None:
     path = scenario_file(tmp_path, CLAIM)
+    # Refused before it starts, see above: a folder made by hand is how a run can still end early.
+    scenario = load_scenario(path)
+    RunFolder.create(tmp_path / "r", Request.of({"run": scenario}, CLAIM))
     first = call("run", path, "--out", "r", cwd=tmp_path)
     refused(first, 3, "clients may still spend")
     ((_, _, cell),) = RunFolder.open(tmp_path / "r").cells()
