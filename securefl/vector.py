@@ -19,6 +19,16 @@ def _trainable(model: nn.Module) -> list[nn.Parameter]:
     return [parameter for parameter in model.parameters() if parameter.requires_grad]
 
 
+def frozen_modules(model: nn.Module) -> list[nn.Module]:
+    """Returns the modules that have parameters, inside them or themselves, and train none."""
+    frozen = []
+    for module in model.modules():
+        trained = [parameter.requires_grad for parameter in module.parameters()]
+        if trained and not any(trained):
+            frozen.append(module)
+    return frozen
+
+
 def load_vector(model: nn.Module, weights: Tensor) -> None:
     """Writes weights (d,) into the trainable parameters of the model.
 
