@@ -15,7 +15,7 @@ BELOW = {
     "securefl": {"attacks", "defenses"},
     "benchmarks": {"securefl", "attacks", "defenses"},
 }
-HALL = {"errors", "rng", "vector", "files", "_door"}
+HALL = {"errors", "messages", "rng", "vector", "files", "_door"}
 ROOMS = [
     "privacy",
     "data",

@@ -17,7 +17,7 @@ from securefl.scenario.checks.names import check_names
 from securefl.scenario.checks.privacy import check_privacy
 from securefl.scenario.declaration import Declaration
 from securefl.scenario.facts import Facts
-from securefl.scenario.messages import sentences
+from securefl.messages import sentences
 from securefl.scenario.overrides import override
 from securefl.scenario.resolve import resolved
 

@@ -11,7 +11,7 @@ from pydantic import BeforeValidator, Field, ValidationError, field_validator, m
 from securefl.errors import ScenarioError
 from securefl.runs.results import COLUMNS
 from securefl.scenario import overrides as setting
-from securefl.scenario.messages import sentences
+from securefl.messages import sentences
 from securefl.scenario.tables import Section, Seed
 from securefl.studies.layout import Compare, Layout
 from securefl.studies.levels import Keys, check_distinct, label_of, read_axis, read_zip, zip_name

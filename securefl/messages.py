@@ -8,7 +8,7 @@ from typing import Any
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
-# Pydantic speaks of Python's types, the author of a scenario of TOML's.
+# Pydantic speaks of Python's types, the author of a file of TOML's.
 _WORDS = {
     "valid tuple": "list",
     "valid list": "list",
@@ -16,7 +16,7 @@ _WORDS = {
     "Tuple": "List",
     " after validation, not 0": "",
 }
-# The class of a table is nothing that a scenario can hold.
+# The class of a table is nothing that a TOML file can hold.
 _OR_INSTANCE = re.compile(r" or instance of \w+")
 _UNKNOWN, _MISSING = "extra_forbidden", "missing"
 
