@@ -8,6 +8,7 @@ from typing import Any
 from pydantic import ValidationError, model_validator
 
 from securefl.errors import ScenarioError
+from securefl.messages import sentences
 from securefl.scenario.checks.attack import check_attack
 from securefl.scenario.checks.channel import check_channel
 from securefl.scenario.checks.data import check_data
@@ -17,7 +18,6 @@ from securefl.scenario.checks.names import check_names
 from securefl.scenario.checks.privacy import check_privacy
 from securefl.scenario.declaration import Declaration
 from securefl.scenario.facts import Facts
-from securefl.messages import sentences
 from securefl.scenario.overrides import override
 from securefl.scenario.resolve import resolved
 

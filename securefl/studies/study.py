@@ -9,9 +9,9 @@ from typing import Annotated, Any, Literal
 from pydantic import BeforeValidator, Field, ValidationError, field_validator, model_validator
 
 from securefl.errors import ScenarioError
+from securefl.messages import sentences
 from securefl.runs.results import COLUMNS
 from securefl.scenario import overrides as setting
-from securefl.messages import sentences
 from securefl.scenario.tables import Section, Seed
 from securefl.studies.layout import Compare, Layout
 from securefl.studies.levels import Keys, check_distinct, label_of, read_axis, read_zip, zip_name
