@@ -9,7 +9,8 @@ from torch import Tensor, nn
 
 from securefl.data.task import Examples, Task
 from securefl.learning.dp_sgd import DpSgd, DpSgdTrainer
-from securefl.learning.plan import DpPlan
+from securefl.learning.options import USUAL, StepOptions
+from securefl.learning.plan import DpPlan, OnOwnStep, unseen
 from securefl.learning.protocol import Trained
 from securefl.rng import Keystream
 from securefl.scenario.assemble.parts import Parts
@@ -37,7 +38,8 @@ class Canaries:
         signs: (m,), of its gradient there.
         inside: (m,) bool, the canaries that are in.
         norm: of each gradient.
-        others: (d,) for each call of training: what the other records did to the update.
+        others: (d,) for each call of training: what the other records did to the update. Empty
+            where the optimizer mixes the steps, so that nobody can take them apart.
 
     Raises:
         ValueError: the model has too few coordinates.
@@ -71,9 +73,11 @@ class Canaries:
         rows[torch.arange(len(places)), self.coordinates[members]] = values
         return rows
 
-    def machine(self, model: nn.Module, task: Task, *, lr: float) -> DpSgd:
+    def machine(
+        self, model: nn.Module, task: Task, *, lr: float, options: StepOptions = USUAL
+    ) -> DpSgd:
         """Returns the DP-SGD that these records enter."""
-        return CanaryDpSgd(model, task, lr=lr, canaries=self)
+        return CanaryDpSgd(model, task, lr=lr, canaries=self, options=options)
 
     def scores(self, increment: Tensor) -> Tensor:
         """Returns (m,) float64: how far weights moved against each canary's gradient.
@@ -92,12 +96,20 @@ class CanaryDpSgd(DpSgd):
         task: gives the loss of real records.
         lr: learning rate, > 0.
         canaries: come after the records.
+        options: as `DpSgd` takes them.
     """
 
-    def __init__(self, model: nn.Module, task: Task, *, lr: float, canaries: Canaries) -> None:
-        super().__init__(model, task, lr=lr)
+    def __init__(
+        self,
+        model: nn.Module,
+        task: Task,
+        *,
+        lr: float,
+        canaries: Canaries,
+        options: StepOptions = USUAL,
+    ) -> None:
+        super().__init__(model, task, lr=lr, options=options)
         self._canaries = canaries
-        self._lr = lr
         self._clip = 1.0
         self._real = torch.zeros(0)  # (d,), clipped sum of the real records of a call of training
 
@@ -109,12 +121,23 @@ class CanaryDpSgd(DpSgd):
         *,
         sampling: Keystream,
         noise: Keystream,
+        round: int = 0,
+        on_step: OnOwnStep = unseen,
     ) -> Trained:
         """As `DpSgd.run`; notes at the canaries what the real records did to the update."""
         self._clip = plan.clip
         self._real = torch.zeros(weights.shape, dtype=torch.float64)
-        trained = super().run(weights, examples, plan, sampling=sampling, noise=noise)
-        self._canaries.others.append(-self._lr / plan.normaliser * self._real)
+        trained = super().run(
+            weights,
+            examples,
+            plan,
+            sampling=sampling,
+            noise=noise,
+            round=round,
+            on_step=on_step,
+        )
+        if self.options.linear:
+            self._canaries.others.append(-self.lr(round) / plan.normaliser * self._real)
         return trained
 
     def records(self, examples: Examples) -> int:
@@ -157,5 +180,6 @@ def with_canaries(parts: Parts, canaries: Mapping[int, Canaries]) -> Parts:
             raise TypeError(f"canaries enter DP-SGD only, client {client} trains in another way")
         # A model of its own: Opacus hooks into it, and the other clients share theirs.
         model = build_model(scenario, task)
-        trainers[client] = trainer.on(records.machine(model, task, lr=scenario.training.lr))
+        machine = records.machine(model, task, lr=parts.local.lr, options=parts.local.options)
+        trainers[client] = trainer.on(machine)
     return replace(parts, trainers=trainers)

@@ -34,6 +34,17 @@ class Sums(NamedTuple):
         return Sums(*(a + b for a, b in zip(self, other, strict=True)))
 
 
+class PartSums(NamedTuple):
+    """Sums over a physical batch: of all gradients, of one-coordinate canaries, of dense ones."""
+
+    total: Sums
+    singles: Sums
+    dense: Sums
+
+    def __add__(self, other: "PartSums") -> "PartSums":  # type: ignore[override]
+        return PartSums(*(a + b for a, b in zip(self, other, strict=True)))
+
+
 def gradient_sums(rows: Tensor, sizes: Sequence[int], *, clip: float) -> Sums:
     """Returns the sums over rows (k, d), float64, whose tensors have these sizes."""
     parts = torch.split(rows, list(sizes), dim=1)

@@ -1,6 +1,8 @@
 """DP-SGD with its steps watched from inside, by the client that owns the code."""
 
 import math
+import operator
+from functools import reduce
 from typing import Any
 
 import torch
@@ -8,10 +10,11 @@ from torch import Tensor, nn
 
 from securefl import vector
 from securefl.audit.canaries import Canaries
-from securefl.audit.evidence import Evidence, Sums, clip_factors, gradient_sums
+from securefl.audit.evidence import Evidence, PartSums, Sums, clip_factors, gradient_sums
 from securefl.data.task import Examples, Task
 from securefl.learning.dp_sgd import DpSgd
-from securefl.learning.plan import DpPlan
+from securefl.learning.options import USUAL, StepOptions
+from securefl.learning.plan import DpPlan, OnOwnStep, unseen
 from securefl.learning.protocol import Trained
 from securefl.rng import Keystream
 
@@ -71,9 +74,11 @@ class Probes(Canaries):
         """The number of records that the probes are, dense ones included."""
         return len(self.members) + RECORDS_PER_DENSE * len(self.dense)
 
-    def machine(self, model: nn.Module, task: Task, *, lr: float) -> DpSgd:
+    def machine(
+        self, model: nn.Module, task: Task, *, lr: float, options: StepOptions = USUAL
+    ) -> DpSgd:
         """Returns the DP-SGD whose steps are watched."""
-        return WatchedDpSgd(model, task, lr=lr, probes=self)
+        return WatchedDpSgd(model, task, lr=lr, probes=self, options=options)
 
     def write(self, rows: Tensor, places: Tensor) -> None:
         """Writes gradients of probes into rows.
@@ -107,25 +112,35 @@ class WatchedDpSgd(DpSgd):
     """DP-SGD that treats probes as records, and takes evidence of every step.
 
     The evidence comes from the gradients that enter the optimizer and from the weights before and
-    after a step. No line of the code that is watched is replaced.
+    after a step. No line of the code that is watched is replaced. Where the optimizer does not
+    simply move by the noisy gradient, such as Adam, that gradient is read in place of the weights.
 
     Args:
         model: as `DpSgd` takes it.
         task: gives the loss of real records.
         lr: learning rate, > 0.
         probes: come after the records.
+        options: as `DpSgd` takes them.
     """
 
-    def __init__(self, model: nn.Module, task: Task, *, lr: float, probes: Probes) -> None:
-        super().__init__(model, task, lr=lr)
+    def __init__(
+        self,
+        model: nn.Module,
+        task: Task,
+        *,
+        lr: float,
+        probes: Probes,
+        options: StepOptions = USUAL,
+    ) -> None:
+        super().__init__(model, task, lr=lr, options=options)
         self._probes = probes
-        self._lr = lr
         self._sizes = [p.numel() for p in self.module.parameters()]
         self._evidence = Evidence(self._sizes)
         probes.evidence = self._evidence
         self._memory = torch.zeros(0, sum(self._sizes))
         empty = torch.zeros(0)
         self._of_groups = Sums(empty, empty, empty)  # (groups, d) each
+        self._parts: list[PartSums] = []  # the physical batches of the step that is being taken
         self._clip = 1.0
         self._unit = 1.0  # change of the weights for each unit of the noisy sum
 
@@ -137,13 +152,23 @@ class WatchedDpSgd(DpSgd):
         *,
         sampling: Keystream,
         noise: Keystream,
+        round: int = 0,
+        on_step: OnOwnStep = unseen,
     ) -> Trained:
         """As `DpSgd.run`; notes every step."""
         self._clip = plan.clip
-        self._unit = self._lr / plan.normaliser
+        self._unit = (self.lr(round) if self.options.linear else 1.0) / plan.normaliser
         self._of_groups = self._sums_of_groups()
         self._evidence.begin_round(weights, records=self.records(examples))
-        trained = super().run(weights, examples, plan, sampling=sampling, noise=noise)
+        trained = super().run(
+            weights,
+            examples,
+            plan,
+            sampling=sampling,
+            noise=noise,
+            round=round,
+            on_step=on_step,
+        )
         self._evidence.end_round(weights + trained.delta, unit=self._unit)
         return trained
 
@@ -151,16 +176,28 @@ class WatchedDpSgd(DpSgd):
         """Returns the number of real records and probes, which share the batches."""
         return len(examples) + self._probes.records
 
-    def per_example_gradients(self, examples: Examples, chosen: Tensor) -> None:
-        """Sets the gradients of the real records chosen, then those of the probes."""
+    def step(self, examples: Examples, chosen: Tensor) -> None:
+        """As `DpSgd.step`; notes what went in, and at the next step where the weights went."""
         weights = vector.to_vector(self.module)
         # This call is the first sign that the step before has ended.
         self._evidence.end_step(weights, unit=self._unit)
+        self._parts = []
+        super().step(examples, chosen)
+        if self.options.linear:
+            self._note(weights, chosen)
+            return
+        # As if the step had moved weights of zero by minus its noisy gradient.
+        gradient = torch.cat([p.grad.flatten() for p in self._optimizer.params])
+        self._note(torch.zeros_like(gradient), chosen)
+        self._evidence.end_step(-gradient, unit=self._unit)
+
+    def per_example_gradients(self, examples: Examples, chosen: Tensor) -> None:
+        """Sets the gradients of the real records chosen, then those of the probes."""
         parameters: list[Any] = list(self.module.parameters())
         is_real = chosen < len(examples)  # probes come after the records
         real = self._real_gradients(examples, chosen[is_real], parameters)  # (k, d)
         places = chosen[~is_real] - len(examples)
-        self._note(weights, chosen, real.double(), places)
+        self._parts.append(self._part(real.double(), places))
         count = len(real)
         rows = self._rows(count + len(places))
         rows[:count] = real
@@ -196,13 +233,17 @@ class WatchedDpSgd(DpSgd):
             self._evidence.mixed = max(self._evidence.mixed, difference / length)
         return rows
 
-    def _note(self, weights: Tensor, chosen: Tensor, real: Tensor, places: Tensor) -> None:
-        """Computes the clipped sum of the step, and where other clippings would have gone."""
+    def _part(self, real: Tensor, places: Tensor) -> PartSums:
+        """Sums what enters the optimizer with one physical batch."""
         is_single = places < len(self._probes.members)
         singles = self._single_sums(places[is_single])
         dense = self._dense_sums(places[~is_single])
         records = gradient_sums(real, self._sizes, clip=self._clip)
-        total = records + dense + singles
+        return PartSums(records + dense + singles, singles, dense)
+
+    def _note(self, weights: Tensor, chosen: Tensor) -> None:
+        """Notes the clipped sum of the step, and where other clippings would have gone."""
+        total, singles, dense = reduce(operator.add, self._parts)
         factor = clip_factors(total.raw.norm(), self._clip)
         whole = total.raw * factor  # (d,) the clipped sum of unclipped gradients
         directions = {

@@ -5,6 +5,7 @@ Source: Abadi et al., CCS 2016, algorithm 1, with Poisson sampling of the batche
 
 import copy
 import math
+from functools import partial
 from typing import Any
 
 import torch
@@ -17,7 +18,8 @@ from torch import Tensor, nn
 from securefl import vector
 from securefl.data.task import Examples, Task
 from securefl.errors import ScenarioError
-from securefl.learning.plan import DpPlan, LocalTraining
+from securefl.learning.options import USUAL, StepOptions, random_layers
+from securefl.learning.plan import DpPlan, LocalTraining, OnOwnStep, OnStep, unseen
 from securefl.learning.protocol import Trained, Trainer
 from securefl.learning.sampling import poisson_batches
 from securefl.privacy.events import SampledGaussian
@@ -75,24 +77,23 @@ class DpSgd:
     Args:
         model: a model that Opacus' validator accepts; its weights are overwritten.
         task: gives the loss.
-        lr: learning rate, > 0.
+        lr: learning rate, > 0, before the schedule of the options.
+        options: how the steps are taken.
     """
 
-    def __init__(self, model: nn.Module, task: Task, *, lr: float) -> None:
+    def __init__(
+        self, model: nn.Module, task: Task, *, lr: float, options: StepOptions = USUAL
+    ) -> None:
         # Opacus unfolds the input of a convolution as if channels came first. In a model with
         # channels last, its gradients of single examples are silently wrong.
         layout = torch.contiguous_format
         channels_first = model.to(memory_format=layout)  # type: ignore[call-overload]
         self.module = GradSampleModule(channels_first, loss_reduction="mean")
         self._task = task
-        inner = torch.optim.SGD(self.module.parameters(), lr=lr)
-        self._optimizer = KeystreamDPOptimizer(
-            inner,
-            noise_multiplier=0.0,
-            max_grad_norm=1.0,
-            expected_batch_size=1,
-            loss_reduction="mean",
-        )
+        self._lr = lr
+        self.options = options
+        self._loss = options.loss(task)
+        self._optimizer: KeystreamDPOptimizer
 
     def run(
         self,
@@ -102,6 +103,8 @@ class DpSgd:
         *,
         sampling: Keystream,
         noise: Keystream,
+        round: int = 0,
+        on_step: OnOwnStep = unseen,
     ) -> Trained:
         """Returns the change that plan.steps noisy steps make to weights (d,), and its cost.
 
@@ -111,34 +114,66 @@ class DpSgd:
             plan: public constants.
             sampling: draws the batches.
             noise: draws the noise.
+            round: decides the learning rate, where it has a schedule.
+            on_step: called after every noisy step, with its number and the number of all.
 
         Guarantees:
             - Adding or removing one record, whatever its content, moves a step's clipped sum by at
               most plan.clip: a gradient that is not finite counts as zero. Rounding of the float32
               sum adds 1e-5 of the clip at 5,000 records a batch, and 5e-4 at 200,000.
+            - Class weights scale a record's gradient before it is clipped. Momentum and weight
+              decay come after the noise, and cost nothing.
             - The event counts the steps that were noised, not the planned ones.
         """
         vector.load_vector(self.module, weights)
         self.module.train()  # an evaluation may have come before
-        optimizer = self._optimizer
-        optimizer.noise_multiplier = plan.noise_multiplier
-        optimizer.max_grad_norm = plan.clip
-        # A public constant: dividing by the size of the batch that came would reveal that size.
-        optimizer.expected_batch_size = plan.normaliser
-        optimizer.stream = noise
-        optimizer.noised_steps = 0
+        optimizer = self._optimizer = self._fresh_optimizer(plan, noise, round)
         batches = poisson_batches(
             self.records(examples),
             sample_rate=plan.sample_rate,
             steps=plan.steps,
             stream=sampling,
         )
-        for chosen in batches:
-            optimizer.zero_grad(set_to_none=True)
-            self.per_example_gradients(examples, chosen)
-            optimizer.step()
+        for step, chosen in enumerate(batches, start=1):
+            self.step(examples, chosen)
+            on_step(step, plan.steps)
         spent = SampledGaussian(plan.sample_rate, plan.noise_multiplier, optimizer.noised_steps)
         return Trained(vector.to_vector(self.module) - weights, spent)
+
+    def lr(self, round: int) -> float:
+        """Returns the learning rate of a round."""
+        return self._lr * self.options.schedule(round)
+
+    def _fresh_optimizer(self, plan: DpPlan, noise: Keystream, round: int) -> KeystreamDPOptimizer:
+        """Returns an optimizer without state: nothing of another client or round is left in it."""
+        optimizer = KeystreamDPOptimizer(
+            self.options.optimizer(self.module.parameters(), self.lr(round)),
+            noise_multiplier=plan.noise_multiplier,
+            max_grad_norm=plan.clip,
+            # A public constant: dividing by the size of the batch that came would reveal that size.
+            expected_batch_size=plan.normaliser,
+            loss_reduction="mean",
+        )
+        optimizer.stream = noise
+        optimizer.noised_steps = 0
+        return optimizer
+
+    def step(self, examples: Examples, chosen: Tensor) -> None:
+        """Takes one noisy step on the records chosen (batch,), which may be none.
+
+        Physical batches are clipped and summed one after another. The noise is added once, to the
+        sum of all.
+        """
+        *first, last = self.options.parts(chosen)
+        for part in first:
+            self._optimizer.zero_grad(set_to_none=True)
+            self.per_example_gradients(examples, part)
+            # Opacus then only clips and sums, and the next zero_grad keeps the sum.
+            self._optimizer.signal_skip_step()
+            self._optimizer.step()
+        self._optimizer.zero_grad(set_to_none=True)
+        self.per_example_gradients(examples, last)
+        self._optimizer.step()
 
     def records(self, examples: Examples) -> int:
         """Returns the number of records to draw from."""
@@ -149,7 +184,7 @@ class DpSgd:
 
         Args:
             examples: the records.
-            chosen: (batch,), indices of the records in this step; may be empty.
+            chosen: (batch,), indices of records in this step; may be empty.
         """
         parameters: list[Any] = list(self.module.parameters())
         features = self._task.inputs(examples.features[chosen])
@@ -161,7 +196,7 @@ class DpSgd:
             return
         # Without a gradient at the input, torch warns that Opacus' backward hook sees outputs only.
         inputs = features.detach().contiguous().requires_grad_()
-        self._task.loss(self.module(inputs), labels).backward()  # type: ignore[no-untyped-call]
+        self._loss(self.module(inputs), labels).backward()  # type: ignore[no-untyped-call]
         norms = [p.grad_sample.flatten(1).double().norm(dim=1) for p in parameters]
         length = torch.stack(norms).sum(dim=0)  # (batch,), no less than the gradient's norm
         # Opacus squares norms in float32: above this root the square overflows. NaN compares false.
@@ -178,7 +213,8 @@ class DpSgdTrainer:
         examples: this client's records; their number decides how many coins are tossed, no more.
         plan: this client's public constants.
         client: this client's id, which names its random streams.
-        stream_for: gives the streams that draw the batches and the noise.
+        stream_for: gives the streams that draw the batches, the noise and dropout.
+        on_step: called after every noisy step.
     """
 
     def __init__(
@@ -189,12 +225,14 @@ class DpSgdTrainer:
         *,
         client: int,
         stream_for: StreamFor,
+        on_step: OnStep = unseen,
     ) -> None:
         self._machine = machine
         self._examples = examples
         self.plan = plan
         self._client = client
         self._stream_for = stream_for
+        self._on_step = on_step
 
     @property
     def cost(self) -> SampledGaussian:
@@ -203,13 +241,16 @@ class DpSgdTrainer:
 
     def fit(self, weights: Tensor, *, round: int) -> Trained:
         """Returns the noisy change to weights (d,), and its cost."""
-        return self._machine.run(
-            weights,
-            self._examples,
-            self.plan,
-            sampling=self._stream_for("poisson", self._client, round),
-            noise=self._stream_for("noise", self._client, round),
-        )
+        with random_layers(self._stream_for("dropout", self._client, round)):
+            return self._machine.run(
+                weights,
+                self._examples,
+                self.plan,
+                sampling=self._stream_for("poisson", self._client, round),
+                noise=self._stream_for("noise", self._client, round),
+                round=round,
+                on_step=partial(self._on_step, self._client),
+            )
 
     def on(self, machine: DpSgd) -> "DpSgdTrainer":
         """Returns a trainer of the same client and records that works on another machine."""
@@ -219,6 +260,7 @@ class DpSgdTrainer:
             self.plan,
             client=self._client,
             stream_for=self._stream_for,
+            on_step=self._on_step,
         )
 
 
@@ -229,7 +271,8 @@ def dp_sgd_trainers(local: LocalTraining) -> dict[int, Trainer]:
     on the model itself must not meet.
     """
     check_model(local.model)
-    machine = DpSgd(copy.deepcopy(local.model), local.task, lr=local.lr)
+    model = copy.deepcopy(local.model)
+    machine = DpSgd(model, local.task, lr=local.lr, options=local.options)
     return {
         client: DpSgdTrainer(
             machine,
@@ -237,6 +280,7 @@ def dp_sgd_trainers(local: LocalTraining) -> dict[int, Trainer]:
             local.plans[client],
             client=client,
             stream_for=local.stream_for,
+            on_step=local.on_step,
         )
         for client, examples in local.examples.items()
     }

@@ -4,12 +4,13 @@ Checks and calculations need these values and not the trainers, whose libraries 
 import (Opacus).
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 
 from torch import nn
 
 from securefl.data.task import Examples, Task
+from securefl.learning.options import USUAL, StepOptions
 from securefl.learning.protocol import Bend
 from securefl.privacy.events import SampledGaussian
 from securefl.rng import StreamFor
@@ -21,6 +22,15 @@ PRACTICE = {
     "batches": "all",
     "statistics": "public",
 }
+
+# client, step, steps: the client has taken so many of its local steps of this round
+OnStep = Callable[[int, int, int], None]
+# step, steps: the same of one client
+OnOwnStep = Callable[[int, int], None]
+
+
+def unseen(*step: int) -> None:
+    """Shows a step to nobody."""
 
 
 @dataclass(frozen=True)
@@ -76,10 +86,13 @@ class LocalTraining:
         examples: client -> its training records.
         batch: records a step, >= 1.
         epochs: local epochs a round, >= 1.
-        lr: learning rate, > 0.
-        stream_for: gives the streams that draw batches and noise.
+        lr: learning rate, > 0, before the schedule of the options.
+        stream_for: gives the streams that draw batches, noise and dropout.
         plans: client -> public constants of its DP mechanism; empty where there is none.
         bends: client -> what an adversary does to its gradients; empty where nobody does.
+        options: how the steps are taken.
+        on_step: called after every step of a client. Physical batches are no steps: with Poisson
+            sampling their number would reveal how many records were drawn.
     """
 
     model: nn.Module
@@ -91,3 +104,5 @@ class LocalTraining:
     stream_for: StreamFor
     plans: Mapping[int, DpPlan] = field(default_factory=dict)
     bends: Mapping[int, Bend] = field(default_factory=dict)
+    options: StepOptions = USUAL
+    on_step: OnStep = unseen

@@ -1,14 +1,16 @@
 """Plain local SGD, without any privacy guarantee."""
 
-import torch
+from collections.abc import Iterator
+
 from torch import Tensor, nn
 
 from securefl import vector
 from securefl.data.task import Examples, Task
-from securefl.learning.plan import LocalTraining
+from securefl.learning.options import USUAL, StepOptions, random_layers
+from securefl.learning.plan import LocalTraining, OnStep, unseen
 from securefl.learning.protocol import Bend, Trained, Trainer
 from securefl.learning.sampling import shuffled_batches
-from securefl.rng import StreamFor
+from securefl.rng import Keystream, StreamFor
 
 # How plain SGD treats the records, in the words of the scenario's table [practice].
 PRACTICE = {
@@ -29,9 +31,11 @@ class SgdTrainer:
         client: this client's id, which names its random stream.
         batch: records a step, >= 1.
         epochs: local epochs a round, >= 1.
-        lr: learning rate, > 0.
-        stream_for: gives the stream that shuffles.
+        lr: learning rate, > 0, before the schedule of the options.
+        stream_for: gives the streams that shuffle and that random layers draw from.
         bend: changes a parameter's gradient as an adversary wants; None for an honest client.
+        options: how the steps are taken.
+        on_step: called after every step.
     """
 
     cost = None
@@ -48,6 +52,8 @@ class SgdTrainer:
         lr: float,
         stream_for: StreamFor,
         bend: Bend | None = None,
+        options: StepOptions = USUAL,
+        on_step: OnStep = unseen,
     ) -> None:
         self._model = model
         self._task = task
@@ -58,27 +64,46 @@ class SgdTrainer:
         self._lr = lr
         self._stream_for = stream_for
         self._bend = bend
+        self._options = options
+        self._loss_of = options.loss(task)
+        self._on_step = on_step
 
     def fit(self, weights: Tensor, *, round: int) -> Trained:
         """Returns the change that the epochs make to weights (d,)."""
         vector.load_vector(self._model, weights)
         self._model.train()  # an evaluation may have come before
         start = [p.detach().clone() for p in self._model.parameters()] if self._bend else []
-        optimizer = torch.optim.SGD(self._model.parameters(), lr=self._lr)
+        options = self._options
+        lr = self._lr * options.schedule(round)
+        optimizer = options.optimizer(self._model.parameters(), lr)
         # One stream a round, drawn on by every epoch: each epoch gets an order of its own.
-        stream = self._stream_for("shuffle", self._client, round)
-        for _ in range(self._epochs):
-            for chosen in shuffled_batches(len(self._examples), batch=self._batch, stream=stream):
+        batches = self._batches(self._stream_for("shuffle", self._client, round))
+        steps = self._epochs * -(-len(self._examples) // self._batch)
+        with random_layers(self._stream_for("dropout", self._client, round)):
+            for step, chosen in enumerate(batches, start=1):
                 optimizer.zero_grad()
-                self._loss(chosen).backward()  # type: ignore[no-untyped-call]
+                self._accumulate(chosen)
                 self._bend_gradients(start)
                 optimizer.step()
+                self._on_step(self._client, step, steps)
         return Trained(vector.to_vector(self._model) - weights, spent=None)
+
+    def _batches(self, stream: Keystream) -> Iterator[Tensor]:
+        """Yields the indices (batch,) of every step of a round."""
+        for _ in range(self._epochs):
+            yield from shuffled_batches(len(self._examples), batch=self._batch, stream=stream)
+
+    def _accumulate(self, chosen: Tensor) -> None:
+        """Adds the gradient of the mean loss over the records chosen (batch,)."""
+        for part in self._options.parts(chosen):
+            # A part of the batch counts as much as it has records: the last one may be smaller.
+            share = len(part) / len(chosen)
+            (share * self._loss(part)).backward()  # type: ignore[no-untyped-call]
 
     def _loss(self, chosen: Tensor) -> Tensor:
         """Returns the mean loss over the records at these indices (batch,)."""
         features = self._task.inputs(self._examples.features[chosen])
-        return self._task.loss(self._model(features), self._examples.labels[chosen])
+        return self._loss_of(self._model(features), self._examples.labels[chosen])
 
     def _bend_gradients(self, start: list[Tensor]) -> None:
         """Lets the adversary change the gradients, given each parameter's way from its start."""
@@ -102,6 +127,8 @@ def sgd_trainers(local: LocalTraining) -> dict[int, Trainer]:
             lr=local.lr,
             stream_for=local.stream_for,
             bend=local.bends.get(client),
+            options=local.options,
+            on_step=local.on_step,
         )
         for client, examples in local.examples.items()
     }

@@ -513,7 +513,7 @@ def test_streams_are_named_by_purpose_client_and_round() -> None:
     examples = some_examples(task, 6)
     trainer = DpSgdTrainer(machine, examples, plan, client=4, stream_for=stream_for)
     delta, spent = trainer.fit(torch.zeros(4), round=9)
-    assert sorted(names) == [("noise", 4, 9), ("poisson", 4, 9)]
+    assert sorted(names) == [("dropout", 4, 9), ("noise", 4, 9), ("poisson", 4, 9)]
     assert trainer.cost == spent == plan.cost
     expected = machine.run(
         torch.zeros(4),

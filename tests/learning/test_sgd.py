@@ -176,7 +176,7 @@ def test_the_stream_is_named_by_purpose_client_and_round() -> None:
         stream_for=stream_for,
     )
     trainer.fit(torch.zeros(4), round=9)
-    assert names == [("shuffle", 4, 9)]
+    assert sorted(names) == [("dropout", 4, 9), ("shuffle", 4, 9)]
 
 
 def test_plain_training_costs_nothing_because_it_claims_nothing() -> None:
@@ -201,8 +201,8 @@ def test_a_model_trains_with_dropout_and_is_evaluated_without(private: bool) -> 
     if private:
         machine = DpSgd(model, task, lr=0.1)
         plan = DpPlan(records=12, batch=12, epochs=1, clip=1.0, noise_multiplier=0.0)
-        streams = {"sampling": seeded_keystream(1, "a"), "noise": seeded_keystream(1, "b")}
-        machine.run(weights, examples, plan, **streams)
+        sampling, noise = seeded_keystream(1, "a"), seeded_keystream(1, "b")
+        machine.run(weights, examples, plan, sampling=sampling, noise=noise)
     else:
         trainer = SgdTrainer(
             model,
