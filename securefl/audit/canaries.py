@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -147,12 +146,11 @@ class CanaryDpSgd(DpSgd):
     def per_example_gradients(self, examples: Examples, chosen: Tensor) -> None:
         """Sets the gradients of the real records chosen, then those of the canaries."""
         super().per_example_gradients(examples, chosen[chosen < len(examples)])
-        parameters: list[Any] = list(self.module.parameters())
-        real = torch.cat([p.grad_sample.flatten(1) for p in parameters], dim=1).double()
+        real = torch.cat([p.grad_sample.flatten(1) for p in self.trained], dim=1).double()
         self._real += self._clipped_sum(real)
-        sizes = [p.numel() for p in parameters]
+        sizes = [p.numel() for p in self.trained]
         rows = self._canaries.gradients(chosen[chosen >= len(examples)] - len(examples), sum(sizes))
-        for p, part in zip(parameters, torch.split(rows, sizes, dim=1), strict=True):
+        for p, part in zip(self.trained, torch.split(rows, sizes, dim=1), strict=True):
             p.grad_sample = torch.cat([p.grad_sample, part.view(-1, *p.shape)])
 
     def _clipped_sum(self, rows: Tensor) -> Tensor:

@@ -134,7 +134,7 @@ class WatchedDpSgd(DpSgd):
     ) -> None:
         super().__init__(model, task, lr=lr, options=options)
         self._probes = probes
-        self._sizes = [p.numel() for p in self.module.parameters()]
+        self._sizes = [p.numel() for p in self.trained]
         self._evidence = Evidence(self._sizes)
         probes.evidence = self._evidence
         self._memory = torch.zeros(0, sum(self._sizes))
@@ -187,15 +187,14 @@ class WatchedDpSgd(DpSgd):
             self._note(weights, chosen)
             return
         # As if the step had moved weights of zero by minus its noisy gradient.
-        gradient = torch.cat([p.grad.flatten() for p in self._optimizer.params])
+        gradient = torch.cat([p.grad.flatten() for p in self.trained])
         self._note(torch.zeros_like(gradient), chosen)
         self._evidence.end_step(-gradient, unit=self._unit)
 
     def per_example_gradients(self, examples: Examples, chosen: Tensor) -> None:
         """Sets the gradients of the real records chosen, then those of the probes."""
-        parameters: list[Any] = list(self.module.parameters())
         is_real = chosen < len(examples)  # probes come after the records
-        real = self._real_gradients(examples, chosen[is_real], parameters)  # (k, d)
+        real = self._real_gradients(examples, chosen[is_real])  # (k, d)
         places = chosen[~is_real] - len(examples)
         self._parts.append(self._part(real.double(), places))
         count = len(real)
@@ -203,7 +202,7 @@ class WatchedDpSgd(DpSgd):
         rows[:count] = real
         self._probes.write(rows[count:], places)
         parts = torch.split(rows, self._sizes, dim=1)
-        for p, part in zip(parameters, parts, strict=True):
+        for p, part in zip(self.trained, parts, strict=True):
             p.grad_sample = part.view(-1, *p.shape)
 
     def _rows(self, count: int) -> Tensor:
@@ -212,7 +211,7 @@ class WatchedDpSgd(DpSgd):
             self._memory = torch.zeros(count + count // 4, sum(self._sizes))
         return self._memory[:count].zero_()
 
-    def _real_gradients(self, examples: Examples, chosen: Tensor, parameters: list[Any]) -> Tensor:
+    def _real_gradients(self, examples: Examples, chosen: Tensor) -> Tensor:
         """(k, d) of the records chosen.
 
         The first record of a round is also taken alone: if its gradient changes with its batch,
@@ -222,10 +221,10 @@ class WatchedDpSgd(DpSgd):
         is_first_step = not self._evidence.rounds[-1].members
         if is_first_step and len(chosen) > 1:
             super().per_example_gradients(examples, chosen[:1])
-            alone = _flat_gradients(parameters)[0]  # (d,)
+            alone = _flat_gradients(self.trained)[0]  # (d,)
             self._optimizer.zero_grad(set_to_none=True)
         super().per_example_gradients(examples, chosen)
-        rows = _flat_gradients(parameters)  # (k, d)
+        rows = _flat_gradients(self.trained)  # (k, d)
         if alone is not None:
             difference = float((rows[0] - alone).norm())
             # Relative to the clip where the gradient is shorter: rounding of tiny ones is harmless.

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from securefl import vector
 from securefl.data.task import Examples, Task
 from securefl.errors import ScenarioError
+from securefl.learning.modes import training_mode
 from securefl.learning.options import USUAL, StepOptions, random_layers
 from securefl.learning.plan import DpPlan, LocalTraining, OnOwnStep, OnStep, unseen
 from securefl.learning.protocol import Trained, Trainer
@@ -89,6 +90,8 @@ class DpSgd:
         layout = torch.contiguous_format
         channels_first = model.to(memory_format=layout)  # type: ignore[call-overload]
         self.module = GradSampleModule(channels_first, loss_reduction="mean")
+        # Frozen parameters have no gradients, and no part in the update.
+        self.trained: list[Any] = [p for p in self.module.parameters() if p.requires_grad]
         self._task = task
         self._lr = lr
         self.options = options
@@ -126,7 +129,7 @@ class DpSgd:
             - The event counts the steps that were noised, not the planned ones.
         """
         vector.load_vector(self.module, weights)
-        self.module.train()  # an evaluation may have come before
+        training_mode(self.module)  # an evaluation may have come before
         optimizer = self._optimizer = self._fresh_optimizer(plan, noise, round)
         batches = poisson_batches(
             self.records(examples),
@@ -147,7 +150,7 @@ class DpSgd:
     def _fresh_optimizer(self, plan: DpPlan, noise: Keystream, round: int) -> KeystreamDPOptimizer:
         """Returns an optimizer without state: nothing of another client or round is left in it."""
         optimizer = KeystreamDPOptimizer(
-            self.options.optimizer(self.module.parameters(), self.lr(round)),
+            self.options.optimizer(self.trained, self.lr(round)),
             noise_multiplier=plan.noise_multiplier,
             max_grad_norm=plan.clip,
             # A public constant: dividing by the size of the batch that came would reveal that size.
@@ -184,24 +187,23 @@ class DpSgd:
 
         Args:
             examples: the records.
-            chosen: (batch,), indices of records in this step; may be empty.
+            chosen: (batch,), indices of the records of a physical batch; may be empty.
         """
-        parameters: list[Any] = list(self.module.parameters())
         features = self._task.inputs(examples.features[chosen])
         labels = examples.labels[chosen]
         # The step of an empty batch is noise alone; to skip it would reveal that it was empty.
         if len(labels) == 0:
-            for p in parameters:
+            for p in self.trained:
                 p.grad_sample = p.new_zeros((0, *p.shape))
             return
         # Without a gradient at the input, torch warns that Opacus' backward hook sees outputs only.
         inputs = features.detach().contiguous().requires_grad_()
         self._loss(self.module(inputs), labels).backward()  # type: ignore[no-untyped-call]
-        norms = [p.grad_sample.flatten(1).double().norm(dim=1) for p in parameters]
+        norms = [p.grad_sample.flatten(1).double().norm(dim=1) for p in self.trained]
         length = torch.stack(norms).sum(dim=0)  # (batch,), no less than the gradient's norm
         # Opacus squares norms in float32: above this root the square overflows. NaN compares false.
         usable = length < math.sqrt(torch.finfo(torch.float32).max)
-        for p in parameters:
+        for p in self.trained:
             p.grad_sample[~usable] = 0.0
 
 

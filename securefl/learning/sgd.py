@@ -6,6 +6,7 @@ from torch import Tensor, nn
 
 from securefl import vector
 from securefl.data.task import Examples, Task
+from securefl.learning.modes import training_mode
 from securefl.learning.options import USUAL, StepOptions, random_layers
 from securefl.learning.plan import LocalTraining, OnStep, unseen
 from securefl.learning.protocol import Bend, Trained, Trainer
@@ -71,7 +72,7 @@ class SgdTrainer:
     def fit(self, weights: Tensor, *, round: int) -> Trained:
         """Returns the change that the epochs make to weights (d,)."""
         vector.load_vector(self._model, weights)
-        self._model.train()  # an evaluation may have come before
+        training_mode(self._model)  # an evaluation may have come before
         start = [p.detach().clone() for p in self._model.parameters()] if self._bend else []
         options = self._options
         lr = self._lr * options.schedule(round)
