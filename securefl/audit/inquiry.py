@@ -38,7 +38,7 @@ class Inquiry:
 
     Raises:
         ScenarioError: the scenario has no such clients, the target is corrupt, the records bear
-            several labels, or the scenario is a rehearsal already.
+            several labels or real targets, or the scenario is a rehearsal already.
     """
 
     scenario: Scenario
@@ -57,10 +57,10 @@ class Inquiry:
                 f"--colluders: {self.colluders} of {clients} clients cannot look at another one; "
                 f"at least 1, at most {clients - 1}"
             )
-        if self.scenario.facts.task.multilabel:
-            raise ScenarioError(
-                "the records bear several labels each, which no attack here is made for"
-            )
+        task = self.scenario.facts.task
+        if task.multilabel or task.regression:
+            labels = "real targets" if task.regression else "several labels each"
+            raise ScenarioError(f"the records bear {labels}, which no attack here is made for")
         if self.scenario.rehearsal is not None:
             raise ScenarioError(
                 "the scenario is a rehearsal already: take its rehearsal table away"

@@ -1,5 +1,6 @@
 """The prediction task, and the records of a federation."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -8,13 +9,17 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+# Labels of a regression lie in [-1, 1]: errors beyond a tenth of a declared range count linearly.
+HUBER_DELTA = 0.2
+
 
 class Examples(NamedTuple):
     """Records.
 
     Attributes:
         features: (n, features) float32, or images (n, channels, side, ...) uint8.
-        labels: (n,) int64, or (n, classes) of 0 and 1 where a record may have several classes.
+        labels: (n,) int64, or (n, classes) of 0 and 1 where a record may have several classes, or
+            (n, targets) float32 in [-1, 1] where targets are real numbers, see `Task.labels`.
     """
 
     features: Tensor
@@ -27,23 +32,62 @@ class Examples(NamedTuple):
 
 @dataclass(frozen=True)
 class Task:
-    """A classification task: one logit for two classes, one a class otherwise.
+    """A classification task, or a regression where targets are declared.
+
+    A classifier has one logit for two classes, one a class otherwise. A regression has one output a
+    target, in the unit of its labels:
+
+        task = Task(features=15, targets=((0.0, 120.0), (30.0, 45.0)))  # an age and a temperature
+        labels = task.labels(values)  # (n, 2), as the records hold them and the model predicts them
 
     Args:
         features: numbers of a record.
-        classes: number of classes.
+        classes: number of classes; 0 for a regression.
         image: (channels, side, side[, side]) where records are images; the product is `features`.
         multilabel: a record has any number of the classes, each with a logit of its own.
+        targets: the lowest and the highest value of each real target; empty for classes. They are
+            declared constants, so that scaling by them releases nothing about the records.
+        huber: the loss of a regression is Huber's, which outliers move less, not the squared error.
+
+    Raises:
+        ValueError: there are neither classes nor targets, or both, or a range is empty or not
+            finite.
     """
 
     features: int
-    classes: int
+    classes: int = 0
     image: tuple[int, ...] = ()
     multilabel: bool = False
+    targets: tuple[tuple[float, float], ...] = ()
+    huber: bool = False
+
+    def __post_init__(self) -> None:
+        if bool(self.classes) is bool(self.targets):
+            raise ValueError(
+                "a task has classes or real targets, "
+                f"got {self.classes} classes and {len(self.targets)} targets"
+            )
+        if self.regression and self.multilabel:
+            raise ValueError("a task with real targets has no labels to choose several from")
+        if self.huber and not self.regression:
+            raise ValueError("Huber's loss needs real targets")
+        for low, high in self.targets:
+            # The width of a huge range overflows; a range of NaN is not above anything.
+            if not (low < high and math.isfinite(high - low)):
+                raise ValueError(
+                    f"a target needs a finite range with low < high, got [{low}, {high}]"
+                )
+
+    @property
+    def regression(self) -> bool:
+        """Whether records have real targets instead of classes."""
+        return bool(self.targets)
 
     @property
     def outputs(self) -> int:
         """Width of the model's last layer."""
+        if self.regression:
+            return len(self.targets)
         is_binary = self.classes == 2 and not self.multilabel
         return 1 if is_binary else self.classes
 
@@ -59,8 +103,13 @@ class Task:
     def loss(self, logits: Tensor, labels: Tensor) -> Tensor:
         """Returns the mean cross-entropy of logits (n, outputs) against labels.
 
-        With several labels a record, the mean is over all labels of (n, classes).
+        With several labels a record, the mean is over all labels of (n, classes). A regression has
+        the mean squared error or Huber's loss, over all targets of (n, targets).
         """
+        if self.huber:
+            return functional.huber_loss(logits, labels.to(logits.dtype), delta=HUBER_DELTA)
+        if self.regression:
+            return functional.mse_loss(logits, labels.to(logits.dtype))
         if self.multilabel:
             return functional.binary_cross_entropy_with_logits(logits, labels.to(logits.dtype))
         if self.classes == 2:
@@ -76,6 +125,27 @@ class Task:
             positive = torch.sigmoid(logits.double())
             return torch.cat([1 - positive, positive], dim=1)
         return functional.softmax(logits.double(), dim=1)
+
+    def labels(self, values: Tensor) -> Tensor:
+        """Returns targets as labels: scaled to [-1, 1] by their ranges, float32.
+
+        Args:
+            values: (n, targets) in their own units. Values outside a range count as its end, and
+                NaN stays NaN: the source of the records decides about missing ones.
+        """
+        low, high = self._ranges()
+        inside = values.double().clamp(low, high)
+        return ((inside - low) / (high - low) * 2 - 1).float()
+
+    def values(self, outputs: Tensor) -> Tensor:
+        """Returns labels or a model's outputs (n, targets) in the targets' own units, float64."""
+        low, high = self._ranges()
+        return (outputs.double() + 1) / 2 * (high - low) + low
+
+    def _ranges(self) -> tuple[Tensor, Tensor]:
+        """The lowest and the highest values, each (targets,)."""
+        low, high = torch.tensor(self.targets, dtype=torch.float64).T
+        return low, high
 
 
 @dataclass(frozen=True)

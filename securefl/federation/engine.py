@@ -58,12 +58,12 @@ def play_round(federation: Federation, state: State, observer: Observer = UNWATC
     # An abandoned round has no survivors: its reservations stay, in case an update got out.
     for client in log.survivors:
         federation.clients[client].confirm(state.round)
-    accuracy = federation.evaluate(after.weights).accuracy
+    quality = federation.evaluate(after.weights)
     heads = {client: site.ledger_head for client, site in federation.clients.items()}
     record = log.record(
         state.round,
         cohort,
-        accuracy=accuracy,
+        quality=quality,
         ledger_heads={client: head for client, head in heads.items() if head is not None},
         seconds=time.perf_counter() - started,
     )

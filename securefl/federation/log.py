@@ -16,6 +16,7 @@ from securefl.channels.protocol import (
 )
 from securefl.errors import BudgetExceeded, ClientFailure, ProtocolError
 from securefl.federation.record import RoundRecord
+from securefl.learning.protocol import Metrics
 
 # Transcripts list global models first, then what the channel carried, what clients and the
 # adversary know by themselves, and opened sums last. Within a group the order is that of events.
@@ -124,7 +125,7 @@ class RoundLog:
         round: int,
         cohort: tuple[int, ...],
         *,
-        accuracy: float | None,
+        quality: Metrics,
         ledger_heads: Mapping[int, str],
         seconds: float,
     ) -> RoundRecord:
@@ -140,9 +141,10 @@ class RoundLog:
             rejected=self.rejected,
             bytes_up=self.bytes_up,
             bytes_down=self.bytes_down,
-            accuracy=accuracy,
+            accuracy=quality.accuracy,
             ledger_heads=ledger_heads,
             seconds=seconds,
             push=self.push,
             distrusted=self.distrusted,
+            rmse=quality.rmse,
         )

@@ -1,7 +1,7 @@
 """The record of a round. It needs no torch, so that reading a run folder starts at once."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any, Self
 
 
@@ -20,7 +20,8 @@ class RoundRecord:
         rejected: messages that were dropped.
         bytes_up: bytes from the clients.
         bytes_down: bytes to the clients.
-        accuracy: of the model after the round; None where it was not measured.
+        accuracy: of the model after the round; None where it was not measured or there are no
+            classes.
         ledger_heads: client -> head of its ledger after the round.
         seconds: wall time.
         push: how far the corrupt rows are from the mean of the rows that the adversary knows. It is
@@ -29,6 +30,8 @@ class RoundRecord:
             the adversary's own and sent unchanged.
         distrusted: clients whose rows got less than a tenth of an equal share from a rule that
             weighs rows. None without an attack, and where the rule gives no weights.
+        rmse: root mean squared error of the model after the round, where records have real
+            targets; else None.
     """
 
     round: int
@@ -46,6 +49,14 @@ class RoundRecord:
     seconds: float
     push: float | None = None
     distrusted: tuple[int, ...] | None = None
+    rmse: float | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        """Returns the line of rounds.jsonl; records of classes have no rmse in it."""
+        line = asdict(self)
+        if self.rmse is None:
+            del line["rmse"]
+        return line
 
     @classmethod
     def from_json(cls, line: Mapping[str, Any]) -> Self:
@@ -54,7 +65,7 @@ class RoundRecord:
         Raises:
             ValueError: a key is missing, or its value is of another kind.
         """
-        # Folders from before these two keys have no value for them.
+        # Folders from before push and distrusted have no value for them.
         distrusted = line.get("distrusted")
         try:
             return cls(
@@ -73,6 +84,7 @@ class RoundRecord:
                 seconds=_number(line["seconds"]),
                 push=_measured(line.get("push")),
                 distrusted=None if distrusted is None else _clients(distrusted),
+                rmse=_measured(line.get("rmse")),
             )
         except KeyError as key:
             raise ValueError(f"a round's record has no {key}") from None

@@ -2,6 +2,7 @@
 
 Accuracy and AUC are MedMNIST's: AUC is the mean over classes of one against the rest. Records with
 several labels score as one task a label, at a threshold of one half, and the scores are averaged.
+Real targets have errors instead, see `securefl.learning.regression`.
 
 Source: Yang et al., "MedMNIST v2", Scientific Data 2023; its `Evaluator` is the tests' oracle.
 """
@@ -14,6 +15,7 @@ from torch import Tensor, nn
 
 from securefl.data.task import Examples, Task
 from securefl.learning.protocol import Metrics
+from securefl.learning.regression import measure_targets
 
 Labels = NDArray[np.int64]  # (n,) classes, or (n, classes) of 0 and 1
 Scores = NDArray[np.float64]  # (n, classes) probabilities
@@ -22,17 +24,18 @@ RECORDS_AT_A_TIME = 256  # bounds the memory that the activations of a deep netw
 
 
 def predict(model: nn.Module, task: Task, features: Tensor) -> Tensor:
-    """Returns (n, classes) probabilities in float64.
+    """Returns (n, classes) probabilities, or (n, targets) in their own units, in float64.
 
     The model stays in evaluation mode, without dropout.
     """
     model.eval()
+    read = task.values if task.regression else task.probabilities
     with torch.no_grad():
-        probabilities = []
+        answers = []
         for part in torch.split(features, RECORDS_AT_A_TIME):
-            logits = model(task.inputs(part))
-            probabilities.append(task.probabilities(logits))
-        return torch.cat(probabilities)
+            outputs = model(task.inputs(part))
+            answers.append(read(outputs))
+        return torch.cat(answers)
 
 
 def measure(probabilities: Tensor, labels: Tensor) -> Metrics:
@@ -72,7 +75,10 @@ def measure(probabilities: Tensor, labels: Tensor) -> Metrics:
 
 def evaluate(model: nn.Module, task: Task, examples: Examples) -> Metrics:
     """Returns the metrics of a model on examples."""
-    return measure(predict(model, task, examples.features), examples.labels)
+    answers = predict(model, task, examples.features)
+    if task.regression:
+        return measure_targets(answers, task.values(examples.labels))
+    return measure(answers, examples.labels)
 
 
 def _counts(truth: Labels, *, classes: int) -> Labels:

@@ -50,12 +50,18 @@ ServerStep = Callable[[Tensor, Tensor, Mapping[str, Tensor]], StepResult]
 class Metrics:
     """Quality of a model on test records; None means "not measured".
 
+    Classes have the first four metrics, real targets the last three.
+
     Attributes:
         records: number of test records.
         accuracy: share of right answers.
         balanced_accuracy: mean over classes of the share of right answers.
         auc: mean over classes of the area under the ROC curve.
         majority: accuracy of the constant answer "the largest class".
+        mae: mean absolute error in the units of the targets; of several targets, the mean of
+            theirs. So are the next two.
+        rmse: root of the mean squared error, in the same units.
+        r2: share of a target's variance that the model explains; 0 is the best constant answer.
     """
 
     records: int
@@ -63,3 +69,6 @@ class Metrics:
     balanced_accuracy: float | None
     auc: float | None
     majority: float | None
+    mae: float | None = None
+    rmse: float | None = None
+    r2: float | None = None

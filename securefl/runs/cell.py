@@ -232,8 +232,8 @@ class Cell:
         from securefl.runs.checkpoint import Checkpoint, save_checkpoint
 
         # The checkpoint holds the record as well, so a crash before the next line loses nothing.
-        save_checkpoint(self.checkpoint, Checkpoint(state, asdict(record)), shapes)
-        append_line(self._rounds, asdict(record))
+        save_checkpoint(self.checkpoint, Checkpoint(state, record.to_json()), shapes)
+        append_line(self._rounds, record.to_json())
 
     def keep_model(self, state: "State", shapes: "Mapping[str, Size]") -> None:
         """Takes the server's state out of the checkpoint of a run that has played all rounds.

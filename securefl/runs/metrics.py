@@ -9,6 +9,7 @@ from securefl.federation.record import RoundRecord
 from securefl.runs.aftermath import Aftermath, aftermath
 
 if TYPE_CHECKING:  # torch takes seconds to import, which a mere look at a folder need not wait for
+    from securefl.data.task import Task
     from securefl.federation.values import State
     from securefl.learning.protocol import Metrics
     from securefl.scenario.assemble.assemble import Assembled
@@ -16,13 +17,19 @@ if TYPE_CHECKING:  # torch takes seconds to import, which a mere look at a folde
 
 
 class Quality(TypedDict, total=False):
-    """Quality of a model on some test records; None is not measured."""
+    """Quality of a model on some test records; None is not measured.
+
+    The last three keys are there only where records have real targets.
+    """
 
     records: int
     accuracy: float | None
     balanced_accuracy: float | None
     auc: float | None
     majority: float | None
+    mae: float | None
+    rmse: float | None
+    r2: float | None
 
 
 class RunMetrics(Quality, Aftermath, total=False):
@@ -48,7 +55,9 @@ class RunMetrics(Quality, Aftermath, total=False):
 
 
 _COUNTS = ("records", "rounds", "abandoned", "bytes_up", "bytes_down")
-_MEASURED = ("accuracy", "balanced_accuracy", "auc", "majority", "epsilon", "delta", "seconds")
+METRICS_OF_CLASSES = ("accuracy", "balanced_accuracy", "auc", "majority")
+METRICS_OF_TARGETS = ("mae", "rmse", "r2")
+_MEASURED = (*METRICS_OF_CLASSES, *METRICS_OF_TARGETS, "epsilon", "delta", "seconds")
 _WORDS = ("unit", "place", "noise")
 _TABLES = ("left_out", "epsilons", "sites")
 
@@ -92,6 +101,7 @@ def final_metrics(
     privacy = scenario.privacy if scenario.claims_dp else None
     quality = assembled.federation.evaluate(state.weights)
     sites = assembled.site_metrics(state.weights)
+    task = assembled.data.task
     cost: RunMetrics = {
         "epsilon": max(spent.values(), default=None),
         "delta": None if privacy is None else privacy.delta,
@@ -105,15 +115,25 @@ def final_metrics(
         "seconds": sum(record.seconds for record in rounds),
         "left_out": {str(client): reason for client, reason in assembled.left_out.items()},
         "epsilons": {str(client): epsilon for client, epsilon in spent.items()},
-        "sites": {name: _quality(metrics) for name, metrics in sites.items()},
+        "sites": {name: _quality(metrics, task) for name, metrics in sites.items()},
     }
     # The order of keys is that of metrics.json, which people read from the top.
     attacked = _attacked(rounds, assembled, state, quality)
-    return cast(RunMetrics, {**_quality(quality), **attacked, **cost})
+    return cast(RunMetrics, {**_quality(quality, task), **attacked, **cost})
 
 
-def _quality(metrics: "Metrics") -> Quality:
-    return cast(Quality, asdict(metrics))
+def _quality(metrics: "Metrics", task: "Task") -> Quality:
+    """The metrics of a model; those of real targets only where there are some."""
+    values = asdict(metrics)
+    if not task.regression:
+        for name in METRICS_OF_TARGETS:
+            del values[name]
+    return cast(Quality, values)
+
+
+def has_targets(metrics: RunMetrics) -> bool:
+    """Returns whether the records of a run have real targets instead of classes."""
+    return "rmse" in metrics
 
 
 def _attacked(
@@ -123,7 +143,8 @@ def _attacked(
     corrupt = assembled.federation.adversary.clients
     if not corrupt:
         return {}
-    # With several labels a record, no constant answer has a majority's accuracy.
+    # With several labels a record, no constant answer has a majority's accuracy. A regression has
+    # no majority anyway.
     majority = None if assembled.data.task.multilabel else quality.majority
     counted = aftermath(rounds, corrupt, majority=majority, records=quality.records)
     counted["attack_success"] = assembled.attack_success(state.weights)

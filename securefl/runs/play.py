@@ -175,6 +175,7 @@ class _Session:
     def _abandoned(self, state: State) -> RoundRecord:
         federation = self.assembled.federation
         heads = {client: ledger.head for client, ledger in self.assembled.ledgers.items()}
+        quality = federation.evaluate(state.weights)
         return RoundRecord(
             round=state.round,
             abandoned=True,
@@ -186,9 +187,10 @@ class _Session:
             rejected=0,
             bytes_up=0,
             bytes_down=0,
-            accuracy=federation.evaluate(state.weights).accuracy,
+            accuracy=quality.accuracy,
             ledger_heads=heads,
             seconds=0.0,
+            rmse=quality.rmse,
         )
 
     def _metrics(self, state: State) -> RunMetrics:

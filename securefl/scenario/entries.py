@@ -159,6 +159,11 @@ class AttackEntry:
         functions = (self.records, self.rows, self.gradients)
         return tuple(function for function in functions if function is not None)
 
+    @property
+    def needs_classes(self) -> bool:
+        """Whether it goes by the classes of records, which a regression does not have."""
+        return "classes" in self.needs or self.goal is not None
+
     @cached_property
     def parameters(self) -> Mapping[str, inspect.Parameter]:
         """The hyper-parameters that a scenario may set."""

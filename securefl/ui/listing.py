@@ -85,6 +85,8 @@ def _data_in_words(entry: "DataEntry") -> str:
     labels = f"{task.classes} classes"
     if task.multilabel:
         labels = f"{task.classes} labels, several a record"
+    if task.regression:
+        labels = "1 real target" if task.outputs == 1 else f"{task.outputs} real targets"
     parts = [f"{records}, {labels}, {entry.records} training records"]
     if entry.sizes:
         parts.append(f"sizes {', '.join(map(str, entry.sizes))}")

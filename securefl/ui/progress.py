@@ -51,7 +51,7 @@ def round_step(label: str, record: "RoundRecord", rounds: int) -> Step:
     if record.abandoned:
         alarms.insert(0, f"{label}: round {record.round} abandoned: {record.reason}")
     position = f"{record.round + 1}/{rounds}"
-    accuracy = "" if record.accuracy is None else f", accuracy {record.accuracy:.3f}"
+    quality = _quality(record)
     facts = {
         "label": label,
         "round": record.round,
@@ -60,18 +60,27 @@ def round_step(label: str, record: "RoundRecord", rounds: int) -> Step:
         "absent": dict(record.absent),
         "accuracy": record.accuracy,
     }
+    if record.rmse is not None:
+        facts["rmse"] = record.rmse
     return Step(
         label,
         "round",
         facts,
-        # A round without an accuracy was not evaluated: plain output waits for one that was.
-        text=f"{label}: round {position}{accuracy}" if accuracy else "",
+        # A round without a number was not evaluated: plain output waits for one that was.
+        text=f"{label}: round {position}{quality}" if quality else "",
         stage=STEPS_TO_PRINT * (record.round + 1) // rounds,
         done=record.round + 1,
         total=rounds,
-        note=f"{position}{accuracy}",
+        note=f"{position}{quality}",
         alarms=tuple(alarms),
     )
+
+
+def _quality(record: "RoundRecord") -> str:
+    """The quality of the model after the round, in words; empty where it was not measured."""
+    if record.rmse is not None:
+        return f", RMSE {record.rmse:.4g}"
+    return "" if record.accuracy is None else f", accuracy {record.accuracy:.3f}"
 
 
 def run_step(label: str, run: str, done: int, total: int) -> Step:

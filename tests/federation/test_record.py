@@ -1,7 +1,7 @@
 """A round's record comes back from its line with its types, or is refused."""
 
 import json
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any
 
 import pytest
@@ -55,7 +55,7 @@ def test_a_key_of_a_later_version_is_ignored() -> None:
     assert RoundRecord.from_json(line(carried=7)) == RECORD
 
 
-@pytest.mark.parametrize("key", sorted({*asdict(RECORD)} - {"push", "distrusted"}))
+@pytest.mark.parametrize("key", sorted({*asdict(RECORD)} - {"push", "distrusted", "rmse"}))
 def test_a_missing_key_is_named(key: str) -> None:
     cut = line()
     del cut[key]
@@ -77,3 +77,14 @@ def test_a_value_of_another_kind_is_refused(key: str) -> None:
 def test_a_wrong_client_is_refused(key: str, wrong: object) -> None:
     with pytest.raises(ValueError, match="a round's record has"):
         RoundRecord.from_json(line(**{key: wrong}))
+
+
+def test_only_a_regression_writes_an_rmse() -> None:
+    assert "rmse" not in RECORD.to_json()
+    assert {**RECORD.to_json(), "rmse": None} == asdict(RECORD)
+    regression = replace(RECORD, accuracy=None, rmse=2.5)
+    written = json.loads(json.dumps(regression.to_json()))
+    assert written["rmse"] == 2.5
+    assert RoundRecord.from_json(written) == regression
+    with pytest.raises(ValueError, match="'much' for a number"):
+        RoundRecord.from_json(line(rmse="much"))

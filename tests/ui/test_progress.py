@@ -40,6 +40,14 @@ def test_a_round_counts_from_one_for_people() -> None:
     assert step.facts["round"] == 4
 
 
+def test_a_round_of_a_regression_shows_its_error() -> None:
+    step = round_step("stays", replace(RECORD, accuracy=None, rmse=12.3456), 20)
+    assert step.text == "stays: round 5/20, RMSE 12.35"
+    assert step.note == "5/20, RMSE 12.35"
+    assert (step.facts["accuracy"], step.facts["rmse"]) == (None, 12.3456)
+    assert "rmse" not in round_step("heart", RECORD, 20).facts
+
+
 def test_a_lost_round_and_an_absent_client_are_alarms() -> None:
     lost = replace(RECORD, abandoned=True, reason="no clients left", accuracy=None)
     step = round_step("heart", replace(lost, absent={1: "it dropped out"}), 20)

@@ -24,6 +24,7 @@ def check_attack(declared: Declaration, attack: Attack, facts: Facts) -> None:
         ScenarioError: one sentence that says what to change.
     """
     _check_clients(attack, facts)
+    _check_classes(declared, attack, facts)
     _check_knowledge(attack)
     _check_rows(declared, attack, facts)
     _check_records(declared, attack, facts)
@@ -48,6 +49,16 @@ def _check_clients(attack: Attack, facts: Facts) -> None:
     if corrupt == facts.clients:
         raise ScenarioError(
             f"attack.clients: all {facts.clients} clients are corrupt, leave at least one honest"
+        )
+
+
+def _check_classes(declared: Declaration, attack: Attack, facts: Facts) -> None:
+    """Checks that records have classes where the attack goes by them."""
+    if facts.task.regression and catalog.ATTACKS[attack.name].needs_classes:
+        able = [name for name, entry in catalog.ATTACKS.items() if not entry.needs_classes]
+        raise ScenarioError(
+            f"attack: {attack.name} goes by the classes of records, "
+            f"those of {declared.data.name} bear real targets; use one of {', '.join(able)}"
         )
 
 
@@ -92,7 +103,8 @@ def _equal_weights(rows: Tensor) -> Tensor:
 def _check_records(declared: Declaration, attack: Attack, facts: Facts) -> None:
     """Lets the attack have a record of this data set."""
     task, clients = facts.task, tuple(attack.clients)
-    label = torch.zeros(1, task.classes) if task.multilabel else torch.zeros(1).long()
+    one_class = not (task.multilabel or task.regression)
+    label = torch.zeros(1).long() if one_class else torch.zeros(1, task.outputs)
     record = Examples(torch.zeros(1, *(task.image or (task.features,))), label)
     poison = make_poison(
         attack.name, attack.parameters, seed=declared.seed, classes=task.classes, corrupt=clients

@@ -71,17 +71,20 @@ def _check_keys(declared: Declaration, facts: Facts) -> None:
 
 
 def _check_labels(declared: Declaration, facts: Facts) -> None:
-    """Checks that records bear one label each where something goes by it."""
+    """Checks that records bear one class each where something goes by it."""
+    task = facts.task
+    if not (task.multilabel or task.regression):
+        return
     deal = catalog.DEALS.get(facts.partition)
-    if deal is not None and deal.by_class and facts.task.multilabel:
+    if deal is not None and deal.by_class:
+        labels = "real targets" if task.regression else "several"
         raise ScenarioError(
             f"data.partition: {facts.partition} goes by the one class of a record, "
-            f"those of {declared.data.name} bear several; use iid or quantity"
+            f"those of {declared.data.name} bear {labels}; use iid or quantity"
         )
-    if declared.data.label_noise and facts.task.multilabel:
-        raise ScenarioError(
-            "data.label_noise: the records bear several labels each; use another data set"
-        )
+    if declared.data.label_noise:
+        labels = "real targets" if task.regression else "several labels each"
+        raise ScenarioError(f"data.label_noise: the records bear {labels}; use another data set")
 
 
 def _check_enough(declared: Declaration, facts: Facts) -> None:
