@@ -11,10 +11,11 @@ from torch.nn import functional
 from torch.optim import Optimizer
 
 from securefl.data.task import Task
+from securefl.learning.descent import GradientDescent
 from securefl.rng import Keystream
 
 # parameters, learning rate -> an optimizer that has seen no gradient yet
-MakeOptimizer = Callable[[Iterable[nn.Parameter], float], Optimizer]
+MakeOptimizer = Callable[[Iterable[nn.Parameter], float], Optimizer | GradientDescent]
 # round -> factor of the learning rate
 Schedule = Callable[[int], float]
 # logits (n, outputs), labels -> the mean loss over n records
@@ -27,11 +28,13 @@ def sgd(
     *,
     momentum: float = 0.0,
     weight_decay: float = 0.0,
-) -> Optimizer:
+) -> Optimizer | GradientDescent:
     """Moves against the gradient, or against its running sum with momentum.
 
     Source: torch.optim.SGD: v <- momentum v + gradient + weight_decay w, w <- w - lr v.
     """
+    if momentum == weight_decay == 0:
+        return GradientDescent(parameters, lr=lr)
     return torch.optim.SGD(parameters, lr=lr, momentum=momentum, weight_decay=weight_decay)
 
 
