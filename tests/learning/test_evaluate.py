@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 import torch
-from sklearn.metrics import balanced_accuracy_score
+from sklearn.metrics import balanced_accuracy_score, roc_auc_score
 from torch import Tensor, nn
 
 from securefl.data.task import Examples, Task
@@ -64,6 +64,27 @@ def test_balanced_accuracy_of_several_labels_is_the_mean_of_scikit_learns() -> N
     answers = chances > 0.5
     each = [balanced_accuracy_score(labels[:, i], answers[:, i]) for i in range(5)]
     assert metrics.balanced_accuracy == np.mean(each)
+
+
+@pytest.mark.parametrize("classes", [2, 3, 9])
+@pytest.mark.parametrize("digits", [1, 2, 16])  # the fewer, the more scores are equal
+def test_auc_is_scikit_learns_to_the_last_bit(classes: int, digits: int) -> None:
+    draw = np.random.default_rng(classes)
+    for records in (0, 31, 500):
+        labels = np.concatenate([np.arange(classes), draw.integers(0, classes, records)])
+        chances = draw.random((len(labels), classes)).round(digits)
+        metrics = measure(torch.from_numpy(chances), torch.from_numpy(labels))
+        columns = [1] if classes == 2 else range(classes)
+        each = [roc_auc_score(labels == column, chances[:, column]) for column in columns]
+        assert metrics.auc == np.mean(each)
+
+
+def test_auc_of_several_labels_is_the_mean_of_scikit_learns() -> None:
+    draw = np.random.default_rng(0)
+    labels = draw.integers(0, 2, (40, 5))
+    chances = draw.random((40, 5))
+    metrics = measure(torch.from_numpy(chances), torch.from_numpy(labels))
+    assert metrics.auc == np.mean([roc_auc_score(labels[:, i], chances[:, i]) for i in range(5)])
 
 
 def test_where_a_class_is_missing_there_is_no_auc_and_no_balanced_accuracy() -> None:
