@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from securefl.data.download import OnBytes, obtain, quiet
 from securefl.data.medmnist_info import Source, Splits
+from securefl.data.npz import read_header
 from securefl.data.task import Examples, FederatedData, Site, Task
 from securefl.errors import DataError
 
@@ -90,7 +91,7 @@ def _check_member(path: Path, archive: zipfile.ZipFile, key: str, shape: tuple[i
     if f"{key}.npy" not in archive.namelist():
         raise DataError(f"{path} has no {key}")
     with archive.open(f"{key}.npy") as member:
-        stated_shape, dtype = _header(member)
+        stated_shape, dtype = read_header(member)
     allowed = PIXEL_TYPES if key.endswith("images") else LABEL_TYPES
     # Without the byte order, which comes first.
     kind = dtype.str[1:]
@@ -98,15 +99,6 @@ def _check_member(path: Path, archive: zipfile.ZipFile, key: str, shape: tuple[i
         raise DataError(
             f"{path}: {key} has shape {stated_shape} and type {dtype}, not {shape} of whole numbers"
         )
-
-
-def _header(member: Any) -> tuple[tuple[int, ...], np.dtype[Any]]:
-    """Returns the shape and the type in the header of an array's file."""
-    if np.lib.format.read_magic(member) == (1, 0):
-        shape, _, dtype = np.lib.format.read_array_header_1_0(member)
-    else:
-        shape, _, dtype = np.lib.format.read_array_header_2_0(member)
-    return shape, dtype
 
 
 def _images(pixels: NDArray[np.uint8], task: Task) -> torch.Tensor:

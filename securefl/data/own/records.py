@@ -1,6 +1,7 @@
 """Records that are not ours: the values that every source of a user's own data returns."""
 
 from dataclasses import dataclass
+from itertools import compress
 from typing import NamedTuple, Protocol
 
 from torch import Tensor
@@ -78,3 +79,16 @@ class Source(Protocol):
         The path is not part of the digest. Without the key nobody can confirm a guessed record.
         """
         ...
+
+
+def selected(split: Split, chosen: Tensor) -> Split:
+    """Returns the chosen records of a split, in their order.
+
+    Args:
+        split: n records.
+        chosen: (n,) bool.
+    """
+    examples = Examples(split.examples.features[chosen], split.examples.labels[chosen])
+    sites = None if split.sites is None else split.sites[chosen]
+    groups = None if split.groups is None else tuple(compress(split.groups, chosen.tolist()))
+    return Split(examples, sites, groups)

@@ -1,0 +1,86 @@
+"""How many records each site and class have, for a command that shows somebody their own data.
+
+These are facts about records. No run writes them anywhere.
+"""
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from torch import Tensor
+
+from securefl.data.own.records import Records, Split
+from securefl.data.task import Task
+
+# The row of records that bear no site.
+NO_SITE = "all records"
+
+
+class Count(NamedTuple):
+    """The records of one site in one split.
+
+    Attributes:
+        records: in all.
+        classes: records of each class; a record with several labels counts for each.
+    """
+
+    records: int
+    classes: tuple[int, ...]
+
+    @property
+    def present(self) -> int:
+        """Number of classes with a record."""
+        return sum(count > 0 for count in self.classes)
+
+
+@dataclass(frozen=True)
+class Overview:
+    """Records of each site and class, and the groups.
+
+    Args:
+        sites: names, in order; one row for all records where they bear no site.
+        train: of each site.
+        validation: likewise; None where there are none.
+        test: likewise; one row where test records bear no site, though training records do.
+        groups: number of groups, for example patients; None where records bear none.
+        shared_groups: groups with training records and records of another split.
+    """
+
+    sites: tuple[str, ...]
+    train: tuple[Count, ...]
+    validation: tuple[Count, ...] | None
+    test: tuple[Count, ...] | None
+    groups: int | None
+    shared_groups: int
+
+
+def overview(records: Records) -> Overview:
+    """Returns what a source holds, in numbers."""
+    held_out = [split for split in (records.validation, records.test) if split is not None]
+    train_groups = set(records.train.groups or ())
+    held_out_groups = {group for split in held_out for group in split.groups or ()}
+    groups = None
+    if records.train.groups is not None:
+        groups = len(train_groups | held_out_groups)
+    return Overview(
+        records.sites or (NO_SITE,),
+        _counts(records.train, records),
+        None if records.validation is None else _counts(records.validation, records),
+        None if records.test is None else _counts(records.test, records),
+        groups,
+        len(train_groups & held_out_groups),
+    )
+
+
+def _counts(split: Split, records: Records) -> tuple[Count, ...]:
+    """Returns the records of each site in one split."""
+    labels = split.examples.labels
+    if split.sites is None:
+        return (_count(labels, records.task),)
+    parts = [labels[split.sites == index] for index in range(len(records.sites))]
+    return tuple(_count(part, records.task) for part in parts)
+
+
+def _count(labels: Tensor, task: Task) -> Count:
+    if task.multilabel:
+        return Count(len(labels), tuple(labels.sum(dim=0).tolist()))
+    return Count(len(labels), tuple(labels.bincount(minlength=task.classes).tolist()))
