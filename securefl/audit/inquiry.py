@@ -121,7 +121,7 @@ class Inquiry:
             self.coalition,
             self.target if client is None else client,
             scenario.channel.kind,
-            weights_in_step(weights, scenario.defense, scenario.server),
+            weights_in_step(weights, scenario.facts),
             weights_in_sum(weights, scenario.facts.max_weight),
         )
 

@@ -2,9 +2,7 @@
 
 from collections.abc import Mapping
 
-from securefl.scenario import catalog
 from securefl.scenario.facts import Facts
-from securefl.scenario.tables import Defense, Server
 
 
 def client_weights(facts: Facts, sizes: Mapping[int, int], *, reported: bool) -> dict[int, int]:
@@ -21,24 +19,21 @@ def client_weights(facts: Facts, sizes: Mapping[int, int], *, reported: bool) ->
     }
 
 
-def weights_in_step(
-    weights: Mapping[int, int], defense: Defense, server: Server
-) -> dict[int, float] | None:
+def weights_in_step(weights: Mapping[int, int], facts: Facts) -> dict[int, float] | None:
     """Returns how much each client's update counts in a server step, up to a common factor.
 
     Args:
         weights: client -> its weight.
-        defense: pre-filters and rule.
-        server: the step.
+        facts: hold pre-filters, rule and step.
 
     Returns:
         None where a step is no mean of updates, so that none can be subtracted from it.
     """
     # A pre-filter or a rule that is not linear picks or mixes rows by their values.
-    if defense.prefilters or not catalog.RULES[defense.rule.name].linear:
+    if facts.prefilters or not facts.rule.entry.linear:
         return None
     # Momentum or a learning rate other than 1 makes the step something else than the mean.
-    if not catalog.STEPS[server.step].adds_estimate(server.parameters):
+    if not facts.step.entry.adds_estimate(facts.step.parameters):
         return None
     return {client: float(weight) for client, weight in weights.items()}
 

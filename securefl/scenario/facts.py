@@ -19,13 +19,14 @@ from securefl.errors import ScenarioError
 from securefl.learning.plan import DpPlan
 from securefl.rng import StreamFor, system_keystream
 from securefl.scenario import catalog
+from securefl.scenario.choices import Choices
 from securefl.scenario.declaration import Declaration
 from securefl.scenario.entries import TrainerEntry
 
 DEFAULT_SKEW = Skew(alpha=0.5, classes=2, minimum=1)
 
 
-class Facts:
+class Facts(Choices):
     """The meaning of a declaration.
 
     Attributes are settled at once; they need nothing but names that the catalog has. Properties
@@ -35,6 +36,7 @@ class Facts:
         declared: the tables of the scenario; every name in them is in the catalog.
 
     Attributes:
+        data_set: the entry of the data set.
         partition: how the records are dealt; the data set's own way by default.
         site_count: number of sites before `only` keeps one.
         clients: number of clients.
@@ -49,16 +51,16 @@ class Facts:
     """
 
     def __init__(self, declared: Declaration) -> None:
-        self._declared = declared
+        super().__init__(declared)
         data, channel = declared.data, declared.channel
 
-        self._data = catalog.DATA[data.name]
-        self._training = self._data.training(data.test_on)
+        self.data_set = catalog.DATA[data.name]
+        self._training = self.data_set.training(data.test_on)
         self.training_records = sum(next(iter(self._training.values())))
-        self.data_options = _in_force(data, self._data.options)
-        self.partition = data.partition or self._data.usual
+        self.data_options = _in_force(data, self.data_set.options)
+        self.partition = data.partition or self.data_set.usual
         # A name means the data set's own partition first: it comes with sizes that are published.
-        own_sites = self._data.partitions.get(self.partition)
+        own_sites = self.data_set.partitions.get(self.partition)
         if self.partition == "pooled":
             self.site_count = 1
         elif own_sites is not None:
@@ -86,7 +88,7 @@ class Facts:
     def task(self) -> Task:
         """The shape of the records and the number of classes, before any record is read."""
         size = self.data_options.get("size")
-        return self._data.task() if size is None else self._data.task(size)
+        return self.data_set.task() if size is None else self.data_set.task(size)
 
     def place(self, site: int) -> int:
         """Returns the place of a site of the data set among those that train."""
@@ -135,7 +137,7 @@ class Facts:
         held_out, only = self._declared.data.held_out, self._declared.data.only
         if self.partition == "pooled":
             # A site held out takes its records with it, those of the data set's own split.
-            lost = 0 if held_out is None else self._training[self._data.usual][held_out]
+            lost = 0 if held_out is None else self._training[self.data_set.usual][held_out]
             return (self.training_records - lost,)
         sizes = self._training.get(self.partition)
         if sizes is None:
@@ -156,9 +158,8 @@ class Facts:
         Raises:
             ValueError: its parameters do not fit the records.
         """
-        chosen = self._declared.model
-        build = catalog.MODELS[chosen.name].function
-        return _model_of(build, self.task, json.dumps(chosen.parameters))
+        chosen = self.architecture
+        return _model_of(chosen.entry.function, self.task, json.dumps(chosen.parameters))
 
     @cached_property
     def coordinates(self) -> int:
@@ -220,7 +221,7 @@ class Facts:
         """The largest weight that a client may carry."""
         if self.public_weights is not None:
             return max(self.public_weights.values())
-        return self._declared.channel.max_weight or self._data.records
+        return self._declared.channel.max_weight or self.data_set.records
 
     def plan(self, *, session: bytes, d: int, stream_for: StreamFor, config: bytes = b"") -> Plan:
         """Returns the public constants that both sides of the channel are built from."""

@@ -30,7 +30,7 @@ def resolved(declared: Declaration, facts: Facts) -> dict[str, Any]:
         **_skew(declared, facts),
         **facts.data_options,
     }
-    for table, entry in _choices(declared, values):
+    for table, entry in _choices(facts, values):
         _fill_in(table, entry)
     values["cohort"] = {"size": facts.cohort_size}
     if declared.privacy is not None:
@@ -48,17 +48,15 @@ def _skew(declared: Declaration, facts: Facts) -> dict[str, Any]:
     return {key: getattr(declared.data, key) or getattr(DEFAULT_SKEW, key) for key in keys}
 
 
-def _choices(
-    declared: Declaration, values: dict[str, Any]
-) -> Iterator[tuple[dict[str, Any], Entry]]:
+def _choices(facts: Facts, values: dict[str, Any]) -> Iterator[tuple[dict[str, Any], Entry]]:
     """Yields the table and the entry of every name that takes hyper-parameters."""
-    yield values["model"], catalog.MODELS[declared.model.name]
-    yield values["defense"]["rule"], catalog.RULES[declared.defense.rule.name]
-    yield values["server"], catalog.STEPS[declared.server.step]
-    for table in values["defense"]["prefilters"]:
-        yield table, catalog.PREFILTERS[table["name"]]
-    if declared.attack is not None:
-        yield values["attack"], catalog.ATTACKS[declared.attack.name]
+    yield values["model"], facts.architecture.entry
+    yield values["defense"]["rule"], facts.rule.entry
+    yield values["server"], facts.step.entry
+    for table, prefilter in zip(values["defense"]["prefilters"], facts.prefilters, strict=True):
+        yield table, prefilter.entry
+    if facts.attack is not None:
+        yield values["attack"], facts.attack.entry
 
 
 def _fill_in(table: dict[str, Any], entry: Entry) -> None:

@@ -50,7 +50,7 @@ class Scenario(Declaration):
         check_defense(self, facts)
         if self.attack is not None:
             check_attack(self, self.attack, facts)
-        check_step(self)
+        check_step(facts)
         return self
 
     @property

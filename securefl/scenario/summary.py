@@ -61,8 +61,7 @@ def _data(scenario: Scenario) -> str:
 
 def _weights(scenario: Scenario) -> str:
     """Returns whose weights count."""
-    entry = catalog.RULES[scenario.defense.rule.name]
-    if entry.weighted and not scenario.defense.prefilters:
+    if scenario.facts.rule.entry.weighted and not scenario.defense.prefilters:
         return f"weights {scenario.weights}"
     return f"all rows count the same (weights {scenario.weights} are not used)"
 

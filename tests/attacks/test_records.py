@@ -76,7 +76,7 @@ def test_only_the_corrupt_clients_train_on_poisoned_records() -> None:
     """
     scenario = parse_scenario(text)
     clean = load_data(scenario)
-    after = poisoned(scenario, clean)
+    after = poisoned(scenario, scenario.facts, clean)
     assert torch.equal(after.test.labels, clean.test.labels)
     for index, (site, honest) in enumerate(zip(after.sites, clean.sites, strict=True)):
         assert torch.equal(site.train.features, honest.train.features)

@@ -240,7 +240,7 @@ def test_updates_are_taken_out_of_means_only(
     scenario = parse_scenario("training.kind = 'sgd'\nchannel.kind = 'plain'", overrides=overrides)
     sizes = {0: 10, 1: 20, 2: 30, 3: 40}
     weights = client_weights(scenario.facts, sizes, reported=scenario.weights == "reported")
-    in_step = weights_in_step(weights, scenario.defense, scenario.server)
+    in_step = weights_in_step(weights, scenario.facts)
     assert (in_step is None) == (expected is None)
     if expected is not None and in_step is not None and scenario.weights != "declared":
         assert in_step == expected
@@ -275,7 +275,7 @@ def of_all(
             colluders,
             0,
             channel,
-            weights_in_step(counts, scenario.defense, scenario.server),
+            weights_in_step(counts, scenario.facts),
             weights_in_sum(counts, scenario.facts.max_weight),
         )
         recorder = Recorder()

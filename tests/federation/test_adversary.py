@@ -22,6 +22,7 @@ from securefl.runs.metrics import RunMetrics
 from securefl.scenario import catalog
 from securefl.scenario.assemble.assemble import assemble
 from securefl.scenario.assemble.data import load_data
+from securefl.scenario.chosen import Chosen
 from securefl.scenario.making.adversary import success
 from securefl.scenario.making.attack import make_attack, make_poison
 from securefl.scenario.scenario import parse_scenario
@@ -189,9 +190,8 @@ def test_the_catalog_gives_an_attack_the_rows_and_rule_that_it_needs_and_nothing
         krum_f: int | None = None,
         **parameters: float,
     ) -> Tensor:
-        attack = make_attack(
-            name, parameters, seed=1, clients=5, rule=rule, weigh=weigh, krum_f=krum_f
-        )
+        chosen = Chosen(name, catalog.ATTACKS[name], parameters)
+        attack = make_attack(chosen, seed=1, clients=5, rule=rule, weigh=weigh, krum_f=krum_f)
         return attack(own, known, 0)
 
     def no_rule(rows: Tensor, weights: Tensor) -> Tensor:
@@ -235,8 +235,7 @@ def test_fang_krum_plays_against_the_scenarios_krum_or_the_strictest_possible_on
 
     monkeypatch.setitem(catalog.RULES, "krum", replace(catalog.RULES["krum"], function=krum))
     attack = make_attack(
-        "fang_krum",
-        {},
+        Chosen("fang_krum", catalog.ATTACKS["fang_krum"]),
         seed=1,
         clients=9,
         rule=lambda rows, weights: rows[0],
@@ -334,15 +333,15 @@ def test_the_transcript_has_the_updates_that_the_adversary_saw(tmp_path: Path) -
 def test_attack_success_is_not_measured_where_the_model_answers_nan() -> None:
     scenario = parse_scenario(DIGITS + 'attack = { name = "backdoor", target = 0, clients = [0] }')
     assert (
-        success(scenario, load_data(scenario), lambda x: torch.full((len(x), 10), torch.nan))
+        success(scenario.facts, load_data(scenario), lambda x: torch.full((len(x), 10), torch.nan))
         is None
     )
 
 
 def test_every_client_of_a_distributed_backdoor_has_its_own_part_of_the_trigger() -> None:
-    poison = make_poison(
-        "distributed_backdoor", {"target": 1, "share": 1.0}, seed=1, classes=2, corrupt=(6, 2, 4)
-    )
+    name = "distributed_backdoor"
+    chosen = Chosen(name, catalog.ATTACKS[name], {"target": 1, "share": 1.0})
+    poison = make_poison(chosen, seed=1, classes=2, corrupt=(6, 2, 4))
     stamped = {
         client: poison(client, torch.zeros(1, 5), torch.zeros(1).long())[0][0].tolist()
         for client in (2, 4, 6)

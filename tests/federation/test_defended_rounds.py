@@ -7,6 +7,7 @@ import torch
 
 from securefl.runs.api import run
 from securefl.scenario import catalog
+from securefl.scenario.chosen import Chosen
 from securefl.scenario.making.rule import make_rule
 from securefl.scenario.scenario import make_scenario, parse_scenario
 from tests.values import present
@@ -64,10 +65,13 @@ def test_two_liars_stop_the_mean_unless_a_prefilter_clips_or_mixes_their_rows(
 def test_prefilters_are_applied_in_their_order() -> None:
     rows = torch.tensor([[9.0], [1.0], [2.0], [-1.0], [0.0]])
     weights = torch.arange(1.0, 6.0)
-    clip = ("clip_norms", {"radius": 3.0})
-    mix = ("nearest_neighbor_mixing", {"f": 2})
-    clipped_first = make_rule("mean", {}, (clip, mix))(rows, weights)
-    mixed_first = make_rule("mean", {}, (mix, clip))(rows, weights)
+    filters = catalog.PREFILTERS
+    clip = Chosen("clip_norms", filters["clip_norms"], {"radius": 3.0})
+    mixing = "nearest_neighbor_mixing"
+    mix = Chosen(mixing, filters[mixing], {"f": 2})
+    mean = Chosen("mean", catalog.RULES["mean"])
+    clipped_first = make_rule(mean, (clip, mix))(rows, weights)
+    mixed_first = make_rule(mean, (mix, clip))(rows, weights)
     # Known answer, by hand. Clipped first: 3 1 2 -1 0, whose means of three are 2 1 2 0 0.
     # Mixed first: 4 1 1 0 0, of which the first is clipped to 3.
     assert clipped_first.item() == pytest.approx((2 + 1 + 2 + 0 + 0) / 5)

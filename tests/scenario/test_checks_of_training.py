@@ -8,6 +8,7 @@ from securefl.data.task import Task
 from securefl.errors import ScenarioError
 from securefl.scenario import catalog
 from securefl.scenario.checks.parameters import check_parameters
+from securefl.scenario.chosen import Chosen
 from securefl.scenario.entries import ModelEntry, RuleEntry
 from tests.scenario.texts import digits, refusal
 
@@ -176,4 +177,4 @@ def test_a_parameter_without_annotation_is_said_to_lack_one() -> None:
         ScenarioError,
         match="the parameter tuned of mine has no annotation; its author has to add one",
     ):
-        check_parameters("defense.rule", "mine", {"tuned": 1}, RuleEntry(rule))
+        check_parameters("defense.rule", Chosen("mine", RuleEntry(rule), {"tuned": 1}))

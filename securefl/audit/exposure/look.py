@@ -125,7 +125,7 @@ def looks_at(
     order = inquiry.stream("known").permutation(len(data.test))
     chosen = torch.from_numpy(order)[:MAX_OWN_RECORDS]
     own_records = Examples(data.test.features[chosen], data.test.labels[chosen])
-    trained_on = poisoned(scenario, data)
+    trained_on = poisoned(scenario, scenario.facts, data)
     learned = iter(played.knowledge)
     return [
         Look(

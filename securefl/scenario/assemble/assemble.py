@@ -58,7 +58,9 @@ class Assembled:
     def attack_success(self, weights: Tensor) -> float | None:
         """Returns the share of targeted records on which the attack succeeds."""
         vector.load_vector(self.model, weights)
-        return success(self.scenario, self.data, lambda x: predict(self.model, self.data.task, x))
+        return success(
+            self.scenario.facts, self.data, lambda x: predict(self.model, self.data.task, x)
+        )
 
     def probabilities(self, weights: Tensor) -> Tensor:
         """Returns (n, classes) of weights (d,) on all test records."""

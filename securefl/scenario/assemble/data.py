@@ -41,7 +41,7 @@ def load_data(scenario: Scenario) -> FederatedData:
 
 def fetch_data(scenario: Scenario, on_bytes: OnBytes) -> None:
     """Downloads the published file unless this disk has it. Raises DataError."""
-    fetch = catalog.DATA[scenario.data.name].fetch
+    fetch = scenario.facts.data_set.fetch
     if fetch is not None:
         fetch(scenario.facts.data_options["size"], on_bytes)
 
@@ -69,7 +69,7 @@ def pool_of(scenario: Scenario, data: FederatedData, client: int) -> Pool:
 
 def _loaded(scenario: Scenario) -> FederatedData:
     """Returns the data set's own sites, but the one that is held out."""
-    entry = catalog.DATA[scenario.data.name]
+    entry = scenario.facts.data_set
     # A partition that deals records has no file of its own; it starts from the first that has.
     own = scenario.partition
     if own not in entry.partitions:

@@ -125,8 +125,9 @@ def parts(
     for book in books.values():
         book.begin()
     local = local_training(scenario, data, model, books, remember)
-    rule = rule_of(scenario.defense)
-    weigh = weights_of(scenario.defense)
+    facts = scenario.facts
+    rule = rule_of(facts)
+    weigh = weights_of(facts)
     return Parts(
         scenario=scenario,
         run=run,
@@ -137,6 +138,6 @@ def parts(
         ledgers=books,
         rule=rule,
         weigh=weigh,
-        step=make_step(scenario.server.step, scenario.server.parameters),
-        adversary=adversary_of(scenario, scenario.facts, rule, weigh),
+        step=make_step(facts.step),
+        adversary=adversary_of(scenario, facts, rule, weigh),
     )

@@ -16,7 +16,6 @@ from securefl.privacy.ledger import Ledger
 from securefl.privacy.past import NO_PAST, Past
 from securefl.privacy.remember import Remember, fresh
 from securefl.rng import Keystream, StreamFor, seeded_keystream, system_keystream
-from securefl.scenario import catalog
 from securefl.scenario.making.adversary import bend_of, poisoned
 from securefl.scenario.scenario import Scenario
 
@@ -24,8 +23,8 @@ from securefl.scenario.scenario import Scenario
 def build_model(scenario: Scenario, task: Task) -> nn.Module:
     """Returns the scenario's model with its initial weights, which the seed decides."""
     generator = seeded_keystream(scenario.seed, "init").torch_generator()
-    build = catalog.MODELS[scenario.model.name].function
-    return build(task, generator=generator, **scenario.model.parameters)
+    chosen = scenario.facts.architecture
+    return chosen.entry.function(task, generator=generator, **chosen.parameters)
 
 
 def stream_for(scenario: Scenario) -> StreamFor:
@@ -64,7 +63,10 @@ def local_training(
     Raises:
         ScenarioError: no noise meets the claim.
     """
-    examples = {client: site.train for client, site in enumerate(poisoned(scenario, data).sites)}
+    examples = {
+        client: site.train
+        for client, site in enumerate(poisoned(scenario, scenario.facts, data).sites)
+    }
     # Clients of different sizes sample at different rates, so that each needs noise of its own.
     plans = {}
     if scenario.facts.trainer.private:
@@ -73,7 +75,7 @@ def local_training(
             plans[client] = plan_for(scenario, client, remember, before)
     bends = {}
     for client in examples:
-        bend = bend_of(scenario, client)
+        bend = bend_of(scenario, scenario.facts, client)
         if bend is not None:
             bends[client] = bend
     return LocalTraining(

@@ -5,11 +5,13 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from securefl.data.task import Examples
+from securefl.data.task import Examples, Task
 from securefl.errors import ScenarioError
 from securefl.scenario import catalog
 from securefl.scenario.checks.parameters import check_parameters, tried
+from securefl.scenario.chosen import Chosen
 from securefl.scenario.declaration import Declaration
+from securefl.scenario.entries import AttackEntry
 from securefl.scenario.facts import Facts
 from securefl.scenario.making.adversary import adversary_of, bend_of
 from securefl.scenario.making.attack import make_poison
@@ -24,10 +26,12 @@ def check_attack(declared: Declaration, attack: Attack, facts: Facts) -> None:
         ScenarioError: one sentence that says what to change.
     """
     _check_clients(attack, facts)
-    _check_classes(declared, attack, facts)
-    _check_knowledge(attack)
+    if facts.attack is None:
+        raise ValueError("facts without the attack that the declaration has")
+    _check_classes(declared.data.name, facts.attack, facts.task)
+    _check_knowledge(attack, facts.attack)
     _check_rows(declared, attack, facts)
-    _check_records(declared, attack, facts)
+    _check_records(declared, attack, facts.attack, facts.task)
     _check_gradients(declared, attack, facts)
 
 
@@ -52,20 +56,20 @@ def _check_clients(attack: Attack, facts: Facts) -> None:
         )
 
 
-def _check_classes(declared: Declaration, attack: Attack, facts: Facts) -> None:
+def _check_classes(data: str, chosen: Chosen[AttackEntry], task: Task) -> None:
     """Checks that records have classes where the attack goes by them."""
-    if facts.task.regression and catalog.ATTACKS[attack.name].needs_classes:
+    if task.regression and chosen.entry.needs_classes:
         able = [name for name, entry in catalog.ATTACKS.items() if not entry.needs_classes]
         raise ScenarioError(
-            f"attack: {attack.name} goes by the classes of records, "
-            f"those of {declared.data.name} bear real targets; use one of {', '.join(able)}"
+            f"attack: {chosen.name} goes by the classes of records, "
+            f"those of {data} bear real targets; use one of {', '.join(able)}"
         )
 
 
-def _check_knowledge(attack: Attack) -> None:
+def _check_knowledge(attack: Attack, chosen: Chosen[AttackEntry]) -> None:
     """Checks the attack's parameters, and that the adversary knows the rows it needs."""
-    entry = catalog.ATTACKS[attack.name]
-    check_parameters("attack", attack.name, attack.parameters, entry)
+    entry = chosen.entry
+    check_parameters("attack", chosen)
     if entry.omniscient and attack.knows != "omniscient":
         raise ScenarioError(
             f'attack: {attack.name} needs what the others send: set attack.knows = "omniscient"'
@@ -89,7 +93,7 @@ def _check_rows(declared: Declaration, attack: Attack, facts: Facts) -> None:
 
 def _send(declared: Declaration, facts: Facts, rows: Tensor, known_rows: Tensor) -> None:
     """Lets the attack have a round of these rows against a mean."""
-    weigh = weights_of(declared.defense)
+    weigh = weights_of(facts)
     if weigh is not None:
         weigh = _equal_weights  # the rule itself was checked on rows of its own
     adversary = adversary_of(declared, facts, lambda rows, weights: rows.mean(dim=0), weigh)
@@ -100,21 +104,21 @@ def _equal_weights(rows: Tensor) -> Tensor:
     return torch.ones(len(rows))
 
 
-def _check_records(declared: Declaration, attack: Attack, facts: Facts) -> None:
+def _check_records(
+    declared: Declaration, attack: Attack, chosen: Chosen[AttackEntry], task: Task
+) -> None:
     """Lets the attack have a record of this data set."""
-    task, clients = facts.task, tuple(attack.clients)
+    clients = tuple(attack.clients)
     one_class = not (task.multilabel or task.regression)
     label = torch.zeros(1).long() if one_class else torch.zeros(1, task.outputs)
     record = Examples(torch.zeros(1, *(task.image or (task.features,))), label)
-    poison = make_poison(
-        attack.name, attack.parameters, seed=declared.seed, classes=task.classes, corrupt=clients
-    )
+    poison = make_poison(chosen, seed=declared.seed, classes=task.classes, corrupt=clients)
     tried("attack", lambda: poison(clients[0], *record))
 
 
 def _check_gradients(declared: Declaration, attack: Attack, facts: Facts) -> None:
     """Checks that the trainer allows bent gradients, and that none overshoots."""
-    bend = bend_of(declared, attack.clients[0])
+    bend = bend_of(declared, facts, attack.clients[0])
     if bend is None:
         return
     if not facts.trainer.bends:

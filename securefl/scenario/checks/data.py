@@ -38,7 +38,7 @@ def _check_held_out(declared: Declaration, facts: Facts) -> None:
     data = declared.data
     if data.held_out is None:
         return
-    entry = catalog.DATA[data.name]
+    entry = facts.data_set
     sites = len(entry.partitions.get(entry.usual, ()))
     if facts.partition not in (entry.usual, "pooled") or sites < 2:
         raise ScenarioError(
@@ -54,7 +54,7 @@ def _check_held_out(declared: Declaration, facts: Facts) -> None:
 
 def _check_keys(declared: Declaration, facts: Facts) -> None:
     """Checks that every key has an effect with this data set and this partition."""
-    data, entry = declared.data, catalog.DATA[declared.data.name]
+    data, entry = declared.data, facts.data_set
     for key in ("alpha", "classes", "minimum"):
         if getattr(data, key) is not None and key not in _taken_by(facts.partition):
             raise ScenarioError(

@@ -5,11 +5,11 @@ import torch
 from securefl.errors import ScenarioError
 from securefl.scenario import catalog
 from securefl.scenario.checks.parameters import check_parameters, tried
+from securefl.scenario.chosen import Chosen
 from securefl.scenario.declaration import Declaration
 from securefl.scenario.entries import PrefilterEntry, RuleEntry
 from securefl.scenario.facts import Facts
 from securefl.scenario.making.rule import rule_of
-from securefl.scenario.tables import Named
 
 
 def check_defense(declared: Declaration, facts: Facts) -> None:
@@ -18,38 +18,33 @@ def check_defense(declared: Declaration, facts: Facts) -> None:
     Raises:
         ScenarioError: one sentence that says what to change.
     """
-    rule, channel = declared.defense.rule, declared.channel.kind
-    entry = catalog.RULES[rule.name]
+    rule, channel = facts.rule, declared.channel.kind
     # Over a single row every rule returns that row, whatever protection its name promises.
     one_sum = facts.rows < facts.cohort_size
-    _check_rows("defense.rule", rule, entry, declared, facts)
-    for prefilter in declared.defense.prefilters:
+    _check_rows("defense.rule", facts.rule, channel, facts)
+    for prefilter in facts.prefilters:
         if one_sum:
             raise ScenarioError(
                 f"defense.prefilters: {prefilter.name} takes every update, and {channel} reveals "
                 f"one sum: use prefilters = [], or {_open_channels()}"
             )
-        filters = catalog.PREFILTERS[prefilter.name]
-        _check_rows("defense.prefilters", prefilter, filters, declared, facts)
-    if one_sum and not entry.weighted:
+        _check_rows("defense.prefilters", prefilter, channel, facts)
+    if one_sum and not rule.entry.weighted:
         raise ScenarioError(
             f"{rule.name} of the one sum that {channel} reveals would be the mean: "
             f"use rule = 'mean', or {_open_channels()}, which shows every update"
         )
     # Zeros reach the checks of the rule itself, and tell nothing about records.
-    defend = rule_of(declared.defense)
+    defend = rule_of(facts)
     tried("defense", lambda: defend(torch.zeros(facts.rows, 1), torch.ones(facts.rows)))
 
 
 def _check_rows(
-    place: str,
-    chosen: Named,
-    entry: RuleEntry | PrefilterEntry,
-    declared: Declaration,
-    facts: Facts,
+    place: str, chosen: Chosen[RuleEntry] | Chosen[PrefilterEntry], channel: str, facts: Facts
 ) -> None:
     """Checks that a rule or pre-filter has its parameters, and rows for its f."""
-    check_parameters(place, chosen.name, chosen.parameters, entry)
+    entry = chosen.entry
+    check_parameters(place, chosen)
     f = chosen.parameters.get("f", 0)
     if f < 0:
         raise ScenarioError(f"{place}: f must be >= 0, got {f}")
@@ -60,7 +55,7 @@ def _check_rows(
     if facts.rows < facts.cohort_size:
         ways = [_open_channels()]
     raise ScenarioError(
-        f"{chosen.name} with f={f} needs {needed} rows, {declared.channel.kind} "
+        f"{chosen.name} with f={f} needs {needed} rows, {channel} "
         f"with {facts.cohort_size} clients reveals {facts.rows}: "
         f"use {', '.join(ways)}, or a rule that needs fewer rows"
     )

@@ -3,7 +3,6 @@
 import torch
 
 from securefl.errors import ScenarioError
-from securefl.scenario import catalog
 from securefl.scenario.checks.parameters import check_parameters, tried
 from securefl.scenario.declaration import Declaration
 from securefl.scenario.facts import Facts
@@ -17,7 +16,7 @@ def check_model(declared: Declaration, facts: Facts) -> None:
         ScenarioError: one sentence that says what to change.
     """
     chosen = declared.model
-    check_parameters("model", chosen.name, chosen.parameters, catalog.MODELS[chosen.name])
+    check_parameters("model", facts.architecture)
     tried("model", lambda: facts.model)
     # The mean of running statistics is not what one model over all records would have.
     for name, _ in facts.model.named_buffers():
@@ -27,9 +26,8 @@ def check_model(declared: Declaration, facts: Facts) -> None:
         )
 
 
-def check_step(declared: Declaration) -> None:
+def check_step(facts: Facts) -> None:
     """Checks that the server's step takes its hyper-parameters. Raises ScenarioError."""
-    server = declared.server
-    check_parameters("server", server.step, server.parameters, catalog.STEPS[server.step])
-    step = make_step(server.step, server.parameters)
+    check_parameters("server", facts.step)
+    step = make_step(facts.step)
     tried("server", lambda: step(torch.zeros(1), torch.zeros(1), {}))

@@ -2,29 +2,28 @@
 
 import inspect
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from types import NoneType
 from typing import Any, get_args
 
 from securefl.errors import ScenarioError
+from securefl.scenario.chosen import Chosen
 from securefl.scenario.entries import Entry
 
 _MAX_HYPER_PARAMETER = 1e6  # beyond it something else was meant, such as a rate in percent
 
 
-def check_parameters(place: str, name: str, given: Mapping[str, Any], entry: Entry) -> None:
+def check_parameters(place: str, chosen: Chosen[Entry]) -> None:
     """Checks that all parameters of an entry are given, and no others.
 
     Args:
         place: the key that names the entry, for the message.
-        name: of the entry.
-        given: its hyper-parameters in the scenario.
-        entry: of the catalog.
+        chosen: the entry with its hyper-parameters in the scenario.
 
     Raises:
         ScenarioError: one sentence that says what to change.
     """
-    parameters = entry.parameters
+    name, given, parameters = chosen.name, chosen.parameters, chosen.entry.parameters
     for key, value in given.items():
         if key not in parameters:
             takes = f"takes {', '.join(parameters)}" if parameters else "takes no parameters"

@@ -8,7 +8,6 @@ from securefl.data.task import Examples, FederatedData, Site
 from securefl.federation.adversary import NOBODY, Adversary
 from securefl.federation.values import Rule, Weigh
 from securefl.learning.protocol import Bend
-from securefl.scenario.catalog import ATTACKS
 from securefl.scenario.declaration import Declaration
 from securefl.scenario.facts import Facts
 from securefl.scenario.making.attack import make_attack, make_bend, make_goal, make_poison
@@ -20,24 +19,22 @@ def adversary_of(declared: Declaration, facts: Facts, rule: Rule, weigh: Weigh |
     Without an attack it is `NOBODY`.
     """
     attack = declared.attack
-    if attack is None:
+    if attack is None or facts.attack is None:
         return NOBODY
-    chosen = declared.defense.rule
     # The adversary knows the rule that is in force, and plans with its f.
-    is_target = chosen.name == ATTACKS[attack.name].against
+    is_target = facts.rule.name == facts.attack.entry.against
     rewrite = make_attack(
-        attack.name,
-        attack.parameters,
+        facts.attack,
         seed=declared.seed,
         clients=facts.cohort_size,
         rule=rule,
         weigh=weigh,
-        krum_f=chosen.parameters.get("f") if is_target else None,
+        krum_f=facts.rule.parameters.get("f") if is_target else None,
     )
     return Adversary(frozenset(attack.clients), rewrite, omniscient=attack.knows == "omniscient")
 
 
-def poisoned(declared: Declaration, data: FederatedData) -> FederatedData:
+def poisoned(declared: Declaration, facts: Facts, data: FederatedData) -> FederatedData:
     """Returns the same data, with the training records of corrupt clients as attacked.
 
     Guarantees:
@@ -46,11 +43,10 @@ def poisoned(declared: Declaration, data: FederatedData) -> FederatedData:
         - Nothing is promised for a corrupt client's own records, which it could send as they are.
     """
     attack = declared.attack
-    if attack is None:
+    if attack is None or facts.attack is None:
         return data
     poison = make_poison(
-        attack.name,
-        attack.parameters,
+        facts.attack,
         seed=declared.seed,
         classes=data.task.classes,
         corrupt=attack.clients,
@@ -62,29 +58,26 @@ def poisoned(declared: Declaration, data: FederatedData) -> FederatedData:
     return FederatedData(data.task, tuple(sites), data.test)
 
 
-def bend_of(declared: Declaration, client: int) -> Bend | None:
+def bend_of(declared: Declaration, facts: Facts, client: int) -> Bend | None:
     """Returns the attack on a client's gradients; None for an honest client."""
     attack = declared.attack
-    if attack is None or client not in attack.clients:
+    if attack is None or facts.attack is None or client not in attack.clients:
         return None
-    return make_bend(attack.name, attack.parameters)
+    return make_bend(facts.attack)
 
 
-def success(
-    declared: Declaration, data: FederatedData, judge: Callable[[Tensor], Tensor]
-) -> float | None:
+def success(facts: Facts, data: FederatedData, judge: Callable[[Tensor], Tensor]) -> float | None:
     """Returns the share of targeted test records on which the attack succeeds.
 
     Args:
-        declared: names the attack.
+        facts: hold the attack.
         data: holds the test records.
         judge: features -> the model's probabilities (n, classes).
 
     Returns:
         From 0 to 1; None where no record is targeted, or the model's answers are not finite.
     """
-    attack = declared.attack
-    goal = None if attack is None else make_goal(attack.name, attack.parameters)
+    goal = None if facts.attack is None else make_goal(facts.attack)
     if goal is None:
         return None
     features, label = goal(*data.test)

@@ -12,15 +12,15 @@ from securefl.federation.adversary import Attack, Goal, Poison
 from securefl.federation.values import Rule, Weigh
 from securefl.learning.protocol import Bend
 from securefl.rng import seeded_keystream
-from securefl.scenario.catalog import ATTACKS, RULES
-from securefl.scenario.entries import Sees
+from securefl.scenario.catalog import RULES
+from securefl.scenario.chosen import Chosen
+from securefl.scenario.entries import AttackEntry, Sees
 
 Parameters = Mapping[str, Any]
 
 
 def make_attack(
-    name: str,
-    parameters: Parameters,
+    chosen: Chosen[AttackEntry],
     *,
     seed: int,
     clients: int,
@@ -31,8 +31,7 @@ def make_attack(
     """Returns own rows (f, d), known rows (h, d), round -> attacked rows (f, d).
 
     Args:
-        name: of the attack.
-        parameters: its hyper-parameters in the scenario.
+        chosen: the attack with its hyper-parameters.
         seed: of the scenario; an attack that draws does so from it, round by round.
         clients: number of clients of a round.
         rule: of the federation, for attacks that search for the rows that hurt it most.
@@ -43,13 +42,15 @@ def make_attack(
     Raises:
         ValueError: the attack needs these weights, and the rule gives none.
     """
-    entry = ATTACKS[name]
+    entry = chosen.entry
     if entry.rows is None:
         return lambda own, known, round: own
     function = entry.rows
     if "weigh" in entry.needs and weigh is None:
         able = ", ".join(rule for rule, entry in RULES.items() if entry.weigh is not None)
-        raise ValueError(f"{name} needs a rule that weighs rows, without pre-filters: {able}")
+        raise ValueError(
+            f"{chosen.name} needs a rule that weighs rows, without pre-filters: {able}"
+        )
 
     def attack(own: Tensor, known: Tensor, round: int) -> Tensor:
         # Krum with this many corrupt rows still has the n >= 2 f + 3 rows that it needs.
@@ -63,25 +64,24 @@ def make_attack(
             "weigh": weigh,
         }
         rows = known if entry.sees is Sees.KNOWN else own
-        sent: Tensor = function(rows, **_taken(function, provided, entry.needs, parameters))
+        sent: Tensor = function(rows, **_taken(function, provided, entry.needs, chosen.parameters))
         return sent
 
     return attack
 
 
 def make_poison(
-    name: str, parameters: Parameters, *, seed: int, classes: int, corrupt: Sequence[int]
+    chosen: Chosen[AttackEntry], *, seed: int, classes: int, corrupt: Sequence[int]
 ) -> Poison:
     """Returns the attack on records: client, features, labels -> features, labels.
 
     Args:
-        name: of the attack.
-        parameters: its hyper-parameters in the scenario.
+        chosen: the attack with its hyper-parameters.
         seed: of the scenario; decides which records are changed.
         classes: how many classes there are.
         corrupt: all corrupt clients, who may share a trigger among them.
     """
-    entry = ATTACKS[name]
+    entry = chosen.entry
     if entry.records is None:
         return lambda client, features, labels: (features, labels)
     function = entry.records
@@ -92,28 +92,28 @@ def make_poison(
             "generator": _generator(seed, "poison", client),
             "part": (sorted(corrupt).index(client), len(corrupt)),
         }
-        given = _taken(function, provided, entry.needs, parameters)
+        given = _taken(function, provided, entry.needs, chosen.parameters)
         features, labels = function(features, labels, **given)
         return features, labels
 
     return poison
 
 
-def make_bend(name: str, parameters: Parameters) -> Bend | None:
+def make_bend(chosen: Chosen[AttackEntry]) -> Bend | None:
     """Returns the attack on the gradients of corrupt clients; None for most attacks."""
-    function = ATTACKS[name].gradients
+    function = chosen.entry.gradients
     if function is None:
         return None
-    given = _taken(function, {}, (), parameters)
+    given = _taken(function, {}, (), chosen.parameters)
     return lambda gradient, offset: function(gradient, offset, **given)
 
 
-def make_goal(name: str, parameters: Parameters) -> Goal | None:
+def make_goal(chosen: Chosen[AttackEntry]) -> Goal | None:
     """Returns test features and labels -> features to show, and the target class."""
-    function = ATTACKS[name].goal
+    function = chosen.entry.goal
     if function is None:
         return None
-    given = _taken(function, {}, (), parameters)
+    given = _taken(function, {}, (), chosen.parameters)
     return lambda features, labels: function(features, labels, **given)
 
 
