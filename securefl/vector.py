@@ -2,6 +2,7 @@
 
 import hashlib
 from collections.abc import Mapping
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -10,13 +11,54 @@ from torch import Tensor, nn
 from securefl.errors import ProtocolError
 
 
+class Statistics(NamedTuple):
+    """The coordinates of a vector that are no parameters.
+
+    Attributes:
+        start: number of coordinates of the trainable parameters, which come first.
+        size: number of coordinates behind them.
+        variances: coordinates that must not be negative.
+    """
+
+    start: int
+    size: int
+    variances: tuple[slice, ...]
+
+
 def to_vector(model: nn.Module) -> Tensor:
-    """Returns a copy of the trainable parameters, (d,), in their declared order."""
-    return torch.cat([parameter.detach().reshape(-1) for parameter in _trainable(model)])
+    """Returns a copy of the trainable parameters, then of the statistics, (d,).
+
+    Both are in their declared order. A model without running statistics is its parameters.
+    """
+    parts = [tensor.detach().reshape(-1) for tensor in _parts(model).values()]
+    return torch.cat(parts)
 
 
-def _trainable(model: nn.Module) -> list[nn.Parameter]:
-    return [parameter for parameter in model.parameters() if parameter.requires_grad]
+def _parts(model: nn.Module) -> dict[str, Tensor]:
+    """Returns name -> tensor of all that a vector holds, in its order."""
+    return {**_trainable(model), **travelling_buffers(model)}
+
+
+def _trainable(model: nn.Module) -> dict[str, Tensor]:
+    return {name: value for name, value in model.named_parameters() if value.requires_grad}
+
+
+def travelling_buffers(model: nn.Module) -> dict[str, Tensor]:
+    """Returns name -> buffer of those that are part of an update, such as running statistics.
+
+    They are the floating-point buffers of a model's `state_dict`, except for those of frozen
+    modules. Counters and other integers have no mean that means anything.
+    """
+    buffers = {
+        f"{path}.{name}" if path else name: buffer
+        for path, module in model.named_modules()
+        for name, buffer in module.named_buffers(recurse=False)
+        if buffer.is_floating_point() and name not in module._non_persistent_buffers_set
+    }
+    if not buffers:
+        return {}
+    at_home = {id(buffer) for module in frozen_modules(model) for buffer in module.buffers()}
+    return {name: buffer for name, buffer in buffers.items() if id(buffer) not in at_home}
 
 
 def frozen_modules(model: nn.Module) -> list[nn.Module]:
@@ -30,30 +72,58 @@ def frozen_modules(model: nn.Module) -> list[nn.Module]:
 
 
 def load_vector(model: nn.Module, weights: Tensor) -> None:
-    """Writes weights (d,) into the trainable parameters of the model.
+    """Writes weights (d,) into the trainable parameters and the statistics of the model.
+
+    Batch norm's counters of batches start again at zero.
 
     Raises:
-        ValueError: the model does not have exactly d trainable coordinates.
+        ValueError: the model does not have exactly d coordinates.
     """
-    parameters = _trainable(model)
-    sizes = [parameter.numel() for parameter in parameters]
+    parts = _parts(model)
+    sizes = [part.numel() for part in parts.values()]
     if weights.shape != (sum(sizes),):
         raise ValueError(
             f"the model has {sum(sizes)} coordinates, the vector has shape {tuple(weights.shape)}"
         )
     with torch.no_grad():
-        for parameter, part in zip(parameters, torch.split(weights, sizes), strict=True):
-            parameter.copy_(part.view_as(parameter))
+        for part, values in zip(parts.values(), torch.split(weights, sizes), strict=True):
+            part.copy_(values.view_as(part))
+        # A counter that went on would carry something from one client to the next.
+        for name, buffer in model.named_buffers():
+            if is_counter(name):
+                buffer.zero_()
+
+
+def is_counter(name: str) -> bool:
+    """Whether a buffer is batch norm's count of batches, which no vector carries."""
+    return name.rpartition(".")[2] == "num_batches_tracked"
 
 
 def shapes(model: nn.Module) -> dict[str, torch.Size]:
-    """Returns name -> shape of the trainable parameters, in the order of the vector."""
-    parameters = model.named_parameters()
-    return {name: parameter.shape for name, parameter in parameters if parameter.requires_grad}
+    """Returns name -> shape of everything in the vector, in its order."""
+    return {name: part.shape for name, part in _parts(model).items()}
+
+
+def size(model: nn.Module) -> int:
+    """Returns d, the number of coordinates; the weights need no memory for it."""
+    return sum(shape.numel() for shape in shapes(model).values())
+
+
+def statistics(model: nn.Module) -> Statistics:
+    """Returns the coordinates of the running statistics, and the variances among them."""
+    start = sum(parameter.numel() for parameter in _trainable(model).values())
+    place = start
+    variances = []
+    for name, buffer in travelling_buffers(model).items():
+        end = place + buffer.numel()
+        if name.rpartition(".")[2] == "running_var":
+            variances.append(slice(place, end))
+        place = end
+    return Statistics(start, place - start, tuple(variances))
 
 
 def named(weights: Tensor, shapes: Mapping[str, torch.Size]) -> dict[str, Tensor]:
-    """Cuts weights (d,) into the parameters that it is made of; the parts share its memory.
+    """Cuts weights (d,) into the named parts that it is made of; they share its memory.
 
     Raises:
         ValueError: the shapes do not add up to d coordinates.
@@ -89,12 +159,45 @@ def from_bytes(data: bytes | memoryview, *, d: int) -> Tensor:
 
 
 def layout(model: nn.Module) -> str:
-    """Returns names and shapes of the trainable parameters as one line.
+    """Returns names and shapes of everything in the vector, and a hash of the rest, as one line.
 
     This is the part of a model's hash that training does not change.
     """
-    described = [f"{name}{tuple(shape)}" for name, shape in shapes(model).items()]
+    described = [_described(_trainable(model))]
+    buffers = travelling_buffers(model)
+    if buffers:
+        described.append(f"buffers:{_described(buffers)}")
+    rest = _at_home(model)
+    if rest:
+        described.append(f"frozen:{_digest(rest)}")
     return ";".join(described)
+
+
+def _described(parts: Mapping[str, Tensor]) -> str:
+    return ";".join(f"{name}{tuple(part.shape)}" for name, part in parts.items())
+
+
+def _at_home(model: nn.Module) -> dict[str, Tensor]:
+    """Returns name -> parameter or buffer of those that no vector holds, without counters."""
+    travelling = _parts(model)
+    everything = {**dict(model.named_parameters()), **dict(model.named_buffers())}
+    return {
+        name: value
+        for name, value in everything.items()
+        if name not in travelling and not is_counter(name)
+    }
+
+
+def _digest(parts: Mapping[str, Tensor]) -> str:
+    """Returns the SHA-256 over names, types, shapes and values, as hex digits."""
+    digest = hashlib.sha256()
+    for name, part in parts.items():
+        head = f"{name}{tuple(part.shape)}{part.dtype}".encode()
+        digest.update(len(head).to_bytes(8, "little") + head)
+        # A flat copy first: a view as bytes needs a dimension, and values in their order.
+        flat = part.detach().reshape(-1).contiguous()
+        digest.update(flat.view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()
 
 
 def model_hash(layout: str, weights: Tensor) -> bytes:

@@ -144,7 +144,85 @@ def test_the_length_is_checked_before_anything_is_allocated() -> None:
 
 
 def test_the_layout_names_every_trainable_parameter_with_its_shape() -> None:
-    assert vector.layout(two_layers()) == "0.weight(2, 2);1.weight(1, 2)"
+    model = nn.Sequential(nn.Linear(2, 2), nn.Linear(2, 1, bias=False))
+    assert vector.layout(model) == "0.weight(2, 2);0.bias(2,);1.weight(1, 2)"
+
+
+def test_the_layout_holds_a_hash_of_what_stays_at_home() -> None:
+    # SHA-256 over 23 (the length), "0.bias(2,)torch.float32", and 5 and 6 as float32.
+    head = b"0.bias(2,)torch.float32"
+    values = len(head).to_bytes(8, "little") + head + struct.pack("<2f", 5, 6)
+    frozen = hashlib.sha256(values).hexdigest()
+    model = two_layers()
+    assert vector.layout(model) == f"0.weight(2, 2);1.weight(1, 2);frozen:{frozen}"
+    model.state_dict()["0.bias"][1] = 7
+    assert frozen not in vector.layout(model)
+
+
+def normed() -> nn.Sequential:
+    """Returns a layer without bias and a batch norm: 1 2, then 3, 4, then mean 5, variance 6."""
+    model = nn.Sequential(nn.Linear(2, 1, bias=False), nn.BatchNorm1d(1))
+    vector.load_vector(model, torch.tensor([1.0, 2, 3, 4, 5, 6]))
+    return model
+
+
+def test_running_statistics_come_behind_the_parameters() -> None:
+    model = normed()
+    state = model.state_dict()
+    assert (state["1.running_mean"].item(), state["1.running_var"].item()) == (5, 6)
+    assert vector.to_vector(model).tolist() == [1, 2, 3, 4, 5, 6]
+    assert list(vector.shapes(model)) == [
+        *("0.weight", "1.weight", "1.bias", "1.running_mean", "1.running_var")
+    ]
+    assert vector.size(model) == 6
+    assert vector.statistics(model) == (4, 2, (slice(5, 6),))
+    assert vector.layout(model) == (
+        "0.weight(1, 2);1.weight(1,);1.bias(1,);buffers:1.running_mean(1,);1.running_var(1,)"
+    )
+
+
+def test_a_model_without_buffers_has_no_statistics() -> None:
+    assert vector.statistics(two_layers()) == (6, 0, ())
+
+
+def test_counters_start_again_with_each_model_and_are_in_no_hash() -> None:
+    model = normed()
+    before = vector.layout(model)
+    counter = model.state_dict()["1.num_batches_tracked"]
+    counter.fill_(9)
+    assert vector.layout(model) == before
+    vector.load_vector(model, torch.zeros(6))
+    assert counter.item() == 0
+
+
+def test_buffers_of_frozen_modules_stay_at_home_and_count_in_the_layout() -> None:
+    model = normed()
+    model[1].requires_grad_(False)
+    assert vector.to_vector(model).tolist() == [1, 2]
+    before = vector.layout(model)
+    assert before.startswith("0.weight(1, 2);frozen:")
+    model.state_dict()["1.running_mean"].fill_(8)
+    assert vector.layout(model) != before
+
+
+def test_integers_and_buffers_outside_the_state_stay_at_home() -> None:
+    model = nn.Linear(1, 1, bias=False)
+    model.register_buffer("index", torch.tensor([3]))
+    model.register_buffer("scratch", torch.tensor([4.0]), persistent=False)
+    model.register_buffer("scale", torch.tensor(5.0))
+    assert list(vector.shapes(model)) == ["weight", "scale"]
+    before = vector.layout(model)
+    assert ";buffers:scale();frozen:" in before
+    vector.load_vector(model, torch.tensor([1.0, 2.0]))
+    assert vector.layout(model) == before
+    model.state_dict()["index"].fill_(4)
+    assert vector.layout(model) != before
+
+
+def test_a_model_without_memory_for_its_weights_has_a_size() -> None:
+    with torch.device("meta"):
+        model = nn.Sequential(nn.Linear(10**6, 10**6), nn.BatchNorm1d(10**6))
+    assert vector.size(model) == 10**12 + 5 * 10**6
 
 
 def by_hand(text: str, length: bytes, *values: float) -> bytes:

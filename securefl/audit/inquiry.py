@@ -3,7 +3,6 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from securefl import vector
 from securefl.audit.bounds import Claim
 from securefl.audit.knowledge import Watcher
 from securefl.audit.replay import Replay
@@ -16,7 +15,6 @@ from securefl.privacy.accounting.epsilon import epsilon
 from securefl.privacy.accounting.profile import privacy_profile
 from securefl.privacy.events import SampledGaussian
 from securefl.rng import Keystream, seeded_keystream
-from securefl.scenario.assemble.trainers import build_model
 from securefl.scenario.scenario import Scenario, make_scenario
 
 OnRound = Callable[[str, RoundRecord], None]
@@ -103,7 +101,7 @@ class Inquiry:
     @property
     def coordinates(self) -> int:
         """The number of coordinates of the scenario's model."""
-        return len(vector.to_vector(build_model(self.scenario, self.scenario.facts.task)))
+        return self.scenario.facts.coordinates
 
     def watcher(self, data: FederatedData, client: int | None = None) -> Watcher:
         """Returns a collector of everything that the adversary sees of one client.

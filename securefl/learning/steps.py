@@ -9,7 +9,8 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-from securefl.learning.protocol import StepResult
+from securefl.learning.protocol import ServerStep, StepResult
+from securefl.vector import Statistics
 
 
 def fedavg(
@@ -72,6 +73,30 @@ def fedadam(
     second = beta2 * second + (1 - beta2) * estimate**2  # v of the paper
     moved = weights + lr * first / (second.sqrt() + tau)
     return StepResult(moved, {"first": first, "second": second})
+
+
+def beside_statistics(step: ServerStep, statistics: Statistics) -> ServerStep:
+    """Returns a step that moves the parameters alone, and adds the estimate to running statistics.
+
+    A learning rate or a momentum would carry statistics past what any client measured. Variances
+    stay >= 0, whatever a rule or an adversary made of them.
+
+    Args:
+        step: moves the parameters; its state covers nothing else.
+        statistics: the coordinates that are no parameters.
+    """
+    if not statistics.size:
+        return step
+    start = statistics.start
+
+    def moved(weights: Tensor, estimate: Tensor, state: Mapping[str, Tensor]) -> StepResult:
+        parameters = step(weights[:start], estimate[:start], state)
+        after = torch.cat([parameters.weights, weights[start:] + estimate[start:]])
+        for variance in statistics.variances:
+            after[variance].clamp_(min=0)
+        return StepResult(after, parameters.state)
+
+    return moved
 
 
 def _check(step: str, *, positive: Mapping[str, float], fading: Mapping[str, float]) -> None:

@@ -14,7 +14,7 @@ from securefl.scenario.tables import (
     Cohort,
     Data,
     Defense,
-    Named,
+    Model,
     Practice,
     Privacy,
     Rehearsal,
@@ -41,7 +41,7 @@ class Declaration(Section):
     seed: Seed = 0
     rounds: Annotated[int, Field(ge=1, le=1_000_000, strict=True)] = 20
     data: Data = Data()
-    model: Annotated[Named, BeforeValidator(named, json_schema_input_type=str | Named)] = Named(
+    model: Annotated[Model, BeforeValidator(named, json_schema_input_type=str | Model)] = Model(
         name="logistic"
     )
     training: Training = Training()

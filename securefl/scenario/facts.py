@@ -7,16 +7,20 @@ shows, in a weight, a bound or a refusal.
 import json
 from collections.abc import Callable, Mapping
 from functools import cached_property, lru_cache
+from pathlib import Path
 from typing import Any
 
 import torch
 from torch import nn
 
+from securefl import vector
 from securefl.channels.protocol import Kind, Plan
 from securefl.data.partition import Skew
 from securefl.data.task import Task
 from securefl.errors import ScenarioError
+from securefl.learning.adapt import Adaptation, adapted
 from securefl.learning.plan import DpPlan
+from securefl.learning.weights import digest
 from securefl.rng import StreamFor, system_keystream
 from securefl.scenario import catalog
 from securefl.scenario.choices import Choices
@@ -152,26 +156,41 @@ class Facts(Choices):
     # Training.
 
     @cached_property
+    def adaptation(self) -> Adaptation:
+        """What the scenario changes in the model that its author built."""
+        chosen = self._declared.model
+        return Adaptation(chosen.batch_norm, chosen.train, private=self.trainer.private)
+
+    @cached_property
     def model(self) -> nn.Module:
         """The model, built without memory for its weights.
 
         Raises:
-            ValueError: its parameters do not fit the records.
+            ValueError: its parameters do not fit the records, or a change to it has no effect.
         """
         chosen = self.architecture
-        return _model_of(chosen.entry.function, self.task, json.dumps(chosen.parameters))
+        parameters = json.dumps(chosen.parameters)
+        return _model_of(chosen.entry.function, self.task, parameters, self.adaptation)
+
+    @cached_property
+    def weights_digest(self) -> str | None:
+        """The SHA-256 of the file of initial weights; None without one. Raises ScenarioError."""
+        path = self._declared.model.weights
+        return None if path is None else digest(Path(path))
 
     @cached_property
     def coordinates(self) -> int:
         """Number of coordinates of an update."""
-        trained = [p.numel() for p in self.model.parameters() if p.requires_grad]
-        return sum(trained)
+        return vector.size(self.model)
 
     @cached_property
     def practice(self) -> Mapping[str, str | list[str]]:
         """How training treats the records, in the words of the table [practice]."""
         layers = set()
+        frozen = vector.frozen_modules(self.model)
         for layer in self.model.modules():
+            if layer in frozen:
+                continue
             numbers = [*layer.parameters(recurse=False), *layer.buffers(recurse=False)]
             # Only layers that hold numbers can treat the records in a way of their own.
             if numbers:
@@ -261,10 +280,12 @@ def _in_force(table: object, defaults: Mapping[str, Any]) -> Mapping[str, Any]:
 
 
 @lru_cache(maxsize=64)  # the cells of a study share few models
-def _model_of(build: Callable[..., nn.Module], task: Task, parameters: str) -> nn.Module:
+def _model_of(
+    build: Callable[..., nn.Module], task: Task, parameters: str, adaptation: Adaptation
+) -> nn.Module:
     """Builds a model without memory for its weights.
 
     Parameters are JSON, since a dict cannot be the key of a cache.
     """
     with torch.device("meta"):
-        return build(task, generator=None, **json.loads(parameters))
+        return adapted(build(task, generator=None, **json.loads(parameters)), adaptation)

@@ -128,6 +128,8 @@ def _takes(value: Schema, definitions: Schema) -> str:
         # `T | None`: None is what a key holds that is not written.
         first = next(schema for schema in value["anyOf"] if schema.get("type") != "null")
         return _takes(first, definitions)
+    if "const" in value:
+        return f"`{value['const']}`"
     if "enum" in value:
         return " or ".join(f"`{choice}`" for choice in value["enum"])
     table = _table(value, definitions)

@@ -21,6 +21,7 @@ def resolved(declared: Declaration, facts: Facts) -> dict[str, Any]:
     values: dict[str, Any] = declared.model_dump(mode="json")
     # Whoever gets these values may change them; the facts are shared and cached.
     values["practice"] = copy.deepcopy(facts.practice)
+    values["model"]["weights_sha256"] = facts.weights_digest
     values["channel"] |= {"min_cohort": facts.min_cohort, **facts.channel_options}
     if declared.weights == "reported" and facts.channel.bounds_weights:
         values["channel"]["max_weight"] = facts.max_weight

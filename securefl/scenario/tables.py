@@ -48,6 +48,25 @@ class Named(Choice):
     name: str
 
 
+class Model(Named):
+    """The model, and what happens to it before training.
+
+    batch_norm = "group" replaces each batch norm by a group norm, which training with noise needs.
+    train lists the parameters that train, by patterns such as "head.*". All others keep their
+    initial values and never travel, and modules without any that trains run in evaluation mode.
+
+    weights is a safetensors file of initial weights, by name. Under a DP claim it needs
+    public_weights = true, which declares that no record of this federation shaped them.
+    weights_sha256 is the file's hash, filled in; a file with another one is refused.
+    """
+
+    batch_norm: Literal["group"] | None = None
+    train: tuple[str, ...] | None = None
+    weights: str | None = None
+    public_weights: Annotated[bool, Field(strict=True)] | None = None
+    weights_sha256: str | None = None
+
+
 class Data(Section):
     """The records that train, and the clients that they belong to.
 

@@ -8,7 +8,8 @@ import torch
 from torch import Tensor
 
 from securefl.learning.protocol import ServerStep, StepResult
-from securefl.learning.steps import fedadam, fedavg, fedavgm
+from securefl.learning.steps import beside_statistics, fedadam, fedavg, fedavgm
+from securefl.vector import Statistics
 
 STEPS: dict[str, ServerStep] = {"fedavg": fedavg, "fedavgm": fedavgm, "fedadam": fedadam}
 each_step = pytest.mark.parametrize("step", STEPS.values(), ids=STEPS.keys())
@@ -138,3 +139,21 @@ def test_a_step_keeps_shape_and_float32(step: ServerStep) -> None:
     assert all(
         (value.shape, value.dtype) == ((3,), torch.float32) for value in result.state.values()
     )
+
+
+def test_statistics_move_by_the_estimate_whatever_the_step_does_to_the_parameters() -> None:
+    # Two parameters, then a mean and two variances; the rate and the momentum are for parameters.
+    step = beside_statistics(
+        lambda w, estimate, state: fedavgm(w, estimate, state, lr=0.5, momentum=0.75),
+        Statistics(start=2, size=3, variances=(slice(3, 5),)),
+    )
+    first = step(vector(10, 20, 1, 2, 3), vector(2, -4, -5, 0.5, 1), {})
+    assert first.weights.tolist() == [11, 18, -4, 2.5, 4]
+    second = step(first.weights, vector(1, 8, 1, -9, -4), first.state)
+    # 2.5 - 9 is no variance.
+    assert second.weights.tolist() == [12.25, 20.5, -3, 0, 0]
+    assert second.state["velocity"].tolist() == [2.5, 5.0]
+
+
+def test_a_step_beside_no_statistics_is_the_step_itself() -> None:
+    assert beside_statistics(fedadam, Statistics(start=2, size=0, variances=())) is fedadam

@@ -42,6 +42,23 @@ def test_a_model_takes_the_file_as_it_is(tmp_path: Path) -> None:
     assert torch.equal(vector.to_vector(model), STATE.weights)
 
 
+def test_a_model_takes_its_running_statistics_from_the_file(tmp_path: Path) -> None:
+    def build() -> nn.Sequential:
+        return nn.Sequential(nn.Linear(2, 1), nn.BatchNorm1d(1))
+
+    weights = torch.tensor([1.0, 2, 3, 4, 5, 6, 7])
+    path = tmp_path / "model.safetensors"
+    save_checkpoint(path, Checkpoint(State(weights, round=1), {}), vector.shapes(build()))
+    model = build()
+    # torch fills in the count of batches, which the file lacks.
+    model.load_state_dict(load_file(path))
+    assert torch.equal(vector.to_vector(model), weights)
+    back = load_checkpoint(path)
+    assert torch.equal(back.state.weights, weights)
+    assert back.fits(weights, vector.shapes(build()))
+    assert not back.fits(weights, {"one": torch.Size([7])})
+
+
 def test_weights_of_another_model_are_refused(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="the shapes have 3 coordinates"):
         saved(tmp_path, State(torch.zeros(4)))

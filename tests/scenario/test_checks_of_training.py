@@ -1,15 +1,12 @@
 """Data, model, server and attack: what does not fit together is refused."""
 
 import pytest
-import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from securefl.data.task import Task
 from securefl.errors import ScenarioError
-from securefl.scenario import catalog
 from securefl.scenario.checks.parameters import check_parameters
 from securefl.scenario.chosen import Chosen
-from securefl.scenario.entries import ModelEntry, RuleEntry
+from securefl.scenario.entries import RuleEntry
 from tests.scenario.texts import digits, refusal
 
 SIGN_FLIP = 'attack = {{ name = "sign_flip", scale = {}, clients = {} }}'.format
@@ -152,20 +149,6 @@ def test_what_cannot_be_trained_or_attacked_is_refused(text: str, sentence: str)
 )
 def test_what_cannot_be_held_out_is_refused(data: str, sentence: str) -> None:
     assert sentence in refusal(f"data = {{ {data} }}")
-
-
-def test_a_model_that_keeps_running_statistics_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    def build(task: Task, *, generator: torch.Generator) -> nn.Module:
-        return nn.Sequential(
-            nn.Linear(task.features, 4), nn.BatchNorm1d(4), nn.Linear(4, task.outputs)
-        )
-
-    monkeypatch.setitem(catalog.MODELS, "normed", ModelEntry(build, provided=("generator",)))
-    sentence = (
-        "model: normed keeps '1.running_mean', a buffer, which no update carries: "
-        "use a model without running"
-    )
-    assert refusal("", "model.name=normed").startswith(sentence)
 
 
 def test_a_parameter_without_annotation_is_said_to_lack_one() -> None:

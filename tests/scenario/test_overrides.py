@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from securefl.scenario.scenario import Scenario, parse_scenario
-from tests.scenario.texts import DIGITS, HEART, refusal
+from tests.scenario.texts import AS_BUILT, DIGITS, HEART, refusal
 
 # key.path=value -> where it ends up in what is resolved
 SET: list[tuple[str, tuple[str, ...], object]] = [
@@ -33,7 +33,7 @@ SET: list[tuple[str, tuple[str, ...], object]] = [
         ("server",),
         {"step": "fedadam", "lr": 0.1, "beta1": 0.9, "beta2": 0.99, "tau": 1e-3},
     ),
-    ("model=mlp", ("model",), {"name": "mlp", "hidden": [32]}),
+    ("model=mlp", ("model",), {"name": "mlp", "hidden": [32], **AS_BUILT}),
 ]
 
 

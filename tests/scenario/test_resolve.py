@@ -5,7 +5,7 @@ import json
 import pytest
 
 from securefl.scenario.scenario import Scenario, parse_scenario
-from tests.scenario.texts import DIGITS, HEART, NOT_DEALT, SGD, digits
+from tests.scenario.texts import AS_BUILT, DIGITS, HEART, NOT_DEALT, SGD, digits
 
 ACCEPTED: dict[str, str] = {
     "sgd needs no privacy": SGD,
@@ -90,7 +90,7 @@ def test_what_is_resolved_fills_in_what_depends_on_the_data() -> None:
         **NOT_DEALT,
     }
     assert resolved["cohort"] == {"size": 10}
-    assert resolved["model"] == {"name": "mlp", "hidden": [32]}
+    assert resolved["model"] == {"name": "mlp", "hidden": [32], **AS_BUILT}
     assert resolved["simulate"] == {
         "drop": [{"client": 3, "round": 2, "stage": 3}],
         "late": [],
@@ -144,7 +144,7 @@ def test_what_is_written_is_resolved_as_it_is_written() -> None:
     server = parse_scenario('server = { step = "fedavgm", lr = 0.5 }').resolved()["server"]
     assert server == {"step": "fedavgm", "lr": 0.5, "momentum": 0.9}
     model = parse_scenario('model = { name = "mlp", hidden = [8, 4] }').resolved()["model"]
-    assert model == {"name": "mlp", "hidden": [8, 4]}
+    assert model == {"name": "mlp", "hidden": [8, 4], **AS_BUILT}
     data = 'partition = "dirichlet", clients = 3, alpha = 0.1, minimum = 4'
     resolved = parse_scenario(digits(data) + 'weights = "equal"').resolved()["data"]
     assert (resolved["clients"], resolved["alpha"], resolved["minimum"], resolved["classes"]) == (

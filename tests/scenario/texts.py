@@ -47,6 +47,8 @@ NOT_DEALT = dict.fromkeys(
         "fold",
     )
 )
+# Keys of the table [model] that are off unless a scenario sets them.
+AS_BUILT = dict.fromkeys(("batch_norm", "train", "weights", "public_weights", "weights_sha256"))
 
 
 def digits(keys: str = "") -> str:

@@ -120,7 +120,7 @@ def _layout(parts: Parts, sides: Sides) -> str | None:
 def _clients(parts: Parts, sides: Sides) -> dict[int, Participant]:
     """Returns the clients that are part of the session."""
     scenario = parts.scenario
-    d = len(vector.to_vector(parts.model))
+    d = vector.size(parts.model)
     layout = _layout(parts, sides)
     clients: dict[int, Participant] = {}
     for index, site in enumerate(parts.data.sites):

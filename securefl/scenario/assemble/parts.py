@@ -22,6 +22,7 @@ from securefl.federation.adversary import Adversary
 from securefl.federation.values import Rule, Weigh
 from securefl.learning.plan import LocalTraining
 from securefl.learning.protocol import ServerStep, Trainer
+from securefl.learning.steps import beside_statistics
 from securefl.privacy.ledger import Ledger
 from securefl.privacy.remember import Remember, fresh
 from securefl.scenario.assemble.data import load_data
@@ -78,7 +79,7 @@ class Parts:
         resolved = json.dumps(self.scenario.resolved(), sort_keys=True)
         return self.scenario.facts.plan(
             session=self.session,
-            d=len(vector.to_vector(self.model)),
+            d=vector.size(self.model),
             stream_for=stream_for(self.scenario),
             config=hashlib.sha256(resolved.encode()).digest(),
         )
@@ -138,6 +139,6 @@ def parts(
         ledgers=books,
         rule=rule,
         weigh=weigh,
-        step=make_step(facts.step),
+        step=beside_statistics(make_step(facts.step), vector.statistics(model)),
         adversary=adversary_of(scenario, facts, rule, weigh),
     )

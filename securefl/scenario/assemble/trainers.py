@@ -3,14 +3,17 @@
 import math
 from collections.abc import Mapping
 from functools import partial
+from pathlib import Path
 
-from torch import nn
+from torch import Tensor, nn
 
 from securefl.channels.protocol import SET_UP
 from securefl.data.task import FederatedData, Task
 from securefl.errors import ScenarioError
+from securefl.learning.adapt import adapted
 from securefl.learning.plan import DpPlan, LocalTraining
 from securefl.learning.protocol import Trainer
+from securefl.learning.weights import read_weights
 from securefl.privacy.accounting.calibration import calibrate_noise
 from securefl.privacy.ledger import Ledger
 from securefl.privacy.past import NO_PAST, Past
@@ -21,10 +24,23 @@ from securefl.scenario.scenario import Scenario
 
 
 def build_model(scenario: Scenario, task: Task) -> nn.Module:
-    """Returns the scenario's model with its initial weights, which the seed decides."""
+    """Returns the scenario's model with its initial weights, of a file or as the seed decides.
+
+    Raises:
+        DataError: the file of weights changed since the scenario was checked.
+    """
     generator = seeded_keystream(scenario.seed, "init").torch_generator()
     chosen = scenario.facts.architecture
-    return chosen.entry.function(task, generator=generator, **chosen.parameters)
+    model = chosen.entry.function(task, generator=generator, **chosen.parameters)
+    return adapted(model, scenario.facts.adaptation, weights=_weights(scenario))
+
+
+def _weights(scenario: Scenario) -> dict[str, Tensor] | None:
+    """Returns the initial weights that the scenario names; None without."""
+    path, expected = scenario.model.weights, scenario.facts.weights_digest
+    if path is None or expected is None:
+        return None
+    return read_weights(Path(path), expected=expected)
 
 
 def stream_for(scenario: Scenario) -> StreamFor:

@@ -1,8 +1,12 @@
 """Whether the model fits the records, and the server's step its hyper-parameters."""
 
+from pathlib import Path
+
 import torch
 
 from securefl.errors import ScenarioError
+from securefl.learning.adapt import batch_norms
+from securefl.learning.weights import check_weights
 from securefl.scenario.checks.parameters import check_parameters, tried
 from securefl.scenario.declaration import Declaration
 from securefl.scenario.facts import Facts
@@ -10,19 +14,47 @@ from securefl.scenario.making.rule import make_step
 
 
 def check_model(declared: Declaration, facts: Facts) -> None:
-    """Checks that the model takes these records, and learns in parameters only.
+    """Checks that the model takes these records, and that its initial weights are known.
 
     Raises:
         ScenarioError: one sentence that says what to change.
     """
-    chosen = declared.model
     check_parameters("model", facts.architecture)
     tried("model", lambda: facts.model)
-    # The mean of running statistics is not what one model over all records would have.
-    for name, _ in facts.model.named_buffers():
+    if facts.trainer.private:
+        _check_norms(declared, facts)
+    _check_weights(declared, facts)
+
+
+def _check_norms(declared: Declaration, facts: Facts) -> None:
+    """Refuses batch norm under noise: one record would move the gradients of others."""
+    for name in batch_norms(facts.model):
         raise ScenarioError(
-            f"model: {chosen.name} keeps {name!r}, a buffer, which no update carries: "
-            "use a model without running statistics, with group norm in place of batch norm"
+            f"model: {declared.model.name} has a batch norm, {name!r}, which mixes the records of "
+            f"a batch, and {declared.training.kind} must bound each record's influence: set "
+            'model.batch_norm = "group"'
+        )
+
+
+def _check_weights(declared: Declaration, facts: Facts) -> None:
+    """Checks the file of initial weights, and that it is public where DP is claimed."""
+    chosen = declared.model
+    if chosen.weights is None:
+        for key in ("public_weights", "weights_sha256"):
+            if getattr(chosen, key) is not None:
+                raise ScenarioError(f"model.{key} has no effect without model.weights")
+        return
+    if declared.claims_dp and not chosen.public_weights:
+        raise ScenarioError(
+            f"model.weights = {chosen.weights!r}: under a DP claim, weights that records of this "
+            "federation shaped would release them; set model.public_weights = true if none did, "
+            "or continue from a run with init_from, whose ledgers count"
+        )
+    check_weights(facts.model, Path(chosen.weights))
+    if chosen.weights_sha256 not in (None, facts.weights_digest):
+        raise ScenarioError(
+            f"model.weights: {chosen.weights} has the SHA-256 {facts.weights_digest}, the scenario "
+            f"names {chosen.weights_sha256}: put the file back"
         )
 
 
