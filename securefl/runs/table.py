@@ -4,13 +4,28 @@ import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from statistics import mean, stdev
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
-from securefl.runs.metrics import RunMetrics
+from securefl.runs.metrics import (
+    METRICS_OF_CLASSES,
+    METRICS_OF_TARGETS,
+    RunMetrics,
+    has_targets,
+)
 
-COLUMNS = ("", "accuracy", "bal. acc.", "AUC", "majority", "epsilon", "delta", "bytes", "seconds")
+TITLES = {
+    "balanced_accuracy": "bal. acc.",
+    "auc": "AUC",
+    "mae": "MAE",
+    "rmse": "RMSE",
+    "r2": "R2",
+}
+COSTS = ("epsilon", "delta", "bytes", "seconds")
+IN_UNITS_OF_TARGETS = ("mae", "rmse")
+SIGNIFICANT_DIGITS = 4  # of a number in any unit
 NOT_MEASURED = "not measured"
 NO_CLAIM = "none"
+OF_OTHER_RECORDS = "-"  # an accuracy of real targets, or an error of classes
 
 
 @dataclass(frozen=True)
@@ -28,19 +43,39 @@ class Row:
     note: str = ""
 
 
-def cells(row: Row) -> list[str]:
-    """Returns a row as text; mean and standard error where there are several runs."""
+def metrics_shown(rows: Iterable[Row]) -> tuple[str, ...]:
+    """Returns the names of the quality metrics that a table of these rows has columns for."""
+    targets = {has_targets(run) for row in rows for run in row.runs}
+    if targets == {True}:
+        return METRICS_OF_TARGETS
+    return METRICS_OF_CLASSES + METRICS_OF_TARGETS if True in targets else METRICS_OF_CLASSES
+
+
+def heads(metrics: Sequence[str]) -> list[str]:
+    """Returns the heads of all columns of a table that shows these metrics."""
+    return ["", *map(title_of, metrics), *COSTS]
+
+
+def title_of(metric: str) -> str:
+    """Returns the title of a metric in tables."""
+    return TITLES.get(metric, metric.replace("_", " "))
+
+
+def cells(row: Row, metrics: Sequence[str]) -> list[str]:
+    """Returns a row as text; mean and standard error where there are several runs.
+
+    Args:
+        row: of the table.
+        metrics: that the table shows, see `metrics_shown`.
+    """
     if not row.runs:
-        return [row.label, row.note, *[""] * (len(COLUMNS) - 2)]
+        return [row.label, row.note, *[""] * (len(metrics) + len(COSTS) - 1)]
     epsilon = _claim([run["epsilon"] for run in row.runs], "{:.2f}")
     bytes_both_ways = mean(run["bytes_up"] + run["bytes_down"] for run in row.runs)
     seconds = mean(run["seconds"] for run in row.runs)
     return [
         row.label,
-        _quality([run["accuracy"] for run in row.runs]),
-        _quality([run["balanced_accuracy"] for run in row.runs]),
-        _quality([run["auc"] for run in row.runs]),
-        _quality([run["majority"] for run in row.runs]),
+        *(_quality(metric, row.runs) for metric in metrics),
         epsilon + _seeded(row.runs),
         _claim([run["delta"] for run in row.runs], "{:g}"),
         _size(bytes_both_ways),
@@ -50,8 +85,10 @@ def cells(row: Row) -> list[str]:
 
 def plain(rows: Iterable[Row]) -> str:
     """Returns aligned text, one line a row."""
-    head = list(COLUMNS)
-    body = [cells(row) for row in rows]
+    rows = list(rows)
+    metrics = metrics_shown(rows)
+    head = heads(metrics)
+    body = [cells(row, metrics) for row in rows]
     # A note spans all columns after the label, so it makes none of them wider.
     measured = [line for line in body if line[2]]
     columns = zip(head, *measured, strict=True)
@@ -89,12 +126,29 @@ def with_error(value: float, error: float | None, *, digits: int = 3) -> str:
     return number if error is None else f"{number} ± {error:.{digits}f}"
 
 
-def _quality(values: Sequence[float | None]) -> str:
+def decimals(metric: str, value: float, *, usual: int = 3) -> int:
+    """Returns how many decimals show a value of a metric.
+
+    Args:
+        metric: its name; an error is in the units of the target, which may be of any size.
+        value: the value.
+        usual: decimals of the metrics that are shares.
+    """
+    if metric not in IN_UNITS_OF_TARGETS or value == 0:
+        return usual
+    return max(0, SIGNIFICANT_DIGITS - 1 - math.floor(math.log10(abs(value))))
+
+
+def _quality(metric: str, runs: Sequence[RunMetrics]) -> str:
+    if has_targets(runs[0]) is not (metric in METRICS_OF_TARGETS):
+        return OF_OTHER_RECORDS
+    values = [cast(float | None, run.get(metric)) for run in runs]
     measured = [value for value in values if value is not None]
     # A mean over the seeds that could be measured would pass for one over all.
     if len(measured) < len(values):
         return NOT_MEASURED
-    return with_error(*mean_and_error(measured))
+    value, error = mean_and_error(measured)
+    return with_error(value, error, digits=decimals(metric, value))
 
 
 def _claim(values: Sequence[float | None], form: str) -> str:

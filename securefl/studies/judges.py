@@ -3,12 +3,19 @@
 Public numbers only.
 """
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from securefl.studies.statistics import Noise, means_error, shares_error
 
 Table = Mapping[str, Any]  # the data table of a scenario
+
+# The standard error of an error of real targets is this part of it, over the root of the number of
+# records, where a model's errors follow a normal law. Then E|e| = sqrt(2 / pi) s, and e^2 has the
+# variance 2 s^4. Two models' standard errors are added: no correlation makes the sum larger.
+RELATIVE_ERRORS = {"mae": math.sqrt(math.pi / 2 - 1), "rmse": math.sqrt(1 / 2)}
+RELATIVE_SQUARED_ERROR = math.sqrt(2)
 
 
 class Judges(NamedTuple):
@@ -108,6 +115,10 @@ def noise_of(
         other_classes = max(1, judges.classes - 1)
         records_of_class = outside_majority / other_classes
         error = means_error(one, other, records_of_class)
+    elif metric in RELATIVE_ERRORS:
+        error = RELATIVE_ERRORS[metric] * (one + other) / math.sqrt(judges.records)
+    elif metric == "r2":  # 1 - R2 is a mean squared error in units of the target's variance
+        error = RELATIVE_SQUARED_ERROR * (2 - one - other) / math.sqrt(judges.records)
     else:  # costs and claims, which no test record decides
         return Noise(judges.overlap, 0.0)
     return Noise(judges.overlap, error, judges.same)

@@ -1,8 +1,25 @@
-"""What the tables of a study compare, and how they are laid out."""
+"""What the tables of a study show and compare, and how they are laid out."""
+
+from typing import Literal
 
 from pydantic import Field, model_validator
 
 from securefl.scenario.tables import Section
+
+Metric = Literal[
+    "accuracy",
+    "balanced_accuracy",
+    "auc",
+    "majority",
+    "mae",
+    "rmse",
+    "r2",
+    "attack_success",
+    "epsilon",
+    "records",
+    "rounds",
+    "bytes_up",
+]
 
 
 class Compare(Section):

@@ -3,14 +3,13 @@
 from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
+from securefl.runs.table import title_of
 from securefl.studies.expand import Row, data_tables
 from securefl.studies.judges import Judges
 from securefl.studies.questions import Differences, judged_by
 from securefl.studies.scores import Scores
 from securefl.studies.statistics import MIN_SEEDS_TO_RANK
 from securefl.studies.study import Study
-
-TITLES = {"balanced_accuracy": "bal. acc.", "auc": "AUC"}
 
 
 def legend(
@@ -34,11 +33,6 @@ def legend(
         if seeds > 1:
             yield ""
             yield from (f"- {line}" for line in _noise(study, study_rows))
-
-
-def title_of(metric: str) -> str:
-    """Returns the title of a metric in tables."""
-    return TITLES.get(metric, metric.replace("_", " "))
 
 
 def _differences(study: Study, compared: Differences) -> str:

@@ -23,12 +23,14 @@ class Differences:
         marked: the rows whose difference is beyond noise.
         seeds: how many the study has.
         questions: question -> its rows, whose p-values are corrected together.
+        metric: that is compared.
     """
 
     comparisons: Mapping[str, Comparison | None]
     marked: frozenset[str]
     seeds: int
     questions: Mapping[Question, tuple[str, ...]]
+    metric: str
 
 
 def differences(study: Study, study_rows: Sequence[Row], scores: Scores) -> Differences:
@@ -37,15 +39,16 @@ def differences(study: Study, study_rows: Sequence[Row], scores: Scores) -> Diff
     Marks are corrected by Holm's procedure within each question.
     """
     seeds = len(study.seeds)
+    metric = study.metrics[0]
     if study.compare is None:
-        return Differences({}, frozenset(), seeds, {})
+        return Differences({}, frozenset(), seeds, {}, metric)
     # One judged set a row: a difference rests on the smaller of two test sets.
     judges = judged_by(study, study_rows)
     references = dict(_references(study, study.compare, study_rows))
     comparisons = {}
     for row, reference in references.items():
         both = _judges_of_both(judges[row], judges[reference])
-        comparisons[row] = scores.compare(row, reference, study.metrics[0], both)
+        comparisons[row] = scores.compare(row, reference, metric, both)
     questions: dict[Question, tuple[str, ...]] = {}
     for study_row in study_rows:
         if study_row.label in references:
@@ -55,7 +58,7 @@ def differences(study: Study, study_rows: Sequence[Row], scores: Scores) -> Diff
     marked: set[str] = set()
     for members in questions.values():
         marked.update(_beyond_noise(members, comparisons, seeds))
-    return Differences(comparisons, frozenset(marked), seeds, questions)
+    return Differences(comparisons, frozenset(marked), seeds, questions, metric)
 
 
 def judged_by(study: Study, study_rows: Sequence[Row]) -> dict[str, Judges]:

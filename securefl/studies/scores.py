@@ -8,12 +8,13 @@ from pathlib import Path
 from statistics import mean
 
 from securefl.errors import RunFolderError
+from securefl.runs.metrics import METRICS_OF_CLASSES, METRICS_OF_TARGETS
 from securefl.studies.judges import Judges, noise_of
 from securefl.studies.statistics import Comparison, compare
 
 Record = Mapping[str, str]  # a line of results.csv
 Metrics = dict[str, float | None]  # metric -> value, None for not measured
-QUALITY = ("accuracy", "balanced_accuracy", "auc", "majority")
+QUALITY = (*METRICS_OF_CLASSES, *METRICS_OF_TARGETS)
 CLAIMS = ("epsilon", "delta")
 
 

@@ -4,30 +4,20 @@ import re
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 from pydantic import BeforeValidator, Field, ValidationError, field_validator, model_validator
 
 from securefl.errors import ScenarioError
 from securefl.messages import sentences
 from securefl.runs.results import COLUMNS
+from securefl.runs.table import IN_UNITS_OF_TARGETS
 from securefl.scenario import overrides as setting
 from securefl.scenario.tables import Section, Seed
-from securefl.studies.layout import Compare, Layout
+from securefl.studies.layout import Compare, Layout, Metric
 from securefl.studies.levels import Keys, check_distinct, label_of, read_axis, read_zip, zip_name
 from securefl.studies.sections import Baseline, Choice, Level, Override
 
-Metric = Literal[
-    "accuracy",
-    "balanced_accuracy",
-    "auc",
-    "majority",
-    "attack_success",
-    "epsilon",
-    "records",
-    "rounds",
-    "bytes_up",
-]
 MAX_SEEDS = 1000
 DEFAULT_SEEDS = (0, 1, 2, 3, 4)
 TABLES_OF_A_SCENARIO = {
@@ -158,6 +148,11 @@ class Study(Section):
             self.labels(axis, "table")
         if self.table.sections is not None and self.table.sections == self.table.columns:
             raise ValueError(f"table: sections and columns cannot both be {self.table.columns!r}")
+        if self.table.heat_map and self.metrics[0] in IN_UNITS_OF_TARGETS:
+            raise ValueError(
+                f"table.heat_map colours shares, and {self.metrics[0]} is in the units of the "
+                "targets: list another metric first, such as r2"
+            )
 
     @property
     def question(self) -> tuple[str, ...]:

@@ -1,19 +1,17 @@
 """Tables of a study in Markdown: scores with their baselines, and paired differences."""
 
-from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from securefl.runs.cell import CellState
-from securefl.runs.table import NO_CLAIM, NOT_MEASURED, mean_and_error, with_error
+from securefl.runs.table import title_of
 from securefl.studies.expand import Row, rows
-from securefl.studies.legend import legend, title_of
+from securefl.studies.fields import claim_of, difference, spread
+from securefl.studies.legend import legend
 from securefl.studies.levels import label_in_words
+from securefl.studies.metrics import with_usual_metrics
 from securefl.studies.questions import Differences, differences
 from securefl.studies.scores import Scores
 from securefl.studies.study import Study
-
-COUNTS = ("records", "rounds", "bytes_up")  # metrics that are printed without decimals
 
 
 @dataclass(frozen=True)
@@ -31,6 +29,7 @@ class Line:
 
 def study_tables(study: Study, scores: Scores) -> str:
     """Returns every table of the study, below a legend."""
+    study = with_usual_metrics(study, scores)
     study_rows = list(rows(study))
     compared = differences(study, study_rows, scores)
     text = [*legend(study, study_rows, scores, compared), ""]
@@ -73,11 +72,11 @@ def _long(
     for row in members:
         # The section's heading has said where the row lies on that axis.
         label = row.named(without=(study.table.sections,))
-        values = [_spread(scores, row.label, metric) for metric in metrics]
-        claim = _claim(scores, row.label)
+        values = [spread(scores, row.label, metric) for metric in metrics]
+        claim = claim_of(scores, row.label)
         parts = [label, *values, claim]
         if with_differences:
-            parts.append(_difference(compared, row.label))
+            parts.append(difference(compared, row.label))
         yield _line(parts)
 
 
@@ -123,7 +122,7 @@ def _wide_differences(
     yield from _head([f"difference in {metric}", *titles_of_columns])
     for line in chosen:
         rows_of_line = [line.rows[column] for column in columns]
-        values = [_difference(compared, row) for row in rows_of_line]
+        values = [difference(compared, row) for row in rows_of_line]
         yield _line([line.label, *values])
 
 
@@ -220,64 +219,4 @@ def _line(parts: Sequence[str]) -> str:
 
 
 def _value(study: Study, scores: Scores, row: str | None) -> str:
-    return "" if row is None else _spread(scores, row, study.metrics[0])
-
-
-def _spread(scores: Scores, row: str, metric: str) -> str:
-    """Mean and standard error with the cells that are missing, or why there is no number."""
-    states = Counter(scores.states.get(row, ()))
-    values = scores.of(row, metric).values()
-    measured = [value for value in values if value is not None]
-    if not values:
-        failed = states[CellState.FAILED]
-        return f"failed ({failed})" if failed else "missing"
-    # A mean over some of the seeds would be compared with means over all of them.
-    if len(measured) < len(values):
-        return NOT_MEASURED
-    mean, error = mean_and_error(measured)
-    number = f"{mean:.0f}" if metric in COUNTS else with_error(mean, error)
-    remarks = _remarks(states, len(measured))
-    if not remarks:
-        return number
-    words = ", ".join(remarks)
-    return f"{number} ({words})"
-
-
-def _remarks(states: Mapping[str, int], measured: int) -> list[str]:
-    """Cells of a row that did not end well, and how many have ended while some are missing."""
-    remarks = []
-    for state in (CellState.FAILED, CellState.OUT_OF_BUDGET):
-        count = states.get(state, 0)
-        if count:
-            remarks.append(f"{count} {state}")
-    ended = {CellState.DONE, CellState.FAILED, CellState.OUT_OF_BUDGET}
-    still_to_come = set(states) - ended
-    # Then the mean is over fewer seeds than the study has.
-    if still_to_come:
-        remarks.append(f"n={measured}")
-    return remarks
-
-
-def _claim(scores: Scores, row: str) -> str:
-    """The largest epsilon of the seeds; empty while no cell has ended."""
-    epsilons = scores.of(row, "epsilon").values()
-    claims = [value for value in epsilons if value is not None]
-    if claims:
-        mark = " (seeded)" if row in scores.seeded else ""
-        return f"{max(claims):.2f}{mark}"
-    # Without a claim there is no epsilon, but there are other numbers once a cell has ended.
-    has_ended = scores.of(row, "records") or scores.of(row, "accuracy")
-    return NO_CLAIM if has_ended else ""
-
-
-def _difference(compared: Differences, row: str | None) -> str:
-    """A difference with its interval; a star where it is beyond noise."""
-    comparison = None if row is None else compared.comparisons.get(row)
-    if comparison is None:
-        return ""
-    if comparison.low is None or comparison.high is None:
-        return f"{comparison.mean:+.3f} (one seed)"
-    interval = f"[{comparison.low:+.3f}, {comparison.high:+.3f}]"
-    count = "" if comparison.n == compared.seeds else f" (n={comparison.n})"
-    star = " *" if row in compared.marked else ""
-    return f"{comparison.mean:+.3f} {interval}{count}{star}"
+    return "" if row is None else spread(scores, row, study.metrics[0])

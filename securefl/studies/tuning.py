@@ -1,7 +1,9 @@
 """A tuning study's choices: the best column for each line of its tables and each seed."""
 
+import math
 from collections.abc import Iterator, Mapping
 
+from securefl.runs.table import IN_UNITS_OF_TARGETS
 from securefl.studies.expand import rows
 from securefl.studies.scores import Scores
 from securefl.studies.study import Study
@@ -26,17 +28,23 @@ def chosen(study: Study, scores: Scores) -> Choices:
                 for level, row in zip(levels, line.rows, strict=True)
                 if row is not None
             }
-            choices[heading, line.label] = tuple(_best(by_level, seed) for seed in study.seeds)
+            best = [_best(by_level, seed, study.metrics[0]) for seed in study.seeds]
+            choices[heading, line.label] = tuple(best)
     return choices
 
 
-def _best(by_level: Mapping[str, Mapping[int, float | None]], seed: int) -> str:
-    """The level with the largest value at this seed; one that was not measured is the worst."""
+def _best(by_level: Mapping[str, Mapping[int, float | None]], seed: int, metric: str) -> str:
+    """The level with the best value at this seed; one that was not measured is the worst."""
 
     def quality(level: str) -> float:
         # A rate that diverges has no measured quality, and must not be chosen.
         value = by_level[level].get(seed)
-        return -1.0 if value is None else round(value, DIGITS_THAT_DECIDE)
+        if value is None:
+            return -math.inf
+        # An error is in the units of its target: digits behind the point say nothing about it.
+        if metric in IN_UNITS_OF_TARGETS:
+            return -float(f"{value:.{DIGITS_THAT_DECIDE}g}")
+        return round(value, DIGITS_THAT_DECIDE)
 
     return max(by_level, key=quality)
 

@@ -8,14 +8,16 @@ from typing import Any
 
 from securefl.errors import ScenarioError
 from securefl.runs.folder import RunFolder
+from securefl.runs.metrics import METRICS_OF_TARGETS
 from securefl.runs.results import results
+from securefl.runs.table import decimals
 from securefl.studies.judges import Judges, judges_of
 from securefl.studies.scores import Scores, scores
 from securefl.studies.statistics import MIN_SEEDS_TO_RANK, Comparison, holm
 from securefl.ui.display import Display, make_display
 from securefl.ui.styles import Style
 
-METRICS = ("accuracy", "balanced_accuracy", "auc")
+METRICS = ("accuracy", "balanced_accuracy", "auc", *METRICS_OF_TARGETS)
 
 
 @dataclass(frozen=True)
@@ -183,7 +185,7 @@ def _show(table: list[Difference], display: Display) -> None:
         marks = " *" if difference.marked else ""
         marks += " (seeded)" if difference.seeded else ""
         display.line(
-            f"{difference.row:<{width}}  {difference.metric:<18} {_number(comparison)}{marks}",
+            f"{difference.row:<{width}}  {difference.metric:<18} {_number(difference)}{marks}",
             event="difference",
             row=difference.row,
             metric=difference.metric,
@@ -205,9 +207,12 @@ def _show(table: list[Difference], display: Display) -> None:
         )
 
 
-def _number(comparison: Comparison) -> str:
-    mean = f"{comparison.mean:+.4f}"
-    if comparison.error is None or comparison.low is None or comparison.high is None:
-        return f"{mean} (one seed)"
-    interval = f"[{comparison.low:+.4f}, {comparison.high:+.4f}]"
-    return f"{mean} ± {comparison.error:.4f} {interval} over {comparison.n} seeds"
+def _number(difference: Difference) -> str:
+    comparison = difference.comparison
+    mean, error, low, high = comparison.mean, comparison.error, comparison.low, comparison.high
+    if error is None or low is None or high is None:
+        digits = decimals(difference.metric, mean, usual=4)
+        return f"{mean:+.{digits}f} (one seed)"
+    digits = decimals(difference.metric, max(abs(low), abs(high)), usual=4)
+    interval = f"[{low:+.{digits}f}, {high:+.{digits}f}]"
+    return f"{mean:+.{digits}f} ± {error:.{digits}f} {interval} over {comparison.n} seeds"

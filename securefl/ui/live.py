@@ -7,7 +7,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from securefl.runs.table import COLUMNS, Row, cells
+from securefl.runs.table import Row, cells, heads, metrics_shown
 from securefl.ui.display import SilentDisplay
 from securefl.ui.progress import Step
 
@@ -45,18 +45,21 @@ class RichDisplay(SilentDisplay):
 
     def table(self, title: str, rows: Iterable[Row]) -> None:
         """Prints a table, in several parts where the terminal is too narrow."""
+        rows = list(rows)
+        metrics = metrics_shown(rows)
+        head = heads(metrics)
         lines = []
         for row in rows:
             if row.runs:
-                lines.append(cells(row))
+                lines.append(cells(row, metrics))
             else:
                 self._warn(f"{row.label}: {row.note}")
-        for place, columns in enumerate(parts([COLUMNS, *lines], self._console.width)):
+        for place, columns in enumerate(parts([head, *lines], self._console.width)):
             table = Table(title="" if place else title, title_justify="left")
             table.add_column("", max_width=WIDEST_LABEL)
             for column in columns:
                 # A number that wraps reads like two numbers.
-                table.add_column(COLUMNS[column], no_wrap=True)
+                table.add_column(head[column], no_wrap=True)
             for line in lines:
                 table.add_row(line[0], *(line[column] for column in columns))
             self._console.print(table)

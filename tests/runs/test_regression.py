@@ -17,6 +17,9 @@ from securefl.runs.results import results
 from securefl.scenario import catalog
 from securefl.scenario.assemble.data import load_data
 from securefl.scenario.scenario import Scenario, parse_scenario
+from securefl.ui.compare import METRICS, compare
+from securefl.ui.report import write_report
+from securefl.ui.styles import Style
 from tests.data import targets
 
 TEXT = f"""
@@ -206,3 +209,23 @@ def test_hubers_loss_trains_another_model(tmp_path: Path, monkeypatch: pytest.Mo
     monkeypatch.setitem(catalog.DATA, targets.NAME, targets.entry(robust))
     hubers = run(scenario(), tmp_path / "huber")
     assert hubers["rmse"] != squared["rmse"]
+
+
+def test_a_report_of_a_regression_has_columns_of_errors(tmp_path: Path) -> None:
+    rmse = run(scenario(), tmp_path / "run")["rmse"]
+    page = write_report(tmp_path / "run").read_text()
+    assert '<th scope="col">RMSE</th>' in page
+    assert '<th scope="col">accuracy</th>' not in page
+    assert f"<td>{rmse:.3f}</td>" in page
+
+
+def test_regressions_are_compared_by_their_errors(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run(scenario(), tmp_path / "one")
+    run(scenario("training.lr=0.1"), tmp_path / "two")
+    compare(tmp_path / "one", tmp_path / "two", METRICS, Style.PLAIN)
+    shown = capsys.readouterr().out
+    for metric in METRICS_OF_TARGETS:
+        assert f"  {metric} " in shown
+    assert "accuracy" not in shown

@@ -2,8 +2,8 @@
 
 import pytest
 
-from securefl.runs.metrics import RunMetrics
-from securefl.runs.table import Row, cells, mean_and_error, plain
+from securefl.runs.metrics import METRICS_OF_CLASSES, METRICS_OF_TARGETS, RunMetrics
+from securefl.runs.table import Row, cells, decimals, heads, mean_and_error, metrics_shown, plain
 
 RUN: RunMetrics = {
     "accuracy": 0.8,
@@ -16,6 +16,25 @@ RUN: RunMetrics = {
     "bytes_down": 2_500,
     "seconds": 1.25,
 }
+
+STAYS: RunMetrics = {
+    "accuracy": None,
+    "balanced_accuracy": None,
+    "auc": None,
+    "majority": None,
+    "mae": 123.456,
+    "rmse": 0.0123456,
+    "r2": -0.25,
+    "epsilon": None,
+    "delta": None,
+    "bytes_up": 1_000,
+    "bytes_down": 2_500,
+    "seconds": 1.25,
+}
+
+
+def shown(row: Row) -> list[str]:
+    return cells(row, METRICS_OF_CLASSES)
 
 
 def test_the_standard_error_is_the_sample_deviation_over_root_n() -> None:
@@ -30,8 +49,7 @@ def test_one_run_has_no_standard_error() -> None:
 
 
 def test_a_row_says_what_is_not_measured_and_takes_the_largest_epsilon() -> None:
-    shown = cells(Row("x", [RUN, {**RUN, "epsilon": 3.0, "accuracy": 0.6}]))
-    assert shown == [
+    assert shown(Row("x", [RUN, {**RUN, "epsilon": 3.0, "accuracy": 0.6}])) == [
         "x",
         "0.700 ± 0.100",
         "0.700 ± 0.000",
@@ -45,15 +63,78 @@ def test_a_row_says_what_is_not_measured_and_takes_the_largest_epsilon() -> None
 
 
 def test_seeded_noise_is_marked() -> None:
-    assert cells(Row("x", [{**RUN, "noise": "seeded"}]))[5] == "2.00 (seeded)"
-    assert cells(Row("x", [{**RUN, "noise": "system"}]))[5] == "2.00"
+    assert shown(Row("x", [{**RUN, "noise": "seeded"}]))[5] == "2.00 (seeded)"
+    assert shown(Row("x", [{**RUN, "noise": "system"}]))[5] == "2.00"
 
 
 def test_a_missing_claim_is_a_word() -> None:
-    assert cells(Row("x", [{**RUN, "epsilon": None, "delta": None}]))[5:7] == ["none", "none"]
+    assert shown(Row("x", [{**RUN, "epsilon": None, "delta": None}]))[5:7] == ["none", "none"]
 
 
 def test_a_refusal_is_a_line_of_the_table() -> None:
     text = plain([Row("fine", [RUN]), Row("krum", note="refused: too few rows")])
     assert "krum  refused: too few rows" in text
     assert all(len(line) < 120 for line in text.splitlines())
+
+
+def test_a_table_of_real_targets_has_errors_in_place_of_accuracies() -> None:
+    rows = [Row("stays", [STAYS, {**STAYS, "mae": 123.856}]), Row("krum", note="refused")]
+    assert metrics_shown(rows) == METRICS_OF_TARGETS
+    head, _, line, refusal = plain(rows).splitlines()
+    assert head.split() == ["MAE", "RMSE", "R2", "epsilon", "delta", "bytes", "seconds"]
+    assert "123.7 ± 0.2  0.01235 ± 0.00000  -0.250 ± 0.000  none" in line
+    assert refusal == "krum   refused"
+
+
+def test_a_table_of_both_kinds_shows_a_dash_for_the_other_kind() -> None:
+    rows = [Row("heart", [RUN]), Row("stays", [{**STAYS, "r2": None}])]
+    metrics = metrics_shown(rows)
+    assert heads(metrics)[1:8] == [
+        "accuracy",
+        "bal. acc.",
+        "AUC",
+        "majority",
+        "MAE",
+        "RMSE",
+        "R2",
+    ]
+    assert cells(rows[0], metrics)[1:8] == [
+        "0.800",
+        "0.700",
+        "not measured",
+        "0.500",
+        "-",
+        "-",
+        "-",
+    ]
+    assert cells(rows[1], metrics)[1:8] == [
+        "-",
+        "-",
+        "-",
+        "-",
+        "123.5",
+        "0.01235",
+        "not measured",
+    ]
+
+
+def test_a_table_without_runs_has_the_columns_of_classes() -> None:
+    assert metrics_shown([Row("krum", note="refused")]) == METRICS_OF_CLASSES
+
+
+@pytest.mark.parametrize(
+    ("metric", "value", "count"),
+    [
+        ("accuracy", 0.001, 3),
+        ("r2", 0.001, 3),
+        ("rmse", 0.0, 3),
+        ("rmse", 9.99, 3),
+        ("rmse", -10.0, 2),
+        ("mae", 0.5, 4),
+        ("mae", 123_456.0, 0),
+    ],
+)
+def test_an_error_is_shown_with_four_digits_in_any_unit(
+    metric: str, value: float, count: int
+) -> None:
+    assert decimals(metric, value) == count

@@ -3,6 +3,7 @@
 import math
 from typing import Any
 
+import numpy as np
 import pytest
 
 from securefl.scenario.assemble.data import load_data
@@ -99,6 +100,25 @@ def test_each_metric_has_the_noise_of_the_records_it_counts() -> None:
     assert error("auc") == error("balanced_accuracy") == pytest.approx(means_error(0.9, 0.8, 100))
     assert error("auc", None) == means_error(0.9, 0.8, 125)
     assert error("auc", 0.6, HEART._replace(classes=5)) == pytest.approx(means_error(0.9, 0.8, 25))
+    # A normal law's |e| deviates by root(pi/2 - 1) of its mean, its e^2 by root 2 of its mean.
+    assert error("mae") == pytest.approx(1.7 * math.sqrt(math.pi / 2 - 1) / math.sqrt(250))
+    assert error("rmse") == pytest.approx(1.7 / math.sqrt(500))
+    assert error("r2") == pytest.approx((0.1 + 0.2) * math.sqrt(2 / 250))
     assert noise_of("epsilon", 8.0, 3.0, HEART, majority=None) == Noise(250 / 490, 0.0)
     assert noise_of("accuracy", 0.9, 0.8, HEART._replace(same=True), majority=None).same_records
     assert math.isclose(noise_of("accuracy", 0.9, 0.8, HEART, majority=None).overlap, 250 / 490)
+
+
+def test_the_noise_of_errors_is_that_of_normal_ones() -> None:
+    draw = np.random.default_rng(0)
+    errors = 3.0 * draw.standard_normal((20_000, 250))
+    spread = {
+        "mae": np.abs(errors).mean(axis=1).std(),
+        "rmse": np.sqrt((errors**2).mean(axis=1)).std(),
+        "r2": (1 - (errors**2).mean(axis=1) / 10).std(),
+    }
+    means = {"mae": 3.0 * math.sqrt(2 / math.pi), "rmse": 3.0, "r2": 1 - 0.9}
+    for metric, deviation in spread.items():
+        noise = noise_of(metric, means[metric], means[metric], HEART, majority=None)
+        # Two models that err alike. The deviation is known to 0.5 %, so 3 % is six of its errors.
+        assert noise.records_error == pytest.approx(2 * deviation, rel=0.03)

@@ -382,3 +382,47 @@ baseline = "pooled"
     assert two.high is not None
     assert two.mean == pytest.approx(-2 / 156)
     assert two.low < -0.09 < 0.06 < two.high  # the interval says what 156 images leave open
+
+
+ERRORS = """\
+seeds = 2
+[base]
+training = { kind = "sgd" }
+[axes]
+"defense.rule" = ["mean", "median"]
+[compare]
+reference = { "defense.rule" = "mean" }
+"""
+
+
+def stays() -> Scores:
+    """Two rows, each with errors in units of its own size."""
+    values = {"rmse": (12.0, 14.0), "mae": (8.0, 8.5), "r2": (0.5, 0.25), "accuracy": (None, None)}
+    return scores(
+        line(row, seed, metric, None if value is None else value * factor)
+        for row, factor in (("mean", 1.0), ("median", 1.5))
+        for metric, by_seed in values.items()
+        for seed, value in enumerate(by_seed)
+    )
+
+
+def test_a_study_that_names_no_metrics_shows_the_errors_of_real_targets() -> None:
+    study = parse_study(ERRORS, name="study")
+    text = study_tables(study, stays())
+    head, mean, median = cells(text)
+    assert head == ["", "RMSE", "MAE", "R2", "epsilon", "difference in RMSE"]
+    assert mean[1:5] == ["13.00 ± 1.00", "8.250 ± 0.250", "0.375 ± 0.125", "none"]
+    assert median[1] == "19.50 ± 1.50"
+    # Differences 6 and 7: half of the 95 % interval is 12.7 times their error of about .6.
+    assert median[5].startswith("+6.50 [")
+    assert "Differences in RMSE from mean" in text
+
+
+def test_a_study_that_names_metrics_shows_those() -> None:
+    study = parse_study(f'metrics = ["accuracy", "r2"]\n{ERRORS}', name="study")
+    head, mean, _ = cells(study_tables(study, stays()))
+    assert head[1:3] == ["accuracy", "R2"]
+    assert mean[1:3] == ["not measured", "0.375 ± 0.125"]
+    both = scores([line("mean", 0, "rmse", 1.0), line("median", 0, "accuracy", 0.5)])
+    head, *_ = cells(study_tables(parse_study(ERRORS, name="study"), both))
+    assert head[1:4] == ["accuracy", "bal. acc.", "AUC"]

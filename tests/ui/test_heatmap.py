@@ -81,3 +81,11 @@ def test_every_number_has_its_field_and_a_gap_has_none() -> None:
 def test_a_heat_map_without_columns_is_refused() -> None:
     with pytest.raises(ScenarioError, match="heat_map needs columns"):
         parse_study(STUDY.replace('columns = "rounds"', ""), name="x")
+
+
+@pytest.mark.parametrize("metric", ["mae", "rmse"])
+def test_a_heat_map_of_errors_in_units_is_refused(metric: str) -> None:
+    text = f'metrics = ["{metric}"]\n{STUDY}'
+    with pytest.raises(ScenarioError, match=f"colours shares, and {metric} is in the units of"):
+        parse_study(text, name="x")
+    assert parse_study(f'metrics = ["r2", "{metric}"]\n{STUDY}', name="x").metrics[0] == "r2"

@@ -39,7 +39,7 @@ Dry = Annotated[
     typer.Option("--dry-run", help="Print the cells, their time and disk space; run nothing."),
 ]
 Metrics = Annotated[
-    list[str] | None, typer.Option("--metric", help="Default: accuracy, balanced, AUC.")
+    list[str] | None, typer.Option("--metric", help="Default: those of the records.")
 ]
 Sites = Annotated[bool, typer.Option("--sites", help="Also on each site's own test records.")]
 

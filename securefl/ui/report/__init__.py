@@ -13,7 +13,7 @@ from securefl.runs.cell import Cell
 from securefl.runs.folder import RunFolder
 from securefl.runs.lineage import with_marks
 from securefl.runs.metrics import RunMetrics
-from securefl.runs.table import COLUMNS, Row, cells
+from securefl.runs.table import Row, cells, heads, metrics_shown
 from securefl.ui.report.audits import audits_in
 from securefl.ui.report.remarks import remarks_in
 
@@ -58,7 +58,7 @@ class RunsPart(NamedTuple):
         resolved: the scenarios, one a label.
     """
 
-    columns: tuple[str, ...]
+    columns: Sequence[str]
     rows: list[ReportLine]
     notes: Sequence[str]
     environment: Mapping[str, Any]
@@ -100,13 +100,16 @@ def _run(path: Path) -> RunsPart:
     """Returns what the page says of the runs in a folder."""
     folder = RunFolder.open(path)
     remarks = remarks_in(path)
-    rows = [_line(label, group) for label, group in _groups(folder).items()]
-    rows += [_refused(label, reason) for label, reason in remarks.refused.items()]
+    groups = _groups(folder)
+    rows = {label: _row(label, group) for label, group in groups.items()}
+    metrics = metrics_shown(rows.values())
+    lines = [_line(rows[label], group, metrics) for label, group in groups.items()]
+    lines += [_refused(label, reason, metrics) for label, reason in remarks.refused.items()]
     scenarios = _first_scenarios(folder)
     tables = path / "tables.md"
     return RunsPart(
-        columns=COLUMNS,
-        rows=rows,
+        columns=heads(metrics),
+        rows=lines,
         notes=remarks.notes,
         environment=read_json(path / "env.json"),
         scenario=folder.request().text,
@@ -128,28 +131,35 @@ def _groups(folder: RunFolder) -> dict[str, Group]:
     return groups
 
 
-def _line(label: str, group: Group) -> ReportLine:
-    """Returns a line of the table: metrics over the seeds, states, and remarks."""
-    statuses = [cell.status() for _, cell in group]
-    states = Counter(status.state.value for status in statuses)
+def _row(label: str, group: Group) -> Row:
+    """Returns a row of the table: the metrics over the seeds, or the states without any."""
     runs = []
     for scenario, cell in group:
         metrics = cell.metrics()
         if metrics:
             runs.append(with_marks(metrics, scenario, cell))
-    remarks = [status.reason for status in statuses if status.reason]
+    return Row(label, runs, _states_in_words(_states(group)))
+
+
+def _line(row: Row, group: Group, metrics: Sequence[str]) -> ReportLine:
+    """Returns a line of the table: a row with its states and remarks."""
+    states = _states(group)
+    remarks = [cell.status().reason for _, cell in group]
     # Results on validation records look like results; only the page's reader can know the better.
     if any(scenario["data"].get("test_on") == "validation" for scenario, _ in group):
         remarks.append(VALIDATION)
-    remarks += _losses(runs)
+    remarks += _losses(row.runs)
     worst = next((state for state in ("failed", "out of budget") if state in states), "")
-    state = _states_in_words(states)
     return ReportLine(
-        cells=cells(Row(label, runs, state)),
-        state=state,
+        cells=cells(row, metrics),
+        state=_states_in_words(states),
         worst=worst,
-        remarks=list(dict.fromkeys(remarks)),
+        remarks=list(dict.fromkeys(filter(None, remarks))),
     )
+
+
+def _states(group: Group) -> Counter[str]:
+    return Counter(cell.status().state.value for _, cell in group)
 
 
 def _states_in_words(states: Counter[str]) -> str:
@@ -158,7 +168,7 @@ def _states_in_words(states: Counter[str]) -> str:
     return ", ".join(f"{count} {state}" for state, count in states.items())
 
 
-def _losses(runs: list[RunMetrics]) -> list[str]:
+def _losses(runs: Sequence[RunMetrics]) -> list[str]:
     """Says how many rounds were abandoned, and which clients took no part."""
     remarks = []
     abandoned = sum(metrics["abandoned"] for metrics in runs)
@@ -171,9 +181,9 @@ def _losses(runs: list[RunMetrics]) -> list[str]:
     return remarks
 
 
-def _refused(label: str, reason: str) -> ReportLine:
+def _refused(label: str, reason: str, metrics: Sequence[str]) -> ReportLine:
     """Returns the line of a setting that was refused, and so has no run."""
-    return ReportLine(cells(Row(label)), state=reason, worst="refused", remarks=[])
+    return ReportLine(cells(Row(label), metrics), state=reason, worst="refused", remarks=[])
 
 
 def _first_scenarios(folder: RunFolder) -> dict[str, Mapping[str, Any]]:
