@@ -1,0 +1,224 @@
+"""A block of a table as features, label, site, split and group, by its schema.
+
+Every function works on one record by itself: no number of one record depends on another.
+"""
+
+from collections.abc import Mapping
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from securefl.data.own.arrow import Block, Levels
+from securefl.data.own.schema import BINARY_LEVELS, Column, Constant, Schema
+
+Mask = NDArray[np.bool_]
+Codes = NDArray[np.int64]
+
+_MISSING = -1
+_UNKNOWN = -2
+
+
+class Flaw(NamedTuple):
+    """Values that are refused unless the run claims privacy.
+
+    Attributes:
+        column: their name.
+        what: the end of a sentence.
+        first: row of the first one in the block.
+        records: number of records that hold one.
+    """
+
+    column: str
+    what: str
+    first: int
+    records: int
+
+
+class Encoded(NamedTuple):
+    """A block as arrays, with bad values mapped record by record.
+
+    Attributes:
+        features: (rows, features) float32.
+        labels: (rows,) int64.
+        sites: (rows,) int64; None without a site column.
+        splits: (rows,) int64, index into the schema's splits; None without a split column.
+        groups: None without a group column.
+        keep: (rows,), which records are not left out.
+        flaws: values that are bad.
+        missing: number of missing values, by column.
+        clamped: number of values outside the range, by column.
+    """
+
+    features: NDArray[np.float32]
+    labels: Codes
+    sites: Codes | None
+    splits: Codes | None
+    groups: Levels | None
+    keep: Mask
+    flaws: list[Flaw]
+    missing: Mapping[str, int]
+    clamped: Mapping[str, int]
+
+
+def encode(schema: Schema, block: Block) -> Encoded:
+    """Returns a block of a table that has the schema's columns."""
+    return _Encoder(schema, block).encoded()
+
+
+class _Encoder:
+    """Turns columns into arrays and collects on the way what is wrong with them."""
+
+    def __init__(self, schema: Schema, block: Block) -> None:
+        self._schema = schema
+        self._block = block
+        self._keep = np.ones(block.rows, dtype=np.bool_)
+        self._flaws: list[Flaw] = []
+        self._missing: dict[str, int] = {}
+        self._clamped: dict[str, int] = {}
+
+    def encoded(self) -> Encoded:
+        """Returns the arrays."""
+        self._note_other_encodings()
+        schema = self._schema
+        label = schema.label
+        group = None if schema.group is None else self._group(schema.group)
+        return Encoded(
+            self._features(),
+            self._codes(label.column, label.codes, "is in no declared class"),
+            self._optional_codes(schema.site, schema.sites or (), "is no declared site"),
+            self._optional_codes(schema.split, schema.splits, "is no declared split"),
+            group,
+            self._keep,
+            self._flaws,
+            self._missing,
+            self._clamped,
+        )
+
+    def _note_other_encodings(self) -> None:
+        for name, levels in self._block.levels.items():
+            if None in levels.values:
+                is_wrong = np.array([*(value is None for value in levels.values), False])
+                wrong = is_wrong[levels.codes]
+                self._flaw(name, "is not UTF-8 text: save the file in this encoding", wrong)
+
+    def _features(self) -> NDArray[np.float32]:
+        features = np.empty((self._block.rows, self._schema.task.features), dtype=np.float32)
+        start = 0
+        for column in self._schema.columns:
+            self._write(column, features[:, start : start + column.features])
+            start += column.features
+        return features
+
+    def _write(self, column: Column, features: NDArray[np.float32]) -> None:
+        """Writes the features of one column, (rows, column.features)."""
+        values = features[:, : column.value_features]
+        if column.range is not None:
+            unusable = self._write_numbers(column, column.range, values)
+        else:
+            unusable = self._write_levels(column, values)
+        if column.missing == "indicator":
+            values[unusable] = 0
+            features[:, -1] = unusable
+        elif isinstance(column.missing, Constant):
+            values[unusable] = _constant_features(column, column.missing.constant)
+        else:
+            self._keep &= ~unusable
+
+    def _write_numbers(
+        self, column: Column, limits: tuple[float, float], features: NDArray[np.float32]
+    ) -> Mask:
+        """Writes scaled numbers; returns which records have none."""
+        numbers = self._block.numbers[column.name]
+        missing = np.isnan(numbers)
+        wrong = np.isinf(numbers)
+        unusable: Mask = missing | wrong
+        clamped = np.clip(numbers, *limits)
+        self._clamped[column.name] = int(((clamped != numbers) & ~unusable).sum())
+        features[:, 0] = _scaled(clamped, limits)
+        self._flaw(column.name, "is not a number", wrong)
+        self._note_missing(column, missing)
+        return unusable
+
+    def _write_levels(self, column: Column, features: NDArray[np.float32]) -> Mask:
+        """Writes 0 or 1, or one feature a level; returns which records have no value."""
+        levels = self._block.levels[column.name]
+        codes = _looked_up(levels, _level_codes(column))
+        missing: Mask = codes == _MISSING
+        unknown = codes == _UNKNOWN
+        self._note_missing(column, missing)
+        if column.levels is None:
+            features[:, 0] = codes == 1
+            self._flaw(column.name, "is neither 0 nor 1", unknown)
+            unusable: Mask = missing | unknown
+            return unusable
+        if column.other:
+            codes[unknown] = len(column.levels)
+        else:
+            self._flaw(column.name, "has no declared level", unknown)
+        # A level that is unknown is none of these: its features are zeros.
+        features[:] = codes[:, None] == np.arange(column.value_features)
+        return missing
+
+    def _note_missing(self, column: Column, missing: Mask) -> None:
+        self._missing[column.name] = int(missing.sum())
+        if column.missing is None:
+            self._flaw(column.name, "is missing, and the schema does not say what to do", missing)
+
+    def _optional_codes(self, name: str | None, values: tuple[str, ...], what: str) -> Codes | None:
+        if name is None:
+            return None
+        return self._codes(name, {value: code for code, value in enumerate(values)}, what)
+
+    def _codes(self, name: str, table: Mapping[str, int], what: str) -> Codes:
+        """Returns the code of each value; a record that has none is left out."""
+        codes = _looked_up(self._block.levels[name], table)
+        unknown = codes < 0
+        self._flaw(name, what, unknown)
+        self._keep &= ~unknown
+        return codes
+
+    def _group(self, name: str) -> Levels:
+        levels = self._block.levels[name]
+        known = np.array([*(value is not None for value in levels.values), False])
+        unknown = ~known[levels.codes]
+        self._flaw(name, "is missing", unknown)
+        self._keep &= ~unknown
+        return levels
+
+    def _flaw(self, name: str, what: str, rows: Mask) -> None:
+        if rows.any():
+            self._flaws.append(Flaw(name, what, int(rows.argmax()), int(rows.sum())))
+
+
+def _scaled(values: NDArray[np.float64], limits: tuple[float, float]) -> NDArray[np.float64]:
+    """Returns numbers in [-1, 1], by the arithmetic of `securefl.data.heart`."""
+    low, high = limits
+    scaled: NDArray[np.float64] = 2 * (values - low) / (high - low) - 1
+    return scaled
+
+
+def _level_codes(column: Column) -> Mapping[str, int]:
+    """Returns the code of each declared level of a binary or categorical column."""
+    if column.levels is None:
+        return BINARY_LEVELS
+    return {level: code for code, level in enumerate(column.levels)}
+
+
+def _looked_up(levels: Levels, table: Mapping[str, int]) -> Codes:
+    """Returns (rows,) the code of each value, _MISSING, or _UNKNOWN."""
+    # A text that is not UTF-8 is None here, and in no table.
+    codes = [_UNKNOWN if value is None else table.get(value, _UNKNOWN) for value in levels.values]
+    result: Codes = np.array([*codes, _MISSING])[levels.codes]
+    return result
+
+
+def _constant_features(column: Column, constant: str) -> NDArray[np.float64]:
+    """Returns the features of the constant for missing values, (column.value_features,)."""
+    if column.range is not None:
+        return _scaled(np.array([float(constant)]), column.range)
+    code = _level_codes(column)[constant]
+    if column.levels is None:
+        return np.array([float(code)])
+    one_hot: NDArray[np.float64] = np.eye(column.value_features)[code]
+    return one_hot

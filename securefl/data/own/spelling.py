@@ -1,0 +1,30 @@
+"""How a table spells a value: which words mean missing, and which spellings are the same."""
+
+import re
+
+# Of a text file, and of the texts in a Parquet file, which has nulls besides.
+MISSING_WORDS = ("", "NA", "N/A", "n/a", "NaN", "nan", "NULL", "null", "?")
+
+# Without leading zeros: 007 is a code, not the number 7.
+_DECIMAL = re.compile(r"([+-]?)(0|[1-9][0-9]*)(\.[0-9]+)?")
+
+
+def canonical(value: object) -> str:
+    """Returns the one spelling of a level, a class, a site or a patient.
+
+    Numbers are equal however they are written, since one program writes 1 where another writes 1.0.
+
+        >>> canonical(" 1.0 "), canonical(1), canonical("007"), canonical(True)
+        ('1', '1', '007', 'true')
+    """
+    if isinstance(value, bool):
+        return str(value).lower()
+    text = str(value).strip()
+    number = _DECIMAL.fullmatch(text)
+    if number is None:
+        return text
+    sign, whole, fraction = number.groups()
+    digits = f"{whole}{fraction or ''}"
+    if fraction:
+        digits = digits.rstrip("0").removesuffix(".")
+    return f"-{digits}" if sign == "-" and digits != "0" else digits

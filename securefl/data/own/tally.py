@@ -1,0 +1,45 @@
+"""How many values of a table are missing, clamped or bad, for `data check` alone."""
+
+from collections import Counter
+from typing import NamedTuple
+
+from securefl.data.own.table import TableSource, encoded_blocks
+
+
+class Tally(NamedTuple):
+    """What is wrong with the records of a table, for `data check` alone.
+
+    These numbers depend on records. A run must never keep or show them.
+
+    Attributes:
+        records: in all, without the malformed ones.
+        malformed: records with too few or too many fields.
+        dropped: records that a run leaves out, besides the malformed ones.
+        missing: missing values, by column; columns without are left out, here and below.
+        clamped: numbers outside the declared range, by column.
+        refused: values that a run refuses unless it claims privacy, by column.
+    """
+
+    records: int
+    malformed: int
+    dropped: int
+    missing: dict[str, int]
+    clamped: dict[str, int]
+    refused: dict[str, int]
+
+
+def tally(source: TableSource) -> Tally:
+    """Counts bad values, as a run under a claim meets them. Raises DataError."""
+    records = malformed = dropped = 0
+    missing, clamped, refused = Counter[str](), Counter[str](), Counter[str]()
+    for path in source.files():
+        skipped: set[int] = set()
+        for encoded in encoded_blocks(path, source.schema, skipped=skipped):
+            records += len(encoded.keep)
+            dropped += int((~encoded.keep).sum())
+            missing.update(encoded.missing)
+            clamped.update(encoded.clamped)
+            for flaw in encoded.flaws:
+                refused[flaw.column] += flaw.records
+        malformed += len(skipped)
+    return Tally(records, malformed, dropped, dict(+missing), dict(+clamped), dict(+refused))
