@@ -4,7 +4,7 @@
 (n, features). `*_sites` name each record's site, `*_groups` its patient. Images are (n, h, w) or
 (n, h, w, channels), volumes (n, d, h, w) or (n, d, h, w, channels); `layout` says how the two are
 told apart. Labels are (n,) or (n, 1) whole numbers from 0, or (n, classes) of 0 and 1 where a
-record may have several.
+record may have several; or (n,) or (n, targets) numbers where `ranges` declares real targets.
 """
 
 from collections.abc import Sequence
@@ -21,6 +21,7 @@ from securefl.data.own.clean import Raw, cleaned, count_classes, site_names
 from securefl.data.own.digest import digest_of
 from securefl.data.own.layout import Layout, images_channels_last, numbers
 from securefl.data.own.records import Records, Split
+from securefl.data.own.targets import declared_regression
 from securefl.data.task import Task
 from securefl.errors import DataError, ScenarioError
 
@@ -46,7 +47,8 @@ class _Plan(NamedTuple):
         splits: that the file has, "train" first.
         kind: "images" or "features".
         layout: of a record.
-        labels: of a record; 1, or the number of classes where a record may have several.
+        labels: of a record; 1, or the number of classes where a record may have several, or the
+            number of real targets.
     """
 
     headers: dict[str, Header]
@@ -65,6 +67,8 @@ class Arrays:
         sites: declared names of the sites, in order; a DP claim needs them where records bear
             sites. A site with a number has its decimal digits as a name.
         channels: declared channels of an image; settles whether a last axis of 1, 3 or 4 is one.
+        ranges: declared [low, high] of each real target, for a regression.
+        loss: of a regression, "mse" or "huber".
     """
 
     def __init__(
@@ -74,16 +78,30 @@ class Arrays:
         num_classes: int | None = None,
         sites: Sequence[str] | None = None,
         channels: int | None = None,
+        ranges: Sequence[Sequence[float]] | None = None,
+        loss: str | None = None,
     ) -> None:
         self._path = path
         self._num_classes = num_classes
         self._declared_sites = None if sites is None else tuple(sites)
         self._channels = channels
+        self._ranges = ranges
+        self._loss = loss
 
     @cached_property
     def task(self) -> Task:
         """The task; where `num_classes` is not declared, the labels of all splits are read."""
         plan = self._plan
+        regression = declared_regression(
+            plan.layout,
+            ranges=self._ranges,
+            loss=self._loss,
+            num_classes=self._num_classes,
+            labels=plan.labels,
+            name=str(self._path),
+        )
+        if regression is not None:
+            return regression
         several = plan.labels > 1
         if several and self._num_classes not in (None, plan.labels):
             raise ScenarioError(
@@ -134,8 +152,11 @@ class Arrays:
     def _refuse_undeclared(self) -> None:
         """Raises ScenarioError where a claim would rest on what only the records say."""
         claim = "a DP claim rests on declared constants, never on records"
-        if self._num_classes is None and self._plan.labels == 1:
-            raise ScenarioError(f"{claim}: declare data.num_classes, the number of classes")
+        if self._num_classes is None and self._ranges is None and self._plan.labels == 1:
+            raise ScenarioError(
+                f"{claim}: declare data.num_classes, the number of classes, or data.ranges of real "
+                "targets"
+            )
         if self._declared_sites is None and "train_sites" in self._plan.headers:
             raise ScenarioError(f"{claim}: declare data.sites, the names of the sites in order")
 
@@ -145,7 +166,7 @@ class Arrays:
         labels = arrays[f"{split}_labels"]
         raw = Raw(
             self._plan.layout.values(arrays.pop(f"{split}_{self._plan.kind}")),
-            labels if task.multilabel else labels.reshape(-1),
+            labels if task.multilabel or task.regression else labels.reshape(-1),
             arrays.get(f"{split}_sites"),
             arrays.get(f"{split}_groups"),
         )

@@ -2,7 +2,8 @@
 
 A refusal tells other parties something about a record. So under a claim a number that is not finite
 becomes 0, a very large one is clamped to a public constant, and a record with an impossible label
-or an unknown site is dropped. No choice about a record depends on another record.
+or an unknown site is dropped. No choice about a record depends on another record. A real target
+outside of its declared range counts as the nearer end, with and without a claim.
 """
 
 from collections.abc import Callable, Iterable, Sequence
@@ -32,15 +33,24 @@ class Raw(NamedTuple):
 
     Attributes:
         features: (n, ...) float32 or uint8, in the task's shape.
-        labels: (n,) or (n, classes) numbers.
+        labels: (n,) or (n, classes) numbers; for a regression (n,) or (n, targets).
         sites: (n,) names or whole numbers; None without.
         groups: (n,) names or whole numbers; None without.
+        scaled: whether real targets are scaled to [-1, 1] already, as in our own `Examples`.
     """
 
     features: Tensor
     labels: NDArray[Any]
     sites: NDArray[Any] | None = None
     groups: NDArray[Any] | None = None
+    scaled: bool = False
+
+
+class _Labels(NamedTuple):
+    """Labels (n, ...) as `Examples` holds them, and (n,) which of them are possible."""
+
+    values: Tensor
+    possible: NDArray[np.bool_]
 
 
 def cleaned(raw: Raw, *, task: Task, sites: Sequence[str], claim: bool, where: Where) -> Split:
@@ -57,19 +67,15 @@ def cleaned(raw: Raw, *, task: Task, sites: Sequence[str], claim: bool, where: W
         DataError: without a claim, a value is bad.
     """
     features = _features(raw.features, claim=claim, where=where)
-    is_class = _are_classes(raw.labels, task)
-    if not claim:
-        _refuse_label(raw.labels, is_class, task, where)
-    # A record that is dropped below may hold a number that int64 cannot.
-    labels = np.where(is_class, raw.labels, 0).astype(np.int64)
-    good = is_class.all(axis=1) if task.multilabel else is_class
+    read = _targets if task.regression else _classes
+    labels, good = read(raw, task, claim=claim, where=where)
     site_index = None
     if raw.sites is not None:
         index = _site_index(raw.sites, sites, claim=claim, where=where)
         good = good & (index >= 0)
         site_index = torch.from_numpy(index)
     groups = None if raw.groups is None else _group_bytes(raw.groups)
-    split = Split(Examples(features, torch.from_numpy(labels)), site_index, groups)
+    split = Split(Examples(features, labels), site_index, groups)
     return split if good.all() else selected(split, torch.from_numpy(good))
 
 
@@ -144,6 +150,28 @@ def _features(features: Tensor, *, claim: bool, where: Where) -> Tensor:
     return features
 
 
+def _classes(raw: Raw, task: Task, *, claim: bool, where: Where) -> _Labels:
+    is_class = _are_classes(raw.labels, task)
+    if not claim:
+        _refuse_label(raw.labels, is_class, task, where)
+    # A record that is dropped may hold a number that int64 cannot.
+    labels = np.where(is_class, raw.labels, 0).astype(np.int64)
+    possible = np.logical_and.reduce(is_class, axis=1) if task.multilabel else is_class
+    return _Labels(torch.from_numpy(labels), possible)
+
+
+def _targets(raw: Raw, task: Task, *, claim: bool, where: Where) -> _Labels:
+    values = raw.labels.astype(np.float64).reshape(len(raw.labels), task.outputs)
+    finite = np.isfinite(values)
+    if not (claim or finite.all()):
+        record, target = np.argwhere(~finite)[0]
+        value = values[record, target]
+        raise DataError(f"{where('labels', int(record))} is {value}, not a finite number")
+    numbers = torch.from_numpy(np.where(finite, values, 0.0))
+    labels = numbers.clamp(-1, 1).float() if raw.scaled else task.labels(numbers)
+    return _Labels(labels, np.logical_and.reduce(finite, axis=1))
+
+
 def _are_classes(labels: NDArray[Any], task: Task) -> NDArray[np.bool_]:
     """Returns whether each label is a whole number in the task's range, in the labels' shape."""
     top = 1 if task.multilabel else task.classes - 1
@@ -169,6 +197,8 @@ def _refuse_label(
     expected = f"a whole number from 0 to {task.classes - 1}"
     if task.multilabel:
         expected = "0 or 1"
+    elif np.isfinite(value) and value != np.floor(value):
+        expected += "; declare data.ranges of real targets"
     raise DataError(f"{where('labels', int(place[0]))} is {value}, not {expected}")
 
 

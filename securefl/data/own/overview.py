@@ -20,7 +20,8 @@ class Count(NamedTuple):
 
     Attributes:
         records: in all.
-        classes: records of each class; a record with several labels counts for each.
+        classes: records of each class; a record with several labels counts for each. Empty where
+            records have real targets.
     """
 
     records: int
@@ -81,6 +82,8 @@ def _counts(split: Split, records: Records) -> tuple[Count, ...]:
 
 
 def _count(labels: Tensor, task: Task) -> Count:
+    if task.regression:
+        return Count(len(labels), ())
     if task.multilabel:
         return Count(len(labels), tuple(labels.sum(dim=0).tolist()))
     return Count(len(labels), tuple(labels.bincount(minlength=task.classes).tolist()))

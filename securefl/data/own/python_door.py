@@ -18,6 +18,7 @@ from securefl.data.own.gather import Part
 from securefl.data.own.layout import Layout, images_channels_first, numbers
 from securefl.data.own.members import Members, members_of
 from securefl.data.own.records import Records, Split
+from securefl.data.own.targets import declared_regression
 from securefl.data.task import Examples, Task, concatenate
 from securefl.errors import DataError, ScenarioError
 
@@ -34,6 +35,9 @@ class Returned:
         num_classes: declared number of classes; a DP claim needs it unless labels are several.
         sites: declared names of the sites, for a list in its order; a DP claim needs them.
         channels: declared channels of an image.
+        ranges: declared [low, high] of each real target, for a regression. Our `FederatedData`
+            has them in its task, and labels that are scaled already.
+        loss: of a regression, "mse" or "huber".
 
     Raises:
         DataError: the value has the wrong kind or shape.
@@ -47,8 +51,12 @@ class Returned:
         num_classes: int | None = None,
         sites: Sequence[str] | None = None,
         channels: int | None = None,
+        ranges: Sequence[Sequence[float]] | None = None,
+        loss: str | None = None,
     ) -> None:
         self._name = name
+        self._ranges = ranges
+        self._loss = loss
         self._num_classes = num_classes
         self._declared_sites = None if sites is None else tuple(sites)
         self._members: Members = members_of(value, name, self._declared_sites)
@@ -66,6 +74,32 @@ class Returned:
     def task(self) -> Task:
         """The task, declared or as the records show it."""
         returned = self._members.task
+        task = self._regression()
+        if task is None:
+            task = self._classification(returned)
+        if returned is not None and returned != task:
+            raise DataError(f"{self._name} returned {returned}, and its records fit {task}")
+        return task
+
+    def _regression(self) -> Task | None:
+        """The task of real targets, declared by the scenario or returned with the records."""
+        returned = self._members.task
+        ranges = self._ranges
+        loss = self._loss
+        if returned is not None and returned.regression:
+            ranges = ranges or returned.targets
+            loss = loss or ("huber" if returned.huber else None)
+        return declared_regression(
+            self._layout,
+            ranges=ranges,
+            loss=loss,
+            num_classes=self._num_classes,
+            labels=self._label_count,
+            name=self._name,
+        )
+
+    def _classification(self, returned: Task | None) -> Task:
+        """The task of classes, as declared, returned or shown by the records."""
         several = self._label_count > 1
         declared = [self._num_classes, self._label_count if several else None]
         if returned is not None:
@@ -79,10 +113,7 @@ class Returned:
             )
         labels = [part.labels for part in self._members.parts if part.labels is not None]
         classes = counts.pop() if counts else count_classes(labels, self._name)
-        task = Task(self._layout.features, classes, image=self._layout.image, multilabel=several)
-        if returned is not None and returned != task:
-            raise DataError(f"{self._name} returned {returned}, and its records fit {task}")
-        return task
+        return Task(self._layout.features, classes, image=self._layout.image, multilabel=several)
 
     def read(self, *, claim: bool) -> Records:
         """Returns all records, as `Source` says."""
@@ -116,8 +147,11 @@ class Returned:
         if self._declared_sites is None:
             raise ScenarioError(f"{claim}: declare data.sites, the names of the sites in order")
         known = self._members.task is not None or self._label_count > 1
-        if self._num_classes is None and not known:
-            raise ScenarioError(f"{claim}: declare data.num_classes, the number of classes")
+        if self._num_classes is None and self._ranges is None and not known:
+            raise ScenarioError(
+                f"{claim}: declare data.num_classes, the number of classes, or data.ranges of real "
+                "targets"
+            )
 
     def _refuse_faults(self) -> None:
         """Raises DataError for a bad record of a Dataset, or a site that is not declared."""
@@ -141,18 +175,22 @@ class Returned:
         return Split(concatenate(examples), torch.cat(sites), None)
 
     def _examples(self, part: Part, claim: bool) -> Examples:
+        task = self.task
+        one_label = not (task.multilabel or task.regression)
         if part.features is None or part.labels is None:
             dtype = torch.uint8 if self._members.are_bytes else torch.float32
             features = torch.zeros(0, *self._layout.shape, dtype=dtype)
-            width = (self._label_count,) if self.task.multilabel else ()
-            return Examples(features, torch.zeros(0, *width, dtype=torch.int64))
-        labels = part.labels if self.task.multilabel else part.labels.reshape(-1)
-        raw = Raw(self._layout.values(part.features), labels)
+            width = () if one_label else (self._label_count,)
+            labels_dtype = torch.float32 if task.regression else torch.int64
+            return Examples(features, torch.zeros(0, *width, dtype=labels_dtype))
+        labels = part.labels.reshape(-1) if one_label else part.labels
+        scaled = self._members.task is not None
+        raw = Raw(self._layout.values(part.features), labels, scaled=scaled)
 
         def where(kind: str, index: int) -> str:
             return f"{part.name} {kind}[{index}]"
 
-        return cleaned(raw, task=self.task, sites=(), claim=claim, where=where).examples
+        return cleaned(raw, task=task, sites=(), claim=claim, where=where).examples
 
 
 def _layout_of(parts: list[Part], name: str, channels: int | None) -> Layout:
