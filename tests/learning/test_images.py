@@ -199,6 +199,19 @@ def test_channels_last_and_channels_first_give_the_same_numbers() -> None:
     assert layouts[1].is_contiguous()
 
 
+def test_images_need_not_be_square() -> None:
+    wide = Task(features=2 * 9 * 70, classes=3, image=(2, 9, 70))
+    for build in (cnn, resnet18):
+        model = build(wide, generator=torch.Generator().manual_seed(0))
+        assert model(torch.zeros(5, *wide.image)).shape == (5, 3)
+    # 9 pixels can be halved three times; the long side does not count.
+    with pytest.raises(ValueError, match="9 pixels are too few for 4"):
+        cnn(wide, channels=[2] * 4, generator=torch.Generator())
+    flat = Task(features=4 * 64 * 64, classes=2, image=(1, 4, 64, 64))
+    with pytest.raises(ValueError, match="4 pixels are too few for 3"):
+        cnn(flat, channels=[2] * 3, generator=torch.Generator())
+
+
 @pytest.mark.parametrize(
     ("model", "data", "message"),
     [

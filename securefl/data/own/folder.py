@@ -100,8 +100,8 @@ class Folder:
         """Returns all records of the folder, as `Source` says."""
         if claim and None in (self._declared_sites, self._declared_classes):
             raise ScenarioError(
-                "a DP claim rests on declared constants, never on records: declare the names of "
-                "the sites and of the classes, in order"
+                "a DP claim rests on declared constants, never on records: declare data.sites and "
+                "data.class_names, the names of the folders in order"
             )
         on_bad = _drop if claim else _refuse
         files = {split: list(_files(root, on_bad)) for split, root in self._roots.items()}

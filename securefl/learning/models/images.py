@@ -145,12 +145,12 @@ class _Residual(nn.Module):
 
 
 def _side(task: Task, name: str) -> int:
-    """Returns the pixels of a side. Raises ValueError where records are no images."""
+    """Returns the pixels of the shortest side. Raises ValueError where records are no images."""
     if not task.image:
         raise ValueError(
             f"{name} takes images, these records are {task.features} numbers; use logistic or mlp"
         )
-    return task.image[-1]
+    return min(task.image[1:])
 
 
 def _is_solid(task: Task) -> bool:

@@ -226,7 +226,7 @@ def test_a_claim_needs_declared_names(tmp_path: Path) -> None:
     scans(tmp_path)
     for key in DECLARED:
         options = {name: value for name, value in DECLARED.items() if name != key}
-        with pytest.raises(ScenarioError, match="declare the names of the sites and of the classe"):
+        with pytest.raises(ScenarioError, match=r"declare data\.sites and data\.class_names"):
             opened(tmp_path, **options).read(claim=True)
 
 
