@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from securefl import vector
+from securefl.errors import ScenarioError
 
 SHOWN_MISFITS = 5  # of a file of weights, in one message
 MAX_GROUPS = 32  # of a group norm that replaces a batch norm
@@ -68,10 +69,24 @@ def batch_norms(model: nn.Module) -> list[str]:
     ]
 
 
+def check_norms(model: nn.Module, name: str) -> None:
+    """Refuses batch norm under noise: one record would move the gradients of others.
+
+    Raises:
+        ScenarioError: the model, called `name`, has a batch norm that is not frozen.
+    """
+    for layer in batch_norms(model):
+        raise ScenarioError(
+            f"model: {name} has a batch norm, {layer!r}, which mixes the records of a batch, so "
+            'that no noise covers what one record changes; set model.batch_norm = "group"'
+        )
+
+
 def _with_group_norm(model: nn.Module) -> nn.Module:
     """Returns the model with group norms in the place of batch norms.
 
     Source: Opacus' `ModuleValidator.fix`, which the tests compare with; Wu and He, ECCV 2018.
+    Vectors get one group, where Opacus would make groups of one number, all of which become zero.
     """
     if isinstance(model, _BatchNorm):
         return _group_norm(model)
@@ -91,7 +106,8 @@ def _with_group_norm(model: nn.Module) -> nn.Module:
 def _group_norm(norm: _BatchNorm) -> nn.GroupNorm:
     channels = norm.num_features
     # The number of groups has to divide the channels.
-    return nn.GroupNorm(math.gcd(MAX_GROUPS, channels), channels, affine=norm.affine)
+    groups = 1 if isinstance(norm, nn.BatchNorm1d) else math.gcd(MAX_GROUPS, channels)
+    return nn.GroupNorm(groups, channels, affine=norm.affine)
 
 
 def check_fit(model: nn.Module, tensors: Mapping[str, tuple[tuple[int, ...], bool]]) -> None:

@@ -27,7 +27,15 @@ def test_batch_norm_becomes_group_norm_as_opacus_does_it() -> None:
     assert str(ours[0]) == str(fixed[0])  # type: ignore[index]
     # Opacus leaves a norm without parameters as it is, which mixes records all the same.
     assert isinstance(ours[2], nn.GroupNorm)  # type: ignore[index]
-    assert isinstance(adapted(nn.BatchNorm1d(3), Adaptation("group")), nn.GroupNorm)
+    assert isinstance(adapted(nn.BatchNorm3d(3), Adaptation("group")), nn.GroupNorm)
+
+
+def test_vectors_are_normed_as_a_whole() -> None:
+    # Opacus makes 8 groups of one number each, which are all zero.
+    norm = adapted(nn.BatchNorm1d(8), Adaptation("group"))
+    values = torch.randn(4, 8, generator=torch.Generator().manual_seed(1))
+    expected = nn.functional.layer_norm(values, (8,))
+    assert torch.allclose(norm(values), expected, atol=1e-6)
 
 
 def test_group_without_a_batch_norm_has_no_effect_and_is_refused() -> None:

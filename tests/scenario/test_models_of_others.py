@@ -43,8 +43,8 @@ def test_without_noise_running_statistics_are_coordinates() -> None:
 
 def test_with_noise_batch_norm_is_refused_and_group_norm_is_the_way_out() -> None:
     assert refusal(PRIVATE + 'model = "normed"') == (
-        "model: normed has a batch norm, '2', which mixes the records of a batch, and dp_sgd must "
-        'bound each record\'s influence: set model.batch_norm = "group"'
+        "model: normed has a batch norm, '2', which mixes the records of a batch, so that no noise "
+        'covers what one record changes; set model.batch_norm = "group"'
     )
     scenario = own(PRIVATE, 'batch_norm = "group"')
     assert scenario.resolved()["model"]["batch_norm"] == "group"

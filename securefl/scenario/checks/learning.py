@@ -5,7 +5,7 @@ from pathlib import Path
 import torch
 
 from securefl.errors import ScenarioError
-from securefl.learning.adapt import batch_norms
+from securefl.learning.adapt import check_norms
 from securefl.learning.weights import check_weights
 from securefl.scenario.checks.parameters import check_parameters, tried
 from securefl.scenario.declaration import Declaration
@@ -22,18 +22,8 @@ def check_model(declared: Declaration, facts: Facts) -> None:
     check_parameters("model", facts.architecture)
     tried("model", lambda: facts.model)
     if facts.trainer.private:
-        _check_norms(declared, facts)
+        check_norms(facts.model, declared.model.name)
     _check_weights(declared, facts)
-
-
-def _check_norms(declared: Declaration, facts: Facts) -> None:
-    """Refuses batch norm under noise: one record would move the gradients of others."""
-    for name in batch_norms(facts.model):
-        raise ScenarioError(
-            f"model: {declared.model.name} has a batch norm, {name!r}, which mixes the records of "
-            f"a batch, and {declared.training.kind} must bound each record's influence: set "
-            'model.batch_norm = "group"'
-        )
 
 
 def _check_weights(declared: Declaration, facts: Facts) -> None:

@@ -1,0 +1,187 @@
+"""Whether DP-SGD bounds one record's influence on a model: no record may see its neighbours.
+
+Opacus checks the types of layers. It accepts `x - x.mean(0)`, for one, under which clipping one
+record's gradient bounds nothing. So the model is tried: a record's output and gradient must be the
+same alone and in any batch.
+"""
+
+import copy
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+from torch.overrides import TorchFunctionMode
+
+from securefl.data.task import Examples, Task, concatenate
+from securefl.errors import ScenarioError
+from securefl.learning.dp_sgd import DpSgd, check_model
+from securefl.learning.modes import training_mode
+from securefl.learning.options import random_layers
+from securefl.learning.synthetic import synthetic
+from securefl.rng import seeded_keystream
+
+# Of the largest number. In float64, rounding is far below it, and so are the jumps that rounding
+# causes where a rectifier is near its kink.
+TOLERANCE = 1e-6
+FLOAT32_TOLERANCE = 1e-3
+# Of noise on the weights: a layer that starts at zero would hide everything before it.
+SPREAD = 0.5
+LOUD = 3.0  # scale of the neighbours in other batches
+
+_DROPOUTS = {
+    *(functional.dropout, functional.dropout1d, functional.dropout2d, functional.dropout3d),
+    *(functional.alpha_dropout, functional.feature_alpha_dropout),
+}
+
+
+class _Outcome(NamedTuple):
+    """What became of one record in a batch: its output and its gradient, flat."""
+
+    output: Tensor
+    gradient: Tensor
+
+
+class _NoDropout(TorchFunctionMode):
+    """Passes everything through dropout, however a model calls it."""
+
+    def __torch_function__(
+        self, function: Any, types: Any, args: Any = (), kwargs: Any = None
+    ) -> Any:
+        kwargs = kwargs or {}
+        if function in _DROPOUTS:
+            return args[0] if args else kwargs["input"]
+        return function(*args, **kwargs)
+
+
+class _Unseen(Exception):
+    """Raised when Opacus gives no gradient of single records for a parameter, which it names."""
+
+
+class _Trial:
+    """A model whose weights are random, on records of which one is looked at.
+
+    Args:
+        model: as DP-SGD takes it; it is changed.
+        task: gives the loss.
+        precision: of the weights and the records.
+    """
+
+    def __init__(self, model: nn.Module, task: Task, precision: torch.dtype) -> None:
+        self._task = task
+        self._precision = precision
+        self._machine = DpSgd(model.to(precision), task, lr=1.0)
+        training_mode(self._machine.module)
+        _shake(self._machine.trained)
+
+    def outcome(self, examples: Examples, place: int, *, seed: int = 0) -> _Outcome:
+        """Returns what became of the record at a place in the batch."""
+        machine = self._machine
+        for p in machine.trained:
+            p.grad, p.grad_sample = None, None
+        inputs = self._task.inputs(examples.features).to(self._precision).requires_grad_()
+        labels = examples.labels
+        if labels.is_floating_point():
+            labels = labels.to(self._precision)
+        with random_layers(seeded_keystream(seed, "dropout")):
+            outputs = machine.module(inputs)
+            self._task.loss(outputs, labels).backward()  # type: ignore[no-untyped-call]
+        return _Outcome(outputs[place].detach(), self._gradient(place, len(examples)))
+
+    def _gradient(self, place: int, records: int) -> Tensor:
+        """Returns the gradient (d,) of the record at a place, as DP-SGD clips it."""
+        parts = []
+        for name, p in self._machine.module.named_parameters():
+            if not p.requires_grad:
+                continue
+            rows = getattr(p, "grad_sample", None)
+            if not isinstance(rows, Tensor) or len(rows) != records:
+                raise _Unseen(name.removeprefix("_module."))
+            parts.append(rows[place].flatten())
+        return torch.cat(parts)
+
+
+def check_neighbours(model: nn.Module, task: Task, name: str) -> None:
+    """Checks that DP-SGD can bound the influence of every record.
+
+    Args:
+        model: with all changes that the scenario asks for; it is not changed.
+        task: gives the shape of the records and the loss.
+        name: of the model, for refusals.
+
+    Raises:
+        ScenarioError: Opacus does not support a layer, or a record's output or gradient depends on
+            the records next to it or on earlier batches.
+    """
+    check_model(model)
+    try:
+        trial, tolerance = _trial(model, task)
+        difference = _difference(trial, task, tolerance)
+    except _Unseen as reason:
+        raise ScenarioError(
+            f"model: {name}: no gradient of single records reaches the parameter {str(reason)!r}; "
+            "use it once a pass, in the forward of the module that holds it, or freeze it"
+        ) from None
+    if difference:
+        raise ScenarioError(
+            f"model: {name} gives a record another {difference}, so that no noise covers what one "
+            "record changes; use layers that treat each record by itself"
+        )
+
+
+def _trial(model: nn.Module, task: Task) -> tuple[_Trial, float]:
+    """Returns a trial in float64, and the tolerance; in float32 where the model takes no other."""
+    record = synthetic(task, 1, seed=1)
+    try:
+        trial = _Trial(copy.deepcopy(model), task, torch.float64)
+        trial.outcome(record, 0)
+    except (RuntimeError, TypeError, ValueError):
+        return _Trial(copy.deepcopy(model), task, torch.float32), FLOAT32_TOLERANCE
+    return trial, TOLERANCE
+
+
+def _difference(trial: _Trial, task: Task, tolerance: float) -> str:
+    """Returns in which way neighbours change a record's outcome; "" where they do not."""
+    record = synthetic(task, 1, seed=1)
+    some, others = synthetic(task, 2, seed=2), synthetic(task, 2, seed=3, scale=LOUD)
+    first, second = concatenate([record, some]), concatenate([record, others])
+    # Of one shape, so that all random layers draw the same for the record.
+    among_some = trial.outcome(first, 0)
+    difference = _unlike(among_some, trial.outcome(second, 0), tolerance)
+    if difference:
+        return f"{difference} among other records"
+    with _NoDropout():
+        # A model that still draws is compared in batches of one shape only.
+        if _unlike(trial.outcome(first, 0), trial.outcome(first, 0, seed=1), tolerance):
+            return ""
+        alone = trial.outcome(record, 0)
+        last = trial.outcome(concatenate([others, some, record]), 4)
+        difference = _unlike(alone, trial.outcome(first, 0), tolerance)
+        difference = difference or _unlike(alone, last, tolerance)
+        if difference:
+            return f"{difference} in a batch than alone"
+        difference = _unlike(alone, trial.outcome(record, 0), tolerance)
+    return f"{difference} after other batches" if difference else ""
+
+
+def _unlike(one: _Outcome, other: _Outcome, tolerance: float) -> str:
+    """Returns which part of two outcomes differs; "" where none does."""
+    if _differ(one.output, other.output, tolerance):
+        return "output"
+    return "gradient" if _differ(one.gradient, other.gradient, tolerance) else ""
+
+
+def _differ(one: Tensor, other: Tensor, tolerance: float) -> bool:
+    largest = torch.maximum(one.abs().max(), other.abs().max())
+    # Written so that NaN differs from everything.
+    return not bool((one - other).abs().max() <= tolerance * largest)
+
+
+def _shake(parameters: list[Any]) -> None:
+    """Adds noise to the weights, small enough that no activation explodes."""
+    generator = seeded_keystream(0, "shake").torch_generator()
+    with torch.no_grad():
+        for p in parameters:
+            inputs = max(1, p[0].numel()) if p.dim() > 1 else 1
+            noise = torch.randn(p.shape, generator=generator, dtype=p.dtype)
+            p.add_(noise * SPREAD / inputs**0.5)

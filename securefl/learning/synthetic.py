@@ -1,0 +1,30 @@
+"""Records of a task's shape, which nobody owns: models are tried on them."""
+
+import torch
+
+from securefl.data.task import Examples, Task
+from securefl.rng import seeded_keystream
+
+
+def synthetic(task: Task, records: int, *, seed: int, scale: float = 1.0) -> Examples:
+    """Returns records of a task's shape, which nobody owns.
+
+    Args:
+        task: whose records.
+        records: their number.
+        seed: decides them.
+        scale: images lie within [-1, 1] times scale, other features are scale times normal numbers.
+    """
+    generator = seeded_keystream(seed, "synthetic").torch_generator()
+    shape = (records, *(task.image or (task.features,)))
+    if task.image:
+        features = torch.rand(shape, generator=generator) * 2 - 1
+    else:
+        features = torch.randn(shape, generator=generator)
+    if task.regression:
+        labels = torch.rand((records, task.outputs), generator=generator) * 2 - 1
+    elif task.multilabel:
+        labels = torch.randint(2, (records, task.classes), generator=generator)
+    else:
+        labels = torch.randint(task.classes, (records,), generator=generator)
+    return Examples(features * scale, labels)
