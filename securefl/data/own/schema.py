@@ -38,6 +38,7 @@ from securefl.messages import sentences
 
 SplitName = Literal["train", "validation", "test"]
 SPLITS: tuple[SplitName, ...] = ("train", "validation", "test")
+MIN_CLASSES = 2
 BINARY_LEVELS = {
     **{"0": 0, "false": 0, "False": 0, "FALSE": 0},
     **{"1": 1, "true": 1, "True": 1, "TRUE": 1},
@@ -69,6 +70,8 @@ def _distinct(values: tuple[str, ...]) -> tuple[str, ...]:
 
 def _listed_classes(value: object) -> object:
     """Returns a table of classes; those of a list are named by their numbers."""
+    if isinstance(value, list | dict) and len(value) < MIN_CLASSES:
+        raise ValueError("a label needs two classes or more")
     if isinstance(value, list):
         return {str(number): values for number, values in enumerate(value)}
     return value
@@ -108,7 +111,7 @@ class Label(_Section):
     """
 
     column: str
-    classes: Annotated[dict[str, Values], BeforeValidator(_listed_classes), Field(min_length=2)]
+    classes: Annotated[dict[str, Values], BeforeValidator(_listed_classes)]
 
     @model_validator(mode="after")
     def _classes_are_disjoint(self) -> "Label":

@@ -1,0 +1,54 @@
+"""Writes UCI Heart Disease as visits.csv, with the split of `data.name = "heart"` as a column.
+
+python examples/heart/make_visits.py visits.csv --split-seed 0
+"""
+
+import argparse
+import csv
+import io
+from collections import defaultdict
+from importlib import resources
+from pathlib import Path
+
+from securefl.data.heart import BINARY, HOSPITALS, LEVELS, MIN_RECORDS_TO_CUT, RANGES, TRAIN_SHARE
+from securefl.rng import seeded_keystream
+
+USED = ("num", *RANGES, *BINARY, *LEVELS)
+
+
+def make_visits(path: Path, *, split_seed: int) -> None:
+    """Writes the records that securefl ships, and which of them train."""
+    file = resources.files("securefl.data").joinpath("heart_disease.csv")
+    rows = list(csv.DictReader(io.StringIO(file.read_text(encoding="utf-8"))))
+    classes = defaultdict[tuple[int, int], list[int]](list)
+    for index, row in enumerate(rows):
+        # The schema leaves out incomplete records, so that they need no split.
+        if all(row[name] for name in USED):
+            key = (HOSPITALS.index(row["hospital"]), int(float(row["num"]) > 0))
+            classes[key].append(index)
+    train = set[int]()
+    for (hospital, label), members in classes.items():
+        stream = seeded_keystream(split_seed, "heart split", hospital, label)
+        order = stream.permutation(len(members))
+        end = len(members)
+        if end >= MIN_RECORDS_TO_CUT:
+            end = round(TRAIN_SHARE * end)
+        train |= {members[place] for place in order[:end]}
+    with path.open("w", encoding="utf-8", newline="") as output:
+        writer = csv.DictWriter(output, [*rows[0], "split"])
+        writer.writeheader()
+        for index, row in enumerate(rows):
+            writer.writerow({**row, "split": "train" if index in train else "test"})
+
+
+def main() -> None:
+    """Writes the file that the command line names."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("path", type=Path)
+    parser.add_argument("--split-seed", type=int, default=0)
+    options = parser.parse_args()
+    make_visits(options.path, split_seed=options.split_seed)
+
+
+if __name__ == "__main__":
+    main()
