@@ -7,10 +7,11 @@ from collections.abc import Mapping
 from typing import NamedTuple
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from securefl.data.own.arrow import Block, Levels
-from securefl.data.own.schema import BINARY_LEVELS, Column, Constant, Schema
+from securefl.data.own.schema import BINARY_LEVELS, Column, Constant, Label, Schema, Target
 
 Mask = NDArray[np.bool_]
 Codes = NDArray[np.int64]
@@ -40,7 +41,7 @@ class Encoded(NamedTuple):
 
     Attributes:
         features: (rows, features) float32.
-        labels: (rows,) int64.
+        labels: (rows,) int64, or (rows, targets) float32.
         sites: (rows,) int64; None without a site column.
         splits: (rows,) int64, index into the schema's splits; None without a split column.
         groups: None without a group column.
@@ -51,7 +52,7 @@ class Encoded(NamedTuple):
     """
 
     features: NDArray[np.float32]
-    labels: Codes
+    labels: Codes | NDArray[np.float32]
     sites: Codes | None
     splits: Codes | None
     groups: Levels | None
@@ -81,11 +82,10 @@ class _Encoder:
         """Returns the arrays."""
         self._note_other_encodings()
         schema = self._schema
-        label = schema.label
         group = None if schema.group is None else self._group(schema.group)
         return Encoded(
             self._features(),
-            self._codes(label.column, label.codes, "is in no declared class"),
+            self._targets() if schema.label is None else self._classes(schema.label),
             self._optional_codes(schema.site, schema.sites or (), "is no declared site"),
             self._optional_codes(schema.split, schema.splits, "is no declared split"),
             group,
@@ -159,6 +159,29 @@ class _Encoder:
         # A level that is unknown is none of these: its features are zeros.
         features[:] = codes[:, None] == np.arange(column.value_features)
         return missing
+
+    def _classes(self, label: Label) -> Codes:
+        return self._codes(label.column, label.codes, "is in no declared class")
+
+    def _targets(self) -> NDArray[np.float32]:
+        """Returns the targets, scaled; a record that lacks one is left out."""
+        values = [self._target(target) for target in self._schema.targets]
+        numbers = torch.from_numpy(np.stack(values, axis=1))
+        scaled: NDArray[np.float32] = self._schema.task.labels(numbers).numpy()
+        return scaled
+
+    def _target(self, target: Target) -> NDArray[np.float64]:
+        numbers = self._block.numbers[target.column]
+        missing = np.isnan(numbers)
+        wrong = np.isinf(numbers)
+        low, high = target.range
+        outside = ((numbers < low) | (numbers > high)) & ~wrong
+        self._missing[target.column] = int(missing.sum())
+        self._clamped[target.column] = int(outside.sum())
+        self._flaw(target.column, "is missing", missing)
+        self._flaw(target.column, "is not a number", wrong)
+        self._keep &= ~(missing | wrong)
+        return numbers
 
     def _note_missing(self, column: Column, missing: Mask) -> None:
         self._missing[column.name] = int(missing.sum())

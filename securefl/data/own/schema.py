@@ -9,8 +9,10 @@
       { name = "cp", levels = ["1", "2", "3", "4"], other = true, missing = "indicator" },
     ]
 
-Columns become features in this order. A privacy claim rests on the constants here: ranges, levels,
-classes and sites must be public, never read from the records.
+Instead of a label, a regression has targets = [{ column = "days", range = [0, 40] }], one or
+several, and may have loss = "huber". Columns become features in this order. A privacy claim rests
+on the constants here: ranges, levels, classes and sites must be public, never read from the
+records.
 """
 
 import math
@@ -127,6 +129,17 @@ class Label(_Section):
         }
 
 
+class Target(_Section):
+    """A column of real numbers to be predicted.
+
+    range is public: its ends become -1 and 1, and values outside are clamped. A record without a
+    value is refused, or, where a run claims privacy, left out.
+    """
+
+    column: str
+    range: Annotated[tuple[Limit, Limit], AfterValidator(_rising)]
+
+
 class Column(_Section):
     """A column that becomes features; exactly one of range, binary and levels says how.
 
@@ -189,6 +202,8 @@ class Column(_Section):
 class Schema(_Section):
     """What a table's columns mean.
 
+    label is the class to be predicted, or targets are the real numbers. loss is that of targets.
+
     site is the column with a record's site, and sites are their names, in the order of the clients.
     Where each site has a file of its own, its name is the file's, and sites may be left out.
 
@@ -197,7 +212,9 @@ class Schema(_Section):
     patient.
     """
 
-    label: Label
+    label: Label | None = None
+    targets: tuple[Target, ...] = ()
+    loss: Literal["mse", "huber"] | None = None
     columns: Annotated[tuple[Column, ...], Field(min_length=1)]
     site: str | None = None
     sites: Values | None = None
@@ -207,6 +224,10 @@ class Schema(_Section):
 
     @model_validator(mode="after")
     def _columns_have_one_part_each(self) -> "Schema":
+        if (self.label is None) is not bool(self.targets):
+            raise ValueError("a schema needs a label with classes, or targets with ranges")
+        if self.loss is not None and not self.targets:
+            raise ValueError("loss has no effect without targets; remove it")
         if self.site is not None and self.sites is None:
             raise ValueError(f"site column {self.site!r} needs its values: sites = [...]")
         if "train" not in self.splits:
@@ -219,17 +240,28 @@ class Schema(_Section):
     @property
     def names(self) -> tuple[str, ...]:
         """Every column that a file must have; names of features come first."""
-        others = [self.label.column, self.site, self.group, self.split]
+        label = None if self.label is None else self.label.column
+        others = [label, self.site, self.group, self.split]
         return (
             *(column.name for column in self.columns),
+            *(target.column for target in self.targets),
             *(name for name in others if name is not None),
         )
+
+    @property
+    def numeric_names(self) -> tuple[str, ...]:
+        """The columns that hold numbers with a range."""
+        features = [column.name for column in self.columns if column.range is not None]
+        return (*features, *(target.column for target in self.targets))
 
     @property
     def task(self) -> Task:
         """The task, which follows from declared constants alone."""
         features = sum(column.features for column in self.columns)
-        return Task(features=features, classes=len(self.label.classes))
+        if self.label is not None:
+            return Task(features=features, classes=len(self.label.classes))
+        ranges = tuple(target.range for target in self.targets)
+        return Task(features=features, targets=ranges, huber=self.loss == "huber")
 
 
 def load_schema(path: Path) -> Schema:

@@ -127,6 +127,8 @@ class _Part:
     def __init__(self, source: TableSource) -> None:
         self._features = GrowingArray(np.float32, source.task.features)
         self._labels = GrowingArray(np.int64)
+        if source.task.regression:
+            self._labels = GrowingArray(np.float32, source.task.outputs)
         self._sites = GrowingArray(np.int64) if source.sites else None
         self._groups: list[bytes] | None = None if source.schema.group is None else []
         # The bytes of a group are held once, however many records it has.
@@ -190,7 +192,7 @@ def encoded_blocks(path: Path, schema: Schema, *, skipped: set[int] | None) -> I
     """
     file = open_table(path)
     _check_columns(path, file.columns, schema.names)
-    numbers = [column.name for column in schema.columns if column.range is not None]
+    numbers = schema.numeric_names
     levels = [name for name in schema.names if name not in numbers]
     for block in file.blocks(numbers=numbers, levels=levels, skipped=skipped):
         encoded = encode(schema, block)

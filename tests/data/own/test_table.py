@@ -14,6 +14,7 @@ from securefl.data.own.records import Records, Split
 from securefl.data.own.schema import Schema
 from securefl.data.own.table import TableSource
 from securefl.data.own.tally import Tally, tally
+from securefl.data.task import Task
 from securefl.errors import DataError, ScenarioError
 from tests.data.own.tables import HEADER, ROWS, declared, source, with_column
 from tests.values import present
@@ -398,3 +399,75 @@ def test_the_digest_of_files_follows_their_names(tmp_path: Path) -> None:
 def test_the_digest_of_a_file_that_is_not_there_is_refused(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"cannot read .*missing\.csv: No such file"):
         TableSource(tmp_path / "missing.csv", declared()).digest(bytes(32))
+
+
+# Real targets
+
+STAYS = "patient,hospital,age,days,degrees"
+TARGETS = [{"column": "days", "range": [0, 40]}, {"column": "degrees", "range": [34, 44]}]
+
+
+def stays(folder: Path, *rows: str, **changes: Any) -> TableSource:
+    """Returns a table with two real targets."""
+    values: dict[str, Any] = {
+        "label": None,
+        "targets": TARGETS,
+        "split": None,
+        "columns": [{"name": "age", "range": [20, 90]}],
+    }
+    return source(folder, *rows, header=STAYS, schema=declared(**(values | changes)))
+
+
+@pytest.mark.parametrize("claim", [False, True])
+def test_real_targets_are_scaled_and_clamped_by_their_ranges(tmp_path: Path, claim: bool) -> None:
+    table = stays(tmp_path, "p1,north,55,10,39", "p2,south,20,44.5,-3", "p1,north,90,4e1,44")
+    assert table.task == Task(features=1, targets=((0.0, 40.0), (34.0, 44.0)))
+    train = table.read(claim=claim).train
+    assert train.examples.labels.tolist() == [[-0.5, 0.0], [1.0, -1.0], [1.0, 1.0]]
+    assert train.examples.labels.dtype is torch.float32
+    assert train.examples.features.tolist() == [[0.0], [-1.0], [1.0]]
+    assert tally(table).clamped == {"days": 1, "degrees": 1}
+
+
+@pytest.mark.parametrize(
+    ("value", "message"),
+    [("", "is missing"), ("nan", "is missing"), ("x", "is not a number"), ("inf", "is not a num")],
+)
+def test_a_record_without_a_target_is_refused_with_its_line_or_dropped(
+    tmp_path: Path, value: str, message: str
+) -> None:
+    table = stays(tmp_path, "p1,north,55,10,39", f"p1,north,20,10,{value}", "p1,north,90,40,44")
+    with pytest.raises(DataError, match=f"line 3: column 'degrees' {message}"):
+        table.read(claim=False)
+    examples = table.read(claim=True).train.examples
+    assert examples.labels.tolist() == [[-0.5, 0.0], [1.0, 1.0]]
+    assert examples.features.tolist() == [[0.0], [1.0]]
+    counts = tally(table)
+    assert (counts.dropped, counts.refused) == (1, {"degrees": 1})
+    assert counts.missing == ({"degrees": 1} if message == "is missing" else {})
+
+
+def test_one_target_of_an_empty_table_has_its_shape(tmp_path: Path) -> None:
+    table = stays(tmp_path, "p1,west,55,10,39", targets=TARGETS[:1], loss="huber")
+    assert table.task == Task(features=1, targets=((0.0, 40.0),), huber=True)
+    labels = table.read(claim=True).train.examples.labels
+    assert (labels.shape, labels.dtype) == ((0, 1), torch.float32)
+    assert not stays(tmp_path, targets=TARGETS[:1], loss="mse").task.huber
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"targets": TARGETS}, "needs a label with classes, or targets with ranges"),
+        ({"label": None}, "needs a label with classes, or targets with ranges"),
+        ({"loss": "huber"}, "loss has no effect without targets; remove it"),
+        ({"label": None, "targets": [TARGETS[0]] * 2}, "'days' has two parts in the schema"),
+        (
+            {"label": None, "targets": [{"column": "days", "range": [40, 0]}]},
+            "a range goes from low to high, as in",
+        ),
+    ],
+)
+def test_targets_that_cannot_be_meant_are_refused(changes: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        declared(**changes)
