@@ -225,7 +225,7 @@ class Schema(_Section):
     @model_validator(mode="after")
     def _columns_have_one_part_each(self) -> "Schema":
         if (self.label is None) is not bool(self.targets):
-            raise ValueError("a schema needs a label with classes, or targets with ranges")
+            raise ValueError("give a label with classes, or targets with ranges, and not both")
         if self.loss is not None and not self.targets:
             raise ValueError("loss has no effect without targets; remove it")
         if self.site is not None and self.sites is None:

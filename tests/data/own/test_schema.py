@@ -8,6 +8,7 @@ import pytest
 from securefl.data.own.schema import Constant, load_schema
 from securefl.data.task import Task
 from securefl.errors import ScenarioError
+from tests.values import present
 
 LABEL = "label = { column = 'ill', classes = [[0], [1]] }\n"
 AGE = "{ name = 'age', range = [20, 90] }"
@@ -35,7 +36,7 @@ def test_the_task_follows_from_the_schema(tmp_path: Path) -> None:
 
 def test_classes_may_have_names(tmp_path: Path) -> None:
     text = with_columns(AGE).replace("[[0], [1]]", "{ well = ['no'], ill = ['yes', 'maybe'] }")
-    label = load_schema(written(tmp_path, text)).label
+    label = present(load_schema(written(tmp_path, text)).label)
     assert list(label.classes) == ["well", "ill"]
     assert label.codes == {"no": 0, "yes": 1, "maybe": 1}
 
@@ -118,7 +119,10 @@ def test_a_mistake_in_a_column_is_one_sentence(tmp_path: Path, column: str, mess
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        (f"columns = [{AGE}]", "label: field required"),
+        (
+            f"columns = [{AGE}]",
+            "the schema: give a label with classes, or targets with ranges, and not both",
+        ),
         (LABEL, "columns: field required"),
         (f"{LABEL}columns = []", "columns: list should have at least 1 item"),
         (

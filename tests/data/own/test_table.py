@@ -458,8 +458,8 @@ def test_one_target_of_an_empty_table_has_its_shape(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"targets": TARGETS}, "needs a label with classes, or targets with ranges"),
-        ({"label": None}, "needs a label with classes, or targets with ranges"),
+        ({"targets": TARGETS}, "give a label with classes, or targets with ranges, and not both"),
+        ({"label": None}, "give a label with classes, or targets with ranges, and not both"),
         ({"loss": "huber"}, "loss has no effect without targets; remove it"),
         ({"label": None, "targets": [TARGETS[0]] * 2}, "'days' has two parts in the schema"),
         (
