@@ -6,6 +6,7 @@ from pathlib import Path
 
 from securefl.data.download import OnBytes, quiet
 from securefl.federation.record import RoundRecord
+from securefl.learning.plan import OnStep, unseen
 from securefl.runs.cache import user_cache
 from securefl.runs.folder import Request, RunFolder
 from securefl.runs.metrics import RunMetrics
@@ -26,6 +27,7 @@ def run(
     text: str = "",
     on_round: OnRound | None = None,
     on_bytes: OnBytes = quiet,
+    on_step: OnStep = unseen,
 ) -> RunMetrics:
     """Runs a scenario in the folder `out`, or resumes it there, and returns its final metrics.
 
@@ -35,6 +37,7 @@ def run(
         text: the scenario as given, kept next to the results.
         on_round: called with each round's record.
         on_bytes: called with the progress of a download: file, bytes so far, bytes in all.
+        on_step: called after every local step of a client: client, step from 1, steps of a round.
 
     Raises:
         ScenarioError: `out` cannot be written or holds something else.
@@ -54,7 +57,9 @@ def run(
         if on_round is not None:
             on_round(record)
 
-    return run_cells(folder, {"run": scenario}, on_round=note, on_bytes=on_bytes)["run"]
+    return run_cells(folder, {"run": scenario}, on_round=note, on_bytes=on_bytes, on_step=on_step)[
+        "run"
+    ]
 
 
 def run_cells(
@@ -63,6 +68,7 @@ def run_cells(
     *,
     on_round: Callable[[str, RoundRecord], None],
     on_bytes: OnBytes = quiet,
+    on_step: OnStep = unseen,
 ) -> dict[str, RunMetrics]:
     """Runs cell after cell in this process and returns label -> final metrics.
 
@@ -78,6 +84,7 @@ def run_cells(
                     scenario,
                     on_round=partial(on_round, label),
                     on_bytes=on_bytes,
+                    on_step=on_step,
                     remember=user_cache().remember,
                 )
         finally:

@@ -12,6 +12,7 @@ from securefl.errors import BudgetExceeded, LedgerError, RunFailed, SecureflErro
 from securefl.federation import engine
 from securefl.federation.record import RoundRecord
 from securefl.federation.values import State
+from securefl.learning.plan import OnStep, unseen
 from securefl.privacy.events import ReleaseId
 from securefl.privacy.remember import Remember, fresh
 from securefl.runs.cell import Cell, CellState
@@ -33,6 +34,7 @@ def run_cell(
     *,
     on_round: OnRound,
     on_bytes: OnBytes = quiet,
+    on_step: OnStep = unseen,
     remember: Remember = fresh,
 ) -> RunMetrics:
     """Returns the final metrics of a scenario; an ended cell is only read, others are resumed.
@@ -42,6 +44,7 @@ def run_cell(
         scenario: what to run.
         on_round: called with each round's record.
         on_bytes: called with the progress of a download, where the data need one.
+        on_step: called after every local step of a client.
         remember: caches expensive results, such as `Cache.remember`.
 
     Raises:
@@ -61,7 +64,12 @@ def run_cell(
             fetch_data(scenario, on_bytes)
             origin = origin_of(scenario)
             assembled = assemble(
-                scenario, run=run, ledgers=cell.ledgers, origin=origin, remember=remember
+                scenario,
+                run=run,
+                ledgers=cell.ledgers,
+                origin=origin,
+                remember=remember,
+                on_step=on_step,
             )
         with watch.stage("rounds"):
             return _Session(cell, scenario, assembled, on_round).play()

@@ -18,15 +18,17 @@ from securefl.data.entries import DEALS as DEALS
 from securefl.data.entries import DEFAULT_CLIENTS as DEFAULT_CLIENTS
 from securefl.data.entries import DataEntry as DataEntry
 from securefl.federation.values import Screen
-from securefl.learning import plan, sgd, steps
+from securefl.learning import options, plan, sgd, steps
 from securefl.learning.models import images, linear
 from securefl.learning.plan import LocalTraining
 from securefl.learning.protocol import Trainer
 from securefl.scenario.entries import (
     AttackEntry,
     ModelEntry,
+    OptimizerEntry,
     PrefilterEntry,
     RuleEntry,
+    ScheduleEntry,
     Sees,
     StepEntry,
     TrainerEntry,
@@ -159,6 +161,20 @@ TRAINERS: Mapping[str, TrainerEntry] = {
         check=_check_dp_sgd_model,
     ),
 }
+
+OPTIMIZERS: Mapping[str, OptimizerEntry] = {
+    "sgd": OptimizerEntry(options.sgd),
+    "adam": OptimizerEntry(options.adam, usual_lr=1e-3),
+    "adamw": OptimizerEntry(options.adamw, usual_lr=1e-3),
+}
+DEFAULT_OPTIMIZER = "sgd"
+
+SCHEDULES: Mapping[str, ScheduleEntry] = {
+    "constant": ScheduleEntry(options.constant),
+    "cosine": ScheduleEntry(options.cosine, provided=("rounds",)),
+    "step": ScheduleEntry(options.step),
+}
+DEFAULT_SCHEDULE = "constant"
 
 STEPS: Mapping[str, StepEntry] = {
     "fedavg": StepEntry(

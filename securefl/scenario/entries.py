@@ -12,7 +12,9 @@ from functools import cached_property
 from typing import Any, Protocol
 
 from torch import Tensor, nn
+from torch.optim import Optimizer
 
+from securefl.learning.descent import GradientDescent
 from securefl.learning.plan import DpPlan, LocalTraining
 from securefl.learning.protocol import StepResult, Trainer
 
@@ -106,6 +108,25 @@ class PrefilterEntry(_Single):
     """
 
     minimum_rows: Callable[[int], int] | None = None
+
+
+@dataclass(frozen=True)
+class OptimizerEntry(_Single):
+    """An optimizer of local steps; its hyper-parameters are keys of the table [training].
+
+    Attributes:
+        usual_lr: a learning rate to begin with, where the default of [training] does not suit it.
+    """
+
+    function: Callable[..., Optimizer | GradientDescent]
+    usual_lr: float | None = None
+
+
+@dataclass(frozen=True)
+class ScheduleEntry(_Single):
+    """A schedule of the learning rate; its hyper-parameters are keys of the table [training]."""
+
+    function: Callable[..., float]
 
 
 @dataclass(frozen=True)

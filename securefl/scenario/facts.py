@@ -48,6 +48,8 @@ class Facts(Choices):
         data_options: the keys in force that only some data sets take.
         training_records: training records of all sites; fewer where some of them judge.
         trainer: the way of local training.
+        optimizer: of its steps.
+        schedule: of their learning rate.
         channel: the kind of the channel.
         channel_options: the options in force that only some channels take.
         rows: rows that the rule gets from a whole cohort.
@@ -79,7 +81,10 @@ class Facts(Choices):
             self.clients = self.site_count
         self.cohort_size = self.clients if declared.cohort is None else declared.cohort.size
 
-        self.trainer: TrainerEntry = catalog.TRAINERS[declared.training.kind]
+        training = declared.training
+        self.trainer: TrainerEntry = catalog.TRAINERS[training.kind]
+        self.optimizer = catalog.OPTIMIZERS[training.optimizer or catalog.DEFAULT_OPTIMIZER]
+        self.schedule = catalog.SCHEDULES[training.schedule or catalog.DEFAULT_SCHEDULE]
 
         self.channel: Kind = catalog.CHANNELS[channel.kind]
         self.channel_options = _in_force(channel, self.channel.options)

@@ -32,6 +32,8 @@ _CHOICES: Mapping[str, Iterable[str]] = {
     "data.name": catalog.DATA,
     "model.name": catalog.MODELS,
     "training.kind": catalog.TRAINERS,
+    "training.optimizer": catalog.OPTIMIZERS,
+    "training.schedule": catalog.SCHEDULES,
     "privacy.unit": ("example",),
     "privacy.place": ("local",),
     "channel.kind": catalog.CHANNELS,

@@ -16,6 +16,7 @@ from securefl.scenario.checks.defense import check_defense
 from securefl.scenario.checks.learning import check_model, check_step
 from securefl.scenario.checks.names import check_names
 from securefl.scenario.checks.privacy import check_privacy
+from securefl.scenario.checks.training import check_training
 from securefl.scenario.declaration import Declaration
 from securefl.scenario.facts import Facts
 from securefl.scenario.overrides import override
@@ -45,6 +46,7 @@ class Scenario(Declaration):
         facts = self.facts
         check_data(self, facts)
         check_model(self, facts)
+        check_training(self, facts)
         check_privacy(self, facts)
         check_channel(self, facts)
         check_defense(self, facts)

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from securefl.privacy.chain import seeded_mark
 from securefl.scenario import catalog
 from securefl.scenario.scenario import Scenario
-from securefl.scenario.tables import Attack, Privacy
+from securefl.scenario.tables import Attack, Privacy, Training
 
 
 def summary(scenario: Scenario, seeded_before: Sequence[str] = ()) -> str:
@@ -29,7 +29,7 @@ def _course(scenario: Scenario) -> Iterator[str]:
     """Yields the course of a round: training, channel, rule, server's step."""
     yield (
         f"valid: {scenario.rounds} rounds of {scenario.cohort_size} of {scenario.clients} clients, "
-        f"{_data(scenario)}, {scenario.model.name}, {scenario.training.kind}"
+        f"{_data(scenario)}, {scenario.model.name}, {_training(scenario.training)}"
     )
     facts = scenario.facts
     described = facts.channel.describe(facts.terms, facts.cohort_size)
@@ -57,6 +57,24 @@ def _data(scenario: Scenario) -> str:
     if options.get("test_on") == "validation":
         words.append("judged on VALIDATION records")
     return f"{data.name} ({', '.join(words)})"
+
+
+def _training(training: Training) -> str:
+    """Returns the way of training, and how it differs from plain steps."""
+    words = []
+    if training.optimizer is not None:
+        words.append(training.optimizer)
+    if training.momentum is not None:
+        words.append(f"momentum {training.momentum:g}")
+    if training.weight_decay is not None:
+        words.append(f"weight decay {training.weight_decay:g}")
+    if training.schedule is not None:
+        words.append(f"schedule {training.schedule}")
+    if training.class_weights is not None:
+        words.append(f"class weights {', '.join(f'{w:g}' for w in training.class_weights)}")
+    if training.physical_batch is not None:
+        words.append(f"{training.physical_batch} records at once")
+    return f"{training.kind} ({', '.join(words)})" if words else training.kind
 
 
 def _weights(scenario: Scenario) -> str:
@@ -115,6 +133,8 @@ def _taken_as_given(scenario: Scenario) -> str:
             f"how {scenario.partition!r} deals one data set to the clients "
             "(without one record, others go elsewhere)"
         )
+    if scenario.training.class_weights is not None:
+        choices.append("the class weights")
     if scenario.rehearsal is not None:
         choices.append("which test records the rehearsal lends")
     line = f"taken as given by the claim: {', '.join(choices)}"

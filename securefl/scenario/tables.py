@@ -109,13 +109,36 @@ class Data(Section):
 
 
 class Training(Section):
-    """Local training: batch in records, clip the bound on a gradient's norm."""
+    """Local training: batch in records, clip the bound on a gradient's norm.
+
+    optimizer is sgd (unless it is given), adam or adamw, for dp_sgd as well: there it gets the
+    noisy gradient. Its state starts afresh each round. momentum is for sgd; weight_decay for all.
+
+    schedule changes lr from round to round: constant (unless it is given), cosine (towards 0 at the
+    end of all rounds) or step (times step_factor each time step_every rounds are over).
+
+    class_weights has a factor for each class, which scales the loss of its records; where records
+    have several labels, that of the label where a record has it. Under a claim they are declared
+    like every other constant: weights that were counted from the records would be a release.
+
+    physical_batch is how many records pass through the model at once. The step is the same up to
+    rounding: this bounds memory, also where batches are drawn at random. Batch norm, however, sees
+    one physical batch at a time.
+    """
 
     kind: str = "dp_sgd"
     batch: Count = 32
     epochs: Count = 1
     lr: Moderate = 0.5
     clip: Moderate = 1.0
+    optimizer: str | None = None
+    momentum: Annotated[float, Field(ge=0, lt=1, strict=True)] | None = None
+    weight_decay: Annotated[float, Field(ge=0, le=1, strict=True)] | None = None
+    schedule: str | None = None
+    step_every: Count | None = None
+    step_factor: Annotated[float, Field(ge=1e-6, le=1, strict=True)] | None = None
+    class_weights: tuple[Moderate, ...] | None = None
+    physical_batch: Count | None = None
 
 
 class Privacy(Section):
@@ -136,7 +159,8 @@ class Practice(Section):
     The refusal names the mistake that the value would be. sampling is poisson for dp_sgd and
     shuffled for sgd. normaliser, the divisor of a sum of gradients, is declared (a public constant)
     or batch. batches are all kept, however small or large. statistics of the records that training
-    uses (feature ranges, class weights, prior) are public. layers are the layers of the model that
+    uses (feature ranges, class weights, prior) are public: training.class_weights are declared,
+    never counted. layers are the layers of the model that
     have weights.
     """
 

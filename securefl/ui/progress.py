@@ -6,7 +6,7 @@ bar. Displays therefore know nothing about rounds, downloads and cells, and all 
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:  # the module loads torch, which a calculator of epsilons does not need
     from securefl.federation.record import RoundRecord
@@ -29,7 +29,7 @@ class Step:
         total: units of work in all; None while nobody knows.
         note: words behind a live bar.
         alarms: sentences about trouble, which are printed at once.
-        idle: nothing happened; shown only when a display has been silent for long.
+        idle: nothing ended; shown only when a display has been silent for long.
     """
 
     label: str
@@ -42,6 +42,24 @@ class Step:
     stage: int | None = None
     alarms: tuple[str, ...] = ()
     idle: bool = False
+
+
+class Place(NamedTuple):
+    """How far a round is.
+
+    Attributes:
+        round: that is played, from 0; None while it is not known.
+        client: that trains.
+        clients: of the federation.
+        step: the local steps that it has taken.
+        steps: its local steps in the round.
+    """
+
+    round: int | None
+    client: int
+    clients: int
+    step: int
+    steps: int
 
 
 def round_step(label: str, record: "RoundRecord", rounds: int) -> Step:
@@ -81,6 +99,28 @@ def _quality(record: "RoundRecord") -> str:
     if record.rmse is not None:
         return f", RMSE {record.rmse:.4g}"
     return "" if record.accuracy is None else f", accuracy {record.accuracy:.3f}"
+
+
+def local_step(label: str, place: "Place", rounds: int) -> Step:
+    """A client is within a round that takes long; clients of people start at 1, ids at 0.
+
+    Plain and JSON output show it after a long silence only.
+    """
+    done = place.round or 0
+    within = (
+        f"client {place.client + 1} of {place.clients}, local step {place.step} of {place.steps}"
+    )
+    after = "" if place.round is None else f"{done}/{rounds} rounds, "
+    return Step(
+        label,
+        "step",
+        {"label": label, **place._asdict()},
+        text=f"{label}: {after}{within}",
+        done=done,
+        total=rounds,
+        note=f"{after}{within}",
+        idle=True,
+    )
 
 
 def run_step(label: str, run: str, done: int, total: int) -> Step:

@@ -1,5 +1,7 @@
 """What `securefl run` does: run a scenario, show its row, and name mistakes in its record."""
 
+import math
+import time
 from pathlib import Path
 
 from securefl.audit.lint import examine
@@ -8,10 +10,11 @@ from securefl.runs import api
 from securefl.runs.metrics import RunMetrics
 from securefl.runs.names import cell_hash
 from securefl.runs.table import Row
-from securefl.scenario.scenario import load_scenario
+from securefl.scenario.scenario import Scenario, load_scenario
 from securefl.ui.display import Display
-from securefl.ui.progress import download_step, round_step
+from securefl.ui.progress import Place, download_step, local_step, round_step
 
+SECONDS_BETWEEN_BEATS = 0.3
 CHARACTERS_OF_A_HASH = 8  # enough to tell the scenarios of one folder apart
 
 
@@ -35,7 +38,10 @@ def run_scenario(
     if folder is None:
         folder = Path("runs") / f"{name}-{cell_hash(scenario.resolved())[:CHARACTERS_OF_A_HASH]}"
 
+    heartbeat = _Heartbeat(name, scenario, display)
+
     def show_round(record: RoundRecord) -> None:
+        heartbeat.round = record.round + 1
         display.progress(round_step(name, record, scenario.rounds))
 
     def show_download(file: str, done: int, total: int | None) -> None:
@@ -44,7 +50,14 @@ def run_scenario(
     display.start(name, unit="rounds", total=scenario.rounds)
     try:
         text = _text_with(path, overrides)
-        metrics = api.run(scenario, folder, text=text, on_round=show_round, on_bytes=show_download)
+        metrics = api.run(
+            scenario,
+            folder,
+            text=text,
+            on_round=show_round,
+            on_bytes=show_download,
+            on_step=heartbeat.beat,
+        )
     finally:
         display.finished()
     display.table(f"{name}, {metrics['rounds']} rounds", [Row(name, [metrics])])
@@ -55,6 +68,26 @@ def run_scenario(
     for line in _troubles(metrics):
         display.line(line)
     _show_mistakes(folder, display)
+
+
+class _Heartbeat:
+    """Shows how far a round is, a few times a second at most."""
+
+    def __init__(self, label: str, scenario: Scenario, display: Display) -> None:
+        self.round: int | None = None  # that is played; a resumed run knows it after its first one
+        self._label = label
+        self._scenario = scenario
+        self._display = display
+        self._shown_at = -math.inf
+
+    def beat(self, client: int, step: int, steps: int) -> None:
+        """Shows that a client has taken so many of its local steps."""
+        now = time.monotonic()
+        if now - self._shown_at < SECONDS_BETWEEN_BEATS:
+            return
+        self._shown_at = now
+        place = Place(self.round, client, self._scenario.clients, step, steps)
+        self._display.progress(local_step(self._label, place, self._scenario.rounds))
 
 
 def _text_with(path: Path, overrides: tuple[str, ...]) -> str:

@@ -8,7 +8,7 @@ from pydantic import ValidationError
 from securefl.errors import ScenarioError
 from securefl.scenario.declaration import Declaration
 from securefl.scenario.scenario import Scenario, load_scenario, parse_scenario
-from tests.scenario.texts import AS_BUILT, DIGITS, HEART, NOT_DEALT, SGD, refusal
+from tests.scenario.texts import AS_BUILT, DIGITS, HEART, NOT_DEALT, PLAIN_STEPS, SGD, refusal
 
 NOT_MASKED = dict.fromkeys(
     ("ring", "clip", "rounding", "corrupt", "max_weight", "secrets", "reveal_counts")
@@ -57,7 +57,14 @@ def test_an_empty_scenario_is_valid_and_its_defaults_are_the_safe_ones() -> None
             **NOT_DEALT,
         },
         "model": {"name": "logistic", **AS_BUILT},
-        "training": {"kind": "dp_sgd", "batch": 32, "epochs": 1, "lr": 0.5, "clip": 1.0},
+        "training": {
+            "kind": "dp_sgd",
+            "batch": 32,
+            "epochs": 1,
+            "lr": 0.5,
+            "clip": 1.0,
+            **PLAIN_STEPS,
+        },
         "privacy": {
             "unit": "example",
             "place": "local",

@@ -49,6 +49,19 @@ NOT_DEALT = dict.fromkeys(
 )
 # Keys of the table [model] that are off unless a scenario sets them.
 AS_BUILT = dict.fromkeys(("batch_norm", "train", "weights", "public_weights", "weights_sha256"))
+# Keys of the table [training] that are off unless a scenario sets them.
+PLAIN_STEPS = dict.fromkeys(
+    (
+        "optimizer",
+        "momentum",
+        "weight_decay",
+        "schedule",
+        "step_every",
+        "step_factor",
+        "class_weights",
+        "physical_batch",
+    )
+)
 
 
 def digits(keys: str = "") -> str:

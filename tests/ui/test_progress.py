@@ -11,7 +11,7 @@ from securefl.runs.pool import Finished, Job, Progressed, Started, Ticked
 from securefl.studies.costs import Costs
 from securefl.studies.grid import Tally
 from securefl.ui.grids import cell_step, counts, duration
-from securefl.ui.progress import download_step, round_step, run_step
+from securefl.ui.progress import Place, download_step, local_step, round_step, run_step
 
 JOB = Job(Cell(Path("cells/abc")), {})
 RECORD = RoundRecord(
@@ -164,3 +164,17 @@ def test_counts_in_words() -> None:
     assert counts(Tally(done=2, left=1)) == "2 done, 0 running, 0 failed, 1 left"
     words = counts(Tally(done=2, out_of_budget=1, failed=3, running={"abc": 4}, seconds_left=61.0))
     assert words == "2 done, 1 out of budget, 1 running, 3 failed, 0 left, about 1 min to go"
+
+
+def test_a_long_round_says_which_client_is_where() -> None:
+    step = local_step("heart", Place(round=4, client=1, clients=4, step=17, steps=63), 20)
+    assert step.text == "heart: 4/20 rounds, client 2 of 4, local step 17 of 63"
+    assert step.note == "4/20 rounds, client 2 of 4, local step 17 of 63"
+    assert (step.event, step.done, step.total, step.idle) == ("step", 4, 20, True)
+    assert step.facts["step"] == 17
+
+
+def test_the_first_round_of_a_resumed_run_is_not_guessed() -> None:
+    step = local_step("heart", Place(round=None, client=0, clients=4, step=1, steps=63), 20)
+    assert step.text == "heart: client 1 of 4, local step 1 of 63"
+    assert step.done == 0

@@ -25,6 +25,8 @@ def labels(look: Look, update: Update, counts: Mapping[int, float]) -> Exposure:
         counts: client -> how much its update counts in the sum.
     """
     name = "labels"
+    if look.why_not_plain:
+        return Exposure(name, look.why_not_plain)
     classes = look.task.classes
     estimate = counted(look, update, counts)
     if estimate is None:
@@ -82,8 +84,7 @@ def counted(look: Look, update: Update, counts: Mapping[int, float]) -> Tensor |
     own_gradients = _gradients_of_own(look, update, counts, records)  # (records, p)
     # An update of SGD is its learning rate times the sum of its steps' gradients, downhill.
     steps = sum(count * look.steps(client) for client, count in counts.items())
-    lr = look.inquiry.scenario.training.lr
-    mean_gradient = update.moved.double() / (-lr * steps)
+    mean_gradient = update.moved.double() / (-look.lr(update.round) * steps)
     coordinates = own_gradients.shape[1]
     return attacks.label_counts(
         mean_gradient[-coordinates:],  # the last layer comes last

@@ -76,6 +76,17 @@ class Look:
         """Returns the records that these clients trained on."""
         return concatenate([self.data.sites[client].train for client in clients])
 
+    @property
+    def why_not_plain(self) -> str:
+        """Why an attack that takes updates for sums of gradients is not tried; "" where it is."""
+        if self.local.options.plain:
+            return ""
+        return "not tried: it is made for plain SGD on the task's own loss"
+
+    def lr(self, round: int) -> float:
+        """Returns the learning rate of a round."""
+        return self.local.lr * self.local.options.schedule(round)
+
     def steps(self, client: int) -> int:
         """Returns the number of local steps that a client takes in a round."""
         training, plan = self.inquiry.scenario.training, self.local.plans.get(client)

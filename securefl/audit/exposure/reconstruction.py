@@ -71,7 +71,7 @@ def _inverted(look: Look, update: Update) -> Exposure:
         why = "not tried: what is seen is no sum of updates by weights that are known"
         return Exposure(INVERTING, why)
     steps = max(map(look.steps, update.counts))
-    why_not = _why_not_inverted(look, update.counts, steps)
+    why_not = look.why_not_plain or _why_not_inverted(look, update.counts, steps)
     if why_not:
         return Exposure(INVERTING, why_not)
     estimate = counted(look, update, update.counts)
@@ -91,7 +91,7 @@ def _inverted(look: Look, update: Update) -> Exposure:
         bounds=(-1.0, 1.0),
         generator=look.inquiry.stream("inversion").torch_generator(),
         iterations=ITERATIONS,
-        local=attacks.LocalSteps(training.lr, batch, training.epochs),
+        local=attacks.LocalSteps(look.lr(update.round), batch, training.epochs),
     )
     exposure = _scored(look, update, INVERTING, inverted.records.flatten(1))
     return replace(exposure, why=f"{exposure.why}; {ITERATIONS} iterations, more may find more")

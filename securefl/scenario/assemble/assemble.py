@@ -13,6 +13,7 @@ from securefl.federation.client import Client
 from securefl.federation.unreliable import UnreliableClient
 from securefl.federation.values import Federation, Participant, State
 from securefl.learning.evaluate import evaluate, predict
+from securefl.learning.plan import OnStep, unseen
 from securefl.learning.protocol import Metrics
 from securefl.privacy.ledger import Ledger
 from securefl.privacy.remember import Remember, fresh
@@ -75,9 +76,13 @@ def assemble(
     ledgers: Path,
     origin: Origin | None = None,
     remember: Remember = fresh,
+    on_step: OnStep = unseen,
 ) -> Assembled:
     """Makes a scenario's parts, as `parts` does, and joins them."""
-    return join(parts(scenario, run=run, ledgers=ledgers, origin=origin, remember=remember))
+    made = parts(
+        scenario, run=run, ledgers=ledgers, origin=origin, remember=remember, on_step=on_step
+    )
+    return join(made)
 
 
 def join(parts: Parts) -> Assembled:

@@ -20,7 +20,7 @@ from securefl.channels.protocol import Plan
 from securefl.data.task import FederatedData
 from securefl.federation.adversary import Adversary
 from securefl.federation.values import Rule, Weigh
-from securefl.learning.plan import LocalTraining
+from securefl.learning.plan import LocalTraining, OnStep, unseen
 from securefl.learning.protocol import ServerStep, Trainer
 from securefl.learning.steps import beside_statistics
 from securefl.privacy.ledger import Ledger
@@ -97,6 +97,7 @@ def parts(
     ledgers: Path,
     origin: Origin | None = None,
     remember: Remember = fresh,
+    on_step: OnStep = unseen,
 ) -> Parts:
     """Makes the parts of a scenario's federation.
 
@@ -106,6 +107,7 @@ def parts(
         ledgers: folder of the clients' ledgers; files that exist are read and continued.
         origin: the run that `init_from` names, as `runs/origin.py` reads it.
         remember: caches calibrated noise.
+        on_step: called after every local step of a client.
 
     Raises:
         DataError: a data file is damaged.
@@ -125,7 +127,7 @@ def parts(
     books = open_ledgers(scenario, ledgers, origin)
     for book in books.values():
         book.begin()
-    local = local_training(scenario, data, model, books, remember)
+    local = local_training(scenario, data, model, books, remember, on_step)
     facts = scenario.facts
     rule = rule_of(facts)
     weigh = weights_of(facts)

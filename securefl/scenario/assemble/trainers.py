@@ -1,9 +1,11 @@
 """The model of a scenario, its random streams, and its clients' trainers."""
 
+import inspect
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from torch import Tensor, nn
 
@@ -11,7 +13,8 @@ from securefl.channels.protocol import SET_UP
 from securefl.data.task import FederatedData, Task
 from securefl.errors import ScenarioError
 from securefl.learning.adapt import adapted
-from securefl.learning.plan import DpPlan, LocalTraining
+from securefl.learning.options import StepOptions
+from securefl.learning.plan import DpPlan, LocalTraining, OnStep, unseen
 from securefl.learning.protocol import Trainer
 from securefl.learning.weights import read_weights
 from securefl.privacy.accounting.calibration import calibrate_noise
@@ -66,6 +69,7 @@ def local_training(
     model: nn.Module,
     ledgers: Mapping[int, Ledger],
     remember: Remember = fresh,
+    on_step: OnStep = unseen,
 ) -> LocalTraining:
     """Returns everything that the clients' trainers are made from.
 
@@ -75,6 +79,7 @@ def local_training(
         model: the trainers' workspace.
         ledgers: client -> its ledger, which says what its noise has to make up for.
         remember: caches calibrated noise.
+        on_step: called after every step of a client.
 
     Raises:
         ScenarioError: no noise meets the claim.
@@ -104,7 +109,32 @@ def local_training(
         stream_for=stream_for(scenario),
         plans=plans,
         bends=bends,
+        options=step_options(scenario),
+        on_step=on_step,
     )
+
+
+def step_options(scenario: Scenario) -> StepOptions:
+    """Returns how the scenario's clients take their steps."""
+    training, facts = scenario.training, scenario.facts
+    given = {**training.model_dump(exclude_none=True), "rounds": scenario.rounds}
+    return StepOptions(
+        optimizer=_with_keys(facts.optimizer.function, given),
+        schedule=_with_keys(facts.schedule.function, given),
+        class_weights=training.class_weights,
+        physical_batch=training.physical_batch,
+    )
+
+
+def _with_keys(function: Callable[..., Any], given: Mapping[str, Any]) -> Callable[..., Any]:
+    """Returns a function with its keyword-only parameters set, where they differ from defaults."""
+    keys = {
+        name: given[name]
+        for name, parameter in inspect.signature(function).parameters.items()
+        if parameter.kind is inspect.Parameter.KEYWORD_ONLY
+        and given.get(name, parameter.default) != parameter.default
+    }
+    return partial(function, **keys) if keys else function
 
 
 def make_trainers(scenario: Scenario, local: LocalTraining) -> dict[int, Trainer]:

@@ -34,6 +34,10 @@ def _names(declared: Declaration) -> Iterator[tuple[str, str, Collection[str]]]:
         yield "data.partition", declared.data.partition, ways
     yield "model.name", declared.model.name, catalog.MODELS
     yield "training.kind", declared.training.kind, catalog.TRAINERS
+    if declared.training.optimizer is not None:
+        yield "training.optimizer", declared.training.optimizer, catalog.OPTIMIZERS
+    if declared.training.schedule is not None:
+        yield "training.schedule", declared.training.schedule, catalog.SCHEDULES
     if declared.privacy is not None:
         yield "privacy.unit", declared.privacy.unit, _UNITS
         yield "privacy.place", declared.privacy.place, _PLACES

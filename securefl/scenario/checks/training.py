@@ -1,0 +1,86 @@
+"""Whether the keys of [training] have an effect together."""
+
+import inspect
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from securefl.errors import ScenarioError
+from securefl.scenario import catalog
+from securefl.scenario.declaration import Declaration
+from securefl.scenario.entries import Entry
+from securefl.scenario.facts import Facts
+from securefl.scenario.tables import Training
+
+
+def check_training(declared: Declaration, facts: Facts) -> None:
+    """Checks that every key of [training] has an effect, and that none is missing.
+
+    Raises:
+        ScenarioError: one sentence that says what to change.
+    """
+    training = declared.training
+    given = training.model_dump(exclude_none=True)
+    optimizer = training.optimizer or catalog.DEFAULT_OPTIMIZER
+    _check_keys("optimizer", optimizer, facts.optimizer, catalog.OPTIMIZERS, given)
+    schedule = training.schedule or catalog.DEFAULT_SCHEDULE
+    _check_keys("schedule", schedule, facts.schedule, catalog.SCHEDULES, given)
+    usual_lr = facts.optimizer.usual_lr
+    if usual_lr is not None and "lr" not in training.model_fields_set:
+        raise ScenarioError(
+            f"training.optimizer = {optimizer!r} needs training.lr: the default {training.lr:g} is "
+            f"for {catalog.DEFAULT_OPTIMIZER}; {usual_lr:g} is a usual choice"
+        )
+    if training.step_every is not None and training.step_every >= declared.rounds:
+        raise ScenarioError(
+            f"training.step_every = {training.step_every} has no effect in {declared.rounds} "
+            "rounds; lower it"
+        )
+    _check_class_weights(training, facts)
+    _check_physical_batch(training, facts)
+
+
+def _check_keys(
+    key: str, name: str, entry: Entry, entries: Mapping[str, Entry], given: Mapping[str, Any]
+) -> None:
+    """Checks the keys that some entries take: none too many for this one, and none missing."""
+    for other in _keys_of(entries):
+        if other in given and other not in entry.parameters:
+            raise ScenarioError(
+                f"training.{other} has no effect with training.{key} = {name!r}; remove it"
+            )
+    for needed, parameter in entry.parameters.items():
+        if parameter.default is inspect.Parameter.empty and needed not in given:
+            raise ScenarioError(f"training.{key} = {name!r} needs training.{needed}")
+
+
+def _keys_of(entries: Mapping[str, Entry]) -> Iterator[str]:
+    """Yields every key that some entry takes."""
+    for entry in entries.values():
+        yield from entry.parameters
+
+
+def _check_class_weights(training: Training, facts: Facts) -> None:
+    """Checks that there is a weight for every class."""
+    weights, classes = training.class_weights, facts.task.classes
+    if weights is None:
+        return
+    if facts.task.regression:
+        raise ScenarioError(
+            "training.class_weights has no effect on real targets, which have no classes; remove it"
+        )
+    if len(weights) != classes:
+        raise ScenarioError(
+            f"training.class_weights has one entry a class: {classes} classes, "
+            f"got {len(weights)} entries"
+        )
+
+
+def _check_physical_batch(training: Training, facts: Facts) -> None:
+    """Checks that no whole batch fits into a physical one."""
+    physical = training.physical_batch
+    # Batches that are drawn by coins may be larger than the expected one, and need the bound.
+    if physical is not None and physical >= training.batch and not facts.trainer.private:
+        raise ScenarioError(
+            f"training.physical_batch = {physical} has no effect with training.batch = "
+            f"{training.batch}; lower or remove it"
+        )
