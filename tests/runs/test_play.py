@@ -15,14 +15,12 @@ from securefl.federation.record import RoundRecord
 from securefl.files import read_lines
 from securefl.privacy.events import ReleaseId
 from securefl.privacy.ledger import Ledger
-from securefl.privacy.remember import Remember
 from securefl.runs import play
 from securefl.runs.cell import Cell, CellState, Status
 from securefl.runs.checkpoint import load_checkpoint
 from securefl.runs.metrics import RunMetrics
 from securefl.runs.play import INTERRUPTED, run_cell
 from securefl.scenario.assemble.assemble import Assembled, assemble
-from securefl.scenario.assemble.ledgers import Origin
 from securefl.scenario.scenario import Scenario, parse_scenario
 from tests.values import present
 
@@ -59,10 +57,8 @@ def kill_in_round(monkeypatch: pytest.MonkeyPatch, round: int) -> None:
     """The process dies when the third client of that round has trained and paid."""
     real = assemble
 
-    def patched(
-        scenario: Scenario, *, run: str, ledgers: Path, origin: Origin | None, remember: Remember
-    ) -> Assembled:
-        assembled = real(scenario, run=run, ledgers=ledgers, origin=origin, remember=remember)
+    def patched(scenario: Scenario, *, ledgers: Path, **given: Any) -> Assembled:
+        assembled = real(scenario, ledgers=ledgers, **given)
         victim = assembled.federation.clients[2]
         train = victim.train
 
@@ -308,9 +304,7 @@ def test_a_ledger_that_was_cut_is_noticed(
 def test_a_programming_error_leaves_its_traceback(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def broken(
-        scenario: Scenario, *, run: str, ledgers: Path, origin: Origin | None, remember: Remember
-    ) -> Assembled:
+    def broken(scenario: Scenario, **given: Any) -> Assembled:
         raise ZeroDivisionError("a bug")
 
     monkeypatch.setattr(play, "assemble", broken)
