@@ -83,11 +83,11 @@ def _numbers(column: Any) -> NDArray[np.float64]:
 def _numbers_of_texts(column: Any) -> NDArray[np.float64]:
     """Returns the same for texts of which some are no numbers: each different one is looked at."""
     codes, texts = _levels(column)
-    values = [_number(text) for text in texts]
+    values = [number_of(text) for text in texts]
     return np.array([*values, np.nan])[codes]  # the last is for -1
 
 
-def _number(text: str | None) -> float:
+def number_of(text: str | None) -> float:
     """Returns the number that a text spells; infinity where it spells none."""
     # Python reads 1_000 as a number, and pyarrow does not.
     if text is None or "_" in text:

@@ -191,7 +191,7 @@ def encoded_blocks(path: Path, schema: Schema, *, skipped: set[int] | None) -> I
             refused.
     """
     file = open_table(path)
-    _check_columns(path, file.columns, schema.names)
+    check_columns(path, file.columns, schema.names)
     numbers = schema.numeric_names
     levels = [name for name in schema.names if name not in numbers]
     for block in file.blocks(numbers=numbers, levels=levels, skipped=skipped):
@@ -211,8 +211,8 @@ def _check_flaws(path: Path, file: TableFile, first: int, encoded: Encoded) -> N
     raise DataError(f"{path}, {place}: column {flaw.column!r} {flaw.what}")
 
 
-def _check_columns(path: Path, columns: Sequence[str], needed: Sequence[str]) -> None:
-    """Refuses a file without exactly one column of each name. Raises DataError."""
+def check_columns(path: Path, columns: Sequence[str], needed: Sequence[str]) -> None:
+    """Raises DataError for a file that has not exactly one column of each name."""
     counts = Counter(columns)
     for name in needed:
         if counts[name] > 1:

@@ -9,7 +9,7 @@ A block is a few thousand records, so that memory does not grow with the file.
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 from securefl.data.own.arrow import Block, block_of, pyarrow
 from securefl.data.own.csv_lines import first_line, header
@@ -24,10 +24,18 @@ PARQUET_BUFFER_BYTES = 2**18
 PARQUET_MAGIC = b"PAR1"
 
 
+# What a column can be read as: numbers also as levels, lists and the like as neither.
+Content = Literal["numbers", "levels", "neither"]
+
+
 class TableFile(Protocol):
     """A file that holds a table."""
 
     columns: Sequence[str]
+
+    def holds(self, column: str) -> Content:
+        """Returns what the type of a column may hold."""
+        ...
 
     def blocks(
         self, *, numbers: Sequence[str], levels: Sequence[str], skipped: set[int] | None
@@ -96,6 +104,10 @@ class CsvTable:
         if not names:
             raise DataError(f"{path} is empty: it has no line with the names of columns")
         self.columns: Sequence[str] = names
+
+    def holds(self, column: str) -> Content:
+        """Returns "numbers", as any text may be one."""
+        return "numbers"
 
     def blocks(
         self, *, numbers: Sequence[str], levels: Sequence[str], skipped: set[int] | None
@@ -209,19 +221,25 @@ class ParquetTable:
         except (arrow.ArrowException, OSError):
             raise DataError(f"{self._path} is damaged: its records cannot be read") from None
 
-    def _check_types(self, numbers: Sequence[str], levels: Sequence[str]) -> None:
-        """Refuses columns whose type can hold no such values. Raises DataError."""
+    def holds(self, column: str) -> Content:
+        """Returns what the type of a column may hold."""
         types = pyarrow().types
+        kind = self._schema.field(column).type
+        if types.is_dictionary(kind):
+            kind = kind.value_type
+        if types.is_nested(kind):
+            return "neither"
+        is_text = types.is_string(kind) or types.is_large_string(kind) or types.is_null(kind)
+        is_number = types.is_primitive(kind) and not types.is_temporal(kind)
+        return "numbers" if is_text or is_number or types.is_decimal(kind) else "levels"
+
+    def _check_types(self, numbers: Sequence[str], levels: Sequence[str]) -> None:
+        """Raises DataError where the type of a column can hold no such values."""
         for name in [*numbers, *levels]:
-            kind = self._schema.field(name).type
-            if types.is_dictionary(kind):
-                kind = kind.value_type
-            is_text = types.is_string(kind) or types.is_large_string(kind) or types.is_null(kind)
-            is_number = types.is_primitive(kind) and not types.is_temporal(kind)
-            if is_text or is_number or types.is_decimal(kind):
-                continue
-            if types.is_nested(kind) or name in numbers:
+            content = self.holds(name)
+            if content == "neither" or (content == "levels" and name in numbers):
                 wanted = "numbers" if name in numbers else "single values"
+                kind = self._schema.field(name).type
                 raise DataError(f"{self._path}: column {name!r} holds {kind}, not {wanted}")
 
     def place(self, row: int) -> str:

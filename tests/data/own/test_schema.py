@@ -6,8 +6,10 @@ from pathlib import Path
 import pytest
 
 from securefl.data.own.schema import Constant, load_schema
+from securefl.data.own.spelling import MISSING_WORDS
 from securefl.data.task import Task
 from securefl.errors import ScenarioError
+from tests.paths import ROOT
 from tests.values import present
 
 LABEL = "label = { column = 'ill', classes = [[0], [1]] }\n"
@@ -159,6 +161,16 @@ def test_two_mistakes_are_two_lines_with_the_file(tmp_path: Path) -> None:
     lines = str(refusal.value).splitlines()
     assert len(lines) == 2
     assert all(line.startswith(f"{path}: columns.") for line in lines)
+
+
+def test_the_schema_on_the_page_is_one(tmp_path: Path) -> None:
+    page = (ROOT / "docs" / "own-data.md").read_text(encoding="utf-8")
+    blocks = re.findall(r"^```toml\n(label = .*?)^```$", page, re.DOTALL | re.MULTILINE)
+    (schema,) = [load_schema(written(tmp_path, block)) for block in blocks]
+    # A number, a binary feature, three levels, others and the indicator.
+    assert schema.task == Task(features=7, classes=2)
+    for word in MISSING_WORDS[1:]:
+        assert f"`{word}`" in page or word.lower() in ("nan", "null")
 
 
 def test_a_schema_that_cannot_be_read_is_refused(tmp_path: Path) -> None:
