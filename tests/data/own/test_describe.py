@@ -17,6 +17,7 @@ from securefl.data.own.table import TableSource
 from securefl.data.own.tally import tally
 from securefl.errors import DataError
 from tests.data.own.tables import NOTHING, parquet
+from tests.values import present
 
 
 def written(folder: Path, header: str, *rows: str) -> Path:
@@ -48,8 +49,8 @@ def test_every_part_of_a_table_is_drafted(tmp_path: Path) -> None:
     assert schema.group == "patient"
     assert schema.split == "split"
     assert schema.splits == ("train", "test")
-    assert schema.label.column == "ill"
-    assert schema.label.classes == {"0": ("0",), "1": ("1",)}
+    assert present(schema.label).column == "ill"
+    assert present(schema.label).classes == {"0": ("0",), "1": ("1",)}
     assert schema.columns == (
         Column(name="age", range=(20, 59)),
         Column(name="sex", binary=True),
@@ -115,8 +116,8 @@ def test_levels_in_later_blocks_count(tmp_path: Path, monkeypatch: pytest.Monkey
 
 def test_a_label_is_known_by_its_name_or_is_the_last_column_of_few_values(tmp_path: Path) -> None:
     rows = [f"{n % 2},{n % 3},{n % 2}" for n in range(6)]
-    assert drafted(written(tmp_path, "a,Diagnosis,c", *rows)).label.column == "Diagnosis"
-    assert drafted(written(tmp_path, "a,b,c", *rows)).label.column == "c"
+    assert present(drafted(written(tmp_path, "a,Diagnosis,c", *rows)).label).column == "Diagnosis"
+    assert present(drafted(written(tmp_path, "a,b,c", *rows)).label).column == "c"
     assert 'could also be "b", "a".' in describe(written(tmp_path, "a,b,c", *rows))
 
 
