@@ -37,7 +37,7 @@ def digest_of(key: bytes, parts: Iterable[tuple[str, Iterable[bytes]]]) -> str:
     whole = hashlib.blake2b(key=key, digest_size=DIGEST_BYTES, person=b"securefl records")
     for name, pieces in parts:
         # Both have a fixed length.
-        for content in ([name.encode("utf-8", "surrogateescape")], pieces):
+        for content in ([name.encode("utf-8", "surrogatepass")], pieces):
             digest = hashlib.blake2b(key=key, person=b"securefl part")
             for piece in content:
                 digest.update(piece)

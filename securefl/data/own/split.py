@@ -131,7 +131,7 @@ def _numbers(split: Split, sites: tuple[str, ...], split_seed: int) -> NDArray[n
     numbers = np.zeros((len(split.examples), NUMBERS_PER_RECORD), dtype=np.uint64)
     for index, name in enumerate(sites):
         # Copies are counted within a site. By name: another site that goes moves no record here.
-        key = hashlib.sha256(name.encode()).hexdigest()
+        key = hashlib.sha256(name.encode("utf-8", "surrogatepass")).hexdigest()
         stream = seeded_keystream(split_seed, f"own split of {key}")
         members = split.sites == index
         numbers[members.numpy()] = record_numbers(selected(split, members).examples, stream)

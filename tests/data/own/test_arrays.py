@@ -1,5 +1,6 @@
 """Somebody's .npz file: what is read, what is refused, and what a claim drops in silence."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ from numpy.typing import NDArray
 
 from securefl.data import npz
 from securefl.data.own.arrays import Arrays
+from securefl.data.own.split import federated
 from securefl.data.task import Task
 from securefl.errors import DataError, ScenarioError
 from tests.data.own.files import ArrayDict, plain, saved
@@ -303,6 +305,25 @@ def test_dropped_records_take_their_sites_and_groups_along(tmp_path: Path) -> No
     assert train.sites is not None
     assert train.sites.tolist() == [0, 0, 1, 1]
     assert train.groups == (b"p", b"s", b"t", b"")
+
+
+def test_names_that_are_no_valid_unicode_are_names_too(tmp_path: Path) -> None:
+    names = np.array(["\ud800", "a", "\udc80"] * 2)
+    records = opened(tmp_path, plain(train_sites=names, train_groups=names)).read(claim=False)
+    assert records.sites == ("a", "\ud800", "\udc80")
+    assert records.train.groups is not None
+    assert len(set(records.train.groups)) == 3
+    for grouped in (records, replace(records, train=records.train._replace(groups=None))):
+        data = federated(
+            grouped,
+            partition="natural",
+            split_seed=0,
+            test_share=0.5,
+            test_on=None,
+            fold=None,
+            claim=True,
+        )
+        assert len(data.sites) == 3
 
 
 def test_a_claim_needs_declared_constants(tmp_path: Path) -> None:

@@ -39,9 +39,11 @@ def test_no_byte_moves_between_names_and_contents() -> None:
         digest(("a", []), ("b", [b"cd"])),
         digest(("b", [b"cd"]), ("a", [])),
         digest(("ab", [b"cd"]), key=bytes(32)),
+        digest(("\ud800", [b"cd"])),
+        digest(("\udc80", [b"cd"])),
         digest(),
     }
-    assert len(digests) == 9
+    assert len(digests) == 11
 
 
 def test_a_key_is_made_once_and_only_its_owner_reads_it(tmp_path: Path) -> None:

@@ -209,6 +209,26 @@ def test_an_image_at_the_wrong_depth_a_link_and_a_folder_of_patients_are_refused
     refused(tmp_path / "bern/ill/patient-1", "patient-1 is a folder; images lie directly in")
 
 
+def test_under_a_claim_a_link_with_a_declared_name_is_not_followed(tmp_path: Path) -> None:
+    scans(tmp_path / "real")
+    scans(tmp_path / "linked")
+    (tmp_path / "linked/chur").rename(tmp_path / "linked/zug")
+    for name, target in (("chur", "chur"), ("bern/nothing", "chur/well")):
+        link = tmp_path / "linked" / name
+        link.symlink_to(tmp_path / "real" / target, target_is_directory=True)
+    source = opened(tmp_path / "linked", sites=["bern", "chur"], classes=["nothing", "well"])
+    train = source.read(claim=True).train
+    assert train.examples.labels.tolist() == [1, 1]
+    assert train.sites is not None
+    assert train.sites.tolist() == [0, 0]
+
+
+def test_under_a_claim_an_empty_folder_has_no_records(tmp_path: Path) -> None:
+    records = opened(tmp_path, **DECLARED).read(claim=True)
+    assert records.train.examples.features.shape == (0, 1, 4, 4)
+    assert records.test is None
+
+
 def test_a_site_or_class_that_is_not_declared_is_refused_or_dropped(tmp_path: Path) -> None:
     scans(tmp_path)
     picture(tmp_path / "davos/ill/1.png")

@@ -314,6 +314,21 @@ def test_a_bad_record_of_a_dataset_is_named_and_dropped_by_itself_under_a_claim(
     assert train.examples.features.tolist() == [[1, 2]] * 4
 
 
+def test_the_first_of_several_bad_records_is_named() -> None:
+    items = [GOOD, (torch.zeros(3), 1), GOOD, ValueError("late"), GOOD]
+    with pytest.raises(DataError, match=r"record 1 has features \(3,\)"):
+        read([Listed(items)])
+    with pytest.raises(DataError, match="record 1 raised ValueError: late"):
+        read([Listed(items[::-1])])
+
+
+def test_of_as_many_records_of_two_shapes_the_order_decides_nothing() -> None:
+    items = [GOOD, (torch.zeros(3), 1)]
+    declared: dict[str, Any] = {"sites": ["a"], "num_classes": 2, "claim": True}
+    for order in (items, items[::-1]):
+        assert read([Listed(order)], **declared).train.examples.features.shape == (1, 3)
+
+
 def test_under_a_claim_a_site_that_is_not_declared_is_dropped() -> None:
     value = {"a": (X, Y), "c": (X, Y)}
     records = read(value, claim=True, sites=["b", "a"], num_classes=2)
