@@ -1,26 +1,34 @@
 """Regressions end to end: metrics and records of runs, and refusals of what needs classes."""
 
-import json
+import re
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from torch import Tensor
 
 from securefl.audit.inquiry import Inquiry
 from securefl.data.task import Task
 from securefl.errors import ScenarioError
+from securefl.files import read_lines, write_lines
 from securefl.runs.api import run
+from securefl.runs.cell import Cell, CellState
 from securefl.runs.folder import RunFolder
 from securefl.runs.metrics import METRICS_OF_CLASSES, METRICS_OF_TARGETS, RunMetrics, has_targets
+from securefl.runs.play import run_cell
 from securefl.runs.results import results
 from securefl.scenario import catalog
 from securefl.scenario.assemble.data import load_data
+from securefl.scenario.entries import AttackEntry
+from securefl.scenario.making.adversary import poisoned
 from securefl.scenario.scenario import Scenario, parse_scenario
 from securefl.ui.compare import METRICS, compare
+from securefl.ui.listing import listing
 from securefl.ui.report import write_report
 from securefl.ui.styles import Style
 from tests.data import targets
+from tests.runs.test_play import nothing, run_until_killed
 
 TEXT = f"""
 rounds = 2
@@ -48,8 +56,7 @@ def scenario(*overrides: str) -> Scenario:
 
 def round_lines(folder: Path) -> list[dict[str, Any]]:
     ((_, _, cell),) = RunFolder.open(folder).cells()
-    lines = (cell.folder / "rounds.jsonl").read_text().splitlines()
-    return [json.loads(line) for line in lines]
+    return read_lines(cell.folder / "rounds.jsonl")
 
 
 def best_constant() -> float:
@@ -97,10 +104,28 @@ def test_a_masked_regression_is_the_plain_one(tmp_path: Path) -> None:
     assert masked["rmse"] == pytest.approx(plain["rmse"], rel=1e-4)
 
 
-def test_a_regression_resumes_where_it_was_cut(tmp_path: Path) -> None:
-    whole = run(scenario(), tmp_path / "whole")
-    again = run(scenario(), tmp_path / "whole")
-    assert {**again, "seconds": 0} == {**whole, "seconds": 0}
+def test_a_crash_after_the_checkpoint_loses_no_error(tmp_path: Path) -> None:
+    whole = run(scenario(), tmp_path / "run")
+    ((_, _, cell),) = RunFolder.open(tmp_path / "run").cells()
+    path = cell.folder / "rounds.jsonl"
+    lines = read_lines(path)
+    write_lines(path, lines[:1])
+    cell.finish(CellState.FAILED, reason="made up")
+    again = run(scenario(), tmp_path / "run")
+    assert read_lines(path) == lines
+    assert again["rmse"] == whole["rmse"]
+
+
+def test_a_killed_round_of_a_regression_is_recorded_with_its_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cell = Cell(tmp_path / "cell")
+    killed = parse_scenario(DP, overrides=("privacy.noise=system",))
+    run_until_killed(monkeypatch, cell, killed, round=1)
+    run_cell(cell, killed, on_round=nothing)
+    first, second = cell.rounds()
+    assert second.abandoned
+    assert second.rmse == first.rmse
 
 
 def test_results_hold_the_errors_of_a_regression(tmp_path: Path) -> None:
@@ -128,7 +153,7 @@ def test_classes_have_no_errors(tmp_path: Path) -> None:
 def test_a_model_that_overflows_has_no_errors_and_ends_its_run(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def overflow(self: Task, outputs: torch.Tensor) -> torch.Tensor:
+    def overflow(self: Task, outputs: Tensor) -> Tensor:
         return torch.full(outputs.shape, torch.nan, dtype=torch.float64)
 
     monkeypatch.setattr(Task, "values", overflow)
@@ -183,6 +208,22 @@ def test_wrong_classes_are_refused_for_a_regression() -> None:
         scenario("data.label_noise=0.1")
 
 
+def test_an_attack_on_records_without_classes_gets_real_targets(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def mirrored(features: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+        if (labels.shape[1:], labels.dtype) != ((2,), torch.float32):
+            raise ValueError("no real targets")
+        return features, -labels
+
+    monkeypatch.setitem(catalog.ATTACKS, "mirrored", AttackEntry(records=mirrored))
+    attacked = scenario("attack.name=mirrored", "attack.clients=[1]")
+    honest = load_data(attacked)
+    corrupt = poisoned(attacked, attacked.facts, honest)
+    assert torch.equal(corrupt.sites[1].train.labels, -honest.sites[1].train.labels)
+    assert torch.equal(corrupt.sites[0].train.labels, honest.sites[0].train.labels)
+
+
 def test_an_audit_of_a_regression_is_refused() -> None:
     sentence = "^the records bear real targets, which no attack here is made for$"
     with pytest.raises(ScenarioError, match=sentence):
@@ -229,3 +270,24 @@ def test_regressions_are_compared_by_their_errors(
     for metric in METRICS_OF_TARGETS:
         assert f"  {metric} " in shown
     assert "accuracy" not in shown
+
+
+def test_a_difference_of_errors_is_shown_in_the_units_of_the_target(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    wide = Task(features=3, targets=((0.0, 4e7),))
+    monkeypatch.setitem(catalog.DATA, targets.NAME, targets.entry(wide))
+    run(scenario(), tmp_path / "one")
+    run(scenario("training.lr=0.01"), tmp_path / "two")
+    compare(tmp_path / "one", tmp_path / "two", ("rmse",), Style.PLAIN)
+    assert re.search(r"rmse +[+-]\d{5,} \(one seed\)", capsys.readouterr().out)
+
+
+@pytest.mark.parametrize(("count", "words"), [(1, "1 real target"), (2, "2 real targets")])
+def test_data_sets_with_real_targets_are_listed_with_their_number(
+    monkeypatch: pytest.MonkeyPatch, count: int, words: str
+) -> None:
+    task = Task(features=3, targets=targets.TASK.targets[:count])
+    monkeypatch.setitem(catalog.DATA, targets.NAME, targets.entry(task))
+    (line,) = [line for line in listing("data", Path()) if line.startswith(targets.NAME)]
+    assert f"3 numbers, {words}, 135 training records; natural, pooled" in line

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+import attacks
 from securefl.runs import api
 from securefl.scenario import catalog
 from securefl.scenario.entries import AttackEntry, Entry
@@ -45,6 +46,12 @@ def test_an_attack_needs_exactly_what_its_functions_take_from_the_run(name: str)
     }
     own = {"rows", "features", "labels", "gradient", "offset"}
     assert taken - own - set(entry.parameters) == set(entry.needs)
+
+
+def test_an_attack_goes_by_classes_where_its_goal_is_a_class_or_it_needs_their_number() -> None:
+    assert AttackEntry(goal=attacks.backdoor_goal).needs_classes
+    assert AttackEntry(records=attacks.label_flip, needs=("classes",)).needs_classes
+    assert not AttackEntry(attacks.fang_krum, needs=("f", "krum")).needs_classes
 
 
 def test_a_goal_is_measured_by_parameters_that_the_attack_has() -> None:

@@ -41,12 +41,13 @@ def grid(**by_row: list[float | None]) -> Scores:
 def test_parts_of_a_row_become_one() -> None:
     found = scores(
         line("local", 0, metric, value, part=part, noise="seeded")
-        for part, values in {"a": (100, 0.5, 1.0, 7), "b": (300, 0.9, 3.0, 8)}.items()
+        for part, values in {"a": (100, 0.5, 1.0, 7, 1.0), "b": (300, 0.9, 3.0, 8, 5.0)}.items()
         for metric, value in zip(
-            ("records", "accuracy", "epsilon", "bytes_up"), values, strict=True
+            ("records", "accuracy", "epsilon", "bytes_up", "rmse"), values, strict=True
         )
     )
     assert found.of("local", "accuracy") == {0: pytest.approx(0.8)}
+    assert found.of("local", "rmse") == {0: pytest.approx(4.0)}
     assert found.of("local", "epsilon") == {0: 3.0}
     assert found.of("local", "bytes_up") == {0: 15.0}
     assert found.of("local", "records") == {0: 400.0}

@@ -443,7 +443,7 @@ def test_a_record_without_a_target_is_refused_with_its_line_or_dropped(
     assert examples.labels.tolist() == [[-0.5, 0.0], [1.0, 1.0]]
     assert examples.features.tolist() == [[0.0], [1.0]]
     counts = tally(table)
-    assert (counts.dropped, counts.refused) == (1, {"degrees": 1})
+    assert (counts.dropped, counts.refused, counts.clamped) == (1, {"degrees": 1}, {})
     assert counts.missing == ({"degrees": 1} if message == "is missing" else {})
 
 

@@ -6,14 +6,16 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from torch.utils.data import Dataset
 
 from securefl.data.own.arrays import Arrays
 from securefl.data.own.overview import overview
 from securefl.data.own.python_door import Returned
-from securefl.data.task import FederatedData, Task
+from securefl.data.task import Examples, FederatedData, Site, Task
 from securefl.errors import DataError, ScenarioError
 from tests.data.own.files import ArrayDict, plain, saved
 from tests.data.targets import entry
+from tests.values import present
 
 DAYS = [[0.0, 40.0]]
 BOTH = [[0.0, 40.0], [34.0, 43.0]]
@@ -142,3 +144,27 @@ def test_our_own_value_says_the_same_as_the_scenario() -> None:
         _ = Returned(federation(), name="load", ranges=[[0.0, 1.0], [0.0, 1.0]]).task
     with pytest.raises(DataError, match=r"and its records fit Task.*huber=True"):
         _ = Returned(federation(), name="load", loss="huber").task
+
+
+def test_labels_of_our_own_value_stay_within_their_range() -> None:
+    task = Task(features=1, targets=((0.0, 10.0),), huber=True)
+    records = Examples(torch.zeros(3, 1), torch.tensor([[-1.5], [0.25], [3.0]]))
+    source = Returned(
+        FederatedData(task, (Site("bern", records, None),), records), name="load", sites=["bern"]
+    )
+    assert source.task == task
+    assert source.read(claim=False).train.examples.labels.tolist() == [[-1.0], [0.25], [1.0]]
+
+
+class Nothing(Dataset[Any]):
+    """No record at all."""
+
+    def __len__(self) -> int:
+        return 0
+
+
+def test_a_split_without_a_record_has_labels_of_its_type() -> None:
+    sites = {"bern": ((np.zeros((2, 3)), np.array([10.0, 20.0])), Nothing())}
+    read = Returned(sites, name="load", ranges=DAYS).read(claim=False)
+    labels = present(read.test).examples.labels
+    assert (labels.shape, labels.dtype) == ((0, 1), torch.float32)
