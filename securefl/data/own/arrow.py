@@ -13,6 +13,9 @@ from numpy.typing import NDArray
 from securefl.data.own.spelling import MISSING_WORDS, canonical
 from securefl.errors import DataError
 
+# What pyarrow reads, and most of what it does not refuse.
+_PLAIN_NUMBER = r"^-?[0-9]+(\.[0-9]+)?$"
+
 
 class Levels(NamedTuple):
     """A column of few values.
@@ -81,10 +84,16 @@ def _numbers(column: Any) -> NDArray[np.float64]:
 
 
 def _numbers_of_texts(column: Any) -> NDArray[np.float64]:
-    """Returns the same for texts of which some are no numbers: each different one is looked at."""
-    codes, texts = _levels(column)
+    """Returns the same for texts of which some are no numbers."""
+    compute = pyarrow().compute
+    is_plain = compute.match_substring_regex(column, _PLAIN_NUMBER).fill_null(True)
+    plain = compute.if_else(is_plain, column, None).cast(pyarrow().float64())
+    numbers = np.array(plain.to_numpy(zero_copy_only=False))
+    # Few are left, and each different one is looked at.
+    codes, texts = _levels(column.filter(compute.invert(is_plain)))
     values = [number_of(text) for text in texts]
-    return np.array([*values, np.nan])[codes]  # the last is for -1
+    numbers[~is_plain.to_numpy(zero_copy_only=False)] = np.array([*values, np.nan])[codes]
+    return numbers
 
 
 def number_of(text: str | None) -> float:

@@ -206,9 +206,11 @@ def test_under_a_claim_what_is_no_number_is_treated_as_missing(tmp_path: Path) -
 
 
 def test_the_first_bad_line_of_several_is_named(tmp_path: Path) -> None:
-    table = source(tmp_path, GOOD, "p1,north,30,1,1,9,train,", "p1,north,x,1,1,0,train,")
+    label, age = "p1,north,30,1,1,9,train,", "p1,north,x,1,1,0,train,"
     with pytest.raises(DataError, match="line 3: column 'ill'"):
-        table.read(claim=False)
+        source(tmp_path, GOOD, label, age).read(claim=False)
+    with pytest.raises(DataError, match="line 3: column 'age'"):
+        source(tmp_path, GOOD, age, label).read(claim=False)
 
 
 def test_no_value_of_a_patient_is_in_a_message(tmp_path: Path) -> None:

@@ -137,6 +137,14 @@ def _small_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(table_file, "PARQUET_BLOCK_ROWS", 3)
 
 
+def test_texts_between_numbers_change_no_number(tmp_path: Path) -> None:
+    texts = ["1.5", "abc", "", "+2", '" -3 "', "1e1", ".5", "1_0", "NAN", "-inf", "1.5.2", "4"]
+    path = csv(tmp_path, "\n".join(["a,b", *(f"{text},x" for text in texts)]).encode())
+    inf, nan = float("inf"), float("nan")
+    expected = [1.5, inf, nan, 2.0, -3.0, 10.0, 0.5, inf, nan, -inf, inf, 4.0]
+    np.testing.assert_array_equal(read(path, ["a"])["a"], expected)
+
+
 @pytest.mark.usefixtures("_small_blocks")
 def test_a_record_longer_than_a_block_changes_no_other(tmp_path: Path) -> None:
     rows = [f"{number},x" for number in range(20)]
