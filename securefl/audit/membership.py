@@ -190,6 +190,7 @@ def _alignment(question: Question, moves: Sequence[tuple[Tensor, Tensor]]) -> Te
     """(n,) how well each record's gradient explains where the updates went, mean over rounds."""
     examples = question.examples
     total = torch.zeros(len(examples), dtype=torch.float64)
+    parameters = vector.statistics(question.model).start
     for model, moved in moves:
         for start in range(0, len(total), RECORDS_PER_CHUNK):
             chunk = slice(start, start + RECORDS_PER_CHUNK)
@@ -197,7 +198,7 @@ def _alignment(question: Question, moves: Sequence[tuple[Tensor, Tensor]]) -> Te
             records = Examples(features, labels)
             # At the model that the round started from: there the update began to move.
             rows = gradients(question.model, question.task, records, model)
-            total[chunk] += attacks.update_alignment(moved, rows)
+            total[chunk] += attacks.update_alignment(moved[:parameters], rows)
     return total / len(moves)
 
 
@@ -214,6 +215,8 @@ def gradients(model: nn.Module, task: Task, examples: Examples, weights: Tensor)
         (k, d).
     """
     vector.load_vector(model, weights)
+    # Batch norm and dropout have no gradient of one record by itself in training mode.
+    model.eval()
     parameters = {name: p.detach() for name, p in model.named_parameters() if p.requires_grad}
 
     # A function of one record: vmap makes it a batch, and each row stays that record's own.

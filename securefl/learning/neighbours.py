@@ -158,10 +158,7 @@ def _difference(trial: _Trial, task: Task, tolerance: float) -> str:
         last = trial.outcome(concatenate([others, some, record]), 4)
         difference = _unlike(alone, trial.outcome(first, 0), tolerance)
         difference = difference or _unlike(alone, last, tolerance)
-        if difference:
-            return f"{difference} in a batch than alone"
-        difference = _unlike(alone, trial.outcome(record, 0), tolerance)
-    return f"{difference} after other batches" if difference else ""
+    return f"{difference} in a batch than alone" if difference else ""
 
 
 def _unlike(one: _Outcome, other: _Outcome, tolerance: float) -> str:

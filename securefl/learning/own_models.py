@@ -171,6 +171,9 @@ def _check_passes(model: nn.Module, task: Task, examples: Examples, name: str) -
         model.eval()
         with torch.no_grad():
             _check_outputs(model(features), task, len(examples), name)
+    with _faults_of(name, f"take one record of shape {shape}"), torch.no_grad():
+        _check_outputs(model(features[:1]), task, 1, name)
+    with _faults_of(name, f"be trained on {len(examples)} records of shape {shape}"):
         training_mode(model)
         outputs = model(features)
         _check_outputs(outputs, task, len(examples), name)

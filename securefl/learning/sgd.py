@@ -6,6 +6,7 @@ from torch import Tensor, nn
 
 from securefl import vector
 from securefl.data.task import Examples, Task
+from securefl.learning.adapt import batch_norms
 from securefl.learning.modes import training_mode
 from securefl.learning.options import USUAL, StepOptions, random_layers
 from securefl.learning.plan import LocalTraining, OnStep, unseen
@@ -68,6 +69,7 @@ class SgdTrainer:
         self._options = options
         self._loss_of = options.loss(task)
         self._on_step = on_step
+        self._norms = [model.get_submodule(name) for name in batch_norms(model)]
 
     def fit(self, weights: Tensor, *, round: int) -> Trained:
         """Returns the change that the epochs make to weights (d,)."""
@@ -99,6 +101,9 @@ class SgdTrainer:
         for part in self._options.parts(chosen):
             # A part of the batch counts as much as it has records: the last one may be smaller.
             share = len(part) / len(chosen)
+            # A record alone has no spread: batch norm then keeps to its running statistics.
+            for norm in self._norms:
+                norm.train(len(part) > 1)
             (share * self._loss(part)).backward()  # type: ignore[no-untyped-call]
 
     def _loss(self, chosen: Tensor) -> Tensor:

@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from securefl import vector
 from securefl.audit.knowledge import Knowledge, Sight
@@ -147,6 +147,29 @@ def test_alignment_is_the_mean_over_rounds_of_every_record() -> None:
     assert float(each[0][140]) == pytest.approx(
         float(-(row @ moved) / row.norm() / moved.norm()), abs=1e-6
     )
+
+
+def test_running_statistics_are_no_part_of_an_alignment() -> None:
+    def network(seed: int) -> nn.Sequential:
+        layers = mlp(TASK, hidden=(8,), generator=generator(seed))
+        return nn.Sequential(layers[0], nn.BatchNorm1d(8), nn.Dropout(0.5), layers[2])  # type: ignore[index]
+
+    asked = Question(records(20), records(10, seed=5), network(1), TASK, None)
+    asked.model.train()
+    at, moved = vector.to_vector(network(1)), vector.to_vector(network(2))
+    by_record = gradients(asked.model, TASK, asked.examples, at)
+    border = vector.statistics(asked.model).start
+    assert by_record.shape == (20, border)
+    # In evaluation mode, so that no record's gradient depends on the others.
+    first = Examples(asked.examples.features[:1], asked.examples.labels[:1])
+    assert torch.allclose(gradients(asked.model, TASK, first, at)[0], by_record[0], atol=1e-6)
+    changed = torch.cat([moved[:border], moved[border:] + 5])
+    one, other = (
+        of_rounds(asked, Knowledge((Sight(0, at, update, alone=True),), None, None))
+        for update in (moved, changed)
+    )
+    name = "alignment with its updates"
+    assert torch.equal(one[name], other[name])
 
 
 def test_the_local_model_is_the_global_one_moved() -> None:

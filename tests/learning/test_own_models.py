@@ -202,6 +202,15 @@ class Constant(nn.Linear):
         return torch.zeros(len(x), 3)
 
 
+def test_a_model_that_cannot_judge_one_record_is_refused() -> None:
+    def build(task: Task) -> nn.Module:
+        return nn.Sequential(
+            nn.Linear(6, 4), nn.BatchNorm1d(4, track_running_stats=False), nn.Linear(4, 3)
+        )
+
+    assert refusal(build).startswith("mine cannot take one record of shape (6,): ValueError: ")
+
+
 # Buffers
 
 
@@ -280,7 +289,7 @@ class FunctionalNorm(nn.Module):
     """A batch norm that no check of layers' types can see."""
 
     def forward(self, x: Tensor) -> Tensor:
-        return functional.batch_norm(x, None, None, training=True)
+        return functional.batch_norm(x, None, None, training=True) if self.training else x
 
 
 def between(module: nn.Module) -> nn.Module:
@@ -299,6 +308,10 @@ DEPENDENT: dict[str, tuple[Build, str]] = {
     "the record before": (lambda task: Between(lambda x: x + x.roll(1, 0)), "output"),
     "the first record": (lambda task: Between(lambda x: x + x[:1].detach()), "output"),
     "the size of the batch": (lambda task: Between(lambda x: x * len(x)), "output"),
+    "the size of the batch, next to dropout": (
+        lambda task: nn.Sequential(FunctionalDropout(), Between(lambda x: x * len(x))),
+        "output",
+    ),
     "the batch before": (lambda task: OnceRound(), "output"),
 }
 

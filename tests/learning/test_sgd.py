@@ -15,6 +15,7 @@ from securefl.data.task import Examples, Task
 from securefl.learning.dp_sgd import DpSgd
 from securefl.learning.evaluate import predict
 from securefl.learning.models.linear import logistic, mlp
+from securefl.learning.options import USUAL, StepOptions
 from securefl.learning.plan import DpPlan
 from securefl.learning.sampling import shuffled_batches
 from securefl.learning.sgd import SgdTrainer
@@ -216,3 +217,52 @@ def test_a_model_trains_with_dropout_and_is_evaluated_without(private: bool) -> 
         )
         trainer.fit(weights, round=0)
     assert set(modes[2:]) == {True}
+
+
+@pytest.mark.parametrize("options", [USUAL, StepOptions(physical_batch=4)], ids=["whole", "parts"])
+def test_a_record_that_is_left_alone_keeps_batch_norm_at_its_statistics(
+    options: StepOptions,
+) -> None:
+    # Five records: batches of 4 and 1, or one batch in parts of 4 and 1.
+    task = Task(features=3, classes=2)
+    model = nn.Sequential(nn.Linear(3, 4), nn.BatchNorm1d(4), nn.Linear(4, 1))
+    examples = some_examples(task, 5)
+    trainer = SgdTrainer(
+        model,
+        task,
+        examples,
+        client=0,
+        batch=4 if options is USUAL else 5,
+        epochs=1,
+        lr=0.1,
+        stream_for=lambda purpose, client, round: seeded_keystream(1, purpose),
+        options=options,
+    )
+    start = vector.to_vector(model)
+    after = start + trainer.fit(start, round=0).delta
+    # torch's momentum of .1, once, from a mean of zero: the last record moved nothing.
+    size = 4 if options is USUAL else 5
+    stream = seeded_keystream(1, "shuffle")
+    first = next(iter(shuffled_batches(5, batch=size, stream=stream)))[:4]
+    vector.load_vector(model, start)
+    mean = model[0](examples.features[first]).mean(dim=0)
+    place = vector.statistics(model).start
+    assert torch.allclose(after[place : place + 4], 0.1 * mean, atol=1e-6)
+
+
+def test_a_site_of_one_record_trains_a_model_with_batch_norm() -> None:
+    task = Task(features=3, classes=2)
+    model = nn.Sequential(nn.Linear(3, 4), nn.BatchNorm1d(4), nn.Linear(4, 1))
+    trainer = SgdTrainer(
+        model,
+        task,
+        some_examples(task, 1),
+        client=0,
+        batch=4,
+        epochs=1,
+        lr=0.1,
+        stream_for=lambda purpose, client, round: seeded_keystream(1, purpose),
+    )
+    delta = trainer.fit(vector.to_vector(model), round=0).delta
+    assert bool((delta != 0).any())
+    assert delta[vector.statistics(model).start :].tolist() == [0] * 8

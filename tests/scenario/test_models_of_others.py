@@ -63,6 +63,14 @@ def test_a_frozen_batch_norm_goes_with_noise_and_is_no_layer_that_trains() -> No
     assert scenario.facts.coordinates == 1450
 
 
+@pytest.mark.parametrize("key", ["batch", "physical_batch"])
+def test_batch_norm_on_batches_of_one_record_is_refused(key: str) -> None:
+    data = 'data = { name = "digits" }\nmodel = "normed"\n'
+    training = f'training = {{ kind = "sgd", {key} = 1 }}'
+    assert refusal(data + training).startswith(f"training.{key} = 1 leaves batch norm no other")
+    parse_scenario(data.replace("normed", "mlp") + training)
+
+
 def test_changes_without_effect_are_refused() -> None:
     assert refusal(SGD + 'model = { name = "mlp", batch_norm = "group" }') == (
         "model: batch_norm has no effect: the model has no batch norm"

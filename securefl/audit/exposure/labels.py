@@ -84,7 +84,8 @@ def counted(look: Look, update: Update, counts: Mapping[int, float]) -> Tensor |
     own_gradients = _gradients_of_own(look, update, counts, records)  # (records, p)
     # An update of SGD is its learning rate times the sum of its steps' gradients, downhill.
     steps = sum(count * look.steps(client) for client, count in counts.items())
-    mean_gradient = update.moved.double() / (-look.lr(update.round) * steps)
+    parameters = vector.statistics(look.model).start
+    mean_gradient = update.moved[:parameters].double() / (-look.lr(update.round) * steps)
     coordinates = own_gradients.shape[1]
     return attacks.label_counts(
         mean_gradient[-coordinates:],  # the last layer comes last
@@ -138,6 +139,7 @@ def last_layer_gradients(
         (k, p) float64, by the p coordinates of the last layer, weights before biases.
     """
     vector.load_vector(model, weights)
+    model.eval()
     linear_layers = [layer for layer in model.modules() if isinstance(layer, nn.Linear)]
     last = linear_layers[-1]
     inputs: list[Tensor] = []

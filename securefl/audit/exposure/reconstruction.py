@@ -48,7 +48,7 @@ def _analytic(look: Look, update: Update) -> Iterator[Exposure]:
         layer for layer in look.model.modules() if list(layer.parameters(recurse=False))
     ]
     first = with_parameters[0]
-    if isinstance(first, nn.Linear):
+    if isinstance(first, nn.Linear) and first.weight.requires_grad and first.bias is not None:
         outputs, width = first.weight.shape
         weight, bias = _first_layer(update.moved, outputs, width)
         inputs = attacks.linear_inputs(weight, bias)
@@ -82,10 +82,12 @@ def _inverted(look: Look, update: Update) -> Exposure:
     batch = len(look.behind(update.counts)) if steps == 1 else training.batch
     # Counting labels left the workspace elsewhere on the way to the local model.
     vector.load_vector(look.model, update.model)
+    look.model.eval()
+    parameters = vector.statistics(look.model).start
     inverted = attacks.inverting_gradients(
         look.model,
         look.task.loss,
-        update.moved,
+        update.moved[:parameters],
         labels_of(estimate),
         shape=look.task.image,
         bounds=(-1.0, 1.0),

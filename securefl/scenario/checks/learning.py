@@ -5,7 +5,7 @@ from pathlib import Path
 import torch
 
 from securefl.errors import ScenarioError
-from securefl.learning.adapt import check_norms
+from securefl.learning.adapt import batch_norms, check_norms
 from securefl.learning.weights import check_weights
 from securefl.scenario.checks.parameters import check_parameters, tried
 from securefl.scenario.declaration import Declaration
@@ -23,7 +23,20 @@ def check_model(declared: Declaration, facts: Facts) -> None:
     tried("model", lambda: facts.model)
     if facts.trainer.private:
         check_norms(facts.model, declared.model.name)
+    else:
+        _check_batches(declared, facts)
     _check_weights(declared, facts)
+
+
+def _check_batches(declared: Declaration, facts: Facts) -> None:
+    """Checks that batch norm gets more than one record at a time."""
+    training = declared.training
+    for key, size in (("batch", training.batch), ("physical_batch", training.physical_batch)):
+        if size == 1 and batch_norms(facts.model):
+            raise ScenarioError(
+                f"training.{key} = 1 leaves batch norm no other record to compare with; use 2 or "
+                'more, or set model.batch_norm = "group"'
+            )
 
 
 def _check_weights(declared: Declaration, facts: Facts) -> None:
