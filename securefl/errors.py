@@ -33,6 +33,10 @@ class RunFailed(SecureflError):
     """Raised when a run cannot go on; its last good model is kept."""
 
 
+class PluginError(SecureflError):
+    """Raised when code that a scenario names, and that is none of ours, did something wrong."""
+
+
 class BudgetExceeded(SecureflError):
     """Raised when the next release would cost more than the privacy budget allows."""
 

@@ -1,4 +1,4 @@
-"""What every test has: a cache of its own session, and no trace in the account that runs it."""
+"""What every test has: a cache and settings of its session, and no trace in the account."""
 
 import os
 import tempfile
@@ -6,14 +6,18 @@ from collections.abc import Iterator
 
 import pytest
 
+FOLDERS = ("SECUREFL_CACHE", "SECUREFL_CONFIG")
+
 
 @pytest.fixture(autouse=True, scope="session")
-def cache_of_the_session() -> Iterator[None]:
+def folders_of_the_session() -> Iterator[None]:
+    before = {name: os.environ.get(name) for name in FOLDERS}
     with tempfile.TemporaryDirectory() as folder:
-        before = os.environ.get("SECUREFL_CACHE")
-        os.environ["SECUREFL_CACHE"] = folder
+        for name in FOLDERS:
+            os.environ[name] = os.path.join(folder, name.lower())
         yield
-        if before is None:
-            del os.environ["SECUREFL_CACHE"]
+    for name, value in before.items():
+        if value is None:
+            del os.environ[name]
         else:
-            os.environ["SECUREFL_CACHE"] = before
+            os.environ[name] = value

@@ -14,6 +14,7 @@ from securefl.errors import RunFolderError, ScenarioError
 from securefl.files import locked, read_json, write_atomic, write_json
 from securefl.runs.cell import Cell
 from securefl.runs.environment import environment
+from securefl.runs.home import absolute, relative
 from securefl.runs.names import cell_hash
 
 if TYPE_CHECKING:  # torch takes seconds to import, which a mere look at a folder need not wait for
@@ -142,7 +143,11 @@ class RunFolder:
     def ask(self, request: Request) -> None:
         """Writes a request; cells that it does not name stay on the disk."""
         write_atomic(self.path / request.file, request.text.encode())
-        write_json(self.path / "resolved.json", request.resolved)
+        resolved = dict(request.resolved)
+        resolved["cells"] = {
+            name: relative(cell, self.path.parent) for name, cell in request.cells.items()
+        }
+        write_json(self.path / "resolved.json", resolved)
 
     @contextmanager
     def held(self) -> Iterator[None]:
@@ -179,7 +184,10 @@ class RunFolder:
         values = read_json(self.path / "resolved.json")
         try:
             uses = tuple(Use(**use) for use in values["uses"])
-            request = Request("", values["cells"], uses, values["study"], tuple(values["codes"]))
+            cells = {
+                name: absolute(cell, self.path.parent) for name, cell in values["cells"].items()
+            }
+            request = Request("", cells, uses, values["study"], tuple(values["codes"]))
             text = (self.path / request.file).read_text(encoding="utf-8")
         except (KeyError, TypeError, OSError, UnicodeDecodeError):
             raise RunFolderError(

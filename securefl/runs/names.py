@@ -10,15 +10,15 @@ def cell_hash(scenario: Mapping[str, Any], *, code: str = "") -> str:
     """Returns 16 hex digits of SHA-256 over a resolved scenario and the code's version.
 
     Keys without a value do not count, so that a scenario keeps its name when a later version knows
-    more keys. Neither does `practice`, which only describes what the code does, nor the path of a
-    file of initial weights, whose hash counts.
+    more keys. Neither does `practice`, which only describes what the code does, nor the folder of
+    the scenario, nor the path of a file of initial weights, whose hash counts.
 
     Args:
         scenario: resolved.
         code: the version; empty for a single run, which is resumed under a mended version, too.
             env.json notes both versions.
     """
-    asked = {key: value for key, value in scenario.items() if key != "practice"}
+    asked = {key: value for key, value in scenario.items() if key not in ("practice", "folder")}
     if asked.get("model", {}).get("weights_sha256") is not None:
         asked["model"] = {**asked["model"], "weights": None}
     text = json.dumps([code, _without_none(asked)], sort_keys=True)

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Collection
+from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, model_validator
@@ -11,6 +12,7 @@ from securefl.scenario import catalog
 from securefl.scenario.tables import (
     Attack,
     Channel,
+    Code,
     Cohort,
     Data,
     Defense,
@@ -36,7 +38,11 @@ PLANNED = {
 
 
 class Declaration(Section):
-    """The keys of a scenario; every one has a safe default."""
+    """The keys of a scenario; every one has a safe default.
+
+    folder is where relative paths and code start: the folder of the scenario's file. code is filled
+    in from what is found there, and compared when a run goes on.
+    """
 
     seed: Seed = 0
     rounds: Annotated[int, Field(ge=1, le=1_000_000, strict=True)] = 20
@@ -50,6 +56,8 @@ class Declaration(Section):
     cohort: Cohort | None = None
     weights: Literal["declared", "equal", "reported"] = "declared"
     init_from: str | None = None
+    folder: str | None = None
+    code: dict[str, Code] | None = None
     channel: Channel = Channel()
     simulate: Simulate = Simulate()
     defense: Defense = Defense()
@@ -73,6 +81,11 @@ class Declaration(Section):
         if values.get("privacy") is None and _has_noise(values.get("training", {})):
             return {**values, "privacy": {}}
         return values
+
+    @property
+    def home(self) -> Path:
+        """The folder that relative paths start from."""
+        return Path(self.folder or ".")
 
     @property
     def claims_dp(self) -> bool:

@@ -76,9 +76,15 @@ class _Single:
 
 @dataclass(frozen=True)
 class ModelEntry(_Single):
-    """A model: task and hyper-parameters -> the module with its initial weights."""
+    """A model: task and hyper-parameters -> the module with its initial weights.
+
+    Attributes:
+        foreign: whether somebody else wrote it. It is then built under a seeded generator of
+            torch's instead of being given one, and everything about it is checked.
+    """
 
     function: Callable[..., nn.Module]
+    foreign: bool = False
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,6 @@ shows, in a weight, a bound or a refusal.
 import json
 from collections.abc import Callable, Mapping
 from functools import cached_property, lru_cache
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -90,6 +89,11 @@ class Facts(Choices):
         self.channel_options = _in_force(channel, self.channel.options)
         self.rows = self.channel.rows(self.cohort_size)
         self.min_cohort: int = channel.min_cohort or self.channel.min_cohort(**self.channel_options)
+
+    @property
+    def reads_files(self) -> bool:
+        """Whether the scenario names files of its user's: data, code or weights."""
+        return bool(self.code) or self._declared.model.weights is not None
 
     # Sites and their records.
 
@@ -181,7 +185,7 @@ class Facts(Choices):
     def weights_digest(self) -> str | None:
         """The SHA-256 of the file of initial weights; None without one. Raises ScenarioError."""
         path = self._declared.model.weights
-        return None if path is None else digest(Path(path))
+        return None if path is None else digest(self._declared.home / path)
 
     @cached_property
     def coordinates(self) -> int:

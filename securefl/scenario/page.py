@@ -25,7 +25,9 @@ Made by `python -m securefl.scenario.page` from the classes that check scenarios
 _TOP = (
     "init_from is the folder of a run that ended, on the same data and of the same model: training "
     "starts from its model. Under a DP claim the ledgers go on from its ledgers, and "
-    "privacy.epsilon is for both together. weights are those of clients in a mean."
+    "privacy.epsilon is for both together. weights are those of clients in a mean. folder is where "
+    "relative paths and code start, by default the folder of the scenario's file. code is filled "
+    "in: what identifies the code of others, see [plugins.md](plugins.md)."
 )
 # Keys that hold a name of the catalog -> the names.
 _CHOICES: Mapping[str, Iterable[str]] = {
@@ -139,6 +141,8 @@ def _takes(value: Schema, definitions: Schema) -> str:
         return "a table: " + ", ".join(f"`{key}`" for key in table["properties"])
     if value["type"] == "array":
         return f"a list: {_takes(value['items'], definitions)}"
+    if value["type"] == "object":
+        return "a table"
     return _WORDS[value["type"]] + _bounds(value)
 
 

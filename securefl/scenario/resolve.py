@@ -31,6 +31,12 @@ def resolved(declared: Declaration, facts: Facts) -> dict[str, Any]:
         **_skew(declared, facts),
         **facts.data_options,
     }
+    if facts.code:
+        values["code"] = {
+            origin: code.model_dump(mode="json") for origin, code in facts.code.items()
+        }
+    if not facts.reads_files:
+        values["folder"] = None
     for table, entry in _choices(facts, values):
         _fill_in(table, entry)
     values["cohort"] = {"size": facts.cohort_size}

@@ -11,6 +11,7 @@ from securefl.errors import ScenarioError
 from securefl.messages import sentences
 from securefl.scenario.checks.attack import check_attack
 from securefl.scenario.checks.channel import check_channel
+from securefl.scenario.checks.code import check_code
 from securefl.scenario.checks.data import check_data
 from securefl.scenario.checks.defense import check_defense
 from securefl.scenario.checks.learning import check_model, check_step
@@ -44,6 +45,7 @@ class Scenario(Declaration):
         """
         check_names(self)
         facts = self.facts
+        check_code(self, facts)
         check_data(self, facts)
         check_model(self, facts)
         check_training(self, facts)
@@ -92,11 +94,22 @@ def load_scenario(path: Path, *, overrides: tuple[str, ...] = ()) -> Scenario:
         raise ScenarioError(f"cannot read {path}: not UTF-8 text") from None
     except OSError as reason:
         raise ScenarioError(f"cannot read {path}: {reason.strerror}") from None
-    return parse_scenario(text, overrides=overrides)
+    return parse_scenario(text, overrides=overrides, folder=path.parent)
 
 
-def parse_scenario(text: str, *, overrides: tuple[str, ...] = ()) -> Scenario:
-    """Returns the scenario in TOML text, with overrides. Raises ScenarioError."""
+def parse_scenario(
+    text: str, *, overrides: tuple[str, ...] = (), folder: Path | None = None
+) -> Scenario:
+    """Returns the scenario in TOML text.
+
+    Args:
+        text: TOML.
+        overrides: `key.path=value` pairs.
+        folder: where relative paths start, unless the text says; the current folder by default.
+
+    Raises:
+        ScenarioError: the text is not TOML, or describes nothing that can run.
+    """
     try:
         values = tomllib.loads(text)
     except tomllib.TOMLDecodeError as reason:
@@ -108,6 +121,7 @@ def parse_scenario(text: str, *, overrides: tuple[str, ...] = ()) -> Scenario:
     # Overrides change the text before it is checked, so that they are refused in the same words.
     for given in overrides:
         override(values, given)
+    values.setdefault("folder", str((folder or Path()).absolute()))
     return make_scenario(values)
 
 

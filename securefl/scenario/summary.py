@@ -90,6 +90,9 @@ def _cautions(scenario: Scenario) -> Iterator[str]:
         yield ("SEEDED set-up: the seed tells beforehand which clients are summed together")
     if scenario.channel.reveal_counts:
         yield "weights: the server sees each client's exact record count (channel.reveal_counts)"
+    for name, plugin in scenario.facts.plugins.items():
+        if plugin.defaults:
+            yield f"{name}: its author exports a bare function, taken to {plugin.defaults}"
     yield from _batches(scenario)
 
 

@@ -42,6 +42,19 @@ def _infinity(value: object) -> object:
     return math.inf if value == "inf" else value
 
 
+class Code(Section):
+    """Identifies code of somebody else's that a scenario runs; filled in, and compared later.
+
+    For files: the hash of their names and bytes, their names, and the versions of the packages that
+    they import. For an installed package: its version.
+    """
+
+    sha256: str | None = None
+    files: tuple[str, ...] = ()
+    packages: dict[str, str] = {}
+    version: str | None = None
+
+
 class Named(Choice):
     """A bare name, or a table of a name and the parameters of what it names."""
 

@@ -256,12 +256,14 @@ def _base(written: object, folder: Path) -> Keys:
     """The tables of the base scenario, which may be a file of its own."""
     if isinstance(written, str):
         path = folder / written
-        return _toml(_read(path, f"base: cannot read {path}"), written)
+        values = _toml(_read(path, f"base: cannot read {path}"), written)
+        values.setdefault("folder", str(path.parent.absolute()))
+        return values
     if not isinstance(written, dict):
         raise ScenarioError(
             f"base: takes a scenario's tables or the path of its file, got {written!r}"
         )
-    return written
+    return {"folder": str(folder.absolute()), **written}
 
 
 def _check_effect(study: Study, overrides: tuple[str, ...]) -> None:

@@ -84,6 +84,8 @@ def test_an_empty_scenario_is_valid_and_its_defaults_are_the_safe_ones() -> None
         "cohort": {"size": 4},
         "weights": "declared",
         "init_from": None,
+        "folder": None,
+        "code": None,
         "channel": {"kind": "plain", "min_cohort": 1, **NOT_MASKED},
         "simulate": {"drop": [], "late": [], "missing": []},
         "defense": {"prefilters": [], "rule": {"name": "mean"}},

@@ -4,7 +4,6 @@ import inspect
 import math
 from collections.abc import Callable, Mapping
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 from torch import Tensor, nn
@@ -43,7 +42,7 @@ def _weights(scenario: Scenario) -> dict[str, Tensor] | None:
     path, expected = scenario.model.weights, scenario.facts.weights_digest
     if path is None or expected is None:
         return None
-    return read_weights(Path(path), expected=expected)
+    return read_weights(scenario.home / path, expected=expected)
 
 
 def stream_for(scenario: Scenario) -> StreamFor:

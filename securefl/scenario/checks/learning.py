@@ -1,7 +1,5 @@
 """Whether the model fits the records, and the server's step its hyper-parameters."""
 
-from pathlib import Path
-
 import torch
 
 from securefl.errors import ScenarioError
@@ -53,7 +51,7 @@ def _check_weights(declared: Declaration, facts: Facts) -> None:
             "federation shaped would release them; set model.public_weights = true if none did, "
             "or continue from a run with init_from, whose ledgers count"
         )
-    check_weights(facts.model, Path(chosen.weights))
+    check_weights(facts.model, declared.home / chosen.weights)
     if chosen.weights_sha256 not in (None, facts.weights_digest):
         raise ScenarioError(
             f"model.weights: {chosen.weights} has the SHA-256 {facts.weights_digest}, the scenario "

@@ -2,10 +2,13 @@
 
 from collections.abc import Collection, Iterator
 from difflib import get_close_matches
+from pathlib import Path
+from typing import NamedTuple
 
 from securefl.errors import ScenarioError
 from securefl.scenario import catalog
 from securefl.scenario.declaration import PLANNED, Declaration, not_yet
+from securefl.scenario.plugins.find import Group, find, installed
 
 _UNITS = ("example",)
 _PLACES = ("local",)
@@ -13,12 +16,13 @@ _SIMILAR = 0.8  # of 1, where two names are equal
 
 
 def check_names(declared: Declaration) -> None:
-    """Checks that every name is in the catalog.
+    """Checks that every name is in the catalog, or that of a plug-in that can be used.
 
     Raises:
         ScenarioError: a sentence a name that is not, one a line.
     """
     refusals = [_refusal(key, name, names) for key, name, names in _names(declared)]
+    refusals += [_refusal_of(plugin, declared.home) for plugin in _plugins(declared)]
     unknown = [refusal for refusal in refusals if refusal]
     if unknown:
         raise ScenarioError("\n".join(unknown))
@@ -26,13 +30,11 @@ def check_names(declared: Declaration) -> None:
 
 def _names(declared: Declaration) -> Iterator[tuple[str, str, Collection[str]]]:
     """Yields key, name and the names that the key may hold."""
-    yield "data.name", declared.data.name, catalog.DATA
     # Without the data set nobody can say which partitions are its own.
     if declared.data.partition is not None and declared.data.name in catalog.DATA:
         own = catalog.DATA[declared.data.name].partitions
         ways = dict.fromkeys([*own, "pooled", *catalog.DEALS])
         yield "data.partition", declared.data.partition, ways
-    yield "model.name", declared.model.name, catalog.MODELS
     yield "training.kind", declared.training.kind, catalog.TRAINERS
     if declared.training.optimizer is not None:
         yield "training.optimizer", declared.training.optimizer, catalog.OPTIMIZERS
@@ -42,12 +44,38 @@ def _names(declared: Declaration) -> Iterator[tuple[str, str, Collection[str]]]:
         yield "privacy.unit", declared.privacy.unit, _UNITS
         yield "privacy.place", declared.privacy.place, _PLACES
     yield "channel.kind", declared.channel.kind, catalog.CHANNELS
+
+
+class _Name(NamedTuple):
+    """A name that a plug-in may stand behind."""
+
+    key: str
+    group: Group
+    name: str
+
+
+def _plugins(declared: Declaration) -> Iterator[_Name]:
+    """Yields the names that a plug-in may stand behind."""
+    yield _Name("data.name", Group.DATA, declared.data.name)
+    yield _Name("model.name", Group.MODELS, declared.model.name)
     for prefilter in declared.defense.prefilters:
-        yield "defense.prefilters", prefilter.name, catalog.PREFILTERS
-    yield "defense.rule", declared.defense.rule.name, catalog.RULES
+        yield _Name("defense.prefilters", Group.PREFILTERS, prefilter.name)
+    yield _Name("defense.rule", Group.RULES, declared.defense.rule.name)
     if declared.attack is not None:
-        yield "attack.name", declared.attack.name, catalog.ATTACKS
-    yield "server.step", declared.server.step, catalog.STEPS
+        yield _Name("attack.name", Group.ATTACKS, declared.attack.name)
+    yield _Name("server.step", Group.STEPS, declared.server.step)
+
+
+def _refusal_of(asked: _Name, folder: Path) -> str:
+    """Returns the sentence that refuses a plug-in; "" for one that can be used."""
+    try:
+        find(asked.group, asked.name, folder)
+    except KeyError:
+        names = [*asked.group.table, *installed(asked.group)]
+        return _refusal(asked.key, asked.name, names)
+    except ScenarioError as reason:
+        return f"{asked.key}: {reason}"
+    return ""
 
 
 def _refusal(key: str, name: str, names: Collection[str]) -> str:

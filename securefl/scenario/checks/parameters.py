@@ -6,7 +6,7 @@ from collections.abc import Callable
 from types import NoneType
 from typing import Any, get_args
 
-from securefl.errors import ScenarioError
+from securefl.errors import PluginError, ScenarioError
 from securefl.scenario.chosen import Chosen
 from securefl.scenario.entries import Entry
 
@@ -80,5 +80,7 @@ def tried(place: str, call: Callable[[], object]) -> None:
     """Lets a callable refuse its parameters, on zeros. Raises ScenarioError."""
     try:
         call()
+    except PluginError as reason:  # it names the key itself
+        raise ScenarioError(str(reason)) from None
     except ValueError as reason:
         raise ScenarioError(f"{place}: {reason}") from None

@@ -7,7 +7,7 @@ import typer
 
 from securefl.errors import ScenarioError, SecureflError
 from securefl.ui.commands.completion import complete_adversary
-from securefl.ui.commands.options import Overrides, Shown
+from securefl.ui.commands.options import Overrides, Shown, Trust
 
 Audited = Annotated[Path, typer.Argument(help="Run folder; with --adversary also a scenario.")]
 Adversary = Annotated[
@@ -54,6 +54,7 @@ def audit(
     exposure: Exposure = True,
     pictures: Pictures = False,
     overrides: Overrides = None,
+    trust: Trust = None,
     out: Folder = None,
     display: Shown = None,
 ) -> None:

@@ -19,6 +19,26 @@ Out = Annotated[
         "--out", help="Run folder, by default under runs/; made, or resumed if it holds the run."
     ),
 ]
+
+
+def _trust(context: typer.Context, folders: list[Path] | None) -> list[Path] | None:
+    if folders and not context.resilient_parsing:
+        from securefl.scenario.plugins.trust import trust
+
+        for folder in folders:
+            trust(folder)
+    return folders
+
+
+Trust = Annotated[
+    list[Path] | None,
+    typer.Option(
+        "--trust",
+        metavar="FOLDER",
+        callback=_trust,
+        help="Let scenarios run the Python files of this folder, from now on.",
+    ),
+]
 Shown = Annotated[
     Style | None, typer.Option("--display", help="Default: rich on a terminal, plain elsewhere.")
 ]

@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from securefl.errors import ScenarioError
-from securefl.ui.commands.options import Out, Overrides, RunPath, ScenarioFile, Shown
+from securefl.ui.commands.options import Out, Overrides, RunPath, ScenarioFile, Shown, Trust
 
 
 def demo(out: Out = None, display: Shown = None) -> None:
@@ -38,7 +38,12 @@ def init(
     print(f"wrote {path}; try: securefl validate {path}")
 
 
-def validate(scenario: ScenarioFile, overrides: Overrides = None, display: Shown = None) -> None:
+def validate(
+    scenario: ScenarioFile,
+    overrides: Overrides = None,
+    trust: Trust = None,
+    display: Shown = None,
+) -> None:
     """Check a scenario without running it, and say what it will do."""
     from securefl.ui.display import make_display
     from securefl.ui.validate import explain
@@ -48,7 +53,11 @@ def validate(scenario: ScenarioFile, overrides: Overrides = None, display: Shown
 
 
 def run(
-    scenario: ScenarioFile, out: Out = None, overrides: Overrides = None, display: Shown = None
+    scenario: ScenarioFile,
+    out: Out = None,
+    overrides: Overrides = None,
+    trust: Trust = None,
+    display: Shown = None,
 ) -> None:
     """Run a scenario; the same command again resumes it, or shows what it gave."""
     from securefl.ui.display import make_display

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from securefl.ui.commands.completion import complete_study
-from securefl.ui.commands.options import Out, Overrides, Shown
+from securefl.ui.commands.options import Out, Overrides, Shown, Trust
 from securefl.ui.styles import usual_style
 
 StudyName = Annotated[
@@ -54,6 +54,7 @@ def bench(
     cell_limit: Limit = None,
     accept_code: Accept = None,
     overrides: Overrides = None,
+    trust: Trust = None,
     display: Shown = None,
 ) -> None:
     """Run a study: many scenarios, several seeds; the same command again runs what is missing."""

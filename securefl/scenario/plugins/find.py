@@ -1,0 +1,246 @@
+"""Name -> entry: of the catalog, of a file or of an installed package."""
+
+import difflib
+import inspect
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from enum import Enum
+from importlib import metadata
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from securefl.errors import ScenarioError
+from securefl.scenario import catalog
+from securefl.scenario.entries import (
+    AttackEntry,
+    Entry,
+    ModelEntry,
+    PrefilterEntry,
+    RuleEntry,
+    StepEntry,
+)
+from securefl.scenario.plugins import guard
+from securefl.scenario.plugins.loading import blame, load_module
+from securefl.scenario.plugins.snapshot import snapshot
+from securefl.scenario.tables import Code
+
+PREFIX = "python:"
+# Parameters that a run provides to an attack, without the author listing them in an entry.
+PROVIDED_TO_ATTACKS = ("f", "n", "classes", "part", "generator", "rule", "weigh", "krum")
+
+
+class Group(Enum):
+    """The kinds of plug-ins; the value is the last part of the group of entry points."""
+
+    DATA = "data"
+    MODELS = "models"
+    RULES = "rules"
+    PREFILTERS = "prefilters"
+    ATTACKS = "attacks"
+    STEPS = "steps"
+
+    @property
+    def table(self) -> Mapping[str, Any]:
+        """Our own entries."""
+        return _TABLES[self]
+
+
+_TABLES: Mapping[Group, Mapping[str, Any]] = {
+    Group.DATA: catalog.DATA,
+    Group.MODELS: catalog.MODELS,
+    Group.RULES: catalog.RULES,
+    Group.PREFILTERS: catalog.PREFILTERS,
+    Group.ATTACKS: catalog.ATTACKS,
+    Group.STEPS: catalog.STEPS,
+}
+
+
+@dataclass(frozen=True)
+class Plugin:
+    """An entry with where it is from.
+
+    Attributes:
+        entry: as the catalog would hold it; of the group "data", the function that loads.
+        origin: the file or the package; "" for an entry of ours.
+        code: what identifies the code; None for an entry of ours.
+        defaults: what is assumed of a function whose author exports no entry; "" otherwise.
+    """
+
+    entry: Any
+    origin: str = ""
+    code: Code | None = None
+    defaults: str = ""
+
+
+class Reference(NamedTuple):
+    """The parts of "python:FILE.py:function"."""
+
+    file: str
+    function: str
+
+
+def is_reference(name: str) -> bool:
+    """Whether a name means code in a file."""
+    return name.startswith(PREFIX)
+
+
+def find(group: Group, name: str, folder: Path) -> Plugin:
+    """Returns what a name stands for.
+
+    Args:
+        group: the kind of thing that the scenario names.
+        name: of the catalog, of an entry point, or "python:FILE.py:function".
+        folder: where relative files start.
+
+    Raises:
+        KeyError: nothing is called so.
+        ScenarioError: the file or the package cannot be used; one sentence says why.
+    """
+    if name in group.table:
+        return Plugin(group.table[name])
+    if is_reference(name):
+        return _of_file(group, name, folder)
+    return _of_package(group, name)
+
+
+def installed(group: Group) -> dict[str, str]:
+    """Returns name -> the installed package that brings it; the package is not imported."""
+    return {
+        name: point.dist.name
+        for name, point in _entry_points(group).items()
+        if point.dist is not None
+    }
+
+
+def _entry_points(group: Group) -> dict[str, metadata.EntryPoint]:
+    points = metadata.entry_points(group=f"securefl.{group.value}")
+    # Names of ours come first: no package changes what "krum" means.
+    return {point.name: point for point in points if point.name not in group.table}
+
+
+def _of_file(group: Group, name: str, folder: Path) -> Plugin:
+    reference = _parsed(name)
+    try:
+        taken = snapshot((folder / reference.file).absolute())
+        module = load_module(taken)
+    except ScenarioError as reason:
+        raise ScenarioError(f"{name}: {reason}") from None
+    if not hasattr(module, reference.function):
+        public = [key for key in vars(module) if not key.startswith("_")]
+        near = difflib.get_close_matches(reference.function, public, n=1)
+        question = f"; did you mean {near[0]!r}?" if near else ""
+        raise ScenarioError(f"{name}: {reference.file} has no {reference.function!r}{question}")
+    code = Code(sha256=taken.sha256, files=tuple(taken.files), packages=taken.packages)
+    value = getattr(module, reference.function)
+    return _plugin(group, name, value, reference.file, code)
+
+
+def _parsed(name: str) -> Reference:
+    file, _, function = name.removeprefix(PREFIX).rpartition(":")
+    if not file.endswith(".py") or not function.isidentifier():
+        raise ScenarioError(
+            f"{name}: code is named as python:FILE.py:function; "
+            "what an installed package brings has a name of its own, see securefl ls"
+        )
+    return Reference(file, function)
+
+
+def _of_package(group: Group, name: str) -> Plugin:
+    point = _entry_points(group).get(name)
+    if point is None:
+        raise KeyError(name)
+    package = "" if point.dist is None else point.dist.name
+    code = Code(version="" if point.dist is None else point.dist.version)
+    try:
+        value = point.load()
+    except Exception as error:
+        raise ScenarioError(f"{name} of {package} cannot be imported: {blame(error)}") from None
+    return _plugin(group, name, value, package, code)
+
+
+def _plugin(group: Group, name: str, value: Any, origin: str, code: Code) -> Plugin:
+    """Returns the plug-in that a function or an entry of its author makes."""
+    label = f"{_KEYS[group]} {name}"
+    if group is Group.DATA:
+        if not callable(value):
+            raise ScenarioError(f"{label} is no function")
+        return Plugin(guard.guarded_build(label, value), origin, code)
+    kind = _ENTRIES[group]
+    bare = not isinstance(value, kind)
+    if bare and (not callable(value) or (inspect.isclass(value) and group is not Group.MODELS)):
+        raise ScenarioError(
+            f"{label} is neither a function nor a {kind.__name__}, but a {type(value).__name__}"
+        )
+    entry = _GUARDS[group](label, _bare(group, value) if bare else value)
+    return Plugin(entry, origin, code, _DEFAULTS.get(group, "") if bare else "")
+
+
+def _bare(group: Group, function: Callable[..., Any]) -> Any:
+    """Returns an entry with the safe defaults for a function without one."""
+    if group is Group.ATTACKS:
+        parameters = inspect.signature(function).parameters
+        needs = tuple(name for name in PROVIDED_TO_ATTACKS if name in parameters)
+        return AttackEntry(function, needs=needs)
+    if group is Group.MODELS:
+        return ModelEntry(function)
+    return _ENTRIES[group](function)
+
+
+def _model(label: str, entry: ModelEntry) -> ModelEntry:
+    return replace(entry, function=guard.guarded_build(label, entry.function), foreign=True)
+
+
+def _rule(label: str, entry: RuleEntry) -> RuleEntry:
+    weigh = None if entry.weigh is None else guard.guarded_build(label, entry.weigh)
+    return replace(entry, function=guard.guarded_rule(label, entry.function), weigh=weigh)
+
+
+def _prefilter(label: str, entry: PrefilterEntry) -> PrefilterEntry:
+    return replace(entry, function=guard.guarded_prefilter(label, entry.function))
+
+
+def _attack(label: str, entry: AttackEntry) -> AttackEntry:
+    def guarded(function: Any, by: Callable[[str, Any], Any]) -> Any:
+        return None if function is None else by(label, function)
+
+    return replace(
+        entry,
+        rows=guarded(entry.rows, guard.guarded_rows),
+        records=guarded(entry.records, guard.guarded_records),
+        gradients=guarded(entry.gradients, guard.guarded_gradient),
+        goal=guarded(entry.goal, guard.guarded_build),
+    )
+
+
+def _step(label: str, entry: StepEntry) -> StepEntry:
+    return replace(entry, function=guard.guarded_step(label, entry.function))
+
+
+_ENTRIES: Mapping[Group, type[Any]] = {
+    Group.MODELS: ModelEntry,
+    Group.RULES: RuleEntry,
+    Group.PREFILTERS: PrefilterEntry,
+    Group.ATTACKS: AttackEntry,
+    Group.STEPS: StepEntry,
+}
+_GUARDS: Mapping[Group, Callable[[str, Any], Entry]] = {
+    Group.MODELS: _model,
+    Group.RULES: _rule,
+    Group.PREFILTERS: _prefilter,
+    Group.ATTACKS: _attack,
+    Group.STEPS: _step,
+}
+_DEFAULTS: Mapping[Group, str] = {
+    Group.RULES: "need one row and to weigh all rows the same",
+    Group.PREFILTERS: "need one row",
+    Group.ATTACKS: "change rows, and to see the rows of its own clients only",
+}
+# The key of a scenario that names a plug-in of the group.
+_KEYS: Mapping[Group, str] = {
+    Group.DATA: "data.name",
+    Group.MODELS: "model.name",
+    Group.RULES: "defense.rule",
+    Group.PREFILTERS: "defense.prefilters",
+    Group.ATTACKS: "attack.name",
+    Group.STEPS: "server.step",
+}

@@ -1,0 +1,131 @@
+"""Runs the files of a snapshot, apart from all other modules of the process."""
+
+import builtins
+import importlib
+import importlib.abc
+import importlib.machinery
+import importlib.util
+import sys
+import traceback
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from securefl.errors import ScenarioError
+from securefl.scenario.plugins.snapshot import Snapshot, Source
+
+PACKAGE = "securefl_plugin_"  # then the hash: two versions of a file never meet
+HASH_DIGITS = 16
+
+
+def load_module(snapshot: Snapshot) -> ModuleType:
+    """Returns the module of a snapshot's main file, run at the first call.
+
+    Guarantees:
+        - The bytes that were hashed are the bytes that run.
+        - `import helper` finds the snapshot's helper, whatever other scenario of this process has a
+          file of that name. A module of the folder that no import statement names is not found.
+
+    Raises:
+        ScenarioError: the code raised an exception; the sentence gives its file and line.
+    """
+    package = PACKAGE + snapshot.sha256[:HASH_DIGITS]
+    if package not in sys.modules:
+        _make_package(package, snapshot)
+    name = f"{package}.{snapshot.main}"
+    try:
+        return importlib.import_module(name)
+    except Exception as reason:
+        raise ScenarioError(f"{snapshot.main}.py cannot be imported: {blame(reason)}") from None
+
+
+def blame(error: BaseException) -> str:
+    """Returns an exception of a plug-in as one sentence, with the plug-in's own file and line."""
+    text = " ".join(str(error).split())
+    words = f"{type(error).__name__}: {text}" if text else type(error).__name__
+    if isinstance(error, SyntaxError):
+        return f"{words} ({Path(error.filename or '').name}, line {error.lineno})"
+    frames = traceback.extract_tb(error.__traceback__)
+    own = [frame for frame in frames if frame.filename in _files]
+    if not own:
+        return words
+    return f"{words} ({Path(own[-1].filename).name}, line {own[-1].lineno})"
+
+
+_files: set[str] = set()  # of all plug-ins of this process
+
+
+def _make_package(package: str, snapshot: Snapshot) -> None:
+    """Registers an empty package whose modules are the snapshot's."""
+    for source in snapshot.modules.values():
+        _files.add(str(source.path))
+    sys.meta_path.append(_Finder(package, snapshot.modules))
+    module = ModuleType(package)
+    module.__path__ = []
+    sys.modules[package] = module
+
+
+class _Finder(importlib.abc.MetaPathFinder):
+    """Finds the modules of one snapshot."""
+
+    def __init__(self, package: str, modules: Mapping[str, Source]) -> None:
+        self._package = package
+        self._modules = modules
+
+    def find_spec(
+        self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
+    ) -> importlib.machinery.ModuleSpec | None:
+        """Returns how to load a module of the snapshot; None for any other."""
+        package, _, name = fullname.partition(".")
+        source = self._modules.get(name)
+        if package != self._package or source is None:
+            return None
+        loader = _Loader(source, package, self._modules)
+        return importlib.machinery.ModuleSpec(
+            fullname, loader, origin=str(source.path), is_package=source.is_package
+        )
+
+
+class _Loader(importlib.abc.Loader):
+    """Runs the bytes of one module."""
+
+    def __init__(self, source: Source, package: str, modules: Mapping[str, Source]) -> None:
+        self._source = source
+        self._importer = _Importer(package, frozenset(name.partition(".")[0] for name in modules))
+
+    def exec_module(self, module: ModuleType) -> None:
+        """Runs the module's code, with imports of its own folder redirected."""
+        module.__file__ = str(self._source.path)
+        module.__dict__["__builtins__"] = {**vars(builtins), "__import__": self._importer}
+        code = compile(self._source.code, str(self._source.path), "exec", dont_inherit=True)
+        exec(code, module.__dict__)  # noqa: S102 - a trusted folder's code, see trust.py
+
+
+class _Importer:
+    """`__import__` of a plug-in's modules."""
+
+    def __init__(self, package: str, own: frozenset[str]) -> None:
+        self._package = package
+        self._own = own
+
+    def __call__(
+        self,
+        name: str,
+        globals: Mapping[str, Any] | None = None,
+        locals: Mapping[str, Any] | None = None,
+        fromlist: Sequence[str] = (),
+        level: int = 0,
+    ) -> ModuleType:
+        """Imports a module of the snapshot under its own name; any other as Python does."""
+        top = name.partition(".")[0]
+        if level or top not in self._own:
+            return builtins.__import__(name, globals, locals, fromlist or (), level)
+        full = f"{self._package}.{name}"
+        module = importlib.import_module(full)
+        if not fromlist:
+            return sys.modules[f"{self._package}.{top}"]
+        for item in fromlist:
+            if not hasattr(module, item) and importlib.util.find_spec(f"{full}.{item}"):
+                importlib.import_module(f"{full}.{item}")
+        return module

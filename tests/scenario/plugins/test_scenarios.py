@@ -1,0 +1,140 @@
+"""Scenarios that name code of others: checked, run, resumed, and never with changed code."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+import securefl
+from securefl.errors import PluginError, ScenarioError
+from securefl.runs.folder import RunFolder
+from securefl.runs.names import cell_hash
+from securefl.scenario.plugins.trust import trust
+from securefl.scenario.scenario import Scenario, load_scenario, make_scenario
+from securefl.scenario.summary import summary
+
+CODE = """
+def rule(rows, *, f: int = 1):
+    return rows.mean(dim=0)
+
+def late(rows, *, calls=[]):
+    calls.append(1)
+    return rows.mean(dim=0) if len(calls) < 3 else rows[0]
+
+def attack(rows, *, f, scale: float = 2.0):
+    return -scale * rows[:f]
+
+def step(weights, estimate, state, *, lr: float = 1.0):
+    return weights + lr * estimate, {}
+
+def mix(rows):
+    return rows / 2
+"""
+SCENARIO = """
+rounds = 2
+data = { name = "heart" }
+training = { kind = "sgd" }
+defense = { rule = { name = "python:code/mine.py:rule", f = 1 } }
+"""
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Path:
+    (tmp_path / "code").mkdir()
+    (tmp_path / "code" / "mine.py").write_text(CODE)
+    (tmp_path / "s.toml").write_text(SCENARIO)
+    trust(tmp_path / "code")
+    return tmp_path
+
+
+def scenario(home: Path, *overrides: str) -> Scenario:
+    return load_scenario(home / "s.toml", overrides=overrides)
+
+
+def test_a_plugin_gives_what_the_same_rule_of_ours_gives(home: Path) -> None:
+    everything = (
+        "server.step=python:code/mine.py:step",
+        'defense.prefilters=["python:code/mine.py:mix"]',
+        'attack={name="python:code/mine.py:attack", clients=[0], scale=2.0}',
+    )
+    theirs = securefl.run(scenario(home, *everything), home / "theirs")
+    ours = securefl.run(
+        scenario(
+            home,
+            "defense.rule=mean",
+            "weights=equal",
+            "server.lr=0.5",
+            'attack={name="sign_flip", clients=[0], scale=2.0}',
+        ),
+        home / "ours",
+    )
+    assert theirs["accuracy"] == ours["accuracy"]
+    assert theirs["auc"] == ours["auc"]
+
+
+def test_the_folder_of_a_run_names_the_code_and_no_path(home: Path) -> None:
+    securefl.run(scenario(home), home / "runs" / "r")
+    text = (home / "runs" / "r" / "resolved.json").read_text()
+    assert str(home) not in text
+    ((_, values, cell),) = RunFolder.open(home / "runs" / "r").cells()
+    assert values["code"]["code/mine.py"]["files"] == ["mine.py"]
+    assert json.loads(text)["cells"][cell.hash]["folder"] == ".."
+    # Both move together.
+    moved = home.with_name("moved")
+    home.rename(moved)
+    trust(moved / "code")
+    ((_, values, _),) = RunFolder.open(moved / "runs" / "r").cells()
+    assert make_scenario(dict(values)).home == moved
+
+
+def test_a_cell_is_named_by_its_code_and_not_by_its_place(home: Path, tmp_path: Path) -> None:
+    name = cell_hash(scenario(home).resolved())
+    other = tmp_path / "other"
+    (other / "code").mkdir(parents=True)
+    (other / "code" / "mine.py").write_text(CODE)
+    (other / "s.toml").write_text(SCENARIO)
+    trust(other)
+    assert cell_hash(scenario(other).resolved()) == name
+    (home / "code" / "mine.py").write_text(CODE + "# changed\n")
+    assert cell_hash(scenario(home).resolved()) != name
+
+
+def test_a_run_does_not_go_on_with_changed_code(home: Path) -> None:
+    resolved = scenario(home).resolved()
+    securefl.run(make_scenario(resolved), home / "r")
+    (home / "code" / "mine.py").write_text(CODE + "# changed\n")
+    with pytest.raises(ScenarioError, match=r"code/mine\.py is not the code .* a file was changed"):
+        make_scenario(resolved)
+    with pytest.raises(ScenarioError, match="holds a run of another scenario"):
+        securefl.run(scenario(home), home / "r")
+
+
+def test_a_fault_in_the_middle_fails_the_cell_as_the_plugins(home: Path) -> None:
+    with pytest.raises(PluginError, match=r"rule python:code/mine\.py:late returned a view"):
+        securefl.run(scenario(home, "defense.rule=python:code/mine.py:late"), home / "r")
+    ((_, _, cell),) = RunFolder.open(home / "r").cells()
+    assert cell.status().reason == (
+        "defense.rule python:code/mine.py:late returned a view of its input; return a copy"
+    )
+
+
+def test_validate_says_what_it_assumes_of_a_bare_function(home: Path) -> None:
+    sentence = "python:code/mine.py:rule: its author exports a bare function, taken to need one row"
+    assert sentence in summary(scenario(home))
+
+
+@pytest.mark.parametrize(
+    ("override", "sentence"),
+    [
+        ("defense.rule.g=1", "python:code/mine.py:rule takes f, got 'g'"),
+        ("defense.rule.f=0.5", "f of python:code/mine.py:rule must be an integer"),
+        ("defense.rule=python:code/mine.py:rulee", "did you mean 'rule'"),
+        ("defense.rule=medain", "there is no 'medain', did you mean 'median'"),
+        ("channel.kind=masked", "of the one sum that masked reveals would be the mean"),
+    ],
+)
+def test_a_plugins_parameters_and_rows_are_checked_like_ours(
+    home: Path, override: str, sentence: str
+) -> None:
+    with pytest.raises(ScenarioError, match=sentence):
+        scenario(home, override)
