@@ -9,7 +9,8 @@ from typing import Any
 from securefl.scenario import catalog
 from securefl.scenario.declaration import Declaration
 from securefl.scenario.entries import Entry
-from securefl.scenario.facts import DEFAULT_SKEW, Facts
+from securefl.scenario.facts import Facts
+from securefl.scenario.sites import DEFAULT_SKEW
 
 
 def resolved(declared: Declaration, facts: Facts) -> dict[str, Any]:

@@ -16,8 +16,8 @@ from securefl.data.task import FederatedData
 from securefl.errors import ScenarioError
 from securefl.rng import seeded_keystream
 from securefl.scenario import catalog
-from securefl.scenario.facts import DEFAULT_SKEW
 from securefl.scenario.scenario import Scenario
+from securefl.scenario.sites import DEFAULT_SKEW
 
 
 def load_data(scenario: Scenario) -> FederatedData:

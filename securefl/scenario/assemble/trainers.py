@@ -22,6 +22,7 @@ from securefl.privacy.past import NO_PAST, Past
 from securefl.privacy.remember import Remember, fresh
 from securefl.rng import Keystream, StreamFor, seeded_keystream, system_keystream
 from securefl.scenario.making.adversary import bend_of, poisoned
+from securefl.scenario.making.model import model_of
 from securefl.scenario.scenario import Scenario
 
 
@@ -31,9 +32,8 @@ def build_model(scenario: Scenario, task: Task) -> nn.Module:
     Raises:
         DataError: the file of weights changed since the scenario was checked.
     """
-    generator = seeded_keystream(scenario.seed, "init").torch_generator()
-    chosen = scenario.facts.architecture
-    model = chosen.entry.function(task, generator=generator, **chosen.parameters)
+    stream = seeded_keystream(scenario.seed, "init")
+    model = model_of(scenario.facts.architecture, task, stream)
     return adapted(model, scenario.facts.adaptation, weights=_weights(scenario))
 
 

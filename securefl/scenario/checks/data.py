@@ -3,7 +3,8 @@
 from securefl.errors import ScenarioError
 from securefl.scenario import catalog
 from securefl.scenario.declaration import Declaration
-from securefl.scenario.facts import DEFAULT_SKEW, Facts
+from securefl.scenario.facts import Facts
+from securefl.scenario.sites import DEFAULT_SKEW
 
 
 def check_data(declared: Declaration, facts: Facts) -> None:

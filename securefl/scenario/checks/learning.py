@@ -8,6 +8,7 @@ from securefl.learning.weights import check_weights
 from securefl.scenario.checks.parameters import check_parameters, tried
 from securefl.scenario.declaration import Declaration
 from securefl.scenario.facts import Facts
+from securefl.scenario.making.model import check_foreign
 from securefl.scenario.making.rule import make_step
 
 
@@ -18,6 +19,7 @@ def check_model(declared: Declaration, facts: Facts) -> None:
         ScenarioError: one sentence that says what to change.
     """
     check_parameters("model", facts.architecture)
+    check_foreign(facts.architecture, facts.task, facts.adaptation)
     tried("model", lambda: facts.model)
     if facts.trainer.private:
         check_norms(facts.model, declared.model.name)

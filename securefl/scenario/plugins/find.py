@@ -130,9 +130,16 @@ def _of_file(group: Group, name: str, folder: Path) -> Plugin:
         near = difflib.get_close_matches(reference.function, public, n=1)
         question = f"; did you mean {near[0]!r}?" if near else ""
         raise ScenarioError(f"{name}: {reference.file} has no {reference.function!r}{question}")
-    code = Code(sha256=taken.sha256, files=tuple(taken.files), packages=taken.packages)
-    value = getattr(module, reference.function)
-    return _plugin(group, name, value, reference.file, code)
+    key = (group, name, taken.sha256)
+    # One object for all scenarios of a process: caches of models go by it.
+    if key not in _loaded:
+        code = Code(sha256=taken.sha256, files=tuple(taken.files), packages=taken.packages)
+        value = getattr(module, reference.function)
+        _loaded[key] = _plugin(group, name, value, reference.file, code)
+    return _loaded[key]
+
+
+_loaded: dict[tuple[Group, str, str], Plugin] = {}
 
 
 def _parsed(name: str) -> Reference:
@@ -187,7 +194,7 @@ def _bare(group: Group, function: Callable[..., Any]) -> Any:
 
 
 def _model(label: str, entry: ModelEntry) -> ModelEntry:
-    return replace(entry, function=guard.guarded_build(label, entry.function), foreign=True)
+    return replace(entry, foreign=True)  # `own_models` tells what its code does wrong
 
 
 def _rule(label: str, entry: RuleEntry) -> RuleEntry:
