@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from securefl.data.task import Examples
 from securefl.learning.dp_sgd import DpSgd, DpSgdTrainer, KeystreamDPOptimizer
-from securefl.learning.plan import DpPlan
+from securefl.learning.plan import DpPlan, OnStep, unseen
 from securefl.learning.sampling import poisson_batches, shuffled_batches
 from securefl.privacy.events import ReleaseId, SampledGaussian
 from securefl.privacy.ledger import Ledger
@@ -179,13 +179,14 @@ class MisnamedNoise(DpSgdTrainer, ABC):
         *,
         client: int,
         stream_for: StreamFor,
+        on_step: OnStep = unseen,
     ) -> None:
         def stream(purpose: str, client: int, round: int) -> Keystream:
             if purpose != "noise":
                 return stream_for(purpose, client, round)
             return self.noise(stream_for, client, round)
 
-        super().__init__(machine, examples, plan, client=client, stream_for=stream)
+        super().__init__(machine, examples, plan, client=client, stream_for=stream, on_step=on_step)
 
     @abstractmethod
     def noise(self, stream_for: StreamFor, client: int, round: int) -> Keystream:
