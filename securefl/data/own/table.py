@@ -1,8 +1,9 @@
 """Hospital records in a CSV or Parquet file with a schema, or in one such file a site.
 
-schema = load_schema(Path("visits.toml"))
-records = TableSource(Path("visits.csv"), schema).read(claim=False)
-print(tally(TableSource(Path("sites/*.parquet"), schema)))
+    schema = load_schema(Path("visits.toml"))
+    records = TableSource(Path("visits.csv"), schema).read(claim=False)
+
+`table_file` reads blocks of columns, and `encode` makes features of each block by itself.
 """
 
 import difflib

@@ -60,11 +60,14 @@ def csv(folder: Path, content: bytes, name: str = "a.csv") -> Path:
     ids=["plain", "no last line end", "Windows", "byte order mark", "quotes", "blank lines"],
 )
 def test_a_csv_file_may_be_written_in_every_usual_way(tmp_path: Path, content: bytes) -> None:
-    assert read(csv(tmp_path, content), ["a"], ["b"]) == {"a": [1.0, 2.0], "b": ["x", "y"]}
+    path = csv(tmp_path, content)
+    assert list(open_table(path).columns) == ["a", "b"]
+    assert read(path, ["a"], ["b"]) == {"a": [1.0, 2.0], "b": ["x", "y"]}
 
 
 def test_a_text_in_quotes_may_hold_commas_quotes_and_line_ends(tmp_path: Path) -> None:
     path = csv(tmp_path, b'a,"b\nb"\n1,"x,\n""y"""\n2,z\n')
+    assert list(open_table(path).columns) == ["a", "b\nb"]
     assert read(path, ["a"], ["b\nb"]) == {"a": [1.0, 2.0], "b\nb": ['x,\n"y"', "z"]}
 
 
@@ -73,6 +76,7 @@ def test_a_text_in_quotes_may_hold_commas_quotes_and_line_ends(tmp_path: Path) -
     [
         ("a.csv", b"", "a.csv is empty: it has no line with the names of columns"),
         ("a.csv", "a,b\n1,2\n".encode("utf-16"), "a.csv is not UTF-8 text: save it in this"),
+        ("a.csv", "a,b\n1,2\n".encode("utf-16-le"), "a.csv is not UTF-8 text: save it in this"),
         ("a.csv", b"a,gr\xf6\xdfe\n1,2\n", "a.csv is not UTF-8 text: save it in this encoding"),
         ("a.csv", b"PAR1....", "a.csv is a Parquet file; let its name end in .parquet"),
         ("a.parquet", b"a,b\n1,2\n", "a.parquet is not a Parquet file; if it is text, let its"),
@@ -193,6 +197,27 @@ def test_malformed_records_are_skipped_once_and_counted_or_refused_with_their_li
     assert skipped == {5, 9}
     with pytest.raises(DataError, match=r"line 8: the record has not 2 fields, as the header has"):
         read(path, ["a"], ["b"])
+
+
+@pytest.mark.usefixtures("_small_blocks")
+def test_a_line_end_in_quotes_may_be_where_a_block_ends(tmp_path: Path) -> None:
+    rows = [f'{number},"{"x" * number}\n"' for number in range(12)]
+    columns = read(csv(tmp_path, "\n".join(["a,b", *rows]).encode()), ["a"], ["b"])
+    assert columns["a"] == list(range(12))
+    assert columns["b"] == ["x" * number or None for number in range(12)]
+
+
+@pytest.mark.usefixtures("_small_blocks")
+def test_a_bad_value_beyond_the_first_block_of_parquet_has_its_number(tmp_path: Path) -> None:
+    columns = {"x": ["1"] * 10 + ["?", "y"], "ill": [0] * 12}
+    with pytest.raises(DataError, match=r"record 12: column 'x' is not a number"):
+        parquet(tmp_path, columns, NUMBER).read(claim=False)
+
+
+def test_a_record_of_several_lines_is_named_by_its_first(tmp_path: Path) -> None:
+    table = source(tmp_path, ROWS[0], 'p1,north,x,1,1,0,train,"two\nlines"')
+    with pytest.raises(DataError, match=r"visits\.csv, line 3: column 'age'"):
+        table.read(claim=False)
 
 
 @pytest.mark.usefixtures("_small_blocks")
