@@ -288,6 +288,21 @@ def test_one_file_a_site_names_the_sites_in_order(tmp_path: Path) -> None:
     assert in_train(records) == [[pytest.approx(-0.8)], [-1.0]]
 
 
+def test_counts_are_those_of_all_files(tmp_path: Path) -> None:
+    path = site_files(tmp_path, ["va", "cleveland"])
+    for name in ("va", "cleveland"):
+        with (tmp_path / f"{name}.csv").open("a", encoding="utf-8") as file:
+            file.write("100,0\n,1\nx,1\n5\n")
+    assert tally(TableSource(path, by_file())) == Tally(
+        records=8,
+        malformed=2,
+        dropped=4,
+        missing={"age": 2},
+        clamped={"age": 2},
+        refused={"age": 4},
+    )
+
+
 def test_declared_sites_order_their_files(tmp_path: Path) -> None:
     path = site_files(tmp_path, ["va", "cleveland"])
     records = TableSource(path, by_file(["va", "cleveland"])).read(claim=False)

@@ -260,7 +260,7 @@ NUMBER = declared(
         pyarrow.array([Decimal("5.0"), None, Decimal("10.0")], pyarrow.decimal128(4, 1)),
         pyarrow.array(["5", "NA", " 10"]),
         pyarrow.array(["5", None, "10"], pyarrow.large_string()),
-        pyarrow.array(["5", None, "10"]).dictionary_encode(),
+        pyarrow.array(["5", "NA", "10"]).dictionary_encode(),
         pyarrow.array([5, None, 2**62 + 1], pyarrow.int64()),
     ],
     ids=lambda values: str(values.type),
