@@ -11,7 +11,7 @@ from securefl.audit.canaries import LOUDNESS, MAX_CANARIES, MIN_COORDINATES, Can
 from securefl.data.task import Examples, Task
 from securefl.learning.dp_sgd import DpSgd
 from securefl.learning.models.linear import mlp
-from securefl.learning.options import USUAL, StepOptions
+from securefl.learning.options import USUAL, StepOptions, adam
 from securefl.learning.plan import DpPlan
 from securefl.rng import seeded_keystream
 
@@ -140,3 +140,15 @@ def test_canaries_note_what_the_real_records_did_to_the_update(options: StepOpti
     (known,) = hidden.others
     assert torch.allclose(known.float(), alone, atol=1e-6)
     assert float(known.norm()) > 0.01
+
+
+def test_under_adam_nobody_can_take_the_other_records_out_of_an_update() -> None:
+    hidden, start = canaries(), vector.to_vector(model())
+    plan = DpPlan(records=10, batch=10, epochs=1, clip=0.7, noise_multiplier=0.0)
+    machine = hidden.machine(model(), TASK, lr=0.5, options=StepOptions(optimizer=adam))
+    sampling, noise = seeded_keystream(1, "poisson"), seeded_keystream(1, "noise")
+    delta = machine.run(start, examples(), plan, sampling=sampling, noise=noise).delta
+    assert hidden.others == []
+    # The canaries are in the update all the same.
+    scores = hidden.scores(delta)
+    assert float(scores[hidden.inside].mean()) > 0.9 * 0.5

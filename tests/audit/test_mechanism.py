@@ -48,16 +48,35 @@ FINDS = {
 }
 
 
-def scenario_of(seed: int, *, clients: int = 1) -> Scenario:
+# Other steps than usual, and more physical batches than one.
+WAYS = {
+    "adam": (
+        "training.optimizer=adam",
+        "training.lr=0.01",
+        "training.weight_decay=0.1",
+        "training.physical_batch=12",
+    ),
+    "momentum": ("training.momentum=0.8",),
+    "schedule": (
+        "training.schedule=cosine",
+        "training.physical_batch=12",
+        "training.class_weights=[0.2, 1.0, 1.0, 1.0, 5.0, 1.0, 1.0, 1.0, 1.0, 1.0]",
+    ),
+}
+
+
+def scenario_of(seed: int, *, clients: int = 1, way: tuple[str, ...] = ()) -> Scenario:
     text = SMALL
     if clients == 4:
         text = text.replace(", only = 0", "").replace("[320]", "[320, 320, 320, 320]")
-    return parse_scenario(text, overrides=(f"seed={seed}",))
+    return parse_scenario(text, overrides=(f"seed={seed}", *way))
 
 
-def lines_of(seed: int, fault: str = "", *, clients: int = 1) -> dict[str, Line]:
+def lines_of(
+    seed: int, fault: str = "", *, clients: int = 1, way: tuple[str, ...] = ()
+) -> dict[str, Line]:
     torch.set_num_threads(1)
-    inquiry = Inquiry(scenario_of(seed, clients=clients), "server", seed=seed)
+    inquiry = Inquiry(scenario_of(seed, clients=clients, way=way), "server", seed=seed)
     with planted(fault):
         run = play_probes([inquiry], on_round=lambda label, record: None)
     return {line.attack: line for line in inside_lines(inquiry, run, run.played.knowledge[0])}
@@ -69,6 +88,20 @@ def test_right_code_is_not_accused(seed: int) -> None:
     assert tuple(lines) == (SIZE, FRESH, CLIP, BATCHES, BOOKS)
     assert set(lines) == set(MECHANISM)
     assert Verdict.VIOLATED not in {line.verdict for line in lines.values()}
+
+
+@pytest.mark.parametrize("way", WAYS.values(), ids=WAYS.keys())
+def test_right_code_is_not_accused_whatever_the_optimizer(way: tuple[str, ...]) -> None:
+    lines = lines_of(70, way=way)
+    # As with plain steps, 80 of them are too few to be sure of the clip.
+    assert lines.pop(CLIP).verdict is Verdict.UNDECIDED
+    assert {line.verdict for line in lines.values()} == {Verdict.HOLDS}
+
+
+@pytest.mark.parametrize("fault", ["noise 7 % too small", "clip 10 % too long"])
+@pytest.mark.parametrize("way", WAYS.values(), ids=WAYS.keys())
+def test_a_fault_is_found_whatever_the_optimizer(way: tuple[str, ...], fault: str) -> None:
+    assert lines_of(80, fault, way=way)[FINDS[fault]].verdict is Verdict.VIOLATED
 
 
 @pytest.mark.parametrize("fault", FAULTS)

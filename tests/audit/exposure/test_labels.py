@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from securefl.audit.exposure.labels import labels_of, last_layer_gradients
+from securefl.audit.exposure.labels import counted, labels_of, last_layer_gradients
 from securefl.audit.membership import gradients
 from securefl.learning.models.linear import mlp
 from securefl.vector import to_vector
@@ -90,3 +90,34 @@ def test_last_layer_gradients_are_the_models_own() -> None:
         last = last_layer_gradients(model, task, examples, weights)
         assert last.shape == (6, 8 * task.outputs)
         assert torch.allclose(last, whole[:, -last.shape[1] :].double(), atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    "keys", ["training.momentum=0.5", "training.class_weights=[1,1,1,1,1,1,1,1,1,2]"]
+)
+def test_labels_are_not_counted_where_an_update_is_no_sum_of_gradients(keys: str) -> None:
+    exposures = everything(look("server", keys))
+    why = "not tried: it is made for plain SGD on the task's own loss"
+    assert exposures["labels"].why == why
+    assert exposures["labels"].measured is None
+    assert exposures["Inverting Gradients"].measured is None
+
+
+def test_labels_are_counted_with_the_learning_rate_of_the_round() -> None:
+    subject = look("server", "training.batch=1300")
+    update = subject.update
+    assert update is not None
+    assert update.counts is not None
+    options = replace(subject.local.options, schedule=lambda round: 0.5)
+    faded = replace(subject, local=replace(subject.local, options=options))
+    assert faded.lr(0) == 0.5 * subject.lr(0) == 0.05
+    half = update._replace(moved=0.5 * update.moved)
+    expected, same, other = (
+        counted(look, seen, update.counts)
+        for look, seen in ((subject, update), (faded, half), (subject, half))
+    )
+    assert expected is not None
+    assert same is not None
+    assert other is not None
+    assert torch.equal(same, expected)
+    assert not torch.equal(other, expected)
