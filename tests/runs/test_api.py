@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from securefl.data.task import Task
 from securefl.errors import ScenarioError
@@ -21,31 +21,46 @@ privacy = { noise = "seeded", epsilon = 8.0 }
 """
 
 
-def normed(task: Task, *, generator: torch.Generator) -> nn.Module:
-    """Without running statistics, so that no buffer gives it away."""
-    norm = nn.BatchNorm1d(4, track_running_stats=False)
-    return nn.Sequential(nn.Linear(task.features, 4), norm, nn.Linear(4, task.outputs))
+class Attending(nn.Module):
+    """Attention as torch has it, for which Opacus has a layer of its own."""
+
+    def __init__(self, task: Task) -> None:
+        super().__init__()
+        self.attention = nn.MultiheadAttention(task.features, 1, batch_first=True)
+        self.head = nn.Linear(task.features, task.outputs)
+
+    def forward(self, x: Tensor) -> Tensor:
+        rows = x[:, None]  # (n, 1, features)
+        attended, _ = self.attention(rows, rows, rows)
+        logits: Tensor = self.head(attended[:, 0])
+        return logits
 
 
-NORMED = ModelEntry(normed, provided=("generator",))
+def attending(task: Task, *, generator: torch.Generator) -> nn.Module:
+    return Attending(task)
+
+
+ATTENDING = ModelEntry(attending, provided=("generator",))
 
 
 def test_a_layer_that_opacus_does_not_support_is_refused_in_one_sentence_before_there_is_a_folder(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setitem(catalog.MODELS, "normed", NORMED)
+    monkeypatch.setitem(catalog.MODELS, "attending", ATTENDING)
     sentence = (
-        "model: DP-SGD cannot train layer '1': "
-        "BatchNorm cannot support training with differential privacy"
+        "model: DP-SGD cannot train layer 'attention': We do not support nn.MultiheadAttention "
+        "because its implementation uses special modules"
     )
     with pytest.raises(ScenarioError, match=f"^{sentence}$"):
-        run(parse_scenario(TEXT, overrides=("model.name=normed",)), tmp_path / "run")
+        run(parse_scenario(TEXT, overrides=("model.name=attending",)), tmp_path / "run")
     assert not (tmp_path / "run").exists()
 
 
 def test_without_privacy_the_same_layer_trains(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setitem(catalog.MODELS, "normed", NORMED)
-    text = 'rounds = 1\ndata = { name = "heart" }\nmodel = "normed"\ntraining = { kind = "sgd" }\n'
+    monkeypatch.setitem(catalog.MODELS, "attending", ATTENDING)
+    text = (
+        'rounds = 1\ndata = { name = "heart" }\nmodel = "attending"\ntraining = { kind = "sgd" }\n'
+    )
     assert run(parse_scenario(text), tmp_path / "run")["rounds"] == 1
