@@ -142,22 +142,32 @@ def _trial(model: nn.Module, task: Task) -> tuple[_Trial, float]:
 
 def _difference(trial: _Trial, task: Task, tolerance: float) -> str:
     """Returns in which way neighbours change a record's outcome; "" where they do not."""
-    record = synthetic(task, 1, seed=1)
-    some, others = synthetic(task, 2, seed=2), synthetic(task, 2, seed=3, scale=LOUD)
+    record, some = synthetic(task, 1, seed=1), synthetic(task, 1, seed=2)
+    others = synthetic(task, 1, seed=3, scale=LOUD)
     first, second = concatenate([record, some]), concatenate([record, others])
     # Of one shape, so that all random layers draw the same for the record.
     among_some = trial.outcome(first, 0)
     difference = _unlike(among_some, trial.outcome(second, 0), tolerance)
     if difference:
         return f"{difference} among other records"
+    last = concatenate([others, some, record])
+    if not _unlike(among_some, trial.outcome(first, 0, seed=1), tolerance):
+        return _by_size(trial, among_some, record, last, tolerance)
     with _NoDropout():
+        among_some = trial.outcome(first, 0)
         # A model that still draws is compared in batches of one shape only.
-        if _unlike(trial.outcome(first, 0), trial.outcome(first, 0, seed=1), tolerance):
+        if _unlike(among_some, trial.outcome(first, 0, seed=1), tolerance):
             return ""
-        alone = trial.outcome(record, 0)
-        last = trial.outcome(concatenate([others, some, record]), 4)
-        difference = _unlike(alone, trial.outcome(first, 0), tolerance)
-        difference = difference or _unlike(alone, last, tolerance)
+        return _by_size(trial, among_some, record, last, tolerance)
+
+
+def _by_size(
+    trial: _Trial, among_some: _Outcome, record: Examples, last: Examples, tolerance: float
+) -> str:
+    """Returns whether a record alone, or last in a larger batch, is treated in another way."""
+    alone = trial.outcome(record, 0)
+    difference = _unlike(alone, among_some, tolerance)
+    difference = difference or _unlike(alone, trial.outcome(last, len(last) - 1), tolerance)
     return f"{difference} in a batch than alone" if difference else ""
 
 

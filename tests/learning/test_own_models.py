@@ -312,6 +312,7 @@ DEPENDENT: dict[str, tuple[Build, str]] = {
         lambda task: nn.Sequential(FunctionalDropout(), Between(lambda x: x * len(x))),
         "output",
     ),
+    "an even batch": (lambda task: Between(lambda x: x * (1 + len(x) % 2)), "output"),
     "the batch before": (lambda task: OnceRound(), "output"),
 }
 
