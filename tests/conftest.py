@@ -6,6 +6,8 @@ from collections.abc import Iterator
 
 import pytest
 
+from tests.signatures import signatures_verified_once
+
 FOLDERS = ("SECUREFL_CACHE", "SECUREFL_CONFIG")
 
 
@@ -21,3 +23,9 @@ def folders_of_the_session() -> Iterator[None]:
             del os.environ[name]
         else:
             os.environ[name] = value
+
+
+@pytest.fixture(autouse=True, scope="session")
+def remembered_signatures() -> Iterator[None]:
+    with signatures_verified_once():
+        yield

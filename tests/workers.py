@@ -22,6 +22,19 @@ import pytest
 from securefl.runs import api, worker
 from securefl.scenario.scenario import parse_scenario
 
+FORKED_NAME = "forked-worker"
+
+
+def worker_processes() -> list[int]:
+    """Worker processes of this one, forked or started."""
+    listed = Path(f"/proc/self/task/{os.getpid()}/children").read_text().split()
+    return [
+        pid
+        for pid in map(int, listed)
+        if b"securefl.runs.worker" in Path(f"/proc/{pid}/cmdline").read_bytes()
+        or Path(f"/proc/{pid}/comm").read_text().strip() == FORKED_NAME
+    ]
+
 
 class ForkedWorker:
     """The part of `subprocess.Popen` that the pool uses."""
@@ -70,6 +83,7 @@ def _become_worker(orders: int, voice: int, errors: int, env: Mapping[str, str])
     """Runs the worker in the child; never returns, or pytest would go on twice."""
     try:
         os.setsid()
+        Path("/proc/self/comm").write_text(FORKED_NAME)
         for source, target in ((orders, 0), (voice, 1), (errors, 2)):
             os.dup2(source, target)
         # The pipes of other workers, too: one that is held open here would never end there.
