@@ -10,10 +10,10 @@ import math
 
 import numpy as np
 from dp_accounting.pld import pld_pmf
-from dp_accounting.pld.privacy_loss_mechanism import AdjacencyType, GaussianPrivacyLoss
-from numpy.typing import NDArray
+from dp_accounting.pld.privacy_loss_mechanism import AdjacencyType
 
 from securefl.privacy.accounting.crosscheck import fixed_cohort_renyi
+from securefl.privacy.accounting.dots import profile
 from securefl.privacy.accounting.epsilon import gaussian_epsilon, subsampled_gaussian_epsilon
 from securefl.privacy.accounting.gaussian import MAX_EXPONENT, largest_loss
 from securefl.privacy.accounting.grids import intervals, refined, rounding
@@ -102,17 +102,11 @@ def _fixed_cohort_loss(share: float, noise_multiplier: float, interval: float) -
     loss = min(MAX_EXPONENT, largest_loss(share, noise_multiplier))
     end = math.ceil(loss / interval)
     grid = np.arange(-end, end + 1)
+    epsilons = grid * interval
 
-    def profile(direction: AdjacencyType) -> NDArray[np.float64]:
-        one_round = GaussianPrivacyLoss(
-            noise_multiplier,
-            sampling_prob=share,
-            adjacency_type=direction,
-        )
-        deltas: NDArray[np.float64] = one_round.get_delta_for_epsilon(grid * interval)
-        return deltas
-
-    larger = np.maximum(profile(AdjacencyType.REMOVE), profile(AdjacencyType.ADD))
+    removed = profile(share, noise_multiplier, AdjacencyType.REMOVE, epsilons)
+    added = profile(share, noise_multiplier, AdjacencyType.ADD, epsilons)
+    larger = np.maximum(removed, added)
     # A profile never rises: this removes rounding only.
     deltas = np.minimum.accumulate(larger)
     return pld_pmf.create_pmf_pessimistic_connect_dots(interval, grid, deltas)

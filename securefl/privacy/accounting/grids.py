@@ -12,6 +12,7 @@ from dp_accounting.pld import pld_pmf
 from dp_accounting.pld import privacy_loss_distribution as pld
 
 from securefl.privacy.accounting.crosscheck import renyi_epsilon, rounded_down_epsilon
+from securefl.privacy.accounting.dots import pessimistic_loss
 from securefl.privacy.accounting.ends import COARSE, Segments, Upper
 from securefl.privacy.accounting.gaussian import ROOT_TOLERANCE, exact_epsilon, largest_loss
 from securefl.privacy.accounting.inverse import inverted
@@ -197,11 +198,7 @@ def pessimistic(segments: Segments, interval: float) -> pld.PrivacyLossDistribut
     Its delta is never below the true one.
     """
     parts = [
-        pld.from_gaussian_mechanism(
-            event.noise_multiplier,
-            sampling_prob=event.sample_rate,
-            value_discretization_interval=interval,
-        ).self_compose(steps)
+        pessimistic_loss(event.sample_rate, event.noise_multiplier, interval).self_compose(steps)
         for event, steps in segments
     ]
     return reduce(lambda first, second: first.compose(second), parts)
