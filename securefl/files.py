@@ -13,6 +13,15 @@ from filelock import FileLock, Timeout
 from securefl.errors import RunFolderError
 
 
+def cache_folder() -> Path:
+    """Returns this account's cache: SECUREFL_CACHE, or securefl in XDG_CACHE_HOME or ~/.cache."""
+    folder = os.environ.get("SECUREFL_CACHE")
+    if folder:
+        return Path(folder)
+    base = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
+    return Path(base) / "securefl"
+
+
 def write_atomic(path: Path, data: bytes) -> None:
     """Writes a file so that a reader or a crash finds the old content or the new, not a part."""
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}")

@@ -93,4 +93,5 @@ def _keys_at(place: tuple[int | str, ...], whole: type[BaseModel]) -> list[str]:
             return []
         kinds = [field.annotation, *getattr(field.annotation, "__args__", ())]
         table = next((kind for kind in kinds if hasattr(kind, "model_fields")), None)
-    return list(getattr(table, "model_fields", {}))
+    fields = getattr(table, "model_fields", {})
+    return [field.alias or name for name, field in fields.items()]

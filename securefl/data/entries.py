@@ -31,6 +31,8 @@ class DataEntry:
         tuning: the same partitions -> training records once validation records are taken from them,
             where a split seed draws training and test records.
         validation: records of the published validation set, where the split is fixed.
+        published: whether the sizes are public numbers; where they are not, they are 0 here.
+        digest: returns a digest of the records; None for published sets, which have a name.
     """
 
     load: Callable[..., FederatedData]
@@ -44,6 +46,8 @@ class DataEntry:
     options: Mapping[str, Any] = field(default_factory=dict)
     tuning: Mapping[str, tuple[int, ...]] | None = None
     validation: int | None = None
+    published: bool = True
+    digest: Callable[[], str] | None = None
 
     @property
     def records(self) -> int:

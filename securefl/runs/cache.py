@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import os
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -11,7 +10,7 @@ from typing import Any, NamedTuple
 from filelock import FileLock
 
 from securefl.errors import RunFolderError
-from securefl.files import read_json, write_json
+from securefl.files import cache_folder, read_json, write_json
 from securefl.runs.environment import code_hash
 
 
@@ -93,9 +92,5 @@ def _read(path: Path, key: str) -> Stored | None:
 
 
 def user_cache() -> Cache:
-    """Returns this account's cache: SECUREFL_CACHE, or securefl in XDG_CACHE_HOME or ~/.cache."""
-    folder = os.environ.get("SECUREFL_CACHE")
-    if folder:
-        return Cache(Path(folder))
-    base = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
-    return Cache(Path(base) / "securefl")
+    """Returns this account's cache."""
+    return Cache(cache_folder())

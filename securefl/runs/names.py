@@ -11,7 +11,7 @@ def cell_hash(scenario: Mapping[str, Any], *, code: str = "") -> str:
 
     Keys without a value do not count, so that a scenario keeps its name when a later version knows
     more keys. Neither does `practice`, which only describes what the code does, nor the folder of
-    the scenario, nor the path of a file of initial weights, whose hash counts.
+    the scenario, nor the paths of records and of initial weights, whose hashes count.
 
     Args:
         scenario: resolved.
@@ -21,6 +21,8 @@ def cell_hash(scenario: Mapping[str, Any], *, code: str = "") -> str:
     asked = {key: value for key, value in scenario.items() if key not in ("practice", "folder")}
     if asked.get("model", {}).get("weights_sha256") is not None:
         asked["model"] = {**asked["model"], "weights": None}
+    if asked.get("data", {}).get("digest") is not None:
+        asked["data"] = {**asked["data"], "path": None}
     text = json.dumps([code, _without_none(asked)], sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 

@@ -17,6 +17,7 @@ from securefl.data.entries import DATA as DATA
 from securefl.data.entries import DEALS as DEALS
 from securefl.data.entries import DEFAULT_CLIENTS as DEFAULT_CLIENTS
 from securefl.data.entries import DataEntry as DataEntry
+from securefl.data.own.forms import FORMS
 from securefl.federation.values import Screen
 from securefl.learning import options, plan, sgd, steps
 from securefl.learning.models import images, linear
@@ -33,6 +34,8 @@ from securefl.scenario.entries import (
     StepEntry,
     TrainerEntry,
 )
+
+OWN_DATA = FORMS  # of a user's own records
 
 MODELS: Mapping[str, ModelEntry] = {
     "logistic": ModelEntry(linear.logistic, provided=("generator",)),

@@ -9,12 +9,12 @@ from pydantic import BeforeValidator, Field, model_validator
 
 from securefl.errors import ScenarioError
 from securefl.scenario import catalog
+from securefl.scenario.data_table import KEYS, Data
 from securefl.scenario.tables import (
     Attack,
     Channel,
     Code,
     Cohort,
-    Data,
     Defense,
     Model,
     Practice,
@@ -79,8 +79,8 @@ class Declaration(Section):
         if kind in PLANNED["channel.kind"] and kind not in catalog.CHANNELS:
             raise ScenarioError(not_yet("channel.kind", kind, catalog.CHANNELS))
         if values.get("privacy") is None and _has_noise(values.get("training", {})):
-            return {**values, "privacy": {}}
-        return values
+            values = {**values, "privacy": {}}
+        return _with_own_data(values, kind)
 
     @property
     def home(self) -> Path:
@@ -107,6 +107,28 @@ class Declaration(Section):
 def not_yet(key: str, name: str, names: Collection[str]) -> str:
     """Returns the sentence that refuses a name of a later version."""
     return f"{key} = {name!r} is not available yet; use {' or '.join(map(repr, names))}"
+
+
+def _with_own_data(values: dict[str, Any], channel: object) -> dict[str, Any]:
+    """Moves arguments of a Python function together, and weighs own records by their number.
+
+    Nobody publishes how many records a user has: the weights "declared" would lack numbers. Where
+    there is no claim the server may see them, unless a channel hides the updates themselves.
+    """
+    data = values.get("data")
+    name = data.get("name") if isinstance(data, dict) else None
+    if not isinstance(data, dict) or not isinstance(name, str) or name in catalog.DATA:
+        return values
+    if name not in catalog.OWN_DATA:
+        arguments = {key: value for key, value in data.items() if key not in KEYS}
+        if arguments and isinstance(data.get("arguments", {}), dict):
+            ours = {key: value for key, value in data.items() if key in KEYS}
+            given = {**arguments, **data.get("arguments", {})}
+            values = {**values, "data": {**ours, "arguments": given}}
+    if values.get("privacy") is None and "weights" not in values:
+        plain = channel in (None, Channel().kind)
+        values = {**values, "weights": "reported" if plain else "equal"}
+    return values
 
 
 def _has_noise(training: object) -> bool:

@@ -22,6 +22,7 @@ from securefl.scenario.declaration import Declaration
 from securefl.scenario.entries import TrainerEntry
 from securefl.scenario.making.model import sketch_of
 from securefl.scenario.sites import Sites, in_force
+from securefl.scenario.tables import MAX_COUNT
 
 
 class Facts(Sites):
@@ -62,7 +63,8 @@ class Facts(Sites):
     @property
     def reads_files(self) -> bool:
         """Whether the scenario names files of its user's: data, code or weights."""
-        return bool(self.code) or self._declared.model.weights is not None
+        data, model = self._declared.data, self._declared.model
+        return bool(self.code) or data.path is not None or model.weights is not None
 
     # Training.
 
@@ -80,6 +82,12 @@ class Facts(Sites):
             ValueError: its parameters do not fit the records, or a change to it has no effect.
         """
         return sketch_of(self.architecture, self.task, self.adaptation)
+
+    @cached_property
+    def data_digest(self) -> str | None:
+        """The digest of a user's own records; None for published ones."""
+        digest_of = self.data_set.digest
+        return None if digest_of is None else digest_of()
 
     @cached_property
     def weights_digest(self) -> str | None:
@@ -149,7 +157,9 @@ class Facts(Sites):
         """The largest weight that a client may carry."""
         if self.public_weights is not None:
             return max(self.public_weights.values())
-        return self._declared.channel.max_weight or self.data_set.records
+        # Where nobody knows how many records there are, the wire format is the only limit.
+        records = self.data_set.records if self.data_set.published else MAX_COUNT
+        return self._declared.channel.max_weight or records
 
     def plan(self, *, session: bytes, d: int, stream_for: StreamFor, config: bytes = b"") -> Plan:
         """Returns the public constants that both sides of the channel are built from."""

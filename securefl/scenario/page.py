@@ -140,7 +140,9 @@ def _takes(value: Schema, definitions: Schema) -> str:
     if table is not None:
         return "a table: " + ", ".join(f"`{key}`" for key in table["properties"])
     if value["type"] == "array":
-        return f"a list: {_takes(value['items'], definitions)}"
+        # A list of a fixed length has a schema for each place, here always the same one.
+        items = value.get("items") or value["prefixItems"][0]
+        return f"a list: {_takes(items, definitions)}"
     if value["type"] == "object":
         return "a table"
     return _WORDS[value["type"]] + _bounds(value)
@@ -173,6 +175,8 @@ def _parameter(parameter: inspect.Parameter) -> str:
 def _data_and_channels() -> Iterator[str]:
     """Yields the partitions of each data set, and the options of each channel."""
     yield from ("", "## Data and channels", "", "| data | partitions |", "|---|---|")
+    for name, form in catalog.OWN_DATA.items():
+        yield f"| `{name}` | your own: {form.describes} |"
     for name, entry in catalog.DATA.items():
         ways = dict.fromkeys([*entry.partitions, "pooled", *catalog.DEALS])
         yield f"| `{name}` | {', '.join(f'`{way}`' for way in ways)}; by default `{entry.usual}` |"

@@ -19,9 +19,10 @@ def resolved(declared: Declaration, facts: Facts) -> dict[str, Any]:
     The hash of these values names a cell: what is filled in here, and in which form, cannot change
     without renaming every run.
     """
-    values: dict[str, Any] = declared.model_dump(mode="json")
+    values: dict[str, Any] = declared.model_dump(mode="json", by_alias=True)
     # Whoever gets these values may change them; the facts are shared and cached.
     values["practice"] = copy.deepcopy(facts.practice)
+    values["data"]["digest"] = facts.data_digest
     values["model"]["weights_sha256"] = facts.weights_digest
     values["channel"] |= {"min_cohort": facts.min_cohort, **facts.channel_options}
     if declared.weights == "reported" and facts.channel.bounds_weights:

@@ -10,6 +10,7 @@ from securefl.errors import ScenarioError
 from securefl.scenario import catalog
 from securefl.scenario.choices import Choices
 from securefl.scenario.declaration import Declaration
+from securefl.scenario.own_data import own_entry
 
 DEFAULT_SKEW = Skew(alpha=0.5, classes=2, minimum=1)
 
@@ -29,7 +30,10 @@ class Sites(Choices):
     def __init__(self, declared: Declaration) -> None:
         super().__init__(declared)
         data = declared.data
-        self.data_set = catalog.DATA[data.name]
+        published = catalog.DATA.get(data.name)
+        if published is None:
+            published = own_entry(data, declared.home, claim=declared.claims_dp)
+        self.data_set = published
         self._training = self.data_set.training(data.test_on)
         self.training_records = sum(next(iter(self._training.values())))
         self.data_options = in_force(data, self.data_set.options)
@@ -98,7 +102,9 @@ class Sites(Choices):
         return self.public_records
 
     def _dealt_records(self) -> tuple[int, ...] | None:
-        """Returns the training sizes of the clients as they are dealt; None where drawn."""
+        """Returns the training sizes of the clients as they are dealt; None where not public."""
+        if not self.data_set.published:
+            return None
         held_out, only = self._declared.data.held_out, self._declared.data.only
         if self.partition == "pooled":
             # A site held out takes its records with it, those of the data set's own split.

@@ -8,7 +8,8 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 # Counts, client ids and seeds fit the fields of the wire formats and the streams they name.
-Count = Annotated[int, Field(ge=1, le=2**31 - 1, strict=True)]
+MAX_COUNT = 2**31 - 1
+Count = Annotated[int, Field(ge=1, le=MAX_COUNT, strict=True)]
 Index = Annotated[int, Field(ge=0, le=2**31 - 1, strict=True)]
 Seed = Annotated[int, Field(ge=0, le=2**63 - 1, strict=True)]
 # Outside these limits something else was meant, such as a rate in percent.
@@ -78,47 +79,6 @@ class Model(Named):
     weights: str | None = None
     public_weights: Annotated[bool, Field(strict=True)] | None = None
     weights_sha256: str | None = None
-
-
-class Data(Section):
-    """The records that train, and the clients that they belong to.
-
-    `only` keeps one site, the local-only baseline. `held_out` takes one site out of the federation
-    and tests on all its records and on no others: external validation. Both number the sites as the
-    data set does.
-
-    most is the largest number of training records that a client keeps, picked at random; nobody
-    uses the others. It does not go with a finite epsilon: one record removed would let another in.
-    share keeps each training record with this probability, by a coin that follows from the record's
-    content, and goes with every claim.
-
-    alpha (dirichlet, quantity), classes (pathological) and minimum shape the partitions that deal
-    records to clients.
-
-    size (pixels of a side) is for MedMNIST. test_on says which records judge; validation is for
-    choosing learning rates. MedMNIST publishes a validation set. heart and digits hold back a
-    quarter of the training records, the quarter that fold names (0 to 3; 0 unless it is given): no
-    test record is read, nor any record of a site that is held_out.
-
-    label_noise is the share of training records that get another label, drawn for each from its
-    content; for audits, to have records that can only be learned by heart.
-    """
-
-    name: str = "heart"
-    partition: str | None = None
-    clients: Count | None = None
-    split_seed: Seed = 0
-    only: Index | None = None
-    held_out: Index | None = None
-    alpha: Annotated[float, Field(ge=1e-3, le=1e6, strict=True)] | None = None
-    classes: Count | None = None
-    minimum: Count | None = None
-    most: Count | None = None
-    share: Annotated[float, Field(gt=0, lt=1, strict=True)] | None = None
-    size: Count | None = None
-    label_noise: Annotated[float, Field(gt=0, lt=1, strict=True)] | None = None
-    test_on: Literal["test", "validation"] | None = None
-    fold: Annotated[int, Field(ge=0, le=3, strict=True)] | None = None
 
 
 class Training(Section):

@@ -3,6 +3,7 @@
 import pytest
 
 from securefl.errors import ScenarioError
+from securefl.scenario.data_table import OWN_KEYS
 from securefl.scenario.scenario import parse_scenario
 
 # The two scenarios of the design.
@@ -45,6 +46,8 @@ NOT_DEALT = dict.fromkeys(
         "label_noise",
         "test_on",
         "fold",
+        "digest",
+        *OWN_KEYS,
     )
 )
 # Keys of the table [model] that are off unless a scenario sets them.

@@ -131,7 +131,7 @@ class Arrays:
     def read(self, *, claim: bool) -> Records:
         """Returns all records of the file, as `Source` says."""
         if claim:
-            self._refuse_undeclared()
+            self.require_declared()
         task = self.task
         sites = self.sites
         arrays = npz.arrays(self._path, self._plan.headers)
@@ -149,7 +149,7 @@ class Arrays:
     def _plan(self) -> _Plan:
         return _plan_of(npz.headers(self._path), self._path, self._channels)
 
-    def _refuse_undeclared(self) -> None:
+    def require_declared(self) -> None:
         """Raises ScenarioError where a claim would rest on what only the records say."""
         claim = "a DP claim rests on declared constants, never on records"
         if self._num_classes is None and self._ranges is None and self._plan.labels == 1:

@@ -96,13 +96,18 @@ class Folder:
         }
         return tuple(sorted(names))
 
-    def read(self, *, claim: bool) -> Records:
-        """Returns all records of the folder, as `Source` says."""
-        if claim and None in (self._declared_sites, self._declared_classes):
+    def require_declared(self) -> None:
+        """Raises ScenarioError where a DP claim would rest on what only the records say."""
+        if None in (self._declared_sites, self._declared_classes):
             raise ScenarioError(
                 "a DP claim rests on declared constants, never on records: declare data.sites and "
                 "data.class_names, the names of the folders in order"
             )
+
+    def read(self, *, claim: bool) -> Records:
+        """Returns all records of the folder, as `Source` says."""
+        if claim:
+            self.require_declared()
         on_bad = _drop if claim else _refuse
         files = {split: list(_files(root, on_bad)) for split, root in self._roots.items()}
         count = sum(map(len, files.values()))

@@ -118,7 +118,7 @@ class Returned:
     def read(self, *, claim: bool) -> Records:
         """Returns all records, as `Source` says."""
         if claim:
-            self._refuse_undeclared()
+            self.require_declared()
         else:
             self._refuse_faults()
         members = self._members
@@ -141,7 +141,7 @@ class Returned:
         if members.common_test is not None:
             yield "common test", _bytes_of(members.common_test)
 
-    def _refuse_undeclared(self) -> None:
+    def require_declared(self) -> None:
         """Raises ScenarioError where a claim would rest on what only the records say."""
         claim = "a DP claim rests on declared constants, never on records"
         if self._declared_sites is None:

@@ -60,6 +60,10 @@ class Source(Protocol):
         """Names of the sites of partition "natural", in order; empty where records bear none."""
         ...
 
+    def require_declared(self) -> None:
+        """Raises ScenarioError where a DP claim would rest on what only the records say."""
+        ...
+
     def read(self, *, claim: bool) -> Records:
         """Returns all records.
 

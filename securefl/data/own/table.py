@@ -72,6 +72,9 @@ class TableSource:
             return self.schema.sites or ()
         return tuple(path.stem for path in self.files())
 
+    def require_declared(self) -> None:
+        """Returns at once: a schema declares everything."""
+
     def read(self, *, claim: bool) -> Records:
         """Returns all records; see `Source`."""
         # Without a split column, every record is for training.

@@ -2,6 +2,7 @@
 
 from securefl.errors import ScenarioError
 from securefl.scenario import catalog
+from securefl.scenario.data_table import OWN_KEYS
 from securefl.scenario.declaration import Declaration
 from securefl.scenario.facts import Facts
 from securefl.scenario.sites import DEFAULT_SKEW
@@ -23,6 +24,7 @@ def check_data(declared: Declaration, facts: Facts) -> None:
         raise ScenarioError(
             f"data.only: there is no site {data.only} among {sites} with partition {how!r}"
         )
+    _check_own(declared, facts)
     _check_held_out(declared, facts)
     _check_keys(declared, facts)
     _check_labels(declared, facts)
@@ -31,6 +33,27 @@ def check_data(declared: Declaration, facts: Facts) -> None:
         raise ScenarioError(
             f"rehearsal.client: there is no client {declared.rehearsal.client} "
             f"among {facts.clients}"
+        )
+
+
+def _check_own(declared: Declaration, facts: Facts) -> None:
+    """Checks what only a user's own records can get wrong."""
+    data, entry = declared.data, facts.data_set
+    if facts.partition == "natural" and "natural" not in entry.partitions:
+        raise ScenarioError(
+            "data.partition: the records bear no sites, which 'natural' needs; "
+            f"use {', '.join(['pooled', *catalog.DEALS])}"
+        )
+    if data.digest is not None and data.digest != facts.data_digest:
+        raise ScenarioError(
+            f"data: the records of {data.name} are not those that this run began with; "
+            "put them back, or run the scenario again under another --out"
+        )
+    reported = declared.weights == "reported" and facts.channel.bounds_weights
+    if reported and not entry.published and declared.channel.max_weight is None:
+        raise ScenarioError(
+            "channel.max_weight: nobody has published how many records a client may have; "
+            "declare the largest number"
         )
 
 
@@ -61,12 +84,14 @@ def _check_keys(declared: Declaration, facts: Facts) -> None:
             raise ScenarioError(
                 f"data.{key} has no effect with partition {facts.partition!r}; remove it"
             )
-    for key in ("size", "test_on", "fold"):
-        if getattr(data, key) is not None and key not in entry.options:
+    for key in ("size", "test_on", "fold", *OWN_KEYS):
+        # Keys of own records were looked at when these were opened.
+        is_known = not entry.published and key not in entry.options
+        if data.given(key) is not None and key not in entry.options and not is_known:
             raise ScenarioError(f"data.{key} has no effect with {data.name}; remove it")
     if data.fold is not None and data.test_on != "validation":
         raise ScenarioError("data.fold has no effect unless data.test_on = 'validation'; remove it")
-    if data.size is not None and data.size not in entry.sizes:
+    if data.size is not None and entry.published and data.size not in entry.sizes:
         sizes = ", ".join(map(str, entry.sizes))
         raise ScenarioError(f"data.size: {data.name} is published in {sizes}, got {data.size}")
 
@@ -90,6 +115,8 @@ def _check_labels(declared: Declaration, facts: Facts) -> None:
 
 def _check_enough(declared: Declaration, facts: Facts) -> None:
     """Checks that there are records for every client."""
+    if not facts.data_set.published:
+        return
     data, sites, records = declared.data, facts.site_count, facts.training_records
     # A client of a pathological partition holds a record of each of its classes.
     key = "classes" if "classes" in _taken_by(facts.partition) else "minimum"

@@ -31,8 +31,9 @@ def check_names(declared: Declaration) -> None:
 def _names(declared: Declaration) -> Iterator[tuple[str, str, Collection[str]]]:
     """Yields key, name and the names that the key may hold."""
     # Without the data set nobody can say which partitions are its own.
-    if declared.data.partition is not None and declared.data.name in catalog.DATA:
-        own = catalog.DATA[declared.data.name].partitions
+    if declared.data.partition is not None:
+        known = catalog.DATA.get(declared.data.name)
+        own = ("natural",) if known is None else known.partitions
         ways = dict.fromkeys([*own, "pooled", *catalog.DEALS])
         yield "data.partition", declared.data.partition, ways
     yield "training.kind", declared.training.kind, catalog.TRAINERS

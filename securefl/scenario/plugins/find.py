@@ -46,7 +46,7 @@ class Group(Enum):
 
 
 _TABLES: Mapping[Group, Mapping[str, Any]] = {
-    Group.DATA: catalog.DATA,
+    Group.DATA: {**catalog.DATA, **catalog.OWN_DATA},
     Group.MODELS: catalog.MODELS,
     Group.RULES: catalog.RULES,
     Group.PREFILTERS: catalog.PREFILTERS,

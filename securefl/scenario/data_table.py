@@ -1,0 +1,92 @@
+"""The table [data] of a scenario."""
+
+from typing import Annotated, Any, Literal
+
+from pydantic import Field
+
+from securefl.scenario.tables import Count, Index, Section, Seed
+
+# The keys that only somebody's own records take.
+OWN_KEYS = (
+    "path",
+    "schema",
+    "num_classes",
+    "sites",
+    "class_names",
+    "channels",
+    "ranges",
+    "loss",
+    "test_share",
+    "per_record",
+    "public",
+    "arguments",
+)
+
+
+class Data(Section):
+    """The records that train, and the clients that they belong to.
+
+    `only` keeps one site, the local-only baseline. `held_out` takes one site out of the federation
+    and tests on all its records and on no others: external validation. Both number the sites as the
+    data set does.
+
+    most is the largest number of training records that a client keeps, picked at random; nobody
+    uses the others. It does not go with a finite epsilon: one record removed would let another in.
+    share keeps each training record with this probability, by a coin that follows from the record's
+    content, and goes with every claim.
+
+    alpha (dirichlet, quantity), classes (pathological) and minimum shape the partitions that deal
+    records to clients.
+
+    size (pixels of a side) is for MedMNIST. test_on says which records judge; validation is for
+    choosing learning rates. MedMNIST publishes a validation set. heart and digits hold back a
+    quarter of the training records, the quarter that fold names (0 to 3; 0 unless it is given): no
+    test record is read, nor any record of a site that is held_out.
+
+    label_noise is the share of training records that get another label, drawn for each from its
+    content; for audits, to have records that can only be learned by heart.
+
+    Your own records (docs/own-data.md) take further keys. path and schema say where they are.
+    num_classes, sites, class_names, channels, ranges and loss declare what a DP claim must not read
+    from records. test_share is the share that judges where there are no test records. per_record
+    declares that the preprocessing of a Python function uses public constants only. arguments are
+    those of the function; keys that are none of ours are added to them. digest is filled in: a
+    digest of the records under a secret key of this user, or without a key where they are public.
+    """
+
+    name: str = "heart"
+    partition: str | None = None
+    clients: Count | None = None
+    split_seed: Seed = 0
+    only: Index | None = None
+    held_out: Index | None = None
+    alpha: Annotated[float, Field(ge=1e-3, le=1e6, strict=True)] | None = None
+    classes: Count | None = None
+    minimum: Count | None = None
+    most: Count | None = None
+    share: Annotated[float, Field(gt=0, lt=1, strict=True)] | None = None
+    size: Count | None = None
+    label_noise: Annotated[float, Field(gt=0, lt=1, strict=True)] | None = None
+    test_on: Literal["test", "validation"] | None = None
+    fold: Annotated[int, Field(ge=0, le=3, strict=True)] | None = None
+    path: str | None = None
+    schema_file: str | None = Field(default=None, alias="schema")
+    num_classes: Annotated[int, Field(ge=2, le=10_000, strict=True)] | None = None
+    sites: Annotated[tuple[str, ...], Field(min_length=1)] | None = None
+    class_names: Annotated[tuple[str, ...], Field(min_length=2)] | None = None
+    channels: Annotated[int, Field(ge=1, le=1024, strict=True)] | None = None
+    ranges: Annotated[tuple[tuple[float, float], ...], Field(min_length=1)] | None = None
+    loss: Literal["mse", "huber"] | None = None
+    test_share: Annotated[float, Field(gt=0, lt=1, strict=True)] | None = None
+    per_record: Annotated[bool, Field(strict=True)] | None = None
+    public: Annotated[bool, Field(strict=True)] | None = None
+    arguments: dict[str, Any] | None = None
+    digest: str | None = None
+
+    def given(self, key: str) -> Any:
+        """Returns the value of a key, as TOML calls it; None where it is not set."""
+        return self.schema_file if key == "schema" else getattr(self, key)
+
+
+# As TOML calls them.
+KEYS = tuple(field.alias or name for name, field in Data.model_fields.items())
