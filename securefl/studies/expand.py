@@ -95,11 +95,22 @@ def expand(study: Study, *, remember: Remember) -> tuple[Planned, ...]:
     _check_labels(study)
     written = json.dumps(study.model_dump(mode="json"))  # the order of axes and keys counts
 
-    def computed() -> list[dict[str, object]]:
-        return [vars(planned) for planned in _expanded(study)]
+    fresh: list[dict[str, Any]] = []
+
+    def computed() -> list[dict[str, Any]]:
+        fresh.extend(vars(planned) for planned in _expanded(study))
+        return fresh
 
     cells = remember("studies", {"study": written}, computed)
+    # A user's own files and packages are no part of the study's text: they may have changed.
+    if not fresh and any(_is_of_others(cell["scenario"]) for cell in cells):
+        cells = computed()
     return tuple(Planned(**cell) for cell in cells)
+
+
+def _is_of_others(scenario: Mapping[str, Any]) -> bool:
+    """Whether a resolved scenario rests on records, weights or code of its user's."""
+    return scenario.get("folder") is not None or scenario.get("code") is not None
 
 
 def rows(study: Study) -> Iterator[Row]:

@@ -16,6 +16,8 @@ Table = Mapping[str, Any]  # the data table of a scenario
 # variance 2 s^4. Two models' standard errors are added: no correlation makes the sum larger.
 RELATIVE_ERRORS = {"mae": math.sqrt(math.pi / 2 - 1), "rmse": math.sqrt(1 / 2)}
 RELATIVE_SQUARED_ERROR = math.sqrt(2)
+QUARTER = 0.25  # of the training records, which judge where a user has no validation records
+MANY_CLASSES = 10  # assumed where nobody declares how many: fewer records of each make more noise
 
 
 class Judges(NamedTuple):
@@ -43,19 +45,24 @@ class Judges(NamedTuple):
         return self.idle / self.train if self.redrawn else 0.0
 
 
-def judges_of(parts: Sequence[Table], *, new_splits: bool) -> Judges:
+def judges_of(parts: Sequence[Table], *, new_splits: bool, counted: Sequence[float] = ()) -> Judges:
     """Returns the records that judge a row.
 
     Args:
         parts: the data table of each of its cells with the first seed; several where the row is a
             mean over parts.
         new_splits: whether the seeds differ in data.split_seed.
+        counted: test records in the results of the row's cells. A user's own records have no
+            published numbers, so that these are all that is known of them.
     """
     # Torch takes a second to import, which commands without tables need not wait for.
     from securefl.scenario.catalog import DATA
 
     first = parts[0]
-    entry = DATA[first.get("name", "heart")]
+    name = first.get("name", "heart")
+    if name not in DATA:
+        return _own_judges(first, new_splits=new_splits, counted=counted)
+    entry = DATA[name]
     held_out = first.get("held_out")
     test_on = first.get("test_on")
     partition = first.get("partition") or entry.usual
@@ -89,6 +96,31 @@ def judges_of(parts: Sequence[Table], *, new_splits: bool) -> Judges:
         redrawn=redrawn,
         same=same,
         classes=classes,
+    )
+
+
+def _own_judges(table: Table, *, new_splits: bool, counted: Sequence[float]) -> Judges:
+    """Returns the records of a user's own that judge a row.
+
+    Where something is not known, the answer is the one under which fewer differences are marked.
+    """
+    records = max(1, int(min(counted, default=1)))
+    test_share = table.get("test_share") or 0.0
+    training = 1 - test_share  # a share of all records, as the next one
+    judging = test_share
+    if table.get("test_on") == "validation":
+        judging = QUARTER * training
+        training -= judging
+    redrawn = new_splits and judging > 0
+    train = round(records * training / judging) if judging else records
+    names = table.get("class_names") or ()
+    return Judges(
+        records=records,
+        train=max(1, train),
+        idle=round(records * (1 - training) / judging) if judging else 0,
+        redrawn=redrawn,
+        same=not redrawn,
+        classes=table.get("num_classes") or len(names) or MANY_CLASSES,
     )
 
 

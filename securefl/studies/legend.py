@@ -32,7 +32,7 @@ def legend(
         yield _differences(study, compared)
         if seeds > 1:
             yield ""
-            yield from (f"- {line}" for line in _noise(study, study_rows))
+            yield from (f"- {line}" for line in _noise(study, study_rows, scores))
 
 
 def _differences(study: Study, compared: Differences) -> str:
@@ -69,12 +69,12 @@ class _Kind(NamedTuple):
     overlap: float  # 0 where all seeds are judged on the same records: it is listed by place
 
 
-def _noise(study: Study, study_rows: Sequence[Row]) -> Iterator[str]:
+def _noise(study: Study, study_rows: Sequence[Row], scores: Scores) -> Iterator[str]:
     """What the spread over seeds shows of the noise, and what is added; one line a kind of rows."""
     kinds: dict[_Kind, dict[str, Judges]] = {}
     for row in study_rows:
         # Row by row, since two rows of one place can have different test records.
-        judges = judged_by(study, [row])[row.label]
+        judges = judged_by(study, [row], scores)[row.label]
         kind = _Kind(judges.redrawn, judges.same, 0.0 if judges.same else judges.overlap)
         kinds.setdefault(kind, {}).setdefault(_place(study, row), judges)
     for kind, places in kinds.items():

@@ -43,7 +43,7 @@ def differences(study: Study, study_rows: Sequence[Row], scores: Scores) -> Diff
     if study.compare is None:
         return Differences({}, frozenset(), seeds, {}, metric)
     # One judged set a row: a difference rests on the smaller of two test sets.
-    judges = judged_by(study, study_rows)
+    judges = judged_by(study, study_rows, scores)
     references = dict(_references(study, study.compare, study_rows))
     comparisons = {}
     for row, reference in references.items():
@@ -61,13 +61,14 @@ def differences(study: Study, study_rows: Sequence[Row], scores: Scores) -> Diff
     return Differences(comparisons, frozenset(marked), seeds, questions, metric)
 
 
-def judged_by(study: Study, study_rows: Sequence[Row]) -> dict[str, Judges]:
+def judged_by(study: Study, study_rows: Sequence[Row], scores: Scores) -> dict[str, Judges]:
     """Returns row -> the test records behind its numbers."""
     new_splits = "data.split_seed" in study.seed_keys and len(study.seeds) > 1
     judges = {}
     for row in study_rows:
         tables = data_tables(study, row)
-        judges[row.label] = judges_of(tables, new_splits=new_splits)
+        counted = [count for count in scores.of(row.label, "records").values() if count]
+        judges[row.label] = judges_of(tables, new_splits=new_splits, counted=counted)
     return judges
 
 

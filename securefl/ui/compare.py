@@ -116,8 +116,10 @@ def _judges(folder: RunFolder, scored: Scores) -> dict[str, Judges]:
         label = row if row in tables else row.rpartition(" at ")[0]
         parts = {table.get("only"): table for table in tables[label]}
         split_seeds = {table.get("split_seed") for table in tables[label]}
-        judges_of_row = judges_of(list(parts.values()), new_splits=len(split_seeds) > 1)
         counts = [int(count) for count in scored.of(row, "records").values() if count]
+        judges_of_row = judges_of(
+            list(parts.values()), new_splits=len(split_seeds) > 1, counted=counts
+        )
         is_site = row != label
         if is_site and counts:
             judges_of_row = judges_of_row._replace(records=min(counts))

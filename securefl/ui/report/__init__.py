@@ -114,7 +114,11 @@ def _run(path: Path) -> RunsPart:
         environment=read_json(path / "env.json"),
         scenario=folder.request().text,
         tables=tables.read_text(encoding="utf-8") if tables.is_file() else "",
-        resolved=[LabelledScenario(label, values) for label, values in scenarios.items()],
+        # A page is for others: where its scenario lay on this machine is none of their business.
+        resolved=[
+            LabelledScenario(label, {**values, "folder": None})
+            for label, values in scenarios.items()
+        ],
     )
 
 
