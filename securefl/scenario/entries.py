@@ -34,9 +34,17 @@ def settable(
     return {
         name: parameter
         for function in functions
-        for name, parameter in inspect.signature(function).parameters.items()
+        for name, parameter in _signature(function).parameters.items()
         if parameter.kind is inspect.Parameter.KEYWORD_ONLY and name not in provided
     }
+
+
+def _signature(function: Callable[..., Any]) -> inspect.Signature:
+    """Returns the signature; annotations that are text are looked up where that is possible."""
+    try:
+        return inspect.signature(function, eval_str=True)
+    except (NameError, SyntaxError, TypeError):
+        return inspect.signature(function)
 
 
 class Entry(Protocol):

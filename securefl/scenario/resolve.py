@@ -75,4 +75,13 @@ def _fill_in(table: dict[str, Any], entry: Entry) -> None:
         # TOML and resolved.json have no None: a key that is absent says the same.
         if default is inspect.Parameter.empty or default is None:
             continue
+        # An author's default may be anything; what no TOML can hold, no scenario can repeat.
+        if parameter.annotation is inspect.Parameter.empty or not _is_plain(default):
+            continue
         table.setdefault(name, list(default) if isinstance(default, tuple) else default)
+
+
+def _is_plain(value: object) -> bool:
+    """Whether a value is one that TOML and JSON hold: a number, a word, or a list of these."""
+    items = value if isinstance(value, list | tuple) else [value]
+    return all(isinstance(item, bool | int | float | str) for item in items)

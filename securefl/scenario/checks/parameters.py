@@ -2,9 +2,9 @@
 
 import inspect
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from types import NoneType
-from typing import Any, get_args
+from typing import Any, NamedTuple, get_args
 
 from securefl.errors import PluginError, ScenarioError
 from securefl.scenario.chosen import Chosen
@@ -42,16 +42,22 @@ def _check_value(place: str, name: str, parameter: inspect.Parameter, value: obj
             f"{place}: the parameter {key} of {name} has no annotation; its author has to add one"
         )
     kind = _without_none(parameter.annotation)
-    if kind is float:
-        fits, wanted = _is_number(value), "a finite number"
-    elif kind is int:
-        fits, wanted = _is_integer(value), "an integer"
+    of_one = _KINDS.get(kind)
+    of_items = None if of_one is not None else _KINDS.get(next(iter(get_args(kind)), None))
+    if of_one is not None:
+        fits, wanted = of_one.fits(value), of_one.wanted
+    elif of_items is not None:
+        fits = isinstance(value, list | tuple) and all(map(of_items.fits, value))
+        wanted = f"a list of {of_items.plural}"
     else:
-        fits, wanted = _is_integers(value), "a list of integers"
+        raise ScenarioError(
+            f"{place}: the parameter {key} of {name} cannot be set, since no TOML value is "
+            f"a {getattr(kind, '__name__', kind)}"
+        )
     if not fits:
         raise ScenarioError(f"{place}: {key} of {name} must be {wanted}, got {value!r}")
-    numbers: Any = value if isinstance(value, list | tuple) else [value]
-    if any(abs(number) > _MAX_HYPER_PARAMETER for number in numbers):
+    values: Any = value if isinstance(value, list | tuple) else [value]
+    if any(_is_number(number) and abs(number) > _MAX_HYPER_PARAMETER for number in values):
         raise ScenarioError(
             f"{place}: {key} of {name} must be at most {_MAX_HYPER_PARAMETER:g} in size"
         )
@@ -72,8 +78,27 @@ def _is_number(value: object) -> bool:
     return _is_integer(value) or (isinstance(value, float) and math.isfinite(value))
 
 
-def _is_integers(value: object) -> bool:
-    return isinstance(value, list | tuple) and all(map(_is_integer, value))
+class _Kind(NamedTuple):
+    """What a value of a TOML file may be.
+
+    Attributes:
+        fits: whether a value is of the kind.
+        wanted: the kind in words.
+        plural: several of them in words.
+    """
+
+    fits: Callable[[object], bool]
+    wanted: str
+    plural: str
+
+
+# By the annotation of a parameter, or of the items of a list.
+_KINDS: Mapping[Any, _Kind] = {
+    float: _Kind(_is_number, "a finite number", "finite numbers"),
+    int: _Kind(_is_integer, "an integer", "integers"),
+    bool: _Kind(lambda value: isinstance(value, bool), "true or false", "true and false"),
+    str: _Kind(lambda value: isinstance(value, str), "a word", "words"),
+}
 
 
 def tried(place: str, call: Callable[[], object]) -> None:

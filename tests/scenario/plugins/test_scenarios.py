@@ -138,3 +138,37 @@ def test_a_plugins_parameters_and_rows_are_checked_like_ours(
 ) -> None:
     with pytest.raises(ScenarioError, match=sentence):
         scenario(home, override)
+
+
+PARAMETERS = """
+from __future__ import annotations
+from collections.abc import Sequence
+
+def rule(rows, *, way: str = "mean", twice: bool = False, at: Sequence[float] = (0.5,),
+         deep: dict = {"a": 1}, seen=[], names: list[str] | None = None):
+    return rows.mean(dim=0) * (2 if twice else 1)
+"""
+
+
+@pytest.mark.parametrize(
+    ("override", "sentence"),
+    [
+        ("way=3", "way of .* must be a word, got 3"),
+        ("twice=1", "twice of .* must be true or false, got 1"),
+        ("at=[0.5, true]", "at of .* must be a list of finite numbers"),
+        ("names=[1]", "names of .* must be a list of words"),
+        ("deep={a=2}", "deep of .* cannot be set, since no TOML value is a dict"),
+        ("seen=[1]", "the parameter seen of .* has no annotation"),
+    ],
+)
+def test_parameters_may_be_words_truths_and_lists(home: Path, override: str, sentence: str) -> None:
+    (home / "code" / "mine.py").write_text(PARAMETERS)
+    good = ("defense.rule.way=median", "defense.rule.twice=true", "defense.rule.at=[0.1, 1]")
+    made = scenario(home, "defense.rule.f=")
+    values = made.resolved()["defense"]["rule"]
+    assert values == {**values, "way": "mean", "twice": False, "at": [0.5]}
+    assert "deep" not in values
+    assert make_scenario(made.resolved()).resolved() == made.resolved()
+    assert scenario(home, "defense.rule.f=", *good).facts.rule.parameters["twice"] is True
+    with pytest.raises(ScenarioError, match=sentence):
+        scenario(home, "defense.rule.f=", f"defense.rule.{override}")
