@@ -6,6 +6,8 @@ import sys
 import zipfile
 from pathlib import Path
 
+import numpy as np
+import pandas as pd
 import pytest
 
 from securefl.runs.environment import code_hash
@@ -27,52 +29,140 @@ COMMANDS = [
 ]
 
 
-@pytest.mark.slow
-def test_the_code_of_a_wheel_has_the_hash_of_the_checkout_and_brings_its_studies_and_records(
-    tmp_path: Path,
-) -> None:
-    source = tmp_path / "source"  # building leaves folders behind
+OWN_CODE = """
+from torch import nn
+
+
+def build(task, *, width: int = 4):
+    return nn.Sequential(
+        nn.Conv2d(1, width, 3, padding=1),
+        nn.BatchNorm2d(width),
+        nn.ReLU(),
+        nn.MaxPool2d(4),
+        nn.Flatten(),
+        nn.Linear(width * 4, task.outputs),
+    )
+
+
+def rule(rows, *, f: int = 1):
+    return rows.sort(dim=0).values[f : len(rows) - f].mean(dim=0)
+
+
+def attack(rows, *, f, scale: float = 2.0):
+    return -scale * rows[:f]
+"""
+OWN_STUDY = """
+name = "own"
+seeds = 2
+metrics = ["accuracy"]
+
+[base]
+rounds = 2
+data = { name = "arrays", path = "own.npz", test_share = 0.3, partition = "iid", clients = 5 }
+model = "python:mine.py:build"
+training = { kind = "sgd", lr = 0.1 }
+
+[axes.rule]
+"mean" = { "defense.rule" = "mean" }
+"mine" = { "defense.rule" = { name = "python:mine.py:rule", f = 1 } }
+
+[axes.attack]
+"none" = {}
+"mine" = { "attack" = { name = "python:mine.py:attack", clients = [0] } }
+"""
+OWN_SCENARIO = """
+rounds = 2
+model = "python:mine.py:build"
+training = { kind = "dp_sgd", batch = 16 }
+privacy = { records = [60, 60] }
+
+[data]
+name = "arrays"
+path = "own.npz"
+num_classes = 2
+test_share = 0.3
+partition = "iid"
+clients = 2
+"""
+
+
+@pytest.fixture(scope="module")
+def unpacked(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The content of a wheel that was built from the checkout."""
+    folder = tmp_path_factory.mktemp("wheel")
+    source = folder / "source"  # building leaves folders behind
     for name in ("securefl", "attacks", "defenses"):
         shutil.copytree(ROOT / name, source / name)
     for name in ("pyproject.toml", "README.md", "LICENSE"):
         shutil.copy(ROOT / name, source)
-    build = [
-        sys.executable,
-        "-m",
-        "pip",
-        "wheel",
-        "--quiet",
-        "--no-deps",
-        "--wheel-dir",
-        str(tmp_path),
-        str(source),
-    ]
-    subprocess.run(build, check=True, capture_output=True)
-    (wheel,) = tmp_path.glob("securefl-*.whl")
+    wheel_folder = ("--wheel-dir", str(folder), str(source))
+    pip = (sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps")
+    subprocess.run([*pip, *wheel_folder], check=True, capture_output=True)
+    (wheel,) = folder.glob("securefl-*.whl")
     with zipfile.ZipFile(wheel) as archive:
         assert not [name for name in archive.namelist() if name.startswith("benchmarks/")]
-        archive.extractall(tmp_path / "unpacked")
-    done = subprocess.run(
-        [sys.executable, "-c", SCRIPT],
-        cwd=tmp_path,
-        env={"PYTHONPATH": str(tmp_path / "unpacked"), "PATH": ""},
+        archive.extractall(folder / "unpacked")
+    return folder / "unpacked"
+
+
+def python(unpacked: Path, cwd: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """Runs Python with the content of the wheel, and nothing of the checkout or the account."""
+    settings = {"SECUREFL_CACHE": str(cwd / "cache"), "SECUREFL_CONFIG": str(cwd / "settings")}
+    return subprocess.run(
+        [sys.executable, *arguments],
+        cwd=cwd,
+        env={"PYTHONPATH": str(unpacked), "PATH": "", "NO_COLOR": "1", **settings},
         capture_output=True,
         text=True,
     )
+
+
+def securefl(unpacked: Path, cwd: Path, command: str) -> subprocess.CompletedProcess[str]:
+    return python(unpacked, cwd, "-m", "securefl.ui.main", *command.split())
+
+
+@pytest.mark.slow
+def test_the_code_of_a_wheel_has_the_hash_of_the_checkout_and_brings_its_studies_and_records(
+    unpacked: Path, tmp_path: Path
+) -> None:
+    done = python(unpacked, tmp_path, "-c", SCRIPT)
     assert done.returncode == 0, done.stderr
     hashed, *studies = done.stdout.split()
     assert hashed == code_hash()
     assert "robustness" in studies
     # What people do with it, from another folder: nothing may lie in the checkout only.
     for command in COMMANDS:
-        ran = subprocess.run(
-            [sys.executable, "-m", "securefl.ui.main", *command.split()],
-            cwd=tmp_path,
-            env={"PYTHONPATH": str(tmp_path / "unpacked"), "PATH": "", "NO_COLOR": "1"},
-            capture_output=True,
-            text=True,
-        )
+        ran = securefl(unpacked, tmp_path, command)
         assert ran.returncode == 0, (command, ran.stderr)
     assert (tmp_path / "demo/report/index.html").stat().st_size > 10_000
     assert len(list((tmp_path / "bench/cells").iterdir())) == 2
     assert list(tmp_path.glob("audits/*/audit-*.json"))
+
+
+@pytest.mark.slow
+def test_with_a_wheel_somebody_compares_his_own_rule_on_his_own_records_and_network(
+    unpacked: Path, tmp_path: Path
+) -> None:
+    random = np.random.default_rng(0)
+    labels = np.arange(150) % 2
+    images = random.integers(0, 60, (150, 8, 8)) + 150 * labels[:, None, None]
+    np.savez(tmp_path / "own.npz", train_images=images.astype(np.uint8), train_labels=labels)
+    (tmp_path / "mine.py").write_text(OWN_CODE)
+    (tmp_path / "study.toml").write_text(OWN_STUDY)
+    (tmp_path / "private.toml").write_text(OWN_SCENARIO)
+    refused = securefl(unpacked, tmp_path, "bench study.toml --out r")
+    assert refused.returncode == 2
+    assert "add --trust" in refused.stderr
+    done = securefl(unpacked, tmp_path, "bench study.toml --trust . --jobs 1 --out r")
+    assert done.returncode == 0, done.stderr
+    results = pd.read_csv(tmp_path / "r" / "results.csv")
+    accuracy = results[results["metric"] == "accuracy"]
+    assert len(accuracy) == 8
+    assert set(accuracy["rule"]) == {"mean", "mine"}
+    # Batch norm mixes the records of a batch: no epsilon bounds that.
+    private = securefl(unpacked, tmp_path, "run private.toml --out p")
+    assert private.returncode == 2
+    assert 'set model.batch_norm = "group"' in private.stderr
+    private = securefl(unpacked, tmp_path, "run private.toml --out p --set model.batch_norm=group")
+    assert private.returncode == 0, private.stderr
+    assert "GroupNorm" in (tmp_path / "p" / "resolved.json").read_text()
