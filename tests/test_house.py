@@ -23,6 +23,7 @@ ROOMS = [
     "learning",
     "federation",
     "scenario",
+    "testing",
     "runs",
     "audit",
     "studies",
@@ -149,7 +150,7 @@ def test_each_outer_library_has_few_doors(module: str) -> None:
             "securefl/ui/cli.py",
             *(
                 f"securefl/ui/commands/{name}.py"
-                for name in ("audits", "lists", "options", "privacy", "runs", "studies")
+                for name in ("audits", "lists", "options", "plugins", "privacy", "runs", "studies")
             ),
         },
         "matplotlib": {"securefl/ui/figures.py"},

@@ -2,7 +2,7 @@
 
 import typer
 
-from securefl.ui.commands import audits, lists, privacy, runs, studies
+from securefl.ui.commands import audits, lists, plugins, privacy, runs, studies
 from securefl.ui.commands.options import print_version
 
 app = typer.Typer(
@@ -24,6 +24,7 @@ COMMANDS = (
     audits.audit,
     studies.bench,
     studies.compare,
+    plugins.new,
     lists.ls,
     lists.schema,
     lists.doctor,

@@ -4,11 +4,12 @@ import re
 import shutil
 import sys
 import textwrap
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from securefl.errors import ScenarioError
+from securefl.scenario.plugins.packages import registered
 from securefl.ui.names import LISTS
 from securefl.ui.sources import Description, descriptions
 
@@ -41,7 +42,7 @@ def listing(kind: str | None, folder: Path) -> Iterator[str]:
         return tables[kind]()
     if kind not in LISTS:
         raise ScenarioError(f"ls: there is no list {kind!r}; known: {', '.join(LISTS)}")
-    return map(_description_in_words, descriptions(kind.upper()))
+    return _catalog(kind)
 
 
 def wrapped(line: str) -> str:
@@ -62,6 +63,20 @@ def wrapped(line: str) -> str:
     )
 
 
+def _catalog(kind: str) -> Iterator[str]:
+    ours = list(descriptions(kind.upper()))
+    yield from map(_description_in_words, ours)
+    yield from _of_packages(kind, {entry.name for entry in ours})
+
+
+def _of_packages(kind: str, ours: Collection[str]) -> Iterator[str]:
+    """Yields the names that installed packages brought, none of which is imported."""
+    for entry in registered(kind):
+        line = f"{entry.name:<23} from the package {entry.package} {entry.version}"
+        # A scenario that uses the name gets ours.
+        yield f"{line}, hidden by ours of this name" if entry.name in ours else line
+
+
 def _description_in_words(entry: Description) -> str:
     line = f"{entry.name:<23} {' Then: '.join(entry.sentences)}"
     return f"{line} Takes {', '.join(entry.parameters)}." if entry.parameters else line
@@ -72,6 +87,7 @@ def _data() -> Iterator[str]:
 
     for name, entry in catalog.DATA.items():
         yield f"{name:<25} {_data_in_words(entry)}"
+    yield from _of_packages("data", catalog.DATA)
 
 
 def _data_in_words(entry: "DataEntry") -> str:

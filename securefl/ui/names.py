@@ -11,6 +11,7 @@ LISTS = (
     "threats",
     "runs",
 )
+PLUGINS = ("rule", "attack", "model", "data")
 ADVERSARIES = (
     "server",
     "malicious-server",

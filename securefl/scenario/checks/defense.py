@@ -45,10 +45,11 @@ def _check_rows(
     """Checks that a rule or pre-filter has its parameters, and rows for its f."""
     entry = chosen.entry
     check_parameters(place, chosen)
-    f = chosen.parameters.get("f", 0)
+    f = _corrupt_rows(chosen)
     if f < 0:
         raise ScenarioError(f"{place}: f must be >= 0, got {f}")
-    needed = 1 if entry.minimum_rows is None else entry.minimum_rows(f)
+    minimum = entry.minimum_rows
+    needed = 1 if minimum is None else tried(place, lambda: minimum(f))
     if needed <= facts.rows:
         return
     ways = ["a smaller f", "more clients in a round"]
@@ -59,6 +60,14 @@ def _check_rows(
         f"with {facts.cohort_size} clients reveals {facts.rows}: "
         f"use {', '.join(ways)}, or a rule that needs fewer rows"
     )
+
+
+def _corrupt_rows(chosen: Chosen[RuleEntry] | Chosen[PrefilterEntry]) -> int:
+    """Returns f of a rule or pre-filter: as set, else its default, else 0."""
+    parameter = chosen.entry.parameters.get("f")
+    usual = parameter.default if parameter is not None else 0
+    f: int = chosen.parameters.get("f", usual)
+    return f
 
 
 def _open_channels() -> str:

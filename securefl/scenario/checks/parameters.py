@@ -4,11 +4,13 @@ import inspect
 import math
 from collections.abc import Callable, Mapping
 from types import NoneType
-from typing import Any, NamedTuple, get_args
+from typing import Any, NamedTuple, TypeVar, get_args
 
 from securefl.errors import PluginError, ScenarioError
 from securefl.scenario.chosen import Chosen
 from securefl.scenario.entries import Entry
+
+Value = TypeVar("Value")
 
 _MAX_HYPER_PARAMETER = 1e6  # beyond it something else was meant, such as a rate in percent
 
@@ -101,10 +103,10 @@ _KINDS: Mapping[Any, _Kind] = {
 }
 
 
-def tried(place: str, call: Callable[[], object]) -> None:
-    """Lets a callable refuse its parameters, on zeros. Raises ScenarioError."""
+def tried(place: str, call: Callable[[], Value]) -> Value:
+    """Returns what a callable gives on zeros, or lets it refuse. Raises ScenarioError."""
     try:
-        call()
+        return call()
     except PluginError as reason:  # it names the key itself
         raise ScenarioError(str(reason)) from None
     except ValueError as reason:

@@ -5,7 +5,6 @@ import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from enum import Enum
-from importlib import metadata
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -19,8 +18,9 @@ from securefl.scenario.entries import (
     RuleEntry,
     StepEntry,
 )
-from securefl.scenario.plugins import guard
+from securefl.scenario.plugins import guard, rule_guards
 from securefl.scenario.plugins.loading import blame, load_module
+from securefl.scenario.plugins.packages import registered
 from securefl.scenario.plugins.snapshot import snapshot
 from securefl.scenario.tables import Code
 
@@ -105,17 +105,12 @@ def find(group: Group, name: str, folder: Path) -> Plugin:
 
 def installed(group: Group) -> dict[str, str]:
     """Returns name -> the installed package that brings it; the package is not imported."""
-    return {
-        name: point.dist.name
-        for name, point in _entry_points(group).items()
-        if point.dist is not None
-    }
-
-
-def _entry_points(group: Group) -> dict[str, metadata.EntryPoint]:
-    points = metadata.entry_points(group=f"securefl.{group.value}")
     # Names of ours come first: no package changes what "krum" means.
-    return {point.name: point for point in points if point.name not in group.table}
+    return {
+        entry.name: entry.package
+        for entry in registered(group.value)
+        if entry.name not in group.table
+    }
 
 
 def _of_file(group: Group, name: str, folder: Path) -> Plugin:
@@ -135,7 +130,7 @@ def _of_file(group: Group, name: str, folder: Path) -> Plugin:
     if key not in _loaded:
         code = Code(sha256=taken.sha256, files=tuple(taken.files), packages=taken.packages)
         value = getattr(module, reference.function)
-        _loaded[key] = _plugin(group, name, value, reference.file, code)
+        _loaded[key] = plugin_of(group, name, value, reference.file, code)
     return _loaded[key]
 
 
@@ -153,20 +148,37 @@ def _parsed(name: str) -> Reference:
 
 
 def _of_package(group: Group, name: str) -> Plugin:
-    point = _entry_points(group).get(name)
-    if point is None:
+    entries = [entry for entry in registered(group.value) if entry.name == name]
+    if not entries:
         raise KeyError(name)
-    package = "" if point.dist is None else point.dist.name
-    code = Code(version="" if point.dist is None else point.dist.version)
+    if len(entries) > 1:
+        packages = " and ".join(entry.package for entry in entries)
+        raise ScenarioError(f"{name} is registered by {packages}: uninstall all but one of them")
+    entry = entries[0]
     try:
-        value = point.load()
+        value = entry.point.load()
     except Exception as error:
-        raise ScenarioError(f"{name} of {package} cannot be imported: {blame(error)}") from None
-    return _plugin(group, name, value, package, code)
+        raise ScenarioError(
+            f"{name} of {entry.package} cannot be imported: {blame(error)}"
+        ) from None
+    return plugin_of(group, name, value, entry.package, Code(version=entry.version))
 
 
-def _plugin(group: Group, name: str, value: Any, origin: str, code: Code) -> Plugin:
-    """Returns the plug-in that a function or an entry of its author makes."""
+def plugin_of(
+    group: Group, name: str, value: Any, origin: str = "", code: Code | None = None
+) -> Plugin:
+    """Returns the plug-in that a function or an entry of its author makes, with its guards.
+
+    Args:
+        group: the kind of plug-in.
+        name: for messages.
+        value: the function or the entry.
+        origin: the file or the package; "" for neither.
+        code: what identifies the code; None for an object of this process.
+
+    Raises:
+        ScenarioError: the value is neither a function nor an entry.
+    """
     label = f"{_KEYS[group]} {name}"
     if group is Group.DATA:
         if not callable(value):
@@ -198,12 +210,25 @@ def _model(label: str, entry: ModelEntry) -> ModelEntry:
 
 
 def _rule(label: str, entry: RuleEntry) -> RuleEntry:
-    weigh = None if entry.weigh is None else guard.guarded_build(label, entry.weigh)
-    return replace(entry, function=guard.guarded_rule(label, entry.function), weigh=weigh)
+    minimum = _minimum(label, entry.minimum_rows)
+    # The author of a weighted mean need not say that a run provides the weights.
+    provided = (*entry.provided, "weights") if entry.weighted else entry.provided
+    return replace(
+        entry,
+        function=rule_guards.guarded_rule(label, entry.function, minimum),
+        provided=provided,
+        minimum_rows=minimum,
+        weigh=None if entry.weigh is None else rule_guards.guarded_weigh(label, entry.weigh),
+    )
 
 
 def _prefilter(label: str, entry: PrefilterEntry) -> PrefilterEntry:
-    return replace(entry, function=guard.guarded_prefilter(label, entry.function))
+    function = rule_guards.guarded_prefilter(label, entry.function)
+    return replace(entry, function=function, minimum_rows=_minimum(label, entry.minimum_rows))
+
+
+def _minimum(label: str, function: Callable[[int], int] | None) -> Callable[[int], int] | None:
+    return None if function is None else rule_guards.guarded_minimum(label, function)
 
 
 def _attack(label: str, entry: AttackEntry) -> AttackEntry:
@@ -215,7 +240,7 @@ def _attack(label: str, entry: AttackEntry) -> AttackEntry:
         rows=guarded(entry.rows, guard.guarded_rows),
         records=guarded(entry.records, guard.guarded_records),
         gradients=guarded(entry.gradients, guard.guarded_gradient),
-        goal=guarded(entry.goal, guard.guarded_build),
+        goal=guarded(entry.goal, guard.guarded_goal),
     )
 
 

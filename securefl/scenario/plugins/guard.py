@@ -9,7 +9,6 @@ from torch import Tensor
 
 from securefl.errors import PluginError, SecureflError
 from securefl.learning.protocol import StepResult
-from securefl.scenario import catalog
 from securefl.scenario.plugins.loading import blame
 
 Function = TypeVar("Function", bound=Callable[..., Any])
@@ -41,42 +40,6 @@ def called(label: str, function: Callable[..., Any], *arguments: Any, **paramete
     return result
 
 
-def guarded_rule(label: str, function: Function) -> Function:
-    """Returns a rule that gets admissible rows only, and whose estimate is checked.
-
-    Rows that the engine would mark are set aside first: an author who forgets NaN would
-    otherwise let a single client stop every round.
-    """
-
-    @wraps(function)
-    def rule(rows: Any, **parameters: Any) -> Tensor:
-        admitted = _admitted(rows)
-        estimate = called(label, function, admitted, **parameters)
-        _check(label, estimate, admitted[0].shape, "one number a coordinate", [admitted])
-        result: Tensor = estimate.to(admitted.dtype)
-        return result
-
-    return rule  # type: ignore[return-value]
-
-
-def guarded_prefilter(label: str, function: Function) -> Function:
-    """Returns a pre-filter that gets admissible rows only, and whose rows are checked."""
-
-    @wraps(function)
-    def prefilter(rows: Any, **parameters: Any) -> Tensor:
-        admitted = _admitted(rows)
-        mixed = called(label, function, admitted, **parameters)
-        if isinstance(mixed, Tensor) and mixed.ndim == 2 and len(mixed) > 0:
-            shape = torch.Size([len(mixed), admitted.shape[1]])
-        else:
-            shape = admitted.shape
-        _check(label, mixed, shape, "rows", [])
-        result: Tensor = mixed.to(admitted.dtype)
-        return result
-
-    return prefilter  # type: ignore[return-value]
-
-
 def guarded_rows(label: str, function: Function) -> Function:
     """Returns an attack on rows that has to give a row for each corrupt client."""
 
@@ -85,7 +48,7 @@ def guarded_rows(label: str, function: Function) -> Function:
         sent = called(label, function, rows, **parameters)
         count = parameters.get("f", len(rows))
         # An attack may send NaN and infinities on purpose.
-        _check(
+        check(
             label,
             sent,
             torch.Size([count, rows.shape[1]]),
@@ -106,12 +69,12 @@ def guarded_records(label: str, function: Function) -> Function:
     def attack(features: Tensor, labels: Tensor, **parameters: Any) -> tuple[Tensor, Tensor]:
         changed = called(label, function, features, labels, **parameters)
         if not (isinstance(changed, tuple) and len(changed) == 2):
-            raise PluginError(f"{label} has to return features and labels, got {_kind(changed)}")
+            raise PluginError(f"{label} has to return features and labels, got {kind(changed)}")
         for name, before, after in zip(
             ("features", "labels"), (features, labels), changed, strict=True
         ):
             if not isinstance(after, Tensor) or after.shape[1:] != before.shape[1:]:
-                raise PluginError(f"{label} returned {name} of another form: {_kind(after)}")
+                raise PluginError(f"{label} returned {name} of another form: {kind(after)}")
             if after.dtype != before.dtype:
                 raise PluginError(f"{label} returned {name} of type {after.dtype}")
         if len(changed[0]) != len(changed[1]):
@@ -129,11 +92,29 @@ def guarded_gradient(label: str, function: Function) -> Function:
     @wraps(function)
     def attack(gradient: Tensor, offset: Tensor, **parameters: Any) -> Tensor:
         bent = called(label, function, gradient, offset, **parameters)
-        _check(label, bent, gradient.shape, "a gradient of the same shape", [], finite=False)
+        check(label, bent, gradient.shape, "a gradient of the same shape", [], finite=False)
         result: Tensor = bent
         return result
 
     return attack  # type: ignore[return-value]
+
+
+def guarded_goal(label: str, function: Function) -> Function:
+    """Returns an attack's goal that has to give records to show and the class it wants."""
+
+    @wraps(function)
+    def goal(features: Tensor, labels: Tensor, **parameters: Any) -> tuple[Tensor, int]:
+        wanted = called(label, function, features, labels, **parameters)
+        if not (isinstance(wanted, tuple) and len(wanted) == 2 and isinstance(wanted[1], int)):
+            raise PluginError(
+                f"{label}: its goal has to return features and a class, got {kind(wanted)}"
+            )
+        shown, target = wanted
+        if not isinstance(shown, Tensor) or shown.shape[1:] != features.shape[1:]:
+            raise PluginError(f"{label}: its goal returned features of another form: {kind(shown)}")
+        return shown, target
+
+    return goal  # type: ignore[return-value]
 
 
 def guarded_step(label: str, function: Function) -> Function:
@@ -143,9 +124,9 @@ def guarded_step(label: str, function: Function) -> Function:
     def step(weights: Tensor, estimate: Tensor, state: Any, **parameters: Any) -> StepResult:
         moved = called(label, function, weights, estimate, state, **parameters)
         if not (isinstance(moved, tuple) and len(moved) == 2):
-            raise PluginError(f"{label} has to return weights and a state, got {_kind(moved)}")
+            raise PluginError(f"{label} has to return weights and a state, got {kind(moved)}")
         after, kept = moved
-        _check(label, after, weights.shape, "weights of the same shape", [weights, estimate])
+        check(label, after, weights.shape, "weights of the same shape", [weights, estimate])
         if not isinstance(kept, dict) or not all(
             isinstance(name, str) and isinstance(value, Tensor) for name, value in kept.items()
         ):
@@ -165,17 +146,7 @@ def guarded_build(label: str, function: Function) -> Function:
     return build  # type: ignore[return-value]
 
 
-def _admitted(rows: Any) -> Tensor:
-    """Returns the rows that a rule may use. Raises ValueError without any."""
-    # Behind a pre-filter of ours rows are weighted sums that nobody has written out yet.
-    tensor: Tensor = rows if isinstance(rows, Tensor) else rows.tensor()
-    admitted = tensor[~catalog.SCREEN(tensor)]
-    if not len(admitted):
-        raise ValueError("no row is finite and of moderate size")
-    return admitted
-
-
-def _check(
+def check(
     label: str,
     value: object,
     shape: torch.Size,
@@ -184,9 +155,18 @@ def _check(
     *,
     finite: bool = True,
 ) -> None:
-    """Raises PluginError unless a value is a tensor of real numbers of a shape of its own."""
+    """Raises PluginError unless a value is a tensor of real numbers, in memory of its own.
+
+    Args:
+        label: names the plug-in in messages.
+        value: what it returned.
+        shape: that it has to have.
+        expected: the same in words.
+        inputs: tensors whose memory it must not share.
+        finite: whether NaN and infinities are refused.
+    """
     if not isinstance(value, Tensor):
-        raise PluginError(f"{label} has to return a tensor, got {_kind(value)}")
+        raise PluginError(f"{label} has to return a tensor, got {kind(value)}")
     if value.shape != shape:
         raise PluginError(
             f"{label} has to return {expected}, shape {tuple(shape)}, got {tuple(value.shape)}"
@@ -200,7 +180,8 @@ def _check(
         raise PluginError(f"{label} returned a view of its input; return a copy")
 
 
-def _kind(value: object) -> str:
+def kind(value: object) -> str:
+    """Returns what a value is, for messages."""
     if isinstance(value, Tensor):
         return f"{value.dtype} of shape {tuple(value.shape)}"
     return type(value).__name__

@@ -94,7 +94,7 @@ def snapshot(file: Path) -> Snapshot:
         name, source = waiting.pop()
         if name in modules:
             continue
-        _check_name(name, source.path)
+        check_name(name, source.path)
         modules[name] = source
         if len(modules) > MAX_FILES:
             raise ScenarioError(f"{file.name} imports more than {MAX_FILES} files of its folder")
@@ -123,8 +123,16 @@ def _read(file: Path) -> bytes:
         raise ScenarioError(f"cannot read {file}: {reason.strerror}") from None
 
 
-def _check_name(name: str, path: Path) -> None:
-    """Refuses a module that other code would get instead of the one that it means."""
+def check_name(name: str, path: Path) -> None:
+    """Refuses a module that other code would get instead of the one that it means.
+
+    Args:
+        name: of the module, with dots where it lies in a package.
+        path: of its file.
+
+    Raises:
+        ScenarioError: the name is none, or that of another module.
+    """
     top = name.partition(".")[0]
     if not top.isidentifier():
         raise ScenarioError(f"{path.name}: a module is called by letters, digits and _; rename it")

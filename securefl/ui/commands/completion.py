@@ -4,12 +4,17 @@ A shell runs the program at every Tab, so nothing here may load torch. The names
 where reading them would load it; a test holds them to the tables.
 """
 
-from securefl.ui.names import ADVERSARIES, LISTS
+from securefl.ui.names import ADVERSARIES, LISTS, PLUGINS
 
 
 def complete_list(incomplete: str) -> list[str]:
     """Returns the lists that `ls` can print and that begin with `incomplete`."""
     return [name for name in LISTS if name.startswith(incomplete)]
+
+
+def complete_plugin(incomplete: str) -> list[str]:
+    """Returns the kinds of plug-ins that `new` can write and that begin with `incomplete`."""
+    return [name for name in PLUGINS if name.startswith(incomplete)]
 
 
 def complete_adversary(incomplete: str) -> list[str]:

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from securefl.errors import PluginError
 from securefl.scenario.entries import AttackEntry, RuleEntry
-from securefl.scenario.plugins import guard
+from securefl.scenario.plugins import guard, rule_guards
 from securefl.scenario.plugins.find import Group, find
 from securefl.scenario.plugins.trust import trust
 
@@ -41,22 +41,76 @@ FAULTS: dict[str, tuple[Callable[..., Any], str]] = {
 @pytest.mark.parametrize("fault", FAULTS)
 def test_a_rule_at_fault_is_named(fault: str) -> None:
     function, sentence = FAULTS[fault]
-    rule: Any = guard.guarded_rule("defense.rule mine", function)
+    rule: Any = rule_guards.guarded_rule("defense.rule mine", function)
     with pytest.raises(PluginError, match=f"^defense.rule mine .*{sentence}"):
         rule(ROWS.clone())
 
 
 def test_a_rule_gets_admissible_rows_only() -> None:
     rows = torch.cat([ROWS, torch.full((1, 2), torch.nan), torch.full((1, 2), 1e30)])
-    rule: Any = guard.guarded_rule("mine", lambda rows: rows.mean(dim=0))
+    rule: Any = rule_guards.guarded_rule("mine", lambda rows: rows.mean(dim=0))
     assert rule(rows).tolist() == [4.0, 2.0]
     # The engine abandons the round, as it does with rules of ours.
     with pytest.raises(ValueError, match="no row is finite"):
         rule(rows[3:])
 
 
+def count_of(rows: Tensor, *, f: int = 2, weights: Tensor | None = None) -> Tensor:
+    """Returns the number of rows, f, and the sum of the weights."""
+    total = 0.0 if weights is None else float(weights.sum())
+    return torch.tensor([float(len(rows)), float(f), total])
+
+
+def test_rows_that_are_set_aside_count_against_f_and_take_their_weights_along() -> None:
+    rows = torch.arange(15.0).reshape(5, 3)
+    rows[1] = torch.nan
+    weights = torch.tensor([1.0, 2.0, 4.0, 8.0, 16.0])
+    rule: Any = rule_guards.guarded_rule("mine", count_of, lambda f: 2 * f + 2)
+    assert rule(rows, weights=weights).tolist() == [4.0, 1.0, 29.0]
+    assert rule(rows, f=1).tolist() == [4.0, 0.0, 0.0]
+    # The engine abandons such a round; a PluginError would end the run.
+    rows[2] = torch.inf
+    with pytest.raises(ValueError, match="2 rows are set aside, more than f = 1"):
+        rule(rows, f=1)
+    with pytest.raises(ValueError, match="mine needs 6 rows, got 5"):
+        rule(torch.arange(15.0).reshape(5, 3))
+
+
+def test_a_rules_own_weights_are_zero_for_rows_that_are_set_aside() -> None:
+    rows = torch.cat([ROWS, torch.full((1, 2), torch.nan)])
+    weigh: Any = rule_guards.guarded_weigh("mine", lambda rows: rows.sum(dim=1))
+    assert weigh(rows).tolist() == [3.0, 7.0, 8.0, 0.0]
+    weigh = rule_guards.guarded_weigh("mine", lambda rows: rows)
+    with pytest.raises(PluginError, match=r"a weight for each row, shape \(3,\), got \(3, 2\)"):
+        weigh(rows)
+
+
+@pytest.mark.parametrize("given", [0, 2.5, None])
+def test_minimum_rows_is_a_whole_number(given: object) -> None:
+    minimum: Any = rule_guards.guarded_minimum("mine", lambda f: given)
+    with pytest.raises(PluginError, match=f"at least 1, got {given!r} for f = 3"):
+        minimum(3)
+    assert rule_guards.guarded_minimum("mine", lambda f: f)(3) == 3
+
+
+@pytest.mark.parametrize(
+    ("goal", "sentence"),
+    [
+        (lambda x, y: x, "its goal has to return features and a class"),
+        (lambda x, y: (x, "ill"), "its goal has to return features and a class"),
+        (lambda x, y: (x[:, :1], 1), "its goal returned features of another form"),
+    ],
+)
+def test_a_goal_is_features_and_a_class(goal: Callable[..., Any], sentence: str) -> None:
+    guarded: Any = guard.guarded_goal("mine", goal)
+    with pytest.raises(PluginError, match=sentence):
+        guarded(ROWS, torch.zeros(3))
+    guarded = guard.guarded_goal("mine", lambda x, y: (x[:1], 1))
+    assert guarded(ROWS, torch.zeros(3))[1] == 1
+
+
 def test_an_estimate_keeps_the_type_of_the_rows() -> None:
-    rule: Any = guard.guarded_rule("mine", lambda rows: rows.double().mean(dim=0))
+    rule: Any = rule_guards.guarded_rule("mine", lambda rows: rows.double().mean(dim=0))
     assert rule(ROWS).dtype == torch.float32
 
 

@@ -14,8 +14,13 @@ from securefl.scenario.scenario import Scenario, load_scenario, make_scenario
 from securefl.scenario.summary import summary
 
 CODE = """
+from securefl.scenario import RuleEntry
+
 def rule(rows, *, f: int = 1):
     return rows.mean(dim=0)
+
+many = RuleEntry(rule, minimum_rows=lambda f: 3 * f + 2)
+odd = RuleEntry(rule, minimum_rows=lambda f: 1 / (f - 1))
 
 def late(rows, *, calls=[]):
     calls.append(1)
@@ -127,6 +132,9 @@ def test_validate_says_what_it_assumes_of_a_bare_function(home: Path) -> None:
     ("override", "sentence"),
     [
         ("defense.rule.g=1", "python:code/mine.py:rule takes f, got 'g'"),
+        # The default f of the function is 1.
+        ("defense.rule=python:code/mine.py:many", "many with f=1 needs 5 rows"),
+        ("defense.rule=python:code/mine.py:odd", r"odd raised ZeroDivisionError: .*mine.py, line"),
         ("defense.rule.f=0.5", "f of python:code/mine.py:rule must be an integer"),
         ("defense.rule=python:code/mine.py:rulee", "did you mean 'rule'"),
         ("defense.rule=medain", "there is no 'medain', did you mean 'median'"),
