@@ -33,6 +33,7 @@ class DataEntry:
         validation: records of the published validation set, where the split is fixed.
         published: whether the sizes are public numbers; where they are not, they are 0 here.
         digest: returns a digest of the records; None for published sets, which have a name.
+        grouped: whether records bear groups, such as patients.
     """
 
     load: Callable[..., FederatedData]
@@ -48,6 +49,7 @@ class DataEntry:
     validation: int | None = None
     published: bool = True
     digest: Callable[[], str] | None = None
+    grouped: bool = False
 
     @property
     def records(self) -> int:

@@ -14,7 +14,7 @@ from securefl.runs.origin import origin_of
 from securefl.runs.play import OnRound, run_cell
 from securefl.runs.results import write_results
 from securefl.runs.threads import one_thread
-from securefl.scenario.assemble.data import fetch_data
+from securefl.scenario.assemble.data import check_own_records, fetch_data
 from securefl.scenario.assemble.trainers import build_model
 from securefl.scenario.budget import require_lasting
 from securefl.scenario.scenario import Scenario
@@ -48,6 +48,7 @@ def run(
     if not out.exists():
         # Before the folder is made: a scenario that cannot start must not block its place.
         fetch_data(scenario, on_bytes)
+        check_own_records(scenario)
         origin = origin_of(scenario)
         require_lasting(scenario, None if origin is None else origin.spent)
         scenario.facts.trainer.check(build_model(scenario, scenario.facts.task))

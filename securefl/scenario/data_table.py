@@ -50,8 +50,9 @@ class Data(Section):
     num_classes, sites, class_names, channels, ranges and loss declare what a DP claim must not read
     from records. test_share is the share that judges where there are no test records. per_record
     declares that the preprocessing of a Python function uses public constants only. arguments are
-    those of the function; keys that are none of ours are added to them. digest is filled in: a
-    digest of the records under a secret key of this user, or without a key where they are public.
+    those of the function; keys that are none of ours are added to them. Two keys are filled in.
+    digest is one of the records, under a secret key of this user, or without a key where they are
+    public. grouped says that records have groups, such as patients: epsilon is for one record.
     """
 
     name: str = "heart"
@@ -82,6 +83,7 @@ class Data(Section):
     public: Annotated[bool, Field(strict=True)] | None = None
     arguments: dict[str, Any] | None = None
     digest: str | None = None
+    grouped: Annotated[bool, Field(strict=True)] | None = None
 
     def given(self, key: str) -> Any:
         """Returns the value of a key, as TOML calls it; None where it is not set."""

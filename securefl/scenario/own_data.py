@@ -103,11 +103,32 @@ def own_entry(data: Data, home: Path, *, claim: bool) -> DataEntry:
         options={"test_on": None, "fold": None, "test_share": None},
         published=False,
         digest=lambda: opened.digest(public=bool(data.public)),
+        grouped=opened.source.grouped,
     )
 
 
 def open_source(data: Data, home: Path) -> Opened:
     """Returns the records of a table [data], opened once a process while nothing changes."""
+    key, make = _source(data, home)
+    if key in _sources:
+        _sources.move_to_end(key)
+        return _sources[key]
+    opened = Opened(make())
+    _sources[key] = opened
+    if len(_sources) > MAX_OPEN_SOURCES:
+        _sources.popitem(last=False)
+    return opened
+
+
+def returns_the_same(data: Data, home: Path) -> bool:
+    """Calls a user's function once more, and returns whether it gave the same records."""
+    _, make = _source(data, home)
+    again = Opened(make())
+    return again.digest(public=True) == open_source(data, home).digest(public=True)
+
+
+def _source(data: Data, home: Path) -> tuple[str, Callable[[], Source]]:
+    """Returns what identifies the records of a table [data], and what opens them."""
     form = catalog.OWN_DATA.get(data.name)
     takes = KEYS_OF_FUNCTIONS if form is None else (*form.takes, *COMMON_KEYS)
     _check_keys(data, takes, () if form is None else form.needs)
@@ -120,15 +141,7 @@ def open_source(data: Data, home: Path) -> Opened:
         path = home / str(data.path)
         state = (_stamp(path), _stamp(home / data.schema_file) if data.schema_file else None)
         make = partial(form.open, home, values)
-    key = repr((data.name, home, sorted(values.items()), data.size, state))
-    if key in _sources:
-        _sources.move_to_end(key)
-        return _sources[key]
-    opened = Opened(make())
-    _sources[key] = opened
-    if len(_sources) > MAX_OPEN_SOURCES:
-        _sources.popitem(last=False)
-    return opened
+    return repr((data.name, home, sorted(values.items()), data.size, state)), make
 
 
 _sources: OrderedDict[str, Opened] = OrderedDict()

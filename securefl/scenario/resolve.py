@@ -23,6 +23,8 @@ def resolved(declared: Declaration, facts: Facts) -> dict[str, Any]:
     # Whoever gets these values may change them; the facts are shared and cached.
     values["practice"] = copy.deepcopy(facts.practice)
     values["data"]["digest"] = facts.data_digest
+    # None says the same as False and leaves the names of other cells as they are.
+    values["data"]["grouped"] = facts.data_set.grouped or None
     values["model"]["weights_sha256"] = facts.weights_digest
     values["channel"] |= {"min_cohort": facts.min_cohort, **facts.channel_options}
     if declared.weights == "reported" and facts.channel.bounds_weights:

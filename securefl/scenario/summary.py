@@ -124,6 +124,8 @@ def _claim(scenario: Scenario, privacy: Privacy, seeded_before: Sequence[str]) -
             "it amplifies nothing"
         )
     claim = f"({privacy.epsilon:g}, {privacy.delta:g})-DP for one training {privacy.unit}"
+    if scenario.facts.data_set.grouped:
+        claim += ", NOT for a group of records such as a patient's"
     mark = seeded_mark(privacy.noise, seeded_before)
     yield f"privacy: {claim}, {privacy.place} noise{mark}"
 

@@ -24,6 +24,7 @@ if TYPE_CHECKING:  # torch: seconds that the figure of a privacy profile need no
     from securefl.audit.findings import Findings
 
 MAX_PICTURES = 8  # in a row
+MAX_NAMED_CLASSES = 10  # in the legend of a figure of records
 LOWEST_RATE = 1e-4  # where the axes of an ROC curve begin
 
 
@@ -48,6 +49,41 @@ def draw_profile(path: Path, profile: Profile, largest_epsilon: float) -> None:
     right.loglog(rates, rates, linestyle=":", color="grey")
     right.set(xlabel="false positives", ylabel="true positives")
     right.set(title="the most that any attack finds")
+    try:
+        figure.savefig(path)
+    finally:
+        plt.close(figure)
+
+
+def draw_records(
+    path: Path, sites: Sequence[str], classes: Sequence[str], counts: Sequence[Sequence[int]]
+) -> None:
+    """Draws a bar of each site's training records, in one colour a class.
+
+    Args:
+        path: the file; its suffix chooses the format.
+        sites: names.
+        classes: names.
+        counts: of each site, records of each class.
+
+    Raises:
+        OSError: the file cannot be written.
+    """
+    figure, axes = plt.subplots(figsize=(7, 1.5 + 0.35 * len(sites)), layout="constrained")
+    ends = np.zeros(len(sites))
+    colours = plt.get_cmap("viridis")(np.linspace(0.1, 0.9, len(classes)))
+    for index, (name, colour) in enumerate(zip(classes, colours, strict=True)):
+        records = np.array([site[index] for site in counts])
+        axes.barh(range(len(sites)), records, left=ends, color=colour, label=name)
+        ends += records
+    axes.set(xlabel="training records")
+    # A dollar sign in somebody's name begins no formula.
+    axes.set_yticks(range(len(sites)), sites, parse_math=False)
+    axes.invert_yaxis()
+    # More names would cover the bars.
+    if len(classes) <= MAX_NAMED_CLASSES:
+        for text in figure.legend(loc="outside right upper", fontsize="small").get_texts():
+            text.set_parse_math(False)
     try:
         figure.savefig(path)
     finally:

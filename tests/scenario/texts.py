@@ -47,6 +47,7 @@ NOT_DEALT = dict.fromkeys(
         "test_on",
         "fold",
         "digest",
+        "grouped",
         *OWN_KEYS,
     )
 )

@@ -128,6 +128,11 @@ class Arrays:
             )
         return self._declared_sites
 
+    @property
+    def grouped(self) -> bool:
+        """Whether the file has groups."""
+        return "train_groups" in self._plan.headers
+
     def read(self, *, claim: bool) -> Records:
         """Returns all records of the file, as `Source` says."""
         if claim:

@@ -48,6 +48,8 @@ class Folder:
             claim needs both: a folder may exist because of a single record.
     """
 
+    grouped = False  # a folder has no place for the name of a group
+
     def __init__(
         self,
         path: Path,

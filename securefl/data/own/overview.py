@@ -6,10 +6,8 @@ These are facts about records. No run writes them anywhere.
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from torch import Tensor
-
-from securefl.data.own.records import Records, Split
-from securefl.data.task import Task
+from securefl.data.own.records import Records, Split, selected
+from securefl.data.task import Examples, FederatedData, Task
 
 # The row of records that bear no site.
 NO_SITE = "all records"
@@ -31,6 +29,16 @@ class Count(NamedTuple):
     def present(self) -> int:
         """Number of classes with a record."""
         return sum(count > 0 for count in self.classes)
+
+    def fault(self, task: Task) -> str | None:
+        """Returns why a site cannot train on these records, or None where it can."""
+        if not self.records:
+            return "has no training record"
+        if self.records == 1:
+            return "has one training record only"
+        if self.present == 1 and not task.multilabel:
+            return "has training records of one class only"
+        return None
 
 
 @dataclass(frozen=True)
@@ -72,18 +80,35 @@ def overview(records: Records) -> Overview:
     )
 
 
-def _counts(split: Split, records: Records) -> tuple[Count, ...]:
-    """Returns the records of each site in one split."""
-    labels = split.examples.labels
-    if split.sites is None:
-        return (_count(labels, records.task),)
-    parts = [labels[split.sites == index] for index in range(len(records.sites))]
-    return tuple(_count(part, records.task) for part in parts)
+def overview_of_sites(data: FederatedData) -> Overview:
+    """Returns what the sites of a federation hold, in numbers; groups are not known."""
+    names = tuple(site.name for site in data.sites)
+    tests = [site.test for site in data.sites if site.test is not None]
+    if len(tests) < len(data.sites):
+        tests = [data.test]
+    return Overview(
+        names,
+        tuple(count(site.train, data.task) for site in data.sites),
+        None,
+        tuple(count(test, data.task) for test in tests),
+        None,
+        0,
+    )
 
 
-def _count(labels: Tensor, task: Task) -> Count:
+def count(examples: Examples, task: Task) -> Count:
+    """Returns the number of records, in all and of each class."""
+    labels = examples.labels
     if task.regression:
         return Count(len(labels), ())
     if task.multilabel:
         return Count(len(labels), tuple(labels.sum(dim=0).tolist()))
     return Count(len(labels), tuple(labels.bincount(minlength=task.classes).tolist()))
+
+
+def _counts(split: Split, records: Records) -> tuple[Count, ...]:
+    """Returns the records of each site in one split."""
+    if split.sites is None:
+        return (count(split.examples, records.task),)
+    parts = [selected(split, split.sites == index) for index in range(len(records.sites))]
+    return tuple(count(part.examples, records.task) for part in parts)

@@ -43,6 +43,8 @@ class Returned:
         DataError: the value has the wrong kind or shape.
     """
 
+    grouped = False  # no site has a place for groups
+
     def __init__(
         self,
         value: object,

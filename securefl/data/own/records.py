@@ -60,6 +60,11 @@ class Source(Protocol):
         """Names of the sites of partition "natural", in order; empty where records bear none."""
         ...
 
+    @property
+    def grouped(self) -> bool:
+        """Whether records bear groups, such as patients; read from no record."""
+        ...
+
     def require_declared(self) -> None:
         """Raises ScenarioError where a DP claim would rest on what only the records say."""
         ...

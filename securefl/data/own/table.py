@@ -72,6 +72,11 @@ class TableSource:
             return self.schema.sites or ()
         return tuple(path.stem for path in self.files())
 
+    @property
+    def grouped(self) -> bool:
+        """Whether the schema declares groups."""
+        return self.schema.group is not None
+
     def require_declared(self) -> None:
         """Returns at once: a schema declares everything."""
 

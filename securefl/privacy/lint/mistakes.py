@@ -201,6 +201,19 @@ MISTAKES: Mapping[str, Mistake] = {
         look=remarks.cohort_not_secret,
         grave=False,
     ),
+    "groups-not-covered": Mistake(
+        why=(
+            "Several records are of one patient, or of another group, and the claim is for one of"
+            " them. k records of a patient are protected with k times epsilon, and a larger delta."
+            " To claim epsilon for a patient, let each have one record."
+        ),
+        source=(
+            "Dwork and Roth, The Algorithmic Foundations of Differential Privacy, 2014, theorem 2.2"
+            " (group privacy)"
+        ),
+        look=remarks.groups_not_covered,
+        grave=False,
+    ),
     "tuning-not-charged": Mistake(
         why=(
             "Choosing the best of several settings by runs on the same private records is a release"

@@ -41,6 +41,16 @@ def cohort_not_secret(case: Case) -> str | None:
     )
 
 
+def groups_not_covered(case: Case) -> str | None:
+    """Finds records that belong together, next to a claim for one record."""
+    if not case.has_claim or not case.scenario["data"].get("grouped"):
+        return None
+    return (
+        "records have groups, such as patients: epsilon is for one record, not for all records of"
+        " one patient"
+    )
+
+
 def tuning_not_charged(case: Case) -> str | None:
     """Finds other settings that were run on the same records."""
     if not case.has_claim:

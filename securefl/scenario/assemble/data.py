@@ -1,8 +1,11 @@
 """The records of a scenario: loaded, dealt to clients, changed for audits."""
 
+from collections.abc import Iterator
+
 from torch import Tensor
 
 from securefl.data.download import OnBytes
+from securefl.data.own.overview import count
 from securefl.data.partition import Skew
 from securefl.data.rehearsal import (
     Pool,
@@ -13,7 +16,7 @@ from securefl.data.rehearsal import (
 )
 from securefl.data.rehearsal import pool_of as pool_of_data
 from securefl.data.task import FederatedData
-from securefl.errors import ScenarioError
+from securefl.errors import DataError, ScenarioError
 from securefl.rng import seeded_keystream
 from securefl.scenario import catalog
 from securefl.scenario.scenario import Scenario
@@ -24,19 +27,60 @@ def load_data(scenario: Scenario) -> FederatedData:
     """Returns the sites of the scenario: own, pooled, dealt, or one alone.
 
     Raises:
-        DataError: a data file is damaged.
+        DataError: a data file is damaged, or a site of a user's own cannot train.
         ScenarioError: the records cannot be dealt as the scenario says, or leave a client without
             any.
     """
-    # A client's place names the stream of its coins: the order of these steps is part of a result.
-    data = _reduced(scenario, _dealt(scenario, _loaded(scenario)))
-    if scenario.data.only is not None and scenario.partition != "pooled":
-        data = data.alone(scenario.facts.place(scenario.data.only))
+    data = dealt_data(scenario)
+    for fault in _faults(scenario, data):
+        raise DataError(fault)
     if scenario.data.label_noise is not None:
         data = mislabelled(
             data, label_noise=scenario.data.label_noise, seed=scenario.data.split_seed
         )
     return _rehearsed(scenario, data)
+
+
+def check_own_records(scenario: Scenario) -> None:
+    """Reads a user's own records, so that a refusal comes before a run folder is made.
+
+    Raises:
+        DataError: see `load_data`.
+        ScenarioError: see `load_data`.
+    """
+    if not scenario.facts.data_set.published:
+        load_data(scenario)
+
+
+def dealt_data(scenario: Scenario) -> FederatedData:
+    """Returns the clients' records before any label is changed, also where a site cannot train.
+
+    Raises:
+        DataError: a data file is damaged.
+        ScenarioError: the records cannot be dealt, or `share` leaves a client without any.
+    """
+    # A client's place names the stream of its coins: the order of these steps is part of a result.
+    data = _reduced(scenario, _dealt(scenario, _loaded(scenario)))
+    if scenario.data.only is not None and scenario.partition != "pooled":
+        data = data.alone(scenario.facts.place(scenario.data.only))
+    return data
+
+
+def _faults(scenario: Scenario, data: FederatedData) -> Iterator[str]:
+    """Yields what keeps a site of a user's own from training.
+
+    Under a claim a refusal would depend on records, and ways to deal may skew as they like.
+    """
+    is_own = not scenario.facts.data_set.published and scenario.partition not in catalog.DEALS
+    if scenario.claims_dp or not is_own:
+        return
+    for site in data.sites:
+        fault = count(site.train, data.task).fault(data.task)
+        if fault is not None:
+            yield (
+                f"site {site.name!r} {fault}, so it cannot take part; take it out of the data, "
+                "or deal all records by another data.partition"
+            )
 
 
 def fetch_data(scenario: Scenario, on_bytes: OnBytes) -> None:

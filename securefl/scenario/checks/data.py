@@ -49,6 +49,10 @@ def _check_own(declared: Declaration, facts: Facts) -> None:
             f"data: the records of {data.name} are not those that this run began with; "
             "put them back, or run the scenario again under another --out"
         )
+    if data.grouped is not None and data.grouped is not entry.grouped:
+        raise ScenarioError(
+            "data.grouped is filled in, from whether the records have groups; remove it"
+        )
     reported = declared.weights == "reported" and facts.channel.bounds_weights
     if reported and not entry.published and declared.channel.max_weight is None:
         raise ScenarioError(

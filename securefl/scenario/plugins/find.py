@@ -42,11 +42,12 @@ class Group(Enum):
     @property
     def table(self) -> Mapping[str, Any]:
         """Our own entries."""
+        if self is Group.DATA:
+            return {**catalog.DATA, **catalog.OWN_DATA}
         return _TABLES[self]
 
 
 _TABLES: Mapping[Group, Mapping[str, Any]] = {
-    Group.DATA: {**catalog.DATA, **catalog.OWN_DATA},
     Group.MODELS: catalog.MODELS,
     Group.RULES: catalog.RULES,
     Group.PREFILTERS: catalog.PREFILTERS,

@@ -1,10 +1,13 @@
 """Arguments and options that several commands share."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from securefl.errors import ScenarioError
 from securefl.ui.styles import Style
 
 ScenarioFile = Annotated[Path, typer.Argument(help="Scenario in TOML.")]
@@ -19,6 +22,20 @@ Out = Annotated[
         "--out", help="Run folder, by default under runs/; made, or resumed if it holds the run."
     ),
 ]
+
+
+FIGURE_SUFFIXES = (".svg", ".png", ".pdf")
+
+
+@contextmanager
+def drawn(plot: Path) -> Iterator[None]:
+    """Turns a file that cannot hold a figure into the refusal of --plot. Raises ScenarioError."""
+    if plot.suffix not in FIGURE_SUFFIXES:
+        raise ScenarioError(f"--plot takes a file that ends in .svg, .png or .pdf, got {plot}")
+    try:
+        yield
+    except OSError as reason:
+        raise ScenarioError(f"cannot write {plot}: {reason.strerror}") from None
 
 
 def _trust(context: typer.Context, folders: list[Path] | None) -> list[Path] | None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from securefl.errors import ScenarioError
-from securefl.ui.commands.options import Shown
+from securefl.ui.commands.options import Shown, drawn
 
 if TYPE_CHECKING:  # loading the accountant takes a second, which `--help` need not wait
     from securefl.privacy.events import SampledGaussian
@@ -47,7 +47,6 @@ DeltaOfClients = Annotated[
 
 FALSE_ALARM_RATES = (0.001, 0.01, 0.1)
 SHARES_OF_EPSILON = (0.0, 0.25, 0.5, 0.75, 1.0, 1.25)  # at which `profile` prints delta
-FIGURE_SUFFIXES = (".svg", ".png", ".pdf")
 
 
 @app.command()
@@ -125,14 +124,10 @@ def profile(
     ]
     lines.append(_assumptions(sample_rate, noise_multiplier, steps))
     if plot is not None:
-        if plot.suffix not in FIGURE_SUFFIXES:
-            raise ScenarioError(f"--plot takes a file that ends in .svg, .png or .pdf, got {plot}")
         from securefl.ui.figures import draw_profile
 
-        try:
+        with drawn(plot):
             draw_profile(plot, curve, largest_epsilon=1.5 * at_delta)
-        except OSError as reason:
-            raise ScenarioError(f"cannot write {plot}: {reason.strerror}") from None
         lines.append(f"wrote {plot}")
     _show(display, lines, deltas=deltas, most_true_positives=bounds)
 

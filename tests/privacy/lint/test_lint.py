@@ -207,6 +207,9 @@ PLANTS: dict[str, Callable[[Path], None]] = {
     "cohort-not-secret": lambda run: change_scenario(
         run, lambda scenario: scenario.update(cohort={"size": 3})
     ),
+    "groups-not-covered": lambda run: change_scenario(
+        run, lambda scenario: scenario["data"].update(grouped=True)
+    ),
     "tuning-not-charged": lambda run: add_cell(run, "one", "done", rounds=3),
     "majority-accuracy": metrics(accuracy=0.0),
 }
