@@ -230,14 +230,14 @@ def _faults_of(name: str, attempt: str) -> Iterator[None]:
         yield
     except ScenarioError:
         raise
-    except Exception as reason:  # a stranger's code may raise anything
+    except (Exception, SystemExit) as reason:  # a stranger's code may raise anything
         why = " ".join(str(reason).split()) or "no reason given"
         raise ScenarioError(
             f"model: {name} cannot {attempt}: {type(reason).__name__}: {why}{_place(reason)}"
         ) from None
 
 
-def _place(reason: Exception) -> str:
+def _place(reason: BaseException) -> str:
     """Returns where the author's code failed; "" where only libraries did."""
     frames = traceback.extract_tb(reason.__traceback__)
     own = [

@@ -22,6 +22,7 @@ from securefl.runs.origin import origin_of
 from securefl.runs.stopwatch import Stopwatch
 from securefl.scenario.assemble.assemble import Assembled, assemble
 from securefl.scenario.assemble.data import fetch_data
+from securefl.scenario.plugins.loading import authors_blamed
 from securefl.scenario.scenario import Scenario
 
 OnRound = Callable[[RoundRecord], None]
@@ -59,7 +60,7 @@ def run_cell(
         return with_marks(metrics, scenario.resolved(), cell)
     if status.state is CellState.OUT_OF_BUDGET:
         raise BudgetExceeded(status.reason)
-    with _FailureKept(cell), Stopwatch(cell) as watch:
+    with _FailureKept(cell), Stopwatch(cell) as watch, authors_blamed():
         with watch.stage("set_up"):
             fetch_data(scenario, on_bytes)
             origin = origin_of(scenario)

@@ -87,7 +87,9 @@ def _data() -> Iterator[str]:
 
     for name, entry in catalog.DATA.items():
         yield f"{name:<25} {_data_in_words(entry)}"
-    yield from _of_packages("data", catalog.DATA)
+    for name, form in catalog.OWN_DATA.items():
+        yield f"{name:<25} your own: {form.describes}"
+    yield from _of_packages("data", [*catalog.DATA, *catalog.OWN_DATA])
 
 
 def _data_in_words(entry: "DataEntry") -> str:

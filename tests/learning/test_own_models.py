@@ -70,6 +70,13 @@ def test_a_function_that_builds_no_model_is_refused(value: object, kind: str) ->
     assert refusal(lambda task: value) == f"mine returned {kind}, not a torch.nn.Module"
 
 
+def test_a_build_that_exits_is_a_fault_of_its_author() -> None:
+    def build(task: Task) -> nn.Module:
+        raise SystemExit(3)
+
+    assert "mine cannot be built: SystemExit: 3 (test_own_models.py" in refusal(build)
+
+
 def test_an_error_of_the_author_is_one_sentence_with_its_line() -> None:
     def build(task: Task) -> nn.Module:
         raise KeyError("width\nof nothing")

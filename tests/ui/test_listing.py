@@ -142,6 +142,7 @@ def test_the_shell_is_offered_values(words: str, offered: str) -> None:
             "14 labels, several a record, 78468 training records; sizes 28, 64, 128, 224; "
             "CC BY 4.0",
         ),
+        ("data", "folder                    your own: "),
         ("channels", "ckks           2 stage(s) a round"),
         ("models", "Takes hidden."),
         ("steps", "fedadam"),

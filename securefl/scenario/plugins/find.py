@@ -19,14 +19,13 @@ from securefl.scenario.entries import (
     StepEntry,
 )
 from securefl.scenario.plugins import guard, rule_guards
-from securefl.scenario.plugins.loading import blame, load_module
+from securefl.scenario.plugins.entry_checks import PROVIDED_TO_ATTACKS, check_exported
+from securefl.scenario.plugins.loading import FAULTS, add_package, blame, load_module
 from securefl.scenario.plugins.packages import registered
 from securefl.scenario.plugins.snapshot import snapshot
 from securefl.scenario.tables import Code
 
 PREFIX = "python:"
-# Parameters that a run provides to an attack, without the author listing them in an entry.
-PROVIDED_TO_ATTACKS = ("f", "n", "classes", "part", "generator", "rule", "weigh", "krum")
 
 
 class Group(Enum):
@@ -158,10 +157,11 @@ def _of_package(group: Group, name: str) -> Plugin:
     entry = entries[0]
     try:
         value = entry.point.load()
-    except Exception as error:
+    except FAULTS as error:
         raise ScenarioError(
             f"{name} of {entry.package} cannot be imported: {blame(error)}"
         ) from None
+    add_package(entry.point.module)
     return plugin_of(group, name, value, entry.package, Code(version=entry.version))
 
 
@@ -181,16 +181,11 @@ def plugin_of(
         ScenarioError: the value is neither a function nor an entry.
     """
     label = f"{_KEYS[group]} {name}"
-    if group is Group.DATA:
-        if not callable(value):
-            raise ScenarioError(f"{label} is no function")
+    kind = _ENTRIES.get(group)
+    check_exported(name, value, kind, classes=group in (Group.MODELS, Group.DATA))
+    if kind is None:
         return Plugin(guard.guarded_build(label, value), origin, code)
-    kind = _ENTRIES[group]
     bare = not isinstance(value, kind)
-    if bare and (not callable(value) or (inspect.isclass(value) and group is not Group.MODELS)):
-        raise ScenarioError(
-            f"{label} is neither a function nor a {kind.__name__}, but a {type(value).__name__}"
-        )
     entry = _GUARDS[group](label, _bare(group, value) if bare else value)
     return Plugin(entry, origin, code, _DEFAULTS.get(group, "") if bare else "")
 

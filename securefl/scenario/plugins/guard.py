@@ -9,7 +9,7 @@ from torch import Tensor
 
 from securefl.errors import PluginError, SecureflError
 from securefl.learning.protocol import StepResult
-from securefl.scenario.plugins.loading import blame
+from securefl.scenario.plugins.loading import FAULTS, blame
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 
@@ -33,7 +33,7 @@ def called(label: str, function: Callable[..., Any], *arguments: Any, **paramete
         result = function(*arguments, **parameters)
     except SecureflError:
         raise
-    except Exception as error:
+    except FAULTS as error:
         raise PluginError(f"{label} raised {blame(error)}") from error
     if [tensor._version for tensor in tensors] != before:
         raise PluginError(f"{label} changed its input; work on a copy of it")

@@ -7,16 +7,19 @@ import importlib.machinery
 import importlib.util
 import sys
 import traceback
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from securefl.errors import ScenarioError
+from securefl.errors import PluginError, ScenarioError, SecureflError
 from securefl.scenario.plugins.snapshot import Snapshot, Source
 
 PACKAGE = "securefl_plugin_"  # then the hash: two versions of a file never meet
 HASH_DIGITS = 16
+# What code of others may raise. `exit(3)` must not pass for a budget that was exceeded.
+FAULTS = (Exception, SystemExit)
 
 
 def load_module(snapshot: Snapshot) -> ModuleType:
@@ -36,7 +39,7 @@ def load_module(snapshot: Snapshot) -> ModuleType:
     name = f"{package}.{snapshot.main}"
     try:
         return importlib.import_module(name)
-    except Exception as reason:
+    except FAULTS as reason:
         raise ScenarioError(f"{snapshot.main}.py cannot be imported: {blame(reason)}") from None
 
 
@@ -46,14 +49,53 @@ def blame(error: BaseException) -> str:
     words = f"{type(error).__name__}: {text}" if text else type(error).__name__
     if isinstance(error, SyntaxError):
         return f"{words} ({Path(error.filename or '').name}, line {error.lineno})"
-    frames = traceback.extract_tb(error.__traceback__)
-    own = [frame for frame in frames if frame.filename in _files]
-    if not own:
+    frames = _frames_of_others(error)
+    if not frames:
         return words
-    return f"{words} ({Path(own[-1].filename).name}, line {own[-1].lineno})"
+    return f"{words} ({Path(frames[-1].filename).name}, line {frames[-1].lineno})"
+
+
+@contextmanager
+def authors_blamed() -> Iterator[None]:
+    """Turns an exception out of code of others into one sentence with its place.
+
+    For code that runs inside ours, such as a model's. Our own faults pass as they are.
+
+    Raises:
+        PluginError: code of others raised an exception.
+    """
+    try:
+        yield
+    except SecureflError:
+        raise
+    except FAULTS as error:
+        if not _frames_of_others(error):
+            raise
+        raise PluginError(f"code that the scenario names raised {blame(error)}") from error
+
+
+def add_package(module: str) -> None:
+    """Notes that the files of a package, of which a module is imported, are code of others."""
+    # A namespace package has no file of its own.
+    for name in (module.partition(".")[0], module):
+        file = getattr(sys.modules[name], "__file__", None)
+        if file is not None:
+            path = Path(file)
+            _places.add(path.parent if path.name == "__init__.py" else path)
+            return
+
+
+def _frames_of_others(error: BaseException) -> list[traceback.FrameSummary]:
+    return [
+        frame
+        for frame in traceback.extract_tb(error.__traceback__)
+        if frame.filename in _files
+        or any(Path(frame.filename).is_relative_to(place) for place in _places)
+    ]
 
 
 _files: set[str] = set()  # of all plug-ins of this process
+_places: set[Path] = set()  # files, and folders of packages
 
 
 def _make_package(package: str, snapshot: Snapshot) -> None:

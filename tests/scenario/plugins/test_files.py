@@ -142,8 +142,28 @@ def test_the_versions_of_imported_packages_are_noted(tmp_path: Path) -> None:
         ("python:mine.py:rule", "x = 1\x00", "not valid Python"),
         ("python:mine.py:rule", "1 / 0\n", r"ZeroDivisionError: .* \(mine.py, line 1\)"),
         ("python:mine.py:rule", "import gone\n", "ModuleNotFoundError: No module named 'gone'"),
-        ("python:mine.py:rule", "rule = 3\n", "neither a function nor a RuleEntry, but a int"),
+        (
+            "python:mine.py:rule",
+            "rule = 3\n",
+            "neither a function nor a RuleEntry, but of the type int",
+        ),
         ("python:mine.py:rule", "class rule: ...\n", "neither a function nor a RuleEntry"),
+        (
+            "python:mine.py:rule",
+            "import torch\nrule = torch.mean\n",
+            "it does not show its parameters, as functions written in C",
+        ),
+        (
+            "python:mine.py:rule",
+            "from securefl.scenario import RuleEntry\nrule = RuleEntry(3)\n",
+            "the function of its entry is no function, but of the type int",
+        ),
+        (
+            "python:mine.py:rule",
+            "from securefl.scenario import RuleEntry\nrule = RuleEntry(sum, minimum_rows=3)\n",
+            "the minimum_rows of its entry is no function, but of the type int",
+        ),
+        ("python:mine.py:rule", "exit(3)\n", r"mine.py cannot be imported: SystemExit: 3"),
         ("python:os:system", RULE, r"code is named as python:FILE\.py:function"),
         ("python:mine.py", RULE, r"code is named as python:FILE\.py:function"),
     ],
@@ -155,6 +175,24 @@ def test_code_that_cannot_be_used_is_refused_in_one_sentence(
     with pytest.raises(ScenarioError, match=sentence) as refused:
         find(Group.RULES, name, folder)
     assert "\n" not in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("entry", "sentence"),
+    [
+        ("AttackEntry()", "changes nothing: set rows, records or gradients of its entry"),
+        ("AttackEntry(print, needs=('f', 'all'))", "needs 'all', which no run provides; .* f, n, "),
+        ("AttackEntry(records=3)", "the records of its entry is no function"),
+        ("RuleEntry(print)", "neither a function nor a AttackEntry"),
+    ],
+)
+def test_an_attack_that_cannot_be_used_is_refused(
+    tmp_path: Path, entry: str, sentence: str
+) -> None:
+    text = f"from securefl.scenario import AttackEntry, RuleEntry\nattack = {entry}\n"
+    folder = written(tmp_path, mine=text)
+    with pytest.raises(ScenarioError, match=sentence):
+        find(Group.ATTACKS, "python:mine.py:attack", folder)
 
 
 @pytest.mark.parametrize(

@@ -76,6 +76,18 @@ def test_a_package_that_cannot_be_imported_is_named(
         find(Group.STEPS, "late", tmp_path)
 
 
+def test_a_fault_of_a_package_has_its_file_and_line(
+    site: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = site / MODULE / "rules.py"
+    file.write_text(file.read_text().replace(" / 2", " / None"))
+    forget_example(monkeypatch)
+    with pytest.raises(
+        ScenarioError, match=r"midrange raised TypeError: .* \(rules\.py, line 19\)"
+    ):
+        load_scenario(SCENARIO)
+
+
 @pytest.mark.usefixtures("site")
 def test_a_scenario_uses_their_names_and_notes_the_version(tmp_path: Path) -> None:
     scenario = load_scenario(SCENARIO, overrides=("rounds=2",))

@@ -14,6 +14,7 @@ from securefl.scenario.scenario import Scenario, load_scenario, make_scenario
 from securefl.scenario.summary import summary
 
 CODE = """
+from torch import nn
 from securefl.scenario import RuleEntry
 
 def rule(rows, *, f: int = 1):
@@ -25,6 +26,18 @@ odd = RuleEntry(rule, minimum_rows=lambda f: 1 / (f - 1))
 def late(rows, *, calls=[]):
     calls.append(1)
     return rows.mean(dim=0) if len(calls) < 3 else rows[0]
+
+def leaving(rows):
+    raise SystemExit(3)
+
+class Fragile(nn.Linear):
+    def forward(self, x):
+        if len(x) == 13:
+            raise RuntimeError("an odd batch")
+        return super().forward(x)
+
+def fragile(task):
+    return Fragile(task.features, task.outputs)
 
 def attack(rows, *, f, scale: float = 2.0):
     return -scale * rows[:f]
@@ -121,6 +134,34 @@ def test_a_fault_in_the_middle_fails_the_cell_as_the_plugins(home: Path) -> None
     assert cell.status().reason == (
         "defense.rule python:code/mine.py:late returned a view of its input; return a copy"
     )
+
+
+def test_a_model_that_fails_in_the_middle_is_told_as_its_authors_fault(home: Path) -> None:
+    with pytest.raises(
+        PluginError, match=r"raised RuntimeError: an odd batch \(mine\.py, line 21\)"
+    ):
+        securefl.run(scenario(home, "model=python:code/mine.py:fragile"), home / "r")
+    ((_, _, cell),) = RunFolder.open(home / "r").cells()
+    reason = cell.status().reason
+    assert reason is not None
+    assert reason.startswith("code that the scenario names raised RuntimeError")
+    assert "\n" not in reason
+
+
+def test_a_fault_of_ours_is_not_blamed_on_others(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*arguments: object, **parameters: object) -> None:
+        raise RuntimeError("ours")
+
+    monkeypatch.setattr("securefl.runs.play.assemble", broken)
+    with pytest.raises(RuntimeError, match=r"^ours$"):
+        securefl.run(scenario(home), home / "r")
+
+
+def test_code_that_exits_does_not_end_the_process(home: Path) -> None:
+    with pytest.raises(ScenarioError, match=r"leaving raised SystemExit: 3 \(mine\.py, line"):
+        scenario(home, "defense.rule=python:code/mine.py:leaving")
 
 
 def test_validate_says_what_it_assumes_of_a_bare_function(home: Path) -> None:
