@@ -5,12 +5,14 @@ They are held to closed forms, to the best attack there is, and to the accountan
 
 import math
 
+import numpy as np
 import pytest
+from numpy.typing import NDArray
 from scipy.stats import norm
 
 from securefl.privacy.accounting.epsilon import epsilon
 from securefl.privacy.accounting.grids import rounding
-from securefl.privacy.accounting.profile import privacy_profile
+from securefl.privacy.accounting.profile import Profile, privacy_profile
 from securefl.privacy.events import SampledGaussian
 
 DELTA = 1e-5
@@ -107,3 +109,14 @@ def test_an_epsilon_or_a_rate_outside_its_range_is_refused(value: float) -> None
 def test_events_without_a_profile_are_refused(events: dict[SampledGaussian, int]) -> None:
     with pytest.raises(ValueError, match="only releases with noise have a privacy profile"):
         privacy_profile(events)
+
+
+@pytest.mark.parametrize(("falls_until", "end"), [(1.0, 1.0), (6.0, 8.0), (1500.0, 2048.0)])
+def test_the_grid_of_a_profile_ends_where_delta_falls_no_more(
+    falls_until: float, end: float
+) -> None:
+    def deltas(epsilons: NDArray[np.float64]) -> NDArray[np.float64]:
+        return 0.5 - 0.4 * np.minimum(1.0, epsilons / falls_until)
+
+    assert Profile(deltas)._end() == end
+    assert Profile(lambda epsilons: np.where(epsilons < 3, 0.5, 1e-15) / epsilons)._end() == 4.0

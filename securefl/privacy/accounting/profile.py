@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,6 +15,16 @@ from securefl.privacy.events import SampledGaussian
 GRID_POINTS = 4001
 # No grid of losses can tell a delta below this from 0.
 NEGLIGIBLE_DELTA = 1e-14
+# Powers of two that are tried together for the end of a profile; mostly the first ones suffice.
+ENDS_AT_ONCE = 12
+
+
+class Grid(NamedTuple):
+    """A profile at some epsilons (m,): e^epsilon, e^-epsilon and delta."""
+
+    growth: NDArray[np.float64]
+    decay: NDArray[np.float64]
+    deltas: NDArray[np.float64]
 
 
 @dataclass(frozen=True)
@@ -53,12 +64,11 @@ class Profile:
             raise ValueError(
                 f"the rate of false positives must be in [0, 1], got {false_positive_rate}"
             )
-        epsilons, deltas = self._grid
-        growth = np.exp(np.minimum(epsilons, MAX_EXPONENT))
+        growth, decay, deltas = self._grid
         by_finding = growth * false_positive_rate + deltas
         # The other way round: an attack that spares non-members must miss members, too.
         spared = np.maximum(0.0, 1 - false_positive_rate - deltas)
-        by_sparing = 1 - np.exp(-epsilons) * spared
+        by_sparing = 1 - decay * spared
         return float(min(1.0, by_finding.min(), by_sparing.min()))
 
     def least_false_positives(self, true_positive_rate: float) -> float:
@@ -73,24 +83,30 @@ class Profile:
             raise ValueError(
                 f"the rate of true positives must be in [0, 1], got {true_positive_rate}"
             )
-        epsilons, deltas = self._grid
-        by_finding = np.exp(-epsilons) * (true_positive_rate - deltas)
-        growth = np.exp(np.minimum(epsilons, MAX_EXPONENT))
+        growth, decay, deltas = self._grid
+        by_finding = decay * (true_positive_rate - deltas)
         by_sparing = 1 - deltas - growth * (1 - true_positive_rate)
         return float(max(0.0, by_finding.max(), by_sparing.max()))
 
     @cached_property
-    def _grid(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """Epsilons (m,) from 0 to the end of the profile, and their deltas."""
+    def _grid(self) -> Grid:
+        """The profile from 0 to its end; an audit asks for it thousands of times."""
         epsilons = np.linspace(0.0, self._end(), GRID_POINTS)
-        return epsilons, self._at(epsilons)
+        growth = np.exp(np.minimum(epsilons, MAX_EXPONENT))
+        return Grid(growth, np.exp(-epsilons), self._at(epsilons))
 
     def _end(self) -> float:
         """Returns an epsilon from which on delta is negligible, or no longer falls."""
-        end = 1.0
-        while self.delta(end) > NEGLIGIBLE_DELTA and self.delta(2 * end) < self.delta(end):
-            end *= 2
-        return end
+        first = 0
+        while True:
+            # Many at once: a call for one epsilon takes as long.
+            powers = np.arange(first, first + ENDS_AT_ONCE, dtype=np.float64)
+            ends = np.exp2(powers)
+            deltas = self._at(ends)
+            is_end = (deltas[:-1] <= NEGLIGIBLE_DELTA) | ~(deltas[1:] < deltas[:-1])
+            if is_end.any():
+                return float(ends[int(is_end.argmax())])
+            first += ENDS_AT_ONCE - 1
 
     def _at(self, epsilons: NDArray[np.float64]) -> NDArray[np.float64]:
         deltas = np.asarray(self.deltas(epsilons), dtype=np.float64)
