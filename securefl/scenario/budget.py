@@ -76,7 +76,13 @@ def outlook(scenario: Scenario, before: Mapping[int, Past] | None = None) -> Out
         if (plan.cost, spent) not in sums:
             booked = Counter(dict(spent.events))
             already = booked.pop(plan.cost, 0)  # by an earlier run under the same constants
-            largest = largest_count(plan.cost, booked, delta=privacy.delta, budget=privacy.epsilon)
+            largest = largest_count(
+                plan.cost,
+                booked,
+                delta=privacy.delta,
+                budget=privacy.epsilon,
+                most=already + scenario.rounds,
+            )
             sums[plan.cost, spent] = largest - already
         affordable[client] = sums[plan.cost, spent]
     return _played(scenario, affordable)

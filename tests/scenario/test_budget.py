@@ -1,11 +1,15 @@
 """How long a privacy budget lasts: the calculation agrees with the runs."""
 
+import math
+from collections import Counter
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
 
 from securefl.errors import BudgetExceeded
 from securefl.federation.record import RoundRecord
+from securefl.privacy.accounting import allowance
 from securefl.privacy.events import SampledGaussian
 from securefl.privacy.past import NO_PAST
 from securefl.runs import api
@@ -128,3 +132,21 @@ def test_a_client_that_is_silent_in_a_round_may_not_pay_for_it(tmp_path: Path) -
 def test_a_session_without_members_has_no_budget_to_end() -> None:
     nobody = heart("channel.kind=masked", "simulate.missing=[0, 1, 2, 3]")
     assert outlook(nobody) == Outlook({}, None)
+
+
+def test_a_budget_that_lasts_is_known_after_one_sum_of_losses(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    asked: list[int] = []
+
+    def fits(segments: Mapping[SampledGaussian, int], *, delta: float, budget: float) -> bool:
+        asked.append(sum(segments.values()))
+        return sum(segments.values()) <= 40
+
+    monkeypatch.setattr(allowance, "fits", fits)
+    event = SampledGaussian(0.1, 5.0, 1)
+    for most, count in ((9, 9), (40, 40), (41, 40), (1000, 40)):
+        largest = allowance.largest_count(event, Counter(), delta=1e-5, budget=1.0, most=most)
+        assert largest == count
+    assert asked[:2] == [9, 40]
+    assert allowance.largest_count(event, Counter(), delta=1e-5, budget=math.inf, most=7) == 7

@@ -16,6 +16,7 @@ def largest_count(
     *,
     delta: float,
     budget: float,
+    most: int = MAX_COUNT,
 ) -> int:
     """Returns the largest number of releases of `event` that fits the budget, next to the others.
 
@@ -25,14 +26,18 @@ def largest_count(
         event: the event to count.
         other_events: every other event that was released -> how often.
         delta: in (0, 1).
-        budget: an epsilon; inf is answered with MAX_COUNT at once, NaN allows nothing.
+        budget: an epsilon; inf is answered with `most` at once, NaN allows nothing.
+        most: no larger count is of interest. One sum of losses then answers for a budget that lasts
+            so long, where the exact count takes dozens.
     """
     if math.isinf(budget):
-        return MAX_COUNT
+        return most
 
     def is_within(count: int) -> bool:
         return fits(other_events | Counter({event: count}), delta=delta, budget=budget)
 
+    if most < MAX_COUNT and is_within(most):
+        return most
     if not is_within(1):
         return 0
     low = 1
