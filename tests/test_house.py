@@ -2,7 +2,7 @@
 
 import ast
 import importlib
-from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -35,13 +35,16 @@ SOURCES = [
 ]
 
 
-def imported(source: Path) -> Iterator[str]:
+@cache
+def imported(source: Path) -> frozenset[str]:
+    names: set[str] = set()
     for node in ast.walk(ast.parse((ROOT / source).read_text())):
         if isinstance(node, ast.Import):
-            yield from (alias.name.split(".")[0] for alias in node.names)
+            names |= {alias.name.split(".")[0] for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
             assert not node.level, f"{source} has a relative import"
-            yield (node.module or "").split(".")[0]
+            names.add((node.module or "").split(".")[0])
+    return frozenset(names)
 
 
 @pytest.mark.parametrize("source", SOURCES, ids=str)

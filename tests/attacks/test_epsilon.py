@@ -4,6 +4,7 @@ import math
 
 import pytest
 import torch
+from scipy.special import ndtr, ndtri
 from scipy.stats import binom, norm
 
 from attacks import (
@@ -31,7 +32,7 @@ def seeded(seed: int = 1) -> torch.Generator:
 
 
 def gaussian_trade_off(mu: float, rate: float) -> float:
-    return float(norm.cdf(norm.ppf(rate) - mu))
+    return float(ndtr(ndtri(rate) - mu))  # SciPy's norm takes a hundred times as long
 
 
 def pure_trade_off(epsilon: float, rate: float) -> float:
@@ -117,7 +118,7 @@ def epsilon_of(mu: float, delta: float) -> float:
     low, high = 0.0, 100.0
     while high - low > 1e-9:
         middle = (low + high) / 2
-        over = norm.cdf(mu / 2 - middle / mu) - math.exp(middle) * norm.cdf(-mu / 2 - middle / mu)
+        over = ndtr(mu / 2 - middle / mu) - math.exp(middle) * ndtr(-mu / 2 - middle / mu)
         low, high = (middle, high) if over > delta else (low, middle)
     return high
 

@@ -9,7 +9,7 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 from scipy.optimize import brentq
-from scipy.stats import norm
+from scipy.special import ndtr
 
 from securefl.privacy import fixed_cohort_epsilon, gaussian_epsilon, poisson_cohort_epsilon
 from securefl.privacy.accounting.crosscheck import fixed_cohort_renyi
@@ -53,7 +53,7 @@ def by_hand(q: float, sigma: float, delta: float, *, width: float) -> float:
         """Returns delta at an epsilon of log(alpha) >= 0."""
         beyond = 1 + (alpha - 1) / q
         at = sigma * math.log(beyond) + 0.5 / sigma
-        return float(q * (norm.sf(at - 1 / sigma) - beyond * norm.sf(at)))
+        return float(q * (ndtr(1 / sigma - at) - beyond * ndtr(-at)))
 
     def delta_at(e: float) -> float:
         if e >= 0:

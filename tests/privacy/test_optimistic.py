@@ -92,7 +92,7 @@ def test_without_sampling_it_is_below_the_closed_form(
 def test_it_is_above_the_optimist_of_dp_accounting_and_below_its_pessimist(
     segments: tuple[tuple[SampledGaussian, int], ...],
 ) -> None:
-    rounded_down = rounded_down_epsilon(dict(segments), delta=1e-5, interval=1e-4)
+    rounded_down = rounded_down_epsilon(dict(segments), delta=1e-5, interval=2e-4)
     low = lower_end(segments, 1e-5, 2e-5)
     high = upper_end(segments, 1e-5, 2e-5)
     assert rounded_down <= 1.001 * low
@@ -104,7 +104,7 @@ SETTLED = 1 + 1e-3
 RARE = [
     (0.001, 0.3, 1000, 1e-5, 1.006),
     (0.01, 0.1, 1, 1e-5, 1 + 1e-6),
-    (0.5, 0.02, 1, 1e-5, 1.001),
+    pytest.param(0.5, 0.02, 1, 1e-5, 1.001, marks=pytest.mark.slow),
 ]
 
 

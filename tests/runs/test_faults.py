@@ -7,6 +7,7 @@ before the server has it.
 Not noticed here, since what a process wrote outlives it: a ledger that is not synced (test_ledger).
 """
 
+import gc
 import os
 import stat
 from collections import Counter
@@ -67,6 +68,7 @@ class Blow:
 
 def in_child(act: Callable[[], None]) -> int:
     """Run act in a fork of this process; its exit code."""
+    gc.freeze()  # or the child's collector would touch, and so copy, every page of this process
     if (child := os.fork()) == 0:
         code = 1
         try:

@@ -4,10 +4,8 @@ The numbers of the README are those of docs/results.
 """
 
 import csv
-import os
 import re
-import subprocess
-import sys
+from functools import cache
 from pathlib import Path
 from statistics import mean
 
@@ -31,9 +29,11 @@ from securefl.studies.questions import differences
 from securefl.studies.scores import Scores, read_scores
 from securefl.studies.study import load_study
 from securefl.studies.tuning import chosen
+from tests.commands import call
 from tests.medmnist_files import official
 from tests.paths import ROOT
 from tests.values import present
+from tests.workers import forked_workers
 
 RESULTS = ROOT / "docs/results"
 TUNING = (
@@ -42,6 +42,7 @@ TUNING = (
 )  # image-learning-rates has a page without numbers
 
 
+@cache
 def planned(study: str) -> tuple[Planned, ...]:
     return expand(load_study(study_file(study))[0], remember=fresh)
 
@@ -319,17 +320,13 @@ def test_an_unfinished_study_is_not_published(
     assert "finish the study" in capsys.readouterr().err
 
 
-def test_the_demo_runs_offline_and_shows_every_row(tmp_path: Path) -> None:
-    environment = {name: value for name, value in os.environ.items() if name != "SECUREFL_DATA"}
-    command = [str(Path(sys.executable).with_name("securefl")), "demo", "--display", "plain"]
-    done = subprocess.run(
-        command,
-        cwd=tmp_path,
-        capture_output=True,
-        text=True,
-        env={**environment, "NO_COLOR": "1"},
-        timeout=200,
-    )
+def test_the_demo_runs_offline_and_shows_every_row(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As in a process of its own, which the wheel's test starts; workers are forked."""
+    monkeypatch.delenv("SECUREFL_DATA", raising=False)
+    with forked_workers():
+        done = call("demo", "--display", "plain", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     for label in (
         "pooled, no borders",
