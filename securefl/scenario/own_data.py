@@ -17,7 +17,7 @@ from securefl.data.entries import DataEntry
 from securefl.data.own.digest import digest_key
 from securefl.data.own.python_door import Returned
 from securefl.data.own.records import Records, Source
-from securefl.data.own.split import federated
+from securefl.data.own.split import check_test_share, federated
 from securefl.data.task import FederatedData
 from securefl.errors import PluginError, ScenarioError
 from securefl.files import cache_folder
@@ -72,6 +72,7 @@ def own_entry(data: Data, home: Path, *, claim: bool) -> DataEntry:
     opened = open_source(data, home)
     if claim:
         _require_declared(data, opened.source)
+    check_test_share(data.test_share, has_test=opened.source.has_test)
     sites = opened.source.sites
 
     def load(

@@ -129,6 +129,11 @@ class Arrays:
         return self._declared_sites
 
     @property
+    def has_test(self) -> bool:
+        """Whether the file has test arrays."""
+        return "test" in self._plan.splits
+
+    @property
     def grouped(self) -> bool:
         """Whether the file has groups."""
         return "train_groups" in self._plan.headers

@@ -98,6 +98,11 @@ class Folder:
         }
         return tuple(sorted(names))
 
+    @property
+    def has_test(self) -> bool:
+        """Whether there is a folder of test images."""
+        return "test" in self._roots
+
     def require_declared(self) -> None:
         """Raises ScenarioError where a DP claim would rest on what only the records say."""
         if None in (self._declared_sites, self._declared_classes):

@@ -96,7 +96,7 @@ def _by_name(value: Any, name: str, declared_sites: tuple[str, ...] | None) -> d
         if declared_sites is not None:
             names = list(declared_sites)
     else:
-        raise DataError(f"{name} returned {_kind(value)}, not {EXPECTED}")
+        raise DataError(f"{name} returned {_value(value)}, not {EXPECTED}")
     if not sites:
         raise DataError(f"{name} returned no site")
     if len(names) != len(sites):
@@ -130,6 +130,10 @@ def _refuse_same_names(names: list[str], name: str) -> None:
     for site, count in Counter(names).items():
         if count > 1:
             raise DataError(f"{name} returned {count} sites of the name {site!r}")
+
+
+def _value(value: object) -> str:
+    return "None" if value is None else f"a value {_kind(value)}"
 
 
 def _kind(value: object) -> str:

@@ -72,6 +72,11 @@ class Returned:
         """Names of the sites, as declared or as returned."""
         return self._declared_sites or tuple(self._members.train)
 
+    @property
+    def has_test(self) -> bool:
+        """Whether test records were returned."""
+        return self._members.test is not None or self._members.common_test is not None
+
     @cached_property
     def task(self) -> Task:
         """The task, declared or as the records show it."""

@@ -61,6 +61,11 @@ class Source(Protocol):
         ...
 
     @property
+    def has_test(self) -> bool:
+        """Whether there is a place for test records, though it may hold none."""
+        ...
+
+    @property
     def grouped(self) -> bool:
         """Whether records bear groups, such as patients; read from no record."""
         ...

@@ -75,6 +75,18 @@ def federated(
     return FederatedData(records.task, tuple(Site(*part) for part in parts), common)
 
 
+def check_test_share(test_share: float | None, *, has_test: bool) -> None:
+    """Raises ScenarioError where no record would judge, or two kinds of records would."""
+    if not has_test and test_share is None:
+        raise ScenarioError(
+            "the data have no test records: set data.test_share, the share of records that judge"
+        )
+    if has_test and test_share is not None:
+        raise ScenarioError(
+            "data.test_share has no effect: the data have test records of their own; remove it"
+        )
+
+
 def _check_keys(
     records: Records,
     partition: str,
@@ -83,14 +95,7 @@ def _check_keys(
     fold: int | None,
 ) -> None:
     """Raises ScenarioError where keys and records do not fit; no record is looked at."""
-    if records.test is None and test_share is None:
-        raise ScenarioError(
-            "the data have no test records: set data.test_share, the share of records that judge"
-        )
-    if records.test is not None and test_share is not None:
-        raise ScenarioError(
-            "data.test_share has no effect: the data have test records of their own; remove it"
-        )
+    check_test_share(test_share, has_test=records.test is not None)
     if fold is not None and test_on == "validation" and records.validation is not None:
         raise ScenarioError(
             "data.fold has no effect: the data have validation records of their own; remove it"

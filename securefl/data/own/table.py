@@ -73,6 +73,11 @@ class TableSource:
         return tuple(path.stem for path in self.files())
 
     @property
+    def has_test(self) -> bool:
+        """Whether the schema declares that some records are for testing."""
+        return self.schema.split is not None and "test" in self.schema.splits
+
+    @property
     def grouped(self) -> bool:
         """Whether the schema declares groups."""
         return self.schema.group is not None
