@@ -11,10 +11,12 @@ from securefl._door import door
 if TYPE_CHECKING:
     from securefl.runs.api import run
     from securefl.runs.folder import RunFolder
+    from securefl.runs.result import Result
 
-__all__ = ["RunFolder", "run"]
+__all__ = ["Result", "RunFolder", "run"]
 
 _HOMES = {
+    "Result": "securefl.runs.result",
     "RunFolder": "securefl.runs.folder",
     "run": "securefl.runs.api",
 }

@@ -21,3 +21,11 @@ def one_thread() -> None:
 def environment_of_one_thread() -> Mapping[str, str]:
     """Returns this process' environment for a child whose libraries start no threads at all."""
     return {**os.environ, **{f"{library}_NUM_THREADS": "1" for library in LIBRARIES}}
+
+
+def cpus() -> int:
+    """Returns the number of CPUs that this process may use."""
+    # A container may be given fewer CPUs than the machine has; only Linux can say so.
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1

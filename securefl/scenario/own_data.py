@@ -148,6 +148,12 @@ def _source(data: Data, home: Path) -> tuple[str, Callable[[], Source]]:
 _sources: OrderedDict[str, Opened] = OrderedDict()
 
 
+def forget(name: str) -> None:
+    """Lets the records of a name be read again: an object can change without a trace."""
+    for key in [key for key in _sources if key.startswith(f"({name!r},")]:
+        del _sources[key]
+
+
 def _check_keys(data: Data, takes: tuple[str, ...], needs: tuple[str, ...]) -> None:
     for key in ("size", *OWN_KEYS):
         if data.given(key) is not None and key not in takes:

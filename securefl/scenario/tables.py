@@ -9,6 +9,8 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 # Counts, client ids and seeds fit the fields of the wire formats and the streams they name.
 MAX_COUNT = 2**31 - 1
+# Begins the name of an object that lives in one process only, see plugins/objects.py.
+OBJECT_PREFIX = "object:"
 Count = Annotated[int, Field(ge=1, le=MAX_COUNT, strict=True)]
 Index = Annotated[int, Field(ge=0, le=2**31 - 1, strict=True)]
 Seed = Annotated[int, Field(ge=0, le=2**63 - 1, strict=True)]

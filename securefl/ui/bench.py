@@ -1,13 +1,10 @@
 """What `securefl bench` does: expand a study, run its missing cells, show its tables."""
 
-import json
 from collections import Counter
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-from securefl.errors import BudgetExceeded, Interrupted, SecureflError
+from securefl.errors import Interrupted
 from securefl.files import write_atomic
 from securefl.runs.cache import user_cache
 from securefl.runs.cell import CellState
@@ -17,6 +14,7 @@ from securefl.runs.pool import Finished, Ticked
 from securefl.studies.expand import expand
 from securefl.studies.find import find_study
 from securefl.studies.grid import Grid, Tally, ended_under, request_for, title
+from securefl.studies.running import fetch_missing, raise_for_failures
 from securefl.studies.study import Study, load_study
 from securefl.ui.display import Display, make_display
 from securefl.ui.grids import cell_step, counts, duration
@@ -77,7 +75,7 @@ def bench(name: str, out: Path | None, options: Options, style: Style) -> None:
         text = study_tables(study, read_scores(folder.path / "results.csv"))
         write_atomic(folder.path / "tables.md", text.encode())
     _show(text, tally, folder.path, display)
-    _raise_for(tally, len(grid.first_uses()), folder.path)
+    raise_for_failures(tally, len(grid.first_uses()), folder.path)
 
 
 def plan(name: str, out: Path | None, options: Options) -> tuple[Study, Grid]:
@@ -115,29 +113,12 @@ def _run(study: Study, grid: Grid, options: Options, display: Display) -> Tally:
 
 
 def _fetch_data(grid: Grid, display: Display) -> None:
-    """Downloads the published files of the missing cells, before workers ask for them.
-
-    Two workers would download the same file at once, and a failed download would be a failed cell.
-
-    Raises:
-        DataError: a file cannot be had.
-    """
-    missing = [grid.request.cells[use.cell] for use in grid.missing()]
-    scenarios: dict[str, Mapping[str, Any]] = {}
-    for scenario in missing:
-        if scenario["data"].get("size"):
-            scenarios[json.dumps(scenario["data"])] = scenario
-    if not scenarios:
-        return
-    # These load torch: a second that studies of embedded data need not wait.
-    from securefl.scenario.assemble.data import fetch_data
-    from securefl.scenario.scenario import make_scenario
+    """Downloads the published files of the missing cells. Raises DataError."""
 
     def show_download(file: str, done: int, total: int | None) -> None:
         display.progress(download_step(file, done, total))
 
-    for scenario in scenarios.values():
-        fetch_data(make_scenario(dict(scenario)), show_download)
+    fetch_missing(grid, show_download)
     display.finished()
 
 
@@ -154,18 +135,6 @@ def _show(text: str, tally: Tally, folder: Path, display: Display) -> None:
     )
     if tally.left:
         display.remark(f"{tally.left} cells are left; the same command goes on")
-
-
-def _raise_for(tally: Tally, cells: int, folder: Path) -> None:
-    if tally.failed:
-        raise SecureflError(
-            f"{tally.failed} of {cells} cells failed; the reasons are in "
-            f"{folder}/cells/*/status.json; the same command tries them again"
-        )
-    if tally.out_of_budget:
-        raise BudgetExceeded(
-            f"{tally.out_of_budget} of {cells} cells ran out of their privacy budget"
-        )
 
 
 def dry_run(name: str, out: Path | None, options: Options, style: Style) -> None:

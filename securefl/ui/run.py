@@ -50,7 +50,7 @@ def run_scenario(
     display.start(name, unit="rounds", total=scenario.rounds)
     try:
         text = _text_with(path, overrides)
-        metrics = api.run(
+        result = api.run(
             scenario,
             folder,
             text=text,
@@ -60,6 +60,7 @@ def run_scenario(
         )
     finally:
         display.finished()
+    metrics = result.metrics
     display.table(f"{name}, {metrics['rounds']} rounds", [Row(name, [metrics])])
     if scenario.data.test_on == "validation":
         display.line(

@@ -381,7 +381,7 @@ def heart(attack: str) -> str:
 
 @pytest.fixture(scope="module")
 def clean(tmp_path_factory: pytest.TempPathFactory) -> RunMetrics:
-    return api.run(parse_scenario(heart("")), tmp_path_factory.mktemp("threat") / "clean")
+    return api.run(parse_scenario(heart("")), tmp_path_factory.mktemp("threat") / "clean").metrics
 
 
 @pytest.mark.parametrize("name", catalog.ATTACKS)

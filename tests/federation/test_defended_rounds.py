@@ -36,7 +36,7 @@ PARAMETERS = {
 def accuracy(folder: Path, defense: str) -> float:
     scenario = parse_scenario(f"{DIGITS}defense = {{ {defense} }}\n")
     assert make_scenario(scenario.resolved()).resolved() == scenario.resolved()
-    return present(run(scenario, folder)["accuracy"])
+    return present(run(scenario, folder).metrics["accuracy"])
 
 
 def test_every_rule_of_the_catalog_is_played_here() -> None:
@@ -84,7 +84,7 @@ def test_weights_do_not_count_after_a_prefilter(tmp_path: Path) -> None:
 
     def score(weights: str, defense: str) -> float | None:
         text = (honest + defense).replace('"equal"', f'"{weights}"')
-        return run(parse_scenario(text), tmp_path / f"{weights}{bool(defense)}")["accuracy"]
+        return run(parse_scenario(text), tmp_path / f"{weights}{bool(defense)}").metrics["accuracy"]
 
     filtered = score("reported", idle_filter)
     assert filtered == score("equal", idle_filter) == score("equal", "")

@@ -15,7 +15,7 @@ from securefl.files import read_lines, write_lines
 from securefl.runs.api import run
 from securefl.runs.cell import Cell, CellState
 from securefl.runs.folder import RunFolder
-from securefl.runs.metrics import METRICS_OF_CLASSES, METRICS_OF_TARGETS, RunMetrics, has_targets
+from securefl.runs.metrics import METRICS_OF_CLASSES, METRICS_OF_TARGETS, has_targets
 from securefl.runs.play import run_cell
 from securefl.runs.results import results
 from securefl.scenario import catalog
@@ -70,7 +70,7 @@ def best_constant() -> float:
 def test_a_regression_runs_and_has_errors_in_place_of_accuracies(
     tmp_path: Path, text: str, channel: tuple[str, ...]
 ) -> None:
-    metrics = run(parse_scenario(text, overrides=channel), tmp_path / "run")
+    metrics = run(parse_scenario(text, overrides=channel), tmp_path / "run").metrics
     assert has_targets(metrics)
     assert metrics["records"] == 50
     for name in METRICS_OF_CLASSES:
@@ -142,7 +142,7 @@ def test_results_hold_the_errors_of_a_regression(tmp_path: Path) -> None:
 
 
 def test_classes_have_no_errors(tmp_path: Path) -> None:
-    metrics = run(parse_scenario("rounds = 1\ntraining.kind = 'sgd'"), tmp_path / "run")
+    metrics = run(parse_scenario("rounds = 1\ntraining.kind = 'sgd'"), tmp_path / "run").metrics
     assert not has_targets(metrics)
     for name in METRICS_OF_TARGETS:
         assert name not in metrics
@@ -157,7 +157,7 @@ def test_a_model_that_overflows_has_no_errors_and_ends_its_run(
         return torch.full(outputs.shape, torch.nan, dtype=torch.float64)
 
     monkeypatch.setattr(Task, "values", overflow)
-    metrics = run(scenario(), tmp_path / "run")
+    metrics = run(scenario(), tmp_path / "run").metrics
     assert (metrics["mae"], metrics["rmse"], metrics["r2"]) == (None, None, None)
     assert has_targets(metrics)
     assert "rmse" not in round_lines(tmp_path / "run")[0]
@@ -166,7 +166,7 @@ def test_a_model_that_overflows_has_no_errors_and_ends_its_run(
 @pytest.mark.parametrize("name", ["min_max", "zero", "non_finite"])
 def test_attacks_on_rows_work_on_a_regression(tmp_path: Path, name: str) -> None:
     attacked = scenario(f"attack.name={name}", "attack.clients=[0, 1]")
-    metrics: RunMetrics = run(attacked, tmp_path / "run")
+    metrics = run(attacked, tmp_path / "run")
     assert metrics["rmse"] is not None
     assert metrics["collapsed"] is None
     assert metrics["attack_success"] is None

@@ -197,14 +197,24 @@ def test_the_data_set_of_contributing_works_in_a_run(
     assert metrics["records"] == 15
 
 
-def test_every_public_name_is_used_in_the_readme() -> None:
-    code = blocks("python")[0]
+def test_every_public_name_is_used_on_the_pages() -> None:
+    code = (ROOT / "docs/python.md").read_text(encoding="utf-8") + blocks("python")[0]
     assert not [name for name in securefl.__all__ if not re.search(rf"\b{name}\b", code)]
 
 
 def test_the_two_commands_come_first() -> None:
     assert README.splitlines()[2].startswith("    make demo")
     assert README.splitlines()[3].startswith("    make test")
+
+
+def test_the_python_page_does_what_it_says(tmp_path: Path) -> None:
+    objects, study = [printed_by(code, tmp_path) for code in blocks("python", "docs/python.md")]
+    accuracy, rounds, network = objects.split(maxsplit=2)
+    assert float(accuracy) > 0.6
+    assert rounds == "20"
+    assert "out_features=16" in network
+    assert "last" in study
+    assert "accuracy" in study
 
 
 @pytest.mark.parametrize("page", ["README.md", "CONTRIBUTING.md"])

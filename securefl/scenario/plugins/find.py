@@ -21,6 +21,7 @@ from securefl.scenario.entries import (
 from securefl.scenario.plugins import guard, rule_guards
 from securefl.scenario.plugins.entry_checks import PROVIDED_TO_ATTACKS, check_exported
 from securefl.scenario.plugins.loading import FAULTS, add_package, blame, load_module
+from securefl.scenario.plugins.objects import held, is_object
 from securefl.scenario.plugins.packages import registered
 from securefl.scenario.plugins.snapshot import snapshot
 from securefl.scenario.tables import Code
@@ -89,15 +90,18 @@ def find(group: Group, name: str, folder: Path) -> Plugin:
 
     Args:
         group: the kind of thing that the scenario names.
-        name: of the catalog, of an entry point, or "python:FILE.py:function".
+        name: of the catalog, of an entry point, of an object of this process, or
+            "python:FILE.py:function".
         folder: where relative files start.
 
     Raises:
         KeyError: nothing is called so.
-        ScenarioError: the file or the package cannot be used; one sentence says why.
+        ScenarioError: the file, the package or the object cannot be used; one sentence says why.
     """
     if name in group.table:
         return Plugin(group.table[name])
+    if is_object(name):
+        return _of_object(group, name)
     if is_reference(name):
         return _of_file(group, name, folder)
     return _of_package(group, name)
@@ -145,6 +149,14 @@ def _parsed(name: str) -> Reference:
             "what an installed package brings has a name of its own, see securefl ls"
         )
     return Reference(file, function)
+
+
+def _of_object(group: Group, name: str) -> Plugin:
+    value, code = held(name)
+    if group is Group.DATA:
+        # Records are identified by the digest of their contents, like those of a file.
+        return Plugin(lambda: value, name)
+    return plugin_of(group, name, value, name, code)
 
 
 def _of_package(group: Group, name: str) -> Plugin:

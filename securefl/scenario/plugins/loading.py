@@ -98,10 +98,15 @@ _files: set[str] = set()  # of all plug-ins of this process
 _places: set[Path] = set()  # files, and folders of packages
 
 
+def note_file(file: str) -> None:
+    """Notes a file of a plug-in's, as tracebacks name it, so that `blame` finds its lines."""
+    _files.add(file)
+
+
 def _make_package(package: str, snapshot: Snapshot) -> None:
     """Registers an empty package whose modules are the snapshot's."""
     for source in snapshot.modules.values():
-        _files.add(str(source.path))
+        note_file(str(source.path))
     sys.meta_path.append(_Finder(package, snapshot.modules))
     module = ModuleType(package)
     module.__path__ = []

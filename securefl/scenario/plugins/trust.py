@@ -11,13 +11,13 @@ from securefl.errors import RunFolderError, ScenarioError
 from securefl.files import read_json, write_json
 
 
-def trust(folder: Path) -> None:
+def trust(folder: Path | str) -> None:
     """Remembers, for this user, that scenarios may run the code in a folder and below it.
 
     Raises:
         ScenarioError: there is no such folder, or the list cannot be written.
     """
-    real = folder.expanduser().resolve()
+    real = Path(folder).expanduser().resolve()
     if not real.is_dir():
         raise ScenarioError(f"--trust: there is no folder {folder}")
     folders = trusted_folders()

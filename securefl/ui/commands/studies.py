@@ -1,11 +1,11 @@
 """Commands about many runs: bench, compare."""
 
-import os
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from securefl.runs.threads import cpus
 from securefl.ui.commands.completion import complete_study
 from securefl.ui.commands.options import Out, Overrides, Shown, Trust
 from securefl.ui.styles import usual_style
@@ -61,7 +61,7 @@ def bench(
     from securefl.ui import bench as command
 
     options = command.Options(
-        jobs=jobs or _cpus(),
+        jobs=jobs or cpus(),
         max_cells=max_cells,
         fail_fast=fail_fast,
         limit=cell_limit,
@@ -84,11 +84,3 @@ def compare(
 
     metrics = tuple(metric or command.METRICS)
     command.compare(first, second, metrics, usual_style(display), sites=sites)
-
-
-def _cpus() -> int:
-    """Returns the number of CPUs that this process may use."""
-    # A container may be given fewer CPUs than the machine has; only Linux can say so.
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
