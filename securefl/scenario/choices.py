@@ -1,7 +1,5 @@
 """The names that a scenario chooses, each with its entry and its hyper-parameters."""
 
-from collections.abc import Iterator
-from functools import cached_property
 from typing import Any
 
 from securefl.scenario.chosen import Chosen
@@ -13,7 +11,7 @@ from securefl.scenario.entries import (
     RuleEntry,
     StepEntry,
 )
-from securefl.scenario.plugins.find import Group, Plugin, find
+from securefl.scenario.plugins.find import TABLES, Group, Plugin, find
 from securefl.scenario.tables import Code
 
 
@@ -22,50 +20,39 @@ class Choices:
 
     Args:
         declared: the tables of the scenario; every name in them exists.
+
+    Attributes:
+        plugins: name -> the plug-in behind it, of all names that are none of ours.
+        architecture: the chosen model, not built.
+        rule: the chosen aggregation rule.
+        prefilters: the chosen pre-filters, in their order.
+        attack: the chosen attack; None without one.
+        step: the chosen step of the server.
     """
 
     def __init__(self, declared: Declaration) -> None:
         self._declared = declared
-
-    @cached_property
-    def architecture(self) -> Chosen[ModelEntry]:
-        """The chosen model, not built."""
-        chosen = self._declared.model
-        return Chosen(chosen.name, self._find(Group.MODELS, chosen.name), chosen.parameters)
-
-    @cached_property
-    def rule(self) -> Chosen[RuleEntry]:
-        """The chosen aggregation rule."""
-        chosen = self._declared.defense.rule
-        return Chosen(chosen.name, self._find(Group.RULES, chosen.name), chosen.parameters)
-
-    @cached_property
-    def prefilters(self) -> tuple[Chosen[PrefilterEntry], ...]:
-        """The chosen pre-filters, in their order."""
-        return tuple(
-            Chosen(chosen.name, self._find(Group.PREFILTERS, chosen.name), chosen.parameters)
-            for chosen in self._declared.defense.prefilters
+        self.plugins: dict[str, Plugin] = {}
+        model, defense, server = declared.model, declared.defense, declared.server
+        self.architecture: Chosen[ModelEntry] = Chosen(
+            model.name, self._entry(Group.MODELS, model.name), model.parameters
         )
-
-    @cached_property
-    def attack(self) -> Chosen[AttackEntry] | None:
-        """The chosen attack; None without one."""
-        chosen = self._declared.attack
-        if chosen is None:
-            return None
-        return Chosen(chosen.name, self._find(Group.ATTACKS, chosen.name), chosen.parameters)
-
-    @cached_property
-    def step(self) -> Chosen[StepEntry]:
-        """The chosen step of the server."""
-        chosen = self._declared.server
-        return Chosen(chosen.step, self._find(Group.STEPS, chosen.step), chosen.parameters)
-
-    @cached_property
-    def plugins(self) -> dict[str, Plugin]:
-        """Name -> the plug-in behind it, of all names that are none of ours."""
-        named = {name: find(group, name, self._declared.home) for group, name in self._names()}
-        return {name: plugin for name, plugin in named.items() if plugin.code is not None}
+        self.rule: Chosen[RuleEntry] = Chosen(
+            defense.rule.name, self._entry(Group.RULES, defense.rule.name), defense.rule.parameters
+        )
+        self.prefilters: tuple[Chosen[PrefilterEntry], ...] = tuple(
+            Chosen(chosen.name, self._entry(Group.PREFILTERS, chosen.name), chosen.parameters)
+            for chosen in defense.prefilters
+        )
+        attack = declared.attack
+        self.attack: Chosen[AttackEntry] | None = None
+        if attack is not None:
+            entry = self._entry(Group.ATTACKS, attack.name)
+            self.attack = Chosen(attack.name, entry, attack.parameters)
+        self.step: Chosen[StepEntry] = Chosen(
+            server.step, self._entry(Group.STEPS, server.step), server.parameters
+        )
+        self._entry(Group.DATA, declared.data.name)
 
     @property
     def code(self) -> dict[str, Code]:
@@ -76,17 +63,11 @@ class Choices:
             if plugin.code is not None
         }
 
-    def _find(self, group: Group, name: str) -> Any:
-        return find(group, name, self._declared.home).entry
-
-    def _names(self) -> Iterator[tuple[Group, str]]:
-        """Yields every name that a plug-in may stand behind."""
-        declared = self._declared
-        yield Group.DATA, declared.data.name
-        yield Group.MODELS, declared.model.name
-        yield Group.RULES, declared.defense.rule.name
-        for prefilter in declared.defense.prefilters:
-            yield Group.PREFILTERS, prefilter.name
-        if declared.attack is not None:
-            yield Group.ATTACKS, declared.attack.name
-        yield Group.STEPS, declared.server.step
+    def _entry(self, group: Group, name: str) -> Any:
+        """Returns the entry behind a name; a plug-in is noted."""
+        ours = TABLES[group]
+        if name in ours:
+            return ours[name]
+        plugin = find(group, name, self._declared.home)
+        self.plugins[name] = plugin
+        return plugin.entry

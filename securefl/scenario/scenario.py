@@ -45,7 +45,8 @@ class Scenario(Declaration):
         """
         check_names(self)
         facts = self.facts
-        check_code(self, facts)
+        if self.code is not None:
+            check_code(self.code, facts)
         check_data(self, facts)
         check_model(self, facts)
         check_training(self, facts)

@@ -1,21 +1,21 @@
 """Whether the code of others is the code that a run began with."""
 
+from collections.abc import Mapping
+
 from securefl.errors import ScenarioError
-from securefl.scenario.declaration import Declaration
 from securefl.scenario.facts import Facts
 from securefl.scenario.tables import Code
 
 
-def check_code(declared: Declaration, facts: Facts) -> None:
-    """Compares what a scenario says of its code with the code that is found.
+def check_code(noted: Mapping[str, Code], facts: Facts) -> None:
+    """Compares the code that a run noted with the code that is found.
 
     Raises:
         ScenarioError: a file or a package is another one now.
     """
-    if declared.code is None:
-        return
-    for origin in sorted({*declared.code, *facts.code}):
-        before, now = declared.code.get(origin), facts.code.get(origin)
+    found = facts.code
+    for origin in sorted({*noted, *found}):
+        before, now = noted.get(origin), found.get(origin)
         if before != now:
             raise ScenarioError(
                 f"{origin} is not the code that this run began with: {_difference(before, now)}; "

@@ -8,7 +8,7 @@ from typing import NamedTuple
 from securefl.errors import ScenarioError
 from securefl.scenario import catalog
 from securefl.scenario.declaration import PLANNED, Declaration, not_yet
-from securefl.scenario.plugins.find import Group, find, installed
+from securefl.scenario.plugins.find import TABLES, Group, find, installed
 
 _UNITS = ("example",)
 _PLACES = ("local",)
@@ -22,7 +22,11 @@ def check_names(declared: Declaration) -> None:
         ScenarioError: a sentence a name that is not, one a line.
     """
     refusals = [_refusal(key, name, names) for key, name, names in _names(declared)]
-    refusals += [_refusal_of(plugin, declared.home) for plugin in _plugins(declared)]
+    refusals += [
+        _refusal_of(asked, declared.home)
+        for asked in _plugins(declared)
+        if asked.name not in asked.ours
+    ]
     unknown = [refusal for refusal in refusals if refusal]
     if unknown:
         raise ScenarioError("\n".join(unknown))
@@ -53,18 +57,20 @@ class _Name(NamedTuple):
     key: str
     group: Group
     name: str
+    ours: Collection[str]
 
 
 def _plugins(declared: Declaration) -> Iterator[_Name]:
     """Yields the names that a plug-in may stand behind."""
-    yield _Name("data.name", Group.DATA, declared.data.name)
-    yield _Name("model.name", Group.MODELS, declared.model.name)
+    yield _Name("data.name", Group.DATA, declared.data.name, TABLES[Group.DATA])
+    yield _Name("model.name", Group.MODELS, declared.model.name, catalog.MODELS)
     for prefilter in declared.defense.prefilters:
-        yield _Name("defense.prefilters", Group.PREFILTERS, prefilter.name)
-    yield _Name("defense.rule", Group.RULES, declared.defense.rule.name)
+        yield _Name("defense.prefilters", Group.PREFILTERS, prefilter.name, catalog.PREFILTERS)
+    rule, step = declared.defense.rule.name, declared.server.step
+    yield _Name("defense.rule", Group.RULES, rule, catalog.RULES)
     if declared.attack is not None:
-        yield _Name("attack.name", Group.ATTACKS, declared.attack.name)
-    yield _Name("server.step", Group.STEPS, declared.server.step)
+        yield _Name("attack.name", Group.ATTACKS, declared.attack.name, catalog.ATTACKS)
+    yield _Name("server.step", Group.STEPS, step, catalog.STEPS)
 
 
 def _refusal_of(asked: _Name, folder: Path) -> str:
@@ -72,7 +78,7 @@ def _refusal_of(asked: _Name, folder: Path) -> str:
     try:
         find(asked.group, asked.name, folder)
     except KeyError:
-        names = [*asked.group.table, *installed(asked.group)]
+        names = [*asked.ours, *installed(asked.group)]
         return _refusal(asked.key, asked.name, names)
     except ScenarioError as reason:
         return f"{asked.key}: {reason}"

@@ -2,11 +2,12 @@
 
 import difflib
 import inspect
+from collections import ChainMap
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from enum import Enum
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 from securefl.errors import ScenarioError
 from securefl.scenario import catalog
@@ -39,15 +40,10 @@ class Group(Enum):
     ATTACKS = "attacks"
     STEPS = "steps"
 
-    @property
-    def table(self) -> Mapping[str, Any]:
-        """Our own entries."""
-        if self is Group.DATA:
-            return {**catalog.DATA, **catalog.OWN_DATA}
-        return _TABLES[self]
 
-
-_TABLES: Mapping[Group, Mapping[str, Any]] = {
+# Our own entries. A chain of two tables shows what either holds now, as tests replace entries.
+TABLES: Mapping[Group, Mapping[str, Any]] = {
+    Group.DATA: ChainMap(cast(Any, catalog.OWN_DATA), cast(Any, catalog.DATA)),
     Group.MODELS: catalog.MODELS,
     Group.RULES: catalog.RULES,
     Group.PREFILTERS: catalog.PREFILTERS,
@@ -98,8 +94,8 @@ def find(group: Group, name: str, folder: Path) -> Plugin:
         KeyError: nothing is called so.
         ScenarioError: the file, the package or the object cannot be used; one sentence says why.
     """
-    if name in group.table:
-        return Plugin(group.table[name])
+    if name in TABLES[group]:
+        return Plugin(TABLES[group][name])
     if is_object(name):
         return _of_object(group, name)
     if is_reference(name):
@@ -113,7 +109,7 @@ def installed(group: Group) -> dict[str, str]:
     return {
         entry.name: entry.package
         for entry in registered(group.value)
-        if entry.name not in group.table
+        if entry.name not in TABLES[group]
     }
 
 

@@ -13,7 +13,7 @@ import torch
 
 from securefl.errors import ScenarioError
 from securefl.runs.api import run
-from securefl.scenario.plugins.find import Group, find, installed
+from securefl.scenario.plugins.find import TABLES, Group, find, installed
 from securefl.scenario.plugins.packages import registered
 from securefl.scenario.scenario import load_scenario, make_scenario
 from securefl.ui.listing import listing
@@ -45,7 +45,7 @@ def test_ls_names_the_package_without_importing_it(kind: str, name: str, tmp_pat
     assert f"{name:<23} from the package securefl-midrange 1.0\n" in done.stdout
     assert MODULE not in sys.modules
     # Ours come first, and theirs is the only line more.
-    assert len(done.stdout.splitlines()) == len(Group(kind).table) + 1
+    assert len(done.stdout.splitlines()) == len(TABLES[Group(kind)]) + 1
 
 
 def test_no_package_takes_a_name_of_ours(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
