@@ -28,7 +28,6 @@ from pydantic import (
     BeforeValidator,
     ConfigDict,
     Field,
-    PlainValidator,
     ValidationError,
     model_validator,
 )
@@ -158,9 +157,9 @@ class Column(_Section):
     binary: Literal[True] | None = None
     levels: Values | None = None
     other: Literal[True] | None = None
-    missing: Annotated[Literal["drop", "indicator"] | Constant | None, PlainValidator(_missing)] = (
-        None
-    )
+    missing: Annotated[
+        Literal["drop", "indicator"] | Constant | None, BeforeValidator(_missing)
+    ] = None
 
     @model_validator(mode="after")
     def _one_kind(self) -> "Column":
