@@ -25,6 +25,7 @@ COMMANDS = [
     "demo --out demo",
     "bench robustness --max-cells 2 --jobs 1 --out bench",
     "init scenario.toml",
+    "new rule mine --to made",
     "audit scenario.toml --adversary server --shadows 0 --set rounds=3",
 ]
 

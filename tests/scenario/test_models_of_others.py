@@ -129,6 +129,17 @@ def test_weights_that_do_not_fit_are_refused_before_anything_runs(tmp_path: Path
     assert re.match(r"model\.weights: cannot read .*none\.safetensors: ", missing)
 
 
+def test_a_pretrained_batch_norm_is_frozen_with_its_statistics_and_goes_with_noise(
+    tmp_path: Path,
+) -> None:
+    path = saved(tmp_path, 0.5)
+    scenario = own(PRIVATE, f'train = ["5.*"], weights = "{path}", public_weights = true')
+    model = build_model(scenario, scenario.facts.task)
+    (norm,) = [module for module in model.modules() if isinstance(module, nn.BatchNorm2d)]
+    assert norm.running_mean is not None
+    assert bool((norm.running_mean == 0.5).all())
+
+
 def test_under_a_claim_weights_are_declared_public(tmp_path: Path) -> None:
     path = tmp_path / "w.safetensors"
     save_file({"weight": torch.ones(1, 15), "bias": torch.ones(1)}, path)

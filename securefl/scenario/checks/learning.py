@@ -1,5 +1,7 @@
 """Whether the model fits the records, and the server's step its hyper-parameters."""
 
+from dataclasses import replace
+
 import torch
 
 from securefl.errors import ScenarioError
@@ -8,7 +10,7 @@ from securefl.learning.weights import check_weights
 from securefl.scenario.checks.parameters import check_parameters, tried
 from securefl.scenario.declaration import Declaration
 from securefl.scenario.facts import Facts
-from securefl.scenario.making.model import check_foreign
+from securefl.scenario.making.model import check_foreign, sketch_of
 from securefl.scenario.making.rule import make_step
 
 
@@ -53,7 +55,9 @@ def _check_weights(declared: Declaration, facts: Facts) -> None:
             "federation shaped would release them; set model.public_weights = true if none did, "
             "or continue from a run with init_from, whose ledgers count"
         )
-    check_weights(facts.model, declared.home / chosen.weights)
+    # With noise buffers leave the state of the model, which its author's file holds.
+    whole = sketch_of(facts.architecture, facts.task, replace(facts.adaptation, private=False))
+    check_weights(whole, declared.home / chosen.weights)
     if chosen.weights_sha256 not in (None, facts.weights_digest):
         raise ScenarioError(
             f"model.weights: {chosen.weights} has the SHA-256 {facts.weights_digest}, the scenario "
