@@ -60,7 +60,8 @@ def batch_norms(model: nn.Module) -> list[str]:
 
     A frozen one with running statistics treats each record by itself.
     """
-    frozen = {id(module) for module in vector.frozen_modules(model)}
+    # Also norms without parameters that lie in a frozen module: they run in evaluation mode.
+    frozen = {id(part) for module in vector.frozen_modules(model) for part in module.modules()}
     return [
         name
         for name, module in model.named_modules()

@@ -28,6 +28,9 @@ FLOAT32_TOLERANCE = 1e-3
 # Of noise on the weights: a layer that starts at zero would hide everything before it.
 SPREAD = 0.5
 LOUD = 3.0  # scale of the neighbours in other batches
+# Records of a larger batch: a norm over parts of a batch mixes nothing in a small one.
+CROWD = 64
+CROWD_NUMBERS = 2**16  # in all of its records, so that a large model is tried in bounded time
 
 _DROPOUTS = {
     *(functional.dropout, functional.dropout1d, functional.dropout2d, functional.dropout3d),
@@ -87,6 +90,13 @@ class _Trial:
             outputs = machine.module(inputs)
             self._task.loss(outputs, labels).backward()  # type: ignore[no-untyped-call]
         return _Outcome(outputs[place].detach(), self._gradient(place, len(examples)))
+
+    def output(self, examples: Examples) -> Tensor:
+        """Returns the output of the first record in the batch."""
+        inputs = self._task.inputs(examples.features).to(self._precision)
+        with torch.no_grad(), random_layers(seeded_keystream(0, "dropout")):
+            first: Tensor = self._machine.module(inputs)[0]
+        return first
 
     def _gradient(self, place: int, records: int) -> Tensor:
         """Returns the gradient (d,) of the record at a place, as DP-SGD clips it."""
@@ -152,23 +162,36 @@ def _difference(trial: _Trial, task: Task, tolerance: float) -> str:
         return f"{difference} among other records"
     last = concatenate([others, some, record])
     if not _unlike(among_some, trial.outcome(first, 0, seed=1), tolerance):
-        return _by_size(trial, among_some, record, last, tolerance)
+        return _by_size(trial, task, among_some, record, last, tolerance)
     with _NoDropout():
         among_some = trial.outcome(first, 0)
         # A model that still draws is compared in batches of one shape only.
         if _unlike(among_some, trial.outcome(first, 0, seed=1), tolerance):
             return ""
-        return _by_size(trial, among_some, record, last, tolerance)
+        return _by_size(trial, task, among_some, record, last, tolerance)
 
 
 def _by_size(
-    trial: _Trial, among_some: _Outcome, record: Examples, last: Examples, tolerance: float
+    trial: _Trial,
+    task: Task,
+    among_some: _Outcome,
+    record: Examples,
+    last: Examples,
+    tolerance: float,
 ) -> str:
     """Returns whether a record alone, or last in a larger batch, is treated in another way."""
     alone = trial.outcome(record, 0)
     difference = _unlike(alone, among_some, tolerance)
     difference = difference or _unlike(alone, trial.outcome(last, len(last) - 1), tolerance)
+    if not difference and _differ(alone.output, trial.output(_crowd(record, task)), tolerance):
+        difference = "output"
     return f"{difference} in a batch than alone" if difference else ""
+
+
+def _crowd(record: Examples, task: Task) -> Examples:
+    """Returns a large batch that the record begins."""
+    others = min(CROWD, CROWD_NUMBERS // task.features) - 1
+    return concatenate([record, synthetic(task, max(1, others), seed=4, scale=LOUD)])
 
 
 def _unlike(one: _Outcome, other: _Outcome, tolerance: float) -> str:

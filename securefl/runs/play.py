@@ -60,7 +60,8 @@ def run_cell(
         return with_marks(metrics, scenario.resolved(), cell)
     if status.state is CellState.OUT_OF_BUDGET:
         raise BudgetExceeded(status.reason)
-    with _FailureKept(cell), Stopwatch(cell) as watch, authors_blamed():
+    blamed = authors_blamed(quoted=not scenario.claims_dp)
+    with _FailureKept(cell, scenario), Stopwatch(cell) as watch, blamed:
         with watch.stage("set_up"):
             fetch_data(scenario, on_bytes)
             origin = origin_of(scenario)
@@ -79,8 +80,9 @@ def run_cell(
 class _FailureKept:
     """Writes why a cell failed into its status; an interruption or a spent budget is no failure."""
 
-    def __init__(self, cell: Cell) -> None:
+    def __init__(self, cell: Cell, scenario: Scenario) -> None:
         self._cell = cell
+        self._scenario = scenario
 
     def __enter__(self) -> None:
         pass
@@ -96,6 +98,10 @@ class _FailureKept:
         reason = str(error)
         if not isinstance(error, SecureflError):  # a bug: its place matters more than its sentence
             reason = "".join(traceback.format_exception(error))
+            # Its words may quote a record, and the folder of a run is for others to read.
+            if self._scenario.claims_dp:
+                places = "".join(traceback.format_tb(error.__traceback__))
+                reason = f"{places}{type(error).__name__}, whose words a DP claim keeps out of here"
         with suppress(OSError):  # the disk may be what failed
             self._cell.finish(CellState.FAILED, reason=reason)
 

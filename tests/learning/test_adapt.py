@@ -6,13 +6,20 @@ from opacus.validators import ModuleValidator
 from torch import Tensor, nn
 
 from securefl import vector
+from securefl.data.task import Examples, Task
 from securefl.learning.adapt import Adaptation, adapted, batch_norms, check_fit
+from securefl.learning.sgd import SgdTrainer
+from securefl.rng import Keystream, seeded_keystream
 
 
 def network() -> nn.Sequential:
     """Returns a body of a convolution, a batch norm and a dropout, then a head."""
     body = nn.Sequential(nn.Conv2d(1, 12, 3), nn.BatchNorm2d(12), nn.Dropout(0.5))
     return nn.Sequential(body, nn.Flatten(), nn.BatchNorm1d(12, affine=False), nn.Linear(12, 2))
+
+
+def streams(purpose: str, client: int, round: int) -> Keystream:
+    return seeded_keystream(0, purpose, client, round)
 
 
 def trained(model: nn.Module) -> list[str]:
@@ -85,6 +92,20 @@ def test_batch_norms_that_see_other_records_are_found() -> None:
     assert batch_norms(network()) == ["0.1", "2"]
     # A frozen one uses the statistics that it came with; without parameters none is frozen.
     assert batch_norms(adapted(network(), Adaptation(train=("3.*",)))) == ["2"]
+
+
+def test_a_norm_without_parameters_in_a_frozen_body_keeps_its_statistics() -> None:
+    body = nn.Sequential(nn.Linear(2, 3), nn.BatchNorm1d(3, affine=False))
+    model = adapted(nn.Sequential(body, nn.Linear(3, 1)), Adaptation(train=("1.*",)))
+    assert batch_norms(model) == []
+    task = Task(features=2, classes=2)
+    examples = Examples(torch.full((4, 2), 5.0), torch.tensor([0, 1, 0, 1]))
+    trainer = SgdTrainer(
+        model, task, examples, client=0, batch=2, epochs=1, lr=0.1, stream_for=streams
+    )
+    before = vector.layout(model)
+    trainer.fit(vector.to_vector(model), round=0)
+    assert vector.layout(model) == before
     forgetful = nn.Sequential(nn.BatchNorm1d(2, track_running_stats=False), nn.Linear(2, 1))
     assert batch_norms(adapted(forgetful, Adaptation(train=("1.*",)))) == ["0"]
 

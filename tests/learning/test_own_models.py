@@ -458,6 +458,16 @@ def test_a_frozen_backbone_with_batch_norm_is_accepted_under_noise() -> None:
     )
 
 
+@pytest.mark.parametrize("size", [4, 8, 32])
+def test_a_norm_over_parts_of_a_batch_is_found(size: int) -> None:
+    def ghost(x: Tensor) -> Tensor:
+        return torch.cat(
+            [part - part.mean(0) * (len(part) == size) for part in torch.split(x, size)]
+        )
+
+    assert "output in a batch than alone" in refusal(lambda task: Between(ghost), private=True)
+
+
 def test_noise_that_mixes_records_is_found_although_it_draws() -> None:
     class Mixing(nn.Module):
         def forward(self, x: Tensor) -> Tensor:

@@ -23,12 +23,14 @@ class Part(NamedTuple):
         features: (n, ...) numbers; None where there is no record, so that no shape is known.
         labels: (n,) or (n, labels) numbers; None likewise.
         fault: what is wrong with the first record of a Dataset that was left out.
+        voted: whether most records decided what form a record has, as those of a Dataset do.
     """
 
     name: str
     features: NDArray[Any] | None
     labels: NDArray[Any] | None
     fault: str | None = None
+    voted: bool = False
 
     def __len__(self) -> int:
         """Returns the number of records, where a NamedTuple would count its fields."""
@@ -138,10 +140,10 @@ def _read(dataset: "Dataset[Any]", name: str) -> Part:
     faults |= _leave_out_ragged(items, name)
     fault = faults[min(faults)] if faults else None
     if not items:
-        return Part(name, None, None, fault)
+        return Part(name, None, None, fault, voted=True)
     features = np.stack([item.features for item in items.values()])
     labels = np.stack([item.labels for item in items.values()])
-    return Part(name, features, labels, fault)
+    return Part(name, features, labels, fault, voted=True)
 
 
 def _item(value: Any, name: str) -> _Item:

@@ -62,10 +62,20 @@ class Returned:
         self._num_classes = num_classes
         self._declared_sites = None if sites is None else tuple(sites)
         self._members: Members = members_of(value, name, self._declared_sites)
-        if self._members.task is not None and self._members.task.image:
-            channels = self._members.task.image[0]
-        self._layout = _layout_of(self._members.parts, name, channels)
-        self._label_count = _label_count_of(self._members.parts)
+        self._channels = channels
+
+    # Not at once: what `require_declared` refuses must be refused before any record is looked at.
+    @cached_property
+    def _layout(self) -> Layout:
+        task = self._members.task
+        channels = task.image[0] if task is not None and task.image else self._channels
+        return _layout_of(self._members.parts, self._name, channels)
+
+    @cached_property
+    def _label_count(self) -> int:
+        # The parts have to have records, which the layout says best.
+        _ = self._layout
+        return _label_count_of(self._members.parts)
 
     @property
     def sites(self) -> tuple[str, ...]:
@@ -151,6 +161,13 @@ class Returned:
     def require_declared(self) -> None:
         """Raises ScenarioError where a claim would rest on what only the records say."""
         claim = "a DP claim rests on declared constants, never on records"
+        # One record more could outvote the others, or turn bytes of all images into decimals.
+        for part in self._members.parts:
+            if part.voted:
+                raise ScenarioError(
+                    f"{claim}: {part.name} records are a Dataset, where each has a form of its "
+                    "own; return arrays (features, labels) of a form that you decide"
+                )
         if self._declared_sites is None:
             raise ScenarioError(f"{claim}: declare data.sites, the names of the sites in order")
         known = self._members.task is not None or self._label_count > 1

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from enum import Enum
 from pathlib import Path
+from types import ModuleType
 from typing import Any, NamedTuple, cast
 
 from securefl.errors import ScenarioError
@@ -120,21 +121,41 @@ def _of_file(group: Group, name: str, folder: Path) -> Plugin:
         module = load_module(taken)
     except ScenarioError as reason:
         raise ScenarioError(f"{name}: {reason}") from None
-    if not hasattr(module, reference.function):
-        public = [key for key in vars(module) if not key.startswith("_")]
-        near = difflib.get_close_matches(reference.function, public, n=1)
-        question = f"; did you mean {near[0]!r}?" if near else ""
-        raise ScenarioError(f"{name}: {reference.file} has no {reference.function!r}{question}")
+    value = _defined(module, name, reference)
     key = (group, name, taken.sha256)
     # One object for all scenarios of a process: caches of models go by it.
     if key not in _loaded:
         code = Code(sha256=taken.sha256, files=tuple(taken.files), packages=taken.packages)
-        value = getattr(module, reference.function)
         _loaded[key] = plugin_of(group, name, value, reference.file, code)
     return _loaded[key]
 
 
 _loaded: dict[tuple[Group, str, str], Plugin] = {}
+
+
+def _defined(module: ModuleType, name: str, reference: Reference) -> Any:
+    """Returns what a file defines under a name; raises ScenarioError for what it only imports.
+
+    A stranger's scenario can name a trusted file and choose the arguments: `from subprocess import
+    run` in that file must not make `run` callable.
+    """
+    function = reference.function
+    public = [key for key in vars(module) if not key.startswith("_")]
+    # Names such as __class__ are Python's, not the author's.
+    if function not in vars(module) or function.startswith("__"):
+        near = difflib.get_close_matches(function, public, n=1)
+        question = f"; did you mean {near[0]!r}?" if near else ""
+        raise ScenarioError(f"{name}: {reference.file} has no {function!r}{question}")
+    value = vars(module)[function]
+    # An entry or a partial object has no module of its own: its author made it here.
+    if hasattr(value, "__name__"):
+        origin = getattr(value, "__module__", None) or "elsewhere"
+        if origin.partition(".")[0] != module.__name__.partition(".")[0]:
+            raise ScenarioError(
+                f"{name}: {reference.file} only imports {function!r} from {origin}; "
+                "name a function that is defined in the file, which may call it"
+            )
+    return value
 
 
 def _parsed(name: str) -> Reference:

@@ -45,18 +45,18 @@ def guarded_rows(label: str, function: Function) -> Function:
 
     @wraps(function)
     def attack(rows: Tensor, **parameters: Any) -> Tensor:
-        sent = called(label, function, rows, **parameters)
+        # Torch does not count changes through numpy, and these rows are also the honest clients'.
+        sent = called(label, function, rows.clone(), **parameters)
         count = parameters.get("f", len(rows))
-        # An attack may send NaN and infinities on purpose.
+        # It may send NaN and infinities on purpose.
         check(
             label,
             sent,
             torch.Size([count, rows.shape[1]]),
             f"a row for each of the {count} corrupt clients",
             [],
-            finite=False,
         )
-        result: Tensor = sent
+        result: Tensor = sent.detach().clone()
         return result
 
     return attack  # type: ignore[return-value]
@@ -67,7 +67,8 @@ def guarded_records(label: str, function: Function) -> Function:
 
     @wraps(function)
     def attack(features: Tensor, labels: Tensor, **parameters: Any) -> tuple[Tensor, Tensor]:
-        changed = called(label, function, features, labels, **parameters)
+        # Other cells of this process train on the same records.
+        changed = called(label, function, features.clone(), labels.clone(), **parameters)
         if not (isinstance(changed, tuple) and len(changed) == 2):
             raise PluginError(f"{label} has to return features and labels, got {kind(changed)}")
         for name, before, after in zip(
@@ -92,7 +93,7 @@ def guarded_gradient(label: str, function: Function) -> Function:
     @wraps(function)
     def attack(gradient: Tensor, offset: Tensor, **parameters: Any) -> Tensor:
         bent = called(label, function, gradient, offset, **parameters)
-        check(label, bent, gradient.shape, "a gradient of the same shape", [], finite=False)
+        check(label, bent, gradient.shape, "a gradient of the same shape", [])
         result: Tensor = bent
         return result
 
@@ -122,16 +123,20 @@ def guarded_step(label: str, function: Function) -> Function:
 
     @wraps(function)
     def step(weights: Tensor, estimate: Tensor, state: Any, **parameters: Any) -> StepResult:
-        moved = called(label, function, weights, estimate, state, **parameters)
+        # Copies: a round that is abandoned goes on from the old weights and the old state.
+        given, change = weights.clone(), estimate.clone()
+        before = {name: value.clone() for name, value in state.items()}
+        moved = called(label, function, given, change, before, **parameters)
         if not (isinstance(moved, tuple) and len(moved) == 2):
             raise PluginError(f"{label} has to return weights and a state, got {kind(moved)}")
         after, kept = moved
-        check(label, after, weights.shape, "weights of the same shape", [weights, estimate])
+        check(label, after, weights.shape, "weights of the same shape", [given, change])
         if not isinstance(kept, dict) or not all(
             isinstance(name, str) and isinstance(value, Tensor) for name, value in kept.items()
         ):
             raise PluginError(f"{label} has to return its state as a dict of tensors")
-        return StepResult(after, kept)
+        copies = {name: value.detach().clone() for name, value in kept.items()}
+        return StepResult(own(label, after, weights.dtype), copies)
 
     return step  # type: ignore[return-value]
 
@@ -152,8 +157,6 @@ def check(
     shape: torch.Size,
     expected: str,
     inputs: list[Tensor],
-    *,
-    finite: bool = True,
 ) -> None:
     """Raises PluginError unless a value is a tensor of real numbers, in memory of its own.
 
@@ -163,7 +166,6 @@ def check(
         shape: that it has to have.
         expected: the same in words.
         inputs: tensors whose memory it must not share.
-        finite: whether NaN and infinities are refused.
     """
     if not isinstance(value, Tensor):
         raise PluginError(f"{label} has to return a tensor, got {kind(value)}")
@@ -173,11 +175,20 @@ def check(
         )
     if not value.is_floating_point():
         raise PluginError(f"{label} has to return real numbers, got {value.dtype}")
-    if finite and not bool(torch.isfinite(value).all()):
-        raise PluginError(f"{label} returned a number that is not finite")
+    if value.layout is not torch.strided or value.device.type != "cpu":
+        raise PluginError(f"{label} has to return a plain tensor in memory, got {value.layout}")
     memory = value.untyped_storage().data_ptr()
     if any(memory == given.untyped_storage().data_ptr() for given in inputs):
         raise PluginError(f"{label} returned a view of its input; return a copy")
+
+
+def own(label: str, value: Tensor, dtype: torch.dtype) -> Tensor:
+    """Returns a copy, which the plug-in cannot change later. Raises PluginError unless finite."""
+    copy = value.detach().to(dtype, copy=True)
+    # Only now: a float64 may be beyond float32.
+    if not bool(torch.isfinite(copy).all()):
+        raise PluginError(f"{label} returned a number that is not finite")
+    return copy
 
 
 def kind(value: object) -> str:

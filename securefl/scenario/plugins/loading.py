@@ -43,9 +43,14 @@ def load_module(snapshot: Snapshot) -> ModuleType:
         raise ScenarioError(f"{snapshot.main}.py cannot be imported: {blame(reason)}") from None
 
 
-def blame(error: BaseException) -> str:
-    """Returns an exception of a plug-in as one sentence, with the plug-in's own file and line."""
-    text = " ".join(str(error).split())
+def blame(error: BaseException, *, quoted: bool = True) -> str:
+    """Returns an exception of a plug-in as one sentence, with the plug-in's own file and line.
+
+    Args:
+        error: the exception.
+        quoted: whether its own words are told; they may quote a record.
+    """
+    text = " ".join(str(error).split()) if quoted else ""
     words = f"{type(error).__name__}: {text}" if text else type(error).__name__
     if isinstance(error, SyntaxError):
         return f"{words} ({Path(error.filename or '').name}, line {error.lineno})"
@@ -56,10 +61,13 @@ def blame(error: BaseException) -> str:
 
 
 @contextmanager
-def authors_blamed() -> Iterator[None]:
+def authors_blamed(*, quoted: bool) -> Iterator[None]:
     """Turns an exception out of code of others into one sentence with its place.
 
     For code that runs inside ours, such as a model's. Our own faults pass as they are.
+
+    Args:
+        quoted: whether its own words are told; they may quote a record.
 
     Raises:
         PluginError: code of others raised an exception.
@@ -71,7 +79,8 @@ def authors_blamed() -> Iterator[None]:
     except FAULTS as error:
         if not _frames_of_others(error):
             raise
-        raise PluginError(f"code that the scenario names raised {blame(error)}") from error
+        what = blame(error, quoted=quoted)
+        raise PluginError(f"code that the scenario names raised {what}") from error
 
 
 def add_package(module: str) -> None:

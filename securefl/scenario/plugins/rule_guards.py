@@ -9,7 +9,7 @@ from torch import Size, Tensor
 
 from securefl.errors import PluginError
 from securefl.scenario import catalog
-from securefl.scenario.plugins.guard import Function, called, check
+from securefl.scenario.plugins.guard import Function, called, check, own
 
 
 def guarded_rule(
@@ -42,8 +42,7 @@ def guarded_rule(
             raise ValueError(f"{label} needs {needed} rows, got {len(remaining)}")
         estimate = called(label, function, remaining, **parameters)
         check(label, estimate, remaining[0].shape, "one number a coordinate", [remaining])
-        result: Tensor = estimate.to(remaining.dtype)
-        return result
+        return own(label, estimate, remaining.dtype)
 
     return rule  # type: ignore[return-value]
 
@@ -58,7 +57,7 @@ def guarded_weigh(label: str, function: Function) -> Function:
         given = called(label, function, remaining, **parameters)
         check(label, given, remaining.shape[:1], "a weight for each row", [remaining])
         weights: Tensor = given.new_zeros(len(tensor))
-        weights[admitted] = given
+        weights[admitted] = own(label, given, given.dtype)
         return weights
 
     return weigh  # type: ignore[return-value]
@@ -108,8 +107,7 @@ def guarded_prefilter(label: str, function: Function) -> Function:
         else:
             shape = remaining.shape
         check(label, mixed, shape, "rows", [])
-        result: Tensor = mixed.to(remaining.dtype)
-        return result
+        return own(label, mixed, remaining.dtype)
 
     return prefilter  # type: ignore[return-value]
 

@@ -110,17 +110,21 @@ def _read(file: Path) -> bytes:
     """Returns the bytes of a file that may be run. Raises ScenarioError."""
     if not file.is_file():
         raise ScenarioError(f"there is no file {file}")
-    if not is_trusted(file):
+    # A link that changes its target after the check must not change what is read.
+    real = file.resolve()
+    if not is_trusted(real):
         raise ScenarioError(
             f"{file.name} would be run, and its folder is not trusted: read the code, "
             f"then add --trust {file.parent}"
         )
-    if file.stat().st_size > MAX_BYTES_OF_A_FILE:
-        raise ScenarioError(f"{file} is larger than {MAX_BYTES_OF_A_FILE} bytes")
     try:
-        return file.read_bytes()
+        with real.open("rb") as opened:
+            code = opened.read(MAX_BYTES_OF_A_FILE + 1)
     except OSError as reason:
         raise ScenarioError(f"cannot read {file}: {reason.strerror}") from None
+    if len(code) > MAX_BYTES_OF_A_FILE:
+        raise ScenarioError(f"{file} is larger than {MAX_BYTES_OF_A_FILE} bytes")
+    return code
 
 
 def check_name(name: str, path: Path) -> None:

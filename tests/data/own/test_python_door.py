@@ -302,16 +302,12 @@ FAULTS: list[tuple[object, str]] = [
 
 @pytest.mark.parametrize(("item", "message"), FAULTS)
 @pytest.mark.parametrize("place", [0, 2, 4])
-def test_a_bad_record_of_a_dataset_is_named_and_dropped_by_itself_under_a_claim(
-    item: object, message: str, place: int
-) -> None:
+def test_a_bad_record_of_a_dataset_is_named(item: object, message: str, place: int) -> None:
     items: list[Any] = [GOOD] * 4
     items.insert(place, item)
     declared: dict[str, Any] = {"sites": ["a"], "num_classes": 2}
     with pytest.raises(DataError, match=message.replace("record 2", f"record {place}")):
         read([Listed(items)], **declared)
-    train = read([Listed(items)], claim=True, **declared).train
-    assert train.examples.features.tolist() == [[1, 2]] * 4
 
 
 def test_the_first_of_several_bad_records_is_named() -> None:
@@ -322,11 +318,11 @@ def test_the_first_of_several_bad_records_is_named() -> None:
         read([Listed(items[::-1])])
 
 
-def test_of_as_many_records_of_two_shapes_the_order_decides_nothing() -> None:
-    items = [GOOD, (torch.zeros(3), 1)]
-    declared: dict[str, Any] = {"sites": ["a"], "num_classes": 2, "claim": True}
-    for order in (items, items[::-1]):
-        assert read([Listed(order)], **declared).train.examples.features.shape == (1, 3)
+@pytest.mark.parametrize("items", [[GOOD], [GOOD, (torch.zeros(3), 1)], [ValueError("bad")]])
+def test_under_a_claim_no_vote_of_records_decides_the_form_of_one(items: list[Any]) -> None:
+    value = {"a": (X, Y), "b": Listed(items)}
+    with pytest.raises(ScenarioError, match="site 'b', training records are a Dataset"):
+        read(value, claim=True, sites=["a", "b"], num_classes=2)
 
 
 def test_under_a_claim_a_site_that_is_not_declared_is_dropped() -> None:

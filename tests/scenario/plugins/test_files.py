@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from securefl.errors import ScenarioError
+from securefl.scenario.plugins import snapshot as snapshots
 from securefl.scenario.plugins.find import Group, find
 from securefl.scenario.plugins.snapshot import snapshot
 from securefl.scenario.plugins.trust import is_trusted, trust, trusted_folders
@@ -64,6 +65,47 @@ def test_a_link_out_of_a_trusted_folder_is_not_trusted(tmp_path: Path) -> None:
         find(Group.RULES, "python:mine.py:rule", folder)
     with pytest.raises(ScenarioError, match="its folder is not trusted"):
         find(Group.RULES, "python:../outside.py:rule", folder)
+
+
+@pytest.mark.parametrize(
+    ("line", "name"),
+    [
+        ("from subprocess import run", "run"),
+        ("from os import system as go", "go"),
+        ("from torch import from_file", "from_file"),  # which says of no module that it is its own
+        ("import helper", "helper"),
+        ("", "__class__"),
+    ],
+)
+def test_a_scenario_calls_only_what_a_trusted_file_defines(
+    tmp_path: Path, line: str, name: str
+) -> None:
+    folder = written(tmp_path / "in", mine=f"{line}\n{RULE}", helper="")
+    with pytest.raises(ScenarioError, match=r"only imports|has no|is no function"):
+        find(Group.DATA, f"python:mine.py:{name}", folder)
+
+
+def test_a_file_may_offer_what_its_neighbour_defines(tmp_path: Path) -> None:
+    folder = written(tmp_path / "in", mine="from helper import rule\n", helper=RULE)
+    assert result(folder) == [2.0, 3.0]
+
+
+def test_a_link_that_changes_after_the_check_changes_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = written(tmp_path / "in", good=RULE)
+    (tmp_path / "bad.py").write_text("raise SystemExit('it ran')")
+    link = tmp_path / "mine.py"
+    link.symlink_to(folder / "good.py")
+
+    def swapped(file: Path) -> bool:
+        answer = is_trusted(file)
+        link.unlink()
+        link.symlink_to(tmp_path / "bad.py")
+        return answer
+
+    monkeypatch.setattr(snapshots, "is_trusted", swapped)
+    assert snapshot(link).modules["mine"].code == RULE.encode()
 
 
 def test_a_folder_that_is_not_there_cannot_be_trusted(tmp_path: Path) -> None:
@@ -141,6 +183,7 @@ def test_the_versions_of_imported_packages_are_noted(tmp_path: Path) -> None:
         ("python:mine.py:rule", "def rule(rows:\n", r"mine.py, line 1: not valid Python"),
         ("python:mine.py:rule", "x = 1\x00", "not valid Python"),
         ("python:mine.py:rule", "1 / 0\n", r"ZeroDivisionError: .* \(mine.py, line 1\)"),
+        ("python:mine.py:rule", "exit(0)\n", r"SystemExit: 0 \(mine.py, line 1\)"),
         ("python:mine.py:rule", "import gone\n", "ModuleNotFoundError: No module named 'gone'"),
         (
             "python:mine.py:rule",

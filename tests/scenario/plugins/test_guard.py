@@ -1,5 +1,6 @@
 """Faults of plug-ins: each is one sentence with the plug-in's own file and line."""
 
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -34,6 +35,13 @@ FAULTS: dict[str, tuple[Callable[..., Any], str]] = {
     "nan": (lambda rows: rows.mean(dim=0) * torch.nan, "a number that is not finite"),
     "list": (lambda rows: rows.mean(dim=0).tolist(), "has to return a tensor, got list"),
     "in place": (changed_in_place, "changed its input"),
+    "beyond float32": (
+        lambda rows: torch.full((2,), 1e300, dtype=torch.float64),
+        "a number that is not finite",
+    ),
+    "sparse": (lambda rows: torch.ones(2).to_sparse(), "plain tensor in memory, got torch.sparse"),
+    "elsewhere": (lambda rows: torch.ones(2, device="meta"), "a plain tensor in memory"),
+    "exits": (lambda rows: sys.exit(0), "raised SystemExit: 0"),
     "raises": (raising, "raised RuntimeError: no luck$"),
 }
 
@@ -160,6 +168,56 @@ def test_a_step_returns_weights_and_tensors() -> None:
         step(weights, weights + 1, {})
     step = guard.guarded_step("mine", lambda w, e, s: (w + e, {"m": e}))
     assert step(weights, weights + 1, {}).weights.tolist() == [1.0, 1.0]
+
+
+def test_a_result_cannot_be_changed_later() -> None:
+    buffer = torch.zeros(2)
+    rule: Any = guard.guarded_rule("mine", lambda rows: torch.mean(rows, dim=0, out=buffer))
+    first = rule(ROWS)
+    rule(10 * ROWS)
+    assert first.tolist() == ROWS.mean(dim=0).tolist()
+
+    def keep(weights: Tensor, estimate: Tensor, state: dict[str, Tensor]) -> Any:
+        torch.add(weights, estimate, out=buffer)
+        return buffer, {"m": buffer}
+
+    step: Any = guard.guarded_step("mine", keep)
+    after = step(torch.zeros(2), torch.ones(2), {})
+    step(torch.zeros(2), 9 * torch.ones(2), {})
+    assert after.weights.tolist() == after.state["m"].tolist() == [1.0, 1.0]
+    attack: Any = guard.guarded_rows(
+        "mine", lambda rows, f: torch.mul(rows[0], -1, out=buffer)[None]
+    )
+    sent = attack(ROWS, f=1)
+    attack(9 * ROWS, f=1)
+    assert sent.tolist() == [[-1.0, -2.0]]
+
+
+def test_changes_through_numpy_reach_nobody_else() -> None:
+    rows, features, labels = ROWS.clone(), torch.ones(3, 2), torch.zeros(3).long()
+    weights, state = torch.zeros(2), {"m": torch.zeros(2)}
+
+    def zero_rows(rows: Tensor, f: int) -> Tensor:
+        rows.numpy()[:] = 7
+        return rows[:f]
+
+    def zero_records(features: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+        features.numpy()[:], labels.numpy()[:] = 7, 1
+        return features, labels
+
+    def zero_step(weights: Tensor, estimate: Tensor, state: dict[str, Tensor]) -> Any:
+        weights.numpy()[:], estimate.numpy()[:], state["m"].numpy()[:] = 7, 7, 7
+        return weights + estimate, state
+
+    guard.guarded_rows("mine", zero_rows)(rows, f=1)
+    changed: Any = guard.guarded_records("mine", zero_records)(features, labels)
+    step: Any = guard.guarded_step("mine", zero_step)
+    estimate = torch.ones(2)
+    assert step(weights, estimate, state).weights.tolist() == [14.0, 14.0]
+    assert torch.equal(rows, ROWS)
+    assert changed[0].tolist() == [[7.0, 7.0]] * 3
+    assert [features.sum(), labels.sum(), weights.sum(), state["m"].sum()] == [6, 0, 0, 0]
+    assert estimate.tolist() == [1.0, 1.0]
 
 
 def test_the_author_is_told_the_line_of_his_own_file(tmp_path: Path) -> None:

@@ -164,6 +164,42 @@ def test_code_that_exits_does_not_end_the_process(home: Path) -> None:
         scenario(home, "defense.rule=python:code/mine.py:leaving")
 
 
+MODEL = """
+from torch import nn
+
+passes = []
+
+class Picky(nn.Module):
+    def __init__(self, width):
+        super().__init__()
+        self.layer = nn.Linear(width, 1)
+
+    def forward(self, x):
+        passes.append(1)
+        if len(passes) % 40 == 0:  # more than the checks need
+            raise ValueError(f"found {x.min()}")
+        return self.layer(x)
+
+def build(task):
+    return Picky(task.features)
+"""
+
+
+@pytest.mark.parametrize("kind", ["sgd", "dp_sgd"])
+def test_a_model_that_raises_in_training_is_blamed_and_quotes_no_record_under_a_claim(
+    home: Path, kind: str
+) -> None:
+    (home / "code" / "picky.py").write_text(MODEL)
+    made = scenario(
+        home, "model=python:code/picky.py:build", "defense.rule=mean", f"training.kind={kind}"
+    )
+    with pytest.raises(PluginError, match=r"raised ValueError.* \(picky.py, line 14\)$") as failed:
+        securefl.run(made, home / "picky")
+    status = next((home / "picky").glob("cells/*/status.json")).read_text()
+    assert json.loads(status)["reason"] == str(failed.value)
+    assert ("found" in status) is (kind == "sgd")
+
+
 def test_validate_says_what_it_assumes_of_a_bare_function(home: Path) -> None:
     sentence = "python:code/mine.py:rule: its author exports a bare function, taken to need one row"
     assert sentence in summary(scenario(home))
