@@ -22,6 +22,11 @@ def cache_folder() -> Path:
     return Path(base) / "securefl"
 
 
+def is_special(path: Path) -> bool:
+    """Returns whether a path is a device, a pipe or the like, whose reading may never end."""
+    return path.exists() and not (path.is_file() or path.is_dir())
+
+
 def write_atomic(path: Path, data: bytes) -> None:
     """Writes a file so that a reader or a crash finds the old content or the new, not a part."""
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}")

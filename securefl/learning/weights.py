@@ -8,6 +8,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from securefl.errors import DataError, ScenarioError
+from securefl.files import is_special
 from securefl.learning.adapt import check_fit
 
 _FLOATS = ("F", "BF")  # with which safetensors' names of floating-point types begin
@@ -16,6 +17,8 @@ _DAMAGED = "is no safetensors file, or a damaged one"
 
 def digest(path: Path) -> str:
     """Returns the SHA-256 of a file, as hex digits. Raises ScenarioError without the file."""
+    if is_special(path):
+        raise ScenarioError(f"model.weights: {path} is no file")
     try:
         with path.open("rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest()

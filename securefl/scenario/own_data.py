@@ -20,7 +20,7 @@ from securefl.data.own.records import Records, Source
 from securefl.data.own.split import check_test_share, federated
 from securefl.data.task import FederatedData
 from securefl.errors import PluginError, ScenarioError
-from securefl.files import cache_folder
+from securefl.files import cache_folder, is_special
 from securefl.scenario import catalog
 from securefl.scenario.data_table import OWN_KEYS, Data
 from securefl.scenario.plugins.find import Group, find
@@ -140,9 +140,18 @@ def _source(data: Data, home: Path) -> tuple[str, Callable[[], Source]]:
         make: Callable[[], Source] = partial(_called, data, plugin.entry, values)
     else:
         path = home / str(data.path)
+        _refuse_special([path, *([home / data.schema_file] if data.schema_file else [])])
         state = (_stamp(path), _stamp(home / data.schema_file) if data.schema_file else None)
         make = partial(form.open, home, values)
     return repr((data.name, home, sorted(values.items()), data.size, state)), make
+
+
+def _refuse_special(paths: list[Path]) -> None:
+    """Raises ScenarioError for a file that is none: a stranger's scenario could name /dev/zero."""
+    for path in paths:
+        for found in path.parent.glob(path.name) if "*" in path.name else [path]:
+            if is_special(found):
+                raise ScenarioError(f"data: {found} is neither a file nor a folder")
 
 
 _sources: OrderedDict[str, Opened] = OrderedDict()

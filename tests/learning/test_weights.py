@@ -48,6 +48,11 @@ def test_what_is_no_file_of_weights_is_refused(tmp_path: Path) -> None:
         check_weights(nn.Linear(2, 1), pickled)
 
 
+def test_what_may_never_end_is_not_read(tmp_path: Path) -> None:
+    with pytest.raises(ScenarioError, match="/dev/zero is no file"):
+        digest(Path("/dev/zero"))
+
+
 def test_the_digest_is_sha256_of_the_file(tmp_path: Path) -> None:
     path = saved(tmp_path)
     assert digest(path) == hashlib.sha256(path.read_bytes()).hexdigest()

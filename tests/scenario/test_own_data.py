@@ -1,6 +1,7 @@
 """Scenarios on a user's own records: what is known before they are read, and when they change."""
 
 import json
+import os
 import time
 from pathlib import Path
 from typing import Any
@@ -115,6 +116,16 @@ def test_a_key_that_is_missing_or_means_nothing_is_refused(
 def test_a_file_that_is_not_there_is_named(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"there is no file .*own\.npz"):
         scenario(tmp_path)
+
+
+@pytest.mark.parametrize("path", ["pipe.npz", "*.csv", "own.csv"])
+def test_what_may_never_end_is_not_read(tmp_path: Path, path: str) -> None:
+    (tmp_path / "own.csv").touch()
+    for name in ("pipe.npz", "pipe.csv"):
+        os.mkfifo(tmp_path / name)
+    form = '"arrays"' if path.endswith("npz") else '"table", schema = "/dev/zero"'
+    with pytest.raises(ScenarioError, match="is neither a file nor a folder"):
+        scenario(tmp_path, data=f'name = {form}, path = "{path}", test_share = 0.3')
 
 
 def test_under_a_claim_nothing_that_a_scenario_says_depends_on_a_record(tmp_path: Path) -> None:

@@ -116,6 +116,9 @@ class Folder:
         if claim:
             self.require_declared()
         on_bad = _drop if claim else _refuse
+        for entry in folders(self._path):
+            if self._path not in self._roots.values() and entry.name not in SPLITS:
+                on_bad(f"{entry} lies beside train, and is none of the splits {', '.join(SPLITS)}")
         files = {split: list(_files(root, on_bad)) for split, root in self._roots.items()}
         count = sum(map(len, files.values()))
         refuse_more_than_memory(count * self._record_bytes, str(self._path))
@@ -140,7 +143,13 @@ class Folder:
     def _roots(self) -> dict[str, Path]:
         """The folder of each split; the whole folder is for training where there are no splits."""
         names = [folder.name for folder in folders(self._path)]
-        if "train" in names and set(names) <= set(SPLITS):
+        # Where sites are declared, no other folder, which one image may bring, changes the form.
+        if self._declared_sites is not None:
+            names = [name for name in names if name in SPLITS]
+            is_split = "train" in names and "train" not in self._declared_sites
+        else:
+            is_split = "train" in names and set(names) <= set(SPLITS)
+        if is_split:
             return {split: self._path / split for split in SPLITS if split in names}
         return {"train": self._path}
 

@@ -287,3 +287,22 @@ def test_pillow_is_not_imported_before_an_image_is_read() -> None:
     code = f"import sys, {images.__name__}, {folder_module.__name__}; print('PIL' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "False"
+
+
+def test_under_a_claim_one_image_in_a_wrong_folder_changes_nothing_of_others(
+    tmp_path: Path,
+) -> None:
+    scans(tmp_path / "train")
+    before = opened(tmp_path, **DECLARED).read(claim=True)
+    picture(tmp_path / "clinic" / "ill" / "a.png", grey=1)
+    source = opened(tmp_path, **DECLARED)
+    after = source.read(claim=True).train.examples
+    assert after.features.tolist() == before.train.examples.features.tolist()
+    with pytest.raises(DataError, match="clinic lies beside train, and is none of the splits"):
+        source.read(claim=False)
+
+
+def test_a_declared_site_may_be_called_train(tmp_path: Path) -> None:
+    picture(tmp_path / "train" / "ill" / "a.png", grey=1)
+    declared = {"sites": ["train"], "classes": ["ill", "well"]}
+    assert len(opened(tmp_path, **declared).read(claim=True).train.examples) == 1

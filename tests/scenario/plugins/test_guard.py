@@ -172,7 +172,7 @@ def test_a_step_returns_weights_and_tensors() -> None:
 
 def test_a_result_cannot_be_changed_later() -> None:
     buffer = torch.zeros(2)
-    rule: Any = guard.guarded_rule("mine", lambda rows: torch.mean(rows, dim=0, out=buffer))
+    rule: Any = rule_guards.guarded_rule("mine", lambda rows: torch.mean(rows, dim=0, out=buffer))
     first = rule(ROWS)
     rule(10 * ROWS)
     assert first.tolist() == ROWS.mean(dim=0).tolist()
