@@ -193,7 +193,7 @@ def test_the_versions_of_imported_packages_are_noted(tmp_path: Path) -> None:
         ("python:mine.py:rule", "class rule: ...\n", "neither a function nor a RuleEntry"),
         (
             "python:mine.py:rule",
-            "import torch\nrule = torch.mean\n",
+            "import functools, torch\nrule = functools.partial(torch.mean)\n",
             "it does not show its parameters, as functions written in C",
         ),
         (
