@@ -1,13 +1,11 @@
 """Name -> entry: of the catalog, of a file or of an installed package."""
 
-import difflib
 import inspect
 from collections import ChainMap
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from enum import Enum
 from pathlib import Path
-from types import ModuleType
 from typing import Any, NamedTuple, cast
 
 from securefl.errors import ScenarioError
@@ -22,7 +20,7 @@ from securefl.scenario.entries import (
 )
 from securefl.scenario.plugins import guard, rule_guards
 from securefl.scenario.plugins.entry_checks import PROVIDED_TO_ATTACKS, check_exported
-from securefl.scenario.plugins.loading import FAULTS, add_package, blame, load_module
+from securefl.scenario.plugins.loading import FAULTS, add_package, blame, defined, load_module
 from securefl.scenario.plugins.objects import held, is_object
 from securefl.scenario.plugins.packages import registered
 from securefl.scenario.plugins.snapshot import snapshot
@@ -118,10 +116,9 @@ def _of_file(group: Group, name: str, folder: Path) -> Plugin:
     reference = _parsed(name)
     try:
         taken = snapshot((folder / reference.file).absolute())
-        module = load_module(taken)
+        value = defined(load_module(taken), reference.function, reference.file)
     except ScenarioError as reason:
         raise ScenarioError(f"{name}: {reason}") from None
-    value = _defined(module, name, reference)
     key = (group, name, taken.sha256)
     # One object for all scenarios of a process: caches of models go by it.
     if key not in _loaded:
@@ -131,31 +128,6 @@ def _of_file(group: Group, name: str, folder: Path) -> Plugin:
 
 
 _loaded: dict[tuple[Group, str, str], Plugin] = {}
-
-
-def _defined(module: ModuleType, name: str, reference: Reference) -> Any:
-    """Returns what a file defines under a name; raises ScenarioError for what it only imports.
-
-    A stranger's scenario can name a trusted file and choose the arguments: `from subprocess import
-    run` in that file must not make `run` callable.
-    """
-    function = reference.function
-    public = [key for key in vars(module) if not key.startswith("_")]
-    # Names such as __class__ are Python's, not the author's.
-    if function not in vars(module) or function.startswith("__"):
-        near = difflib.get_close_matches(function, public, n=1)
-        question = f"; did you mean {near[0]!r}?" if near else ""
-        raise ScenarioError(f"{name}: {reference.file} has no {function!r}{question}")
-    value = vars(module)[function]
-    # An entry or a partial object has no module of its own: its author made it here.
-    if hasattr(value, "__name__"):
-        origin = getattr(value, "__module__", None) or "elsewhere"
-        if origin.partition(".")[0] != module.__name__.partition(".")[0]:
-            raise ScenarioError(
-                f"{name}: {reference.file} only imports {function!r} from {origin}; "
-                "name a function that is defined in the file, which may call it"
-            )
-    return value
 
 
 def _parsed(name: str) -> Reference:

@@ -1,6 +1,7 @@
 """Runs the files of a snapshot, apart from all other modules of the process."""
 
 import builtins
+import difflib
 import importlib
 import importlib.abc
 import importlib.machinery
@@ -41,6 +42,33 @@ def load_module(snapshot: Snapshot) -> ModuleType:
         return importlib.import_module(name)
     except FAULTS as reason:
         raise ScenarioError(f"{snapshot.main}.py cannot be imported: {blame(reason)}") from None
+
+
+def defined(module: ModuleType, name: str, file: str) -> Any:
+    """Returns what a plug-in's file, called `file`, defines under a name.
+
+    A stranger's scenario can name a trusted file and choose the arguments: `from subprocess import
+    run` in that file must not make `run` callable.
+
+    Raises:
+        ScenarioError: the file has nothing of that name, or only imports it.
+    """
+    # Names such as __class__ are Python's, not the author's.
+    if name not in vars(module) or name.startswith("__"):
+        public = [key for key in vars(module) if not key.startswith("_")]
+        near = difflib.get_close_matches(name, public, n=1)
+        question = f"; did you mean {near[0]!r}?" if near else ""
+        raise ScenarioError(f"{file} has no {name!r}{question}")
+    value = vars(module)[name]
+    # An entry or a partial object has no name: its author made it here.
+    if hasattr(value, "__name__"):
+        origin = getattr(value, "__module__", None) or "elsewhere"
+        if origin.partition(".")[0] != module.__name__.partition(".")[0]:
+            raise ScenarioError(
+                f"{file} only imports {name!r} from {origin}; "
+                "name a function that is defined in the file, which may call it"
+            )
+    return value
 
 
 def blame(error: BaseException, *, quoted: bool = True) -> str:
