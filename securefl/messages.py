@@ -18,6 +18,15 @@ _WORDS = {
 }
 # The class of a table is nothing that a TOML file can hold.
 _OR_INSTANCE = re.compile(r" or instance of \w+")
+# Other tools' words for our keys.
+_USUAL_WORDS = {
+    "learning_rate": "lr",
+    "batch_size": "batch",
+    "local_epochs": "epochs",
+    "num_rounds": "rounds",
+    "max_grad_norm": "clip",
+    "num_clients": "clients",
+}
 _UNKNOWN, _MISSING = "extra_forbidden", "missing"
 
 
@@ -76,6 +85,9 @@ def _message(error: ErrorDetails) -> str:
 def _did_you_mean(place: tuple[int | str, ...], whole: type[BaseModel]) -> str:
     """Returns the end of a sentence on an unknown key: the nearest one, or all."""
     keys = _keys_at(place[:-1], whole)
+    usual = _USUAL_WORDS.get(str(place[-1]))
+    if usual in keys:
+        return f"; here it is {usual!r}"
     close = difflib.get_close_matches(str(place[-1]), keys, n=1)
     if close:
         return f"; did you mean {close[0]!r}?"

@@ -216,8 +216,32 @@ def _check_same(path: Path, request: Request) -> None:
     uses = json.loads(json.dumps([asdict(use) for use in request.uses]))
     same_uses = request.study is not None or values.get("uses") == uses
     if study != request.study or not same_uses:
-        content = "a run of another scenario" if study is None else f"the study {study!r}"
+        content = f"the study {study!r}"
+        if study is None:
+            content = f"a run of another scenario{_changed(values, request)}"
         raise ScenarioError(f"{path} holds {content}; choose another --out")
+
+
+def _changed(values: Mapping[str, Any], request: Request) -> str:
+    """Returns which of a user's own files differ, where nothing else does; "" elsewhere."""
+    stored, asked = values.get("cells"), request.cells
+    if not isinstance(stored, dict) or len(stored) != 1 or len(asked) != 1:
+        return ""
+    ((before,), (now,)) = (tuple(stored.values()), tuple(asked.values()))
+    if _without_own_files(before) != _without_own_files(now):
+        return ""
+    if before["data"].get("digest") != now["data"].get("digest"):
+        return ": the records were changed since"
+    codes = (before.get("code") or {}, now.get("code") or {})
+    files = [name for name in codes[1] if codes[0].get(name) != codes[1][name]]
+    return f": {', '.join(files)} was changed since" if files else ""
+
+
+def _without_own_files(scenario: Mapping[str, Any]) -> dict[str, Any]:
+    own = json.loads(json.dumps(scenario))
+    own.update(folder=None, code=None, practice=None)
+    own["data"] = {**own["data"], "digest": None, "path": None}
+    return dict(own)
 
 
 def _note_environment(path: Path) -> None:

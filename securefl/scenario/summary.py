@@ -118,6 +118,11 @@ def _claim(scenario: Scenario, privacy: Privacy, seeded_before: Sequence[str]) -
         "other runs on the same records add to it"
     )
     yield _taken_as_given(scenario)
+    if not scenario.facts.data_set.published:
+        yield (
+            "records that do not fit what is declared are clamped or dropped without a word: "
+            "`securefl data check` of this scenario tells you of them"
+        )
     if scenario.cohort_size < scenario.clients:
         yield (
             "outside the claim: who is in a cohort, which the scenario's seed decides: "
@@ -140,12 +145,22 @@ def _taken_as_given(scenario: Scenario) -> str:
         )
     if scenario.training.class_weights is not None:
         choices.append("the class weights")
+    if not scenario.facts.data_set.published:
+        choices.append(f"the declared {', '.join(_declared(scenario))}")
     if scenario.rehearsal is not None:
         choices.append("which test records the rehearsal lends")
     line = f"taken as given by the claim: {', '.join(choices)}"
     if scenario.attack is None:
         return line
     return f"{line}; not covered: records of the corrupt clients, who may send them as they are"
+
+
+def _declared(scenario: Scenario) -> Iterator[str]:
+    """Yields the keys that say of a user's own records what nobody has published."""
+    yield "privacy.records (training records of each client)"
+    for key in ("num_classes", "sites", "class_names", "ranges", "schema", "per_record"):
+        if scenario.data.given(key) is not None:
+            yield f"data.{key}"
 
 
 def _attack(attack: Attack) -> Iterator[str]:

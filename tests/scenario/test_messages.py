@@ -186,3 +186,10 @@ def test_a_list_whose_entries_are_refused_is_not_said_to_be_short() -> None:
     assert refusal(SIGN_FLIP(1, "[-1]")) == (
         "attack.clients.0: input should be greater than or equal to 0, got -1"
     )
+
+
+def test_a_key_by_the_name_that_other_tools_give_it_is_answered_with_ours() -> None:
+    assert refusal("", "training.learning_rate=0.1") == (
+        "unknown key 'training.learning_rate'; here it is 'lr'"
+    )
+    assert refusal("", "training.num_rounds=3").startswith("unknown key 'training.num_rounds'; kn")

@@ -20,6 +20,7 @@ from securefl.scenario.assemble.data import load_data
 from securefl.scenario.plugins.find import Group, find
 from securefl.scenario.plugins.trust import trust
 from securefl.scenario.scenario import Scenario, make_scenario, parse_scenario
+from securefl.scenario.summary import summary
 
 CLAIM = ("training.kind=dp_sgd", "training.batch=8", "privacy.records=[40, 40, 40]")
 DECLARED = ("data.num_classes=2", 'data.sites=["bern", "chur", "wil"]')
@@ -149,6 +150,14 @@ def test_under_a_claim_nothing_that_a_scenario_says_depends_on_a_record(tmp_path
         load_data(after)
 
 
+def test_validate_names_what_a_claim_takes_as_declared(tmp_path: Path) -> None:
+    arrays(tmp_path)
+    words = summary(scenario(tmp_path, *CLAIM, *DECLARED))
+    assert "the declared privacy.records (training records of each client), data.num_cl" in words
+    assert "`securefl data check` of this scenario tells you" in words
+    assert "declared" not in summary(parse_scenario("")).replace("weights declared", "")
+
+
 def test_a_cell_is_named_by_the_records_and_not_by_their_place(tmp_path: Path) -> None:
     arrays(tmp_path)
     arrays(tmp_path, "copy.npz")
@@ -169,7 +178,7 @@ def test_a_run_does_not_go_on_with_changed_records(tmp_path: Path) -> None:
     arrays(tmp_path, records=89)
     with pytest.raises(ScenarioError, match="are not those that this run began with"):
         make_scenario(resolved)
-    with pytest.raises(ScenarioError, match="holds a run of another scenario"):
+    with pytest.raises(ScenarioError, match="another scenario: the records were changed since"):
         securefl.run(scenario(tmp_path), tmp_path / "r")
 
 

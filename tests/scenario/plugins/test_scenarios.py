@@ -123,7 +123,7 @@ def test_a_run_does_not_go_on_with_changed_code(home: Path) -> None:
     (home / "code" / "mine.py").write_text(CODE + "# changed\n")
     with pytest.raises(ScenarioError, match=r"code/mine\.py is not the code .* a file was changed"):
         make_scenario(resolved)
-    with pytest.raises(ScenarioError, match="holds a run of another scenario"):
+    with pytest.raises(ScenarioError, match=r"another scenario: code/mine\.py was changed since"):
         securefl.run(scenario(home), home / "r")
 
 
