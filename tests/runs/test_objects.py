@@ -385,7 +385,7 @@ def test_a_claim_on_given_records_needs_what_a_function_needs(tmp_path: Path) ->
 @pytest.mark.parametrize(
     ("data", "sentence"),
     [
-        (3, "returned of type int, not a list of sites"),
+        (3, "returned a value of type int, not a list of sites"),
         ([], "returned no site"),
         ([(torch.zeros(3, 2), torch.zeros(4))], "object:data-"),
     ],

@@ -65,8 +65,14 @@ def digest_key(folder: Path, *, public: bool = False) -> bytes:
             if not path.exists():
                 _write_secret(path, secrets.token_bytes(KEY_BYTES))
         key = path.read_bytes()
+        others = path.stat().st_mode & 0o077
     except OSError as reason:
         raise DataError(f"cannot read or make the key {path}: {reason.strerror}") from None
+    # In a cache that several people share, somebody could have put it there, or read it.
+    if others:
+        raise DataError(
+            f"{path} is a secret that others may read or write: delete it to have another one made"
+        )
     if len(key) != KEY_BYTES:
         raise DataError(
             f"{path} is damaged: it holds {len(key)} bytes, not {KEY_BYTES}; delete it to have "

@@ -81,6 +81,17 @@ def test_two_that_race_get_the_same_key(tmp_path: Path) -> None:
     assert len(set(keys)) == 1
 
 
+def test_a_key_that_others_could_have_put_there_is_refused(tmp_path: Path) -> None:
+    key = tmp_path / "data-digest.key"
+    key.write_bytes(bytes(32))
+    for mode in (0o640, 0o602):
+        key.chmod(mode)
+        with pytest.raises(DataError, match="is a secret that others may read or write"):
+            digest_key(tmp_path)
+    key.chmod(0o600)
+    assert digest_key(tmp_path) == bytes(32)
+
+
 def test_the_public_key_needs_no_file_and_is_the_same_everywhere(tmp_path: Path) -> None:
     assert digest_key(tmp_path / "none", public=True) == PUBLIC_KEY
     assert not (tmp_path / "none").exists()
@@ -89,6 +100,7 @@ def test_the_public_key_needs_no_file_and_is_the_same_everywhere(tmp_path: Path)
 
 def test_a_damaged_key_and_a_folder_that_cannot_be_made_are_named(tmp_path: Path) -> None:
     (tmp_path / "data-digest.key").write_bytes(b"short")
+    (tmp_path / "data-digest.key").chmod(0o600)
     with pytest.raises(DataError, match=r"data-digest\.key is damaged: it holds 5 bytes, not 32"):
         digest_key(tmp_path)
     (tmp_path / "file").write_text("")

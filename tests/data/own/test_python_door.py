@@ -187,9 +187,9 @@ class Endless(IterableDataset[Any]):
 EXAMPLES = Examples(torch.zeros(2, 2), torch.zeros(2, dtype=torch.int64))
 BAD: list[tuple[object, str]] = [
     (None, "python:mine.py:load returned None, not a list of sites or a mapping from names to"),
-    (3, "returned of type int, not a list"),
-    (iter([(X, Y)]), "returned of type list_iterator, not a list"),
-    (X, "returned of type ndarray, not a list"),
+    (3, "returned a value of type int, not a list"),
+    (iter([(X, Y)]), "returned a value of type list_iterator, not a list"),
+    (X, "returned a value of type ndarray, not a list"),
     ([], "returned no site"),
     ({}, "returned no site"),
     ((X, Y), r"returned one site by itself; return a list of sites, \[site\]"),
