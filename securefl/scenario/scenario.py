@@ -104,9 +104,9 @@ def parse_scenario(
     """Returns the scenario in TOML text.
 
     Args:
-        text: TOML.
+        text: TOML, without a key `folder`.
         overrides: `key.path=value` pairs.
-        folder: where relative paths start, unless the text says; the current folder by default.
+        folder: where relative paths start; the current folder by default.
 
     Raises:
         ScenarioError: the text is not TOML, or describes nothing that can run.
@@ -119,6 +119,9 @@ def parse_scenario(
         raise ScenarioError(
             "this is a study, not a scenario: use securefl bench, with --dry-run to check it"
         )
+    # Whoever wrote the text must not say that it came from a folder that is trusted.
+    if "folder" in values:
+        raise ScenarioError("folder is filled in: remove it, or pass --set folder=PATH")
     # Overrides change the text before it is checked, so that they are refused in the same words.
     for given in overrides:
         override(values, given)

@@ -257,13 +257,20 @@ def _base(written: object, folder: Path) -> Keys:
     if isinstance(written, str):
         path = folder / written
         values = _toml(_read(path, f"base: cannot read {path}"), written)
-        values.setdefault("folder", str(path.parent.absolute()))
-        return values
+        return _from(path.parent, values)
     if not isinstance(written, dict):
         raise ScenarioError(
             f"base: takes a scenario's tables or the path of its file, got {written!r}"
         )
-    return {"folder": str(folder.absolute()), **written}
+    return _from(folder, written)
+
+
+def _from(folder: Path, values: Keys) -> Keys:
+    """Returns a base scenario with the folder that its relative paths start from."""
+    # Whoever wrote the text must not say that it came from a folder that is trusted.
+    if "folder" in values:
+        raise ScenarioError("base: folder is filled in: remove it, or pass --set folder=PATH")
+    return {"folder": str(folder.absolute()), **values}
 
 
 def _check_effect(study: Study, overrides: tuple[str, ...]) -> None:

@@ -24,6 +24,7 @@ from securefl.scenario.plugins.loading import FAULTS, add_package, blame, define
 from securefl.scenario.plugins.objects import held, is_object
 from securefl.scenario.plugins.packages import registered
 from securefl.scenario.plugins.snapshot import snapshot
+from securefl.scenario.plugins.trust import is_trusted
 from securefl.scenario.tables import Code
 
 PREFIX = "python:"
@@ -114,6 +115,12 @@ def installed(group: Group) -> dict[str, str]:
 
 def _of_file(group: Group, name: str, folder: Path) -> Plugin:
     reference = _parsed(name)
+    # A stranger's scenario must not choose what trusted code is called with.
+    if not is_trusted(folder / "scenario"):
+        raise ScenarioError(
+            f"{name}: the scenario calls code, and its folder is not trusted: read both, "
+            f"then add --trust {folder}"
+        )
     try:
         taken = snapshot((folder / reference.file).absolute())
         value = defined(load_module(taken), reference.function, reference.file)

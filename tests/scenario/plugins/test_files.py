@@ -40,7 +40,7 @@ def result(folder: Path, name: str = "python:mine.py:rule") -> list[float]:
 
 def test_code_is_not_even_read_in_a_folder_that_nobody_trusts(tmp_path: Path) -> None:
     (tmp_path / "mine.py").write_text("raise SystemExit('it ran')")
-    with pytest.raises(ScenarioError, match=r"mine\.py would be run, .* add --trust"):
+    with pytest.raises(ScenarioError, match="its folder is not trusted: read both, then add --tr"):
         find(Group.RULES, "python:mine.py:rule", tmp_path)
 
 

@@ -12,6 +12,7 @@ from securefl.runs.names import cell_hash
 from securefl.scenario.plugins.trust import trust
 from securefl.scenario.scenario import Scenario, load_scenario, make_scenario
 from securefl.scenario.summary import summary
+from securefl.studies.study import parse_study
 
 CODE = """
 from torch import nn
@@ -61,7 +62,7 @@ def home(tmp_path: Path) -> Path:
     (tmp_path / "code").mkdir()
     (tmp_path / "code" / "mine.py").write_text(CODE)
     (tmp_path / "s.toml").write_text(SCENARIO)
-    trust(tmp_path / "code")
+    trust(tmp_path)
     return tmp_path
 
 
@@ -100,7 +101,7 @@ def test_the_folder_of_a_run_names_the_code_and_no_path(home: Path) -> None:
     # Both move together.
     moved = home.with_name("moved")
     home.rename(moved)
-    trust(moved / "code")
+    trust(moved)
     ((_, values, _),) = RunFolder.open(moved / "runs" / "r").cells()
     assert make_scenario(dict(values)).home == moved
 
@@ -257,3 +258,17 @@ def test_parameters_may_be_words_truths_and_lists(home: Path, override: str, sen
     assert scenario(home, "defense.rule.f=", *good).facts.rule.parameters["twice"] is True
     with pytest.raises(ScenarioError, match=sentence):
         scenario(home, "defense.rule.f=", f"defense.rule.{override}")
+
+
+def test_a_strangers_scenario_cannot_call_trusted_code(home: Path) -> None:
+    stranger = home.with_name(f"{home.name} stranger")
+    stranger.mkdir()
+    text = SCENARIO.replace("python:code/", f"python:../{home.name}/code/")
+    (stranger / "s.toml").write_text(text)
+    with pytest.raises(ScenarioError, match="the scenario calls code, and its folder is not tru"):
+        load_scenario(stranger / "s.toml")
+    (stranger / "s.toml").write_text(f'folder = "{home}"\n{SCENARIO}')
+    with pytest.raises(ScenarioError, match="folder is filled in: remove it"):
+        load_scenario(stranger / "s.toml")
+    with pytest.raises(ScenarioError, match="folder is filled in: remove it"):
+        parse_study(f'[base]\nfolder = "{home}"\n', name="theirs", folder=stranger)
