@@ -50,8 +50,8 @@ class Canaries:
         if d < MIN_COORDINATES:
             raise ValueError(
                 "canaries that do not touch each other need a model of "
-                f"{MIN_COORDINATES} coordinates or more, got {d}: use model.name = 'mlp' with "
-                "enough hidden units"
+                f"{MIN_COORDINATES} coordinates or more, got {d}: use a larger one, such as "
+                "model.name = 'mlp' with more hidden units"
             )
         count = min(limit, d)
         # The order of these draws decides the canaries of a seed: it never changes.

@@ -254,8 +254,10 @@ def _strangest_pair(
         return Check(what, 1.0)
     deviation = np.sqrt(np.maximum(variance, TINY))
     distances = np.abs(common - mean) / deviation
-    order = np.argsort(np.where(pairs, distances, 0.0), axis=None)
-    most_extreme = order[-MAX_EXACT_PAIRS:]
+    count = int(pairs.sum())
+    order = np.argsort(np.where(pairs, distances, -1.0), axis=None)
+    # A short run has fewer pairs than that. The rest of the matrix are steps next to themselves.
+    most_extreme = order[-min(MAX_EXACT_PAIRS, count) :]
     first, second = np.unravel_index(most_extreme, common.shape)
     shared = common[first, second]
     first_sizes = sizes[first]
@@ -265,7 +267,6 @@ def _strangest_pair(
     two_sided = 2 * np.minimum(at_most, at_least)
     least = float(np.minimum(1.0, two_sided).min())
     # All pairs were looked at, not only those with an exact chance.
-    count = int(pairs.sum())
     return Check(what, min(1.0, least * count))
 
 

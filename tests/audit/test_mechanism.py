@@ -90,6 +90,14 @@ def test_right_code_is_not_accused(seed: int) -> None:
     assert Verdict.VIOLATED not in {line.verdict for line in lines.values()}
 
 
+@pytest.mark.parametrize("seed", range(5))
+def test_right_code_of_a_short_run_is_not_accused(seed: int) -> None:
+    """Six steps make 15 pairs, fewer than those whose exact chance is computed."""
+    short = ("rounds=2", "privacy.records=[96]")
+    lines = lines_of(seed, way=short)
+    assert Verdict.VIOLATED not in {line.verdict for line in lines.values()}
+
+
 @pytest.mark.parametrize("way", WAYS.values(), ids=WAYS.keys())
 def test_right_code_is_not_accused_whatever_the_optimizer(way: tuple[str, ...]) -> None:
     lines = lines_of(70, way=way)

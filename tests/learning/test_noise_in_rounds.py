@@ -17,6 +17,7 @@ from securefl.channels.protocol import Observation, Seen
 from securefl.federation import engine
 from securefl.federation.values import State
 from securefl.scenario.assemble.assemble import assemble
+from securefl.scenario.plugins.trust import trust
 from securefl.scenario.scenario import Scenario, parse_scenario
 from tests.learning.test_dp_sgd import variance_is_right
 from tests.recorder import Recorder
@@ -61,11 +62,20 @@ def is_of_interest(observation: Observation) -> bool:
     return observation.party == "server" and observation.kind in KINDS
 
 
-def noises(text: str, tmp_path: Path, *, noisy: str = NOISY, rounds: int = 2) -> list[list[Tensor]]:
+def noises(
+    text: str,
+    tmp_path: Path,
+    *,
+    noisy: str = NOISY,
+    rounds: int = 2,
+    overrides: tuple[str, ...] = (),
+) -> list[list[Tensor]]:
     """The noise of each row, round by round."""
 
     def rows(privacy: str) -> list[dict[str, Tensor]]:
-        scenario = parse_scenario(TEXT.format(rounds=rounds) + privacy + text)
+        scenario = parse_scenario(
+            TEXT.format(rounds=rounds) + privacy + text, overrides=overrides, folder=tmp_path
+        )
         return rows_at_the_server(scenario, tmp_path)
 
     noises = []
@@ -76,10 +86,31 @@ def noises(text: str, tmp_path: Path, *, noisy: str = NOISY, rounds: int = 2) ->
     return noises
 
 
+THEIRS = """
+from torch import nn
+
+
+def build(task):
+    return nn.Sequential(
+        nn.Unflatten(1, (1, 8, 8)),
+        nn.Conv2d(1, 12, 3, padding=1),
+        nn.GroupNorm(3, 12),
+        nn.ReLU(),
+        nn.MaxPool2d(2),
+        nn.Flatten(),
+        nn.Linear(192, task.outputs),
+    )
+"""
+
+
+@pytest.mark.parametrize("model", ["mlp", "python:mine.py:build"])
 def test_noise_of_every_client_and_round_is_independent_and_has_the_accounted_deviation(
-    tmp_path: Path,
+    tmp_path: Path, model: str
 ) -> None:
-    rounds = noises("", tmp_path)
+    (tmp_path / "mine.py").write_text(THEIRS)
+    trust(tmp_path)
+    overrides = () if model == "mlp" else (f"model={model}",)
+    rounds = noises("", tmp_path, overrides=overrides)
     assert [len(rows) for rows in rounds] == [CLIENTS, CLIENTS]
     all_rows = [row for rows in rounds for row in rows]
     for row in all_rows:

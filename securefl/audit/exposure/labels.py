@@ -7,13 +7,16 @@ from torch import Tensor, nn
 
 import attacks
 from securefl import vector
+from securefl.audit.exposure.layers import coordinates, output_call
 from securefl.audit.exposure.look import Look, Update
 from securefl.audit.exposure.result import Exposure, error_of_share
 from securefl.data.task import Examples, Task
 
 MAX_COUNTING_RECORDS = 500  # of the attacker, to count labels by
+PROBED_RECORDS = 2  # that show which layer gives the outputs
 MAX_POINTS = 5  # on the way from the global model to the local one, where gradients are taken
 NO_RECORD_OF_A_CLASS = "the attacker has no record of some class"
+NO_LINEAR_OUTPUT = "no linear layer that trains gives the model's outputs"
 
 
 def labels(look: Look, update: Update, counts: Mapping[int, float]) -> Exposure:
@@ -30,7 +33,7 @@ def labels(look: Look, update: Update, counts: Mapping[int, float]) -> Exposure:
     classes = look.task.classes
     estimate = counted(look, update, counts)
     if estimate is None:
-        return Exposure(name, NO_RECORD_OF_A_CLASS)
+        return Exposure(name, why_not_counted(look))
     truth = _true_shares(look, counts)
     n = int(estimate.sum())
     of_class = torch.bincount(look.own_records.labels, minlength=classes)
@@ -73,27 +76,42 @@ def counted(look: Look, update: Update, counts: Mapping[int, float]) -> Tensor |
     steps do.
 
     Returns:
-        (classes,) counts; None where the attacker has no record of some class to compare with.
+        (classes,) counts; None where `why_not_counted` says why.
     """
-    features = look.own_records.features[:MAX_COUNTING_RECORDS]
-    labels_of_own = look.own_records.labels[:MAX_COUNTING_RECORDS]
-    records = Examples(features, labels_of_own)
-    of_class = torch.bincount(records.labels, minlength=look.task.classes)
-    if not bool(of_class.all()):
+    records = _counting_records(look)
+    layer = _output_layer(look, records)
+    places = None if layer is None else coordinates(look.model, layer)
+    if places is None or why_not_counted(look):
         return None
     own_gradients = _gradients_of_own(look, update, counts, records)  # (records, p)
     # An update of SGD is its learning rate times the sum of its steps' gradients, downhill.
     steps = sum(count * look.steps(client) for client, count in counts.items())
-    parameters = vector.statistics(look.model).start
-    mean_gradient = update.moved[:parameters].double() / (-look.lr(update.round) * steps)
-    coordinates = own_gradients.shape[1]
     return attacks.label_counts(
-        mean_gradient[-coordinates:],  # the last layer comes last
+        update.moved[places].double() / (-look.lr(update.round) * steps),
         own_gradients,
         records.labels,
         classes=look.task.classes,
         n=len(look.behind(counts)),
     )
+
+
+def why_not_counted(look: Look) -> str:
+    """Returns why labels cannot be counted by the model's last layer; "" where they can."""
+    records = _counting_records(look)
+    if not bool(torch.bincount(records.labels, minlength=look.task.classes).all()):
+        return NO_RECORD_OF_A_CLASS
+    return "" if _output_layer(look, records) is not None else NO_LINEAR_OUTPUT
+
+
+def _counting_records(look: Look) -> Examples:
+    """Returns records of the attacker, to count labels by."""
+    features = look.own_records.features[:MAX_COUNTING_RECORDS]
+    return Examples(features, look.own_records.labels[:MAX_COUNTING_RECORDS])
+
+
+def _output_layer(look: Look, records: Examples) -> nn.Linear | None:
+    call = output_call(look.model, look.task.inputs(records.features[:PROBED_RECORDS]))
+    return None if call is None else call.layer
 
 
 def _gradients_of_own(
@@ -130,29 +148,26 @@ def last_layer_gradients(
     its output and its input.
 
     Args:
-        model: a workspace, left with these weights; its last layer is linear and gives the logits.
+        model: a workspace, left with these weights; a linear layer that trains gives the outputs.
         task: gives the loss.
         examples: k records.
         weights: (d,).
 
     Returns:
         (k, p) float64, by the p coordinates of the last layer, weights before biases.
+
+    Raises:
+        ValueError: no linear layer that trains gives the outputs.
     """
     vector.load_vector(model, weights)
-    model.eval()
-    linear_layers = [layer for layer in model.modules() if isinstance(layer, nn.Linear)]
-    last = linear_layers[-1]
-    inputs: list[Tensor] = []
-    hook = last.register_forward_pre_hook(lambda layer, given: inputs.append(given[0].detach()))
-    try:
-        with torch.no_grad():
-            logits = model(task.inputs(examples.features))
-    finally:
-        hook.remove()
-    logits = logits.double().requires_grad_()
+    call = output_call(model, task.inputs(examples.features))
+    places = None if call is None else coordinates(model, call.layer)
+    if call is None or places is None:
+        raise ValueError(NO_LINEAR_OUTPUT)
+    logits = call.outputs.double().requires_grad_()
     total = task.loss(logits, examples.labels) * len(examples)  # the loss is a mean
     (error,) = torch.autograd.grad(total, logits)  # (k, outputs)
-    (read,) = inputs  # (k, inputs)
-    read = read.double()
-    by_weight = error[:, :, None] * read[:, None, :]  # (k, outputs, inputs)
-    return torch.cat([by_weight.flatten(1), error], dim=1)
+    by_weight = error[:, :, None] * call.inputs.double()[:, None, :]  # (k, outputs, inputs)
+    rows = torch.cat([by_weight.flatten(1), error], dim=1)
+    # A bias that does not train is not among them.
+    return rows[:, : len(places)]

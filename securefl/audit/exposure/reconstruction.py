@@ -9,7 +9,8 @@ from torch import Tensor, nn
 
 import attacks
 from securefl import vector
-from securefl.audit.exposure.labels import NO_RECORD_OF_A_CLASS, counted, labels_of
+from securefl.audit.exposure.labels import PROBED_RECORDS, counted, labels_of, why_not_counted
+from securefl.audit.exposure.layers import coordinates, reading_layer
 from securefl.audit.exposure.look import Look, Update
 from securefl.audit.exposure.result import Exposure, Pictures
 from securefl.audit.inquiry import OnRound
@@ -43,14 +44,13 @@ def reconstructions(look: Look) -> Iterator[Exposure]:
 
 
 def _analytic(look: Look, update: Update) -> Iterator[Exposure]:
-    """The inputs of the first layer; nothing where that is not linear."""
-    with_parameters = [
-        layer for layer in look.model.modules() if list(layer.parameters(recurse=False))
-    ]
-    first = with_parameters[0]
-    if isinstance(first, nn.Linear) and first.weight.requires_grad and first.bias is not None:
+    """The inputs of the layer that reads the records; nothing where none is linear."""
+    probed = look.task.inputs(look.own_records.features[:PROBED_RECORDS])
+    first = reading_layer(look.model, probed)
+    places = None if first is None else coordinates(look.model, first)
+    if first is not None and places is not None:
         outputs, width = first.weight.shape
-        weight, bias = _first_layer(update.moved, outputs, width)
+        weight, bias = _first_layer(update.moved[places], outputs, width)
         inputs = attacks.linear_inputs(weight, bias)
         yield _scored(look, update, "analytic leakage of the first layer", inputs)
 
@@ -76,7 +76,7 @@ def _inverted(look: Look, update: Update) -> Exposure:
         return Exposure(INVERTING, why_not)
     estimate = counted(look, update, update.counts)
     if estimate is None:
-        return Exposure(INVERTING, f"not tried: {NO_RECORD_OF_A_CLASS} to count labels by")
+        return Exposure(INVERTING, f"not tried: {why_not_counted(look)} to count labels by")
     training = look.inquiry.scenario.training
     # A single step is over all records at once, those of a sum included.
     batch = len(look.behind(update.counts)) if steps == 1 else training.batch

@@ -1,6 +1,7 @@
 """Looks for the tests of this folder: of a small scenario that is played, and made by hand."""
 
 import torch
+from torch import nn
 
 from attacks.reconstruction.local_steps import LocalSteps, local_update
 from securefl.audit.exposure.exposures import attributes
@@ -90,11 +91,13 @@ def look_at_images(
     shuffled: bool = False,
     epochs: int = 1,
     lr: float = 0.1,
+    model: nn.Module | None = None,
 ) -> Look:
     """A server that saw clients' local steps on images: the target's update, or a sum."""
     overrides = (f"training.batch={batch}", f"training.epochs={epochs}", f"training.lr={lr}")
     inquiry = Inquiry(parse_scenario(DIGITS, overrides=overrides), "server")
-    model = mlp(IMAGES, hidden=(32,), generator=torch.Generator().manual_seed(0))
+    if model is None:
+        model = mlp(IMAGES, hidden=(32,), generator=torch.Generator().manual_seed(0))
     sites = tuple(Site(str(seed), images(records, seed), None) for seed in range(clients))
     local = LocalSteps(lr=lr, batch=batch, epochs=epochs)
     updates = []

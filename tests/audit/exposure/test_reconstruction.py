@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import pytest
 import torch
+from torch import Tensor, nn
 
 from attacks.reconstruction.pictures import psnr, ssim
 from securefl.audit.exposure.exposures import exposures
@@ -54,6 +55,38 @@ def test_one_image_is_found_and_in_shuffled_updates_none() -> None:
     for exposure in reconstructions(look_at_images(1, batch=1, shuffled=True)):
         measured, guessing = scores(exposure)
         assert measured < guessing + 1
+
+
+class Backwards(nn.Module):
+    """Declares its layers from the last to the first, as a stranger's model may."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.head = nn.Linear(32, 1)
+        self.first = nn.Linear(256, 32)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Returns outputs (n, 1)."""
+        outputs: Tensor = self.head(self.first(x.flatten(1)).tanh())
+        return outputs
+
+
+def test_an_image_is_found_in_a_model_that_declares_its_layers_backwards() -> None:
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        model = Backwards()
+    exposures = reconstructed(look_at_images(1, batch=1, model=model))
+    assert exposures[ANALYTIC].measured == pytest.approx(120, abs=10)
+    measured, guessing = scores(exposures[INVERTING])
+    assert measured > guessing + 1
+
+
+def test_a_model_without_a_linear_output_is_not_inverted_by_labels() -> None:
+    model = nn.Sequential(nn.Flatten(), nn.Linear(256, 1), nn.Tanh())
+    subject = look_at_images(1, batch=1, model=model)
+    why = "no linear layer that trains gives the model's outputs"
+    assert reconstructed(subject)[INVERTING].why == f"not tried: {why} to count labels by"
+    assert everything(subject)["labels"].why == why
 
 
 def test_pictures_are_the_records_and_the_nearest_reconstructions() -> None:
