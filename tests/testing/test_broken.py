@@ -83,6 +83,11 @@ def test_a_good_rule_passes_and_order_may_be_meant() -> None:
     check_rule(lambda rows: rows[0].clone(), any_order=False)
 
 
+def test_chance_is_caught_where_the_order_is_meant() -> None:
+    rule = RULES["random"][0]
+    broken(lambda: check_rule(rule, any_order=False), r"another estimate for the same rows$")
+
+
 def scaled(rows: Tensor, *, f: int, scale: float = 2.0) -> Tensor:
     return -scale * rows[:f]
 
@@ -127,6 +132,11 @@ def test_an_attack_that_breaks_the_contract(fault: str) -> None:
     attack, sentence = ATTACKS[fault]
     parameters = {"size": 1} if fault == "weigher" else None
     broken(lambda: check_attack(attack, parameters=parameters), sentence)
+
+
+def test_an_attack_that_says_it_is_omniscient_may_need_the_rows_of_others() -> None:
+    needy = ATTACKS["needy"][0]
+    check_attack(replace(needy, omniscient=True))
 
 
 def test_an_attack_that_remembers_others_is_caught() -> None:
@@ -200,6 +210,13 @@ class Keyless(Odd):
     stable = True
 
 
+class Regrouped(Returned):
+    def read(self, *, claim: bool) -> Records:
+        found = super().read(claim=claim)
+        groups = tuple(b"%d" % next(calls) for _ in range(len(found.train.examples)))
+        return replace(found, train=found.train._replace(groups=groups))
+
+
 class Renamed(Returned):
     def read(self, *, claim: bool) -> Records:
         return replace(super().read(claim=claim), sites=("elsewhere",))
@@ -208,9 +225,29 @@ class Renamed(Returned):
 def test_a_source_that_breaks_the_contract() -> None:
     broken(lambda: check_source(lambda: Odd([records()], name="load")), "another digest when it")
     broken(lambda: check_source(lambda: Keyless([records()], name="load")), "depend on the key")
+    broken(lambda: check_source(lambda: Regrouped([records()], name="load")), "other train record")
     broken(lambda: check_source(lambda: Renamed([records()], name="load")), "than its records")
     broken(lambda: check_data(lambda: [(torch.zeros(0, 2), torch.zeros(0))]), "no record")
     check_source(lambda: Returned([records()], name="load"))
+
+
+@pytest.mark.parametrize(
+    ("declared", "claims"),
+    [
+        ({}, [False]),
+        ({"sites": ["a"]}, [False]),
+        ({"sites": ["a"], "num_classes": 2}, [False, True]),
+    ],
+)
+def test_a_loader_is_read_under_a_claim_where_one_could_be_made(
+    declared: dict[str, Any], claims: list[bool], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read: list[bool] = []
+    monkeypatch.setattr(
+        "securefl.testing.data.check_source", lambda source, claim=False: read.append(claim)
+    )
+    check_data(lambda: {"a": records()}, **declared)
+    assert read == claims
 
 
 def test_records_that_go_by_their_place_are_caught(monkeypatch: pytest.MonkeyPatch) -> None:
