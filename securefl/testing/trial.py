@@ -40,8 +40,8 @@ def chosen(
     Raises:
         AssertionError: it is none, or the parameters do not fit it.
     """
-    function = getattr(value, "function", value)
-    name = getattr(function, "__name__", type(value).__name__)
+    functions = getattr(value, "functions", None) or (value,)
+    name = getattr(functions[0], "__name__", type(value).__name__)
     with contract():
         entry = plugin_of(group, name, value).entry
         given = dict(parameters or {})

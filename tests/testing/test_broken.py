@@ -31,9 +31,9 @@ def middle(rows: Tensor, *, f: int) -> Tensor:
     return ordered[f : len(rows) - f].mean(dim=0)
 
 
-def scribbling(rows: Tensor) -> Tensor:
-    rows.numpy()[0] = 0  # which torch does not notice
-    return rows + 1
+def scribbling(gradient: Tensor, offset: Tensor) -> Tensor:
+    gradient.numpy()[0] = 0  # which torch does not notice
+    return gradient + 1
 
 
 def weighted(rows: Tensor, *, weights: Tensor) -> Tensor:
@@ -99,7 +99,10 @@ def relabelled(features: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
 ATTACKS: dict[str, tuple[Any, str]] = {
     "fewer": (lambda rows, f: rows[:1].clone(), "a row for each of the 2 corrupt clients"),
     "in place": (lambda rows, f: rows[:f].neg_(), "changed its input"),
-    "behind torch": (scribbling, "scribbling changed its input; work on a copy of it"),
+    "behind torch": (
+        AttackEntry(gradients=scribbling),
+        "scribbling changed its input; work on a copy of it",
+    ),
     "random": (lambda rows: torch.rand(rows.shape), "sends other rows when it is run again"),
     "needy": (
         AttackEntry(lambda rows, f: rows[3 : 3 + f] + 1, sees=Sees.KNOWN, needs=("f",)),
