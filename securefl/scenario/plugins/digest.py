@@ -3,12 +3,12 @@
 digest = code_digest(my_rule)  # the same in every process, or None
 """
 
+import dataclasses
 import dis
 import hashlib
 import inspect
 import sys
 from collections.abc import Iterator
-from dataclasses import fields, is_dataclass
 from enum import Enum
 from functools import partial
 from importlib import metadata
@@ -23,6 +23,8 @@ from securefl.scenario.plugins.snapshot import OURS
 # Their repr says all there is to know.
 PLAIN = (str, bytes, bool, int, float, complex, type(None), Enum, torch.dtype, torch.device)
 GLOBAL_NAMES = ("LOAD_GLOBAL", "LOAD_NAME")
+# The files of methods that dataclasses make.
+GENERATED = ("<string>", dataclasses.__file__)
 INSTALLED = ("site-packages", "dist-packages")
 
 
@@ -42,7 +44,7 @@ def code_digest(value: object) -> str | None:
             encoded = piece.encode("utf-8", "surrogatepass")
             # The length keeps two pieces from hashing like one that holds both.
             digest.update(len(encoded).to_bytes(8, "little") + encoded)
-    except _UnknownError:
+    except (_UnknownError, RecursionError):
         return None
     return digest.hexdigest()
 
@@ -94,10 +96,10 @@ class _Reader:
             yield from self.read(value.__func__)
         elif isinstance(value, property):
             yield from self.read([value.fget, value.fset, value.fdel])
-        elif is_dataclass(value):
+        elif dataclasses.is_dataclass(value):
             yield from self.read(type(value))
             yield from self.read(
-                {field.name: getattr(value, field.name) for field in fields(value)}
+                {field.name: getattr(value, field.name) for field in dataclasses.fields(value)}
             )
         else:
             raise _UnknownError
@@ -124,11 +126,19 @@ class _Reader:
         """Describes a class by its members: in a notebook inspect finds the source of no class."""
         yield kind.__qualname__
         yield from self.read(kind.__bases__)
+        if dataclasses.is_dataclass(kind):
+            yield from self.read([field.name for field in dataclasses.fields(kind)])
         for name, member in sorted(vars(kind).items()):
             is_special = name.startswith("__") and not isinstance(member, FunctionType)
-            if not is_special:
+            if not is_special and not _is_generated(kind, member):
                 yield name
                 yield from self.read(member)
+
+
+def _is_generated(kind: type, member: object) -> bool:
+    """Whether a method was made from the fields of a dataclass; it has no source."""
+    made = isinstance(member, FunctionType) and member.__code__.co_filename in GENERATED
+    return made and dataclasses.is_dataclass(kind)
 
 
 def _compiled(code: CodeType) -> Iterator[str]:

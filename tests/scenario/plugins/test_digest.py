@@ -3,6 +3,7 @@
 import functools
 from collections.abc import Callable
 from pathlib import Path
+from types import FunctionType
 from typing import Any
 
 import pytest
@@ -16,6 +17,7 @@ TEXT = """
 import functools
 import math
 import torch
+from dataclasses import dataclass
 from torch import nn
 
 SCALE = 1.0
@@ -39,6 +41,19 @@ doubled = made(2.0)
 def inner(rows):
     return [helper(row) for row in rows][0]
 
+@dataclass(frozen=True)
+class Settings:
+    low: float = 1.0
+    high: float = 2.0
+
+    def width(self):
+        return self.high - self.low
+
+SETTINGS = Settings(high=3.0)
+
+def clamped(rows):
+    return rows.clamp(SETTINGS.low, SETTINGS.high).mean(dim=0)
+
 class Block(nn.Module):
     WIDTH = 4
 
@@ -60,7 +75,7 @@ class Net(nn.Module):
 
 half = functools.partial(rule, f=2)
 """
-NAMES = ("rule", "recursive", "first", "second", "doubled", "inner", "Net", "half")
+NAMES = ("rule", "recursive", "first", "second", "doubled", "inner", "clamped", "Net", "half")
 
 
 def module(folder: Path, text: str) -> dict[str, Any]:
@@ -97,6 +112,9 @@ def test_the_same_code_has_the_same_hash_wherever_it_lies(tmp_path: Path) -> Non
         ("rows[1] + 0", "rows[1] + 9", {"second"}),
         ("made(2.0)", "made(3.0)", {"doubled"}),
         ("(rule, f=2)", "(rule, f=3)", {"half"}),
+        ("Settings(high=3.0)", "Settings(high=4.0)", {"clamped"}),
+        ("low: float = 1.0", "low: float = 0.0", {"clamped"}),
+        ("self.high - self.low", "self.low", {"clamped"}),
         ("WIDTH = 4", "WIDTH = 5", {"Net"}),
         ("x + self.WIDTH", "x - self.WIDTH", {"Net"}),
         ("return x + 1", "return x + 2", {"Net"}),
@@ -173,3 +191,29 @@ def test_a_method_that_is_bound_to_a_value_has_no_hash(value: Callable[..., Any]
 @pytest.mark.parametrize("value", [nn.Linear, torch.mean, torch.nn.functional.relu, max])
 def test_code_of_an_installed_package_is_named_and_not_read(value: Callable[..., Any]) -> None:
     assert code_digest(value) is not None
+
+
+def test_the_order_of_a_set_changes_no_hash() -> None:
+    def member(x: int) -> bool:
+        return x in {0, 8}
+
+    def with_set(values: list[int]) -> Any:
+        consts = tuple(
+            frozenset(values) if isinstance(constant, frozenset) else constant
+            for constant in member.__code__.co_consts
+        )
+        assert any(isinstance(constant, frozenset) for constant in consts)
+        code = member.__code__.replace(co_consts=consts)
+        return FunctionType(code, member.__globals__, closure=member.__closure__)
+
+    first, second, other = with_set([0, 8]), with_set([8, 0]), with_set([0, 9])
+    assert str(frozenset([0, 8])) != str(frozenset([8, 0]))  # as in two processes
+    assert code_digest(first) == code_digest(second) != code_digest(other)
+
+
+def test_functions_that_call_each_other_without_end_have_no_hash(tmp_path: Path) -> None:
+    chain = "def f0(rows):\n    return rows[0]\n" + "".join(
+        f"def f{n}(rows):\n    return f{n - 1}(rows)\n" for n in range(1, 600)
+    )
+    assert code_digest(module(tmp_path, chain)["f599"]) is None
+    assert code_digest(module(tmp_path, chain)["f9"]) is not None
