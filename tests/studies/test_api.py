@@ -84,6 +84,13 @@ def test_a_study_goes_on_where_it_stopped(tmp_path: Path) -> None:
     assert spent == {1}
 
 
+def test_a_study_that_grew_goes_on_in_its_folder(tmp_path: Path) -> None:
+    securefl.study({**STUDY, "seeds": 1}).run(tmp_path / "run", jobs=1)
+    grown = securefl.study(STUDY).run(tmp_path / "run", jobs=1)
+    assert {row["seed"] for row in grown.rows} == {0, 1}
+    assert "seeds = 2" in (tmp_path / "run" / "study.toml").read_text(encoding="utf-8")
+
+
 def test_a_study_is_a_file_or_the_name_of_a_shipped_one(tmp_path: Path) -> None:
     (tmp_path / "mine.toml").write_text("seeds = 1\nbase = { rounds = 1 }\n")
     assert securefl.study(tmp_path / "mine.toml").study.name == "mine"
