@@ -14,6 +14,7 @@ from securefl.errors import ScenarioError
 
 SHOWN_MISFITS = 5  # of a file of weights, in one message
 MAX_GROUPS = 32  # of a group norm that replaces a batch norm
+_STATISTICS = ("running_mean", "running_var", "num_batches_tracked")  # of a batch norm
 
 
 @dataclass(frozen=True)
@@ -147,8 +148,23 @@ def _misfits(model: nn.Module, tensors: Mapping[str, tuple[tuple[int, ...], bool
             )
         elif floating is not value.is_floating_point():
             sentences.append(f"{name!r} has another type of numbers in the file than in the model")
-    sentences += [f"the model has no {name!r}" for name in tensors if name not in wanted]
+    unknown = [name for name in tensors if name not in wanted]
+    replaced = _of_replaced_norms(unknown, model)
+    sentences += [f"the model has no {name!r}" for name in unknown if name not in replaced]
+    if replaced:
+        sentences.append(
+            f"the model has no {replaced[0]!r}, as it has a group norm where the file has a batch "
+            f"norm: remove the {len(replaced)} statistics of batch norm from the file, or load it "
+            "without model.batch_norm"
+        )
     return sentences
+
+
+def _of_replaced_norms(names: list[str], model: nn.Module) -> list[str]:
+    """Returns the names that are of a batch norm where the model has a group norm."""
+    groups = {name for name, module in model.named_modules() if isinstance(module, nn.GroupNorm)}
+    parts = [(name, *name.rpartition(".")[::2]) for name in names]
+    return [name for name, place, part in parts if place in groups and part in _STATISTICS]
 
 
 def _by_name(model: nn.Module) -> dict[str, Tensor]:

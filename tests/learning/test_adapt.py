@@ -138,8 +138,26 @@ def test_weights_are_of_the_model_with_its_group_norms() -> None:
     fixed = adapted(network(), Adaptation("group"))
     model = adapted(network(), Adaptation("group", private=True), weights=weights_of(fixed))
     assert bool((vector.to_vector(model) == 3).all())
-    with pytest.raises(ValueError, match=r"the model has no '0\.1\.running_mean'"):
-        adapted(network(), Adaptation("group"), weights=weights_of(network()))
+
+
+def test_statistics_of_replaced_batch_norms_are_one_sentence_with_the_way_out() -> None:
+    weights = weights_of(network())
+    with pytest.raises(ValueError, match="group norm") as refused:
+        adapted(network(), Adaptation("group"), weights=weights)
+    assert str(refused.value) == (
+        "the model has no '0.1.running_mean', as it has a group norm where the file has a batch "
+        "norm: remove the 6 statistics of batch norm from the file, or load it without "
+        "model.batch_norm"
+    )
+    statistics = ("running_mean", "running_var", "num_batches_tracked")
+    dropped = {name: value for name, value in weights.items() if not name.endswith(statistics)}
+    model = adapted(network(), Adaptation("group"), weights=dropped)
+    assert bool((vector.to_vector(model) == 3).all())
+    # Names that only look alike are like any others.
+    with pytest.raises(ValueError, match=r"^the model has no '3\.running_mean'$"):
+        adapted(
+            network(), Adaptation("group"), weights={**dropped, "3.running_mean": torch.ones(1)}
+        )
 
 
 def test_a_file_may_lack_counters_of_batches_and_nothing_else() -> None:

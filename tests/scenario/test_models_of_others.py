@@ -129,15 +129,25 @@ def test_weights_that_do_not_fit_are_refused_before_anything_runs(tmp_path: Path
     assert re.match(r"model\.weights: cannot read .*none\.safetensors: ", missing)
 
 
-def test_a_pretrained_batch_norm_is_frozen_with_its_statistics_and_goes_with_noise(
-    tmp_path: Path,
+@pytest.mark.parametrize("start", [PRIVATE, digits()], ids=["private", "plain"])
+def test_the_file_of_a_frozen_norm_has_its_statistics_with_and_without_noise(
+    tmp_path: Path, start: str
 ) -> None:
-    path = saved(tmp_path, 0.5)
-    scenario = own(PRIVATE, f'train = ["5.*"], weights = "{path}", public_weights = true')
+    path = saved(tmp_path)
+    keys = f'train = ["5.*"], weights = "{path}", public_weights = true'
+    scenario = own(start, keys)
     model = build_model(scenario, scenario.facts.task)
-    (norm,) = [module for module in model.modules() if isinstance(module, nn.BatchNorm2d)]
-    assert norm.running_mean is not None
-    assert bool((norm.running_mean == 0.5).all())
+    assert list(vector.shapes(model)) == ["5.weight", "5.bias"]
+    assert model.get_buffer("2.running_mean").tolist() == [0.5] * 4
+    assert model.get_buffer("2.running_var").tolist() == [0.5] * 4
+    # The layout that clients compare counts the statistics.
+    other = own(start, keys.replace(str(path), str(saved(tmp_path, 0.25, "other"))))
+    assert vector.layout(build_model(other, other.facts.task)) != vector.layout(model)
+    weights = normed.build(Task(64, 10), generator=None).state_dict()
+    del weights["2.running_var"]
+    save_file(weights, path)
+    sentence = f"model.weights: {path} does not fit the model: the file lacks '2.running_var'"
+    assert refusal(f'{start}model = {{ name = "normed", {keys} }}') == sentence
 
 
 def test_under_a_claim_weights_are_declared_public(tmp_path: Path) -> None:
