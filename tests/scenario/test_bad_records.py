@@ -130,7 +130,6 @@ CASES = {
         lambda f: function(f, "return [Scans()]", RAGGED),
         1,
         "training record 2 has features (1, 2, 3)",
-        early=False,
     ),
     "labels out of range": Case(
         f"{ARRAYS}, num_classes = 2",

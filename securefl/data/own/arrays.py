@@ -111,7 +111,9 @@ class Arrays:
         classes = plan.labels if several else self._num_classes
         if classes is None:
             keys = [f"{split}_labels" for split in plan.splits]
-            classes = count_classes(npz.arrays(self._path, keys).values(), str(self._path))
+            labels = npz.arrays(self._path, keys)
+            places = {f"{self._path}: {key}": values for key, values in labels.items()}
+            classes = count_classes(places, str(self._path))
         layout = plan.layout
         return Task(layout.features, classes, image=layout.image, multilabel=several)
 

@@ -6,7 +6,7 @@ or an unknown site is dropped. No choice about a record depends on another recor
 outside of its declared range counts as the nearer end, with and without a claim.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -79,30 +79,48 @@ def cleaned(raw: Raw, *, task: Task, sites: Sequence[str], claim: bool, where: W
     return split if good.all() else selected(split, torch.from_numpy(good))
 
 
-def count_classes(labels: Iterable[NDArray[Any]], name: str) -> int:
+def count_classes(labels: Mapping[str, NDArray[Any]], name: str) -> int:
     """Returns the number of classes that labels of several splits show, at least 2.
 
     It is for runs without a claim: a claim needs a declared number.
 
     Args:
-        labels: of each split.
+        labels: place -> the labels there, of each split or site.
         name: of the source, for a refusal.
 
     Raises:
-        DataError: a label is so large that it cannot be a class.
+        DataError: a label cannot be a class, or classes are not counted from 0.
     """
+    lowest = MAX_CLASSES
     highest = 1
-    for values in labels:
-        # A label that is no class counts for nothing here; `cleaned` refuses it with its place.
-        known = values[_whole(values)]
-        if known.size:
-            highest = max(highest, int(known.max()))
+    for place, values in labels.items():
+        is_class = _whole(values)
+        # A model for the classes of the other labels would be refused for its width first.
+        if not is_class.all():
+            index = int(np.argwhere(~is_class)[0][0])
+            value = values[index].item()
+            expected = f"a whole number from 0{_hint(value)}"
+            raise DataError(f"{place}[{index}] is {value}, not {expected}")
+        if values.size:
+            lowest = min(lowest, int(values.min()))
+            highest = max(highest, int(values.max()))
     if highest >= MAX_CLASSES:
         raise DataError(
             f"{name} has the label {highest}, and classes are whole numbers from 0 to at most "
             f"{MAX_CLASSES - 1}"
         )
+    if 0 < lowest < MAX_CLASSES:
+        raise DataError(
+            f"{name}: no record has label 0; classes are numbered from 0, and the lowest label is "
+            f"{lowest}; renumber them, or declare data.num_classes if class 0 has no record"
+        )
     return highest + 1
+
+
+def _hint(value: float) -> str:
+    """Returns what to do about a label that is a number, but no class; "" for others."""
+    is_decimal = np.isfinite(value) and value != np.floor(value)
+    return "; declare data.ranges of real targets" if is_decimal else ""
 
 
 def site_names(columns: Iterable[NDArray[Any]], name: str) -> tuple[str, ...]:
@@ -197,8 +215,8 @@ def _refuse_label(
     expected = f"a whole number from 0 to {task.classes - 1}"
     if task.multilabel:
         expected = "0 or 1"
-    elif np.isfinite(value) and value != np.floor(value):
-        expected += "; declare data.ranges of real targets"
+    else:
+        expected += _hint(value)
     raise DataError(f"{where('labels', int(place[0]))} is {value}, not {expected}")
 
 

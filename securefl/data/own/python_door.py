@@ -128,9 +128,19 @@ class Returned:
                 f"{self._name} returned records of {max(counts)} classes and of {min(counts)}: "
                 "data.num_classes, the labels and the task do not agree"
             )
-        labels = [part.labels for part in self._members.parts if part.labels is not None]
-        classes = counts.pop() if counts else count_classes(labels, self._name)
+        classes = counts.pop() if counts else self._shown_classes()
         return Task(self._layout.features, classes, image=self._layout.image, multilabel=several)
+
+    def _shown_classes(self) -> int:
+        """The number of classes that the labels show."""
+        # A record of a Dataset that is left out would shift the places of the others.
+        self._refuse_faults()
+        labels = {
+            f"{part.name} labels": part.labels
+            for part in self._members.parts
+            if part.labels is not None
+        }
+        return count_classes(labels, self._name)
 
     def read(self, *, claim: bool) -> Records:
         """Returns all records, as `Source` says."""

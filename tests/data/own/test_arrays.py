@@ -45,7 +45,7 @@ def test_all_three_splits_with_sites_and_groups_are_read(tmp_path: Path) -> None
     for split, count in (("train", 6), ("val", 2), ("test", 3)):
         arrays |= {
             f"{split}_images": np.full((count, 2, 3), count, dtype=np.uint8),
-            f"{split}_labels": np.ones((count, 1), dtype=np.uint8),
+            f"{split}_labels": np.arange(count, dtype=np.uint8)[:, None] % 2,
             f"{split}_sites": np.array(["bern", "aarau", "chur"] * 2)[:count],
             f"{split}_groups": np.arange(count) + 100,
         }
@@ -58,7 +58,7 @@ def test_all_three_splits_with_sites_and_groups_are_read(tmp_path: Path) -> None
         assert part is not None
         assert part.examples.features.shape == (count, 1, 2, 3)
         assert int(part.examples.features.max()) == count
-        assert part.examples.labels.tolist() == [1] * count
+        assert part.examples.labels.tolist() == [0, 1, 0, 1, 0, 1][:count]
         assert part.sites is not None
         assert part.sites.tolist() == [1, 0, 2, 1, 0, 2][:count]
         assert part.groups == (b"100", b"101", b"102", b"103", b"104", b"105")[:count]
@@ -117,6 +117,39 @@ def test_labels_of_any_kind_of_number(tmp_path: Path, kind: type) -> None:
 def test_one_label_in_a_file_still_makes_two_classes(tmp_path: Path) -> None:
     assert opened(tmp_path, plain(train_labels=np.zeros(6, int))).task.classes == 2
     assert opened(tmp_path, plain(records=0)).task.classes == 2
+
+
+COUNTED: list[tuple[Any, str]] = [
+    (
+        [1, 2, 3, 1, 2, 3],
+        r"xray\.npz: no record has label 0; classes are numbered from 0, and the lowest label is 1"
+        r"; renumber them, or declare data\.num_classes if class 0 has no record$",
+    ),
+    ([2, 2, 2, 2, 2, 2], "no record has label 0; .* the lowest label is 2"),
+    ([1, 2, -1, 1, 2, -3], r"xray\.npz: train_labels\[2\] is -1, not a whole number from 0$"),
+    ([0, 1, 0, 1, 0, -1], r"train_labels\[5\] is -1, not a whole number from 0$"),
+    ([0, np.nan, 1, 0, 1, 0], r"train_labels\[1\] is nan, not a whole number from 0$"),
+    (
+        [[0], [1.5], [1], [0], [1], [0]],
+        r"\[1\] is 1.5, not .* from 0; declare data\.ranges of real",
+    ),
+]
+
+
+@pytest.mark.parametrize(("labels", "message"), COUNTED)
+def test_labels_that_cannot_be_counted_as_classes_are_refused_where_none_are_declared(
+    tmp_path: Path, labels: Any, message: str
+) -> None:
+    source = opened(tmp_path, plain(train_labels=np.array(labels)))
+    with pytest.raises(DataError, match=message):
+        _ = source.task
+
+
+def test_class_0_may_be_in_any_split_or_in_none_if_the_classes_are_declared(tmp_path: Path) -> None:
+    shifted = plain(train_labels=np.array([1, 2, 1, 2, 1, 2]))
+    assert opened(tmp_path, shifted, num_classes=3).read(claim=False).task.classes == 3
+    test = {"test_images": np.zeros((1, 2, 3), np.uint8), "test_labels": np.array([0])}
+    assert opened(tmp_path, shifted | test).task.classes == 3
 
 
 def test_classes_and_sites_come_from_all_splits(tmp_path: Path) -> None:
@@ -340,7 +373,9 @@ def test_a_claim_needs_declared_constants(tmp_path: Path) -> None:
 def test_labels_and_sites_that_are_identifiers_are_refused(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="has the label 10000, and classes are whole numbers from"):
         _ = opened(tmp_path, plain(train_labels=np.array([0, 1, 2, 0, 1, 10_000]))).task
-    assert opened(tmp_path, plain(train_labels=np.arange(9994, 10_000))).task.classes == 10_000
+    assert (
+        opened(tmp_path, plain(train_labels=np.array([0, 1, 2, 0, 1, 9999]))).task.classes == 10_000
+    )
     many = plain(records=10_001, train_sites=np.arange(10_001))
     with pytest.raises(DataError, match="names 10001 sites, more than 10000; patients belong"):
         _ = opened(tmp_path, many).sites

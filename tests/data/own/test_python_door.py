@@ -95,6 +95,19 @@ def test_images_come_in_torchs_order_and_bytes_stay_bytes() -> None:
     assert returned([(pixels[:, :2], [0, 1])], channels=2).task.image == (2, 2, 2)
 
 
+def test_labels_that_cannot_be_counted_as_classes_are_refused_where_none_are_declared() -> None:
+    with pytest.raises(DataError, match=r"load: no record has label 0; .* the lowest label is 1;"):
+        _ = returned([(X, Y + 1), (X, Y + 2)]).task
+    assert returned([(X, Y + 1), (X, Y)]).task.classes == 3
+    with pytest.raises(
+        DataError, match=r"site 'site-1', training labels\[0\] is -1, not a whole number from 0$"
+    ):
+        _ = returned([(X, Y), (X, Y - 1)]).task
+    bad = Listed([(torch.zeros(2), 0), (torch.zeros(2), "ill"), (torch.zeros(2), -1)])
+    with pytest.raises(DataError, match="record 1: labels have type <U3, not numbers"):
+        _ = returned([bad]).task
+
+
 def test_several_labels_and_declared_classes() -> None:
     labels = [[0, 1, 1], [0, 0, 0], [1, 1, 1], [0, 0, 1]]
     source = returned([(X, labels)])
@@ -123,7 +136,7 @@ def test_datasets_as_other_libraries_make_them() -> None:
     features = read({"a": torchvision}).train.examples.features
     assert features.shape == (2, 3, 2, 4)
     assert features[1, :, 0, 0].tolist() == [10, 20, 30]
-    grey = Listed([(picture.convert("L"), torch.tensor(1))])
+    grey = Listed([(picture.convert("L"), torch.tensor(0))])
     assert read([grey]).train.examples.features.shape == (1, 1, 2, 4)
 
 
