@@ -23,6 +23,8 @@ TITLES = {
 COSTS = ("epsilon", "delta", "bytes", "seconds")
 IN_UNITS_OF_TARGETS = ("mae", "rmse")
 SIGNIFICANT_DIGITS = 4  # of a number in any unit
+MAX_DECIMALS = 7  # which show a number from 1e-4 on
+SCIENTIFIC_FROM = 1e6
 NOT_MEASURED = "not measured"
 NO_CLAIM = "none"
 OF_OTHER_RECORDS = "-"  # an accuracy of real targets, or an error of classes
@@ -122,8 +124,21 @@ def mean_and_error(values: Sequence[float]) -> MeanAndError:
 
 def with_error(value: float, error: float | None, *, digits: int = 3) -> str:
     """Returns a number with its error, as every table prints it: "0.700 ± 0.100"."""
-    number = f"{value:.{digits}f}"
-    return number if error is None else f"{number} ± {error:.{digits}f}"
+    number = number_of(value, digits)
+    return number if error is None else f"{number} ± {number_of(error, digits)}"
+
+
+def number_of(value: float, digits: int, *, sign: str = "") -> str:
+    """Returns a number with its decimals; in powers of ten where these would be many digits.
+
+    Args:
+        value: the number, for example an error of a run that diverged.
+        digits: decimals, see `decimals`.
+        sign: "+" for a difference.
+    """
+    if abs(value) >= SCIENTIFIC_FROM or digits > MAX_DECIMALS:
+        return f"{value:{sign}.{SIGNIFICANT_DIGITS - 1}e}"
+    return f"{value:{sign}.{digits}f}"
 
 
 def decimals(metric: str, value: float, *, usual: int = 3) -> int:

@@ -4,7 +4,14 @@ from collections import Counter
 from collections.abc import Mapping
 
 from securefl.runs.cell import CellState
-from securefl.runs.table import NO_CLAIM, NOT_MEASURED, decimals, mean_and_error, with_error
+from securefl.runs.table import (
+    NO_CLAIM,
+    NOT_MEASURED,
+    decimals,
+    mean_and_error,
+    number_of,
+    with_error,
+)
 from securefl.studies.questions import Differences
 from securefl.studies.scores import Scores
 from securefl.studies.statistics import Comparison
@@ -75,6 +82,7 @@ def _with_interval(metric: str, comparison: Comparison) -> str:
     """A mean difference, with its interval where there is one."""
     mean, low, high = comparison.mean, comparison.low, comparison.high
     if low is None or high is None:
-        return f"{mean:+.{decimals(metric, mean)}f} (one seed)"
+        return f"{number_of(mean, decimals(metric, mean), sign='+')} (one seed)"
     digits = decimals(metric, max(abs(low), abs(high)))
-    return f"{mean:+.{digits}f} [{low:+.{digits}f}, {high:+.{digits}f}]"
+    middle, lower, upper = (number_of(value, digits, sign="+") for value in (mean, low, high))
+    return f"{middle} [{lower}, {upper}]"

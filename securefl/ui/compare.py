@@ -10,7 +10,7 @@ from securefl.errors import ScenarioError
 from securefl.runs.folder import RunFolder
 from securefl.runs.metrics import METRICS_OF_TARGETS
 from securefl.runs.results import results
-from securefl.runs.table import decimals
+from securefl.runs.table import decimals, number_of
 from securefl.studies.judges import Judges, judges_of
 from securefl.studies.scores import Scores, scores
 from securefl.studies.statistics import MIN_SEEDS_TO_RANK, Comparison, holm
@@ -214,7 +214,8 @@ def _number(difference: Difference) -> str:
     mean, error, low, high = comparison.mean, comparison.error, comparison.low, comparison.high
     if error is None or low is None or high is None:
         digits = decimals(difference.metric, mean, usual=4)
-        return f"{mean:+.{digits}f} (one seed)"
+        return f"{number_of(mean, digits, sign='+')} (one seed)"
     digits = decimals(difference.metric, max(abs(low), abs(high)), usual=4)
-    interval = f"[{low:+.{digits}f}, {high:+.{digits}f}]"
-    return f"{mean:+.{digits}f} ± {error:.{digits}f} {interval} over {comparison.n} seeds"
+    middle, lower, upper = (number_of(value, digits, sign="+") for value in (mean, low, high))
+    spread = f"{middle} ± {number_of(error, digits)}"
+    return f"{spread} [{lower}, {upper}] over {comparison.n} seeds"

@@ -3,7 +3,16 @@
 import pytest
 
 from securefl.runs.metrics import METRICS_OF_CLASSES, METRICS_OF_TARGETS, RunMetrics
-from securefl.runs.table import Row, cells, decimals, heads, mean_and_error, metrics_shown, plain
+from securefl.runs.table import (
+    Row,
+    cells,
+    decimals,
+    heads,
+    mean_and_error,
+    metrics_shown,
+    number_of,
+    plain,
+)
 
 RUN: RunMetrics = {
     "accuracy": 0.8,
@@ -138,3 +147,23 @@ def test_an_error_is_shown_with_four_digits_in_any_unit(
     metric: str, value: float, count: int
 ) -> None:
     assert decimals(metric, value) == count
+
+
+def test_very_large_and_very_small_numbers_are_shown_in_powers_of_ten() -> None:
+    diverged: RunMetrics = {**STAYS, "mae": 1.25e21, "rmse": 2.5e-5, "r2": -3e39}
+    line = cells(Row("x", [diverged]), METRICS_OF_TARGETS)
+    assert line[1:4] == ["1.250e+21", "2.500e-05", "-3.000e+39"]
+    other: RunMetrics = {**STAYS, "mae": 3e5, "rmse": 2.5e-5, "r2": 0.5}
+    line = cells(Row("x", [other, {**other, "mae": 9e6}]), METRICS_OF_TARGETS)
+    assert line[1:4] == ["4.650e+06 ± 4.350e+06", "2.500e-05 ± 0.000e+00", "0.500 ± 0.000"]
+
+
+def test_numbers_of_usual_size_keep_their_decimals() -> None:
+    edges = [999_999.0, 1e6, 1e-4, 9.9e-5]
+    shown = [number_of(value, decimals("mae", value)) for value in edges]
+    assert shown == ["999999", "1.000e+06", "0.0001000", "9.900e-05"]
+    # A share close to zero is a zero with the decimals of a share.
+    assert number_of(1e-5, decimals("accuracy", 1e-5)) == "0.000"
+    assert number_of(0.25, 3, sign="+") == "+0.250"
+    assert number_of(-2e6, 0, sign="+") == "-2.000e+06"
+    assert number_of(2e6, 0, sign="+") == "+2.000e+06"
