@@ -193,7 +193,7 @@ def _check_outputs(outputs: object, task: Task, records: int, name: str) -> None
     if tuple(outputs.shape) != wanted:
         raise ScenarioError(
             f"model: {name} returns outputs of shape {tuple(outputs.shape)} for {records} records, "
-            f"this task needs {wanted}"
+            f"this task needs {wanted}; use task.outputs for the last layer"
         )
     if not bool(outputs.isfinite().all()):
         raise ScenarioError(f"model: {name} returns outputs that are not finite")

@@ -169,11 +169,13 @@ def test_changes_that_do_not_fit_the_model_are_refused() -> None:
     [
         (
             lambda task: nn.Linear(6, 4),
-            "mine returns outputs of shape (4, 4) for 4 records, this task needs (4, 3)",
+            "mine returns outputs of shape (4, 4) for 4 records, this task needs (4, 3); "
+            "use task.outputs for the last layer",
         ),
         (
             lambda task: nn.Sequential(nn.Linear(6, 3), nn.Flatten(0)),
-            "mine returns outputs of shape (12,) for 4 records, this task needs (4, 3)",
+            "mine returns outputs of shape (12,) for 4 records, this task needs (4, 3); "
+            "use task.outputs for the last layer",
         ),
         (lambda task: nn.LSTM(6, 3), "mine returns a tuple for a batch, not a tensor"),
         (
