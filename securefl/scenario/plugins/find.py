@@ -20,6 +20,7 @@ from securefl.scenario.entries import (
 )
 from securefl.scenario.plugins import guard, rule_guards
 from securefl.scenario.plugins.entry_checks import PROVIDED_TO_ATTACKS, check_exported
+from securefl.scenario.plugins.hyper_parameters import check_hyper_parameters
 from securefl.scenario.plugins.loading import FAULTS, add_package, blame, defined, load_module
 from securefl.scenario.plugins.objects import held, is_object
 from securefl.scenario.plugins.packages import registered
@@ -194,7 +195,9 @@ def plugin_of(
     if kind is None:
         return Plugin(guard.guarded_build(label, value), origin, code)
     bare = not isinstance(value, kind)
-    entry = _GUARDS[group](label, _bare(group, value) if bare else value)
+    made = _bare(group, value) if bare else value
+    check_hyper_parameters(label, made)
+    entry = _GUARDS[group](label, made)
     return Plugin(entry, origin, code, _DEFAULTS.get(group, "") if bare else "")
 
 

@@ -1,5 +1,6 @@
 """Code in files that a scenario names: which files are read, hashed and run."""
 
+import re
 import sys
 from pathlib import Path
 
@@ -236,6 +237,108 @@ def test_an_attack_that_cannot_be_used_is_refused(
     folder = written(tmp_path, mine=text)
     with pytest.raises(ScenarioError, match=sentence):
         find(Group.ATTACKS, "python:mine.py:attack", folder)
+
+
+@pytest.mark.parametrize(
+    ("group", "text", "sentence"),
+    [
+        (
+            Group.RULES,
+            "def plugin(rows, f): ...",
+            "defense.rule python:mine.py:plugin: hyper-parameters of a rule are keyword-only and "
+            "annotated, such as `def rule(rows, *, f: int)`; got f",
+        ),
+        (Group.RULES, "def plugin(rows, f: int = 1, *, g): ...", "f: int)`; got f, g"),
+        (
+            Group.RULES,
+            "from securefl.scenario import RuleEntry\n"
+            "def mean(rows, *, weights): ...\n"
+            "plugin = RuleEntry(mean, weigh=lambda rows, f: f, weighted=True)",
+            "f: int)`; got f",
+        ),
+        (
+            Group.PREFILTERS,
+            "def plugin(rows, f, /): ...",
+            "`def prefilter(rows, *, f: int)`; got f",
+        ),
+        (
+            Group.STEPS,
+            "def plugin(weights, estimate, state, lr): ...",
+            "`def step(weights, estimate, state, *, lr: float)`; got lr",
+        ),
+        (
+            Group.MODELS,
+            "def plugin(task, width): ...",
+            "`def model(task, *, width: int)`; got width",
+        ),
+        (
+            Group.MODELS,
+            "class plugin:\n    def __init__(self, task, *, width): ...",
+            "of a model are keyword-only and annotated",
+        ),
+        (
+            Group.ATTACKS,
+            "def plugin(rows, f, scale): ...",
+            "`def attack(rows, *, scale: float)`; got scale",
+        ),
+        (
+            Group.ATTACKS,
+            "from securefl.scenario import AttackEntry\n"
+            "plugin = AttackEntry(records=lambda features, labels, share: 0)",
+            "`def attack(features, labels, *, share: float)`; got share",
+        ),
+        (
+            Group.ATTACKS,
+            "from securefl.scenario import AttackEntry\n"
+            "plugin = AttackEntry(gradients=lambda gradient, offset, scale: 0)",
+            "`def attack(gradient, offset, *, scale: float)`; got scale",
+        ),
+        (
+            Group.ATTACKS,
+            "from securefl.scenario import AttackEntry\n"
+            "plugin = AttackEntry(print, goal=lambda features, labels, target: 0)",
+            "`def goal(features, labels, *, target: int)`; got target",
+        ),
+        (
+            Group.ATTACKS,
+            "from torch import Tensor\ndef plugin(rows, *, honest: Tensor): ...",
+            "no run passes honest; an attack gets rows in its first argument, those of honest "
+            "clients too with the entry AttackEntry(attack, sees=Sees.KNOWN), see docs/plugins.md",
+        ),
+        (Group.ATTACKS, "def plugin(rows, known_rows, *, f): ...", "no run passes known_rows; "),
+    ],
+)
+def test_hyper_parameters_that_no_scenario_can_set_are_refused_when_the_code_is_loaded(
+    tmp_path: Path, group: Group, text: str, sentence: str
+) -> None:
+    folder = written(tmp_path, mine=text)
+    with pytest.raises(ScenarioError, match=re.escape(sentence)):
+        find(group, "python:mine.py:plugin", folder)
+
+
+@pytest.mark.parametrize(
+    ("group", "text"),
+    [
+        (Group.RULES, "def plugin(rows, *others, f: int = 1, g=2, **more): ..."),
+        (Group.ATTACKS, "def plugin(rows, *, f, generator, known: int = 2): ..."),
+        (
+            Group.MODELS,
+            "from securefl.scenario import ModelEntry\n"
+            "def net(task, *, generator): ...\n"
+            "plugin = ModelEntry(net, provided=('generator',))",
+        ),
+        (
+            Group.RULES,
+            "from securefl.scenario import RuleEntry\n"
+            "def mean(rows, weights): ...\n"
+            "plugin = RuleEntry(mean, weighted=True)",
+        ),
+    ],
+)
+def test_parameters_that_a_run_provides_may_be_written_as_their_author_likes(
+    tmp_path: Path, group: Group, text: str
+) -> None:
+    find(group, "python:mine.py:plugin", written(tmp_path, mine=text))
 
 
 @pytest.mark.parametrize(
