@@ -45,6 +45,10 @@ def lying(rows: Tensor) -> Tensor:
     return rows[rows.abs().sum(dim=1).argmax()] * 1e9
 
 
+def ball(rows: Tensor, *, radius: float) -> Tensor:
+    return rows.mean(dim=0)
+
+
 RULES: dict[str, tuple[Any, str]] = {
     "matrix": (lambda rows: rows.clone(), r"one number a coordinate, shape \(5,\), got \(1, 5\)"),
     "view": (lambda rows: rows[0], "returned a view of its input"),
@@ -66,7 +70,8 @@ RULES: dict[str, tuple[Any, str]] = {
         "minimum_rows has to return a whole number, at least 1, got 0.0 for f = 0",
     ),
     "greedy": (RuleEntry(middle, minimum_rows=lambda f: 6 * f + 1), "f=2 needs 13 rows: call"),
-    "parameter": (lambda rows, *, radius: rows.mean(dim=0), "needs radius"),
+    "parameter": (ball, "needs radius"),
+    "bare parameter": (lambda rows, *, radius: rows.mean(dim=0), "annotated, .* got radius"),
     "kind": (3, "neither a function nor a RuleEntry"),
 }
 
