@@ -10,7 +10,7 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
-from securefl.errors import RunFolderError
+from securefl.errors import RunFolderError, ScenarioError
 
 
 def cache_folder() -> Path:
@@ -58,6 +58,25 @@ def _sync(path: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def read_text(path: Path, failure: str = "") -> str:
+    """Returns the text of a file that a user named.
+
+    Args:
+        path: of a UTF-8 file.
+        failure: begins the refusal; by default "cannot read" and the path.
+
+    Raises:
+        ScenarioError: it cannot be read.
+    """
+    failure = failure or f"cannot read {path}"
+    try:
+        return path.read_text(encoding="utf-8")
+    except OSError as reason:
+        raise ScenarioError(f"{failure}: {reason.strerror}") from None
+    except UnicodeDecodeError:
+        raise ScenarioError(f"{failure}: not UTF-8 text") from None
 
 
 def write_json(path: Path, value: object) -> None:

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from securefl.errors import ScenarioError
+from securefl.files import read_text
 from securefl.scenario.declaration import Declaration
 from securefl.scenario.own_data import forget
 from securefl.scenario.plugins.objects import hold, hold_records
@@ -62,18 +63,15 @@ def asked(given: Given, objects: Mapping[str, Any]) -> Asked:
 def _read(given: Given) -> tuple[str, Path | None]:
     """Returns TOML text, and the folder where its relative paths start."""
     if isinstance(given, Scenario):
-        return to_toml(given.model_dump(exclude_unset=True, by_alias=True)), None
+        # The folder is no key of a text: a stranger's text must not name a trusted one.
+        values = given.model_dump(exclude_unset=True, by_alias=True, exclude={"folder"})
+        return to_toml(values), given.home
     if isinstance(given, Mapping):
         return to_toml(given), None
     if isinstance(given, str) and not given.endswith(".toml"):
         return given, None
     path = Path(given)
-    try:
-        return path.read_text(encoding="utf-8"), path.parent
-    except UnicodeDecodeError:
-        raise ScenarioError(f"cannot read {path}: not UTF-8 text") from None
-    except OSError as reason:
-        raise ScenarioError(f"cannot read {path}: {reason.strerror}") from None
+    return read_text(path), path.parent
 
 
 def _overrides(text: str, objects: Mapping[str, Any]) -> tuple[str, ...]:

@@ -8,6 +8,7 @@ from typing import Any
 from pydantic import ValidationError, model_validator
 
 from securefl.errors import ScenarioError
+from securefl.files import read_text
 from securefl.messages import sentences
 from securefl.scenario.checks.attack import check_attack
 from securefl.scenario.checks.channel import check_channel
@@ -89,13 +90,7 @@ def load_scenario(path: Path, *, overrides: tuple[str, ...] = ()) -> Scenario:
     Raises:
         ScenarioError: the file cannot be read, is not TOML, or describes nothing that can run.
     """
-    try:
-        text = path.read_text(encoding="utf-8")
-    except UnicodeDecodeError:
-        raise ScenarioError(f"cannot read {path}: not UTF-8 text") from None
-    except OSError as reason:
-        raise ScenarioError(f"cannot read {path}: {reason.strerror}") from None
-    return parse_scenario(text, overrides=overrides, folder=path.parent)
+    return parse_scenario(read_text(path), overrides=overrides, folder=path.parent)
 
 
 def parse_scenario(

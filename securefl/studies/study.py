@@ -9,6 +9,7 @@ from typing import Annotated, Any
 from pydantic import BeforeValidator, Field, ValidationError, field_validator, model_validator
 
 from securefl.errors import ScenarioError
+from securefl.files import read_text
 from securefl.messages import sentences
 from securefl.runs.results import COLUMNS
 from securefl.runs.table import IN_UNITS_OF_TARGETS
@@ -212,7 +213,7 @@ def load_study(path: Path, *, overrides: tuple[str, ...] = ()) -> tuple[Study, s
     Raises:
         ScenarioError: the file cannot be read, or is no study.
     """
-    text = _read(path, f"cannot read {path}")
+    text = read_text(path)
     notes = "".join(f"\n# --set {override}" for override in overrides)
     study = parse_study(text, name=path.stem, folder=path.parent, overrides=overrides)
     return study, text + notes
@@ -256,7 +257,7 @@ def _base(written: object, folder: Path) -> Keys:
     """The tables of the base scenario, which may be a file of its own."""
     if isinstance(written, str):
         path = folder / written
-        values = _toml(_read(path, f"base: cannot read {path}"), written)
+        values = _toml(read_text(path, f"base: cannot read {path}"), written)
         return _from(path.parent, values)
     if not isinstance(written, dict):
         raise ScenarioError(
@@ -286,15 +287,6 @@ def _check_effect(study: Study, overrides: tuple[str, ...]) -> None:
                 raise ScenarioError(
                     f"--set {path} has no effect: axis {axis!r} sets it in every cell"
                 )
-
-
-def _read(path: Path, failure: str) -> str:
-    try:
-        return path.read_text(encoding="utf-8")
-    except OSError as reason:
-        raise ScenarioError(f"{failure}: {reason.strerror}") from None
-    except UnicodeDecodeError:
-        raise ScenarioError(f"{failure}: not UTF-8 text") from None
 
 
 def _toml(text: str, place: str) -> Keys:

@@ -168,6 +168,9 @@ def test_relative_paths_start_at_the_scenarios_file(tmp_path: Path) -> None:
     (tmp_path / "mine.toml").write_text(TEXT)
     result = securefl.run(tmp_path / "mine.toml", tmp_path / "run", rule=average)
     assert result.scenario.home == tmp_path
+    # A checked scenario keeps its folder when it gets an object.
+    again = securefl.run(result.scenario, tmp_path / "again", model=line)
+    assert again.scenario.home == tmp_path
 
 
 @pytest.mark.parametrize(

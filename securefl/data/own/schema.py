@@ -35,6 +35,7 @@ from pydantic import (
 from securefl.data.own.spelling import MISSING_WORDS, canonical
 from securefl.data.task import Task
 from securefl.errors import ScenarioError
+from securefl.files import read_text
 from securefl.messages import sentences
 
 SplitName = Literal["train", "validation", "test"]
@@ -269,12 +270,7 @@ def load_schema(path: Path) -> Schema:
     Raises:
         ScenarioError: the file cannot be read, is not TOML, or declares no table.
     """
-    try:
-        text = path.read_text(encoding="utf-8")
-    except UnicodeDecodeError:
-        raise ScenarioError(f"cannot read {path}: not UTF-8 text") from None
-    except OSError as reason:
-        raise ScenarioError(f"cannot read {path}: {reason.strerror}") from None
+    text = read_text(path)
     try:
         values: dict[str, Any] = tomllib.loads(text)
     except tomllib.TOMLDecodeError as reason:
