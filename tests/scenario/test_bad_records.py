@@ -184,14 +184,18 @@ CASES = {
         lambda f: table(f, "age,hospital,ill,age\n"),
         1,
         "has 2 columns with the name 'age'",
-        early=False,
+    ),
+    "misspelt column": Case(
+        TABLE,
+        lambda f: table(f, "agee,hospital,ill\n"),
+        1,
+        "visits.csv has no column 'age'; did you mean 'agee'?",
     ),
     "unknown encoding": Case(
         TABLE,
         lambda f: table(f, (NAMES + ROWS).encode("utf-16")),
         1,
         "is not UTF-8 text",
-        early=False,
     ),
     "another encoding in a record": Case(
         TABLE,
@@ -206,7 +210,6 @@ CASES = {
         parquet,
         1,
         "is not a Parquet file; if it is text, let its name end in .csv",
-        early=False,
     ),
     "no test records": Case(
         ARRAYS.replace(", test_share = 0.3", ""), arrays, 2, "set data.test_share"

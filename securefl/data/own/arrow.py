@@ -5,6 +5,7 @@ claims privacy.
 """
 
 from collections.abc import Mapping, Sequence
+from importlib.util import find_spec
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -15,6 +16,7 @@ from securefl.errors import DataError
 
 # What pyarrow reads, and most of what it does not refuse.
 _PLAIN_NUMBER = r"^-?[0-9]+(\.[0-9]+)?$"
+_NEEDS_PYARROW = "tables need pyarrow: install it with `pip install 'securefl[table]'`"
 
 
 class Levels(NamedTuple):
@@ -52,10 +54,14 @@ def pyarrow() -> Any:
         import pyarrow.csv
         import pyarrow.parquet
     except ImportError:
-        raise DataError(
-            "tables need pyarrow: install it with `pip install 'securefl[table]'`"
-        ) from None
+        raise DataError(_NEEDS_PYARROW) from None
     return pyarrow
+
+
+def require_pyarrow() -> None:
+    """Raises DataError where pyarrow is not installed; loads nothing, as validation is quick."""
+    if find_spec("pyarrow") is None:
+        raise DataError(_NEEDS_PYARROW)
 
 
 def block_of(first: int, batch: Any, numbers: Sequence[str], levels: Sequence[str]) -> Block:

@@ -45,7 +45,9 @@ def _folder(home: Path, values: Mapping[str, Any]) -> Source:
 
 
 def _table(home: Path, values: Mapping[str, Any]) -> Source:
-    return TableSource(home / values["path"], load_schema(home / values["schema"]))
+    source = TableSource(home / values["path"], load_schema(home / values["schema"]))
+    source.check_form()
+    return source
 
 
 FORMS: Mapping[str, Form] = {

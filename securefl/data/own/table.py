@@ -14,6 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
+from securefl.data.own.arrow import require_pyarrow
 from securefl.data.own.digest import digest_of
 from securefl.data.own.encode import Encoded, encode
 from securefl.data.own.records import Records, Split
@@ -84,6 +85,16 @@ class TableSource:
 
     def require_declared(self) -> None:
         """Returns at once: a schema declares everything."""
+
+    def check_form(self) -> None:
+        """Checks that the files are there and have the schema's columns; reads no record.
+
+        Raises:
+            DataError: a file or a column is missing, or pyarrow is.
+        """
+        require_pyarrow()
+        for path in self.files():
+            check_columns(path, open_table(path).columns, self.schema.names)
 
     def read(self, *, claim: bool) -> Records:
         """Returns all records; see `Source`."""

@@ -15,7 +15,7 @@ import pytest
 from securefl.data.own import table_file
 from securefl.data.own.schema import Schema
 from securefl.data.own.table import TableSource
-from securefl.data.own.table_file import open_table
+from securefl.data.own.table_file import CsvTable, open_table
 from securefl.data.own.tally import tally
 from securefl.errors import DataError
 from tests.data.own.tables import HEADER, ROWS, declared, parquet, source, with_column
@@ -107,6 +107,29 @@ def test_without_pyarrow_the_extra_is_named(
     monkeypatch.setitem(sys.modules, "pyarrow", None)
     with pytest.raises(DataError, match=r"tables need pyarrow: .*pip install 'securefl\[table\]'"):
         table.read(claim=True)
+    with pytest.raises(DataError, match="tables need pyarrow"):
+        table.check_form()
+
+
+def test_the_form_of_each_file_is_checked_and_no_record_is_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source(tmp_path).check_form()
+    monkeypatch.setattr(CsvTable, "blocks", None)
+    with pytest.raises(DataError, match=r"there is no file .*nowhere\.csv"):
+        TableSource(tmp_path / "nowhere.csv", declared()).check_form()
+    (tmp_path / "sites").mkdir()
+    # Records that no run would take are in the first file.
+    for name, content in (("a", b"age,ill\n?,?,?\n\xff"), ("b", b"aeg,ill\n")):
+        (tmp_path / "sites" / f"{name}.csv").write_bytes(content)
+    schema = Schema.model_validate(
+        {
+            "label": {"column": "ill", "classes": [["0"], ["1"]]},
+            "columns": [{"name": "age", "range": [0, 90]}],
+        }
+    )
+    with pytest.raises(DataError, match=r"b\.csv has no column 'age'; did you mean 'aeg'\?"):
+        TableSource(tmp_path / "sites" / "*.csv", schema).check_form()
 
 
 def test_records_of_another_encoding_are_refused_or_have_no_such_value(tmp_path: Path) -> None:
