@@ -280,7 +280,7 @@ def test_a_difference_of_errors_is_shown_in_the_units_of_the_target(
     run(scenario(), tmp_path / "one")
     run(scenario("training.lr=0.01"), tmp_path / "two")
     compare(tmp_path / "one", tmp_path / "two", ("rmse",), Style.PLAIN)
-    assert re.search(r"rmse +[+-]\d{5,} \(one seed\)", capsys.readouterr().out)
+    assert re.search(r"rmse +[+-]\d\.\d{3}e\+\d\d \(one seed\)", capsys.readouterr().out)
 
 
 @pytest.mark.parametrize(("count", "words"), [(1, "1 real target"), (2, "2 real targets")])

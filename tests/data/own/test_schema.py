@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from securefl.data.own.schema import Constant, load_schema
+from securefl.data.own.schema import Constant, Schema, load_schema
 from securefl.data.own.spelling import MISSING_WORDS
 from securefl.data.task import Task
 from securefl.errors import ScenarioError
@@ -179,3 +179,20 @@ def test_a_schema_that_cannot_be_read_is_refused(tmp_path: Path) -> None:
     (tmp_path / "visits.toml").write_bytes(b"label = '\xe4'")
     with pytest.raises(ScenarioError, match=r"cannot read .*visits\.toml: not UTF-8 text"):
         load_schema(tmp_path / "visits.toml")
+
+
+def test_a_schema_with_every_kind_of_missing_value_is_written_as_it_was_read(
+    tmp_path: Path,
+) -> None:
+    # Pydantic warns of values that it did not expect; a warning is an error here.
+    columns = [
+        "{ name = 'a', range = [20, 90], missing = { constant = 60 } }",
+        "{ name = 'b', binary = true, missing = { constant = 1 } }",
+        "{ name = 'c', levels = [1, 2], missing = { constant = '2' } }",
+        "{ name = 'd', range = [0, 1], missing = 'drop' }",
+        "{ name = 'e', range = [0, 1], missing = 'indicator' }",
+        "{ name = 'f', range = [0, 1] }",
+    ]
+    schema = load_schema(written(tmp_path, with_columns(*columns)))
+    again = Schema.model_validate_json(schema.model_dump_json(exclude_defaults=True))
+    assert again == schema
