@@ -35,3 +35,17 @@ def test_records_without_sites_make_one_row_and_several_labels_count_each() -> N
     assert facts.validation == (Count(0, (0, 0, 0)),)
     assert facts.test is None
     assert (facts.groups, facts.shared_groups) == (None, 0)
+
+
+def test_a_site_without_two_records_and_two_classes_cannot_train() -> None:
+    task = Task(1, 3)
+    counts = [Count(0, (0, 0, 0)), Count(1, (1, 0, 0)), Count(2, (0, 2, 0)), Count(2, (1, 1, 0))]
+    assert [count.fault(task) for count in counts] == [
+        "has no training record",
+        "has one training record only",
+        "has training records of one class only",
+        None,
+    ]
+    # A record may have several labels or none, and a real target has no class.
+    assert Count(2, (0, 2, 0)).fault(Task(1, 3, multilabel=True)) is None
+    assert Count(2, ()).fault(Task(1, targets=((0.0, 1.0),))) is None
