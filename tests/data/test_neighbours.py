@@ -22,7 +22,7 @@ from securefl.data.task import Examples, FederatedData, Site
 from securefl.errors import ScenarioError
 from securefl.scenario import catalog
 from securefl.scenario.assemble.data import load_data, pool_of
-from securefl.scenario.scenario import Scenario, parse_scenario
+from securefl.scenario.scenario import Scenario, make_scenario, parse_scenario
 from securefl.scenario.summary import summary
 
 # Declared for each client; also the batch, and so the divisor of the sum.
@@ -99,10 +99,15 @@ def changing_files(monkeypatch: pytest.MonkeyPatch, name: str, change: Change) -
     monkeypatch.setitem(catalog.DATA, name, replace(entry, load=load))
 
 
+def again(scenario: Scenario) -> Scenario:
+    """Returns the same scenario, which finds the files as they are now."""
+    return make_scenario(scenario.resolved())
+
+
 def clipped_sum(scenario: Scenario, client: int = CLIENT) -> Tensor:
     """Returns a client's noisy sum of one round, (d,), in clips, as a plain server sees it."""
     watcher = Watcher(THREATS["server"], (), client, "plain")
-    (sight,) = replay(scenario, [watcher], on_round=lambda record: None).knowledge[0].moves
+    (sight,) = replay(again(scenario), [watcher], on_round=lambda record: None).knowledge[0].moves
     assert sight.alone
     assert sight.moved is not None
     return sight.moved.double() * -RECORDS / (scenario.training.lr * scenario.training.clip)
@@ -151,7 +156,7 @@ def test_a_record_removed_before_the_deal_moves_others_which_validate_says() -> 
     with pytest.MonkeyPatch.context() as patched:
         before = load_data(scenario).sites[CLIENT].train
         changing_files(patched, "digits", lambda data: without(data, 0, 0))
-        after = load_data(scenario).sites[CLIENT].train
+        after = load_data(again(scenario)).sites[CLIENT].train
     common = set(content_hashes(before)) & set(content_hashes(after))
     assert len(common) < len(before) - 50
     given = "taken as given by the claim: which records are for training"
