@@ -92,13 +92,38 @@ class Cell:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self.ledgers = folder / "ledgers"
-        self.checkpoint = folder / "model.safetensors"
-        self._status = folder / "status.json"
-        self._rounds = folder / "rounds.jsonl"
-        self._transcript = folder / "transcript.jsonl"
-        self._metrics = folder / "metrics.json"
-        self._timings = folder / "timings.json"
+
+    # A study looks at thousands of cells, and of most at one file: paths are made when asked for.
+
+    @property
+    def ledgers(self) -> Path:
+        """The folder of the clients' ledgers."""
+        return self.folder / "ledgers"
+
+    @property
+    def checkpoint(self) -> Path:
+        """The model, with the server's state while the run goes on."""
+        return self.folder / "model.safetensors"
+
+    @property
+    def _status(self) -> Path:
+        return self.folder / "status.json"
+
+    @property
+    def _rounds(self) -> Path:
+        return self.folder / "rounds.jsonl"
+
+    @property
+    def _transcript(self) -> Path:
+        return self.folder / "transcript.jsonl"
+
+    @property
+    def _metrics(self) -> Path:
+        return self.folder / "metrics.json"
+
+    @property
+    def _timings(self) -> Path:
+        return self.folder / "timings.json"
 
     @property
     def hash(self) -> str:

@@ -81,8 +81,9 @@ def request_for(
     Raises:
         ScenarioError: no cell of the study has ended under an accepted version.
     """
-    scenarios = [plan.scenario for plan in planned]
-    _check_accepted(accepted, ended_under(scenarios, out))
+    # Every look at a cell reads a file: without accepted versions nobody asks which have ended.
+    if accepted:
+        _check_accepted(accepted, ended_under([plan.scenario for plan in planned], out))
     uses = []
     cells = {}
     for plan in planned:
@@ -275,6 +276,8 @@ def _version(scenario: Resolved, out: Path, accepted: tuple[str, ...]) -> str:
     It is an accepted version where the cell ended under it, but not under the present one.
     """
     present = code_hash()
+    if not accepted:
+        return present
     # The present version comes first: its result needs nobody's permission.
     for code in (present, *accepted):
         if _has_ended(scenario, out, code):
