@@ -3,6 +3,7 @@
 import shutil
 import subprocess
 import sys
+import venv
 import zipfile
 from pathlib import Path
 
@@ -17,7 +18,8 @@ SCRIPT = """
 from securefl.runs.environment import code_hash
 from securefl.studies.find import shipped_studies
 from securefl.data.heart import load_heart
-print(code_hash(), *shipped_studies())
+import securefl
+print(securefl.__file__, code_hash(), *shipped_studies())
 load_heart(partition="natural", split_seed=0)
 """
 
@@ -88,8 +90,8 @@ clients = 2
 
 
 @pytest.fixture(scope="module")
-def unpacked(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The content of a wheel that was built from the checkout."""
+def environment(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An environment in which a wheel is installed that was built from the checkout."""
     folder = tmp_path_factory.mktemp("wheel")
     source = folder / "source"  # building leaves folders behind
     for name in ("securefl", "attacks", "defenses"):
@@ -102,38 +104,48 @@ def unpacked(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (wheel,) = folder.glob("securefl-*.whl")
     with zipfile.ZipFile(wheel) as archive:
         assert not [name for name in archive.namelist() if name.startswith("benchmarks/")]
-        archive.extractall(folder / "unpacked")
-    return folder / "unpacked"
+    made = folder / "env"
+    venv.create(made, with_pip=False)
+    (site,) = made.glob("lib/*/site-packages")
+    # Libraries come from this environment, behind what is installed there: no network is needed.
+    libraries = next(path for path in sys.path if path.endswith("site-packages"))
+    (site / "outer.pth").write_text(f"import site; site.addsitedir({libraries!r})\n")
+    install = (sys.executable, "-m", "pip", "--python", str(made / "bin/python"), "install")
+    options = ("--quiet", "--no-index", "--no-deps", "--ignore-installed", str(wheel))
+    subprocess.run([*install, *options], check=True, capture_output=True)
+    return made
 
 
-def python(unpacked: Path, cwd: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    """Runs Python with the content of the wheel, and nothing of the checkout or the account."""
+def spoken(made: Path, cwd: Path, *command: str) -> subprocess.CompletedProcess[str]:
+    """Runs a program of the environment, with nothing of the checkout or of the account."""
+    program, *arguments = command
     settings = {"SECUREFL_CACHE": str(cwd / "cache"), "SECUREFL_CONFIG": str(cwd / "settings")}
     return subprocess.run(
-        [sys.executable, *arguments],
+        [str(made / "bin" / program), *arguments],
         cwd=cwd,
-        env={"PYTHONPATH": str(unpacked), "PATH": "", "NO_COLOR": "1", **settings},
+        env={"PATH": "", "NO_COLOR": "1", **settings},
         capture_output=True,
         text=True,
     )
 
 
-def securefl(unpacked: Path, cwd: Path, command: str) -> subprocess.CompletedProcess[str]:
-    return python(unpacked, cwd, "-m", "securefl.ui.main", *command.split())
+def securefl(made: Path, cwd: Path, command: str) -> subprocess.CompletedProcess[str]:
+    return spoken(made, cwd, "securefl", *command.split())
 
 
 @pytest.mark.slow
 def test_the_code_of_a_wheel_has_the_hash_of_the_checkout_and_brings_its_studies_and_records(
-    unpacked: Path, tmp_path: Path
+    environment: Path, tmp_path: Path
 ) -> None:
-    done = python(unpacked, tmp_path, "-c", SCRIPT)
+    done = spoken(environment, tmp_path, "python", "-c", SCRIPT)
     assert done.returncode == 0, done.stderr
-    hashed, *studies = done.stdout.split()
+    file, hashed, *studies = done.stdout.split()
+    assert Path(file).is_relative_to(environment)
     assert hashed == code_hash()
     assert "robustness" in studies
     # What people do with it, from another folder: nothing may lie in the checkout only.
     for command in COMMANDS:
-        ran = securefl(unpacked, tmp_path, command)
+        ran = securefl(environment, tmp_path, command)
         assert ran.returncode == 0, (command, ran.stderr)
     assert (tmp_path / "demo/report/index.html").stat().st_size > 10_000
     assert len(list((tmp_path / "bench/cells").iterdir())) == 2
@@ -142,7 +154,7 @@ def test_the_code_of_a_wheel_has_the_hash_of_the_checkout_and_brings_its_studies
 
 @pytest.mark.slow
 def test_with_a_wheel_somebody_compares_his_own_rule_on_his_own_records_and_network(
-    unpacked: Path, tmp_path: Path
+    environment: Path, tmp_path: Path
 ) -> None:
     random = np.random.default_rng(0)
     labels = np.arange(150) % 2
@@ -151,19 +163,21 @@ def test_with_a_wheel_somebody_compares_his_own_rule_on_his_own_records_and_netw
     (tmp_path / "mine.py").write_text(OWN_CODE)
     (tmp_path / "study.toml").write_text(OWN_STUDY)
     (tmp_path / "private.toml").write_text(OWN_SCENARIO)
-    refused = securefl(unpacked, tmp_path, "bench study.toml --out r")
+    refused = securefl(environment, tmp_path, "bench study.toml --out r")
     assert refused.returncode == 2
     assert "add --trust" in refused.stderr
-    done = securefl(unpacked, tmp_path, "bench study.toml --trust . --jobs 1 --out r")
+    done = securefl(environment, tmp_path, "bench study.toml --trust . --jobs 1 --out r")
     assert done.returncode == 0, done.stderr
     results = pd.read_csv(tmp_path / "r" / "results.csv")
     accuracy = results[results["metric"] == "accuracy"]
     assert len(accuracy) == 8
     assert set(accuracy["rule"]) == {"mean", "mine"}
     # Batch norm mixes the records of a batch: no epsilon bounds that.
-    private = securefl(unpacked, tmp_path, "run private.toml --out p")
+    private = securefl(environment, tmp_path, "run private.toml --out p")
     assert private.returncode == 2
     assert 'set model.batch_norm = "group"' in private.stderr
-    private = securefl(unpacked, tmp_path, "run private.toml --out p --set model.batch_norm=group")
+    private = securefl(
+        environment, tmp_path, "run private.toml --out p --set model.batch_norm=group"
+    )
     assert private.returncode == 0, private.stderr
     assert "GroupNorm" in (tmp_path / "p" / "resolved.json").read_text()

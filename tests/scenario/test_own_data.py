@@ -11,6 +11,9 @@ import pytest
 import torch
 
 import securefl
+from securefl.audit.knowledge import Watcher
+from securefl.audit.replay import replay
+from securefl.audit.threats import THREATS
 from securefl.data.own import digest
 from securefl.errors import DataError, PluginError, ScenarioError
 from securefl.runs.folder import RunFolder
@@ -148,6 +151,54 @@ def test_under_a_claim_nothing_that_a_scenario_says_depends_on_a_record(tmp_path
         )
         assert one == other
         load_data(after)
+
+
+def test_under_a_claim_one_record_of_a_file_moves_its_clients_sum_by_one_clip_at_most(
+    tmp_path: Path,
+) -> None:
+    """The attack on the claim: the file lacks one record; everything else is played again."""
+    records = 90
+    batch = 200  # all records of a client, and the divisor of their sum
+    keys = ("training.kind=dp_sgd", f"training.batch={batch}", "training.lr=1.0", *DECLARED)
+    privacy = (
+        'privacy={noise="seeded", noise_multiplier=1.0, records=[200, 200, 200]}',
+        "data.share=0.8",
+        "data.label_noise=0.3",
+        "rounds=1",
+        'weights="equal"',
+    )
+    random = np.random.default_rng(2)
+    labels = np.arange(records) % 2
+    everything: dict[str, Any] = {
+        "train_features": random.normal(size=(records, 5)).astype(np.float32),
+        "train_labels": labels,
+        "train_sites": np.array(["bern", "chur", "wil"])[np.arange(records) % 3],
+        # Patients of several records each, across sites.
+        "train_groups": random.integers(0, 40, records),
+    }
+
+    def sums(removed: int | None) -> list[torch.Tensor]:
+        left = np.arange(records) != (-1 if removed is None else removed)
+        arrays(tmp_path, **{key: values[left] for key, values in everything.items()})
+        made = scenario(tmp_path, *keys, *privacy)
+        watchers = [Watcher(THREATS["server"], (), client, "plain") for client in range(3)]
+        played = replay(made, watchers, on_round=lambda record: None)
+        moves = [knowledge.moves[0].moved for knowledge in played.knowledge]
+        return [move.double() * batch for move in moves if move is not None]
+
+    whole = sums(None)
+    distances = []
+    for removed in range(0, records, 7):
+        changed = [
+            float((one - other).norm()) for one, other in zip(whole, sums(removed), strict=True)
+        ]
+        # No client but the record's own notices, and that one by a clip at most.
+        assert sum(distance > 0 for distance in changed) <= 1
+        assert max(changed) <= 1 + 1e-4
+        distances.append(max(changed))
+    # Some records judge, or their coin leaves them out: those move nothing.
+    assert min(distances) == 0
+    assert max(distances) > 0.5
 
 
 def test_validate_names_what_a_claim_takes_as_declared(tmp_path: Path) -> None:

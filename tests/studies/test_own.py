@@ -7,7 +7,9 @@ import numpy as np
 import pytest
 
 from securefl.runs.cache import user_cache
+from securefl.runs.cell import Cell, CellState
 from securefl.runs.folder import RunFolder
+from securefl.runs.pool import Finished, Job, play
 from securefl.scenario.plugins.trust import trust
 from securefl.studies.expand import expand
 from securefl.studies.judges import judges_of
@@ -95,6 +97,21 @@ def test_cells_get_new_names_when_a_file_changes(home: Path) -> None:
         one.row for one, other in zip(before, after, strict=True) if one.scenario != other.scenario
     ]
     assert changed == ["mine"] * 2 + ["faulty"] * 2
+
+
+def test_a_worker_runs_no_code_but_the_code_that_was_planned(home: Path, workers: None) -> None:
+    planned = expand(study(home), remember=user_cache().remember)
+    scenario = next(cell.scenario for cell in planned if cell.row == "mine")
+    (home / "mine.py").write_text(CODE.replace("mean(dim=0)", "sum(dim=0)"))
+    cell = Cell(home / "r" / "cells" / "0")
+    (end,) = (
+        event
+        for event in play([Job(cell, scenario)], workers=1, limit=60)
+        if isinstance(event, Finished)
+    )
+    assert end.state is CellState.FAILED
+    assert end.reason.startswith("mine.py is not the code that this run began with: a file was ch")
+    assert cell.rounds() == []
 
 
 def test_of_own_records_only_the_results_know_how_many_judge() -> None:
