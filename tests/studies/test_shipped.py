@@ -344,6 +344,21 @@ def test_the_demo_runs_offline_and_shows_every_row(
     assert "refused: krum with f=1 needs 5 rows, plain with 4 clients reveals 4" in done.stdout
     assert (tmp_path / "securefl-demo" / "results.csv").exists()
     assert (tmp_path / "securefl-demo" / "report" / "index.html").exists()
+    # Each test record counts once, judged by its own hospital's model; five splits.
+    right: dict[int, float] = {}
+    records: dict[int, int] = {}
+    folder = RunFolder.open(tmp_path / "securefl-demo")
+    for use in folder.request().uses:
+        if use.label.startswith("hospital "):
+            metrics = folder.named(use.cell).metrics()
+            assert metrics is not None
+            split, count = present(use.seed), metrics["records"]
+            right[split] = right.get(split, 0.0) + present(metrics["accuracy"]) * count
+            records[split] = records.get(split, 0) + count
+    assert list(records.values()) == [250] * 5
+    shares = [right[split] / 250 for split in right]
+    (row,) = (line for line in done.stdout.splitlines() if line.startswith("each hospital alone"))
+    assert row.split()[3] == f"{sum(shares) / 5:.3f}"
 
 
 def test_each_seed_of_privacy_utility_has_the_rate_that_its_own_validation_records_chose() -> None:
