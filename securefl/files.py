@@ -5,6 +5,7 @@ import os
 import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -27,11 +28,15 @@ def is_special(path: Path) -> bool:
     return path.exists() and not (path.is_file() or path.is_dir())
 
 
-def write_atomic(path: Path, data: bytes) -> None:
-    """Writes a file so that a reader or a crash finds the old content or the new, not a part."""
+def write_atomic(path: Path, data: bytes, *, secret: bool = False) -> None:
+    """Writes a file so that a reader or a crash finds the old content or the new, not a part.
+
+    A secret file can be read by its owner only, from its first moment on.
+    """
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
+    mode = 0o600 if secret else 0o666  # less what the account's umask takes
     try:
-        with temporary.open("wb") as file:
+        with open(temporary, "xb", opener=partial(os.open, mode=mode)) as file:
             file.write(data)
             file.flush()
             os.fsync(file.fileno())

@@ -5,13 +5,12 @@ hash would let anybody confirm a guessed record. Under a secret key it says noth
 """
 
 import hashlib
-import os
 import secrets
 from collections.abc import Iterable
 from pathlib import Path
 
 from securefl.errors import DataError
-from securefl.files import locked, sync_folder
+from securefl.files import locked, write_atomic
 
 KEY_BYTES = 32
 KEY_FILE = "data-digest.key"
@@ -63,7 +62,7 @@ def digest_key(folder: Path, *, public: bool = False) -> bytes:
         # Two processes must not end up with two keys.
         with locked(folder, patience=PATIENCE_SECONDS):
             if not path.exists():
-                _write_secret(path, secrets.token_bytes(KEY_BYTES))
+                write_atomic(path, secrets.token_bytes(KEY_BYTES), secret=True)
         key = path.read_bytes()
         others = path.stat().st_mode & 0o077
     except OSError as reason:
@@ -79,19 +78,3 @@ def digest_key(folder: Path, *, public: bool = False) -> bytes:
             "another one made, after which no run on your own records can be resumed"
         )
     return key
-
-
-def _write_secret(path: Path, content: bytes) -> None:
-    """Writes a file that only its owner may read, whole or not at all."""
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
-    try:
-        # The mode holds from the first moment on.
-        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-        sync_folder(path.parent)
-    finally:
-        temporary.unlink(missing_ok=True)
