@@ -56,7 +56,7 @@ class Cache:
                 return stored.value
             value = make()
             try:
-                write_json(path, {"key": text, "value": value})
+                write_json(path, {"key": text, "value": value}, indent=None)
             except OSError:
                 return value
         return value

@@ -1,5 +1,6 @@
 """A study in its run folder: which cells are missing, what they will take, and running them."""
 
+import os
 import time
 from collections import Counter
 from collections.abc import Callable, Collection, Generator, Mapping, Sequence
@@ -19,6 +20,7 @@ from securefl.studies.costs import Costs
 from securefl.studies.expand import Planned
 
 Resolved = Mapping[str, Any]  # a scenario with every default filled in
+States = Mapping[str, CellState]  # of cells, by name
 MIN_SECONDS_BETWEEN_RESULTS = 2.0
 MAX_SHARE_OF_TIME_FOR_RESULTS = 1 / 20
 
@@ -146,13 +148,21 @@ class Grid:
             uses.setdefault(use.cell, use)
         return uses
 
-    def missing(self) -> list[Use]:
+    def states(self) -> dict[str, CellState]:
+        """Returns cell -> its state, read from the folder now."""
+        return {cell: self._state(cell) for cell in self.first_uses()}
+
+    def missing(self, states: States | None = None) -> list[Use]:
         """Returns the first use of every cell that has not ended, in the order to run them.
 
         All rows come with their first missing seed, then all with their second: a study that is
         stopped early compares rows on equal seeds.
+
+        Args:
+            states: as `states` returned them; read again if None.
         """
-        missing = [use for use in self.first_uses().values() if not self._state(use.cell).ended]
+        states = self.states() if states is None else states
+        missing = [use for cell, use in self.first_uses().items() if not states[cell].ended]
         seeds_before: Counter[tuple[str, str]] = Counter()
         turns = []
         for use in missing:
@@ -162,14 +172,21 @@ class Grid:
         in_turn = sorted(zip(turns, missing, strict=True), key=lambda pair: pair[0])
         return [use for _, use in in_turn]
 
-    def tally(self, failed: Collection[str] = (), *, among: Collection[str] | None = None) -> Tally:
+    def tally(
+        self,
+        failed: Collection[str] = (),
+        *,
+        among: Collection[str] | None = None,
+        states: States | None = None,
+    ) -> Tally:
         """Counts the cells while nothing runs.
 
         Args:
             failed: cells that failed without being able to write so themselves.
             among: the cells that are to be run; only they can be left. None for all.
+            states: as `states` returned them; read again if None.
         """
-        states = {cell: self._state(cell) for cell in self.first_uses()}
+        states = dict(self.states() if states is None else states)
         for cell in failed:
             if not states[cell].ended:
                 states[cell] = CellState.FAILED
@@ -183,11 +200,12 @@ class Grid:
             left=left,
         )
 
-    def costs(self) -> Costs:
-        """Returns what the ended cells took."""
+    def costs(self, states: States | None = None) -> Costs:
+        """Returns what the ended cells took. `states` are read again if None."""
+        states = self.states() if states is None else states
         costs = Costs()
         for name, use in self.first_uses().items():
-            if not self._state(name).ended:
+            if not states[name].ended:
                 continue
             cell = self.folder.named(name)
             stages = cell.timings().stages
@@ -210,11 +228,12 @@ class Grid:
             max_cells: how many cells to run at most.
             fail_fast: stop after the first cell that fails.
         """
-        todo = self.missing()[:max_cells]
+        states = self.states()
+        todo = self.missing(states)[:max_cells]
         rows = {use.cell: use.label for use in todo}
         left = Counter(rows.values())
-        costs = self.costs()
-        tally = replace(self._tally_before(todo), seconds_left=costs.seconds(left, jobs))
+        costs = self.costs(states)
+        tally = replace(self._tally_before(todo, states), seconds_left=costs.seconds(left, jobs))
         orders = []
         for use in todo:
             scenario = self.request.cells[use.cell]
@@ -239,10 +258,10 @@ class Grid:
         finally:
             write_results(self.folder)
 
-    def _tally_before(self, todo: Sequence[Use]) -> Tally:
+    def _tally_before(self, todo: Sequence[Use], states: States) -> Tally:
         """The tally before cells are run: one that failed and is tried again counts as left."""
-        tally = self.tally()
-        again = sum(self._state(use.cell) is CellState.FAILED for use in todo)
+        tally = self.tally(states=states)
+        again = sum(states[use.cell] is CellState.FAILED for use in todo)
         return replace(tally, failed=tally.failed - again, left=len(todo))
 
     def _state(self, cell: str) -> CellState:
@@ -293,4 +312,7 @@ def _has_ended(scenario: Resolved, out: Path, code: str) -> bool:
 
 def _size(cell: Cell) -> int:
     """Bytes on disk."""
-    return sum(file.stat().st_size for file in cell.folder.rglob("*") if file.is_file())
+    folders = os.walk(cell.folder)
+    return sum(
+        os.path.getsize(os.path.join(path, name)) for path, _, names in folders for name in names
+    )

@@ -144,9 +144,10 @@ def dry_run(name: str, out: Path | None, options: Options, style: Style) -> None
     """
     study, grid = plan(name, out, options)
     display = make_display(style)
-    missing = {use.cell: use for use in grid.missing()}
+    states = grid.states()
+    missing = {use.cell: use for use in grid.missing(states)}
     labels = Counter(use.label for use in missing.values())
-    costs = grid.costs()
+    costs = grid.costs(states)
     seconds = costs.seconds(labels, options.jobs)
     size = costs.size(len(missing))
     if style is Style.JSON:
@@ -154,7 +155,7 @@ def dry_run(name: str, out: Path | None, options: Options, style: Style) -> None
     else:
         _show_rows(grid, set(missing), display)
     display.line(
-        _plan_in_words(study, grid, options, len(missing), seconds, size),
+        _plan_in_words(study, grid, options, grid.tally(states=states), seconds, size),
         event="plan",
         study=study.name,
         folder=str(grid.folder.path),
@@ -192,11 +193,10 @@ def _plan_in_words(
     study: Study,
     grid: Grid,
     options: Options,
-    missing: int,
+    tally: Tally,
     seconds: float | None,
     size: float | None,
 ) -> str:
-    tally = grid.tally()
     cells = len(grid.first_uses())
     shared = len(grid.request.uses) - cells
     time = "unknown until cells have ended (try --max-cells 4)"
@@ -207,7 +207,7 @@ def _plan_in_words(
     return (
         f"\n{study.name}: rows {len(_rows(grid))}, seeds {len(study.seeds)}, cells {cells}{more}: "
         f"{tally.done} done, {tally.out_of_budget} out of budget, {tally.failed} failed, "
-        f"{missing} to run; jobs {options.jobs}, time {time}{disk}; "
+        f"{tally.left + tally.failed} to run; jobs {options.jobs}, time {time}{disk}; "
         f"folder {grid.folder.path}"
     )
 
@@ -218,6 +218,8 @@ def _other_versions(grid: Grid) -> str:
     A cell is named by its scenario and by the code, because a changed line may change its numbers.
     A change of a comment does not, and the user knows that better than a hash.
     """
+    if not set(grid.request.codes) - {code_hash()}:
+        return ""
     scenarios = [grid.request.cells[use.cell] for use in grid.missing()]
     lines = [
         f"{count} of the cells to run ended under code {code}: --accept-code {code} uses them"

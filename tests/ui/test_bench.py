@@ -5,6 +5,7 @@ import json
 import os
 import signal
 import sqlite3
+import statistics
 import subprocess
 import sys
 import time
@@ -474,9 +475,12 @@ def test_a_thousand_tiny_cells_cost_little_each(
         spent() - begun
     ) / 1000  # CPU seconds, the round itself and the workers' imports included
     waited = (time.perf_counter() - started) / 1000
-    plans = []
+    plans, imports = [], []
     monkeypatch.setenv("SECUREFL_CACHE", str(tmp_path / "cache"))
     for _ in range(3):  # the first has to check the study
+        begun = spent()
+        subprocess.run([sys.executable, "-c", "import torch"], check=True)
+        imports.append(spent() - begun)
         begun = spent()
         subprocess.run(
             command("bench", name, "--out", str(out), "--dry-run"), capture_output=True, check=True
@@ -487,11 +491,14 @@ def test_a_thousand_tiny_cells_cost_little_each(
         f"dry run of 1,000 ended cells: {plans[0]:.2f} s of CPU unseen, "
         f"then {plans[1]:.2f} and {plans[2]:.2f}"
     )
-    # Limits are in CPU time: a machine that is busy with other things makes the waiting longer.
-    assert a_cell < 0.05
-    assert max(plans[1:]) < 1.0
-    # The first import of torch is most of it; checking a cell takes half a millisecond.
-    assert plans[0] < 4.0
+    # Limits are for a machine that imports torch in a second of CPU. The same machine takes up to
+    # twice as long from one hour to the next, so it is asked between the plans.
+    second = statistics.median(imports)
+    print(f"importing torch: {second:.2f} s of CPU")
+    assert a_cell < 0.05 * second
+    assert max(plans[1:]) < 1.0 * second
+    # Importing torch is a quarter of it; checking a cell takes half a millisecond.
+    assert plans[0] < 4.0 * second
 
 
 def test_a_cell_is_the_same_under_run_and_bench(undisturbed: Path, tmp_path: Path) -> None:
