@@ -18,7 +18,8 @@ from securefl.runs.threads import cpus
 from securefl.scenario.written import to_toml
 from securefl.studies.expand import expand
 from securefl.studies.find import find_study
-from securefl.studies.grid import Grid, request_for
+from securefl.studies.grid import Grid
+from securefl.studies.request import request_for
 from securefl.studies.running import fetch_missing
 from securefl.studies.study import Study, load_study, parse_study
 

@@ -13,7 +13,8 @@ from securefl.runs.folder import RunFolder, Use
 from securefl.runs.pool import Finished, Ticked
 from securefl.studies.expand import expand
 from securefl.studies.find import find_study
-from securefl.studies.grid import Grid, Tally, ended_under, request_for, title
+from securefl.studies.grid import Grid, Tally, title
+from securefl.studies.request import ended_under, request_for
 from securefl.studies.running import fetch_missing, raise_for_failures
 from securefl.studies.study import Study, load_study
 from securefl.ui.display import Display, make_display

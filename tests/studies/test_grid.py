@@ -6,7 +6,8 @@ from securefl.privacy.remember import fresh
 from securefl.runs.cell import CellState
 from securefl.runs.folder import RunFolder
 from securefl.studies.expand import expand
-from securefl.studies.grid import Grid, Tally, request_for, title
+from securefl.studies.grid import Grid, Tally, title
+from securefl.studies.request import request_for
 from securefl.studies.study import parse_study
 
 TEXT = """\

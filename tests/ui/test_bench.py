@@ -313,7 +313,7 @@ def test_cells_of_other_code_count_only_when_it_is_accepted(
         match=f"--accept-code nonsense: no cell here ended under it; .* ended cells: {old}",
     ):
         quietly(name, out, Options(jobs=1, accepted=("nonsense",)))
-    for place in ("studies.grid", "ui.bench"):
+    for place in ("studies.request", "ui.bench"):
         monkeypatch.setattr(f"securefl.{place}.code_hash", lambda: "new")
     dry_run(name, out, Options(jobs=1), Style.PLAIN)
     assert (
