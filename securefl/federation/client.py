@@ -4,11 +4,11 @@ from contextlib import suppress
 
 import torch
 
-from securefl import vector
 from securefl.channels.messages import ModelMessage
 from securefl.channels.protocol import ChannelClient, ClientUpdate, Packet, View
 from securefl.errors import ClientFailure, ProtocolError
-from securefl.learning.protocol import Trainer
+from securefl.federation.reader import ModelReader
+from securefl.learning.protocol import EarlyTrainer, Trainer
 from securefl.privacy.events import ReleaseId
 from securefl.privacy.ledger import Ledger
 
@@ -28,10 +28,7 @@ class Client:
         trainer: its local training.
         channel: its side of the channel.
         weight: its public weight.
-        layout: names and shapes of the model's parameters, for the hash that names a model. None
-            where clients pass the model on, under a name that reveals nothing about its weights.
-        d: coordinates of the model.
-        session: 16 bytes that name the session.
+        reader: reads and checks the global models; clients of one process may share it.
         run: names the run in release ids.
         ledger: its ledger; None where nothing claims DP.
         repeatable: noise comes from a seed, so that a repeated round is the same release.
@@ -44,9 +41,7 @@ class Client:
         trainer: Trainer,
         channel: ChannelClient,
         weight: int,
-        layout: str | None,
-        d: int,
-        session: bytes,
+        reader: ModelReader,
         run: str,
         ledger: Ledger | None,
         repeatable: bool,
@@ -55,14 +50,14 @@ class Client:
         self._trainer = trainer
         self._channel = channel
         self._weight = weight
-        self._layout = layout
-        self._d = d
-        self._session = session
+        self._reader = reader
         self._run = run
         self._ledger = ledger
         self._repeatable = repeatable
         # The first and the latest model message of the current round.
         self._models: list[ModelMessage] = []
+        # The model whose training is paid for and not yet collected.
+        self._begun: ModelMessage | None = None
         # Updates with a NaN or an infinity. The number depends on records, so it stays here.
         self.not_finite = 0
 
@@ -79,34 +74,40 @@ class Client:
         the channel's request names.
 
         Raises:
-            ProtocolError: the message is malformed or belongs to another session. Where the sender
-                holds the model: the weights are not finite, or have another name than the message
-                says. Key holders never make a model that is not finite.
+            ProtocolError: see `ModelReader.read`.
         """
-        model = ModelMessage.from_bytes(message, d=self._d)
-        if model.session != self._session:
-            raise ProtocolError("the model belongs to another session")
-        if self._layout is not None:
-            self._check_weights(model, self._layout)
+        model = self._reader.read(message)
         if self._models and model.round > self._models[0].round:
             self._models.clear()
         self._models[1:] = [model]
 
     def receive(self, request: bytes) -> bytes | View | None:
         """Answers the channel; None means that training comes next."""
+        self._begun = None  # an earlier request's, which nobody collected
         return self._channel.receive(request)
 
-    def train(self) -> ClientUpdate:
-        """Reserves the cost, trains, and checks that the training cost as much.
+    def begin(self) -> None:
+        """Reserves the cost, and starts the training if the trainer can go on by itself.
 
         Raises:
             BudgetExceeded: the round does not fit the budget; nothing was trained or written.
-            ClientFailure: the round was paid for before under fresh noise, or cost something else.
+            ClientFailure: the round was paid for before under fresh noise.
             ProtocolError: no model was loaded, or not the requested one; nothing was paid.
         """
-        model = self._requested_model()
-        self._models = []
-        self._pay(model.round)
+        model = self._paid_model()
+        self._begun = model
+        if isinstance(self._trainer, EarlyTrainer):
+            self._trainer.begin(model.weights, round=model.round)
+
+    def train(self) -> ClientUpdate:
+        """Returns the update that `begin` paid for, or pays now; checks that it cost as much.
+
+        Raises:
+            BudgetExceeded: as `begin`; so are ProtocolErrors.
+            ClientFailure: as `begin`, or the training failed or cost something else.
+        """
+        model = self._paid_model() if self._begun is None else self._begun
+        self._begun = None
         delta, spent = self._trainer.fit(model.weights, round=model.round)
         if spent != self._trainer.cost:
             raise ClientFailure(
@@ -115,14 +116,12 @@ class Client:
         self.not_finite += not bool(torch.isfinite(delta).all())
         return ClientUpdate(delta, self._weight, spent, model.name)
 
-    def _check_weights(self, model: ModelMessage, layout: str) -> None:
-        """Raises ProtocolError unless the weights are finite and have the message's name."""
-        if not bool(torch.isfinite(model.weights).all()):
-            raise ProtocolError(f"the model of round {model.round} is not finite")
-        if model.name != vector.model_hash(layout, model.weights):
-            raise ProtocolError(
-                f"the model of round {model.round} is not the one that its message names"
-            )
+    def _paid_model(self) -> ModelMessage:
+        """Returns the requested model, once its training is paid for."""
+        model = self._requested_model()
+        self._models = []
+        self._pay(model.round)
+        return model
 
     def _requested_model(self) -> ModelMessage:
         """Returns the model that the channel's request names. Raises ProtocolError without one."""

@@ -7,9 +7,10 @@ from dataclasses import replace
 import torch
 
 from securefl.channels.messages import ModelMessage
-from securefl.channels.protocol import UNWATCHED, ClientUpdate, Observer, Packet, Seen, View
+from securefl.channels.protocol import UNWATCHED, Observer, Seen, View
 from securefl.errors import BudgetExceeded, RoundAbandoned, RunFailed
-from securefl.federation.log import RoundLog, Stage
+from securefl.federation.log import RoundLog
+from securefl.federation.stages import play_stage
 from securefl.federation.values import Federation, Played, State
 
 DISTRUSTED_SHARE = 0.1  # of an equal share of the weight: rows below are reported as distrusted
@@ -91,67 +92,6 @@ def exchange(federation: Federation, round: int, log: RoundLog) -> View:
     while view is None:
         view = play_stage(federation, round, log)
     return view
-
-
-def play_stage(federation: Federation, round: int, log: RoundLog) -> View | None:
-    """Carries one stage's requests and replies, and closes it. Raises RoundAbandoned."""
-    stage = Stage()
-    log.answered.clear()
-    for client, request in federation.server.requests().items():
-        if client not in log.absent:
-            ask(federation, client, request, stage, log)
-    attack(federation, round, stage, log)
-    return federation.server.close_stage() or stage.view
-
-
-def ask(federation: Federation, client: int, request: bytes, stage: Stage, log: RoundLog) -> None:
-    """Sends one request to one client and brings back its reply, or its update."""
-    participant, adversary = federation.clients[client], federation.adversary
-    log.bytes_down += len(request)
-    with log.excused(client):
-        reply = participant.receive(request)
-        if isinstance(reply, View):
-            stage.view = reply
-            log.tell_opened(client, reply)
-        elif reply is not None:
-            deliver(federation, client, reply, log)
-        elif client in adversary.clients:
-            stage.corrupt[client] = participant.train()
-        else:
-            update = participant.train()
-            submit(federation, client, update, log)
-            if adversary.omniscient and client in log.answered:
-                stage.honest[client] = update
-
-
-def attack(federation: Federation, round: int, stage: Stage, log: RoundLog) -> None:
-    """Submits the corrupt clients' updates as the adversary rewrites them; it moves last."""
-    if not stage.corrupt:
-        return
-    rewritten = federation.adversary.rewrite(stage.corrupt, stage.honest, round=round, observer=log)
-    log.push = rewritten.push
-    for client, update in rewritten.updates.items():
-        with log.excused(client):
-            submit(federation, client, update, log)
-
-
-def submit(federation: Federation, client: int, update: ClientUpdate, log: RoundLog) -> None:
-    """Passes an update through its client's side of the channel to the server."""
-    log.tell(f"client {client}", Seen.OWN_UPDATE, (client,), update.delta)
-    deliver(federation, client, federation.clients[client].submit(update), log)
-
-
-def deliver(federation: Federation, client: int, message: Packet, log: RoundLog) -> None:
-    """Hands one reply to the server; a client with no accepted reply in this stage is absent."""
-    log.bytes_up += len(message)
-    # Anybody may send a forged packet: it must not exclude the client whose reply was accepted.
-    if federation.server.absorb(client, message):
-        log.answered.add(client)
-        log.absent.pop(client, None)
-        return
-    log.rejected += 1
-    if client not in log.answered:
-        log.absent[client] = "its message was dropped: malformed, foreign or late"
 
 
 def set_aside(federation: Federation, view: View) -> tuple[int, ...]:

@@ -7,7 +7,6 @@ from dataclasses import dataclass, field
 from torch import Tensor
 
 from securefl.channels.protocol import (
-    ClientUpdate,
     Header,
     Observation,
     Observer,
@@ -28,21 +27,6 @@ _PLACE_IN_TRANSCRIPT = {
     Seen.OTHERS_HONEST_UPDATES: 2,
     Seen.OPENED_SUM: 3,
 }
-
-
-@dataclass
-class Stage:
-    """Updates that wait for the end of a stage, and the view if a client opened one.
-
-    Attributes:
-        corrupt: honest updates of corrupt clients, which submit after everybody else.
-        honest: updates of the other clients, kept for an omniscient adversary only.
-        view: the view that a client opened; None while there is none.
-    """
-
-    corrupt: dict[int, ClientUpdate] = field(default_factory=dict)
-    honest: dict[int, ClientUpdate] = field(default_factory=dict)
-    view: View | None = None
 
 
 @dataclass

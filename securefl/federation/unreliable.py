@@ -49,6 +49,10 @@ class UnreliableClient:
             raise ClientFailure(f"dropped at stage {self._stage} (simulated)")
         return self._inner.receive(request)
 
+    def begin(self) -> None:
+        """Begins as ever."""
+        self._inner.begin()
+
     def train(self) -> ClientUpdate:
         """Trains as ever."""
         return self._inner.train()

@@ -26,8 +26,11 @@ class Participant(Protocol):
     def receive(self, request: bytes) -> bytes | View | None:
         """Answers the channel; None means that training comes next."""
 
+    def begin(self) -> None:
+        """Pays for the requested training, and starts it where it can go on by itself."""
+
     def train(self) -> ClientUpdate:
-        """Pays for the round, then trains on the loaded model."""
+        """Returns the update that `begin` paid for, or pays and trains now."""
 
     def submit(self, update: ClientUpdate) -> Packet:
         """Returns the message in which the channel carries the update."""
@@ -59,6 +62,7 @@ class Federation:
         step: applies the rule's estimate to the weights.
         evaluate: measures weights (d,) on test records.
         server_holds_model: whether the server sees the global models.
+        ahead: clients that may be training, or wait to submit what they trained, at once; >= 1.
     """
 
     clients: Mapping[int, Participant]
@@ -74,6 +78,7 @@ class Federation:
     step: ServerStep
     evaluate: Callable[[Tensor], Metrics]
     server_holds_model: bool = True
+    ahead: int = 1
 
     def name_of(self, state: "State") -> bytes:
         """Returns the name of the state's model in messages.

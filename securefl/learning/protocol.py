@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import NamedTuple, Protocol
+from typing import NamedTuple, Protocol, runtime_checkable
 
 from torch import Tensor
 
@@ -33,6 +33,14 @@ class Trainer(Protocol):
 
     def fit(self, weights: Tensor, *, round: int) -> Trained:
         """Returns the change that local training makes to weights (d,), and its cost."""
+
+
+@runtime_checkable
+class EarlyTrainer(Trainer, Protocol):
+    """A trainer that can work while this process does something else."""
+
+    def begin(self, weights: Tensor, *, round: int) -> None:
+        """Starts what the next call of `fit`, with the same arguments, returns."""
 
 
 class StepResult(NamedTuple):

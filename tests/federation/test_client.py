@@ -14,6 +14,7 @@ from securefl.channels.plain import PlainClient
 from securefl.channels.protocol import ClientUpdate, View
 from securefl.errors import BudgetExceeded, ClientFailure, ProtocolError
 from securefl.federation.client import Client
+from securefl.federation.reader import ModelReader
 from securefl.learning.protocol import Trained
 from securefl.privacy.events import ReleaseId, SampledGaussian
 from securefl.privacy.ledger import Ledger, Terms
@@ -86,9 +87,7 @@ def make_client(
         trainer=trainer,
         channel=FakeChannel() if channel is None else channel,
         weight=7,
-        layout=layout,
-        d=2,
-        session=SESSION,
+        reader=ModelReader(layout=layout, d=2, session=SESSION),
         run=run,
         ledger=ledger,
         repeatable=repeatable,
@@ -212,6 +211,64 @@ def test_an_update_that_is_not_finite_is_sent_and_counted_at_the_client_only(bad
     trainer.fit = lambda weights, *, round: Trained(torch.tensor([0.0, bad]), EVENT)  # type: ignore[method-assign]
     assert not bool(torch.isfinite(train(client, round=1).delta).all())
     assert client.not_finite == 1
+
+
+@dataclass
+class FakeEarlyTrainer(FakeTrainer):
+    """Notes what it is asked to start, and how much was reserved then."""
+
+    begun: list[tuple[list[float], int]] = field(default_factory=list)
+
+    def begin(self, weights: Tensor, *, round: int) -> None:
+        self.begun.append((weights.tolist(), round))
+        if self.ledger is not None:
+            self.reserved.append(self.ledger.read_text().count('"kind":"reserve"'))
+
+
+def test_a_training_starts_early_only_once_it_is_paid_for_and_is_paid_for_once(path: Path) -> None:
+    trainer, ledger = FakeEarlyTrainer(ledger=path), Ledger(path, TWO_RELEASES)
+    client = make_client(trainer, ledger)
+    client.load(model(3))
+    client.begin()
+    assert (trainer.begun, trainer.reserved) == ([([1.0, 2.0], 3)], [1])
+    update = client.train()
+    assert update.model_hash == vector.model_hash(LAYOUT, WEIGHTS)
+    assert (trainer.rounds, trainer.reserved) == ([3], [1, 1])
+    assert ledger.count(EVENT) == 1
+
+
+def test_a_trainer_that_cannot_start_early_trains_in_its_turn(path: Path) -> None:
+    trainer, ledger = FakeTrainer(), Ledger(path, TWO_RELEASES)
+    client = make_client(trainer, ledger)
+    client.load(model(3))
+    client.begin()
+    assert (trainer.rounds, ledger.count(EVENT)) == ([], 1)
+    client.train()
+    assert (trainer.rounds, ledger.count(EVENT)) == ([3], 1)
+
+
+def test_what_does_not_fit_the_budget_does_not_start(path: Path) -> None:
+    trainer = FakeEarlyTrainer()
+    client = make_client(trainer, Ledger(path, TWO_RELEASES))
+    for round in (0, 1):
+        train(client, round=round)
+    client.load(model(2))
+    with pytest.raises(BudgetExceeded):
+        client.begin()
+    assert trainer.begun == []
+
+
+def test_a_training_that_nobody_collected_is_not_sent_for_a_later_request() -> None:
+    trainer, channel = FakeTrainer(), PlainClient(4, SESSION)
+    client = make_client(trainer, None, channel=channel)  # type: ignore[arg-type]
+    for round in (0, 1):
+        client.load(model(round))
+        request = UpdateRequest(SESSION, round, vector.model_hash(LAYOUT, WEIGHTS))
+        client.receive(request.to_bytes())
+        if round == 0:
+            client.begin()
+    client.train()
+    assert trainer.rounds == [1]
 
 
 def test_the_round_is_paid_for_on_disk_before_training_begins(path: Path) -> None:

@@ -30,7 +30,7 @@ from securefl.errors import (
     RoundAbandoned,
     RunFailed,
 )
-from securefl.federation import engine
+from securefl.federation import engine, stages
 from securefl.federation.adversary import NOBODY, Adversary
 from securefl.federation.log import RoundLog
 from securefl.federation.values import Federation, Played, Rule, State
@@ -83,6 +83,9 @@ class FakeClient:
         if kind == b"open":
             return view_of(json.loads(body))
         return f"key of {self.client}".encode() if kind == b"hello" else None
+
+    def begin(self) -> None:
+        self._called("begin")
 
     def train(self) -> ClientUpdate:
         self._called("train")
@@ -372,7 +375,7 @@ def test_each_round_has_its_own_cohort_and_other_clients_are_not_called() -> Non
     assert [p.record.survivors for p in played] == [(0, 2), (1, 2)]
     assert [p.state.weights.tolist() for p in played] == [[13.5, 20.0], [17.5, 20.0]]
     assert [client.confirmed for client in clients] == [[0], [1], [0, 1]]
-    assert clients[0].calls == ["load", "update", "train", "submit"]
+    assert clients[0].calls == ["load", "update", "begin", "train", "submit"]
     assert played[0].record.ledger_heads == {0: "head 0", 1: "head 1", 2: "head 2"}
 
 
@@ -412,7 +415,7 @@ def test_the_round_after_an_abandoned_one_starts_from_the_last_good_model() -> N
     assert [client.confirmed for client in clients] == [[0, 2], [0, 2]]
 
 
-@pytest.mark.parametrize("call", ["load", "update", "train", "submit"])
+@pytest.mark.parametrize("call", ["load", "update", "begin", "train", "submit"])
 @pytest.mark.parametrize(
     "failure", [ClientFailure("unplugged"), ProtocolError("unplugged"), BudgetExceeded("unplugged")]
 )
@@ -674,7 +677,7 @@ def test_a_channel_of_two_stages_works_with_the_same_engine() -> None:
     played = play(federation(*clients, server=server))
     assert played.state.weights.tolist() == [13.0, 20.0]
     assert [client.calls for client in clients] == [
-        ["load", "hello", "update", "train", "submit"]
+        ["load", "hello", "update", "begin", "train", "submit"]
     ] * 3
     assert played.record.bytes_down == 3 * (MODEL_BYTES + len(b"hello") + len(b"update"))
     assert played.record.bytes_up == 3 * (len(b"key of 0") + len(b"[0, 1, [1.0, 0.0]]"))
@@ -703,7 +706,7 @@ def test_a_view_that_opens_at_a_client_works_with_the_same_engine() -> None:
     played = play(federation(*clients, server=server))
     assert played.state.weights.tolist() == [12.5, 17.0]
     assert played.record.survivors == (0, 1)
-    assert clients[0].calls == ["load", "update", "train", "submit", "open"]
+    assert clients[0].calls == ["load", "update", "begin", "train", "submit", "open"]
     assert server.stage == 2
     # The two updates travel, the view does not.
     assert played.record.bytes_up == len(b"[0, 1, [1.0, 0.0]]") + len(b"[1, 3, [3.0, -4.0]]")
@@ -738,9 +741,9 @@ def test_a_forged_packet_before_or_after_the_honest_one_excludes_nobody() -> Non
     for packets in ([b"junk", honest], [honest, b"junk"], [b"junk", honest, b"junk"]):
         log.answered.clear()
         for packet in packets:
-            engine.deliver(setup, 0, packet, log)
+            stages.deliver(setup, 0, packet, log)
         assert log.absent == {}
-    engine.deliver(setup, 1, b"junk", log)
+    stages.deliver(setup, 1, b"junk", log)
     assert log.absent == {1: "its message was dropped: malformed, foreign or late"}
     assert log.rejected == 5
 
@@ -757,3 +760,73 @@ def test_a_client_whose_message_is_dropped_is_absent_though_it_answered_an_earli
         )
     engine.exchange(setup, 0, log)
     assert log.absent == {1: "its message was dropped: malformed, foreign or late"}
+
+
+@dataclass
+class TracedClient(FakeClient):
+    """Notes its calls in a list that all clients share."""
+
+    trace: list[str] = field(default_factory=list)
+
+    def _called(self, name: str) -> None:
+        self.trace.append(f"{name} {self.client}")
+        super()._called(name)
+
+
+def traced(*, ahead: int, **fails: Exception) -> tuple[list[str], Played]:
+    """The order of calls in a round of four clients; client 1 fails in the named call."""
+    trace: list[str] = []
+    crowd = [TracedClient(client, (1.0, float(client)), trace=trace) for client in range(4)]
+    crowd[1].fails = fails
+    played = play(replace(federation(*crowd), ahead=ahead))
+    return [call for call in trace if not call.startswith("load")], played
+
+
+def test_clients_take_turns_where_one_trains_at_a_time() -> None:
+    calls, _ = traced(ahead=1)
+    assert calls == [
+        f"{call} {client}" for client in range(4) for call in ("update", "begin", "train", "submit")
+    ]
+
+
+def test_a_window_of_clients_begins_before_the_first_of_them_submits() -> None:
+    calls, _ = traced(ahead=3)
+    assert [call for call in calls if not call.startswith(("update", "train"))] == [
+        "begin 0",
+        "begin 1",
+        "begin 2",
+        "submit 0",
+        "begin 3",
+        "submit 1",
+        "submit 2",
+        "submit 3",
+    ]
+
+
+@pytest.mark.parametrize("call", ["update", "begin", "train", "submit"])
+def test_a_record_does_not_depend_on_how_many_clients_train_at_once(call: str) -> None:
+    records = []
+    for ahead in (1, 2, 3, 9):
+        _, played = traced(ahead=ahead, **{call: BudgetExceeded("out")})
+        records.append((replace(played.record, seconds=0.0), played.out_of_budget, played.observed))
+    assert records[0][0].absent == {1: "out"}
+    assert records == [records[0]] * 4
+
+
+def test_absent_clients_are_noted_in_their_order_however_early_they_fail() -> None:
+    # Client 2 fails at once, client 1 only when it has trained.
+    for ahead in (1, 4):
+        crowd = three_clients()
+        crowd[1].fails = {"train": ClientFailure("out of memory")}
+        crowd[2].fails = {"update": ClientFailure("unplugged")}
+        played = play(replace(federation(*crowd), ahead=ahead))
+        assert list(played.record.absent) == [1, 2]
+
+
+def test_what_breaks_the_round_of_a_later_client_waits_for_its_turn() -> None:
+    server = FakeServer()
+    crowd = three_clients()
+    crowd[2].fails = {"begin": LedgerError("edited")}
+    with pytest.raises(LedgerError, match="edited"):
+        play(replace(federation(*crowd, server=server), ahead=3))
+    assert [sender for sender, _, _ in server.updates] == [0, 1]

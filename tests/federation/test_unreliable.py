@@ -16,6 +16,7 @@ from securefl.errors import ClientFailure
 from securefl.federation.adversary import NOBODY
 from securefl.federation.client import Client
 from securefl.federation.engine import play_round
+from securefl.federation.reader import ModelReader
 from securefl.federation.unreliable import UnreliableClient
 from securefl.federation.values import Federation, Participant, Played, State
 from securefl.learning.protocol import Metrics, Trained
@@ -41,6 +42,9 @@ class Inner:
     def receive(self, request: bytes) -> bytes:
         self.calls.append(request.decode())
         return b"reply to " + request
+
+    def begin(self) -> None:
+        self.calls.append("begin")
 
     def train(self) -> ClientUpdate:
         self.calls.append("train")
@@ -110,11 +114,12 @@ def test_in_other_rounds_the_inner_client_does_everything() -> None:
     client = UnreliableClient(inner, drop={1: 1}, late=frozenset({2}))
     client.load(model(3))
     assert client.receive(b"request") == b"reply to request"
+    client.begin()
     assert client.train() is UPDATE
     assert client.submit(UPDATE) == b"update"
     client.confirm(3)
     assert client.ledger_head == "head"
-    assert inner.calls == ["load", "request", "train", "submit", "confirm 3"]
+    assert inner.calls == ["load", "request", "begin", "train", "submit", "confirm 3"]
 
 
 class PaidTrainer:
@@ -140,9 +145,7 @@ def play_with(
             trainer=PaidTrainer(),
             channel=PlainClient(client, SESSION),
             weight=1,
-            layout="",
-            d=1,
-            session=SESSION,
+            reader=ModelReader(layout="", d=1, session=SESSION),
             run="run",
             ledger=ledgers_of[client],
             repeatable=False,

@@ -10,6 +10,7 @@ from securefl import vector
 from securefl.channels.protocol import Sides
 from securefl.data.task import FederatedData
 from securefl.federation.client import Client
+from securefl.federation.reader import ModelReader
 from securefl.federation.unreliable import UnreliableClient
 from securefl.federation.values import Federation, Participant, State
 from securefl.learning.evaluate import evaluate, predict
@@ -125,8 +126,9 @@ def _layout(parts: Parts, sides: Sides) -> str | None:
 def _clients(parts: Parts, sides: Sides) -> dict[int, Participant]:
     """Returns the clients that are part of the session."""
     scenario = parts.scenario
-    d = vector.size(parts.model)
-    layout = _layout(parts, sides)
+    reader = ModelReader(
+        layout=_layout(parts, sides), d=vector.size(parts.model), session=parts.session
+    )
     clients: dict[int, Participant] = {}
     for index, site in enumerate(parts.data.sites):
         # The set-up may have lost it: a client that missed it has no key in the session.
@@ -139,9 +141,7 @@ def _clients(parts: Parts, sides: Sides) -> dict[int, Participant]:
             trainer=parts.trainers[index],
             channel=sides.clients[index],
             weight=scenario.facts.client_weight(index, records),
-            layout=layout,
-            d=d,
-            session=parts.session,
+            reader=reader,
             run=parts.run,
             ledger=parts.ledgers.get(index),
             repeatable=scenario.repeatable,

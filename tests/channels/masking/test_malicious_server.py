@@ -25,6 +25,7 @@ from securefl.data.digits import TASK, load_digits
 from securefl.data.task import Examples, FederatedData
 from securefl.errors import ProtocolError
 from securefl.federation.client import Client
+from securefl.federation.reader import ModelReader
 from securefl.learning.dp_sgd import DpSgd
 from securefl.learning.models.linear import mlp
 from securefl.learning.plan import DpPlan
@@ -230,9 +231,7 @@ def configured(plain: nn.Module, examples: Examples, client: int) -> Client:
         ),
         channel=make_client(client, agreement(5, d=len(start))),
         weight=1,
-        layout=vector.layout(plain),
-        d=len(start),
-        session=SESSION,
+        reader=ModelReader(layout=vector.layout(plain), d=len(start), session=SESSION),
         run="run",
         ledger=None,
         repeatable=True,
