@@ -6,8 +6,6 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.signatures import signatures_verified_once
-
 FOLDERS = ("SECUREFL_CACHE", "SECUREFL_CONFIG")
 
 
@@ -23,9 +21,3 @@ def folders_of_the_session() -> Iterator[None]:
             del os.environ[name]
         else:
             os.environ[name] = value
-
-
-@pytest.fixture(autouse=True, scope="session")
-def remembered_signatures() -> Iterator[None]:
-    with signatures_verified_once():
-        yield

@@ -14,6 +14,7 @@ from types import MappingProxyType
 from securefl.channels.masking.fixed_point import FixedPoint
 from securefl.channels.masking.keys import MAX_TAGGED_BYTES
 from securefl.channels.masking.replies import MaskedInput
+from securefl.channels.masking.shared import Kept
 from securefl.channels.messages import MAX_ROUND, MAX_WEIGHT
 from securefl.errors import ProtocolError
 
@@ -140,6 +141,16 @@ class Agreement:
         }
         return hashlib.sha256(json.dumps(terms, sort_keys=True).encode()).digest()
 
+    # In a simulation all members share these terms, and ask about the same cohort.
+
+    @cached_property
+    def _placed(self) -> Kept[Mapping[int, tuple[int, ...]]]:
+        return Kept()
+
+    @cached_property
+    def _listed(self) -> Kept[bool]:
+        return Kept()
+
     def threshold(self, invited: int) -> int:
         """Returns the least t with 2 t > invited + corrupt.
 
@@ -187,8 +198,20 @@ class Agreement:
         return tuple(tuple(sorted(order[block::count])) for block in range(count))
 
     def block_of(self, client: int, cohort: tuple[int, ...]) -> tuple[int, ...]:
-        """Returns the clients that `client` is summed with, itself included; () if not invited."""
-        return next((block for block in self.blocks(cohort) if client in block), ())
+        """Returns the clients that `client` is summed with, itself included; () if not invited.
+
+        Raises:
+            ProtocolError: see `blocks`.
+        """
+
+        def placed() -> dict[int, tuple[int, ...]]:
+            return {client: block for block in self.blocks(cohort) for client in block}
+
+        return self._placed.get(cohort, placed).get(client, ())
+
+    def lists(self, cohort: tuple[int, ...]) -> bool:
+        """Whether the roster lists every client of a cohort."""
+        return self._listed.get(cohort, lambda: self.roster.keys() >= set(cohort))
 
     def _lot(self, client: int) -> bytes:
         lot = b"securefl masking 2, lot" + self.beacon + struct.pack("<I", client)

@@ -73,13 +73,10 @@ class Block:
         self._revealed: dict[int, RevealedShares] = {}  # U5
         self.total = np.zeros(agreement.d, dtype=agreement.code.word)
 
-    def requests(self, stage: int) -> dict[int, bytes]:
-        """Returns the unsigned requests of stages 2 to 5, one for each client that is present."""
-        return {client: self._request(stage, client).to_bytes() for client in self.present}
-
-    def _request(
+    def request(
         self, stage: int, client: int
     ) -> KeyTable | ShareDelivery | SurvivorList | UnmaskRequest:
+        """Returns the request of stages 2 to 5 to a client that is present."""
         head = (self._terms.session, self._round, client)
         if stage == 2:
             return KeyTable(*head, self._signed_keys)

@@ -7,6 +7,7 @@ from securefl.channels.masking.agreement import MAX_BLOCK, MIN_HONEST, Agreement
 from securefl.channels.masking.client import MaskedClient
 from securefl.channels.masking.fixed_point import FixedPoint
 from securefl.channels.masking.keys import Identity
+from securefl.channels.masking.reading import RoundReader, SetupReader
 from securefl.channels.masking.server import MaskedServer
 from securefl.channels.masking.setup import SetupClient, SetupServer, hold
 from securefl.channels.masking.setup_messages import SECRET_BYTES
@@ -37,8 +38,10 @@ def masked_sides(plan: Plan, **options: Any) -> Sides:
     identities = {client: Identity.generate() for client in plan.clients}
     roster = {client: identity.public for client, identity in identities.items()}
     terms = masked_terms(plan, roster=roster, server=server.public, **options)
-    # In a deployment each client keeps its own file.
+    # In a deployment each client keeps its own file, and shares none of these.
     progress = {client: MemoryMonotonic() for client in plan.clients}
+    setup_reader = SetupReader()
+    reader = RoundReader(blocks_for(plan.cohort))
 
     def member(client: int) -> SetupClient:
         return SetupClient(
@@ -47,6 +50,7 @@ def masked_sides(plan: Plan, **options: Any) -> Sides:
             terms,
             draw=lambda attempt: plan.stream_for(SET_UP, client, attempt).bytes(SECRET_BYTES),
             monotonic=progress[client],
+            reader=setup_reader,
         )
 
     setup = SetupServer(server, terms)
@@ -60,6 +64,7 @@ def masked_sides(plan: Plan, **options: Any) -> Sides:
             agreed,
             stream_for=lambda round: plan.stream_for("rounding", client, round),
             monotonic=progress[client],
+            reader=reader,
         )
 
     return Sides(

@@ -5,13 +5,13 @@
 Source: Bonawitz et al., CCS 2017, figure 4, with the consistency round.
 """
 
-import hashlib
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 
 from securefl.channels.masking import stages
 from securefl.channels.masking.agreement import Agreement
-from securefl.channels.masking.keys import Identity, open_signed
+from securefl.channels.masking.keys import Identity
+from securefl.channels.masking.reading import RoundReader, ToOne
 from securefl.channels.masking.requests import (
     Invitation,
     KeyTable,
@@ -31,14 +31,11 @@ from securefl.channels.masking.round_state import (
 from securefl.channels.masking.stages import Answer, Member
 from securefl.channels.masking.stream import Masks
 from securefl.channels.masking.upload import masked_input
-from securefl.channels.messages import kind_of
 from securefl.channels.monotonic import Monotonic, Progress
 from securefl.channels.protocol import ClientUpdate
 from securefl.channels.update import check_asked, checked_weight
 from securefl.errors import ProtocolError
 from securefl.rng import Keystream
-
-_Request = KeyTable | ShareDelivery | SurvivorList | UnmaskRequest
 
 
 class MaskedClient:
@@ -64,6 +61,7 @@ class MaskedClient:
         agreement: the terms of the session.
         stream_for: round -> the keystream that decides stochastic rounding.
         monotonic: what this identity has answered already, in this session and in others.
+        reader: reads the server's requests; members of one process may share it.
 
     Raises:
         ValueError: the roster does not list this client under this identity, or the session was
@@ -79,6 +77,7 @@ class MaskedClient:
         *,
         stream_for: Callable[[int], Keystream],
         monotonic: Monotonic,
+        reader: RoundReader | None = None,
     ) -> None:
         if agreement.roster.get(client) != identity.public:
             raise ValueError(f"the roster does not list client {client} under this identity")
@@ -87,7 +86,7 @@ class MaskedClient:
             raise ValueError(
                 "this session was used before, and its set-up did not end with these terms"
             )
-        self._member = Member(client, identity, agreement)
+        self._member = Member(client, identity, agreement, reader or RoundReader())
         self._terms = agreement
         self._stream_for = stream_for
         self._monotonic = monotonic
@@ -101,10 +100,10 @@ class MaskedClient:
         Raises:
             ProtocolError: the request is malformed, forged, foreign, out of order or illegal.
         """
-        message = self._parsed(open_signed(request, self._terms.server, terms=self._terms.digest))
+        opened = self._member.reader.opened(request, self._terms)
+        message, digest = opened.message, opened.digest
         if message.session != self._terms.session:
             raise ProtocolError("the request belongs to another session")
-        digest = hashlib.sha256(request).digest()
         if digest in self._replies:
             return self._repeated(self._replies[digest])
         if isinstance(message, Invitation):
@@ -112,14 +111,6 @@ class MaskedClient:
             self._replies = {digest: reply}
             return reply
         return self._next(message, digest)
-
-    def _parsed(self, body: memoryview) -> Invitation | _Request:
-        """Returns the request in a body whose signature was verified."""
-        most = len(self._terms.roster)
-        for kind in (Invitation, KeyTable, ShareDelivery, SurvivorList, UnmaskRequest):
-            if kind_of(body) == kind.KIND:
-                return kind.from_bytes(body, most=most)
-        raise ProtocolError("a message of this kind is not for a client")
 
     def _repeated(self, reply: bytes | None) -> bytes | None:
         """Returns the answer that a request got before, unless that answer was an upload.
@@ -145,7 +136,7 @@ class MaskedClient:
         self._state = state
         return state.signed
 
-    def _next(self, message: _Request, digest: bytes) -> bytes | None:
+    def _next(self, message: ToOne, digest: bytes) -> bytes | None:
         """Returns the answer to a request of stages 2 to 5 that was not answered before."""
         state = self._state
         replies = self._replies
@@ -165,7 +156,7 @@ class MaskedClient:
         self._replies = {**replies, digest: answer.reply}
         return answer.reply
 
-    def _answer(self, message: _Request, state: RoundState) -> Answer:
+    def _answer(self, message: ToOne, state: RoundState) -> Answer:
         """Returns the reply to the one request that may follow the stage that was answered last."""
         if isinstance(message, KeyTable) and state.stage == ADVERTISED:
             return stages.share_keys(self._member, message, state)

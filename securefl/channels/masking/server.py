@@ -3,7 +3,7 @@
 Source: Bonawitz et al., CCS 2017, figure 4, with the consistency round.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import numpy as np
 import torch
@@ -15,6 +15,35 @@ from securefl.channels.masking.keys import Identity, RoundKey, open_signed, open
 from securefl.channels.masking.requests import Invitation
 from securefl.channels.protocol import UNWATCHED, Observation, Observer, Packet, Seen, View
 from securefl.errors import ProtocolError, RoundAbandoned
+
+
+class _Requests(Mapping[int, bytes]):
+    """The requests of a stage after the first, made one by one.
+
+    Each holds a table of its block. All of them together would take more memory than the updates.
+    """
+
+    def __init__(
+        self, blocks: Mapping[int, Block], stage: int, signed: Callable[[bytes], bytes]
+    ) -> None:
+        self._blocks = blocks
+        self._stage = stage
+        self._signed = signed
+
+    def __getitem__(self, client: int) -> bytes:
+        return self._signed(self._blocks[client].request(self._stage, client).to_bytes())
+
+    def __iter__(self) -> Iterator[int]:
+        return iter(self._blocks)
+
+    def __len__(self) -> int:
+        return len(self._blocks)
+
+
+def _by_client(blocks: Sequence[Block]) -> dict[int, Block]:
+    """Returns the block of each client that is present, ascending by client."""
+    placed = {client: block for block in blocks for client in block.present}
+    return {client: placed[client] for client in sorted(placed)}
 
 
 class MaskedServer:
@@ -42,6 +71,7 @@ class MaskedServer:
         self._stage = 0  # no stage: nothing to ask for
         self._cohort: tuple[int, ...] = ()
         self._blocks: list[Block] = []
+        self._block_of: dict[int, Block] = {}
         self._key = RoundKey.generate()
         self._answered: set[int] = set()
         self._observer = UNWATCHED
@@ -76,18 +106,19 @@ class MaskedServer:
         # Fresh in every round, so that no tag of an earlier upload fits.
         self._key = RoundKey.generate()
         self._blocks = [Block(self._terms, round, block, model_hash, self._key) for block in blocks]
+        self._block_of = _by_client(self._blocks)
         self._answered = set()
         self._observer = observer
 
     def requests(self) -> Mapping[int, bytes]:
-        """Returns one signed request for each client that is present, ascending."""
+        """Returns one signed request for each client that is present, ascending.
+
+        Read them before the stage is closed: each is made when it is asked for.
+        """
         if self._stage == 1:
             message = Invitation(self._terms.session, self._round, self._key.public, self._cohort)
             return dict.fromkeys(self._cohort, self._signed(message.to_bytes()))
-        requests: dict[int, bytes] = {}
-        for block in self._blocks:
-            requests |= block.requests(self._stage)
-        return {client: self._signed(requests[client]) for client in sorted(requests)}
+        return _Requests(self._block_of, self._stage, self._signed)
 
     def absorb(self, client: int, message: Packet) -> bool:
         """Takes one reply.
@@ -96,7 +127,7 @@ class MaskedServer:
             False, and nothing has changed, if it is malformed, forged, foreign, late or a second
             one.
         """
-        block = next((block for block in self._blocks if client in block.present), None)
+        block = self._block_of.get(client)
         if block is None or client in self._answered:
             return False
         try:
@@ -130,6 +161,7 @@ class MaskedServer:
             except RoundAbandoned as reason:
                 reasons.append(str(reason))
         self._blocks = remaining
+        self._block_of = _by_client(remaining)
         self._answered = set()
         if not remaining:
             self._stage = 0
@@ -158,6 +190,7 @@ class MaskedServer:
                 self._tell(party, Seen.SUM_OF_UPDATES, block.survivors, (d,), size, values)
         survivors = tuple(sorted(client for block in self._blocks for client in block.survivors))
         self._blocks = []
+        self._block_of = {}
         mean = torch.from_numpy(total * (terms.max_weight / weight)).to(torch.float32)
         weights = torch.tensor([float(weight)], dtype=torch.float64)
         return View(mean.unsqueeze(0), weights, (survivors,))

@@ -10,13 +10,13 @@ them, and every remaining member sees who is gone.
 `setup_messages` holds the messages, `beacon` the computation.
 """
 
-import hashlib
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 
 from securefl.channels.masking.agreement import Agreement
 from securefl.channels.masking.beacon import commitment_to, digest_of, opened_secret, with_beacon
 from securefl.channels.masking.keys import Identity, open_signed
+from securefl.channels.masking.reading import OpenedTable, SetupReader
 from securefl.channels.masking.setup_messages import REVEAL_BYTES, SetupReply, SetupTable
 from securefl.channels.masking.wire import Table
 from securefl.channels.messages import HASH_BYTES
@@ -40,6 +40,7 @@ class SetupClient:
         agreement: the terms of the session, its beacon still empty.
         draw: attempt -> 32 random bytes.
         monotonic: what this identity has answered already, in this session and in others.
+        reader: reads the server's requests; members of one process may share it.
     """
 
     def __init__(
@@ -50,17 +51,20 @@ class SetupClient:
         *,
         draw: Callable[[int], bytes],
         monotonic: Monotonic,
+        reader: SetupReader | None = None,
     ) -> None:
         self._client = client
         self._identity = identity
         self._terms = agreement
         self._draw = draw
         self._monotonic = monotonic
-        self._members = tuple(agreement.roster)
+        self._reader = reader or SetupReader()
         self._attempt = -1
         self._step = _OVER
         self._secret = b""
-        self._commitments: Table = {}
+        # The tables of this attempt: its members, then their commitments.
+        self._invited: OpenedTable | None = None
+        self._committed: OpenedTable | None = None
         # Digest of each request that was answered in this attempt -> its answer.
         self._replies: Mapping[bytes, bytes | None] = {}
         self.agreed: Agreement | None = None
@@ -74,35 +78,34 @@ class SetupClient:
             ProtocolError: malformed, forged, foreign or out of order, or a reveal that does not
                 open its commitment.
         """
-        body = open_signed(request, self._terms.server, terms=self._terms.digest)
-        message = SetupTable.from_bytes(body, most=len(self._terms.roster))
-        if message.session != self._terms.session:
+        opened = self._reader.opened(request, self._terms)
+        if opened.message.session != self._terms.session:
             raise ProtocolError("the request belongs to another session")
-        digest = hashlib.sha256(request).digest()
-        if digest in self._replies:
-            return self._replies[digest]
-        if message.step == _COMMIT:
-            commitment = self._commit(message)
-            self._replies = {digest: commitment}
+        if opened.digest in self._replies:
+            return self._replies[opened.digest]
+        if opened.message.step == _COMMIT:
+            commitment = self._commit(opened)
+            self._replies = {opened.digest: commitment}
             return commitment
-        reply = self._go_on(message)
-        self._replies = {**self._replies, digest: reply}
+        reply = self._go_on(opened)
+        self._replies = {**self._replies, opened.digest: reply}
         return reply
 
-    def _commit(self, message: SetupTable) -> bytes:
+    def _commit(self, opened: OpenedTable) -> bytes:
         """Step 0: draws a secret for this attempt, and fixes it by its hash."""
-        members = tuple(message.table)
+        attempt = opened.message.round
         before = self._monotonic.last(self._terms.session)
-        self._check_attempt(message.round, members, before)
-        secret = self._draw(message.round)
-        self._note(before._replace(attempt=message.round, step=_REVEAL, members=len(members)))
-        self._members = members
-        self._attempt = message.round
+        self._check_attempt(opened, before)
+        secret = self._draw(attempt)
+        members = len(opened.message.table)
+        self._note(before._replace(attempt=attempt, step=_REVEAL, members=members))
+        self._invited = opened
+        self._attempt = attempt
         self._step = _REVEAL
         self._secret = secret
         return self._signed(self._commitment())
 
-    def _check_attempt(self, attempt: int, members: tuple[int, ...], before: Progress) -> None:
+    def _check_attempt(self, opened: OpenedTable, before: Progress) -> None:
         """Raises ProtocolError unless this member may take part in the attempt.
 
         A server that could repeat an attempt with the same members could choose among outcomes.
@@ -110,46 +113,44 @@ class SetupClient:
         """
         if before.outcome:
             raise ProtocolError("this session's set-up is over")
+        members = opened.message.table
         is_repeated = before.attempt >= 0 and len(members) >= before.members
-        is_newer = attempt > before.attempt
-        if not is_newer or not set(members) <= set(self._members) or is_repeated:
+        is_newer = opened.message.round > before.attempt
+        is_within = self._reader.is_within(opened, self._invited, self._terms)
+        if not is_newer or not is_within or is_repeated:
             raise ProtocolError(
                 "an attempt is newer than the last, and each but the first loses members"
             )
         if self._client not in members or len(members) < self._terms.least_members():
             raise ProtocolError("the set-up leaves this client out, or too few members")
 
-    def _go_on(self, message: SetupTable) -> bytes | None:
+    def _go_on(self, opened: OpenedTable) -> bytes | None:
         """Returns the reply to a step after the first."""
-        if (message.round, message.step) != (self._attempt, self._step):
+        message = opened.message
+        if self._invited is None or (message.round, message.step) != (self._attempt, self._step):
             raise ProtocolError("a step of the set-up is out of order")
-        if tuple(message.table) != self._members:
+        if opened.members != self._invited.members:
             raise ProtocolError("the set-up goes on with other members")
         if message.step == _REVEAL:
-            return self._reveal(message)
-        self._finish(message)
+            return self._reveal(opened)
+        self._finish(opened)
         return None
 
-    def _reveal(self, message: SetupTable) -> bytes:
+    def _reveal(self, opened: OpenedTable) -> bytes:
         """Step 1: reveals the secret, signed together with the digest of all commitments."""
-        if message.table[self._client] != self._commitment():
+        if opened.message.table[self._client] != self._commitment():
             raise ProtocolError("the commitments do not hold this client's own")
         before = self._monotonic.last(self._terms.session)
         self._note(before._replace(attempt=self._attempt, step=_FINISH))
-        self._commitments = message.table
+        self._committed = opened
         self._step = _FINISH
-        return self._signed(self._secret + digest_of(message.table))
+        return self._signed(self._secret + opened.digest_of_table)
 
-    def _finish(self, message: SetupTable) -> None:
+    def _finish(self, opened: OpenedTable) -> None:
         """Step 2: checks that each reveal opens its commitment and saw the same commitments."""
-        secrets: dict[int, bytes] = {}
-        digest = digest_of(self._commitments)
-        for client, signed in message.table.items():
-            body = open_signed(signed, self._terms.roster[client], terms=self._terms.digest)
-            reply = SetupReply.from_bytes(body, content=REVEAL_BYTES)
-            committed = self._commitments[client]
-            secrets[client] = opened_secret(reply, client, committed, message, digest=digest)
-        agreed = with_beacon(self._terms, self._attempt, secrets)
+        if self._committed is None:
+            raise ProtocolError("a step of the set-up is out of order")
+        agreed = self._reader.agreed(opened, self._committed, self._terms)
         before = self._monotonic.last(self._terms.session)
         self._note(before._replace(attempt=self._attempt, step=_OVER, outcome=agreed.digest))
         self._step = _OVER
@@ -184,7 +185,8 @@ class SetupServer:
     def __init__(self, identity: Identity, agreement: Agreement) -> None:
         self._identity = identity
         self._terms = agreement
-        self._members = tuple(agreement.roster)
+        # Ascending, as a dict: every reply is looked up in it.
+        self._members: Table = dict.fromkeys(agreement.roster, b"")
         self._attempt = 0
         self._step = _COMMIT
         self._commitments: dict[int, bytes] = {}
@@ -196,7 +198,7 @@ class SetupServer:
 
     def requests(self) -> dict[int, bytes]:
         """Returns the same signed table for every member."""
-        tables = (dict.fromkeys(self._members, b""), self._commitments, self._signed_reveals)
+        tables = (self._members, self._commitments, self._signed_reveals)
         table = tables[self._step]
         message = SetupTable(self._terms.session, self._attempt, self._step, table).to_bytes()
         signed = message + self._identity.signature(message, terms=self._terms.digest)
@@ -257,7 +259,8 @@ class SetupServer:
         answer = "commitment" if self._step == _COMMIT else "reveal"
         for client in missing:
             self.left_out[client] = f"no {answer} in attempt {self._attempt}"
-        self._members = tuple(client for client in self._members if client not in missing)
+        gone = set(missing)
+        self._members = {client: b"" for client in self._members if client not in gone}
         self._commitments = {}
         self._signed_reveals = {}
         self._secrets = {}

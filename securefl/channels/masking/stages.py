@@ -12,13 +12,9 @@ from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 from securefl.channels.masking.agreement import Agreement, digest_of_clients, statement_of
-from securefl.channels.masking.keys import Identity, open_signed
-from securefl.channels.masking.replies import (
-    Advertisement,
-    Consent,
-    RevealedShares,
-    SealedShares,
-)
+from securefl.channels.masking.keys import Identity
+from securefl.channels.masking.reading import RoundReader
+from securefl.channels.masking.replies import Consent, RevealedShares, SealedShares
 from securefl.channels.masking.requests import (
     Invitation,
     KeyTable,
@@ -34,11 +30,12 @@ from securefl.errors import ProtocolError
 
 @dataclass(frozen=True)
 class Member:
-    """A client of a session: its id, its signing key, and the terms that it agreed to."""
+    """A client of a session: its id, its signing key, the terms that it agreed to, its reader."""
 
     client: int
     identity: Identity
     terms: Agreement
+    reader: RoundReader
 
     def signed(self, message: bytes) -> bytes:
         """Returns the message and this client's signature, which is bound to the terms."""
@@ -62,7 +59,7 @@ def invited_block(member: Member, cohort: tuple[int, ...]) -> tuple[int, ...]:
         ProtocolError: the cohort is not one of this session.
     """
     terms = member.terms
-    if not set(cohort) <= set(terms.roster):
+    if not terms.lists(cohort):
         raise ProtocolError("the cohort names clients that are not in the roster")
     block = terms.block_of(member.client, cohort)
     if member.client not in block:
@@ -98,14 +95,8 @@ def share_keys(member: Member, table: KeyTable, state: RoundState) -> Answer:
     if table.advertisements.get(member.client) != state.signed:
         raise ProtocolError("the key table does not hold this client's own keys")
     _check_clients(member, tuple(table.advertisements), block=state.block, within=state.block)
-    peers = {
-        client: _verified(member, client, signed, state)
-        for client, signed in table.advertisements.items()
-    }
-    # A dropped client's mask key is reconstructed: whatever else the same key protects would open.
-    keys = {key for peer in peers.values() for key in (peer.mask_key, peer.sealing_key)}
-    if len(keys) < 2 * len(peers):
-        raise ProtocolError("a public key appears twice in the key table")
+    opened = member.reader.keys(table, block=state.own.block, terms=member.terms)
+    peers = opened.peers
     # Points are places in the block, which every party can compute. They begin at 1, since the
     # secret itself lies at 0.
     points = {client: state.block.index(client) + 1 for client in peers}
@@ -119,22 +110,10 @@ def share_keys(member: Member, table: KeyTable, state: RoundState) -> Answer:
         state,
         stage=SHARED,
         peers=peers,
-        advertisements=table.advertisements,
+        advertisements=opened.signed,
         own_shares=own_shares,
     )
     return Answer(member.signed(reply.to_bytes()), after)
-
-
-def _verified(member: Member, client: int, signed: bytes, state: RoundState) -> Advertisement:
-    """Returns a peer's advertisement, if it signed it for this session, round and block."""
-    public = member.terms.roster[client]
-    peer = Advertisement.from_bytes(open_signed(signed, public, terms=member.terms.digest))
-    if (peer.session, peer.round, peer.sender) != (state.own.session, state.round, client):
-        raise ProtocolError(f"the keys of client {client} are of another session, round or sender")
-    # Clients that were invited into different blocks would compute different thresholds.
-    if peer.block != state.own.block:
-        raise ProtocolError(f"client {client} was invited into another block")
-    return peer
 
 
 def prepare(member: Member, delivery: ShareDelivery, state: RoundState) -> Answer:
@@ -177,8 +156,7 @@ def reveal(member: Member, request: UnmaskRequest, state: RoundState) -> Answer:
     # Two groups of a threshold share an honest client, which signs one statement only.
     if len(request.consents) < member.terms.threshold(len(state.block)):
         raise ProtocolError("fewer clients than the threshold agreed on the survivors")
-    for client, signed in request.consents.items():
-        _check_consent(member, client, signed, state)
+    member.reader.check_consents(request, state.statement, member.terms)
     shares = {
         member.client: state.own_shares,
         **state.secrets.open(state.own, state.peers, state.sealed),
@@ -192,16 +170,6 @@ def reveal(member: Member, request: UnmaskRequest, state: RoundState) -> Answer:
             mask_keys[client] = both[SHARE_BYTES:]
     reply = RevealedShares(member.terms.session, state.round, member.client, seeds, mask_keys)
     return Answer(member.signed(reply.to_bytes()), None)
-
-
-def _check_consent(member: Member, client: int, signed: bytes, state: RoundState) -> None:
-    """Raises ProtocolError unless this survivor signed the statement that this client signed."""
-    terms = member.terms
-    message = open_signed(signed, terms.roster[client], terms=terms.digest)
-    if message != Consent(terms.session, state.round, client, state.statement).to_bytes():
-        raise ProtocolError(
-            f"client {client} agreed to other keys, other survivors or another model"
-        )
 
 
 def _check_clients(

@@ -7,10 +7,11 @@ from typing import Any
 import torch
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from securefl.channels.masking.agreement import Agreement
+from securefl.channels.masking.agreement import Agreement, blocks_for
 from securefl.channels.masking.client import MaskedClient
 from securefl.channels.masking.fixed_point import FixedPoint
 from securefl.channels.masking.keys import Identity
+from securefl.channels.masking.reading import RoundReader
 from securefl.channels.masking.server import MaskedServer
 from securefl.channels.monotonic import MemoryMonotonic, Monotonic
 from securefl.channels.protocol import ClientUpdate, Observation, Packet, View
@@ -50,24 +51,39 @@ def agreement(
     return replace(terms, **changes)
 
 
-def make_client(client: int, terms: Agreement, monotonic: Monotonic | None = None) -> MaskedClient:
-    """Returns a client that has answered nothing, or what `monotonic` holds."""
+def make_client(
+    client: int,
+    terms: Agreement,
+    monotonic: Monotonic | None = None,
+    reader: RoundReader | None = None,
+) -> MaskedClient:
+    """Returns a client that has answered nothing, or what `monotonic` holds.
+
+    It has a reader of its own, as in a deployment, unless one is given.
+    """
     return MaskedClient(
         client,
         identity(client),
         terms,
         stream_for=lambda round: seeded_keystream(0, "rounding", client, round),
         monotonic=monotonic or MemoryMonotonic(),
+        reader=reader,
     )
 
 
 class Session:
-    """One server and its clients; the test plays stage after stage."""
+    """One server and its clients; the test plays stage after stage.
+
+    The clients share a reader, as in a simulation: nothing that they refuse may depend on that.
+    """
 
     def __init__(self, terms: Agreement, *, server_terms: Agreement | None = None) -> None:
         self.terms = terms
         self.server = MaskedServer(identity(-1), server_terms or terms)
-        self.clients = {client: make_client(client, terms) for client in terms.roster}
+        reader = RoundReader(blocks_for(terms.cohort))
+        self.clients = {
+            client: make_client(client, terms, reader=reader) for client in terms.roster
+        }
         self.updates: dict[int, ClientUpdate] = {}
         self.round = -1
         self.recorder = Recorder()  # of the latest round

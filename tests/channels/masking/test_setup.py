@@ -10,6 +10,7 @@ import pytest
 from securefl.channels.masking.agreement import Agreement
 from securefl.channels.masking.beacon import opened_secret, with_beacon
 from securefl.channels.masking.keys import open_signed
+from securefl.channels.masking.reading import OpenedTable, SetupReader
 from securefl.channels.masking.setup import SetupClient, SetupServer, hold
 from securefl.channels.masking.setup_messages import SetupReply, SetupTable
 from securefl.channels.monotonic import MemoryMonotonic, Monotonic
@@ -52,14 +53,19 @@ def member(
     terms: Agreement = TERMS,
     secret: Secret = secret_of,
     monotonic: Monotonic | None = None,
+    reader: SetupReader | None = None,
 ) -> SetupClient:
-    """Returns a member that has answered nothing, or what `monotonic` holds."""
+    """Returns a member that has answered nothing, or what `monotonic` holds.
+
+    It has a reader of its own, as in a deployment, unless one is given.
+    """
     return SetupClient(
         client,
         identity(client),
         terms,
         draw=lambda attempt: secret(client, attempt),
         monotonic=monotonic or MemoryMonotonic(),
+        reader=reader,
     )
 
 
@@ -105,7 +111,10 @@ class SetUp:
     def __init__(self, terms: Agreement = TERMS, secret: Secret = secret_of) -> None:
         self.terms = terms
         self.server = SetupServer(identity(-1), terms)
-        self.clients = {client: member(client, terms, secret) for client in terms.roster}
+        reader = SetupReader()
+        self.clients = {
+            client: member(client, terms, secret, reader=reader) for client in terms.roster
+        }
 
     def replies(self, *, silent: Iterable[int] = ()) -> dict[int, bytes]:
         answers = {
@@ -132,7 +141,8 @@ class Corrupt:
     honest = (0, 1, 2, 3)
 
     def __init__(self) -> None:
-        self.clients = {client: member(client) for client in self.honest}
+        reader = SetupReader()
+        self.clients = {client: member(client, reader=reader) for client in self.honest}
         self.commitments = {
             client: content_of(self.clients[client].receive(table_request(0, members())))
             for client in self.honest
@@ -259,6 +269,54 @@ def test_every_message_of_the_server_is_signed_and_the_same_for_all() -> None:
         assert (table.session, table.round, table.step) == (SESSION, 0, step)
         assert [len(entry) for entry in table.table.values()] == [expected] * 5
         setup.step()
+
+
+# Members of one process share a reader.
+
+
+def tables_of(setup: SetUp, reader: SetupReader) -> tuple[OpenedTable, OpenedTable]:
+    """Returns the tables of commitments and of reveals."""
+    setup.step()
+    commitments = reader.opened(setup.server.requests()[0], TERMS)
+    setup.step()
+    return commitments, reader.opened(setup.server.requests()[0], TERMS)
+
+
+def test_reveals_that_open_some_commitments_are_refused_with_others() -> None:
+    reader = SetupReader()
+
+    def other(client: int, attempt: int) -> bytes:
+        return b"o" * 32 if client == 4 else secret_of(client, attempt)
+
+    commitments, reveals = tables_of(SetUp(), reader)
+    other_commitments, other_reveals = tables_of(SetUp(secret=other), reader)
+    agreed = reader.agreed(reveals, commitments, TERMS)
+    assert reader.agreed(reveals, commitments, TERMS) is agreed
+    for revealed, committed in ((reveals, other_commitments), (other_reveals, commitments)):
+        with pytest.raises(ProtocolError, match="saw other commitments"):
+            reader.agreed(revealed, committed, TERMS)
+    assert reader.agreed(reveals, commitments, TERMS) is agreed
+    with pytest.raises(ProtocolError, match="does not verify"):
+        reader.agreed(reveals, commitments, replace(TERMS, rounds=9))
+    assert reader.agreed(other_reveals, other_commitments, TERMS).beacon != agreed.beacon
+
+
+def test_members_of_one_process_are_held_to_their_own_earlier_attempts() -> None:
+    reader = SetupReader()
+
+    def naming(*clients: int) -> OpenedTable:
+        return reader.opened(table_request(0, members(*clients)), TERMS)
+
+    latest = naming(0, 1, 2)
+    wide = naming(0, 1, 2, 3)
+    other = naming(0, 1, 2, 4)
+    assert reader.is_within(latest, wide, TERMS)
+    assert reader.is_within(wide, None, TERMS)
+    assert not reader.is_within(wide, other, TERMS)
+    assert reader.is_within(wide, None, TERMS)
+    assert not reader.is_within(naming(0, 1, 9), None, TERMS)
+    assert reader.is_within(wide, wide, TERMS)
+    assert not reader.is_within(wide, latest, TERMS)
 
 
 # Drop-outs.
