@@ -106,3 +106,11 @@ class LocalTraining:
     bends: Mapping[int, Bend] = field(default_factory=dict)
     options: StepOptions = USUAL
     on_step: OnStep = unseen
+
+    @property
+    def records(self) -> dict[int, int]:
+        """Client -> its records, as declared where they are: how long its training takes."""
+        return {
+            client: self.plans[client].records if client in self.plans else len(examples)
+            for client, examples in self.examples.items()
+        }

@@ -36,6 +36,7 @@ def run(
     on_round: OnRound | None = None,
     on_bytes: OnBytes = quiet,
     on_step: OnStep = unseen,
+    workers: int = 1,
 ) -> Result:
     """Runs a scenario in the folder `out`, or resumes it there, and returns its result.
 
@@ -57,14 +58,18 @@ def run(
         text: the scenario as given, kept next to the results; by default what `scenario` holds.
         on_round: called with each round's record.
         on_bytes: called with the progress of a download: file, bytes so far, bytes in all.
-        on_step: called after every local step of a client: client, step from 1, steps of a round.
+        on_step: called after every local step of a client: client, step from 1, steps of a round;
+            a few times a second where workers train.
+        workers: processes that train clients, from 1. Results do not depend on it, bit for bit.
 
     Raises:
-        ScenarioError: `out` cannot be written or holds something else.
+        ScenarioError: `workers` is below 1; `out` cannot be written or holds something else.
         BudgetExceeded: the privacy budget cannot last for all rounds, and no folder was made; or
             it ended a run, whose last good model is kept.
         SecureflError: the run failed.
     """
+    if workers < 1:
+        raise ScenarioError(f"workers must be >= 1, got {workers}")
     objects = {"data": data, "model": model, "rule": rule, "attack": attack}
     checked, written = asked(scenario, objects)
     path = Path(out)
@@ -79,7 +84,12 @@ def run(
             on_round(record)
 
     metrics = run_cells(
-        folder, {"run": checked}, on_round=note, on_bytes=on_bytes, on_step=on_step
+        folder,
+        {"run": checked},
+        on_round=note,
+        on_bytes=on_bytes,
+        on_step=on_step,
+        workers=workers,
     )["run"]
     return Result(metrics, scenario=checked, folder=path, cell=folder.cell(checked))
 
@@ -113,10 +123,12 @@ def run_cells(
     on_round: Callable[[str, RoundRecord], None],
     on_bytes: OnBytes = quiet,
     on_step: OnStep = unseen,
+    workers: int = 1,
 ) -> dict[str, RunMetrics]:
-    """Runs cell after cell in this process and returns label -> final metrics.
+    """Runs cell after cell and returns label -> final metrics.
 
-    The results are written in any case, also when a cell fails.
+    This process plays the rounds; with several workers, other processes train the clients. The
+    results are written in any case, also when a cell fails.
     """
     one_thread()
     metrics = {}
@@ -130,6 +142,7 @@ def run_cells(
                     on_bytes=on_bytes,
                     on_step=on_step,
                     remember=user_cache().remember,
+                    workers=workers,
                 )
         finally:
             write_results(folder)

@@ -2,7 +2,7 @@
 
 import traceback
 from collections.abc import Callable, Iterator
-from contextlib import suppress
+from contextlib import closing, suppress
 from dataclasses import dataclass, replace
 from types import TracebackType
 
@@ -10,8 +10,10 @@ from securefl import vector
 from securefl.data.download import OnBytes, quiet
 from securefl.errors import BudgetExceeded, LedgerError, RunFailed, SecureflError
 from securefl.federation import engine
+from securefl.federation.crew import Steps
 from securefl.federation.record import RoundRecord
 from securefl.federation.values import State
+from securefl.federation.workers import Workers
 from securefl.learning.plan import OnStep, unseen
 from securefl.privacy.events import ReleaseId
 from securefl.privacy.remember import Remember, fresh
@@ -20,8 +22,9 @@ from securefl.runs.lineage import with_marks
 from securefl.runs.metrics import RunMetrics, final_metrics
 from securefl.runs.origin import origin_of
 from securefl.runs.stopwatch import Stopwatch
-from securefl.scenario.assemble.assemble import Assembled, assemble
+from securefl.scenario.assemble.assemble import Assembled, join
 from securefl.scenario.assemble.data import fetch_data
+from securefl.scenario.assemble.parts import parts
 from securefl.scenario.plugins.loading import authors_blamed
 from securefl.scenario.scenario import Scenario
 
@@ -37,6 +40,7 @@ def run_cell(
     on_bytes: OnBytes = quiet,
     on_step: OnStep = unseen,
     remember: Remember = fresh,
+    workers: int = 1,
 ) -> RunMetrics:
     """Returns the final metrics of a scenario; an ended cell is only read, others are resumed.
 
@@ -47,6 +51,7 @@ def run_cell(
         on_bytes: called with the progress of a download, where the data need one.
         on_step: called after every local step of a client.
         remember: caches expensive results, such as `Cache.remember`.
+        workers: processes that train clients; results do not depend on it.
 
     Raises:
         BudgetExceeded: the budget ended the run, now or the last time; the last good model is kept.
@@ -65,15 +70,24 @@ def run_cell(
         with watch.stage("set_up"):
             fetch_data(scenario, on_bytes)
             origin = origin_of(scenario)
-            assembled = assemble(
+            steps = Steps(on_step)
+            made = parts(
                 scenario,
                 run=run,
                 ledgers=cell.ledgers,
                 origin=origin,
                 remember=remember,
-                on_step=on_step,
+                on_step=steps,
             )
-        with watch.stage("rounds"):
+            crew = Workers(
+                made.trainers,
+                d=vector.size(made.model),
+                count=workers,
+                lengths=made.local.records,
+                steps=steps,
+            )
+            assembled = join(replace(made, trainers=crew.trainers), ahead=crew.ahead)
+        with watch.stage("rounds"), closing(crew):
             return _Session(cell, scenario, assembled, on_round).play()
 
 

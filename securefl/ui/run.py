@@ -6,6 +6,7 @@ from pathlib import Path
 
 from securefl.audit.lint import examine
 from securefl.federation.record import RoundRecord
+from securefl.federation.workers import unavailable
 from securefl.runs import api
 from securefl.runs.metrics import RunMetrics
 from securefl.runs.names import cell_hash
@@ -19,7 +20,12 @@ CHARACTERS_OF_A_HASH = 8  # enough to tell the scenarios of one folder apart
 
 
 def run_scenario(
-    path: Path, out: Path | None, overrides: tuple[str, ...], display: Display
+    path: Path,
+    out: Path | None,
+    overrides: tuple[str, ...],
+    display: Display,
+    *,
+    workers: int = 1,
 ) -> None:
     """Runs or resumes a scenario, and shows what it gave.
 
@@ -28,6 +34,7 @@ def run_scenario(
         out: the run folder; None for one under runs/ that is named by the scenario.
         overrides: values that replace those in the file, as "key.path=value".
         display: shows the progress and the results.
+        workers: processes that train clients.
 
     Raises:
         SecureflError: the run failed, or was refused; see `securefl.runs.api.run`.
@@ -47,6 +54,10 @@ def run_scenario(
     def show_download(file: str, done: int, total: int | None) -> None:
         display.progress(download_step(file, done, total))
 
+    reason = unavailable() if workers > 1 else ""
+    if reason:
+        display.line(reason)
+        workers = 1
     display.start(name, unit="rounds", total=scenario.rounds)
     try:
         text = _text_with(path, overrides)
@@ -57,6 +68,7 @@ def run_scenario(
             on_round=show_round,
             on_bytes=show_download,
             on_step=heartbeat.beat,
+            workers=workers,
         )
     finally:
         display.finished()

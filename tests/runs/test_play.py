@@ -20,7 +20,8 @@ from securefl.runs.cell import Cell, CellState, Status
 from securefl.runs.checkpoint import load_checkpoint
 from securefl.runs.metrics import RunMetrics
 from securefl.runs.play import INTERRUPTED, run_cell
-from securefl.scenario.assemble.assemble import Assembled, assemble
+from securefl.scenario.assemble.assemble import Assembled, assemble, join
+from securefl.scenario.assemble.parts import Parts
 from securefl.scenario.scenario import Scenario, parse_scenario
 from tests.values import present
 
@@ -53,19 +54,18 @@ def releases(cell: Cell, client: int, kind: str = "reserve") -> list[int]:
     return [line["release"][2] for line in lines if line["kind"] == kind]
 
 
-def kill_in_round(monkeypatch: pytest.MonkeyPatch, round: int) -> None:
+def kill_in_round(monkeypatch: pytest.MonkeyPatch, cell: Cell, round: int) -> None:
     """The process dies when the third client of that round has trained and paid."""
-    real = assemble
 
-    def patched(scenario: Scenario, *, ledgers: Path, **given: Any) -> Assembled:
-        assembled = real(scenario, ledgers=ledgers, **given)
+    def patched(made: Parts, *, ahead: int) -> Assembled:
+        assembled = join(made, ahead=ahead)
         victim = assembled.federation.clients[2]
         train = victim.train
 
         def dying() -> ClientUpdate:
             update = train()
             if (
-                len(read_lines(ledgers / "2.jsonl")) >= 2 * round + 1
+                len(read_lines(cell.ledgers / "2.jsonl")) >= 2 * round + 1
             ):  # reserve and settle of each earlier round
                 raise Killed
             return update
@@ -73,7 +73,7 @@ def kill_in_round(monkeypatch: pytest.MonkeyPatch, round: int) -> None:
         monkeypatch.setattr(victim, "train", dying)
         return assembled
 
-    monkeypatch.setattr(play, "assemble", patched)
+    monkeypatch.setattr(play, "join", patched)
 
 
 def run_until_killed(
@@ -81,7 +81,7 @@ def run_until_killed(
 ) -> None:
     """Runs a cell in a process that dies in a round, and leaves the code as it was."""
     with monkeypatch.context() as patch:
-        kill_in_round(patch, round)
+        kill_in_round(patch, cell, round)
         with pytest.raises(Killed):
             run_cell(cell, scenario, on_round=nothing)
 
@@ -100,7 +100,7 @@ def test_a_run_finishes_within_its_budget(tmp_path: Path) -> None:
 def test_a_finished_cell_is_only_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     cell = Cell(tmp_path / "cell")
     first = run_cell(cell, small(), on_round=nothing)
-    monkeypatch.setattr(play, "assemble", None)
+    monkeypatch.setattr(play, "parts", None)
     assert run_cell(cell, small(), on_round=nothing) == first
 
 
@@ -234,7 +234,7 @@ def test_a_spent_budget_ends_the_run_keeps_the_model_and_is_refused_at_once_afte
     assert 0 < metrics["rounds"] - metrics["abandoned"] < 40
     kept = load_checkpoint(cell.folder / "model.safetensors").state.weights
     assert kept.abs().sum() > 0
-    monkeypatch.setattr(play, "assemble", None)
+    monkeypatch.setattr(play, "parts", None)
     with pytest.raises(BudgetExceeded, match="may still spend"):
         run_cell(cell, scenario, on_round=nothing)
     assert torch.equal(kept, load_checkpoint(cell.folder / "model.safetensors").state.weights)
@@ -307,7 +307,7 @@ def test_a_programming_error_leaves_its_traceback(
     def broken(scenario: Scenario, **given: Any) -> Assembled:
         raise ZeroDivisionError("a bug")
 
-    monkeypatch.setattr(play, "assemble", broken)
+    monkeypatch.setattr(play, "parts", broken)
     cell = Cell(tmp_path / "cell")
     with pytest.raises(ZeroDivisionError):
         run_cell(cell, small(), on_round=nothing)
@@ -323,7 +323,7 @@ def test_a_failed_cell_can_be_tried_again(tmp_path: Path, monkeypatch: pytest.Mo
     cell = Cell(tmp_path / "cell")
     with monkeypatch.context() as patch:
         patch.setattr(
-            play, "assemble", lambda *_, **__: (_ for _ in ()).throw(SecureflError("not today"))
+            play, "parts", lambda *_, **__: (_ for _ in ()).throw(SecureflError("not today"))
         )
         with pytest.raises(SecureflError, match="not today"):
             run_cell(cell, small(), on_round=nothing)

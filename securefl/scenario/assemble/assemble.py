@@ -86,8 +86,13 @@ def assemble(
     return join(made)
 
 
-def join(parts: Parts) -> Assembled:
-    """Joins parts into a federation; the channel's set-up is held here."""
+def join(parts: Parts, *, ahead: int = 1) -> Assembled:
+    """Joins parts into a federation; the channel's set-up is held here.
+
+    Args:
+        parts: of the federation.
+        ahead: clients that may be training at once; see `Federation`.
+    """
     scenario = parts.scenario
     kind = catalog.CHANNELS[scenario.channel.kind]
     sides = kind.sides(parts.plan, **scenario.facts.channel_options)
@@ -106,6 +111,7 @@ def join(parts: Parts) -> Assembled:
         step=parts.step,
         evaluate=_evaluator(parts.model, parts.data),
         server_holds_model=kind.server_holds_model,
+        ahead=ahead,
     )
     return Assembled(
         federation=federation,

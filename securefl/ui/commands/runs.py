@@ -8,6 +8,11 @@ import typer
 from securefl.errors import ScenarioError
 from securefl.ui.commands.options import Out, Overrides, RunPath, ScenarioFile, Shown, Trust
 
+Workers = Annotated[
+    int,
+    typer.Option("--workers", min=1, max=1024, help="Processes that train clients at once."),
+]
+
 
 def demo(out: Out = None, display: Shown = None) -> None:
     """Four hospitals end to end, offline, in under a minute."""
@@ -55,6 +60,7 @@ def validate(
 def run(
     scenario: ScenarioFile,
     out: Out = None,
+    workers: Workers = 1,
     overrides: Overrides = None,
     trust: Trust = None,
     display: Shown = None,
@@ -63,7 +69,8 @@ def run(
     from securefl.ui.display import make_display
     from securefl.ui.run import run_scenario
 
-    run_scenario(scenario, out, tuple(overrides or ()), make_display(display))
+    shown = make_display(display)
+    run_scenario(scenario, out, tuple(overrides or ()), shown, workers=workers)
 
 
 def report(folder: RunPath) -> None:

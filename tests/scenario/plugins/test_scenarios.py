@@ -155,7 +155,7 @@ def test_a_fault_of_ours_is_not_blamed_on_others(
     def broken(*arguments: object, **parameters: object) -> None:
         raise RuntimeError("ours")
 
-    monkeypatch.setattr("securefl.runs.play.assemble", broken)
+    monkeypatch.setattr("securefl.runs.play.parts", broken)
     with pytest.raises(RuntimeError, match=r"^ours$"):
         securefl.run(scenario(home), home / "r")
 
