@@ -165,11 +165,10 @@ def _close_all_but(*ends: int) -> None:
     A sibling's pipe, held open here, would hide that its other end is gone. The lock of the run
     folder must be free as soon as the parent is gone.
     """
-    start = 3
-    for end in sorted(ends):
-        os.closerange(start, end)
-        start = end + 1
-    os.closerange(start, os.sysconf("SC_OPEN_MAX"))
+    kept = {0, 1, 2, *ends}
+    for descriptor in {int(name) for name in os.listdir("/proc/self/fd")} - kept:
+        with suppress(OSError):  # that of the listing itself is closed already
+            os.close(descriptor)
 
 
 def _settle_in() -> None:

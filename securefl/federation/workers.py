@@ -115,7 +115,7 @@ class Workers:
     Args:
         trainers: client -> its training.
         d: coordinates of the model.
-        count: processes, >= 1; with one, this process trains all clients.
+        count: processes, >= 1, and no more than clients; with one, this process trains.
         lengths: client -> how long its training takes, in any unit.
         steps: gets the local steps, a few times a second at most; the trainers report to it.
     """
@@ -132,7 +132,7 @@ class Workers:
         reason = unavailable() if count > 1 else ""
         if reason:
             warnings.warn(reason, RuntimeWarning, stacklevel=2)
-        self._count = 1 if reason else count
+        self._count = 1 if reason else min(count, len(trainers))
         self._trainers = trainers
         self._d = d
         self._lengths = lengths

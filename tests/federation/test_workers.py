@@ -129,8 +129,8 @@ def test_clients_train_in_so_many_other_processes() -> None:
 
 
 def test_an_update_stays_as_it_is_when_its_memory_is_used_again() -> None:
-    with crew(lambda w, r: w + r) as pool:
-        (first,) = trained(pool, round=1)
+    with crew(lambda w, r: w + r, where) as pool:
+        first, _ = trained(pool, round=1)
         trained(pool, round=2)
         assert torch.equal(first, WEIGHTS + 1)
 
@@ -149,7 +149,7 @@ def test_what_did_not_begin_is_trained_here() -> None:
 
 
 def test_what_began_with_other_arguments_is_not_handed_out() -> None:
-    with crew(lambda w, r: w + r) as pool:
+    with crew(lambda w, r: w + r, where) as pool:
         trainer = pool.trainers[0]
         assert isinstance(trainer, PooledTrainer)
         for weights, round in ((WEIGHTS, 2), (WEIGHTS + 1, 1)):
@@ -195,7 +195,8 @@ def test_an_update_of_another_type_or_shape_is_trained_here(
 
 
 def test_a_training_that_cost_something_else_says_so() -> None:
-    with closing(Workers({0: Trainer(where, spent=OTHER)}, d=D, count=2, lengths={0: 1})) as pool:
+    trainers = {0: Trainer(where, spent=OTHER), 1: Trainer(where)}
+    with closing(Workers(trainers, d=D, count=2, lengths={0: 1, 1: 1})) as pool:
         trainer = pool.trainers[0]
         assert isinstance(trainer, EarlyTrainer)
         trainer.begin(WEIGHTS, round=0)
@@ -208,6 +209,18 @@ def test_more_clients_than_fit_the_window_are_trained_all_the_same() -> None:
         updates = trained(pool)
         assert pool.ahead == 2 * CLIENTS_AHEAD_A_WORKER
         assert [is_here(update) for update in updates] == [False] * 8 + [True] * 12
+
+
+def test_the_window_is_free_again_in_every_round() -> None:
+    with crew(*[where] * 8) as pool:
+        for round in range(3):
+            assert not any(map(is_here, trained(pool, round=round)))
+
+
+def test_there_are_no_more_processes_than_clients() -> None:
+    with crew(where, where, count=5) as pool:
+        trained(pool)
+        assert len(children()) == 2
 
 
 def test_after_the_end_clients_train_here() -> None:
@@ -365,7 +378,7 @@ def test_where_workers_cannot_be_one_sentence_says_why_and_one_process_trains(
     with context as pool:
         assert pool.ahead == 1
         assert all(is_here(t.fit(WEIGHTS, round=0).delta) for t in pool.trainers.values())
-    with warnings.catch_warnings(), crew(where, count=1):
+    with warnings.catch_warnings(), crew(where, where, count=1):
         warnings.simplefilter("error")
 
 
@@ -398,7 +411,7 @@ def test_a_worker_has_one_thread_ignores_ctrl_c_and_ends_when_it_is_told_to() ->
     before = signal.signal(signal.SIGTERM, signal.SIG_IGN)
     torch.set_num_threads(2)
     try:
-        with crew(settings) as pool:
+        with crew(settings, settings) as pool:
             assert trained(pool)[0].tolist() == [1, 1, 1, 0]
         assert torch.get_num_threads() == 2
         assert signal.SIGINT not in signal.pthread_sigmask(signal.SIG_BLOCK, set())
