@@ -109,10 +109,9 @@ class Crew:
             with interrupts_held():
                 worker = _Worker(Child(self._work, self._report_to))
                 self._workers.append(worker)
+                self._selector.register(worker.child.answers, selectors.EVENT_READ, worker)
         except OSError as reason:
             self._do_without(f"the system has no room for a worker process: {reason.strerror}")
-            return
-        self._selector.register(worker.child.answers, selectors.EVENT_READ, worker)
 
     def _report_to(self, parent: OnStep) -> None:
         self._steps.to = parent
@@ -137,7 +136,8 @@ class Crew:
         """Puts another process in the place of one that died; its job is tried once more."""
         job = self._dismiss(worker)
         if job is not None:
-            job.deaths += 1
+            # A process that could not start did not die of its job.
+            job.deaths += worker.ready
             if job.lost:
                 job.outcome = Word.REFUSED
             else:
