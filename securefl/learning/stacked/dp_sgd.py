@@ -1,0 +1,122 @@
+"""Local DP-SGD of several clients at once: what `DpSgdTrainer` does, up to rounding.
+
+The gradients of single records come from one backward pass of all clients' records. The noise of
+each client comes from its own stream.
+"""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from securefl.learning.plan import DpPlan, LocalTraining
+from securefl.learning.sampling import poisson_batches
+from securefl.learning.stacked.batches import Batch
+from securefl.learning.stacked.layer import Gradients, StackedLayer
+from securefl.learning.stacked.training import StackedTraining
+from securefl.privacy.events import SampledGaussian
+from securefl.privacy.noise.gaussian import hardened_normal
+from securefl.rng import Keystream
+
+NORM_OFFSET = 1e-6  # that Opacus adds to every norm
+ROUNDING = 2.0**-23  # relative, twice that of float32
+
+
+class StackedDpSgd(StackedTraining):
+    """Trains several clients with DP-SGD, each by its own plan.
+
+    Guarantees:
+        - Adding or removing one record of a client, whatever its content, moves a step's clipped
+          sum by at most its plan's clip: a gradient that is not finite counts as zero.
+        - The event counts the steps that were noised, not the planned ones.
+    """
+
+    def __init__(self, local: LocalTraining) -> None:
+        super().__init__(local)
+        self._clients: Sequence[int] = ()
+        self._noise: list[Keystream] = []
+        self._noised_steps: dict[int, int] = {}
+        self._step_size = 0.0
+        self._rows: dict[tuple[StackedLayer, str], Gradients] = {}
+
+    def _steps(self, client: int, round: int) -> list[Tensor]:
+        """Returns the indices (batch,) of the records of every step; a batch may be empty."""
+        plan = self._local.plans[client]
+        return list(
+            poisson_batches(
+                len(self._local.examples[client]),
+                sample_rate=plan.sample_rate,
+                steps=plan.steps,
+                stream=self._local.stream_for("poisson", client, round),
+            )
+        )
+
+    def _begin(self, clients: Sequence[int], round: int) -> None:
+        """Opens each client's stream of noise."""
+        self._clients = clients
+        self._noise = [self._local.stream_for("noise", client, round) for client in clients]
+        self._noised_steps = dict.fromkeys(clients, 0)
+        self._step_size = self._lr(round)
+        self._network.on_gradient(self._note)
+
+    def _spent(self, client: int) -> SampledGaussian:
+        """Returns what a client's round cost."""
+        plan = self._local.plans[client]
+        return SampledGaussian(plan.sample_rate, plan.noise_multiplier, self._noised_steps[client])
+
+    def _note(self, layer: StackedLayer, x: Tensor, gradient: Tensor, pull: bool) -> Tensor | None:
+        """Keeps the gradients of a layer's parameters, until all are there to be clipped."""
+        result, parameters = layer.pulled_rows(x, gradient, pull)
+        for name, rows in parameters.items():
+            self._rows[layer, name] = rows
+        return result
+
+    def _step(self, batch: Batch) -> None:
+        """Takes one noisy step of every client in the batch."""
+        clients = self._clients[: len(batch.sizes)]
+        plans = [self._local.plans[client] for client in clients]
+        factors = self._factors(batch, plans)
+        for place in self._network.places:
+            layer, name = place
+            values = layer.value(name)
+            if place in self._rows:
+                sums = self._rows[place].sums(factors.to(values.dtype), clients=len(clients))
+            else:  # a step without records, or a layer that the records do not pass
+                sums = torch.zeros_like(values)
+            self._descend(values, sums, plans)
+        self._rows.clear()
+        for client in clients:
+            self._noised_steps[client] += 1
+
+    def _factors(self, batch: Batch, plans: Sequence[DpPlan]) -> Tensor:
+        """Returns what each row's gradient is scaled by, (rows,) float64, and notes gradients."""
+        rows = len(batch.labels)
+        if not rows:
+            return torch.zeros(0)
+        self._backward(batch, torch.ones(()))
+        squares = torch.stack([gradients.squares() for gradients in self._rows.values()])
+        clips = torch.tensor([plan.clip for plan in plans], dtype=torch.float64)
+        factors = clip_factors(squares.sum(dim=0).sqrt(), clips.repeat(rows // len(plans)))
+        return factors.where(batch.real, 0.0)
+
+    def _descend(self, values: Tensor, sums: Tensor, plans: Sequence[DpPlan]) -> None:
+        """Moves the clients' values of one parameter (clients, *shape) against noisy sums."""
+        for place, plan in enumerate(plans):
+            noise = hardened_normal(values[place].numel(), self._noise[place])
+            # The sum is taken in float64, and rounded only once the noise is in it.
+            noisy = torch.from_numpy(plan.noise_multiplier * plan.clip * noise)
+            noisy = noisy.view_as(values[place]).add_(sums[place]).to(values.dtype)
+            values[place].add_(noisy.div_(plan.normaliser), alpha=-self._step_size)
+
+
+def clip_factors(norms: Tensor, clips: Tensor) -> Tensor:
+    """Returns the factors (rows,) that bring gradients to at most their clip, float64.
+
+    Args:
+        norms: (rows,) float64. A gradient whose norm is not finite gets the factor 0.
+        clips: (rows,), > 0.
+    """
+    # Opacus adds the small number. The other one keeps float32 from rounding a factor up.
+    shortened = clips / (norms + NORM_OFFSET) * (1 - ROUNDING)
+    factors = shortened.where(norms + NORM_OFFSET > clips, 1.0)
+    return factors.where(norms.isfinite(), 0.0)
