@@ -21,6 +21,7 @@ from securefl.channels.protocol import (
     Sides,
     View,
 )
+from securefl.channels.rows import RowTable
 from securefl.channels.update import check_asked
 from securefl.errors import ProtocolError, RoundAbandoned
 
@@ -94,7 +95,8 @@ class PlainServer:
         self._cohort = frozenset[int]()
         self._model_hash = b""
         self._is_open = False
-        self._updates: dict[int, PlainUpdate] = {}
+        self._table = RowTable((), d=d)
+        self._reported: dict[int, int] = {}  # client -> the weight in its update
         self._observer = UNWATCHED
 
     def begin(
@@ -109,7 +111,8 @@ class PlainServer:
         self._cohort = frozenset(cohort)
         self._model_hash = model_hash
         self._is_open = True
-        self._updates = {}
+        self._table = RowTable(sorted(self._cohort), d=self._d)
+        self._reported = {}
         self._observer = observer
 
     def requests(self) -> dict[int, bytes]:
@@ -123,7 +126,7 @@ class PlainServer:
         Returns:
             False, and nothing has changed, if it is malformed, foreign, late or a second one.
         """
-        if not self._is_open or client not in self._cohort or client in self._updates:
+        if not self._is_open or client not in self._cohort or client in self._table:
             return False
         try:
             update = PlainUpdate.from_bytes(message, d=self._d)
@@ -131,11 +134,12 @@ class PlainServer:
             return False
         if (update.session, update.round, update.sender) != (self._session, self._round, client):
             return False
-        self._updates[client] = update
+        row = self._table.put(client, update.delta)
+        self._reported[client] = update.weight
         size = len(message)
         for party in ("server", "network"):
             self._observer.observe(
-                Observation(party, Seen.CLEAR_UPDATE, (client,), (self._d,), size, update.delta)
+                Observation(party, Seen.CLEAR_UPDATE, (client,), (self._d,), size, row)
             )
         return True
 
@@ -147,18 +151,16 @@ class PlainServer:
         """
         self._is_open = False
         # Not kept until the next round: these are n vectors.
-        updates = self._updates
-        self._updates = {}
-        if len(updates) < self._min_cohort:
+        table = self._table
+        self._table = RowTable((), d=self._d)
+        if len(table) < self._min_cohort:
             raise RoundAbandoned(
-                f"{len(updates)} updates came, the minimum cohort is {self._min_cohort}"
+                f"{len(table)} updates came, the minimum cohort is {self._min_cohort}"
             )
-        clients = sorted(updates)
-        weights = self._weights
-        if weights is None:
-            weights = {client: update.weight for client, update in updates.items()}
+        clients = table.clients
+        weights = self._reported if self._weights is None else self._weights
         return View(
-            rows=torch.stack([updates[client].delta for client in clients]),
+            rows=table.rows(),
             weights=torch.tensor([weights[client] for client in clients], dtype=torch.float64),
             members=tuple((client,) for client in clients),
         )

@@ -70,9 +70,7 @@ class Adversary:
         if self.omniscient and others:
             known = _rows(others)
             observer.observe(_observation(Seen.OTHERS_HONEST_UPDATES, others, known))
-        honest = known.double()
-        mean = honest.mean(dim=0)
-        spread = _distance(honest, mean)
+        mean, spread = _center(known)
         before = own.clone()  # an attack may write into the rows it is given
         rows = self.attack(own, known, round)
         updates = {
@@ -87,9 +85,13 @@ class Adversary:
         return Rewritten(updates, push if math.isfinite(push) else None)
 
 
-def _distance(rows: Tensor, mean: Tensor) -> float:
-    """Returns the root mean square distance of rows (h, d) from mean (d,)."""
-    return float((rows - mean).square().sum(dim=1).mean().sqrt())
+def _center(rows: Tensor) -> tuple[Tensor, float]:
+    """Returns the mean (d,) of rows (h, d), and their root mean square distance from it."""
+    # One copy, written over at every step: an omniscient adversary knows the rows of all clients.
+    values = rows.to(torch.float64, copy=True)
+    mean = values.mean(dim=0)
+    squares = values.sub_(mean).square_()
+    return mean, float(squares.sum(dim=1).mean().sqrt())
 
 
 def _rows(updates: Mapping[int, ClientUpdate]) -> Tensor:

@@ -163,6 +163,20 @@ def test_the_push_is_measured_in_root_mean_square_distances_of_the_known_rows() 
     assert adversary.rewrite(updates(), equal_rows, round=0).push is None
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_measuring_the_push_changes_no_row_that_the_attack_gets(dtype: torch.dtype) -> None:
+    deltas = {client: torch.tensor([client, -1.0, 3.0], dtype=dtype) for client in (1, 3, 4)}
+    others = {client: ClientUpdate(delta, 1, None, b"") for client, delta in deltas.items()}
+    known_rows = []
+
+    def sent(own: Tensor, known: Tensor, round: int) -> Tensor:
+        known_rows.append(known.clone())
+        return own
+
+    Adversary(frozenset({2, 5}), sent, omniscient=True).rewrite(updates(), others, round=0)
+    assert torch.equal(known_rows[0], torch.stack(list(deltas.values())))
+
+
 def test_nobody_is_an_adversary_without_clients() -> None:
     assert NOBODY.clients == frozenset()
     assert NOBODY.rewrite({}, {}, round=0) == ({}, None)

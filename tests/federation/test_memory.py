@@ -2,6 +2,7 @@
 
 import gc
 from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 from types import FunctionType, ModuleType
 
@@ -25,10 +26,16 @@ channel.kind = "{channel}"
 """
 
 
-def long_storages(roots: Iterable[object], *, d: int, outside: Iterable[object] = ()) -> set[int]:
-    """Memory of at least d numbers of 2 bytes that the roots lead to, not through `outside`."""
+def long_storages(
+    roots: Iterable[object], *, d: int, outside: Iterable[object] = ()
+) -> dict[int, int]:
+    """Memory of at least d numbers of 2 bytes that the roots lead to, not through `outside`.
+
+    Returns: place -> bytes.
+    """
     visited = {id(other) for other in outside}
-    storages, waiting = set(), list(roots)
+    storages: dict[int, int] = {}
+    waiting = list(roots)
     while waiting:
         reached = waiting.pop()
         if id(reached) in visited or isinstance(reached, type | ModuleType):
@@ -37,12 +44,12 @@ def long_storages(roots: Iterable[object], *, d: int, outside: Iterable[object] 
         if isinstance(reached, torch.Tensor):
             storage = reached.untyped_storage()
             if storage.nbytes() >= 2 * d:
-                storages.add(storage.data_ptr())
+                storages[storage.data_ptr()] = storage.nbytes()
         elif isinstance(reached, np.ndarray):
             if reached.nbytes >= 2 * d and reached.base is None:
-                storages.add(reached.__array_interface__["data"][0])
+                storages[reached.__array_interface__["data"][0]] = reached.nbytes
         elif isinstance(reached, bytes | bytearray) and len(reached) >= 2 * d:
-            storages.add(id(reached))
+            storages[id(reached)] = len(reached)
         if isinstance(reached, FunctionType):  # its globals are everybody's
             waiting.extend(reached.__closure__ or ())
         else:
@@ -61,7 +68,7 @@ def long_storages_after(
     played = play_round(federation, made.start, observer)
     assert not played.record.abandoned
     held = long_storages([played, federation, made.start], d=d, outside=sides_of_clients)
-    return len(held)
+    return round(sum(held.values()) / (4 * d))
 
 
 @pytest.mark.parametrize("channel", ["masked", "plain", "ckks"])
@@ -80,3 +87,39 @@ def test_a_round_that_is_watched_holds_every_update(tmp_path: Path) -> None:
         long_storages_after("masked", n, tmp_path / str(n), observer=Recorder()) for n in (3, 6)
     ]
     assert counts[1] - counts[0] >= 3
+
+
+def vectors_held_by_the_rule(channel: str, clients: int, folder: Path, *, more: str = "") -> int:
+    """Vectors of all parties, clients included, while the rule combines the rows of a round."""
+    scenario = parse_scenario(TEXT.format(channel=channel, clients=clients) + more)
+    made = assemble(scenario, run="r", ledgers=folder)
+    federation, d = made.federation, made.start.weights.numel()
+    held: list[float] = []
+
+    def rule(rows: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
+        held.append(sum(long_storages([rows, federation, made.start], d=d).values()) / (4 * d))
+        return federation.rule(rows, weights)
+
+    played = play_round(replace(federation, rule=rule), made.start)
+    assert not played.record.abandoned
+    return round(held[0])
+
+
+def test_all_parties_together_hold_each_row_of_a_plain_round_once(tmp_path: Path) -> None:
+    few, many = (vectors_held_by_the_rule("plain", n, tmp_path / str(n)) for n in (10, 30))
+    assert many - few == 20
+    assert few <= 10 + 6  # models, workspace, gradients
+
+
+def test_all_parties_together_hold_as_many_vectors_of_a_masked_round_whatever_their_number(
+    tmp_path: Path,
+) -> None:
+    few, many = (vectors_held_by_the_rule("masked", n, tmp_path / str(n)) for n in (10, 30))
+    assert many == few
+
+
+def test_absent_clients_leave_no_row_behind(tmp_path: Path) -> None:
+    gone = "\nsimulate.drop = [{ client = 1, round = 0, stage = 1 }]"
+    whole = vectors_held_by_the_rule("plain", 10, tmp_path / "whole")
+    # The table has a place for everybody who was invited; nothing is copied to close the gap.
+    assert vectors_held_by_the_rule("plain", 10, tmp_path / "gone", more=gone) == whole
