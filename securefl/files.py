@@ -3,7 +3,7 @@
 import json
 import os
 import secrets
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -115,8 +115,14 @@ def read_json(path: Path) -> dict[str, Any]:
 
 def append_line(path: Path, value: object) -> None:
     """Appends one object to a JSON-lines file."""
+    append_lines(path, [value])
+
+
+def append_lines(path: Path, values: Iterable[object]) -> None:
+    """Appends objects to a JSON-lines file, which is opened once."""
     with path.open("a", encoding="utf-8") as file:
-        file.write(_json_line(value))
+        for value in values:
+            file.write(_json_line(value))
 
 
 def _json_line(value: object) -> str:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
 from securefl.errors import RunFolderError
 from securefl.federation.record import RoundRecord
-from securefl.files import append_line, read_json, read_lines, write_json, write_lines
+from securefl.files import append_line, append_lines, read_json, read_lines, write_json, write_lines
 from securefl.runs.metrics import RunMetrics, checked_metrics
 
 if TYPE_CHECKING:  # torch takes seconds to import, which a mere look at a folder need not wait for
@@ -241,15 +241,18 @@ class Cell:
 
     def finish_round(self, played: "Played", shapes: "Mapping[str, Size]") -> None:
         """Keeps a round: what parties observed, then `keep`."""
-        for observation in played.observed:
-            entry = {
+        lines = (
+            {
+                "round": played.record.round,
                 "party": observation.party,
                 "kind": observation.kind,
                 "about": observation.about,
                 "shape": observation.shape,
                 "bytes": observation.size,
             }
-            append_line(self._transcript, {"round": played.record.round, **entry})
+            for observation in played.observed
+        )
+        append_lines(self._transcript, lines)
         self.keep(played.state, played.record, shapes)
 
     def keep(self, state: "State", record: RoundRecord, shapes: "Mapping[str, Size]") -> None:

@@ -90,7 +90,7 @@ def outlook(scenario: Scenario, before: Mapping[int, Past] | None = None) -> Out
 
 def _members(scenario: Scenario) -> tuple[int, ...]:
     """Returns the clients that take part in the session."""
-    missing = scenario.simulate.missing
+    missing = set(scenario.simulate.missing)
     return tuple(client for client in range(scenario.clients) if client not in missing)
 
 

@@ -157,12 +157,17 @@ def _clients(parts: Parts, sides: Sides) -> dict[int, Participant]:
 
 def _with_failures(scenario: Scenario, clients: dict[int, Participant]) -> dict[int, Participant]:
     """Returns the clients, with simulated failures around those that have some."""
-    drops, lates = scenario.simulate.drop, scenario.simulate.late
-    for client in {failure.client for failure in (*drops, *lates)} & set(clients):
+    drops: dict[int, dict[int, int]] = {}
+    lates: dict[int, set[int]] = {}
+    for drop in scenario.simulate.drop:
+        drops.setdefault(drop.client, {})[drop.round] = drop.stage
+    for late in scenario.simulate.late:
+        lates.setdefault(late.client, set()).add(late.round)
+    for client in (drops.keys() | lates.keys()) & clients.keys():
         clients[client] = UnreliableClient(
             clients[client],
-            drop={failure.round: failure.stage for failure in drops if failure.client == client},
-            late=frozenset(failure.round for failure in lates if failure.client == client),
+            drop=drops.get(client, {}),
+            late=frozenset(lates.get(client, ())),
         )
     return clients
 

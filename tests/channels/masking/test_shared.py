@@ -5,6 +5,7 @@ from collections.abc import Callable
 from dataclasses import replace
 
 import pytest
+import torch
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 from securefl.channels.masking.agreement import Agreement
@@ -14,9 +15,11 @@ from securefl.channels.masking.replies import Advertisement, Consent
 from securefl.channels.masking.requests import Invitation, KeyTable, UnmaskRequest
 from securefl.channels.masking.setup_messages import SetupTable
 from securefl.channels.masking.shared import Kept
-from securefl.channels.protocol import Plan, Sides
+from securefl.channels.protocol import ClientUpdate, Plan
 from securefl.errors import ProtocolError
 from securefl.rng import seeded_keystream
+from tests.channels.contract import HASH as CONTRACT_HASH
+from tests.channels.contract import Sides, Stages
 from tests.channels.masking.parties import SESSION, Session, agreement, identity, make_client
 from tests.channels.masking.puppeteer import SERVER_KEY, signed
 
@@ -46,20 +49,22 @@ def verified(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
     return counts
 
 
-def sides(clients: int, *, missing: frozenset[int] = frozenset()) -> Sides:
+def sides(clients: int | tuple[int, ...], *, missing: frozenset[int] = frozenset()) -> Sides:
+    ids = tuple(range(clients)) if isinstance(clients, int) else clients
     plan = Plan(
         session=SESSION,
         d=3,
-        clients=tuple(range(clients)),
-        cohort=clients,
+        clients=ids,
+        cohort=len(ids),
         rounds=2,
         min_cohort=3,
-        weights=dict.fromkeys(range(clients), 1),
+        weights=dict.fromkeys(ids, 1),
         max_weight=1,
         stream_for=lambda purpose, client, round: seeded_keystream(0, purpose, client, round),
         missing=missing,
     )
-    return masked_sides(plan, ring=32, clip=4.0, rounding="nearest", corrupt=1)
+    built = masked_sides(plan, ring=32, clip=4.0, rounding="nearest", corrupt=1)
+    return Sides(built.server, built.clients)
 
 
 # How much is spared.
@@ -101,16 +106,63 @@ def test_a_set_up_in_one_process_reads_each_table_once(
     assert digests.total() <= 3
 
 
+class Compared(int):
+    """A client's id that counts its comparisons with others, also those within a tuple."""
+
+    __hash__ = int.__hash__
+    count = 0
+
+    def __eq__(self, other: object) -> bool:
+        Compared.count += 1
+        return int.__eq__(self, other)
+
+    def __ne__(self, other: object) -> bool:
+        Compared.count += 1
+        return int.__ne__(self, other)
+
+
+def comparisons_in_a_set_up(clients: int) -> int:
+    ids = tuple(map(Compared, range(300, 300 + clients)))
+    Compared.count = 0
+    sides(ids, missing=frozenset(ids[::4]))
+    return Compared.count
+
+
+def test_a_set_up_looks_for_no_client_in_a_list() -> None:
+    few, more, most = (comparisons_in_a_set_up(clients) for clients in (12, 24, 48))
+    assert most - more <= 2 * (more - few)
+    assert 1 in (Compared(2), Compared(1))
+    assert Compared.count > most  # a scan counts
+
+
 @pytest.mark.parametrize("clients", [5, 10, 20])
 def test_a_round_in_one_process_verifies_ten_signatures_a_client(
     verified: Counter[str], clients: int
 ) -> None:
-    session = Session(agreement(clients))
+    built = sides(clients)
+    ids = tuple(built.clients)
+    updates = {client: ClientUpdate(torch.zeros(3), 1, None, CONTRACT_HASH) for client in ids}
     verified.clear()
-    session.play(0)
+    stages = Stages(built, 0, ids, updates)
+    while stages.view is None:
+        stages.deliver(stages.answers())
+        stages.close()
     # The server: four signed replies of each. The clients: four requests of their own each, and
     # together the invitation, every advertisement and every consent.
     assert verified.total() == 10 * clients + 1
+
+
+def test_clients_of_several_blocks_that_take_turns_share_the_keys_of_each(
+    verified: Counter[str],
+) -> None:
+    built = sides(140)
+    stages = Stages(built, 0, tuple(built.clients))
+    stages.deliver(stages.answers())
+    stages.close()
+    verified.clear()
+    for client, request in built.server.requests().items():
+        assert built.clients[client].receive(request)
+    assert verified.total() == 2 * 140  # a request of its own, and every advertisement
 
 
 def test_the_blocks_of_a_cohort_are_dealt_once_for_all_its_clients(
