@@ -7,14 +7,11 @@ for asked in drawn_ahead(requests, federation.ahead):   # several clients train 
 from collections import deque
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
-from typing import TypeVar
 
 from securefl.channels.protocol import ClientUpdate, Packet, Seen, View
 from securefl.errors import SecureflError
 from securefl.federation.log import RoundLog
 from securefl.federation.values import Federation
-
-_Item = TypeVar("_Item")
 
 
 @dataclass
@@ -46,6 +43,11 @@ class Asked:
     reply: bytes | View | None = None
     failure: SecureflError | None = None
 
+    @property
+    def trains(self) -> bool:
+        """Whether the client has begun to train."""
+        return self.reply is None and self.failure is None
+
 
 def play_stage(federation: Federation, round: int, log: RoundLog) -> View | None:
     """Carries one stage's requests and replies, and closes it. Raises RoundAbandoned."""
@@ -62,13 +64,21 @@ def play_stage(federation: Federation, round: int, log: RoundLog) -> View | None
     return federation.server.close_stage() or stage.view
 
 
-def drawn_ahead(items: Iterable[_Item], size: int) -> Iterator[_Item]:
-    """Yields the items in their order; up to `size` are drawn and not yet yielded."""
-    waiting: deque[_Item] = deque()
-    for item in items:
-        waiting.append(item)
-        if len(waiting) >= size:
-            yield waiting.popleft()
+def drawn_ahead(requests: Iterable[Asked], size: int) -> Iterator[Asked]:
+    """Yields clients in their order, while up to `size` of them train or wait to submit.
+
+    Before the end of a stage it is always as many: a reply or a failure in between does not count.
+    So it does not decide which clients train together.
+    """
+    waiting: deque[Asked] = deque()
+    training = 0
+    for asked in requests:
+        waiting.append(asked)
+        training += asked.trains
+        while waiting and (training >= size or not waiting[0].trains):
+            first = waiting.popleft()
+            training -= first.trains
+            yield first
     yield from waiting
 
 

@@ -13,20 +13,22 @@ import sys
 import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-from securefl.errors import ClientFailure
 from securefl.federation.crew import ATTEMPTS, Crew, Job, Steps
 from securefl.federation.fork import Order, Word
 from securefl.learning.plan import unseen
 from securefl.learning.protocol import Trained, Trainer
+from securefl.learning.stacked.stack import Piece, Stack
 from securefl.privacy.events import SampledGaussian
 
-CLIENTS_AHEAD_A_WORKER = 4  # so that a worker has something to choose from
-_FLOAT_BYTES = 4
+# So that a worker has something to choose from: clients, or stacks of them.
+CLIENTS_AHEAD_A_WORKER = 4
+STACKS_AHEAD_A_WORKER = 2
+_FLOAT_BYTES, _INTEGER_BYTES = 4, 8
+_NOBODY = -1  # in the place of a client
 
 
 def unavailable() -> str:
@@ -73,27 +75,27 @@ class _Memory:
 
     Attributes:
         weights: (d,), of the round's model.
-        rows: (slots, d), an update each.
+        rows: (slots, size, d), the updates of the clients of a stack.
+        members: (slots, size), these clients; _NOBODY where there are fewer.
         free: the slots that no training uses.
     """
 
     weights: Tensor
     rows: Tensor
+    members: Tensor
     free: list[int] = field(default_factory=list)
 
     @classmethod
-    def of(cls, d: int, slots: int) -> "_Memory":
+    def of(cls, d: int, slots: int, size: int) -> "_Memory":
         """Maps memory that has no name, so that a killed process leaves nothing behind."""
-        shared = mmap.mmap(-1, _FLOAT_BYTES * d * (slots + 1))
-        table = torch.frombuffer(shared, dtype=torch.float32).view(slots + 1, d)
-        return cls(table[0], table[1:], list(range(slots)))
-
-
-class _Begun(NamedTuple):
-    """A training that nobody has collected, and the weights that it was asked for with."""
-
-    job: Job
-    weights: Tensor
+        rows = slots * size
+        shared = mmap.mmap(-1, _INTEGER_BYTES * rows + _FLOAT_BYTES * d * (rows + 1))
+        members = torch.frombuffer(shared, dtype=torch.int64, count=rows)
+        table = torch.frombuffer(shared, dtype=torch.float32, offset=_INTEGER_BYTES * rows)
+        table = table.view(rows + 1, d)
+        return cls(
+            table[0], table[1:].view(slots, size, d), members.view(slots, size), list(range(slots))
+        )
 
 
 class Workers:
@@ -106,7 +108,7 @@ class Workers:
         - A training that fails in a worker is repeated in this process, which raises what it
           raises. So is one that a worker cannot do: on another model than the rest of the round,
           or with an update that is not float32.
-        - A worker that dies is replaced, and its client tried once more. Then the client is absent.
+        - A worker that dies is replaced, and its clients tried once more. Then they are absent.
         - No process outlives this one, however it ends.
 
     Of the trainings that wait, the longest starts first. When a training begins and ends depends on
@@ -118,6 +120,7 @@ class Workers:
         count: processes, >= 1, and no more than clients; with one, this process trains.
         lengths: client -> how long its training takes, in any unit.
         steps: gets the local steps, a few times a second at most; the trainers report to it.
+        stack: trains several clients at once, in one process; by default none.
     """
 
     def __init__(
@@ -128,6 +131,7 @@ class Workers:
         count: int,
         lengths: Mapping[int, int],
         steps: Steps | None = None,
+        stack: Stack | None = None,
     ) -> None:
         reason = unavailable() if count > 1 else ""
         if reason:
@@ -139,14 +143,15 @@ class Workers:
         self._steps = Steps(unseen) if steps is None else steps
         self._memory: _Memory | None = None
         self._crew: Crew | None = None
-        self._begun: dict[int, _Begun] = {}  # by client
+        self._stack = Stack(trainers) if stack is None else stack
+        self._jobs: dict[Piece, Job] = {}  # that have not ended
         self._closed = False
 
     @property
     def trainers(self) -> Mapping[int, Trainer]:
         """Client -> its training, as the federation gets it."""
         if self._count == 1:
-            return self._trainers
+            return self._stack.trainers
         return {
             client: PooledTrainer(trainer, client, self)
             for client, trainer in self._trainers.items()
@@ -155,42 +160,33 @@ class Workers:
     @property
     def ahead(self) -> int:
         """The number of clients that may be training at once, or wait to submit."""
-        return 1 if self._count == 1 else CLIENTS_AHEAD_A_WORKER * self._count
+        return self._stack.size if self._count == 1 else self._slots * self._stack.size
+
+    @property
+    def _slots(self) -> int:
+        is_stacked = self._stack.size > 1
+        return self._count * (STACKS_AHEAD_A_WORKER if is_stacked else CLIENTS_AHEAD_A_WORKER)
 
     def begin(self, client: int, weights: Tensor, *, round: int) -> None:
-        """Hands a training to the workers, where they can take it."""
-        self.collect(client, weights, round=round)  # an earlier one, which ends here
-        if self._closed:
-            return
-        memory = self._memory = self._memory or _Memory.of(self._d, self.ahead)
-        if not memory.free or not self._share(memory, weights):
-            return
-        # Forked with the first training, when all that a worker inherits is there.
-        crew = self._crew = self._crew or Crew(self._count, self._train, self._steps)
-        job = Job(Order(client, round, memory.free.pop()), self._lengths[client])
-        self._begun[client] = _Begun(job, weights)
-        crew.put(job)
+        """Hands a training to the workers, where they can take it, once its stack is full."""
+        self._end_earlier(client)
+        piece = self._stack.begin(client, weights, round=round)
+        if self._stack.is_full(piece):
+            self._hand(piece)
 
     def collect(self, client: int, weights: Tensor, *, round: int) -> Trained | None:
-        """Waits for the training that began with these arguments; None if no worker did it.
+        """Waits for the training that began with these arguments; None if none did.
 
         Raises:
             ClientFailure: the processes that trained it died.
         """
-        if client not in self._begun or self._crew is None or self._memory is None:
-            return None
-        job, begun_with = self._begun[client]
-        while job.outcome is None:
-            self._crew.hear()
-        del self._begun[client]
-        self._memory.free.append(job.order.slot)
-        if begun_with is not weights or job.order.round != round:
-            return None
-        if job.lost:
-            raise ClientFailure(f"{ATTEMPTS} processes died while they trained it")
-        if job.outcome is Word.REFUSED:
-            return None
-        return Trained(self._memory.rows[job.order.slot].clone(), self._trainers[client].cost)
+        piece = self._stack.piece_of(client)
+        if piece is not None:
+            # The last clients of a stage may fill no stack.
+            if piece.results is None and not self._stack.is_full(piece):
+                self._hand(piece)
+            self._wait(piece)
+        return self._stack.collect(client, weights, round=round)
 
     def close(self) -> None:
         """Ends the processes; what is asked for later is trained here."""
@@ -198,29 +194,74 @@ class Workers:
         if self._crew is not None:
             self._crew.close()
 
+    def _end_earlier(self, client: int) -> None:
+        """Waits until nobody trains a client that begins once more."""
+        piece = self._stack.piece_of(client)
+        if piece is not None:
+            self._wait(piece)
+
+    def _hand(self, piece: Piece) -> None:
+        """Hands a piece to the workers, unless they have it or cannot take it."""
+        if piece in self._jobs or self._closed:
+            return
+        memory = self._memory = self._memory or _Memory.of(self._d, self._slots, self._stack.size)
+        if not memory.free or not self._share(memory, piece.weights):
+            return
+        # Forked with the first training, when all that a worker inherits is there.
+        crew = self._crew = self._crew or Crew(self._count, self._train, self._steps)
+        slot = memory.free.pop()
+        memory.members[slot].fill_(_NOBODY)[: len(piece.clients)] = torch.tensor(piece.clients)
+        length = sum(self._lengths[client] for client in piece.clients)
+        job = Job(Order(piece.clients[0], piece.round, slot), length)
+        self._jobs[piece] = job
+        crew.put(job)
+
+    def _wait(self, piece: Piece) -> None:
+        """Waits for a piece that a worker trains, and keeps its results."""
+        job = self._jobs.get(piece)
+        if job is None or self._crew is None or self._memory is None:
+            return
+        while job.outcome is None:
+            self._crew.hear()
+        del self._jobs[piece]
+        if job.lost:
+            piece.failure = f"{ATTEMPTS} processes died while they trained it"
+        if job.outcome is Word.TRAINED:
+            rows = self._memory.rows[job.order.slot].clone()
+            piece.results = {
+                client: Trained(row, self._trainers[client].cost)
+                for client, row in zip(piece.clients, rows, strict=False)
+            }
+        self._memory.free.append(job.order.slot)
+
     def _share(self, memory: _Memory, weights: Tensor) -> bool:
         """Whether all processes see these weights, which they do if nobody trains on others."""
         # The clients of a process share the tensor that they read, which nobody writes into.
-        if any(begun.weights is weights for begun in self._begun.values()):
+        if any(piece.weights is weights for piece in self._jobs):
             return True
-        if self._begun:
+        if self._jobs:
             return torch.equal(memory.weights, weights)
         memory.weights.copy_(weights)
         return True
 
     def _train(self, order: Order) -> bool:
-        """Trains a client in a worker; False where this must be done in the parent."""
+        """Trains a piece in a worker; False where this must be done in the parent."""
         if self._memory is None:
             return False
-        trainer = self._trainers[order.client]
+        members = self._memory.members[order.slot]
+        clients = [client for client in members.tolist() if client != _NOBODY]
         try:
             # A copy: a trainer that wrote into it would change everybody's model.
-            delta, spent = trainer.fit(self._memory.weights.clone(), round=order.round)
+            piece = Piece(self._memory.weights.clone(), order.round, clients)
+            results = self._stack.fit(piece)
             sys.stdout.flush()  # the words of a user's model, as no other exit writes them
         except BaseException:
             # The parent tries again, and meets the exception itself, with its own traceback.
             return False
-        if spent != trainer.cost or delta.dtype != torch.float32 or delta.shape != (self._d,):
-            return False
-        self._memory.rows[order.slot].copy_(delta)
+        for place, client in enumerate(clients):
+            delta, spent = results[client]
+            is_usual = delta.dtype == torch.float32 and delta.shape == (self._d,)
+            if spent != self._trainers[client].cost or not is_usual:
+                return False
+            self._memory.rows[order.slot, place].copy_(delta)
         return True
