@@ -35,7 +35,9 @@ class Quality(TypedDict, total=False):
 class RunMetrics(Quality, Aftermath, total=False):
     """Quality, privacy and cost of a run; None is not measured, or not claimed.
 
-    Folders of earlier versions lack some keys, runs without an attack those of `Aftermath`.
+    Folders of earlier versions lack some keys, runs without an attack those of `Aftermath`. Where
+    [engine] asks for stacks, stack is the number of clients that trained at once, and unstacked
+    says why it is 1.
     """
 
     epsilon: float | None
@@ -52,9 +54,11 @@ class RunMetrics(Quality, Aftermath, total=False):
     epsilons: dict[str, float]
     sites: dict[str, Quality]
     seeded_before: list[str]
+    stack: int
+    unstacked: str
 
 
-_COUNTS = ("records", "rounds", "abandoned", "bytes_up", "bytes_down")
+_COUNTS = ("records", "rounds", "abandoned", "bytes_up", "bytes_down", "stack")
 METRICS_OF_CLASSES = ("accuracy", "balanced_accuracy", "auc", "majority")
 METRICS_OF_TARGETS = ("mae", "rmse", "r2")
 _MEASURED = (*METRICS_OF_CLASSES, *METRICS_OF_TARGETS, "epsilon", "delta", "seconds")
@@ -79,6 +83,7 @@ def _check_kinds(values: Mapping[str, Any]) -> None:
     _check_kind(values, _COUNTS, int)
     _check_kind(values, _MEASURED, int | float | None)
     _check_kind(values, _WORDS, str | None)
+    _check_kind(values, ("unstacked",), str)
     _check_kind(values, _TABLES, dict)
     _check_kind(values, ("seeded_before",), list)
     for site, quality in values.get("sites", {}).items():
@@ -117,6 +122,10 @@ def final_metrics(
         "epsilons": {str(client): epsilon for client, epsilon in spent.items()},
         "sites": {name: _quality(metrics, task) for name, metrics in sites.items()},
     }
+    if scenario.engine is not None and scenario.engine.stack is not None:
+        cost["stack"] = assembled.stack.size
+        if assembled.stack.reason:
+            cost["unstacked"] = assembled.stack.reason
     # The order of keys is that of metrics.json, which people read from the top.
     attacked = _attacked(rounds, assembled, state, quality)
     return cast(RunMetrics, {**_quality(quality, task), **attacked, **cost})

@@ -85,6 +85,7 @@ def run_cell(
                 count=workers,
                 lengths=made.local.records,
                 steps=steps,
+                stack=made.stack,
             )
             assembled = join(replace(made, trainers=crew.trainers), ahead=crew.ahead)
         with watch.stage("rounds"), closing(crew):

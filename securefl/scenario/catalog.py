@@ -23,6 +23,8 @@ from securefl.learning import options, plan, sgd, steps
 from securefl.learning.models import images, linear
 from securefl.learning.plan import LocalTraining
 from securefl.learning.protocol import Trainer
+from securefl.learning.stacked.sgd import StackedSgd
+from securefl.learning.stacked.training import StackedTraining
 from securefl.scenario.entries import (
     AttackEntry,
     ModelEntry,
@@ -149,6 +151,12 @@ def _dp_sgd_trainers(local: LocalTraining) -> dict[int, Trainer]:
     return dp_sgd_trainers(local)
 
 
+def _stacked_dp_sgd(local: LocalTraining) -> StackedTraining:
+    from securefl.learning.stacked.dp_sgd import StackedDpSgd  # as above
+
+    return StackedDpSgd(local)
+
+
 def _check_dp_sgd_model(model: nn.Module) -> None:
     from securefl.learning.dp_sgd import check_model  # as above
 
@@ -156,12 +164,13 @@ def _check_dp_sgd_model(model: nn.Module) -> None:
 
 
 TRAINERS: Mapping[str, TrainerEntry] = {
-    "sgd": TrainerEntry(sgd.sgd_trainers, practice=sgd.PRACTICE, bends=True),
+    "sgd": TrainerEntry(sgd.sgd_trainers, practice=sgd.PRACTICE, bends=True, stacked=StackedSgd),
     "dp_sgd": TrainerEntry(
         _dp_sgd_trainers,
         practice=plan.PRACTICE,
         plan=plan.DpPlan,
         check=_check_dp_sgd_model,
+        stacked=_stacked_dp_sgd,
     ),
 }
 

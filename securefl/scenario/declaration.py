@@ -16,6 +16,7 @@ from securefl.scenario.tables import (
     Code,
     Cohort,
     Defense,
+    Engine,
     Model,
     Practice,
     Privacy,
@@ -64,6 +65,7 @@ class Declaration(Section):
     attack: Attack | None = None
     server: Server = Server()
     rehearsal: Rehearsal | None = None
+    engine: Engine | None = None
 
     @model_validator(mode="before")
     @classmethod

@@ -17,6 +17,7 @@ from torch.optim import Optimizer
 from securefl.learning.descent import GradientDescent
 from securefl.learning.plan import DpPlan, LocalTraining
 from securefl.learning.protocol import StepResult, Trainer
+from securefl.learning.stacked.stack import MakeStacked
 
 Parameters = Mapping[str, Any]
 
@@ -215,6 +216,7 @@ class TrainerEntry:
         plan: makes the public constants of a DP mechanism; None where there is no noise.
         bends: whether an adversary can change the gradients of its own clients.
         check: refuses a model that cannot be trained so, with a ScenarioError.
+        stacked: makes the training of several clients at once; None where there is none.
     """
 
     make: Callable[[LocalTraining], dict[int, Trainer]]
@@ -222,6 +224,7 @@ class TrainerEntry:
     plan: Callable[..., DpPlan] | None = None
     bends: bool = False
     check: Callable[[nn.Module], None] = lambda model: None
+    stacked: MakeStacked | None = None
 
     @property
     def private(self) -> bool:

@@ -130,8 +130,9 @@ def _takes(value: Schema, definitions: Schema) -> str:
     """Returns what a key takes, in words."""
     if "anyOf" in value:
         # `T | None`: None is what a key holds that is not written.
-        first = next(schema for schema in value["anyOf"] if schema.get("type") != "null")
-        return _takes(first, definitions)
+        kinds = [schema for schema in value["anyOf"] if schema.get("type") != "null"]
+        simple = [schema for schema in kinds if _table(schema, definitions) is None]
+        return ", or ".join(_takes(schema, definitions) for schema in simple or kinds[:1])
     if "const" in value:
         return f"`{value['const']}`"
     if "enum" in value:

@@ -93,6 +93,8 @@ def _cautions(scenario: Scenario) -> Iterator[str]:
     for name, plugin in scenario.facts.plugins.items():
         if plugin.defaults:
             yield f"{name}: its author exports a bare function, taken to {plugin.defaults}"
+    if scenario.engine is not None and scenario.engine.stack not in (None, "off"):
+        yield "engine: clients train in stacks where they can, which rounds in another order"
     yield from _batches(scenario)
 
 

@@ -240,6 +240,17 @@ class Rehearsal(Section):
     seed: Seed = 0
 
 
+class Engine(Section):
+    """How a run is computed; this changes results by rounding alone.
+
+    stack is the number of clients that train at once, as one network of their models: small models
+    then take fewer calls. "auto" takes as many as pay, which may be none. Clients train one at a
+    time where their model or the steps cannot be stacked; the run's metrics say why.
+    """
+
+    stack: Literal["auto", "off"] | Annotated[int, Field(ge=2, le=4096, strict=True)] | None = None
+
+
 class Server(Choice):
     """The server's step."""
 

@@ -92,6 +92,7 @@ def test_an_empty_scenario_is_valid_and_its_defaults_are_the_safe_ones() -> None
         "attack": None,
         "server": {"step": "fedavg", "lr": 1.0},
         "rehearsal": None,
+        "engine": None,
     }
     assert scenario.claims_dp
 

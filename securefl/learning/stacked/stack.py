@@ -14,12 +14,16 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from securefl import vector
 from securefl.errors import ClientFailure
 from securefl.learning.plan import LocalTraining
 from securefl.learning.protocol import Trained, Trainer
 from securefl.learning.stacked.choice import stack_size, unstackable
 from securefl.learning.stacked.training import StackedTraining
 from securefl.privacy.events import SampledGaussian
+
+MAX_BYTES = 2**31  # of the weights of a stack
+_FLOAT_BYTES = 4
 
 MakeStacked = Callable[[LocalTraining], StackedTraining]
 
@@ -187,7 +191,8 @@ def stack_of(
     if reason is not None or make is None:
         return Stack(trainers, reason=reason or "")
     size = stack_size(local) if asked == "auto" else asked
-    together = min(size, len(trainers) - len(local.bends))
+    fitting = MAX_BYTES // (_FLOAT_BYTES * vector.size(local.model))
+    together = min(size, fitting, len(trainers) - len(local.bends))
     if together < 2:
         return Stack(trainers, reason="the model and its batches are too large for it to pay")
     return Stack(trainers, make(local), size=together, apart=frozenset(local.bends))

@@ -1,7 +1,7 @@
 """From parts to a federation that can run: clients, channel, server, cohorts."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from torch import Tensor, nn
@@ -16,6 +16,7 @@ from securefl.federation.values import Federation, Participant, State
 from securefl.learning.evaluate import evaluate, predict
 from securefl.learning.plan import OnStep, unseen
 from securefl.learning.protocol import Metrics
+from securefl.learning.stacked.stack import Stack
 from securefl.privacy.ledger import Ledger
 from securefl.privacy.remember import Remember, fresh
 from securefl.scenario import catalog
@@ -38,6 +39,7 @@ class Assembled:
         model: a workspace.
         left_out: client -> why the channel's set-up lost it.
         scenario: the declaration.
+        stack: how many clients train at once.
     """
 
     federation: Federation
@@ -47,6 +49,7 @@ class Assembled:
     model: nn.Module
     left_out: Mapping[int, str]
     scenario: Scenario
+    stack: Stack
 
     def site_metrics(self, weights: Tensor) -> dict[str, Metrics]:
         """Returns the metrics of weights (d,) at every site with test records of its own."""
@@ -83,7 +86,7 @@ def assemble(
     made = parts(
         scenario, run=run, ledgers=ledgers, origin=origin, remember=remember, on_step=on_step
     )
-    return join(made)
+    return join(replace(made, trainers=made.stack.trainers), ahead=made.stack.size)
 
 
 def join(parts: Parts, *, ahead: int = 1) -> Assembled:
@@ -121,6 +124,7 @@ def join(parts: Parts, *, ahead: int = 1) -> Assembled:
         model=parts.model,
         left_out=sides.left_out,
         scenario=scenario,
+        stack=parts.stack,
     )
 
 

@@ -22,6 +22,7 @@ from securefl.federation.adversary import Adversary
 from securefl.federation.values import Rule, Weigh
 from securefl.learning.plan import LocalTraining, OnStep, unseen
 from securefl.learning.protocol import ServerStep, Trainer
+from securefl.learning.stacked.stack import Stack
 from securefl.learning.steps import beside_statistics
 from securefl.privacy.ledger import Ledger
 from securefl.privacy.remember import Remember, fresh
@@ -30,6 +31,7 @@ from securefl.scenario.assemble.ledgers import Origin, open_ledgers
 from securefl.scenario.assemble.trainers import (
     build_model,
     local_training,
+    make_stack,
     make_trainers,
     stream_for,
 )
@@ -48,7 +50,8 @@ class Parts:
         data: the records, before corrupt clients changed theirs.
         model: holds the weights that the run starts from; then a workspace.
         local: all that the trainers were made from.
-        trainers: client -> its local training.
+        trainers: client -> its local training, one at a time.
+        stack: trains several of them at once, where the scenario says so.
         ledgers: client -> its ledger, opened; empty where nothing is claimed.
         rule: pre-filters and rule.
         weigh: the weights that the rule gives to rows; None where it gives none.
@@ -62,6 +65,7 @@ class Parts:
     model: nn.Module
     local: LocalTraining
     trainers: Mapping[int, Trainer]
+    stack: Stack
     ledgers: Mapping[int, Ledger]
     rule: Rule
     weigh: Weigh | None
@@ -87,7 +91,9 @@ class Parts:
     def on(self, model: nn.Module) -> "Parts":
         """Returns the same parts around another model, with trainers made for it."""
         local = replace(self.local, model=model)
-        return replace(self, model=model, local=local, trainers=make_trainers(self.scenario, local))
+        trainers = make_trainers(self.scenario, local)
+        stack = make_stack(self.scenario, local, trainers)
+        return replace(self, model=model, local=local, trainers=trainers, stack=stack)
 
 
 def parts(
@@ -128,6 +134,7 @@ def parts(
     for book in books.values():
         book.begin()
     local = local_training(scenario, data, model, books, remember, on_step)
+    trainers = make_trainers(scenario, local)
     facts = scenario.facts
     rule = rule_of(facts)
     weigh = weights_of(facts)
@@ -137,7 +144,8 @@ def parts(
         data=data,
         model=model,
         local=local,
-        trainers=make_trainers(scenario, local),
+        trainers=trainers,
+        stack=make_stack(scenario, local, trainers),
         ledgers=books,
         rule=rule,
         weigh=weigh,

@@ -15,6 +15,7 @@ from securefl.learning.adapt import adapted
 from securefl.learning.options import StepOptions
 from securefl.learning.plan import DpPlan, LocalTraining, OnStep, unseen
 from securefl.learning.protocol import Trainer
+from securefl.learning.stacked.stack import Stack, stack_of
 from securefl.learning.weights import read_weights
 from securefl.privacy.accounting.calibration import calibrate_noise
 from securefl.privacy.ledger import Ledger
@@ -139,6 +140,12 @@ def _with_keys(function: Callable[..., Any], given: Mapping[str, Any]) -> Callab
 def make_trainers(scenario: Scenario, local: LocalTraining) -> dict[int, Trainer]:
     """Returns client -> its trainer, of the kind that the scenario names."""
     return scenario.facts.trainer.make(local)
+
+
+def make_stack(scenario: Scenario, local: LocalTraining, trainers: Mapping[int, Trainer]) -> Stack:
+    """Returns the stacks in which the scenario's clients train; of one client by default."""
+    asked = None if scenario.engine is None else scenario.engine.stack
+    return stack_of(local, trainers, asked=asked, make=scenario.facts.trainer.stacked)
 
 
 def plan_for(
