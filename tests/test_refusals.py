@@ -27,6 +27,7 @@ CLIENT_SIDE = (
     "channels/**/*.py",
     "learning/*.py",
     "federation/client.py",
+    "federation/reader.py",
     "privacy/ledger.py",
     "privacy/chain.py",
     "privacy/noise/gaussian.py",
@@ -34,6 +35,7 @@ CLIENT_SIDE = (
     "vector.py",
 )
 SERVER_SIDE = {
+    "channels/rows.py",
     "channels/ckks/server.py",
     "channels/masking/server.py",
     "channels/masking/block.py",

@@ -1,28 +1,31 @@
 """Growth with the number of clients: CPU seconds and peak memory of each stage of a run.
 
     OMP_NUM_THREADS=1 nice -n 10 python -m benchmarks.speed.scaling
-    OMP_NUM_THREADS=1 nice -n 10 python -m benchmarks.speed.scaling --clients 10 100 1000 10000
+    ... --clients 10 100 1000 10000 --repeats 1  # about 10 minutes of CPU, and 2 GiB
 
 Each client has two synthetic records of 64 numbers and trains an MLP of 4,810 coordinates. Every
-run has a process of its own. It first plays a federation of ten clients, so that libraries are
-loaded, and then counts:
+run has a process of its own, and all of them take turns; numbers are medians. A process first plays
+a federation of ten clients, so that libraries are loaded, and then counts:
 
     check     from the text of the scenario to its facts
     parts     records dealt to the clients, their trainers
     set-up    both sides of the channel; the masked channel's members agree on their session here
     round     one round, training included
 
-An exponent compares a number of clients with the one before: 1 is linear, 2 is quadratic. Memory is
-the growth of the process's peak since the check began.
+An exponent compares a number of clients with the one before: 1 is linear, 2 is quadratic. The
+masked channel sums blocks of at most 128 clients, each of which deals shares to the others of its
+block: its rounds are quadratic up to one block, and linear from there on. Memory is the growth of
+the process's peak since the check began; a client's update takes 19 KiB.
 """
 
 import argparse
 import json
 import math
+import statistics
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple, TypeVar
 
@@ -113,37 +116,59 @@ def measure_alone(channel: str, clients: int) -> Answer:
     return run((*command, "--clients", str(clients)))
 
 
-def exponent(sizes: Sequence[int], values: Sequence[float]) -> float:
-    """Returns the slope between the last two sizes, on logarithmic scales."""
-    return math.log(values[-1] / values[-2]) / math.log(sizes[-1] / sizes[-2])
+def in_turns(sizes: Sequence[int], repeats: int) -> dict[tuple[str, int], list[Answer]]:
+    """Returns the measurements of each channel and size, taken in turns."""
+    answers: dict[tuple[str, int], list[Answer]] = {}
+    for _ in range(repeats):
+        for channel in CHANNELS:
+            for clients in sizes:
+                answer = measure_alone(channel, clients)
+                answers.setdefault((channel, clients), []).append(answer)
+    return answers
 
 
-def compare(channel: str, sizes: Sequence[int]) -> None:
-    """Prints a table of one channel, line by line."""
-    heads = [f"{stage:>9}    ms   exp" for stage in (*STAGES, "total")]
-    print(f"{channel:<8}" + "".join(heads) + "   peak MiB   KiB a client", flush=True)
-    columns: dict[str, list[float]] = {stage: [] for stage in (*STAGES, "total")}
-    for place, clients in enumerate(sizes):
-        answer = measure_alone(channel, clients)
-        seconds = [answer.number(f"seconds {stage}") for stage in STAGES]
+def medians(answers: Sequence[Answer]) -> list[float]:
+    """Returns the CPU seconds of each stage, and of all stages together."""
+    seconds = [[answer.number(f"seconds {stage}") for stage in STAGES] for answer in answers]
+    stages = [statistics.median(stage) for stage in zip(*seconds, strict=True)]
+    return [*stages, statistics.median(sum(run) for run in seconds)]
+
+
+def exponent(sizes: tuple[int, int], values: tuple[float, float]) -> float:
+    """Returns the slope between two sizes, on logarithmic scales."""
+    return math.log(values[1] / values[0]) / math.log(sizes[1] / sizes[0])
+
+
+def show(channel: str, sizes: Sequence[int], answers: Mapping[int, Sequence[Answer]]) -> None:
+    """Prints the table of one channel: seconds, milliseconds a client, exponents, memory."""
+    heads = [f"{stage:>10}     ms   exp" for stage in (*STAGES, "total")]
+    print(f"{channel:<8}" + "".join(heads) + "   peak MiB   KiB a client")
+    before: tuple[int, list[float]] | None = None
+    for clients in sizes:
+        seconds = medians(answers[clients])
         line = f"{clients:<8}"
-        for column, value in zip(columns.values(), (*seconds, sum(seconds)), strict=True):
-            column.append(value)
-            slope = f"{exponent(sizes[: place + 1], column):6.2f}" if place else " " * 6
-            line += f"{value:9.3f}{1000 * value / clients:6.1f}{slope}"
-        peak = answer.number("peak round")
-        print(f"{line}{peak:11.1f}{1024 * peak / clients:15.1f}", flush=True)
+        for place, value in enumerate(seconds):
+            slope = ""
+            if before is not None:
+                slope = f"{exponent((before[0], clients), (before[1][place], value)):.2f}"
+            line += f"{value:10.3f}{1000 * value / clients:7.2f}{slope:>6}"
+        peak = statistics.median(answer.number("peak round") for answer in answers[clients])
+        print(f"{line}{peak:11.1f}{1024 * peak / clients:15.1f}")
+        before = (clients, seconds)
 
 
 def main() -> None:
     """Prints a table for each channel; with --channel, one line of JSON of one run."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--clients", type=int, nargs="+", default=SIZES)
+    parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--channel", choices=CHANNELS, help="measure this one, in this process")
     options = parser.parse_args()
     if options.channel is None:
+        answers = in_turns(options.clients, options.repeats)
         for channel in CHANNELS:
-            compare(channel, options.clients)
+            of_channel = {clients: answers[channel, clients] for clients in options.clients}
+            show(channel, options.clients, of_channel)
         return
     one_thread()
     with tempfile.TemporaryDirectory() as name:

@@ -218,6 +218,7 @@ class Block:
             self._sharing = self.present
         elif stage == 3:
             self.survivors = self.present
+            self._sealed = {}  # delivered, and as large as the updates of a small model
             self._statement = statement_of(
                 [self._signed_keys[client] for client in sorted(self._signed_keys)],
                 sharing=self._sharing,

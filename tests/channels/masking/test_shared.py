@@ -1,8 +1,10 @@
 """Members of one process share verified bytes: how much it spares, and that it weakens nothing."""
 
+import gc
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
+from types import ModuleType
 
 import pytest
 import torch
@@ -15,6 +17,7 @@ from securefl.channels.masking.replies import Advertisement, Consent
 from securefl.channels.masking.requests import Invitation, KeyTable, UnmaskRequest
 from securefl.channels.masking.setup_messages import SetupTable
 from securefl.channels.masking.shared import Kept
+from securefl.channels.masking.wire import SEALED_BYTES
 from securefl.channels.protocol import ClientUpdate, Plan
 from securefl.errors import ProtocolError
 from securefl.rng import seeded_keystream
@@ -198,6 +201,28 @@ def test_requests_of_a_stage_are_made_one_at_a_time(monkeypatch: pytest.MonkeyPa
     assert not counts
     assert requests[7] != requests[8]
     assert counts.total() == 2
+
+
+def boxes_held_by(root: object) -> int:
+    """Sealed boxes that an object leads to."""
+    visited: set[int] = set()
+    waiting = [root]
+    boxes = 0
+    while waiting:
+        reached = waiting.pop()
+        if id(reached) in visited or isinstance(reached, type | ModuleType):
+            continue
+        visited.add(id(reached))
+        boxes += isinstance(reached, bytes) and len(reached) == SEALED_BYTES
+        waiting.extend(gc.get_referents(reached))
+    return boxes
+
+
+def test_the_server_forgets_the_boxes_that_it_has_delivered() -> None:
+    session = Session(agreement(6)).begin(0).until(3)
+    assert boxes_held_by(session.server) == 6 * 5
+    session.stage()
+    assert boxes_held_by(session.server) == 0
 
 
 # Nothing is weakened.
