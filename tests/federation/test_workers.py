@@ -1,5 +1,6 @@
 """Workers give what one process gives; they share nothing they should not, and all of them end."""
 
+import gc
 import mmap
 import os
 import random
@@ -231,6 +232,20 @@ def test_after_the_end_clients_train_here() -> None:
     assert children() == []
 
 
+def test_a_training_that_the_end_cuts_short_is_done_here() -> None:
+    def endless(weights: Tensor, round: int) -> Tensor:
+        while os.getpid() != HERE:
+            time.sleep(0.001)
+        return weights
+
+    with crew(*[endless] * 4) as pool:
+        pooled = list(pool.trainers.values())
+        for trainer in pooled:
+            assert isinstance(trainer, EarlyTrainer)
+            trainer.begin(WEIGHTS, round=0)
+    assert all(torch.equal(trainer.fit(WEIGHTS, round=0).delta, WEIGHTS) for trainer in pooled)
+
+
 # --- what starts when
 
 
@@ -332,6 +347,17 @@ def test_a_worker_that_is_killed_while_it_is_idle_is_replaced() -> None:
         assert victim not in children()
 
 
+def test_an_order_to_a_dead_process_goes_nowhere() -> None:
+    child = Child(lambda order: True, lambda steps: None)
+    os.kill(child.pid, signal.SIGKILL)
+    os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOWAIT)
+    child.send(Order(0, 0, 0))
+    while child.read():
+        pass
+    assert child.end() == -signal.SIGKILL
+    assert children() == []
+
+
 def test_where_no_process_can_be_forked_this_one_trains_and_says_so(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -358,16 +384,29 @@ def test_where_a_forked_process_cannot_train_this_one_does_and_says_so(
         delays.append(0.1 * next(number))
         return fork_once()
 
-    def fails() -> None:
+    def fails(loss: Tensor) -> None:
         time.sleep(delays[-1])  # one after another: each is given the job of the one before
         raise RuntimeError("Unable to handle autograd's threading")
 
     monkeypatch.setattr(fork, "_fork", counted)
-    monkeypatch.setattr(fork, "_settle_in", fails)
+    # As torch does where it sees a GPU and has differentiated before the fork.
+    monkeypatch.setattr(Tensor, "backward", fails)
     with crew(*[where] * 5, count=4) as pool:
         with pytest.warns(RuntimeWarning, match="could not start; (workers left: |one process)"):
             updates = trained(pool, clients=[0])
         assert all(map(is_here, updates + trained(pool)))
+        assert children() == []
+
+
+def test_a_worker_whose_parent_died_before_the_kernel_could_watch_it_ends(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    with crew(where, where) as pool:
+        monkeypatch.setattr(os, "getpid", lambda: 1)  # a parent that is gone
+        with pytest.warns(RuntimeWarning, match="could not start"):
+            updates = trained(pool)
+        monkeypatch.undo()
+        assert torch.equal(updates[0], numbers(0, 1))
         assert children() == []
 
 
@@ -398,6 +437,7 @@ def test_where_workers_cannot_be_one_sentence_says_why_and_one_process_trains(
 
 def test_no_two_trainings_draw_the_same_numbers_whatever_they_draw_from() -> None:
     def drawn(weights: Tensor, round: int) -> Tensor:
+        time.sleep(0.01)  # so that both processes draw
         return numbers(
             float(system_keystream().uniform(1)[0]),
             float(np.random.random()),  # noqa: NPY002 - as a user's model may draw
@@ -405,6 +445,7 @@ def test_no_two_trainings_draw_the_same_numbers_whatever_they_draw_from() -> Non
             random.random(),
         )
 
+    drawn(WEIGHTS, 0)  # the generators of this process are in use already
     with crew(*[drawn] * 8) as pool:
         table = torch.stack(trained(pool))  # (8, 4)
         assert all(len(set(column.tolist())) == 8 for column in table.T)
@@ -420,6 +461,7 @@ def test_a_worker_has_one_thread_ignores_ctrl_c_and_ends_when_it_is_told_to() ->
         )
 
     before = signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    of_ctrl_c = signal.signal(signal.SIGINT, signal.default_int_handler)
     torch.set_num_threads(2)
     try:
         with crew(settings, settings) as pool:
@@ -429,6 +471,7 @@ def test_a_worker_has_one_thread_ignores_ctrl_c_and_ends_when_it_is_told_to() ->
     finally:
         torch.set_num_threads(1)
         signal.signal(signal.SIGTERM, before)
+        signal.signal(signal.SIGINT, of_ctrl_c)
 
 
 def test_a_worker_keeps_nothing_open_but_its_two_pipes_and_the_standard_streams() -> None:
@@ -437,11 +480,11 @@ def test_a_worker_keeps_nothing_open_but_its_two_pipes_and_the_standard_streams(
         # One of them was that of the listing.
         kinds = [os.readlink(f"/proc/self/fd/{fd}") for fd in here if fd > 2 and _is_open(fd)]
         pipes = sum(kind.startswith("pipe:") for kind in kinds)
-        return numbers(len(kinds), pipes)
+        return numbers(len(kinds), pipes, gc.get_freeze_count() > 0)
 
     with Path("/dev/zero").open() as inherited, crew(*[opened] * 6) as pool:
         assert inherited.fileno() > 2
-        assert [update.tolist()[:2] for update in trained(pool)] == [[2, 2]] * 6
+        assert [update.tolist() for update in trained(pool)] == [[2, 2, 1, 0]] * 6
 
 
 def _is_open(descriptor: int) -> bool:
