@@ -2,6 +2,9 @@
 
 import hashlib
 import math
+import os
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -12,7 +15,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from scipy.stats import chi2
 
-from securefl.rng import Keystream, seeded_keystream, system_keystream
+from securefl.rng import BLOCK, Keystream, seeded_keystream, system_keystream
 
 deterministic = settings(derandomize=True, max_examples=40, deadline=None, database=None)
 # Share of seeds for which a right generator fails one statistical test.
@@ -24,12 +27,13 @@ class Fixed(Keystream):
     """A keystream that repeats the same 64-bit integers forever."""
 
     def __init__(self, *integers: int) -> None:
+        super().__init__(KEY)
         self._integers = integers
 
-    def bytes(self, size: int) -> bytes:
+    def _next(self, size: int) -> memoryview:
         """Returns the integers, little-endian, repeated to `size` bytes."""
         block = b"".join(n.to_bytes(8, "little") for n in self._integers)
-        return (block * (size // len(block) + 1))[:size]
+        return memoryview(block * (size // len(block) + 1))[:size]
 
 
 def chi_square_is_plausible(statistic: float, *, freedom: int) -> bool:
@@ -129,6 +133,42 @@ def test_normals_are_the_formula_of_box_and_muller(size: int) -> None:
     assert Keystream(KEY).normal(size) == pytest.approx(
         (cosines + sines)[:size], rel=1e-12, abs=1e-12
     )
+
+
+@pytest.mark.parametrize("size", [2 * BLOCK - 1, 2 * BLOCK + 1, 5 * BLOCK + 3])
+def test_a_normal_does_not_depend_on_the_blocks_that_it_is_computed_in(size: int) -> None:
+    half = math.ceil(size / 2)
+    stream = Keystream(KEY)
+    radius = np.sqrt(-2 * np.log(stream.uniform(half)))
+    turn = 2 * math.pi * stream.uniform(half)
+    expected = np.concatenate([radius * np.cos(turn), radius * np.sin(turn)])[:size]
+    other = Keystream(KEY)
+    assert other.normal(size) == pytest.approx(expected, rel=1e-12, abs=1e-12)
+    # What comes next is the same, too, also where an odd number of bytes came before.
+    assert other.bytes(9) == stream.bytes(9)
+    assert other.normal(size).tolist() == stream.normal(size).tolist()
+
+
+def test_normals_are_added_to_what_is_there() -> None:
+    total = np.arange(5.0)
+    Keystream(KEY).add_normal(total)
+    assert np.array_equal(total, np.arange(5.0) + Keystream(KEY).normal(5))
+
+
+def test_normals_are_the_same_bits_for_every_processor_that_torch_knows() -> None:
+    lines = "from tests.test_rng import KEY; from securefl.rng import Keystream; import hashlib; "
+    lines += "print(hashlib.sha256(Keystream(KEY).normal(30_001).tobytes()).hexdigest())"
+    digests = {
+        subprocess.run(
+            [sys.executable, "-c", lines],
+            env={**os.environ, "ATEN_CPU_CAPABILITY": capability},
+            capture_output=True,
+            check=True,
+            text=True,
+        ).stdout
+        for capability in ("default", "avx2")
+    }
+    assert len(digests) == 1
 
 
 def test_the_largest_normal_is_finite() -> None:

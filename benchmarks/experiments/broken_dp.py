@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from securefl.data.task import Examples
+from securefl.learning.clipping.arithmetic import clip_factors
 from securefl.learning.dp_sgd import DpSgd, DpSgdTrainer, KeystreamDPOptimizer
 from securefl.learning.plan import DpPlan, OnStep, unseen
 from securefl.learning.sampling import poisson_batches, shuffled_batches
@@ -109,10 +110,10 @@ def clipped_to(factor: float) -> type[KeystreamDPOptimizer]:
     """Returns an optimizer that clips gradients to `factor` times the booked length."""
 
     class WrongClip(KeystreamDPOptimizer):
-        def clip_and_accumulate(self) -> None:
+        def accumulate(self) -> None:
             booked = self.max_grad_norm
             self.max_grad_norm = factor * booked
-            super().clip_and_accumulate()
+            super().accumulate()
             self.max_grad_norm = booked
 
     return WrongClip
@@ -121,11 +122,11 @@ def clipped_to(factor: float) -> type[KeystreamDPOptimizer]:
 class ClippedSum(KeystreamDPOptimizer):
     """Adds up gradients of any length and clips their sum."""
 
-    def clip_and_accumulate(self) -> None:
+    def accumulate(self) -> None:
         """Leaves the wrong clipped sum."""
         booked = self.max_grad_norm
         self.max_grad_norm = math.inf
-        super().clip_and_accumulate()
+        super().accumulate()
         self.max_grad_norm = booked
         # As Opacus clips one example, but here the sum of all.
         norm = torch.stack([p.summed_grad.norm() for p in self.params]).norm()
@@ -137,12 +138,13 @@ class ClippedSum(KeystreamDPOptimizer):
 class ClippedLayers(KeystreamDPOptimizer):
     """Clips every layer of a gradient by itself, to the length that the whole may have."""
 
-    def clip_and_accumulate(self) -> None:
+    def accumulate(self) -> None:
         """Leaves the wrong clipped sum."""
-        for p in self.params:
-            norms = p.grad_sample.flatten(1).norm(dim=1)
-            factors = (self.max_grad_norm / (norms + _TINY_NORM)).clamp(max=1.0)
-            p.summed_grad = torch.einsum("i,i...", factors, p.grad_sample)
+        for parameters, gradients in self.gradients.layers:
+            factors = clip_factors(gradients.norms(), self.max_grad_norm)
+            sums = gradients.sums(factors)
+            for p, total in zip(parameters, sums, strict=True):
+                p.summed_grad = total  # type: ignore[attr-defined]
 
 
 class DividedByBatch(KeystreamDPOptimizer):
@@ -151,7 +153,7 @@ class DividedByBatch(KeystreamDPOptimizer):
     def scale_grad(self) -> None:
         """Divides by the wrong number."""
         for p in self.params:
-            p.grad /= max(1, len(p.grad_sample))
+            p.grad /= max(1, self.gradients.n)
 
 
 # --- the wrong noise stream
@@ -163,9 +165,9 @@ class FlippedStream(Keystream):
     def __init__(self, stream: Keystream) -> None:
         self._stream = stream
 
-    def normal(self, size: int) -> NDArray[float64]:
-        """Returns (size,) of the other stream, negated."""
-        return -self._stream.normal(size)
+    def add_normal(self, total: NDArray[float64]) -> None:
+        """Subtracts the normals of the other stream."""
+        total -= self._stream.normal(total.size)
 
 
 class MisnamedNoise(DpSgdTrainer, ABC):

@@ -7,6 +7,8 @@ import torch
 from torch import Tensor, nn
 
 from securefl.data.task import Examples, Task
+from securefl.learning.clipping.arithmetic import clip_factors
+from securefl.learning.clipping.recorder import BatchGradients
 from securefl.learning.dp_sgd import DpSgd, DpSgdTrainer
 from securefl.learning.options import USUAL, StepOptions
 from securefl.learning.plan import DpPlan, OnOwnStep, unseen
@@ -143,21 +145,13 @@ class CanaryDpSgd(DpSgd):
         """Returns the number of real records and canaries inside, which share the batches."""
         return len(examples) + int(self._canaries.inside.sum())
 
-    def per_example_gradients(self, examples: Examples, chosen: Tensor) -> None:
-        """Sets the gradients of the real records chosen, then those of the canaries."""
-        super().per_example_gradients(examples, chosen[chosen < len(examples)])
-        real = torch.cat([p.grad_sample.flatten(1) for p in self.trained], dim=1).double()
-        self._real += self._clipped_sum(real)
-        sizes = [p.numel() for p in self.trained]
-        rows = self._canaries.gradients(chosen[chosen >= len(examples)] - len(examples), sum(sizes))
-        for p, part in zip(self.trained, torch.split(rows, sizes, dim=1), strict=True):
-            p.grad_sample = torch.cat([p.grad_sample, part.view(-1, *p.shape)])
-
-    def _clipped_sum(self, rows: Tensor) -> Tensor:
-        """(d,) of rows (batch, d), each clipped; a row that is not finite adds nothing."""
-        factors = (self._clip / rows.norm(dim=1, keepdim=True)).clamp(max=1.0)
-        total: Tensor = (rows * factors).nan_to_num().sum(dim=0)
-        return total
+    def gradients(self, examples: Examples, chosen: Tensor) -> BatchGradients:
+        """Returns the gradients of the real records chosen, then those of the canaries."""
+        real = super().gradients(examples, chosen[chosen < len(examples)])
+        self._real += self.flat_sum(real, clip_factors(real.norms(), self._clip))
+        places = chosen[chosen >= len(examples)] - len(examples)
+        rows = self._canaries.gradients(places, len(self._real))
+        return real.joined(self.by_parameter(rows))
 
 
 def with_canaries(parts: Parts, canaries: Mapping[int, Canaries]) -> Parts:

@@ -3,7 +3,6 @@
 import math
 import operator
 from functools import reduce
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -11,7 +10,9 @@ from torch import Tensor, nn
 from securefl import vector
 from securefl.audit.canaries import Canaries
 from securefl.audit.evidence import Evidence, PartSums, Sums, clip_factors, gradient_sums
+from securefl.audit.reference import Reference
 from securefl.data.task import Examples, Task
+from securefl.learning.clipping.recorder import BatchGradients
 from securefl.learning.dp_sgd import DpSgd
 from securefl.learning.options import USUAL, StepOptions
 from securefl.learning.plan import DpPlan, OnOwnStep, unseen
@@ -132,6 +133,8 @@ class WatchedDpSgd(DpSgd):
         probes: Probes,
         options: StepOptions = USUAL,
     ) -> None:
+        # Before hooks are left in the model.
+        self._reference = Reference(model, options.loss(task))
         super().__init__(model, task, lr=lr, options=options)
         self._probes = probes
         self._sizes = [p.numel() for p in self.trained]
@@ -191,19 +194,15 @@ class WatchedDpSgd(DpSgd):
         self._note(torch.zeros_like(gradient), chosen)
         self._evidence.end_step(-gradient, unit=self._unit)
 
-    def per_example_gradients(self, examples: Examples, chosen: Tensor) -> None:
-        """Sets the gradients of the real records chosen, then those of the probes."""
+    def gradients(self, examples: Examples, chosen: Tensor) -> BatchGradients:
+        """Returns the gradients of the real records chosen, then those of the probes."""
         is_real = chosen < len(examples)  # probes come after the records
-        real = self._real_gradients(examples, chosen[is_real])  # (k, d)
         places = chosen[~is_real] - len(examples)
-        self._parts.append(self._part(real.double(), places))
-        count = len(real)
-        rows = self._rows(count + len(places))
-        rows[:count] = real
-        self._probes.write(rows[count:], places)
-        parts = torch.split(rows, self._sizes, dim=1)
-        for p, part in zip(self.trained, parts, strict=True):
-            p.grad_sample = part.view(-1, *p.shape)
+        rows_of_real, real = self._real_gradients(examples, chosen[is_real])
+        self._parts.append(self._part(rows_of_real.double(), places))
+        rows = self._rows(len(places))
+        self._probes.write(rows, places)
+        return real.joined(self.by_parameter(rows))
 
     def _rows(self, count: int) -> Tensor:
         """(count, d) zeros, in memory that is used again: fresh pages cost more than the sums."""
@@ -211,26 +210,32 @@ class WatchedDpSgd(DpSgd):
             self._memory = torch.zeros(count + count // 4, sum(self._sizes))
         return self._memory[:count].zero_()
 
-    def _real_gradients(self, examples: Examples, chosen: Tensor) -> Tensor:
-        """(k, d) of the records chosen.
+    def _real_gradients(self, examples: Examples, chosen: Tensor) -> tuple[Tensor, BatchGradients]:
+        """Returns those of the records chosen, once as rows (k, d) that Opacus' hooks compute.
 
         The first record of a round is also taken alone: if its gradient changes with its batch,
         clipping it bounds nothing.
         """
-        alone = None
         is_first_step = not self._evidence.rounds[-1].members
+        alone = None
         if is_first_step and len(chosen) > 1:
-            super().per_example_gradients(examples, chosen[:1])
-            alone = _flat_gradients(self.trained)[0]  # (d,)
-            self._optimizer.zero_grad(set_to_none=True)
-        super().per_example_gradients(examples, chosen)
-        rows = _flat_gradients(self.trained)  # (k, d)
+            alone = self._first_of(super().gradients(examples, chosen[:1]))
+        features = self._task.inputs(examples.features[chosen])
+        weights = vector.to_vector(self.module)
+        rows = self._reference.rows(weights, features, examples.labels[chosen])
+        real = super().gradients(examples, chosen)
         if alone is not None:
-            difference = float((rows[0] - alone).norm())
+            difference = float((self._first_of(real) - alone).norm())
             # Relative to the clip where the gradient is shorter: rounding of tiny ones is harmless.
             length = max(float(alone.norm()), self._clip)
             self._evidence.mixed = max(self._evidence.mixed, difference / length)
-        return rows
+        return rows, real
+
+    def _first_of(self, gradients: BatchGradients) -> Tensor:
+        """Returns (d,), the gradient of the first example."""
+        first = torch.zeros(gradients.n)
+        first[0] = 1.0
+        return self.flat_sum(gradients, first)
 
     def _part(self, real: Tensor, places: Tensor) -> PartSums:
         """Sums what enters the optimizer with one physical batch."""
@@ -291,9 +296,3 @@ class WatchedDpSgd(DpSgd):
             raw=counts @ self._of_groups.raw,
             by_tensor=counts @ self._of_groups.by_tensor,
         )
-
-
-def _flat_gradients(parameters: list[Any]) -> Tensor:
-    """(k, d), a row for each record of the last batch."""
-    by_tensor = [p.grad_sample.flatten(1) for p in parameters]
-    return torch.cat(by_tensor, dim=1)

@@ -1,16 +1,15 @@
-"""Local DP-SGD: Opacus clips each example's gradient, a keystream gives the noise.
+"""Local DP-SGD: clipped sums of per-example gradients in Opacus' optimizer, noise of a keystream.
 
 Source: Abadi et al., CCS 2016, algorithm 1, with Poisson sampling of the batches.
 """
 
 import copy
-import math
 from functools import partial
 from typing import Any
 
 import torch
 from opacus import GradSampleModule
-from opacus.optimizers import DPOptimizer
+from opacus.optimizers import DPOptimizerFastGradientClipping
 from opacus.utils.module_utils import trainable_modules
 from opacus.validators import ModuleValidator
 from torch import Tensor, nn
@@ -18,6 +17,8 @@ from torch import Tensor, nn
 from securefl import vector
 from securefl.data.task import Examples, Task
 from securefl.errors import ScenarioError
+from securefl.learning.clipping.arithmetic import clip_factors
+from securefl.learning.clipping.recorder import NO_GRADIENTS, BatchGradients, Recorder
 from securefl.learning.modes import training_mode
 from securefl.learning.options import USUAL, StepOptions, random_layers
 from securefl.learning.plan import DpPlan, LocalTraining, OnOwnStep, OnStep, unseen
@@ -51,20 +52,36 @@ def check_model(model: nn.Module) -> None:
         raise ScenarioError(f"model: DP-SGD cannot train it: {why}") from None
 
 
-class KeystreamDPOptimizer(DPOptimizer):  # type: ignore[misc]
-    """Opacus' DPOptimizer with float64 noise from a keystream instead of a torch generator."""
+class KeystreamDPOptimizer(DPOptimizerFastGradientClipping):  # type: ignore[misc]
+    """Opacus' optimizer for clipped sums, with float64 noise from a keystream.
+
+    Attributes:
+        gradients: of the physical batch whose clipped sum is taken next.
+        stream: gives the noise.
+        noised_steps: number of steps that got noise.
+    """
 
     noise_multiplier: float
     max_grad_norm: float
+    gradients: BatchGradients
     stream: Keystream
     noised_steps: int
+
+    def accumulate(self) -> None:
+        """Adds the clipped sum of the batch to that of the physical batches before it."""
+        factors = clip_factors(self.gradients.norms(), self.max_grad_norm)
+        p: Any  # Opacus keeps the sum next to the parameter
+        for p, total in self.gradients.sums(factors):
+            p.summed_grad = total if p.summed_grad is None else p.summed_grad.add_(total)
 
     def add_noise(self) -> None:
         """Adds N(0, (noise_multiplier x clip)^2) to every coordinate of the clipped sum."""
         scale = self.noise_multiplier * self.max_grad_norm
         for p in self.params:
             # The sum is taken in float64, and rounded only once the noise is in it.
-            p.grad = (p.summed_grad.double() + scale * self.normals(p)).to(p.dtype)
+            noisy = scale * self.normals(p)
+            noisy += p.summed_grad
+            p.grad = noisy.to(p.dtype)
         self.noised_steps += 1
 
     def normals(self, p: nn.Parameter) -> Tensor:
@@ -85,11 +102,7 @@ class DpSgd:
     def __init__(
         self, model: nn.Module, task: Task, *, lr: float, options: StepOptions = USUAL
     ) -> None:
-        # Opacus unfolds the input of a convolution as if channels came first. In a model with
-        # channels last, its gradients of single examples are silently wrong.
-        layout = torch.contiguous_format
-        channels_first = model.to(memory_format=layout)  # type: ignore[call-overload]
-        self.module = GradSampleModule(channels_first, loss_reduction="mean")
+        self.module = Recorder(model)
         # Frozen parameters have no gradients, and no part in the update.
         self.trained: list[Any] = [p for p in self.module.parameters() if p.requires_grad]
         self._task = task
@@ -122,8 +135,9 @@ class DpSgd:
 
         Guarantees:
             - Adding or removing one record, whatever its content, moves a step's clipped sum by at
-              most plan.clip: a gradient that is not finite counts as zero. Rounding of the float32
-              sum adds 1e-5 of the clip at 5,000 records a batch, and 5e-4 at 200,000.
+              most plan.clip: norms are float64, and no lower than those of what is added up; a
+              gradient that is not finite counts as zero. Rounding of the float32 sum adds 1e-5 of
+              the clip at 5,000 records a batch, and 5e-4 at 200,000.
             - Class weights scale a record's gradient before it is clipped. Momentum and weight
               decay come after the noise, and cost nothing.
             - The event counts the steps that were noised, not the planned ones.
@@ -167,44 +181,42 @@ class DpSgd:
         Physical batches are clipped and summed one after another. The noise is added once, to the
         sum of all.
         """
-        *first, last = self.options.parts(chosen)
-        for part in first:
+        parts = self.options.parts(chosen)
+        for number, part in enumerate(parts, start=1):
             self._optimizer.zero_grad(set_to_none=True)
-            self.per_example_gradients(examples, part)
-            # Opacus then only clips and sums, and the next zero_grad keeps the sum.
-            self._optimizer.signal_skip_step()
+            self._optimizer.gradients = NO_GRADIENTS  # one physical batch at a time
+            self._optimizer.gradients = self.gradients(examples, part)
+            if number < len(parts):
+                # Opacus then only adds up, and the next zero_grad keeps the sum.
+                self._optimizer.signal_skip_step()
             self._optimizer.step()
-        self._optimizer.zero_grad(set_to_none=True)
-        self.per_example_gradients(examples, last)
-        self._optimizer.step()
+
+    def flat_sum(self, gradients: BatchGradients, factors: Tensor) -> Tensor:
+        """Returns (d,), the sum of the gradients times factors (batch,)."""
+        sums = dict(gradients.sums(factors))
+        return torch.cat([sums[p].flatten() for p in self.trained])
+
+    def by_parameter(self, rows: Tensor) -> dict[nn.Parameter, Tensor]:
+        """Cuts gradients (k, d) into those (k, *shape) of each parameter."""
+        parts = torch.split(rows, [p.numel() for p in self.trained], dim=1)
+        return {p: part.view(-1, *p.shape) for p, part in zip(self.trained, parts, strict=True)}
 
     def records(self, examples: Examples) -> int:
         """Returns the number of records to draw from."""
         return len(examples)
 
-    def per_example_gradients(self, examples: Examples, chosen: Tensor) -> None:
-        """Writes the gradients (batch, *shape) into every parameter's grad_sample.
+    def gradients(self, examples: Examples, chosen: Tensor) -> BatchGradients:
+        """Returns the gradients of some records.
 
         Args:
             examples: the records.
             chosen: (batch,), indices of the records of a physical batch; may be empty.
         """
-        features = self._task.inputs(examples.features[chosen])
-        labels = examples.labels[chosen]
         # The step of an empty batch is noise alone; to skip it would reveal that it was empty.
-        if len(labels) == 0:
-            for p in self.trained:
-                p.grad_sample = p.new_zeros((0, *p.shape))
-            return
-        # Without a gradient at the input, torch warns that Opacus' backward hook sees outputs only.
-        inputs = features.detach().contiguous().requires_grad_()
-        self._loss(self.module(inputs), labels).backward()  # type: ignore[no-untyped-call]
-        norms = [p.grad_sample.flatten(1).double().norm(dim=1) for p in self.trained]
-        length = torch.stack(norms).sum(dim=0)  # (batch,), no less than the gradient's norm
-        # Opacus squares norms in float32: above this root the square overflows. NaN compares false.
-        usable = length < math.sqrt(torch.finfo(torch.float32).max)
-        for p in self.trained:
-            p.grad_sample[~usable] = 0.0
+        if len(chosen) == 0:
+            return self.module.nothing()
+        features = self._task.inputs(examples.features[chosen])
+        return self.module.gradients(features, examples.labels[chosen], self._loss)
 
 
 class DpSgdTrainer:

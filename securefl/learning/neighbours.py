@@ -15,7 +15,8 @@ from torch.overrides import TorchFunctionMode
 
 from securefl.data.task import Examples, Task, concatenate
 from securefl.errors import ScenarioError
-from securefl.learning.dp_sgd import DpSgd, check_model
+from securefl.learning.clipping.recorder import Recorder
+from securefl.learning.dp_sgd import check_model
 from securefl.learning.modes import training_mode
 from securefl.learning.options import random_layers
 from securefl.learning.synthetic import synthetic
@@ -58,7 +59,7 @@ class _NoDropout(TorchFunctionMode):
 
 
 class _Unseen(Exception):
-    """Raised when Opacus gives no gradient of single records for a parameter, which it names."""
+    """Raised when DP-SGD misses a part of the gradient of a parameter, which it names."""
 
 
 class _Trial:
@@ -73,42 +74,53 @@ class _Trial:
     def __init__(self, model: nn.Module, task: Task, precision: torch.dtype) -> None:
         self._task = task
         self._precision = precision
-        self._machine = DpSgd(model.to(precision), task, lr=1.0)
-        training_mode(self._machine.module)
-        _shake(self._machine.trained)
+        model = model.to(precision)
+        _shake([p for p in model.parameters() if p.requires_grad])
+        self._plain = copy.deepcopy(model)
+        self._recorder = Recorder(model)
+        training_mode(self._plain)
+        training_mode(self._recorder)
 
     def outcome(self, examples: Examples, place: int, *, seed: int = 0) -> _Outcome:
         """Returns what became of the record at a place in the batch."""
-        machine = self._machine
-        for p in machine.trained:
-            p.grad, p.grad_sample = None, None
-        inputs = self._task.inputs(examples.features).to(self._precision).requires_grad_()
-        labels = examples.labels
-        if labels.is_floating_point():
-            labels = labels.to(self._precision)
+        inputs, labels = self._cast(examples)
         with random_layers(seeded_keystream(seed, "dropout")):
-            outputs = machine.module(inputs)
-            self._task.loss(outputs, labels).backward()  # type: ignore[no-untyped-call]
-        return _Outcome(outputs[place].detach(), self._gradient(place, len(examples)))
+            gradients = self._recorder.gradients(inputs, labels, self._task.loss)
+        with torch.no_grad(), random_layers(seeded_keystream(seed, "dropout")):
+            outputs = self._recorder(inputs)
+        only = torch.zeros(len(labels))
+        only[place] = 1.0
+        sums = dict(gradients.sums(only))
+        trained = [p for p in self._recorder.parameters() if p.requires_grad]
+        return _Outcome(outputs[place], torch.cat([sums[p].flatten() for p in trained]))
+
+    def check_alone(self, record: Examples, tolerance: float) -> None:
+        """Raises _Unseen unless the gradient of one record alone is what autograd computes."""
+        inputs, labels = self._cast(record)
+        with random_layers(seeded_keystream(0, "dropout")):
+            loss = self._task.loss(self._plain(inputs), labels)
+        trained = {name: p for name, p in self._plain.named_parameters() if p.requires_grad}
+        expected = torch.autograd.grad(loss, list(trained.values()), allow_unused=True)
+        gradient = self.outcome(record, 0).gradient
+        parts = torch.split(gradient, [p.numel() for p in trained.values()])
+        for name, part, right in zip(trained, parts, expected, strict=True):
+            # A parameter that the output does not depend on is one that nobody meant to train.
+            if right is None or _differ(part, right.flatten(), tolerance):
+                raise _Unseen(name)
 
     def output(self, examples: Examples) -> Tensor:
         """Returns the output of the first record in the batch."""
-        inputs = self._task.inputs(examples.features).to(self._precision)
+        inputs, _ = self._cast(examples)
         with torch.no_grad(), random_layers(seeded_keystream(0, "dropout")):
-            first: Tensor = self._machine.module(inputs)[0]
+            first: Tensor = self._recorder(inputs)[0]
         return first
 
-    def _gradient(self, place: int, records: int) -> Tensor:
-        """Returns the gradient (d,) of the record at a place, as DP-SGD clips it."""
-        parts = []
-        for name, p in self._machine.module.named_parameters():
-            if not p.requires_grad:
-                continue
-            rows = getattr(p, "grad_sample", None)
-            if not isinstance(rows, Tensor) or len(rows) != records:
-                raise _Unseen(name.removeprefix("_module."))
-            parts.append(rows[place].flatten())
-        return torch.cat(parts)
+    def _cast(self, examples: Examples) -> Examples:
+        """Returns the model's inputs and the labels in the precision of the trial."""
+        labels = examples.labels
+        if labels.is_floating_point():
+            labels = labels.to(self._precision)
+        return Examples(self._task.inputs(examples.features).to(self._precision), labels)
 
 
 def check_neighbours(model: nn.Module, task: Task, name: str) -> None:
@@ -127,6 +139,8 @@ def check_neighbours(model: nn.Module, task: Task, name: str) -> None:
     try:
         trial, tolerance = _trial(model, task)
         difference = _difference(trial, task, tolerance)
+        if not difference:
+            trial.check_alone(synthetic(task, 1, seed=1), tolerance)
     except _Unseen as reason:
         raise ScenarioError(
             f"model: {name}: no gradient of single records reaches the parameter {str(reason)!r}; "

@@ -38,6 +38,10 @@ class RunMetrics(Quality, Aftermath, total=False):
     Folders of earlier versions lack some keys, runs without an attack those of `Aftermath`. Where
     [engine] asks for stacks, stack is the number of clients that trained at once, and unstacked
     says why it is 1.
+
+    `written_gradients` has the types of layers of which DP-SGD wrote down the gradient of every
+    record, by Opacus' hooks; it is there only where there were some. All other layers are clipped
+    and summed without.
     """
 
     epsilon: float | None
@@ -56,6 +60,7 @@ class RunMetrics(Quality, Aftermath, total=False):
     seeded_before: list[str]
     stack: int
     unstacked: str
+    written_gradients: list[str]
 
 
 _COUNTS = ("records", "rounds", "abandoned", "bytes_up", "bytes_down", "stack")
@@ -85,7 +90,7 @@ def _check_kinds(values: Mapping[str, Any]) -> None:
     _check_kind(values, _WORDS, str | None)
     _check_kind(values, ("unstacked",), str)
     _check_kind(values, _TABLES, dict)
-    _check_kind(values, ("seeded_before",), list)
+    _check_kind(values, ("seeded_before", "written_gradients"), list)
     for site, quality in values.get("sites", {}).items():
         if not isinstance(quality, dict):
             raise ValueError(f"sites.{site} is {quality!r}")
@@ -126,6 +131,12 @@ def final_metrics(
         cost["stack"] = assembled.stack.size
         if assembled.stack.reason:
             cost["unstacked"] = assembled.stack.reason
+    if scenario.facts.trainer.private:
+        # Opacus takes a second to import, which other runs need not wait for.
+        from securefl.learning.clipping.recorder import written_layers
+
+        if written := written_layers(assembled.model):
+            cost["written_gradients"] = list(written)
     # The order of keys is that of metrics.json, which people read from the top.
     attacked = _attacked(rounds, assembled, state, quality)
     return cast(RunMetrics, {**_quality(quality, task), **attacked, **cost})

@@ -13,6 +13,8 @@ from torch import Tensor, nn
 from securefl import vector
 from securefl.data.task import Examples, Task
 from securefl.learning import options
+from securefl.learning.clipping.gradients import Outer
+from securefl.learning.clipping.recorder import BatchGradients
 from securefl.learning.dp_sgd import DpSgd, DpSgdTrainer
 from securefl.learning.models import images
 from securefl.learning.models.images import cnn
@@ -137,37 +139,40 @@ def test_an_interrupted_step_leaves_nothing_in_the_sums_of_the_next_client() -> 
     plan, examples = whole(6), some_examples(BINARY, 6)
     expected = noisy(machine, torch.zeros(4), examples, plan)
     calls = 0
-    gradients = machine.per_example_gradients
+    gradients = machine.gradients
 
-    def interrupted(examples: Examples, chosen: Tensor) -> None:
+    def interrupted(examples: Examples, chosen: Tensor) -> BatchGradients:
         nonlocal calls
         calls += 1
         if calls == 2:
             raise KeyboardInterrupt
-        gradients(examples, chosen)
+        return gradients(examples, chosen)
 
-    machine.per_example_gradients = interrupted  # type: ignore[method-assign]
+    machine.gradients = interrupted  # type: ignore[method-assign]
     with pytest.raises(KeyboardInterrupt):
         noisy(machine, torch.zeros(4), examples, plan)
     assert torch.equal(noisy(machine, torch.zeros(4), examples, plan), expected)
 
 
 def peak_numbers(physical: int | None, *, batch: int) -> int:
-    """The most numbers of single examples' gradients that are alive at once, in a step."""
+    """The most numbers of single examples that layers noted and that are alive, in a step."""
     how = StepOptions(physical_batch=physical)
     machine = DpSgd(mlp(THREE, hidden=(20,), generator=seeded()), THREE, lr=0.1, options=how)
-    gradients = machine.per_example_gradients
+    gradients = machine.gradients
     seen: list[weakref.ref[Tensor]] = []
     peak = 0
 
-    def counted(examples: Examples, chosen: Tensor) -> None:
+    def counted(examples: Examples, chosen: Tensor) -> BatchGradients:
         nonlocal peak
-        gradients(examples, chosen)
-        seen.extend(weakref.ref(p.grad_sample) for p in machine.trained)
+        batch = gradients(examples, chosen)
+        for _, of_layer in batch.layers:
+            assert isinstance(of_layer, Outer)
+            seen.extend([weakref.ref(of_layer.inputs), weakref.ref(of_layer.outputs)])
         alive = [tensor.numel() for ref in seen if (tensor := ref()) is not None]
         peak = max(peak, sum(alive))
+        return batch
 
-    machine.per_example_gradients = counted  # type: ignore[method-assign]
+    machine.gradients = counted  # type: ignore[method-assign]
     weights = torch.zeros(len(vector.to_vector(machine.module)))
     noisy(machine, weights, some_examples(THREE, batch), whole(batch))
     return peak
@@ -175,9 +180,9 @@ def peak_numbers(physical: int | None, *, batch: int) -> int:
 
 def test_memory_does_not_grow_with_the_logical_batch() -> None:
     """Counted in numbers that are alive, which no other load on a machine moves."""
-    d = 4 * 20 + 20 + 20 * 3 + 3
-    assert peak_numbers(8, batch=16) == peak_numbers(8, batch=64) == 8 * d
-    assert peak_numbers(None, batch=64) == 64 * d
+    noted = (4 + 20) + (20 + 3)  # what goes into each layer and comes back to it
+    assert peak_numbers(8, batch=16) == peak_numbers(8, batch=64) == 8 * noted
+    assert peak_numbers(None, batch=64) == 64 * noted
 
 
 PEAKS = """if True:
@@ -202,12 +207,12 @@ PEAKS = """if True:
         return int(line.split()[1])
 
     torch.set_num_threads(1)
-    print(peak(2, None), peak(64, 8), peak(64, None))
+    print(peak(2, None), peak(8192, 256), peak(8192, None))
 """
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="the peak of a process is read from /proc")
-def test_physical_batches_of_an_eighth_save_three_quarters_of_the_memory() -> None:
+def test_small_physical_batches_save_three_quarters_of_the_memory() -> None:
     """As the system counts it; what a step of two records takes is there before."""
     done = subprocess.run(
         [sys.executable, "-c", PEAKS], capture_output=True, text=True, check=True, cwd=ROOT

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from securefl.learning.clipping.arithmetic import clip_factors, rounded_down
 from securefl.learning.plan import DpPlan, LocalTraining
 from securefl.learning.sampling import poisson_batches
 from securefl.learning.stacked.batches import Batch
@@ -17,9 +18,6 @@ from securefl.learning.stacked.training import StackedTraining
 from securefl.privacy.events import SampledGaussian
 from securefl.privacy.noise.gaussian import hardened_normal
 from securefl.rng import Keystream
-
-NORM_OFFSET = 1e-6  # that Opacus adds to every norm
-ROUNDING = 2.0**-23  # relative, twice that of float32
 
 
 class StackedDpSgd(StackedTraining):
@@ -80,7 +78,9 @@ class StackedDpSgd(StackedTraining):
             layer, name = place
             values = layer.value(name)
             if place in self._rows:
-                sums = self._rows[place].sums(factors.to(values.dtype), clients=len(clients))
+                sums = self._rows[place].sums(
+                    rounded_down(factors, values.dtype), clients=len(clients)
+                )
             else:  # a step without records, or a layer that the records do not pass
                 sums = torch.zeros_like(values)
             self._descend(values, sums, plans)
@@ -107,16 +107,3 @@ class StackedDpSgd(StackedTraining):
             noisy = torch.from_numpy(plan.noise_multiplier * plan.clip * noise)
             noisy = noisy.view_as(values[place]).add_(sums[place]).to(values.dtype)
             values[place].add_(noisy.div_(plan.normaliser), alpha=-self._step_size)
-
-
-def clip_factors(norms: Tensor, clips: Tensor) -> Tensor:
-    """Returns the factors (rows,) that bring gradients to at most their clip, float64.
-
-    Args:
-        norms: (rows,) float64. A gradient whose norm is not finite gets the factor 0.
-        clips: (rows,), > 0.
-    """
-    # Opacus adds the small number. The other one keeps float32 from rounding a factor up.
-    shortened = clips / (norms + NORM_OFFSET) * (1 - ROUNDING)
-    factors = shortened.where(norms + NORM_OFFSET > clips, 1.0)
-    return factors.where(norms.isfinite(), 0.0)

@@ -23,5 +23,6 @@ def hardened_normal(size: int, stream: Keystream) -> NDArray[np.float64]:
     total = np.zeros(size)
     for _ in range(DRAWS_PER_NORMAL):
         # A call for each draw: within one call, two coordinates share a radius and an angle.
-        total += stream.normal(size)
-    return total / math.sqrt(DRAWS_PER_NORMAL)
+        stream.add_normal(total)
+    total /= math.sqrt(DRAWS_PER_NORMAL)
+    return total

@@ -37,7 +37,8 @@ def assert_equal(
     for client, (delta, spent) in theirs.items():
         assert float(delta.abs().max()) > 1e-4
         assert ours[client].spent == spent
-        torch.testing.assert_close(ours[client].delta, delta, rtol=0, atol=within)
+        scale = max(1.0, float(delta.abs().max()))  # rounding grows with the numbers
+        torch.testing.assert_close(ours[client].delta, delta, rtol=0, atol=within * scale)
 
 
 @pytest.mark.parametrize("name", MODELS)

@@ -201,6 +201,14 @@ def test_a_model_that_raises_in_training_is_blamed_and_quotes_no_record_under_a_
     assert ("found" in status) is (kind == "sgd")
 
 
+def test_metrics_name_the_layers_of_which_every_gradient_was_written_down(home: Path) -> None:
+    keys = ("defense.rule=mean", "training.kind=dp_sgd", "privacy={epsilon = 8.0}")
+    usual = securefl.run(scenario(home, "model=logistic", *keys), home / "usual")
+    assert "written_gradients" not in usual.metrics
+    made = scenario(home, "model=python:code/mine.py:fragile", *keys)
+    assert securefl.run(made, home / "fragile").metrics["written_gradients"] == ["Fragile"]
+
+
 def test_validate_says_what_it_assumes_of_a_bare_function(home: Path) -> None:
     sentence = "python:code/mine.py:rule: its author exports a bare function, taken to need one row"
     assert sentence in summary(scenario(home))
