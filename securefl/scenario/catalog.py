@@ -23,8 +23,8 @@ from securefl.learning import options, plan, sgd, steps
 from securefl.learning.models import images, linear
 from securefl.learning.plan import LocalTraining
 from securefl.learning.protocol import Trainer
+from securefl.learning.stacked.dp_sgd import StackedDpSgd
 from securefl.learning.stacked.sgd import StackedSgd
-from securefl.learning.stacked.training import StackedTraining
 from securefl.scenario.entries import (
     AttackEntry,
     ModelEntry,
@@ -151,12 +151,6 @@ def _dp_sgd_trainers(local: LocalTraining) -> dict[int, Trainer]:
     return dp_sgd_trainers(local)
 
 
-def _stacked_dp_sgd(local: LocalTraining) -> StackedTraining:
-    from securefl.learning.stacked.dp_sgd import StackedDpSgd  # as above
-
-    return StackedDpSgd(local)
-
-
 def _check_dp_sgd_model(model: nn.Module) -> None:
     from securefl.learning.dp_sgd import check_model  # as above
 
@@ -170,7 +164,7 @@ TRAINERS: Mapping[str, TrainerEntry] = {
         practice=plan.PRACTICE,
         plan=plan.DpPlan,
         check=_check_dp_sgd_model,
-        stacked=_stacked_dp_sgd,
+        stacked=StackedDpSgd,
     ),
 }
 

@@ -44,9 +44,6 @@ class RoundSecrets:
     mask: RoundKey = field(repr=False)
     sealing: RoundKey = field(repr=False)
     seed: bytes = field(repr=False)
-    # A peer's public key -> the secret that the sealing key shares with it. Whoever has the sealing
-    # key can compute it; it is needed twice, and takes longer than all that is made from it.
-    _agreed: dict[bytes, bytes] = field(default_factory=dict, repr=False, compare=False)
 
     @classmethod
     def fresh(cls) -> "RoundSecrets":
@@ -114,14 +111,12 @@ class RoundSecrets:
         self, own: Advertisement, peers: Peers, partners: list[int], *, outgoing: bool
     ) -> dict[int, bytes]:
         """Returns one key for each other client. Each direction has a key of its own."""
-        publics = [peers[client].sealing_key for client in partners]
-        new = [public for public in publics if public not in self._agreed]
-        self._agreed.update(zip(new, self.sealing.agree(new), strict=True))
+        agreed = self.sealing.agree([peers[client].sealing_key for client in partners])
         keys: dict[int, bytes] = {}
-        for client, public in zip(partners, publics, strict=True):
+        for client, secret in zip(partners, agreed, strict=True):
             sender, recipient = (own, peers[client]) if outgoing else (peers[client], own)
             info = _info(sender, recipient, sender.sealing_key, recipient.sealing_key)
-            keys[client] = derive(self._agreed[public], SEALING, info)
+            keys[client] = derive(secret, SEALING, info)
         return keys
 
     def masks(
@@ -149,12 +144,12 @@ class RoundSecrets:
         return upload_key(agreed, own, server_key)
 
     def after_upload(self) -> "RoundSecrets":
-        """Returns the sealing key, which the last stages need; the other two are forgotten.
+        """Returns the sealing key alone, which the last stages need; the other two are forgotten.
 
         A client that is broken into after its upload then no longer holds the secrets behind its
         masks.
         """
-        return RoundSecrets(RoundKey(b""), self.sealing, b"", self._agreed)
+        return RoundSecrets(RoundKey(b""), self.sealing, b"")
 
 
 def _are_shares(both: bytes) -> bool:

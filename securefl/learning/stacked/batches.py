@@ -1,6 +1,7 @@
 """Batches in which the records of several clients take turns."""
 
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import zip_longest
 from typing import NamedTuple
 
 import torch
@@ -36,8 +37,20 @@ def longest_first(steps: Mapping[int, Sequence[Tensor]]) -> list[int]:
     return sorted(steps, key=lambda client: (-len(steps[client]), client))
 
 
+def largest_batches(steps: Sequence[Sequence[Tensor]]) -> list[int]:
+    """Returns the size of the largest batch of each step.
+
+    Args:
+        steps: of each client, the indices (batch,) of every step.
+    """
+    sizes = [[indices.shape[0] for indices in own] for own in steps]
+    return [max(of_step) for of_step in zip_longest(*sizes, fillvalue=0)]
+
+
 def stacked_batches(
-    examples: Sequence[Examples], steps: Sequence[Sequence[Tensor]]
+    examples: Sequence[Examples],
+    steps: Sequence[Sequence[Tensor]],
+    largest: Sequence[int],
 ) -> Iterator[Batch]:
     """Yields one batch a step, of the clients that have not ended; it may have no rows.
 
@@ -48,19 +61,19 @@ def stacked_batches(
         examples: of each client.
         steps: of each client, the indices (batch,) of every step; no client has more steps than
             the one before.
+        largest: the size of the largest batch of each step.
     """
-    active = [sum(step < len(own) for own in steps) for step in range(len(steps[0]))]
-    sizes = [[len(own[step]) for own in steps[:clients]] for step, clients in enumerate(active)]
-    largest = [max(of_step) for of_step in sizes]
+    sizes = [[indices.shape[0] for indices in own] for own in steps]
     everything = [_filled(own, largest) for own in steps]
     # Gathered once a round, since a call for every client and step takes longer than the step.
     features, labels = _gathered(examples, everything)  # (places, clients, ...)
     start = 0
-    for clients, of_step, batch in zip(active, sizes, largest, strict=True):
-        end = start + batch
+    for step, batch in enumerate(largest):
+        of_step = [own[step] for own in sizes if step < len(own)]
+        active, end = len(of_step), start + batch
         yield Batch(
-            features[start:end, :clients].flatten(0, 1).contiguous(),
-            labels[start:end, :clients].flatten(0, 1).contiguous(),
+            features[start:end, :active].flatten(0, 1).contiguous(),
+            labels[start:end, :active].flatten(0, 1).contiguous(),
             torch.tensor(of_step),
         )
         start = end
@@ -71,7 +84,7 @@ def _filled(steps: Sequence[Tensor], largest: Sequence[int]) -> Tensor:
 
     Steps that the client does not take are filled up, too.
     """
-    if all(len(own) == batch for own, batch in zip(steps, largest, strict=False)):
+    if all(own.shape[0] == batch for own, batch in zip(steps, largest, strict=False)):
         parts = list(steps)
     else:
         parts = [_padded(own, batch) for own, batch in zip(steps, largest, strict=False)]

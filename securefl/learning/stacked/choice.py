@@ -20,8 +20,10 @@ from securefl.learning.stacked.sgd import StackedSgd
 from securefl.learning.synthetic import synthetic
 from securefl.rng import seeded_keystream
 
-CACHE_BYTES = 2**23  # that the numbers of one step of a stack may fill
-MAX_CLIENTS = 64  # of a stack; more save no more calls
+# Measured: of the numbers of one step of a stack, and of its clients. Above, one client at a time
+# is as fast, or more clients save no more calls.
+STEP_BYTES = 2**26
+MIN_CLIENTS, MAX_CLIENTS = 4, 64
 TRIED_CLIENTS = 3
 # Of the largest change. In float64, rounding is far below it.
 TOLERANCE = 1e-6
@@ -55,8 +57,8 @@ def unstackable(local: LocalTraining) -> str | None:
 def stack_size(local: LocalTraining) -> int:
     """Returns how many clients to stack where that pays; 1 where it does not.
 
-    It pays while the weights and activations of a step stay in the cache: below that, calls take
-    longer than the arithmetic. The size depends on public constants, and on no machine.
+    It pays for small models and batches, of which calls take longer than the arithmetic. The size
+    depends on public constants, and on no machine.
 
     Args:
         local: a training for which `unstackable` has no reason.
@@ -65,8 +67,8 @@ def stack_size(local: LocalTraining) -> int:
     if local.plans:
         batch = max(plan.batch for plan in local.plans.values())
     numbers = vector.size(local.model) + batch * _activations(local)
-    size = min(MAX_CLIENTS, CACHE_BYTES // (4 * numbers))
-    return max(1, size)
+    size = min(MAX_CLIENTS, STEP_BYTES // (4 * numbers))
+    return size if size >= MIN_CLIENTS else 1
 
 
 def _activations(local: LocalTraining) -> int:

@@ -1,12 +1,23 @@
 """Linear layers and embeddings of several clients."""
 
+from collections.abc import Mapping
 from typing import NamedTuple
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional
 
-from securefl.learning.stacked.layer import Gradients, Pulled, PulledRows, Rows, StackedLayer
+from securefl.learning.clipping.arithmetic import squared_norms
+from securefl.learning.clipping.gradients import kept
+from securefl.learning.stacked.layer import (
+    Course,
+    Gradients,
+    Pulled,
+    PulledRows,
+    Rows,
+    StackedLayer,
+)
+from securefl.learning.stacked.thin import ThinSteps, pays
 
 
 class _Outer(NamedTuple):
@@ -22,18 +33,13 @@ class _Outer(NamedTuple):
 
     def squares(self) -> Tensor:
         """Returns their squared norms (rows,), float64."""
-        return _squares(self.left) * _squares(self.right)
+        return squared_norms(self.left) * squared_norms(self.right)
 
     def sums(self, factors: Tensor, *, clients: int) -> Tensor:
         """Returns each client's sum (clients, outputs, inputs) of its rows' gradients."""
-        unused = factors[:, None] == 0
-        left = self.left.masked_fill(unused, 0.0)
-        right = (self.right * factors[:, None]).masked_fill(unused, 0.0)
+        left = kept(self.left, factors)
+        right = kept(self.right, factors) * factors[:, None]
         return torch.bmm(_by_client(right, clients).transpose(1, 2), _by_client(left, clients))
-
-
-def _squares(x: Tensor) -> Tensor:
-    return x.double().square().sum(dim=1)
 
 
 def _by_client(x: Tensor, clients: int) -> Tensor:
@@ -44,8 +50,41 @@ def _by_client(x: Tensor, clients: int) -> Tensor:
 class StackedLinear(StackedLayer):
     """Linear layers; records may be sequences (rows, length, inputs)."""
 
+    def __init__(self, layer: nn.Linear) -> None:
+        super().__init__(layer)
+        self._thin = ThinSteps()
+        self._is_thin = False
+        self._start: Tensor | None = None  # of the weight, before it is known what it will meet
+
+    def load(
+        self, clients: int, values: Mapping[str, Tensor], course: Course | None = None
+    ) -> None:
+        """Gives every client the same values; weights only once they meet a record."""
+        given = dict(values)
+        self._start = None if course is None else given.pop("weight", None)
+        self._is_thin = False
+        super().load(clients, given, course)
+
+    def _begin(self, x: Tensor) -> None:
+        """Decides, at the first records of a round, in which form the weights change."""
+        course, start = self._course, self._start
+        if course is None or start is None:
+            return
+        self._start = None
+        self._is_thin = x.dim() == 2 and pays(course.records, *start.shape)
+        if self._is_thin:
+            self._thin.begin(start, clients=self.clients, records=course.records, lr=course.lr)
+        else:
+            self._spread("weight", start)
+
     def output(self, x: Tensor) -> Tensor:
         """Returns x times each client's weight, plus its bias."""
+        self._begin(x)
+        if self._is_thin:
+            product = self._thin.product(x.contiguous(), self.clients)
+            if "bias" in self._values:
+                product.view(-1, self.clients, product.shape[1]).add_(self.value("bias"))
+            return product
         weight = self.value("weight").transpose(1, 2)  # (clients, inputs, outputs)
         rows = self._rows(x)
         if "bias" in self._values:
@@ -54,17 +93,32 @@ class StackedLinear(StackedLayer):
             result = torch.bmm(rows, weight)
         return self._back(result, x)
 
-    def descend(self, x: Tensor, gradient: Tensor, pull: bool, *, lr: float) -> Tensor | None:
+    def descend(self, x: Tensor, gradient: Tensor, pull: bool) -> Tensor | None:
         """Moves each client's values against its gradient."""
         pushed = self._rows(gradient)
         # Before the step, which changes the weights that the gradient passed.
-        result = self._input(pushed, gradient) if pull else None
-        if "weight" in self.trained:
-            # In one call: a gradient of its own would cross the memory twice more.
-            self.value("weight").baddbmm_(pushed.transpose(1, 2), self._rows(x), alpha=-lr)
+        result = None
+        if self._is_thin:
+            x, gradient = x.contiguous(), gradient.contiguous()
+            result = self._thin.pulled(gradient, self.clients) if pull else None
+            self._thin.step(x, gradient, self.clients)
+        else:
+            result = self._input(pushed, gradient) if pull else None
+            if "weight" in self.trained:
+                # In one call: a gradient of its own would cross the memory twice more.
+                self.value("weight").baddbmm_(
+                    pushed.transpose(1, 2), self._rows(x), alpha=-self._lr
+                )
         if "bias" in self.trained:
-            self.value("bias").add_(pushed.sum(dim=1), alpha=-lr)
+            self.value("bias").add_(pushed.sum(dim=1), alpha=-self._lr)
         return result
+
+    def write_change(self, name: str, start: Tensor, change: Tensor) -> None:
+        """Writes what a round changed in a parameter of all clients."""
+        if name == "weight" and self._is_thin:
+            self._thin.write_change(change)
+        else:
+            super().write_change(name, start, change)
 
     def pulled(self, x: Tensor, gradient: Tensor, pull: bool) -> Pulled:
         """Returns the gradients of the clients' parameters and, on demand, of the input."""

@@ -49,8 +49,9 @@ class StackedDpSgd(StackedTraining):
             )
         )
 
-    def _begin(self, clients: Sequence[int], round: int) -> None:
+    def _begin(self, weights: Tensor, clients: Sequence[int], *, round: int, records: int) -> None:
         """Opens each client's stream of noise."""
+        self._network.load(weights, clients=len(clients))
         self._clients = clients
         self._noise = [self._local.stream_for("noise", client, round) for client in clients]
         self._noised_steps = dict.fromkeys(clients, 0)
@@ -83,7 +84,10 @@ class StackedDpSgd(StackedTraining):
                 )
             else:  # a step without records, or a layer that the records do not pass
                 sums = torch.zeros_like(values)
-            self._descend(values, sums, plans)
+            self._add_noise(sums, plans)
+            normalisers = torch.tensor([plan.normaliser for plan in plans], dtype=values.dtype)
+            sums.div_(normalisers.view(-1, *[1] * (sums.dim() - 1)))
+            values.add_(sums, alpha=-self._step_size)
         self._rows.clear()
         for client in clients:
             self._noised_steps[client] += 1
@@ -99,11 +103,13 @@ class StackedDpSgd(StackedTraining):
         factors = clip_factors(squares.sum(dim=0).sqrt(), clips.repeat(rows // len(plans)))
         return factors.where(batch.real, 0.0)
 
-    def _descend(self, values: Tensor, sums: Tensor, plans: Sequence[DpPlan]) -> None:
-        """Moves the clients' values of one parameter (clients, *shape) against noisy sums."""
+    def _add_noise(self, sums: Tensor, plans: Sequence[DpPlan]) -> None:
+        """Adds each client's noise to its sum of one parameter (clients, *shape)."""
         for place, plan in enumerate(plans):
-            noise = hardened_normal(values[place].numel(), self._noise[place])
+            scale = plan.noise_multiplier * plan.clip
+            if not scale:
+                continue
+            noise = hardened_normal(sums[place].numel(), self._noise[place])
             # The sum is taken in float64, and rounded only once the noise is in it.
-            noisy = torch.from_numpy(plan.noise_multiplier * plan.clip * noise)
-            noisy = noisy.view_as(values[place]).add_(sums[place]).to(values.dtype)
-            values[place].add_(noisy.div_(plan.normaliser), alpha=-self._step_size)
+            noisy = torch.from_numpy(noise).mul_(scale).view_as(sums[place]).add_(sums[place])
+            sums[place] = noisy

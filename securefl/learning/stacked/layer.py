@@ -12,6 +12,9 @@ import torch
 from torch import Tensor, nn
 from torch.autograd import Function
 
+from securefl.learning.clipping.arithmetic import squared_norms
+from securefl.learning.clipping.gradients import kept
+
 # layer, its input, the gradient of its output, whether to return that of the input: called in every
 # backward pass, from the last layer to the first
 Learn = Callable[["StackedLayer", Tensor, Tensor, bool], Tensor | None]
@@ -41,6 +44,18 @@ class PulledRows(NamedTuple):
     parameters: dict[str, "Gradients"]
 
 
+class Course(NamedTuple):
+    """A round of plain SGD.
+
+    Attributes:
+        lr: learning rate of all steps.
+        records: of each client, in all batches of the round, fillers included.
+    """
+
+    lr: float
+    records: int
+
+
 class Gradients(Protocol):
     """The gradients of one parameter, one a row of the batch."""
 
@@ -64,14 +79,13 @@ class Rows(NamedTuple):
 
     def squares(self) -> Tensor:
         """Returns their squared norms (rows,), float64."""
-        return self.values.flatten(1).double().square().sum(dim=1)
+        return squared_norms(self.values)
 
     def sums(self, factors: Tensor, *, clients: int) -> Tensor:
         """Returns each client's sum of its rows' gradients times factors (rows,)."""
         shape = self.values.shape[1:]
-        # Zero times infinity is NaN.
-        finite = self.values.flatten(1).masked_fill(factors[:, None] == 0, 0.0)
-        by_client = finite.view(-1, clients, shape.numel()).transpose(0, 1)  # (clients, batch, n)
+        rows = kept(self.values, factors).flatten(1)
+        by_client = rows.view(-1, clients, shape.numel()).transpose(0, 1)  # (clients, batch, n)
         weights = factors.view(-1, 1, clients).permute(2, 1, 0)  # (clients, 1, batch)
         return torch.bmm(weights, by_client).view(clients, *shape)
 
@@ -87,34 +101,50 @@ class StackedLayer(nn.Module, ABC):
         super().__init__()
         parameters = dict(layer.named_parameters(recurse=False))
         self.trained = tuple(name for name, p in parameters.items() if p.requires_grad)
-        self._common = {name: p.detach() for name, p in parameters.items()}
+        self._frozen = {name: p.detach() for name, p in parameters.items() if not p.requires_grad}
         self._values: dict[str, Tensor] = {}
         # Autograd calls `backward` only for what depends on a tensor that needs a gradient.
         self._needs_gradient = torch.zeros((), requires_grad=True)
+        self._course: Course | None = None
         self.clients = 0
         self.learn: Learn | None = None
         self.passed = False
 
-    def load(self, clients: int, values: Mapping[str, Tensor]) -> None:
+    def load(
+        self, clients: int, values: Mapping[str, Tensor], course: Course | None = None
+    ) -> None:
         """Gives every client the same values of the trained parameters.
 
         Args:
             clients: their number.
             values: name -> value (*shape).
+            course: the round that `descend` takes the steps of.
         """
         self.clients = clients
-        for name, value in {**self._common, **values}.items():
-            if name not in self._values or len(self._values[name]) != clients:
-                self._values[name] = value.new_empty((clients, *value.shape))
-            self._values[name].copy_(value)
+        self._course = course
+        for name, value in {**values, **self._frozen}.items():
+            self._spread(name, value)
+
+    def _spread(self, name: str, value: Tensor) -> None:
+        """Gives every client a value (*shape) of its own."""
+        shape = (self.clients, *value.shape)
+        if name not in self._values or self._values[name].shape != shape:
+            self._values[name] = value.new_empty(shape)
+        self._values[name].copy_(value)
 
     def value(self, name: str) -> Tensor:
         """Returns a parameter of the clients in the batch, (clients, *shape)."""
         return self._values[name][: self.clients]
 
-    def all_values(self, name: str) -> Tensor:
-        """Returns a parameter of all clients, also of those that have ended, (all, *shape)."""
-        return self._values[name]
+    def write_change(self, name: str, start: Tensor, change: Tensor) -> None:
+        """Writes what a round changed in a parameter of all clients, also those that have ended.
+
+        Args:
+            name: of the parameter.
+            start: (*shape), its value at the start.
+            change: (all, *shape), written to.
+        """
+        torch.sub(self._values[name], start, out=change)
 
     def forward(self, x: Tensor) -> Tensor:
         """Returns the output (rows, ...) for the clients' records x (rows, ...).
@@ -129,19 +159,24 @@ class StackedLayer(nn.Module, ABC):
         output: Tensor = _Pass.apply(x, self._needs_gradient, self)  # type: ignore[no-untyped-call]
         return output
 
-    def descend(self, x: Tensor, gradient: Tensor, pull: bool, *, lr: float) -> Tensor | None:
+    def descend(self, x: Tensor, gradient: Tensor, pull: bool) -> Tensor | None:
         """Moves each client's values against its gradient: the sum over the client's rows.
 
         Args:
             x: (rows, ...), the input.
             gradient: (rows, ...), of the output.
             pull: whether to return the gradient of the input.
-            lr: learning rate.
         """
         pulled = self.pulled(x, gradient, pull)
         for name, sums in pulled.parameters.items():
-            self.value(name).add_(sums, alpha=-lr)
+            self.value(name).add_(sums, alpha=-self._lr)
         return pulled.input
+
+    @property
+    def _lr(self) -> float:
+        if self._course is None:
+            raise RuntimeError("no round of plain SGD has begun")
+        return self._course.lr
 
     @abstractmethod
     def output(self, x: Tensor) -> Tensor:
@@ -157,9 +192,9 @@ class StackedLayer(nn.Module, ABC):
 
     def _batch(self, x: Tensor) -> int:
         """Returns the records of each client in a batch of rows."""
-        batch, rest = divmod(len(x), self.clients)
+        batch, rest = divmod(x.shape[0], self.clients)
         if rest:
-            raise RuntimeError(f"{len(x)} rows are not the same number for {self.clients} clients")
+            raise RuntimeError(f"{x.shape[0]} rows do not divide into {self.clients} clients")
         return batch
 
 

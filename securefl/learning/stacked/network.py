@@ -2,6 +2,7 @@
 
 import copy
 from collections.abc import Callable, Iterator, Mapping
+from itertools import pairwise
 from typing import Any
 
 import torch
@@ -10,7 +11,7 @@ from torch import Tensor, nn
 from securefl import vector
 from securefl.learning.modes import training_mode
 from securefl.learning.stacked.dense import StackedEmbedding, StackedLinear
-from securefl.learning.stacked.layer import Learn, StackedLayer
+from securefl.learning.stacked.layer import Course, Learn, StackedLayer
 from securefl.learning.stacked.spatial import (
     CONVOLUTIONS,
     FastMaxPool2d,
@@ -24,6 +25,8 @@ STACKED: Mapping[type[nn.Module], Callable[[Any], StackedLayer]] = {
     nn.GroupNorm: StackedGroupNorm,
     **dict.fromkeys(CONVOLUTIONS, StackedConvolution),
 }
+
+RISING = (nn.Tanh, nn.ReLU)
 
 
 def unstackable_layer(model: nn.Module) -> str | None:
@@ -61,6 +64,14 @@ def _reason_of_convolution(layer: nn.Conv1d | nn.Conv2d | nn.Conv3d) -> str | No
     return None if is_numbers and layer.padding_mode == "zeros" else "pads by a rule"
 
 
+def _pool_first(module: nn.Sequential) -> None:
+    """Lets max-pooling come before a rising function of single numbers, which then has fewer."""
+    for place, (first, second) in enumerate(pairwise(list(module))):
+        # Where a tie is made by the function's rounding, another pixel gets the gradient.
+        if type(first) in RISING and type(second) is nn.MaxPool2d:
+            module[place], module[place + 1] = second, first
+
+
 class Network:
     """Copies of one model, one a client, that a batch of all clients' records passes at once.
 
@@ -93,6 +104,8 @@ class Network:
                 module.dilation,
                 ceil_mode=module.ceil_mode,
             )
+        if type(module) is nn.Sequential:
+            _pool_first(module)
         for part, child in list(module.named_children()):
             setattr(module, part, self._stacked(child, f"{name}.{part}" if name else part))
         return module
@@ -109,12 +122,18 @@ class Network:
             prefix, _, parameter = name.rpartition(".")
             yield self._prefixes[f"{prefix}." if prefix else ""], parameter
 
-    def load(self, weights: Tensor, *, clients: int) -> None:
-        """Gives every client the weights (d,)."""
+    def load(self, weights: Tensor, *, clients: int, course: Course | None = None) -> None:
+        """Gives every client the weights (d,).
+
+        Args:
+            weights: (d,); nobody writes into them before the round has ended.
+            clients: their number.
+            course: the round of plain SGD that begins; None for one of DP-SGD.
+        """
         values = vector.named(weights, self._shapes)
         for prefix, layer in self._prefixes.items():
             own = {name: values[prefix + name] for name in layer.trained}
-            layer.load(clients, own)
+            layer.load(clients, own, course)
 
     def keep(self, clients: int) -> None:
         """Lets the first clients go on; batches then have rows of these only."""
@@ -126,14 +145,21 @@ class Network:
         for layer in self.layers:
             layer.learn = learn
 
-    def changes(self, weights: Tensor) -> Tensor:
-        """Returns every client's weights minus the weights (d,) that were loaded, (clients, d)."""
-        values = vector.named(weights, self._shapes)
-        parts = [
-            (layer.all_values(name) - value).flatten(1)
-            for (layer, name), value in zip(self.places, values.values(), strict=True)
-        ]
-        return torch.cat(parts, dim=1)
+    def changes(self, weights: Tensor, *, clients: int) -> Tensor:
+        """Returns the weights of all clients minus the weights (d,) that were loaded.
+
+        Returns:
+            (clients, d), also of clients that have ended.
+        """
+        changes = weights.new_empty((clients, *weights.shape))
+        values = vector.named(weights, self._shapes).values()
+        start = 0
+        for (layer, name), value in zip(self.places, values, strict=True):
+            end = start + value.numel()
+            change = changes[:, start:end].view(clients, *value.shape)
+            layer.write_change(name, value, change)
+            start = end
+        return changes
 
     def forward(self, x: Tensor) -> Tensor:
         """Returns the outputs (rows, outputs) for the records (rows, ...)."""

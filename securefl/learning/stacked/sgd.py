@@ -1,13 +1,12 @@
 """Plain local SGD of several clients at once: what `SgdTrainer` does, up to rounding."""
 
 from collections.abc import Sequence
-from functools import partial
 
 from torch import Tensor
 
 from securefl.learning.sampling import shuffled_batches
 from securefl.learning.stacked.batches import Batch
-from securefl.learning.stacked.layer import StackedLayer
+from securefl.learning.stacked.layer import Course, StackedLayer
 from securefl.learning.stacked.training import StackedTraining
 
 
@@ -25,9 +24,11 @@ class StackedSgd(StackedTraining):
             for chosen in shuffled_batches(records, batch=local.batch, stream=stream)
         ]
 
-    def _begin(self, clients: Sequence[int], round: int) -> None:
+    def _begin(self, weights: Tensor, clients: Sequence[int], *, round: int, records: int) -> None:
         """Lets every backward pass move the weights."""
-        self._network.on_gradient(partial(_descend, lr=self._lr(round)))
+        course = Course(self._lr(round), records)
+        self._network.load(weights, clients=len(clients), course=course)
+        self._network.on_gradient(_descend)
 
     def _step(self, batch: Batch) -> None:
         """Takes one step of every client in the batch."""
@@ -40,7 +41,5 @@ class StackedSgd(StackedTraining):
         return
 
 
-def _descend(
-    layer: StackedLayer, x: Tensor, gradient: Tensor, pull: bool, *, lr: float
-) -> Tensor | None:
-    return layer.descend(x, gradient, pull, lr=lr)
+def _descend(layer: StackedLayer, x: Tensor, gradient: Tensor, pull: bool) -> Tensor | None:
+    return layer.descend(x, gradient, pull)

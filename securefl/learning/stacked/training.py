@@ -7,7 +7,12 @@ from torch import Tensor
 
 from securefl.learning.plan import LocalTraining
 from securefl.learning.protocol import Trained
-from securefl.learning.stacked.batches import Batch, longest_first, stacked_batches
+from securefl.learning.stacked.batches import (
+    Batch,
+    largest_batches,
+    longest_first,
+    stacked_batches,
+)
 from securefl.learning.stacked.network import Network
 from securefl.privacy.events import SampledGaussian
 
@@ -51,17 +56,19 @@ class StackedTraining(ABC):
                 raise ValueError(f"client {client} bends its gradients, and trains alone")
         steps = {client: self._steps(client, round) for client in clients}
         order = longest_first(steps)
-        self._network.load(weights, clients=len(order))
-        self._begin(order, round)
+        largest = largest_batches([steps[client] for client in order])
+        self._begin(weights, order, round=round, records=sum(largest))
         batches = stacked_batches(
-            [local.examples[client] for client in order], [steps[client] for client in order]
+            [local.examples[client] for client in order],
+            [steps[client] for client in order],
+            largest,
         )
         for step, batch in enumerate(batches, start=1):
             self._network.keep(len(batch.sizes))
             self._step(batch)
             for client in order[: len(batch.sizes)]:
                 local.on_step(client, step, len(steps[client]))
-        changes = dict(zip(order, self._network.changes(weights), strict=True))
+        changes = dict(zip(order, self._network.changes(weights, clients=len(order)), strict=True))
         return {client: Trained(changes[client], self._spent(client)) for client in clients}
 
     def _lr(self, round: int) -> float:
@@ -86,8 +93,15 @@ class StackedTraining(ABC):
         """Returns the indices (batch,) of the records of every step of a client's round."""
 
     @abstractmethod
-    def _begin(self, clients: Sequence[int], round: int) -> None:
-        """Prepares a round of these clients, those with most steps first."""
+    def _begin(self, weights: Tensor, clients: Sequence[int], *, round: int, records: int) -> None:
+        """Prepares a round.
+
+        Args:
+            weights: (d,), of the global model, which the network gets.
+            clients: those with most steps first.
+            round: its number.
+            records: of each client, in all steps, fillers included.
+        """
 
     @abstractmethod
     def _step(self, batch: Batch) -> None:

@@ -9,7 +9,6 @@ from types import ModuleType
 import pytest
 import torch
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
-from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PublicKey
 
 from securefl.channels.masking.agreement import Agreement
 from securefl.channels.masking.build import masked_sides
@@ -202,17 +201,6 @@ def test_requests_of_a_stage_are_made_one_at_a_time(monkeypatch: pytest.MonkeyPa
     assert not counts
     assert requests[7] != requests[8]
     assert counts.total() == 2
-
-
-@pytest.mark.parametrize("clients", [5, 10])
-def test_two_clients_agree_on_a_mask_and_on_the_key_of_their_boxes_once_each(
-    monkeypatch: pytest.MonkeyPatch, clients: int
-) -> None:
-    counts = Counter[str]()
-    counted(monkeypatch, X25519PublicKey, "from_public_bytes", counts)
-    Session(agreement(clients)).play(0)
-    # Each client with every other one, and three times with the server, which does it twice.
-    assert counts.total() == clients * (2 * (clients - 1) + 3 + 2)
 
 
 def boxes_held_by(root: object) -> int:

@@ -80,6 +80,7 @@ MODELS: Mapping[str, tuple[Task, Make]] = {
     "logistic": (NUMBERS, lambda: logistic(NUMBERS, generator=_generator())),
     "mlp": (NUMBERS, lambda: mlp(NUMBERS, hidden=(5, 4), generator=_generator())),
     "mlp of images": (IMAGES, lambda: mlp(IMAGES, hidden=(5,), generator=_generator())),
+    "wide layers": (IMAGES, lambda: mlp(IMAGES, hidden=(40, 80), generator=_generator())),
     "cnn": (IMAGES, lambda: cnn(IMAGES, channels=(4, 6), generator=_generator())),
     "cnn of solids": (SOLIDS, lambda: cnn(SOLIDS, channels=(3, 2), generator=_generator())),
     "strides": (

@@ -16,7 +16,7 @@ from securefl.learning.models.images import cnn, resnet18
 from securefl.learning.models.linear import mlp
 from securefl.learning.options import StepOptions, adam, sgd
 from securefl.learning.plan import LocalTraining
-from securefl.learning.stacked.choice import CACHE_BYTES, MAX_CLIENTS, stack_size, unstackable
+from securefl.learning.stacked.choice import MAX_CLIENTS, STEP_BYTES, stack_size, unstackable
 from tests.learning.stacked.cases import IMAGES, NUMBERS, Words, clients, plans
 
 
@@ -177,13 +177,13 @@ def test_a_choice_changes_neither_the_model_nor_torchs_generator() -> None:
     assert not any(layer._forward_hooks for layer in local.model.modules())
 
 
-def test_a_stack_fills_the_cache_and_no_more() -> None:
+def test_a_stack_takes_as_many_clients_as_pay() -> None:
     # By hand: 6 -> 1000 -> 3 has 10,003 weights, and a record becomes 6 + 1000 + 1000 + 3 numbers.
     model = mlp(NUMBERS, hidden=(1000,), generator=torch.Generator())
-    numbers = 10_003 + 50 * 2009
-    assert stack_size(training(model, batch=50)) == CACHE_BYTES // (4 * numbers)
-    private = training(model, plans=plans(batch=50))
-    assert stack_size(private) == CACHE_BYTES // (4 * numbers)
+    numbers = 10_003 + 500 * 2009
+    assert stack_size(training(model, batch=500)) == STEP_BYTES // (4 * numbers) == 16
+    private = training(model, plans=plans(batch=500))
+    assert stack_size(private) == 16
     assert stack_size(clients("logistic", dtype=torch.float32)) == MAX_CLIENTS
 
 

@@ -16,9 +16,7 @@ from securefl.learning.stacked.dp_sgd import StackedDpSgd
 from tests.learning.stacked.cases import MODELS, SIZES, clients, plans, records, weights_of
 
 # Of changes in float64.
-WITHIN = 1e-7
-# Of Opacus, where nothing before an embedding needs a gradient.
-pytestmark = pytest.mark.filterwarnings("ignore:Full backward hook is firing:UserWarning")
+WITHIN = 1e-12
 
 
 def alone(local: LocalTraining, weights: Tensor, *, round: int = 0) -> dict[int, Trained]:
