@@ -355,7 +355,8 @@ def test_a_layer_that_starts_at_zero_hides_nothing() -> None:
     assert "another output among other records" in refusal(build, private=True)
 
 
-def test_a_parameter_that_opacus_cannot_see_is_refused_under_noise() -> None:
+@pytest.mark.parametrize("share", [0.0, 0.5], ids=["wholly", "in part"])
+def test_a_parameter_that_is_used_outside_its_layer_is_refused_under_noise(share: float) -> None:
     class Borrowed(nn.Module):
         def __init__(self) -> None:
             super().__init__()
@@ -364,6 +365,8 @@ def test_a_parameter_that_opacus_cannot_see_is_refused_under_noise() -> None:
 
         def forward(self, x: Tensor) -> Tensor:
             hidden = functional.linear(x, self.first.weight, self.first.bias)
+            if share:  # else the layer is never called
+                hidden = share * self.first(x) + (1 - share) * hidden
             out: Tensor = self.last(hidden)
             return out
 
