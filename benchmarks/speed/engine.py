@@ -60,7 +60,7 @@ data = {{ name = "python:workload.py:records", number = {number}, clients = {cli
 {privacy}
 """
 DECLARED = 'partition = "iid", per_record = true, num_classes = 10, sites = ["all"]'
-PRIVACY = "privacy = {{ epsilon = 1e4, noise_multiplier = 1.0, records = {records} }}"
+PRIVACY = "privacy = {{ epsilon = 100.0, noise_multiplier = 1.0, records = {records} }}"
 
 
 class Workload(NamedTuple):

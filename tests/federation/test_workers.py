@@ -4,6 +4,7 @@ import gc
 import mmap
 import os
 import random
+import resource
 import signal
 import sys
 import time
@@ -485,6 +486,25 @@ def test_a_worker_keeps_nothing_open_but_its_two_pipes_and_the_standard_streams(
     with Path("/dev/zero").open() as inherited, crew(*[opened] * 6) as pool:
         assert inherited.fileno() > 2
         assert [update.tolist() for update in trained(pool)] == [[2, 2, 1, 0]] * 6
+
+
+def test_a_worker_keeps_the_memory_that_its_steps_free() -> None:
+    tensors, numbers_a_tensor = 8, 2**19
+    pages = tensors * 4 * numbers_a_tensor // resource.getpagesize()
+
+    def step() -> int:
+        held = [torch.ones(numbers_a_tensor) for _ in range(tensors)]
+        del held
+        return resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+
+    def stepping(weights: Tensor, round: int) -> Tensor:
+        before = step()
+        for _ in range(10):
+            after = step()
+        return numbers(after - before)
+
+    with crew(stepping, stepping) as pool:
+        assert all(update[0] < pages for update in trained(pool))
 
 
 def _is_open(descriptor: int) -> bool:

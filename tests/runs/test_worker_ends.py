@@ -4,7 +4,8 @@ import gc
 import os
 import signal
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
@@ -35,7 +36,8 @@ def wait_for(condition: Callable[[], bool]) -> None:
         time.sleep(0.005)
 
 
-def started(path: Path, out: str) -> int:
+@contextmanager
+def started(path: Path, out: str) -> Iterator[int]:
     """`securefl run`, in a process and a group of its own, forked to spare it the imports.
 
     In LONG_ROUND all trainings note their process in a file and go on until somebody ends them.
@@ -59,7 +61,11 @@ def started(path: Path, out: str) -> int:
             code = call(*command, cwd=path.parent).returncode
         finally:
             os._exit(code)
-    return process
+    try:
+        yield process
+    finally:  # of a test that failed, nothing goes on
+        with suppress(ProcessLookupError, PermissionError):
+            os.killpg(process, signal.SIGKILL)
 
 
 def children_of(process: int) -> list[int]:
@@ -101,22 +107,22 @@ def test_a_blow_ends_all_processes_and_the_run_goes_on_as_if_undisturbed(
     tmp_path: Path, blow: signal.Signals, undisturbed: tuple[object, object]
 ) -> None:
     path = scenario_file(tmp_path, TEXT)
-    process = started(path, "cut")
-    wait_for(lambda: len(list(tmp_path.glob("*.training"))) == WORKERS)
-    workers = children_of(process)
-    assert {f"{worker}.training" for worker in workers} == set(
-        path.name for path in tmp_path.glob("*.training")
-    )
-    for worker in workers:
-        assert_holds_nothing_that_outlives_it(worker)
-    if blow is signal.SIGINT:  # a terminal sends it to everybody in the foreground
-        os.killpg(process, blow)
-    else:
-        os.kill(process, blow)
-    _, status = os.waitpid(process, 0)
-    code = os.waitstatus_to_exitcode(status)
-    assert code == (EXIT_CODE_OF_AN_INTERRUPT if blow is signal.SIGINT else -blow)
-    wait_for(lambda: all(map(is_gone, workers)))
+    with started(path, "cut") as process:
+        wait_for(lambda: len(list(tmp_path.glob("*.training"))) == WORKERS)
+        workers = children_of(process)
+        assert {f"{worker}.training" for worker in workers} == set(
+            path.name for path in tmp_path.glob("*.training")
+        )
+        for worker in workers:
+            assert_holds_nothing_that_outlives_it(worker)
+        if blow is signal.SIGINT:  # a terminal sends it to everybody in the foreground
+            os.killpg(process, blow)
+        else:
+            os.kill(process, blow)
+        _, status = os.waitpid(process, 0)
+        code = os.waitstatus_to_exitcode(status)
+        assert code == (EXIT_CODE_OF_AN_INTERRUPT if blow is signal.SIGINT else -blow)
+        wait_for(lambda: all(map(is_gone, workers)))
     assert len(cell_in(tmp_path / "cut").round_lines()) == LONG_ROUND
     done = call("run", path, "--out", "cut", "--workers", "2", "--display", "none", cwd=tmp_path)
     assert done.returncode == 0, done.stderr

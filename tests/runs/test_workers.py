@@ -15,6 +15,7 @@ from securefl.files import write_json
 from securefl.runs.cell import Cell, CellState, Status
 from securefl.runs.checkpoint import load_checkpoint
 from securefl.runs.play import run_cell
+from securefl.scenario.assemble.parts import parts
 from securefl.scenario.scenario import Scenario, parse_scenario
 from tests import normed
 
@@ -174,6 +175,15 @@ def test_a_budget_ends_a_run_with_workers_in_the_same_round_with_the_same_books(
     rounds = Cell(tmp_path / "2").rounds()
     assert 1 < len(rounds) < 20
     assert any(record.absent for record in rounds)
+
+
+def test_what_starts_first_depends_on_declared_records_under_a_claim(tmp_path: Path) -> None:
+    declared = parse_scenario(DP_SGD, overrides=("privacy.records=[50, 60, 70, 80]",))
+    for scenario, records in (
+        (declared, {0: 50, 1: 60, 2: 70, 3: 80}),
+        (parse_scenario(SGD), {0: 200, 1: 173, 2: 31, 3: 86}),
+    ):
+        assert parts(scenario, run=RUN, ledgers=tmp_path).local.records == records
 
 
 def test_fewer_workers_than_one_are_refused(tmp_path: Path) -> None:
