@@ -208,7 +208,10 @@ def unmask(clients: int, dropped: int, words: int) -> Unmasked:
 
 
 def scale(clients: int, words: int) -> Scaled:
-    """Plays a whole round in blocks; 5 % of the clients drop out before the upload."""
+    """Plays a whole round in blocks; 5 % of the clients drop out before the upload.
+
+    Members share nothing, as in a deployment: each verifies every reveal of the set-up.
+    """
     session = Session(clients, words)
     terms = session.terms
     members = {

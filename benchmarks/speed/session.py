@@ -1,4 +1,7 @@
-"""A masked session in one process, whose stages are timed one by one."""
+"""A masked session in one process, whose stages are timed one by one.
+
+Its members share no reader: each verifies everything itself, as in a deployment.
+"""
 
 import secrets
 from collections.abc import Iterable
