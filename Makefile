@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-slow lint pages bench bench-audit bench-epsilon bench-images bench-leakage bench-poisoning bench-robust bench-secagg bench-tuning clean
+.PHONY: help setup demo test test-slow lint pages bench bench-audit bench-engine bench-epsilon bench-images bench-leakage bench-poisoning bench-robust bench-secagg bench-tuning clean
 
 help: ## what each target does
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
@@ -61,6 +61,11 @@ bench-audit: setup ## what audits find, on correct and on broken code; SECUREFL_
 
 bench-leakage: setup ## records, labels, a property and sources from updates; SECUREFL_DATA as above (about 10 minutes)
 	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.experiments.leakage --write docs
+
+bench-engine: setup ## rounds next to a loop, clipped sums next to Opacus' hooks, growth with the clients (about 40 minutes)
+	$(BIN)/python -m benchmarks.speed.engine
+	$(BIN)/python -m benchmarks.speed.clipping
+	$(BIN)/python -m benchmarks.speed.scaling
 
 bench-epsilon: setup ## epsilon beside other accountants, over 30 settings (about 3 minutes)
 	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.experiments.accountants --write docs/results
