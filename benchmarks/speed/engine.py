@@ -2,6 +2,7 @@
 
     nice -n 10 python -m benchmarks.speed.engine
     nice -n 10 python -m benchmarks.speed.engine --workloads A C --workers 1 2 4
+    nice -n 10 python -m benchmarks.speed.engine --workloads B Bm --stack auto
 
     A    10 clients x 500 images, CNN of 207k parameters with group norm, batches of 32
     B    100 clients x 50 images, CNN of 9k parameters, batches of 10
@@ -58,6 +59,7 @@ model = {{ name = "python:workload.py:network", kind = "{network}" }}
 training = {{ kind = "{kind}", batch = {batch}, lr = {lr} }}
 data = {{ name = "python:workload.py:records", number = {number}, clients = {clients}, {declared} }}
 {privacy}
+{engine}
 """
 DECLARED = 'partition = "iid", per_record = true, num_classes = 10, sites = ["all"]'
 PRIVACY = "privacy = {{ epsilon = 100.0, noise_multiplier = 1.0, records = {records} }}"
@@ -138,7 +140,7 @@ def _cpu_of_children() -> float:
     return ticks / os.sysconf("SC_CLK_TCK")
 
 
-def ours(work: Workload, rounds: int, workers: int) -> Iterator[Seconds]:
+def ours(work: Workload, rounds: int, workers: int, stack: str) -> Iterator[Seconds]:
     """Runs a scenario; returns the clocks after each round."""
     number = work.clients * work.records
     declared = [work.records] * work.clients
@@ -152,6 +154,7 @@ def ours(work: Workload, rounds: int, workers: int) -> Iterator[Seconds]:
         clients=work.clients,
         declared=DECLARED,
         privacy=PRIVACY.format(records=declared) if work.private else "",
+        engine=f"engine.stack = {stack if stack.isdigit() else repr(stack)}",
     )
     clocks: list[Seconds] = []
     with tempfile.TemporaryDirectory() as name:
@@ -225,20 +228,21 @@ def _train_privately(
     return local.state_dict()
 
 
-def measure(side: str, work: Workload, rounds: int) -> Seconds:
+def measure(side: str, work: Workload, rounds: int, stack: str) -> Seconds:
     """Returns the seconds of a round, of "loop" or of so many workers."""
-    clocks = list(loop(work, rounds) if side == "loop" else ours(work, rounds, int(side)))
+    played = loop(work, rounds) if side == "loop" else ours(work, rounds, int(side), stack)
+    clocks = list(played)
     spent = [end - start for start, end in zip(clocks[0], clocks[-1], strict=True)]
     return Seconds(*(seconds / (len(clocks) - 1) for seconds in spent))
 
 
-def compare(name: str, sides: Sequence[str], rounds: int, repeats: int) -> None:
+def compare(name: str, sides: Sequence[str], rounds: int, repeats: int, stack: str) -> None:
     """Prints a line for each side of a workload."""
     measured: dict[str, list[Seconds]] = {side: [] for side in sides}
     module = (sys.executable, "-m", "benchmarks.speed.engine", "--workloads", name)
     for _ in range(repeats):
         for side, seconds in measured.items():
-            options = process.options(rounds=rounds)
+            options = process.options(rounds=rounds, stack=stack)
             answer = process.run((*module, "--side", side, *options))
             seconds.append(Seconds(answer.number("cpu"), answer.number("wall")))
     medians = {
@@ -259,16 +263,19 @@ def main() -> None:
     parser.add_argument("--workers", type=int, nargs="+", default=[1, 2])
     parser.add_argument("--rounds", type=int, default=4)
     parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--stack", default="off", help="engine.stack of our side")
     parser.add_argument("--side", help="measure this one, in this process")
     options = parser.parse_args()
     if options.side is not None:
         one_thread()
-        measured = measure(options.side, WORKLOADS[options.workloads[0]], options.rounds)
+        work = WORKLOADS[options.workloads[0]]
+        measured = measure(options.side, work, options.rounds, options.stack)
         print(json.dumps(measured._asdict()))
         return
     print(f"{'':<14}{'CPU':>10}{'wall':>11}{'CPU':>8}{'wall':>10}")
     for name in options.workloads:
-        compare(name, ["loop", *map(str, options.workers)], options.rounds, options.repeats)
+        sides = ["loop", *map(str, options.workers)]
+        compare(name, sides, options.rounds, options.repeats, options.stack)
 
 
 if __name__ == "__main__":

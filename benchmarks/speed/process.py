@@ -43,6 +43,6 @@ def run(command: Sequence[str]) -> Answer:
     return Answer(json.loads(done.stdout.splitlines()[-1]))
 
 
-def options(**values: int) -> tuple[str, ...]:
+def options(**values: int | str) -> tuple[str, ...]:
     """Returns values as command line options."""
     return tuple(word for name, value in values.items() for word in (f"--{name}", str(value)))
