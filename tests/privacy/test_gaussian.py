@@ -7,7 +7,7 @@ import pytest
 from numpy.typing import NDArray
 from scipy.stats import chi2
 
-from securefl.privacy.noise.gaussian import hardened_normal
+from securefl.privacy.noise.gaussian import hardened_normal, hardened_normals
 from securefl.rng import Keystream, seeded_keystream
 
 # Share of seeds for which right noise fails one statistical test.
@@ -77,3 +77,26 @@ def test_noise_is_float64_of_the_size_asked_for() -> None:
         drawn = hardened_normal(size, Keystream(KEY))
         assert drawn.shape == (size,)
         assert drawn.dtype == np.float64
+
+
+@pytest.mark.parametrize(
+    "sizes",
+    [
+        [],
+        [1],
+        [8],
+        [1, 2, 3],
+        [72, 8, 8192, 1, 9, 40_001, 7, 7],
+        [16] * 40,
+        [8191, 1, 1],
+        [8192, 1],
+    ],
+    ids=str,
+)
+def test_the_noise_of_many_parameters_is_that_of_one_after_another(sizes: list[int]) -> None:
+    together, one_by_one = (seeded_keystream(3, "noise") for _ in "ab")
+    found = list(hardened_normals(sizes, together))
+    expected = [hardened_normal(size, one_by_one) for size in sizes]
+    assert [noise.size for noise in found] == sizes
+    assert all(np.array_equal(*pair) for pair in zip(found, expected, strict=True))
+    assert together.bytes(16) == one_by_one.bytes(16)

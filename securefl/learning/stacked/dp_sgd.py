@@ -4,9 +4,11 @@ The gradients of single records come from one backward pass of all clients' reco
 each client comes from its own stream.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from securefl.learning.clipping.arithmetic import clip_factors, rounded_down
@@ -16,7 +18,7 @@ from securefl.learning.stacked.batches import Batch
 from securefl.learning.stacked.layer import Gradients, StackedLayer
 from securefl.learning.stacked.training import StackedTraining
 from securefl.privacy.events import SampledGaussian
-from securefl.privacy.noise.gaussian import hardened_normal
+from securefl.privacy.noise.gaussian import hardened_normals
 from securefl.rng import Keystream
 
 
@@ -75,6 +77,7 @@ class StackedDpSgd(StackedTraining):
         clients = self._clients[: len(batch.sizes)]
         plans = [self._local.plans[client] for client in clients]
         factors = self._factors(batch, plans)
+        noise = self._noise_of(plans)
         for place in self._network.places:
             layer, name = place
             values = layer.value(name)
@@ -84,7 +87,8 @@ class StackedDpSgd(StackedTraining):
                 )
             else:  # a step without records, or a layer that the records do not pass
                 sums = torch.zeros_like(values)
-            self._add_noise(sums, plans)
+            for own, total, normals in zip(plans, sums, noise, strict=True):
+                _add_noise(total, own, normals)
             normalisers = torch.tensor([plan.normaliser for plan in plans], dtype=values.dtype)
             sums.div_(normalisers.view(-1, *[1] * (sums.dim() - 1)))
             values.add_(sums, alpha=-self._step_size)
@@ -103,13 +107,17 @@ class StackedDpSgd(StackedTraining):
         factors = clip_factors(squares.sum(dim=0).sqrt(), clips.repeat(rows // len(plans)))
         return factors.where(batch.real, 0.0)
 
-    def _add_noise(self, sums: Tensor, plans: Sequence[DpPlan]) -> None:
-        """Adds each client's noise to its sum of one parameter (clients, *shape)."""
-        for place, plan in enumerate(plans):
-            scale = plan.noise_multiplier * plan.clip
-            if not scale:
-                continue
-            noise = hardened_normal(sums[place].numel(), self._noise[place])
-            # The sum is taken in float64, and rounded only once the noise is in it.
-            noisy = torch.from_numpy(noise).mul_(scale).view_as(sums[place]).add_(sums[place])
-            sums[place] = noisy
+    def _noise_of(self, plans: Sequence[DpPlan]) -> list[Iterator[NDArray[np.float64]]]:
+        """Returns, for each client of a step, its normals for one parameter after another."""
+        sizes = [layer.value(name)[0].numel() for layer, name in self._network.places]
+        streams = self._noise[: len(plans)]
+        return [hardened_normals(sizes, stream) for stream in streams]
+
+
+def _add_noise(total: Tensor, plan: DpPlan, normals: Iterator[NDArray[np.float64]]) -> None:
+    """Adds a client's noise to its sum (*shape) of one parameter."""
+    scale = plan.noise_multiplier * plan.clip
+    if scale:
+        # The sum is taken in float64, and rounded only once the noise is in it.
+        noise = torch.from_numpy(next(normals)).mul_(scale).view_as(total)
+        total.copy_(noise.add_(total))
