@@ -45,20 +45,21 @@ def test_medmnist_imports_beside_a_torchvision_that_does_not() -> None:
     assert "medmnist" in modules_after("import medmnist")
 
 
+def cpu_seconds(*command: str) -> float:
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    environment = {**os.environ, "NO_COLOR": "1"}
+    subprocess.run(command, capture_output=True, check=True, env=environment)
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+
+
 def test_help_is_quick() -> None:
-    # CPU seconds, the best of five: what a busy neighbour does to the wall clock is not ours.
-    times = []
-    for _ in range(5):
-        before = resource.getrusage(resource.RUSAGE_CHILDREN)
-        subprocess.run(
-            [SECUREFL, "--help"],
-            capture_output=True,
-            check=True,
-            env={**os.environ, "NO_COLOR": "1"},
-        )
-        after = resource.getrusage(resource.RUSAGE_CHILDREN)
-        times.append(after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime)
-    assert min(times) < 0.3
+    # The best of five, next to the library that prints it: .24 against .18 s on a quiet machine,
+    # twice that on a busy one. NumPy alone would be another .1 s.
+    library = (sys.executable, "-c", "import typer, typer.rich_utils")
+    times = [(cpu_seconds(SECUREFL, "--help"), cpu_seconds(*library)) for _ in range(5)]
+    ours, theirs = (min(of_one) for of_one in zip(*times, strict=True))
+    assert ours < 1.7 * theirs
 
 
 def test_public_names_are_few_and_all_there() -> None:
