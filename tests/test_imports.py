@@ -10,7 +10,7 @@ import pytest
 
 import securefl
 
-SECUREFL = Path(sys.executable).with_name("securefl")
+SECUREFL = str(Path(sys.executable).with_name("securefl"))
 
 
 def modules_after(statement: str) -> set[str]:
