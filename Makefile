@@ -70,6 +70,9 @@ bench-engine: setup ## rounds next to a loop, clipped sums next to Opacus' hooks
 bench-epsilon: setup ## epsilon beside other accountants, over 30 settings (about 3 minutes)
 	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.experiments.accountants --write docs/results
 
+bench-engine: setup ## a round next to the loop that one would write, with one and two workers (about 15 minutes)
+	$(BIN)/python -m benchmarks.speed.engine
+
 bench-images: setup ## the study of medical images; SECUREFL_DATA names the folder of the MedMNIST files (about 20 minutes)
 	$(BIN)/securefl bench images --out runs/images
 	$(BIN)/python -m benchmarks.publish runs/images

@@ -75,6 +75,24 @@ def test_a_vector_of_another_shape_is_not_loaded(shape: tuple[int, ...]) -> None
     assert vector.to_vector(model).tolist() == [1, 2, 3, 4, 7, 8]
 
 
+@pytest.mark.parametrize("bad", [math.nan, math.inf, -math.inf])
+@pytest.mark.parametrize("d", [1, 7, 64, 1000])
+def test_one_coordinate_that_is_not_finite_is_noticed_wherever_it_is(d: int, bad: float) -> None:
+    # Numbers whose sum, and whose squares, are beyond float32.
+    largest = torch.finfo(torch.float32).max
+    values = torch.full((d,), largest)
+    assert vector.is_finite(values)
+    assert vector.is_finite(-values.double())
+    for place in range(d):
+        values[place] = bad
+        assert not vector.is_finite(values)
+        values[place] = largest
+
+
+def test_infinities_of_both_signs_and_nan_are_noticed_together() -> None:
+    assert not vector.is_finite(torch.tensor([math.inf, 0.0, -math.inf, math.nan]))
+
+
 def test_bytes_are_float32_little_endian() -> None:
     # 1.0 is 3f800000, -2.5 is c0200000, the smallest denormal is 00000001.
     values = torch.tensor([1.0, -2.5, 2.0**-149])

@@ -2,8 +2,7 @@
 
 from contextlib import suppress
 
-import torch
-
+from securefl import vector
 from securefl.channels.messages import ModelMessage
 from securefl.channels.protocol import ChannelClient, ClientUpdate, Packet, View
 from securefl.errors import ClientFailure, ProtocolError
@@ -113,7 +112,7 @@ class Client:
             raise ClientFailure(
                 f"training cost {spent}, reserved was {self._trainer.cost}; the update stays here"
             )
-        self.not_finite += not bool(torch.isfinite(delta).all())
+        self.not_finite += not vector.is_finite(delta)
         return ClientUpdate(delta, self._weight, spent, model.name)
 
     def _paid_model(self) -> ModelMessage:

@@ -4,8 +4,9 @@ import time
 from collections.abc import Iterator
 from dataclasses import replace
 
-import torch
+from torch import Tensor
 
+from securefl import vector
 from securefl.channels.messages import ModelMessage
 from securefl.channels.protocol import UNWATCHED, Observer, Seen, View
 from securefl.errors import BudgetExceeded, RoundAbandoned, RunFailed
@@ -106,7 +107,7 @@ def distrust(federation: Federation, view: View) -> tuple[int, ...] | None:
     return _clients_behind(view, federation.weigh(view.rows) < DISTRUSTED_SHARE / len(view.rows))
 
 
-def _clients_behind(view: View, marked: torch.Tensor) -> tuple[int, ...]:
+def _clients_behind(view: View, marked: Tensor) -> tuple[int, ...]:
     """Returns the clients behind the marked rows (m,)."""
     rows = zip(view.members, marked.tolist(), strict=True)
     return tuple(client for members, is_marked in rows if is_marked for client in members)
@@ -119,7 +120,7 @@ def aggregate(federation: Federation, view: View, state: State) -> State:
     except ValueError as reason:  # too few rows came, or too many were set aside
         raise RoundAbandoned(str(reason)) from None
     weights, step_state = federation.step(state.weights, estimate, state.step_state)
-    if not bool(torch.isfinite(weights).all()):
+    if not vector.is_finite(weights):
         raise RoundAbandoned("the step would leave a model that is not finite")
     return replace(state, weights=weights, step_state=step_state)
 

@@ -1,7 +1,5 @@
 """Reads and checks the global model that a client gets."""
 
-import torch
-
 from securefl import vector
 from securefl.channels.messages import ModelMessage
 from securefl.errors import ProtocolError
@@ -61,7 +59,7 @@ def _is_untouched(model: ModelMessage) -> bool:
 
 def _check_weights(model: ModelMessage, layout: str) -> None:
     """Raises ProtocolError unless the weights are finite and have the message's name."""
-    if not bool(torch.isfinite(model.weights).all()):
+    if not vector.is_finite(model.weights):
         raise ProtocolError(f"the model of round {model.round} is not finite")
     if model.name != vector.model_hash(layout, model.weights):
         raise ProtocolError(
