@@ -47,6 +47,8 @@ class Client:
     ) -> None:
         self.client = client
         self._trainer = trainer
+        # Looked up once: to ask a protocol takes as long as a small training.
+        self._early = trainer if isinstance(trainer, EarlyTrainer) else None
         self._channel = channel
         self._weight = weight
         self._reader = reader
@@ -95,8 +97,8 @@ class Client:
         """
         model = self._paid_model()
         self._begun = model
-        if isinstance(self._trainer, EarlyTrainer):
-            self._trainer.begin(model.weights, round=model.round)
+        if self._early is not None:
+            self._early.begin(model.weights, round=model.round)
 
     def train(self) -> ClientUpdate:
         """Returns the update that `begin` paid for, or pays now; checks that it cost as much.

@@ -93,9 +93,8 @@ def _filled(steps: Sequence[Tensor], largest: Sequence[int]) -> Tensor:
 
 
 def _padded(indices: Tensor, batch: int) -> Tensor:
-    """Returns the indices (n,), and the first one again up to (batch,)."""
-    first = indices[:1] if len(indices) else indices.new_zeros(1)
-    return torch.cat([indices, first.expand(batch - len(indices))])
+    """Returns the indices (n,), and that of the client's first record up to (batch,)."""
+    return torch.cat([indices, indices.new_zeros(batch - len(indices))])
 
 
 def _gathered(examples: Sequence[Examples], chosen: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
@@ -114,5 +113,5 @@ def _gathered(examples: Sequence[Examples], chosen: Sequence[Tensor]) -> tuple[T
 def _records(values: Tensor, indices: Tensor) -> Tensor:
     """Returns the values at the indices; zeros where there are no records at all."""
     if len(values):
-        return values[indices]
+        return values.index_select(0, indices)
     return values.new_zeros((len(indices), *values.shape[1:]))

@@ -95,22 +95,23 @@ class StackedLinear(StackedLayer):
 
     def descend(self, x: Tensor, gradient: Tensor, pull: bool) -> Tensor | None:
         """Moves each client's values against its gradient."""
-        pushed = self._rows(gradient)
-        # Before the step, which changes the weights that the gradient passed.
-        result = None
+        # The gradient of the input first: the step changes the weights that it passes.
         if self._is_thin:
             x, gradient = x.contiguous(), gradient.contiguous()
             result = self._thin.pulled(gradient, self.clients) if pull else None
             self._thin.step(x, gradient, self.clients)
         else:
+            pushed = self._rows(gradient)
             result = self._input(pushed, gradient) if pull else None
             if "weight" in self.trained:
                 # In one call: a gradient of its own would cross the memory twice more.
-                self.value("weight").baddbmm_(
-                    pushed.transpose(1, 2), self._rows(x), alpha=-self._lr
-                )
+                weight = self.value("weight")
+                weight.baddbmm_(pushed.transpose(1, 2), self._rows(x), alpha=-self._lr)
         if "bias" in self.trained:
-            self.value("bias").add_(pushed.sum(dim=1), alpha=-self._lr)
+            by_record = gradient.reshape(
+                self._batch(gradient), self.clients, -1, gradient.shape[-1]
+            )
+            self.value("bias").add_(by_record.sum(dim=(0, 2)), alpha=-self._lr)
         return result
 
     def write_change(self, name: str, start: Tensor, change: Tensor) -> None:
