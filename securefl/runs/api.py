@@ -6,6 +6,7 @@ from pathlib import Path
 
 from securefl.data.download import OnBytes, quiet
 from securefl.errors import ScenarioError
+from securefl.federation.profile import Profile
 from securefl.federation.record import RoundRecord
 from securefl.learning.plan import OnStep, unseen
 from securefl.runs.cache import user_cache
@@ -37,6 +38,7 @@ def run(
     on_bytes: OnBytes = quiet,
     on_step: OnStep = unseen,
     workers: int = 1,
+    profile: Profile | None = None,
 ) -> Result:
     """Runs a scenario in the folder `out`, or resumes it there, and returns its result.
 
@@ -61,6 +63,7 @@ def run(
         on_step: called after every local step of a client: client, step from 1, steps of a round;
             a few times a second where workers train.
         workers: processes that train clients, from 1. Results do not depend on it, bit for bit.
+        profile: gets what the rounds cost by stages; timings.csv does, too.
 
     Raises:
         ScenarioError: `workers` is below 1; `out` cannot be written or holds something else.
@@ -90,6 +93,7 @@ def run(
         on_bytes=on_bytes,
         on_step=on_step,
         workers=workers,
+        profile=profile,
     )["run"]
     return Result(metrics, scenario=checked, folder=path, cell=folder.cell(checked))
 
@@ -124,6 +128,7 @@ def run_cells(
     on_bytes: OnBytes = quiet,
     on_step: OnStep = unseen,
     workers: int = 1,
+    profile: Profile | None = None,
 ) -> dict[str, RunMetrics]:
     """Runs cell after cell and returns label -> final metrics.
 
@@ -143,6 +148,7 @@ def run_cells(
                     on_step=on_step,
                     remember=user_cache().remember,
                     workers=workers,
+                    profile=profile,
                 )
         finally:
             write_results(folder)

@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from enum import StrEnum
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
 from securefl.errors import RunFolderError
@@ -75,10 +76,12 @@ class Timings(NamedTuple):
     Args:
         starts: how often the cell was begun.
         stages: stage -> wall and CPU seconds.
+        carried: stage -> bytes, of the stages of a profiled run that carry some.
     """
 
     starts: int
     stages: Mapping[str, tuple[float, float]]
+    carried: Mapping[str, int] = MappingProxyType({})
 
 
 class Cell:
@@ -161,13 +164,17 @@ class Cell:
             stages = {
                 stage: (float(wall), float(cpu)) for stage, (wall, cpu) in values["stages"].items()
             }
-            return Timings(int(values["starts"]), stages)
+            carried = {stage: int(size) for stage, size in values.get("carried", {}).items()}
+            return Timings(int(values["starts"]), stages, carried)
         except (KeyError, TypeError, ValueError, AttributeError, OverflowError):
             raise RunFolderError(f"{self._timings} is damaged: it holds no timings") from None
 
     def note_timings(self, timings: Timings) -> None:
         """Keeps what the cell has cost so far."""
-        write_json(self._timings, timings._asdict())
+        values = timings._asdict()
+        if not timings.carried:
+            del values["carried"]
+        write_json(self._timings, values)
 
     def rounds(self) -> list[RoundRecord]:
         """Returns the records of the rounds, in order. Raises RunFolderError."""

@@ -11,6 +11,7 @@ from securefl.data.download import OnBytes, quiet
 from securefl.errors import BudgetExceeded, LedgerError, RunFailed, SecureflError
 from securefl.federation import engine
 from securefl.federation.crew import Steps
+from securefl.federation.profile import Profile, profiled
 from securefl.federation.record import RoundRecord
 from securefl.federation.values import State
 from securefl.federation.workers import Workers
@@ -41,6 +42,7 @@ def run_cell(
     on_step: OnStep = unseen,
     remember: Remember = fresh,
     workers: int = 1,
+    profile: Profile | None = None,
 ) -> RunMetrics:
     """Returns the final metrics of a scenario; an ended cell is only read, others are resumed.
 
@@ -52,6 +54,7 @@ def run_cell(
         on_step: called after every local step of a client.
         remember: caches expensive results, such as `Cache.remember`.
         workers: processes that train clients; results do not depend on it.
+        profile: gets the cost of the rounds by stages; the cell's timings do, too.
 
     Raises:
         BudgetExceeded: the budget ended the run, now or the last time; the last good model is kept.
@@ -88,8 +91,14 @@ def run_cell(
                 stack=made.stack,
             )
             assembled = join(replace(made, trainers=crew.trainers), ahead=crew.ahead)
-        with watch.stage("rounds"), closing(crew):
-            return _Session(cell, scenario, assembled, on_round).play()
+        if profile is not None:
+            assembled = replace(assembled, federation=profiled(assembled.federation, profile))
+        try:
+            with watch.stage("rounds"), closing(crew):
+                return _Session(cell, scenario, assembled, on_round).play()
+        finally:
+            if profile is not None:
+                watch.add(profile)
 
 
 class _FailureKept:

@@ -85,7 +85,7 @@ def timings(folder: RunFolder) -> Tidy:
 
     Columns:
         cell, label (of its first use), starts: how often it was begun, stage, wall_seconds,
-        cpu_seconds.
+        cpu_seconds, bytes (of the stages of a profiled run that carry some).
     """
     labels: dict[str, str] = {}
     for use in folder.request().uses:
@@ -94,8 +94,10 @@ def timings(folder: RunFolder) -> Tidy:
     for name, label in labels.items():
         spent = folder.named(name).timings()
         for stage, (wall, cpu) in spent.stages.items():
-            rows.append((name, label, spent.starts, stage, wall, cpu))
-    return Tidy(("cell", "label", "starts", "stage", "wall_seconds", "cpu_seconds"), rows)
+            size = spent.carried.get(stage)
+            rows.append((name, label, spent.starts, stage, wall, cpu, size))
+    columns = ("cell", "label", "starts", "stage", "wall_seconds", "cpu_seconds", "bytes")
+    return Tidy(columns, rows)
 
 
 def write_results(folder: RunFolder) -> None:

@@ -7,6 +7,7 @@ from contextlib import contextmanager, nullcontext, suppress
 from types import TracebackType
 from typing import NamedTuple
 
+from securefl.federation.profile import Profile
 from securefl.runs.cell import Cell, Timings
 
 
@@ -25,6 +26,7 @@ class Stopwatch:
         spent = cell.timings()
         self._starts = spent.starts + 1
         self._stages = dict(spent.stages)
+        self._carried = dict(spent.carried)
 
     def __enter__(self) -> "Stopwatch":
         self._keep()  # a start that dies must be counted
@@ -51,13 +53,21 @@ class Stopwatch:
         finally:
             self._add(name, begun)
 
+    def add(self, profile: Profile) -> None:
+        """Adds the stages of a profile."""
+        for stage, cost in profile.costs.items():
+            wall, cpu = self._stages.get(stage, (0.0, 0.0))
+            self._stages[stage] = (wall + cost.wall, cpu + cost.cpu)
+            if cost.bytes:
+                self._carried[stage] = self._carried.get(stage, 0) + cost.bytes
+
     def _add(self, name: str, begun: Seconds) -> None:
         wall, cpu = self._stages.get(name, (0.0, 0.0))
         now = _now()
         self._stages[name] = (wall + now.wall - begun.wall, cpu + now.cpu - begun.cpu)
 
     def _keep(self) -> None:
-        self._cell.note_timings(Timings(self._starts, self._stages))
+        self._cell.note_timings(Timings(self._starts, self._stages, self._carried))
 
 
 def _now() -> Seconds:

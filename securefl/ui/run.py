@@ -2,9 +2,11 @@
 
 import math
 import time
+from dataclasses import asdict
 from pathlib import Path
 
 from securefl.audit.lint import examine
+from securefl.federation.profile import Profile
 from securefl.federation.record import RoundRecord
 from securefl.federation.workers import unavailable
 from securefl.runs import api
@@ -26,6 +28,7 @@ def run_scenario(
     display: Display,
     *,
     workers: int = 1,
+    with_profile: bool = False,
 ) -> None:
     """Runs or resumes a scenario, and shows what it gave.
 
@@ -35,6 +38,7 @@ def run_scenario(
         overrides: values that replace those in the file, as "key.path=value".
         display: shows the progress and the results.
         workers: processes that train clients.
+        with_profile: whether to show what the rounds cost by stages.
 
     Raises:
         SecureflError: the run failed, or was refused; see `securefl.runs.api.run`.
@@ -58,6 +62,7 @@ def run_scenario(
     if reason:
         display.line(reason)
         workers = 1
+    profile = Profile() if with_profile else None
     display.start(name, unit="rounds", total=scenario.rounds)
     try:
         text = _text_with(path, overrides)
@@ -69,6 +74,7 @@ def run_scenario(
             on_bytes=show_download,
             on_step=heartbeat.beat,
             workers=workers,
+            profile=profile,
         )
     finally:
         display.finished()
@@ -80,6 +86,8 @@ def run_scenario(
         )
     for line in _troubles(metrics):
         display.line(line)
+    if profile is not None:
+        _show_profile(profile, display)
     _show_mistakes(folder, display)
 
 
@@ -117,6 +125,20 @@ def _troubles(metrics: RunMetrics) -> list[str]:
     if metrics["abandoned"]:
         lines.append(f"{metrics['abandoned']} of {metrics['rounds']} rounds were abandoned")
     return lines
+
+
+def _show_profile(profile: Profile, display: Display) -> None:
+    """Shows the stages of the rounds that were played, the most expensive first."""
+    if not profile.costs:
+        display.line("no round was played, so that there is nothing to profile")
+        return
+    stages = sorted(profile.costs.items(), key=lambda stage: -stage[1].wall)
+    width = max(len(name) for name in profile.costs)
+    lines = [f"{'stage':{width}} {'wall s':>9} {'CPU s':>9} {'bytes':>14}"]
+    for name, cost in stages:
+        size = f"{cost.bytes:,}" if cost.bytes else ""
+        lines.append(f"{name:{width}} {cost.wall:9.3f} {cost.cpu:9.3f} {size:>14}".rstrip())
+    display.line("\n".join(lines), stages={name: asdict(cost) for name, cost in stages})
 
 
 def _show_mistakes(folder: Path, display: Display) -> None:

@@ -14,6 +14,12 @@ Workers = Annotated[
 ]
 
 
+Profiled = Annotated[
+    bool,
+    typer.Option("--profile", help="Show what the rounds cost: seconds and bytes by stage."),
+]
+
+
 def demo(out: Out = None, display: Shown = None) -> None:
     """Four hospitals end to end, offline, in under a minute."""
     from securefl.ui.demo import run_demo
@@ -61,6 +67,7 @@ def run(
     scenario: ScenarioFile,
     out: Out = None,
     workers: Workers = 1,
+    profile: Profiled = False,
     overrides: Overrides = None,
     trust: Trust = None,
     display: Shown = None,
@@ -70,7 +77,8 @@ def run(
     from securefl.ui.run import run_scenario
 
     shown = make_display(display)
-    run_scenario(scenario, out, tuple(overrides or ()), shown, workers=workers)
+    changes = tuple(overrides or ())
+    run_scenario(scenario, out, changes, shown, workers=workers, with_profile=profile)
 
 
 def report(folder: RunPath) -> None:
