@@ -5,13 +5,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from enum import StrEnum
 from pathlib import Path
-from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, NamedTuple, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from securefl.errors import RunFolderError
 from securefl.federation.record import RoundRecord
 from securefl.files import append_line, append_lines, read_json, read_lines, write_json, write_lines
 from securefl.runs.metrics import RunMetrics, checked_metrics
+from securefl.runs.timings import Timings
 
 if TYPE_CHECKING:  # torch takes seconds to import, which a mere look at a folder need not wait for
     from torch import Size
@@ -68,20 +68,6 @@ class Status:
     def to_json(self) -> dict[str, object]:
         """Returns the values that are set, in the order of the file."""
         return {key: value for key, value in asdict(self).items() if value is not None}
-
-
-class Timings(NamedTuple):
-    """What a cell has cost, over all its starts.
-
-    Args:
-        starts: how often the cell was begun.
-        stages: stage -> wall and CPU seconds.
-        carried: stage -> bytes, of the stages of a profiled run that carry some.
-    """
-
-    starts: int
-    stages: Mapping[str, tuple[float, float]]
-    carried: Mapping[str, int] = MappingProxyType({})
 
 
 class Cell:
@@ -159,22 +145,14 @@ class Cell:
         """Returns what the cell has cost so far. Raises RunFolderError."""
         if not self._timings.exists():
             return Timings(0, {})
-        values = read_json(self._timings)
         try:
-            stages = {
-                stage: (float(wall), float(cpu)) for stage, (wall, cpu) in values["stages"].items()
-            }
-            carried = {stage: int(size) for stage, size in values.get("carried", {}).items()}
-            return Timings(int(values["starts"]), stages, carried)
-        except (KeyError, TypeError, ValueError, AttributeError, OverflowError):
+            return Timings.from_json(read_json(self._timings))
+        except ValueError:
             raise RunFolderError(f"{self._timings} is damaged: it holds no timings") from None
 
     def note_timings(self, timings: Timings) -> None:
         """Keeps what the cell has cost so far."""
-        values = timings._asdict()
-        if not timings.carried:
-            del values["carried"]
-        write_json(self._timings, values)
+        write_json(self._timings, timings.to_json())
 
     def rounds(self) -> list[RoundRecord]:
         """Returns the records of the rounds, in order. Raises RunFolderError."""

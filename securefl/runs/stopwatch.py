@@ -8,7 +8,8 @@ from types import TracebackType
 from typing import NamedTuple
 
 from securefl.federation.profile import Profile
-from securefl.runs.cell import Cell, Timings
+from securefl.runs.cell import Cell
+from securefl.runs.timings import Timings
 
 
 class Seconds(NamedTuple):

@@ -14,8 +14,9 @@ from securefl.errors import RunFolderError
 from securefl.federation.record import RoundRecord
 from securefl.federation.values import Played, State
 from securefl.files import append_line, read_json, read_lines, write_json, write_lines
-from securefl.runs.cell import Cell, CellState, Status, Timings
+from securefl.runs.cell import Cell, CellState, Status
 from securefl.runs.metrics import RunMetrics
+from securefl.runs.timings import Timings
 
 SHAPES = {"weight": torch.Size([2])}
 START = State(torch.zeros(2))

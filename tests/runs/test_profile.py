@@ -9,9 +9,10 @@ import pytest
 from securefl.errors import RunFolderError
 from securefl.federation.profile import Profile
 from securefl.runs.api import run
-from securefl.runs.cell import Cell, Timings
+from securefl.runs.cell import Cell
 from securefl.runs.folder import RunFolder
 from securefl.runs.stopwatch import Stopwatch
+from securefl.runs.timings import Timings
 from tests.commands import call
 
 SCENARIO = """

@@ -8,8 +8,9 @@ import pytest
 
 from securefl.errors import RunFolderError
 from securefl.files import is_held, locked
-from securefl.runs.cell import Cell, Timings
+from securefl.runs.cell import Cell
 from securefl.runs.stopwatch import Stopwatch
+from securefl.runs.timings import Timings
 
 
 def test_times_and_starts_add_up(tmp_path: Path) -> None:
