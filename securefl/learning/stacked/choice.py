@@ -24,6 +24,8 @@ from securefl.rng import seeded_keystream
 # is as fast, or more clients save no more calls.
 STEP_BYTES = 2**26
 MIN_CLIENTS, MAX_CLIENTS = 4, 64
+# Stacks of a round, for workers to share, where each has so many clients.
+SHARED = ((4, 16), (2, MIN_CLIENTS))
 TRIED_CLIENTS = 3
 # Of the largest change. In float64, rounding is far below it.
 TOLERANCE = 1e-6
@@ -54,20 +56,25 @@ def unstackable(local: LocalTraining) -> str | None:
     return unstackable_layer(model) or _failed_trial(local)
 
 
-def stack_size(local: LocalTraining) -> int:
+def stack_size(local: LocalTraining, *, cohort: int) -> int:
     """Returns how many clients to stack where that pays; 1 where it does not.
 
     It pays for small models and batches, of which calls take longer than the arithmetic. The size
-    depends on public constants, and on no machine.
+    depends on public constants, and neither on a machine nor on the number of workers.
 
     Args:
         local: a training for which `unstackable` has no reason.
+        cohort: clients of a round.
     """
     batch = local.batch
     if local.plans:
         batch = max(plan.batch for plan in local.plans.values())
     numbers = vector.size(local.model) + batch * _activations(local)
-    size = min(MAX_CLIENTS, STEP_BYTES // (4 * numbers))
+    size = min(MAX_CLIENTS, cohort, STEP_BYTES // (4 * numbers))
+    for stacks, least in SHARED:
+        if cohort >= stacks * least:
+            size = min(size, -(-cohort // stacks))
+            break
     return size if size >= MIN_CLIENTS else 1
 
 

@@ -62,7 +62,6 @@ class StackedLinear(StackedLayer):
         """Gives every client the same values; weights only once they meet a record."""
         given = dict(values)
         self._start = None if course is None else given.pop("weight", None)
-        self._is_thin = False
         super().load(clients, given, course)
 
     def _begin(self, x: Tensor) -> None:

@@ -1,6 +1,6 @@
 """Makes stacks of clients that begin their training one after another.
 
-    stack = stack_of(local, trainers, asked="auto", make=StackedSgd)
+    stack = stack_of(local, trainers, asked="auto", make=StackedSgd, cohort=10)
     federation = ...                     # of stack.trainers, with Federation.ahead >= stack.size
 
 Stacks follow from the order in which clients begin, and from nothing else. So a run has the same
@@ -176,6 +176,7 @@ def stack_of(
     *,
     asked: int | Literal["auto", "off"] | None,
     make: MakeStacked | None,
+    cohort: int,
 ) -> Stack:
     """Returns the stacks of a federation's clients.
 
@@ -184,13 +185,14 @@ def stack_of(
         trainers: client -> its training.
         asked: clients of a stack; "auto" for as many as pay, None and "off" for none.
         make: makes the training of several clients; None where there is none of this kind.
+        cohort: clients of a round.
     """
     if asked is None or asked == "off":
         return Stack(trainers)
     reason = unstackable(local) if make is not None else "this kind of training has no stacks"
     if reason is not None or make is None:
         return Stack(trainers, reason=reason or "")
-    size = stack_size(local) if asked == "auto" else asked
+    size = stack_size(local, cohort=cohort) if asked == "auto" else asked
     fitting = MAX_BYTES // (_FLOAT_BYTES * vector.size(local.model))
     together = min(size, fitting, len(trainers) - len(local.bends))
     if together < 2:

@@ -145,7 +145,10 @@ def make_trainers(scenario: Scenario, local: LocalTraining) -> dict[int, Trainer
 def make_stack(scenario: Scenario, local: LocalTraining, trainers: Mapping[int, Trainer]) -> Stack:
     """Returns the stacks in which the scenario's clients train; of one client by default."""
     asked = None if scenario.engine is None else scenario.engine.stack
-    return stack_of(local, trainers, asked=asked, make=scenario.facts.trainer.stacked)
+    facts = scenario.facts
+    return stack_of(
+        local, trainers, asked=asked, make=facts.trainer.stacked, cohort=facts.cohort_size
+    )
 
 
 def plan_for(

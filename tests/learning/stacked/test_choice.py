@@ -169,7 +169,7 @@ def test_a_choice_changes_neither_the_model_nor_torchs_generator() -> None:
     told: list[int] = []
     local = replace(local, on_step=lambda *_: told.append(1))
     assert unstackable(local) is None
-    stack_size(local)
+    stack_size(local, cohort=4)
     assert torch.equal(vector.to_vector(local.model), before)
     assert torch.equal(torch.random.get_rng_state(), state)
     assert not local.model.training
@@ -181,16 +181,25 @@ def test_a_stack_takes_as_many_clients_as_pay() -> None:
     # By hand: 6 -> 1000 -> 3 has 10,003 weights, and a record becomes 6 + 1000 + 1000 + 3 numbers.
     model = mlp(NUMBERS, hidden=(1000,), generator=torch.Generator())
     numbers = 10_003 + 500 * 2009
-    assert stack_size(training(model, batch=500)) == STEP_BYTES // (4 * numbers) == 16
+    size = stack_size(training(model, batch=500), cohort=1000)
+    assert size == STEP_BYTES // (4 * numbers) == 16
     private = training(model, plans=plans(batch=500))
-    assert stack_size(private) == 16
-    assert stack_size(clients("logistic", dtype=torch.float32)) == MAX_CLIENTS
+    assert stack_size(private, cohort=1000) == 16
+    assert stack_size(clients("logistic", dtype=torch.float32), cohort=1000) == MAX_CLIENTS
+
+
+@pytest.mark.parametrize(
+    ("cohort", "size"),
+    [(3, 1), (4, 4), (7, 7), (8, 4), (63, 32), (64, 16), (100, 25), (255, 64), (10_000, 64)],
+)
+def test_a_round_has_stacks_for_several_workers(cohort: int, size: int) -> None:
+    assert stack_size(clients("logistic", dtype=torch.float32), cohort=cohort) == size
 
 
 def test_large_models_and_batches_are_not_stacked() -> None:
     generator = torch.Generator().manual_seed(1)
     large = training(resnet18(IMAGES, generator=generator), task=IMAGES)
-    assert stack_size(large) == 1
+    assert stack_size(large, cohort=100) == 1
     small = training(cnn(IMAGES, generator=generator), task=IMAGES)
-    assert stack_size(small) > 1
-    assert stack_size(replace(small, batch=10_000)) == 1
+    assert stack_size(small, cohort=100) > 1
+    assert stack_size(replace(small, batch=10_000), cohort=100) == 1

@@ -115,7 +115,7 @@ def test_clients_apart_train_alone_and_leave_the_others_stack_open() -> None:
 def test_no_stack_is_made_unless_it_is_asked_for() -> None:
     trainers = sgd_trainers(LOCAL)
     for asked in (None, "off"):
-        made = stack_of(LOCAL, trainers, asked=asked, make=StackedSgd)
+        made = stack_of(LOCAL, trainers, asked=asked, make=StackedSgd, cohort=5)
         assert made.trainers is trainers
         assert (made.size, made.reason) == (1, "")
 
@@ -124,9 +124,9 @@ def test_stacks_have_no_more_clients_than_train_in_them() -> None:
     local = replace(LOCAL, bends={0: lambda gradient, way: gradient})
     trainers = sgd_trainers(local)
     for asked, size in ((2, 2), (100, 4), ("auto", 4)):
-        made = stack_of(local, trainers, asked=asked, make=StackedSgd)  # type: ignore[arg-type]
+        made = stack_of(local, trainers, asked=asked, make=StackedSgd, cohort=5)  # type: ignore[arg-type]
         assert made.size == size
-    none = stack_of(local, trainers, asked=2, make=None)
+    none = stack_of(local, trainers, asked=2, make=None, cohort=5)
     assert none.reason == "this kind of training has no stacks"
 
 
@@ -134,8 +134,8 @@ def test_the_memory_of_a_stack_is_bounded(monkeypatch: pytest.MonkeyPatch) -> No
     assert MAX_BYTES == 2**31
     monkeypatch.setattr("securefl.learning.stacked.stack.MAX_BYTES", 3 * 4 * len(WEIGHTS))
     trainers = sgd_trainers(LOCAL)
-    assert stack_of(LOCAL, trainers, asked=5, make=StackedSgd).size == 3
+    assert stack_of(LOCAL, trainers, asked=5, make=StackedSgd, cohort=5).size == 3
     monkeypatch.setattr("securefl.learning.stacked.stack.MAX_BYTES", 4 * len(WEIGHTS))
-    alone = stack_of(LOCAL, trainers, asked=5, make=StackedSgd)
+    alone = stack_of(LOCAL, trainers, asked=5, make=StackedSgd, cohort=5)
     assert alone.size == 1
     assert "too large" in alone.reason
