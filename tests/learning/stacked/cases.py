@@ -121,6 +121,13 @@ MODELS: Mapping[str, tuple[Task, Make]] = {
     "own forward": (IMAGES, Residual),
     "steps": (NUMBERS, Steps),
     "steps without a bias": (NUMBERS, partial(Steps, bias=False)),
+    "a frozen part, whose dropout rests": (
+        NUMBERS,
+        lambda: frozen(
+            nn.Sequential(nn.Sequential(nn.Linear(6, 5), nn.Dropout(0.5)), nn.Linear(5, 3)),
+            *("0.0.weight", "0.0.bias"),
+        ),
+    ),
     "a frozen layer": (
         NUMBERS,
         lambda: frozen(mlp(NUMBERS, hidden=(5,), generator=_generator()), "0.weight", "0.bias"),
