@@ -247,6 +247,44 @@ def test_words_that_occur_twice_add_up_and_padding_is_not_trained(padding: int |
     assert torch.allclose(flat_sum(recorder, gradients, FACTORS), FACTORS @ rows, atol=CLOSE)
 
 
+class Casts(nn.Module):
+    """Calls a layer by the name of its input, and another one in half of the precision."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.last = nn.Linear(6, 6), nn.Linear(6, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        hidden = torch.tanh(self.first(input=x))
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            return self.last(hidden).float()  # type: ignore[no-any-return]
+
+
+def test_a_layer_may_be_called_by_name_and_in_another_precision() -> None:
+    model = made(Casts).float()
+    inputs, labels = (part.float() if part.is_floating_point() else part for part in batch(6))
+    recorder = Recorder(copy.deepcopy(model))
+    gradients = recorder.gradients(inputs, labels, functional.cross_entropy)
+    total = flat_sum(recorder, gradients, torch.ones(N))
+    assert total.dtype is torch.float32
+    expected = autograd_rows(model, inputs, labels).sum(dim=0)
+    torch.testing.assert_close(total, expected, rtol=0.1, atol=0.05)
+
+
+def test_a_layer_that_passes_without_gradients_adds_nothing() -> None:
+    class Fixed(Casts):
+        def forward(self, x: Tensor) -> Tensor:
+            with torch.no_grad():
+                hidden = self.first(x)
+            return self.last(hidden)  # type: ignore[no-any-return]
+
+    recorder = Recorder(made(Fixed))
+    gradients = recorder.gradients(*batch(6), functional.cross_entropy)
+    sums = dict(gradients.sums(torch.ones(N)))
+    assert float(sums[recorder.first.weight].abs().max()) == 0.0
+    assert float(sums[recorder.last.weight].abs().max()) > 0.0
+
+
 def test_a_layer_without_influence_on_the_loss_adds_nothing() -> None:
     class Aside(nn.Module):
         def __init__(self) -> None:
@@ -371,6 +409,43 @@ def test_a_norm_is_no_lower_than_that_of_what_is_added_up_where_terms_cancel(
             pairs = (inputs[place] @ inputs[place].t()) * (ends[place] @ ends[place].t())
             lower += float(pairs.sum().clamp(min=0).sqrt()) < float(total.norm())
     assert lower  # without the bound, some norms would have been too low
+
+
+@pytest.mark.parametrize("limit", [0, 1], ids=["pairs of places", "a few examples at a time"])
+def test_a_norm_counts_numbers_whose_squares_are_lost(
+    limit: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(layers, "MAX_WHOLE", limit)
+    inputs, ends = torch.full((2, 8, 256), 2e-23), torch.full((2, 8, 256), 1e17)
+    gradients = layers.linear(nn.Linear(256, 256, bias=False), inputs, ends)
+    assert isinstance(gradients, Summed)
+    (total,) = gradients.sums(torch.tensor([1.0, 0.0]))
+    assert float(total.double().norm()) > 1e-3
+    assert float(gradients.norms()[0]) >= float(total.double().norm())
+
+
+def test_a_scaled_gradient_is_not_rounded_up_where_numbers_are_subnormal() -> None:
+    generator = torch.Generator().manual_seed(1)
+    inputs = torch.full((1, 64), 1e38)
+    for outputs in torch.rand(50, 1, 64, generator=generator) * 1e-3:
+        for gradients in (
+            Outer(inputs, outputs, weight=True, bias=False),
+            Outer(inputs, outputs.expand(1, 64).sort().values, weight=True, bias=True),
+        ):
+            factors = clip_factors(gradients.norms(), 1e-4)
+            total = gradients.sums(factors)[0]
+            assert float(total.double().norm()) <= 1e-4 * (1 + 1e-6)
+
+
+def test_large_gradients_of_a_word_that_cancel_do_not_swallow_those_of_others() -> None:
+    layer = nn.Embedding(4, 2)
+    words, outputs = torch.tensor([[1, 2], [1, 1]]), torch.ones(2, 2, 2)
+    outputs[1, 0], outputs[1, 1] = 1e12, -1e12
+    gradients = layers.Lookups(layer, words, outputs)
+    assert gradients.norms().tolist() == [2.0, 0.0]
+    (alone,) = gradients.sums(torch.tensor([1.0, 0.0]))
+    (both,) = gradients.sums(torch.ones(2))
+    assert torch.equal(alone, both)
 
 
 def test_factors_known_answers() -> None:

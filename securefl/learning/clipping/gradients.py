@@ -10,6 +10,7 @@ from typing import Protocol
 
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 from securefl.learning.clipping.arithmetic import rounded_down, squared_norms
 
@@ -66,7 +67,7 @@ class Outer:
 
     def sums(self, factors: Tensor) -> Sequence[Tensor]:
         """Returns the sum for the weight, then for the bias."""
-        inputs, outputs = kept(self.inputs, factors), scaled(self.outputs, factors)
+        inputs, outputs = kept(self.inputs, factors), shortened(self.outputs, factors)
         sums = [outputs.t() @ inputs] if self.weight else []
         return [*sums, outputs.sum(dim=0)] if self.bias else sums
 
@@ -132,6 +133,14 @@ def scaled(rows: Tensor, factors: Tensor) -> Tensor:
     """Returns rows (n, *shape) times factors (n,); zeros where the factor is 0."""
     shape = (-1, *[1] * (rows.dim() - 1))
     return kept(rows, factors) * rounded_down(factors, rows.dtype).view(shape)
+
+
+def shortened(rows: Tensor, factors: Tensor) -> Tensor:
+    """Returns rows times factors, with zeros for subnormal numbers, which may be rounded far up.
+
+    Vectors that multiply large ones would otherwise make a product longer than its bound.
+    """
+    return functional.hardshrink(scaled(rows, factors), torch.finfo(rows.dtype).tiny)
 
 
 def kept(rows: Tensor, factors: Tensor) -> Tensor:

@@ -73,14 +73,17 @@ def _norm_bounds(at: Places) -> Tensor:
     """
     ends, patches = at.ends(), at.patches()
     p, q = patches.shape[3], ends.shape[3]
-    scales = (_lengths(patches) * _lengths(ends)).sum(dim=(1, 2))  # without any cancelling
+    of_patches, of_ends = _lengths(patches), _lengths(ends)
+    scales = (of_patches * of_ends).sum(dim=(1, 2))  # without any cancelling
     # Inner products of all pairs of places, where these are fewer than the numbers of a gradient.
     if at.places * (p + q) < p * q:
         pairs = (patches @ patches.transpose(2, 3)) * (ends @ ends.transpose(2, 3))
         squares = pairs.double().sum(dim=(1, 2, 3)).clamp(min=0)
         # More than what the sum itself may be off by, since there are fewer places than p and q.
         off = rounding(p, ends.dtype) + rounding(q, ends.dtype)
-        return (squares + off * scales.square()).sqrt()
+        lost = p * of_ends.sum(dim=2).square() + q * of_patches.sum(dim=2).square()
+        lost = (lost + at.places**2).sum(dim=1) * torch.finfo(ends.dtype).tiny
+        return (squares + off * scales.square() + lost).sqrt()
     error = rounding(at.places, ends.dtype) * scales
     step = max(1, MAX_WHOLE // at.layer.weight.numel())
     parts = (at.whole(slice(start, start + step)) for start in range(0, len(ends), step))
@@ -88,8 +91,12 @@ def _norm_bounds(at: Places) -> Tensor:
 
 
 def _lengths(vectors: Tensor) -> Tensor:
-    """Returns the norms along the last dimension, float64."""
-    return vectors.square().sum(dim=-1).double().sqrt()
+    """Returns upper bounds of the norms along the last dimension, float64.
+
+    The square of a small number may be lost, and with it a product that another vector makes large.
+    """
+    lost = vectors.shape[-1] * torch.finfo(vectors.dtype).tiny
+    return (vectors.square().sum(dim=-1).double() + lost).sqrt()
 
 
 def group_norm(layer: nn.GroupNorm, inputs: Tensor, outputs: Tensor) -> LayerGradients:
@@ -129,28 +136,30 @@ class Lookups:
     """
 
     def __init__(self, layer: nn.Embedding, words: Tensor, outputs: Tensor) -> None:
-        self._words = words.reshape(len(words), -1)  # (n, t)
-        self._outputs = outputs.reshape(*self._words.shape, -1)  # (n, t, q)
+        self._n, self._rows = len(words), layer.num_embeddings
+        words = words.reshape(self._n, -1)  # (n, t)
+        outputs = outputs.reshape(*words.shape, -1)  # (n, t, q)
         if layer.padding_idx is not None:  # never trained
-            unread = (self._words == layer.padding_idx)[..., None]
-            self._outputs = self._outputs.masked_fill(unread, 0.0)
-        self._rows = layer.num_embeddings
+            outputs = outputs.masked_fill((words == layer.padding_idx)[..., None], 0.0)
+        # A row that one example looks up twice gets the sum of both gradients. They are added
+        # before those of others: where they are large and cancel, others would be lost in them.
+        places = words + self._rows * torch.arange(self._n)[:, None]
+        tables, which = torch.unique(places.flatten(), return_inverse=True)
+        sums = torch.zeros(len(tables), outputs.shape[2], dtype=torch.float64)
+        sums.index_add_(0, which, outputs.flatten(0, 1).double())
+        self._sums = sums.to(outputs.dtype)  # one for each example and row
+        self._words, self._examples = tables % self._rows, tables // self._rows
 
     def norms(self) -> Tensor:
-        """Returns (n,): a row that is looked up twice gets the sum of both gradients."""
-        n = len(self._words)
-        places = self._words + self._rows * torch.arange(n)[:, None]
-        tables, which = torch.unique(places.flatten(), return_inverse=True)
-        sums = torch.zeros(len(tables), self._outputs.shape[2], dtype=torch.float64)
-        sums.index_add_(0, which, self._outputs.flatten(0, 1).double())
-        squares = torch.zeros(n, dtype=torch.float64)
-        return squares.index_add_(0, tables // self._rows, sums.square().sum(dim=1)).sqrt()
+        """Returns (n,)."""
+        squares = torch.zeros(self._n, dtype=torch.float64)
+        return squares.index_add_(0, self._examples, squared_norms(self._sums)).sqrt()
 
     def sums(self, factors: Tensor) -> list[Tensor]:
         """Returns the sum for the table."""
-        outputs = scaled(self._outputs, factors).flatten(0, 1)
+        outputs = scaled(self._sums, factors[self._examples])
         table = outputs.new_zeros(self._rows, outputs.shape[1])
-        return [table.index_add_(0, self._words.flatten(), outputs)]
+        return [table.index_add_(0, self._words, outputs)]
 
 
 OF_LAYERS: Mapping[type[nn.Module], OfLayer] = {

@@ -89,7 +89,7 @@ class Recorder(GradSampleModule):  # type: ignore[misc]
             # last, its gradients of single examples are silently wrong.
             self.to(memory_format=torch.contiguous_format)
         for layer in self._noted:
-            layer.register_forward_hook(self._note)
+            layer.register_forward_hook(self._note, with_kwargs=True)
 
     @property
     def written(self) -> tuple[str, ...]:
@@ -155,11 +155,18 @@ class Recorder(GradSampleModule):  # type: ignore[misc]
             for p in trained:
                 p.requires_grad_(True)
 
-    def _note(self, layer: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> Tensor | None:
+    def _note(
+        self,
+        layer: nn.Module,
+        inputs: tuple[Tensor, ...],
+        by_name: Mapping[str, Tensor],
+        output: Tensor,
+    ) -> Tensor | None:
         """Notes what went into a layer, and what will come back; a forward hook."""
-        if not self._listens:
+        # Nothing comes back to what passes without gradients.
+        if not self._listens or not torch.is_grad_enabled():
             return None
-        call = [inputs[0].detach()]
+        call = [(*inputs, *by_name.values())[0].detach()]
         self._calls.setdefault(layer, []).append(call)
         is_first = not output.requires_grad
         if is_first:
@@ -175,7 +182,7 @@ class Recorder(GradSampleModule):  # type: ignore[misc]
     ) -> LayerGradients:
         """Returns the gradients of a layer that was called once, several times or never."""
         # A call that nothing came back to had no influence on the loss.
-        answered = [call for call in calls.get(layer, []) if len(call) > 1]
+        answered = [_precise(layer, *call) for call in calls.get(layer, []) if len(call) > 1]
         if any(len(inputs) != n for inputs, _ in answered):
             raise OtherRows(
                 f"a layer of type {type(layer).__name__} does not read one row a record"
@@ -193,6 +200,12 @@ class Recorder(GradSampleModule):  # type: ignore[misc]
 def _trained(layer: nn.Module, *, recurse: bool = False) -> list[nn.Parameter]:
     """Returns the parameters of a layer that train, in their order."""
     return [p for p in layer.parameters(recurse=recurse) if p.requires_grad]
+
+
+def _precise(layer: nn.Module, inputs: Tensor, outputs: Tensor) -> tuple[Tensor, Tensor]:
+    """Returns a layer's inputs and gradients in the type of its parameters, as autocast has not."""
+    (dtype,) = {p.dtype for p in layer.parameters(recurse=False)}
+    return inputs.to(dtype) if inputs.is_floating_point() else inputs, outputs.to(dtype)
 
 
 def _ids(layer: nn.Module) -> set[int]:

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from securefl.learning.clipping.arithmetic import squared_norms
-from securefl.learning.clipping.gradients import kept
+from securefl.learning.clipping.gradients import kept, shortened
 from securefl.learning.stacked.layer import (
     Course,
     Gradients,
@@ -38,7 +38,7 @@ class _Outer(NamedTuple):
     def sums(self, factors: Tensor, *, clients: int) -> Tensor:
         """Returns each client's sum (clients, outputs, inputs) of its rows' gradients."""
         left = kept(self.left, factors)
-        right = kept(self.right, factors) * factors[:, None]
+        right = shortened(self.right, factors)
         return torch.bmm(_by_client(right, clients).transpose(1, 2), _by_client(left, clients))
 
 
