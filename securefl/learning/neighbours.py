@@ -6,6 +6,7 @@ same alone and in any batch.
 """
 
 import copy
+import math
 from typing import Any, NamedTuple
 
 import torch
@@ -29,6 +30,13 @@ FLOAT32_TOLERANCE = 1e-3
 # Of noise on the weights: a layer that starts at zero would hide everything before it.
 SPREAD = 0.5
 LOUD = 3.0  # scale of the neighbours in other batches
+# The same of neighbours that no record should be like: a mask of zeros passes on a NaN.
+EXTREMES = (1e30, math.inf, math.nan)
+# What a model may raise that takes no such numbers.
+_FAULTS = (
+    *(ArithmeticError, AssertionError, LookupError),
+    *(RuntimeError, TypeError, ValueError),
+)
 # Records of a larger batch: a norm over parts of a batch mixes nothing in a small one.
 CROWD = 64
 CROWD_NUMBERS = 2**16  # in all of its records, so that a large model is tried in bounded time
@@ -141,6 +149,7 @@ def check_neighbours(model: nn.Module, task: Task, name: str) -> None:
         difference = _difference(trial, task, tolerance)
         if not difference:
             trial.check_alone(synthetic(task, 1, seed=1), tolerance)
+            difference = _extreme_difference(trial, task, tolerance)
     except _Unseen as reason:
         raise ScenarioError(
             f"model: {name}: no gradient of single records reaches the parameter {str(reason)!r}; "
@@ -183,6 +192,22 @@ def _difference(trial: _Trial, task: Task, tolerance: float) -> str:
         if _unlike(among_some, trial.outcome(first, 0, seed=1), tolerance):
             return ""
         return _by_size(trial, task, among_some, record, last, tolerance)
+
+
+def _extreme_difference(trial: _Trial, task: Task, tolerance: float) -> str:
+    """Returns in which way a neighbour of extreme numbers changes a record's outcome, or ""."""
+    record, some = synthetic(task, 1, seed=1), synthetic(task, 1, seed=2)
+    among_some = trial.outcome(concatenate([record, some]), 0)
+    for scale in EXTREMES:
+        others = synthetic(task, 1, seed=3, scale=scale)
+        try:
+            among_others = trial.outcome(concatenate([record, others]), 0)
+        except _FAULTS:  # as training would, at such a record
+            return ""
+        difference = _unlike(among_some, among_others, tolerance)
+        if difference:
+            return f"{difference} next to records that are huge or not finite"
+    return ""
 
 
 def _by_size(

@@ -481,6 +481,31 @@ def test_noise_that_mixes_records_is_found_although_it_draws() -> None:
     assert "among other records" in refusal(lambda task: between(Mixing()), private=True)
 
 
+@pytest.mark.parametrize(
+    "mix",
+    [
+        lambda x: x * torch.isfinite(x).all(),
+        lambda x: x / x.detach().abs().max().clamp(min=1e3),
+        lambda x: torch.eye(len(x), dtype=x.dtype) @ x,
+    ],
+    ids=["a guard", "a limit", "a mask of zeros"],
+)
+def test_a_model_that_mixes_extreme_records_only_is_found(
+    mix: Callable[[Tensor], Tensor],
+) -> None:
+    sentence = refusal(lambda task: Between(mix), private=True)
+    assert "next to records that are huge or not finite" in sentence
+
+
+def test_a_model_that_takes_no_extreme_records_is_accepted() -> None:
+    def whole(x: Tensor) -> Tensor:
+        if not torch.isfinite(x).all():
+            raise ValueError("a number is not finite")
+        return x
+
+    accept(lambda task: Between(whole), private=True)
+
+
 def test_synthetic_records_have_the_shape_of_the_task() -> None:
     features, labels = synthetic(IMAGES, 5, seed=1)
     assert features.shape == (5, 1, 8, 8)
