@@ -6,7 +6,6 @@ same alone and in any batch.
 """
 
 import copy
-import math
 from typing import Any, NamedTuple
 
 import torch
@@ -20,7 +19,7 @@ from securefl.learning.clipping.recorder import Recorder
 from securefl.learning.dp_sgd import check_model
 from securefl.learning.modes import training_mode
 from securefl.learning.options import random_layers
-from securefl.learning.synthetic import synthetic
+from securefl.learning.synthetic import EXTREMES, synthetic
 from securefl.rng import seeded_keystream
 
 # Of the largest number. In float64, rounding is far below it, and so are the jumps that rounding
@@ -30,8 +29,6 @@ FLOAT32_TOLERANCE = 1e-3
 # Of noise on the weights: a layer that starts at zero would hide everything before it.
 SPREAD = 0.5
 LOUD = 3.0  # scale of the neighbours in other batches
-# The same of neighbours that no record should be like: a mask of zeros passes on a NaN.
-EXTREMES = (1e30, math.inf, math.nan)
 # What a model may raise that takes no such numbers.
 _FAULTS = (
     *(ArithmeticError, AssertionError, LookupError),

@@ -1,9 +1,14 @@
 """Records of a task's shape, which nobody owns: models are tried on them."""
 
+import math
+
 import torch
 
 from securefl.data.task import Examples, Task
 from securefl.rng import seeded_keystream
+
+# Scales of records that nobody should have: a mask of zeros passes on a NaN.
+EXTREMES = (1e30, math.inf, math.nan)
 
 
 def synthetic(task: Task, records: int, *, seed: int, scale: float = 1.0) -> Examples:

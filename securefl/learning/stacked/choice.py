@@ -2,7 +2,7 @@
 
 import copy
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from functools import partial
 
@@ -17,7 +17,7 @@ from securefl.learning.plan import LocalTraining, unseen
 from securefl.learning.sgd import sgd_trainers
 from securefl.learning.stacked.network import unstackable_layer
 from securefl.learning.stacked.sgd import StackedSgd
-from securefl.learning.synthetic import synthetic
+from securefl.learning.synthetic import EXTREMES, synthetic
 from securefl.rng import seeded_keystream
 
 # Measured: of the numbers of one step of a stack, and of its clients. Above, one client at a time
@@ -27,6 +27,7 @@ MIN_CLIENTS, MAX_CLIENTS = 4, 64
 # Stacks of a round, for workers to share, where each has so many clients.
 SHARED = ((4, 16), (2, MIN_CLIENTS))
 TRIED_CLIENTS = 3
+EXTREME_CLIENT = 1  # of them
 # Of the largest change. In float64, rounding is far below it.
 TOLERANCE = 1e-6
 FLOAT32_TOLERANCE = 1e-3
@@ -111,7 +112,10 @@ def _failed_trial(local: LocalTraining) -> str | None:
 
 
 def _changes(local: LocalTraining, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
-    """Returns the changes (clients, d) that a stack makes, and those of one client at a time.
+    """Returns the changes (n, d) that stacks make, and those of one client at a time.
+
+    The first stack is of usual records. In the others one client has extreme ones, and its own
+    change is left out.
 
     Raises:
         RuntimeError: the model has random layers.
@@ -124,7 +128,21 @@ def _changes(local: LocalTraining, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
         together = StackedSgd(tried).fit_many(weights, range(TRIED_CLIENTS), round=0)
     trainers = sgd_trainers(tried)
     alone = [trainers[client].fit(weights, round=0).delta for client in range(TRIED_CLIENTS)]
-    return torch.stack([together[client].delta for client in together]), torch.stack(alone)
+    stacked = [together[client].delta for client in range(TRIED_CLIENTS)]
+    for scale in EXTREMES:
+        with suppress(*_FAULTS):  # as alone: a stack then fails, and mixes nothing
+            together = _with_extreme(tried, scale).fit_many(weights, range(TRIED_CLIENTS), round=0)
+            for client in set(range(TRIED_CLIENTS)) - {EXTREME_CLIENT}:
+                stacked.append(together[client].delta)
+                alone.append(alone[client])
+    return torch.stack(stacked), torch.stack(alone)
+
+
+def _with_extreme(tried: LocalTraining, scale: float) -> StackedSgd:
+    """Returns the stacked training where one client's features are as large as the scale."""
+    features, labels = tried.examples[EXTREME_CLIENT]
+    extreme = Examples(features * scale, labels)
+    return StackedSgd(replace(tried, examples={**tried.examples, EXTREME_CLIENT: extreme}))
 
 
 def _synthetic(local: LocalTraining, dtype: torch.dtype) -> LocalTraining:

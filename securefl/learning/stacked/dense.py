@@ -186,6 +186,13 @@ class StackedEmbedding(StackedLayer):
         return torch.zeros_like(like).index_add_(0, places.flatten(), flat)
 
     def _places(self, x: Tensor) -> Tensor:
-        """Returns where the entries are in all clients' weights, one after another."""
+        """Returns where the entries are in all clients' weights, one after another.
+
+        Raises:
+            IndexError: an integer names no entry; it would name one of another client.
+        """
+        entries = self.value("weight").shape[1]
+        if bool(((x < 0) | (x >= entries)).any()):
+            raise IndexError("index out of range in an embedding")
         owner = torch.arange(len(x)) % self.clients
-        return x + (owner * self.value("weight").shape[1]).view(-1, *[1] * (x.dim() - 1))
+        return x + (owner * entries).view(-1, *[1] * (x.dim() - 1))

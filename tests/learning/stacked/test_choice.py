@@ -17,6 +17,7 @@ from securefl.learning.models.linear import mlp
 from securefl.learning.options import StepOptions, adam, sgd
 from securefl.learning.plan import LocalTraining
 from securefl.learning.stacked.choice import MAX_CLIENTS, STEP_BYTES, stack_size, unstackable
+from securefl.learning.stacked.dense import StackedEmbedding
 from tests.learning.stacked.cases import IMAGES, NUMBERS, Words, clients, plans
 
 
@@ -90,6 +91,16 @@ def hooked() -> nn.Module:
         (lambda _, x: x - x.mean(dim=0), "otherwise among records of other clients"),
         (lambda _, x: x - x[:1], "otherwise among records of other clients"),
         (lambda _, x: x / x.abs().max(), "otherwise among records of other clients"),
+        # Only where a record is huge or not finite.
+        (lambda _, x: x * torch.isfinite(x).all(), "otherwise among records of other clients"),
+        (
+            lambda _, x: x / x.detach().abs().max().clamp(min=1e3),
+            "otherwise among records of other clients",
+        ),
+        (
+            lambda _, x: torch.eye(len(x), dtype=x.dtype) @ x,
+            "otherwise among records of other clients",
+        ),
         (lambda _, x: functional.dropout(x, 0.5), "has random layers"),
         (lambda _, x: x + torch.rand(x.shape), "has random layers"),
         (lambda own, x: x @ own.first.weight[:4, :4], "no attribute 'weight'"),
@@ -100,6 +111,23 @@ def test_a_model_that_mixes_records_or_draws_is_not_stacked(
     function: Callable[[Own, Tensor], Tensor], reason: str
 ) -> None:
     assert reason in str(unstackable(training(Own(function))))
+
+
+def test_a_model_that_takes_no_extreme_records_is_stacked() -> None:
+    def whole(_: Own, x: Tensor) -> Tensor:
+        if not torch.isfinite(x).all():
+            raise ValueError("a number is not finite")
+        return x
+
+    assert unstackable(training(Own(whole))) is None
+
+
+@pytest.mark.parametrize("word", [-1, 2])
+def test_a_word_that_the_table_lacks_is_not_looked_up_in_another_clients(word: int) -> None:
+    layer = StackedEmbedding(nn.Embedding(2, 3))
+    layer.load(3, {"weight": torch.randn(2, 3)})
+    with pytest.raises(IndexError):
+        layer(torch.tensor([[0], [word], [1]]))
 
 
 def test_a_model_that_treats_each_record_by_itself_is_stacked() -> None:
