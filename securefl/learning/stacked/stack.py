@@ -48,7 +48,8 @@ class Piece:
 
     def takes(self, weights: Tensor, round: int, *, size: int) -> bool:
         """Whether one more client with these weights may join."""
-        is_open = self.results is None and len(self.clients) < size
+        is_over = self.results is not None or bool(self.failure)
+        is_open = not is_over and len(self.clients) < size
         if not is_open or round != self.round:
             return False
         # The clients of a process share the tensor that they read, which nobody writes into.

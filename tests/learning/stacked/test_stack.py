@@ -104,6 +104,17 @@ def test_a_stack_that_has_trained_takes_nobody_else() -> None:
     assert training.together == [[0, 1], [2]]
 
 
+def test_a_stack_whose_processes_died_takes_nobody_else() -> None:
+    made, training = stack()
+    begin(made, 0)
+    piece = made.piece_of(0)
+    assert piece is not None
+    piece.failure = "2 processes died while they trained it"
+    begin(made, 1)
+    assert_right(collect(made, 1), 1)
+    assert training.together == [[1]]
+
+
 def test_clients_apart_train_alone_and_leave_the_others_stack_open() -> None:
     made, training = stack(size=3, apart=frozenset({1}))
     begin(made, 0, 1, 2)
