@@ -10,9 +10,10 @@ from securefl.errors import ScenarioError
 from securefl.runs.cell import Cell
 from securefl.runs.checkpoint import load_checkpoint
 from securefl.runs.names import cell_hash
+from securefl.scenario.assemble.assemble import assemble
 from securefl.scenario.scenario import Scenario, parse_scenario
 from securefl.scenario.summary import summary
-from tests.runs.test_workers import DP_SGD, DROPS, SGD, Dropped, Fragile, play, written
+from tests.runs.test_workers import DP_SGD, DROPS, RUN, SGD, Dropped, Fragile, play, written
 
 MANY = ("data={name='digits', clients=7, partition='iid'}", "training.batch=32")
 SCENARIOS: dict[str, tuple[str, tuple[str, ...]]] = {
@@ -122,6 +123,12 @@ def test_a_fault_of_a_users_model_is_the_same_sentence_in_a_stack(tmp_path: Path
             securefl.run(given, tmp_path / str(stack), model=Fragile)
         sentences.append(str(caught.value))
     assert sentences[0] == sentences[1]
+
+
+def test_a_federation_of_stacks_lets_as_many_clients_begin(tmp_path: Path) -> None:
+    for keys, ahead in ((("engine.stack=3",), 3), ((), 1)):
+        assembled = assemble(scenario_of("plain", *keys), run=RUN, ledgers=tmp_path / "ledgers")
+        assert assembled.federation.ahead == assembled.stack.size == ahead
 
 
 def test_off_is_what_runs_without_the_key_do(tmp_path: Path) -> None:

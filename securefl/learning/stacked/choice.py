@@ -87,7 +87,6 @@ def _activations(local: LocalTraining) -> int:
         if not list(layer.children()):
             layer.register_forward_hook(lambda _, __, output: sizes.append(output.numel()))
     record = synthetic(local.task, 1, seed=0)
-    model.eval()
     with torch.no_grad():
         model(local.task.inputs(record.features))
     return local.task.features + int(sum(sizes))

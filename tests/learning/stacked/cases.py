@@ -51,6 +51,20 @@ class Residual(nn.Module):
         return logits
 
 
+class Places(nn.Module):
+    """Uses the places of the maxima, too."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.pool = nn.MaxPool2d(4, return_indices=True)
+        self.last = nn.Linear(8, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        maxima, places = self.pool(x)
+        logits: Tensor = self.last((maxima + places / 64).flatten(1))
+        return logits
+
+
 class Steps(nn.Module):
     """Takes a record as a sequence of two steps of three numbers."""
 
@@ -119,6 +133,7 @@ MODELS: Mapping[str, tuple[Task, Make]] = {
     ),
     "words": (NUMBERS, Words),
     "own forward": (IMAGES, Residual),
+    "places": (IMAGES, Places),
     "steps": (NUMBERS, Steps),
     "steps without a bias": (NUMBERS, partial(Steps, bias=False)),
     "a frozen part, whose dropout rests": (

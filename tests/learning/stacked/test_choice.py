@@ -130,6 +130,13 @@ def test_a_word_that_the_table_lacks_is_not_looked_up_in_another_clients(word: i
         layer(torch.tensor([[0], [word], [1]]))
 
 
+def test_weights_of_zero_hide_no_mixture() -> None:
+    model = Own(lambda _, x: x - x.mean(dim=0))
+    for parameter in model.parameters():
+        nn.init.zeros_(parameter)
+    assert "among records of other clients" in str(unstackable(training(model)))
+
+
 def test_a_model_that_treats_each_record_by_itself_is_stacked() -> None:
     def normalised(_: Own, x: Tensor) -> Tensor:
         result: Tensor = x / (1 + x.norm(dim=1, keepdim=True))

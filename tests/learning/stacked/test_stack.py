@@ -123,6 +123,14 @@ def test_clients_apart_train_alone_and_leave_the_others_stack_open() -> None:
     assert training.together == [[0, 2]]
 
 
+def test_nobody_joins_a_client_apart() -> None:
+    made, _ = stack(size=3, apart=frozenset({1}))
+    pieces = [made.begin(client, WEIGHTS, round=0) for client in (0, 1, 2)]
+    assert [piece.clients for piece in pieces] == [[0, 2], [1], [0, 2]]
+    assert [made.is_full(piece) for piece in pieces] == [False, True, False]
+    assert_right([made.fit(pieces[1])[1].delta], 1)
+
+
 def test_no_stack_is_made_unless_it_is_asked_for() -> None:
     trainers = sgd_trainers(LOCAL)
     for asked in (None, "off"):
