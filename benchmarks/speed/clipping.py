@@ -154,16 +154,12 @@ def main() -> None:
     torch.set_num_threads(1)
     show_noise(2 * given.repeats)
     for name in NETWORKS:
-        answers: dict[str, list[process.Answer]] = {side: [] for side in SIDES}
-        for _ in range(given.repeats):
-            for side, measured in answers.items():
-                module = (sys.executable, "-m", "benchmarks.speed.clipping")
-                measured.append(process.run((*module, "--network", name, "--side", side)))
-        medians = {
-            (side, what): statistics.median(answer.number(what) for answer in measured)
-            for side, measured in answers.items()
-            for what in ("seconds", "bytes")
-        }
+        module = (sys.executable, "-m", "benchmarks.speed.clipping", "--network", name)
+        medians = process.medians_in_turns(
+            {side: (*module, "--side", side) for side in SIDES},
+            of=("seconds", "bytes"),
+            repeats=given.repeats,
+        )
         for side in SIDES:
             seconds, peak = medians[side, "seconds"], medians[side, "bytes"]
             print(f"{name}, {side}: {1e3 * seconds:.1f} ms, {peak / 1e6:.0f} MB")

@@ -9,7 +9,6 @@ its own, and whole and physical batches take turns.
 import argparse
 import json
 import resource
-import statistics
 import sys
 import time
 
@@ -67,18 +66,13 @@ def main() -> None:
     if given.physical:
         sys.stdout.write(json.dumps(measure(given.physical, given.steps)) + "\n")
         return
-    answers: dict[int, list[process.Answer]] = {BATCH: [], PHYSICAL: []}
-    for _ in range(given.repeats):
-        for physical, measured in answers.items():
-            module = (sys.executable, "-m", "benchmarks.speed.physical_batches")
-            options = process.options(physical=physical, steps=given.steps)
-            measured.append(process.run((*module, *options)))
-    medians = {
-        (physical, name): statistics.median(answer.number(name) for answer in measured)
-        for physical, measured in answers.items()
-        for name in ("bytes", "seconds")
+    module = (sys.executable, "-m", "benchmarks.speed.physical_batches")
+    commands = {
+        physical: (*module, *process.options(physical=physical, steps=given.steps))
+        for physical in (BATCH, PHYSICAL)
     }
-    for physical in answers:
+    medians = process.medians_in_turns(commands, of=("bytes", "seconds"), repeats=given.repeats)
+    for physical in commands:
         peak, seconds = medians[physical, "bytes"], medians[physical, "seconds"]
         print(f"{physical} of {BATCH} at once: {peak / 1e6:.0f} MB, {seconds:.2f} s a step")
     for name in ("bytes", "seconds"):
