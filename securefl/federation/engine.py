@@ -60,7 +60,7 @@ def play_round(federation: Federation, state: State, observer: Observer = UNWATC
     # An abandoned round has no survivors: its reservations stay, in case an update got out.
     for client in log.survivors:
         federation.clients[client].confirm(state.round)
-    quality = federation.evaluate(after.weights)
+    quality = federation.quality_after(state.round, after.weights)
     heads = {client: site.ledger_head for client, site in federation.clients.items()}
     record = log.record(
         state.round,

@@ -109,11 +109,11 @@ class RoundLog:
         round: int,
         cohort: tuple[int, ...],
         *,
-        quality: Metrics,
+        quality: Metrics | None,
         ledger_heads: Mapping[int, str],
         seconds: float,
     ) -> RoundRecord:
-        """Returns what is written down about the round."""
+        """Returns what is written down about the round; quality is None if nobody evaluated it."""
         return RoundRecord(
             round=round,
             abandoned=bool(self.reason),
@@ -125,10 +125,11 @@ class RoundLog:
             rejected=self.rejected,
             bytes_up=self.bytes_up,
             bytes_down=self.bytes_down,
-            accuracy=quality.accuracy,
+            accuracy=None if quality is None else quality.accuracy,
             ledger_heads=ledger_heads,
             seconds=seconds,
             push=self.push,
             distrusted=self.distrusted,
-            rmse=quality.rmse,
+            rmse=None if quality is None else quality.rmse,
+            evaluated=quality is not None,
         )

@@ -32,6 +32,8 @@ class RoundRecord:
             weighs rows. None without an attack, and where the rule gives no weights.
         rmse: root mean squared error of the model after the round, where records have real
             targets; else None.
+        evaluated: whether the model was evaluated after the round. If not, accuracy and rmse are
+            None, which says nothing about the model.
     """
 
     round: int
@@ -50,12 +52,18 @@ class RoundRecord:
     push: float | None = None
     distrusted: tuple[int, ...] | None = None
     rmse: float | None = None
+    evaluated: bool = True
 
     def to_json(self) -> dict[str, Any]:
-        """Returns the line of rounds.jsonl; records of classes have no rmse in it."""
+        """Returns the line of rounds.jsonl.
+
+        It has rmse only for real targets, and evaluated only where the model was not evaluated.
+        """
         line = asdict(self)
         if self.rmse is None:
             del line["rmse"]
+        if self.evaluated:
+            del line["evaluated"]
         return line
 
     @classmethod
@@ -85,6 +93,7 @@ class RoundRecord:
                 push=_measured(line.get("push")),
                 distrusted=None if distrusted is None else _clients(distrusted),
                 rmse=_measured(line.get("rmse")),
+                evaluated=bool(_integer(line.get("evaluated", True))),
             )
         except KeyError as key:
             raise ValueError(f"a round's record has no {key}") from None

@@ -17,6 +17,11 @@ Weigh = Callable[[Tensor], Tensor]  # rows (m, d) -> the rule's own weights (m,)
 Screen = Callable[[Tensor], Tensor]  # rows (m, d) -> (m,) bool, True = set aside
 
 
+def always(round: int) -> bool:
+    """Evaluates the model after each round."""
+    return True
+
+
 class Participant(Protocol):
     """A client as the engine meets it, in this process or elsewhere."""
 
@@ -61,6 +66,7 @@ class Federation:
         weigh: the weights that the rule itself gives to rows; None for rules without.
         step: applies the rule's estimate to the weights.
         evaluate: measures weights (d,) on test records.
+        is_evaluated: round -> whether the model is measured after it.
         server_holds_model: whether the server sees the global models.
         ahead: clients that may be training, or wait to submit what they trained, at once; >= 1.
     """
@@ -77,8 +83,13 @@ class Federation:
     weigh: Weigh | None
     step: ServerStep
     evaluate: Callable[[Tensor], Metrics]
+    is_evaluated: Callable[[int], bool] = always
     server_holds_model: bool = True
     ahead: int = 1
+
+    def quality_after(self, round: int, weights: Tensor) -> Metrics | None:
+        """Returns the quality of weights (d,); None after a round that is not evaluated."""
+        return self.evaluate(weights) if self.is_evaluated(round) else None
 
     def name_of(self, state: "State") -> bytes:
         """Returns the name of the state's model in messages.

@@ -1,7 +1,7 @@
 """What an attack did to a run, from the records of its rounds."""
 
 import math
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import NamedTuple, TypedDict
 
 from securefl.federation.record import RoundRecord
@@ -19,7 +19,8 @@ class Aftermath(TypedDict, total=False):
         distrusted_precision: corrupt share of the rows that the rule gave next to no weight.
         distrusted_recall: share given next to no weight of the corrupt rows that arrived.
         collapsed: the first round after which accuracy never significantly exceeds the
-            majority-class rate; NaN counts as below. None if there is no such round.
+            majority-class rate; NaN counts as below. None if there is no such round. Only rounds
+            after which the model was evaluated count.
         attack_success: share of the attack's goal that the final model reaches.
     """
 
@@ -68,13 +69,14 @@ def aftermath(
         ),
         corrupt,
     )
+    accuracies = {round: record.accuracy for round, record in enumerate(rounds) if record.evaluated}
     return {
         "push": _mean(pushes),
         "screened_precision": screened.precision,
         "screened_recall": screened.recall,
         "distrusted_precision": distrusted.precision,
         "distrusted_recall": distrusted.recall,
-        "collapsed": _collapsed([record.accuracy for record in rounds], majority, records),
+        "collapsed": _collapsed(accuracies, majority, records),
     }
 
 
@@ -95,17 +97,20 @@ def _mean(values: Sequence[float]) -> float | None:
 
 
 def _collapsed(
-    accuracies: Sequence[float | None], majority: float | None, records: int
+    accuracies: Mapping[int, float | None], majority: float | None, records: int
 ) -> float | None:
-    """The first round from which no accuracy exceeds what a constant answer may reach by luck."""
+    """The first round from which no accuracy exceeds what a constant answer may reach by luck.
+
+    accuracies are those of the evaluated rounds, in order.
+    """
     if majority is None or records == 0 or not accuracies:
         return None
     error = math.sqrt(majority * (1 - majority) / records)
     luck = majority + STANDARD_ERRORS_ABOVE_MAJORITY * error
     # A model that is not finite any more has no accuracy: that is as bad as a constant answer.
-    above = [accuracy is not None and accuracy > luck for accuracy in accuracies]
-    if True not in above:
-        return 0.0
-    last_above = max(round for round, better in enumerate(above) if better)
-    first_below = last_above + 1
-    return float(first_below) if first_below < len(accuracies) else None
+    above = [
+        round for round, accuracy in accuracies.items() if accuracy is not None and accuracy > luck
+    ]
+    last_above = max(above, default=-1)
+    below = [round for round in accuracies if round > last_above]
+    return float(below[0]) if below else None

@@ -1,7 +1,7 @@
 """The final metrics of a run: what metrics.json holds, `run` returns and every table reads."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from types import UnionType
 from typing import TYPE_CHECKING, Any, TypedDict, cast
 
@@ -166,6 +166,10 @@ def _attacked(
     # With several labels a record, no constant answer has a majority's accuracy. A regression has
     # no majority anyway.
     majority = None if assembled.data.task.multilabel else quality.majority
-    counted = aftermath(rounds, corrupt, majority=majority, records=quality.records)
+    # A budget may end a run between two evaluations; the final model is that of its last round.
+    judged = list(rounds)
+    if judged and not judged[-1].evaluated:
+        judged[-1] = replace(judged[-1], accuracy=quality.accuracy, evaluated=True)
+    counted = aftermath(judged, corrupt, majority=majority, records=quality.records)
     counted["attack_success"] = assembled.attack_success(state.weights)
     return counted

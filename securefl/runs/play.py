@@ -214,7 +214,7 @@ class _Session:
     def _abandoned(self, state: State) -> RoundRecord:
         federation = self.assembled.federation
         heads = {client: ledger.head for client, ledger in self.assembled.ledgers.items()}
-        quality = federation.evaluate(state.weights)
+        quality = federation.quality_after(state.round, state.weights)
         return RoundRecord(
             round=state.round,
             abandoned=True,
@@ -226,10 +226,11 @@ class _Session:
             rejected=0,
             bytes_up=0,
             bytes_down=0,
-            accuracy=quality.accuracy,
+            accuracy=None if quality is None else quality.accuracy,
             ledger_heads=heads,
             seconds=0.0,
-            rmse=quality.rmse,
+            rmse=None if quality is None else quality.rmse,
+            evaluated=quality is not None,
         )
 
     def _metrics(self, state: State) -> RunMetrics:

@@ -17,6 +17,7 @@ from securefl.scenario.tables import (
     Cohort,
     Defense,
     Engine,
+    Evaluate,
     Model,
     Practice,
     Privacy,
@@ -66,6 +67,7 @@ class Declaration(Section):
     server: Server = Server()
     rehearsal: Rehearsal | None = None
     engine: Engine | None = None
+    evaluate: Evaluate | None = None
 
     @model_validator(mode="before")
     @classmethod

@@ -251,6 +251,17 @@ class Engine(Section):
     stack: Literal["auto", "off"] | Annotated[int, Field(ge=2, le=4096, strict=True)] | None = None
 
 
+class Evaluate(Section):
+    """When the global model is evaluated on the test records.
+
+    every = n evaluates it after every n-th round, and always after the last one; unless it is
+    given, after each round. The records of all other rounds say that they were not evaluated.
+    256 records at a time pass through the model, however many there are.
+    """
+
+    every: Count | None = None
+
+
 class Server(Choice):
     """The server's step."""
 

@@ -77,6 +77,7 @@ def round_step(label: str, record: "RoundRecord", rounds: int) -> Step:
         "reason": record.reason,
         "absent": dict(record.absent),
         "accuracy": record.accuracy,
+        "evaluated": record.evaluated,
     }
     if record.rmse is not None:
         facts["rmse"] = record.rmse
@@ -89,7 +90,7 @@ def round_step(label: str, record: "RoundRecord", rounds: int) -> Step:
         stage=STEPS_TO_PRINT * (record.round + 1) // rounds,
         done=record.round + 1,
         total=rounds,
-        note=f"{position}{quality}",
+        note=f"{position}{quality}" if record.evaluated else f"{position}, not evaluated",
         alarms=tuple(alarms),
     )
 

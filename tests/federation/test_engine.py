@@ -284,6 +284,26 @@ def test_a_record_describes_its_round() -> None:
     assert record.rejected == 0
 
 
+def test_nobody_evaluates_a_round_that_is_not_to_be_evaluated() -> None:
+    asked = []
+
+    def even(round: int) -> bool:
+        asked.append(round)
+        return round % 2 == 0
+
+    setup = replace(federation(*two_clients()), evaluate=refused, is_evaluated=even)
+    record = play(setup, round=5).record
+    assert asked == [5]
+    assert (record.evaluated, record.accuracy, record.rmse) == (False, None, None)
+    with pytest.raises(RuntimeError, match="nobody asked"):
+        play(setup, round=4)
+    assert play(replace(setup, evaluate=accuracy_is_the_first_weight), round=4).record.evaluated
+
+
+def refused(weights: Tensor) -> Metrics:
+    raise RuntimeError("nobody asked for it")
+
+
 def test_bytes_are_counted_in_both_directions() -> None:
     first, second = two_clients()
     record = play(federation(first, second)).record

@@ -55,7 +55,19 @@ def test_a_key_of_a_later_version_is_ignored() -> None:
     assert RoundRecord.from_json(line(carried=7)) == RECORD
 
 
-@pytest.mark.parametrize("key", sorted({*asdict(RECORD)} - {"push", "distrusted", "rmse"}))
+def test_the_line_of_a_round_says_when_nobody_evaluated_it() -> None:
+    assert "evaluated" not in RECORD.to_json()
+    skipped = replace(RECORD, accuracy=None, evaluated=False)
+    written = json.loads(json.dumps(skipped.to_json()))
+    assert (written["evaluated"], written["accuracy"]) == (False, None)
+    assert RoundRecord.from_json(written) == skipped
+    with pytest.raises(ValueError, match="'no' for a whole number"):
+        RoundRecord.from_json(line(evaluated="no"))
+
+
+@pytest.mark.parametrize(
+    "key", sorted({*asdict(RECORD)} - {"push", "distrusted", "rmse", "evaluated"})
+)
 def test_a_missing_key_is_named(key: str) -> None:
     cut = line()
     del cut[key]
@@ -81,7 +93,7 @@ def test_a_wrong_client_is_refused(key: str, wrong: object) -> None:
 
 def test_only_a_regression_writes_an_rmse() -> None:
     assert "rmse" not in RECORD.to_json()
-    assert {**RECORD.to_json(), "rmse": None} == asdict(RECORD)
+    assert {**RECORD.to_json(), "rmse": None, "evaluated": True} == asdict(RECORD)
     regression = replace(RECORD, accuracy=None, rmse=2.5)
     written = json.loads(json.dumps(regression.to_json()))
     assert written["rmse"] == 2.5

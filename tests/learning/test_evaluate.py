@@ -123,3 +123,26 @@ def test_a_model_is_evaluated_on_its_own_predictions() -> None:
     assert (metrics.records, metrics.accuracy, metrics.majority) == (4, 0.75, 0.75)
     assert metrics.balanced_accuracy == pytest.approx(5 / 6)
     assert metrics.auc == pytest.approx(5 / 6)
+
+
+class Counting(nn.Module):
+    """A linear model that notes how many records it gets at once."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.sizes: list[int] = []
+        self.layer = nn.Linear(3, 2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        self.sizes.append(len(x))
+        outputs: Tensor = self.layer(x)
+        return outputs
+
+
+def test_no_more_than_256_records_are_in_a_model_at_once_and_none_is_left_out() -> None:
+    model, task = Counting(), Task(features=3, classes=2)
+    features = torch.arange(1800.0).view(600, 3) / 1800
+    answers = predict(model, task, features)
+    assert model.sizes == [256, 256, 88]
+    alone = torch.cat([predict(model, task, record) for record in torch.split(features, 1)])
+    torch.testing.assert_close(answers, alone, rtol=0, atol=1e-7)

@@ -13,6 +13,7 @@ def record(
     screened: tuple[int, ...] = (),
     survivors: tuple[int, ...] = (0, 1, 2),
     distrusted: tuple[int, ...] | None = None,
+    evaluated: bool = True,
 ) -> RoundRecord:
     return RoundRecord(
         round=0,
@@ -30,6 +31,7 @@ def record(
         seconds=0.0,
         push=push,
         distrusted=distrusted,
+        evaluated=evaluated,
     )
 
 
@@ -71,6 +73,29 @@ def test_a_model_has_collapsed_once_it_never_recovers(
 ) -> None:
     rounds = [record(accuracy) for accuracy in accuracies]
     counted = aftermath(rounds, {0}, majority=majority, records=10_000)
+    assert counted["collapsed"] == collapsed
+
+
+@pytest.mark.parametrize(
+    ("accuracies", "collapsed"),
+    [
+        # By hand; "-" is a round that nobody evaluated.
+        (["-", 0.9, "-", 0.1, "-", 0.1], 3),
+        (["-", 0.1, "-", 0.9], None),
+        (["-", 0.1, "-", 0.1], 1),
+        (["-", 0.9, "-"], None),
+        (["-", 0.9, "-", None], 3),
+        (["-", "-"], None),
+    ],
+)
+def test_rounds_that_nobody_evaluated_say_nothing_about_a_collapse(
+    accuracies: list[float | str | None], collapsed: int | None
+) -> None:
+    rounds = [
+        record(None, evaluated=False) if isinstance(value, str) else record(value)
+        for value in accuracies
+    ]
+    counted = aftermath(rounds, {0}, majority=0.5, records=10_000)
     assert counted["collapsed"] == collapsed
 
 

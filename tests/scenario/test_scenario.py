@@ -93,6 +93,7 @@ def test_an_empty_scenario_is_valid_and_its_defaults_are_the_safe_ones() -> None
         "server": {"step": "fedavg", "lr": 1.0},
         "rehearsal": None,
         "engine": None,
+        "evaluate": None,
     }
     assert scenario.claims_dp
 

@@ -48,6 +48,14 @@ def test_a_round_of_a_regression_shows_its_error() -> None:
     assert "rmse" not in round_step("heart", RECORD, 20).facts
 
 
+def test_a_round_that_nobody_evaluated_says_so_and_shows_no_number() -> None:
+    step = round_step("heart", replace(RECORD, accuracy=None, evaluated=False), 20)
+    assert step.note == "5/20, not evaluated"
+    assert step.text == ""
+    assert (step.facts["evaluated"], step.facts["accuracy"]) == (False, None)
+    assert round_step("heart", RECORD, 20).facts["evaluated"] is True
+
+
 def test_a_lost_round_and_an_absent_client_are_alarms() -> None:
     lost = replace(RECORD, abandoned=True, reason="no clients left", accuracy=None)
     step = round_step("heart", replace(lost, absent={1: "it dropped out"}), 20)

@@ -113,6 +113,7 @@ def join(parts: Parts, *, ahead: int = 1) -> Assembled:
         weigh=parts.weigh,
         step=parts.step,
         evaluate=_evaluator(parts.model, parts.data),
+        is_evaluated=_schedule(scenario),
         server_holds_model=kind.server_holds_model,
         ahead=ahead,
     )
@@ -174,6 +175,13 @@ def _with_failures(scenario: Scenario, clients: dict[int, Participant]) -> dict[
             late=frozenset(lates.get(client, ())),
         )
     return clients
+
+
+def _schedule(scenario: Scenario) -> Callable[[int], bool]:
+    """Returns round -> whether the model is evaluated after it; after the last one it always is."""
+    every = 1 if scenario.evaluate is None else scenario.evaluate.every or 1
+    last = scenario.rounds
+    return lambda round: (round + 1) % every == 0 or round + 1 == last
 
 
 def _evaluator(model: nn.Module, data: FederatedData) -> Callable[[Tensor], Metrics]:
