@@ -1,8 +1,8 @@
-"""Workers that are forked from the test process, so that each does not import torch again.
+"""The server that forks workers, itself forked from the test process, which has imported torch.
 
-A worker process pays two to three seconds of imports, and a test file of studies starts thirty of
-them. A forked worker runs the same `main`, behind the same pipes, in a session of its own. Tests of
-how a worker starts use real ones; so do all tests that start a command.
+A server pays two to five seconds of imports, and a test file of studies starts thirty of them. A
+forked one runs the same `main`, behind the same socket, in a session of its own. Tests of how a
+server starts use real ones; so do all tests that start a command.
 """
 
 import os
@@ -19,25 +19,32 @@ from typing import IO
 
 import pytest
 
-from securefl.runs import api, worker
+from securefl.runs import api, forkserver
 from securefl.scenario.scenario import parse_scenario
-
-FORKED_NAME = "forked-worker"
 
 
 def worker_processes() -> list[int]:
-    """Worker processes of this one, forked or started."""
-    listed = Path(f"/proc/self/task/{os.getpid()}/children").read_text().split()
+    """Worker processes of this one: what servers forked that this process started."""
     return [
-        pid
-        for pid in map(int, listed)
-        if b"securefl.runs.worker" in Path(f"/proc/{pid}/cmdline").read_bytes()
-        or Path(f"/proc/{pid}/comm").read_text().strip() == FORKED_NAME
+        worker
+        for server in children(os.getpid())
+        for worker in children(server)
+        if Path(f"/proc/{worker}/comm").read_text().strip() == "securefl-worker"
     ]
 
 
-class ForkedWorker:
-    """The part of `subprocess.Popen` that the pool uses."""
+def children(pid: int) -> list[int]:
+    """The child processes of one."""
+    try:
+        return [
+            int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+        ]
+    except FileNotFoundError:
+        return []
+
+
+class ForkedServer:
+    """The part of `subprocess.Popen` that `ForkServer` uses."""
 
     def __init__(
         self,
@@ -49,53 +56,49 @@ class ForkedWorker:
         env: Mapping[str, str],
         start_new_session: bool,
     ) -> None:
-        assert list(command[1:]) == ["-m", "securefl.runs.worker"]
-        assert (stdin, stdout, start_new_session) == (subprocess.PIPE, subprocess.PIPE, True)
-        orders, to_worker = os.pipe()
-        from_worker, voice = os.pipe()
+        assert list(command[1:3]) == ["-m", "securefl.runs.forkserver"]
+        assert (stdout, start_new_session) == (subprocess.DEVNULL, True)
         with warnings.catch_warnings():
             # Python 3.12 warns of threads; xdist's only waits for its socket.
             warnings.simplefilter("ignore", DeprecationWarning)
             self.pid = os.fork()
         if self.pid == 0:
-            _become_worker(orders, voice, stderr.fileno(), env)
-        os.close(orders)
-        os.close(voice)
-        self.stdin = os.fdopen(to_worker, "wb")
-        self.stdout = os.fdopen(from_worker, "rb")
+            _become_server(stdin, stderr.fileno(), env)
         self.returncode: int | None = None
+
+    def poll(self) -> int | None:
+        """The exit status; None while it runs."""
+        if self.returncode is None:
+            pid, status = os.waitpid(self.pid, os.WNOHANG)
+            self.returncode = os.waitstatus_to_exitcode(status) if pid else None
+        return self.returncode
 
     def wait(self, timeout: float | None = None) -> int:
         """The exit status. Raises TimeoutExpired."""
         begun = time.monotonic()
-        while self.returncode is None:
-            pid, status = os.waitpid(self.pid, os.WNOHANG)
-            if pid:
-                self.returncode = os.waitstatus_to_exitcode(status)
-            elif timeout is not None and time.monotonic() - begun > timeout:
-                raise subprocess.TimeoutExpired("worker", timeout)
-            else:
-                time.sleep(0.005)
-        return self.returncode
+        while (status := self.poll()) is None:
+            if timeout is not None and time.monotonic() - begun > timeout:
+                raise subprocess.TimeoutExpired("server", timeout)
+            time.sleep(0.005)
+        return status
 
 
-def _become_worker(orders: int, voice: int, errors: int, env: Mapping[str, str]) -> None:
-    """Runs the worker in the child; never returns, or pytest would go on twice."""
+def _become_server(channel: int, errors: int, env: Mapping[str, str]) -> None:
+    """Runs the server in the child; never returns, or pytest would go on twice."""
+    code = 1
     try:
         os.setsid()
-        Path("/proc/self/comm").write_text(FORKED_NAME)
-        for source, target in ((orders, 0), (voice, 1), (errors, 2)):
+        for source, target in ((channel, 0), (errors, 2)):
             os.dup2(source, target)
-        # The pipes of other workers, too: one that is held open here would never end there.
+        # The parent's end of the socket, too: the server ends when it is closed.
         os.closerange(3, 1024)
-        sys.stdin = open(0, encoding="utf-8", closefd=False)  # noqa: SIM115
-        sys.stdout = open(1, "w", encoding="utf-8", closefd=False)  # noqa: SIM115
-        sys.stderr = open(2, "w", encoding="utf-8", closefd=False)  # noqa: SIM115
         os.environ.clear()
         os.environ.update(env)
-        worker.main()
+        sys.argv = ["forkserver"]
+        forkserver.main()
+        code = 0
     finally:
-        os._exit(1)
+        os._exit(code)
 
 
 @contextmanager
@@ -106,8 +109,8 @@ def forked_workers() -> Iterator[None]:
     with tempfile.TemporaryDirectory() as folder:
         api.run(parse_scenario('rounds = 1\ntraining = { kind = "sgd" }'), Path(folder, "run"))
     forked = SimpleNamespace(
-        Popen=ForkedWorker, PIPE=subprocess.PIPE, TimeoutExpired=subprocess.TimeoutExpired
+        Popen=ForkedServer, DEVNULL=subprocess.DEVNULL, TimeoutExpired=subprocess.TimeoutExpired
     )
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("securefl.runs.pool.subprocess", forked)
+        patch.setattr("securefl.runs.forkserver.subprocess", forked)
         yield

@@ -1,28 +1,32 @@
 """Worker processes that run cells: one thread each, watched, replaced when they die or hang."""
 
 import json
+import math
 import os
 import selectors
 import signal
-import subprocess
-import sys
 import tempfile
 import time
 from collections import deque
-from collections.abc import Generator, Iterable, Iterator, Mapping
+from collections.abc import Collection, Generator, Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from types import TracebackType
-from typing import IO, Any, cast
+from typing import Any
 
 from securefl.runs.cell import Cell, CellState
-from securefl.runs.threads import environment_of_one_thread
+from securefl.runs.forkserver import ForkServer, ServerDied, died, last_words
 
 SECONDS_BETWEEN_LOOKS = 0.5
-MAX_LAST_WORDS = 2000  # characters of a dead process' standard error that are kept
 GRACE_SECONDS = 2.0  # for a process that closed its output to leave by itself
 MAX_SILENT_SECONDS = 60.0  # without a sign of life before a process counts as dead
 MAX_BYTES_A_READ = 1 << 16
+# Opacus, SciPy and sympy, which cost a forked worker two seconds of CPU.
+MODULES_OF_DP_SGD = (
+    "securefl.learning.dp_sgd",
+    "securefl.privacy.accounting.crosscheck",
+    "securefl.privacy.accounting.inverse",
+)
 
 
 @dataclass(frozen=True)
@@ -81,10 +85,10 @@ def play(
         silence: seconds without a sign of life after which the same happens.
     """
     waiting = deque(jobs)
-    with _Crew() as crew:
-        for _ in range(min(workers, len(waiting))):
-            yield crew.hire().begin(waiting.popleft())
-        while crew.workers:
+    with _Crew(modules_of(waiting)) as crew:
+        while waiting or crew.workers:
+            while waiting and len(crew.workers) < workers:
+                yield from _begin(crew, waiting.popleft())
             yield Ticked()
             for worker in crew.speaking(SECONDS_BETWEEN_LOOKS):
                 yield from worker.read()
@@ -93,34 +97,41 @@ def play(
                 if failure is not None:
                     crew.dismiss(worker)  # first, so that its last words are complete
                     yield worker.fail(failure)
-                if worker.idle:
-                    yield from _next_job(crew, worker, waiting)
+                elif worker.idle and waiting:
+                    yield worker.begin(waiting.popleft())
+                elif worker.idle:
+                    crew.dismiss(worker)
 
 
-def _next_job(crew: "_Crew", worker: "_Worker", waiting: deque[Job]) -> Iterator[Event]:
-    """Gives an idle worker, or a new one in place of a dead one, the next job."""
-    if not waiting:
-        crew.dismiss(worker)
-        return
-    successor = worker if worker in crew.workers else crew.hire()
-    yield successor.begin(waiting.popleft())
+def modules_of(jobs: Iterable[Job]) -> set[str]:
+    """Returns the modules that some job needs, and that a fork should not have to import."""
+    kinds = {job.scenario["training"]["kind"] for job in jobs}
+    return set(MODULES_OF_DP_SGD) if "dp_sgd" in kinds else set()
+
+
+def _begin(crew: "_Crew", job: Job) -> Iterator[Event]:
+    """Gives a new worker a job, which has failed where no worker can be started."""
+    try:
+        yield from crew.prepare()
+        yield crew.hire().begin(job)
+    except ServerDied as death:
+        job.cell.fail(str(death))
+        yield Started(job)
+        yield Finished(job, CellState.FAILED, str(death), 0.0)
 
 
 class _Worker:
     """One process as its parent sees it."""
 
-    def __init__(self) -> None:
+    def __init__(self, server: ForkServer) -> None:
+        # A file: a full pipe that nobody reads would block the process.
         self.errors = tempfile.TemporaryFile()  # noqa: SIM115 - open as long as the process runs
-        self.process = subprocess.Popen(
-            [sys.executable, "-m", "securefl.runs.worker"],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=self.errors,  # a file: a full pipe that nobody reads would block the process
-            env=environment_of_one_thread(),
-            start_new_session=True,  # Ctrl-C is the parent's to handle
-        )
-        self.orders = cast(IO[bytes], self.process.stdin)
-        self.answers = cast(IO[bytes], self.process.stdout)
+        try:
+            self.process = server.fork(self.errors)
+        except BaseException:
+            self.errors.close()
+            raise
+        self.orders, self.answers = self.process.stdin, self.process.stdout
         self._job: Job | None = None
         self._begun = time.monotonic()
         self._last_sign = time.monotonic()
@@ -200,34 +211,32 @@ class _Worker:
         if self._ended and status.state is CellState.FAILED:
             return Finished(job, CellState.FAILED, status.reason or reason, self._seconds)
         if self._ended:
-            last_words = f"; it last wrote:\n{self._last_words}" if self._last_words else ""
-            reason += f" (exit status {self.process.returncode}){last_words}"
+            reason = died(self.process.returncode, self._last_words)
         job.cell.fail(reason)
         return Finished(job, CellState.FAILED, reason, self._seconds)
 
     def kill(self) -> None:
         """Ends the process and everything it started; its last words are kept."""
         if self._ended:  # it is on its way out, and its exit status says why
-            with suppress(subprocess.TimeoutExpired):
-                self.process.wait(GRACE_SECONDS)
+            self.process.wait(GRACE_SECONDS)
         # The whole session, since a library may have started processes of its own.
         with suppress(ProcessLookupError):
             os.killpg(self.process.pid, signal.SIGKILL)
-        self.process.wait()
+        self.process.wait(math.inf)
         self.answers.close()
-        self.errors.seek(0)
-        words = self.errors.read().decode(errors="replace").strip()
-        self._last_words = words[-MAX_LAST_WORDS:]
+        self._last_words = last_words(self.errors)
         self.errors.close()
         with suppress(BrokenPipeError):
             self.orders.close()
 
 
 class _Crew:
-    """The workers; all are killed on the way out."""
+    """The workers, and the process that forks them; all are killed on the way out."""
 
-    def __init__(self) -> None:
+    def __init__(self, modules: Collection[str]) -> None:
         self.workers: list[_Worker] = []
+        self._modules = modules
+        self._server: ForkServer | None = None
         self._selector = selectors.DefaultSelector()
 
     def __enter__(self) -> "_Crew":
@@ -242,10 +251,26 @@ class _Crew:
         for worker in list(self.workers):
             self.dismiss(worker)
         self._selector.close()
+        self._end_server()
+
+    def _end_server(self) -> None:
+        if self._server is not None:
+            self._server.close()
+            self._server = None
+
+    def prepare(self) -> Iterator[Event]:
+        """Waits until workers can be hired. Raises ServerDied."""
+        if self._server is not None and self._server.is_dead():
+            self._end_server()
+        if self._server is None:
+            self._server = ForkServer(self._modules)
+        while not self._server.ready(SECONDS_BETWEEN_LOOKS):
+            yield Ticked()
 
     def hire(self) -> _Worker:
-        """Starts a worker."""
-        worker = _Worker()
+        """Starts a worker, once `prepare` has ended. Raises ServerDied."""
+        assert self._server is not None  # noqa: S101
+        worker = _Worker(self._server)
         self.workers.append(worker)
         self._selector.register(worker.answers, selectors.EVENT_READ, worker)
         return worker

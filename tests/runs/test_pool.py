@@ -156,7 +156,7 @@ def test_the_last_words_of_a_worker_that_cannot_start_are_the_reason(
     monkeypatch.setattr(sys, "executable", "/bin/ls")
     found = ended(play([quick(tmp_path, "a")], workers=1, limit=LIMIT))
     assert found["a"].reason.startswith("its process died (exit status 2); it last wrote:\n")
-    assert "securefl.runs.worker" in found["a"].reason
+    assert "securefl.runs.forkserver" in found["a"].reason
 
 
 @pytest.mark.usefixtures("forked")
