@@ -23,6 +23,7 @@ from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import IO, NoReturn
 
+from securefl.runs.environment import code_hash
 from securefl.runs.threads import environment_of_one_thread
 
 MAX_LAST_WORDS = 2000  # characters of a dead process' standard error that are kept
@@ -158,6 +159,7 @@ def died(status: int | None, words: str) -> str:
 def main() -> None:
     """Serves until the parent closes its end of the socket, which its death does, too."""
     with socket.socket(fileno=os.dup(0)) as channel:
+        code_hash()  # first: it names the code that is imported, and that workers run
         for module in ("securefl.runs.play", *sys.argv[1:]):
             importlib.import_module(module)
         # The collector would touch, and so copy, every page that workers share.
