@@ -1,5 +1,7 @@
 # Two commands are all a user needs: `make demo` and `make test`.
 PYTHON ?= python3
+# Commands that tests start compile our sources once, whatever the shell asks for.
+export PYTHONDONTWRITEBYTECODE =
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
