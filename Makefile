@@ -64,16 +64,21 @@ bench-audit: setup ## what audits find, on correct and on broken code; SECUREFL_
 bench-leakage: setup ## records, labels, a property and sources from updates; SECUREFL_DATA as above (about 10 minutes)
 	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.experiments.leakage --write docs
 
-bench-engine: setup ## rounds next to a loop, clipped sums next to Opacus' hooks, growth with the clients (about 40 minutes)
+# Each peer of the engine has an environment of its own. torch first, as above.
+.venv-%/.installed: benchmarks/speed/peers-%.txt
+	$(PYTHON) -m venv .venv-$*
+	.venv-$*/bin/python -m pip install --quiet --disable-pip-version-check $$(grep '^torch==' $<)
+	.venv-$*/bin/python -m pip install --quiet --disable-pip-version-check -r $<
+	touch $@
+
+bench-engine: setup .venv-flower-sim/.installed .venv-pfl/.installed .venv-fluke/.installed ## rounds next to a loop and to three peers, clipped sums next to Opacus' hooks, growth with the clients (about an hour)
 	$(BIN)/python -m benchmarks.speed.engine
+	$(BIN)/python -m benchmarks.speed.engine_peers --out docs/results/engine
 	$(BIN)/python -m benchmarks.speed.clipping
 	$(BIN)/python -m benchmarks.speed.scaling
 
 bench-epsilon: setup ## epsilon beside other accountants, over 30 settings (about 3 minutes)
 	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.experiments.accountants --write docs/results
-
-bench-engine: setup ## a round next to the loop that one would write, with one and two workers (about 15 minutes)
-	$(BIN)/python -m benchmarks.speed.engine
 
 bench-images: setup ## the study of medical images; SECUREFL_DATA names the folder of the MedMNIST files (about 20 minutes)
 	$(BIN)/securefl bench images --out runs/images
@@ -96,4 +101,4 @@ bench-secagg: setup ## masks beside Flower's SecAgg+, each in its own environmen
 	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.speed.secagg --peer .venv-peers/bin/python --out docs/results/secagg
 
 clean: ## remove the environments and caches
-	rm -rf .venv .venv-flower .venv-peers .mypy_cache .pytest_cache .ruff_cache build *.egg-info
+	rm -rf .venv .venv-flower .venv-peers .venv-flower-sim .venv-pfl .venv-fluke .mypy_cache .pytest_cache .ruff_cache build *.egg-info

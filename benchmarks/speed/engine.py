@@ -4,10 +4,7 @@
     nice -n 10 python -m benchmarks.speed.engine --workloads A C --workers 1 2 4
     nice -n 10 python -m benchmarks.speed.engine --workloads B Bm --stack auto
 
-    A    10 clients x 500 images, CNN of 207k parameters with group norm, batches of 32
-    B    100 clients x 50 images, CNN of 9k parameters, batches of 10
-    Bm   B with an MLP of 79.5k parameters
-    C    A with DP-SGD, clip 1, noise 1 from the system; the loop uses Opacus
+`benchmarks.speed.workloads` describes A, B, Bm and C; the loop of C uses Opacus.
 
 Synthetic images of 28 x 28 x 1, ten classes, one local epoch of SGD, the plain mean. Each
 measurement has a process of its own with one thread, and all sides take turns. The first round of a
@@ -22,35 +19,31 @@ import os
 import statistics
 import sys
 import tempfile
-import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
 import securefl
-from benchmarks.speed import process
-from securefl.data.task import Examples, Task
+from benchmarks.speed import process, workloads
+from benchmarks.speed.clocks import Seconds, a_round
+from benchmarks.speed.workloads import LR, NETWORKS, WORKLOADS, Workload
 from securefl.runs.threads import one_thread
 from securefl.scenario.plugins.trust import trust
 
-LR = 0.1
-TASK = Task(features=28 * 28, classes=10, image=(1, 28, 28))
-TEST_RECORDS = 100
 CODE = """
-from benchmarks.speed import engine
+from benchmarks.speed import workloads
 
 
 def records(number):
-    train, test = engine.records(number), engine.records(engine.TEST_RECORDS)
-    return {"all": ((train.features, train.labels), (test.features, test.labels))}
+    test = workloads.pictures(workloads.TEST_RECORDS)
+    return {"all": (tuple(workloads.pictures(number)), tuple(test))}
 
 
 def network(task, *, kind: str):
-    return engine.NETWORKS[kind]()
+    return workloads.NETWORKS[kind]()
 """
 TEXT = """
 rounds = {rounds}
@@ -63,81 +56,6 @@ data = {{ name = "python:workload.py:records", number = {number}, clients = {cli
 """
 DECLARED = 'partition = "iid", per_record = true, num_classes = 10, sites = ["all"]'
 PRIVACY = "privacy = {{ epsilon = 100.0, noise_multiplier = 1.0, records = {records} }}"
-
-
-class Workload(NamedTuple):
-    """What is trained, and by whom."""
-
-    clients: int
-    records: int
-    batch: int
-    network: str
-    private: bool = False
-
-
-WORKLOADS = {
-    "A": Workload(10, 500, 32, "cnn"),
-    "B": Workload(100, 50, 10, "small cnn"),
-    "Bm": Workload(100, 50, 10, "mlp"),
-    "C": Workload(10, 500, 32, "cnn", private=True),
-}
-
-
-def records(number: int) -> Examples:
-    """Returns images and labels that nobody owns."""
-    generator = torch.Generator().manual_seed(number)
-    images = torch.randint(256, (number, *TASK.image), generator=generator, dtype=torch.uint8)
-    return Examples(images, torch.randint(TASK.classes, (number,), generator=generator))
-
-
-def cnn(channels: Sequence[int], hidden: Sequence[int]) -> nn.Sequential:
-    """Returns blocks of convolution, group norm, tanh and pooling, then linear layers."""
-    layers: list[nn.Module] = []
-    inputs = 1
-    for width in channels:
-        norm = nn.GroupNorm(8, width)
-        layers += [nn.Conv2d(inputs, width, 3, padding=1), norm, nn.Tanh(), nn.MaxPool2d(2)]
-        inputs = width
-    side = 28 // 2 ** len(channels)
-    return nn.Sequential(*layers, *linear(inputs * side**2, hidden))
-
-
-def linear(inputs: int, hidden: Sequence[int]) -> list[nn.Module]:
-    """Returns linear layers with tanh between them."""
-    layers: list[nn.Module] = [nn.Flatten()]
-    for width in hidden:
-        layers += [nn.Linear(inputs, width), nn.Tanh()]
-        inputs = width
-    return [*layers, nn.Linear(inputs, TASK.classes)]
-
-
-NETWORKS: dict[str, Callable[[], nn.Sequential]] = {
-    "cnn": lambda: cnn((16, 32), (128,)),
-    "small cnn": lambda: cnn((8, 16), ()),
-    "mlp": lambda: nn.Sequential(*linear(TASK.features, (100,))),
-}
-
-
-class Seconds(NamedTuple):
-    """A time on two clocks; CPU of this process and of the workers that it has."""
-
-    cpu: float
-    wall: float
-
-    @classmethod
-    def now(cls) -> "Seconds":
-        """Returns both clocks."""
-        return cls(time.process_time() + _cpu_of_children(), time.perf_counter())
-
-
-def _cpu_of_children() -> float:
-    ticks = 0
-    for children in Path("/proc/self/task").glob("*/children"):
-        for child in children.read_text().split():
-            # After the name, which may hold anything: user and system time are fields 14 and 15.
-            fields = Path(f"/proc/{child}/stat").read_text().rpartition(")")[2].split()
-            ticks += int(fields[11]) + int(fields[12])
-    return ticks / os.sysconf("SC_CLK_TCK")
 
 
 def ours(work: Workload, rounds: int, workers: int, stack: str) -> Iterator[Seconds]:
@@ -175,10 +93,7 @@ def ours(work: Workload, rounds: int, workers: int, stack: str) -> Iterator[Seco
 
 def loop(work: Workload, rounds: int) -> Iterator[Seconds]:
     """Plays the rounds as one would write them; yields the clocks after each."""
-    everything = records(work.clients * work.records)
-    images, test = everything.features / 255, records(TEST_RECORDS)
-    parts = (torch.split(images, work.records), torch.split(everything.labels, work.records))
-    sites = list(zip(*parts, strict=True))
+    sites, test = workloads.sites(work), workloads.server_records()
     model = NETWORKS[work.network]()
     train = _train_privately if work.private else _train
     for _ in range(rounds):
@@ -191,7 +106,7 @@ def loop(work: Workload, rounds: int) -> Iterator[Seconds]:
                 total[name] += value / work.clients
         model.load_state_dict(total)
         with torch.no_grad():
-            model(test.features / 255).argmax(dim=1)
+            model(test.images).argmax(dim=1)
         yield Seconds.now()
 
 
@@ -218,8 +133,8 @@ def _train_privately(
         module=local,
         optimizer=torch.optim.SGD(local.parameters(), lr=LR),
         data_loader=loader,
-        noise_multiplier=1.0,
-        max_grad_norm=1.0,
+        noise_multiplier=workloads.NOISE_MULTIPLIER,
+        max_grad_norm=workloads.CLIP,
     )
     for features, truth in batches:
         optimizer.zero_grad()
@@ -231,9 +146,7 @@ def _train_privately(
 def measure(side: str, work: Workload, rounds: int, stack: str) -> Seconds:
     """Returns the seconds of a round, of "loop" or of so many workers."""
     played = loop(work, rounds) if side == "loop" else ours(work, rounds, int(side), stack)
-    clocks = list(played)
-    spent = [end - start for start, end in zip(clocks[0], clocks[-1], strict=True)]
-    return Seconds(*(seconds / (len(clocks) - 1) for seconds in spent))
+    return a_round(list(played))
 
 
 def compare(name: str, sides: Sequence[str], rounds: int, repeats: int, stack: str) -> None:
