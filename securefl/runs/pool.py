@@ -8,7 +8,7 @@ import signal
 import tempfile
 import time
 from collections import deque
-from collections.abc import Collection, Generator, Iterable, Iterator, Mapping
+from collections.abc import Generator, Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from types import TracebackType
@@ -69,10 +69,16 @@ class Ticked:
 
 
 Event = Started | Progressed | Finished | Ticked
+Servers = dict[frozenset[str], ForkServer]  # that fork no worker now, by what they imported
 
 
 def play(
-    jobs: Iterable[Job], *, workers: int, limit: float, silence: float = MAX_SILENT_SECONDS
+    jobs: Iterable[Job],
+    *,
+    workers: int,
+    limit: float,
+    silence: float = MAX_SILENT_SECONDS,
+    servers: Servers | None = None,
 ) -> Generator[Event, None, None]:
     """Runs jobs in worker processes and yields what happens.
 
@@ -83,9 +89,10 @@ def play(
         workers: processes at once, >= 1.
         limit: seconds that one cell may take; then its process is killed, and the cell has failed.
         silence: seconds without a sign of life after which the same happens.
+        servers: lend the one that forks the workers, and keep it for a later call; None ends it.
     """
     waiting = deque(jobs)
-    with _Crew(modules_of(waiting)) as crew:
+    with _Crew(modules_of(waiting), servers) as crew:
         while waiting or crew.workers:
             while waiting and len(crew.workers) < workers:
                 yield from _begin(crew, waiting.popleft())
@@ -103,10 +110,10 @@ def play(
                     crew.dismiss(worker)
 
 
-def modules_of(jobs: Iterable[Job]) -> set[str]:
+def modules_of(jobs: Iterable[Job]) -> frozenset[str]:
     """Returns the modules that some job needs, and that a fork should not have to import."""
     kinds = {job.scenario["training"]["kind"] for job in jobs}
-    return set(MODULES_OF_DP_SGD) if "dp_sgd" in kinds else set()
+    return frozenset(MODULES_OF_DP_SGD if "dp_sgd" in kinds else ())
 
 
 def _begin(crew: "_Crew", job: Job) -> Iterator[Event]:
@@ -233,10 +240,11 @@ class _Worker:
 class _Crew:
     """The workers, and the process that forks them; all are killed on the way out."""
 
-    def __init__(self, modules: Collection[str]) -> None:
+    def __init__(self, modules: frozenset[str], servers: Servers | None) -> None:
         self.workers: list[_Worker] = []
         self._modules = modules
-        self._server: ForkServer | None = None
+        self._servers = servers
+        self._server = None if servers is None else servers.pop(modules, None)
         self._selector = selectors.DefaultSelector()
 
     def __enter__(self) -> "_Crew":
@@ -251,7 +259,10 @@ class _Crew:
         for worker in list(self.workers):
             self.dismiss(worker)
         self._selector.close()
-        self._end_server()
+        if self._servers is not None and self._server is not None:
+            self._servers[self._modules] = self._server
+        else:
+            self._end_server()
 
     def _end_server(self) -> None:
         if self._server is not None:

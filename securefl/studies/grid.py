@@ -8,8 +8,10 @@ from contextlib import closing
 from dataclasses import dataclass, field, replace
 
 from securefl.runs.cell import Cell, CellState
+from securefl.runs.engines import Play
 from securefl.runs.folder import Request, RunFolder, Use
-from securefl.runs.pool import Event, Finished, Job, Progressed, Started, play
+from securefl.runs.pool import Event, Finished, Job, Progressed, Started
+from securefl.runs.pool import play as play_here
 from securefl.runs.results import write_results
 from securefl.studies.costs import Costs
 
@@ -149,7 +151,13 @@ class Grid:
         return costs
 
     def run(
-        self, *, jobs: int, limit: float, max_cells: int | None = None, fail_fast: bool = False
+        self,
+        *,
+        jobs: int,
+        limit: float,
+        max_cells: int | None = None,
+        fail_fast: bool = False,
+        play: Play = play_here,
     ) -> Generator[tuple[Tally, Event], None, None]:
         """Runs the missing cells of a folder that is held; yields each event and the tally then.
 
@@ -160,6 +168,7 @@ class Grid:
             limit: seconds a cell may take.
             max_cells: how many cells to run at most.
             fail_fast: stop after the first cell that fails.
+            play: runs the cells, by default in processes of this machine.
         """
         states = self.states()
         todo = self.missing(states)[:max_cells]

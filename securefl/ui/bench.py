@@ -1,6 +1,7 @@
 """What `securefl bench` does: expand a study, run its missing cells, show its tables."""
 
 from collections import Counter
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -8,9 +9,11 @@ from securefl.errors import Interrupted
 from securefl.files import write_atomic
 from securefl.runs.cache import user_cache
 from securefl.runs.cell import CellState
+from securefl.runs.engines import Engine, EngineName, engine
 from securefl.runs.environment import code_hash
 from securefl.runs.folder import RunFolder, Use
 from securefl.runs.pool import Finished, Ticked
+from securefl.runs.threads import cpus
 from securefl.studies.expand import expand
 from securefl.studies.find import find_study
 from securefl.studies.grid import Grid, Tally, title
@@ -28,20 +31,24 @@ class Options:
     """How to run a study.
 
     Attributes:
-        jobs: worker processes.
+        jobs: cells at once; None for the CPUs of the engine.
         max_cells: cells to run at most; None for all.
         fail_fast: whether the first failed cell ends the study.
         limit: seconds that a cell may take; None for the study's own limit.
         accepted: versions of the code whose ended cells count.
         overrides: values that replace those of the study, as "key.path=value".
+        engine: where the cells run.
+        address: of a cluster, where the engine is one.
     """
 
-    jobs: int
+    jobs: int | None = None
     max_cells: int | None = None
     fail_fast: bool = False
     limit: float | None = None
     accepted: tuple[str, ...] = ()
     overrides: tuple[str, ...] = ()
+    engine: EngineName = EngineName.LOCAL
+    address: str | None = None
 
 
 def bench(name: str, out: Path | None, options: Options, style: Style) -> None:
@@ -60,23 +67,37 @@ def bench(name: str, out: Path | None, options: Options, style: Style) -> None:
     display = make_display(style)
     if hint := _other_versions(grid):
         display.remark(hint)
-    folder = RunFolder.create(grid.folder.path, grid.request)
-    with folder.held():
-        folder.ask(grid.request)
-        to_run = {use.cell for use in grid.missing()[: options.max_cells]}
-        _fetch_data(grid, display)
-        try:
-            tally = _run(study, grid, options, display)
-        except Interrupted:
-            results = folder.path / "results.csv"
-            display.remark(
-                f"stopped: {counts(grid.tally(among=to_run))}; results so far: {results}"
-            )
-            raise
-        text = study_tables(study, read_scores(folder.path / "results.csv"))
-        write_atomic(folder.path / "tables.md", text.encode())
+    # Before a folder is made: an engine that is missing must leave nothing behind.
+    with _engine(grid, options) as place:
+        folder = RunFolder.create(grid.folder.path, grid.request)
+        with folder.held():
+            folder.ask(grid.request)
+            tally = _run_or_say_how_far(study, grid, options, place, display)
+            text = study_tables(study, read_scores(folder.path / "results.csv"))
+            write_atomic(folder.path / "tables.md", text.encode())
     _show(text, tally, folder.path, display)
     raise_for_failures(tally, len(grid.first_uses()), folder.path)
+
+
+def _engine(grid: Grid, options: Options) -> AbstractContextManager[Engine]:
+    """Returns the engine of the options; this machine where no cell is left to run."""
+    needed = options.engine if grid.missing() else EngineName.LOCAL
+    address = None if options.engine is not needed else options.address
+    return engine(needed, address, options.jobs)
+
+
+def _run_or_say_how_far(
+    study: Study, grid: Grid, options: Options, place: Engine, display: Display
+) -> Tally:
+    """Runs the missing cells; says how many ended where somebody presses Ctrl-C."""
+    to_run = {use.cell for use in grid.missing()[: options.max_cells]}
+    _fetch_data(grid, display)
+    try:
+        return _run(study, grid, options, place, display)
+    except Interrupted:
+        results = grid.folder.path / "results.csv"
+        display.remark(f"stopped: {counts(grid.tally(among=to_run))}; results so far: {results}")
+        raise
 
 
 def plan(name: str, out: Path | None, options: Options) -> tuple[Study, Grid]:
@@ -89,15 +110,16 @@ def plan(name: str, out: Path | None, options: Options) -> tuple[Study, Grid]:
     return study, Grid(folder, request)
 
 
-def _run(study: Study, grid: Grid, options: Options, display: Display) -> Tally:
+def _run(study: Study, grid: Grid, options: Options, place: Engine, display: Display) -> Tally:
     """Runs the grid under its display, and returns the tally in the end."""
     uses = grid.first_uses()
     failed = set()
     events = grid.run(
-        jobs=options.jobs,
+        jobs=options.jobs or place.cpus,
         limit=options.limit or study.cell_limit,
         max_cells=options.max_cells,
         fail_fast=options.fail_fast,
+        play=place.play,
     )
     display.start(study.name, unit="cells", total=len(uses))
     try:
@@ -149,14 +171,15 @@ def dry_run(name: str, out: Path | None, options: Options, style: Style) -> None
     missing = {use.cell: use for use in grid.missing(states)}
     labels = Counter(use.label for use in missing.values())
     costs = grid.costs(states)
-    seconds = costs.seconds(labels, options.jobs)
+    jobs = options.jobs or cpus()
+    seconds = costs.seconds(labels, jobs)
     size = costs.size(len(missing))
     if style is Style.JSON:
         _show_cells(grid, set(missing), display)
     else:
         _show_rows(grid, set(missing), display)
     display.line(
-        _plan_in_words(study, grid, options, grid.tally(states=states), seconds, size),
+        _plan_in_words(study, grid, jobs, grid.tally(states=states), seconds, size),
         event="plan",
         study=study.name,
         folder=str(grid.folder.path),
@@ -193,7 +216,7 @@ def _rows(grid: Grid) -> dict[str, list[Use]]:
 def _plan_in_words(
     study: Study,
     grid: Grid,
-    options: Options,
+    jobs: int,
     tally: Tally,
     seconds: float | None,
     size: float | None,
@@ -208,7 +231,7 @@ def _plan_in_words(
     return (
         f"\n{study.name}: rows {len(_rows(grid))}, seeds {len(study.seeds)}, cells {cells}{more}: "
         f"{tally.done} done, {tally.out_of_budget} out of budget, {tally.failed} failed, "
-        f"{tally.left + tally.failed} to run; jobs {options.jobs}, time {time}{disk}; "
+        f"{tally.left + tally.failed} to run; jobs {jobs}, time {time}{disk}; "
         f"folder {grid.folder.path}"
     )
 

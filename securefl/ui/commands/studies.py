@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from securefl.runs.threads import cpus
+from securefl.runs.engines import EngineName
 from securefl.ui.commands.completion import complete_study
 from securefl.ui.commands.options import Out, Overrides, Shown, Trust
 from securefl.ui.styles import usual_style
@@ -19,7 +19,18 @@ StudyName = Annotated[
     ),
 ]
 Jobs = Annotated[
-    int | None, typer.Option("--jobs", min=1, max=1024, help="Worker processes; default: the CPUs.")
+    int | None, typer.Option("--jobs", min=1, max=1024, help="Cells at once; default: the CPUs.")
+]
+EngineChoice = Annotated[
+    EngineName, typer.Option("--engine", help="Run cells on this machine, or on a Ray cluster.")
+]
+Address = Annotated[
+    str | None,
+    typer.Option(
+        "--address",
+        metavar="HOST:PORT",
+        help="The Ray cluster's head, or auto; default: a cluster of this machine alone.",
+    ),
 ]
 MaxCells = Annotated[
     int | None, typer.Option("--max-cells", min=1, help="Run so many cells at most, then stop.")
@@ -53,6 +64,8 @@ def bench(
     fail_fast: Fail = False,
     cell_limit: Limit = None,
     accept_code: Accept = None,
+    engine: EngineChoice = EngineName.LOCAL,
+    address: Address = None,
     overrides: Overrides = None,
     trust: Trust = None,
     display: Shown = None,
@@ -61,12 +74,14 @@ def bench(
     from securefl.ui import bench as command
 
     options = command.Options(
-        jobs=jobs or cpus(),
+        jobs=jobs,
         max_cells=max_cells,
         fail_fast=fail_fast,
         limit=cell_limit,
         accepted=tuple(accept_code or ()),
         overrides=tuple(overrides or ()),
+        engine=engine,
+        address=address,
     )
     act = command.dry_run if dry_run else command.bench
     act(study, out, options, usual_style(display))

@@ -1,0 +1,362 @@
+"""Cells on a cluster: nodes get bytes and return bytes, and this machine writes every file.
+
+The cluster of these tests is this process: a task is the generator that a node would run.
+"""
+
+import json
+import os
+import signal
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from securefl.errors import RunFailed, ScenarioError
+from securefl.files import read_json
+from securefl.runs import node, pool
+from securefl.runs.cell import Cell, CellState
+from securefl.runs.checkpoint import load_checkpoint
+from securefl.runs.engines import EngineName, engine
+from securefl.runs.environment import code_hash, environment
+from securefl.runs.node import Message
+from securefl.runs.pool import Event, Finished, Job, Progressed, Started
+from securefl.runs.remote import TaskLost, play
+from securefl.scenario.scenario import parse_scenario
+from tests.workers import forked_workers, worker_processes
+
+LIMIT = 120.0
+ROUNDS = "rounds=40"
+
+
+class Here:
+    """A cluster of one process."""
+
+    def __init__(self) -> None:
+        self.orders: list[bytes] = []
+        self.stopped: list[Any] = []
+
+    def begin(self, order: bytes) -> Any:
+        self.orders.append(order)
+        return node.work(order)
+
+    def speaking(self, tasks: Sequence[Any], patience: float) -> Sequence[Any]:
+        return tasks
+
+    def message(self, task: Any) -> object:
+        try:
+            return next(task)
+        except StopIteration:
+            raise TaskLost("it ended without an answer") from None
+
+    def stop(self, tasks: Sequence[Any]) -> None:
+        for task in tasks:
+            self.stopped.append(task)
+            task.close()
+
+
+class Scripted(Here):
+    """A cluster whose tasks say what a test wants; an exception is raised."""
+
+    def __init__(self, *messages: object) -> None:
+        super().__init__()
+        self._messages = messages
+
+    def begin(self, order: bytes) -> Any:
+        return (message for message in self._messages)
+
+    def speaking(self, tasks: Sequence[Any], patience: float) -> Sequence[Any]:
+        return tasks if self._messages else ()
+
+    def message(self, task: Any) -> object:
+        message = super().message(task)
+        if isinstance(message, Exception):
+            raise message
+        return message
+
+
+@pytest.fixture(autouse=True, scope="module")
+def quick_workers() -> Iterator[None]:
+    with forked_workers():
+        yield
+        for server in node._servers.values():
+            server.close()
+        node._servers.clear()
+
+
+def job(folder: Path, name: str, *overrides: str) -> Job:
+    scenario = parse_scenario('training = { kind = "sgd" }', overrides=overrides)
+    return Job(Cell(folder / name), scenario.resolved(), code_hash())
+
+
+def quick(folder: Path, name: str) -> Job:
+    return job(folder, name, "rounds=2")
+
+
+def ended(events: Iterator[Event]) -> dict[str, Finished]:
+    return {event.job.cell.hash: event for event in events if isinstance(event, Finished)}
+
+
+def numbers(cell: Cell) -> dict[str, Any]:
+    """What a cell holds, without its run's random name and the time that it took."""
+    rounds = [{**line, "seconds": 0} for line in cell.round_lines()]
+    weights = load_checkpoint(cell.checkpoint).state.weights.tolist()
+    names = sorted(path.name for path in cell.folder.iterdir() if path.name != ".lock")
+    metrics = {**(cell.metrics() or {}), "seconds": 0}
+    return {"rounds": rounds, "weights": weights, "metrics": metrics, "names": names}
+
+
+def facts(message: dict[str, Any], files: bytes = b"") -> bytes:
+    return Message(message, files).sealed()
+
+
+def test_a_cell_on_a_node_holds_what_it_would_hold_here(tmp_path: Path) -> None:
+    here = ended(pool.play([quick(tmp_path / "here", "a")], workers=1, limit=LIMIT))
+    there = ended(play([quick(tmp_path / "there", "a")], Here(), workers=1, limit=LIMIT))
+    assert here["a"].state is there["a"].state is CellState.DONE
+    assert numbers(there["a"].job.cell) == numbers(here["a"].job.cell)
+    assert [path.name for path in (tmp_path / "there").iterdir()] == ["a"]
+
+
+def test_a_node_gets_bytes_and_works_in_a_folder_of_its_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "node"))
+    (tmp_path / "node").mkdir()
+    cluster = Here()
+    events = play([job(tmp_path / "head", "a", "rounds=1000000")], cluster, workers=1, limit=LIMIT)
+    next(event for event in events if isinstance(event, Progressed))
+    assert not (tmp_path / "head").exists()
+    (folder,) = (path for path in (tmp_path / "node").iterdir() if path.is_dir())
+    assert (folder.stat().st_mode & 0o777) == 0o700
+    assert str(tmp_path) not in json.dumps(dict(Message.opened(cluster.orders[0]).facts))
+    events.close()
+    assert not folder.exists()
+    assert cluster.stopped
+    assert not (tmp_path / "head").exists()
+
+
+def test_events_come_in_order_and_no_more_cells_run_than_asked(tmp_path: Path) -> None:
+    jobs = [quick(tmp_path, name) for name in "abcde"]
+    running: set[str] = set()
+    for event in play(jobs, Here(), workers=2, limit=LIMIT):
+        if isinstance(event, Started):
+            running.add(event.job.cell.hash)
+        elif isinstance(event, Progressed):
+            assert event.job.cell.hash in running
+        elif isinstance(event, Finished):
+            running.remove(event.job.cell.hash)
+            assert event.seconds > 0
+        assert len(running) <= 2
+    assert {Cell(tmp_path / name).status().state for name in "abcde"} == {CellState.DONE}
+
+
+def test_a_node_imports_once_for_many_cells_and_again_once_its_server_died(tmp_path: Path) -> None:
+    ended(play([quick(tmp_path, "a")], Here(), workers=1, limit=LIMIT))
+    (server,) = node._servers.values()
+    ended(play([quick(tmp_path, "b")], Here(), workers=1, limit=LIMIT))
+    assert list(node._servers.values()) == [server]
+    os.kill(server._process.pid, signal.SIGKILL)
+    found = ended(play([quick(tmp_path, "c")], Here(), workers=1, limit=LIMIT))
+    assert found["c"].state is CellState.DONE
+    assert list(node._servers.values()) != [server]
+
+
+def test_a_cell_that_began_here_goes_on_from_its_last_round_on_a_node(tmp_path: Path) -> None:
+    check_resumed(tmp_path, began=lambda work: interrupt(pool.play([work], workers=1, limit=LIMIT)))
+
+
+def test_a_cell_that_a_node_had_to_give_up_goes_on_here(tmp_path: Path) -> None:
+    check_resumed(tmp_path, began=kill_on_its_node)
+
+
+def check_resumed(tmp_path: Path, *, began: Callable[[Job], object]) -> None:
+    """Checks that a cell which began in one place ends in the other like an undisturbed one."""
+    work = job(tmp_path, "a", ROUNDS)
+    began(work)
+    played = len(work.cell.rounds())
+    assert 0 < played < 40
+    there = work.cell.status().state is CellState.FAILED
+    jobs = [job(tmp_path, "a", ROUNDS), job(tmp_path, "undisturbed", ROUNDS)]
+    events = (
+        pool.play(jobs, workers=1, limit=LIMIT)
+        if there
+        else play(jobs, Here(), workers=1, limit=LIMIT)
+    )
+    found = ended(events)
+    assert {event.state for event in found.values()} == {CellState.DONE}
+    assert work.cell.timings().starts == 2
+    assert numbers(work.cell) == numbers(Cell(tmp_path / "undisturbed"))
+
+
+def kill_on_its_node(work: Job) -> None:
+    """Runs a cell on a node where its process is killed after some rounds."""
+    for event in play([work], Here(), workers=1, limit=LIMIT):
+        if isinstance(event, Progressed):
+            for pid in worker_processes():
+                os.kill(pid, signal.SIGKILL)
+
+
+def interrupt(events: Any) -> None:
+    """Closes the events after some rounds of a cell."""
+    next(event for event in events if isinstance(event, Progressed))
+    events.close()
+
+
+def test_a_failing_and_a_hanging_cell_fail_as_they_do_here(tmp_path: Path) -> None:
+    drops = ", ".join(f"{{ client = {client}, round = 0 }}" for client in range(4))
+    jobs = [
+        job(tmp_path, "failing", "rounds=1", f"simulate.drop=[{drops}]"),
+        job(tmp_path, "hanging", "rounds=1000000"),
+        quick(tmp_path, "well"),
+    ]
+    found = ended(play(jobs, Here(), workers=1, limit=1.0))
+    assert {name: event.state for name, event in found.items()} == {
+        "failing": "failed",
+        "hanging": "failed",
+        "well": "done",
+    }
+    assert "no clients left" in found["failing"].reason
+    assert "(on the node " in found["failing"].reason
+    assert "(on the node " not in str(Cell(tmp_path / "failing").status().reason)
+    hanging = Cell(tmp_path / "hanging")
+    assert hanging.status().reason == "it took longer than the limit of 1 s a cell"
+    assert len(hanging.rounds()) > 1
+
+
+def test_a_cell_whose_process_dies_on_a_node_fails_with_its_last_rounds(tmp_path: Path) -> None:
+    work = job(tmp_path, "a", "rounds=1000000")
+    kill_on_its_node(work)
+    assert work.cell.status().reason == "its process died (exit status -9)"
+    assert work.cell.rounds()
+
+
+def test_a_lost_task_fails_its_cell_and_no_other(tmp_path: Path) -> None:
+    lost = Scripted(facts({"started": True}), TaskLost("NodeDiedError"))
+    found = ended(play([quick(tmp_path, "a"), quick(tmp_path, "b")], lost, workers=1, limit=LIMIT))
+    assert found["a"].reason == "its process died (NodeDiedError)"
+    assert Cell(tmp_path / "a").status().reason == found["a"].reason
+    assert found["b"].state is CellState.FAILED
+
+
+def test_a_silent_task_is_stopped_and_its_cell_fails(tmp_path: Path) -> None:
+    class Silent(Scripted):
+        said = False
+
+        def speaking(self, tasks: Sequence[Any], patience: float) -> Sequence[Any]:
+            said, self.said = self.said, True
+            return () if said else tasks
+
+    silent = Silent(facts({"started": True}))
+    events = play([quick(tmp_path, "a")], silent, workers=1, limit=LIMIT, silence=0.0)
+    found = ended(events)
+    assert found["a"].reason == "its process gave no sign of life for 0 s"
+    assert len(silent.stopped) == 1
+
+
+def test_a_task_that_waits_for_a_cpu_is_not_silent(tmp_path: Path) -> None:
+    waiting = Scripted()
+    events = play([quick(tmp_path, "a")], waiting, workers=1, limit=LIMIT, silence=0.0)
+    for _ in range(50):
+        assert not isinstance(next(events), Finished)
+    events.close()
+    assert len(waiting.stopped) == 1
+
+
+DONE = {"state": "done", "reason": "", "seconds": 1.0, "node": "n"}
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        {"not": "bytes"},
+        b"no JSON\n",
+        b"[]\n",
+        facts(DONE),
+        facts(DONE, b"no parcel"),
+        facts({**DONE, "state": "nonsense"}, b"x"),
+        facts({**DONE, "state": "running"}, b"x"),
+        facts({"state": "done"}, b"x"),
+        facts({**DONE, "seconds": None}, b"x"),
+    ],
+)
+def test_an_answer_of_another_form_fails_the_cell_and_keeps_its_files(
+    tmp_path: Path, answer: object
+) -> None:
+    cell = Cell(tmp_path / "a")
+    cell.open()
+    (cell.folder / "rounds.jsonl").write_text("precious\n")
+    found = ended(play([quick(tmp_path, "a")], Scripted(answer), workers=1, limit=LIMIT))
+    assert found["a"].state is CellState.FAILED
+    assert found["a"].reason.startswith("its node sent no proper answer")
+    assert (cell.folder / "rounds.jsonl").read_text() == "precious\n"
+
+
+def test_a_node_that_cannot_write_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "nowhere"))
+    found = ended(play([quick(tmp_path, "a")], Here(), workers=1, limit=LIMIT))
+    assert found["a"].reason == "its node failed: No such file or directory"
+
+
+@pytest.mark.parametrize(
+    ("key", "sentence"),
+    [
+        ("code", r"has code .{16}, this machine 0123456789abcdef: install the same versions"),
+        ("torch", r"has torch .*, this machine 0123456789abcdef: install the same versions"),
+    ],
+)
+def test_a_node_with_other_versions_runs_nothing_and_ends_the_study(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, key: str, sentence: str
+) -> None:
+    def of_another_head() -> dict[str, Any]:
+        values: dict[str, Any] = json.loads(json.dumps(own()))
+        table = values if key in values else values["libraries"]
+        table[key] = "0123456789abcdef"
+        return values
+
+    own = environment
+    work = quick(tmp_path, "a")
+    monkeypatch.setattr(node, "environment", of_another_head)
+    order = node.order_for(work, limit=LIMIT, silence=LIMIT)
+    monkeypatch.undo()
+
+    class Other(Here):
+        def begin(self, _: bytes) -> Any:
+            return super().begin(order)
+
+    cluster = Other()
+    with pytest.raises(RunFailed, match=sentence):
+        list(play([work, quick(tmp_path, "b")], cluster, workers=2, limit=LIMIT))
+    assert len(cluster.stopped) == 2
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_code_that_changed_while_the_study_ran_is_refused_on_a_node(tmp_path: Path) -> None:
+    work = quick(tmp_path, "a")
+    old = Job(work.cell, work.scenario, "0123456789abcdef")
+    found = ended(play([old], Here(), workers=1, limit=LIMIT))
+    assert "the code was changed while the grid ran" in found["a"].reason
+
+
+def test_the_clock_of_a_cell_is_read_on_its_node(tmp_path: Path) -> None:
+    found = ended(play([quick(tmp_path, "a")], Here(), workers=1, limit=LIMIT))
+    total, _ = read_json(tmp_path / "a" / "timings.json")["stages"]["total"]
+    assert found["a"].seconds >= total
+
+
+def test_an_address_belongs_to_a_cluster() -> None:
+    with (
+        pytest.raises(ScenarioError, match="--address is that of a cluster: add --engine ray"),
+        engine(EngineName.LOCAL, "auto", None),
+    ):
+        pass
+
+
+def test_without_ray_one_sentence_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "ray", None)
+    with (
+        pytest.raises(ScenarioError, match=r"pip install 'securefl\[ray\]'"),
+        engine(EngineName.RAY, None, None),
+    ):
+        pass
