@@ -24,9 +24,12 @@ def test_importing_securefl_pulls_in_nothing_heavy() -> None:
     assert not modules_after("import securefl") & heavy
 
 
-def test_running_a_federation_never_imports_torchvision() -> None:
-    statement = "import securefl.ui.demo, securefl.ui.main, securefl.ui.doctor, securefl.ui.report"
-    assert not [name for name in modules_after(statement) if name.split(".")[0] == "torchvision"]
+def test_running_a_federation_or_a_study_imports_neither_torchvision_nor_ray() -> None:
+    rooms = ("demo", "main", "doctor", "report", "bench")
+    statement = f"import {', '.join(f'securefl.ui.{room}' for room in rooms)}"
+    statement += "; from securefl.runs.engines import EngineName, engine"
+    statement += "; engine(EngineName.LOCAL, None, None).__enter__()"
+    assert not {name.split(".")[0] for name in modules_after(statement)} & {"torchvision", "ray"}
 
 
 def test_checking_a_scenario_loads_no_solver_accountant_or_optimizer() -> None:

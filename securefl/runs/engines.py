@@ -4,12 +4,13 @@ from collections.abc import Generator, Iterable, Iterator
 from contextlib import contextmanager
 from enum import StrEnum
 from functools import partial
-from typing import NamedTuple, Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from securefl.errors import ScenarioError
-from securefl.runs import pool
-from securefl.runs.pool import Event, Job
 from securefl.runs.threads import cpus
+
+if TYPE_CHECKING:  # `securefl --help` names the engines, and need not load them
+    from securefl.runs.pool import Event, Job
 
 
 class EngineName(StrEnum):
@@ -23,8 +24,8 @@ class Play(Protocol):
     """Runs jobs and yields what happens; closing the iterator ends everything it started."""
 
     def __call__(
-        self, jobs: Iterable[Job], /, *, workers: int, limit: float
-    ) -> Generator[Event, None, None]:
+        self, jobs: "Iterable[Job]", /, *, workers: int, limit: float
+    ) -> "Generator[Event, None, None]":
         """Runs at most `workers` cells at once, each for at most `limit` seconds."""
 
 
@@ -55,6 +56,8 @@ def engine(name: EngineName, address: str | None, jobs: int | None) -> Iterator[
     if name is EngineName.LOCAL:
         if address is not None:
             raise ScenarioError("--address is that of a cluster: add --engine ray")
+        from securefl.runs import pool
+
         yield Engine(pool.play, cpus())
         return
     # Only here: a study on this machine needs no Ray, and importing it takes a second.
