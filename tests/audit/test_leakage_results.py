@@ -176,6 +176,7 @@ def test_the_committed_closed_forms_come_out_again(monkeypatch: pytest.MonkeyPat
         assert re.sub(r"[\d.]+ ms", "", row.measured) == re.sub(r"[\d.]+ ms", "", measured)
 
 
+@pytest.mark.slow
 def test_the_committed_first_image_and_krums_come_out_again(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

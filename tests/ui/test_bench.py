@@ -29,7 +29,7 @@ from tests.workers import forked_workers
 STUDY = """\
 seeds = 2
 [base]
-rounds = 12
+rounds = 24
 training = { kind = "dp_sgd" }
 privacy = { noise = "seeded" }
 [axes]
@@ -124,7 +124,7 @@ def test_two_jobs_killed_in_the_middle_give_what_one_gives_and_pay_once(
         )
         before = len(list(out.glob("cells/*/rounds.jsonl")))
         while process.poll() is None and len(list(out.glob("cells/*/rounds.jsonl"))) <= before:
-            time.sleep(0.02)
+            time.sleep(0.005)
         if process.poll() is None:
             os.killpg(process.pid, signal.SIGKILL)
             kills += 1
@@ -146,7 +146,7 @@ def test_two_jobs_killed_in_the_middle_give_what_one_gives_and_pay_once(
     assert len(paid(out)) == 20
     for ledger, releases in paid(out).items():
         client = int(ledger.partition("/")[2].removesuffix(".jsonl"))
-        assert releases == [(client, round, 0) for round in range(12)], ledger
+        assert releases == [(client, round, 0) for round in range(24)], ledger
     assert paid(out) == paid(undisturbed)
 
 
