@@ -172,9 +172,12 @@ def marked(store: RowStore, *, distances: bool = False) -> NDArray[np.bool_]:
         (n,), True for each row that has to be set aside.
     """
     with np.errstate(over="ignore", invalid="ignore"):
-        squared = store.gram().diagonal() if distances else store.squared_norms()
         # No coordinate is larger than the norm: most tables pass without a second look.
-        if (squared <= MAX_COORDINATE**2).all():
+        if distances:
+            passes = bool((store.gram().diagonal() <= MAX_COORDINATE**2).all())
+        else:
+            passes = store.within(MAX_COORDINATE)
+        if passes:
             return np.zeros(store.n, np.bool_)
         low, high = store.extremes()
     # Not written as `low < -limit`: every comparison with NaN is False, and NaN would pass.

@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from securefl.errors import ProtocolError
@@ -143,17 +144,25 @@ def named(weights: Tensor, shapes: Mapping[str, torch.Size]) -> dict[str, Tensor
 def is_finite(vector: Tensor) -> bool:
     """Whether no coordinate (d,), d >= 1, is NaN or infinite.
 
-    One pass for both ends, of which either is NaN if any coordinate is, in a ninth of the time of
-    `torch.isfinite(vector).all()`.
+    The norm is neither NaN nor infinite then, in a thirtieth of the time of
+    `torch.isfinite(vector).all()`. Only that of very large coordinates may overflow.
     """
+    if math.isfinite(torch.linalg.vector_norm(vector)):
+        return True
+    # Either end is NaN if any coordinate is.
     low, high = torch.aminmax(vector)
     return math.isfinite(low) and math.isfinite(high)
 
 
 def to_bytes(vector: Tensor) -> bytes:
     """Returns the 4 d bytes of a vector: float32, little-endian."""
-    values = vector.detach().to(torch.float32).numpy()
-    return values.astype("<f4", copy=False).tobytes()
+    return bytes(view_of_bytes(vector))
+
+
+def view_of_bytes(vector: Tensor) -> memoryview:
+    """Returns the bytes of `to_bytes`, without a copy where the vector lies in memory like that."""
+    values = vector.detach().to(torch.float32).contiguous().numpy()
+    return values.astype("<f4", copy=False).view(np.uint8).data
 
 
 def from_bytes(data: bytes | memoryview, *, d: int) -> Tensor:
@@ -162,11 +171,25 @@ def from_bytes(data: bytes | memoryview, *, d: int) -> Tensor:
     Raises:
         ProtocolError: data is not exactly 4 d bytes; checked before anything is allocated.
     """
+    # Copied: the vector must not share memory with a message.
+    values = _floats(data, d=d).astype(np.float32)
+    return torch.from_numpy(values)
+
+
+def read_into(vector: Tensor, data: memoryview) -> None:
+    """Writes the vector that `to_bytes` wrote into another one (d,) of float32.
+
+    Raises:
+        ProtocolError: data is not exactly 4 d bytes.
+    """
+    np.copyto(vector.numpy(), _floats(data, d=vector.numel()))
+
+
+def _floats(data: bytes | memoryview, *, d: int) -> NDArray[np.float32]:
+    """Returns the bytes of a vector as its numbers, without a copy."""
     if len(data) != 4 * d:
         raise ProtocolError(f"a vector of {d} coordinates takes {4 * d} bytes, got {len(data)}")
-    # astype copies: the vector must not share memory with a message.
-    values = np.frombuffer(data, dtype="<f4").astype(np.float32)
-    return torch.from_numpy(values)
+    return np.frombuffer(data, dtype="<f4")
 
 
 def layout(model: nn.Module) -> str:

@@ -89,6 +89,26 @@ def test_one_coordinate_that_is_not_finite_is_noticed_wherever_it_is(d: int, bad
         values[place] = largest
 
 
+def test_a_vector_without_coordinates_has_no_bytes() -> None:
+    assert vector.to_bytes(torch.zeros(0)) == b""
+    assert vector.from_bytes(b"", d=0).shape == (0,)
+
+
+def test_bytes_are_read_without_a_copy_where_they_lie_ready() -> None:
+    values = torch.tensor([1.0, 3.0])
+    view = vector.view_of_bytes(values)
+    values[1] = 5.0
+    assert bytes(view) == vector.to_bytes(torch.tensor([1.0, 5.0]))
+    row = torch.zeros(3)
+    vector.read_into(row[1:], view)
+    assert row.tolist() == [0, 1, 5]
+    with pytest.raises(ProtocolError, match=r"3 coordinates takes 12 bytes, got 8"):
+        vector.read_into(row, view)
+    # The row has memory of its own.
+    values.zero_()
+    assert row.tolist() == [0, 1, 5]
+
+
 def test_infinities_of_both_signs_and_nan_are_noticed_together() -> None:
     assert not vector.is_finite(torch.tensor([math.inf, 0.0, -math.inf, math.nan]))
 

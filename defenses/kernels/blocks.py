@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from defenses.kernels import order
+from defenses.kernels.lengths import is_within
 from defenses.kernels.protocol import Floats, Numbers
 from defenses.kernels.table import RowTable
 
@@ -93,6 +94,10 @@ class HostRows:
             np.minimum(low, block.min(axis=1), out=low)
             np.maximum(high, block.max(axis=1), out=high)
         return low, high
+
+    def within(self, limit: float) -> bool:
+        """Whether every stored row is surely finite and no longer than the limit."""
+        return is_within(torch.from_numpy(self.table.rows), limit)
 
     def gram(self) -> Numbers:
         """Returns the (n, n) scalar products in float64; the table's are computed once."""
@@ -198,13 +203,13 @@ class HostRows:
         table = self.table
         shares = self._table_weights(weights)
         out = np.empty(self.d)
+        # One buffer: matmul would take new memory for every block that it widens.
+        buffer = np.empty((table.n, min(table.width, self.d)))
         for start in range(0, self.d, table.width):
-            np.matmul(
-                shares,
-                table.block(start),
-                out=out[start : start + table.width],
-                dtype=np.float64,
-            )
+            block = table.block(start)
+            wide = buffer[:, : block.shape[1]]
+            np.copyto(wide, block)
+            np.matmul(shares, wide, out=out[start : start + table.width])
         return torch.from_numpy(out)
 
     def median(self) -> Tensor:

@@ -6,6 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from defenses.kernels.lengths import is_within
 from defenses.kernels.protocol import Numbers
 
 
@@ -46,6 +47,10 @@ class DeviceRows:
         low = self.rows.amin(dim=1)
         high = self.rows.amax(dim=1)
         return _numbers(low.double()), _numbers(high.double())
+
+    def within(self, limit: float) -> bool:
+        """Whether every row is surely finite and no longer than the limit."""
+        return is_within(self.rows, limit)
 
     def gram(self) -> Numbers:
         """Returns the (n, n) scalar products of rows, computed in float64."""

@@ -45,6 +45,13 @@ class RowStore(Protocol):
         """Returns each row's smallest and largest coordinate, NaN where a row holds NaN."""
         ...
 
+    def within(self, limit: float) -> bool:
+        """Whether every stored row is surely finite and no longer than the limit.
+
+        It is computed in the rows' own precision, so False says nothing of rows near the limit.
+        """
+        ...
+
     def gram(self) -> Numbers:
         """Returns the (n, n) scalar products of rows, computed in float64."""
         ...

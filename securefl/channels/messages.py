@@ -2,7 +2,7 @@
 
 import struct
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, NamedTuple
 
 from torch import Tensor
 
@@ -111,6 +111,16 @@ class UpdateRequest:
         return cls(session, round, bytes(body))
 
 
+class UnreadUpdate(NamedTuple):
+    """An update in the clear, whose coordinates are still the 4 d bytes of the message."""
+
+    session: bytes
+    round: int
+    sender: int
+    weight: int
+    coordinates: memoryview
+
+
 @dataclass(frozen=True)
 class PlainUpdate:
     """One client's update in the clear, client to server: weight and delta (d,)."""
@@ -128,11 +138,18 @@ class PlainUpdate:
         """Returns head, sender, weight and 4 d bytes."""
         head = pack_head(self.KIND, self.session, self.round)
         numbers = self._BODY.pack(self.sender, self.weight)
-        return head + numbers + vector.to_bytes(self.delta)
+        # In one copy: the coordinates are almost all of a round's traffic.
+        return b"".join((head, numbers, vector.view_of_bytes(self.delta)))
 
     @classmethod
     def from_bytes(cls, data: Packet, *, d: int) -> "PlainUpdate":
-        """Parses an update of exactly d coordinates.
+        """Parses an update of exactly d coordinates. Raises ProtocolError: see `unread`."""
+        session, round, sender, weight, coordinates = cls.unread(data, d=d)
+        return cls(session, round, sender, weight, vector.from_bytes(coordinates, d=d))
+
+    @classmethod
+    def unread(cls, data: Packet, *, d: int) -> UnreadUpdate:
+        """Parses all but the coordinates, of which there are exactly d.
 
         Raises:
             ProtocolError: the message is malformed, or its weight is not 1 to 2^31 - 1.
@@ -144,4 +161,4 @@ class PlainUpdate:
         # The mean divides by the sum of the weights, which must not be zero.
         if not 1 <= weight <= MAX_WEIGHT:
             raise ProtocolError(f"a weight must be 1 to {MAX_WEIGHT}, got {weight}")
-        return cls(session, round, sender, weight, vector.from_bytes(coordinates, d=d))
+        return UnreadUpdate(session, round, sender, weight, coordinates)

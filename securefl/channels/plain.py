@@ -129,12 +129,12 @@ class PlainServer:
         if not self._is_open or client not in self._cohort or client in self._table:
             return False
         try:
-            update = PlainUpdate.from_bytes(message, d=self._d)
+            update = PlainUpdate.unread(message, d=self._d)
         except ProtocolError:
             return False
         if (update.session, update.round, update.sender) != (self._session, self._round, client):
             return False
-        row = self._table.put(client, update.delta)
+        row = self._table.put(client, update.coordinates)
         self._reported[client] = update.weight
         size = len(message)
         for party in ("server", "network"):

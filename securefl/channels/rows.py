@@ -1,7 +1,7 @@
 """The updates of a round as one table of float32, in memory or in a file without a name.
 
 table = RowTable((0, 1, 2), d=5)
-table.put(2, delta)
+table.put(2, coordinates)
 rows = table.rows()  # (1, 5), without a copy of the table
 """
 
@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from securefl import vector
 from securefl.errors import RunFailed
 
 IN_MEMORY_BYTES = 2**31  # of a table; a larger one lies in a file
@@ -57,10 +58,10 @@ class RowTable:
     def __len__(self) -> int:
         return len(self._filled)
 
-    def put(self, client: int, delta: Tensor) -> Tensor:
-        """Writes delta (d,) as the row of a client, and returns that row."""
+    def put(self, client: int, coordinates: memoryview) -> Tensor:
+        """Writes the 4 d bytes of an update as the row of a client, and returns that row."""
         row = self._table[self._places[client]]
-        row.copy_(delta)
+        vector.read_into(row, coordinates)
         self._filled.add(client)
         return row
 

@@ -227,9 +227,10 @@ class Workers:
         if job.lost:
             piece.failure = f"{ATTEMPTS} processes died while they trained it"
         if job.outcome is Word.TRAINED:
-            rows = self._memory.rows[job.order.slot].clone()
+            rows = self._memory.rows[job.order.slot]
+            # A copy each: one of the whole slot would be memory that the system clears first.
             piece.results = {
-                client: Trained(row, self._trainers[client].cost)
+                client: Trained(row.clone(), self._trainers[client].cost)
                 for client, row in zip(piece.clients, rows, strict=False)
             }
         self._memory.free.append(job.order.slot)

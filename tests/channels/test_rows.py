@@ -11,8 +11,9 @@ import pytest
 import torch
 from torch import Tensor
 
+from securefl import vector
 from securefl.channels.rows import IN_MEMORY_BYTES, RowTable
-from securefl.errors import RunFailed
+from securefl.errors import ProtocolError, RunFailed
 
 CLIENTS = (2, 3, 5, 7)
 
@@ -21,10 +22,14 @@ def row_of(client: int) -> Tensor:
     return torch.tensor([1.0, 10.0, 100.0]) * client
 
 
+def sent_by(client: int) -> memoryview:
+    return vector.view_of_bytes(row_of(client))
+
+
 def table(*present: int, in_memory: int = IN_MEMORY_BYTES) -> RowTable:
     made = RowTable(CLIENTS, d=3, in_memory=in_memory)
     for client in present:
-        made.put(client, row_of(client))
+        made.put(client, sent_by(client))
     return made
 
 
@@ -52,7 +57,7 @@ def test_rows_come_out_ascending_whoever_is_absent_and_whoever_came_first(
 @in_memory_or_file
 def test_rows_are_the_table_itself(in_memory: int) -> None:
     made = table(in_memory=in_memory)
-    storages = {made.put(client, row_of(client)).untyped_storage().data_ptr() for client in (2, 7)}
+    storages = {made.put(client, sent_by(client)).untyped_storage().data_ptr() for client in (2, 7)}
     rows = made.rows()
     assert {rows.untyped_storage().data_ptr()} == storages
     # A rule that writes into its rows is not our concern, but it may: nothing is read-only.
@@ -62,9 +67,16 @@ def test_rows_are_the_table_itself(in_memory: int) -> None:
 def test_a_row_is_not_the_callers_memory() -> None:
     delta = row_of(2)
     made = RowTable(CLIENTS, d=3)
-    made.put(2, delta)
+    made.put(2, vector.view_of_bytes(delta))
     delta.zero_()
     assert torch.equal(made.rows()[0], row_of(2))
+
+
+def test_a_row_of_another_length_is_refused_and_nobody_counts_as_present() -> None:
+    made = RowTable(CLIENTS, d=3)
+    with pytest.raises(ProtocolError, match=r"3 coordinates takes 12 bytes, got 4"):
+        made.put(2, memoryview(bytes(4)))
+    assert 2 not in made
 
 
 def test_a_table_of_exactly_the_size_stays_in_memory(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -28,6 +28,17 @@ def test_the_limit_itself_passes_and_the_next_float_does_not() -> None:
     assert screen(beyond).tolist() == [True, True]
 
 
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_a_row_that_is_longer_than_the_limit_passes_if_no_coordinate_is(dtype: torch.dtype) -> None:
+    rows = torch.full((2, 1000), 9.9e17, dtype=dtype)
+    assert screen(rows).tolist() == [False, False]
+    # Squares of the other coordinates vanish next to this one's.
+    rows[0] = 1e-3
+    rows[0, 500] = 1.001e18
+    rows[1] = torch.finfo(dtype).tiny
+    assert screen(rows).tolist() == [True, False]
+
+
 def test_ordinary_and_empty_rows_pass() -> None:
     assert screen(torch.tensor([[0.0, -1e17], [1e-45, 3.0]])).tolist() == [False, False]
     assert screen(torch.zeros(2, 0)).tolist() == [False, False]
