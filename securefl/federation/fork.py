@@ -22,14 +22,12 @@ from typing import NamedTuple, NoReturn
 import numpy as np
 import torch
 
+from securefl.federation.memory import keep_memory
 from securefl.learning.plan import OnStep
 
 SECONDS_BETWEEN_STEPS = 0.1  # that a child tells its parent
 ANSWERS_A_READ = 64
-LARGE_TENSOR_BYTES = 2**25  # from which memory is the system's again once it is free
-MAX_FREE_BYTES = 2**28
 _PR_SET_PDEATHSIG = 1  # of <linux/prctl.h>
-_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # of <malloc.h>
 
 
 class Order(NamedTuple):
@@ -179,24 +177,12 @@ def _settle_in() -> None:
     # The collector would touch, and so copy, every page of the parent.
     gc.freeze()
     torch.set_num_threads(1)
-    _keep_memory()
+    keep_memory()
     # No two children may go on from the same state of a generator. Ours are keyed anew each time.
     torch.seed()
     np.random.seed()  # noqa: NPY002 - the global one, which a user's model may draw from
     # After a fork torch refuses to differentiate if the parent did so and sees a GPU.
     torch.ones(1, requires_grad=True).sum().backward()  # type: ignore[no-untyped-call]
-
-
-def _keep_memory() -> None:
-    """Makes freed memory stay with this process.
-
-    By default glibc gives the tensors of each step back to the system, which clears every page of
-    the next step's: a quarter of the CPU time of a small network.
-    """
-    with suppress(AttributeError):  # other C libraries have no such option
-        mallopt = ctypes.CDLL(None).mallopt
-        mallopt(_M_MMAP_THRESHOLD, LARGE_TENSOR_BYTES)
-        mallopt(_M_TRIM_THRESHOLD, MAX_FREE_BYTES)
 
 
 def _seldom(answers: int) -> OnStep:

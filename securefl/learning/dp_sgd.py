@@ -22,6 +22,7 @@ from securefl.learning.clipping.recorder import NO_GRADIENTS, BatchGradients, Re
 from securefl.learning.modes import training_mode
 from securefl.learning.options import USUAL, StepOptions, random_layers
 from securefl.learning.plan import DpPlan, LocalTraining, OnOwnStep, OnStep, unseen
+from securefl.learning.pooling import with_fast_pools
 from securefl.learning.protocol import Trained, Trainer
 from securefl.learning.sampling import poisson_batches
 from securefl.privacy.events import SampledGaussian
@@ -281,11 +282,10 @@ class DpSgdTrainer:
 def dp_sgd_trainers(local: LocalTraining) -> dict[int, Trainer]:
     """Returns client -> its DP-SGD; all of them share one machine.
 
-    The machine wraps a copy of the model: Opacus leaves hooks in what it wraps, which an evaluation
-    on the model itself must not meet.
+    It wraps a copy of the model: an evaluation must not meet the hooks that Opacus leaves there.
     """
     check_model(local.model)
-    model = copy.deepcopy(local.model)
+    model = with_fast_pools(copy.deepcopy(local.model))
     machine = DpSgd(model, local.task, lr=local.lr, options=local.options)
     return {
         client: DpSgdTrainer(

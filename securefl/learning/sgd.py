@@ -10,6 +10,7 @@ from securefl.learning.adapt import batch_norms
 from securefl.learning.modes import training_mode
 from securefl.learning.options import USUAL, StepOptions, random_layers
 from securefl.learning.plan import LocalTraining, OnStep, unseen
+from securefl.learning.pooling import with_fast_pools
 from securefl.learning.protocol import Bend, Trained, Trainer
 from securefl.learning.sampling import shuffled_batches
 from securefl.rng import Keystream, StreamFor
@@ -121,10 +122,11 @@ class SgdTrainer:
 
 
 def sgd_trainers(local: LocalTraining) -> dict[int, Trainer]:
-    """Returns client -> its plain training; all of them share the model as workspace."""
+    """Returns client -> its plain training; all share the model or a copy as workspace."""
+    model = with_fast_pools(local.model)
     return {
         client: SgdTrainer(
-            local.model,
+            model,
             local.task,
             examples,
             client=client,

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from securefl.data.download import OnBytes, quiet
 from securefl.errors import ScenarioError
+from securefl.federation.memory import keep_memory
 from securefl.federation.profile import Profile
 from securefl.federation.record import RoundRecord
 from securefl.learning.plan import OnStep, unseen
@@ -136,6 +137,7 @@ def run_cells(
     results are written in any case, also when a cell fails.
     """
     one_thread()
+    keep_memory()
     metrics = {}
     with folder.held():
         try:

@@ -63,10 +63,12 @@ def main() -> None:
 
 def _learn() -> Work:
     """Imports what a cell needs, seconds that its limit must not pay for; returns what runs one."""
+    from securefl.federation.memory import keep_memory
     from securefl.runs.play import run_cell
     from securefl.scenario.scenario import make_scenario
 
     one_thread()
+    keep_memory()
 
     def run(order: Order, tell: Callable[[int], None]) -> None:
         cell = Cell(order.folder)

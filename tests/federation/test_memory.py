@@ -1,6 +1,9 @@
 """How many vectors of the model's length a round leaves behind, by the number of its clients."""
 
 import gc
+import os
+import subprocess
+import sys
 from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
@@ -123,3 +126,37 @@ def test_absent_clients_leave_no_row_behind(tmp_path: Path) -> None:
     whole = vectors_held_by_the_rule("plain", 10, tmp_path / "whole")
     # The table has a place for everybody who was invited; nothing is copied to close the gap.
     assert vectors_held_by_the_rule("plain", 10, tmp_path / "gone", more=gone) == whole
+
+
+REUSED = """
+import resource
+import torch
+{settle}
+
+def step():
+    # Several tensors of a step, of which the largest is freed last.
+    tensors = [torch.ones(2**18) for _ in range(20)]
+    while tensors:
+        tensors.pop(0)
+
+step()
+step()
+before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+for _ in range(5):
+    step()
+print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
+"""
+KEEP = "from securefl.federation.memory import keep_memory; keep_memory()"
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="glibc's memory")
+def test_a_process_that_keeps_its_memory_asks_the_system_for_no_page_again() -> None:
+    # 5 x 20 MiB are 25,600 pages.
+    assert faults_of(KEEP) < 1_000 < faults_of("")
+
+
+def faults_of(settle: str) -> int:
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    command = [sys.executable, "-c", REUSED.format(settle=settle)]
+    done = subprocess.run(command, env=environment, check=True, capture_output=True, text=True)
+    return int(done.stdout)

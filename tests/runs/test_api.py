@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from securefl.data.task import Task
 from securefl.errors import ScenarioError
+from securefl.runs import api
 from securefl.runs.api import run
 from securefl.scenario import catalog
 from securefl.scenario.entries import ModelEntry
@@ -64,3 +65,13 @@ def test_without_privacy_the_same_layer_trains(
         'rounds = 1\ndata = { name = "heart" }\nmodel = "attending"\ntraining = { kind = "sgd" }\n'
     )
     assert run(parse_scenario(text), tmp_path / "run")["rounds"] == 1
+
+
+def test_a_run_keeps_its_memory_and_its_threads_to_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls: list[str] = []
+    monkeypatch.setattr(api, "one_thread", lambda: calls.append("one thread"))
+    monkeypatch.setattr(api, "keep_memory", lambda: calls.append("keep memory"))
+    run(parse_scenario('rounds = 1\ndata.name = "heart"\ntraining.kind = "sgd"'), tmp_path / "run")
+    assert calls == ["one thread", "keep memory"]

@@ -10,11 +10,11 @@ from torch import Tensor, nn
 
 from securefl import vector
 from securefl.learning.modes import training_mode
+from securefl.learning.pooling import fast_pool, is_usual_pool
 from securefl.learning.stacked.dense import StackedEmbedding, StackedLinear
 from securefl.learning.stacked.layer import Course, Learn, StackedLayer
 from securefl.learning.stacked.spatial import (
     CONVOLUTIONS,
-    FastMaxPool2d,
     StackedConvolution,
     StackedGroupNorm,
 )
@@ -96,14 +96,8 @@ class Network:
             layer = STACKED[type(module)](module)
             self._prefixes[f"{name}." if name else ""] = layer
             return layer
-        if type(module) is nn.MaxPool2d and not module.return_indices:
-            return FastMaxPool2d(
-                module.kernel_size,
-                module.stride,
-                module.padding,
-                module.dilation,
-                ceil_mode=module.ceil_mode,
-            )
+        if is_usual_pool(module):
+            return fast_pool(module)
         if type(module) is nn.Sequential:
             _pool_first(module)
         for part, child in list(module.named_children()):

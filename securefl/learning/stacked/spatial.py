@@ -1,10 +1,9 @@
-"""Convolutions, group norms and pooling of several clients."""
+"""Convolutions and group norms of several clients."""
 
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.autograd import Function
 from torch.nn import functional
 
 from securefl.learning.stacked.layer import Pulled, PulledRows, Rows, StackedLayer
@@ -160,37 +159,3 @@ class StackedGroupNorm(StackedLayer):
 def _needed(layer: StackedLayer) -> list[bool]:
     """Returns which of a layer's parameters train."""
     return [name in layer.trained for name in PARAMETERS]
-
-
-class FastMaxPool2d(nn.MaxPool2d):
-    """Max-pooling forwards in the layout in which torch has a fast one: channels last."""
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Returns what nn.MaxPool2d does, channels first."""
-        options = (self.kernel_size, self.stride, self.padding, self.dilation, self.ceil_mode)
-        pooled: Tensor = _Pooling.apply(x, options)  # type: ignore[no-untyped-call]
-        return pooled
-
-
-class _Pooling(Function):
-    """Finds the maxima channels last, and sends gradients back channels first.
-
-    Forwards, torch goes through a batch with channels first one number at a time. Backwards, it
-    does not mind, and what comes before meets no mixture of layouts.
-    """
-
-    @staticmethod
-    def forward(ctx: Any, x: Tensor, options: tuple[Any, ...]) -> Tensor:
-        last = x.contiguous(memory_format=torch.channels_last)
-        pooled, places = torch.ops.aten.max_pool2d_with_indices(last, *options)
-        ctx.save_for_backward(x, places.contiguous())
-        ctx.options = options
-        return pooled.contiguous()  # type: ignore[no-any-return]
-
-    @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
-        x, places = ctx.saved_tensors
-        pulled: Tensor = torch.ops.aten.max_pool2d_with_indices_backward(
-            gradient.contiguous(), x, *ctx.options, places
-        )
-        return pulled, None

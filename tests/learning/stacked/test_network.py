@@ -4,7 +4,6 @@ import torch
 from torch import nn
 
 from securefl.learning.stacked.network import Network
-from securefl.learning.stacked.spatial import FastMaxPool2d
 
 
 def kinds(model: nn.Module) -> list[str]:
@@ -31,24 +30,3 @@ def test_pooling_comes_before_a_rising_function_and_after_any_other() -> None:
         model = nn.Sequential(nn.Conv2d(2, 4, 1), function, nn.MaxPool2d(2))
         assert kinds(model) == conv + expected
         assert [type(layer) for layer in model] == [nn.Conv2d, type(function), nn.MaxPool2d]
-
-
-def test_fast_pooling_is_pooling() -> None:
-    generator = torch.Generator().manual_seed(1)
-    # Small whole numbers: most windows have ties.
-    values = torch.randint(3, (2, 3, 7, 9), generator=generator).double()
-    for options in (
-        {"kernel_size": 2},
-        {"kernel_size": 3, "stride": 2, "padding": 1, "ceil_mode": True},
-        {"kernel_size": (2, 3), "stride": (1, 2), "dilation": (2, 1)},
-    ):
-        results = []
-        for pool in (FastMaxPool2d(**options), nn.MaxPool2d(**options)):
-            x = values.clone().requires_grad_()
-            output = pool(x)
-            output.square().sum().backward()
-            assert x.grad is not None
-            results += [output.detach(), x.grad]
-        assert torch.equal(results[0], results[2])
-        assert torch.equal(results[1], results[3])
-        assert results[0].is_contiguous()
