@@ -6,19 +6,23 @@ far; the last message returns the files. In between, the node watches the cell l
 
 import json
 import platform
+import shutil
 import tempfile
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import closing
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from securefl.files import is_held, locked
 from securefl.runs.cell import Cell
 from securefl.runs.environment import environment
 from securefl.runs.parcel import pack, unpack
 from securefl.runs.pool import Event, Finished, Job, Progressed, Servers, play
 
 BEAT_SECONDS = 1.0  # between signs of life
+PREFIX = "securefl-node-"  # of the folders that tasks work in
+MIN_SECONDS_BEFORE_SWEEP = 60.0
 
 # A cluster uses one process for many tasks: torch is imported for the first one.
 _servers: Servers = {}
@@ -79,9 +83,8 @@ def work(order: bytes) -> Iterator[bytes]:
         return
     yield Message({"started": True}).sealed()
     try:
-        # Only this account may read the folder; it goes even when the task is cancelled.
-        with tempfile.TemporaryDirectory(prefix="securefl-", ignore_cleanup_errors=True) as folder:
-            cell = Cell(Path(folder) / facts["cell"])
+        with _workshop() as folder:
+            cell = Cell(folder / facts["cell"])
             unpack(files, cell.folder)
             job = Job(cell, facts["scenario"], facts["code"])
             limit, silence = facts["limit"], facts["silence"]
@@ -91,6 +94,27 @@ def work(order: bytes) -> Iterator[bytes]:
                 yield from _messages(events, cell)
     except OSError as reason:
         yield Message({"lost": f"its node failed: {reason.strerror}"}).sealed()
+
+
+@contextmanager
+def _workshop() -> Iterator[Path]:
+    """Gives a folder that only this account may read; it goes even when the task is cancelled."""
+    _sweep(Path(tempfile.gettempdir()))
+    with tempfile.TemporaryDirectory(prefix=PREFIX, ignore_cleanup_errors=True) as name:
+        folder = Path(name)
+        with locked(folder, patience=MIN_SECONDS_BEFORE_SWEEP):
+            yield folder
+
+
+def _sweep(place: Path) -> None:
+    """Removes the folders of tasks that were killed before they could."""
+    for folder in place.glob(f"{PREFIX}*"):
+        # It may be another account's, or go at this moment.
+        with suppress(OSError):
+            age = time.time() - folder.stat().st_mtime
+            # A young one may be about to take its lock.
+            if age > MIN_SECONDS_BEFORE_SWEEP and not is_held(folder):
+                shutil.rmtree(folder)
 
 
 def _messages(events: Iterator[Event], cell: Cell) -> Iterator[bytes]:

@@ -259,10 +259,10 @@ class _Crew:
         for worker in list(self.workers):
             self.dismiss(worker)
         self._selector.close()
-        if self._servers is not None and self._server is not None:
-            self._servers[self._modules] = self._server
-        else:
+        if self._servers is None or self._server is None or self._modules in self._servers:
             self._end_server()
+        else:
+            self._servers[self._modules] = self._server
 
     def _end_server(self) -> None:
         if self._server is not None:

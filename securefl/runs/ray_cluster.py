@@ -105,6 +105,8 @@ def connected(address: str | None, jobs: int | None) -> Iterator[RayCluster]:
         ray.init(**options, log_to_driver=False, logging_level="error")
     except (OSError, RuntimeError, ValueError) as reason:
         raise ScenarioError(_unreachable(address, str(reason))) from None
+    # Ray prints lost tasks between the lines of `--display json`, and has no public switch for it.
+    ray._private.worker._worker_logs_enabled = False
     try:
         cluster = RayCluster(ray)
         if not cluster.cpus:

@@ -7,6 +7,7 @@ import json
 import os
 import signal
 import sys
+import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ from typing import Any
 import pytest
 
 from securefl.errors import RunFailed, ScenarioError
-from securefl.files import read_json
+from securefl.files import locked, read_json
 from securefl.runs import node, pool
 from securefl.runs.cell import Cell, CellState
 from securefl.runs.checkpoint import load_checkpoint
@@ -291,6 +292,22 @@ def test_an_answer_of_another_form_fails_the_cell_and_keeps_its_files(
     assert found["a"].state is CellState.FAILED
     assert found["a"].reason.startswith("its node sent no proper answer")
     assert (cell.folder / "rounds.jsonl").read_text() == "precious\n"
+
+
+def test_a_node_sweeps_the_folders_of_killed_tasks_and_no_others(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "node"))
+    names = ("securefl-node-killed", "securefl-node-held", "securefl-node-young", "elsewhere")
+    folders = {name: tmp_path / "node" / name for name in names}
+    for name, folder in folders.items():
+        folder.mkdir(parents=True)
+        (folder / ".lock").touch()
+        age = 1.0 if name == "securefl-node-young" else node.MIN_SECONDS_BEFORE_SWEEP + 60
+        os.utime(folder, (time.time() - age, time.time() - age))
+    with locked(folders["securefl-node-held"]):
+        ended(play([quick(tmp_path, "a")], Here(), workers=1, limit=LIMIT))
+    assert {folder.name for folder in (tmp_path / "node").iterdir()} == set(names[1:])
 
 
 def test_a_node_that_cannot_write_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
