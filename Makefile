@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-slow lint pages bench bench-audit bench-engine bench-epsilon bench-images bench-leakage bench-poisoning bench-robust bench-secagg bench-tuning clean
+.PHONY: help setup demo test test-cuda test-slow lint pages bench bench-audit bench-engine bench-epsilon bench-images bench-leakage bench-poisoning bench-robust bench-secagg bench-tuning clean
 
 help: ## what each target does
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
@@ -32,6 +32,9 @@ lint: setup ## ruff and mypy --strict
 
 test: lint ## everything that must be green: lint, types, tests (under 10 minutes)
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2
+
+test-cuda: setup ## tests that need a GPU; without one they are skipped
+	$(BIN)/python -m pytest -m cuda
 
 test-slow: setup ## the long suites, and a smoke test under the second set of versions (under an hour)
 	$(PYTHON) -m venv .venv-flower

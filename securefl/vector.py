@@ -28,12 +28,12 @@ class Statistics(NamedTuple):
 
 
 def to_vector(model: nn.Module) -> Tensor:
-    """Returns a copy of the trainable parameters, then of the statistics, (d,).
+    """Returns a copy of the trainable parameters, then of the statistics, (d,), on the CPU.
 
     Both are in their declared order. A model without running statistics is its parameters.
     """
     parts = [tensor.detach().reshape(-1) for tensor in _parts(model).values()]
-    return torch.cat(parts)
+    return torch.cat(parts).cpu()
 
 
 def _parts(model: nn.Module) -> dict[str, Tensor]:
@@ -229,7 +229,7 @@ def _digest(parts: Mapping[str, Tensor]) -> str:
         head = f"{name}{tuple(part.shape)}{part.dtype}".encode()
         digest.update(len(head).to_bytes(8, "little") + head)
         # A flat copy first: a view as bytes needs a dimension, and values in their order.
-        flat = part.detach().reshape(-1).contiguous()
+        flat = part.detach().reshape(-1).contiguous().cpu()
         digest.update(flat.view(torch.uint8).numpy().tobytes())
     return digest.hexdigest()
 

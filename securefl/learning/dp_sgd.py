@@ -8,17 +8,15 @@ from functools import partial
 from typing import Any
 
 import torch
-from opacus import GradSampleModule
 from opacus.optimizers import DPOptimizerFastGradientClipping
-from opacus.utils.module_utils import trainable_modules
-from opacus.validators import ModuleValidator
 from torch import Tensor, nn
 
 from securefl import vector
 from securefl.data.task import Examples, Task
-from securefl.errors import ScenarioError
 from securefl.learning.clipping.arithmetic import clip_factors
 from securefl.learning.clipping.recorder import NO_GRADIENTS, BatchGradients, Recorder
+from securefl.learning.device import device_of, full_precision, moved
+from securefl.learning.dp_models import check_model
 from securefl.learning.modes import training_mode
 from securefl.learning.options import USUAL, StepOptions, random_layers
 from securefl.learning.plan import DpPlan, LocalTraining, OnOwnStep, OnStep, unseen
@@ -28,29 +26,6 @@ from securefl.learning.sampling import poisson_batches
 from securefl.privacy.events import SampledGaussian
 from securefl.privacy.noise.gaussian import hardened_normal
 from securefl.rng import Keystream, StreamFor
-
-
-def check_model(model: nn.Module) -> None:
-    """Refuses a model that DP-SGD cannot train.
-
-    A layer that mixes the records of a batch, such as batch norm, is worse than an error: clipping
-    one record's gradient would not bound that record's influence.
-
-    Raises:
-        ScenarioError: a layer is not supported; the sentence names it.
-    """
-    for name, layer in trainable_modules(model):
-        # One class at a time, since what Opacus says about a whole model names no layer.
-        validator = ModuleValidator.VALIDATORS.get(type(layer))
-        errors = [] if validator is None else validator(layer)
-        if errors:
-            why = str(errors[0]).partition(". ")[0]
-            raise ScenarioError(f"model: DP-SGD cannot train layer {name!r}: {why}")
-    try:
-        GradSampleModule(copy.deepcopy(model))
-    except (NotImplementedError, ValueError) as reason:
-        why = " ".join(str(reason).split())
-        raise ScenarioError(f"model: DP-SGD cannot train it: {why}") from None
 
 
 class KeystreamDPOptimizer(DPOptimizerFastGradientClipping):  # type: ignore[misc]
@@ -87,7 +62,8 @@ class KeystreamDPOptimizer(DPOptimizerFastGradientClipping):  # type: ignore[mis
 
     def normals(self, p: nn.Parameter) -> Tensor:
         """Returns standard normal numbers from the stream, float64, in the shape of p."""
-        return torch.from_numpy(hardened_normal(p.numel(), self.stream)).view_as(p)
+        normals = torch.from_numpy(hardened_normal(p.numel(), self.stream))
+        return normals.to(p.device).view_as(p)
 
 
 class DpSgd:
@@ -106,6 +82,7 @@ class DpSgd:
         self.module = Recorder(model)
         # Frozen parameters have no gradients, and no part in the update.
         self.trained: list[Any] = [p for p in self.module.parameters() if p.requires_grad]
+        self.device = device_of(model)
         self._task = task
         self._lr = lr
         self.options = options
@@ -216,8 +193,9 @@ class DpSgd:
         # The step of an empty batch is noise alone; to skip it would reveal that it was empty.
         if len(chosen) == 0:
             return self.module.nothing()
-        features = self._task.inputs(examples.features[chosen])
-        return self.module.gradients(features, examples.labels[chosen], self._loss)
+        records = moved(examples, chosen, self.device)
+        features = self._task.inputs(records.features)
+        return self.module.gradients(features, records.labels, self._loss)
 
 
 class DpSgdTrainer:
@@ -256,7 +234,9 @@ class DpSgdTrainer:
 
     def fit(self, weights: Tensor, *, round: int) -> Trained:
         """Returns the noisy change to weights (d,), and its cost."""
-        with random_layers(self._stream_for("dropout", self._client, round)):
+        device = self._machine.device
+        dropout = self._stream_for("dropout", self._client, round)
+        with random_layers(dropout, device), full_precision(device):
             return self._machine.run(
                 weights,
                 self._examples,

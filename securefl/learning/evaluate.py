@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from securefl.data.task import Examples, Task
+from securefl.learning.device import device_of, full_precision
 from securefl.learning.protocol import Metrics
 from securefl.learning.regression import measure_targets
 
@@ -25,15 +26,16 @@ RECORDS_AT_A_TIME = 256  # bounds the memory that the activations of a deep netw
 def predict(model: nn.Module, task: Task, features: Tensor) -> Tensor:
     """Returns (n, classes) probabilities, or (n, targets) in their own units, in float64.
 
-    The model stays in evaluation mode, without dropout.
+    The model stays where it is, in evaluation mode, without dropout; the answers are on the CPU.
     """
     model.eval()
     read = task.values if task.regression else task.probabilities
-    with torch.no_grad():
+    device = device_of(model)
+    with torch.no_grad(), full_precision(device):
         answers = []
         for part in torch.split(features, RECORDS_AT_A_TIME):
-            outputs = model(task.inputs(part))
-            answers.append(read(outputs))
+            outputs = model(task.inputs(part.to(device)))
+            answers.append(read(outputs.cpu()))
         return torch.cat(answers)
 
 

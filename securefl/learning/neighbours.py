@@ -16,7 +16,7 @@ from torch.overrides import TorchFunctionMode
 from securefl.data.task import Examples, Task, concatenate
 from securefl.errors import ScenarioError
 from securefl.learning.clipping.recorder import Recorder
-from securefl.learning.dp_sgd import check_model
+from securefl.learning.dp_models import check_model
 from securefl.learning.modes import training_mode
 from securefl.learning.options import random_layers
 from securefl.learning.synthetic import EXTREMES, synthetic

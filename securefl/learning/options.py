@@ -12,6 +12,7 @@ from torch.optim import Optimizer
 
 from securefl.data.task import Task
 from securefl.learning.descent import GradientDescent
+from securefl.learning.device import CPU
 from securefl.rng import Keystream
 
 # parameters, learning rate -> an optimizer that has seen no gradient yet
@@ -111,7 +112,7 @@ class StepOptions:
         if self.class_weights is None:
             return task.loss
         weights = torch.tensor(self.class_weights)
-        return lambda logits, labels: weighted_loss(task, weights, logits, labels)
+        return lambda logits, labels: weighted_loss(task, weights.to(logits.device), logits, labels)
 
 
 USUAL = StepOptions()
@@ -142,12 +143,16 @@ def weighted_loss(task: Task, weights: Tensor, logits: Tensor, labels: Tensor) -
 
 
 @contextmanager
-def random_layers(stream: Keystream) -> Iterator[None]:
+def random_layers(stream: Keystream, device: torch.device = CPU) -> Iterator[None]:
     """Lets dropout and other random layers draw from a stream while the context lasts.
 
-    They know only torch's global generator, whose state depends on all that ran before. It is put
-    back afterwards.
+    They know only torch's global generators, whose states depend on all that ran before. Both, that
+    of the CPU and that of the device, are put back afterwards.
     """
-    with torch.random.fork_rng(devices=[]):
-        torch.default_generator.set_state(stream.torch_generator().get_state())
+    generator = stream.torch_generator()
+    on_gpu = device.type == "cuda"
+    with torch.random.fork_rng(devices=[device] if on_gpu else []):
+        torch.default_generator.set_state(generator.get_state())
+        if on_gpu:
+            torch.cuda.manual_seed(generator.initial_seed())
         yield

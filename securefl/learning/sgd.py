@@ -7,6 +7,7 @@ from torch import Tensor, nn
 from securefl import vector
 from securefl.data.task import Examples, Task
 from securefl.learning.adapt import batch_norms
+from securefl.learning.device import device_of, full_precision, moved
 from securefl.learning.modes import training_mode
 from securefl.learning.options import USUAL, StepOptions, random_layers
 from securefl.learning.plan import LocalTraining, OnStep, unseen
@@ -70,6 +71,7 @@ class SgdTrainer:
         self._options = options
         self._loss_of = options.loss(task)
         self._on_step = on_step
+        self._device = device_of(model)
         self._norms = [model.get_submodule(name) for name in batch_norms(model)]
 
     def fit(self, weights: Tensor, *, round: int) -> Trained:
@@ -83,7 +85,8 @@ class SgdTrainer:
         # One stream a round, drawn on by every epoch: each epoch gets an order of its own.
         batches = self._batches(self._stream_for("shuffle", self._client, round))
         steps = self._epochs * -(-len(self._examples) // self._batch)
-        with random_layers(self._stream_for("dropout", self._client, round)):
+        dropout = self._stream_for("dropout", self._client, round)
+        with random_layers(dropout, self._device), full_precision(self._device):
             for step, chosen in enumerate(batches, start=1):
                 optimizer.zero_grad()
                 self._accumulate(chosen)
@@ -109,8 +112,9 @@ class SgdTrainer:
 
     def _loss(self, chosen: Tensor) -> Tensor:
         """Returns the mean loss over the records at these indices (batch,)."""
-        features = self._task.inputs(self._examples.features[chosen])
-        return self._loss_of(self._model(features), self._examples.labels[chosen])
+        records = moved(self._examples, chosen, self._device)
+        features = self._task.inputs(records.features)
+        return self._loss_of(self._model(features), records.labels)
 
     def _bend_gradients(self, start: list[Tensor]) -> None:
         """Lets the adversary change the gradients, given each parameter's way from its start."""

@@ -9,6 +9,7 @@ from securefl.errors import ScenarioError
 from securefl.federation.memory import keep_memory
 from securefl.federation.profile import Profile
 from securefl.federation.record import RoundRecord
+from securefl.learning.device import device_called
 from securefl.learning.plan import OnStep, unseen
 from securefl.runs.cache import user_cache
 from securefl.runs.folder import Request, RunFolder
@@ -67,7 +68,8 @@ def run(
         profile: gets what the rounds cost by stages; timings.csv does, too.
 
     Raises:
-        ScenarioError: `workers` is below 1; `out` cannot be written or holds something else.
+        ScenarioError: `workers` is below 1, or above 1 with a GPU; `out` cannot be written or
+            holds something else.
         BudgetExceeded: the privacy budget cannot last for all rounds, and no folder was made; or
             it ended a run, whose last good model is kept.
         SecureflError: the run failed.
@@ -76,6 +78,10 @@ def run(
         raise ScenarioError(f"workers must be >= 1, got {workers}")
     objects = {"data": data, "model": model, "rule": rule, "attack": attack}
     checked, written = asked(scenario, objects)
+    if workers > 1 and checked.device == "cuda":
+        raise ScenarioError(
+            f"engine.device = 'cuda' trains in one process, got workers = {workers}: leave it out"
+        )
     path = Path(out)
     if path.exists():
         _refuse_foreign_objects(path)
@@ -101,6 +107,7 @@ def run(
 
 def _check_start(scenario: Scenario, on_bytes: OnBytes) -> None:
     """Refuses what cannot start, before there is a folder that would block its place."""
+    device_called(scenario.device)
     fetch_data(scenario, on_bytes)
     check_own_records(scenario)
     origin = origin_of(scenario)

@@ -37,7 +37,7 @@ class RunMetrics(Quality, Aftermath, total=False):
 
     Folders of earlier versions lack some keys, runs without an attack those of `Aftermath`. Where
     [engine] asks for stacks, stack is the number of clients that trained at once, and unstacked
-    says why it is 1.
+    says why it is 1. Where it names a device, device is the one that trained.
 
     `written_gradients` has the types of layers of which DP-SGD wrote down the gradient of every
     record, by Opacus' hooks; it is there only where there were some. All other layers are clipped
@@ -60,6 +60,7 @@ class RunMetrics(Quality, Aftermath, total=False):
     seeded_before: list[str]
     stack: int
     unstacked: str
+    device: str
     written_gradients: list[str]
 
 
@@ -88,7 +89,7 @@ def _check_kinds(values: Mapping[str, Any]) -> None:
     _check_kind(values, _COUNTS, int)
     _check_kind(values, _MEASURED, int | float | None)
     _check_kind(values, _WORDS, str | None)
-    _check_kind(values, ("unstacked",), str)
+    _check_kind(values, ("unstacked", "device"), str)
     _check_kind(values, _TABLES, dict)
     _check_kind(values, ("seeded_before", "written_gradients"), list)
     for site, quality in values.get("sites", {}).items():
@@ -131,6 +132,8 @@ def final_metrics(
         cost["stack"] = assembled.stack.size
         if assembled.stack.reason:
             cost["unstacked"] = assembled.stack.reason
+    if scenario.device is not None:
+        cost["device"] = assembled.device
     if scenario.facts.trainer.private:
         # Opacus takes a second to import, which other runs need not wait for.
         from securefl.learning.clipping.recorder import written_layers

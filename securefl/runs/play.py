@@ -15,6 +15,7 @@ from securefl.federation.profile import Profile, profiled
 from securefl.federation.record import RoundRecord
 from securefl.federation.values import State
 from securefl.federation.workers import Workers
+from securefl.learning.device import device_called
 from securefl.learning.plan import OnStep, unseen
 from securefl.privacy.events import ReleaseId
 from securefl.privacy.remember import Remember, fresh
@@ -81,6 +82,7 @@ def run_cell(
                 origin=origin,
                 remember=remember,
                 on_step=steps,
+                device=device_called(scenario.device),
             )
             crew = Workers(
                 made.trainers,

@@ -152,7 +152,7 @@ def _dp_sgd_trainers(local: LocalTraining) -> dict[int, Trainer]:
 
 
 def _check_dp_sgd_model(model: nn.Module) -> None:
-    from securefl.learning.dp_sgd import check_model  # as above
+    from securefl.learning.dp_models import check_model  # as above
 
     check_model(model)
 

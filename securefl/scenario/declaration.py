@@ -92,6 +92,17 @@ class Declaration(Section):
         return Path(self.folder or ".")
 
     @property
+    def device(self) -> str | None:
+        """The name of the device that models train on; None without one, for the CPU."""
+        return None if self.engine is None else self.engine.device
+
+    @property
+    def computed_as_usual(self) -> bool:
+        """Whether clients train one at a time and on the CPU, as every replay does."""
+        stack = None if self.engine is None else self.engine.stack
+        return stack in (None, "off") and self.device in (None, "cpu")
+
+    @property
     def claims_dp(self) -> bool:
         """Whether a finite epsilon is claimed."""
         return self.privacy is not None and math.isfinite(self.privacy.epsilon)

@@ -95,6 +95,8 @@ def _cautions(scenario: Scenario) -> Iterator[str]:
             yield f"{name}: its author exports a bare function, taken to {plugin.defaults}"
     if scenario.engine is not None and scenario.engine.stack not in (None, "off"):
         yield "engine: clients train in stacks where they can, which rounds in another order"
+    if scenario.engine is not None and scenario.engine.device == "cuda":
+        yield "engine: models train and are evaluated on a GPU, which rounds in another order"
     every = None if scenario.evaluate is None else scenario.evaluate.every
     if every not in (None, 1):
         yield f"the model is evaluated after every {every} rounds and after the last one, only"

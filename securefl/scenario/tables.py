@@ -246,9 +246,14 @@ class Engine(Section):
     stack is the number of clients that train at once, as one network of their models: small models
     then take fewer calls. "auto" takes as many as pay, which may be none. Clients train one at a
     time where their model or the steps cannot be stacked; the run's metrics say why.
+
+    device is where models train and are evaluated: cpu (unless it is given) or cuda, one NVIDIA
+    GPU. Records, noise and everything that travels stay on the CPU. A run on cuda trains in one
+    process, without workers.
     """
 
     stack: Literal["auto", "off"] | Annotated[int, Field(ge=2, le=4096, strict=True)] | None = None
+    device: Literal["cpu", "cuda"] | None = None
 
 
 class Evaluate(Section):

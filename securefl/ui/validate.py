@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from securefl.learning.device import device_called
 from securefl.privacy.chain import seeded_mark
 from securefl.privacy.lint.case import Case
 from securefl.privacy.lint.lint import lint
@@ -41,9 +42,11 @@ def explain(path: Path, overrides: tuple[str, ...]) -> Explanation:
 
     Raises:
         ScenarioError: the scenario is wrong, or the run that it continues is not there.
+        SecureflError: this machine does not have the device that the scenario names.
         BudgetExceeded: the budget cannot last for all rounds.
     """
     scenario = load_scenario(path, overrides=overrides)
+    device_called(scenario.device)
     origin = origin_of(scenario)
     outlook = require_lasting(scenario, None if origin is None else origin.spent)
     resolved = scenario.resolved()

@@ -53,6 +53,34 @@ def test_a_run_under_encryption_is_the_same_up_to_its_rounding(place: Path) -> N
     }
 
 
+def test_a_run_of_stacks_is_the_same_up_to_rounding(place: Path) -> None:
+    scenario = parse_scenario(SGD, overrides=("engine.stack=2", "rounds=2"))
+    run = place / "run"
+    api.run(scenario, run, text=SGD)
+    notes = findings_of(request_for("run", "server")).notes
+    assert any("since it trains one client at a time, on the CPU" in note for note in notes)
+    other = place / "other"
+    api.run(parse_scenario(SGD, overrides=("seed=7", "rounds=2")), other, text=SGD)
+    (theirs,), (ours,) = ((folder / "cells").iterdir() for folder in (other, run))
+    shutil.copy(theirs / "model.safetensors", ours / "model.safetensors")
+    with pytest.raises(SecureflError, match="another model, by more than rounding"):
+        findings_of(request_for("run", "server"))
+
+
+@pytest.mark.parametrize(
+    ("engine", "is_usual"),
+    [
+        ("", True),
+        ('engine.stack = "off"', True),
+        ('engine.device = "cpu"', True),
+        ("engine.stack = 2", False),
+        ('engine.device = "cuda"', False),
+    ],
+)
+def test_a_replay_computes_otherwise_than_stacks_and_a_gpu(engine: str, is_usual: bool) -> None:
+    assert parse_scenario(f"{SGD}\n{engine}\n").computed_as_usual is is_usual
+
+
 def test_a_run_of_system_noise_is_audited_as_a_fresh_draw(place: Path) -> None:
     scenario = parse_scenario(
         DP, overrides=("privacy.noise=system", "rounds=1", "model.hidden=[20]")

@@ -18,7 +18,7 @@ def squared_norms(rows: Tensor) -> Tensor:
     """
     flat = rows.flatten(1)
     n, size = flat.shape
-    total = torch.zeros(n, dtype=torch.float64)
+    total = torch.zeros(n, dtype=torch.float64, device=rows.device)
     width = max(1, NUMBERS_A_BLOCK // max(1, n))
     for start in range(0, size, width):
         total += flat[:, start : start + width].to(torch.float64, copy=True).square_().sum(dim=1)

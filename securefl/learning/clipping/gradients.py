@@ -62,7 +62,10 @@ class Outer:
 
     def norms(self) -> Tensor:
         """Returns (n,): the norm of an outer product is the product of the norms."""
-        squares = squared_norms(self.inputs) if self.weight else torch.zeros(len(self.inputs))
+        if self.weight:
+            squares = squared_norms(self.inputs)
+        else:
+            squares = self.outputs.new_zeros(len(self.outputs))
         return ((squares + float(self.bias)) * squared_norms(self.outputs)).sqrt()
 
     def sums(self, factors: Tensor) -> Sequence[Tensor]:

@@ -54,7 +54,7 @@ def _of_places(at: Places) -> LayerGradients:
         rows = of_trained(layer, lambda: at.whole(everything), lambda: _of_bias(at.ends()))
         return Whole(rows)
     weight, bias = trained(layer)
-    bounds = _norm_bounds(at) if weight else torch.zeros(n, dtype=torch.float64)
+    bounds = _norm_bounds(at) if weight else at.outputs.new_zeros(n, dtype=torch.float64)
     if bias:
         bounds = torch.hypot(bounds, squared_norms(_of_bias(at.ends())).sqrt())
     return Summed(bounds, at.inputs, at.outputs, at.add_up)
@@ -143,16 +143,17 @@ class Lookups:
             outputs = outputs.masked_fill((words == layer.padding_idx)[..., None], 0.0)
         # A row that one example looks up twice gets the sum of both gradients. They are added
         # before those of others: where they are large and cancel, others would be lost in them.
-        places = words + self._rows * torch.arange(self._n)[:, None]
+        examples = torch.arange(self._n, device=words.device)
+        places = words + self._rows * examples[:, None]
         tables, which = torch.unique(places.flatten(), return_inverse=True)
-        sums = torch.zeros(len(tables), outputs.shape[2], dtype=torch.float64)
+        sums = outputs.new_zeros(len(tables), outputs.shape[2], dtype=torch.float64)
         sums.index_add_(0, which, outputs.flatten(0, 1).double())
         self._sums = sums.to(outputs.dtype)  # one for each example and row
         self._words, self._examples = tables % self._rows, tables // self._rows
 
     def norms(self) -> Tensor:
         """Returns (n,)."""
-        squares = torch.zeros(self._n, dtype=torch.float64)
+        squares = self._sums.new_zeros(self._n, dtype=torch.float64)
         return squares.index_add_(0, self._examples, squared_norms(self._sums)).sqrt()
 
     def sums(self, factors: Tensor) -> list[Tensor]:

@@ -34,10 +34,10 @@ class BatchGradients:
 
     def norms(self) -> Tensor:
         """Returns (n,) float64, upper bounds of the norms over all parameters together."""
-        squares = torch.zeros(self.n, dtype=torch.float64)
-        for _, gradients in self.layers:
-            squares += gradients.norms().square()
-        return squares.sqrt()
+        squares = [gradients.norms().square() for _, gradients in self.layers]
+        if not squares:
+            return torch.zeros(self.n, dtype=torch.float64)
+        return sum(squares[1:], start=squares[0]).sqrt()
 
     def sums(self, factors: Tensor) -> Iterator[tuple[nn.Parameter, Tensor]]:
         """Yields each parameter with the sum over examples of factor (n,) times gradient."""
@@ -126,7 +126,7 @@ class Recorder(GradSampleModule):  # type: ignore[misc]
             inputs = inputs.contiguous().requires_grad_()
         with self._listening():
             mean = loss(self(inputs), labels)
-            mean.backward(mean.new_tensor(float(n)))  # type: ignore[no-untyped-call]
+            mean.backward(mean.new_full((), float(n)))  # type: ignore[no-untyped-call]
         calls, self._calls = self._calls, {}
         noted = [(_trained(layer), self._of_calls(layer, calls, n)) for layer in self._noted]
         written = [p for layer in self._written for p in _trained(layer, recurse=True)]
@@ -222,7 +222,7 @@ def _rows(p: Any, n: int) -> Tensor:
     """Returns the gradients (n, *shape) that Opacus wrote down, and forgets them."""
     rows, p.grad_sample, p.grad = p.grad_sample, None, None
     if rows is None:  # the layer had no part in this batch
-        rows = torch.zeros(n, *p.shape, dtype=p.dtype)
+        rows = p.new_zeros(n, *p.shape)
     if len(rows) != n:
         raise OtherRows("a layer does not read one row a record")
     of_examples: Tensor = rows

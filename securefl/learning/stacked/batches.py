@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from securefl.data.task import Examples
+from securefl.learning.device import CPU
 
 
 class Batch(NamedTuple):
@@ -28,7 +29,7 @@ class Batch(NamedTuple):
     def real(self) -> Tensor:
         """Whether each row is a record of the step, (rows,)."""
         clients = len(self.sizes)
-        places = torch.arange(len(self.labels) // clients)
+        places = torch.arange(len(self.labels) // clients, device=self.sizes.device)
         return (places[:, None] < self.sizes).flatten()
 
 
@@ -51,6 +52,7 @@ def stacked_batches(
     examples: Sequence[Examples],
     steps: Sequence[Sequence[Tensor]],
     largest: Sequence[int],
+    device: torch.device = CPU,
 ) -> Iterator[Batch]:
     """Yields one batch a step, of the clients that have not ended; it may have no rows.
 
@@ -62,6 +64,7 @@ def stacked_batches(
         steps: of each client, the indices (batch,) of every step; no client has more steps than
             the one before.
         largest: the size of the largest batch of each step.
+        device: where the batches go, one after another.
     """
     sizes = [[indices.shape[0] for indices in own] for own in steps]
     everything = [_filled(own, largest) for own in steps]
@@ -72,9 +75,9 @@ def stacked_batches(
         of_step = [own[step] for own in sizes if step < len(own)]
         active, end = len(of_step), start + batch
         yield Batch(
-            features[start:end, :active].flatten(0, 1).contiguous(),
-            labels[start:end, :active].flatten(0, 1).contiguous(),
-            torch.tensor(of_step),
+            features[start:end, :active].flatten(0, 1).contiguous().to(device),
+            labels[start:end, :active].flatten(0, 1).contiguous().to(device),
+            torch.tensor(of_step).to(device),
         )
         start = end
 

@@ -12,6 +12,7 @@ from torch import Tensor
 from securefl import vector
 from securefl.data.task import Examples
 from securefl.learning.adapt import batch_norms
+from securefl.learning.device import CPU
 from securefl.learning.options import random_layers
 from securefl.learning.plan import LocalTraining, unseen
 from securefl.learning.sgd import sgd_trainers
@@ -81,7 +82,7 @@ def stack_size(local: LocalTraining, *, cohort: int) -> int:
 
 def _activations(local: LocalTraining) -> int:
     """Returns the numbers that one record becomes on its way through the model's layers."""
-    model = copy.deepcopy(local.model)
+    model = copy.deepcopy(local.model).cpu()
     sizes: list[int] = []
     for layer in model.modules():
         if not list(layer.children()):
@@ -158,7 +159,7 @@ def _synthetic(local: LocalTraining, dtype: torch.dtype) -> LocalTraining:
         )
     return replace(
         local,
-        model=copy.deepcopy(local.model).to(dtype),
+        model=copy.deepcopy(local.model).to(CPU, dtype),
         examples=examples,
         epochs=1,
         stream_for=partial(seeded_keystream, 0),

@@ -176,7 +176,7 @@ class StackedEmbedding(StackedLayer):
         """Returns the gradients of every row, (rows, entries, n)."""
         entries, numbers = self.value("weight").shape[1:]
         rows = len(x)
-        offsets = torch.arange(rows).view(-1, *[1] * (x.dim() - 1)) * entries
+        offsets = torch.arange(rows, device=x.device).view(-1, *[1] * (x.dim() - 1)) * entries
         like = gradient.new_empty((rows * entries, numbers))
         total = self._summed(x + offsets, gradient, like)
         return PulledRows(None, {"weight": Rows(total.view(rows, entries, numbers))})
@@ -194,5 +194,5 @@ class StackedEmbedding(StackedLayer):
         entries = self.value("weight").shape[1]
         if bool(((x < 0) | (x >= entries)).any()):
             raise IndexError("index out of range in an embedding")
-        owner = torch.arange(len(x)) % self.clients
+        owner = torch.arange(len(x), device=x.device) % self.clients
         return x + (owner * entries).view(-1, *[1] * (x.dim() - 1))

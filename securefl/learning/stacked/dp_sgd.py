@@ -89,7 +89,7 @@ class StackedDpSgd(StackedTraining):
                 sums = torch.zeros_like(values)
             for own, total, normals in zip(plans, sums, noise, strict=True):
                 _add_noise(total, own, normals)
-            normalisers = torch.tensor([plan.normaliser for plan in plans], dtype=values.dtype)
+            normalisers = torch.tensor([plan.normaliser for plan in plans]).to(values)
             sums.div_(normalisers.view(-1, *[1] * (sums.dim() - 1)))
             values.add_(sums, alpha=-self._step_size)
         self._rows.clear()
@@ -103,7 +103,7 @@ class StackedDpSgd(StackedTraining):
             return torch.zeros(0)
         self._backward(batch, torch.ones(()))
         squares = torch.stack([gradients.squares() for gradients in self._rows.values()])
-        clips = torch.tensor([plan.clip for plan in plans], dtype=torch.float64)
+        clips = torch.tensor([plan.clip for plan in plans], dtype=torch.float64).to(squares.device)
         factors = clip_factors(squares.sum(dim=0).sqrt(), clips.repeat(rows // len(plans)))
         return factors.where(batch.real, 0.0)
 
@@ -119,5 +119,5 @@ def _add_noise(total: Tensor, plan: DpPlan, normals: Iterator[NDArray[np.float64
     scale = plan.noise_multiplier * plan.clip
     if scale:
         # The sum is taken in float64, and rounded only once the noise is in it.
-        noise = torch.from_numpy(next(normals)).mul_(scale).view_as(total)
+        noise = torch.from_numpy(next(normals)).mul_(scale).to(total.device).view_as(total)
         total.copy_(noise.add_(total))

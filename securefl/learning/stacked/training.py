@@ -5,6 +5,7 @@ from collections.abc import Sequence
 
 from torch import Tensor
 
+from securefl.learning.device import device_of, full_precision
 from securefl.learning.plan import LocalTraining
 from securefl.learning.protocol import Trained
 from securefl.learning.stacked.batches import (
@@ -35,6 +36,7 @@ class StackedTraining(ABC):
     def __init__(self, local: LocalTraining) -> None:
         self._local = local
         self._network = Network(local.model)
+        self._device = device_of(local.model)
         self._loss = local.options.loss(local.task)
 
     def fit_many(
@@ -57,18 +59,22 @@ class StackedTraining(ABC):
         steps = {client: self._steps(client, round) for client in clients}
         order = longest_first(steps)
         largest = largest_batches([steps[client] for client in order])
-        self._begin(weights, order, round=round, records=sum(largest))
         batches = stacked_batches(
             [local.examples[client] for client in order],
             [steps[client] for client in order],
             largest,
+            self._device,
         )
-        for step, batch in enumerate(batches, start=1):
-            self._network.keep(len(batch.sizes))
-            self._step(batch)
-            for client in order[: len(batch.sizes)]:
-                local.on_step(client, step, len(steps[client]))
-        changes = dict(zip(order, self._network.changes(weights, clients=len(order)), strict=True))
+        start = weights.to(self._device)
+        with full_precision(self._device):
+            self._begin(start, order, round=round, records=sum(largest))
+            for step, batch in enumerate(batches, start=1):
+                self._network.keep(len(batch.sizes))
+                self._step(batch)
+                for client in order[: len(batch.sizes)]:
+                    local.on_step(client, step, len(steps[client]))
+            rows = self._network.changes(start, clients=len(order)).cpu()
+        changes = dict(zip(order, rows, strict=True))
         return {client: Trained(changes[client], self._spent(client)) for client in clients}
 
     def _lr(self, round: int) -> float:
@@ -84,7 +90,7 @@ class StackedTraining(ABC):
         """
         logits = self._network.forward(self._local.task.inputs(batch.features))
         # The loss is the mean over all rows.
-        scale = (factors * len(logits)).to(logits.dtype).view(-1, 1)
+        scale = (factors * len(logits)).to(logits).view(-1, 1)
         logits.register_hook(lambda gradient: gradient * scale)  # type: ignore[no-untyped-call]
         self._loss(logits, batch.labels).backward()  # type: ignore[no-untyped-call]
 

@@ -13,6 +13,7 @@ from securefl.federation.client import Client
 from securefl.federation.reader import ModelReader
 from securefl.federation.unreliable import UnreliableClient
 from securefl.federation.values import Federation, Participant, State
+from securefl.learning.device import described, device_of
 from securefl.learning.evaluate import evaluate, predict
 from securefl.learning.plan import OnStep, unseen
 from securefl.learning.protocol import Metrics
@@ -59,6 +60,11 @@ class Assembled:
             for site in self.data.sites
             if site.test is not None
         }
+
+    @property
+    def device(self) -> str:
+        """The device that trains and evaluates, in the words of a run's metrics."""
+        return described(device_of(self.model))
 
     def attack_success(self, weights: Tensor) -> float | None:
         """Returns the share of targeted records on which the attack succeeds."""

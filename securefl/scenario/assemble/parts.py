@@ -13,6 +13,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import torch
 from torch import nn
 
 from securefl import vector
@@ -20,6 +21,7 @@ from securefl.channels.protocol import Plan
 from securefl.data.task import FederatedData
 from securefl.federation.adversary import Adversary
 from securefl.federation.values import Rule, Weigh
+from securefl.learning.device import CPU
 from securefl.learning.plan import LocalTraining, OnStep, unseen
 from securefl.learning.protocol import ServerStep, Trainer
 from securefl.learning.stacked.stack import Stack
@@ -104,6 +106,7 @@ def parts(
     origin: Origin | None = None,
     remember: Remember = fresh,
     on_step: OnStep = unseen,
+    device: torch.device = CPU,
 ) -> Parts:
     """Makes the parts of a scenario's federation.
 
@@ -114,6 +117,7 @@ def parts(
         origin: the run that `init_from` names, as `runs/origin.py` reads it.
         remember: caches calibrated noise.
         on_step: called after every local step of a client.
+        device: where models train and are evaluated. An audit plays every run on the CPU.
 
     Raises:
         DataError: a data file is damaged.
@@ -129,6 +133,7 @@ def parts(
         )
     if origin is not None:
         vector.load_vector(model, origin.weights)
+    model.to(device)
     # Ledgers come before trainers: noise is calibrated on top of what they have spent.
     books = open_ledgers(scenario, ledgers, origin)
     for book in books.values():
