@@ -76,7 +76,8 @@ class _Memory:
     Attributes:
         weights: (d,), of the round's model.
         rows: (slots, size, d), the updates of the clients of a stack.
-        members: (slots, size), these clients; _NOBODY where there are fewer.
+        members: (slots, size), these clients, once trained in the order of their rows; _NOBODY
+            where there are fewer.
         free: the slots that no training uses.
     """
 
@@ -227,11 +228,12 @@ class Workers:
         if job.lost:
             piece.failure = f"{ATTEMPTS} processes died while they trained it"
         if job.outcome is Word.TRAINED:
-            rows = self._memory.rows[job.order.slot]
+            slot = job.order.slot
+            members = self._memory.members[slot, : len(piece.clients)].tolist()
             # A copy each: one of the whole slot would be memory that the system clears first.
             piece.results = {
                 client: Trained(row.clone(), self._trainers[client].cost)
-                for client, row in zip(piece.clients, rows, strict=False)
+                for client, row in zip(members, self._memory.rows[slot], strict=False)
             }
         self._memory.free.append(job.order.slot)
 
@@ -249,20 +251,22 @@ class Workers:
         """Trains a piece in a worker; False where this must be done in the parent."""
         if self._memory is None:
             return False
-        members = self._memory.members[order.slot]
+        members, rows = self._memory.members[order.slot], self._memory.rows[order.slot]
         clients = [client for client in members.tolist() if client != _NOBODY]
         try:
             # A copy: a trainer that wrote into it would change everybody's model.
             piece = Piece(self._memory.weights.clone(), order.round, clients)
-            results = self._stack.fit(piece)
+            results = self._stack.fit(piece, rows)
             sys.stdout.flush()  # the words of a user's model, as no other exit writes them
         except BaseException:
             # The parent tries again, and meets the exception itself, with its own traceback.
             return False
-        for place, client in enumerate(clients):
-            delta, spent = results[client]
+        for place, (client, (delta, spent)) in enumerate(results.items()):
             is_usual = delta.dtype == torch.float32 and delta.shape == (self._d,)
             if spent != self._trainers[client].cost or not is_usual:
                 return False
-            self._memory.rows[order.slot, place].copy_(delta)
+            # A stack has written its changes there itself.
+            if delta.data_ptr() != rows[place].data_ptr():
+                rows[place].copy_(delta)
+            members[place] = client
         return True

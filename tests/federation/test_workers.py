@@ -25,8 +25,13 @@ from securefl.federation.fork import Child, Order
 from securefl.federation.workers import CLIENTS_AHEAD_A_WORKER, PooledTrainer, Workers
 from securefl.learning.plan import unseen
 from securefl.learning.protocol import EarlyTrainer, Trained
+from securefl.learning.sgd import sgd_trainers
+from securefl.learning.stacked.sgd import StackedSgd
+from securefl.learning.stacked.stack import Stack
 from securefl.privacy.events import SampledGaussian
 from securefl.rng import system_keystream
+from tests.learning.stacked.cases import clients as stacked_clients
+from tests.learning.stacked.cases import weights_of
 
 D = 4
 WEIGHTS = torch.tensor([1.0, 2.0, 3.0, 4.0])
@@ -545,3 +550,19 @@ def test_what_a_users_model_prints_is_printed_once(
         with crew(talking, talking) as pool:
             trained(pool)
     assert sorted(capfd.readouterr().out.split()) == ["model", "model", "start"]
+
+
+def test_a_worker_trains_a_stack_of_clients_with_different_numbers_of_steps() -> None:
+    # The stack orders its clients by their steps: each must get its own update all the same.
+    local = stacked_clients("mlp", dtype=torch.float32, sizes=(4, 13, 9, 5))
+    weights = weights_of(local)
+    trainers = sgd_trainers(local)
+    updates = []
+    for count in (1, 2):
+        stack = Stack(trainers, StackedSgd(local), size=4)
+        pool = Workers(trainers, d=len(weights), count=count, lengths=local.records, stack=stack)
+        with closing(pool):
+            updates.append(torch.stack(trained(pool, weights=weights)))
+    assert torch.equal(*updates)
+    alone = [trainers[client].fit(weights, round=0).delta for client in trainers]
+    torch.testing.assert_close(updates[1], torch.stack(alone), rtol=0, atol=1e-6)

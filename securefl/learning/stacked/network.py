@@ -139,13 +139,14 @@ class Network:
         for layer in self.layers:
             layer.learn = learn
 
-    def changes(self, weights: Tensor, *, clients: int) -> Tensor:
-        """Returns the weights of all clients minus the weights (d,) that were loaded.
+    def write_changes(self, changes: Tensor, weights: Tensor) -> None:
+        """Writes the weights of all clients minus the weights (d,) that were loaded.
 
-        Returns:
-            (clients, d), also of clients that have ended.
+        Args:
+            changes: (clients, d), also of clients that have ended; written to.
+            weights: (d,).
         """
-        changes = weights.new_empty((clients, *weights.shape))
+        clients = len(changes)
         values = vector.named(weights, self._shapes).values()
         start = 0
         for (layer, name), value in zip(self.places, values, strict=True):
@@ -153,7 +154,6 @@ class Network:
             change = changes[:, start:end].view(clients, *value.shape)
             layer.write_change(name, value, change)
             start = end
-        return changes
 
     def forward(self, x: Tensor) -> Tensor:
         """Returns the outputs (rows, outputs) for the records (rows, ...)."""

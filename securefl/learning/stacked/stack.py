@@ -161,14 +161,19 @@ class Stack:
             piece.results = self.fit(piece)
         return piece.results.pop(client)
 
-    def fit(self, piece: Piece) -> dict[int, Trained]:
-        """Trains the clients of a stack, and returns client -> its result."""
+    def fit(self, piece: Piece, out: Tensor | None = None) -> dict[int, Trained]:
+        """Trains the clients of a stack, and returns client -> its result.
+
+        Args:
+            piece: the stack.
+            out: (clients or more, d), where the changes may go, in the order of the results.
+        """
         if self._training is None or piece.clients[0] in self._apart:
             return {
                 client: self._plain[client].fit(piece.weights, round=piece.round)
                 for client in piece.clients
             }
-        return self._training.fit_many(piece.weights, piece.clients, round=piece.round)
+        return self._training.fit_many(piece.weights, piece.clients, round=piece.round, out=out)
 
 
 def stack_of(

@@ -40,14 +40,18 @@ class StackedTraining(ABC):
         self._loss = local.options.loss(local.task)
 
     def fit_many(
-        self, weights: Tensor, clients: Sequence[int], *, round: int
+        self, weights: Tensor, clients: Sequence[int], *, round: int, out: Tensor | None = None
     ) -> dict[int, Trained]:
         """Returns client -> the change that its local steps make to weights (d,), and its cost.
+
+        The results come in the order of their rows in `out`.
 
         Args:
             weights: (d,), of the global model.
             clients: those that train, each once.
             round: names the streams, and decides the learning rate where it has a schedule.
+            out: (clients or more, d), on the device of the training, where the changes go; None for
+                memory of their own.
 
         Raises:
             ValueError: an adversary bends the gradients of one of the clients.
@@ -73,9 +77,13 @@ class StackedTraining(ABC):
                 self._step(batch)
                 for client in order[: len(batch.sizes)]:
                     local.on_step(client, step, len(steps[client]))
-            rows = self._network.changes(start, clients=len(order)).cpu()
-        changes = dict(zip(order, rows, strict=True))
-        return {client: Trained(changes[client], self._spent(client)) for client in clients}
+            changes = start.new_empty((len(order), len(start))) if out is None else out
+            changes = changes[: len(order)]
+            self._network.write_changes(changes, start)
+        return {
+            client: Trained(change, self._spent(client))
+            for client, change in zip(order, changes.cpu(), strict=True)
+        }
 
     def _lr(self, round: int) -> float:
         """Returns the learning rate of a round."""

@@ -31,7 +31,7 @@ def stacked(local: LocalTraining, weights: Tensor, *, round: int = 0) -> dict[in
 def assert_equal(
     ours: dict[int, Trained], theirs: dict[int, Trained], *, within: float = WITHIN
 ) -> None:
-    assert list(ours) == list(theirs)
+    assert sorted(ours) == sorted(theirs)
     for client, (delta, spent) in theirs.items():
         assert float(delta.abs().max()) > 1e-4
         assert ours[client].spent == spent

@@ -30,7 +30,7 @@ def stacked(local: LocalTraining, weights: Tensor, *, round: int = 0) -> dict[in
 def assert_equal(
     ours: dict[int, Tensor], theirs: dict[int, Tensor], *, within: float = 1e-12
 ) -> None:
-    assert list(ours) == list(theirs)
+    assert sorted(ours) == sorted(theirs)
     for client, delta in theirs.items():
         assert float(delta.abs().max()) > 1e-4
         torch.testing.assert_close(ours[client], delta, rtol=within, atol=within)
@@ -143,3 +143,17 @@ def test_a_client_whose_gradients_are_bent_joins_no_stack() -> None:
     local = clients("mlp", bends={1: lambda gradient, way: -gradient})
     with pytest.raises(ValueError, match="client 1 bends its gradients"):
         StackedSgd(local).fit_many(weights_of(local), [0, 1], round=0)
+
+
+def test_changes_go_where_the_caller_wants_them_in_the_order_of_the_results() -> None:
+    local = clients("mlp", dtype=torch.float32)
+    weights = weights_of(local)
+    usual = StackedSgd(local).fit_many(weights, list(local.examples), round=0)
+    out = torch.full((6, len(weights)), 7.0)
+    given = StackedSgd(local).fit_many(weights, list(local.examples), round=0, out=out)
+    # The client with most steps, of 13 records, first; then by number.
+    assert list(given) == [2, 0, 1, 3]
+    for row, (client, trained) in zip(out, given.items(), strict=False):
+        assert trained.delta.data_ptr() == row.data_ptr()
+        assert torch.equal(row, usual[client].delta)
+    assert bool((out[4:] == 7).all())

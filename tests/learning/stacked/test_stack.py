@@ -1,12 +1,13 @@
 """Stacks of clients that begin one after another."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 import pytest
 import torch
 from torch import Tensor
 
-from securefl.learning.protocol import EarlyTrainer
+from securefl.learning.protocol import EarlyTrainer, Trained
 from securefl.learning.sgd import sgd_trainers
 from securefl.learning.stacked.sgd import StackedSgd
 from securefl.learning.stacked.stack import MAX_BYTES, Stack, stack_of
@@ -23,9 +24,11 @@ class Counted(StackedSgd):
         super().__init__(*args)  # type: ignore[arg-type]
         self.together: list[list[int]] = []
 
-    def fit_many(self, weights: Tensor, clients: object, *, round: int):  # type: ignore[no-untyped-def]
-        self.together.append(list(clients))  # type: ignore[call-overload]
-        return super().fit_many(weights, clients, round=round)  # type: ignore[arg-type]
+    def fit_many(
+        self, weights: Tensor, clients: Sequence[int], *, round: int, out: Tensor | None = None
+    ) -> dict[int, Trained]:
+        self.together.append(list(clients))
+        return super().fit_many(weights, clients, round=round, out=out)
 
 
 def stack(*, size: int = 2, apart: frozenset[int] = frozenset()) -> tuple[Stack, Counted]:
