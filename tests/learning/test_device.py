@@ -4,6 +4,7 @@ import copy
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from functools import partial
+from typing import ClassVar
 
 import pytest
 import torch
@@ -12,7 +13,8 @@ from torch import Tensor, nn
 from securefl import vector
 from securefl.data.task import Examples
 from securefl.errors import SecureflError
-from securefl.learning.device import described, device_called, device_of, full_precision
+from securefl.learning.clipping import layers
+from securefl.learning.device import CPU, described, device_called, device_of, full_precision
 from securefl.learning.dp_sgd import dp_sgd_trainers
 from securefl.learning.evaluate import evaluate
 from securefl.learning.options import StepOptions, adam, random_layers
@@ -121,6 +123,12 @@ def test_other_layers_and_options_train_elsewhere_too(way: str, options: StepOpt
     assert_the_same_elsewhere(WAYS[way], local)
 
 
+@pytest.mark.parametrize("name", ["cnn", "strides", "steps", "a frozen weight"])
+def test_large_layers_train_elsewhere_too(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(layers, "MAX_WHOLE", 0)  # no gradient is small enough to be written down
+    assert_the_same_elsewhere(with_noise, few(name, plans=plans_of()))
+
+
 @pytest.mark.parametrize("way", ["stacked", "stacked noise"])
 def test_class_weights_reach_a_stack_elsewhere(way: str) -> None:
     options = StepOptions(class_weights=(0.5, 2.0, 1.0))
@@ -165,14 +173,30 @@ def test_a_vector_and_a_layout_of_a_model_elsewhere_are_those_of_the_model_here(
         assert torch.equal(vector.to_vector(model), weights + 1)
 
 
+class Looking(nn.Module):
+    """Notes where its records are, in a list that its copies share."""
+
+    places: ClassVar[set[torch.device]] = set()
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.last = nn.Linear(6, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        self.places.add(x.device)
+        logits: Tensor = self.last(x)
+        return logits
+
+
 def test_stacks_are_tried_here_wherever_the_model_is() -> None:
-    local = clients("cnn", dtype=torch.float32)
+    local = clients("mlp", model=Looking(), dtype=torch.float32)
     size = stack_size(local, cohort=16)
     with other_device():
         away = replace(local, model=copy.deepcopy(local.model).to(OTHER))
         assert unstackable(away) is None
-        assert stack_size(away, cohort=16) == size
+        assert stack_size(away, cohort=16) == size > 1
         assert device_of(away.model) == OTHER
+    assert Looking.places == {CPU}
 
 
 def test_the_other_device_of_the_tests_notices_what_was_not_moved() -> None:
