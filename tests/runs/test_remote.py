@@ -1,7 +1,4 @@
-"""Cells on a cluster: nodes get bytes and return bytes, and this machine writes every file.
-
-The cluster of these tests is this process: a task is the generator that a node would run.
-"""
+"""Cells on a cluster: nodes get bytes and return bytes, and this machine writes every file."""
 
 import json
 import os
@@ -12,9 +9,10 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
-from securefl.errors import RunFailed, ScenarioError
+from securefl.errors import RunFailed, RunFolderError, ScenarioError
 from securefl.files import locked, read_json
 from securefl.runs import node, pool
 from securefl.runs.cell import Cell, CellState
@@ -25,36 +23,11 @@ from securefl.runs.node import Message
 from securefl.runs.pool import Event, Finished, Job, Progressed, Started
 from securefl.runs.remote import TaskLost, play
 from securefl.scenario.scenario import parse_scenario
-from tests.workers import forked_workers, worker_processes
+from tests.clusters import Here, workers_of_nodes
+from tests.workers import worker_processes
 
 LIMIT = 120.0
 ROUNDS = "rounds=40"
-
-
-class Here:
-    """A cluster of one process."""
-
-    def __init__(self) -> None:
-        self.orders: list[bytes] = []
-        self.stopped: list[Any] = []
-
-    def begin(self, order: bytes) -> Any:
-        self.orders.append(order)
-        return node.work(order)
-
-    def speaking(self, tasks: Sequence[Any], patience: float) -> Sequence[Any]:
-        return tasks
-
-    def message(self, task: Any) -> object:
-        try:
-            return next(task)
-        except StopIteration:
-            raise TaskLost("it ended without an answer") from None
-
-    def stop(self, tasks: Sequence[Any]) -> None:
-        for task in tasks:
-            self.stopped.append(task)
-            task.close()
 
 
 class Scripted(Here):
@@ -79,11 +52,8 @@ class Scripted(Here):
 
 @pytest.fixture(autouse=True, scope="module")
 def quick_workers() -> Iterator[None]:
-    with forked_workers():
+    with workers_of_nodes():
         yield
-        for server in node._servers.values():
-            server.close()
-        node._servers.clear()
 
 
 def job(folder: Path, name: str, *overrides: str) -> Job:
@@ -360,6 +330,49 @@ def test_the_clock_of_a_cell_is_read_on_its_node(tmp_path: Path) -> None:
     found = ended(play([quick(tmp_path, "a")], Here(), workers=1, limit=LIMIT))
     total, _ = read_json(tmp_path / "a" / "timings.json")["stages"]["total"]
     assert found["a"].seconds >= total
+
+
+def test_a_cell_whose_exchange_a_crash_cut_short_goes_on_from_its_old_files(
+    tmp_path: Path,
+) -> None:
+    work = job(tmp_path, "a", ROUNDS)
+    interrupt(pool.play([work], workers=1, limit=LIMIT))
+    work.cell.folder.rename(tmp_path / ".a.old")
+    assert ended(play([work], Here(), workers=1, limit=LIMIT))["a"].state is CellState.DONE
+    assert work.cell.timings().starts == 2
+    assert [path.name for path in tmp_path.iterdir()] == ["a"]
+
+
+def test_a_cell_that_a_leaving_worker_still_holds_is_not_sent(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("securefl.runs.remote.PATIENCE_SECONDS", 0.0)
+    work, cluster = quick(tmp_path, "a"), Here()
+    work.cell.open()
+    with (
+        locked(work.cell.folder),
+        pytest.raises(RunFolderError, match="a is in use by another run"),
+    ):
+        list(play([work], cluster, workers=1, limit=LIMIT))
+    assert not cluster.orders
+
+
+def test_a_cell_whose_files_a_node_lacks_fails_and_names_them(tmp_path: Path) -> None:
+    labels = np.arange(40) % 2
+    features = labels[:, None] + np.linspace(0, 1, 40)[:, None]
+    np.savez(tmp_path / "mine.npz", train_features=features, train_labels=labels)
+    text = f"""
+    rounds = 1
+    training = {{ kind = "sgd" }}
+    data = {{ name = "arrays", path = "{tmp_path}/mine.npz", clients = 2, test_share = 0.3 }}
+    """
+    scenario = parse_scenario(text)
+    work = Job(Cell(tmp_path / "cells" / "a"), scenario.resolved(), code_hash())
+    (tmp_path / "mine.npz").unlink()
+    found = ended(play([work], Here(), workers=1, limit=LIMIT))
+    assert found["a"].state is CellState.FAILED
+    assert "mine.npz" in found["a"].reason
+    assert "(on the node " in found["a"].reason
 
 
 def test_an_address_belongs_to_a_cluster() -> None:
