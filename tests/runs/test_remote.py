@@ -4,6 +4,7 @@ import json
 import os
 import signal
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -106,6 +107,21 @@ def test_a_node_gets_bytes_and_works_in_a_folder_of_its_own(
     assert not folder.exists()
     assert cluster.stopped
     assert not (tmp_path / "head").exists()
+
+
+def test_the_process_of_a_cancelled_task_ends_before_its_folder_goes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    alive: list[list[int]] = []
+
+    class Watched(tempfile.TemporaryDirectory[str]):
+        def __exit__(self, *error: object) -> None:
+            alive.append(worker_processes())
+            self.cleanup()
+
+    monkeypatch.setattr(tempfile, "TemporaryDirectory", Watched)
+    interrupt(play([job(tmp_path, "a", "rounds=1000000")], Here(), workers=1, limit=LIMIT))
+    assert alive == [[]]
 
 
 def test_events_come_in_order_and_no_more_cells_run_than_asked(tmp_path: Path) -> None:
