@@ -63,26 +63,32 @@ finally:
 """
 
 
-@pytest.fixture(scope="module")
-def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """Two nodes of one CPU each; gives their address."""
+@pytest.fixture(autouse=True, scope="module")
+def apart(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Keeps Ray's token out of the account, and the folders of nodes where tests can see them."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("RAY_USAGE_STATS_ENABLED", "0")
         patch.setenv("RAY_AUTH_MODE", "token")
         patch.setenv("RAY_AUTH_TOKEN", secrets.token_hex(32))
         patch.setenv("TMPDIR", str(tmp_path_factory.mktemp("node")))
-        command = [sys.executable, "-c", NODES]
-        with subprocess.Popen(
-            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-        ) as nodes:
-            assert nodes.stdin is not None
-            assert nodes.stdout is not None
-            try:
-                lines = iter(nodes.stdout.readline, "")
-                yield next(line for line in lines if PLACE.fullmatch(line)).strip()
-            finally:
-                nodes.stdin.close()
-                nodes.wait(SECONDS_TO_WAIT)
+        yield
+
+
+@pytest.fixture(scope="module")
+def cluster(apart: None) -> Iterator[str]:
+    """Two nodes of one CPU each; gives their address."""
+    command = [sys.executable, "-c", NODES]
+    with subprocess.Popen(
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as nodes:
+        assert nodes.stdin is not None
+        assert nodes.stdout is not None
+        try:
+            lines = iter(nodes.stdout.readline, "")
+            yield next(line for line in lines if PLACE.fullmatch(line)).strip()
+        finally:
+            nodes.stdin.close()
+            nodes.wait(SECONDS_TO_WAIT)
 
 
 def bench(folder: Path, study: str, *options: str) -> "subprocess.Popen[str]":
