@@ -123,6 +123,7 @@ def compared(workload: str, peers: Sequence[str], rounds: int, repeats: int) -> 
             measured[0].version,
             side.processes,
             rounds,
+            len(measured),
             *map(statistics.median, zip(*(run.figures for run in measured), strict=True)),
         )
         for side, measured in runs.items()

@@ -8,6 +8,7 @@ from typing import NamedTuple
 from benchmarks.experiments.table import markdown
 
 OURS = "ours"
+_FIGURES = slice(6, None)  # of a row: all that is measured
 WHOLE_RUN = "A"  # its rounds with start-up have goals
 WHOLE_GOALS = {"CPU": 5.0, "wall": 5.0, "memory": 2.0}
 
@@ -20,6 +21,7 @@ class Row(NamedTuple):
     version: str
     processes: int
     rounds: int  # of a run; all but the first count
+    runs: int  # whose medians these are
     cpu_s: float  # of a round
     wall_s: float
     whole_cpu_s: float  # of the run, start-up included
@@ -35,7 +37,8 @@ class Row(NamedTuple):
             cells["version"],
             int(cells["processes"]),
             int(cells["rounds"]),
-            *(float(cells[name]) for name in cls._fields[5:]),
+            int(cells["runs"]),
+            *(float(cells[name]) for name in cls._fields[_FIGURES]),
         )
 
 
@@ -56,7 +59,7 @@ def ratios(rows: Sequence[Row]) -> dict[Row, Ratio]:
     for row in rows:
         if row.side != OURS:
             base = ours[row.workload, row.processes]
-            found[row] = Ratio(*(b / a for a, b in zip(base[5:], row[5:], strict=True)))
+            found[row] = Ratio(*(b / a for a, b in zip(base[_FIGURES], row[_FIGURES], strict=True)))
     return found
 
 
@@ -75,14 +78,16 @@ def page(rows: Sequence[Row], machine: str) -> str:
     ratio_of = ratios(rows)
     head = ("workload", "side", "processes", "CPU", "wall", "CPU ratio", "wall ratio")
     versions = sorted({row.version for row in rows if row.side != OURS})
+    run_counts = dict.fromkeys((row.workload, row.runs) for row in rows)
+    runs = ", ".join(f"{workload}: {number}" for workload, number in run_counts)
     behind = "; ".join(slower(rows)) or "nowhere"
     lines = [
         "# Speed of rounds",
         "",
         f"`make bench-engine`; {machine}, one thread a process; peers: {', '.join(versions)}.",
-        "Medians of interleaved sub-processes on a busy machine: read ratios. A ratio is the "
-        "peer's figure over ours",
-        "with as many processes; the goal is more than 1.",
+        f"Medians of interleaved sub-processes ({runs}) on a busy machine: read",
+        "ratios. A ratio is the peer's figure over ours with as many processes; the goal is more "
+        "than 1.",
         "",
         *markdown(head, (_cells(row, ratio_of.get(row)) for row in rows)),
         "",

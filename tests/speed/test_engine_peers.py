@@ -104,7 +104,7 @@ def test_what_peers_share_with_us_imports_torch_and_nothing_of_ours() -> None:
 
 def test_a_workload_that_is_measured_again_replaces_its_rows_only(tmp_path: Path) -> None:
     def row(workload: str, side: str, cpu: float) -> Row:
-        return Row(workload, side, side, 1, 5, cpu, 1.0, 1.0, 1.0, 1.0)
+        return Row(workload, side, side, 1, 5, 3, cpu, 1.0, 1.0, 1.0, 1.0)
 
     write(tmp_path / "engine", [row("B", "ours", 1.0), row("B", "pfl", 2.0)], "a machine")
     write(tmp_path / "engine", [row("A", "ours", 1.0), row("A", "pfl", 3.0)], "a machine")

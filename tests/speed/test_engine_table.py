@@ -5,10 +5,10 @@ from pathlib import Path
 from benchmarks.experiments.table import csv_text
 from benchmarks.speed.engine_table import Ratio, Row, page, ratios, rows_of, slower
 
-OURS = Row("A", "ours", "torch", 1, 5, 2.0, 4.0, 10.0, 20.0, 300.0)
-OURS_WITH_TWO = Row("A", "ours", "torch", 2, 5, 2.5, 2.0, 12.0, 15.0, 500.0)
-PEER = Row("A", "fluke", "fluke_fl 0.8.1", 1, 5, 3.0, 3.0, 20.0, 60.0, 150.0)
-PEER_WITH_TWO = Row("A", "flower", "flwr 1.42.0", 2, 5, 5.0, 4.0, 60.0, 75.0, 1500.0)
+OURS = Row("A", "ours", "torch", 1, 5, 3, 2.0, 4.0, 10.0, 20.0, 300.0)
+OURS_WITH_TWO = Row("A", "ours", "torch", 2, 5, 3, 2.5, 2.0, 12.0, 15.0, 500.0)
+PEER = Row("A", "fluke", "fluke_fl 0.8.1", 1, 5, 3, 3.0, 3.0, 20.0, 60.0, 150.0)
+PEER_WITH_TWO = Row("A", "flower", "flwr 1.42.0", 2, 5, 3, 5.0, 4.0, 60.0, 75.0, 1500.0)
 ROWS = [OURS, OURS_WITH_TWO, PEER, PEER_WITH_TWO]
 
 
