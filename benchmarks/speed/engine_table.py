@@ -8,7 +8,6 @@ from typing import NamedTuple
 from benchmarks.experiments.table import markdown
 
 OURS = "ours"
-_FIGURES = slice(6, None)  # of a row: all that is measured
 WHOLE_RUN = "A"  # its rounds with start-up have goals
 WHOLE_GOALS = {"CPU": 5.0, "wall": 5.0, "memory": 2.0}
 
@@ -28,6 +27,11 @@ class Row(NamedTuple):
     whole_wall_s: float
     whole_mb: float  # peak over all processes
 
+    @property
+    def figures(self) -> tuple[float, ...]:
+        """All that is measured, in the order of Ratio."""
+        return (self.cpu_s, self.wall_s, self.whole_cpu_s, self.whole_wall_s, self.whole_mb)
+
     @classmethod
     def read(cls, cells: Mapping[str, str]) -> "Row":
         """Returns a row of the CSV file."""
@@ -38,7 +42,7 @@ class Row(NamedTuple):
             int(cells["processes"]),
             int(cells["rounds"]),
             int(cells["runs"]),
-            *(float(cells[name]) for name in cls._fields[_FIGURES]),
+            *(float(cells[name]) for name in cls._fields[6:]),
         )
 
 
@@ -59,7 +63,7 @@ def ratios(rows: Sequence[Row]) -> dict[Row, Ratio]:
     for row in rows:
         if row.side != OURS:
             base = ours[row.workload, row.processes]
-            found[row] = Ratio(*(b / a for a, b in zip(base[_FIGURES], row[_FIGURES], strict=True)))
+            found[row] = Ratio(*(b / a for a, b in zip(base.figures, row.figures, strict=True)))
     return found
 
 
@@ -79,15 +83,17 @@ def page(rows: Sequence[Row], machine: str) -> str:
     head = ("workload", "side", "processes", "CPU", "wall", "CPU ratio", "wall ratio")
     versions = sorted({row.version for row in rows if row.side != OURS})
     run_counts = dict.fromkeys((row.workload, row.runs) for row in rows)
-    runs = ", ".join(f"{workload}: {number}" for workload, number in run_counts)
+    runs = ", ".join(f"{number} of {workload}" for workload, number in run_counts)
     behind = "; ".join(slower(rows)) or "nowhere"
     lines = [
         "# Speed of rounds",
         "",
         f"`make bench-engine`; {machine}, one thread a process; peers: {', '.join(versions)}.",
-        f"Medians of interleaved sub-processes ({runs}) on a busy machine: read",
-        "ratios. A ratio is the peer's figure over ours with as many processes; the goal is more "
-        "than 1.",
+        f"Medians of sub-processes that take turns, {runs}. A ratio is the peer's figure over",
+        "ours with as many processes; the goal is more than 1. Other work shared the two cores: "
+        "read the ratios of CPU.",
+        "Wall seconds of sides that ran minutes apart say less, and ratios within a tenth of 1 "
+        "nothing.",
         "",
         *markdown(head, (_cells(row, ratio_of.get(row)) for row in rows)),
         "",

@@ -1,9 +1,13 @@
 """The table of the engine next to its peers: ratios, what is behind, and the committed page."""
 
+import re
 from pathlib import Path
+
+import pytest
 
 from benchmarks.experiments.table import csv_text
 from benchmarks.speed.engine_table import Ratio, Row, page, ratios, rows_of, slower
+from tests.paths import ROOT
 
 OURS = Row("A", "ours", "torch", 1, 5, 3, 2.0, 4.0, 10.0, 20.0, 300.0)
 OURS_WITH_TWO = Row("A", "ours", "torch", 2, 5, 3, 2.5, 2.0, 12.0, 15.0, 500.0)
@@ -35,6 +39,7 @@ def test_the_page_says_what_each_side_took() -> None:
     assert "| A | flower | 2 | 5.000 s | 4.000 s | 2.00x | 2.00x |" in text
     assert "| A | ours | 1 | 2.000 s | 4.000 s |  |  |" in text
     assert "| flower | 2 | 60.0 s | 75.0 s | 1500 MB | 5.00x | 5.00x | 3.00x |" in text
+    assert "turns, 3 of A. A ratio" in text
     assert "Ours takes more: wall of A than fluke with 1 process (0.75x)." in text
     assert "Ours takes more: nowhere." in page([OURS_WITH_TWO, PEER_WITH_TWO], "a machine")
 
@@ -43,3 +48,12 @@ def test_rows_survive_the_file(tmp_path: Path) -> None:
     path = tmp_path / "engine.csv"
     path.write_text(csv_text(Row._fields, ROWS, digits=6), encoding="utf-8")
     assert rows_of(path) == ROWS
+
+
+def test_the_committed_page_shows_the_committed_numbers() -> None:
+    results = ROOT / "docs" / "results"
+    text = (results / "engine.md").read_text(encoding="utf-8")
+    machine = re.search(r"`make bench-engine`; (.*), one thread a process", text)
+    if machine is None:
+        pytest.fail("engine.md does not say on which machine it was measured")
+    assert page(rows_of(results / "engine.csv"), machine[1]) == text
