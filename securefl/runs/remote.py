@@ -5,7 +5,7 @@ from collections import deque
 from collections.abc import Generator, Iterable, Iterator, Sequence
 from typing import Any, Protocol
 
-from securefl.errors import RunFailed
+from securefl.errors import RunFailed, ScenarioError
 from securefl.files import locked
 from securefl.runs.cell import CellState
 from securefl.runs.node import Message, order_for
@@ -65,9 +65,11 @@ def play(
             failed.
 
     Raises:
+        ScenarioError: a cell wants a GPU; nothing ran.
         RunFailed: a node has another version of the code or of a library.
     """
     waiting = deque(jobs)
+    _refuse_gpus(waiting)
     errands: list[_Errand] = []
     try:
         while waiting or errands:
@@ -84,6 +86,15 @@ def play(
             errands = [errand for errand in errands if not errand.ended]
     finally:
         cluster.stop([errand.task for errand in errands])
+
+
+def _refuse_gpus(jobs: Iterable[Job]) -> None:
+    """Refuses cells that a node would show no GPU: their tasks ask for a CPU only."""
+    for job in jobs:
+        if (job.scenario.get("engine") or {}).get("device") == "cuda":
+            raise ScenarioError(
+                "engine.device = 'cuda' needs --engine local: tasks of a cluster get no GPU"
+            )
 
 
 def _order(job: Job, limit: float, silence: float) -> bytes:

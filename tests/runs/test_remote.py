@@ -391,6 +391,14 @@ def test_a_cell_whose_files_a_node_lacks_fails_and_names_them(tmp_path: Path) ->
     assert "(on the node " in found["a"].reason
 
 
+def test_a_cell_that_wants_a_gpu_is_refused_before_any_runs(tmp_path: Path) -> None:
+    cluster = Here()
+    jobs = [quick(tmp_path, "a"), job(tmp_path, "b", 'engine.device="cuda"')]
+    with pytest.raises(ScenarioError, match="'cuda' needs --engine local"):
+        list(play(jobs, cluster, workers=1, limit=LIMIT))
+    assert not cluster.orders
+
+
 def test_an_address_belongs_to_a_cluster() -> None:
     with (
         pytest.raises(ScenarioError, match="--address is that of a cluster: add --engine ray"),
