@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager, suppress
 from typing import Any
 
-from securefl.errors import RunFailed, ScenarioError
+from securefl.errors import Interrupted, RunFailed, ScenarioError
 from securefl.runs.node import work
 from securefl.runs.remote import TaskLost
 from securefl.runs.threads import cpus
@@ -38,9 +38,13 @@ class RayCluster:
 
     def speaking(self, tasks: Sequence[Any], patience: float) -> Sequence[Any]:
         """Returns the tasks that have a message."""
-        ready, _ = self._ray.wait(list(tasks), num_returns=1, timeout=patience, fetch_local=False)
-        # Asked again without waiting, so that one talkative task does not hide the others.
-        ready, _ = self._ray.wait(list(tasks), num_returns=len(tasks), timeout=0, fetch_local=False)
+        waiting = list(tasks)
+        with _ctrl_c():
+            self._ray.wait(waiting, num_returns=1, timeout=patience, fetch_local=False)
+            # Asked again without waiting, so that one talkative task does not hide the others.
+            ready, _ = self._ray.wait(
+                waiting, num_returns=len(waiting), timeout=0, fetch_local=False
+            )
         return list(ready)
 
     def message(self, task: Any) -> object:
@@ -50,7 +54,8 @@ class RayCluster:
         """
         errors = self._ray.exceptions
         try:
-            return self._ray.get(next(task))
+            with _ctrl_c():
+                return self._ray.get(next(task))
         except StopIteration:
             raise TaskLost("it ended without an answer") from None
         except errors.TaskCancelledError:
@@ -81,6 +86,15 @@ class RayCluster:
         """Waits until tasks have ended, a few seconds at most."""
         completed = [task.completed() for task in tasks]
         self._ray.wait(completed, num_returns=len(completed), timeout=GRACE_SECONDS)
+
+
+@contextmanager
+def _ctrl_c() -> Iterator[None]:
+    """Turns what Ray makes of Ctrl-C while it waits back into what our handler raised."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        raise Interrupted from None
 
 
 @contextmanager

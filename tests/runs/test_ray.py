@@ -218,8 +218,8 @@ def test_ctrl_c_ends_the_tasks_and_the_same_command_goes_on(tmp_path: Path, clus
     wait_until(lambda: len(processes("securefl-worker")) == 2)
     assert len(set(folders_of_tasks()) - before) == 2
     process.send_signal(signal.SIGINT)
-    code, events, _ = ended(process)
-    assert (code, events[-1]["event"]) == (130, "interrupted")
+    code, events, errors = ended(process)
+    assert (code, events[-1]["event"]) == (130, "interrupted"), errors
     wait_until(lambda: not processes("securefl-worker") and not processes("ray::work"))
     assert set(folders_of_tasks()) <= before
     assert all(cell.status().state == "new" for cell in cells(tmp_path).values())
