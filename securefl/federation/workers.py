@@ -76,27 +76,29 @@ class _Memory:
     Attributes:
         weights: (d,), of the round's model.
         rows: (slots, size, d), the updates of the clients of a stack.
-        members: (slots, size), these clients, once trained in the order of their rows; _NOBODY
-            where there are fewer.
+        members: (slots, size), these clients, as they began; _NOBODY where there are fewer. No
+            worker writes here: the next one reads it where a worker died.
+        trained: (slots, size), the same clients once trained, in the order of their rows.
         free: the slots that no training uses.
     """
 
     weights: Tensor
     rows: Tensor
     members: Tensor
+    trained: Tensor
     free: list[int] = field(default_factory=list)
 
     @classmethod
     def of(cls, d: int, slots: int, size: int) -> "_Memory":
         """Maps memory that has no name, so that a killed process leaves nothing behind."""
         rows = slots * size
-        shared = mmap.mmap(-1, _INTEGER_BYTES * rows + _FLOAT_BYTES * d * (rows + 1))
-        members = torch.frombuffer(shared, dtype=torch.int64, count=rows)
-        table = torch.frombuffer(shared, dtype=torch.float32, offset=_INTEGER_BYTES * rows)
+        lists = 2 * _INTEGER_BYTES * rows
+        shared = mmap.mmap(-1, lists + _FLOAT_BYTES * d * (rows + 1))
+        clients = torch.frombuffer(shared, dtype=torch.int64, count=2 * rows)
+        members, trained = clients.view(2, slots, size)
+        table = torch.frombuffer(shared, dtype=torch.float32, offset=lists)
         table = table.view(rows + 1, d)
-        return cls(
-            table[0], table[1:].view(slots, size, d), members.view(slots, size), list(range(slots))
-        )
+        return cls(table[0], table[1:].view(slots, size, d), members, trained, list(range(slots)))
 
 
 class Workers:
@@ -229,11 +231,11 @@ class Workers:
             piece.failure = f"{ATTEMPTS} processes died while they trained it"
         if job.outcome is Word.TRAINED:
             slot = job.order.slot
-            members = self._memory.members[slot, : len(piece.clients)].tolist()
+            clients = self._memory.trained[slot, : len(piece.clients)].tolist()
             # A copy each: one of the whole slot would be memory that the system clears first.
             piece.results = {
                 client: Trained(row.clone(), self._trainers[client].cost)
-                for client, row in zip(members, self._memory.rows[slot], strict=False)
+                for client, row in zip(clients, self._memory.rows[slot], strict=False)
             }
         self._memory.free.append(job.order.slot)
 
@@ -251,8 +253,9 @@ class Workers:
         """Trains a piece in a worker; False where this must be done in the parent."""
         if self._memory is None:
             return False
-        members, rows = self._memory.members[order.slot], self._memory.rows[order.slot]
-        clients = [client for client in members.tolist() if client != _NOBODY]
+        rows, trained = self._memory.rows[order.slot], self._memory.trained[order.slot]
+        members = self._memory.members[order.slot].tolist()
+        clients = [client for client in members if client != _NOBODY]
         try:
             # A copy: a trainer that wrote into it would change everybody's model.
             piece = Piece(self._memory.weights.clone(), order.round, clients)
@@ -268,5 +271,5 @@ class Workers:
             # A stack has written its changes there itself.
             if delta.data_ptr() != rows[place].data_ptr():
                 rows[place].copy_(delta)
-            members[place] = client
+            trained[place] = client
         return True

@@ -12,6 +12,7 @@ import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -566,3 +567,33 @@ def test_a_worker_trains_a_stack_of_clients_with_different_numbers_of_steps() ->
     assert torch.equal(*updates)
     alone = [trainers[client].fit(weights, round=0).delta for client in trainers]
     torch.testing.assert_close(updates[1], torch.stack(alone), rtol=0, atol=1e-6)
+
+
+def test_a_worker_that_dies_while_it_names_its_rows_loses_no_client_of_a_stack() -> None:
+    # A stack returns its clients in another order than they began. The next worker must not read
+    # the order of half of them.
+    with flag() as died:
+
+        class Deadly(dict[int, Trained]):
+            def items(self) -> Any:
+                clients = iter(super().items())
+                yield next(clients)
+                if died[0] == 0:
+                    died[0] = 1
+                    os.kill(os.getpid(), signal.SIGKILL)
+                yield from clients
+
+        class Backwards:
+            def fit_many(
+                self, weights: Tensor, clients: Sequence[int], *, round: int, out: Tensor | None
+            ) -> dict[int, Trained]:
+                rows = {client: Trained(numbers(client), EVENT) for client in reversed(clients)}
+                return Deadly(rows)
+
+        trainers = {client: Trainer(where) for client in range(3)}
+        stack = Stack(trainers, cast("StackedSgd", Backwards()), size=3)
+        lengths = dict.fromkeys(trainers, 1)
+        with closing(Workers(trainers, d=D, count=2, lengths=lengths, stack=stack)) as pool:
+            updates = trained(pool, clients=list(trainers))
+        assert died[0] == 1
+        assert [update[0].item() for update in updates] == [0.0, 1.0, 2.0]
