@@ -20,7 +20,7 @@ from securefl.learning.dp_models import check_model
 from securefl.learning.modes import training_mode
 from securefl.learning.options import USUAL, StepOptions, random_layers
 from securefl.learning.plan import DpPlan, LocalTraining, OnOwnStep, OnStep, unseen
-from securefl.learning.pooling import with_fast_pools
+from securefl.learning.pooling import make_fast, usual_pools
 from securefl.learning.protocol import Trained, Trainer
 from securefl.learning.sampling import poisson_batches
 from securefl.privacy.events import SampledGaussian
@@ -265,7 +265,9 @@ def dp_sgd_trainers(local: LocalTraining) -> dict[int, Trainer]:
     It wraps a copy of the model: an evaluation must not meet the hooks that Opacus leaves there.
     """
     check_model(local.model)
-    model = with_fast_pools(copy.deepcopy(local.model))
+    model = copy.deepcopy(local.model)
+    for pool in usual_pools(model):
+        make_fast(pool)
     machine = DpSgd(model, local.task, lr=local.lr, options=local.options)
     return {
         client: DpSgdTrainer(

@@ -1,9 +1,11 @@
 """Max-pooling of images forwards in the layout in which torch has a fast one: channels last.
 
-trained = with_fast_pools(model)  # the same numbers, bit for bit
+with fast(usual_pools(model)):
+    model(images)  # the same numbers, bit for bit
 """
 
-import copy
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any, TypeGuard
 
 import torch
@@ -48,43 +50,43 @@ class _Pooling(Function):
         return pulled, None
 
 
-def fast_pool(pool: nn.MaxPool2d) -> FastMaxPool2d:
-    """Returns a fast pool with the same options."""
-    return FastMaxPool2d(
-        pool.kernel_size, pool.stride, pool.padding, pool.dilation, ceil_mode=pool.ceil_mode
-    )
+def make_fast(pool: nn.MaxPool2d) -> None:
+    """Turns a usual pool into a fast one, which keeps all that a user gave it."""
+    pool.__class__ = FastMaxPool2d
 
 
-def with_fast_pools(model: nn.Module) -> nn.Module:
-    """Returns a copy of the model with fast pools; the model itself if it has no place for one.
+@contextmanager
+def fast(pools: Sequence[nn.MaxPool2d]) -> Iterator[None]:
+    """Makes usual pools fast while the context lasts.
 
-    A module with parameters of its own stays as it is, with all inside: Opacus may train it through
-    functions that know no pooling but torch's.
+    They change in place: the functions that a user's model holds may know no copy of it.
     """
-    if not _places(model):
-        return model
-    model = copy.deepcopy(model)
-    for parent, name, pool in _places(model):
-        setattr(parent, name, fast_pool(pool))
-    return model
+    for pool in pools:
+        make_fast(pool)
+    try:
+        yield
+    finally:
+        for pool in pools:
+            pool.__class__ = nn.MaxPool2d
 
 
-def _places(module: nn.Module) -> list[tuple[nn.Module, str, nn.MaxPool2d]]:
-    """Returns the pools that can be replaced: parent, name in it, pool."""
+def usual_pools(module: nn.Module) -> list[nn.MaxPool2d]:
+    """Returns the pools of a model that can be made fast.
+
+    None lies in a module with parameters of its own: Opacus may train that through functions that
+    know no pooling but torch's.
+    """
     if list(module.parameters(recurse=False)):
         return []
-    places: list[tuple[nn.Module, str, nn.MaxPool2d]] = []
-    for name, child in module.named_children():
-        if is_usual_pool(child):
-            places.append((module, name, child))
-        else:
-            places += _places(child)
-    return places
+    pools: list[nn.MaxPool2d] = []
+    for child in module.children():
+        pools += [child] if is_usual_pool(child) else usual_pools(child)
+    return pools
 
 
 def is_usual_pool(module: nn.Module) -> TypeGuard[nn.MaxPool2d]:
     """Whether a module is torch's own max-pooling, without hooks, and returns no places."""
-    if type(module) is not nn.MaxPool2d or module.return_indices:
+    if type(module) is not nn.MaxPool2d or module.return_indices or "forward" in vars(module):
         return False
     hooks = (
         module._forward_hooks,

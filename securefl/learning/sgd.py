@@ -11,7 +11,7 @@ from securefl.learning.device import device_of, full_precision, moved
 from securefl.learning.modes import training_mode
 from securefl.learning.options import USUAL, StepOptions, random_layers
 from securefl.learning.plan import LocalTraining, OnStep, unseen
-from securefl.learning.pooling import with_fast_pools
+from securefl.learning.pooling import fast, usual_pools
 from securefl.learning.protocol import Bend, Trained, Trainer
 from securefl.learning.sampling import shuffled_batches
 from securefl.rng import Keystream, StreamFor
@@ -72,6 +72,7 @@ class SgdTrainer:
         self._loss_of = options.loss(task)
         self._on_step = on_step
         self._device = device_of(model)
+        self._pools = usual_pools(model)
         self._norms = [model.get_submodule(name) for name in batch_norms(model)]
 
     def fit(self, weights: Tensor, *, round: int) -> Trained:
@@ -86,7 +87,8 @@ class SgdTrainer:
         batches = self._batches(self._stream_for("shuffle", self._client, round))
         steps = self._epochs * -(-len(self._examples) // self._batch)
         dropout = self._stream_for("dropout", self._client, round)
-        with random_layers(dropout, self._device), full_precision(self._device):
+        device = self._device
+        with random_layers(dropout, device), full_precision(device), fast(self._pools):
             for step, chosen in enumerate(batches, start=1):
                 optimizer.zero_grad()
                 self._accumulate(chosen)
@@ -126,11 +128,10 @@ class SgdTrainer:
 
 
 def sgd_trainers(local: LocalTraining) -> dict[int, Trainer]:
-    """Returns client -> its plain training; all share the model or a copy as workspace."""
-    model = with_fast_pools(local.model)
+    """Returns client -> its plain training; all of them share the model as workspace."""
     return {
         client: SgdTrainer(
-            model,
+            local.model,
             local.task,
             examples,
             client=client,

@@ -8,11 +8,13 @@ from dataclasses import replace
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 from securefl.learning import dp_sgd, sgd
 from securefl.learning.dp_sgd import dp_sgd_trainers
-from securefl.learning.pooling import FastMaxPool2d, fast_pool, with_fast_pools
+from securefl.learning.pooling import FastMaxPool2d, fast, make_fast, usual_pools
 from securefl.learning.sgd import sgd_trainers
+from securefl.learning.stacked.choice import unstackable
 from tests.learning.stacked.cases import clients, plans, weights_of
 
 OPTIONS: list[Callable[[], nn.MaxPool2d]] = [
@@ -33,6 +35,12 @@ def both(pool: nn.Module, x: Tensor) -> tuple[Tensor, Tensor]:
     return output.detach(), given.grad
 
 
+def fast_copy(pool: nn.MaxPool2d) -> nn.MaxPool2d:
+    made = copy.deepcopy(pool)
+    make_fast(made)
+    return made
+
+
 def images(*shape: int) -> Tensor:
     # Whole numbers: many windows have several maxima, of which the first gets the gradient.
     generator = torch.Generator().manual_seed(1)
@@ -45,7 +53,7 @@ def test_outputs_and_gradients_are_those_of_torch_also_between_equal_pixels(
     make: Callable[[], nn.MaxPool2d], dtype: torch.dtype
 ) -> None:
     x = images(3, 5, 11, 10).to(dtype)
-    for expected, actual in zip(both(make(), x), both(fast_pool(make()), x), strict=True):
+    for expected, actual in zip(both(make(), x), both(fast_copy(make()), x), strict=True):
         assert torch.equal(actual, expected)
         assert actual.stride() == expected.stride()
 
@@ -92,7 +100,13 @@ def hooked() -> nn.MaxPool2d:
     return pool
 
 
-def test_only_usual_pools_are_replaced_and_the_model_itself_stays() -> None:
+def changed() -> nn.MaxPool2d:
+    pool = nn.MaxPool2d(2)
+    pool.forward = lambda input: functional.avg_pool2d(input, 2)  # type: ignore[method-assign]
+    return pool
+
+
+def test_only_usual_pools_are_fast_and_only_while_the_context_lasts() -> None:
     model = nn.Sequential(
         nn.Conv2d(1, 2, 3),
         nn.Sequential(nn.MaxPool2d(3, stride=2, padding=1)),
@@ -100,22 +114,44 @@ def test_only_usual_pools_are_replaced_and_the_model_itself_stays() -> None:
         Holding(),
         nn.MaxPool2d(2, return_indices=True),
         hooked(),
+        changed(),
     )
-    before = copy.deepcopy(model)
-    fast = with_fast_pools(model)
-    assert [type(m) for m in model.modules()] == [type(m) for m in before.modules()]
-    replaced = {name for name, m in fast.named_modules() if type(m) is FastMaxPool2d}
-    assert replaced == {"1.0"}
-    pool = fast.get_submodule("1.0")
-    assert isinstance(pool, FastMaxPool2d)
-    assert (pool.kernel_size, pool.stride, pool.padding) == (3, 2, 1)
-    assert fast[0].weight is not model[0].weight  # type: ignore[index]
-    assert list(fast.state_dict()) == list(model.state_dict())
+    before = [type(m) for m in model.modules()]
+    pools = usual_pools(model)
+    assert [name for name, m in model.named_modules() if m in pools] == ["1.0"]
+    with fast(pools):
+        assert [name for name, m in model.named_modules() if type(m) is FastMaxPool2d] == ["1.0"]
+        output = model[1](images(1, 2, 6, 6))
+    assert torch.equal(output, model[1](images(1, 2, 6, 6)))
+    assert [type(m) for m in model.modules()] == before
 
 
-def test_a_model_without_a_usual_pool_is_not_copied() -> None:
-    for model in (nn.Sequential(nn.Linear(2, 1)), nn.Sequential(Own(2)), Holding()):
-        assert with_fast_pools(model) is model
+class Closures(nn.Module):
+    """A user's model whose function and whose pool a copy would not know."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer = nn.Conv2d(2, 3, 3)
+        self.pool = nn.MaxPool2d(2)
+        self.pool.factor = 2.0  # type: ignore[assignment]
+        self.last = nn.Linear(3 * 3 * 3, 3)
+
+        def body(x: Tensor) -> Tensor:
+            pooled: Tensor = self.pool(self.layer(x))
+            return pooled * 2.0
+
+        self.body = body
+
+    def forward(self, x: Tensor) -> Tensor:
+        output: Tensor = self.last(self.body(x).flatten(1))
+        return output
+
+
+def test_a_model_that_holds_functions_of_itself_trains_all_of_its_layers() -> None:
+    local = replace(clients("pools", dtype=torch.float32), model=Closures())
+    update = sgd_trainers(local)[0].fit(weights_of(local), round=0).delta
+    assert update[: 3 * 2 * 3 * 3].abs().min() > 0
+    assert "holds functions of itself" in str(unstackable(local))
 
 
 @pytest.mark.parametrize("private", [False, True], ids=["sgd", "dp_sgd"])
@@ -132,10 +168,11 @@ def test_training_pools_fast_and_gives_the_bits_of_training_that_does_not(
 
     monkeypatch.setattr(FastMaxPool2d, "forward", noted)
     make = dp_sgd_trainers if private else sgd_trainers
-    fast = make(local)[0].fit(weights_of(local), round=0).delta
+    weights = weights_of(local)
+    update = make(local)[0].fit(weights, round=0).delta
     assert pooled
     for module in (sgd, dp_sgd):
-        monkeypatch.setattr(module, "with_fast_pools", lambda model: model)
+        monkeypatch.setattr(module, "usual_pools", lambda model: [])
     pooled.clear()
-    assert torch.equal(make(local)[0].fit(weights_of(local), round=0).delta, fast)
+    assert torch.equal(make(local)[0].fit(weights, round=0).delta, update)
     assert not pooled

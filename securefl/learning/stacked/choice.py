@@ -118,8 +118,9 @@ def _changes(local: LocalTraining, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
     change is left out.
 
     Raises:
-        RuntimeError: the model has random layers.
+        RuntimeError: the model has random layers, or its copies train the model itself.
     """
+    local.model.zero_grad()
     tried = _synthetic(local, dtype)
     weights = vector.to_vector(tried.model)
     generator = seeded_keystream(0, "shake").torch_generator()
@@ -128,6 +129,8 @@ def _changes(local: LocalTraining, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
         together = StackedSgd(tried).fit_many(weights, range(TRIED_CLIENTS), round=0)
     trainers = sgd_trainers(tried)
     alone = [trainers[client].fit(weights, round=0).delta for client in range(TRIED_CLIENTS)]
+    if any(p.grad is not None for p in local.model.parameters()):
+        raise RuntimeError("it holds functions of itself, which a copy of it does not replace")
     stacked = [together[client].delta for client in range(TRIED_CLIENTS)]
     for scale in EXTREMES:
         with suppress(*_FAULTS):  # as alone: a stack then fails, and mixes nothing

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from securefl import vector
 from securefl.learning.modes import training_mode
-from securefl.learning.pooling import fast_pool, is_usual_pool
+from securefl.learning.pooling import is_usual_pool, make_fast
 from securefl.learning.stacked.dense import StackedEmbedding, StackedLinear
 from securefl.learning.stacked.layer import Course, Learn, StackedLayer
 from securefl.learning.stacked.spatial import (
@@ -97,7 +97,8 @@ class Network:
             self._prefixes[f"{name}." if name else ""] = layer
             return layer
         if is_usual_pool(module):
-            return fast_pool(module)
+            make_fast(module)
+            return module
         if type(module) is nn.Sequential:
             _pool_first(module)
         for part, child in list(module.named_children()):
