@@ -33,7 +33,7 @@ from securefl.audit.shadows import train_shadows
 from securefl.audit.threats import ANSWERS, threat
 from securefl.audit.verdicts import overall
 from securefl.data.download import OnBytes, quiet
-from securefl.federation.memory import keep_memory
+from securefl.federation.memory import kept_memory
 from securefl.runs.cache import user_cache
 from securefl.runs.cell import Cell
 from securefl.runs.names import cell_hash
@@ -44,6 +44,7 @@ from securefl.scenario.scenario import Scenario, load_scenario
 Say = Callable[[str], None]
 
 
+@kept_memory()
 def audit(
     request: AuditRequest, *, say: Say, on_round: OnRound, on_bytes: OnBytes = quiet
 ) -> dict[str, Findings]:
@@ -65,7 +66,6 @@ def audit(
         SecureflError: a shadow failed, or the replay is not the run.
     """
     one_thread()
-    keep_memory()
     request.check()
     scenario, cell = _subject(request)
     inquiries = inquiries_of(request, scenario, cell)

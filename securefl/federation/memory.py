@@ -1,7 +1,8 @@
 """How a process that trains holds on to its memory."""
 
 import ctypes
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 
 LARGE_TENSOR_BYTES = 2**25  # from which memory is the system's again once it is free
 MAX_FREE_BYTES = 2**28
@@ -19,3 +20,17 @@ def keep_memory() -> None:
         mallopt = ctypes.CDLL(None).mallopt
         mallopt(_M_MMAP_THRESHOLD, LARGE_TENSOR_BYTES)
         mallopt(_M_TRIM_THRESHOLD, MAX_FREE_BYTES)
+
+
+@contextmanager
+def kept_memory() -> Iterator[None]:
+    """Makes freed memory stay with this process while the context lasts, and then gives it back.
+
+    A caller of the library goes on in the same process, which would hold gigabytes for nothing.
+    """
+    keep_memory()
+    try:
+        yield
+    finally:
+        with suppress(AttributeError):
+            ctypes.CDLL(None).malloc_trim(0)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from securefl.data.download import OnBytes, quiet
 from securefl.errors import ScenarioError
-from securefl.federation.memory import keep_memory
+from securefl.federation.memory import kept_memory
 from securefl.federation.profile import Profile
 from securefl.federation.record import RoundRecord
 from securefl.learning.device import device_called
@@ -144,9 +144,8 @@ def run_cells(
     results are written in any case, also when a cell fails.
     """
     one_thread()
-    keep_memory()
     metrics = {}
-    with folder.held():
+    with kept_memory(), folder.held():
         try:
             for label, scenario in cells.items():
                 metrics[label] = run_cell(

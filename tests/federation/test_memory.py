@@ -155,8 +155,37 @@ def test_a_process_that_keeps_its_memory_asks_the_system_for_no_page_again() -> 
     assert faults_of(KEEP) < 1_000 < faults_of("")
 
 
+LEFT = """
+import contextlib
+import os
+import torch
+from securefl.federation.memory import keep_memory, kept_memory
+
+def resident():
+    with open("/proc/self/statm") as file:
+        return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
+before = resident()
+with {context}:
+    tensors = [torch.ones(2**18) for _ in range(100)]
+    last = tensors[-1]  # the heap ends above the others
+    del tensors
+print(resident() - before)
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="glibc's memory")
+def test_after_a_run_a_process_gives_back_what_it_kept() -> None:
+    assert outcome_of(LEFT.format(context="contextlib.nullcontext(keep_memory())")) > 50 * 2**20
+    assert outcome_of(LEFT.format(context="kept_memory()")) < 20 * 2**20
+
+
 def faults_of(settle: str) -> int:
+    return outcome_of(REUSED.format(settle=settle))
+
+
+def outcome_of(code: str) -> int:
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    command = [sys.executable, "-c", REUSED.format(settle=settle)]
+    command = [sys.executable, "-c", code]
     done = subprocess.run(command, env=environment, check=True, capture_output=True, text=True)
     return int(done.stdout)

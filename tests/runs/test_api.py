@@ -1,5 +1,7 @@
 """Running from Python: what cannot start leaves no folder behind."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -71,7 +73,14 @@ def test_a_run_keeps_its_memory_and_its_threads_to_one(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     calls: list[str] = []
+
+    @contextmanager
+    def kept() -> Iterator[None]:
+        calls.append("keep memory")
+        yield
+        calls.append("give it back")
+
     monkeypatch.setattr(api, "one_thread", lambda: calls.append("one thread"))
-    monkeypatch.setattr(api, "keep_memory", lambda: calls.append("keep memory"))
+    monkeypatch.setattr(api, "kept_memory", kept)
     run(parse_scenario('rounds = 1\ndata.name = "heart"\ntraining.kind = "sgd"'), tmp_path / "run")
-    assert calls == ["one thread", "keep memory"]
+    assert calls == ["one thread", "keep memory", "give it back"]
