@@ -158,6 +158,8 @@ def died(status: int | None, words: str) -> str:
 
 def main() -> None:
     """Serves until the parent closes its end of the socket, which its death does, too."""
+    # Where a parent ignores the signal, as its child would, nobody could wait for a worker.
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     with socket.socket(fileno=os.dup(0)) as channel:
         code_hash()  # first: it names the code that is imported, and that workers run
         for module in ("securefl.runs.play", *sys.argv[1:]):

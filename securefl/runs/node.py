@@ -145,8 +145,9 @@ def _difference(head: Mapping[str, Any]) -> str:
 
     The run folder notes one environment: numbers of another one would not be what it says.
     """
+    ours = _flat(environment())
     for name, asked in _flat(head).items():
-        here = _flat(environment()).get(name)
+        here = ours.get(name)
         if here != asked:
             return (
                 f"the node {platform.node()} has {name} {here}, this machine {asked}: "

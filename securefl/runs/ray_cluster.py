@@ -156,7 +156,8 @@ def _check_address(address: str) -> None:
     try:
         with closing(socket.create_connection(where, timeout=SECONDS_TO_CONNECT)):
             return
-    except (OSError, OverflowError) as reason:
+    # UnicodeError: the host is no name that can be looked up, such as "a..b".
+    except (OSError, OverflowError, UnicodeError) as reason:
         raise ScenarioError(_unreachable(address, str(reason))) from None
 
 

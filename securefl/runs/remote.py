@@ -1,13 +1,15 @@
 """The part of a cluster engine that runs at the head: gives cells to nodes, writes every file."""
 
+import math
 import time
 from collections import deque
 from collections.abc import Generator, Iterable, Iterator, Sequence
+from pathlib import Path
 from typing import Any, Protocol
 
-from securefl.errors import RunFailed, ScenarioError
+from securefl.errors import RunFailed, RunFolderError, ScenarioError
 from securefl.files import locked
-from securefl.runs.cell import CellState
+from securefl.runs.cell import Cell, CellState
 from securefl.runs.node import Message, order_for
 from securefl.runs.parcel import heal, unpack
 from securefl.runs.pool import (
@@ -21,6 +23,9 @@ from securefl.runs.pool import (
     Ticked,
 )
 from securefl.runs.worker import PATIENCE_SECONDS
+
+# What an answer of another form raises where it is read.
+MALFORMED = (KeyError, OverflowError, RecursionError, TypeError, ValueError)
 
 
 class TaskLost(Exception):
@@ -125,8 +130,9 @@ class _Errand:
             yield from self._events(message)
         except TaskLost as reason:
             yield self._fail(f"its process died ({reason})")
-        except (KeyError, TypeError, ValueError) as reason:
-            yield self._fail(f"its node sent no proper answer: {reason}")
+        except MALFORMED as reason:
+            cluster.stop([self.task])  # nobody would hear what else it says
+            yield self._fail(f"its node sent no proper answer: {reason!s:.200}")
 
     def _events(self, message: Message) -> Iterator[Event]:
         facts = message.facts
@@ -136,24 +142,32 @@ class _Errand:
             self._begun = time.monotonic()
             yield Started(self._job)
         if "round" in facts:
-            yield Progressed(self._job, int(facts["round"]))
+            yield Progressed(self._job, self._round(facts["round"]))
         if "lost" in facts:
             yield self._fail(str(facts["lost"]))
         if "state" in facts:
             yield self._finish(message)
+
+    def _round(self, number: object) -> int:
+        """Returns the number of a round. Raises ValueError."""
+        if not isinstance(number, int) or not 0 <= number <= self._job.scenario["rounds"]:
+            raise ValueError("it names a round that the cell does not have")
+        return number
 
     def _finish(self, message: Message) -> Finished:
         """Puts the files of an ended cell in their place."""
         state = CellState(message.facts["state"])
         reason = str(message.facts["reason"])
         seconds = float(message.facts["seconds"])
-        if not (state.ended or state is CellState.FAILED) or not message.files:
-            raise ValueError("it names no end, or brings no files")
-        unpack(message.files, self._job.cell.folder)
-        self.ended = True
+        if not math.isfinite(seconds) or seconds < 0:
+            raise ValueError("it names no time")
         if state is CellState.FAILED:
             # The name of a machine is for the user who waits, not for the folder.
             reason = f"{reason} (on the node {message.facts['node']})"
+        if not (state.ended or state is CellState.FAILED) or not message.files:
+            raise ValueError("it names no end, or brings no files")
+        unpack(message.files, self._job.cell.folder, check=lambda files: _check_end(files, state))
+        self.ended = True
         return Finished(self._job, state, reason, seconds)
 
     def check(self, cluster: Cluster, silence: float) -> Iterator[Event]:
@@ -169,3 +183,16 @@ class _Errand:
         self._job.cell.fail(reason)
         begun = self._begun or time.monotonic()
         return Finished(self._job, CellState.FAILED, reason, time.monotonic() - begun)
+
+
+def _check_end(folder: Path, state: CellState) -> None:
+    """Refuses files of a cell that has not ended as its node says. Raises ValueError."""
+    cell = Cell(folder)
+    try:
+        found, metrics = cell.status().state, cell.metrics()
+    except RunFolderError:
+        raise ValueError("its files are damaged") from None
+    if (found.ended or state.ended) and found is not state:
+        raise ValueError(f"it says {state}, and its files say {found}")
+    if state.ended and metrics is None:
+        raise ValueError(f"it says {state}, and brings no metrics")

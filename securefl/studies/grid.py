@@ -10,6 +10,7 @@ from dataclasses import dataclass, field, replace
 from securefl.runs.cell import Cell, CellState
 from securefl.runs.engines import Play
 from securefl.runs.folder import Request, RunFolder, Use
+from securefl.runs.parcel import heal
 from securefl.runs.pool import Event, Finished, Job, Progressed, Started
 from securefl.runs.pool import play as play_here
 from securefl.runs.results import write_results
@@ -170,6 +171,9 @@ class Grid:
             fail_fast: stop after the first cell that fails.
             play: runs the cells, by default in processes of this machine.
         """
+        # Before any engine looks: a cell begun afresh would forget what its clients have paid.
+        for cell in self.first_uses():
+            heal(self.folder.named(cell).folder)
         states = self.states()
         todo = self.missing(states)[:max_cells]
         rows = {use.cell: use.label for use in todo}

@@ -151,6 +151,24 @@ def test_a_worker_whose_input_ends_leaves_and_a_running_one_has_no_exit_code(
         worker.stdout.close()
 
 
+def test_a_worker_has_an_exit_code_where_the_parent_ignores_the_end_of_children(
+    forked: None,
+) -> None:
+    before = signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+    try:
+        server = ForkServer()
+        assert server.ready(SECONDS)
+    finally:
+        signal.signal(signal.SIGCHLD, before)
+    with tempfile.TemporaryFile() as errors:
+        worker = server.fork(errors)
+        worker.stdin.close()
+        worker.wait(SECONDS)
+        worker.stdout.close()
+        assert worker.returncode == 0
+    server.close()
+
+
 def test_a_server_that_is_gone_says_how_it_ended(server: ForkServer) -> None:
     with tempfile.TemporaryFile() as errors:
         worker = server.fork(errors)

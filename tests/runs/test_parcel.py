@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from securefl.errors import RunFolderError
 from securefl.runs.parcel import heal, pack, unpack
 
 
@@ -61,7 +62,8 @@ def test_no_files_are_no_bytes_and_make_an_empty_folder(tmp_path: Path, folder: 
 
 
 @pytest.mark.parametrize(
-    "name", ["../up", "/etc/passwd", "a/../../up", ".lock", "a/b/c", "a//b", "a\\b", "a\n"]
+    "name",
+    ["../up", "/etc/passwd", "a/../../up", ".lock", "a/b/c", "a//b", "a\\b", "a\n", "a" * 201],
 )
 def test_a_name_that_leads_out_of_the_cell_is_refused(tmp_path: Path, name: str) -> None:
     cell = filled(tmp_path / "run" / "cell", {"status.json": b"old"})
@@ -81,6 +83,55 @@ def test_bytes_that_are_no_parcel_are_refused(tmp_path: Path, damage: bytes) -> 
     with pytest.raises(ValueError, match="no parcel"):
         unpack(damage, tmp_path / "cell")
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    "names",
+    [("a", "A"), ("a", "a/b"), ("a/b", "a"), ("a", "A/b")],
+)
+def test_two_files_of_one_name_are_refused_on_every_file_system(
+    tmp_path: Path, names: tuple[str, str]
+) -> None:
+    with pytest.raises(ValueError, match="two files of one name"):
+        unpack(archive(*((name, b"") for name in names)), tmp_path / "cell")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_encrypted_parcel_is_refused(tmp_path: Path) -> None:
+    parcel = bytearray(archive(("status.json", b"{}")))
+    # The flag in the file's own header and in the list of files.
+    parcel[6] |= 1
+    parcel[parcel.find(b"PK\1\2") + 8] |= 1
+    with pytest.raises(ValueError, match=r"no parcel.* is encrypted"):
+        unpack(bytes(parcel), tmp_path / "cell")
+
+
+@pytest.mark.parametrize("name", ["status.json", "ledgers"])
+def test_a_link_is_neither_sent_nor_left_behind(tmp_path: Path, name: str) -> None:
+    # A run folder from elsewhere could name a key; a linked folder's ledgers would be forgotten.
+    elsewhere = filled(tmp_path / "elsewhere", {"key": b"secret"})
+    cell = filled(tmp_path / "cell", {"rounds.jsonl": b""})
+    (cell / name).symlink_to(elsewhere / "key" if name == "status.json" else elsewhere)
+    with pytest.raises(RunFolderError, match=f"{name} is a link"):
+        pack(cell)
+
+
+def test_files_that_a_check_refuses_replace_nothing(tmp_path: Path) -> None:
+    def refuse(folder: Path) -> None:
+        raise ValueError(f"there are {len(contents(folder))} files")
+
+    cell = filled(tmp_path / "cell", {"status.json": b"old"})
+    with pytest.raises(ValueError, match="there are 3 files"):
+        unpack(pack(filled(tmp_path / "new", FILES)), cell, check=refuse)
+    assert contents(cell) == {"status.json": b"old"}
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["cell", "new"]
+
+
+def test_what_a_crash_left_of_an_earlier_parcel_is_no_part_of_the_next(tmp_path: Path) -> None:
+    filled(tmp_path / ".cell.new", {"half.json": b""})
+    unpack(pack(filled(tmp_path / "new", FILES)), tmp_path / "cell")
+    assert contents(tmp_path / "cell") == FILES
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["cell", "new"]
 
 
 def test_a_crash_between_old_and_new_files_loses_none(

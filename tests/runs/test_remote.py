@@ -21,7 +21,9 @@ from securefl.runs.checkpoint import load_checkpoint
 from securefl.runs.engines import EngineName, engine
 from securefl.runs.environment import code_hash, environment
 from securefl.runs.node import Message
+from securefl.runs.parcel import pack
 from securefl.runs.pool import Event, Finished, Job, Progressed, Started
+from securefl.runs.ray_cluster import _check_address
 from securefl.runs.remote import TaskLost, play
 from securefl.scenario.scenario import parse_scenario
 from tests.clusters import Here, workers_of_nodes
@@ -251,6 +253,15 @@ def test_a_task_that_waits_for_a_cpu_is_not_silent(tmp_path: Path) -> None:
     assert len(waiting.stopped) == 1
 
 
+def parcel(*, status: str = "done", metrics: str = "{}") -> bytes:
+    """The files of a cell that ended so; without metrics where they are empty."""
+    with tempfile.TemporaryDirectory() as name:
+        Path(name, "status.json").write_text(json.dumps({"state": status}))
+        if metrics:
+            Path(name, "metrics.json").write_text(metrics)
+        return pack(Path(name))
+
+
 DONE = {"state": "done", "reason": "", "seconds": 1.0, "node": "n"}
 
 
@@ -266,6 +277,17 @@ DONE = {"state": "done", "reason": "", "seconds": 1.0, "node": "n"}
         facts({**DONE, "state": "running"}, b"x"),
         facts({"state": "done"}, b"x"),
         facts({**DONE, "seconds": None}, b"x"),
+        facts({**DONE, "seconds": -1.0}, parcel()),
+        b'{"state": "done", "reason": "", "seconds": 1e999, "node": "n"}\n' + parcel(),
+        facts({**DONE, "state": "failed"}, parcel()),
+        facts({"state": "failed", "reason": "", "seconds": 1.0}, parcel(status="running")),
+        facts(DONE, parcel(status="running")),
+        facts(DONE, parcel(metrics="")),
+        facts(DONE, parcel(status="nonsense")),
+        b"[" * 100_000,
+        b'{"round": 1e999}',
+        b'{"round": 3}',
+        b'{"round": -1}',
     ],
 )
 def test_an_answer_of_another_form_fails_the_cell_and_keeps_its_files(
@@ -274,9 +296,13 @@ def test_an_answer_of_another_form_fails_the_cell_and_keeps_its_files(
     cell = Cell(tmp_path / "a")
     cell.open()
     (cell.folder / "rounds.jsonl").write_text("precious\n")
-    found = ended(play([quick(tmp_path, "a")], Scripted(answer), workers=1, limit=LIMIT))
+    cluster = Scripted(answer)
+    found = ended(play([quick(tmp_path, "a")], cluster, workers=1, limit=LIMIT))
     assert found["a"].state is CellState.FAILED
     assert found["a"].reason.startswith("its node sent no proper answer")
+    assert str(tmp_path) not in found["a"].reason
+    # Nobody would hear what else the task says, and it would keep a CPU.
+    assert len(cluster.stopped) == 1
     assert (cell.folder / "rounds.jsonl").read_text() == "precious\n"
 
 
@@ -405,6 +431,12 @@ def test_an_address_belongs_to_a_cluster() -> None:
         engine(EngineName.LOCAL, "auto", None),
     ):
         pass
+
+
+@pytest.mark.parametrize("host", ["a..b", "x" * 64, "é" * 64])
+def test_a_host_that_cannot_be_a_name_is_one_sentence(host: str) -> None:
+    with pytest.raises(ScenarioError, match="this is no Ray cluster that this command can join"):
+        _check_address(f"{host}:6379")
 
 
 def test_without_ray_one_sentence_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,10 +1,12 @@
 """A study in its folder: which cells are to run, in which order, and how they are counted."""
 
+from collections.abc import Generator, Iterable
 from pathlib import Path
 
 from securefl.privacy.remember import fresh
 from securefl.runs.cell import CellState
 from securefl.runs.folder import RunFolder
+from securefl.runs.pool import Event, Job
 from securefl.studies.expand import expand
 from securefl.studies.grid import Grid, Tally, title
 from securefl.studies.request import request_for
@@ -61,3 +63,23 @@ def test_only_cells_that_were_to_be_run_are_left(tmp_path: Path) -> None:
     assert grid.tally(among=to_run) == Tally(left=2)
     end(grid, to_run[0], CellState.DONE)
     assert grid.tally(among=to_run) == Tally(done=1, left=1)
+
+
+def test_every_engine_finds_the_files_of_a_cell_whose_exchange_a_crash_cut_short(
+    tmp_path: Path,
+) -> None:
+    # Files from a cluster replace those of a cell. A crash in between leaves the old ones aside.
+    grid = grid_in(tmp_path / "out")
+    cell = grid.folder.named(next(iter(grid.first_uses())))
+    run = cell.open()
+    cell.folder.rename(cell.folder.with_name(f".{cell.hash}.old"))
+    runs: set[str] = set()
+
+    def note_runs(
+        jobs: Iterable[Job], /, *, workers: int, limit: float
+    ) -> Generator[Event, None, None]:
+        runs.update(job.cell.status().run for job in jobs)
+        yield from ()
+
+    list(grid.run(jobs=1, limit=1.0, play=note_runs))
+    assert run in runs
