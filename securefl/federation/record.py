@@ -54,6 +54,10 @@ class RoundRecord:
     rmse: float | None = None
     evaluated: bool = True
 
+    def __post_init__(self) -> None:
+        if not self.evaluated and (self.accuracy, self.rmse) != (None, None):
+            raise ValueError("a round's record has a quality, and says that nobody evaluated it")
+
     def to_json(self) -> dict[str, Any]:
         """Returns the line of rounds.jsonl.
 
@@ -93,7 +97,7 @@ class RoundRecord:
                 push=_measured(line.get("push")),
                 distrusted=None if distrusted is None else _clients(distrusted),
                 rmse=_measured(line.get("rmse")),
-                evaluated=bool(_integer(line.get("evaluated", True))),
+                evaluated=_flag(line.get("evaluated", True)),
             )
         except KeyError as key:
             raise ValueError(f"a round's record has no {key}") from None
@@ -102,6 +106,12 @@ class RoundRecord:
 def _integer(value: object) -> int:
     if not isinstance(value, int):
         raise ValueError(f"a round's record has {value!r} for a whole number")
+    return value
+
+
+def _flag(value: object) -> bool:
+    if not isinstance(value, bool):
+        raise ValueError(f"a round's record has {value!r} for a yes or no")
     return value
 
 

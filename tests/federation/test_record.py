@@ -61,8 +61,19 @@ def test_the_line_of_a_round_says_when_nobody_evaluated_it() -> None:
     written = json.loads(json.dumps(skipped.to_json()))
     assert (written["evaluated"], written["accuracy"]) == (False, None)
     assert RoundRecord.from_json(written) == skipped
-    with pytest.raises(ValueError, match="'no' for a whole number"):
-        RoundRecord.from_json(line(evaluated="no"))
+
+
+@pytest.mark.parametrize("wrong", ["no", 2, 0, None])
+def test_whether_a_round_was_evaluated_is_yes_or_no(wrong: object) -> None:
+    with pytest.raises(ValueError, match=f"{wrong!r} for a yes or no"):
+        RoundRecord.from_json(line(evaluated=wrong))
+
+
+@pytest.mark.parametrize("quality", ["accuracy", "rmse"])
+def test_a_round_that_nobody_evaluated_has_no_quality(quality: str) -> None:
+    skipped = {"accuracy": None, "rmse": None, "evaluated": False}
+    with pytest.raises(ValueError, match="says that nobody evaluated it"):
+        RoundRecord.from_json(line(**{**skipped, quality: 0.5}))
 
 
 @pytest.mark.parametrize(
