@@ -214,6 +214,7 @@ def _live(files: Sequence[int]) -> NoReturn:
     """Works as `securefl.runs.worker`. Never returns into the stack that the fork copied."""
     try:
         import numpy as np
+        import torch
 
         from securefl.runs import worker
 
@@ -227,7 +228,9 @@ def _live(files: Sequence[int]) -> NoReturn:
         sys.stderr = open(2, "w", encoding="utf-8", closefd=False)  # noqa: SIM115
         with suppress(OSError):
             Path("/proc/self/comm").write_text("securefl-worker")
-        np.random.seed()  # noqa: NPY002 - which a user's model may draw from, as in a new process
+        # No two workers may draw the same numbers; a user's model may draw from these.
+        np.random.seed()  # noqa: NPY002
+        torch.seed()
         worker.main()
     except BaseException:
         traceback.print_exc()

@@ -5,6 +5,7 @@ far; the last message returns the files. In between, the node watches the cell l
 """
 
 import json
+import os
 import platform
 import shutil
 import tempfile
@@ -109,11 +110,14 @@ def _workshop() -> Iterator[Path]:
 def _sweep(place: Path) -> None:
     """Removes the folders of tasks that were killed before they could."""
     for folder in place.glob(f"{PREFIX}*"):
-        # It may be another account's, or go at this moment.
+        # It may go at this moment.
         with suppress(OSError):
-            age = time.time() - folder.stat().st_mtime
+            facts = folder.lstat()
+            age = time.time() - facts.st_mtime
+            # In a folder of another account, the lock could be a link to a file of ours.
+            is_ours = facts.st_uid == os.getuid()
             # A young one may be about to take its lock.
-            if age > MIN_SECONDS_BEFORE_SWEEP and not is_held(folder):
+            if is_ours and age > MIN_SECONDS_BEFORE_SWEEP and not is_held(folder):
                 shutil.rmtree(folder)
 
 

@@ -1,6 +1,7 @@
 """The process that forks workers: when it dies, when it is asked twice, and what it leaves."""
 
 import os
+import random
 import signal
 import socket
 import subprocess
@@ -10,7 +11,9 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
+import torch
 
 from securefl.runs.cell import Cell, CellState
 from securefl.runs.forkserver import ForkServer, ServerDied
@@ -167,6 +170,28 @@ def test_a_worker_has_an_exit_code_where_the_parent_ignores_the_end_of_children(
         worker.stdout.close()
         assert worker.returncode == 0
     server.close()
+
+
+def test_no_two_workers_draw_the_same_numbers(
+    forked: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def draw() -> None:
+        print(torch.rand(1).item(), np.random.rand(), random.random(), flush=True)  # noqa: NPY002
+
+    monkeypatch.setattr("securefl.runs.worker.main", draw)
+    server = ForkServer()
+    assert server.ready(SECONDS)
+    draws = []
+    for _ in range(2):
+        with tempfile.TemporaryFile() as errors:
+            worker = server.fork(errors)
+            draws.append(worker.stdout.read().split())
+            worker.stdin.close()
+            worker.wait(SECONDS)
+            worker.stdout.close()
+    server.close()
+    assert len(draws[0]) == 3
+    assert not set(draws[0]) & set(draws[1])
 
 
 def test_a_server_that_is_gone_says_how_it_ended(server: ForkServer) -> None:

@@ -322,6 +322,21 @@ def test_a_node_sweeps_the_folders_of_killed_tasks_and_no_others(
     assert {folder.name for folder in (tmp_path / "node").iterdir()} == set(names[1:])
 
 
+def test_a_node_leaves_the_folders_of_other_accounts_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "securefl-node-theirs"
+    folder.mkdir()
+    os.utime(folder, (0, 0))
+    ours = os.getuid()
+    monkeypatch.setattr(os, "getuid", lambda: ours + 1)
+    node._sweep(tmp_path)
+    assert folder.exists()
+    monkeypatch.undo()
+    node._sweep(tmp_path)
+    assert not folder.exists()
+
+
 def test_a_node_that_cannot_write_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "nowhere"))
     found = ended(play([quick(tmp_path, "a")], Here(), workers=1, limit=LIMIT))
