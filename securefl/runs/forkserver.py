@@ -20,6 +20,7 @@ import traceback
 import warnings
 from collections.abc import Collection, Sequence
 from contextlib import ExitStack, suppress
+from functools import partial
 from pathlib import Path
 from typing import IO, NoReturn
 
@@ -224,8 +225,12 @@ def _live(files: Sequence[int]) -> NoReturn:
         # The socket, too: the server's end must be the only one.
         os.closerange(3, os.sysconf("SC_OPEN_MAX"))
         sys.stdin = open(0, encoding="utf-8", closefd=False)  # noqa: SIM115
-        sys.stdout = open(1, "w", encoding="utf-8", closefd=False)  # noqa: SIM115
-        sys.stderr = open(2, "w", encoding="utf-8", closefd=False)  # noqa: SIM115
+        # By the line: a process that is killed, or leaves by _exit, flushes nothing.
+        text = partial(
+            open, mode="w", buffering=1, encoding="utf-8", errors="backslashreplace", closefd=False
+        )
+        sys.stdout = text(1)
+        sys.stderr = text(2)
         with suppress(OSError):
             Path("/proc/self/comm").write_text("securefl-worker")
         # No two workers may draw the same numbers; a user's model may draw from these.

@@ -16,7 +16,7 @@ import pytest
 import torch
 
 from securefl.runs.cell import Cell, CellState
-from securefl.runs.forkserver import ForkServer, ServerDied
+from securefl.runs.forkserver import ForkServer, ServerDied, last_words
 from securefl.runs.pool import Event, Finished, Job, Progressed, modules_of, play
 from securefl.scenario.scenario import parse_scenario
 from tests.workers import children, forked_workers, worker_processes
@@ -170,6 +170,30 @@ def test_a_worker_has_an_exit_code_where_the_parent_ignores_the_end_of_children(
         worker.stdout.close()
         assert worker.returncode == 0
     server.close()
+
+
+def test_the_last_words_of_a_worker_are_kept_however_it_ends(
+    forked: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def die() -> None:
+        print("out\udcff")
+        print("warning\udcff", file=sys.stderr)
+        raise RuntimeError("unforeseen")
+
+    monkeypatch.setattr("securefl.runs.worker.main", die)
+    server = ForkServer()
+    assert server.ready(SECONDS)
+    with tempfile.TemporaryFile() as errors:
+        worker = server.fork(errors)
+        assert worker.stdout.read() == b"out\\udcff\n"
+        worker.stdin.close()
+        worker.wait(SECONDS)
+        worker.stdout.close()
+        words = last_words(errors)
+    server.close()
+    assert worker.returncode == 1
+    assert words.startswith("warning\\udcff\nTraceback")
+    assert words.endswith("RuntimeError: unforeseen")
 
 
 def test_no_two_workers_draw_the_same_numbers(
