@@ -68,7 +68,7 @@ def _pool_first(module: nn.Sequential) -> None:
     """Lets max-pooling come before a rising function of single numbers, which then has fewer."""
     for place, (first, second) in enumerate(pairwise(list(module))):
         # Where a tie is made by the function's rounding, another pixel gets the gradient.
-        if type(first) in RISING and type(second) is nn.MaxPool2d:
+        if type(first) in RISING and is_usual_pool(second):
             module[place], module[place + 1] = second, first
 
 

@@ -1,9 +1,16 @@
 """The models of several clients as one network."""
 
+from dataclasses import replace
+
 import torch
 from torch import nn
+from torch.nn import functional
 
+from securefl.learning.sgd import sgd_trainers
+from securefl.learning.stacked.choice import unstackable
 from securefl.learning.stacked.network import Network
+from securefl.learning.stacked.sgd import StackedSgd
+from tests.learning.stacked.cases import clients, weights_of
 
 
 def kinds(model: nn.Module) -> list[str]:
@@ -30,3 +37,19 @@ def test_pooling_comes_before_a_rising_function_and_after_any_other() -> None:
         model = nn.Sequential(nn.Conv2d(2, 4, 1), function, nn.MaxPool2d(2))
         assert kinds(model) == conv + expected
         assert [type(layer) for layer in model] == [nn.Conv2d, type(function), nn.MaxPool2d]
+
+
+def test_a_pool_that_a_user_changed_stays_as_it_is_and_where_it_is() -> None:
+    pool = nn.MaxPool2d(2)
+    pool.forward = lambda input: functional.avg_pool2d(input, 2)  # type: ignore[method-assign]
+    model = nn.Sequential(nn.Conv2d(2, 3, 3), nn.ReLU(), pool, nn.Flatten(), nn.Linear(27, 3))
+    local = replace(clients("pools", dtype=torch.float32), model=model)
+    weights = weights_of(local)
+    assert unstackable(local) is None
+    alone = sgd_trainers(local)[3].fit(weights, round=0).delta
+    together = StackedSgd(local).fit_many(weights, [3], round=0)[3].delta
+    torch.testing.assert_close(together, alone, rtol=0, atol=1e-6)
+    layers = list(model)
+    plain = nn.Sequential(*layers[:2], nn.AvgPool2d(2), *layers[3:])
+    expected = sgd_trainers(replace(local, model=plain))[3].fit(weights, round=0).delta
+    assert torch.equal(alone, expected)
