@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from securefl.data.download import quiet
-from securefl.errors import SecureflError
+from securefl.errors import ScenarioError, SecureflError
 from securefl.files import write_atomic
 from securefl.runs.cache import user_cache
 from securefl.runs.cell import CellState
@@ -69,10 +69,14 @@ class GivenStudy:
             max_cells: cells to run at most; None for all.
 
         Raises:
-            ScenarioError: a cell is no valid scenario, or `out` holds something else; nothing ran.
+            ScenarioError: a cell is no valid scenario, `out` holds something else, or a number is
+                below 1; nothing ran.
             SecureflError: cells failed; the results of the others are in the folder. A spent
                 privacy budget is no failure: the rows say so in their state.
         """
+        for name, number in (("jobs", jobs), ("max_cells", max_cells)):
+            if number is not None and number < 1:
+                raise ScenarioError(f"{name} must be at least 1, got {number}")
         # Numpy takes a while to import; a study that is refused does not wait for it.
         from securefl.studies.scores import read_scores
         from securefl.studies.tables import study_tables

@@ -120,3 +120,12 @@ def test_what_is_no_study_is_refused(tmp_path: Path, given: Any, sentence: str) 
     with pytest.raises(ScenarioError, match=sentence):
         securefl.study(given).run(tmp_path / "run")
     assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("numbers", [{"jobs": 0}, {"jobs": -1}, {"max_cells": 0}])
+def test_a_study_that_would_run_no_cell_at_once_is_refused(
+    tmp_path: Path, numbers: dict[str, int]
+) -> None:
+    with pytest.raises(ScenarioError, match="must be at least 1, got"):
+        securefl.study(STUDY).run(tmp_path / "run", **numbers)
+    assert list(tmp_path.iterdir()) == []
