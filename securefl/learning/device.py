@@ -9,6 +9,7 @@ Nothing else leaves the CPU: records lie there, and so do vectors, channels, rul
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -53,13 +54,14 @@ def moved(examples: Examples, chosen: Tensor, device: torch.device) -> Examples:
 
 @contextmanager
 def full_precision(device: torch.device) -> Iterator[None]:
-    """Lets a GPU compute with whole float32 numbers while the context lasts; a CPU always does.
+    """Lets torch compute with whole float32 numbers while the context lasts.
 
-    By default, convolutions round their inputs to 10 bits (TF32). Then a clipped sum could exceed
-    the clip by a thousandth, and results would differ from a CPU's by as much.
+    By default, a GPU's convolutions round their inputs to 10 bits (TF32). Then a clipped sum could
+    exceed the clip by a thousandth, and results would differ from a CPU's by as much.
     """
     if device.type != "cuda":
-        yield
+        with _whole_on_cpu():
+            yield
         return
     before = torch.get_float32_matmul_precision()
     torch.set_float32_matmul_precision("highest")
@@ -68,3 +70,26 @@ def full_precision(device: torch.device) -> Iterator[None]:
             yield
     finally:
         torch.set_float32_matmul_precision(before)
+
+
+@contextmanager
+def _whole_on_cpu() -> Iterator[None]:
+    """Forbids a CPU to round to 8 bits, as it may where a caller allowed a GPU rough products."""
+    backend: Any = torch.backends.mkldnn
+    if not hasattr(backend, "matmul"):  # torch before 2.9
+        before = torch.get_float32_matmul_precision()
+        torch.set_float32_matmul_precision("highest")
+        try:
+            yield
+        finally:
+            torch.set_float32_matmul_precision(before)
+        return
+    kinds = (backend.matmul, backend.conv)
+    allowed = [kind.fp32_precision for kind in kinds]
+    for kind in kinds:
+        kind.fp32_precision = "ieee"
+    try:
+        yield
+    finally:
+        for kind, precision in zip(kinds, allowed, strict=True):
+            kind.fp32_precision = precision

@@ -4,7 +4,7 @@ import copy
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from functools import partial
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import pytest
 import torch
@@ -242,6 +242,31 @@ def test_a_gpu_computes_with_whole_numbers_only_while_we_use_it() -> None:
         torch.set_float32_matmul_precision(before[2])
     after = cudnn.allow_tf32, cudnn.deterministic, torch.get_float32_matmul_precision()
     assert after == before
+
+
+@pytest.mark.skipif(not hasattr(torch.backends.mkldnn, "matmul"), reason="torch before 2.9")
+@pytest.mark.parametrize("way", WAYS)
+def test_a_caller_who_allows_rough_products_gets_the_same_training(way: str) -> None:
+    # Some CPUs then multiply numbers of 8 bits, and a clipped sum is longer than the clip.
+    backend: Any = torch.backends.mkldnn
+    precisions: list[str] = []
+
+    def note(*_: object) -> None:
+        precisions.extend([backend.matmul.fp32_precision, backend.conv.fp32_precision])
+
+    local = few("wide layers", plans=plans_of(), on_step=note)
+    weights = weights_of(local)
+    usual = WAYS[way](local, weights)
+    before = torch.get_float32_matmul_precision()
+    torch.set_float32_matmul_precision("medium")
+    try:
+        rough = WAYS[way](local, weights)
+        assert backend.matmul.fp32_precision == "bf16"
+    finally:
+        torch.set_float32_matmul_precision(before)
+    assert {*precisions} == {"ieee"}
+    for client in CLIENTS:
+        assert torch.equal(rough[client].delta, usual[client].delta)
 
 
 def test_random_layers_of_a_gpu_draw_from_the_stream(monkeypatch: pytest.MonkeyPatch) -> None:
