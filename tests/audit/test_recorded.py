@@ -67,6 +67,17 @@ def test_a_run_of_stacks_is_the_same_up_to_rounding(place: Path) -> None:
         findings_of(request_for("run", "server"))
 
 
+def test_a_model_that_hardly_moved_does_not_pass_for_another(place: Path) -> None:
+    run, other = place / "run", place / "other"
+    for folder, rate in ((run, 1e-6), (other, 2e-6)):
+        slow = ("engine.stack=2", "rounds=2", f"training.lr={rate}")
+        api.run(parse_scenario(SGD, overrides=slow), folder, text=SGD)
+    (theirs,), (ours,) = ((folder / "cells").iterdir() for folder in (other, run))
+    shutil.copy(theirs / "model.safetensors", ours / "model.safetensors")
+    with pytest.raises(SecureflError, match="another model, by more than rounding"):
+        findings_of(request_for("run", "server"))
+
+
 @pytest.mark.parametrize(
     ("engine", "is_usual"),
     [
