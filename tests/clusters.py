@@ -4,8 +4,8 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-from securefl.runs import node
-from securefl.runs.remote import TaskLost
+from securefl.runs.cluster import node
+from securefl.runs.cluster.remote import TaskLost
 from tests.workers import forked_workers
 
 

@@ -61,7 +61,7 @@ def engine(name: EngineName, address: str | None, jobs: int | None) -> Iterator[
         yield Engine(pool.play, cpus())
         return
     # Only here: a study on this machine needs no Ray, and importing it takes a second.
-    from securefl.runs import ray_cluster, remote
+    from securefl.runs.cluster import ray, remote
 
-    with ray_cluster.connected(address, jobs) as cluster:
+    with ray.connected(address, jobs) as cluster:
         yield Engine(partial(remote.play, cluster=cluster), cluster.cpus)

@@ -8,9 +8,9 @@ from contextlib import closing
 from dataclasses import dataclass, field, replace
 
 from securefl.runs.cell import Cell, CellState
+from securefl.runs.cluster.parcel import heal
 from securefl.runs.engines import Play
 from securefl.runs.folder import Request, RunFolder, Use
-from securefl.runs.parcel import heal
 from securefl.runs.pool import Event, Finished, Job, Progressed, Started
 from securefl.runs.pool import play as play_here
 from securefl.runs.results import write_results

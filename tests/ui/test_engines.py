@@ -11,7 +11,7 @@ import pytest
 
 from securefl.errors import ScenarioError
 from securefl.files import read_json
-from securefl.runs import remote
+from securefl.runs.cluster import remote
 from securefl.runs.engines import Engine, EngineName, engine
 from securefl.runs.folder import RunFolder
 from securefl.ui.bench import Options, bench

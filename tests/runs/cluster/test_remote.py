@@ -15,16 +15,17 @@ import pytest
 
 from securefl.errors import RunFailed, RunFolderError, ScenarioError
 from securefl.files import locked, read_json
-from securefl.runs import node, pool
+from securefl.runs import pool
 from securefl.runs.cell import Cell, CellState
 from securefl.runs.checkpoint import load_checkpoint
+from securefl.runs.cluster import node
+from securefl.runs.cluster.node import Message
+from securefl.runs.cluster.parcel import pack
+from securefl.runs.cluster.ray import _check_address
+from securefl.runs.cluster.remote import TaskLost, play
 from securefl.runs.engines import EngineName, engine
 from securefl.runs.environment import code_hash, environment
-from securefl.runs.node import Message
-from securefl.runs.parcel import pack
 from securefl.runs.pool import Event, Finished, Job, Progressed, Started
-from securefl.runs.ray_cluster import _check_address
-from securefl.runs.remote import TaskLost, play
 from securefl.scenario.scenario import parse_scenario
 from tests.clusters import Here, workers_of_nodes
 from tests.workers import worker_processes
@@ -403,7 +404,7 @@ def test_a_cell_whose_exchange_a_crash_cut_short_goes_on_from_its_old_files(
 def test_a_cell_that_a_leaving_worker_still_holds_is_not_sent(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("securefl.runs.remote.PATIENCE_SECONDS", 0.0)
+    monkeypatch.setattr("securefl.runs.cluster.remote.PATIENCE_SECONDS", 0.0)
     work, cluster = quick(tmp_path, "a"), Here()
     work.cell.open()
     with (

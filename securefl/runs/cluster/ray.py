@@ -8,8 +8,8 @@ from contextlib import closing, contextmanager, suppress
 from typing import Any
 
 from securefl.errors import Interrupted, RunFailed, ScenarioError
-from securefl.runs.node import work
-from securefl.runs.remote import TaskLost
+from securefl.runs.cluster.node import work
+from securefl.runs.cluster.remote import TaskLost
 from securefl.runs.threads import cpus
 
 NEEDS_RAY = "--engine ray needs Ray: install it with `pip install 'securefl[ray]'`"

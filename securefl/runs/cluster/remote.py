@@ -10,8 +10,8 @@ from typing import Any, Protocol
 from securefl.errors import RunFailed, RunFolderError, ScenarioError
 from securefl.files import locked
 from securefl.runs.cell import Cell, CellState
-from securefl.runs.node import Message, order_for
-from securefl.runs.parcel import heal, unpack
+from securefl.runs.cluster.node import Message, order_for
+from securefl.runs.cluster.parcel import heal, unpack
 from securefl.runs.pool import (
     MAX_SILENT_SECONDS,
     SECONDS_BETWEEN_LOOKS,

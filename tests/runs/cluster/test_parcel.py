@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from securefl.errors import RunFolderError
-from securefl.runs.parcel import heal, pack, unpack
+from securefl.runs.cluster.parcel import heal, pack, unpack
 
 
 def filled(folder: Path, files: dict[str, bytes]) -> Path:

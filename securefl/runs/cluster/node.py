@@ -17,8 +17,8 @@ from typing import Any, NamedTuple
 
 from securefl.files import is_held, locked
 from securefl.runs.cell import Cell
+from securefl.runs.cluster.parcel import pack, unpack
 from securefl.runs.environment import environment
-from securefl.runs.parcel import pack, unpack
 from securefl.runs.pool import Event, Finished, Job, Progressed, Servers, play
 
 BEAT_SECONDS = 1.0  # between signs of life
