@@ -30,6 +30,7 @@ from securefl.runs.threads import environment_of_one_thread
 MAX_LAST_WORDS = 2000  # characters of a dead process' standard error that are kept
 SECONDS_BETWEEN_WAITS = 0.005
 GRACE_SECONDS = 2.0  # for the server to leave by itself
+MAX_SILENT_SECONDS = 60.0  # between a request and its reply before the server counts as dead
 _READY = b"r"
 _REQUEST = struct.Struct("<qqd")  # number, process to wait for or 0 to fork one, seconds to wait
 _REPLY = struct.Struct("<qq")  # number of the request, process or exit code
@@ -49,6 +50,7 @@ class ForkServer:
 
     def __init__(self, modules: Collection[str] = ()) -> None:
         self._channel, theirs = socket.socketpair()
+        self._channel.settimeout(MAX_SILENT_SECONDS)
         self._errors = tempfile.TemporaryFile()  # noqa: SIM115 - open as long as the process runs
         self._process = subprocess.Popen(  # noqa: S603 - modules are named by us
             [sys.executable, "-m", "securefl.runs.forkserver", *sorted(modules)],
@@ -104,10 +106,13 @@ class ForkServer:
         self._channel.close()
         with suppress(subprocess.TimeoutExpired):
             self._process.wait(GRACE_SECONDS)
-        with suppress(ProcessLookupError):
-            os.killpg(self._process.pid, signal.SIGKILL)
+        self._kill()
         self._process.wait()
         self._errors.close()
+
+    def _kill(self) -> None:
+        with suppress(ProcessLookupError):
+            os.killpg(self._process.pid, signal.SIGKILL)
 
     def _ask(self, pid: int = 0, seconds: float = 0.0, files: Sequence[int] = ()) -> int:
         self._number += 1
@@ -120,6 +125,8 @@ class ForkServer:
                 reply = self._channel.recv(_REPLY.size, socket.MSG_WAITALL)
                 number, answer = _REPLY.unpack(reply)
         except (OSError, struct.error):
+            # It may hang, and answer later what nobody waits for any more.
+            self._kill()
             raise ServerDied(self._died()) from None
         return int(answer)
 

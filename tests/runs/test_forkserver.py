@@ -228,6 +228,24 @@ def test_a_server_that_is_gone_says_how_it_ended(server: ForkServer) -> None:
         worker.stdout.close()
 
 
+@pytest.mark.usefixtures("forked")
+def test_a_study_goes_on_when_the_process_that_forks_workers_hangs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("securefl.runs.forkserver.MAX_SILENT_SECONDS", 1.0)
+    jobs = [job(tmp_path, "a", "rounds=1000000"), job(tmp_path, "b", "rounds=1")]
+    events = play(jobs, workers=1, limit=600.0)
+    next_round(events)
+    (first,) = worker_processes()
+    server = parent_of(first)
+    os.kill(server, signal.SIGSTOP)
+    os.kill(first, signal.SIGKILL)
+    found = {event.job.cell.hash: event for event in events if isinstance(event, Finished)}
+    assert found["a"].reason == "its process died (exit status unknown)"
+    assert found["b"].state is CellState.DONE
+    assert not Path(f"/proc/{server}").exists()
+
+
 def test_modules_are_imported_ahead_where_some_cell_needs_them(tmp_path: Path) -> None:
     plain = job(tmp_path, "a")
     private = Job(plain.cell, {**plain.scenario, "training": {"kind": "dp_sgd"}})
