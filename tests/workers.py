@@ -66,21 +66,18 @@ class ForkedServer:
             _become_server(stdin, stderr.fileno(), env)
         self.returncode: int | None = None
 
-    def poll(self) -> int | None:
-        """The exit status; None while it runs."""
-        if self.returncode is None:
-            pid, status = os.waitpid(self.pid, os.WNOHANG)
-            self.returncode = os.waitstatus_to_exitcode(status) if pid else None
-        return self.returncode
-
     def wait(self, timeout: float | None = None) -> int:
         """The exit status. Raises TimeoutExpired."""
         begun = time.monotonic()
-        while (status := self.poll()) is None:
-            if timeout is not None and time.monotonic() - begun > timeout:
+        while self.returncode is None:
+            pid, status = os.waitpid(self.pid, os.WNOHANG)
+            if pid:
+                self.returncode = os.waitstatus_to_exitcode(status)
+            elif timeout is not None and time.monotonic() - begun > timeout:
                 raise subprocess.TimeoutExpired("server", timeout)
-            time.sleep(0.005)
-        return status
+            else:
+                time.sleep(0.005)
+        return self.returncode
 
 
 def _become_server(channel: int, errors: int, env: Mapping[str, str]) -> None:

@@ -31,6 +31,12 @@ MAX_LAST_WORDS = 2000  # characters of a dead process' standard error that are k
 SECONDS_BETWEEN_WAITS = 0.005
 GRACE_SECONDS = 2.0  # for the server to leave by itself
 MAX_SILENT_SECONDS = 60.0  # between a request and its reply before the server counts as dead
+# Opacus, SciPy and sympy, which cost a forked worker two seconds of CPU.
+MODULES_OF_DP_SGD = (
+    "securefl.learning.dp_sgd",
+    "securefl.privacy.accounting.crosscheck",
+    "securefl.privacy.accounting.inverse",
+)
 _READY = b"r"
 _REQUEST = struct.Struct("<qqd")  # number, process to wait for or 0 to fork one, seconds to wait
 _REPLY = struct.Struct("<qq")  # number of the request, process or exit code
@@ -72,10 +78,6 @@ class ForkServer:
             if not self._ready:
                 raise ServerDied(self._died())
         return self._ready
-
-    def is_dead(self) -> bool:
-        """Whether its process has ended, and can fork nothing any more."""
-        return self._process.poll() is not None
 
     def fork(self, errors: IO[bytes]) -> "Forked":
         """Starts a worker, whose standard error goes to a file. Raises ServerDied."""

@@ -15,18 +15,12 @@ from types import TracebackType
 from typing import Any
 
 from securefl.runs.cell import Cell, CellState
-from securefl.runs.forkserver import ForkServer, ServerDied, died, last_words
+from securefl.runs.forkserver import MODULES_OF_DP_SGD, ForkServer, ServerDied, died, last_words
 
 SECONDS_BETWEEN_LOOKS = 0.5
 GRACE_SECONDS = 2.0  # for a process that closed its output to leave by itself
 MAX_SILENT_SECONDS = 60.0  # without a sign of life before a process counts as dead
 MAX_BYTES_A_READ = 1 << 16
-# Opacus, SciPy and sympy, which cost a forked worker two seconds of CPU.
-MODULES_OF_DP_SGD = (
-    "securefl.learning.dp_sgd",
-    "securefl.privacy.accounting.crosscheck",
-    "securefl.privacy.accounting.inverse",
-)
 
 
 @dataclass(frozen=True)
@@ -119,8 +113,8 @@ def modules_of(jobs: Iterable[Job]) -> frozenset[str]:
 def _begin(crew: "_Crew", job: Job) -> Iterator[Event]:
     """Gives a new worker a job, which has failed where no worker can be started."""
     try:
-        yield from crew.prepare()
-        yield crew.hire().begin(job)
+        worker = yield from crew.hire()
+        yield worker.begin(job)
     except ServerDied as death:
         job.cell.fail(str(death))
         yield Started(job)
@@ -269,19 +263,20 @@ class _Crew:
             self._server.close()
             self._server = None
 
-    def prepare(self) -> Iterator[Event]:
-        """Waits until workers can be hired. Raises ServerDied."""
-        if self._server is not None and self._server.is_dead():
+    def hire(self) -> Generator[Event, None, _Worker]:
+        """Returns a new worker, once there is one. Raises ServerDied where none can be started."""
+        if self._server is not None:
+            # It may have died since it forked the last one; then another one takes its place.
+            with suppress(ServerDied):
+                return self._forked_by(self._server)
             self._end_server()
-        if self._server is None:
-            self._server = ForkServer(self._modules)
+        self._server = ForkServer(self._modules)
         while not self._server.ready(SECONDS_BETWEEN_LOOKS):
             yield Ticked()
+        return self._forked_by(self._server)
 
-    def hire(self) -> _Worker:
-        """Starts a worker, once `prepare` has ended. Raises ServerDied."""
-        assert self._server is not None  # noqa: S101
-        worker = _Worker(self._server)
+    def _forked_by(self, server: ForkServer) -> _Worker:
+        worker = _Worker(server)
         self.workers.append(worker)
         self._selector.register(worker.answers, selectors.EVENT_READ, worker)
         return worker

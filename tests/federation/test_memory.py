@@ -129,8 +129,12 @@ def test_absent_clients_leave_no_row_behind(tmp_path: Path) -> None:
 
 
 REUSED = """
+import ctypes
 import resource
 import torch
+# Huge pages, where the system has some to spare, would hide how often pages are asked for.
+PR_SET_THP_DISABLE = 41
+ctypes.CDLL(None).prctl(PR_SET_THP_DISABLE, 1, 0, 0, 0)
 {settle}
 
 def step():
