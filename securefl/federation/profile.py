@@ -22,7 +22,7 @@ from securefl.channels.protocol import (
     Packet,
     View,
 )
-from securefl.federation.values import Federation, Participant
+from securefl.federation.values import Federation, Participant, Reply
 
 _P = ParamSpec("_P")
 _T = TypeVar("_T")
@@ -99,7 +99,7 @@ class _ProfiledClient:
             cost.bytes += len(message)
             self._participant.load(message)
 
-    def receive(self, request: bytes) -> bytes | View | None:
+    def receive(self, request: bytes) -> Reply:
         """As `Participant.receive`."""
         with self._profile.stage("channel, clients") as cost:
             cost.bytes += len(request)

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from securefl.channels.protocol import ClientUpdate, Packet, Seen, View
 from securefl.errors import SecureflError
 from securefl.federation.log import RoundLog
-from securefl.federation.values import Federation
+from securefl.federation.values import Federation, Reply, UnderWay
 
 
 @dataclass
@@ -35,17 +35,19 @@ class Asked:
 
     Attributes:
         client: its id.
-        reply: its reply; None while it trains.
+        reply: its reply, perhaps still under way; None while it trains here.
         failure: why it neither replied nor began to train; None if it did.
     """
 
     client: int
-    reply: bytes | View | None = None
+    reply: Reply = None
     failure: SecureflError | None = None
 
     @property
-    def trains(self) -> bool:
-        """Whether the client has begun to train."""
+    def works(self) -> bool:
+        """Whether the client trains, or another process works on its reply."""
+        if isinstance(self.reply, UnderWay):
+            return True
         return self.reply is None and self.failure is None
 
 
@@ -65,19 +67,19 @@ def play_stage(federation: Federation, round: int, log: RoundLog) -> View | None
 
 
 def drawn_ahead(requests: Iterable[Asked], size: int) -> Iterator[Asked]:
-    """Yields clients in their order, while up to `size` of them train or wait to submit.
+    """Yields clients in their order, while up to `size` of them work or wait to submit.
 
     Before the end of a stage it is always as many: a reply or a failure in between does not count.
     So it does not decide which clients train together.
     """
     waiting: deque[Asked] = deque()
-    training = 0
+    working = 0
     for asked in requests:
         waiting.append(asked)
-        training += asked.trains
-        while waiting and (training >= size or not waiting[0].trains):
+        working += asked.works
+        while waiting and (working >= size or not waiting[0].works):
             first = waiting.popleft()
-            training -= first.trains
+            working -= first.works
             yield first
     yield from waiting
 
@@ -105,6 +107,8 @@ def settle(federation: Federation, asked: Asked, stage: Stage, log: RoundLog) ->
         if isinstance(asked.reply, View):
             stage.view = asked.reply
             log.tell_opened(client, asked.reply)
+        elif isinstance(asked.reply, UnderWay):
+            deliver(federation, client, asked.reply.arrived(), log)
         elif asked.reply is not None:
             deliver(federation, client, asked.reply, log)
         elif client in adversary.clients:

@@ -3,9 +3,9 @@
 from collections.abc import Mapping
 
 from securefl.channels.messages import ModelMessage
-from securefl.channels.protocol import ClientUpdate, Packet, View
+from securefl.channels.protocol import ClientUpdate, Packet
 from securefl.errors import ClientFailure
-from securefl.federation.values import Participant
+from securefl.federation.values import Participant, Reply
 
 
 class UnreliableClient:
@@ -37,7 +37,7 @@ class UnreliableClient:
         self._round = ModelMessage.round_of(message)
         self._stage = 0
 
-    def receive(self, request: bytes) -> bytes | View | None:
+    def receive(self, request: bytes) -> Reply:
         """Answers, unless the client is silent from this stage on.
 
         Raises:

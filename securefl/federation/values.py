@@ -8,6 +8,7 @@ from torch import Tensor
 
 from securefl import vector
 from securefl.channels.protocol import ChannelServer, ClientUpdate, Header, Packet, View
+from securefl.errors import RunFailed
 from securefl.federation.adversary import Adversary
 from securefl.federation.record import RoundRecord
 from securefl.learning.protocol import Metrics, ServerStep
@@ -22,13 +23,37 @@ def always(round: int) -> bool:
     return True
 
 
+def never(round: int) -> bool:
+    """Evaluates no model: a server between hospitals has no test records."""
+    return False
+
+
+def unmeasured(weights: Tensor) -> Metrics:
+    """Stands where no test records are, with `never`. Raises RunFailed."""
+    raise RunFailed("there are no test records here to evaluate a model on")
+
+
+@dataclass(frozen=True)
+class UnderWay:
+    """A reply that another process still works on, training included.
+
+    Attributes:
+        arrived: waits for the reply; raises ClientFailure or BudgetExceeded where none comes.
+    """
+
+    arrived: Callable[[], bytes]
+
+
+Reply = bytes | View | UnderWay | None
+
+
 class Participant(Protocol):
     """A client as the engine meets it, in this process or elsewhere."""
 
     def load(self, message: bytes) -> None:
         """Takes the global model of a round."""
 
-    def receive(self, request: bytes) -> bytes | View | None:
+    def receive(self, request: bytes) -> Reply:
         """Answers the channel; None means that training comes next."""
 
     def begin(self) -> None:

@@ -1,10 +1,12 @@
 """Runs a scenario inside its cell: start or resume, play the rounds, keep what comes out."""
 
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, suppress
 from dataclasses import dataclass, replace
 from types import TracebackType
+
+from torch import Size
 
 from securefl import vector
 from securefl.data.download import OnBytes, quiet
@@ -13,7 +15,7 @@ from securefl.federation import engine
 from securefl.federation.crew import Steps
 from securefl.federation.profile import Profile, profiled
 from securefl.federation.record import RoundRecord
-from securefl.federation.values import State
+from securefl.federation.values import Federation, Played, State
 from securefl.federation.workers import Workers
 from securefl.learning.device import device_called
 from securefl.learning.plan import OnStep, unseen
@@ -103,6 +105,29 @@ def run_cell(
                 watch.add(profile)
 
 
+def kept_rounds(
+    cell: Cell,
+    federation: Federation,
+    state: State,
+    *,
+    rounds: int,
+    shapes: Mapping[str, Size],
+) -> Iterator[Played]:
+    """Plays the remaining rounds, and yields each once the cell has it.
+
+    Raises:
+        BudgetExceeded: see `engine.run`; so is RunFailed.
+    """
+    if state.round < rounds:
+        cell.begin_round(state.round)
+    for played in engine.run(federation, state, rounds=rounds):
+        cell.finish_round(played, shapes)
+        yield played
+        # Noted before the next round can release anything, see `_abandon_interrupted`.
+        if played.state.round < rounds:
+            cell.begin_round(played.state.round)
+
+
 class _FailureKept:
     """Writes why a cell failed into its status; an interruption or a spent budget is no failure."""
 
@@ -148,8 +173,12 @@ class _Session:
         self._check_ledgers()
         state = self._abandon_interrupted(state)
         try:
-            for after in self._rounds_from(state):
-                state = after
+            shapes = vector.shapes(self.assembled.model)
+            rounds = self.scenario.rounds
+            federation = self.assembled.federation
+            for played in kept_rounds(self.cell, federation, state, rounds=rounds, shapes=shapes):
+                self.on_round(played.record)
+                state = played.state
         except BudgetExceeded as reason:
             # An early end is a result like any other: the model of the last round is released.
             metrics = self._metrics(state)
@@ -163,20 +192,6 @@ class _Session:
         self.cell.keep_model(state, vector.shapes(self.assembled.model))
         self.cell.finish(CellState.DONE, metrics=metrics)
         return metrics
-
-    def _rounds_from(self, state: State) -> Iterator[State]:
-        """Plays and keeps the remaining rounds; yields the state after each."""
-        rounds = self.scenario.rounds
-        shapes = vector.shapes(self.assembled.model)
-        if state.round < rounds:
-            self.cell.begin_round(state.round)
-        for played in engine.run(self.assembled.federation, state, rounds=rounds):
-            self.cell.finish_round(played, shapes)
-            self.on_round(played.record)
-            # Noted before the next round can release anything, see `_abandon_interrupted`.
-            if played.state.round < rounds:
-                self.cell.begin_round(played.state.round)
-            yield played.state
 
     def _check_ledgers(self) -> None:
         """Refuses ledgers that were cut or replaced since a round noted their heads."""

@@ -26,8 +26,8 @@ def training_when_settled(pattern: str, size: int) -> list[int]:
     settled: list[int] = []
     numbers: list[int] = []
     for one in drawn_ahead(requests(), size):
-        if one.trains:
-            numbers.append(sum(other.trains for other in drawn) - len(numbers))
+        if one.works:
+            numbers.append(sum(other.works for other in drawn) - len(numbers))
         settled.append(one.client)
     assert settled == list(range(len(pattern)))
     return numbers

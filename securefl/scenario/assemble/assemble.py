@@ -7,16 +7,16 @@ from pathlib import Path
 from torch import Tensor, nn
 
 from securefl import vector
-from securefl.channels.protocol import Sides
+from securefl.channels.protocol import ChannelClient, ChannelServer, Sides
 from securefl.data.task import FederatedData
 from securefl.federation.client import Client
 from securefl.federation.reader import ModelReader
 from securefl.federation.unreliable import UnreliableClient
-from securefl.federation.values import Federation, Participant, State
+from securefl.federation.values import Federation, Participant, State, never, unmeasured
 from securefl.learning.device import described, device_of
 from securefl.learning.evaluate import evaluate, predict
 from securefl.learning.plan import OnStep, unseen
-from securefl.learning.protocol import Metrics
+from securefl.learning.protocol import Metrics, Trainer
 from securefl.learning.stacked.stack import Stack
 from securefl.privacy.ledger import Ledger
 from securefl.privacy.remember import Remember, fresh
@@ -24,6 +24,7 @@ from securefl.scenario import catalog
 from securefl.scenario.assemble.cohort import inviter
 from securefl.scenario.assemble.ledgers import Origin
 from securefl.scenario.assemble.parts import Parts, parts
+from securefl.scenario.assemble.public import PublicParts, ServerParts
 from securefl.scenario.making.adversary import success
 from securefl.scenario.scenario import Scenario
 
@@ -105,23 +106,11 @@ def join(parts: Parts, *, ahead: int = 1) -> Assembled:
     scenario = parts.scenario
     kind = catalog.CHANNELS[scenario.channel.kind]
     sides = kind.sides(parts.plan, **scenario.facts.channel_options)
-    clients = _clients(parts, sides)
-    federation = Federation(
-        clients=_with_failures(scenario, clients),
-        server=sides.server,
-        session=parts.session,
-        layout=_layout(parts, sides),
-        invite=inviter(scenario, tuple(clients)),
-        min_cohort=scenario.facts.min_cohort,
-        adversary=parts.adversary,
-        screen=catalog.SCREEN,
-        rule=parts.rule,
-        weigh=parts.weigh,
-        step=parts.step,
+    clients = _with_failures(scenario, _clients(parts, sides))
+    federation = replace(
+        federation_of(parts, clients, sides.server, layout=_layout(parts, sides), ahead=ahead),
         evaluate=_evaluator(parts.model, parts.data),
         is_evaluated=_schedule(scenario),
-        server_holds_model=kind.server_holds_model,
-        ahead=ahead,
     )
     return Assembled(
         federation=federation,
@@ -135,6 +124,76 @@ def join(parts: Parts, *, ahead: int = 1) -> Assembled:
     )
 
 
+def federation_of(
+    parts: ServerParts,
+    clients: Mapping[int, Participant],
+    server: ChannelServer,
+    *,
+    layout: str | None,
+    ahead: int,
+) -> Federation:
+    """Returns a federation that a server can play without any record: it evaluates no model.
+
+    Args:
+        parts: of the server.
+        clients: the members of the session, wherever they are.
+        server: the server's side of the channel.
+        layout: see `Federation`.
+        ahead: see `Federation`.
+    """
+    scenario = parts.scenario
+    return Federation(
+        clients=clients,
+        server=server,
+        session=parts.session,
+        layout=layout,
+        invite=inviter(scenario, tuple(clients)),
+        min_cohort=scenario.facts.min_cohort,
+        adversary=parts.adversary,
+        screen=catalog.SCREEN,
+        rule=parts.rule,
+        weigh=parts.weigh,
+        step=parts.step,
+        evaluate=unmeasured,
+        is_evaluated=never,
+        server_holds_model=catalog.CHANNELS[scenario.channel.kind].server_holds_model,
+        ahead=ahead,
+    )
+
+
+def client_of(
+    parts: PublicParts,
+    client: int,
+    *,
+    trainer: Trainer,
+    channel: ChannelClient,
+    reader: ModelReader,
+    ledger: Ledger | None,
+    records: int | None,
+) -> Client:
+    """Returns one client of the federation.
+
+    Args:
+        parts: what every party has.
+        client: its id.
+        trainer: its local training.
+        channel: its side of the channel.
+        reader: of global models.
+        ledger: its ledger; None where nothing claims DP.
+        records: its record count where weights are reported; None everywhere else.
+    """
+    return Client(
+        client,
+        trainer=trainer,
+        channel=channel,
+        weight=parts.scenario.facts.client_weight(client, records),
+        reader=reader,
+        run=parts.run,
+        ledger=ledger,
+        repeatable=parts.scenario.repeatable,
+    )
+
+
 def _layout(parts: Parts, sides: Sides) -> str | None:
     """Returns the model's layout; None where the server may not know it."""
     return None if sides.first_name else vector.layout(parts.model)
@@ -143,9 +202,7 @@ def _layout(parts: Parts, sides: Sides) -> str | None:
 def _clients(parts: Parts, sides: Sides) -> dict[int, Participant]:
     """Returns the clients that are part of the session."""
     scenario = parts.scenario
-    reader = ModelReader(
-        layout=_layout(parts, sides), d=vector.size(parts.model), session=parts.session
-    )
+    reader = parts.reader(_layout(parts, sides))
     clients: dict[int, Participant] = {}
     for index, site in enumerate(parts.data.sites):
         # The set-up may have lost it: a client that missed it has no key in the session.
@@ -153,15 +210,14 @@ def _clients(parts: Parts, sides: Sides) -> dict[int, Participant]:
             continue
         # A client's real count is read where it is reported, and nowhere else.
         records = len(site.train) if scenario.weights == "reported" else None
-        clients[index] = Client(
+        clients[index] = client_of(
+            parts,
             index,
             trainer=parts.trainers[index],
             channel=sides.clients[index],
-            weight=scenario.facts.client_weight(index, records),
             reader=reader,
-            run=parts.run,
             ledger=parts.ledgers.get(index),
-            repeatable=scenario.repeatable,
+            records=records,
         )
     return clients
 

@@ -52,13 +52,29 @@ def open_ledgers(
     Raises:
         LedgerError: a ledger is damaged or was kept under other terms.
     """
-    privacy = scenario.privacy
-    if privacy is None or not scenario.claims_dp:
-        return {}
-    terms = Terms("example", "add_remove", privacy.delta, privacy.epsilon, privacy.noise)
-    # A file for each client, as every hospital keeps its own.
     ledgers = {}
+    # A file for each client, as every hospital keeps its own.
     for client in range(scenario.clients):
         before = NO_PAST if origin is None else origin.before(client)
-        ledgers[client] = Ledger(folder / f"{client}.jsonl", terms, before)
+        ledger = open_ledger(scenario, folder / f"{client}.jsonl", before)
+        if ledger is not None:
+            ledgers[client] = ledger
     return ledgers
+
+
+def open_ledger(scenario: Scenario, path: Path, before: Past = NO_PAST) -> Ledger | None:
+    """Opens the ledger of one client; None where no finite epsilon is claimed.
+
+    Args:
+        scenario: declares the claim.
+        path: of the ledger; a file that exists is read and continued.
+        before: what the ledger goes on from.
+
+    Raises:
+        LedgerError: the ledger is damaged or was kept under other terms.
+    """
+    privacy = scenario.privacy
+    if privacy is None or not scenario.claims_dp:
+        return None
+    terms = Terms("example", "add_remove", privacy.delta, privacy.epsilon, privacy.noise)
+    return Ledger(path, terms, before)

@@ -9,7 +9,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from securefl.channels.protocol import SET_UP
-from securefl.data.task import FederatedData, Task
+from securefl.data.task import Examples, Task
 from securefl.errors import ScenarioError
 from securefl.learning.adapt import adapted
 from securefl.learning.options import StepOptions
@@ -22,7 +22,7 @@ from securefl.privacy.ledger import Ledger
 from securefl.privacy.past import NO_PAST, Past
 from securefl.privacy.remember import Remember, fresh
 from securefl.rng import Keystream, StreamFor, seeded_keystream, system_keystream
-from securefl.scenario.making.adversary import bend_of, poisoned
+from securefl.scenario.making.adversary import bend_of
 from securefl.scenario.making.model import model_of
 from securefl.scenario.scenario import Scenario
 
@@ -65,17 +65,19 @@ def stream_for(scenario: Scenario) -> StreamFor:
 
 def local_training(
     scenario: Scenario,
-    data: FederatedData,
+    task: Task,
+    examples: Mapping[int, Examples],
     model: nn.Module,
     ledgers: Mapping[int, Ledger],
     remember: Remember = fresh,
     on_step: OnStep = unseen,
 ) -> LocalTraining:
-    """Returns everything that the clients' trainers are made from.
+    """Returns everything that the trainers of some clients are made from.
 
     Args:
         scenario: says how clients train.
-        data: its records, before corrupt clients changed theirs.
+        task: gives the loss.
+        examples: client -> its training records, corrupt ones as attacked; a site has only its own.
         model: the trainers' workspace.
         ledgers: client -> its ledger, which says what its noise has to make up for.
         remember: caches calibrated noise.
@@ -84,10 +86,6 @@ def local_training(
     Raises:
         ScenarioError: no noise meets the claim.
     """
-    examples = {
-        client: site.train
-        for client, site in enumerate(poisoned(scenario, scenario.facts, data).sites)
-    }
     # Clients of different sizes sample at different rates, so that each needs noise of its own.
     plans = {}
     if scenario.facts.trainer.private:
@@ -101,7 +99,7 @@ def local_training(
             bends[client] = bend
     return LocalTraining(
         model=model,
-        task=data.task,
+        task=task,
         examples=examples,
         batch=scenario.training.batch,
         epochs=scenario.training.epochs,

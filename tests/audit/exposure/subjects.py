@@ -112,5 +112,6 @@ def look_at_images(
     sight = Sight(0, to_vector(model), moved, alone=clients == 1, counts=counts)
     data = FederatedData(IMAGES, sites, images(4, 90))
     knowledge = {0: Knowledge((sight,), None, None)}
-    local_steps = local_training(inquiry.scenario, data, model, {})
+    examples = {client: site.train for client, site in enumerate(sites)}
+    local_steps = local_training(inquiry.scenario, IMAGES, examples, model, {})
     return Look(inquiry, data, model, images(60, 91), local_steps, knowledge)

@@ -1,0 +1,99 @@
+"""The parts of a federation that need no record: the server's, and what each site repeats."""
+
+import hashlib
+import json
+from dataclasses import dataclass
+
+from torch import nn
+
+from securefl import vector
+from securefl.channels.protocol import Plan
+from securefl.federation.adversary import Adversary
+from securefl.federation.reader import ModelReader
+from securefl.federation.values import Rule, Weigh
+from securefl.learning.protocol import ServerStep
+from securefl.learning.steps import beside_statistics
+from securefl.scenario.assemble.ledgers import Origin
+from securefl.scenario.assemble.trainers import build_model, stream_for
+from securefl.scenario.making.adversary import adversary_of
+from securefl.scenario.making.rule import make_step, rule_of, weights_of
+from securefl.scenario.scenario import Scenario
+
+
+@dataclass(frozen=True)
+class PublicParts:
+    """Everything that each party makes for itself, from the scenario alone.
+
+    Attributes:
+        scenario: the declaration.
+        run: names this run in release ids and sessions.
+        model: holds the weights that the run starts from; then a workspace.
+    """
+
+    scenario: Scenario
+    run: str
+    model: nn.Module
+
+    @property
+    def session(self) -> bytes:
+        """The 16 bytes that name the session in every message."""
+        return hashlib.sha256(f"session/{self.run}".encode()).digest()[:16]
+
+    @property
+    def plan(self) -> Plan:
+        """The public constants that both sides of the channel are built from."""
+        resolved = json.dumps(self.scenario.resolved(), sort_keys=True)
+        return self.scenario.facts.plan(
+            session=self.session,
+            d=vector.size(self.model),
+            stream_for=stream_for(self.scenario),
+            config=hashlib.sha256(resolved.encode()).digest(),
+        )
+
+    def reader(self, layout: str | None) -> ModelReader:
+        """Returns a reader of global models; layout is None where the server may not know it."""
+        return ModelReader(layout=layout, d=vector.size(self.model), session=self.session)
+
+
+@dataclass(frozen=True)
+class ServerParts(PublicParts):
+    """Everything that a server makes. It needs no record of any site.
+
+    Attributes:
+        rule: pre-filters and rule.
+        weigh: the weights that the rule gives to rows; None where it gives none.
+        step: the server's step.
+        adversary: changes the rows of corrupt clients.
+    """
+
+    rule: Rule
+    weigh: Weigh | None
+    step: ServerStep
+    adversary: Adversary
+
+
+def public_parts(scenario: Scenario, *, run: str, origin: Origin | None = None) -> PublicParts:
+    """Makes what every party has; the arguments are those of `parts`."""
+    model = build_model(scenario, scenario.facts.task)
+    if (origin is None) is not (scenario.init_from is None):
+        raise ValueError(
+            "an origin goes with a scenario that names one in init_from, and with no other"
+        )
+    if origin is not None:
+        vector.load_vector(model, origin.weights)
+    return PublicParts(scenario, run, model)
+
+
+def server_parts(scenario: Scenario, *, run: str, origin: Origin | None = None) -> ServerParts:
+    """Makes what a server needs; the arguments are those of `parts`."""
+    public = public_parts(scenario, run=run, origin=origin)
+    facts = scenario.facts
+    rule = rule_of(facts)
+    weigh = weights_of(facts)
+    return ServerParts(
+        **vars(public),
+        rule=rule,
+        weigh=weigh,
+        step=beside_statistics(make_step(facts.step), vector.statistics(public.model)),
+        adversary=adversary_of(scenario, facts, rule, weigh),
+    )
