@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 
 import torch
 
+from securefl.channels.apart import Apart
 from securefl.channels.messages import PlainUpdate, UpdateRequest
 from securefl.channels.protocol import (
     UNWATCHED,
@@ -168,8 +169,18 @@ class PlainServer:
 
 def plain_sides(plan: Plan) -> Sides:
     """Returns both sides of a channel that hides nothing."""
-    server = PlainServer(plan.session, d=plan.d, min_cohort=plan.min_cohort, weights=plan.weights)
-    return Sides(server, {client: PlainClient(client, plan.session) for client in plan.clients})
+    clients = {client: PlainClient(client, plan.session) for client in plan.clients}
+    return Sides(_server(plan), clients)
+
+
+def _server(plan: Plan) -> PlainServer:
+    return PlainServer(plan.session, d=plan.d, min_cohort=plan.min_cohort, weights=plan.weights)
+
+
+PLAIN_APART = Apart(
+    server=lambda plan, key, agreed: _server(plan),
+    client=lambda plan, member, agreed: PlainClient(member.client, plan.session),
+)
 
 
 PLAIN = Kind(

@@ -9,9 +9,10 @@ from torch import nn
 
 import attacks
 import defenses
+from securefl.channels.apart import Apart
 from securefl.channels.ckks.build import CKKS
-from securefl.channels.masking.build import MASKED
-from securefl.channels.plain import PLAIN
+from securefl.channels.masking.build import MASKED, MASKED_APART
+from securefl.channels.plain import PLAIN, PLAIN_APART
 from securefl.channels.protocol import Kind
 from securefl.data.entries import DATA as DATA
 from securefl.data.entries import DEALS as DEALS
@@ -191,5 +192,8 @@ STEPS: Mapping[str, StepEntry] = {
 }
 
 CHANNELS: Mapping[str, Kind] = {"plain": PLAIN, "masked": MASKED, "ckks": CKKS}
+
+# Those of them that run between sites: nobody but the server opens a sum.
+APART: Mapping[str, Apart] = {"plain": PLAIN_APART, "masked": MASKED_APART}
 
 SCREEN: Screen = defenses.screen

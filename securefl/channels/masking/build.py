@@ -3,6 +3,9 @@
 from collections.abc import Mapping
 from typing import Any, Literal
 
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+from securefl.channels.apart import Apart, Membership, SetUp
 from securefl.channels.masking.agreement import MAX_BLOCK, MIN_HONEST, Agreement, blocks_for
 from securefl.channels.masking.client import MaskedClient
 from securefl.channels.masking.fixed_point import FixedPoint
@@ -35,43 +38,73 @@ def masked_sides(plan: Plan, **options: Any) -> Sides:
         ValueError: the terms do not fit.
     """
     server = Identity.generate()
-    identities = {client: Identity.generate() for client in plan.clients}
-    roster = {client: identity.public for client, identity in identities.items()}
+    keys = {client: Ed25519PrivateKey.generate() for client in plan.clients}
+    roster = {client: Identity(key).public for client, key in keys.items()}
     terms = masked_terms(plan, roster=roster, server=server.public, **options)
     # In a deployment each client keeps its own file, and shares none of these.
-    progress = {client: MemoryMonotonic() for client in plan.clients}
+    members = {
+        client: Membership(client, key, roster, server.public, MemoryMonotonic())
+        for client, key in keys.items()
+    }
     setup_reader = SetupReader()
     reader = RoundReader(blocks_for(plan.cohort))
 
-    def member(client: int) -> SetupClient:
-        return SetupClient(
-            client,
-            identities[client],
-            terms,
-            draw=lambda attempt: plan.stream_for(SET_UP, client, attempt).bytes(SECRET_BYTES),
-            monotonic=progress[client],
-            reader=setup_reader,
-        )
-
     setup = SetupServer(server, terms)
     present = [client for client in plan.clients if client not in plan.missing]
-    agreed = hold(setup, {client: member(client) for client in present})
-
-    def side(client: int) -> MaskedClient:
-        return MaskedClient(
-            client,
-            identities[client],
-            agreed,
-            stream_for=lambda round: plan.stream_for("rounding", client, round),
-            monotonic=progress[client],
-            reader=reader,
-        )
-
+    agreed = hold(
+        setup,
+        {client: _setup_client(plan, members[client], terms, setup_reader) for client in present},
+    )
     return Sides(
         MaskedServer(server, agreed),
-        {client: side(client) for client in agreed.roster},
+        {client: _client(plan, members[client], agreed, reader) for client in agreed.roster},
         setup.left_out,
     )
+
+
+def _setup_client(
+    plan: Plan, member: Membership, terms: Agreement, reader: SetupReader
+) -> SetupClient:
+    return SetupClient(
+        member.client,
+        Identity(member.key),
+        terms,
+        draw=lambda attempt: plan.stream_for(SET_UP, member.client, attempt).bytes(SECRET_BYTES),
+        monotonic=member.monotonic,
+        reader=reader,
+    )
+
+
+def _client(plan: Plan, member: Membership, agreed: Agreement, reader: RoundReader) -> MaskedClient:
+    return MaskedClient(
+        member.client,
+        Identity(member.key),
+        agreed,
+        stream_for=lambda round: plan.stream_for("rounding", member.client, round),
+        monotonic=member.monotonic,
+        reader=reader,
+    )
+
+
+def _setup_server_apart(
+    plan: Plan, key: Ed25519PrivateKey, roster: Mapping[int, bytes], **options: Any
+) -> SetupServer:
+    server = Identity(key)
+    return SetupServer(server, masked_terms(plan, roster=roster, server=server.public, **options))
+
+
+def _setup_client_apart(plan: Plan, member: Membership, **options: Any) -> SetupClient:
+    terms = masked_terms(plan, roster=member.roster, server=member.server, **options)
+    return _setup_client(plan, member, terms, SetupReader())
+
+
+MASKED_APART = Apart(
+    server=lambda plan, key, agreed: MaskedServer(Identity(key), agreed),
+    client=lambda plan, member, agreed: _client(
+        plan, member, agreed, RoundReader(blocks_for(plan.cohort))
+    ),
+    set_up=SetUp(server=_setup_server_apart, client=_setup_client_apart),
+)
 
 
 def masked_terms(

@@ -1,0 +1,169 @@
+"""A site's agent: it answers the coordinator's envelopes, and nothing else.
+
+    agent = Agent(charter, 2, key, speaker)
+    reply = agent.answer(data)  # None: dropped, and counted
+
+It is a state machine without I/O: the link carries the bytes, the speaker has records and secrets.
+"""
+
+import hashlib
+
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+from securefl.channels.apart import Apart, ClientSetUp, Membership
+from securefl.channels.protocol import View
+from securefl.errors import BudgetExceeded, ClientFailure, ProtocolError
+from securefl.federation.client import Client
+from securefl.runs.deployed.charter import Charter
+from securefl.runs.deployed.envelope import Direction, Envelope, Kind, Part, opened
+from securefl.scenario import catalog
+from securefl.scenario.assemble.site import SiteParts
+
+
+class Speaker:
+    """Hands the parts of an envelope to a site's client, and to the set-up before there is one.
+
+    Args:
+        parts: of the site.
+        member: its place in the session.
+    """
+
+    def __init__(self, parts: SiteParts, member: Membership) -> None:
+        scenario = parts.public.scenario
+        self._parts = parts
+        self._member = member
+        self._plan = parts.public.plan
+        self._apart: Apart = catalog.APART[scenario.channel.kind]
+        self._set_up: ClientSetUp | None = None
+        self._client: Client | None = None
+        if self._apart.set_up is None:
+            self._join(None)
+        else:
+            options = scenario.facts.channel_options
+            self._set_up = self._apart.set_up.client(self._plan, member, **options)
+
+    def take(self, part: Part) -> bytes | None:
+        """Takes one part; returns the answer to a request, None to all else.
+
+        Raises:
+            BudgetExceeded: the site's budget does not allow the round.
+            ClientFailure: the site cannot take part in the round.
+            ProtocolError: the part is refused.
+        """
+        if part.kind is Kind.SET_UP and self._set_up is not None:
+            return self._settle(self._set_up, part.content)
+        if self._client is None:
+            raise ProtocolError("the session has no terms yet")
+        if part.kind is Kind.CONFIRM:
+            self._client.confirm(part.round)
+        elif part.kind is Kind.MODEL:
+            self._client.load(part.content)
+        elif part.kind is Kind.REQUEST:
+            return _answer_of(self._client, part.content)
+        return None
+
+    def _settle(self, set_up: ClientSetUp, request: bytes) -> bytes | None:
+        """Answers the set-up; the client is there once everyone has agreed."""
+        reply = set_up.receive(request)
+        if set_up.agreed is not None and self._client is None:
+            self._join(set_up.agreed)
+        return reply
+
+    def _join(self, agreed: object) -> None:
+        channel = self._apart.client(self._plan, self._member, agreed)
+        self._client = self._parts.joined(channel)
+
+
+def _answer_of(client: Client, request: bytes) -> bytes:
+    """Returns the client's reply; it pays and trains where the request asks for an update."""
+    reply = client.receive(request)
+    if isinstance(reply, View):
+        raise ProtocolError("a sum was opened at a site")
+    if reply is None:
+        client.begin()
+        return bytes(client.submit(client.train()))
+    return reply
+
+
+class Agent:
+    """Answers envelopes of the coordinator, each once.
+
+    Guarantees:
+        - The same bytes get the same reply, as long as no other envelope came in between.
+        - Anything old, forged, foreign, too large or malformed is counted and gets no reply.
+        - A refusal says that the site declines, and not why.
+
+    Args:
+        charter: names the coordinator's key.
+        site: this site.
+        key: its Ed25519 key.
+        speaker: answers the parts.
+        limit: most bytes of an envelope.
+
+    Attributes:
+        answered: envelopes that got a reply.
+        dropped: messages that got none.
+        finished: whether the coordinator has ended the run.
+    """
+
+    def __init__(
+        self, charter: Charter, site: int, key: Ed25519PrivateKey, speaker: Speaker, *, limit: int
+    ) -> None:
+        self._charter = charter.digest
+        self._server = charter.server_key
+        self._site = site
+        self._key = key
+        self._speaker = speaker
+        self._limit = limit
+        self._number = 0
+        self._last = b""  # SHA-256 of the last envelope that was answered
+        self._reply = b""
+        self.answered = 0
+        self.dropped = 0
+        self.finished = False
+
+    def answer(self, data: bytes) -> bytes | None:
+        """Returns the reply to an envelope; None, and nothing has changed, if it is dropped."""
+        digest = hashlib.sha256(data).digest()
+        if digest == self._last:
+            return self._reply
+        try:
+            envelope = opened(
+                data,
+                self._server,
+                charter=self._charter,
+                direction=Direction.TO_SITE,
+                site=self._site,
+                limit=self._limit,
+            )
+        except ProtocolError:
+            self.dropped += 1
+            return None
+        if envelope.number <= self._number:
+            self.dropped += 1
+            return None
+        # Before anything is done: what fails halfway is not begun again under this number.
+        self._number = envelope.number
+        self._reply = self._sealed(self._act(envelope), envelope.number)
+        self._last = digest
+        self.answered += 1
+        return self._reply
+
+    def _act(self, envelope: Envelope) -> Part:
+        """Hands the parts on, and returns the one part of the reply."""
+        answer: bytes | None = None
+        try:
+            for part in envelope.parts:
+                self.finished |= part.kind is Kind.FINISH
+                reply = self._speaker.take(part)
+                answer = answer if reply is None else reply
+        except BudgetExceeded:
+            # Budgets follow from declared constants: this tells nothing about a record.
+            return Part(Kind.OUT_OF_BUDGET)
+        except (ClientFailure, ProtocolError):
+            return Part(Kind.DECLINED)
+        return Part(Kind.DONE) if answer is None else Part(Kind.ANSWER, content=answer)
+
+    def _sealed(self, part: Part, number: int) -> bytes:
+        reply = Envelope(self._charter, Direction.TO_COORDINATOR, self._site, number, (part,))
+        return reply.sealed(self._key)

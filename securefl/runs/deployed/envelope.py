@@ -1,0 +1,152 @@
+"""What travels between coordinator and site: a signed envelope around opaque parts.
+
+    head | a line for each part | the parts' bytes | Ed25519 signature over all of this
+
+Numbers are little-endian. The head has magic (4 bytes), version (1), direction (1), the SHA-256 of
+the charter (32), site (4), number (8) and the count of parts (1). A part's line has kind (1), round
+(4) and length (4).
+"""
+
+import hashlib
+import struct
+from dataclasses import dataclass
+from enum import IntEnum
+
+from cryptography.exceptions import InvalidSignature
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
+
+from securefl.errors import ProtocolError
+
+VERSION = 1
+DIGEST_BYTES = 32
+SIGNATURE_BYTES = 64
+MAX_PARTS = 4
+
+_MAGIC = b"sfle"
+_HEAD = struct.Struct("<4sBB32sIQB")
+_LINE = struct.Struct("<BII")
+_LABEL = b"securefl envelope 1"
+# One sentence for every refusal: a reason would help whoever forges.
+_REFUSED = "this is no envelope for this party under this charter"
+
+
+class Direction(IntEnum):
+    """The way that an envelope goes, so that none can be sent back to its author."""
+
+    TO_SITE = 1
+    TO_COORDINATOR = 2
+
+
+class Kind(IntEnum):
+    """What a part is; the first five go to a site, the others come back."""
+
+    SET_UP = 1
+    CONFIRM = 2
+    MODEL = 3
+    REQUEST = 4
+    FINISH = 5
+    ANSWER = 16
+    DONE = 17
+    DECLINED = 18
+    OUT_OF_BUDGET = 19
+
+
+@dataclass(frozen=True)
+class Part:
+    """One message inside an envelope.
+
+    Args:
+        kind: what it is.
+        round: of the federation; 0 where there is none.
+        content: its bytes, which the envelope does not look into.
+    """
+
+    kind: Kind
+    round: int = 0
+    content: bytes = b""
+
+
+@dataclass(frozen=True)
+class Envelope:
+    """One message of the coordinator to a site, or the site's reply.
+
+    Args:
+        charter: SHA-256 of the charter that both work under.
+        direction: whose message it is.
+        site: the site that it goes to or comes from.
+        number: grows with each message to a site; a reply repeats it.
+        parts: at most MAX_PARTS.
+    """
+
+    charter: bytes
+    direction: Direction
+    site: int
+    number: int
+    parts: tuple[Part, ...]
+
+    def sealed(self, key: Ed25519PrivateKey) -> bytes:
+        """Returns the envelope's bytes, signed. Raises ValueError: too many parts."""
+        if len(self.parts) > MAX_PARTS:
+            raise ValueError(f"an envelope has at most {MAX_PARTS} parts, got {len(self.parts)}")
+        head = _HEAD.pack(
+            *(_MAGIC, VERSION, self.direction, self.charter, self.site, self.number),
+            len(self.parts),
+        )
+        lines = [_LINE.pack(part.kind, part.round, len(part.content)) for part in self.parts]
+        body = b"".join((head, *lines, *(part.content for part in self.parts)))
+        return body + key.sign(_digest(body))
+
+
+def opened(
+    data: bytes, public: bytes, *, charter: bytes, direction: Direction, site: int, limit: int
+) -> Envelope:
+    """Returns the content of an envelope, once everything about it is checked.
+
+    Args:
+        data: the bytes that came.
+        public: the Ed25519 public key of the expected sender.
+        charter: SHA-256 of the charter in force.
+        direction: the expected one.
+        site: the expected one.
+        limit: most bytes of an envelope.
+
+    Raises:
+        ProtocolError: the envelope is malformed, too large, forged or meant for somebody else.
+    """
+    lines = _checked_lines(data, (charter, direction, site), limit)
+    body = memoryview(data)[:-SIGNATURE_BYTES]
+    try:
+        signature = bytes(data[-SIGNATURE_BYTES:])
+        Ed25519PublicKey.from_public_bytes(public).verify(signature, _digest(body))
+        kinds = [Kind(kind) for kind, _, _ in lines]
+    except (InvalidSignature, ValueError):
+        raise ProtocolError(_REFUSED) from None
+    parts = []
+    start = _HEAD.size + len(lines) * _LINE.size
+    for kind, (_, round, length) in zip(kinds, lines, strict=True):
+        parts.append(Part(kind, round, bytes(body[start : start + length])))
+        start += length
+    number = _HEAD.unpack_from(data)[5]
+    return Envelope(charter, direction, site, number, tuple(parts))
+
+
+def _checked_lines(
+    data: bytes, expected: tuple[bytes, Direction, int], limit: int
+) -> list[tuple[int, int, int]]:
+    """Returns the lines of the parts, whose lengths fill the envelope. Raises ProtocolError."""
+    if not _HEAD.size + SIGNATURE_BYTES <= len(data) <= limit:
+        raise ProtocolError(_REFUSED)
+    magic, version, direction, charter, site, _, count = _HEAD.unpack_from(data)
+    if (magic, version, charter, direction, site) != (_MAGIC, VERSION, *expected):
+        raise ProtocolError(_REFUSED)
+    fixed = _HEAD.size + count * _LINE.size + SIGNATURE_BYTES
+    if count > MAX_PARTS or len(data) < fixed:
+        raise ProtocolError(_REFUSED)
+    lines = [_LINE.unpack_from(data, _HEAD.size + place * _LINE.size) for place in range(count)]
+    if len(data) != fixed + sum(length for _, _, length in lines):
+        raise ProtocolError(_REFUSED)
+    return lines
+
+
+def _digest(body: bytes | memoryview) -> bytes:
+    return _LABEL + hashlib.sha256(body).digest()

@@ -1,0 +1,123 @@
+"""The entry of the processes of a deployment; each has a folder of its own.
+
+python -m securefl.runs.deployed.process site FOLDER HOST PORT PATIENCE
+python -m securefl.runs.deployed.process coordinator FOLDER DESCRIPTOR
+"""
+
+import socket
+import sys
+from contextlib import closing
+from pathlib import Path
+
+from securefl.channels.apart import Membership
+from securefl.channels.monotonic import FileMonotonic
+from securefl.errors import BudgetExceeded, RunFolderError, SecureflError
+from securefl.files import read_json, write_json
+from securefl.runs.cache import user_cache
+from securefl.runs.cell import Cell, CellState
+from securefl.runs.deployed.agent import Agent, Speaker
+from securefl.runs.deployed.charter import Charter, envelope_limit
+from securefl.runs.deployed.coordinator import coordinate
+from securefl.runs.deployed.desk import Desk
+from securefl.runs.deployed.keys import server_context, signing_key, site_context
+from securefl.runs.deployed.links import DirectLink, serve_coordinator
+from securefl.runs.deployed.records import read_records
+from securefl.runs.threads import one_thread
+from securefl.scenario.assemble.public import public_parts, server_parts
+from securefl.scenario.assemble.site import site_parts
+
+CHARTER = "charter.json"
+COUNTS = "counts.json"
+
+
+def run_site(folder: Path, address: tuple[str, int], *, patience: float) -> None:
+    """Answers for one site until the coordinator ends the run; the folder is named by its number.
+
+    Raises:
+        SecureflError: the folder does not fit, or the coordinator cannot be reached.
+    """
+    site = int(folder.name)
+    charter = Charter.read(folder / CHARTER)
+    scenario = charter.scenario()
+    limit = envelope_limit(scenario)
+    key = signing_key(folder)
+    parts = site_parts(
+        public_parts(scenario, run=charter.run),
+        site,
+        read_records(folder),
+        ledger=folder / "ledger.jsonl",
+        remember=user_cache().remember,
+    )
+    try:
+        monotonic = FileMonotonic.create(folder / "answered.json")
+    except FileExistsError:
+        # Its round secrets died with the process that began: it could only answer otherwise.
+        raise RunFolderError(f"site {site} has begun this run before and cannot resume") from None
+    member = Membership(site, key, charter.keys, charter.server_key, monotonic)
+    agent = Agent(charter, site, key, Speaker(parts, member), limit=limit)
+    try:
+        serve_coordinator(
+            address,
+            site_context(folder),
+            agent.answer,
+            lambda: agent.finished,
+            limit=limit,
+            patience=patience,
+        )
+    finally:
+        counts = {"answered": agent.answered, "dropped": agent.dropped}
+        write_json(folder / COUNTS, counts)
+
+
+def run_coordinator(folder: Path, listener: socket.socket) -> None:
+    """Plays the run of a folder with the sites that connect to the listener.
+
+    Raises:
+        SecureflError: the run failed; the folder keeps the reason.
+    """
+    charter = Charter.read(folder / CHARTER)
+    scenario = charter.scenario()
+    limit = envelope_limit(scenario)
+    cell = Cell(folder)
+    key = signing_key(folder)
+    parts = server_parts(scenario, run=charter.run)
+    link = DirectLink(listener, server_context(folder), sites=charter.keys, limit=limit)
+    desk = Desk(charter, key, link, limit=limit)
+    with closing(link):
+        link.wait_for_sites(charter.deadline)
+        try:
+            coordinate(parts, desk, key, cell)
+        except BudgetExceeded as reason:
+            cell.finish(CellState.OUT_OF_BUDGET, reason=str(reason))
+            raise
+        except SecureflError as reason:
+            cell.fail(str(reason))
+            raise
+        finally:
+            desk.finish()
+            write_json(
+                folder / COUNTS, {"trips": desk.counts.trips, "dropped": desk.counts.dropped}
+            )
+
+
+def counts_of(folder: Path) -> dict[str, int]:
+    """Returns what a process has counted. Raises RunFolderError: it was killed before that."""
+    return read_json(folder / COUNTS)
+
+
+def main(role: str, folder: str, *rest: str) -> None:
+    """Plays one role; an error ends the process with one sentence and its exit code."""
+    one_thread()
+    try:
+        if role == "site":
+            host, port, patience = rest
+            run_site(Path(folder), (host, int(port)), patience=float(patience))
+        else:
+            run_coordinator(Path(folder), socket.socket(fileno=int(rest[0])))
+    except SecureflError as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(error.exit_code)
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

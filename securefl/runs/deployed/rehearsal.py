@@ -1,0 +1,204 @@
+"""A deployment on one machine: real processes, then the same scenario simulated, and compared."""
+
+import socket
+import subprocess
+import sys
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from securefl.data.download import OnBytes, quiet
+from securefl.errors import ScenarioError
+from securefl.files import write_json
+from securefl.runs import api
+from securefl.runs.cell import Cell
+from securefl.runs.checkpoint import load_checkpoint
+from securefl.runs.deployed import process
+from securefl.runs.deployed.charter import Charter, check_deployable
+from securefl.runs.deployed.keys import PRIVATE_FILES, Authority, make_signing_key
+from securefl.runs.deployed.records import RECORDS, write_records
+from securefl.runs.folder import RunFolder
+from securefl.runs.threads import environment_of_one_thread
+from securefl.scenario.assemble.data import fetch_data, load_data
+from securefl.scenario.scenario import Scenario
+
+ADDRESS = "127.0.0.1"
+STAGE_SECONDS = 600.0
+_ERRORS = "errors.txt"
+_PATIENCE_SECONDS = 5.0  # of a site whose coordinator is gone
+
+# site -> its process, once all of them run
+OnStarted = Callable[[Mapping[int, subprocess.Popen[bytes]]], None]
+
+
+def unwatched(agents: Mapping[int, subprocess.Popen[bytes]]) -> None:
+    """Shows the processes to nobody."""
+
+
+@dataclass(frozen=True)
+class Rehearsed:
+    """The outcome of a rehearsal.
+
+    Attributes:
+        exit_code: of the coordinator.
+        reason: why the coordinator failed; empty if it did not.
+        absent: round -> sites whose update is missing in it.
+        trips: of the envelopes, set-up and end included.
+        identical: whether the model is the simulation's, bit for bit; None where that means
+            nothing: noise is fresh, a site was absent, or the run failed.
+    """
+
+    exit_code: int
+    reason: str
+    absent: Mapping[int, tuple[int, ...]]
+    trips: int
+    identical: bool | None
+
+
+def rehearse(
+    scenario: Scenario,
+    text: str,
+    overrides: tuple[str, ...],
+    out: Path,
+    *,
+    seconds: float = STAGE_SECONDS,
+    keeps_keys: bool = False,
+    on_bytes: OnBytes = quiet,
+    on_started: OnStarted = unwatched,
+) -> Rehearsed:
+    """Plays a scenario between processes over TLS, then here, and compares the models.
+
+    Args:
+        scenario: what to play.
+        text: the same, in TOML.
+        overrides: `key.path=value` pairs on top of the text.
+        out: a folder that is made; it gets coordinator, sites and simulation.
+        seconds: after which a stage ends without the sites that did not answer.
+        keeps_keys: whether keys and the copies of records stay there.
+        on_bytes: called with the progress of a download.
+        on_started: called once all processes run.
+
+    Raises:
+        ScenarioError: the scenario does not run between sites, or `out` exists.
+        SecureflError: the simulation failed.
+    """
+    check_deployable(scenario)
+    if out.exists():
+        raise ScenarioError(f"{out} exists; choose another folder for the rehearsal")
+    fetch_data(scenario, on_bytes)
+    folders = _prepare(scenario, text, overrides, out, seconds)
+    try:
+        exit_code, reason = _play(folders, on_started)
+    finally:
+        if not keeps_keys:
+            _forget(folders)
+    cell = Cell(folders.coordinator)
+    absent = {
+        record.round: tuple(sorted(set(record.cohort) - set(record.survivors)))
+        for record in cell.rounds()
+        if set(record.cohort) - set(record.survivors)
+    }
+    identical = None
+    if exit_code == 0 and not absent and scenario.repeatable:
+        identical = _is_simulated(scenario, text, cell, out / "simulation")
+    trips = process.counts_of(folders.coordinator)["trips"]
+    rehearsed = Rehearsed(exit_code, reason, absent, trips, identical)
+    write_json(out / "rehearsal.json", vars(rehearsed))
+    return rehearsed
+
+
+@dataclass(frozen=True)
+class _Folders:
+    """The folder of each process."""
+
+    coordinator: Path
+    sites: Mapping[int, Path]
+
+    @property
+    def all(self) -> tuple[Path, ...]:
+        return (self.coordinator, *self.sites.values())
+
+
+def _prepare(
+    scenario: Scenario, text: str, overrides: tuple[str, ...], out: Path, seconds: float
+) -> _Folders:
+    """Makes folders, keys, certificates, the charter and each site's records."""
+    sites = {site: out / "sites" / str(site) for site in range(scenario.clients)}
+    folders = _Folders(out / "coordinator", sites)
+    for folder in folders.all:
+        folder.mkdir(parents=True, mode=0o700)
+    authority = Authority.generate()
+    authority.certify_server(folders.coordinator, ADDRESS)
+    server = make_signing_key(folders.coordinator)
+    data = load_data(scenario)
+    roster = {}
+    for site, folder in sites.items():
+        authority.certify_site(folder, site)
+        roster[str(site)] = make_signing_key(folder).hex()
+        write_records(folder, data.sites[site].train)
+    run = Cell(folders.coordinator).open()
+    charter = Charter(run, text, overrides, server.hex(), roster, seconds)
+    for folder in folders.all:
+        charter.write(folder / process.CHARTER)
+    return folders
+
+
+def _play(folders: _Folders, on_started: OnStarted) -> tuple[int, str]:
+    """Runs all processes; returns the coordinator's exit code and why it failed."""
+    started: list[subprocess.Popen[bytes]] = []
+    try:
+        # Bound here, so that sites can connect while the coordinator still imports.
+        with socket.create_server((ADDRESS, 0)) as listener:
+            port = listener.getsockname()[1]
+            descriptor = listener.fileno()
+            coordinator = _started(
+                ["coordinator", str(folders.coordinator), str(descriptor)],
+                inherited=(descriptor,),
+            )
+            started.append(coordinator)
+        agents = {}
+        for site, folder in folders.sites.items():
+            arguments = ["site", str(folder), ADDRESS, str(port), str(_PATIENCE_SECONDS)]
+            agents[site] = _started(arguments)
+            started.append(agents[site])
+        on_started(agents)
+        exit_code = coordinator.wait()
+        for agent in agents.values():
+            with suppress(subprocess.TimeoutExpired):  # a site that hangs is killed
+                agent.wait(2 * _PATIENCE_SECONDS)
+    finally:
+        for child in started:
+            child.kill()
+            child.wait()
+    lines = (folders.coordinator / _ERRORS).read_text().splitlines()
+    return exit_code, lines[-1].removeprefix("error: ") if lines else ""
+
+
+def _started(arguments: list[str], inherited: tuple[int, ...] = ()) -> subprocess.Popen[bytes]:
+    """Starts a process with its role and folder; its errors go to a file in there."""
+    with (Path(arguments[1]) / _ERRORS).open("wb") as errors:
+        return subprocess.Popen(  # noqa: S603 - this interpreter, and words of our own
+            [sys.executable, "-m", process.__name__, *arguments],
+            env=environment_of_one_thread(),
+            stdin=subprocess.DEVNULL,
+            stderr=errors,
+            pass_fds=inherited,
+        )
+
+
+def _forget(folders: _Folders) -> None:
+    """Removes private keys and the copies of records."""
+    for folder in folders.all:
+        for name in (*PRIVATE_FILES, RECORDS):
+            (folder / name).unlink(missing_ok=True)
+
+
+def _is_simulated(scenario: Scenario, text: str, cell: Cell, folder: Path) -> bool:
+    """Whether the cell's model is the one of `securefl run`, bit for bit."""
+    api.run(scenario, folder, text=text)
+    simulated = RunFolder(folder).cell(scenario)
+    ours, theirs = (load_checkpoint(one.checkpoint).state for one in (cell, simulated))
+    return torch.equal(ours.weights.view(torch.int32), theirs.weights.view(torch.int32))

@@ -1,0 +1,75 @@
+"""The parts of a federation that one site makes, from its own records and no others."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from securefl import vector
+from securefl.channels.protocol import ChannelClient
+from securefl.data.task import Examples
+from securefl.federation.client import Client
+from securefl.learning.protocol import Trainer
+from securefl.privacy.ledger import Ledger
+from securefl.privacy.remember import Remember, fresh
+from securefl.scenario.assemble.assemble import client_of
+from securefl.scenario.assemble.ledgers import open_ledger
+from securefl.scenario.assemble.public import PublicParts
+from securefl.scenario.assemble.trainers import local_training, make_trainers
+
+
+@dataclass(frozen=True)
+class SiteParts:
+    """Everything that one site's client is joined from.
+
+    Attributes:
+        public: what every party has.
+        client: its id.
+        trainer: its local training.
+        ledger: opened; None where nothing is claimed.
+        records: its record count where weights are reported; None everywhere else.
+    """
+
+    public: PublicParts
+    client: int
+    trainer: Trainer
+    ledger: Ledger | None
+    records: int | None
+
+    def joined(self, channel: ChannelClient) -> Client:
+        """Returns the site's client, once its side of the channel is there."""
+        return client_of(
+            self.public,
+            self.client,
+            trainer=self.trainer,
+            channel=channel,
+            reader=self.public.reader(vector.layout(self.public.model)),
+            ledger=self.ledger,
+            records=self.records,
+        )
+
+
+def site_parts(
+    public: PublicParts, client: int, own: Examples, *, ledger: Path, remember: Remember = fresh
+) -> SiteParts:
+    """Makes one site's parts.
+
+    Args:
+        public: what every party has.
+        client: its id.
+        own: its training records.
+        ledger: the file of its ledger; one that exists is read and continued.
+        remember: caches calibrated noise.
+
+    Raises:
+        LedgerError: the ledger is damaged or was kept under other terms.
+        ScenarioError: no noise meets the claim.
+    """
+    scenario = public.scenario
+    # The ledger comes first: noise is calibrated on top of what was spent.
+    book = open_ledger(scenario, ledger)
+    if book is not None:
+        book.begin()
+    books = {} if book is None else {client: book}
+    task = scenario.facts.task
+    local = local_training(scenario, task, {client: own}, public.model, books, remember)
+    records = len(own) if scenario.weights == "reported" else None
+    return SiteParts(public, client, make_trainers(scenario, local)[client], book, records)

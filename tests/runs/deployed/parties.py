@@ -1,0 +1,105 @@
+"""A deployment inside one process: agents behind a link that keeps all bytes that pass."""
+
+from collections.abc import Callable, Generator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+from securefl.channels.apart import Membership
+from securefl.channels.monotonic import MemoryMonotonic
+from securefl.federation.values import State
+from securefl.runs.cell import Cell
+from securefl.runs.deployed.agent import Agent, Speaker
+from securefl.runs.deployed.charter import Charter, envelope_limit
+from securefl.runs.deployed.coordinator import coordinate
+from securefl.runs.deployed.desk import Desk
+from securefl.scenario.assemble.data import load_data
+from securefl.scenario.assemble.public import public_parts, server_parts
+from securefl.scenario.assemble.site import SiteParts, site_parts
+
+SGD = """
+seed = 1
+rounds = 2
+data = { name = "heart", partition = "natural" }
+training = { kind = "sgd", batch = 64, epochs = 1, lr = 0.5 }
+weights = "equal"
+"""
+DP = """
+seed = 1
+rounds = 2
+data = { name = "heart", partition = "natural" }
+training = { kind = "dp_sgd", batch = 64, epochs = 1, lr = 0.5, clip = 1.0 }
+privacy = { epsilon = 8.0, noise_multiplier = 2.0, noise = "seeded", records = [200, 173, 31, 86] }
+"""
+MASKED = 'channel = { kind = "masked", min_cohort = 3 }\n'
+
+
+@dataclass
+class MemoryLink:
+    """Hands envelopes to agents at once.
+
+    Attributes:
+        agents: site -> what answers.
+        passed: everything that went through, both ways.
+        trips: the sites of each trip.
+        tamper: site, reply -> the frames that arrive in its place.
+    """
+
+    agents: Mapping[int, Agent]
+    passed: list[bytes] = field(default_factory=list)
+    trips: list[list[int]] = field(default_factory=list)
+    tamper: Callable[[int, bytes], list[bytes]] = lambda site, reply: [reply]
+
+    def carry(
+        self, envelopes: Mapping[int, bytes], seconds: float
+    ) -> Generator[tuple[int, bytes], None, None]:
+        self.trips.append(list(envelopes))
+        for site, envelope in envelopes.items():
+            reply = self.agents[site].answer(envelope)
+            self.passed += [envelope, reply or b""]
+            for frame in self.tamper(site, reply or b""):
+                yield site, frame
+
+
+@dataclass(frozen=True)
+class Deployment:
+    """All parties of a deployment."""
+
+    charter: Charter
+    server: Ed25519PrivateKey
+    keys: Mapping[int, Ed25519PrivateKey]
+    parts: Mapping[int, SiteParts]
+    link: MemoryLink
+    desk: Desk
+    cell: Cell
+
+    def play(self) -> State:
+        parts = server_parts(self.charter.scenario(), run=self.charter.run)
+        return coordinate(parts, self.desk, self.server, self.cell)
+
+
+def deployment(text: str, folder: Path) -> Deployment:
+    """Returns a deployment whose sites keep their ledgers in the folder."""
+    server = Ed25519PrivateKey.generate()
+    cell = Cell(folder / "coordinator")
+    run = cell.open()
+    keys = {site: Ed25519PrivateKey.generate() for site in range(4)}
+    public = {site: key.public_key().public_bytes_raw() for site, key in keys.items()}
+    roster = {str(site): key.hex() for site, key in public.items()}
+    server_public = server.public_key().public_bytes_raw()
+    charter = Charter(run, text, (), server_public.hex(), roster, 5.0)
+    scenario = charter.scenario()
+    data = load_data(scenario)
+    limit = envelope_limit(scenario)
+    parts, agents = {}, {}
+    for site, key in keys.items():
+        shared = public_parts(scenario, run=run)
+        own = data.sites[site].train
+        parts[site] = site_parts(shared, site, own, ledger=folder / f"{site}.jsonl")
+        member = Membership(site, key, public, server_public, MemoryMonotonic())
+        speaker = Speaker(parts[site], member)
+        agents[site] = Agent(charter, site, key, speaker, limit=limit)
+    link = MemoryLink(agents)
+    desk = Desk(charter, server, link, limit=limit)
+    return Deployment(charter, server, keys, parts, link, desk, cell)

@@ -1,0 +1,187 @@
+"""The direct link, over TLS on this machine: strangers stay out, and nobody else notices."""
+
+import itertools
+import queue
+import socket
+import struct
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+
+from securefl.errors import RunFailed
+from securefl.runs.deployed.keys import Authority, server_context, site_context
+from securefl.runs.deployed.links import DirectLink, serve_coordinator
+
+HOST = "127.0.0.1"
+LIMIT = 1000
+NO_COORDINATOR = "no coordinator at 127.0.0.1:{} takes this site's certificate"
+PATIENT = 20.0  # seconds, of what ends long before
+Ends = queue.SimpleQueue[str]
+
+
+def site_folder(folder: Path, authority: Authority, site: int) -> Path:
+    folder.mkdir()
+    authority.certify_site(folder, site)
+    return folder
+
+
+@contextmanager
+def link_of(authority: Authority, folder: Path) -> Iterator[tuple[DirectLink, int]]:
+    """Yields a link for the sites 0 and 1, and its port."""
+    folder.mkdir()
+    authority.certify_server(folder, HOST)
+    listener = socket.create_server((HOST, 0))
+    port = listener.getsockname()[1]
+    with closing(DirectLink(listener, server_context(folder), sites=[0, 1], limit=LIMIT)) as link:
+        yield link, port
+
+
+def started(
+    folder: Path,
+    port: int,
+    answer: Callable[[bytes], bytes | None] = lambda frame: b"reply to " + frame,
+    patience: float = PATIENT,
+) -> Ends:
+    """Starts a site in a thread until it is sent "end"; the queue gets how it ended."""
+    ends: Ends = queue.SimpleQueue()
+    frames: list[bytes] = []
+
+    def noted(frame: bytes) -> bytes | None:
+        frames.append(frame)
+        return answer(frame)
+
+    def serve() -> None:
+        try:
+            serve_coordinator(
+                (HOST, port),
+                site_context(folder),
+                noted,
+                lambda: b"end" in frames,
+                limit=LIMIT,
+                patience=patience,
+            )
+            ends.put("over")
+        except RunFailed as reason:
+            ends.put(str(reason))
+
+    threading.Thread(target=serve, daemon=True).start()
+    return ends
+
+
+def is_reply(event: tuple[int, bytes]) -> bool:
+    return bool(event[1])
+
+
+def test_frames_go_out_together_and_replies_come_back(tmp_path: Path) -> None:
+    authority = Authority.generate()
+    with link_of(authority, tmp_path / "server") as (link, port):
+        ends = [
+            started(site_folder(tmp_path / str(site), authority, site), port) for site in (0, 1)
+        ]
+        link.wait_for_sites(PATIENT)
+        with closing(link.carry({0: b"a", 1: b"b"}, PATIENT)) as replies:
+            assert {next(replies), next(replies)} == {(0, b"reply to a"), (1, b"reply to b")}
+        with closing(link.carry({0: b"end", 1: b"end"}, PATIENT)) as replies:
+            ended = [frame for _, frame in itertools.islice(filter(is_reply, replies), 2)]
+            assert ended == [b"reply to end"] * 2
+        assert [end.get(timeout=PATIENT) for end in ends] == ["over", "over"]
+
+
+def test_a_trip_ends_when_its_time_is_over(tmp_path: Path) -> None:
+    authority = Authority.generate()
+    with link_of(authority, tmp_path / "server") as (link, port):
+        started(site_folder(tmp_path / "0", authority, 0), port, answer=lambda frame: None)
+        link.wait_for_sites(0.5)
+        assert list(link.carry({0: b"a"}, 0.1)) == []
+
+
+def test_a_site_that_is_gone_or_never_came_is_reported_at_once(tmp_path: Path) -> None:
+    authority = Authority.generate()
+    with (
+        link_of(authority, tmp_path / "server") as (link, _),
+        closing(link.carry({0: b"a"}, PATIENT)) as replies,
+    ):
+        assert next(replies) == (0, b"")
+
+
+def test_a_certificate_of_another_authority_is_refused_and_others_are_undisturbed(
+    tmp_path: Path,
+) -> None:
+    authority, stranger = Authority.generate(), Authority.generate()
+    with link_of(authority, tmp_path / "server") as (link, port):
+        started(site_folder(tmp_path / "0", authority, 0), port)
+        folder = site_folder(tmp_path / "1", stranger, 1)
+        ends = started(folder, port)
+        assert "certificate is refused" in ends.get(timeout=PATIENT)
+        # It takes the coordinator's authority for its own, and is refused by the coordinator.
+        (folder / "ca.crt").write_bytes((tmp_path / "server" / "ca.crt").read_bytes())
+        ends = started(folder, port, patience=0.3)
+        assert ends.get(timeout=PATIENT) == NO_COORDINATOR.format(port)
+        link.wait_for_sites(0.1)
+        with closing(link.carry({0: b"a", 1: b"b"}, PATIENT)) as replies:
+            assert {next(replies), next(replies)} == {(0, b"reply to a"), (1, b"")}
+
+
+def test_a_coordinator_at_another_address_is_refused(tmp_path: Path) -> None:
+    authority = Authority.generate()
+    (tmp_path / "other").mkdir()
+    authority.certify_server(tmp_path / "other", "127.0.0.2")
+    listener = socket.create_server((HOST, 0))
+    port = listener.getsockname()[1]
+    context = server_context(tmp_path / "other")
+    with closing(DirectLink(listener, context, sites=[0], limit=LIMIT)):
+        ends = started(site_folder(tmp_path / "0", authority, 0), port)
+        assert "IP address mismatch" in ends.get(timeout=PATIENT)
+
+
+def test_a_site_outside_the_roster_gives_up(tmp_path: Path) -> None:
+    authority = Authority.generate()
+    with link_of(authority, tmp_path / "server") as (_, port):
+        ends = started(site_folder(tmp_path / "7", authority, 7), port, patience=0.3)
+        assert ends.get(timeout=PATIENT) == NO_COORDINATOR.format(port)
+
+
+def test_frames_beyond_the_limit_end_the_connection_on_either_side(tmp_path: Path) -> None:
+    authority = Authority.generate()
+    with link_of(authority, tmp_path / "server") as (link, port):
+        folder = site_folder(tmp_path / "0", authority, 0)
+        context = site_context(folder)
+        with (
+            socket.create_connection((HOST, port)) as plain,
+            context.wrap_socket(plain, server_hostname=HOST) as connection,
+        ):
+            connection.sendall(struct.pack("<I", LIMIT + 1))
+            assert connection.recv(1) == b""
+        seen: list[bytes] = []
+        started(folder, port, answer=lambda frame: seen.append(frame))
+        link.wait_for_sites(0.5)
+        with closing(link.carry({0: bytes(LIMIT + 1)}, PATIENT)) as replies:
+            assert next(replies) == (0, b"")
+        assert seen == []
+
+
+def test_a_second_connection_of_a_site_takes_the_place_of_the_first(tmp_path: Path) -> None:
+    authority = Authority.generate()
+    with link_of(authority, tmp_path / "server") as (link, port):
+        context = site_context(site_folder(tmp_path / "0", authority, 0))
+        with (
+            socket.create_connection((HOST, port)) as one,
+            context.wrap_socket(one, server_hostname=HOST) as first,
+        ):
+            link.wait_for_sites(0.2)
+            with (
+                socket.create_connection((HOST, port)) as two,
+                context.wrap_socket(two, server_hostname=HOST) as second,
+            ):
+                assert first.recv(1) == b""
+                list(link.carry({0: b"a"}, 0.01))
+                assert second.makefile("rb").read(5) == b"\x01\0\0\0a"
+
+
+def test_an_agent_gives_up_where_nobody_listens(tmp_path: Path) -> None:
+    with socket.create_server((HOST, 0)) as listener:
+        port = listener.getsockname()[1]
+    authority = Authority.generate()
+    ends = started(site_folder(tmp_path / "0", authority, 0), port, patience=0.2)
+    assert ends.get(timeout=PATIENT) == NO_COORDINATOR.format(port)

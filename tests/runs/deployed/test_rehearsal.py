@@ -1,0 +1,188 @@
+"""Rehearsals with a process a site: the simulation's model, and what a killed site leaves behind.
+
+Processes are forked from this one, which has imported torch; tests/ui/test_deploy.py starts them as
+users do.
+"""
+
+import importlib
+import os
+import signal
+import stat
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from securefl.errors import RunFolderError, ScenarioError
+from securefl.files import read_json, read_lines
+from securefl.runs.cell import Cell
+from securefl.runs.deployed import process, rehearsal
+from securefl.runs.deployed.rehearsal import Rehearsed, rehearse
+from securefl.scenario.scenario import parse_scenario
+from tests.runs.deployed.parties import DP, MASKED, SGD
+
+importlib.import_module("securefl.learning.dp_sgd")  # Opacus, once and not in every process
+
+
+class Forked:
+    """A process of this program without its imports; as much of Popen as a rehearsal uses."""
+
+    def __init__(self, arguments: list[str], inherited: tuple[int, ...] = ()) -> None:
+        self.returncode: int | None = None
+        self.pid = os.fork()
+        if self.pid == 0:
+            errors = os.open(Path(arguments[1]) / "errors.txt", os.O_CREAT | os.O_WRONLY)
+            os.dup2(errors, 2)
+            sys.stderr = os.fdopen(2, "w", closefd=False)
+            code = 70
+            try:
+                process.main(*arguments)
+                code = 0
+            except SystemExit as end:
+                code = int(end.code or 0)
+            finally:
+                sys.stderr.flush()
+                os._exit(code)
+
+    def wait(self, seconds: float = 60.0) -> int:
+        end = time.monotonic() + seconds
+        while self.returncode is None:
+            ended, status = os.waitpid(self.pid, os.WNOHANG)
+            if ended:
+                self.returncode = os.waitstatus_to_exitcode(status)
+            elif time.monotonic() > end:
+                raise subprocess.TimeoutExpired("a forked process", seconds)
+            time.sleep(0.005)
+        return self.returncode
+
+    def kill(self) -> None:
+        if self.returncode is None:
+            os.kill(self.pid, signal.SIGKILL)
+
+
+@pytest.fixture(autouse=True)
+def _forks(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(rehearsal, "_started", Forked)
+
+
+def rehearsed(text: str, out: Path, **options: Any) -> Rehearsed:
+    return rehearse(parse_scenario(text), text, (), out, seconds=30.0, **options)
+
+
+@pytest.mark.parametrize(("text", "trips"), [(DP, 2 + 1), (SGD + MASKED, 3 + 2 * 5 + 1)])
+def test_processes_end_with_the_simulations_model(text: str, trips: int, tmp_path: Path) -> None:
+    result = rehearsed(text, tmp_path / "out")
+    assert result == Rehearsed(0, "", {}, trips, identical=True)
+    assert read_json(tmp_path / "out/rehearsal.json")["identical"] is True
+    assert process.counts_of(tmp_path / "out/coordinator") == {"trips": trips, "dropped": 0}
+    for site in range(4):
+        counts = process.counts_of(tmp_path / f"out/sites/{site}")
+        assert counts == {"answered": trips, "dropped": 0}
+
+
+def test_each_site_keeps_its_ledger_and_the_coordinator_none(tmp_path: Path) -> None:
+    rehearsed(DP, tmp_path / "out")
+    for site in range(4):
+        entries = read_lines(tmp_path / f"out/sites/{site}/ledger.jsonl")
+        assert [entry["kind"] for entry in entries].count("reserve") == 2
+    assert not list((tmp_path / "out/coordinator").rglob("*ledger*"))
+
+
+@pytest.mark.parametrize("keeps", [False, True])
+def test_keys_and_records_are_private_and_thrown_away(keeps: bool, tmp_path: Path) -> None:
+    secrets: list[Path] = []
+
+    def look(agents: Mapping[int, Any]) -> None:
+        secrets.extend(path for path in (tmp_path / "out").rglob("*.pem"))
+        secrets.extend((tmp_path / "out").rglob("records.npz"))
+        assert {stat.S_IMODE(path.stat().st_mode) for path in secrets} == {0o600}
+        assert {stat.S_IMODE(path.parent.stat().st_mode) for path in secrets} == {0o700}
+
+    rehearsed(SGD, tmp_path / "out", keeps_keys=keeps, on_started=look)
+    assert len(secrets) == 5 * 2 + 4
+    assert {path.exists() for path in secrets} == {keeps}
+
+
+def kill_after_two_rounds(out: Path, agent: Any) -> None:
+    """Kills an agent once two rounds are kept."""
+    rounds = out / "coordinator/rounds.jsonl"
+    while len(read_lines(rounds)) < 2:
+        time.sleep(0.005)
+    os.kill(agent.pid, signal.SIGKILL)
+
+
+@pytest.mark.parametrize(("channel", "rounds"), [("", 40), (MASKED, 12)], ids=["plain", "masked"])
+def test_a_killed_site_is_absent_and_its_ledger_has_each_round_once(
+    channel: str, rounds: int, tmp_path: Path
+) -> None:
+    text = DP.replace("rounds = 2", f"rounds = {rounds}").replace("2.0", "9.0") + channel
+    out = tmp_path / "out"
+    started: dict[int, Any] = {}
+
+    def kill(agents: Mapping[int, Any]) -> None:
+        started.update(agents)
+        threading.Thread(target=kill_after_two_rounds, args=(out, agents[1])).start()
+
+    result = rehearsed(text, out, on_started=kill)
+    assert (result.exit_code, result.identical) == (0, None)
+    assert set(result.absent.values()) == {(1,)}
+    first = min(result.absent)
+    assert first >= 2
+    assert list(result.absent) == list(range(first, rounds))
+    assert {site: agent.returncode for site, agent in started.items()} == {0: 0, 1: -9, 2: 0, 3: 0}
+    entries = read_lines(out / "sites/1/ledger.jsonl")
+    paid = [entry["release"] for entry in entries if entry["kind"] == "reserve"]
+    assert len(paid) == len({str(release) for release in paid})
+    assert len(paid) in (first, first + 1)
+
+
+def test_a_run_without_enough_sites_fails_and_says_so(tmp_path: Path) -> None:
+    text = SGD + 'channel = { kind = "masked", min_cohort = 4 }\n'
+
+    def kill(agents: Mapping[int, Any]) -> None:
+        os.kill(agents[2].pid, signal.SIGKILL)
+
+    result = rehearse(
+        parse_scenario(text), text, (), tmp_path / "out", seconds=4.0, on_started=kill
+    )
+    assert result.exit_code == 1
+    assert "3 members are left after the set-up's drop-outs" in result.reason
+    assert Cell(tmp_path / "out/coordinator").status().reason == result.reason
+    assert result.identical is None
+
+
+def test_a_site_that_hangs_is_left_out_and_killed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(rehearsal, "_PATIENCE_SECONDS", 0.5)
+    started: dict[int, Any] = {}
+
+    def stop(agents: Mapping[int, Any]) -> None:
+        started.update(agents)
+        os.kill(agents[3].pid, signal.SIGSTOP)
+
+    result = rehearse(parse_scenario(SGD), SGD, (), tmp_path / "out", seconds=2.0, on_started=stop)
+    assert result.absent == {0: (3,), 1: (3,)}
+    assert started[3].returncode == -9
+
+
+def test_a_site_that_was_started_before_does_not_begin_again(tmp_path: Path) -> None:
+    rehearsed(SGD, tmp_path / "out", keeps_keys=True)
+    with pytest.raises(RunFolderError, match="site 2 has begun this run before"):
+        process.run_site(tmp_path / "out/sites/2", ("127.0.0.1", 1), patience=0.0)
+
+
+def test_fresh_noise_is_not_compared(tmp_path: Path) -> None:
+    result = rehearsed(DP.replace('"seeded"', '"system"'), tmp_path / "out")
+    assert (result.exit_code, result.identical) == (0, None)
+    assert not (tmp_path / "out/simulation").exists()
+
+
+def test_a_folder_that_exists_is_not_written_into(tmp_path: Path) -> None:
+    with pytest.raises(ScenarioError, match="choose another folder for the rehearsal"):
+        rehearsed(SGD, tmp_path)
