@@ -165,7 +165,7 @@ def test_each_outer_library_has_few_doors(module: str) -> None:
             *(
                 f"securefl/ui/commands/{name}.py"
                 for name in (
-                    *("audits", "data", "lists", "options", "plugins", "privacy", "runs"),
+                    *("audits", "data", "deploy", "lists", "options", "plugins", "privacy", "runs"),
                     "studies",
                 )
             ),

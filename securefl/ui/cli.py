@@ -2,7 +2,7 @@
 
 import typer
 
-from securefl.ui.commands import audits, data, lists, plugins, privacy, runs, studies
+from securefl.ui.commands import audits, data, deploy, lists, plugins, privacy, runs, studies
 from securefl.ui.commands.options import print_version
 
 app = typer.Typer(
@@ -32,4 +32,5 @@ COMMANDS = (
 for command in COMMANDS:
     app.command()(command)
 app.add_typer(data.app, name="data")
+app.add_typer(deploy.app, name="deploy")
 app.add_typer(privacy.app, name="privacy")

@@ -48,6 +48,10 @@ SMALLER = {
         "--set rounds=3 --jobs 1",
         "two shadows of 20 rounds take 20 s of CPU",
     ),
+    "securefl deploy rehearse scenario.toml --out rehearsal --set privacy.noise=seeded": (
+        "--set rounds=2",
+        "20 rounds of five trips, each with a file that is synced at every site",
+    ),
 }
 # The folder that an audit makes is named by a hash.
 PLACEHOLDER = "audits/NAME"

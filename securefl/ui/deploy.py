@@ -1,0 +1,62 @@
+"""What `securefl deploy rehearse` does: play a scenario between processes, show the outcome."""
+
+from pathlib import Path
+
+from securefl.errors import BudgetExceeded, RunFailed
+from securefl.files import read_text
+from securefl.runs.deployed.rehearsal import Rehearsed, rehearse
+from securefl.scenario.scenario import load_scenario
+from securefl.ui.display import Display
+
+_EXIT_CODE_OF_A_BUDGET = BudgetExceeded.exit_code
+
+
+def rehearse_scenario(
+    path: Path,
+    out: Path,
+    overrides: tuple[str, ...],
+    display: Display,
+    *,
+    seconds: float,
+    keeps_keys: bool,
+) -> None:
+    """Rehearses a scenario, and shows whether the model is the simulation's.
+
+    Raises:
+        BudgetExceeded: too few sites could still spend.
+        RunFailed: the coordinator failed, or the model is not the simulation's, or that cannot be
+            said although noise is seeded.
+        ScenarioError: the scenario does not run between sites, or `out` exists.
+    """
+    scenario = load_scenario(path, overrides=overrides)
+    text = read_text(path)
+    rehearsed = rehearse(scenario, text, overrides, out, seconds=seconds, keeps_keys=keeps_keys)
+    if rehearsed.exit_code == _EXIT_CODE_OF_A_BUDGET:
+        raise BudgetExceeded(rehearsed.reason)
+    if rehearsed.exit_code:
+        raise RunFailed(rehearsed.reason)
+    verdict = _verdict(rehearsed)
+    if rehearsed.absent or rehearsed.identical is False:
+        raise RunFailed(verdict)
+    display.line(
+        f"{scenario.clients} sites, {scenario.rounds} rounds, {rehearsed.trips} trips over TLS: "
+        f"{verdict}; folder {out}",
+        folder=str(out),
+        trips=rehearsed.trips,
+        identical=rehearsed.identical,
+    )
+
+
+def _verdict(rehearsed: Rehearsed) -> str:
+    """Says in words how the model compares."""
+    if rehearsed.absent:
+        rounds = ", ".join(
+            f"{round} without {' and '.join(map(str, sites))}"
+            for round, sites in rehearsed.absent.items()
+        )
+        return f"the model is not compared, since sites were absent: round {rounds}"
+    if rehearsed.identical is None:
+        return "noise is fresh, so that the model is not compared with the simulation's"
+    if rehearsed.identical:
+        return "the model is the simulation's, bit for bit"
+    return "the model is NOT the simulation's"
