@@ -8,11 +8,12 @@ import torch
 
 from securefl import run
 from securefl.data.task import FederatedData
-from securefl.errors import BudgetExceeded, RoundAbandoned, RunFailed
+from securefl.errors import BudgetExceeded, ClientFailure, RoundAbandoned, RunFailed
 from securefl.federation.values import State, unmeasured
 from securefl.learning.protocol import Trained
 from securefl.runs.checkpoint import load_checkpoint
 from securefl.runs.deployed.coordinator import RemoteSite
+from securefl.runs.deployed.envelope import Kind, Part
 from securefl.scenario import catalog
 from securefl.scenario.assemble.data import load_data
 from securefl.scenario.assemble.public import server_parts
@@ -107,6 +108,18 @@ def test_a_site_that_falls_silent_is_absent_and_the_others_go_on(tmp_path: Path)
     records = parties.cell.rounds()
     assert [record.survivors for record in records] == [(0, 1, 2, 3), (0, 2, 3)]
     assert records[1].absent == {1: "its site did not answer"}
+
+
+def test_a_reply_that_nobody_collected_does_not_answer_the_next_request(tmp_path: Path) -> None:
+    parties = deployment(SGD, tmp_path)
+    confirm = Part(Kind.CONFIRM)
+    for site in (0, 1):
+        parties.desk.request(site, confirm)
+    assert parties.desk.collect(1).kind is Kind.DONE  # with this trip came site 0's reply, too
+    parties.link.tamper = lambda site, reply: []
+    parties.desk.request(0, confirm)
+    with pytest.raises(ClientFailure, match="did not answer"):
+        parties.desk.collect(0)
 
 
 def late(parties: Deployment) -> bool:

@@ -22,6 +22,11 @@ def opened_here(data: bytes, *, limit: int = 1000) -> Envelope:
     return opened(data, PUBLIC, charter=CHARTER, direction=Direction.TO_SITE, site=2, limit=limit)
 
 
+def signed(body: bytes | bytearray) -> bytes:
+    """Returns a body of any content with the right signature, made by hand."""
+    return bytes(body) + KEY.sign(b"securefl envelope 1" + hashlib.sha256(body).digest())
+
+
 def test_an_envelope_comes_back_as_it_was_sealed() -> None:
     assert opened_here(ENVELOPE.sealed(KEY)) == ENVELOPE
 
@@ -62,14 +67,24 @@ def test_more_parts_than_agreed_are_neither_sealed_nor_opened() -> None:
     assert opened_here(full.sealed(KEY)) == full
     with pytest.raises(ValueError, match=f"at most {MAX_PARTS} parts"):
         replace(full, parts=(Part(Kind.CONFIRM),) * (MAX_PARTS + 1)).sealed(KEY)
+    data = bytearray(full.sealed(KEY)[:-64]) + b"\x02" + bytes(8)
+    data[50] = MAX_PARTS + 1  # the count
+    with pytest.raises(ProtocolError, match=REFUSED):
+        opened_here(signed(data))
 
 
 def test_a_part_of_unknown_kind_is_refused_although_it_is_signed() -> None:
     data = bytearray(replace(ENVELOPE, parts=(Part(Kind.FINISH),)).sealed(KEY)[:-64])
     data[51] = 200  # the kind of the first part
-    signature = KEY.sign(b"securefl envelope 1" + hashlib.sha256(data).digest())
     with pytest.raises(ProtocolError, match=REFUSED):
-        opened_here(bytes(data) + signature)
+        opened_here(signed(data))
+
+
+def test_bytes_behind_the_parts_are_refused_although_they_are_signed() -> None:
+    data = ENVELOPE.sealed(KEY)[:-64]
+    assert opened_here(signed(data)) == ENVELOPE
+    with pytest.raises(ProtocolError, match=REFUSED):
+        opened_here(signed(data + b"x"))
 
 
 def test_ten_thousand_damaged_envelopes_are_all_refused() -> None:

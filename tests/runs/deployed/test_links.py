@@ -3,10 +3,11 @@
 import itertools
 import queue
 import socket
+import ssl
 import struct
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 
 from securefl.errors import RunFailed
@@ -121,6 +122,18 @@ def test_a_certificate_of_another_authority_is_refused_and_others_are_undisturbe
         link.wait_for_sites(0.1)
         with closing(link.carry({0: b"a", 1: b"b"}, PATIENT)) as replies:
             assert {next(replies), next(replies)} == {(0, b"reply to a"), (1, b"")}
+
+
+def test_nobody_connects_without_a_certificate(tmp_path: Path) -> None:
+    authority = Authority.generate()
+    with link_of(authority, tmp_path / "server") as (_, port):
+        context = ssl.create_default_context(cafile=str(tmp_path / "server" / "ca.crt"))
+        with (
+            socket.create_connection((HOST, port), timeout=PATIENT) as plain,
+            context.wrap_socket(plain, server_hostname=HOST) as connection,
+            suppress(ConnectionError, ssl.SSLError),  # but not a time-out
+        ):
+            assert connection.recv(1) == b""
 
 
 def test_a_coordinator_at_another_address_is_refused(tmp_path: Path) -> None:
