@@ -90,8 +90,8 @@ def page(rows: Sequence[Row], machine: str) -> str:
         "",
         f"`make bench-engine`; {machine}, one thread a process; peers: {', '.join(versions)}.",
         f"Medians of sub-processes that take turns, {runs}. A ratio is the peer's figure over",
-        "ours with as many processes; the goal is more than 1. Where other work shares the cores, read "
-        "the ratios of CPU.",
+        "ours with as many processes; the goal is more than 1. Where other work shares the "
+        "cores, read the ratios of CPU.",
         "Wall seconds of sides that ran minutes apart say less, and ratios within a tenth of 1 "
         "nothing.",
         "",
