@@ -79,6 +79,7 @@ bench-engine: setup .venv-flower-sim/.installed .venv-pfl/.installed .venv-fluke
 	$(BIN)/python -m benchmarks.speed.engine
 	$(BIN)/python -m benchmarks.speed.engine_peers --out docs/results/engine
 	$(BIN)/python -m benchmarks.speed.clipping
+	$(BIN)/python -m benchmarks.speed.where
 	$(BIN)/python -m benchmarks.speed.scaling
 
 bench-epsilon: setup ## epsilon beside other accountants, over 30 settings (about 3 minutes)

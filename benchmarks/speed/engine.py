@@ -30,6 +30,7 @@ import securefl
 from benchmarks.speed import process, workloads
 from benchmarks.speed.clocks import Seconds, a_round
 from benchmarks.speed.workloads import LR, NETWORKS, WORKLOADS, Workload
+from securefl.federation.profile import Profile
 from securefl.runs.threads import one_thread
 from securefl.scenario.plugins.trust import trust
 
@@ -58,8 +59,10 @@ DECLARED = 'partition = "iid", per_record = true, num_classes = 10, sites = ["al
 PRIVACY = "privacy = {{ epsilon = 100.0, noise_multiplier = 1.0, records = {records} }}"
 
 
-def ours(work: Workload, rounds: int, workers: int, stack: str) -> Iterator[Seconds]:
-    """Runs a scenario; returns the clocks after each round."""
+def ours(
+    work: Workload, rounds: int, workers: int, stack: str, profile: Profile | None = None
+) -> Iterator[Seconds]:
+    """Runs a scenario; returns the clocks after each round. A profile gets their costs by stage."""
     number = work.clients * work.records
     declared = [work.records] * work.clients
     text = TEXT.format(
@@ -87,6 +90,7 @@ def ours(work: Workload, rounds: int, workers: int, stack: str) -> Iterator[Seco
             folder / "run",
             on_round=lambda record: clocks.append(Seconds.now()),
             workers=workers,
+            profile=profile,
         )
     return iter(clocks)
 

@@ -188,7 +188,7 @@ def _serve(channel: socket.socket) -> None:
         if not request:
             return
         number, pid, seconds = _REQUEST.unpack(request)
-        answer = _exit_code(pid, seconds) if pid else _fork(channel, files)
+        answer = _exit_code(pid, seconds) if pid else _fork(files)
         channel.send(_REPLY.pack(number, answer))
 
 
@@ -203,7 +203,7 @@ def _exit_code(pid: int, seconds: float) -> int:
         time.sleep(SECONDS_BETWEEN_WAITS)
 
 
-def _fork(channel: socket.socket, files: Sequence[int]) -> int:
+def _fork(files: Sequence[int]) -> int:
     """Forks a worker with these as its standard streams; returns its process."""
     begun, begins = os.pipe()
     with warnings.catch_warnings():
