@@ -1,17 +1,20 @@
 """Regressions of the masked channel: changes to the code that no other test notices."""
 
 from itertools import combinations
+from typing import Literal
 
 import pytest
+import torch
 
 from securefl.channels.masking import shamir
 from securefl.channels.masking.build import masked_sides
 from securefl.channels.masking.client import MaskedClient
 from securefl.channels.masking.keys import TAG_BYTES, open_tagged, tag
 from securefl.channels.masking.requests import Invitation
-from securefl.channels.protocol import Plan, Sides
+from securefl.channels.protocol import ClientUpdate, Plan, Sides
 from securefl.errors import ProtocolError
-from securefl.rng import seeded_keystream
+from securefl.rng import Keystream, StreamFor, seeded_keystream
+from tests.channels import contract
 from tests.channels.masking.parties import SESSION, Session, agreement
 from tests.channels.masking.puppeteer import SERVER_KEY, Puppets, is_erased
 
@@ -72,7 +75,16 @@ def test_a_tag_is_over_the_last_byte_and_the_length() -> None:
             open_tagged(b"k" * 32, other + tagged[-TAG_BYTES:])
 
 
-def sides(session: bytes = SESSION) -> Sides:
+def seeded(purpose: str, client: int, round: int) -> Keystream:
+    return seeded_keystream(0, purpose, client, round)
+
+
+def sides(
+    session: bytes = SESSION,
+    *,
+    rounding: Literal["nearest", "stochastic"] = "nearest",
+    stream_for: StreamFor = seeded,
+) -> Sides:
     plan = Plan(
         session=session,
         d=3,
@@ -82,9 +94,30 @@ def sides(session: bytes = SESSION) -> Sides:
         weights=dict.fromkeys(range(3), 1),
         max_weight=1,
         rounds=10,
-        stream_for=lambda purpose, client, round: seeded_keystream(0, purpose, client, round),
+        stream_for=stream_for,
     )
-    return masked_sides(plan, ring=32, clip=1.0, rounding="nearest", corrupt=1)
+    return masked_sides(plan, ring=32, clip=1.0, rounding=rounding, corrupt=1)
+
+
+def test_every_client_rounds_by_a_stream_of_its_own_in_each_round() -> None:
+    # Clients that rounded alike would move a sum by as many steps as there are clients.
+    drawn: list[tuple[str | int, ...]] = []
+
+    def stream_for(purpose: str, client: int, round: int) -> Keystream:
+        drawn.append((purpose, client, round))
+        return seeded_keystream(0, purpose, client, round)
+
+    built = sides(rounding="stochastic", stream_for=stream_for)
+    drawn.clear()  # what the set-up drew
+    update = ClientUpdate(torch.tensor([0.1, 0.2, 0.3]), 1, None, contract.HASH)
+    updates = dict.fromkeys(range(3), update)
+    for round in (0, 4):
+        both = contract.Sides(built.server, built.clients)
+        stages = contract.Stages(both, round, (0, 1, 2), updates)
+        while stages.view is None:
+            stages.deliver(stages.answers())
+            stages.close()
+    assert drawn == [("rounding", client, round) for round in (0, 4) for client in range(3)]
 
 
 def test_identities_are_made_anew_for_every_session_even_of_the_same_name() -> None:
