@@ -78,7 +78,12 @@ def test_a_compressed_parcel_is_refused_before_it_is_read(tmp_path: Path) -> Non
         unpack(bomb, tmp_path / "cell")
 
 
-@pytest.mark.parametrize("damage", [b"nonsense", archive(("status.json", b"{}"))[:-30]])
+# With names of their own: an archive holds the second at which it was made.
+@pytest.mark.parametrize(
+    "damage",
+    [b"nonsense", archive(("status.json", b"{}"))[:-30]],
+    ids=["no archive", "cut short"],
+)
 def test_bytes_that_are_no_parcel_are_refused(tmp_path: Path, damage: bytes) -> None:
     with pytest.raises(ValueError, match="no parcel"):
         unpack(damage, tmp_path / "cell")
