@@ -10,10 +10,11 @@ from securefl.channels.apart import Membership
 from securefl.channels.monotonic import MemoryMonotonic
 from securefl.federation.values import State
 from securefl.runs.cell import Cell
-from securefl.runs.deployed.agent import Agent, Speaker
+from securefl.runs.deployed.agent import Agent
 from securefl.runs.deployed.charter import Charter, envelope_limit
 from securefl.runs.deployed.coordinator import coordinate
 from securefl.runs.deployed.desk import Desk
+from securefl.runs.deployed.speaker import Speaker
 from securefl.scenario.assemble.data import load_data
 from securefl.scenario.assemble.public import public_parts, server_parts
 from securefl.scenario.assemble.site import SiteParts, site_parts
