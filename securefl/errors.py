@@ -21,6 +21,12 @@ class DataError(SecureflError):
     """Raised when a data file is missing, damaged or not the published one."""
 
 
+class NotReady(DataError):
+    """Raised at a site whose own records differ from what was agreed; the sentence stays there."""
+
+    exit_code = 2
+
+
 class RunFolderError(SecureflError):
     """Raised when a run folder is damaged, in use, or holds something else."""
 
