@@ -80,21 +80,31 @@ class Agent:
         self.answered += 1
         return self._reply
 
-    def _act(self, envelope: Envelope) -> Part:
-        """Hands the parts on, and returns the one part of the reply."""
-        answer: bytes | None = None
+    def _act(self, envelope: Envelope) -> tuple[Part, ...]:
+        """Hands the parts on, and returns the answers: one a request, in their order."""
+        answers: list[Part] = []
+        refused: set[tuple[int, int]] = set()  # no other part of such a round is looked at
+        for part in envelope.parts:
+            self.finished |= part.kind is Kind.FINISH
+            answer = None if part.place in refused else self._answer_to(part)
+            if answer is None:
+                continue
+            answers.append(answer)
+            if answer.kind is not Kind.ANSWER:
+                refused.add(part.place)
+        return tuple(answers) or (Part(Kind.DONE),)
+
+    def _answer_to(self, part: Part) -> Part | None:
+        """Returns the answer to one part, or that it is refused; None where none is needed."""
         try:
-            for part in envelope.parts:
-                self.finished |= part.kind is Kind.FINISH
-                reply = self._speaker.take(part)
-                answer = answer if reply is None else reply
+            answer = self._speaker.take(part)
         except BudgetExceeded:
             # Budgets follow from declared constants: this tells nothing about a record.
-            return Part(Kind.OUT_OF_BUDGET)
+            return Part(Kind.OUT_OF_BUDGET, part.round, lane=part.lane)
         except (ClientFailure, ProtocolError):
-            return Part(Kind.DECLINED)
-        return Part(Kind.DONE) if answer is None else Part(Kind.ANSWER, content=answer)
+            return Part(Kind.DECLINED, part.round, lane=part.lane)
+        return None if answer is None else Part(Kind.ANSWER, part.round, answer, part.lane)
 
-    def _sealed(self, part: Part, number: int) -> bytes:
-        reply = Envelope(self._charter, Direction.TO_COORDINATOR, self._site, number, (part,))
+    def _sealed(self, parts: tuple[Part, ...], number: int) -> bytes:
+        reply = Envelope(self._charter, Direction.TO_COORDINATOR, self._site, number, parts)
         return reply.sealed(self._key)

@@ -119,7 +119,7 @@ class Desk:
         except ProtocolError:
             self.counts.dropped += 1
             return False
-        if envelope.number != self._numbers[site] or len(envelope.parts) != 1:
+        if envelope.number != self._numbers[site] or not envelope.parts:
             self.counts.dropped += 1
             return False
         self._replies[site] = envelope.parts[0]

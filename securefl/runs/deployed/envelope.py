@@ -3,8 +3,11 @@
     head | a line for each part | the parts' bytes | Ed25519 signature over all of this
 
 Numbers are little-endian. The head has magic (4 bytes), version (1), direction (1), the SHA-256 of
-the charter (32), site (4), number (8) and the count of parts (1). A part's line has kind (1), round
-(4) and length (4).
+the charter (32), site (4), number (8) and the count of parts (1). A part's line has kind (1), lane
+(1), round (4) and length (4).
+
+A site answers each request in a part of its own, with the round and the lane of the request. So one
+trip can carry requests of two rounds, and of two sums that go side by side.
 """
 
 import hashlib
@@ -20,11 +23,11 @@ from securefl.errors import ProtocolError
 VERSION = 1
 DIGEST_BYTES = 32
 SIGNATURE_BYTES = 64
-MAX_PARTS = 4
+MAX_PARTS = 8
 
 _MAGIC = b"sfle"
 _HEAD = struct.Struct("<4sBB32sIQB")
-_LINE = struct.Struct("<BII")
+_LINE = struct.Struct("<BBII")
 _LABEL = b"securefl envelope 1"
 # One sentence for every refusal: a reason would help whoever forges.
 _REFUSED = "this is no envelope for this party under this charter"
@@ -59,11 +62,18 @@ class Part:
         kind: what it is.
         round: of the federation; 0 where there is none.
         content: its bytes, which the envelope does not look into.
+        lane: 0 for the updates; a sum that travels next to theirs has another.
     """
 
     kind: Kind
     round: int = 0
     content: bytes = b""
+    lane: int = 0
+
+    @property
+    def place(self) -> tuple[int, int]:
+        """Round and lane, which a request and its answer have in common."""
+        return self.round, self.lane
 
 
 @dataclass(frozen=True)
@@ -92,7 +102,9 @@ class Envelope:
             *(_MAGIC, VERSION, self.direction, self.charter, self.site, self.number),
             len(self.parts),
         )
-        lines = [_LINE.pack(part.kind, part.round, len(part.content)) for part in self.parts]
+        lines = [
+            _LINE.pack(part.kind, part.lane, part.round, len(part.content)) for part in self.parts
+        ]
         body = b"".join((head, *lines, *(part.content for part in self.parts)))
         return body + key.sign(_digest(body))
 
@@ -118,13 +130,13 @@ def opened(
     try:
         signature = bytes(data[-SIGNATURE_BYTES:])
         Ed25519PublicKey.from_public_bytes(public).verify(signature, _digest(body))
-        kinds = [Kind(kind) for kind, _, _ in lines]
+        kinds = [Kind(kind) for kind, *_ in lines]
     except (InvalidSignature, ValueError):
         raise ProtocolError(_REFUSED) from None
     parts = []
     start = _HEAD.size + len(lines) * _LINE.size
-    for kind, (_, round, length) in zip(kinds, lines, strict=True):
-        parts.append(Part(kind, round, bytes(body[start : start + length])))
+    for kind, (_, lane, round, length) in zip(kinds, lines, strict=True):
+        parts.append(Part(kind, round, bytes(body[start : start + length]), lane))
         start += length
     number = _HEAD.unpack_from(data)[5]
     return Envelope(charter, direction, site, number, tuple(parts))
@@ -132,7 +144,7 @@ def opened(
 
 def _checked_lines(
     data: bytes, expected: tuple[bytes, Direction, int], limit: int
-) -> list[tuple[int, int, int]]:
+) -> list[tuple[int, int, int, int]]:
     """Returns the lines of the parts, whose lengths fill the envelope. Raises ProtocolError."""
     if not _HEAD.size + SIGNATURE_BYTES <= len(data) <= limit:
         raise ProtocolError(_REFUSED)
@@ -143,7 +155,7 @@ def _checked_lines(
     if count > MAX_PARTS or len(data) < fixed:
         raise ProtocolError(_REFUSED)
     lines = [_LINE.unpack_from(data, _HEAD.size + place * _LINE.size) for place in range(count)]
-    if len(data) != fixed + sum(length for _, _, length in lines):
+    if len(data) != fixed + sum(length for *_, length in lines):
         raise ProtocolError(_REFUSED)
     return lines
 

@@ -5,6 +5,8 @@ from pathlib import Path
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
+from securefl import vector
+from securefl.channels.messages import ModelMessage, UpdateRequest
 from securefl.errors import ClientFailure
 from securefl.runs.deployed.agent import Agent
 from securefl.runs.deployed.envelope import Direction, Envelope, Kind, Part, opened
@@ -18,8 +20,8 @@ def sealed(
     return envelope.sealed(key if isinstance(key, Ed25519PrivateKey) else parties.server)
 
 
-def reply_of(parties: Deployment, data: bytes) -> Part:
-    """Returns the part that site 0 replied."""
+def replies_of(parties: Deployment, data: bytes) -> tuple[Part, ...]:
+    """Returns the parts that site 0 replied."""
     envelope = opened(
         data,
         parties.charter.keys[0],
@@ -28,7 +30,7 @@ def reply_of(parties: Deployment, data: bytes) -> Part:
         site=0,
         limit=100_000,
     )
-    return envelope.parts[0]
+    return envelope.parts
 
 
 def asked(agent: Agent, data: bytes) -> bytes:
@@ -79,7 +81,38 @@ def test_a_refused_part_gets_one_fixed_reply_without_a_reason(tmp_path: Path) ->
     agent = parties.link.agents[0]
     early = asked(agent, sealed(parties, Part(Kind.REQUEST, 0, b"nonsense"), number=1))
     nonsense = asked(agent, sealed(parties, Part(Kind.SET_UP, 0, b"nonsense"), number=2))
-    assert reply_of(parties, early) == reply_of(parties, nonsense) == Part(Kind.DECLINED)
+    assert replies_of(parties, early) == replies_of(parties, nonsense) == (Part(Kind.DECLINED),)
+
+
+def test_each_request_is_answered_by_itself_and_one_refusal_does_not_end_the_others(
+    tmp_path: Path,
+) -> None:
+    parties = deployment(SGD, tmp_path)
+    model, request = wanted(parties, 3)
+    parts = (
+        Part(Kind.REQUEST, 2, b"nonsense"),
+        Part(Kind.CONFIRM, 2),
+        model,
+        request,
+        Part(Kind.MODEL, 3, b"nonsense", lane=1),
+        replace(request, lane=1),
+    )
+    replies = replies_of(parties, asked(parties.link.agents[0], sealed(parties, *parts)))
+    assert [(part.kind, part.round, part.lane) for part in replies] == [
+        (Kind.DECLINED, 2, 0),
+        (Kind.ANSWER, 3, 0),
+        (Kind.DECLINED, 3, 1),  # once: the request of a refused lane is not looked at
+    ]
+
+
+def wanted(parties: Deployment, round: int) -> tuple[Part, Part]:
+    """Returns a model and the plain request to train on it."""
+    public = parties.parts[0].public
+    weights = vector.to_vector(public.model)
+    name = vector.model_hash(vector.layout(public.model), weights)
+    message = ModelMessage(public.session, round, name, weights).to_bytes()
+    request = UpdateRequest(public.session, round, name).to_bytes()
+    return Part(Kind.MODEL, round, message), Part(Kind.REQUEST, round, request)
 
 
 def test_a_site_pays_before_it_trains_and_once_whatever_happens(tmp_path: Path) -> None:
@@ -99,4 +132,4 @@ def test_a_site_pays_before_it_trains_and_once_whatever_happens(tmp_path: Path) 
 def test_a_channel_without_a_set_up_declines_one(tmp_path: Path) -> None:
     parties = deployment(SGD, tmp_path)
     reply = asked(parties.link.agents[0], sealed(parties, Part(Kind.SET_UP, 0, b"")))
-    assert reply_of(parties, reply).kind is Kind.DONE
+    assert replies_of(parties, reply) == (Part(Kind.DONE),)

@@ -32,9 +32,10 @@ def test_an_envelope_comes_back_as_it_was_sealed() -> None:
 
 
 def test_the_layout_is_the_one_that_is_written_down() -> None:
-    data = Envelope(CHARTER, Direction.TO_SITE, 2, 7, (Part(Kind.MODEL, 3, b"abc"),)).sealed(KEY)
+    parts = (Part(Kind.MODEL, 3, b"abc", lane=9),)
+    data = Envelope(CHARTER, Direction.TO_SITE, 2, 7, parts).sealed(KEY)
     head = b"sfle\x01\x01" + CHARTER + b"\x02\0\0\0" + b"\x07" + bytes(7) + b"\x01"
-    assert data[:-64] == head + b"\x03" + b"\x03\0\0\0" + b"\x03\0\0\0" + b"abc"
+    assert data[:-64] == head + b"\x03\x09" + b"\x03\0\0\0" + b"\x03\0\0\0" + b"abc"
 
 
 @pytest.mark.parametrize(
@@ -67,7 +68,7 @@ def test_more_parts_than_agreed_are_neither_sealed_nor_opened() -> None:
     assert opened_here(full.sealed(KEY)) == full
     with pytest.raises(ValueError, match=f"at most {MAX_PARTS} parts"):
         replace(full, parts=(Part(Kind.CONFIRM),) * (MAX_PARTS + 1)).sealed(KEY)
-    data = bytearray(full.sealed(KEY)[:-64]) + b"\x02" + bytes(8)
+    data = bytearray(full.sealed(KEY)[:-64]) + b"\x02" + bytes(9)
     data[50] = MAX_PARTS + 1  # the count
     with pytest.raises(ProtocolError, match=REFUSED):
         opened_here(signed(data))
@@ -112,6 +113,6 @@ def test_ten_thousand_damaged_envelopes_are_all_refused() -> None:
 
 def test_lengths_that_promise_gigabytes_are_refused_before_anything_is_read() -> None:
     data = bytearray(ENVELOPE.sealed(KEY))
-    data[56:60] = b"\xff\xff\xff\xff"  # the length of the first part
+    data[57:61] = b"\xff\xff\xff\xff"  # the length of the first part
     with pytest.raises(ProtocolError, match=REFUSED):
         opened_here(bytes(data))
