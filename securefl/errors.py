@@ -49,6 +49,12 @@ class BudgetExceeded(SecureflError):
     exit_code = 3
 
 
+class PolicyRefused(SecureflError):
+    """Raised when a site's own policy does not allow what its coordinator proposes or asks."""
+
+    exit_code = 4
+
+
 class ProtocolError(SecureflError):
     """Raised when a message is illegal, or a call comes in the wrong state."""
 

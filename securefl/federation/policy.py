@@ -1,0 +1,276 @@
+"""A site's policy: the bounds that no charter and no coordinator can move.
+
+    policy = load_policy(site / "policy.toml")
+    policy.check(proposal)  # PolicyRefused, with every violation as a sentence
+
+The defaults are strict. The file belongs to the site, and nothing sends it anywhere.
+"""
+
+import math
+import tomllib
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from securefl.errors import PolicyRefused, ScenarioError
+from securefl.files import read_text
+from securefl.messages import sentences
+
+Leave = Literal["never", "sums", "noisy"]
+_STRICTEST_FIRST: tuple[Leave, ...] = ("never", "noisy", "sums")
+
+_Count = Annotated[int, Field(ge=1, le=2**31 - 1, strict=True)]
+_Texts = tuple[Annotated[str, Field(min_length=1, strict=True)], ...]
+
+
+class _Table(BaseModel):
+    """A table of the policy; unknown keys are refused."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Budget(_Table):
+    """The most that all federations together may learn from one data set.
+
+    epsilon and delta bound all trainings ever made on it; epsilon = inf allows training without
+    noise. test_epsilon bounds one federation's figures on test records.
+    """
+
+    epsilon: Annotated[float, Field(gt=0, strict=True)] = 8.0
+    delta: Annotated[float, Field(ge=1e-14, lt=1, strict=True)] = 1e-5
+    test_epsilon: Annotated[float, Field(ge=0, strict=True)] = 0.0
+
+
+class ChannelRules(_Table):
+    """The channels that updates may take, and the least that masks must withstand.
+
+    min_cohort is the fewest updates in one sum, corrupt the sites in it that may work together with
+    the coordinator. Both count on the channel masked only.
+    """
+
+    allowed: Annotated[_Texts, Field(min_length=1)] = ("masked",)
+    min_cohort: _Count = 4
+    corrupt: _Count = 1
+
+
+class CodeRules(_Table):
+    """The code and the layouts of models that may run here; the first approval writes them."""
+
+    allowed: _Texts = ()
+    layouts: _Texts = ()
+
+
+class RoundRules(_Table):
+    """How many trainings may begin within 24 hours."""
+
+    a_day: _Count = 100
+
+
+class EvaluationRules(_Table):
+    """What may leave about test and validation records: never, noisy or sums."""
+
+    leave: Leave = "never"
+
+
+@dataclass(frozen=True)
+class Proposal:
+    """What a charter asks of a site, in the terms of its policy.
+
+    Args:
+        epsilon: the claim of the federation; inf where it claims nothing.
+        delta: of the claim.
+        total_epsilon: cost of the whole federation and of all earlier ones on the data set, at the
+            policy's delta.
+        channel: its kind.
+        min_cohort: fewest updates in one sum.
+        corrupt: sites of a sum that may be corrupt; None on a channel without masks.
+        code: names the code.
+        layout: names the layout of the model.
+        rounds: trainings that the charter allows.
+        days: that the charter is valid.
+        evaluation: what leaves about test and validation records.
+        test_epsilon: what noisy figures cost.
+    """
+
+    epsilon: float
+    delta: float
+    total_epsilon: float
+    channel: str
+    min_cohort: int
+    corrupt: int | None
+    code: str
+    layout: str
+    rounds: int
+    days: float
+    evaluation: Leave = "never"
+    test_epsilon: float = 0.0
+
+
+class Policy(_Table):
+    """All tables of a policy."""
+
+    budget: Budget = Budget()
+    channel: ChannelRules = ChannelRules()
+    code: CodeRules = CodeRules()
+    rounds: RoundRules = RoundRules()
+    evaluation: EvaluationRules = EvaluationRules()
+
+    def check(self, proposal: Proposal, *, pins: bool = False) -> None:
+        """Refuses a proposal that goes beyond a bound.
+
+        Args:
+            proposal: what the charter asks.
+            pins: whether empty lists of code and layouts allow what comes first, because the
+                caller writes it into them.
+
+        Raises:
+            PolicyRefused: with a sentence for each violation, one a line.
+        """
+        violations = [
+            *self._about_budget(proposal),
+            *self._about_channel(proposal),
+            *self._about_code(proposal, pins),
+            *self._about_rounds(proposal),
+            *self._about_evaluation(proposal),
+        ]
+        if violations:
+            raise PolicyRefused("\n".join(violations))
+
+    def _about_budget(self, proposal: Proposal) -> list[str]:
+        budget = self.budget
+        violations = []
+        if proposal.epsilon > budget.epsilon:
+            asked = "no claim" if math.isinf(proposal.epsilon) else f"epsilon {proposal.epsilon:g}"
+            violations.append(f"budget.epsilon = {budget.epsilon:g} does not allow {asked}")
+        elif not proposal.total_epsilon <= budget.epsilon:  # a NaN is no promise
+            violations.append(
+                f"budget.epsilon = {budget.epsilon:g} does not allow epsilon "
+                f"{proposal.total_epsilon:.4g}, which this federation and all earlier ones on the "
+                "data set cost together"
+            )
+        # Without a bound on epsilon, delta bounds nothing either.
+        if proposal.delta > budget.delta and not math.isinf(budget.epsilon):
+            violations.append(
+                f"budget.delta = {budget.delta:g} does not allow delta {proposal.delta:g}"
+            )
+        return violations
+
+    def _about_channel(self, proposal: Proposal) -> list[str]:
+        rules = self.channel
+        if proposal.channel not in rules.allowed:
+            allowed = ", ".join(rules.allowed)
+            return [
+                f"channel.allowed does not list {proposal.channel!r}, only {allowed}: "
+                "there the coordinator sees more"
+            ]
+        # No masks, no threshold: whoever lists such a channel accepts that.
+        if proposal.corrupt is None:
+            return []
+        violations = []
+        if proposal.min_cohort < rules.min_cohort:
+            violations.append(
+                f"channel.min_cohort = {rules.min_cohort} does not allow sums of "
+                f"{proposal.min_cohort} updates"
+            )
+        if proposal.corrupt < rules.corrupt:
+            violations.append(
+                f"channel.corrupt = {rules.corrupt} does not allow masks that withstand "
+                f"{proposal.corrupt} corrupt sites"
+            )
+        return violations
+
+    def _about_code(self, proposal: Proposal, pins: bool) -> list[str]:
+        return [
+            f"code.{key} does not list {value}; compare it with the coordinator's administrator "
+            "before you add it"
+            for key, listed, value in (
+                ("allowed", self.code.allowed, proposal.code),
+                ("layouts", self.code.layouts, proposal.layout),
+            )
+            if value not in listed and (listed or not pins)
+        ]
+
+    def _about_rounds(self, proposal: Proposal) -> list[str]:
+        a_day = self.rounds.a_day
+        # A charter that ends within a day may still use the whole day's rounds.
+        most = a_day * max(1, math.floor(proposal.days))
+        if proposal.rounds <= most:
+            return []
+        return [
+            f"rounds.a_day = {a_day} allows {most} rounds until the charter ends, "
+            f"it has {proposal.rounds}"
+        ]
+
+    def _about_evaluation(self, proposal: Proposal) -> list[str]:
+        leave = self.evaluation.leave
+        order = _STRICTEST_FIRST
+        if order.index(proposal.evaluation) > order.index(leave):
+            return [f"evaluation.leave = {leave!r} does not allow {proposal.evaluation!r}"]
+        most = self.budget.test_epsilon
+        if proposal.evaluation == "noisy" and proposal.test_epsilon > most:
+            return [
+                f"budget.test_epsilon = {most:g} does not allow figures that cost "
+                f"{proposal.test_epsilon:g}"
+            ]
+        return []
+
+
+STRICT = """\
+# What this site allows, whatever a coordinator asks. See docs/deploy.md.
+budget = { epsilon = 8.0, delta = 1e-5, test_epsilon = 0.0 }
+channel = { allowed = ["masked"], min_cohort = 4, corrupt = 1 }
+code = { allowed = [], layouts = [] }
+rounds = { a_day = 100 }
+evaluation = { leave = "never" }
+"""
+
+
+def load_policy(path: Path) -> Policy:
+    """Returns the policy in a file. Raises ScenarioError: it cannot be read or is wrong."""
+    return parse_policy(read_text(path))
+
+
+def parse_policy(text: str) -> Policy:
+    """Returns the policy in TOML text.
+
+    Raises:
+        ScenarioError: the text is not TOML, or has an unknown key or a wrong value.
+    """
+    try:
+        return Policy(**tomllib.loads(text))
+    except tomllib.TOMLDecodeError as reason:
+        raise ScenarioError(f"the policy is not valid TOML: {reason}") from None
+    except ValidationError as reason:
+        raise ScenarioError(sentences(reason, Policy, "the policy")) from None
+
+
+def with_code(text: str, *, code: str, layout: str) -> str:
+    """Returns the text of a policy that lists the code and the layout, too; all else stays.
+
+    Args:
+        text: a policy whose table `code`, if it has one, is on one line.
+        code: names the code that was approved.
+        layout: names the layout of the model that was approved.
+
+    Raises:
+        ScenarioError: the text is no policy, or its table `code` is on several lines.
+    """
+    policy = parse_policy(text)
+    allowed = tuple(dict.fromkeys((*policy.code.allowed, code)))
+    layouts = tuple(dict.fromkeys((*policy.code.layouts, layout)))
+    line = f"code = {{ allowed = {_in_toml(allowed)}, layouts = {_in_toml(layouts)} }}"
+    old = [place for place in text.splitlines() if place.replace(" ", "").startswith("code={")]
+    # In front of every table header, where a key belongs to the whole file.
+    after = text.replace(old[0], line, 1) if old else f"{line}\n{text}"
+    rules = CodeRules(allowed=allowed, layouts=layouts)
+    with suppress(ScenarioError):
+        if parse_policy(after) == policy.model_copy(update={"code": rules}):
+            return after
+    raise ScenarioError(f"the policy's table code is on several lines; write it as one: {line}")
+
+
+def _in_toml(texts: tuple[str, ...]) -> str:
+    return "[" + ", ".join(f'"{text}"' for text in texts) + "]"
