@@ -16,10 +16,11 @@ from securefl.files import read_json, write_json
 from securefl.runs.cache import user_cache
 from securefl.runs.cell import Cell, CellState
 from securefl.runs.deployed.agent import Agent
+from securefl.runs.deployed.certificates import server_context, site_context
 from securefl.runs.deployed.charter import Charter, envelope_limit
 from securefl.runs.deployed.coordinator import coordinate
 from securefl.runs.deployed.desk import Desk
-from securefl.runs.deployed.keys import server_context, signing_key, site_context
+from securefl.runs.deployed.keys import signing_key
 from securefl.runs.deployed.links import DirectLink, serve_coordinator
 from securefl.runs.deployed.records import read_records
 from securefl.runs.deployed.speaker import Speaker

@@ -1,5 +1,6 @@
 """A deployment on one machine: real processes, then the same scenario simulated, and compared."""
 
+import datetime
 import socket
 import subprocess
 import sys
@@ -17,12 +18,19 @@ from securefl.runs import api
 from securefl.runs.cell import Cell
 from securefl.runs.checkpoint import load_checkpoint
 from securefl.runs.deployed import process
-from securefl.runs.deployed.charter import Charter, check_deployable
-from securefl.runs.deployed.keys import PRIVATE_FILES, Authority, make_signing_key
+from securefl.runs.deployed.certificates import CLOCK_ERROR, LIFE, Authority, install
+from securefl.runs.deployed.charter import Member, Shared, chartered, check_deployable
+from securefl.runs.deployed.keys import (
+    PRIVATE_FILES,
+    make_node_key,
+    make_signing_key,
+    node_key_of,
+)
 from securefl.runs.deployed.records import RECORDS, write_records
 from securefl.runs.folder import RunFolder
 from securefl.runs.threads import environment_of_one_thread
 from securefl.scenario.assemble.data import fetch_data, load_data
+from securefl.scenario.assemble.public import public_parts
 from securefl.scenario.scenario import Scenario
 
 ADDRESS = "127.0.0.1"
@@ -89,12 +97,15 @@ def rehearse(
     if out.exists():
         raise ScenarioError(f"{out} exists; choose another folder for the rehearsal")
     fetch_data(scenario, on_bytes)
-    folders = _prepare(scenario, text, overrides, out, seconds)
-    try:
-        exit_code, reason = _play(folders, on_started)
-    finally:
-        if not keeps_keys:
-            _forget(folders)
+    # Bound here, so that sites can connect while the coordinator still imports.
+    with socket.create_server((ADDRESS, 0)) as listener:
+        address = (ADDRESS, listener.getsockname()[1])
+        folders = _prepare(scenario, Shared(text=text, overrides=overrides), out, address, seconds)
+        try:
+            exit_code, reason = _play(folders, listener, on_started)
+        finally:
+            if not keeps_keys:
+                _forget(folders)
     cell = Cell(folders.coordinator)
     absent = {
         record.round: tuple(sorted(set(record.cohort) - set(record.survivors)))
@@ -123,7 +134,7 @@ class _Folders:
 
 
 def _prepare(
-    scenario: Scenario, text: str, overrides: tuple[str, ...], out: Path, seconds: float
+    scenario: Scenario, shared: Shared, out: Path, address: tuple[str, int], seconds: float
 ) -> _Folders:
     """Makes folders, keys, certificates, the charter and each site's records."""
     sites = {site: out / "sites" / str(site) for site in range(scenario.clients)}
@@ -132,36 +143,50 @@ def _prepare(
         folder.mkdir(parents=True, mode=0o700)
     authority = Authority.generate()
     authority.certify_server(folders.coordinator, ADDRESS)
-    server = make_signing_key(folders.coordinator)
     data = load_data(scenario)
     roster = {}
     for site, folder in sites.items():
-        authority.certify_site(folder, site)
-        roster[str(site)] = make_signing_key(folder).hex()
+        roster[str(site)] = _joined(folder, site, authority)
         write_records(folder, data.sites[site].train)
     run = Cell(folders.coordinator).open()
-    charter = Charter(run, text, overrides, server.hex(), roster, seconds)
+    now = datetime.datetime.now(datetime.UTC)
+    charter = chartered(
+        public_parts(scenario, run=run),
+        shared,
+        server=make_signing_key(folders.coordinator).hex(),
+        roster=roster,
+        address=address,
+        valid=(now - CLOCK_ERROR, now + LIFE),
+        deadline=seconds,
+    )
     for folder in folders.all:
         charter.write(folder / process.CHARTER)
     return folders
 
 
-def _play(folders: _Folders, on_started: OnStarted) -> tuple[int, str]:
+def _joined(folder: Path, site: int, authority: Authority) -> Member:
+    """Makes a site's keys in its folder, and its place in the roster."""
+    key = make_signing_key(folder).hex()
+    node = make_node_key(folder)
+    certificate = authority.certify_site(node_key_of(node), site)
+    install(folder, certificate, authority.pem)
+    return Member(name=f"site-{site}", key=key, node=node, certificate=certificate)
+
+
+def _play(folders: _Folders, listener: socket.socket, on_started: OnStarted) -> tuple[int, str]:
     """Runs all processes; returns the coordinator's exit code and why it failed."""
+    host, port = listener.getsockname()
+    descriptor = listener.fileno()
     started: list[subprocess.Popen[bytes]] = []
     try:
-        # Bound here, so that sites can connect while the coordinator still imports.
-        with socket.create_server((ADDRESS, 0)) as listener:
-            port = listener.getsockname()[1]
-            descriptor = listener.fileno()
-            coordinator = _started(
-                ["coordinator", str(folders.coordinator), str(descriptor)],
-                inherited=(descriptor,),
-            )
-            started.append(coordinator)
+        coordinator = _started(
+            ["coordinator", str(folders.coordinator), str(descriptor)], inherited=(descriptor,)
+        )
+        started.append(coordinator)
+        listener.close()
         agents = {}
         for site, folder in folders.sites.items():
-            arguments = ["site", str(folder), ADDRESS, str(port), str(_PATIENCE_SECONDS)]
+            arguments = ["site", str(folder), host, str(port), str(_PATIENCE_SECONDS)]
             agents[site] = _started(arguments)
             started.append(agents[site])
         on_started(agents)

@@ -1,5 +1,6 @@
 """A deployment inside one process: agents behind a link that keeps all bytes that pass."""
 
+import datetime
 from collections.abc import Callable, Generator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,7 +12,7 @@ from securefl.channels.monotonic import MemoryMonotonic
 from securefl.federation.values import State
 from securefl.runs.cell import Cell
 from securefl.runs.deployed.agent import Agent
-from securefl.runs.deployed.charter import Charter, envelope_limit
+from securefl.runs.deployed.charter import Charter, Member, Shared, chartered, envelope_limit
 from securefl.runs.deployed.coordinator import coordinate
 from securefl.runs.deployed.desk import Desk
 from securefl.runs.deployed.speaker import Speaker
@@ -80,6 +81,31 @@ class Deployment:
         return coordinate(parts, self.desk, self.server, self.cell)
 
 
+def charter_of(
+    text: str,
+    *,
+    keys: Mapping[int, bytes],
+    server: bytes = b"\0" * 32,
+    run: str = "0" * 16,
+    overrides: tuple[str, ...] = (),
+) -> Charter:
+    """Returns a charter for sites with these Ed25519 keys; their node keys are of no use."""
+    shared = Shared(text=text, overrides=overrides)
+    now = datetime.datetime.now(datetime.UTC)
+    return chartered(
+        public_parts(shared.scenario(), run=run),
+        shared,
+        server=server.hex(),
+        roster={
+            str(site): Member(name=f"site-{site}", key=key.hex(), node=f"02{site:096x}")
+            for site, key in keys.items()
+        },
+        address=("127.0.0.1", 1),
+        valid=(now, now + datetime.timedelta(days=1)),
+        deadline=5.0,
+    )
+
+
 def deployment(text: str, folder: Path) -> Deployment:
     """Returns a deployment whose sites keep their ledgers in the folder."""
     server = Ed25519PrivateKey.generate()
@@ -87,9 +113,8 @@ def deployment(text: str, folder: Path) -> Deployment:
     run = cell.open()
     keys = {site: Ed25519PrivateKey.generate() for site in range(4)}
     public = {site: key.public_key().public_bytes_raw() for site, key in keys.items()}
-    roster = {str(site): key.hex() for site, key in public.items()}
     server_public = server.public_key().public_bytes_raw()
-    charter = Charter(run, text, (), server_public.hex(), roster, 5.0)
+    charter = charter_of(text, run=run, server=server_public, keys=public)
     scenario = charter.scenario()
     data = load_data(scenario)
     limit = envelope_limit(scenario)

@@ -61,7 +61,7 @@ def test_what_is_forged_foreign_or_not_an_envelope_gets_no_reply(tmp_path: Path)
     parties = deployment(SGD, tmp_path)
     agent = parties.link.agents[0]
     finish = Part(Kind.FINISH)
-    elsewhere = replace(parties, charter=replace(parties.charter, deadline=9.0))
+    elsewhere = replace(parties, charter=parties.charter.model_copy(update={"deadline": 9.0}))
     bad = [
         b"",
         b"garbage" * 100,

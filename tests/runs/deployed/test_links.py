@@ -11,7 +11,8 @@ from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 
 from securefl.errors import RunFailed
-from securefl.runs.deployed.keys import Authority, server_context, site_context
+from securefl.runs.deployed.certificates import Authority, install, server_context, site_context
+from securefl.runs.deployed.keys import make_node_key, node_key_of
 from securefl.runs.deployed.links import DirectLink, serve_coordinator
 
 HOST = "127.0.0.1"
@@ -23,7 +24,8 @@ Ends = queue.SimpleQueue[str]
 
 def site_folder(folder: Path, authority: Authority, site: int) -> Path:
     folder.mkdir()
-    authority.certify_site(folder, site)
+    key = node_key_of(make_node_key(folder))
+    install(folder, authority.certify_site(key, site), authority.pem)
     return folder
 
 
