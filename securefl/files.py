@@ -65,6 +65,50 @@ def _sync(path: Path) -> None:
         os.close(descriptor)
 
 
+class DurableLines:
+    """Appends lines to a file; each is on disk before `append` returns.
+
+    Guarantees:
+        - A write that failed raises OSError. Its remains are cut off before the next line.
+
+    Args:
+        path: the file; made by the first line, like its folder.
+        size: bytes of the file that are known to be on disk; all others are remains.
+    """
+
+    def __init__(self, path: Path, size: int = 0) -> None:
+        self._path = path
+        self._size = size
+        # True while a write has begun that was not confirmed.
+        self._torn = False
+
+    def append(self, line: bytes) -> None:
+        """Appends one line, its newline included. Raises OSError: nothing counts as written."""
+        self._path.parent.mkdir(parents=True, exist_ok=True)
+        with self._path.open("ab") as file:
+            # A failed write may have left any part of its line behind.
+            if self._torn:
+                file.truncate(self._size)
+            self._torn = True
+            file.write(line)
+            file.flush()
+            os.fsync(file.fileno())
+        # The name of a new file must survive a crash, too, or its lines are lost with it.
+        if self._size == 0:
+            sync_folder(self._path.parent)
+        self._size += len(line)
+        self._torn = False
+
+
+def cut_to(path: Path, size: int) -> None:
+    """Cuts off what follows the first `size` bytes, and syncs the rest."""
+    if path.stat().st_size > size:
+        with path.open("rb+") as file:
+            file.truncate(size)
+    sync_file(path)
+    sync_folder(path.parent)
+
+
 def read_text(path: Path, failure: str = "") -> str:
     """Returns the text of a file that a user named.
 

@@ -1,7 +1,6 @@
 """One client's privacy ledger: reserve on disk before anything leaves, settle once confirmed."""
 
 import json
-import os
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import asdict
@@ -9,7 +8,7 @@ from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 from securefl.errors import BudgetExceeded, LedgerError
-from securefl.files import sync_file, sync_folder
+from securefl.files import DurableLines, cut_to
 from securefl.privacy.accounting.allowance import largest_count
 from securefl.privacy.accounting.epsilon import epsilon
 from securefl.privacy.chain import GENESIS, chain, entry_after
@@ -68,10 +67,7 @@ class Ledger:
         self._booked: dict[ReleaseId, SampledGaussian] = {}
         self._settled: set[ReleaseId] = set()
         self._heads = [GENESIS]
-        # Bytes of the lines that are known to be on disk.
-        self._size = 0
-        # True while a write has begun that was not confirmed.
-        self._torn = False
+        self._lines = DurableLines(path)
         self._allowances: dict[tuple[object, ...], int] = {}
         if path.exists():
             self._read()
@@ -100,17 +96,21 @@ class Ledger:
 
     def allowed(self, event: SampledGaussian) -> int:
         """Returns the largest count of the event that fits the budget, next to all other events."""
-        counts = self._events.items()
-        other_events = Counter({other: count for other, count in counts if other != event})
+        return self._largest(event, self._events, self.terms.budget, self.terms.delta)
+
+    def _largest(
+        self,
+        event: SampledGaussian,
+        events: Counter[SampledGaussian],
+        budget: float,
+        delta: float,
+    ) -> int:
+        """Returns the largest count of an event that fits a budget, next to all other events."""
+        other_events = Counter({other: count for other, count in events.items() if other != event})
         # The search composes losses, which takes seconds: once for each set of other events.
-        key = (event, *sorted(other_events.items()))
+        key = (event, budget, delta, *sorted(other_events.items()))
         if key not in self._allowances:
-            self._allowances[key] = largest_count(
-                event,
-                other_events,
-                delta=self.terms.delta,
-                budget=self.terms.budget,
-            )
+            self._allowances[key] = largest_count(event, other_events, delta=delta, budget=budget)
         return self._allowances[key]
 
     def begin(self) -> None:
@@ -204,25 +204,8 @@ class Ledger:
             if self.before.is_recorded:
                 body["before"] = self.before.to_json()
         line, head = chain(self.head, body)
-        self._write(line)
-        # The name of a new file must survive a crash, too, or its lines are lost with it.
-        if is_first:
-            sync_folder(self._path.parent)
+        self._lines.append(line)
         self._heads.append(head)
-        self._size += len(line)
-        self._torn = False
-
-    def _write(self, line: bytes) -> None:
-        """Appends a line and syncs it; `_torn` stays set until the caller confirms the line."""
-        self._path.parent.mkdir(parents=True, exist_ok=True)
-        with self._path.open("ab") as file:
-            # A failed write may have left any part of its line behind.
-            if self._torn:
-                file.truncate(self._size)
-            self._torn = True
-            file.write(line)
-            file.flush()
-            os.fsync(file.fileno())
 
     def _read(self) -> None:
         """Replays the file, and cuts off a last line without its newline.
@@ -235,12 +218,8 @@ class Ledger:
         for number, line in enumerate(whole.splitlines(keepends=True), start=1):
             self._replay(line, number)
         # Only after the check: a file with a broken chain stays as it is, as evidence.
-        if len(whole) < len(data):
-            with self._path.open("rb+") as file:
-                file.truncate(len(whole))
-        sync_file(self._path)
-        sync_folder(self._path.parent)
-        self._size = len(whole)
+        cut_to(self._path, len(whole))
+        self._lines = DurableLines(self._path, len(whole))
 
     def _replay(self, line: bytes, number: int) -> None:
         entry, head = entry_after(line, self.head, self._path.name, number)

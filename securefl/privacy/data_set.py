@@ -1,0 +1,104 @@
+"""The ledger of one data set: the releases of all runs on it, within one budget for all of them.
+
+    ledger = DataSetLedger(path, "run-7", terms, Ceiling(epsilon=8.0, delta=1e-5))
+
+A run's own terms bound what that run may release. The ceiling bounds all runs together. It is the
+policy of the data set's owner, who may change it: every release counts under the new one.
+"""
+
+from collections import Counter
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from securefl.errors import LedgerError, PolicyRefused
+from securefl.privacy.accounting.epsilon import epsilon
+from securefl.privacy.events import ReleaseId, SampledGaussian
+from securefl.privacy.ledger import Ledger, Terms
+from securefl.privacy.past import NO_PAST, Past
+
+
+class Ceiling(NamedTuple):
+    """The most that all runs on a data set may cost together.
+
+    Attributes:
+        epsilon: inf allowed.
+        delta: in (0, 1).
+    """
+
+    epsilon: float
+    delta: float
+
+
+class DataSetLedger(Ledger):
+    """A data set's ledger, as one run uses it: the file holds the releases of every run.
+
+    Guarantees, besides those of `Ledger`:
+        - A reservation fits the terms of its run, and together with all releases of all runs the
+          ceiling.
+        - Releases of other runs do not count towards the terms of this one.
+
+    Args:
+        path: the file; read and checked if it exists.
+        run: names the run in release ids.
+        terms: of the run.
+        ceiling: of the data set.
+        before: the spending of earlier runs that this run's terms cover, too. Their releases are in
+            this file already.
+
+    Raises:
+        LedgerError: the file does not chain, or protects another unit.
+    """
+
+    def __init__(
+        self, path: Path, run: str, terms: Terms, ceiling: Ceiling, before: Past = NO_PAST
+    ) -> None:
+        self.ceiling = ceiling
+        self._run = run
+        self._whole: Counter[SampledGaussian] = Counter()
+        super().__init__(path, terms, before)
+
+    @property
+    def heads(self) -> tuple[str, ...]:
+        """The hash of no line, then of each."""
+        return tuple(self._heads)
+
+    def epsilon_with(self, event: SampledGaussian, rounds: int) -> float:
+        """Returns the cost of all runs together, once this one has released `rounds` events."""
+        events = self._whole.copy()
+        events[event] += max(0, rounds - len(self._booked))
+        return epsilon(events, delta=self.ceiling.delta)
+
+    def reserve(self, event: SampledGaussian, *, release_id: ReleaseId) -> None:
+        """Books an event before anything that depends on the data leaves.
+
+        Raises:
+            BudgetExceeded: the run's own budget does not allow one more event.
+            LedgerError: release_id was booked with another event.
+            PolicyRefused: all runs together would cost more than the ceiling; nothing was written.
+        """
+        # The run's own budget is refused first: that refusal tells nothing about other runs.
+        fits_the_run = self.count(event) < self.allowed(event)
+        if release_id not in self and fits_the_run and not self._fits_the_ceiling(event):
+            raise PolicyRefused(
+                f"budget.epsilon = {self.ceiling.epsilon:g} does not allow another training: "
+                "all federations on this data set would cost more together"
+            )
+        super().reserve(event, release_id=release_id)
+
+    def _fits_the_ceiling(self, event: SampledGaussian) -> bool:
+        largest = self._largest(event, self._whole, *self.ceiling)
+        return self._whole[event] < largest
+
+    def _book(self, release_id: ReleaseId, event: SampledGaussian) -> None:
+        self._whole[event] += 1
+        if release_id.run == self._run:
+            super()._book(release_id, event)
+
+    def _check_first(self, entry: Mapping[str, Any]) -> None:
+        """Checks the unit alone: budgets change, and belong to runs and to the policy."""
+        stored = entry.get("terms") or {}
+        if (stored.get("unit"), stored.get("neighbours")) != self.terms[:2]:
+            raise LedgerError(
+                f"the ledger {self._path.name} protects another unit: {entry.get('terms')}"
+            )

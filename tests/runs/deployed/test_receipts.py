@@ -1,0 +1,85 @@
+"""Receipts: signed by the site, and held against its files; an older file is named."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+from securefl.errors import ProtocolError, RunFolderError
+from securefl.privacy.chain import GENESIS
+from securefl.runs.deployed.receipts import (
+    RECEIPT_BYTES,
+    Files,
+    Receipt,
+    read_witness,
+    write_witness,
+)
+
+KEY = Ed25519PrivateKey.generate()
+PUBLIC = KEY.public_key().public_bytes_raw()
+RECEIPT = Receipt(b"c" * 32, 2, 7, "ab" * 32, "cd" * 32)
+FILES = Files(
+    Path("site"),
+    (GENESIS, "ab" * 32, "ef" * 32),
+    (GENESIS, "cd" * 32),
+    lambda charter: 7 if charter == b"c" * 32 else -1,
+)
+
+
+def test_a_receipt_comes_back_as_it_was_signed() -> None:
+    data = RECEIPT.signed(KEY)
+    assert len(data) == RECEIPT_BYTES
+    assert Receipt.opened(data, PUBLIC, site=2) == RECEIPT
+
+
+def test_a_receipt_with_any_changed_byte_another_length_site_or_key_is_refused() -> None:
+    data = RECEIPT.signed(KEY)
+    changed = [
+        data[:place] + bytes([data[place] ^ 1]) + data[place + 1 :] for place in range(len(data))
+    ]
+    for other in (*changed, b"", data[:-1], data + b"\0"):
+        with pytest.raises(ProtocolError, match="no receipt of this site"):
+            Receipt.opened(other, PUBLIC, site=2)
+    with pytest.raises(ProtocolError, match="no receipt of this site"):
+        Receipt.opened(data, PUBLIC, site=1)
+    stranger = Ed25519PrivateKey.generate()
+    with pytest.raises(ProtocolError, match="no receipt of this site"):
+        Receipt.opened(RECEIPT.signed(stranger), PUBLIC, site=2)
+
+
+def test_files_that_hold_everything_a_receipt_names_are_current() -> None:
+    FILES.require(RECEIPT)
+    FILES.require(replace(RECEIPT, number=6, ledger=GENESIS, log=GENESIS))
+
+
+@pytest.mark.parametrize(
+    ("receipt", "name"),
+    [
+        (replace(RECEIPT, ledger="99" * 32), "ledger"),
+        (replace(RECEIPT, log="99" * 32), "audit.jsonl"),
+        (replace(RECEIPT, number=8), "answered.json"),
+        (replace(RECEIPT, charter=b"d" * 32, number=1), "answered.json"),
+    ],
+)
+def test_a_file_that_is_older_than_a_receipt_is_named(receipt: Receipt, name: str) -> None:
+    with pytest.raises(RunFolderError, match=rf"site/{name} is older than a receipt"):
+        FILES.require(receipt)
+
+
+def test_a_witness_keeps_the_newest_receipt(tmp_path: Path) -> None:
+    path = tmp_path / "witness"
+    write_witness(path, RECEIPT.signed(KEY))
+    newer = replace(RECEIPT, number=8)
+    write_witness(path, newer.signed(KEY))
+    assert read_witness(path, PUBLIC, site=2) == newer
+
+
+def test_a_witness_that_is_missing_damaged_or_another_sites_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "witness"
+    with pytest.raises(RunFolderError, match="cannot read the witness"):
+        read_witness(path, PUBLIC, site=2)
+    for data in (b"", RECEIPT.signed(KEY)[:-1], replace(RECEIPT, site=1).signed(KEY)):
+        path.write_bytes(data)
+        with pytest.raises(RunFolderError, match="is damaged, or another site's"):
+            read_witness(path, PUBLIC, site=2)
