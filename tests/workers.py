@@ -5,6 +5,7 @@ forked one runs the same `main`, behind the same socket, in a session of its own
 server starts use real ones; so do all tests that start a command.
 """
 
+import gc
 import os
 import subprocess
 import sys
@@ -82,6 +83,9 @@ class ForkedServer:
 
 def _become_server(channel: int, errors: int, env: Mapping[str, str]) -> None:
     """Runs the server in the child; never returns, or pytest would go on twice."""
+    # What the test process left to its collector may own threads, which a fork does not copy:
+    # here, its end would be this process' end.
+    gc.freeze()
     code = 1
     try:
         os.setsid()

@@ -132,6 +132,9 @@ def _live(
     parent: int, orders: int, answers: int, work: Work, listen: Callable[[OnStep], None]
 ) -> NoReturn:
     """Works until the orders end. Never returns into the stack that the fork copied."""
+    # The collector would touch, and so copy, every page of the parent, and end objects whose
+    # threads the fork has not copied.
+    gc.freeze()
     code = 1
     try:
         _end_with(parent)
@@ -174,8 +177,6 @@ def _close_all_but(*ends: int) -> None:
 
 def _settle_in() -> None:
     """Makes this process one of its own. Raises RuntimeError where it cannot train."""
-    # The collector would touch, and so copy, every page of the parent.
-    gc.freeze()
     torch.set_num_threads(1)
     keep_memory()
     # No two children may go on from the same state of a generator. Ours are keyed anew each time.

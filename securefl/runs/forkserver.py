@@ -5,6 +5,7 @@ once, and shares their memory with its siblings. Parent and server talk over a s
 fork carries three files, which become the worker's input, output and errors.
 """
 
+import faulthandler
 import gc
 import importlib
 import os
@@ -168,6 +169,8 @@ def died(status: int | None, words: str) -> str:
 
 def main() -> None:
     """Serves until the parent closes its end of the socket, which its death does, too."""
+    # A crash in a library then says where: standard error holds a process' last words.
+    faulthandler.enable(file=2)
     # Where a parent ignores the signal, as its child would, nobody could wait for a worker.
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     with socket.socket(fileno=os.dup(0)) as channel:

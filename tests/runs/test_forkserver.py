@@ -196,6 +196,45 @@ def test_the_last_words_of_a_worker_are_kept_however_it_ends(
     assert words.endswith("RuntimeError: unforeseen")
 
 
+def test_a_worker_that_crashes_in_a_library_says_where(
+    forked: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("securefl.runs.worker.main", os.abort)
+    # The stack of a test is deeper than that of a server.
+    monkeypatch.setattr("securefl.runs.forkserver.MAX_LAST_WORDS", 100_000)
+    server = ForkServer()
+    assert server.ready(SECONDS)
+    with tempfile.TemporaryFile() as errors:
+        worker = server.fork(errors)
+        worker.stdin.close()
+        worker.wait(SECONDS)
+        worker.stdout.close()
+        words = last_words(errors)
+    server.close()
+    assert worker.returncode == -signal.SIGABRT
+    assert words.startswith("Fatal Python error: Aborted")
+    assert "in _live" in words
+
+
+class AtHome:
+    """An object that must end where it began, as one with a thread does."""
+
+    def __init__(self) -> None:
+        self.home = os.getpid()
+        self.itself = self  # so that only the collector ends it
+
+    def __del__(self) -> None:
+        if os.getpid() != self.home:
+            os.abort()
+
+
+def test_a_forked_server_ends_nothing_that_its_test_left_to_the_collector(forked: None) -> None:
+    AtHome()
+    server = ForkServer()
+    assert server.ready(SECONDS)
+    server.close()
+
+
 def test_no_two_workers_draw_the_same_numbers(
     forked: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:

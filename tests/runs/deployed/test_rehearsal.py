@@ -4,6 +4,7 @@ Processes are forked from this one, which has imported torch; tests/ui/test_depl
 users do.
 """
 
+import gc
 import importlib
 import os
 import signal
@@ -36,6 +37,7 @@ class Forked:
         self.returncode: int | None = None
         self.pid = os.fork()
         if self.pid == 0:
+            gc.freeze()  # the collector would end objects whose threads the fork has not copied
             errors = os.open(Path(arguments[1]) / "errors.txt", os.O_CREAT | os.O_WRONLY)
             os.dup2(errors, 2)
             sys.stderr = os.fdopen(2, "w", closefd=False)
