@@ -165,7 +165,19 @@ def test_each_outer_library_has_few_doors(module: str) -> None:
             *(
                 f"securefl/ui/commands/{name}.py"
                 for name in (
-                    *("audits", "data", "deploy", "lists", "options", "plugins", "privacy", "runs"),
+                    *(
+                        "audits",
+                        "coordinate",
+                        "data",
+                        "deploy",
+                        "keys",
+                        "lists",
+                        "site",
+                        "options",
+                        "plugins",
+                        "privacy",
+                        "runs",
+                    ),
                     "studies",
                 )
             ),

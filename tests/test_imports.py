@@ -24,6 +24,11 @@ def test_importing_securefl_pulls_in_nothing_heavy() -> None:
     assert not modules_after("import securefl") & heavy
 
 
+def test_the_commands_themselves_load_neither_torch_nor_pydantic() -> None:
+    heavy = {"torch", "numpy", "pydantic", "cryptography", "flwr"}
+    assert not modules_after("import securefl.ui.cli") & heavy
+
+
 def test_running_a_federation_or_a_study_imports_neither_torchvision_nor_ray() -> None:
     rooms = ("demo", "main", "doctor", "report", "bench")
     statement = f"import {', '.join(f'securefl.ui.{room}' for room in rooms)}"

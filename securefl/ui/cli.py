@@ -2,7 +2,19 @@
 
 import typer
 
-from securefl.ui.commands import audits, data, deploy, lists, plugins, privacy, runs, studies
+from securefl.ui.commands import (
+    audits,
+    coordinate,
+    data,
+    deploy,
+    keys,
+    lists,
+    plugins,
+    privacy,
+    runs,
+    site,
+    studies,
+)
 from securefl.ui.commands.options import print_version
 
 app = typer.Typer(
@@ -31,6 +43,9 @@ COMMANDS = (
 )
 for command in COMMANDS:
     app.command()(command)
+app.add_typer(coordinate.app, name="coordinate")
 app.add_typer(data.app, name="data")
 app.add_typer(deploy.app, name="deploy")
+app.add_typer(keys.app, name="keys")
 app.add_typer(privacy.app, name="privacy")
+app.add_typer(site.app, name="site")

@@ -27,6 +27,7 @@ from securefl.scenario import catalog
 from securefl.scenario.assemble.public import PublicParts
 from securefl.scenario.scenario import Scenario, parse_scenario
 
+CHARTER = "charter.json"
 NUMBERS_A_ROUND = 2  # that a charter allows: a number is lost when a coordinator dies
 
 _MAX_SITES = 4096

@@ -4,11 +4,11 @@ import datetime
 import hashlib
 import json
 from pathlib import Path
-from typing import Annotated, ClassVar, Self
+from typing import Annotated, Any, ClassVar, Self
 
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
 from securefl.errors import RunFolderError
 from securefl.files import write_json
@@ -26,7 +26,7 @@ Signature = Annotated[str, Field(pattern=r"^[0-9a-f]{128}$")]
 NodeKey = Annotated[str, Field(pattern=r"^0[23][0-9a-f]{96}$")]
 # A name is also a part of file names.
 Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]{0,30}$")]
-Host = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9.:-]{0,252}$")]
+Host = Annotated[str, Field(pattern=r"^[A-Za-z0-9:][A-Za-z0-9.:-]{0,252}$")]
 Port = Annotated[int, Field(ge=1, le=65535)]
 Pem = Annotated[str, Field(max_length=8192)]
 Version = Annotated[int, Field(ge=1, le=1)]
@@ -80,6 +80,15 @@ class Document(BaseModel):
         except ValidationError as reason:
             first = sentences(reason, cls, "the file").splitlines()[0]
             raise RunFolderError(f"{refused}: {first[:300]}") from None
+
+
+def is_valid(kind: Any, value: object) -> bool:
+    """Whether a value is of one of the kinds above, such as `Name`."""
+    try:
+        TypeAdapter(kind).validate_python(value)
+    except ValidationError:
+        return False
+    return True
 
 
 def is_signed(data: bytes, signature: str, key: str) -> bool:

@@ -19,6 +19,8 @@ from securefl.runs.deployed.documents import (
     is_signed,
 )
 
+INVITATION = "invitation.json"
+
 _LABEL = b"securefl join request 1"
 _UNSIGNED = frozenset({"signature"})
 

@@ -17,7 +17,7 @@ from securefl.runs.cache import user_cache
 from securefl.runs.cell import Cell, CellState
 from securefl.runs.deployed.agent import Agent
 from securefl.runs.deployed.certificates import server_context, site_context
-from securefl.runs.deployed.charter import Charter, envelope_limit
+from securefl.runs.deployed.charter import CHARTER, Charter, envelope_limit
 from securefl.runs.deployed.coordinator import coordinate
 from securefl.runs.deployed.desk import Desk
 from securefl.runs.deployed.keys import signing_key
@@ -28,7 +28,6 @@ from securefl.runs.threads import one_thread
 from securefl.scenario.assemble.public import public_parts, server_parts
 from securefl.scenario.assemble.site import site_parts
 
-CHARTER = "charter.json"
 COUNTS = "counts.json"
 
 

@@ -1,6 +1,5 @@
 """A deployment on one machine: real processes, then the same scenario simulated, and compared."""
 
-import datetime
 import socket
 import subprocess
 import sys
@@ -18,19 +17,16 @@ from securefl.runs import api
 from securefl.runs.cell import Cell
 from securefl.runs.checkpoint import load_checkpoint
 from securefl.runs.deployed import process
-from securefl.runs.deployed.certificates import CLOCK_ERROR, LIFE, Authority, install
-from securefl.runs.deployed.charter import Member, Shared, chartered, check_deployable
-from securefl.runs.deployed.keys import (
-    PRIVATE_FILES,
-    make_node_key,
-    make_signing_key,
-    node_key_of,
-)
+from securefl.runs.deployed.approval import Approval
+from securefl.runs.deployed.certificates import install
+from securefl.runs.deployed.charter import CHARTER, Shared, check_deployable
+from securefl.runs.deployed.federation import admit, collect, found
+from securefl.runs.deployed.joining import join
+from securefl.runs.deployed.keys import PRIVATE_FILES, signing_key
 from securefl.runs.deployed.records import RECORDS, write_records
 from securefl.runs.folder import RunFolder
 from securefl.runs.threads import environment_of_one_thread
 from securefl.scenario.assemble.data import fetch_data, load_data
-from securefl.scenario.assemble.public import public_parts
 from securefl.scenario.scenario import Scenario
 
 ADDRESS = "127.0.0.1"
@@ -136,41 +132,21 @@ class _Folders:
 def _prepare(
     scenario: Scenario, shared: Shared, out: Path, address: tuple[str, int], seconds: float
 ) -> _Folders:
-    """Makes folders, keys, certificates, the charter and each site's records."""
+    """Goes the way of real sites, from the invitation to the last approval."""
     sites = {site: out / "sites" / str(site) for site in range(scenario.clients)}
     folders = _Folders(out / "coordinator", sites)
-    for folder in folders.all:
-        folder.mkdir(parents=True, mode=0o700)
-    authority = Authority.generate()
-    authority.certify_server(folders.coordinator, ADDRESS)
+    invitation = found(shared, address, folders.coordinator)
+    requests = [join(invitation, f"site-{site}", folder) for site, folder in folders.sites.items()]
+    charter = admit(folders.coordinator, requests, days=1.0, deadline=seconds)
     data = load_data(scenario)
-    roster = {}
+    approvals = []
     for site, folder in sites.items():
-        roster[str(site)] = _joined(folder, site, authority)
         write_records(folder, data.sites[site].train)
-    run = Cell(folders.coordinator).open()
-    now = datetime.datetime.now(datetime.UTC)
-    charter = chartered(
-        public_parts(scenario, run=run),
-        shared,
-        server=make_signing_key(folders.coordinator).hex(),
-        roster=roster,
-        address=address,
-        valid=(now - CLOCK_ERROR, now + LIFE),
-        deadline=seconds,
-    )
-    for folder in folders.all:
-        charter.write(folder / process.CHARTER)
+        charter.write(folder / CHARTER)
+        install(folder, charter.roster[str(site)].certificate, invitation.authority)
+        approvals.append(Approval.signed(charter, site, signing_key(folder)))
+    collect(folders.coordinator, approvals)
     return folders
-
-
-def _joined(folder: Path, site: int, authority: Authority) -> Member:
-    """Makes a site's keys in its folder, and its place in the roster."""
-    key = make_signing_key(folder).hex()
-    node = make_node_key(folder)
-    certificate = authority.certify_site(node_key_of(node), site)
-    install(folder, certificate, authority.pem)
-    return Member(name=f"site-{site}", key=key, node=node, certificate=certificate)
 
 
 def _play(folders: _Folders, listener: socket.socket, on_started: OnStarted) -> tuple[int, str]:

@@ -1,12 +1,11 @@
 """securefl deploy: a scenario between processes that share nothing but messages."""
 
 from enum import StrEnum
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from securefl.ui.commands.options import Overrides, ScenarioFile, Shown
+from securefl.ui.commands.options import NewFolder, Overrides, ScenarioFile, Shown
 
 app = typer.Typer(help="Run a scenario between real processes.", no_args_is_help=True)
 
@@ -17,7 +16,6 @@ class LinkName(StrEnum):
     DIRECT = "direct"
 
 
-NewFolder = Annotated[Path, typer.Option("--out", help="Folder to make.")]
 Link = Annotated[
     LinkName, typer.Option("--link", help="How messages travel: direct is TLS, sites connect out.")
 ]

@@ -59,6 +59,20 @@ Trust = Annotated[
 Shown = Annotated[
     Style | None, typer.Option("--display", help="Default: rich on a terminal, plain elsewhere.")
 ]
+Json = Annotated[bool, typer.Option("--json", help="One JSON object a line, for programs.")]
+NewFolder = Annotated[Path, typer.Option("--out", help="Folder to make.")]
+Passphrase = Annotated[
+    bool,
+    typer.Option(
+        "--passphrase",
+        help="Protect the new keys; SECUREFL_PASSPHRASE, or asked for on the terminal.",
+    ),
+]
+
+
+def style_of(as_json: bool) -> Style | None:
+    """Returns the style of --json; None leaves the choice to the terminal."""
+    return Style.JSON if as_json else None
 
 
 def _version(wanted: bool) -> None:

@@ -106,7 +106,7 @@ def test_keys_and_records_are_private_and_thrown_away(keeps: bool, tmp_path: Pat
         assert {stat.S_IMODE(path.parent.stat().st_mode) for path in secrets} == {0o700}
 
     rehearsed(SGD, tmp_path / "out", keeps_keys=keeps, on_started=look)
-    assert len(secrets) == 5 * 2 + 4
+    assert len(secrets) == 3 + 4 * 2 + 4
     assert {path.exists() for path in secrets} == {keeps}
 
 

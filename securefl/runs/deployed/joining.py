@@ -1,0 +1,99 @@
+"""A site joins: it makes its keys and its request, and gets templates of what it alone decides."""
+
+from pathlib import Path
+
+from securefl.errors import ScenarioError
+from securefl.files import write_atomic
+from securefl.runs.deployed.certificates import CA_CERTIFICATE
+from securefl.runs.deployed.documents import Name, is_valid
+from securefl.runs.deployed.federation import make_private
+from securefl.runs.deployed.invitation import INVITATION, Invitation, JoinRequest
+from securefl.runs.deployed.keys import (
+    NODE_KEY,
+    SIGNING_KEY,
+    check_private,
+    make_node_key,
+    make_signing_key,
+    node_key,
+    node_public,
+    signing_key,
+)
+
+REQUEST = "request.json"
+SITE = "site.toml"
+POLICY = "policy.toml"
+
+SITE_TEMPLATE = """\
+# What this site keeps to itself: nothing in this file leaves the machine.
+
+# A second copy of the newest receipt, on another volume: shows a folder restored from a backup.
+# witness = "/mnt/other/receipt.json"
+
+# The account that Flower's processes run as.
+# relay_user = "flower"
+{data}"""
+OWN_DATA = """
+# The site's own records; see docs/data.md.
+[data]
+# path = "records.csv"
+"""
+POLICY_TEMPLATE = """\
+# What no coordinator can change. `securefl site approve` refuses a charter that asks for more.
+
+# For each data set, over all federations together.
+budget = { epsilon = 8.0, delta = 1e-5, test_epsilon = 0.0 }
+
+# Updates leave only under masks, in sums of at least four sites, of which one may be corrupt.
+channel = { allowed = ["masked"], min_cohort = 4, corrupt = 1 }
+
+# The first approval writes the code and the layout of the model that may run here.
+code = { allowed = [], layouts = [] }
+
+rounds = { a_day = 100 }
+
+# What may leave about test records: "never", "sums" or "noisy".
+evaluation = { leave = "never" }
+"""
+
+
+def make_keys(folder: Path, passphrase: bytes | None = None) -> None:
+    """Makes a folder with an Ed25519 and a P-384 key. Raises ScenarioError: it exists."""
+    make_private(folder)
+    make_signing_key(folder, passphrase)
+    make_node_key(folder, passphrase)
+
+
+def join(
+    invitation: Invitation, name: str, out: Path, passphrase: bytes | None = None
+) -> JoinRequest:
+    """Makes a site's folder, or fills one that holds only its keys.
+
+    Raises:
+        RunFolderError: keys in the folder are damaged, or others may read it.
+        ScenarioError: the scenario does not run between sites, the name cannot be used, or the
+            folder holds a request.
+    """
+    scenario = invitation.shared.scenario()
+    _check_name(name)
+    if not (out / SIGNING_KEY).exists() or not (out / NODE_KEY).exists():
+        make_keys(out, passphrase)
+    check_private(out)
+    if (out / REQUEST).exists():
+        raise ScenarioError(f"{out} has joined already; choose another folder")
+    request = JoinRequest.signed(name, node_public(node_key(out)), invitation, signing_key(out))
+    invitation.write(out / INVITATION)
+    write_atomic(out / CA_CERTIFICATE, invitation.authority.encode())
+    data = OWN_DATA if scenario.facts.reads_files else ""
+    (out / SITE).write_text(SITE_TEMPLATE.format(data=data), encoding="utf-8")
+    (out / POLICY).write_text(POLICY_TEMPLATE, encoding="utf-8")
+    request.write(out / REQUEST)
+    return request
+
+
+def _check_name(name: str) -> None:
+    """Raises ScenarioError: the name cannot be part of a file's name."""
+    if not is_valid(Name, name):
+        raise ScenarioError(
+            f"{name!r} cannot name a site: use up to 31 lower-case letters, digits and -, such as "
+            "zurich"
+        )

@@ -1,0 +1,68 @@
+"""securefl coordinate: the coordinator's side of a deployment."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from securefl.ui.commands.options import (
+    Json,
+    NewFolder,
+    Overrides,
+    Passphrase,
+    ScenarioFile,
+    style_of,
+)
+
+app = typer.Typer(help="Coordinate a federation of real sites.", no_args_is_help=True)
+
+Fed = Annotated[Path, typer.Argument(metavar="FED", help="Folder of the coordinator.")]
+Address = Annotated[
+    str, typer.Option("--address", metavar="HOST:PORT", help="What sites connect to.")
+]
+Documents = Annotated[
+    list[Path], typer.Argument(help="request.json of every site, or approval.json of some.")
+]
+Days = Annotated[float, typer.Option(min=0.01, max=400.0, help="Days that the charter is valid.")]
+Deadline = Annotated[
+    float, typer.Option(min=1.0, max=86400.0, help="Seconds until a stage ends without a site.")
+]
+
+
+@app.callback()
+def _group() -> None:
+    """Coordinate a federation of real sites."""
+
+
+@app.command()
+def init(
+    scenario: ScenarioFile,
+    address: Address,
+    out: NewFolder,
+    passphrase: Passphrase = False,
+    overrides: Overrides = None,
+    as_json: Json = False,
+) -> None:
+    """Make the coordinator's folder: keys, certificates and invitation.json for the sites."""
+    from securefl.ui import coordinate
+    from securefl.ui.display import make_display
+    from securefl.ui.passphrases import new_passphrase
+
+    display = make_display(style_of(as_json))
+    changes = tuple(overrides or ())
+    coordinate.init(scenario, address, out, changes, new_passphrase(passphrase), display)
+
+
+@app.command()
+def admit(
+    fed: Fed,
+    documents: Documents,
+    days: Days = 90.0,
+    deadline: Deadline = 600.0,
+    as_json: Json = False,
+) -> None:
+    """Write charter.json for the sites' requests; then take their approvals of it."""
+    from securefl.ui.coordinate import admit_files
+    from securefl.ui.display import make_display
+
+    admit_files(fed, documents, make_display(style_of(as_json)), days=days, deadline=deadline)

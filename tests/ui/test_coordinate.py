@@ -1,0 +1,137 @@
+"""securefl keys, coordinate and site: from a scenario to a charter, as administrators go."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from securefl.runs.deployed.approval import Approval
+from securefl.runs.deployed.charter import Charter
+from securefl.runs.deployed.invitation import Invitation
+from securefl.runs.deployed.keys import PASSPHRASE, signing_key
+from tests.commands import Done, call, refused, scenario_file
+from tests.runs.deployed.parties import SGD
+
+NAMES = ("zurich", "basel", "geneva", "bern")
+
+
+@pytest.fixture
+def at(tmp_path: Path) -> Path:
+    """A folder with a coordinator in `fed` and a site for each name."""
+    path = scenario_file(tmp_path, SGD)
+    address = ("--address", "127.0.0.1:9092")
+    done = call("coordinate", "init", path, *address, "--out", "fed", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    for name in NAMES:
+        joined(tmp_path, name)
+    return tmp_path
+
+
+def joined(at: Path, name: str) -> Done:
+    done = call(
+        *("site", "join", "fed/invitation.json", "--name", name, "--out", name, "--json"), cwd=at
+    )
+    assert done.returncode == 0, done.stderr
+    return done
+
+
+def last_line(done: Done) -> dict[str, Any]:
+    assert done.returncode == 0, done.stderr
+    line: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    return line
+
+
+def admit(at: Path, *documents: str) -> Done:
+    return call("coordinate", "admit", "fed", *documents, "--json", cwd=at)
+
+
+def requests() -> list[str]:
+    return [f"{name}/request.json" for name in NAMES]
+
+
+def approve(at: Path, charter: Charter) -> list[str]:
+    for site, member in charter.roster.items():
+        approval = Approval.signed(charter, int(site), signing_key(at / member.name))
+        approval.write(at / f"{member.name}.json")
+    return [f"{name}.json" for name in NAMES]
+
+
+def test_both_ends_show_the_fingerprint_of_the_invitation(at: Path) -> None:
+    fingerprint = Invitation.read(at / "fed/invitation.json").fingerprint
+    shown = last_line(joined(at, "lugano"))
+    assert shown["fingerprint"] == fingerprint
+    path = scenario_file(at, SGD)
+    address = ("--address", "[::1]:9092")
+    done = call("coordinate", "init", path, *address, "--out", "other", cwd=at)
+    assert Invitation.read(at / "other/invitation.json").host == "::1"
+    assert Invitation.read(at / "other/invitation.json").fingerprint in done.stdout
+
+
+def test_requests_make_a_charter_and_approvals_make_it_ready(at: Path) -> None:
+    shown = last_line(admit(at, *requests()))
+    charter = Charter.read(at / "fed/charter.json")
+    assert (shown["epoch"], shown["fingerprint"]) == (1, charter.fingerprint)
+    assert shown["sites"] == dict(zip("0123", NAMES, strict=True))
+    approvals = approve(at, charter)
+    assert last_line(admit(at, *approvals[:3]))["missing"] == ["bern"]
+    assert last_line(admit(at, approvals[3]))["ready"] is True
+
+
+def test_requests_and_approvals_together_are_refused(at: Path) -> None:
+    admit(at, *requests())
+    approvals = approve(at, Charter.read(at / "fed/charter.json"))
+    refused(admit(at, *requests(), approvals[0]), 2, "give requests or approvals, not both")
+
+
+def test_too_few_requests_or_one_twice_are_refused(at: Path) -> None:
+    refused(admit(at, *requests()[:3]), 2, "has 4 sites, and 3 requests are given")
+    twice = [*requests()[:3], requests()[0]]
+    refused(admit(at, *twice), 2, "2 sites have the name zurich")
+
+
+def test_an_approval_of_an_older_epoch_is_refused(at: Path) -> None:
+    admit(at, *requests())
+    approvals = approve(at, Charter.read(at / "fed/charter.json"))
+    call("coordinate", "admit", "fed", *requests(), "--deadline", "61", cwd=at)
+    refused(admit(at, approvals[0]), 1, "site 0 approved another charter, of epoch 1")
+
+
+@pytest.mark.parametrize("content", ["", "[]", "{}", '{"version": 1}', '{"charter": 1}'])
+def test_what_is_no_document_is_refused(content: str, at: Path) -> None:
+    (at / "x.json").write_text(content)
+    refused(admit(at, "x.json"), 1, "x.json")
+
+
+@pytest.mark.parametrize(
+    "address", ["", "host", "host:", ":9", "host:0", "host:65536", "host:x", "a b:9"]
+)
+def test_an_address_needs_host_and_port(address: str, tmp_path: Path) -> None:
+    path = scenario_file(tmp_path, SGD)
+    done = call("coordinate", "init", path, "--address", address, "--out", "fed", cwd=tmp_path)
+    refused(done, 2, "--address takes HOST:PORT")
+    assert not (tmp_path / "fed").exists()
+
+
+def test_a_scenario_too_large_for_an_invitation_is_refused(tmp_path: Path) -> None:
+    path = scenario_file(tmp_path, SGD + "#" * (1 << 18))
+    address = ("--address", "127.0.0.1:9092")
+    done = call("coordinate", "init", path, *address, "--out", "fed", cwd=tmp_path)
+    assert done.returncode == 2
+    assert "text: string should have at most 262144 characters" in done.stderr
+    assert len(done.stderr) < 1000
+    assert not (tmp_path / "fed").exists()
+
+
+def test_new_keys_show_their_public_halves_and_ask_for_no_passphrase_on_the_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shown = last_line(call("keys", "new", "plain", "--json", cwd=tmp_path))
+    public = signing_key(tmp_path / "plain").public_key().public_bytes_raw()
+    assert shown["key"] == public.hex()
+    monkeypatch.setenv(PASSPHRASE, "sesame")
+    call("keys", "new", "locked", "--passphrase", cwd=tmp_path)
+    assert b"ENCRYPTED" in (tmp_path / "locked/identity.pem").read_bytes()
+    monkeypatch.setenv(PASSPHRASE, "")
+    refused(call("keys", "new", "x", "--passphrase", cwd=tmp_path), 2, "the passphrase is empty")
+    refused(call("keys", "new", "plain", cwd=tmp_path), 2, "plain exists")
