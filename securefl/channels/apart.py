@@ -14,7 +14,9 @@ from typing import Any, Protocol
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from securefl.channels.monotonic import Monotonic
-from securefl.channels.protocol import ChannelClient, ChannelServer, Packet
+from securefl.channels.protocol import ChannelClient, ChannelServer, Packet, Plan
+
+Options = Mapping[str, Any]  # of a channel, by name
 
 
 @dataclass(frozen=True)
@@ -89,8 +91,10 @@ class Apart:
         server: plan, key and agreed terms -> the server's side.
         client: plan, membership and agreed terms -> a client's side.
         set_up: of a session; None where it begins without one, and nothing is agreed.
+        integers: plan and options -> the options under which whole numbers travel as they are.
     """
 
     server: Callable[..., ChannelServer]
     client: Callable[..., ChannelClient]
     set_up: SetUp | None = None
+    integers: Callable[[Plan, Options], Options] = lambda plan, options: options

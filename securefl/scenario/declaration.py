@@ -97,6 +97,16 @@ class Declaration(Section):
         return None if self.engine is None else self.engine.device
 
     @property
+    def leave(self) -> str:
+        """What leaves sites about the records that judge: never, sums or noisy."""
+        return (self.evaluate and self.evaluate.leave) or "never"
+
+    @property
+    def judging(self) -> str:
+        """The records that judge: validation or test."""
+        return self.data.test_on or "test"
+
+    @property
     def computed_as_usual(self) -> bool:
         """Whether clients train one at a time and on the CPU, as every replay does."""
         stack = None if self.engine is None else self.engine.stack

@@ -58,7 +58,7 @@ class Scenario(Declaration):
         if self.attack is not None:
             check_attack(self, self.attack, facts)
         check_step(facts)
-        check_evaluation(self)
+        check_evaluation(self, facts)
         return self
 
     @property

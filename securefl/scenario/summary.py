@@ -100,7 +100,23 @@ def _cautions(scenario: Scenario) -> Iterator[str]:
     every = None if scenario.evaluate is None else scenario.evaluate.every
     if every not in (None, 1):
         yield f"the model is evaluated after every {every} rounds and after the last one, only"
+    yield from _figures(scenario)
     yield from _batches(scenario)
+
+
+def _figures(scenario: Scenario) -> Iterator[str]:
+    """Yields what leaves sites about their test records."""
+    if scenario.evaluate is None or scenario.leave == "never":
+        return
+    line = f"between sites, {scenario.judging} records are counted where they are: "
+    if scenario.leave == "sums":
+        yield f"{line}the sums are NOT private"
+        return
+    epsilon, delta = scenario.evaluate.price
+    yield (
+        f"{line}noise makes all figures together ({epsilon:g}, {delta:g})-DP "
+        f"for one {scenario.judging} record"
+    )
 
 
 def _batches(scenario: Scenario) -> Iterator[str]:

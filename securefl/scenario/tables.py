@@ -14,6 +14,7 @@ OBJECT_PREFIX = "object:"
 Count = Annotated[int, Field(ge=1, le=MAX_COUNT, strict=True)]
 Index = Annotated[int, Field(ge=0, le=2**31 - 1, strict=True)]
 Seed = Annotated[int, Field(ge=0, le=2**63 - 1, strict=True)]
+DEFAULT_TEST_DELTA = 1e-5
 # Outside these limits something else was meant, such as a rate in percent.
 Moderate = Annotated[float, Field(ge=1e-6, le=1e6, strict=True)]
 
@@ -262,9 +263,22 @@ class Evaluate(Section):
     every = n evaluates it after every n-th round, and always after the last one; unless it is
     given, after each round. The records of all other rounds say that they were not evaluated.
     256 records at a time pass through the model, however many there are.
+
+    leave is for models between sites, whose test records stay where they are (docs/deploy.md). It
+    says what leaves about them: never, nothing; sums, sums of counts over all sites, which are not
+    private; noisy, such sums under Gaussian noise, for which each site pays. epsilon and delta
+    (1e-5 unless it is given) are the price of all noisy figures of the run together.
     """
 
     every: Count | None = None
+    leave: Literal["never", "sums", "noisy"] | None = None
+    epsilon: float | None = None
+    delta: float | None = None
+
+    @property
+    def price(self) -> tuple[float, float]:
+        """Epsilon and delta of all noisy figures together; infinite without noise."""
+        return self.epsilon or math.inf, self.delta or DEFAULT_TEST_DELTA
 
 
 class Server(Choice):

@@ -5,7 +5,7 @@ from typing import Any, Literal
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from securefl.channels.apart import Apart, Membership, SetUp
+from securefl.channels.apart import Apart, Membership, Options, SetUp
 from securefl.channels.masking.agreement import MAX_BLOCK, MIN_HONEST, Agreement, blocks_for
 from securefl.channels.masking.client import MaskedClient
 from securefl.channels.masking.fixed_point import FixedPoint
@@ -98,12 +98,23 @@ def _setup_client_apart(plan: Plan, member: Membership, **options: Any) -> Setup
     return _setup_client(plan, member, terms, SetupReader())
 
 
+def _integers(plan: Plan, options: Options) -> Options:
+    """Returns options whose clip equals its levels, so that a step is 1 and rounding does nothing.
+
+    Words have 32 bits: whole numbers up to 2^24 leave room for a block of 128.
+    """
+    most = min(plan.cohort, MAX_BLOCK)
+    levels = FixedPoint(32, 1.0, "nearest", most=most).levels
+    return {**options, "ring": 32, "clip": float(levels), "rounding": "nearest"}
+
+
 MASKED_APART = Apart(
     server=lambda plan, key, agreed: MaskedServer(Identity(key), agreed),
     client=lambda plan, member, agreed: _client(
         plan, member, agreed, RoundReader(blocks_for(plan.cohort))
     ),
     set_up=SetUp(server=_setup_server_apart, client=_setup_client_apart),
+    integers=_integers,
 )
 
 

@@ -1,0 +1,170 @@
+"""Evaluation at the sites: a second sum, of counts, that travels next to the updates.
+
+Its rounds have the numbers of models: round r judges the model that round r trains on, and the
+round after the last one judges the last model.
+"""
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from securefl import vector
+from securefl.channels.protocol import ChannelClient, Plan, View
+from securefl.data.task import Examples, FederatedData
+from securefl.errors import ScenarioError
+from securefl.federation.client import Client
+from securefl.learning.counts import BINS, NOISY_BINS, Counts, CountsLayout
+from securefl.learning.tally import Tally
+from securefl.privacy.accounting.calibration import calibrate_noise
+from securefl.privacy.events import SampledGaussian
+from securefl.privacy.ledger import Ledger, Terms
+from securefl.rng import Keystream, seeded_keystream, system_keystream
+from securefl.scenario import catalog
+from securefl.scenario.assemble.public import PublicParts
+from securefl.scenario.scenario import Scenario
+from securefl.scenario.tables import Evaluate
+
+
+def judged_models(scenario: Scenario) -> tuple[int, ...]:
+    """Returns the numbers of the models that sites judge, ascending; the last is the final one.
+
+    Test records judge the final model, once. Validation records judge it and those before.
+    """
+    if scenario.leave == "never":
+        return ()
+    last = scenario.rounds
+    if scenario.judging == "test":
+        return (last,)
+    every = (scenario.evaluate or Evaluate()).every or 1
+    return (*range(every, last, every), last)
+
+
+def counts_layout(scenario: Scenario) -> CountsLayout:
+    """Returns where the counts of a scenario's task lie in their vector."""
+    bins = NOISY_BINS if scenario.leave == "noisy" else BINS
+    return CountsLayout.of(scenario.facts.task, bins=bins)
+
+
+def counts_plan(public: PublicParts) -> Plan:
+    """Returns the constants of the counts' own session: all sites, and no weights."""
+    plan = public.plan
+    return replace(
+        plan,
+        session=hashlib.sha256(b"securefl counts 1" + plan.session).digest()[:16],
+        d=counts_layout(public.scenario).length,
+        cohort=len(plan.clients),
+        rounds=plan.rounds + 1,
+        weights=dict.fromkeys(plan.clients, 1),
+        max_weight=1,
+    )
+
+
+def counts_options(public: PublicParts) -> Mapping[str, Any]:
+    """Returns the channel's options under which whole numbers travel as they are."""
+    scenario = public.scenario
+    options = scenario.facts.channel_options
+    return catalog.APART[scenario.channel.kind].integers(counts_plan(public), options)
+
+
+def summed(view: View) -> Counts:
+    """Returns the sum of all sites' counts (length,) behind a view of the counts' channel.
+
+    A masked view has their mean in float32: the sum is exact below 2^23 records.
+    """
+    total: Tensor = view.weights @ view.rows.double()
+    return torch.round(total).numpy().astype(np.int64)
+
+
+def counts_cost(scenario: Scenario) -> SampledGaussian | None:
+    """Returns what one evaluation costs a site; None without noise.
+
+    Raises:
+        ScenarioError: no noise meets the price.
+    """
+    if scenario.evaluate is None or scenario.leave != "noisy":
+        return None
+    epsilon, delta = scenario.evaluate.price
+    try:
+        noise = calibrate_noise(epsilon, 1.0, len(judged_models(scenario)), delta)
+    except ValueError as reason:
+        raise ScenarioError(f"evaluate.epsilon: {reason}") from None
+    return SampledGaussian(sample_rate=1.0, noise_multiplier=noise, steps=1)
+
+
+def counting_client(
+    public: PublicParts, client: int, own: Examples, channel: ChannelClient, *, ledger: Path
+) -> Client:
+    """Returns the client that counts at one site.
+
+    Args:
+        public: what every party has.
+        client: its id.
+        own: its records that judge.
+        channel: its side of the counts' channel.
+        ledger: file of the ledger of its test records; one that exists is read and continued.
+
+    Raises:
+        DataError: the labels are none of the task's.
+        LedgerError: the ledger is damaged or was kept under other terms.
+        ScenarioError: no noise meets the price.
+    """
+    scenario = public.scenario
+    # Training without noise is repeatable; noise on counts is seeded only where all noise is.
+    seeded = scenario.privacy is not None and scenario.privacy.noise == "seeded"
+    return Client(
+        client,
+        trainer=Tally(
+            public.model,
+            scenario.facts.task,
+            own,
+            layout=counts_layout(scenario),
+            cost=counts_cost(scenario),
+            stream_for=partial(_noise, scenario, client) if seeded else _fresh,
+        ),
+        channel=channel,
+        weight=1,
+        reader=public.reader(vector.layout(public.model)),
+        run=public.run,
+        ledger=_ledger(scenario, ledger, seeded=seeded),
+        repeatable=seeded,
+    )
+
+
+def _noise(scenario: Scenario, client: int, round: int) -> Keystream:
+    return seeded_keystream(scenario.seed, "counts", client, round)
+
+
+def _fresh(round: int) -> Keystream:
+    return system_keystream()
+
+
+def _ledger(scenario: Scenario, path: Path, *, seeded: bool) -> Ledger | None:
+    """Opens the ledger of a site's test records; None where they leave without noise."""
+    if scenario.evaluate is None or scenario.leave != "noisy":
+        return None
+    epsilon, delta = scenario.evaluate.price
+    terms = Terms("example", "add_remove", delta, epsilon)
+    return Ledger(path, terms._replace(noise="seeded") if seeded else terms)
+
+
+def judging_shares(data: FederatedData) -> tuple[Examples, ...]:
+    """Returns each site's share of the records that judge, for a rehearsal.
+
+    Sites that have records of their own keep them. Where the records are common, site i of n gets
+    the records i, i + n, i + 2 n and so on. All shares together are the central records.
+    """
+    own = [site.test for site in data.sites if site.test is not None]
+    if len(own) == len(data.sites) and sum(map(len, own)) == len(data.test):
+        return tuple(own)
+    sites = len(data.sites)
+    return tuple(
+        Examples(data.test.features[site::sites], data.test.labels[site::sites])
+        for site in range(sites)
+    )
