@@ -38,6 +38,13 @@ class Membership:
     monotonic: Monotonic
 
 
+class ServerSide(ChannelServer, Protocol):
+    """The server's side of a round; the model may be named after the round has begun."""
+
+    def train_on(self, model_hash: bytes) -> None:
+        """Names the model to train on, before the stage that asks for updates."""
+
+
 class ServerSetUp(Protocol):
     """The server's side of a session's set-up; a state machine without I/O."""
 
@@ -88,13 +95,16 @@ class Apart:
     """Both sides of a channel, each by itself.
 
     Attributes:
-        server: plan, key and agreed terms -> the server's side.
-        client: plan, membership and agreed terms -> a client's side.
+        server: plan, key and agreed terms -> the server's side of one round.
+        client: plan, membership and agreed terms -> a client's side of all rounds.
         set_up: of a session; None where it begins without one, and nothing is agreed.
         integers: plan and options -> the options under which whole numbers travel as they are.
+        opening: first stages of a round that need no model. They may be played together with the
+            last ones of the round before, by a server's side of their own.
     """
 
-    server: Callable[..., ChannelServer]
+    server: Callable[..., ServerSide]
     client: Callable[..., ChannelClient]
     set_up: SetUp | None = None
     integers: Callable[[Plan, Options], Options] = lambda plan, options: options
+    opening: int = 0

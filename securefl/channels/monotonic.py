@@ -25,7 +25,7 @@ from securefl.files import sync_folder, write_atomic
 ANSWERED = "this was answered before, by an earlier state of this client or by a copy of it"
 UNABLE = "this client cannot note for good what it answers, and so answers nothing"
 
-_FORMAT = b"securefl monotonic 2"
+_FORMAT = b"securefl monotonic 3"
 _DIGEST_BYTES = 2 * hashlib.sha256().digest_size + 1  # in hexadecimal, and the end of its line
 
 
@@ -37,8 +37,10 @@ class Progress(NamedTuple):
         step: answered last in that attempt.
         members: clients that took part in that attempt.
         outcome: digest of the terms that the set-up ended with; empty before that.
-        round: answered last; -1 before the first.
+        round: begun last; -1 before the first.
         stage: answered last in that round.
+        earlier: the round before it that still goes on, so that two are in flight; -1 if none does.
+        earlier_stage: answered last in that earlier round.
     """
 
     attempt: int = -1
@@ -47,19 +49,50 @@ class Progress(NamedTuple):
     outcome: bytes = b""
     round: int = -1
     stage: int = 0
+    earlier: int = -1
+    earlier_stage: int = 0
 
-    def follows(self, earlier: "Progress") -> bool:
-        """Whether something grew since `earlier`, nothing fell, and an outcome stayed."""
+    def answered(self, round: int, stage: int, *, beside: int = -1) -> "Progress":
+        """Returns the progress after one more answer in a round.
+
+        Args:
+            round: of the answer.
+            stage: of the answer.
+            beside: the round before it that still goes on; -1 ends every round before it.
+        """
+        if round == self.earlier:
+            return self._replace(earlier_stage=stage)
+        beside_stage = self.stage if round > self.round else self.earlier_stage
+        if beside == -1:
+            beside_stage = 0
+        return self._replace(round=round, stage=stage, earlier=beside, earlier_stage=beside_stage)
+
+    def follows(self, before: "Progress") -> bool:
+        """Whether something grew since `before`, nothing fell, and an outcome stayed."""
         set_up = (self.attempt, self.step)
-        set_up_before = (earlier.attempt, earlier.step)
-        answered = (self.round, self.stage)
-        answered_before = (earlier.round, earlier.stage)
-        if set_up < set_up_before or answered < answered_before:
+        set_up_before = (before.attempt, before.step)
+        if set_up < set_up_before or not self._keeps_rounds_of(before):
             return False
         # A finished set-up is not taken up again: a second beacon would be a second choice.
-        if earlier.outcome and (self.outcome != earlier.outcome or set_up != set_up_before):
+        if before.outcome and (self.outcome != before.outcome or set_up != set_up_before):
             return False
-        return set_up > set_up_before or answered > answered_before
+        return set_up > set_up_before or self._rounds != before._rounds
+
+    @property
+    def _rounds(self) -> tuple[int, int, int, int]:
+        """The rounds in flight and their stages."""
+        return self.round, self.stage, self.earlier, self.earlier_stage
+
+    def _keeps_rounds_of(self, before: "Progress") -> bool:
+        """Whether no stage fell and no round that had ended goes on."""
+        if (self.round, self.stage) < (before.round, before.stage):
+            return False
+        if self.earlier == -1:
+            return self.earlier_stage == 0
+        if self.round > before.round:
+            # A new round was begun: of those before it, only the last may go on.
+            return self.earlier == before.round and self.earlier_stage >= before.stage
+        return self.earlier == before.earlier and self.earlier_stage >= before.earlier_stage
 
 
 class Monotonic(Protocol):
@@ -193,13 +226,11 @@ def _parsed(data: bytes) -> tuple[str, dict[bytes, Progress]]:
     if digest != _digest_of(line):
         raise ValueError("the digest does not fit")
     name: str
-    fields: dict[str, tuple[int, int, int, str, int, int]]
+    fields: dict[str, tuple[int, int, int, str, int, int, int, int]]
     name, fields = json.loads(line)
     sessions = {
-        bytes.fromhex(session): Progress(
-            attempt, step, members, bytes.fromhex(outcome), round, stage
-        )
-        for session, (attempt, step, members, outcome, round, stage) in fields.items()
+        bytes.fromhex(session): Progress(*progress[:3], bytes.fromhex(progress[3]), *progress[4:])
+        for session, progress in fields.items()
     }
     return name, sessions
 

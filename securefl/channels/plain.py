@@ -116,6 +116,10 @@ class PlainServer:
         self._reported = {}
         self._observer = observer
 
+    def train_on(self, model_hash: bytes) -> None:
+        """Names the model to train on, before the requests are read."""
+        self._model_hash = model_hash
+
     def requests(self) -> dict[int, bytes]:
         """Returns one request for each client of the cohort, ascending."""
         request = UpdateRequest(self._session, self._round, self._model_hash).to_bytes()

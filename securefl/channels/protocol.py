@@ -166,7 +166,7 @@ class ChannelServer(Protocol):
         Args:
             round: its number.
             cohort: the invited clients.
-            model_hash: names the model to train on.
+            model_hash: names the model to train on; empty where `apart.ServerSide` names it later.
             observer: receives the observations of server and network until the next round.
         """
 

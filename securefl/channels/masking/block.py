@@ -8,7 +8,7 @@ shared, sent a masked input, consented and revealed.
 
 import hmac
 from collections.abc import Mapping
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -42,7 +42,7 @@ class Block:
         agreement: the terms of the session.
         round: its number.
         members: the clients invited into this sum, ascending.
-        model_hash: names the model that they train on.
+        model_hash: names the model that they train on; it may be set until stage 3.
         server_key: the server's key of the round.
     """
 
@@ -57,7 +57,7 @@ class Block:
         self._terms = agreement
         self._round = round
         self._members = members
-        self._model_hash = model_hash
+        self.model_hash = model_hash
         self._server_key = server_key
         self.present = members  # the clients that may still answer
         self._keys: dict[int, Advertisement] = {}  # U1
@@ -71,7 +71,7 @@ class Block:
         self._statement = b""
         self._consents: dict[int, bytes] = {}  # U4
         self._revealed: dict[int, RevealedShares] = {}  # U5
-        self.total = np.zeros(agreement.d, dtype=agreement.code.word)
+        self._total: NDArray[Any] | None = None  # (d,) words, from the first upload on
 
     def request(
         self, stage: int, client: int
@@ -83,7 +83,7 @@ class Block:
         if stage == 3:
             senders = [sender for sender in self._sharing if sender != client]
             boxes = {sender: self._sealed[sender][client] for sender in senders}
-            return ShareDelivery(*head, self._model_hash, boxes)
+            return ShareDelivery(*head, self.model_hash, boxes)
         if stage == 4:
             return SurvivorList(*head, self.survivors)
         return UnmaskRequest(*head, self._consents)
@@ -121,7 +121,7 @@ class Block:
         if stage == 3:
             upload = MaskedInput.from_bytes(body, m=self._terms.d, word=self._terms.code.word)
             self._weights[client] = self._allowed_weight(self._own(upload, client))
-            self.total += upload.words
+            self._add(upload.words)
             return Seen.MASKED_UPDATE
         if stage == 4:
             if self._own(Consent.from_bytes(body), client).statement != self._statement:
@@ -131,6 +131,12 @@ class Block:
         shares = RevealedShares.from_bytes(body, most=len(self._members))
         self._revealed[client] = self._legal(self._own(shares, client))
         return Seen.REVEALED_SHARES
+
+    def _add(self, words: NDArray[Any]) -> None:
+        """Adds the words (d,) of an upload, which are not kept."""
+        if self._total is None:
+            self._total = np.zeros(self._terms.d, dtype=self._terms.code.word)
+        self._total += words
 
     def _own(self, message: _Reply, client: int) -> _Reply:
         """Returns the message, if it is of this session and round and from this client."""
@@ -223,7 +229,7 @@ class Block:
                 [self._signed_keys[client] for client in sorted(self._signed_keys)],
                 sharing=self._sharing,
                 survivors=self.survivors,
-                model_hash=self._model_hash,
+                model_hash=self.model_hash,
             )
         elif stage == STAGES:
             self._unmask()
@@ -256,11 +262,11 @@ class Block:
         seeds = {client: secrets.seed(client) for client in self.survivors}
         mask_keys = {client: secrets.mask_key(client) for client in sorted(self._dropped)}
         remove_masks(
-            self.total,
+            self._sum,
             seeds=seeds,
             mask_keys=mask_keys,
             keys=self._keys,
-            model_hash=self._model_hash,
+            model_hash=self.model_hash,
         )
 
     @property
@@ -268,14 +274,26 @@ class Block:
         """The sum of the survivors' weights."""
         return sum(self._weights[client] for client in self.survivors)
 
-    def opened(self) -> NDArray[np.float64]:
-        """Returns (d,), the sum of weight / max_weight * update over the survivors."""
-        return self._terms.code.decode(self.total)
+    @property
+    def _sum(self) -> NDArray[Any]:
+        """The words (d,) of all uploads together."""
+        if self._total is None:
+            raise ValueError("no upload was added to this sum")
+        return self._total
 
-    def held(self, opened: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Returns the opened sum, each coordinate clipped to the range of honest survivors.
+    def opened(self) -> NDArray[np.float64]:
+        """Returns (d,), the sum of weight / max_weight * update over the survivors, once.
+
+        The words are let go.
+        """
+        words = self._sum
+        self._total = None
+        return self._terms.code.decode(words)
+
+    def hold(self, opened: NDArray[np.float64]) -> None:
+        """Clips each coordinate of an opened sum to the range of honest survivors, in place.
 
         A corrupt client need not clip, and its words wrap around.
         """
         bound = self._terms.code.clip * self.weight / self._terms.max_weight
-        return np.clip(opened, -bound, bound)
+        np.clip(opened, -bound, bound, out=opened)

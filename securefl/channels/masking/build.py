@@ -11,6 +11,7 @@ from securefl.channels.masking.client import MaskedClient
 from securefl.channels.masking.fixed_point import FixedPoint
 from securefl.channels.masking.keys import Identity
 from securefl.channels.masking.reading import RoundReader, SetupReader
+from securefl.channels.masking.rounds import MaskedRounds
 from securefl.channels.masking.server import MaskedServer
 from securefl.channels.masking.setup import SetupClient, SetupServer, hold
 from securefl.channels.masking.setup_messages import SECRET_BYTES
@@ -75,7 +76,9 @@ def _setup_client(
     )
 
 
-def _client(plan: Plan, member: Membership, agreed: Agreement, reader: RoundReader) -> MaskedClient:
+def _client(
+    plan: Plan, member: Membership, agreed: Agreement, reader: RoundReader, beside: int = -1
+) -> MaskedClient:
     return MaskedClient(
         member.client,
         Identity(member.key),
@@ -83,7 +86,17 @@ def _client(plan: Plan, member: Membership, agreed: Agreement, reader: RoundRead
         stream_for=lambda round: plan.stream_for("rounding", member.client, round),
         monotonic=member.monotonic,
         reader=reader,
+        beside=beside,
     )
+
+
+def _client_apart(plan: Plan, member: Membership, agreed: Agreement) -> MaskedRounds:
+    reader = RoundReader(blocks_for(plan.cohort))
+
+    def client(beside: int) -> MaskedClient:
+        return _client(plan, member, agreed, reader, beside)
+
+    return MaskedRounds(client, agreed, reader)
 
 
 def _setup_server_apart(
@@ -110,11 +123,10 @@ def _integers(plan: Plan, options: Options) -> Options:
 
 MASKED_APART = Apart(
     server=lambda plan, key, agreed: MaskedServer(Identity(key), agreed),
-    client=lambda plan, member, agreed: _client(
-        plan, member, agreed, RoundReader(blocks_for(plan.cohort))
-    ),
+    client=_client_apart,
     set_up=SetUp(server=_setup_server_apart, client=_setup_client_apart),
     integers=_integers,
+    opening=2,
 )
 
 

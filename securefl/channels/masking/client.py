@@ -1,6 +1,7 @@
 """The client's side of a masked round: it answers each request once, and erases after fraud.
 
-`stages` holds the checks and the answer of each stage, `upload` the masked update itself.
+`stages` holds the checks and the answer of each stage, `upload` the masked update itself. Where two
+rounds overlap, `rounds` holds a client for each.
 
 Source: Bonawitz et al., CCS 2017, figure 4, with the consistency round.
 """
@@ -62,6 +63,8 @@ class MaskedClient:
         stream_for: round -> the keystream that decides stochastic rounding.
         monotonic: what this identity has answered already, in this session and in others.
         reader: reads the server's requests; members of one process may share it.
+        beside: the round that another client of this identity goes on with while this one begins
+            the next; -1 where a new round ends every earlier one.
 
     Raises:
         ValueError: the roster does not list this client under this identity, or the session was
@@ -78,6 +81,7 @@ class MaskedClient:
         stream_for: Callable[[int], Keystream],
         monotonic: Monotonic,
         reader: RoundReader | None = None,
+        beside: int = -1,
     ) -> None:
         if agreement.roster.get(client) != identity.public:
             raise ValueError(f"the roster does not list client {client} under this identity")
@@ -90,6 +94,7 @@ class MaskedClient:
         self._terms = agreement
         self._stream_for = stream_for
         self._monotonic = monotonic
+        self._beside = beside
         self._state: RoundState | None = None
         # Digest of each request that was answered in the current round -> its answer.
         self._replies: Mapping[bytes, bytes | None] = {}
@@ -168,6 +173,11 @@ class MaskedClient:
             return stages.reveal(self._member, message, state)
         raise ProtocolError("a stage was asked for twice or out of order")
 
+    @property
+    def awaits_update(self) -> bool:
+        """Whether this client was asked for an update, and has not submitted it."""
+        return self._to_train_for is not None
+
     def check_model(self, round: int, name: bytes) -> None:
         """Raises ProtocolError unless an update of this round and this model was asked for."""
         check_asked(self._to_train_for, name, round=round)
@@ -224,9 +234,12 @@ class MaskedClient:
         Where that fails, the round is erased: a client that was put back to an earlier state could
         give a second answer, and two answers can tell more than one.
         """
+        # An update leaves under one model only: it ends the round before, opened or not.
+        beside = self._beside if stage < SUBMITTED else -1
         try:
             before = self._monotonic.last(self._terms.session)
-            after = before._replace(outcome=self._terms.digest, round=round, stage=stage)
+            after = before.answered(round, stage, beside=beside)
+            after = after._replace(outcome=self._terms.digest)
             self._monotonic.advance(self._terms.session, after)
         except ProtocolError:
             self._erase()

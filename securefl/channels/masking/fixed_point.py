@@ -147,8 +147,9 @@ class FixedPoint:
 
     def decode(self, total: NDArray[Any]) -> NDArray[np.float64]:
         """Returns (d,), the real sum behind the words (d,) of a sum."""
-        signed: NDArray[np.float64] = total.view(self._signed).astype(np.float64)
-        return signed * self.step
+        values: NDArray[np.float64] = total.view(self._signed).astype(np.float64)
+        values *= self.step
+        return values
 
     def bound(self, clients: int) -> float:
         """Returns how far a coordinate of a sum can be from that of the clipped vectors.

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from securefl.channels.masking.agreement import Agreement
@@ -88,7 +89,7 @@ class MaskedServer:
         Args:
             round: its number.
             cohort: the invited clients.
-            model_hash: names the model to train on.
+            model_hash: names the model to train on; empty where `train_on` names it later.
             observer: receives the observations of server and network until the next round.
 
         Raises:
@@ -109,6 +110,11 @@ class MaskedServer:
         self._block_of = _by_client(self._blocks)
         self._answered = set()
         self._observer = observer
+
+    def train_on(self, model_hash: bytes) -> None:
+        """Names the model to train on, before the stage that asks for updates."""
+        for block in self._blocks:
+            block.model_hash = model_hash
 
     def requests(self) -> Mapping[int, bytes]:
         """Returns one signed request for each client that is present, ascending.
@@ -177,23 +183,30 @@ class MaskedServer:
         and no coordinate of the mean is beyond the clip.
         """
         terms = self._terms
-        d = terms.d
-        total = np.zeros(d)
-        weight = 0
-        for block in self._blocks:
-            opened = block.opened()
-            total += block.held(opened)
-            weight += block.weight
-            values = torch.from_numpy(opened)
-            size = block.total.nbytes
-            for party in ("server", "network"):
-                self._tell(party, Seen.SUM_OF_UPDATES, block.survivors, (d,), size, values)
+        weight = sum(block.weight for block in self._blocks)
+        # One at a time, and all in place: a large model leaves room for few vectors.
+        sums = map(self._opened, self._blocks)
+        total = next(sums)
+        for other in sums:
+            total += other
         survivors = tuple(sorted(client for block in self._blocks for client in block.survivors))
         self._blocks = []
         self._block_of = {}
-        mean = torch.from_numpy(total * (terms.max_weight / weight)).to(torch.float32)
+        total *= terms.max_weight / weight
+        mean = torch.from_numpy(total).to(torch.float32)
         weights = torch.tensor([float(weight)], dtype=torch.float64)
         return View(mean.unsqueeze(0), weights, (survivors,))
+
+    def _opened(self, block: Block) -> NDArray[np.float64]:
+        """Returns a block's sum (d,), observed and then held to the range of honest clients."""
+        opened = block.opened()
+        size = self._terms.d * self._terms.code.word.itemsize
+        values = torch.from_numpy(opened)
+        for party in ("server", "network"):
+            about = block.survivors
+            self._tell(party, Seen.SUM_OF_UPDATES, about, tuple(values.shape), size, values)
+        block.hold(opened)
+        return opened
 
     def _signed(self, message: bytes) -> bytes:
         return message + self._identity.signature(message, terms=self._terms.digest)
