@@ -1,7 +1,7 @@
 """Federated learning: one round, and the run of many."""
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 
 from torch import Tensor
@@ -14,11 +14,33 @@ from securefl.federation.log import RoundLog
 from securefl.federation.stages import play_stage
 from securefl.federation.values import Federation, Played, State
 
+# Plays the round of a state, in this process or between others.
+Play = Callable[[Federation, State, Observer], Played]
+
 DISTRUSTED_SHARE = 0.1  # of an equal share of the weight: rows below are reported as distrusted
 
 
+def play_round(federation: Federation, state: State, observer: Observer = UNWATCHED) -> Played:
+    """Plays one round: invite, broadcast, exchange, conclude."""
+    started = time.perf_counter()
+    cohort = federation.invite(state.round)
+    log = RoundLog(observer)
+    view = None
+    try:
+        broadcast(federation, state, cohort, log)
+        view = exchange(federation, state.round, log)
+    except RoundAbandoned as abandoned:
+        log.reason = str(abandoned)
+    return conclude(federation, state, cohort, view, log, started=started)
+
+
 def run(
-    federation: Federation, state: State, *, rounds: int, observer: Observer = UNWATCHED
+    federation: Federation,
+    state: State,
+    *,
+    rounds: int,
+    observer: Observer = UNWATCHED,
+    play: Play = play_round,
 ) -> Iterator[Played]:
     """Plays the remaining rounds, one at a time.
 
@@ -28,7 +50,7 @@ def run(
     """
     spent: set[int] = set()  # clients without budget; budgets never recover
     while state.round < rounds:
-        played = play_round(federation, state, observer)
+        played = play(federation, state, observer)
         spent |= played.out_of_budget
         yield played
         if played.record.abandoned:
@@ -36,27 +58,60 @@ def run(
         state = played.state
 
 
-def play_round(federation: Federation, state: State, observer: Observer = UNWATCHED) -> Played:
-    """Plays one round: invite, broadcast, exchange, aggregate.
+def broadcast(federation: Federation, state: State, cohort: tuple[int, ...], log: RoundLog) -> None:
+    """Announces the round to the channel and sends the global model to everyone invited."""
+    name = federation.name_of(state)
+    federation.server.begin(state.round, cohort, name, log)
+    message = model_message(federation, state, name, log)
+    for client in cohort:
+        log.tell(f"client {client}", Seen.GLOBAL_MODEL, (), state.weights)
+        log.bytes_down += len(message)
+        with log.excused(client):
+            federation.clients[client].load(message)
+
+
+def model_message(federation: Federation, state: State, name: bytes, log: RoundLog) -> bytes:
+    """Returns the global model as it goes to each client, past server and network."""
+    if federation.server_holds_model:
+        for party in ("server", "network"):
+            log.tell(party, Seen.GLOBAL_MODEL, (), state.weights)
+    return ModelMessage(federation.session, state.round, name, state.weights).to_bytes()
+
+
+def exchange(federation: Federation, round: int, log: RoundLog) -> View:
+    """Plays the channel's stages until a view appears. Raises RoundAbandoned."""
+    view = None
+    while view is None:
+        view = play_stage(federation, round, log)
+    return view
+
+
+def conclude(
+    federation: Federation,
+    state: State,
+    cohort: tuple[int, ...],
+    view: View | None,
+    log: RoundLog,
+    *,
+    started: float,
+) -> Played:
+    """Aggregates the view of a round, settles its payments, and writes it down.
 
     An abandoned round changes neither the weights nor the state of the server's step.
+
+    Args:
+        federation: its parties.
+        state: before the round.
+        cohort: the invited clients.
+        view: the outcome of the channel; None where the log says why the round was abandoned.
+        log: of the round.
+        started: when the round began, by `time.perf_counter`.
     """
-    started = time.perf_counter()
-    cohort = federation.invite(state.round)
-    log = RoundLog(observer)
     after = replace(state, round=state.round + 1)
-    try:
-        broadcast(federation, state, cohort, log)
-        view = exchange(federation, state.round, log)
+    if view is not None:
         log.note_lost(cohort, view)
         # The server has seen the next model's name, so the name counts even if its sum is refused.
-        after = replace(after, name=view.model_name)
-        log.screened = set_aside(federation, view)
-        after = aggregate(federation, view, after)
-        log.distrusted = distrust(federation, view)
-        log.survivors = view.clients
-    except RoundAbandoned as abandoned:
-        log.reason = str(abandoned)
+        after = _aggregated(federation, view, replace(after, name=view.model_name), log)
     # An abandoned round has no survivors: its reservations stay, in case an update got out.
     for client in log.survivors:
         federation.clients[client].confirm(state.round)
@@ -72,27 +127,17 @@ def play_round(federation: Federation, state: State, observer: Observer = UNWATC
     return Played(after, record, frozenset(log.out_of_budget), log.transcript)
 
 
-def broadcast(federation: Federation, state: State, cohort: tuple[int, ...], log: RoundLog) -> None:
-    """Announces the round to the channel and sends the global model to everyone invited."""
-    name = federation.name_of(state)
-    if federation.server_holds_model:
-        for party in ("server", "network"):
-            log.tell(party, Seen.GLOBAL_MODEL, (), state.weights)
-    federation.server.begin(state.round, cohort, name, log)
-    message = ModelMessage(federation.session, state.round, name, state.weights).to_bytes()
-    for client in cohort:
-        log.tell(f"client {client}", Seen.GLOBAL_MODEL, (), state.weights)
-        log.bytes_down += len(message)
-        with log.excused(client):
-            federation.clients[client].load(message)
-
-
-def exchange(federation: Federation, round: int, log: RoundLog) -> View:
-    """Plays the channel's stages until a view appears. Raises RoundAbandoned."""
-    view = None
-    while view is None:
-        view = play_stage(federation, round, log)
-    return view
+def _aggregated(federation: Federation, view: View, state: State, log: RoundLog) -> State:
+    """Returns the state after a view; the same state where its aggregate is refused."""
+    log.screened = set_aside(federation, view)
+    try:
+        after = aggregate(federation, view, state)
+        log.distrusted = distrust(federation, view)
+    except RoundAbandoned as abandoned:
+        log.reason = str(abandoned)
+        return state
+    log.survivors = view.clients
+    return after
 
 
 def set_aside(federation: Federation, view: View) -> tuple[int, ...]:

@@ -8,10 +8,10 @@ from collections import deque
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
-from securefl.channels.protocol import ClientUpdate, Packet, Seen, View
+from securefl.channels.protocol import ChannelServer, ClientUpdate, Packet, Seen, View
 from securefl.errors import SecureflError
 from securefl.federation.log import RoundLog
-from securefl.federation.values import Federation, Reply, UnderWay
+from securefl.federation.values import Federation, Reply
 
 
 @dataclass
@@ -35,7 +35,7 @@ class Asked:
 
     Attributes:
         client: its id.
-        reply: its reply, perhaps still under way; None while it trains here.
+        reply: its reply; None while it trains.
         failure: why it neither replied nor began to train; None if it did.
     """
 
@@ -45,9 +45,7 @@ class Asked:
 
     @property
     def works(self) -> bool:
-        """Whether the client trains, or another process works on its reply."""
-        if isinstance(self.reply, UnderWay):
-            return True
+        """Whether the client trains."""
         return self.reply is None and self.failure is None
 
 
@@ -107,10 +105,8 @@ def settle(federation: Federation, asked: Asked, stage: Stage, log: RoundLog) ->
         if isinstance(asked.reply, View):
             stage.view = asked.reply
             log.tell_opened(client, asked.reply)
-        elif isinstance(asked.reply, UnderWay):
-            deliver(federation, client, asked.reply.arrived(), log)
         elif asked.reply is not None:
-            deliver(federation, client, asked.reply, log)
+            deliver(federation.server, client, asked.reply, log)
         elif client in adversary.clients:
             stage.corrupt[client] = federation.clients[client].train()
         else:
@@ -134,14 +130,14 @@ def attack(federation: Federation, round: int, stage: Stage, log: RoundLog) -> N
 def submit(federation: Federation, client: int, update: ClientUpdate, log: RoundLog) -> None:
     """Passes an update through its client's side of the channel to the server."""
     log.tell(f"client {client}", Seen.OWN_UPDATE, (client,), update.delta)
-    deliver(federation, client, federation.clients[client].submit(update), log)
+    deliver(federation.server, client, federation.clients[client].submit(update), log)
 
 
-def deliver(federation: Federation, client: int, message: Packet, log: RoundLog) -> None:
+def deliver(server: ChannelServer, client: int, message: Packet, log: RoundLog) -> None:
     """Hands one reply to the server; a client with no accepted reply in this stage is absent."""
     log.bytes_up += len(message)
     # Anybody may send a forged packet: it must not exclude the client whose reply was accepted.
-    if federation.server.absorb(client, message):
+    if server.absorb(client, message):
         log.answered.add(client)
         log.absent.pop(client, None)
         return

@@ -33,18 +33,7 @@ def unmeasured(weights: Tensor) -> Metrics:
     raise RunFailed("there are no test records here to evaluate a model on")
 
 
-@dataclass(frozen=True)
-class UnderWay:
-    """A reply that another process still works on, training included.
-
-    Attributes:
-        arrived: waits for the reply; raises ClientFailure or BudgetExceeded where none comes.
-    """
-
-    arrived: Callable[[], bytes]
-
-
-Reply = bytes | View | UnderWay | None
+Reply = bytes | View | None
 
 
 class Participant(Protocol):

@@ -112,6 +112,7 @@ def kept_rounds(
     *,
     rounds: int,
     shapes: Mapping[str, Size],
+    play: engine.Play = engine.play_round,
 ) -> Iterator[Played]:
     """Plays the remaining rounds, and yields each once the cell has it.
 
@@ -120,7 +121,7 @@ def kept_rounds(
     """
     if state.round < rounds:
         cell.begin_round(state.round)
-    for played in engine.run(federation, state, rounds=rounds):
+    for played in engine.run(federation, state, rounds=rounds, play=play):
         cell.finish_round(played, shapes)
         yield played
         # Noted before the next round can release anything, see `_abandon_interrupted`.

@@ -761,9 +761,9 @@ def test_a_forged_packet_before_or_after_the_honest_one_excludes_nobody() -> Non
     for packets in ([b"junk", honest], [honest, b"junk"], [b"junk", honest, b"junk"]):
         log.answered.clear()
         for packet in packets:
-            stages.deliver(setup, 0, packet, log)
+            stages.deliver(setup.server, 0, packet, log)
         assert log.absent == {}
-    stages.deliver(setup, 1, b"junk", log)
+    stages.deliver(setup.server, 1, b"junk", log)
     assert log.absent == {1: "its message was dropped: malformed, foreign or late"}
     assert log.rejected == 5
 

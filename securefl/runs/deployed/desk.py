@@ -1,30 +1,34 @@
 """The coordinator's desk: envelopes to the sites, and their replies.
 
-desk.request(2, Part(Kind.REQUEST, 0, request))  # for each site of a stage
-part = desk.collect(2)                           # the first call carries all of them at once
+desk.enclose(2, Part(Kind.REQUEST, 0, request))  # for each site, and each part
+desk.carry(take)                                 # one trip; take(2, part) for each answer
 """
 
-from collections.abc import Generator, Mapping
+from collections.abc import Callable, Generator, Mapping
 from contextlib import closing
 from dataclasses import dataclass
 from typing import Protocol
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from securefl.errors import ClientFailure, ProtocolError
+from securefl.channels.protocol import Packet
+from securefl.errors import ProtocolError
 from securefl.runs.deployed.charter import Charter
-from securefl.runs.deployed.envelope import Direction, Envelope, Kind, Part, opened
+from securefl.runs.deployed.envelope import Direction, Envelope, Kind, Part, Sealed, opened
+
+Take = Callable[[int, Part], None]  # site, a part of its reply; kept by nobody who returns
 
 
 class Link(Protocol):
     """Carries envelopes to the sites and back."""
 
     def carry(
-        self, envelopes: Mapping[int, bytes], seconds: float
-    ) -> Generator[tuple[int, bytes], None, None]:
+        self, envelopes: Mapping[int, Sealed], seconds: float
+    ) -> Generator[tuple[int, Packet], None, None]:
         """Sends all envelopes at once and yields replies as they come, until the time is over.
 
-        Empty bytes say that a site's connection is gone, so that no reply can come.
+        Empty bytes say that a site's connection is gone, so that no reply can come. A reply is let
+        go before the next one is asked for; a link need not hold two large ones.
         """
 
 
@@ -49,6 +53,10 @@ class Desk:
         key: the coordinator's.
         link: carries the envelopes.
         limit: most bytes of an envelope.
+
+    Attributes:
+        keys: site -> its public key.
+        counts: of trips and of dropped replies.
     """
 
     def __init__(self, charter: Charter, key: Ed25519PrivateKey, link: Link, *, limit: int) -> None:
@@ -59,54 +67,48 @@ class Desk:
         self._link = link
         self._limit = limit
         self._number = 0
-        self._numbers: dict[int, int] = {}  # site -> number of the envelope that it was sent last
-        self._enclosed: dict[int, dict[Kind, Part]] = {}
-        self._outgoing: dict[int, bytes] = {}
-        self._replies: dict[int, Part] = {}
+        self._enclosed: dict[int, list[Part]] = {}
         self.counts = Counts()
 
     def enclose(self, site: int, part: Part) -> None:
-        """Puts a part into the site's next envelope, in place of one of its kind."""
-        self._enclosed.setdefault(site, {})[part.kind] = part
+        """Puts a part into the site's next envelope, behind those that are in there."""
+        self._enclosed.setdefault(site, []).append(part)
 
-    def request(self, site: int, part: Part) -> None:
-        """Seals the site's next envelope, which goes out with the next trip."""
-        parts = (*self._enclosed.pop(site, {}).values(), part)
-        self._number += 1
-        envelope = Envelope(self._digest, Direction.TO_SITE, site, self._number, parts)
-        self._outgoing[site] = envelope.sealed(self._key)
-        self._numbers[site] = self._number
-        self._replies.pop(site, None)
+    def carry(self, take: Take) -> None:
+        """Makes one trip with all that is enclosed, and hands over the replies as they come.
 
-    def collect(self, site: int) -> Part:
-        """Returns the site's reply. Raises ClientFailure: none came in time."""
-        if self._outgoing:
-            self._carry()
-        if site not in self._replies:
-            raise ClientFailure("its site did not answer")
-        return self._replies.pop(site)
+        It ends when every site has answered or is gone, or when the time is over. A reply that
+        comes later changes nothing.
+        """
+        enclosed = self._enclosed
+        self._enclosed = {}
+        numbers: dict[int, int] = {}
+        envelopes: dict[int, Sealed] = {}
+        for site in sorted(enclosed):
+            self._number += 1
+            numbers[site] = self._number
+            parts = tuple(enclosed[site])
+            envelope = Envelope(self._digest, Direction.TO_SITE, site, self._number, parts)
+            envelopes[site] = envelope.seal(self._key)
+        self.counts.trips += 1
+        with closing(self._link.carry(envelopes, self._seconds)) as replies:
+            for site, data in replies:
+                if not data:
+                    numbers.pop(site, None)
+                elif site in numbers and self._is_taken(site, data, numbers[site], take):
+                    del numbers[site]
+                del data  # as large as a model: let go before the next one comes
+                if not numbers:
+                    return
 
     def finish(self) -> None:
         """Ends the run at every site; a site that is gone has ended already."""
         for site in self.keys:
-            self.request(site, Part(Kind.FINISH))
-        self._carry()
+            self.enclose(site, Part(Kind.FINISH))
+        self.carry(lambda site, part: None)
 
-    def _carry(self) -> None:
-        """Makes one trip: all envelopes go out, and the replies are checked as they come."""
-        envelopes = self._outgoing
-        self._outgoing = {}
-        self.counts.trips += 1
-        waiting = set(envelopes)
-        with closing(self._link.carry(envelopes, self._seconds)) as replies:
-            for site, data in replies:
-                if not data or (site in waiting and self._take(site, data)):
-                    waiting.discard(site)
-                if not waiting:
-                    return
-
-    def _take(self, site: int, data: bytes) -> bool:
-        """Keeps a reply; False, and it is counted, if it is not this site's to this envelope."""
+    def _is_taken(self, site: int, data: Packet, number: int, take: Take) -> bool:
+        """Hands a reply over; False, and counted, if it is not this site's to this envelope."""
         try:
             envelope = opened(
                 data,
@@ -119,8 +121,9 @@ class Desk:
         except ProtocolError:
             self.counts.dropped += 1
             return False
-        if envelope.number != self._numbers[site] or not envelope.parts:
+        if envelope.number != number:
             self.counts.dropped += 1
             return False
-        self._replies[site] = envelope.parts[0]
+        for part in envelope.parts:
+            take(site, part)
         return True

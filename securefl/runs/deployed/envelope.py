@@ -18,6 +18,7 @@ from enum import IntEnum
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 
+from securefl.channels.protocol import Packet
 from securefl.errors import ProtocolError
 
 VERSION = 1
@@ -25,6 +26,7 @@ DIGEST_BYTES = 32
 SIGNATURE_BYTES = 64
 MAX_PARTS = 8
 
+_COPIED_BYTES = 65536  # of a part; a larger one is not copied
 _MAGIC = b"sfle"
 _HEAD = struct.Struct("<4sBB32sIQB")
 _LINE = struct.Struct("<BBII")
@@ -61,13 +63,14 @@ class Part:
     Args:
         kind: what it is.
         round: of the federation; 0 where there is none.
-        content: its bytes, which the envelope does not look into.
+        content: its bytes, which the envelope does not look into. A large part that came is a view
+            of its envelope, and no copy.
         lane: 0 for the updates; a sum that travels next to theirs has another.
     """
 
     kind: Kind
     round: int = 0
-    content: bytes = b""
+    content: Packet = b""
     lane: int = 0
 
     @property
@@ -96,6 +99,10 @@ class Envelope:
 
     def sealed(self, key: Ed25519PrivateKey) -> bytes:
         """Returns the envelope's bytes, signed. Raises ValueError: too many parts."""
+        return bytes(self.seal(key))
+
+    def seal(self, key: Ed25519PrivateKey) -> "Sealed":
+        """Returns the signed envelope around its parts. Raises ValueError: too many parts."""
         if len(self.parts) > MAX_PARTS:
             raise ValueError(f"an envelope has at most {MAX_PARTS} parts, got {len(self.parts)}")
         head = _HEAD.pack(
@@ -105,12 +112,31 @@ class Envelope:
         lines = [
             _LINE.pack(part.kind, part.lane, part.round, len(part.content)) for part in self.parts
         ]
-        body = b"".join((head, *lines, *(part.content for part in self.parts)))
-        return body + key.sign(_digest(body))
+        pieces = (head + b"".join(lines), *(part.content for part in self.parts))
+        return Sealed((*pieces, key.sign(_digest(*pieces))))
+
+
+@dataclass(frozen=True)
+class Sealed:
+    """The bytes of an envelope in pieces, so that many envelopes can share one model.
+
+    Args:
+        pieces: joined, they are what the other party opens.
+    """
+
+    pieces: tuple[Packet, ...]
+
+    def __bytes__(self) -> bytes:
+        """Returns the pieces in one."""
+        return b"".join(self.pieces)
+
+    def __len__(self) -> int:
+        """Returns the number of bytes."""
+        return sum(map(len, self.pieces))
 
 
 def opened(
-    data: bytes, public: bytes, *, charter: bytes, direction: Direction, site: int, limit: int
+    data: Packet, public: bytes, *, charter: bytes, direction: Direction, site: int, limit: int
 ) -> Envelope:
     """Returns the content of an envelope, once everything about it is checked.
 
@@ -136,14 +162,17 @@ def opened(
     parts = []
     start = _HEAD.size + len(lines) * _LINE.size
     for kind, (_, lane, round, length) in zip(kinds, lines, strict=True):
-        parts.append(Part(kind, round, bytes(body[start : start + length]), lane))
+        content: Packet = body[start : start + length]
+        if length <= _COPIED_BYTES:
+            content = bytes(content)
+        parts.append(Part(kind, round, content, lane))
         start += length
     number = _HEAD.unpack_from(data)[5]
     return Envelope(charter, direction, site, number, tuple(parts))
 
 
 def _checked_lines(
-    data: bytes, expected: tuple[bytes, Direction, int], limit: int
+    data: Packet, expected: tuple[bytes, Direction, int], limit: int
 ) -> list[tuple[int, int, int, int]]:
     """Returns the lines of the parts, whose lengths fill the envelope. Raises ProtocolError."""
     if not _HEAD.size + SIGNATURE_BYTES <= len(data) <= limit:
@@ -160,5 +189,8 @@ def _checked_lines(
     return lines
 
 
-def _digest(body: bytes | memoryview) -> bytes:
-    return _LABEL + hashlib.sha256(body).digest()
+def _digest(*pieces: Packet) -> bytes:
+    hashed = hashlib.sha256()
+    for piece in pieces:
+        hashed.update(piece)
+    return _LABEL + hashed.digest()

@@ -1,23 +1,35 @@
-"""The direct link: TLS by the standard library, sites connect out, frames with their length first.
+"""The direct link: TLS by the standard library, sites connect out, frames as in `frames`.
 
-A frame is 4 bytes of length, little-endian, and that many bytes. A length beyond the limit ends the
-connection before anything is allocated.
+A length beyond the limit ends the connection before anything is allocated. What waits to be read or
+sent does not grow with the sites.
 """
 
 import asyncio
 import queue
 import socket
 import ssl
-import struct
 import threading
 import time
 from collections.abc import Callable, Generator, Iterable, Mapping
 from contextlib import suppress
 from typing import Any
 
+from securefl.channels.protocol import Packet
 from securefl.errors import RunFailed
+from securefl.runs.deployed.envelope import Sealed
+from securefl.runs.deployed.frames import (
+    LENGTH,
+    PIECE_BYTES,
+    Arrival,
+    Connection,
+    Room,
+    length_of_next,
+    read_frame,
+)
 
-_LENGTH = struct.Struct("<I")
+ROOM_BYTES = 4 << 20
+STALL_SECONDS = 20.0
+
 _HANDSHAKE_SECONDS = 30.0
 _SECONDS_BETWEEN_TRIES = 0.1
 
@@ -27,50 +39,70 @@ class DirectLink:
 
     A connection belongs to the site that its certificate names; a second one replaces the first.
 
+    Guarantees:
+        - A site's next frame is read once its last one is taken: a site that floods waits.
+        - Large frames take turns in a bounded room. None may stop in the middle of one for long.
+        - A site that does not take an envelope by the next trip is disconnected.
+
     Args:
         listener: a bound socket; the link closes it.
         context: asks for certificates of the deployment's CA.
         sites: whose connections are taken.
         limit: most bytes of a frame.
+        room: bytes of large frames that may wait at once; a larger one waits alone.
+        stall: seconds that a site may take for a piece of a large frame.
     """
 
     def __init__(
-        self, listener: socket.socket, context: ssl.SSLContext, *, sites: Iterable[int], limit: int
+        self,
+        listener: socket.socket,
+        context: ssl.SSLContext,
+        *,
+        sites: Iterable[int],
+        limit: int,
+        room: int = ROOM_BYTES,
+        stall: float = STALL_SECONDS,
     ) -> None:
         self._sites = frozenset(sites)
         self._limit = limit
-        self._inbox: queue.SimpleQueue[tuple[int, bytes]] = queue.SimpleQueue()
+        self._stall = stall
+        self._inbox: queue.SimpleQueue[Arrival] = queue.SimpleQueue()
         self._arrivals: queue.SimpleQueue[int] = queue.SimpleQueue()
-        self._writers: dict[int, asyncio.StreamWriter] = {}  # of sites, the latest of each
+        self._connections: dict[int, Connection] = {}  # of sites, the latest of each
         self._open: set[asyncio.StreamWriter] = set()
         self._loop = asyncio.new_event_loop()
         # Failed handshakes of strangers end here, not on the terminal.
         self._loop.set_exception_handler(lambda loop, context: None)
         self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
         self._thread.start()
+        self._room = Room(room)
         self._server = self._wait(self._listen(listener, context))
 
     def wait_for_sites(self, seconds: float) -> None:
         """Returns when every site is connected, or when the time is over."""
         end = time.monotonic() + seconds
-        while self._sites - self._writers.keys() and time.monotonic() < end:
+        while self._sites - self._connections.keys() and time.monotonic() < end:
             with suppress(queue.Empty):
                 self._arrivals.get(timeout=max(0.0, end - time.monotonic()))
 
     def carry(
-        self, envelopes: Mapping[int, bytes], seconds: float
-    ) -> Generator[tuple[int, bytes], None, None]:
+        self, envelopes: Mapping[int, Sealed], seconds: float
+    ) -> Generator[tuple[int, Packet], None, None]:
         """Sends all envelopes at once and yields frames as they come; see `desk.Link`."""
         while not self._inbox.empty():  # of an earlier trip: too late
-            self._inbox.get()
+            self._let_go(self._inbox.get())
         for site, envelope in envelopes.items():
             asyncio.run_coroutine_threadsafe(self._send(site, envelope), self._loop)
         end = time.monotonic() + seconds
         while (left := end - time.monotonic()) > 0:
             try:
-                yield self._inbox.get(timeout=left)
+                arrival = self._inbox.get(timeout=left)
             except queue.Empty:
                 return
+            try:
+                yield arrival.site, arrival.frames.pop()
+            finally:
+                self._let_go(arrival)
 
     def close(self) -> None:
         """Ends all connections and the thread that serves them."""
@@ -82,16 +114,26 @@ class DirectLink:
     def _wait(self, coroutine: Any) -> Any:
         return asyncio.run_coroutine_threadsafe(coroutine, self._loop).result()
 
+    def _let_go(self, arrival: Arrival) -> None:
+        """Lets the site go on, whose frame was taken."""
+        arrival.frames.clear()
+        self._loop.call_soon_threadsafe(arrival.taken.set)
+
     async def _listen(
         self, listener: socket.socket, context: ssl.SSLContext
     ) -> asyncio.AbstractServer:
         return await asyncio.start_server(
-            self._serve, sock=listener, ssl=context, ssl_handshake_timeout=_HANDSHAKE_SECONDS
+            self._serve,
+            sock=listener,
+            ssl=context,
+            ssl_handshake_timeout=_HANDSHAKE_SECONDS,
+            limit=PIECE_BYTES,
         )
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """Reads one site's frames until its connection ends."""
         self._open.add(writer)
+        writer.transport.set_write_buffer_limits(high=PIECE_BYTES)
         await self._serve_site(reader, writer)
         writer.transport.abort()
         self._open.discard(writer)
@@ -100,30 +142,39 @@ class DirectLink:
         site = _site_of(writer.get_extra_info("peercert"))
         if site not in self._sites:
             return
-        if site in self._writers:
-            self._writers[site].transport.abort()
-        self._writers[site] = writer
+        if site in self._connections:
+            self._connections[site].abort()
+        connection = Connection(writer)
+        self._connections[site] = connection
         self._arrivals.put(site)
-        with suppress(OSError, asyncio.IncompleteReadError):
-            while (frame := await self._read(reader)) is not None:
-                self._inbox.put((site, frame))
-        if self._writers.get(site) is writer:
-            del self._writers[site]
-            self._inbox.put((site, b""))
+        with suppress(OSError, asyncio.IncompleteReadError, TimeoutError):
+            while (length := await length_of_next(reader)) <= self._limit:
+                await self._pass_on(site, reader, length)
+        if self._connections.get(site) is connection:
+            del self._connections[site]
+            self._report_gone(site)
 
-    async def _read(self, reader: asyncio.StreamReader) -> bytes | None:
-        """Returns the next frame; None where it would be too large."""
-        (length,) = _LENGTH.unpack(await reader.readexactly(_LENGTH.size))
-        return await reader.readexactly(length) if length <= self._limit else None
+    async def _pass_on(self, site: int, reader: asyncio.StreamReader, length: int) -> None:
+        """Reads a frame, and returns when the coordinator has taken it."""
+        # Large frames take turns, so that memory does not grow with the sites. The others' bytes
+        # wait on their own machines meanwhile.
+        async with self._room.taken(length if length > PIECE_BYTES else 0):
+            arrival = Arrival(site, [await read_frame(reader, length, stall=self._stall)])
+            self._inbox.put(arrival)
+            await arrival.taken.wait()
 
-    async def _send(self, site: int, frame: bytes) -> None:
-        writer = self._writers.get(site)
-        if writer is None:
-            self._inbox.put((site, b""))
-            return
-        with suppress(OSError):
-            writer.writelines((_LENGTH.pack(len(frame)), frame))
-            await writer.drain()
+    async def _send(self, site: int, envelope: Sealed) -> None:
+        connection = self._connections.get(site)
+        if connection is None:
+            self._report_gone(site)
+        elif connection.is_sending:
+            # It has not even taken its last envelope. A second one behind it would be held, too.
+            connection.abort()
+        else:
+            await connection.send(envelope)
+
+    def _report_gone(self, site: int) -> None:
+        self._inbox.put(Arrival(site, [b""]))
 
     async def _hang_up(self) -> None:
         self._server.close()
@@ -202,14 +253,14 @@ def _answer_frames(
     answered = False
     with connection.makefile("rb") as frames:
         while not is_finished():
-            head = frames.read(_LENGTH.size)
-            length = _LENGTH.unpack(head)[0] if len(head) == _LENGTH.size else limit + 1
+            head = frames.read(LENGTH.size)
+            length = LENGTH.unpack(head)[0] if len(head) == LENGTH.size else limit + 1
             if length > limit:
                 break
             frame = frames.read(length)
             reply = answer(frame) if len(frame) == length else None
             if reply is not None:
-                connection.sendall(_LENGTH.pack(len(reply)))
+                connection.sendall(LENGTH.pack(len(reply)))
                 connection.sendall(reply)
                 answered = True
     return answered

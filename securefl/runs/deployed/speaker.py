@@ -40,15 +40,15 @@ class Speaker:
             ProtocolError: the part is refused.
         """
         if part.kind is Kind.SET_UP and self._set_up is not None:
-            return self._settle(self._set_up, part.content)
+            return self._settle(self._set_up, bytes(part.content))
         if self._client is None:
             raise ProtocolError("the session has no terms yet")
         if part.kind is Kind.CONFIRM:
             self._client.confirm(part.round)
         elif part.kind is Kind.MODEL:
-            self._client.load(part.content)
+            self._client.load(bytes(part.content))
         elif part.kind is Kind.REQUEST:
-            return _answer_of(self._client, part.content)
+            return _answer_of(self._client, bytes(part.content))
         return None
 
     def _settle(self, set_up: ClientSetUp, request: bytes) -> bytes | None:

@@ -15,6 +15,7 @@ from securefl.runs.deployed.agent import Agent
 from securefl.runs.deployed.charter import Charter, Member, Shared, chartered, envelope_limit
 from securefl.runs.deployed.coordinator import coordinate
 from securefl.runs.deployed.desk import Desk
+from securefl.runs.deployed.envelope import Sealed
 from securefl.runs.deployed.speaker import Speaker
 from securefl.scenario.assemble.data import load_data
 from securefl.scenario.assemble.public import public_parts, server_parts
@@ -54,10 +55,11 @@ class MemoryLink:
     tamper: Callable[[int, bytes], list[bytes]] = lambda site, reply: [reply]
 
     def carry(
-        self, envelopes: Mapping[int, bytes], seconds: float
+        self, envelopes: Mapping[int, Sealed], seconds: float
     ) -> Generator[tuple[int, bytes], None, None]:
         self.trips.append(list(envelopes))
-        for site, envelope in envelopes.items():
+        for site, sealed in envelopes.items():
+            envelope = bytes(sealed)
             reply = self.agents[site].answer(envelope)
             self.passed += [envelope, reply or b""]
             for frame in self.tamper(site, reply or b""):

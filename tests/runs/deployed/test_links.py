@@ -6,12 +6,14 @@ import socket
 import ssl
 import struct
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 
+from securefl.channels.protocol import Packet
 from securefl.errors import RunFailed
 from securefl.runs.deployed.certificates import Authority, install, server_context, site_context
+from securefl.runs.deployed.envelope import Sealed
 from securefl.runs.deployed.keys import make_node_key, node_key_of
 from securefl.runs.deployed.links import DirectLink, serve_coordinator
 
@@ -72,7 +74,11 @@ def started(
     return ends
 
 
-def is_reply(event: tuple[int, bytes]) -> bool:
+def sealed(frames: Mapping[int, bytes]) -> dict[int, Sealed]:
+    return {site: Sealed((frame,)) for site, frame in frames.items()}
+
+
+def is_reply(event: tuple[int, Packet]) -> bool:
     return bool(event[1])
 
 
@@ -83,9 +89,9 @@ def test_frames_go_out_together_and_replies_come_back(tmp_path: Path) -> None:
             started(site_folder(tmp_path / str(site), authority, site), port) for site in (0, 1)
         ]
         link.wait_for_sites(PATIENT)
-        with closing(link.carry({0: b"a", 1: b"b"}, PATIENT)) as replies:
+        with closing(link.carry(sealed({0: b"a", 1: b"b"}), PATIENT)) as replies:
             assert {next(replies), next(replies)} == {(0, b"reply to a"), (1, b"reply to b")}
-        with closing(link.carry({0: b"end", 1: b"end"}, PATIENT)) as replies:
+        with closing(link.carry(sealed({0: b"end", 1: b"end"}), PATIENT)) as replies:
             ended = [frame for _, frame in itertools.islice(filter(is_reply, replies), 2)]
             assert ended == [b"reply to end"] * 2
         assert [end.get(timeout=PATIENT) for end in ends] == ["over", "over"]
@@ -96,14 +102,14 @@ def test_a_trip_ends_when_its_time_is_over(tmp_path: Path) -> None:
     with link_of(authority, tmp_path / "server") as (link, port):
         started(site_folder(tmp_path / "0", authority, 0), port, answer=lambda frame: None)
         link.wait_for_sites(0.5)
-        assert list(link.carry({0: b"a"}, 0.1)) == []
+        assert list(link.carry(sealed({0: b"a"}), 0.1)) == []
 
 
 def test_a_site_that_is_gone_or_never_came_is_reported_at_once(tmp_path: Path) -> None:
     authority = Authority.generate()
     with (
         link_of(authority, tmp_path / "server") as (link, _),
-        closing(link.carry({0: b"a"}, PATIENT)) as replies,
+        closing(link.carry(sealed({0: b"a"}), PATIENT)) as replies,
     ):
         assert next(replies) == (0, b"")
 
@@ -122,7 +128,7 @@ def test_a_certificate_of_another_authority_is_refused_and_others_are_undisturbe
         ends = started(folder, port, patience=0.3)
         assert ends.get(timeout=PATIENT) == NO_COORDINATOR.format(port)
         link.wait_for_sites(0.1)
-        with closing(link.carry({0: b"a", 1: b"b"}, PATIENT)) as replies:
+        with closing(link.carry(sealed({0: b"a", 1: b"b"}), PATIENT)) as replies:
             assert {next(replies), next(replies)} == {(0, b"reply to a"), (1, b"")}
 
 
@@ -173,7 +179,7 @@ def test_frames_beyond_the_limit_end_the_connection_on_either_side(tmp_path: Pat
         seen: list[bytes] = []
         started(folder, port, answer=lambda frame: seen.append(frame))
         link.wait_for_sites(0.5)
-        with closing(link.carry({0: bytes(LIMIT + 1)}, PATIENT)) as replies:
+        with closing(link.carry(sealed({0: bytes(LIMIT + 1)}), PATIENT)) as replies:
             assert next(replies) == (0, b"")
         assert seen == []
 
@@ -192,7 +198,7 @@ def test_a_second_connection_of_a_site_takes_the_place_of_the_first(tmp_path: Pa
                 context.wrap_socket(two, server_hostname=HOST) as second,
             ):
                 assert first.recv(1) == b""
-                list(link.carry({0: b"a"}, 0.01))
+                list(link.carry(sealed({0: b"a"}), 0.01))
                 assert second.makefile("rb").read(5) == b"\x01\0\0\0a"
 
 

@@ -76,7 +76,7 @@ def rehearsed(text: str, out: Path, **options: Any) -> Rehearsed:
     return rehearse(parse_scenario(text), text, (), out, seconds=30.0, **options)
 
 
-@pytest.mark.parametrize(("text", "trips"), [(DP, 2 + 1), (SGD + MASKED, 3 + 2 * 5 + 1)])
+@pytest.mark.parametrize(("text", "trips"), [(DP, 2 + 1), (SGD + MASKED, 3 + 5 + 3 + 1)])
 def test_processes_end_with_the_simulations_model(text: str, trips: int, tmp_path: Path) -> None:
     result = rehearsed(text, tmp_path / "out")
     assert result == Rehearsed(0, "", {}, trips, identical=True)

@@ -1,0 +1,96 @@
+"""One round on its way between the coordinator and the sites, stage by stage."""
+
+from securefl.channels.apart import ServerSide
+from securefl.channels.protocol import Observer, Packet, Seen, View
+from securefl.errors import BudgetExceeded, ClientFailure, RoundAbandoned
+from securefl.federation.engine import model_message
+from securefl.federation.log import RoundLog
+from securefl.federation.stages import deliver
+from securefl.federation.values import Federation, State
+from securefl.runs.deployed.desk import Desk
+from securefl.runs.deployed.envelope import Kind, Part
+
+
+class Exchange:
+    """The coordinator's account of one round, from its invitation to its view.
+
+    Several of them may share the trips of one desk: each takes the answers to its own requests.
+
+    Args:
+        round: its number.
+        cohort: the invited sites.
+        server: the server's side of the channel, for this round alone.
+        observer: gets every observation of the round.
+
+    Attributes:
+        round: its number.
+        cohort: the invited sites.
+        log: who was absent and why, bytes, observations.
+        stages: that were closed.
+        view: the outcome; None before it, and in a round that was abandoned.
+    """
+
+    def __init__(
+        self, round: int, cohort: tuple[int, ...], server: ServerSide, observer: Observer
+    ) -> None:
+        self.round = round
+        self.cohort = cohort
+        self.log = RoundLog(observer)
+        self.stages = 0
+        self.view: View | None = None
+        self._server = server
+        self._waiting: set[int] = set()
+        server.begin(round, cohort, b"", self.log)
+
+    @property
+    def is_over(self) -> bool:
+        """Whether there is a view, or the round is abandoned."""
+        return self.view is not None or bool(self.log.reason)
+
+    def send_model(self, federation: Federation, state: State, desk: Desk) -> None:
+        """Names the model, and encloses it for each site that is present."""
+        name = federation.name_of(state)
+        self._server.train_on(name)
+        message = model_message(federation, state, name, self.log)
+        for site in self.cohort:
+            if site not in self.log.absent:
+                self.log.tell(f"client {site}", Seen.GLOBAL_MODEL, (), state.weights)
+                self.log.bytes_down += len(message)
+                desk.enclose(site, Part(Kind.MODEL, self.round, message))
+
+    def ask(self, desk: Desk) -> None:
+        """Encloses this stage's request for each site that is present."""
+        self.log.answered.clear()
+        for site, request in self._server.requests().items():
+            if site not in self.log.absent:
+                self._waiting.add(site)
+                self.log.bytes_down += len(request)
+                desk.enclose(site, Part(Kind.REQUEST, self.round, request))
+
+    def take(self, site: int, part: Part) -> None:
+        """Takes a site's answer, if it is the one to this round's request."""
+        if part.place != (self.round, 0) or site not in self._waiting:
+            return
+        self._waiting.discard(site)
+        with self.log.excused(site):
+            deliver(self._server, site, _content(part), self.log)
+
+    def close_stage(self) -> None:
+        """Ends the stage without the sites that have not answered."""
+        for site in sorted(self._waiting):
+            self.log.absent[site] = "its site did not answer"
+        self._waiting.clear()
+        self.stages += 1
+        try:
+            self.view = self._server.close_stage()
+        except RoundAbandoned as abandoned:
+            self.log.reason = str(abandoned)
+
+
+def _content(part: Part) -> Packet:
+    """Returns the content of an answer. Raises ClientFailure or BudgetExceeded without one."""
+    if part.kind is Kind.OUT_OF_BUDGET:
+        raise BudgetExceeded(f"round {part.round} does not fit the budget of its site")
+    if part.kind is not Kind.ANSWER:
+        raise ClientFailure("its site declined")
+    return part.content

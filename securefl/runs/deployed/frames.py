@@ -1,0 +1,104 @@
+"""The frames of the direct link: 4 bytes of length, little-endian, and that many bytes."""
+
+import asyncio
+import struct
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass, field
+
+from securefl.channels.protocol import Packet
+from securefl.runs.deployed.envelope import Sealed
+
+LENGTH = struct.Struct("<I")
+PIECE_BYTES = 65536  # read or written at once
+
+
+@dataclass(frozen=True)
+class Arrival:
+    """A frame that waits for the coordinator.
+
+    Attributes:
+        site: its sender.
+        frames: the frame, until somebody takes it.
+        taken: set once the site may send its next one.
+    """
+
+    site: int
+    frames: list[Packet]
+    taken: asyncio.Event = field(default_factory=asyncio.Event)
+
+
+class Connection:
+    """What is sent to one site.
+
+    Attributes:
+        is_sending: whether the site has not yet taken its last envelope.
+    """
+
+    def __init__(self, writer: asyncio.StreamWriter) -> None:
+        self._writer = writer
+        self.is_sending = False
+
+    def abort(self) -> None:
+        """Ends the connection at once."""
+        self._writer.transport.abort()
+
+    async def send(self, envelope: Sealed) -> None:
+        """Sends a frame piece by piece: no buffer holds a copy of a large model."""
+        self.is_sending = True
+        is_small = len(envelope) <= PIECE_BYTES
+        with suppress(OSError):
+            self._writer.write(LENGTH.pack(len(envelope)))
+            for part in [bytes(envelope)] if is_small else envelope.pieces:
+                view = memoryview(part)
+                for start in range(0, len(view), PIECE_BYTES):
+                    self._writer.write(view[start : start + PIECE_BYTES])
+                    await self._writer.drain()
+        self.is_sending = False
+
+
+class Room:
+    """The memory that the frames of all sites share.
+
+    Args:
+        size: in bytes; a larger frame takes all of it.
+    """
+
+    def __init__(self, size: int) -> None:
+        self._size = size
+        self._free = size
+        self._changed = asyncio.Condition()
+
+    @asynccontextmanager
+    async def taken(self, length: int) -> AsyncIterator[None]:
+        """Waits for room, and gives it back at the end of the block."""
+        share = min(length, self._size)
+        async with self._changed:
+            await self._changed.wait_for(lambda: self._free >= share)
+            self._free -= share
+        try:
+            yield
+        finally:
+            self._free += share
+            async with self._changed:
+                self._changed.notify_all()
+
+
+async def length_of_next(reader: asyncio.StreamReader) -> int:
+    """Returns the length that the next frame claims."""
+    length: int = LENGTH.unpack(await reader.readexactly(LENGTH.size))[0]
+    return length
+
+
+async def read_frame(reader: asyncio.StreamReader, length: int, *, stall: float) -> Packet:
+    """Returns a frame, read piece by piece. Raises TimeoutError: its sender fell silent."""
+    if length <= PIECE_BYTES:
+        async with asyncio.timeout(stall):
+            return await reader.readexactly(length)
+    # In place: joined pieces would take the memory twice.
+    frame = bytearray(length)
+    for start in range(0, length, PIECE_BYTES):
+        size = min(PIECE_BYTES, length - start)
+        async with asyncio.timeout(stall):
+            frame[start : start + size] = await reader.readexactly(size)
+    return frame
