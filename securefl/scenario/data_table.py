@@ -46,7 +46,8 @@ class Data(Section):
     label_noise is the share of training records that get another label, drawn for each from its
     content; for audits, to have records that can only be learned by heart.
 
-    Your own records (docs/own-data.md) take further keys. path and schema say where they are.
+    Your own records (docs/own-data.md) take further keys. path and schema say where they are; a
+    schema may also be a table, as it is between sites (docs/deploy.md), where path has no place.
     num_classes, sites, class_names, channels, ranges and loss declare what a DP claim must not read
     from records. test_share is the share that judges where there are no test records. per_record
     declares that the preprocessing of a Python function uses public constants only. arguments are
@@ -71,7 +72,7 @@ class Data(Section):
     test_on: Literal["test", "validation"] | None = None
     fold: Annotated[int, Field(ge=0, le=3, strict=True)] | None = None
     path: str | None = None
-    schema_file: str | None = Field(default=None, alias="schema")
+    schema_: str | dict[str, Any] | None = Field(default=None, alias="schema")
     num_classes: Annotated[int, Field(ge=2, le=10_000, strict=True)] | None = None
     sites: Annotated[tuple[str, ...], Field(min_length=1)] | None = None
     class_names: Annotated[tuple[str, ...], Field(min_length=2)] | None = None
@@ -87,7 +88,7 @@ class Data(Section):
 
     def given(self, key: str) -> Any:
         """Returns the value of a key, as TOML calls it; None where it is not set."""
-        return self.schema_file if key == "schema" else getattr(self, key)
+        return self.schema_ if key == "schema" else getattr(self, key)
 
 
 # As TOML calls them.

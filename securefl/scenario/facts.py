@@ -64,7 +64,9 @@ class Facts(Sites):
     def reads_files(self) -> bool:
         """Whether the scenario names files of its user's: data, code or weights."""
         data, model = self._declared.data, self._declared.model
-        return bool(self.code) or data.path is not None or model.weights is not None
+        paths = (data.path, model.weights)
+        is_file = isinstance(data.schema_, str)
+        return bool(self.code) or is_file or any(path is not None for path in paths)
 
     # Training.
 

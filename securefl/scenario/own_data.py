@@ -103,9 +103,15 @@ def own_entry(data: Data, home: Path, *, claim: bool) -> DataEntry:
         license="yours",
         options={"test_on": None, "fold": None, "test_share": None},
         published=False,
-        digest=lambda: opened.digest(public=bool(data.public)),
+        # Records that are elsewhere have none.
+        digest=None if is_elsewhere(data) else lambda: opened.digest(public=bool(data.public)),
         grouped=opened.source.grouped,
     )
+
+
+def is_elsewhere(data: Data) -> bool:
+    """Whether a table [data] has the schema of somebody's records and not the records."""
+    return data.name in catalog.OWN_DATA and data.path is None
 
 
 def open_source(data: Data, home: Path) -> Opened:
@@ -139,9 +145,10 @@ def _source(data: Data, home: Path) -> tuple[str, Callable[[], Source]]:
         state: object = plugin.code
         make: Callable[[], Source] = partial(_called, data, plugin.entry, values)
     else:
-        path = home / str(data.path)
-        _refuse_special([path, *([home / data.schema_file] if data.schema_file else [])])
-        state = (_stamp(path), _stamp(home / data.schema_file) if data.schema_file else None)
+        schema = data.schema_ if isinstance(data.schema_, str) else None
+        paths = [home / path for path in (data.path, schema) if path is not None]
+        _refuse_special(paths)
+        state = tuple(map(_stamp, paths))
         make = partial(form.open, home, values)
     return repr((data.name, home, sorted(values.items()), data.size, state)), make
 

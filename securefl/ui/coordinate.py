@@ -27,7 +27,7 @@ def init(
 ) -> None:
     """Makes the coordinator's folder. Raises ScenarioError: see `found`."""
     try:
-        shared = Shared(text=read_text(path), overrides=overrides)
+        shared = Shared.of(read_text(path), overrides, path.parent)
     except ValidationError as reason:  # of sizes: the scenario itself is checked later
         raise ScenarioError(f"{path}: {sentences(reason, Shared, 'the scenario')[:200]}") from None
     invitation = found(shared, split_address(address), out, passphrase)

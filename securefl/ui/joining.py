@@ -3,8 +3,9 @@
 from pathlib import Path
 
 from securefl.runs.deployed.invitation import Invitation
-from securefl.runs.deployed.joining import POLICY, REQUEST, SITE, join, make_keys
+from securefl.runs.deployed.joining import POLICY, REQUEST, join, make_keys
 from securefl.runs.deployed.keys import node_key, node_public, signing_key
+from securefl.runs.deployed.own_records import SITE
 from securefl.ui.display import Display
 
 

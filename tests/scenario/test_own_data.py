@@ -94,7 +94,7 @@ def test_everything_that_published_sets_can_do_works_for_own_records(
     ("overrides", "sentence"),
     [
         (("data.path=",), "data.path: arrays needs it"),
-        (("data.schema=s.toml",), "data.schema has no effect with arrays; remove it"),
+        (('data.class_names=["a", "b"]',), "data.class_names has no effect with arrays"),
         (("data.size=28",), "data.size has no effect with arrays; remove it"),
         (("data.test_share=",), "set data.test_share"),
         (("data.name=aray",), "there is no 'aray', did you mean 'arrays'"),

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from securefl.data import npz
 from securefl.data.npz import Header
+from securefl.data.own.array_schema import ArraySchema
 from securefl.data.own.clean import Raw, cleaned, count_classes, site_names
 from securefl.data.own.digest import digest_of
 from securefl.data.own.layout import Layout, images_channels_last, numbers
@@ -69,6 +70,7 @@ class Arrays:
         channels: declared channels of an image; settles whether a last axis of 1, 3 or 4 is one.
         ranges: declared [low, high] of each real target, for a regression.
         loss: of a regression, "mse" or "huber".
+        schema: what the file has to be; the other keys are its.
     """
 
     def __init__(
@@ -80,6 +82,7 @@ class Arrays:
         channels: int | None = None,
         ranges: Sequence[Sequence[float]] | None = None,
         loss: str | None = None,
+        schema: ArraySchema | None = None,
     ) -> None:
         self._path = path
         self._num_classes = num_classes
@@ -87,11 +90,14 @@ class Arrays:
         self._channels = channels
         self._ranges = ranges
         self._loss = loss
+        self._schema = schema
 
     @cached_property
     def task(self) -> Task:
         """The task; where `num_classes` is not declared, the labels of all splits are read."""
         plan = self._plan
+        if self._schema is not None:
+            return self._schema.task
         regression = declared_regression(
             plan.layout,
             ranges=self._ranges,
@@ -125,9 +131,8 @@ class Arrays:
         if self._declared_sites is None:
             return site_names(npz.arrays(self._path, columns).values(), str(self._path))
         if not columns:
-            raise ScenarioError(
-                f"data.sites has no effect: {self._path} has no train_sites; remove it"
-            )
+            key = "data.sites" if self._schema is None else "sites of data.schema"
+            raise ScenarioError(f"{key} has no effect: {self._path} has no train_sites; remove it")
         return self._declared_sites
 
     @property
@@ -159,7 +164,15 @@ class Arrays:
 
     @cached_property
     def _plan(self) -> _Plan:
-        return _plan_of(npz.headers(self._path), self._path, self._channels)
+        headers = npz.headers(self._path)
+        plan = _plan_of(headers, self._path, self._channels)
+        if self._schema is not None:
+            self._schema.check_headers(headers, str(self._path))
+        return plan
+
+    def check_form(self) -> None:
+        """Checks the headers of the arrays; reads no record. Raises DataError."""
+        _ = self._plan
 
     def require_declared(self) -> None:
         """Raises ScenarioError where a claim would rest on what only the records say."""

@@ -49,6 +49,7 @@ class Encoded(NamedTuple):
         flaws: values that are bad.
         missing: number of missing values, by column.
         clamped: number of values outside the range, by column.
+        outside: the same values, for those who refuse them.
     """
 
     features: NDArray[np.float32]
@@ -60,6 +61,7 @@ class Encoded(NamedTuple):
     flaws: list[Flaw]
     missing: Mapping[str, int]
     clamped: Mapping[str, int]
+    outside: list[Flaw]
 
 
 def encode(schema: Schema, block: Block) -> Encoded:
@@ -77,6 +79,7 @@ class _Encoder:
         self._flaws: list[Flaw] = []
         self._missing: dict[str, int] = {}
         self._clamped: dict[str, int] = {}
+        self._outside: list[Flaw] = []
 
     def encoded(self) -> Encoded:
         """Returns the arrays."""
@@ -93,6 +96,7 @@ class _Encoder:
             self._flaws,
             self._missing,
             self._clamped,
+            self._outside,
         )
 
     def _note_other_encodings(self) -> None:
@@ -134,7 +138,7 @@ class _Encoder:
         wrong = np.isinf(numbers)
         unusable: Mask = missing | wrong
         clamped = np.clip(numbers, *limits)
-        self._clamped[column.name] = int(((clamped != numbers) & ~unusable).sum())
+        self._note_outside(column.name, (clamped != numbers) & ~unusable)
         features[:, 0] = _scaled(clamped, limits)
         self._flaw(column.name, "is not a number", wrong)
         self._note_missing(column, missing)
@@ -177,11 +181,17 @@ class _Encoder:
         low, high = target.range
         outside = ((numbers < low) | (numbers > high)) & ~wrong
         self._missing[target.column] = int(missing.sum())
-        self._clamped[target.column] = int(outside.sum())
+        self._note_outside(target.column, outside)
         self._flaw(target.column, "is missing", missing)
         self._flaw(target.column, "is not a number", wrong)
         self._keep &= ~(missing | wrong)
         return numbers
+
+    def _note_outside(self, name: str, outside: Mask) -> None:
+        self._clamped[name] = int(outside.sum())
+        if outside.any():
+            what = "is outside its declared range"
+            self._outside.append(Flaw(name, what, int(outside.argmax()), int(outside.sum())))
 
     def _note_missing(self, column: Column, missing: Mask) -> None:
         self._missing[column.name] = int(missing.sum())

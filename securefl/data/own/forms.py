@@ -5,11 +5,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from securefl.data.own.agreed import Declared, check_size, read_schema
+from securefl.data.own.array_schema import ArraySchema
 from securefl.data.own.arrays import Arrays
 from securefl.data.own.folder import Folder
 from securefl.data.own.records import Source
-from securefl.data.own.schema import load_schema
+from securefl.data.own.schema import Schema
+from securefl.data.own.site_arrays import SiteArrays, arrays_of
 from securefl.data.own.table import TableSource
+from securefl.errors import ScenarioError
 
 
 @dataclass(frozen=True)
@@ -31,7 +35,21 @@ class Form:
 
 
 def _arrays(home: Path, values: Mapping[str, Any]) -> Source:
-    return Arrays(home / values["path"], **{key: values[key] for key in values if key != "path"})
+    path, given = values["path"], values["schema"]
+    others = {key: values[key] for key in values if key not in ("path", "schema")}
+    if given is None:
+        if path is None:
+            raise ScenarioError("data.path: arrays needs it, or else data.schema")
+        return Arrays(home / path, **others)
+    for key in others:
+        if others[key] is not None:
+            raise ScenarioError(f"data.{key} belongs into data.schema: move it there")
+    schema = read_schema(ArraySchema, _place(home, given))
+    if path is None:
+        return _declared(schema)
+    source = SiteArrays(home / path, schema) if "*" in path else arrays_of(home / path, schema)
+    source.check_form()
+    return source
 
 
 def _folder(home: Path, values: Mapping[str, Any]) -> Source:
@@ -45,16 +63,30 @@ def _folder(home: Path, values: Mapping[str, Any]) -> Source:
 
 
 def _table(home: Path, values: Mapping[str, Any]) -> Source:
-    source = TableSource(home / values["path"], load_schema(home / values["schema"]))
+    schema = read_schema(Schema, _place(home, values["schema"]))
+    if values["path"] is None:
+        return _declared(schema)
+    source = TableSource(home / values["path"], schema)
     source.check_form()
     return source
+
+
+def _place(home: Path, given: str | Mapping[str, Any]) -> Path | Mapping[str, Any]:
+    """Returns the file of a schema, or the schema itself where a scenario has it as a table."""
+    return home / given if isinstance(given, str) else given
+
+
+def _declared(schema: Schema | ArraySchema) -> Declared:
+    # A model is built from it before anybody has a record: others could ask for any size.
+    check_size(schema)
+    return Declared(schema)
 
 
 FORMS: Mapping[str, Form] = {
     "arrays": Form(
         _arrays,
-        takes=("path", "num_classes", "sites", "channels", "ranges", "loss"),
-        needs=("path",),
+        takes=("path", "schema", "num_classes", "sites", "channels", "ranges", "loss"),
+        needs=(),
         describes="one .npz file of images or rows of numbers, in the layout of MedMNIST",
     ),
     "folder": Form(
@@ -66,7 +98,7 @@ FORMS: Mapping[str, Form] = {
     "table": Form(
         _table,
         takes=("path", "schema"),
-        needs=("path", "schema"),
+        needs=("schema",),
         describes="CSV or Parquet with a declared schema",
     ),
 }

@@ -16,11 +16,9 @@ records.
 """
 
 import math
-import tomllib
 from collections import Counter
 from collections.abc import Mapping
-from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from pydantic import (
     AfterValidator,
@@ -28,15 +26,11 @@ from pydantic import (
     BeforeValidator,
     ConfigDict,
     Field,
-    ValidationError,
     model_validator,
 )
 
 from securefl.data.own.spelling import MISSING_WORDS, canonical
 from securefl.data.task import Task
-from securefl.errors import ScenarioError
-from securefl.files import read_text
-from securefl.messages import sentences
 
 SplitName = Literal["train", "validation", "test"]
 SPLITS: tuple[SplitName, ...] = ("train", "validation", "test")
@@ -47,7 +41,7 @@ BINARY_LEVELS = {
 }
 
 
-class _Section(BaseModel):
+class Section(BaseModel):
     """A table of the schema; unknown keys are refused."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -98,15 +92,17 @@ def _rising(limits: tuple[float, float]) -> tuple[float, float]:
 Value = Annotated[str, BeforeValidator(_value)]
 Values = Annotated[tuple[Value, ...], Field(min_length=1), AfterValidator(_distinct)]
 Limit = Annotated[float, Field(strict=True, allow_inf_nan=False)]
+Range = Annotated[tuple[Limit, Limit], AfterValidator(_rising)]
+Splits = Annotated[tuple[SplitName, ...], AfterValidator(_distinct)]
 
 
-class Constant(_Section):
+class Constant(Section):
     """A value that stands for a missing one, in the column's own units."""
 
     constant: Value
 
 
-class Label(_Section):
+class Label(Section):
     """The column to be predicted.
 
     classes says which of its values make each class: a list of lists, or a table of named lists.
@@ -129,7 +125,7 @@ class Label(_Section):
         }
 
 
-class Target(_Section):
+class Target(Section):
     """A column of real numbers to be predicted.
 
     range is public: its ends become -1 and 1, and values outside are clamped. A record without a
@@ -137,10 +133,10 @@ class Target(_Section):
     """
 
     column: str
-    range: Annotated[tuple[Limit, Limit], AfterValidator(_rising)]
+    range: Range
 
 
-class Column(_Section):
+class Column(Section):
     """A column that becomes features; exactly one of range, binary and levels says how.
 
     range is public: its ends become -1 and 1, and values outside are clamped. binary is for 0 and
@@ -154,7 +150,7 @@ class Column(_Section):
     """
 
     name: str
-    range: Annotated[tuple[Limit, Limit], AfterValidator(_rising)] | None = None
+    range: Range | None = None
     binary: Literal[True] | None = None
     levels: Values | None = None
     other: Literal[True] | None = None
@@ -199,7 +195,7 @@ class Column(_Section):
         return self.value_features + (self.missing == "indicator")
 
 
-class Schema(_Section):
+class Schema(Section):
     """What a table's columns mean.
 
     label is the class to be predicted, or targets are the real numbers. loss is that of targets.
@@ -220,7 +216,7 @@ class Schema(_Section):
     sites: Values | None = None
     group: str | None = None
     split: str | None = None
-    splits: Annotated[tuple[SplitName, ...], AfterValidator(_distinct)] = SPLITS
+    splits: Splits = SPLITS
 
     @model_validator(mode="after")
     def _columns_have_one_part_each(self) -> "Schema":
@@ -262,21 +258,3 @@ class Schema(_Section):
             return Task(features=features, classes=len(self.label.classes))
         ranges = tuple(target.range for target in self.targets)
         return Task(features=features, targets=ranges, huber=self.loss == "huber")
-
-
-def load_schema(path: Path) -> Schema:
-    """Returns the schema in a TOML file.
-
-    Raises:
-        ScenarioError: the file cannot be read, is not TOML, or declares no table.
-    """
-    text = read_text(path)
-    try:
-        values: dict[str, Any] = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as reason:
-        raise ScenarioError(f"the schema {path} is not valid TOML: {reason}") from None
-    try:
-        return Schema.model_validate(values)
-    except ValidationError as reason:
-        mistakes = sentences(reason, Schema, "the schema").splitlines()
-        raise ScenarioError("\n".join(f"{path}: {mistake}" for mistake in mistakes)) from None

@@ -38,6 +38,7 @@ def federated(
     test_on: str | None,
     fold: int | None,
     claim: bool,
+    needs_judges: bool = True,
 ) -> FederatedData:
     """Returns the sites of a federation, with the records that train and those that judge.
 
@@ -51,6 +52,7 @@ def federated(
             records, which then train nothing; no test record is used.
         fold: which quarter judges, 0 to 3; 0 by default.
         claim: nothing is refused for what is in a record, nor for how many there are.
+        needs_judges: whether some record has to judge; false where only one site is looked at.
 
     Raises:
         ScenarioError: a key is missing or has no effect.
@@ -59,7 +61,7 @@ def federated(
     _check_keys(records, partition, test_share, test_on, fold)
     sides = _sides(records, split_seed, test_share, test_on, fold or 0)
     if not claim:
-        _refuse_bad_sides(sides)
+        _refuse_bad_sides(sides, needs_judges=needs_judges)
     train, judging = sides
     if partition == "pooled" or train.sites is None:
         site = Site("pooled", train.examples, None)
@@ -151,9 +153,9 @@ def _group_numbers(groups: tuple[bytes, ...], split_seed: int) -> NDArray[np.uin
     return np.frombuffer(digests, dtype="<u8").reshape(-1, NUMBERS_PER_RECORD)
 
 
-def _refuse_bad_sides(sides: _Sides) -> None:
+def _refuse_bad_sides(sides: _Sides, *, needs_judges: bool) -> None:
     """Raises DataError where no record judges, or a group is on both sides."""
-    if not len(sides.judging.examples):
+    if needs_judges and not len(sides.judging.examples):
         raise DataError("no record judges: raise data.test_share, or take another split_seed")
     shared = set(sides.train.groups or ()) & set(sides.judging.groups or ())
     if shared:

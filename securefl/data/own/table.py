@@ -1,6 +1,6 @@
 """Hospital records in a CSV or Parquet file with a schema, or in one such file a site.
 
-    schema = load_schema(Path("visits.toml"))
+    schema = load_schema(Path("visits.toml"))  # securefl.data.own.agreed
     records = TableSource(Path("visits.csv"), schema).read(claim=False)
 
 `table_file` reads blocks of columns, and `encode` makes features of each block by itself.
@@ -16,10 +16,11 @@ import numpy as np
 
 from securefl.data.own.arrow import require_pyarrow
 from securefl.data.own.digest import digest_of
-from securefl.data.own.encode import Encoded, encode
+from securefl.data.own.encode import Encoded, Flaw, encode
 from securefl.data.own.records import Records, Split
 from securefl.data.own.rows import GrowingArray
 from securefl.data.own.schema import Schema
+from securefl.data.own.site_files import site_files
 from securefl.data.own.table_file import TableFile, open_table
 from securefl.data.task import Examples, Task
 from securefl.errors import DataError, ScenarioError
@@ -129,21 +130,7 @@ class TableSource:
         """Returns the files, in the order of the sites. Raises DataError."""
         if not self._has_file_a_site:
             return (self.path,)
-        paths = sorted(self.path.parent.glob(self.path.name))
-        if not paths:
-            raise DataError(f"there is no file {self.path}")
-        by_site = {path.stem: path for path in paths}
-        if len(by_site) < len(paths):
-            raise DataError(f"{self.path}: two files have the name of one site")
-        if self.schema.sites is None:
-            return tuple(paths)
-        for site, path in by_site.items():
-            if site not in self.schema.sites:
-                raise DataError(f"{path} is of no declared site")
-        for site in self.schema.sites:
-            if site not in by_site:
-                raise DataError(f"{self.path}: there is no file of site {site!r}")
-        return tuple(by_site[site] for site in self.schema.sites)
+        return site_files(self.path, self.schema.sites)
 
 
 class _Part:
@@ -202,7 +189,9 @@ def _pieces(path: Path) -> Iterator[bytes]:
         raise DataError(f"cannot read {path}: {reason.strerror}") from None
 
 
-def encoded_blocks(path: Path, schema: Schema, *, skipped: set[int] | None) -> Iterator[Encoded]:
+def encoded_blocks(
+    path: Path, schema: Schema, *, skipped: set[int] | None, clamps: bool = True
+) -> Iterator[Encoded]:
     """Yields the records of a file.
 
     Args:
@@ -210,6 +199,7 @@ def encoded_blocks(path: Path, schema: Schema, *, skipped: set[int] | None) -> I
         schema: of the file.
         skipped: gets the numbers of records that have too few or too many fields. With None these
             are refused, and so is every bad value.
+        clamps: whether a number outside its range is clamped; else it is a bad value, too.
 
     Raises:
         DataError: the file is missing or damaged, has not the schema's columns, or a value is
@@ -222,15 +212,16 @@ def encoded_blocks(path: Path, schema: Schema, *, skipped: set[int] | None) -> I
     for block in file.blocks(numbers=numbers, levels=levels, skipped=skipped):
         encoded = encode(schema, block)
         if skipped is None:
-            _check_flaws(path, file, block.first, encoded)
+            flaws = encoded.flaws if clamps else [*encoded.flaws, *encoded.outside]
+            _check_flaws(path, file, block.first, flaws)
         yield encoded
 
 
-def _check_flaws(path: Path, file: TableFile, first: int, encoded: Encoded) -> None:
+def _check_flaws(path: Path, file: TableFile, first: int, flaws: Sequence[Flaw]) -> None:
     """Refuses the first bad value of a block. Raises DataError."""
-    if not encoded.flaws:
+    if not flaws:
         return
-    flaw = min(encoded.flaws, key=lambda flaw: flaw.first)
+    flaw = min(flaws, key=lambda flaw: flaw.first)
     place = file.place(first + flaw.first)
     # The value stays out of the message: it is a patient's.
     raise DataError(f"{path}, {place}: column {flaw.column!r} {flaw.what}")

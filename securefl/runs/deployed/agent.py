@@ -7,13 +7,20 @@ It is a state machine without I/O: the link carries the bytes, the speaker has r
 """
 
 import hashlib
+from typing import Protocol
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from securefl.errors import BudgetExceeded, ClientFailure, ProtocolError
+from securefl.errors import BudgetExceeded, ClientFailure, NotReady, ProtocolError
 from securefl.runs.deployed.charter import Charter
 from securefl.runs.deployed.envelope import Direction, Envelope, Kind, Part, opened
-from securefl.runs.deployed.speaker import Speaker
+
+
+class Takes(Protocol):
+    """Takes the parts of envelopes: a `Speaker`, or one for a site that is not ready."""
+
+    def take(self, part: Part) -> bytes | None:
+        """Takes one part; returns the answer to a request, None to all else."""
 
 
 class Agent:
@@ -38,7 +45,7 @@ class Agent:
     """
 
     def __init__(
-        self, charter: Charter, site: int, key: Ed25519PrivateKey, speaker: Speaker, *, limit: int
+        self, charter: Charter, site: int, key: Ed25519PrivateKey, speaker: Takes, *, limit: int
     ) -> None:
         self._charter = charter.digest
         self._server = charter.server_key
@@ -101,6 +108,8 @@ class Agent:
         except BudgetExceeded:
             # Budgets follow from declared constants: this tells nothing about a record.
             return Part(Kind.OUT_OF_BUDGET, part.round, lane=part.lane)
+        except NotReady:
+            return Part(Kind.NOT_READY, part.round, lane=part.lane)
         except (ClientFailure, ProtocolError):
             return Part(Kind.DECLINED, part.round, lane=part.lane)
         return None if answer is None else Part(Kind.ANSWER, part.round, answer, part.lane)

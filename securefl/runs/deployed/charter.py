@@ -4,7 +4,8 @@ import datetime
 import hashlib
 from collections import Counter
 from collections.abc import Mapping
-from typing import Annotated, Any, ClassVar, Self
+from pathlib import Path
+from typing import Annotated, ClassVar, Self
 
 from pydantic import Field, model_validator
 
@@ -26,6 +27,7 @@ from securefl.runs.environment import code_hash
 from securefl.scenario import catalog
 from securefl.scenario.assemble.public import PublicParts
 from securefl.scenario.scenario import Scenario, parse_scenario
+from securefl.scenario.shared import check_own_data, refuse_paths, schema_digest, shared_part
 
 CHARTER = "charter.json"
 NUMBERS_A_ROUND = 2  # that a charter allows: a number is lost when a coordinator dies
@@ -59,8 +61,21 @@ class Shared(Document):
     text: str = Field(max_length=_MAX_TEXT)
     overrides: tuple[Override, ...] = Field(max_length=_MAX_OVERRIDES)
 
+    @classmethod
+    def of(cls, text: str, overrides: tuple[str, ...], folder: Path) -> Self:
+        """Returns the shared part of a scenario; the schema of own data comes in, paths go.
+
+        Raises:
+            ScenarioError: the schema cannot be read, or is too large.
+            ValidationError: the text is too long.
+        """
+        text, overrides = shared_part(text, overrides, folder)
+        return cls(text=text, overrides=overrides)
+
     def scenario(self) -> Scenario:
         """Returns the scenario. Raises ScenarioError: see `check_deployable`."""
+        # Somebody else wrote it: no file that it names is looked at.
+        refuse_paths(self.text, self.overrides)
         scenario = parse_scenario(self.text, overrides=self.overrides)
         check_deployable(scenario)
         return scenario
@@ -98,7 +113,7 @@ class Charter(Document):
         server: the coordinator's Ed25519 public key, in hexadecimal.
         roster: site -> member, from "0" on.
         shared: the scenario.
-        data_schema: of tables or arrays of the sites' own; None for published data.
+        data_schema: SHA-256 of the schema of the sites' own data; None for published data.
         layout: SHA-256 over names, shapes and type of the model's coordinates.
         model: SHA-256 of the first model.
         code: hash of the source code that all parties run.
@@ -119,7 +134,7 @@ class Charter(Document):
     server: Hex32
     roster: dict[str, Member] = Field(min_length=1, max_length=_MAX_SITES)
     shared: Shared
-    data_schema: dict[str, Any] | None
+    data_schema: Sha256 | None
     layout: Sha256
     model: Sha256
     code: Short
@@ -160,6 +175,8 @@ class Charter(Document):
                 f"the charter names {len(self.roster)} sites and {self.rounds} rounds, its "
                 f"scenario {scenario.clients} and {scenario.rounds}"
             )
+        if schema_digest(scenario) != self.data_schema:
+            raise ScenarioError("the charter names another data schema than its scenario has")
         return scenario
 
     def check_clock(self, now: datetime.datetime) -> None:
@@ -220,7 +237,7 @@ def chartered(
         server=server,
         roster=dict(roster),
         shared=shared,
-        data_schema=None,
+        data_schema=schema_digest(public.scenario),
         layout=layout_of(public),
         model=model_of(public),
         code=code_hash(),
@@ -268,8 +285,4 @@ def check_deployable(scenario: Scenario) -> None:
         raise ScenarioError("simulate plays faults, which between sites are real: remove it")
     if scenario.data.label_noise is not None:
         raise ScenarioError("data.label_noise changes records, which sites do not: remove it")
-    if scenario.facts.reads_files:
-        raise ScenarioError(
-            "files of your own (data, code or weights) do not run between sites yet; use a "
-            "published data set and a model of the catalog"
-        )
+    check_own_data(scenario)

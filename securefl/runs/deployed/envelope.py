@@ -54,6 +54,7 @@ class Kind(IntEnum):
     DONE = 17
     DECLINED = 18
     OUT_OF_BUDGET = 19
+    NOT_READY = 20
 
 
 @dataclass(frozen=True)

@@ -91,6 +91,8 @@ def _content(part: Part) -> Packet:
     """Returns the content of an answer. Raises ClientFailure or BudgetExceeded without one."""
     if part.kind is Kind.OUT_OF_BUDGET:
         raise BudgetExceeded(f"round {part.round} does not fit the budget of its site")
+    if part.kind is Kind.NOT_READY:
+        raise ClientFailure("its site is not ready")
     if part.kind is not Kind.ANSWER:
         raise ClientFailure("its site declined")
     return part.content

@@ -18,9 +18,9 @@ from securefl.runs.deployed.keys import (
     node_public,
     signing_key,
 )
+from securefl.runs.deployed.own_records import SITE
 
 REQUEST = "request.json"
-SITE = "site.toml"
 POLICY = "policy.toml"
 
 SITE_TEMPLATE = """\
@@ -33,7 +33,7 @@ SITE_TEMPLATE = """\
 # relay_user = "flower"
 {data}"""
 OWN_DATA = """
-# The site's own records; see docs/data.md.
+# The site's own records; see docs/deploy.md.
 [data]
 # path = "records.csv"
 """
@@ -83,7 +83,7 @@ def join(
     request = JoinRequest.signed(name, node_public(node_key(out)), invitation, signing_key(out))
     invitation.write(out / INVITATION)
     write_atomic(out / CA_CERTIFICATE, invitation.authority.encode())
-    data = OWN_DATA if scenario.facts.reads_files else ""
+    data = OWN_DATA if not scenario.facts.data_set.published else ""
     (out / SITE).write_text(SITE_TEMPLATE.format(data=data), encoding="utf-8")
     (out / POLICY).write_text(POLICY_TEMPLATE, encoding="utf-8")
     request.write(out / REQUEST)

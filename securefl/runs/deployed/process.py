@@ -6,12 +6,14 @@ python -m securefl.runs.deployed.process coordinator FOLDER DESCRIPTOR
 
 import socket
 import sys
+from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 
 from securefl.channels.apart import Membership
 from securefl.channels.monotonic import FileMonotonic
-from securefl.errors import BudgetExceeded, RunFolderError, SecureflError
+from securefl.data.task import Examples
+from securefl.errors import BudgetExceeded, NotReady, RunFolderError, SecureflError
 from securefl.files import read_json, write_json
 from securefl.runs.cache import user_cache
 from securefl.runs.cell import Cell, CellState
@@ -22,11 +24,14 @@ from securefl.runs.deployed.coordinator import coordinate
 from securefl.runs.deployed.desk import Desk
 from securefl.runs.deployed.keys import signing_key
 from securefl.runs.deployed.links import DirectLink, serve_coordinator
+from securefl.runs.deployed.own_records import NotReadySpeaker, own_paths
 from securefl.runs.deployed.records import read_records
 from securefl.runs.deployed.speaker import Speaker
 from securefl.runs.threads import one_thread
 from securefl.scenario.assemble.public import public_parts, server_parts
 from securefl.scenario.assemble.site import site_parts
+from securefl.scenario.assemble.site_data import read_site_data
+from securefl.scenario.scenario import Scenario
 
 COUNTS = "counts.json"
 
@@ -42,10 +47,17 @@ def run_site(folder: Path, address: tuple[str, int], *, patience: float) -> None
     scenario = charter.scenario()
     limit = envelope_limit(scenario)
     key = signing_key(folder)
+    try:
+        records = site_records(folder, scenario, site)
+    except NotReady as reason:
+        agent = Agent(charter, site, key, NotReadySpeaker(reason), limit=limit)
+        # Said once: the coordinator does not wait, and the site's people read why.
+        _serve(folder, agent, address, lambda: agent.answered > 0, limit, patience)
+        raise
     parts = site_parts(
         public_parts(scenario, run=charter.run),
         site,
-        read_records(folder),
+        records,
         ledger=folder / "ledger.jsonl",
         remember=user_cache().remember,
     )
@@ -56,14 +68,34 @@ def run_site(folder: Path, address: tuple[str, int], *, patience: float) -> None
         raise RunFolderError(f"site {site} has begun this run before and cannot resume") from None
     member = Membership(site, key, charter.keys, charter.server_key, monotonic)
     agent = Agent(charter, site, key, Speaker(parts, member), limit=limit)
+    _serve(folder, agent, address, lambda: agent.finished, limit, patience)
+
+
+def site_records(folder: Path, scenario: Scenario, site: int) -> Examples:
+    """Returns a site's training records: a rehearsal's copy, or those in its own file.
+
+    Raises:
+        DataError: they are missing or damaged.
+        ScenarioError: site.toml names no file.
+    """
+    if scenario.facts.data_set.published:
+        return read_records(folder)
+    return read_site_data(scenario, site, own_paths(folder)).train
+
+
+def _serve(
+    folder: Path,
+    agent: Agent,
+    address: tuple[str, int],
+    is_finished: Callable[[], bool],
+    limit: int,
+    patience: float,
+) -> None:
+    """Lets an agent answer its coordinator, and keeps what it has counted."""
+    context = site_context(folder)
     try:
         serve_coordinator(
-            address,
-            site_context(folder),
-            agent.answer,
-            lambda: agent.finished,
-            limit=limit,
-            patience=patience,
+            address, context, agent.answer, is_finished, limit=limit, patience=patience
         )
     finally:
         counts = {"answered": agent.answered, "dropped": agent.dropped}

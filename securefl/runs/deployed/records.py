@@ -1,4 +1,4 @@
-"""One site's records in a file of its own, which no other process reads."""
+"""What the processes of a rehearsal read: copies of shipped records, or the paths of own files."""
 
 import io
 from pathlib import Path
@@ -9,6 +9,10 @@ import torch
 from securefl.data.task import Examples
 from securefl.errors import DataError
 from securefl.files import write_atomic
+from securefl.runs.deployed.own_records import write_own_path
+from securefl.scenario.assemble.data import load_data
+from securefl.scenario.assemble.site_data import files_of_sites, read_site_data
+from securefl.scenario.scenario import Scenario
 
 RECORDS = "records.npz"
 
@@ -29,3 +33,32 @@ def read_records(folder: Path) -> Examples:
             )
     except (OSError, ValueError, KeyError):
         raise DataError(f"{folder / RECORDS} is missing or damaged") from None
+
+
+class SiteRecords:
+    """What each site's process gets its records from: a copy, or the path of its own file.
+
+    Args:
+        scenario: with the paths of all sites.
+
+    Raises:
+        DataError: the records are missing or damaged.
+        NotReady: a site's own file is.
+    """
+
+    def __init__(self, scenario: Scenario) -> None:
+        self._copies: list[Examples] = []
+        self._files: tuple[Path, ...] = ()
+        if scenario.facts.data_set.published:
+            self._copies = [site.train for site in load_data(scenario).sites]
+            return
+        self._files = files_of_sites(scenario)
+        for site, path in enumerate(self._files):
+            read_site_data(scenario, site, [path])
+
+    def give(self, folder: Path, site: int) -> None:
+        """Writes into a site's folder what its process reads."""
+        if self._files:
+            write_own_path(folder, self._files[site])
+        else:
+            write_records(folder, self._copies[site])

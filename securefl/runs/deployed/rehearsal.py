@@ -23,10 +23,10 @@ from securefl.runs.deployed.charter import CHARTER, Shared, check_deployable
 from securefl.runs.deployed.federation import admit, collect, found
 from securefl.runs.deployed.joining import join
 from securefl.runs.deployed.keys import PRIVATE_FILES, signing_key
-from securefl.runs.deployed.records import RECORDS, write_records
+from securefl.runs.deployed.records import RECORDS, SiteRecords
 from securefl.runs.folder import RunFolder
 from securefl.runs.threads import environment_of_one_thread
-from securefl.scenario.assemble.data import fetch_data, load_data
+from securefl.scenario.assemble.data import fetch_data
 from securefl.scenario.scenario import Scenario
 
 ADDRESS = "127.0.0.1"
@@ -93,10 +93,13 @@ def rehearse(
     if out.exists():
         raise ScenarioError(f"{out} exists; choose another folder for the rehearsal")
     fetch_data(scenario, on_bytes)
+    shared = Shared.of(text, overrides, scenario.home)
+    # Nothing is made if a site's own records are not ready.
+    records = SiteRecords(scenario)
     # Bound here, so that sites can connect while the coordinator still imports.
     with socket.create_server((ADDRESS, 0)) as listener:
         address = (ADDRESS, listener.getsockname()[1])
-        folders = _prepare(scenario, Shared(text=text, overrides=overrides), out, address, seconds)
+        folders = _prepare(scenario, shared, records, out, address, seconds)
         try:
             exit_code, reason = _play(folders, listener, on_started)
         finally:
@@ -130,7 +133,12 @@ class _Folders:
 
 
 def _prepare(
-    scenario: Scenario, shared: Shared, out: Path, address: tuple[str, int], seconds: float
+    scenario: Scenario,
+    shared: Shared,
+    records: SiteRecords,
+    out: Path,
+    address: tuple[str, int],
+    seconds: float,
 ) -> _Folders:
     """Goes the way of real sites, from the invitation to the last approval."""
     sites = {site: out / "sites" / str(site) for site in range(scenario.clients)}
@@ -138,10 +146,9 @@ def _prepare(
     invitation = found(shared, address, folders.coordinator)
     requests = [join(invitation, f"site-{site}", folder) for site, folder in folders.sites.items()]
     charter = admit(folders.coordinator, requests, days=1.0, deadline=seconds)
-    data = load_data(scenario)
     approvals = []
     for site, folder in sites.items():
-        write_records(folder, data.sites[site].train)
+        records.give(folder, site)
         charter.write(folder / CHARTER)
         install(folder, charter.roster[str(site)].certificate, invitation.authority)
         approvals.append(Approval.signed(charter, site, signing_key(folder)))

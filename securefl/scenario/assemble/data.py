@@ -1,6 +1,6 @@
 """The records of a scenario: loaded, dealt to clients, changed for audits."""
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 
 from torch import Tensor
 
@@ -60,7 +60,7 @@ def dealt_data(scenario: Scenario) -> FederatedData:
         ScenarioError: the records cannot be dealt, or `share` leaves a client without any.
     """
     # A client's place names the stream of its coins: the order of these steps is part of a result.
-    data = _reduced(scenario, _dealt(scenario, _loaded(scenario)))
+    data = reduced(scenario, _dealt(scenario, _loaded(scenario)))
     if scenario.data.only is not None and scenario.partition != "pooled":
         data = data.alone(scenario.facts.place(scenario.data.only))
     return data
@@ -153,12 +153,25 @@ def _deal(scenario: Scenario, labels: Tensor) -> list[Tensor]:
         raise ScenarioError(f"data.partition: {reason}") from None
 
 
-def _reduced(scenario: Scenario, data: FederatedData) -> FederatedData:
-    """Returns the same data, with as few training records as `share` and `most` leave."""
+def reduced(
+    scenario: Scenario, data: FederatedData, sites: Collection[int] | None = None
+) -> FederatedData:
+    """Returns the same data, with as few training records as `share` and `most` leave.
+
+    Args:
+        scenario: says how few.
+        data: of all sites.
+        sites: those that have records here; None for all.
+
+    Raises:
+        ScenarioError: `share` leaves one of them without a record.
+    """
     declared = scenario.data
     if declared.share is not None:
         data = shared(data, share=declared.share, seed=declared.split_seed)
         for index in _without_records(scenario, data):
+            if sites is not None and index not in sites:
+                continue
             raise ScenarioError(f"data.share leaves client {index} without a record; raise it")
     if declared.most is not None:
         data = thinned(data, max_records=declared.most, seed=declared.split_seed)

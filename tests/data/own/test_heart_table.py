@@ -8,7 +8,7 @@ import pyarrow.parquet
 import pytest
 import torch
 
-from securefl.data.own.schema import load_schema
+from securefl.data.own.agreed import load_schema
 from securefl.data.own.split import federated
 from securefl.data.own.table import TableSource
 from securefl.data.own.tally import tally

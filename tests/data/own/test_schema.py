@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from securefl.data.own.schema import Constant, Schema, load_schema
+from securefl.data.own.agreed import load_schema
+from securefl.data.own.schema import Constant, Schema
 from securefl.data.own.spelling import MISSING_WORDS
 from securefl.data.task import Task
 from securefl.errors import ScenarioError

@@ -79,7 +79,7 @@ def test_neither_spaces_nor_the_order_of_keys_change_the_digest() -> None:
         ("roster.0.certificate", "x"),
         ("shared.text", SGD + MASKED),
         ("shared.overrides", []),
-        ("data_schema", {"features": 3}),
+        ("data_schema", f"sha256:{'1' * 64}"),
         ("layout", "sha256:" + "0" * 64),
         ("model", "sha256:" + "0" * 64),
         ("code", "0" * 16),
@@ -226,8 +226,8 @@ def test_labels_are_not_changed_between_sites() -> None:
 
 def test_files_of_a_user_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     scenario = parse_scenario(SGD)
-    monkeypatch.setattr(type(scenario.facts), "reads_files", True)
-    with pytest.raises(ScenarioError, match="files of your own"):
+    monkeypatch.setattr(type(scenario.facts), "code", {"mine.py": "0" * 16})
+    with pytest.raises(ScenarioError, match="files of your own code or weights"):
         check_deployable(scenario)
 
 

@@ -1,0 +1,66 @@
+"""One site's own records: `site.toml` names its file, the shared part of the scenario its schema.
+
+    [data]
+    path = "/srv/hospital/visits.csv"  # or relative to the folder of site.toml
+
+The records, the path and every sentence about them stay at the site. To the coordinator the site
+says that it is not ready, and nothing more.
+"""
+
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from securefl.errors import NotReady, ScenarioError
+from securefl.files import read_text
+from securefl.runs.deployed.envelope import Kind, Part
+from securefl.scenario.written import to_toml
+
+SITE = "site.toml"
+
+
+def own_paths(folder: Path) -> tuple[Path, ...]:
+    """Returns the files of a site's own records, as its site.toml says.
+
+    Raises:
+        ScenarioError: site.toml cannot be read, or names no file.
+    """
+    path = folder / SITE
+    try:
+        data = tomllib.loads(read_text(path)).get("data")
+    except tomllib.TOMLDecodeError as reason:
+        raise ScenarioError(f"{path} is not valid TOML: {reason}") from None
+    table: Mapping[str, Any] = data if isinstance(data, dict) else {}
+    for key in table:
+        if key != "path":
+            raise ScenarioError(
+                f"{path}: data.{key} is unknown here; all but the path is in the charter's schema"
+            )
+    given = table.get("path")
+    if not isinstance(given, str) or not given:
+        raise ScenarioError(f'{path} needs data = {{ path = "..." }}, the file of its records')
+    return (folder / given,)
+
+
+def write_own_path(folder: Path, path: Path) -> None:
+    """Writes the site.toml of a rehearsal."""
+    text = to_toml({"data": {"path": path.absolute()}})
+    (folder / SITE).write_text(text, encoding="utf-8")
+
+
+class NotReadySpeaker:
+    """Speaks for a site without its records: it is not ready, whatever is asked.
+
+    Args:
+        reason: what is wrong; it stays here.
+    """
+
+    def __init__(self, reason: NotReady) -> None:
+        self._reason = reason
+
+    def take(self, part: Part) -> bytes | None:
+        """Takes one part. Raises NotReady for every request."""
+        if part.kind in (Kind.SET_UP, Kind.REQUEST):
+            raise self._reason
+        return None

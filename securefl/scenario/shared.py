@@ -1,0 +1,156 @@
+"""The part of a scenario that all sites share: with the schema of their data, and without paths.
+
+A scenario on own data is its shared part and paths. In a simulation `data.path` names the files of
+all sites. Between sites each has its own path in `site.toml`, and the charter has the shared part:
+
+    shared_part(text, overrides, folder)  # data.schema is a table now, and data.path is gone
+"""
+
+import tomllib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from securefl.data.own.agreed import (
+    AgreedSchema,
+    agreed_digest,
+    check_size,
+    document,
+    schema_of_form,
+)
+from securefl.data.own.schema import Schema
+from securefl.errors import ScenarioError
+from securefl.scenario.data_table import Data
+from securefl.scenario.overrides import override
+from securefl.scenario.scenario import Scenario
+from securefl.scenario.written import to_toml
+
+# The forms whose schemas say everything that a coordinator needs.
+FORMS = ("arrays", "table")
+_NO_SCHEMA = "data.schema: between sites a schema has to declare what the records of every site are"
+
+
+def shared_part(text: str, overrides: tuple[str, ...], folder: Path) -> tuple[str, tuple[str, ...]]:
+    """Returns the shared part of a scenario: its text, and overrides on top of that.
+
+    Args:
+        text: the scenario; one on published data comes back as it is.
+        overrides: `key.path=value` pairs on top of it.
+        folder: where the path of a schema starts.
+
+    Raises:
+        ScenarioError: the schema is missing, cannot be read, or is too large.
+    """
+    values = _values(text, overrides)
+    data = values.get("data")
+    if not isinstance(data, dict) or data.get("name") not in FORMS:
+        return text, overrides
+    given = data.get("schema")
+    if not isinstance(given, str | dict):
+        raise ScenarioError(_NO_SCHEMA)
+    schema = schema_of_form(str(data["name"]), _place(folder, given))
+    if schema is not None:
+        check_size(schema)
+        data["schema"] = document(schema)
+    data.pop("path", None)
+    return to_toml(values), ()
+
+
+def refuse_paths(text: str, overrides: Sequence[str]) -> None:
+    """Refuses a shared part that names files, before one of them is looked at.
+
+    Raises:
+        ScenarioError: it names a path, or is not TOML.
+    """
+    values = _values(text, overrides)
+    data, model = values.get("data"), values.get("model")
+    named = {"folder": values.get("folder")}
+    if isinstance(data, dict):
+        named |= {"data.path": data.get("path")}
+        named |= {"data.schema": data["schema"] if isinstance(data.get("schema"), str) else None}
+    if isinstance(model, dict):
+        named |= {"model.weights": model.get("weights")}
+    for key, value in named.items():
+        if value is not None:
+            raise ScenarioError(
+                f"{key} names a file, and what sites share names none: each site has its paths in "
+                "its site.toml"
+            )
+
+
+def schema_of(scenario: Scenario) -> AgreedSchema | None:
+    """Returns the schema of own data; None for published data, and where there is none."""
+    given = scenario.data.schema_
+    if given is None:
+        return None
+    return schema_of_form(scenario.data.name, _place(scenario.home, given))
+
+
+def schema_digest(scenario: Scenario) -> str | None:
+    """Returns the SHA-256 of the schema of own data, for a charter; None for published data."""
+    schema = schema_of(scenario)
+    return None if schema is None else agreed_digest(schema)
+
+
+def check_own_data(scenario: Scenario) -> None:
+    """Refuses own data, code or weights that cannot be those of several sites.
+
+    Raises:
+        ScenarioError: one sentence that says what to change.
+    """
+    if scenario.facts.code or scenario.model.weights is not None:
+        raise ScenarioError(
+            "files of your own code or weights do not run between sites yet; use a model of the "
+            "catalog"
+        )
+    if scenario.facts.data_set.published:
+        return
+    data = scenario.data
+    if data.name not in FORMS:
+        raise ScenarioError(
+            f"data.name = {data.name!r} does not run between sites yet; use "
+            f"{' or '.join(map(repr, FORMS))}"
+        )
+    schema = schema_of(scenario)
+    if schema is None:
+        raise ScenarioError(_NO_SCHEMA)
+    _check_sites(data, schema)
+    if scenario.partition != "natural":
+        raise ScenarioError(
+            f"data.partition = {scenario.partition!r} moves records between sites; use 'natural'"
+        )
+    for key in ("only", "held_out"):
+        if getattr(data, key) is not None:
+            raise ScenarioError(f"data.{key} has no effect between sites; remove it")
+
+
+def _check_sites(data: Data, schema: AgreedSchema) -> None:
+    """Checks that the schema names the sites, and that each has a file of its own."""
+    if isinstance(schema, Schema) and schema.site is not None:
+        raise ScenarioError(
+            f"the schema has a site column {schema.site!r}, and between sites each has a file of "
+            "its own: remove site, and let data.path be a pattern such as 'sites/*.csv'"
+        )
+    if not schema.sites:
+        raise ScenarioError("the schema needs sites = [...], the names of the sites in order")
+    if data.path is not None and "*" not in Path(data.path).name:
+        raise ScenarioError(
+            f"data.path = {data.path!r} is one file: between sites each has its own; let it be a "
+            "pattern such as 'sites/*.csv', with files named like the sites"
+        )
+
+
+def _place(folder: Path, given: str | dict[str, Any]) -> Path | dict[str, Any]:
+    """Returns the file of a schema, or the schema itself where it is a table."""
+    return folder / given if isinstance(given, str) else given
+
+
+def _values(text: str, overrides: Sequence[str]) -> dict[str, Any]:
+    """Returns what a scenario's text and its overrides say. Raises ScenarioError."""
+    try:
+        values = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as reason:
+        raise ScenarioError(f"the scenario is not valid TOML: {reason}") from None
+    for given in overrides:
+        override(values, given)
+    return values
