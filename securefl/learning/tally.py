@@ -65,9 +65,7 @@ class Tally:
     def fit(self, weights: Tensor, *, round: int) -> Trained:
         """Returns the counts (length,) of weights (d,), in float32, and their cost."""
         vector.load_vector(self._model, weights)
-        probabilities = torch.zeros(0, self._task.classes, dtype=torch.float64)
-        if len(self._examples):
-            probabilities = predict(self._model, self._task, self._examples.features)
+        probabilities = predict(self._model, self._task, self._examples.features)
         counts = self._layout.counts(probabilities, self._examples.labels)
         if self._cost is not None:
             std = self._cost.noise_multiplier * self._layout.sensitivity
