@@ -94,6 +94,10 @@ class ForkServer:
             on_failure.pop_all()
         return Forked(self, pid, stdin, stdout)
 
+    def last_words(self) -> str:
+        """Returns what it wrote last, or what a worker wrote before it had files of its own."""
+        return "" if self._errors.closed else last_words(self._errors)
+
     def exit_code(self, pid: int, seconds: float) -> int | None:
         """Returns the exit code of a worker; None if it runs for so many seconds.
 
@@ -143,14 +147,14 @@ class Forked:
     """A worker: what `subprocess.Popen` would be, had this process started it."""
 
     def __init__(self, server: ForkServer, pid: int, stdin: IO[bytes], stdout: IO[bytes]) -> None:
-        self._server, self.pid, self.stdin, self.stdout = server, pid, stdin, stdout
+        self.server, self.pid, self.stdin, self.stdout = server, pid, stdin, stdout
         self.returncode: int | None = None
 
     def wait(self, seconds: float) -> None:
         """Waits until it has ended, or for so many seconds; then `returncode` is its exit code."""
         if self.returncode is None:
             with suppress(ServerDied):
-                self.returncode = self._server.exit_code(self.pid, seconds)
+                self.returncode = self.server.exit_code(self.pid, seconds)
 
 
 def last_words(errors: IO[bytes]) -> str:

@@ -225,7 +225,7 @@ class _Worker:
             os.killpg(self.process.pid, signal.SIGKILL)
         self.process.wait(math.inf)
         self.answers.close()
-        self._last_words = last_words(self.errors)
+        self._last_words = last_words(self.errors) or self.process.server.last_words()
         self.errors.close()
         with suppress(BrokenPipeError):
             self.orders.close()

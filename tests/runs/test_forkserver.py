@@ -216,6 +216,32 @@ def test_a_worker_that_crashes_in_a_library_says_where(
     assert "in _live" in words
 
 
+class Broken:
+    """What a library may do in a process that was just forked, while one test wants it."""
+
+    home = 0  # the process whose children's children it ends
+
+    @classmethod
+    def after_fork(cls) -> None:
+        if cls.home and cls.home not in (os.getpid(), os.getppid()):
+            os.write(2, b"a library's last words")
+            os._exit(70)
+
+
+os.register_at_fork(after_in_child=Broken.after_fork)
+
+
+def test_a_worker_that_dies_before_it_has_files_of_its_own_says_why(
+    forked: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Broken, "home", os.getpid())
+    events = list(play([job(tmp_path, "a")], workers=1, limit=SECONDS))
+    (end,) = (event for event in events if isinstance(event, Finished))
+    assert end.reason == (
+        "its process died (exit status 70); it last wrote:\na library's last words"
+    )
+
+
 class AtHome:
     """An object that must end where it began, as one with a thread does."""
 
