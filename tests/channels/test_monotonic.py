@@ -22,6 +22,7 @@ from securefl.errors import ProtocolError
 ONE, OTHER = b"1" * 16, b"2" * 16
 ENDED = Progress(attempt=1, step=3, members=5, outcome=b"o" * 32)
 GOING = ENDED._replace(round=4, stage=2)
+BOTH = ENDED._replace(round=5, stage=1, earlier=4, earlier_stage=5)
 
 
 @pytest.fixture(params=["memory", "file"])
@@ -45,8 +46,29 @@ FOLLOWS = [
     (ENDED, ENDED._replace(round=0, stage=1)),
     (GOING, GOING._replace(stage=4)),
     (GOING, GOING._replace(round=5, stage=1)),
+    # Two rounds in flight: the last one goes on while the next one begins.
+    (GOING, GOING._replace(round=5, stage=1, earlier=4, earlier_stage=2)),
+    (GOING, GOING._replace(round=5, stage=1, earlier=4, earlier_stage=3)),
+    (BOTH, BOTH._replace(earlier_stage=6)),
+    (BOTH, BOTH._replace(stage=2)),
+    (BOTH, BOTH._replace(stage=4, earlier=-1, earlier_stage=0)),
+    (BOTH, BOTH._replace(earlier=-1, earlier_stage=0)),
+    (BOTH, BOTH._replace(round=6, earlier=5, earlier_stage=1)),
+    (BOTH, BOTH._replace(round=9, earlier=-1, earlier_stage=0)),
 ]
 DOES_NOT = [
+    (BOTH, BOTH),
+    (BOTH, BOTH._replace(earlier_stage=4)),
+    (BOTH, BOTH._replace(earlier_stage=4, stage=2)),
+    (BOTH, BOTH._replace(round=4, stage=6, earlier=-1, earlier_stage=0)),
+    (BOTH, BOTH._replace(earlier=3, earlier_stage=6)),
+    (BOTH, BOTH._replace(earlier=-1, earlier_stage=5)),
+    # A round that was ended, skipped or left behind does not come back next to another.
+    (GOING._replace(round=5), GOING._replace(round=5, earlier=4, earlier_stage=6)),
+    (BOTH, BOTH._replace(round=6, earlier=4, earlier_stage=5)),
+    (BOTH, BOTH._replace(round=7, earlier=6, earlier_stage=1)),
+    (BOTH, BOTH._replace(round=6, earlier=5, earlier_stage=0)),
+    (GOING, GOING._replace(round=5, stage=1, earlier=4, earlier_stage=1)),
     (Progress(), Progress()),
     (GOING, GOING),
     (GOING, GOING._replace(stage=1)),
@@ -90,6 +112,8 @@ progresses = st.builds(
     outcome=st.sampled_from([b"", b"o" * 32]),
     round=st.integers(-1, 3),
     stage=st.integers(0, 6),
+    earlier=st.integers(-1, 2),
+    earlier_stage=st.integers(0, 6),
 )
 
 
@@ -107,6 +131,24 @@ def test_whatever_is_asked_for_nothing_ever_falls(progresses_asked_for: list[Pro
         after = monotonic.last(ONE)
         assert (after.attempt, after.step) >= (before.attempt, before.step)
         assert (after.round, after.stage) >= (before.round, before.stage)
+        # The other round in flight was one before, and its stage did not fall.
+        known = {before.round: before.stage, before.earlier: before.earlier_stage}
+        assert after.earlier == -1 or known[after.earlier] <= after.earlier_stage
+
+
+def test_an_answer_moves_on_its_own_round_and_begins_or_ends_others() -> None:
+    fresh = Progress(attempt=0, step=3, members=5, outcome=b"o" * 32)
+    one = fresh.answered(3, 1)
+    assert one[4:] == (3, 1, -1, 0)
+    assert one.answered(3, 4)[4:] == (3, 4, -1, 0)
+    two = one.answered(4, 1, beside=3)
+    assert two[4:] == (4, 1, 3, 1)
+    assert two.answered(3, 5)[4:] == (4, 1, 3, 5)
+    assert two.answered(4, 2, beside=3)[4:] == (4, 2, 3, 1)
+    assert two.answered(4, 4)[4:] == (4, 4, -1, 0)
+    assert two.answered(5, 1, beside=4)[4:] == (5, 1, 4, 1)
+    assert two.answered(7, 1)[4:] == (7, 1, -1, 0)
+    assert two[:4] == fresh[:4]
 
 
 # Both kinds.
@@ -114,7 +156,7 @@ def test_whatever_is_asked_for_nothing_ever_falls(progresses_asked_for: list[Pro
 
 def test_nothing_was_answered_in_a_session_that_is_new(monotonic: Monotonic) -> None:
     assert monotonic.last(ONE) == Progress(
-        attempt=-1, step=0, members=0, outcome=b"", round=-1, stage=0
+        attempt=-1, step=0, members=0, outcome=b"", round=-1, stage=0, earlier=-1, earlier_stage=0
     )
 
 
@@ -124,6 +166,8 @@ def test_what_follows_is_kept_and_sessions_do_not_mix(monotonic: Monotonic) -> N
     monotonic.advance(ONE, GOING)
     assert monotonic.last(ONE) == GOING
     assert monotonic.last(OTHER) == Progress(attempt=0, step=1, members=9)
+    monotonic.advance(ONE, BOTH)
+    assert monotonic.last(ONE) == BOTH
 
 
 def test_what_does_not_follow_is_refused_and_changes_nothing(monotonic: Monotonic) -> None:

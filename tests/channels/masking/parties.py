@@ -56,6 +56,7 @@ def make_client(
     terms: Agreement,
     monotonic: Monotonic | None = None,
     reader: RoundReader | None = None,
+    beside: int = -1,
 ) -> MaskedClient:
     """Returns a client that has answered nothing, or what `monotonic` holds.
 
@@ -68,6 +69,7 @@ def make_client(
         stream_for=lambda round: seeded_keystream(0, "rounding", client, round),
         monotonic=monotonic or MemoryMonotonic(),
         reader=reader,
+        beside=beside,
     )
 
 
