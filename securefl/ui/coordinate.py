@@ -1,19 +1,27 @@
 """What `securefl coordinate` does: invite sites, admit them, and collect their approvals."""
 
 import re
-from collections.abc import Sequence
+import socket
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict
 from pathlib import Path
 
 from pydantic import ValidationError
 
-from securefl.errors import ScenarioError
+from securefl.errors import RunFailed, ScenarioError
 from securefl.files import read_json, read_text
 from securefl.messages import sentences
+from securefl.runs.cell import Cell
 from securefl.runs.deployed.approval import Approval
+from securefl.runs.deployed.certificates import server_context
 from securefl.runs.deployed.charter import CHARTER, Charter, Shared
-from securefl.runs.deployed.documents import Host, Port, is_valid
-from securefl.runs.deployed.federation import admit, collect, found
+from securefl.runs.deployed.documents import Host, Port, is_valid, utc_now
+from securefl.runs.deployed.federation import admit, check_ready, collect, found
 from securefl.runs.deployed.invitation import INVITATION, JoinRequest
+from securefl.runs.deployed.links import DirectLink
+from securefl.runs.deployed.process import run_coordinator
+from securefl.runs.deployed.serving import Standing, request_stop, standing
+from securefl.runs.threads import one_thread
 from securefl.ui.display import Display
 
 
@@ -91,3 +99,78 @@ def _show_approvals(
     else:
         text = f"all {len(charter.roster)} sites have approved: securefl coordinate start {folder}"
     display.line(text, epoch=charter.epoch, ready=not missing, missing=list(missing))
+
+
+def check(folder: Path, display: Display) -> None:
+    """Says that the coordinator may start. Raises SecureflError: it may not."""
+    charter = check_ready(folder, utc_now())
+    display.line(
+        f"ready: epoch {charter.epoch}, {len(charter.roster)} sites, valid until "
+        f"{charter.valid_until}, fingerprint {charter.fingerprint}",
+        ready=True,
+        epoch=charter.epoch,
+        valid_until=charter.valid_until,
+        fingerprint=charter.fingerprint,
+    )
+
+
+def start(folder: Path, listen: str | None, display: Display) -> None:
+    """Coordinates the run until it is over, or somebody stops it.
+
+    Raises:
+        BudgetExceeded: too few sites may still spend.
+        RunFailed: nobody can listen at the address, or the run failed.
+        RunFolderError: see `at_work`.
+    """
+    one_thread()
+
+    def open_link(*, sites: Iterable[int], limit: int) -> DirectLink:
+        charter = Charter.read(folder / CHARTER)
+        listener = listening(listen or charter.host, charter.port)
+        display.remark(f"{charter.rounds} rounds; sites connect to port {charter.port}")
+        return DirectLink(listener, server_context(folder), sites=sites, limit=limit)
+
+    if not run_coordinator(folder, open_link):
+        display.line("stopped after the round; the same command goes on", stopped=True)
+        return
+    display.line(f"the run is over; its model is {Cell(folder).checkpoint}", stopped=False)
+
+
+def listening(host: str, port: int) -> socket.socket:
+    """Returns a socket that listens. Raises RunFailed: the address is in use, or not ours."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    try:
+        return socket.create_server((host, port), family=family)
+    except OSError as reason:
+        raise RunFailed(
+            f"cannot listen at {host}:{port}: {reason.strerror}; --listen takes an address of this "
+            "machine"
+        ) from None
+
+
+def status(folder: Path, display: Display) -> None:
+    """Shows how far a federation has come. Raises RunFolderError: the folder is damaged."""
+    now = standing(folder)
+    display.line(_in_words(now), **asdict(now))
+
+
+def _in_words(now: Standing) -> str:
+    """Says how far a federation has come."""
+    if not now.epoch:
+        return "no charter yet"
+    who = "a coordinator is at work" if now.at_work else "no coordinator is at work"
+    sentence = (
+        f"epoch {now.epoch}, valid until {now.valid_until}: {who}; state {now.state}, "
+        f"{now.round} of {now.rounds} rounds are over"
+    )
+    if now.missing:
+        sentence += f"; not approved by {', '.join(now.missing)}"
+    if now.absent:
+        sentence += f"; absent in the last round: {', '.join(now.absent)}"
+    return sentence + (f"; {now.reason}" if now.reason else "")
+
+
+def stop(folder: Path, now: bool, display: Display) -> None:
+    """Asks the coordinator to end. Raises RunFolderError: none is at work."""
+    request_stop(folder, now=now)
+    display.line("it ends now" if now else "it ends after this round", now=now)

@@ -52,11 +52,13 @@ def _wrapped(line: str, width: int) -> str:
 
 
 def _wants_json(arguments: list[str]) -> bool:
-    """Whether `--display json` was given, in either spelling.
+    """Whether `--display json` was given, in either spelling, or `--json`.
 
     Read from the arguments themselves: an error may come before typer has parsed them.
     """
-    return "--display=json" in arguments or ("--display", "json") in itertools.pairwise(arguments)
+    if "--json" in arguments or "--display=json" in arguments:
+        return True
+    return ("--display", "json") in itertools.pairwise(arguments)
 
 
 def _interrupt(number: int, frame: FrameType | None) -> None:

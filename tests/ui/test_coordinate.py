@@ -1,15 +1,21 @@
 """securefl keys, coordinate and site: from a scenario to a charter, as administrators go."""
 
+import datetime
 import json
+import threading
+import time
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from securefl.files import is_held, locked
 from securefl.runs.deployed.approval import Approval
 from securefl.runs.deployed.charter import Charter
+from securefl.runs.deployed.documents import utc_now
 from securefl.runs.deployed.invitation import Invitation
 from securefl.runs.deployed.keys import PASSPHRASE, signing_key
+from securefl.runs.deployed.serving import request_stop
 from tests.commands import Done, call, refused, scenario_file
 from tests.runs.deployed.parties import SGD
 
@@ -135,3 +141,71 @@ def test_new_keys_show_their_public_halves_and_ask_for_no_passphrase_on_the_line
     monkeypatch.setenv(PASSPHRASE, "")
     refused(call("keys", "new", "x", "--passphrase", cwd=tmp_path), 2, "the passphrase is empty")
     refused(call("keys", "new", "plain", cwd=tmp_path), 2, "plain exists")
+
+
+@pytest.fixture
+def ready(at: Path) -> Path:
+    """The same, with a charter that all have approved."""
+    admit(at, *requests())
+    admit(at, *approve(at, Charter.read(at / "fed/charter.json")))
+    return at
+
+
+def command(at: Path, name: str, *options: str) -> Done:
+    return call("coordinate", name, "fed", *options, cwd=at)
+
+
+def test_check_and_status_say_how_far_it_is(ready: Path) -> None:
+    charter = Charter.read(ready / "fed/charter.json")
+    assert last_line(command(ready, "check", "--json"))["fingerprint"] == charter.fingerprint
+    shown = last_line(command(ready, "status", "--json"))
+    assert (shown["state"], shown["at_work"], shown["rounds"]) == ("new", False, 2)
+    assert "0 of 2 rounds are over" in command(ready, "status").stdout
+
+
+def test_status_before_a_charter_says_so(at: Path) -> None:
+    assert "no charter yet" in command(at, "status").stdout
+    refused(command(at, "start"), 1, "fed has no charter yet: securefl coordinate admit fed")
+
+
+@pytest.mark.parametrize("name", ["check", "start"])
+def test_nobody_starts_without_all_approvals_or_with_an_open_folder(name: str, ready: Path) -> None:
+    (ready / "fed").chmod(0o755)
+    refused(command(ready, name), 1, "fed is open to other users: chmod 700 fed")
+    (ready / "fed").chmod(0o700)
+    (ready / "fed/approvals.json").unlink()
+    refused(command(ready, name), 1, "not approved by zurich, basel, geneva, bern")
+
+
+@pytest.mark.parametrize("days", [-1, 91])
+def test_a_clock_that_is_off_is_one_line(
+    days: int, ready: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    off = utc_now() + datetime.timedelta(days=days)
+    monkeypatch.setattr("securefl.runs.deployed.serving.utc_now", lambda: off)
+    refused(command(ready, "start"), 1, "this machine's clock says")
+
+
+def test_a_second_coordinator_and_a_foreign_address_are_refused(ready: Path) -> None:
+    with locked(ready / "fed"):
+        refused(command(ready, "start"), 1, "fed is in use by another run")
+    done = command(ready, "start", "--listen", "192.0.2.1")
+    refused(done, 1, "cannot listen at 192.0.2.1:9092")
+
+
+def test_stop_now_interrupts_a_coordinator_that_waits(ready: Path) -> None:
+    def stop() -> None:
+        while not is_held(ready / "fed"):
+            time.sleep(0.01)
+        request_stop(ready / "fed", now=True)
+
+    thread = threading.Thread(target=stop)
+    thread.start()
+    done = command(ready, "start", "--listen", "127.0.0.1")
+    thread.join()
+    assert done.returncode == 130
+    assert "the same command goes on from here" in done.stderr
+
+
+def test_stop_without_a_coordinator_is_refused(ready: Path) -> None:
+    refused(command(ready, "stop"), 1, "no coordinator is at work on fed")

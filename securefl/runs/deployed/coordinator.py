@@ -3,6 +3,7 @@
 It has the model, the rule, the step and the run folder, and no record of any site.
 """
 
+from collections.abc import Callable
 from functools import partial
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
@@ -63,8 +64,16 @@ class RemoteSite:
         self._desk.enclose(self._site, Part(Kind.CONFIRM, round))
 
 
-def coordinate(parts: ServerParts, desk: Desk, key: Ed25519PrivateKey, cell: Cell) -> State:
+def coordinate(
+    parts: ServerParts,
+    desk: Desk,
+    key: Ed25519PrivateKey,
+    cell: Cell,
+    stopped: Callable[[], bool] = lambda: False,
+) -> State:
     """Plays all rounds, keeps them in the cell, and returns the last state.
+
+    It returns the state of an earlier round if it is stopped.
 
     Raises:
         BudgetExceeded: too few sites may still spend; the last good model is kept.
@@ -94,6 +103,8 @@ def coordinate(parts: ServerParts, desk: Desk, key: Ed25519PrivateKey, cell: Cel
     rounds = parts.scenario.rounds
     for played in kept_rounds(cell, federation, state, rounds=rounds, shapes=shapes, play=play):
         state = played.state
+        if stopped():
+            return state
     if all(record.abandoned for record in cell.rounds()):
         raise RunFailed(f"all {rounds} rounds were abandoned; the model is the initial one")
     cell.keep_model(state, shapes)

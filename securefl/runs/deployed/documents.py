@@ -101,6 +101,11 @@ def is_signed(data: bytes, signature: str, key: str) -> bool:
     return True
 
 
+def utc_now() -> datetime.datetime:
+    """Returns this machine's time."""
+    return datetime.datetime.now(datetime.UTC)
+
+
 def stamp(moment: datetime.datetime) -> str:
     """Returns a moment in UTC, to the second, as documents write it."""
     return moment.astimezone(datetime.UTC).strftime(TIME)

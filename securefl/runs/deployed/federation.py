@@ -29,7 +29,7 @@ from securefl.runs.deployed.charter import (
     chartered,
     check_members,
 )
-from securefl.runs.deployed.documents import moment_of
+from securefl.runs.deployed.documents import moment_of, utc_now
 from securefl.runs.deployed.invitation import INVITATION, Invitation, JoinRequest
 from securefl.runs.deployed.keys import check_private, make_signing_key, node_key_of
 from securefl.scenario.assemble.public import public_parts
@@ -86,7 +86,7 @@ def admit(
     before = charter_in(folder)
     members = _numbered(requests, before)
     authority = Authority.read(folder)
-    now = datetime.datetime.now(datetime.UTC)
+    now = utc_now()
     until = min(now + datetime.timedelta(days=days), authority.certificate.not_valid_after_utc)
     charter = chartered(
         public_parts(scenario, run=Cell(folder).open()),
@@ -111,7 +111,9 @@ def collect(folder: Path, approvals: Sequence[Approval]) -> tuple[str, ...]:
         RunFolderError: an approval is forged or of another charter; none is kept.
     """
     check_private(folder)
-    charter = Charter.read(folder / CHARTER)
+    charter = charter_in(folder)
+    if charter is None:
+        raise RunFolderError(f"{folder} has no charter yet: admit the requests of its sites first")
     for approval in approvals:
         approval.check(charter)
     together = {approval.site: approval for approval in (*_kept(folder, charter), *approvals)}
@@ -134,7 +136,9 @@ def check_ready(folder: Path, now: datetime.datetime) -> Charter:
             valid, or the code here is not the charter's.
     """
     check_private(folder)
-    charter = Charter.read(folder / CHARTER)
+    charter = charter_in(folder)
+    if charter is None:
+        raise RunFolderError(f"{folder} has no charter yet: securefl coordinate admit {folder} ...")
     missing = missing_in(folder, charter)
     if missing:
         raise RunFolderError(

@@ -8,7 +8,10 @@ import socket
 import sys
 from collections.abc import Callable
 from contextlib import closing
+from functools import partial
 from pathlib import Path
+
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from securefl.channels.apart import Membership
 from securefl.channels.monotonic import FileMonotonic
@@ -26,14 +29,18 @@ from securefl.runs.deployed.keys import signing_key
 from securefl.runs.deployed.links import DirectLink, serve_coordinator
 from securefl.runs.deployed.own_records import NotReadySpeaker, own_paths
 from securefl.runs.deployed.records import read_records
+from securefl.runs.deployed.serving import Stop, at_work
 from securefl.runs.deployed.speaker import Speaker
 from securefl.runs.threads import one_thread
-from securefl.scenario.assemble.public import public_parts, server_parts
+from securefl.scenario.assemble.public import ServerParts, public_parts, server_parts
 from securefl.scenario.assemble.site import site_parts
 from securefl.scenario.assemble.site_data import read_site_data
 from securefl.scenario.scenario import Scenario
 
 COUNTS = "counts.json"
+
+# sites=..., limit=...: the coordinator's end
+OpenLink = Callable[..., DirectLink]
 
 
 def run_site(folder: Path, address: tuple[str, int], *, patience: float) -> None:
@@ -102,35 +109,46 @@ def _serve(
         write_json(folder / COUNTS, counts)
 
 
-def run_coordinator(folder: Path, listener: socket.socket) -> None:
-    """Plays the run of a folder with the sites that connect to the listener.
+def run_coordinator(folder: Path, open_link: OpenLink) -> bool:
+    """Plays the run of a folder with the sites that the link reaches.
+
+    Returns:
+        Whether the run is over; False where somebody has stopped it, and it can go on.
 
     Raises:
-        SecureflError: the run failed; the folder keeps the reason.
+        SecureflError: the run failed, and the folder keeps the reason; or it must not start.
     """
-    charter = Charter.read(folder / CHARTER)
-    scenario = charter.scenario()
-    limit = envelope_limit(scenario)
-    cell = Cell(folder)
-    key = signing_key(folder)
-    parts = server_parts(scenario, run=charter.run)
-    link = DirectLink(listener, server_context(folder), sites=charter.keys, limit=limit)
-    desk = Desk(charter, key, link, limit=limit)
-    with closing(link):
-        link.wait_for_sites(charter.deadline)
-        try:
-            coordinate(parts, desk, key, cell)
-        except BudgetExceeded as reason:
+    with at_work(folder) as charter, Stop(folder) as stop:
+        scenario = charter.scenario()
+        limit = envelope_limit(scenario)
+        key = signing_key(folder)
+        parts = server_parts(scenario, run=charter.run)
+        link = open_link(sites=charter.keys, limit=limit)
+        desk = Desk(charter, key, link, limit=limit)
+        with closing(link):
+            link.wait_for_sites(charter.deadline)
+            try:
+                return _play(parts, desk, key, Cell(folder), stop)
+            finally:
+                counts = {"trips": desk.counts.trips, "dropped": desk.counts.dropped}
+                write_json(folder / COUNTS, counts)
+
+
+def _play(parts: ServerParts, desk: Desk, key: Ed25519PrivateKey, cell: Cell, stop: Stop) -> bool:
+    """Plays the run; the sites hear of its end, and nothing where it is only stopped."""
+    try:
+        state = coordinate(parts, desk, key, cell, stopped=stop.is_asked)
+    except SecureflError as reason:
+        if isinstance(reason, BudgetExceeded):
             cell.finish(CellState.OUT_OF_BUDGET, reason=str(reason))
-            raise
-        except SecureflError as reason:
+        else:
             cell.fail(str(reason))
-            raise
-        finally:
-            desk.finish()
-            write_json(
-                folder / COUNTS, {"trips": desk.counts.trips, "dropped": desk.counts.dropped}
-            )
+        desk.finish()
+        raise
+    is_over = state.round == parts.scenario.rounds
+    if is_over:
+        desk.finish()
+    return is_over
 
 
 def counts_of(folder: Path) -> dict[str, int]:
@@ -146,7 +164,9 @@ def main(role: str, folder: str, *rest: str) -> None:
             host, port, patience = rest
             run_site(Path(folder), (host, int(port)), patience=float(patience))
         else:
-            run_coordinator(Path(folder), socket.socket(fileno=int(rest[0])))
+            listener = socket.socket(fileno=int(rest[0]))
+            context = server_context(Path(folder))
+            run_coordinator(Path(folder), partial(DirectLink, listener, context))
     except SecureflError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(error.exit_code)

@@ -14,7 +14,7 @@ from securefl.data.download import OnBytes, quiet
 from securefl.errors import ScenarioError
 from securefl.files import write_json
 from securefl.runs import api
-from securefl.runs.cell import Cell
+from securefl.runs.cell import Cell, CellState
 from securefl.runs.checkpoint import load_checkpoint
 from securefl.runs.deployed import process
 from securefl.runs.deployed.approval import Approval
@@ -112,7 +112,8 @@ def rehearse(
         if set(record.cohort) - set(record.survivors)
     }
     identical = None
-    if exit_code == 0 and not absent and scenario.repeatable:
+    is_over = cell.status().state is CellState.DONE
+    if is_over and not absent and scenario.repeatable:
         identical = _is_simulated(scenario, text, cell, out / "simulation")
     trips = process.counts_of(folders.coordinator)["trips"]
     rehearsed = Rehearsed(exit_code, reason, absent, trips, identical)

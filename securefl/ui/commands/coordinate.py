@@ -27,6 +27,13 @@ Days = Annotated[float, typer.Option(min=0.01, max=400.0, help="Days that the ch
 Deadline = Annotated[
     float, typer.Option(min=1.0, max=86400.0, help="Seconds until a stage ends without a site.")
 ]
+Listen = Annotated[
+    str | None,
+    typer.Option(
+        "--listen", metavar="HOST", help="Address of this machine; by default that of --address."
+    ),
+]
+Now = Annotated[bool, typer.Option("--now", help="Abandon the round.")]
 
 
 @app.callback()
@@ -66,3 +73,39 @@ def admit(
     from securefl.ui.display import make_display
 
     admit_files(fed, documents, make_display(style_of(as_json)), days=days, deadline=deadline)
+
+
+@app.command()
+def check(fed: Fed, as_json: Json = False) -> None:
+    """Say whether the coordinator may start: approvals, certificates, clock, code."""
+    from securefl.ui import coordinate
+    from securefl.ui.display import make_display
+
+    coordinate.check(fed, make_display(style_of(as_json)))
+
+
+@app.command()
+def start(fed: Fed, listen: Listen = None, as_json: Json = False) -> None:
+    """Coordinate the run; after a stop or a crash, the same command goes on."""
+    from securefl.ui import coordinate
+    from securefl.ui.display import make_display
+
+    coordinate.start(fed, listen, make_display(style_of(as_json)))
+
+
+@app.command()
+def status(fed: Fed, as_json: Json = False) -> None:
+    """Show how far the run has come, from files alone."""
+    from securefl.ui import coordinate
+    from securefl.ui.display import make_display
+
+    coordinate.status(fed, make_display(style_of(as_json)))
+
+
+@app.command()
+def stop(fed: Fed, now: Now = False, as_json: Json = False) -> None:
+    """End the coordinator after the round."""
+    from securefl.ui import coordinate
+    from securefl.ui.display import make_display
+
+    coordinate.stop(fed, now, make_display(style_of(as_json)))
