@@ -16,6 +16,7 @@ from securefl.errors import DataError, ScenarioError
 from securefl.messages import sentences
 from securefl.scenario import catalog
 from securefl.scenario.assemble.data import dealt_data
+from securefl.scenario.assemble.site_data import is_far
 from securefl.scenario.data_table import Data
 from securefl.scenario.overrides import override
 from securefl.scenario.own_data import open_source, returns_the_same
@@ -25,8 +26,6 @@ from securefl.ui.check import Check, number
 # Images of a folder are read at this size unless --set says another: it changes no count.
 SIDE = 32
 CHANNELS = 3
-# Declared records that are so many times the real ones, or so many times fewer, earn a warning.
-FAR = 2
 
 
 def check_scenario(path: Path, overrides: tuple[str, ...]) -> Check:
@@ -165,7 +164,7 @@ def _declared_remarks(scenario: Scenario, found: Overview) -> Iterator[str]:
     if declared is None or len(declared) != len(found.sites):
         return
     for name, records, real in zip(found.sites, declared, found.train, strict=True):
-        if records >= FAR * real.records or real.records >= FAR * records:
+        if is_far(records, real.records):
             yield (
                 f"warning: privacy.records declares {records} for {name}, which has "
                 f"{number(real.records, 'training record')}: noise and sampling rest on the "

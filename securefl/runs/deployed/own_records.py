@@ -24,22 +24,24 @@ def own_paths(folder: Path) -> tuple[Path, ...]:
     """Returns the files of a site's own records, as its site.toml says.
 
     Raises:
-        ScenarioError: site.toml cannot be read, or names no file.
+        NotReady: site.toml cannot be read, or names no file.
     """
     path = folder / SITE
     try:
         data = tomllib.loads(read_text(path)).get("data")
+    except ScenarioError as reason:
+        raise NotReady(str(reason)) from None
     except tomllib.TOMLDecodeError as reason:
-        raise ScenarioError(f"{path} is not valid TOML: {reason}") from None
+        raise NotReady(f"{path} is not valid TOML: {reason}") from None
     table: Mapping[str, Any] = data if isinstance(data, dict) else {}
     for key in table:
         if key != "path":
-            raise ScenarioError(
+            raise NotReady(
                 f"{path}: data.{key} is unknown here; all but the path is in the charter's schema"
             )
     given = table.get("path")
     if not isinstance(given, str) or not given:
-        raise ScenarioError(f'{path} needs data = {{ path = "..." }}, the file of its records')
+        raise NotReady(f'{path} needs data = {{ path = "..." }}, the file of its records')
     return (folder / given,)
 
 

@@ -82,8 +82,8 @@ def site_records(folder: Path, scenario: Scenario, site: int) -> Examples:
     """Returns a site's training records: a rehearsal's copy, or those in its own file.
 
     Raises:
-        DataError: they are missing or damaged.
-        ScenarioError: site.toml names no file.
+        DataError: a copy is missing or damaged.
+        NotReady: site.toml names no file, or the file differs from what is declared.
     """
     if scenario.facts.data_set.published:
         return read_records(folder)

@@ -19,6 +19,9 @@ from securefl.scenario.assemble.data import reduced
 from securefl.scenario.scenario import Scenario
 from securefl.scenario.shared import schema_of
 
+# A declared number that is so many times the real one, or so many times less, is far from it.
+FAR = 2
+
 
 class SiteData(NamedTuple):
     """One site's records.
@@ -66,7 +69,7 @@ def check_site_data(scenario: Scenario, site: int, paths: Sequence[Path]) -> Non
 
     Raises:
         NotReady: as for `read_site_data`; a value is missing, unknown or outside its range; or the
-            number of training records is not the declared one.
+            number of training records is far from the declared one.
         ScenarioError: see `read_site_data`.
     """
     path = _file(scenario, paths)
@@ -115,7 +118,11 @@ def _cut(scenario: Scenario, records: Records, site: int) -> SiteData:
             needs_judges=False,
             **scenario.facts.data_options,
         )
-    data = reduced(scenario, data, sites=(site,))
+    try:
+        data = reduced(scenario, data, sites=(site,))
+    except ScenarioError as reason:
+        # Of these records, and of nothing that the sites share.
+        raise NotReady(str(reason)) from None
     train, judging = data.sites[site].train, data.sites[site].test
     if scenario.data.test_on == "validation":
         return SiteData(train, judging, None)
@@ -126,14 +133,26 @@ def _examples(split: Split | None) -> Examples | None:
     return None if split is None else split.examples
 
 
+def is_far(declared: int, records: int) -> bool:
+    """Whether a declared number of records says little about the real one."""
+    return declared >= FAR * records or records >= FAR * declared
+
+
 def _check_count(scenario: Scenario, site: int, path: Path, data: SiteData) -> None:
-    """Refuses another number of training records than declared, or none. Raises NotReady."""
+    """Refuses a number of training records that is not the declared one. Raises NotReady.
+
+    Where DP is claimed the declared number must not come from the records, so that it need only be
+    near the real one.
+    """
     records = len(data.train)
     declared = scenario.facts.public_records
-    if declared is not None and records != declared[site]:
+    if declared is None:
+        if not records:
+            raise NotReady(f"{path} gives no training record")
+        return
+    differs = is_far if scenario.claims_dp else int.__ne__
+    if differs(declared[site], records):
         raise NotReady(
             f"{path} gives {records} training records, and privacy.records declares "
             f"{declared[site]} for site {site}"
         )
-    if not records:
-        raise NotReady(f"{path} gives no training record")

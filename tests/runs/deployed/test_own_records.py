@@ -208,10 +208,10 @@ def test_site_toml_names_one_path(tmp_path: Path) -> None:
 )
 def test_another_site_toml_is_refused(text: str, sentence: str, tmp_path: Path) -> None:
     (tmp_path / "site.toml").write_text(text, encoding="utf-8")
-    with pytest.raises(ScenarioError, match=sentence):
+    with pytest.raises(NotReady, match=sentence):
         own_paths(tmp_path)
 
 
 def test_a_site_without_a_site_toml_is_told_so(tmp_path: Path) -> None:
-    with pytest.raises(ScenarioError, match=r"cannot read .*site\.toml"):
+    with pytest.raises(NotReady, match=r"cannot read .*site\.toml"):
         own_paths(tmp_path)
