@@ -9,14 +9,20 @@ from torch import Tensor, nn
 from securefl import vector
 from securefl.data.task import Examples, Task
 from securefl.learning.counts import CountsLayout
-from securefl.learning.evaluate import predict
-from securefl.learning.protocol import Trained
+from securefl.learning.evaluate import measure, predict
+from securefl.learning.protocol import Metrics, Trained
 from securefl.privacy.events import SampledGaussian
 from securefl.privacy.noise.integers import noisy_counts
 from securefl.rng import Keystream
 
 # float32, in which updates travel, has every whole number up to here.
 MAX_COUNT = 2**24 - 1
+
+OnMetrics = Callable[[int, Metrics], None]  # round, this site's own figures
+
+
+def unkept(round: int, metrics: Metrics) -> None:
+    """Lets a site's own figures go."""
 
 
 class Tally:
@@ -34,6 +40,7 @@ class Tally:
         layout: of the counts.
         cost: the event that one evaluation costs; None without noise.
         stream_for: round -> the stream of its noise.
+        on_metrics: gets the exact figures of this site, which must stay here.
 
     Raises:
         DataError: the labels are none of the task's.
@@ -48,6 +55,7 @@ class Tally:
         layout: CountsLayout,
         cost: SampledGaussian | None,
         stream_for: Callable[[int], Keystream],
+        on_metrics: OnMetrics = unkept,
     ) -> None:
         layout.check(examples.labels)
         self._model = model
@@ -56,6 +64,7 @@ class Tally:
         self._layout = layout
         self._cost = cost
         self._stream_for = stream_for
+        self._on_metrics = on_metrics
 
     @property
     def cost(self) -> SampledGaussian | None:
@@ -67,6 +76,7 @@ class Tally:
         vector.load_vector(self._model, weights)
         probabilities = predict(self._model, self._task, self._examples.features)
         counts = self._layout.counts(probabilities, self._examples.labels)
+        self._on_metrics(round, measure(probabilities, self._examples.labels))
         if self._cost is not None:
             std = self._cost.noise_multiplier * self._layout.sensitivity
             counts = noisy_counts(counts, std=std, stream=self._stream_for(round))

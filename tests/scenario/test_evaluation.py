@@ -19,7 +19,7 @@ from securefl.privacy.accounting.epsilon import epsilon
 from securefl.scenario import catalog
 from securefl.scenario.assemble.data import load_data
 from securefl.scenario.assemble.evaluation import (
-    counting_client,
+    counting_parts,
     counts_cost,
     counts_layout,
     counts_options,
@@ -159,7 +159,7 @@ def test_a_site_pays_for_noise_before_it_counts_and_not_beyond_the_price(tmp_pat
     assert own is not None
     sides = catalog.CHANNELS["plain"].sides(counts_plan(parts), **counts_options(parts))
     path = tmp_path / "test.jsonl"
-    client = counting_client(parts, 0, own, sides.clients[0], ledger=path)
+    client = counting_parts(parts, 0, own, ledger=path).joined(sides.clients[0])
     ask(parts, sides, client, 3)
     assert len(path.read_text().splitlines()) == 1
     update = client.train()
@@ -169,7 +169,7 @@ def test_a_site_pays_for_noise_before_it_counts_and_not_beyond_the_price(tmp_pat
         ask(parts, sides, client, 4)
     assert len(path.read_text().splitlines()) == 1
     sides = catalog.CHANNELS["plain"].sides(counts_plan(parts), **counts_options(parts))
-    restarted = counting_client(parts, 0, own, sides.clients[0], ledger=path)
+    restarted = counting_parts(parts, 0, own, ledger=path).joined(sides.clients[0])
     with pytest.raises(ClientFailure, match="round 3 was released before; under fresh noise"):
         ask(parts, sides, restarted, 3)
 
@@ -198,9 +198,8 @@ def test_noise_on_counts_is_fresh_although_training_without_noise_is_repeatable(
 def _fitted(parts: PublicParts, ledger: Path) -> torch.Tensor:
     own = load_data(parts.scenario).sites[0].test
     assert own is not None
-    sides = catalog.CHANNELS["plain"].sides(counts_plan(parts), **counts_options(parts))
-    client = counting_client(parts, 0, own, sides.clients[0], ledger=ledger)
-    return client._trainer.fit(vector.to_vector(parts.model), round=1).delta
+    tally = counting_parts(parts, 0, own, ledger=ledger).tally
+    return tally.fit(vector.to_vector(parts.model), round=1).delta
 
 
 def test_the_shares_of_a_common_test_set_are_the_whole_of_it() -> None:

@@ -25,6 +25,7 @@ from securefl.runs.deployed.documents import (
 )
 from securefl.runs.environment import code_hash
 from securefl.scenario import catalog
+from securefl.scenario.assemble.evaluation import counts_layout
 from securefl.scenario.assemble.public import PublicParts
 from securefl.scenario.scenario import Scenario, parse_scenario
 from securefl.scenario.shared import check_own_data, refuse_paths, schema_digest, shared_part
@@ -263,7 +264,10 @@ def envelope_limit(scenario: Scenario) -> int:
     """Returns the most bytes of an envelope under a scenario."""
     facts = scenario.facts
     tables = _BYTES_OF_A_MEMBER * facts.clients
-    return _WORDS_OF_A_MODEL * facts.coordinates + tables + _BYTES_OF_HEADS
+    counts = 0 if scenario.leave == "never" else counts_layout(scenario).length
+    words = _WORDS_OF_A_MODEL * (facts.coordinates + counts)
+    # Two rounds of each sum may share an envelope.
+    return words + 2 * tables + _BYTES_OF_HEADS
 
 
 def check_deployable(scenario: Scenario) -> None:

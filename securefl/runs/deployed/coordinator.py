@@ -4,19 +4,19 @@ It has the model, the rule, the step and the run folder, and no record of any si
 """
 
 from collections.abc import Callable
-from functools import partial
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from securefl import vector
-from securefl.channels.apart import ServerSetUp
 from securefl.channels.protocol import ClientUpdate, Packet
 from securefl.errors import RunFailed
 from securefl.federation.values import State
 from securefl.runs.cell import Cell, CellState
 from securefl.runs.deployed.desk import Desk
-from securefl.runs.deployed.envelope import Kind, Part
+from securefl.runs.deployed.envelope import COUNTS_LANE, Kind, Part
+from securefl.runs.deployed.judging import Judging, metrics_of
 from securefl.runs.deployed.rounds import Rounds
+from securefl.runs.deployed.sessions import agreed_sessions
 from securefl.runs.play import kept_rounds
 from securefl.scenario import catalog
 from securefl.scenario.assemble.assemble import federation_of
@@ -80,48 +80,30 @@ def coordinate(
         RoundAbandoned: the set-up lost too many sites.
         RunFailed: no site remains, or all rounds were abandoned.
     """
-    apart = catalog.APART[parts.scenario.channel.kind]
-    agreed: object = None
-    sites = set(range(parts.scenario.clients))
-    if apart.set_up is not None:
-        options = parts.scenario.facts.channel_options
-        set_up = apart.set_up.server(parts.plan, key, desk.keys, **options)
-        agreed = agree(set_up, desk)
-        sites -= set(set_up.left_out)
-    server = partial(apart.server, parts.plan, key, agreed)
+    sessions = agreed_sessions(parts, desk, key)
+    updates, counts = sessions[0], sessions.get(COUNTS_LANE)
+    judging = None if counts is None else Judging(parts.scenario, counts, cell.folder)
     federation = federation_of(
         parts,
-        {site: RemoteSite(site, desk) for site in sorted(sites)},
+        {site: RemoteSite(site, desk) for site in updates.sites},
         # Not begun: each round has a server's side of its own.
-        server(),
+        updates.server(),
         layout=vector.layout(parts.model),
         ahead=1,
     )
-    play = Rounds(desk, server, opening=apart.opening, rounds=parts.scenario.rounds).play
+    apart = catalog.APART[parts.scenario.channel.kind]
+    rounds = parts.scenario.rounds
+    played_by = Rounds(desk, updates.server, opening=apart.opening, rounds=rounds, judging=judging)
     state = State(vector.to_vector(parts.model))
     shapes = vector.shapes(parts.model)
-    rounds = parts.scenario.rounds
+    play = played_by.play
     for played in kept_rounds(cell, federation, state, rounds=rounds, shapes=shapes, play=play):
         state = played.state
         if stopped():
             return state
     if all(record.abandoned for record in cell.rounds()):
         raise RunFailed(f"all {rounds} rounds were abandoned; the model is the initial one")
+    played_by.judge_last(federation, state)
     cell.keep_model(state, shapes)
-    cell.finish(CellState.DONE)
+    cell.finish(CellState.DONE, metrics=metrics_of(judging, cell.rounds()))
     return state
-
-
-def agree(set_up: ServerSetUp, desk: Desk) -> object:
-    """Carries a session's set-up and returns the agreed terms. Raises RoundAbandoned."""
-
-    def take(site: int, part: Part) -> None:
-        if part.kind is Kind.ANSWER:  # a member without an answer counts as missing
-            set_up.absorb(site, part.content)
-
-    while set_up.agreed is None:
-        for site, request in set_up.requests().items():
-            desk.enclose(site, Part(Kind.SET_UP, content=request))
-        desk.carry(take)
-        set_up.close_stage()
-    return set_up.agreed

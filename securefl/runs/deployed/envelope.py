@@ -25,6 +25,7 @@ VERSION = 1
 DIGEST_BYTES = 32
 SIGNATURE_BYTES = 64
 MAX_PARTS = 8
+COUNTS_LANE = 1  # of the sum that judges models; updates have lane 0
 
 _COPIED_BYTES = 65536  # of a part; a larger one is not copied
 _MAGIC = b"sfle"

@@ -1,5 +1,7 @@
 """One round on its way between the coordinator and the sites, stage by stage."""
 
+from collections.abc import Collection
+
 from securefl.channels.apart import ServerSide
 from securefl.channels.protocol import Observer, Packet, Seen, View
 from securefl.errors import BudgetExceeded, ClientFailure, RoundAbandoned
@@ -21,6 +23,7 @@ class Exchange:
         cohort: the invited sites.
         server: the server's side of the channel, for this round alone.
         observer: gets every observation of the round.
+        lane: of its parts.
 
     Attributes:
         round: its number.
@@ -31,7 +34,13 @@ class Exchange:
     """
 
     def __init__(
-        self, round: int, cohort: tuple[int, ...], server: ServerSide, observer: Observer
+        self,
+        round: int,
+        cohort: tuple[int, ...],
+        server: ServerSide,
+        observer: Observer,
+        *,
+        lane: int = 0,
     ) -> None:
         self.round = round
         self.cohort = cohort
@@ -39,6 +48,7 @@ class Exchange:
         self.stages = 0
         self.view: View | None = None
         self._server = server
+        self._lane = lane
         self._waiting: set[int] = set()
         server.begin(round, cohort, b"", self.log)
 
@@ -47,16 +57,29 @@ class Exchange:
         """Whether there is a view, or the round is abandoned."""
         return self.view is not None or bool(self.log.reason)
 
-    def send_model(self, federation: Federation, state: State, desk: Desk) -> None:
-        """Names the model, and encloses it for each site that is present."""
+    @property
+    def present(self) -> tuple[int, ...]:
+        """The sites of the cohort that have answered so far."""
+        return tuple(site for site in self.cohort if site not in self.log.absent)
+
+    def send_model(
+        self,
+        federation: Federation,
+        state: State,
+        desk: Desk,
+        have_it: Collection[int] = (),
+    ) -> None:
+        """Names the model, and encloses it for each site that is present and does not have it."""
         name = federation.name_of(state)
         self._server.train_on(name)
+        sites = [site for site in self.present if site not in have_it]
+        if not sites:
+            return
         message = model_message(federation, state, name, self.log)
-        for site in self.cohort:
-            if site not in self.log.absent:
-                self.log.tell(f"client {site}", Seen.GLOBAL_MODEL, (), state.weights)
-                self.log.bytes_down += len(message)
-                desk.enclose(site, Part(Kind.MODEL, self.round, message))
+        for site in sites:
+            self.log.tell(f"client {site}", Seen.GLOBAL_MODEL, (), state.weights)
+            self.log.bytes_down += len(message)
+            desk.enclose(site, Part(Kind.MODEL, self.round, message, self._lane))
 
     def ask(self, desk: Desk) -> None:
         """Encloses this stage's request for each site that is present."""
@@ -65,11 +88,11 @@ class Exchange:
             if site not in self.log.absent:
                 self._waiting.add(site)
                 self.log.bytes_down += len(request)
-                desk.enclose(site, Part(Kind.REQUEST, self.round, request))
+                desk.enclose(site, Part(Kind.REQUEST, self.round, request, self._lane))
 
     def take(self, site: int, part: Part) -> None:
         """Takes a site's answer, if it is the one to this round's request."""
-        if part.place != (self.round, 0) or site not in self._waiting:
+        if part.place != (self.round, self._lane) or site not in self._waiting:
             return
         self._waiting.discard(site)
         with self.log.excused(site):

@@ -7,19 +7,48 @@
 | C | consents; revealed shares | key table; sealed shares |
 
 That is a masked round. Its first two stages come alone in the first round, and after a round that
-was abandoned before it could carry them. A plain round takes one trip.
+was abandoned before it could carry them. A plain round takes one trip. Where sites judge the model
+that a round trains on, their counts go the same way, next to the updates.
 """
 
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 
 from securefl.channels.apart import ServerSide
-from securefl.channels.protocol import Observer
+from securefl.channels.protocol import UNWATCHED, Observer
 from securefl.federation.engine import conclude
 from securefl.federation.values import Federation, Played, State
 from securefl.runs.deployed.desk import Desk
 from securefl.runs.deployed.envelope import Part
 from securefl.runs.deployed.exchange import Exchange
+from securefl.runs.deployed.judging import Judging
+
+
+@dataclass(frozen=True)
+class _Flight:
+    """What travels together under one round's number.
+
+    Attributes:
+        lead: the updates, whose end is that of the round; counts where nothing is trained.
+        counts: next to the updates; None where no site counts, or counts lead.
+    """
+
+    lead: Exchange
+    counts: Exchange | None = None
+
+    @property
+    def in_flight(self) -> tuple[Exchange, ...]:
+        """The exchanges that go on."""
+        both = (self.lead,) if self.counts is None else (self.lead, self.counts)
+        return tuple(exchange for exchange in both if not exchange.is_over)
+
+    def send_model(self, federation: Federation, state: State, desk: Desk) -> None:
+        """Sends the model once to each site that trains on it or judges it."""
+        trains = self.lead.present
+        self.lead.send_model(federation, state, desk)
+        if self.counts is not None and not self.counts.is_over:
+            self.counts.send_model(federation, state, desk, have_it=trains)
 
 
 class Rounds:
@@ -29,45 +58,77 @@ class Rounds:
         desk: carries the envelopes.
         server: makes the server's side of a round.
         opening: first stages of a round that need no model.
-        rounds: of the run; no site is invited to a later one.
+        rounds: of the run; no site trains in a later one.
+        judging: begins the rounds of counts; None where no site counts.
     """
 
     def __init__(
-        self, desk: Desk, server: Callable[[], ServerSide], *, opening: int, rounds: int
+        self,
+        desk: Desk,
+        server: Callable[[], ServerSide],
+        *,
+        opening: int,
+        rounds: int,
+        judging: Judging | None = None,
     ) -> None:
         self._desk = desk
         self._server = server
         self._opening = opening
         self._rounds = rounds
-        self._next: Exchange | None = None
+        self._judging = judging
+        self._next: _Flight | None = None
 
     def play(self, federation: Federation, state: State, observer: Observer) -> Played:
         """Plays the round of a state, and opens the next one on the way; see `engine.Play`."""
         started = time.perf_counter()
-        current = self._next or self._begun(federation, state.round, observer)
+        flight = self._flown(federation, state, observer)
+        if flight is None:
+            raise ValueError(f"the run has {self._rounds} rounds, round {state.round} is beyond")
+        update = flight.lead
+        if flight.counts is not None:
+            update.log.bytes_up += flight.counts.log.bytes_up
+            update.log.bytes_down += flight.counts.log.bytes_down
+        return conclude(federation, state, update.cohort, update.view, update.log, started=started)
+
+    def judge_last(self, federation: Federation, state: State) -> None:
+        """Lets the sites judge the model after the last round, if they judge any."""
+        self._flown(federation, state, UNWATCHED)
+
+    def _flown(self, federation: Federation, state: State, observer: Observer) -> _Flight | None:
+        """Carries all stages of a state's round; None where nobody trains or counts in it."""
+        flight = self._next or self._begun(federation, state.round, observer)
         self._next = None
-        while current.stages < self._opening and not current.is_over:
-            self._trip(current)
-        if not current.is_over:
-            current.send_model(federation, state, self._desk)
-            self._trip(current)
+        if flight is None:
+            return None
+        lead = flight.lead
+        while lead.stages < self._opening and not lead.is_over:
+            self._trip(flight)
+        if not lead.is_over:
+            flight.send_model(federation, state, self._desk)
+            self._trip(flight)
         # Not before enough updates came: an abandoned round leaves no invitation behind.
-        if not current.is_over and state.round + 1 < self._rounds:
+        if not lead.is_over:
             self._next = self._begun(federation, state.round + 1, observer)
-        while not current.is_over:
-            self._trip(current, self._next)
-        return conclude(
-            federation, state, current.cohort, current.view, current.log, started=started
-        )
+        while not lead.is_over:
+            self._trip(flight, self._next)
+        counts = flight.counts if state.round < self._rounds else lead
+        if self._judging is not None and counts is not None:
+            self._judging.keep(counts, self._desk)
+        return flight
 
-    def _begun(self, federation: Federation, round: int, observer: Observer) -> Exchange:
-        return Exchange(round, federation.invite(round), self._server(), observer)
+    def _begun(self, federation: Federation, round: int, observer: Observer) -> _Flight | None:
+        counts = None if self._judging is None else self._judging.begun(round, observer)
+        if round < self._rounds:
+            cohort = federation.invite(round)
+            return _Flight(Exchange(round, cohort, self._server(), observer), counts)
+        return None if counts is None else _Flight(counts)
 
-    def _trip(self, current: Exchange, following: Exchange | None = None) -> None:
+    def _trip(self, flight: _Flight, following: _Flight | None = None) -> None:
         """Carries one stage of a round, and one of the next while that needs no model."""
-        exchanges = [current]
-        if following is not None and following.stages < self._opening and not following.is_over:
-            exchanges.append(following)
+        exchanges = list(flight.in_flight)
+        if following is not None:
+            waiting = following.in_flight
+            exchanges += [one for one in waiting if one.stages < self._opening]
         for exchange in exchanges:
             exchange.ask(self._desk)
 

@@ -1,11 +1,14 @@
 """What a site's client says: it takes the parts of envelopes, and answers requests."""
 
+from dataclasses import replace
+
 from securefl.channels.apart import Apart, ClientSetUp, Membership
 from securefl.channels.protocol import View
 from securefl.errors import ProtocolError
 from securefl.federation.client import Client
-from securefl.runs.deployed.envelope import Kind, Part
+from securefl.runs.deployed.envelope import COUNTS_LANE, Kind, Part
 from securefl.scenario import catalog
+from securefl.scenario.assemble.evaluation import CountingParts
 from securefl.scenario.assemble.site import SiteParts
 
 
@@ -15,21 +18,25 @@ class Speaker:
     Args:
         parts: of the site.
         member: its place in the session.
+        counting: speaks for the counts, in a lane and a session of their own; None without.
     """
 
-    def __init__(self, parts: SiteParts, member: Membership) -> None:
-        scenario = parts.public.scenario
+    def __init__(
+        self,
+        parts: SiteParts | CountingParts,
+        member: Membership,
+        counting: "Speaker | None" = None,
+    ) -> None:
         self._parts = parts
         self._member = member
-        self._plan = parts.public.plan
-        self._apart: Apart = catalog.APART[scenario.channel.kind]
+        self._counting = counting
+        self._apart: Apart = catalog.APART[parts.public.scenario.channel.kind]
         self._set_up: ClientSetUp | None = None
         self._client: Client | None = None
         if self._apart.set_up is None:
             self._join(None)
         else:
-            options = scenario.facts.channel_options
-            self._set_up = self._apart.set_up.client(self._plan, member, **options)
+            self._set_up = self._apart.set_up.client(parts.plan, member, **parts.options)
 
     def take(self, part: Part) -> bytes | None:
         """Takes one part; returns the answer to a request, None to all else.
@@ -39,6 +46,8 @@ class Speaker:
             ClientFailure: the site cannot take part in the round.
             ProtocolError: the part is refused.
         """
+        if part.lane == COUNTS_LANE:
+            return self._counted(part)
         if part.kind is Kind.SET_UP and self._set_up is not None:
             return self._settle(self._set_up, bytes(part.content))
         if self._client is None:
@@ -46,10 +55,23 @@ class Speaker:
         if part.kind is Kind.CONFIRM:
             self._client.confirm(part.round)
         elif part.kind is Kind.MODEL:
-            self._client.load(bytes(part.content))
+            self.load(bytes(part.content))
+            if self._counting is not None:
+                self._counting.load(bytes(part.content))
         elif part.kind is Kind.REQUEST:
             return _answer_of(self._client, bytes(part.content))
         return None
+
+    def load(self, model: bytes) -> None:
+        """Takes the global model of a round, where there is a client for it."""
+        if self._client is not None:
+            self._client.load(model)
+
+    def _counted(self, part: Part) -> bytes | None:
+        """Hands a part to the lane of the counts. Raises ProtocolError: nothing is counted here."""
+        if self._counting is None:
+            raise ProtocolError("nothing is counted at this site")
+        return self._counting.take(replace(part, lane=0))
 
     def _settle(self, set_up: ClientSetUp, request: bytes) -> bytes | None:
         """Answers the set-up; the client is there once everyone has agreed."""
@@ -59,7 +81,7 @@ class Speaker:
         return reply
 
     def _join(self, agreed: object) -> None:
-        channel = self._apart.client(self._plan, self._member, agreed)
+        channel = self._apart.client(self._parts.plan, self._member, agreed)
         self._client = self._parts.joined(channel)
 
 

@@ -6,7 +6,7 @@ round after the last one judges the last model.
 
 import hashlib
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -21,7 +21,7 @@ from securefl.data.task import Examples, FederatedData
 from securefl.errors import ScenarioError
 from securefl.federation.client import Client
 from securefl.learning.counts import BINS, NOISY_BINS, Counts, CountsLayout
-from securefl.learning.tally import Tally
+from securefl.learning.tally import OnMetrics, Tally, unkept
 from securefl.privacy.accounting.calibration import calibrate_noise
 from securefl.privacy.events import SampledGaussian
 from securefl.privacy.ledger import Ledger, Terms
@@ -98,17 +98,62 @@ def counts_cost(scenario: Scenario) -> SampledGaussian | None:
     return SampledGaussian(sample_rate=1.0, noise_multiplier=noise, steps=1)
 
 
-def counting_client(
-    public: PublicParts, client: int, own: Examples, channel: ChannelClient, *, ledger: Path
-) -> Client:
-    """Returns the client that counts at one site.
+@dataclass(frozen=True)
+class CountingParts:
+    """Everything that the client that counts at one site is joined from.
+
+    Attributes:
+        public: what every party has.
+        client: its id.
+        tally: counts on this site's records that judge.
+        ledger: of these records, opened; None where sums leave without noise.
+    """
+
+    public: PublicParts
+    client: int
+    tally: Tally
+    ledger: Ledger | None
+
+    @property
+    def plan(self) -> Plan:
+        """The constants of the counts' session."""
+        return counts_plan(self.public)
+
+    @property
+    def options(self) -> Mapping[str, Any]:
+        """The options of its channel."""
+        return counts_options(self.public)
+
+    def joined(self, channel: ChannelClient) -> Client:
+        """Returns the client, once its side of the channel is there."""
+        return Client(
+            self.client,
+            trainer=self.tally,
+            channel=channel,
+            weight=1,
+            reader=self.public.reader(vector.layout(self.public.model)),
+            run=self.public.run,
+            ledger=self.ledger,
+            repeatable=_is_seeded(self.public.scenario),
+        )
+
+
+def counting_parts(
+    public: PublicParts,
+    client: int,
+    own: Examples,
+    *,
+    ledger: Path,
+    on_metrics: OnMetrics = unkept,
+) -> CountingParts:
+    """Makes the parts of the client that counts at one site.
 
     Args:
         public: what every party has.
         client: its id.
         own: its records that judge.
-        channel: its side of the counts' channel.
-        ledger: file of the ledger of its test records; one that exists is read and continued.
+        ledger: file of the ledger of these records; one that exists is read and continued.
+        on_metrics: gets the site's own exact figures, which stay there.
 
     Raises:
         DataError: the labels are none of the task's.
@@ -116,42 +161,39 @@ def counting_client(
         ScenarioError: no noise meets the price.
     """
     scenario = public.scenario
-    # Training without noise is repeatable; noise on counts is seeded only where all noise is.
-    seeded = scenario.privacy is not None and scenario.privacy.noise == "seeded"
-    return Client(
-        client,
-        trainer=Tally(
-            public.model,
-            scenario.facts.task,
-            own,
-            layout=counts_layout(scenario),
-            cost=counts_cost(scenario),
-            stream_for=partial(_noise, scenario, client) if seeded else _fresh,
-        ),
-        channel=channel,
-        weight=1,
-        reader=public.reader(vector.layout(public.model)),
-        run=public.run,
-        ledger=_ledger(scenario, ledger, seeded=seeded),
-        repeatable=seeded,
+    tally = Tally(
+        public.model,
+        scenario.facts.task,
+        own,
+        layout=counts_layout(scenario),
+        cost=counts_cost(scenario),
+        stream_for=partial(_noise, scenario, client),
+        on_metrics=on_metrics,
     )
+    return CountingParts(public, client, tally, _ledger(scenario, ledger))
+
+
+def _is_seeded(scenario: Scenario) -> bool:
+    """Whether noise on counts comes from the seed.
+
+    Training without noise is repeatable, too, and says nothing about this noise.
+    """
+    return scenario.privacy is not None and scenario.privacy.noise == "seeded"
 
 
 def _noise(scenario: Scenario, client: int, round: int) -> Keystream:
+    if not _is_seeded(scenario):
+        return system_keystream()
     return seeded_keystream(scenario.seed, "counts", client, round)
 
 
-def _fresh(round: int) -> Keystream:
-    return system_keystream()
-
-
-def _ledger(scenario: Scenario, path: Path, *, seeded: bool) -> Ledger | None:
-    """Opens the ledger of a site's test records; None where they leave without noise."""
+def _ledger(scenario: Scenario, path: Path) -> Ledger | None:
+    """Opens the ledger of a site's records that judge; None where sums leave without noise."""
     if scenario.evaluate is None or scenario.leave != "noisy":
         return None
     epsilon, delta = scenario.evaluate.price
     terms = Terms("example", "add_remove", delta, epsilon)
-    return Ledger(path, terms._replace(noise="seeded") if seeded else terms)
+    return Ledger(path, terms._replace(noise="seeded") if _is_seeded(scenario) else terms)
 
 
 def judging_shares(data: FederatedData) -> tuple[Examples, ...]:

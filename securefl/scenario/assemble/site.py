@@ -1,10 +1,12 @@
 """The parts of a federation that one site makes, from its own records and no others."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from securefl import vector
-from securefl.channels.protocol import ChannelClient
+from securefl.channels.protocol import ChannelClient, Plan
 from securefl.data.task import Examples
 from securefl.federation.client import Client
 from securefl.learning.protocol import Trainer
@@ -33,6 +35,16 @@ class SiteParts:
     trainer: Trainer
     ledger: Ledger | None
     records: int | None
+
+    @property
+    def plan(self) -> Plan:
+        """The constants of the updates' session."""
+        return self.public.plan
+
+    @property
+    def options(self) -> Mapping[str, Any]:
+        """The options of its channel."""
+        return self.public.scenario.facts.channel_options
 
     def joined(self, channel: ChannelClient) -> Client:
         """Returns the site's client, once its side of the channel is there."""

@@ -18,6 +18,7 @@ from securefl.runs.deployed.desk import Desk
 from securefl.runs.deployed.envelope import Sealed
 from securefl.runs.deployed.speaker import Speaker
 from securefl.scenario.assemble.data import load_data
+from securefl.scenario.assemble.evaluation import counting_parts, judging_shares
 from securefl.scenario.assemble.public import public_parts, server_parts
 from securefl.scenario.assemble.site import SiteParts, site_parts
 
@@ -126,7 +127,12 @@ def deployment(text: str, folder: Path) -> Deployment:
         own = data.sites[site].train
         parts[site] = site_parts(shared, site, own, ledger=folder / f"{site}.jsonl")
         member = Membership(site, key, public, server_public, MemoryMonotonic())
-        speaker = Speaker(parts[site], member)
+        counting = None
+        if scenario.leave != "never":
+            judging = judging_shares(data)[site]
+            paid = folder / f"{site}.test.jsonl"
+            counting = Speaker(counting_parts(shared, site, judging, ledger=paid), member)
+        speaker = Speaker(parts[site], member, counting)
         agents[site] = Agent(charter, site, key, speaker, limit=limit)
     link = MemoryLink(agents)
     desk = Desk(charter, server, link, limit=limit)

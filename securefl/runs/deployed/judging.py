@@ -1,0 +1,127 @@
+"""Evaluation at the sites, as the coordinator meets it: a lane of counts, and the figures of sums.
+
+A round of counts judges the model that the round of the same number trains on. The round after the
+last one judges the last model, and trains nothing.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from securefl.channels.protocol import Observer
+from securefl.federation.record import RoundRecord
+from securefl.files import append_line
+from securefl.learning.counts import Figures
+from securefl.runs.deployed.desk import Desk
+from securefl.runs.deployed.envelope import COUNTS_LANE, Kind, Part
+from securefl.runs.deployed.exchange import Exchange
+from securefl.runs.deployed.sessions import Session
+from securefl.runs.metrics import RunMetrics, checked_metrics
+from securefl.scenario.assemble.evaluation import (
+    counts_cost,
+    counts_layout,
+    judged_models,
+    summed,
+)
+from securefl.scenario.scenario import Scenario
+
+FIGURES = "figures.jsonl"
+
+
+@dataclass(frozen=True)
+class Judged:
+    """The figures of one model, a line of figures.jsonl.
+
+    Attributes:
+        model: its number: that of the round that trains on it; 0 is the first one.
+        judging: the records that judged it, validation or test.
+        sites: whose records are in the sum.
+        figures: of all these records together.
+        noise_std: of the noise on each count of the sum; None without noise.
+    """
+
+    model: int
+    judging: str
+    sites: tuple[int, ...]
+    figures: Figures
+    noise_std: float | None
+
+    def to_json(self) -> dict[str, Any]:
+        """Returns the line; of several metrics, those that classes have."""
+        quality = asdict(self.figures.metrics)
+        for key in ("mae", "rmse", "r2"):
+            del quality[key]
+        return {
+            "model": self.model,
+            "judging": self.judging,
+            "sites": list(self.sites),
+            **quality,
+            "auc_error": self.figures.auc_error,
+            "noise_std": self.noise_std,
+        }
+
+
+class Judging:
+    """Begins rounds of counts, and keeps the figures of their sums.
+
+    A site that does not answer, or has no budget, is absent from the sum, and from nothing else.
+
+    Args:
+        scenario: says which models are judged.
+        session: of the counts; all its sites count in each round.
+        folder: gets figures.jsonl.
+
+    Attributes:
+        last: the figures of the model that was judged last; None before.
+    """
+
+    def __init__(self, scenario: Scenario, session: Session, folder: Path) -> None:
+        self._scenario = scenario
+        self._session = session
+        self._path = folder / FIGURES
+        self._judged = frozenset(judged_models(scenario))
+        self._layout = counts_layout(scenario)
+        self._cost = counts_cost(scenario)
+        self.last: Judged | None = None
+
+    def begun(self, round: int, observer: Observer) -> Exchange | None:
+        """Returns the exchange that judges a round's model; None where nobody judges it."""
+        if round not in self._judged:
+            return None
+        session = self._session
+        return Exchange(round, session.sites, session.server(), observer, lane=COUNTS_LANE)
+
+    def keep(self, exchange: Exchange, desk: Desk) -> None:
+        """Keeps the figures of an exchange that has ended with a sum, and settles its payments."""
+        view = exchange.view
+        if view is None:
+            return
+        is_noisy = self._cost is not None
+        figures = self._layout.figures(summed(view), noisy=is_noisy)
+        std = None
+        if self._cost is not None:
+            std = self._cost.noise_multiplier * self._layout.sensitivity
+            std *= math.sqrt(len(view.clients))
+        self.last = Judged(exchange.round, self._scenario.judging, view.clients, figures, std)
+        append_line(self._path, self.last.to_json())
+        for site in view.clients:
+            desk.enclose(site, Part(Kind.CONFIRM, exchange.round, lane=COUNTS_LANE))
+
+
+def metrics_of(judging: Judging | None, rounds: Sequence[RoundRecord]) -> RunMetrics | None:
+    """Returns what the coordinator knows of a run; None where its last model was not judged."""
+    if judging is None or judging.last is None or judging.last.model != len(rounds):
+        return None
+    metrics = {
+        **judging.last.to_json(),
+        "rounds": len(rounds),
+        "abandoned": sum(record.abandoned for record in rounds),
+        "bytes_up": sum(record.bytes_up for record in rounds),
+        "bytes_down": sum(record.bytes_down for record in rounds),
+        "seconds": sum(record.seconds for record in rounds),
+    }
+    # In metrics.json, sites are a table of figures, which no site's figures are part of.
+    del metrics["model"], metrics["sites"]
+    return checked_metrics(metrics)

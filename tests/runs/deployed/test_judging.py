@@ -1,0 +1,193 @@
+"""Evaluation at the sites: the central figures, no trip of their own, and nothing else leaves."""
+
+import math
+from pathlib import Path
+
+import pytest
+import torch
+
+from securefl import vector
+from securefl.files import read_lines
+from securefl.learning.evaluate import evaluate
+from securefl.learning.protocol import Metrics
+from securefl.privacy.accounting.epsilon import epsilon
+from securefl.runs.checkpoint import load_checkpoint
+from securefl.runs.deployed.envelope import COUNTS_LANE, Kind, Part
+from securefl.runs.deployed.judging import FIGURES
+from securefl.runs.deployed.speaker import Speaker
+from securefl.scenario.assemble.data import load_data
+from securefl.scenario.assemble.evaluation import counts_cost
+from securefl.scenario.assemble.public import public_parts
+from securefl.scenario.scenario import parse_scenario
+from tests.runs.deployed.parties import DP, MASKED, SGD, Deployment, deployment
+from tests.runs.deployed.test_coordinator import COHORT, simulated
+
+SUMS = 'evaluate = { leave = "sums" }\n'
+NOISY = 'evaluate = { leave = "noisy", epsilon = 20.0 }\n'
+DIGITS = """
+seed = 2
+rounds = 2
+data = { name = "digits", partition = "iid", clients = 4 }
+training = { kind = "sgd", batch = 64, epochs = 1, lr = 0.5 }
+weights = "equal"
+"""
+
+
+def on_validation(text: str) -> str:
+    return text.replace('partition = "natural"', 'partition = "natural", test_on = "validation"')
+
+
+def central(text: str, weights: torch.Tensor) -> Metrics:
+    """The figures of a model on all records in one place."""
+    scenario = parse_scenario(text)
+    data = load_data(scenario)
+    model = public_parts(scenario, run="0" * 16).model
+    vector.load_vector(model, weights)
+    return evaluate(model, data.task, data.test)
+
+
+def lines(parties: Deployment) -> list[dict[str, object]]:
+    return [dict(line) for line in read_lines(parties.cell.folder / FIGURES)]
+
+
+def exact(metrics: Metrics) -> dict[str, object]:
+    return {
+        key: getattr(metrics, key)
+        for key in ("records", "accuracy", "balanced_accuracy", "majority")
+    }
+
+
+@pytest.mark.parametrize(
+    "text",
+    [SGD + SUMS, SGD + MASKED + SUMS, SGD + COHORT + SUMS, DIGITS + MASKED + SUMS],
+    ids=["plain", "masked", "cohort", "digits"],
+)
+def test_the_figures_of_the_last_model_are_the_central_ones(text: str, tmp_path: Path) -> None:
+    parties = deployment(text, tmp_path)
+    weights = parties.play().weights
+    (line,) = lines(parties)
+    expected = central(text, weights)
+    assert {key: line[key] for key in exact(expected)} == exact(expected)
+    assert line["auc"] == pytest.approx(expected.auc, abs=1e-3)
+    assert (line["model"], line["judging"], line["sites"]) == (2, "test", [0, 1, 2, 3])
+    assert line["noise_std"] is None
+    metrics = parties.cell.metrics()
+    assert metrics is not None
+    assert (metrics["accuracy"], metrics["rounds"]) == (expected.accuracy, 2)
+
+
+def test_each_model_is_judged_on_validation_records(tmp_path: Path) -> None:
+    text = on_validation(SGD) + MASKED + SUMS
+    parties = deployment(text, tmp_path)
+    last = parties.play().weights
+    first, second = lines(parties)
+    assert (first["model"], second["model"]) == (1, 2)
+    assert {first["judging"], second["judging"]} == {"validation"}
+    once = simulated(text.replace("rounds = 2", "rounds = 1"), tmp_path / "simulation").weights
+    for line, weights in ((first, once), (second, last)):
+        expected = exact(central(text, weights))
+        assert {key: line[key] for key in expected} == expected
+
+
+@pytest.mark.parametrize("text", [SGD, SGD + MASKED, SGD + COHORT], ids=["plain", "masked", "few"])
+def test_counting_changes_no_model(text: str, tmp_path: Path) -> None:
+    parties = deployment(on_validation(text) + SUMS, tmp_path)
+    weights = parties.play().weights
+    expected = simulated(on_validation(text), tmp_path / "simulation").weights
+    assert torch.equal(weights.view(torch.int32), expected.view(torch.int32))
+
+
+@pytest.mark.parametrize(
+    ("text", "without", "last"),
+    [(SGD, 2, 1), (SGD + MASKED, 3 + 5 + 3, 3)],
+    ids=["plain", "masked"],
+)
+def test_counts_take_no_trip_of_their_own_before_the_last_model(
+    text: str, without: int, last: int, tmp_path: Path
+) -> None:
+    for name, whole in (("test", text), ("validation", on_validation(text))):
+        parties = deployment(whole + SUMS, tmp_path / name)
+        parties.play()
+        assert parties.link.trips == [[0, 1, 2, 3]] * (without + last)
+
+
+def test_a_site_outside_the_cohort_gets_the_model_to_judge_it(tmp_path: Path) -> None:
+    parties = deployment(on_validation(SGD) + COHORT + SUMS, tmp_path)
+    parties.play()
+    assert [line["sites"] for line in lines(parties)] == [[0, 1, 2, 3]] * 2
+    assert all(len(record.cohort) == 3 for record in parties.cell.rounds())
+
+
+def test_a_site_that_does_not_count_is_absent_from_the_counts_and_from_nothing_else(
+    tmp_path: Path,
+) -> None:
+    text = on_validation(SGD) + MASKED + SUMS
+    parties = deployment(text, tmp_path)
+    speaker = parties.link.agents[2]._speaker
+    assert isinstance(speaker, Speaker)
+    speaker._counting = None
+    weights = parties.play().weights
+    assert [line["sites"] for line in lines(parties)] == [[0, 1, 3]] * 2
+    assert [record.survivors for record in parties.cell.rounds()] == [(0, 1, 2, 3)] * 2
+    assert torch.equal(weights, simulated(text, tmp_path / "simulation").weights)
+
+
+def test_without_enough_sites_that_count_the_run_goes_on_unjudged(tmp_path: Path) -> None:
+    text = SGD + MASKED + SUMS
+    parties = deployment(text, tmp_path)
+    for site in (1, 2):
+        speaker = parties.link.agents[site]._speaker
+        assert isinstance(speaker, Speaker)
+        speaker._counting = None
+    weights = parties.play().weights
+    assert not (parties.cell.folder / FIGURES).exists()
+    assert parties.cell.metrics() is None
+    assert torch.equal(weights, simulated(text, tmp_path / "simulation").weights)
+
+
+def test_noisy_figures_are_paid_for_in_a_ledger_of_their_own(tmp_path: Path) -> None:
+    text = on_validation(SGD) + MASKED + NOISY
+    parties = deployment(text, tmp_path)
+    parties.play()
+    parties.desk.finish()
+    cost = counts_cost(parse_scenario(text))
+    assert cost is not None
+    assert epsilon({cost: 2}, delta=1e-5) <= 20.0
+    for site in range(4):
+        kinds = [line["kind"] for line in read_lines(tmp_path / f"{site}.test.jsonl")]
+        assert kinds == ["reserve", "settle", "reserve", "settle"]
+        assert not (tmp_path / f"{site}.jsonl").exists()
+    for line in lines(parties):
+        # Four sites, two cells a record.
+        assert line["noise_std"] == pytest.approx(math.sqrt(4 * 2) * cost.noise_multiplier)
+        assert isinstance(line["accuracy"], float)
+        assert line["auc_error"] is None
+
+
+def test_training_under_a_claim_and_counts_have_ledgers_apart(tmp_path: Path) -> None:
+    parties = deployment(DP + NOISY, tmp_path)
+    parties.play()
+    assert [line["kind"] for line in read_lines(tmp_path / "0.jsonl")].count("reserve") == 2
+    assert [line["kind"] for line in read_lines(tmp_path / "0.test.jsonl")].count("reserve") == 1
+
+
+@pytest.mark.parametrize(("text", "is_seen"), [(SGD, True), (SGD + MASKED, False)])
+def test_under_masks_the_counts_of_one_site_do_not_pass_the_coordinator(
+    text: str, is_seen: bool, tmp_path: Path
+) -> None:
+    parties = deployment(text + SUMS, tmp_path)
+    parties.play()
+    passed = b"".join(parties.link.passed)
+    # A long run of empty bins is the same in every site's counts, and not under masks.
+    assert (bytes(4 * 64) in passed) is is_seen
+
+
+def test_where_nothing_leaves_a_request_to_count_is_declined(tmp_path: Path) -> None:
+    parties = deployment(SGD, tmp_path)
+    parties.desk.enclose(1, Part(Kind.REQUEST, 2, b"count", COUNTS_LANE))
+    answers: list[tuple[int, Part]] = []
+    parties.desk.carry(lambda site, part: answers.append((site, part)))
+    assert answers == [(1, Part(Kind.DECLINED, 2, lane=COUNTS_LANE))]
+    parties.play()
+    assert not (parties.cell.folder / FIGURES).exists()
+    assert load_checkpoint(parties.cell.checkpoint).state.round == 2
