@@ -87,6 +87,11 @@ class Client:
         self._begun = None  # an earlier request's, which nobody collected
         return self._channel.receive(request)
 
+    @property
+    def requested_round(self) -> int:
+        """The round that an update is asked for. Raises ProtocolError: there is none."""
+        return self._requested_model().round
+
     def begin(self) -> None:
         """Reserves the cost, and starts the training if the trainer can go on by itself.
 

@@ -132,10 +132,16 @@ class Policy(_Table):
         violations = [
             *self._about_budget(proposal),
             *self._about_channel(proposal),
-            *self._about_code(proposal, pins),
+            *self._about_code(proposal.code, proposal.layout, pins),
             *self._about_rounds(proposal),
             *self._about_evaluation(proposal),
         ]
+        if violations:
+            raise PolicyRefused("\n".join(violations))
+
+    def check_code(self, code: str, layout: str) -> None:
+        """Raises PolicyRefused: the code or the layout of the model is not listed."""
+        violations = self._about_code(code, layout, pins=False)
         if violations:
             raise PolicyRefused("\n".join(violations))
 
@@ -182,13 +188,13 @@ class Policy(_Table):
             )
         return violations
 
-    def _about_code(self, proposal: Proposal, pins: bool) -> list[str]:
+    def _about_code(self, code: str, layout: str, pins: bool) -> list[str]:
         return [
             f"code.{key} does not list {value}; compare it with the coordinator's administrator "
             "before you add it"
             for key, listed, value in (
-                ("allowed", self.code.allowed, proposal.code),
-                ("layouts", self.code.layouts, proposal.layout),
+                ("allowed", self.code.allowed, code),
+                ("layouts", self.code.layouts, layout),
             )
             if value not in listed and (listed or not pins)
         ]
@@ -219,11 +225,20 @@ class Policy(_Table):
 
 
 STRICT = """\
-# What this site allows, whatever a coordinator asks. See docs/deploy.md.
+# What no coordinator can change. `securefl site approve` refuses a charter that asks for more.
+
+# For each data set, over all federations together.
 budget = { epsilon = 8.0, delta = 1e-5, test_epsilon = 0.0 }
+
+# Updates leave only under masks, in sums of at least four sites, of which one may be corrupt.
 channel = { allowed = ["masked"], min_cohort = 4, corrupt = 1 }
+
+# The first approval writes the code and the layout of the model that may run here.
 code = { allowed = [], layouts = [] }
+
 rounds = { a_day = 100 }
+
+# What may leave about test records: "never", "sums" or "noisy".
 evaluation = { leave = "never" }
 """
 

@@ -58,16 +58,10 @@ class DataSetLedger(Ledger):
         self._whole: Counter[SampledGaussian] = Counter()
         super().__init__(path, terms, before)
 
-    @property
-    def heads(self) -> tuple[str, ...]:
-        """The hash of no line, then of each."""
-        return tuple(self._heads)
-
     def epsilon_with(self, event: SampledGaussian, rounds: int) -> float:
         """Returns the cost of all runs together, once this one has released `rounds` events."""
-        events = self._whole.copy()
-        events[event] += max(0, rounds - len(self._booked))
-        return epsilon(events, delta=self.ceiling.delta)
+        ahead = Counter({event: max(0, rounds - len(self._booked))})
+        return epsilon(self._whole + ahead, delta=self.ceiling.delta)
 
     def reserve(self, event: SampledGaussian, *, release_id: ReleaseId) -> None:
         """Books an event before anything that depends on the data leaves.

@@ -82,6 +82,11 @@ class Ledger:
         return self._heads[-1]
 
     @property
+    def heads(self) -> tuple[str, ...]:
+        """The hash of no line, then of each."""
+        return tuple(self._heads)
+
+    @property
     def settled(self) -> frozenset[ReleaseId]:
         """The releases that were confirmed."""
         return frozenset(self._settled)

@@ -44,6 +44,9 @@ class Line:
         time: seconds since 1970, UTC, by this machine's clock.
         event: what happened.
         charter: SHA-256 of the charter, in hexadecimal.
+        run: that the charter belongs to, where it was approved.
+        epoch: of the charter, where it was approved.
+        kind: of what left, or of what was refused.
         number: of the envelope.
         round: of the federation.
         size: bytes that left.
@@ -54,6 +57,9 @@ class Line:
     time: float
     event: Event
     charter: str | None = None
+    run: str | None = None
+    epoch: int | None = None
+    kind: str | None = None
     number: int | None = None
     round: int | None = None
     size: int | None = None
@@ -107,43 +113,49 @@ class AuditLog:
         """Hash of the last line."""
         return self.heads[-1]
 
-    def note(
-        self,
-        event: Event,
-        *,
-        charter: str | None = None,
-        number: int | None = None,
-        round: int | None = None,
-        sent: bytes | None = None,
-        sha256: str | None = None,
-        reason: str | None = None,
-    ) -> None:
+    def note(self, event: Event, *, sent: bytes | None = None, **facts: Any) -> None:
         """Appends a line, with the size and the SHA-256 of what is sent.
+
+        Args:
+            event: what happened.
+            sent: the bytes that leave.
+            facts: other fields of `Line`.
 
         Raises:
             OSError: it is not on disk; nothing may leave then.
         """
-        size = None
         if sent is not None:
-            size = len(sent)
-            sha256 = hashlib.sha256(sent).hexdigest()
-        line = Line(self._clock(), event, charter, number, round, size, sha256, reason)
+            facts |= {"size": len(sent), "sha256": hashlib.sha256(sent).hexdigest()}
+        line = Line(self._clock(), event, **facts)
         text, head = chain(self.head, _body(line))
         self._file.append(text)
         self.lines.append(line)
         self.heads.append(head)
 
-    def trainings(self, *, charter: str | None = None, since: float = 0.0) -> int:
-        """Counts trainings, under one charter if it is given, that began at a time or later.
+    def trainings(self, *, charter: str | None = None, since: float = 0.0) -> list[int]:
+        """Returns the rounds of trainings, under one charter if it is given, since a time.
 
         A clock that was set back hides none: trainings of the future count.
         """
-        return sum(
-            line.event is Event.TRAINING
+        return [
+            -1 if line.round is None else line.round
+            for line in self.lines
+            if line.event is Event.TRAINING
             and line.time >= since
             and (charter is None or line.charter == charter)
-            for line in self.lines
-        )
+        ]
+
+    def approved(self, run: str) -> Line | None:
+        """Returns the newest approval of a run's charter; None without one."""
+        approvals = [
+            line for line in self.lines if line.event is Event.APPROVED and line.run == run
+        ]
+        return max(approvals, key=lambda line: line.epoch or 0, default=None)
+
+    def has_sent(self, data: bytes) -> bool:
+        """Whether a line says that these bytes left."""
+        sha256 = hashlib.sha256(data).hexdigest()
+        return any(line.event is Event.SENT and line.sha256 == sha256 for line in self.lines)
 
 
 def verified(path: Path, heads: tuple[str, ...] = ()) -> list[Line]:

@@ -15,6 +15,7 @@ from securefl.channels.protocol import Packet
 from securefl.errors import ProtocolError
 from securefl.runs.deployed.charter import Charter
 from securefl.runs.deployed.envelope import Direction, Envelope, Kind, Part, Sealed, opened
+from securefl.runs.deployed.receipts import ReceiptBook
 
 Take = Callable[[int, Part], None]  # site, a part of its reply; kept by nobody who returns
 
@@ -53,19 +54,29 @@ class Desk:
         key: the coordinator's.
         link: carries the envelopes.
         limit: most bytes of an envelope.
+        receipts: keeps each site's newest receipt, which goes back with every envelope.
 
     Attributes:
         keys: site -> its public key.
         counts: of trips and of dropped replies.
     """
 
-    def __init__(self, charter: Charter, key: Ed25519PrivateKey, link: Link, *, limit: int) -> None:
+    def __init__(
+        self,
+        charter: Charter,
+        key: Ed25519PrivateKey,
+        link: Link,
+        *,
+        limit: int,
+        receipts: ReceiptBook,
+    ) -> None:
         self._digest = charter.digest
         self.keys = charter.keys
         self._seconds = charter.deadline
         self._key = key
         self._link = link
         self._limit = limit
+        self._receipts = receipts
         self._number = 0
         self._enclosed: dict[int, list[Part]] = {}
         self.counts = Counts()
@@ -87,10 +98,16 @@ class Desk:
         for site in sorted(enclosed):
             self._number += 1
             numbers[site] = self._number
-            parts = tuple(enclosed[site])
+            receipt = self._receipts.newest(site)
+            returned = () if receipt is None else (Part(Kind.RETURNED_RECEIPT, content=receipt),)
+            parts = (*returned, *enclosed[site])
             envelope = Envelope(self._digest, Direction.TO_SITE, site, self._number, parts)
             envelopes[site] = envelope.seal(self._key)
         self.counts.trips += 1
+        self._trip(envelopes, numbers, take)
+        self._receipts.write()
+
+    def _trip(self, envelopes: Mapping[int, Sealed], numbers: dict[int, int], take: Take) -> None:
         with closing(self._link.carry(envelopes, self._seconds)) as replies:
             for site, data in replies:
                 if not data:
@@ -125,5 +142,14 @@ class Desk:
             self.counts.dropped += 1
             return False
         for part in envelope.parts:
-            take(site, part)
+            if part.kind is Kind.RECEIPT:
+                self._keep(site, bytes(part.content))
+            else:
+                take(site, part)
         return True
+
+    def _keep(self, site: int, receipt: bytes) -> None:
+        try:
+            self._receipts.take(site, receipt)
+        except ProtocolError:
+            self.counts.dropped += 1

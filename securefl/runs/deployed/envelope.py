@@ -44,18 +44,20 @@ class Direction(IntEnum):
 
 
 class Kind(IntEnum):
-    """What a part is; the first five go to a site, the others come back."""
+    """What a part is; those below 16 go to a site, the others come back."""
 
     SET_UP = 1
     CONFIRM = 2
     MODEL = 3
     REQUEST = 4
     FINISH = 5
+    RETURNED_RECEIPT = 6
     ANSWER = 16
     DONE = 17
     DECLINED = 18
     OUT_OF_BUDGET = 19
     NOT_READY = 20
+    RECEIPT = 21
 
 
 @dataclass(frozen=True)

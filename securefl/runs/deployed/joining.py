@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from securefl.errors import ScenarioError
+from securefl.federation.policy import STRICT
 from securefl.files import write_atomic
 from securefl.runs.deployed.certificates import CA_CERTIFICATE
 from securefl.runs.deployed.documents import Name, is_valid
@@ -37,23 +38,6 @@ OWN_DATA = """
 [data]
 # path = "records.csv"
 """
-POLICY_TEMPLATE = """\
-# What no coordinator can change. `securefl site approve` refuses a charter that asks for more.
-
-# For each data set, over all federations together.
-budget = { epsilon = 8.0, delta = 1e-5, test_epsilon = 0.0 }
-
-# Updates leave only under masks, in sums of at least four sites, of which one may be corrupt.
-channel = { allowed = ["masked"], min_cohort = 4, corrupt = 1 }
-
-# The first approval writes the code and the layout of the model that may run here.
-code = { allowed = [], layouts = [] }
-
-rounds = { a_day = 100 }
-
-# What may leave about test records: "never", "sums" or "noisy".
-evaluation = { leave = "never" }
-"""
 
 
 def make_keys(folder: Path, passphrase: bytes | None = None) -> None:
@@ -85,7 +69,7 @@ def join(
     write_atomic(out / CA_CERTIFICATE, invitation.authority.encode())
     data = OWN_DATA if not scenario.facts.data_set.published else ""
     (out / SITE).write_text(SITE_TEMPLATE.format(data=data), encoding="utf-8")
-    (out / POLICY).write_text(POLICY_TEMPLATE, encoding="utf-8")
+    (out / POLICY).write_text(STRICT, encoding="utf-8")
     request.write(out / REQUEST)
     return request
 

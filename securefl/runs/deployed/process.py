@@ -13,100 +13,48 @@ from pathlib import Path
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from securefl.channels.apart import Membership
-from securefl.channels.monotonic import FileMonotonic
-from securefl.data.task import Examples
-from securefl.errors import BudgetExceeded, NotReady, RunFolderError, SecureflError
+from securefl.errors import BudgetExceeded, SecureflError
 from securefl.files import read_json, write_json
-from securefl.runs.cache import user_cache
 from securefl.runs.cell import Cell, CellState
-from securefl.runs.deployed.agent import Agent
 from securefl.runs.deployed.certificates import server_context, site_context
-from securefl.runs.deployed.charter import CHARTER, Charter, envelope_limit
+from securefl.runs.deployed.charter import envelope_limit
 from securefl.runs.deployed.coordinator import coordinate
 from securefl.runs.deployed.desk import Desk
 from securefl.runs.deployed.keys import signing_key
 from securefl.runs.deployed.links import DirectLink, serve_coordinator
-from securefl.runs.deployed.own_records import NotReadySpeaker, own_paths
-from securefl.runs.deployed.records import read_records
+from securefl.runs.deployed.receipts import ReceiptBook
 from securefl.runs.deployed.serving import Stop, at_work
-from securefl.runs.deployed.speaker import Speaker
+from securefl.runs.deployed.site import opened_site
 from securefl.runs.threads import one_thread
-from securefl.scenario.assemble.public import ServerParts, public_parts, server_parts
-from securefl.scenario.assemble.site import site_parts
-from securefl.scenario.assemble.site_data import read_site_data
-from securefl.scenario.scenario import Scenario
+from securefl.scenario.assemble.public import ServerParts, server_parts
 
 COUNTS = "counts.json"
+RECEIPTS = "receipts.json"
 
 # sites=..., limit=...: the coordinator's end
 OpenLink = Callable[..., DirectLink]
 
 
 def run_site(folder: Path, address: tuple[str, int], *, patience: float) -> None:
-    """Answers for one site until the coordinator ends the run; the folder is named by its number.
+    """Answers for one site until the coordinator ends the run.
 
     Raises:
         SecureflError: the folder does not fit, or the coordinator cannot be reached.
     """
-    site = int(folder.name)
-    charter = Charter.read(folder / CHARTER)
-    scenario = charter.scenario()
-    limit = envelope_limit(scenario)
-    key = signing_key(folder)
-    try:
-        records = site_records(folder, scenario, site)
-    except NotReady as reason:
-        agent = Agent(charter, site, key, NotReadySpeaker(reason), limit=limit)
-        # Said once: the coordinator does not wait, and the site's people read why.
-        _serve(folder, agent, address, lambda: agent.answered > 0, limit, patience)
-        raise
-    parts = site_parts(
-        public_parts(scenario, run=charter.run),
-        site,
-        records,
-        ledger=folder / "ledger.jsonl",
-        remember=user_cache().remember,
-    )
-    try:
-        monotonic = FileMonotonic.create(folder / "answered.json")
-    except FileExistsError:
-        # Its round secrets died with the process that began: it could only answer otherwise.
-        raise RunFolderError(f"site {site} has begun this run before and cannot resume") from None
-    member = Membership(site, key, charter.keys, charter.server_key, monotonic)
-    agent = Agent(charter, site, key, Speaker(parts, member), limit=limit)
-    _serve(folder, agent, address, lambda: agent.finished, limit, patience)
-
-
-def site_records(folder: Path, scenario: Scenario, site: int) -> Examples:
-    """Returns a site's training records: a rehearsal's copy, or those in its own file.
-
-    Raises:
-        DataError: a copy is missing or damaged.
-        NotReady: site.toml names no file, or the file differs from what is declared.
-    """
-    if scenario.facts.data_set.published:
-        return read_records(folder)
-    return read_site_data(scenario, site, own_paths(folder)).train
-
-
-def _serve(
-    folder: Path,
-    agent: Agent,
-    address: tuple[str, int],
-    is_finished: Callable[[], bool],
-    limit: int,
-    patience: float,
-) -> None:
-    """Lets an agent answer its coordinator, and keeps what it has counted."""
-    context = site_context(folder)
-    try:
-        serve_coordinator(
-            address, context, agent.answer, is_finished, limit=limit, patience=patience
-        )
-    finally:
-        counts = {"answered": agent.answered, "dropped": agent.dropped}
-        write_json(folder / COUNTS, counts)
+    with opened_site(folder) as site:
+        agent = site.agent
+        try:
+            serve_coordinator(
+                address,
+                site_context(folder),
+                agent.answer,
+                lambda: site.is_finished,
+                limit=site.limit,
+                patience=patience,
+            )
+        finally:
+            counts = {"answered": agent.answered, "dropped": agent.dropped}
+            write_json(folder / COUNTS, counts)
 
 
 def run_coordinator(folder: Path, open_link: OpenLink) -> bool:
@@ -124,7 +72,8 @@ def run_coordinator(folder: Path, open_link: OpenLink) -> bool:
         key = signing_key(folder)
         parts = server_parts(scenario, run=charter.run)
         link = open_link(sites=charter.keys, limit=limit)
-        desk = Desk(charter, key, link, limit=limit)
+        receipts = ReceiptBook(folder / RECEIPTS, charter.keys)
+        desk = Desk(charter, key, link, limit=limit, receipts=receipts)
         with closing(link):
             link.wait_for_sites(charter.deadline)
             try:

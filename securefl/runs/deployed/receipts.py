@@ -1,6 +1,6 @@
 """Receipts: what a site's files held when it replied, signed, for somebody else to keep.
 
-    receipt = Receipt(charter.digest, site, number, ledger.head, log.head)
+    receipt = Receipt(charter.digest, site, number, blind.tag(ledger.head), blind.tag(log.head))
     part = receipt.signed(key)   # the coordinator keeps the newest and returns it
 
 A site whose folder was restored from a backup has files that are older than its receipt: a budget
@@ -9,8 +9,10 @@ changes nothing for a site with a witness, a file on another volume; one that fo
 site's key.
 """
 
+import hashlib
+import hmac
 import struct
-from collections.abc import Callable, Container
+from collections.abc import Callable, Container, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
@@ -19,10 +21,11 @@ from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 
 from securefl.errors import ProtocolError, RunFolderError
-from securefl.files import write_atomic
+from securefl.files import read_json, write_atomic, write_json
 
 _FORM = struct.Struct("<32sIQ32s32s")
 _LABEL = b"securefl receipt 1"
+_BLIND = b"securefl receipt secret 1"
 SIGNATURE_BYTES = 64
 RECEIPT_BYTES = _FORM.size + SIGNATURE_BYTES
 
@@ -35,8 +38,8 @@ class Receipt:
         charter: SHA-256 of the charter.
         site: which site.
         number: of the envelope that the reply answers.
-        ledger: head of the data set's ledger, in hexadecimal.
-        log: head of the audit log, in hexadecimal.
+        ledger: `Blind.tag` of the head of the data set's ledger, in hexadecimal.
+        log: `Blind.tag` of the head of the audit log, in hexadecimal.
     """
 
     charter: bytes
@@ -76,14 +79,40 @@ class Receipt:
         return cls(charter, site, number, ledger.hex(), log.hex())
 
 
+class Blind:
+    """Hides the heads of a site's files from everybody who holds its receipts.
+
+    A head is a hash of few unknown bits: whoever knows all but a reason or a time could try them
+    all, and would see that the site works for others, too. Only the site can compute a tag.
+
+    Args:
+        key: the site's Ed25519 key, from which a secret is derived.
+    """
+
+    def __init__(self, key: Ed25519PrivateKey) -> None:
+        # A signature that nothing else makes, and that is the same after a restart.
+        self._secret = hashlib.sha256(key.sign(_BLIND)).digest()
+        self._tags: dict[str, str] = {}
+
+    def tag(self, head: str) -> str:
+        """Returns the tag of a head, in hexadecimal."""
+        if head not in self._tags:
+            self._tags[head] = hmac.digest(self._secret, head.encode(), "sha256").hex()
+        return self._tags[head]
+
+    def tags(self, heads: Iterable[str]) -> frozenset[str]:
+        """Returns the tags of all heads of a file."""
+        return frozenset(map(self.tag, heads))
+
+
 @dataclass(frozen=True)
 class Files:
     """What a site's files hold, to compare a receipt with.
 
     Args:
         folder: of the site, for messages.
-        ledger: every head of the data set's ledger.
-        log: every head of the audit log.
+        ledger: the tag of every head of the data set's ledger.
+        log: the tag of every head of the audit log.
         last_number: SHA-256 of a charter -> number of the last envelope that was acted on.
     """
 
@@ -110,6 +139,47 @@ class Files:
                     f"{receipt.number}: restore the newest files, or leave the federation; a "
                     "backup would spend its budget twice"
                 )
+
+
+class ReceiptBook:
+    """The coordinator's copy of every site's newest receipt, in one file.
+
+    Args:
+        path: of the file; read if it exists.
+        keys: site -> its Ed25519 public key.
+
+    Raises:
+        RunFolderError: the file is damaged.
+    """
+
+    def __init__(self, path: Path, keys: Mapping[int, bytes]) -> None:
+        self._path = path
+        self._keys = keys
+        self._newest: dict[int, bytes] = {}
+        self._is_written = True
+        if path.exists():
+            for site, text in read_json(path).items():
+                self._newest[int(site)] = bytes.fromhex(text)
+
+    def newest(self, site: int) -> bytes | None:
+        """Returns a site's newest receipt; None before its first."""
+        return self._newest.get(site)
+
+    def take(self, site: int, data: bytes) -> None:
+        """Takes a receipt from a reply. Raises ProtocolError: the site did not sign it."""
+        Receipt.opened(data, self._keys[site], site=site)
+        self._newest[site] = data
+        self._is_written = False
+
+    def write(self) -> None:
+        """Puts new receipts on disk. Raises RunFolderError: the disk refuses."""
+        if self._is_written:
+            return
+        try:
+            write_json(self._path, {str(site): self._newest[site].hex() for site in self._newest})
+            self._is_written = True
+        except OSError as reason:
+            raise RunFolderError(f"cannot write {self._path}: {reason.strerror}") from None
 
 
 def write_witness(path: Path, receipt: bytes) -> None:

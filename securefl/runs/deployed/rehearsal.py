@@ -1,5 +1,6 @@
 """A deployment on one machine: real processes, then the same scenario simulated, and compared."""
 
+import math
 import socket
 import subprocess
 import sys
@@ -12,22 +13,25 @@ import torch
 
 from securefl.data.download import OnBytes, quiet
 from securefl.errors import ScenarioError
+from securefl.federation.policy import RoundRules
 from securefl.files import write_json
 from securefl.runs import api
 from securefl.runs.cell import Cell, CellState
 from securefl.runs.checkpoint import load_checkpoint
 from securefl.runs.deployed import process
 from securefl.runs.deployed.approval import Approval
-from securefl.runs.deployed.certificates import install
-from securefl.runs.deployed.charter import CHARTER, Shared, check_deployable
+from securefl.runs.deployed.approving import approve_charter
+from securefl.runs.deployed.charter import Shared, check_deployable
 from securefl.runs.deployed.federation import admit, collect, found
-from securefl.runs.deployed.joining import join
-from securefl.runs.deployed.keys import PRIVATE_FILES, signing_key
+from securefl.runs.deployed.joining import POLICY, join
+from securefl.runs.deployed.keys import PRIVATE_FILES
 from securefl.runs.deployed.records import RECORDS, SiteRecords
+from securefl.runs.deployed.site import APPROVAL
 from securefl.runs.folder import RunFolder
 from securefl.runs.threads import environment_of_one_thread
 from securefl.scenario.assemble.data import fetch_data
 from securefl.scenario.scenario import Scenario
+from securefl.scenario.written import to_toml
 
 ADDRESS = "127.0.0.1"
 STAGE_SECONDS = 600.0
@@ -150,11 +154,29 @@ def _prepare(
     approvals = []
     for site, folder in sites.items():
         records.give(folder, site)
-        charter.write(folder / CHARTER)
-        install(folder, charter.roster[str(site)].certificate, invitation.authority)
-        approvals.append(Approval.signed(charter, site, signing_key(folder)))
+        (folder / POLICY).write_text(_policy_of(scenario), encoding="utf-8")
+        approve_charter(folder, charter, rehearsed=True)
+        approvals.append(Approval.read(folder / APPROVAL))
     collect(folders.coordinator, approvals)
     return folders
+
+
+def _policy_of(scenario: Scenario) -> str:
+    """Returns a policy that allows this scenario: in a rehearsal nobody is protected."""
+    channel = {
+        "allowed": [scenario.channel.kind],
+        "min_cohort": scenario.facts.min_cohort,
+        "corrupt": scenario.facts.channel_options.get("corrupt"),
+    }
+    rounds = {"a_day": max(scenario.rounds, RoundRules().a_day)}
+    return to_toml(
+        {
+            "budget": {"epsilon": math.inf, "test_epsilon": math.inf},
+            "channel": channel,
+            "rounds": rounds,
+            "evaluation": {"leave": scenario.leave},
+        }
+    )
 
 
 def _play(folders: _Folders, listener: socket.socket, on_started: OnStarted) -> tuple[int, str]:

@@ -1,5 +1,6 @@
 """What a site's client says: it takes the parts of envelopes, and answers requests."""
 
+from collections.abc import Callable
 from dataclasses import replace
 
 from securefl.channels.apart import Apart, ClientSetUp, Membership
@@ -18,6 +19,7 @@ class Speaker:
     Args:
         parts: of the site.
         member: its place in the session.
+        permit: called with the round before each training; raises where the site forbids it.
         counting: speaks for the counts, in a lane and a session of their own; None without.
     """
 
@@ -25,10 +27,12 @@ class Speaker:
         self,
         parts: SiteParts | CountingParts,
         member: Membership,
+        permit: Callable[[int], None],
         counting: "Speaker | None" = None,
     ) -> None:
         self._parts = parts
         self._member = member
+        self._permit = permit
         self._counting = counting
         self._apart: Apart = catalog.APART[parts.public.scenario.channel.kind]
         self._set_up: ClientSetUp | None = None
@@ -44,6 +48,7 @@ class Speaker:
         Raises:
             BudgetExceeded: the site's budget does not allow the round.
             ClientFailure: the site cannot take part in the round.
+            PolicyRefused: the site's policy forbids the training.
             ProtocolError: the part is refused.
         """
         if part.lane == COUNTS_LANE:
@@ -59,7 +64,7 @@ class Speaker:
             if self._counting is not None:
                 self._counting.load(bytes(part.content))
         elif part.kind is Kind.REQUEST:
-            return _answer_of(self._client, bytes(part.content))
+            return self._answer_of(self._client, bytes(part.content))
         return None
 
     def load(self, model: bytes) -> None:
@@ -73,6 +78,18 @@ class Speaker:
             raise ProtocolError("nothing is counted at this site")
         return self._counting.take(replace(part, lane=0))
 
+    def _answer_of(self, client: Client, request: bytes) -> bytes:
+        """Returns the client's reply; it pays and trains where the request asks for an update."""
+        reply = client.receive(request)
+        if isinstance(reply, View):
+            raise ProtocolError("a sum was opened at a site")
+        if reply is None:
+            # The round that is trained, whatever the part around it says.
+            self._permit(client.requested_round)
+            client.begin()
+            return bytes(client.submit(client.train()))
+        return reply
+
     def _settle(self, set_up: ClientSetUp, request: bytes) -> bytes | None:
         """Answers the set-up; the client is there once everyone has agreed."""
         reply = set_up.receive(request)
@@ -83,14 +100,3 @@ class Speaker:
     def _join(self, agreed: object) -> None:
         channel = self._apart.client(self._parts.plan, self._member, agreed)
         self._client = self._parts.joined(channel)
-
-
-def _answer_of(client: Client, request: bytes) -> bytes:
-    """Returns the client's reply; it pays and trains where the request asks for an update."""
-    reply = client.receive(request)
-    if isinstance(reply, View):
-        raise ProtocolError("a sum was opened at a site")
-    if reply is None:
-        client.begin()
-        return bytes(client.submit(client.train()))
-    return reply

@@ -73,8 +73,13 @@ def open_ledger(scenario: Scenario, path: Path, before: Past = NO_PAST) -> Ledge
     Raises:
         LedgerError: the ledger is damaged or was kept under other terms.
     """
+    terms = terms_of(scenario)
+    return None if terms is None else Ledger(path, terms, before)
+
+
+def terms_of(scenario: Scenario) -> Terms | None:
+    """Returns the terms of every client's ledger; None where no finite epsilon is claimed."""
     privacy = scenario.privacy
     if privacy is None or not scenario.claims_dp:
         return None
-    terms = Terms("example", "add_remove", privacy.delta, privacy.epsilon, privacy.noise)
-    return Ledger(path, terms, before)
+    return Terms("example", "add_remove", privacy.delta, privacy.epsilon, privacy.noise)

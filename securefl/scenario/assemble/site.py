@@ -60,7 +60,12 @@ class SiteParts:
 
 
 def site_parts(
-    public: PublicParts, client: int, own: Examples, *, ledger: Path, remember: Remember = fresh
+    public: PublicParts,
+    client: int,
+    own: Examples,
+    *,
+    ledger: Path | Ledger | None,
+    remember: Remember = fresh,
 ) -> SiteParts:
     """Makes one site's parts.
 
@@ -68,7 +73,8 @@ def site_parts(
         public: what every party has.
         client: its id.
         own: its training records.
-        ledger: the file of its ledger; one that exists is read and continued.
+        ledger: its ledger, which may be that of a data set; or the file of one, which is read and
+            continued if it exists. None where nothing is claimed.
         remember: caches calibrated noise.
 
     Raises:
@@ -77,7 +83,7 @@ def site_parts(
     """
     scenario = public.scenario
     # The ledger comes first: noise is calibrated on top of what was spent.
-    book = open_ledger(scenario, ledger)
+    book = open_ledger(scenario, ledger) if isinstance(ledger, Path) else ledger
     if book is not None:
         book.begin()
     books = {} if book is None else {client: book}

@@ -1,6 +1,7 @@
 """A deployment inside one process: agents behind a link that keeps all bytes that pass."""
 
 import datetime
+import math
 from collections.abc import Callable, Generator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -8,14 +9,22 @@ from pathlib import Path
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from securefl.channels.apart import Membership
-from securefl.channels.monotonic import MemoryMonotonic
+from securefl.channels.monotonic import MemoryMonotonic, Monotonic
+from securefl.data.task import Examples
+from securefl.errors import NotReady
+from securefl.federation.policy import Budget, ChannelRules, CodeRules, Policy
 from securefl.federation.values import State
 from securefl.runs.cell import Cell
-from securefl.runs.deployed.agent import Agent
+from securefl.runs.deployed.agent import Agent, Takes
+from securefl.runs.deployed.audit_log import AuditLog
 from securefl.runs.deployed.charter import Charter, Member, Shared, chartered, envelope_limit
 from securefl.runs.deployed.coordinator import coordinate
 from securefl.runs.deployed.desk import Desk
 from securefl.runs.deployed.envelope import Sealed
+from securefl.runs.deployed.journal import Journal
+from securefl.runs.deployed.own_records import NotReadySpeaker
+from securefl.runs.deployed.receipts import ReceiptBook
+from securefl.runs.deployed.rules import Rules
 from securefl.runs.deployed.speaker import Speaker
 from securefl.scenario.assemble.data import load_data
 from securefl.scenario.assemble.evaluation import counting_parts, judging_shares
@@ -109,6 +118,59 @@ def charter_of(
     )
 
 
+def free_policy(charter: Charter) -> Policy:
+    """Returns a policy that allows everything under a charter."""
+    return Policy(
+        budget=Budget(epsilon=math.inf),
+        channel=ChannelRules(allowed=("plain", "masked"), min_cohort=1),
+        code=CodeRules(allowed=(charter.code,), layouts=(charter.layout,)),
+    )
+
+
+def agent_of(
+    charter: Charter,
+    site: int,
+    key: Ed25519PrivateKey,
+    parts: SiteParts | NotReady,
+    folder: Path,
+    policy: Policy | None = None,
+    monotonic: Monotonic | None = None,
+    judging: Examples | None = None,
+) -> Agent:
+    """Returns a site's agent, which keeps its journal in the folder and goes on from there."""
+    folder.mkdir(exist_ok=True)
+    log = AuditLog.opened(folder / "audit.jsonl")
+    monotonic = monotonic or MemoryMonotonic()
+    rules = Rules(policy or free_policy(charter), charter, log)
+    if isinstance(parts, NotReady):
+        speaker: Takes = NotReadySpeaker(parts)
+        ledger = None
+    else:
+        member = Membership(site, key, charter.keys, charter.server_key, monotonic)
+        counting = None
+        if judging is not None:
+            counts = counting_parts(
+                parts.public, site, judging, ledger=folder.with_name(f"{site}.test.jsonl")
+            )
+            counting = Speaker(counts, member, lambda round: None)
+        speaker = Speaker(parts, member, rules.permit, counting)
+        ledger = parts.ledger
+    return Agent(
+        charter,
+        site,
+        key,
+        speaker,
+        limit=envelope_limit(charter.scenario()),
+        journal=Journal(
+            *(folder, charter.digest, site, key),
+            log=log,
+            monotonic=monotonic,
+            ledger=ledger,
+        ),
+        rules=rules,
+    )
+
+
 def deployment(text: str, folder: Path) -> Deployment:
     """Returns a deployment whose sites keep their ledgers in the folder."""
     server = Ed25519PrivateKey.generate()
@@ -120,20 +182,16 @@ def deployment(text: str, folder: Path) -> Deployment:
     charter = charter_of(text, run=run, server=server_public, keys=public)
     scenario = charter.scenario()
     data = load_data(scenario)
-    limit = envelope_limit(scenario)
     parts, agents = {}, {}
     for site, key in keys.items():
         shared = public_parts(scenario, run=run)
         own = data.sites[site].train
         parts[site] = site_parts(shared, site, own, ledger=folder / f"{site}.jsonl")
-        member = Membership(site, key, public, server_public, MemoryMonotonic())
-        counting = None
-        if scenario.leave != "never":
-            judging = judging_shares(data)[site]
-            paid = folder / f"{site}.test.jsonl"
-            counting = Speaker(counting_parts(shared, site, judging, ledger=paid), member)
-        speaker = Speaker(parts[site], member, counting)
-        agents[site] = Agent(charter, site, key, speaker, limit=limit)
+        judging = judging_shares(data)[site] if scenario.leave != "never" else None
+        home = folder / f"site-{site}"
+        agents[site] = agent_of(charter, site, key, parts[site], home, judging=judging)
     link = MemoryLink(agents)
-    desk = Desk(charter, server, link, limit=limit)
+    receipts = ReceiptBook(folder / "receipts.json", public)
+    limit = envelope_limit(scenario)
+    desk = Desk(charter, server, link, limit=limit, receipts=receipts)
     return Deployment(charter, server, keys, parts, link, desk, cell)

@@ -21,7 +21,7 @@ def sealed(
 
 
 def replies_of(parties: Deployment, data: bytes) -> tuple[Part, ...]:
-    """Returns the parts that site 0 replied."""
+    """Returns the parts that site 0 replied, without its receipt."""
     envelope = opened(
         data,
         parties.charter.keys[0],
@@ -30,7 +30,8 @@ def replies_of(parties: Deployment, data: bytes) -> tuple[Part, ...]:
         site=0,
         limit=100_000,
     )
-    return envelope.parts
+    assert envelope.parts[-1].kind is Kind.RECEIPT
+    return envelope.parts[:-1]
 
 
 def asked(agent: Agent, data: bytes) -> bytes:

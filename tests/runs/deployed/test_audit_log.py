@@ -143,12 +143,28 @@ def test_every_line_is_synced_and_the_new_files_name_too(
 def test_trainings_are_counted_by_charter_and_by_time(path: Path) -> None:
     times = iter([10.0, 11.0, 20.0, 21.0, 30.0, 31.0])
     log = AuditLog.opened(path, lambda: next(times))
-    for charter in ("aa", "bb", "aa"):
-        log.note(Event.TRAINING, charter=charter)
+    for round, charter in enumerate(("aa", "bb", "aa")):
+        log.note(Event.TRAINING, charter=charter, round=round)
         log.note(Event.SENT, charter=charter, sent=b"")
-    assert log.trainings() == 3
-    assert log.trainings(charter="aa") == 2
-    assert (log.trainings(since=20.0), log.trainings(since=20.1)) == (2, 1)
+    assert log.trainings() == [0, 1, 2]
+    assert log.trainings(charter="aa") == [0, 2]
+    assert (log.trainings(since=20.0), log.trainings(since=20.1)) == ([1, 2], [2])
+
+
+def test_the_newest_approval_of_a_run_counts(path: Path) -> None:
+    log = AuditLog.opened(path)
+    for run, epoch in (("a", 1), ("a", 3), ("a", 2), ("b", 9)):
+        log.note(Event.APPROVED, run=run, epoch=epoch)
+    approved = AuditLog.opened(path).approved("a")
+    assert approved is not None
+    assert approved.epoch == 3
+    assert log.approved("c") is None
+
+
+def test_a_log_knows_what_it_has_sent(path: Path) -> None:
+    log = filled(path)
+    assert log.has_sent(b"masked words")
+    assert not log.has_sent(b"masked word")
 
 
 def test_a_log_that_cannot_be_read_is_refused(path: Path) -> None:

@@ -5,6 +5,7 @@ Sites compute inside the link of this test. Only what is live while the coordina
 
 import tracemalloc
 from collections.abc import Generator, Mapping
+from pathlib import Path
 from typing import Any, cast
 
 import pytest
@@ -22,6 +23,7 @@ from securefl.runs.deployed.charter import Charter
 from securefl.runs.deployed.desk import Desk
 from securefl.runs.deployed.envelope import Direction, Envelope, Kind, Part, Sealed, opened
 from securefl.runs.deployed.exchange import Exchange
+from securefl.runs.deployed.receipts import ReceiptBook
 from tests.channels.masking.parties import SESSION, agreement, identity, make_client
 
 D = 200_000
@@ -88,7 +90,8 @@ def peaks_of(sites: int) -> tuple[float, float]:
     charter: Any = Crowd.__new__(Crowd)
     charter.digest, charter.deadline = CHARTER, 1.0
     charter.keys = dict.fromkeys(range(sites), public)
-    desk = Desk(cast(Charter, charter), SERVER, crowd, limit=10 * D)
+    receipts = ReceiptBook(Path("receipts.json"), {})  # these sites give none
+    desk = Desk(cast(Charter, charter), SERVER, crowd, limit=10 * D, receipts=receipts)
     federation: Any = Crowd.__new__(Crowd)
     federation.session, federation.server_holds_model = SESSION, True
     federation.name_of = lambda state: vector.model_hash(LAYOUT, state.weights)

@@ -9,19 +9,16 @@ from typing import Any
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from securefl.channels.apart import Membership
-from securefl.channels.monotonic import MemoryMonotonic
 from securefl.errors import NotReady, ScenarioError
 from securefl.runs.cell import Cell
 from securefl.runs.deployed import rehearsal
-from securefl.runs.deployed.agent import Agent
 from securefl.runs.deployed.charter import Shared, envelope_limit
 from securefl.runs.deployed.coordinator import coordinate
 from securefl.runs.deployed.desk import Desk
 from securefl.runs.deployed.envelope import Direction, Kind, Part, opened
-from securefl.runs.deployed.own_records import NotReadySpeaker, own_paths, write_own_path
+from securefl.runs.deployed.own_records import own_paths, write_own_path
+from securefl.runs.deployed.receipts import ReceiptBook
 from securefl.runs.deployed.rehearsal import rehearse
-from securefl.runs.deployed.speaker import Speaker
 from securefl.scenario.assemble.public import public_parts, server_parts
 from securefl.scenario.assemble.site import site_parts
 from securefl.scenario.assemble.site_data import read_site_data
@@ -36,7 +33,7 @@ from tests.runs.deployed.own_sites import (
     write_arrays,
     write_tables,
 )
-from tests.runs.deployed.parties import MemoryLink, charter_of
+from tests.runs.deployed.parties import MemoryLink, agent_of, charter_of
 from tests.runs.deployed.test_rehearsal import Forked
 
 importlib.import_module("securefl.learning.dp_sgd")  # Opacus, once and not in every process
@@ -122,18 +119,19 @@ def run_with_a_bad_site(folder: Path, text: str, spoilt: Callable[[Path], None])
     agents = {}
     for site, key in keys.items():
         path = folder / f"sites/{SITES[site]}.csv"
+        home = folder / f"site-{site}"
         try:
             records = read_site_data(scenario, site, [path]).train
         except NotReady as reason:
-            agents[site] = Agent(charter, site, key, NotReadySpeaker(reason), limit=limit)
+            agents[site] = agent_of(charter, site, key, reason, home)
             continue
         parts = site_parts(
             public_parts(scenario, run=charter.run), site, records, ledger=folder / f"{site}.jsonl"
         )
-        member = Membership(site, key, public, server_public, MemoryMonotonic())
-        agents[site] = Agent(charter, site, key, Speaker(parts, member), limit=limit)
+        agents[site] = agent_of(charter, site, key, parts, home)
     link = MemoryLink(agents)
-    desk = Desk(charter, server, link, limit=limit)
+    receipts = ReceiptBook(folder / "receipts.json", public)
+    desk = Desk(charter, server, link, limit=limit, receipts=receipts)
     coordinate(server_parts(scenario, run=charter.run), desk, server, cell)
     return link, cell, (charter, keys[1].public_key().public_bytes_raw(), limit)
 
@@ -171,9 +169,10 @@ def test_nothing_but_not_ready_travels(
             continue
         replies += reply.parts
     assert replies
-    assert {part.kind for part in replies} <= {Kind.NOT_READY, Kind.DONE}
+    assert {part.kind for part in replies} <= {Kind.NOT_READY, Kind.DONE, Kind.RECEIPT}
     assert Kind.NOT_READY in {part.kind for part in replies}
-    assert {part.content for part in replies} == {b""}
+    said = {part.content for part in replies if part.kind is not Kind.RECEIPT}
+    assert said == {b""}
     assert [set(record.survivors) for record in cell.rounds()] == 2 * [{0, 2, 3}]
 
 

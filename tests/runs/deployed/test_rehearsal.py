@@ -19,7 +19,7 @@ from typing import Any
 
 import pytest
 
-from securefl.errors import RunFolderError, ScenarioError
+from securefl.errors import ScenarioError
 from securefl.files import read_json, read_lines
 from securefl.runs.cell import Cell
 from securefl.runs.deployed import process, rehearsal
@@ -76,6 +76,12 @@ def rehearsed(text: str, out: Path, **options: Any) -> Rehearsed:
     return rehearse(parse_scenario(text), text, (), out, seconds=30.0, **options)
 
 
+def ledger_of(site: Path) -> list[dict[str, Any]]:
+    """Returns the lines of a site's only ledger."""
+    (path,) = (site / "ledger").glob("*.jsonl")
+    return read_lines(path)
+
+
 @pytest.mark.parametrize(("text", "trips"), [(DP, 2 + 1), (SGD + MASKED, 3 + 5 + 3 + 1)])
 def test_processes_end_with_the_simulations_model(text: str, trips: int, tmp_path: Path) -> None:
     result = rehearsed(text, tmp_path / "out")
@@ -90,7 +96,7 @@ def test_processes_end_with_the_simulations_model(text: str, trips: int, tmp_pat
 def test_each_site_keeps_its_ledger_and_the_coordinator_none(tmp_path: Path) -> None:
     rehearsed(DP, tmp_path / "out")
     for site in range(4):
-        entries = read_lines(tmp_path / f"out/sites/{site}/ledger.jsonl")
+        entries = ledger_of(tmp_path / f"out/sites/{site}")
         assert [entry["kind"] for entry in entries].count("reserve") == 2
     assert not list((tmp_path / "out/coordinator").rglob("*ledger*"))
 
@@ -137,7 +143,7 @@ def test_a_killed_site_is_absent_and_its_ledger_has_each_round_once(
     assert first >= 2
     assert list(result.absent) == list(range(first, rounds))
     assert {site: agent.returncode for site, agent in started.items()} == {0: 0, 1: -9, 2: 0, 3: 0}
-    entries = read_lines(out / "sites/1/ledger.jsonl")
+    entries = ledger_of(out / "sites/1")
     paid = [entry["release"] for entry in entries if entry["kind"] == "reserve"]
     assert len(paid) == len({str(release) for release in paid})
     assert len(paid) in (first, first + 1)
@@ -171,12 +177,6 @@ def test_a_site_that_hangs_is_left_out_and_killed(
     result = rehearse(parse_scenario(SGD), SGD, (), tmp_path / "out", seconds=2.0, on_started=stop)
     assert result.absent == {0: (3,), 1: (3,)}
     assert started[3].returncode == -9
-
-
-def test_a_site_that_was_started_before_does_not_begin_again(tmp_path: Path) -> None:
-    rehearsed(SGD, tmp_path / "out", keeps_keys=True)
-    with pytest.raises(RunFolderError, match="site 2 has begun this run before"):
-        process.run_site(tmp_path / "out/sites/2", ("127.0.0.1", 1), patience=0.0)
 
 
 def test_fresh_noise_is_not_compared(tmp_path: Path) -> None:

@@ -1,0 +1,67 @@
+"""What a site's policy and charter allow at this moment, asked before each envelope and training.
+
+Nothing here depends on a record: only on constants, the clock and the site's own log.
+"""
+
+import datetime
+import time
+from collections.abc import Callable
+
+from securefl.errors import PolicyRefused
+from securefl.federation.policy import Policy
+from securefl.runs.deployed.audit_log import SECONDS_A_DAY, AuditLog, Event
+from securefl.runs.deployed.charter import Charter
+
+
+class Rules:
+    """The bounds of one site under one charter.
+
+    Args:
+        policy: of the site.
+        charter: that the site approved.
+        log: counts the trainings, also those before a restart.
+        clock: seconds since 1970, UTC.
+    """
+
+    def __init__(
+        self,
+        policy: Policy,
+        charter: Charter,
+        log: AuditLog,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self._policy = policy
+        self._charter = charter
+        self._digest = charter.digest.hex()
+        self._log = log
+        self._clock = clock
+
+    def check(self) -> None:
+        """Checks that the site may act at all.
+
+        Raises:
+            RunFailed: the charter is not valid now.
+            PolicyRefused: the charter's code or layout is no longer listed.
+        """
+        now = datetime.datetime.fromtimestamp(self._clock(), datetime.UTC)
+        self._charter.check_clock(now)
+        self._policy.check_code(self._charter.code, self._charter.layout)
+
+    def permit(self, round: int) -> None:
+        """Permits one training, and writes that it begins.
+
+        Raises:
+            PolicyRefused: it would be one too many, or the round was trained before.
+            OSError: the log cannot be written.
+        """
+        under_charter = self._log.trainings(charter=self._digest)
+        if round in under_charter:
+            raise PolicyRefused(f"round {round} was trained before, and is not trained again")
+        if not 0 <= round < self._charter.numbers:
+            raise PolicyRefused(f"the charter has {self._charter.numbers} numbers, not {round}")
+        if len(under_charter) >= self._charter.rounds:
+            raise PolicyRefused(f"the charter allows {self._charter.rounds} trainings")
+        a_day = self._policy.rounds.a_day
+        if len(self._log.trainings(since=self._clock() - SECONDS_A_DAY)) >= a_day:
+            raise PolicyRefused(f"rounds.a_day = {a_day} does not allow another training today")
+        self._log.note(Event.TRAINING, charter=self._digest, round=round)
