@@ -2,7 +2,7 @@
 
 import asyncio
 import struct
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 
@@ -46,14 +46,10 @@ class Connection:
     async def send(self, envelope: Sealed) -> None:
         """Sends a frame piece by piece: no buffer holds a copy of a large model."""
         self.is_sending = True
-        is_small = len(envelope) <= PIECE_BYTES
         with suppress(OSError):
-            self._writer.write(LENGTH.pack(len(envelope)))
-            for part in [bytes(envelope)] if is_small else envelope.pieces:
-                view = memoryview(part)
-                for start in range(0, len(view), PIECE_BYTES):
-                    self._writer.write(view[start : start + PIECE_BYTES])
-                    await self._writer.drain()
+            for piece in _pieces_of(envelope):
+                self._writer.write(piece)
+                await self._writer.drain()
         self.is_sending = False
 
 
@@ -82,6 +78,19 @@ class Room:
             self._free += share
             async with self._changed:
                 self._changed.notify_all()
+
+
+def _pieces_of(envelope: Sealed) -> Iterator[Packet]:
+    """Yields a frame in pieces that are views of a large envelope, and one piece of a small one."""
+    head = LENGTH.pack(len(envelope))
+    if len(envelope) <= PIECE_BYTES:
+        yield head + bytes(envelope)
+        return
+    yield head
+    for part in envelope.pieces:
+        view = memoryview(part)
+        for start in range(0, len(view), PIECE_BYTES):
+            yield view[start : start + PIECE_BYTES]
 
 
 async def length_of_next(reader: asyncio.StreamReader) -> int:

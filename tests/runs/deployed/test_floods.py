@@ -1,0 +1,176 @@
+"""What sites send, or do not take, fills no memory of the coordinator and keeps no other site out.
+
+The sites here are bare TLS connections, which can misbehave in ways that an agent does not.
+"""
+
+import itertools
+import socket
+import ssl
+import struct
+import threading
+import time
+import tracemalloc
+from collections.abc import Callable, Generator, Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+
+import pytest
+
+from securefl.channels.protocol import Packet
+from securefl.runs.deployed.certificates import Authority, server_context, site_context
+from securefl.runs.deployed.envelope import Sealed
+from securefl.runs.deployed.links import DirectLink
+from tests.runs.deployed.test_links import HOST, PATIENT, site_folder
+
+SITES = 6
+LARGE = 400_000
+LIMIT = 8_000_000
+STALL = 0.3
+
+Connect = Callable[[int], ssl.SSLSocket]
+
+
+@contextmanager
+def link_of(folder: Path, **options: float) -> Iterator[tuple[DirectLink, Connect]]:
+    """Yields a link for a few sites, and how they connect."""
+    authority = Authority.generate()
+    (folder / "server").mkdir()
+    authority.certify_server(folder / "server", HOST)
+    listener = socket.create_server((HOST, 0))
+    port = listener.getsockname()[1]
+    context = server_context(folder / "server")
+    connections: list[ssl.SSLSocket] = []
+
+    def connect(site: int) -> ssl.SSLSocket:
+        path = folder / str(site)
+        if not path.exists():
+            site_folder(path, authority, site)
+        plain = socket.create_connection((HOST, port), timeout=PATIENT)
+        connections.append(site_context(path).wrap_socket(plain, server_hostname=HOST))
+        return connections[-1]
+
+    link = DirectLink(listener, context, sites=range(SITES), limit=LIMIT, **options)  # type: ignore[arg-type]
+    with closing(link):
+        try:
+            yield link, connect
+        finally:
+            for connection in connections:
+                connection.close()
+
+
+def frame_of(content: bytes) -> bytes:
+    return struct.pack("<I", len(content)) + content
+
+
+def waits_for(condition: Callable[[], bool]) -> bool:
+    """Whether a condition comes true in the time that patience allows."""
+    end = time.monotonic() + PATIENT
+    while not condition() and time.monotonic() < end:
+        time.sleep(0.005)
+    return condition()
+
+
+def test_a_site_that_floods_has_one_frame_in_memory_and_the_others_are_heard(
+    tmp_path: Path,
+) -> None:
+    with link_of(tmp_path) as (link, connect):
+        flood, honest = connect(0), connect(1)
+        assert waits_for(lambda: len(link._connections) == 2)
+        flood.settimeout(0.3)
+        with pytest.raises(TimeoutError, match="timed out"):  # nobody reads any more
+            flood.sendall(frame_of(bytes(1000)) * 100_000)
+        assert link._inbox.qsize() == 1
+        honest.sendall(frame_of(b"late"))
+        assert waits_for(lambda: link._inbox.qsize() == 2)
+        # Both are of no trip, and are thrown away with the next one; the flood goes on.
+        with closing(link.carry({1: Sealed((b"a",))}, PATIENT)) as replies:
+            assert next(replies)[0] == 0
+            assert honest.makefile("rb").read(5) == frame_of(b"a")
+            honest.sendall(frame_of(b"reply"))
+            frames = [(site, bytes(data)) for site, data in itertools.islice(replies, 50)]
+            assert (1, b"reply") in frames
+            assert (1, b"late") not in frames
+            assert {len(data) for site, data in frames if site == 0} == {1000}
+
+
+def begun(link: DirectLink) -> Generator[tuple[int, Packet], None, None]:
+    """Returns the replies of a trip that has begun, to a site that never came."""
+    replies = link.carry({SITES - 1: Sealed((b"a",))}, PATIENT)
+    assert next(replies) == (SITES - 1, b"")
+    return replies
+
+
+def test_large_frames_take_turns(tmp_path: Path) -> None:
+    with link_of(tmp_path, room=LARGE) as (link, connect):
+        frames = {site: bytes([site]) * LARGE for site in range(3)}
+        senders = [
+            threading.Thread(target=connect(site).sendall, args=[frame_of(frame)])
+            for site, frame in frames.items()
+        ]
+        arrived: dict[int, bytes] = {}
+        with closing(begun(link)) as replies:
+            for sender in senders:
+                sender.start()
+            while len(arrived) < len(frames):
+                site, data = next(replies)
+                arrived[site] = bytes(data)
+                time.sleep(0.1)  # in which another frame would come, were there room for it
+                assert link._inbox.qsize() == 0
+        for sender in senders:
+            sender.join()
+        assert arrived == frames
+
+
+def test_a_site_that_stops_in_the_middle_of_a_frame_is_disconnected_and_the_next_is_heard(
+    tmp_path: Path,
+) -> None:
+    with link_of(tmp_path, room=LARGE, stall=STALL) as (link, connect):
+        stuck, honest = connect(0), connect(1)
+        stuck.sendall(frame_of(bytes(LARGE))[: LARGE // 2])
+        assert waits_for(lambda: link._room._free == 0)
+        with closing(begun(link)) as replies:
+            honest.sendall(frame_of(bytes(LARGE)))
+            first, second = next(replies), next(replies)
+        assert {first[0]: len(first[1]), second[0]: len(second[1])} == {0: 0, 1: LARGE}
+        assert stuck.recv(1) == b""
+
+
+def test_a_site_that_does_not_take_an_envelope_is_disconnected_with_the_next_one(
+    tmp_path: Path,
+) -> None:
+    with link_of(tmp_path) as (link, connect):
+        connect(0)
+        assert waits_for(lambda: 0 in link._connections)
+        model = Sealed((b"head", bytes(LIMIT), b"tail"))
+        assert list(link.carry({0: model}, 0.1)) == []
+        with closing(link.carry({0: Sealed((b"next",))}, PATIENT)) as replies:
+            assert next(replies) == (0, b"")
+        assert 0 not in link._connections
+
+
+def test_envelopes_to_many_sites_share_one_model(tmp_path: Path) -> None:
+    with link_of(tmp_path) as (link, connect):
+        sites = [connect(site) for site in range(SITES)]
+        assert waits_for(lambda: len(link._connections) == SITES)
+        model = bytes(LIMIT)
+        tracemalloc.start()
+        try:
+            envelopes = {site: Sealed((b"head", model, b"tail")) for site in range(SITES)}
+            # Nobody takes anything: all that can wait somewhere does.
+            assert list(link.carry(envelopes, 0.3)) == []
+            peak = tracemalloc.get_traced_memory()[1]
+        finally:
+            tracemalloc.stop()
+        assert peak < LIMIT / 4
+        assert len(sites) == SITES
+
+
+def test_a_large_envelope_arrives_whole(tmp_path: Path) -> None:
+    content = bytes(range(256)) * 1000
+    with link_of(tmp_path) as (link, connect):
+        site = connect(0)
+        assert waits_for(lambda: 0 in link._connections)
+        with closing(link.carry({0: Sealed((b"head", content, b"tail"))}, 0.01)) as replies:
+            assert list(replies) == []
+            expected = frame_of(b"head" + content + b"tail")
+            assert site.makefile("rb").read(len(expected)) == expected
