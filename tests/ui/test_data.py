@@ -329,7 +329,7 @@ def test_the_figure_names_sites_as_they_are_written(tmp_path: Path) -> None:
         (("own.txt",), 2, "own.txt is no .toml, .npz, .csv or .parquet file and no folder"),
         (("v.csv",), 2, "v.csv is a table: give --schema SCHEMA"),
         (("s.toml", "--schema", "v.toml"), 2, "--schema has no effect with a scenario"),
-        (("own.npz", "--schema", "v.toml"), 2, "data.schema has no effect with arrays"),
+        (("own.npz", "--schema", "v.toml"), 2, "cannot read"),
         (("own.npz", "--set", "rounds=3"), 2, "--set takes data.KEY=VALUE with own.npz"),
         (("own.npz", "--set", "data.foo=3"), 2, "unknown key 'foo'"),
     ],

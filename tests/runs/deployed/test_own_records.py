@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
+from securefl.data.task import Task
 from securefl.errors import NotReady, ScenarioError
 from securefl.runs.cell import Cell
 from securefl.runs.deployed import rehearsal
@@ -35,6 +36,7 @@ from tests.runs.deployed.own_sites import (
 )
 from tests.runs.deployed.parties import MemoryLink, agent_of, charter_of
 from tests.runs.deployed.test_rehearsal import Forked
+from tests.ui.test_readme import blocks
 
 importlib.import_module("securefl.learning.dp_sgd")  # Opacus, once and not in every process
 
@@ -214,3 +216,11 @@ def test_another_site_toml_is_refused(text: str, sentence: str, tmp_path: Path) 
 def test_a_site_without_a_site_toml_is_told_so(tmp_path: Path) -> None:
     with pytest.raises(NotReady, match=r"cannot read .*site\.toml"):
         own_paths(tmp_path)
+
+
+def test_the_page_shows_a_shared_part_and_a_site_toml_that_work(tmp_path: Path) -> None:
+    shared, site = (block for block in blocks("toml", "docs/deploy.md") if "[data]" in block)
+    scenario = Shared(text=SGD + shared, overrides=()).scenario()
+    assert (scenario.clients, scenario.facts.task) == (4, Task(features=5, classes=2))
+    (tmp_path / "site.toml").write_text(site, encoding="utf-8")
+    assert own_paths(tmp_path) == (Path("/srv/hospital/visits.csv"),)
