@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-cuda test-slow lint pages bench bench-audit bench-engine bench-epsilon bench-images bench-leakage bench-poisoning bench-robust bench-secagg bench-tuning clean
+.PHONY: help setup demo test test-cuda test-deploy test-slow lint pages bench bench-audit bench-engine bench-epsilon bench-images bench-leakage bench-poisoning bench-robust bench-secagg bench-tuning clean
 
 help: ## what each target does
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
@@ -35,6 +35,15 @@ test: lint ## everything that must be green: lint, types, tests (under 10 minute
 
 test-cuda: setup ## tests that need a GPU; without one they are skipped
 	$(BIN)/python -m pytest -m cuda
+
+# Flower in an environment of its own, without torch.
+.venv-deploy/.installed: constraints-flower.txt
+	$(PYTHON) -m venv .venv-deploy
+	.venv-deploy/bin/python -m pip install --quiet --disable-pip-version-check -c constraints-flower.txt flwr==1.42.0
+	touch $@
+
+test-deploy: setup .venv-deploy/.installed ## the deployment over Flower, and through faults (under 30 minutes)
+	SECUREFL_FLOWER=.venv-deploy/bin $(BIN)/python -m pytest -m deploy tests/deploy
 
 test-slow: setup ## the long suites, and a smoke test under the second set of versions (under an hour)
 	$(PYTHON) -m venv .venv-flower
@@ -106,4 +115,4 @@ bench-secagg: setup ## masks beside Flower's SecAgg+, each in its own environmen
 	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.speed.secagg --peer .venv-peers/bin/python --out docs/results/secagg
 
 clean: ## remove the environments and caches
-	rm -rf .venv .venv-flower .venv-peers .venv-flower-sim .venv-pfl .venv-fluke .mypy_cache .pytest_cache .ruff_cache build *.egg-info
+	rm -rf .venv .venv-deploy .venv-flower .venv-peers .venv-flower-sim .venv-pfl .venv-fluke .mypy_cache .pytest_cache .ruff_cache build *.egg-info

@@ -106,7 +106,14 @@ def test_a_door_exports_what_it_says_and_no_more_than_sixteen_names(package: str
 
 
 @pytest.mark.parametrize(
-    "source", [path for path in SOURCES if path.parts[:2] != ("benchmarks", "speed")], ids=str
+    "source",
+    [
+        path
+        for path in SOURCES
+        # Programs of other environments.
+        if path.parts[:2] != ("benchmarks", "speed") and path.name != "relay.py"
+    ],
+    ids=str,
 )
 def test_every_module_is_imported_by_itself(source: Path) -> None:
     """Also the names that it takes from a door, which no type checker looks for."""
@@ -128,6 +135,7 @@ def test_nothing_imports_torchvision() -> None:
         "opacus",
         "sklearn",
         "dp_accounting",
+        "flwr",
         "jinja2",
         "rich",
         "typer",
@@ -136,6 +144,7 @@ def test_nothing_imports_torchvision() -> None:
         "ray",
         "safetensors",
         "tenseal",
+        "uvicorn",
         "zstandard",
     ],
 )
@@ -158,6 +167,14 @@ def test_each_outer_library_has_few_doors(module: str) -> None:
             f"securefl/privacy/accounting/{name}.py"
             for name in ("grids", "optimistic", "clients", "crosscheck", "dots")
         },
+        "flwr": {
+            "securefl/runs/flower/relay/relay.py",
+            *(
+                f"benchmarks/speed/{name}.py"
+                for name in ("flower_secagg", "peer_flower", "peer_rules")
+            ),
+        },
+        "uvicorn": {"securefl/runs/flower/gate.py"},
         "jinja2": {"securefl/ui/report/__init__.py"},
         "rich": {"securefl/ui/live.py"},
         "typer": {

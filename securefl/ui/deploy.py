@@ -1,9 +1,11 @@
 """What `securefl deploy rehearse` does: play a scenario between processes, show the outcome."""
 
+from functools import partial
 from pathlib import Path
 
 from securefl.errors import BudgetExceeded, RunFailed
 from securefl.files import read_text
+from securefl.runs.deployed import ways
 from securefl.runs.deployed.rehearsal import Rehearsed, rehearse
 from securefl.scenario.scenario import load_scenario
 from securefl.ui.display import Display
@@ -19,8 +21,11 @@ def rehearse_scenario(
     *,
     seconds: float,
     keeps_keys: bool,
+    flower: Path | None = None,
 ) -> None:
     """Rehearses a scenario, and shows whether the model is the simulation's.
+
+    Messages travel over Flower if `flower` names the folder of its programs.
 
     Raises:
         BudgetExceeded: too few sites could still spend.
@@ -30,7 +35,10 @@ def rehearse_scenario(
     """
     scenario = load_scenario(path, overrides=overrides)
     text = read_text(path)
-    rehearsed = rehearse(scenario, text, overrides, out, seconds=seconds, keeps_keys=keeps_keys)
+    way = ways.Direct if flower is None else partial(ways.OverFlower, flower, out / "flower")
+    rehearsed = rehearse(
+        scenario, text, overrides, out, seconds=seconds, keeps_keys=keeps_keys, way=way
+    )
     if rehearsed.exit_code == _EXIT_CODE_OF_A_BUDGET:
         raise BudgetExceeded(rehearsed.reason)
     if rehearsed.exit_code:

@@ -2,6 +2,8 @@
 
 python -m securefl.runs.deployed.process site FOLDER HOST PORT PATIENCE
 python -m securefl.runs.deployed.process coordinator FOLDER DESCRIPTOR
+
+Over Flower, the word `flower` stands for all that follows the folder.
 """
 
 import socket
@@ -25,17 +27,22 @@ from securefl.runs.deployed.links import DirectLink, serve_coordinator
 from securefl.runs.deployed.receipts import ReceiptBook
 from securefl.runs.deployed.serving import Stop, at_work
 from securefl.runs.deployed.site import opened_site
+from securefl.runs.flower import ends
+from securefl.runs.flower.link import FlowerLink
 from securefl.runs.threads import one_thread
 from securefl.scenario.assemble.public import ServerParts, server_parts
 
 COUNTS = "counts.json"
 RECEIPTS = "receipts.json"
+FLOWER = "flower"
 
+# answer, is_finished, limit=...: answers a site's envelopes until its run is over
+Serve = Callable[..., None]
 # sites=..., limit=...: the coordinator's end
-OpenLink = Callable[..., DirectLink]
+OpenLink = Callable[..., DirectLink | FlowerLink]
 
 
-def run_site(folder: Path, address: tuple[str, int], *, patience: float) -> None:
+def run_site(folder: Path, serve: Serve) -> None:
     """Answers for one site until the coordinator ends the run.
 
     Raises:
@@ -44,14 +51,7 @@ def run_site(folder: Path, address: tuple[str, int], *, patience: float) -> None
     with opened_site(folder) as site:
         agent = site.agent
         try:
-            serve_coordinator(
-                address,
-                site_context(folder),
-                agent.answer,
-                lambda: site.is_finished,
-                limit=site.limit,
-                patience=patience,
-            )
+            serve(agent.answer, lambda: site.is_finished, limit=site.limit)
         finally:
             counts = {"answered": agent.answered, "dropped": agent.dropped}
             write_json(folder / COUNTS, counts)
@@ -105,17 +105,32 @@ def counts_of(folder: Path) -> dict[str, int]:
     return read_json(folder / COUNTS)
 
 
-def main(role: str, folder: str, *rest: str) -> None:
+def serve_of(folder: Path, words: tuple[str, ...]) -> Serve:
+    """Returns how a site is reached, which its command line says."""
+    if words == (FLOWER,):
+        return partial(ends.serve_site, folder)
+    host, port, patience = words
+    context = site_context(folder)
+    return partial(serve_coordinator, (host, int(port)), context, patience=float(patience))
+
+
+def link_of(folder: Path, words: tuple[str, ...]) -> OpenLink:
+    """Returns how the coordinator reaches the sites, which its command line says."""
+    if words == (FLOWER,):
+        return partial(ends.coordinator_link, folder)
+    listener = socket.socket(fileno=int(words[0]))
+    return partial(DirectLink, listener, server_context(folder))
+
+
+def main(role: str, folder: str, *words: str) -> None:
     """Plays one role; an error ends the process with one sentence and its exit code."""
     one_thread()
+    path = Path(folder)
     try:
         if role == "site":
-            host, port, patience = rest
-            run_site(Path(folder), (host, int(port)), patience=float(patience))
+            run_site(path, serve_of(path, words))
         else:
-            listener = socket.socket(fileno=int(rest[0]))
-            context = server_context(Path(folder))
-            run_coordinator(Path(folder), partial(DirectLink, listener, context))
+            run_coordinator(path, link_of(path, words))
     except SecureflError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(error.exit_code)

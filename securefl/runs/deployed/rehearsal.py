@@ -1,11 +1,10 @@
 """A deployment on one machine: real processes, then the same scenario simulated, and compared."""
 
 import math
-import socket
 import subprocess
 import sys
 from collections.abc import Callable, Mapping
-from contextlib import suppress
+from contextlib import closing, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,25 +17,24 @@ from securefl.files import write_json
 from securefl.runs import api
 from securefl.runs.cell import Cell, CellState
 from securefl.runs.checkpoint import load_checkpoint
-from securefl.runs.deployed import process
+from securefl.runs.deployed import process, ways
 from securefl.runs.deployed.approval import Approval
 from securefl.runs.deployed.approving import approve_charter
-from securefl.runs.deployed.charter import Shared, check_deployable
+from securefl.runs.deployed.charter import Shared, check_deployable, envelope_limit
 from securefl.runs.deployed.federation import admit, collect, found
 from securefl.runs.deployed.joining import POLICY, join
 from securefl.runs.deployed.keys import PRIVATE_FILES
 from securefl.runs.deployed.records import RECORDS, SiteRecords
 from securefl.runs.deployed.site import APPROVAL
+from securefl.runs.deployed.ways import Direct, Way, Words
 from securefl.runs.folder import RunFolder
 from securefl.runs.threads import environment_of_one_thread
 from securefl.scenario.assemble.data import fetch_data
 from securefl.scenario.scenario import Scenario
 from securefl.scenario.written import to_toml
 
-ADDRESS = "127.0.0.1"
 STAGE_SECONDS = 600.0
 _ERRORS = "errors.txt"
-_PATIENCE_SECONDS = 5.0  # of a site whose coordinator is gone
 
 # site -> its process, once all of them run
 OnStarted = Callable[[Mapping[int, subprocess.Popen[bytes]]], None]
@@ -76,6 +74,7 @@ def rehearse(
     keeps_keys: bool = False,
     on_bytes: OnBytes = quiet,
     on_started: OnStarted = unwatched,
+    way: Callable[[], Way] = Direct,
 ) -> Rehearsed:
     """Plays a scenario between processes over TLS, then here, and compares the models.
 
@@ -88,6 +87,7 @@ def rehearse(
         keeps_keys: whether keys and the copies of records stay there.
         on_bytes: called with the progress of a download.
         on_started: called once all processes run.
+        way: opens the way that envelopes take.
 
     Raises:
         ScenarioError: the scenario does not run between sites, or `out` exists.
@@ -100,12 +100,12 @@ def rehearse(
     shared = Shared.of(text, overrides, scenario.home)
     # Nothing is made if a site's own records are not ready.
     records = SiteRecords(scenario)
-    # Bound here, so that sites can connect while the coordinator still imports.
-    with socket.create_server((ADDRESS, 0)) as listener:
-        address = (ADDRESS, listener.getsockname()[1])
-        folders = _prepare(scenario, shared, records, out, address, seconds)
+    with closing(way()) as opened:
+        folders = _prepare(scenario, shared, records, out, opened.address, seconds)
         try:
-            exit_code, reason = _play(folders, listener, on_started)
+            limit = envelope_limit(scenario)
+            with opened.between(folders.coordinator, folders.sites, limit) as words:
+                exit_code, reason = _play(folders, words, on_started)
         finally:
             if not keeps_keys:
                 _forget(folders)
@@ -179,27 +179,25 @@ def _policy_of(scenario: Scenario) -> str:
     )
 
 
-def _play(folders: _Folders, listener: socket.socket, on_started: OnStarted) -> tuple[int, str]:
+def _play(folders: _Folders, words: Words, on_started: OnStarted) -> tuple[int, str]:
     """Runs all processes; returns the coordinator's exit code and why it failed."""
-    host, port = listener.getsockname()
-    descriptor = listener.fileno()
     started: list[subprocess.Popen[bytes]] = []
     try:
         coordinator = _started(
-            ["coordinator", str(folders.coordinator), str(descriptor)], inherited=(descriptor,)
+            ["coordinator", str(folders.coordinator), *words.coordinator],
+            inherited=words.inherited,
         )
         started.append(coordinator)
-        listener.close()
+        words.handed_over()
         agents = {}
         for site, folder in folders.sites.items():
-            arguments = ["site", str(folder), host, str(port), str(_PATIENCE_SECONDS)]
-            agents[site] = _started(arguments)
+            agents[site] = _started(["site", str(folder), *words.site])
             started.append(agents[site])
         on_started(agents)
         exit_code = coordinator.wait()
         for agent in agents.values():
             with suppress(subprocess.TimeoutExpired):  # a site that hangs is killed
-                agent.wait(2 * _PATIENCE_SECONDS)
+                agent.wait(2 * ways.PATIENCE_SECONDS)
     finally:
         for child in started:
             child.kill()

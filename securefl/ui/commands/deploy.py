@@ -1,6 +1,7 @@
 """securefl deploy: a scenario between processes that share nothing but messages."""
 
 from enum import StrEnum
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -14,10 +15,16 @@ class LinkName(StrEnum):
     """The ways in which envelopes travel."""
 
     DIRECT = "direct"
+    FLOWER = "flower"
 
 
 Link = Annotated[
-    LinkName, typer.Option("--link", help="How messages travel: direct is TLS, sites connect out.")
+    LinkName,
+    typer.Option("--link", help="How messages travel: direct is TLS, sites connect out."),
+]
+Programs = Annotated[
+    Path | None,
+    typer.Option("--flower", help="The bin folder of Flower's environment, for --link flower."),
 ]
 Seconds = Annotated[
     float,
@@ -39,15 +46,28 @@ def rehearse(
     scenario: ScenarioFile,
     out: NewFolder,
     link: Link = LinkName.DIRECT,
+    flower: Programs = None,
     deadline: Seconds = 600.0,
     keep_keys: Kept = False,
     overrides: Overrides = None,
     display: Shown = None,
 ) -> None:
     """Play a scenario between processes over TLS, and compare the model with `securefl run`."""
+    from securefl.errors import ScenarioError
     from securefl.ui.deploy import rehearse_scenario
     from securefl.ui.display import make_display
 
-    changes = tuple(overrides or ())
-    shown = make_display(display)
-    rehearse_scenario(scenario, out, changes, shown, seconds=deadline, keeps_keys=keep_keys)
+    if (link is LinkName.FLOWER) != (flower is not None):
+        raise ScenarioError(
+            "--link flower needs --flower, the bin folder of an environment with flwr==1.42.0, "
+            "and no other link does"
+        )
+    rehearse_scenario(
+        scenario,
+        out,
+        tuple(overrides or ()),
+        make_display(display),
+        seconds=deadline,
+        keeps_keys=keep_keys,
+        flower=flower,
+    )

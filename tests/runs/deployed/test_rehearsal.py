@@ -22,7 +22,7 @@ import pytest
 from securefl.errors import ScenarioError
 from securefl.files import read_json, read_lines
 from securefl.runs.cell import Cell
-from securefl.runs.deployed import process, rehearsal
+from securefl.runs.deployed import process, rehearsal, ways
 from securefl.runs.deployed.rehearsal import Rehearsed, rehearse
 from securefl.scenario.scenario import parse_scenario
 from tests.runs.deployed.parties import DP, MASKED, SGD
@@ -167,7 +167,7 @@ def test_a_run_without_enough_sites_fails_and_says_so(tmp_path: Path) -> None:
 def test_a_site_that_hangs_is_left_out_and_killed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(rehearsal, "_PATIENCE_SECONDS", 0.5)
+    monkeypatch.setattr(ways, "PATIENCE_SECONDS", 0.5)
     started: dict[int, Any] = {}
 
     def stop(agents: Mapping[int, Any]) -> None:

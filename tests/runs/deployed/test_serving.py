@@ -11,7 +11,7 @@ import pytest
 from securefl.errors import RunFolderError
 from securefl.files import is_held, locked, read_json
 from securefl.runs.cell import CellState
-from securefl.runs.deployed import rehearsal
+from securefl.runs.deployed import rehearsal, ways
 from securefl.runs.deployed.approval import Approval
 from securefl.runs.deployed.charter import Charter, Shared
 from securefl.runs.deployed.federation import admit, collect, found
@@ -103,7 +103,7 @@ def test_a_coordinator_that_is_stopped_has_whole_rounds(
     channel: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(rehearsal, "_started", Forked)
-    monkeypatch.setattr(rehearsal, "_PATIENCE_SECONDS", 0.2)
+    monkeypatch.setattr(ways, "PATIENCE_SECONDS", 0.2)
     text = SGD.replace("rounds = 2", "rounds = 300") + channel
     fed = tmp_path / "out/coordinator"
 

@@ -1,0 +1,161 @@
+"""The gate: what a SuperNode may ask goes through, and nothing else."""
+
+import asyncio
+from typing import Any
+
+import pytest
+
+from securefl.runs.flower import gate
+from securefl.runs.flower.gate import Answer, Gate, Headers
+
+LIMIT = 100
+ANSWER: Answer = (200, [("Content-Type", "application/protobuf"), ("Server", "x")], b"answer")
+
+
+class Behind:
+    """A SuperLink that notes what reaches it."""
+
+    def __init__(self) -> None:
+        self.asked: list[tuple[str, Headers, bytes]] = []
+
+    def __call__(self, path: str, headers: Headers, body: bytes) -> Answer:
+        self.asked.append((path, headers, body))
+        return ANSWER
+
+
+def request(
+    path: str = "/v1/fleet/pull-messages",
+    *,
+    method: str = "POST",
+    chunks: tuple[bytes, ...] = (b"body",),
+    headers: tuple[tuple[bytes, bytes], ...] = (),
+    query: bytes = b"",
+    broken: bool = False,
+    kind: str = "http",
+) -> tuple[Behind, list[dict[str, Any]]]:
+    """Sends one request through a gate; returns what reached the SuperLink, and the answer."""
+    behind = Behind()
+    sent: list[Any] = []
+    events = [{"type": "http.request", "body": chunk, "more_body": True} for chunk in chunks]
+    events[-1]["more_body"] = False
+    if broken:
+        events[-1] = {"type": "http.disconnect"}
+
+    async def receive() -> Any:
+        return events.pop(0)
+
+    async def send(event: Any) -> None:
+        sent.append(event)
+
+    scope = {
+        "type": kind,
+        "method": method,
+        "path": path,
+        "query_string": query,
+        "headers": headers,
+    }
+    asyncio.run(Gate(behind, limit=LIMIT)(scope, receive, send))
+    return behind, sent
+
+
+def test_a_supernodes_call_goes_through_with_flowers_headers_only() -> None:
+    headers = (
+        (b"Content-Type", b"application/protobuf"),
+        (b"flwr-signature", b"signature"),
+        (b"Host", b"outside"),
+        (b"X-Forwarded-For", b"outside"),
+        (b"Content-Length", b"99"),
+    )
+    behind, sent = request(chunks=(b"bo", b"dy"), headers=headers)
+    passed = [("content-type", "application/protobuf"), ("flwr-signature", "signature")]
+    assert behind.asked == [("/v1/fleet/pull-messages", passed, b"body")]
+    lines = [(b"content-type", b"application/protobuf"), (b"content-length", b"6")]
+    assert sent == [
+        {"type": "http.response.start", "status": 200, "headers": lines},
+        {"type": "http.response.body", "body": b"answer"},
+    ]
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/",
+        "/docs",
+        "/openapi.json",
+        "/v1/control/start-run",
+        "/v1/control/register-node",
+        "/v1/runtime/acquire-task",
+        "/v1/fleet",
+        "/v1/fleet/",
+        "/v1/fleet/register-node",
+        "/v1/fleet/unregister-node",
+        "/v1/fleet/../control/start-run",
+        "/v1/fleet/pull-messages/",
+        "/V1/fleet/pull-messages",
+        "//v1/fleet/pull-messages",
+        "http://elsewhere/v1/fleet/pull-messages",
+    ],
+)
+def test_every_other_path_is_not_found(path: str) -> None:
+    behind, sent = request(path)
+    assert (behind.asked, sent[0]["status"], sent[1]["body"]) == ([], 404, b"")
+
+
+@pytest.mark.parametrize("method", ["GET", "PUT", "HEAD", "CONNECT", "OPTIONS", "post"])
+def test_every_other_method_is_not_found(method: str) -> None:
+    behind, sent = request(method=method)
+    assert (behind.asked, sent[0]["status"]) == ([], 404)
+
+
+def test_a_query_is_not_passed_on() -> None:
+    behind, sent = request(query=b"a=b")
+    assert (behind.asked, sent[0]["status"]) == ([], 404)
+
+
+def test_a_request_beyond_the_limit_is_not_read_to_its_end() -> None:
+    behind, sent = request(chunks=(bytes(LIMIT),))
+    assert len(behind.asked) == 1
+    behind, sent = request(chunks=(bytes(LIMIT), b"x", b"never read"))
+    assert (behind.asked, sent[0]["status"]) == ([], 404)
+
+
+def test_a_request_that_breaks_off_is_not_passed_on() -> None:
+    behind, sent = request(chunks=(b"half", b""), broken=True)
+    assert (behind.asked, sent[0]["status"]) == ([], 404)
+
+
+def test_a_request_that_takes_too_long_is_not_passed_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(gate, "_SECONDS_FOR_A_BODY", 0.01)
+    behind = Behind()
+    sent: list[Any] = []
+
+    async def receive() -> Any:
+        await asyncio.sleep(60)
+
+    async def send(event: Any) -> None:
+        sent.append(event)
+
+    scope = {
+        "type": "http",
+        "method": "POST",
+        "path": "/v1/fleet/get-run",
+        "query_string": b"",
+        "headers": (),
+    }
+    asyncio.run(Gate(behind, limit=LIMIT)(scope, receive, send))
+    assert (behind.asked, sent[0]["status"]) == ([], 404)
+
+
+def test_nothing_but_http_gets_an_answer() -> None:
+    behind, sent = request(kind="websocket")
+    assert (behind.asked, sent) == ([], [])
+
+
+def test_a_superlink_that_is_gone_is_unavailable_which_a_supernode_tries_again() -> None:
+    import socket
+    import ssl
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = listener.getsockname()[1]
+    ask = gate.forward(ssl.create_default_context(), port)
+    assert ask("/v1/fleet/get-run", [], b"") == (503, [], b"")
