@@ -40,7 +40,7 @@ def survivors(records: list[RoundRecord]) -> list[tuple[int, ...]]:
 
 
 def requests(parties: Deployment) -> list[set[tuple[Kind, int]]]:
-    """Returns kind and round of all parts of each envelope to site 0, confirmations left out."""
+    """Returns kind and round of the models and requests in each envelope to site 0."""
     to_site: list[set[tuple[Kind, int]]] = []
     for data in parties.link.passed:
         try:
@@ -55,7 +55,7 @@ def requests(parties: Deployment) -> list[set[tuple[Kind, int]]]:
         except ProtocolError:  # another site's, or a reply
             continue
         parts = {(part.kind, part.round) for part in envelope.parts}
-        to_site.append({part for part in parts if part[0] is not Kind.CONFIRM})
+        to_site.append({part for part in parts if part[0] in (Kind.MODEL, Kind.REQUEST)})
     return to_site
 
 
