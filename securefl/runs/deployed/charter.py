@@ -265,9 +265,7 @@ def envelope_limit(scenario: Scenario) -> int:
     facts = scenario.facts
     tables = _BYTES_OF_A_MEMBER * facts.clients
     counts = 0 if scenario.leave == "never" else counts_layout(scenario).length
-    words = _WORDS_OF_A_MODEL * (facts.coordinates + counts)
-    # Two rounds of each sum may share an envelope.
-    return words + 2 * tables + _BYTES_OF_HEADS
+    return _WORDS_OF_A_MODEL * (facts.coordinates + counts) + tables + _BYTES_OF_HEADS
 
 
 def check_deployable(scenario: Scenario) -> None:

@@ -47,7 +47,7 @@ class _Flight:
         """Sends the model once to each site that trains on it or judges it."""
         trains = self.lead.present
         self.lead.send_model(federation, state, desk)
-        if self.counts is not None and not self.counts.is_over:
+        if self.counts is not None:
             self.counts.send_model(federation, state, desk, have_it=trains)
 
 

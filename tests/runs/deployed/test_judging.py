@@ -7,13 +7,17 @@ import pytest
 import torch
 
 from securefl import vector
+from securefl.channels.apart import ServerSetUp
+from securefl.errors import ClientFailure
 from securefl.files import read_lines
 from securefl.learning.evaluate import evaluate
-from securefl.learning.protocol import Metrics
+from securefl.learning.protocol import Metrics, Trained
 from securefl.privacy.accounting.epsilon import epsilon
 from securefl.runs.checkpoint import load_checkpoint
+from securefl.runs.deployed.charter import envelope_limit
 from securefl.runs.deployed.envelope import COUNTS_LANE, Kind, Part
 from securefl.runs.deployed.judging import FIGURES
+from securefl.runs.deployed.sessions import _take
 from securefl.runs.deployed.speaker import Speaker
 from securefl.scenario.assemble.data import load_data
 from securefl.scenario.assemble.evaluation import counts_cost
@@ -123,22 +127,115 @@ def test_a_site_that_does_not_count_is_absent_from_the_counts_and_from_nothing_e
 ) -> None:
     text = on_validation(SGD) + MASKED + SUMS
     parties = deployment(text, tmp_path)
-    speaker = parties.link.agents[2]._speaker
-    assert isinstance(speaker, Speaker)
-    speaker._counting = None
+    stop_counting(parties, 2)
     weights = parties.play().weights
     assert [line["sites"] for line in lines(parties)] == [[0, 1, 3]] * 2
     assert [record.survivors for record in parties.cell.rounds()] == [(0, 1, 2, 3)] * 2
     assert torch.equal(weights, simulated(text, tmp_path / "simulation").weights)
 
 
-def test_without_enough_sites_that_count_the_run_goes_on_unjudged(tmp_path: Path) -> None:
-    text = SGD + MASKED + SUMS
-    parties = deployment(text, tmp_path)
-    for site in (1, 2):
+def stop_counting(parties: Deployment, *sites: int) -> None:
+    for site in sites:
         speaker = parties.link.agents[site]._speaker
         assert isinstance(speaker, Speaker)
         speaker._counting = None
+
+
+def test_sites_that_stop_counting_end_the_counts_and_not_the_updates(tmp_path: Path) -> None:
+    text = on_validation(SGD) + MASKED + SUMS
+    parties = deployment(text, tmp_path)
+
+    def tampered(site: int, reply: bytes) -> list[bytes]:
+        # After the set-up and the first trip of round 1, of which nothing is left to count.
+        if len(parties.link.trips) == 3 + 5:
+            stop_counting(parties, 1, 2)
+        return [reply]
+
+    parties.link.tamper = tampered
+    weights = parties.play().weights
+    assert not (parties.cell.folder / FIGURES).exists()
+    assert [record.survivors for record in parties.cell.rounds()] == [(0, 1, 2, 3)] * 2
+    assert torch.equal(weights, simulated(text, tmp_path / "simulation").weights)
+
+
+def test_a_run_whose_last_model_nobody_judged_has_no_metrics(tmp_path: Path) -> None:
+    parties = deployment(on_validation(SGD) + MASKED + SUMS, tmp_path)
+    parties.link.tamper = lambda site, reply: [reply] if len(parties.link.trips) < 12 else []
+    parties.play()
+    assert [line["model"] for line in lines(parties)] == [1]
+    assert parties.cell.metrics() is None
+    assert parties.cell.status().state == "done"
+
+
+def test_a_site_that_cannot_train_still_judges_the_model(tmp_path: Path) -> None:
+    parties = deployment(on_validation(SGD) + MASKED + SUMS, tmp_path)
+    trainer = parties.parts[1].trainer
+
+    def fit(weights: torch.Tensor, *, round: int) -> Trained:
+        raise ClientFailure("its disk is full")
+
+    object.__setattr__(trainer, "fit", fit)
+    parties.play()
+    assert [record.survivors for record in parties.cell.rounds()] == [(0, 2, 3)] * 2
+    assert [line["sites"] for line in lines(parties)] == [[0, 1, 2, 3]] * 2
+
+
+def test_a_site_that_is_lost_to_the_updates_gets_the_model_in_the_lane_of_counts(
+    tmp_path: Path,
+) -> None:
+    parties = deployment(on_validation(SGD) + MASKED + SUMS, tmp_path)
+    speaker = parties.link.agents[3]._speaker
+    assert isinstance(speaker, Speaker)
+
+    def receive(request: bytes) -> bytes:
+        raise ClientFailure("it cannot take part")
+
+    set_up = speaker._join
+
+    def join(agreed: object) -> None:
+        set_up(agreed)
+        object.__setattr__(speaker._client, "receive", receive)
+
+    object.__setattr__(speaker, "_join", join)
+    parties.play()
+    assert [record.survivors for record in parties.cell.rounds()] == [(0, 1, 2)] * 2
+    assert [line["sites"] for line in lines(parties)] == [[0, 1, 2, 3]] * 2
+
+
+@pytest.mark.parametrize("text", [SGD, SGD + MASKED], ids=["plain", "masked"])
+def test_a_model_goes_to_each_site_once_and_its_counts_are_among_the_bytes(
+    text: str, tmp_path: Path
+) -> None:
+    text = on_validation(text)
+    parties = deployment(text + SUMS, tmp_path / "with")
+    parties.play()
+    first = simulated(text.replace("rounds = 2", "rounds = 1"), tmp_path / "once").weights
+    passed = b"".join(parties.link.passed)
+    assert passed.count(first.numpy().tobytes()) == 4
+    without = deployment(text, tmp_path / "without")
+    without.play()
+    records = zip(parties.cell.rounds(), without.cell.rounds(), strict=True)
+    more = [counted.bytes_up - alone.bytes_up for counted, alone in records]
+    # Four sites send 2054 words in round 1, and besides not much.
+    assert more[0] == 0
+    assert 4 * 4 * 2054 < more[1] < 1.2 * 4 * 4 * 2054
+
+
+def test_an_answer_in_a_lane_that_is_not_set_up_changes_nothing() -> None:
+    set_ups: dict[int, ServerSetUp] = {}
+    _take(set_ups, 0, Part(Kind.ANSWER, content=b"forged", lane=COUNTS_LANE))
+    assert set_ups == {}
+
+
+def test_an_envelope_has_room_for_counts() -> None:
+    none, sums = (envelope_limit(parse_scenario(text)) for text in (SGD, SGD + SUMS))
+    assert sums - none == 16 * 2054
+
+
+def test_without_enough_sites_that_count_the_run_goes_on_unjudged(tmp_path: Path) -> None:
+    text = SGD + MASKED + SUMS
+    parties = deployment(text, tmp_path)
+    stop_counting(parties, 1, 2)
     weights = parties.play().weights
     assert not (parties.cell.folder / FIGURES).exists()
     assert parties.cell.metrics() is None
