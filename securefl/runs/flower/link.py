@@ -47,10 +47,11 @@ class FlowerLink:
         self._limit = limit
         self._users = frozenset(users)
         self._tag = 0
-        self._waiting: dict[int, Sealed] = {}  # site -> envelope without a reply, of this trip
+        self._sites: frozenset[int] = frozenset()  # of this trip
+        self._waiting: dict[int, Sealed] = {}  # those without any reply -> their envelope
         self._inbox: queue.Queue[tuple[int, Packet]] = queue.Queue()
         self._relay: socket.socket | None = None
-        self._lock = threading.Lock()  # over the four above it
+        self._lock = threading.Lock()  # over the five above it
         self._sending = threading.Lock()  # frames do not mix
         self._closed = threading.Event()
         self._present = threading.Event()
@@ -72,12 +73,14 @@ class FlowerLink:
         """Sends all envelopes at once and yields replies as they come; see `desk.Link`."""
         with self._lock:
             self._tag += 1
+            self._sites = frozenset(envelopes)
             self._waiting = dict(envelopes)
         try:
             self._send_waiting()
             yield from self._replies(time.monotonic() + seconds)
         finally:
             with self._lock:
+                self._sites = frozenset()
                 self._waiting = {}
             while not self._inbox.empty():  # too late
                 self._inbox.get()
@@ -152,7 +155,9 @@ class FlowerLink:
             while (frame := sockets.receive(relay, self._limit)) is not None:
                 with self._lock:
                     # Late, or from nowhere: nobody waits for it.
-                    if frame.tag == self._tag and self._waiting.pop(frame.site, None) is not None:
+                    if frame.tag == self._tag and frame.site in self._sites:
+                        # Whether it is the site's reply only the desk can say.
+                        self._waiting.pop(frame.site, None)
                         self._inbox.put((frame.site, frame.data))
                 del frame
                 self._inbox.join()  # one large reply at a time

@@ -1,0 +1,1 @@
+"""The deployment over Flower, with real processes; `make test-deploy` runs it."""
