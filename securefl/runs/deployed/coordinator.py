@@ -4,22 +4,25 @@ It has the model, the rule, the step and the run folder, and no record of any si
 """
 
 from collections.abc import Callable
+from dataclasses import replace
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from securefl import vector
 from securefl.channels.protocol import ClientUpdate, Packet
 from securefl.errors import RunFailed
-from securefl.federation.values import State
+from securefl.federation.record import RoundRecord
+from securefl.federation.values import Federation, State
 from securefl.runs.cell import Cell, CellState
 from securefl.runs.deployed.desk import Desk
 from securefl.runs.deployed.envelope import COUNTS_LANE, Kind, Part
 from securefl.runs.deployed.judging import Judging, metrics_of
 from securefl.runs.deployed.rounds import Rounds
 from securefl.runs.deployed.sessions import agreed_sessions
-from securefl.runs.play import kept_rounds
+from securefl.runs.play import INTERRUPTED, kept_rounds
 from securefl.scenario import catalog
 from securefl.scenario.assemble.assemble import federation_of
+from securefl.scenario.assemble.cohort import inviter
 from securefl.scenario.assemble.public import ServerParts
 
 _BY_ITSELF = "a site pays, trains and submits by itself, as its envelopes ask it to"
@@ -71,7 +74,7 @@ def coordinate(
     cell: Cell,
     stopped: Callable[[], bool] = lambda: False,
 ) -> State:
-    """Plays all rounds, keeps them in the cell, and returns the last state.
+    """Plays the remaining rounds, keeps them in the cell, and returns the last state.
 
     It returns the state of an earlier round if it is stopped.
 
@@ -80,6 +83,33 @@ def coordinate(
         RoundAbandoned: the set-up lost too many sites.
         RunFailed: no site remains, or all rounds were abandoned.
     """
+    given = desk.numbers.given
+    parts = replace(parts, session_number=given.session)
+    shapes = vector.shapes(parts.model)
+    rounds = parts.scenario.rounds
+    state = cell.last_good(State(vector.to_vector(parts.model)), shapes)
+    state = _without_interrupted(parts, state, given.trained, cell)
+    judging = None
+    # The last model is judged once: not again if a site may have judged it before a crash.
+    if state.round < rounds or (parts.scenario.leave != "never" and given.trained < rounds):
+        federation, played_by, judging = _joined(parts, desk, key, cell)
+        play = played_by.play
+        for played in kept_rounds(cell, federation, state, rounds=rounds, shapes=shapes, play=play):
+            state = played.state
+            if state.round < rounds and stopped():
+                return state
+        _require_a_result(cell, rounds)
+        played_by.judge_last(federation, state)
+    _require_a_result(cell, rounds)
+    cell.keep_model(state, shapes)
+    cell.finish(CellState.DONE, metrics=metrics_of(judging, cell.rounds()))
+    return state
+
+
+def _joined(
+    parts: ServerParts, desk: Desk, key: Ed25519PrivateKey, cell: Cell
+) -> tuple[Federation, Rounds, Judging | None]:
+    """Begins a session with the sites; returns the federation, its rounds and who judges."""
     sessions = agreed_sessions(parts, desk, key)
     updates, counts = sessions[0], sessions.get(COUNTS_LANE)
     judging = None if counts is None else Judging(parts.scenario, counts, cell.folder)
@@ -94,16 +124,40 @@ def coordinate(
     apart = catalog.APART[parts.scenario.channel.kind]
     rounds = parts.scenario.rounds
     played_by = Rounds(desk, updates.server, opening=apart.opening, rounds=rounds, judging=judging)
-    state = State(vector.to_vector(parts.model))
-    shapes = vector.shapes(parts.model)
-    play = played_by.play
-    for played in kept_rounds(cell, federation, state, rounds=rounds, shapes=shapes, play=play):
-        state = played.state
-        if stopped():
-            return state
+    return federation, played_by, judging
+
+
+def _require_a_result(cell: Cell, rounds: int) -> None:
+    """Raises RunFailed: all rounds were abandoned."""
     if all(record.abandoned for record in cell.rounds()):
         raise RunFailed(f"all {rounds} rounds were abandoned; the model is the initial one")
-    played_by.judge_last(federation, state)
-    cell.keep_model(state, shapes)
-    cell.finish(CellState.DONE, metrics=metrics_of(judging, cell.rounds()))
+
+
+def _without_interrupted(parts: ServerParts, state: State, trained: int, cell: Cell) -> State:
+    """Records rounds that sites trained in and that have no result; returns the state after them.
+
+    A site may have paid for such a round, and its update may have left, so that it is not repeated.
+    A round that was only begun is played again: no site has trained in it.
+    """
+    shapes = vector.shapes(parts.model)
+    invite = inviter(parts.scenario, tuple(range(parts.scenario.clients)))
+    while state.round <= min(trained, parts.scenario.rounds - 1):
+        record = RoundRecord(
+            round=state.round,
+            abandoned=True,
+            reason=INTERRUPTED,
+            cohort=invite(state.round),
+            survivors=(),
+            absent={},
+            screened=(),
+            rejected=0,
+            bytes_up=0,
+            bytes_down=0,
+            accuracy=None,
+            ledger_heads={},
+            seconds=0.0,
+            evaluated=False,
+        )
+        state = replace(state, round=state.round + 1)
+        cell.keep(state, record, shapes)
     return state

@@ -4,7 +4,7 @@ desk.enclose(2, Part(Kind.REQUEST, 0, request))  # for each site, and each part
 desk.carry(take)                                 # one trip; take(2, part) for each answer
 """
 
-from collections.abc import Callable, Generator, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping
 from contextlib import closing
 from dataclasses import dataclass
 from typing import Protocol
@@ -15,6 +15,7 @@ from securefl.channels.protocol import Packet
 from securefl.errors import ProtocolError
 from securefl.runs.deployed.charter import Charter
 from securefl.runs.deployed.envelope import Direction, Envelope, Kind, Part, Sealed, opened
+from securefl.runs.deployed.numbers import Numbers
 from securefl.runs.deployed.receipts import ReceiptBook
 
 Take = Callable[[int, Part], None]  # site, a part of its reply; kept by nobody who returns
@@ -55,10 +56,13 @@ class Desk:
         link: carries the envelopes.
         limit: most bytes of an envelope.
         receipts: keeps each site's newest receipt, which goes back with every envelope.
+        numbers: of envelopes, sessions and rounds; by default those of this process alone.
+        approvals: of the charter, which each site sees before it acts.
 
     Attributes:
         keys: site -> its public key.
         counts: of trips and of dropped replies.
+        numbers: see the arguments.
     """
 
     def __init__(
@@ -69,6 +73,8 @@ class Desk:
         *,
         limit: int,
         receipts: ReceiptBook,
+        numbers: Numbers | None = None,
+        approvals: bytes = b"",
     ) -> None:
         self._digest = charter.digest
         self.keys = charter.keys
@@ -77,7 +83,10 @@ class Desk:
         self._link = link
         self._limit = limit
         self._receipts = receipts
-        self._number = 0
+        self.numbers = Numbers.in_memory() if numbers is None else numbers
+        session = self.numbers.given.session
+        self._greeting = Part(Kind.SESSION, session, approvals)
+        self._greeted: set[int] = set()  # sites that are in this session
         self._enclosed: dict[int, list[Part]] = {}
         self.counts = Counts()
 
@@ -95,17 +104,24 @@ class Desk:
         self._enclosed = {}
         numbers: dict[int, int] = {}
         envelopes: dict[int, Sealed] = {}
-        for site in sorted(enclosed):
-            self._number += 1
-            numbers[site] = self._number
-            receipt = self._receipts.newest(site)
-            returned = () if receipt is None else (Part(Kind.RETURNED_RECEIPT, content=receipt),)
-            parts = (*returned, *enclosed[site])
-            envelope = Envelope(self._digest, Direction.TO_SITE, site, self._number, parts)
+        asked = (part for parts in enclosed.values() for part in parts)
+        first = self.numbers.give(len(enclosed), asked)
+        for number, site in enumerate(sorted(enclosed), start=first):
+            numbers[site] = number
+            parts = (*self._heading(site), *enclosed[site])
+            envelope = Envelope(self._digest, Direction.TO_SITE, site, number, parts)
             envelopes[site] = envelope.seal(self._key)
         self.counts.trips += 1
         self._trip(envelopes, numbers, take)
         self._receipts.write()
+
+    def _heading(self, site: int) -> Iterator[Part]:
+        """Yields what a site's envelope begins with."""
+        receipt = self._receipts.newest(site)
+        if receipt is not None:
+            yield Part(Kind.RETURNED_RECEIPT, content=receipt)
+        if site not in self._greeted:
+            yield self._greeting
 
     def _trip(self, envelopes: Mapping[int, Sealed], numbers: dict[int, int], take: Take) -> None:
         with closing(self._link.carry(envelopes, self._seconds)) as replies:
@@ -141,6 +157,11 @@ class Desk:
         if envelope.number != number:
             self.counts.dropped += 1
             return False
+        # A site that was restarted declines, and is told of the session once more.
+        if any(part.kind is Kind.DECLINED for part in envelope.parts):
+            self._greeted.discard(site)
+        else:
+            self._greeted.add(site)
         for part in envelope.parts:
             if part.kind is Kind.RECEIPT:
                 self._keep(site, bytes(part.content))

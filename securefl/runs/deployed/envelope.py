@@ -52,6 +52,7 @@ class Kind(IntEnum):
     REQUEST = 4
     FINISH = 5
     RETURNED_RECEIPT = 6
+    SESSION = 7
     ANSWER = 16
     DONE = 17
     DECLINED = 18

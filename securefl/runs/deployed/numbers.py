@@ -26,7 +26,8 @@ class Given:
     Attributes:
         charter: SHA-256 of the charter that it was given out under, in hexadecimal.
         envelope: the latest number of an envelope.
-        session: number of the session in progress, from 0 on; -1 before the first.
+        session: number of the session in progress, from 0 on, through all charters; -1 before the
+            first.
         begun: rounds that were begun, again in each session.
         latest: the latest round that was begun in this session; -1 before the first.
         trained: the latest round that some site was asked to train in; -1 before the first.
@@ -72,7 +73,6 @@ class Numbers:
         if given.charter != name:
             given = replace(given, charter=name, begun=0)
         numbers = cls(given, path, allowed=allowed)
-        numbers._check(given.begun + 1)
         numbers._note(replace(given, session=given.session + 1, latest=-1))
         return numbers
 

@@ -18,12 +18,15 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from securefl.errors import BudgetExceeded, SecureflError
 from securefl.files import read_json, write_json
 from securefl.runs.cell import Cell, CellState
+from securefl.runs.deployed.approval import Approvals
 from securefl.runs.deployed.certificates import server_context, site_context
 from securefl.runs.deployed.charter import envelope_limit
 from securefl.runs.deployed.coordinator import coordinate
 from securefl.runs.deployed.desk import Desk
+from securefl.runs.deployed.federation import APPROVALS
 from securefl.runs.deployed.keys import signing_key
 from securefl.runs.deployed.links import DirectLink, serve_coordinator
+from securefl.runs.deployed.numbers import NUMBERS, Numbers
 from securefl.runs.deployed.receipts import ReceiptBook
 from securefl.runs.deployed.serving import Stop, at_work
 from securefl.runs.deployed.site import opened_site
@@ -73,7 +76,17 @@ def run_coordinator(folder: Path, open_link: OpenLink) -> bool:
         parts = server_parts(scenario, run=charter.run)
         link = open_link(sites=charter.keys, limit=limit)
         receipts = ReceiptBook(folder / RECEIPTS, charter.keys)
-        desk = Desk(charter, key, link, limit=limit, receipts=receipts)
+        desk = Desk(
+            charter,
+            key,
+            link,
+            limit=limit,
+            receipts=receipts,
+            numbers=Numbers.begun(
+                folder / NUMBERS, charter=charter.digest, allowed=charter.numbers
+            ),
+            approvals=Approvals.read(folder / APPROVALS).canonical(),
+        )
         with closing(link):
             link.wait_for_sites(charter.deadline)
             try:

@@ -260,7 +260,8 @@ def _assembled(folder: Folder, log: AuditLog) -> OpenSite:
     parts = parts_of(folder, records.train, ledger)
     member = Membership(folder.site, folder.key, charter.keys, charter.server_key, monotonic)
     counting = _counting(folder, parts.public, member, records)
-    return OpenSite(agent(Speaker(parts, member, rules.permit, counting)), limit)
+    speaker = Speaker(parts, member, rules.permit, counting, charter=charter)
+    return OpenSite(agent(speaker), limit)
 
 
 def _counting(

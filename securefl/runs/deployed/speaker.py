@@ -5,8 +5,10 @@ from dataclasses import replace
 
 from securefl.channels.apart import Apart, ClientSetUp, Membership
 from securefl.channels.protocol import View
-from securefl.errors import ProtocolError
+from securefl.errors import ProtocolError, RunFolderError
 from securefl.federation.client import Client
+from securefl.runs.deployed.approval import Approvals
+from securefl.runs.deployed.charter import Charter
 from securefl.runs.deployed.envelope import COUNTS_LANE, Kind, Part
 from securefl.scenario import catalog
 from securefl.scenario.assemble.evaluation import CountingParts
@@ -21,6 +23,7 @@ class Speaker:
         member: its place in the session.
         permit: called with the round before each training; raises where the site forbids it.
         counting: speaks for the counts, in a lane and a session of their own; None without.
+        charter: whose approvals begin a session; without one, a session has begun.
     """
 
     def __init__(
@@ -29,18 +32,26 @@ class Speaker:
         member: Membership,
         permit: Callable[[int], None],
         counting: "Speaker | None" = None,
+        *,
+        charter: Charter | None = None,
     ) -> None:
-        self._parts = parts
         self._member = member
         self._permit = permit
         self._counting = counting
+        self._charter = charter
+        self._session = 0 if charter is None else -1
+        self._begin(parts)
+
+    def _begin(self, parts: SiteParts | CountingParts) -> None:
+        """Forgets the secrets of an earlier session."""
+        self._parts = parts
         self._apart: Apart = catalog.APART[parts.public.scenario.channel.kind]
         self._set_up: ClientSetUp | None = None
         self._client: Client | None = None
         if self._apart.set_up is None:
             self._join(None)
         else:
-            self._set_up = self._apart.set_up.client(parts.plan, member, **parts.options)
+            self._set_up = self._apart.set_up.client(parts.plan, self._member, **parts.options)
 
     def take(self, part: Part) -> bytes | None:
         """Takes one part; returns the answer to a request, None to all else.
@@ -51,6 +62,11 @@ class Speaker:
             PolicyRefused: the site's policy forbids the training.
             ProtocolError: the part is refused.
         """
+        if part.kind is Kind.SESSION:
+            self._begin_session(part)
+            return None
+        if self._session < 0:
+            raise ProtocolError("no session has begun")
         if part.lane == COUNTS_LANE:
             return self._counted(part)
         if part.kind is Kind.SET_UP and self._set_up is not None:
@@ -66,6 +82,31 @@ class Speaker:
         elif part.kind is Kind.REQUEST:
             return self._answer_of(self._client, bytes(part.content))
         return None
+
+    def _begin_session(self, part: Part) -> None:
+        """Begins a session, once all approvals are there; the same one again changes nothing.
+
+        A coordinator that was restarted has lost its half of the rounds in flight. In the next
+        session nothing of the last one is answered: its rounds keep their masks.
+
+        Raises:
+            ProtocolError: the session is over, or the charter is not approved by all sites.
+        """
+        if part.round == self._session:
+            return
+        if part.round < self._session:
+            raise ProtocolError(f"session {part.round} is over")
+        if self._charter is not None:
+            _require_approved(self._charter, part)
+        self._session = part.round
+        self.restart(part.round)
+
+    def restart(self, session: int) -> None:
+        """Begins a session of this number, in the lane of the counts as well."""
+        public = replace(self._parts.public, session_number=session)
+        self._begin(replace(self._parts, public=public))
+        if self._counting is not None:
+            self._counting.restart(session)
 
     def load(self, model: bytes) -> None:
         """Takes the global model of a round, where there is a client for it."""
@@ -100,3 +141,13 @@ class Speaker:
     def _join(self, agreed: object) -> None:
         channel = self._apart.client(self._parts.plan, self._member, agreed)
         self._client = self._parts.joined(channel)
+
+
+def _require_approved(charter: Charter, part: Part) -> None:
+    """Raises ProtocolError: a site has not signed the charter, or its sessions are used up."""
+    if part.round >= charter.epoch * charter.numbers:
+        raise ProtocolError(f"the charter allows {charter.numbers} sessions an epoch")
+    try:
+        Approvals.parse(bytes(part.content), "the session").check(charter)
+    except RunFolderError as reason:
+        raise ProtocolError(str(reason)) from None

@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from torch import nn
 
@@ -28,16 +28,19 @@ class PublicParts:
         scenario: the declaration.
         run: names this run in release ids and sessions.
         model: holds the weights that the run starts from; then a workspace.
+        session_number: 0 for the run's first session; a server that was restarted begins another.
     """
 
     scenario: Scenario
     run: str
     model: nn.Module
+    session_number: int = field(default=0, kw_only=True)
 
     @property
     def session(self) -> bytes:
         """The 16 bytes that name the session in every message."""
-        return hashlib.sha256(f"session/{self.run}".encode()).digest()[:16]
+        later = f"/{self.session_number}" if self.session_number else ""
+        return hashlib.sha256(f"session/{self.run}{later}".encode()).digest()[:16]
 
     @property
     def plan(self) -> Plan:
