@@ -84,10 +84,15 @@ class SetUp:
     Attributes:
         server: plan, key, roster and options -> the server's side.
         client: plan, membership and options -> a member's side.
+        kept: agreed terms -> what a member keeps of them, nothing secret.
+        resumed: plan, membership, what was kept, and options -> the agreed terms, for a member that
+            was restarted; raises ProtocolError unless its set-up ended with them.
     """
 
     server: Callable[..., ServerSetUp]
     client: Callable[..., ClientSetUp]
+    kept: Callable[[Any], bytes]
+    resumed: Callable[..., Any]
 
 
 @dataclass(frozen=True)

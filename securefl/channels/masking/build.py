@@ -1,6 +1,8 @@
 """Both sides of the masked channel from public constants, and what each party observes."""
 
+import json
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any, Literal
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
@@ -17,7 +19,9 @@ from securefl.channels.masking.setup import SetupClient, SetupServer, hold
 from securefl.channels.masking.setup_messages import SECRET_BYTES
 from securefl.channels.monotonic import MemoryMonotonic
 from securefl.channels.protocol import SET_UP, Kind, Plan, Seen, Sides
+from securefl.errors import ProtocolError
 
+_NOT_AGREED = "these are not the terms that this session's set-up ended with"
 _SHOWN = (
     Seen.GLOBAL_MODEL,
     Seen.PUBLIC_KEYS,
@@ -111,6 +115,25 @@ def _setup_client_apart(plan: Plan, member: Membership, **options: Any) -> Setup
     return _setup_client(plan, member, terms, SetupReader())
 
 
+def _kept(agreed: Agreement) -> bytes:
+    """Returns what the set-up added to the terms: who its members are, and what they drew."""
+    return json.dumps({"members": list(agreed.roster), "beacon": agreed.beacon.hex()}).encode()
+
+
+def _resumed(plan: Plan, member: Membership, kept: bytes, **options: Any) -> Agreement:
+    terms = masked_terms(plan, roster=member.roster, server=member.server, **options)
+    try:
+        content = json.loads(kept)
+        roster = {client: terms.roster[client] for client in content["members"]}
+        agreed = replace(terms, roster=roster, beacon=bytes.fromhex(content["beacon"]))
+    except (ValueError, KeyError, TypeError):
+        raise ProtocolError(_NOT_AGREED) from None
+    # What is kept may be edited or old. The record of answers says what was agreed on.
+    if member.monotonic.last(plan.session).outcome != agreed.digest:
+        raise ProtocolError(_NOT_AGREED)
+    return agreed
+
+
 def _integers(plan: Plan, options: Options) -> Options:
     """Returns options whose clip equals its levels, so that a step is 1 and rounding does nothing.
 
@@ -124,7 +147,12 @@ def _integers(plan: Plan, options: Options) -> Options:
 MASKED_APART = Apart(
     server=lambda plan, key, agreed: MaskedServer(Identity(key), agreed),
     client=_client_apart,
-    set_up=SetUp(server=_setup_server_apart, client=_setup_client_apart),
+    set_up=SetUp(
+        server=_setup_server_apart,
+        client=_setup_client_apart,
+        kept=_kept,
+        resumed=_resumed,
+    ),
     integers=_integers,
     opening=2,
 )

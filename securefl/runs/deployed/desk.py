@@ -128,11 +128,14 @@ class Desk:
             for site, data in replies:
                 if not data:
                     numbers.pop(site, None)
+                    self._greeted.discard(site)
                 elif site in numbers and self._is_taken(site, data, numbers[site], take):
                     del numbers[site]
                 del data  # as large as a model: let go before the next one comes
                 if not numbers:
                     return
+        # Perhaps they are restarted meanwhile, and know of no session.
+        self._greeted -= numbers.keys()
 
     def finish(self) -> None:
         """Ends the run at every site; a site that is gone has ended already."""

@@ -6,7 +6,7 @@ with opened_site(folder) as site:
 charter.json approval.json site.toml policy.toml ledger/ audit.jsonl answered.json reply.bin
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -260,7 +260,9 @@ def _assembled(folder: Folder, log: AuditLog) -> OpenSite:
     parts = parts_of(folder, records.train, ledger)
     member = Membership(folder.site, folder.key, charter.keys, charter.server_key, monotonic)
     counting = _counting(folder, parts.public, member, records)
-    speaker = Speaker(parts, member, rules.permit, counting, charter=charter)
+    speaker = Speaker(
+        parts, member, rules.permit, counting, charter=charter, terms=_terms_at(folder, "")
+    )
     return OpenSite(agent(speaker), limit)
 
 
@@ -273,7 +275,13 @@ def _counting(
     ledger = folder.path / LEDGERS / f"{records.digest}.{public.run}.judging.jsonl"
     parts = counting_parts(public, folder.site, records.judging, ledger=ledger)
     # It trains nothing: the charter's number of evaluations bounds it.
-    return Speaker(parts, member, lambda round: None)
+    return Speaker(parts, member, lambda round: None, terms=_terms_at(folder, "judging."))
+
+
+def _terms_at(folder: Folder, sum_of: str) -> Callable[[int], Path]:
+    """Returns session -> the file of the terms of one of its sums."""
+    run = folder.charter.run
+    return lambda session: folder.path / f"terms.{run}.{sum_of}{session}.json"
 
 
 def journal_of(

@@ -2,11 +2,13 @@
 
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 
 from securefl.channels.apart import Apart, ClientSetUp, Membership
 from securefl.channels.protocol import View
 from securefl.errors import ProtocolError, RunFolderError
 from securefl.federation.client import Client
+from securefl.files import write_atomic
 from securefl.runs.deployed.approval import Approvals
 from securefl.runs.deployed.charter import Charter
 from securefl.runs.deployed.envelope import COUNTS_LANE, Kind, Part
@@ -24,6 +26,11 @@ class Speaker:
         permit: called with the round before each training; raises where the site forbids it.
         counting: speaks for the counts, in a lane and a session of their own; None without.
         charter: whose approvals begin a session; without one, a session has begun.
+        terms: session -> the file of the terms that its set-up ended with, for a site that is
+            restarted. None keeps them in memory.
+
+    Raises:
+        ProtocolError: the file is damaged, or of another set-up.
     """
 
     def __init__(
@@ -34,11 +41,13 @@ class Speaker:
         counting: "Speaker | None" = None,
         *,
         charter: Charter | None = None,
+        terms: Callable[[int], Path] | None = None,
     ) -> None:
         self._member = member
         self._permit = permit
         self._counting = counting
         self._charter = charter
+        self._terms = terms
         self._session = 0 if charter is None else -1
         self._begin(parts)
 
@@ -48,10 +57,21 @@ class Speaker:
         self._apart: Apart = catalog.APART[parts.public.scenario.channel.kind]
         self._set_up: ClientSetUp | None = None
         self._client: Client | None = None
-        if self._apart.set_up is None:
+        set_up = self._apart.set_up
+        kept = self._terms_of_session
+        if set_up is None:
             self._join(None)
+        elif kept is not None and kept.exists():
+            # Rounds that it had begun are lost with their secrets. It joins the next one.
+            agreed = set_up.resumed(parts.plan, self._member, kept.read_bytes(), **parts.options)
+            self._join(agreed)
         else:
-            self._set_up = self._apart.set_up.client(parts.plan, self._member, **parts.options)
+            self._set_up = set_up.client(parts.plan, self._member, **parts.options)
+
+    @property
+    def _terms_of_session(self) -> Path | None:
+        """The file of the present session's terms; None where they are not kept."""
+        return None if self._terms is None else self._terms(self._parts.public.session_number)
 
     def take(self, part: Part) -> bytes | None:
         """Takes one part; returns the answer to a request, None to all else.
@@ -135,6 +155,9 @@ class Speaker:
         """Answers the set-up; the client is there once everyone has agreed."""
         reply = set_up.receive(request)
         if set_up.agreed is not None and self._client is None:
+            kept = self._terms_of_session
+            if kept is not None and self._apart.set_up is not None:
+                write_atomic(kept, self._apart.set_up.kept(set_up.agreed))
             self._join(set_up.agreed)
         return reply
 

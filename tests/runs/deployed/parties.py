@@ -84,9 +84,20 @@ class Deployment:
     server: Ed25519PrivateKey
     keys: Mapping[int, Ed25519PrivateKey]
     parts: Mapping[int, SiteParts]
+    monotonics: Mapping[int, Monotonic]
     link: MemoryLink
     desk: Desk
     cell: Cell
+
+    def started(self, site: int, folder: Path) -> Agent:
+        """Returns a site's agent as after a restart: what is on disk is there, its secrets not."""
+        public = public_parts(self.charter.scenario(), run=self.charter.run)
+        own = load_data(public.scenario).sites[site].train
+        parts = site_parts(public, site, own, ledger=folder / f"{site}.jsonl")
+        home = folder / f"site-{site}"
+        return agent_of(
+            self.charter, site, self.keys[site], parts, home, monotonic=self.monotonics[site]
+        )
 
     def play(self) -> State:
         parts = server_parts(self.charter.scenario(), run=self.charter.run)
@@ -152,8 +163,19 @@ def agent_of(
             counts = counting_parts(
                 parts.public, site, judging, ledger=folder.with_name(f"{site}.test.jsonl")
             )
-            counting = Speaker(counts, member, lambda round: None)
-        speaker = Speaker(parts, member, rules.permit, counting)
+            counting = Speaker(
+                counts,
+                member,
+                lambda round: None,
+                terms=lambda session: folder / f"counts-terms.{session}.json",
+            )
+        speaker = Speaker(
+            parts,
+            member,
+            rules.permit,
+            counting,
+            terms=lambda session: folder / f"terms.{session}.json",
+        )
         ledger = parts.ledger
     return Agent(
         charter,
@@ -182,6 +204,7 @@ def deployment(text: str, folder: Path) -> Deployment:
     charter = charter_of(text, run=run, server=server_public, keys=public)
     scenario = charter.scenario()
     data = load_data(scenario)
+    monotonics = {site: MemoryMonotonic() for site in keys}
     parts, agents = {}, {}
     for site, key in keys.items():
         shared = public_parts(scenario, run=run)
@@ -189,9 +212,11 @@ def deployment(text: str, folder: Path) -> Deployment:
         parts[site] = site_parts(shared, site, own, ledger=folder / f"{site}.jsonl")
         judging = judging_shares(data)[site] if scenario.leave != "never" else None
         home = folder / f"site-{site}"
-        agents[site] = agent_of(charter, site, key, parts[site], home, judging=judging)
+        agents[site] = agent_of(
+            charter, site, key, parts[site], home, monotonic=monotonics[site], judging=judging
+        )
     link = MemoryLink(agents)
     receipts = ReceiptBook(folder / "receipts.json", public)
     limit = envelope_limit(scenario)
     desk = Desk(charter, server, link, limit=limit, receipts=receipts)
-    return Deployment(charter, server, keys, parts, link, desk, cell)
+    return Deployment(charter, server, keys, parts, monotonics, link, desk, cell)

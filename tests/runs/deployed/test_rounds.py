@@ -4,14 +4,14 @@ Set-up takes trips 1 to 3. Round 0 takes trips 4 to 8: two to open it, then A, B
 round 1, which takes trips 9 to 11. Round 2 takes trips 12 to 14.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Generator, Mapping
 from pathlib import Path
 
 import pytest
 
 from securefl.errors import BudgetExceeded, ProtocolError
 from securefl.federation.record import RoundRecord
-from securefl.runs.deployed.envelope import Direction, Envelope, Kind, Part, opened
+from securefl.runs.deployed.envelope import Direction, Envelope, Kind, Part, Sealed, opened
 from tests.runs.deployed.parties import DP, MASKED, SGD, Deployment, deployment
 
 SET_UP = 3
@@ -193,6 +193,69 @@ def test_a_site_that_refuses_one_round_still_answers_in_the_other(tmp_path: Path
     parties.play()
     assert survivors(parties.cell.rounds()) == [(0, 1, 2, 3)] * ROUNDS
     assert parties.cell.rounds()[0].absent == {3: "its site did not answer"}
+
+
+@pytest.mark.parametrize(
+    ("trip", "in_sums"),
+    [
+        (4, [False, True, True, True]),  # before it advertised
+        (5, [False, True, True, True]),  # before it shared
+        (6, [False, True, True, True]),  # after it shared, before its update
+        (7, [True, False, True, True]),  # after its update: in the sum, not invited to the next
+        (8, [True, False, True, True]),  # before it unmasks, with the invitation answered
+        (9, [True, False, True, True]),
+        (11, [True, True, False, True]),
+    ],
+)
+def test_a_site_that_is_killed_and_started_again_joins_the_round_after_those_it_had_begun(
+    trip: int, in_sums: list[bool], tmp_path: Path
+) -> None:
+    text = DP.replace("rounds = 2", f"rounds = {ROUNDS}").replace("2.0", "9.0") + MASKED
+    parties = deployment(text, tmp_path)
+    agents = {**parties.link.agents}
+    parties.link.agents = agents
+    carry = parties.link.carry
+
+    def carry_and_kill(
+        envelopes: Mapping[int, Sealed], seconds: float
+    ) -> Generator[tuple[int, bytes], None, None]:
+        if len(parties.link.trips) == trip - 1:
+            agents[3] = parties.started(3, tmp_path)
+            # The envelope came while it was down.
+            agents[3].answer = lambda data: None  # type: ignore[method-assign]
+        elif len(parties.link.trips) == trip:
+            agents[3] = parties.started(3, tmp_path)
+        yield from carry(envelopes, seconds)
+
+    parties.link.carry = carry_and_kill  # type: ignore[method-assign]
+    parties.play()
+    records = parties.cell.rounds()
+    assert [3 in record.survivors for record in records] == in_sums
+    assert not any(record.abandoned for record in records)
+    paid = (tmp_path / "3.jsonl").read_text()
+    rounds = [number for number in range(ROUNDS) if in_sums[number]]
+    assert paid.count('"reserve"') == len(rounds)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda text: text.replace('"beacon": "', '"beacon": "00'),
+        lambda text: text.replace("[0, 1, 2, 3]", "[0, 1, 3]"),
+        lambda text: text.replace("[0, 1, 2, 3]", "[0, 1, 3, 9]"),
+        lambda text: text[:-3],
+        lambda text: "[]",
+    ],
+)
+def test_a_restarted_site_takes_no_terms_but_those_that_its_set_up_ended_with(
+    change: Callable[[str], str], tmp_path: Path
+) -> None:
+    parties = played(SGD + MASKED, tmp_path, {})
+    terms = tmp_path / "site-3" / "terms.0.json"
+    parties.started(3, tmp_path)
+    terms.write_text(change(terms.read_text()))
+    with pytest.raises(ProtocolError, match="not the terms that this session's set-up ended with"):
+        parties.started(3, tmp_path)
 
 
 def test_answers_are_taken_by_round_whatever_their_order(tmp_path: Path) -> None:
