@@ -14,6 +14,7 @@ import sys
 import threading
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +35,7 @@ class Forked:
     """A process of this program without its imports; as much of Popen as a rehearsal uses."""
 
     def __init__(self, arguments: list[str], inherited: tuple[int, ...] = ()) -> None:
+        self.arguments = arguments
         self.returncode: int | None = None
         self.pid = os.fork()
         if self.pid == 0:
@@ -147,6 +149,70 @@ def test_a_killed_site_is_absent_and_its_ledger_has_each_round_once(
     paid = [entry["release"] for entry in entries if entry["kind"] == "reserve"]
     assert len(paid) == len({str(release) for release in paid})
     assert len(paid) in (first, first + 1)
+
+
+class Restart(threading.Thread):
+    """Kills a site's agent once two rounds are kept, and starts it again.
+
+    Meanwhile another site is stopped, so that the coordinator waits for it and plays no rounds.
+    """
+
+    def __init__(self, out: Path, agents: Mapping[int, Any]) -> None:
+        super().__init__()
+        self.out = out
+        self.agents = agents
+        self.again: Any = None
+
+    def run(self) -> None:
+        kill_after_two_rounds(self.out, self.agents[1])
+        os.kill(self.agents[0].pid, signal.SIGSTOP)
+        try:
+            self.agents[1].wait()
+            self.again = Forked(self.agents[1].arguments)
+            while not is_connected(self.again.pid):
+                time.sleep(0.01)
+        finally:
+            os.kill(self.agents[0].pid, signal.SIGCONT)
+
+
+def is_connected(pid: int) -> bool:
+    """Whether a process has a connection over TCP."""
+    open_files = []
+    for path in Path(f"/proc/{pid}/fd").iterdir():
+        with suppress(FileNotFoundError):  # closed meanwhile
+            open_files.append(os.readlink(path))
+    lines = Path(f"/proc/{pid}/net/tcp").read_text().splitlines()[1:]
+    inodes = {line.split()[9] for line in lines if line.split()[3] == "01"}
+    return any(f"socket:[{inode}]" in open_files for inode in inodes)
+
+
+def test_an_agent_that_is_killed_and_started_again_is_back_after_the_rounds_it_had_begun(
+    tmp_path: Path,
+) -> None:
+    text = DP.replace("rounds = 2", "rounds = 12").replace("2.0", "9.0") + MASKED
+    out = tmp_path / "out"
+    restarts: list[Restart] = []
+
+    def restart(agents: Mapping[int, Any]) -> None:
+        restarts.append(Restart(out, agents))
+        restarts[0].start()
+
+    try:
+        result = rehearsed(text, out, on_started=restart)
+        restarts[0].join()
+        assert restarts[0].again.wait() == 0
+    finally:
+        if restarts and restarts[0].again is not None:
+            restarts[0].again.kill()
+    assert result.exit_code == 0
+    records = Cell(out / "coordinator").rounds()
+    rounds = [record.round for record in records if 1 in record.survivors]
+    assert rounds[:2] == [0, 1]
+    assert rounds[-1] == 11
+    entries = ledger_of(out / "sites/1")
+    paid = [entry["release"] for entry in entries if entry["kind"] == "reserve"]
+    assert len(paid) == len({str(release) for release in paid})
+    assert len(rounds) <= len(paid) <= len(rounds) + 1
 
 
 def test_a_run_without_enough_sites_fails_and_says_so(tmp_path: Path) -> None:
