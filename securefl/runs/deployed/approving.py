@@ -21,12 +21,12 @@ from securefl.runs.deployed.documents import moment_of
 from securefl.runs.deployed.invitation import INVITATION, Invitation
 from securefl.runs.deployed.joining import POLICY
 from securefl.runs.deployed.journal import ANSWERED, AUDIT
-from securefl.runs.deployed.site import (
+from securefl.runs.deployed.site import parts_of
+from securefl.runs.deployed.site_folder import (
     APPROVAL,
     Folder,
     journal_of,
     ledger_of,
-    parts_of,
     register,
     require_private,
 )
@@ -54,13 +54,20 @@ class Outlook:
 
 
 def approve_charter(path: Path, charter: Charter, *, rehearsed: bool = False) -> Outlook:
-    """Approves a charter for the site of a folder, which it holds meanwhile; see `approve`."""
+    """Approves a charter for the site of a folder, which it holds meanwhile; see `approve`.
+
+    Raises:
+        RunFolderError: the disk is full, besides what `approve` raises.
+    """
     require_private(path)
-    with locked(path):
-        folder = Folder.read(path, charter)
-        records = records_at(path, charter.scenario(), folder.site)
-        log = AuditLog.opened(path / AUDIT)
-        return approve(folder, records, log, rehearsed=rehearsed)
+    try:
+        with locked(path):
+            folder = Folder.read(path, charter)
+            records = records_at(path, charter.scenario(), folder.site)
+            log = AuditLog.opened(path / AUDIT)
+            return approve(folder, records, log, rehearsed=rehearsed)
+    except OSError as reason:
+        raise RunFolderError(f"cannot write into {path}: {reason.strerror}") from None
 
 
 def outlook_of(folder: Folder, records: Registered) -> Outlook:

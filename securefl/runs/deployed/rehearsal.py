@@ -25,7 +25,7 @@ from securefl.runs.deployed.federation import admit, collect, found
 from securefl.runs.deployed.joining import POLICY, join
 from securefl.runs.deployed.keys import PRIVATE_FILES
 from securefl.runs.deployed.records import RECORDS, SiteRecords
-from securefl.runs.deployed.site import APPROVAL
+from securefl.runs.deployed.site_folder import APPROVAL
 from securefl.runs.deployed.ways import Direct, Way, Words
 from securefl.runs.folder import RunFolder
 from securefl.runs.threads import environment_of_one_thread

@@ -7,87 +7,37 @@ charter.json approval.json site.toml policy.toml ledger/ audit.jsonl answered.js
 """
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
-
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from securefl.channels.apart import Membership
 from securefl.channels.monotonic import FileMonotonic
 from securefl.data.task import Examples
 from securefl.errors import NotReady, RunFolderError
-from securefl.federation.policy import Policy, load_policy
-from securefl.files import locked, read_json, write_json
-from securefl.privacy.data_set import Ceiling, DataSetLedger
+from securefl.files import locked
+from securefl.privacy.data_set import DataSetLedger
 from securefl.runs.cache import user_cache
 from securefl.runs.deployed.agent import Agent, Takes
-from securefl.runs.deployed.approval import Approval
 from securefl.runs.deployed.audit_log import AuditLog, Event
-from securefl.runs.deployed.charter import CHARTER, Charter, envelope_limit
-from securefl.runs.deployed.joining import POLICY
-from securefl.runs.deployed.journal import ANSWERED, AUDIT, Journal
-from securefl.runs.deployed.keys import check_private, signing_key
-from securefl.runs.deployed.own_records import SITE, NotReadySpeaker
+from securefl.runs.deployed.charter import envelope_limit
+from securefl.runs.deployed.journal import ANSWERED, AUDIT
+from securefl.runs.deployed.own_records import NotReadySpeaker
 from securefl.runs.deployed.rules import Rules
-from securefl.runs.deployed.settings import Settings, load_settings
+from securefl.runs.deployed.site_folder import (
+    LEDGERS,
+    Folder,
+    approved_charter,
+    journal_of,
+    ledger_of,
+    require_private,
+    require_registered,
+)
 from securefl.runs.deployed.site_records import Registered, records_at
 from securefl.runs.deployed.speaker import Speaker
 from securefl.scenario.assemble.evaluation import counting_parts
-from securefl.scenario.assemble.ledgers import terms_of
 from securefl.scenario.assemble.public import PublicParts, public_parts
 from securefl.scenario.assemble.site import SiteParts, site_parts
-from securefl.scenario.scenario import Scenario
-
-APPROVAL = "approval.json"
-LEDGERS = "ledger"
-REGISTERED = "registered.json"
-
-
-@dataclass(frozen=True)
-class Folder:
-    """What lies in a site's folder, without a record.
-
-    Attributes:
-        path: of the folder.
-        charter: that the site works under, or is asked to.
-        site: its number in the roster.
-        key: its Ed25519 key.
-        settings: of `site.toml`.
-        policy: of `policy.toml`.
-    """
-
-    path: Path
-    charter: Charter
-    site: int
-    key: Ed25519PrivateKey
-    settings: Settings
-    policy: Policy
-
-    @classmethod
-    def read(cls, path: Path, charter: Charter) -> "Folder":
-        """Returns a site's folder.
-
-        Raises:
-            RunFolderError: others may read it, or its key is not in the roster.
-            ScenarioError: `site.toml` or `policy.toml` is wrong.
-        """
-        require_private(path)
-        key = signing_key(path)
-        settings = load_settings(path / SITE)
-        policy = load_policy(path / POLICY)
-        return cls(path, charter, site_of(charter, key), key, settings, policy)
-
-    @property
-    def witness(self) -> Path | None:
-        """The file on another volume; None without one."""
-        return self.settings.path_of(self.settings.witness, self.path)
-
-    @property
-    def ceiling(self) -> Ceiling:
-        """The budget of the data set."""
-        return Ceiling(self.policy.budget.epsilon, self.policy.budget.delta)
 
 
 @dataclass(frozen=True)
@@ -126,100 +76,22 @@ def opened_site(path: Path) -> Iterator[OpenSite]:
         log = AuditLog.opened(path / AUDIT)
         folder = Folder.read(path, approved_charter(path, log))
         site = _assembled(folder, log)
-        log.note(Event.STARTED, charter=folder.charter.digest.hex())
+        charter = folder.charter.digest.hex()
+        try:
+            log.note(Event.STARTED, charter=charter)
+        except OSError as reason:
+            raise RunFolderError(f"cannot write into {path}: {reason.strerror}") from None
         try:
             yield site
         finally:
             agent = site.agent
             counts = f"answered {agent.answered}, dropped {agent.dropped}"
-            log.note(Event.STOPPED, charter=folder.charter.digest.hex(), reason=counts)
+            with suppress(OSError):  # the end is no promise to anybody
+                log.note(Event.STOPPED, charter=charter, reason=counts)
         if agent.stale is not None:
             raise agent.stale
         if site.not_ready is not None:
             raise site.not_ready
-
-
-def approved_charter(path: Path, log: AuditLog) -> Charter:
-    """Returns the charter that the site approved last.
-
-    Raises:
-        RunFolderError: there is none, or the files hold another than the audit log.
-    """
-    if not (path / APPROVAL).exists():
-        raise RunFolderError(f"{path} has approved no charter: securefl site approve {path} FILE")
-    charter = Charter.read(path / CHARTER)
-    Approval.read(path / APPROVAL).check(charter)
-    newest = log.approved(charter.run)
-    if newest is None or newest.charter != charter.digest.hex():
-        raise RunFolderError(
-            f"{path / CHARTER} is not the charter that {path / AUDIT} says was approved last: "
-            "approve it again"
-        )
-    return charter
-
-
-def site_of(charter: Charter, key: Ed25519PrivateKey) -> int:
-    """Returns the number of the site with a key. Raises RunFolderError: it is not in the roster."""
-    public = key.public_key().public_bytes_raw()
-    for site, other in charter.keys.items():
-        if other == public:
-            return site
-    raise RunFolderError("the charter's roster does not list this site's Ed25519 key")
-
-
-def require_private(path: Path) -> None:
-    """Raises RunFolderError: there is no such folder, or others may look into it."""
-    if not path.is_dir():
-        raise RunFolderError(f"there is no folder {path}")
-    check_private(path)
-
-
-def register(folder: Folder, digest: str) -> None:
-    """Gives a data set its ledger; files that changed keep the one that there is."""
-    path = folder.path / LEDGERS / REGISTERED
-    path.parent.mkdir(mode=0o700, exist_ok=True)
-    known = read_json(path) if path.exists() else {"ledger": digest, "files": []}
-    if digest not in known["files"][-1:]:
-        write_json(path, {**known, "files": [*known["files"], digest]})
-
-
-def require_registered(folder: Folder, digest: str) -> None:
-    """Raises NotReady: the files are not those that were approved last."""
-    if digest != _registered(folder)["files"][-1]:
-        raise NotReady(
-            "the files of records have changed since the charter was approved: approve it again "
-            "(the ledger stays)"
-        )
-
-
-def ledger_of(
-    folder: Folder, scenario: Scenario, digest: str | None = None
-) -> DataSetLedger | None:
-    """Opens the ledger of the site's data set; None where no epsilon is claimed.
-
-    Args:
-        folder: of the site.
-        scenario: of the charter.
-        digest: names the ledger where none is registered, before an approval.
-
-    Raises:
-        LedgerError: it is damaged.
-        NotReady: no data set is registered.
-    """
-    terms = terms_of(scenario)
-    if terms is None:
-        return None
-    is_new = digest is not None and not (folder.path / LEDGERS / REGISTERED).exists()
-    name = digest if is_new else _registered(folder)["ledger"]
-    path = folder.path / LEDGERS / f"{name}.jsonl"
-    return DataSetLedger(path, folder.charter.run, terms, folder.ceiling)
-
-
-def _registered(folder: Folder) -> dict[str, Any]:
-    path = folder.path / LEDGERS / REGISTERED
-    if not path.exists():
-        raise NotReady(f"the records are not registered: securefl site approve {folder.path} FILE")
-    return read_json(path)
 
 
 def parts_of(folder: Folder, records: Examples, ledger: DataSetLedger | None) -> SiteParts:
@@ -282,19 +154,3 @@ def _terms_at(folder: Folder, sum_of: str) -> Callable[[int], Path]:
     """Returns session -> the file of the terms of one of its sums."""
     run = folder.charter.run
     return lambda session: folder.path / f"terms.{run}.{sum_of}{session}.json"
-
-
-def journal_of(
-    folder: Folder, log: AuditLog, monotonic: FileMonotonic, ledger: DataSetLedger | None
-) -> Journal:
-    """Returns the memory of a site under its charter."""
-    return Journal(
-        folder.path,
-        folder.charter.digest,
-        folder.site,
-        folder.key,
-        log=log,
-        monotonic=monotonic,
-        ledger=ledger,
-        witness=folder.witness,
-    )

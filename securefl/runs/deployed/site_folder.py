@@ -1,0 +1,180 @@
+"""What lies in a site's folder: charter, settings, policy, and the ledger of its data set.
+
+charter.json approval.json site.toml policy.toml ledger/ audit.jsonl answered.json reply.bin
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+from securefl.channels.monotonic import FileMonotonic
+from securefl.errors import NotReady, RunFolderError
+from securefl.federation.policy import Policy, load_policy
+from securefl.files import read_json, write_json
+from securefl.privacy.data_set import Ceiling, DataSetLedger
+from securefl.runs.deployed.approval import Approval
+from securefl.runs.deployed.audit_log import AuditLog
+from securefl.runs.deployed.charter import CHARTER, Charter
+from securefl.runs.deployed.joining import POLICY
+from securefl.runs.deployed.journal import AUDIT, Journal
+from securefl.runs.deployed.keys import check_private, signing_key
+from securefl.runs.deployed.own_records import SITE
+from securefl.runs.deployed.settings import Settings, load_settings
+from securefl.scenario.assemble.ledgers import terms_of
+from securefl.scenario.scenario import Scenario
+
+APPROVAL = "approval.json"
+LEDGERS = "ledger"
+REGISTERED = "registered.json"
+
+
+@dataclass(frozen=True)
+class Folder:
+    """What lies in a site's folder, without a record.
+
+    Attributes:
+        path: of the folder.
+        charter: that the site works under, or is asked to.
+        site: its number in the roster.
+        key: its Ed25519 key.
+        settings: of `site.toml`.
+        policy: of `policy.toml`.
+    """
+
+    path: Path
+    charter: Charter
+    site: int
+    key: Ed25519PrivateKey
+    settings: Settings
+    policy: Policy
+
+    @classmethod
+    def read(cls, path: Path, charter: Charter) -> "Folder":
+        """Returns a site's folder.
+
+        Raises:
+            RunFolderError: others may read it, or its key is not in the roster.
+            ScenarioError: `site.toml` or `policy.toml` is wrong.
+        """
+        require_private(path)
+        key = signing_key(path)
+        settings = load_settings(path / SITE)
+        policy = load_policy(path / POLICY)
+        return cls(path, charter, site_of(charter, key), key, settings, policy)
+
+    @property
+    def witness(self) -> Path | None:
+        """The file on another volume; None without one."""
+        return self.settings.path_of(self.settings.witness, self.path)
+
+    @property
+    def ceiling(self) -> Ceiling:
+        """The budget of the data set."""
+        return Ceiling(self.policy.budget.epsilon, self.policy.budget.delta)
+
+
+def approved_charter(path: Path, log: AuditLog) -> Charter:
+    """Returns the charter that the site approved last.
+
+    Raises:
+        RunFolderError: there is none, or the files hold another than the audit log.
+    """
+    if not (path / APPROVAL).exists():
+        raise RunFolderError(f"{path} has approved no charter: securefl site approve {path} FILE")
+    charter = Charter.read(path / CHARTER)
+    Approval.read(path / APPROVAL).check(charter)
+    newest = log.approved(charter.run)
+    if newest is None or newest.charter != charter.digest.hex():
+        raise RunFolderError(
+            f"{path / CHARTER} is not the charter that {path / AUDIT} says was approved last: "
+            "approve it again"
+        )
+    return charter
+
+
+def site_of(charter: Charter, key: Ed25519PrivateKey) -> int:
+    """Returns the number of the site with a key. Raises RunFolderError: it is not in the roster."""
+    public = key.public_key().public_bytes_raw()
+    for site, other in charter.keys.items():
+        if other == public:
+            return site
+    raise RunFolderError("the charter's roster does not list this site's Ed25519 key")
+
+
+def require_private(path: Path) -> None:
+    """Raises RunFolderError: there is no such folder, or others may look into it."""
+    if not path.is_dir():
+        raise RunFolderError(f"there is no folder {path}")
+    check_private(path)
+
+
+def register(folder: Folder, digest: str) -> None:
+    """Gives a data set its ledger; files that changed keep the one that there is."""
+    path = folder.path / LEDGERS / REGISTERED
+    path.parent.mkdir(mode=0o700, exist_ok=True)
+    known = read_json(path) if path.exists() else {"ledger": digest, "files": []}
+    if digest not in known["files"][-1:]:
+        write_json(path, {**known, "files": [*known["files"], digest]})
+
+
+def require_registered(folder: Folder, digest: str) -> None:
+    """Raises NotReady: the files are not those that were approved last."""
+    if digest != _registered(folder)["files"][-1]:
+        raise NotReady(
+            "the files of records have changed since the charter was approved: approve it again "
+            "(the ledger stays)"
+        )
+
+
+def ledger_of(
+    folder: Folder, scenario: Scenario, digest: str | None = None
+) -> DataSetLedger | None:
+    """Opens the ledger of the site's data set; None where no epsilon is claimed.
+
+    Args:
+        folder: of the site.
+        scenario: of the charter.
+        digest: names the ledger where none is registered, before an approval.
+
+    Raises:
+        LedgerError: it is damaged.
+        NotReady: no data set is registered.
+    """
+    terms = terms_of(scenario)
+    if terms is None:
+        return None
+    is_new = digest is not None and not (folder.path / LEDGERS / REGISTERED).exists()
+    name = digest if is_new else _registered(folder)["ledger"]
+    path = folder.path / LEDGERS / f"{name}.jsonl"
+    return DataSetLedger(path, folder.charter.run, terms, folder.ceiling)
+
+
+def registered_ledger(path: Path) -> Path:
+    """Returns the file of the ledger of a site's registered data set."""
+    name = read_json(path / LEDGERS / REGISTERED)["ledger"]
+    return path / LEDGERS / f"{name}.jsonl"
+
+
+def _registered(folder: Folder) -> dict[str, Any]:
+    path = folder.path / LEDGERS / REGISTERED
+    if not path.exists():
+        raise NotReady(f"the records are not registered: securefl site approve {folder.path} FILE")
+    return read_json(path)
+
+
+def journal_of(
+    folder: Folder, log: AuditLog, monotonic: FileMonotonic, ledger: DataSetLedger | None
+) -> Journal:
+    """Returns the memory of a site under its charter."""
+    return Journal(
+        folder.path,
+        folder.charter.digest,
+        folder.site,
+        folder.key,
+        log=log,
+        monotonic=monotonic,
+        ledger=ledger,
+        witness=folder.witness,
+    )

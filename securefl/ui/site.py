@@ -1,0 +1,219 @@
+"""What `securefl site` does: approve a charter, check, run the agent, and read its log."""
+
+import datetime
+import math
+import os
+import signal
+import threading
+from collections import Counter
+from dataclasses import asdict
+from functools import partial
+from pathlib import Path
+
+from securefl.errors import Interrupted, RunFolderError, SecureflError
+from securefl.federation.policy import load_policy
+from securefl.files import is_held, locked, write_json
+from securefl.privacy.accounting.epsilon import epsilon
+from securefl.privacy.past import past_of
+from securefl.runs.deployed.approving import Outlook, approve_charter
+from securefl.runs.deployed.audit_log import AuditLog, Event, verified
+from securefl.runs.deployed.certificates import site_context
+from securefl.runs.deployed.charter import CHARTER, Charter
+from securefl.runs.deployed.checking import checks_of
+from securefl.runs.deployed.documents import stamp
+from securefl.runs.deployed.joining import POLICY
+from securefl.runs.deployed.journal import AUDIT
+from securefl.runs.deployed.links import serve_coordinator
+from securefl.runs.deployed.process import run_site
+from securefl.runs.deployed.serving import STOP
+from securefl.runs.deployed.site_folder import (
+    APPROVAL,
+    LEDGERS,
+    REGISTERED,
+    Folder,
+    approved_charter,
+    registered_ledger,
+    require_private,
+)
+from securefl.runs.threads import one_thread
+from securefl.ui.display import Display
+
+_SECONDS_BETWEEN_LOOKS = 0.2
+
+
+def approve(path: Path, file: Path, display: Display) -> None:
+    """Approves a charter and shows what it costs, and the fingerprint to compare.
+
+    Raises:
+        PolicyRefused: the charter asks for more than the policy allows.
+        SecureflError: see `approve_charter`.
+    """
+    charter = Charter.read(file)
+    outlook = approve_charter(path, charter)
+    display.line(
+        f"approved the charter of epoch {charter.epoch}: {charter.rounds} rounds, valid until "
+        f"{charter.valid_until}; {_cost(outlook, path)}",
+        epoch=charter.epoch,
+        rounds=charter.rounds,
+        valid_until=charter.valid_until,
+        spent=outlook.spent if outlook.cost else None,
+        total=outlook.proposal.total_epsilon if outlook.cost else None,
+    )
+    display.line(
+        f"compare by telephone, then send {path / APPROVAL} to the coordinator: fingerprint "
+        f"{charter.fingerprint}",
+        approval=str(path / APPROVAL),
+        fingerprint=charter.fingerprint,
+    )
+
+
+def _cost(outlook: Outlook, path: Path) -> str:
+    if outlook.cost is None:
+        return "it claims no epsilon: the updates are not private"
+    budget = load_policy(path / POLICY).budget
+    return (
+        f"the data set has spent epsilon {outlook.spent:.4g} before it, and "
+        f"{outlook.proposal.total_epsilon:.4g} at its end, of {budget.epsilon:g} at delta "
+        f"{budget.delta:g}"
+    )
+
+
+def check(path: Path, display: Display) -> None:
+    """Looks at everything that a start needs, and sends none of it.
+
+    Raises:
+        SecureflError: the first thing that is wrong; the others are shown before.
+    """
+    require_private(path)
+    with locked(path):
+        log = AuditLog.opened(path / AUDIT)
+        folder = Folder.read(path, approved_charter(path, log))
+        failures = []
+        for name, run in checks_of(folder, log):
+            try:
+                display.line(f"{name}: {run()}", check=name, passed=True)
+            except SecureflError as reason:
+                failures.append(reason)
+                display.line(f"{name}: NOT READY", check=name, passed=False, reason=str(reason))
+    if failures:
+        raise failures[0]
+
+
+def start(path: Path, display: Display) -> None:
+    """Runs the site's agent until the run is over, or somebody stops it.
+
+    Raises:
+        SecureflError: see `opened_site`.
+    """
+    require_private(path)
+    charter = Charter.read(path / CHARTER) if (path / CHARTER).exists() else None
+    if charter is None:
+        raise RunFolderError(f"{path} has approved no charter: securefl site approve {path} FILE")
+    one_thread()
+    display.line(
+        f"answers {charter.host}:{charter.port}; stop it with: securefl site stop {path}",
+        host=charter.host,
+        port=charter.port,
+    )
+    if not is_held(path):  # what an agent that was killed did not hear
+        (path / STOP).unlink(missing_ok=True)
+    address = (charter.host, charter.port)
+    context = site_context(path)
+    with _Stop(path) as stop:
+        try:
+            run_site(path, partial(serve_coordinator, address, context, patience=math.inf))
+        except Interrupted:
+            if not stop.is_asked:
+                raise
+    display.line("stopped" if stop.is_asked else "the run is over", stopped=stop.is_asked)
+
+
+class _Stop:
+    """Interrupts this process, as Ctrl-C does, once a file says so.
+
+    An interrupt is as harmless as kill -9: all that the agent must remember is on disk.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._path = folder / STOP
+        self._ended = threading.Event()
+        self._thread = threading.Thread(target=self._watch, daemon=True)
+        self.is_asked = False
+
+    def __enter__(self) -> "_Stop":
+        self._thread.start()
+        return self
+
+    def __exit__(self, *reason: object) -> None:
+        self._ended.set()
+        self._thread.join()
+        if self.is_asked:
+            self._path.unlink(missing_ok=True)
+
+    def _watch(self) -> None:
+        while not self._ended.wait(_SECONDS_BETWEEN_LOOKS):
+            if self._path.exists():
+                self.is_asked = True
+                os.kill(os.getpid(), signal.SIGINT)
+                return
+
+
+def stop(path: Path, display: Display) -> None:
+    """Ends the agent of a folder. Raises RunFolderError: none is at work."""
+    require_private(path)
+    if not is_held(path):
+        raise RunFolderError(f"no agent is at work on {path}")
+    write_json(path / STOP, {"now": True})
+    display.line("the agent ends; it takes no further part in the rounds it has begun", asked=True)
+
+
+def status(path: Path, display: Display) -> None:
+    """Shows how far a site has come, from files alone; also while its agent is at work.
+
+    Raises:
+        SecureflError: a file is damaged.
+    """
+    require_private(path)
+    at_work = is_held(path)
+    lines = verified(path / AUDIT) if (path / AUDIT).exists() else []
+    events = Counter(line.event for line in lines)
+    charter = Charter.read(path / CHARTER) if (path / CHARTER).exists() else None
+    spent = _spent(path)
+    budget = load_policy(path / POLICY).budget
+    standing = f"charter of epoch {charter.epoch}" if charter else "no charter approved"
+    display.line(
+        f"{'agent at work' if at_work else 'no agent'}; {standing}; "
+        f"{events[Event.TRAINING]} trainings, {events[Event.REFUSED]} refusals; "
+        f"epsilon {spent:.4g} of {budget.epsilon:g} is spent on the data set",
+        at_work=at_work,
+        epoch=charter.epoch if charter else None,
+        trainings=events[Event.TRAINING],
+        refusals=events[Event.REFUSED],
+        spent=spent,
+        budget=budget.epsilon,
+    )
+
+
+def _spent(path: Path) -> float:
+    """Returns the cost of everything on the data set; reads only, as an agent may be writing."""
+    if not (path / LEDGERS / REGISTERED).exists():
+        return 0.0
+    ledger = registered_ledger(path)
+    if not ledger.exists():
+        return 0.0
+    delta = load_policy(path / POLICY).budget.delta
+    return epsilon(dict(past_of(ledger).events), delta=delta)
+
+
+def log(path: Path, display: Display) -> None:
+    """Verifies the audit log and prints it.
+
+    Raises:
+        RunFolderError: a byte or a line was changed, removed or inserted; nothing is printed.
+    """
+    require_private(path)
+    for number, line in enumerate(verified(path / AUDIT), start=1):
+        facts = {key: value for key, value in asdict(line).items() if value is not None}
+        moment = datetime.datetime.fromtimestamp(line.time, datetime.UTC)
+        words = [f"{key} {value}" for key, value in facts.items() if key not in ("time", "event")]
+        display.line(f"{number} {stamp(moment)} {line.event} {', '.join(words)}", **facts)

@@ -1,0 +1,251 @@
+"""Approval: the policy and the ledger of the data set decide, whatever the charter asks."""
+
+import json
+import os
+from pathlib import Path
+
+import pytest
+
+from securefl.errors import BudgetExceeded, NotReady, PolicyRefused, RunFolderError, ScenarioError
+from securefl.federation.policy import load_policy
+from securefl.privacy.events import ReleaseId
+from securefl.runs.deployed.approval import Approval
+from securefl.runs.deployed.approving import approve_charter
+from securefl.runs.deployed.audit_log import AuditLog, Event, verified
+from securefl.runs.deployed.charter import CHARTER, Charter
+from securefl.runs.deployed.site import opened_site
+from securefl.runs.deployed.site_folder import (
+    APPROVAL,
+    Folder,
+    ledger_of,
+    register,
+    require_registered,
+)
+from tests.runs.deployed.sites import DP, allow, federation
+
+
+def untouched(site: Path) -> bool:
+    """Whether nothing of an approval is there."""
+    return not any((site / name).exists() for name in (APPROVAL, CHARTER, "ledger"))
+
+
+def test_an_approval_is_signed_logged_and_pins_the_code(tmp_path: Path) -> None:
+    charter = federation(tmp_path)
+    outlook = approve_charter(tmp_path / "2", charter)
+    Approval.read(tmp_path / "2" / APPROVAL).check(charter)
+    code = load_policy(tmp_path / "2/policy.toml").code
+    assert (code.allowed, code.layouts) == ((charter.code,), (charter.layout,))
+    (line,) = verified(tmp_path / "2/audit.jsonl")
+    assert (line.event, line.charter, line.epoch) == (Event.APPROVED, charter.digest.hex(), 1)
+    assert outlook.spent == 0.0
+    assert 0 < outlook.proposal.total_epsilon <= 4.0
+    # The same again changes nothing but the log.
+    assert approve_charter(tmp_path / "2", charter) == outlook
+
+
+@pytest.mark.parametrize(
+    ("tables", "text", "sentence"),
+    [
+        ({"budget": "{ epsilon = 3.9 }"}, DP, "epsilon = 3.9 does not allow epsilon 4"),
+        ({"budget": "{ delta = 1e-6 }"}, DP, "delta = 1e-06 does not allow delta 1e-05"),
+        ({"channel": "{ min_cohort = 5 }"}, DP, "min_cohort = 5 does not allow sums of 4"),
+        ({"channel": "{ corrupt = 2 }"}, DP, "does not allow masks that withstand 1"),
+        ({}, DP.replace('"masked", min_cohort = 4', '"plain"'), "does not list 'plain'"),
+        ({"code": '{ allowed = ["0123456789abcdef"] }'}, DP, "code.allowed does not list"),
+        ({"code": '{ layouts = ["sha256:00"] }'}, DP, "code.layouts does not list sha256:"),
+        ({"rounds": "{ a_day = 1 }"}, DP.replace("rounds = 3", "rounds = 31"), "allows 30 rounds"),
+    ],
+)
+def test_a_charter_that_asks_too_much_is_refused_and_leaves_nothing(
+    tables: dict[str, str], text: str, sentence: str, tmp_path: Path
+) -> None:
+    charter = federation(tmp_path, text)
+    allow(tmp_path / "0", **tables)
+    policy = (tmp_path / "0/policy.toml").read_bytes()
+    with pytest.raises(PolicyRefused) as refusal:
+        approve_charter(tmp_path / "0", charter)
+    assert sentence in str(refusal.value)
+    assert refusal.value.exit_code == 4
+    assert untouched(tmp_path / "0")
+    assert (tmp_path / "0/policy.toml").read_bytes() == policy
+
+
+def test_two_jobs_on_one_data_set_share_the_budget_of_the_policy(tmp_path: Path) -> None:
+    # Each costs epsilon 3.5 in two rounds, after which its own budget of 4 is spent.
+    text = DP.replace("noise_multiplier = 3.0", "noise_multiplier = 1.5")
+    first, second = federation(tmp_path / "a", text), federation(tmp_path / "b", text)
+    site = tmp_path / "a/0"
+    allow(site, budget="{ epsilon = 4.5 }")
+    outlook = approve_charter(site, first)
+    assert (outlook.spent, outlook.rounds) == (0.0, 2)
+    assert outlook.proposal.total_epsilon == pytest.approx(3.518, abs=1e-3)
+    ledger = ledger_of(Folder.read(site, first), first.scenario())
+    assert ledger is not None
+    assert outlook.cost is not None
+    for round in range(2):
+        ledger.reserve(outlook.cost, release_id=ReleaseId(first.run, 0, round, 0))
+    # The second federation knows the site by the same key.
+    member = second.roster["0"].model_copy(update={"key": first.roster["0"].key})
+    job = second.model_copy(update={"roster": {**second.roster, "0": member}})
+    with pytest.raises(PolicyRefused, match="this federation and all earlier ones on the data set"):
+        approve_charter(site, job)
+    assert Charter.read(site / CHARTER) == first
+    # The ledger refuses as well, should the approval have come before the spending.
+    other = ledger_of(Folder.read(site, job), job.scenario())
+    assert other is not None
+    other.reserve(outlook.cost, release_id=ReleaseId(job.run, 0, 0, 0))
+    with pytest.raises(PolicyRefused, match="all federations on this data set"):
+        other.reserve(outlook.cost, release_id=ReleaseId(job.run, 0, 1, 0))
+
+
+def test_an_older_epoch_is_not_approved_again(tmp_path: Path) -> None:
+    charter = federation(tmp_path)
+    newer = charter.model_copy(update={"epoch": 2})
+    approve_charter(tmp_path / "1", newer)
+    with pytest.raises(RunFolderError, match="epoch 1, and epoch 2 of this run was approved"):
+        approve_charter(tmp_path / "1", charter)
+    other = newer.model_copy(update={"deadline": 9.0})
+    with pytest.raises(RunFolderError, match="epoch 2, and epoch 2 of this run was approved"):
+        approve_charter(tmp_path / "1", other)
+    assert Charter.read(tmp_path / "1" / CHARTER) == newer
+
+
+def test_seeded_noise_is_for_rehearsals(tmp_path: Path) -> None:
+    text = DP.replace("noise_multiplier", 'noise = "seeded", noise_multiplier')
+    charter = federation(tmp_path, text)
+    with pytest.raises(ScenarioError, match=r"privacy\.noise = 'seeded' is for rehearsals"):
+        approve_charter(tmp_path / "0", charter)
+    assert untouched(tmp_path / "0")
+    approve_charter(tmp_path / "0", charter, rehearsed=True)
+    text = DP.replace("min_cohort = 4", 'min_cohort = 4, secrets = "seeded"')
+    charter = federation(tmp_path / "b", text)
+    with pytest.raises(ScenarioError, match=r"channel\.secrets = 'seeded' is for rehearsals"):
+        approve_charter(tmp_path / "b/0", charter)
+
+
+def test_a_budget_that_allows_no_training_has_exit_code_3(tmp_path: Path) -> None:
+    text = DP.replace("noise_multiplier = 3.0", "noise_multiplier = 0.2")
+    charter = federation(tmp_path, text)
+    with pytest.raises(BudgetExceeded, match="epsilon 4 does not allow a single training"):
+        approve_charter(tmp_path / "0", charter)
+    assert untouched(tmp_path / "0")
+
+
+def test_changed_records_need_a_new_approval_and_keep_the_ledger(tmp_path: Path) -> None:
+    charter = federation(tmp_path)
+    site = tmp_path / "0"
+    approve_charter(site, charter)
+    folder = Folder.read(site, charter)
+    (before,) = json.loads((site / "ledger/registered.json").read_text())["files"]
+    ledger = ledger_of(folder, charter.scenario())
+    with pytest.raises(NotReady, match="have changed since the charter was approved"):
+        require_registered(folder, "f" * 64)
+    register(folder, "f" * 64)
+    require_registered(folder, "f" * 64)
+    registered = json.loads((site / "ledger/registered.json").read_text())
+    assert registered == {"ledger": before, "files": [before, "f" * 64]}
+    again = ledger_of(folder, charter.scenario())
+    assert again is not None
+    assert ledger is not None
+    assert again._path == ledger._path == site / f"ledger/{before}.jsonl"
+
+
+def test_a_full_disk_leaves_no_approval(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    charter = federation(tmp_path)
+
+    def full(descriptor: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fsync", full)
+        with pytest.raises(RunFolderError, match=r"cannot write into .*: No space left on device"):
+            approve_charter(tmp_path / "0", charter)
+    assert not (tmp_path / "0" / APPROVAL).exists()
+    approve_charter(tmp_path / "0", charter)
+
+
+def test_a_charter_of_other_sites_is_refused(tmp_path: Path) -> None:
+    federation(tmp_path)
+    other = federation(tmp_path / "other")
+    with pytest.raises(RunFolderError, match="roster does not list this site's Ed25519 key"):
+        approve_charter(tmp_path / "0", other)
+
+
+def test_a_folder_whose_charter_was_swapped_does_not_start(tmp_path: Path) -> None:
+    charter = federation(tmp_path)
+    site = tmp_path / "0"
+    with pytest.raises(RunFolderError, match="has approved no charter"), opened_site(site):
+        pass
+    newer = charter.model_copy(update={"epoch": 2})
+    approve_charter(site, charter)
+    kept = (site / APPROVAL).read_bytes()
+    approve_charter(site, newer)
+    charter.write(site / CHARTER)
+    (site / APPROVAL).write_bytes(kept)
+    refusal = pytest.raises(RunFolderError, match=r"is not the charter that .* was approved last")
+    with refusal, opened_site(site):
+        pass
+
+
+def test_the_log_of_an_approval_goes_on_in_the_agents(tmp_path: Path) -> None:
+    charter = federation(tmp_path)
+    site = tmp_path / "0"
+    approve_charter(site, charter)
+    with opened_site(site) as opened:
+        assert not opened.is_finished
+        with pytest.raises(RunFolderError, match="is in use"), opened_site(site):
+            pass
+        with pytest.raises(RunFolderError, match="is in use"):
+            approve_charter(site, charter)
+    events = [line.event for line in verified(site / "audit.jsonl")]
+    assert events == [Event.APPROVED, Event.STARTED, Event.STOPPED]
+
+
+def test_a_folder_that_others_may_read_is_refused(tmp_path: Path) -> None:
+    charter = federation(tmp_path)
+    approve_charter(tmp_path / "0", charter)
+    (tmp_path / "0").chmod(0o750)
+    with pytest.raises(RunFolderError, match="is open to other users"):
+        approve_charter(tmp_path / "0", charter)
+    with pytest.raises(RunFolderError, match="is open to other users"), opened_site(tmp_path / "0"):
+        pass
+
+
+def test_a_witness_shows_a_folder_from_a_backup(tmp_path: Path) -> None:
+    charter = federation(tmp_path)
+    site = tmp_path / "0"
+    (site / "site.toml").write_text(f'witness = "{tmp_path}/witness"\n')
+    approve_charter(site, charter)
+    backup = (site / "audit.jsonl").read_bytes()
+    with opened_site(site) as opened:
+        opened.agent._journal.log.note(Event.TRAINING)
+        opened.agent._journal.testify()
+    (site / "audit.jsonl").write_bytes(backup)
+    older = r"audit\.jsonl is older than a receipt"
+    with pytest.raises(RunFolderError, match=older), opened_site(site):
+        pass
+    with pytest.raises(RunFolderError, match=older):
+        approve_charter(site, charter)
+    (tmp_path / "witness").unlink()
+    with pytest.raises(RunFolderError, match="cannot read the witness"), opened_site(site):
+        pass
+
+
+def test_numbers_that_are_gone_are_not_begun_anew(tmp_path: Path) -> None:
+    charter = federation(tmp_path)
+    site = tmp_path / "0"
+    approve_charter(site, charter)
+    (site / "answered.json").unlink()
+    for act in (lambda: approve_charter(site, charter), lambda: opened_site(site).__enter__()):
+        with pytest.raises(Exception, match=r"answered\.json is missing or damaged"):
+            act()
+
+
+def test_a_policy_that_was_tightened_stops_the_agent(tmp_path: Path) -> None:
+    charter = federation(tmp_path)
+    site = tmp_path / "0"
+    approve_charter(site, charter)
+    allow(site, code='{ allowed = ["0000000000000000"] }')
+    with pytest.raises(PolicyRefused, match=r"code\.allowed does not list"), opened_site(site):
+        pass
+    assert AuditLog.opened(site / "audit.jsonl").lines[-1].event is Event.APPROVED

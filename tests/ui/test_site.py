@@ -1,0 +1,167 @@
+"""securefl site: what its administrator types, and the exit code that each refusal has."""
+
+import json
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from securefl.errors import Interrupted, RunFolderError
+from securefl.files import locked
+from securefl.runs.deployed.approving import approve_charter
+from securefl.runs.deployed.audit_log import AuditLog, Event
+from securefl.ui import site as ui
+from tests.commands import call, refused
+from tests.runs.deployed.sites import DP, allow, charter_file, federation
+
+
+def events(output: str) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in output.splitlines()]
+
+
+def test_an_approval_shows_cost_and_fingerprint(tmp_path: Path) -> None:
+    charter = federation(tmp_path)
+    done = call("site", "approve", tmp_path / "0", charter_file(tmp_path), cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "approved the charter of epoch 1: 3 rounds" in done.stdout
+    assert "spent epsilon 0 before it, and 1.644 at its end, of 8 at delta 1e-05" in done.stdout
+    assert f"fingerprint {charter.fingerprint}" in done.stdout
+    again = call("site", "approve", "0", charter_file(tmp_path), "--json", cwd=tmp_path)
+    first, second = events(again.stdout)
+    assert (first["epoch"], first["rounds"], first["spent"]) == (1, 3, 0.0)
+    assert second["fingerprint"] == charter.fingerprint
+
+
+@pytest.mark.parametrize(
+    ("tables", "text", "code", "sentence"),
+    [
+        ({"channel": "{ min_cohort = 5 }"}, DP, 4, "min_cohort = 5 does not allow sums of 4"),
+        ({"bugdet": "{ epsilon = 1.0 }"}, DP, 2, "did you mean 'budget'?"),
+        ({}, DP.replace("= 3.0", "= 0.2"), 3, "does not allow a single training"),
+        ({}, DP.replace("noise_m", 'noise = "seeded", noise_m'), 2, "is for rehearsals"),
+    ],
+)
+def test_a_refused_approval_has_the_exit_code_of_its_reason(
+    tables: dict[str, str], text: str, code: int, sentence: str, tmp_path: Path
+) -> None:
+    federation(tmp_path, text)
+    allow(tmp_path / "0", **tables)
+    done = call("site", "approve", tmp_path / "0", charter_file(tmp_path), cwd=tmp_path)
+    refused(done, code, sentence)
+
+
+def test_a_check_looks_at_everything_and_says_what_is_wrong(tmp_path: Path) -> None:
+    charter = federation(tmp_path)
+    approve_charter(tmp_path / "0", charter)
+    done = call("site", "check", tmp_path / "0", "--json", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    names = [event["check"] for event in events(done.stdout)]
+    assert names == [
+        *("clock", "certificates", "disk", "receipts", "records", "policy", "connection")
+    ]
+    plain = call("site", "check", tmp_path / "0", cwd=tmp_path)
+    assert "200 training records, as declared and as approved" in plain.stdout
+    assert "epsilon 0 is spent on the data set, 1.644 of 8 at its end" in plain.stdout
+    assert "nobody answers at 127.0.0.1:1 now" in plain.stdout
+    # The policy is read anew: what was tightened since the approval counts.
+    allow(tmp_path / "0", channel="{ min_cohort = 5 }")
+    refused(call("site", "check", tmp_path / "0", cwd=tmp_path), 4, "does not allow sums of 4")
+    (tmp_path / "0/tls.crt").unlink()
+    done = call("site", "check", tmp_path / "0", cwd=tmp_path)
+    refused(done, 1, "tls.crt is missing or damaged")
+    assert "policy: NOT READY" in done.stdout
+
+
+def test_a_check_outside_the_charters_validity_is_refused(tmp_path: Path) -> None:
+    charter = federation(tmp_path)
+    late = charter.model_copy(
+        update={"valid_from": "2020-01-01T00:00:00Z", "valid_until": "2020-02-01T00:00:00Z"}
+    )
+    approve_charter(tmp_path / "0", late)
+    done = call("site", "check", tmp_path / "0", cwd=tmp_path)
+    refused(done, 1, "this machine's clock says")
+    refused(call("site", "start", tmp_path / "0", cwd=tmp_path), 1, "this machine's clock says")
+
+
+@pytest.mark.parametrize("command", ["check", "start"])
+def test_a_site_without_an_approval_neither_checks_nor_starts(command: str, tmp_path: Path) -> None:
+    federation(tmp_path)
+    done = call("site", command, tmp_path / "0", cwd=tmp_path)
+    refused(done, 1, "has approved no charter: securefl site approve")
+    refused(call("site", command, tmp_path / "nowhere", cwd=tmp_path), 1, "there is no folder")
+
+
+def test_two_agents_on_one_folder_are_refused(tmp_path: Path) -> None:
+    approve_charter(tmp_path / "0", federation(tmp_path))
+    with locked(tmp_path / "0"):
+        refused(call("site", "start", tmp_path / "0", cwd=tmp_path), 1, "is in use by another")
+
+
+def test_a_folder_that_others_may_read_is_refused(tmp_path: Path) -> None:
+    approve_charter(tmp_path / "0", federation(tmp_path))
+    (tmp_path / "0").chmod(0o705)
+    for command in ("check", "start", "status", "stop", "log"):
+        done = call("site", command, tmp_path / "0", cwd=tmp_path)
+        refused(done, 1, "is open to other users")
+
+
+def test_status_and_log_read_files_alone(tmp_path: Path) -> None:
+    federation(tmp_path)
+    done = call("site", "status", tmp_path / "0", cwd=tmp_path)
+    assert "no agent; no charter approved; 0 trainings, 0 refusals" in done.stdout
+    call("site", "approve", tmp_path / "0", charter_file(tmp_path), cwd=tmp_path)
+    log = AuditLog.opened(tmp_path / "0/audit.jsonl")
+    log.note(Event.TRAINING, round=0)
+    log.note(Event.REFUSED, reason="budget.epsilon")
+    with locked(tmp_path / "0"):
+        done = call("site", "status", tmp_path / "0", "--json", cwd=tmp_path)
+        (facts,) = events(done.stdout)
+    assert (facts["at_work"], facts["epoch"], facts["trainings"]) == (True, 1, 1)
+    assert (facts["spent"], facts["budget"]) == (0.0, 8.0)
+    shown = call("site", "log", tmp_path / "0", cwd=tmp_path)
+    assert [line.split()[2] for line in shown.stdout.splitlines()] == [
+        *("approved", "training", "refused")
+    ]
+    assert "reason budget.epsilon" in shown.stdout
+    path = tmp_path / "0/audit.jsonl"
+    path.write_bytes(path.read_bytes().replace(b'"round":0', b'"round":1'))
+    done = call("site", "log", tmp_path / "0", cwd=tmp_path)
+    refused(done, 1, "was changed at or before line 2")
+    assert not done.stdout
+
+
+def test_a_stop_ends_the_agent_and_nobody_is_stopped_twice(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    approve_charter(tmp_path / "0", federation(tmp_path))
+    refused(call("site", "stop", tmp_path / "0", cwd=tmp_path), 1, "no agent is at work on")
+    asked = []
+
+    def run(path: Path, serve: object) -> None:
+        with locked(path):
+            asked.append(call("site", "stop", path, cwd=path))
+            for _ in range(100):
+                time.sleep(0.1)
+        raise RunFolderError("nobody stopped this agent")
+
+    monkeypatch.setattr(ui, "run_site", run)
+    done = call("site", "start", tmp_path / "0", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines()[-1] == "stopped"
+    assert asked[0].returncode == 0
+    assert not (tmp_path / "0/stop.json").exists()
+
+
+def test_ctrl_c_has_exit_code_130_and_an_old_stop_is_not_heard(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    approve_charter(tmp_path / "0", federation(tmp_path))
+    (tmp_path / "0/stop.json").write_text('{"now": true}')
+
+    def run(path: Path, serve: object) -> None:
+        assert not (path / "stop.json").exists()
+        raise Interrupted
+
+    monkeypatch.setattr(ui, "run_site", run)
+    assert call("site", "start", tmp_path / "0", cwd=tmp_path).returncode == 130
