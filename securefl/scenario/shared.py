@@ -7,7 +7,7 @@ all sites. Between sites each has its own path in `site.toml`, and the charter h
 """
 
 import tomllib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,7 @@ from securefl.data.own.schema import Schema
 from securefl.errors import ScenarioError
 from securefl.scenario.data_table import Data
 from securefl.scenario.overrides import override
+from securefl.scenario.plugins.find import PREFIX
 from securefl.scenario.scenario import Scenario
 from securefl.scenario.written import to_toml
 
@@ -60,9 +61,12 @@ def refuse_paths(text: str, overrides: Sequence[str]) -> None:
     """Refuses a shared part that names files, before one of them is looked at.
 
     Raises:
-        ScenarioError: it names a path, or is not TOML.
+        ScenarioError: it names a path or code in a file, or is not TOML.
     """
     values = _values(text, overrides)
+    for word in _words(values):
+        if word.startswith(PREFIX):
+            raise ScenarioError(f"{word} names code in a file, and what sites share names none")
     data, model = values.get("data"), values.get("model")
     named = {"folder": values.get("folder")}
     if isinstance(data, dict):
@@ -143,6 +147,19 @@ def _check_sites(data: Data, schema: AgreedSchema) -> None:
 def _place(folder: Path, given: str | dict[str, Any]) -> Path | dict[str, Any]:
     """Returns the file of a schema, or the schema itself where it is a table."""
     return folder / given if isinstance(given, str) else given
+
+
+def _words(value: object) -> Iterator[str]:
+    """Yields every text in a value, the names of keys included."""
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, dict):
+        for key, inner in value.items():
+            yield key
+            yield from _words(inner)
+    elif isinstance(value, list):
+        for inner in value:
+            yield from _words(inner)
 
 
 def _values(text: str, overrides: Sequence[str]) -> dict[str, Any]:

@@ -122,6 +122,23 @@ def test_what_sites_share_names_no_file(text: str, overrides: tuple[str, ...], k
 
 
 @pytest.mark.parametrize(
+    "text",
+    [
+        'data = { name = "python:mine.py:load" }',
+        "model = 'python:mine.py:Net'",
+        "defense = { prefilters = [{ name = 'python:mine.py:f' }] }",
+        "server = { 'python:x' = 1 }",
+    ],
+)
+def test_what_sites_share_names_no_code_in_files(text: str) -> None:
+    """It is refused before the code is found, as looking for it may run it."""
+    with pytest.raises(ScenarioError, match="names code in a file, and what sites share names"):
+        refuse_paths(text, ())
+    with pytest.raises(ScenarioError, match="names code in a file"):
+        refuse_paths("rounds = 1", ("model=python:mine.py:Net",))
+
+
+@pytest.mark.parametrize(
     ("text", "sentence"),
     [
         ("data = { name =", "the scenario is not valid TOML"),
@@ -287,6 +304,18 @@ def test_with_a_claim_no_number_of_records_keeps_a_site_away(
         return
     with pytest.raises(NotReady, match=f"gives {records} training records"):
         check_site_data(made, 1, [path])
+
+
+def test_with_a_claim_no_bad_record_keeps_a_site_away(folder: Path) -> None:
+    path = folder / "sites/bern.csv"
+    text = path.read_text(encoding="utf-8")
+    made = shared(table_text(DP), folder)
+    before = read_site_data(made, 0, [path])
+    path.write_text(text + "bern-99,forty,9,?,7,secret\n", encoding="utf-8")
+    after = read_site_data(made, 0, [path])
+    assert after.train.features.equal(before.train.features)
+    with pytest.raises(NotReady, match=r"line 42: column 'age' is not a number"):
+        read_site_data(shared(table_text(), folder), 0, [path])
 
 
 def test_a_site_without_a_training_record_is_not_ready(folder: Path) -> None:

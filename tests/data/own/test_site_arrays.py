@@ -104,6 +104,15 @@ def test_the_digest_is_of_schema_sites_and_arrays(source: SiteArrays, tmp_path: 
     assert SiteArrays(source.path, schema()).digest(key) != before
 
 
+def test_the_digest_has_the_names_of_sites_that_only_files_have(
+    source: SiteArrays, tmp_path: Path
+) -> None:
+    bare = schema(TEXT.replace('sites = ["chur", "bern"]\n', ""))
+    before = SiteArrays(source.path, bare).digest(bytes(32))
+    (tmp_path / "sites/bern.npz").rename(tmp_path / "sites/basel.npz")
+    assert SiteArrays(source.path, bare).digest(bytes(32)) != before
+
+
 def test_a_file_that_names_sites_is_not_one_sites(source: SiteArrays, tmp_path: Path) -> None:
     arrays = plain(train_sites=np.array(["bern"] * 6))
     saved(tmp_path / "sites", arrays, "bern.npz")
