@@ -125,10 +125,12 @@ class Agent:
             raise ProtocolError("the envelope is old")
         if envelope.number == last:
             return self._kept(envelope, digest)
+        # Before the number is kept: the file of numbers is held against receipts, too.
+        doubt = self._doubt(envelope)
         # Before anything is done: what fails halfway is not begun again under this number.
         latest = max((part.round for part in envelope.parts), default=0)
         self._journal.begin(envelope.number, latest)
-        parts = self._act(envelope)
+        parts = self._act(envelope, doubt)
         receipt = Part(Kind.RECEIPT, content=self._journal.receipt(envelope.number))
         reply = Envelope(
             self._charter,
@@ -150,27 +152,34 @@ class Agent:
         self.finished |= _ends(envelope)
         return reply
 
-    def _act(self, envelope: Envelope) -> tuple[Part, ...]:
-        """Returns the answers: one a request, in their order."""
-        try:
-            self._check(envelope)
-        except Exception as reason:
-            self._note(envelope.number, reason)
-            refused = [_refusal_of(part) for part in envelope.parts if part.kind in _ASKING]
-            return tuple(refused[: MAX_PARTS - 1]) or (Part(Kind.DECLINED),)
-        return self._answers(envelope)
-
-    def _check(self, envelope: Envelope) -> None:
-        """Refuses the whole envelope: the site may not act now, or its files are old."""
+    def _doubt(self, envelope: Envelope) -> SecureflError | None:
+        """Returns why returned receipts do not fit: a file of this site is older, or a forgery."""
         for part in envelope.parts:
             if part.kind is Kind.RETURNED_RECEIPT:
                 try:
                     self._journal.require_current(bytes(part.content))
                 except RunFolderError as reason:
                     self.stale = reason
+                except ProtocolError as reason:
+                    return reason
+        return self.stale
+
+    def _act(self, envelope: Envelope, doubt: SecureflError | None) -> tuple[Part, ...]:
+        """Returns the answers: one a request, in their order."""
+        try:
+            self._check(envelope, doubt)
+        except Exception as reason:
+            self._note(envelope.number, reason)
+            refused = [_refusal_of(part) for part in envelope.parts if part.kind in _ASKING]
+            return tuple(refused[: MAX_PARTS - 1]) or (Part(Kind.DECLINED),)
+        return self._answers(envelope)
+
+    def _check(self, envelope: Envelope, doubt: SecureflError | None) -> None:
+        """Refuses the whole envelope: the site may not act now, or its files are old."""
         if self.stale is not None:
             self.finished = True
-            raise self.stale
+        if doubt is not None:
+            raise doubt
         self._rules.check()
         asking = sum(part.kind in _ASKING for part in envelope.parts)
         if asking >= MAX_PARTS:  # one is the receipt's
