@@ -134,7 +134,7 @@ class Policy(_Table):
             *self._about_channel(proposal),
             *self._about_code(proposal.code, proposal.layout, pins),
             *self._about_rounds(proposal),
-            *self._about_evaluation(proposal),
+            *self._about_evaluation(proposal.evaluation, proposal.test_epsilon),
         ]
         if violations:
             raise PolicyRefused("\n".join(violations))
@@ -142,6 +142,12 @@ class Policy(_Table):
     def check_code(self, code: str, layout: str) -> None:
         """Raises PolicyRefused: the code or the layout of the model is not listed."""
         violations = self._about_code(code, layout, pins=False)
+        if violations:
+            raise PolicyRefused("\n".join(violations))
+
+    def check_evaluation(self, leave: Leave, test_epsilon: float) -> None:
+        """Raises PolicyRefused: more leaves about test records than the site allows."""
+        violations = self._about_evaluation(leave, test_epsilon)
         if violations:
             raise PolicyRefused("\n".join(violations))
 
@@ -210,16 +216,15 @@ class Policy(_Table):
             f"it has {proposal.rounds}"
         ]
 
-    def _about_evaluation(self, proposal: Proposal) -> list[str]:
-        leave = self.evaluation.leave
+    def _about_evaluation(self, leave: Leave, test_epsilon: float) -> list[str]:
+        allowed = self.evaluation.leave
         order = _STRICTEST_FIRST
-        if order.index(proposal.evaluation) > order.index(leave):
-            return [f"evaluation.leave = {leave!r} does not allow {proposal.evaluation!r}"]
+        if order.index(leave) > order.index(allowed):
+            return [f"evaluation.leave = {allowed!r} does not allow {leave!r}"]
         most = self.budget.test_epsilon
-        if proposal.evaluation == "noisy" and proposal.test_epsilon > most:
+        if leave == "noisy" and test_epsilon > most:
             return [
-                f"budget.test_epsilon = {most:g} does not allow figures that cost "
-                f"{proposal.test_epsilon:g}"
+                f"budget.test_epsilon = {most:g} does not allow figures that cost {test_epsilon:g}"
             ]
         return []
 

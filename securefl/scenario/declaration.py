@@ -97,9 +97,16 @@ class Declaration(Section):
         return None if self.engine is None else self.engine.device
 
     @property
-    def leave(self) -> str:
-        """What leaves sites about the records that judge: never, sums or noisy."""
+    def leave(self) -> Literal["never", "sums", "noisy"]:
+        """What leaves sites about the records that judge."""
         return (self.evaluate and self.evaluate.leave) or "never"
+
+    @property
+    def test_epsilon(self) -> float:
+        """The epsilon of all noisy figures about the records that judge; 0 where none leave."""
+        if self.evaluate is None or self.leave != "noisy":
+            return 0.0
+        return self.evaluate.price[0]
 
     @property
     def judging(self) -> str:

@@ -44,7 +44,7 @@ def rehearse_scenario(
     if rehearsed.exit_code:
         raise RunFailed(rehearsed.reason)
     verdict = _verdict(rehearsed)
-    if rehearsed.absent or rehearsed.identical is False:
+    if rehearsed.absent or rehearsed.identical is False or rehearsed.figures is False:
         raise RunFailed(verdict)
     display.line(
         f"{scenario.clients} sites, {scenario.rounds} rounds, {rehearsed.trips} trips over TLS: "
@@ -52,6 +52,7 @@ def rehearse_scenario(
         folder=str(out),
         trips=rehearsed.trips,
         identical=rehearsed.identical,
+        figures=rehearsed.figures,
     )
 
 
@@ -66,5 +67,10 @@ def _verdict(rehearsed: Rehearsed) -> str:
     if rehearsed.identical is None:
         return "noise is fresh, so that the model is not compared with the simulation's"
     if rehearsed.identical:
-        return "the model is the simulation's, bit for bit"
+        same = "the model is the simulation's, bit for bit"
+        if rehearsed.figures is None:
+            return same
+        return (
+            f"{same}, and the sites' figures are {'' if rehearsed.figures else 'NOT '}its figures"
+        )
     return "the model is NOT the simulation's"

@@ -5,11 +5,10 @@ outlook = approve_charter(path, Charter.read(file))   # approval.json, for the c
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import cast
 
 from securefl.channels.monotonic import FileMonotonic
 from securefl.errors import BudgetExceeded, RunFolderError, ScenarioError
-from securefl.federation.policy import Leave, Proposal, with_code
+from securefl.federation.policy import Proposal, with_code
 from securefl.files import locked, read_text, write_atomic
 from securefl.privacy.data_set import DataSetLedger
 from securefl.privacy.events import SampledGaussian
@@ -92,9 +91,6 @@ def outlook_of(folder: Folder, records: Registered) -> Outlook:
     privacy = scenario.privacy
     claims = privacy is not None and scenario.claims_dp
     options = scenario.facts.channel_options
-    price = 0.0
-    if scenario.evaluate is not None and scenario.leave == "noisy":
-        price, _ = scenario.evaluate.price
     proposal = Proposal(
         epsilon=privacy.epsilon if privacy is not None and claims else float("inf"),
         delta=privacy.delta if privacy is not None and claims else 0.0,
@@ -106,8 +102,8 @@ def outlook_of(folder: Folder, records: Registered) -> Outlook:
         layout=folder.charter.layout,
         rounds=folder.charter.rounds,
         days=_days(folder.charter),
-        evaluation=cast(Leave, scenario.leave),
-        test_epsilon=price,
+        evaluation=scenario.leave,
+        test_epsilon=scenario.test_epsilon,
     )
     return Outlook(proposal, spent, cost, rounds)
 

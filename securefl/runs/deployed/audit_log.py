@@ -29,6 +29,7 @@ class Event(StrEnum):
     APPROVED = "approved"  # a charter, by the site's administrator
     STARTED = "started"
     TRAINING = "training"  # about to begin: written before, so that no training is missing
+    JUDGING = "judging"  # a model, on records that stay here; written before
     SENT = "sent"
     REFUSED = "refused"
     FAILED = "failed"  # the site's own fault
@@ -143,6 +144,14 @@ class AuditLog:
             if line.event is Event.TRAINING
             and line.time >= since
             and (charter is None or line.charter == charter)
+        ]
+
+    def judgings(self, charter: str) -> list[int | None]:
+        """Returns the rounds whose models were judged under a charter."""
+        return [
+            line.round
+            for line in self.lines
+            if line.event is Event.JUDGING and line.charter == charter
         ]
 
     def approved(self, run: str) -> Line | None:

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from contextlib import closing, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -35,6 +36,9 @@ from securefl.scenario.written import to_toml
 
 STAGE_SECONDS = 600.0
 _ERRORS = "errors.txt"
+# Figures that follow from counts without loss.
+_EXACT = ("records", "accuracy", "balanced_accuracy", "majority")
+_ROUNDING = 1e-12
 
 # site -> its process, once all of them run
 OnStarted = Callable[[Mapping[int, subprocess.Popen[bytes]]], None]
@@ -55,6 +59,8 @@ class Rehearsed:
         trips: of the envelopes, set-up and end included.
         identical: whether the model is the simulation's, bit for bit; None where that means
             nothing: noise is fresh, a site was absent, or the run failed.
+        figures: whether the sites' sums of counts give the figures of the simulation, which has all
+            test records in one place; None where models are not compared, or figures are noisy.
     """
 
     exit_code: int
@@ -62,6 +68,7 @@ class Rehearsed:
     absent: Mapping[int, tuple[int, ...]]
     trips: int
     identical: bool | None
+    figures: bool | None = None
 
 
 def rehearse(
@@ -115,12 +122,15 @@ def rehearse(
         for record in cell.rounds()
         if set(record.cohort) - set(record.survivors)
     }
-    identical = None
+    identical = figures = None
     is_over = cell.status().state is CellState.DONE
     if is_over and not absent and scenario.repeatable:
-        identical = _is_simulated(scenario, text, cell, out / "simulation")
+        api.run(scenario, out / "simulation", text=text)
+        simulated = RunFolder(out / "simulation").cell(scenario)
+        identical = _has_model_of(simulated, cell)
+        figures = _has_figures_of(simulated, cell) if scenario.leave == "sums" else None
     trips = process.counts_of(folders.coordinator)["trips"]
-    rehearsed = Rehearsed(exit_code, reason, absent, trips, identical)
+    rehearsed = Rehearsed(exit_code, reason, absent, trips, identical, figures)
     write_json(out / "rehearsal.json", vars(rehearsed))
     return rehearsed
 
@@ -225,9 +235,18 @@ def _forget(folders: _Folders) -> None:
             (folder / name).unlink(missing_ok=True)
 
 
-def _is_simulated(scenario: Scenario, text: str, cell: Cell, folder: Path) -> bool:
-    """Whether the cell's model is the one of `securefl run`, bit for bit."""
-    api.run(scenario, folder, text=text)
-    simulated = RunFolder(folder).cell(scenario)
+def _has_model_of(simulated: Cell, cell: Cell) -> bool:
+    """Whether a cell's model is the simulation's, bit for bit."""
     ours, theirs = (load_checkpoint(one.checkpoint).state for one in (cell, simulated))
     return torch.equal(ours.weights.view(torch.int32), theirs.weights.view(torch.int32))
+
+
+def _has_figures_of(simulated: Cell, cell: Cell) -> bool:
+    """Whether the sums of counts give the simulation's figures; the AUC within its own bound."""
+    ours: dict[str, Any] = {**(cell.metrics() or {})}
+    theirs: dict[str, Any] = {**(simulated.metrics() or {})}
+    if any(ours.get(key) != theirs[key] for key in _EXACT):
+        return False
+    if ours["auc"] is None or theirs["auc"] is None:
+        return ours["auc"] is theirs["auc"]
+    return bool(abs(ours["auc"] - theirs["auc"]) <= ours["auc_error"] + _ROUNDING)

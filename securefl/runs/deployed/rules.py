@@ -11,6 +11,7 @@ from securefl.errors import PolicyRefused
 from securefl.federation.policy import Policy
 from securefl.runs.deployed.audit_log import SECONDS_A_DAY, AuditLog, Event
 from securefl.runs.deployed.charter import Charter
+from securefl.scenario.assemble.evaluation import judged_models
 
 
 class Rules:
@@ -33,6 +34,10 @@ class Rules:
         self._policy = policy
         self._charter = charter
         self._digest = charter.digest.hex()
+        scenario = charter.scenario()
+        self._judged = frozenset(judged_models(scenario))
+        self._leave = scenario.leave
+        self._test_epsilon = scenario.test_epsilon
         self._log = log
         self._clock = clock
 
@@ -41,11 +46,13 @@ class Rules:
 
         Raises:
             RunFailed: the charter is not valid now.
-            PolicyRefused: the charter's code or layout is no longer listed.
+            PolicyRefused: the charter's code or layout is no longer listed, or what it asks about
+                test records no longer allowed.
         """
         now = datetime.datetime.fromtimestamp(self._clock(), datetime.UTC)
         self._charter.check_clock(now)
         self._policy.check_code(self._charter.code, self._charter.layout)
+        self._policy.check_evaluation(self._leave, self._test_epsilon)
 
     def permit(self, round: int) -> None:
         """Permits one training, and writes that it begins.
@@ -65,3 +72,19 @@ class Rules:
         if len(self._log.trainings(since=self._clock() - SECONDS_A_DAY)) >= a_day:
             raise PolicyRefused(f"rounds.a_day = {a_day} does not allow another training today")
         self._log.note(Event.TRAINING, charter=self._digest, round=round)
+
+    def permit_counting(self, round: int) -> None:
+        """Permits to judge one model, and writes that it begins.
+
+        A second sum about the same records, over other sites or of another model, would tell the
+        difference.
+
+        Raises:
+            PolicyRefused: the charter lets nobody judge this model, or it was judged before.
+            OSError: the log cannot be written.
+        """
+        if round not in self._judged:
+            raise PolicyRefused(f"the model of round {round} is not one that sites judge")
+        if round in self._log.judgings(self._digest):
+            raise PolicyRefused(f"the model of round {round} was judged before")
+        self._log.note(Event.JUDGING, charter=self._digest, round=round)

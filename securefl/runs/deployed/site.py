@@ -21,22 +21,22 @@ from securefl.runs.cache import user_cache
 from securefl.runs.deployed.agent import Agent, Takes
 from securefl.runs.deployed.audit_log import AuditLog, Event
 from securefl.runs.deployed.charter import envelope_limit
+from securefl.runs.deployed.counting import counting_speaker
 from securefl.runs.deployed.journal import ANSWERED, AUDIT
 from securefl.runs.deployed.own_records import NotReadySpeaker
 from securefl.runs.deployed.rules import Rules
 from securefl.runs.deployed.site_folder import (
-    LEDGERS,
     Folder,
     approved_charter,
     journal_of,
     ledger_of,
+    registered_ledger,
     require_private,
     require_registered,
 )
-from securefl.runs.deployed.site_records import Registered, records_at
+from securefl.runs.deployed.site_records import records_at
 from securefl.runs.deployed.speaker import Speaker
-from securefl.scenario.assemble.evaluation import counting_parts
-from securefl.scenario.assemble.public import PublicParts, public_parts
+from securefl.scenario.assemble.public import public_parts
 from securefl.scenario.assemble.site import SiteParts, site_parts
 
 
@@ -131,23 +131,19 @@ def _assembled(folder: Folder, log: AuditLog) -> OpenSite:
         return OpenSite(agent(NotReadySpeaker(reason)), limit, reason)
     parts = parts_of(folder, records.train, ledger)
     member = Membership(folder.site, folder.key, charter.keys, charter.server_key, monotonic)
-    counting = _counting(folder, parts.public, member, records)
+    counting = counting_speaker(
+        folder.path,
+        parts.public,
+        member,
+        records.judging,
+        ledgers=registered_ledger(folder.path).with_suffix(".judging"),
+        permit=rules.permit_counting,
+        terms=_terms_at(folder, "judging."),
+    )
     speaker = Speaker(
         parts, member, rules.permit, counting, charter=charter, terms=_terms_at(folder, "")
     )
     return OpenSite(agent(speaker), limit)
-
-
-def _counting(
-    folder: Folder, public: PublicParts, member: Membership, records: Registered
-) -> Speaker | None:
-    """Returns what speaks for the counts on records that judge; None where none leave."""
-    if records.judging is None:
-        return None
-    ledger = folder.path / LEDGERS / f"{records.digest}.{public.run}.judging.jsonl"
-    parts = counting_parts(public, folder.site, records.judging, ledger=ledger)
-    # It trains nothing: the charter's number of evaluations bounds it.
-    return Speaker(parts, member, lambda round: None, terms=_terms_at(folder, "judging."))
 
 
 def _terms_at(folder: Folder, sum_of: str) -> Callable[[int], Path]:

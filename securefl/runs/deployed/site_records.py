@@ -45,6 +45,8 @@ def records_at(folder: Path, scenario: Scenario, site: int) -> Registered:
         paths = own_paths(folder)
         own = read_site_data(scenario, site, paths)
         judging = own.validation if scenario.judging == "validation" else own.test
+        if judging is None:  # whether a site has some is nobody's business: it counts nothing
+            judging = Examples(own.train.features[:0], own.train.labels[:0])
         judging = None if scenario.leave == "never" else judging
         return Registered(own.train, judging, data_digest(paths))
     judging = None

@@ -12,7 +12,7 @@ from securefl.channels.apart import Membership
 from securefl.channels.monotonic import MemoryMonotonic, Monotonic
 from securefl.data.task import Examples
 from securefl.errors import NotReady
-from securefl.federation.policy import Budget, ChannelRules, CodeRules, Policy
+from securefl.federation.policy import Budget, ChannelRules, CodeRules, EvaluationRules, Policy
 from securefl.federation.values import State
 from securefl.runs.cell import Cell
 from securefl.runs.deployed.agent import Agent, Takes
@@ -132,9 +132,10 @@ def charter_of(
 def free_policy(charter: Charter) -> Policy:
     """Returns a policy that allows everything under a charter."""
     return Policy(
-        budget=Budget(epsilon=math.inf),
+        budget=Budget(epsilon=math.inf, test_epsilon=math.inf),
         channel=ChannelRules(allowed=("plain", "masked"), min_cohort=1),
         code=CodeRules(allowed=(charter.code,), layouts=(charter.layout,)),
+        evaluation=EvaluationRules(leave="sums"),
     )
 
 
@@ -166,7 +167,7 @@ def agent_of(
             counting = Speaker(
                 counts,
                 member,
-                lambda round: None,
+                rules.permit_counting,
                 terms=lambda session: folder / f"counts-terms.{session}.json",
             )
         speaker = Speaker(

@@ -2,28 +2,35 @@
 
 import math
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 
 from securefl import vector
-from securefl.channels.apart import ServerSetUp
-from securefl.errors import ClientFailure
+from securefl.channels.apart import Membership, ServerSetUp
+from securefl.channels.monotonic import MemoryMonotonic
+from securefl.errors import ClientFailure, PolicyRefused
+from securefl.federation.policy import Budget, EvaluationRules
 from securefl.files import read_lines
 from securefl.learning.evaluate import evaluate
 from securefl.learning.protocol import Metrics, Trained
 from securefl.privacy.accounting.epsilon import epsilon
+from securefl.privacy.events import ReleaseId
 from securefl.runs.checkpoint import load_checkpoint
+from securefl.runs.deployed.audit_log import AuditLog, Event
 from securefl.runs.deployed.charter import envelope_limit
+from securefl.runs.deployed.counting import METRICS, counting_speaker
 from securefl.runs.deployed.envelope import COUNTS_LANE, Kind, Part
 from securefl.runs.deployed.judging import FIGURES
+from securefl.runs.deployed.rules import Rules
 from securefl.runs.deployed.sessions import _take
 from securefl.runs.deployed.speaker import Speaker
 from securefl.scenario.assemble.data import load_data
-from securefl.scenario.assemble.evaluation import counts_cost
+from securefl.scenario.assemble.evaluation import CountingParts, counts_cost, judging_shares
 from securefl.scenario.assemble.public import public_parts
 from securefl.scenario.scenario import parse_scenario
-from tests.runs.deployed.parties import DP, MASKED, SGD, Deployment, deployment
+from tests.runs.deployed.parties import DP, MASKED, SGD, Deployment, deployment, free_policy
 from tests.runs.deployed.test_coordinator import COHORT, simulated
 
 SUMS = 'evaluate = { leave = "sums" }\n'
@@ -219,6 +226,71 @@ def test_a_model_goes_to_each_site_once_and_its_counts_are_among_the_bytes(
     # Four sites send 2054 words in round 1, and besides not much.
     assert more[0] == 0
     assert 4 * 4 * 2054 < more[1] < 1.2 * 4 * 4 * 2054
+
+
+@pytest.mark.parametrize(
+    ("changed", "sentence"),
+    [
+        ({"evaluation": EvaluationRules(leave="noisy")}, "evaluation.leave = 'noisy' does not"),
+        ({"evaluation": EvaluationRules(leave="never")}, "evaluation.leave = 'never' does not"),
+    ],
+)
+def test_a_policy_that_became_stricter_lets_the_site_do_nothing(
+    changed: dict[str, EvaluationRules], sentence: str, tmp_path: Path
+) -> None:
+    parties = deployment(SGD + SUMS, tmp_path)
+    policy = free_policy(parties.charter)
+    log = AuditLog.opened(tmp_path / "audit.jsonl")
+    Rules(policy, parties.charter, log).check()
+    with pytest.raises(PolicyRefused, match=sentence):
+        Rules(policy.model_copy(update=changed), parties.charter, log).check()
+
+
+def test_each_model_that_sites_judge_is_judged_once(tmp_path: Path) -> None:
+    parties = deployment(SGD + SUMS, tmp_path)
+    parties.play()
+    log = AuditLog.opened(tmp_path / "site-0" / "audit.jsonl")
+    assert [line.round for line in log.lines if line.event is Event.JUDGING] == [2]
+    again = Rules(free_policy(parties.charter), parties.charter, log)
+    with pytest.raises(PolicyRefused, match="the model of round 2 was judged before"):
+        again.permit_counting(2)
+    # Test records judge the last model, and no other.
+    with pytest.raises(PolicyRefused, match="round 1 is not one that sites judge"):
+        again.permit_counting(1)
+
+
+def test_noisy_figures_beyond_the_test_budget_are_refused(tmp_path: Path) -> None:
+    parties = deployment(SGD + NOISY, tmp_path)
+    policy = free_policy(parties.charter)
+    policy = policy.model_copy(update={"budget": Budget(test_epsilon=19.0)})
+    rules = Rules(policy, parties.charter, AuditLog.opened(tmp_path / "audit.jsonl"))
+    with pytest.raises(PolicyRefused, match="test_epsilon = 19 does not allow figures that cost"):
+        rules.check()
+
+
+def test_a_site_keeps_its_own_figures_and_a_ledger_a_run(tmp_path: Path) -> None:
+    text = SGD + NOISY
+    parties = deployment(text, tmp_path)
+    public = parties.parts[1].public
+    own = judging_shares(load_data(parse_scenario(text)))[1]
+    member = Membership(1, parties.keys[1], {}, b"", MemoryMonotonic())
+    options: dict[str, Any] = {"ledgers": tmp_path / "books", "permit": lambda round: None}
+    assert counting_speaker(tmp_path, public, member, None, **options) is None
+    speaker = counting_speaker(tmp_path, public, member, own, **options)
+    assert speaker is not None
+    parts = speaker._parts
+    assert isinstance(parts, CountingParts)
+    weights = vector.to_vector(public.model)
+    parts.tally.fit(weights, round=2)
+    (line,) = read_lines(tmp_path / METRICS)
+    vector.load_vector(public.model, weights)
+    expected = evaluate(public.model, public.scenario.facts.task, own)
+    assert (line["run"], line["model"], line["auc"]) == (public.run, 2, expected.auc)
+    assert parts.ledger is not None
+    cost = parts.tally.cost
+    assert cost is not None
+    parts.ledger.reserve(cost, release_id=ReleaseId(public.run, 1, 2, 0))
+    assert (tmp_path / "books" / f"{public.run}.jsonl").exists()
 
 
 def test_an_answer_in_a_lane_that_is_not_set_up_changes_nothing() -> None:

@@ -22,9 +22,10 @@ import pytest
 
 from securefl.errors import ScenarioError
 from securefl.files import read_json, read_lines
-from securefl.runs.cell import Cell
+from securefl.runs.cell import Cell, CellState
 from securefl.runs.deployed import process, rehearsal, ways
 from securefl.runs.deployed.rehearsal import Rehearsed, rehearse
+from securefl.runs.metrics import checked_metrics
 from securefl.scenario.scenario import parse_scenario
 from tests.runs.deployed.parties import DP, MASKED, SGD
 
@@ -93,6 +94,46 @@ def test_processes_end_with_the_simulations_model(text: str, trips: int, tmp_pat
     for site in range(4):
         counts = process.counts_of(tmp_path / f"out/sites/{site}")
         assert counts == {"answered": trips, "dropped": 0}
+
+
+def test_the_sites_sums_of_counts_give_the_simulations_figures(tmp_path: Path) -> None:
+    text = SGD + MASKED + 'evaluate = { leave = "sums" }\n'
+    result = rehearsed(text, tmp_path / "out")
+    # The last model takes three trips more.
+    trips = 3 + 5 + 3 + 3 + 1
+    assert result == Rehearsed(0, "", {}, trips, identical=True, figures=True)
+    for site in range(4):
+        (line,) = read_lines(tmp_path / f"out/sites/{site}/metrics.jsonl")
+        assert (line["model"], line["records"]) == (2, (103, 88, 15, 44)[site])
+    # Nothing of one site's figures is with the coordinator.
+    metrics = Cell(tmp_path / "out/coordinator").metrics()
+    assert metrics is not None
+    assert (metrics["records"], "sites" in metrics) == (250, False)
+
+
+@pytest.mark.parametrize(
+    ("ours", "same"),
+    [
+        ({}, True),
+        ({"auc": 0.8004}, True),
+        ({"auc": 0.802}, False),
+        ({"auc": None}, False),
+        ({"accuracy": 0.71}, False),
+        ({"records": 9}, False),
+    ],
+)
+def test_figures_are_compared_exactly_and_the_auc_within_its_bound(
+    ours: dict[str, float | None], same: bool, tmp_path: Path
+) -> None:
+    figures: dict[str, Any] = dict(
+        records=10, accuracy=0.7, balanced_accuracy=0.6, majority=0.5, auc=0.8
+    )
+    cells = Cell(tmp_path / "simulation"), Cell(tmp_path / "coordinator")
+    for cell, metrics in zip(cells, (figures, {**figures, "auc_error": 1e-3, **ours}), strict=True):
+        cell.open()
+        cell.finish(CellState.DONE, metrics=checked_metrics(metrics))
+    assert rehearsal._has_figures_of(*cells) is same
+    assert not rehearsal._has_figures_of(cells[0], Cell(tmp_path / "nobody judged"))
 
 
 def test_each_site_keeps_its_ledger_and_the_coordinator_none(tmp_path: Path) -> None:
