@@ -35,7 +35,7 @@ def rehearse_scenario(
     """
     scenario = load_scenario(path, overrides=overrides)
     text = read_text(path)
-    way = ways.Direct if flower is None else partial(ways.OverFlower, flower, out / "flower")
+    way = ways.Direct if flower is None else partial(ways.OverFlower, flower)
     rehearsed = rehearse(
         scenario, text, overrides, out, seconds=seconds, keeps_keys=keeps_keys, way=way
     )

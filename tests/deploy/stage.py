@@ -36,7 +36,7 @@ def over_flower(
     def start(agents: Mapping[int, Any]) -> None:
         thread.start()
 
-    way = partial(OverFlower, programs, out / "flower")
+    way = partial(OverFlower, programs)
     result = rehearse(
         parse_scenario(text), text, (), out, seconds=SECONDS, on_started=start, way=way
     )
@@ -59,10 +59,10 @@ def wait_for_round(out: Path, count: int) -> None:
         time.sleep(0.05)
 
 
-def processes(*words: str) -> list[int]:
-    """Returns the processes below this one whose command line has all words."""
+def processes(*words: str, parent: int | None = None) -> list[int]:
+    """Returns the processes below a parent, or this one, whose command line has all words."""
     found = []
-    for pid in below(os.getpid()):
+    for pid in below(parent or os.getpid()):
         try:
             line = Path(f"/proc/{pid}/cmdline").read_bytes().decode(errors="replace")
         except OSError:
@@ -72,7 +72,8 @@ def processes(*words: str) -> list[int]:
     return found
 
 
-def kill(*words: str) -> None:
-    """Kills the one process below this one whose command line has all words."""
-    (pid,) = processes(*words)
+def kill(program: str, folder: str) -> None:
+    """Kills the one process of a program that the supervisor of a folder keeps running."""
+    (supervisor,) = processes("supervision", folder)
+    (pid,) = processes(program, parent=supervisor)
     os.kill(pid, signal.SIGKILL)

@@ -13,10 +13,10 @@ from tests.runs.deployed.parties import DP
 pytestmark = [pytest.mark.deploy, pytest.mark.timeout(1500)]
 
 VICTIMS = {
-    "gate": ("gate.py",),
-    "SuperNode": ("flower-supernode", "/1/agent"),
-    "ServerApp": ("flwr-serverapp",),
-    "SuperLink": ("flower-superlink",),
+    "gate": ("gate.py", "coordinator/flower"),
+    "SuperNode": ("flower-supernode", "sites/1/flower"),
+    "ServerApp": ("flwr-serverapp", "coordinator/flower"),
+    "SuperLink": ("flower-superlink", "coordinator/flower"),
 }
 
 

@@ -89,7 +89,7 @@ class Strangers:
     def send_garbage_through_flower(self) -> None:
         """An adversary that runs the SuperLink starts an app of its own at all sites."""
         nodes = read_json(self.out / "coordinator/flower.json")["nodes"]
-        flower = Flower(self.programs, (self.out / "flower/superlink").absolute())
+        flower = Flower(self.programs, (self.out / "coordinator/flower").absolute())
         path = Path(read_json(self.out / "coordinator/flower.json")["socket"])
         ours = path.parents[1] / "stranger/relay"
         with closing(bound(ours)) as listener:
@@ -120,7 +120,7 @@ def test_a_masked_rehearsal_has_the_simulations_model_and_shows_flower_no_update
     assert not processes("flower-") + processes("flwr-") + processes("gate.py")
     assert not [*out.rglob("*.ssh"), *out.rglob("tls.pem")]
 
-    home = out / "flower/superlink"
+    home = out / "coordinator/flower"
     passed = (home / BODIES).read_bytes()
     database = b"".join(path.read_bytes() for path in home.glob("state.db*"))
     one_round = parse_scenario(TEXT, overrides=("rounds=1",))

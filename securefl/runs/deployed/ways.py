@@ -2,13 +2,13 @@
 
 import socket
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
 from securefl.runs.deployed.process import FLOWER
-from securefl.runs.flower.stage import flower_on_stage, free_ports
+from securefl.runs.flower.stage import coordinator_stage, free_port, site_stage
 
 ADDRESS = "127.0.0.1"
 PATIENCE_SECONDS = 5.0  # of a site whose coordinator is gone
@@ -73,20 +73,21 @@ class OverFlower:
 
     Args:
         programs: the `bin` folder of Flower's environment.
-        out: gets Flower's files.
     """
 
-    def __init__(self, programs: Path, out: Path) -> None:
+    def __init__(self, programs: Path) -> None:
         self._programs = programs
-        self._out = out
-        self.address = (ADDRESS, free_ports(1)[0])
+        self.address = (ADDRESS, free_port())
 
     @contextmanager
     def between(self, coordinator: Path, sites: Mapping[int, Path], limit: int) -> Iterator[Words]:
         """Runs Flower's programs."""
-        with flower_on_stage(
-            self._programs, self._out, self.address, coordinator, sites, limit=limit
-        ):
+        with ExitStack() as stack:
+            stack.enter_context(
+                coordinator_stage(self._programs, coordinator, self.address, limit=limit)
+            )
+            for folder in sites.values():
+                stack.enter_context(site_stage(self._programs, folder, self.address))
             yield Words((FLOWER,), (FLOWER,))
 
     def close(self) -> None:

@@ -1,25 +1,30 @@
-"""All of Flower on one machine: a SuperLink behind its gate, and a SuperNode for each site."""
+"""Flower next to a coordinator, and next to a site: its programs run as long as a `with` block."""
 
+import os
 import shutil
 import socket
 import subprocess
 import tempfile
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 from cryptography.hazmat.primitives import serialization
 
 from securefl.errors import RunFailed
-from securefl.files import write_atomic
+from securefl.files import read_json, write_atomic, write_json
 from securefl.runs.deployed.certificates import CA_CERTIFICATE, TLS_CERTIFICATE, Authority
 from securefl.runs.deployed.charter import CHARTER, Charter
 from securefl.runs.deployed.keys import TLS_KEY, node_key, node_key_of
 from securefl.runs.flower import ends, supervision
 from securefl.runs.flower.commands import HOST, Flower
+from securefl.runs.flower.sockets import user_id
 from securefl.runs.flower.supervision import Service
 
+HOME = "flower"  # in the folder of a coordinator or a site
+_INSIDE = "tls"  # between SuperLink and gate, made at each start
+_NODES = "nodes.json"
 _NODE_KEY = "node.ssh"
 _SECONDS_TO_START = 90.0
 _SECONDS_TO_END = 30.0
@@ -27,61 +32,77 @@ _BYTES_AROUND_AN_ENVELOPE = 1_000_000  # of Flower's request
 
 
 @contextmanager
-def flower_on_stage(
-    programs: Path,
-    out: Path,
-    address: tuple[str, int],
-    coordinator: Path,
-    sites: Mapping[int, Path],
-    *,
-    limit: int,
+def coordinator_stage(
+    programs: Path, folder: Path, address: tuple[str, int], *, limit: int
 ) -> Iterator[None]:
-    """Runs Flower's programs for a coordinator and its sites, whose folders say how to reach them.
+    """Runs a SuperLink behind its gate, with the keys of the charter's sites registered.
 
     Args:
         programs: the `bin` folder of Flower's environment.
-        out: gets Flower's own files.
-        address: of the gate.
-        coordinator: its folder, with the charter and the TLS key that the gate uses.
-        sites: site -> its folder.
+        folder: the coordinator's, which keeps Flower's database from one start to the next.
+        address: that the gate listens at.
         limit: most bytes of an envelope.
 
     Raises:
-        RunFailed: the SuperLink does not start.
+        RunFailed: the SuperLink does not start, or takes no key.
         ScenarioError: `programs` lacks one.
     """
-    # A socket's path may have 107 bytes at most.
-    sockets = Path(tempfile.mkdtemp(prefix="securefl-"))
-    supervisors: list[subprocess.Popen[bytes]] = []
+    folder = folder.absolute()
+    flower = Flower(programs.absolute(), folder / HOME)
+    flower.check()
+    port = free_port()
+    services = _superlink(flower, port, address, folder, limit)
     try:
-        superlink = Flower(programs.absolute(), (out / "superlink").absolute())
-        superlink.check()
-        port = free_ports(1)[0]
-        services = _superlink(superlink, port, address, coordinator.absolute(), limit)
-        supervisors.append(supervision.started(services, superlink.home))
-        wait_for(port)
-        nodes = {site: superlink.register(key) for site, key in _public_keys(coordinator, out)}
-        ends.write_coordinator(coordinator, sockets / "coordinator" / "relay", superlink, nodes)
-        for site, folder in sites.items():
-            agent = sockets / str(site) / "agent"
-            ends.write_site(folder, agent)
-            node = Flower(superlink.programs, (out / "nodes" / str(site)).absolute())
-            service = _supernode(node, address, folder.absolute(), agent)
-            supervisors.append(supervision.started([service], node.home))
-        yield
+        with _supervised(services, flower.home), _runtime() as runtime:
+            _wait_for(port)
+            nodes = _registered(flower, Charter.read(folder / CHARTER))
+            ends.write_coordinator(folder, runtime / "coordinator" / "relay", flower, nodes)
+            yield
     finally:
-        _end(supervisors)
-        for secret in (*out.rglob(_NODE_KEY), *out.rglob(TLS_KEY)):
-            secret.unlink()
-        shutil.rmtree(sockets, ignore_errors=True)
+        shutil.rmtree(flower.home / _INSIDE)
+
+
+@contextmanager
+def site_stage(
+    programs: Path, folder: Path, gate: tuple[str, int], *, relay_user: str | None = None
+) -> Iterator[None]:
+    """Runs a SuperNode next to a site's agent.
+
+    Args:
+        programs: the `bin` folder of Flower's environment.
+        folder: the site's, into which the SuperNode does not see.
+        gate: the coordinator's address.
+        relay_user: the account that the SuperNode runs under; None for this one.
+
+    Raises:
+        ScenarioError: `programs` lacks one, or there is no such account.
+    """
+    folder = folder.absolute()
+    relay = None if relay_user is None else user_id(relay_user)
+    with _runtime(is_shared=relay is not None) as runtime:
+        flower = Flower(programs.absolute(), runtime / "home")
+        flower.check()
+        agent = runtime / "agent" / "agent"
+        ends.write_site(folder, agent, relay_user=relay_user)
+        _write_node_files(flower.home, folder, relay)
+        command = flower.supernode(
+            gate,
+            free_port(),
+            ca=flower.home / CA_CERTIFICATE,
+            key=flower.home / _NODE_KEY,
+            agent=agent,
+        )
+        service = Service("supernode", command, flower.environment, relay_user)
+        with _supervised([service], folder / HOME):
+            yield
 
 
 def _superlink(
     flower: Flower, port: int, gate: tuple[str, int], folder: Path, limit: int
 ) -> list[Service]:
     """Returns SuperLink and gate, which talk over TLS of their own."""
-    inside = flower.home / "tls"
-    inside.mkdir(parents=True, mode=0o700)
+    inside = flower.home / _INSIDE
+    inside.mkdir(parents=True, exist_ok=True, mode=0o700)
     Authority.generate().certify_server(inside, HOST)
     ca = inside / CA_CERTIFICATE
     flower.connect(port, ca)
@@ -95,43 +116,67 @@ def _superlink(
     return [Service(name, words, flower.environment) for name, words in commands.items()]
 
 
-def _supernode(flower: Flower, gate: tuple[str, int], folder: Path, agent: Path) -> Service:
-    flower.home.mkdir(parents=True, mode=0o700)
-    key = flower.home / _NODE_KEY
+def _write_node_files(home: Path, folder: Path, relay: int | None) -> None:
+    """Gives the SuperNode a home with what it needs of its site: the CA, and the node key."""
+    home.mkdir(mode=0o700)
     private = node_key(folder).private_bytes(
         serialization.Encoding.PEM,
         serialization.PrivateFormat.OpenSSH,
         serialization.NoEncryption(),  # Flower asks for no passphrase
     )
-    write_atomic(key, private, secret=True)
-    port = free_ports(1)[0]
-    command = flower.supernode(gate, port, ca=folder / CA_CERTIFICATE, key=key, agent=agent)
-    return Service("supernode", command, flower.environment)
+    write_atomic(home / _NODE_KEY, private, secret=True)
+    shutil.copyfile(folder / CA_CERTIFICATE, home / CA_CERTIFICATE)
+    if relay is not None:
+        for path in (home, *home.iterdir()):
+            os.chown(path, relay, -1)
 
 
-def _public_keys(coordinator: Path, out: Path) -> Iterator[tuple[int, Path]]:
-    """Yields the charter's node keys, each in a file that Flower reads."""
-    charter = Charter.read(coordinator / CHARTER)
+def _registered(flower: Flower, charter: Charter) -> dict[int, int]:
+    """Returns the node of each site; Flower's database has a key once, from the first start on."""
+    path = flower.home / _NODES
+    known: dict[str, int] = read_json(path) if path.exists() else {}
     for site, member in charter.roster.items():
-        path = (out / "superlink" / f"{site}.pub").absolute()
-        public = node_key_of(member.node).public_bytes(
-            serialization.Encoding.OpenSSH, serialization.PublicFormat.OpenSSH
-        )
-        write_atomic(path, public)
-        yield int(site), path
+        if member.node not in known:
+            file = flower.home / f"{site}.pub"
+            public = node_key_of(member.node).public_bytes(
+                serialization.Encoding.OpenSSH, serialization.PublicFormat.OpenSSH
+            )
+            write_atomic(file, public)
+            known[member.node] = flower.register(file)
+            write_json(path, known)
+    return {int(site): known[member.node] for site, member in charter.roster.items()}
 
 
-def _end(supervisors: list[subprocess.Popen[bytes]]) -> None:
-    for supervisor in supervisors:
-        supervisor.terminate()
-    for supervisor in supervisors:
-        with suppress(subprocess.TimeoutExpired):
-            supervisor.wait(_SECONDS_TO_END)
-        supervisor.kill()
-        supervisor.wait()
+@contextmanager
+def _runtime(*, is_shared: bool = False) -> Iterator[Path]:
+    """Makes a folder for sockets, whose paths may have 107 bytes at most."""
+    folder = Path(tempfile.mkdtemp(prefix="securefl-"))
+    if is_shared:
+        folder.chmod(0o711)
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
 
 
-def wait_for(port: int) -> None:
+@contextmanager
+def _supervised(services: Sequence[Service], logs: Path) -> Iterator[None]:
+    """Keeps services running, and leaves none of their processes behind."""
+    with ExitStack() as stack:
+        supervisor = supervision.started(services, logs)
+        stack.callback(_end, supervisor)
+        yield
+
+
+def _end(supervisor: subprocess.Popen[bytes]) -> None:
+    supervisor.terminate()
+    with suppress(subprocess.TimeoutExpired):
+        supervisor.wait(_SECONDS_TO_END)
+    supervisor.kill()
+    supervisor.wait()
+
+
+def _wait_for(port: int) -> None:
     """Returns once somebody listens at a port of this machine. Raises RunFailed."""
     end = time.monotonic() + _SECONDS_TO_START
     while True:
@@ -145,10 +190,7 @@ def wait_for(port: int) -> None:
             return
 
 
-def free_ports(count: int) -> list[int]:
-    """Returns ports of this machine that nobody listens at."""
-    listeners = [socket.create_server((HOST, 0)) for _ in range(count)]
-    ports = [listener.getsockname()[1] for listener in listeners]
-    for listener in listeners:
-        listener.close()
-    return ports
+def free_port() -> int:
+    """Returns a port of this machine that nobody listens at."""
+    with socket.create_server((HOST, 0)) as listener:
+        return int(listener.getsockname()[1])
