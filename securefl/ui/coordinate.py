@@ -2,7 +2,8 @@
 
 import re
 import socket
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Sequence
+from contextlib import ExitStack
 from dataclasses import asdict
 from pathlib import Path
 
@@ -21,6 +22,9 @@ from securefl.runs.deployed.invitation import INVITATION, JoinRequest
 from securefl.runs.deployed.links import DirectLink
 from securefl.runs.deployed.process import run_coordinator
 from securefl.runs.deployed.serving import Standing, request_stop, standing
+from securefl.runs.flower.ends import coordinator_link
+from securefl.runs.flower.link import FlowerLink
+from securefl.runs.flower.stage import coordinator_stage
 from securefl.runs.threads import one_thread
 from securefl.ui.display import Display
 
@@ -114,8 +118,12 @@ def check(folder: Path, display: Display) -> None:
     )
 
 
-def start(folder: Path, listen: str | None, display: Display) -> None:
+def start(
+    folder: Path, listen: str | None, display: Display, *, flower: Path | None = None
+) -> None:
     """Coordinates the run until it is over, or somebody stops it.
+
+    Sites are reached over Flower if `flower` names the folder of its programs.
 
     Raises:
         BudgetExceeded: too few sites may still spend.
@@ -124,13 +132,21 @@ def start(folder: Path, listen: str | None, display: Display) -> None:
     """
     one_thread()
 
-    def open_link(*, sites: Iterable[int], limit: int) -> DirectLink:
-        charter = Charter.read(folder / CHARTER)
-        listener = listening(listen or charter.host, charter.port)
-        display.remark(f"{charter.rounds} rounds; sites connect to port {charter.port}")
-        return DirectLink(listener, server_context(folder), sites=sites, limit=limit)
+    with ExitStack() as stack:
 
-    if not run_coordinator(folder, open_link):
+        def open_link(*, sites: Collection[int], limit: int) -> DirectLink | FlowerLink:
+            charter = Charter.read(folder / CHARTER)
+            listener = listening(listen or charter.host, charter.port)
+            display.remark(f"{charter.rounds} rounds; sites connect to port {charter.port}")
+            if flower is None:
+                return DirectLink(listener, server_context(folder), sites=sites, limit=limit)
+            address = listener.getsockname()[:2]
+            listener.close()  # it was free: the gate can have it
+            stack.enter_context(coordinator_stage(flower, folder, address, limit=limit))
+            return coordinator_link(folder, sites=sites, limit=limit)
+
+        is_over = run_coordinator(folder, open_link)
+    if not is_over:
         display.line("stopped after the round; the same command goes on", stopped=True)
         return
     display.line(f"the run is over; its model is {Cell(folder).checkpoint}", stopped=False)

@@ -24,8 +24,10 @@ from securefl.runs.deployed.documents import stamp
 from securefl.runs.deployed.joining import POLICY
 from securefl.runs.deployed.journal import AUDIT
 from securefl.runs.deployed.links import serve_coordinator
-from securefl.runs.deployed.process import run_site
+from securefl.runs.deployed.own_records import SITE
+from securefl.runs.deployed.process import Serve, run_site
 from securefl.runs.deployed.serving import STOP
+from securefl.runs.deployed.settings import load_settings
 from securefl.runs.deployed.site_folder import (
     APPROVAL,
     LEDGERS,
@@ -35,6 +37,7 @@ from securefl.runs.deployed.site_folder import (
     registered_ledger,
     require_private,
 )
+from securefl.runs.flower.stage import serve_site
 from securefl.runs.threads import one_thread
 from securefl.ui.display import Display
 
@@ -99,8 +102,10 @@ def check(path: Path, display: Display) -> None:
         raise failures[0]
 
 
-def start(path: Path, display: Display) -> None:
+def start(path: Path, display: Display, *, flower: Path | None = None) -> None:
     """Runs the site's agent until the run is over, or somebody stops it.
+
+    A SuperNode runs next to it if `flower` names the folder of Flower's programs.
 
     Raises:
         SecureflError: see `opened_site`.
@@ -121,7 +126,12 @@ def start(path: Path, display: Display) -> None:
     context = site_context(path)
     with _Stop(path) as stop:
         try:
-            run_site(path, partial(serve_coordinator, address, context, patience=math.inf))
+            if flower is None:
+                serve: Serve = partial(serve_coordinator, address, context, patience=math.inf)
+            else:
+                relay_user = load_settings(path / SITE).relay_user
+                serve = partial(serve_site, flower, address, path, relay_user=relay_user)
+            run_site(path, serve)
         except Interrupted:
             if not stop.is_asked:
                 raise

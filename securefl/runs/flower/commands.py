@@ -22,7 +22,7 @@ _RELAY = _HERE / "relay"
 _GATE = _HERE / "gate.py"
 _PROGRAMS = ("flwr", "flower-superlink", "flower-supernode", "flower-superexec", "python")
 _SECONDS_OF_A_COMMAND = 60.0
-_SECONDS_BETWEEN_TASKS = "0.2"
+_SECONDS_BETWEEN_TASKS = "0.5"
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ import socket
 import subprocess
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
@@ -28,6 +28,7 @@ _NODES = "nodes.json"
 _NODE_KEY = "node.ssh"
 _SECONDS_TO_START = 90.0
 _SECONDS_TO_END = 30.0
+_SECONDS_TO_DELIVER = 20.0  # the last reply, which a SuperNode passes on by and by
 _BYTES_AROUND_AN_ENVELOPE = 1_000_000  # of Flower's request
 
 
@@ -95,6 +96,22 @@ def site_stage(
         service = Service("supernode", command, flower.environment, relay_user)
         with _supervised([service], folder / HOME):
             yield
+
+
+def serve_site(
+    programs: Path,
+    gate: tuple[str, int],
+    folder: Path,
+    answer: Callable[[bytes], bytes | None],
+    is_finished: Callable[[], bool],
+    *,
+    limit: int,
+    relay_user: str | None = None,
+) -> None:
+    """Runs a SuperNode and answers what it brings, until the run is over; see `site_stage`."""
+    with site_stage(programs, folder, gate, relay_user=relay_user):
+        ends.serve_site(folder, answer, is_finished, limit=limit)
+        time.sleep(_SECONDS_TO_DELIVER)
 
 
 def _superlink(

@@ -10,6 +10,7 @@ from securefl.ui.commands.options import (
     NewFolder,
     Overrides,
     Passphrase,
+    Programs,
     ScenarioFile,
     style_of,
 )
@@ -85,12 +86,12 @@ def check(fed: Fed, as_json: Json = False) -> None:
 
 
 @app.command()
-def start(fed: Fed, listen: Listen = None, as_json: Json = False) -> None:
+def start(fed: Fed, listen: Listen = None, flower: Programs = None, as_json: Json = False) -> None:
     """Coordinate the run; after a stop or a crash, the same command goes on."""
     from securefl.ui import coordinate
     from securefl.ui.display import make_display
 
-    coordinate.start(fed, listen, make_display(style_of(as_json)))
+    coordinate.start(fed, listen, make_display(style_of(as_json)), flower=flower)
 
 
 @app.command()

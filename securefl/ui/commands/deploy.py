@@ -1,12 +1,11 @@
 """securefl deploy: a scenario between processes that share nothing but messages."""
 
 from enum import StrEnum
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from securefl.ui.commands.options import NewFolder, Overrides, ScenarioFile, Shown
+from securefl.ui.commands.options import NewFolder, Overrides, Programs, ScenarioFile, Shown
 
 app = typer.Typer(help="Run a scenario between real processes.", no_args_is_help=True)
 
@@ -21,10 +20,6 @@ class LinkName(StrEnum):
 Link = Annotated[
     LinkName,
     typer.Option("--link", help="How messages travel: direct is TLS, sites connect out."),
-]
-Programs = Annotated[
-    Path | None,
-    typer.Option("--flower", help="The bin folder of Flower's environment, for --link flower."),
 ]
 Seconds = Annotated[
     float,

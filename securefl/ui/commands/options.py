@@ -61,6 +61,12 @@ Shown = Annotated[
 ]
 Json = Annotated[bool, typer.Option("--json", help="One JSON object a line, for programs.")]
 NewFolder = Annotated[Path, typer.Option("--out", help="Folder to make.")]
+Programs = Annotated[
+    Path | None,
+    typer.Option(
+        "--flower", metavar="BIN", help="The bin folder of Flower's environment, to use its link."
+    ),
+]
 Passphrase = Annotated[
     bool,
     typer.Option(

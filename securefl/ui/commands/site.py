@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from securefl.ui.commands.options import Json, NewFolder, Passphrase, style_of
+from securefl.ui.commands.options import Json, NewFolder, Passphrase, Programs, style_of
 
 app = typer.Typer(help="Take part in a federation as a site.", no_args_is_help=True)
 
@@ -56,12 +56,12 @@ def check(folder: Site, as_json: Json = False) -> None:
 
 
 @app.command()
-def start(folder: Site, as_json: Json = False) -> None:
+def start(folder: Site, flower: Programs = None, as_json: Json = False) -> None:
     """Run the site's agent until the run is over; after a stop or a crash, run it again."""
     from securefl.ui import site
     from securefl.ui.display import make_display
 
-    site.start(folder, make_display(style_of(as_json)))
+    site.start(folder, make_display(style_of(as_json)), flower=flower)
 
 
 @app.command()

@@ -14,7 +14,7 @@ from flwr.clientapp import ClientApp
 from flwr.serverapp import Grid, ServerApp
 
 HEAD = struct.Struct("<IIQ")
-SECONDS_BETWEEN_POLLS = 0.2  # of replies, and between tries to send to a node that is not there yet
+SECONDS_BETWEEN_POLLS = 0.5  # of replies, and between tries to send to a node that is not there yet
 SECONDS_FOR_AN_AGENT = 5.0  # that restarts
 SECONDS_BETWEEN_TRIES = 0.2
 KEY = "envelope"
