@@ -193,6 +193,13 @@ def test_a_second_coordinator_and_a_foreign_address_are_refused(ready: Path) -> 
     refused(done, 1, "cannot listen at 192.0.2.1:9092")
 
 
+def test_a_folder_without_flower_is_refused_and_the_coordinator_can_start(ready: Path) -> None:
+    done = command(ready, "start", "--listen", "127.0.0.1", "--flower", "nowhere")
+    refused(done, 2, "nowhere has no flwr and no flower-superlink")
+    assert not (ready / "fed/flower").exists()
+    assert not is_held(ready / "fed")
+
+
 def test_stop_now_interrupts_a_coordinator_that_waits(ready: Path) -> None:
     def stop() -> None:
         while not is_held(ready / "fed"):

@@ -23,6 +23,28 @@ def test_a_rehearsal_compares_the_model_with_the_simulations(tmp_path: Path) -> 
 
 
 @pytest.mark.parametrize(
+    "options", [("--link", "flower"), ("--flower", "bin"), ("--link", "direct", "--flower", "bin")]
+)
+def test_flowers_link_and_flowers_programs_belong_together(
+    options: tuple[str, ...], tmp_path: Path
+) -> None:
+    path = scenario_file(tmp_path, SGD)
+    done = call("deploy", "rehearse", path, "--out", "out", *options, cwd=tmp_path)
+    refused(done, 2, "--link flower needs --flower")
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_rehearsal_over_flower_needs_flower(tmp_path: Path) -> None:
+    path = scenario_file(tmp_path, SGD)
+    done = call(
+        *("deploy", "rehearse", path, "--out", "out", "--link", "flower", "--flower", "nowhere"),
+        cwd=tmp_path,
+    )
+    refused(done, 2, "nowhere has no flwr and no flower-superlink")
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
     ("outcome", "code", "sentence"),
     [
         (Rehearsed(0, "", {}, 3, identical=False), 1, "the model is NOT the simulation's"),

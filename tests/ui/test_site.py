@@ -131,6 +131,14 @@ def test_status_and_log_read_files_alone(tmp_path: Path) -> None:
     assert not done.stdout
 
 
+def test_a_folder_without_flower_is_refused(tmp_path: Path) -> None:
+    approve_charter(tmp_path / "0", federation(tmp_path))
+    done = call("site", "start", tmp_path / "0", "--flower", "nowhere", cwd=tmp_path)
+    assert done.returncode == 2
+    assert "nowhere has no flwr and no flower-superlink" in done.stderr
+    assert not (tmp_path / "0/flower.json").exists()
+
+
 def test_a_stop_ends_the_agent_and_nobody_is_stopped_twice(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

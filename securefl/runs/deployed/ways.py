@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Protocol
 
 from securefl.runs.deployed.process import FLOWER
+from securefl.runs.flower.commands import check_programs
 from securefl.runs.flower.stage import coordinator_stage, free_port, site_stage
 
 ADDRESS = "127.0.0.1"
@@ -73,9 +74,13 @@ class OverFlower:
 
     Args:
         programs: the `bin` folder of Flower's environment.
+
+    Raises:
+        ScenarioError: it lacks a program.
     """
 
     def __init__(self, programs: Path) -> None:
+        check_programs(programs)
         self._programs = programs
         self.address = (ADDRESS, free_port())
 

@@ -25,6 +25,16 @@ _SECONDS_OF_A_COMMAND = 60.0
 _SECONDS_BETWEEN_TASKS = "0.5"
 
 
+def check_programs(folder: Path) -> None:
+    """Raises ScenarioError: a folder lacks one of Flower's programs."""
+    missing = [name for name in _PROGRAMS if not (folder / name).exists()]
+    if missing:
+        raise ScenarioError(
+            f"{folder} has no {' and no '.join(missing)}; install flwr==1.42.0 in an environment "
+            "of its own and name its bin folder with --flower"
+        )
+
+
 @dataclass(frozen=True)
 class Flower:
     """An installation of Flower, and the folder that one party's programs keep their files in.
@@ -36,15 +46,6 @@ class Flower:
 
     programs: Path
     home: Path
-
-    def check(self) -> None:
-        """Raises ScenarioError: a program is missing."""
-        missing = [name for name in _PROGRAMS if not (self.programs / name).exists()]
-        if missing:
-            raise ScenarioError(
-                f"{self.programs} has no {' and no '.join(missing)}; install flwr==1.42.0 in an "
-                "environment of its own and name its bin folder with --flower"
-            )
 
     @property
     def environment(self) -> dict[str, str]:

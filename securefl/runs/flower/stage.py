@@ -18,7 +18,7 @@ from securefl.runs.deployed.certificates import CA_CERTIFICATE, TLS_CERTIFICATE,
 from securefl.runs.deployed.charter import CHARTER, Charter
 from securefl.runs.deployed.keys import TLS_KEY, node_key, node_key_of
 from securefl.runs.flower import ends, supervision
-from securefl.runs.flower.commands import HOST, Flower
+from securefl.runs.flower.commands import HOST, Flower, check_programs
 from securefl.runs.flower.sockets import user_id
 from securefl.runs.flower.supervision import Service
 
@@ -48,9 +48,9 @@ def coordinator_stage(
         RunFailed: the SuperLink does not start, or takes no key.
         ScenarioError: `programs` lacks one.
     """
+    check_programs(programs)
     folder = folder.absolute()
     flower = Flower(programs.absolute(), folder / HOME)
-    flower.check()
     port = free_port()
     services = _superlink(flower, port, address, folder, limit)
     try:
@@ -78,11 +78,11 @@ def site_stage(
     Raises:
         ScenarioError: `programs` lacks one, or there is no such account.
     """
+    check_programs(programs)
     folder = folder.absolute()
     relay = None if relay_user is None else user_id(relay_user)
     with _runtime(is_shared=relay is not None) as runtime:
         flower = Flower(programs.absolute(), runtime / "home")
-        flower.check()
         agent = runtime / "agent" / "agent"
         ends.write_site(folder, agent, relay_user=relay_user)
         _write_node_files(flower.home, folder, relay)

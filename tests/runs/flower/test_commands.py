@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from securefl.errors import RunFailed, ScenarioError
-from securefl.runs.flower.commands import Flower
+from securefl.runs.flower.commands import Flower, check_programs
 
 SAYS = """#!/bin/sh
 printf '%s\\n' "$@" > "$HOME/words"
@@ -125,4 +125,4 @@ def test_a_path_that_flower_cannot_read_is_refused(flower: Flower) -> None:
 
 def test_a_folder_without_flower_is_refused_with_what_to_do(tmp_path: Path) -> None:
     with pytest.raises(ScenarioError, match=r"has no flwr and no flower-superlink .*install flwr"):
-        Flower(tmp_path, tmp_path).check()
+        check_programs(tmp_path)
