@@ -137,6 +137,7 @@ def played_through(relay: Relay, parties: Deployment) -> torch.Tensor:
         closing(FlowerLink(listener, lambda: True, limit=LIMIT, users=USERS)) as link,
     ):
         parties.desk._link = link
+        parties.desk._seconds = 300.0  # of a trip that ends long before
         threading.Thread(target=relay.run, daemon=True).start()
         link.wait_for_sites(20.0)
         return parties.play().weights
