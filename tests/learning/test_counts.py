@@ -201,6 +201,16 @@ def data_of(name: str) -> FederatedData:
     return load_digits(partition="pooled", split_seed=0)
 
 
+def test_two_exact_sums_give_away_the_class_counts_of_the_site_between_them() -> None:
+    # Other models do not hide it: a row of answers adds up to the records of its class.
+    labels = torch.tensor([0, 1, 1, 1])
+    others = BINARY.counts(binary(0.9, 0.1, 0.3), torch.tensor([1, 0, 0]))
+    later = BINARY.counts(binary(0.2, 0.7, 0.4), torch.tensor([1, 0, 0]))
+    total = others + BINARY.counts(binary(0.5, 0.6, 0.8, 0.1), labels)
+    rows = (total - later)[:6].reshape(2, 3).sum(axis=1)
+    assert rows.tolist() == [1, 3]
+
+
 def test_labels_of_another_task_are_refused_without_a_word_about_them() -> None:
     for labels in (torch.tensor([0, 7]), torch.tensor([-1, 0]), torch.tensor([[0, 1]])):
         with pytest.raises(DataError, match=r"have labels that are none of the task's$"):

@@ -48,6 +48,7 @@ def test_a_rehearsal_over_flower_needs_flower(tmp_path: Path) -> None:
     ("outcome", "code", "sentence"),
     [
         (Rehearsed(0, "", {}, 3, identical=False), 1, "the model is NOT the simulation's"),
+        (Rehearsed(0, "", {}, 3, identical=True, figures=False), 1, "figures are NOT its figures"),
         (Rehearsed(0, "", {1: (0, 2)}, 3, identical=None), 1, "absent: round 1 without 0 and 2"),
         (Rehearsed(1, "no clients left", {}, 3, identical=None), 1, "no clients left"),
         (Rehearsed(3, "no budget", {}, 3, identical=None), 3, "no budget"),
