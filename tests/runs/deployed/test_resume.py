@@ -207,6 +207,7 @@ def test_the_last_model_is_judged_at_most_once(
     resumed(parties, fatal=trip)
     lines = read_lines(parties.cell.folder / "figures.jsonl")
     assert [line["model"] for line in lines] == judged
+    assert [record.round for record in parties.cell.rounds()] == [0, 1]
     assert (parties.cell.metrics() is not None) is bool(judged)
     assert parties.cell.status().state is CellState.DONE
 
