@@ -21,6 +21,7 @@ from securefl.runs.deployed.federation import admit, check_ready, collect, found
 from securefl.runs.deployed.invitation import INVITATION, JoinRequest
 from securefl.runs.deployed.links import DirectLink
 from securefl.runs.deployed.process import run_coordinator
+from securefl.runs.deployed.refining import refine
 from securefl.runs.deployed.serving import Standing, request_stop, standing
 from securefl.runs.flower.ends import coordinator_link
 from securefl.runs.flower.link import FlowerLink
@@ -38,10 +39,7 @@ def init(
     display: Display,
 ) -> None:
     """Makes the coordinator's folder. Raises ScenarioError: see `found`."""
-    try:
-        shared = Shared.of(read_text(path), overrides, path.parent)
-    except ValidationError as reason:  # of sizes: the scenario itself is checked later
-        raise ScenarioError(f"{path}: {sentences(reason, Shared, 'the scenario')[:200]}") from None
+    shared = _shared(path, overrides)
     invitation = found(shared, split_address(address), out, passphrase)
     display.line(
         f"send {out / INVITATION} to every site; fingerprint to compare by telephone: "
@@ -68,7 +66,23 @@ def admit_files(
         _show_approvals(Charter.read(folder / CHARTER), missing, folder, display)
         return
     requests = [JoinRequest.read(path) for path in files]
-    charter = admit(folder, requests, days=days, deadline=deadline)
+    _show_charter(admit(folder, requests, days=days, deadline=deadline), folder, display)
+
+
+def refine_last(
+    folder: Path,
+    path: Path,
+    out: Path,
+    overrides: tuple[str, ...],
+    display: Display,
+    *,
+    days: float,
+) -> None:
+    """Makes the folder of a run that goes on from the last model. Raises as `refine`."""
+    _show_charter(refine(folder, _shared(path, overrides), out, days=days), out, display)
+
+
+def _show_charter(charter: Charter, folder: Path, display: Display) -> None:
     display.line(
         f"send {folder / CHARTER} to every site: epoch {charter.epoch}, valid until "
         f"{charter.valid_until}, fingerprint {charter.fingerprint}",
@@ -78,6 +92,13 @@ def admit_files(
         fingerprint=charter.fingerprint,
         sites={site: member.name for site, member in charter.roster.items()},
     )
+
+
+def _shared(path: Path, overrides: tuple[str, ...]) -> Shared:
+    try:
+        return Shared.of(read_text(path), overrides, path.parent)
+    except ValidationError as reason:  # of sizes: the scenario itself is checked later
+        raise ScenarioError(f"{path}: {sentences(reason, Shared, 'the scenario')[:200]}") from None
 
 
 def split_address(address: str) -> tuple[str, int]:

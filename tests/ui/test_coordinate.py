@@ -9,13 +9,19 @@ from typing import Any
 
 import pytest
 
+from securefl import vector
+from securefl.federation.record import RoundRecord
+from securefl.federation.values import State
 from securefl.files import is_held, locked
+from securefl.runs.cell import Cell, CellState
 from securefl.runs.deployed.approval import Approval
 from securefl.runs.deployed.charter import Charter
 from securefl.runs.deployed.documents import utc_now
 from securefl.runs.deployed.invitation import Invitation
 from securefl.runs.deployed.keys import PASSPHRASE, signing_key
 from securefl.runs.deployed.serving import request_stop
+from securefl.scenario.assemble.public import public_parts
+from securefl.scenario.scenario import parse_scenario
 from tests.commands import Done, call, refused, scenario_file
 from tests.runs.deployed.parties import SGD
 
@@ -216,3 +222,21 @@ def test_stop_now_interrupts_a_coordinator_that_waits(ready: Path) -> None:
 
 def test_stop_without_a_coordinator_is_refused(ready: Path) -> None:
     refused(command(ready, "stop"), 1, "no coordinator is at work on fed")
+
+
+def test_next_before_the_end_of_a_run_is_refused(ready: Path) -> None:
+    done = command(ready, "next", "s.toml", "--out", "later")
+    refused(done, 1, "the run of fed has no last model yet")
+    assert not (ready / "later").exists()
+
+
+def test_next_makes_the_folder_of_another_run(ready: Path) -> None:
+    cell = Cell(ready / "fed")
+    parts = public_parts(parse_scenario(SGD), run="")
+    record = RoundRecord(0, True, "", (), (), {}, (), 0, 0, 0, None, {}, 0.0)
+    cell.keep(State(vector.to_vector(parts.model)), record, vector.shapes(parts.model))
+    cell.finish(CellState.DONE)
+    shown = last_line(command(ready, "next", "s.toml", "--out", "later", "--json"))
+    charter = Charter.read(ready / "later/charter.json")
+    assert shown["fingerprint"] == charter.fingerprint
+    assert charter.origin is not None

@@ -125,10 +125,13 @@ def approve(
     Raises:
         BudgetExceeded: the run's budget does not last for one round.
         PolicyRefused: with a sentence for each violation.
-        RunFolderError: the charter is older than one that was approved, or not of this code.
+        RunFolderError: the charter is older than one that was approved, of another coordinator, or
+            not of this code.
         ScenarioError: noise is seeded, outside a rehearsal.
     """
     charter = folder.charter
+    invitation = Invitation.read(folder.path / INVITATION)
+    invitation.check(charter)
     _require_newest(charter, log)
     if not rehearsed:
         refuse_seeds(charter.scenario())
@@ -148,8 +151,8 @@ def approve(
     )
     _begin_witness(folder, log, ledger_of(folder, charter.scenario()))
     charter.write(folder.path / CHARTER)
-    authority = Invitation.read(folder.path / INVITATION).authority
-    install(folder.path, charter.roster[str(folder.site)].certificate, authority)
+    certificate = charter.roster[str(folder.site)].certificate
+    install(folder.path, certificate, invitation.authority)
     Approval.signed(charter, folder.site, folder.key).write(folder.path / APPROVAL)
     return outlook
 

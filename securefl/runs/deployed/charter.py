@@ -117,6 +117,8 @@ class Charter(Document):
         data_schema: SHA-256 of the schema of the sites' own data; None for published data.
         layout: SHA-256 over names, shapes and type of the model's coordinates.
         model: SHA-256 of the first model.
+        origin: SHA-256 of the charter whose last model is the first one here; None where the
+            scenario's seed makes it.
         code: hash of the source code that all parties run.
         rounds: trainings that the charter allows.
         numbers: of rounds that it allows; crashes lose some.
@@ -138,6 +140,7 @@ class Charter(Document):
     data_schema: Sha256 | None
     layout: Sha256
     model: Sha256
+    origin: Sha256 | None
     code: Short
     rounds: int = Field(ge=1, le=_MAX_ROUNDS)
     numbers: int = Field(ge=1)
@@ -190,7 +193,9 @@ class Charter(Document):
 
     def check_public(self, public: PublicParts) -> None:
         """Raises RunFolderError: code, layout or first model are not the charter's."""
-        ours = {"code": code_hash(), "layout": layout_of(public), "model": model_of(public)}
+        ours = {"code": code_hash(), "layout": layout_of(public)}
+        if self.origin is None:
+            ours["model"] = model_of(public)
         for key, value in ours.items():
             if getattr(self, key) != value:
                 raise RunFolderError(
@@ -224,6 +229,7 @@ def chartered(
     valid: tuple[datetime.datetime, datetime.datetime],
     deadline: float,
     epoch: int = 1,
+    origin: str | None = None,
 ) -> Charter:
     """Returns the charter of a run; its arguments are the fields of `Charter`."""
     rounds = public.scenario.rounds
@@ -241,6 +247,7 @@ def chartered(
         data_schema=schema_digest(public.scenario),
         layout=layout_of(public),
         model=model_of(public),
+        origin=origin,
         code=code_hash(),
         rounds=rounds,
         numbers=NUMBERS_A_ROUND * rounds,

@@ -28,8 +28,10 @@ from securefl.runs.deployed.charter import (
     Shared,
     chartered,
     check_members,
+    model_of,
 )
 from securefl.runs.deployed.documents import moment_of, utc_now
+from securefl.runs.deployed.first_model import FIRST_MODEL, from_first_model
 from securefl.runs.deployed.invitation import INVITATION, Invitation, JoinRequest
 from securefl.runs.deployed.keys import check_private, make_signing_key, node_key_of
 from securefl.scenario.assemble.public import public_parts
@@ -75,7 +77,9 @@ def admit(
     """
     check_private(folder)
     invitation = Invitation.read(folder / INVITATION)
-    scenario = invitation.shared.scenario()
+    before = charter_in(folder)
+    shared = invitation.shared if before is None else before.shared
+    scenario = shared.scenario()
     if len(requests) != scenario.clients:
         raise ScenarioError(
             f"the scenario has {scenario.clients} sites, and {len(requests)} requests are given: "
@@ -83,25 +87,31 @@ def admit(
         )
     for request in requests:
         request.check(invitation)
-    before = charter_in(folder)
     members = _numbered(requests, before)
     authority = Authority.read(folder)
     now = utc_now()
-    until = min(now + datetime.timedelta(days=days), authority.certificate.not_valid_after_utc)
     charter = chartered(
-        public_parts(scenario, run=Cell(folder).open()),
-        invitation.shared,
+        from_first_model(folder, public_parts(scenario, run=Cell(folder).open())),
+        shared,
         server=invitation.server,
         roster={str(site): _certified(authority, site, members[site]) for site in members},
         address=(invitation.host, invitation.port),
-        valid=(now - CLOCK_ERROR, until),
+        valid=validity(authority, now, datetime.timedelta(days=days)),
         deadline=deadline,
         epoch=1 if before is None else before.epoch + 1,
+        origin=None if before is None else before.origin,
     )
     if before is not None and _is_in_force(before, charter, now):
         return before
     charter.write(folder / CHARTER)
     return charter
+
+
+def validity(
+    authority: Authority, now: datetime.datetime, length: datetime.timedelta
+) -> tuple[datetime.datetime, datetime.datetime]:
+    """Returns start and end of a charter, which does not outlive its certificates."""
+    return now - CLOCK_ERROR, min(now + length, authority.certificate.not_valid_after_utc)
 
 
 def collect(folder: Path, approvals: Sequence[Approval]) -> tuple[str, ...]:
@@ -147,7 +157,10 @@ def check_ready(folder: Path, now: datetime.datetime) -> Charter:
     charter.check_clock(now)
     for name in (TLS_CERTIFICATE, CA_CERTIFICATE):
         check_certificate(folder / name, now)
-    charter.check_public(public_parts(charter.scenario(), run=charter.run))
+    public = from_first_model(folder, public_parts(charter.scenario(), run=charter.run))
+    charter.check_public(public)
+    if model_of(public) != charter.model:
+        raise RunFolderError(f"{folder / FIRST_MODEL} is not the first model of the charter")
     return charter
 
 

@@ -5,7 +5,7 @@ from typing import ClassVar, Self
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from securefl.errors import RunFolderError
-from securefl.runs.deployed.charter import Shared
+from securefl.runs.deployed.charter import Charter, Shared
 from securefl.runs.deployed.documents import (
     Document,
     Hex32,
@@ -45,6 +45,11 @@ class Invitation(Document):
     authority: Pem
     server: Hex32
     shared: Shared
+
+    def check(self, charter: Charter) -> None:
+        """Raises RunFolderError: the charter is of another coordinator than the invitation."""
+        if charter.server != self.server:
+            raise RunFolderError("the charter is not of the coordinator that sent the invitation")
 
 
 class JoinRequest(Document):

@@ -24,6 +24,7 @@ from securefl.runs.deployed.charter import envelope_limit
 from securefl.runs.deployed.coordinator import coordinate
 from securefl.runs.deployed.desk import Desk
 from securefl.runs.deployed.federation import APPROVALS
+from securefl.runs.deployed.first_model import from_first_model
 from securefl.runs.deployed.keys import signing_key
 from securefl.runs.deployed.links import DirectLink, serve_coordinator
 from securefl.runs.deployed.numbers import NUMBERS, Numbers
@@ -73,7 +74,7 @@ def run_coordinator(folder: Path, open_link: OpenLink) -> bool:
         scenario = charter.scenario()
         limit = envelope_limit(scenario)
         key = signing_key(folder)
-        parts = server_parts(scenario, run=charter.run)
+        parts = from_first_model(folder, server_parts(scenario, run=charter.run))
         link = open_link(sites=charter.keys, limit=limit)
         receipts = ReceiptBook(folder / RECEIPTS, charter.keys)
         desk = Desk(

@@ -5,6 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from securefl.channels.apart import Apart, ClientSetUp, Membership
+from securefl.channels.messages import ModelMessage
 from securefl.channels.protocol import View
 from securefl.errors import ProtocolError, RunFolderError
 from securefl.federation.client import Client
@@ -96,6 +97,7 @@ class Speaker:
         if part.kind is Kind.CONFIRM:
             self._client.confirm(part.round)
         elif part.kind is Kind.MODEL:
+            self._require_first_model(part)
             self.load(bytes(part.content))
             if self._counting is not None:
                 self._counting.load(bytes(part.content))
@@ -127,6 +129,14 @@ class Speaker:
         self._begin(replace(self._parts, public=public))
         if self._counting is not None:
             self._counting.restart(session)
+
+    def _require_first_model(self, part: Part) -> None:
+        """Raises ProtocolError: the run would start from another model than the charter's."""
+        if self._charter is None or part.round > 0:
+            return
+        model = ModelMessage.from_bytes(part.content, d=self._parts.plan.d)
+        if f"sha256:{model.name.hex()}" != self._charter.model:
+            raise ProtocolError("this is not the first model of the charter")
 
     def load(self, model: bytes) -> None:
         """Takes the global model of a round, where there is a client for it."""

@@ -110,3 +110,20 @@ def stop(fed: Fed, now: Now = False, as_json: Json = False) -> None:
     from securefl.ui.display import make_display
 
     coordinate.stop(fed, now, make_display(style_of(as_json)))
+
+
+@app.command("next")
+def refine(
+    fed: Fed,
+    scenario: ScenarioFile,
+    out: NewFolder,
+    days: Days = 90.0,
+    overrides: Overrides = None,
+    as_json: Json = False,
+) -> None:
+    """Make the folder of a new run that refines the last model, with the same sites and ledgers."""
+    from securefl.ui.coordinate import refine_last
+    from securefl.ui.display import make_display
+
+    display = make_display(style_of(as_json))
+    refine_last(fed, scenario, out, tuple(overrides or ()), display, days=days)

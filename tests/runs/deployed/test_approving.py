@@ -86,7 +86,8 @@ def test_two_jobs_on_one_data_set_share_the_budget_of_the_policy(tmp_path: Path)
         ledger.reserve(outlook.cost, release_id=ReleaseId(first.run, 0, round, 0))
     # The second federation knows the site by the same key.
     member = second.roster["0"].model_copy(update={"key": first.roster["0"].key})
-    job = second.model_copy(update={"roster": {**second.roster, "0": member}})
+    roster = {**second.roster, "0": member}
+    job = second.model_copy(update={"roster": roster, "server": first.server})
     with pytest.raises(PolicyRefused, match="this federation and all earlier ones on the data set"):
         approve_charter(site, job)
     assert Charter.read(site / CHARTER) == first

@@ -82,6 +82,7 @@ def test_neither_spaces_nor_the_order_of_keys_change_the_digest() -> None:
         ("data_schema", f"sha256:{'1' * 64}"),
         ("layout", "sha256:" + "0" * 64),
         ("model", "sha256:" + "0" * 64),
+        ("origin", "sha256:" + "0" * 64),
         ("code", "0" * 16),
         ("deadline", 61.0),
     ],
