@@ -40,7 +40,7 @@ def ready(folder: Path) -> None:
         allow(
             folder / str(site),
             budget="{ epsilon = inf }",
-            channel='{ allowed = ["masked"], min_cohort = 3, corrupt = 0 }',
+            channel='{ allowed = ["masked"], min_cohort = 3, corrupt = 1 }',
         )
         approve_charter(folder / str(site), charter)
         approvals.append(Approval.read(folder / str(site) / APPROVAL))

@@ -16,7 +16,7 @@ from securefl.errors import RunFailed
 from securefl.files import read_json, write_atomic, write_json
 from securefl.runs.deployed.certificates import CA_CERTIFICATE, TLS_CERTIFICATE, Authority
 from securefl.runs.deployed.charter import CHARTER, Charter
-from securefl.runs.deployed.keys import TLS_KEY, node_key, node_key_of
+from securefl.runs.deployed.keys import TLS_KEY, node_key, node_key_of, read_private, write_private
 from securefl.runs.flower import ends, supervision
 from securefl.runs.flower.commands import HOST, Flower, check_programs
 from securefl.runs.flower.sockets import user_id
@@ -122,13 +122,18 @@ def _superlink(
     inside.mkdir(parents=True, exist_ok=True, mode=0o700)
     Authority.generate().certify_server(inside, HOST)
     ca = inside / CA_CERTIFICATE
+    outside = inside / "gate"
+    outside.mkdir(exist_ok=True, mode=0o700)
+    # Without its passphrase, which the gate could not ask for.
+    write_private(outside / TLS_KEY, read_private(folder / TLS_KEY))
+    shutil.copyfile(folder / TLS_CERTIFICATE, outside / TLS_CERTIFICATE)
     flower.connect(port, ca)
     bytes_of_a_request = limit + _BYTES_AROUND_AN_ENVELOPE
     commands = {
         "superlink": flower.superlink(
             port, ca=ca, certificate=inside / TLS_CERTIFICATE, key=inside / TLS_KEY
         ),
-        "gate": flower.gate(gate, port, tls=folder, ca=ca, limit=bytes_of_a_request),
+        "gate": flower.gate(gate, port, tls=outside, ca=ca, limit=bytes_of_a_request),
     }
     return [Service(name, words, flower.environment) for name, words in commands.items()]
 
