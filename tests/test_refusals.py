@@ -30,7 +30,7 @@ CLIENT_SIDE = (
     "federation/reader.py",
     "privacy/ledger.py",
     "privacy/chain.py",
-    "privacy/noise/gaussian.py",
+    "privacy/noise/*.py",
     "rng.py",
     "vector.py",
 )

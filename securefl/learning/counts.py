@@ -100,28 +100,30 @@ class CountsLayout:
         return (self.columns, 2, self.bins)
 
     def check(self, labels: Tensor) -> None:
-        """Raises DataError, which quotes no label, unless they are labels of this task."""
+        """Raises DataError unless labels have the form that the task gives them."""
         shape = (len(labels), self.classes) if self.several else (len(labels),)
-        highest = 1 if self.several else self.classes - 1
-        fits = tuple(labels.shape) == shape and not labels.is_floating_point()
-        if not fits or bool(((labels < 0) | (labels > highest)).any()):
-            raise DataError("the records to evaluate on have labels that are none of the task's")
+        if tuple(labels.shape) != shape or labels.is_floating_point():
+            raise DataError("the records to evaluate on have no labels of the task's form")
 
     def counts(self, probabilities: Tensor, labels: Tensor) -> Counts:
         """Returns the counts (length,) of some records, perhaps none.
 
-        A record with a probability that is not finite has no answer and no score.
+        A record with a probability that is not finite has no answer and no score. One with a label
+        that is none of the task's counts nowhere: to refuse it would tell others about it.
 
         Args:
             probabilities: (n, classes).
-            labels: (n,) classes, or (n, classes) of 0 and 1, as `check` wants them.
+            labels: (n,) classes, or (n, classes) of 0 and 1.
 
         Raises:
             DataError: see `check`.
         """
         self.check(labels)
-        truth = labels.numpy()
-        scores = probabilities.numpy()
+        is_known = (labels >= 0) & (labels <= (1 if self.several else self.classes - 1))
+        if self.several:
+            is_known = is_known.all(dim=1)
+        truth = labels[is_known].numpy()
+        scores = probabilities[is_known].numpy()
         is_finite = np.isfinite(scores).all(axis=1)
         answers = np.zeros(self._answers_shape, dtype=np.int64)
         if self.several:

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from securefl import vector
 from securefl.data.task import Examples, Task
 from securefl.learning.counts import CountsLayout
-from securefl.learning.evaluate import measure, predict
+from securefl.learning.evaluate import predict
 from securefl.learning.protocol import Metrics, Trained
 from securefl.privacy.events import SampledGaussian
 from securefl.privacy.noise.integers import noisy_counts
@@ -29,8 +29,7 @@ class Tally:
     """Counts how a model does on a site's records, as `fit` of a client that pays and submits.
 
     Guarantees:
-        - Neither the shape of the counts nor a refusal depends on a record. The labels are checked
-          here, before anything is asked.
+        - Neither the shape of the counts nor a refusal depends on a record.
         - Under noise, every cell of the counts has it.
 
     Args:
@@ -43,7 +42,7 @@ class Tally:
         on_metrics: gets the exact figures of this site, which must stay here.
 
     Raises:
-        DataError: the labels are none of the task's.
+        DataError: the labels do not have the task's form.
     """
 
     def __init__(
@@ -76,7 +75,7 @@ class Tally:
         vector.load_vector(self._model, weights)
         probabilities = predict(self._model, self._task, self._examples.features)
         counts = self._layout.counts(probabilities, self._examples.labels)
-        self._on_metrics(round, measure(probabilities, self._examples.labels))
+        self._on_metrics(round, self._layout.figures(counts).metrics)
         if self._cost is not None:
             std = self._cost.noise_multiplier * self._layout.sensitivity
             counts = noisy_counts(counts, std=std, stream=self._stream_for(round))

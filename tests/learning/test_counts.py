@@ -211,14 +211,22 @@ def test_two_exact_sums_give_away_the_class_counts_of_the_site_between_them() ->
     assert rows.tolist() == [1, 3]
 
 
-def test_labels_of_another_task_are_refused_without_a_word_about_them() -> None:
-    for labels in (torch.tensor([0, 7]), torch.tensor([-1, 0]), torch.tensor([[0, 1]])):
-        with pytest.raises(DataError, match=r"have labels that are none of the task's$"):
-            BINARY.counts(binary(0.5, 0.5), labels)
-    with pytest.raises(DataError, match=r"none of the task's$"):
-        CountsLayout(2, several=True).check(torch.tensor([[0, 2]]))
-    with pytest.raises(DataError, match=r"none of the task's$"):
-        BINARY.check(torch.tensor([0.0, 1.0]))
+def test_a_label_that_is_none_of_the_tasks_counts_nowhere_and_is_not_refused() -> None:
+    chances = binary(0.9, 0.2, 0.7, 0.4)
+    counts = BINARY.counts(chances, torch.tensor([1, 2, 0, -1]))
+    assert counts.tolist() == BINARY.counts(binary(0.9, 0.7), torch.tensor([1, 0])).tolist()
+    two = CountsLayout(2, several=True)
+    scores = torch.tensor([[0.2, 0.9], [0.9, 0.3]], dtype=torch.float64)
+    labels = torch.tensor([[0, 2], [1, 0]])
+    assert two.counts(scores, labels).tolist() == two.counts(scores[1:], labels[1:]).tolist()
+
+
+def test_labels_of_another_form_are_refused() -> None:
+    for labels in (torch.tensor([[0, 1]]), torch.tensor([0.0, 1.0])):
+        with pytest.raises(DataError, match="no labels of the task's form"):
+            BINARY.check(labels)
+    with pytest.raises(DataError, match="no labels of the task's form"):
+        CountsLayout(2, several=True).check(torch.tensor([0, 1]))
 
 
 def test_a_regression_has_no_counts() -> None:

@@ -10,6 +10,7 @@ from torch import nn
 from securefl.data.task import Examples, Task
 from securefl.errors import DataError
 from securefl.learning.counts import NOISY_BINS, CountsLayout
+from securefl.learning.protocol import Metrics
 from securefl.learning.tally import MAX_COUNT, Tally
 from securefl.privacy.events import SampledGaussian
 from securefl.privacy.noise.integers import noisy_counts
@@ -55,10 +56,26 @@ def test_noise_is_its_multiplier_times_the_sensitivity_on_every_cell() -> None:
     assert not torch.equal(delta, tally(cost=cost).fit(WEIGHTS, round=4).delta)
 
 
-def test_labels_of_another_task_are_refused_before_anything_is_asked() -> None:
-    wrong = Examples(EXAMPLES.features, torch.tensor([0, 1, 2, 0]))
-    with pytest.raises(DataError, match="labels that are none of the task's"):
+def test_labels_of_another_form_are_refused_before_anything_is_asked() -> None:
+    wrong = Examples(EXAMPLES.features, EXAMPLES.labels.float())
+    with pytest.raises(DataError, match="no labels of the task's form"):
         tally(wrong)
+
+
+def test_a_sites_own_figures_stay_with_it() -> None:
+    kept: list[tuple[int, Metrics]] = []
+    model = nn.Linear(1, 1)
+    counting = Tally(
+        *(model, TASK, EXAMPLES),
+        layout=LAYOUT,
+        cost=SampledGaussian(1.0, 20.0, 1),
+        stream_for=stream,
+        on_metrics=lambda round, metrics: kept.append((round, metrics)),
+    )
+    counting.fit(WEIGHTS, round=5)
+    ((round, metrics),) = kept
+    # Exact, before the noise.
+    assert (round, metrics.records, metrics.accuracy, metrics.majority) == (5, 4, 0.75, 0.75)
 
 
 def test_counts_beyond_float32_stay_whole_numbers(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -41,7 +41,7 @@ def counting_speaker(
         terms: session -> the file that keeps its terms; None keeps none.
 
     Raises:
-        DataError: the labels are none of the task's.
+        DataError: the labels do not have the task's form.
         LedgerError: the ledger is damaged or was kept under other terms.
     """
     if judging is None:

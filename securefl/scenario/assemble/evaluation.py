@@ -156,7 +156,7 @@ def counting_parts(
         on_metrics: gets the site's own exact figures, which stay there.
 
     Raises:
-        DataError: the labels are none of the task's.
+        DataError: the labels do not have the task's form.
         LedgerError: the ledger is damaged or was kept under other terms.
         ScenarioError: no noise meets the price.
     """
