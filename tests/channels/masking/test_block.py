@@ -396,3 +396,13 @@ def test_the_weight_of_a_client_that_falls_silent_after_its_upload_counts(stage:
     view = Session(agreement(5, weights=weights, max_weight=16)).play(0, silent={3: stage})
     assert view.clients == (0, 1, 2, 3, 4)
     assert view.weights.tolist() == [31]
+
+
+def test_the_words_of_a_sum_are_let_go_once_it_is_opened() -> None:
+    # A large model leaves no room for words, numbers and mean at once.
+    session = Session(agreement(5)).begin(0).until(5)
+    block = session.server._blocks[0]
+    session.stage()
+    assert block._total is None
+    with pytest.raises(ValueError, match="no upload was added to this sum"):
+        block.opened()
