@@ -4,6 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from securefl.privacy.chain import seeded_mark
 from securefl.scenario import catalog
+from securefl.scenario.own_data import is_elsewhere
 from securefl.scenario.scenario import Scenario
 from securefl.scenario.tables import Attack, Privacy, Training
 
@@ -134,6 +135,9 @@ def _batches(scenario: Scenario) -> Iterator[str]:
     )
 
 
+_DATA_CHECK = "`securefl data check` of this scenario tells you"
+
+
 def _claim(scenario: Scenario, privacy: Privacy, seeded_before: Sequence[str]) -> Iterator[str]:
     """Yields the claim and its limits."""
     yield (
@@ -142,9 +146,10 @@ def _claim(scenario: Scenario, privacy: Privacy, seeded_before: Sequence[str]) -
     )
     yield _taken_as_given(scenario)
     if not scenario.facts.data_set.published:
+        elsewhere = is_elsewhere(scenario.data)
         yield (
             "records that do not fit what is declared are clamped or dropped without a word: "
-            "`securefl data check` of this scenario tells you of them"
+            f"{'`securefl site check` tells each site' if elsewhere else _DATA_CHECK} of them"
         )
     if scenario.cohort_size < scenario.clients:
         yield (

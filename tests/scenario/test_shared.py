@@ -76,6 +76,7 @@ def test_a_shared_part_builds_what_a_coordinator_needs_without_a_file(
     assert present(digest) == schema_digest(made)
     assert (made.resolved()["folder"], made.resolved()["data"]["digest"]) == (None, None)
     assert "4 clients" in summary(made)
+    assert ("`securefl site check` tells each site of them" in summary(made)) is made.claims_dp
 
 
 def test_a_shared_part_and_the_paths_are_the_scenario_again(folder: Path) -> None:
