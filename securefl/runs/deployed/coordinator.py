@@ -89,10 +89,9 @@ def coordinate(
     rounds = parts.scenario.rounds
     state = cell.last_good(State(vector.to_vector(parts.model)), shapes)
     state = _without_interrupted(parts, state, given.trained, cell)
-    judging = None
     # The last model is judged once: not again if a site may have judged it before a crash.
     if state.round < rounds or (parts.scenario.leave != "never" and given.trained < rounds):
-        federation, played_by, judging = _joined(parts, desk, key, cell)
+        federation, played_by = _joined(parts, desk, key, cell)
         play = played_by.play
         for played in kept_rounds(cell, federation, state, rounds=rounds, shapes=shapes, play=play):
             state = played.state
@@ -102,14 +101,14 @@ def coordinate(
         played_by.judge_last(federation, state)
     _require_a_result(cell, rounds)
     cell.keep_model(state, shapes)
-    cell.finish(CellState.DONE, metrics=metrics_of(judging, cell.rounds()))
+    cell.finish(CellState.DONE, metrics=metrics_of(cell.folder, cell.rounds()))
     return state
 
 
 def _joined(
     parts: ServerParts, desk: Desk, key: Ed25519PrivateKey, cell: Cell
-) -> tuple[Federation, Rounds, Judging | None]:
-    """Begins a session with the sites; returns the federation, its rounds and who judges."""
+) -> tuple[Federation, Rounds]:
+    """Begins a session with the sites; returns the federation and its rounds."""
     sessions = agreed_sessions(parts, desk, key)
     updates, counts = sessions[0], sessions.get(COUNTS_LANE)
     judging = None if counts is None else Judging(parts.scenario, counts, cell.folder)
@@ -124,7 +123,7 @@ def _joined(
     apart = catalog.APART[parts.scenario.channel.kind]
     rounds = parts.scenario.rounds
     played_by = Rounds(desk, updates.server, opening=apart.opening, rounds=rounds, judging=judging)
-    return federation, played_by, judging
+    return federation, played_by
 
 
 def _require_a_result(cell: Cell, rounds: int) -> None:

@@ -12,7 +12,7 @@ from typing import Any
 
 from securefl.channels.protocol import Observer
 from securefl.federation.record import RoundRecord
-from securefl.files import append_line
+from securefl.files import append_line, read_lines
 from securefl.learning.counts import Figures
 from securefl.runs.deployed.desk import Desk
 from securefl.runs.deployed.envelope import COUNTS_LANE, Kind, Part
@@ -72,9 +72,6 @@ class Judging:
         scenario: says which models are judged.
         session: of the counts; all its sites count in each round.
         folder: gets figures.jsonl.
-
-    Attributes:
-        last: the figures of the model that was judged last; None before.
     """
 
     def __init__(self, scenario: Scenario, session: Session, folder: Path) -> None:
@@ -84,7 +81,6 @@ class Judging:
         self._judged = frozenset(judged_models(scenario))
         self._layout = counts_layout(scenario)
         self._cost = counts_cost(scenario)
-        self.last: Judged | None = None
 
     def begun(self, round: int, observer: Observer) -> Exchange | None:
         """Returns the exchange that judges a round's model; None where nobody judges it."""
@@ -104,18 +100,22 @@ class Judging:
         if self._cost is not None:
             std = self._cost.noise_multiplier * self._layout.sensitivity
             std *= math.sqrt(len(view.clients))
-        self.last = Judged(exchange.round, self._scenario.judging, view.clients, figures, std)
-        append_line(self._path, self.last.to_json())
+        judged = Judged(exchange.round, self._scenario.judging, view.clients, figures, std)
+        append_line(self._path, judged.to_json())
         for site in view.clients:
             desk.enclose(site, Part(Kind.CONFIRM, exchange.round, lane=COUNTS_LANE))
 
 
-def metrics_of(judging: Judging | None, rounds: Sequence[RoundRecord]) -> RunMetrics | None:
-    """Returns what the coordinator knows of a run; None where its last model was not judged."""
-    if judging is None or judging.last is None or judging.last.model != len(rounds):
+def metrics_of(folder: Path, rounds: Sequence[RoundRecord]) -> RunMetrics | None:
+    """Returns what the coordinator knows of a run; None where its last model was not judged.
+
+    The figures may have come before a crash, which the file has outlived.
+    """
+    lines = [line for line in read_lines(folder / FIGURES) if line["model"] == len(rounds)]
+    if not lines:
         return None
     metrics = {
-        **judging.last.to_json(),
+        **lines[-1],
         "rounds": len(rounds),
         "abandoned": sum(record.abandoned for record in rounds),
         "bytes_up": sum(record.bytes_up for record in rounds),

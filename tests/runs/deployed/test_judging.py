@@ -22,7 +22,7 @@ from securefl.runs.deployed.audit_log import AuditLog, Event
 from securefl.runs.deployed.charter import envelope_limit
 from securefl.runs.deployed.counting import METRICS, counting_speaker
 from securefl.runs.deployed.envelope import COUNTS_LANE, Kind, Part
-from securefl.runs.deployed.judging import FIGURES
+from securefl.runs.deployed.judging import FIGURES, metrics_of
 from securefl.runs.deployed.rules import Rules
 from securefl.runs.deployed.sessions import _take
 from securefl.runs.deployed.speaker import Speaker
@@ -172,6 +172,16 @@ def test_a_run_whose_last_model_nobody_judged_has_no_metrics(tmp_path: Path) -> 
     assert [line["model"] for line in lines(parties)] == [1]
     assert parties.cell.metrics() is None
     assert parties.cell.status().state == "done"
+
+
+def test_figures_from_before_a_crash_are_in_the_metrics(tmp_path: Path) -> None:
+    parties = deployment(SGD + SUMS, tmp_path)
+    parties.play()
+    rounds = parties.cell.rounds()
+    metrics = metrics_of(parties.cell.folder, rounds)
+    assert metrics == parties.cell.metrics()
+    # Those of an earlier model are not.
+    assert metrics_of(parties.cell.folder, rounds[:1]) is None
 
 
 def test_a_site_that_cannot_train_still_judges_the_model(tmp_path: Path) -> None:
