@@ -1,4 +1,4 @@
-"""Every test that docs/threat-model.md names exists, and `ls threats` prints every party."""
+"""Every test that two pages name exists, and `ls threats` prints every party."""
 
 import ast
 import re
@@ -9,7 +9,8 @@ from securefl.ui.listing import listing
 from tests.paths import ROOT
 
 PAGE = (ROOT / "docs/threat-model.md").read_text(encoding="utf-8")
-NAMED = set(re.findall(r"`(test_\w+?)`", PAGE))
+DEPLOYED = (ROOT / "docs/deploy.md").read_text(encoding="utf-8")
+NAMED = set(re.findall(r"`(test_\w+?)`", PAGE + DEPLOYED))
 
 
 def defined() -> set[str]:
@@ -22,7 +23,7 @@ def defined() -> set[str]:
     }
 
 
-def test_every_test_that_the_threat_model_names_exists() -> None:
+def test_every_test_that_the_pages_name_exists() -> None:
     assert len(NAMED) > 25
     assert sorted(NAMED - defined()) == []
 

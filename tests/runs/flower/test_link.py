@@ -198,6 +198,36 @@ def test_a_frame_beyond_the_limit_ends_the_relay() -> None:
         assert relay.is_over()
 
 
+def test_a_reply_is_read_once_the_one_before_it_was_taken() -> None:
+    with link_of() as link:
+        relay = Relay()
+        link.wait_for_sites(PATIENT)
+
+        def play() -> None:
+            frame = relay.take()
+            for number in range(3):
+                relay.reply(frame, bytes([number]))
+
+        with closing(link.carry({0: Sealed((b"a",))}, PATIENT)) as replies:
+            threading.Thread(target=play).start()
+            for number in range(3):
+                assert next(replies) == (0, bytes([number]))
+                time.sleep(0.05)
+                assert link._inbox.qsize() == 0
+
+
+def test_a_relay_that_takes_nothing_does_not_hold_the_coordinator_up(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(module, "_TIME_TO_SEND", struct.pack("ll", 0, 50_000))
+    with link_of() as link:
+        relay = Relay()
+        link.wait_for_sites(PATIENT)
+        assert list(link.carry({0: Sealed((bytes(10_000_000),))}, 0.1)) == []
+        assert link._relay is None
+        relay.connection.close()
+
+
 def test_the_relay_ends_with_the_link() -> None:
     with link_of() as link:
         relay = Relay()
