@@ -12,7 +12,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from securefl.data.task import Task
 from securefl.errors import NotReady, ScenarioError
 from securefl.runs.cell import Cell
-from securefl.runs.deployed import rehearsal
+from securefl.runs.deployed import rehearsal, site_records
 from securefl.runs.deployed.charter import Shared, envelope_limit
 from securefl.runs.deployed.coordinator import coordinate
 from securefl.runs.deployed.desk import Desk
@@ -20,9 +20,10 @@ from securefl.runs.deployed.envelope import Direction, Kind, Part, opened
 from securefl.runs.deployed.own_records import own_paths, write_own_path
 from securefl.runs.deployed.receipts import ReceiptBook
 from securefl.runs.deployed.rehearsal import rehearse
+from securefl.runs.deployed.site_records import records_at
 from securefl.scenario.assemble.public import public_parts, server_parts
 from securefl.scenario.assemble.site import site_parts
-from securefl.scenario.assemble.site_data import read_site_data
+from securefl.scenario.assemble.site_data import SiteData, read_site_data
 from securefl.scenario.scenario import parse_scenario
 from securefl.scenario.shared import schema_digest
 from tests.runs.deployed.own_sites import (
@@ -38,6 +39,8 @@ from tests.runs.deployed.own_sites import (
 from tests.runs.deployed.parties import MemoryLink, agent_of, charter_of
 from tests.runs.deployed.test_rehearsal import Forked
 from tests.ui.test_readme import blocks
+
+SUMS = 'evaluate = { leave = "sums" }\n'
 
 importlib.import_module("securefl.learning.dp_sgd")  # Opacus, once and not in every process
 
@@ -65,6 +68,43 @@ def test_sites_with_files_of_their_own_end_with_the_simulations_model(
     result = rehearse(scenario, text, (), tmp_path / "out", seconds=30.0)
     assert (result.exit_code, result.reason, result.absent) == (0, "", {})
     assert result.identical is True
+
+
+@pytest.mark.parametrize(
+    ("write", "text"),
+    [
+        (write_tables, table_text(SGD + SUMS)),
+        (write_arrays, arrays_text(SGD + MASKED + SUMS)),
+    ],
+    ids=["table", "arrays"],
+)
+def test_sites_judge_the_model_on_records_of_their_own(
+    write: Callable[[Path], None], text: str, tmp_path: Path
+) -> None:
+    write(tmp_path)
+    scenario = parse_scenario(text, folder=tmp_path)
+    result = rehearse(scenario, text, (), tmp_path / "out", seconds=30.0)
+    assert (result.exit_code, result.reason, result.absent) == (0, "", {})
+    assert (result.identical, result.figures) == (True, True)
+
+
+def test_a_site_without_records_that_judge_counts_nothing_and_is_not_absent(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_tables(tmp_path)
+    text = table_text(SGD + SUMS)
+    scenario = parse_scenario(text, folder=tmp_path)
+    write_own_path(tmp_path, tmp_path / "sites/chur.csv")
+    whole = records_at(tmp_path, scenario, 1)
+    assert whole.judging is not None
+    assert len(whole.judging) > 0
+    train_only = SiteData(whole.train, None, None)
+    monkeypatch.setattr(site_records, "read_site_data", lambda *_: train_only)
+    judging = records_at(tmp_path, scenario, 1).judging
+    assert judging is not None
+    assert (len(judging), judging.features.shape[1:]) == (0, whole.train.features.shape[1:])
+    quiet = parse_scenario(table_text(SGD), folder=tmp_path)
+    assert records_at(tmp_path, quiet, 1).judging is None
 
 
 def test_each_site_gets_its_file_and_nobody_a_copy(tmp_path: Path) -> None:
