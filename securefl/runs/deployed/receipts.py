@@ -158,8 +158,12 @@ class ReceiptBook:
         self._newest: dict[int, bytes] = {}
         self._is_written = True
         if path.exists():
-            for site, text in read_json(path).items():
-                self._newest[int(site)] = bytes.fromhex(text)
+            try:
+                for site, text in read_json(path).items():
+                    self.take(int(site), bytes.fromhex(text))
+            except (ValueError, TypeError, KeyError, ProtocolError):
+                raise RunFolderError(f"{path} is damaged: it holds no receipts") from None
+            self._is_written = True
 
     def newest(self, site: int) -> bytes | None:
         """Returns a site's newest receipt; None before its first."""

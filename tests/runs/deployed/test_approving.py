@@ -143,6 +143,8 @@ def test_changed_records_need_a_new_approval_and_keep_the_ledger(tmp_path: Path)
         require_registered(folder, "f" * 64)
     register(folder, "f" * 64)
     require_registered(folder, "f" * 64)
+    with pytest.raises(NotReady, match="have changed since"):
+        require_registered(folder, before)  # approved once, and replaced since
     registered = json.loads((site / "ledger/registered.json").read_text())
     assert registered == {"ledger": before, "files": [before, "f" * 64]}
     again = ledger_of(folder, charter.scenario())

@@ -1,5 +1,7 @@
 """Receipts: signed by the site, and held against its files; an older file is named."""
 
+import os
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -8,13 +10,16 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from securefl.errors import ProtocolError, RunFolderError
 from securefl.privacy.chain import GENESIS
+from securefl.runs.deployed.envelope import Direction, Kind, Part, opened
 from securefl.runs.deployed.receipts import (
     RECEIPT_BYTES,
     Files,
     Receipt,
+    ReceiptBook,
     read_witness,
     write_witness,
 )
+from tests.runs.deployed.parties import SGD, deployment
 
 KEY = Ed25519PrivateKey.generate()
 PUBLIC = KEY.public_key().public_bytes_raw()
@@ -83,3 +88,63 @@ def test_a_witness_that_is_missing_damaged_or_another_sites_is_refused(tmp_path:
         path.write_bytes(data)
         with pytest.raises(RunFolderError, match="is damaged, or another site's"):
             read_witness(path, PUBLIC, site=2)
+
+
+def test_a_coordinator_keeps_the_newest_receipts_and_returns_them(tmp_path: Path) -> None:
+    parties = deployment(SGD, tmp_path)
+    parties.play()
+    to_site: list[tuple[Part, ...]] = []
+    from_site: list[tuple[Part, ...]] = []
+    for data in parties.link.passed:
+        for direction, key, parts in (
+            (Direction.TO_SITE, parties.charter.server_key, to_site),
+            (Direction.TO_COORDINATOR, parties.charter.keys[2], from_site),
+        ):
+            with suppress(ProtocolError):
+                envelope = opened(
+                    data,
+                    key,
+                    charter=parties.charter.digest,
+                    direction=direction,
+                    site=2,
+                    limit=100_000,
+                )
+                parts.append(envelope.parts)
+    assert len(to_site) == len(from_site) >= 2
+    given = [parts[-1].content for parts in from_site]
+    returned = [parts[0].content for parts in to_site[1:]]
+    assert returned == given[:-1]
+    assert not any(part.kind is Kind.RETURNED_RECEIPT for part in to_site[0])
+    # Another coordinator on the folder, as after a crash, goes on from there.
+    book = ReceiptBook(tmp_path / "receipts.json", parties.charter.keys)
+    assert book.newest(2) == given[-1]
+    with pytest.raises(ProtocolError, match="no receipt of this site"):
+        book.take(1, given[-1])
+    assert parties.desk.counts.dropped == 0
+
+
+@pytest.mark.parametrize("text", ['{"0": "zz"}', '{"x": "00"}', '{"0": 5}', '{"9": "00"}'])
+def test_damaged_receipts_are_refused_in_one_sentence(text: str, tmp_path: Path) -> None:
+    (tmp_path / "receipts.json").write_text(text)
+    with pytest.raises(RunFolderError, match="it holds no receipts"):
+        ReceiptBook(tmp_path / "receipts.json", {0: PUBLIC})
+
+
+def test_a_full_disk_at_the_coordinator_is_one_sentence(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    book = ReceiptBook(tmp_path / "receipts.json", {2: PUBLIC})
+    book.write()
+    assert not (tmp_path / "receipts.json").exists()
+    book.take(2, RECEIPT.signed(KEY))
+
+    def full(descriptor: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fsync", full)
+        with pytest.raises(RunFolderError, match=r"receipts\.json: No space left on device"):
+            book.write()
+    book.write()
+    again = ReceiptBook(tmp_path / "receipts.json", {2: PUBLIC})
+    assert again.newest(2) == RECEIPT.signed(KEY)
