@@ -119,7 +119,7 @@ def test_a_coordinator_keeps_the_newest_receipts_and_returns_them(tmp_path: Path
     book = ReceiptBook(tmp_path / "receipts.json", parties.charter.keys)
     assert book.newest(2) == given[-1]
     with pytest.raises(ProtocolError, match="no receipt of this site"):
-        book.take(1, given[-1])
+        book.take(1, bytes(given[-1]))
     assert parties.desk.counts.dropped == 0
 
 
