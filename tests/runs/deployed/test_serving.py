@@ -122,3 +122,6 @@ def test_a_coordinator_that_is_stopped_has_whole_rounds(
     assert 0 < now.round < 300
     assert (now.state, now.at_work) == (CellState.RUNNING, False)
     assert read_json(fed / "status.json")["round"] == now.round - 1
+    # To the sites the run is not over: they look for their coordinator until they lose patience.
+    for site in range(4):
+        assert "no coordinator at" in (tmp_path / f"out/sites/{site}/errors.txt").read_text()
