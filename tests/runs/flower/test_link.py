@@ -126,6 +126,18 @@ def test_an_envelope_without_a_reply_goes_out_again_and_again(
         assert next(link.carry({0: Sealed((b"a",))}, PATIENT)) == (0, b"done")
 
 
+def test_an_envelope_goes_out_again_ever_later(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "_SECONDS_UNTIL_SENT_AGAIN", 0.02)
+    with link_of() as link:
+        relay = Relay()
+        link.wait_for_sites(PATIENT)
+        assert list(link.carry({0: Sealed((b"a",))}, 0.5)) == []
+    frames = 0
+    while receive(relay.connection, LIMIT) is not None:
+        frames += 1
+    assert 2 <= frames <= 6  # at once, then after 0.02, 0.06, 0.14 and 0.3 seconds
+
+
 def test_a_late_reply_a_second_one_and_one_from_nowhere_change_nothing() -> None:
     with link_of() as link:
         relay = Relay()
