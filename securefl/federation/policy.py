@@ -36,7 +36,7 @@ class Budget(_Table):
     """The most that all federations together may learn from one data set.
 
     epsilon and delta bound all trainings ever made on it; epsilon = inf allows training without
-    noise. test_epsilon bounds one federation's figures on test records.
+    noise. test_epsilon bounds all noisy figures on test records.
     """
 
     epsilon: Annotated[float, Field(gt=0, strict=True)] = 8.0
@@ -92,7 +92,7 @@ class Proposal:
         rounds: trainings that the charter allows.
         days: that the charter is valid.
         evaluation: what leaves about test and validation records.
-        test_epsilon: what noisy figures cost.
+        test_epsilon: cost of this federation's noisy figures and of all earlier ones.
     """
 
     epsilon: float
@@ -224,7 +224,8 @@ class Policy(_Table):
         most = self.budget.test_epsilon
         if leave == "noisy" and test_epsilon > most:
             return [
-                f"budget.test_epsilon = {most:g} does not allow figures that cost {test_epsilon:g}"
+                f"budget.test_epsilon = {most:g} does not allow figures that cost {test_epsilon:g} "
+                "together with all earlier ones"
             ]
         return []
 

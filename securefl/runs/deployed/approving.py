@@ -10,8 +10,11 @@ from securefl.channels.monotonic import FileMonotonic
 from securefl.errors import BudgetExceeded, RunFolderError, ScenarioError
 from securefl.federation.policy import Proposal, with_code
 from securefl.files import locked, read_text, write_atomic
+from securefl.privacy.accounting.epsilon import epsilon
+from securefl.privacy.chain import read_entries
 from securefl.privacy.data_set import DataSetLedger
 from securefl.privacy.events import SampledGaussian
+from securefl.privacy.past import past_of
 from securefl.runs.deployed.approval import Approval
 from securefl.runs.deployed.audit_log import AuditLog, Event
 from securefl.runs.deployed.certificates import install
@@ -23,8 +26,11 @@ from securefl.runs.deployed.journal import ANSWERED, AUDIT
 from securefl.runs.deployed.site import parts_of
 from securefl.runs.deployed.site_folder import (
     APPROVAL,
+    LEDGERS,
+    REGISTERED,
     Folder,
     journal_of,
+    judging_ledgers,
     ledger_of,
     register,
     require_private,
@@ -103,9 +109,22 @@ def outlook_of(folder: Folder, records: Registered) -> Outlook:
         rounds=folder.charter.rounds,
         days=_days(folder.charter),
         evaluation=scenario.leave,
-        test_epsilon=scenario.test_epsilon,
+        test_epsilon=scenario.test_epsilon + _spent_on_figures(folder),
     )
     return Outlook(proposal, spent, cost, rounds)
+
+
+def _spent_on_figures(folder: Folder) -> float:
+    """Returns the epsilon of all figures that other federations got, each at its own delta."""
+    if not (folder.path / LEDGERS / REGISTERED).exists():
+        return 0.0
+    total = 0.0
+    for path in judging_ledgers(folder.path).glob("*.jsonl"):
+        entries = read_entries(path)
+        if path.stem != folder.charter.run and entries:
+            events = dict(past_of(path).events)
+            total += epsilon(events, delta=entries[0]["terms"]["delta"])
+    return total
 
 
 def approve(

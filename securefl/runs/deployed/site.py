@@ -29,8 +29,8 @@ from securefl.runs.deployed.site_folder import (
     Folder,
     approved_charter,
     journal_of,
+    judging_ledgers,
     ledger_of,
-    registered_ledger,
     require_private,
     require_registered,
 )
@@ -136,7 +136,7 @@ def _assembled(folder: Folder, log: AuditLog) -> OpenSite:
         parts.public,
         member,
         records.judging,
-        ledgers=registered_ledger(folder.path).with_suffix(".judging"),
+        ledgers=judging_ledgers(folder.path),
         permit=rules.permit_counting,
         terms=_terms_at(folder, "judging."),
     )

@@ -157,6 +157,11 @@ def registered_ledger(path: Path) -> Path:
     return path / LEDGERS / f"{name}.jsonl"
 
 
+def judging_ledgers(path: Path) -> Path:
+    """Returns the folder with a ledger a run, of the figures on records that judge."""
+    return registered_ledger(path).with_suffix(".judging")
+
+
 def _registered(folder: Folder) -> dict[str, Any]:
     path = folder.path / LEDGERS / REGISTERED
     if not path.exists():

@@ -8,7 +8,9 @@ import pytest
 
 from securefl.errors import BudgetExceeded, NotReady, PolicyRefused, RunFolderError, ScenarioError
 from securefl.federation.policy import load_policy
-from securefl.privacy.events import ReleaseId
+from securefl.privacy.accounting.epsilon import epsilon
+from securefl.privacy.events import ReleaseId, SampledGaussian
+from securefl.privacy.ledger import Ledger, Terms
 from securefl.runs.deployed.approval import Approval
 from securefl.runs.deployed.approving import approve_charter
 from securefl.runs.deployed.audit_log import AuditLog, Event, verified
@@ -17,6 +19,7 @@ from securefl.runs.deployed.site import opened_site
 from securefl.runs.deployed.site_folder import (
     APPROVAL,
     Folder,
+    judging_ledgers,
     ledger_of,
     register,
     require_registered,
@@ -97,6 +100,26 @@ def test_two_jobs_on_one_data_set_share_the_budget_of_the_policy(tmp_path: Path)
     other.reserve(outlook.cost, release_id=ReleaseId(job.run, 0, 0, 0))
     with pytest.raises(PolicyRefused, match="all federations on this data set"):
         other.reserve(outlook.cost, release_id=ReleaseId(job.run, 0, 1, 0))
+
+
+def test_figures_of_all_federations_share_one_budget(tmp_path: Path) -> None:
+    text = DP + 'evaluate = { leave = "noisy", epsilon = 0.5 }\n'
+    charter = federation(tmp_path, text)
+    site = tmp_path / "0"
+    allow(site, budget="{ test_epsilon = 0.8 }", evaluation='{ leave = "noisy" }')
+    assert approve_charter(site, charter).proposal.test_epsilon == 0.5
+    event = SampledGaussian(1.0, 10.0, 1)
+    for run in (charter.run, "earlier"):
+        ledger = Ledger(
+            judging_ledgers(site) / f"{run}.jsonl", Terms("example", "add_remove", 1e-5, 8.0)
+        )
+        ledger.reserve(event, release_id=ReleaseId(run, 0, 0, 0))
+    # What this run has booked is in its price already.
+    spent = epsilon({event: 1}, delta=1e-5)
+    with pytest.raises(PolicyRefused, match=f"cost {0.5 + spent:g} together with all earlier"):
+        approve_charter(site, charter)
+    allow(site, budget=f"{{ test_epsilon = {0.51 + spent} }}", evaluation='{ leave = "noisy" }')
+    approve_charter(site, charter)
 
 
 def test_an_older_epoch_is_not_approved_again(tmp_path: Path) -> None:
