@@ -160,7 +160,9 @@ def start(
             listener = listening(listen or charter.host, charter.port)
             display.remark(f"{charter.rounds} rounds; sites connect to port {charter.port}")
             if flower is None:
-                return DirectLink(listener, server_context(folder), sites=sites, limit=limit)
+                admitted = [member.certificate for member in charter.roster.values()]
+                context = server_context(folder, admitted)
+                return DirectLink(listener, context, sites=sites, limit=limit)
             address = listener.getsockname()[:2]
             listener.close()  # it was free: the gate can have it
             stack.enter_context(coordinator_stage(flower, folder, address, limit=limit))

@@ -3,7 +3,7 @@
 import datetime
 import ipaddress
 import ssl
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -125,24 +125,40 @@ def check_certificate(path: Path, now: datetime.datetime) -> None:
         )
 
 
-def server_context(folder: Path) -> ssl.SSLContext:
-    """Returns the coordinator's side of TLS 1.3, which asks every site for its certificate."""
+def server_context(folder: Path, admitted: Iterable[str]) -> ssl.SSLContext:
+    """Returns the coordinator's side of TLS 1.3, which asks every site for its certificate.
+
+    Args:
+        folder: of the coordinator.
+        admitted: certificates of the roster, in PEM. No other one is taken, also of the same CA:
+            a site that left could sit in the place of the one that has its number now.
+    """
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.verify_mode = ssl.CERT_REQUIRED
-    return _filled(context, folder, TLS_KEY)
+    context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
+    return _filled(context, folder, TLS_KEY, cadata="".join(admitted))
 
 
 def site_context(folder: Path) -> ssl.SSLContext:
     """Returns a site's side of TLS 1.3, which checks the coordinator's name."""
-    return _filled(ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT), folder, NODE_KEY)
+    return _filled(
+        ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT), folder, NODE_KEY, cafile=folder / CA_CERTIFICATE
+    )
 
 
-def _filled(context: ssl.SSLContext, folder: Path, key: str) -> ssl.SSLContext:
+def _filled(
+    context: ssl.SSLContext,
+    folder: Path,
+    key: str,
+    *,
+    cafile: Path | None = None,
+    cadata: str | None = None,
+) -> ssl.SSLContext:
     context.minimum_version = ssl.TLSVersion.TLSv1_3
     asked = partial(passphrase_for, folder / key)
     try:
         context.load_cert_chain(folder / TLS_CERTIFICATE, folder / key, asked)
-        context.load_verify_locations(folder / CA_CERTIFICATE)
+        context.load_verify_locations(cafile=cafile, cadata=cadata)
     except OSError:  # an ssl.SSLError is one, too
         raise RunFolderError(
             f"{TLS_CERTIFICATE}, {key} or {CA_CERTIFICATE} in {folder} is missing or damaged, or "

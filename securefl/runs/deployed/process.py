@@ -20,7 +20,7 @@ from securefl.files import read_json, write_json
 from securefl.runs.cell import Cell, CellState
 from securefl.runs.deployed.approval import Approvals
 from securefl.runs.deployed.certificates import server_context, site_context
-from securefl.runs.deployed.charter import envelope_limit
+from securefl.runs.deployed.charter import CHARTER, Charter, envelope_limit
 from securefl.runs.deployed.coordinator import coordinate
 from securefl.runs.deployed.desk import Desk
 from securefl.runs.deployed.federation import APPROVALS
@@ -133,7 +133,9 @@ def link_of(folder: Path, words: tuple[str, ...]) -> OpenLink:
     if words == (FLOWER,):
         return partial(ends.coordinator_link, folder)
     listener = socket.socket(fileno=int(words[0]))
-    return partial(DirectLink, listener, server_context(folder))
+    roster = Charter.read(folder / CHARTER).roster.values()
+    certificates = [member.certificate for member in roster]
+    return partial(DirectLink, listener, server_context(folder, certificates))
 
 
 def main(role: str, folder: str, *words: str) -> None:

@@ -38,7 +38,7 @@ def link_of(folder: Path, **options: float) -> Iterator[tuple[DirectLink, Connec
     authority.certify_server(folder / "server", HOST)
     listener = socket.create_server((HOST, 0))
     port = listener.getsockname()[1]
-    context = server_context(folder / "server")
+    context = server_context(folder / "server", [authority.pem])
     connections: list[ssl.SSLSocket] = []
 
     def connect(site: int) -> ssl.SSLSocket:

@@ -6,7 +6,7 @@ import socket
 import ssl
 import struct
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 
@@ -32,13 +32,16 @@ def site_folder(folder: Path, authority: Authority, site: int) -> Path:
 
 
 @contextmanager
-def link_of(authority: Authority, folder: Path) -> Iterator[tuple[DirectLink, int]]:
+def link_of(
+    authority: Authority, folder: Path, admitted: Sequence[str] = ()
+) -> Iterator[tuple[DirectLink, int]]:
     """Yields a link for the sites 0 and 1, and its port."""
     folder.mkdir()
     authority.certify_server(folder, HOST)
     listener = socket.create_server((HOST, 0))
     port = listener.getsockname()[1]
-    with closing(DirectLink(listener, server_context(folder), sites=[0, 1], limit=LIMIT)) as link:
+    context = server_context(folder, admitted or [authority.pem])
+    with closing(DirectLink(listener, context, sites=[0, 1], limit=LIMIT)) as link:
         yield link, port
 
 
@@ -143,7 +146,7 @@ def test_nobody_connects_without_a_certificate(tmp_path: Path) -> None:
         ):
             assert connection.recv(1) == b""
     # asyncio ends a refused handshake without a word, so that the wire cannot tell.
-    assert server_context(tmp_path / "server").verify_mode is ssl.CERT_REQUIRED
+    assert server_context(tmp_path / "server", [authority.pem]).verify_mode is ssl.CERT_REQUIRED
 
 
 def test_a_coordinator_at_another_address_is_refused(tmp_path: Path) -> None:
@@ -152,7 +155,7 @@ def test_a_coordinator_at_another_address_is_refused(tmp_path: Path) -> None:
     authority.certify_server(tmp_path / "other", "127.0.0.2")
     listener = socket.create_server((HOST, 0))
     port = listener.getsockname()[1]
-    context = server_context(tmp_path / "other")
+    context = server_context(tmp_path / "other", [authority.pem])
     with closing(DirectLink(listener, context, sites=[0], limit=LIMIT)):
         ends = started(site_folder(tmp_path / "0", authority, 0), port)
         assert "IP address mismatch" in ends.get(timeout=PATIENT)
@@ -163,6 +166,21 @@ def test_a_site_outside_the_roster_gives_up(tmp_path: Path) -> None:
     with link_of(authority, tmp_path / "server") as (_, port):
         ends = started(site_folder(tmp_path / "7", authority, 7), port, patience=0.3)
         assert ends.get(timeout=PATIENT) == NO_COORDINATOR.format(port)
+
+
+def test_a_site_that_left_does_not_take_the_place_of_the_one_with_its_number(
+    tmp_path: Path,
+) -> None:
+    authority = Authority.generate()
+    member, former = (site_folder(tmp_path / name, authority, 0) for name in ("member", "former"))
+    admitted = [(member / "tls.crt").read_text()]
+    with link_of(authority, tmp_path / "server", admitted) as (link, port):
+        started(member, port)
+        link.wait_for_sites(0.3)
+        ends = started(former, port, patience=0.3)
+        assert ends.get(timeout=PATIENT) == NO_COORDINATOR.format(port)
+        with closing(link.carry(sealed({0: b"a"}), PATIENT)) as replies:
+            assert next(replies) == (0, b"reply to a")
 
 
 def test_frames_beyond_the_limit_end_the_connection_on_either_side(tmp_path: Path) -> None:
