@@ -7,14 +7,11 @@ The records, the path and every sentence about them stay at the site. To the coo
 says that it is not ready, and nothing more.
 """
 
-import tomllib
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 from securefl.errors import NotReady, ScenarioError
-from securefl.files import read_text
 from securefl.runs.deployed.envelope import Kind, Part
+from securefl.runs.deployed.settings import load_settings
 from securefl.scenario.written import to_toml
 
 SITE = "site.toml"
@@ -28,21 +25,13 @@ def own_paths(folder: Path) -> tuple[Path, ...]:
     """
     path = folder / SITE
     try:
-        data = tomllib.loads(read_text(path)).get("data")
+        settings = load_settings(path)
     except ScenarioError as reason:
         raise NotReady(str(reason)) from None
-    except tomllib.TOMLDecodeError as reason:
-        raise NotReady(f"{path} is not valid TOML: {reason}") from None
-    table: Mapping[str, Any] = data if isinstance(data, dict) else {}
-    for key in table:
-        if key != "path":
-            raise NotReady(
-                f"{path}: data.{key} is unknown here; all but the path is in the charter's schema"
-            )
-    given = table.get("path")
-    if not isinstance(given, str) or not given:
+    own = settings.path_of(settings.data.path, folder)
+    if own is None:
         raise NotReady(f'{path} needs data = {{ path = "..." }}, the file of its records')
-    return (folder / given,)
+    return (own,)
 
 
 def write_own_path(folder: Path, path: Path) -> None:

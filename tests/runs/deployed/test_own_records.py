@@ -284,9 +284,9 @@ def test_site_toml_names_one_path(tmp_path: Path) -> None:
     [
         ("data = ", "is not valid TOML"),
         ("", r'needs data = \{ path = "\.\.\." \}'),
-        ("data = { path = 3 }", r'needs data = \{ path = "\.\.\." \}'),
-        ("data = { path = '' }", r'needs data = \{ path = "\.\.\." \}'),
-        ("data = { path = 'a.csv', num_classes = 2 }", "data.num_classes is unknown here"),
+        ("data = { path = 3 }", r"data\.path: input should be a valid string, got 3"),
+        ("data = { path = '' }", r"data\.path: string should have at least 1 character"),
+        ("data = { path = 'a.csv', num_classes = 2 }", r"unknown key 'data\.num_classes'"),
     ],
 )
 def test_another_site_toml_is_refused(text: str, sentence: str, tmp_path: Path) -> None:
