@@ -179,13 +179,15 @@ class CountsLayout:
         balanced = float(np.mean(recalls))
         members = counts[:, 1] if self.several else counts[0, -self.columns :]
         others = counts[:, 0] if self.several else records - members
-        auc, error = _areas(total[cut:].reshape(self._bins_shape), members * others)
+        # As floats: a product of two counts that a site made up need not fit an integer.
+        pairs = members * others.astype(np.float64)
+        auc, error = _areas(total[cut:].reshape(self._bins_shape), pairs)
         auc = min(max(auc, 0.0), 1.0)
         metrics = Metrics(records, accuracy, balanced, auc, majority)
         return Figures(metrics, None if noisy else error)
 
 
-def _areas(bins: Counts, pairs: Counts) -> tuple[float, float]:
+def _areas(bins: Counts, pairs: NDArray[np.float64]) -> tuple[float, float]:
     """Returns the mean AUC of all columns, and how far it can be from that of the scores.
 
     Args:

@@ -8,6 +8,7 @@ reply.bin       the last reply, so that the same envelope gets it also after a r
 audit.jsonl     what left
 """
 
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -136,7 +137,7 @@ class Journal:
         else:
             return
         ledger = (GENESIS,) if self._ledger is None else self._ledger.heads
-        tags = self._blind.tags
+        tags = partial(self._blind.tags, known)
         files = Files(self._folder, tags(ledger), tags(self.log.heads), self._last_or_none)
         files.require(known)
 
@@ -154,7 +155,7 @@ class Journal:
 
     def _receipt(self, number: int) -> Receipt:
         ledger = GENESIS if self._ledger is None else self._ledger.head
-        tags = (self._blind.tag(head) for head in (ledger, self.log.head))
+        tags = (self._blind.tag(self._charter, number, head) for head in (ledger, self.log.head))
         return Receipt(self._charter, self._site, number, *tags)
 
     def _note_sent(self, reply: bytes, number: int, facts: dict[str, Any]) -> None:

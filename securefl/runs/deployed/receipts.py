@@ -1,6 +1,7 @@
 """Receipts: what a site's files held when it replied, signed, for somebody else to keep.
 
-    receipt = Receipt(charter.digest, site, number, blind.tag(ledger.head), blind.tag(log.head))
+    tag = partial(blind.tag, charter.digest, number)
+    receipt = Receipt(charter.digest, site, number, tag(ledger.head), tag(log.head))
     part = receipt.signed(key)   # the coordinator keeps the newest and returns it
 
 A site whose folder was restored from a backup has files that are older than its receipt: a budget
@@ -12,8 +13,9 @@ site's key.
 import hashlib
 import hmac
 import struct
-from collections.abc import Callable, Container, Iterable, Mapping
+from collections.abc import Callable, Container, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Self
 
@@ -24,6 +26,7 @@ from securefl.errors import ProtocolError, RunFolderError
 from securefl.files import read_json, write_atomic, write_json
 
 _FORM = struct.Struct("<32sIQ32s32s")
+_NUMBER = struct.Struct("<Q")
 _LABEL = b"securefl receipt 1"
 _BLIND = b"securefl receipt secret 1"
 SIGNATURE_BYTES = 64
@@ -38,8 +41,8 @@ class Receipt:
         charter: SHA-256 of the charter.
         site: which site.
         number: of the envelope that the reply answers.
-        ledger: `Blind.tag` of the head of the data set's ledger, in hexadecimal.
-        log: `Blind.tag` of the head of the audit log, in hexadecimal.
+        ledger: `Blind.tag` of the head of the data set's ledger.
+        log: `Blind.tag` of the head of the audit log.
     """
 
     charter: bytes
@@ -83,7 +86,8 @@ class Blind:
     """Hides the heads of a site's files from everybody who holds its receipts.
 
     A head is a hash of few unknown bits: whoever knows all but a reason or a time could try them
-    all, and would see that the site works for others, too. Only the site can compute a tag.
+    all. Only the site can compute a tag. Each receipt has tags of its own: one head with one tag
+    would show when a file grew, and so that the site works for others, too.
 
     Args:
         key: the site's Ed25519 key, from which a secret is derived.
@@ -92,17 +96,32 @@ class Blind:
     def __init__(self, key: Ed25519PrivateKey) -> None:
         # A signature that nothing else makes, and that is the same after a restart.
         self._secret = hashlib.sha256(key.sign(_BLIND)).digest()
-        self._tags: dict[str, str] = {}
 
-    def tag(self, head: str) -> str:
-        """Returns the tag of a head, in hexadecimal."""
-        if head not in self._tags:
-            self._tags[head] = hmac.digest(self._secret, head.encode(), "sha256").hex()
-        return self._tags[head]
+    def tag(self, charter: bytes, number: int, head: str) -> str:
+        """Returns the tag of a head in a receipt, in hexadecimal."""
+        message = charter + _NUMBER.pack(number) + head.encode()
+        return hmac.digest(self._secret, message, "sha256").hex()
 
-    def tags(self, heads: Iterable[str]) -> frozenset[str]:
-        """Returns the tags of all heads of a file."""
-        return frozenset(map(self.tag, heads))
+    def tags(self, receipt: Receipt, heads: Sequence[str]) -> "Tags":
+        """Returns the tags that the heads of a file have in a receipt."""
+        return Tags(partial(self.tag, receipt.charter, receipt.number), heads)
+
+
+@dataclass(frozen=True)
+class Tags:
+    """The tags of all heads of a file.
+
+    Args:
+        tag: head -> its tag.
+        heads: the oldest first.
+    """
+
+    tag: Callable[[str], str]
+    heads: Sequence[str]
+
+    def __contains__(self, tag: object) -> bool:
+        """Whether a head has this tag: the newest are tried first, since receipts name those."""
+        return any(self.tag(head) == tag for head in reversed(self.heads))
 
 
 @dataclass(frozen=True)

@@ -31,6 +31,8 @@ from securefl.scenario.assemble.public import PublicParts
 from securefl.scenario.scenario import Scenario
 from securefl.scenario.tables import Evaluate
 
+_MOST_RECORDS = 2.0**31  # of a count
+
 
 def judged_models(scenario: Scenario) -> tuple[int, ...]:
     """Returns the numbers of the models that sites judge, ascending; the last is the final one.
@@ -76,10 +78,12 @@ def counts_options(public: PublicParts) -> Mapping[str, Any]:
 def summed(view: View) -> Counts:
     """Returns the sum of all sites' counts (length,) behind a view of the counts' channel.
 
-    A masked view has their mean in float32: the sum is exact below 2^23 records.
+    A masked view has their mean in float32: the sum is exact below 2^23 records. What a site that
+    lies can add is held to numbers that figures can be computed with.
     """
     total: Tensor = view.weights @ view.rows.double()
-    return torch.round(total).numpy().astype(np.int64)
+    held = torch.nan_to_num(torch.round(total), nan=0.0).clamp(-_MOST_RECORDS, _MOST_RECORDS)
+    return held.numpy().astype(np.int64)
 
 
 def counts_cost(scenario: Scenario) -> SampledGaussian | None:

@@ -16,6 +16,7 @@ from securefl.channels.messages import ModelMessage, UpdateRequest
 from securefl.channels.monotonic import FileMonotonic
 from securefl.errors import LedgerError, RunFolderError
 from securefl.federation.policy import Policy, RoundRules
+from securefl.privacy.chain import GENESIS
 from securefl.privacy.ledger import Ledger
 from securefl.runs.deployed.agent import Agent
 from securefl.runs.deployed.audit_log import Event, Line, verified
@@ -328,6 +329,23 @@ def test_receipts_say_nothing_that_can_be_guessed(tmp_path: Path) -> None:
     heads = (*ledger.heads, *agent._journal.log.heads)
     assert len(heads) >= 4
     assert not any(bytes.fromhex(head) in receipt for head in heads)
+
+
+def test_receipts_do_not_show_whether_the_ledger_grew_in_between(tmp_path: Path) -> None:
+    # Another federation on the same data set may have trained meanwhile.
+    parties = deployment(DP, tmp_path)
+    agent = first(parties, tmp_path)
+    data = [
+        receipt_in(parties, agent.answer(sealed(parties, Part(Kind.CONFIRM, 1), number=number)))
+        for number in (1, 2)
+    ]
+    public = parties.charter.keys[0]
+    receipts = [Receipt.opened(bytes(one), public, site=0) for one in data]
+    assert receipts[0].ledger != receipts[1].ledger
+    other = agent._journal._blind.tag(b"d" * 32, 1, GENESIS)
+    assert receipts[0].ledger != other
+    for one in data:
+        agent._journal.require_current(bytes(one))
 
 
 @pytest.mark.parametrize(

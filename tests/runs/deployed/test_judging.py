@@ -315,6 +315,28 @@ def test_an_envelope_has_room_for_counts() -> None:
     assert sums - none == 16 * 2054
 
 
+@pytest.mark.parametrize("lie", [2.0**32, -(2.0**40), 3e38, math.nan, math.inf])
+@pytest.mark.parametrize("text", [SGD, SGD + MASKED], ids=["plain", "masked"])
+def test_a_site_that_sends_impossible_counts_does_not_end_the_run(
+    text: str, lie: float, tmp_path: Path
+) -> None:
+    parties = deployment(on_validation(text) + SUMS, tmp_path)
+    speaker = parties.link.agents[1]._speaker
+    assert isinstance(speaker, Speaker) and isinstance(speaker._counting, Speaker)
+    tally = speaker._counting._parts.tally  # type: ignore[union-attr]
+    honest = tally.fit
+
+    def fit(weights: torch.Tensor, *, round: int) -> Trained:
+        trained = honest(weights, round=round)
+        trained.delta[:6] = lie
+        return trained
+
+    object.__setattr__(tally, "fit", fit)
+    parties.play()
+    assert [line["model"] for line in lines(parties)] == [1, 2]
+    assert parties.cell.status().state == "done"
+
+
 def test_without_enough_sites_that_count_the_run_goes_on_unjudged(tmp_path: Path) -> None:
     text = SGD + MASKED + SUMS
     parties = deployment(text, tmp_path)
