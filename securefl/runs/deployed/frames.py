@@ -11,6 +11,7 @@ from securefl.runs.deployed.envelope import Sealed
 
 LENGTH = struct.Struct("<I")
 PIECE_BYTES = 65536  # read or written at once
+_MIB = 1 << 20
 
 
 @dataclass(frozen=True)
@@ -29,19 +30,28 @@ class Arrival:
 
 
 class Connection:
-    """What is sent to one site.
+    """What is sent to one site, and the task that reads from it, which makes this object.
 
     Attributes:
         is_sending: whether the site has not yet taken its last envelope.
+        has_turn: whether a frame of it is read, or waits for the coordinator.
     """
 
     def __init__(self, writer: asyncio.StreamWriter) -> None:
         self._writer = writer
+        self._task = asyncio.current_task()
         self.is_sending = False
+        self.has_turn = False
 
     def abort(self) -> None:
         """Ends the connection at once."""
         self._writer.transport.abort()
+
+    def replace(self) -> None:
+        """Ends the connection and its task; a frame that has come whole still counts."""
+        self.abort()
+        if self._task is not None and not self.has_turn:
+            self._task.cancel()
 
     async def send(self, envelope: Sealed) -> None:
         """Sends a frame piece by piece: no buffer holds a copy of a large model."""
@@ -100,14 +110,24 @@ async def length_of_next(reader: asyncio.StreamReader) -> int:
 
 
 async def read_frame(reader: asyncio.StreamReader, length: int, *, stall: float) -> Packet:
-    """Returns a frame, read piece by piece. Raises TimeoutError: its sender fell silent."""
+    """Returns a frame, read piece by piece.
+
+    Args:
+        reader: of its sender.
+        length: in bytes.
+        stall: seconds for each piece, and for each MiB begun.
+
+    Raises:
+        TimeoutError: its sender fell silent, or keeps others waiting.
+    """
     if length <= PIECE_BYTES:
         async with asyncio.timeout(stall):
             return await reader.readexactly(length)
     # In place: joined pieces would take the memory twice.
     frame = bytearray(length)
-    for start in range(0, length, PIECE_BYTES):
-        size = min(PIECE_BYTES, length - start)
-        async with asyncio.timeout(stall):
-            frame[start : start + size] = await reader.readexactly(size)
+    async with asyncio.timeout(stall * -(-length // _MIB)):
+        for start in range(0, length, PIECE_BYTES):
+            size = min(PIECE_BYTES, length - start)
+            async with asyncio.timeout(stall):
+                frame[start : start + size] = await reader.readexactly(size)
     return frame

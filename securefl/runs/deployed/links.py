@@ -40,8 +40,10 @@ class DirectLink:
     A connection belongs to the site that its certificate names; a second one replaces the first.
 
     Guarantees:
-        - A site's next frame is read once its last one is taken: a site that floods waits.
-        - Large frames take turns in a bounded room. None may stop in the middle of one for long.
+        - A site's next frame is read once its last one is taken: a site that floods waits, also
+          one that connects again and again.
+        - Large frames take turns in a bounded room. None may stop in the middle for long, nor come
+          so slowly that others wait for long.
         - A site that does not take an envelope by the next trip is disconnected.
 
     Args:
@@ -50,7 +52,7 @@ class DirectLink:
         sites: whose connections are taken.
         limit: most bytes of a frame.
         room: bytes of large frames that may wait at once; a larger one waits alone.
-        stall: seconds that a site may take for a piece of a large frame.
+        stall: seconds that a site may take for a piece of a large frame, and for each MiB of it.
     """
 
     def __init__(
@@ -69,6 +71,7 @@ class DirectLink:
         self._inbox: queue.SimpleQueue[Arrival] = queue.SimpleQueue()
         self._arrivals: queue.SimpleQueue[int] = queue.SimpleQueue()
         self._connections: dict[int, Connection] = {}  # of sites, the latest of each
+        self._turns = {site: asyncio.Lock() for site in self._sites}
         self._open: set[asyncio.StreamWriter] = set()
         self._loop = asyncio.new_event_loop()
         # Failed handshakes of strangers end here, not on the terminal.
@@ -134,22 +137,27 @@ class DirectLink:
         """Reads one site's frames until its connection ends."""
         self._open.add(writer)
         writer.transport.set_write_buffer_limits(high=PIECE_BYTES)
-        await self._serve_site(reader, writer)
-        writer.transport.abort()
-        self._open.discard(writer)
+        try:
+            await self._serve_site(reader, writer)
+        finally:
+            writer.transport.abort()
+            self._open.discard(writer)
 
     async def _serve_site(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         site = _site_of(writer.get_extra_info("peercert"))
         if site not in self._sites:
             return
         if site in self._connections:
-            self._connections[site].abort()
+            self._connections[site].replace()
         connection = Connection(writer)
         self._connections[site] = connection
         self._arrivals.put(site)
         with suppress(OSError, asyncio.IncompleteReadError, TimeoutError):
             while (length := await length_of_next(reader)) <= self._limit:
-                await self._pass_on(site, reader, length)
+                async with self._turns[site]:
+                    connection.has_turn = True
+                    await self._pass_on(site, reader, length)
+                    connection.has_turn = False
         if self._connections.get(site) is connection:
             del self._connections[site]
             self._report_gone(site)

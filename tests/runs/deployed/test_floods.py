@@ -19,6 +19,7 @@ import pytest
 from securefl.channels.protocol import Packet
 from securefl.runs.deployed.certificates import Authority, server_context, site_context
 from securefl.runs.deployed.envelope import Sealed
+from securefl.runs.deployed.frames import PIECE_BYTES
 from securefl.runs.deployed.links import DirectLink
 from tests.runs.deployed.test_links import HOST, PATIENT, site_folder
 
@@ -174,3 +175,40 @@ def test_a_large_envelope_arrives_whole(tmp_path: Path) -> None:
             assert list(replies) == []
             expected = frame_of(b"head" + content + b"tail")
             assert site.makefile("rb").read(len(expected)) == expected
+
+
+def test_a_site_that_connects_again_and_again_has_one_frame_in_memory(tmp_path: Path) -> None:
+    with link_of(tmp_path) as (link, connect):
+        for _ in range(10):
+            connect(0).sendall(frame_of(bytes(1000)))
+        last = connect(0)
+        last.sendall(frame_of(b"last"))
+        # The frame that came first holds its connection, and the newest one waits.
+        assert waits_for(lambda: len(link._open) == 2)
+        assert link._inbox.qsize() == 1
+        with closing(begun(link)) as replies:
+            assert bytes(next(replies)[1]) == b"last"
+
+
+def test_a_site_that_sends_a_frame_slowly_does_not_keep_the_others_out(tmp_path: Path) -> None:
+    with link_of(tmp_path, room=LARGE, stall=STALL) as (link, connect):
+        slow, honest = connect(0), connect(1)
+        slow.sendall(frame_of(bytes(LARGE))[:4])
+        ended = threading.Event()
+
+        def trickle() -> None:
+            while not ended.wait(STALL / 5):
+                try:
+                    slow.sendall(bytes(PIECE_BYTES // 4))
+                except OSError:
+                    return
+
+        thread = threading.Thread(target=trickle)
+        thread.start()
+        assert waits_for(lambda: link._room._free == 0)
+        with closing(begun(link)) as replies:
+            honest.sendall(frame_of(bytes(LARGE)))
+            sizes = dict((site, len(data)) for site, data in itertools.islice(replies, 2))
+        ended.set()
+        thread.join()
+        assert sizes == {0: 0, 1: LARGE}

@@ -322,7 +322,8 @@ def test_a_site_that_sends_impossible_counts_does_not_end_the_run(
 ) -> None:
     parties = deployment(on_validation(text) + SUMS, tmp_path)
     speaker = parties.link.agents[1]._speaker
-    assert isinstance(speaker, Speaker) and isinstance(speaker._counting, Speaker)
+    assert isinstance(speaker, Speaker)
+    assert isinstance(speaker._counting, Speaker)
     tally = speaker._counting._parts.tally  # type: ignore[union-attr]
     honest = tally.fit
 
