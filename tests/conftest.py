@@ -7,6 +7,12 @@ from collections.abc import Iterator
 import pytest
 
 FOLDERS = ("SECUREFL_CACHE", "SECUREFL_CONFIG")
+LONGEST_ID = 60  # characters of a parameter; keys and digests in hexadecimal are longer
+
+
+def pytest_make_parametrize_id(val: object, argname: str) -> str | None:
+    """Two processes collect the same tests, also where a parameter is a key that each draws."""
+    return argname if isinstance(val, str | bytes) and len(val) > LONGEST_ID else None
 
 
 @pytest.fixture(autouse=True, scope="session")
