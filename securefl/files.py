@@ -2,7 +2,9 @@
 
 import json
 import os
+import re
 import secrets
+import tomllib
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from functools import partial
@@ -12,6 +14,12 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from securefl.errors import RunFolderError, ScenarioError
+
+MAX_KEY_PARTS = 32  # of a dotted key in TOML
+
+_KEY_PART = r"""(?:[\w-]++|"[^"\n]*+"|'[^'\n]*+')[ \t]*+\.[ \t]*+"""
+# Possessive, and begun at the start of a word: the search takes linear time.
+_DEEP_KEY = re.compile(rf"(?<![\w-])(?:{_KEY_PART}){{{MAX_KEY_PARTS}}}")
 
 
 def cache_folder() -> Path:
@@ -128,6 +136,27 @@ def read_text(path: Path, failure: str = "") -> str:
         raise ScenarioError(f"{failure}: not UTF-8 text") from None
 
 
+def parse_toml(text: str, what: str) -> dict[str, Any]:
+    """Returns the values of TOML text, which somebody else may have written.
+
+    Args:
+        text: in TOML.
+        what: begins the refusal, such as "the scenario".
+
+    Raises:
+        ScenarioError: it is not TOML, or its tables lie too deep.
+    """
+    # tomllib needs memory that grows with the square of a key's length.
+    if _DEEP_KEY.search(text):
+        raise ScenarioError(f"{what} is not valid TOML: a key has more than {MAX_KEY_PARTS} parts")
+    try:
+        return tomllib.loads(text)
+    except RecursionError:
+        raise ScenarioError(f"{what} is not valid TOML: its tables or lists lie too deep") from None
+    except ValueError as reason:  # a TOMLDecodeError, or a number with thousands of digits
+        raise ScenarioError(f"{what} is not valid TOML: {reason}") from None
+
+
 def write_json(path: Path, value: object, *, indent: int | None = 2) -> None:
     """Writes a value as JSON, atomically; refuses NaN and infinity.
 
@@ -150,7 +179,7 @@ def read_json(path: Path) -> dict[str, Any]:
         value = json.loads(path.read_text(encoding="utf-8"))
     except OSError as reason:
         raise RunFolderError(f"cannot read {path}: {reason.strerror}") from None
-    except ValueError:
+    except (ValueError, RecursionError):
         raise RunFolderError(f"{path} is damaged: it is empty, or not JSON") from None
     if not isinstance(value, dict):
         raise RunFolderError(f"cannot read {path}: it does not hold a JSON object")

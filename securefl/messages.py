@@ -27,6 +27,8 @@ _USUAL_WORDS = {
     "max_grad_norm": "clip",
     "num_clients": "clients",
 }
+_MAX_MISTAKES = 100
+_MAX_SIGNS = 500  # of a value in a sentence
 _UNKNOWN, _MISSING = "extra_forbidden", "missing"
 
 
@@ -39,7 +41,11 @@ def sentences(reason: ValidationError, model: type[BaseModel], whole: str) -> st
         whole: names the file where a mistake belongs to no key, such as "the scenario".
     """
     errors = sorted(reason.errors(), key=lambda error: error["type"] != _UNKNOWN)
-    lines = [_sentence(error, model, whole) for error in errors if not _follows(error, errors)]
+    # Somebody else's file may have as many mistakes as it has bytes.
+    first = errors[:_MAX_MISTAKES]
+    lines = [_sentence(error, model, whole) for error in first if not _follows(error, first)]
+    if len(errors) > len(first):
+        lines.append(f"{whole} has {len(errors) - len(first)} more mistakes")
     return "\n".join(dict.fromkeys(lines))
 
 
@@ -60,7 +66,7 @@ def _follows(error: ErrorDetails, errors: Sequence[ErrorDetails]) -> bool:
 
 
 def _sentence(error: ErrorDetails, model: type[BaseModel], whole: str) -> str:
-    place = ".".join(map(str, error["loc"]))
+    place = ".".join(map(str, error["loc"]))[:_MAX_SIGNS]
     if error["type"] == _UNKNOWN:
         return f"unknown key {place!r}{_did_you_mean(error['loc'], model)}"
     value = error["input"]
@@ -70,7 +76,8 @@ def _sentence(error: ErrorDetails, model: type[BaseModel], whole: str) -> str:
 
 
 def _in_toml(value: object) -> str:
-    return str(value).lower() if isinstance(value, bool) else repr(value)
+    text = str(value).lower() if isinstance(value, bool) else repr(value)
+    return text if len(text) <= _MAX_SIGNS else f"{text[:_MAX_SIGNS]}..."
 
 
 def _message(error: ErrorDetails) -> str:

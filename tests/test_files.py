@@ -6,10 +6,12 @@ from pathlib import Path
 
 import pytest
 
-from securefl.errors import RunFolderError
+from securefl.errors import RunFolderError, ScenarioError
 from securefl.files import (
     append_line,
     locked,
+    parse_toml,
+    read_json,
     read_lines,
     write_atomic,
     write_json,
@@ -77,3 +79,35 @@ def test_a_folder_has_one_holder(tmp_path: Path) -> None:
         pass
     with locked(tmp_path):
         pass
+
+
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [
+        # tomllib takes 12 GB for this one.
+        (".".join("a" * 100_000) + " = 1", "a key has more than 32 parts"),
+        (" . ".join(['"a"', "'b'"] * 17) + " = 1", "a key has more than 32 parts"),
+        ("x = { " + ".".join("a" * 33) + " = 1 }", "a key has more than 32 parts"),
+        ("x = " + "[" * 5000, "its tables or lists lie too deep"),
+        ("x = " + "9" * 5000, "Exceeds the limit"),
+        ("x = ", "Invalid value"),
+    ],
+)
+def test_toml_of_somebody_else_costs_little(text: str, sentence: str) -> None:
+    with pytest.raises(ScenarioError, match=f"the scenario is not valid TOML: {sentence}"):
+        parse_toml(text, "the scenario")
+
+
+def test_a_key_of_32_parts_and_many_numbers_are_toml() -> None:
+    values: object = parse_toml(".".join("a" * 32) + " = 1", "the scenario")
+    for _ in range(32):
+        assert isinstance(values, dict)
+        values = values["a"]
+    assert values == 1
+    assert len(parse_toml(f"x = [{'1.5, ' * 99}]", "the scenario")["x"]) == 99
+
+
+def test_json_that_lies_too_deep_is_damaged(tmp_path: Path) -> None:
+    (tmp_path / "x.json").write_text('{"charter":' * 100_000)
+    with pytest.raises(RunFolderError, match="is damaged"):
+        read_json(tmp_path / "x.json")

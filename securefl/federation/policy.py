@@ -7,7 +7,6 @@ The defaults are strict. The file belongs to the site, and nothing sends it anyw
 """
 
 import math
-import tomllib
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +15,7 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from securefl.errors import PolicyRefused, ScenarioError
-from securefl.files import read_text
+from securefl.files import parse_toml, read_text
 from securefl.messages import sentences
 
 Leave = Literal["never", "sums", "noisy"]
@@ -261,9 +260,7 @@ def parse_policy(text: str) -> Policy:
         ScenarioError: the text is not TOML, or has an unknown key or a wrong value.
     """
     try:
-        return Policy(**tomllib.loads(text))
-    except tomllib.TOMLDecodeError as reason:
-        raise ScenarioError(f"the policy is not valid TOML: {reason}") from None
+        return Policy(**parse_toml(text, "the policy"))
     except ValidationError as reason:
         raise ScenarioError(sentences(reason, Policy, "the policy")) from None
 

@@ -1,12 +1,11 @@
 """A scenario as Python code gives it: checked, in a file, as text, as a dict, with objects."""
 
-import tomllib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from securefl.errors import ScenarioError
-from securefl.files import read_text
+from securefl.files import parse_toml, read_text
 from securefl.scenario.declaration import Declaration
 from securefl.scenario.own_data import forget
 from securefl.scenario.plugins.objects import hold, hold_records
@@ -77,8 +76,8 @@ def _read(given: Given) -> tuple[str, Path | None]:
 def _overrides(text: str, objects: Mapping[str, Any]) -> tuple[str, ...]:
     """Returns what sets the names of objects, as --set would. Raises ScenarioError at a clash."""
     try:
-        values = tomllib.loads(text)
-    except tomllib.TOMLDecodeError:
+        values = parse_toml(text, "the scenario")
+    except ScenarioError:
         values = {}  # which the scenario's own reader says in its words
     overrides = []
     for keyword, value in objects.items():

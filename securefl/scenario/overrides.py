@@ -1,9 +1,9 @@
 """Values set by key path, as --set and the axes of a study do."""
 
-import tomllib
 from typing import Any
 
 from securefl.errors import ScenarioError
+from securefl.files import MAX_KEY_PARTS, parse_toml
 
 
 def override(values: dict[str, Any], given: str) -> None:
@@ -19,14 +19,16 @@ def override(values: dict[str, Any], given: str) -> None:
     path, text = path.strip(), text.strip()
     if not equals or not all(path.split(".")):
         raise ScenarioError(f"--set takes key.path=value, got {given!r}")
+    if path.count(".") >= MAX_KEY_PARTS:
+        raise ScenarioError(f"--set takes a path of {MAX_KEY_PARTS} names at most, got {given!r}")
     if not text:
         _remove(values, path)
         return
     value: object
     # Quotes around a word are lost in most shells: what is no TOML is taken as the word itself.
     try:
-        value = tomllib.loads(f"value = {text}")["value"]
-    except tomllib.TOMLDecodeError:
+        value = parse_toml(f"value = {text}", "the value")["value"]
+    except ScenarioError:
         value = text
     place(values, path, value, what=f"--set {path}")
 

@@ -1,6 +1,5 @@
 """Scenario: TOML -> a frozen, checked description of one federation."""
 
-import tomllib
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -8,7 +7,7 @@ from typing import Any
 from pydantic import ValidationError, model_validator
 
 from securefl.errors import ScenarioError
-from securefl.files import read_text
+from securefl.files import parse_toml, read_text
 from securefl.messages import sentences
 from securefl.scenario.checks.attack import check_attack
 from securefl.scenario.checks.channel import check_channel
@@ -108,10 +107,7 @@ def parse_scenario(
     Raises:
         ScenarioError: the text is not TOML, or describes nothing that can run.
     """
-    try:
-        values = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as reason:
-        raise ScenarioError(f"the scenario is not valid TOML: {reason}") from None
+    values = parse_toml(text, "the scenario")
     if {"base", "axes", "seeds"} & set(values):
         raise ScenarioError(
             "this is a study, not a scenario: use securefl bench, with --dry-run to check it"

@@ -6,7 +6,6 @@ all sites. Between sites each has its own path in `site.toml`, and the charter h
     shared_part(text, overrides, folder)  # data.schema is a table now, and data.path is gone
 """
 
-import tomllib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -20,6 +19,7 @@ from securefl.data.own.agreed import (
 )
 from securefl.data.own.schema import Schema
 from securefl.errors import ScenarioError
+from securefl.files import parse_toml
 from securefl.scenario.data_table import Data
 from securefl.scenario.overrides import override
 from securefl.scenario.plugins.find import PREFIX
@@ -164,10 +164,7 @@ def _words(value: object) -> Iterator[str]:
 
 def _values(text: str, overrides: Sequence[str]) -> dict[str, Any]:
     """Returns what a scenario's text and its overrides say. Raises ScenarioError."""
-    try:
-        values = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as reason:
-        raise ScenarioError(f"the scenario is not valid TOML: {reason}") from None
+    values = parse_toml(text, "the scenario")
     for given in overrides:
         override(values, given)
     return values

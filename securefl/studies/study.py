@@ -1,7 +1,6 @@
 """Study: TOML -> a base scenario, axes, exclusions, overrides and baselines, checked as a whole."""
 
 import re
-import tomllib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
@@ -9,7 +8,7 @@ from typing import Annotated, Any
 from pydantic import BeforeValidator, Field, ValidationError, field_validator, model_validator
 
 from securefl.errors import ScenarioError
-from securefl.files import read_text
+from securefl.files import parse_toml, read_text
 from securefl.messages import sentences
 from securefl.runs.results import COLUMNS
 from securefl.runs.table import IN_UNITS_OF_TARGETS
@@ -233,7 +232,7 @@ def parse_study(
     Raises:
         ScenarioError: the text is no study.
     """
-    values = _toml(text, "the study")
+    values = parse_toml(text, "the study")
     values["base"] = _base(values.get("base", {}), folder)
     # The likeliest slip: a scenario's tables at the top of a study, where pydantic would only say
     # that the keys are unknown.
@@ -257,7 +256,7 @@ def _base(written: object, folder: Path) -> Keys:
     """The tables of the base scenario, which may be a file of its own."""
     if isinstance(written, str):
         path = folder / written
-        values = _toml(read_text(path, f"base: cannot read {path}"), written)
+        values = parse_toml(read_text(path, f"base: cannot read {path}"), written)
         return _from(path.parent, values)
     if not isinstance(written, dict):
         raise ScenarioError(
@@ -287,10 +286,3 @@ def _check_effect(study: Study, overrides: tuple[str, ...]) -> None:
                 raise ScenarioError(
                     f"--set {path} has no effect: axis {axis!r} sets it in every cell"
                 )
-
-
-def _toml(text: str, place: str) -> Keys:
-    try:
-        return tomllib.loads(text)
-    except (ValueError, RecursionError) as reason:
-        raise ScenarioError(f"{place} is not valid TOML: {reason}") from None

@@ -77,6 +77,11 @@ def test_an_override_without_key_or_value_is_refused(override: str) -> None:
     assert refusal("", override) == f"--set takes key.path=value, got {override!r}"
 
 
+def test_an_override_that_lies_too_deep_is_refused() -> None:
+    assert "--set takes a path of 32 names at most" in refusal("", ".".join("a" * 33) + "=1")
+    assert "unknown key 'a'" in refusal("", ".".join("a" * 32) + "=1")
+
+
 @pytest.mark.parametrize(
     ("text", "override", "sentence"),
     [

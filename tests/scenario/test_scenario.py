@@ -169,3 +169,12 @@ def test_the_schema_takes_what_scenarios_take() -> None:
     assert set(schema["properties"]) == set(Scenario.model_fields)
     assert schema["properties"]["model"]["anyOf"][0] == {"type": "string"}
     assert schema["$defs"]["Privacy"]["properties"]["epsilon"]["exclusiveMinimum"] == 0
+
+
+def test_a_text_full_of_mistakes_is_refused_in_a_hundred_lines() -> None:
+    with pytest.raises(ScenarioError, match="unknown key 'k0'") as refused:
+        parse_scenario("\n".join(f"k{number} = 1" for number in range(3000)))
+    lines = str(refused.value).splitlines()
+    assert len(lines) == 101
+    assert lines[-1] == "the scenario has 2900 more mistakes"
+    assert len(refusal(f'seed = "{"x" * 9999}"')) < 700

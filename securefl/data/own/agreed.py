@@ -9,7 +9,6 @@ that carries one needs no file.
 
 import hashlib
 import json
-import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,7 +21,7 @@ from securefl.data.own.records import Records
 from securefl.data.own.schema import Schema
 from securefl.data.task import Task
 from securefl.errors import ScenarioError
-from securefl.files import read_text
+from securefl.files import parse_toml, read_text
 from securefl.messages import sentences
 
 AgreedSchema = Schema | ArraySchema
@@ -73,11 +72,7 @@ def schema_of_form(form: str, given: Path | Mapping[str, Any]) -> AgreedSchema |
 
 def _loaded(path: Path) -> tuple[str, dict[str, Any]]:
     """Returns the name of a schema's file and what it holds. Raises ScenarioError."""
-    text = read_text(path)
-    try:
-        return str(path), tomllib.loads(text)
-    except tomllib.TOMLDecodeError as reason:
-        raise ScenarioError(f"the schema {path} is not valid TOML: {reason}") from None
+    return str(path), parse_toml(read_text(path), f"the schema {path}")
 
 
 def document(schema: AgreedSchema) -> dict[str, Any]:

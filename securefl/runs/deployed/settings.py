@@ -1,13 +1,12 @@
 """`site.toml`: what a site keeps to itself; nothing in it leaves the machine."""
 
-import tomllib
 from pathlib import Path
 from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from securefl.errors import ScenarioError
-from securefl.files import read_text
+from securefl.files import parse_toml, read_text
 from securefl.messages import sentences
 
 _Text = Annotated[str, Field(min_length=1, strict=True)]
@@ -48,9 +47,7 @@ def load_settings(path: Path) -> Settings:
         ScenarioError: it cannot be read, is not TOML, or has an unknown key or a wrong value.
     """
     try:
-        return Settings(**tomllib.loads(read_text(path)))
-    except tomllib.TOMLDecodeError as reason:
-        raise ScenarioError(f"{path} is not valid TOML: {reason}") from None
+        return Settings(**parse_toml(read_text(path), str(path)))
     except ValidationError as reason:
         lines = sentences(reason, Settings, "the file").splitlines()
         raise ScenarioError("\n".join(f"{path}: {line}" for line in lines)) from None
