@@ -35,6 +35,9 @@ _OURS = "flwr-"
 _SECONDS = 120.0
 _SECONDS_FOR_A_BODY = 600.0
 _MAX_CONNECTIONS = 500
+# Anybody may connect. Beyond its first bytes, a request takes from room that all requests share.
+_BYTES_OF_ITS_OWN = 65536
+_REQUESTS_IN_ROOM = 8  # of the largest size
 
 Event = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Event]]
@@ -73,6 +76,7 @@ class Gate:
     def __init__(self, ask: Callable[[str, Headers, bytes], Answer], *, limit: int) -> None:
         self._ask = ask
         self._limit = limit
+        self._room = _REQUESTS_IN_ROOM * limit
 
     async def __call__(self, scope: Event, receive: Receive, send: Send) -> None:
         """Answers one request; see the ASGI specification."""
@@ -80,13 +84,7 @@ class Gate:
             return
         answer = NOT_FOUND
         if scope["method"] == "POST" and scope["path"] in PATHS and not scope["query_string"]:
-            body = await self._body(receive)
-            if body is not None:
-                headers = [
-                    (name.decode("latin-1"), value.decode("latin-1"))
-                    for name, value in scope["headers"]
-                ]
-                answer = await asyncio.to_thread(self._ask, scope["path"], passed(headers), body)
+            answer = await self._asked(scope, receive)
         status, headers, content = answer
         lines = [
             (name.encode("latin-1"), value.encode("latin-1")) for name, value in passed(headers)
@@ -95,22 +93,44 @@ class Gate:
         await send({"type": "http.response.start", "status": status, "headers": lines})
         await send({"type": "http.response.body", "body": content})
 
-    async def _body(self, receive: Receive) -> bytes | None:
-        """Returns the whole request; None where it is too large, too slow or broken off."""
+    async def _asked(self, scope: Event, receive: Receive) -> Answer:
+        """Returns the SuperLink's answer to a request, or why it is not passed on."""
         body = bytearray()
         try:
             async with asyncio.timeout(_SECONDS_FOR_A_BODY):
-                while True:
-                    event = await receive()
-                    if event["type"] != "http.request":
-                        return None
-                    body += event.get("body", b"")
-                    if len(body) > self._limit:
-                        return None
-                    if not event.get("more_body"):
-                        return bytes(body)
+                refusal = await self._read(body, receive)
+            if refusal is not None:
+                return refusal
+            headers = [
+                (name.decode("latin-1"), value.decode("latin-1"))
+                for name, value in scope["headers"]
+            ]
+            path = scope["path"]
+            return await asyncio.to_thread(self._ask, path, passed(headers), bytes(body))
         except TimeoutError:
-            return None
+            return NOT_FOUND
+        finally:
+            self._room += _beyond(len(body))
+
+    async def _read(self, body: bytearray, receive: Receive) -> Answer | None:
+        """Reads a whole request; returns why not where it is too large or broken off."""
+        while True:
+            event = await receive()
+            size = len(body) + len(event.get("body", b""))
+            if event["type"] != "http.request" or size > self._limit:
+                return NOT_FOUND
+            more = _beyond(size) - _beyond(len(body))
+            if more > self._room:
+                return UNAVAILABLE
+            self._room -= more
+            body += event.get("body", b"")
+            if not event.get("more_body"):
+                return None
+
+
+def _beyond(size: int) -> int:
+    """Returns the bytes of a request that take room."""
+    return max(0, size - _BYTES_OF_ITS_OWN)
 
 
 def passed(headers: Headers) -> Headers:

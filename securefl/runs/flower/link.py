@@ -52,13 +52,14 @@ class FlowerLink:
         self._inbox: queue.Queue[tuple[int, Packet]] = queue.Queue()
         self._relay: socket.socket | None = None
         self._lock = threading.Lock()  # over the five above it
-        self._sending = threading.Lock()  # frames do not mix
+        self._due = threading.Event()  # whether the relay lacks something
         self._closed = threading.Event()
         self._present = threading.Event()
         self._absent = threading.Event()
         self._absent.set()
         self._threads = [
-            threading.Thread(target=target, daemon=True) for target in (self._accept, self._order)
+            threading.Thread(target=target, daemon=True)
+            for target in (self._accept, self._order, self._send)
         ]
         for thread in self._threads:
             thread.start()
@@ -75,8 +76,8 @@ class FlowerLink:
             self._tag += 1
             self._sites = frozenset(envelopes)
             self._waiting = dict(envelopes)
+        self._due.set()
         try:
-            self._send_waiting()
             yield from self._replies(time.monotonic() + seconds)
         finally:
             with self._lock:
@@ -94,7 +95,7 @@ class FlowerLink:
                 arrival = [self._inbox.get(timeout=min(left, max(0.0, again - time.monotonic())))]
             except queue.Empty:
                 if time.monotonic() >= again:
-                    self._send_waiting()
+                    self._due.set()
                     interval *= 2
                     again = time.monotonic() + interval
                 continue
@@ -107,6 +108,7 @@ class FlowerLink:
         """Ends the connection, with which the relay ends."""
         self._closed.set()
         self._drop(self._relay)
+        self._due.set()
         self._present.set()
         self._absent.set()
         # A closed listener would not wake the thread that waits for it.
@@ -116,6 +118,13 @@ class FlowerLink:
             thread.join()
         self._listener.close()
 
+    def _send(self) -> None:
+        """Sends what is due; a relay that takes it slowly holds up nothing but this thread."""
+        while not self._closed.is_set():
+            self._due.wait()
+            self._due.clear()
+            self._send_waiting()
+
     def _send_waiting(self) -> None:
         """Sends every envelope without a reply to the relay, if there is one."""
         with self._lock:
@@ -123,9 +132,8 @@ class FlowerLink:
         if relay is None:
             return
         try:
-            with self._sending:
-                for site, envelope in waiting.items():
-                    sockets.send(relay, site, tag, envelope.pieces)
+            for site, envelope in waiting.items():
+                sockets.send(relay, site, tag, envelope.pieces)
         except OSError:
             self._drop(relay)
 
@@ -146,7 +154,7 @@ class FlowerLink:
                 self._relay = connection
             self._absent.clear()
             threading.Thread(target=self._listen, args=(connection,), daemon=True).start()
-            self._send_waiting()
+            self._due.set()
             self._present.set()
 
     def _listen(self, relay: socket.socket) -> None:

@@ -159,3 +159,46 @@ def test_a_superlink_that_is_gone_is_unavailable_which_a_supernode_tries_again()
         port = listener.getsockname()[1]
     ask = gate.forward(ssl.create_default_context(), port)
     assert ask("/v1/fleet/get-run", [], b"") == (503, [], b"")
+
+
+def test_requests_of_strangers_share_a_bounded_room_and_give_it_back() -> None:
+    limit = 1_000_000
+    behind = Behind()
+    served = Gate(behind, limit=limit)
+    scope = {
+        "type": "http",
+        "method": "POST",
+        "path": "/v1/fleet/push-object",
+        "query_string": b"",
+        "headers": (),
+    }
+
+    async def status(chunk: bytes, *, then: asyncio.Event | None = None) -> int:
+        """The answer to one chunk, whose sender then stops until it breaks off."""
+        sent: list[Any] = []
+        events = [{"type": "http.request", "body": chunk, "more_body": then is not None}]
+
+        async def receive() -> Any:
+            if events:
+                return events.pop()
+            assert then is not None
+            await then.wait()
+            return {"type": "http.disconnect"}
+
+        async def send(event: Any) -> None:
+            sent.append(event)
+
+        await served(scope, receive, send)
+        return int(sent[0]["status"])
+
+    async def play() -> None:
+        ended = asyncio.Event()
+        floods = [asyncio.create_task(status(bytes(limit), then=ended)) for _ in range(20)]
+        await asyncio.sleep(0)  # each of them has sent its chunk, and stops
+        assert await status(bytes(700_000)) == 503
+        assert await status(b"heartbeat") == 200
+        ended.set()
+        assert sorted(await asyncio.gather(*floods)) == [404] * 8 + [503] * 12
+        assert await status(bytes(100_000)) == 200
+
+    asyncio.run(play())

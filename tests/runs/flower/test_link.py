@@ -236,7 +236,7 @@ def test_a_relay_that_takes_nothing_does_not_hold_the_coordinator_up(
         relay = Relay()
         link.wait_for_sites(PATIENT)
         assert list(link.carry({0: Sealed((bytes(10_000_000),))}, 0.1)) == []
-        assert link._relay is None
+        assert link._absent.wait(PATIENT)
         relay.connection.close()
 
 
@@ -245,3 +245,13 @@ def test_the_relay_ends_with_the_link() -> None:
         relay = Relay()
         link.wait_for_sites(PATIENT)
     assert relay.is_over()
+
+
+def test_a_relay_that_takes_nothing_does_not_hold_up_the_end_of_a_trip() -> None:
+    with link_of() as link:
+        Relay()
+        link.wait_for_sites(PATIENT)
+        for _ in range(2):
+            assert list(link.carry({0: Sealed((bytes(5_000_000),))}, 0.1)) == []
+        # It is still there, and was not waited for.
+        assert link._relay is not None
