@@ -36,7 +36,8 @@ class Inquiry:
 
     Raises:
         ScenarioError: the scenario has no such clients, the target is corrupt, the records bear
-            several labels or real targets, or the scenario is a rehearsal already.
+            several labels or real targets, or the scenario is a rehearsal already or keeps its best
+            model.
     """
 
     scenario: Scenario
@@ -62,6 +63,11 @@ class Inquiry:
         if self.scenario.rehearsal is not None:
             raise ScenarioError(
                 "the scenario is a rehearsal already: take its rehearsal table away"
+            )
+        if self.scenario.keeps_best:
+            raise ScenarioError(
+                "an audit takes the last model for the one that is published: take evaluate.keep "
+                "away, and audit the run that ends with it"
             )
         if self.scenario.attack is not None and self.target in self.scenario.attack.clients:
             raise ScenarioError(

@@ -95,6 +95,11 @@ class Cell:
         return self.folder / "model.safetensors"
 
     @property
+    def best(self) -> Path:
+        """The best model so far, where a run ends with it; see `runs.best`."""
+        return self.folder / "best.safetensors"
+
+    @property
     def _status(self) -> Path:
         return self.folder / "status.json"
 
@@ -249,13 +254,14 @@ class Cell:
         append_line(self._rounds, record.to_json())
 
     def keep_model(self, state: "State", shapes: "Mapping[str, Size]") -> None:
-        """Takes the server's state out of the checkpoint of a run that has played all rounds.
+        """Takes the server's state out of the checkpoint of a run that has ended.
 
-        The model alone remains, which `load_state_dict` takes as it is.
+        The model alone remains, which `load_state_dict` takes as it is; where the run ends with the
+        best model so far, it is that one.
         """
         from securefl.runs.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 
-        if state.step_state:
+        if state.step_state or self.best.exists():
             model = replace(state, step_state={})
             record = load_checkpoint(self.checkpoint).record
             save_checkpoint(self.checkpoint, Checkpoint(model, record), shapes)
@@ -273,6 +279,8 @@ class Cell:
         # absence for a fresh start.
         round = status.round if state is CellState.FAILED else None
         write_json(self._status, Status(state, status.run, round, reason).to_json())
+        if metrics is not None:
+            self.best.unlink(missing_ok=True)  # it is the model now
 
     def fail(self, reason: str) -> None:
         """Ends the cell as failed, also before its folder exists; a cell that ended stays so."""

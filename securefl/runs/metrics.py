@@ -39,6 +39,8 @@ class RunMetrics(Quality, Aftermath, total=False):
     [engine] asks for stacks, stack is the number of clients that trained at once, and unstacked
     says why it is 1. Where it names a device, device is the one that trained.
 
+    `kept_round` is there only where a run ends with its best model: the round that made it.
+
     `written_gradients` has the types of layers of which DP-SGD wrote down the gradient of every
     record, by Opacus' hooks; it is there only where there were some. All other layers are clipped
     and summed without.
@@ -61,10 +63,11 @@ class RunMetrics(Quality, Aftermath, total=False):
     stack: int
     unstacked: str
     device: str
+    kept_round: int
     written_gradients: list[str]
 
 
-_COUNTS = ("records", "rounds", "abandoned", "bytes_up", "bytes_down", "stack")
+_COUNTS = ("records", "rounds", "abandoned", "bytes_up", "bytes_down", "stack", "kept_round")
 METRICS_OF_CLASSES = ("accuracy", "balanced_accuracy", "auc", "majority")
 METRICS_OF_TARGETS = ("mae", "rmse", "r2")
 _MEASURED = (*METRICS_OF_CLASSES, *METRICS_OF_TARGETS, "epsilon", "delta", "seconds")

@@ -1,9 +1,10 @@
 """Runs a scenario inside its cell: start or resume, play the rounds, keep what comes out."""
 
 import traceback
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, suppress
 from dataclasses import dataclass, replace
+from functools import cached_property
 from types import TracebackType
 
 from torch import Size
@@ -21,6 +22,7 @@ from securefl.learning.device import device_called
 from securefl.learning.plan import OnStep, unseen
 from securefl.privacy.events import ReleaseId
 from securefl.privacy.remember import Remember, fresh
+from securefl.runs.best import BestModel, score
 from securefl.runs.cell import Cell, CellState
 from securefl.runs.lineage import with_marks
 from securefl.runs.metrics import RunMetrics, final_metrics
@@ -167,31 +169,62 @@ class _Session:
     assembled: Assembled
     on_round: OnRound
 
+    @cached_property
+    def _shapes(self) -> Mapping[str, Size]:
+        return vector.shapes(self.assembled.model)
+
+    @cached_property
+    def _best(self) -> BestModel | None:
+        """The best model so far; None where the run ends with the last one."""
+        return BestModel(self.cell.best, self._shapes) if self.scenario.keeps_best else None
+
     def play(self) -> RunMetrics:
         """Plays the remaining rounds and keeps the metrics, also where the budget ends the run."""
-        state = self.cell.last_good(self.assembled.start, vector.shapes(self.assembled.model))
+        state = self.cell.last_good(self.assembled.start, self._shapes)
+        # A crash may have come before it was offered.
+        self._offer(state, self.cell.rounds())
         # Before anything is trained: a cut ledger would let a client spend its budget twice.
         self._check_ledgers()
         state = self._abandon_interrupted(state)
         try:
-            shapes = vector.shapes(self.assembled.model)
             rounds = self.scenario.rounds
             federation = self.assembled.federation
+            shapes = self._shapes
             for played in kept_rounds(self.cell, federation, state, rounds=rounds, shapes=shapes):
                 self.on_round(played.record)
                 state = played.state
+                self._offer(state, [played.record])
         except BudgetExceeded as reason:
-            # An early end is a result like any other: the model of the last round is released.
-            metrics = self._metrics(state)
-            self.cell.finish(CellState.OUT_OF_BUDGET, metrics=metrics, reason=str(reason))
+            # An early end is a result like any other: its model is released.
+            self._end(self._chosen(state), CellState.OUT_OF_BUDGET, str(reason))
             raise
         if all(record.abandoned for record in self.cell.rounds()):
             raise RunFailed(
                 f"all {self.scenario.rounds} rounds were abandoned; the model is the initial one"
             )
+        return self._end(self._chosen(state), CellState.DONE)
+
+    def _offer(self, state: State, records: Sequence[RoundRecord]) -> None:
+        """Offers a state's model, which the last record measured if it was to be measured."""
+        if self._best is not None and records:
+            value = score(records[-1].accuracy, records[-1].rmse)
+            self._best.offer(state.round, state.weights, value)
+
+    def _chosen(self, state: State) -> State:
+        """Returns the state that the run ends with."""
+        if self._best is None:
+            return state
+        # A budget may end a run between two evaluations: the last model is measured all the same.
+        quality = self.assembled.federation.evaluate(state.weights)
+        self._best.offer(state.round, state.weights, score(quality.accuracy, quality.rmse))
+        return self._best.chosen(state)
+
+    def _end(self, state: State, outcome: CellState, reason: str = "") -> RunMetrics:
+        """Ends the cell with a model, and returns its metrics."""
         metrics = self._metrics(state)
-        self.cell.keep_model(state, vector.shapes(self.assembled.model))
-        self.cell.finish(CellState.DONE, metrics=metrics)
+        if outcome is CellState.DONE or self._best is not None:
+            self.cell.keep_model(state, self._shapes)
+        self.cell.finish(outcome, metrics=metrics, reason=reason)
         return metrics
 
     def _check_ledgers(self) -> None:
@@ -217,7 +250,8 @@ class _Session:
         while state.round < self.scenario.rounds and self._was_paid_for(state.round):
             record = self._abandoned(state)
             state = replace(state, round=state.round + 1)
-            self.cell.keep(state, record, vector.shapes(self.assembled.model))
+            self.cell.keep(state, record, self._shapes)
+            self._offer(state, [record])
             self.on_round(record)
         return state
 
@@ -254,4 +288,6 @@ class _Session:
     def _metrics(self, state: State) -> RunMetrics:
         """The final metrics, with the mark of seeded noise."""
         metrics = final_metrics(self.cell.rounds(), self.scenario, self.assembled, state)
+        if self._best is not None:
+            metrics.update(self._best.facts())
         return with_marks(metrics, self.scenario.resolved(), self.cell)

@@ -97,6 +97,11 @@ class Declaration(Section):
         return None if self.engine is None else self.engine.device
 
     @property
+    def keeps_best(self) -> bool:
+        """Whether the run ends with the best model that was evaluated, not with the last one."""
+        return self.evaluate is not None and self.evaluate.keep == "best"
+
+    @property
     def leave(self) -> Literal["never", "sums", "noisy"]:
         """What leaves sites about the records that judge."""
         return (self.evaluate and self.evaluate.leave) or "never"

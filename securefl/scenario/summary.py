@@ -101,6 +101,8 @@ def _cautions(scenario: Scenario) -> Iterator[str]:
     every = None if scenario.evaluate is None else scenario.evaluate.every
     if every not in (None, 1):
         yield f"the model is evaluated after every {every} rounds and after the last one, only"
+    if scenario.keeps_best:
+        yield "the validation records choose which evaluated model the run ends with"
     yield from _figures(scenario)
     yield from _batches(scenario)
 

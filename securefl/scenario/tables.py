@@ -268,9 +268,14 @@ class Evaluate(Section):
     says what leaves about them: never, nothing; sums, sums of counts over all sites, which are not
     private; noisy, such sums under Gaussian noise, for which each site pays. epsilon and delta
     (1e-5 unless it is given) are the price of all noisy figures of the run together.
+
+    keep = "best" ends the run with the model of the highest accuracy (real targets: the lowest
+    RMSE) of all that were evaluated, the earliest of equals. Validation records must judge, since
+    the result on records that choose a model is too good. Without keep it is the last model.
     """
 
     every: Count | None = None
+    keep: Literal["best"] | None = None
     leave: Literal["never", "sums", "noisy"] | None = None
     epsilon: float | None = None
     delta: float | None = None

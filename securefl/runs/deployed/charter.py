@@ -25,7 +25,7 @@ from securefl.runs.deployed.documents import (
 )
 from securefl.runs.environment import code_hash
 from securefl.scenario import catalog
-from securefl.scenario.assemble.evaluation import counts_layout
+from securefl.scenario.assemble.evaluation import check_choice, counts_layout
 from securefl.scenario.assemble.public import PublicParts
 from securefl.scenario.scenario import Scenario, parse_scenario
 from securefl.scenario.shared import check_own_data, refuse_paths, schema_digest, shared_part
@@ -295,3 +295,4 @@ def check_deployable(scenario: Scenario) -> None:
     if scenario.data.label_noise is not None:
         raise ScenarioError("data.label_noise changes records, which sites do not: remove it")
     check_own_data(scenario)
+    check_choice(scenario)

@@ -13,6 +13,7 @@ from securefl.channels.protocol import ClientUpdate, Packet
 from securefl.errors import RunFailed
 from securefl.federation.record import RoundRecord
 from securefl.federation.values import Federation, State
+from securefl.runs.best import BestModel
 from securefl.runs.cell import Cell, CellState
 from securefl.runs.deployed.desk import Desk
 from securefl.runs.deployed.envelope import COUNTS_LANE, Kind, Part
@@ -89,9 +90,10 @@ def coordinate(
     rounds = parts.scenario.rounds
     state = cell.last_good(State(vector.to_vector(parts.model)), shapes)
     state = _without_interrupted(parts, state, given.trained, cell)
+    best = BestModel(cell.best, shapes) if parts.scenario.keeps_best else None
     # The last model is judged once: not again if a site may have judged it before a crash.
     if state.round < rounds or (parts.scenario.leave != "never" and given.trained < rounds):
-        federation, played_by = _joined(parts, desk, key, cell)
+        federation, played_by = _joined(parts, desk, key, cell, best)
         play = played_by.play
         for played in kept_rounds(cell, federation, state, rounds=rounds, shapes=shapes, play=play):
             state = played.state
@@ -100,18 +102,20 @@ def coordinate(
         _require_a_result(cell, rounds)
         played_by.judge_last(federation, state)
     _require_a_result(cell, rounds)
+    if best is not None:
+        state = best.chosen(state)
     cell.keep_model(state, shapes)
-    cell.finish(CellState.DONE, metrics=metrics_of(cell.folder, cell.rounds()))
+    cell.finish(CellState.DONE, metrics=metrics_of(cell.folder, cell.rounds(), best))
     return state
 
 
 def _joined(
-    parts: ServerParts, desk: Desk, key: Ed25519PrivateKey, cell: Cell
+    parts: ServerParts, desk: Desk, key: Ed25519PrivateKey, cell: Cell, best: BestModel | None
 ) -> tuple[Federation, Rounds]:
     """Begins a session with the sites; returns the federation and its rounds."""
     sessions = agreed_sessions(parts, desk, key)
     updates, counts = sessions[0], sessions.get(COUNTS_LANE)
-    judging = None if counts is None else Judging(parts.scenario, counts, cell.folder)
+    judging = None if counts is None else Judging(parts.scenario, counts, cell.folder, best)
     federation = federation_of(
         parts,
         {site: RemoteSite(site, desk) for site in updates.sites},

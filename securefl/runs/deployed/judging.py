@@ -10,10 +10,13 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from torch import Tensor
+
 from securefl.channels.protocol import Observer
 from securefl.federation.record import RoundRecord
 from securefl.files import append_line, read_lines
 from securefl.learning.counts import Figures
+from securefl.runs.best import SCORE, BestModel
 from securefl.runs.deployed.desk import Desk
 from securefl.runs.deployed.envelope import COUNTS_LANE, Kind, Part
 from securefl.runs.deployed.exchange import Exchange
@@ -72,12 +75,20 @@ class Judging:
         scenario: says which models are judged.
         session: of the counts; all its sites count in each round.
         folder: gets figures.jsonl.
+        best: gets every model with its figures; None where the run ends with the last one.
     """
 
-    def __init__(self, scenario: Scenario, session: Session, folder: Path) -> None:
+    def __init__(
+        self,
+        scenario: Scenario,
+        session: Session,
+        folder: Path,
+        best: BestModel | None = None,
+    ) -> None:
         self._scenario = scenario
         self._session = session
         self._path = folder / FIGURES
+        self._best = best
         self._judged = frozenset(judged_models(scenario))
         self._layout = counts_layout(scenario)
         self._cost = counts_cost(scenario)
@@ -89,8 +100,14 @@ class Judging:
         session = self._session
         return Exchange(round, session.sites, session.server(), observer, lane=COUNTS_LANE)
 
-    def keep(self, exchange: Exchange, desk: Desk) -> None:
-        """Keeps the figures of an exchange that has ended with a sum, and settles its payments."""
+    def keep(self, exchange: Exchange, desk: Desk, weights: Tensor) -> None:
+        """Keeps the figures of an exchange that has ended with a sum, and settles its payments.
+
+        Args:
+            exchange: that has ended.
+            desk: takes the confirmations.
+            weights: (d,), of the model that was judged.
+        """
         view = exchange.view
         if view is None:
             return
@@ -101,21 +118,36 @@ class Judging:
             std = self._cost.noise_multiplier * self._layout.sensitivity
             std *= math.sqrt(len(view.clients))
         judged = Judged(exchange.round, self._scenario.judging, view.clients, figures, std)
-        append_line(self._path, judged.to_json())
+        line = judged.to_json()
+        if self._best is not None:
+            # Before the line: a crash in between must not lose the model.
+            self._best.offer(judged.model, weights, figures.metrics.accuracy, facts=line)
+        append_line(self._path, line)
         for site in view.clients:
             desk.enclose(site, Part(Kind.CONFIRM, exchange.round, lane=COUNTS_LANE))
 
 
-def metrics_of(folder: Path, rounds: Sequence[RoundRecord]) -> RunMetrics | None:
-    """Returns what the coordinator knows of a run; None where its last model was not judged.
+def metrics_of(
+    folder: Path, rounds: Sequence[RoundRecord], best: BestModel | None = None
+) -> RunMetrics | None:
+    """Returns what the coordinator knows of a run; None where nobody judged the model it ends with.
 
     The figures may have come before a crash, which the file has outlived.
+
+    Args:
+        folder: with figures.jsonl.
+        rounds: the records of all rounds.
+        best: what the run ends with; None where that is the last model.
     """
     lines = [line for line in read_lines(folder / FIGURES) if line["model"] == len(rounds)]
+    kept = None if best is None else best.kept()
+    if kept is not None:
+        lines = [{key: value for key, value in kept.record.items() if key != SCORE}]
     if not lines:
         return None
     metrics = {
         **lines[-1],
+        **({} if best is None else best.facts()),
         "rounds": len(rounds),
         "abandoned": sum(record.abandoned for record in rounds),
         "bytes_up": sum(record.bytes_up for record in rounds),

@@ -58,7 +58,8 @@ class Rehearsed:
         absent: round -> sites whose update is missing in it.
         trips: of the envelopes, set-up and end included.
         identical: whether the model is the simulation's, bit for bit; None where that means
-            nothing: noise is fresh, a site was absent, or the run failed.
+            nothing: noise is fresh or on the figures that choose the model, a site was absent, or
+            the run failed.
         figures: whether the sites' sums of counts give the figures of the simulation, which has all
             test records in one place; None where models are not compared, or figures are noisy.
     """
@@ -124,7 +125,7 @@ def rehearse(
     }
     identical = figures = None
     is_over = cell.status().state is CellState.DONE
-    if is_over and not absent and scenario.repeatable:
+    if is_over and not absent and _is_repeatable(scenario):
         api.run(scenario, out / "simulation", text=text)
         simulated = RunFolder(out / "simulation").cell(scenario)
         identical = _has_model_of(simulated, cell)
@@ -233,6 +234,15 @@ def _forget(folders: _Folders) -> None:
     for folder in folders.all:
         for name in (*PRIVATE_FILES, RECORDS):
             (folder / name).unlink(missing_ok=True)
+
+
+def _is_repeatable(scenario: Scenario) -> bool:
+    """Whether a simulation must end with the same model.
+
+    Noise on figures may choose another model than the figures themselves.
+    """
+    is_chosen_by_noise = scenario.keeps_best and scenario.leave == "noisy"
+    return scenario.repeatable and not is_chosen_by_noise
 
 
 def _has_model_of(simulated: Cell, cell: Cell) -> bool:

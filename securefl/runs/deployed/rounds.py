@@ -113,7 +113,7 @@ class Rounds:
             self._trip(flight, self._next)
         counts = flight.counts if state.round < self._rounds else lead
         if self._judging is not None and counts is not None:
-            self._judging.keep(counts, self._desk)
+            self._judging.keep(counts, self._desk, state.weights)
         return flight
 
     def _begun(self, federation: Federation, round: int, observer: Observer) -> _Flight | None:

@@ -34,6 +34,15 @@ from securefl.scenario.tables import Evaluate
 _MOST_RECORDS = 2.0**31  # of a count
 
 
+def check_choice(scenario: Scenario) -> None:
+    """Refuses to keep the best of models that nobody judges. Raises ScenarioError."""
+    if scenario.keeps_best and scenario.leave == "never":
+        raise ScenarioError(
+            "evaluate.keep = 'best' needs figures of the models, which evaluate.leave lets out of "
+            "the sites: set it to 'sums' or 'noisy', or remove keep"
+        )
+
+
 def judged_models(scenario: Scenario) -> tuple[int, ...]:
     """Returns the numbers of the models that sites judge, ascending; the last is the final one.
 

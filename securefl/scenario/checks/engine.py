@@ -16,6 +16,11 @@ def check_evaluation(declared: Declaration, facts: Facts) -> None:
             f"evaluate.every = {evaluate.every} is above the {declared.rounds} rounds of the run; "
             f"use {declared.rounds} to evaluate the last one only"
         )
+    if evaluate.keep is not None and declared.judging != "validation":
+        raise ScenarioError(
+            "evaluate.keep = 'best' would choose the model by the test records that its result is "
+            "measured on; set data.test_on = 'validation', or remove it"
+        )
     if evaluate.leave in ("sums", "noisy") and facts.task.regression:
         raise ScenarioError(
             f"evaluate.leave = {evaluate.leave!r} sums counts of classes, and these records have "

@@ -10,7 +10,7 @@ import torch
 from securefl import vector
 from securefl.channels.apart import Membership, ServerSetUp
 from securefl.channels.monotonic import MemoryMonotonic
-from securefl.errors import ClientFailure, PolicyRefused
+from securefl.errors import ClientFailure, PolicyRefused, ScenarioError
 from securefl.federation.policy import Budget, EvaluationRules
 from securefl.files import read_lines
 from securefl.learning.evaluate import evaluate
@@ -19,7 +19,7 @@ from securefl.privacy.accounting.epsilon import epsilon
 from securefl.privacy.events import ReleaseId
 from securefl.runs.checkpoint import load_checkpoint
 from securefl.runs.deployed.audit_log import AuditLog, Event
-from securefl.runs.deployed.charter import envelope_limit
+from securefl.runs.deployed.charter import check_deployable, envelope_limit
 from securefl.runs.deployed.counting import METRICS, counting_speaker
 from securefl.runs.deployed.envelope import COUNTS_LANE, Kind, Part
 from securefl.runs.deployed.judging import FIGURES, metrics_of
@@ -32,9 +32,19 @@ from securefl.scenario.assemble.public import public_parts
 from securefl.scenario.scenario import parse_scenario
 from tests.runs.deployed.parties import DP, MASKED, SGD, Deployment, deployment, free_policy
 from tests.runs.deployed.test_coordinator import COHORT, simulated
+from tests.runs.deployed.test_resume import resumed
 
 SUMS = 'evaluate = { leave = "sums" }\n'
 NOISY = 'evaluate = { leave = "noisy", epsilon = 20.0 }\n'
+BEST = 'evaluate = { leave = "sums", keep = "best" }\n'
+# The third model is the best of four.
+STEEP = """
+seed = 1
+rounds = 4
+data = { name = "heart", partition = "natural", test_on = "validation" }
+training = { kind = "sgd", batch = 64, epochs = 1, lr = 20.0 }
+weights = "equal"
+"""
 DIGITS = """
 seed = 2
 rounds = 2
@@ -172,6 +182,67 @@ def test_a_run_whose_last_model_nobody_judged_has_no_metrics(tmp_path: Path) -> 
     assert [line["model"] for line in lines(parties)] == [1]
     assert parties.cell.metrics() is None
     assert parties.cell.status().state == "done"
+
+
+@pytest.mark.parametrize("channel", ["", MASKED, COHORT], ids=["plain", "masked", "cohort"])
+def test_the_run_ends_with_the_model_that_the_simulation_keeps(
+    channel: str, tmp_path: Path
+) -> None:
+    text = STEEP + channel + BEST
+    parties = deployment(text, tmp_path)
+    weights = parties.play().weights
+    expected = simulated(text, tmp_path / "simulation").weights
+    assert torch.equal(weights.view(torch.int32), expected.view(torch.int32))
+    kept = load_checkpoint(parties.cell.checkpoint).state
+    assert torch.equal(kept.weights, weights)
+    assert (kept.round, kept.step_state) == (4, {})
+    judged = [line["accuracy"] for line in lines(parties)]
+    assert len(judged) == 4
+    best = judged.index(max(judged))  # type: ignore[type-var]
+    assert best < 3
+    metrics: dict[str, object] = {**(parties.cell.metrics() or {})}
+    assert metrics["kept_round"] == best
+    assert {key: metrics[key] for key in exact(central(text, weights))} == exact(
+        central(text, weights)
+    )
+    assert not parties.cell.best.exists()
+
+
+def test_a_model_that_nobody_judged_is_not_kept(tmp_path: Path) -> None:
+    parties = deployment(STEEP + BEST, tmp_path)
+    stop_counting(parties, *range(4))
+    last = parties.play().weights
+    expected = simulated(STEEP, tmp_path / "simulation").weights
+    assert torch.equal(last, expected)
+    assert parties.cell.metrics() is None
+
+
+def test_the_best_model_outlives_the_coordinator(tmp_path: Path) -> None:
+    # Plain rounds are trips 0 to 3, and trip 4 judges the last model.
+    text = STEEP + BEST
+    expected = deployment(text, tmp_path / "undisturbed").play().weights
+    parties = deployment(text, tmp_path / "killed")
+    state = resumed(parties, fatal=4)
+    assert torch.equal(state.weights, expected)
+    metrics = parties.cell.metrics() or {}
+    assert metrics["kept_round"] == 2
+    assert metrics["accuracy"] == central(text, expected).accuracy
+
+
+def test_noisy_figures_choose_as_they_are(tmp_path: Path) -> None:
+    text = STEEP + MASKED + NOISY.replace("}", ', keep = "best" }')
+    parties = deployment(text, tmp_path)
+    parties.play()
+    judged = [line["accuracy"] for line in lines(parties)]
+    metrics = parties.cell.metrics() or {}
+    assert metrics["kept_round"] == judged.index(max(judged))  # type: ignore[type-var]
+    assert metrics["accuracy"] == max(judged)  # type: ignore[type-var]
+
+
+def test_the_best_model_needs_figures(tmp_path: Path) -> None:
+    with pytest.raises(ScenarioError, match="needs figures of the models"):
+        check_deployable(parse_scenario(STEEP + 'evaluate = { keep = "best" }\n'))
+    check_deployable(parse_scenario(STEEP + BEST))
 
 
 def test_figures_from_before_a_crash_are_in_the_metrics(tmp_path: Path) -> None:

@@ -28,6 +28,7 @@ from securefl.runs.deployed.rehearsal import Rehearsed, rehearse
 from securefl.runs.metrics import checked_metrics
 from securefl.scenario.scenario import parse_scenario
 from tests.runs.deployed.parties import DP, MASKED, SGD
+from tests.runs.deployed.test_judging import BEST, STEEP
 
 importlib.import_module("securefl.learning.dp_sgd")  # Opacus, once and not in every process
 
@@ -109,6 +110,23 @@ def test_the_sites_sums_of_counts_give_the_simulations_figures(tmp_path: Path) -
     metrics = Cell(tmp_path / "out/coordinator").metrics()
     assert metrics is not None
     assert (metrics["records"], "sites" in metrics) == (250, False)
+
+
+def test_a_rehearsal_compares_the_best_model_where_the_run_ends_with_it(tmp_path: Path) -> None:
+    result = rehearsed(STEEP + BEST, tmp_path / "out")
+    assert result == Rehearsed(0, "", {}, 4 + 1 + 1, identical=True, figures=True)
+    metrics = Cell(tmp_path / "out/coordinator").metrics() or {}
+    assert metrics["kept_round"] == 2
+
+
+def test_a_model_that_noise_on_figures_chose_is_not_compared() -> None:
+    noisy = BEST.replace('"sums"', '"noisy", epsilon = 1.0')
+    for text, expected in (
+        (BEST, True),
+        (noisy, False),
+        (noisy.replace(', keep = "best"', ""), True),
+    ):
+        assert rehearsal._is_repeatable(parse_scenario(STEEP + text)) is expected
 
 
 @pytest.mark.parametrize(
