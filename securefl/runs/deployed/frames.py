@@ -1,6 +1,7 @@
 """The frames of the direct link: 4 bytes of length, little-endian, and that many bytes."""
 
 import asyncio
+import socket
 import struct
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, suppress
@@ -12,6 +13,9 @@ from securefl.runs.deployed.envelope import Sealed
 LENGTH = struct.Struct("<I")
 PIECE_BYTES = 65536  # read or written at once
 _MIB = 1 << 20
+_SECONDS_UNTIL_ASKED = 60  # of silence
+_SECONDS_UNTIL_ASKED_AGAIN = 20
+_TIMES_ASKED = 3
 
 
 @dataclass(frozen=True)
@@ -101,6 +105,17 @@ def _pieces_of(envelope: Sealed) -> Iterator[Packet]:
         view = memoryview(part)
         for start in range(0, len(view), PIECE_BYTES):
             yield view[start : start + PIECE_BYTES]
+
+
+def keep_alive(connection: socket.socket) -> None:
+    """Lets the kernel find out within two minutes that the other end is gone without a word.
+
+    Who only reads would otherwise wait for good, once a machine on the way has lost the connection.
+    """
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, _SECONDS_UNTIL_ASKED)
+    connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, _SECONDS_UNTIL_ASKED_AGAIN)
+    connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPCNT, _TIMES_ASKED)
 
 
 async def length_of_next(reader: asyncio.StreamReader) -> int:

@@ -23,6 +23,7 @@ from securefl.runs.deployed.frames import (
     Arrival,
     Connection,
     Room,
+    keep_alive,
     length_of_next,
     read_frame,
 )
@@ -125,6 +126,7 @@ class DirectLink:
     async def _listen(
         self, listener: socket.socket, context: ssl.SSLContext
     ) -> asyncio.AbstractServer:
+        keep_alive(listener)  # and so every connection that it takes
         return await asyncio.start_server(
             self._serve,
             sock=listener,
@@ -233,6 +235,7 @@ def serve_coordinator(
                 context.wrap_socket(plain, server_hostname=address[0]) as connection,
             ):
                 connection.settimeout(None)
+                keep_alive(connection)
                 if _answer_frames(connection, answer, is_finished, limit):
                     end = time.monotonic() + patience
         except ssl.SSLCertVerificationError as reason:

@@ -10,10 +10,14 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 
+import pytest
+
 from securefl.channels.protocol import Packet
 from securefl.errors import RunFailed
+from securefl.runs.deployed import links
 from securefl.runs.deployed.certificates import Authority, install, server_context, site_context
 from securefl.runs.deployed.envelope import Sealed
+from securefl.runs.deployed.frames import keep_alive
 from securefl.runs.deployed.keys import make_node_key, node_key_of
 from securefl.runs.deployed.links import DirectLink, serve_coordinator
 
@@ -230,3 +234,32 @@ def test_an_agent_gives_up_where_nobody_listens(tmp_path: Path) -> None:
     authority = Authority.generate()
     ends = started(site_folder(tmp_path / "0", authority, 0), port, patience=0.2)
     assert ends.get(timeout=PATIENT) == NO_COORDINATOR.format(port)
+
+
+def test_both_ends_find_out_that_the_other_one_is_gone_without_a_word(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    authority = Authority.generate()
+    made: list[ssl.SSLSocket] = []
+
+    def kept(connection: socket.socket) -> None:
+        keep_alive(connection)
+        if isinstance(connection, ssl.SSLSocket):
+            made.append(connection)
+
+    monkeypatch.setattr(links, "keep_alive", kept)
+    with link_of(authority, tmp_path / "server") as (link, port):
+        ends = started(site_folder(tmp_path / "0", authority, 0), port)
+        link.wait_for_sites(0.0)
+        while 0 not in link._connections or not made:
+            link.wait_for_sites(0.1)
+        accepted = link._connections[0]._writer.get_extra_info("socket")
+        for connection in (accepted, made[0]):
+            assert connection.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE) == 1
+            idle = connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE)
+            again = connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL)
+            times = connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPCNT)
+            assert idle + again * times <= 120
+        with closing(link.carry({0: Sealed((b"end",))}, PATIENT)) as replies:
+            next(replies)
+        assert ends.get(timeout=PATIENT) == "over"
