@@ -52,6 +52,7 @@ class FlowerLink:
         self._inbox: queue.Queue[tuple[int, Packet]] = queue.Queue()
         self._relay: socket.socket | None = None
         self._lock = threading.Lock()  # over the five above it
+        self._reading = threading.Lock()
         self._due = threading.Event()  # whether the relay lacks something
         self._closed = threading.Event()
         self._present = threading.Event()
@@ -160,16 +161,26 @@ class FlowerLink:
     def _listen(self, relay: socket.socket) -> None:
         """Takes the replies of one relay until it is gone."""
         with relay:
-            while (frame := sockets.receive(relay, self._limit)) is not None:
-                with self._lock:
-                    # Late, or from nowhere: nobody waits for it.
-                    if frame.tag == self._tag and frame.site in self._sites:
-                        # Whether it is the site's reply only the desk can say.
-                        self._waiting.pop(frame.site, None)
-                        self._inbox.put((frame.site, frame.data))
-                del frame
-                self._inbox.join()  # one large reply at a time
+            while self._take_reply(relay):
+                pass
             self._drop(relay)
+
+    def _take_reply(self, relay: socket.socket) -> bool:
+        """Takes one reply, and waits until the desk has it; False if the relay is gone."""
+        # One large reply at a time, also of relays that come one after the other.
+        with self._reading:
+            frame = sockets.receive(relay, self._limit)
+            if frame is None:
+                return False
+            with self._lock:
+                # Late, or from nowhere: nobody waits for it.
+                if frame.tag == self._tag and frame.site in self._sites:
+                    # Whether it is the site's reply only the desk can say.
+                    self._waiting.pop(frame.site, None)
+                    self._inbox.put((frame.site, frame.data))
+            del frame
+            self._inbox.join()
+        return True
 
     def _drop(self, relay: socket.socket | None) -> None:
         """Ends a relay's connection, if it is the one in use."""

@@ -255,3 +255,24 @@ def test_a_relay_that_takes_nothing_does_not_hold_up_the_end_of_a_trip() -> None
             assert list(link.carry({0: Sealed((bytes(5_000_000),))}, 0.1)) == []
         # It is still there, and was not waited for.
         assert link._relay is not None
+
+
+def test_relays_that_come_one_after_the_other_leave_no_more_replies_than_one() -> None:
+    with link_of() as link:
+        relay = Relay()
+        link.wait_for_sites(PATIENT)
+
+        def play() -> None:
+            frame = relay.take()
+            relay.reply(frame, b"first")
+            for number in range(3):
+                Relay().reply(frame, bytes([number]))
+
+        with closing(link.carry({0: Sealed((b"a",))}, PATIENT)) as replies:
+            thread = threading.Thread(target=play)
+            thread.start()
+            assert next(replies) == (0, b"first")
+            thread.join()
+            time.sleep(0.1)
+            assert link._inbox.qsize() == 0
+            assert next(replies)[0] == 0
