@@ -184,7 +184,7 @@ class Policy(_Table):
         if proposal.min_cohort < rules.min_cohort:
             violations.append(
                 f"channel.min_cohort = {rules.min_cohort} does not allow sums of "
-                f"{proposal.min_cohort} updates"
+                f"{proposal.min_cohort} updates; the scenario has that key, too"
             )
         if proposal.corrupt < rules.corrupt:
             violations.append(
@@ -250,19 +250,19 @@ evaluation = { leave = "never" }
 
 def load_policy(path: Path) -> Policy:
     """Returns the policy in a file. Raises ScenarioError: it cannot be read or is wrong."""
-    return parse_policy(read_text(path))
+    return parse_policy(read_text(path), str(path))
 
 
-def parse_policy(text: str) -> Policy:
-    """Returns the policy in TOML text.
+def parse_policy(text: str, source: str = "the policy") -> Policy:
+    """Returns the policy in TOML text; refusals name the source.
 
     Raises:
         ScenarioError: the text is not TOML, or has an unknown key or a wrong value.
     """
     try:
-        return Policy(**parse_toml(text, "the policy"))
+        return Policy(**parse_toml(text, source))
     except ValidationError as reason:
-        raise ScenarioError(sentences(reason, Policy, "the policy")) from None
+        raise ScenarioError(f"{source}: {sentences(reason, Policy, source)}") from None
 
 
 def with_code(text: str, *, code: str, layout: str) -> str:

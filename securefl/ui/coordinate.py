@@ -9,10 +9,11 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
-from securefl.errors import RunFailed, ScenarioError
+from securefl.errors import RunFailed, RunFolderError, ScenarioError
+from securefl.federation.policy import ChannelRules
 from securefl.files import read_json, read_text
 from securefl.messages import sentences
-from securefl.runs.cell import Cell
+from securefl.runs.cell import Cell, CellState
 from securefl.runs.deployed.approval import Approval
 from securefl.runs.deployed.certificates import server_context
 from securefl.runs.deployed.charter import CHARTER, Charter, Shared
@@ -22,7 +23,7 @@ from securefl.runs.deployed.invitation import INVITATION, JoinRequest
 from securefl.runs.deployed.links import DirectLink
 from securefl.runs.deployed.process import run_coordinator
 from securefl.runs.deployed.refining import refine
-from securefl.runs.deployed.serving import Standing, request_stop, standing
+from securefl.runs.deployed.serving import Standing, charter_of_folder, request_stop, standing
 from securefl.runs.flower.ends import coordinator_link
 from securefl.runs.flower.link import FlowerLink
 from securefl.runs.flower.stage import coordinator_stage
@@ -41,12 +42,24 @@ def init(
     """Makes the coordinator's folder. Raises ScenarioError: see `found`."""
     shared = _shared(path, overrides)
     invitation = found(shared, split_address(address), out, passphrase)
+    _warn_of_small_sums(shared, display)
     display.line(
         f"send {out / INVITATION} to every site; fingerprint to compare by telephone: "
         f"{invitation.fingerprint}",
         invitation=str(out / INVITATION),
         fingerprint=invitation.fingerprint,
     )
+
+
+def _warn_of_small_sums(shared: Shared, display: Display) -> None:
+    """Says before anything is sent that sites would refuse the scenario by default."""
+    fewest = ChannelRules().min_cohort
+    facts = shared.scenario().facts
+    if "corrupt" in facts.channel_options and facts.min_cohort < fewest:
+        display.remark(
+            f"the policy that sites get by default refuses sums of {facts.min_cohort} updates: "
+            f"set channel.min_cohort = {fewest} in the scenario, or agree on less with the sites"
+        )
 
 
 def admit_files(
@@ -58,6 +71,7 @@ def admit_files(
         RunFolderError: a document is forged, damaged or of another charter.
         ScenarioError: requests and approvals are mixed, or the requests are not one a site.
     """
+    charter_of_folder(folder)  # before the files: the folder comes first on the command line
     approvals = [path for path in files if _is_approval(path)]
     if approvals and len(approvals) < len(files):
         raise ScenarioError("give requests or approvals, not both: approvals are of a charter")
@@ -113,6 +127,8 @@ def split_address(address: str) -> tuple[str, int]:
 
 def _is_approval(path: Path) -> bool:
     """Whether a file is meant as an approval; the rest of it is read strictly later."""
+    if path.is_dir():
+        raise ScenarioError(f"{path} is a folder: give its request.json or approval.json")
     return "charter" in read_json(path)
 
 
@@ -128,6 +144,7 @@ def _show_approvals(
 
 def check(folder: Path, display: Display) -> None:
     """Says that the coordinator may start. Raises SecureflError: it may not."""
+    charter_of_folder(folder)
     charter = check_ready(folder, utc_now())
     display.line(
         f"ready: epoch {charter.epoch}, {len(charter.roster)} sites, valid until "
@@ -151,6 +168,11 @@ def start(
         RunFailed: nobody can listen at the address, or the run failed.
         RunFolderError: see `at_work`.
     """
+    before = standing(folder)
+    if before.at_work:
+        raise RunFolderError(f"{folder} is in use by another run: a coordinator is at work on it")
+    if before.state is CellState.DONE:
+        display.remark("the run is over already; sites that have not heard of it may connect now")
     one_thread()
 
     with ExitStack() as stack:

@@ -51,6 +51,9 @@ def approve(path: Path, file: Path, display: Display) -> None:
         PolicyRefused: the charter asks for more than the policy allows.
         SecureflError: see `approve_charter`.
     """
+    require_private(path)
+    if file.is_dir():
+        raise RunFolderError(f"{file} is a folder: give the site's folder, then charter.json")
     charter = Charter.read(file)
     outlook = approve_charter(path, charter)
     display.line(
@@ -108,20 +111,22 @@ def start(path: Path, display: Display, *, flower: Path | None = None) -> None:
     A SuperNode runs next to it if `flower` names the folder of Flower's programs.
 
     Raises:
+        RunFolderError: an agent is at work on the folder.
         SecureflError: see `opened_site`.
     """
     require_private(path)
     charter = Charter.read(path / CHARTER) if (path / CHARTER).exists() else None
     if charter is None:
         raise RunFolderError(f"{path} has approved no charter: securefl site approve {path} FILE")
+    if is_held(path):
+        raise RunFolderError(f"{path} is in use by another run: an agent is at work on it")
     one_thread()
     display.line(
         f"answers {charter.host}:{charter.port}; stop it with: securefl site stop {path}",
         host=charter.host,
         port=charter.port,
     )
-    if not is_held(path):  # what an agent that was killed did not hear
-        (path / STOP).unlink(missing_ok=True)
+    (path / STOP).unlink(missing_ok=True)  # what an agent that was killed did not hear
     address = (charter.host, charter.port)
     context = site_context(path)
     with _Stop(path) as stop:
@@ -222,6 +227,8 @@ def log(path: Path, display: Display) -> None:
         RunFolderError: a byte or a line was changed, removed or inserted; nothing is printed.
     """
     require_private(path)
+    if not (path / CHARTER).exists() and not (path / AUDIT).exists():
+        raise RunFolderError(f"{path} has approved no charter, so that nothing is in its log")
     for number, line in enumerate(verified(path / AUDIT), start=1):
         facts = {key: value for key, value in asdict(line).items() if value is not None}
         moment = datetime.datetime.fromtimestamp(line.time, datetime.UTC)

@@ -153,3 +153,13 @@ def test_what_was_approved_is_listed_and_all_else_stays() -> None:
 def test_a_table_of_code_on_several_lines_is_left_alone() -> None:
     with pytest.raises(ScenarioError, match="on several lines; write it as one: code = "):
         with_code("[code]\nallowed = []\n", code="a", layout="b")
+
+
+def test_a_mistake_in_a_policy_names_the_file(tmp_path: Path) -> None:
+    path = tmp_path / "policy.toml"
+    path.write_text("budget = { detla = 1e-5 }", encoding="utf-8")
+    with pytest.raises(ScenarioError, match=r"policy\.toml: unknown key 'budget\.detla'"):
+        load_policy(path)
+    path.write_text("budget = {", encoding="utf-8")
+    with pytest.raises(ScenarioError, match=r"policy\.toml is not valid TOML"):
+        load_policy(path)

@@ -240,3 +240,26 @@ def test_next_makes_the_folder_of_another_run(ready: Path) -> None:
     charter = Charter.read(ready / "later/charter.json")
     assert shown["fingerprint"] == charter.fingerprint
     assert charter.origin is not None
+
+
+def test_a_folder_in_the_wrong_place_is_named(at: Path) -> None:
+    done = call("coordinate", "admit", "fed/invitation.json", "zurich/request.json", cwd=at)
+    refused(done, 1, "fed/invitation.json is no coordinator's folder")
+    refused(call("coordinate", "check", "nowhere", cwd=at), 1, "nowhere is no coordinator's folder")
+    refused(admit(at, "zurich"), 2, "zurich is a folder: give its request.json")
+    done = call("site", "approve", "zurich", "fed", cwd=at)
+    refused(done, 1, "fed is a folder: give the site's folder, then charter.json")
+    refused(call("site", "log", "zurich", cwd=at), 1, "zurich has approved no charter")
+
+
+def test_a_scenario_that_default_policies_refuse_is_said_before_anybody_is_invited(
+    tmp_path: Path,
+) -> None:
+    path = scenario_file(tmp_path, SGD)
+    address = ("--address", "127.0.0.1:9092", "--set", "channel.kind=masked")
+    words = ("coordinate", "init", path, *address)
+    warned = call(*words, "--out", "a", "--set", "channel.min_cohort=3", cwd=tmp_path)
+    silent = call(*words, "--out", "b", "--set", "channel.min_cohort=4", cwd=tmp_path)
+    assert (warned.returncode, silent.returncode) == (0, 0)
+    assert "set channel.min_cohort = 4 in the scenario" in warned.stdout
+    assert "min_cohort" not in silent.stdout
