@@ -3,14 +3,17 @@
 It has the model, the rule, the step and the run folder, and no record of any site.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import replace
+from functools import partial
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from torch import Size
 
 from securefl import vector
 from securefl.channels.protocol import ClientUpdate, Packet
-from securefl.errors import RunFailed
+from securefl.errors import BudgetExceeded, RunFailed
 from securefl.federation.record import RoundRecord
 from securefl.federation.values import Federation, State
 from securefl.runs.best import BestModel
@@ -89,23 +92,52 @@ def coordinate(
     shapes = vector.shapes(parts.model)
     rounds = parts.scenario.rounds
     state = cell.last_good(State(vector.to_vector(parts.model)), shapes)
-    state = _without_interrupted(parts, state, given.trained, cell)
     best = BestModel(cell.best, shapes) if parts.scenario.keeps_best else None
+    ended = partial(_ended, cell, best, shapes)
+    status = cell.status()
+    if status.state is CellState.OUT_OF_BUDGET:
+        # Perhaps killed while the sites judged the last model, which they do once.
+        ended(state, CellState.OUT_OF_BUDGET, status.reason or "")
+        raise BudgetExceeded(status.reason)
+    state = _without_interrupted(parts, state, given.trained, cell)
     # The last model is judged once: not again if a site may have judged it before a crash.
     if state.round < rounds or (parts.scenario.leave != "never" and given.trained < rounds):
         federation, played_by = _joined(parts, desk, key, cell, best)
         play = played_by.play
-        for played in kept_rounds(cell, federation, state, rounds=rounds, shapes=shapes, play=play):
-            state = played.state
-            if state.round < rounds and stopped():
-                return state
+        played_rounds = kept_rounds(
+            cell, federation, state, rounds=rounds, shapes=shapes, play=play
+        )
+        try:
+            for played in played_rounds:
+                state = played.state
+                if state.round < rounds and stopped():
+                    return state
+        except BudgetExceeded as reason:
+            # On disk before the sites judge: this is the end, also for a coordinator killed there.
+            cell.finish(CellState.OUT_OF_BUDGET, reason=str(reason))
+            with suppress(RunFailed):  # the charter's numbers are used up
+                played_by.judge_last(federation, state)
+            ended(state, CellState.OUT_OF_BUDGET, str(reason))
+            raise
         _require_a_result(cell, rounds)
         played_by.judge_last(federation, state)
     _require_a_result(cell, rounds)
+    return ended(state, CellState.DONE)
+
+
+def _ended(
+    cell: Cell,
+    best: BestModel | None,
+    shapes: Mapping[str, Size],
+    state: State,
+    outcome: CellState,
+    reason: str = "",
+) -> State:
+    """Ends the run with its last state, or with the best model; returns what it ends with."""
     if best is not None:
         state = best.chosen(state)
     cell.keep_model(state, shapes)
-    cell.finish(CellState.DONE, metrics=metrics_of(cell.folder, cell.rounds(), best))
+    cell.finish(outcome, metrics=metrics_of(cell.folder, cell.rounds(), best), reason=reason)
     return state
 
 

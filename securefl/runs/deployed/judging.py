@@ -10,10 +10,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from torch import Tensor
-
 from securefl.channels.protocol import Observer
 from securefl.federation.record import RoundRecord
+from securefl.federation.values import State
 from securefl.files import append_line, read_lines
 from securefl.learning.counts import Figures
 from securefl.runs.best import SCORE, BestModel
@@ -38,7 +37,7 @@ class Judged:
     """The figures of one model, a line of figures.jsonl.
 
     Attributes:
-        model: its number: that of the round that trains on it; 0 is the first one.
+        model: its number, rounds that led to it; 0 is the first one.
         judging: the records that judged it, validation or test.
         sites: whose records are in the sum.
         figures: of all these records together.
@@ -100,13 +99,13 @@ class Judging:
         session = self._session
         return Exchange(round, session.sites, session.server(), observer, lane=COUNTS_LANE)
 
-    def keep(self, exchange: Exchange, desk: Desk, weights: Tensor) -> None:
+    def keep(self, exchange: Exchange, desk: Desk, state: State) -> None:
         """Keeps the figures of an exchange that has ended with a sum, and settles its payments.
 
         Args:
             exchange: that has ended.
             desk: takes the confirmations.
-            weights: (d,), of the model that was judged.
+            state: whose model was judged.
         """
         view = exchange.view
         if view is None:
@@ -117,11 +116,11 @@ class Judging:
         if self._cost is not None:
             std = self._cost.noise_multiplier * self._layout.sensitivity
             std *= math.sqrt(len(view.clients))
-        judged = Judged(exchange.round, self._scenario.judging, view.clients, figures, std)
+        judged = Judged(state.round, self._scenario.judging, view.clients, figures, std)
         line = judged.to_json()
         if self._best is not None:
             # Before the line: a crash in between must not lose the model.
-            self._best.offer(judged.model, weights, figures.metrics.accuracy, facts=line)
+            self._best.offer(state.round, state.weights, figures.metrics.accuracy, facts=line)
         append_line(self._path, line)
         for site in view.clients:
             desk.enclose(site, Part(Kind.CONFIRM, exchange.round, lane=COUNTS_LANE))

@@ -15,9 +15,9 @@ from pathlib import Path
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from securefl.errors import BudgetExceeded, SecureflError
+from securefl.errors import SecureflError
 from securefl.files import read_json, write_json
-from securefl.runs.cell import Cell, CellState
+from securefl.runs.cell import Cell
 from securefl.runs.deployed.approval import Approvals
 from securefl.runs.deployed.certificates import server_context, site_context
 from securefl.runs.deployed.charter import CHARTER, Charter, envelope_limit
@@ -102,10 +102,7 @@ def _play(parts: ServerParts, desk: Desk, key: Ed25519PrivateKey, cell: Cell, st
     try:
         state = coordinate(parts, desk, key, cell, stopped=stop.is_asked)
     except SecureflError as reason:
-        if isinstance(reason, BudgetExceeded):
-            cell.finish(CellState.OUT_OF_BUDGET, reason=str(reason))
-        else:
-            cell.fail(str(reason))
+        cell.fail(str(reason))  # a run that its budget ended stays so
         desk.finish()
         raise
     is_over = state.round == parts.scenario.rounds

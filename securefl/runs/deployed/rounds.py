@@ -13,7 +13,7 @@ that a round trains on, their counts go the same way, next to the updates.
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from securefl.channels.apart import ServerSide
 from securefl.channels.protocol import UNWATCHED, Observer
@@ -81,7 +81,7 @@ class Rounds:
     def play(self, federation: Federation, state: State, observer: Observer) -> Played:
         """Plays the round of a state, and opens the next one on the way; see `engine.Play`."""
         started = time.perf_counter()
-        flight = self._flown(federation, state, observer)
+        flight = self._flown(federation, state, state.round, observer)
         if flight is None:
             raise ValueError(f"the run has {self._rounds} rounds, round {state.round} is beyond")
         update = flight.lead
@@ -91,12 +91,18 @@ class Rounds:
         return conclude(federation, state, update.cohort, update.view, update.log, started=started)
 
     def judge_last(self, federation: Federation, state: State) -> None:
-        """Lets the sites judge the model after the last round, if they judge any."""
-        self._flown(federation, state, UNWATCHED)
+        """Lets the sites judge the model that the run ends with, if they judge any.
 
-    def _flown(self, federation: Federation, state: State, observer: Observer) -> _Flight | None:
-        """Carries all stages of a state's round; None where nobody trains or counts in it."""
-        flight = self._next or self._begun(federation, state.round, observer)
+        Sites know it by the number that comes after all rounds, also where a budget ended the run
+        before these were played.
+        """
+        self._flown(federation, state, self._rounds, UNWATCHED)
+
+    def _flown(
+        self, federation: Federation, state: State, number: int, observer: Observer
+    ) -> _Flight | None:
+        """Carries all stages of the round of this number; None where nobody has a part in it."""
+        flight = self._next or self._begun(federation, number, observer)
         self._next = None
         if flight is None:
             return None
@@ -104,16 +110,16 @@ class Rounds:
         while lead.stages < self._opening and not lead.is_over:
             self._trip(flight)
         if not lead.is_over:
-            flight.send_model(federation, state, self._desk)
+            flight.send_model(federation, replace(state, round=number), self._desk)
             self._trip(flight)
         # Not before enough updates came: an abandoned round leaves no invitation behind.
         if not lead.is_over:
-            self._next = self._begun(federation, state.round + 1, observer)
+            self._next = self._begun(federation, number + 1, observer)
         while not lead.is_over:
             self._trip(flight, self._next)
-        counts = flight.counts if state.round < self._rounds else lead
+        counts = flight.counts if number < self._rounds else lead
         if self._judging is not None and counts is not None:
-            self._judging.keep(counts, self._desk, state.weights)
+            self._judging.keep(counts, self._desk, state)
         return flight
 
     def _begun(self, federation: Federation, round: int, observer: Observer) -> _Flight | None:

@@ -10,13 +10,14 @@ import torch
 from securefl import vector
 from securefl.channels.apart import Membership, ServerSetUp
 from securefl.channels.monotonic import MemoryMonotonic
-from securefl.errors import ClientFailure, PolicyRefused, ScenarioError
+from securefl.errors import BudgetExceeded, ClientFailure, PolicyRefused, ScenarioError
 from securefl.federation.policy import Budget, EvaluationRules
 from securefl.files import read_lines
 from securefl.learning.evaluate import evaluate
 from securefl.learning.protocol import Metrics, Trained
 from securefl.privacy.accounting.epsilon import epsilon
 from securefl.privacy.events import ReleaseId
+from securefl.runs.cell import CellState
 from securefl.runs.checkpoint import load_checkpoint
 from securefl.runs.deployed.audit_log import AuditLog, Event
 from securefl.runs.deployed.charter import check_deployable, envelope_limit
@@ -30,9 +31,17 @@ from securefl.scenario.assemble.data import load_data
 from securefl.scenario.assemble.evaluation import CountingParts, counts_cost, judging_shares
 from securefl.scenario.assemble.public import public_parts
 from securefl.scenario.scenario import parse_scenario
-from tests.runs.deployed.parties import DP, MASKED, SGD, Deployment, deployment, free_policy
+from tests.runs.deployed.parties import (
+    DP,
+    MASKED,
+    SGD,
+    Deployment,
+    MemoryLink,
+    deployment,
+    free_policy,
+)
 from tests.runs.deployed.test_coordinator import COHORT, simulated
-from tests.runs.deployed.test_resume import resumed
+from tests.runs.deployed.test_resume import DeadlyLink, Killed, resumed, started
 
 SUMS = 'evaluate = { leave = "sums" }\n'
 NOISY = 'evaluate = { leave = "noisy", epsilon = 20.0 }\n'
@@ -243,6 +252,76 @@ def test_the_best_model_needs_figures(tmp_path: Path) -> None:
     with pytest.raises(ScenarioError, match="needs figures of the models"):
         check_deployable(parse_scenario(STEEP + 'evaluate = { keep = "best" }\n'))
     check_deployable(parse_scenario(STEEP + BEST))
+
+
+POOR = (
+    DP.replace("noise_multiplier = 2.0", "noise_multiplier = 1.5")
+    .replace("rounds = 2", "rounds = 300")
+    .replace("epsilon = 8.0", "epsilon = 6.0")
+)
+
+
+@pytest.mark.parametrize("channel", ["", MASKED], ids=["plain", "masked"])
+def test_a_run_that_its_budget_ends_has_its_last_model_judged(channel: str, tmp_path: Path) -> None:
+    text = POOR + channel + SUMS
+    parties = deployment(text, tmp_path)
+    with pytest.raises(BudgetExceeded):
+        parties.play()
+    assert parties.cell.status().state is CellState.OUT_OF_BUDGET
+    weights = load_checkpoint(parties.cell.checkpoint).state.weights
+    expected = exact(central(text, weights))
+    (line,) = lines(parties)
+    played = len(parties.cell.rounds())
+    assert 1 < played < 300
+    assert (line["model"], line["sites"]) == (played, [0, 1, 2, 3])
+    assert {key: line[key] for key in expected} == expected
+    metrics = parties.cell.metrics() or {}
+    assert (metrics["rounds"], metrics["accuracy"]) == (played, line["accuracy"])
+    # Started again, it says so, asks nobody, and changes nothing.
+    trips = len(parties.link.trips)
+    with pytest.raises(BudgetExceeded, match="may still spend"):
+        parties.play()
+    assert len(parties.link.trips) == trips
+    assert parties.cell.metrics() == metrics
+
+
+def test_a_coordinator_that_is_killed_while_its_last_model_is_judged_stays_out_of_budget(
+    tmp_path: Path,
+) -> None:
+    parties = deployment(POOR + SUMS, tmp_path / "undisturbed")
+    with pytest.raises(BudgetExceeded):
+        parties.play()
+    last = len(parties.link.trips) - 1
+    killed = deployment(POOR + SUMS, tmp_path / "killed")
+    agents = killed.link.agents
+    with pytest.raises(Killed):
+        started(killed, DeadlyLink(agents, fatal=last))
+    link = MemoryLink(agents)
+    with pytest.raises(BudgetExceeded, match="may still spend"):
+        started(killed, link)
+    assert link.trips == []
+    assert len(killed.cell.rounds()) == len(parties.cell.rounds())
+    assert killed.cell.status().state is CellState.OUT_OF_BUDGET
+    assert killed.cell.metrics() is None
+
+
+def test_a_run_that_its_budget_ends_keeps_its_best_model(tmp_path: Path) -> None:
+    text = on_validation(POOR) + BEST
+    parties = deployment(text, tmp_path)
+    with pytest.raises(BudgetExceeded):
+        parties.play()
+    judged = [line["accuracy"] for line in lines(parties)]
+    weights = load_checkpoint(parties.cell.checkpoint).state.weights
+    assert central(text, weights).accuracy == max(judged)  # type: ignore[type-var]
+
+
+def test_sites_that_are_gone_judge_nothing_at_the_end_of_the_budget(tmp_path: Path) -> None:
+    parties = deployment(POOR + SUMS, tmp_path)
+    stop_counting(parties, *range(4))
+    with pytest.raises(BudgetExceeded):
+        parties.play()
+    assert parties.cell.metrics() is None
+    assert parties.cell.status().state is CellState.OUT_OF_BUDGET
 
 
 def test_figures_from_before_a_crash_are_in_the_metrics(tmp_path: Path) -> None:
