@@ -35,7 +35,7 @@ class Budget(_Table):
     """The most that all federations together may learn from one data set.
 
     epsilon and delta bound all trainings ever made on it; epsilon = inf allows training without
-    noise. test_epsilon bounds all noisy figures on test records.
+    noise. test_epsilon bounds all noisy figures on test records, each at a delta up to this one.
     """
 
     epsilon: Annotated[float, Field(gt=0, strict=True)] = 8.0
@@ -92,6 +92,7 @@ class Proposal:
         days: that the charter is valid.
         evaluation: what leaves about test and validation records.
         test_epsilon: cost of this federation's noisy figures and of all earlier ones.
+        test_delta: of the noisy figures.
     """
 
     epsilon: float
@@ -106,6 +107,7 @@ class Proposal:
     days: float
     evaluation: Leave = "never"
     test_epsilon: float = 0.0
+    test_delta: float = 0.0
 
 
 class Policy(_Table):
@@ -131,22 +133,10 @@ class Policy(_Table):
         violations = [
             *self._about_budget(proposal),
             *self._about_channel(proposal),
-            *self._about_code(proposal.code, proposal.layout, pins),
+            *self._about_code(proposal, pins),
             *self._about_rounds(proposal),
-            *self._about_evaluation(proposal.evaluation, proposal.test_epsilon),
+            *self._about_evaluation(proposal),
         ]
-        if violations:
-            raise PolicyRefused("\n".join(violations))
-
-    def check_code(self, code: str, layout: str) -> None:
-        """Raises PolicyRefused: the code or the layout of the model is not listed."""
-        violations = self._about_code(code, layout, pins=False)
-        if violations:
-            raise PolicyRefused("\n".join(violations))
-
-    def check_evaluation(self, leave: Leave, test_epsilon: float) -> None:
-        """Raises PolicyRefused: more leaves about test records than the site allows."""
-        violations = self._about_evaluation(leave, test_epsilon)
         if violations:
             raise PolicyRefused("\n".join(violations))
 
@@ -193,13 +183,13 @@ class Policy(_Table):
             )
         return violations
 
-    def _about_code(self, code: str, layout: str, pins: bool) -> list[str]:
+    def _about_code(self, proposal: Proposal, pins: bool) -> list[str]:
         return [
             f"code.{key} does not list {value}; compare it with the coordinator's administrator "
             "before you add it"
             for key, listed, value in (
-                ("allowed", self.code.allowed, code),
-                ("layouts", self.code.layouts, layout),
+                ("allowed", self.code.allowed, proposal.code),
+                ("layouts", self.code.layouts, proposal.layout),
             )
             if value not in listed and (listed or not pins)
         ]
@@ -215,18 +205,26 @@ class Policy(_Table):
             f"it has {proposal.rounds}"
         ]
 
-    def _about_evaluation(self, leave: Leave, test_epsilon: float) -> list[str]:
-        allowed = self.evaluation.leave
+    def _about_evaluation(self, proposal: Proposal) -> list[str]:
+        leave, allowed = proposal.evaluation, self.evaluation.leave
         order = _STRICTEST_FIRST
         if order.index(leave) > order.index(allowed):
             return [f"evaluation.leave = {allowed!r} does not allow {leave!r}"]
-        most = self.budget.test_epsilon
-        if leave == "noisy" and test_epsilon > most:
-            return [
-                f"budget.test_epsilon = {most:g} does not allow figures that cost {test_epsilon:g} "
-                "together with all earlier ones"
-            ]
-        return []
+        if leave != "noisy":
+            return []
+        budget = self.budget
+        violations = []
+        if proposal.test_epsilon > budget.test_epsilon:
+            violations.append(
+                f"budget.test_epsilon = {budget.test_epsilon:g} does not allow figures that cost "
+                f"{proposal.test_epsilon:g} together with all earlier ones"
+            )
+        if proposal.test_delta > budget.delta and not math.isinf(budget.test_epsilon):
+            violations.append(
+                f"budget.delta = {budget.delta:g} does not allow figures with delta "
+                f"{proposal.test_delta:g}"
+            )
+        return violations
 
 
 STRICT = """\

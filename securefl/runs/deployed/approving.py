@@ -3,7 +3,7 @@
 outlook = approve_charter(path, Charter.read(file))   # approval.json, for the coordinator
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from securefl.channels.monotonic import FileMonotonic
@@ -19,10 +19,10 @@ from securefl.runs.deployed.approval import Approval
 from securefl.runs.deployed.audit_log import AuditLog, Event
 from securefl.runs.deployed.certificates import install
 from securefl.runs.deployed.charter import CHARTER, Charter
-from securefl.runs.deployed.documents import moment_of
 from securefl.runs.deployed.invitation import INVITATION, Invitation
 from securefl.runs.deployed.joining import POLICY
 from securefl.runs.deployed.journal import ANSWERED, AUDIT
+from securefl.runs.deployed.rules import proposal_of
 from securefl.runs.deployed.site import parts_of
 from securefl.runs.deployed.site_folder import (
     APPROVAL,
@@ -37,8 +37,6 @@ from securefl.runs.deployed.site_folder import (
 )
 from securefl.runs.deployed.site_records import Registered, records_at
 from securefl.scenario.scenario import Scenario
-
-_SECONDS_A_DAY = 86400.0
 
 
 @dataclass(frozen=True)
@@ -94,22 +92,12 @@ def outlook_of(folder: Folder, records: Registered) -> Outlook:
         # The run's own budget may end it before its last round.
         total = ledger.epsilon_with(cost, min(scenario.rounds, allowed))
         rounds = allowed - ledger.count(cost)
-    privacy = scenario.privacy
-    claims = privacy is not None and scenario.claims_dp
-    options = scenario.facts.channel_options
-    proposal = Proposal(
-        epsilon=privacy.epsilon if privacy is not None and claims else float("inf"),
-        delta=privacy.delta if privacy is not None and claims else 0.0,
+    asked = proposal_of(folder.charter, scenario)
+    proposal = replace(
+        asked,
         total_epsilon=total,
-        channel=scenario.channel.kind,
-        min_cohort=scenario.facts.min_cohort,
-        corrupt=options.get("corrupt"),
-        code=folder.charter.code,
-        layout=folder.charter.layout,
         rounds=folder.charter.rounds,
-        days=_days(folder.charter),
-        evaluation=scenario.leave,
-        test_epsilon=scenario.test_epsilon + _spent_on_figures(folder),
+        test_epsilon=asked.test_epsilon + _spent_on_figures(folder),
     )
     return Outlook(proposal, spent, cost, rounds)
 
@@ -230,8 +218,3 @@ def _begin_witness(folder: Folder, log: AuditLog, ledger: DataSetLedger | None) 
         raise ScenarioError(
             f"cannot write the witness {folder.witness}: {reason.strerror}"
         ) from None
-
-
-def _days(charter: Charter) -> float:
-    valid = moment_of(charter.valid_until) - moment_of(charter.valid_from)
-    return valid.total_seconds() / _SECONDS_A_DAY

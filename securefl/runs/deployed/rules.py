@@ -4,14 +4,17 @@ Nothing here depends on a record: only on constants, the clock and the site's ow
 """
 
 import datetime
+import math
 import time
 from collections.abc import Callable
 
 from securefl.errors import PolicyRefused
-from securefl.federation.policy import Policy
+from securefl.federation.policy import Policy, Proposal
 from securefl.runs.deployed.audit_log import SECONDS_A_DAY, AuditLog, Event
 from securefl.runs.deployed.charter import Charter
+from securefl.runs.deployed.documents import moment_of
 from securefl.scenario.assemble.evaluation import judged_models
+from securefl.scenario.scenario import Scenario
 
 
 class Rules:
@@ -36,8 +39,7 @@ class Rules:
         self._digest = charter.digest.hex()
         scenario = charter.scenario()
         self._judged = frozenset(judged_models(scenario))
-        self._leave = scenario.leave
-        self._test_epsilon = scenario.test_epsilon
+        self._proposal = proposal_of(charter, scenario)
         self._log = log
         self._clock = clock
 
@@ -46,13 +48,12 @@ class Rules:
 
         Raises:
             RunFailed: the charter is not valid now.
-            PolicyRefused: the charter's code or layout is no longer listed, or what it asks about
-                test records no longer allowed.
+            PolicyRefused: the policy was tightened since the approval, and no longer allows what
+                the charter asks.
         """
         now = datetime.datetime.fromtimestamp(self._clock(), datetime.UTC)
         self._charter.check_clock(now)
-        self._policy.check_code(self._charter.code, self._charter.layout)
-        self._policy.check_evaluation(self._leave, self._test_epsilon)
+        self._policy.check(self._proposal)
 
     def permit(self, round: int) -> None:
         """Permits one training, and writes that it begins.
@@ -88,3 +89,34 @@ class Rules:
         if round in self._log.judgings(self._digest):
             raise PolicyRefused(f"the model of round {round} was judged before")
         self._log.note(Event.JUDGING, charter=self._digest, round=round)
+
+
+def proposal_of(charter: Charter, scenario: Scenario) -> Proposal:
+    """Returns what a charter asks by its constants alone.
+
+    What is counted one by one is not in it: trainings, and the spending of earlier federations.
+    """
+    privacy = scenario.privacy
+    epsilon, delta = math.inf, 0.0
+    if privacy is not None and scenario.claims_dp:
+        epsilon, delta = privacy.epsilon, privacy.delta
+    return Proposal(
+        epsilon=epsilon,
+        delta=delta,
+        total_epsilon=epsilon,
+        channel=scenario.channel.kind,
+        min_cohort=scenario.facts.min_cohort,
+        corrupt=scenario.facts.channel_options.get("corrupt"),
+        code=charter.code,
+        layout=charter.layout,
+        rounds=0,
+        days=_days(charter),
+        evaluation=scenario.leave,
+        test_epsilon=scenario.test_epsilon,
+        test_delta=0.0 if scenario.evaluate is None else scenario.evaluate.price[1],
+    )
+
+
+def _days(charter: Charter) -> float:
+    valid = moment_of(charter.valid_until) - moment_of(charter.valid_from)
+    return valid.total_seconds() / SECONDS_A_DAY

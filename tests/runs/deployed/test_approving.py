@@ -102,6 +102,17 @@ def test_two_jobs_on_one_data_set_share_the_budget_of_the_policy(tmp_path: Path)
         other.reserve(outlook.cost, release_id=ReleaseId(job.run, 0, 1, 0))
 
 
+def test_the_delta_of_figures_is_that_of_the_policy_at_most(tmp_path: Path) -> None:
+    figures = 'evaluate = { leave = "noisy", epsilon = 0.5, delta = 1e-3 }\n'
+    charter = federation(tmp_path, DP + figures)
+    allow(tmp_path / "0", budget="{ test_epsilon = 0.8 }", evaluation='{ leave = "noisy" }')
+    sentence = "delta = 1e-05 does not allow figures with delta 0.001"
+    with pytest.raises(PolicyRefused, match=sentence):
+        approve_charter(tmp_path / "0", charter)
+    allow(tmp_path / "0", budget="{ test_epsilon = 0.8, delta = 1e-3 }")
+    approve_charter(tmp_path / "0", charter)
+
+
 def test_figures_of_all_federations_share_one_budget(tmp_path: Path) -> None:
     text = DP + 'evaluate = { leave = "noisy", epsilon = 0.5 }\n'
     charter = federation(tmp_path, text)
@@ -267,11 +278,24 @@ def test_numbers_that_are_gone_are_not_begun_anew(tmp_path: Path) -> None:
             act()
 
 
-def test_a_policy_that_was_tightened_stops_the_agent(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("tables", "sentence"),
+    [
+        ({"code": '{ allowed = ["0000000000000000"] }'}, r"code\.allowed does not list"),
+        ({"channel": "{ min_cohort = 5 }"}, "does not allow sums of 4 updates"),
+        ({"channel": "{ corrupt = 2 }"}, "does not allow masks that withstand 1"),
+        ({"channel": '{ allowed = ["ckks"] }'}, "does not list 'masked'"),
+        ({"budget": "{ epsilon = 3.9 }"}, "does not allow epsilon 4"),
+        ({"budget": "{ delta = 1e-6 }"}, "does not allow delta 1e-05"),
+    ],
+)
+def test_a_policy_that_was_tightened_stops_the_agent(
+    tables: dict[str, str], sentence: str, tmp_path: Path
+) -> None:
     charter = federation(tmp_path)
     site = tmp_path / "0"
     approve_charter(site, charter)
-    allow(site, code='{ allowed = ["0000000000000000"] }')
-    with pytest.raises(PolicyRefused, match=r"code\.allowed does not list"), opened_site(site):
+    allow(site, **tables)
+    with pytest.raises(PolicyRefused, match=sentence), opened_site(site):
         pass
     assert AuditLog.opened(site / "audit.jsonl").lines[-1].event is Event.APPROVED
