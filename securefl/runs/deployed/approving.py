@@ -21,7 +21,7 @@ from securefl.runs.deployed.certificates import install
 from securefl.runs.deployed.charter import CHARTER, Charter
 from securefl.runs.deployed.invitation import INVITATION, Invitation
 from securefl.runs.deployed.joining import POLICY
-from securefl.runs.deployed.journal import ANSWERED, AUDIT
+from securefl.runs.deployed.journal import ANSWERED, AUDIT, require_ledger
 from securefl.runs.deployed.rules import proposal_of
 from securefl.runs.deployed.site import parts_of
 from securefl.runs.deployed.site_folder import (
@@ -37,6 +37,8 @@ from securefl.runs.deployed.site_folder import (
 )
 from securefl.runs.deployed.site_records import Registered, records_at
 from securefl.scenario.scenario import Scenario
+
+_WITNESSED = "witnessed"  # an approval
 
 
 @dataclass(frozen=True)
@@ -133,7 +135,7 @@ def approve(
         BudgetExceeded: the run's budget does not last for one round.
         PolicyRefused: with a sentence for each violation.
         RunFolderError: the charter is older than one that was approved, of another coordinator, or
-            not of this code.
+            not of this code; or the ledger or the witness is gone.
         ScenarioError: noise is seeded, outside a rehearsal.
     """
     charter = folder.charter
@@ -142,6 +144,8 @@ def approve(
     _require_newest(charter, log)
     if not rehearsed:
         refuse_seeds(charter.scenario())
+    require_ledger(folder.path, log, ledger_of(folder, charter.scenario(), records.digest))
+    _require_witness(folder, log)
     outlook = outlook_of(folder, records)
     folder.policy.check(outlook.proposal, pins=True)
     require_budget(outlook)
@@ -155,6 +159,7 @@ def approve(
         charter=charter.digest.hex(),
         run=charter.run,
         epoch=charter.epoch,
+        kind=None if folder.witness is None else _WITNESSED,
     )
     _begin_witness(folder, log, ledger_of(folder, charter.scenario()))
     charter.write(folder.path / CHARTER)
@@ -204,6 +209,18 @@ def _begin_numbers(path: Path, log: AuditLog) -> None:
         return
     if not (path / ANSWERED).exists():
         FileMonotonic.create(path / ANSWERED)
+
+
+def _require_witness(folder: Folder, log: AuditLog) -> None:
+    """Raises RunFolderError: the last approval put a receipt into the witness, and it is gone."""
+    approvals = [line for line in log.lines if line.event is Event.APPROVED]
+    if not approvals or approvals[-1].kind != _WITNESSED:
+        return
+    if folder.witness is not None and not folder.witness.exists():
+        raise RunFolderError(
+            f"the witness {folder.witness} is gone, which the last approval has written: mount its "
+            "volume; to begin a new one, approve once without witness in site.toml"
+        )
 
 
 def _begin_witness(folder: Folder, log: AuditLog, ledger: DataSetLedger | None) -> None:

@@ -53,6 +53,7 @@ class Line:
         size: bytes that left.
         sha256: of the bytes that left, or of the document that was approved.
         reason: why something was refused or failed.
+        ledger: head of the data set's ledger when something left.
     """
 
     time: float
@@ -66,6 +67,7 @@ class Line:
     size: int | None = None
     sha256: str | None = None
     reason: str | None = None
+    ledger: str | None = None
 
 
 class AuditLog:
@@ -160,6 +162,11 @@ class AuditLog:
             line for line in self.lines if line.event is Event.APPROVED and line.run == run
         ]
         return max(approvals, key=lambda line: line.epoch or 0, default=None)
+
+    def ledger_head(self) -> str | None:
+        """Returns the head that the ledger had when something left last; None before that."""
+        heads = (line.ledger for line in reversed(self.lines) if line.ledger is not None)
+        return next(heads, None)
 
     def has_sent(self, data: bytes) -> bool:
         """Whether a line says that these bytes left."""

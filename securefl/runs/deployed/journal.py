@@ -15,6 +15,7 @@ from typing import Any
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from securefl.channels.monotonic import Monotonic, Progress
+from securefl.errors import RunFolderError
 from securefl.files import write_atomic
 from securefl.privacy.chain import GENESIS
 from securefl.privacy.ledger import Ledger
@@ -120,7 +121,7 @@ class Journal:
         return reply
 
     def require_current(self, receipt: bytes | None = None) -> None:
-        """Checks that no file is older than a receipt, or than the witness.
+        """Checks that no file is older than a receipt, the witness or the audit log.
 
         Args:
             receipt: from the coordinator; the witness if there is none.
@@ -129,6 +130,7 @@ class Journal:
             ProtocolError: the coordinator's is not of this site.
             RunFolderError: a file is older, or the witness cannot be read.
         """
+        require_ledger(self._folder, self.log, self._ledger)
         public = self._key.public_key().public_bytes_raw()
         if receipt is not None:
             known = Receipt.opened(receipt, public, site=self._site)
@@ -160,5 +162,19 @@ class Journal:
 
     def _note_sent(self, reply: bytes, number: int, facts: dict[str, Any]) -> None:
         charter = self._charter.hex()
-        self.log.note(Event.SENT, sent=reply, charter=charter, number=number, **facts)
+        head = None if self._ledger is None else self._ledger.head
+        self.log.note(Event.SENT, sent=reply, charter=charter, number=number, ledger=head, **facts)
         self.testify()
+
+
+def require_ledger(folder: Path, log: AuditLog, ledger: Ledger | None) -> None:
+    """Raises RunFolderError: the ledger lacks what it held when something left last.
+
+    A ledger that was removed, or restored alone, would let its budget be spent twice.
+    """
+    head = log.ledger_head()
+    if ledger is not None and head is not None and head not in ledger.heads:
+        raise RunFolderError(
+            f"{folder / 'ledger'} is older than {folder / AUDIT}, or was removed: restore the "
+            "newest files, or leave the federation"
+        )

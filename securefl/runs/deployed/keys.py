@@ -116,6 +116,10 @@ def passphrase_for(path: Path) -> bytes:
 
 def check_private(path: Path) -> None:
     """Raises RunFolderError: users other than the owner may look into a file or a folder."""
-    if stat.S_IMODE(path.stat().st_mode) & 0o077:
+    try:
+        is_open = stat.S_IMODE(path.stat().st_mode) & 0o077
+    except FileNotFoundError:
+        raise RunFolderError(f"there is no {path}") from None
+    if is_open:
         mode = "700" if path.is_dir() else "600"
         raise RunFolderError(f"{path} is open to other users: chmod {mode} {path}")

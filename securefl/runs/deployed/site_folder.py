@@ -17,6 +17,7 @@ from securefl.privacy.data_set import Ceiling, DataSetLedger
 from securefl.runs.deployed.approval import Approval
 from securefl.runs.deployed.audit_log import AuditLog
 from securefl.runs.deployed.charter import CHARTER, Charter
+from securefl.runs.deployed.documents import Hex32, is_valid
 from securefl.runs.deployed.joining import POLICY
 from securefl.runs.deployed.journal import AUDIT, Journal
 from securefl.runs.deployed.keys import check_private, signing_key
@@ -114,14 +115,14 @@ def register(folder: Folder, digest: str) -> None:
     """Gives a data set its ledger; files that changed keep the one that there is."""
     path = folder.path / LEDGERS / REGISTERED
     path.parent.mkdir(mode=0o700, exist_ok=True)
-    known = read_json(path) if path.exists() else {"ledger": digest, "files": []}
+    known = _registered(folder.path) if path.exists() else {"ledger": digest, "files": []}
     if digest not in known["files"][-1:]:
         write_json(path, {**known, "files": [*known["files"], digest]})
 
 
 def require_registered(folder: Folder, digest: str) -> None:
     """Raises NotReady: the files are not those that were approved last."""
-    if digest != _registered(folder)["files"][-1]:
+    if digest != _registered(folder.path)["files"][-1]:
         raise NotReady(
             "the files of records have changed since the charter was approved: approve it again "
             "(the ledger stays)"
@@ -146,15 +147,14 @@ def ledger_of(
     if terms is None:
         return None
     is_new = digest is not None and not (folder.path / LEDGERS / REGISTERED).exists()
-    name = digest if is_new else _registered(folder)["ledger"]
+    name = digest if is_new else _registered(folder.path)["ledger"]
     path = folder.path / LEDGERS / f"{name}.jsonl"
     return DataSetLedger(path, folder.charter.run, terms, folder.ceiling)
 
 
 def registered_ledger(path: Path) -> Path:
     """Returns the file of the ledger of a site's registered data set."""
-    name = read_json(path / LEDGERS / REGISTERED)["ledger"]
-    return path / LEDGERS / f"{name}.jsonl"
+    return path / LEDGERS / f"{_registered(path)['ledger']}.jsonl"
 
 
 def judging_ledgers(path: Path) -> Path:
@@ -162,11 +162,16 @@ def judging_ledgers(path: Path) -> Path:
     return registered_ledger(path).with_suffix(".judging")
 
 
-def _registered(folder: Folder) -> dict[str, Any]:
-    path = folder.path / LEDGERS / REGISTERED
+def _registered(folder: Path) -> dict[str, Any]:
+    """Returns what is registered. Raises NotReady, RunFolderError: nothing, or it is damaged."""
+    path = folder / LEDGERS / REGISTERED
     if not path.exists():
-        raise NotReady(f"the records are not registered: securefl site approve {folder.path} FILE")
-    return read_json(path)
+        raise NotReady(f"the records are not registered: securefl site approve {folder} FILE")
+    known = read_json(path)
+    files = known.get("files")
+    if not is_valid(Hex32, known.get("ledger")) or not isinstance(files, list) or not files:
+        raise RunFolderError(f"{path} is damaged: it registers no data set")
+    return known
 
 
 def journal_of(

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from securefl.channels.monotonic import FileMonotonic
 from securefl.errors import BudgetExceeded, NotReady, PolicyRefused, RunFolderError, ScenarioError
 from securefl.federation.policy import load_policy
 from securefl.privacy.accounting.epsilon import epsilon
@@ -19,6 +20,7 @@ from securefl.runs.deployed.site import opened_site
 from securefl.runs.deployed.site_folder import (
     APPROVAL,
     Folder,
+    journal_of,
     judging_ledgers,
     ledger_of,
     register,
@@ -299,3 +301,69 @@ def test_a_policy_that_was_tightened_stops_the_agent(
     with pytest.raises(PolicyRefused, match=sentence), opened_site(site):
         pass
     assert AuditLog.opened(site / "audit.jsonl").lines[-1].event is Event.APPROVED
+
+
+def spent_and_sent(site: Path, charter: Charter) -> None:
+    """Pays for three trainings, and notes that a reply left after them."""
+    folder = Folder.read(site, charter)
+    outlook = approve_charter(site, charter)
+    ledger = ledger_of(folder, charter.scenario())
+    assert ledger is not None
+    assert outlook.cost is not None
+    for round in range(3):
+        ledger.reserve(outlook.cost, release_id=ReleaseId(charter.run, 0, round, 0))
+    log = AuditLog.opened(site / "audit.jsonl")
+    monotonic = FileMonotonic(site / "answered.json")
+    journal_of(folder, log, monotonic, ledger).keep(b"e" * 32, b"reply", 1)
+
+
+@pytest.mark.parametrize("gone", ["the ledger", "the registration, and a byte changed", "a line"])
+def test_a_ledger_that_was_removed_is_not_begun_anew(gone: str, tmp_path: Path) -> None:
+    charter = federation(tmp_path)
+    site = tmp_path / "0"
+    spent_and_sent(site, charter)
+    (ledger,) = (site / "ledger").glob("*.jsonl")
+    if gone == "the ledger":
+        ledger.unlink()
+    elif gone == "a line":
+        ledger.write_bytes(b"".join(ledger.read_bytes().splitlines(keepends=True)[:-1]))
+    else:
+        (site / "ledger/registered.json").unlink()
+        ledger.rename(ledger.with_name(f"{'f' * 64}.jsonl"))
+    sentence = r"ledger is older than .*audit\.jsonl, or was removed"
+    for later in (charter, charter.model_copy(update={"epoch": 2, "run": "ab" * 8})):
+        with pytest.raises(RunFolderError, match=sentence):
+            approve_charter(site, later)
+    refusal = RunFolderError if (site / "ledger/registered.json").exists() else NotReady
+    with pytest.raises(refusal), opened_site(site):
+        raise AssertionError("the agent started")
+
+
+def test_a_witness_that_is_gone_is_not_begun_anew(tmp_path: Path) -> None:
+    charter = federation(tmp_path)
+    site, settings = tmp_path / "0", tmp_path / "0/site.toml"
+    witnessed = f'witness = "{tmp_path}/witness"\n'
+    settings.write_text(witnessed)
+    approve_charter(site, charter)
+    (tmp_path / "witness").unlink()
+    with pytest.raises(RunFolderError, match="witness is gone, which the last approval"):
+        approve_charter(site, charter.model_copy(update={"epoch": 2}))
+    # Whoever means it says so.
+    settings.write_text("")
+    approve_charter(site, charter)
+    settings.write_text(witnessed)
+    approve_charter(site, charter)
+    assert (tmp_path / "witness").exists()
+
+
+@pytest.mark.parametrize(
+    "registered", ["{}", '{"ledger": "../../other", "files": ["a"]}', '{"ledger": 1, "files": []}']
+)
+def test_a_damaged_registration_is_refused(registered: str, tmp_path: Path) -> None:
+    charter = federation(tmp_path)
+    approve_charter(tmp_path / "0", charter)
+    (tmp_path / "0/ledger/registered.json").write_text(registered)
+    with pytest.raises(RunFolderError, match="registers no data set"), opened_site(tmp_path / "0"):
+        pass
+    with pytest.raises(RunFolderError, match="registers no data set"):
+        approve_charter(tmp_path / "0", charter)
