@@ -232,6 +232,15 @@ def write_lines(path: Path, values: list[dict[str, Any]]) -> None:
 
 
 @contextmanager
+def disk_errors(folder: Path) -> Iterator[None]:
+    """Turns what the disk refuses in a folder into one sentence. Raises RunFolderError."""
+    try:
+        yield
+    except OSError as reason:
+        raise RunFolderError(f"cannot write into {folder}: {reason.strerror}") from None
+
+
+@contextmanager
 def locked(folder: Path, *, patience: float = 0.0) -> Iterator[None]:
     """Holds the folder for this process.
 

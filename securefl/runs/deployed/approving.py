@@ -9,7 +9,7 @@ from pathlib import Path
 from securefl.channels.monotonic import FileMonotonic
 from securefl.errors import BudgetExceeded, RunFolderError, ScenarioError
 from securefl.federation.policy import Proposal, with_code
-from securefl.files import locked, read_text, write_atomic
+from securefl.files import disk_errors, locked, read_text, write_atomic
 from securefl.privacy.accounting.epsilon import epsilon
 from securefl.privacy.chain import read_entries
 from securefl.privacy.data_set import DataSetLedger
@@ -65,14 +65,11 @@ def approve_charter(path: Path, charter: Charter, *, rehearsed: bool = False) ->
         RunFolderError: the disk is full, besides what `approve` raises.
     """
     require_private(path)
-    try:
-        with locked(path):
-            folder = Folder.read(path, charter)
-            records = records_at(path, charter.scenario(), folder.site)
-            log = AuditLog.opened(path / AUDIT)
-            return approve(folder, records, log, rehearsed=rehearsed)
-    except OSError as reason:
-        raise RunFolderError(f"cannot write into {path}: {reason.strerror}") from None
+    with disk_errors(path), locked(path):
+        folder = Folder.read(path, charter)
+        records = records_at(path, charter.scenario(), folder.site)
+        log = AuditLog.opened(path / AUDIT)
+        return approve(folder, records, log, rehearsed=rehearsed)
 
 
 def outlook_of(folder: Folder, records: Registered) -> Outlook:

@@ -8,10 +8,13 @@ check_ready(fed, now)
 
 import datetime
 import os
-from collections.abc import Sequence
+import shutil
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 from securefl.errors import RunFolderError, ScenarioError
+from securefl.files import disk_errors
 from securefl.runs.cell import Cell
 from securefl.runs.deployed.approval import Approval, Approvals, missing_of
 from securefl.runs.deployed.certificates import (
@@ -48,19 +51,19 @@ def found(
         ScenarioError: the scenario does not run between sites, or the folder exists.
     """
     shared.scenario()
-    make_private(out)
-    authority = Authority.generate()
-    authority.write(out, passphrase)
-    authority.certify_server(out, address[0], passphrase)
-    invitation = Invitation(
-        version=1,
-        host=address[0],
-        port=address[1],
-        authority=authority.pem,
-        server=make_signing_key(out, passphrase).hex(),
-        shared=shared,
-    )
-    invitation.write(out / INVITATION)
+    with made_private(out):
+        authority = Authority.generate()
+        authority.write(out, passphrase)
+        authority.certify_server(out, address[0], passphrase)
+        invitation = Invitation(
+            version=1,
+            host=address[0],
+            port=address[1],
+            authority=authority.pem,
+            server=make_signing_key(out, passphrase).hex(),
+            shared=shared,
+        )
+        invitation.write(out / INVITATION)
     return invitation
 
 
@@ -90,8 +93,10 @@ def admit(
     members = _numbered(requests, before)
     authority = Authority.read(folder)
     now = utc_now()
+    with disk_errors(folder):
+        run = Cell(folder).open()
     charter = chartered(
-        from_first_model(folder, public_parts(scenario, run=Cell(folder).open())),
+        from_first_model(folder, public_parts(scenario, run=run)),
         shared,
         server=invitation.server,
         roster={str(site): _certified(authority, site, members[site]) for site in members},
@@ -103,7 +108,8 @@ def admit(
     )
     if before is not None and _is_in_force(before, charter, now):
         return before
-    charter.write(folder / CHARTER)
+    with disk_errors(folder):
+        charter.write(folder / CHARTER)
     return charter
 
 
@@ -128,7 +134,8 @@ def collect(folder: Path, approvals: Sequence[Approval]) -> tuple[str, ...]:
         approval.check(charter)
     together = {approval.site: approval for approval in (*_kept(folder, charter), *approvals)}
     everything = tuple(together[site] for site in sorted(together))
-    Approvals(approvals=everything).write(folder / APPROVALS)
+    with disk_errors(folder):
+        Approvals(approvals=everything).write(folder / APPROVALS)
     return missing_of(charter, everything)
 
 
@@ -170,8 +177,24 @@ def charter_in(folder: Path) -> Charter | None:
     return Charter.read(path) if path.exists() else None
 
 
-def make_private(folder: Path) -> None:
-    """Makes a folder that only its owner may look into. Raises ScenarioError: it exists."""
+@contextmanager
+def made_private(folder: Path) -> Iterator[None]:
+    """Makes a folder that only its owner may look into; it goes again if the block fails.
+
+    Raises:
+        RunFolderError: the disk refuses a file in it.
+        ScenarioError: it exists, or cannot be made.
+    """
+    _make_private(folder)
+    try:
+        with disk_errors(folder):
+            yield
+    except BaseException:  # Ctrl-C, too: half a folder could not be used, and would be in the way
+        shutil.rmtree(folder, ignore_errors=True)
+        raise
+
+
+def _make_private(folder: Path) -> None:
     try:
         os.makedirs(folder.parent, exist_ok=True)
         folder.mkdir(mode=0o700)

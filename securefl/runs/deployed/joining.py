@@ -4,10 +4,10 @@ from pathlib import Path
 
 from securefl.errors import ScenarioError
 from securefl.federation.policy import STRICT
-from securefl.files import write_atomic
+from securefl.files import disk_errors, write_atomic
 from securefl.runs.deployed.certificates import CA_CERTIFICATE
 from securefl.runs.deployed.documents import Name, is_valid
-from securefl.runs.deployed.federation import make_private
+from securefl.runs.deployed.federation import made_private
 from securefl.runs.deployed.invitation import INVITATION, Invitation, JoinRequest
 from securefl.runs.deployed.keys import (
     NODE_KEY,
@@ -42,9 +42,9 @@ OWN_DATA = """
 
 def make_keys(folder: Path, passphrase: bytes | None = None) -> None:
     """Makes a folder with an Ed25519 and a P-384 key. Raises ScenarioError: it exists."""
-    make_private(folder)
-    make_signing_key(folder, passphrase)
-    make_node_key(folder, passphrase)
+    with made_private(folder):
+        make_signing_key(folder, passphrase)
+        make_node_key(folder, passphrase)
 
 
 def join(
@@ -65,12 +65,14 @@ def join(
     if (out / REQUEST).exists():
         raise ScenarioError(f"{out} has joined already; choose another folder")
     request = JoinRequest.signed(name, node_public(node_key(out)), invitation, signing_key(out))
-    invitation.write(out / INVITATION)
-    write_atomic(out / CA_CERTIFICATE, invitation.authority.encode())
     data = OWN_DATA if not scenario.facts.data_set.published else ""
-    (out / SITE).write_text(SITE_TEMPLATE.format(data=data), encoding="utf-8")
-    (out / POLICY).write_text(STRICT, encoding="utf-8")
-    request.write(out / REQUEST)
+    # The request is the last: without it, the same command begins again with the keys.
+    with disk_errors(out):
+        invitation.write(out / INVITATION)
+        write_atomic(out / CA_CERTIFICATE, invitation.authority.encode())
+        (out / SITE).write_text(SITE_TEMPLATE.format(data=data), encoding="utf-8")
+        (out / POLICY).write_text(STRICT, encoding="utf-8")
+        request.write(out / REQUEST)
     return request
 
 

@@ -124,13 +124,14 @@ class Journal:
         """Checks that no file is older than a receipt, the witness or the audit log.
 
         Args:
-            receipt: from the coordinator; the witness if there is none.
+            receipt: from the coordinator; the log and the witness if there is none.
 
         Raises:
             ProtocolError: the coordinator's is not of this site.
             RunFolderError: a file is older, or the witness cannot be read.
         """
-        require_ledger(self._folder, self.log, self._ledger)
+        if receipt is None:
+            require_ledger(self._folder, self.log, self._ledger)
         public = self._key.public_key().public_bytes_raw()
         if receipt is not None:
             known = Receipt.opened(receipt, public, site=self._site)

@@ -14,7 +14,7 @@ from securefl.runs.checkpoint import load_checkpoint
 from securefl.runs.deployed.certificates import CA_CERTIFICATE, TLS_CERTIFICATE, Authority
 from securefl.runs.deployed.charter import CHARTER, Charter, Shared, chartered
 from securefl.runs.deployed.documents import utc_now
-from securefl.runs.deployed.federation import charter_in, make_private, validity
+from securefl.runs.deployed.federation import charter_in, made_private, validity
 from securefl.runs.deployed.first_model import FIRST_MODEL, from_first_model
 from securefl.runs.deployed.invitation import INVITATION
 from securefl.runs.deployed.keys import AUTHORITY_KEY, SIGNING_KEY, TLS_KEY, check_private
@@ -46,19 +46,19 @@ def refine(folder: Path, shared: Shared, out: Path, *, days: float) -> Charter:
     weights = vector.to_vector(public.model)
     if not load_checkpoint(cell.checkpoint).fits(weights, vector.shapes(public.model)):
         raise ScenarioError("the scenario has another model than the earlier run")
-    make_private(out)
-    for name in (*_SECRET, *_PUBLIC):
-        write_atomic(out / name, (folder / name).read_bytes(), secret=name in _SECRET)
-    write_atomic(out / FIRST_MODEL, cell.checkpoint.read_bytes())
-    charter = chartered(
-        from_first_model(out, public_parts(scenario, run=Cell(out).open())),
-        shared,
-        server=before.server,
-        roster=before.roster,
-        address=(before.host, before.port),
-        valid=validity(Authority.read(out), utc_now(), datetime.timedelta(days=days)),
-        deadline=before.deadline,
-        origin=f"sha256:{before.digest.hex()}",
-    )
-    charter.write(out / CHARTER)
+    with made_private(out):
+        for name in (*_SECRET, *_PUBLIC):
+            write_atomic(out / name, (folder / name).read_bytes(), secret=name in _SECRET)
+        write_atomic(out / FIRST_MODEL, cell.checkpoint.read_bytes())
+        charter = chartered(
+            from_first_model(out, public_parts(scenario, run=Cell(out).open())),
+            shared,
+            server=before.server,
+            roster=before.roster,
+            address=(before.host, before.port),
+            valid=validity(Authority.read(out), utc_now(), datetime.timedelta(days=days)),
+            deadline=before.deadline,
+            origin=f"sha256:{before.digest.hex()}",
+        )
+        charter.write(out / CHARTER)
     return charter
