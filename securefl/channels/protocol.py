@@ -33,6 +33,10 @@ class Seen(StrEnum):
     ENCRYPTED_UPDATE = "encrypted update"
     ENCRYPTED_SUM = "encrypted sum"
     OPENED_SUM = "opened sum"  # by a client that holds the key
+    # Of counts about the records that judge models, between sites.
+    CLEAR_COUNTS = "counts in the clear"
+    MASKED_COUNTS = "masked counts"
+    SUM_OF_COUNTS = "sum of counts"
     # Of an adversary inside the federation.
     OWN_HONEST_UPDATES = "own honest updates"
     OTHERS_HONEST_UPDATES = "honest updates of the others"

@@ -16,6 +16,7 @@ from securefl.runs.timings import Timings
 if TYPE_CHECKING:  # torch takes seconds to import, which a mere look at a folder need not wait for
     from torch import Size
 
+    from securefl.channels.protocol import Header
     from securefl.federation.values import Played, State
 
 
@@ -231,19 +232,23 @@ class Cell:
 
     def finish_round(self, played: "Played", shapes: "Mapping[str, Size]") -> None:
         """Keeps a round: what parties observed, then `keep`."""
+        self.note_seen(played.record.round, played.observed)
+        self.keep(played.state, played.record, shapes)
+
+    def note_seen(self, round: int, observed: "Sequence[Header]") -> None:
+        """Writes what parties observed in a round, or after it, into the transcript."""
         lines = (
             {
-                "round": played.record.round,
+                "round": round,
                 "party": observation.party,
                 "kind": observation.kind,
                 "about": observation.about,
                 "shape": observation.shape,
                 "bytes": observation.size,
             }
-            for observation in played.observed
+            for observation in observed
         )
         append_lines(self._transcript, lines)
-        self.keep(played.state, played.record, shapes)
 
     def keep(self, state: "State", record: RoundRecord, shapes: "Mapping[str, Size]") -> None:
         """Writes the checkpoint, then the record's line; `shapes` are the model's parameters."""

@@ -35,6 +35,9 @@ def test_transcripts_on_disk_keep_their_words() -> None:
             "encrypted update",
             "encrypted sum",
             "opened sum",
+            "counts in the clear",
+            "masked counts",
+            "sum of counts",
             "own honest updates",
             "honest updates of the others",
         ]

@@ -116,11 +116,11 @@ def coordinate(
             # On disk before the sites judge: this is the end, also for a coordinator killed there.
             cell.finish(CellState.OUT_OF_BUDGET, reason=str(reason))
             with suppress(RunFailed):  # the charter's numbers are used up
-                played_by.judge_last(federation, state)
+                cell.note_seen(state.round - 1, played_by.judge_last(federation, state))
             ended(state, CellState.OUT_OF_BUDGET, str(reason))
             raise
         _require_a_result(cell, rounds)
-        played_by.judge_last(federation, state)
+        cell.note_seen(state.round - 1, played_by.judge_last(federation, state))
     _require_a_result(cell, rounds)
     return ended(state, CellState.DONE)
 

@@ -1,16 +1,24 @@
 """One round on its way between the coordinator and the sites, stage by stage."""
 
 from collections.abc import Collection
+from dataclasses import replace
 
 from securefl.channels.apart import ServerSide
-from securefl.channels.protocol import Observer, Packet, Seen, View
+from securefl.channels.protocol import Header, Observer, Packet, Seen, View
 from securefl.errors import BudgetExceeded, ClientFailure, RoundAbandoned
 from securefl.federation.engine import model_message
 from securefl.federation.log import RoundLog
 from securefl.federation.stages import deliver
 from securefl.federation.values import Federation, State
 from securefl.runs.deployed.desk import Desk
-from securefl.runs.deployed.envelope import Kind, Part
+from securefl.runs.deployed.envelope import COUNTS_LANE, Kind, Part
+
+# The channel calls everything that it carries an update.
+_OF_COUNTS = {
+    Seen.CLEAR_UPDATE: Seen.CLEAR_COUNTS,
+    Seen.MASKED_UPDATE: Seen.MASKED_COUNTS,
+    Seen.SUM_OF_UPDATES: Seen.SUM_OF_COUNTS,
+}
 
 
 class Exchange:
@@ -56,6 +64,16 @@ class Exchange:
     def is_over(self) -> bool:
         """Whether there is a view, or the round is abandoned."""
         return self.view is not None or bool(self.log.reason)
+
+    @property
+    def observed(self) -> tuple[Header, ...]:
+        """The headers of all observations, in the order of a transcript."""
+        if self._lane != COUNTS_LANE:
+            return self.log.transcript
+        return tuple(
+            replace(header, kind=_OF_COUNTS.get(header.kind, header.kind))
+            for header in self.log.transcript
+        )
 
     @property
     def present(self) -> tuple[int, ...]:

@@ -16,7 +16,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from securefl.channels.apart import ServerSide
-from securefl.channels.protocol import UNWATCHED, Observer
+from securefl.channels.protocol import UNWATCHED, Header, Observer
 from securefl.federation.engine import conclude
 from securefl.federation.values import Federation, Played, State
 from securefl.runs.deployed.desk import Desk
@@ -88,15 +88,20 @@ class Rounds:
         if flight.counts is not None:
             update.log.bytes_up += flight.counts.log.bytes_up
             update.log.bytes_down += flight.counts.log.bytes_down
-        return conclude(federation, state, update.cohort, update.view, update.log, started=started)
+        played = conclude(
+            federation, state, update.cohort, update.view, update.log, started=started
+        )
+        counted = () if flight.counts is None else flight.counts.observed
+        return replace(played, observed=played.observed + counted)
 
-    def judge_last(self, federation: Federation, state: State) -> None:
-        """Lets the sites judge the model that the run ends with, if they judge any.
+    def judge_last(self, federation: Federation, state: State) -> tuple[Header, ...]:
+        """Lets the sites judge the model that the run ends with; returns what parties observed.
 
         Sites know it by the number that comes after all rounds, also where a budget ended the run
         before these were played.
         """
-        self._flown(federation, state, self._rounds, UNWATCHED)
+        flight = self._flown(federation, state, self._rounds, UNWATCHED)
+        return () if flight is None else flight.lead.observed
 
     def _flown(
         self, federation: Federation, state: State, number: int, observer: Observer

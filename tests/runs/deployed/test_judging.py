@@ -28,7 +28,12 @@ from securefl.runs.deployed.rules import Rules
 from securefl.runs.deployed.sessions import _take
 from securefl.runs.deployed.speaker import Speaker
 from securefl.scenario.assemble.data import load_data
-from securefl.scenario.assemble.evaluation import CountingParts, counts_cost, judging_shares
+from securefl.scenario.assemble.evaluation import (
+    CountingParts,
+    counts_cost,
+    counts_layout,
+    judging_shares,
+)
 from securefl.scenario.assemble.public import public_parts
 from securefl.scenario.scenario import parse_scenario
 from tests.runs.deployed.parties import (
@@ -252,6 +257,36 @@ def test_the_best_model_needs_figures(tmp_path: Path) -> None:
     with pytest.raises(ScenarioError, match="needs figures of the models"):
         check_deployable(parse_scenario(STEEP + 'evaluate = { keep = "best" }\n'))
     check_deployable(parse_scenario(STEEP + BEST))
+
+
+@pytest.mark.parametrize(
+    ("channel", "seen"),
+    [
+        ("", {"counts in the clear": [[0], [1], [2], [3]]}),
+        (MASKED, {"masked counts": [[0], [1], [2], [3]], "sum of counts": [[0, 1, 2, 3]]}),
+    ],
+    ids=["plain", "masked"],
+)
+def test_the_transcript_says_who_saw_counts_and_holds_none(
+    channel: str, seen: dict[str, list[list[int]]], tmp_path: Path
+) -> None:
+    parties = deployment(on_validation(SGD) + channel + SUMS, tmp_path)
+    parties.play()
+    transcript = read_lines(parties.cell.folder / "transcript.jsonl")
+    length = counts_layout(parties.charter.scenario()).length
+    # The last model is judged after the last round, and is found under its number.
+    by_round: dict[str, list[list[int]]] = {}
+    for line in transcript:
+        assert set(line) == {"round", "party", "kind", "about", "shape", "bytes"}
+        is_of_counts = "counts" in line["kind"]
+        # Of messages under masks the shape is their size.
+        assert (line["bytes"] >= 4 * length) is is_of_counts
+        if is_of_counts and line["party"] == "server":
+            assert line["round"] == 1
+            by_round.setdefault(line["kind"], []).append(line["about"])
+    assert {kind: sorted(about) for kind, about in by_round.items()} == {
+        kind: sorted(about * 2) for kind, about in seen.items()
+    }
 
 
 POOR = (
