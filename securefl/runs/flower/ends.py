@@ -14,6 +14,7 @@ from securefl.errors import RunFailed
 from securefl.files import read_json, write_json
 from securefl.runs.flower.commands import Flower
 from securefl.runs.flower.link import FlowerLink
+from securefl.runs.flower.network import leave_network
 from securefl.runs.flower.sockets import bound, serve_relay, user_id
 
 _FILE = "flower.json"
@@ -68,7 +69,11 @@ def serve_site(
     *,
     limit: int,
 ) -> None:
-    """Answers a site's relay until the run is over; see `sockets.serve_relay`."""
+    """Answers a site's relay until the run is over, without a network; see `sockets.serve_relay`.
+
+    An account that may not leave the network stays in it.
+    """
+    leave_network()
     values = read_json(folder / _FILE)
     relay, users = _accounts(values)
     with closing(bound(Path(values["socket"]), relay=relay)) as listener:
