@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-cuda test-deploy test-slow lint pages bench bench-audit bench-engine bench-epsilon bench-images bench-leakage bench-poisoning bench-robust bench-secagg bench-tuning clean
+.PHONY: help setup demo test test-cuda test-deploy test-slow lint pages bench bench-audit bench-deploy bench-engine bench-epsilon bench-images bench-leakage bench-poisoning bench-robust bench-secagg bench-tuning clean
 
 help: ## what each target does
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
@@ -94,6 +94,9 @@ bench-engine: setup .venv-flower-sim/.installed .venv-pfl/.installed .venv-fluke
 	$(BIN)/python -m benchmarks.speed.where
 	$(BIN)/python -m benchmarks.speed.scaling
 
+bench-deploy: setup .venv-flower-deployed/.installed ## rounds between real processes, over both links, next to Flower's FedAvg (about half an hour)
+	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.speed.deployed --out docs/results/deploy
+
 bench-epsilon: setup ## epsilon beside other accountants, over 30 settings (about 3 minutes)
 	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.experiments.accountants --write docs/results
 
@@ -118,4 +121,4 @@ bench-secagg: setup ## masks beside Flower's SecAgg+, each in its own environmen
 	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.speed.secagg --peer .venv-peers/bin/python --out docs/results/secagg
 
 clean: ## remove the environments and caches
-	rm -rf .venv .venv-deploy .venv-flower .venv-peers .venv-flower-sim .venv-pfl .venv-fluke .mypy_cache .pytest_cache .ruff_cache build *.egg-info
+	rm -rf .venv .venv-deploy .venv-flower .venv-peers .venv-flower-deployed .venv-flower-sim .venv-pfl .venv-fluke .mypy_cache .pytest_cache .ruff_cache build *.egg-info

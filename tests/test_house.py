@@ -171,7 +171,12 @@ def test_each_outer_library_has_few_doors(module: str) -> None:
             "securefl/runs/flower/relay/relay.py",
             *(
                 f"benchmarks/speed/{name}.py"
-                for name in ("flower_secagg", "peer_flower", "peer_rules")
+                for name in (
+                    "flower_secagg",
+                    "peer_flower",
+                    "peer_flower_deployed/fedavg",
+                    "peer_rules",
+                )
             ),
         },
         "uvicorn": {"securefl/runs/flower/gate.py"},
