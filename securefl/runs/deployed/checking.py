@@ -31,6 +31,7 @@ from securefl.scenario.assemble.site_data import check_site_data
 _SPARE_BYTES = 64 << 20
 _COPIES = 4  # of an envelope: the reply, its temporary file, and as much again
 _SECONDS_TO_CONNECT = 5.0
+_SECONDS_TO_REFUSE = 1.0
 
 
 class Check(NamedTuple):
@@ -126,8 +127,12 @@ def _connection(folder: Folder) -> str:
             socket.create_connection(
                 (charter.host, charter.port), timeout=_SECONDS_TO_CONNECT
             ) as plain,
-            context.wrap_socket(plain, server_hostname=charter.host),
+            context.wrap_socket(plain, server_hostname=charter.host) as connection,
         ):
+            if _is_ended(connection):
+                raise RunFailed(
+                    f"{address} does not take this site's certificate: ask whether it is admitted"
+                )
             return f"{address} has the certificate of the invitation's CA"
     except ssl.SSLCertVerificationError as reason:
         raise RunFailed(
@@ -135,3 +140,14 @@ def _connection(folder: Folder) -> str:
         ) from None
     except OSError:
         return f"nobody answers at {address} now; the agent will try again until somebody does"
+
+
+def _is_ended(connection: ssl.SSLSocket) -> bool:
+    """Whether the other side ends it: in TLS 1.3 it reads our certificate after the handshake."""
+    connection.settimeout(_SECONDS_TO_REFUSE)
+    try:
+        return not connection.recv(1)
+    except TimeoutError:
+        return False
+    except OSError:
+        return True
