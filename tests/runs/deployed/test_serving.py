@@ -1,8 +1,9 @@
 """A coordinator at work: alone on its folder, stopped through a file, looked at through others."""
 
+import signal
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -75,6 +76,15 @@ def test_a_stop_meant_for_an_earlier_process_is_forgotten(fed: Path) -> None:
         assert not stop.is_asked()
 
 
+@pytest.fixture
+def _interrupts() -> Iterator[None]:
+    """What a shell starts in the background ignores Ctrl-C; a command of ours never does."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("_interrupts")
 def test_a_stop_waits_for_the_round_and_now_interrupts(fed: Path) -> None:
     with locked(fed), Stop(fed) as stop:
         request_stop(fed, now=False)
