@@ -79,7 +79,7 @@ def measure(side: Side, rounds: int, programs: Path) -> Row:
         rounds,
         statistics.median(mark.wall for mark in played.rounds),
         statistics.median(mark.cpu for mark in played.rounds),
-        statistics.mean(mark.bytes for mark in played.rounds) / SITES,
+        statistics.median(mark.bytes for mark in played.rounds) / SITES,
         statistics.median(mark.trips for mark in played.rounds),
         played.wall,
         played.simulated or 0.0,
@@ -111,7 +111,7 @@ def main() -> None:
     chosen = parser.parse_args()
     one_thread()
     programs = (ENVIRONMENT / "bin").absolute()
-    if not (programs / "flwr").exists():
+    if {*chosen.links} - {"direct"} and not (programs / "flwr").exists():
         raise SystemExit(f"{programs} has no flwr: run `make {ENVIRONMENT}/.installed`")
     machine = f"Python {platform.python_version()}, torch {torch.__version__}, {platform.machine()}"
     measured: list[Row] = []

@@ -113,8 +113,7 @@ def page(rows: Sequence[Row], machine: str, notes: str) -> str:
         f"`make bench-deploy`; {machine}. Four sites with the Heart records, logistic regression,",
         "one epoch of SGD in batches of 64, one thread a process, all on one machine, over TLS. "
         "Medians of the",
-        "rounds after the first, bytes their mean. CPU is that of all processes. A relay before "
-        "the one port that",
+        "rounds after the first. CPU is that of all processes. A relay before the one port that",
         "sites connect to counts the bytes, TLS included. With evaluation, validation records "
         "judge each round's model",
         "at the sites. FedAvg runs as Flower's tutorials write it: a SuperLink with TLS, four "
