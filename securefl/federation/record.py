@@ -4,6 +4,8 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, Self
 
+INTERRUPTED = "interrupted before it was complete; its reservations stand"
+
 
 @dataclass(frozen=True)
 class RoundRecord:
@@ -144,3 +146,28 @@ def _by_client(value: object) -> dict[int, str]:
     if not all(client.isdecimal() for client in value):
         raise ValueError(f"a round's record has {value!r} for a table of clients")
     return {int(client): _text(content) for client, content in value.items()}
+
+
+def interrupted(round: int, cohort: tuple[int, ...], **known: Any) -> RoundRecord:
+    """Returns the record of a round that a crash ended, and that is not repeated.
+
+    Args:
+        round: its number.
+        cohort: who was invited.
+        known: fields that are known all the same, such as the figures of the unchanged model.
+    """
+    unknown: dict[str, Any] = {"accuracy": None, "ledger_heads": {}, "evaluated": False}
+    return RoundRecord(
+        round=round,
+        abandoned=True,
+        reason=INTERRUPTED,
+        cohort=cohort,
+        survivors=(),
+        absent={},
+        screened=(),
+        rejected=0,
+        bytes_up=0,
+        bytes_down=0,
+        seconds=0.0,
+        **{**unknown, **known},
+    )

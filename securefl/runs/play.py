@@ -15,7 +15,7 @@ from securefl.errors import BudgetExceeded, LedgerError, RunFailed, SecureflErro
 from securefl.federation import engine
 from securefl.federation.crew import Steps
 from securefl.federation.profile import Profile, profiled
-from securefl.federation.record import RoundRecord
+from securefl.federation.record import RoundRecord, interrupted
 from securefl.federation.values import Federation, Played, State
 from securefl.federation.workers import Workers
 from securefl.learning.device import device_called
@@ -35,7 +35,6 @@ from securefl.scenario.plugins.loading import authors_blamed
 from securefl.scenario.scenario import Scenario
 
 OnRound = Callable[[RoundRecord], None]
-INTERRUPTED = "interrupted before it was complete; its reservations stand"
 
 
 def run_cell(
@@ -267,23 +266,13 @@ class _Session:
         federation = self.assembled.federation
         heads = {client: ledger.head for client, ledger in self.assembled.ledgers.items()}
         quality = federation.quality_after(state.round, state.weights)
-        return RoundRecord(
-            round=state.round,
-            abandoned=True,
-            reason=INTERRUPTED,
-            cohort=federation.invite(state.round),
-            survivors=(),
-            absent={},
-            screened=(),
-            rejected=0,
-            bytes_up=0,
-            bytes_down=0,
-            accuracy=None if quality is None else quality.accuracy,
-            ledger_heads=heads,
-            seconds=0.0,
-            rmse=None if quality is None else quality.rmse,
-            evaluated=quality is not None,
+        cohort = federation.invite(state.round)
+        figures = (
+            {}
+            if quality is None
+            else {"accuracy": quality.accuracy, "rmse": quality.rmse, "evaluated": True}
         )
+        return interrupted(state.round, cohort, ledger_heads=heads, **figures)
 
     def _metrics(self, state: State) -> RunMetrics:
         """The final metrics, with the mark of seeded noise."""

@@ -2,9 +2,6 @@
 
 import datetime
 import math
-import os
-import signal
-import threading
 from collections import Counter
 from dataclasses import asdict
 from functools import partial
@@ -26,7 +23,7 @@ from securefl.runs.deployed.journal import AUDIT
 from securefl.runs.deployed.links import serve_coordinator
 from securefl.runs.deployed.own_records import SITE
 from securefl.runs.deployed.process import Serve, run_site
-from securefl.runs.deployed.serving import STOP
+from securefl.runs.deployed.serving import STOP, Stop
 from securefl.runs.deployed.settings import load_settings
 from securefl.runs.deployed.site_folder import (
     APPROVAL,
@@ -40,8 +37,6 @@ from securefl.runs.deployed.site_folder import (
 from securefl.runs.flower.stage import serve_site
 from securefl.runs.threads import one_thread
 from securefl.ui.display import Display
-
-_SECONDS_BETWEEN_LOOKS = 0.2
 
 
 def approve(path: Path, file: Path, display: Display) -> None:
@@ -129,7 +124,9 @@ def start(path: Path, display: Display, *, flower: Path | None = None) -> None:
     (path / STOP).unlink(missing_ok=True)  # what an agent that was killed did not hear
     address = (charter.host, charter.port)
     context = site_context(path)
-    with _Stop(path) as stop:
+    stopped = False
+    # An interrupt is as harmless as kill -9: all that the agent must remember is on disk.
+    with Stop(path) as stop:
         try:
             if flower is None:
                 serve: Serve = partial(serve_coordinator, address, context, patience=math.inf)
@@ -138,39 +135,10 @@ def start(path: Path, display: Display, *, flower: Path | None = None) -> None:
                 serve = partial(serve_site, flower, address, path, relay_user=relay_user)
             run_site(path, serve)
         except Interrupted:
-            if not stop.is_asked:
+            stopped = stop.is_asked()
+            if not stopped:
                 raise
-    display.line("stopped" if stop.is_asked else "the run is over", stopped=stop.is_asked)
-
-
-class _Stop:
-    """Interrupts this process, as Ctrl-C does, once a file says so.
-
-    An interrupt is as harmless as kill -9: all that the agent must remember is on disk.
-    """
-
-    def __init__(self, folder: Path) -> None:
-        self._path = folder / STOP
-        self._ended = threading.Event()
-        self._thread = threading.Thread(target=self._watch, daemon=True)
-        self.is_asked = False
-
-    def __enter__(self) -> "_Stop":
-        self._thread.start()
-        return self
-
-    def __exit__(self, *reason: object) -> None:
-        self._ended.set()
-        self._thread.join()
-        if self.is_asked:
-            self._path.unlink(missing_ok=True)
-
-    def _watch(self) -> None:
-        while not self._ended.wait(_SECONDS_BETWEEN_LOOKS):
-            if self._path.exists():
-                self.is_asked = True
-                os.kill(os.getpid(), signal.SIGINT)
-                return
+    display.line("stopped" if stopped else "the run is over", stopped=stopped)
 
 
 def stop(path: Path, display: Display) -> None:

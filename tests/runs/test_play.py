@@ -11,7 +11,7 @@ from safetensors.torch import load_file
 from securefl import vector
 from securefl.channels.protocol import ClientUpdate
 from securefl.errors import BudgetExceeded, LedgerError, RunFailed, RunFolderError, SecureflError
-from securefl.federation.record import RoundRecord
+from securefl.federation.record import INTERRUPTED, RoundRecord
 from securefl.files import read_lines
 from securefl.privacy.events import ReleaseId
 from securefl.privacy.ledger import Ledger
@@ -19,7 +19,7 @@ from securefl.runs import play
 from securefl.runs.cell import Cell, CellState, Status
 from securefl.runs.checkpoint import load_checkpoint
 from securefl.runs.metrics import RunMetrics
-from securefl.runs.play import INTERRUPTED, run_cell
+from securefl.runs.play import run_cell
 from securefl.scenario.assemble.assemble import Assembled, assemble, join
 from securefl.scenario.assemble.parts import Parts
 from securefl.scenario.scenario import Scenario, parse_scenario

@@ -14,7 +14,7 @@ from torch import Size
 from securefl import vector
 from securefl.channels.protocol import ClientUpdate, Packet
 from securefl.errors import BudgetExceeded, RunFailed
-from securefl.federation.record import RoundRecord
+from securefl.federation.record import interrupted
 from securefl.federation.values import Federation, State
 from securefl.runs.best import BestModel
 from securefl.runs.cell import Cell, CellState
@@ -23,7 +23,7 @@ from securefl.runs.deployed.envelope import COUNTS_LANE, Kind, Part
 from securefl.runs.deployed.judging import Judging, metrics_of
 from securefl.runs.deployed.rounds import Rounds
 from securefl.runs.deployed.sessions import agreed_sessions
-from securefl.runs.play import INTERRUPTED, kept_rounds
+from securefl.runs.play import kept_rounds
 from securefl.scenario import catalog
 from securefl.scenario.assemble.assemble import federation_of
 from securefl.scenario.assemble.cohort import inviter
@@ -177,22 +177,7 @@ def _without_interrupted(parts: ServerParts, state: State, trained: int, cell: C
     shapes = vector.shapes(parts.model)
     invite = inviter(parts.scenario, tuple(range(parts.scenario.clients)))
     while state.round <= min(trained, parts.scenario.rounds - 1):
-        record = RoundRecord(
-            round=state.round,
-            abandoned=True,
-            reason=INTERRUPTED,
-            cohort=invite(state.round),
-            survivors=(),
-            absent={},
-            screened=(),
-            rejected=0,
-            bytes_up=0,
-            bytes_down=0,
-            accuracy=None,
-            ledger_heads={},
-            seconds=0.0,
-            evaluated=False,
-        )
+        record = interrupted(state.round, invite(state.round))
         state = replace(state, round=state.round + 1)
         cell.keep(state, record, shapes)
     return state

@@ -28,10 +28,10 @@ _SECONDS_BETWEEN_LOOKS = 0.2
 
 
 class Stop:
-    """Whether somebody has asked the coordinator to stop.
+    """Whether somebody has asked the process that is at work on a folder to stop.
 
     Args:
-        folder: of the coordinator.
+        folder: of a coordinator or a site.
     """
 
     def __init__(self, folder: Path) -> None:

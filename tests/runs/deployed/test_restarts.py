@@ -11,13 +11,13 @@ from typing import Any, ClassVar
 
 import pytest
 
+from securefl.federation.record import INTERRUPTED
 from securefl.files import read_lines
 from securefl.runs.cell import Cell, CellState
 from securefl.runs.deployed import rehearsal
 from securefl.runs.deployed.charter import CHARTER, Charter
 from securefl.runs.deployed.numbers import NUMBERS, read_numbers
 from securefl.runs.deployed.rehearsal import rehearse
-from securefl.runs.play import INTERRUPTED
 from securefl.scenario.scenario import parse_scenario
 from tests.runs.deployed.parties import DP, MASKED
 from tests.runs.deployed.test_rehearsal import Forked

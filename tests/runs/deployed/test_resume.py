@@ -12,6 +12,7 @@ from torch import Tensor
 from securefl.channels.apart import Membership
 from securefl.channels.monotonic import MemoryMonotonic
 from securefl.errors import ProtocolError, RunFailed, RunFolderError
+from securefl.federation.record import INTERRUPTED
 from securefl.federation.values import State
 from securefl.files import read_lines
 from securefl.learning.protocol import Trained
@@ -23,7 +24,6 @@ from securefl.runs.deployed.envelope import Kind, Part, Sealed
 from securefl.runs.deployed.numbers import NUMBERS, Given, Numbers, read_numbers
 from securefl.runs.deployed.receipts import ReceiptBook
 from securefl.runs.deployed.speaker import Speaker
-from securefl.runs.play import INTERRUPTED
 from securefl.scenario.assemble.public import server_parts
 from tests.runs.deployed.parties import DP, MASKED, SGD, Deployment, MemoryLink, deployment
 from tests.runs.deployed.test_coordinator import simulated
