@@ -9,6 +9,7 @@ import faulthandler
 import gc
 import importlib
 import os
+import re
 import select
 import signal
 import socket
@@ -38,6 +39,7 @@ MODULES_OF_DP_SGD = (
     "securefl.privacy.accounting.crosscheck",
     "securefl.privacy.accounting.inverse",
 )
+_MODULES_OF_A_CRASH = re.compile("^Extension modules: .*$", re.MULTILINE)
 _READY = b"r"
 _REQUEST = struct.Struct("<qqd")  # number, process to wait for or 0 to fork one, seconds to wait
 _REPLY = struct.Struct("<qq")  # number of the request, process or exit code
@@ -160,7 +162,9 @@ class Forked:
 def last_words(errors: IO[bytes]) -> str:
     """Returns the end of what a process wrote into a file."""
     errors.seek(0)
-    return errors.read().decode(errors="replace").strip()[-MAX_LAST_WORDS:]
+    words = errors.read().decode(errors="replace")
+    # A crash ends with a list of hundreds of modules, behind which its reason would be cut off.
+    return _MODULES_OF_A_CRASH.sub("", words).strip()[-MAX_LAST_WORDS:]
 
 
 def died(status: int | None, words: str) -> str:

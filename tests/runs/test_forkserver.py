@@ -1,7 +1,6 @@
 """The process that forks workers: when it dies, when it is asked twice, and what it leaves."""
 
 import os
-import random
 import signal
 import socket
 import subprocess
@@ -11,9 +10,7 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-import numpy as np
 import pytest
-import torch
 
 from securefl.runs.cell import Cell, CellState
 from securefl.runs.forkserver import ForkServer, ServerDied, last_words
@@ -172,16 +169,8 @@ def test_a_worker_has_an_exit_code_where_the_parent_ignores_the_end_of_children(
     server.close()
 
 
-def test_the_last_words_of_a_worker_are_kept_however_it_ends(
-    forked: None, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def die() -> None:
-        print("out\udcff")
-        print("warning\udcff", file=sys.stderr)
-        raise RuntimeError("unforeseen")
-
-    monkeypatch.setattr("securefl.runs.worker.main", die)
-    server = ForkServer()
+def test_the_last_words_of_a_worker_are_kept_however_it_ends(forked: None) -> None:
+    server = ForkServer(["tests.runs.workers.dies"])
     assert server.ready(SECONDS)
     with tempfile.TemporaryFile() as errors:
         worker = server.fork(errors)
@@ -196,13 +185,8 @@ def test_the_last_words_of_a_worker_are_kept_however_it_ends(
     assert words.endswith("RuntimeError: unforeseen")
 
 
-def test_a_worker_that_crashes_in_a_library_says_where(
-    forked: None, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("securefl.runs.worker.main", os.abort)
-    # The stack of a test is deeper than that of a server.
-    monkeypatch.setattr("securefl.runs.forkserver.MAX_LAST_WORDS", 100_000)
-    server = ForkServer()
+def test_a_worker_that_crashes_in_a_library_says_where(forked: None) -> None:
+    server = ForkServer(["tests.runs.workers.aborts"])
     assert server.ready(SECONDS)
     with tempfile.TemporaryFile() as errors:
         worker = server.fork(errors)
@@ -214,27 +198,15 @@ def test_a_worker_that_crashes_in_a_library_says_where(
     assert worker.returncode == -signal.SIGABRT
     assert words.startswith("Fatal Python error: Aborted")
     assert "in _live" in words
-
-
-class Broken:
-    """What a library may do in a process that was just forked, while one test wants it."""
-
-    home = 0  # the process whose children's children it ends
-
-    @classmethod
-    def after_fork(cls) -> None:
-        if cls.home and cls.home not in (os.getpid(), os.getppid()):
-            os.write(2, b"a library's last words")
-            os._exit(70)
-
-
-os.register_at_fork(after_in_child=Broken.after_fork)
+    assert "numpy" not in words  # a list of what it had loaded would push the rest out
 
 
 def test_a_worker_that_dies_before_it_has_files_of_its_own_says_why(
     forked: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(Broken, "home", os.getpid())
+    monkeypatch.setattr(
+        "securefl.runs.pool.modules_of", lambda jobs: ["tests.runs.workers.is_stillborn"]
+    )
     events = list(play([job(tmp_path, "a")], workers=1, limit=SECONDS))
     (end,) = (event for event in events if isinstance(event, Finished))
     assert end.reason == (
@@ -242,33 +214,8 @@ def test_a_worker_that_dies_before_it_has_files_of_its_own_says_why(
     )
 
 
-class AtHome:
-    """An object that must end where it began, as one with a thread does."""
-
-    def __init__(self) -> None:
-        self.home = os.getpid()
-        self.itself = self  # so that only the collector ends it
-
-    def __del__(self) -> None:
-        if os.getpid() != self.home:
-            os.abort()
-
-
-def test_a_forked_server_ends_nothing_that_its_test_left_to_the_collector(forked: None) -> None:
-    AtHome()
-    server = ForkServer()
-    assert server.ready(SECONDS)
-    server.close()
-
-
-def test_no_two_workers_draw_the_same_numbers(
-    forked: None, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def draw() -> None:
-        print(torch.rand(1).item(), np.random.rand(), random.random(), flush=True)  # noqa: NPY002
-
-    monkeypatch.setattr("securefl.runs.worker.main", draw)
-    server = ForkServer()
+def test_no_two_workers_draw_the_same_numbers(forked: None) -> None:
+    server = ForkServer(["tests.runs.workers.draws"])
     assert server.ready(SECONDS)
     draws = []
     for _ in range(2):

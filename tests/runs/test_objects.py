@@ -270,9 +270,8 @@ def test_a_name_of_another_process_is_refused_in_one_sentence(
         securefl.parse_scenario('defense = { rule = "object:average-1" }')
 
 
-def test_a_worker_says_to_use_a_reference(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_worker_says_to_use_a_reference(tmp_path: Path) -> None:
     result = securefl.run(QUICK, tmp_path / "run", rule=average)
-    monkeypatch.setattr(objects, "_held", {})  # which a forked worker would have, and no other
     with forked_workers():
         job = Job(Cell(tmp_path / "cell"), result.scenario.resolved())
         (end,) = [

@@ -1,0 +1,1 @@
+"""Modules that a server of workers is told to import, and what its workers then do instead."""

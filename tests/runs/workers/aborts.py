@@ -1,0 +1,7 @@
+"""Workers that crash."""
+
+import os
+
+from securefl.runs import worker
+
+worker.main = os.abort
