@@ -3,6 +3,7 @@
 import datetime
 import math
 from collections import Counter
+from contextlib import ExitStack
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
@@ -31,6 +32,7 @@ from securefl.runs.deployed.site_folder import (
     REGISTERED,
     Folder,
     approved_charter,
+    held_ledgers,
     registered_ledger,
     require_private,
 )
@@ -86,9 +88,10 @@ def check(path: Path, display: Display) -> None:
         SecureflError: the first thing that is wrong; the others are shown before.
     """
     require_private(path)
-    with locked(path):
+    with locked(path), ExitStack() as held:
         log = AuditLog.opened(path / AUDIT)
         folder = Folder.read(path, approved_charter(path, log))
+        held.enter_context(held_ledgers(folder))
         failures = []
         for name, run in checks_of(folder, log):
             try:
@@ -181,7 +184,7 @@ def _spent(path: Path) -> float:
     """Returns the cost of everything on the data set; reads only, as an agent may be writing."""
     if not (path / LEDGERS / REGISTERED).exists():
         return 0.0
-    ledger = registered_ledger(path)
+    ledger = registered_ledger(path, load_settings(path / SITE))
     if not ledger.exists():
         return 0.0
     delta = load_policy(path / POLICY).budget.delta

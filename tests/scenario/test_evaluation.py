@@ -26,6 +26,7 @@ from securefl.scenario.assemble.evaluation import (
     counts_plan,
     judged_models,
     judging_shares,
+    open_figures_ledger,
     summed,
 )
 from securefl.scenario.assemble.public import PublicParts, public_parts
@@ -159,7 +160,9 @@ def test_a_site_pays_for_noise_before_it_counts_and_not_beyond_the_price(tmp_pat
     assert own is not None
     sides = catalog.CHANNELS["plain"].sides(counts_plan(parts), **counts_options(parts))
     path = tmp_path / "test.jsonl"
-    client = counting_parts(parts, 0, own, ledger=path).joined(sides.clients[0])
+    client = counting_parts(parts, 0, own, ledger=open_figures_ledger(parts.scenario, path)).joined(
+        sides.clients[0]
+    )
     ask(parts, sides, client, 3)
     assert len(path.read_text().splitlines()) == 1
     update = client.train()
@@ -169,7 +172,9 @@ def test_a_site_pays_for_noise_before_it_counts_and_not_beyond_the_price(tmp_pat
         ask(parts, sides, client, 4)
     assert len(path.read_text().splitlines()) == 1
     sides = catalog.CHANNELS["plain"].sides(counts_plan(parts), **counts_options(parts))
-    restarted = counting_parts(parts, 0, own, ledger=path).joined(sides.clients[0])
+    restarted = counting_parts(
+        parts, 0, own, ledger=open_figures_ledger(parts.scenario, path)
+    ).joined(sides.clients[0])
     with pytest.raises(ClientFailure, match="round 3 was released before; under fresh noise"):
         ask(parts, sides, restarted, 3)
 
@@ -198,7 +203,7 @@ def test_noise_on_counts_is_fresh_although_training_without_noise_is_repeatable(
 def _fitted(parts: PublicParts, ledger: Path) -> torch.Tensor:
     own = load_data(parts.scenario).sites[0].test
     assert own is not None
-    tally = counting_parts(parts, 0, own, ledger=ledger).tally
+    tally = counting_parts(parts, 0, own, ledger=open_figures_ledger(parts.scenario, ledger)).tally
     return tally.fit(vector.to_vector(parts.model), round=1).delta
 
 

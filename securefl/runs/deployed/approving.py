@@ -3,6 +3,7 @@
 outlook = approve_charter(path, Charter.read(file))   # approval.json, for the coordinator
 """
 
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -26,13 +27,13 @@ from securefl.runs.deployed.rules import proposal_of
 from securefl.runs.deployed.site import parts_of
 from securefl.runs.deployed.site_folder import (
     APPROVAL,
-    LEDGERS,
-    REGISTERED,
     Folder,
+    figures_folder,
+    held_ledgers,
     journal_of,
-    judging_ledgers,
     ledger_of,
     register,
+    require_figures,
     require_private,
 )
 from securefl.runs.deployed.site_records import Registered, records_at
@@ -65,8 +66,9 @@ def approve_charter(path: Path, charter: Charter, *, rehearsed: bool = False) ->
         RunFolderError: the disk is full, besides what `approve` raises.
     """
     require_private(path)
-    with disk_errors(path), locked(path):
+    with disk_errors(path), locked(path), ExitStack() as held:
         folder = Folder.read(path, charter)
+        held.enter_context(held_ledgers(folder))
         records = records_at(path, charter.scenario(), folder.site)
         log = AuditLog.opened(path / AUDIT)
         return approve(folder, records, log, rehearsed=rehearsed)
@@ -96,17 +98,15 @@ def outlook_of(folder: Folder, records: Registered) -> Outlook:
         asked,
         total_epsilon=total,
         rounds=folder.charter.rounds,
-        test_epsilon=asked.test_epsilon + _spent_on_figures(folder),
+        test_epsilon=asked.test_epsilon + _spent_on_figures(folder, records.digest),
     )
     return Outlook(proposal, spent, cost, rounds)
 
 
-def _spent_on_figures(folder: Folder) -> float:
+def _spent_on_figures(folder: Folder, digest: str) -> float:
     """Returns the epsilon of all figures that other federations got, each at its own delta."""
-    if not (folder.path / LEDGERS / REGISTERED).exists():
-        return 0.0
     total = 0.0
-    for path in judging_ledgers(folder.path).glob("*.jsonl"):
+    for path in figures_folder(folder, digest).glob("*.jsonl"):
         entries = read_entries(path)
         if path.stem != folder.charter.run and entries:
             events = dict(past_of(path).events)
@@ -142,6 +142,7 @@ def approve(
     if not rehearsed:
         refuse_seeds(charter.scenario())
     require_ledger(folder.path, log, ledger_of(folder, charter.scenario(), records.digest))
+    require_figures(folder, log)
     _require_witness(folder, log)
     outlook = outlook_of(folder, records)
     folder.policy.check(outlook.proposal, pins=True)

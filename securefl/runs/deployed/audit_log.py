@@ -45,7 +45,7 @@ class Line:
         time: seconds since 1970, UTC, by this machine's clock.
         event: what happened.
         charter: SHA-256 of the charter, in hexadecimal.
-        run: that the charter belongs to, where it was approved.
+        run: that the charter belongs to, where it was approved, or judges a model.
         epoch: of the charter, where it was approved.
         kind: of what left, or of what was refused.
         number: of the envelope.
@@ -54,6 +54,7 @@ class Line:
         sha256: of the bytes that left, or of the document that was approved.
         reason: why something was refused or failed.
         ledger: head of the data set's ledger when something left.
+        figures: head of the ledger of the run's figures when something left.
     """
 
     time: float
@@ -68,6 +69,7 @@ class Line:
     sha256: str | None = None
     reason: str | None = None
     ledger: str | None = None
+    figures: str | None = None
 
 
 class AuditLog:
@@ -148,13 +150,17 @@ class AuditLog:
             and (charter is None or line.charter == charter)
         ]
 
-    def judgings(self, charter: str) -> list[int | None]:
-        """Returns the rounds whose models were judged under a charter."""
+    def judgings(self, run: str) -> list[int | None]:
+        """Returns the rounds whose models were judged under any charter of a run."""
         return [
-            line.round
-            for line in self.lines
-            if line.event is Event.JUDGING and line.charter == charter
+            line.round for line in self.lines if line.event is Event.JUDGING and line.run == run
         ]
+
+    def figures_heads(self) -> dict[str, str]:
+        """Returns, for each run, the head that its ledger of figures had when something left."""
+        runs = {line.charter: line.run for line in self.lines if line.event is Event.APPROVED}
+        heads = ((runs.get(line.charter), line.figures) for line in self.lines)
+        return {run: head for run, head in heads if run is not None and head is not None}
 
     def approved(self, run: str) -> Line | None:
         """Returns the newest approval of a run's charter; None without one."""

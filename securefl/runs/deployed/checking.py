@@ -24,7 +24,13 @@ from securefl.runs.deployed.charter import envelope_limit
 from securefl.runs.deployed.documents import utc_now
 from securefl.runs.deployed.journal import ANSWERED
 from securefl.runs.deployed.own_records import own_paths
-from securefl.runs.deployed.site_folder import Folder, journal_of, ledger_of, require_registered
+from securefl.runs.deployed.site_folder import (
+    Folder,
+    journal_of,
+    ledger_of,
+    require_figures,
+    require_registered,
+)
 from securefl.runs.deployed.site_records import Registered, records_at
 from securefl.scenario.assemble.site_data import check_site_data
 
@@ -89,6 +95,7 @@ def _receipts(folder: Folder, log: AuditLog) -> str:
     scenario = folder.charter.scenario()
     monotonic = FileMonotonic(folder.path / ANSWERED)
     journal_of(folder, log, monotonic, ledger_of(folder, scenario)).require_current()
+    require_figures(folder, log)
     if folder.witness is None:
         return "site.toml names no witness: only the coordinator's receipts show an old folder"
     return f"no file is older than {folder.witness}"

@@ -10,6 +10,7 @@ from securefl.channels.apart import Membership
 from securefl.data.task import Examples
 from securefl.files import append_line
 from securefl.learning.protocol import Metrics
+from securefl.privacy.ledger import Ledger
 from securefl.runs.deployed.speaker import Speaker
 from securefl.scenario.assemble.evaluation import counting_parts
 from securefl.scenario.assemble.public import PublicParts
@@ -23,26 +24,24 @@ def counting_speaker(
     member: Membership,
     judging: Examples | None,
     *,
-    ledgers: Path,
+    ledger: Ledger | None,
     permit: Callable[[int], None],
     terms: Callable[[int], Path] | None = None,
 ) -> Speaker | None:
     """Returns what speaks for the counts; None where none leave.
-
-    Each run has a ledger of its own: its price bounds the figures of one federation.
 
     Args:
         folder: of the site, which gets its own figures.
         public: what every party has.
         member: the site's place in the session.
         judging: its records that judge; None where nothing about them leaves.
-        ledgers: folder of the ledgers of one data set.
+        ledger: of the run's figures; None where they leave without noise.
         permit: called with the round before a model is judged; raises where the site forbids it.
         terms: session -> the file that keeps its terms; None keeps none.
 
     Raises:
         DataError: the labels do not have the task's form.
-        LedgerError: the ledger is damaged or was kept under other terms.
+        ScenarioError: no noise meets the price.
     """
     if judging is None:
         return None
@@ -50,7 +49,7 @@ def counting_speaker(
         public,
         member.client,
         judging,
-        ledger=ledgers / f"{public.run}.jsonl",
+        ledger=ledger,
         on_metrics=partial(_keep_figures, folder / METRICS, public.run),
     )
     return Speaker(parts, member, permit, terms=terms)

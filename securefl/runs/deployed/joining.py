@@ -30,6 +30,9 @@ SITE_TEMPLATE = """\
 # A second copy of the newest receipt, on another volume: shows a folder restored from a backup.
 # witness = "/mnt/other/receipt.json"
 
+# A folder for the ledgers of data sets that other folders of this site train on, too.
+# ledger = "/srv/securefl/ledger"
+
 # The account that Flower's processes run as.
 # relay_user = "flower"
 {data}"""

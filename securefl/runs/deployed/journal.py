@@ -41,6 +41,7 @@ class Journal:
         log: the audit log.
         monotonic: numbers that only grow.
         ledger: of the data set; None where no epsilon is claimed.
+        figures: the ledger of this run's figures; None where none has noise.
         witness: a file on another volume, for the newest receipt; None without one.
     """
 
@@ -54,6 +55,7 @@ class Journal:
         log: AuditLog,
         monotonic: Monotonic,
         ledger: Ledger | None,
+        figures: Ledger | None = None,
         witness: Path | None = None,
     ) -> None:
         self._folder = folder
@@ -64,6 +66,7 @@ class Journal:
         self.log = log
         self._monotonic = monotonic
         self._ledger = ledger
+        self._figures = figures
         self._witness = witness
 
     def last_number(self) -> int:
@@ -163,8 +166,9 @@ class Journal:
 
     def _note_sent(self, reply: bytes, number: int, facts: dict[str, Any]) -> None:
         charter = self._charter.hex()
-        head = None if self._ledger is None else self._ledger.head
-        self.log.note(Event.SENT, sent=reply, charter=charter, number=number, ledger=head, **facts)
+        for name, ledger in (("ledger", self._ledger), ("figures", self._figures)):
+            facts[name] = None if ledger is None else ledger.head
+        self.log.note(Event.SENT, sent=reply, charter=charter, number=number, **facts)
         self.testify()
 
 

@@ -17,7 +17,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from securefl.errors import SecureflError
 from securefl.files import read_json, write_json
-from securefl.runs.cell import Cell
+from securefl.runs.cell import Cell, CellState
 from securefl.runs.deployed.approval import Approvals
 from securefl.runs.deployed.certificates import server_context, site_context
 from securefl.runs.deployed.charter import CHARTER, Charter, envelope_limit
@@ -39,6 +39,7 @@ from securefl.scenario.assemble.public import ServerParts, server_parts
 COUNTS = "counts.json"
 RECEIPTS = "receipts.json"
 FLOWER = "flower"
+_SECONDS_FOR_LATE_SITES = 90.0
 
 # answer, is_finished, limit=...: answers a site's envelopes until its run is over
 Serve = Callable[..., None]
@@ -89,12 +90,20 @@ def run_coordinator(folder: Path, open_link: OpenLink) -> bool:
             approvals=Approvals.read(folder / APPROVALS).canonical(),
         )
         with closing(link):
-            link.wait_for_sites(charter.deadline)
+            link.wait_for_sites(_patience(charter, Cell(folder)))
             try:
                 return _play(parts, desk, key, Cell(folder), stop)
             finally:
                 counts = {"trips": desk.counts.trips, "dropped": desk.counts.dropped}
                 write_json(folder / COUNTS, counts)
+
+
+def _patience(charter: Charter, cell: Cell) -> float:
+    """Returns the seconds for which sites are waited for before the first trip."""
+    if cell.status().state is CellState.DONE:
+        # All that is left to say is that the run is over, and most sites have heard that.
+        return min(charter.deadline, _SECONDS_FOR_LATE_SITES)
+    return charter.deadline
 
 
 def _play(parts: ServerParts, desk: Desk, key: Ed25519PrivateKey, cell: Cell, stop: Stop) -> bool:

@@ -78,7 +78,7 @@ class Rules:
         """Permits to judge one model, and writes that it begins.
 
         A second sum about the same records, over other sites or of another model, would tell the
-        difference.
+        difference, also one of a later epoch.
 
         Raises:
             PolicyRefused: the charter lets nobody judge this model, or it was judged before.
@@ -86,9 +86,9 @@ class Rules:
         """
         if round not in self._judged:
             raise PolicyRefused(f"the model of round {round} is not one that sites judge")
-        if round in self._log.judgings(self._digest):
+        if round in self._log.judgings(self._charter.run):
             raise PolicyRefused(f"the model of round {round} was judged before")
-        self._log.note(Event.JUDGING, charter=self._digest, round=round)
+        self._log.note(Event.JUDGING, charter=self._digest, run=self._charter.run, round=round)
 
 
 def proposal_of(charter: Charter, scenario: Scenario) -> Proposal:

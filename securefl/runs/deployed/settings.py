@@ -27,11 +27,13 @@ class OwnData(_Table):
 class Settings(_Table):
     """The keys of `site.toml`.
 
-    witness is a file on another volume that gets a copy of the newest receipt. relay_user is the
-    account that Flower's processes run as. Paths start at the site's folder.
+    witness is a file on another volume that gets a copy of the newest receipt. ledger is a folder
+    with the ledgers of data sets that several folders of this site take to federations. relay_user
+    is the account that Flower's processes run as. Paths start at the site's folder.
     """
 
     witness: _Text | None = None
+    ledger: _Text | None = None
     relay_user: _Text | None = None
     data: OwnData = OwnData()
 

@@ -7,7 +7,7 @@ charter.json approval.json site.toml policy.toml ledger/ audit.jsonl answered.js
 """
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -28,14 +28,17 @@ from securefl.runs.deployed.rules import Rules
 from securefl.runs.deployed.site_folder import (
     Folder,
     approved_charter,
+    figures_ledger,
+    held_ledgers,
     journal_of,
-    judging_ledgers,
     ledger_of,
+    require_figures,
     require_private,
     require_registered,
 )
 from securefl.runs.deployed.site_records import records_at
 from securefl.runs.deployed.speaker import Speaker
+from securefl.scenario.assemble.evaluation import open_figures_ledger
 from securefl.scenario.assemble.public import public_parts
 from securefl.scenario.assemble.site import SiteParts, site_parts
 
@@ -72,9 +75,10 @@ def opened_site(path: Path) -> Iterator[OpenSite]:
         SecureflError: the site refuses, or cannot take part.
     """
     require_private(path)
-    with locked(path):
+    with locked(path), ExitStack() as held:
         log = AuditLog.opened(path / AUDIT)
         folder = Folder.read(path, approved_charter(path, log))
+        held.enter_context(held_ledgers(folder))
         site = _assembled(folder, log)
         charter = folder.charter.digest.hex()
         try:
@@ -114,8 +118,10 @@ def _assembled(folder: Folder, log: AuditLog) -> OpenSite:
     ledger = ledger_of(folder, scenario)
     # Missing though the site has approved: whoever removed it could ask for everything again.
     monotonic = FileMonotonic(folder.path / ANSWERED)
-    journal = journal_of(folder, log, monotonic, ledger)
+    figures = open_figures_ledger(scenario, figures_ledger(folder, charter.run))
+    journal = journal_of(folder, log, monotonic, ledger, figures)
     journal.require_current()
+    require_figures(folder, log)
     rules = Rules(folder.policy, charter, log)
     rules.check()
     limit = envelope_limit(scenario)
@@ -136,7 +142,7 @@ def _assembled(folder: Folder, log: AuditLog) -> OpenSite:
         parts.public,
         member,
         records.judging,
-        ledgers=judging_ledgers(folder.path),
+        ledger=figures,
         permit=rules.permit_counting,
         terms=_terms_at(folder, "judging."),
     )

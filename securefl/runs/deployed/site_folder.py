@@ -3,6 +3,8 @@
 charter.json approval.json site.toml policy.toml ledger/ audit.jsonl answered.json reply.bin
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,8 +14,10 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from securefl.channels.monotonic import FileMonotonic
 from securefl.errors import NotReady, RunFolderError
 from securefl.federation.policy import Policy, load_policy
-from securefl.files import read_json, write_json
+from securefl.files import locked, read_json, write_json
 from securefl.privacy.data_set import Ceiling, DataSetLedger
+from securefl.privacy.ledger import Ledger
+from securefl.privacy.past import past_of
 from securefl.runs.deployed.approval import Approval
 from securefl.runs.deployed.audit_log import AuditLog
 from securefl.runs.deployed.charter import CHARTER, Charter
@@ -29,6 +33,7 @@ from securefl.scenario.scenario import Scenario
 APPROVAL = "approval.json"
 LEDGERS = "ledger"
 REGISTERED = "registered.json"
+_FILES = ".files.json"
 
 
 @dataclass(frozen=True)
@@ -71,6 +76,11 @@ class Folder:
         return self.settings.path_of(self.settings.witness, self.path)
 
     @property
+    def ledgers(self) -> Path:
+        """The folder with the ledgers of data sets."""
+        return self.settings.path_of(self.settings.ledger, self.path) or self.path / LEDGERS
+
+    @property
     def ceiling(self) -> Ceiling:
         """The budget of the data set."""
         return Ceiling(self.policy.budget.epsilon, self.policy.budget.delta)
@@ -111,13 +121,44 @@ def require_private(path: Path) -> None:
     check_private(path)
 
 
+@contextmanager
+def held_ledgers(folder: Folder) -> Iterator[None]:
+    """Holds the ledgers that a folder shares with others: one at a time writes, or looks.
+
+    Raises:
+        RunFolderError: another process holds them, others may read them, or they are gone.
+    """
+    if folder.settings.ledger is None:
+        yield
+        return
+    require_private(folder.ledgers)
+    with locked(folder.ledgers):
+        yield
+
+
 def register(folder: Folder, digest: str) -> None:
     """Gives a data set its ledger; files that changed keep the one that there is."""
     path = folder.path / LEDGERS / REGISTERED
     path.parent.mkdir(mode=0o700, exist_ok=True)
-    known = _registered(folder.path) if path.exists() else {"ledger": digest, "files": []}
+    ledger = _ledger_named(folder, digest)
+    known = _registered(folder.path) if path.exists() else {"ledger": ledger, "files": []}
     if digest not in known["files"][-1:]:
         write_json(path, {**known, "files": [*known["files"], digest]})
+    # For other folders, which may come with files that this one replaced.
+    files = folder.ledgers / f"{ledger}{_FILES}"
+    of_all = read_json(files)["files"] if files.exists() else []
+    if digest not in of_all:
+        write_json(files, {"files": [*of_all, digest]})
+
+
+def _ledger_named(folder: Folder, digest: str) -> str:
+    """Returns the name of the ledger of a data set: the folder's, one of another, or a new one."""
+    if (folder.path / LEDGERS / REGISTERED).exists():
+        return str(_registered(folder.path)["ledger"])
+    for files in sorted(folder.ledgers.glob(f"*{_FILES}")):
+        if digest in read_json(files)["files"]:
+            return files.name.removesuffix(_FILES)
+    return digest
 
 
 def require_registered(folder: Folder, digest: str) -> None:
@@ -146,20 +187,53 @@ def ledger_of(
     terms = terms_of(scenario)
     if terms is None:
         return None
-    is_new = digest is not None and not (folder.path / LEDGERS / REGISTERED).exists()
-    name = digest if is_new else _registered(folder.path)["ledger"]
-    path = folder.path / LEDGERS / f"{name}.jsonl"
+    path = _ledger_of(folder, digest)
     return DataSetLedger(path, folder.charter.run, terms, folder.ceiling)
 
 
-def registered_ledger(path: Path) -> Path:
-    """Returns the file of the ledger of a site's registered data set."""
-    return path / LEDGERS / f"{_registered(path)['ledger']}.jsonl"
+def registered_ledger(path: Path, settings: Settings) -> Path:
+    """Returns the file of the ledger of a site's registered data set. Raises NotReady: none is."""
+    ledgers = settings.path_of(settings.ledger, path) or path / LEDGERS
+    return ledgers / f"{_registered(path)['ledger']}.jsonl"
 
 
-def judging_ledgers(path: Path) -> Path:
-    """Returns the folder with a ledger a run, of the figures on records that judge."""
-    return registered_ledger(path).with_suffix(".judging")
+def figures_folder(folder: Folder, digest: str | None = None) -> Path:
+    """Returns the folder with a ledger a run, of the figures on records that judge.
+
+    Args:
+        folder: of the site.
+        digest: names the data set where none is registered, before an approval.
+
+    Raises:
+        NotReady: no data set is registered.
+    """
+    return _ledger_of(folder, digest).with_suffix(".judging")
+
+
+def figures_ledger(folder: Folder, run: str) -> Path:
+    """Returns the file of the ledger of a run's figures. Raises NotReady: nothing is registered."""
+    return figures_folder(folder) / f"{run}.jsonl"
+
+
+def require_figures(folder: Folder, log: AuditLog) -> None:
+    """Raises RunFolderError: a ledger of figures lacks what it held when something left last.
+
+    One that was removed, or restored alone, would let figures be paid for twice.
+    """
+    for run, head in log.figures_heads().items():
+        path = figures_ledger(folder, run)
+        if not path.exists() or head not in past_of(path).heads:
+            raise RunFolderError(
+                f"{path} is older than {folder.path / AUDIT}, or was removed: restore the newest "
+                "files, or leave the federation"
+            )
+
+
+def _ledger_of(folder: Folder, digest: str | None) -> Path:
+    """Returns the file of the ledger of a data set, by default of the registered one."""
+    if digest is None:
+        return registered_ledger(folder.path, folder.settings)
+    return folder.ledgers / f"{_ledger_named(folder, digest)}.jsonl"
 
 
 def _registered(folder: Path) -> dict[str, Any]:
@@ -175,7 +249,11 @@ def _registered(folder: Path) -> dict[str, Any]:
 
 
 def journal_of(
-    folder: Folder, log: AuditLog, monotonic: FileMonotonic, ledger: DataSetLedger | None
+    folder: Folder,
+    log: AuditLog,
+    monotonic: FileMonotonic,
+    ledger: DataSetLedger | None,
+    figures: Ledger | None = None,
 ) -> Journal:
     """Returns the memory of a site under its charter."""
     return Journal(
@@ -186,5 +264,6 @@ def journal_of(
         log=log,
         monotonic=monotonic,
         ledger=ledger,
+        figures=figures,
         witness=folder.witness,
     )

@@ -156,7 +156,7 @@ def counting_parts(
     client: int,
     own: Examples,
     *,
-    ledger: Path,
+    ledger: Ledger | None,
     on_metrics: OnMetrics = unkept,
 ) -> CountingParts:
     """Makes the parts of the client that counts at one site.
@@ -165,12 +165,11 @@ def counting_parts(
         public: what every party has.
         client: its id.
         own: its records that judge.
-        ledger: file of the ledger of these records; one that exists is read and continued.
+        ledger: `open_figures_ledger` of these records.
         on_metrics: gets the site's own exact figures, which stay there.
 
     Raises:
         DataError: the labels do not have the task's form.
-        LedgerError: the ledger is damaged or was kept under other terms.
         ScenarioError: no noise meets the price.
     """
     scenario = public.scenario
@@ -183,7 +182,7 @@ def counting_parts(
         stream_for=partial(_noise, scenario, client),
         on_metrics=on_metrics,
     )
-    return CountingParts(public, client, tally, _ledger(scenario, ledger))
+    return CountingParts(public, client, tally, ledger)
 
 
 def _is_seeded(scenario: Scenario) -> bool:
@@ -200,8 +199,18 @@ def _noise(scenario: Scenario, client: int, round: int) -> Keystream:
     return seeded_keystream(scenario.seed, "counts", client, round)
 
 
-def _ledger(scenario: Scenario, path: Path) -> Ledger | None:
-    """Opens the ledger of a site's records that judge; None where sums leave without noise."""
+def open_figures_ledger(scenario: Scenario, path: Path) -> Ledger | None:
+    """Opens the ledger of the figures of one run at a site; None where they leave without noise.
+
+    Each run has one of its own: its price bounds the figures of one federation.
+
+    Args:
+        scenario: of the run.
+        path: of the file; one that exists is read and continued.
+
+    Raises:
+        LedgerError: it is damaged or was kept under other terms.
+    """
     if scenario.evaluate is None or scenario.leave != "noisy":
         return None
     epsilon, delta = scenario.evaluate.price

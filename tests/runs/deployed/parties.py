@@ -27,7 +27,11 @@ from securefl.runs.deployed.receipts import ReceiptBook
 from securefl.runs.deployed.rules import Rules
 from securefl.runs.deployed.speaker import Speaker
 from securefl.scenario.assemble.data import load_data
-from securefl.scenario.assemble.evaluation import counting_parts, judging_shares
+from securefl.scenario.assemble.evaluation import (
+    counting_parts,
+    judging_shares,
+    open_figures_ledger,
+)
 from securefl.scenario.assemble.public import public_parts, server_parts
 from securefl.scenario.assemble.site import SiteParts, site_parts
 
@@ -161,9 +165,10 @@ def agent_of(
         member = Membership(site, key, charter.keys, charter.server_key, monotonic)
         counting = None
         if judging is not None:
-            counts = counting_parts(
-                parts.public, site, judging, ledger=folder.with_name(f"{site}.test.jsonl")
+            figures = open_figures_ledger(
+                parts.public.scenario, folder.with_name(f"{site}.test.jsonl")
             )
+            counts = counting_parts(parts.public, site, judging, ledger=figures)
             counting = Speaker(
                 counts,
                 member,

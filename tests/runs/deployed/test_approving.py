@@ -16,16 +16,18 @@ from securefl.runs.deployed.approval import Approval
 from securefl.runs.deployed.approving import approve_charter
 from securefl.runs.deployed.audit_log import AuditLog, Event, verified
 from securefl.runs.deployed.charter import CHARTER, Charter
+from securefl.runs.deployed.rules import Rules
 from securefl.runs.deployed.site import opened_site
 from securefl.runs.deployed.site_folder import (
     APPROVAL,
     Folder,
+    figures_ledger,
     journal_of,
-    judging_ledgers,
     ledger_of,
     register,
     require_registered,
 )
+from securefl.scenario.assemble.evaluation import counts_cost, open_figures_ledger
 from tests.runs.deployed.sites import DP, allow, federation
 
 
@@ -122,10 +124,9 @@ def test_figures_of_all_federations_share_one_budget(tmp_path: Path) -> None:
     allow(site, budget="{ test_epsilon = 0.8 }", evaluation='{ leave = "noisy" }')
     assert approve_charter(site, charter).proposal.test_epsilon == 0.5
     event = SampledGaussian(1.0, 10.0, 1)
+    folder = Folder.read(site, charter)
     for run in (charter.run, "earlier"):
-        ledger = Ledger(
-            judging_ledgers(site) / f"{run}.jsonl", Terms("example", "add_remove", 1e-5, 8.0)
-        )
+        ledger = Ledger(figures_ledger(folder, run), Terms("example", "add_remove", 1e-5, 8.0))
         ledger.reserve(event, release_id=ReleaseId(run, 0, 0, 0))
     # What this run has booked is in its price already.
     spent = epsilon({event: 1}, delta=1e-5)
@@ -187,6 +188,105 @@ def test_changed_records_need_a_new_approval_and_keep_the_ledger(tmp_path: Path)
     assert again is not None
     assert ledger is not None
     assert again._path == ledger._path == site / f"ledger/{before}.jsonl"
+
+
+def shared(folder: Path, *sites: Path) -> Path:
+    """Lets the folders of one site keep their ledgers in one place; returns it."""
+    ledgers = folder / "ledgers"
+    ledgers.mkdir(mode=0o700)
+    for site in sites:
+        with (site / "site.toml").open("a") as file:
+            file.write(f'\nledger = "{ledgers}"\n')
+    return ledgers
+
+
+def test_two_folders_of_one_site_spend_one_budget_where_they_share_ledgers(tmp_path: Path) -> None:
+    text = DP.replace("noise_multiplier = 3.0", "noise_multiplier = 1.5")
+    first, second = federation(tmp_path / "a", text), federation(tmp_path / "b", text)
+    one, other = tmp_path / "a/0", tmp_path / "b/0"
+    ledgers = shared(tmp_path, one, other)
+    for site in (one, other):
+        allow(site, budget="{ epsilon = 4.5 }")
+    outlook = approve_charter(one, first)
+    assert outlook.cost is not None
+    ledger = ledger_of(Folder.read(one, first), first.scenario())
+    assert ledger is not None
+    for round in range(2):
+        ledger.reserve(outlook.cost, release_id=ReleaseId(first.run, 0, round, 0))
+    with pytest.raises(PolicyRefused, match="this federation and all earlier ones on the data set"):
+        approve_charter(other, second)
+    assert untouched(other)
+    # The first has replaced its files since, whose ledger stays: the second comes with the old.
+    register(Folder.read(one, first), "f" * 64)
+    allow(other, budget="{ epsilon = 40.0 }")
+    assert approve_charter(other, second).spent == pytest.approx(3.518, abs=1e-3)
+    (file,) = ledgers.glob("*.jsonl")
+    same = ledger_of(Folder.read(other, second), second.scenario())
+    assert same is not None
+    assert same._path == ledger._path == file
+    # One agent at a time writes; the other folder's does not start meanwhile.
+    with opened_site(other):
+        with pytest.raises(RunFolderError, match="ledgers is in use by another"), opened_site(one):
+            raise AssertionError("two agents on one ledger")
+        with pytest.raises(RunFolderError, match="ledgers is in use by another"):
+            approve_charter(one, first)
+    with pytest.raises(NotReady, match="files of records have changed"), opened_site(one):
+        pass
+
+
+def test_shared_ledgers_that_are_gone_or_open_to_others_are_refused(tmp_path: Path) -> None:
+    charter = federation(tmp_path)
+    site = tmp_path / "0"
+    ledgers = shared(tmp_path, site)
+    ledgers.chmod(0o755)
+    with pytest.raises(RunFolderError, match="ledgers"):
+        approve_charter(site, charter)
+    ledgers.rmdir()
+    with pytest.raises(RunFolderError, match=r"there is no folder .*ledgers"):
+        approve_charter(site, charter)
+    assert untouched(site)
+
+
+def test_a_later_epoch_does_not_judge_a_model_again(tmp_path: Path) -> None:
+    charter = federation(tmp_path, DP + 'evaluate = { leave = "sums" }\n')
+    log = AuditLog.opened(tmp_path / "audit.jsonl")
+    policy = load_policy(tmp_path / "0/policy.toml")
+    Rules(policy, charter, log).permit_counting(3)
+    later = charter.model_copy(update={"epoch": 2})
+    with pytest.raises(PolicyRefused, match="the model of round 3 was judged before"):
+        Rules(policy, later, log).permit_counting(3)
+    job = charter.model_copy(update={"run": "ab" * 8})
+    Rules(policy, job, log).permit_counting(3)
+
+
+@pytest.mark.parametrize("gone", ["the file", "a line"])
+def test_a_ledger_of_figures_that_was_removed_is_not_begun_anew(gone: str, tmp_path: Path) -> None:
+    charter = federation(tmp_path, DP + 'evaluate = { leave = "noisy", epsilon = 0.5 }\n')
+    site = tmp_path / "0"
+    allow(site, budget="{ test_epsilon = 2.0 }", evaluation='{ leave = "noisy" }')
+    approve_charter(site, charter)
+    folder = Folder.read(site, charter)
+    path = figures_ledger(folder, charter.run)
+    figures = open_figures_ledger(charter.scenario(), path)
+    cost = counts_cost(charter.scenario())
+    assert figures is not None
+    assert cost is not None
+    figures.reserve(cost, release_id=ReleaseId(charter.run, 0, 3, 0))
+    log = AuditLog.opened(site / "audit.jsonl")
+    monotonic = FileMonotonic(site / "answered.json")
+    journal_of(folder, log, monotonic, None, figures).keep(b"e" * 32, b"reply", 1)
+    with opened_site(site):
+        pass
+    if gone == "the file":
+        path.unlink()
+    else:
+        path.write_bytes(b"")
+    sentence = r"judging.* is older than .*audit\.jsonl, or was removed"
+    for later in (charter, charter.model_copy(update={"epoch": 2, "run": "ab" * 8})):
+        with pytest.raises(RunFolderError, match=sentence):
+            approve_charter(site, later)
+    with pytest.raises(RunFolderError, match=sentence), opened_site(site):
+        raise AssertionError("the agent started")
 
 
 def test_a_full_disk_leaves_no_approval(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -16,7 +16,6 @@ from securefl.files import read_lines
 from securefl.learning.evaluate import evaluate
 from securefl.learning.protocol import Metrics, Trained
 from securefl.privacy.accounting.epsilon import epsilon
-from securefl.privacy.events import ReleaseId
 from securefl.runs.cell import CellState
 from securefl.runs.checkpoint import load_checkpoint
 from securefl.runs.deployed.audit_log import AuditLog, Event
@@ -33,6 +32,7 @@ from securefl.scenario.assemble.evaluation import (
     counts_cost,
     counts_layout,
     judging_shares,
+    open_figures_ledger,
 )
 from securefl.scenario.assemble.public import public_parts
 from securefl.scenario.scenario import parse_scenario
@@ -463,13 +463,14 @@ def test_noisy_figures_beyond_the_test_budget_are_refused(tmp_path: Path) -> Non
         rules.check()
 
 
-def test_a_site_keeps_its_own_figures_and_a_ledger_a_run(tmp_path: Path) -> None:
+def test_a_site_keeps_its_own_figures(tmp_path: Path) -> None:
     text = SGD + NOISY
     parties = deployment(text, tmp_path)
     public = parties.parts[1].public
     own = judging_shares(load_data(parse_scenario(text)))[1]
     member = Membership(1, parties.keys[1], {}, b"", MemoryMonotonic())
-    options: dict[str, Any] = {"ledgers": tmp_path / "books", "permit": lambda round: None}
+    ledger = open_figures_ledger(public.scenario, tmp_path / "figures.jsonl")
+    options: dict[str, Any] = {"ledger": ledger, "permit": lambda round: None}
     assert counting_speaker(tmp_path, public, member, None, **options) is None
     speaker = counting_speaker(tmp_path, public, member, own, **options)
     assert speaker is not None
@@ -482,11 +483,7 @@ def test_a_site_keeps_its_own_figures_and_a_ledger_a_run(tmp_path: Path) -> None
     expected = evaluate(public.model, public.scenario.facts.task, own)
     assert (line["run"], line["model"]) == (public.run, 2)
     assert (line["records"], line["accuracy"]) == (expected.records, expected.accuracy)
-    assert parts.ledger is not None
-    cost = parts.tally.cost
-    assert cost is not None
-    parts.ledger.reserve(cost, release_id=ReleaseId(public.run, 1, 2, 0))
-    assert (tmp_path / "books" / f"{public.run}.jsonl").exists()
+    assert parts.ledger is ledger is not None
 
 
 def test_an_answer_in_a_lane_that_is_not_set_up_changes_nothing() -> None:
