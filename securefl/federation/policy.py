@@ -19,6 +19,7 @@ from securefl.files import parse_toml, read_text
 from securefl.messages import sentences
 
 Leave = Literal["never", "sums", "noisy"]
+Channel = Literal["plain", "masked"]  # those that run between sites
 _STRICTEST_FIRST: tuple[Leave, ...] = ("never", "noisy", "sums")
 
 _Count = Annotated[int, Field(ge=1, le=2**31 - 1, strict=True)]
@@ -50,7 +51,7 @@ class ChannelRules(_Table):
     the coordinator. Both count on the channel masked only.
     """
 
-    allowed: Annotated[_Texts, Field(min_length=1)] = ("masked",)
+    allowed: Annotated[tuple[Channel, ...], Field(min_length=1)] = ("masked",)
     min_cohort: _Count = 4
     corrupt: _Count = 1
 

@@ -2,6 +2,7 @@
 
 import datetime
 import math
+import time
 from collections import Counter
 from contextlib import ExitStack
 from dataclasses import asdict
@@ -14,7 +15,7 @@ from securefl.files import is_held, locked, write_json
 from securefl.privacy.accounting.epsilon import epsilon
 from securefl.privacy.past import past_of
 from securefl.runs.deployed.approving import Outlook, approve_charter
-from securefl.runs.deployed.audit_log import AuditLog, Event, verified
+from securefl.runs.deployed.audit_log import AuditLog, Event, Line, verified
 from securefl.runs.deployed.certificates import site_context
 from securefl.runs.deployed.charter import CHARTER, Charter
 from securefl.runs.deployed.checking import checks_of
@@ -39,6 +40,8 @@ from securefl.runs.deployed.site_folder import (
 from securefl.runs.flower.stage import serve_site
 from securefl.runs.threads import one_thread
 from securefl.ui.display import Display
+
+_WAITS_FOR_A_LINE = (0.1, 0.4)  # seconds
 
 
 def approve(path: Path, file: Path, display: Display) -> None:
@@ -161,7 +164,7 @@ def status(path: Path, display: Display) -> None:
     """
     require_private(path)
     at_work = is_held(path)
-    lines = verified(path / AUDIT) if (path / AUDIT).exists() else []
+    lines = _lines_of(path) if (path / AUDIT).exists() else []
     events = Counter(line.event for line in lines)
     charter = Charter.read(path / CHARTER) if (path / CHARTER).exists() else None
     spent = _spent(path)
@@ -178,6 +181,19 @@ def status(path: Path, display: Display) -> None:
         spent=spent,
         budget=budget.epsilon,
     )
+
+
+def _lines_of(path: Path) -> list[Line]:
+    """Returns the lines of the audit log. Raises RunFolderError: it was changed."""
+    for seconds in _WAITS_FOR_A_LINE:
+        try:
+            return verified(path / AUDIT)
+        except RunFolderError:
+            # An agent at work may be in the middle of a line.
+            if not is_held(path):
+                raise
+            time.sleep(seconds)
+    return verified(path / AUDIT)
 
 
 def _spent(path: Path) -> float:
@@ -200,7 +216,7 @@ def log(path: Path, display: Display) -> None:
     require_private(path)
     if not (path / CHARTER).exists() and not (path / AUDIT).exists():
         raise RunFolderError(f"{path} has approved no charter, so that nothing is in its log")
-    for number, line in enumerate(verified(path / AUDIT), start=1):
+    for number, line in enumerate(_lines_of(path), start=1):
         facts = {key: value for key, value in asdict(line).items() if value is not None}
         moment = datetime.datetime.fromtimestamp(line.time, datetime.UTC)
         words = [f"{key} {value}" for key, value in facts.items() if key not in ("time", "event")]

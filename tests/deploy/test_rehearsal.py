@@ -20,6 +20,7 @@ from securefl.runs.flower import commands
 from securefl.runs.flower.commands import Flower
 from securefl.runs.flower.sockets import bound, send
 from securefl.scenario.assemble.data import load_data
+from securefl.scenario.assemble.evaluation import counting_parts, judging_shares
 from securefl.scenario.assemble.public import public_parts
 from securefl.scenario.assemble.site import site_parts
 from securefl.scenario.scenario import parse_scenario
@@ -29,9 +30,12 @@ from tests.runs.deployed.parties import DP, MASKED
 
 pytestmark = [pytest.mark.deploy, pytest.mark.timeout(1500)]
 
-TEXT = DP + MASKED
-TRIPS = 3 + 5 + 3 + 1  # set-up, the first round, the second one, the end
-PIECE = 16  # bytes: four weights
+# Rounds enough that strangers are heard before the end, on a slow machine, too.
+TEXT = DP.replace("rounds = 2", "rounds = 4").replace("2.0", "9.0") + MASKED
+TEXT += 'evaluate = { leave = "sums" }\n'
+TRIPS = 3 + 5 + 3 * 3 + 3 + 1  # set-up, the first round, three more, the last model, the end
+WORDS = ("<u1", "<u2", "<u4", "<u8", "<f4")  # what a whole number could travel as
+WINDOW = 16  # numbers in a row
 
 
 def pieces(values: torch.Tensor) -> list[bytes]:
@@ -39,6 +43,25 @@ def pieces(values: torch.Tensor) -> list[bytes]:
     rows = values.detach().numpy().astype(np.float32).reshape(-1)
     windows = [rows[start : start + 4] for start in range(0, len(rows) - 4, 4)]
     return [window.tobytes() for window in windows if len(set(window.tolist())) == 4]
+
+
+def runs_of(numbers: torch.Tensor) -> list[bytes]:
+    """Returns the bytes, in every type, of whole numbers in a row that no chance repeats."""
+    rows = numbers.detach().numpy().reshape(-1)
+    windows = [rows[start : start + WINDOW] for start in range(len(rows) - WINDOW)]
+    telling = [row for row in windows if min(np.sum(row == row[0]), np.sum(row != row[0])) >= 4]
+    return [row.astype(word).tobytes() for row in telling for word in WORDS]
+
+
+def counted(weights: torch.Tensor) -> dict[int, torch.Tensor]:
+    """Returns what each site counts of a model, as it leaves the site without masks."""
+    scenario = parse_scenario(TEXT)
+    shared = public_parts(scenario, run="0" * 16)
+    own = judging_shares(load_data(scenario))
+    return {
+        site: counting_parts(shared, site, own[site], ledger=None).tally.fit(weights, round=4).delta
+        for site in range(4)
+    }
 
 
 def updates(folder: Path) -> dict[int, torch.Tensor]:
@@ -99,8 +122,9 @@ class Strangers:
             with relay:
                 for site in range(4):
                     send(relay, site, 1, [b"garbage"])
-                # The agents give no reply, so that none comes back.
-                relay.settimeout(5)
+                # The agents give no reply, so that none comes back. A run that ends takes along
+                # what no node has fetched yet.
+                relay.settimeout(40)
                 with pytest.raises(TimeoutError):
                     relay.recv(1)
 
@@ -131,6 +155,13 @@ def test_a_masked_rehearsal_has_the_simulations_model_and_shows_flower_no_update
     for update in updates(tmp_path).values():
         assert pieces(update)
         assert not [piece for piece in pieces(update) if piece in passed or piece in database]
+    last = load_checkpoint(out / "coordinator/model.safetensors").state.weights
+    labels = {site: own.train.labels for site, own in enumerate(load_data(one_round).sites)}
+    planted = [runs_of(numbers) for numbers in (*counted(last).values(), *labels.values())]
+    # Site 2 has one patient without the disease: no run of its labels is telling.
+    assert [bool(runs) for runs in planted] == [True] * 4 + [True, True, False, True]
+    for runs in planted:
+        assert not [run for run in runs if run in passed or run in database]
 
 
 def test_the_network_is_this_machine_alone() -> None:

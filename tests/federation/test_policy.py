@@ -120,7 +120,10 @@ def test_only_the_first_approval_takes_code_that_nobody_listed() -> None:
         ("budget = { test_epsilon = -1.0 }", "budget.test_epsilon: input should be greater than"),
         ("budget = { delta = 1.0 }", "budget.delta: input should be less than 1"),
         ("channel = { allowed = [] }", "channel.allowed: list should have at least 1 item"),
-        ("channel = { allowed = [''] }", "at least 1 character"),
+        (
+            "channel = { allowed = ['masqued'] }",
+            "input should be 'plain' or 'masked', got 'masqued'",
+        ),
         ("channel = { min_cohort = 3.5 }", "channel.min_cohort: input should be a valid integer"),
         ("channel = { corrupt = true }", "channel.corrupt: input should be a valid integer"),
         ("rounds = { a_day = 0 }", "rounds.a_day: input should be greater than or equal to 1"),

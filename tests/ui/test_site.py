@@ -12,6 +12,7 @@ from securefl.files import locked
 from securefl.runs.deployed.approving import approve_charter
 from securefl.runs.deployed.audit_log import AuditLog, Event
 from securefl.ui import site as ui
+from securefl.ui.display import PlainDisplay
 from tests.commands import call, refused
 from tests.runs.deployed.sites import DP, allow, charter_file, federation
 
@@ -129,6 +130,25 @@ def test_status_and_log_read_files_alone(tmp_path: Path) -> None:
     done = call("site", "log", tmp_path / "0", cwd=tmp_path)
     refused(done, 1, "was changed at or before line 2")
     assert not done.stdout
+
+
+def test_a_line_that_an_agent_is_writing_is_waited_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    federation(tmp_path)
+    path = tmp_path / "0/audit.jsonl"
+    log = AuditLog.opened(path)
+    for round in range(2):
+        log.note(Event.TRAINING, round=round)
+    whole = path.read_bytes()
+    path.write_bytes(whole[:-9])
+    (tmp_path / "0/charter.json").touch()
+    monkeypatch.setattr("time.sleep", lambda seconds: path.write_bytes(whole))
+    with pytest.raises(RunFolderError, match="damaged at line 2"):
+        ui.log(tmp_path / "0", PlainDisplay())  # nobody is writing
+    with locked(tmp_path / "0"):
+        ui.log(tmp_path / "0", PlainDisplay())
+    assert capsys.readouterr().out.count("training") == 2
 
 
 def test_a_folder_without_flower_is_refused(tmp_path: Path) -> None:

@@ -113,4 +113,6 @@ def stamp(moment: datetime.datetime) -> str:
 
 def moment_of(stamped: str) -> datetime.datetime:
     """Returns the moment that a document names. Raises ValueError."""
+    if not stamped.isascii():  # `strptime` takes any script's digits, other readers do not
+        raise ValueError("a moment is written with the digits 0 to 9")
     return datetime.datetime.strptime(stamped, TIME).replace(tzinfo=datetime.UTC)

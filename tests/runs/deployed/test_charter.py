@@ -112,6 +112,7 @@ def test_every_term_changes_the_digest(place: str, value: object) -> None:
         ("numbers", 3, "numbers is not twice rounds"),
         ("valid_from", "2099-01-01T00:00:00Z", "valid_from is not before valid_until"),
         ("valid_from", "yesterday", "does not match format"),
+        ("valid_from", "\u0662026-01-01T00:00:00Z", "written with the digits 0 to 9"),
         ("deadline", 0.0, "deadline: input should be greater than 0"),
         ("shared.text", "x" * ((1 << 18) + 1), "text: string should have at most 262144"),
         ("shared.overrides", ["x"] * 257, "overrides: list should have at most 256"),
