@@ -386,7 +386,7 @@ def test_numbers_that_are_gone_are_not_begun_anew(tmp_path: Path) -> None:
         ({"code": '{ allowed = ["0000000000000000"] }'}, r"code\.allowed does not list"),
         ({"channel": "{ min_cohort = 5 }"}, "does not allow sums of 4 updates"),
         ({"channel": "{ corrupt = 2 }"}, "does not allow masks that withstand 1"),
-        ({"channel": '{ allowed = ["ckks"] }'}, "does not list 'masked'"),
+        ({"channel": '{ allowed = ["plain"] }'}, "does not list 'masked'"),
         ({"budget": "{ epsilon = 3.9 }"}, "does not allow epsilon 4"),
         ({"budget": "{ delta = 1e-6 }"}, "does not allow delta 1e-05"),
     ],
