@@ -123,42 +123,59 @@ def require_private(path: Path) -> None:
 
 @contextmanager
 def held_ledgers(folder: Folder) -> Iterator[None]:
-    """Holds the ledgers that a folder shares with others: one at a time writes, or looks.
+    """Holds the ledgers of a folder, which others may share: one at a time writes, or looks.
 
     Raises:
         RunFolderError: another process holds them, others may read them, or they are gone.
     """
-    if folder.settings.ledger is None:
+    if folder.settings.ledger is not None:
+        require_private(folder.ledgers)
+    elif not folder.ledgers.exists():  # before the first approval
         yield
         return
-    require_private(folder.ledgers)
     with locked(folder.ledgers):
         yield
 
 
 def register(folder: Folder, digest: str) -> None:
-    """Gives a data set its ledger; files that changed keep the one that there is."""
+    """Gives a data set its ledger; files that changed keep the one that there is.
+
+    Raises:
+        RunFolderError: the files that came instead have a ledger of their own.
+    """
     path = folder.path / LEDGERS / REGISTERED
     path.parent.mkdir(mode=0o700, exist_ok=True)
     ledger = _ledger_named(folder, digest)
-    known = _registered(folder.path) if path.exists() else {"ledger": ledger, "files": []}
-    if digest not in known["files"][-1:]:
-        write_json(path, {**known, "files": [*known["files"], digest]})
-    # For other folders, which may come with files that this one replaced.
+    # First, for other folders, which may come with files that this one replaced or replaces.
     files = folder.ledgers / f"{ledger}{_FILES}"
     of_all = read_json(files)["files"] if files.exists() else []
     if digest not in of_all:
         write_json(files, {"files": [*of_all, digest]})
+    known = _registered(folder.path) if path.exists() else {"ledger": ledger, "files": []}
+    if digest not in known["files"][-1:]:
+        write_json(path, {**known, "files": [*known["files"], digest]})
 
 
 def _ledger_named(folder: Folder, digest: str) -> str:
-    """Returns the name of the ledger of a data set: the folder's, one of another, or a new one."""
-    if (folder.path / LEDGERS / REGISTERED).exists():
-        return str(_registered(folder.path)["ledger"])
-    for files in sorted(folder.ledgers.glob(f"*{_FILES}")):
-        if digest in read_json(files)["files"]:
-            return files.name.removesuffix(_FILES)
-    return digest
+    """Returns the name of the ledger of a data set: the folder's, one of another, or a new one.
+
+    Raises:
+        RunFolderError: the folder has a ledger, and the data set another one.
+    """
+    of_all = {
+        files.name.removesuffix(_FILES): read_json(files)["files"]
+        for files in folder.ledgers.glob(f"*{_FILES}")
+    }
+    owner = next((ledger for ledger, files in of_all.items() if digest in files), None)
+    if not (folder.path / LEDGERS / REGISTERED).exists():
+        return owner or digest
+    ledger = str(_registered(folder.path)["ledger"])
+    if owner not in (None, ledger):
+        raise RunFolderError(
+            f"the records that {folder.path} now has are booked in another ledger of "
+            f"{folder.ledgers}: join with a folder of their own"
+        )
+    return ledger
 
 
 def require_registered(folder: Folder, digest: str) -> None:

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,7 @@ import pytest
 from securefl.channels.monotonic import FileMonotonic
 from securefl.errors import BudgetExceeded, NotReady, PolicyRefused, RunFolderError, ScenarioError
 from securefl.federation.policy import load_policy
+from securefl.files import write_json
 from securefl.privacy.accounting.epsilon import epsilon
 from securefl.privacy.events import ReleaseId, SampledGaussian
 from securefl.privacy.ledger import Ledger, Terms
@@ -232,6 +234,56 @@ def test_two_folders_of_one_site_spend_one_budget_where_they_share_ledgers(tmp_p
             approve_charter(one, first)
     with pytest.raises(NotReady, match="files of records have changed"), opened_site(one):
         pass
+
+
+def test_records_with_a_ledger_of_their_own_are_not_booked_in_another(tmp_path: Path) -> None:
+    charter = federation(tmp_path)
+    one, other = tmp_path / "0", tmp_path / "1"
+    shared(tmp_path, one, other)
+    for site in (one, other):
+        approve_charter(site, charter)
+    (theirs,) = json.loads((other / "ledger/registered.json").read_text())["files"]
+    before = (one / "ledger/registered.json").read_text()
+    for ask in (register, lambda folder, digest: ledger_of(folder, charter.scenario(), digest)):
+        with pytest.raises(RunFolderError, match=r"booked in another ledger of .*ledgers: join"):
+            ask(Folder.read(one, charter), theirs)
+    assert (one / "ledger/registered.json").read_text() == before
+
+
+def test_a_crash_between_the_two_lists_of_files_leaves_one_ledger(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    charter = federation(tmp_path)
+    one, other = tmp_path / "a", tmp_path / "b"
+    for folder in (one, other):
+        shutil.copytree(tmp_path / "0", folder)
+    ledgers = shared(tmp_path, one, other)
+    approve_charter(one, charter)
+
+    def killed(path: Path, value: object) -> None:
+        if path.name == "registered.json":
+            raise KeyboardInterrupt
+        write_json(path, value)
+
+    with monkeypatch.context() as patch:
+        patch.setattr("securefl.runs.deployed.site_folder.write_json", killed)
+        with pytest.raises(KeyboardInterrupt):
+            register(Folder.read(one, charter), "f" * 64)
+    register(Folder.read(other, charter), "f" * 64)
+    assert len(list(ledgers.glob("*.files.json"))) == 1
+
+
+def test_a_folder_whose_ledgers_another_names_is_held_too(tmp_path: Path) -> None:
+    charter = federation(tmp_path)
+    one, other = tmp_path / "0", tmp_path / "1"
+    approve_charter(one, charter)
+    with (other / "site.toml").open("a") as file:
+        file.write(f'\nledger = "{one / "ledger"}"\n')
+    with (
+        opened_site(one),
+        pytest.raises(RunFolderError, match="ledger is in use by another"),
+    ):
+        approve_charter(other, charter)
 
 
 def test_shared_ledgers_that_are_gone_or_open_to_others_are_refused(tmp_path: Path) -> None:
