@@ -5,10 +5,22 @@ over a second of CPU in every process that trains.
 """
 
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from torch import nn
+
+
+class Steps(Protocol):
+    """What takes the steps of local training: an optimizer of torch's, or one of ours."""
+
+    param_groups: list[dict[str, Any]]
+
+    def zero_grad(self, set_to_none: bool = True) -> None:
+        """Forgets all gradients."""
+
+    def step(self) -> object:
+        """Moves every parameter that has a gradient."""
 
 
 class GradientDescent:

@@ -11,12 +11,12 @@ from torch.nn import functional
 from torch.optim import Optimizer
 
 from securefl.data.task import Task
-from securefl.learning.descent import GradientDescent
+from securefl.learning.descent import GradientDescent, Steps
 from securefl.learning.device import CPU
 from securefl.rng import Keystream
 
 # parameters, learning rate -> an optimizer that has seen no gradient yet
-MakeOptimizer = Callable[[Iterable[nn.Parameter], float], Optimizer | GradientDescent]
+MakeOptimizer = Callable[[Iterable[nn.Parameter], float], Steps]
 # round -> factor of the learning rate
 Schedule = Callable[[int], float]
 # logits (n, outputs), labels -> the mean loss over n records
@@ -29,7 +29,7 @@ def sgd(
     *,
     momentum: float = 0.0,
     weight_decay: float = 0.0,
-) -> Optimizer | GradientDescent:
+) -> Steps:
     """Moves against the gradient, or against its running sum with momentum.
 
     Source: torch.optim.SGD: v <- momentum v + gradient + weight_decay w, w <- w - lr v.

@@ -67,10 +67,70 @@ def fedadam(
     Source: Reddi et al., ICLR 2021, algorithm 2; no bias correction and v_0 = tau^2, as there.
     """
     _check("fedadam", positive={"lr": lr, "tau": tau}, fading={"beta1": beta1, "beta2": beta2})
-    first = state.get("first", torch.zeros_like(weights))
     second = state.get("second", torch.full_like(weights, tau**2))
-    first = beta1 * first + (1 - beta1) * estimate  # m of the paper
     second = beta2 * second + (1 - beta2) * estimate**2  # v of the paper
+    return _adaptive(weights, estimate, state, second, lr=lr, beta1=beta1, tau=tau)
+
+
+def fedyogi(
+    weights: Tensor,
+    estimate: Tensor,
+    state: Mapping[str, Tensor],
+    *,
+    lr: float = 0.1,
+    beta1: float = 0.9,
+    beta2: float = 0.99,
+    tau: float = 1e-3,
+) -> StepResult:
+    """Moves as `fedadam` does, with a v that grows and shrinks by (1 - beta2) x square at most.
+
+    Raises:
+        ValueError: lr or tau is not > 0, or a beta not in [0, 1).
+
+    Source: Reddi et al., ICLR 2021, algorithm 2; v_0 = tau^2, as there.
+    """
+    _check("fedyogi", positive={"lr": lr, "tau": tau}, fading={"beta1": beta1, "beta2": beta2})
+    second = state.get("second", torch.full_like(weights, tau**2))
+    squares = estimate**2
+    second = second - (1 - beta2) * squares * torch.sign(second - squares)
+    return _adaptive(weights, estimate, state, second, lr=lr, beta1=beta1, tau=tau)
+
+
+def fedadagrad(
+    weights: Tensor,
+    estimate: Tensor,
+    state: Mapping[str, Tensor],
+    *,
+    lr: float = 0.1,
+    beta1: float = 0.0,
+    tau: float = 1e-3,
+) -> StepResult:
+    """Moves as `fedadam` does, with a v that is the sum of all squares.
+
+    Raises:
+        ValueError: lr or tau is not > 0, or beta1 not in [0, 1).
+
+    Source: Reddi et al., ICLR 2021, algorithm 2; v_0 = tau^2 and, unless it is given, beta1 = 0, as
+    in their experiments.
+    """
+    _check("fedadagrad", positive={"lr": lr, "tau": tau}, fading={"beta1": beta1})
+    second = state.get("second", torch.full_like(weights, tau**2)) + estimate**2
+    return _adaptive(weights, estimate, state, second, lr=lr, beta1=beta1, tau=tau)
+
+
+def _adaptive(
+    weights: Tensor,
+    estimate: Tensor,
+    state: Mapping[str, Tensor],
+    second: Tensor,
+    *,
+    lr: float,
+    beta1: float,
+    tau: float,
+) -> StepResult:
+    """Moves by lr m / (sqrt(v) + tau), with the running mean m of estimates and a given v."""
+    first = state.get("first", torch.zeros_like(weights))
+    first = beta1 * first + (1 - beta1) * estimate  # m of the paper
     moved = weights + lr * first / (second.sqrt() + tau)
     return StepResult(moved, {"first": first, "second": second})
 

@@ -20,13 +20,14 @@ from securefl.data.entries import DEFAULT_CLIENTS as DEFAULT_CLIENTS
 from securefl.data.entries import DataEntry as DataEntry
 from securefl.data.own.forms import FORMS
 from securefl.federation.values import Screen
-from securefl.learning import options, plan, sgd, steps
+from securefl.learning import algorithms, options, plan, sgd, steps
 from securefl.learning.models import images, linear
 from securefl.learning.plan import LocalTraining
 from securefl.learning.protocol import Trainer
 from securefl.learning.stacked.dp_sgd import StackedDpSgd
 from securefl.learning.stacked.sgd import StackedSgd
 from securefl.scenario.entries import (
+    AlgorithmEntry,
     AttackEntry,
     ModelEntry,
     OptimizerEntry,
@@ -176,6 +177,12 @@ OPTIMIZERS: Mapping[str, OptimizerEntry] = {
 }
 DEFAULT_OPTIMIZER = "sgd"
 
+ALGORITHMS: Mapping[str, AlgorithmEntry] = {
+    "fedavg": AlgorithmEntry(algorithms.fedavg),
+    "fedprox": AlgorithmEntry(algorithms.fedprox),
+}
+DEFAULT_ALGORITHM = "fedavg"
+
 SCHEDULES: Mapping[str, ScheduleEntry] = {
     "constant": ScheduleEntry(options.constant),
     "cosine": ScheduleEntry(options.cosine, provided=("rounds",)),
@@ -189,6 +196,8 @@ STEPS: Mapping[str, StepEntry] = {
     ),
     "fedavgm": StepEntry(steps.fedavgm),
     "fedadam": StepEntry(steps.fedadam),
+    "fedyogi": StepEntry(steps.fedyogi),
+    "fedadagrad": StepEntry(steps.fedadagrad),
 }
 
 CHANNELS: Mapping[str, Kind] = {"plain": PLAIN, "masked": MASKED, "ckks": CKKS}

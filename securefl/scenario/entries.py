@@ -12,9 +12,8 @@ from functools import cached_property
 from typing import Any, Protocol
 
 from torch import Tensor, nn
-from torch.optim import Optimizer
 
-from securefl.learning.descent import GradientDescent
+from securefl.learning.descent import Steps
 from securefl.learning.plan import DpPlan, LocalTraining
 from securefl.learning.protocol import StepResult, Trainer
 from securefl.learning.stacked.stack import MakeStacked
@@ -133,8 +132,15 @@ class OptimizerEntry(_Single):
         usual_lr: a learning rate to begin with, where the default of [training] does not suit it.
     """
 
-    function: Callable[..., Optimizer | GradientDescent]
+    function: Callable[..., Steps]
     usual_lr: float | None = None
+
+
+@dataclass(frozen=True)
+class AlgorithmEntry(_Single):
+    """An algorithm for unlike clients; its hyper-parameters are keys of the table [training]."""
+
+    function: Callable[..., Steps]
 
 
 @dataclass(frozen=True)

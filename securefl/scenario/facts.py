@@ -38,6 +38,7 @@ class Facts(Sites):
         cohort_size: clients invited to a round.
         trainer: the way of local training.
         optimizer: of its steps.
+        algorithm: what is added to them where clients are unlike.
         schedule: of their learning rate.
         channel: the kind of the channel.
         channel_options: the options in force that only some channels take.
@@ -53,6 +54,7 @@ class Facts(Sites):
         training = declared.training
         self.trainer: TrainerEntry = catalog.TRAINERS[training.kind]
         self.optimizer = catalog.OPTIMIZERS[training.optimizer or catalog.DEFAULT_OPTIMIZER]
+        self.algorithm = catalog.ALGORITHMS[training.algorithm or catalog.DEFAULT_ALGORITHM]
         self.schedule = catalog.SCHEDULES[training.schedule or catalog.DEFAULT_SCHEDULE]
 
         self.channel: Kind = catalog.CHANNELS[channel.kind]

@@ -35,6 +35,7 @@ _CHOICES: Mapping[str, Iterable[str]] = {
     "model.name": catalog.MODELS,
     "training.kind": catalog.TRAINERS,
     "training.optimizer": catalog.OPTIMIZERS,
+    "training.algorithm": catalog.ALGORITHMS,
     "training.schedule": catalog.SCHEDULES,
     "privacy.unit": ("example",),
     "privacy.place": ("local",),

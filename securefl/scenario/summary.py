@@ -69,6 +69,10 @@ def _training(training: Training) -> str:
         words.append(f"momentum {training.momentum:g}")
     if training.weight_decay is not None:
         words.append(f"weight decay {training.weight_decay:g}")
+    if training.algorithm is not None:
+        words.append(training.algorithm)
+    if training.mu is not None:
+        words.append(f"mu {training.mu:g}")
     if training.schedule is not None:
         words.append(f"schedule {training.schedule}")
     if training.class_weights is not None:

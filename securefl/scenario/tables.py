@@ -90,6 +90,9 @@ class Training(Section):
     optimizer is sgd (unless it is given), adam or adamw, for dp_sgd as well: there it gets the
     noisy gradient. Its state starts afresh each round. momentum is for sgd; weight_decay for all.
 
+    algorithm is fedavg (unless it is given) or fedprox, which pulls every step back to the global
+    model with strength mu, after clipping and noise.
+
     schedule changes lr from round to round: constant (unless it is given), cosine (towards 0 at the
     end of all rounds) or step (times step_factor each time step_every rounds are over).
 
@@ -110,6 +113,8 @@ class Training(Section):
     optimizer: str | None = None
     momentum: Annotated[float, Field(ge=0, lt=1, strict=True)] | None = None
     weight_decay: Annotated[float, Field(ge=0, le=1, strict=True)] | None = None
+    algorithm: str | None = None
+    mu: Annotated[float, Field(ge=0, le=1e3, strict=True)] | None = None
     schedule: str | None = None
     step_every: Count | None = None
     step_factor: Annotated[float, Field(ge=1e-6, le=1, strict=True)] | None = None

@@ -8,10 +8,23 @@ import torch
 from torch import Tensor
 
 from securefl.learning.protocol import ServerStep, StepResult
-from securefl.learning.steps import beside_statistics, fedadam, fedavg, fedavgm
+from securefl.learning.steps import (
+    beside_statistics,
+    fedadagrad,
+    fedadam,
+    fedavg,
+    fedavgm,
+    fedyogi,
+)
 from securefl.vector import Statistics
 
-STEPS: dict[str, ServerStep] = {"fedavg": fedavg, "fedavgm": fedavgm, "fedadam": fedadam}
+STEPS: dict[str, ServerStep] = {
+    "fedavg": fedavg,
+    "fedavgm": fedavgm,
+    "fedadam": fedadam,
+    "fedyogi": fedyogi,
+    "fedadagrad": fedadagrad,
+}
 each_step = pytest.mark.parametrize("step", STEPS.values(), ids=STEPS.keys())
 
 
@@ -68,6 +81,43 @@ def test_fedadam_known_answer() -> None:
     assert result.weights.tolist() == pytest.approx(expected, rel=1e-12)
     assert result.state["first"].tolist() == [1.0, 3.0]
     assert result.state["second"].tolist() == [1.5625, 19.5625]
+
+
+def test_fedyogi_known_answer() -> None:
+    # beta1 = .5, beta2 = .75, tau = 1, so v0 = 1; m as for fedadam.
+    # Round 1: squares (4, 16) are above v: v = 1 + .25 (4, 16) = (2, 5).
+    # Round 2: squares (1, 64): below the first v, above the second: v = (2 - .25, 5 + 16).
+    result = two_rounds(
+        lambda w, e, last: fedyogi(w, e, last.state, lr=2.0, beta1=0.5, beta2=0.75, tau=1.0)
+    )
+    expected = [
+        10 + 2 / (math.sqrt(2) + 1) + 2 / (math.sqrt(1.75) + 1),
+        20 - 4 / (math.sqrt(5) + 1) + 6 / (math.sqrt(21) + 1),
+    ]
+    assert result.weights.tolist() == pytest.approx(expected, rel=1e-12)
+    assert result.state["first"].tolist() == [1.0, 3.0]
+    assert result.state["second"].tolist() == [1.75, 21.0]
+
+
+def test_fedadagrad_known_answer() -> None:
+    # v0 = tau^2 = 1; v = 1 + (4, 16), then + (1, 64); m is the estimate itself unless beta1 > 0.
+    result = two_rounds(lambda w, e, last: fedadagrad(w, e, last.state, lr=2.0, tau=1.0))
+    expected = [
+        10 + 4 / (math.sqrt(5) + 1) + 2 / (math.sqrt(6) + 1),
+        20 - 8 / (math.sqrt(17) + 1) + 16 / (math.sqrt(81) + 1),
+    ]
+    assert result.weights.tolist() == pytest.approx(expected, rel=1e-12)
+    assert result.state["second"].tolist() == [6.0, 81.0]
+    running = two_rounds(lambda w, e, last: fedadagrad(w, e, last.state, beta1=0.5))
+    assert running.state["first"].tolist() == [1.0, 3.0]
+
+
+@pytest.mark.parametrize(("step", "second"), [(fedyogi, 1e-6 + 0.01), (fedadagrad, 1e-6 + 1.0)])
+def test_defaults_of_the_adaptive_steps(step: ServerStep, second: float) -> None:
+    # lr .1, tau 1e-3; fedyogi: beta1 .9, beta2 .99; fedadagrad: beta1 0. From 0 with estimate 1.
+    first = 0.1 if step is fedyogi else 1.0
+    moved = step(vector(0.0), vector(1.0), {}).weights.item()
+    assert moved == pytest.approx(0.1 * first / (math.sqrt(second) + 1e-3), rel=1e-12)
 
 
 def test_fedadam_defaults_known_answer() -> None:

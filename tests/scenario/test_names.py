@@ -28,7 +28,7 @@ UNKNOWN: list[tuple[str, str]] = [
     ),
     (
         'server = { step = "sgd" }',
-        "server.step: there is no 'sgd'; known: fedavg, fedavgm, fedadam",
+        "server.step: there is no 'sgd'; known: " + ", ".join(catalog.STEPS),
     ),
     ('privacy = { unit = "record" }', "privacy.unit: there is no 'record'; known: example"),
     ('privacy = { place = "here" }', "privacy.place: there is no 'here'; known: local"),
@@ -111,5 +111,5 @@ def test_all_unknown_names_are_listed_one_a_line() -> None:
     assert str(refused.value).splitlines() == [
         "model.name: there is no 'mpl'; known: logistic, mlp, cnn, resnet18",
         "defense.rule: there is no 'Krum', did you mean 'krum'? known: " + ", ".join(catalog.RULES),
-        "server.step: there is no 'sgd'; known: fedavg, fedavgm, fedadam",
+        "server.step: there is no 'sgd'; known: " + ", ".join(catalog.STEPS),
     ]

@@ -39,6 +39,22 @@ REFUSED: list[tuple[str, str]] = [
         "usual choice",
     ),
     (
+        'algorithm = "fedprocs", mu = 0.1',
+        "training.algorithm: there is no 'fedprocs', did you mean 'fedprox'?",
+    ),
+    (
+        'algorithm = "fedprox"',
+        "training.algorithm = 'fedprox' needs training.mu",
+    ),
+    (
+        "mu = 0.1",
+        "training.mu has no effect with training.algorithm = 'fedavg'; remove it",
+    ),
+    (
+        'algorithm = "fedprox", mu = -0.1',
+        "training.mu: input should be greater than or equal to 0, got -0.1",
+    ),
+    (
         'optimizer = "adamw", lr = 0.1',
         "training.optimizer = 'adamw' needs training.weight_decay",
     ),
@@ -116,7 +132,7 @@ def test_keys_without_a_value_leave_the_cell_its_name() -> None:
     older = {**resolved, "training": {**resolved["training"]}}
     for key in ("optimizer", "momentum", "weight_decay", "schedule", "step_every", "step_factor"):
         assert older["training"].pop(key) is None
-    for key in ("class_weights", "physical_batch"):
+    for key in ("algorithm", "mu", "class_weights", "physical_batch"):
         assert older["training"].pop(key) is None
     assert cell_hash(older) == cell_hash(resolved)
     with_adam = parse_scenario(TRAINING('optimizer = "adam", lr = 0.5')).resolved()
@@ -128,6 +144,7 @@ def test_keys_without_a_value_leave_the_cell_its_name() -> None:
     [
         'optimizer = "adamw", lr = 0.01, weight_decay = 0.0',
         'schedule = "step", step_every = 2, step_factor = 0.5, class_weights = [0.5, 2.0]',
+        'algorithm = "fedprox", mu = 0.1, momentum = 0.9',
     ],
 )
 def test_a_resolved_scenario_is_read_again(keys: str) -> None:

@@ -59,6 +59,8 @@ PLAIN_STEPS = dict.fromkeys(
         "optimizer",
         "momentum",
         "weight_decay",
+        "algorithm",
+        "mu",
         "schedule",
         "step_every",
         "step_factor",

@@ -12,6 +12,7 @@ from securefl.channels.protocol import SET_UP
 from securefl.data.task import Examples, Task
 from securefl.errors import ScenarioError
 from securefl.learning.adapt import adapted
+from securefl.learning.algorithms import changed
 from securefl.learning.options import StepOptions
 from securefl.learning.plan import DpPlan, LocalTraining, OnStep, unseen
 from securefl.learning.protocol import Trainer
@@ -22,6 +23,7 @@ from securefl.privacy.ledger import Ledger
 from securefl.privacy.past import NO_PAST, Past
 from securefl.privacy.remember import Remember, fresh
 from securefl.rng import Keystream, StreamFor, seeded_keystream, system_keystream
+from securefl.scenario import catalog
 from securefl.scenario.making.adversary import bend_of
 from securefl.scenario.making.model import model_of
 from securefl.scenario.scenario import Scenario
@@ -116,8 +118,12 @@ def step_options(scenario: Scenario) -> StepOptions:
     """Returns how the scenario's clients take their steps."""
     training, facts = scenario.training, scenario.facts
     given = {**training.model_dump(exclude_none=True), "rounds": scenario.rounds}
+    optimizer = _with_keys(facts.optimizer.function, given)
+    # Unchanged steps keep their optimizer's name: `StepOptions.linear` asks for it.
+    if facts.algorithm is not catalog.ALGORITHMS[catalog.DEFAULT_ALGORITHM]:
+        optimizer = changed(optimizer, _with_keys(facts.algorithm.function, given))
     return StepOptions(
-        optimizer=_with_keys(facts.optimizer.function, given),
+        optimizer=optimizer,
         schedule=_with_keys(facts.schedule.function, given),
         class_weights=training.class_weights,
         physical_batch=training.physical_batch,

@@ -43,6 +43,8 @@ def _names(declared: Declaration) -> Iterator[tuple[str, str, Collection[str]]]:
     yield "training.kind", declared.training.kind, catalog.TRAINERS
     if declared.training.optimizer is not None:
         yield "training.optimizer", declared.training.optimizer, catalog.OPTIMIZERS
+    if declared.training.algorithm is not None:
+        yield "training.algorithm", declared.training.algorithm, catalog.ALGORITHMS
     if declared.training.schedule is not None:
         yield "training.schedule", declared.training.schedule, catalog.SCHEDULES
     if declared.privacy is not None:

@@ -22,6 +22,8 @@ def check_training(declared: Declaration, facts: Facts) -> None:
     given = training.model_dump(exclude_none=True)
     optimizer = training.optimizer or catalog.DEFAULT_OPTIMIZER
     _check_keys("optimizer", optimizer, facts.optimizer, catalog.OPTIMIZERS, given)
+    algorithm = training.algorithm or catalog.DEFAULT_ALGORITHM
+    _check_keys("algorithm", algorithm, facts.algorithm, catalog.ALGORITHMS, given)
     schedule = training.schedule or catalog.DEFAULT_SCHEDULE
     _check_keys("schedule", schedule, facts.schedule, catalog.SCHEDULES, given)
     usual_lr = facts.optimizer.usual_lr
