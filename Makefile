@@ -55,7 +55,7 @@ test-slow: setup ## the long suites, and a smoke test under the second set of ve
 	rm -rf .venv-flower/smoke-demo && cd .venv-flower && bin/securefl demo --out smoke-demo
 	.venv-flower/bin/python -m pytest tests/ui/test_cli.py tests/ui/test_run.py tests/scenario/test_scenario.py
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev,ray]'
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m slow
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 -m slow
 
 pages: setup ## the pages that are made from docstrings
 	$(BIN)/python -m securefl.scenario.page > docs/scenario.md

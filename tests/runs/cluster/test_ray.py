@@ -8,6 +8,7 @@ import secrets
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from importlib.util import find_spec
@@ -64,13 +65,18 @@ finally:
 
 
 @pytest.fixture(autouse=True, scope="module")
-def apart(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+def apart() -> Iterator[None]:
     """Keeps Ray's token out of the account, and the folders of nodes where tests can see them."""
-    with pytest.MonkeyPatch.context() as patch:
+    # Ray adds eighty bytes of its own to this path, and a socket's path has 107 at most: the
+    # folder of a test is too deep.
+    with (
+        tempfile.TemporaryDirectory(prefix="n", ignore_cleanup_errors=True) as folder,
+        pytest.MonkeyPatch.context() as patch,
+    ):
         patch.setenv("RAY_USAGE_STATS_ENABLED", "0")
         patch.setenv("RAY_AUTH_MODE", "token")
         patch.setenv("RAY_AUTH_TOKEN", secrets.token_hex(32))
-        patch.setenv("TMPDIR", str(tmp_path_factory.mktemp("node")))
+        patch.setenv("TMPDIR", folder)
         yield
 
 
