@@ -70,8 +70,9 @@ def _sentence(error: ErrorDetails, model: type[BaseModel], whole: str) -> str:
     if error["type"] == _UNKNOWN:
         return f"unknown key {place!r}{_did_you_mean(error['loc'], model)}"
     value = error["input"]
-    # A whole table would be longer than the sentence, and says nothing that the file does not.
-    got = "" if isinstance(value, dict) else f", got {_in_toml(value)}"
+    # A whole table would be longer than the sentence, and says nothing that the file does not. A
+    # whole file may be another one than was meant, such as a key.
+    got = "" if not place or isinstance(value, dict) else f", got {_in_toml(value)}"
     return f"{place or whole}: {_message(error)}{got}"
 
 

@@ -42,6 +42,15 @@ def test_a_site_has_private_keys_a_signed_request_and_templates(tmp_path: Path) 
     tomllib.loads((site / "site.toml").read_text())
 
 
+@pytest.mark.parametrize("content", ["-----BEGIN PRIVATE KEY-----\nhush", '["hush"]', '"hush"'])
+def test_a_file_that_is_no_invitation_is_not_quoted(content: str, tmp_path: Path) -> None:
+    file = tmp_path / "signing.pem"
+    file.write_text(content)
+    with pytest.raises(RunFolderError, match="is no invitation of version 1: the file: ") as seen:
+        Invitation.read(file)
+    assert "hush" not in str(seen.value)
+
+
 def test_the_template_of_the_policy_is_the_strict_default(tmp_path: Path) -> None:
     join(INVITATION, "zurich", tmp_path / "site")
     assert load_policy(tmp_path / "site/policy.toml") == Policy()
