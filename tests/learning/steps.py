@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from securefl.data.task import Examples, Task
 from securefl.learning.dp_sgd import DpSgd
+from securefl.learning.models.linear import logistic
 from securefl.learning.options import StepOptions
 from securefl.learning.plan import DpPlan
 from securefl.learning.sgd import SgdTrainer
@@ -52,6 +53,17 @@ def plain(
         stream_for=partial(seeded_keystream, 1),
         options=how,
     )
+
+
+def delta_of(
+    how: StepOptions, start: Tensor, examples: Examples, *, private: bool, lr: float
+) -> Tensor:
+    """The change that three steps of a logistic model make, each on all records, without noise."""
+    model = logistic(BINARY, generator=seeded())
+    if private:
+        machine = DpSgd(model, BINARY, lr=lr, options=how)
+        return noisy(machine, start, examples, whole(len(examples), steps=3))
+    return plain(model, BINARY, examples, how, epochs=3, lr=lr).fit(start, round=0).delta
 
 
 def noisy(

@@ -16,10 +16,11 @@ from securefl.learning.dp_sgd import DpSgd
 from securefl.learning.models.linear import logistic
 from securefl.learning.options import USUAL, StepOptions
 from securefl.learning.plan import DpPlan
+from securefl.privacy.chain import read_entries
 from securefl.rng import seeded_keystream
 from securefl.scenario.assemble.trainers import step_options
 from securefl.scenario.scenario import parse_scenario
-from tests.learning.steps import BINARY, noisy, plain, seeded, some_examples, whole
+from tests.learning.steps import BINARY, delta_of, seeded, some_examples
 from tests.learning.test_options import slope
 
 LR, MU = 0.1, 0.75
@@ -51,11 +52,7 @@ def test_fedprox_pulls_every_step_to_the_global_model(private: bool) -> None:
     weights = start
     for _ in range(3):
         weights = weights - LR * (slope(BINARY, weights, examples) + MU * (weights - start))
-    model, how = logistic(BINARY, generator=seeded()), with_pull(MU)
-    if private:
-        delta = noisy(DpSgd(model, BINARY, lr=LR, options=how), start, examples, whole(6, steps=3))
-    else:
-        delta = plain(model, BINARY, examples, how, epochs=3, lr=LR).fit(start, round=0).delta
+    delta = delta_of(with_pull(MU), start, examples, private=private, lr=LR)
     torch.testing.assert_close(delta, weights - start, rtol=1e-4, atol=1e-6)
 
 
@@ -63,15 +60,9 @@ def test_fedprox_pulls_every_step_to_the_global_model(private: bool) -> None:
 def test_without_a_pull_fedprox_is_fedavg_to_the_last_bit(private: bool) -> None:
     examples = some_examples(BINARY, 6)
     start = torch.tensor([0.3, -0.2, 0.1, 0.5])
-    deltas = []
-    for how in (USUAL, with_pull(0.0)):
-        model = logistic(BINARY, generator=seeded())
-        if private:
-            machine = DpSgd(model, BINARY, lr=LR, options=how)
-            deltas.append(noisy(machine, start, examples, whole(6, steps=3)))
-        else:
-            trainer = plain(model, BINARY, examples, how, epochs=3, lr=LR)
-            deltas.append(trainer.fit(start, round=0).delta)
+    deltas = [
+        delta_of(how, start, examples, private=private, lr=LR) for how in (USUAL, with_pull(0.0))
+    ]
     assert torch.equal(*deltas)
 
 
@@ -109,9 +100,9 @@ def test_the_pull_costs_nothing(tmp_path: Path) -> None:
         scenario = parse_scenario(text + f"training = {{ {keys} }}\n")
         result = securefl.run(scenario, tmp_path / (keys[:9] or "fedavg"))
         ledgers = sorted(result.folder.glob("cells/*/ledgers/*.jsonl"))
-        events = [[line for line in path.read_text().splitlines()] for path in ledgers]
-        spent.append(([len(lines) for lines in events], result["epsilon"]))
-        assert events
+        entries = [entry for path in ledgers for entry in read_entries(path)]
+        spent.append(([(e["kind"], e["event"]) for e in entries], result["epsilon"]))
+        assert len(ledgers) == 4
     assert spent[0] == spent[1]
 
 

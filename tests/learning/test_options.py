@@ -26,6 +26,7 @@ from tests.learning.steps import (
     SEVERAL,
     THREE,
     close,
+    delta_of,
     noisy,
     plain,
     seeded,
@@ -115,11 +116,7 @@ def test_both_ways_of_training_hand_the_mean_gradient_to_the_optimizer(
             gradients[place].append(gradient)
         columns = zip(start.tolist(), gradients, strict=True)
         weights = torch.tensor([by_hand([w], seen)[-1] for w, seen in columns])
-    model, how = logistic(BINARY, generator=seeded()), StepOptions(optimizer=make)
-    if private:
-        delta = noisy(DpSgd(model, BINARY, lr=LR, options=how), start, examples, whole(6, steps=3))
-    else:
-        delta = plain(model, BINARY, examples, how, epochs=3, lr=LR).fit(start, round=0).delta
+    delta = delta_of(StepOptions(optimizer=make), start, examples, private=private, lr=LR)
     torch.testing.assert_close(delta, weights - start, rtol=1e-4, atol=1e-6)
 
 

@@ -17,7 +17,7 @@ from securefl.federation.policy import Policy, load_policy
 from securefl.files import locked, read_json, write_json
 from securefl.privacy.data_set import Ceiling, DataSetLedger
 from securefl.privacy.ledger import Ledger
-from securefl.privacy.past import past_of
+from securefl.privacy.past import NO_PAST, past_of
 from securefl.runs.deployed.approval import Approval
 from securefl.runs.deployed.audit_log import AuditLog
 from securefl.runs.deployed.charter import CHARTER, Charter
@@ -239,7 +239,9 @@ def require_figures(folder: Folder, log: AuditLog) -> None:
     """
     for run, head in log.figures_heads().items():
         path = figures_ledger(folder, run)
-        if not path.exists() or head not in past_of(path).heads:
+        # The file begins with the first payment, and replies may have left before.
+        past = past_of(path) if path.exists() else NO_PAST
+        if head not in past.heads:
             raise RunFolderError(
                 f"{path} is older than {folder.path / AUDIT}, or was removed: restore the newest "
                 "files, or leave the federation"

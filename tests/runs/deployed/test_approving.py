@@ -18,6 +18,7 @@ from securefl.runs.deployed.approval import Approval
 from securefl.runs.deployed.approving import approve_charter
 from securefl.runs.deployed.audit_log import AuditLog, Event, verified
 from securefl.runs.deployed.charter import CHARTER, Charter
+from securefl.runs.deployed.checking import checks_of
 from securefl.runs.deployed.rules import Rules
 from securefl.runs.deployed.site import opened_site
 from securefl.runs.deployed.site_folder import (
@@ -318,17 +319,23 @@ def test_a_ledger_of_figures_that_was_removed_is_not_begun_anew(gone: str, tmp_p
     allow(site, budget="{ test_epsilon = 2.0 }", evaluation='{ leave = "noisy" }')
     approve_charter(site, charter)
     folder = Folder.read(site, charter)
-    path = figures_ledger(folder, charter.run)
+    path, log_file = figures_ledger(folder, charter.run), site / "audit.jsonl"
     figures = open_figures_ledger(charter.scenario(), path)
     cost = counts_cost(charter.scenario())
     assert figures is not None
     assert cost is not None
-    figures.reserve(cost, release_id=ReleaseId(charter.run, 0, 3, 0))
-    log = AuditLog.opened(site / "audit.jsonl")
-    monotonic = FileMonotonic(site / "answered.json")
-    journal_of(folder, log, monotonic, None, figures).keep(b"e" * 32, b"reply", 1)
-    with opened_site(site):
-        pass
+    for number in (1, 2):
+        log = AuditLog.opened(log_file)
+        monotonic = FileMonotonic(site / "answered.json")
+        journal_of(folder, log, monotonic, None, figures).keep(b"e" * 32, b"reply", number)
+        # The first reply left before anything was paid, so that there is no file yet.
+        assert path.exists() is (number == 2)
+        with opened_site(site) as opened:
+            ours = opened.agent._journal._figures
+            assert ours is not None
+            assert ours.head == figures.head
+        if number == 1:
+            figures.reserve(cost, release_id=ReleaseId(charter.run, 0, 3, 0))
     if gone == "the file":
         path.unlink()
     else:
@@ -339,6 +346,9 @@ def test_a_ledger_of_figures_that_was_removed_is_not_begun_anew(gone: str, tmp_p
             approve_charter(site, later)
     with pytest.raises(RunFolderError, match=sentence), opened_site(site):
         raise AssertionError("the agent started")
+    checks = {check.name: check.run for check in checks_of(folder, AuditLog.opened(log_file))}
+    with pytest.raises(RunFolderError, match=sentence):
+        checks["receipts"]()
 
 
 def test_a_full_disk_leaves_no_approval(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

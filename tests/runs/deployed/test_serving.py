@@ -11,17 +11,19 @@ import pytest
 
 from securefl.errors import RunFolderError
 from securefl.files import is_held, locked, read_json
-from securefl.runs.cell import CellState
+from securefl.runs.cell import Cell, CellState
 from securefl.runs.deployed import rehearsal, ways
 from securefl.runs.deployed.approval import Approval
 from securefl.runs.deployed.charter import Charter, Shared
 from securefl.runs.deployed.federation import admit, collect, found
 from securefl.runs.deployed.joining import join
 from securefl.runs.deployed.keys import signing_key
+from securefl.runs.deployed.process import _patience
 from securefl.runs.deployed.rehearsal import rehearse
 from securefl.runs.deployed.serving import STOP, Stop, at_work, request_stop, standing
 from securefl.scenario.scenario import parse_scenario
 from tests.runs.deployed.parties import MASKED, SGD
+from tests.runs.deployed.sites import federation
 from tests.runs.deployed.test_rehearsal import Forked
 
 NAMES = ("zurich", "basel", "geneva", "bern")
@@ -135,3 +137,12 @@ def test_a_coordinator_that_is_stopped_has_whole_rounds(
     # To the sites the run is not over: they look for their coordinator until they lose patience.
     for site in range(4):
         assert "no coordinator at" in (tmp_path / f"out/sites/{site}/errors.txt").read_text()
+
+
+def test_a_run_that_is_over_waits_for_late_sites_and_not_for_its_deadline(tmp_path: Path) -> None:
+    charter = federation(tmp_path)
+    cell = Cell(tmp_path / "fed")
+    long, short = (charter.model_copy(update={"deadline": seconds}) for seconds in (600.0, 5.0))
+    assert [_patience(asked, cell) for asked in (long, short)] == [600.0, 5.0]
+    cell.finish(CellState.DONE)
+    assert [_patience(asked, cell) for asked in (long, short)] == [90.0, 5.0]
