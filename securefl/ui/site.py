@@ -10,7 +10,7 @@ from functools import partial
 from pathlib import Path
 
 from securefl.errors import Interrupted, RunFolderError, SecureflError
-from securefl.federation.policy import load_policy
+from securefl.federation.policy import Proposal, load_policy
 from securefl.files import is_held, locked, write_json
 from securefl.privacy.accounting.epsilon import epsilon
 from securefl.privacy.past import past_of
@@ -58,7 +58,11 @@ def approve(path: Path, file: Path, display: Display) -> None:
     outlook = approve_charter(path, charter)
     display.line(
         f"approved the charter of epoch {charter.epoch}: {charter.rounds} rounds, valid until "
-        f"{charter.valid_until}; {_cost(outlook, path)}",
+        f"{charter.valid_until}; {_terms(outlook.proposal)}; {_cost(outlook, path)}",
+        channel=outlook.proposal.channel,
+        min_cohort=outlook.proposal.min_cohort,
+        corrupt=outlook.proposal.corrupt,
+        leave=outlook.proposal.evaluation,
         epoch=charter.epoch,
         rounds=charter.rounds,
         valid_until=charter.valid_until,
@@ -71,6 +75,23 @@ def approve(path: Path, file: Path, display: Display) -> None:
         approval=str(path / APPROVAL),
         fingerprint=charter.fingerprint,
     )
+
+
+def _terms(proposal: Proposal) -> str:
+    """Says what leaves the site, and who could read it."""
+    if proposal.corrupt is None:
+        updates = f"the coordinator reads each update ({proposal.channel})"
+    else:
+        updates = (
+            f"the coordinator reads only sums of at least {proposal.min_cohort} updates, also with "
+            f"the help of {proposal.corrupt} other site(s) ({proposal.channel})"
+        )
+    figures = {
+        "never": "no figures on test records leave",
+        "sums": "exact counts on test records leave",
+        "noisy": "noisy counts on test records leave",
+    }
+    return f"{updates}; {figures[proposal.evaluation]}"
 
 
 def _cost(outlook: Outlook, path: Path) -> str:

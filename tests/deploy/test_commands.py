@@ -3,19 +3,22 @@
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
 import torch
 
 from securefl import run
+from securefl.errors import RunFailed
 from securefl.runs.checkpoint import load_checkpoint
 from securefl.runs.deployed.approval import Approval
 from securefl.runs.deployed.approving import approve_charter
-from securefl.runs.deployed.charter import Shared
+from securefl.runs.deployed.charter import CHARTER, Charter, Shared
+from securefl.runs.deployed.connecting import connection
 from securefl.runs.deployed.federation import admit, collect, found
 from securefl.runs.deployed.joining import join
-from securefl.runs.deployed.site_folder import APPROVAL
+from securefl.runs.deployed.site_folder import APPROVAL, Folder
 from securefl.runs.flower.stage import free_port
 from securefl.runs.flower.supervision import below
 from securefl.scenario.scenario import parse_scenario
@@ -47,6 +50,18 @@ def ready(folder: Path) -> None:
     collect(folder / "fed", approvals)
 
 
+def check_clocks(folder: Path) -> None:
+    """Asks the gate, once it is there, as `site check` does."""
+    site = Folder.read(folder / "0", Charter.read(folder / "0" / CHARTER))
+    end = time.monotonic() + SECONDS
+    while "nobody answers" in (answer := connection(site)):
+        assert time.monotonic() < end
+        time.sleep(0.5)
+    assert "answers over Flower" in answer
+    with pytest.raises(RunFailed, match="86400 s ahead of the coordinator's; Flower takes at most"):
+        connection(site, lambda: time.time() + 86400.0)
+
+
 def started(*words: str, folder: Path) -> subprocess.Popen[bytes]:
     with (folder / f"{words[2]}.txt").open("wb") as output:
         return subprocess.Popen(
@@ -67,6 +82,7 @@ def test_a_coordinator_and_its_sites_are_started_by_one_command_each(
         for site in range(4)
     ]
     try:
+        check_clocks(tmp_path)
         ends = [process.wait(SECONDS) for process in processes]
     finally:
         for process in processes:

@@ -27,11 +27,22 @@ def test_an_approval_shows_cost_and_fingerprint(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     assert "approved the charter of epoch 1: 3 rounds" in done.stdout
     assert "spent epsilon 0 before it, and 1.644 at its end, of 8 at delta 1e-05" in done.stdout
+    assert "reads only sums of at least 4 updates, also with the help of 1 other" in done.stdout
+    assert "no figures on test records leave" in done.stdout
     assert f"fingerprint {charter.fingerprint}" in done.stdout
     again = call("site", "approve", "0", charter_file(tmp_path), "--json", cwd=tmp_path)
     first, second = events(again.stdout)
     assert (first["epoch"], first["rounds"], first["spent"]) == (1, 3, 0.0)
+    assert (first["channel"], first["min_cohort"], first["leave"]) == ("masked", 4, "never")
     assert second["fingerprint"] == charter.fingerprint
+
+
+def test_an_approval_of_a_channel_without_masks_says_who_reads_updates(tmp_path: Path) -> None:
+    federation(tmp_path, DP.replace('kind = "masked", min_cohort = 4', 'kind = "plain"'))
+    allow(tmp_path / "0", channel='{ allowed = ["plain"], min_cohort = 1 }')
+    done = call("site", "approve", tmp_path / "0", charter_file(tmp_path), cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "the coordinator reads each update (plain)" in done.stdout
 
 
 @pytest.mark.parametrize(

@@ -29,6 +29,7 @@ TLS_CERTIFICATE = "tls.crt"
 CA_CERTIFICATE = "ca.crt"
 
 LIFE = datetime.timedelta(days=400)
+DIRECT = "securefl-direct"  # the protocol in a handshake (RFC 7301); Flower's gate names none
 CLOCK_ERROR = datetime.timedelta(minutes=10)  # that another machine may have
 
 
@@ -155,6 +156,7 @@ def _filled(
     cadata: str | None = None,
 ) -> ssl.SSLContext:
     context.minimum_version = ssl.TLSVersion.TLSv1_3
+    context.set_alpn_protocols([DIRECT])
     asked = partial(passphrase_for, folder / key)
     try:
         context.load_cert_chain(folder / TLS_CERTIFICATE, folder / key, asked)

@@ -5,22 +5,20 @@ check.run()  # a sentence on what was looked at, or the reason for a refusal
 """
 
 import shutil
-import socket
-import ssl
 from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 from securefl.channels.monotonic import FileMonotonic
-from securefl.errors import RunFailed, RunFolderError
+from securefl.errors import RunFolderError
 from securefl.runs.deployed.approving import outlook_of, require_budget
 from securefl.runs.deployed.audit_log import AuditLog
 from securefl.runs.deployed.certificates import (
     CA_CERTIFICATE,
     TLS_CERTIFICATE,
     check_certificate,
-    site_context,
 )
 from securefl.runs.deployed.charter import envelope_limit
+from securefl.runs.deployed.connecting import connection
 from securefl.runs.deployed.documents import utc_now
 from securefl.runs.deployed.journal import ANSWERED
 from securefl.runs.deployed.own_records import own_paths
@@ -36,8 +34,6 @@ from securefl.scenario.assemble.site_data import check_site_data
 
 _SPARE_BYTES = 64 << 20
 _COPIES = 4  # of an envelope: the reply, its temporary file, and as much again
-_SECONDS_TO_CONNECT = 5.0
-_SECONDS_TO_REFUSE = 1.0
 
 
 class Check(NamedTuple):
@@ -65,7 +61,7 @@ def checks_of(folder: Folder, log: AuditLog) -> Iterator[Check]:
     yield Check("receipts", lambda: _receipts(folder, log))
     yield Check("records", lambda: _records(folder))
     yield Check("policy", lambda: _policy(folder))
-    yield Check("connection", lambda: _connection(folder))
+    yield Check("connection", lambda: connection(folder))
 
 
 def _clock(folder: Folder) -> str:
@@ -122,39 +118,3 @@ def _policy(folder: Folder) -> str:
         f"allows this federation: epsilon {outlook.spent:.4g} is spent on the data set, "
         f"{outlook.proposal.total_epsilon:.4g} of {folder.ceiling.epsilon:g} at its end"
     )
-
-
-def _connection(folder: Folder) -> str:
-    """Shakes hands with the coordinator, if it is there; certificates are all that it sees."""
-    charter = folder.charter
-    address = f"{charter.host}:{charter.port}"
-    context = site_context(folder.path)
-    try:
-        with (
-            socket.create_connection(
-                (charter.host, charter.port), timeout=_SECONDS_TO_CONNECT
-            ) as plain,
-            context.wrap_socket(plain, server_hostname=charter.host) as connection,
-        ):
-            if _is_ended(connection):
-                raise RunFailed(
-                    f"{address} does not take this site's certificate: ask whether it is admitted"
-                )
-            return f"{address} has the certificate of the invitation's CA"
-    except ssl.SSLCertVerificationError as reason:
-        raise RunFailed(
-            f"the certificate of {address} is refused: {reason.verify_message}"
-        ) from None
-    except OSError:
-        return f"nobody answers at {address} now; the agent will try again until somebody does"
-
-
-def _is_ended(connection: ssl.SSLSocket) -> bool:
-    """Whether the other side ends it: in TLS 1.3 it reads our certificate after the handshake."""
-    connection.settimeout(_SECONDS_TO_REFUSE)
-    try:
-        return not connection.recv(1)
-    except TimeoutError:
-        return False
-    except OSError:
-        return True

@@ -1,8 +1,8 @@
 """The gate: the one port of the coordinator's machine, before Flower's SuperLink.
 
 It ends TLS and passes on what SuperNodes say, which is `POST /v1/fleet/...` below a size limit.
-All else gets 404: nobody submits an app from outside. Flower's Python runs this file as a program
-with uvicorn; it imports nothing of ours.
+All else gets 404, which bears the time: nobody submits an app from outside. Flower's Python runs
+this file as a program with uvicorn; it imports nothing of ours.
 
     gate.py HOST PORT CERTIFICATE KEY SUPERLINK_PORT SUPERLINK_CA LIMIT
 """
@@ -155,7 +155,7 @@ def main(arguments: list[str]) -> None:
         access_log=False,
         log_level="warning",
         server_header=False,
-        date_header=False,
+        date_header=True,  # a site compares its clock with it
         limit_concurrency=_MAX_CONNECTIONS,
     )
 
