@@ -1,5 +1,6 @@
 """A coordinator that is killed goes on: at most one paid round is lost, and none is repeated."""
 
+import shutil
 from collections import Counter
 from collections.abc import Callable, Generator, Mapping
 from dataclasses import dataclass, replace
@@ -11,7 +12,7 @@ from torch import Tensor
 
 from securefl.channels.apart import Membership
 from securefl.channels.monotonic import MemoryMonotonic
-from securefl.errors import ProtocolError, RunFailed, RunFolderError
+from securefl.errors import ProtocolError, RoundAbandoned, RunFailed, RunFolderError
 from securefl.federation.record import INTERRUPTED
 from securefl.federation.values import State
 from securefl.files import read_lines
@@ -182,6 +183,43 @@ def test_a_coordinator_that_dies_in_every_session_runs_out_of_numbers(tmp_path: 
     with pytest.raises(RunFailed, match="allows 4 numbers of rounds, and all are used"):
         started(parties, MemoryLink(parties.link.agents))
     assert parties.cell.rounds() == []
+
+
+def with_an_older_copy(text: str, folder: Path, *, fatal: int) -> tuple[State, Callable[[], State]]:
+    """Plays a run; returns its last state, and what starts its coordinator from an older copy."""
+    parties = deployment(text, folder)
+    fed, copy = parties.cell.folder, folder / "copy"
+    with pytest.raises(Killed):
+        started(parties, DeadlyLink(parties.link.agents, fatal=fatal, delivers=False))
+    shutil.copytree(fed, copy)
+    last = started(parties, parties.link)
+    counted = trainings(parties)
+
+    def again() -> State:
+        shutil.rmtree(fed)
+        shutil.copytree(copy, fed)
+        try:
+            return started(parties, MemoryLink(parties.link.agents))
+        finally:
+            assert not counted
+
+    return last, again
+
+
+def test_with_an_older_copy_of_its_folder_a_coordinator_hears_the_same_replies(
+    tmp_path: Path,
+) -> None:
+    last, again = with_an_older_copy(FRESH.replace("rounds = 2", "rounds = 3"), tmp_path, fatal=1)
+    assert torch.equal(again().weights, last.weights)
+
+
+def test_with_an_older_copy_of_its_folder_a_coordinator_gets_no_session_under_masks(
+    tmp_path: Path,
+) -> None:
+    text = FRESH.replace("rounds = 2", "rounds = 3") + MASKED
+    _, again = with_an_older_copy(text, tmp_path, fatal=8)
+    with pytest.raises(RoundAbandoned, match="0 members are left after the set-up's drop-outs"):
+        again()
 
 
 def test_a_stop_in_the_last_round_ends_the_run(tmp_path: Path) -> None:
