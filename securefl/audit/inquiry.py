@@ -36,8 +36,8 @@ class Inquiry:
 
     Raises:
         ScenarioError: the scenario has no such clients, the target is corrupt, the records bear
-            several labels or real targets, or the scenario is a rehearsal already or keeps its best
-            model.
+            several labels or real targets, or the scenario is a rehearsal already, keeps its best
+            model, or has an algorithm whose updates are no changes of the model.
     """
 
     scenario: Scenario
@@ -68,6 +68,12 @@ class Inquiry:
             raise ScenarioError(
                 "an audit takes the last model for the one that is published: take evaluate.keep "
                 "away, and audit the run that ends with it"
+            )
+        if not self.scenario.facts.algorithm.averages:
+            raise ScenarioError(
+                f"training.algorithm = {self.scenario.training.algorithm!r}: its updates are no "
+                "plain changes of the model, which audits take them for; audit it with 'fedavg' or "
+                "'fedprox'"
             )
         if self.scenario.attack is not None and self.target in self.scenario.attack.clients:
             raise ScenarioError(

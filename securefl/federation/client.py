@@ -7,6 +7,7 @@ from securefl.channels.messages import ModelMessage
 from securefl.channels.protocol import ChannelClient, ClientUpdate, Packet, View
 from securefl.errors import ClientFailure, ProtocolError
 from securefl.federation.reader import ModelReader
+from securefl.learning.algorithms.protocol import SettledTrainer
 from securefl.learning.protocol import EarlyTrainer, Trainer
 from securefl.privacy.events import ReleaseId
 from securefl.privacy.ledger import Ledger
@@ -160,7 +161,9 @@ class Client:
         return self._channel.submit(update)
 
     def confirm(self, round: int) -> None:
-        """Settles the round's reservation."""
+        """Settles the round's reservation, and the state that its training left."""
+        if isinstance(self._trainer, SettledTrainer):
+            self._trainer.settle(round)
         release_id = self._release_id(round)
         if self._ledger is not None and release_id in self._ledger:
             # If the disk refuses, the round stays reserved, which costs the same.

@@ -62,9 +62,10 @@ def broadcast(federation: Federation, state: State, cohort: tuple[int, ...], log
     """Announces the round to the channel and sends the global model to everyone invited."""
     name = federation.name_of(state)
     federation.server.begin(state.round, cohort, name, log)
+    sent = federation.sent(state)
     message = model_message(federation, state, name, log)
     for client in cohort:
-        log.tell(f"client {client}", Seen.GLOBAL_MODEL, (), state.weights)
+        log.tell(f"client {client}", Seen.GLOBAL_MODEL, (), sent)
         log.bytes_down += len(message)
         with log.excused(client):
             federation.clients[client].load(message)
@@ -72,10 +73,11 @@ def broadcast(federation: Federation, state: State, cohort: tuple[int, ...], log
 
 def model_message(federation: Federation, state: State, name: bytes, log: RoundLog) -> bytes:
     """Returns the global model as it goes to each client, past server and network."""
+    sent = federation.sent(state)
     if federation.server_holds_model:
         for party in ("server", "network"):
-            log.tell(party, Seen.GLOBAL_MODEL, (), state.weights)
-    return ModelMessage(federation.session, state.round, name, state.weights).to_bytes()
+            log.tell(party, Seen.GLOBAL_MODEL, (), sent)
+    return ModelMessage(federation.session, state.round, name, sent).to_bytes()
 
 
 def exchange(federation: Federation, round: int, log: RoundLog) -> View:
@@ -107,11 +109,12 @@ def conclude(
         log: of the round.
         started: when the round began, by `time.perf_counter`.
     """
-    after = replace(state, round=state.round + 1)
+    after = state
     if view is not None:
         log.note_lost(cohort, view)
         # The server has seen the next model's name, so the name counts even if its sum is refused.
-        after = _aggregated(federation, view, replace(after, name=view.model_name), log)
+        after = _aggregated(federation, view, replace(state, name=view.model_name), log)
+    after = replace(after, round=state.round + 1)
     # An abandoned round has no survivors: its reservations stay, in case an update got out.
     for client in log.survivors:
         federation.clients[client].confirm(state.round)
@@ -159,12 +162,19 @@ def _clients_behind(view: View, marked: Tensor) -> tuple[int, ...]:
 
 
 def aggregate(federation: Federation, view: View, state: State) -> State:
-    """Applies the rule to the view and the server's step to its estimate. Raises RoundAbandoned."""
+    """Applies the rule to the view, and the step to its estimate. Raises RoundAbandoned."""
     try:
         estimate = federation.rule(view.rows, view.weights)
     except ValueError as reason:  # too few rows came, or too many were set aside
         raise RoundAbandoned(str(reason)) from None
-    weights, step_state = federation.step(state.weights, estimate, state.step_state)
+    weights, step_state = federation.algorithm.move(
+        federation.step,
+        state.weights,
+        estimate,
+        state.step_state,
+        round=state.round,
+        share=len(view.clients) / len(federation.clients),
+    )
     if not vector.is_finite(weights):
         raise RoundAbandoned("the step would leave a model that is not finite")
     return replace(state, weights=weights, step_state=step_state)

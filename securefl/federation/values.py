@@ -11,6 +11,8 @@ from securefl.channels.protocol import ChannelServer, ClientUpdate, Header, Pack
 from securefl.errors import RunFailed
 from securefl.federation.adversary import Adversary
 from securefl.federation.record import RoundRecord
+from securefl.learning.algorithms.averaging import AVERAGE
+from securefl.learning.algorithms.protocol import Server
 from securefl.learning.protocol import Metrics, ServerStep
 
 Rule = Callable[[Tensor, Tensor], Tensor]  # rows (m, d), weights (m,) -> (d,)
@@ -79,6 +81,7 @@ class Federation:
         rule: combines rows.
         weigh: the weights that the rule itself gives to rows; None for rules without.
         step: applies the rule's estimate to the weights.
+        algorithm: the server's half of the algorithm, around the step.
         evaluate: measures weights (d,) on test records.
         is_evaluated: round -> whether the model is measured after it.
         server_holds_model: whether the server sees the global models.
@@ -97,6 +100,7 @@ class Federation:
     weigh: Weigh | None
     step: ServerStep
     evaluate: Callable[[Tensor], Metrics]
+    algorithm: Server = AVERAGE
     is_evaluated: Callable[[int], bool] = always
     server_holds_model: bool = True
     ahead: int = 1
@@ -105,12 +109,18 @@ class Federation:
         """Returns the quality of weights (d,); None after a round that is not evaluated."""
         return self.evaluate(weights) if self.is_evaluated(round) else None
 
+    def sent(self, state: "State") -> Tensor:
+        """Returns the vector that goes to each client: the weights, and what is sent with them."""
+        return self.algorithm.sent(state.weights, state.step_state)
+
     def name_of(self, state: "State") -> bytes:
         """Returns the name of the state's model in messages.
 
-        It is the hash of the weights, or of their history where the weights are secret.
+        It is the hash of all that is sent, or of its history where the weights are secret.
         """
-        return state.name if self.layout is None else vector.model_hash(self.layout, state.weights)
+        if self.layout is None:
+            return state.name
+        return vector.model_hash(self.layout, self.sent(state))
 
 
 @dataclass(frozen=True)
@@ -119,7 +129,7 @@ class State:
 
     Args:
         weights: (d,), of the global model.
-        step_state: the state of the server's step.
+        step_state: the state of the server's step, and of the server's half of the algorithm.
         round: number of the next round.
         name: how messages call the model where its weights are secret from the server. A name
             computed from the weights would reveal something about them.

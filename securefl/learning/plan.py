@@ -10,6 +10,7 @@ from dataclasses import dataclass, field, replace
 from torch import nn
 
 from securefl.data.task import Examples, Task
+from securefl.learning.algorithms.corrections import Corrections
 from securefl.learning.options import USUAL, StepOptions
 from securefl.learning.protocol import Bend
 from securefl.privacy.events import SampledGaussian
@@ -31,6 +32,11 @@ OnOwnStep = Callable[[int, int], None]
 
 def unseen(*step: int) -> None:
     """Shows a step to nobody."""
+
+
+def steps_a_round(records: int, *, batch: int, epochs: int) -> int:
+    """Returns the local steps of a client: ceil(records / batch) an epoch, in integers."""
+    return epochs * -(-records // batch)
 
 
 @dataclass(frozen=True)
@@ -59,7 +65,7 @@ class DpPlan:
     @property
     def steps(self) -> int:
         """Steps a round: ceil(records / batch) an epoch, in integers."""
-        return self.epochs * -(-self.records // self.batch)
+        return steps_a_round(self.records, batch=self.batch, epochs=self.epochs)
 
     @property
     def normaliser(self) -> int:
@@ -93,6 +99,7 @@ class LocalTraining:
         options: how the steps are taken.
         on_step: called after every step of a client. Physical batches are no steps: with Poisson
             sampling their number would reveal how many records were drawn.
+        corrections: what clients add to their gradients; None where the algorithm adds nothing.
     """
 
     model: nn.Module
@@ -106,6 +113,13 @@ class LocalTraining:
     bends: Mapping[int, Bend] = field(default_factory=dict)
     options: StepOptions = USUAL
     on_step: OnStep = unseen
+    corrections: Corrections | None = None
+
+    def steps_of(self, client: int) -> int:
+        """Returns the local steps that a client takes in a round."""
+        if client in self.plans:
+            return self.plans[client].steps
+        return steps_a_round(len(self.examples[client]), batch=self.batch, epochs=self.epochs)
 
     @property
     def records(self) -> dict[int, int]:

@@ -91,6 +91,11 @@ class Cell:
         return self.folder / "ledgers"
 
     @property
+    def keeps(self) -> Path:
+        """The folder of what clients keep from round to round, one folder a client."""
+        return self.folder / "clients"
+
+    @property
     def checkpoint(self) -> Path:
         """The model, with the server's state while the run goes on."""
         return self.folder / "model.safetensors"

@@ -82,6 +82,7 @@ def run_cell(
                 scenario,
                 run=run,
                 ledgers=cell.ledgers,
+                keeps=cell.keeps,
                 origin=origin,
                 remember=remember,
                 on_step=steps,
@@ -248,6 +249,8 @@ class _Session:
             return state
         while state.round < self.scenario.rounds and self._was_paid_for(state.round):
             record = self._abandoned(state)
+            for trainer in self.assembled.settled:
+                trainer.forget(state.round)
             state = replace(state, round=state.round + 1)
             self.cell.keep(state, record, self._shapes)
             self._offer(state, [record])

@@ -20,7 +20,11 @@ from securefl.data.entries import DEFAULT_CLIENTS as DEFAULT_CLIENTS
 from securefl.data.entries import DataEntry as DataEntry
 from securefl.data.own.forms import FORMS
 from securefl.federation.values import Screen
-from securefl.learning import algorithms, options, plan, sgd, steps
+from securefl.learning import options, plan, sgd, steps
+from securefl.learning.algorithms import steps as changes
+from securefl.learning.algorithms.feddyn import FedDyn
+from securefl.learning.algorithms.fednova import FedNova
+from securefl.learning.algorithms.scaffold import Scaffold
 from securefl.learning.models import images, linear
 from securefl.learning.plan import LocalTraining
 from securefl.learning.protocol import Trainer
@@ -178,8 +182,27 @@ OPTIMIZERS: Mapping[str, OptimizerEntry] = {
 DEFAULT_OPTIMIZER = "sgd"
 
 ALGORITHMS: Mapping[str, AlgorithmEntry] = {
-    "fedavg": AlgorithmEntry(algorithms.fedavg),
-    "fedprox": AlgorithmEntry(algorithms.fedprox),
+    "fedavg": AlgorithmEntry(changes.fedavg),
+    "fedprox": AlgorithmEntry(changes.fedprox),
+    "scaffold": AlgorithmEntry(
+        changes.scaffold,
+        provided=("corrections",),
+        make=Scaffold,
+        corrects=True,
+        stepwise=True,
+        steps=(steps.fedavg,),
+    ),
+    "feddyn": AlgorithmEntry(
+        changes.feddyn,
+        provided=("corrections",),
+        make=FedDyn,
+        corrects=True,
+        stepwise=True,
+        equal=True,
+        steps=(steps.fedavg,),
+        adds_estimate=True,
+    ),
+    "fednova": AlgorithmEntry(changes.fednova, make=FedNova, stepwise=True),
 }
 DEFAULT_ALGORITHM = "fedavg"
 

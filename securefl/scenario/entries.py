@@ -13,6 +13,8 @@ from typing import Any, Protocol
 
 from torch import Tensor, nn
 
+from securefl.learning.algorithms.averaging import FedAvg
+from securefl.learning.algorithms.protocol import Algorithm
 from securefl.learning.descent import Steps
 from securefl.learning.plan import DpPlan, LocalTraining
 from securefl.learning.protocol import StepResult, Trainer
@@ -138,9 +140,30 @@ class OptimizerEntry(_Single):
 
 @dataclass(frozen=True)
 class AlgorithmEntry(_Single):
-    """An algorithm for unlike clients; its hyper-parameters are keys of the table [training]."""
+    """An algorithm for unlike clients; its hyper-parameters are keys of the table [training].
+
+    Attributes:
+        function: what it adds to local steps.
+        make: public constants, and those hyper-parameters that it takes -> both halves.
+        corrects: whether clients correct their steps by a state that they keep.
+        stepwise: whether it counts local steps, which then are those of SGD without momentum.
+        equal: whether it averages with equal weights.
+        steps: the server's steps that it is defined with; None for all.
+        adds_estimate: whether that step must add the estimate as it is.
+    """
 
     function: Callable[..., Steps]
+    make: Callable[..., Algorithm] = FedAvg
+    corrects: bool = False
+    stepwise: bool = False
+    equal: bool = False
+    steps: tuple[Callable[..., StepResult], ...] | None = None
+    adds_estimate: bool = False
+
+    @property
+    def averages(self) -> bool:
+        """Whether clients send their changes, and nothing else, for the server's step."""
+        return self.make is FedAvg
 
 
 @dataclass(frozen=True)

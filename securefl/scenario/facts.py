@@ -14,12 +14,14 @@ from securefl import vector
 from securefl.channels.protocol import Kind, Plan
 from securefl.errors import ScenarioError
 from securefl.learning.adapt import Adaptation
-from securefl.learning.plan import DpPlan
+from securefl.learning.algorithms.protocol import Algorithm, Terms
+from securefl.learning.plan import DpPlan, steps_a_round
 from securefl.learning.weights import digest
 from securefl.rng import StreamFor, system_keystream
 from securefl.scenario import catalog
 from securefl.scenario.declaration import Declaration
 from securefl.scenario.entries import TrainerEntry
+from securefl.scenario.making.algorithm import algorithm_of, schedule_of
 from securefl.scenario.making.model import sketch_of
 from securefl.scenario.sites import Sites, in_force
 from securefl.scenario.tables import MAX_COUNT
@@ -102,7 +104,34 @@ class Facts(Sites):
     @cached_property
     def coordinates(self) -> int:
         """Number of coordinates of an update."""
-        return vector.size(self.model)
+        return self.algorithm_on(self.model).update_size
+
+    def algorithm_on(self, model: nn.Module) -> Algorithm:
+        """Returns both halves of the algorithm for a model of this task.
+
+        Raises:
+            ValueError: see `algorithm_of`.
+        """
+        return algorithm_of(self._declared, self._terms_on(model))
+
+    def _terms_on(self, model: nn.Module) -> Terms:
+        training = self._declared.training
+        schedule = schedule_of(self._declared)
+
+        def steps(records: int) -> int:
+            return steps_a_round(max(1, records), batch=training.batch, epochs=training.epochs)
+
+        public = self.public_records
+        total = self.training_records if public is None else sum(public)
+        return Terms(
+            d=vector.size(model),
+            parameters=vector.statistics(model).start,
+            steps=None if public is None else dict(enumerate(map(steps, public))),
+            usual_steps=steps(-(-total // self.clients)),
+            most_steps=steps(total),
+            weights=self.public_weights,
+            lr=lambda round: training.lr * schedule(round),
+        )
 
     @cached_property
     def practice(self) -> Mapping[str, str | list[str]]:

@@ -128,6 +128,19 @@ def check_own_data(scenario: Scenario) -> None:
             raise ScenarioError(f"data.{key} has no effect between sites; remove it")
 
 
+def check_algorithm(scenario: Scenario) -> None:
+    """Refuses an algorithm with a state at the clients, or updates of another kind, so far.
+
+    Raises:
+        ScenarioError: one sentence that says what to change.
+    """
+    if not scenario.facts.algorithm.averages:
+        raise ScenarioError(
+            f"training.algorithm = {scenario.training.algorithm!r} does not run between sites yet; "
+            "use 'fedavg' or 'fedprox'"
+        )
+
+
 def _check_sites(data: Data, schema: AgreedSchema) -> None:
     """Checks that the schema names the sites, and that each has a file of its own."""
     if isinstance(schema, Schema) and schema.site is not None:

@@ -90,8 +90,10 @@ class Training(Section):
     optimizer is sgd (unless it is given), adam or adamw, for dp_sgd as well: there it gets the
     noisy gradient. Its state starts afresh each round. momentum is for sgd; weight_decay for all.
 
-    algorithm is fedavg (unless it is given) or fedprox, which pulls every step back to the global
-    model with strength mu, after clipping and noise.
+    algorithm is fedavg unless it is given. fedprox pulls every step back to the global model with
+    strength mu. scaffold, feddyn (alpha) and fednova are for clients with unlike records: they
+    correct each client's steps by a state that it keeps, or count updates by the step. What they
+    add to a step comes after clipping and noise.
 
     schedule changes lr from round to round: constant (unless it is given), cosine (towards 0 at the
     end of all rounds) or step (times step_factor each time step_every rounds are over).
@@ -115,6 +117,7 @@ class Training(Section):
     weight_decay: Annotated[float, Field(ge=0, le=1, strict=True)] | None = None
     algorithm: str | None = None
     mu: Annotated[float, Field(ge=0, le=1e3, strict=True)] | None = None
+    alpha: Annotated[float, Field(ge=1e-6, le=1e3, strict=True)] | None = None
     schedule: str | None = None
     step_every: Count | None = None
     step_factor: Annotated[float, Field(ge=1e-6, le=1, strict=True)] | None = None

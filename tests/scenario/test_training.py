@@ -55,6 +55,42 @@ REFUSED: list[tuple[str, str]] = [
         "training.mu: input should be greater than or equal to 0, got -0.1",
     ),
     (
+        'algorithm = "feddyn"',
+        "training.algorithm = 'feddyn' needs training.alpha",
+    ),
+    (
+        'algorithm = "feddyn", alpha = 0.0',
+        "training.alpha: input should be greater than or equal to 0.000001, got 0.0",
+    ),
+    (
+        'algorithm = "feddyn", alpha = 0.1',
+        "training.algorithm = 'feddyn' averages models with equal weights: set weights = 'equal'",
+    ),
+    (
+        'algorithm = "scaffold", momentum = 0.9',
+        "training.algorithm = 'scaffold' is not defined with momentum at the clients: remove "
+        "training.momentum",
+    ),
+    (
+        'algorithm = "fednova", optimizer = "adam", lr = 0.001',
+        "training.algorithm = 'fednova' counts steps of SGD, got training.optimizer = 'adam'; set "
+        "it to 'sgd'",
+    ),
+    (
+        'algorithm = "scaffold" }\nserver = { step = "fedadam"',
+        "training.algorithm = 'scaffold' is not defined with server.step = 'fedadam': remove the "
+        "table [server]",
+    ),
+    (
+        'algorithm = "feddyn", alpha = 0.1 }\nweights = "equal"\nserver = { lr = 0.5',
+        "training.algorithm = 'feddyn' is not defined with server.step = 'fedavg' and its "
+        "parameters: remove the table [server]",
+    ),
+    (
+        'kind = "sgd", algorithm = "fednova" }\nweights = "reported"\nseed = 1\nserver = { ',
+        "training.algorithm = 'fednova' needs public weights: set weights = 'equal' or 'declared'",
+    ),
+    (
         'optimizer = "adamw", lr = 0.1',
         "training.optimizer = 'adamw' needs training.weight_decay",
     ),

@@ -11,6 +11,7 @@ from pydantic import Field, model_validator
 
 from securefl import vector
 from securefl.errors import RunFailed, RunFolderError, ScenarioError
+from securefl.runs.deployed.deployable import check_deployable
 from securefl.runs.deployed.documents import (
     Document,
     Hex32,
@@ -24,11 +25,10 @@ from securefl.runs.deployed.documents import (
     stamp,
 )
 from securefl.runs.environment import code_hash
-from securefl.scenario import catalog
-from securefl.scenario.assemble.evaluation import check_choice, counts_layout
+from securefl.scenario.assemble.evaluation import counts_layout
 from securefl.scenario.assemble.public import PublicParts
 from securefl.scenario.scenario import Scenario, parse_scenario
-from securefl.scenario.shared import check_own_data, refuse_paths, schema_digest, shared_part
+from securefl.scenario.shared import refuse_paths, schema_digest, shared_part
 
 CHARTER = "charter.json"
 NUMBERS_A_ROUND = 2  # that a charter allows: a number is lost when a coordinator dies
@@ -41,9 +41,6 @@ _MAX_DEADLINE = 86_400.0
 _WORDS_OF_A_MODEL = 16  # bytes a coordinate: a model of float32, or words of the largest ring
 _BYTES_OF_A_MEMBER = 4096  # its lines in the tables of a masked round
 _BYTES_OF_HEADS = 65536
-# The keys of a scenario that name no experiment between sites.
-_SIMULATED = ("attack", "rehearsal", "init_from", "engine")
-
 Sha256 = Annotated[str, Field(pattern=r"^sha256:[0-9a-f]{64}$")]
 Short = Annotated[str, Field(pattern=r"^[0-9a-f]{16}$")]
 Override = Annotated[str, Field(max_length=4096)]
@@ -273,26 +270,3 @@ def envelope_limit(scenario: Scenario) -> int:
     tables = _BYTES_OF_A_MEMBER * facts.clients
     counts = 0 if scenario.leave == "never" else counts_layout(scenario).length
     return _WORDS_OF_A_MODEL * (facts.coordinates + counts) + tables + _BYTES_OF_HEADS
-
-
-def check_deployable(scenario: Scenario) -> None:
-    """Refuses what cannot run between sites, or not yet.
-
-    Raises:
-        ScenarioError: a part of the scenario is simulated, or a file of its user's.
-    """
-    kind = scenario.channel.kind
-    if kind not in catalog.APART:
-        raise ScenarioError(
-            f"channel.kind = {kind!r} does not run between sites yet; use "
-            f"{' or '.join(map(repr, catalog.APART))}"
-        )
-    for key in _SIMULATED:
-        if getattr(scenario, key) is not None:
-            raise ScenarioError(f"the table or key {key} has no place between sites: remove it")
-    if scenario.simulate != type(scenario.simulate)():
-        raise ScenarioError("simulate plays faults, which between sites are real: remove it")
-    if scenario.data.label_noise is not None:
-        raise ScenarioError("data.label_noise changes records, which sites do not: remove it")
-    check_own_data(scenario)
-    check_choice(scenario)

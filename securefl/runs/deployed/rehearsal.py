@@ -21,7 +21,8 @@ from securefl.runs.checkpoint import load_checkpoint
 from securefl.runs.deployed import process, ways
 from securefl.runs.deployed.approval import Approval
 from securefl.runs.deployed.approving import approve_charter
-from securefl.runs.deployed.charter import Shared, check_deployable, envelope_limit
+from securefl.runs.deployed.charter import Shared, envelope_limit
+from securefl.runs.deployed.deployable import check_deployable
 from securefl.runs.deployed.federation import admit, collect, found
 from securefl.runs.deployed.joining import POLICY, join
 from securefl.runs.deployed.keys import PRIVATE_FILES

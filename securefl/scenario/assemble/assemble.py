@@ -13,6 +13,7 @@ from securefl.federation.client import Client
 from securefl.federation.reader import ModelReader
 from securefl.federation.unreliable import UnreliableClient
 from securefl.federation.values import Federation, Participant, State, never, unmeasured
+from securefl.learning.algorithms.protocol import SettledTrainer
 from securefl.learning.device import described, device_of
 from securefl.learning.evaluate import evaluate, predict
 from securefl.learning.plan import OnStep, unseen
@@ -42,6 +43,7 @@ class Assembled:
         left_out: client -> why the channel's set-up lost it.
         scenario: the declaration.
         stack: how many clients train at once.
+        settled: the trainers of clients that keep a state from round to round.
     """
 
     federation: Federation
@@ -52,6 +54,7 @@ class Assembled:
     left_out: Mapping[int, str]
     scenario: Scenario
     stack: Stack
+    settled: tuple[SettledTrainer, ...] = ()
 
     def site_metrics(self, weights: Tensor) -> dict[str, Metrics]:
         """Returns the metrics of weights (d,) at every site with test records of its own."""
@@ -106,7 +109,8 @@ def join(parts: Parts, *, ahead: int = 1) -> Assembled:
     scenario = parts.scenario
     kind = catalog.CHANNELS[scenario.channel.kind]
     sides = kind.sides(parts.plan, **scenario.facts.channel_options)
-    clients = _with_failures(scenario, _clients(parts, sides))
+    trainers = {client: parts.at_client(client) for client in parts.trainers}
+    clients = _with_failures(scenario, _clients(parts, sides, trainers))
     federation = replace(
         federation_of(parts, clients, sides.server, layout=_layout(parts, sides), ahead=ahead),
         evaluate=_evaluator(parts.model, parts.data),
@@ -121,6 +125,7 @@ def join(parts: Parts, *, ahead: int = 1) -> Assembled:
         left_out=sides.left_out,
         scenario=scenario,
         stack=parts.stack,
+        settled=tuple(one for one in trainers.values() if isinstance(one, SettledTrainer)),
     )
 
 
@@ -154,6 +159,7 @@ def federation_of(
         rule=parts.rule,
         weigh=parts.weigh,
         step=parts.step,
+        algorithm=parts.algorithm,
         evaluate=unmeasured,
         is_evaluated=never,
         server_holds_model=catalog.CHANNELS[scenario.channel.kind].server_holds_model,
@@ -199,7 +205,7 @@ def _layout(parts: Parts, sides: Sides) -> str | None:
     return None if sides.first_name else vector.layout(parts.model)
 
 
-def _clients(parts: Parts, sides: Sides) -> dict[int, Participant]:
+def _clients(parts: Parts, sides: Sides, trainers: Mapping[int, Trainer]) -> dict[int, Participant]:
     """Returns the clients that are part of the session."""
     scenario = parts.scenario
     reader = parts.reader(_layout(parts, sides))
@@ -213,7 +219,7 @@ def _clients(parts: Parts, sides: Sides) -> dict[int, Participant]:
         clients[index] = client_of(
             parts,
             index,
-            trainer=parts.trainers[index],
+            trainer=trainers[index],
             channel=sides.clients[index],
             reader=reader,
             ledger=parts.ledgers.get(index),

@@ -15,6 +15,7 @@ import torch
 from torch import nn
 
 from securefl.data.task import FederatedData
+from securefl.learning.algorithms.protocol import Place
 from securefl.learning.device import CPU
 from securefl.learning.plan import LocalTraining, OnStep, unseen
 from securefl.learning.protocol import Trainer
@@ -28,6 +29,8 @@ from securefl.scenario.assemble.trainers import local_training, make_stack, make
 from securefl.scenario.making.adversary import poisoned
 from securefl.scenario.scenario import Scenario
 
+STATE = "state.safetensors"  # of a client, where its algorithm has one
+
 
 @dataclass(frozen=True)
 class Parts(ServerParts):
@@ -39,6 +42,7 @@ class Parts(ServerParts):
         trainers: client -> its local training, one at a time.
         stack: trains several of them at once, where the scenario says so.
         ledgers: client -> its ledger, opened; empty where nothing is claimed.
+        keeps: folder of what clients keep from round to round; None for memory alone.
     """
 
     data: FederatedData
@@ -46,6 +50,18 @@ class Parts(ServerParts):
     trainers: Mapping[int, Trainer]
     stack: Stack
     ledgers: Mapping[int, Ledger]
+    keeps: Path | None = None
+
+    def at_client(self, client: int) -> Trainer:
+        """Returns a client's trainer with its half of the algorithm.
+
+        Raises:
+            RunFolderError: what the client kept is damaged.
+        """
+        local, keeps = self.local, self.keeps
+        file = None if keeps is None else keeps / str(client) / STATE
+        place = Place(client, local.steps_of(client), local.corrections, file)
+        return self.algorithm.at_client(self.trainers[client], place)
 
     def on(self, model: nn.Module) -> "Parts":
         """Returns the same parts around another model, with trainers made for it."""
@@ -60,6 +76,7 @@ def parts(
     *,
     run: str,
     ledgers: Path,
+    keeps: Path | None = None,
     origin: Origin | None = None,
     remember: Remember = fresh,
     on_step: OnStep = unseen,
@@ -71,6 +88,7 @@ def parts(
         scenario: checked by itself.
         run: names this run in release ids and sessions.
         ledgers: folder of the clients' ledgers; files that exist are read and continued.
+        keeps: folder of what clients keep from round to round; None for memory alone.
         origin: the run that `init_from` names, as `runs/origin.py` reads it.
         remember: caches calibrated noise.
         on_step: called after every local step of a client.
@@ -100,4 +118,5 @@ def parts(
         trainers=trainers,
         stack=make_stack(scenario, local, trainers),
         ledgers=books,
+        keeps=keeps,
     )

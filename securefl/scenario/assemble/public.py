@@ -11,6 +11,7 @@ from securefl.channels.protocol import Plan
 from securefl.federation.adversary import Adversary
 from securefl.federation.reader import ModelReader
 from securefl.federation.values import Rule, Weigh
+from securefl.learning.algorithms.protocol import Algorithm
 from securefl.learning.protocol import ServerStep
 from securefl.learning.steps import beside_statistics
 from securefl.scenario.assemble.ledgers import Origin
@@ -43,19 +44,24 @@ class PublicParts:
         return hashlib.sha256(f"session/{self.run}{later}".encode()).digest()[:16]
 
     @property
+    def algorithm(self) -> Algorithm:
+        """Both halves of the algorithm."""
+        return self.scenario.facts.algorithm_on(self.model)
+
+    @property
     def plan(self) -> Plan:
         """The public constants that both sides of the channel are built from."""
         resolved = json.dumps(self.scenario.resolved(), sort_keys=True)
         return self.scenario.facts.plan(
             session=self.session,
-            d=vector.size(self.model),
+            d=self.algorithm.update_size,
             stream_for=stream_for(self.scenario),
             config=hashlib.sha256(resolved.encode()).digest(),
         )
 
     def reader(self, layout: str | None) -> ModelReader:
         """Returns a reader of global models; layout is None where the server may not know it."""
-        return ModelReader(layout=layout, d=vector.size(self.model), session=self.session)
+        return ModelReader(layout=layout, d=self.algorithm.sent_size, session=self.session)
 
 
 @dataclass(frozen=True)

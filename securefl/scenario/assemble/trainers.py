@@ -1,18 +1,18 @@
 """The model of a scenario, its random streams, and its clients' trainers."""
 
-import inspect
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from functools import partial
-from typing import Any
 
 from torch import Tensor, nn
 
+from securefl import vector
 from securefl.channels.protocol import SET_UP
 from securefl.data.task import Examples, Task
 from securefl.errors import ScenarioError
 from securefl.learning.adapt import adapted
-from securefl.learning.algorithms import changed
+from securefl.learning.algorithms.corrections import CorrectedTrainer, Corrections
+from securefl.learning.algorithms.steps import changed
 from securefl.learning.options import StepOptions
 from securefl.learning.plan import DpPlan, LocalTraining, OnStep, unseen
 from securefl.learning.protocol import Trainer
@@ -25,6 +25,8 @@ from securefl.privacy.remember import Remember, fresh
 from securefl.rng import Keystream, StreamFor, seeded_keystream, system_keystream
 from securefl.scenario import catalog
 from securefl.scenario.making.adversary import bend_of
+from securefl.scenario.making.algorithm import schedule_of
+from securefl.scenario.making.keys import with_keys
 from securefl.scenario.making.model import model_of
 from securefl.scenario.scenario import Scenario
 
@@ -94,6 +96,9 @@ def local_training(
         for client in examples:
             before = ledgers[client].before if client in ledgers else NO_PAST
             plans[client] = plan_for(scenario, client, remember, before)
+    corrections = None
+    if scenario.facts.algorithm.corrects:
+        corrections = Corrections(tuple(examples), vector.statistics(model).start)
     bends = {}
     for client in examples:
         bend = bend_of(scenario, scenario.facts, client)
@@ -109,41 +114,43 @@ def local_training(
         stream_for=stream_for(scenario),
         plans=plans,
         bends=bends,
-        options=step_options(scenario),
+        options=step_options(scenario, corrections),
         on_step=on_step,
+        corrections=corrections,
     )
 
 
-def step_options(scenario: Scenario) -> StepOptions:
-    """Returns how the scenario's clients take their steps."""
+def step_options(scenario: Scenario, corrections: Corrections | None = None) -> StepOptions:
+    """Returns how the scenario's clients take their steps.
+
+    Args:
+        scenario: says so.
+        corrections: what clients add to gradients; None where the algorithm adds nothing.
+    """
     training, facts = scenario.training, scenario.facts
-    given = {**training.model_dump(exclude_none=True), "rounds": scenario.rounds}
-    optimizer = _with_keys(facts.optimizer.function, given)
+    given = {**training.model_dump(exclude_none=True), "corrections": corrections}
+    optimizer = with_keys(facts.optimizer.function, given)
     # Unchanged steps keep their optimizer's name: `StepOptions.linear` asks for it.
     if facts.algorithm is not catalog.ALGORITHMS[catalog.DEFAULT_ALGORITHM]:
-        optimizer = changed(optimizer, _with_keys(facts.algorithm.function, given))
+        optimizer = changed(optimizer, with_keys(facts.algorithm.function, given))
     return StepOptions(
         optimizer=optimizer,
-        schedule=_with_keys(facts.schedule.function, given),
+        schedule=schedule_of(scenario),
         class_weights=training.class_weights,
         physical_batch=training.physical_batch,
     )
 
 
-def _with_keys(function: Callable[..., Any], given: Mapping[str, Any]) -> Callable[..., Any]:
-    """Returns a function with its keyword-only parameters set, where they differ from defaults."""
-    keys = {
-        name: given[name]
-        for name, parameter in inspect.signature(function).parameters.items()
-        if parameter.kind is inspect.Parameter.KEYWORD_ONLY
-        and given.get(name, parameter.default) != parameter.default
-    }
-    return partial(function, **keys) if keys else function
-
-
 def make_trainers(scenario: Scenario, local: LocalTraining) -> dict[int, Trainer]:
     """Returns client -> its trainer, of the kind that the scenario names."""
-    return scenario.facts.trainer.make(local)
+    trainers = scenario.facts.trainer.make(local)
+    corrections = local.corrections
+    if corrections is None:
+        return trainers
+    return {
+        client: CorrectedTrainer(trainer, client, corrections)
+        for client, trainer in trainers.items()
+    }
 
 
 def make_stack(scenario: Scenario, local: LocalTraining, trainers: Mapping[int, Trainer]) -> Stack:

@@ -39,6 +39,7 @@ def check_training(declared: Declaration, facts: Facts) -> None:
         )
     _check_class_weights(training, facts)
     _check_physical_batch(training, facts)
+    _check_algorithm(declared, facts)
 
 
 def _check_keys(
@@ -59,6 +60,45 @@ def _keys_of(entries: Mapping[str, Entry]) -> Iterator[str]:
     """Yields every key that some entry takes."""
     for entry in entries.values():
         yield from entry.parameters
+
+
+def _check_algorithm(declared: Declaration, facts: Facts) -> None:
+    """Checks that the algorithm is defined for these steps, weights and server."""
+    name, entry = declared.training.algorithm, facts.algorithm
+    if entry.stepwise:
+        _check_stepwise(declared, facts, f"training.algorithm = {name!r}")
+    if entry.equal and declared.weights != "equal":
+        raise ScenarioError(
+            f"training.algorithm = {name!r} averages models with equal weights: set "
+            "weights = 'equal'"
+        )
+    if entry.steps is None:
+        return
+    step = facts.step
+    is_defined = step.entry.function in entry.steps
+    if not is_defined or (entry.adds_estimate and not step.entry.adds_estimate(step.parameters)):
+        raise ScenarioError(
+            f"training.algorithm = {name!r} is not defined with server.step = {step.name!r}"
+            f"{' and its parameters' if is_defined else ''}: remove the table [server]"
+        )
+
+
+def _check_stepwise(declared: Declaration, facts: Facts, algorithm: str) -> None:
+    """Checks that local steps are those of SGD without momentum, of public or own number."""
+    optimizer = declared.training.optimizer or catalog.DEFAULT_OPTIMIZER
+    if optimizer != catalog.DEFAULT_OPTIMIZER:
+        raise ScenarioError(
+            f"{algorithm} counts steps of SGD, got training.optimizer = {optimizer!r}; set it to "
+            f"{catalog.DEFAULT_OPTIMIZER!r}"
+        )
+    if declared.training.momentum:
+        raise ScenarioError(
+            f"{algorithm} is not defined with momentum at the clients: remove training.momentum"
+        )
+    if declared.weights == "reported":
+        raise ScenarioError(
+            f"{algorithm} needs public weights: set weights = 'equal' or 'declared'"
+        )
 
 
 def _check_class_weights(training: Training, facts: Facts) -> None:

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 import securefl
 from securefl import vector
 from securefl.learning import options
-from securefl.learning.algorithms import changed, fedavg, fedprox
+from securefl.learning.algorithms.steps import changed, fedavg, fedprox
 from securefl.learning.dp_sgd import DpSgd
 from securefl.learning.models.linear import logistic
 from securefl.learning.options import USUAL, StepOptions

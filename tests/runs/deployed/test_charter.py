@@ -11,11 +11,11 @@ from securefl.errors import RunFailed, RunFolderError, ScenarioError
 from securefl.runs.deployed.charter import (
     Charter,
     Shared,
-    check_deployable,
     envelope_limit,
     layout_of,
     model_of,
 )
+from securefl.runs.deployed.deployable import check_deployable
 from securefl.runs.deployed.documents import moment_of
 from securefl.scenario.assemble.public import public_parts
 from securefl.scenario.scenario import parse_scenario

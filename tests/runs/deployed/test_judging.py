@@ -19,8 +19,9 @@ from securefl.privacy.accounting.epsilon import epsilon
 from securefl.runs.cell import CellState
 from securefl.runs.checkpoint import load_checkpoint
 from securefl.runs.deployed.audit_log import AuditLog, Event
-from securefl.runs.deployed.charter import check_deployable, envelope_limit
+from securefl.runs.deployed.charter import envelope_limit
 from securefl.runs.deployed.counting import METRICS, counting_speaker
+from securefl.runs.deployed.deployable import check_deployable
 from securefl.runs.deployed.envelope import COUNTS_LANE, Kind, Part
 from securefl.runs.deployed.judging import FIGURES, metrics_of
 from securefl.runs.deployed.rules import Rules

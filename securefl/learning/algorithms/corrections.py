@@ -1,0 +1,76 @@
+"""What each client adds to the gradients of its local steps, for trainers in any process.
+
+corrections.rows[3].copy_(control)      # before client 3 trains, here
+with corrections.of(3):                 # where it trains: perhaps in a forked process
+    trainer.fit(weights, round=round)   # its optimizer reads corrections.current
+"""
+
+import mmap
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+from torch import Tensor
+
+from securefl.learning.protocol import Trained, Trainer
+from securefl.privacy.events import SampledGaussian
+
+_FLOAT_BYTES = 4
+
+
+class Corrections:
+    """A vector of each client, in memory that forked processes share.
+
+    Args:
+        clients: their ids.
+        parameters: length of each vector.
+
+    Attributes:
+        rows: client -> (parameters,), zero at first.
+    """
+
+    def __init__(self, clients: tuple[int, ...], parameters: int) -> None:
+        # Without a name: a process that is killed leaves nothing behind.
+        shared = mmap.mmap(-1, _FLOAT_BYTES * parameters * len(clients))
+        table = torch.frombuffer(shared, dtype=torch.float32).view(len(clients), parameters)
+        self.rows = dict(zip(clients, table, strict=True))
+        self._client: int | None = None
+
+    @contextmanager
+    def of(self, client: int) -> Iterator[None]:
+        """Makes a client's vector the current one while the context lasts."""
+        self._client = client
+        try:
+            yield
+        finally:
+            self._client = None
+
+    @property
+    def current(self) -> Tensor | None:
+        """The vector of the client that trains; None outside `of`."""
+        return None if self._client is None else self.rows[self._client]
+
+
+class CorrectedTrainer:
+    """A client's trainer whose steps find the client's correction.
+
+    Args:
+        trainer: of the client.
+        client: its id.
+        corrections: of all clients.
+    """
+
+    def __init__(self, trainer: Trainer, client: int, corrections: Corrections) -> None:
+        self._trainer = trainer
+        self._client = client
+        self._corrections = corrections
+
+    @property
+    def cost(self) -> SampledGaussian | None:
+        """The event that one call of `fit` costs."""
+        return self._trainer.cost
+
+    def fit(self, weights: Tensor, *, round: int) -> Trained:
+        """Returns the change that corrected steps make to weights (d,)."""
+        with self._corrections.of(self._client):
+            return self._trainer.fit(weights, round=round)

@@ -1,0 +1,34 @@
+"""Whether a scenario can run between sites."""
+
+from securefl.errors import ScenarioError
+from securefl.scenario import catalog
+from securefl.scenario.assemble.evaluation import check_choice
+from securefl.scenario.scenario import Scenario
+from securefl.scenario.shared import check_algorithm, check_own_data
+
+# The keys of a scenario that name no experiment between sites.
+_SIMULATED = ("attack", "rehearsal", "init_from", "engine")
+
+
+def check_deployable(scenario: Scenario) -> None:
+    """Refuses what cannot run between sites, or not yet.
+
+    Raises:
+        ScenarioError: a part of the scenario is simulated, or a file of its user's.
+    """
+    kind = scenario.channel.kind
+    if kind not in catalog.APART:
+        raise ScenarioError(
+            f"channel.kind = {kind!r} does not run between sites yet; use "
+            f"{' or '.join(map(repr, catalog.APART))}"
+        )
+    for key in _SIMULATED:
+        if getattr(scenario, key) is not None:
+            raise ScenarioError(f"the table or key {key} has no place between sites: remove it")
+    if scenario.simulate != type(scenario.simulate)():
+        raise ScenarioError("simulate plays faults, which between sites are real: remove it")
+    if scenario.data.label_noise is not None:
+        raise ScenarioError("data.label_noise changes records, which sites do not: remove it")
+    check_own_data(scenario)
+    check_algorithm(scenario)
+    check_choice(scenario)

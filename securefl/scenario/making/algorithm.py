@@ -1,0 +1,28 @@
+"""The algorithm of a scenario and the schedule of its learning rate."""
+
+from securefl.learning.algorithms.protocol import Algorithm, Terms
+from securefl.learning.options import Schedule
+from securefl.scenario import catalog
+from securefl.scenario.declaration import Declaration
+from securefl.scenario.making.keys import with_keys
+
+
+def algorithm_of(declared: Declaration, terms: Terms) -> Algorithm:
+    """Returns both halves of the algorithm, with its hyper-parameters set.
+
+    Raises:
+        ValueError: it needs public weights, and clients report theirs.
+    """
+    training = declared.training
+    entry = catalog.ALGORITHMS[training.algorithm or catalog.DEFAULT_ALGORITHM]
+    make = with_keys(entry.make, training.model_dump(exclude_none=True))
+    algorithm: Algorithm = make(terms)
+    return algorithm
+
+
+def schedule_of(declared: Declaration) -> Schedule:
+    """Returns round -> factor of the learning rate."""
+    training = declared.training
+    entry = catalog.SCHEDULES[training.schedule or catalog.DEFAULT_SCHEDULE]
+    given = {**training.model_dump(exclude_none=True), "rounds": declared.rounds}
+    return with_keys(entry.function, given)

@@ -1,0 +1,1 @@
+"""Tests of algorithms for unlike clients."""

@@ -1,0 +1,207 @@
+"""Algorithms with a state in whole runs: channels, dropouts, crashes, workers and ledgers."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file
+from torch import Tensor
+
+from securefl import vector
+from securefl.audit.inquiry import Inquiry
+from securefl.errors import RunFolderError, ScenarioError
+from securefl.files import read_lines
+from securefl.privacy.chain import read_entries
+from securefl.runs.cell import Cell
+from securefl.runs.checkpoint import load_checkpoint
+from securefl.runs.deployed.deployable import check_deployable
+from securefl.runs.play import run_cell
+from securefl.scenario.scenario import Scenario, parse_scenario
+from tests.runs.test_play import Killed, comparable, nothing, run_until_killed
+
+ALGORITHMS = {
+    "scaffold": 'algorithm = "scaffold"',
+    "feddyn": 'algorithm = "feddyn", alpha = 0.5',
+    "fednova": 'algorithm = "fednova"',
+}
+STATEFUL = ("scaffold", "feddyn")
+SGD = """
+rounds = 4
+weights = "equal"
+data = {{ name = "heart" }}
+training = {{ kind = "sgd", batch = 64, lr = 0.2, {} }}
+"""
+DP = """
+rounds = 4
+weights = "equal"
+data = {{ name = "heart" }}
+training = {{ kind = "dp_sgd", batch = 64, lr = 0.2, {} }}
+privacy = {{ noise = "{noise}", noise_multiplier = 2.0 }}
+"""
+MASKED = 'channel = { kind = "masked", secrets = "seeded" }\n'
+CKKS = 'channel = { kind = "ckks" }\n'
+
+
+def sgd(name: str, more: str = "") -> Scenario:
+    return parse_scenario(SGD.format(ALGORITHMS[name]) + more)
+
+
+def dp(name: str, more: str = "", *, noise: str = "seeded") -> Scenario:
+    keys = ALGORITHMS.get(name, "epochs = 1")
+    return parse_scenario(DP.format(keys, noise=noise) + more)
+
+
+def played(scenario: Scenario, folder: Path, **options: Any) -> Cell:
+    cell = Cell(folder)
+    run_cell(cell, scenario, on_round=nothing, **options)
+    return cell
+
+
+def weights(cell: Cell) -> Tensor:
+    return load_checkpoint(cell.checkpoint).state.weights
+
+
+def kept(cell: Cell, client: int) -> dict[int, Tensor]:
+    """Returns round -> the state of a client after it."""
+    path = cell.keeps / str(client) / "state.safetensors"
+    return {int(name): value for name, value in load_file(path).items()} if path.exists() else {}
+
+
+@pytest.mark.parametrize("name", ALGORITHMS)
+def test_masks_carry_what_the_plain_channel_does_up_to_rounding(name: str, tmp_path: Path) -> None:
+    plain = weights(played(sgd(name), tmp_path / "plain"))
+    masked = weights(played(sgd(name, MASKED), tmp_path / "masked"))
+    assert plain.norm() > 0.1
+    torch.testing.assert_close(masked, plain, rtol=0, atol=2e-3)
+
+
+@pytest.mark.parametrize("name", ALGORITHMS)
+def test_ckks_carries_it_and_the_server_sees_no_model(name: str, tmp_path: Path) -> None:
+    plain = weights(played(sgd(name, "cohort = { size = 4 }\n"), tmp_path / "plain"))
+    cell = played(sgd(name, CKKS), tmp_path / "ckks")
+    torch.testing.assert_close(weights(cell), plain, rtol=0, atol=2e-3)
+    for line in read_lines(cell.folder / "transcript.jsonl"):
+        if line["party"] in ("server", "network"):
+            assert line["kind"] != "global model"
+
+
+DROP = "simulate = { drop = [{ client = 2, round = 1, stage = 3 }] }\n"
+
+
+@pytest.mark.parametrize("name", STATEFUL)
+def test_a_client_whose_update_does_not_count_keeps_its_state(name: str, tmp_path: Path) -> None:
+    """Client 2 trains in round 1, and is gone before its update counts."""
+    text = SGD.format(ALGORITHMS[name]) + MASKED + DROP
+    cell = played(parse_scenario(text.replace("rounds = 4", "rounds = 2")), tmp_path / "cell")
+    assert [2 in record.survivors for record in cell.rounds()] == [True, False]
+    assert list(kept(cell, 2)) == [0]
+    assert sorted(kept(cell, 0)) == [0, 1]
+
+
+@pytest.mark.parametrize("name", STATEFUL)
+@pytest.mark.parametrize("channel", ["", MASKED], ids=["plain", "masked"])
+def test_a_killed_run_goes_on_with_the_same_states(
+    name: str, channel: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scenario = dp(name, channel)
+    whole, killed = Cell(tmp_path / "whole"), Cell(tmp_path / "killed")
+    expected = run_cell(whole, scenario, on_round=nothing)
+    run_until_killed(monkeypatch, killed, scenario, round=2)
+    assert len(killed.rounds()) == 2
+    assert comparable(run_cell(killed, scenario, on_round=nothing)) == comparable(expected)
+    assert torch.equal(weights(killed), weights(whole))
+    for client in range(4):
+        ours, theirs = kept(killed, client), kept(whole, client)
+        assert sorted(ours) == sorted(theirs) == [2, 3]
+        assert all(torch.equal(ours[round], theirs[round]) for round in ours)
+
+
+def killed_after_settling(
+    monkeypatch: pytest.MonkeyPatch, cell: Cell, scenario: Scenario, round: int
+) -> None:
+    """Plays until the clients have settled a round that the server has not kept."""
+    finish = Cell.finish_round
+
+    def dying(self: Cell, ended: Any, shapes: Any) -> None:
+        if ended.record.round == round:
+            raise Killed
+        finish(self, ended, shapes)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Cell, "finish_round", dying)
+        with pytest.raises(Killed):
+            run_cell(cell, scenario, on_round=nothing)
+
+
+@pytest.mark.parametrize("name", STATEFUL)
+def test_a_round_that_the_server_did_not_keep_is_played_again_from_the_state_before(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole, killed = Cell(tmp_path / "whole"), Cell(tmp_path / "killed")
+    run_cell(whole, dp(name), on_round=nothing)
+    killed_after_settling(monkeypatch, killed, dp(name), round=1)
+    assert sorted(kept(killed, 0)) == [0, 1]
+    run_cell(killed, dp(name), on_round=nothing)
+    assert torch.equal(weights(killed), weights(whole))
+
+
+@pytest.mark.parametrize("name", STATEFUL)
+def test_under_fresh_noise_such_a_round_is_lost_and_its_states_are_forgotten(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cell = Cell(tmp_path / "cell")
+    scenario = dp(name, noise="system")
+    killed_after_settling(monkeypatch, cell, scenario, round=3)
+    assert sorted(kept(cell, 0)) == [2, 3]
+    run_cell(cell, scenario, on_round=nothing)
+    assert [record.abandoned for record in cell.rounds()] == [False, False, False, True]
+    assert sorted(kept(cell, 0)) == [2]
+
+
+@pytest.mark.parametrize("name", ALGORITHMS)
+def test_workers_train_the_same_updates(name: str, tmp_path: Path) -> None:
+    one = weights(played(sgd(name), tmp_path / "one"))
+    two = weights(played(sgd(name), tmp_path / "two", workers=2))
+    assert torch.equal(one.view(torch.int32), two.view(torch.int32))
+
+
+@pytest.mark.parametrize("name", ALGORITHMS)
+def test_under_dp_it_costs_what_fedavg_costs(name: str, tmp_path: Path) -> None:
+    spent = []
+    for number, scenario in enumerate((dp("fedavg"), dp(name))):
+        cell = played(scenario, tmp_path / str(number))
+        ledgers = [read_entries(cell.ledgers / f"{client}.jsonl") for client in range(4)]
+        spent.append([(e["kind"], e["event"]) for entries in ledgers for e in entries])
+        kinds = [[entry["kind"] for entry in entries] for entries in ledgers]
+        assert kinds == [["reserve", "settle"] * 4] * 4
+    assert spent[0] == spent[1]
+
+
+def test_the_state_of_a_client_is_read_by_nobody_else(tmp_path: Path) -> None:
+    """A state is in its client's folder, and in no transcript or checkpoint."""
+    cell = played(sgd("scaffold"), tmp_path / "cell")
+    control = load_checkpoint(cell.checkpoint).state.step_state
+    assert set(control) <= {"control"}
+    own = kept(cell, 0)[3]
+    for path in cell.folder.rglob("*"):
+        if path.is_file() and path.parent.name != "0":
+            assert vector.to_bytes(own)[:32] not in path.read_bytes(), path
+
+
+def test_a_damaged_state_is_refused_before_anything_runs(tmp_path: Path) -> None:
+    cell = Cell(tmp_path / "cell")
+    path = cell.keeps / "1" / "state.safetensors"
+    path.parent.mkdir(parents=True)
+    path.write_bytes(b"nothing")
+    with pytest.raises(RunFolderError, match="is damaged; start again"):
+        run_cell(cell, sgd("scaffold"), on_round=nothing)
+    assert cell.rounds() == []
+
+
+@pytest.mark.parametrize("name", ALGORITHMS)
+def test_between_sites_and_in_audits_it_is_refused(name: str) -> None:
+    with pytest.raises(ScenarioError, match=f"'{name}' does not run between sites yet; use"):
+        check_deployable(sgd(name))
+    with pytest.raises(ScenarioError, match=f"'{name}': its updates are no plain changes"):
+        Inquiry(sgd(name), "server")
