@@ -1,5 +1,6 @@
 """Algorithms with a state in whole runs: channels, dropouts, crashes, workers and ledgers."""
 
+import math
 from pathlib import Path
 from typing import Any
 
@@ -205,3 +206,41 @@ def test_between_sites_and_in_audits_it_is_refused(name: str) -> None:
         check_deployable(sgd(name))
     with pytest.raises(ScenarioError, match=f"'{name}': its updates are no plain changes"):
         Inquiry(sgd(name), "server")
+
+
+@pytest.mark.parametrize("channel", ["", MASKED], ids=["plain", "masked"])
+@pytest.mark.parametrize(("name", "server"), [("scaffold", "control"), ("feddyn", "h")])
+def test_the_servers_state_is_the_mean_of_all_clients_states(
+    name: str, server: str, channel: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With sampling, steps that differ, a schedule and a lost update; c = 1 / N sum c_i."""
+    keys = f'{ALGORITHMS[name]}, epochs = 2, schedule = "step", step_every = 2, step_factor = 0.3'
+    lost = DROP if channel else ""
+    text = SGD.format(keys).replace("rounds = 4", "rounds = 7") + channel + lost
+    cohort = "" if channel else "cohort = { size = 3 }\n"
+    scenario = parse_scenario(text + cohort)
+    terms = scenario.facts._terms_on(scenario.facts.model)
+    assert terms.common_steps is None
+    cell = Cell(tmp_path / "cell")
+    killed_after_settling(monkeypatch, cell, scenario, round=5)
+    state = load_checkpoint(cell.checkpoint).state
+    assert state.round == 5
+    own = []
+    for client in range(4):
+        before = [value for round, value in sorted(kept(cell, client).items()) if round < 5]
+        own.append(before[-1] if before else torch.zeros_like(state.weights))
+    mean = torch.stack(own).mean(0)
+    assert mean.norm() > 0.01
+    # A ring of 32 bits and a clip of 1 round to about a millionth; K and lr magnify it.
+    torch.testing.assert_close(state.step_state[server], mean, rtol=1e-4, atol=2e-4)
+
+
+def test_the_usual_number_of_steps_is_that_of_a_client_with_the_mean_number_of_records() -> None:
+    data = 'data = { name = "digits", partition = "dirichlet", clients = 20, alpha = 0.1 }\n'
+    text = 'weights = "equal"\ntraining = { kind = "sgd", epochs = 5, batch = 16 }\n' + data
+    facts = parse_scenario(text).facts
+    terms = facts._terms_on(facts.model)
+    records = facts.training_records
+    assert terms.steps is None
+    assert terms.usual_steps == 5 * math.ceil(math.ceil(records / 20) / 16)
+    assert terms.most_steps == 5 * math.ceil(records / 16)

@@ -168,7 +168,7 @@ def test_keys_without_a_value_leave_the_cell_its_name() -> None:
     older = {**resolved, "training": {**resolved["training"]}}
     for key in ("optimizer", "momentum", "weight_decay", "schedule", "step_every", "step_factor"):
         assert older["training"].pop(key) is None
-    for key in ("algorithm", "mu", "class_weights", "physical_batch"):
+    for key in ("algorithm", "mu", "alpha", "class_weights", "physical_batch"):
         assert older["training"].pop(key) is None
     assert cell_hash(older) == cell_hash(resolved)
     with_adam = parse_scenario(TRAINING('optimizer = "adam", lr = 0.5')).resolved()

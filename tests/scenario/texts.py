@@ -61,6 +61,7 @@ PLAIN_STEPS = dict.fromkeys(
         "weight_decay",
         "algorithm",
         "mu",
+        "alpha",
         "schedule",
         "step_every",
         "step_factor",

@@ -1,5 +1,6 @@
 """Algorithms for unlike clients: the authors' updates by hand, and what they cost under DP."""
 
+from collections.abc import Callable
 from functools import partial
 from itertools import pairwise
 from pathlib import Path
@@ -11,7 +12,9 @@ from torch import Tensor, nn
 import securefl
 from securefl import vector
 from securefl.learning import options
-from securefl.learning.algorithms.steps import changed, fedavg, fedprox
+from securefl.learning.algorithms.corrections import Corrections
+from securefl.learning.algorithms.steps import changed, fedavg, feddyn, fedprox, scaffold
+from securefl.learning.descent import Steps
 from securefl.learning.dp_sgd import DpSgd
 from securefl.learning.models.linear import logistic
 from securefl.learning.options import USUAL, StepOptions
@@ -66,31 +69,58 @@ def test_without_a_pull_fedprox_is_fedavg_to_the_last_bit(private: bool) -> None
     assert torch.equal(*deltas)
 
 
-def test_under_dp_the_pull_comes_after_clip_and_noise() -> None:
-    """Without records a step is its noise, and the pull of any strength is added in full."""
+START = torch.tensor([0.3, -0.2, 0.1, 0.5])
+
+
+def noisy_path(how: StepOptions) -> list[Tensor]:
+    """Returns the weights after each step without records, which is its noise."""
     plan = DpPlan(records=40, batch=10, epochs=1, clip=1e-3, noise_multiplier=3.0)
-    start = torch.tensor([0.3, -0.2, 0.1, 0.5])
+    machine = DpSgd(logistic(BINARY, generator=seeded()), BINARY, lr=LR, options=how)
+    seen: list[Tensor] = []
+    machine.run(
+        START,
+        some_examples(BINARY, 0),
+        plan,
+        sampling=seeded_keystream(1, "sampling"),
+        noise=seeded_keystream(1, "noise"),
+        on_step=lambda step, steps: seen.append(vector.to_vector(machine.module).clone()),
+    )
+    return seen
 
-    def path(how: StepOptions) -> list[Tensor]:
-        machine = DpSgd(logistic(BINARY, generator=seeded()), BINARY, lr=LR, options=how)
-        seen: list[Tensor] = []
-        machine.run(
-            start,
-            some_examples(BINARY, 0),
-            plan,
-            sampling=seeded_keystream(1, "sampling"),
-            noise=seeded_keystream(1, "noise"),
-            on_step=lambda step, steps: seen.append(vector.to_vector(machine.module).clone()),
-        )
-        return seen
 
-    without = [start, *path(USUAL)]
+def test_under_dp_the_pull_comes_after_clip_and_noise() -> None:
+    """A pull of any strength is added in full."""
+    without = [START, *noisy_path(USUAL)]
     noise = [after - before for before, after in pairwise(without)]
-    w = start
+    w = START
     # A pull that was clipped could not move the weights by more than lr x clip.
-    for after, drawn in zip(path(with_pull(8.0)), noise, strict=True):
-        w = w + drawn - LR * 8.0 * (w - start)
+    for after, drawn in zip(noisy_path(with_pull(8.0)), noise, strict=True):
+        w = w + drawn - LR * 8.0 * (w - START)
         torch.testing.assert_close(after, w, rtol=1e-4, atol=1e-9)
+
+
+@pytest.mark.parametrize(("algorithm", "pull"), [(scaffold, 0.0), (feddyn, 2.0)])
+def test_under_dp_a_correction_comes_after_clip_and_noise(
+    algorithm: Callable[..., Steps], pull: float
+) -> None:
+    """Corrections a thousand times the clip are added in full, and noise stays what it is."""
+    corrections = Corrections((7,), 4)
+    corrections.rows[7].copy_(torch.tensor([1.0, -2.0, 0.5, 4.0]))
+    keys = {"alpha": pull} if pull else {}
+    change = partial(algorithm, corrections=corrections, **keys)
+    with corrections.of(7):
+        path = noisy_path(StepOptions(optimizer=changed(options.sgd, change)))
+    without = [START, *noisy_path(USUAL)]
+    w = START
+    for after, (before, end) in zip(path, pairwise(without), strict=True):
+        w = w + (end - before) - LR * (corrections.rows[7] + pull * (w - START))
+        torch.testing.assert_close(after, w, rtol=1e-4, atol=1e-7)
+
+
+def test_corrections_outside_a_clients_training_are_refused() -> None:
+    weight = nn.Parameter(torch.tensor([1.0]))
+    with pytest.raises(ValueError, match="no client trains"):
+        scaffold(options.sgd([weight], 0.5), corrections=Corrections((0,), 1))
 
 
 def test_the_pull_costs_nothing(tmp_path: Path) -> None:
