@@ -221,6 +221,7 @@ def test_the_servers_state_is_the_mean_of_all_clients_states(
     scenario = parse_scenario(text + cohort)
     terms = scenario.facts._terms_on(scenario.facts.model)
     assert terms.common_steps is None
+    assert [terms.lr(round) for round in (1, 2, 5)] == pytest.approx([0.2, 0.06, 0.018])
     cell = Cell(tmp_path / "cell")
     killed_after_settling(monkeypatch, cell, scenario, round=5)
     state = load_checkpoint(cell.checkpoint).state
