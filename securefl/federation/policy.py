@@ -48,12 +48,14 @@ class ChannelRules(_Table):
     """The channels that updates may take, and the least that masks must withstand.
 
     min_cohort is the fewest updates in one sum, corrupt the sites in it that may work together with
-    the coordinator. Both count on the channel masked only.
+    the coordinator. Both count on the channel masked only. So does reveal_counts: whether the
+    coordinator may see this site's exact number of records, as its weight.
     """
 
     allowed: Annotated[tuple[Channel, ...], Field(min_length=1)] = ("masked",)
     min_cohort: _Count = 4
     corrupt: _Count = 1
+    reveal_counts: Annotated[bool, Field(strict=True)] = False
 
 
 class CodeRules(_Table):
@@ -94,6 +96,7 @@ class Proposal:
         evaluation: what leaves about test and validation records.
         test_epsilon: cost of this federation's noisy figures and of all earlier ones.
         test_delta: of the noisy figures.
+        reveals_counts: whether the coordinator sees each site's number of records.
     """
 
     epsilon: float
@@ -109,6 +112,7 @@ class Proposal:
     evaluation: Leave = "never"
     test_epsilon: float = 0.0
     test_delta: float = 0.0
+    reveals_counts: bool = False
 
 
 class Policy(_Table):
@@ -181,6 +185,11 @@ class Policy(_Table):
             violations.append(
                 f"channel.corrupt = {rules.corrupt} does not allow masks that withstand "
                 f"{proposal.corrupt} corrupt sites"
+            )
+        if proposal.reveals_counts and not rules.reveal_counts:
+            violations.append(
+                "channel.reveal_counts = false does not allow weights = 'reported', which show the "
+                "coordinator this site's number of records"
             )
         return violations
 

@@ -63,6 +63,11 @@ class DataSetLedger(Ledger):
         ahead = Counter({event: max(0, rounds - len(self._booked))})
         return epsilon(self._whole + ahead, delta=self.ceiling.delta)
 
+    def prepare(self, event: SampledGaussian) -> None:
+        """Computes what `reserve` looks up: how long that takes would tell about other runs."""
+        self.allowed(event)
+        self._fits_the_ceiling(event)
+
     def reserve(self, event: SampledGaussian, *, release_id: ReleaseId) -> None:
         """Books an event before anything that depends on the data leaves.
 

@@ -1,5 +1,6 @@
 """How long a privacy budget lasts, calculated before anything runs."""
 
+import math
 from collections import Counter
 from collections.abc import Mapping
 from typing import NamedTuple
@@ -86,6 +87,19 @@ def outlook(scenario: Scenario, before: Mapping[int, Past] | None = None) -> Out
             sums[plan.cost, spent] = largest - already
         affordable[client] = sums[plan.cost, spent]
     return _played(scenario, affordable)
+
+
+def allowed_trainings(scenario: Scenario, client: int) -> float:
+    """Returns how many trainings of a client fit the run's own budget; inf where all do.
+
+    It follows from declared constants, so that every party can compute it.
+    """
+    privacy = scenario.privacy
+    # Calibrated noise lasts for all rounds.
+    if privacy is None or privacy.noise_multiplier is None or not scenario.claims_dp:
+        return math.inf
+    plan = scenario.facts.plan_without_noise(client).with_noise(privacy.noise_multiplier)
+    return largest_count(plan.cost, Counter(), delta=privacy.delta, budget=privacy.epsilon)
 
 
 def _members(scenario: Scenario) -> tuple[int, ...]:

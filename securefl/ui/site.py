@@ -69,6 +69,13 @@ def approve(path: Path, file: Path, display: Display) -> None:
         spent=outlook.spent if outlook.cost else None,
         total=outlook.proposal.total_epsilon if outlook.cost else None,
     )
+    for number, member in charter.roster.items():
+        display.line(
+            f"site {number}: {member.name}, key {member.key[:16]}",
+            site=int(number),
+            name=member.name,
+            key=member.key,
+        )
     display.line(
         f"compare by telephone, then send {path / APPROVAL} to the coordinator: fingerprint "
         f"{charter.fingerprint}",
@@ -86,6 +93,8 @@ def _terms(proposal: Proposal) -> str:
             f"the coordinator reads only sums of at least {proposal.min_cohort} updates, also with "
             f"the help of {proposal.corrupt} other site(s) ({proposal.channel})"
         )
+    if proposal.reveals_counts:
+        updates += ", and this site's exact number of records"
     figures = {
         "never": "no figures on test records leave",
         "sums": "exact counts on test records leave",

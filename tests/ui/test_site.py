@@ -29,9 +29,12 @@ def test_an_approval_shows_cost_and_fingerprint(tmp_path: Path) -> None:
     assert "spent epsilon 0 before it, and 1.644 at its end, of 8 at delta 1e-05" in done.stdout
     assert "reads only sums of at least 4 updates, also with the help of 1 other" in done.stdout
     assert "no figures on test records leave" in done.stdout
+    assert f"site 2: site-2, key {charter.roster['2'].key[:16]}" in done.stdout
     assert f"fingerprint {charter.fingerprint}" in done.stdout
     again = call("site", "approve", "0", charter_file(tmp_path), "--json", cwd=tmp_path)
-    first, second = events(again.stdout)
+    first, *roster, second = events(again.stdout)
+    assert [line["name"] for line in roster] == [f"site-{site}" for site in range(4)]
+    assert [line["key"] for line in roster] == [one.key for one in charter.roster.values()]
     assert (first["epoch"], first["rounds"], first["spent"]) == (1, 3, 0.0)
     assert (first["channel"], first["min_cohort"], first["leave"]) == ("masked", 4, "never")
     assert second["fingerprint"] == charter.fingerprint

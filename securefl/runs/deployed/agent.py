@@ -181,9 +181,10 @@ class Agent:
         if doubt is not None:
             raise doubt
         self._rules.check()
-        asking = sum(part.kind in _ASKING for part in envelope.parts)
-        if asking >= MAX_PARTS:  # one is the receipt's
-            raise ProtocolError(f"an envelope asks for {asking} answers")
+        # Each part may get an answer, if only that it is refused; one more is the receipt's.
+        taken = sum(part.kind is not Kind.RETURNED_RECEIPT for part in envelope.parts)
+        if taken >= MAX_PARTS:
+            raise ProtocolError(f"an envelope has {taken} parts to answer")
 
     def _answers(self, envelope: Envelope) -> tuple[Part, ...]:
         """Hands the parts on, and returns the answers."""

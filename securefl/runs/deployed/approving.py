@@ -11,15 +11,13 @@ from securefl.channels.monotonic import FileMonotonic
 from securefl.errors import BudgetExceeded, RunFolderError, ScenarioError
 from securefl.federation.policy import Proposal, with_code
 from securefl.files import disk_errors, locked, read_text, write_atomic
-from securefl.privacy.accounting.epsilon import epsilon
-from securefl.privacy.chain import read_entries
 from securefl.privacy.data_set import DataSetLedger
 from securefl.privacy.events import SampledGaussian
-from securefl.privacy.past import past_of
 from securefl.runs.deployed.approval import Approval
 from securefl.runs.deployed.audit_log import AuditLog, Event
 from securefl.runs.deployed.certificates import install
 from securefl.runs.deployed.charter import CHARTER, Charter
+from securefl.runs.deployed.figures import require_figures, spent_on_figures
 from securefl.runs.deployed.invitation import INVITATION, Invitation
 from securefl.runs.deployed.joining import POLICY
 from securefl.runs.deployed.journal import ANSWERED, AUDIT, require_ledger
@@ -28,12 +26,10 @@ from securefl.runs.deployed.site import parts_of
 from securefl.runs.deployed.site_folder import (
     APPROVAL,
     Folder,
-    figures_folder,
     held_ledgers,
     journal_of,
     ledger_of,
     register,
-    require_figures,
     require_private,
 )
 from securefl.runs.deployed.site_records import Registered, records_at
@@ -98,20 +94,9 @@ def outlook_of(folder: Folder, records: Registered) -> Outlook:
         asked,
         total_epsilon=total,
         rounds=folder.charter.rounds,
-        test_epsilon=asked.test_epsilon + _spent_on_figures(folder, records.digest),
+        test_epsilon=asked.test_epsilon + spent_on_figures(folder, records.digest),
     )
     return Outlook(proposal, spent, cost, rounds)
-
-
-def _spent_on_figures(folder: Folder, digest: str) -> float:
-    """Returns the epsilon of all figures that other federations got, each at its own delta."""
-    total = 0.0
-    for path in figures_folder(folder, digest).glob("*.jsonl"):
-        entries = read_entries(path)
-        if path.stem != folder.charter.run and entries:
-            events = dict(past_of(path).events)
-            total += epsilon(events, delta=entries[0]["terms"]["delta"])
-    return total
 
 
 def approve(

@@ -10,6 +10,7 @@ from typing import Annotated, ClassVar, Self
 from pydantic import Field, model_validator
 
 from securefl import vector
+from securefl.channels.masking.agreement import MAX_BLOCK
 from securefl.errors import RunFailed, RunFolderError, ScenarioError
 from securefl.runs.deployed.deployable import check_deployable
 from securefl.runs.deployed.documents import (
@@ -31,6 +32,7 @@ from securefl.scenario.scenario import Scenario, parse_scenario
 from securefl.scenario.shared import refuse_paths, schema_digest, shared_part
 
 CHARTER = "charter.json"
+SESSIONS_OF_BLOCKS = 8  # that an epoch allows where the sites are dealt into blocks
 NUMBERS_A_ROUND = 2  # that a charter allows: a number is lost when a coordinator dies
 
 _MAX_SITES = 4096
@@ -153,6 +155,17 @@ class Charter(Document):
             raise ValueError("numbers is not twice rounds")
         check_members([*self.roster.values()], self.server)
         return self
+
+    @property
+    def sessions(self) -> int:
+        """Sessions that each epoch allows: one for each coordinator that was killed, and one more.
+
+        Above the size of a block, each session deals the sites into blocks by another number. A
+        coordinator that could begin many might wait for a deal that it likes.
+        """
+        return (
+            min(self.numbers, SESSIONS_OF_BLOCKS) if len(self.roster) > MAX_BLOCK else self.numbers
+        )
 
     @property
     def keys(self) -> dict[int, bytes]:

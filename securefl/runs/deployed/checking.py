@@ -20,13 +20,13 @@ from securefl.runs.deployed.certificates import (
 from securefl.runs.deployed.charter import envelope_limit
 from securefl.runs.deployed.connecting import connection
 from securefl.runs.deployed.documents import utc_now
+from securefl.runs.deployed.figures import require_figures
 from securefl.runs.deployed.journal import ANSWERED
 from securefl.runs.deployed.own_records import own_paths
 from securefl.runs.deployed.site_folder import (
     Folder,
     journal_of,
     ledger_of,
-    require_figures,
     require_registered,
 )
 from securefl.runs.deployed.site_records import Registered, records_at

@@ -28,6 +28,8 @@ from securefl.scenario import catalog
 from securefl.scenario.assemble.assemble import federation_of
 from securefl.scenario.assemble.cohort import inviter
 from securefl.scenario.assemble.public import ServerParts
+from securefl.scenario.budget import allowed_trainings
+from securefl.scenario.scenario import Scenario
 
 _BY_ITSELF = "a site pays, trains and submits by itself, as its envelopes ask it to"
 
@@ -158,8 +160,24 @@ def _joined(
     )
     apart = catalog.APART[parts.scenario.channel.kind]
     rounds = parts.scenario.rounds
-    played_by = Rounds(desk, updates.server, opening=apart.opening, rounds=rounds, judging=judging)
+    played_by = Rounds(
+        desk,
+        updates.server,
+        opening=apart.opening,
+        rounds=rounds,
+        judging=judging,
+        is_spent=partial(_is_spent, parts.scenario),
+    )
     return federation, played_by
+
+
+def _is_spent(scenario: Scenario, site: int, round: int) -> bool:
+    """Whether the declared constants leave a site no budget for the training of a round.
+
+    Each number of a round is trained once at most, so that a site has paid for no more trainings
+    than there are smaller numbers.
+    """
+    return round >= allowed_trainings(scenario, site)
 
 
 def _require_a_result(cell: Cell, rounds: int) -> None:

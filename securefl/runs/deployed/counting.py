@@ -11,6 +11,7 @@ from securefl.data.task import Examples
 from securefl.files import append_line
 from securefl.learning.protocol import Metrics
 from securefl.privacy.ledger import Ledger
+from securefl.runs.deployed.charter import Charter
 from securefl.runs.deployed.speaker import Speaker
 from securefl.scenario.assemble.evaluation import counting_parts
 from securefl.scenario.assemble.public import PublicParts
@@ -26,6 +27,7 @@ def counting_speaker(
     *,
     ledger: Ledger | None,
     permit: Callable[[int], None],
+    charter: Charter | None = None,
     terms: Callable[[int], Path] | None = None,
 ) -> Speaker | None:
     """Returns what speaks for the counts; None where none leave.
@@ -37,6 +39,7 @@ def counting_speaker(
         judging: its records that judge; None where nothing about them leaves.
         ledger: of the run's figures; None where they leave without noise.
         permit: called with the round before a model is judged; raises where the site forbids it.
+        charter: under which sessions begin; without one, a session has begun.
         terms: session -> the file that keeps its terms; None keeps none.
 
     Raises:
@@ -52,7 +55,7 @@ def counting_speaker(
         ledger=ledger,
         on_metrics=partial(_keep_figures, folder / METRICS, public.run),
     )
-    return Speaker(parts, member, permit, terms=terms)
+    return Speaker(parts, member, permit, charter=charter, terms=terms)
 
 
 def _keep_figures(path: Path, run: str, model: int, metrics: Metrics) -> None:

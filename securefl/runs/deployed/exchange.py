@@ -1,6 +1,6 @@
 """One round on its way between the coordinator and the sites, stage by stage."""
 
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from dataclasses import replace
 
 from securefl.channels.apart import ServerSide
@@ -32,6 +32,7 @@ class Exchange:
         server: the server's side of the channel, for this round alone.
         observer: gets every observation of the round.
         lane: of its parts.
+        is_spent: site, round -> whether the declared constants leave the site no budget for it.
 
     Attributes:
         round: its number.
@@ -49,6 +50,7 @@ class Exchange:
         observer: Observer,
         *,
         lane: int = 0,
+        is_spent: Callable[[int, int], bool] = lambda site, round: True,
     ) -> None:
         self.round = round
         self.cohort = cohort
@@ -57,6 +59,7 @@ class Exchange:
         self.view: View | None = None
         self._server = server
         self._lane = lane
+        self._is_spent = is_spent
         self._waiting: set[int] = set()
         server.begin(round, cohort, b"", self.log)
 
@@ -94,8 +97,9 @@ class Exchange:
         if not sites:
             return
         message = model_message(federation, state, name, self.log)
+        sent = federation.sent(state)
         for site in sites:
-            self.log.tell(f"client {site}", Seen.GLOBAL_MODEL, (), state.weights)
+            self.log.tell(f"client {site}", Seen.GLOBAL_MODEL, (), sent)
             self.log.bytes_down += len(message)
             desk.enclose(site, Part(Kind.MODEL, self.round, message, self._lane))
 
@@ -114,7 +118,7 @@ class Exchange:
             return
         self._waiting.discard(site)
         with self.log.excused(site):
-            deliver(self._server, site, _content(part), self.log)
+            deliver(self._server, site, self._content(site, part), self.log)
 
     def close_stage(self) -> None:
         """Ends the stage without the sites that have not answered."""
@@ -127,13 +131,15 @@ class Exchange:
         except RoundAbandoned as abandoned:
             self.log.reason = str(abandoned)
 
-
-def _content(part: Part) -> Packet:
-    """Returns the content of an answer. Raises ClientFailure or BudgetExceeded without one."""
-    if part.kind is Kind.OUT_OF_BUDGET:
-        raise BudgetExceeded(f"round {part.round} does not fit the budget of its site")
-    if part.kind is Kind.NOT_READY:
-        raise ClientFailure("its site is not ready")
-    if part.kind is not Kind.ANSWER:
-        raise ClientFailure("its site declined")
-    return part.content
+    def _content(self, site: int, part: Part) -> Packet:
+        """Returns the content of an answer. Raises ClientFailure or BudgetExceeded without one."""
+        if part.kind is Kind.OUT_OF_BUDGET:
+            # A spent budget ends the run for good, which no site may do by a word.
+            if not self._is_spent(site, part.round):
+                raise ClientFailure("its site names its budget, which lasts by its constants")
+            raise BudgetExceeded(f"round {part.round} does not fit the budget of its site")
+        if part.kind is Kind.NOT_READY:
+            raise ClientFailure("its site is not ready")
+        if part.kind is not Kind.ANSWER:
+            raise ClientFailure("its site declined")
+        return part.content

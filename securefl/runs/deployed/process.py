@@ -28,7 +28,7 @@ from securefl.runs.deployed.first_model import from_first_model
 from securefl.runs.deployed.keys import signing_key
 from securefl.runs.deployed.links import DirectLink, serve_coordinator
 from securefl.runs.deployed.numbers import NUMBERS, Numbers
-from securefl.runs.deployed.receipts import ReceiptBook
+from securefl.runs.deployed.receipts import RECEIPTS, ReceiptBook
 from securefl.runs.deployed.serving import Stop, at_work
 from securefl.runs.deployed.site import opened_site
 from securefl.runs.flower import ends
@@ -37,7 +37,6 @@ from securefl.runs.threads import one_thread
 from securefl.scenario.assemble.public import ServerParts, server_parts
 
 COUNTS = "counts.json"
-RECEIPTS = "receipts.json"
 FLOWER = "flower"
 _SECONDS_FOR_LATE_SITES = 90.0
 

@@ -14,6 +14,7 @@ import hashlib
 import hmac
 import struct
 from collections.abc import Callable, Container, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -29,6 +30,7 @@ _FORM = struct.Struct("<32sIQ32s32s")
 _NUMBER = struct.Struct("<Q")
 _LABEL = b"securefl receipt 1"
 _BLIND = b"securefl receipt secret 1"
+RECEIPTS = "receipts.json"
 SIGNATURE_BYTES = 64
 RECEIPT_BYTES = _FORM.size + SIGNATURE_BYTES
 
@@ -178,10 +180,13 @@ class ReceiptBook:
         self._is_written = True
         if path.exists():
             try:
-                for site, text in read_json(path).items():
-                    self.take(int(site), bytes.fromhex(text))
-            except (ValueError, TypeError, KeyError, ProtocolError):
+                kept = {int(site): bytes.fromhex(text) for site, text in read_json(path).items()}
+            except (ValueError, TypeError):
                 raise RunFolderError(f"{path} is damaged: it holds no receipts") from None
+            for site, data in kept.items():
+                # A site that joined again has another key, and its old receipts bind nobody.
+                with suppress(ProtocolError, KeyError):
+                    self.take(site, data)
             self._is_written = True
 
     def newest(self, site: int) -> bytes | None:

@@ -18,6 +18,7 @@ from securefl.runs.deployed.federation import charter_in, made_private, validity
 from securefl.runs.deployed.first_model import FIRST_MODEL, from_first_model
 from securefl.runs.deployed.invitation import INVITATION
 from securefl.runs.deployed.keys import AUTHORITY_KEY, SIGNING_KEY, TLS_KEY, check_private
+from securefl.runs.deployed.receipts import RECEIPTS
 from securefl.scenario.assemble.public import public_parts
 
 _SECRET = (AUTHORITY_KEY, SIGNING_KEY, TLS_KEY)
@@ -49,6 +50,9 @@ def refine(folder: Path, shared: Shared, out: Path, *, days: float) -> Charter:
     with made_private(out):
         for name in (*_SECRET, *_PUBLIC):
             write_atomic(out / name, (folder / name).read_bytes(), secret=name in _SECRET)
+        # They hold across runs: without them a site could be restored from before the earlier one.
+        if (folder / RECEIPTS).exists():
+            write_atomic(out / RECEIPTS, (folder / RECEIPTS).read_bytes())
         write_atomic(out / FIRST_MODEL, cell.checkpoint.read_bytes())
         charter = chartered(
             from_first_model(out, public_parts(scenario, run=Cell(out).open())),

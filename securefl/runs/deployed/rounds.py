@@ -60,6 +60,7 @@ class Rounds:
         opening: first stages of a round that need no model.
         rounds: of the run; no site trains in a later one.
         judging: begins the rounds of counts; None where no site counts.
+        is_spent: see `Exchange`.
     """
 
     def __init__(
@@ -70,12 +71,14 @@ class Rounds:
         opening: int,
         rounds: int,
         judging: Judging | None = None,
+        is_spent: Callable[[int, int], bool] = lambda site, round: True,
     ) -> None:
         self._desk = desk
         self._server = server
         self._opening = opening
         self._rounds = rounds
         self._judging = judging
+        self._is_spent = is_spent
         self._next: _Flight | None = None
 
     def play(self, federation: Federation, state: State, observer: Observer) -> Played:
@@ -131,7 +134,8 @@ class Rounds:
         counts = None if self._judging is None else self._judging.begun(round, observer)
         if round < self._rounds:
             cohort = federation.invite(round)
-            return _Flight(Exchange(round, cohort, self._server(), observer), counts)
+            lead = Exchange(round, cohort, self._server(), observer, is_spent=self._is_spent)
+            return _Flight(lead, counts)
         return None if counts is None else _Flight(counts)
 
     def _trip(self, flight: _Flight, following: _Flight | None = None) -> None:

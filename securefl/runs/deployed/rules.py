@@ -25,6 +25,7 @@ class Rules:
         charter: that the site approved.
         log: counts the trainings, also those before a restart.
         clock: seconds since 1970, UTC.
+        figures_spent: returns the epsilon of all noisy figures that other federations got so far.
     """
 
     def __init__(
@@ -33,7 +34,10 @@ class Rules:
         charter: Charter,
         log: AuditLog,
         clock: Callable[[], float] = time.time,
+        *,
+        figures_spent: Callable[[], float] = lambda: 0.0,
     ) -> None:
+        self._figures_spent = figures_spent
         self._policy = policy
         self._charter = charter
         self._digest = charter.digest.hex()
@@ -81,14 +85,28 @@ class Rules:
         difference, also one of a later epoch.
 
         Raises:
-            PolicyRefused: the charter lets nobody judge this model, or it was judged before.
+            PolicyRefused: the charter lets nobody judge this model, or it was judged before; or
+                figures that other federations got since the approval leave no budget.
             OSError: the log cannot be written.
         """
         if round not in self._judged:
             raise PolicyRefused(f"the model of round {round} is not one that sites judge")
         if round in self._log.judgings(self._charter.run):
             raise PolicyRefused(f"the model of round {round} was judged before")
+        self._check_figures()
         self._log.note(Event.JUDGING, charter=self._digest, run=self._charter.run, round=round)
+
+    def _check_figures(self) -> None:
+        """Checks that noisy figures fit the budget, with those that other federations got."""
+        if self._proposal.evaluation != "noisy":
+            return
+        total = self._proposal.test_epsilon + self._figures_spent()
+        allowed = self._policy.budget.test_epsilon
+        if total > allowed:
+            raise PolicyRefused(
+                f"budget.test_epsilon = {allowed:g} does not allow figures that cost {total:g} "
+                "together with those of other federations"
+            )
 
 
 def proposal_of(charter: Charter, scenario: Scenario) -> Proposal:
@@ -114,6 +132,7 @@ def proposal_of(charter: Charter, scenario: Scenario) -> Proposal:
         evaluation=scenario.leave,
         test_epsilon=scenario.test_epsilon,
         test_delta=0.0 if scenario.evaluate is None else scenario.evaluate.price[1],
+        reveals_counts=scenario.weights == "reported",
     )
 
 

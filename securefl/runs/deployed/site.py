@@ -9,6 +9,7 @@ charter.json approval.json site.toml policy.toml ledger/ audit.jsonl answered.js
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from securefl.channels.apart import Membership
@@ -22,17 +23,16 @@ from securefl.runs.deployed.agent import Agent, Takes
 from securefl.runs.deployed.audit_log import AuditLog, Event
 from securefl.runs.deployed.charter import envelope_limit
 from securefl.runs.deployed.counting import counting_speaker
+from securefl.runs.deployed.figures import figures_ledger, require_figures, spent_on_figures
 from securefl.runs.deployed.journal import ANSWERED, AUDIT
 from securefl.runs.deployed.own_records import NotReadySpeaker
 from securefl.runs.deployed.rules import Rules
 from securefl.runs.deployed.site_folder import (
     Folder,
     approved_charter,
-    figures_ledger,
     held_ledgers,
     journal_of,
     ledger_of,
-    require_figures,
     require_private,
     require_registered,
 )
@@ -122,7 +122,7 @@ def _assembled(folder: Folder, log: AuditLog) -> OpenSite:
     journal = journal_of(folder, log, monotonic, ledger, figures)
     journal.require_current()
     require_figures(folder, log)
-    rules = Rules(folder.policy, charter, log)
+    rules = Rules(folder.policy, charter, log, figures_spent=partial(spent_on_figures, folder))
     rules.check()
     limit = envelope_limit(scenario)
 
@@ -136,6 +136,8 @@ def _assembled(folder: Folder, log: AuditLog) -> OpenSite:
     except NotReady as reason:
         return OpenSite(agent(NotReadySpeaker(reason)), limit, reason)
     parts = parts_of(folder, records.train, ledger)
+    if ledger is not None and parts.trainer.cost is not None:
+        ledger.prepare(parts.trainer.cost)
     member = Membership(folder.site, folder.key, charter.keys, charter.server_key, monotonic)
     counting = counting_speaker(
         folder.path,
@@ -144,6 +146,7 @@ def _assembled(folder: Folder, log: AuditLog) -> OpenSite:
         records.judging,
         ledger=figures,
         permit=rules.permit_counting,
+        charter=charter,
         terms=_terms_at(folder, "judging."),
     )
     speaker = Speaker(

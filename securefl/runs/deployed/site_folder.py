@@ -3,7 +3,7 @@
 charter.json approval.json site.toml policy.toml ledger/ audit.jsonl answered.json reply.bin
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -204,7 +204,7 @@ def ledger_of(
     terms = terms_of(scenario)
     if terms is None:
         return None
-    path = _ledger_of(folder, digest)
+    path = ledger_file(folder, digest)
     return DataSetLedger(path, folder.charter.run, terms, folder.ceiling)
 
 
@@ -214,41 +214,7 @@ def registered_ledger(path: Path, settings: Settings) -> Path:
     return ledgers / f"{_registered(path)['ledger']}.jsonl"
 
 
-def figures_folder(folder: Folder, digest: str | None = None) -> Path:
-    """Returns the folder with a ledger a run, of the figures on records that judge.
-
-    Args:
-        folder: of the site.
-        digest: names the data set where none is registered, before an approval.
-
-    Raises:
-        NotReady: no data set is registered.
-    """
-    return _ledger_of(folder, digest).with_suffix(".judging")
-
-
-def figures_ledger(folder: Folder, run: str) -> Path:
-    """Returns the file of the ledger of a run's figures. Raises NotReady: nothing is registered."""
-    return figures_folder(folder) / f"{run}.jsonl"
-
-
-def require_figures(folder: Folder, log: AuditLog) -> None:
-    """Raises RunFolderError: a ledger of figures lacks what it held when something left last.
-
-    One that was removed, or restored alone, would let figures be paid for twice.
-    """
-    for run, head in log.figures_heads().items():
-        path = figures_ledger(folder, run)
-        # The file begins with the first payment, and replies may have left before.
-        past = past_of(path) if path.exists() else NO_PAST
-        if head not in past.heads:
-            raise RunFolderError(
-                f"{path} is older than {folder.path / AUDIT}, or was removed: restore the newest "
-                "files, or leave the federation"
-            )
-
-
-def _ledger_of(folder: Folder, digest: str | None) -> Path:
+def ledger_file(folder: Folder, digest: str | None) -> Path:
     """Returns the file of the ledger of a data set, by default of the registered one."""
     if digest is None:
         return registered_ledger(folder.path, folder.settings)
@@ -267,6 +233,14 @@ def _registered(folder: Path) -> dict[str, Any]:
     return known
 
 
+def _heads_of(folder: Folder) -> Sequence[str]:
+    """Returns the heads of the ledger of the registered data set; one of a run without a claim."""
+    if not (folder.path / LEDGERS / REGISTERED).exists():
+        return NO_PAST.heads
+    path = registered_ledger(folder.path, folder.settings)
+    return past_of(path).heads if path.exists() else NO_PAST.heads
+
+
 def journal_of(
     folder: Folder,
     log: AuditLog,
@@ -283,6 +257,7 @@ def journal_of(
         log=log,
         monotonic=monotonic,
         ledger=ledger,
+        heads=_heads_of(folder),
         figures=figures,
         witness=folder.witness,
     )

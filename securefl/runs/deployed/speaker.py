@@ -50,14 +50,20 @@ class Speaker:
         self._charter = charter
         self._terms = terms
         self._session = 0 if charter is None else -1
-        self._begin(parts)
-
-    def _begin(self, parts: SiteParts | CountingParts) -> None:
-        """Forgets the secrets of an earlier session."""
         self._parts = parts
         self._apart: Apart = catalog.APART[parts.public.scenario.channel.kind]
         self._set_up: ClientSetUp | None = None
         self._client: Client | None = None
+        # Under a charter, the coordinator names the session first: one of an earlier epoch, whose
+        # terms are kept here, may have had other sites.
+        if charter is None:
+            self._begin(parts)
+
+    def _begin(self, parts: SiteParts | CountingParts) -> None:
+        """Forgets the secrets of an earlier session."""
+        self._parts = parts
+        self._set_up = None
+        self._client = None
         set_up = self._apart.set_up
         kept = self._terms_of_session
         if set_up is None:
@@ -120,12 +126,12 @@ class Speaker:
             raise ProtocolError(f"session {part.round} is over")
         if self._charter is not None:
             _require_approved(self._charter, part)
-        self._session = part.round
         self.restart(part.round)
 
     def restart(self, session: int) -> None:
         """Begins a session of this number, in the lane of the counts as well."""
         public = replace(self._parts.public, session_number=session)
+        self._session = session
         self._begin(replace(self._parts, public=public))
         if self._counting is not None:
             self._counting.restart(session)
@@ -179,8 +185,8 @@ class Speaker:
 
 def _require_approved(charter: Charter, part: Part) -> None:
     """Raises ProtocolError: a site has not signed the charter, or its sessions are used up."""
-    if part.round >= charter.epoch * charter.numbers:
-        raise ProtocolError(f"the charter allows {charter.numbers} sessions an epoch")
+    if part.round >= charter.epoch * charter.sessions:
+        raise ProtocolError(f"the charter allows {charter.sessions} sessions an epoch")
     try:
         Approvals.parse(bytes(part.content), "the session").check(charter)
     except RunFolderError as reason:

@@ -3,13 +3,14 @@
 from dataclasses import replace
 from pathlib import Path
 
+import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from securefl import vector
 from securefl.channels.messages import ModelMessage, UpdateRequest
 from securefl.errors import ClientFailure
 from securefl.runs.deployed.agent import Agent
-from securefl.runs.deployed.envelope import Direction, Envelope, Kind, Part, opened
+from securefl.runs.deployed.envelope import MAX_PARTS, Direction, Envelope, Kind, Part, opened
 from tests.runs.deployed.parties import DP, MASKED, SGD, Deployment, deployment
 
 
@@ -114,6 +115,18 @@ def wanted(parties: Deployment, round: int) -> tuple[Part, Part]:
     message = ModelMessage(public.session, round, name, weights).to_bytes()
     request = UpdateRequest(public.session, round, name).to_bytes()
     return Part(Kind.MODEL, round, message), Part(Kind.REQUEST, round, request)
+
+
+@pytest.mark.parametrize("count", [7, 8])
+def test_an_envelope_with_many_refused_parts_is_answered(count: int, tmp_path: Path) -> None:
+    """A coordinator could end the agent if the refusals did not fit into a reply."""
+    parties = deployment(SGD, tmp_path)
+    agent = parties.link.agents[0]
+    junk = [Part(Kind.MODEL, round, b"no model") for round in range(count)]
+    answers = replies_of(parties, asked(agent, sealed(parties, *junk)))
+    assert {part.kind for part in answers} == {Kind.DECLINED}
+    assert len(answers) <= MAX_PARTS - 1
+    assert asked(agent, sealed(parties, Part(Kind.CONFIRM, 0), number=2))
 
 
 def test_a_site_pays_before_it_trains_and_once_whatever_happens(tmp_path: Path) -> None:

@@ -406,7 +406,7 @@ def test_an_envelope_that_asks_for_too_many_answers_is_refused(tmp_path: Path) -
     agent = first(parties, tmp_path)
     many = [Part(Kind.REQUEST, round, b"x") for round in range(8)]
     assert kinds(parties, agent.answer(sealed(parties, *many))) == 7 * [Kind.DECLINED]
-    assert "asks for 8 answers" in json.dumps([line.reason for line in log_of(tmp_path)])
+    assert "has 8 parts to answer" in json.dumps([line.reason for line in log_of(tmp_path)])
     nothing = agent.answer(sealed(parties, number=2))
     assert kinds(parties, nothing) == [Kind.DONE]
 

@@ -19,12 +19,12 @@ from securefl.runs.deployed.approving import approve_charter
 from securefl.runs.deployed.audit_log import AuditLog, Event, verified
 from securefl.runs.deployed.charter import CHARTER, Charter
 from securefl.runs.deployed.checking import checks_of
+from securefl.runs.deployed.figures import figures_ledger
 from securefl.runs.deployed.rules import Rules
 from securefl.runs.deployed.site import opened_site
 from securefl.runs.deployed.site_folder import (
     APPROVAL,
     Folder,
-    figures_ledger,
     journal_of,
     ledger_of,
     register,

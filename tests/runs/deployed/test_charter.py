@@ -9,6 +9,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from securefl.errors import RunFailed, RunFolderError, ScenarioError
 from securefl.runs.deployed.charter import (
+    SESSIONS_OF_BLOCKS,
     Charter,
     Shared,
     envelope_limit,
@@ -242,3 +243,11 @@ def test_numbers_that_only_records_could_tell_have_to_be_declared() -> None:
 def test_an_envelope_has_room_for_a_model_or_an_upload_of_any_ring() -> None:
     scenario = parse_scenario(SGD)
     assert envelope_limit(scenario) >= 16 * scenario.facts.coordinates + 4 * 4096
+
+
+def test_where_sites_are_dealt_into_blocks_an_epoch_has_few_sessions() -> None:
+    charter = charter_of(SGD.replace("rounds = 2", "rounds = 90"), keys=CHARTER.keys)
+    assert charter.sessions == charter.numbers == 180
+    member = charter.roster["0"]
+    crowd = charter.model_copy(update={"roster": {str(site): member for site in range(129)}})
+    assert crowd.sessions == SESSIONS_OF_BLOCKS < crowd.numbers

@@ -95,6 +95,7 @@ def peaks_of(sites: int) -> tuple[float, float]:
     federation: Any = Crowd.__new__(Crowd)
     federation.session, federation.server_holds_model = SESSION, True
     federation.name_of = lambda state: vector.model_hash(LAYOUT, state.weights)
+    federation.sent = lambda state: state.weights
     exchange = Exchange(0, tuple(range(sites)), MaskedServer(identity(-1), crowd.terms), UNWATCHED)
     tracemalloc.start()
     try:

@@ -123,7 +123,19 @@ def test_a_coordinator_keeps_the_newest_receipts_and_returns_them(tmp_path: Path
     assert parties.desk.counts.dropped == 0
 
 
-@pytest.mark.parametrize("text", ['{"0": "zz"}', '{"x": "00"}', '{"0": 5}', '{"9": "00"}'])
+def test_old_receipts_of_a_site_with_a_new_key_are_let_go(tmp_path: Path) -> None:
+    path = tmp_path / "receipts.json"
+    book = ReceiptBook(path, {2: PUBLIC})
+    mine = RECEIPT.signed(KEY)
+    book.take(2, mine)
+    book.write()
+    assert ReceiptBook(path, {2: PUBLIC}).newest(2) == mine
+    other = Ed25519PrivateKey.generate().public_key().public_bytes_raw()
+    assert ReceiptBook(path, {2: other}).newest(2) is None
+    assert ReceiptBook(path, {}).newest(2) is None
+
+
+@pytest.mark.parametrize("text", ['{"0": "zz"}', '{"x": "00"}', '{"0": 5}'])
 def test_damaged_receipts_are_refused_in_one_sentence(text: str, tmp_path: Path) -> None:
     (tmp_path / "receipts.json").write_text(text)
     with pytest.raises(RunFolderError, match="it holds no receipts"):
