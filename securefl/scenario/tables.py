@@ -95,6 +95,12 @@ class Training(Section):
     correct each client's steps by a state that it keeps, or count updates by the step. What they
     add to a step comes after clipping and noise.
 
+    With fedbn, fedrep and ditto each site ends with a model of its own, and is judged with it. Norm
+    layers stay at the site with fedbn. With fedrep the last layer does, or the parameters that fit
+    the patterns in personal; it trains in the first head_epochs of all epochs. With ditto a second
+    model does, which lam pulls towards the global one. fine_tune trains the last global model at
+    each site for so many epochs more, with any other algorithm.
+
     schedule changes lr from round to round: constant (unless it is given), cosine (towards 0 at the
     end of all rounds) or step (times step_factor each time step_every rounds are over).
 
@@ -118,6 +124,10 @@ class Training(Section):
     algorithm: str | None = None
     mu: Annotated[float, Field(ge=0, le=1e3, strict=True)] | None = None
     alpha: Annotated[float, Field(ge=1e-6, le=1e3, strict=True)] | None = None
+    lam: Annotated[float, Field(ge=0, le=1e3, strict=True)] | None = None
+    head_epochs: Count | None = None
+    personal: Annotated[tuple[str, ...], Field(min_length=1)] | None = None
+    fine_tune: Count | None = None
     schedule: str | None = None
     step_every: Count | None = None
     step_factor: Annotated[float, Field(ge=1e-6, le=1, strict=True)] | None = None

@@ -9,13 +9,15 @@ An ordinary run calls `assemble`. An audit replaces a part between the two steps
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
+from securefl import vector
 from securefl.data.task import FederatedData
-from securefl.learning.algorithms.protocol import Place
+from securefl.learning.algorithms.protocol import Place, Pulled
 from securefl.learning.device import CPU
 from securefl.learning.plan import LocalTraining, OnStep, unseen
 from securefl.learning.protocol import Trainer
@@ -25,7 +27,12 @@ from securefl.privacy.remember import Remember, fresh
 from securefl.scenario.assemble.data import load_data
 from securefl.scenario.assemble.ledgers import Origin, open_ledgers
 from securefl.scenario.assemble.public import ServerParts, server_parts
-from securefl.scenario.assemble.trainers import local_training, make_stack, make_trainers
+from securefl.scenario.assemble.trainers import (
+    local_training,
+    make_stack,
+    make_trainers,
+    pulled_trainers,
+)
 from securefl.scenario.making.adversary import poisoned
 from securefl.scenario.scenario import Scenario
 
@@ -52,6 +59,16 @@ class Parts(ServerParts):
     ledgers: Mapping[int, Ledger]
     keeps: Path | None = None
 
+    @cached_property
+    def initial(self) -> Tensor:
+        """The weights (d,) that the run starts from, while the model holds them."""
+        return vector.to_vector(self.model)
+
+    @cached_property
+    def pulled(self) -> Mapping[int, Pulled]:
+        """Client -> what trains a model of its own; empty where none has one."""
+        return pulled_trainers(self.scenario, self.local)
+
     def at_client(self, client: int) -> Trainer:
         """Returns a client's trainer with its half of the algorithm.
 
@@ -59,8 +76,14 @@ class Parts(ServerParts):
             RunFolderError: what the client kept is damaged.
         """
         local, keeps = self.local, self.keeps
-        file = None if keeps is None else keeps / str(client) / STATE
-        place = Place(client, local.steps_of(client), local.corrections, file)
+        place = Place(
+            client,
+            local.steps_of(client),
+            local.corrections,
+            file=None if keeps is None else keeps / str(client) / STATE,
+            start=self.initial,
+            personal=self.pulled.get(client),
+        )
         return self.algorithm.at_client(self.trainers[client], place)
 
     def on(self, model: nn.Module) -> "Parts":
