@@ -9,15 +9,14 @@ An ordinary run calls `assemble`. An audit replaces a part between the two steps
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from functools import cached_property
 from pathlib import Path
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from securefl import vector
 from securefl.data.task import FederatedData
-from securefl.learning.algorithms.protocol import Place, Pulled
+from securefl.learning.algorithms.protocol import Place
 from securefl.learning.device import CPU
 from securefl.learning.plan import LocalTraining, OnStep, unseen
 from securefl.learning.protocol import Trainer
@@ -59,32 +58,26 @@ class Parts(ServerParts):
     ledgers: Mapping[int, Ledger]
     keeps: Path | None = None
 
-    @cached_property
-    def initial(self) -> Tensor:
-        """The weights (d,) that the run starts from, while the model holds them."""
-        return vector.to_vector(self.model)
-
-    @cached_property
-    def pulled(self) -> Mapping[int, Pulled]:
-        """Client -> what trains a model of its own; empty where none has one."""
-        return pulled_trainers(self.scenario, self.local)
-
-    def at_client(self, client: int) -> Trainer:
-        """Returns a client's trainer with its half of the algorithm.
+    def at_clients(self) -> dict[int, Trainer]:
+        """Returns client -> its trainer, with its half of the algorithm.
 
         Raises:
-            RunFolderError: what the client kept is damaged.
+            RunFolderError: what a client kept is damaged.
         """
-        local, keeps = self.local, self.keeps
-        place = Place(
-            client,
-            local.steps_of(client),
-            local.corrections,
-            file=None if keeps is None else keeps / str(client) / STATE,
-            start=self.initial,
-            personal=self.pulled.get(client),
-        )
-        return self.algorithm.at_client(self.trainers[client], place)
+        algorithm, start = self.algorithm, vector.to_vector(self.model)
+        pulled = pulled_trainers(self.scenario, self.local)
+        trainers = {}
+        for client, trainer in self.trainers.items():
+            place = Place(
+                client,
+                self.local.steps_of(client),
+                self.local.corrections,
+                file=None if self.keeps is None else self.keeps / str(client) / STATE,
+                start=start,
+                personal=pulled.get(client),
+            )
+            trainers[client] = algorithm.at_client(trainer, place)
+        return trainers
 
     def on(self, model: nn.Module) -> "Parts":
         """Returns the same parts around another model, with trainers made for it."""

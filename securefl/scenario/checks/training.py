@@ -10,7 +10,7 @@ from securefl.scenario.checks.parameters import tried
 from securefl.scenario.declaration import Declaration
 from securefl.scenario.entries import Entry
 from securefl.scenario.facts import Facts
-from securefl.scenario.tables import Training
+from securefl.scenario.training_table import Training
 
 
 def check_training(declared: Declaration, facts: Facts) -> None:
