@@ -59,6 +59,7 @@ class RunMetrics(Quality, Aftermath, total=False):
     left_out: dict[str, str]
     epsilons: dict[str, float]
     sites: dict[str, Quality]
+    site_models: str
     seeded_before: list[str]
     stack: int
     unstacked: str
@@ -71,7 +72,7 @@ _COUNTS = ("records", "rounds", "abandoned", "bytes_up", "bytes_down", "stack", 
 METRICS_OF_CLASSES = ("accuracy", "balanced_accuracy", "auc", "majority")
 METRICS_OF_TARGETS = ("mae", "rmse", "r2")
 _MEASURED = (*METRICS_OF_CLASSES, *METRICS_OF_TARGETS, "epsilon", "delta", "seconds")
-_WORDS = ("unit", "place", "noise")
+_WORDS = ("unit", "place", "noise", "site_models")
 _TABLES = ("left_out", "epsilons", "sites")
 
 
@@ -131,6 +132,8 @@ def final_metrics(
         "epsilons": {str(client): epsilon for client, epsilon in spent.items()},
         "sites": {name: _quality(metrics, task) for name, metrics in sites.items()},
     }
+    if assembled.own:
+        cost["site_models"] = _whose(scenario)
     if scenario.engine is not None and scenario.engine.stack is not None:
         cost["stack"] = assembled.stack.size
         if assembled.stack.reason:
@@ -146,6 +149,15 @@ def final_metrics(
     # The order of keys is that of metrics.json, which people read from the top.
     attacked = _attacked(rounds, assembled, state, quality)
     return cast(RunMetrics, {**_quality(quality, task), **attacked, **cost})
+
+
+def _whose(scenario: "Scenario") -> str:
+    """Says with which models the sites are judged, and whether the claim covers them."""
+    # Fitted without noise, next to the global model or after it.
+    is_uncovered = scenario.facts.algorithm.pulled or scenario.training.fine_tune is not None
+    if scenario.claims_dp and is_uncovered:
+        return "each site's own, outside the guarantee: in a simulation only"
+    return "each site's own"
 
 
 def _quality(metrics: "Metrics", task: "Task") -> Quality:

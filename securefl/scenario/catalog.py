@@ -22,8 +22,11 @@ from securefl.data.own.forms import FORMS
 from securefl.federation.values import Screen
 from securefl.learning import options, plan, sgd, steps
 from securefl.learning.algorithms import steps as changes
+from securefl.learning.algorithms.ditto import Ditto
 from securefl.learning.algorithms.feddyn import FedDyn
 from securefl.learning.algorithms.fednova import FedNova
+from securefl.learning.algorithms.parts import head, norm_layers
+from securefl.learning.algorithms.personal import Personal
 from securefl.learning.algorithms.scaffold import Scaffold
 from securefl.learning.models import images, linear
 from securefl.learning.plan import LocalTraining
@@ -203,6 +206,15 @@ ALGORITHMS: Mapping[str, AlgorithmEntry] = {
         adds_estimate=True,
     ),
     "fednova": AlgorithmEntry(changes.fednova, make=FedNova, stepwise=True),
+    "fedbn": AlgorithmEntry(changes.fedbn, make=Personal, personal=norm_layers),
+    "fedrep": AlgorithmEntry(
+        changes.fedrep,
+        provided=("corrections", "epochs"),
+        make=Personal,
+        corrects=True,
+        personal=head,
+    ),
+    "ditto": AlgorithmEntry(changes.ditto, make=Ditto, pulled=True),
 }
 DEFAULT_ALGORITHM = "fedavg"
 

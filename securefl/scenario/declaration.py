@@ -26,9 +26,9 @@ from securefl.scenario.tables import (
     Seed,
     Server,
     Simulate,
-    Training,
     named,
 )
+from securefl.scenario.training_table import Training
 
 # Names that the design has for later versions.
 PLANNED = {

@@ -148,6 +148,9 @@ class AlgorithmEntry(_Single):
         corrects: whether clients correct their steps by a state that they keep.
         stepwise: whether it counts local steps, which then are those of SGD without momentum.
         equal: whether it averages with equal weights.
+        personal: a model, and patterns of names -> (d,), the coordinates that stay at the site;
+            None where all travel.
+        pulled: whether each site trains a model of its own next to the global one.
         steps: the server's steps that it is defined with; None for all.
         adds_estimate: whether that step must add the estimate as it is.
     """
@@ -157,6 +160,8 @@ class AlgorithmEntry(_Single):
     corrects: bool = False
     stepwise: bool = False
     equal: bool = False
+    personal: Callable[[nn.Module, tuple[str, ...] | None], Tensor] | None = None
+    pulled: bool = False
     steps: tuple[Callable[..., StepResult], ...] | None = None
     adds_estimate: bool = False
 
@@ -164,6 +169,11 @@ class AlgorithmEntry(_Single):
     def averages(self) -> bool:
         """Whether clients send their changes, and nothing else, for the server's step."""
         return self.make is FedAvg
+
+    @property
+    def has_own_models(self) -> bool:
+        """Whether each site ends with a model of its own."""
+        return self.pulled or self.personal is not None
 
 
 @dataclass(frozen=True)

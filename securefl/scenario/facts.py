@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from functools import cached_property
 from typing import Any
 
-from torch import nn
+from torch import Tensor, nn
 
 from securefl import vector
 from securefl.channels.protocol import Kind, Plan
@@ -131,7 +131,17 @@ class Facts(Sites):
             most_steps=steps(total),
             weights=self.public_weights,
             lr=lambda round: training.lr * schedule(round),
+            personal=self.personal_on(model),
         )
+
+    def personal_on(self, model: nn.Module) -> Tensor | None:
+        """Returns (d,), the coordinates of a model that stay at the site; None where all travel.
+
+        Raises:
+            ValueError: there are none, or nothing else is left.
+        """
+        chosen = self.algorithm.personal
+        return None if chosen is None else chosen(model, self._declared.training.personal)
 
     @cached_property
     def practice(self) -> Mapping[str, str | list[str]]:

@@ -139,6 +139,8 @@ def check_algorithm(scenario: Scenario) -> None:
             f"training.algorithm = {scenario.training.algorithm!r} does not run between sites yet; "
             "use 'fedavg' or 'fedprox'"
         )
+    if scenario.training.fine_tune is not None:
+        raise ScenarioError("training.fine_tune does not run between sites yet; remove it")
 
 
 def _check_sites(data: Data, schema: AgreedSchema) -> None:

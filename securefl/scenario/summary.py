@@ -6,7 +6,8 @@ from securefl.privacy.chain import seeded_mark
 from securefl.scenario import catalog
 from securefl.scenario.own_data import is_elsewhere
 from securefl.scenario.scenario import Scenario
-from securefl.scenario.tables import Attack, Privacy, Training
+from securefl.scenario.tables import Attack, Privacy
+from securefl.scenario.training_table import Training
 
 
 def summary(scenario: Scenario, seeded_before: Sequence[str] = ()) -> str:

@@ -84,47 +84,6 @@ class Model(Named):
     weights_sha256: str | None = None
 
 
-class Training(Section):
-    """Local training: batch in records, clip the bound on a gradient's norm.
-
-    optimizer is sgd (unless it is given), adam or adamw, for dp_sgd as well: there it gets the
-    noisy gradient. Its state starts afresh each round. momentum is for sgd; weight_decay for all.
-
-    algorithm is fedavg unless it is given. fedprox pulls every step back to the global model with
-    strength mu. scaffold, feddyn (alpha) and fednova are for clients with unlike records: they
-    correct each client's steps by a state that it keeps, or count updates by the step. What they
-    add to a step comes after clipping and noise.
-
-    schedule changes lr from round to round: constant (unless it is given), cosine (towards 0 at the
-    end of all rounds) or step (times step_factor each time step_every rounds are over).
-
-    class_weights has a factor for each class, which scales the loss of its records; where records
-    have several labels, that of the label where a record has it. Under a claim they are declared
-    like every other constant: weights that were counted from the records would be a release.
-
-    physical_batch is how many records pass through the model at once. The step is the same up to
-    rounding: this bounds memory, also where batches are drawn at random. Batch norm, however, sees
-    one physical batch at a time.
-    """
-
-    kind: str = "dp_sgd"
-    batch: Count = 32
-    epochs: Count = 1
-    lr: Moderate = 0.5
-    clip: Moderate = 1.0
-    optimizer: str | None = None
-    momentum: Annotated[float, Field(ge=0, lt=1, strict=True)] | None = None
-    weight_decay: Annotated[float, Field(ge=0, le=1, strict=True)] | None = None
-    algorithm: str | None = None
-    mu: Annotated[float, Field(ge=0, le=1e3, strict=True)] | None = None
-    alpha: Annotated[float, Field(ge=1e-6, le=1e3, strict=True)] | None = None
-    schedule: str | None = None
-    step_every: Count | None = None
-    step_factor: Annotated[float, Field(ge=1e-6, le=1, strict=True)] | None = None
-    class_weights: tuple[Moderate, ...] | None = None
-    physical_batch: Count | None = None
-
-
 class Privacy(Section):
     """The claim, its budget and public constants; epsilon = inf claims nothing."""
 

@@ -1,4 +1,4 @@
-"""What each client adds to the gradients of its local steps, for trainers in any process.
+"""What is different about the local steps of each client, for trainers in any process.
 
 corrections.rows[3].copy_(control)      # before client 3 trains, here
 with corrections.of(3):                 # where it trains: perhaps in a forked process
@@ -6,7 +6,7 @@ with corrections.of(3):                 # where it trains: perhaps in a forked p
 """
 
 import mmap
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
 import torch
@@ -24,16 +24,27 @@ class Corrections:
     Args:
         clients: their ids.
         parameters: length of each vector.
+        steps: client -> local steps that it takes in a round.
+        personal: (parameters,), whether a coordinate stays at its client; None where none does.
 
     Attributes:
         rows: client -> (parameters,), zero at first.
     """
 
-    def __init__(self, clients: tuple[int, ...], parameters: int) -> None:
+    def __init__(
+        self,
+        clients: tuple[int, ...],
+        parameters: int,
+        *,
+        steps: Mapping[int, int] | None = None,
+        personal: Tensor | None = None,
+    ) -> None:
+        self._steps = {} if steps is None else steps
+        self.personal = personal
         # Without a name: a process that is killed leaves nothing behind.
         shared = mmap.mmap(-1, _FLOAT_BYTES * parameters * len(clients))
         table = torch.frombuffer(shared, dtype=torch.float32).view(len(clients), parameters)
-        self.rows = dict(zip(clients, table, strict=True))
+        self.rows: dict[int, Tensor] = dict(zip(clients, table, strict=True))
         self._client: int | None = None
 
     @contextmanager
@@ -46,9 +57,20 @@ class Corrections:
             self._client = None
 
     @property
-    def current(self) -> Tensor | None:
-        """The vector of the client that trains; None outside `of`."""
-        return None if self._client is None else self.rows[self._client]
+    def current(self) -> Tensor:
+        """The vector of the client that trains. Raises ValueError outside `of`."""
+        return self.rows[self._training]
+
+    @property
+    def current_steps(self) -> int:
+        """The local steps of the client that trains. Raises ValueError outside `of`."""
+        return self._steps[self._training]
+
+    @property
+    def _training(self) -> int:
+        if self._client is None:
+            raise ValueError("no client trains: see Corrections.of")
+        return self._client
 
 
 class CorrectedTrainer:

@@ -73,7 +73,9 @@ class FedDynTrainer(StatefulTrainer):
     def __init__(self, trainer: Trainer, place: Place, *, parameters: int, alpha: float) -> None:
         if place.corrections is None:
             raise ValueError("feddyn corrects steps, and needs corrections")
-        super().__init__(trainer, place.client, place.corrections, Kept(parameters, place.file))
+        super().__init__(
+            trainer, place.client, place.corrections, Kept(torch.zeros(parameters), place.file)
+        )
         self._parameters = parameters
         self._alpha = alpha
 

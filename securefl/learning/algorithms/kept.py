@@ -4,7 +4,7 @@ A client outside the survivors of a round keeps its earlier vector: the server h
 update, and both would drift apart. A round that is played again after a crash starts from the same
 vector as the first time, so that the last two are kept.
 
-    kept = Kept(size, file)
+    kept = Kept(torch.zeros(size), file)
     vector = kept.before(round)
     kept.propose(round, vector + change)    # its update is on its way
     kept.settle(round)                      # the update is part of the model
@@ -28,24 +28,24 @@ class Kept:
     """The vector of one client.
 
     Args:
-        size: its coordinates; it is zero at first.
+        start: (size,), the vector before the first round.
         file: where it is kept and, if the file exists, read from; None for memory alone.
 
     Raises:
         RunFolderError: the file is damaged.
     """
 
-    def __init__(self, size: int, file: Path | None = None) -> None:
-        self._size = size
+    def __init__(self, start: Tensor, file: Path | None = None) -> None:
+        self._start = start
         self._file = file
         self._proposed: tuple[int, Tensor] | None = None
         # round -> the vector after it, in the order of rounds
-        self._after: dict[int, Tensor] = {} if file is None else _read(file, size)
+        self._after: dict[int, Tensor] = {} if file is None else _read(file, len(start))
 
     def before(self, round: int) -> Tensor:
         """Returns the vector (size,) that a round starts from; nobody may write into it."""
         earlier = [settled for settled in self._after if settled < round]
-        return self._after[max(earlier)] if earlier else torch.zeros(self._size)
+        return self._after[max(earlier)] if earlier else self._start
 
     def propose(self, round: int, value: Tensor) -> None:
         """Takes the vector (size,) that the client has after a round, should the round count."""

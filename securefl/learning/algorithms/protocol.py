@@ -1,5 +1,6 @@
 """The interface of an algorithm, and the public constants that one is made from."""
 
+import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,7 +9,9 @@ from typing import Protocol, runtime_checkable
 from torch import Tensor
 
 from securefl.learning.algorithms.corrections import Corrections
-from securefl.learning.protocol import ServerStep, StepResult, Trainer
+from securefl.learning.protocol import ServerStep, StepResult, Trained, Trainer
+
+LAST = sys.maxsize  # a round after all others
 
 
 @dataclass(frozen=True)
@@ -23,6 +26,7 @@ class Terms:
         most_steps: the steps of a client that had all records.
         weights: client -> its weight in the average; None where clients report theirs.
         lr: round -> learning rate of local steps.
+        personal: (d,), whether a coordinate stays at its client; None where none does.
     """
 
     d: int
@@ -32,6 +36,7 @@ class Terms:
     most_steps: int
     weights: Mapping[int, int] | None
     lr: Callable[[int], float]
+    personal: Tensor | None = None
 
     @property
     def common_steps(self) -> int | None:
@@ -39,6 +44,13 @@ class Terms:
         if self.steps is None or len(set(self.steps.values())) != 1:
             return None
         return next(iter(self.steps.values()))
+
+
+class Pulled(Protocol):
+    """Trains a client's own model."""
+
+    def fit(self, weights: Tensor, pull: Tensor, *, round: int) -> Trained:
+        """Returns the change of weights (d,), with pull (parameters,) added to each gradient."""
 
 
 @dataclass(frozen=True)
@@ -50,12 +62,16 @@ class Place:
         steps: the local steps K that it takes in a round.
         corrections: what its trainer adds to gradients; None where the algorithm adds nothing.
         file: where its state is kept; None for a state in memory alone.
+        start: (d,), the initial global model.
+        personal: trains a model of the client's own; None where the algorithm has none.
     """
 
     client: int
     steps: int
     corrections: Corrections | None
     file: Path | None
+    start: Tensor
+    personal: Pulled | None = None
 
 
 class Server(Protocol):
@@ -107,3 +123,11 @@ class SettledTrainer(Trainer, Protocol):
 
     def forget(self, round: int) -> None:
         """Goes back to the state before a round that a crash has undone at the server."""
+
+
+@runtime_checkable
+class OwnModel(Protocol):
+    """A trainer whose client has a model of its own."""
+
+    def own_model(self, weights: Tensor) -> Tensor:
+        """Returns the weights (d,) of the client's model, of those of the global one."""

@@ -86,7 +86,7 @@ class ScaffoldTrainer(StatefulTrainer):
     def __init__(self, trainer: Trainer, place: Place, terms: Terms) -> None:
         if place.corrections is None:
             raise ValueError("scaffold corrects steps, and needs corrections")
-        kept = Kept(terms.parameters, place.file)
+        kept = Kept(torch.zeros(terms.parameters), place.file)
         super().__init__(trainer, place.client, place.corrections, kept)
         self._terms = terms
         self._steps = place.steps

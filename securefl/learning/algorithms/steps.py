@@ -6,10 +6,11 @@ nothing, and no clip bounds it. A change of each record's loss would be clipped 
 """
 
 from collections.abc import Callable
+from fractions import Fraction
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from securefl.learning.algorithms.corrections import Corrections
 from securefl.learning.descent import Steps
@@ -58,6 +59,30 @@ def fednova(optimizer: Steps) -> Steps:
     return optimizer
 
 
+def fedbn(optimizer: Steps) -> Steps:
+    """Adds nothing: norm layers stay at the site.
+
+    Source: Li et al., ICLR 2021, algorithm 1.
+    """
+    return optimizer
+
+
+def fedrep(optimizer: Steps, *, head_epochs: int, epochs: int, corrections: Corrections) -> Steps:
+    """Moves the head in the first head_epochs of all epochs, and the body in the others.
+
+    Source: Collins et al., ICML 2021, algorithm 1.
+    """
+    return Phased(optimizer, corrections, Fraction(head_epochs, epochs))
+
+
+def ditto(optimizer: Steps, *, lam: float) -> Steps:
+    """Adds nothing: the global model is FedAvg's; lam pulls each site's own model towards it.
+
+    Source: Li et al., ICML 2021, algorithm 1.
+    """
+    return optimizer
+
+
 def changed(make: MakeOptimizer, algorithm: Callable[[Steps], Steps]) -> MakeOptimizer:
     """Returns what makes an optimizer whose steps an algorithm changes."""
     return lambda parameters, lr: algorithm(make(parameters, lr))
@@ -101,13 +126,9 @@ class Corrected:
     def __init__(self, optimizer: Steps, corrections: Corrections) -> None:
         self._optimizer = optimizer
         self.param_groups: list[dict[str, Any]] = optimizer.param_groups
-        row = corrections.current
-        if row is None:
-            raise ValueError("no client trains: see Corrections.of")
-        trained = [p for p in _parameters(optimizer) if p.requires_grad]
-        parts = torch.split(row, [p.numel() for p in trained])
         self._parts = [
-            (p, part.view_as(p).to(p.device)) for p, part in zip(trained, parts, strict=True)
+            (p, part.view_as(p).to(p.device))
+            for p, part in _by_parameter(optimizer, corrections.current)
         ]
 
     def zero_grad(self, set_to_none: bool = True) -> None:
@@ -123,5 +144,45 @@ class Corrected:
         self._optimizer.step()
 
 
+class Phased:
+    """An optimizer that moves the personal parameters in its first steps, then all others.
+
+    Args:
+        optimizer: takes the steps; its parameters that train are those of the corrections.
+        corrections: say which parameters are personal, and how many steps the client takes.
+        share: of the steps that move the personal parameters.
+    """
+
+    def __init__(self, optimizer: Steps, corrections: Corrections, share: Fraction) -> None:
+        if corrections.personal is None:
+            raise ValueError("no parameter is personal")
+        self._optimizer = optimizer
+        self.param_groups: list[dict[str, Any]] = optimizer.param_groups
+        flags = _by_parameter(optimizer, corrections.personal)
+        self._personal = [(p, bool(flag.all())) for p, flag in flags]
+        self._first = int(corrections.current_steps * share)
+        self._taken = 0
+
+    def zero_grad(self, set_to_none: bool = True) -> None:
+        """Forgets all gradients."""
+        self._optimizer.zero_grad(set_to_none)
+
+    def step(self) -> None:
+        """Moves the parameters whose turn it is."""
+        is_first = self._taken < self._first
+        self._taken += 1
+        for p, is_personal in self._personal:
+            if is_personal is not is_first:
+                p.grad = None
+        self._optimizer.step()
+
+
 def _parameters(optimizer: Steps) -> list[nn.Parameter]:
     return [p for group in optimizer.param_groups for p in group["params"]]
+
+
+def _by_parameter(optimizer: Steps, row: Tensor) -> list[tuple[nn.Parameter, Tensor]]:
+    """Cuts a row (parameters,) into the parts of the parameters that train."""
+    trained = [p for p in _parameters(optimizer) if p.requires_grad]
+    parts = torch.split(row, [p.numel() for p in trained])
+    return list(zip(trained, parts, strict=True))

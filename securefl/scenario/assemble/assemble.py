@@ -1,7 +1,8 @@
 """From parts to a federation that can run: clients, channel, server, cohorts."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 
 from torch import Tensor, nn
@@ -24,6 +25,7 @@ from securefl.privacy.remember import Remember, fresh
 from securefl.scenario import catalog
 from securefl.scenario.assemble.cohort import inviter
 from securefl.scenario.assemble.ledgers import Origin
+from securefl.scenario.assemble.own_models import Own, judged_apart, own_models
 from securefl.scenario.assemble.parts import Parts, parts
 from securefl.scenario.assemble.public import PublicParts, ServerParts
 from securefl.scenario.making.adversary import success
@@ -44,6 +46,7 @@ class Assembled:
         scenario: the declaration.
         stack: how many clients train at once.
         settled: the trainers of clients that keep a state from round to round.
+        own: client -> how it gets its own model; empty where all have the global one.
     """
 
     federation: Federation
@@ -55,15 +58,22 @@ class Assembled:
     scenario: Scenario
     stack: Stack
     settled: tuple[SettledTrainer, ...] = ()
+    own: Mapping[int, Own] = field(default_factory=dict)
 
     def site_metrics(self, weights: Tensor) -> dict[str, Metrics]:
-        """Returns the metrics of weights (d,) at every site with test records of its own."""
-        vector.load_vector(self.model, weights)
-        return {
-            site.name: evaluate(self.model, self.data.task, site.test)
-            for site in self.data.sites
-            if site.test is not None
-        }
+        """Returns the metrics at every site with test records of its own.
+
+        Args:
+            weights: (d,), of the global model. A site that has a model of its own is judged with
+                that one.
+        """
+        metrics = {}
+        for client, site in enumerate(self.data.sites):
+            if site.test is not None:
+                own = self.own.get(client)
+                vector.load_vector(self.model, weights if own is None else own(weights))
+                metrics[site.name] = evaluate(self.model, self.data.task, site.test)
+        return metrics
 
     @property
     def device(self) -> str:
@@ -109,11 +119,16 @@ def join(parts: Parts, *, ahead: int = 1) -> Assembled:
     scenario = parts.scenario
     kind = catalog.CHANNELS[scenario.channel.kind]
     sides = kind.sides(parts.plan, **scenario.facts.channel_options)
-    trainers = {client: parts.at_client(client) for client in parts.trainers}
+    trainers = parts.at_clients()
     clients = _with_failures(scenario, _clients(parts, sides, trainers))
+    own = own_models(parts, trainers)
+    judge = _evaluator(parts.model, parts.data)
+    # Without their personal parts, the global model is none that anybody uses.
+    if scenario.facts.algorithm.personal is not None:
+        judge = partial(judged_apart, parts.model, parts.data, own)
     federation = replace(
         federation_of(parts, clients, sides.server, layout=_layout(parts, sides), ahead=ahead),
-        evaluate=_evaluator(parts.model, parts.data),
+        evaluate=judge,
         is_evaluated=_schedule(scenario),
     )
     return Assembled(
@@ -126,6 +141,7 @@ def join(parts: Parts, *, ahead: int = 1) -> Assembled:
         scenario=scenario,
         stack=parts.stack,
         settled=tuple(one for one in trainers.values() if isinstance(one, SettledTrainer)),
+        own=own,
     )
 
 

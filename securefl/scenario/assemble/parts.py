@@ -14,6 +14,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
+from securefl import vector
 from securefl.data.task import FederatedData
 from securefl.learning.algorithms.protocol import Place
 from securefl.learning.device import CPU
@@ -25,7 +26,12 @@ from securefl.privacy.remember import Remember, fresh
 from securefl.scenario.assemble.data import load_data
 from securefl.scenario.assemble.ledgers import Origin, open_ledgers
 from securefl.scenario.assemble.public import ServerParts, server_parts
-from securefl.scenario.assemble.trainers import local_training, make_stack, make_trainers
+from securefl.scenario.assemble.trainers import (
+    local_training,
+    make_stack,
+    make_trainers,
+    pulled_trainers,
+)
 from securefl.scenario.making.adversary import poisoned
 from securefl.scenario.scenario import Scenario
 
@@ -52,16 +58,26 @@ class Parts(ServerParts):
     ledgers: Mapping[int, Ledger]
     keeps: Path | None = None
 
-    def at_client(self, client: int) -> Trainer:
-        """Returns a client's trainer with its half of the algorithm.
+    def at_clients(self) -> dict[int, Trainer]:
+        """Returns client -> its trainer, with its half of the algorithm.
 
         Raises:
-            RunFolderError: what the client kept is damaged.
+            RunFolderError: what a client kept is damaged.
         """
-        local, keeps = self.local, self.keeps
-        file = None if keeps is None else keeps / str(client) / STATE
-        place = Place(client, local.steps_of(client), local.corrections, file)
-        return self.algorithm.at_client(self.trainers[client], place)
+        algorithm, start = self.algorithm, vector.to_vector(self.model)
+        pulled = pulled_trainers(self.scenario, self.local)
+        trainers = {}
+        for client, trainer in self.trainers.items():
+            place = Place(
+                client,
+                self.local.steps_of(client),
+                self.local.corrections,
+                file=None if self.keeps is None else self.keeps / str(client) / STATE,
+                start=start,
+                personal=pulled.get(client),
+            )
+            trainers[client] = algorithm.at_client(trainer, place)
+        return trainers
 
     def on(self, model: nn.Module) -> "Parts":
         """Returns the same parts around another model, with trainers made for it."""

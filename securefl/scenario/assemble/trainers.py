@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Mapping
+from dataclasses import replace
 from functools import partial
 
 from torch import Tensor, nn
@@ -12,10 +13,13 @@ from securefl.data.task import Examples, Task
 from securefl.errors import ScenarioError
 from securefl.learning.adapt import adapted
 from securefl.learning.algorithms.corrections import CorrectedTrainer, Corrections
-from securefl.learning.algorithms.steps import changed
+from securefl.learning.algorithms.ditto import PulledTrainer
+from securefl.learning.algorithms.steps import Corrected, Proximal, changed
+from securefl.learning.descent import Steps
 from securefl.learning.options import StepOptions
 from securefl.learning.plan import DpPlan, LocalTraining, OnStep, unseen
 from securefl.learning.protocol import Trainer
+from securefl.learning.sgd import sgd_trainers
 from securefl.learning.stacked.stack import Stack, stack_of
 from securefl.learning.weights import read_weights
 from securefl.privacy.accounting.calibration import calibrate_noise
@@ -96,15 +100,23 @@ def local_training(
         for client in examples:
             before = ledgers[client].before if client in ledgers else NO_PAST
             plans[client] = plan_for(scenario, client, remember, before)
+    steps: dict[int, int] = {}
     corrections = None
     if scenario.facts.algorithm.corrects:
-        corrections = Corrections(tuple(examples), vector.statistics(model).start)
+        parameters = vector.statistics(model).start
+        personal = scenario.facts.personal_on(model)
+        corrections = Corrections(
+            tuple(examples),
+            parameters,
+            steps=steps,
+            personal=None if personal is None else personal[:parameters],
+        )
     bends = {}
     for client in examples:
         bend = bend_of(scenario, scenario.facts, client)
         if bend is not None:
             bends[client] = bend
-    return LocalTraining(
+    local = LocalTraining(
         model=model,
         task=task,
         examples=examples,
@@ -118,6 +130,38 @@ def local_training(
         on_step=on_step,
         corrections=corrections,
     )
+    steps.update({client: local.steps_of(client) for client in examples})
+    return local
+
+
+def pulled_trainers(scenario: Scenario, local: LocalTraining) -> dict[int, PulledTrainer]:
+    """Returns client -> what trains a model of its own, by plain SGD; empty where none has one."""
+    if not scenario.facts.algorithm.pulled:
+        return {}
+    corrections = Corrections(tuple(local.examples), vector.statistics(local.model).start)
+    training = scenario.training
+    given = training.model_dump(exclude_none=True)
+    optimizer = with_keys(scenario.facts.optimizer.function, given)
+
+    def pull(steps: Steps) -> Steps:
+        return Corrected(Proximal(steps, given["lam"]), corrections)
+
+    own = replace(local, options=replace(local.options, optimizer=changed(optimizer, pull)))
+    return {
+        client: PulledTrainer(trainer, client, corrections)
+        for client, trainer in sgd_trainers(own).items()
+    }
+
+
+def fine_tuners(scenario: Scenario, local: LocalTraining) -> dict[int, Trainer]:
+    """Returns client -> what trains the last model further, by plain SGD; empty without."""
+    epochs = scenario.training.fine_tune
+    if epochs is None:
+        return {}
+    given = scenario.training.model_dump(exclude_none=True)
+    optimizer = with_keys(scenario.facts.optimizer.function, given)
+    options = replace(local.options, optimizer=optimizer)
+    return sgd_trainers(replace(local, epochs=epochs, options=options))
 
 
 def step_options(scenario: Scenario, corrections: Corrections | None = None) -> StepOptions:

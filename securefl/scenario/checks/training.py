@@ -6,10 +6,11 @@ from typing import Any
 
 from securefl.errors import ScenarioError
 from securefl.scenario import catalog
+from securefl.scenario.checks.parameters import tried
 from securefl.scenario.declaration import Declaration
 from securefl.scenario.entries import Entry
 from securefl.scenario.facts import Facts
-from securefl.scenario.tables import Training
+from securefl.scenario.training_table import Training
 
 
 def check_training(declared: Declaration, facts: Facts) -> None:
@@ -65,6 +66,9 @@ def _keys_of(entries: Mapping[str, Entry]) -> Iterator[str]:
 def _check_algorithm(declared: Declaration, facts: Facts) -> None:
     """Checks that the algorithm is defined for these steps, weights and server."""
     name, entry = declared.training.algorithm, facts.algorithm
+    _check_own_models(declared, facts)
+    if entry.personal is not None:
+        tried("training", lambda: facts.personal_on(facts.model))
     if entry.stepwise:
         _check_stepwise(declared, facts, f"training.algorithm = {name!r}")
     if entry.equal and declared.weights != "equal":
@@ -80,6 +84,42 @@ def _check_algorithm(declared: Declaration, facts: Facts) -> None:
         raise ScenarioError(
             f"training.algorithm = {name!r} is not defined with server.step = {step.name!r}"
             f"{' and its parameters' if is_defined else ''}: remove the table [server]"
+        )
+
+
+def _check_own_models(declared: Declaration, facts: Facts) -> None:
+    """Checks what sites with models of their own need, and the keys that are for them."""
+    training, entry = declared.training, facts.algorithm
+    algorithm = f"training.algorithm = {training.algorithm!r}"
+    if training.personal is not None and "head_epochs" not in entry.parameters:
+        raise ScenarioError("training.personal has an effect with algorithm = 'fedrep' only")
+    if training.head_epochs is not None and training.head_epochs >= training.epochs:
+        raise ScenarioError(
+            f"training.head_epochs = {training.head_epochs} leaves the body none of the "
+            f"{training.epochs} epochs; raise training.epochs"
+        )
+    if training.fine_tune is not None and entry.has_own_models:
+        raise ScenarioError(
+            f"training.fine_tune has no effect with {algorithm}, whose sites have models of their "
+            "own already; remove it"
+        )
+    if not entry.has_own_models and training.fine_tune is None:
+        return
+    key = algorithm if entry.has_own_models else "training.fine_tune"
+    if facts.partition in catalog.DEALS or facts.partition == "pooled":
+        raise ScenarioError(
+            f"{key} judges each site with its own model, and with partition {facts.partition!r} "
+            "no site has test records of its own; use 'natural' sites"
+        )
+    if entry.has_own_models and declared.keeps_best:
+        raise ScenarioError(
+            f"evaluate.keep = 'best' would end with an earlier global model and the sites' last "
+            f"own parts, with {algorithm}; remove it"
+        )
+    if entry.personal is not None and facts.attack is not None and facts.attack.entry.goal:
+        raise ScenarioError(
+            f"attack.name = {facts.attack.name!r} succeeds on the global model, which is of no use "
+            f"by itself with {algorithm}"
         )
 
 

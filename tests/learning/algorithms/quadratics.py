@@ -70,7 +70,7 @@ class Rounds:
             trainer = Quadratic(target, count, lambda optimizer: changed(optimizer, corrections))
             corrected = CorrectedTrainer(trainer, client, corrections)
             file = None if folder is None else folder / str(client)
-            place = Place(client, count, corrections, file)
+            place = Place(client, count, corrections, file, torch.zeros(terms.d))
             self.clients[client] = algorithm.at_client(corrected, place)
         self.weights = torch.zeros(terms.d)
         self.state: Mapping[str, Tensor] = {}

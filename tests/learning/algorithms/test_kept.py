@@ -21,7 +21,7 @@ def settled(kept: Kept, *rounds: int) -> Kept:
 
 
 def test_a_round_that_does_not_count_changes_nothing() -> None:
-    kept = settled(Kept(1), 0)
+    kept = settled(Kept(one(0.0)), 0)
     kept.propose(1, one(9.0))
     assert kept.before(2).item() == 0.0
     kept.settle(2)  # another round's
@@ -34,31 +34,31 @@ def test_a_round_that_does_not_count_changes_nothing() -> None:
 
 def test_a_round_that_is_played_again_starts_from_the_same_state(tmp_path: Path) -> None:
     file = tmp_path / "0/state"
-    settled(Kept(1, file), 1, 4, 7)
-    again = Kept(1, file)
+    settled(Kept(one(0.0), file), 1, 4, 7)
+    again = Kept(one(0.0), file)
     assert [again.before(round).item() for round in (5, 7, 8, 20)] == [4.0, 4.0, 7.0, 7.0]
     # Played again: what it was before the crash is gone.
     again.propose(7, one(70.0))
     again.settle(7)
-    assert Kept(1, file).before(8).item() == 70.0
+    assert Kept(one(0.0), file).before(8).item() == 70.0
 
 
 def test_a_round_that_a_crash_undid_is_forgotten(tmp_path: Path) -> None:
     file = tmp_path / "state"
-    kept = settled(Kept(1, file), 1, 4)
+    kept = settled(Kept(one(0.0), file), 1, 4)
     kept.forget(4)
     kept.forget(9)
-    assert kept.before(5).item() == Kept(1, file).before(5).item() == 1.0
+    assert kept.before(5).item() == Kept(one(0.0), file).before(5).item() == 1.0
 
 
 @pytest.mark.parametrize("content", [b"", b"nothing", None])
 def test_a_damaged_file_is_refused(content: bytes | None, tmp_path: Path) -> None:
     file = tmp_path / "state"
-    settled(Kept(1, file), 1)
+    settled(Kept(one(0.0), file), 1)
     if content is None:
         with pytest.raises(RunFolderError, match="is not of this model"):
-            Kept(2, file)
+            Kept(torch.zeros(2), file)
         return
     file.write_bytes(content)
     with pytest.raises(RunFolderError, match="is damaged"):
-        Kept(1, file)
+        Kept(one(0.0), file)

@@ -114,6 +114,6 @@ def test_a_second_block_is_about_as_large_as_the_first() -> None:
     corrections = Corrections((0,), 1)
     trainer = Quadratic(torch.tensor([4.0]), 9, partial(corrected, corrections=corrections))
     with corrections.of(0):
-        place = Place(0, 9, corrections, None)
+        place = Place(0, 9, corrections, None, torch.zeros(1))
         update = Scaffold(public).at_client(trainer, place).fit(torch.zeros(2), round=0).delta
     assert update.tolist() == pytest.approx([update[0].item(), update[0].item() * 3 / 9])

@@ -32,7 +32,9 @@ def test_a_training_that_began_is_collected_with_the_same_model() -> None:
     """Workers know a training by the tensor that it began with."""
     corrections = Corrections((0,), 2)
     ahead = Ahead(corrections)
-    client = Scaffold(terms([1], d=2)).at_client(ahead, Place(0, 1, corrections, None))
+    client = Scaffold(terms([1], d=2)).at_client(
+        ahead, Place(0, 1, corrections, None, torch.zeros(2))
+    )
     assert isinstance(client, EarlyTrainer)
     sent = torch.tensor([1.0, 2.0, 3.0, 4.0])
     client.begin(sent, round=0)
@@ -44,7 +46,9 @@ def test_a_training_that_began_is_collected_with_the_same_model() -> None:
 def test_a_training_on_another_model_than_began_is_corrected_for_that_model() -> None:
     corrections = Corrections((0,), 2)
     ahead = Ahead(corrections)
-    client = Scaffold(terms([1], d=2)).at_client(ahead, Place(0, 1, corrections, None))
+    client = Scaffold(terms([1], d=2)).at_client(
+        ahead, Place(0, 1, corrections, None, torch.zeros(2))
+    )
     assert isinstance(client, EarlyTrainer)
     client.begin(torch.tensor([1.0, 2.0, 3.0, 4.0]), round=0)
     other = torch.tensor([5.0, 6.0, 7.0, 8.0])

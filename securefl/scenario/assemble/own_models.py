@@ -1,0 +1,80 @@
+"""The models that sites end with, where these are not the global one."""
+
+from collections.abc import Callable, Mapping
+from functools import partial
+
+import torch
+from torch import Tensor, nn
+
+from securefl import vector
+from securefl.data.task import FederatedData
+from securefl.errors import ScenarioError
+from securefl.learning.algorithms.protocol import OwnModel
+from securefl.learning.evaluate import measure, predict
+from securefl.learning.protocol import Metrics, Trainer
+from securefl.learning.regression import measure_targets
+from securefl.scenario.assemble.parts import Parts
+from securefl.scenario.assemble.trainers import fine_tuners
+
+# weights (d,) of the global model -> those of a site's own
+Own = Callable[[Tensor], Tensor]
+
+
+def own_models(parts: Parts, trainers: Mapping[int, Trainer]) -> dict[int, Own]:
+    """Returns client -> how it gets its own model; empty where all have the global one.
+
+    Args:
+        parts: of the federation.
+        trainers: client -> its trainer, with its half of the algorithm.
+
+    Raises:
+        ScenarioError: a site has no test records of its own to be judged on.
+    """
+    scenario = parts.scenario
+    own: dict[int, Own] = {
+        client: trainer.own_model
+        for client, trainer in trainers.items()
+        if isinstance(trainer, OwnModel)
+    }
+    for client, tuner in fine_tuners(scenario, parts.local).items():
+        own[client] = partial(_tuned, tuner, scenario.rounds)
+    if own:
+        _check_tests(parts.data)
+    return own
+
+
+def _tuned(tuner: Trainer, round: int, weights: Tensor) -> Tensor:
+    """Returns the weights (d,) after some more training; the round names its random streams."""
+    return weights + tuner.fit(weights, round=round).delta
+
+
+def _check_tests(data: FederatedData) -> None:
+    for site in data.sites:
+        if site.test is None:
+            raise ScenarioError(
+                f"each site is judged with its own model, and site {site.name!r} has no test "
+                "records of its own: take data whose sites have some, such as 'heart' or your own"
+            )
+
+
+def judged_apart(
+    model: nn.Module, data: FederatedData, own: Mapping[int, Own], weights: Tensor
+) -> Metrics:
+    """Returns the metrics on the test records of all sites, each judged with its own model.
+
+    Args:
+        model: a workspace.
+        data: the sites' records.
+        own: client -> how it gets its own model.
+        weights: (d,), of the global model.
+    """
+    answers, labels = [], []
+    for client, site in enumerate(data.sites):
+        if site.test is None:
+            continue
+        vector.load_vector(model, own[client](weights))
+        answers.append(predict(model, data.task, site.test.features))
+        labels.append(site.test.labels)
+    if data.task.regression:
+        return measure_targets(torch.cat(answers), data.task.values(torch.cat(labels)))
+    return measure(torch.cat(answers), torch.cat(labels))

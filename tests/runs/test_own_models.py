@@ -1,0 +1,187 @@
+"""Sites with models of their own in whole runs: what travels, who is judged how, what it costs."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from securefl.errors import ScenarioError
+from securefl.files import read_lines
+from securefl.privacy.chain import read_entries
+from securefl.runs.cell import Cell
+from securefl.runs.checkpoint import load_checkpoint
+from securefl.runs.deployed.deployable import check_deployable
+from securefl.runs.play import run_cell
+from securefl.scenario.assemble.assemble import assemble
+from securefl.scenario.scenario import Scenario, parse_scenario
+from tests.runs.test_play import comparable, nothing, run_until_killed
+from tests.scenario.texts import refusal
+from tests.values import present
+
+MODEL = 'model = { name = "mlp", hidden = [4] }\n'
+ALGORITHMS = {
+    "fedrep": 'epochs = 3, algorithm = "fedrep", head_epochs = 1',
+    "ditto": 'algorithm = "ditto", lam = 0.3',
+    "tuned": "fine_tune = 2",
+}
+MASKED = 'channel = { kind = "masked", secrets = "seeded" }\n'
+CKKS = 'channel = { kind = "ckks" }\nweights = "equal"\n'
+
+
+def sgd(keys: str, more: str = "") -> Scenario:
+    text = f'rounds = 4\ndata = {{ name = "heart" }}\n{MODEL}'
+    return parse_scenario(f'{text}training = {{ kind = "sgd", lr = 0.1, {keys} }}\n{more}')
+
+
+def dp(keys: str, more: str = "") -> Scenario:
+    text = f'rounds = 4\ndata = {{ name = "heart" }}\n{MODEL}'
+    claim = 'privacy = { noise = "seeded", noise_multiplier = 2.0 }\n'
+    return parse_scenario(f"{text}training = {{ batch = 64, lr = 0.1, {keys} }}\n{claim}{more}")
+
+
+def played(scenario: Scenario, folder: Path, **options: Any) -> Cell:
+    cell = Cell(folder)
+    run_cell(cell, scenario, on_round=nothing, **options)
+    return cell
+
+
+def weights(cell: Cell) -> torch.Tensor:
+    return load_checkpoint(cell.checkpoint).state.weights
+
+
+def test_under_fedrep_no_head_travels(tmp_path: Path) -> None:
+    scenario = sgd(ALGORITHMS["fedrep"])
+    body, top = 15 * 4 + 4, 4 + 1
+    cell = played(scenario, tmp_path / "cell")
+    sizes = {
+        line["bytes"]
+        for line in read_lines(cell.folder / "transcript.jsonl")
+        if line["kind"] in ("clear update", "global model")
+    }
+    assert sizes == {4 * body}
+    first = assemble(scenario, run="", ledgers=tmp_path / "none").start.weights
+    last = weights(cell)
+    assert torch.equal(last[body:], first[body:])
+    assert not torch.equal(last[:body], first[:body])
+    kept = load_file(cell.keeps / "1" / "state.safetensors")
+    assert {tuple(value.shape) for value in kept.values()} == {(top,)}
+
+
+@pytest.mark.parametrize("name", ["fedrep", "ditto"])
+@pytest.mark.parametrize("channel", [MASKED, CKKS], ids=["masked", "ckks"])
+def test_channels_carry_it_up_to_rounding(name: str, channel: str, tmp_path: Path) -> None:
+    more = 'weights = "equal"\n' if channel == CKKS else ""
+    plain = weights(played(sgd(ALGORITHMS[name], more), tmp_path / "plain"))
+    other = weights(played(sgd(ALGORITHMS[name], channel), tmp_path / "other"))
+    torch.testing.assert_close(other, plain, rtol=0, atol=5e-3)
+
+
+@pytest.mark.parametrize("name", ["ditto", "tuned"])
+def test_the_global_model_is_fedavgs_to_the_last_bit(name: str, tmp_path: Path) -> None:
+    for make in (sgd, dp):
+        plain = played(make("epochs = 1"), tmp_path / f"{make.__name__}-fedavg")
+        own = played(make(ALGORITHMS[name]), tmp_path / f"{make.__name__}-own")
+        ours, theirs = weights(own), weights(plain)
+        assert torch.equal(ours.view(torch.int32), theirs.view(torch.int32))
+        judged = [cell.metrics() for cell in (own, plain)]
+        assert present(judged[0])["accuracy"] == present(judged[1])["accuracy"]
+        assert present(judged[0])["sites"] != present(judged[1])["sites"]
+
+
+@pytest.mark.parametrize("name", ALGORITHMS)
+def test_a_killed_run_goes_on_with_the_same_own_models(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole, killed = Cell(tmp_path / "whole"), Cell(tmp_path / "killed")
+    scenario = dp(ALGORITHMS[name])
+    expected = run_cell(whole, scenario, on_round=nothing)
+    run_until_killed(monkeypatch, killed, scenario, round=2)
+    assert comparable(run_cell(killed, scenario, on_round=nothing)) == comparable(expected)
+    assert torch.equal(weights(killed), weights(whole))
+
+
+@pytest.mark.parametrize("name", ALGORITHMS)
+def test_the_ledger_has_what_the_shared_training_costs(name: str, tmp_path: Path) -> None:
+    """An own model is fitted without noise, and no claim covers it; a personal part has noise."""
+    epochs = "epochs = 3" if name == "fedrep" else "epochs = 1"
+    spent = []
+    for number, keys in enumerate((epochs, ALGORITHMS[name])):
+        cell = played(dp(keys), tmp_path / str(number))
+        ledgers = [read_entries(cell.ledgers / f"{client}.jsonl") for client in range(4)]
+        spent.append([(e["kind"], e["event"]) for entries in ledgers for e in entries])
+    assert spent[0] == spent[1]
+    words = present(cell.metrics()).get("site_models")
+    outside = "each site's own, outside the guarantee: in a simulation only"
+    assert words == ("each site's own" if name == "fedrep" else outside)
+
+
+def test_a_personal_part_under_a_claim_is_clipped_and_noised_with_the_rest(tmp_path: Path) -> None:
+    """Much noise shows in the personal part as in the shared one."""
+    own = []
+    for noise in (1.0, 30.0):
+        text = f'privacy = {{ noise = "seeded", noise_multiplier = {noise} }}'
+        keys = f"training = {{ batch = 64, lr = 0.1, {ALGORITHMS['fedrep']} }}"
+        one = parse_scenario(f'rounds = 1\ndata = {{ name = "heart" }}\n{MODEL}{keys}\n{text}\n')
+        cell = played(one, tmp_path / str(noise))
+        moved = load_file(cell.keeps / "0" / "state.safetensors")["0"]
+        start = assemble(one, run="", ledgers=tmp_path / f"none-{noise}").start.weights
+        own.append((moved - start[-len(moved) :]).norm().item())
+    assert own[1] > 3 * own[0]
+
+
+def test_sites_are_judged_together_with_their_own_models(tmp_path: Path) -> None:
+    """The accuracy of the run is that of all sites' answers, each by its own model."""
+    cell = played(sgd(ALGORITHMS["fedrep"]), tmp_path / "cell")
+    metrics = present(cell.metrics())
+    sites = metrics["sites"].values()
+    right = sum(present(site["accuracy"]) * site["records"] for site in sites)
+    assert metrics["records"] == sum(site["records"] for site in sites)
+    assert metrics["accuracy"] == pytest.approx(right / metrics["records"])
+
+
+REFUSED = [
+    ('algorithm = "fedbn"', "training: fedbn needs norm layers, and the model has none that train"),
+    ('algorithm = "fedrep"', "training.algorithm = 'fedrep' needs training.head_epochs"),
+    (
+        'algorithm = "fedrep", head_epochs = 1',
+        "training.head_epochs = 1 leaves the body none of the 1 epochs; raise training.epochs",
+    ),
+    (
+        'algorithm = "fedrep", head_epochs = 1, epochs = 2, personal = ["*"]',
+        "training: the personal part is the whole model",
+    ),
+    (
+        'algorithm = "fedbn", personal = ["0.*"]',
+        "training.personal has an effect with algorithm = 'fedrep' only",
+    ),
+    ('algorithm = "ditto"', "training.algorithm = 'ditto' needs training.lam"),
+    (
+        'algorithm = "ditto", lam = 0.1, fine_tune = 1',
+        "training.fine_tune has no effect with training.algorithm = 'ditto'",
+    ),
+]
+
+
+@pytest.mark.parametrize(("keys", "sentence"), REFUSED)
+def test_what_cannot_work_is_refused(keys: str, sentence: str) -> None:
+    assert sentence in refusal(f"{MODEL}training = {{ {keys} }}\n")
+
+
+def test_sites_without_test_records_of_their_own_are_refused() -> None:
+    data = 'data = { name = "digits", clients = 4 }\nweights = "equal"\n'
+    keys = 'training = { kind = "sgd", algorithm = "ditto", lam = 0.1 }\n'
+    assert "no site has test records of its own; use 'natural' sites" in refusal(data + keys)
+
+
+def test_own_models_and_the_best_global_one_do_not_go_together() -> None:
+    more = 'evaluate = { keep = "best" }\ndata = { test_on = "validation" }\n'
+    keys = 'training = { kind = "sgd", algorithm = "ditto", lam = 0.1 }\n'
+    assert "would end with an earlier global model" in refusal(keys + more)
+
+
+@pytest.mark.parametrize("name", ALGORITHMS)
+def test_between_sites_it_is_refused(name: str) -> None:
+    with pytest.raises(ScenarioError, match="does not run between sites yet"):
+        check_deployable(sgd(ALGORITHMS[name]))
