@@ -183,7 +183,7 @@ def test_an_agent_waits_while_somebody_else_answers_in_its_coordinators_place(
         waits.append(seconds)
         sleep(0.01)
 
-    monkeypatch.setattr(links.time, "sleep", noted)
+    monkeypatch.setattr(time, "sleep", noted)
     folder = site_folder(tmp_path / "0", authority, 0)
     with socket.create_server((HOST, 0)) as listener:
         ends = started(folder, listener.getsockname()[1], patience=math.inf)
