@@ -39,6 +39,10 @@ class RunFailed(SecureflError):
     """Raised when a run cannot go on; its last good model is kept."""
 
 
+class NoResult(RunFailed):
+    """Raised when a run has ended without a result, and starting it again cannot give it one."""
+
+
 class PluginError(SecureflError):
     """Raised when code that a scenario names, and that is none of ours, did something wrong."""
 

@@ -13,7 +13,7 @@ from torch import Size
 
 from securefl import vector
 from securefl.channels.protocol import ClientUpdate, Packet
-from securefl.errors import BudgetExceeded, RunFailed
+from securefl.errors import BudgetExceeded, NoResult, RunFailed
 from securefl.federation.record import interrupted
 from securefl.federation.values import Federation, State
 from securefl.runs.best import BestModel
@@ -87,7 +87,8 @@ def coordinate(
     Raises:
         BudgetExceeded: too few sites may still spend; the last good model is kept.
         RoundAbandoned: the set-up lost too many sites.
-        RunFailed: no site remains, or all rounds were abandoned.
+        NoResult: all rounds were abandoned, or the charter allows no further one.
+        RunFailed: no site remains.
     """
     given = desk.numbers.given
     parts = replace(parts, session_number=given.session)
@@ -117,7 +118,7 @@ def coordinate(
         except BudgetExceeded as reason:
             # On disk before the sites judge: this is the end, also for a coordinator killed there.
             cell.finish(CellState.OUT_OF_BUDGET, reason=str(reason))
-            with suppress(RunFailed):  # the charter's numbers are used up
+            with suppress(NoResult):  # the charter's numbers are used up
                 cell.note_seen(state.round - 1, played_by.judge_last(federation, state))
             ended(state, CellState.OUT_OF_BUDGET, str(reason))
             raise
@@ -181,9 +182,9 @@ def _is_spent(scenario: Scenario, site: int, round: int) -> bool:
 
 
 def _require_a_result(cell: Cell, rounds: int) -> None:
-    """Raises RunFailed: all rounds were abandoned."""
+    """Raises NoResult: all rounds were abandoned."""
     if all(record.abandoned for record in cell.rounds()):
-        raise RunFailed(f"all {rounds} rounds were abandoned; the model is the initial one")
+        raise NoResult(f"all {rounds} rounds were abandoned; the model is the initial one")
 
 
 def _without_interrupted(parts: ServerParts, state: State, trained: int, cell: Cell) -> State:

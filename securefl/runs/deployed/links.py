@@ -1,7 +1,7 @@
 """The direct link: TLS by the standard library, sites connect out, frames as in `frames`.
 
 A length beyond the limit ends the connection before anything is allocated. What waits to be read or
-sent does not grow with the sites.
+sent does not grow with the sites, and what strangers can hold does not grow with their number.
 """
 
 import asyncio
@@ -27,12 +27,15 @@ from securefl.runs.deployed.frames import (
     length_of_next,
     read_frame,
 )
+from securefl.runs.flower.gate import Doorway
 
 ROOM_BYTES = 4 << 20
 STALL_SECONDS = 20.0
 
+_MAX_HANDSHAKES = 64  # under way at once; a site's ends with its certificate
 _HANDSHAKE_SECONDS = 30.0
 _SECONDS_BETWEEN_TRIES = 0.1
+_MAX_SECONDS_BETWEEN_TRIES = 10.0  # where somebody else answers in the coordinator's place
 
 
 class DirectLink:
@@ -41,6 +44,8 @@ class DirectLink:
     A connection belongs to the site that its certificate names; a second one replaces the first.
 
     Guarantees:
+        - Connections without a certificate are few, and end soon. Beyond that number the oldest one
+          of the busiest address makes room, so that a flood does not keep sites out.
         - A site's next frame is read once its last one is taken: a site that floods waits, also
           one that connects again and again.
         - Large frames take turns in a bounded room. None may stop in the middle for long, nor come
@@ -80,7 +85,8 @@ class DirectLink:
         self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
         self._thread.start()
         self._room = Room(room)
-        self._server = self._wait(self._listen(listener, context))
+        self._listener = listener
+        self._wait(self._listen(context))
 
     def wait_for_sites(self, seconds: float) -> None:
         """Returns when every site is connected, or when the time is over."""
@@ -123,17 +129,14 @@ class DirectLink:
         arrival.frames.clear()
         self._loop.call_soon_threadsafe(arrival.taken.set)
 
-    async def _listen(
-        self, listener: socket.socket, context: ssl.SSLContext
-    ) -> asyncio.AbstractServer:
-        keep_alive(listener)  # and so every connection that it takes
-        return await asyncio.start_server(
-            self._serve,
-            sock=listener,
-            ssl=context,
-            ssl_handshake_timeout=_HANDSHAKE_SECONDS,
-            limit=PIECE_BYTES,
-        )
+    async def _listen(self, context: ssl.SSLContext) -> None:
+        keep_alive(self._listener)  # and so every connection that it takes
+        doorway = Doorway(context, self._protocol, most=_MAX_HANDSHAKES, seconds=_HANDSHAKE_SECONDS)
+        self._accepting = self._loop.create_task(doorway.serve(self._listener))
+
+    def _protocol(self) -> asyncio.Protocol:
+        reader = asyncio.StreamReader(limit=PIECE_BYTES, loop=self._loop)
+        return asyncio.StreamReaderProtocol(reader, self._serve, loop=self._loop)
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """Reads one site's frames until its connection ends."""
@@ -187,7 +190,6 @@ class DirectLink:
         self._inbox.put(Arrival(site, [b""]))
 
     async def _hang_up(self) -> None:
-        self._server.close()
         # Every reply has come or is too late: no farewell is waited for.
         for writer in self._open:
             writer.transport.abort()
@@ -195,6 +197,7 @@ class DirectLink:
         for task in remaining:
             task.cancel()
         await asyncio.gather(*remaining, return_exceptions=True)
+        self._listener.close()
         await asyncio.sleep(0)  # the loop closes aborted connections in its next turn
 
 
@@ -225,29 +228,33 @@ def serve_coordinator(
         patience: seconds without a connection after which the site gives up.
 
     Raises:
-        RunFailed: the coordinator cannot be reached, or a certificate is refused.
+        RunFailed: for so long the coordinator was not reached, or its certificate was refused.
     """
+    host, port = address
     end = time.monotonic() + patience
+    wait = _SECONDS_BETWEEN_TRIES
     while not is_finished():
+        failure = f"no coordinator at {host}:{port} takes this site's certificate"
         try:
             with (
                 socket.create_connection(address, timeout=_HANDSHAKE_SECONDS) as plain,
-                context.wrap_socket(plain, server_hostname=address[0]) as connection,
+                context.wrap_socket(plain, server_hostname=host) as connection,
             ):
                 connection.settimeout(None)
                 keep_alive(connection)
+                wait = _SECONDS_BETWEEN_TRIES
                 if _answer_frames(connection, answer, is_finished, limit):
                     end = time.monotonic() + patience
         except ssl.SSLCertVerificationError as reason:
-            raise RunFailed(
-                f"the coordinator's certificate is refused: {reason.verify_message}"
-            ) from None
-        except OSError:  # asyncio closes a connection that it refuses without a word of TLS
-            pass
-        if time.monotonic() >= end:
-            host, port = address
-            raise RunFailed(f"no coordinator at {host}:{port} takes this site's certificate")
-        time.sleep(_SECONDS_BETWEEN_TRIES)
+            # Perhaps somebody else answers for a moment. The coordinator comes back.
+            failure = f"the coordinator's certificate is refused: {reason.verify_message}"
+            wait = min(2 * wait, _MAX_SECONDS_BETWEEN_TRIES)
+        except OSError:  # a connection that is refused ends without a word of TLS
+            wait = _SECONDS_BETWEEN_TRIES
+        left = end - time.monotonic()
+        if left <= 0:
+            raise RunFailed(failure)
+        time.sleep(min(wait, left))
 
 
 def _answer_frames(

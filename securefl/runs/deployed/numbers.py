@@ -12,8 +12,8 @@ from collections.abc import Iterable
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
-from securefl.errors import RunFailed, RunFolderError
-from securefl.files import read_json, write_json
+from securefl.errors import NoResult, RunFolderError
+from securefl.files import disk_errors, read_json, write_json
 from securefl.runs.deployed.envelope import Kind, Part
 
 NUMBERS = "numbers.json"
@@ -65,8 +65,7 @@ class Numbers:
         """Begins a session: that of a process, which has lost the secrets of earlier ones.
 
         Raises:
-            RunFailed: the charter allows no further round.
-            RunFolderError: the file is damaged.
+            RunFolderError: the file is damaged, or the disk refuses.
         """
         given = read_numbers(path)
         name = charter.hex()
@@ -80,7 +79,8 @@ class Numbers:
         """Returns the first of `count` numbers for the envelopes that hold these parts.
 
         Raises:
-            RunFailed: the charter allows no further round.
+            NoResult: the charter allows no further round.
+            RunFolderError: the disk refuses, and nothing was given out.
         """
         given = self.given
         for part in parts:
@@ -94,14 +94,15 @@ class Numbers:
 
     def _check(self, begun: int) -> None:
         if begun > self._allowed:
-            raise RunFailed(
+            raise NoResult(
                 f"the charter allows {self._allowed} numbers of rounds, and all are used: admit "
                 "the sites to a new epoch"
             )
 
     def _note(self, given: Given) -> None:
         if self._path is not None:
-            write_json(self._path, asdict(given), indent=None)
+            with disk_errors(self._path.parent):
+                write_json(self._path, asdict(given), indent=None)
         self.given = given
 
 

@@ -9,14 +9,14 @@ Over Flower, the word `flower` stands for all that follows the folder.
 import socket
 import sys
 from collections.abc import Callable
-from contextlib import closing
+from contextlib import closing, suppress
 from functools import partial
 from pathlib import Path
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from securefl.errors import SecureflError
-from securefl.files import read_json, write_json
+from securefl.errors import BudgetExceeded, NoResult, RunFolderError, SecureflError
+from securefl.files import disk_errors, read_json, write_json
 from securefl.runs.cell import Cell, CellState
 from securefl.runs.deployed.approval import Approvals
 from securefl.runs.deployed.certificates import server_context, site_context
@@ -68,7 +68,8 @@ def run_coordinator(folder: Path, open_link: OpenLink) -> bool:
         Whether the run is over; False where somebody has stopped it, and it can go on.
 
     Raises:
-        SecureflError: the run failed, and the folder keeps the reason; or it must not start.
+        SecureflError: the run failed, and the folder keeps the reason if it can; or it must not
+            start.
     """
     with at_work(folder) as charter, Stop(folder) as stop:
         scenario = charter.scenario()
@@ -93,8 +94,7 @@ def run_coordinator(folder: Path, open_link: OpenLink) -> bool:
             try:
                 return _play(parts, desk, key, Cell(folder), stop)
             finally:
-                counts = {"trips": desk.counts.trips, "dropped": desk.counts.dropped}
-                write_json(folder / COUNTS, counts)
+                _write_counts(folder, desk)
 
 
 def _patience(charter: Charter, cell: Cell) -> float:
@@ -106,17 +106,33 @@ def _patience(charter: Charter, cell: Cell) -> float:
 
 
 def _play(parts: ServerParts, desk: Desk, key: Ed25519PrivateKey, cell: Cell, stop: Stop) -> bool:
-    """Plays the run; the sites hear of its end, and nothing where it is only stopped."""
+    """Plays the run; the sites hear of its end if that is final, and of nothing else.
+
+    A run that somebody stopped, or that this machine could not go on with, waits for the next
+    start, and so do the sites.
+    """
     try:
-        state = coordinate(parts, desk, key, cell, stopped=stop.is_asked)
-    except SecureflError as reason:
-        cell.fail(str(reason))  # a run that its budget ended stays so
+        with disk_errors(cell.folder):
+            state = coordinate(parts, desk, key, cell, stopped=stop.is_asked)
+    except (BudgetExceeded, NoResult) as reason:
+        with disk_errors(cell.folder):
+            cell.fail(str(reason))  # a run that its budget ended stays so
         desk.finish()
+        raise
+    except SecureflError as reason:
+        # The disk may be what failed: then the sentence on the terminal has to do.
+        with suppress(OSError, RunFolderError):
+            cell.fail(str(reason))
         raise
     is_over = state.round == parts.scenario.rounds
     if is_over:
         desk.finish()
     return is_over
+
+
+def _write_counts(folder: Path, desk: Desk) -> None:
+    with disk_errors(folder):
+        write_json(folder / COUNTS, vars(desk.counts))
 
 
 def counts_of(folder: Path) -> dict[str, int]:

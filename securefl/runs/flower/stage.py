@@ -3,6 +3,7 @@
 import os
 import shutil
 import socket
+import stat
 import subprocess
 import tempfile
 import time
@@ -24,6 +25,9 @@ from securefl.runs.flower.supervision import Service
 
 HOME = "flower"  # in the folder of a coordinator or a site
 _INSIDE = "tls"  # between SuperLink and gate, made at each start
+_RUNTIME = "runtime.json"  # names the folder of the last start
+_PREFIX = "securefl-"
+_MEMORY = Path("/dev/shm")  # noqa: S108 - a folder of our own in there
 _NODES = "nodes.json"
 _NODE_KEY = "node.ssh"
 _SECONDS_TO_START = 90.0
@@ -52,15 +56,15 @@ def coordinator_stage(
     folder = folder.absolute()
     flower = Flower(programs.absolute(), folder / HOME)
     port = free_port()
-    services = _superlink(flower, port, address, folder, limit)
-    try:
-        with _supervised(services, flower.home), _runtime() as runtime:
+    with _runtime(flower.home) as runtime:
+        # Earlier versions kept open keys there, and a killed one left them.
+        shutil.rmtree(flower.home / _INSIDE, ignore_errors=True)
+        services = _superlink(flower, port, address, folder, runtime / _INSIDE, limit)
+        with _supervised(services, flower.home):
             _wait_for(port)
             nodes = _registered(flower, Charter.read(folder / CHARTER))
             ends.write_coordinator(folder, runtime / "coordinator" / "relay", flower, nodes)
             yield
-    finally:
-        shutil.rmtree(flower.home / _INSIDE)
 
 
 @contextmanager
@@ -81,7 +85,7 @@ def site_stage(
     check_programs(programs)
     folder = folder.absolute()
     relay = None if relay_user is None else user_id(relay_user)
-    with _runtime(is_shared=relay is not None) as runtime:
+    with _runtime(folder / HOME, is_shared=relay is not None) as runtime:
         flower = Flower(programs.absolute(), runtime / "home")
         agent = runtime / "agent" / "agent"
         ends.write_site(folder, agent, relay_user=relay_user)
@@ -115,16 +119,15 @@ def serve_site(
 
 
 def _superlink(
-    flower: Flower, port: int, gate: tuple[str, int], folder: Path, limit: int
+    flower: Flower, port: int, gate: tuple[str, int], folder: Path, inside: Path, limit: int
 ) -> list[Service]:
-    """Returns SuperLink and gate, which talk over TLS of their own."""
-    inside = flower.home / _INSIDE
-    inside.mkdir(parents=True, exist_ok=True, mode=0o700)
+    """Returns SuperLink and gate, which talk over TLS of their own with keys in `inside`."""
+    inside.mkdir(mode=0o700)
     Authority.generate().certify_server(inside, HOST)
     ca = inside / CA_CERTIFICATE
     outside = inside / "gate"
-    outside.mkdir(exist_ok=True, mode=0o700)
-    # Without its passphrase, which the gate could not ask for.
+    outside.mkdir(mode=0o700)
+    # Without its passphrase, which the gate could not ask for. No backup of `folder` has this copy.
     write_private(outside / TLS_KEY, read_private(folder / TLS_KEY))
     shutil.copyfile(folder / TLS_CERTIFICATE, outside / TLS_CERTIFICATE)
     flower.connect(port, ca)
@@ -170,15 +173,51 @@ def _registered(flower: Flower, charter: Charter) -> dict[int, int]:
 
 
 @contextmanager
-def _runtime(*, is_shared: bool = False) -> Iterator[Path]:
-    """Makes a folder for sockets, whose paths may have 107 bytes at most."""
-    folder = Path(tempfile.mkdtemp(prefix="securefl-"))
-    if is_shared:
-        folder.chmod(0o711)
+def _runtime(home: Path, *, is_shared: bool = False) -> Iterator[Path]:
+    """Makes a folder for sockets, whose paths may have 107 bytes at most, and for open keys.
+
+    Args:
+        home: where its name is kept: the next start removes what a killed process left.
+        is_shared: whether another account must reach its sockets.
+    """
+    home.mkdir(parents=True, exist_ok=True)
+    _remove_remains(home / _RUNTIME)
+    folder = Path(tempfile.mkdtemp(prefix=_PREFIX, dir=_volatile(is_shared=is_shared)))
     try:
+        write_json(home / _RUNTIME, {"folder": str(folder)})
+        if is_shared:
+            folder.chmod(0o711)
         yield folder
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def _volatile(*, is_shared: bool) -> Path | None:
+    """Returns a folder that is in memory; None for the folder of temporary files.
+
+    That of a session is closed to other accounts.
+    """
+    session = os.environ.get("XDG_RUNTIME_DIR")
+    if session and not is_shared and _is_own(Path(session)):
+        return Path(session)
+    return _MEMORY if os.access(_MEMORY, os.W_OK | os.X_OK) else None
+
+
+def _remove_remains(record: Path) -> None:
+    """Removes the folder that a killed process has left, if it is one of ours."""
+    if record.exists():
+        folder = Path(str(read_json(record).get("folder", "")))
+        if folder.name.startswith(_PREFIX) and _is_own(folder):
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+def _is_own(folder: Path) -> bool:
+    """Whether a path is a folder of this account, and no link to one."""
+    try:
+        status = folder.lstat()
+    except OSError:
+        return False
+    return stat.S_ISDIR(status.st_mode) and status.st_uid == os.getuid()
 
 
 @contextmanager

@@ -1,19 +1,21 @@
 """What a site notices before it starts."""
 
+import itertools
 import socket
 import ssl
 import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
 import pytest
 
 from securefl.errors import RunFailed
+from securefl.runs.deployed import connecting
 from securefl.runs.deployed.approving import approve_charter
-from securefl.runs.deployed.certificates import TLS_CERTIFICATE, server_context
+from securefl.runs.deployed.certificates import TLS_CERTIFICATE, Authority, server_context
 from securefl.runs.deployed.charter import Shared
 from securefl.runs.deployed.connecting import connection, require_clock
 from securefl.runs.deployed.federation import admit, found
@@ -114,4 +116,80 @@ def test_a_port_of_something_else_is_told_from_a_gate(
     folder = approved_site(tmp_path, listener.getsockname()[1])
     monkeypatch.setattr(NotFound, "date_time_string", lambda self: "noon")
     with gate(tmp_path / "fed", listener), pytest.raises(RunFailed, match="is no coordinator"):
+        connection(folder)
+
+
+@contextmanager
+def hostile(folder: Path, listener: socket.socket, pieces: Iterable[bytes]) -> Iterator[None]:
+    """Answers one request with the coordinator's certificate, piece by piece."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(folder / TLS_CERTIFICATE, folder / TLS_KEY)
+
+    def serve() -> None:
+        with suppress(OSError):
+            plain, _ = listener.accept()
+            with context.wrap_socket(plain, server_side=True) as secured:
+                secured.recv(1000)
+                for piece in pieces:
+                    secured.sendall(piece)
+                    time.sleep(0.01)
+
+    thread = threading.Thread(target=serve)
+    thread.start()
+    try:
+        yield
+    finally:
+        listener.close()
+        thread.join()
+
+
+@pytest.mark.parametrize(
+    "date",
+    [
+        b"Mon, 01 Jan 99999999999999999999 00:00:00 GMT",
+        b"Mon, 01 Jan 2026 00:00:00 +999999999999",
+        b"Sat, 01 Jan 0001 00:00:00 -0000",
+        b"Mon, 01 Jan " + b"9" * 5000 + b" 00:00:00 GMT",
+        b"\xff\xfe",
+        b"",
+    ],
+)
+def test_a_time_that_is_none_is_told_from_a_gates(date: bytes, tmp_path: Path) -> None:
+    listener = socket.create_server(("127.0.0.1", 0))
+    folder = approved_site(tmp_path, listener.getsockname()[1])
+    answer = b"HTTP/1.1 404 Not Found\r\nDate: " + date + b"\r\n\r\n"
+    refusal = pytest.raises(RunFailed, match=r"is no coordinator|set the clock")
+    with hostile(tmp_path / "fed", listener, [answer]), refusal:
+        connection(folder)
+
+
+@pytest.mark.parametrize("piece", [b"HTTP/1.1 100 Continue\r\n\r\n", b"garbage ", b"\r\n\r\n"])
+def test_an_answer_without_end_or_time_ends_the_check(piece: bytes, tmp_path: Path) -> None:
+    listener = socket.create_server(("127.0.0.1", 0))
+    folder = approved_site(tmp_path, listener.getsockname()[1])
+    pieces = itertools.repeat(1000 * piece if piece == b"garbage " else piece)
+    refusal = pytest.raises(RunFailed, match="is no coordinator")
+    with hostile(tmp_path / "fed", listener, pieces), refusal:
+        connection(folder)
+
+
+def test_a_check_ends_at_its_deadline_while_somebody_goes_on_talking(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(connecting, "_SECONDS", 0.5)
+    listener = socket.create_server(("127.0.0.1", 0))
+    folder = approved_site(tmp_path, listener.getsockname()[1])
+    start = time.monotonic()
+    with hostile(tmp_path / "fed", listener, itertools.repeat(b"a")):
+        assert "nobody answers" in connection(folder)
+    assert time.monotonic() - start < 5.0
+
+
+def test_a_certificate_of_a_foreign_ca_is_refused_by_the_check(tmp_path: Path) -> None:
+    listener = socket.create_server(("127.0.0.1", 0))
+    folder = approved_site(tmp_path, listener.getsockname()[1])
+    (tmp_path / "foreign").mkdir()
+    Authority.generate().certify_server(tmp_path / "foreign", "127.0.0.1")
+    refusal = pytest.raises(RunFailed, match=r"the certificate of 127\.0\.0\.1:\d+ is refused: ")
+    with hostile(tmp_path / "foreign", listener, []), refusal:
         connection(folder)

@@ -3,6 +3,7 @@
 The sites here are bare TLS connections, which can misbehave in ways that an agent does not.
 """
 
+import errno
 import itertools
 import socket
 import ssl
@@ -11,7 +12,7 @@ import threading
 import time
 import tracemalloc
 from collections.abc import Callable, Generator, Iterator
-from contextlib import closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 
 import pytest
@@ -57,6 +58,30 @@ def link_of(folder: Path, **options: float) -> Iterator[tuple[DirectLink, Connec
         finally:
             for connection in connections:
                 connection.close()
+
+
+@contextmanager
+def flood_of(connect: Connect, *, address: str, count: int) -> Iterator[list[socket.socket]]:
+    """Yields so many connections from an address that say nothing."""
+    target = connect(0).getpeername()
+    with ExitStack() as stack:
+        yield [
+            stack.enter_context(
+                socket.create_connection(target, timeout=PATIENT, source_address=(address, 0))
+            )
+            for _ in range(count)
+        ]
+
+
+def is_open(connection: socket.socket) -> bool:
+    """Whether the other side has not ended a connection, on which nothing is said."""
+    connection.setblocking(False)
+    try:
+        return bool(connection.recv(1))
+    except BlockingIOError:
+        return True
+    except OSError:
+        return False
 
 
 def frame_of(content: bytes) -> bytes:
@@ -212,3 +237,48 @@ def test_a_site_that_sends_a_frame_slowly_does_not_keep_the_others_out(tmp_path:
         ended.set()
         thread.join()
         assert sizes == {0: 0, 1: LARGE}
+
+
+def test_strangers_hold_few_connections_and_a_site_gets_in_between_them(tmp_path: Path) -> None:
+    with (
+        link_of(tmp_path) as (link, connect),
+        flood_of(connect, address=HOST, count=100) as flood,
+    ):
+        assert waits_for(lambda: sum(map(is_open, flood)) <= 64)
+        assert [is_open(one) for one in flood] == [False] * 36 + [True] * 64
+        connect(1)
+        assert waits_for(lambda: set(link._connections) == {0, 1})
+
+
+def test_a_flood_from_one_address_ends_its_own_connections(tmp_path: Path) -> None:
+    with link_of(tmp_path) as (link, connect):
+        target = connect(0).getpeername()
+        with (
+            socket.create_connection(target, timeout=PATIENT) as slow,
+            flood_of(connect, address="127.0.0.2", count=100) as flood,
+        ):
+            assert waits_for(lambda: sum(map(is_open, flood)) == 63)
+            assert is_open(slow)
+            slow.settimeout(PATIENT)
+            connect(1).close()  # which makes the folder
+            with site_context(tmp_path / "1").wrap_socket(slow, server_hostname=HOST):
+                assert waits_for(lambda: set(link._connections) == {0, 1})
+
+
+def test_a_process_without_descriptors_takes_connections_again_once_it_has_some(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with link_of(tmp_path) as (link, connect):
+        accept = link._loop.sock_accept
+        refusals = itertools.count()
+
+        async def scarce(listener: socket.socket) -> tuple[socket.socket, object]:
+            if next(refusals) < 3:
+                raise OSError(errno.EMFILE, "Too many open files")
+            return await accept(listener)
+
+        monkeypatch.setattr(link._loop, "sock_accept", scarce)
+        for site in (0, 1):
+            connect(site)
+        assert waits_for(lambda: set(link._connections) == {0, 1})
+        assert next(refusals) > 3

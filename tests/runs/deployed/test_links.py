@@ -1,11 +1,13 @@
 """The direct link, over TLS on this machine: strangers stay out, and nobody else notices."""
 
 import itertools
+import math
 import queue
 import socket
 import ssl
 import struct
 import threading
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager, suppress
 from pathlib import Path
@@ -128,7 +130,7 @@ def test_a_certificate_of_another_authority_is_refused_and_others_are_undisturbe
     with link_of(authority, tmp_path / "server") as (link, port):
         started(site_folder(tmp_path / "0", authority, 0), port)
         folder = site_folder(tmp_path / "1", stranger, 1)
-        ends = started(folder, port)
+        ends = started(folder, port, patience=0.3)
         assert "certificate is refused" in ends.get(timeout=PATIENT)
         # It takes the coordinator's authority for its own, and is refused by the coordinator.
         (folder / "ca.crt").write_bytes((tmp_path / "server" / "ca.crt").read_bytes())
@@ -161,8 +163,41 @@ def test_a_coordinator_at_another_address_is_refused(tmp_path: Path) -> None:
     port = listener.getsockname()[1]
     context = server_context(tmp_path / "other", [authority.pem])
     with closing(DirectLink(listener, context, sites=[0], limit=LIMIT)):
-        ends = started(site_folder(tmp_path / "0", authority, 0), port)
+        ends = started(site_folder(tmp_path / "0", authority, 0), port, patience=0.3)
         assert "IP address mismatch" in ends.get(timeout=PATIENT)
+
+
+def test_an_agent_waits_while_somebody_else_answers_in_its_coordinators_place(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    authority, stranger = Authority.generate(), Authority.generate()
+    for name, signer in (("server", authority), ("stranger", stranger)):
+        (tmp_path / name).mkdir()
+        signer.certify_server(tmp_path / name, HOST)
+    foreign = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    foreign.load_cert_chain(tmp_path / "stranger/tls.crt", tmp_path / "stranger/tls.pem")
+    waits: list[float] = []
+    sleep = time.sleep
+
+    def noted(seconds: float) -> None:
+        waits.append(seconds)
+        sleep(0.01)
+
+    monkeypatch.setattr(time, "sleep", noted)
+    folder = site_folder(tmp_path / "0", authority, 0)
+    with socket.create_server((HOST, 0)) as listener:
+        ends = started(folder, listener.getsockname()[1], patience=math.inf)
+        for _ in range(9):
+            plain, _ = listener.accept()
+            with plain, suppress(OSError):  # the agent refuses it
+                foreign.wrap_socket(plain, server_side=True)
+        assert waits[:8] == [0.2, 0.4, 0.8, 1.6, 3.2, 6.4, 10.0, 10.0]
+        context = server_context(tmp_path / "server", [authority.pem])
+        with closing(DirectLink(listener, context, sites=[0], limit=LIMIT)) as link:
+            link.wait_for_sites(PATIENT)
+            with closing(link.carry(sealed({0: b"end"}), PATIENT)) as replies:
+                assert next(replies) == (0, b"reply to end")
+            assert ends.get(timeout=PATIENT) == "over"
 
 
 def test_a_site_outside_the_roster_gives_up(tmp_path: Path) -> None:
