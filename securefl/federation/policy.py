@@ -47,9 +47,9 @@ class Budget(_Table):
 class ChannelRules(_Table):
     """The channels that updates may take, and the least that masks must withstand.
 
-    min_cohort is the fewest updates in one sum, corrupt the sites in it that may work together with
-    the coordinator. Both count on the channel masked only. So does reveal_counts: whether the
-    coordinator may see this site's exact number of records, as its weight.
+    min_cohort is the fewest updates in one sum, corrupt the sites in it that may work with the
+    coordinator, reveal_counts whether it may see this site's number of records. All three count on
+    the channel masked only.
     """
 
     allowed: Annotated[tuple[Channel, ...], Field(min_length=1)] = ("masked",)
@@ -179,7 +179,7 @@ class Policy(_Table):
         if proposal.min_cohort < rules.min_cohort:
             violations.append(
                 f"channel.min_cohort = {rules.min_cohort} does not allow sums of "
-                f"{proposal.min_cohort} updates; the scenario has that key, too"
+                f"{proposal.min_cohort} updates: lower it in this policy, or ask for a new charter"
             )
         if proposal.corrupt < rules.corrupt:
             violations.append(
@@ -187,10 +187,7 @@ class Policy(_Table):
                 f"{proposal.corrupt} corrupt sites"
             )
         if proposal.reveals_counts and not rules.reveal_counts:
-            violations.append(
-                "channel.reveal_counts = false does not allow weights = 'reported', which show the "
-                "coordinator this site's number of records"
-            )
+            violations.append("channel.reveal_counts = false does not allow weights = 'reported'")
         return violations
 
     def _about_code(self, proposal: Proposal, pins: bool) -> list[str]:

@@ -10,7 +10,7 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from securefl.errors import RunFailed, RunFolderError, ScenarioError
-from securefl.federation.policy import ChannelRules
+from securefl.federation.policy import Policy
 from securefl.files import read_json, read_text
 from securefl.messages import sentences
 from securefl.runs.cell import Cell, CellState
@@ -42,23 +42,36 @@ def init(
     """Makes the coordinator's folder. Raises ScenarioError: see `found`."""
     shared = _shared(path, overrides)
     invitation = found(shared, split_address(address), out, passphrase)
-    _warn_of_small_sums(shared, display)
     display.line(
         f"send {out / INVITATION} to every site; fingerprint to compare by telephone: "
         f"{invitation.fingerprint}",
         invitation=str(out / INVITATION),
         fingerprint=invitation.fingerprint,
     )
+    _warn_of_policies(shared, out, display)
 
 
-def _warn_of_small_sums(shared: Shared, display: Display) -> None:
+def _warn_of_policies(shared: Shared, out: Path, display: Display) -> None:
     """Says before anything is sent that sites would refuse the scenario by default."""
-    fewest = ChannelRules().min_cohort
-    facts = shared.scenario().facts
-    if "corrupt" in facts.channel_options and facts.min_cohort < fewest:
+    scenario = shared.scenario()
+    facts, allowed = scenario.facts, Policy()
+    refused = []
+    if "corrupt" in facts.channel_options and facts.min_cohort < allowed.channel.min_cohort:
+        refused.append(
+            f"sums of {facts.min_cohort} updates: set channel.min_cohort = "
+            f"{allowed.channel.min_cohort} in the scenario, or {facts.min_cohort} in each "
+            "site's policy.toml"
+        )
+    if scenario.leave not in ("never", allowed.evaluation.leave):
+        refused.append(
+            f"evaluate.leave = {scenario.leave!r}: each site has to set "
+            f"evaluation.leave = {scenario.leave!r} in its policy.toml"
+        )
+    if refused:
         display.remark(
-            f"the policy that sites get by default refuses sums of {facts.min_cohort} updates: "
-            f"set channel.min_cohort = {fewest} in the scenario, or agree on less with the sites"
+            f"BEFORE you send it: the policy that sites get by default refuses "
+            f"{'; and '.join(refused)}. The scenario of {out} cannot be changed: with another one "
+            "all sites join again"
         )
 
 
@@ -146,8 +159,12 @@ def check(folder: Path, display: Display) -> None:
     """Says that the coordinator may start. Raises SecureflError: it may not."""
     charter_of_folder(folder)
     charter = check_ready(folder, utc_now())
+    now = standing(folder)
+    if now.state.ended:
+        display.line(f"the run is over: {_rounds(now)}", ready=False, state=now.state)
+        return
     display.line(
-        f"ready: epoch {charter.epoch}, {len(charter.roster)} sites, valid until "
+        f"ready: {_rounds(now)}, epoch {charter.epoch}, {len(charter.roster)} sites, valid until "
         f"{charter.valid_until}, fingerprint {charter.fingerprint}",
         ready=True,
         epoch=charter.epoch,
@@ -172,7 +189,10 @@ def start(
     if before.at_work:
         raise RunFolderError(f"{folder} is in use by another run: a coordinator is at work on it")
     if before.state is CellState.DONE:
-        display.remark("the run is over already; sites that have not heard of it may connect now")
+        display.remark(
+            "the run is over already: for a minute and a half, sites that have not heard of it may "
+            "connect"
+        )
     one_thread()
 
     with ExitStack() as stack:
@@ -194,7 +214,12 @@ def start(
     if not is_over:
         display.line("stopped after the round; the same command goes on", stopped=True)
         return
-    display.line(f"the run is over; its model is {Cell(folder).checkpoint}", stopped=False)
+    now = standing(folder)
+    display.line(
+        f"the run is over, {_rounds(now)}; its model is {Cell(folder).checkpoint}",
+        stopped=False,
+        abandoned=now.abandoned,
+    )
 
 
 def listening(host: str, port: int) -> socket.socket:
@@ -220,15 +245,20 @@ def _in_words(now: Standing) -> str:
     if not now.epoch:
         return "no charter yet"
     who = "a coordinator is at work" if now.at_work else "no coordinator is at work"
-    sentence = (
-        f"epoch {now.epoch}, valid until {now.valid_until}: {who}; state {now.state}, "
-        f"{now.round} of {now.rounds} rounds are over"
-    )
+    is_stopped = not now.at_work and now.state is CellState.RUNNING
+    state = "stopped, and start goes on" if is_stopped else f"state {now.state}"
+    sentence = f"epoch {now.epoch}, valid until {now.valid_until}: {who}; {state}, {_rounds(now)}"
     if now.missing:
         sentence += f"; not approved by {', '.join(now.missing)}"
     if now.absent:
         sentence += f"; absent in the last round: {', '.join(now.absent)}"
     return sentence + (f"; {now.reason}" if now.reason else "")
+
+
+def _rounds(now: Standing) -> str:
+    """Says how many rounds are over, and how many of them gave nothing."""
+    text = f"{now.round} of {now.rounds} rounds are over"
+    return f"{text}, {now.abandoned} of them ABANDONED" if now.abandoned else text
 
 
 def stop(folder: Path, now: bool, display: Display) -> None:

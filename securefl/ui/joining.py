@@ -28,8 +28,10 @@ def join_federation(
     """
     invitation = Invitation.read(path)
     request = join(invitation, name, out, passphrase)
+    own = not invitation.shared.scenario().facts.data_set.published
+    files = f"{out / SITE} and {out / POLICY}" if own else f"{out / POLICY}"
     display.remark(
-        f"fill in {out / SITE} and {out / POLICY}; nobody else reads them. Compare the invitation's"
+        f"look through {files}; nobody else reads that. Compare the invitation's"
         " fingerprint with the coordinator by telephone before you send anything."
     )
     display.line(

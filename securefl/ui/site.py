@@ -9,13 +9,13 @@ from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 
-from securefl.errors import Interrupted, RunFolderError, SecureflError
+from securefl.errors import Interrupted, NotReady, RunFolderError, SecureflError
 from securefl.federation.policy import Proposal, load_policy
 from securefl.files import is_held, locked, write_json
 from securefl.privacy.accounting.epsilon import epsilon
 from securefl.privacy.past import past_of
 from securefl.runs.deployed.approving import Outlook, approve_charter
-from securefl.runs.deployed.audit_log import AuditLog, Event, Line, verified
+from securefl.runs.deployed.audit_log import OVER, AuditLog, Event, Line, verified
 from securefl.runs.deployed.certificates import site_context
 from securefl.runs.deployed.charter import CHARTER, Charter
 from securefl.runs.deployed.checking import checks_of
@@ -121,6 +121,10 @@ def check(path: Path, display: Display) -> None:
         SecureflError: the first thing that is wrong; the others are shown before.
     """
     require_private(path)
+    if is_held(path):
+        raise RunFolderError(
+            f"an agent is at work on {path}: see securefl site status, or stop it first"
+        )
     with locked(path), ExitStack() as held:
         log = AuditLog.opened(path / AUDIT)
         folder = Folder.read(path, approved_charter(path, log))
@@ -151,6 +155,11 @@ def start(path: Path, display: Display, *, flower: Path | None = None) -> None:
         raise RunFolderError(f"{path} has approved no charter: securefl site approve {path} FILE")
     if is_held(path):
         raise RunFolderError(f"{path} is in use by another run: an agent is at work on it")
+    if _is_over(path, charter):
+        display.line(
+            "the run of this charter is over at this site: nothing is left to do", stopped=False
+        )
+        return
     one_thread()
     display.line(
         f"answers {charter.host}:{charter.port}; stop it with: securefl site stop {path}",
@@ -169,12 +178,23 @@ def start(path: Path, display: Display, *, flower: Path | None = None) -> None:
             else:
                 relay_user = load_settings(path / SITE).relay_user
                 serve = partial(serve_site, flower, address, path, relay_user=relay_user)
-            run_site(path, serve)
+            run_site(path, serve, lambda reason: display.remark(_not_ready(reason)))
         except Interrupted:
             stopped = stop.is_asked()
             if not stopped:
                 raise
     display.line("stopped" if stopped else "the run is over", stopped=stopped)
+
+
+def _is_over(path: Path, charter: Charter) -> bool:
+    """Whether an agent has heard that the run of this charter is over."""
+    digest = charter.digest.hex()
+    lines = _lines_of(path) if (path / AUDIT).exists() else []
+    return any(line.kind == OVER and line.charter == digest for line in lines)
+
+
+def _not_ready(reason: NotReady) -> str:
+    return f"NOT READY: {reason}. It tells the coordinator that it is not ready, and ends"
 
 
 def stop(path: Path, display: Display) -> None:

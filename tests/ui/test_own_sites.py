@@ -56,7 +56,7 @@ def test_a_check_names_what_differs_to_the_sites_people_and_nobody_else(
     approve_charter(tmp_path / "0", charter)
     done = call("site", "check", "0", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
-    assert "training records, as declared and as approved" in done.stdout
+    assert "training records; the files that were approved" in done.stdout
     path = tmp_path / "sites/bern.csv"
     path.write_text(path.read_text().replace(old, new, 1))
     done = call("site", "check", "0", cwd=tmp_path)
@@ -75,7 +75,7 @@ def test_a_file_that_is_not_ready_is_not_approved(tmp_path: Path) -> None:
     assert not (tmp_path / "1/approval.json").exists()
     (tmp_path / "2" / SITE).write_text("")
     done = call("site", "approve", "2", "charter.json", cwd=tmp_path)
-    refused(done, 2, 'site.toml needs data = { path = "..." }')
+    refused(done, 2, "site.toml names no file of records")
 
 
 def test_with_a_claim_an_approval_depends_on_no_record(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ import pytest
 from securefl.errors import Interrupted, RunFolderError
 from securefl.files import locked
 from securefl.runs.deployed.approving import approve_charter
-from securefl.runs.deployed.audit_log import AuditLog, Event
+from securefl.runs.deployed.audit_log import OVER, AuditLog, Event
 from securefl.ui import site as ui
 from securefl.ui.display import PlainDisplay
 from tests.commands import call, refused
@@ -73,10 +73,10 @@ def test_a_check_looks_at_everything_and_says_what_is_wrong(tmp_path: Path) -> N
     assert done.returncode == 0, done.stderr
     names = [event["check"] for event in events(done.stdout)]
     assert names == [
-        *("clock", "certificates", "disk", "receipts", "records", "policy", "connection")
+        *("clock", "certificates", "disk", "receipts", "records", "policy", "rounds", "connection")
     ]
     plain = call("site", "check", tmp_path / "0", cwd=tmp_path)
-    assert "200 training records, as declared and as approved" in plain.stdout
+    assert "200 training records, 200 declared; the files that were approved" in plain.stdout
     assert "epsilon 0 is spent on the data set, 1.644 of 8 at its end" in plain.stdout
     assert "nobody answers at 127.0.0.1:1 now" in plain.stdout
     # The policy is read anew: what was tightened since the approval counts.
@@ -180,7 +180,7 @@ def test_a_stop_ends_the_agent_and_nobody_is_stopped_twice(
     refused(call("site", "stop", tmp_path / "0", cwd=tmp_path), 1, "no agent is at work on")
     asked = []
 
-    def run(path: Path, serve: object) -> None:
+    def run(path: Path, *others: object) -> None:
         with locked(path):
             asked.append(call("site", "stop", path, cwd=path))
             for _ in range(100):
@@ -201,9 +201,34 @@ def test_ctrl_c_has_exit_code_130_and_an_old_stop_is_not_heard(
     approve_charter(tmp_path / "0", federation(tmp_path))
     (tmp_path / "0/stop.json").write_text('{"now": true}')
 
-    def run(path: Path, serve: object) -> None:
+    def run(path: Path, *others: object) -> None:
         assert not (path / "stop.json").exists()
         raise Interrupted
 
     monkeypatch.setattr(ui, "run_site", run)
     assert call("site", "start", tmp_path / "0", cwd=tmp_path).returncode == 130
+
+
+def test_an_agent_whose_run_is_over_does_not_wait_for_another(tmp_path: Path) -> None:
+    charter = federation(tmp_path)
+    approve_charter(tmp_path / "0", charter)
+    log = AuditLog.opened(tmp_path / "0/audit.jsonl")
+    log.note(Event.STOPPED, charter="ab" * 32, kind=OVER)
+    assert not ui._is_over(tmp_path / "0", charter)
+    log.note(Event.STOPPED, charter=charter.digest.hex(), kind=OVER)
+    done = call("site", "start", tmp_path / "0", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "the run of this charter is over at this site" in done.stdout
+
+
+def test_a_check_says_how_many_trainings_the_day_has_left(tmp_path: Path) -> None:
+    charter = federation(tmp_path)
+    allow(tmp_path / "0", rounds="{ a_day = 4 }")
+    approve_charter(tmp_path / "0", charter)
+    log = AuditLog.opened(tmp_path / "0/audit.jsonl")
+    for round in range(2):
+        log.note(Event.TRAINING, charter="ab" * 32, round=round)
+    done = call("site", "check", tmp_path / "0", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    words = "rounds.a_day = 4 leaves 2 trainings today, 3 are to come: the site will decline"
+    assert words in done.stdout

@@ -192,8 +192,8 @@ class Agent:
         answers: list[Part] = []
         refused: set[tuple[int, int]] = set()  # no other part of such a round is looked at
         for part in envelope.parts:
-            if part.kind is Kind.RETURNED_RECEIPT:
-                continue  # held against the files before
+            if part.kind in (Kind.RETURNED_RECEIPT, Kind.FINISH):
+                continue  # held against the files before; taken above
             answer = None if part.place in refused else self._answer_to(part, envelope.number)
             if answer is None:
                 continue

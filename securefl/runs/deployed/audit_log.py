@@ -21,6 +21,7 @@ from securefl.files import DurableLines, cut_to
 from securefl.privacy.chain import GENESIS, chain
 
 SECONDS_A_DAY = 86400.0
+OVER = "the run is over"  # the kind of an agent's end, once it has heard so
 
 
 class Event(StrEnum):

@@ -5,13 +5,14 @@ check.run()  # a sentence on what was looked at, or the reason for a refusal
 """
 
 import shutil
+import time
 from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 from securefl.channels.monotonic import FileMonotonic
 from securefl.errors import RunFolderError
 from securefl.runs.deployed.approving import outlook_of, require_budget
-from securefl.runs.deployed.audit_log import AuditLog
+from securefl.runs.deployed.audit_log import SECONDS_A_DAY, AuditLog
 from securefl.runs.deployed.certificates import (
     CA_CERTIFICATE,
     TLS_CERTIFICATE,
@@ -19,7 +20,7 @@ from securefl.runs.deployed.certificates import (
 )
 from securefl.runs.deployed.charter import envelope_limit
 from securefl.runs.deployed.connecting import connection
-from securefl.runs.deployed.documents import utc_now
+from securefl.runs.deployed.documents import stamp, utc_now
 from securefl.runs.deployed.figures import require_figures
 from securefl.runs.deployed.journal import ANSWERED
 from securefl.runs.deployed.own_records import own_paths
@@ -61,13 +62,17 @@ def checks_of(folder: Folder, log: AuditLog) -> Iterator[Check]:
     yield Check("receipts", lambda: _receipts(folder, log))
     yield Check("records", lambda: _records(folder))
     yield Check("policy", lambda: _policy(folder))
+    yield Check("rounds", lambda: _rounds(folder, log))
     yield Check("connection", lambda: connection(folder))
 
 
 def _clock(folder: Folder) -> str:
     charter = folder.charter
     charter.check_clock(utc_now())
-    return f"the charter of epoch {charter.epoch} is valid until {charter.valid_until}"
+    return (
+        f"it is {stamp(utc_now())} here; the charter of epoch {charter.epoch} is valid until "
+        f"{charter.valid_until}"
+    )
 
 
 def _certificates(folder: Folder) -> str:
@@ -103,7 +108,20 @@ def _records(folder: Folder) -> str:
         check_site_data(scenario, folder.site, own_paths(folder.path))
     records = records_at(folder.path, scenario, folder.site)
     require_registered(folder, records.digest)
-    return f"{len(records.train)} training records, as declared and as approved"
+    declared = scenario.facts.public_records
+    told = "" if declared is None else f", {declared[folder.site]} declared"
+    return f"{len(records.train)} training records{told}; the files that were approved"
+
+
+def _rounds(folder: Folder, log: AuditLog) -> str:
+    """Says how many trainings the policy leaves today: a round beyond them goes on without us."""
+    a_day = folder.policy.rounds.a_day
+    used = len(log.trainings(since=time.time() - SECONDS_A_DAY))
+    left = folder.charter.rounds - len(log.trainings(charter=folder.charter.digest.hex()))
+    text = (
+        f"rounds.a_day = {a_day} leaves {max(0, a_day - used)} trainings today, {left} are to come"
+    )
+    return text if a_day - used >= left else f"{text}: the site will decline the others"
 
 
 def _policy(folder: Folder) -> str:

@@ -79,10 +79,19 @@ def coordinate(
     key: Ed25519PrivateKey,
     cell: Cell,
     stopped: Callable[[], bool] = lambda: False,
+    waits: Callable[[int], None] = lambda abandoned: None,
 ) -> State:
     """Plays the remaining rounds, keeps them in the cell, and returns the last state.
 
     It returns the state of an earlier round if it is stopped.
+
+    Args:
+        parts: of the server.
+        desk: carries the envelopes.
+        key: the server's Ed25519 key.
+        cell: keeps the rounds.
+        stopped: asked after each round.
+        waits: called after a round that was abandoned, with how many there were in a row.
 
     Raises:
         BudgetExceeded: too few sites may still spend; the last good model is kept.
@@ -110,9 +119,13 @@ def coordinate(
         played_rounds = kept_rounds(
             cell, federation, state, rounds=rounds, shapes=shapes, play=play
         )
+        abandoned = 0
         try:
             for played in played_rounds:
                 state = played.state
+                abandoned = abandoned + 1 if played.record.abandoned else 0
+                if abandoned and state.round < rounds:
+                    waits(abandoned)
                 if state.round < rounds and stopped():
                     return state
         except BudgetExceeded as reason:

@@ -30,7 +30,10 @@ def own_paths(folder: Path) -> tuple[Path, ...]:
         raise NotReady(str(reason)) from None
     own = settings.path_of(settings.data.path, folder)
     if own is None:
-        raise NotReady(f'{path} needs data = {{ path = "..." }}, the file of its records')
+        raise NotReady(
+            f"{path} names no file of records: take the # from path under [data] there; a relative "
+            f"path starts at {folder}"
+        )
     return (own,)
 
 

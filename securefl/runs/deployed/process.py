@@ -8,6 +8,7 @@ Over Flower, the word `flower` stands for all that follows the folder.
 
 import socket
 import sys
+import time
 from collections.abc import Callable
 from contextlib import closing, suppress
 from functools import partial
@@ -15,7 +16,7 @@ from pathlib import Path
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from securefl.errors import BudgetExceeded, NoResult, RunFolderError, SecureflError
+from securefl.errors import BudgetExceeded, NoResult, NotReady, RunFolderError, SecureflError
 from securefl.files import disk_errors, read_json, write_json
 from securefl.runs.cell import Cell, CellState
 from securefl.runs.deployed.approval import Approvals
@@ -39,6 +40,8 @@ from securefl.scenario.assemble.public import ServerParts, server_parts
 COUNTS = "counts.json"
 FLOWER = "flower"
 _SECONDS_FOR_LATE_SITES = 90.0
+_MAX_WAIT_SECONDS = 60.0  # after rounds that were abandoned, which wait 1 s, 2 s, 4 s and so on
+_SECONDS_BETWEEN_LOOKS = 0.2
 
 # answer, is_finished, limit=...: answers a site's envelopes until its run is over
 Serve = Callable[..., None]
@@ -46,14 +49,23 @@ Serve = Callable[..., None]
 OpenLink = Callable[..., DirectLink | FlowerLink]
 
 
-def run_site(folder: Path, serve: Serve) -> None:
+def run_site(
+    folder: Path, serve: Serve, not_ready: Callable[[NotReady], None] = lambda reason: None
+) -> None:
     """Answers for one site until the coordinator ends the run.
+
+    Args:
+        folder: of the site.
+        serve: answers envelopes until the run is over.
+        not_ready: called with what is wrong with the records, before anything is answered.
 
     Raises:
         SecureflError: the folder does not fit, or the coordinator cannot be reached.
     """
     with opened_site(folder) as site:
         agent = site.agent
+        if site.not_ready is not None:
+            not_ready(site.not_ready)
         try:
             serve(agent.answer, lambda: site.is_finished, limit=site.limit)
         finally:
@@ -113,7 +125,9 @@ def _play(parts: ServerParts, desk: Desk, key: Ed25519PrivateKey, cell: Cell, st
     """
     try:
         with disk_errors(cell.folder):
-            state = coordinate(parts, desk, key, cell, stopped=stop.is_asked)
+            state = coordinate(
+                parts, desk, key, cell, stopped=stop.is_asked, waits=partial(_wait, stop)
+            )
     except (BudgetExceeded, NoResult) as reason:
         with disk_errors(cell.folder):
             cell.fail(str(reason))  # a run that its budget ended stays so
@@ -128,6 +142,18 @@ def _play(parts: ServerParts, desk: Desk, key: Ed25519PrivateKey, cell: Cell, st
     if is_over:
         desk.finish()
     return is_over
+
+
+def _wait(stop: Stop, abandoned: int) -> None:
+    """Waits for sites to come back: rounds without them would be used up within seconds.
+
+    Args:
+        stop: ends the wait.
+        abandoned: rounds that were abandoned in a row.
+    """
+    end = time.monotonic() + min(_MAX_WAIT_SECONDS, 2.0 ** (abandoned - 1))
+    while time.monotonic() < end and not stop.is_asked():
+        time.sleep(_SECONDS_BETWEEN_LOOKS)
 
 
 def _write_counts(folder: Path, desk: Desk) -> None:

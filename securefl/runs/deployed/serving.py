@@ -93,6 +93,7 @@ class Standing:
         state: of the run.
         round: rounds that are over.
         rounds: of the charter.
+        abandoned: rounds that gave nothing, since too few sites took part.
         absent: sites that were absent in the last round.
         reason: why the run ended as it did; empty before that.
     """
@@ -104,6 +105,7 @@ class Standing:
     state: CellState
     round: int
     rounds: int
+    abandoned: int
     absent: tuple[str, ...]
     reason: str
 
@@ -125,6 +127,7 @@ def standing(folder: Path) -> Standing:
         state=status.state,
         round=len(records),
         rounds=0 if charter is None else charter.rounds,
+        abandoned=sum(record.abandoned for record in records),
         absent=tuple(absent),
         reason=status.reason or "",
     )

@@ -20,7 +20,7 @@ from securefl.files import locked
 from securefl.privacy.data_set import DataSetLedger
 from securefl.runs.cache import user_cache
 from securefl.runs.deployed.agent import Agent, Takes
-from securefl.runs.deployed.audit_log import AuditLog, Event
+from securefl.runs.deployed.audit_log import OVER, AuditLog, Event
 from securefl.runs.deployed.charter import envelope_limit
 from securefl.runs.deployed.counting import counting_speaker
 from securefl.runs.deployed.figures import figures_ledger, require_figures, spent_on_figures
@@ -91,7 +91,8 @@ def opened_site(path: Path) -> Iterator[OpenSite]:
             agent = site.agent
             counts = f"answered {agent.answered}, dropped {agent.dropped}"
             with suppress(OSError):  # the end is no promise to anybody
-                log.note(Event.STOPPED, charter=charter, reason=counts)
+                kind = OVER if agent.finished and agent.stale is None else None
+                log.note(Event.STOPPED, charter=charter, reason=counts, kind=kind)
         if agent.stale is not None:
             raise agent.stale
         if site.not_ready is not None:

@@ -187,11 +187,15 @@ def test_an_agent_waits_while_somebody_else_answers_in_its_coordinators_place(
     folder = site_folder(tmp_path / "0", authority, 0)
     with socket.create_server((HOST, 0)) as listener:
         ends = started(folder, listener.getsockname()[1], patience=math.inf)
-        for _ in range(9):
+        # A connection that ends before the certificate is read begins the waits again.
+        for _ in range(200):
             plain, _ = listener.accept()
             with plain, suppress(OSError):  # the agent refuses it
                 foreign.wrap_socket(plain, server_side=True)
-        assert waits[:8] == [0.2, 0.4, 0.8, 1.6, 3.2, 6.4, 10.0, 10.0]
+            if 10.0 in waits:
+                break
+        assert max(waits) == 10.0
+        assert {0.2, 0.4, 0.8, 1.6, 3.2, 6.4} <= set(waits)
         context = server_context(tmp_path / "server", [authority.pem])
         with closing(DirectLink(listener, context, sites=[0], limit=LIMIT)) as link:
             link.wait_for_sites(PATIENT)

@@ -6,12 +6,13 @@ from typing import Any
 
 import pytest
 
-from securefl.errors import PolicyRefused, RunFolderError
+from securefl.errors import NoResult, PolicyRefused, RunFolderError
 from securefl.privacy import ledger
 from securefl.privacy.accounting.epsilon import epsilon
 from securefl.privacy.past import past_of
 from securefl.runs.cell import Cell, CellState
 from securefl.runs.deployed.approving import approve_charter
+from securefl.runs.deployed.audit_log import OVER, Event, verified
 from securefl.runs.deployed.charter import Charter, Shared
 from securefl.runs.deployed.envelope import Direction, Envelope, Kind, Part, opened
 from securefl.runs.deployed.federation import admit
@@ -19,8 +20,12 @@ from securefl.runs.deployed.invitation import INVITATION, Invitation, JoinReques
 from securefl.runs.deployed.joining import REQUEST, join
 from securefl.runs.deployed.keys import signing_key
 from securefl.runs.deployed.refining import refine
+from securefl.runs.deployed.site import opened_site
+from tests.runs.deployed.parties import MemoryLink
 from tests.runs.deployed.sites import DP, allow
-from tests.runs.deployed.whole import approved, coordinated, joined, refused_with
+from tests.runs.deployed.whole import approved, coordinated, desk_of, joined, refused_with
+
+SET_UP_REPLIES = 3
 
 ONE = DP.replace("rounds = 3", "rounds = 1")
 PLAIN_SGD = """
@@ -199,3 +204,37 @@ def test_the_first_payment_takes_no_longer_where_a_site_works_for_others(
     coordinated(tmp_path / "next", following, sites, stopped=begun, opened=begun)
     spent = past_of(next((sites[0] / "ledger").glob("*.jsonl")))
     assert sum(dict(spent.events).values()) == 2
+
+
+def test_a_site_that_was_restarted_hears_that_the_run_is_over(tmp_path: Path) -> None:
+    """It has no session then, and neither refuses nor waits any more."""
+    charter, sites = joined(tmp_path, ONE)
+    fed = tmp_path / "fed"
+    approved(fed, charter, sites)
+    coordinated(fed, charter, sites)
+    with opened_site(sites[1]) as site:
+        desk = desk_of(fed, charter, MemoryLink({1: site.agent}))
+        desk.enclose(1, Part(Kind.FINISH))
+        desk.carry(lambda number, part: None)
+        assert site.is_finished
+    lines = verified(sites[1] / "audit.jsonl")
+    assert not [line for line in lines if line.event is Event.REFUSED]
+    assert (lines[-1].event, lines[-1].kind) == (Event.STOPPED, OVER)
+
+
+def test_rounds_without_enough_sites_are_not_used_up_within_seconds(tmp_path: Path) -> None:
+    charter, sites = joined(tmp_path, DP)
+    fed = tmp_path / "fed"
+    approved(fed, charter, sites)
+    waits: list[int] = []
+
+    replies = [0]
+
+    def mute(site: int, reply: bytes) -> list[bytes]:
+        """Lets site 0 be heard in the set-up alone."""
+        replies[0] += site == 0
+        return [reply] if site or replies[0] <= SET_UP_REPLIES else []
+
+    with pytest.raises(NoResult, match="all 3 rounds were abandoned"):
+        coordinated(fed, charter, sites, tamper=mute, waits=waits.append)
+    assert waits == [1, 2]

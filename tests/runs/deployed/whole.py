@@ -58,6 +58,7 @@ def coordinated(
     stopped: Callable[[], bool] = lambda: False,
     tamper: Callable[[int, bytes], list[bytes]] = lambda site, reply: [reply],
     opened: Callable[[], object] = lambda: None,
+    waits: Callable[[int], None] = lambda abandoned: None,
 ) -> State:
     """Opens all agents, and plays the run or what is left of it."""
     with ExitStack() as stack:
@@ -69,7 +70,7 @@ def coordinated(
         desk = desk_of(fed, charter, link)
         parts = from_first_model(fed, server_parts(charter.scenario(), run=charter.run))
         try:
-            return coordinate(parts, desk, signing_key(fed), Cell(fed), stopped)
+            return coordinate(parts, desk, signing_key(fed), Cell(fed), stopped, waits)
         finally:
             desk.finish()
 
