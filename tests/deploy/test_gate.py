@@ -23,6 +23,7 @@ HOST = "127.0.0.1"
 HALF = b"POST /v1/fleet/pull-messages HTTP/1.1\r\n"
 WHOLE = b"GET / HTTP/1.1\r\nHost: gate\r\n\r\n"
 SECONDS_FOR_A_HEAD = 10.0
+MOST = 500
 FLOOD = 600
 
 
@@ -113,9 +114,14 @@ def test_half_requests_and_silent_connections_of_strangers_shut_no_site_out(door
 def test_bodies_that_do_not_come_shut_no_site_out(door: Door) -> None:
     head = HALF + b"Host: gate\r\nContent-Length: 1000\r\n\r\n"
     with ExitStack() as stack:
-        for _ in range(FLOOD):
-            stack.enter_context(door.tls(head))
+        flood = [stack.enter_context(door.tls(head)) for _ in range(FLOOD)]
         assert door.asked().status == 404
+        # The oldest have made room, the others stay.
+        assert seconds_until_it_ends(flood[0]) < 5
+        assert seconds_until_it_ends(flood[FLOOD - MOST]) < 5
+        flood[-1].settimeout(0.5)
+        with pytest.raises(TimeoutError, match="timed out"):
+            flood[-1].recv(1)
 
 
 def test_a_connection_ends_that_brings_no_whole_head_in_time(door: Door) -> None:

@@ -140,3 +140,14 @@ def test_counts_that_cannot_be_written_are_one_sentence(
     monkeypatch.setattr(process, "write_json", refused)
     with pytest.raises(RunFolderError, match=r"cannot write into .*: no room"):
         process._write_counts(tmp_path, cast(Desk, SimpleNamespace(counts=Counts())))
+
+
+def test_numbers_that_cannot_be_written_are_not_given_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given = Numbers.begun(tmp_path / NUMBERS, charter=bytes(32), allowed=4)
+    with monkeypatch.context() as patch:
+        patch.setattr(numbers, "write_json", fails_once(write_json, at=1, code=errno.EMFILE))
+        with pytest.raises(RunFolderError, match=r"cannot write into .*: no room"):
+            given.give(2, [])
+        assert given.give(2, []) == 1

@@ -1,6 +1,8 @@
 """The gate: what a SuperNode may ask goes through, and nothing else."""
 
 import asyncio
+from collections.abc import Callable
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -202,3 +204,105 @@ def test_requests_of_strangers_share_a_bounded_room_and_give_it_back() -> None:
         assert await status(bytes(100_000)) == 200
 
     asyncio.run(play())
+
+
+class Timer:
+    """A call that a loop would make later."""
+
+    def __init__(self, seconds: float, call: Callable[[], None]) -> None:
+        self.seconds = seconds
+        self.call = call
+        self.is_cancelled = False
+
+    def cancel(self) -> None:
+        self.is_cancelled = True
+
+
+class Parser:
+    """As much of uvicorn's protocols as deadlines need; it is its own loop and transport."""
+
+    def __init__(self) -> None:
+        self.loop = self
+        self.cycle: Any = None
+        self.timers: list[Timer] = []
+        self.is_aborted = False
+
+    def call_later(self, seconds: float, call: Callable[[], None]) -> Timer:
+        self.timers.append(Timer(seconds, call))
+        return self.timers[-1]
+
+    def abort(self) -> None:
+        self.is_aborted = True
+
+    def connection_made(self, transport: Any) -> None:
+        self.transport = transport
+
+    def connection_lost(self, reason: Exception | None) -> None:
+        """Does nothing."""
+
+    def on_response_complete(self) -> None:
+        """Does nothing."""
+
+    @property
+    def due(self) -> list[Timer]:
+        return [timer for timer in self.timers if not timer.is_cancelled]
+
+
+def made() -> Any:
+    connection = gate.punctual(Parser)()
+    connection.connection_made(connection)
+    return connection
+
+
+def test_a_connection_without_a_request_in_time_is_ended() -> None:
+    connection = made()
+    (timer,) = connection.due
+    assert timer.seconds == 10
+    timer.call()
+    assert connection.is_aborted
+
+
+def test_a_request_in_progress_has_its_own_deadline() -> None:
+    connection = made()
+    (timer,) = connection.due
+    connection.cycle = SimpleNamespace(response_complete=False)
+    timer.call()
+    assert not connection.is_aborted
+    assert connection.due[-1].seconds == 900
+    connection.due[-1].call()
+    assert connection.is_aborted
+
+
+def test_each_response_begins_the_time_until_the_next_request() -> None:
+    connection = made()
+    connection.cycle = SimpleNamespace(response_complete=True)
+    for _ in range(3):
+        connection.on_response_complete()
+        (timer,) = connection.due
+        assert timer.seconds == 10
+    timer.call()
+    assert connection.is_aborted
+
+
+def test_a_connection_that_is_gone_has_no_deadline_and_does_not_count() -> None:
+    connection = made()
+    assert not connection.gone.is_set()
+    connection.connection_lost(None)
+    assert connection.due == []
+    assert connection.gone.is_set()
+
+
+def test_a_body_that_stops_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(gate, "_SECONDS_FOR_A_PIECE", 0.01)
+    behind = Behind()
+
+    async def receive() -> Any:
+        await asyncio.sleep(60)
+
+    async def play() -> Answer:
+        async with asyncio.timeout(20):
+            scope = {"path": "/v1/fleet/get-run", "headers": ()}
+            return await Gate(behind, limit=LIMIT)._asked(scope, receive)
+
+    assert asyncio.run(play()) == (404, [], b"")
+    assert behind.asked == []
