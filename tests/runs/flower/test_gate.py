@@ -277,9 +277,11 @@ def test_each_response_begins_the_time_until_the_next_request() -> None:
     connection = made()
     connection.cycle = SimpleNamespace(response_complete=True)
     for _ in range(3):
+        earlier = connection.due
         connection.on_response_complete()
         (timer,) = connection.due
         assert timer.seconds == 10
+        assert timer not in earlier
     timer.call()
     assert connection.is_aborted
 
