@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-cuda test-deploy test-slow lint pages bench bench-audit bench-deploy bench-engine bench-epsilon bench-images bench-leakage bench-poisoning bench-robust bench-secagg bench-tuning clean
+.PHONY: help setup demo test test-cuda test-deploy test-slow lint pages bench bench-audit bench-deploy bench-engine bench-epsilon bench-heterogeneity bench-images bench-leakage bench-poisoning bench-robust bench-secagg bench-tuning clean
 
 help: ## what each target does
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
@@ -96,6 +96,9 @@ bench-engine: setup .venv-flower-sim/.installed .venv-pfl/.installed .venv-fluke
 
 bench-deploy: setup .venv-flower-deployed/.installed ## rounds between real processes, over both links, next to Flower's FedAvg (about half an hour)
 	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.speed.deployed --out docs/results/deploy
+
+bench-heterogeneity: setup ## algorithms for unlike hospitals, each tuned (about 10 minutes)
+	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.experiments.heterogeneity --write docs/results
 
 bench-epsilon: setup ## epsilon beside other accountants, over 30 settings (about 3 minutes)
 	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.experiments.accountants --write docs/results

@@ -65,7 +65,7 @@ class DataSetLedger(Ledger):
 
     def prepare(self, event: SampledGaussian) -> None:
         """Computes what `reserve` looks up: how long that takes would tell about other runs."""
-        self.allowed(event)
+        self._fits_the_run(event)
         self._fits_the_ceiling(event)
 
     def reserve(self, event: SampledGaussian, *, release_id: ReleaseId) -> None:
@@ -77,17 +77,19 @@ class DataSetLedger(Ledger):
             PolicyRefused: all runs together would cost more than the ceiling; nothing was written.
         """
         # The run's own budget is refused first: that refusal tells nothing about other runs.
-        fits_the_run = self.count(event) < self.allowed(event)
-        if release_id not in self and fits_the_run and not self._fits_the_ceiling(event):
+        is_new = release_id not in self and self._fits_the_run(event)
+        if is_new and not self._fits_the_ceiling(event):
             raise PolicyRefused(
                 f"budget.epsilon = {self.ceiling.epsilon:g} does not allow another training: "
                 "all federations on this data set would cost more together"
             )
         super().reserve(event, release_id=release_id)
 
+    def _fits_the_run(self, event: SampledGaussian) -> bool:
+        return self._fits(event, self._events, self.terms.budget, self.terms.delta)
+
     def _fits_the_ceiling(self, event: SampledGaussian) -> bool:
-        largest = self._largest(event, self._whole, *self.ceiling)
-        return self._whole[event] < largest
+        return self._fits(event, self._whole, *self.ceiling)
 
     def _book(self, release_id: ReleaseId, event: SampledGaussian) -> None:
         self._whole[event] += 1

@@ -9,11 +9,13 @@ from typing import Any, Literal, NamedTuple
 
 from securefl.errors import BudgetExceeded, LedgerError
 from securefl.files import DurableLines, cut_to
-from securefl.privacy.accounting.allowance import largest_count
+from securefl.privacy.accounting.allowance import MAX_COUNT, largest_count
 from securefl.privacy.accounting.epsilon import epsilon
 from securefl.privacy.chain import GENESIS, chain, entry_after
 from securefl.privacy.events import ReleaseId, SampledGaussian
 from securefl.privacy.past import NO_PAST, Past
+
+_LOOK_AHEAD = 1024  # releases: a search for more would take longer, and few runs have as many
 
 
 class Terms(NamedTuple):
@@ -99,9 +101,29 @@ class Ledger:
         """Returns the cost of all reservations together, at the ledger's delta."""
         return epsilon(self._events, delta=self.terms.delta)
 
-    def allowed(self, event: SampledGaussian) -> int:
-        """Returns the largest count of the event that fits the budget, next to all other events."""
-        return self._largest(event, self._events, self.terms.budget, self.terms.delta)
+    def allowed(self, event: SampledGaussian, *, most: int = MAX_COUNT) -> int:
+        """Returns the largest count of the event that fits the budget, next to all other events.
+
+        Args:
+            event: the event.
+            most: no larger count is of interest. Of much noise millions of events may fit, and to
+                count them would take minutes.
+        """
+        return self._largest(event, self._events, self.terms.budget, self.terms.delta, most)
+
+    def _fits(
+        self,
+        event: SampledGaussian,
+        events: Counter[SampledGaussian],
+        budget: float,
+        delta: float,
+    ) -> bool:
+        """Whether one more event fits a budget."""
+        count = events[event] + 1
+        most = _LOOK_AHEAD
+        while most < count:
+            most *= 2
+        return count <= self._largest(event, events, budget, delta, most)
 
     def _largest(
         self,
@@ -109,13 +131,16 @@ class Ledger:
         events: Counter[SampledGaussian],
         budget: float,
         delta: float,
+        most: int,
     ) -> int:
         """Returns the largest count of an event that fits a budget, next to all other events."""
         other_events = Counter({other: count for other, count in events.items() if other != event})
         # The search composes losses, which takes seconds: once for each set of other events.
-        key = (event, budget, delta, *sorted(other_events.items()))
+        key = (event, budget, delta, most, *sorted(other_events.items()))
         if key not in self._allowances:
-            self._allowances[key] = largest_count(event, other_events, delta=delta, budget=budget)
+            self._allowances[key] = largest_count(
+                event, other_events, delta=delta, budget=budget, most=most
+            )
         return self._allowances[key]
 
     def begin(self) -> None:
@@ -153,7 +178,7 @@ class Ledger:
                     " event"
                 )
             return
-        if self.count(event) + 1 > self.allowed(event):
+        if not self._fits(event, self._events, self.terms.budget, self.terms.delta):
             raise BudgetExceeded(
                 f"client {release_id.client}: release {self._events.total() + 1} would exceed "
                 f"epsilon {self.terms.budget:g} ({self.terms.unit})"

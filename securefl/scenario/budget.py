@@ -90,16 +90,23 @@ def outlook(scenario: Scenario, before: Mapping[int, Past] | None = None) -> Out
 
 
 def allowed_trainings(scenario: Scenario, client: int) -> float:
-    """Returns how many trainings of a client fit the run's own budget; inf where all do.
+    """Returns how many trainings of a client fit the run's own budget, up to twice its rounds.
+
+    It is inf where noise is calibrated, which lasts for all rounds.
 
     It follows from declared constants, so that every party can compute it.
     """
     privacy = scenario.privacy
-    # Calibrated noise lasts for all rounds.
     if privacy is None or privacy.noise_multiplier is None or not scenario.claims_dp:
         return math.inf
     plan = scenario.facts.plan_without_noise(client).with_noise(privacy.noise_multiplier)
-    return largest_count(plan.cost, Counter(), delta=privacy.delta, budget=privacy.epsilon)
+    return largest_count(
+        plan.cost,
+        Counter(),
+        delta=privacy.delta,
+        budget=privacy.epsilon,
+        most=2 * scenario.rounds,
+    )
 
 
 def _members(scenario: Scenario) -> tuple[int, ...]:

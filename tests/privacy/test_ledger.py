@@ -303,13 +303,33 @@ def test_400_reservations_take_under_a_second_because_the_allowance_is_computed_
 ) -> None:
     event = SampledGaussian(0.064, 1.3, 1)
     ledger = Ledger(path, TERMS)
-    ledger.allowed(event)
+    ledger.reserve(event, release_id=rid(0))
     forbid_composing(monkeypatch)
     started = time.process_time()
     for round in range(400):
         ledger.reserve(event, release_id=rid(round))
     assert time.process_time() - started < 1.0
     assert ledger.count(event) == 400
+
+
+def test_under_much_noise_nobody_counts_the_millions_of_releases_that_fit(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A release asks whether it fits, and for that no sum of losses is longer than it must be."""
+    asked: list[int] = []
+    fits = allowance.fits
+
+    def noted(events: Counter[SampledGaussian], *, delta: float, budget: float) -> bool:
+        asked.append(sum(events.values()))
+        return fits(events, delta=delta, budget=budget)
+
+    monkeypatch.setattr(allowance, "fits", noted)
+    event = SampledGaussian(0.3, 400.0, 1)
+    ledger = Ledger(path, TERMS)
+    for round in range(1030):
+        ledger.reserve(event, release_id=rid(round))
+    assert asked == [1024, 2048]
+    assert ledger.allowed(event, most=3000) == 3000
 
 
 def test_an_infinite_budget_is_not_searched(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

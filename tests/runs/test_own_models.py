@@ -6,7 +6,10 @@ from typing import Any
 import pytest
 import torch
 from safetensors.torch import load_file
+from torch import nn
 
+import securefl
+from securefl.data.task import Task
 from securefl.errors import ScenarioError
 from securefl.files import read_lines
 from securefl.privacy.chain import read_entries
@@ -58,7 +61,7 @@ def test_under_fedrep_no_head_travels(tmp_path: Path) -> None:
     sizes = {
         line["bytes"]
         for line in read_lines(cell.folder / "transcript.jsonl")
-        if line["kind"] in ("clear update", "global model")
+        if line["kind"] in ("own update", "global model")
     }
     assert sizes == {4 * body}
     first = assemble(scenario, run="", ledgers=tmp_path / "none").start.weights
@@ -185,3 +188,50 @@ def test_own_models_and_the_best_global_one_do_not_go_together() -> None:
 def test_between_sites_it_is_refused(name: str) -> None:
     with pytest.raises(ScenarioError, match="does not run between sites yet"):
         check_deployable(sgd(ALGORITHMS[name]))
+
+
+class Normed(nn.Module):
+    """A convolution with batch norm, for images of 4 x 4 pixels."""
+
+    def __init__(self, task: Task) -> None:
+        super().__init__()
+        self.layers = nn.Sequential(
+            *(nn.Conv2d(1, 2, 3), nn.BatchNorm2d(2), nn.ReLU(), nn.Flatten()),
+            nn.Linear(8, task.outputs),
+        )
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        logits: torch.Tensor = self.layers(images)
+        return logits
+
+
+def scanners() -> list[tuple[torch.Tensor, torch.Tensor]]:
+    """Returns three sites whose images differ in brightness and contrast."""
+    generator = torch.Generator().manual_seed(3)
+    sites = []
+    for factor, offset in ((1.0, 0.0), (0.3, 2.0), (4.0, -3.0)):
+        images = torch.randn(40, 1, 4, 4, generator=generator)
+        sites.append((factor * images + offset, (images.mean((1, 2, 3)) > 0).long()))
+    return sites
+
+
+def test_under_fedbn_norm_layers_stay_at_their_sites(tmp_path: Path) -> None:
+    given = {
+        "rounds": 3,
+        "data": {"test_share": 0.3},
+        "training": {"kind": "sgd", "lr": 0.1, "algorithm": "fedbn"},
+    }
+    result = securefl.run(given, tmp_path / "run", data=scanners(), model=Normed)
+    (cell,) = result.folder.glob("cells/*")
+    norms, rest = 2 + 2 + 2 + 2, 2 * 9 + 2 + 8 + 1
+    seen = read_lines(cell / "transcript.jsonl")
+    kinds = ("own update", "global model")
+    assert {line["bytes"] for line in seen if line["kind"] in kinds} == {4 * rest}
+    means = []
+    for site in range(3):
+        kept = load_file(cell / "clients" / str(site) / "state.safetensors")
+        assert {tuple(value.shape) for value in kept.values()} == {(norms,)}
+        means.append(kept["2"][4:6])  # behind weight and bias
+    # Their running means are those of their own images, which differ in brightness.
+    assert (means[1] - means[0]).abs().max() > 0.3
+    assert len(result["sites"]) == 3

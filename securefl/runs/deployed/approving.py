@@ -85,7 +85,7 @@ def outlook_of(folder: Folder, records: Registered) -> Outlook:
     spent, total, rounds = 0.0, float("inf"), None
     if ledger is not None and cost is not None:
         spent = ledger.epsilon_with(cost, 0)
-        allowed = ledger.allowed(cost)
+        allowed = ledger.allowed(cost, most=ledger.count(cost) + scenario.rounds)
         # The run's own budget may end it before its last round.
         total = ledger.epsilon_with(cost, min(scenario.rounds, allowed))
         rounds = allowed - ledger.count(cost)
