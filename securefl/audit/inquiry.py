@@ -69,6 +69,11 @@ class Inquiry:
                 "an audit takes the last model for the one that is published: take evaluate.keep "
                 "away, and audit the run that ends with it"
             )
+        if self.scenario.topology is not None:
+            raise ScenarioError(
+                "audits look at what passes a server, and the scenario has none: take its topology "
+                "away"
+            )
         if not self.scenario.facts.algorithm.averages:
             raise ScenarioError(
                 f"training.algorithm = {self.scenario.training.algorithm!r}: its updates are no "

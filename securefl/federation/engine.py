@@ -13,6 +13,7 @@ from securefl.errors import BudgetExceeded, RoundAbandoned, RunFailed
 from securefl.federation.log import RoundLog
 from securefl.federation.stages import play_stage
 from securefl.federation.values import Federation, Played, State
+from securefl.federation.written import written
 
 # Plays the round of a state, in this process or between others.
 Play = Callable[[Federation, State, Observer], Played]
@@ -114,20 +115,7 @@ def conclude(
         log.note_lost(cohort, view)
         # The server has seen the next model's name, so the name counts even if its sum is refused.
         after = _aggregated(federation, view, replace(state, name=view.model_name), log)
-    after = replace(after, round=state.round + 1)
-    # An abandoned round has no survivors: its reservations stay, in case an update got out.
-    for client in log.survivors:
-        federation.clients[client].confirm(state.round)
-    quality = federation.quality_after(state.round, after.weights)
-    heads = {client: site.ledger_head for client, site in federation.clients.items()}
-    record = log.record(
-        state.round,
-        cohort,
-        quality=quality,
-        ledger_heads={client: head for client, head in heads.items() if head is not None},
-        seconds=time.perf_counter() - started,
-    )
-    return Played(after, record, frozenset(log.out_of_budget), log.transcript)
+    return written(federation, state, after, cohort, log, started=started)
 
 
 def _aggregated(federation: Federation, view: View, state: State, log: RoundLog) -> State:

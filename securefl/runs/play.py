@@ -190,7 +190,10 @@ class _Session:
             rounds = self.scenario.rounds
             federation = self.assembled.federation
             shapes = self._shapes
-            for played in kept_rounds(self.cell, federation, state, rounds=rounds, shapes=shapes):
+            play = self.assembled.play
+            for played in kept_rounds(
+                self.cell, federation, state, rounds=rounds, shapes=shapes, play=play
+            ):
                 self.on_round(played.record)
                 state = played.state
                 self._offer(state, [played.record])

@@ -19,6 +19,7 @@ from securefl.data.entries import DEALS as DEALS
 from securefl.data.entries import DEFAULT_CLIENTS as DEFAULT_CLIENTS
 from securefl.data.entries import DataEntry as DataEntry
 from securefl.data.own.forms import FORMS
+from securefl.federation.topologies import cyclic
 from securefl.federation.values import Screen
 from securefl.learning import options, plan, sgd, steps
 from securefl.learning.algorithms import steps as changes
@@ -43,6 +44,7 @@ from securefl.scenario.entries import (
     ScheduleEntry,
     Sees,
     StepEntry,
+    TopologyEntry,
     TrainerEntry,
 )
 
@@ -239,5 +241,9 @@ CHANNELS: Mapping[str, Kind] = {"plain": PLAIN, "masked": MASKED, "ckks": CKKS}
 
 # Those of them that run between sites: nobody but the server opens a sum.
 APART: Mapping[str, Apart] = {"plain": PLAIN_APART, "masked": MASKED_APART}
+
+TOPOLOGIES: Mapping[str, TopologyEntry] = {
+    "cyclic": TopologyEntry(cyclic.cyclic, cyclic.SEES, ordered=True),
+}
 
 SCREEN: Screen = defenses.screen

@@ -26,7 +26,9 @@ from securefl.scenario.tables import (
     Seed,
     Server,
     Simulate,
+    Topology,
     named,
+    topology_of,
 )
 from securefl.scenario.training_table import Training
 
@@ -55,6 +57,7 @@ class Declaration(Section):
     training: Training = Training()
     privacy: Privacy | None = None
     practice: Practice | None = None
+    topology: Annotated[Topology | None, BeforeValidator(topology_of)] = None
     cohort: Cohort | None = None
     weights: Literal["declared", "equal", "reported"] = "declared"
     init_from: str | None = None

@@ -44,6 +44,7 @@ class Facts(Sites):
         schedule: of their learning rate.
         channel: the kind of the channel.
         channel_options: the options in force that only some channels take.
+        topology: of a federation without a server; None with one.
         rows: rows that the rule gets from a whole cohort.
         min_cohort: fewest updates that make a round.
     """
@@ -61,6 +62,8 @@ class Facts(Sites):
 
         self.channel: Kind = catalog.CHANNELS[channel.kind]
         self.channel_options = in_force(channel, self.channel.options)
+        topology = declared.topology
+        self.topology = None if topology is None else catalog.TOPOLOGIES[topology.kind]
         self.rows = self.channel.rows(self.cohort_size)
         self.min_cohort: int = channel.min_cohort or self.channel.min_cohort(**self.channel_options)
 

@@ -18,6 +18,7 @@ from securefl.scenario.checks.engine import check_evaluation
 from securefl.scenario.checks.learning import check_model, check_step
 from securefl.scenario.checks.names import check_names
 from securefl.scenario.checks.privacy import check_privacy
+from securefl.scenario.checks.topology import check_topology
 from securefl.scenario.checks.training import check_training
 from securefl.scenario.declaration import Declaration
 from securefl.scenario.facts import Facts
@@ -57,6 +58,7 @@ class Scenario(Declaration):
         if self.attack is not None:
             check_attack(self, self.attack, facts)
         check_step(facts)
+        check_topology(self, facts)
         check_evaluation(self, facts)
         return self
 

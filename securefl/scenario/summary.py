@@ -72,8 +72,10 @@ def _training(training: Training) -> str:
         words.append(f"weight decay {training.weight_decay:g}")
     if training.algorithm is not None:
         words.append(training.algorithm)
-    if training.mu is not None:
-        words.append(f"mu {training.mu:g}")
+    for key in ("mu", "alpha", "lam", "head_epochs", "fine_tune"):
+        value = getattr(training, key)
+        if value is not None:
+            words.append(f"{key} {value:g}")
     if training.schedule is not None:
         words.append(f"schedule {training.schedule}")
     if training.class_weights is not None:
@@ -96,6 +98,7 @@ def _cautions(scenario: Scenario) -> Iterator[str]:
         yield ("SEEDED set-up: the seed tells beforehand which clients are summed together")
     if scenario.channel.reveal_counts:
         yield "weights: the server sees each client's exact record count (channel.reveal_counts)"
+    yield from _models(scenario)
     for name, plugin in scenario.facts.plugins.items():
         if plugin.defaults:
             yield f"{name}: its author exports a bare function, taken to {plugin.defaults}"
@@ -110,6 +113,18 @@ def _cautions(scenario: Scenario) -> Iterator[str]:
         yield "the validation records choose which evaluated model the run ends with"
     yield from _figures(scenario)
     yield from _batches(scenario)
+
+
+def _models(scenario: Scenario) -> Iterator[str]:
+    """Yields who sees whole models, and which models no claim covers."""
+    if scenario.topology is not None:
+        yield (
+            f"{scenario.topology.kind}: there is no server; the next site sees the whole model, "
+            "and the neighbours of a site learn its update together"
+        )
+    entry = scenario.facts.algorithm
+    if entry.pulled or scenario.training.fine_tune is not None:
+        yield "each site's own model is fitted without noise: no claim covers it or its figures"
 
 
 def _figures(scenario: Scenario) -> Iterator[str]:

@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from securefl.errors import BudgetExceeded, LedgerError
 from securefl.privacy import ledger as ledger_module
 from securefl.privacy.accounting import allowance
+from securefl.privacy.accounting import epsilon as accounting_epsilon
 from securefl.privacy.accounting.epsilon import epsilon
 from securefl.privacy.events import ReleaseId, SampledGaussian
 from securefl.privacy.ledger import Ledger, Terms
@@ -317,7 +318,7 @@ def test_under_much_noise_nobody_counts_the_millions_of_releases_that_fit(
 ) -> None:
     """A release asks whether it fits, and for that no sum of losses is longer than it must be."""
     asked: list[int] = []
-    fits = allowance.fits
+    fits = accounting_epsilon.fits
 
     def noted(events: Counter[SampledGaussian], *, delta: float, budget: float) -> bool:
         asked.append(sum(events.values()))

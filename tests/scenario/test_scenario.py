@@ -81,6 +81,7 @@ def test_an_empty_scenario_is_valid_and_its_defaults_are_the_safe_ones() -> None
             "statistics": "public",
             "layers": ["Linear"],
         },
+        "topology": None,
         "cohort": {"size": 4},
         "weights": "declared",
         "init_from": None,

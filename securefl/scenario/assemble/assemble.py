@@ -11,7 +11,9 @@ from securefl import vector
 from securefl.channels.protocol import ChannelClient, ChannelServer, Sides
 from securefl.data.task import FederatedData
 from securefl.federation.client import Client
+from securefl.federation.engine import Play, play_round
 from securefl.federation.reader import ModelReader
+from securefl.federation.topologies.cyclic import fixed
 from securefl.federation.unreliable import UnreliableClient
 from securefl.federation.values import Federation, Participant, State, never, unmeasured
 from securefl.learning.algorithms.protocol import SettledTrainer
@@ -22,6 +24,7 @@ from securefl.learning.protocol import Metrics, Trainer
 from securefl.learning.stacked.stack import Stack
 from securefl.privacy.ledger import Ledger
 from securefl.privacy.remember import Remember, fresh
+from securefl.rng import seeded_keystream
 from securefl.scenario import catalog
 from securefl.scenario.assemble.cohort import inviter
 from securefl.scenario.assemble.ledgers import Origin
@@ -47,6 +50,7 @@ class Assembled:
         stack: how many clients train at once.
         settled: the trainers of clients that keep a state from round to round.
         own: client -> how it gets its own model; empty where all have the global one.
+        play: plays a round.
     """
 
     federation: Federation
@@ -59,6 +63,7 @@ class Assembled:
     stack: Stack
     settled: tuple[SettledTrainer, ...] = ()
     own: Mapping[int, Own] = field(default_factory=dict)
+    play: Play = play_round
 
     def site_metrics(self, weights: Tensor) -> dict[str, Metrics]:
         """Returns the metrics at every site with test records of its own.
@@ -142,6 +147,7 @@ def join(parts: Parts, *, ahead: int = 1) -> Assembled:
         stack=parts.stack,
         settled=tuple(one for one in trainers.values() if isinstance(one, SettledTrainer)),
         own=own,
+        play=_play(scenario),
     )
 
 
@@ -214,6 +220,22 @@ def client_of(
         ledger=ledger,
         repeatable=parts.scenario.repeatable,
     )
+
+
+def _play(scenario: Scenario) -> Play:
+    """Returns the way to play a round: with a server, unless the scenario has none."""
+    topology, entry = scenario.topology, scenario.facts.topology
+    if topology is None or entry is None:
+        return play_round
+    if topology.order != "random":
+        return entry.make(fixed)
+
+    def drawn(round: int, cohort: tuple[int, ...]) -> tuple[int, ...]:
+        # Public, as the seed is: who hands on to whom is no secret.
+        order = seeded_keystream(scenario.seed, "order", 0, round).permutation(len(cohort))
+        return tuple(cohort[place] for place in order)
+
+    return entry.make(drawn)
 
 
 def _layout(parts: Parts, sides: Sides) -> str | None:

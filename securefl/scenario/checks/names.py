@@ -51,6 +51,8 @@ def _names(declared: Declaration) -> Iterator[tuple[str, str, Collection[str]]]:
         yield "privacy.unit", declared.privacy.unit, _UNITS
         yield "privacy.place", declared.privacy.place, _PLACES
     yield "channel.kind", declared.channel.kind, catalog.CHANNELS
+    if declared.topology is not None:
+        yield "topology.kind", declared.topology.kind, ("server", *catalog.TOPOLOGIES)
 
 
 class _Name(NamedTuple):

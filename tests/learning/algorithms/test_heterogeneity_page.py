@@ -5,16 +5,8 @@ import statistics
 import pytest
 import torch
 
-from benchmarks.experiments.heterogeneity import (
-    CAMERAS,
-    DIGITS,
-    HEART,
-    SETTINGS,
-    SITES,
-    camera_sites,
-    page,
-    read_rows,
-)
+from benchmarks.experiments.heterogeneity import SITES, camera_sites, page, read_rows
+from benchmarks.experiments.unlike import CAMERAS, DIGITS, HEART, SETTINGS
 from tests.paths import ROOT
 
 RESULTS = ROOT / "docs/results"
