@@ -4,7 +4,7 @@ desk.enclose(2, Part(Kind.REQUEST, 0, request))  # for each site, and each part
 desk.carry(take)                                 # one trip; take(2, part) for each answer
 """
 
-from collections.abc import Callable, Generator, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from typing import Protocol
@@ -25,10 +25,11 @@ class Link(Protocol):
     """Carries envelopes to the sites and back."""
 
     def carry(
-        self, envelopes: Mapping[int, Sealed], seconds: float
+        self, envelopes: dict[int, Sealed], seconds: float
     ) -> Generator[tuple[int, Packet], None, None]:
         """Sends all envelopes at once and yields replies as they come, until the time is over.
 
+        The link may take envelopes out of the dict, and let them go once they are sent.
         Empty bytes say that a site's connection is gone, so that no reply can come. A reply is let
         go before the next one is asked for; a link need not hold two large ones.
         """
@@ -108,12 +109,15 @@ class Desk:
         first = self.numbers.give(len(enclosed), asked)
         for number, site in enumerate(sorted(enclosed), start=first):
             numbers[site] = number
-            parts = (*self._heading(site), *enclosed[site])
-            envelope = Envelope(self._digest, Direction.TO_SITE, site, number, parts)
-            envelopes[site] = envelope.seal(self._key)
+            # Held by nobody else, so that a link frees what it has sent.
+            envelopes[site] = self._sealed(site, number, enclosed.pop(site))
         self.counts.trips += 1
         self._trip(envelopes, numbers, take)
         self._receipts.write()
+
+    def _sealed(self, site: int, number: int, parts: Sequence[Part]) -> Sealed:
+        whole = (*self._heading(site), *parts)
+        return Envelope(self._digest, Direction.TO_SITE, site, number, whole).seal(self._key)
 
     def _heading(self, site: int) -> Iterator[Part]:
         """Yields what a site's envelope begins with."""
@@ -123,7 +127,7 @@ class Desk:
         if site not in self._greeted:
             yield self._greeting
 
-    def _trip(self, envelopes: Mapping[int, Sealed], numbers: dict[int, int], take: Take) -> None:
+    def _trip(self, envelopes: dict[int, Sealed], numbers: dict[int, int], take: Take) -> None:
         with closing(self._link.carry(envelopes, self._seconds)) as replies:
             for site, data in replies:
                 if not data:

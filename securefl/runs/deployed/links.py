@@ -96,13 +96,13 @@ class DirectLink:
                 self._arrivals.get(timeout=max(0.0, end - time.monotonic()))
 
     def carry(
-        self, envelopes: Mapping[int, Sealed], seconds: float
+        self, envelopes: dict[int, Sealed], seconds: float
     ) -> Generator[tuple[int, Packet], None, None]:
         """Sends all envelopes at once and yields frames as they come; see `desk.Link`."""
         while not self._inbox.empty():  # of an earlier trip: too late
             self._let_go(self._inbox.get())
-        for site, envelope in envelopes.items():
-            asyncio.run_coroutine_threadsafe(self._send(site, envelope), self._loop)
+        for site in list(envelopes):
+            asyncio.run_coroutine_threadsafe(self._send(site, envelopes.pop(site)), self._loop)
         end = time.monotonic() + seconds
         while (left := end - time.monotonic()) > 0:
             try:
