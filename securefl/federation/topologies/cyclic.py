@@ -82,10 +82,9 @@ def visit(
         log.tell(party, Seen.GLOBAL_MODEL, (), weights)
     log.bytes_down += len(message)
     site.load(message)
-    # The site's side of the plain channel knows by this for which model it may pay.
+    # The site's side of the plain channel knows by this for which model it may pay and train.
     if site.receive(UpdateRequest(federation.session, round, name).to_bytes()) is not None:
         raise ClientFailure("it answered where it should train")
-    site.begin()
     update = site.train()
     site.submit(update)
     log.tell(f"client {client}", Seen.OWN_UPDATE, (client,), update.delta)
