@@ -122,7 +122,8 @@ def _aggregated(federation: Federation, view: View, state: State, log: RoundLog)
     """Returns the state after a view; the same state where its aggregate is refused."""
     log.screened = set_aside(federation, view)
     try:
-        after = aggregate(federation, view, state)
+        counted = len(view.clients) - len(log.screened)
+        after = aggregate(federation, view, state, counted=counted)
         log.distrusted = distrust(federation, view)
     except RoundAbandoned as abandoned:
         log.reason = str(abandoned)
@@ -149,8 +150,15 @@ def _clients_behind(view: View, marked: Tensor) -> tuple[int, ...]:
     return tuple(client for members, is_marked in rows if is_marked for client in members)
 
 
-def aggregate(federation: Federation, view: View, state: State) -> State:
-    """Applies the rule to the view, and the step to its estimate. Raises RoundAbandoned."""
+def aggregate(federation: Federation, view: View, state: State, *, counted: int) -> State:
+    """Applies the rule to the view, and the step to its estimate. Raises RoundAbandoned.
+
+    Args:
+        federation: its parties.
+        view: the outcome of the channel.
+        state: before the round.
+        counted: clients whose updates are not set aside.
+    """
     try:
         estimate = federation.rule(view.rows, view.weights)
     except ValueError as reason:  # too few rows came, or too many were set aside
@@ -161,8 +169,10 @@ def aggregate(federation: Federation, view: View, state: State) -> State:
         estimate,
         state.step_state,
         round=state.round,
-        share=len(view.clients) / len(federation.clients),
+        share=counted / len(federation.clients),
     )
+    if not all(vector.is_finite(value) for value in step_state.values()):
+        raise RoundAbandoned("the step would leave a state that is not finite")
     if not vector.is_finite(weights):
         raise RoundAbandoned("the step would leave a model that is not finite")
     return replace(state, weights=weights, step_state=step_state)

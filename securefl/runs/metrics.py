@@ -73,6 +73,7 @@ METRICS_OF_CLASSES = ("accuracy", "balanced_accuracy", "auc", "majority")
 METRICS_OF_TARGETS = ("mae", "rmse", "r2")
 _MEASURED = (*METRICS_OF_CLASSES, *METRICS_OF_TARGETS, "epsilon", "delta", "seconds")
 _WORDS = ("unit", "place", "noise", "site_models")
+OUTSIDE = "outside the guarantee"  # of a claim: figures of models that were fitted without noise
 _TABLES = ("left_out", "epsilons", "sites")
 
 
@@ -156,7 +157,7 @@ def _whose(scenario: "Scenario") -> str:
     # Fitted without noise, next to the global model or after it.
     is_uncovered = scenario.facts.algorithm.pulled or scenario.training.fine_tune is not None
     if scenario.claims_dp and is_uncovered:
-        return "each site's own, outside the guarantee: in a simulation only"
+        return f"each site's own, {OUTSIDE}: in a simulation only"
     return "each site's own"
 
 

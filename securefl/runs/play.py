@@ -181,6 +181,9 @@ class _Session:
     def play(self) -> RunMetrics:
         """Plays the remaining rounds and keeps the metrics, also where the budget ends the run."""
         state = self.cell.last_good(self.assembled.start, self._shapes)
+        # Clients may have kept a state of a round that the server has not.
+        for trainer in self.assembled.settled:
+            trainer.forget(state.round)
         # A crash may have come before it was offered.
         self._offer(state, self.cell.rounds())
         # Before anything is trained: a cut ledger would let a client spend its budget twice.
@@ -252,8 +255,6 @@ class _Session:
             return state
         while state.round < self.scenario.rounds and self._was_paid_for(state.round):
             record = self._abandoned(state)
-            for trainer in self.assembled.settled:
-                trainer.forget(state.round)
             state = replace(state, round=state.round + 1)
             self.cell.keep(state, record, self._shapes)
             self._offer(state, [record])

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 from securefl.files import write_atomic
 from securefl.runs.folder import RunFolder, Use
 from securefl.runs.lineage import with_marks
-from securefl.runs.metrics import RunMetrics
+from securefl.runs.metrics import OUTSIDE, RunMetrics
 
 PLACE = ("cell", "label")
 FACTS = ("part", "seed", "split_seed", "code", "state", "noise", "site", "metric", "value")
@@ -110,8 +110,12 @@ def write_results(folder: RunFolder) -> None:
 
 
 def _numbers(metrics: RunMetrics) -> Iterator[Number]:
-    """All that is a number or not measured; words have columns of their own."""
-    for site, values in [("", metrics), *metrics.get("sites", {}).items()]:
+    """All that is a number or not measured; words have columns of their own.
+
+    Figures of models that a claim does not cover stay in metrics.json, which says so.
+    """
+    sites = {} if OUTSIDE in metrics.get("site_models", "") else metrics.get("sites", {})
+    for site, values in [("", metrics), *sites.items()]:
         for name, value in values.items():
             if name not in TIMES and isinstance(value, int | float | None):
                 yield Number(site, name, value)

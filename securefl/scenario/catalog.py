@@ -188,9 +188,10 @@ DEFAULT_OPTIMIZER = "sgd"
 
 ALGORITHMS: Mapping[str, AlgorithmEntry] = {
     "fedavg": AlgorithmEntry(changes.fedavg),
-    "fedprox": AlgorithmEntry(changes.fedprox),
+    "fedprox": AlgorithmEntry(changes.fedprox, adds=True),
     "scaffold": AlgorithmEntry(
         changes.scaffold,
+        adds=True,
         provided=("corrections",),
         make=Scaffold,
         corrects=True,
@@ -199,6 +200,7 @@ ALGORITHMS: Mapping[str, AlgorithmEntry] = {
     ),
     "feddyn": AlgorithmEntry(
         changes.feddyn,
+        adds=True,
         provided=("corrections",),
         make=FedDyn,
         corrects=True,
@@ -211,6 +213,7 @@ ALGORITHMS: Mapping[str, AlgorithmEntry] = {
     "fedbn": AlgorithmEntry(changes.fedbn, make=Personal, personal=norm_layers),
     "fedrep": AlgorithmEntry(
         changes.fedrep,
+        adds=True,
         provided=("corrections", "epochs"),
         make=Personal,
         corrects=True,

@@ -147,6 +147,7 @@ class AlgorithmEntry(_Single):
 
     Attributes:
         function: what it adds to local steps.
+        adds: whether that is anything.
         make: public constants, and those hyper-parameters that it takes -> both halves.
         corrects: whether clients correct their steps by a state that they keep.
         stepwise: whether it counts local steps, which then are those of SGD without momentum.
@@ -159,6 +160,7 @@ class AlgorithmEntry(_Single):
     """
 
     function: Callable[..., Steps]
+    adds: bool = False
     make: Callable[..., Algorithm] = FedAvg
     corrects: bool = False
     stepwise: bool = False

@@ -129,13 +129,28 @@ class Facts(Sites):
         return Terms(
             d=vector.size(model),
             parameters=vector.statistics(model).start,
-            steps=None if public is None else dict(enumerate(map(steps, public))),
+            steps=dict(enumerate(map(steps, public or ()))) if self._has_public_steps else None,
             usual_steps=steps(-(-total // self.clients)),
             most_steps=steps(total),
             weights=self.public_weights,
             lr=lambda round: training.lr * schedule(round),
             personal=self.personal_on(model),
+            clip=self.channel_options.get("clip"),
         )
+
+    @property
+    def _has_public_steps(self) -> bool:
+        """Whether the clients take exactly the local steps that follow from public numbers.
+
+        Without noise they go through the records that they have. Declared numbers may differ from
+        those, and after `share` only the expected ones are known.
+        """
+        if self.trainer.private:
+            return True
+        privacy = self._declared.privacy
+        is_declared = privacy is not None and privacy.records is not None
+        is_exact = not is_declared and self._declared.data.share is None
+        return is_exact and self.published_records is not None
 
     def personal_on(self, model: nn.Module) -> Tensor | None:
         """Returns (d,), the coordinates of a model that stay at the site; None where all travel.

@@ -1,6 +1,7 @@
 """Algorithms with a state in whole runs: channels, dropouts, crashes, workers and ledgers."""
 
 import math
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,8 @@ from securefl import vector
 from securefl.audit.inquiry import Inquiry
 from securefl.errors import RunFolderError, ScenarioError
 from securefl.files import read_lines
+from securefl.learning.algorithms.protocol import Place
+from securefl.learning.protocol import StepResult, Trained
 from securefl.privacy.chain import read_entries
 from securefl.runs.cell import Cell
 from securefl.runs.checkpoint import load_checkpoint
@@ -245,3 +248,99 @@ def test_the_usual_number_of_steps_is_that_of_a_client_with_the_mean_number_of_r
     assert terms.steps is None
     assert terms.usual_steps == 5 * math.ceil(math.ceil(records / 20) / 16)
     assert terms.most_steps == 5 * math.ceil(records / 16)
+
+
+CORRUPT = 'attack = { name = "non_finite", clients = [3] }\n'
+
+
+def drift(cell: Cell, server: str, *, unheard: int | None = None) -> float:
+    """Returns how far the server's state is from the mean of the clients', over its norm.
+
+    A client whose rows were all set aside has a state of its own making, and counts as zero.
+    """
+    state = load_checkpoint(cell.checkpoint).state
+    own = []
+    for client in range(4):
+        before = [v for round, v in sorted(kept(cell, client).items()) if round < state.round]
+        is_heard = before and client != unheard
+        own.append(before[-1] if is_heard else torch.zeros_like(state.weights))
+    mean = torch.stack(own).mean(0)
+    assert mean.norm() > 0.001
+    return float((state.step_state[server] - mean).norm() / mean.norm())
+
+
+NUMBERS = {
+    "expected": 'data = { name = "digits", clients = 4, share = 0.3 }\nweights = "equal"\n',
+    "declared": 'data = { name = "heart" }\nweights = "equal"\n'
+    "privacy = { epsilon = inf, records = [100, 100, 100, 100] }\n",
+}
+
+
+@pytest.mark.parametrize("numbers", NUMBERS)
+def test_public_numbers_that_are_not_the_real_ones_do_not_decide_k(
+    numbers: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    text = f'rounds = 4\ntraining = {{ kind = "sgd", lr = 0.1, {ALGORITHMS["scaffold"]} }}\n'
+    scenario = parse_scenario(text + NUMBERS[numbers])
+    cell = Cell(tmp_path / "cell")
+    killed_after_settling(monkeypatch, cell, scenario, round=3)
+    assert drift(cell, "control") < 1e-4
+
+
+@pytest.mark.parametrize(("name", "server"), [("scaffold", "control"), ("feddyn", "h")])
+def test_rows_that_are_set_aside_do_not_count_for_the_server(
+    name: str, server: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cell = Cell(tmp_path / "cell")
+    killed_after_settling(monkeypatch, cell, sgd(name, CORRUPT), round=3)
+    assert all(record.screened == (3,) for record in cell.rounds())
+    assert drift(cell, server, unheard=3) < 1e-4
+
+
+@pytest.mark.parametrize(("name", "server"), [("scaffold", "control"), ("feddyn", "h")])
+def test_a_state_follows_from_the_update_as_the_channel_clips_it(
+    name: str, server: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clipped = MASKED.replace('"seeded"', '"seeded", clip = 0.02')
+    cell = Cell(tmp_path / "cell")
+    killed_after_settling(monkeypatch, cell, sgd(name, clipped), round=3)
+    assert drift(cell, server) < 1e-3
+
+
+def test_a_server_whose_state_would_not_be_finite_abandons_the_round(tmp_path: Path) -> None:
+    """A learning rate that underflows leaves no control variate, and the model as it was."""
+    keys = f'{ALGORITHMS["scaffold"]}, schedule = "step", step_every = 1, step_factor = 1e-6'
+    text = SGD.format(keys).replace("rounds = 4", "rounds = 12")
+    records = played(parse_scenario(text), tmp_path / "cell").rounds()
+    reasons = {record.reason for record in records if record.abandoned}
+    assert reasons == {"the step would leave a state that is not finite"}
+    assert not records[0].abandoned
+
+
+def test_a_clip_below_one_does_not_change_fednovas_steps() -> None:
+    terms = sgd("fednova", 'channel = { kind = "masked", clip = 0.1 }\n').facts
+    algorithm = terms.algorithm_on(terms.model)
+    assert terms._terms_on(terms.model).clip == 0.1
+    private = replace(terms._terms_on(terms.model), steps=None)
+    nova = type(algorithm)(private)  # type: ignore[call-arg]
+    update = nova.at_client(Still(), Place(0, 7, None, None, torch.zeros(private.d)))
+    last = update.fit(torch.zeros(private.d), round=0).delta[-1].item()
+    assert last == pytest.approx(0.1 * 7 / private.most_steps)
+    moved = nova.move(
+        lambda weights, estimate, state: StepResult(estimate, state),
+        torch.zeros(private.d),
+        torch.cat([torch.ones(private.d), torch.tensor([last])]),
+        {},
+        round=0,
+        share=1.0,
+    )
+    assert moved.weights[0].item() == pytest.approx(7 / private.usual_steps)
+
+
+class Still:
+    """Changes nothing."""
+
+    cost = None
+
+    def fit(self, weights: Tensor, *, round: int) -> Trained:
+        return Trained(torch.zeros_like(weights), None)

@@ -12,13 +12,17 @@ import securefl
 from securefl.data.task import Task
 from securefl.errors import ScenarioError
 from securefl.files import read_lines
+from securefl.learning.algorithms.ditto import Ditto
+from securefl.learning.algorithms.protocol import Place
 from securefl.privacy.chain import read_entries
 from securefl.runs.cell import Cell
 from securefl.runs.checkpoint import load_checkpoint
 from securefl.runs.deployed.deployable import check_deployable
 from securefl.runs.play import run_cell
 from securefl.scenario.assemble.assemble import assemble
+from securefl.scenario.assemble.own_models import _tuned
 from securefl.scenario.scenario import Scenario, parse_scenario
+from tests.runs.test_algorithms import Still, killed_after_settling
 from tests.runs.test_play import comparable, nothing, run_until_killed
 from tests.scenario.texts import refusal
 from tests.values import present
@@ -235,3 +239,74 @@ def test_under_fedbn_norm_layers_stay_at_their_sites(tmp_path: Path) -> None:
     # Their running means are those of their own images, which differ in brightness.
     assert (means[1] - means[0]).abs().max() > 0.3
     assert len(result["sites"]) == 3
+
+
+def test_an_abandoned_round_is_judged_with_the_models_before_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Own parts of a round that a crash undid are no part of its figures."""
+    cell = Cell(tmp_path / "cell")
+    keys = ALGORITHMS["fedrep"]
+    text = f'rounds = 3\ndata = {{ name = "heart" }}\n{MODEL}'
+    text += (
+        f"training = {{ batch = 64, lr = 0.5, {keys} }}\nprivacy = {{ noise_multiplier = 2.0 }}\n"
+    )
+    scenario = parse_scenario(text)
+    killed_after_settling(monkeypatch, cell, scenario, round=1)
+    run_cell(cell, scenario, on_round=nothing)
+    first, second, _ = cell.rounds()
+    assert second.abandoned
+    assert second.accuracy == first.accuracy
+
+
+@pytest.mark.parametrize("name", ["ditto", "tuned"])
+def test_under_a_claim_the_steps_of_an_own_model_are_shown_to_nobody(
+    name: str, tmp_path: Path
+) -> None:
+    """Their number follows from the real number of records."""
+    steps = set()
+    scenario = dp(ALGORITHMS[name].replace("epochs = 1, ", ""))
+    played(scenario, tmp_path / "cell", on_step=lambda client, step, of: steps.add((client, of)))
+    plans = {client: scenario.facts.plan_without_noise(client).steps for client in range(4)}
+    assert steps == set(plans.items())
+
+
+class Failing:
+    """A trainer of a model that some records break."""
+
+    cost = None
+
+    def fit(self, weights: torch.Tensor, pull: object = None, *, round: int) -> Any:
+        raise ValueError("these records")
+
+
+@pytest.mark.parametrize("silent", [False, True])
+def test_under_a_claim_an_own_model_that_fails_does_not_show(silent: bool) -> None:
+    place = Place(0, 1, None, None, torch.zeros(2), personal=Failing(), silent=silent)
+    terms = sgd(ALGORITHMS["ditto"]).facts._terms_on(nn.Linear(1, 1))
+    client = Ditto(terms, lam=0.1).at_client(Still(), place)
+    if silent:
+        assert client.fit(torch.ones(2), round=0).delta.tolist() == [0.0, 0.0]
+        assert _tuned(Failing(), 0, torch.ones(2), silent=True).tolist() == [1.0, 1.0]
+        return
+    with pytest.raises(ValueError, match="these records"):
+        client.fit(torch.ones(2), round=0)
+    with pytest.raises(ValueError, match="these records"):
+        _tuned(Failing(), 0, torch.ones(2), silent=False)
+
+
+def test_figures_outside_the_guarantee_stay_out_of_the_table(tmp_path: Path) -> None:
+    for name, make, sites in (("ditto", dp, set()), ("ditto", sgd, {"cleveland"})):
+        result = securefl.run(make(ALGORITHMS[name]), tmp_path / make.__name__)
+        lines = (result.folder / "results.csv").read_text().splitlines()
+        place = lines[0].split(",").index("site")
+        assert {line.split(",")[place] for line in lines[1:]} - {""} >= sites
+        assert sites or {line.split(",")[place] for line in lines[1:]} == {""}
+
+
+def test_ditto_trains_its_global_model_in_stacks_as_fedavg_does(tmp_path: Path) -> None:
+    more = "engine = { stack = 4 }\n"
+    plain = weights(played(sgd("epochs = 1", more), tmp_path / "fedavg"))
+    cell = played(sgd(ALGORITHMS["ditto"], more), tmp_path / "ditto")
+    assert present(cell.metrics()).get("stack") == 4
+    assert torch.equal(weights(cell).view(torch.int32), plain.view(torch.int32))

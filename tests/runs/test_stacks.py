@@ -97,7 +97,7 @@ def test_what_cannot_be_stacked_trains_one_at_a_time_and_the_metrics_say_why(
     assert torch.equal(final(cell), final(alone))
     metrics = cell.metrics() or {}
     assert metrics["stack"] == 1
-    assert metrics["unstacked"] == "the optimizer keeps a state"
+    assert metrics["unstacked"] == "its steps are not those of plain SGD"
 
 
 def test_a_users_model_that_draws_is_not_stacked(tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ Source: Li et al., ICML 2021, algorithm 1. Convention: v starts at the initial g
 takes its steps with the same learning rate.
 """
 
+import torch
 from torch import Tensor
 
 from securefl.learning.algorithms.averaging import FedAvg
@@ -61,6 +62,7 @@ class DittoTrainer:
         self._kept = Kept(place.start, place.file)
         self._parameters = parameters
         self._lam = lam
+        self._silent = place.silent
 
     @property
     def cost(self) -> SampledGaussian | None:
@@ -78,9 +80,18 @@ class DittoTrainer:
         own = self._kept.before(round)
         # The steps add lam (w - v), with v where they start; lam (w - x) is that plus a constant.
         pull = self._lam * (own - weights)[: self._parameters]
-        moved = self._personal.fit(own, pull, round=round)
-        self._kept.propose(round, own + moved.delta)
+        self._kept.propose(round, own + self._change(own, pull, round))
         return trained
+
+    def _change(self, own: Tensor, pull: Tensor, round: int) -> Tensor:
+        """Returns the change of the own model; none where its training fails and may not show."""
+        try:
+            return self._personal.fit(own, pull, round=round).delta
+        except Exception:
+            # Whether a model without noise can be trained depends on records.
+            if not self._silent:
+                raise
+            return torch.zeros_like(own)
 
     def settle(self, round: int) -> None:
         """Keeps the own model of a round whose update is part of the global one."""

@@ -35,6 +35,7 @@ class FedDyn(FedAvg):
 
     def __init__(self, terms: Terms, *, alpha: float) -> None:
         super().__init__(terms)
+        self._terms = terms
         self._parameters = terms.parameters
         self._alpha = alpha
 
@@ -57,7 +58,7 @@ class FedDyn(FedAvg):
 
     def at_client(self, trainer: Trainer, place: Place) -> Trainer:
         """Returns the client's half."""
-        return FedDynTrainer(trainer, place, parameters=self._parameters, alpha=self._alpha)
+        return FedDynTrainer(trainer, place, self._terms, alpha=self._alpha)
 
 
 class FedDynTrainer(StatefulTrainer):
@@ -66,21 +67,20 @@ class FedDynTrainer(StatefulTrainer):
     Args:
         trainer: takes corrected steps.
         place: of the client.
-        parameters: coordinates that are parameters.
+        terms: public constants.
         alpha: strength of the pull, > 0.
     """
 
-    def __init__(self, trainer: Trainer, place: Place, *, parameters: int, alpha: float) -> None:
+    def __init__(self, trainer: Trainer, place: Place, terms: Terms, *, alpha: float) -> None:
         if place.corrections is None:
             raise ValueError("feddyn corrects steps, and needs corrections")
-        super().__init__(
-            trainer, place.client, place.corrections, Kept(torch.zeros(parameters), place.file)
-        )
-        self._parameters = parameters
+        kept = Kept(torch.zeros(terms.parameters), place.file)
+        super().__init__(trainer, place.client, place.corrections, kept, terms)
+        self._parameters = terms.parameters
         self._alpha = alpha
 
     def _correction(self, state: Tensor, sent: Tensor) -> Tensor:
         return -state
 
-    def _after(self, state: Tensor, sent: Tensor, delta: Tensor, round: int) -> Tensor:
-        return state - self._alpha * delta[: self._parameters]
+    def _after(self, state: Tensor, sent: Tensor, update: Tensor, round: int) -> Tensor:
+        return state - self._alpha * update[: self._parameters]

@@ -56,7 +56,7 @@ class FedNova(FedAvg):
         """Takes the server's step by tau times the mean change of a local step."""
         if self._tau is None:
             terms = self._terms
-            tau = estimate[terms.d] * (terms.most_steps / terms.usual_steps)
+            tau = estimate[terms.d] * (terms.most_steps / terms.usual_steps / _bound(terms))
             estimate = estimate[: terms.d].clone()
             estimate[: terms.parameters] *= tau
         return step(weights, estimate, state)
@@ -66,8 +66,14 @@ class FedNova(FedAvg):
         terms = self._terms
         if self._tau is not None:
             return ScaledTrainer(trainer, terms.parameters, float(self._tau / place.steps))
-        factor, last = terms.usual_steps / place.steps, place.steps / terms.most_steps
+        last = _bound(terms) * place.steps / terms.most_steps
+        factor = terms.usual_steps / place.steps
         return ScaledTrainer(trainer, terms.parameters, factor, last=last)
+
+
+def _bound(terms: Terms) -> float:
+    """Returns the largest value of the coordinate for K, which no channel may clip."""
+    return 1.0 if terms.clip is None else min(1.0, terms.clip)
 
 
 def _mean_steps(steps: Mapping[int, int] | None, weights: Mapping[int, int]) -> Fraction | None:

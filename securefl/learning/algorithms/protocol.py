@@ -27,6 +27,7 @@ class Terms:
         weights: client -> its weight in the average; None where clients report theirs.
         lr: round -> learning rate of local steps.
         personal: (d,), whether a coordinate stays at its client; None where none does.
+        clip: bound of the channel on a coordinate of an update; None without one.
     """
 
     d: int
@@ -37,6 +38,11 @@ class Terms:
     weights: Mapping[int, int] | None
     lr: Callable[[int], float]
     personal: Tensor | None = None
+    clip: float | None = None
+
+    def carried(self, update: Tensor) -> Tensor:
+        """Returns what the channel makes of an update, up to rounding."""
+        return update if self.clip is None else update.clamp(-self.clip, self.clip)
 
     @property
     def common_steps(self) -> int | None:
@@ -64,6 +70,7 @@ class Place:
         file: where its state is kept; None for a state in memory alone.
         start: (d,), the initial global model.
         personal: trains a model of the client's own; None where the algorithm has none.
+        silent: whether a failure of that training must not show, as under a claim.
     """
 
     client: int
@@ -72,6 +79,7 @@ class Place:
     file: Path | None
     start: Tensor
     personal: Pulled | None = None
+    silent: bool = False
 
 
 class Server(Protocol):

@@ -56,11 +56,7 @@ class Scaffold:
     ) -> StepResult:
         """Takes the server's step, and moves c by the mean change of the survivors' c_i."""
         terms = self._terms
-        common = terms.common_steps
-        if common is not None:
-            per_step = estimate[: terms.parameters] / common
-        else:
-            per_step = estimate[terms.d :] / terms.usual_steps
+        per_step = _per_step(terms, estimate)
         # c + share x (-c - mean delta / (K lr)), so written that rounding cancels for one client.
         control = (1 - share) * self._control(state) - share * (per_step / terms.lr(round))
         moved = step(weights, estimate[: terms.d], {})
@@ -87,8 +83,7 @@ class ScaffoldTrainer(StatefulTrainer):
         if place.corrections is None:
             raise ValueError("scaffold corrects steps, and needs corrections")
         kept = Kept(torch.zeros(terms.parameters), place.file)
-        super().__init__(trainer, place.client, place.corrections, kept)
-        self._terms = terms
+        super().__init__(trainer, place.client, place.corrections, kept, terms)
         self._steps = place.steps
 
     def _model(self, sent: Tensor) -> Tensor:
@@ -97,12 +92,20 @@ class ScaffoldTrainer(StatefulTrainer):
     def _correction(self, state: Tensor, sent: Tensor) -> Tensor:
         return sent[self._terms.d :] - state
 
-    def _after(self, state: Tensor, sent: Tensor, delta: Tensor, round: int) -> Tensor:
-        per_step = delta[: self._terms.parameters] / self._steps
-        return state - sent[self._terms.d :] - per_step / self._terms.lr(round)
+    def _after(self, state: Tensor, sent: Tensor, update: Tensor, round: int) -> Tensor:
+        return (
+            state - sent[self._terms.d :] - _per_step(self._terms, update) / self._terms.lr(round)
+        )
 
     def _update(self, delta: Tensor) -> Tensor:
         if self._terms.common_steps is not None:
             return delta
         scaled = delta[: self._terms.parameters] * (self._terms.usual_steps / self._steps)
         return torch.cat([delta, scaled])
+
+
+def _per_step(terms: Terms, update: Tensor) -> Tensor:
+    """Returns the change of the parameters a local step, of an update or of a mean of them."""
+    if terms.common_steps is not None:
+        return update[: terms.parameters] / terms.common_steps
+    return update[terms.d :] / terms.usual_steps

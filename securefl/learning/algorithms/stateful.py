@@ -7,6 +7,7 @@ from torch import Tensor
 
 from securefl.learning.algorithms.corrections import Corrections
 from securefl.learning.algorithms.kept import Kept
+from securefl.learning.algorithms.protocol import Terms
 from securefl.learning.protocol import EarlyTrainer, Trained, Trainer
 from securefl.privacy.events import SampledGaussian
 
@@ -31,9 +32,18 @@ class StatefulTrainer(ABC):
         client: its id.
         corrections: where the correction goes.
         kept: the client's state.
+        terms: public constants.
     """
 
-    def __init__(self, trainer: Trainer, client: int, corrections: Corrections, kept: Kept) -> None:
+    def __init__(
+        self,
+        trainer: Trainer,
+        client: int,
+        corrections: Corrections,
+        kept: Kept,
+        terms: Terms,
+    ) -> None:
+        self._terms = terms
         self._trainer = trainer
         self._early = trainer if isinstance(trainer, EarlyTrainer) else None
         self._row = corrections.rows[client]
@@ -57,9 +67,12 @@ class StatefulTrainer(ABC):
         if begun is None or begun.sent is not weights:
             begun = self._prepared(weights, round)
         delta, spent = self._trainer.fit(begun.model, round=round)
+        update = self._update(delta)
+        # The server knows the update as the channel carries it, and so must the state.
+        carried = self._terms.carried(update)
         before = self._kept.before(round)
-        self._kept.propose(round, self._after(before, weights, delta, round))
-        return Trained(self._update(delta), spent)
+        self._kept.propose(round, self._after(before, weights, carried, round))
+        return Trained(update, spent)
 
     def settle(self, round: int) -> None:
         """Keeps the state of a round whose update is part of the model."""
@@ -87,5 +100,5 @@ class StatefulTrainer(ABC):
         """Returns what is added to each gradient."""
 
     @abstractmethod
-    def _after(self, state: Tensor, sent: Tensor, delta: Tensor, round: int) -> Tensor:
-        """Returns the client's next state."""
+    def _after(self, state: Tensor, sent: Tensor, update: Tensor, round: int) -> Tensor:
+        """Returns the client's next state, from its update as the channel carries it."""

@@ -48,7 +48,7 @@ def unstackable(local: LocalTraining) -> str | None:
     """
     options, model = local.options, local.model
     if not options.linear:
-        return "the optimizer keeps a state"
+        return "its steps are not those of plain SGD"
     if options.physical_batch is not None:
         return "batches are cut into physical ones"
     for layer in batch_norms(model):

@@ -75,6 +75,7 @@ class Parts(ServerParts):
                 file=None if self.keeps is None else self.keeps / str(client) / STATE,
                 start=start,
                 personal=pulled.get(client),
+                silent=self.scenario.claims_dp,
             )
             trainers[client] = algorithm.at_client(trainer, place)
         return trainers

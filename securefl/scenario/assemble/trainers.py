@@ -27,7 +27,6 @@ from securefl.privacy.ledger import Ledger
 from securefl.privacy.past import NO_PAST, Past
 from securefl.privacy.remember import Remember, fresh
 from securefl.rng import Keystream, StreamFor, seeded_keystream, system_keystream
-from securefl.scenario import catalog
 from securefl.scenario.making.adversary import bend_of
 from securefl.scenario.making.algorithm import schedule_of
 from securefl.scenario.making.keys import with_keys
@@ -146,7 +145,9 @@ def pulled_trainers(scenario: Scenario, local: LocalTraining) -> dict[int, Pulle
     def pull(steps: Steps) -> Steps:
         return Corrected(Proximal(steps, given["lam"]), corrections)
 
-    own = replace(local, options=replace(local.options, optimizer=changed(optimizer, pull)))
+    # Steps without noise are of the real number of records, which a claim does not show.
+    options = replace(local.options, optimizer=changed(optimizer, pull))
+    own = replace(local, options=options, on_step=unseen)
     return {
         client: PulledTrainer(trainer, client, corrections)
         for client, trainer in sgd_trainers(own).items()
@@ -161,7 +162,7 @@ def fine_tuners(scenario: Scenario, local: LocalTraining) -> dict[int, Trainer]:
     given = scenario.training.model_dump(exclude_none=True)
     optimizer = with_keys(scenario.facts.optimizer.function, given)
     options = replace(local.options, optimizer=optimizer)
-    return sgd_trainers(replace(local, epochs=epochs, options=options))
+    return sgd_trainers(replace(local, epochs=epochs, options=options, on_step=unseen))
 
 
 def step_options(scenario: Scenario, corrections: Corrections | None = None) -> StepOptions:
@@ -175,7 +176,7 @@ def step_options(scenario: Scenario, corrections: Corrections | None = None) -> 
     given = {**training.model_dump(exclude_none=True), "corrections": corrections}
     optimizer = with_keys(facts.optimizer.function, given)
     # Unchanged steps keep their optimizer's name: `StepOptions.linear` asks for it.
-    if facts.algorithm is not catalog.ALGORITHMS[catalog.DEFAULT_ALGORITHM]:
+    if facts.algorithm.adds:
         optimizer = changed(optimizer, with_keys(facts.algorithm.function, given))
     return StepOptions(
         optimizer=optimizer,

@@ -36,6 +36,12 @@ def check_topology(declared: Declaration, facts: Facts) -> None:
             f"{prefix}training.algorithm = {declared.training.algorithm!r} needs one; use 'fedavg' "
             "or 'fedprox'"
         )
+    if declared.weights == "reported":
+        raise ScenarioError(f"{prefix}nobody is told weights = 'reported'; remove it")
+    if declared.engine is not None and declared.engine.stack not in (None, "off"):
+        raise ScenarioError(
+            f"{prefix}engine.stack has no effect, as sites train in turn; remove it"
+        )
     if facts.attack is not None and facts.attack.entry.rows is not None:
         raise ScenarioError(
             f"{prefix}attack.name = {facts.attack.name!r} changes rows on their way to one; use an "

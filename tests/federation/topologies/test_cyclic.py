@@ -183,6 +183,11 @@ REFUSED = [
         'attack = { name = "sign_flip", scale = 2.0, clients = [0] }',
         "attack.name = 'sign_flip' changes rows on their way to one",
     ),
+    (
+        'training = { kind = "sgd" }\nweights = "reported"',
+        "nobody is told weights = 'reported'; remove it",
+    ),
+    ("engine = { stack = 4 }", "engine.stack has no effect, as sites train in turn"),
     ('topology = "ring"', "topology.kind: there is no 'ring'; known: server, cyclic"),
     (
         'training = { kind = "sgd", algorithm = "scaffold" }',

