@@ -282,6 +282,8 @@ def test_public_numbers_that_are_not_the_real_ones_do_not_decide_k(
 ) -> None:
     text = f'rounds = 4\ntraining = {{ kind = "sgd", lr = 0.1, {ALGORITHMS["scaffold"]} }}\n'
     scenario = parse_scenario(text + NUMBERS[numbers])
+    terms = scenario.facts._terms_on(scenario.facts.model)
+    assert terms.steps is None
     cell = Cell(tmp_path / "cell")
     killed_after_settling(monkeypatch, cell, scenario, round=3)
     assert drift(cell, "control") < 1e-4

@@ -265,7 +265,11 @@ def test_under_a_claim_the_steps_of_an_own_model_are_shown_to_nobody(
 ) -> None:
     """Their number follows from the real number of records."""
     steps = set()
-    scenario = dp(ALGORITHMS[name].replace("epochs = 1, ", ""))
+    records = "records = [150, 150, 150, 150]"
+    text = f'rounds = 2\ndata = {{ name = "heart" }}\n{MODEL}'
+    text += f"training = {{ batch = 32, lr = 0.1, {ALGORITHMS[name]} }}\n"
+    text += f'privacy = {{ noise = "seeded", noise_multiplier = 2.0, {records} }}\n'
+    scenario = parse_scenario(text)
     played(scenario, tmp_path / "cell", on_step=lambda client, step, of: steps.add((client, of)))
     plans = {client: scenario.facts.plan_without_noise(client).steps for client in range(4)}
     assert steps == set(plans.items())
