@@ -1,4 +1,4 @@
-"""Algorithms for unlike clients: FedAvg, FedProx, SCAFFOLD, FedDyn and FedNova.
+"""Algorithms for unlike clients: FedAvg, FedProx, SCAFFOLD, FedDyn, FedNova, FedBN, FedRep, Ditto.
 
 An algorithm has up to three parts, and each is one short file:
 
