@@ -169,6 +169,31 @@ def test_check_and_status_say_how_far_it_is(ready: Path) -> None:
     assert "0 of 2 rounds are over" in command(ready, "status").stdout
 
 
+def kept(at: Path, number: int, *, abandoned: bool) -> None:
+    """Keeps one round more, without playing it."""
+    parts = public_parts(parse_scenario(SGD), run="")
+    record = RoundRecord(number, abandoned, "", (), (), {}, (), 0, 0, 0, None, {}, 0.0)
+    state = State(vector.to_vector(parts.model), round=number + 1)
+    Cell(at / "fed").keep(state, record, vector.shapes(parts.model))
+
+
+def test_rounds_that_gave_nothing_and_the_end_of_a_run_are_said(ready: Path) -> None:
+    cell = Cell(ready / "fed")
+    cell.open()
+    cell.begin_round(0)
+    kept(ready, 0, abandoned=True)
+    words = "1 of 2 rounds are over, 1 of them ABANDONED"
+    stopped = command(ready, "status").stdout
+    assert f"no coordinator is at work; stopped, and start goes on, {words}" in stopped
+    assert f"ready: {words}" in command(ready, "check").stdout
+    assert last_line(command(ready, "status", "--json"))["abandoned"] == 1
+    kept(ready, 1, abandoned=False)
+    cell.finish(CellState.DONE)
+    words = "the run is over: 2 of 2 rounds are over, 1 of them ABANDONED"
+    assert words in command(ready, "check").stdout
+    assert last_line(command(ready, "check", "--json"))["ready"] is False
+
+
 def test_status_before_a_charter_says_so(at: Path) -> None:
     assert "no charter yet" in command(at, "status").stdout
     refused(command(at, "start"), 1, "fed has no charter yet: securefl coordinate admit fed")
@@ -262,4 +287,10 @@ def test_a_scenario_that_default_policies_refuse_is_said_before_anybody_is_invit
     silent = call(*words, "--out", "b", "--set", "channel.min_cohort=4", cwd=tmp_path)
     assert (warned.returncode, silent.returncode) == (0, 0)
     assert "set channel.min_cohort = 4 in the scenario" in warned.stdout
-    assert "min_cohort" not in silent.stdout
+    # The last words, after those that say to send the invitation.
+    assert warned.stdout.index("BEFORE you send it") > warned.stdout.index("to every site")
+    assert "BEFORE" not in silent.stdout
+    figures = ("--set", "channel.min_cohort=4", "--set", "evaluate.leave=sums")
+    asked = call(*words, "--out", "c", *figures, cwd=tmp_path)
+    assert asked.returncode == 0, asked.stderr
+    assert "each site has to set evaluation.leave = 'sums'" in asked.stdout

@@ -11,6 +11,7 @@ from securefl.runs.deployed.federation import admit
 from securefl.runs.deployed.invitation import INVITATION, Invitation
 from securefl.runs.deployed.joining import join
 from securefl.runs.deployed.own_records import SITE
+from securefl.ui import site as ui
 from tests.commands import call, refused, scenario_file
 from tests.runs.deployed.own_sites import DP, MASKED, SGD, SITES, table_text, write_tables
 from tests.runs.deployed.sites import allow
@@ -99,3 +100,16 @@ def test_a_site_template_asks_for_the_path_of_own_records(tmp_path: Path) -> Non
     )
     join(Invitation.read(tmp_path / "fed" / INVITATION), "bern", tmp_path / "bern")
     assert '# path = "records.csv"' in (tmp_path / "bern" / SITE).read_text()
+
+
+def test_a_start_says_at_once_that_records_are_not_ready(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    charter = joined(tmp_path, table_text(SGD + MASKED))
+    approve_charter(tmp_path / "0", charter)
+    path = tmp_path / "sites/bern.csv"
+    path.write_text(path.read_text().replace(",secret\n", ",changed\n", 1))
+    monkeypatch.setattr(ui, "serve_coordinator", lambda *words, **options: None)
+    done = call("site", "start", "0", cwd=tmp_path)
+    refused(done, 2, "the files of records have changed since the charter")
+    assert "NOT READY: the files of records have changed" in done.stdout

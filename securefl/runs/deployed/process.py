@@ -151,7 +151,9 @@ def _wait(stop: Stop, abandoned: int) -> None:
         stop: ends the wait.
         abandoned: rounds that were abandoned in a row.
     """
-    end = time.monotonic() + min(_MAX_WAIT_SECONDS, 2.0 ** (abandoned - 1))
+    # Of many rounds, the power would be beyond all numbers.
+    seconds = 2.0 ** min(abandoned - 1, 10)
+    end = time.monotonic() + min(_MAX_WAIT_SECONDS, seconds)
     while time.monotonic() < end and not stop.is_asked():
         time.sleep(_SECONDS_BETWEEN_LOOKS)
 

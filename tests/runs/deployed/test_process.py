@@ -151,3 +151,24 @@ def test_numbers_that_cannot_be_written_are_not_given_out(
         with pytest.raises(RunFolderError, match=r"cannot write into .*: no room"):
             given.give(2, [])
         assert given.give(2, []) == 1
+
+
+def test_a_coordinator_waits_longer_after_each_abandoned_round_and_for_nobody_who_stops_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    now = [100.0]
+
+    def passed(seconds: float) -> None:
+        now[0] += seconds
+
+    clock = SimpleNamespace(monotonic=lambda: now[0], sleep=passed)
+    monkeypatch.setattr(process, "time", clock)
+    waited = []
+    for abandoned in (1, 2, 3, 7, 100_000):
+        before = now[0]
+        process._wait(NO_STOP, abandoned)
+        waited.append(now[0] - before)
+    assert waited == pytest.approx([1.0, 2.0, 4.0, 60.0, 60.0], abs=0.21)
+    before = now[0]
+    process._wait(cast(Stop, SimpleNamespace(is_asked=lambda: now[0] > before)), 7)
+    assert now[0] - before < 1.0
