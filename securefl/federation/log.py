@@ -50,6 +50,7 @@ class RoundLog:
         distrusted: see `RoundRecord`.
         survivors: clients whose updates are in the aggregate.
         reason: why the round was abandoned; empty if it was not.
+        clock: see `RoundRecord`.
     """
 
     observer: Observer
@@ -64,6 +65,7 @@ class RoundLog:
     distrusted: tuple[int, ...] | None = None
     survivors: tuple[int, ...] = ()
     reason: str = ""
+    clock: int | None = None
     _headers: list[Header] = field(default_factory=list)
 
     def observe(self, observation: Observation) -> None:
@@ -132,4 +134,7 @@ class RoundLog:
             distrusted=self.distrusted,
             rmse=None if quality is None else quality.rmse,
             evaluated=quality is not None,
+            worst=None if quality is None else quality.worst,
+            consensus=None if quality is None else quality.consensus,
+            clock=self.clock,
         )

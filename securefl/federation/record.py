@@ -36,6 +36,12 @@ class RoundRecord:
             targets; else None.
         evaluated: whether the model was evaluated after the round. If not, accuracy and rmse are
             None, which says nothing about the model.
+        worst: where every node has a model of its own, and accuracy or rmse is their mean: that of
+            the worst one; else None.
+        consensus: how far these models are from their mean, the root of the mean squared distance;
+            else None.
+        clock: the simulated time at the end of the round, in the units of simulate.speed; None
+            where there is no such clock.
     """
 
     round: int
@@ -55,6 +61,9 @@ class RoundRecord:
     distrusted: tuple[int, ...] | None = None
     rmse: float | None = None
     evaluated: bool = True
+    worst: float | None = None
+    consensus: float | None = None
+    clock: int | None = None
 
     def __post_init__(self) -> None:
         if not self.evaluated and (self.accuracy, self.rmse) != (None, None):
@@ -63,11 +72,13 @@ class RoundRecord:
     def to_json(self) -> dict[str, Any]:
         """Returns the line of rounds.jsonl.
 
-        It has rmse only for real targets, and evaluated only where the model was not evaluated.
+        It has evaluated only where the model was not evaluated, and rmse, worst, consensus and
+        clock only where there are some.
         """
         line = asdict(self)
-        if self.rmse is None:
-            del line["rmse"]
+        for key in ("rmse", "worst", "consensus", "clock"):
+            if line[key] is None:
+                del line[key]
         if self.evaluated:
             del line["evaluated"]
         return line
@@ -100,6 +111,9 @@ class RoundRecord:
                 distrusted=None if distrusted is None else _clients(distrusted),
                 rmse=_measured(line.get("rmse")),
                 evaluated=_flag(line.get("evaluated", True)),
+                worst=_measured(line.get("worst")),
+                consensus=_measured(line.get("consensus")),
+                clock=None if line.get("clock") is None else _integer(line["clock"]),
             )
         except KeyError as key:
             raise ValueError(f"a round's record has no {key}") from None

@@ -30,7 +30,7 @@ def never(round: int) -> bool:
     return False
 
 
-def unmeasured(weights: Tensor) -> Metrics:
+def unmeasured(state: "State") -> Metrics:
     """Stands where no test records are, with `never`. Raises RunFailed."""
     raise RunFailed("there are no test records here to evaluate a model on")
 
@@ -82,7 +82,7 @@ class Federation:
         weigh: the weights that the rule itself gives to rows; None for rules without.
         step: applies the rule's estimate to the weights.
         algorithm: the server's half of the algorithm, around the step.
-        evaluate: measures weights (d,) on test records.
+        evaluate: measures the model of a state on test records.
         is_evaluated: round -> whether the model is measured after it.
         server_holds_model: whether the server sees the global models.
         ahead: clients that may be training, or wait to submit what they trained, at once; >= 1.
@@ -99,15 +99,15 @@ class Federation:
     rule: Rule
     weigh: Weigh | None
     step: ServerStep
-    evaluate: Callable[[Tensor], Metrics]
+    evaluate: Callable[["State"], Metrics]
     algorithm: Server = AVERAGE
     is_evaluated: Callable[[int], bool] = always
     server_holds_model: bool = True
     ahead: int = 1
 
-    def quality_after(self, round: int, weights: Tensor) -> Metrics | None:
-        """Returns the quality of weights (d,); None after a round that is not evaluated."""
-        return self.evaluate(weights) if self.is_evaluated(round) else None
+    def quality_after(self, round: int, state: "State") -> Metrics | None:
+        """Returns the quality of a state's model; None after a round that is not evaluated."""
+        return self.evaluate(state) if self.is_evaluated(round) else None
 
     def sent(self, state: "State") -> Tensor:
         """Returns the vector that goes to each client: the weights, and what is sent with them."""

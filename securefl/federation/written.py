@@ -30,7 +30,7 @@ def written(
     # An abandoned round has no survivors: its reservations stay, in case an update got out.
     for client in log.survivors:
         federation.clients[client].confirm(state.round)
-    quality = federation.quality_after(state.round, after.weights)
+    quality = federation.quality_after(state.round, after)
     heads = {client: site.ledger_head for client, site in federation.clients.items()}
     record = log.record(
         state.round,

@@ -70,6 +70,8 @@ class Metrics:
             theirs. So are the next two.
         rmse: root of the mean squared error, in the same units.
         r2: share of a target's variance that the model explains; 0 is the best constant answer.
+        worst: where the others are means over several models: the worst one's accuracy, or RMSE.
+        consensus: how far these models are from their mean, the root of the mean squared distance.
     """
 
     records: int
@@ -80,3 +82,5 @@ class Metrics:
     mae: float | None = None
     rmse: float | None = None
     r2: float | None = None
+    worst: float | None = None
+    consensus: float | None = None

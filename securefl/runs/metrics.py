@@ -19,7 +19,8 @@ if TYPE_CHECKING:  # torch takes seconds to import, which a mere look at a folde
 class Quality(TypedDict, total=False):
     """Quality of a model on some test records; None is not measured.
 
-    The last three keys are there only where records have real targets.
+    mae, rmse and r2 are there only where records have real targets; worst and consensus only where
+    the others are means over the models of several nodes.
     """
 
     records: int
@@ -30,6 +31,8 @@ class Quality(TypedDict, total=False):
     mae: float | None
     rmse: float | None
     r2: float | None
+    worst: float | None
+    consensus: float | None
 
 
 class RunMetrics(Quality, Aftermath, total=False):
@@ -71,7 +74,15 @@ class RunMetrics(Quality, Aftermath, total=False):
 _COUNTS = ("records", "rounds", "abandoned", "bytes_up", "bytes_down", "stack", "kept_round")
 METRICS_OF_CLASSES = ("accuracy", "balanced_accuracy", "auc", "majority")
 METRICS_OF_TARGETS = ("mae", "rmse", "r2")
-_MEASURED = (*METRICS_OF_CLASSES, *METRICS_OF_TARGETS, "epsilon", "delta", "seconds")
+METRICS_OF_SEVERAL = ("worst", "consensus")
+_MEASURED = (
+    *METRICS_OF_CLASSES,
+    *METRICS_OF_TARGETS,
+    *METRICS_OF_SEVERAL,
+    "epsilon",
+    "delta",
+    "seconds",
+)
 _WORDS = ("unit", "place", "noise", "site_models")
 OUTSIDE = "outside the guarantee"  # of a claim: figures of models that were fitted without noise
 _TABLES = ("left_out", "epsilons", "sites")
@@ -115,8 +126,8 @@ def final_metrics(
     """Returns quality, privacy and cost of a run, from its records and its last good model."""
     spent = {client: ledger.epsilon() for client, ledger in assembled.ledgers.items()}
     privacy = scenario.privacy if scenario.claims_dp else None
-    quality = assembled.federation.evaluate(state.weights)
-    sites = assembled.site_metrics(state.weights)
+    quality = assembled.federation.evaluate(state)
+    sites = assembled.site_metrics(state)
     task = assembled.data.task
     cost: RunMetrics = {
         "epsilon": max(spent.values(), default=None),
@@ -162,10 +173,13 @@ def _whose(scenario: "Scenario") -> str:
 
 
 def _quality(metrics: "Metrics", task: "Task") -> Quality:
-    """The metrics of a model; those of real targets only where there are some."""
+    """The metrics of a model; those of real targets, or of several models, where there are some."""
     values = asdict(metrics)
     if not task.regression:
         for name in METRICS_OF_TARGETS:
+            del values[name]
+    for name in METRICS_OF_SEVERAL:
+        if values[name] is None:
             del values[name]
     return cast(Quality, values)
 
@@ -190,5 +204,5 @@ def _attacked(
     if judged and not judged[-1].evaluated:
         judged[-1] = replace(judged[-1], accuracy=quality.accuracy, evaluated=True)
     counted = aftermath(judged, corrupt, majority=majority, records=quality.records)
-    counted["attack_success"] = assembled.attack_success(state.weights)
+    counted["attack_success"] = assembled.attack_success(state)
     return counted

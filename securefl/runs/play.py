@@ -221,7 +221,7 @@ class _Session:
         if self._best is None:
             return state
         # A budget may end a run between two evaluations: the last model is measured all the same.
-        quality = self.assembled.federation.evaluate(state.weights)
+        quality = self.assembled.federation.evaluate(state)
         self._best.offer(state.round, state.weights, score(quality.accuracy, quality.rmse))
         return self._best.chosen(state)
 
@@ -265,14 +265,15 @@ class _Session:
         """Whether some client has reserved this round already."""
         run = self.cell.status().run
         return any(
-            ReleaseId(run, client, round, attempt=0) in ledger
+            ReleaseId(run, client, number, attempt=0) in ledger
             for client, ledger in self.assembled.ledgers.items()
+            for number in self.scenario.facts.numbers_of(round)
         )
 
     def _abandoned(self, state: State) -> RoundRecord:
         federation = self.assembled.federation
         heads = {client: ledger.head for client, ledger in self.assembled.ledgers.items()}
-        quality = federation.quality_after(state.round, state.weights)
+        quality = federation.quality_after(state.round, state)
         cohort = federation.invite(state.round)
         figures = (
             {}

@@ -82,7 +82,7 @@ def outlook(scenario: Scenario, before: Mapping[int, Past] | None = None) -> Out
                 booked,
                 delta=privacy.delta,
                 budget=privacy.epsilon,
-                most=already + scenario.rounds,
+                most=already + scenario.facts.trainings,
             )
             sums[plan.cost, spent] = largest - already
         affordable[client] = sums[plan.cost, spent]
@@ -105,7 +105,7 @@ def allowed_trainings(scenario: Scenario, client: int) -> float:
         Counter(),
         delta=privacy.delta,
         budget=privacy.epsilon,
-        most=2 * scenario.rounds,
+        most=2 * scenario.facts.trainings,
     )
 
 
@@ -123,7 +123,7 @@ def _played(scenario: Scenario, affordable: Mapping[int, int]) -> Outlook:
         affordable: client -> rounds that it can pay for.
     """
     leaves: dict[int, int] = {}
-    if all(payable >= scenario.rounds for payable in affordable.values()):
+    if all(payable >= scenario.facts.trainings for payable in affordable.values()):
         return Outlook(leaves, None)
     # A client that falls silent may do so before or after it pays. Before is assumed: a run that
     # could last must not be refused.
@@ -135,7 +135,7 @@ def _played(scenario: Scenario, affordable: Mapping[int, int]) -> Outlook:
             # Budgets never recover: the engine counts a client that left once as gone for good.
             if client in leaves or (client, round) in silent:
                 continue
-            paid[client] += 1
+            paid[client] += len(scenario.facts.numbers_of(round))
             if paid[client] > affordable[client]:
                 leaves[client] = round
         if len(affordable) - len(leaves) < scenario.facts.min_cohort:

@@ -44,9 +44,9 @@ from securefl.scenario.entries import (
     ScheduleEntry,
     Sees,
     StepEntry,
-    TopologyEntry,
     TrainerEntry,
 )
+from securefl.scenario.topology_entry import TopologyEntry
 
 OWN_DATA = FORMS  # of a user's own records
 
@@ -246,7 +246,7 @@ CHANNELS: Mapping[str, Kind] = {"plain": PLAIN, "masked": MASKED, "ckks": CKKS}
 APART: Mapping[str, Apart] = {"plain": PLAIN_APART, "masked": MASKED_APART}
 
 TOPOLOGIES: Mapping[str, TopologyEntry] = {
-    "cyclic": TopologyEntry(cyclic.cyclic, cyclic.SEES, ordered=True),
+    "cyclic": TopologyEntry(cyclic.SEES, takes=("order",)),
 }
 
 SCREEN: Screen = defenses.screen

@@ -26,10 +26,9 @@ from securefl.scenario.tables import (
     Seed,
     Server,
     Simulate,
-    Topology,
     named,
-    topology_of,
 )
+from securefl.scenario.topology_table import Topology, topology_of
 from securefl.scenario.training_table import Training
 
 # Names that the design has for later versions.

@@ -13,9 +13,6 @@ from typing import Any, Protocol
 
 from torch import Tensor, nn
 
-from securefl.channels.protocol import Seen
-from securefl.federation.engine import Play
-from securefl.federation.topologies.cyclic import Order
 from securefl.learning.algorithms.averaging import FedAvg
 from securefl.learning.algorithms.protocol import Algorithm
 from securefl.learning.descent import Steps
@@ -198,21 +195,6 @@ class StepEntry(_Single):
 
     function: Callable[..., StepResult]
     adds_estimate: Callable[[Parameters], bool] = lambda parameters: False
-
-
-@dataclass(frozen=True)
-class TopologyEntry:
-    """A topology without a server.
-
-    Attributes:
-        make: order of visits -> the way to play a round.
-        sees: "network" or "client" -> the kinds of its Observations.
-        ordered: whether sites come in an order that a scenario may choose.
-    """
-
-    make: Callable[[Order], Play]
-    sees: Mapping[str, tuple[Seen, ...]]
-    ordered: bool = False
 
 
 class Sees(Enum):

@@ -44,7 +44,7 @@ class Facts(Sites):
         schedule: of their learning rate.
         channel: the kind of the channel.
         channel_options: the options in force that only some channels take.
-        topology: of a federation without a server; None with one.
+        topology: in which the federation is not one server with its clients; else None.
         rows: rows that the rule gets from a whole cohort.
         min_cohort: fewest updates that make a round.
     """
@@ -66,6 +66,21 @@ class Facts(Sites):
         self.topology = None if topology is None else catalog.TOPOLOGIES[topology.kind]
         self.rows = self.channel.rows(self.cohort_size)
         self.min_cohort: int = channel.min_cohort or self.channel.min_cohort(**self.channel_options)
+
+    @property
+    def trainings(self) -> int:
+        """How often one client trains at most in the whole run."""
+        topology, rounds = self._declared.topology, self._declared.rounds
+        if topology is None or self.topology is None:
+            return rounds
+        return self.topology.trainings(topology, rounds)
+
+    def numbers_of(self, round: int) -> range:
+        """Returns the numbers under which a client pays for its trainings in a round."""
+        topology = self._declared.topology
+        if topology is None or self.topology is None:
+            return range(round, round + 1)
+        return self.topology.numbers(topology, round)
 
     @property
     def reads_files(self) -> bool:
@@ -229,7 +244,7 @@ class Facts(Sites):
             d=d,
             clients=tuple(range(self.clients)),
             cohort=self.cohort_size,
-            rounds=self._declared.rounds,
+            rounds=self.trainings,
             min_cohort=self.min_cohort,
             weights=self.public_weights,
             max_weight=self.max_weight,

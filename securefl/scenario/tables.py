@@ -96,24 +96,6 @@ class Privacy(Section):
     records: tuple[Count, ...] | None = None
 
 
-class Topology(Section):
-    """Who hands models to whom, where there is no server.
-
-    cyclic hands the model from site to site; order is fixed (the sites' own, unless it is given) or
-    random, drawn from the seed for each round. "server" is the same as no topology.
-    """
-
-    kind: str
-    order: Literal["fixed", "random"] | None = None
-
-
-def topology_of(value: object) -> object:
-    """Returns the table that a bare kind abbreviates; None for a server."""
-    if value == "server":
-        return None
-    return {"kind": value} if isinstance(value, str) else value
-
-
 class Practice(Section):
     """How training treats the records; a value that is not so is refused.
 

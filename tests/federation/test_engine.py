@@ -217,8 +217,8 @@ def weighted(rows: Tensor, weights: Tensor) -> Tensor:
     return mean(rows, weights=weights)
 
 
-def accuracy_is_the_first_weight(weights: Tensor) -> Metrics:
-    return Metrics(1, float(weights[0]), None, None, None)
+def accuracy_is_the_first_weight(state: State) -> Metrics:
+    return Metrics(1, float(state.weights[0]), None, None, None)
 
 
 def federation(
@@ -300,7 +300,7 @@ def test_nobody_evaluates_a_round_that_is_not_to_be_evaluated() -> None:
     assert play(replace(setup, evaluate=accuracy_is_the_first_weight), round=4).record.evaluated
 
 
-def refused(weights: Tensor) -> Metrics:
+def refused(state: State) -> Metrics:
     raise RuntimeError("nobody asked for it")
 
 

@@ -25,6 +25,8 @@ RECORD = RoundRecord(
     push=1.5,
     distrusted=(0,),
 )
+# Keys that a folder of an earlier version, or of another kind of run, does not have.
+OPTIONAL = {"push", "distrusted", "rmse", "evaluated", "worst", "consensus", "clock"}
 
 
 def line(**changes: object) -> dict[str, Any]:
@@ -76,9 +78,7 @@ def test_a_round_that_nobody_evaluated_has_no_quality(quality: str) -> None:
         RoundRecord.from_json(line(**{**skipped, quality: 0.5}))
 
 
-@pytest.mark.parametrize(
-    "key", sorted({*asdict(RECORD)} - {"push", "distrusted", "rmse", "evaluated"})
-)
+@pytest.mark.parametrize("key", sorted({*asdict(RECORD)} - OPTIONAL))
 def test_a_missing_key_is_named(key: str) -> None:
     cut = line()
     del cut[key]
@@ -104,10 +104,18 @@ def test_a_wrong_client_is_refused(key: str, wrong: object) -> None:
 
 def test_only_a_regression_writes_an_rmse() -> None:
     assert "rmse" not in RECORD.to_json()
-    assert {**RECORD.to_json(), "rmse": None, "evaluated": True} == asdict(RECORD)
+    absent = dict.fromkeys(("rmse", "worst", "consensus", "clock"))
+    assert {**RECORD.to_json(), **absent, "evaluated": True} == asdict(RECORD)
     regression = replace(RECORD, accuracy=None, rmse=2.5)
     written = json.loads(json.dumps(regression.to_json()))
     assert written["rmse"] == 2.5
     assert RoundRecord.from_json(written) == regression
     with pytest.raises(ValueError, match="'much' for a number"):
         RoundRecord.from_json(line(rmse="much"))
+
+
+def test_a_round_of_several_models_on_a_clock_comes_back() -> None:
+    several = replace(RECORD, worst=0.25, consensus=1.5, clock=7)
+    written = json.loads(json.dumps(several.to_json()))
+    assert (written["worst"], written["consensus"], written["clock"]) == (0.25, 1.5, 7)
+    assert RoundRecord.from_json(written) == several

@@ -165,7 +165,7 @@ def play_with(
         rule=lambda rows, weights: mean(rows, weights=weights),
         weigh=None,
         step=fedavg,
-        evaluate=lambda weights: Metrics(0, None, None, None, None),
+        evaluate=lambda state: Metrics(0, None, None, None, None),
     )
     return play_round(federation, State(torch.zeros(1))), ledgers_of
 

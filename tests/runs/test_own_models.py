@@ -11,6 +11,7 @@ from torch import nn
 import securefl
 from securefl.data.task import Task
 from securefl.errors import ScenarioError
+from securefl.federation.values import State
 from securefl.files import read_lines
 from securefl.learning.algorithms.ditto import Ditto
 from securefl.learning.algorithms.protocol import Place
@@ -291,12 +292,12 @@ def test_under_a_claim_an_own_model_that_fails_does_not_show(silent: bool) -> No
     client = Ditto(terms, lam=0.1).at_client(Still(), place)
     if silent:
         assert client.fit(torch.ones(2), round=0).delta.tolist() == [0.0, 0.0]
-        assert _tuned(Failing(), 0, torch.ones(2), silent=True).tolist() == [1.0, 1.0]
+        assert _tuned(Failing(), 0, State(torch.ones(2)), silent=True).tolist() == [1.0, 1.0]
         return
     with pytest.raises(ValueError, match="these records"):
         client.fit(torch.ones(2), round=0)
     with pytest.raises(ValueError, match="these records"):
-        _tuned(Failing(), 0, torch.ones(2), silent=False)
+        _tuned(Failing(), 0, State(torch.ones(2)), silent=False)
 
 
 def test_figures_outside_the_guarantee_stay_out_of_the_table(tmp_path: Path) -> None:

@@ -417,9 +417,9 @@ def test_the_model_of_a_finished_run_is_what_load_state_dict_takes(
     metrics = run_cell(cell, scenario, on_round=nothing)
     assembled = assemble(scenario, run="again", ledgers=tmp_path / "ledgers")
     assembled.model.load_state_dict(load_file(cell.checkpoint))
-    weights = load_checkpoint(cell.checkpoint).state.weights
-    assert torch.equal(vector.to_vector(assembled.model), weights)
-    assert assembled.federation.evaluate(weights).auc == metrics["auc"]
+    state = load_checkpoint(cell.checkpoint).state
+    assert torch.equal(vector.to_vector(assembled.model), state.weights)
+    assert assembled.federation.evaluate(state).auc == metrics["auc"]
 
 
 def test_damaged_metrics_of_a_cell_that_has_not_ended_do_not_stop_it(

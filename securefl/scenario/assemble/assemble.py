@@ -13,7 +13,6 @@ from securefl.data.task import FederatedData
 from securefl.federation.client import Client
 from securefl.federation.engine import Play, play_round
 from securefl.federation.reader import ModelReader
-from securefl.federation.topologies.cyclic import fixed
 from securefl.federation.unreliable import UnreliableClient
 from securefl.federation.values import Federation, Participant, State, never, unmeasured
 from securefl.learning.algorithms.protocol import SettledTrainer
@@ -24,12 +23,12 @@ from securefl.learning.protocol import Metrics, Trainer
 from securefl.learning.stacked.stack import Stack
 from securefl.privacy.ledger import Ledger
 from securefl.privacy.remember import Remember, fresh
-from securefl.rng import seeded_keystream
 from securefl.scenario import catalog
 from securefl.scenario.assemble.cohort import inviter
 from securefl.scenario.assemble.ledgers import Origin
 from securefl.scenario.assemble.own_models import Own, judged_apart, own_models
 from securefl.scenario.assemble.parts import Parts, parts
+from securefl.scenario.assemble.plays import play_of
 from securefl.scenario.assemble.public import PublicParts, ServerParts
 from securefl.scenario.making.adversary import success
 from securefl.scenario.scenario import Scenario
@@ -65,18 +64,16 @@ class Assembled:
     own: Mapping[int, Own] = field(default_factory=dict)
     play: Play = play_round
 
-    def site_metrics(self, weights: Tensor) -> dict[str, Metrics]:
+    def site_metrics(self, state: State) -> dict[str, Metrics]:
         """Returns the metrics at every site with test records of its own.
 
-        Args:
-            weights: (d,), of the global model. A site that has a model of its own is judged with
-                that one.
+        A site that has a model of its own is judged with that one.
         """
         metrics = {}
         for client, site in enumerate(self.data.sites):
             if site.test is not None:
                 own = self.own.get(client)
-                vector.load_vector(self.model, weights if own is None else own(weights))
+                vector.load_vector(self.model, state.weights if own is None else own(state))
                 metrics[site.name] = evaluate(self.model, self.data.task, site.test)
         return metrics
 
@@ -85,9 +82,9 @@ class Assembled:
         """The device that trains and evaluates, in the words of a run's metrics."""
         return described(device_of(self.model))
 
-    def attack_success(self, weights: Tensor) -> float | None:
+    def attack_success(self, state: State) -> float | None:
         """Returns the share of targeted records on which the attack succeeds."""
-        vector.load_vector(self.model, weights)
+        vector.load_vector(self.model, state.weights)
         return success(
             self.scenario.facts, self.data, lambda x: predict(self.model, self.data.task, x)
         )
@@ -147,7 +144,7 @@ def join(parts: Parts, *, ahead: int = 1) -> Assembled:
         stack=parts.stack,
         settled=tuple(one for one in trainers.values() if isinstance(one, SettledTrainer)),
         own=own,
-        play=_play(scenario),
+        play=play_of(scenario),
     )
 
 
@@ -222,22 +219,6 @@ def client_of(
     )
 
 
-def _play(scenario: Scenario) -> Play:
-    """Returns the way to play a round: with a server, unless the scenario has none."""
-    topology, entry = scenario.topology, scenario.facts.topology
-    if topology is None or entry is None:
-        return play_round
-    if topology.order != "random":
-        return entry.make(fixed)
-
-    def drawn(round: int, cohort: tuple[int, ...]) -> tuple[int, ...]:
-        # Public, as the seed is: who hands on to whom is no secret.
-        order = seeded_keystream(scenario.seed, "order", 0, round).permutation(len(cohort))
-        return tuple(cohort[place] for place in order)
-
-    return entry.make(drawn)
-
-
 def _layout(parts: Parts, sides: Sides) -> str | None:
     """Returns the model's layout; None where the server may not know it."""
     return None if sides.first_name else vector.layout(parts.model)
@@ -290,9 +271,9 @@ def _schedule(scenario: Scenario) -> Callable[[int], bool]:
     return lambda round: (round + 1) % every == 0 or round + 1 == last
 
 
-def _evaluator(model: nn.Module, data: FederatedData) -> Callable[[Tensor], Metrics]:
-    def judge(weights: Tensor) -> Metrics:
-        vector.load_vector(model, weights)
+def _evaluator(model: nn.Module, data: FederatedData) -> Callable[[State], Metrics]:
+    def judge(state: State) -> Metrics:
+        vector.load_vector(model, state.weights)
         return evaluate(model, data.task, data.test)
 
     return judge

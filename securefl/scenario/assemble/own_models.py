@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from securefl import vector
 from securefl.data.task import FederatedData
 from securefl.errors import ScenarioError
+from securefl.federation.values import State
 from securefl.learning.algorithms.protocol import OwnModel
 from securefl.learning.evaluate import measure, predict
 from securefl.learning.protocol import Metrics, Trainer
@@ -16,8 +17,8 @@ from securefl.learning.regression import measure_targets
 from securefl.scenario.assemble.parts import Parts
 from securefl.scenario.assemble.trainers import fine_tuners
 
-# weights (d,) of the global model -> those of a site's own
-Own = Callable[[Tensor], Tensor]
+# a state -> weights (d,) of a site's own model
+Own = Callable[[State], Tensor]
 
 
 def own_models(parts: Parts, trainers: Mapping[int, Trainer]) -> dict[int, Own]:
@@ -32,7 +33,7 @@ def own_models(parts: Parts, trainers: Mapping[int, Trainer]) -> dict[int, Own]:
     """
     scenario = parts.scenario
     own: dict[int, Own] = {
-        client: trainer.own_model
+        client: partial(_of_global, trainer)
         for client, trainer in trainers.items()
         if isinstance(trainer, OwnModel)
     }
@@ -43,15 +44,21 @@ def own_models(parts: Parts, trainers: Mapping[int, Trainer]) -> dict[int, Own]:
     return own
 
 
-def _tuned(tuner: Trainer, round: int, weights: Tensor, *, silent: bool) -> Tensor:
+def _of_global(trainer: OwnModel, state: State) -> Tensor:
+    """Returns the model (d,) that a site makes of the global one."""
+    return trainer.own_model(state.weights)
+
+
+def _tuned(tuner: Trainer, round: int, state: State, *, silent: bool) -> Tensor:
     """Returns the weights (d,) after some more training; the same ones where it fails silently.
 
     Args:
         tuner: trains.
         round: names the random streams.
-        weights: (d,), of the global model.
+        state: with the global model.
         silent: whether a failure must not show: under a claim it would tell about records.
     """
+    weights = state.weights
     try:
         return weights + tuner.fit(weights, round=round).delta
     except Exception:
@@ -70,7 +77,7 @@ def _check_tests(data: FederatedData) -> None:
 
 
 def judged_apart(
-    model: nn.Module, data: FederatedData, own: Mapping[int, Own], weights: Tensor
+    model: nn.Module, data: FederatedData, own: Mapping[int, Own], state: State
 ) -> Metrics:
     """Returns the metrics on the test records of all sites, each judged with its own model.
 
@@ -78,13 +85,13 @@ def judged_apart(
         model: a workspace.
         data: the sites' records.
         own: client -> how it gets its own model.
-        weights: (d,), of the global model.
+        state: with the global model.
     """
     answers, labels = [], []
     for client, site in enumerate(data.sites):
         if site.test is None:
             continue
-        vector.load_vector(model, own[client](weights))
+        vector.load_vector(model, own[client](state))
         answers.append(predict(model, data.task, site.test.features))
         labels.append(site.test.labels)
     if data.task.regression:

@@ -232,7 +232,7 @@ def plan_for(
     noise = _calibrated(
         privacy.epsilon,
         plan.sample_rate,
-        plan.steps * scenario.rounds,
+        plan.steps * scenario.facts.trainings,
         privacy.delta,
         before=before,
         remember=remember,

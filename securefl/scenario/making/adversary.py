@@ -1,6 +1,6 @@
 """From the table [attack] to an adversary, its records and its gradients."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 
 from torch import Tensor
 
@@ -13,25 +13,42 @@ from securefl.scenario.facts import Facts
 from securefl.scenario.making.attack import make_attack, make_bend, make_goal, make_poison
 
 
-def adversary_of(declared: Declaration, facts: Facts, rule: Rule, weigh: Weigh | None) -> Adversary:
+def adversary_of(
+    declared: Declaration,
+    facts: Facts,
+    rule: Rule,
+    weigh: Weigh | None,
+    *,
+    among: Collection[int] | None = None,
+) -> Adversary:
     """Returns the adversary of a scenario, which knows the rule.
 
     Without an attack it is `NOBODY`.
+
+    Args:
+        declared: has the attack.
+        facts: of the declaration.
+        rule: that the adversary wants to defeat.
+        weigh: the rule's own weights; None where it gives none.
+        among: the clients that meet under the rule; all by default.
     """
     attack = declared.attack
     if attack is None or facts.attack is None:
         return NOBODY
+    corrupt = frozenset(attack.clients)
+    if among is not None:
+        corrupt &= frozenset(among)
     # The adversary knows the rule that is in force, and plans with its f.
     is_target = facts.rule.name == facts.attack.entry.against
     rewrite = make_attack(
         facts.attack,
         seed=declared.seed,
-        clients=facts.cohort_size,
+        clients=facts.cohort_size if among is None else len(among),
         rule=rule,
         weigh=weigh,
         krum_f=facts.rule.parameters.get("f") if is_target else None,
     )
-    return Adversary(frozenset(attack.clients), rewrite, omniscient=attack.knows == "omniscient")
+    return Adversary(corrupt, rewrite, omniscient=attack.knows == "omniscient")
 
 
 def poisoned(declared: Declaration, facts: Facts, data: FederatedData) -> FederatedData:

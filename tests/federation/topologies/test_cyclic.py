@@ -187,7 +187,7 @@ REFUSED = [
         'training = { kind = "sgd" }\nweights = "reported"',
         "nobody is told weights = 'reported'; remove it",
     ),
-    ("engine = { stack = 4 }", "engine.stack has no effect, as sites train in turn"),
+    ("engine = { stack = 4 }", "engine.stack has no effect, as sites do not train from one model"),
     ('topology = "ring"', "topology.kind: there is no 'ring'; known: server, cyclic"),
     (
         'training = { kind = "sgd", algorithm = "scaffold" }',

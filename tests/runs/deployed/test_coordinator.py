@@ -98,7 +98,7 @@ def test_a_server_is_built_without_reading_a_record(monkeypatch: pytest.MonkeyPa
 
 def test_a_server_without_records_says_so_when_it_is_asked_for_a_quality() -> None:
     with pytest.raises(RunFailed, match="no test records here"):
-        unmeasured(torch.zeros(1))
+        unmeasured(State(torch.zeros(1)))
 
 
 def test_a_site_that_falls_silent_is_absent_and_the_others_go_on(tmp_path: Path) -> None:
