@@ -2,6 +2,14 @@
 
 from defenses.prefilters import adaptive_clipping, bucketing, clip_norms, nearest_neighbor_mixing
 from defenses.rows import Mixture
+from defenses.rules.around import (
+    gossip,
+    nna,
+    nna_minimum_rows,
+    self_centered_clipping,
+    self_centered_clipping_minimum_rows,
+    trimmed_neighbors,
+)
 from defenses.rules.centers import centered_clipping, geometric_median, geometric_median_weights
 from defenses.rules.coordinates import meamed, mean, median, trimmed_mean, trimmed_mean_minimum_rows
 from defenses.rules.krum import (
@@ -36,6 +44,7 @@ __all__ = [
     "dnc_weights",
     "geometric_median",
     "geometric_median_weights",
+    "gossip",
     "krum",
     "krum_minimum_rows",
     "krum_weights",
@@ -50,7 +59,12 @@ __all__ = [
     "multi_krum",
     "multi_krum_weights",
     "nearest_neighbor_mixing",
+    "nna",
+    "nna_minimum_rows",
     "screen",
+    "self_centered_clipping",
+    "self_centered_clipping_minimum_rows",
     "trimmed_mean",
     "trimmed_mean_minimum_rows",
+    "trimmed_neighbors",
 ]

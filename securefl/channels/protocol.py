@@ -21,6 +21,7 @@ class Seen(StrEnum):
     GLOBAL_MODEL = "global model"
     OWN_UPDATE = "own update"
     CLEAR_UPDATE = "update in the clear"
+    PEER_MODEL = "model of a neighbour"  # where there is no server
     # Of a masked round, in the order of its stages.
     PUBLIC_KEYS = "public keys"
     SEALED_SHARES = "sealed shares"

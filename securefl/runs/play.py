@@ -26,6 +26,7 @@ from securefl.runs.best import BestModel, score
 from securefl.runs.cell import Cell, CellState
 from securefl.runs.lineage import with_marks
 from securefl.runs.metrics import RunMetrics, final_metrics
+from securefl.runs.nodes import keep_nodes, with_nodes
 from securefl.runs.origin import origin_of
 from securefl.runs.stopwatch import Stopwatch
 from securefl.scenario.assemble.assemble import Assembled, join
@@ -181,6 +182,7 @@ class _Session:
     def play(self) -> RunMetrics:
         """Plays the remaining rounds and keeps the metrics, also where the budget ends the run."""
         state = self.cell.last_good(self.assembled.start, self._shapes)
+        state = with_nodes(self.cell.keeps, state)
         # Clients may have kept a state of a round that the server has not.
         for trainer in self.assembled.settled:
             trainer.forget(state.round)
@@ -228,6 +230,7 @@ class _Session:
     def _end(self, state: State, outcome: CellState, reason: str = "") -> RunMetrics:
         """Ends the cell with a model, and returns its metrics."""
         metrics = self._metrics(state)
+        keep_nodes(self.cell.keeps, state, self._shapes)
         if outcome is CellState.DONE or self._best is not None:
             self.cell.keep_model(state, self._shapes)
         self.cell.finish(outcome, metrics=metrics, reason=reason)

@@ -19,7 +19,7 @@ from securefl.data.entries import DEALS as DEALS
 from securefl.data.entries import DEFAULT_CLIENTS as DEFAULT_CLIENTS
 from securefl.data.entries import DataEntry as DataEntry
 from securefl.data.own.forms import FORMS
-from securefl.federation.topologies import cyclic
+from securefl.federation.topologies import cyclic, peer
 from securefl.federation.values import Screen
 from securefl.learning import options, plan, sgd, steps
 from securefl.learning.algorithms import steps as changes
@@ -58,10 +58,14 @@ MODELS: Mapping[str, ModelEntry] = {
 }
 
 RULES: Mapping[str, RuleEntry] = {
-    "mean": RuleEntry(defenses.mean, provided=("weights",), weighted=True, linear=True),
+    "mean": RuleEntry(
+        defenses.mean, provided=("weights",), weighted=True, linear=True, around=defenses.gossip
+    ),
     "median": RuleEntry(defenses.median),
     "trimmed_mean": RuleEntry(
-        defenses.trimmed_mean, minimum_rows=defenses.trimmed_mean_minimum_rows
+        defenses.trimmed_mean,
+        minimum_rows=defenses.trimmed_mean_minimum_rows,
+        around=defenses.trimmed_neighbors,
     ),
     "meamed": RuleEntry(defenses.meamed, minimum_rows=defenses.trimmed_mean_minimum_rows),
     "krum": RuleEntry(
@@ -82,6 +86,23 @@ RULES: Mapping[str, RuleEntry] = {
     ),
     "dnc": RuleEntry(
         defenses.dnc, minimum_rows=defenses.mda_minimum_rows, weigh=defenses.dnc_weights
+    ),
+    # Of peers only: around a row of one's own.
+    "nna": RuleEntry(
+        defenses.nna,
+        minimum_rows=defenses.nna_minimum_rows,
+        around=defenses.nna,
+    ),
+    "monna": RuleEntry(
+        defenses.nna,
+        minimum_rows=defenses.nna_minimum_rows,
+        around=defenses.nna,
+        momentum=0.9,
+    ),
+    "self_centered_clipping": RuleEntry(
+        defenses.self_centered_clipping,
+        minimum_rows=defenses.self_centered_clipping_minimum_rows,
+        around=defenses.self_centered_clipping,
     ),
 }
 
@@ -246,7 +267,13 @@ CHANNELS: Mapping[str, Kind] = {"plain": PLAIN, "masked": MASKED, "ckks": CKKS}
 APART: Mapping[str, Apart] = {"plain": PLAIN_APART, "masked": MASKED_APART}
 
 TOPOLOGIES: Mapping[str, TopologyEntry] = {
-    "cyclic": TopologyEntry(cyclic.SEES, takes=("order",)),
+    "cyclic": TopologyEntry(cyclic.SEES, takes=("order",), orders=("fixed", "random")),
+    "peer": TopologyEntry(
+        peer.SEES,
+        takes=("graph", "edges", "mixing", "order", "momentum"),
+        orders=("train_then_mix", "d_psgd"),
+        around=True,
+    ),
 }
 
 SCREEN: Screen = defenses.screen

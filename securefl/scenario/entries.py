@@ -106,6 +106,9 @@ class RuleEntry(_Single):
         weighted: whether it uses the clients' weights.
         linear: whether it is a weighted mean, so that one row's part of the estimate is known.
         weigh: the weights that it gives to rows itself; None where it gives none.
+        around: the same rule for a node that has a row of its own; None where there is none. A rule
+            that is the same as `function` exists for such nodes only.
+        momentum: that nodes add to their models with it, where a scenario names no other.
     """
 
     function: Callable[..., Tensor]
@@ -113,6 +116,13 @@ class RuleEntry(_Single):
     weighted: bool = False
     linear: bool = False
     weigh: Callable[..., Tensor] | None = None
+    around: Callable[..., Tensor] | None = None
+    momentum: float = 0.0
+
+    @property
+    def for_peers_only(self) -> bool:
+        """Whether it takes a row of one's own."""
+        return self.function is self.around
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,7 @@ from securefl.scenario import catalog
 from securefl.scenario.own_data import is_elsewhere
 from securefl.scenario.scenario import Scenario
 from securefl.scenario.tables import Attack, Privacy
+from securefl.scenario.topologies import described
 from securefl.scenario.training_table import Training
 
 
@@ -118,10 +119,7 @@ def _cautions(scenario: Scenario) -> Iterator[str]:
 def _models(scenario: Scenario) -> Iterator[str]:
     """Yields who sees whole models, and which models no claim covers."""
     if scenario.topology is not None:
-        yield (
-            f"{scenario.topology.kind}: there is no server; the next site sees the whole model, "
-            "and the neighbours of a site learn its update together"
-        )
+        yield from described(scenario, scenario.topology)
     entry = scenario.facts.algorithm
     if entry.pulled or scenario.training.fine_tune is not None:
         yield "each site's own model is fitted without noise: no claim covers it or its figures"

@@ -22,6 +22,8 @@ class TopologyEntry:
     Attributes:
         sees: "server", "network" or "client" -> the kinds of its Observations.
         takes: the keys of the table [topology] that it has.
+        orders: the values of its key order.
+        around: whether rules combine a node's own row with those of its neighbours.
         trainings: the table, rounds -> how often one client trains at most.
         numbers: the table, a round -> the numbers under which a client pays for its trainings in
             this round. A round that was cut short is not played again if one of them is paid for.
@@ -29,5 +31,7 @@ class TopologyEntry:
 
     sees: Mapping[str, tuple[Seen, ...]]
     takes: tuple[str, ...] = ()
+    orders: tuple[str, ...] = ()
+    around: bool = False
     trainings: Callable[[Topology, int], int] = _one_a_round
     numbers: Callable[[Topology, int], range] = _its_own

@@ -1,9 +1,18 @@
 """The table [topology]: who hands models to whom."""
 
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from securefl.scenario.tables import Section
+from pydantic import BeforeValidator, Field
+
+from securefl.scenario.tables import Count, Index, Section, named
+
+
+class Shape(Section):
+    """The graph of peers: ring, complete, torus, or random_regular with a degree."""
+
+    name: Literal["ring", "complete", "torus", "random_regular"]
+    degree: Count | None = None
 
 
 class Topology(Section):
@@ -11,10 +20,22 @@ class Topology(Section):
 
     cyclic hands the model from site to site; order is fixed (the sites' own, unless it is given) or
     random, drawn from the seed for each round. "server" is the same as no topology.
+
+    peer lets each node keep a model of its own, and combine it with those of its neighbours in the
+    graph (complete unless it is given, or edges in its place). mixing says how neighbours are
+    weighed. order is train_then_mix (unless it is given) or d_psgd: nodes send the model that they
+    began with, and add their training to what they make of those. momentum is the share of the
+    updates before in what a node adds to its model; 0.9 for the rule monna, else 0.
     """
 
     kind: str
-    order: Literal["fixed", "random"] | None = None
+    order: Literal["fixed", "random", "train_then_mix", "d_psgd"] | None = None
+    graph: Annotated[Shape, BeforeValidator(named, json_schema_input_type=str | Shape)] | None = (
+        None
+    )
+    edges: Annotated[tuple[tuple[Index, Index], ...], Field(min_length=1)] | None = None
+    mixing: Literal["metropolis"] | None = None
+    momentum: Annotated[float, Field(ge=0, lt=1, strict=True)] | None = None
 
     @property
     def given(self) -> Mapping[str, Any]:

@@ -25,6 +25,7 @@ def test_transcripts_on_disk_keep_their_words() -> None:
             "global model",
             "own update",
             "update in the clear",
+            "model of a neighbour",
             "public keys",
             "sealed shares",
             "masked update",

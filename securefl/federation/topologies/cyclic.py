@@ -18,11 +18,11 @@ from dataclasses import replace
 from torch import Tensor
 
 from securefl import vector
-from securefl.channels.messages import ModelMessage, UpdateRequest
 from securefl.channels.protocol import Observer, Seen
 from securefl.errors import ClientFailure
 from securefl.federation.engine import Play
 from securefl.federation.log import RoundLog
+from securefl.federation.topologies.sites import hand
 from securefl.federation.values import Federation, Played, State
 from securefl.federation.written import written
 
@@ -74,17 +74,10 @@ def visit(
         BudgetExceeded: the site's budget does not allow it.
         ClientFailure: the site is silent, or its model is not finite: the model goes on without it.
     """
-    layout = federation.layout or ""
-    name = vector.model_hash(layout, weights)
-    message = ModelMessage(federation.session, round, name, weights).to_bytes()
-    site = federation.clients[client]
     for party in ("network", f"client {client}"):
         log.tell(party, Seen.GLOBAL_MODEL, (), weights)
-    log.bytes_down += len(message)
-    site.load(message)
-    # The site's side of the plain channel knows by this for which model it may pay and train.
-    if site.receive(UpdateRequest(federation.session, round, name).to_bytes()) is not None:
-        raise ClientFailure("it answered where it should train")
+    log.bytes_down += hand(federation, client, weights, round)
+    site = federation.clients[client]
     update = site.train()
     site.submit(update)
     log.tell(f"client {client}", Seen.OWN_UPDATE, (client,), update.delta)

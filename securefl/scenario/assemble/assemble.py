@@ -26,7 +26,13 @@ from securefl.privacy.remember import Remember, fresh
 from securefl.scenario import catalog
 from securefl.scenario.assemble.cohort import inviter
 from securefl.scenario.assemble.ledgers import Origin
-from securefl.scenario.assemble.own_models import Own, judged_apart, own_models
+from securefl.scenario.assemble.own_models import (
+    Own,
+    judged_apart,
+    judged_nodes,
+    of_node,
+    own_models,
+)
 from securefl.scenario.assemble.parts import Parts, parts
 from securefl.scenario.assemble.plays import play_of
 from securefl.scenario.assemble.public import PublicParts, ServerParts
@@ -128,6 +134,11 @@ def join(parts: Parts, *, ahead: int = 1) -> Assembled:
     # Without their personal parts, the global model is none that anybody uses.
     if scenario.facts.algorithm.personal is not None:
         judge = partial(judged_apart, parts.model, parts.data, own)
+    topology = scenario.facts.topology
+    if topology is not None and topology.around:
+        own = {node: partial(of_node, node, len(clients)) for node in clients}
+        honest = [node for node in clients if node not in parts.adversary.clients]
+        judge = partial(judged_nodes, parts.model, parts.data, honest)
     federation = replace(
         federation_of(parts, clients, sides.server, layout=_layout(parts, sides), ahead=ahead),
         evaluate=judge,

@@ -1,6 +1,7 @@
 """The models that sites end with, where these are not the global one."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict
 from functools import partial
 
 import torch
@@ -9,9 +10,10 @@ from torch import Tensor, nn
 from securefl import vector
 from securefl.data.task import FederatedData
 from securefl.errors import ScenarioError
+from securefl.federation.topologies.peer import models_of
 from securefl.federation.values import State
 from securefl.learning.algorithms.protocol import OwnModel
-from securefl.learning.evaluate import measure, predict
+from securefl.learning.evaluate import evaluate, measure, predict
 from securefl.learning.protocol import Metrics, Trainer
 from securefl.learning.regression import measure_targets
 from securefl.scenario.assemble.parts import Parts
@@ -74,6 +76,40 @@ def _check_tests(data: FederatedData) -> None:
                 f"each site is judged with its own model, and site {site.name!r} has no test "
                 "records of its own: take data whose sites have some, such as 'heart' or your own"
             )
+
+
+def of_node(node: int, n: int, state: State) -> Tensor:
+    """Returns the model (d,) of one of n nodes."""
+    return models_of(state, n)[node]
+
+
+def judged_nodes(
+    model: nn.Module, data: FederatedData, nodes: Sequence[int], state: State
+) -> Metrics:
+    """Returns the mean metrics of the nodes' models, each on all test records.
+
+    Args:
+        model: a workspace.
+        data: the records.
+        nodes: that are judged: those that no adversary owns.
+        state: with the models of all nodes.
+    """
+    models = models_of(state, len(data.sites))[list(nodes)]
+    each = []
+    for weights in models:
+        vector.load_vector(model, weights)
+        each.append(asdict(evaluate(model, data.task, data.test)))
+    first = each[0]
+    means = {
+        name: None if value is None else sum(one[name] for one in each) / len(each)
+        for name, value in first.items()
+    }
+    regression = data.task.regression
+    worst = max(one["rmse"] for one in each) if regression else min(one["accuracy"] for one in each)
+    apart = (models.double() - models.double().mean(dim=0)).square().sum(dim=1).mean().sqrt()
+    return Metrics(
+        **{**means, "records": first["records"], "worst": worst, "consensus": float(apart)}
+    )
 
 
 def judged_apart(

@@ -2,21 +2,26 @@
 
 from collections.abc import Callable, Mapping
 
+from torch import Tensor
+
 from securefl.federation.engine import Play, play_round
 from securefl.federation.topologies.cyclic import cyclic, fixed
+from securefl.federation.topologies.peer import Meeting, peer
 from securefl.rng import seeded_keystream
+from securefl.scenario.making.adversary import adversary_of
+from securefl.scenario.making.graph import around_of, graph_of
 from securefl.scenario.scenario import Scenario
+from securefl.scenario.topology_table import Topology
 
 
 def play_of(scenario: Scenario) -> Play:
     """Returns the way to play a round."""
     topology = scenario.topology
-    return play_round if topology is None else PLAYS[topology.kind](scenario)
+    return play_round if topology is None else PLAYS[topology.kind](scenario, topology)
 
 
-def _cyclic(scenario: Scenario) -> Play:
-    topology = scenario.topology
-    if topology is None or topology.order != "random":
+def _cyclic(scenario: Scenario, topology: Topology) -> Play:
+    if topology.order != "random":
         return cyclic(fixed)
 
     def drawn(round: int, cohort: tuple[int, ...]) -> tuple[int, ...]:
@@ -27,4 +32,28 @@ def _cyclic(scenario: Scenario) -> Play:
     return cyclic(drawn)
 
 
-PLAYS: Mapping[str, Callable[[Scenario], Play]] = {"cyclic": _cyclic}
+def _peer(scenario: Scenario, topology: Topology) -> Play:
+    facts = scenario.facts
+    graph = graph_of(scenario, topology, facts.clients)
+    momentum = facts.rule.entry.momentum if topology.momentum is None else topology.momentum
+    adversaries = {
+        node: adversary_of(scenario, facts, _no_rule, None, among=(node, *graph.neighbors[node]))
+        for node in range(graph.n)
+    }
+    return peer(
+        Meeting(
+            graph,
+            around_of(facts.rule),
+            adversaries,
+            momentum=momentum,
+            beside=topology.order == "d_psgd",
+        )
+    )
+
+
+def _no_rule(rows: Tensor, weights: Tensor) -> Tensor:
+    """Stands for a server's rule in attacks that do not look at it."""
+    raise ValueError("peers have no rule that all rows pass")
+
+
+PLAYS: Mapping[str, Callable[[Scenario, Topology], Play]] = {"cyclic": _cyclic, "peer": _peer}

@@ -18,7 +18,14 @@ def check_defense(declared: Declaration, facts: Facts) -> None:
     Raises:
         ScenarioError: one sentence that says what to change.
     """
+    if facts.topology is not None and facts.topology.around:
+        return  # each node has a rule of its own, which is checked with the topology
     rule, channel = facts.rule, declared.channel.kind
+    if rule.entry.for_peers_only:
+        raise ScenarioError(
+            f"defense.rule = {rule.name!r} takes a row of a node's own, which no server has: set "
+            "topology.kind = 'peer', or use another rule"
+        )
     # Over a single row every rule returns that row, whatever protection its name promises.
     one_sum = facts.rows < facts.cohort_size
     _check_rows("defense.rule", facts.rule, channel, facts)
@@ -45,7 +52,7 @@ def _check_rows(
     """Checks that a rule or pre-filter has its parameters, and rows for its f."""
     entry = chosen.entry
     check_parameters(place, chosen)
-    f = _corrupt_rows(chosen)
+    f = corrupt_rows(chosen)
     if f < 0:
         raise ScenarioError(f"{place}: f must be >= 0, got {f}")
     minimum = entry.minimum_rows
@@ -62,7 +69,7 @@ def _check_rows(
     )
 
 
-def _corrupt_rows(chosen: Chosen[RuleEntry] | Chosen[PrefilterEntry]) -> int:
+def corrupt_rows(chosen: Chosen[RuleEntry] | Chosen[PrefilterEntry]) -> int:
     """Returns f of a rule or pre-filter: as set, else its default, else 0."""
     parameter = chosen.entry.parameters.get("f")
     usual = parameter.default if parameter is not None else 0

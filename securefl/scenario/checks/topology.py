@@ -4,11 +4,15 @@ from collections.abc import Callable, Mapping
 
 from securefl.errors import ScenarioError
 from securefl.scenario.checks.cyclic import check_cyclic
+from securefl.scenario.checks.peer import check_peer
 from securefl.scenario.declaration import Declaration
 from securefl.scenario.facts import Facts
 from securefl.scenario.topology_table import Topology
 
-CHECKS: Mapping[str, Callable[[Declaration, Topology, Facts], None]] = {"cyclic": check_cyclic}
+CHECKS: Mapping[str, Callable[[Declaration, Topology, Facts], None]] = {
+    "cyclic": check_cyclic,
+    "peer": check_peer,
+}
 
 
 def check_topology(declared: Declaration, facts: Facts) -> None:
@@ -23,4 +27,9 @@ def check_topology(declared: Declaration, facts: Facts) -> None:
     for key in topology.given:
         if key not in entry.takes:
             raise ScenarioError(f"topology.{key} has no effect with {topology.kind!r}; remove it")
+    if topology.order is not None and topology.order not in entry.orders:
+        raise ScenarioError(
+            f"topology.order = {topology.order!r} is none of {topology.kind!r}; use "
+            f"{' or '.join(map(repr, entry.orders))}"
+        )
     CHECKS[topology.kind](declared, topology, facts)
