@@ -20,8 +20,9 @@ sum over all rows; speed: [results/rules.md](results/rules.md).
 A scenario with a server can name all of them but `monna`, whose pivot is a trusted client, and
 `bucketing`, which draws at random every round. Of peers each trusts itself: `gossip` (called mean
 there), `nna`, `monna` (`nna` with momentum), `self_centered_clipping` and `trimmed_neighbors`
-(called trimmed_mean) take a node's own row, its neighbours' rows and their weights. Parameters: [scenario.md](scenario.md). Behind a pre-filter, two
-rows can be equal up to rounding; which of the two a rule takes is then a matter of rounding, too.
+(called trimmed_mean) take a node's own row, its neighbours' rows and their weights. Parameters:
+[scenario.md](scenario.md). Behind a pre-filter, two rows can be equal up to rounding; which of the
+two a rule takes is then a matter of rounding, too.
 
 Made by `python -m defenses.page` from docstrings.
 """
