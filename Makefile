@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-cuda test-deploy test-slow lint pages bench bench-audit bench-deploy bench-engine bench-epsilon bench-heterogeneity bench-images bench-leakage bench-poisoning bench-robust bench-secagg bench-tuning clean
+.PHONY: help setup demo test test-cuda test-deploy test-slow lint pages bench bench-audit bench-deploy bench-engine bench-epsilon bench-heterogeneity bench-images bench-leakage bench-poisoning bench-robust bench-secagg bench-topologies bench-tuning clean
 
 help: ## what each target does
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
@@ -99,6 +99,9 @@ bench-deploy: setup .venv-flower-deployed/.installed ## rounds between real proc
 
 bench-heterogeneity: setup ## algorithms for unlike hospitals, each tuned (about 10 minutes)
 	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.experiments.heterogeneity --write docs/results
+
+bench-topologies: setup ## peers under attack, sites in turn, regions, no lockstep, each tuned (about 25 minutes)
+	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.experiments.topologies --write docs
 
 bench-epsilon: setup ## epsilon beside other accountants, over 30 settings (about 3 minutes)
 	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.experiments.accountants --write docs/results

@@ -4,7 +4,7 @@ A figure of reconstructed images holds training records, so that it is drawn onl
 asked for.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -25,6 +25,7 @@ if TYPE_CHECKING:  # torch: seconds that the figure of a privacy profile need no
 
 MAX_PICTURES = 8  # in a row
 MAX_NAMED_CLASSES = 10  # in the legend of a figure of records
+Curve = tuple[Sequence[float], Sequence[float]]  # times, and what was measured then
 LOWEST_RATE = 1e-4  # where the axes of an ROC curve begin
 
 
@@ -130,6 +131,33 @@ def draw_curves(path: Path, findings: "Findings") -> None:
     axes.set(xlabel="false positives", ylabel="true positives", title=findings.claim)
     axes.legend(fontsize="small")
     figure.savefig(path)
+    plt.close(figure)
+
+
+def draw_clocks(path: Path, panels: Mapping[str, Mapping[str, Sequence[Curve]]]) -> None:
+    """Draws accuracy over simulated time as SVG: the mean over seeds, and the range between them.
+
+    Args:
+        path: of the figure.
+        panels: title -> label -> a curve a seed, of times and values.
+    """
+    figure, axes = plt.subplots(
+        1, len(panels), figsize=(4.5 * len(panels), 3.4), sharey=True, layout="constrained"
+    )
+    for axis, (title, ways) in zip(np.atleast_1d(axes), panels.items(), strict=True):
+        for label, curves in ways.items():
+            end = min(times[-1] for times, _ in curves)
+            places = np.linspace(min(times[0] for times, _ in curves), end, 200)
+            values = np.stack([np.interp(places, times, value) for times, value in curves])
+            (line,) = axis.plot(places, values.mean(axis=0), lw=1.2, label=label)
+            low, high = values.min(axis=0), values.max(axis=0)
+            axis.fill_between(places, low, high, color=line.get_color(), alpha=0.15, lw=0)
+        axis.set(title=title, xlabel="simulated time", ylim=(0.5, 1.0))
+    np.atleast_1d(axes)[0].set_ylabel("accuracy")
+    np.atleast_1d(axes)[-1].legend(fontsize="small", loc="lower right")
+    # As in `draw_rows`: the same numbers give the same bytes.
+    with plt.rc_context({"svg.hashsalt": "securefl"}):
+        figure.savefig(path, metadata={"Date": None})
     plt.close(figure)
 
 
