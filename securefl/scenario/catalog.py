@@ -19,7 +19,7 @@ from securefl.data.entries import DEALS as DEALS
 from securefl.data.entries import DEFAULT_CLIENTS as DEFAULT_CLIENTS
 from securefl.data.entries import DataEntry as DataEntry
 from securefl.data.own.forms import FORMS
-from securefl.federation.topologies import cyclic
+from securefl.federation.topologies import cyclic, hierarchical
 from securefl.federation.values import Screen
 from securefl.learning import options, plan, sgd, steps
 from securefl.learning.algorithms import steps as changes
@@ -46,7 +46,7 @@ from securefl.scenario.entries import (
     StepEntry,
     TrainerEntry,
 )
-from securefl.scenario.topology_entry import TopologyEntry
+from securefl.scenario.topology_entry import TopologyEntry, one_an_inner_round, several_a_round
 
 OWN_DATA = FORMS  # of a user's own records
 
@@ -247,6 +247,12 @@ APART: Mapping[str, Apart] = {"plain": PLAIN_APART, "masked": MASKED_APART}
 
 TOPOLOGIES: Mapping[str, TopologyEntry] = {
     "cyclic": TopologyEntry(cyclic.SEES, takes=("order",)),
+    "hierarchical": TopologyEntry(
+        hierarchical.SEES,
+        takes=("regions", "inner_rounds", "top"),
+        trainings=several_a_round,
+        numbers=one_an_inner_round,
+    ),
 }
 
 SCREEN: Screen = defenses.screen

@@ -66,6 +66,8 @@ def _choices(facts: Facts, values: dict[str, Any]) -> Iterator[tuple[dict[str, A
     yield values["server"], facts.step.entry
     for table, prefilter in zip(values["defense"]["prefilters"], facts.prefilters, strict=True):
         yield table, prefilter.entry
+    if facts.top is not None and values["topology"]["top"] is not None:
+        yield values["topology"]["top"], facts.top.entry
     if facts.attack is not None:
         yield values["attack"], facts.attack.entry
 

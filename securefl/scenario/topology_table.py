@@ -1,9 +1,17 @@
 """The table [topology]: who hands models to whom."""
 
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from securefl.scenario.tables import Section
+from pydantic import Field
+
+from securefl.scenario.tables import Choice, Index, Section
+
+
+class Top(Choice):
+    """The rule that combines the rows of regions, with its parameters."""
+
+    rule: str = "mean"
 
 
 class Topology(Section):
@@ -11,10 +19,17 @@ class Topology(Section):
 
     cyclic hands the model from site to site; order is fixed (the sites' own, unless it is given) or
     random, drawn from the seed for each round. "server" is the same as no topology.
+
+    hierarchical has a server in each of its regions, the lists of clients, and a top above them. A
+    region plays inner_rounds rounds of its own (1 unless it is given). Then top combines the
+    regions' changes of the model by its rule (the mean unless it is given).
     """
 
     kind: str
     order: Literal["fixed", "random"] | None = None
+    regions: tuple[tuple[Index, ...], ...] | None = None
+    inner_rounds: Annotated[int, Field(ge=1, le=1000, strict=True)] | None = None
+    top: Top | None = None
 
     @property
     def given(self) -> Mapping[str, Any]:

@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping
 
 from securefl.federation.engine import Play, play_round
 from securefl.federation.topologies.cyclic import cyclic, fixed
+from securefl.federation.topologies.hierarchical import hierarchical
 from securefl.rng import seeded_keystream
 from securefl.scenario.scenario import Scenario
 
@@ -27,4 +28,14 @@ def _cyclic(scenario: Scenario) -> Play:
     return cyclic(drawn)
 
 
-PLAYS: Mapping[str, Callable[[Scenario], Play]] = {"cyclic": _cyclic}
+def _hierarchical(scenario: Scenario) -> Play:
+    weights = scenario.facts.public_weights
+    if weights is None:
+        raise ValueError("regions weigh as much as their clients, whose weights are not public")
+    return hierarchical(len(scenario.facts.numbers_of(0)), weights)
+
+
+PLAYS: Mapping[str, Callable[[Scenario], Play]] = {
+    "cyclic": _cyclic,
+    "hierarchical": _hierarchical,
+}
