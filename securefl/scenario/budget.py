@@ -10,7 +10,7 @@ from securefl.privacy.accounting.allowance import largest_count
 from securefl.privacy.events import SampledGaussian
 from securefl.privacy.past import NO_PAST, Past
 from securefl.scenario.assemble.cohort import inviter
-from securefl.scenario.regions import least_regions, makes_a_round
+from securefl.scenario.regions import enough_for_a_round, least_regions
 from securefl.scenario.scenario import Scenario
 
 
@@ -136,6 +136,7 @@ def _played(scenario: Scenario, affordable: Mapping[int, int]) -> Outlook:
     # could last must not be refused.
     silent = {(failure.client, failure.round) for failure in scenario.simulate.drop}
     invite = inviter(scenario, tuple(affordable))
+    enough = enough_for_a_round(scenario, scenario.facts)
     paid = Counter[int]()
     for round in range(scenario.rounds):
         for client in invite(round):
@@ -146,6 +147,6 @@ def _played(scenario: Scenario, affordable: Mapping[int, int]) -> Outlook:
             if paid[client] >= affordable[client]:
                 leaves[client] = round
             paid[client] += len(scenario.facts.numbers_of(round))
-        if not makes_a_round(scenario, scenario.facts, affordable.keys() - leaves.keys()):
+        if not enough(affordable.keys() - leaves.keys()):
             return Outlook(leaves, round)
     return Outlook(leaves, None)

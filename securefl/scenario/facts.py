@@ -5,7 +5,7 @@ shows, in a weight, a bound or a refusal.
 """
 
 import copy
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from functools import cached_property
 from typing import Any, Self
 
@@ -54,7 +54,8 @@ class Facts(Sites):
     def __init__(self, declared: Declaration) -> None:
         super().__init__(declared)
         channel = declared.channel
-        self.members = tuple(range(self.clients))
+        # A range needs no memory: the number of clients may be one that no check has seen yet.
+        self.members: Sequence[int] = range(self.clients)
         self.cohort_size = self.clients if declared.cohort is None else declared.cohort.size
 
         training = declared.training
@@ -256,7 +257,7 @@ class Facts(Sites):
         return Plan(
             session=session,
             d=d,
-            clients=self.members,
+            clients=tuple(self.members),
             cohort=self.cohort_size,
             rounds=self.trainings,
             min_cohort=self.min_cohort,
@@ -264,7 +265,9 @@ class Facts(Sites):
             max_weight=self.max_weight,
             stream_for=stream_for,
             config=config,
-            missing=frozenset(self._declared.simulate.missing) & frozenset(self.members),
+            missing=frozenset(
+                client for client in self._declared.simulate.missing if client in self.members
+            ),
         )
 
     @cached_property

@@ -1,6 +1,6 @@
 """The regions of a hierarchical scenario: each has a channel and a rule of its own."""
 
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 
 from securefl.scenario.declaration import Declaration
 from securefl.scenario.facts import Facts
@@ -20,10 +20,15 @@ def least_regions(facts: Facts) -> int:
     return 1 if facts.top is None else fewest_rows(facts.top)
 
 
-def makes_a_round(declared: Declaration, facts: Facts, clients: Collection[int]) -> bool:
-    """Whether these clients are enough for a round, if each of them sends an update."""
-    regions = regions_of(declared, facts)
-    if not regions:
-        return len(clients) >= facts.min_cohort
-    present = [len(set(clients) & set(region.members)) for region in regions.values()]
-    return sum(number >= facts.min_cohort for number in present) >= least_regions(facts)
+def enough_for_a_round(declared: Declaration, facts: Facts) -> Callable[[Collection[int]], bool]:
+    """Returns clients -> whether they make a round, if each of them sends an update."""
+    topology, least = declared.topology, facts.min_cohort
+    if topology is None or topology.regions is None:
+        return lambda clients: len(clients) >= least
+    regions = [frozenset(region) for region in topology.regions]
+    needed = least_regions(facts)
+
+    def enough(clients: Collection[int]) -> bool:
+        return sum(len(region.intersection(clients)) >= least for region in regions) >= needed
+
+    return enough

@@ -42,7 +42,7 @@ def check_attack(declared: Declaration, attack: Attack, facts: Facts) -> None:
 
 def _corrupt(attack: Attack, meeting: Facts) -> set[int]:
     """Returns the corrupt clients that meet in a federation or a region."""
-    return set(attack.clients) & set(meeting.members)
+    return {client for client in attack.clients if client in meeting.members}
 
 
 def _check_clients(attack: Attack, facts: Facts, meetings: tuple[Facts, ...]) -> None:
