@@ -702,6 +702,8 @@ def test_values_in_force_are_a_scenario_again_and_name_the_parameters_of_the_top
     assert make_scenario(values).resolved() == values
     parameters = catalog.RULES["centered_clipping"].parameters
     assert {"rule", *parameters} == set(values["topology"]["top"])
+    spelt_out = sgd(HALVES, 'inner_rounds = 1, top = { rule = "mean" }')
+    assert sgd(HALVES).resolved() == spelt_out.resolved()
 
 
 REFUSED = [
