@@ -1,18 +1,20 @@
 """Finds the named mistakes of federated privacy in the cells of a run folder."""
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from securefl.errors import LedgerError, RunFolderError
 from securefl.privacy.chain import read_entries
-from securefl.privacy.lint.case import Case, Finding
+from securefl.privacy.lint.case import Case, Finding, once_a_round
 from securefl.privacy.lint.lint import lint
 from securefl.runs.cell import Cell, CellState
 from securefl.runs.folder import RunFolder
 from securefl.runs.lineage import Entries, seeded_earlier
 from securefl.scenario import catalog
+from securefl.scenario.topology_table import Topology
 
 MAX_LABELS = 3  # rows that are named behind a mistake; the others are counted
 
@@ -132,4 +134,14 @@ def _case(scenario: Mapping[str, Any], cell: Cell, played: list[Mapping[str, Any
         seeded_earlier(scenario, cell),
         tuple(played),
         has_noise=trainer is not None and trainer.private,
+        numbers=_numbers(scenario),
     )
+
+
+def _numbers(scenario: Mapping[str, Any]) -> Callable[[int], range]:
+    """Returns round -> the numbers under which a client pays for its trainings in it."""
+    table = scenario.get("topology")
+    if table is None:
+        return once_a_round
+    topology = Topology.model_validate(table)
+    return partial(catalog.TOPOLOGIES[topology.kind].numbers, topology)

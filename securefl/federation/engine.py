@@ -181,11 +181,11 @@ def aggregate(federation: Federation, view: View, state: State, *, counted: int)
 def _stop_if_hopeless(federation: Federation, played: Played, spent: set[int]) -> None:
     """Ends the run when an abandoned round shows that later ones can do no better."""
     record, number = played.record, len(federation.clients)
-    able = number - len(spent)
-    if played.out_of_budget and able < federation.min_cohort:
+    able = federation.clients.keys() - spent
+    if played.out_of_budget and not federation.makes_a_round(able):
         reasons = "; ".join(record.absent[client] for client in sorted(played.out_of_budget))
         raise BudgetExceeded(
-            f"round {record.round}: {able} of {number} clients may still spend: {reasons}"
+            f"round {record.round}: {len(able)} of {number} clients may still spend: {reasons}"
         )
     if len(record.absent) == number:
         reasons = "; ".join(dict.fromkeys(record.absent.values()))

@@ -83,6 +83,9 @@ def profiled(federation: Federation, profile: Profile) -> Federation:
         weigh=None if weigh is None else profile.timed("rule", weigh),
         step=profile.timed("step", federation.step),
         evaluate=profile.timed("evaluate", federation.evaluate),
+        regions={
+            number: profiled(region, profile) for number, region in federation.regions.items()
+        },
     )
 
 

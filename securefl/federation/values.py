@@ -1,6 +1,6 @@
 """The engine's values: the parties, the state between rounds and the outcome of a round."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -75,7 +75,7 @@ class Federation:
         layout: names and shapes of the model's parameters, for the hash that names a model. None
             where the weights are secret from the server.
         invite: round -> cohort, ascending.
-        min_cohort: fewest updates that make a round.
+        min_cohort: fewest updates that make a round; fewest regions where there are some.
         adversary: owns the corrupt clients.
         screen: marks rows to be set aside.
         rule: combines rows.
@@ -86,6 +86,7 @@ class Federation:
         is_evaluated: round -> whether the model is measured after it.
         server_holds_model: whether the server sees the global models.
         ahead: clients that may be training, or wait to submit what they trained, at once; >= 1.
+        regions: number -> the federation of a region; empty where one server has all clients.
     """
 
     clients: Mapping[int, Participant]
@@ -104,6 +105,15 @@ class Federation:
     is_evaluated: Callable[[int], bool] = always
     server_holds_model: bool = True
     ahead: int = 1
+    regions: Mapping[int, "Federation"] = field(default_factory=dict)
+
+    def makes_a_round(self, clients: Collection[int]) -> bool:
+        """Whether these clients are enough for a round, if each of them sends an update."""
+        members = set(clients) & set(self.clients)
+        if not self.regions:
+            return len(members) >= self.min_cohort
+        able = [region for region in self.regions.values() if region.makes_a_round(members)]
+        return len(able) >= self.min_cohort
 
     def quality_after(self, round: int, state: "State") -> Metrics | None:
         """Returns the quality of a state's model; None after a round that is not evaluated."""

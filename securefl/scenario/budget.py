@@ -10,6 +10,7 @@ from securefl.privacy.accounting.allowance import largest_count
 from securefl.privacy.events import SampledGaussian
 from securefl.privacy.past import NO_PAST, Past
 from securefl.scenario.assemble.cohort import inviter
+from securefl.scenario.regions import enough_for_a_round, least_regions
 from securefl.scenario.scenario import Scenario
 
 
@@ -48,8 +49,14 @@ def require_lasting(scenario: Scenario, before: Mapping[int, Past] | None = None
     privacy = scenario.privacy
     if forecast.ends is None or privacy is None:
         return forecast
-    least = scenario.facts.min_cohort
+    facts = scenario.facts
+    least = facts.min_cohort
     too_few = "no client" if least == 1 else f"fewer than {least} clients"
+    if facts.top is not None:
+        regions = least_regions(facts)
+        too_few = f"fewer than {regions} regions with {least} clients each"
+        if regions == 1:
+            too_few = f"no region with {least} clients"
     raise BudgetExceeded(
         f"privacy.noise_multiplier = {privacy.noise_multiplier:g} ends the run in round "
         f"{forecast.ends} of {scenario.rounds} (from 0): {too_few} can pay for it "
@@ -120,7 +127,7 @@ def _played(scenario: Scenario, affordable: Mapping[int, int]) -> Outlook:
 
     Args:
         scenario: decides who is invited.
-        affordable: client -> rounds that it can pay for.
+        affordable: client -> trainings that it can pay for.
     """
     leaves: dict[int, int] = {}
     if all(payable >= scenario.facts.trainings for payable in affordable.values()):
@@ -129,15 +136,17 @@ def _played(scenario: Scenario, affordable: Mapping[int, int]) -> Outlook:
     # could last must not be refused.
     silent = {(failure.client, failure.round) for failure in scenario.simulate.drop}
     invite = inviter(scenario, tuple(affordable))
+    enough = enough_for_a_round(scenario, scenario.facts)
     paid = Counter[int]()
     for round in range(scenario.rounds):
         for client in invite(round):
             # Budgets never recover: the engine counts a client that left once as gone for good.
             if client in leaves or (client, round) in silent:
                 continue
-            paid[client] += len(scenario.facts.numbers_of(round))
-            if paid[client] > affordable[client]:
+            # Where a round has several trainings it may be able to pay for some of them.
+            if paid[client] >= affordable[client]:
                 leaves[client] = round
-        if len(affordable) - len(leaves) < scenario.facts.min_cohort:
+            paid[client] += len(scenario.facts.numbers_of(round))
+        if not enough(affordable.keys() - leaves.keys()):
             return Outlook(leaves, round)
     return Outlook(leaves, None)

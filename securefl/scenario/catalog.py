@@ -19,7 +19,7 @@ from securefl.data.entries import DEALS as DEALS
 from securefl.data.entries import DEFAULT_CLIENTS as DEFAULT_CLIENTS
 from securefl.data.entries import DataEntry as DataEntry
 from securefl.data.own.forms import FORMS
-from securefl.federation.topologies import cyclic, peer
+from securefl.federation.topologies import cyclic, hierarchical, peer
 from securefl.federation.values import Screen
 from securefl.learning import options, plan, sgd, steps
 from securefl.learning.algorithms import steps as changes
@@ -46,7 +46,7 @@ from securefl.scenario.entries import (
     StepEntry,
     TrainerEntry,
 )
-from securefl.scenario.topology_entry import TopologyEntry
+from securefl.scenario.topology_entry import TopologyEntry, one_an_inner_round, several_a_round
 
 OWN_DATA = FORMS  # of a user's own records
 
@@ -273,6 +273,12 @@ TOPOLOGIES: Mapping[str, TopologyEntry] = {
         takes=("graph", "edges", "mixing", "order", "momentum"),
         orders=("train_then_mix", "d_psgd"),
         around=True,
+    ),
+    "hierarchical": TopologyEntry(
+        hierarchical.SEES,
+        takes=("regions", "inner_rounds", "top"),
+        trainings=several_a_round,
+        numbers=one_an_inner_round,
     ),
 }
 

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from securefl.scenario import catalog
 from securefl.scenario.chosen import Chosen
 from securefl.scenario.declaration import Declaration
 from securefl.scenario.entries import (
@@ -13,6 +14,7 @@ from securefl.scenario.entries import (
 )
 from securefl.scenario.plugins.find import TABLES, Group, Plugin, find
 from securefl.scenario.tables import Code
+from securefl.scenario.topology_table import Top
 
 
 class Choices:
@@ -28,6 +30,7 @@ class Choices:
         prefilters: the chosen pre-filters, in their order.
         attack: the chosen attack; None without one.
         step: the chosen step of the server.
+        top: the rule above the regions of a hierarchical topology; None in all others.
     """
 
     def __init__(self, declared: Declaration) -> None:
@@ -52,6 +55,11 @@ class Choices:
         self.step: Chosen[StepEntry] = Chosen(
             server.step, self._entry(Group.STEPS, server.step), server.parameters
         )
+        topology = declared.topology
+        self.top: Chosen[RuleEntry] | None = None
+        if topology is not None and topology.regions is not None:
+            top = topology.top or Top()
+            self.top = Chosen(top.rule, catalog.RULES[top.rule], top.parameters)
         self._entry(Group.DATA, declared.data.name)
 
     @property

@@ -4,9 +4,10 @@ Nothing here reads a record: a number that depends on records would tell about t
 shows, in a weight, a bound or a refusal.
 """
 
-from collections.abc import Mapping
+import copy
+from collections.abc import Collection, Mapping, Sequence
 from functools import cached_property
-from typing import Any
+from typing import Any, Self
 
 from torch import Tensor, nn
 
@@ -37,6 +38,7 @@ class Facts(Sites):
         declared: the tables of the scenario; every name in them is in the catalog.
 
     Attributes:
+        members: all clients, or those of a region.
         cohort_size: clients invited to a round.
         trainer: the way of local training.
         optimizer: of its steps.
@@ -52,6 +54,8 @@ class Facts(Sites):
     def __init__(self, declared: Declaration) -> None:
         super().__init__(declared)
         channel = declared.channel
+        # A range needs no memory: the number of clients may be one that no check has seen yet.
+        self.members: Sequence[int] = range(self.clients)
         self.cohort_size = self.clients if declared.cohort is None else declared.cohort.size
 
         training = declared.training
@@ -81,6 +85,17 @@ class Facts(Sites):
         if topology is None or self.topology is None:
             return range(round, round + 1)
         return self.topology.numbers(topology, round)
+
+    def within(self, clients: Collection[int]) -> Self:
+        """Returns the facts of a region: these clients have a channel and a rule of their own."""
+        region = copy.copy(self)
+        # Of what was settled, these depend on the clients.
+        for name in ("public_weights", "max_weight", "terms"):
+            vars(region).pop(name, None)
+        region.members = tuple(sorted(clients))
+        region.cohort_size = len(region.members)
+        region.rows = region.channel.rows(region.cohort_size)
+        return region
 
     @property
     def reads_files(self) -> bool:
@@ -134,7 +149,7 @@ class Facts(Sites):
 
     def _terms_on(self, model: nn.Module) -> Terms:
         training = self._declared.training
-        schedule = schedule_of(self._declared)
+        schedule = schedule_of(self._declared, trainings=self.trainings)
 
         def steps(records: int) -> int:
             return steps_a_round(max(1, records), batch=training.batch, epochs=training.epochs)
@@ -226,7 +241,7 @@ class Facts(Sites):
         """The weights that the server uses; None where clients report theirs."""
         if self._declared.weights == "reported":
             return None
-        return {client: self.client_weight(client, None) for client in range(self.clients)}
+        return {client: self.client_weight(client, None) for client in self.members}
 
     @cached_property
     def max_weight(self) -> int:
@@ -242,7 +257,7 @@ class Facts(Sites):
         return Plan(
             session=session,
             d=d,
-            clients=tuple(range(self.clients)),
+            clients=tuple(self.members),
             cohort=self.cohort_size,
             rounds=self.trainings,
             min_cohort=self.min_cohort,
@@ -250,7 +265,9 @@ class Facts(Sites):
             max_weight=self.max_weight,
             stream_for=stream_for,
             config=config,
-            missing=frozenset(self._declared.simulate.missing),
+            missing=frozenset(
+                client for client in self._declared.simulate.missing if client in self.members
+            ),
         )
 
     @cached_property

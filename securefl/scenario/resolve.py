@@ -41,6 +41,9 @@ def resolved(declared: Declaration, facts: Facts) -> dict[str, Any]:
         }
     if not facts.reads_files:
         values["folder"] = None
+    if facts.top is not None:
+        top = {"rule": facts.top.name, **facts.top.parameters}
+        values["topology"] |= {"inner_rounds": len(facts.numbers_of(0)), "top": top}
     for table, entry in _choices(facts, values):
         _fill_in(table, entry)
     values["cohort"] = {"size": facts.cohort_size}
@@ -66,6 +69,8 @@ def _choices(facts: Facts, values: dict[str, Any]) -> Iterator[tuple[dict[str, A
     yield values["server"], facts.step.entry
     for table, prefilter in zip(values["defense"]["prefilters"], facts.prefilters, strict=True):
         yield table, prefilter.entry
+    if facts.top is not None:
+        yield values["topology"]["top"], facts.top.entry
     if facts.attack is not None:
         yield values["attack"], facts.attack.entry
 

@@ -10,14 +10,13 @@ from securefl.errors import ScenarioError
 from securefl.files import parse_toml, read_text
 from securefl.messages import sentences
 from securefl.scenario.checks.attack import check_attack
-from securefl.scenario.checks.channel import check_channel
 from securefl.scenario.checks.code import check_code
 from securefl.scenario.checks.data import check_data
-from securefl.scenario.checks.defense import check_defense
 from securefl.scenario.checks.engine import check_evaluation
 from securefl.scenario.checks.learning import check_model, check_step
 from securefl.scenario.checks.names import check_names
 from securefl.scenario.checks.privacy import check_privacy
+from securefl.scenario.checks.regions import check_meetings
 from securefl.scenario.checks.topology import check_topology
 from securefl.scenario.checks.training import check_training
 from securefl.scenario.declaration import Declaration
@@ -53,8 +52,7 @@ class Scenario(Declaration):
         check_model(self, facts)
         check_training(self, facts)
         check_privacy(self, facts)
-        check_channel(self, facts)
-        check_defense(self, facts)
+        check_meetings(self, facts)
         if self.attack is not None:
             check_attack(self, self.attack, facts)
         check_step(facts)

@@ -5,9 +5,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from securefl.privacy.chain import seeded_mark
 from securefl.scenario import catalog
 from securefl.scenario.own_data import is_elsewhere
+from securefl.scenario.regions import regions_of
 from securefl.scenario.scenario import Scenario
 from securefl.scenario.tables import Attack, Privacy
-from securefl.scenario.topologies import described
+from securefl.scenario.topology_words import topology_words
 from securefl.scenario.training_table import Training
 
 
@@ -34,15 +35,26 @@ def _course(scenario: Scenario) -> Iterator[str]:
         f"valid: {scenario.rounds} rounds of {scenario.cohort_size} of {scenario.clients} clients, "
         f"{_data(scenario)}, {scenario.model.name}, {_training(scenario.training)}"
     )
-    facts = scenario.facts
-    described = facts.channel.describe(facts.terms, facts.cohort_size)
-    shown = facts.channel.threats["server"]
-    yield f"channel {scenario.channel.kind}: the server sees {shown}{described}"
+    yield from _channel(scenario)
     defense = scenario.defense
     chosen = [*defense.prefilters, defense.rule]
     names = [f"{choice.name}{_arguments(choice.parameters)}" for choice in chosen]
     names[-1] = f"rule {names[-1]}"
     yield f"{', then '.join(names)}, {_weights(scenario)}, server {scenario.server.step}"
+
+
+def _channel(scenario: Scenario) -> Iterator[str]:
+    """Yields what a server sees; with regions, a line for each size of them."""
+    facts = scenario.facts
+    shown = facts.channel.threats["server"]
+    kind = f"channel {scenario.channel.kind}"
+    by_size = {region.cohort_size: region for region in regions_of(scenario, facts).values()}
+    for size, region in sorted(by_size.items()):
+        described = facts.channel.describe(region.terms, size)
+        yield f"{kind}: the server of a region of {size} sees {shown}{described}"
+    if not by_size:
+        described = facts.channel.describe(facts.terms, facts.cohort_size)
+        yield f"{kind}: the server sees {shown}{described}"
 
 
 def _data(scenario: Scenario) -> str:
@@ -118,8 +130,7 @@ def _cautions(scenario: Scenario) -> Iterator[str]:
 
 def _models(scenario: Scenario) -> Iterator[str]:
     """Yields who sees whole models, and which models no claim covers."""
-    if scenario.topology is not None:
-        yield from described(scenario, scenario.topology)
+    yield from topology_words(scenario)
     entry = scenario.facts.algorithm
     if entry.pulled or scenario.training.fine_tune is not None:
         yield "each site's own model is fitted without noise: no claim covers it or its figures"

@@ -15,12 +15,24 @@ def _its_own(topology: Topology, round: int) -> range:
     return range(round, round + 1)
 
 
+def several_a_round(topology: Topology, rounds: int) -> int:
+    """Returns how often a client trains that does so in each inner round."""
+    return rounds * (topology.inner_rounds or 1)
+
+
+def one_an_inner_round(topology: Topology, round: int) -> range:
+    """Returns the numbers of a round's inner rounds, which go on from round to round."""
+    inner_rounds = topology.inner_rounds or 1
+    return range(round * inner_rounds, (round + 1) * inner_rounds)
+
+
 @dataclass(frozen=True)
 class TopologyEntry:
     """Another way than that of one server to play a round.
 
     Attributes:
-        sees: "server", "network" or "client" -> the kinds of its Observations.
+        sees: "server", "network", "client", "region" or "top" -> the kinds of its Observations.
+            Those of a region's server and of its clients depend on the channel inside, too.
         takes: the keys of the table [topology] that it has.
         orders: the values of its key order.
         around: whether rules combine a node's own row with those of its neighbours.

@@ -5,7 +5,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field
 
-from securefl.scenario.tables import Count, Index, Section, named
+from securefl.scenario.tables import Choice, Count, Index, Section, named
 
 
 class Shape(Section):
@@ -13,6 +13,12 @@ class Shape(Section):
 
     name: Literal["ring", "complete", "torus", "random_regular"]
     degree: Count | None = None
+
+
+class Top(Choice):
+    """The rule that combines the rows of regions, with its parameters."""
+
+    rule: str = "mean"
 
 
 class Topology(Section):
@@ -26,6 +32,10 @@ class Topology(Section):
     weighed. order is train_then_mix (unless it is given) or d_psgd: nodes send the model that they
     began with, and add their training to what they make of those. momentum is the share of the
     updates before in what a node adds to its model; 0.9 for the rule monna, else 0.
+
+    hierarchical has a server in each of its regions, the lists of clients, and a top above them. A
+    region plays inner_rounds rounds of its own (1 unless it is given). Then top combines the
+    regions' changes of the model by its rule (the mean unless it is given).
     """
 
     kind: str
@@ -36,6 +46,9 @@ class Topology(Section):
     edges: Annotated[tuple[tuple[Index, Index], ...], Field(min_length=1)] | None = None
     mixing: Literal["metropolis"] | None = None
     momentum: Annotated[float, Field(ge=0, lt=1, strict=True)] | None = None
+    regions: tuple[tuple[Index, ...], ...] | None = None
+    inner_rounds: Annotated[int, Field(ge=1, le=1000, strict=True)] | None = None
+    top: Top | None = None
 
     @property
     def given(self) -> Mapping[str, Any]:

@@ -76,7 +76,7 @@ def accountant_restarted(case: Case) -> str | None:
     for client in _clients_with_books(case):
         booked = case.booked(client)
         lost = _rounds_with_lost_heads(case, client)
-        if lost and booked and min(booked) > lost[0]:
+        if lost and booked and min(booked) >= case.numbers(lost[0]).stop:
             return (
                 f"client {client}: its ledger begins at round {min(booked)},"
                 f" and it had booked round {lost[0]}"
@@ -143,7 +143,7 @@ def _other_multiplier(case: Case, client: int, multiplier: float | None) -> str 
 
 def _calibrated_too_high(case: Case, client: int) -> str | None:
     """Compares the target with the spending of a client that took part in every round."""
-    if len(case.booked(client)) != case.scenario["rounds"]:
+    if len(case.booked(client)) != case.trainings:
         return None
     target = case.scenario["privacy"]["epsilon"]
     spent = _spent(case, client)
@@ -161,25 +161,34 @@ def steps_not_accounted(case: Case) -> str | None:
         return None
     for record in case.rounds:
         for client in record["survivors"]:
-            message = _unbooked_steps(case, client, record["round"])
+            # A client may miss some of a round's trainings.
+            is_partial = client in map(int, record["absent"])
+            message = _unbooked_steps(case, client, record["round"], is_partial=is_partial)
             if message is not None:
                 return message
     return None
 
 
-def _unbooked_steps(case: Case, client: int, round: int) -> str | None:
-    event = case.booked(client).get(round)
-    if event is None:
-        # A ledger that cannot be read is a finding of its own.
-        if client in case.broken:
-            return None
+def _unbooked_steps(case: Case, client: int, round: int, *, is_partial: bool) -> str | None:
+    # A ledger that cannot be read is a finding of its own.
+    if client in case.broken:
+        return None
+    booked, numbers = case.booked(client), case.numbers(round)
+    events = [booked[number] for number in numbers if number in booked]
+    if not events:
         return f"client {client} took part in round {round}, and its ledger books nothing for it"
+    if len(events) < len(numbers) and not is_partial:
+        return (
+            f"client {client} trains {len(numbers)} times in round {round},"
+            f" and its ledger books {len(events)}"
+        )
     planned = _planned_steps(case, client)
-    if planned is None or event.steps >= planned:
+    fewest = min(event.steps for event in events)
+    if planned is None or fewest >= planned:
         return None
     return (
         f"client {client} takes {planned} steps a round (epochs x ceil(records / batch)),"
-        f" and its ledger books {event.steps} for round {round}"
+        f" and its ledger books {fewest} for round {round}"
     )
 
 

@@ -2,11 +2,17 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any, NamedTuple
 
 from securefl.privacy.events import SampledGaussian
 
 Table = Mapping[str, Any]
+
+
+def once_a_round(round: int) -> range:
+    """Returns the number under which a client pays for a round in which it trains once."""
+    return range(round, round + 1)
 
 
 @dataclass(frozen=True)
@@ -24,6 +30,7 @@ class Case:
         folder_scenarios: resolved scenarios that were run in the same folder; this one may be among
             them.
         has_noise: whether its way of training adds noise.
+        numbers: round -> the numbers under which a client pays for its trainings in it.
     """
 
     scenario: Table
@@ -35,6 +42,12 @@ class Case:
     seeded_before: Sequence[str] = ()
     folder_scenarios: Sequence[Table] = ()
     has_noise: bool = True
+    numbers: Callable[[int], range] = once_a_round
+
+    @cached_property
+    def trainings(self) -> int:
+        """How often a client trains that takes part in every round."""
+        return sum(len(self.numbers(round)) for round in range(self.scenario["rounds"]))
 
     @property
     def has_ended(self) -> bool:
@@ -63,7 +76,10 @@ class Case:
         return [SampledGaussian(**line["event"]) for line in lines if line["event"]]
 
     def booked(self, client: int) -> dict[int, SampledGaussian]:
-        """Returns round -> event of a client's reservations; of several attempts, the last one."""
+        """Returns a training's number -> event of a client's reservations.
+
+        Of several attempts it is the last one.
+        """
         lines = [line for line in self.ledgers.get(client, ()) if line["event"]]
         return {line["release"][2]: SampledGaussian(**line["event"]) for line in lines}
 

@@ -10,10 +10,10 @@ from torch import Tensor, nn
 from securefl import vector
 from securefl.channels.protocol import ChannelClient, ChannelServer, Sides
 from securefl.data.task import FederatedData
+from securefl.errors import RoundAbandoned
 from securefl.federation.client import Client
 from securefl.federation.engine import Play, play_round
 from securefl.federation.reader import ModelReader
-from securefl.federation.unreliable import UnreliableClient
 from securefl.federation.values import Federation, Participant, State, never, unmeasured
 from securefl.learning.algorithms.protocol import SettledTrainer
 from securefl.learning.device import described, device_of
@@ -25,6 +25,7 @@ from securefl.privacy.ledger import Ledger
 from securefl.privacy.remember import Remember, fresh
 from securefl.scenario import catalog
 from securefl.scenario.assemble.cohort import inviter
+from securefl.scenario.assemble.failures import with_failures
 from securefl.scenario.assemble.ledgers import Origin
 from securefl.scenario.assemble.own_models import (
     Own,
@@ -36,6 +37,7 @@ from securefl.scenario.assemble.own_models import (
 from securefl.scenario.assemble.parts import Parts, parts
 from securefl.scenario.assemble.plays import play_of
 from securefl.scenario.assemble.public import PublicParts, ServerParts
+from securefl.scenario.assemble.regions import Met, above, regional
 from securefl.scenario.making.adversary import success
 from securefl.scenario.scenario import Scenario
 
@@ -125,10 +127,9 @@ def join(parts: Parts, *, ahead: int = 1) -> Assembled:
         ahead: clients that may be training at once; see `Federation`.
     """
     scenario = parts.scenario
-    kind = catalog.CHANNELS[scenario.channel.kind]
-    sides = kind.sides(parts.plan, **scenario.facts.channel_options)
     trainers = parts.at_clients()
-    clients = _with_failures(scenario, _clients(parts, sides, trainers))
+    regions = {number: _met(region, trainers, ahead) for number, region in regional(parts).items()}
+    met = above(parts, regions) if regions else _met(parts, trainers, ahead)
     own = own_models(parts, trainers)
     judge = _evaluator(parts.model, parts.data)
     # Without their personal parts, the global model is none that anybody uses.
@@ -136,27 +137,46 @@ def join(parts: Parts, *, ahead: int = 1) -> Assembled:
         judge = partial(judged_apart, parts.model, parts.data, own)
     topology = scenario.facts.topology
     if topology is not None and topology.around:
-        own = {node: partial(of_node, node, len(clients)) for node in clients}
-        honest = [node for node in clients if node not in parts.adversary.clients]
+        nodes = met.federation.clients
+        own = {node: partial(of_node, node, len(nodes)) for node in nodes}
+        honest = [node for node in nodes if node not in parts.adversary.clients]
         judge = partial(judged_nodes, parts.model, parts.data, honest)
     federation = replace(
-        federation_of(parts, clients, sides.server, layout=_layout(parts, sides), ahead=ahead),
+        met.federation,
         evaluate=judge,
         is_evaluated=_schedule(scenario),
     )
     return Assembled(
         federation=federation,
-        start=State(vector.to_vector(parts.model), name=sides.first_name),
+        start=State(vector.to_vector(parts.model), name=met.first_name),
         ledgers=parts.ledgers,
         data=parts.data,
         model=parts.model,
-        left_out=sides.left_out,
+        left_out=met.left_out,
         scenario=scenario,
         stack=parts.stack,
         settled=tuple(one for one in trainers.values() if isinstance(one, SettledTrainer)),
         own=own,
         play=play_of(scenario),
     )
+
+
+def _met(parts: Parts, trainers: Mapping[int, Trainer], ahead: int) -> Met:
+    """Holds the set-up of one session, and returns its federation; it evaluates no model.
+
+    Raises:
+        RoundAbandoned: the set-up lost too many clients.
+    """
+    kind = catalog.CHANNELS[parts.scenario.channel.kind]
+    try:
+        sides = kind.sides(parts.plan, **parts.facts.channel_options)
+    except RoundAbandoned as reason:
+        place = "" if parts.region is None else f"region {parts.region}: "
+        raise RoundAbandoned(f"{place}{reason}") from None
+    clients = with_failures(parts.scenario, _clients(parts, sides, trainers))
+    layout = _layout(parts, sides)
+    federation = federation_of(parts, clients, sides.server, layout=layout, ahead=ahead)
+    return Met(federation, sides.left_out, sides.first_name)
 
 
 def federation_of(
@@ -183,7 +203,7 @@ def federation_of(
         session=parts.session,
         layout=layout,
         invite=inviter(scenario, tuple(clients)),
-        min_cohort=scenario.facts.min_cohort,
+        min_cohort=parts.facts.min_cohort,
         adversary=parts.adversary,
         screen=catalog.SCREEN,
         rule=parts.rule,
@@ -254,23 +274,6 @@ def _clients(parts: Parts, sides: Sides, trainers: Mapping[int, Trainer]) -> dic
             reader=reader,
             ledger=parts.ledgers.get(index),
             records=records,
-        )
-    return clients
-
-
-def _with_failures(scenario: Scenario, clients: dict[int, Participant]) -> dict[int, Participant]:
-    """Returns the clients, with simulated failures around those that have some."""
-    drops: dict[int, dict[int, int]] = {}
-    lates: dict[int, set[int]] = {}
-    for drop in scenario.simulate.drop:
-        drops.setdefault(drop.client, {})[drop.round] = drop.stage
-    for late in scenario.simulate.late:
-        lates.setdefault(late.client, set()).add(late.round)
-    for client in (drops.keys() | lates.keys()) & clients.keys():
-        clients[client] = UnreliableClient(
-            clients[client],
-            drop=drops.get(client, {}),
-            late=frozenset(lates.get(client, ())),
         )
     return clients
 

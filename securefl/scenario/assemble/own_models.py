@@ -34,13 +34,14 @@ def own_models(parts: Parts, trainers: Mapping[int, Trainer]) -> dict[int, Own]:
         ScenarioError: a site has no test records of its own to be judged on.
     """
     scenario = parts.scenario
+    facts = scenario.facts
     own: dict[int, Own] = {
         client: partial(_of_global, trainer)
         for client, trainer in trainers.items()
         if isinstance(trainer, OwnModel)
     }
     for client, tuner in fine_tuners(scenario, parts.local).items():
-        own[client] = partial(_tuned, tuner, scenario.rounds, silent=scenario.claims_dp)
+        own[client] = partial(_tuned, tuner, facts.trainings, silent=scenario.claims_dp)
     if own:
         _check_tests(parts.data)
     return own

@@ -6,6 +6,7 @@ from torch import Tensor
 
 from securefl.federation.engine import Play, play_round
 from securefl.federation.topologies.cyclic import cyclic, fixed
+from securefl.federation.topologies.hierarchical import hierarchical
 from securefl.federation.topologies.peer import Meeting, peer
 from securefl.rng import seeded_keystream
 from securefl.scenario.making.adversary import adversary_of
@@ -56,4 +57,15 @@ def _no_rule(rows: Tensor, weights: Tensor) -> Tensor:
     raise ValueError("peers have no rule that all rows pass")
 
 
-PLAYS: Mapping[str, Callable[[Scenario, Topology], Play]] = {"cyclic": _cyclic, "peer": _peer}
+def _hierarchical(scenario: Scenario, topology: Topology) -> Play:
+    weights = scenario.facts.public_weights
+    if weights is None:
+        raise ValueError("regions weigh as much as their clients, whose weights are not public")
+    return hierarchical(len(scenario.facts.numbers_of(0)), weights)
+
+
+PLAYS: Mapping[str, Callable[[Scenario, Topology], Play]] = {
+    "cyclic": _cyclic,
+    "hierarchical": _hierarchical,
+    "peer": _peer,
+}

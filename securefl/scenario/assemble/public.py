@@ -16,8 +16,10 @@ from securefl.learning.protocol import ServerStep
 from securefl.learning.steps import beside_statistics
 from securefl.scenario.assemble.ledgers import Origin
 from securefl.scenario.assemble.trainers import build_model, stream_for
+from securefl.scenario.facts import Facts
 from securefl.scenario.making.adversary import adversary_of
 from securefl.scenario.making.rule import make_step, rule_of, weights_of
+from securefl.scenario.regions import regions_of
 from securefl.scenario.scenario import Scenario
 
 
@@ -30,18 +32,27 @@ class PublicParts:
         run: names this run in release ids and sessions.
         model: holds the weights that the run starts from; then a workspace.
         session_number: 0 for the run's first session; a server that was restarted begins another.
+        region: the number of the region whose parts these are; None for the whole federation.
     """
 
     scenario: Scenario
     run: str
     model: nn.Module
     session_number: int = field(default=0, kw_only=True)
+    region: int | None = field(default=None, kw_only=True)
 
     @property
     def session(self) -> bytes:
         """The 16 bytes that name the session in every message."""
         later = f"/{self.session_number}" if self.session_number else ""
-        return hashlib.sha256(f"session/{self.run}{later}".encode()).digest()[:16]
+        inside = "" if self.region is None else f"/region/{self.region}"
+        return hashlib.sha256(f"session/{self.run}{later}{inside}".encode()).digest()[:16]
+
+    @property
+    def facts(self) -> Facts:
+        """The facts of the scenario, or of the region."""
+        facts = self.scenario.facts
+        return facts if self.region is None else regions_of(self.scenario, facts)[self.region]
 
     @property
     def algorithm(self) -> Algorithm:
@@ -52,7 +63,7 @@ class PublicParts:
     def plan(self) -> Plan:
         """The public constants that both sides of the channel are built from."""
         resolved = json.dumps(self.scenario.resolved(), sort_keys=True)
-        return self.scenario.facts.plan(
+        return self.facts.plan(
             session=self.session,
             d=self.algorithm.update_size,
             stream_for=stream_for(self.scenario),

@@ -180,7 +180,7 @@ def step_options(scenario: Scenario, corrections: Corrections | None = None) -> 
         optimizer = changed(optimizer, with_keys(facts.algorithm.function, given))
     return StepOptions(
         optimizer=optimizer,
-        schedule=schedule_of(scenario),
+        schedule=schedule_of(scenario, trainings=facts.trainings),
         class_weights=training.class_weights,
         physical_batch=training.physical_batch,
     )

@@ -16,6 +16,7 @@ from securefl.scenario.facts import Facts
 from securefl.scenario.making.adversary import adversary_of, bend_of
 from securefl.scenario.making.attack import make_poison
 from securefl.scenario.making.rule import weights_of
+from securefl.scenario.regions import regions_of
 from securefl.scenario.tables import Attack
 
 
@@ -25,17 +26,26 @@ def check_attack(declared: Declaration, attack: Attack, facts: Facts) -> None:
     Raises:
         ScenarioError: one sentence that says what to change.
     """
-    _check_clients(attack, facts)
+    # The corrupt clients of a region meet the others of theirs, and a channel of their own.
+    meetings = tuple(regions_of(declared, facts).values()) or (facts,)
+    _check_clients(attack, facts, meetings)
     if facts.attack is None:
         raise ValueError("facts without the attack that the declaration has")
     _check_classes(declared.data.name, facts.attack, facts.task)
-    _check_knowledge(attack, facts.attack)
-    _check_rows(declared, attack, facts)
+    together = max(len(_corrupt(attack, meeting)) for meeting in meetings)
+    _check_knowledge(attack, facts.attack, together)
+    for meeting in meetings:
+        _check_rows(declared, attack, meeting)
     _check_records(declared, attack, facts.attack, facts.task)
     _check_gradients(declared, attack, facts)
 
 
-def _check_clients(attack: Attack, facts: Facts) -> None:
+def _corrupt(attack: Attack, meeting: Facts) -> set[int]:
+    """Returns the corrupt clients that meet in a federation or a region."""
+    return {client for client in attack.clients if client in meeting.members}
+
+
+def _check_clients(attack: Attack, facts: Facts, meetings: tuple[Facts, ...]) -> None:
     corrupt = len(attack.clients)
     if len(set(attack.clients)) < corrupt:
         raise ScenarioError(f"attack.clients: each client once, got {list(attack.clients)}")
@@ -44,10 +54,11 @@ def _check_clients(attack: Attack, facts: Facts) -> None:
             f"attack.clients: there is no client {max(attack.clients)} among {facts.clients}"
         )
     # A channel that hides updates from so many corrupt clients hides them from no more.
-    expected = facts.channel_options.get("corrupt", corrupt)
-    if corrupt > expected:
+    together = max(len(_corrupt(attack, meeting)) for meeting in meetings)
+    expected = facts.channel_options.get("corrupt", together)
+    if together > expected:
         raise ScenarioError(
-            f"attack.clients: {corrupt} clients are corrupt, "
+            f"attack.clients: {together} clients are corrupt, "
             f"channel.corrupt declares {expected}; raise it"
         )
     if corrupt == facts.clients:
@@ -66,15 +77,21 @@ def _check_classes(data: str, chosen: Chosen[AttackEntry], task: Task) -> None:
         )
 
 
-def _check_knowledge(attack: Attack, chosen: Chosen[AttackEntry]) -> None:
-    """Checks the attack's parameters, and that the adversary knows the rows it needs."""
+def _check_knowledge(attack: Attack, chosen: Chosen[AttackEntry], together: int) -> None:
+    """Checks the attack's parameters, and that the adversary knows the rows it needs.
+
+    Args:
+        attack: the table.
+        chosen: its entry.
+        together: most corrupt clients under one rule.
+    """
     entry = chosen.entry
     check_parameters("attack", chosen)
     if entry.omniscient and attack.knows != "omniscient":
         raise ScenarioError(
             f'attack: {attack.name} needs what the others send: set attack.knows = "omniscient"'
         )
-    if entry.several and attack.knows == "own" and len(attack.clients) == 1:
+    if entry.several and attack.knows == "own" and together == 1:
         raise ScenarioError(
             f'attack: with a single client and knows = "own", {attack.name} would send that '
             'client\'s update unchanged; use knows = "omniscient" or list more clients'
@@ -83,7 +100,8 @@ def _check_knowledge(attack: Attack, chosen: Chosen[AttackEntry]) -> None:
 
 def _check_rows(declared: Declaration, attack: Attack, facts: Facts) -> None:
     """Lets the attack have the rows of a whole round, and those of one corrupt client."""
-    for present in {1, min(len(attack.clients), facts.cohort_size)}:
+    corrupt = len(_corrupt(attack, facts))
+    for present in {min(1, corrupt), min(corrupt, facts.cohort_size)} - {0}:
         rows = torch.zeros(present, 1)
         honest = torch.zeros(facts.cohort_size - present, 1)
         sees_honest = attack.knows == "omniscient" and len(honest) > 0

@@ -9,7 +9,7 @@ from securefl.scenario.chosen import Chosen
 from securefl.scenario.declaration import Declaration
 from securefl.scenario.entries import PrefilterEntry, RuleEntry
 from securefl.scenario.facts import Facts
-from securefl.scenario.making.rule import rule_of
+from securefl.scenario.making.rule import corrupt_rows, fewest_rows, rule_of
 
 
 def check_defense(declared: Declaration, facts: Facts) -> None:
@@ -50,13 +50,11 @@ def _check_rows(
     place: str, chosen: Chosen[RuleEntry] | Chosen[PrefilterEntry], channel: str, facts: Facts
 ) -> None:
     """Checks that a rule or pre-filter has its parameters, and rows for its f."""
-    entry = chosen.entry
     check_parameters(place, chosen)
     f = corrupt_rows(chosen)
     if f < 0:
         raise ScenarioError(f"{place}: f must be >= 0, got {f}")
-    minimum = entry.minimum_rows
-    needed = 1 if minimum is None else tried(place, lambda: minimum(f))
+    needed = tried(place, lambda: fewest_rows(chosen))
     if needed <= facts.rows:
         return
     ways = ["a smaller f", "more clients in a round"]
@@ -67,14 +65,6 @@ def _check_rows(
         f"with {facts.cohort_size} clients reveals {facts.rows}: "
         f"use {', '.join(ways)}, or a rule that needs fewer rows"
     )
-
-
-def corrupt_rows(chosen: Chosen[RuleEntry] | Chosen[PrefilterEntry]) -> int:
-    """Returns f of a rule or pre-filter: as set, else its default, else 0."""
-    parameter = chosen.entry.parameters.get("f")
-    usual = parameter.default if parameter is not None else 0
-    f: int = chosen.parameters.get("f", usual)
-    return f
 
 
 def _open_channels() -> str:

@@ -53,6 +53,8 @@ def _names(declared: Declaration) -> Iterator[tuple[str, str, Collection[str]]]:
     yield "channel.kind", declared.channel.kind, catalog.CHANNELS
     if declared.topology is not None:
         yield "topology.kind", declared.topology.kind, ("server", *catalog.TOPOLOGIES)
+        if declared.topology.top is not None:
+            yield "topology.top.rule", declared.topology.top.rule, catalog.RULES
 
 
 class _Name(NamedTuple):

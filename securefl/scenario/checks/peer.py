@@ -6,11 +6,11 @@ from securefl.errors import ScenarioError
 from securefl.federation.topologies.graphs import Graph
 from securefl.scenario import catalog
 from securefl.scenario.checks.cyclic import check_serverless, no_server
-from securefl.scenario.checks.defense import corrupt_rows
 from securefl.scenario.checks.parameters import check_parameters, tried
 from securefl.scenario.declaration import Declaration
 from securefl.scenario.facts import Facts
 from securefl.scenario.making.graph import around_of, graph_of
+from securefl.scenario.making.rule import corrupt_rows
 from securefl.scenario.topology_table import Topology
 
 # What an attack on a server's rule needs to know of it.

@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping
 
 from securefl.errors import ScenarioError
 from securefl.scenario.checks.cyclic import check_cyclic
+from securefl.scenario.checks.hierarchical import check_hierarchical
 from securefl.scenario.checks.peer import check_peer
 from securefl.scenario.declaration import Declaration
 from securefl.scenario.facts import Facts
@@ -12,6 +13,7 @@ from securefl.scenario.topology_table import Topology
 CHECKS: Mapping[str, Callable[[Declaration, Topology, Facts], None]] = {
     "cyclic": check_cyclic,
     "peer": check_peer,
+    "hierarchical": check_hierarchical,
 }
 
 

@@ -33,9 +33,9 @@ def check_training(declared: Declaration, facts: Facts) -> None:
             f"training.optimizer = {optimizer!r} needs training.lr: the default {training.lr:g} is "
             f"for {catalog.DEFAULT_OPTIMIZER}; {usual_lr:g} is a usual choice"
         )
-    if training.step_every is not None and training.step_every >= declared.rounds:
+    if training.step_every is not None and training.step_every >= facts.trainings:
         raise ScenarioError(
-            f"training.step_every = {training.step_every} has no effect in {declared.rounds} "
+            f"training.step_every = {training.step_every} has no effect in {facts.trainings} "
             "rounds; lower it"
         )
     _check_class_weights(training, facts)

@@ -20,9 +20,14 @@ def algorithm_of(declared: Declaration, terms: Terms) -> Algorithm:
     return algorithm
 
 
-def schedule_of(declared: Declaration) -> Schedule:
-    """Returns round -> factor of the learning rate."""
+def schedule_of(declared: Declaration, *, trainings: int) -> Schedule:
+    """Returns a training's number -> factor of the learning rate.
+
+    Args:
+        declared: names the schedule.
+        trainings: how often one client trains at most; as often as there are rounds, usually.
+    """
     training = declared.training
     entry = catalog.SCHEDULES[training.schedule or catalog.DEFAULT_SCHEDULE]
-    given = {**training.model_dump(exclude_none=True), "rounds": declared.rounds}
+    given = {**training.model_dump(exclude_none=True), "rounds": trainings}
     return with_keys(entry.function, given)

@@ -48,6 +48,20 @@ def make_rule(rule: Chosen[RuleEntry], prefilters: Sequence[Chosen[PrefilterEntr
     return filtered
 
 
+def corrupt_rows(chosen: Chosen[RuleEntry] | Chosen[PrefilterEntry]) -> int:
+    """Returns f of a rule or pre-filter: as set, else its default, else 0."""
+    parameter = chosen.entry.parameters.get("f")
+    usual = parameter.default if parameter is not None else 0
+    f: int = chosen.parameters.get("f", usual)
+    return f
+
+
+def fewest_rows(chosen: Chosen[RuleEntry] | Chosen[PrefilterEntry]) -> int:
+    """Returns how many rows a rule or pre-filter needs. Raises ValueError: its f is none."""
+    minimum = chosen.entry.minimum_rows
+    return 1 if minimum is None else minimum(corrupt_rows(chosen))
+
+
 def make_step(step: Chosen[StepEntry]) -> ServerStep:
     """Returns the server's step with its hyper-parameters set."""
     return partial(step.entry.function, **step.parameters)
