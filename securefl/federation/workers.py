@@ -75,16 +75,21 @@ class _Memory:
 
     Attributes:
         weights: (d,), of the round's model.
+        others: (slots, d), where clients do not all train the same model. Memory that nobody
+            writes into costs nothing.
         rows: (slots, size, d), the updates of the clients of a stack.
         members: (slots, size), these clients, as they began; _NOBODY where there are fewer. No
-            worker writes here: the next one reads it where a worker died.
+            worker writes here, nor into models: the next one reads them where a worker died.
+        apart: (slots,), whether a slot's model is among the others.
         trained: (slots, size), the same clients once trained, in the order of their rows.
         free: the slots that no training uses.
     """
 
     weights: Tensor
+    others: Tensor
     rows: Tensor
     members: Tensor
+    apart: Tensor
     trained: Tensor
     free: list[int] = field(default_factory=list)
 
@@ -92,13 +97,21 @@ class _Memory:
     def of(cls, d: int, slots: int, size: int) -> "_Memory":
         """Maps memory that has no name, so that a killed process leaves nothing behind."""
         rows = slots * size
-        lists = 2 * _INTEGER_BYTES * rows
-        shared = mmap.mmap(-1, lists + _FLOAT_BYTES * d * (rows + 1))
-        clients = torch.frombuffer(shared, dtype=torch.int64, count=2 * rows)
-        members, trained = clients.view(2, slots, size)
-        table = torch.frombuffer(shared, dtype=torch.float32, offset=lists)
-        table = table.view(rows + 1, d)
-        return cls(table[0], table[1:].view(slots, size, d), members, trained, list(range(slots)))
+        integers = 2 * rows + slots
+        lists = _INTEGER_BYTES * integers
+        shared = mmap.mmap(-1, lists + _FLOAT_BYTES * d * (1 + slots + rows))
+        numbers = torch.frombuffer(shared, dtype=torch.int64, count=integers)
+        members, trained = numbers[: 2 * rows].view(2, slots, size)
+        table = torch.frombuffer(shared, dtype=torch.float32, offset=lists).view(-1, d)
+        return cls(
+            weights=table[0],
+            others=table[1 : 1 + slots],
+            rows=table[1 + slots :].view(slots, size, d),
+            members=members,
+            apart=numbers[2 * rows :],
+            trained=trained,
+            free=list(range(slots)),
+        )
 
 
 class Workers:
@@ -109,8 +122,7 @@ class Workers:
           is keyed where it is drawn: no two trainings share any.
         - At most `ahead` updates are held, whatever the size of a cohort.
         - A training that fails in a worker is repeated in this process, which raises what it
-          raises. So is one that a worker cannot do: on another model than the rest of the round,
-          or with an update that is not float32.
+          raises. So is one whose update is not float32.
         - A worker that dies is replaced, and its clients tried once more. Then they are absent.
         - No process outlives this one, however it ends.
 
@@ -208,11 +220,12 @@ class Workers:
         if piece in self._jobs or self._closed:
             return
         memory = self._memory = self._memory or _Memory.of(self._d, self._slots, self._stack.size)
-        if not memory.free or not self._share(memory, piece.weights):
+        if not memory.free:
             return
         # Forked with the first training, when all that a worker inherits is there.
         crew = self._crew = self._crew or Crew(self._count, self._train, self._steps)
         slot = memory.free.pop()
+        self._show(memory, piece.weights, slot)
         memory.members[slot].fill_(_NOBODY)[: len(piece.clients)] = torch.tensor(piece.clients)
         length = sum(self._lengths[client] for client in piece.clients)
         job = Job(Order(piece.clients[0], piece.round, slot), length)
@@ -239,15 +252,20 @@ class Workers:
             }
         self._memory.free.append(job.order.slot)
 
-    def _share(self, memory: _Memory, weights: Tensor) -> bool:
-        """Whether all processes see these weights, which they do if nobody trains on others."""
+    def _show(self, memory: _Memory, weights: Tensor, slot: int) -> None:
+        """Shows a slot's weights to all processes: the round's, or others that are its own."""
+        shared = [
+            piece.weights for piece, job in self._jobs.items() if not memory.apart[job.order.slot]
+        ]
         # The clients of a process share the tensor that they read, which nobody writes into.
-        if any(piece.weights is weights for piece in self._jobs):
-            return True
-        if self._jobs:
-            return torch.equal(memory.weights, weights)
-        memory.weights.copy_(weights)
-        return True
+        is_shared = any(other is weights for other in shared)
+        if not shared:
+            memory.weights.copy_(weights)
+        elif not is_shared and not torch.equal(memory.weights, weights):
+            memory.others[slot].copy_(weights)
+            memory.apart[slot] = True
+            return
+        memory.apart[slot] = False
 
     def _train(self, order: Order) -> bool:
         """Trains a piece in a worker; False where this must be done in the parent."""
@@ -258,7 +276,9 @@ class Workers:
         clients = [client for client in members if client != _NOBODY]
         try:
             # A copy: a trainer that wrote into it would change everybody's model.
-            piece = Piece(self._memory.weights.clone(), order.round, clients)
+            apart = bool(self._memory.apart[order.slot])
+            weights = self._memory.others[order.slot] if apart else self._memory.weights
+            piece = Piece(weights.clone(), order.round, clients)
             results = self._stack.fit(piece, rows)
             sys.stdout.flush()  # the words of a user's model, as no other exit writes them
         except BaseException:
