@@ -111,6 +111,7 @@ def conclude(
         started: when the round began, by `time.perf_counter`.
     """
     after = state
+    log.clock = federation.end_of(state.round)
     if view is not None:
         log.note_lost(cohort, view)
         # The server has seen the next model's name, so the name counts even if its sum is refused.

@@ -44,6 +44,8 @@ class RunMetrics(Quality, Aftermath, total=False):
 
     `kept_round` is there only where a run ends with its best model: the round that made it.
 
+    `clock` is the simulated time at the end of the run, where there is such a clock.
+
     `written_gradients` has the types of layers of which DP-SGD wrote down the gradient of every
     record, by Opacus' hooks; it is there only where there were some. All other layers are clipped
     and summed without.
@@ -68,10 +70,14 @@ class RunMetrics(Quality, Aftermath, total=False):
     unstacked: str
     device: str
     kept_round: int
+    clock: int
     written_gradients: list[str]
 
 
-_COUNTS = ("records", "rounds", "abandoned", "bytes_up", "bytes_down", "stack", "kept_round")
+_COUNTS = (
+    *("records", "rounds", "abandoned", "bytes_up", "bytes_down"),
+    *("stack", "kept_round", "clock"),
+)
 METRICS_OF_CLASSES = ("accuracy", "balanced_accuracy", "auc", "majority")
 METRICS_OF_TARGETS = ("mae", "rmse", "r2")
 METRICS_OF_SEVERAL = ("worst", "consensus")
@@ -144,6 +150,8 @@ def final_metrics(
         "epsilons": {str(client): epsilon for client, epsilon in spent.items()},
         "sites": {name: _quality(metrics, task) for name, metrics in sites.items()},
     }
+    if rounds and rounds[-1].clock is not None:
+        cost["clock"] = rounds[-1].clock
     if assembled.own:
         cost["site_models"] = _whose(scenario)
     if scenario.engine is not None and scenario.engine.stack is not None:

@@ -280,7 +280,8 @@ class _Session:
             if quality is None
             else {"accuracy": quality.accuracy, "rmse": quality.rmse, "evaluated": True}
         )
-        return interrupted(state.round, cohort, ledger_heads=heads, **figures)
+        clock = federation.end_of(state.round)
+        return interrupted(state.round, cohort, ledger_heads=heads, clock=clock, **figures)
 
     def _metrics(self, state: State) -> RunMetrics:
         """The final metrics, with the mark of seeded noise."""

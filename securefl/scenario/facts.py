@@ -37,7 +37,8 @@ class Facts(Sites):
         declared: the tables of the scenario; every name in them is in the catalog.
 
     Attributes:
-        cohort_size: clients invited to a round.
+        cohort_size: clients whose updates make a round.
+        invited: clients invited to a round, more than that where it selects more than it takes.
         trainer: the way of local training.
         optimizer: of its steps.
         algorithm: what is added to them where clients are unlike.
@@ -53,6 +54,7 @@ class Facts(Sites):
         super().__init__(declared)
         channel = declared.channel
         self.cohort_size = self.clients if declared.cohort is None else declared.cohort.size
+        self.invited = self.clients if declared.cohort is None else declared.cohort.invited
 
         training = declared.training
         self.trainer: TrainerEntry = catalog.TRAINERS[training.kind]
@@ -243,7 +245,7 @@ class Facts(Sites):
             session=session,
             d=d,
             clients=tuple(range(self.clients)),
-            cohort=self.cohort_size,
+            cohort=self.invited,
             rounds=self.trainings,
             min_cohort=self.min_cohort,
             weights=self.public_weights,

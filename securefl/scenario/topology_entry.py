@@ -25,9 +25,11 @@ class TopologyEntry:
         trainings: the table, rounds -> how often one client trains at most.
         numbers: the table, a round -> the numbers under which a client pays for its trainings in
             this round. A round that was cut short is not played again if one of them is paid for.
+        has_clock: whether simulate.speed has an effect.
     """
 
     sees: Mapping[str, tuple[Seen, ...]]
     takes: tuple[str, ...] = ()
     trainings: Callable[[Topology, int], int] = _one_a_round
     numbers: Callable[[Topology, int], range] = _its_own
+    has_clock: bool = False

@@ -11,9 +11,10 @@ from securefl import vector
 from securefl.channels.protocol import ChannelClient, ChannelServer, Sides
 from securefl.data.task import FederatedData
 from securefl.federation.client import Client
+from securefl.federation.clock import Clock
 from securefl.federation.engine import Play, play_round
 from securefl.federation.reader import ModelReader
-from securefl.federation.unreliable import UnreliableClient
+from securefl.federation.unreliable import UnreliableClient, in_time
 from securefl.federation.values import Federation, Participant, State, never, unmeasured
 from securefl.learning.algorithms.protocol import SettledTrainer
 from securefl.learning.device import described, device_of
@@ -24,7 +25,7 @@ from securefl.learning.stacked.stack import Stack
 from securefl.privacy.ledger import Ledger
 from securefl.privacy.remember import Remember, fresh
 from securefl.scenario import catalog
-from securefl.scenario.assemble.cohort import inviter
+from securefl.scenario.assemble.cohort import clock_of, inviter
 from securefl.scenario.assemble.ledgers import Origin
 from securefl.scenario.assemble.own_models import Own, judged_apart, own_models
 from securefl.scenario.assemble.parts import Parts, parts
@@ -122,7 +123,9 @@ def join(parts: Parts, *, ahead: int = 1) -> Assembled:
     kind = catalog.CHANNELS[scenario.channel.kind]
     sides = kind.sides(parts.plan, **scenario.facts.channel_options)
     trainers = parts.at_clients()
-    clients = _with_failures(scenario, _clients(parts, sides, trainers))
+    clients = _clients(parts, sides, trainers)
+    clock = clock_of(scenario, tuple(clients))
+    clients = _with_failures(scenario, clients, clock)
     own = own_models(parts, trainers)
     judge = _evaluator(parts.model, parts.data)
     # Without their personal parts, the global model is none that anybody uses.
@@ -132,6 +135,7 @@ def join(parts: Parts, *, ahead: int = 1) -> Assembled:
         federation_of(parts, clients, sides.server, layout=_layout(parts, sides), ahead=ahead),
         evaluate=judge,
         is_evaluated=_schedule(scenario),
+        clock=clock,
     )
     return Assembled(
         federation=federation,
@@ -247,7 +251,9 @@ def _clients(parts: Parts, sides: Sides, trainers: Mapping[int, Trainer]) -> dic
     return clients
 
 
-def _with_failures(scenario: Scenario, clients: dict[int, Participant]) -> dict[int, Participant]:
+def _with_failures(
+    scenario: Scenario, clients: dict[int, Participant], clock: Clock | None
+) -> dict[int, Participant]:
     """Returns the clients, with simulated failures around those that have some."""
     drops: dict[int, dict[int, int]] = {}
     lates: dict[int, set[int]] = {}
@@ -255,13 +261,20 @@ def _with_failures(scenario: Scenario, clients: dict[int, Participant]) -> dict[
         drops.setdefault(drop.client, {})[drop.round] = drop.stage
     for late in scenario.simulate.late:
         lates.setdefault(late.client, set()).add(late.round)
-    for client in (drops.keys() | lates.keys()) & clients.keys():
+    unreliable = drops.keys() | lates.keys() if clock is None else clients.keys()
+    for client in unreliable & clients.keys():
         clients[client] = UnreliableClient(
             clients[client],
             drop=drops.get(client, {}),
             late=frozenset(lates.get(client, ())),
+            discarded=in_time if clock is None else partial(_discarded, clock, client),
         )
     return clients
+
+
+def _discarded(clock: Clock, client: int, round: int) -> str:
+    """Returns why a client's update is discarded; empty where it is not."""
+    return clock.late_in(round).get(client, "")
 
 
 def _schedule(scenario: Scenario) -> Callable[[int], bool]:
