@@ -71,7 +71,7 @@ class Inquiry:
             )
         if self.scenario.topology is not None:
             raise ScenarioError(
-                "audits look at what passes a server, and the scenario has none: take its topology "
+                "audits look at what passes a server round by round: take the scenario's topology "
                 "away"
             )
         if not self.scenario.facts.algorithm.averages:

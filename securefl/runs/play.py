@@ -228,8 +228,7 @@ class _Session:
     def _end(self, state: State, outcome: CellState, reason: str = "") -> RunMetrics:
         """Ends the cell with a model, and returns its metrics."""
         metrics = self._metrics(state)
-        if outcome is CellState.DONE or self._best is not None:
-            self.cell.keep_model(state, self._shapes)
+        self.cell.keep_model(state, self._shapes)
         self.cell.finish(outcome, metrics=metrics, reason=reason)
         return metrics
 

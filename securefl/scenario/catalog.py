@@ -19,7 +19,7 @@ from securefl.data.entries import DEALS as DEALS
 from securefl.data.entries import DEFAULT_CLIENTS as DEFAULT_CLIENTS
 from securefl.data.entries import DataEntry as DataEntry
 from securefl.data.own.forms import FORMS
-from securefl.federation.topologies import cyclic
+from securefl.federation.topologies import cyclic, fedbuff
 from securefl.federation.values import Screen
 from securefl.learning import options, plan, sgd, steps
 from securefl.learning.algorithms import steps as changes
@@ -246,7 +246,26 @@ CHANNELS: Mapping[str, Kind] = {"plain": PLAIN, "masked": MASKED, "ckks": CKKS}
 APART: Mapping[str, Apart] = {"plain": PLAIN_APART, "masked": MASKED_APART}
 
 TOPOLOGIES: Mapping[str, TopologyEntry] = {
-    "cyclic": TopologyEntry(cyclic.SEES, takes=("order",)),
+    "cyclic": TopologyEntry(
+        cyclic.SEES,
+        remark=lambda topology: (
+            "there is no server; the next site sees the whole model, and the neighbours of a site "
+            "learn its update together"
+        ),
+        takes=("order",),
+    ),
+    "fedbuff": TopologyEntry(
+        fedbuff.SEES,
+        remark=lambda topology: (
+            f"nobody is waited for; {topology.concurrency} clients train at any time, every "
+            f"{topology.buffer} updates make a step, a client gives at most {topology.max_updates}"
+        ),
+        takes=("buffer", "concurrency", "max_updates"),
+        trainings=lambda topology, rounds: topology.max_updates or rounds,
+        numbers=lambda topology, round: range(0),
+        buffer=lambda topology: topology.buffer,
+        has_clock=True,
+    ),
 }
 
 SCREEN: Screen = defenses.screen

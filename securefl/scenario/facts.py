@@ -46,6 +46,7 @@ class Facts(Sites):
         channel: the kind of the channel.
         channel_options: the options in force that only some channels take.
         topology: in which the federation is not one server with its clients; else None.
+        buffer: updates that make a step where a server waits for no cohort; else None.
         rows: rows that the rule gets from a whole cohort.
         min_cohort: fewest updates that make a round.
     """
@@ -66,6 +67,11 @@ class Facts(Sites):
         self.channel_options = in_force(channel, self.channel.options)
         topology = declared.topology
         self.topology = None if topology is None else catalog.TOPOLOGIES[topology.kind]
+        self.buffer = None
+        if topology is not None and self.topology is not None:
+            self.buffer = self.topology.buffer(topology)
+        if self.buffer is not None:
+            self.cohort_size = self.invited = self.buffer
         self.rows = self.channel.rows(self.cohort_size)
         self.min_cohort: int = channel.min_cohort or self.channel.min_cohort(**self.channel_options)
 

@@ -140,11 +140,9 @@ def _cautions(scenario: Scenario) -> Iterator[str]:
 
 def _models(scenario: Scenario) -> Iterator[str]:
     """Yields who sees whole models, and which models no claim covers."""
-    if scenario.topology is not None:
-        yield (
-            f"{scenario.topology.kind}: there is no server; the next site sees the whole model, "
-            "and the neighbours of a site learn its update together"
-        )
+    topology = scenario.topology
+    if topology is not None and scenario.facts.topology is not None:
+        yield f"{topology.kind}: {scenario.facts.topology.remark(topology)}"
     entry = scenario.facts.algorithm
     if entry.pulled or scenario.training.fine_tune is not None:
         yield "each site's own model is fitted without noise: no claim covers it or its figures"

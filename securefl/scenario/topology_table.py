@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any, Literal
 
-from securefl.scenario.tables import Section
+from securefl.scenario.tables import Count, Section
 
 
 class Topology(Section):
@@ -11,10 +11,16 @@ class Topology(Section):
 
     cyclic hands the model from site to site; order is fixed (the sites' own, unless it is given) or
     random, drawn from the seed for each round. "server" is the same as no topology.
+
+    fedbuff is a server without lockstep: `concurrency` clients train at any time, and every
+    `buffer` updates make a step, which is one round. A client gives at most max_updates in the run.
     """
 
     kind: str
     order: Literal["fixed", "random"] | None = None
+    buffer: Count | None = None
+    concurrency: Count | None = None
+    max_updates: Count | None = None
 
     @property
     def given(self) -> Mapping[str, Any]:

@@ -28,10 +28,10 @@ def test_a_round_invites_so_many_times_as_many_rounded_up(
 
 
 def test_a_factor_is_the_decimal_that_was_written() -> None:
-    # In binary fractions 10 x 1.1 is above 11, and would invite 12.
-    text = f"{digits('clients = 20')}simulate = {{ speed = [{', '.join(['1'] * 20)}] }}\n"
-    scenario = parse_scenario(text + "cohort = { size = 10, over_select = 1.1 }")
-    assert scenario.facts.invited == 11
+    # In binary fractions 50 x 1.1 is above 55, and would invite 56.
+    text = f"{digits('clients = 60')}simulate = {{ speed = [{', '.join(['1'] * 60)}] }}\n"
+    scenario = parse_scenario(text + "cohort = { size = 50, over_select = 1.1 }")
+    assert scenario.facts.invited == 55
 
 
 def test_the_channel_carries_all_that_are_invited_and_a_rule_gets_the_rows_that_count() -> None:

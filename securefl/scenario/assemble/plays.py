@@ -4,8 +4,10 @@ from collections.abc import Callable, Mapping
 
 from securefl.federation.engine import Play, play_round
 from securefl.federation.topologies.cyclic import cyclic, fixed
+from securefl.federation.topologies.fedbuff import Buffering, fedbuff
 from securefl.rng import seeded_keystream
 from securefl.scenario.scenario import Scenario
+from securefl.scenario.topology_table import Topology
 
 
 def play_of(scenario: Scenario) -> Play:
@@ -27,4 +29,18 @@ def _cyclic(scenario: Scenario) -> Play:
     return cyclic(drawn)
 
 
-PLAYS: Mapping[str, Callable[[Scenario], Play]] = {"cyclic": _cyclic}
+def _fedbuff(scenario: Scenario) -> Play:
+    topology = scenario.topology or Topology(kind="fedbuff")
+    buffer, concurrency, most = topology.buffer, topology.concurrency, topology.max_updates
+    if buffer is None or concurrency is None or most is None:
+        raise ValueError("fedbuff needs a table [topology] that was checked")
+
+    def draw(ticket: int, idle: int) -> int:
+        # Public, as the seed is: it amplifies nothing.
+        return int(seeded_keystream(scenario.seed, "ticket", ticket).permutation(idle)[0])
+
+    speed = scenario.simulate.speed or (1,) * scenario.clients
+    return fedbuff(Buffering(buffer, concurrency, most, speed, draw))
+
+
+PLAYS: Mapping[str, Callable[[Scenario], Play]] = {"cyclic": _cyclic, "fedbuff": _fedbuff}

@@ -16,9 +16,9 @@ def check_channel(declared: Declaration, facts: Facts) -> None:
         ScenarioError: one sentence that says what to change.
     """
     _check_keys(declared, facts)
-    if facts.cohort_size > facts.clients:
+    if declared.cohort is not None and declared.cohort.size > facts.clients:
         raise ScenarioError(
-            f"cohort.size: {facts.cohort_size} of {facts.clients} clients cannot be invited"
+            f"cohort.size: {declared.cohort.size} of {facts.clients} clients cannot be invited"
         )
     check_clock(declared, facts)
     if facts.min_cohort > facts.cohort_size:

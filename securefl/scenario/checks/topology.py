@@ -4,11 +4,15 @@ from collections.abc import Callable, Mapping
 
 from securefl.errors import ScenarioError
 from securefl.scenario.checks.cyclic import check_cyclic
+from securefl.scenario.checks.fedbuff import check_fedbuff
 from securefl.scenario.declaration import Declaration
 from securefl.scenario.facts import Facts
 from securefl.scenario.topology_table import Topology
 
-CHECKS: Mapping[str, Callable[[Declaration, Topology, Facts], None]] = {"cyclic": check_cyclic}
+CHECKS: Mapping[str, Callable[[Declaration, Topology, Facts], None]] = {
+    "cyclic": check_cyclic,
+    "fedbuff": check_fedbuff,
+}
 
 
 def check_topology(declared: Declaration, facts: Facts) -> None:
