@@ -1,13 +1,16 @@
 """How single trainings leave a server without lockstep, and how their updates come back."""
 
-from collections.abc import Iterator, Mapping
+import math
+from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
+import torch
 from torch import Tensor
 
 from securefl.channels.messages import ModelMessage, PlainUpdate
 from securefl.channels.protocol import Seen, View
 from securefl.errors import ClientFailure, ReleasedBefore, RoundAbandoned
+from securefl.federation.adversary import Rows
 from securefl.federation.log import RoundLog
 from securefl.federation.stages import Asked, ask, deliver, drawn_ahead
 from securefl.federation.topologies.traffic import Flight
@@ -83,18 +86,51 @@ def _trained(federation: Federation, asked: Asked, ticket: int, *, d: int) -> Tr
     return Trained(asked.client, ticket, update.weight, update.delta)
 
 
-def hand_in(federation: Federation, flight: Flight, row: Tensor, log: RoundLog) -> View:
-    """Hands an update that is ready to the server, and returns it as a view of one row.
+def handed_in(
+    federation: Federation, buffer: Sequence[Flight], version: int, round: int, log: RoundLog
+) -> View:
+    """Hands a buffer of updates to the server, and returns them as rows scaled by staleness.
+
+    An adversary rewrites its clients' rows first, before the server scales them.
 
     Args:
         federation: its parties.
-        flight: the update.
-        row: (d,), as its client sends it.
+        buffer: K updates that are ready.
+        version: steps that the server has taken.
+        round: number of the round.
         log: of the round.
 
     Raises:
-        RoundAbandoned: the server did not accept it.
+        RoundAbandoned: the server did not accept an update.
     """
+    rows = [flight.row for flight in buffer]
+    adversary = federation.adversary
+    corrupt = [place for place, one in enumerate(buffer) if one.client in adversary.clients]
+    if corrupt:
+        honest = [place for place in range(len(buffer)) if place not in corrupt]
+        known = _rows(buffer, honest) if honest else None
+        sent = adversary.rewrite_rows(_rows(buffer, corrupt), known, round=round, observer=log)
+        log.push = sent.push
+        for place, row in zip(corrupt, sent.values, strict=True):
+            rows[place] = row
+    views = [
+        _hand_in(federation, flight, row, log) for flight, row in zip(buffer, rows, strict=True)
+    ]
+    scales = [1 / math.sqrt(1 + version - flight.version) for flight in buffer]
+    return View(
+        rows=torch.cat([view.rows for view in views]) * torch.tensor(scales)[:, None],  # (K, d)
+        weights=torch.cat([view.weights for view in views]),
+        members=tuple((flight.client,) for flight in buffer),
+    )
+
+
+def _rows(buffer: Sequence[Flight], places: Sequence[int]) -> Rows:
+    values: Tensor = torch.stack([buffer[place].row for place in places])
+    return Rows(tuple(buffer[place].client for place in places), values)
+
+
+def _hand_in(federation: Federation, flight: Flight, row: Tensor, log: RoundLog) -> View:
+    """Returns the view of an update whose row (d,) its client sends. Raises RoundAbandoned."""
     client, server = flight.client, federation.server
     log.tell(f"client {client}", Seen.OWN_UPDATE, (client,), row)
     message = PlainUpdate(federation.session, flight.ticket, client, flight.weight, row).to_bytes()

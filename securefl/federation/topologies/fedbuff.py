@@ -15,20 +15,15 @@ lies in the server's state until it is ready.
 Source: Nguyen et al., AISTATS 2022, algorithm 1 and section 3 (staleness scaling).
 """
 
-import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
-import torch
-from torch import Tensor
-
-from securefl.channels.protocol import Observer, Seen, View
+from securefl.channels.protocol import Observer, Seen
 from securefl.errors import RoundAbandoned
-from securefl.federation.adversary import Rows
 from securefl.federation.engine import Play, aggregated
 from securefl.federation.log import RoundLog
-from securefl.federation.topologies.dispatch import dispatch, hand_in
+from securefl.federation.topologies.dispatch import dispatch, handed_in
 from securefl.federation.topologies.traffic import Flight, Traffic
 from securefl.federation.values import Federation, Played, State
 from securefl.federation.written import written
@@ -74,7 +69,7 @@ def fedbuff(terms: Buffering) -> Play:
         try:
             if len(buffer) < terms.size:
                 raise RoundAbandoned(_out_of_clients(federation, terms, traffic, log, len(buffer)))
-            view = _view(federation, buffer, traffic.version, state.round, log)
+            view = handed_in(federation, buffer, traffic.version, state.round, log)
             after = aggregated(federation, view, server, log)
         except RoundAbandoned as abandoned:
             log.reason = str(abandoned)
@@ -143,33 +138,3 @@ def _out_of_clients(
             # As with a spent budget, so that the engine ends a run in which nobody is left.
             log.out_of_budget.add(client)
     return f"{came} updates came, a step takes {terms.size}"
-
-
-def _view(
-    federation: Federation, buffer: Sequence[Flight], version: int, round: int, log: RoundLog
-) -> View:
-    """Hands a buffer in, and returns its scaled rows (K, d). Raises RoundAbandoned."""
-    rows = [flight.row for flight in buffer]
-    adversary = federation.adversary
-    corrupt = [place for place, one in enumerate(buffer) if one.client in adversary.clients]
-    if corrupt:
-        honest = [place for place in range(len(buffer)) if place not in corrupt]
-        known = _rows(buffer, honest) if honest else None
-        sent = adversary.rewrite_rows(_rows(buffer, corrupt), known, round=round, observer=log)
-        log.push = sent.push
-        for place, row in zip(corrupt, sent.values, strict=True):
-            rows[place] = row
-    views = [
-        hand_in(federation, flight, row, log) for flight, row in zip(buffer, rows, strict=True)
-    ]
-    scales = [1 / math.sqrt(1 + version - flight.version) for flight in buffer]
-    return View(
-        rows=torch.cat([view.rows for view in views]) * torch.tensor(scales)[:, None],  # (K, d)
-        weights=torch.cat([view.weights for view in views]),
-        members=tuple((flight.client,) for flight in buffer),
-    )
-
-
-def _rows(buffer: Sequence[Flight], places: Sequence[int]) -> Rows:
-    values: Tensor = torch.stack([buffer[place].row for place in places])
-    return Rows(tuple(buffer[place].client for place in places), values)

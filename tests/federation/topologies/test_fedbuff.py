@@ -246,6 +246,40 @@ class Broken:
         self.inner.begin()
 
 
+@dataclass
+class Settling:
+    """A participant whose settled payments are noted."""
+
+    inner: Participant
+    settled: list[int] = field(default_factory=list)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.inner, name)
+
+    def confirm(self, round: int) -> None:
+        self.settled.append(round)
+
+
+def test_payments_are_settled_by_ticket_and_not_in_an_abandoned_buffer() -> None:
+    def refusing(rows: Tensor, weights: Tensor) -> Tensor:
+        refused.append(True)
+        if len(refused) == 1:
+            raise ValueError("no")
+        return mean(rows, weights=weights)
+
+    refused: list[bool] = []
+    federation = small(
+        {0: Puller(1.0), 1: Puller(4.0)},
+        rule=refusing,
+        around=lambda client, inner: Settling(inner),
+    )
+    rounds = run(federation, Buffering(2, 2, 99, (1, 3), first), 2)
+    assert [one.record.abandoned for one in rounds] == [True, False]
+    settled = [getattr(federation.clients[client], "settled") for client in (0, 1)]  # noqa: B009
+    # Client 0's tickets 0 and 2 were in the abandoned buffer.
+    assert settled == [[3], [1]]
+
+
 def test_a_client_that_fails_is_absent_and_asked_again_in_the_next_round() -> None:
     def around(client: int, inner: Participant) -> Participant:
         return Broken(inner, frozenset({1})) if client == 1 else inner
