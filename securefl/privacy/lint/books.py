@@ -142,8 +142,8 @@ def _other_multiplier(case: Case, client: int, multiplier: float | None) -> str 
 
 
 def _calibrated_too_high(case: Case, client: int) -> str | None:
-    """Compares the target with the spending of a client that took part in every round."""
-    if len(case.booked(client)) != case.scenario["rounds"]:
+    """Compares the target with the spending of a client that trained as often as it may."""
+    if len(case.booked(client)) != case.trainings:
         return None
     target = case.scenario["privacy"]["epsilon"]
     spent = _spent(case, client)
@@ -159,16 +159,23 @@ def steps_not_accounted(case: Case) -> str | None:
     """Finds a round that was not booked, or booked with fewer steps than were run."""
     if not case.has_claim:
         return None
+    updates = Counter[int]()
     for record in case.rounds:
         for client in record["survivors"]:
-            message = _unbooked_steps(case, client, record["round"])
+            updates[client] += 1
+            message = _unbooked_steps(case, client, record["round"], updates[client])
             if message is not None:
                 return message
     return None
 
 
-def _unbooked_steps(case: Case, client: int, round: int) -> str | None:
-    event = case.booked(client).get(round)
+def _unbooked_steps(case: Case, client: int, round: int, updates: int) -> str | None:
+    """Says that a client's part in a round is not booked, or too low; it gave so many by then."""
+    events = case.booked(client)
+    event = events.get(round)
+    if case.has_tickets:
+        # Other numbers than those of rounds, and more of them than updates: some are lost.
+        event = list(events.values())[updates - 1] if updates <= len(events) else None
     if event is None:
         # A ledger that cannot be read is a finding of its own.
         if client in case.broken:

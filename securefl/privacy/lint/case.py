@@ -48,6 +48,17 @@ class Case:
         return bool(privacy.get("epsilon", "inf") != "inf")
 
     @property
+    def has_tickets(self) -> bool:
+        """Whether ledgers number trainings by tickets: a buffer takes updates across rounds."""
+        return (self.scenario.get("topology") or {}).get("buffer") is not None
+
+    @property
+    def trainings(self) -> int:
+        """How often a client trains at most, which its noise is calibrated for."""
+        topology = self.scenario.get("topology") or {}
+        return int(topology["max_updates"] if self.has_tickets else self.scenario["rounds"])
+
+    @property
     def records(self) -> Sequence[int]:
         """Declared records of each client; empty where none are declared."""
         return (self.scenario.get("privacy") or {}).get("records") or ()
