@@ -69,3 +69,7 @@ class RoundAbandoned(SecureflError):
 
 class ClientFailure(SecureflError):
     """Raised when one client cannot take part in a round; the others go on without it."""
+
+
+class ReleasedBefore(ClientFailure):
+    """Raised when a client has paid for a release before, and its noise cannot be drawn again."""

@@ -71,7 +71,7 @@ class Inquiry:
             )
         if self.scenario.topology is not None:
             raise ScenarioError(
-                "audits look at what passes a server, and the scenario has none: take its topology "
+                "audits look at what passes a server round by round: take the scenario's topology "
                 "away"
             )
         if not self.scenario.facts.algorithm.averages:
@@ -178,7 +178,10 @@ def shadow_scenarios(inquiry: Inquiry, count: int) -> dict[int, Scenario]:
     seed of its own, since no adversary is supposed to know the federation's. An even count has
     every record in half of the shadows.
     """
-    values = {**inquiry.scenario.resolved(), "channel": {"kind": "plain"}, "simulate": {}}
+    # Without failures and a clock, nobody is late, and no more are invited than a round takes.
+    simple = {"channel": {"kind": "plain"}, "simulate": {}}
+    cohort = {"size": inquiry.scenario.cohort_size}
+    values = {**inquiry.scenario.resolved(), **simple, "cohort": cohort}
     plain = make_scenario(values)
     # Seeds 2 s and 2 s + 1 are the audited rehearsal and its complement: no shadow repeats them.
     first = 2 * inquiry.seed + 2

@@ -251,6 +251,9 @@ class Kind:
         threats: party -> what it learns, in words.
         sees: "server", "network" or "client" -> the kinds of its Observations.
         stages: requests and replies of a round.
+        trains_in: the stage in which clients train and send their updates, from 1.
+        fewest: terms and size of a cohort -> fewest updates without which a sum is lost; by default
+            the scenario's min_cohort.
         rows: size of a cohort -> rows that a rule gets.
         min_cohort: options -> fewest updates of a round, where the scenario names no number.
         options: keys of the table [channel] that it takes, with their defaults.
@@ -271,6 +274,8 @@ class Kind:
     stages: int
     rows: Callable[[int], int]
     min_cohort: Callable[..., int]
+    trains_in: int = 1
+    fewest: Callable[[Any, int], int] | None = None
     options: Mapping[str, Any] = field(default_factory=dict)
     set_up: bool = False
     exact: bool = True

@@ -20,6 +20,25 @@ Poison = Callable[[int, Tensor, Tensor], tuple[Tensor, Tensor]]
 Goal = Callable[[Tensor, Tensor], tuple[Tensor, int]]
 
 
+class Rows(NamedTuple):
+    """Updates and the clients that made them.
+
+    Attributes:
+        clients: of each row; a client may have several.
+        values: (n, d).
+    """
+
+    clients: tuple[int, ...]
+    values: Tensor
+
+
+class RewrittenRows(NamedTuple):
+    """The rows (f, d) that corrupt clients send, and how far they were pushed."""
+
+    values: Tensor
+    push: float | None
+
+
 class Rewritten(NamedTuple):
     """The updates that corrupt clients send, and how far they were pushed (`RoundRecord.push`)."""
 
@@ -64,25 +83,39 @@ class Adversary:
         """
         if not owned:
             return Rewritten({}, None)
-        own = _rows(owned)  # (f, d)
-        observer.observe(_observation(Seen.OWN_HONEST_UPDATES, owned, own))
-        known = own  # (h, d)
-        if self.omniscient and others:
-            known = _rows(others)
-            observer.observe(_observation(Seen.OTHERS_HONEST_UPDATES, others, known))
-        mean, spread = _center(known)
-        before = own.clone()  # an attack may write into the rows it is given
-        rows = self.attack(own, known, round)
+        known = _rows(others) if self.omniscient and others else None
+        sent = self.rewrite_rows(_rows(owned), known, round=round, observer=observer)
         updates = {
             client: replace(owned[client], delta=row)
-            for client, row in zip(sorted(owned), rows, strict=True)
+            for client, row in zip(sorted(owned), sent.values, strict=True)
         }
+        return Rewritten(updates, sent.push)
+
+    def rewrite_rows(
+        self, own: Rows, others: Rows | None, *, round: int, observer: Observer = UNWATCHED
+    ) -> RewrittenRows:
+        """Returns the rows that the attack makes of the honest rows of the adversary's clients.
+
+        Args:
+            own: their rows (f, d), at least one.
+            others: rows (h, d) of other clients; used if omniscient, None without.
+            round: the round's number.
+            observer: as for `rewrite`.
+        """
+        observer.observe(_observation(Seen.OWN_HONEST_UPDATES, own))
+        known = own.values  # (h, d)
+        if self.omniscient and others is not None:
+            known = others.values
+            observer.observe(_observation(Seen.OTHERS_HONEST_UPDATES, others))
+        mean, spread = _center(known)
+        before = own.values.clone()  # an attack may write into the rows it is given
+        rows = self.attack(own.values, known, round)
         # Without knowledge of others, rows sent as they are have been pushed by nobody.
-        untouched = known is own and torch.equal(rows, before)
+        untouched = known is own.values and torch.equal(rows, before)
         if spread == 0 or untouched:
-            return Rewritten(updates, None)
+            return RewrittenRows(rows, None)
         push = float((rows.double() - mean).norm(dim=1).mean()) / spread
-        return Rewritten(updates, push if math.isfinite(push) else None)
+        return RewrittenRows(rows, push if math.isfinite(push) else None)
 
 
 def _center(rows: Tensor) -> tuple[Tensor, float]:
@@ -94,13 +127,14 @@ def _center(rows: Tensor) -> tuple[Tensor, float]:
     return mean, float(squares.sum(dim=1).mean().sqrt())
 
 
-def _rows(updates: Mapping[int, ClientUpdate]) -> Tensor:
-    """Returns the updates as rows (n, d), ascending by client."""
-    return torch.stack([updates[client].delta for client in sorted(updates)])
+def _rows(updates: Mapping[int, ClientUpdate]) -> Rows:
+    """Returns the updates as rows, ascending by client."""
+    clients = tuple(sorted(updates))
+    return Rows(clients, torch.stack([updates[client].delta for client in clients]))
 
 
-def _observation(kind: Seen, updates: Mapping[int, ClientUpdate], rows: Tensor) -> Observation:
-    return Observation.of("adversary", kind, tuple(sorted(updates)), rows)
+def _observation(kind: Seen, rows: Rows) -> Observation:
+    return Observation.of("adversary", kind, rows.clients, rows.values)
 
 
 NOBODY = Adversary(frozenset(), lambda own, known, round: own)

@@ -5,7 +5,7 @@ from contextlib import suppress
 from securefl import vector
 from securefl.channels.messages import ModelMessage
 from securefl.channels.protocol import ChannelClient, ClientUpdate, Packet, View
-from securefl.errors import ClientFailure, ProtocolError
+from securefl.errors import ClientFailure, ProtocolError, ReleasedBefore
 from securefl.federation.reader import ModelReader
 from securefl.learning.algorithms.protocol import SettledTrainer
 from securefl.learning.protocol import EarlyTrainer, Trainer
@@ -98,7 +98,8 @@ class Client:
 
         Raises:
             BudgetExceeded: the round does not fit the budget; nothing was trained or written.
-            ClientFailure: the round was paid for before under fresh noise.
+            ReleasedBefore: the round was paid for before under fresh noise.
+            ClientFailure: its ledger cannot be written.
             ProtocolError: no model was loaded, or not the requested one; nothing was paid.
         """
         model = self._paid_model()
@@ -148,7 +149,7 @@ class Client:
             return
         release_id = self._release_id(round)
         if release_id in self._ledger and not self._repeatable:
-            raise ClientFailure(
+            raise ReleasedBefore(
                 f"round {round} was released before; under fresh noise it is not released again"
             )
         try:

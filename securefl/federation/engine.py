@@ -111,14 +111,15 @@ def conclude(
         started: when the round began, by `time.perf_counter`.
     """
     after = state
+    log.clock = federation.end_of(state.round)
     if view is not None:
         log.note_lost(cohort, view)
         # The server has seen the next model's name, so the name counts even if its sum is refused.
-        after = _aggregated(federation, view, replace(state, name=view.model_name), log)
+        after = aggregated(federation, view, replace(state, name=view.model_name), log)
     return written(federation, state, after, cohort, log, started=started)
 
 
-def _aggregated(federation: Federation, view: View, state: State, log: RoundLog) -> State:
+def aggregated(federation: Federation, view: View, state: State, log: RoundLog) -> State:
     """Returns the state after a view; the same state where its aggregate is refused."""
     log.screened = set_aside(federation, view)
     try:

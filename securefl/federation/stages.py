@@ -5,7 +5,7 @@ for asked in drawn_ahead(requests, federation.ahead):   # several clients train 
 """
 
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass, field
 
 from securefl.channels.protocol import ChannelServer, ClientUpdate, Packet, Seen, View
@@ -22,11 +22,13 @@ class Stage:
         corrupt: honest updates of corrupt clients, which submit after everybody else.
         honest: updates of the other clients, kept for an omniscient adversary only.
         view: the view that a client opened; None while there is none.
+        late: clients whose updates will be discarded: no adversary counts on their rows.
     """
 
     corrupt: dict[int, ClientUpdate] = field(default_factory=dict)
     honest: dict[int, ClientUpdate] = field(default_factory=dict)
     view: View | None = None
+    late: Collection[int] = ()
 
 
 @dataclass(frozen=True)
@@ -51,7 +53,7 @@ class Asked:
 
 def play_stage(federation: Federation, round: int, log: RoundLog) -> View | None:
     """Carries one stage's requests and replies, and closes it. Raises RoundAbandoned."""
-    stage = Stage()
+    stage = Stage(late=federation.late_in(round))
     log.answered.clear()
     requests = (
         ask(federation, client, request, log)
@@ -107,7 +109,7 @@ def settle(federation: Federation, asked: Asked, stage: Stage, log: RoundLog) ->
             log.tell_opened(client, asked.reply)
         elif asked.reply is not None:
             deliver(federation.server, client, asked.reply, log)
-        elif client in adversary.clients:
+        elif client in adversary.clients and client not in stage.late:
             stage.corrupt[client] = federation.clients[client].train()
         else:
             update = federation.clients[client].train()

@@ -1,11 +1,16 @@
 """Clients that fail on purpose, to try how a federation reacts."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 from securefl.channels.messages import ModelMessage
 from securefl.channels.protocol import ClientUpdate, Packet
 from securefl.errors import ClientFailure
 from securefl.federation.values import Participant, Reply
+
+
+def in_time(round: int) -> str:
+    """Returns that nothing is discarded, in any round."""
+    return ""
 
 
 class UnreliableClient:
@@ -15,14 +20,22 @@ class UnreliableClient:
         inner: the client that does the work.
         drop: round -> first stage (from 1) in which it is silent.
         late: rounds in which it trains and pays, but its update does not arrive in time.
+        discarded: round -> why its update is discarded there, for which it trains and pays as well;
+            empty where it is not.
     """
 
     def __init__(
-        self, inner: Participant, *, drop: Mapping[int, int], late: frozenset[int]
+        self,
+        inner: Participant,
+        *,
+        drop: Mapping[int, int],
+        late: frozenset[int],
+        discarded: Callable[[int], str] = in_time,
     ) -> None:
         self._inner = inner
         self._drop = drop
         self._late = late
+        self._discarded = discarded
         self._round = 0
         self._stage = 0
 
@@ -61,12 +74,14 @@ class UnreliableClient:
         """Returns the message, unless it is late.
 
         Raises:
-            ClientFailure: it is late.
+            ClientFailure: it is late, or discarded.
         """
         # The inner client has submitted first: a late client has paid and spent its masks.
         message = self._inner.submit(update)
         if self._round in self._late:
             raise ClientFailure("its update came too late (simulated)")
+        if reason := self._discarded(self._round):
+            raise ClientFailure(reason)
         return message
 
     def confirm(self, round: int) -> None:

@@ -10,6 +10,7 @@ from securefl import vector
 from securefl.channels.protocol import ChannelServer, ClientUpdate, Header, Packet, View
 from securefl.errors import RunFailed
 from securefl.federation.adversary import Adversary
+from securefl.federation.clock import Clock
 from securefl.federation.record import RoundRecord
 from securefl.learning.algorithms.averaging import AVERAGE
 from securefl.learning.algorithms.protocol import Server
@@ -87,6 +88,7 @@ class Federation:
         server_holds_model: whether the server sees the global models.
         ahead: clients that may be training, or wait to submit what they trained, at once; >= 1.
         regions: number -> the federation of a region; empty where one server has all clients.
+        clock: the simulated times of its rounds; None without.
     """
 
     clients: Mapping[int, Participant]
@@ -106,6 +108,7 @@ class Federation:
     server_holds_model: bool = True
     ahead: int = 1
     regions: Mapping[int, "Federation"] = field(default_factory=dict)
+    clock: Clock | None = None
 
     def makes_a_round(self, clients: Collection[int]) -> bool:
         """Whether these clients are enough for a round, if each of them sends an update."""
@@ -118,6 +121,14 @@ class Federation:
     def quality_after(self, round: int, state: "State") -> Metrics | None:
         """Returns the quality of a state's model; None after a round that is not evaluated."""
         return self.evaluate(state) if self.is_evaluated(round) else None
+
+    def late_in(self, round: int) -> Collection[int]:
+        """Returns the clients whose updates of a round will be discarded."""
+        return () if self.clock is None else self.clock.late_in(round)
+
+    def end_of(self, round: int) -> int | None:
+        """Returns the simulated time at the end of a round; None without a clock."""
+        return None if self.clock is None else self.clock.end_of(round)
 
     def sent(self, state: "State") -> Tensor:
         """Returns the vector that goes to each client: the weights, and what is sent with them."""

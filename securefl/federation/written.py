@@ -1,6 +1,7 @@
 """The end of a round, whatever its topology: payments are settled, and the record is written."""
 
 import time
+from collections.abc import Iterable
 from dataclasses import replace
 
 from securefl.federation.log import RoundLog
@@ -15,6 +16,7 @@ def written(
     log: RoundLog,
     *,
     started: float,
+    paid: Iterable[tuple[int, int]] | None = None,
 ) -> Played:
     """Settles a round's payments, measures its model, and writes it down.
 
@@ -25,11 +27,15 @@ def written(
         cohort: the invited clients.
         log: of the round, with its survivors.
         started: when the round began, by `time.perf_counter`.
+        paid: clients and the numbers of their payments that count now; by default each survivor's
+            payment of this round.
     """
     after = replace(after, round=state.round + 1)
     # An abandoned round has no survivors: its reservations stay, in case an update got out.
-    for client in log.survivors:
-        federation.clients[client].confirm(state.round)
+    if paid is None:
+        paid = [(client, state.round) for client in log.survivors]
+    for client, number in paid:
+        federation.clients[client].confirm(number)
     quality = federation.quality_after(state.round, after)
     heads = {client: site.ledger_head for client, site in federation.clients.items()}
     record = log.record(

@@ -77,7 +77,8 @@ class Cell:
     Guarantees:
         - The checkpoint carries the record of its own round: a crash between the two files loses
           nothing.
-        - No key, raw update or training record is written.
+        - No key or training record is written. A raw update is, where a server waits for no cohort:
+          those on their way lie in the checkpoint until the run ends.
     """
 
     def __init__(self, folder: Path) -> None:

@@ -1,5 +1,6 @@
 """The final metrics of a run: what metrics.json holds, `run` returns and every table reads."""
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from types import UnionType
@@ -44,6 +45,11 @@ class RunMetrics(Quality, Aftermath, total=False):
 
     `kept_round` is there only where a run ends with its best model: the round that made it.
 
+    `clock` is the simulated time at the end of the run, where there is such a clock.
+
+    `updates` has the updates of each client that are in the model's steps, where a server waits for
+    no cohort: there fast clients give more than slow ones.
+
     `written_gradients` has the types of layers of which DP-SGD wrote down the gradient of every
     record, by Opacus' hooks; it is there only where there were some. All other layers are clipped
     and summed without.
@@ -68,10 +74,15 @@ class RunMetrics(Quality, Aftermath, total=False):
     unstacked: str
     device: str
     kept_round: int
+    clock: int
+    updates: dict[str, int]
     written_gradients: list[str]
 
 
-_COUNTS = ("records", "rounds", "abandoned", "bytes_up", "bytes_down", "stack", "kept_round")
+_COUNTS = (
+    *("records", "rounds", "abandoned", "bytes_up", "bytes_down"),
+    *("stack", "kept_round", "clock"),
+)
 METRICS_OF_CLASSES = ("accuracy", "balanced_accuracy", "auc", "majority")
 METRICS_OF_TARGETS = ("mae", "rmse", "r2")
 METRICS_OF_SEVERAL = ("worst", "consensus")
@@ -85,7 +96,7 @@ _MEASURED = (
 )
 _WORDS = ("unit", "place", "noise", "site_models")
 OUTSIDE = "outside the guarantee"  # of a claim: figures of models that were fitted without noise
-_TABLES = ("left_out", "epsilons", "sites")
+_TABLES = ("left_out", "epsilons", "sites", "updates")
 
 
 def checked_metrics(values: Mapping[str, Any]) -> RunMetrics:
@@ -144,6 +155,11 @@ def final_metrics(
         "epsilons": {str(client): epsilon for client, epsilon in spent.items()},
         "sites": {name: _quality(metrics, task) for name, metrics in sites.items()},
     }
+    if rounds and rounds[-1].clock is not None:
+        cost["clock"] = rounds[-1].clock
+    if scenario.facts.buffer is not None:
+        given = Counter(client for record in rounds for client in record.survivors)
+        cost["updates"] = {str(client): given[client] for client in assembled.federation.clients}
     if assembled.own:
         cost["site_models"] = _whose(scenario)
     if scenario.engine is not None and scenario.engine.stack is not None:

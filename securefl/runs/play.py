@@ -231,8 +231,7 @@ class _Session:
         """Ends the cell with a model, and returns its metrics."""
         metrics = self._metrics(state)
         keep_nodes(self.cell.keeps, state, self._shapes)
-        if outcome is CellState.DONE or self._best is not None:
-            self.cell.keep_model(state, self._shapes)
+        self.cell.keep_model(state, self._shapes)
         self.cell.finish(outcome, metrics=metrics, reason=reason)
         return metrics
 
@@ -283,7 +282,8 @@ class _Session:
             if quality is None
             else {"accuracy": quality.accuracy, "rmse": quality.rmse, "evaluated": True}
         )
-        return interrupted(state.round, cohort, ledger_heads=heads, **figures)
+        clock = federation.end_of(state.round)
+        return interrupted(state.round, cohort, ledger_heads=heads, clock=clock, **figures)
 
     def _metrics(self, state: State) -> RunMetrics:
         """The final metrics, with the mark of seeded noise."""

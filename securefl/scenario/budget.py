@@ -122,6 +122,13 @@ def _members(scenario: Scenario) -> tuple[int, ...]:
     return tuple(client for client in range(scenario.clients) if client not in missing)
 
 
+def _last_step(scenario: Scenario, affordable: Mapping[int, int], buffer: int) -> int | None:
+    """Returns the first round whose buffer all updates together cannot fill; None without one."""
+    most = scenario.facts.trainings
+    steps = sum(min(payable, most) for payable in affordable.values()) // buffer
+    return steps if steps < scenario.rounds else None
+
+
 def _played(scenario: Scenario, affordable: Mapping[int, int]) -> Outlook:
     """Plays the invitations of all rounds, and nothing else.
 
@@ -132,6 +139,8 @@ def _played(scenario: Scenario, affordable: Mapping[int, int]) -> Outlook:
     leaves: dict[int, int] = {}
     if all(payable >= scenario.facts.trainings for payable in affordable.values()):
         return Outlook(leaves, None)
+    if scenario.facts.buffer is not None:
+        return Outlook(leaves, _last_step(scenario, affordable, scenario.facts.buffer))
     # A client that falls silent may do so before or after it pays. Before is assumed: a run that
     # could last must not be refused.
     silent = {(failure.client, failure.round) for failure in scenario.simulate.drop}

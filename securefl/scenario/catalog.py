@@ -19,7 +19,7 @@ from securefl.data.entries import DEALS as DEALS
 from securefl.data.entries import DEFAULT_CLIENTS as DEFAULT_CLIENTS
 from securefl.data.entries import DataEntry as DataEntry
 from securefl.data.own.forms import FORMS
-from securefl.federation.topologies import cyclic, hierarchical, peer
+from securefl.federation.topologies import cyclic, fedbuff, hierarchical, peer
 from securefl.federation.values import Screen
 from securefl.learning import options, plan, sgd, steps
 from securefl.learning.algorithms import steps as changes
@@ -279,6 +279,14 @@ TOPOLOGIES: Mapping[str, TopologyEntry] = {
         takes=("regions", "inner_rounds", "top"),
         trainings=several_a_round,
         numbers=one_an_inner_round,
+    ),
+    "fedbuff": TopologyEntry(
+        fedbuff.SEES,
+        takes=("buffer", "concurrency", "max_updates"),
+        trainings=lambda topology, rounds: topology.max_updates or rounds,
+        numbers=lambda topology, round: range(0),
+        buffer=lambda topology: topology.buffer,
+        has_clock=True,
     ),
 }
 

@@ -39,7 +39,8 @@ class Facts(Sites):
 
     Attributes:
         members: all clients, or those of a region.
-        cohort_size: clients invited to a round.
+        cohort_size: clients whose updates make a round.
+        invited: clients invited to a round, more than that where it selects more than it takes.
         trainer: the way of local training.
         optimizer: of its steps.
         algorithm: what is added to them where clients are unlike.
@@ -47,6 +48,7 @@ class Facts(Sites):
         channel: the kind of the channel.
         channel_options: the options in force that only some channels take.
         topology: in which the federation is not one server with its clients; else None.
+        buffer: updates that make a step where a server waits for no cohort; else None.
         rows: rows that the rule gets from a whole cohort.
         min_cohort: fewest updates that make a round.
     """
@@ -57,6 +59,7 @@ class Facts(Sites):
         # A range needs no memory: the number of clients may be one that no check has seen yet.
         self.members: Sequence[int] = range(self.clients)
         self.cohort_size = self.clients if declared.cohort is None else declared.cohort.size
+        self.invited = self.clients if declared.cohort is None else declared.cohort.invited
 
         training = declared.training
         self.trainer: TrainerEntry = catalog.TRAINERS[training.kind]
@@ -68,6 +71,11 @@ class Facts(Sites):
         self.channel_options = in_force(channel, self.channel.options)
         topology = declared.topology
         self.topology = None if topology is None else catalog.TOPOLOGIES[topology.kind]
+        self.buffer = None
+        if topology is not None and self.topology is not None:
+            self.buffer = self.topology.buffer(topology)
+        if self.buffer is not None:
+            self.cohort_size = self.invited = self.buffer
         self.rows = self.channel.rows(self.cohort_size)
         self.min_cohort: int = channel.min_cohort or self.channel.min_cohort(**self.channel_options)
 
@@ -258,7 +266,7 @@ class Facts(Sites):
             session=session,
             d=d,
             clients=tuple(self.members),
-            cohort=self.cohort_size,
+            cohort=self.invited,
             rounds=self.trainings,
             min_cohort=self.min_cohort,
             weights=self.public_weights,

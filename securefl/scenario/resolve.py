@@ -46,7 +46,10 @@ def resolved(declared: Declaration, facts: Facts) -> dict[str, Any]:
         values["topology"] |= {"inner_rounds": len(facts.numbers_of(0)), "top": top}
     for table, entry in _choices(facts, values):
         _fill_in(table, entry)
-    values["cohort"] = {"size": facts.cohort_size}
+    if facts.buffer is None:
+        # Keys that are off leave no trace: cells keep the form that they have always had.
+        cohort = {} if declared.cohort is None else declared.cohort.model_dump(exclude_none=True)
+        values["cohort"] = {**cohort, "size": facts.cohort_size}
     if declared.privacy is not None:
         records = facts.public_records
         values["privacy"]["records"] = None if records is None else list(records)

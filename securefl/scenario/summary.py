@@ -35,6 +35,8 @@ def _course(scenario: Scenario) -> Iterator[str]:
         f"valid: {scenario.rounds} rounds of {scenario.cohort_size} of {scenario.clients} clients, "
         f"{_data(scenario)}, {scenario.model.name}, {_training(scenario.training)}"
     )
+    if (clock := _clock(scenario)) is not None:
+        yield clock
     yield from _channel(scenario)
     defense = scenario.defense
     chosen = [*defense.prefilters, defense.rule]
@@ -53,8 +55,29 @@ def _channel(scenario: Scenario) -> Iterator[str]:
         described = facts.channel.describe(region.terms, size)
         yield f"{kind}: the server of a region of {size} sees {shown}{described}"
     if not by_size:
-        described = facts.channel.describe(facts.terms, facts.cohort_size)
+        # Rows are those that a round takes; sums are dealt among all that it invites.
+        size = facts.rows if facts.channel.shows_every_update else facts.invited
+        described = facts.channel.describe(facts.terms, size)
         yield f"{kind}: the server sees {shown}{described}"
+
+
+def _clock(scenario: Scenario) -> str | None:
+    """Returns how the simulated clock decides about a round; None without one."""
+    speed, cohort, facts = scenario.simulate.speed, scenario.cohort, scenario.facts
+    if speed is None:
+        return None
+    words = [f"simulated clock: one training takes {_range(speed)}"]
+    if facts.invited > facts.cohort_size:
+        words.append(f"{facts.invited} are invited, the first {facts.cohort_size} count")
+    if cohort is not None and cohort.deadline is not None:
+        words.append(f"nobody is waited for after {cohort.deadline}")
+    return ", ".join(words)
+
+
+def _range(values: Sequence[int]) -> str:
+    """Returns the least and the largest of some whole numbers."""
+    least, largest = min(values), max(values)
+    return f"{least}" if least == largest else f"{least} to {largest}"
 
 
 def _data(scenario: Scenario) -> str:
@@ -182,7 +205,7 @@ def _claim(scenario: Scenario, privacy: Privacy, seeded_before: Sequence[str]) -
             "records that do not fit what is declared are clamped or dropped without a word: "
             f"{'`securefl site check` tells each site' if elsewhere else _DATA_CHECK} of them"
         )
-    if scenario.cohort_size < scenario.clients:
+    if scenario.facts.invited < scenario.clients:
         yield (
             "outside the claim: who is in a cohort, which the scenario's seed decides: "
             "it amplifies nothing"

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Mapping
+from fractions import Fraction
 from functools import cached_property
 from typing import Annotated, Any, Literal
 
@@ -115,9 +116,22 @@ class Practice(Section):
 
 
 class Cohort(Section):
-    """The number of clients that a round invites, at random; all by default."""
+    """The number of clients whose updates make a round, drawn at random; all by default.
+
+    over_select invites so many times as many clients, rounded up, and takes the first `size` that
+    are ready on the simulated clock. deadline is the simulated time after which a round waits for
+    nobody. Both need simulate.speed. Whoever is discarded has trained, and paid for it.
+    """
 
     size: Count
+    over_select: Annotated[float, Field(ge=1, le=1000, strict=True)] | None = None
+    deadline: Count | None = None
+
+    @property
+    def invited(self) -> int:
+        """Clients that a round invites."""
+        # In decimals, as it was written: 10 x 1.1 is 11, which binary fractions exceed.
+        return math.ceil(self.size * Fraction(repr(self.over_select or 1)))
 
 
 class Channel(Section):
@@ -164,11 +178,16 @@ class Drop(Failure):
 
 
 class Simulate(Section):
-    """Failures to play out: silent clients, late updates, a missed set-up."""
+    """Failures to play out: silent clients, late updates, a missed set-up. And a clock.
+
+    speed has one whole number a client: the simulated time that one training takes there. Records
+    and metrics then say at which time of this clock each round ended.
+    """
 
     drop: tuple[Drop, ...] = ()
     late: tuple[Failure, ...] = ()
     missing: tuple[Index, ...] = ()
+    speed: tuple[Count, ...] | None = None
 
 
 class Defense(Section):

@@ -26,6 +26,10 @@ def one_an_inner_round(topology: Topology, round: int) -> range:
     return range(round * inner_rounds, (round + 1) * inner_rounds)
 
 
+def _none(topology: Topology) -> None:
+    return None
+
+
 @dataclass(frozen=True)
 class TopologyEntry:
     """Another way than that of one server to play a round.
@@ -39,6 +43,8 @@ class TopologyEntry:
         trainings: the table, rounds -> how often one client trains at most.
         numbers: the table, a round -> the numbers under which a client pays for its trainings in
             this round. A round that was cut short is not played again if one of them is paid for.
+        buffer: the table -> updates that make a step, where no cohort does; None where one does.
+        has_clock: whether simulate.speed has an effect.
     """
 
     sees: Mapping[str, tuple[Seen, ...]]
@@ -47,3 +53,5 @@ class TopologyEntry:
     around: bool = False
     trainings: Callable[[Topology, int], int] = _one_a_round
     numbers: Callable[[Topology, int], range] = _its_own
+    buffer: Callable[[Topology], int | None] = _none
+    has_clock: bool = False

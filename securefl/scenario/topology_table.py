@@ -36,6 +36,9 @@ class Topology(Section):
     hierarchical has a server in each of its regions, the lists of clients, and a top above them. A
     region plays inner_rounds rounds of its own (1 unless it is given). Then top combines the
     regions' changes of the model by its rule (the mean unless it is given).
+
+    fedbuff is a server without lockstep: `concurrency` clients train at any time, and every
+    `buffer` updates make a step, which is one round. A client gives at most max_updates in the run.
     """
 
     kind: str
@@ -49,6 +52,9 @@ class Topology(Section):
     regions: tuple[tuple[Index, ...], ...] | None = None
     inner_rounds: Annotated[int, Field(ge=1, le=1000, strict=True)] | None = None
     top: Top | None = None
+    buffer: Count | None = None
+    concurrency: Count | None = None
+    max_updates: Count | None = None
 
     @property
     def given(self) -> Mapping[str, Any]:

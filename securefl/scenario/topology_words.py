@@ -97,8 +97,16 @@ def _peer(scenario: Scenario, topology: Topology) -> Iterator[str]:
         )
 
 
+def _fedbuff(scenario: Scenario, topology: Topology) -> Iterator[str]:
+    yield (
+        f"fedbuff: nobody is waited for; {topology.concurrency} clients train at any time, every "
+        f"{topology.buffer} updates make a step, a client gives at most {topology.max_updates}"
+    )
+
+
 _WORDS: Mapping[str, Callable[[Scenario, Topology], Iterator[str]]] = {
     "cyclic": _cyclic,
+    "fedbuff": _fedbuff,
     "hierarchical": _hierarchical,
     "peer": _peer,
 }

@@ -95,6 +95,7 @@ def test_what_is_resolved_fills_in_what_depends_on_the_data() -> None:
         "drop": [{"client": 3, "round": 2, "stage": 3}],
         "late": [],
         "missing": [],
+        "speed": None,
     }
     masked = {"ring": 32, "clip": 4.0, "rounding": "stochastic", "corrupt": 1, "max_weight": None}
     masked |= {"secrets": "system", "reveal_counts": None}

@@ -9,6 +9,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from securefl.channels.apart import Apart, Membership, Options, SetUp
 from securefl.channels.masking.agreement import MAX_BLOCK, MIN_HONEST, Agreement, blocks_for
+from securefl.channels.masking.block import UPLOAD_STAGE
 from securefl.channels.masking.client import MaskedClient
 from securefl.channels.masking.fixed_point import FixedPoint
 from securefl.channels.masking.keys import Identity
@@ -195,6 +196,12 @@ def masked_terms(
     )
 
 
+def _fewest(terms: Agreement, cohort: int) -> int:
+    """Returns how many updates all sums of a cohort need together."""
+    blocks = blocks_for(cohort)
+    return blocks * terms.fewest(cohort // blocks)
+
+
 def _described(terms: Agreement, cohort: int) -> str:
     """Says how a cohort is divided into sums, how many may drop out, and what precision costs."""
     blocks = blocks_for(cohort)
@@ -234,6 +241,8 @@ MASKED = Kind(
         "client": (Seen.GLOBAL_MODEL, Seen.OWN_UPDATE),
     },
     stages=5,
+    trains_in=UPLOAD_STAGE,
+    fewest=_fewest,
     rows=lambda cohort: 1,
     options={
         "ring": 32,

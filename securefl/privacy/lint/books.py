@@ -1,7 +1,7 @@
 """Mistakes that show in the ledgers: each look returns the sentence that shows one, or None."""
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from securefl.privacy.accounting.epsilon import epsilon
@@ -142,7 +142,7 @@ def _other_multiplier(case: Case, client: int, multiplier: float | None) -> str 
 
 
 def _calibrated_too_high(case: Case, client: int) -> str | None:
-    """Compares the target with the spending of a client that took part in every round."""
+    """Compares the target with the spending of a client that trained as often as it may."""
     if len(case.booked(client)) != case.trainings:
         return None
     target = case.scenario["privacy"]["epsilon"]
@@ -159,21 +159,32 @@ def steps_not_accounted(case: Case) -> str | None:
     """Finds a round that was not booked, or booked with fewer steps than were run."""
     if not case.has_claim:
         return None
+    updates = Counter[int]()
     for record in case.rounds:
         for client in record["survivors"]:
+            updates[client] += 1
             # A client may miss some of a round's trainings.
             is_partial = client in map(int, record["absent"])
-            message = _unbooked_steps(case, client, record["round"], is_partial=is_partial)
+            message = _unbooked_steps(
+                case, client, record["round"], updates[client], is_partial=is_partial
+            )
             if message is not None:
                 return message
     return None
 
 
-def _unbooked_steps(case: Case, client: int, round: int, *, is_partial: bool) -> str | None:
+def _unbooked_steps(
+    case: Case, client: int, round: int, updates: int, *, is_partial: bool
+) -> str | None:
+    """Says that a client's part in a round is not booked, or too low; it gave so many by then."""
     # A ledger that cannot be read is a finding of its own.
     if client in case.broken:
         return None
-    booked, numbers = case.booked(client), case.numbers(round)
+    booked = case.booked(client)
+    numbers: Sequence[int] = case.numbers(round)
+    if case.has_tickets:
+        # Other numbers than those of rounds, and more of them than updates: some are lost.
+        numbers = list(booked)[updates - 1 : updates]
     events = [booked[number] for number in numbers if number in booked]
     if not events:
         return f"client {client} took part in round {round}, and its ledger books nothing for it"

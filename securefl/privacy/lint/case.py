@@ -44,11 +44,6 @@ class Case:
     has_noise: bool = True
     numbers: Callable[[int], range] = once_a_round
 
-    @cached_property
-    def trainings(self) -> int:
-        """How often a client trains that takes part in every round."""
-        return sum(len(self.numbers(round)) for round in range(self.scenario["rounds"]))
-
     @property
     def has_ended(self) -> bool:
         """Whether the run came to an end and has metrics to show."""
@@ -59,6 +54,18 @@ class Case:
         """Whether a finite epsilon is claimed."""
         privacy = self.scenario.get("privacy") or {}
         return bool(privacy.get("epsilon", "inf") != "inf")
+
+    @property
+    def has_tickets(self) -> bool:
+        """Whether ledgers number trainings by tickets: a buffer takes updates across rounds."""
+        return (self.scenario.get("topology") or {}).get("buffer") is not None
+
+    @cached_property
+    def trainings(self) -> int:
+        """How often a client trains at most, which its noise is calibrated for."""
+        if self.has_tickets:
+            return int(self.scenario["topology"]["max_updates"])
+        return sum(len(self.numbers(round)) for round in range(self.scenario["rounds"]))
 
     @property
     def records(self) -> Sequence[int]:

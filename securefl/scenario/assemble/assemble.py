@@ -24,7 +24,7 @@ from securefl.learning.stacked.stack import Stack
 from securefl.privacy.ledger import Ledger
 from securefl.privacy.remember import Remember, fresh
 from securefl.scenario import catalog
-from securefl.scenario.assemble.cohort import inviter
+from securefl.scenario.assemble.cohort import clock_of, inviter
 from securefl.scenario.assemble.failures import with_failures
 from securefl.scenario.assemble.ledgers import Origin
 from securefl.scenario.assemble.own_models import (
@@ -173,10 +173,12 @@ def _met(parts: Parts, trainers: Mapping[int, Trainer], ahead: int) -> Met:
     except RoundAbandoned as reason:
         place = "" if parts.region is None else f"region {parts.region}: "
         raise RoundAbandoned(f"{place}{reason}") from None
-    clients = with_failures(parts.scenario, _clients(parts, sides, trainers))
+    clients = _clients(parts, sides, trainers)
+    clock = clock_of(parts.scenario, tuple(clients))
+    clients = with_failures(parts.scenario, clients, clock)
     layout = _layout(parts, sides)
     federation = federation_of(parts, clients, sides.server, layout=layout, ahead=ahead)
-    return Met(federation, sides.left_out, sides.first_name)
+    return Met(replace(federation, clock=clock), sides.left_out, sides.first_name)
 
 
 def federation_of(

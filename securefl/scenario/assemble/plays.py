@@ -6,6 +6,7 @@ from torch import Tensor
 
 from securefl.federation.engine import Play, play_round
 from securefl.federation.topologies.cyclic import cyclic, fixed
+from securefl.federation.topologies.fedbuff import Buffering, fedbuff
 from securefl.federation.topologies.hierarchical import hierarchical
 from securefl.federation.topologies.peer import Meeting, peer
 from securefl.rng import seeded_keystream
@@ -64,8 +65,22 @@ def _hierarchical(scenario: Scenario, topology: Topology) -> Play:
     return hierarchical(len(scenario.facts.numbers_of(0)), weights)
 
 
+def _fedbuff(scenario: Scenario, topology: Topology) -> Play:
+    buffer, concurrency, most = topology.buffer, topology.concurrency, topology.max_updates
+    if buffer is None or concurrency is None or most is None:
+        raise ValueError("fedbuff needs a table [topology] that was checked")
+
+    def draw(ticket: int, idle: int) -> int:
+        # Public, as the seed is: it amplifies nothing.
+        return int(seeded_keystream(scenario.seed, "ticket", ticket).permutation(idle)[0])
+
+    speed = scenario.simulate.speed or (1,) * scenario.clients
+    return fedbuff(Buffering(buffer, concurrency, most, speed, draw))
+
+
 PLAYS: Mapping[str, Callable[[Scenario, Topology], Play]] = {
     "cyclic": _cyclic,
+    "fedbuff": _fedbuff,
     "hierarchical": _hierarchical,
     "peer": _peer,
 }

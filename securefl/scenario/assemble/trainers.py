@@ -202,9 +202,7 @@ def make_stack(scenario: Scenario, local: LocalTraining, trainers: Mapping[int, 
     """Returns the stacks in which the scenario's clients train; of one client by default."""
     asked = None if scenario.engine is None else scenario.engine.stack
     facts = scenario.facts
-    return stack_of(
-        local, trainers, asked=asked, make=facts.trainer.stacked, cohort=facts.cohort_size
-    )
+    return stack_of(local, trainers, asked=asked, make=facts.trainer.stacked, cohort=facts.invited)
 
 
 def plan_for(

@@ -102,11 +102,16 @@ def _check_rows(declared: Declaration, attack: Attack, facts: Facts) -> None:
     """Lets the attack have the rows of a whole round, and those of one corrupt client."""
     corrupt = len(_corrupt(attack, facts))
     for present in {min(1, corrupt), min(corrupt, facts.cohort_size)} - {0}:
-        rows = torch.zeros(present, 1)
-        honest = torch.zeros(facts.cohort_size - present, 1)
-        sees_honest = attack.knows == "omniscient" and len(honest) > 0
-        known_rows = honest if sees_honest else rows
-        tried("attack", partial(_send, declared, facts, rows, known_rows))
+        try_rows(declared, attack, facts, present)
+
+
+def try_rows(declared: Declaration, attack: Attack, facts: Facts, present: int) -> None:
+    """Lets the attack have a round with so many corrupt rows. Raises ScenarioError."""
+    rows = torch.zeros(present, 1)
+    honest = torch.zeros(facts.cohort_size - present, 1)
+    sees_honest = attack.knows == "omniscient" and len(honest) > 0
+    known_rows = honest if sees_honest else rows
+    tried("attack", partial(_send, declared, facts, rows, known_rows))
 
 
 def _send(declared: Declaration, facts: Facts, rows: Tensor, known_rows: Tensor) -> None:

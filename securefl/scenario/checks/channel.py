@@ -1,6 +1,7 @@
 """Whether the channel takes its keys, and cohorts and failures are possible."""
 
 from securefl.errors import ScenarioError
+from securefl.scenario.checks.clock import check_clock, check_enough
 from securefl.scenario.declaration import Declaration
 from securefl.scenario.facts import Facts
 from securefl.scenario.tables import OPTIONS_OF_CHANNELS, Simulate
@@ -15,10 +16,11 @@ def check_channel(declared: Declaration, facts: Facts) -> None:
         ScenarioError: one sentence that says what to change.
     """
     _check_keys(declared, facts)
-    if facts.cohort_size > facts.clients:
+    if declared.cohort is not None and declared.cohort.size > facts.clients:
         raise ScenarioError(
-            f"cohort.size: {facts.cohort_size} of {facts.clients} clients cannot be invited"
+            f"cohort.size: {declared.cohort.size} of {facts.clients} clients cannot be invited"
         )
+    check_clock(declared, facts)
     if facts.min_cohort > facts.cohort_size:
         raise ScenarioError(
             f"channel.min_cohort: {facts.min_cohort} exceeds "
@@ -29,6 +31,7 @@ def check_channel(declared: Declaration, facts: Facts) -> None:
     except ValueError as reason:
         raise ScenarioError(f"channel: {reason}") from None
     _check_failures(declared, facts)
+    check_enough(declared, facts)
 
 
 def _check_keys(declared: Declaration, facts: Facts) -> None:

@@ -60,9 +60,12 @@ def _check_rows(
     ways = ["a smaller f", "more clients in a round"]
     if facts.rows < facts.cohort_size:
         ways = [_open_channels()]
+    reveals = f"{channel} with {facts.cohort_size} clients reveals {facts.rows}"
+    if facts.buffer is not None:
+        ways = ["a smaller f", "a larger topology.buffer"]
+        reveals = f"a buffer has {facts.buffer}"
     raise ScenarioError(
-        f"{chosen.name} with f={f} needs {needed} rows, {channel} "
-        f"with {facts.cohort_size} clients reveals {facts.rows}: "
+        f"{chosen.name} with f={f} needs {needed} rows, {reveals}: "
         f"use {', '.join(ways)}, or a rule that needs fewer rows"
     )
 

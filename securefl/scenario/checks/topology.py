@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping
 
 from securefl.errors import ScenarioError
 from securefl.scenario.checks.cyclic import check_cyclic
+from securefl.scenario.checks.fedbuff import check_fedbuff
 from securefl.scenario.checks.hierarchical import check_hierarchical
 from securefl.scenario.checks.peer import check_peer
 from securefl.scenario.declaration import Declaration
@@ -14,6 +15,7 @@ CHECKS: Mapping[str, Callable[[Declaration, Topology, Facts], None]] = {
     "cyclic": check_cyclic,
     "peer": check_peer,
     "hierarchical": check_hierarchical,
+    "fedbuff": check_fedbuff,
 }
 
 
