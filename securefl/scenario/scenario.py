@@ -17,7 +17,7 @@ from securefl.scenario.checks.learning import check_model, check_step
 from securefl.scenario.checks.names import check_names
 from securefl.scenario.checks.privacy import check_privacy
 from securefl.scenario.checks.regions import check_meetings
-from securefl.scenario.checks.topology import check_topology
+from securefl.scenario.checks.topology import check_algorithm, check_topology
 from securefl.scenario.checks.training import check_training
 from securefl.scenario.declaration import Declaration
 from securefl.scenario.facts import Facts
@@ -48,6 +48,7 @@ class Scenario(Declaration):
         facts = self.facts
         if self.code is not None:
             check_code(self.code, facts)
+        check_algorithm(self, facts)
         check_data(self, facts)
         check_model(self, facts)
         check_training(self, facts)

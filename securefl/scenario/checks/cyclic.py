@@ -32,11 +32,6 @@ def check_serverless(declared: Declaration, topology: Topology, facts: Facts) ->
         )
     if not facts.step.entry.adds_estimate(facts.step.parameters):
         raise ScenarioError(f"{prefix}nobody takes server.step = {facts.step.name!r}; remove it")
-    if not facts.algorithm.averages:
-        raise ScenarioError(
-            f"{prefix}training.algorithm = {declared.training.algorithm!r} needs one; use 'fedavg' "
-            "or 'fedprox'"
-        )
     if declared.weights == "reported":
         raise ScenarioError(f"{prefix}nobody is told weights = 'reported'; remove it")
     if declared.engine is not None and declared.engine.stack not in (None, "off"):

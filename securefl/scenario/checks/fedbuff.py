@@ -24,11 +24,6 @@ def check_fedbuff(declared: Declaration, topology: Topology, facts: Facts) -> No
             f"{prefix}channel.min_cohort has no effect, as topology.buffer updates make a step; "
             "remove it"
         )
-    if not facts.algorithm.averages:
-        raise ScenarioError(
-            f"{prefix}training.algorithm = {declared.training.algorithm!r} takes all updates of a "
-            "round to be of one model; use 'fedavg' or 'fedprox'"
-        )
     if declared.weights == "reported":
         raise ScenarioError(
             f"{prefix}weights = 'reported' could change from one update of a client to the next; "

@@ -33,11 +33,6 @@ def check_hierarchical(declared: Declaration, topology: Topology, facts: Facts) 
             f"{prefix}each region invites all its clients, and cohort.size = {facts.cohort_size} "
             f"is below {facts.clients}; remove it"
         )
-    if not facts.algorithm.averages:
-        raise ScenarioError(
-            f"{prefix}training.algorithm = {declared.training.algorithm!r} needs one server for "
-            "all clients; use 'fedavg' or 'fedprox'"
-        )
     if facts.public_weights is None:
         raise ScenarioError(
             f"{prefix}a region weighs as much as its clients, and weights = 'reported' are not "

@@ -37,3 +37,21 @@ def check_topology(declared: Declaration, facts: Facts) -> None:
             f"{' or '.join(map(repr, entry.orders))}"
         )
     CHECKS[topology.kind](declared, topology, facts)
+
+
+def check_algorithm(declared: Declaration, facts: Facts) -> None:
+    """Checks that the algorithm can do without one server and all its clients in lockstep.
+
+    It comes before whatever is computed from the algorithm, which takes one server for granted.
+
+    Raises:
+        ScenarioError: it cannot.
+    """
+    topology = declared.topology
+    if topology is None or facts.algorithm.averages:
+        return
+    raise ScenarioError(
+        f"topology.kind = {topology.kind!r}: training.algorithm = "
+        f"{declared.training.algorithm!r} needs one server, of whose model all clients train in "
+        "each round; use 'fedavg' or 'fedprox'"
+    )

@@ -191,7 +191,7 @@ REFUSED = [
     ('topology = "ring"', "topology.kind: there is no 'ring'; known: server, cyclic"),
     (
         'training = { kind = "sgd", algorithm = "scaffold" }',
-        "training.algorithm = 'scaffold' needs one; use 'fedavg' or 'fedprox'",
+        "training.algorithm = 'scaffold' needs one server, of whose model",
     ),
 ]
 

@@ -508,7 +508,7 @@ REFUSED = [
     ("engine = { stack = 4 }", "engine.stack has no effect"),
     (
         'training = { kind = "sgd", algorithm = "scaffold" }',
-        "training.algorithm = 'scaffold' needs one; use 'fedavg' or 'fedprox'",
+        "training.algorithm = 'scaffold' needs one server, of whose model",
     ),
     (
         'attack = { name = "adaptive", knows = "omniscient", clients = [0] }',
