@@ -9,6 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 
+import attacks
 from securefl.audit.inquiry import Inquiry
 from securefl.channels.messages import HASH_BYTES, HEAD_BYTES
 from securefl.channels.protocol import UNWATCHED, Observation, Seen
@@ -543,6 +544,21 @@ def test_corrupt_clients_change_their_rows_inside_their_region(tmp_path: Path) -
         rows = {row.about: row for row in kept.by(f"region {number}", Seen.CLEAR_UPDATE)}
         sent = present(rows[client,].values)
         torch.testing.assert_close(sent, -2.0 * honest[client,][0])
+
+
+def test_an_attack_plans_with_the_clients_of_its_region(tmp_path: Path) -> None:
+    attack = 'name = "a_little_is_enough", clients = [0, 1, 2, 5]'
+    ten = SIX.replace("clients = 6", "clients = 10")
+    regions = "[[0, 1, 3, 4, 6], [2, 5, 7, 8, 9]]"
+    text = f"{ten}{SGD}{over(regions)}attack = {{ {attack} }}\n"
+    assembled = assemble(parse_scenario(text), run="", ledgers=tmp_path)
+    rows = torch.tensor([[1.0], [2.0]])
+    for number, corrupt in ((0, {0, 1}), (1, {2, 5})):
+        adversary = assembled.federation.regions[number].adversary
+        assert adversary.clients == corrupt
+        planned = attacks.a_little_is_enough(rows, f=2, n=5)
+        assert torch.equal(adversary.attack(rows, rows, 0), planned)
+        assert not torch.equal(planned, attacks.a_little_is_enough(rows, f=2, n=10))
 
 
 def test_an_omniscient_attack_knows_the_updates_of_its_region(tmp_path: Path) -> None:
