@@ -31,7 +31,7 @@ from securefl.runs.play import run_cell
 from securefl.scenario import catalog
 from securefl.scenario.assemble.assemble import Assembled, assemble, join
 from securefl.scenario.assemble.parts import parts
-from securefl.scenario.assemble.trainers import step_options
+from securefl.scenario.assemble.trainers import fine_tuners, step_options
 from securefl.scenario.budget import outlook, require_lasting
 from securefl.scenario.making.algorithm import schedule_of
 from securefl.scenario.scenario import Scenario, make_scenario, parse_scenario
@@ -397,6 +397,18 @@ def test_a_schedule_goes_on_from_training_to_training() -> None:
     assert parse_scenario(step, overrides=("training.step_every=5",))
     words = "training.step_every = 6 has no effect in 6 rounds"
     assert words in refusal(step, "training.step_every=6")
+
+
+def test_sites_that_fine_tune_draw_numbers_that_no_training_has_drawn(tmp_path: Path) -> None:
+    text = 'rounds = 3\ndata = { name = "heart" }\n' + over("[[0, 1], [2, 3]]", "inner_rounds = 2")
+    training = 'training = { kind = "sgd", batch = 32, lr = 0.2, fine_tune = 1 }\n'
+    made = parts(parse_scenario(text + training), run="", ledgers=tmp_path)
+    assembled = join(made)
+    start = assembled.start.weights
+    tuner = fine_tuners(made.scenario, made.local)[0]
+    own = assembled.own[0](assembled.start)
+    assert torch.equal(own, start + tuner.fit(start, round=6).delta)
+    assert not torch.equal(own, start + tuner.fit(start, round=3).delta)
 
 
 # Failures.
