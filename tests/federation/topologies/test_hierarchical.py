@@ -243,6 +243,19 @@ def test_each_region_has_a_session_of_its_own(tmp_path: Path) -> None:
     assert members == {0: (0, 2, 4), 1: (1, 3, 5)}
 
 
+def test_the_facts_of_a_region_are_not_those_that_were_settled_for_all() -> None:
+    text = SIX + SGD + 'channel = { kind = "masked" }\n'
+    facts = parse_scenario(text.replace('"iid"', '"natural"').replace(", clients = 6", "")).facts
+    assert facts.terms.cohort == 4
+    assert set(present(facts.public_weights)) == {0, 1, 2, 3}
+    assert facts.max_weight == max(facts.site_records)
+    region = facts.within([3, 1, 2])
+    assert region.terms.cohort == 3
+    assert set(present(region.public_weights)) == {1, 2, 3}
+    assert region.max_weight == max(facts.site_records[1:]) < facts.max_weight
+    assert facts.terms.cohort == 4
+
+
 def test_the_record_adds_the_bytes_of_both_levels(tmp_path: Path) -> None:
     scenario = sgd(HALVES, "inner_rounds = 2")
     record = played(scenario, tmp_path / "cell").rounds()[0]
