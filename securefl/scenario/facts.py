@@ -101,7 +101,7 @@ class Facts(Sites):
         for name in ("public_weights", "max_weight", "terms"):
             vars(region).pop(name, None)
         region.members = tuple(sorted(clients))
-        region.cohort_size = len(region.members)
+        region.cohort_size = region.invited = len(region.members)
         region.rows = region.channel.rows(region.cohort_size)
         return region
 

@@ -122,7 +122,7 @@ REFUSED = [
     ),
     (
         table() + 'training = { kind = "sgd", algorithm = "scaffold" }',
-        "training.algorithm = 'scaffold' takes all updates of a round to be of one model",
+        "training.algorithm = 'scaffold' needs one server, of whose model",
     ),
     (
         table() + SGD + 'weights = "reported"',

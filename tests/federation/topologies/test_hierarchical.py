@@ -784,7 +784,7 @@ REFUSED = [
     (over(HALVES) + 'weights = "reported"', "weights = 'reported' are not public; use 'equal'"),
     (
         over(HALVES) + 'training = { kind = "sgd", algorithm = "scaffold" }',
-        "training.algorithm = 'scaffold' needs one server for all clients; use 'fedavg' or",
+        "training.algorithm = 'scaffold' needs one server, of whose model",
     ),
     (over(HALVES, 'top = { rule = "best" }'), "topology.top.rule: there is no 'best'"),
     (
