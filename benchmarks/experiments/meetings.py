@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-RATES = (0.03, 0.1, 0.3)
+RATES = (0.1, 0.3, 1.0)
 # On the 4 x 4 torus: two corrupt nodes without a common neighbour, and two that share two.
 PLACES: Mapping[str, tuple[int, ...]] = {"nobody": (), "apart": (0, 10), "sharing": (0, 2)}
 DEALS: Mapping[str, Mapping[str, Any]] = {
