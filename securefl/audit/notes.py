@@ -28,8 +28,12 @@ def notes_on(inquiry: Inquiry) -> list[str]:
 
 def _who(inquiry: Inquiry) -> str:
     """The adversary and everything it sees, in one line."""
-    reported = inquiry.scenario.weights == "reported"
-    sees = inquiry.threat.sees(inquiry.scenario.channel.kind, reported=reported)
+    scenario = inquiry.scenario
+    sees = inquiry.threat.sees(
+        scenario.channel.kind,
+        reported=scenario.weights == "reported",
+        topology=scenario.facts.topology,
+    )
     sight = ", ".join(sees) or "nothing but what is published about every run"
     clients = ""
     if inquiry.coalition:
