@@ -13,6 +13,13 @@ def notes_on(inquiry: Inquiry) -> list[str]:
         notes.append(
             "noise comes from the system: every audit is of a fresh draw, with other numbers"
         )
+    vantage = inquiry.vantage
+    if vantage is not None and vantage.own_model:
+        notes.append(
+            f"it ends with the last model that client {inquiry.target} sent; shadows end with the "
+            "run's model, the mean of the nodes, so that no attack compares the two: LiRA and RMIA "
+            "are for outsiders"
+        )
     if inquiry.threat.deviates:
         notes.append(
             "all but the imprint is measured as if it kept to the protocol; "
