@@ -12,7 +12,7 @@ from securefl.audit.exposure.exposures import NO_SIGHT, exposures
 from securefl.audit.exposure.look import MAX_ROUNDS
 from securefl.audit.exposure.result import Exposure
 from securefl.audit.findings import Findings
-from securefl.audit.inquiry import Inquiry, OnRound
+from securefl.audit.inquiry import Inquiry, OnRound, misfit
 from securefl.audit.inside import inside_lines, why_unseen
 from securefl.audit.lines import Line, Verdict
 from securefl.audit.measure import (
@@ -30,7 +30,7 @@ from securefl.audit.recorded import booked, open_run, same_run
 from securefl.audit.replays import Replays
 from securefl.audit.request import ALL, AuditRequest
 from securefl.audit.shadows import train_shadows
-from securefl.audit.threats import ANSWERS, threat
+from securefl.audit.threats import ANSWERS, THREATS, threat
 from securefl.audit.verdicts import overall
 from securefl.data.download import OnBytes, quiet
 from securefl.federation.memory import kept_memory
@@ -115,12 +115,16 @@ def _subject(request: AuditRequest) -> tuple[Scenario, Cell | None]:
 def inquiries_of(request: AuditRequest, scenario: Scenario, cell: Cell | None) -> list[Inquiry]:
     """Returns an inquiry for each adversary of the request.
 
-    `ALL` leaves out adversaries with clients of their own where the target is the only client.
+    `ALL` leaves out adversaries that the scenario's topology does not have, and those with clients
+    of their own where the target is the only client.
     """
     spent = None if cell is None else booked(cell, request.target)
-    names = request.adversaries
-    if request.adversary == ALL and scenario.clients == 1:
-        names = tuple(name for name in names if not threat(name).clients)
+    names = [request.adversary]
+    if request.adversary == ALL:
+        names = [name for name in THREATS if not misfit(scenario, name)]
+        if scenario.clients == 1:
+            names = [name for name in names if not threat(name).clients]
+        names = names or [next(iter(THREATS))]  # of whom the inquiry says why there is none
     return [
         Inquiry(scenario, name, request.colluders, request.target, request.seed, spent)
         for name in names
@@ -148,8 +152,7 @@ def _members(
     if all(inquiry.blind for inquiry in inquiries):
         return None
     shadows = {}
-    ends = [inquiry.threat.ends_with(inquiry.scenario.channel.kind) for inquiry in inquiries]
-    if request.shadows and any(ends):
+    if request.shadows and any(inquiry.compares for inquiry in inquiries):
         shadows = train_shadows(inquiries[0], folder, request, say)
     return members_of(inquiries[0], replays.membership, shadows, by_coins=not request.of_run)
 

@@ -4,9 +4,11 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from securefl.audit.bounds import Claim
-from securefl.audit.knowledge import Watcher
+from securefl.audit.knowledge import Watcher, Watching
 from securefl.audit.replay import Replay
-from securefl.audit.threats import ThreatModel, threat
+from securefl.audit.threats import EVERYWHERE, SERVER, ThreatModel, adversaries_in, threat
+from securefl.audit.vantage.looking import Looking, Vantage
+from securefl.audit.vantage.vantages import VANTAGES
 from securefl.audit.weights import client_weights, weights_in_step, weights_in_sum
 from securefl.data.task import FederatedData
 from securefl.errors import ScenarioError
@@ -49,6 +51,9 @@ class Inquiry:
 
     def __post_init__(self) -> None:
         clients = self.scenario.clients
+        why_not = misfit(self.scenario, self.adversary)
+        if why_not:
+            raise ScenarioError(why_not)
         if not 0 <= self.target < clients:
             raise ScenarioError(f"--target: there is no client {self.target} among {clients}")
         if self.threat.clients and not 1 <= self.colluders < clients:
@@ -69,11 +74,6 @@ class Inquiry:
                 "an audit takes the last model for the one that is published: take evaluate.keep "
                 "away, and audit the run that ends with it"
             )
-        if self.scenario.topology is not None:
-            raise ScenarioError(
-                "audits look at what passes a server round by round: take the scenario's topology "
-                "away"
-            )
         if not self.scenario.facts.algorithm.averages:
             raise ScenarioError(
                 f"training.algorithm = {self.scenario.training.algorithm!r}: its updates are no "
@@ -85,6 +85,9 @@ class Inquiry:
                 f"--target: client {self.target} is corrupt and trains on other records; "
                 "take another"
             )
+        vantage = self.vantage
+        if vantage is not None:
+            vantage.check()
 
     @property
     def threat(self) -> ThreatModel:
@@ -92,8 +95,16 @@ class Inquiry:
         return threat(self.adversary)
 
     @property
+    def vantage(self) -> Vantage | None:
+        """Where the adversary looks from in the scenario's topology; None with one server."""
+        return _vantage(self.scenario, self.adversary, self.colluders, self.target)
+
+    @property
     def coalition(self) -> tuple[int, ...]:
-        """The clients on the adversary's side: the first that are not the target."""
+        """The clients on the adversary's side: with a server the first that are not the target."""
+        vantage = self.vantage
+        if vantage is not None:
+            return vantage.coalition
         if not self.threat.clients:
             return ()
         others = [client for client in range(self.scenario.clients) if client != self.target]
@@ -108,7 +119,23 @@ class Inquiry:
     @property
     def sees_updates(self) -> bool:
         """Whether the adversary sees an update, a sum of updates or a step."""
-        return not self.blind and bool(self.threat.parties(self.coalition))
+        return not self.blind and bool(self.parties)
+
+    @property
+    def parties(self) -> frozenset[str]:
+        """The parties whose Observations the adversary has."""
+        vantage = self.vantage
+        return self.threat.parties(self.coalition) if vantage is None else vantage.parties
+
+    @property
+    def compares(self) -> bool:
+        """Whether the adversary ends with a model that shadows can be compared with.
+
+        Shadows end with the model of the run.
+        """
+        vantage = self.vantage
+        is_the_runs = vantage is None or not vantage.own_model
+        return is_the_runs and bool(self.threat.ends_with(self.scenario.channel.kind))
 
     @property
     def rehearsal(self) -> Scenario:
@@ -120,7 +147,7 @@ class Inquiry:
         """The number of coordinates of the scenario's model."""
         return self.scenario.facts.coordinates
 
-    def watcher(self, data: FederatedData, client: int | None = None) -> Watcher:
+    def watcher(self, data: FederatedData, client: int | None = None) -> Watching:
         """Returns a collector of everything that the adversary sees of one client.
 
         Args:
@@ -128,13 +155,17 @@ class Inquiry:
             client: the target by default; none on the adversary's side.
         """
         scenario = self.scenario
+        watched = self.target if client is None else client
+        vantage = self.vantage
+        if vantage is not None and self.sees_updates:
+            return vantage.watch(watched)
         sizes = {client: len(site.train) for client, site in enumerate(data.sites)}
         reported = scenario.weights == "reported"
         weights = client_weights(scenario.facts, sizes, reported=reported)
         return Watcher(
             self.threat,
             self.coalition,
-            self.target if client is None else client,
+            watched,
             scenario.channel.kind,
             weights_in_step(weights, scenario.facts),
             weights_in_sum(weights, scenario.facts.max_weight),
@@ -155,6 +186,37 @@ class Inquiry:
     def stream(self, purpose: str) -> Keystream:
         """Returns the audit's own coins and noise for one purpose, the same for any adversary."""
         return seeded_keystream(self.seed, f"audit {purpose}", self.target)
+
+
+def misfit(scenario: Scenario, adversary: str) -> str:
+    """Returns why a scenario has no such adversary, in a sentence; "" where it has.
+
+    Raises:
+        ScenarioError: there is no adversary of this name anywhere.
+    """
+    kind = SERVER if scenario.topology is None else scenario.topology.kind
+    if kind not in EVERYWHERE:
+        return (
+            f"no audit looks at topology = {kind!r}, where updates of one round may begin with "
+            "different models: take the topology away"
+        )
+    if kind not in threat(adversary).fits:
+        return (
+            f"--adversary: with topology = {kind!r} nobody is {adversary!r}; use one of "
+            f"{', '.join(adversaries_in(kind))}"
+        )
+    vantage = _vantage(scenario, adversary)
+    return "" if vantage is None else vantage.why_not
+
+
+def _vantage(
+    scenario: Scenario, adversary: str, colluders: int = 1, target: int = 0
+) -> Vantage | None:
+    topology = scenario.topology
+    if topology is None or topology.kind not in EVERYWHERE:
+        return None
+    model = threat(adversary)
+    return VANTAGES[topology.kind](Looking(scenario, topology, adversary, model, colluders, target))
 
 
 def rehearsed(scenario: Scenario, target: int, seed: int, *, offset: int = 0) -> Scenario:

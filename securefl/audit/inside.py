@@ -74,6 +74,9 @@ def why_unseen(inquiry: Inquiry) -> str:
         return "an adversary that sees no update cannot say what left a client"
     if inquiry.scenario.init_from is not None:
         return "the run goes on from another, whose steps are not seen"
+    vantage = inquiry.vantage
+    if vantage is not None:
+        return vantage.why_together if inquiry.sees_updates else NOT_ALONE
     return "" if _sees_updates_alone(inquiry) else NOT_ALONE
 
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from typing import Protocol
 
 from torch import Tensor
 
@@ -17,8 +18,9 @@ class Sight:
     """What is known of one round.
 
     Attributes:
-        round: its number.
-        model: (d,), the global model that the clients started from; None where it is not seen.
+        round: its number; inside a region that of the inner round, under which its clients train.
+        model: (d,), the global model that the clients started from; None where it is not seen. In
+            topologies without one, the last model that is known before the target trained.
         moved: (d,), the target's update, or a sum or step that contains it; None where nothing is
             seen, or the target took no part.
         alone: whether moved is the target's own update.
@@ -54,6 +56,28 @@ class Knowledge:
         return [sight for sight in self.sights if sight.moved is not None]
 
 
+class Watching(Protocol):
+    """Collects, round by round, what an adversary sees about one client.
+
+    Attributes:
+        target: the client.
+    """
+
+    target: int
+
+    def begin(self, start: Tensor) -> None:
+        """Takes the model (d,) that the run starts from, which all parties of a run agree on."""
+
+    def observe(self, observation: Observation) -> None:
+        """Keeps what the adversary may learn from."""
+
+    def finish(self, record: RoundRecord) -> None:
+        """Ends a round."""
+
+    def known(self, final: Tensor) -> Knowledge:
+        """Returns everything that is known once the run is over and final (d,) is its model."""
+
+
 @dataclass
 class Watcher:
     """Collects, round by round, what a coalition sees about one client.
@@ -86,6 +110,9 @@ class Watcher:
 
     def __post_init__(self) -> None:
         self._parties = self.threat.parties(self.colluders)
+
+    def begin(self, start: Tensor) -> None:
+        """Does nothing: whoever sees models sees the first one."""
 
     def observe(self, observation: Observation) -> None:
         """Keeps an observation until its round ends, if the coalition may learn from it."""
@@ -175,7 +202,7 @@ class Watcher:
         """The step of the server between two models, in a round of the target's."""
         survivors = self._survivors[round]
         step = after - before
-        counts = None if self.weights is None else _mean(self.weights, survivors)
+        counts = None if self.weights is None else counts_in_mean(self.weights, survivors)
         own = self._own_in(round, survivors)
         if counts is None or not own:
             # Not even a single client's step is its update: server steps scale.
@@ -193,7 +220,7 @@ class Watcher:
         if self.carried is None:
             return None
         if kind == Seen.OPENED_SUM:
-            return _mean(self.carried, members)
+            return counts_in_mean(self.carried, members)
         return {client: self.carried[client] for client in members}
 
     def _without(self, own: Mapping[int, Tensor], sight: Sight) -> Sight:
@@ -233,6 +260,7 @@ class Watchers:
             watcher.observe(observation)
 
 
-def _mean(weights: Mapping[int, float], members: tuple[int, ...]) -> dict[int, float]:
+def counts_in_mean(weights: Mapping[int, float], members: tuple[int, ...]) -> dict[int, float]:
+    """Returns client -> how much its update counts in the weighted mean of some members."""
     total = sum(weights[client] for client in members)
     return {client: weights[client] / total for client in members}

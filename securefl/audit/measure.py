@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import NamedTuple
 
@@ -73,7 +74,8 @@ def membership_lines(
 ) -> list[Line]:
     """Returns a line for every membership attack that the adversary's knowledge allows."""
     generator = inquiry.stream("label only").torch_generator()
-    scores = membership_scores(members.question, knowledge, generator)
+    question = members.question if inquiry.compares else replace(members.question, shadows=None)
+    scores = membership_scores(question, knowledge, generator)
     finest = {RMIA: _finest_rate(len(members.question.population))}
     return [
         membership_line(

@@ -13,6 +13,13 @@ def notes_on(inquiry: Inquiry) -> list[str]:
         notes.append(
             "noise comes from the system: every audit is of a fresh draw, with other numbers"
         )
+    vantage = inquiry.vantage
+    if vantage is not None and vantage.own_model:
+        notes.append(
+            f"it ends with the last model that client {inquiry.target} sent; shadows end with the "
+            "run's model, the mean of the nodes, so that no attack compares the two: LiRA and RMIA "
+            "are for outsiders"
+        )
     if inquiry.threat.deviates:
         notes.append(
             "all but the imprint is measured as if it kept to the protocol; "
@@ -28,8 +35,12 @@ def notes_on(inquiry: Inquiry) -> list[str]:
 
 def _who(inquiry: Inquiry) -> str:
     """The adversary and everything it sees, in one line."""
-    reported = inquiry.scenario.weights == "reported"
-    sees = inquiry.threat.sees(inquiry.scenario.channel.kind, reported=reported)
+    scenario = inquiry.scenario
+    sees = inquiry.threat.sees(
+        scenario.channel.kind,
+        reported=scenario.weights == "reported",
+        topology=scenario.facts.topology,
+    )
     sight = ", ".join(sees) or "nothing but what is published about every run"
     clients = ""
     if inquiry.coalition:

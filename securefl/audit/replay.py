@@ -8,7 +8,7 @@ from typing import TypedDict
 
 from torch import Tensor
 
-from securefl.audit.knowledge import Knowledge, Watcher, Watchers
+from securefl.audit.knowledge import Knowledge, Watchers, Watching
 from securefl.channels.protocol import Header
 from securefl.federation import engine
 from securefl.federation.record import RoundRecord
@@ -73,7 +73,7 @@ def unchanged(parts: Parts) -> Parts:
 
 def replay(
     scenario: Scenario,
-    watchers: Sequence[Watcher],
+    watchers: Sequence[Watching],
     *,
     on_round: OnRound,
     remember: Remember = fresh,
@@ -111,11 +111,14 @@ def replay(
         )
         assembled = join(made)
         state = assembled.start
+        for watcher in watchers:
+            watcher.begin(state.weights.clone())
         for played in engine.run(
             assembled.federation,
             state,
             rounds=scenario.rounds if rounds is None else rounds,
             observer=Watchers(watchers),
+            play=assembled.play,
         ):
             record = played.record
             for watcher in watchers:

@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Self
 
-from securefl.audit.threats import THREATS, threat
+from securefl.audit.threats import threat
 from securefl.errors import ScenarioError
 from securefl.runs.folder import RunFolder
 
@@ -48,11 +48,6 @@ class AuditRequest:
     def of_run(self) -> bool:
         """Whether a run that ended is audited, and not a scenario."""
         return self.path.is_dir()
-
-    @property
-    def adversaries(self) -> tuple[str, ...]:
-        """The adversaries that look, by name."""
-        return tuple(THREATS) if self.adversary == ALL else (self.adversary,)
 
     def of(self, adversary: str) -> Self:
         """Returns the request for one adversary alone."""

@@ -45,6 +45,7 @@ class TopologyEntry:
             this round. A round that was cut short is not played again if one of them is paid for.
         buffer: the table -> updates that make a step, where no cohort does; None where one does.
         has_clock: whether simulate.speed has an effect.
+        audited: whether there are audits of what its parties learn.
     """
 
     sees: Mapping[str, tuple[Seen, ...]]
@@ -55,3 +56,4 @@ class TopologyEntry:
     numbers: Callable[[Topology, int], range] = _its_own
     buffer: Callable[[Topology], int | None] = _none
     has_clock: bool = False
+    audited: bool = True

@@ -5,6 +5,7 @@ import shutil
 import sys
 import textwrap
 from collections.abc import Callable, Collection, Iterator
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,6 +15,7 @@ from securefl.ui.names import LISTS
 from securefl.ui.sources import Description, descriptions
 
 if TYPE_CHECKING:  # these load torch, which most lists do not need
+    from securefl.audit.threats import ThreatModel
     from securefl.runs.cell import Cell
     from securefl.runs.folder import RunFolder
     from securefl.scenario.catalog import DataEntry
@@ -127,23 +129,48 @@ def _threats() -> Iterator[str]:
 
     docs/threat-model.md says the same, with a test for each claim.
     """
-    from securefl.audit.threats import THREATS
+    from securefl.audit.threats import SERVER, THREATS
     from securefl.scenario import catalog
 
     for name, model in THREATS.items():
         remark = " (measured as if it kept to it)" if model.deviates else ""
         yield f"{name}: {model.who}{remark}"
-        for channel in catalog.CHANNELS:
-            seen = model.sees(channel)
-            line = f"    {channel:<8} {', '.join(seen) or 'nothing'}"
-            for observation in model.sees(channel, reported=True):
-                if observation not in seen:
-                    line += f"; with channel.reveal_counts: {observation}"
-            yield line
+        if SERVER in model.fits:
+            yield from map(partial(_seen_by_server, model), catalog.CHANNELS)
+        for kind in model.fits:
+            if kind in catalog.TOPOLOGIES:
+                yield from _seen_in(model, kind)
     yield "what each party learns, by channel:"
     for name, entry in catalog.CHANNELS.items():
         for party, sees in entry.threats.items():
             yield f"    {name:<8} {party}: {sees}"
+
+
+def _seen_by_server(model: "ThreatModel", channel: str) -> str:
+    seen = model.sees(channel)
+    line = f"    {channel:<8} {', '.join(seen) or 'nothing'}"
+    for observation in model.sees(channel, reported=True):
+        if observation not in seen:
+            line += f"; with channel.reveal_counts: {observation}"
+    return line
+
+
+def _seen_in(model: "ThreatModel", kind: str) -> Iterator[str]:
+    """Yields what an adversary sees in a topology, a line a channel only where these differ."""
+    from securefl.scenario import catalog
+
+    topology = catalog.TOPOLOGIES[kind]
+    by_channel = {
+        name: model.sees(name, topology=topology)
+        for name, entry in catalog.CHANNELS.items()
+        if entry.server_holds_model
+    }
+    differ = len(set(by_channel.values())) > 1
+    lines = {
+        f"    {kind}, {name}: " if differ else f"    {kind}: ": ", ".join(seen)
+        for name, seen in by_channel.items()
+    }
+    yield from (place + seen for place, seen in lines.items())
 
 
 def _runs(folder: Path) -> Iterator[str]:

@@ -11,7 +11,7 @@ from securefl.audit.audit import audit
 from securefl.audit.exposure import look
 from securefl.audit.lines import Verdict
 from securefl.audit.replay import replay
-from securefl.audit.threats import THREATS
+from securefl.audit.threats import SERVER, adversaries_in
 from securefl.audit.verdicts import MECHANISM, SIZE
 from securefl.errors import ScenarioError
 from tests.audit.asking import ONE_CLIENT, findings_of, request_for, write_scenarios
@@ -76,7 +76,7 @@ def test_all_parties_share_shadows_and_replays_and_learn_what_each_learns_alone(
     said: list[str] = []
     request = request_for("sgd.toml", "all", "rounds=1", shadows=2, exposure=True)
     everybody = audit(request, say=said.append, on_round=lambda label, record: None)
-    assert tuple(everybody) == tuple(THREATS)
+    assert tuple(everybody) == adversaries_in(SERVER)
     assert [text for text in said if "shadows" in text] == ["2 shadows, 2 of them to train"]
     assert sorted(played) == ["first rounds", "rehearsal"]
     for name in ("clients", "outsider"):

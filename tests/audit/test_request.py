@@ -6,7 +6,6 @@ from pathlib import Path
 import pytest
 
 from securefl.audit.request import AuditRequest
-from securefl.audit.threats import THREATS
 from securefl.errors import ScenarioError
 from tests.audit.asking import findings_of, request_for, write_scenarios
 
@@ -22,7 +21,6 @@ def test_the_command_names_its_folder_and_no_colluders_where_there_are_none() ->
 def test_the_command_of_all_parties_names_all_and_its_colluders() -> None:
     request = request_for("sgd.toml", "all", colluders=2)
     assert "--adversary all --colluders=2" in request.command
-    assert request.adversaries == tuple(THREATS)
     assert request.of("server") == request_for("sgd.toml", "server", colluders=2)
 
 

@@ -3,7 +3,7 @@
 import ast
 import re
 
-from securefl.audit.threats import THREATS
+from securefl.audit.threats import SERVER, THREATS, adversaries_in
 from securefl.scenario import catalog
 from securefl.ui.listing import listing
 from tests.paths import ROOT
@@ -30,14 +30,20 @@ def test_every_test_that_the_pages_name_exists() -> None:
 
 def test_every_line_of_the_table_of_attacks_names_a_test() -> None:
     lines = [line for line in PAGE.splitlines() if line.startswith("| ") and "| test" not in line]
-    assert len(lines) == 13 + 20 + 18 + 4
+    assert len(lines) == 13 + 20 + 18 + 4 + 7
     assert all(re.search(r"`test_\w+`", line) for line in lines)
 
 
 def test_ls_threats_has_a_line_for_every_party_of_every_channel() -> None:
     lines = list(listing("threats", ROOT))
     said = sum(len(entry.threats) for entry in catalog.CHANNELS.values())
-    assert len(lines) == len(THREATS) * (1 + len(catalog.CHANNELS)) + 1 + said
+    # With a server a line a channel. In topologies one, or for "region" and "network" two, of
+    # which regions have the channel inside them.
+    in_topologies = {"neighbour": 1, "next-site": 1, "region": 2, "top": 1, "network": 4}
+    in_topologies |= {"outsider": 3, "outsider-weights": 3}
+    with_server = len(adversaries_in(SERVER)) * len(catalog.CHANNELS)
+    assert len(lines) == len(THREATS) + with_server + sum(in_topologies.values()) + 1 + said
+    assert "    hierarchical, masked: global model, own update, public keys" in "\n".join(lines)
     assert any(
         "masked" in line and "n - 1 colluding clients" in line and "exactly" in line
         for line in lines

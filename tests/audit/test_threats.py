@@ -6,14 +6,15 @@ from tempfile import TemporaryDirectory
 
 import pytest
 
-from securefl.audit.threats import ANSWERS, FINAL, OPENED, THREATS, threat
+from securefl.audit.inquiry import Inquiry
+from securefl.audit.threats import ANSWERS, FINAL, OPENED, SERVER, THREATS, adversaries_in, threat
 from securefl.channels.protocol import Seen
 from securefl.errors import ScenarioError
 from securefl.federation import engine
 from securefl.federation.values import Played
 from securefl.scenario import catalog
 from securefl.scenario.assemble.assemble import assemble
-from securefl.scenario.scenario import parse_scenario
+from securefl.scenario.scenario import Scenario, parse_scenario
 from securefl.ui.listing import listing
 
 NOISES = {
@@ -55,11 +56,49 @@ def test_every_party_sees_what_the_catalog_says_and_no_party_is_forgotten(
 
 @pytest.mark.parametrize("noise", NOISES)
 @pytest.mark.parametrize("channel", CHANNELS)
-@pytest.mark.parametrize("name", THREATS)
+@pytest.mark.parametrize("name", adversaries_in(SERVER))
 def test_an_adversary_sees_what_its_parties_see(name: str, channel: str, noise: str) -> None:
     model, round = THREATS[name], played(channel, noise)
     seen = {kind for party in model.parties((1, 3)) for kind in kinds(round, party)}
     assert set(model.sees(channel)) - {FINAL, ANSWERS, OPENED} == seen
+
+
+TOPOLOGIES = {
+    "cyclic": 'data.name = "heart"\ntopology = "cyclic"',
+    "peer": 'topology = { kind = "peer", graph = "ring" }',
+    "hierarchical": 'topology = { kind = "hierarchical", regions = [[0, 1, 2], [3, 4, 5]] }',
+}
+SETTINGS = [("cyclic", "plain"), ("peer", "plain"), ("hierarchical", "plain")]
+SETTINGS += [("hierarchical", "masked")]
+
+
+@cache
+def played_in(topology: str, channel: str) -> tuple[Scenario, Played]:
+    """One round of a few clients in a topology."""
+    data = 'data = { name = "heart", partition = "iid", clients = 6 }\n'
+    text = TOPOLOGIES[topology]
+    scenario = parse_scenario(
+        f"rounds = 1\ntraining.kind = 'sgd'\nchannel.kind = '{channel}'\n"
+        + ("" if "data" in text else data)
+        + text
+    )
+    with TemporaryDirectory() as ledgers:
+        made = assemble(scenario, run="test", ledgers=Path(ledgers))
+        (round,) = engine.run(made.federation, made.start, rounds=1, play=made.play)
+    return scenario, round
+
+
+@pytest.mark.parametrize(("topology", "channel"), SETTINGS)
+def test_in_a_topology_an_adversary_sees_what_its_parties_see(topology: str, channel: str) -> None:
+    scenario, round = played_in(topology, channel)
+    names = adversaries_in(topology)
+    assert set(names) > {"network", "outsider", "outsider-weights"}
+    for name in names:
+        inquiry = Inquiry(scenario, name)
+        seen = {kind for party in inquiry.parties for kind in kinds(round, party)}
+        said = THREATS[name].sees(channel, topology=scenario.facts.topology)
+        assert set(said) - {FINAL, ANSWERS} == seen, name
+        assert bool(seen) == inquiry.sees_updates
 
 
 def test_weights_that_clients_report_under_masks_are_seen_by_server_and_network() -> None:
@@ -74,7 +113,8 @@ def test_weights_that_clients_report_under_masks_are_seen_by_server_and_network(
         (seen.party, *seen.about) for seen in round.observed if seen.kind == Seen.REPORTED_WEIGHT
     ]
     assert weights == [(party, client) for client in range(4) for party in ("server", "network")]
-    for name, model in THREATS.items():
+    for name in adversaries_in(SERVER):
+        model = THREATS[name]
         seen = {kind for party in model.parties((1, 3)) for kind in kinds(round, party)}
         assert set(model.sees("masked", reported=True)) - {FINAL, ANSWERS, OPENED} == seen, name
     assert "; with channel.reveal_counts: reported weight" in "\n".join(listing("threats", Path()))
@@ -99,7 +139,7 @@ def test_an_adversary_is_the_parties_that_its_name_says() -> None:
 def test_only_a_key_under_encryption_opens_updates() -> None:
     opening = {
         (name, channel)
-        for name in THREATS
+        for name in adversaries_in(SERVER)
         for channel in CHANNELS
         if OPENED in THREATS[name].sees(channel)
     }

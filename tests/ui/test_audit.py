@@ -9,7 +9,7 @@ import pytest
 from benchmarks.experiments.planted import planted
 from securefl.audit.findings import Findings
 from securefl.audit.lines import Line, Verdict
-from securefl.audit.threats import THREATS
+from securefl.audit.threats import SERVER, adversaries_in
 from securefl.errors import SecureflError
 from securefl.ui.audit import show_leakage
 from securefl.ui.display import SilentDisplay
@@ -91,7 +91,7 @@ def test_all_parties_are_one_table_and_one_json(place: Path) -> None:
     done = command("sgd.toml", "--adversary", "all", *options, "--display", "json")
     last = json.loads(done.stdout.splitlines()[-1])
     assert last["verdict"] == "no claim"
-    assert list(last["adversaries"]) == list(THREATS)
+    assert tuple(last["adversaries"]) == adversaries_in(SERVER)
     assert last["adversaries"]["server"]["lines"][0]["attack"] == "loss threshold"
 
 

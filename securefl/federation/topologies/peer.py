@@ -153,19 +153,32 @@ def _combined(
         around = {other: sent[other] for other in meeting.graph.neighbors[node] if other in sent}
         heard = _heard(meeting.adversaries.get(node, NOBODY), node, own, around, round, log)
         log.bytes_up += len(heard) * _size(federation, models[node], round)
-        weights = [meeting.graph.metropolis(node, other) for other in heard]
         rows = torch.stack([own.delta, *heard.values()])[1:]
         marked = federation.screen(rows).tolist() if len(rows) else []
         bad = {other for other, mark in zip(heard, marked, strict=True) if mark}
         log.screened = tuple(sorted(bad.union(log.screened)))
-        try:
-            mixed = meeting.rule(own.delta, rows, torch.tensor(weights, dtype=torch.float64))
-        except ValueError:  # it heard too few, and goes on by itself
-            mixed = own.delta
+        mixed = mixed_by(meeting, node, own.delta, heard)
         mixed = mixed + (updates[node].delta if meeting.beside else 0)
         if vector.is_finite(mixed):
             after[node] = mixed
     return after
+
+
+def mixed_by(meeting: Meeting, node: int, own: Tensor, heard: Mapping[int, Tensor]) -> Tensor:
+    """Returns what a node's rule makes of its own row (d,) and of those that it heard.
+
+    Args:
+        meeting: what nodes agree on.
+        node: whose rows these are.
+        own: its row.
+        heard: neighbour -> its row, ascending.
+    """
+    weights = [meeting.graph.metropolis(node, other) for other in heard]
+    rows = torch.stack([own, *heard.values()])[1:]
+    try:
+        return meeting.rule(own, rows, torch.tensor(weights, dtype=torch.float64))
+    except ValueError:  # it heard too few, and goes on by itself
+        return own
 
 
 def _heard(

@@ -8,10 +8,10 @@ from securefl.federation.engine import Play, play_round
 from securefl.federation.topologies.cyclic import cyclic, fixed
 from securefl.federation.topologies.fedbuff import Buffering, fedbuff
 from securefl.federation.topologies.hierarchical import hierarchical
-from securefl.federation.topologies.peer import Meeting, peer
+from securefl.federation.topologies.peer import peer
 from securefl.rng import seeded_keystream
 from securefl.scenario.making.adversary import adversary_of
-from securefl.scenario.making.graph import around_of, graph_of
+from securefl.scenario.making.graph import graph_of, meeting_of
 from securefl.scenario.scenario import Scenario
 from securefl.scenario.topology_table import Topology
 
@@ -37,20 +37,11 @@ def _cyclic(scenario: Scenario, topology: Topology) -> Play:
 def _peer(scenario: Scenario, topology: Topology) -> Play:
     facts = scenario.facts
     graph = graph_of(scenario, topology, facts.clients)
-    momentum = facts.rule.entry.momentum if topology.momentum is None else topology.momentum
     adversaries = {
         node: adversary_of(scenario, facts, _no_rule, None, among=(node, *graph.neighbors[node]))
         for node in range(graph.n)
     }
-    return peer(
-        Meeting(
-            graph,
-            around_of(facts.rule),
-            adversaries,
-            momentum=momentum,
-            beside=topology.order == "d_psgd",
-        )
-    )
+    return peer(meeting_of(scenario, topology, facts, adversaries))
 
 
 def _no_rule(rows: Tensor, weights: Tensor) -> Tensor:

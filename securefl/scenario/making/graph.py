@@ -1,15 +1,17 @@
 """The graph of peers, and the rule with which they combine models."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 
+from securefl.federation.adversary import Adversary
 from securefl.federation.topologies import graphs
 from securefl.federation.topologies.graphs import Graph
-from securefl.federation.topologies.peer import Around
+from securefl.federation.topologies.peer import Around, Meeting
 from securefl.rng import seeded_keystream
 from securefl.scenario.chosen import Chosen
 from securefl.scenario.declaration import Declaration
 from securefl.scenario.entries import RuleEntry
+from securefl.scenario.facts import Facts
 from securefl.scenario.topology_table import Topology
 
 _SHAPES: dict[str, Callable[[int], Graph]] = {
@@ -36,6 +38,27 @@ def graph_of(declared: Declaration, topology: Topology, n: int) -> Graph:
         raise ValueError(f"{shape.name} takes a degree, such as 4")
     # Public, as the seed is: who is whose neighbour is no secret.
     return graphs.random_regular(n, shape.degree, seeded_keystream(declared.seed, "graph", 0))
+
+
+def meeting_of(
+    scenario: Declaration, topology: Topology, facts: Facts, adversaries: Mapping[int, Adversary]
+) -> Meeting:
+    """Returns what peers agree on.
+
+    Args:
+        scenario: the declaration.
+        topology: of the scenario.
+        facts: of the scenario.
+        adversaries: node -> the adversary that writes the rows which this node is sent.
+    """
+    momentum = facts.rule.entry.momentum if topology.momentum is None else topology.momentum
+    return Meeting(
+        graph_of(scenario, topology, facts.clients),
+        around_of(facts.rule),
+        adversaries,
+        momentum=momentum,
+        beside=topology.order == "d_psgd",
+    )
 
 
 def around_of(rule: Chosen[RuleEntry]) -> Around:

@@ -7,7 +7,6 @@ import pytest
 import torch
 from torch import Tensor
 
-from securefl.audit.inquiry import Inquiry
 from securefl.channels.protocol import Observation, Seen
 from securefl.errors import ScenarioError
 from securefl.federation.topologies.cyclic import SEES
@@ -202,11 +201,9 @@ def test_what_needs_a_server_is_refused(line: str, sentence: str) -> None:
     assert sentence in refusal(given + "\n")
 
 
-def test_between_sites_and_in_audits_it_is_refused() -> None:
+def test_between_sites_it_is_refused() -> None:
     with pytest.raises(ScenarioError, match="topology has no place between sites"):
         check_deployable(sgd())
-    with pytest.raises(ScenarioError, match="audits look at what passes a server"):
-        Inquiry(sgd(), "server")
 
 
 def test_a_server_is_the_same_as_no_topology() -> None:

@@ -12,7 +12,9 @@ import torch
 from torch import Tensor
 
 from defenses import mean, screen
+from securefl.audit.audit import inquiries_of
 from securefl.audit.inquiry import Inquiry
+from securefl.audit.request import ALL
 from securefl.channels.plain import PlainClient, PlainServer
 from securefl.channels.protocol import Observation, Observer, Seen
 from securefl.errors import BudgetExceeded, ClientFailure, RunFailed, ScenarioError
@@ -36,6 +38,7 @@ from securefl.runs.play import run_cell
 from securefl.scenario.assemble.assemble import assemble, join
 from securefl.scenario.assemble.parts import parts
 from securefl.scenario.scenario import Scenario, parse_scenario
+from tests.audit.asking import request_for
 from tests.recorder import Recorder
 from tests.runs.test_play import Killed, comparable, nothing
 from tests.values import present
@@ -644,8 +647,10 @@ def test_a_number_beyond_three_digits_is_refused() -> None:
 def test_between_sites_and_in_audits_it_is_refused() -> None:
     with pytest.raises(ScenarioError, match="topology has no place between sites"):
         check_deployable(sgd())
-    with pytest.raises(ScenarioError, match="audits look at what passes a server"):
+    with pytest.raises(ScenarioError, match="no audit looks at topology = 'fedbuff'"):
         Inquiry(sgd(), "server")
+    with pytest.raises(ScenarioError, match="no audit looks at topology = 'fedbuff'"):
+        inquiries_of(request_for("scenario.toml", ALL), sgd(), None)
 
 
 def test_a_seed_draws_who_begins(tmp_path: Path) -> None:

@@ -10,7 +10,6 @@ import torch
 from torch import Tensor
 
 import attacks
-from securefl.audit.inquiry import Inquiry
 from securefl.channels.messages import HASH_BYTES, HEAD_BYTES
 from securefl.channels.protocol import UNWATCHED, Observation, Seen
 from securefl.errors import BudgetExceeded, ClientFailure, RoundAbandoned, ScenarioError
@@ -818,8 +817,6 @@ def test_a_region_may_have_as_many_corrupt_clients_as_a_sum_expects() -> None:
     assert words in refusal(text + attack.replace("[0, 1]", "[0, 2]"))
 
 
-def test_between_sites_and_in_audits_it_is_refused() -> None:
+def test_between_sites_it_is_refused() -> None:
     with pytest.raises(ScenarioError, match="topology has no place between sites"):
         check_deployable(sgd(HALVES))
-    with pytest.raises(ScenarioError, match="audits look at what passes a server"):
-        Inquiry(sgd(HALVES), "server")
