@@ -136,6 +136,12 @@ def test_two_visits_of_the_target_between_two_of_the_adversary_are_no_multiple_o
     doubled = [sight for sight in looked.moves if sight.counts is None]
     assert doubled
     assert not any(sight.alone for sight in doubled)
+    # They are filed under the first of the two.
+    records = looked.oracle.records
+    trained = [record.round for record in records if 1 in record.survivors]
+    seen = {sight.round for sight in looked.moves}
+    for sight in doubled:
+        assert trained[trained.index(sight.round) + 1] not in seen
 
 
 @pytest.mark.parametrize(
