@@ -37,9 +37,10 @@ class Inquiry:
             is then that ledger's; without it, the claim is that of the replay's own ledger.
 
     Raises:
-        ScenarioError: the scenario has no such clients, the target is corrupt, the records bear
-            several labels or real targets, or the scenario is a rehearsal already, keeps its best
-            model, or has an algorithm whose updates are no changes of the model.
+        ScenarioError: the scenario's topology has no such adversary, the scenario has no such
+            clients, the target is corrupt, the records bear several labels or real targets, or the
+            scenario is a rehearsal already, keeps its best model, or has an algorithm whose
+            updates are no changes of the model.
     """
 
     scenario: Scenario

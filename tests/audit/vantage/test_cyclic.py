@@ -118,24 +118,30 @@ def test_after_an_abandoned_round_the_model_is_the_one_from_before_it() -> None:
     check_exact(alone, [0, 2])
 
 
-def test_a_cohort_that_leaves_sites_out_counts_those_that_trained() -> None:
-    looked = look(scenario("cohort.size = 2\n", rounds=6), "next-site", target=1)
-    rounds = {round: record.survivors for round, record in enumerate(looked.oracle.records)}
-    trained = [round for round, sites in rounds.items() if 1 in sites]
-    assert {sight.round for sight in looked.moves} <= set(trained)
-    assert looked.moves
-    training = {round: place for place, round in enumerate(trained)}
-    for sight in looked.moves:
-        if sight.alone:
-            equal(sight.moved, looked.real(1, training[sight.round]))
-        assert sight.counts is None or set(sight.counts.values()) == {1.0}
-
-
-def test_two_visits_of_the_target_between_two_of_the_adversary_are_no_multiple_of_one() -> None:
+def test_a_sight_is_of_all_that_trained_between_two_visits_of_the_adversary() -> None:
+    """With cohorts of two, the target may come twice in between, or not at all."""
     looked = look(scenario("cohort.size = 2\n", rounds=12), "next-site", target=1)
-    doubled = [sight for sight in looked.moves if sight.counts is None]
-    assert doubled
-    assert not any(sight.alone for sight in doubled)
+    trainings = dict.fromkeys(range(4), 0)
+    stretches: list[list[tuple[int, int, torch.Tensor]]] = [[]]  # round, site, its update
+    for record in looked.oracle.records:
+        for site in record.survivors:
+            if site == 2:
+                stretches.append([])
+            else:
+                real = looked.real(site, trainings[site])
+                stretches[-1].append((record.round, site, real))
+            trainings[site] += 1
+    seen = [stretch for stretch in stretches if any(site == 1 for _, site, _ in stretch)]
+    twice = [stretch for stretch in seen if [site for _, site, _ in stretch].count(1) > 1]
+    assert twice
+    for sight, stretch in zip(looked.moves, seen, strict=True):
+        sites = [site for _, site, _ in stretch]
+        assert sight.round == next(round for round, site, _ in stretch if site == 1)
+        equal(sight.moved, torch.stack([update for _, _, update in stretch]).sum(dim=0))
+        # Two updates of one site are no multiple of either.
+        once = len(set(sites)) == len(sites)
+        assert sight.counts == (dict.fromkeys(sites, 1.0) if once else None)
+        assert sight.alone == (sites == [1])
 
 
 @pytest.mark.parametrize(

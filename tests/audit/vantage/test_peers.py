@@ -95,9 +95,9 @@ def test_both_neighbours_on_a_ring_know_every_update_by_their_own_rows(order: st
     check_exact(looked, [0, 1, 2, 3] if order == "train_then_mix" else [0, 1, 2])
 
 
-@pytest.mark.parametrize("more", ["", FLIP])
-def test_the_network_knows_every_update_also_where_nodes_lie(more: str) -> None:
-    looked = look(scenario(more=more), "network", target=2)
+@pytest.mark.parametrize(("graph", "more"), [("ring", ""), ("ring", FLIP), ("complete", NNA)])
+def test_the_network_knows_every_update_also_where_nodes_lie(graph: str, more: str) -> None:
+    looked = look(scenario(graph, more), "network", target=2)
     check_exact(looked, [0, 1, 2, 3])
 
 
@@ -145,6 +145,15 @@ def test_what_a_silent_neighbour_did_not_hear_it_does_not_know() -> None:
     equal(looked.moves[2].moved, looked.real(0, 3))
 
 
+def test_after_a_gap_a_momentum_is_known_a_round_later_and_the_update_after_it() -> None:
+    more = MONNA + silent((1, 1))
+    looked = look(scenario("complete", more, rounds=5), "neighbour")
+    assert [sight.round for sight in looked.moves] == [0, 2, 3, 4]
+    assert [sight.alone for sight in looked.moves] == [True, False, False, True]
+    assert [sight.counts is None for sight in looked.moves] == [False, True, True, False]
+    torch.testing.assert_close(present(looked.moves[3].moved), looked.real(0, 4), rtol=0, atol=2e-5)
+
+
 def test_where_neighbours_lie_the_rows_that_a_node_hears_are_unknown() -> None:
     looked = look(scenario("complete", FLIP), "neighbour")
     check_mixed(looked)
@@ -160,6 +169,15 @@ def test_an_abandoned_round_changes_no_model() -> None:
     for sight in looked.moves:
         equal(sight.moved, looked.real(0, sight.round))
         assert sight.alone
+
+
+def test_until_a_round_counts_all_nodes_have_the_public_model() -> None:
+    """In the order of D-PSGD a neighbour on a ring knows the rows of the first round unheard."""
+    more = "channel.min_cohort = 5\n" + silent((3, 0), (4, 0))
+    looked = look(scenario(more=more, order="d_psgd"), "neighbour")
+    assert [sight.round for sight in looked.moves] == [1, 2]
+    assert [sight.alone for sight in looked.moves] == [True, False]
+    equal(looked.moves[0].moved, looked.real(0, 1))
 
 
 @pytest.mark.parametrize("adversary", ["neighbour", "network"])

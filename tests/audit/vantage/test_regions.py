@@ -71,6 +71,26 @@ def test_under_masks_they_see_the_sum_of_the_regions_clients(adversary: str) -> 
         assert torch.equal(present(sight.model), models_of(looked, 3)[sight.round])
 
 
+@pytest.mark.parametrize("target", [0, 1])
+def test_under_masks_updates_count_by_the_largest_weight_of_their_region(target: int) -> None:
+    looked = look(
+        parse_scenario(
+            'rounds = 1\ndata = { name = "heart", partition = "iid", clients = 6 }\n'
+            "training = { batch = 32, lr = 0.2 }\n"
+            'privacy = { noise = "seeded", noise_multiplier = 2.0, '
+            "records = [200, 90, 150, 85, 85, 85] }\n"
+            f'topology = {{ kind = "hierarchical", regions = {HALVES} }}\n{MASKS}'
+        ),
+        "region",
+        target=target,
+    )
+    (sight,) = looked.moves
+    counts = present(sight.counts)
+    assert max(counts.values()) == 1
+    total = sum(count * looked.real(client, 0) for client, count in counts.items())
+    torch.testing.assert_close(present(sight.moved), total, rtol=0, atol=5e-5)
+
+
 @pytest.mark.parametrize("channel", ["", MASKS])
 def test_the_top_sees_the_mean_of_a_regions_clients(channel: str) -> None:
     looked = look(scenario(more=channel), "top", target=3)
