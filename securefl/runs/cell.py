@@ -290,8 +290,6 @@ class Cell:
         # absence for a fresh start.
         round = status.round if state is CellState.FAILED else None
         write_json(self._status, Status(state, status.run, round, reason).to_json())
-        if metrics is not None:
-            self.best.unlink(missing_ok=True)  # it is the model now
 
     def fail(self, reason: str) -> None:
         """Ends the cell as failed, also before its folder exists; a cell that ended stays so."""

@@ -24,6 +24,7 @@ from securefl.privacy.events import ReleaseId
 from securefl.privacy.remember import Remember, fresh
 from securefl.runs.best import BestModel, score
 from securefl.runs.cell import Cell, CellState
+from securefl.runs.ending import end_run, leave_the_model
 from securefl.runs.lineage import with_marks
 from securefl.runs.metrics import RunMetrics, final_metrics
 from securefl.runs.nodes import keep_nodes, with_nodes
@@ -72,6 +73,7 @@ def run_cell(
     if metrics is not None:
         return with_marks(metrics, scenario.resolved(), cell)
     if status.state is CellState.OUT_OF_BUDGET:
+        leave_the_model(cell)
         raise BudgetExceeded(status.reason)
     blamed = authors_blamed(quoted=not scenario.claims_dp)
     with _FailureKept(cell, scenario), Stopwatch(cell) as watch, blamed:
@@ -231,8 +233,7 @@ class _Session:
         """Ends the cell with a model, and returns its metrics."""
         metrics = self._metrics(state)
         keep_nodes(self.cell.keeps, state, self._shapes)
-        self.cell.keep_model(state, self._shapes)
-        self.cell.finish(outcome, metrics=metrics, reason=reason)
+        end_run(self.cell, state, self._shapes, outcome=outcome, metrics=metrics, reason=reason)
         return metrics
 
     def _check_ledgers(self) -> None:
@@ -280,7 +281,13 @@ class _Session:
         figures = (
             {}
             if quality is None
-            else {"accuracy": quality.accuracy, "rmse": quality.rmse, "evaluated": True}
+            else {
+                "accuracy": quality.accuracy,
+                "rmse": quality.rmse,
+                "worst": quality.worst,
+                "consensus": quality.consensus,
+                "evaluated": True,
+            }
         )
         clock = federation.end_of(state.round)
         return interrupted(state.round, cohort, ledger_heads=heads, clock=clock, **figures)

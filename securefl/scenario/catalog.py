@@ -267,11 +267,14 @@ CHANNELS: Mapping[str, Kind] = {"plain": PLAIN, "masked": MASKED, "ckks": CKKS}
 APART: Mapping[str, Apart] = {"plain": PLAIN_APART, "masked": MASKED_APART}
 
 TOPOLOGIES: Mapping[str, TopologyEntry] = {
-    "cyclic": TopologyEntry(cyclic.SEES, takes=("order",), orders=("fixed", "random")),
+    "cyclic": TopologyEntry(
+        cyclic.SEES, takes=("order",), orders=("fixed", "random"), has_server=False
+    ),
     "peer": TopologyEntry(
         peer.SEES,
         takes=("graph", "edges", "mixing", "order", "momentum"),
         orders=("train_then_mix", "d_psgd"),
+        has_server=False,
         around=True,
     ),
     "hierarchical": TopologyEntry(

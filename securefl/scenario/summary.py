@@ -37,12 +37,18 @@ def _course(scenario: Scenario) -> Iterator[str]:
     )
     if (clock := _clock(scenario)) is not None:
         yield clock
-    yield from _channel(scenario)
+    entry = scenario.facts.topology
+    has_server = entry is None or entry.has_server
+    if has_server:
+        yield from _channel(scenario)
     defense = scenario.defense
     chosen = [*defense.prefilters, defense.rule]
     names = [f"{choice.name}{_arguments(choice.parameters)}" for choice in chosen]
     names[-1] = f"rule {names[-1]}"
-    yield f"{', then '.join(names)}, {_weights(scenario)}, server {scenario.server.step}"
+    if has_server:
+        yield f"{', then '.join(names)}, {_weights(scenario)}, server {scenario.server.step}"
+    elif entry is not None and entry.around:
+        yield f"{names[-1]}, which each node has for itself"
 
 
 def _channel(scenario: Scenario) -> Iterator[str]:

@@ -39,6 +39,7 @@ class TopologyEntry:
             Those of a region's server and of its clients depend on the channel inside, too.
         takes: the keys of the table [topology] that it has.
         orders: the values of its key order.
+        has_server: whether clients have a server, whose channel, rule and step these are.
         around: whether rules combine a node's own row with those of its neighbours.
         trainings: the table, rounds -> how often one client trains at most.
         numbers: the table, a round -> the numbers under which a client pays for its trainings in
@@ -51,6 +52,7 @@ class TopologyEntry:
     sees: Mapping[str, tuple[Seen, ...]]
     takes: tuple[str, ...] = ()
     orders: tuple[str, ...] = ()
+    has_server: bool = True
     around: bool = False
     trainings: Callable[[Topology, int], int] = _one_a_round
     numbers: Callable[[Topology, int], range] = _its_own

@@ -21,6 +21,13 @@ class Top(Choice):
     rule: str = "mean"
 
 
+def top_of(value: object) -> object:
+    """Returns the table that a bare rule, or a table that names one, abbreviates."""
+    if isinstance(value, dict) and "name" in value and "rule" not in value:
+        return {"rule" if key == "name" else key: one for key, one in value.items()}
+    return {"rule": value} if isinstance(value, str) else value
+
+
 class Topology(Section):
     """Who hands models to whom, where that is not one server to all clients.
 
@@ -51,7 +58,7 @@ class Topology(Section):
     momentum: Annotated[float, Field(ge=0, lt=1, strict=True)] | None = None
     regions: tuple[tuple[Index, ...], ...] | None = None
     inner_rounds: Annotated[int, Field(ge=1, le=1000, strict=True)] | None = None
-    top: Top | None = None
+    top: Annotated[Top | None, BeforeValidator(top_of, json_schema_input_type=str | Top)] = None
     buffer: Count | None = None
     concurrency: Count | None = None
     max_updates: Count | None = None
@@ -65,6 +72,6 @@ class Topology(Section):
 
 def topology_of(value: object) -> object:
     """Returns the table that a bare kind abbreviates; None for a server."""
-    if value == "server":
+    if value in ("server", {"kind": "server"}):
         return None
     return {"kind": value} if isinstance(value, str) else value

@@ -90,7 +90,9 @@ def _peer(scenario: Scenario, topology: Topology) -> Iterator[str]:
     bad = {node: len(corrupt & set(graph.neighbors[node])) for node in range(n)}
     beyond = [node for node in range(n) if node not in corrupt and bad[node] > f]
     if beyond and facts.rule.entry.minimum_rows is not None:
-        others = f", and so it is for {len(beyond) - 1} more" if len(beyond) > 1 else ""
+        more = len(beyond) - 1
+        nodes = "node" if more == 1 else "nodes"
+        others = f"; the same holds for {more} more {nodes}" if more else ""
         yield (
             f"node {beyond[0]} has {bad[beyond[0]]} corrupt neighbours, and f = {f}: its rule "
             f"promises nothing there{others}"

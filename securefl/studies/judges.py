@@ -138,7 +138,7 @@ def noise_of(
     """
     share = 0.5 if majority is None else majority
     outside_majority = judges.records * (1 - share)
-    if metric == "accuracy":
+    if metric in ("accuracy", "worst"):
         error = shares_error(one, other, judges.records)
     elif metric == "attack_success":  # a share of the records that are not of the target's class
         error = shares_error(one, other, outside_majority)

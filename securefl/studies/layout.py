@@ -14,11 +14,14 @@ Metric = Literal[
     "mae",
     "rmse",
     "r2",
+    "worst",
+    "consensus",
     "attack_success",
     "epsilon",
     "records",
     "rounds",
     "bytes_up",
+    "clock",
 ]
 
 

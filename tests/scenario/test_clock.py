@@ -136,3 +136,13 @@ def test_what_cannot_be_is_refused(lines: str, sentence: str) -> None:
 )
 def test_a_model_that_is_handed_on_has_no_such_clock(line: str, sentence: str) -> None:
     assert sentence in refusal(f'{SGD}topology = "cyclic"\n{line}\n')
+
+
+def test_a_deadline_that_leaves_the_rule_too_few_rows_is_refused() -> None:
+    said = refusal(
+        'rounds = 2\ndata = { name = "digits", clients = 9 }\ntraining = { kind = "sgd" }\n'
+        "simulate = { speed = [1, 1, 1, 1, 1, 1, 1, 8, 8] }\n"
+        'cohort = { size = 9, deadline = 4 }\ndefense = { rule = { name = "krum", f = 3 } }\n'
+    )
+    assert "cohort.deadline = 4: 7 clients are in time" in said
+    assert "a round needs 9" in said

@@ -41,7 +41,7 @@ class Graph:
                 raise ValueError(f"node {edge[0]} is no neighbour of its own")
             for node in edge:
                 if not 0 <= node < n:
-                    raise ValueError(f"there is no node {node} among {n}")
+                    raise ValueError(f"there is no node {node} among {n}, which are 0 to {n - 1}")
             if times > 1:
                 raise ValueError(f"the edge {edge[0]}-{edge[1]} comes twice")
         graph = cls(n, frozenset(given))
@@ -108,7 +108,10 @@ def torus(n: int) -> Graph:
     """
     rows = next((side for side in range(math.isqrt(n), 2, -1) if n % side == 0), 0)
     if not rows:
-        raise ValueError(f"a torus takes rows x columns nodes, both at least 3; {n} are none")
+        raise ValueError(
+            f"a torus takes rows x columns nodes, both at least 3, and {n} are none; "
+            "use 9, 12, 15, 16 or another graph"
+        )
     columns = n // rows
     right = (
         (columns * row + place, columns * row + (place + 1) % columns)
@@ -131,7 +134,7 @@ def random_regular(n: int, degree: int, stream: Keystream) -> Graph:
     if not (2 <= degree < n and n * degree % 2 == 0):
         raise ValueError(
             f"no connected graph has {n} nodes of degree {degree}: it takes 2 <= degree < nodes, "
-            "and an even number of ends"
+            "and nodes x degree must be even"
         )
     edges = [(node, (node + step) % n) for node in range(n) for step in range(1, degree // 2 + 1)]
     if degree % 2:

@@ -56,6 +56,8 @@ class Meeting:
         adversaries: node -> the adversary that writes the rows which this node is sent.
         momentum: share of the momentum before in that of a round; 0 without.
         beside: whether nodes send the models that they began with.
+        statistics: the coordinate from which a model has running statistics and no parameters.
+            These have no momentum, which could make a variance negative.
     """
 
     graph: Graph
@@ -63,6 +65,7 @@ class Meeting:
     adversaries: Mapping[int, Adversary]
     momentum: float = 0.0
     beside: bool = False
+    statistics: int | None = None
 
 
 def models_of(state: State, n: int) -> Tensor:
@@ -90,7 +93,7 @@ def peer(meeting: Meeting) -> Play:
             log.reason = f"{len(updates)} nodes trained, it takes {federation.min_cohort}"
         else:
             log.survivors = tuple(sorted(updates))
-            _add_momentum(updates, momenta, meeting.momentum)
+            _add_momentum(updates, momenta, meeting)
             mixed = _combined(meeting, federation, models, updates, state.round, log)
             kept = {MODELS: mixed, **({MOMENTA: momenta} if meeting.momentum else {})}
             middle = mixed[honest(federation)].double().mean(dim=0).float()
@@ -126,13 +129,17 @@ def trained(
             yield node, update
 
 
-def _add_momentum(updates: dict[int, ClientUpdate], momenta: Tensor, share: float) -> None:
+def _add_momentum(updates: dict[int, ClientUpdate], momenta: Tensor, meeting: Meeting) -> None:
     """Replaces each update by the node's momentum, which it becomes a part of."""
-    if not share:
+    if not meeting.momentum:
         return
     for node, update in updates.items():
-        momenta[node].mul_(share).add_(update.delta, alpha=1 - share)
-        updates[node] = replace(update, delta=momenta[node].clone())
+        momentum = momenta[node, : meeting.statistics]
+        momentum.mul_(meeting.momentum)
+        momentum.add_(update.delta[: meeting.statistics], alpha=1 - meeting.momentum)
+        moved = update.delta.clone()
+        moved[: meeting.statistics] = momentum
+        updates[node] = replace(update, delta=moved)
 
 
 def _combined(

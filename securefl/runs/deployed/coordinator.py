@@ -23,6 +23,7 @@ from securefl.runs.deployed.envelope import COUNTS_LANE, Kind, Part
 from securefl.runs.deployed.judging import Judging, metrics_of
 from securefl.runs.deployed.rounds import Rounds
 from securefl.runs.deployed.sessions import agreed_sessions
+from securefl.runs.ending import end_run
 from securefl.runs.play import kept_rounds
 from securefl.scenario import catalog
 from securefl.scenario.assemble.assemble import federation_of
@@ -152,8 +153,8 @@ def _ended(
     """Ends the run with its last state, or with the best model; returns what it ends with."""
     if best is not None:
         state = best.chosen(state)
-    cell.keep_model(state, shapes)
-    cell.finish(outcome, metrics=metrics_of(cell.folder, cell.rounds(), best), reason=reason)
+    metrics = metrics_of(cell.folder, cell.rounds(), best)
+    end_run(cell, state, shapes, outcome=outcome, metrics=metrics, reason=reason)
     return state
 
 

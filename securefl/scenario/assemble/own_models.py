@@ -100,13 +100,14 @@ def judged_nodes(
     for weights in models:
         vector.load_vector(model, weights)
         each.append(asdict(evaluate(model, data.task, data.test)))
-    first = each[0]
+    first, n = each[0], len(each)
+    # A node whose answers are not finite has no figures, and then neither have all together.
     means = {
-        name: None if value is None else sum(one[name] for one in each) / len(each)
-        for name, value in first.items()
+        name: None if any(one[name] is None for one in each) else sum(one[name] for one in each) / n
+        for name in first
     }
-    regression = data.task.regression
-    worst = max(one["rmse"] for one in each) if regression else min(one["accuracy"] for one in each)
+    figure, extreme = ("rmse", max) if data.task.regression else ("accuracy", min)
+    worst = None if means[figure] is None else extreme(one[figure] for one in each)
     apart = (models.double() - models.double().mean(dim=0)).square().sum(dim=1).mean().sqrt()
     return Metrics(
         **{**means, "records": first["records"], "worst": worst, "consensus": float(apart)}

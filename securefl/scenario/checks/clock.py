@@ -3,6 +3,7 @@
 from securefl.errors import ScenarioError
 from securefl.scenario.declaration import Declaration
 from securefl.scenario.facts import Facts
+from securefl.scenario.making.rule import fewest_rows
 
 
 def check_clock(declared: Declaration, facts: Facts) -> None:
@@ -46,6 +47,8 @@ def check_enough(declared: Declaration, facts: Facts) -> None:
         return
     fewest = facts.channel.fewest
     needed = facts.min_cohort if fewest is None else fewest(facts.terms, facts.invited)
+    if facts.channel.shows_every_update:
+        needed = max(needed, fewest_rows(facts.rule), *map(fewest_rows, facts.prefilters))
     if facts.invited > facts.cohort_size and facts.cohort_size < needed:
         raise ScenarioError(
             f"cohort.over_select: of {facts.invited} invited clients channel "

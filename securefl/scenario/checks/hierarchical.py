@@ -47,6 +47,11 @@ def check_hierarchical(declared: Declaration, topology: Topology, facts: Facts) 
 
 def _check_top(top: Chosen[RuleEntry], regions: int) -> None:
     """Checks that the rule at the top has its parameters, and rows for its f."""
+    if top.entry.for_peers_only:
+        raise ScenarioError(
+            f"{_TOP}: {top.name} takes a row of a node's own, which the top does not have; use "
+            "another rule"
+        )
     check_parameters(_TOP, top)
     f = corrupt_rows(top)
     if f < 0:

@@ -2,6 +2,7 @@
 
 import torch
 
+from securefl import vector
 from securefl.errors import ScenarioError
 from securefl.federation.topologies.graphs import Graph
 from securefl.scenario import catalog
@@ -21,13 +22,28 @@ def check_peer(declared: Declaration, topology: Topology, facts: Facts) -> None:
     """Checks a scenario whose nodes talk to their neighbours. Raises ScenarioError."""
     check_serverless(declared, topology, facts)
     prefix = no_server(topology)
+    if declared.cohort is not None and declared.cohort.size < facts.clients:
+        raise ScenarioError(
+            f"{prefix}cohort.size = {declared.cohort.size} leaves nodes out, and all of them talk "
+            "to their neighbours; remove it"
+        )
     if declared.keeps_best:
         raise ScenarioError(
             f"{prefix}evaluate.keep keeps one model, and every node has its own; remove it"
         )
-    if declared.init_from is not None and topology.momentum:
+    if declared.training.fine_tune is not None:
         raise ScenarioError(
-            f"{prefix}init_from brings one model and no momentum; remove topology.momentum"
+            f"{prefix}training.fine_tune tunes one global model, and there is none; remove it"
+        )
+    momentum = facts.rule.entry.momentum if topology.momentum is None else topology.momentum
+    if declared.init_from is not None and momentum:
+        raise ScenarioError(
+            f"{prefix}init_from brings one model and no momentum; set topology.momentum = 0.0"
+        )
+    if topology.order == "d_psgd" and vector.statistics(facts.model).start < facts.coordinates:
+        raise ScenarioError(
+            f"{prefix}order = 'd_psgd' would add the change of one running variance to another: "
+            "set model.batch_norm = 'group', or use order = 'train_then_mix'"
         )
     if topology.graph is not None and topology.edges is not None:
         raise ScenarioError("topology: graph and edges both say who is a neighbour; remove one")
@@ -75,7 +91,14 @@ def _check_neighbors(graph: Graph, declared: Declaration, facts: Facts) -> None:
 
 def _check_attack(facts: Facts, prefix: str) -> None:
     attack = facts.attack
-    if attack is None or not _OF_A_SERVERS_RULE & set(attack.entry.needs):
+    if attack is None or attack.entry.rows is None:
+        return
+    if attack.entry.records is not None:
+        raise ScenarioError(
+            f"{prefix}attack.name = {attack.name!r} boosts an update, and peers send whole models; "
+            "use another"
+        )
+    if not _OF_A_SERVERS_RULE & set(attack.entry.needs):
         return
     raise ScenarioError(
         f"{prefix}attack.name = {attack.name!r} searches for rows that hurt a server's rule; use "

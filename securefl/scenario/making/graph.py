@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping
 from functools import partial
 
+from securefl import vector
 from securefl.federation.adversary import Adversary
 from securefl.federation.topologies import graphs
 from securefl.federation.topologies.graphs import Graph
@@ -58,6 +59,7 @@ def meeting_of(
         adversaries,
         momentum=momentum,
         beside=topology.order == "d_psgd",
+        statistics=vector.statistics(facts.model).start,
     )
 
 

@@ -147,3 +147,18 @@ def test_algorithms_that_need_one_server_in_lockstep_are_refused(kind: str, algo
         f'training = {{ kind = "sgd", algorithm = "{algorithm}"{keys} }}\n'
     )
     assert f"training.algorithm = '{algorithm}'" in refusal(given)
+
+
+def test_the_table_of_a_server_is_the_same_as_no_topology() -> None:
+    table = parse_scenario('topology = { kind = "server" }').resolved()
+    assert table == parse_scenario("").resolved()
+    with_more = refusal('topology = { kind = "server", buffer = 2 }\n')
+    assert "topology.kind: there is no 'server'" in with_more
+
+
+@pytest.mark.parametrize("kind", TABLES)
+def test_a_summary_speaks_of_a_server_where_there_is_one(kind: str) -> None:
+    said = summary(scenario(kind))
+    assert ("the server sees" in said) is (kind == "fedbuff")
+    assert ("the server of a region" in said) is (kind == "hierarchical")
+    assert (", server fedavg" in said) is (kind in ("fedbuff", "hierarchical"))

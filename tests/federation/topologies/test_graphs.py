@@ -75,7 +75,7 @@ def test_metropolis_weights_keep_the_mean_where_degrees_differ() -> None:
 REFUSED = [
     (lambda: ring(2), "a ring takes at least 3 nodes, got 2"),
     (lambda: complete(1), "a single node has no neighbours"),
-    (lambda: torus(10), "rows x columns nodes, both at least 3; 10 are none"),
+    (lambda: torus(10), "rows x columns nodes, both at least 3, and 10 are none"),
     (lambda: torus(7), "7 are none"),
     (lambda: drawn(5, 3), "no connected graph has 5 nodes of degree 3"),
     (lambda: drawn(4, 4), "no connected graph has 4 nodes of degree 4"),

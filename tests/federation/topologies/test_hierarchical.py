@@ -746,6 +746,12 @@ def test_values_in_force_are_a_scenario_again_and_name_the_parameters_of_the_top
     assert sgd(HALVES).resolved() == spelt_out.resolved()
 
 
+def test_the_rule_of_the_top_may_be_a_bare_word_or_a_name() -> None:
+    table = sgd(HALVES, 'inner_rounds = 1, top = { rule = "median" }')
+    for other in ('"median"', '{ name = "median" }'):
+        assert sgd(HALVES, f"inner_rounds = 1, top = {other}").resolved() == table.resolved()
+
+
 REFUSED = [
     (
         'topology = "hierarchical"',
@@ -790,6 +796,7 @@ REFUSED = [
         over(HALVES, 'top = { rule = "trimmed_mean", f = 1 }'),
         "topology.top: trimmed_mean with f=1 needs 3 regions, there are 2: use a smaller f, more",
     ),
+    (over(HALVES, 'top = { rule = "nna", f = 0 }'), "nna takes a row of a node's own"),
     (over(HALVES, 'top = { rule = "krum" }'), "topology.top: krum needs f"),
     (over(HALVES, 'top = { rule = "krum", f = -1 }'), "topology.top: f must be >= 0, got -1"),
     (over(HALVES, "top = { f = 1 }"), "topology.top: mean takes no parameters, got 'f'"),

@@ -30,6 +30,7 @@ from securefl.scenario.assemble.parts import parts
 from securefl.scenario.scenario import Scenario, parse_scenario
 from securefl.scenario.summary import summary
 from securefl.vector import load_vector, to_vector
+from tests import normed
 from tests.federation.test_engine import FakeClient, federation
 from tests.runs.test_play import comparable, nothing, run_until_killed
 from tests.scenario.texts import refusal
@@ -469,6 +470,53 @@ def test_each_site_is_judged_with_its_own_model(tmp_path: Path) -> None:
         assert metrics["sites"][site.name]["accuracy"] == alone.accuracy
 
 
+def test_running_statistics_have_no_momentum_and_variances_stay_positive(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    normed.add_to_catalog(monkeypatch)
+    more = DIGITS.replace('"logistic"', '"normed"').replace('"iid"', '"dirichlet"')
+    for rule in ('"mean"', '{ name = "monna", f = 0 }'):
+        given = parse_scenario(more + SGD + f"{RING}defense = {{ rule = {rule} }}\n")
+        assembled = joined(given)
+        now = assembled.start
+        for _ in range(3):
+            now = assembled.play(assembled.federation, now, Kept()).state
+        assert assembled.federation.evaluate(now).accuracy is not None
+        for model in models_of(now, 6):
+            load_vector(assembled.model, model)
+            assert all(
+                bool((value > 0).all())
+                for name, value in assembled.model.named_buffers()
+                if name.endswith("running_var")
+            )
+    with pytest.raises(ScenarioError, match="the change of one running variance to another"):
+        parse_scenario(more + SGD + 'topology = { kind = "peer", order = "d_psgd" }\n')
+
+
+def test_nodes_whose_answers_are_not_finite_leave_no_figure_and_no_trace_back() -> None:
+    assembled = joined(sgd())
+    huge = models_of(assembled.start, 6).clone()
+    huge[2] = 3e38
+    judged = assembled.federation.evaluate(replace(assembled.start, step_state={MODELS: huge}))
+    assert (judged.accuracy, judged.worst) == (None, None)
+    assert judged.records > 0
+
+
+def test_an_interrupted_round_has_the_figures_of_the_unchanged_models(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cell = Cell(tmp_path / "cell")
+    run_until_killed(monkeypatch, cell, dp("system"), round=1)
+    run_cell(cell, dp("system"), on_round=nothing)
+    before, cut = cell.rounds()[:2]
+    assert cut.abandoned
+    assert (cut.accuracy, cut.worst, cut.consensus) == (
+        before.accuracy,
+        before.worst,
+        before.consensus,
+    )
+
+
 def test_a_random_graph_follows_from_the_seed() -> None:
     more = 'topology = { kind = "peer", graph = { name = "random_regular", degree = 3 } }\n'
     weights = []
@@ -486,7 +534,9 @@ def test_the_summary_says_who_sees_whom_and_where_liars_are_too_many() -> None:
     said = summary(attacked('name = "sign_flip", scale = 1.0, clients = [1, 2]'))
     assert "peer: there is no server; each of 6 nodes sees the whole models of its 5" in said
     assert "node 0 has 2 corrupt neighbours, and f = 1: its rule promises nothing there" in said
+    assert "; the same holds for 3 more nodes" in said
     assert "corrupt neighbours" not in summary(sgd())
+    assert "rule nna (f=1), which each node has for itself" in said
 
 
 REFUSED = [
@@ -514,6 +564,13 @@ REFUSED = [
         'attack = { name = "adaptive", knows = "omniscient", clients = [0] }',
         "searches for rows that hurt a server's rule",
     ),
+    ('training = { kind = "sgd", fine_tune = 2 }', "training.fine_tune tunes one global model"),
+    (
+        'data = { name = "digits" }\ntraining = { kind = "sgd" }\n'
+        'attack = { name = "model_replacement", clients = [0] }',
+        "attack.name = 'model_replacement' boosts an update",
+    ),
+    ("cohort = { size = 2 }", "cohort.size = 2 leaves nodes out, and all of them talk"),
     ('topology = { kind = "peer", edges = [[0, 1], [2, 3]] }', "the graph falls apart"),
     ('topology = { kind = "peer", graph = "torus" }', "rows x columns nodes"),
     ('topology = { kind = "peer", graph = "star" }', "topology.graph"),
