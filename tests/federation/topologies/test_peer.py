@@ -567,7 +567,7 @@ REFUSED = [
     ('training = { kind = "sgd", fine_tune = 2 }', "training.fine_tune tunes one global model"),
     (
         'data = { name = "digits" }\ntraining = { kind = "sgd" }\n'
-        'attack = { name = "model_replacement", clients = [0] }',
+        'attack = { name = "model_replacement", target = 1, boost = 6.0, clients = [0] }',
         "attack.name = 'model_replacement' boosts an update",
     ),
     ("cohort = { size = 2 }", "cohort.size = 2 leaves nodes out, and all of them talk"),
