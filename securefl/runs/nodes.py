@@ -11,7 +11,7 @@ from pathlib import Path
 import torch
 from torch import Size
 
-from securefl.federation.topologies.peer import MODELS
+from securefl.federation.topologies.meeting import MODELS
 from securefl.federation.values import State
 from securefl.runs.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 

@@ -92,12 +92,14 @@ RULES: Mapping[str, RuleEntry] = {
         defenses.nna,
         minimum_rows=defenses.nna_minimum_rows,
         around=defenses.nna,
+        all_to_all=True,
     ),
     "monna": RuleEntry(
         defenses.nna,
         minimum_rows=defenses.nna_minimum_rows,
         around=defenses.nna,
         momentum=0.9,
+        all_to_all=True,
     ),
     "self_centered_clipping": RuleEntry(
         defenses.self_centered_clipping,

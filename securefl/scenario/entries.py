@@ -109,6 +109,7 @@ class RuleEntry(_Single):
         around: the same rule for a node that has a row of its own; None where there is none. A rule
             that is the same as `function` exists for such nodes only.
         momentum: that nodes add to their models with it, where a scenario names no other.
+        all_to_all: whether what is proven of it needs a graph in which all hear all.
     """
 
     function: Callable[..., Tensor]
@@ -118,6 +119,7 @@ class RuleEntry(_Single):
     weigh: Callable[..., Tensor] | None = None
     around: Callable[..., Tensor] | None = None
     momentum: float = 0.0
+    all_to_all: bool = False
 
     @property
     def for_peers_only(self) -> bool:

@@ -5,6 +5,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field
 
+from securefl.errors import ScenarioError
 from securefl.scenario.tables import Choice, Count, Index, Section, named
 
 
@@ -71,7 +72,14 @@ class Topology(Section):
 
 
 def topology_of(value: object) -> object:
-    """Returns the table that a bare kind abbreviates; None for a server."""
+    """Returns the table that a bare kind abbreviates; None for a server.
+
+    Raises:
+        ScenarioError: a server has further keys.
+    """
     if value in ("server", {"kind": "server"}):
         return None
+    if isinstance(value, dict) and value.get("kind") == "server":
+        others = ", ".join(f"topology.{key}" for key in value if key != "kind")
+        raise ScenarioError(f"{others} has no effect with a server; remove it")
     return {"kind": value} if isinstance(value, str) else value

@@ -85,6 +85,8 @@ def _peer(scenario: Scenario, topology: Topology) -> Iterator[str]:
         f"peer: there is no server; each of {n} nodes sees the whole models of its {some} "
         "neighbours in every round; figures are means over honest nodes"
     )
+    if facts.rule.entry.all_to_all and degrees[0] < n - 1:
+        yield f"no proof: {facts.rule.name} is proven only where all nodes hear all others"
     corrupt = set() if scenario.attack is None else set(scenario.attack.clients)
     f = corrupt_rows(facts.rule)
     bad = {node: len(corrupt & set(graph.neighbors[node])) for node in range(n)}

@@ -6,7 +6,7 @@ from securefl.audit.knowledge import Watching
 from securefl.audit.vantage.looking import Looking
 from securefl.audit.vantage.peers import PeerWatcher
 from securefl.errors import ScenarioError
-from securefl.federation.topologies.peer import Meeting
+from securefl.federation.topologies.meeting import Meeting
 from securefl.scenario.making.graph import meeting_of
 
 

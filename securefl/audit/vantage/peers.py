@@ -21,7 +21,7 @@ from securefl import vector
 from securefl.audit.knowledge import Knowledge, Sight
 from securefl.channels.protocol import Observation, Seen
 from securefl.federation.record import RoundRecord
-from securefl.federation.topologies.peer import Meeting, mixed_by
+from securefl.federation.topologies.meeting import Meeting, mixed_by
 
 
 @dataclass

@@ -15,8 +15,8 @@ Sources: Lian et al., NeurIPS 2017 (D-PSGD); Farhadkhani et al., ICML 2023 (MoNN
 """
 
 import time
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
 
 import torch
 from torch import Tensor
@@ -25,52 +25,28 @@ from securefl import vector
 from securefl.channels.messages import ModelMessage
 from securefl.channels.protocol import ClientUpdate, Observer, Seen
 from securefl.errors import ClientFailure, SecureflError
-from securefl.federation.adversary import NOBODY, Adversary
+from securefl.federation.adversary import NOBODY
 from securefl.federation.engine import Play
 from securefl.federation.log import RoundLog
 from securefl.federation.stages import Asked, drawn_ahead
-from securefl.federation.topologies.graphs import Graph
+from securefl.federation.topologies.meeting import (
+    MODELS,
+    MOMENTA,
+    Meeting,
+    add_momentum,
+    heard_by,
+    mixed_by,
+    models_of,
+)
 from securefl.federation.topologies.sites import hand
 from securefl.federation.values import Federation, Played, State
 from securefl.federation.written import written
-
-# own row (d,), rows of neighbours (m, d), their weights (m,) -> own row (d,)
-Around = Callable[[Tensor, Tensor, Tensor], Tensor]
 
 # What each party sees.
 SEES = {
     "network": (Seen.PEER_MODEL,),
     "client": (Seen.OWN_UPDATE, Seen.PEER_MODEL),
 }
-MODELS = "models"  # of all nodes, (n, d), in a state
-MOMENTA = "momenta"  # of all nodes, (n, d), in a state
-
-
-@dataclass(frozen=True)
-class Meeting:
-    """What nodes without a server agree on.
-
-    Args:
-        graph: who is whose neighbour.
-        rule: combines a node's row with those of its neighbours.
-        adversaries: node -> the adversary that writes the rows which this node is sent.
-        momentum: share of the momentum before in that of a round; 0 without.
-        beside: whether nodes send the models that they began with.
-        statistics: the coordinate from which a model has running statistics and no parameters.
-            These have no momentum, which could make a variance negative.
-    """
-
-    graph: Graph
-    rule: Around
-    adversaries: Mapping[int, Adversary]
-    momentum: float = 0.0
-    beside: bool = False
-    statistics: int | None = None
-
-
-def models_of(state: State, n: int) -> Tensor:
-    """Returns (n, d), the models of all nodes; at first all have the same."""
-    return state.step_state.get(MODELS, state.weights.expand(n, -1))
 
 
 def honest(federation: Federation) -> list[int]:
@@ -93,7 +69,7 @@ def peer(meeting: Meeting) -> Play:
             log.reason = f"{len(updates)} nodes trained, it takes {federation.min_cohort}"
         else:
             log.survivors = tuple(sorted(updates))
-            _add_momentum(updates, momenta, meeting)
+            add_momentum(updates, momenta, meeting)
             mixed = _combined(meeting, federation, models, updates, state.round, log)
             kept = {MODELS: mixed, **({MOMENTA: momenta} if meeting.momentum else {})}
             middle = mixed[honest(federation)].double().mean(dim=0).float()
@@ -129,19 +105,6 @@ def trained(
             yield node, update
 
 
-def _add_momentum(updates: dict[int, ClientUpdate], momenta: Tensor, meeting: Meeting) -> None:
-    """Replaces each update by the node's momentum, which it becomes a part of."""
-    if not meeting.momentum:
-        return
-    for node, update in updates.items():
-        momentum = momenta[node, : meeting.statistics]
-        momentum.mul_(meeting.momentum)
-        momentum.add_(update.delta[: meeting.statistics], alpha=1 - meeting.momentum)
-        moved = update.delta.clone()
-        moved[: meeting.statistics] = momentum
-        updates[node] = replace(update, delta=moved)
-
-
 def _combined(
     meeting: Meeting,
     federation: Federation,
@@ -158,7 +121,7 @@ def _combined(
     after = models.clone()
     for node, own in sent.items():
         around = {other: sent[other] for other in meeting.graph.neighbors[node] if other in sent}
-        heard = _heard(meeting.adversaries.get(node, NOBODY), node, own, around, round, log)
+        heard = heard_by(meeting.adversaries.get(node, NOBODY), node, own, around, round, log)
         log.bytes_up += len(heard) * _size(federation, models[node], round)
         rows = torch.stack([own.delta, *heard.values()])[1:]
         marked = federation.screen(rows).tolist() if len(rows) else []
@@ -169,48 +132,6 @@ def _combined(
         if vector.is_finite(mixed):
             after[node] = mixed
     return after
-
-
-def mixed_by(meeting: Meeting, node: int, own: Tensor, heard: Mapping[int, Tensor]) -> Tensor:
-    """Returns what a node's rule makes of its own row (d,) and of those that it heard.
-
-    Args:
-        meeting: what nodes agree on.
-        node: whose rows these are.
-        own: its row.
-        heard: neighbour -> its row, ascending.
-    """
-    weights = [meeting.graph.metropolis(node, other) for other in heard]
-    rows = torch.stack([own, *heard.values()])[1:]
-    try:
-        return meeting.rule(own, rows, torch.tensor(weights, dtype=torch.float64))
-    except ValueError:  # it heard too few, and goes on by itself
-        return own
-
-
-def _heard(
-    adversary: Adversary,
-    node: int,
-    own: ClientUpdate,
-    around: Mapping[int, ClientUpdate],
-    round: int,
-    log: RoundLog,
-) -> dict[int, Tensor]:
-    """Returns neighbour -> the row (d,) that a node is sent, as the adversary rewrites it.
-
-    A corrupt node may send every neighbour another row. What an omniscient adversary knows are the
-    honest rows that this node puts together.
-    """
-    owned = {other: row for other, row in around.items() if other in adversary.clients}
-    others = {other: row for other, row in around.items() if other not in owned}
-    rewritten = adversary.rewrite(owned, {**others, node: own}, round=round, observer=log)
-    if rewritten.push is not None:
-        log.push = max(rewritten.push, log.push or 0.0)
-    rows = {other: row.delta for other, row in sorted({**others, **rewritten.updates}.items())}
-    for other, row in rows.items():
-        for party in ("network", f"client {node}"):
-            log.tell(party, Seen.PEER_MODEL, (other,), row)
-    return rows
 
 
 def _size(federation: Federation, weights: Tensor, round: int) -> int:

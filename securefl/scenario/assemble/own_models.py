@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from securefl import vector
 from securefl.data.task import FederatedData
 from securefl.errors import ScenarioError
-from securefl.federation.topologies.peer import models_of
+from securefl.federation.topologies.meeting import models_of
 from securefl.federation.values import State
 from securefl.learning.algorithms.protocol import OwnModel
 from securefl.learning.evaluate import evaluate, measure, predict

@@ -47,8 +47,6 @@ def check_enough(declared: Declaration, facts: Facts) -> None:
         return
     fewest = facts.channel.fewest
     needed = facts.min_cohort if fewest is None else fewest(facts.terms, facts.invited)
-    if facts.channel.shows_every_update:
-        needed = max(needed, fewest_rows(facts.rule), *map(fewest_rows, facts.prefilters))
     if facts.invited > facts.cohort_size and facts.cohort_size < needed:
         raise ScenarioError(
             f"cohort.over_select: of {facts.invited} invited clients channel "
@@ -57,6 +55,8 @@ def check_enough(declared: Declaration, facts: Facts) -> None:
         )
     if cohort.deadline is None:
         return
+    if facts.channel.shows_every_update:
+        needed = max(needed, fewest_rows(facts.rule), *map(fewest_rows, facts.prefilters))
     in_time = sum(time <= cohort.deadline for time in speed)
     if in_time < needed:
         raise ScenarioError(

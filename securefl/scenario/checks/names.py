@@ -52,8 +52,7 @@ def _names(declared: Declaration) -> Iterator[tuple[str, str, Collection[str]]]:
         yield "privacy.place", declared.privacy.place, _PLACES
     yield "channel.kind", declared.channel.kind, catalog.CHANNELS
     if declared.topology is not None:
-        # "server" with further keys: they have no effect, which the next check would say too late.
-        yield "topology.kind", declared.topology.kind, tuple(catalog.TOPOLOGIES)
+        yield "topology.kind", declared.topology.kind, ("server", *catalog.TOPOLOGIES)
         if declared.topology.top is not None:
             yield "topology.top.rule", declared.topology.top.rule, catalog.RULES
 

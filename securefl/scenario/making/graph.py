@@ -7,7 +7,7 @@ from securefl import vector
 from securefl.federation.adversary import Adversary
 from securefl.federation.topologies import graphs
 from securefl.federation.topologies.graphs import Graph
-from securefl.federation.topologies.peer import Around, Meeting
+from securefl.federation.topologies.meeting import Around, Meeting
 from securefl.rng import seeded_keystream
 from securefl.scenario.chosen import Chosen
 from securefl.scenario.declaration import Declaration

@@ -153,7 +153,7 @@ def test_the_table_of_a_server_is_the_same_as_no_topology() -> None:
     table = parse_scenario('topology = { kind = "server" }').resolved()
     assert table == parse_scenario("").resolved()
     with_more = refusal('topology = { kind = "server", buffer = 2 }\n')
-    assert "topology.kind: there is no 'server'" in with_more
+    assert "topology.buffer has no effect with a server; remove it" in with_more
 
 
 @pytest.mark.parametrize("kind", TABLES)

@@ -15,7 +15,8 @@ from securefl.channels.protocol import ClientUpdate, Observation, Seen
 from securefl.errors import ScenarioError
 from securefl.federation.engine import play_round
 from securefl.federation.topologies.graphs import complete, ring
-from securefl.federation.topologies.peer import MODELS, MOMENTA, SEES, Meeting, models_of, peer
+from securefl.federation.topologies.meeting import MODELS, MOMENTA, Meeting, models_of
+from securefl.federation.topologies.peer import SEES, peer
 from securefl.federation.values import Federation, State
 from securefl.files import read_lines
 from securefl.learning.evaluate import evaluate
@@ -535,6 +536,10 @@ def test_the_summary_says_who_sees_whom_and_where_liars_are_too_many() -> None:
     assert "peer: there is no server; each of 6 nodes sees the whole models of its 5" in said
     assert "node 0 has 2 corrupt neighbours, and f = 1: its rule promises nothing there" in said
     assert "; the same holds for 3 more nodes" in said
+    assert "no proof" not in said
+    for rule in ("nna", "monna"):
+        sparse = sgd(f'{RING}defense = {{ rule = {{ name = "{rule}", f = 0 }} }}\n')
+        assert f"no proof: {rule} is proven only where all nodes hear all others" in summary(sparse)
     assert "corrupt neighbours" not in summary(sgd())
     assert "rule nna (f=1), which each node has for itself" in said
 
