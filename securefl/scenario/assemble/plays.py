@@ -2,8 +2,6 @@
 
 from collections.abc import Callable, Mapping
 
-from torch import Tensor
-
 from securefl.federation.engine import Play, play_round
 from securefl.federation.topologies.cyclic import cyclic, fixed
 from securefl.federation.topologies.fedbuff import Buffering, fedbuff
@@ -11,7 +9,7 @@ from securefl.federation.topologies.hierarchical import hierarchical
 from securefl.federation.topologies.peer import peer
 from securefl.rng import seeded_keystream
 from securefl.scenario.making.adversary import adversary_of
-from securefl.scenario.making.graph import graph_of, meeting_of
+from securefl.scenario.making.graph import graph_of, meeting_of, no_rule
 from securefl.scenario.scenario import Scenario
 from securefl.scenario.topology_table import Topology
 
@@ -38,15 +36,10 @@ def _peer(scenario: Scenario, topology: Topology) -> Play:
     facts = scenario.facts
     graph = graph_of(scenario, topology, facts.clients)
     adversaries = {
-        node: adversary_of(scenario, facts, _no_rule, None, among=(node, *graph.neighbors[node]))
+        node: adversary_of(scenario, facts, no_rule, None, among=(node, *graph.neighbors[node]))
         for node in range(graph.n)
     }
     return peer(meeting_of(scenario, topology, facts, adversaries))
-
-
-def _no_rule(rows: Tensor, weights: Tensor) -> Tensor:
-    """Stands for a server's rule in attacks that do not look at it."""
-    raise ValueError("peers have no rule that all rows pass")
 
 
 def _hierarchical(scenario: Scenario, topology: Topology) -> Play:

@@ -1,5 +1,7 @@
 """Whether peers have neighbours, and a rule that can judge them."""
 
+from functools import partial
+
 import torch
 
 from securefl import vector
@@ -10,8 +12,10 @@ from securefl.scenario.checks.cyclic import check_serverless, no_server
 from securefl.scenario.checks.parameters import check_parameters, tried
 from securefl.scenario.declaration import Declaration
 from securefl.scenario.facts import Facts
-from securefl.scenario.making.graph import around_of, graph_of
+from securefl.scenario.making.adversary import adversary_of
+from securefl.scenario.making.graph import around_of, graph_of, no_rule
 from securefl.scenario.making.rule import corrupt_rows
+from securefl.scenario.tables import Attack
 from securefl.scenario.topology_table import Topology
 
 # What an attack on a server's rule needs to know of it.
@@ -57,6 +61,8 @@ def check_peer(declared: Declaration, topology: Topology, facts: Facts) -> None:
     _check_rule(facts, prefix)
     _check_neighbors(graph, declared, facts)
     _check_attack(facts, prefix)
+    if declared.attack is not None:
+        _check_rows(declared, declared.attack, facts, graph)
 
 
 def _check_rule(facts: Facts, prefix: str) -> None:
@@ -104,3 +110,15 @@ def _check_attack(facts: Facts, prefix: str) -> None:
         f"{prefix}attack.name = {attack.name!r} searches for rows that hurt a server's rule; use "
         "another"
     )
+
+
+def _check_rows(declared: Declaration, attack: Attack, facts: Facts, graph: Graph) -> None:
+    """Lets the attack have the corrupt rows of each neighbourhood, and one of them."""
+    for node in range(graph.n):
+        around = (node, *graph.neighbors[node])
+        corrupt = len({*attack.clients} & {*graph.neighbors[node]})
+        adversary = adversary_of(declared, facts, no_rule, None, among=around)
+        for present in {1, corrupt} if corrupt else ():
+            own, others = torch.zeros(present, 1), torch.zeros(len(around) - corrupt, 1)
+            known = others if attack.knows == "omniscient" else own
+            tried("attack", partial(adversary.attack, own, known, 0))

@@ -3,6 +3,8 @@
 from collections.abc import Callable, Mapping
 from functools import partial
 
+from torch import Tensor
+
 from securefl import vector
 from securefl.federation.adversary import Adversary
 from securefl.federation.topologies import graphs
@@ -68,3 +70,8 @@ def around_of(rule: Chosen[RuleEntry]) -> Around:
     if rule.entry.around is None:
         raise ValueError(f"{rule.name} has no form for a node with a row of its own")
     return partial(rule.entry.around, **rule.parameters)
+
+
+def no_rule(rows: Tensor, weights: Tensor) -> Tensor:
+    """Stands for a server's rule in attacks that do not look at it."""
+    raise ValueError("peers have no rule that all rows pass")

@@ -569,6 +569,10 @@ REFUSED = [
         'attack = { name = "adaptive", knows = "omniscient", clients = [0] }',
         "searches for rows that hurt a server's rule",
     ),
+    (
+        'attack = { name = "a_little_is_enough", knows = "omniscient", clients = [0, 2] }',
+        "a_little_is_enough needs z where f has a majority, got f=2, n=3",
+    ),
     ('training = { kind = "sgd", fine_tune = 2 }', "training.fine_tune tunes one global model"),
     (
         'data = { name = "digits" }\ntraining = { kind = "sgd" }\n'
