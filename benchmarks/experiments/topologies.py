@@ -130,7 +130,8 @@ def rows_of(setup: Setup) -> list[Row]:
     for row in setup.workers.map(play, jobs):
         scores.setdefault((row.way, row.lr), []).append(row.accuracy)
     chosen = {
-        key: max(RATES, key=lambda lr, number=number: statistics.fmean(scores[number, lr]))  # type: ignore[misc]
+        # Of equal scores the smaller rate.
+        key: -max((statistics.fmean(scores[number, lr]), -lr) for lr in RATES)[1]
         for key, number in groups.items()
     }
     measured = setup.workers.map(

@@ -155,10 +155,7 @@ def draw_clocks(path: Path, panels: Mapping[str, Mapping[str, Sequence[Curve]]])
         axis.set(title=title, xlabel="simulated time", ylim=(0.5, 1.0))
     np.atleast_1d(axes)[0].set_ylabel("accuracy")
     np.atleast_1d(axes)[-1].legend(fontsize="small", loc="lower right")
-    # As in `draw_rows`: the same numbers give the same bytes.
-    with plt.rc_context({"svg.hashsalt": "securefl"}):
-        figure.savefig(path, metadata={"Date": None})
-    plt.close(figure)
+    _keep(figure, path)
 
 
 def draw_pairs(path: Path, pairs: Sequence[tuple[str, "Pictures"]]) -> None:
@@ -190,7 +187,12 @@ def draw_rows(path: Path, rows: Sequence[tuple[str, "Tensor"]]) -> None:
                 pixels = _pixels(images[column])
                 axis.imshow(pixels, cmap="gray", vmin=0, vmax=1, interpolation="nearest")
         row[0].set_ylabel(label, rotation=0, ha="right", va="center", fontsize="small")
-    # Without salt and date the same images give the same bytes, which a committed figure needs.
+    _keep(figure, path)
+
+
+def _keep(figure: Any, path: Path) -> None:
+    """Writes a figure as SVG, whose bytes are the same for the same content."""
+    # Without salt and date they would not be, which a committed figure needs.
     with plt.rc_context({"svg.hashsalt": "securefl"}):
         figure.savefig(path, metadata={"Date": None})
     plt.close(figure)

@@ -21,7 +21,7 @@ from securefl import vector
 from securefl.audit.knowledge import Knowledge, Sight
 from securefl.channels.protocol import Observation, Seen
 from securefl.federation.record import RoundRecord
-from securefl.federation.topologies.meeting import Meeting, mixed_by
+from securefl.federation.topologies.meeting import Meeting, mixed_by, moved_by, update_behind
 
 
 @dataclass
@@ -117,10 +117,7 @@ class PeerWatcher:
             known = self._nodes[node]
             if known.momentum is None or known.base is None:
                 continue
-            share = self.meeting.momentum
-            moved = self._updates[node]
-            if share:
-                moved = known.momentum.clone().mul_(share).add_(moved, alpha=1 - share)
+            moved = moved_by(self.meeting, known.momentum, self._updates[node])
             known.momentum = moved
             rows[node] = known.base if self.meeting.beside else known.base + moved
         return rows
@@ -159,7 +156,7 @@ class PeerWatcher:
 
     def _file(self, began: _Began, row: Tensor | None) -> None:
         """Files the sight of a training that the target's row (d,) shows the outcome of."""
-        known, share = self._nodes[self.target], self.meeting.momentum
+        known = self._nodes[self.target]
         before = known.momentum
         known.momentum = None
         if row is None:
@@ -170,9 +167,9 @@ class PeerWatcher:
             return
         moved = row - known.base
         known.momentum = moved
-        alone = not share or before is not None
-        if share and before is not None:
-            moved = (moved - share * before) / (1 - share)
+        alone = not self.meeting.momentum or before is not None
+        if self.meeting.momentum and before is not None:
+            moved = update_behind(self.meeting, before, moved)
         counts = {self.target: 1.0} if alone else None
         self._sights.append(Sight(began.round, began.model, moved, alone, counts))
 

@@ -51,12 +51,27 @@ def add_momentum(updates: dict[int, ClientUpdate], momenta: Tensor, meeting: Mee
     if not meeting.momentum:
         return
     for node, update in updates.items():
-        momentum = momenta[node, : meeting.statistics]
-        momentum.mul_(meeting.momentum)
-        momentum.add_(update.delta[: meeting.statistics], alpha=1 - meeting.momentum)
-        moved = update.delta.clone()
-        moved[: meeting.statistics] = momentum
-        updates[node] = replace(update, delta=moved)
+        momenta[node] = moved_by(meeting, momenta[node], update.delta)
+        updates[node] = replace(update, delta=momenta[node].clone())
+
+
+def moved_by(meeting: Meeting, momentum: Tensor, update: Tensor) -> Tensor:
+    """Returns what a node adds to its model (d,): an update, with the momentum from before."""
+    moved, share = update.clone(), meeting.momentum
+    if share:
+        parameters = momentum[: meeting.statistics].clone()
+        moved[: meeting.statistics] = parameters.mul_(share).add_(
+            update[: meeting.statistics], alpha=1 - share
+        )
+    return moved
+
+
+def update_behind(meeting: Meeting, momentum: Tensor, moved: Tensor) -> Tensor:
+    """Returns the update (d,) behind what a node added to its model, up to rounding."""
+    update, share = moved.clone(), meeting.momentum
+    parameters = moved[: meeting.statistics] - share * momentum[: meeting.statistics]
+    update[: meeting.statistics] = parameters / (1 - share)
+    return update
 
 
 def mixed_by(meeting: Meeting, node: int, own: Tensor, heard: Mapping[int, Tensor]) -> Tensor:

@@ -10,24 +10,9 @@ from securefl.audit.audit import audit
 from securefl.audit.lines import Verdict
 from securefl.audit.threats import adversaries_in
 from securefl.audit.verdicts import MECHANISM
-from tests.audit.asking import findings_of, request_for
+from tests.audit.asking import DP, SGD, findings_of, request_for
 from tests.commands import call
 
-SGD = """
-rounds = 2
-weights = "equal"
-data = { name = "digits", partition = "iid", clients = 4 }
-model = { name = "mlp", hidden = [16] }
-training = { kind = "sgd", batch = 64, lr = 0.3 }
-"""
-DP = """
-rounds = 4
-weights = "equal"
-data = { name = "digits", partition = "iid", clients = 3 }
-model = { name = "mlp", hidden = [100] }
-training = { kind = "dp_sgd", batch = 42, lr = 0.5 }
-privacy = { epsilon = 4.0, noise = "seeded", records = [419, 419, 419] }
-"""
 CYCLIC = 'topology = "cyclic"\n'
 PEER = 'topology = { kind = "peer", graph = "ring" }\n'
 REGIONS = 'topology = { kind = "hierarchical", regions = [[0], [1, 2, 3]], inner_rounds = 2 }\n'

@@ -9,6 +9,7 @@ from securefl.audit.inside import why_unseen
 from securefl.channels.protocol import Seen
 from securefl.errors import ScenarioError
 from securefl.scenario.scenario import Scenario, parse_scenario
+from tests import normed
 from tests.audit.vantage.looks import Looked, differ, equal, look
 from tests.values import present
 
@@ -18,11 +19,16 @@ FLIP = 'attack = { name = "sign_flip", scale = 5.0, clients = [3] }\n'
 
 
 def scenario(
-    graph: str = "ring", more: str = "", *, order: str = "train_then_mix", rounds: int = 4
+    graph: str = "ring",
+    more: str = "",
+    *,
+    order: str = "train_then_mix",
+    rounds: int = 4,
+    model: str = "logistic",
 ) -> Scenario:
     return parse_scenario(
         f'rounds = {rounds}\ndata = {{ name = "digits", partition = "iid", clients = 6 }}\n'
-        'model = { name = "logistic" }\n'
+        f'model = {{ name = "{model}" }}\n'
         'training = { kind = "sgd", batch = 64, lr = 0.1 }\n'
         f'topology = {{ kind = "peer", graph = "{graph}", order = "{order}" }}\n{more}'
     )
@@ -104,6 +110,15 @@ def test_the_network_knows_every_update_also_where_nodes_lie(graph: str, more: s
 @pytest.mark.parametrize("adversary", ["neighbour", "network"])
 def test_updates_are_taken_out_of_momenta(adversary: str) -> None:
     check_exact(look(scenario("complete", MONNA), adversary, target=1), [0, 1, 2, 3], atol=2e-5)
+
+
+@pytest.mark.parametrize("adversary", ["neighbour", "network"])
+def test_running_statistics_have_no_momentum_that_an_update_is_taken_out_of(
+    adversary: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    normed.add_to_catalog(monkeypatch)
+    given = scenario("complete", MONNA, model="normed")
+    check_exact(look(given, adversary, target=1), [0, 1, 2, 3], atol=2e-5)
 
 
 @pytest.mark.parametrize("colluders", [1, 2])

@@ -1,24 +1,23 @@
 """Cyclic weight transfer: sites train in turn, pay for each visit, and see whole models."""
 
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
-from torch import Tensor
 
-from securefl.channels.protocol import Observation, Seen
+from securefl.channels.protocol import Seen
 from securefl.errors import ScenarioError
 from securefl.federation.topologies.cyclic import SEES
 from securefl.files import read_lines
 from securefl.privacy.chain import read_entries
 from securefl.runs.cell import Cell
-from securefl.runs.checkpoint import load_checkpoint
 from securefl.runs.deployed.deployable import check_deployable
 from securefl.runs.play import run_cell
 from securefl.scenario.assemble.assemble import assemble, join
 from securefl.scenario.assemble.parts import parts
 from securefl.scenario.scenario import Scenario, parse_scenario
+from tests.federation.topologies.playing import played, weights
+from tests.recorder import Recorder
 from tests.runs.test_play import comparable, nothing, run_until_killed
 from tests.scenario.texts import refusal
 from tests.values import present
@@ -39,16 +38,6 @@ def dp(noise: str = "seeded", more: str = "") -> Scenario:
     return parse_scenario(HEART + DP.format(noise=noise) + more)
 
 
-def played(scenario: Scenario, folder: Path, **options: Any) -> Cell:
-    cell = Cell(folder)
-    run_cell(cell, scenario, on_round=nothing, **options)
-    return cell
-
-
-def weights(cell: Cell) -> Tensor:
-    return load_checkpoint(cell.checkpoint).state.weights
-
-
 @pytest.mark.parametrize("workers", [1, 2])
 def test_each_site_trains_the_model_of_the_one_before(workers: int, tmp_path: Path) -> None:
     cell = played(sgd(), tmp_path / "cell", workers=workers)
@@ -61,29 +50,21 @@ def test_each_site_trains_the_model_of_the_one_before(workers: int, tmp_path: Pa
     assert [record.survivors for record in cell.rounds()] == [(0, 1, 2, 3)] * 3
 
 
-class Kept:
-    """Keeps what parties see."""
-
-    def __init__(self) -> None:
-        self.seen: list[Observation] = []
-
-    def observe(self, observation: Observation) -> None:
-        self.seen.append(observation)
-
-
 def test_parties_see_what_is_declared_and_a_sites_update_lies_between_two_models(
     tmp_path: Path,
 ) -> None:
     assembled = join(parts(sgd(), run="", ledgers=tmp_path))
-    kept = Kept()
+    kept = Recorder()
     after = assembled.play(assembled.federation, assembled.start, kept).state
     by_party: dict[str, set[Seen]] = {}
-    for one in kept.seen:
+    for one in kept.observations:
         by_party.setdefault(one.header.party, set()).add(one.header.kind)
     assert by_party.pop("network") == set(SEES["network"])
     assert by_party == {f"client {client}": set(SEES["client"]) for client in range(4)}
-    models = [present(one.values) for one in kept.seen if one.header.party == "network"]
-    updates = [present(one.values) for one in kept.seen if one.header.kind is Seen.OWN_UPDATE]
+    models = [present(one.values) for one in kept.observations if one.header.party == "network"]
+    updates = [
+        present(one.values) for one in kept.observations if one.header.kind is Seen.OWN_UPDATE
+    ]
     models.append(after.weights)
     for place, update in enumerate(updates):
         handed_on = models[place + 1] - models[place]
@@ -167,9 +148,11 @@ def test_a_random_order_visits_each_site_once_a_round_and_changes(tmp_path: Path
     orders = []
     state = assembled.start
     for _ in range(3):
-        kept = Kept()
+        kept = Recorder()
         state = assembled.play(assembled.federation, state, kept).state
-        orders.append([one.header.party for one in kept.seen if one.header.kind is Seen.OWN_UPDATE])
+        orders.append(
+            [one.header.party for one in kept.observations if one.header.kind is Seen.OWN_UPDATE]
+        )
     assert all(sorted(order) == [f"client {client}" for client in range(4)] for order in orders)
     assert len({tuple(order) for order in orders}) > 1
 

@@ -16,7 +16,7 @@ from securefl.audit.audit import inquiries_of
 from securefl.audit.inquiry import Inquiry
 from securefl.audit.request import ALL
 from securefl.channels.plain import PlainClient, PlainServer
-from securefl.channels.protocol import Observation, Observer, Seen
+from securefl.channels.protocol import Observer, Seen
 from securefl.errors import BudgetExceeded, ClientFailure, RunFailed, ScenarioError
 from securefl.federation import engine
 from securefl.federation.adversary import NOBODY, Adversary
@@ -39,6 +39,7 @@ from securefl.scenario.assemble.assemble import assemble, join
 from securefl.scenario.assemble.parts import parts
 from securefl.scenario.scenario import Scenario, parse_scenario
 from tests.audit.asking import request_for
+from tests.federation.topologies.playing import played, weights
 from tests.recorder import Recorder
 from tests.runs.test_play import Killed, comparable, nothing
 from tests.values import present
@@ -66,16 +67,6 @@ def sgd(more: str = "", table: str | None = None, rounds: int = 6) -> Scenario:
 def dp(noise: str = "seeded", more: str = SPEED, table: str | None = None) -> Scenario:
     table = topology() if table is None else table
     return parse_scenario(f"rounds = 6\n{HEART}{table}{DP.format(noise=noise)}{more}")
-
-
-def played(scenario: Scenario, folder: Path, **options: Any) -> Cell:
-    cell = Cell(folder)
-    run_cell(cell, scenario, on_round=nothing, **options)
-    return cell
-
-
-def weights(cell: Cell) -> Tensor:
-    return load_checkpoint(cell.checkpoint).state.weights
 
 
 # By hand: models of one number, and clients that pull it to a target of their own.
@@ -490,16 +481,6 @@ def test_each_update_is_paid_for_once_and_settled_once_it_is_in_a_step(tmp_path:
     assert len(tickets) > 12
 
 
-class Kept:
-    """Keeps what parties see."""
-
-    def __init__(self) -> None:
-        self.seen: list[Observation] = []
-
-    def observe(self, observation: Observation) -> None:
-        self.seen.append(observation)
-
-
 def test_parties_see_what_is_declared(tmp_path: Path) -> None:
     cell = played(sgd(), tmp_path / "cell")
     seen: dict[str, set[str]] = {}
@@ -658,6 +639,6 @@ def test_a_seed_draws_who_begins(tmp_path: Path) -> None:
     for seed in range(4):
         scenario = parse_scenario(f"seed = {seed}\nrounds = 2\n{HEART}{topology(1, 1)}{SGD}")
         assembled = join(parts(scenario, run="", ledgers=tmp_path))
-        one = assembled.play(assembled.federation, assembled.start, Kept())
+        one = assembled.play(assembled.federation, assembled.start, Recorder())
         orders.add(one.record.survivors)
     assert len(orders) > 1

@@ -24,7 +24,6 @@ from securefl.privacy.accounting.epsilon import epsilon
 from securefl.privacy.chain import read_entries
 from securefl.runs import api
 from securefl.runs.cell import Cell
-from securefl.runs.checkpoint import load_checkpoint
 from securefl.runs.deployed.deployable import check_deployable
 from securefl.runs.play import run_cell
 from securefl.scenario import catalog
@@ -35,7 +34,9 @@ from securefl.scenario.budget import outlook, require_lasting
 from securefl.scenario.making.algorithm import schedule_of
 from securefl.scenario.scenario import Scenario, make_scenario, parse_scenario
 from securefl.scenario.summary import summary
+from tests.federation.topologies.playing import played, weights
 from tests.privacy.lint import test_lint as lint
+from tests.recorder import Recorder
 from tests.runs.test_play import comparable, nothing, run_until_killed
 from tests.scenario.texts import refusal
 from tests.values import present
@@ -60,16 +61,6 @@ def sgd(regions: str, keys: str = "", more: str = "") -> Scenario:
 
 def dp(keys: str = "inner_rounds = 2", more: str = "", noise: str = "seeded") -> Scenario:
     return parse_scenario(SIX + DP.format(noise=noise) + over(PAIRS, keys) + more)
-
-
-def played(scenario: Scenario, folder: Path, **options: Any) -> Cell:
-    cell = Cell(folder)
-    run_cell(cell, scenario, on_round=nothing, **options)
-    return cell
-
-
-def weights(cell: Cell) -> Tensor:
-    return load_checkpoint(cell.checkpoint).state.weights
 
 
 def bits(vector: Tensor) -> list[int]:
@@ -159,20 +150,12 @@ def test_two_inner_rounds_under_a_trimmed_mean_equal_the_slow_way(
 # What parties see.
 
 
-class Kept:
-    """Keeps what parties see."""
-
-    def __init__(self) -> None:
-        self.seen: list[Observation] = []
-
-    def observe(self, observation: Observation) -> None:
-        values = observation.values
-        kept = None if values is None else values.clone()
-        self.seen.append(replace(observation, values=kept))
+class Kept(Recorder):
+    """Keeps what parties see, and finds it by party and kind, ascending by client."""
 
     def by(self, party: str, kind: Seen) -> list[Observation]:
-        headers = [one for one in self.seen if (one.party, one.kind) == (party, kind)]
-        return sorted(headers, key=lambda one: one.about)
+        found = [one for one in self.observations if (one.party, one.kind) == (party, kind)]
+        return sorted(found, key=lambda one: one.about)
 
 
 def play_one(scenario: Scenario, folder: Path, kept: Kept) -> tuple[Assembled, Played]:
@@ -561,7 +544,9 @@ def test_corrupt_clients_change_their_rows_inside_their_region(tmp_path: Path) -
     attack = 'name = "sign_flip", scale = 2.0, clients = [0, 3]'
     play_one(attacked(attack, "inner_rounds = 1"), tmp_path, kept)
     honest = {
-        one.about: present(one.values) for one in kept.seen if one.kind is Seen.OWN_HONEST_UPDATES
+        one.about: present(one.values)
+        for one in kept.observations
+        if one.kind is Seen.OWN_HONEST_UPDATES
     }
     assert set(honest) == {(0,), (3,)}
     for number, client in ((0, 0), (1, 3)):

@@ -3,7 +3,6 @@
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
@@ -11,7 +10,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 import defenses
-from securefl.channels.protocol import ClientUpdate, Observation, Seen
+from securefl.channels.protocol import ClientUpdate, Seen
 from securefl.errors import ScenarioError
 from securefl.federation.engine import play_round
 from securefl.federation.topologies.graphs import complete, ring
@@ -33,6 +32,8 @@ from securefl.scenario.summary import summary
 from securefl.vector import load_vector, to_vector
 from tests import normed
 from tests.federation.test_engine import FakeClient, federation
+from tests.federation.topologies.playing import played
+from tests.recorder import Recorder
 from tests.runs.test_play import comparable, nothing, run_until_killed
 from tests.scenario.texts import refusal
 from tests.values import present
@@ -64,28 +65,12 @@ def joined(scenario: Scenario) -> Assembled:
     return join(parts(scenario, run="", ledgers=Path("none")))
 
 
-def played(scenario: Scenario, folder: Path, **options: Any) -> Cell:
-    cell = Cell(folder)
-    run_cell(cell, scenario, on_round=nothing, **options)
-    return cell
-
-
 def state(cell: Cell) -> State:
     return load_checkpoint(cell.checkpoint).state
 
 
 def models(cell: Cell) -> Tensor:
     return with_nodes(cell.keeps, state(cell)).step_state[MODELS]
-
-
-class Kept:
-    """Keeps what parties see."""
-
-    def __init__(self) -> None:
-        self.seen: list[Observation] = []
-
-    def observe(self, observation: Observation) -> None:
-        self.seen.append(observation)
 
 
 # Known answers.
@@ -113,7 +98,7 @@ def nodes_after(beside: bool, rounds: int, momentum: float = 0.0) -> list[float]
     play = peer(Meeting(complete(2), defenses.gossip, {}, momentum=momentum, beside=beside))
     setup, now = quadratics(1.0, 3.0), State(torch.zeros(2))
     for _ in range(rounds):
-        now = play(setup, now, Kept()).state
+        now = play(setup, now, Recorder()).state
     return models_of(now, 2)[:, 0].tolist()
 
 
@@ -141,7 +126,7 @@ def test_a_complete_graph_with_equal_weights_is_fedavg() -> None:
     one, other = server.start, peers.start
     for _ in range(3):
         one = play_round(server.federation, one).state
-        other = peers.play(peers.federation, other, Kept()).state
+        other = peers.play(peers.federation, other, Recorder()).state
     # FedAvg averages changes, and peers models: a rounding of the last bit lies between.
     torch.testing.assert_close(other.weights, one.weights, rtol=0, atol=1e-6)
     for model in models_of(other, 6):
@@ -216,10 +201,10 @@ def test_nodes_of_other_degrees_weigh_each_other_by_metropolis(tmp_path: Path) -
 
 def test_parties_see_what_is_declared_and_neighbours_see_one_model(tmp_path: Path) -> None:
     assembled = joined(sgd())
-    kept = Kept()
+    kept = Recorder()
     assembled.play(assembled.federation, assembled.start, kept)
     sent: dict[int, list[Tensor]] = {}
-    for one in kept.seen:
+    for one in kept.observations:
         if one.header.kind is Seen.PEER_MODEL and one.header.party != "network":
             (sender,) = one.header.about
             receiver = int(one.header.party.removeprefix("client "))
@@ -264,7 +249,7 @@ def failing(more: str) -> str:
 
 def test_a_silent_node_keeps_its_model_and_its_neighbours_go_on_without_it() -> None:
     assembled = joined(sgd(failing("drop = [{ client = 1, round = 0, stage = 1 }]")))
-    after = assembled.play(assembled.federation, assembled.start, Kept())
+    after = assembled.play(assembled.federation, assembled.start, Recorder())
     assert after.record.survivors == (0, 2, 3, 4, 5)
     assert list(after.record.absent) == [1]
     assert torch.equal(models_of(after.state, 6)[1], assembled.start.weights)
@@ -306,7 +291,7 @@ def test_a_node_that_hears_too_few_goes_on_by_itself() -> None:
         f"simulate = {{ drop = [{drops}] }}\n"
     )
     assembled = joined(scenario)
-    after = assembled.play(assembled.federation, assembled.start, Kept()).state
+    after = assembled.play(assembled.federation, assembled.start, Recorder()).state
     x = assembled.start.weights
     made = parts(scenario, run="", ledgers=Path("none"))
     alone = x + made.trainers[0].fit(x, round=0).delta
@@ -331,7 +316,7 @@ def test_a_killed_run_goes_on_bit_for_bit(
 
 def test_momenta_are_kept_from_round_to_round() -> None:
     assembled = joined(sgd(f'{RING}defense = {{ rule = {{ name = "monna", f = 0 }} }}\n'))
-    after = assembled.play(assembled.federation, assembled.start, Kept()).state
+    after = assembled.play(assembled.federation, assembled.start, Recorder()).state
     made = parts(sgd(), run="", ledgers=Path("none"))
     delta = made.trainers[3].fit(assembled.start.weights, round=0).delta
     torch.testing.assert_close(after.step_state[MOMENTA][3], 0.1 * delta)
@@ -390,14 +375,14 @@ def attacked(attack: str, rule: str = '{ name = "nna", f = 1 }') -> Scenario:
 
 def test_a_corrupt_node_flips_the_model_that_it_sends_and_nna_leaves_it_out() -> None:
     assembled = joined(attacked('name = "sign_flip", scale = 1.0, clients = [2]'))
-    kept = Kept()
+    kept = Recorder()
     after = assembled.play(assembled.federation, assembled.start, kept).state
     x = assembled.start.weights
     made = parts(sgd(), run="", ledgers=Path("none"))
     moved = torch.stack([x + made.trainers[i].fit(x, round=0).delta for i in range(6)])
     lies = [
         present(one.values)
-        for one in kept.seen
+        for one in kept.observations
         if one.header.kind is Seen.PEER_MODEL and one.header.about == (2,)
     ]
     assert all(torch.equal(lie, -moved[2]) for lie in lies)
@@ -412,15 +397,19 @@ def test_a_corrupt_node_flips_the_model_that_it_sends_and_nna_leaves_it_out() ->
 def test_an_adversary_that_knows_the_receiver_sends_each_another_row() -> None:
     more = 'name = "a_little_is_enough", knows = "omniscient", clients = [2]'
     assembled = joined(sgd(f'{RING}defense = {{ rule = "mean" }}\nattack = {{ {more} }}\n'))
-    kept = Kept()
+    kept = Recorder()
     assembled.play(assembled.federation, assembled.start, kept)
     rows = {
         one.header.party: present(one.values)
-        for one in kept.seen
+        for one in kept.observations
         if one.header.kind is Seen.PEER_MODEL and one.header.about == (2,)
     }
     assert not torch.equal(rows["client 1"], rows["client 3"])
-    known = [one.header.about for one in kept.seen if one.header.kind is Seen.OTHERS_HONEST_UPDATES]
+    known = [
+        one.header.about
+        for one in kept.observations
+        if one.header.kind is Seen.OTHERS_HONEST_UPDATES
+    ]
     assert known == [(0, 1), (3, 4)]  # what each of its two neighbours puts together
 
 
@@ -483,7 +472,7 @@ def test_running_statistics_have_no_momentum_and_variances_stay_positive(
         assembled = joined(given)
         now = assembled.start
         for _ in range(3):
-            now = assembled.play(assembled.federation, now, Kept()).state
+            now = assembled.play(assembled.federation, now, Recorder()).state
         assert assembled.federation.evaluate(now).accuracy is not None
         for model in models_of(now, 6):
             load_vector(assembled.model, model)
@@ -525,10 +514,10 @@ def test_a_random_graph_follows_from_the_seed() -> None:
     weights = []
     for seed in (0, 0, 1):
         assembled = joined(parse_scenario(f"seed = {seed}\n" + DIGITS + SGD + more))
-        kept = Kept()
+        kept = Recorder()
         assembled.play(assembled.federation, assembled.start, kept)
         weights.append(
-            {(*one.header.about, one.header.party) for one in kept.seen}  # who hears whom
+            {(*one.header.about, one.header.party) for one in kept.observations}  # who hears whom
         )
     assert weights[0] == weights[1] != weights[2]
 
