@@ -141,6 +141,7 @@ def test_nothing_imports_torchvision() -> None:
         "typer",
         "matplotlib",
         "pyarrow",
+        "pydicom",
         "ray",
         "safetensors",
         "tenseal",
@@ -206,6 +207,7 @@ def test_each_outer_library_has_few_doors(module: str) -> None:
         },
         "matplotlib": {"securefl/ui/figures.py"},
         "pyarrow": {"securefl/data/own/arrow.py", "benchmarks/speed/own_tables.py"},
+        "pydicom": {"securefl/data/dicom/reading.py", "benchmarks/speed/dicom.py"},
         "ray": {"securefl/runs/cluster/ray.py"},
         "safetensors": {
             "securefl/runs/checkpoint.py",

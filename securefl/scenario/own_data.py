@@ -139,14 +139,16 @@ def _source(data: Data, home: Path) -> tuple[str, Callable[[], Source]]:
     form = catalog.OWN_DATA.get(data.name)
     takes = KEYS_OF_FUNCTIONS if form is None else (*form.takes, *COMMON_KEYS)
     _check_keys(data, takes, () if form is None else form.needs)
-    values = {key: data.given(key) for key in takes if key not in COMMON_KEYS}
+    # A form may want to know of a common key; without that, such a key reads no record again.
+    keys = form.takes if form else [key for key in takes if key not in COMMON_KEYS]
+    values = {key: data.given(key) for key in keys}
     if form is None:
         plugin = find(Group.DATA, data.name, home)
         state: object = plugin.code
         make: Callable[[], Source] = partial(_called, data, plugin.entry, values)
     else:
         schema = data.schema_ if isinstance(data.schema_, str) else None
-        paths = [home / path for path in (data.path, schema) if path is not None]
+        paths = [home / path for path in (data.path, schema, data.labels) if path is not None]
         _refuse_special(paths)
         state = tuple(map(_stamp, paths))
         make = partial(form.open, home, values)

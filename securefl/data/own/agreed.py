@@ -16,6 +16,7 @@ from typing import Any, TypeVar
 
 from pydantic import ValidationError
 
+from securefl.data.dicom.schema import DicomSchema
 from securefl.data.own.array_schema import ArraySchema
 from securefl.data.own.records import Records
 from securefl.data.own.schema import Schema
@@ -25,7 +26,7 @@ from securefl.files import parse_toml, read_text
 from securefl.messages import sentences
 
 AgreedSchema = Schema | ArraySchema
-Kind = TypeVar("Kind", Schema, ArraySchema)
+Kind = TypeVar("Kind", Schema, ArraySchema, DicomSchema)
 
 # Of a schema that somebody else sent.
 MAX_SCHEMA_BYTES = 2**18

@@ -2,18 +2,23 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+from securefl.data.dicom.schema import DicomSchema
+from securefl.data.dicom.source import DicomSource
 from securefl.data.own.agreed import Declared, check_size, read_schema
 from securefl.data.own.array_schema import ArraySchema
 from securefl.data.own.arrays import Arrays
+from securefl.data.own.digest import digest_key
 from securefl.data.own.folder import Folder
 from securefl.data.own.records import Source
 from securefl.data.own.schema import Schema
 from securefl.data.own.site_arrays import SiteArrays, arrays_of
 from securefl.data.own.table import TableSource
 from securefl.errors import ScenarioError
+from securefl.files import cache_folder
 
 
 @dataclass(frozen=True)
@@ -71,6 +76,15 @@ def _table(home: Path, values: Mapping[str, Any]) -> Source:
     return source
 
 
+def _dicom(home: Path, values: Mapping[str, Any]) -> Source:
+    schema = read_schema(DicomSchema, _place(home, values["schema"]))
+    # Public patients fall on the same side of a split on every machine.
+    key = partial(digest_key, cache_folder(), public=bool(values["public"]))
+    source = DicomSource(home / values["path"], home / values["labels"], schema, key)
+    source.check_form()
+    return source
+
+
 def _place(home: Path, given: str | Mapping[str, Any]) -> Path | Mapping[str, Any]:
     """Returns the file of a schema, or the schema itself where a scenario has it as a table."""
     return home / given if isinstance(given, str) else given
@@ -100,5 +114,11 @@ FORMS: Mapping[str, Form] = {
         takes=("path", "schema"),
         needs=("schema",),
         describes="CSV or Parquet with a declared schema",
+    ),
+    "dicom": Form(
+        _dicom,
+        takes=("path", "labels", "schema", "public"),
+        needs=("path", "labels", "schema"),
+        describes="DICOM files in one folder a site, with labels and a declared schema",
     ),
 }

@@ -1,0 +1,176 @@
+"""The labels of series, studies or patients: a CSV file with a header, one line each.
+
+    labels = read_labels(Path("labels.csv"), schema)
+    labels.of("bern", "1.2.840.1")
+
+A line break ends a record, also within quotes, so that no record can swallow others.
+"""
+
+import csv
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+from securefl.data.dicom.files import Flaw
+from securefl.data.dicom.schema import DicomSchema
+from securefl.data.own.spelling import MISSING_WORDS, canonical
+from securefl.errors import DataError
+
+MAX_LABEL_BYTES = 2**26
+# The module csv refuses longer fields; as our own limit it does not depend on a global setting.
+MAX_LINE_BYTES = 2**16
+
+# Gets the sentence about a bad line; refuses it, or does nothing so that the line is left out.
+OnBad = Callable[[str], None]
+
+
+class Line(NamedTuple):
+    """What one line says.
+
+    Attributes:
+        number: of the line in the file, from 1.
+        code: of the class.
+        split: index into the schema's splits; 0 where it has none.
+    """
+
+    number: int
+    code: int
+    split: int
+
+
+@dataclass(frozen=True)
+class Labels:
+    """The lines of a file by site and identifier; the site is "" where a line holds everywhere.
+
+    A key with None has two lines, or one that cannot be used.
+    """
+
+    lines: Mapping[tuple[str, str], Line | None]
+    has_sites: bool
+
+    def of(self, site: str, key: str) -> Line | None:
+        """Returns the line of an identifier. Raises Flaw: there is none."""
+        place = (site if self.has_sites else "", key)
+        if place not in self.lines:
+            raise Flaw("has no line in data.labels")
+        return self.lines[place]
+
+
+def term_of(site: str, text: str) -> str:
+    """Returns the term that a site's label means, in its canonical spelling.
+
+    All labels pass through here with the name of their site: the place for a crosswalk between the
+    terms of the sites.
+    """
+    return canonical(text)
+
+
+def check_header(path: Path, schema: DicomSchema) -> None:
+    """Checks that the labels have the schema's columns. Raises DataError."""
+    _columns(path, _lines(path), schema)
+
+
+def read_labels(path: Path, schema: DicomSchema, on_bad: OnBad) -> Labels:
+    """Returns the labels.
+
+    Args:
+        path: of a CSV file in UTF-8.
+        schema: names the columns and the classes.
+        on_bad: gets a sentence with the place of each bad line.
+
+    Raises:
+        DataError: the file is missing or too large, or lacks a column.
+    """
+    rows = _lines(path)
+    columns = _columns(path, rows, schema)
+    found: dict[tuple[str, str], Line | None] = {}
+    for number, text in enumerate(rows[1:], start=2):
+        if not text.strip():
+            continue
+        try:
+            place, line = _read_line(number, text, columns, schema)
+        except Flaw as reason:
+            on_bad(f"data.labels, line {number} {reason}")
+            continue
+        if place in found:
+            on_bad(f"data.labels, line {number} is the second line of one {schema.by}")
+            line = None
+        found[place] = line
+    return Labels(found, schema.site is not None)
+
+
+def _read_line(
+    number: int, text: bytes, columns: Mapping[str, int], schema: DicomSchema
+) -> tuple[tuple[str, str], Line | None]:
+    """Returns what a line is about, and what it says. Raises Flaw."""
+    fields = _fields(text)
+    if len(fields) != columns[""]:
+        raise Flaw(f"has {len(fields)} fields, and the header has {columns['']}")
+    key = fields[columns[schema.key_column]].strip()
+    if not key:
+        raise Flaw(f"has no value of {schema.key_column!r}")
+    site = "" if schema.site is None else fields[columns[schema.site]].strip()
+    if schema.site is not None and site not in schema.sites:
+        raise Flaw("is of no declared site")
+    term = term_of(site, fields[columns[schema.label.column]])
+    if term in MISSING_WORDS:
+        raise Flaw("has no label")
+    if term not in schema.label.codes:
+        raise Flaw("has a label that is in no class of the schema")
+    split = 0
+    if schema.split is not None:
+        word = fields[columns[schema.split]].strip()
+        if word not in schema.splits:
+            raise Flaw(f"has another split than {', '.join(schema.splits)}")
+        split = [*schema.splits].index(word)
+    return (site, key), Line(number, schema.label.codes[term], split)
+
+
+def _columns(path: Path, rows: Sequence[bytes], schema: DicomSchema) -> Mapping[str, int]:
+    """Returns the place of each column, and under "" how many there are. Raises DataError."""
+    try:
+        names = _fields(rows[0]) if rows else []
+    except Flaw as reason:
+        raise DataError(f"data.labels: the header of {path} {reason}") from None
+    for name in schema.columns:
+        if names.count(name) != 1:
+            raise DataError(
+                f"data.labels: {path} has {names.count(name) or 'no'} "
+                f"column{'s' * (names.count(name) > 1)} with the name {name!r}"
+            )
+    return {**{name: names.index(name) for name in schema.columns}, "": len(names)}
+
+
+def _fields(text: bytes) -> list[str]:
+    """Returns the fields of one line. Raises Flaw."""
+    if len(text) > MAX_LINE_BYTES:
+        raise Flaw(f"has more than {MAX_LINE_BYTES} bytes")
+    try:
+        return next(csv.reader([text.decode("utf-8")], strict=True), [])
+    except UnicodeDecodeError:
+        raise Flaw("is not UTF-8 text") from None
+    except csv.Error:
+        raise Flaw("is no line of CSV: a quote is left open, or followed by text") from None
+
+
+def _lines(path: Path) -> list[bytes]:
+    """Returns the lines of a file. Raises DataError."""
+    return list(_split_lines(labels_content(path)))
+
+
+def labels_content(path: Path) -> bytes:
+    """Returns the bytes of the labels. Raises DataError."""
+    try:
+        with path.open("rb") as file:
+            text = file.read(MAX_LABEL_BYTES + 1)
+    except OSError as reason:
+        raise DataError(f"data.labels: cannot read {path}: {reason.strerror}") from None
+    if len(text) > MAX_LABEL_BYTES:
+        raise DataError(f"data.labels: {path} has more than {MAX_LABEL_BYTES} bytes")
+    return text
+
+
+def _split_lines(text: bytes) -> Iterator[bytes]:
+    text = text.removeprefix(b"\xef\xbb\xbf").replace(b"\r\n", b"\n").replace(b"\r", b"\n")
+    yield from text.split(b"\n")

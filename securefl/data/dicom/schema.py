@@ -1,0 +1,137 @@
+"""The schema of DICOM records: TOML -> what files, labels and pixels mean.
+
+    by = "series"
+    label = { column = "diagnosis", classes = { well = ["0"], ill = ["1"] } }
+    sites = ["bern", "chur"]
+    modality = "CT"
+    size = [64, 64]
+    spacing = [1.5, 1.5]
+    window = [-160, 240]
+
+A privacy claim rests on the constants here: sites, classes, size, spacing and window must be
+public, never read from the records.
+"""
+
+import math
+from typing import Annotated, Literal
+
+from pydantic import AfterValidator, Field, model_validator
+
+from securefl.data.own.schema import SPLITS, Label, Range, Section, Splits
+from securefl.data.task import Task
+
+MAX_SIDE = 4096
+MAX_VALUES_PER_RECORD = 2**24
+COLOUR_CHANNELS = {"grey": 1, "rgb": 3}
+PLANE_AXES = 2
+VOLUME_AXES = 3
+
+Side = Annotated[int, Field(ge=1, le=MAX_SIDE, strict=True)]
+Millimetres = Annotated[float, Field(gt=0, le=1000, strict=True, allow_inf_nan=False)]
+# A code string of DICOM (PS3.5, 6.2).
+Modality = Annotated[str, Field(pattern=r"^[A-Z0-9_ ]{1,16}$")]
+
+
+def _site_names(names: tuple[str, ...]) -> tuple[str, ...]:
+    """Returns names that folders can have. Raises ValueError."""
+    if len(set(names)) < len(names):
+        raise ValueError("a site is there twice")
+    for name in names:
+        if (
+            not name
+            or name.startswith(".")
+            or "/" in name
+            or "\\" in name
+            or not name.isprintable()
+        ):
+            raise ValueError(f"{name!r} cannot be the name of a site's folder")
+    return names
+
+
+class DicomSchema(Section):
+    """What DICOM files, their labels and their pixels mean.
+
+    by says what a line of the labels is about: a series, a study or a patient. key is the column
+    that holds its SeriesInstanceUID, StudyInstanceUID or PatientID; by default it is called like
+    `by`. site is the column with the site of a line; without it a line holds at every site. split
+    is a column that says "train", "validation" or "test", and splits are the words that it uses.
+
+    series = "one" allows one series for each line of the labels; "all" makes a record of each.
+    slices, for records with two sides, makes a record of each image of a series, or of the one in
+    the "middle". others = "skip" leaves out files of another modality, and series without a line.
+
+    size is [height, width], or [depth, height, width] for volumes. spacing in millimetres is that
+    of the result, which is then cropped or padded around its centre; without it the image is
+    scaled to the size. window is the range of values, in the units of the modality, that becomes 0
+    to 255; "file" takes the window of each file.
+    """
+
+    by: Literal["series", "study", "patient"]
+    key: str | None = None
+    label: Label
+    site: str | None = None
+    sites: Annotated[tuple[str, ...], Field(min_length=1), AfterValidator(_site_names)]
+    split: str | None = None
+    splits: Splits = SPLITS
+    modality: Modality
+    series: Literal["one", "all"] = "one"
+    slices: Literal["each", "middle"] | None = None
+    others: Literal["refuse", "skip"] = "refuse"
+    colour: Literal["grey", "rgb"] = "grey"
+    size: Annotated[tuple[Side, ...], Field(min_length=PLANE_AXES, max_length=VOLUME_AXES)]
+    spacing: tuple[Millimetres, ...] | None = None
+    window: Range | Literal["file"] | None = None
+
+    @model_validator(mode="after")
+    def _keys_fit(self) -> "DicomSchema":
+        if self.colour == "grey" and self.window is None:
+            raise ValueError(
+                'grey images need window = [low, high] in the units of the modality, or "file"'
+            )
+        if self.colour == "rgb" and self.window is not None:
+            raise ValueError("window has no effect on rgb images; remove it")
+        if self.spacing is not None and len(self.spacing) != len(self.size):
+            raise ValueError("spacing needs one number for each number of size")
+        if self.is_volume and self.slices is not None:
+            raise ValueError("slices has no effect on volumes; remove it")
+        return self
+
+    @model_validator(mode="after")
+    def _columns_differ(self) -> "DicomSchema":
+        if len(set(self.columns)) < len(self.columns):
+            raise ValueError("a column of the labels has two parts in the schema; it has one")
+        if "train" not in self.splits:
+            raise ValueError('splits need "train"')
+        if self.split is None and self.splits != SPLITS:
+            raise ValueError("splits have no effect without a split column; remove them")
+        return self
+
+    @model_validator(mode="after")
+    def _record_is_small(self) -> "DicomSchema":
+        if self.task.features > MAX_VALUES_PER_RECORD:
+            raise ValueError(
+                f"a record has {self.task.features} values, more than {MAX_VALUES_PER_RECORD}"
+            )
+        return self
+
+    @property
+    def is_volume(self) -> bool:
+        """Whether a record is the volume of a series."""
+        return len(self.size) == VOLUME_AXES
+
+    @property
+    def key_column(self) -> str:
+        """The column of the labels with the identifiers."""
+        return self.key or self.by
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """The columns that the labels must have."""
+        others = [name for name in (self.site, self.split) if name is not None]
+        return (self.key_column, self.label.column, *others)
+
+    @property
+    def task(self) -> Task:
+        """The task, which follows from declared constants alone."""
+        image = (COLOUR_CHANNELS[self.colour], *self.size)
+        return Task(math.prod(image), len(self.label.classes), image=image)
