@@ -6,6 +6,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from securefl.data.dicom.source import DicomSource
 from securefl.data.own.folder import Folder
 from securefl.data.own.overview import Overview, overview, overview_of_sites
 from securefl.data.own.records import Records, Source
@@ -21,6 +22,7 @@ from securefl.scenario.data_table import Data
 from securefl.scenario.overrides import override
 from securefl.scenario.own_data import open_source, returns_the_same
 from securefl.scenario.scenario import Scenario, load_scenario
+from securefl.ui import dicom
 from securefl.ui.check import Check, number
 
 # Images of a folder are read at this size unless --set says another: it changes no count.
@@ -53,10 +55,42 @@ def check_scenario(path: Path, overrides: tuple[str, ...]) -> Check:
         check.tally = tally(source) if isinstance(source, TableSource) else None
         check.remarks += _own_remarks(scenario, source)
     check.remarks += _declared_remarks(scenario, found)
+    if isinstance(source, DicomSource):
+        check.remarks += dicom.remarks(source, dicom.look(source))
     check.faults += _faults(check)
     if source is not None and _is_function(scenario.data):
         check.faults += _repetition(scenario)
     return check
+
+
+def dicom_source(path: Path, overrides: tuple[str, ...]) -> DicomSource:
+    """Returns the DICOM records of a scenario, none of which is read yet.
+
+    Raises:
+        ScenarioError: the scenario is wrong, or has other records.
+    """
+    if path.suffix != ".toml":
+        raise ScenarioError(f"{path}: --files and --preview need a scenario with DICOM records")
+    scenario = load_scenario(path, overrides=overrides)
+    source = None
+    if not scenario.facts.data_set.published:
+        source = open_source(scenario.data, scenario.home).source
+    if not isinstance(source, DicomSource):
+        raise ScenarioError("--files and --preview are for data.name = 'dicom'")
+    return source
+
+
+def preview(path: Path, overrides: tuple[str, ...], out: Path, *, looked: bool) -> int:
+    """Draws records of a scenario with DICOM files, and returns how many.
+
+    Raises:
+        ScenarioError: there are no DICOM records, or the file cannot be written.
+        DataError: text in the pixels may name somebody.
+    """
+    source = dicom_source(path, overrides)
+    dicom.refuse_preview(dicom.look(source), looked=looked)
+    scenario = load_scenario(path, overrides=overrides)
+    return dicom.draw_preview(out, _records(scenario).train.examples.features)
 
 
 def check_file(path: Path, schema: Path | None, overrides: tuple[str, ...]) -> Check:
@@ -199,6 +233,8 @@ def _class_names(source: Source | None, task: Task) -> tuple[str, ...]:
     """Returns what a source calls its classes, else their numbers."""
     if isinstance(source, Folder):
         return source.classes
+    if isinstance(source, DicomSource):
+        return tuple(source.schema.label.classes)
     if isinstance(source, TableSource) and source.schema.label is not None:
         return tuple(source.schema.label.classes)
     return tuple(f"class {number}" for number in range(task.classes))

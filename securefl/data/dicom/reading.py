@@ -92,6 +92,14 @@ def syntax_name(uid: str) -> str:
     return f"{known[0]} ({uid})" if known else "a private transfer syntax"
 
 
+def is_registered(value: Any) -> bool:
+    """Returns whether the standard defines all UIDs of an element, as those of classes are."""
+    from pydicom.uid import UID_dictionary
+
+    uids = [value] if isinstance(value, str) else list(value or [])
+    return all(uid in UID_dictionary for uid in uids)
+
+
 def is_decodable(uid: str) -> bool:
     """Returns whether pydicom has what decodes a transfer syntax."""
     from pydicom.pixels import get_decoder

@@ -16,10 +16,6 @@ from functools import cached_property
 from pathlib import Path
 from typing import NamedTuple, NoReturn
 
-import numpy as np
-import torch
-from numpy.typing import NDArray
-
 from securefl.data.dicom.files import (
     File,
     Flaw,
@@ -31,6 +27,8 @@ from securefl.data.dicom.files import (
 from securefl.data.dicom.header import Header, read_header
 from securefl.data.dicom.images import images_of
 from securefl.data.dicom.labels import Labels, Line, check_header, labels_content, read_labels
+from securefl.data.dicom.part import Part
+from securefl.data.dicom.progress import Steps
 from securefl.data.dicom.reading import careful, is_directory, require_pydicom
 from securefl.data.dicom.schema import DicomSchema
 from securefl.data.dicom.series import (
@@ -40,9 +38,8 @@ from securefl.data.dicom.series import (
     shared_identifiers,
 )
 from securefl.data.own.digest import digest_of
-from securefl.data.own.records import Records, Split
-from securefl.data.own.rows import GrowingArray
-from securefl.data.task import Examples, Task
+from securefl.data.own.records import Records
+from securefl.data.task import Task
 from securefl.errors import DataError
 
 GROUP_DIGITS = 32
@@ -50,7 +47,6 @@ _LISTED = "`securefl data check SCENARIO --files` lists the numbers of the files
 
 # Gets the sentence about a bad file, series or line; refuses it, or does nothing.
 OnBad = Callable[[str], None]
-Image = NDArray[np.uint8]
 
 
 class Labelled(NamedTuple):
@@ -116,10 +112,12 @@ class DicomSource:
 
     def read(self, *, claim: bool) -> Records:
         """Returns all records; see `Source`."""
-        on_bad = _drop if claim else _refuse
-        parts = {name: _Part(self.task) for name in self._splits}
+        on_bad = ignore if claim else _refuse
+        parts = {name: Part(self.task) for name in self._splits}
         group_key = self.key()
-        for series, line in self.labelled(on_bad):
+        # A header and the pixels of each file.
+        steps = Steps(2 * sum(map(len, self.files)))
+        for series, line in self.labelled(on_bad, steps):
             part = parts[self._splits[line.split]]
             group = group_of(group_key, series.headers[0].patient)
             # Records of a bad series are dropped together: it has one line.
@@ -129,6 +127,8 @@ class DicomSource:
             except Flaw as reason:
                 on_bad(self.sentence(series.first, f"the series of this file {reason}"))
                 continue
+            finally:
+                steps.pass_by(len(series.headers))
             part.extend(images, line.code, series.site, group)
         splits = {name: part.split() for name, part in parts.items()}
         if not claim and not any(len(split.examples) for split in splits.values()):
@@ -154,9 +154,10 @@ class DicomSource:
         folders = site_folders(self.path, self.sites)
         return tuple(files_of(folder, site) for site, folder in enumerate(folders))
 
-    def headers(self, on_bad: OnBad) -> Iterator[Header]:
+    def headers(self, on_bad: OnBad, steps: Steps) -> Iterator[Header]:
         """Yields the headers of all files of the declared modality, by site and number."""
         for file in (file for files in self.files for file in files):
+            steps.pass_by()
             try:
                 header = self._header(file)
             except Flaw as reason:
@@ -165,12 +166,13 @@ class DicomSource:
             if header is not None:
                 yield header
 
-    def labelled(self, on_bad: OnBad) -> Iterator[Labelled]:
+    def labelled(self, on_bad: OnBad, steps: Steps) -> Iterator[Labelled]:
         """Yields the good series with their lines.
 
         Args:
             on_bad: gets a sentence about each bad line, file and series; what it does not refuse is
                 left out.
+            steps: counts the files.
 
         Raises:
             DataError: a folder or the labels cannot be read.
@@ -182,7 +184,7 @@ class DicomSource:
                 "site; only the folders of sites lie there"
             )
         labels = read_labels(self.labels, self.schema, on_bad)
-        all_series = grouped_by_series(self.headers(on_bad))
+        all_series = grouped_by_series(self.headers(on_bad, steps))
         for header, what in shared_identifiers(all_series):
             on_bad(self.sentence(header.file, what))
         found = [*self._with_lines(all_series, labels, on_bad)]
@@ -228,7 +230,7 @@ class DicomSource:
         header = read_header(file, data, self.schema.modality)
         if header is None and self.schema.others == "refuse":
             raise Flaw(
-                f"is of another modality than {self.schema.modality}; others = \"skip\" in the "
+                f'is of another modality than {self.schema.modality}; others = "skip" in the '
                 "schema leaves such files out"
             )
         return header
@@ -264,34 +266,9 @@ def _digests(key: bytes, files: Sequence[File]) -> Iterator[bytes]:
             yield hmac.digest(key, content(file.path), "sha256")
 
 
-class _Part:
-    """The records of one split."""
-
-    def __init__(self, task: Task) -> None:
-        self._image = task.image
-        self._rows = GrowingArray(np.uint8, task.features)
-        self._labels: list[int] = []
-        self._sites: list[int] = []
-        self._groups: list[bytes] = []
-
-    def extend(self, images: Sequence[Image], code: int, site: int, group: bytes) -> None:
-        """Appends the records of one series."""
-        for image in images:
-            self._rows.extend(image.reshape(1, -1))
-            self._labels.append(code)
-            self._sites.append(site)
-            self._groups.append(group)
-
-    def split(self) -> Split:
-        """Returns the records; no more can come."""
-        features = self._rows.tensor().reshape(-1, *self._image)
-        examples = Examples(features, torch.tensor(self._labels, dtype=torch.int64))
-        return Split(examples, torch.tensor(self._sites, dtype=torch.int64), tuple(self._groups))
-
-
 def _refuse(sentence: str) -> NoReturn:
     raise DataError(sentence)
 
 
-def _drop(sentence: str) -> None:
+def ignore(sentence: str) -> None:
     """Ignores what is wrong: under a claim nobody may learn it."""

@@ -19,6 +19,16 @@ Checked = Annotated[
     typer.Argument(metavar="FILE|SCENARIO", help="Scenario, .npz file, folder of images or table."),
 ]
 SchemaFile = Annotated[Path | None, typer.Option("--schema", help="Schema of a table.")]
+Preview = Annotated[
+    Path | None,
+    typer.Option("--preview", help="Draw up to 16 records of DICOM files into an .svg file."),
+]
+Looked = Annotated[
+    bool, typer.Option("--i-looked", help="You saw that no text in the pixels names somebody.")
+]
+Files = Annotated[
+    bool, typer.Option("--files", help="List DICOM files by number; their paths may hold names.")
+]
 Plot = Annotated[
     Path | None,
     typer.Option("--plot", help="Draw records of each site and class (.svg, .png or .pdf)."),
@@ -48,6 +58,9 @@ def check(
     path: Checked,
     schema: SchemaFile = None,
     plot: Plot = None,
+    preview: Preview = None,
+    looked: Looked = False,
+    files: Files = False,
     overrides: Overrides = None,
     trust: Trust = None,
     display: Shown = None,
@@ -57,6 +70,11 @@ def check(
     from securefl.ui.display import make_display
 
     given = tuple(overrides or ())
+    if looked and preview is None:
+        raise ScenarioError("--i-looked has no effect without --preview; remove it")
+    if files:
+        _list_files(path, given, others=(schema, plot, preview, display))
+        return
     if path.suffix == ".toml":
         if schema is not None:
             raise ScenarioError("--schema has no effect with a scenario, which names its own")
@@ -72,6 +90,22 @@ def check(
         with drawn(plot):
             draw_records(plot, sites, found.classes or ("records",), counts)
         lines.append(f"wrote {plot}")
+    if preview is not None:
+        from securefl.ui.data import preview as draw
+
+        count = draw(path, given, preview, looked=looked)
+        lines.append(f"wrote {preview} with {count} records; it shows patients")
     make_display(display).line("\n".join(lines), **found.facts)
     if found.faults:
         raise typer.Exit(1)
+
+
+def _list_files(path: Path, overrides: tuple[str, ...], *, others: tuple[object, ...]) -> None:
+    """Prints the files of a scenario with DICOM records, on the terminal and nowhere else."""
+    from securefl.ui.data import dicom_source
+    from securefl.ui.dicom import listing
+
+    if any(option is not None for option in others):
+        raise ScenarioError("--files only lists: remove --schema, --plot, --preview and --display")
+    for line in listing(dicom_source(path, overrides)):
+        print(line)

@@ -1,0 +1,132 @@
+"""Attributes in files that the basic confidentiality profile removes or replaces.
+
+Source: DICOM PS3.15, Annex E, table E.1-1. The table goes by attribute. This list goes by kind, and
+names rather more than the table than fewer: every person's name, date, time, private attribute and
+long text, every UID that is of one object, and the attributes below.
+
+It says what is there. It removes nothing, and it does not look at pixels.
+"""
+
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
+
+from securefl.data.dicom.reading import careful, dataset, is_registered
+
+# By value representation (PS3.5, 6.2).
+KIND_OF_VR: Mapping[str, str] = {
+    "PN": "names",
+    **dict.fromkeys(("DA", "DT", "TM"), "dates"),
+    **dict.fromkeys(("LT", "ST", "UT", "UC"), "free text"),
+}
+UID = "UIDs"
+PRIVATE = "private"
+KEYWORDS: Mapping[str, tuple[str, ...]] = {
+    "identifiers": (
+        *("PatientID", "OtherPatientIDs", "OtherPatientIDsSequence", "IssuerOfPatientID"),
+        *("AccessionNumber", "StudyID", "AdmissionID", "IssuerOfAdmissionID", "ServiceEpisodeID"),
+        *("MedicalRecordLocator", "InsurancePlanIdentification", "MilitaryRank"),
+        *("BranchOfService", "RequestedProcedureID", "ScheduledProcedureStepID"),
+        *("PerformedProcedureStepID", "PlacerOrderNumberImagingServiceRequest"),
+        *("FillerOrderNumberImagingServiceRequest", "RequestAttributesSequence"),
+        *("PatientInsurancePlanCodeSequence", "ReferencedPatientSequence", "BarcodeValue"),
+        *("ContainerIdentifier", "SpecimenIdentifier", "SpecimenAccessionNumber"),
+        *("ClinicalTrialSubjectID", "ClinicalTrialSubjectReadingID", "ClinicalTrialSiteID"),
+    ),
+    "patient": (
+        *("PatientAge", "PatientSex", "PatientSize", "PatientWeight", "EthnicGroup"),
+        *("Occupation", "PatientAddress", "PatientTelephoneNumbers", "PatientTelecomInformation"),
+        *("CountryOfResidence", "RegionOfResidence", "PatientReligiousPreference"),
+        *("PregnancyStatus", "SmokingStatus", "MedicalAlerts", "Allergies", "PatientState"),
+        *("SpecialNeeds", "PatientSexNeutered", "PatientPrimaryLanguageCodeSequence"),
+        *("ReasonForStudy", "AdmittingDiagnosesCodeSequence", "PreMedication"),
+        *("CurrentPatientLocation", "PatientInstitutionResidence"),
+    ),
+    "institutions": (
+        *("InstitutionName", "InstitutionCodeSequence", "InstitutionalDepartmentName"),
+        *("ResponsibleOrganization", "RequestingService", "VerifyingOrganization"),
+        *("CustodialOrganizationSequence", "ClinicalTrialSiteName", "AuthorObserverSequence"),
+        *("ReferringPhysicianTelephoneNumbers", "PhysiciansOfRecordIdentificationSequence"),
+        *("RequestedProcedureLocation", "ScheduledProcedureStepLocation"),
+        *("PerformedLocation", "OrderCallbackPhoneNumber", "OrderEnteredBy"),
+    ),
+    "devices": (
+        *("DeviceSerialNumber", "StationName", "PerformedStationName", "ScheduledStationName"),
+        *("PerformedStationAETitle", "ScheduledStationAETitle", "RetrieveAETitle"),
+        *("StationAETitle", "SourceApplicationEntityTitle", "PlateID", "DetectorID", "CassetteID"),
+        *("GantryID", "GeneratorID", "XRaySourceID", "DeviceLabel", "LensSerialNumber"),
+        *("SourceSerialNumber", "ManufacturerDeviceIdentifier", "UniqueDeviceIdentifier"),
+        *("UDISequence", "MakerNote", "PerformedStationNameCodeSequence"),
+    ),
+    "free text": (
+        *("StudyDescription", "SeriesDescription", "ProtocolName", "ContrastBolusAgent"),
+        *("RequestedProcedureDescription", "PerformedProcedureStepDescription"),
+        *("ScheduledProcedureStepDescription", "AdmittingDiagnosesDescription"),
+        *(
+            "ReasonForTheRequestedProcedure",
+            "ServiceEpisodeDescription",
+            "DeviceSettingDescription",
+        ),
+        *("ClinicalTrialProtocolName", "ClinicalTrialSeriesDescription", "ImageComments"),
+        *("DigitalSignaturesSequence", "EncryptedAttributesSequence", "ContentSequence"),
+        *("AcknowledgementSequence", "GraphicAnnotationSequence", "OriginalAttributesSequence"),
+        *("ModifiedAttributesSequence", "IconImageSequence", "OverlayComments"),
+    ),
+}
+_KIND_OF_KEYWORD = {name: kind for kind, names in KEYWORDS.items() for name in names}
+# Repeating groups of curves and overlays (PS3.5, 7.6).
+_CURVES = 0x5000
+_OVERLAYS = 0x6000
+_OVERLAY_DATA = 0x3000
+_REPEATING_MASK = 0xFF00
+MAX_DEPTH = 16
+
+Found = Counter[tuple[str, str]]
+
+
+def confidential(content: bytes) -> set[tuple[str, str]]:
+    """Returns kind and keyword of a file's attributes that the profile removes or replaces.
+
+    No value is returned. A private attribute is named by its group alone.
+
+    Raises:
+        Flaw: the file is no DICOM file, or is damaged.
+    """
+    found = dataset(content, pixels=True)
+    with careful("has a damaged header"):
+        return set(_walk(found, MAX_DEPTH))
+
+
+def kind_of(element: Any) -> str | None:
+    """Returns the kind of an attribute; None for one that the profile keeps."""
+    if element.tag.is_private:
+        return PRIVATE
+    if element.tag.group & _REPEATING_MASK == _CURVES:
+        return "curves"
+    if element.tag.group & _REPEATING_MASK == _OVERLAYS and element.tag.element == _OVERLAY_DATA:
+        return "overlays"
+    if element.VR == "UI":
+        return None if is_registered(element.value) else UID
+    return _KIND_OF_KEYWORD.get(element.keyword) or KIND_OF_VR.get(element.VR)
+
+
+def in_words(found: Found, files: int) -> Iterator[str]:
+    """Yields one line for each kind, with its attributes and the number of files that have them."""
+    for kind in sorted({kind for kind, _ in found}):
+        names = [
+            f"{name} in {count}" for (other, name), count in sorted(found.items()) if other == kind
+        ]
+        yield f"{kind} in {files} files: {', '.join(names)}"
+
+
+def _walk(found: Iterable[Any], depth: int) -> Iterator[tuple[str, str]]:
+    """Yields the attributes of a data set and of the items of its sequences."""
+    for element in found:
+        kind = kind_of(element)
+        if kind is not None:
+            name = f"({element.tag.group:04x},...)" if kind == PRIVATE else element.keyword
+            yield kind, name or str(element.tag)
+        # What is private goes as a whole.
+        if element.VR == "SQ" and kind != PRIVATE and depth:
+            for item in element.value:
+                yield from _walk(item, depth - 1)

@@ -1,0 +1,172 @@
+"""What `securefl data check` says about DICOM files, and the previews that it draws.
+
+What is printed here is for the owner of the files. No value of a header is among it.
+"""
+
+import base64
+import io
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from securefl.data.dicom.confidential import Found, confidential, in_words
+from securefl.data.dicom.files import Flaw, content
+from securefl.data.dicom.header import Header
+from securefl.data.dicom.progress import Steps
+from securefl.data.dicom.series import grouped_by_series, has_mixed_orientations
+from securefl.data.dicom.source import DicomSource, ignore
+from securefl.errors import DataError, ScenarioError
+from securefl.files import write_atomic
+from securefl.ui.check import number
+
+if TYPE_CHECKING:  # torch: seconds that a refusal need not wait
+    from torch import Tensor
+
+MAX_PICTURES = 16
+PICTURES_A_ROW = 4
+PICTURE_SIDE = 224
+PICTURE_GAP = 8
+_NO_DEIDENTIFIER = (
+    "securefl writes none of these attributes into a run, removes none of them from the files, and "
+    "does not look for text in the pixels: it is no de-identifier"
+)
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What the files of a source hold.
+
+    Attributes:
+        headers: of all images.
+        attributes: number of files with each attribute of the confidentiality profile.
+        files: number of DICOM files.
+    """
+
+    headers: tuple[Header, ...]
+    attributes: Found
+    files: int
+
+
+def look(source: DicomSource) -> Seen:
+    """Returns what the files hold; files that cannot be read are left out."""
+    attributes: Found = Counter()
+    files = 0
+    for file in (file for files_of_site in source.files for file in files_of_site):
+        try:
+            attributes.update(confidential(content(file.path)))
+        except Flaw:
+            continue
+        files += 1
+    steps = Steps(sum(map(len, source.files)))
+    return Seen(tuple(source.headers(ignore, steps)), attributes, files)
+
+
+def remarks(source: DicomSource, seen: Seen) -> Iterator[str]:
+    """Yields sentences about series, text in the pixels, and attributes that identify people."""
+    all_series = grouped_by_series(seen.headers)
+    yield f"{number(seen.files, 'DICOM file')} in {len(all_series)} series"
+    folders = {header.file.path.parent for header in seen.headers}
+    crowded = sum(
+        len({header.series for header in seen.headers if header.file.path.parent == folder}) > 1
+        for folder in folders
+    )
+    if crowded:
+        yield f"{number(crowded, 'folder')} with two series or more, told apart by their UIDs"
+    mixed = sum(map(has_mixed_orientations, all_series))
+    if mixed:
+        yield f"{mixed} series with images of different orientations"
+    patients: dict[str, set[int]] = {}
+    for header in seen.headers:
+        patients.setdefault(header.patient, set()).add(header.file.site)
+    shared = sum(len(sites) > 1 for sites in patients.values())
+    if shared:
+        yield (
+            f"{number(shared, 'PatientID')} at two sites or more: one side of the split has them "
+            "all here; between hospitals nobody would know"
+        )
+    yield _flags(seen)
+    yield from in_words(seen.attributes, seen.files)
+    if seen.attributes:
+        yield _NO_DEIDENTIFIER
+
+
+def listing(source: DicomSource) -> Iterator[str]:
+    """Yields site, number and path of each file; a path may carry a name, so for a terminal only.
+
+    Signs that could change the terminal are escaped.
+    """
+    for site, files in zip(source.sites, source.files, strict=True):
+        for file in files:
+            path = str(file.path)
+            shown = path if path.isprintable() else repr(path)
+            yield f"site {site!r}, file {file.number} of {len(files)}: {shown}"
+
+
+def refuse_preview(seen: Seen, *, looked: bool) -> None:
+    """Raises DataError where a file says that text is in its pixels, or nobody looked."""
+    flags = Counter(header.burned_in for header in seen.headers)
+    if flags["YES"]:
+        raise DataError(
+            f"{number(flags['YES'], 'file')} with BurnedInAnnotation = YES, or a word that is not "
+            "known: text in the pixels may name somebody, so that no preview is drawn"
+        )
+    if flags[""] and not looked:
+        raise DataError(
+            f"{number(flags[''], 'file')} without BurnedInAnnotation: nobody knows whether text in "
+            "the pixels names somebody; look at the images, and give --i-looked if it does not"
+        )
+
+
+def draw_preview(path: Path, images: "Tensor") -> int:
+    """Draws the first records, up to 16, as an SVG that only its owner can read.
+
+    Args:
+        path: of the .svg file.
+        images: (n, channels, height, width) or volumes, of which the middle slice is drawn.
+
+    Returns:
+        The number of pictures.
+
+    Raises:
+        ScenarioError: the file cannot be written, or has another ending.
+    """
+    if path.suffix != ".svg":
+        raise ScenarioError(f"--preview takes a file that ends in .svg, got {path}")
+    chosen = images[:MAX_PICTURES]
+    if chosen.dim() == 5:
+        chosen = chosen[:, :, (chosen.shape[2] - 1) // 2]
+    step = PICTURE_SIDE + PICTURE_GAP
+    rows = -(-len(chosen) // PICTURES_A_ROW)
+    width, height = PICTURES_A_ROW * step, rows * step
+    lines = [f'<svg xmlns="http://www.w3.org/2000/svg" width="{width}" height="{height}">']
+    for index, image in enumerate(chosen):
+        row, column = divmod(index, PICTURES_A_ROW)
+        lines.append(
+            f'<image x="{column * step}" y="{row * step}" width="{PICTURE_SIDE}" '
+            f'height="{PICTURE_SIDE}" href="data:image/png;base64,{_png(image)}"/>'
+        )
+    try:
+        write_atomic(path, "\n".join([*lines, "</svg>\n"]).encode(), secret=True)
+    except OSError as reason:
+        raise ScenarioError(f"cannot write {path}: {reason.strerror}") from None
+    return len(chosen)
+
+
+def _flags(seen: Seen) -> str:
+    flags = Counter(header.burned_in for header in seen.headers)
+    return (
+        f"text in the pixels: {flags['YES']} files say YES, {flags['NO']} say NO, {flags['']} say "
+        "nothing; a flag proves nothing"
+    )
+
+
+def _png(image: "Tensor") -> str:
+    """Returns an image (channels, height, width) as a PNG in base64."""
+    from PIL import Image
+
+    pixels = image.permute(1, 2, 0).numpy()
+    file = io.BytesIO()
+    Image.fromarray(pixels[:, :, 0] if pixels.shape[2] == 1 else pixels).save(file, "PNG")
+    return base64.b64encode(file.getvalue()).decode()
