@@ -28,6 +28,8 @@ from securefl.ui.check import Check, number
 # Images of a folder are read at this size unless --set says another: it changes no count.
 SIDE = 32
 CHANNELS = 3
+# Of bad files, which people mend some at a time.
+MAX_FAULTS = 20
 
 
 def check_scenario(path: Path, overrides: tuple[str, ...]) -> Check:
@@ -44,6 +46,8 @@ def check_scenario(path: Path, overrides: tuple[str, ...]) -> Check:
     try:
         data = dealt_data(scenario)
     except DataError as reason:
+        if isinstance(source, DicomSource):
+            return _refused_files(source, reason)
         # What is wrong with a table is worth all its counts.
         if not isinstance(source, TableSource):
             raise
@@ -151,6 +155,20 @@ def _data_of(path: Path, schema: Path | None, overrides: tuple[str, ...]) -> Dat
         return Data.model_validate(values["data"])
     except ValidationError as reason:
         raise ScenarioError(sentences(reason, Data, "data")) from None
+
+
+def _refused_files(source: DicomSource, reason: DataError) -> Check:
+    """Returns what DICOM files show, and everything for which a run without a claim refuses."""
+    sentences_found: list[str] = []
+    records = source.gathered(sentences_found.append)
+    check = Check(records.task, _class_names(source, records.task), overview(records))
+    check.remarks += dicom.remarks(source, dicom.look(source))
+    # Where no file is bad, it is for instance a patient on both sides of the split.
+    sentences_found = sentences_found or [str(reason)]
+    check.faults += sentences_found[:MAX_FAULTS]
+    if len(sentences_found) > MAX_FAULTS:
+        check.faults.append(f"and {len(sentences_found) - MAX_FAULTS} more")
+    return check
 
 
 def _refused(source: TableSource, reason: DataError) -> Check:

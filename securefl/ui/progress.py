@@ -160,6 +160,24 @@ def download_step(file: str, done: int, total: int | None) -> Step:
     )
 
 
+def files_step(done: int, total: int) -> Step:
+    """So many steps of reading somebody's files are done; a file is two steps.
+
+    Plain and JSON output show it after a long silence only.
+    """
+    share = f"{done} of {total} steps"
+    return Step(
+        "reading DICOM files",
+        "files",
+        {"done": done, "total": total},
+        text=f"reading DICOM files: {share}",
+        done=done,
+        total=total,
+        note=share,
+        idle=True,
+    )
+
+
 def _bytes_a_line(total: int | None) -> int:
     """A tenth of the file, or 10 MB where its size is not known."""
     if not total:

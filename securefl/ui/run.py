@@ -6,6 +6,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 from securefl.audit.lint import examine
+from securefl.data.dicom.progress import watched
 from securefl.federation.profile import Profile
 from securefl.federation.record import RoundRecord
 from securefl.federation.workers import unavailable
@@ -15,7 +16,7 @@ from securefl.runs.names import cell_hash
 from securefl.runs.table import Row
 from securefl.scenario.scenario import Scenario, load_scenario
 from securefl.ui.display import Display
-from securefl.ui.progress import Place, download_step, local_step, round_step
+from securefl.ui.progress import Place, download_step, files_step, local_step, round_step
 
 SECONDS_BETWEEN_BEATS = 0.3
 CHARACTERS_OF_A_HASH = 8  # enough to tell the scenarios of one folder apart
@@ -58,6 +59,9 @@ def run_scenario(
     def show_download(file: str, done: int, total: int | None) -> None:
         display.progress(download_step(file, done, total))
 
+    def show_files(done: int, total: int) -> None:
+        display.progress(files_step(done, total))
+
     reason = unavailable() if workers > 1 else ""
     if reason:
         display.line(reason)
@@ -66,16 +70,17 @@ def run_scenario(
     display.start(name, unit="rounds", total=scenario.rounds)
     try:
         text = _text_with(path, overrides)
-        result = api.run(
-            scenario,
-            folder,
-            text=text,
-            on_round=show_round,
-            on_bytes=show_download,
-            on_step=heartbeat.beat,
-            workers=workers,
-            profile=profile,
-        )
+        with watched(show_files):
+            result = api.run(
+                scenario,
+                folder,
+                text=text,
+                on_round=show_round,
+                on_bytes=show_download,
+                on_step=heartbeat.beat,
+                workers=workers,
+                profile=profile,
+            )
     finally:
         display.finished()
     metrics = result.metrics

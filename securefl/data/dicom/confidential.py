@@ -69,15 +69,15 @@ KEYWORDS: Mapping[str, tuple[str, ...]] = {
         ),
         *("ClinicalTrialProtocolName", "ClinicalTrialSeriesDescription", "ImageComments"),
         *("DigitalSignaturesSequence", "EncryptedAttributesSequence", "ContentSequence"),
-        *("AcknowledgementSequence", "GraphicAnnotationSequence", "OriginalAttributesSequence"),
-        *("ModifiedAttributesSequence", "IconImageSequence", "OverlayComments"),
+        *("AcquisitionContextSequence", "GraphicAnnotationSequence", "OriginalAttributesSequence"),
+        *("ModifiedAttributesSequence", "IconImageSequence", "AcquisitionProtocolDescription"),
     ),
 }
 _KIND_OF_KEYWORD = {name: kind for kind, names in KEYWORDS.items() for name in names}
 # Repeating groups of curves and overlays (PS3.5, 7.6).
 _CURVES = 0x5000
 _OVERLAYS = 0x6000
-_OVERLAY_DATA = 0x3000
+_OVERLAY_DATA_AND_COMMENTS = (0x3000, 0x4000)
 _REPEATING_MASK = 0xFF00
 MAX_DEPTH = 16
 
@@ -101,9 +101,11 @@ def kind_of(element: Any) -> str | None:
     """Returns the kind of an attribute; None for one that the profile keeps."""
     if element.tag.is_private:
         return PRIVATE
-    if element.tag.group & _REPEATING_MASK == _CURVES:
+    repeating = element.tag.group & _REPEATING_MASK
+    is_overlay = repeating == _OVERLAYS and element.tag.element in _OVERLAY_DATA_AND_COMMENTS
+    if repeating == _CURVES:
         return "curves"
-    if element.tag.group & _REPEATING_MASK == _OVERLAYS and element.tag.element == _OVERLAY_DATA:
+    if is_overlay:
         return "overlays"
     if element.VR == "UI":
         return None if is_registered(element.value) else UID

@@ -112,7 +112,22 @@ class DicomSource:
 
     def read(self, *, claim: bool) -> Records:
         """Returns all records; see `Source`."""
-        on_bad = ignore if claim else _refuse
+        records = self.gathered(ignore if claim else _refuse)
+        splits = (records.train, records.validation, records.test)
+        if not claim and not any(split is not None and len(split.examples) for split in splits):
+            raise DataError(f"data.path: {self.path} holds no record with a label")
+        return records
+
+    def gathered(self, on_bad: OnBad) -> Records:
+        """Returns the good records.
+
+        Args:
+            on_bad: gets a sentence about each bad line, file and series; what it does not refuse is
+                left out.
+
+        Raises:
+            DataError: a folder or the labels cannot be read.
+        """
         parts = {name: Part(self.task) for name in self._splits}
         group_key = self.key()
         # A header and the pixels of each file.
@@ -131,8 +146,6 @@ class DicomSource:
                 steps.pass_by(len(series.headers))
             part.extend(images, line.code, series.site, group)
         splits = {name: part.split() for name, part in parts.items()}
-        if not claim and not any(len(split.examples) for split in splits.values()):
-            raise DataError(f"data.path: {self.path} holds no record with a label")
         validation, test = splits.get("validation"), splits.get("test")
         return Records(self.task, self.sites, splits["train"], validation, test)
 

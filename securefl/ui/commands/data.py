@@ -66,8 +66,10 @@ def check(
     display: Shown = None,
 ) -> None:
     """Count records by site and class, and say whether every site can take part."""
+    from securefl.data.dicom.progress import watched
     from securefl.ui.data import check_file, check_scenario
     from securefl.ui.display import make_display
+    from securefl.ui.progress import files_step
 
     given = tuple(overrides or ())
     if looked and preview is None:
@@ -75,12 +77,17 @@ def check(
     if files:
         _list_files(path, given, others=(schema, plot, preview, display))
         return
-    if path.suffix == ".toml":
-        if schema is not None:
-            raise ScenarioError("--schema has no effect with a scenario, which names its own")
-        found = check_scenario(path, given)
-    else:
-        found = check_file(path, schema, given)
+    if path.suffix == ".toml" and schema is not None:
+        raise ScenarioError("--schema has no effect with a scenario, which names its own")
+    shown = make_display(display)
+    try:
+        with watched(lambda done, total: shown.progress(files_step(done, total))):
+            if path.suffix == ".toml":
+                found = check_scenario(path, given)
+            else:
+                found = check_file(path, schema, given)
+    finally:
+        shown.finished()
     lines = [*found.lines()]
     if plot is not None:
         from securefl.ui.figures import draw_records
@@ -95,7 +102,7 @@ def check(
 
         count = draw(path, given, preview, looked=looked)
         lines.append(f"wrote {preview} with {count} records; it shows patients")
-    make_display(display).line("\n".join(lines), **found.facts)
+    shown.line("\n".join(lines), **found.facts)
     if found.faults:
         raise typer.Exit(1)
 
