@@ -20,6 +20,7 @@ from securefl.data.own.agreed import (
 from securefl.data.own.schema import Schema
 from securefl.errors import ScenarioError
 from securefl.files import parse_toml
+from securefl.scenario import catalog
 from securefl.scenario.data_table import Data
 from securefl.scenario.overrides import override
 from securefl.scenario.plugins.find import PREFIX
@@ -45,6 +46,9 @@ def shared_part(text: str, overrides: tuple[str, ...], folder: Path) -> tuple[st
     values = _values(text, overrides)
     data = values.get("data")
     if not isinstance(data, dict) or data.get("name") not in FORMS:
+        # Before anybody is sent to remove its paths.
+        if isinstance(data, dict) and data.get("name") in catalog.OWN_DATA:
+            raise ScenarioError(_not_between_sites(data["name"]))
         return text, overrides
     given = data.get("schema")
     if not isinstance(given, str | dict):
@@ -111,10 +115,7 @@ def check_own_data(scenario: Scenario) -> None:
         return
     data = scenario.data
     if data.name not in FORMS:
-        raise ScenarioError(
-            f"data.name = {data.name!r} does not run between sites yet; use "
-            f"{' or '.join(map(repr, FORMS))}"
-        )
+        raise ScenarioError(_not_between_sites(data.name))
     schema = schema_of(scenario)
     if schema is None:
         raise ScenarioError(_NO_SCHEMA)
@@ -126,6 +127,11 @@ def check_own_data(scenario: Scenario) -> None:
     for key in ("only", "held_out"):
         if getattr(data, key) is not None:
             raise ScenarioError(f"data.{key} has no effect between sites; remove it")
+
+
+def _not_between_sites(name: str) -> str:
+    forms = " or ".join(map(repr, FORMS))
+    return f"data.name = {name!r} does not run between sites yet; use {forms}"
 
 
 def check_algorithm(scenario: Scenario) -> None:
