@@ -75,7 +75,9 @@ def check_gradients(model: nn.Module, task: Task) -> None:
     model = without_dropout(model).double()
     inputs, labels = images(task).double(), torch.tensor([0, task.classes - 1])
     expected = one_at_a_time(model, task, inputs, labels)
-    assert all(bool(rows.flatten(1).any(dim=1).all()) for rows in expected)
+    # A norm of single channels takes away what a bias adds before it: its gradient is zero.
+    assert all(bool(rows.flatten(1).any(dim=1).all()) for rows in expected if rows.dim() > 2)
+    largest = max(float(single.abs().max()) for single in expected)
     for way in (by_engine, by_opacus):
         for rows, single in zip(way(model, task, inputs, labels), expected, strict=True):
-            assert torch.allclose(rows, single, rtol=1e-6, atol=1e-9 * float(single.abs().max()))
+            assert torch.allclose(rows, single, rtol=1e-6, atol=1e-10 * largest)

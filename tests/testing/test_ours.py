@@ -42,6 +42,11 @@ OF_IMAGES: dict[str, dict[str, Any]] = {
     "cnn": {},
     "resnet18": {"width": 4},
     "resnet50": {"width": 4},
+    "vgg16": {"width": 2},
+    "alexnet": {"width": 2},
+    "densenet121": {"width": 2},
+    "efficientnet_b4": {"width": 4},
+    "vit": {"width": 12},
 }
 TABLE = Task(features=6, classes=3)
 IMAGES = Task(features=2 * 8 * 8, classes=2, image=(2, 8, 8))

@@ -11,6 +11,7 @@ from securefl.data.task import Task
 from securefl.learning.models.convolutions import AxialCoronalSagittal
 
 NORM_GROUPS = 8  # of a group norm, where the channels allow it
+EMBEDDING_STD = 0.02  # of initial tables
 CONVOLUTIONS = (nn.Conv2d, nn.Conv3d)
 VECTOR_NUMBERS = 16  # float32 of the widest vector of an x86 processor
 
@@ -46,7 +47,7 @@ def started(make: Callable[[], nn.Sequential], generator: torch.Generator) -> nn
     """Returns a network whose initial weights a generator alone decides.
 
     Convolutions start as He et al. say, so that gradients keep their size. Linear layers start
-    uniform within 1/sqrt(inputs), and norms as the identity.
+    uniform within 1/sqrt(inputs), tables normal, and norms as the identity.
 
     Args:
         make: builds the network. It draws nothing: its layers have no memory yet.
@@ -83,6 +84,8 @@ def _start(layer: nn.Module, generator: torch.Generator) -> None:
         nn.init.uniform_(layer.weight, -bound, bound, generator=generator)
         if layer.bias is not None:
             nn.init.uniform_(layer.bias, -bound, bound, generator=generator)
+    elif isinstance(layer, nn.Embedding):
+        nn.init.normal_(layer.weight, std=EMBEDDING_STD, generator=generator)
     elif isinstance(layer, nn.GroupNorm | nn.LayerNorm | _BatchNorm):
         layer.reset_parameters()  # ones and zeros
 
