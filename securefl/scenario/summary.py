@@ -4,6 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from securefl.privacy.chain import seeded_mark
 from securefl.scenario import catalog
+from securefl.scenario.model_words import model_words
 from securefl.scenario.own_data import is_elsewhere
 from securefl.scenario.regions import regions_of
 from securefl.scenario.scenario import Scenario
@@ -141,6 +142,7 @@ def _cautions(scenario: Scenario) -> Iterator[str]:
     if scenario.channel.reveal_counts:
         yield "weights: the server sees each client's exact record count (channel.reveal_counts)"
     yield from _models(scenario)
+    yield from model_words(scenario)
     for name, plugin in scenario.facts.plugins.items():
         if plugin.defaults:
             yield f"{name}: its author exports a bare function, taken to {plugin.defaults}"

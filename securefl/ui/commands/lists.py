@@ -18,12 +18,20 @@ def ls(
             autocompletion=complete_list,
         ),
     ] = None,
-    folder: Annotated[Path, typer.Argument(help="Where to look for runs.")] = Path("runs"),
+    which: Annotated[
+        str | None,
+        typer.Argument(help="Where to look for runs ('runs' by default), or a model to describe."),
+    ] = None,
 ) -> None:
-    """List what a scenario can name, or the runs in a folder."""
+    """List what a scenario can name, or the runs in a folder; describe a model."""
     from securefl.ui.listing import listing, wrapped
+    from securefl.ui.models import model_lines
 
-    for line in listing(what, folder):
+    if what == "models" and which is not None:
+        lines = model_lines(which)
+    else:
+        lines = listing(what, Path(which or "runs"))
+    for line in lines:
         print(wrapped(line))
 
 
