@@ -29,7 +29,7 @@ from pydantic import (
     model_validator,
 )
 
-from securefl.data.own.spelling import MISSING_WORDS, canonical
+from securefl.data.own.spelling import declared
 from securefl.data.task import Task
 
 SplitName = Literal["train", "validation", "test"]
@@ -45,16 +45,6 @@ class Section(BaseModel):
     """A table of the schema; unknown keys are refused."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-def _value(value: object) -> str:
-    """Returns the canonical spelling of a declared value."""
-    if not isinstance(value, str | int | float):
-        raise ValueError("input should be a text or a number")
-    text = canonical(value)
-    if text in MISSING_WORDS:
-        raise ValueError("this means missing in every column, so it is no value")
-    return text
 
 
 def _distinct(values: tuple[str, ...]) -> tuple[str, ...]:
@@ -78,7 +68,7 @@ def _missing(value: object) -> object:
     if value in ("drop", "indicator"):
         return value
     if isinstance(value, dict) and set(value) == {"constant"}:
-        return Constant(constant=_value(value["constant"]))
+        return Constant(constant=declared(value["constant"]))
     raise ValueError('input should be "drop", "indicator" or { constant = x }')
 
 
@@ -89,7 +79,7 @@ def _rising(limits: tuple[float, float]) -> tuple[float, float]:
     return limits
 
 
-Value = Annotated[str, BeforeValidator(_value)]
+Value = Annotated[str, BeforeValidator(declared)]
 Values = Annotated[tuple[Value, ...], Field(min_length=1), AfterValidator(_distinct)]
 Limit = Annotated[float, Field(strict=True, allow_inf_nan=False)]
 Range = Annotated[tuple[Limit, Limit], AfterValidator(_rising)]

@@ -28,3 +28,17 @@ def canonical(value: object) -> str:
     if fraction:
         digits = digits.rstrip("0").removesuffix(".")
     return f"-{digits}" if sign == "-" and digits != "0" else digits
+
+
+def declared(value: object) -> str:
+    """Returns the canonical spelling of a value that a schema or a crosswalk declares.
+
+    Raises:
+        ValueError: it is neither a text nor a number, or a word that means missing.
+    """
+    if not isinstance(value, str | int | float):
+        raise ValueError("input should be a text or a number")
+    text = canonical(value)
+    if text in MISSING_WORDS:
+        raise ValueError("this means missing in every column, so it is no value")
+    return text
