@@ -11,7 +11,10 @@ import torch
 from numpy.typing import NDArray
 
 from securefl.data.own.arrow import Block, Levels
-from securefl.data.own.schema import BINARY_LEVELS, Column, Constant, Label, Schema, Target
+from securefl.data.own.columns import Column, Constant, Target
+from securefl.data.own.schema import Schema
+from securefl.data.own.spelling import BINARY_LEVELS
+from securefl.data.own.translate import translated
 
 Mask = NDArray[np.bool_]
 Codes = NDArray[np.int64]
@@ -41,7 +44,7 @@ class Encoded(NamedTuple):
 
     Attributes:
         features: (rows, features) float32.
-        labels: (rows,) int64, or (rows, targets) float32.
+        labels: (rows,) int64, (rows, labels) int64, or (rows, targets) float32.
         sites: (rows,) int64; None without a site column.
         splits: (rows,) int64, index into the schema's splits; None without a split column.
         groups: None without a group column.
@@ -64,17 +67,24 @@ class Encoded(NamedTuple):
     outside: list[Flaw]
 
 
-def encode(schema: Schema, block: Block) -> Encoded:
-    """Returns a block of a table that has the schema's columns."""
-    return _Encoder(schema, block).encoded()
+def encode(schema: Schema, block: Block, *, site: str | None = None) -> Encoded:
+    """Returns a block of a table that has the schema's columns.
+
+    Args:
+        schema: of the table.
+        block: as the file has it, in the words and units of its sites.
+        site: of the whole file, where its records bear none.
+    """
+    return _Encoder(schema, block, site).encoded()
 
 
 class _Encoder:
     """Turns columns into arrays and collects on the way what is wrong with them."""
 
-    def __init__(self, schema: Schema, block: Block) -> None:
+    def __init__(self, schema: Schema, block: Block, site: str | None) -> None:
         self._schema = schema
-        self._block = block
+        self._given = block
+        self._block, self._unmapped, self._unobserved = translated(schema, block, site)
         self._keep = np.ones(block.rows, dtype=np.bool_)
         self._flaws: list[Flaw] = []
         self._missing: dict[str, int] = {}
@@ -84,11 +94,12 @@ class _Encoder:
     def encoded(self) -> Encoded:
         """Returns the arrays."""
         self._note_other_encodings()
+        self._note_unmapped()
         schema = self._schema
         group = None if schema.group is None else self._group(schema.group)
         return Encoded(
             self._features(),
-            self._targets() if schema.label is None else self._classes(schema.label),
+            self._labels(),
             self._optional_codes(schema.site, schema.sites or (), "is no declared site"),
             self._optional_codes(schema.split, schema.splits, "is no declared split"),
             group,
@@ -100,11 +111,49 @@ class _Encoder:
         )
 
     def _note_other_encodings(self) -> None:
-        for name, levels in self._block.levels.items():
+        for name, levels in self._given.levels.items():
             if None in levels.values:
                 is_wrong = np.array([*(value is None for value in levels.values), False])
                 wrong = is_wrong[levels.codes]
                 self._flaw(name, "is not UTF-8 text: save the file in this encoding", wrong)
+
+    def _note_unmapped(self) -> None:
+        """Leaves out records with a word that the crosswalk does not know."""
+        for name, unmapped in self._unmapped.items():
+            self._keep &= ~unmapped
+            # What is dropped as the crosswalk says is no flaw, here and below.
+            if unmapped.any() and self._refuses_words:
+                what = (
+                    "has a word that the crosswalk does not map; `securefl labels check` lists it"
+                )
+                self._flaws.append(Flaw(name, what, int(unmapped.argmax()), int(unmapped.sum())))
+
+    @property
+    def _refuses_words(self) -> bool:
+        crosswalk = self._schema.crosswalk
+        return crosswalk is not None and crosswalk.unmapped == "refuse"
+
+    def _labels(self) -> Codes | NDArray[np.float32]:
+        schema = self._schema
+        if schema.label is not None:
+            return self._codes(schema.label.column, schema.label_codes, "is in no declared class")
+        return self._several() if schema.labels else self._targets()
+
+    def _several(self) -> Codes:
+        """Returns (rows, labels): 1 with a label, 0 without, -1 where the site never looked."""
+        rows = self._block.rows
+        labels = np.full((rows, len(self._schema.labels)), -1)
+        for place, label in enumerate(self._schema.labels):
+            unobserved = self._unobserved[label.column]
+            # The file of a site that never looked need not have the column.
+            if unobserved.all():
+                continue
+            codes = _looked_up(self._block.levels[label.column], label.codes)
+            wrong = (codes < 0) & ~unobserved
+            self._flaw(label.column, "is neither with nor without the label", wrong)
+            self._keep &= ~wrong
+            labels[:, place] = np.where(unobserved | wrong, -1, codes)
+        return labels
 
     def _features(self) -> NDArray[np.float32]:
         features = np.empty((self._block.rows, self._schema.task.features), dtype=np.float32)
@@ -164,9 +213,6 @@ class _Encoder:
         features[:] = codes[:, None] == np.arange(column.value_features)
         return missing
 
-    def _classes(self, label: Label) -> Codes:
-        return self._codes(label.column, label.codes, "is in no declared class")
-
     def _targets(self) -> NDArray[np.float32]:
         """Returns the targets, scaled; a record that lacks one is left out."""
         values = [self._target(target) for target in self._schema.targets]
@@ -220,6 +266,8 @@ class _Encoder:
         return levels
 
     def _flaw(self, name: str, what: str, rows: Mask) -> None:
+        if name in self._unmapped:
+            rows = rows & ~self._unmapped[name]
         if rows.any():
             self._flaws.append(Flaw(name, what, int(rows.argmax()), int(rows.sum())))
 

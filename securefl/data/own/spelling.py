@@ -4,6 +4,11 @@ import re
 
 # Of a text file, and of the texts in a Parquet file, which has nulls besides.
 MISSING_WORDS = ("", "NA", "N/A", "n/a", "NaN", "nan", "NULL", "null", "?")
+# Of a binary column.
+BINARY_LEVELS = {
+    **{"0": 0, "false": 0, "False": 0, "FALSE": 0},
+    **{"1": 1, "true": 1, "True": 1, "TRUE": 1},
+}
 
 # Without leading zeros: 007 is a code, not the number 7.
 _DECIMAL = re.compile(r"([+-]?)(0|[1-9][0-9]*)(\.[0-9]+)?")
