@@ -10,6 +10,7 @@ from securefl.scenario.tables import Count, Index, Section, Seed
 OWN_KEYS = (
     "path",
     "schema",
+    "crosswalk",
     "num_classes",
     "sites",
     "class_names",
@@ -48,6 +49,8 @@ class Data(Section):
 
     Your own records (docs/own-data.md) take further keys. path and schema say where they are; a
     schema may also be a table, as it is between sites (docs/deploy.md), where path has no place.
+    crosswalk is a file, or a table, that leads from the words of each site to common ones
+    (docs/labels.md).
     num_classes, sites, class_names, channels, ranges and loss declare what a DP claim must not read
     from records. test_share is the share that judges where there are no test records. per_record
     declares that the preprocessing of a Python function uses public constants only. arguments are
@@ -73,6 +76,7 @@ class Data(Section):
     fold: Annotated[int, Field(ge=0, le=3, strict=True)] | None = None
     path: str | None = None
     schema_: str | dict[str, Any] | None = Field(default=None, alias="schema")
+    crosswalk: str | dict[str, Any] | None = None
     num_classes: Annotated[int, Field(ge=2, le=10_000, strict=True)] | None = None
     sites: Annotated[tuple[str, ...], Field(min_length=1)] | None = None
     class_names: Annotated[tuple[str, ...], Field(min_length=2)] | None = None
