@@ -48,8 +48,8 @@ class Inquiry:
     Raises:
         ScenarioError: the scenario's topology has no such adversary, the scenario has no such
             clients, the target is corrupt, the records bear several labels, coarse ones or real
-            targets, or the scenario is a rehearsal already, keeps its best model, or has an algorithm whose
-            updates are no changes of the model.
+            targets, or the scenario is a rehearsal already, keeps its best model, or has an
+            algorithm whose updates are no changes of the model.
     """
 
     scenario: Scenario
