@@ -119,7 +119,7 @@ class Words(Section):
     @property
     def values(self) -> frozenset[str]:
         """The common words that these words lead to."""
-        entries = [*self.codes, *self.patterns]
+        entries: list[Code | Pattern] = [*self.codes, *self.patterns]
         return frozenset([*self.terms.values(), *(entry.value for entry in entries)])
 
 

@@ -30,7 +30,7 @@ class Translated(NamedTuple):
     unobserved: Mapping[str, Mask]
 
 
-class _Part(NamedTuple):
+class Part(NamedTuple):
     """The records of one site in a block; the name is None where it is not known."""
 
     site: str | None
@@ -45,7 +45,7 @@ def translated(schema: Schema, block: Block, site: str | None) -> Translated:
         block: as the file has it.
         site: of the whole file; the schema's column of sites, where there is one, comes first.
     """
-    parts = list(_parts(schema, block, site))
+    parts = list(parts_of(schema, block, site))
     numbers = dict(block.numbers)
     for name, column in schema.measured.items():
         if column.units:
@@ -67,24 +67,24 @@ def translated(schema: Schema, block: Block, site: str | None) -> Translated:
     return Translated(block._replace(numbers=numbers, levels=levels), unmapped, unobserved)
 
 
-def _parts(schema: Schema, block: Block, site: str | None) -> Iterator[_Part]:
+def parts_of(schema: Schema, block: Block, site: str | None) -> Iterator[Part]:
     """Yields the records of each site; each record is in one part."""
     if schema.site is None:
-        yield _Part(site, np.ones(block.rows, dtype=np.bool_))
+        yield Part(site, np.ones(block.rows, dtype=np.bool_))
         return
     sites = block.levels[schema.site]
     for code, name in enumerate(sites.values):
-        yield _Part(name, sites.codes == code)
-    yield _Part(None, sites.codes < 0)
+        yield Part(name, sites.codes == code)
+    yield Part(None, sites.codes < 0)
 
 
-def _mapped(schema: Schema, name: str, levels: Levels, parts: list[_Part]) -> tuple[Levels, Mask]:
+def _mapped(schema: Schema, name: str, levels: Levels, parts: list[Part]) -> tuple[Levels, Mask]:
     """Returns a column in common words, and which records have a word without entry."""
     values: dict[str | None, int] = {}
     codes = np.full(len(levels.codes), -1)
     unmapped = np.zeros(len(levels.codes), dtype=np.bool_)
     for part in parts:
-        lookup = _lookup(schema, name, part.site)
+        lookup = lookup_at(schema, name, part.site)
         # The last place is that of missing values.
         table = np.full(len(levels.values) + 1, -1)
         is_unmapped = np.zeros(len(table), dtype=np.bool_)
@@ -105,13 +105,14 @@ def _mapped_word(lookup: Lookup, word: str | None) -> Mapped | None:
     return None if word is None else lookup.mapped(word)
 
 
-def _lookup(schema: Schema, name: str, site: str | None) -> Lookup:
+def lookup_at(schema: Schema, name: str, site: str | None) -> Lookup:
+    """Returns the lookup of a column with a crosswalk at a site."""
     if schema.crosswalk is None:
         raise ValueError("a column is looked up in a crosswalk, and the schema has none")
     return lookup_of(schema.crosswalk.columns[name], site, declared_words(schema)[name])
 
 
-def _unobserved(schema: Schema, name: str, rows: int, parts: list[_Part]) -> Mask:
+def _unobserved(schema: Schema, name: str, rows: int, parts: list[Part]) -> Mask:
     mask = np.zeros(rows, dtype=np.bool_)
     for part in parts:
         if part.site is not None and name in schema.not_observed(part.site):

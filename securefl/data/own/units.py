@@ -41,7 +41,7 @@ class Measured(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     unit: _Name | None = None
-    units: Annotated[dict[str, Unit], Field(default_factory=dict)]
+    units: dict[str, Unit] = Field(default_factory=dict)
     decimals: Annotated[int, Field(ge=0, le=12, strict=True)] | None = None
 
     @model_validator(mode="after")

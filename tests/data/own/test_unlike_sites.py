@@ -90,6 +90,10 @@ def of_va(row: dict[str, str], index: int) -> dict[str, str]:
     return row
 
 
+def as_it_is(row: dict[str, str], index: int) -> dict[str, str]:
+    return row
+
+
 CHANGES = {"cleveland": of_cleveland, "hungarian": of_hungary, "va": of_va}
 
 
@@ -100,7 +104,7 @@ def unlike_hospitals(folder: Path) -> None:
     rows = names["split_visits"](0)
     for hospital in HOSPITALS:
         own = [dict(row) for row in rows if row["hospital"] == hospital]
-        change = CHANGES.get(hospital, lambda row, index: row)
+        change = CHANGES.get(hospital, as_it_is)
         names["write"](folder / f"{hospital}.csv", [change(row, i) for i, row in enumerate(own)])
 
 
