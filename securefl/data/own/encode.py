@@ -11,16 +11,20 @@ import torch
 from numpy.typing import NDArray
 
 from securefl.data.own.arrow import Block, Levels
+from securefl.data.own.codes import (
+    MISSING,
+    UNKNOWN,
+    Codes,
+    constant_features,
+    level_codes,
+    looked_up,
+    scaled,
+)
 from securefl.data.own.columns import Column, Constant, Target
 from securefl.data.own.schema import Schema
-from securefl.data.own.spelling import BINARY_LEVELS
 from securefl.data.own.translate import translated
 
 Mask = NDArray[np.bool_]
-Codes = NDArray[np.int64]
-
-_MISSING = -1
-_UNKNOWN = -2
 
 
 class Flaw(NamedTuple):
@@ -148,7 +152,7 @@ class _Encoder:
             # The file of a site that never looked need not have the column.
             if unobserved.all():
                 continue
-            codes = _looked_up(self._block.levels[label.column], label.codes)
+            codes = looked_up(self._block.levels[label.column], label.codes)
             wrong = (codes < 0) & ~unobserved
             self._flaw(label.column, "is neither with nor without the label", wrong)
             self._keep &= ~wrong
@@ -174,7 +178,7 @@ class _Encoder:
             values[unusable] = 0
             features[:, -1] = unusable
         elif isinstance(column.missing, Constant):
-            values[unusable] = _constant_features(column, column.missing.constant)
+            values[unusable] = constant_features(column, column.missing.constant)
         else:
             self._keep &= ~unusable
 
@@ -188,7 +192,7 @@ class _Encoder:
         unusable: Mask = missing | wrong
         clamped = np.clip(numbers, *limits)
         self._note_outside(column.name, (clamped != numbers) & ~unusable)
-        features[:, 0] = _scaled(clamped, limits)
+        features[:, 0] = scaled(clamped, limits)
         self._flaw(column.name, "is not a number", wrong)
         self._note_missing(column, missing)
         return unusable
@@ -196,9 +200,9 @@ class _Encoder:
     def _write_levels(self, column: Column, features: NDArray[np.float32]) -> Mask:
         """Writes 0 or 1, or one feature a level; returns which records have no value."""
         levels = self._block.levels[column.name]
-        codes = _looked_up(levels, _level_codes(column))
-        missing: Mask = codes == _MISSING
-        unknown = codes == _UNKNOWN
+        codes = looked_up(levels, level_codes(column))
+        missing: Mask = codes == MISSING
+        unknown = codes == UNKNOWN
         self._note_missing(column, missing)
         if column.levels is None:
             features[:, 0] = codes == 1
@@ -251,7 +255,7 @@ class _Encoder:
 
     def _codes(self, name: str, table: Mapping[str, int], what: str) -> Codes:
         """Returns the code of each value; a record that has none is left out."""
-        codes = _looked_up(self._block.levels[name], table)
+        codes = looked_up(self._block.levels[name], table)
         unknown = codes < 0
         self._flaw(name, what, unknown)
         self._keep &= ~unknown
@@ -270,36 +274,3 @@ class _Encoder:
             rows = rows & ~self._unmapped[name]
         if rows.any():
             self._flaws.append(Flaw(name, what, int(rows.argmax()), int(rows.sum())))
-
-
-def _scaled(values: NDArray[np.float64], limits: tuple[float, float]) -> NDArray[np.float64]:
-    """Returns numbers in [-1, 1], by the arithmetic of `securefl.data.heart`."""
-    low, high = limits
-    scaled: NDArray[np.float64] = 2 * (values - low) / (high - low) - 1
-    return scaled
-
-
-def _level_codes(column: Column) -> Mapping[str, int]:
-    """Returns the code of each declared level of a binary or categorical column."""
-    if column.levels is None:
-        return BINARY_LEVELS
-    return {level: code for code, level in enumerate(column.levels)}
-
-
-def _looked_up(levels: Levels, table: Mapping[str, int]) -> Codes:
-    """Returns (rows,) the code of each value, _MISSING, or _UNKNOWN."""
-    # A text that is not UTF-8 is None here, and in no table.
-    codes = [_UNKNOWN if value is None else table.get(value, _UNKNOWN) for value in levels.values]
-    result: Codes = np.array([*codes, _MISSING])[levels.codes]
-    return result
-
-
-def _constant_features(column: Column, constant: str) -> NDArray[np.float64]:
-    """Returns the features of the constant for missing values, (column.value_features,)."""
-    if column.range is not None:
-        return _scaled(np.array([float(constant)]), column.range)
-    code = _level_codes(column)[constant]
-    if column.levels is None:
-        return np.array([float(code)])
-    one_hot: NDArray[np.float64] = np.eye(column.value_features)[code]
-    return one_hot
