@@ -37,6 +37,24 @@ def test_a_known_pattern_matches_whole_texts_only() -> None:
     assert [matches(text) for text in texts] == [True, True, True, *[False] * 5]
 
 
+@pytest.mark.parametrize(
+    ("pattern", "lengths"),
+    [
+        ("a{1,3}", [1, 2, 3]),
+        ("a{2}", [2]),
+        ("a{0,2}", [0, 1, 2]),
+        ("a{3,}", [3, 4, 5]),
+        ("a?", [0, 1]),
+        ("(aa){1,2}", [2, 4]),
+    ],
+)
+def test_a_part_is_repeated_as_often_as_its_quantifier_says(
+    pattern: str, lengths: list[int]
+) -> None:
+    matches = compile_pattern(pattern)
+    assert [length for length in range(6) if matches("a" * length)] == lengths
+
+
 @pytest.mark.parametrize("pattern", ["(a*)*b", "(a|a)*b", "(a|aa)+b", "a?" * 60 + "a" * 60 + "b"])
 def test_patterns_that_take_others_exponential_time_take_little(pattern: str) -> None:
     matches = compile_pattern(pattern)

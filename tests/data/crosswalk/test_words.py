@@ -54,6 +54,15 @@ def code(**changes: str) -> dict[str, str]:
             ),
             r"columns\.diagnosis\.sites\.bern: synonyms go in a circle",
         ),
+        (
+            # The site's own synonym of a comes first, and it makes the circle.
+            column(
+                synonyms={"a": "p"},
+                terms={"p": "ill"},
+                sites={"bern": {"synonyms": {"a": "b", "b": "a"}}},
+            ),
+            r"columns\.diagnosis\.sites\.bern: synonyms go in a circle",
+        ),
         (column(terms={"1": "ill", "1.0": "healthy"}), "'1' is there twice"),
         (column(terms={"a": "ill"}, missing=["a"]), "'a' is among terms and among missing"),
         (column(terms={"a": "ill"}, synonyms={"a": "b"}), "'a' has an entry of its own"),

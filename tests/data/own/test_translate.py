@@ -3,6 +3,8 @@
 from pathlib import Path
 from typing import Any
 
+import pyarrow
+import pyarrow.parquet
 import pytest
 import torch
 
@@ -60,6 +62,10 @@ def source(folder: Path, *lines: str, made: Schema | None = None) -> TableSource
     path = folder / "visits.csv"
     path.write_text("\n".join([HEADER, *lines]) + "\n", encoding="utf-8")
     return TableSource(path, made or schema())
+
+
+def save(path: Path, columns: dict[str, list[Any]]) -> None:
+    pyarrow.parquet.write_table(pyarrow.table(columns), path)
 
 
 @pytest.mark.parametrize("claim", [False, True])
@@ -224,3 +230,24 @@ def test_records_in_any_order_are_read_as_each_by_itself(tmp_path: Path) -> None
     turned = source(tmp_path, *(GOOD[i] for i in order)).read(claim=True).train.examples
     assert torch.equal(turned.features, whole.features[torch.from_numpy(order)])
     assert torch.equal(turned.labels, whole.labels[torch.from_numpy(order)])
+
+
+def test_a_file_without_sites_is_read_in_the_words_of_all_sites(tmp_path: Path) -> None:
+    given = {**GIVEN, "site": None, "sites": None, "columns": [GIVEN["columns"][2]]}
+    crosswalk = {"columns": {"ill": {"terms": {"ja": "yes", "nein": "no"}}}}
+    made = read_schema(Schema, {**given, "crosswalk": crosswalk})
+    (tmp_path / "one.csv").write_text("cp,ill\na,ja\nb,nein\na,odd\n", encoding="utf-8")
+    train = TableSource(tmp_path / "one.csv", made).read(claim=False).train
+    assert train.examples.labels.tolist() == [1, 0, 2]
+
+
+def test_numbers_of_parquet_without_a_missing_one_are_converted(tmp_path: Path) -> None:
+    given = {**GIVEN, "site": None, "columns": [GIVEN["columns"][0]]}
+    made = read_schema(Schema, given)
+    columns = {"t": [98.6, 212.0, 99.0], "ill": ["no", "yes", "odd"]}
+    (tmp_path / "sites").mkdir()
+    save(tmp_path / "sites/chur.parquet", columns)
+    save(tmp_path / "sites/bern.parquet", {"t": [37.0], "ill": ["no"]})
+    train = TableSource(tmp_path / "sites/*.parquet", made).read(claim=False).train
+    values = (train.examples.features[:, 0].double() + 1) * 7.5 + 30
+    assert [round(value, 4) for value in values.tolist()] == [37.0, 37.0, 45.0, 37.2]
