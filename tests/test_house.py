@@ -194,6 +194,7 @@ def test_each_outer_library_has_few_doors(module: str) -> None:
                         "data",
                         "deploy",
                         "keys",
+                        "labels",
                         "lists",
                         "site",
                         "options",

@@ -10,7 +10,7 @@ from securefl.audit.threats import EVERYWHERE, SERVER, ThreatModel, adversaries_
 from securefl.audit.vantage.looking import Looking, Vantage
 from securefl.audit.vantage.vantages import VANTAGES
 from securefl.audit.weights import client_weights, weights_in_step, weights_in_sum
-from securefl.data.task import FederatedData
+from securefl.data.task import FederatedData, Task
 from securefl.errors import ScenarioError
 from securefl.federation.record import RoundRecord
 from securefl.privacy.accounting.epsilon import epsilon
@@ -21,6 +21,15 @@ from securefl.scenario.scenario import Scenario, make_scenario
 
 OnRound = Callable[[str, RoundRecord], None]
 SEED_STRIDE = 1_000_003  # between the federation's seeds of two shadows
+
+
+def _unfit_labels(task: Task) -> str | None:
+    """Returns the kind of labels that no attack here is made for; None where records have one."""
+    if task.regression:
+        return "real targets"
+    if task.groups:
+        return "coarse labels"
+    return "several labels each" if task.multilabel else None
 
 
 @dataclass(frozen=True)
@@ -38,9 +47,9 @@ class Inquiry:
 
     Raises:
         ScenarioError: the scenario's topology has no such adversary, the scenario has no such
-            clients, the target is corrupt, the records bear several labels or real targets, or the
-            scenario is a rehearsal already, keeps its best model, or has an algorithm whose
-            updates are no changes of the model.
+            clients, the target is corrupt, the records bear several labels, coarse ones or real
+            targets, or the scenario is a rehearsal already, keeps its best model, or has an
+            algorithm whose updates are no changes of the model.
     """
 
     scenario: Scenario
@@ -62,9 +71,8 @@ class Inquiry:
                 f"--colluders: {self.colluders} of {clients} clients cannot look at another one; "
                 f"at least 1, at most {clients - 1}"
             )
-        task = self.scenario.facts.task
-        if task.multilabel or task.regression:
-            labels = "real targets" if task.regression else "several labels each"
+        labels = _unfit_labels(self.scenario.facts.task)
+        if labels is not None:
             raise ScenarioError(f"the records bear {labels}, which no attack here is made for")
         if self.scenario.rehearsal is not None:
             raise ScenarioError(

@@ -9,6 +9,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from securefl.data.unlike_labels import check_groups, coarse_loss, partial_loss
+
 # Labels of a regression lie in [-1, 1]: errors beyond a tenth of a declared range count linearly.
 HUBER_DELTA = 0.2
 
@@ -19,7 +21,9 @@ class Examples(NamedTuple):
     Attributes:
         features: (n, features) float32, or images (n, channels, side, ...) uint8.
         labels: (n,) int64, or (n, classes) of 0 and 1 where a record may have several classes, or
-            (n, targets) float32 in [-1, 1] where targets are real numbers, see `Task.labels`.
+            (n, targets) float32 in [-1, 1] where targets are real numbers, see `Task.labels`. A
+            label of classes + g is coarse: one of the classes of the task's group g. A label of -1
+            among several is one that nobody looked for.
     """
 
     features: Tensor
@@ -48,6 +52,8 @@ class Task:
         targets: the lowest and the highest value of each real target; empty for classes. They are
             declared constants, so that scaling by them releases nothing about the records.
         huber: the loss of a regression is Huber's, which outliers move less, not the squared error.
+        groups: classes that a coarse label stands for, each in order; see `Examples.labels`.
+        partial: sites may not have looked for some of several labels; see `Examples.labels`.
 
     Raises:
         ValueError: there are neither classes nor targets, or both, or a range is empty or not
@@ -60,6 +66,8 @@ class Task:
     multilabel: bool = False
     targets: tuple[tuple[float, float], ...] = ()
     huber: bool = False
+    groups: tuple[tuple[int, ...], ...] = ()
+    partial: bool = False
 
     def __post_init__(self) -> None:
         if bool(self.classes) is bool(self.targets):
@@ -71,6 +79,10 @@ class Task:
             raise ValueError("a task with real targets has no labels to choose several from")
         if self.huber and not self.regression:
             raise ValueError("Huber's loss needs real targets")
+        if self.partial and not self.multilabel:
+            raise ValueError("only several labels may be partly observed")
+        if self.groups:
+            check_groups(self)
         for low, high in self.targets:
             # The width of a huge range overflows; a range of NaN is not above anything.
             if not (low < high and math.isfinite(high - low)):
@@ -104,9 +116,15 @@ class Task:
     def loss(self, logits: Tensor, labels: Tensor) -> Tensor:
         """Returns the mean cross-entropy of logits (n, outputs) against labels.
 
-        With several labels a record, the mean is over all labels of (n, classes). A regression has
-        the mean squared error or Huber's loss, over all targets of (n, targets).
+        With several labels a record, the mean is over all labels of (n, classes), or, record by
+        record, over those that somebody looked for. A coarse label has the cross-entropy of the sum
+        of its classes' probabilities. A regression has the mean squared error or Huber's loss, over
+        all targets of (n, targets).
         """
+        if self.groups:
+            return coarse_loss(logits, labels, self.groups)
+        if self.partial:
+            return partial_loss(logits, labels)
         if self.huber:
             return functional.huber_loss(logits, labels.to(logits.dtype), delta=HUBER_DELTA)
         if self.regression:

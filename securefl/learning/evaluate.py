@@ -2,10 +2,13 @@
 
 Accuracy and AUC are MedMNIST's: AUC is the mean over classes of one against the rest. Records with
 several labels score as one task a label, at a threshold of one half, and the scores are averaged.
+Labels that nobody looked for judge nothing, and neither do records with coarse labels.
 Real targets have errors instead, see `securefl.learning.regression`.
 
 Source: Yang et al., "MedMNIST v2", Scientific Data 2023; its `Evaluator` is the tests' oracle.
 """
+
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -17,7 +20,7 @@ from securefl.learning.device import device_of, full_precision
 from securefl.learning.protocol import Metrics
 from securefl.learning.regression import measure_targets
 
-Labels = NDArray[np.int64]  # (n,) classes, or (n, classes) of 0 and 1
+Labels = NDArray[np.int64]  # (n,) classes, or (n, classes) of 0, 1 and -1 for "nobody looked"
 Scores = NDArray[np.float64]  # (n, classes) probabilities
 
 RECORDS_AT_A_TIME = 256  # bounds the memory that the activations of a deep network take
@@ -44,7 +47,8 @@ def measure(probabilities: Tensor, labels: Tensor) -> Metrics:
 
     Args:
         probabilities: (n, classes); not finite where a finite but absurdly large model overflowed.
-        labels: (n,) classes, or (n, classes) of 0 and 1 where a record may have several.
+        labels: (n,) classes, or (n, classes) of 0 and 1 where a record may have several, and of -1
+            where nobody looked. A coarse label is the number of classes, or more.
 
     Returns:
         The metrics, with None for each that cannot be measured. Without records that is all of
@@ -52,17 +56,24 @@ def measure(probabilities: Tensor, labels: Tensor) -> Metrics:
         accuracy need every class to occur; of several labels, each must be present in some record
         and absent in another.
     """
+    if labels.ndim == 1:
+        is_fine = labels < probabilities.shape[1]
+        if not bool(is_fine.all()):
+            fine = measure(probabilities[is_fine], labels[is_fine])
+            return replace(fine, coarse=int((~is_fine).sum()))
     truth = labels.numpy()
     if len(truth) == 0:
         return Metrics(0, None, None, None, None)
     counts = _counts(truth, classes=probabilities.shape[1])
-    largest_shares = counts.max(axis=0) / len(truth)
-    majority = float(largest_shares.mean())
+    majority = _majority(counts)
     if not bool(torch.isfinite(probabilities).all()):
         return Metrics(len(truth), None, None, None, majority)
     scores = probabilities.numpy()
     answers = _answers(scores, several=truth.ndim == 2)
-    accuracy = float((answers == truth).mean())
+    observed = truth >= 0
+    if not observed.any():
+        return Metrics(len(truth), None, None, None, None)
+    accuracy = float((answers == truth)[observed].mean())
     if not (counts > 0).all():
         return Metrics(len(truth), accuracy, None, None, majority)
     return Metrics(
@@ -91,6 +102,16 @@ def _counts(truth: Labels, *, classes: int) -> Labels:
     return np.bincount(truth, minlength=classes)
 
 
+def _majority(counts: Labels) -> float | None:
+    """Returns the accuracy of a constant answer; of several labels, the mean of theirs."""
+    totals = np.atleast_1d(counts.sum(axis=0))
+    if not totals.any():
+        return None
+    # A label that nobody looked for has no largest share.
+    largest = np.atleast_1d(counts.max(axis=0))[totals > 0]
+    return float((largest / totals[totals > 0]).mean())
+
+
 def _answers(scores: Scores, *, several: bool) -> Labels:
     """Returns the model's answers in the form of the labels."""
     if several:
@@ -104,7 +125,8 @@ def _balanced_accuracy(truth: Labels, answers: Labels) -> float:
     if truth.ndim == 1:
         return _mean_recall(truth, answers)
     columns = zip(truth.T, answers.T, strict=True)
-    return float(np.mean([_mean_recall(*column) for column in columns]))
+    recalls = [_mean_recall(own[own >= 0], given[own >= 0]) for own, given in columns]
+    return float(np.mean(recalls))
 
 
 def _mean_recall(truth: Labels, answers: Labels) -> float:
@@ -121,8 +143,12 @@ def _auc(truth: Labels, scores: Scores) -> float:
     # Of two classes both have the same AUC; scikit-learn, too, takes it from one column.
     if truth.ndim == 1 and scores.shape[1] == 2:
         return _area(truth == 1, scores[:, 1])
-    members = truth == 1 if truth.ndim == 2 else truth[:, None] == np.arange(scores.shape[1])
-    areas = [_area(*column) for column in zip(members.T, scores.T, strict=True)]
+    if truth.ndim == 2:
+        columns = zip(truth.T, scores.T, strict=True)
+        areas = [_area(own[own >= 0] == 1, column[own >= 0]) for own, column in columns]
+    else:
+        members = truth[:, None] == np.arange(scores.shape[1])
+        areas = [_area(*column) for column in zip(members.T, scores.T, strict=True)]
     return float(np.mean(areas))
 
 

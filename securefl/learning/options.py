@@ -11,6 +11,7 @@ from torch.nn import functional
 from torch.optim import Optimizer
 
 from securefl.data.task import Task
+from securefl.data.unlike_labels import partial_loss
 from securefl.learning.descent import GradientDescent, Steps
 from securefl.learning.device import CPU
 from securefl.rng import Keystream
@@ -130,6 +131,8 @@ def weighted_loss(task: Task, weights: Tensor, logits: Tensor, labels: Tensor) -
         logits: (n, outputs).
         labels: (n,), or (n, classes) where a record may have several.
     """
+    if task.partial:
+        return partial_loss(logits, labels, weights)
     if task.multilabel:
         truth = labels.to(logits.dtype)
         return functional.binary_cross_entropy_with_logits(logits, truth, pos_weight=weights)

@@ -61,7 +61,7 @@ class Metrics:
     Classes have the first four metrics, real targets the last three.
 
     Attributes:
-        records: number of test records.
+        records: number of test records that judge.
         accuracy: share of right answers.
         balanced_accuracy: mean over classes of the share of right answers.
         auc: mean over classes of the area under the ROC curve.
@@ -72,6 +72,7 @@ class Metrics:
         r2: share of a target's variance that the model explains; 0 is the best constant answer.
         worst: where the others are means over several models: the worst one's accuracy, or RMSE.
         consensus: how far these models are from their mean, the root of the mean squared distance.
+        coarse: test records that judge nothing, as their labels are coarse; None without such ones.
     """
 
     records: int
@@ -84,3 +85,4 @@ class Metrics:
     r2: float | None = None
     worst: float | None = None
     consensus: float | None = None
+    coarse: int | None = None

@@ -5,6 +5,7 @@ import math
 import torch
 
 from securefl.data.task import Examples, Task
+from securefl.data.unlike_labels import UNOBSERVED
 from securefl.rng import seeded_keystream
 
 # Scales of records that nobody should have: a mask of zeros passes on a NaN.
@@ -29,7 +30,9 @@ def synthetic(task: Task, records: int, *, seed: int, scale: float = 1.0) -> Exa
     if task.regression:
         labels = torch.rand((records, task.outputs), generator=generator) * 2 - 1
     elif task.multilabel:
-        labels = torch.randint(2, (records, task.classes), generator=generator)
+        lowest = UNOBSERVED if task.partial else 0
+        labels = torch.randint(lowest, 2, (records, task.classes), generator=generator)
     else:
-        labels = torch.randint(task.classes, (records,), generator=generator)
+        # A coarse label is the number of classes plus that of its group.
+        labels = torch.randint(task.classes + len(task.groups), (records,), generator=generator)
     return Examples(features * scale, labels)

@@ -21,7 +21,8 @@ class Quality(TypedDict, total=False):
     """Quality of a model on some test records; None is not measured.
 
     mae, rmse and r2 are there only where records have real targets; worst and consensus only where
-    the others are means over the models of several nodes.
+    the others are means over the models of several nodes; coarse only where some test records had
+    coarse labels and judged nothing.
     """
 
     records: int
@@ -34,6 +35,7 @@ class Quality(TypedDict, total=False):
     r2: float | None
     worst: float | None
     consensus: float | None
+    coarse: int
 
 
 class RunMetrics(Quality, Aftermath, total=False):
@@ -81,7 +83,7 @@ class RunMetrics(Quality, Aftermath, total=False):
 
 _COUNTS = (
     *("records", "rounds", "abandoned", "bytes_up", "bytes_down"),
-    *("stack", "kept_round", "clock"),
+    *("stack", "kept_round", "clock", "coarse"),
 )
 METRICS_OF_CLASSES = ("accuracy", "balanced_accuracy", "auc", "majority")
 METRICS_OF_TARGETS = ("mae", "rmse", "r2")
@@ -194,7 +196,7 @@ def _quality(metrics: "Metrics", task: "Task") -> Quality:
     if not task.regression:
         for name in METRICS_OF_TARGETS:
             del values[name]
-    for name in METRICS_OF_SEVERAL:
+    for name in (*METRICS_OF_SEVERAL, "coarse"):
         if values[name] is None:
             del values[name]
     return cast(Quality, values)

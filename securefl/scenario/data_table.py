@@ -11,6 +11,7 @@ OWN_KEYS = (
     "path",
     "schema",
     "labels",
+    "crosswalk",
     "num_classes",
     "sites",
     "class_names",
@@ -50,6 +51,8 @@ class Data(Section):
     Your own records (docs/own-data.md) take further keys. path and schema say where they are; a
     schema may also be a table, as it is between sites (docs/deploy.md), where path has no place.
     labels is the CSV file with the labels of DICOM files (docs/dicom.md).
+    crosswalk is a file, or a table, that leads from the words of each site to common ones
+    (docs/labels.md).
     num_classes, sites, class_names, channels, ranges and loss declare what a DP claim must not read
     from records. test_share is the share that judges where there are no test records. per_record
     declares that the preprocessing of a Python function uses public constants only. arguments are
@@ -76,6 +79,7 @@ class Data(Section):
     path: str | None = None
     schema_: str | dict[str, Any] | None = Field(default=None, alias="schema")
     labels: str | None = None
+    crosswalk: str | dict[str, Any] | None = None
     num_classes: Annotated[int, Field(ge=2, le=10_000, strict=True)] | None = None
     sites: Annotated[tuple[str, ...], Field(min_length=1)] | None = None
     class_names: Annotated[tuple[str, ...], Field(min_length=2)] | None = None

@@ -110,7 +110,7 @@ class Facts(Sites):
         """Whether the scenario names files of its user's: data, code or weights."""
         data, model = self._declared.data, self._declared.model
         paths = (data.path, model.weights)
-        is_file = isinstance(data.schema_, str)
+        is_file = isinstance(data.schema_, str) or isinstance(data.crosswalk, str)
         return bool(self.code) or is_file or any(path is not None for path in paths)
 
     # Training.

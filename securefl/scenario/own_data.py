@@ -147,8 +147,8 @@ def _source(data: Data, home: Path) -> tuple[str, Callable[[], Source]]:
         state: object = plugin.code
         make: Callable[[], Source] = partial(_called, data, plugin.entry, values)
     else:
-        schema = data.schema_ if isinstance(data.schema_, str) else None
-        paths = [home / path for path in (data.path, schema, data.labels) if path is not None]
+        named = [path for path in (data.schema_, data.crosswalk) if isinstance(path, str)]
+        paths = [home / path for path in (data.path, data.labels, *named) if path is not None]
         _refuse_special(paths)
         state = tuple(map(_stamp, paths))
         make = partial(form.open, home, values)

@@ -16,6 +16,7 @@ from securefl.data.own.agreed import (
     check_size,
     document,
     schema_of_form,
+    with_crosswalk,
 )
 from securefl.data.own.schema import Schema
 from securefl.errors import ScenarioError
@@ -29,6 +30,8 @@ from securefl.scenario.written import to_toml
 
 # The forms whose schemas say everything that a coordinator needs.
 FORMS = ("arrays", "table")
+# A file's path, or what the file holds.
+Given = str | dict[str, Any]
 _NO_SCHEMA = "data.schema: between sites a schema has to declare what the records of every site are"
 
 
@@ -53,7 +56,12 @@ def shared_part(text: str, overrides: tuple[str, ...], folder: Path) -> tuple[st
     given = data.get("schema")
     if not isinstance(given, str | dict):
         raise ScenarioError(_NO_SCHEMA)
-    schema = schema_of_form(str(data["name"]), _place(folder, given))
+    form = str(data["name"])
+    crosswalk = data.get("crosswalk")
+    # Another form takes no crosswalk, and is refused for it when the scenario is parsed.
+    if form == "table" and isinstance(crosswalk, str | dict):
+        del data["crosswalk"]
+    schema = _agreed(form, folder, given, crosswalk)
     if schema is not None:
         check_size(schema)
         data["schema"] = document(schema)
@@ -75,7 +83,8 @@ def refuse_paths(text: str, overrides: Sequence[str]) -> None:
     named = {"folder": values.get("folder")}
     if isinstance(data, dict):
         named |= {"data.path": data.get("path")}
-        named |= {"data.schema": data["schema"] if isinstance(data.get("schema"), str) else None}
+        for key in ("schema", "crosswalk"):
+            named |= {f"data.{key}": data[key] if isinstance(data.get(key), str) else None}
     if isinstance(model, dict):
         named |= {"model.weights": model.get("weights")}
     for key, value in named.items():
@@ -91,7 +100,7 @@ def schema_of(scenario: Scenario) -> AgreedSchema | None:
     given = scenario.data.schema_
     if given is None:
         return None
-    return schema_of_form(scenario.data.name, _place(scenario.home, given))
+    return _agreed(scenario.data.name, scenario.home, given, scenario.data.crosswalk)
 
 
 def schema_digest(scenario: Scenario) -> str | None:
@@ -165,9 +174,17 @@ def _check_sites(data: Data, schema: AgreedSchema) -> None:
         )
 
 
-def _place(folder: Path, given: str | dict[str, Any]) -> Path | dict[str, Any]:
-    """Returns the file of a schema, or the schema itself where it is a table."""
+def _place(folder: Path, given: Given) -> Path | dict[str, Any]:
+    """Returns the file of a schema or a crosswalk, or its values where it is a table."""
     return folder / given if isinstance(given, str) else given
+
+
+def _agreed(form: str, folder: Path, given: Given, crosswalk: Given | None) -> AgreedSchema | None:
+    """Returns the schema of a form of records with its crosswalk. Raises ScenarioError."""
+    schema = schema_of_form(form, _place(folder, given))
+    if not isinstance(crosswalk, str | dict) or not isinstance(schema, Schema):
+        return schema
+    return with_crosswalk(schema, _place(folder, crosswalk))
 
 
 def _words(value: object) -> Iterator[str]:

@@ -248,7 +248,8 @@ def _taken_as_given(scenario: Scenario) -> str:
 def _declared(scenario: Scenario) -> Iterator[str]:
     """Yields the keys that say of a user's own records what nobody has published."""
     yield "privacy.records (training records of each client)"
-    for key in ("num_classes", "sites", "class_names", "ranges", "schema", "per_record"):
+    keys = ("num_classes", "sites", "class_names", "ranges", "schema", "crosswalk", "per_record")
+    for key in keys:
         if scenario.data.given(key) is not None:
             yield f"data.{key}"
 

@@ -41,12 +41,14 @@ class Check:
         sites: list[dict[str, Any]] = []
         for index, (name, train) in enumerate(zip(self.found.sites, self.found.train, strict=True)):
             test = _of_site(self.found.test, index, len(self.found.sites))
+            coarse = {} if not self.task.groups else {"coarse": train.coarse}
             sites.append(
                 {
                     "site": name,
                     "train": train.records,
                     "classes": dict(zip(self.classes, train.classes, strict=False)),
                     "test": None if test is None else test.records,
+                    **coarse,
                 }
             )
         return sites
@@ -108,6 +110,8 @@ class Check:
         elif classes:
             present = sum(count > 0 for count in classes.values())
             line += f" (of {present} of {len(classes)} classes)"
+        if "coarse" in site:
+            line += f", {site['coarse']} with a coarse label"
         return line if site["test"] is None else f"{line}, {number(site['test'], 'test record')}"
 
 

@@ -8,6 +8,7 @@ from securefl.ui.commands import (
     data,
     deploy,
     keys,
+    labels,
     lists,
     plugins,
     privacy,
@@ -47,5 +48,6 @@ app.add_typer(coordinate.app, name="coordinate")
 app.add_typer(data.app, name="data")
 app.add_typer(deploy.app, name="deploy")
 app.add_typer(keys.app, name="keys")
+app.add_typer(labels.app, name="labels")
 app.add_typer(privacy.app, name="privacy")
 app.add_typer(site.app, name="site")

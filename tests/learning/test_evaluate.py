@@ -1,6 +1,7 @@
 """Metrics: known answers by hand, and None where nothing can be measured."""
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -146,3 +147,38 @@ def test_no_more_than_256_records_are_in_a_model_at_once_and_none_is_left_out() 
     assert model.sizes == [256, 256, 88]
     alone = torch.cat([predict(model, task, record) for record in torch.split(features, 1)])
     torch.testing.assert_close(answers, alone, rtol=0, atol=1e-7)
+
+
+def test_records_with_coarse_labels_judge_nothing_and_are_counted() -> None:
+    probabilities = torch.tensor(
+        [[0.8, 0.1, 0.1], [0.1, 0.8, 0.1], [0.1, 0.1, 0.8], [0.1, 0.8, 0.1]], dtype=torch.float64
+    )
+    got = measure(probabilities, torch.tensor([0, 0, 4, 3]))
+    assert got == replace(measure(probabilities[:2], torch.tensor([0, 0])), coarse=2)
+    assert (got.records, got.accuracy, got.majority) == (2, 0.5, 1.0)
+    assert measure(probabilities, torch.full((4,), 3)) == Metrics(0, *[None] * 4, coarse=4)
+
+
+def test_labels_that_nobody_looked_for_judge_nothing() -> None:
+    scores = torch.tensor(
+        [[0.9, 0.2], [0.6, 0.3], [0.7, 0.9], [0.1, 0.4], [0.2, 0.6]], dtype=torch.float64
+    )
+    labels = torch.tensor([[1, -1], [0, -1], [1, 1], [0, 0], [-1, 0]])
+    got = measure(scores, labels)
+    # By hand: of the first label 3 of 4 are right, of the second 2 of 3.
+    assert got.records == 5
+    assert got.accuracy == pytest.approx(5 / 7)
+    assert got.balanced_accuracy == pytest.approx(((1 + 1 / 2) / 2 + (1 + 1 / 2) / 2) / 2)
+    assert got.auc == pytest.approx(1.0)
+    assert got.majority == pytest.approx((2 / 4 + 2 / 3) / 2)
+    # What is written in the place of an unobserved label changes nothing: each label by itself.
+    first = measure(scores[:4, :1].repeat(1, 2), labels[:4, :1].repeat(1, 2))
+    assert first.balanced_accuracy == pytest.approx(3 / 4)
+
+
+def test_a_label_that_nobody_looked_for_at_all_leaves_the_others_their_accuracy() -> None:
+    scores = torch.tensor([[0.9, 0.2], [0.1, 0.3]], dtype=torch.float64)
+    got = measure(scores, torch.tensor([[1, -1], [0, -1]]))
+    assert (got.accuracy, got.majority, got.auc) == (1.0, 0.5, None)
+    nothing = measure(scores, torch.full((2, 2), -1))
+    assert nothing == Metrics(2, None, None, None, None)

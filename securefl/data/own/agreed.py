@@ -16,6 +16,8 @@ from typing import Any, TypeVar
 
 from pydantic import ValidationError
 
+from securefl.data.crosswalk.model import Crosswalk
+from securefl.data.crosswalk.read import read_crosswalk
 from securefl.data.dicom.schema import DicomSchema
 from securefl.data.own.array_schema import ArraySchema
 from securefl.data.own.records import Records
@@ -71,13 +73,36 @@ def schema_of_form(form: str, given: Path | Mapping[str, Any]) -> AgreedSchema |
     return None
 
 
+def with_crosswalk(schema: Schema, given: Path | Mapping[str, Any]) -> Schema:
+    """Returns a schema of tables together with a crosswalk.
+
+    Args:
+        schema: of the table.
+        given: the crosswalk's TOML file, or the values that such a file holds.
+
+    Raises:
+        ScenarioError: the crosswalk cannot be read, has mistakes, or does not fit the schema; or
+            the schema has a crosswalk of its own.
+    """
+    if schema.crosswalk is not None:
+        raise ScenarioError("data.crosswalk: the schema has a crosswalk of its own; remove one")
+    crosswalk = read_crosswalk(given)
+    values = {**document(schema), "crosswalk": document(crosswalk)}
+    try:
+        return Schema.model_validate(values)
+    except ValidationError as reason:
+        name = "data.crosswalk" if isinstance(given, Mapping) else given
+        mistakes = sentences(reason, Schema, "the crosswalk and the schema").splitlines()
+        raise ScenarioError("\n".join(f"{name}: {mistake}" for mistake in mistakes)) from None
+
+
 def _loaded(path: Path) -> tuple[str, dict[str, Any]]:
     """Returns the name of a schema's file and what it holds. Raises ScenarioError."""
     return str(path), parse_toml(read_text(path), f"the schema {path}")
 
 
-def document(schema: AgreedSchema) -> dict[str, Any]:
-    """Returns what a schema declares, as values of TOML or JSON that give the same schema."""
+def document(schema: AgreedSchema | Crosswalk) -> dict[str, Any]:
+    """Returns what a schema or crosswalk declares, as values of TOML or JSON that give it again."""
     values: dict[str, Any] = schema.model_dump(mode="json", exclude_defaults=True)
     return values
 

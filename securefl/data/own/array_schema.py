@@ -15,8 +15,8 @@ from typing import Annotated, Literal
 from pydantic import Field, model_validator
 
 from securefl.data.npz import Header
+from securefl.data.own.columns import Range, Section, Splits, Values
 from securefl.data.own.layout import Layout, images_channels_last, numbers
-from securefl.data.own.schema import Range, Section, Splits, Values
 from securefl.data.task import Task
 from securefl.errors import DataError
 

@@ -38,22 +38,30 @@ def read_site_records(path: Path, schema: AgreedSchema, *, site: int, claim: boo
         NotReady: the file is missing or damaged, or differs from the schema.
     """
     with at_the_site():
-        records = _source(path, schema).read(claim=claim)
+        records = _source(path, schema, site).read(claim=claim)
     return of_site(records, schema.sites or (), site)
 
 
-def check_site_records(path: Path, schema: AgreedSchema) -> None:
+def check_site_records(path: Path, schema: AgreedSchema, *, site: int) -> None:
     """Refuses the first value that would be cleaned, clamped or dropped.
 
     It is for people: what an agent does must not depend on records where DP is claimed.
+
+    Args:
+        path: of the file.
+        schema: names the sites, in order.
+        site: its number.
 
     Raises:
         NotReady: the file is missing or damaged, or differs from the schema in any way.
     """
     with at_the_site():
-        source = _source(path, schema)
+        source = _source(path, schema, site)
         if isinstance(source, TableSource):
-            for _ in encoded_blocks(path, source.schema, skipped=None, clamps=False):
+            blocks = encoded_blocks(
+                path, source.schema, skipped=None, clamps=False, site=source.site_of_file
+            )
+            for _ in blocks:
                 pass
         if isinstance(schema, ArraySchema):
             _check_ranges(path, schema)
@@ -69,11 +77,13 @@ def at_the_site() -> Iterator[None]:
         raise NotReady(str(reason)) from None
 
 
-def _source(path: Path, schema: AgreedSchema) -> TableSource | Arrays:
+def _source(path: Path, schema: AgreedSchema, site: int) -> TableSource | Arrays:
     """Returns the records of one site's file, of which none is read yet."""
     require_file(path)
     if isinstance(schema, Schema):
-        source = TableSource(path, schema.model_copy(update={"sites": None}))
+        name = schema.sites[site] if schema.sites else None
+        # The file bears no sites, and the crosswalk still has to know whose words it has.
+        source = TableSource(path, schema.model_copy(update={"sites": None}), site_of_file=name)
         source.check_form()
         return source
     arrays = arrays_of_one_site(path, schema)

@@ -13,7 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from securefl.data.own.arrow import Block, Levels, number_of
-from securefl.data.own.schema import BINARY_LEVELS, SPLITS
+from securefl.data.own.columns import SPLITS
+from securefl.data.own.spelling import BINARY_LEVELS
 from securefl.data.own.table import check_columns
 from securefl.data.own.table_file import TableFile, open_table
 from securefl.errors import DataError

@@ -11,13 +11,20 @@ import torch
 from numpy.typing import NDArray
 
 from securefl.data.own.arrow import Block, Levels
-from securefl.data.own.schema import BINARY_LEVELS, Column, Constant, Label, Schema, Target
+from securefl.data.own.codes import (
+    MISSING,
+    UNKNOWN,
+    Codes,
+    constant_features,
+    level_codes,
+    looked_up,
+    scaled,
+)
+from securefl.data.own.columns import Column, Constant, Target
+from securefl.data.own.schema import Schema
+from securefl.data.own.translate import translated
 
 Mask = NDArray[np.bool_]
-Codes = NDArray[np.int64]
-
-_MISSING = -1
-_UNKNOWN = -2
 
 
 class Flaw(NamedTuple):
@@ -41,7 +48,7 @@ class Encoded(NamedTuple):
 
     Attributes:
         features: (rows, features) float32.
-        labels: (rows,) int64, or (rows, targets) float32.
+        labels: (rows,) int64, (rows, labels) int64, or (rows, targets) float32.
         sites: (rows,) int64; None without a site column.
         splits: (rows,) int64, index into the schema's splits; None without a split column.
         groups: None without a group column.
@@ -64,17 +71,24 @@ class Encoded(NamedTuple):
     outside: list[Flaw]
 
 
-def encode(schema: Schema, block: Block) -> Encoded:
-    """Returns a block of a table that has the schema's columns."""
-    return _Encoder(schema, block).encoded()
+def encode(schema: Schema, block: Block, *, site: str | None = None) -> Encoded:
+    """Returns a block of a table that has the schema's columns.
+
+    Args:
+        schema: of the table.
+        block: as the file has it, in the words and units of its sites.
+        site: of the whole file, where its records bear none.
+    """
+    return _Encoder(schema, block, site).encoded()
 
 
 class _Encoder:
     """Turns columns into arrays and collects on the way what is wrong with them."""
 
-    def __init__(self, schema: Schema, block: Block) -> None:
+    def __init__(self, schema: Schema, block: Block, site: str | None) -> None:
         self._schema = schema
-        self._block = block
+        self._given = block
+        self._block, self._unmapped, self._unobserved = translated(schema, block, site)
         self._keep = np.ones(block.rows, dtype=np.bool_)
         self._flaws: list[Flaw] = []
         self._missing: dict[str, int] = {}
@@ -84,11 +98,12 @@ class _Encoder:
     def encoded(self) -> Encoded:
         """Returns the arrays."""
         self._note_other_encodings()
+        self._note_unmapped()
         schema = self._schema
         group = None if schema.group is None else self._group(schema.group)
         return Encoded(
             self._features(),
-            self._targets() if schema.label is None else self._classes(schema.label),
+            self._labels(),
             self._optional_codes(schema.site, schema.sites or (), "is no declared site"),
             self._optional_codes(schema.split, schema.splits, "is no declared split"),
             group,
@@ -100,11 +115,49 @@ class _Encoder:
         )
 
     def _note_other_encodings(self) -> None:
-        for name, levels in self._block.levels.items():
+        for name, levels in self._given.levels.items():
             if None in levels.values:
                 is_wrong = np.array([*(value is None for value in levels.values), False])
                 wrong = is_wrong[levels.codes]
                 self._flaw(name, "is not UTF-8 text: save the file in this encoding", wrong)
+
+    def _note_unmapped(self) -> None:
+        """Leaves out records with a word that the crosswalk does not know."""
+        for name, unmapped in self._unmapped.items():
+            self._keep &= ~unmapped
+            # What is dropped as the crosswalk says is no flaw, here and below.
+            if unmapped.any() and self._refuses_words:
+                what = (
+                    "has a word that the crosswalk does not map; `securefl labels check` lists it"
+                )
+                self._flaws.append(Flaw(name, what, int(unmapped.argmax()), int(unmapped.sum())))
+
+    @property
+    def _refuses_words(self) -> bool:
+        crosswalk = self._schema.crosswalk
+        return crosswalk is not None and crosswalk.unmapped == "refuse"
+
+    def _labels(self) -> Codes | NDArray[np.float32]:
+        schema = self._schema
+        if schema.label is not None:
+            return self._codes(schema.label.column, schema.label_codes, "is in no declared class")
+        return self._several() if schema.labels else self._targets()
+
+    def _several(self) -> Codes:
+        """Returns (rows, labels): 1 with a label, 0 without, -1 where the site never looked."""
+        rows = self._block.rows
+        labels = np.full((rows, len(self._schema.labels)), -1)
+        for place, label in enumerate(self._schema.labels):
+            unobserved = self._unobserved[label.column]
+            # The file of a site that never looked need not have the column.
+            if unobserved.all():
+                continue
+            codes = looked_up(self._block.levels[label.column], label.codes)
+            wrong = (codes < 0) & ~unobserved
+            self._flaw(label.column, "is neither with nor without the label", wrong)
+            self._keep &= ~wrong
+            labels[:, place] = np.where(unobserved | wrong, -1, codes)
+        return labels
 
     def _features(self) -> NDArray[np.float32]:
         features = np.empty((self._block.rows, self._schema.task.features), dtype=np.float32)
@@ -125,7 +178,7 @@ class _Encoder:
             values[unusable] = 0
             features[:, -1] = unusable
         elif isinstance(column.missing, Constant):
-            values[unusable] = _constant_features(column, column.missing.constant)
+            values[unusable] = constant_features(column, column.missing.constant)
         else:
             self._keep &= ~unusable
 
@@ -139,7 +192,7 @@ class _Encoder:
         unusable: Mask = missing | wrong
         clamped = np.clip(numbers, *limits)
         self._note_outside(column.name, (clamped != numbers) & ~unusable)
-        features[:, 0] = _scaled(clamped, limits)
+        features[:, 0] = scaled(clamped, limits)
         self._flaw(column.name, "is not a number", wrong)
         self._note_missing(column, missing)
         return unusable
@@ -147,9 +200,9 @@ class _Encoder:
     def _write_levels(self, column: Column, features: NDArray[np.float32]) -> Mask:
         """Writes 0 or 1, or one feature a level; returns which records have no value."""
         levels = self._block.levels[column.name]
-        codes = _looked_up(levels, _level_codes(column))
-        missing: Mask = codes == _MISSING
-        unknown = codes == _UNKNOWN
+        codes = looked_up(levels, level_codes(column))
+        missing: Mask = codes == MISSING
+        unknown = codes == UNKNOWN
         self._note_missing(column, missing)
         if column.levels is None:
             features[:, 0] = codes == 1
@@ -163,9 +216,6 @@ class _Encoder:
         # A level that is unknown is none of these: its features are zeros.
         features[:] = codes[:, None] == np.arange(column.value_features)
         return missing
-
-    def _classes(self, label: Label) -> Codes:
-        return self._codes(label.column, label.codes, "is in no declared class")
 
     def _targets(self) -> NDArray[np.float32]:
         """Returns the targets, scaled; a record that lacks one is left out."""
@@ -205,7 +255,7 @@ class _Encoder:
 
     def _codes(self, name: str, table: Mapping[str, int], what: str) -> Codes:
         """Returns the code of each value; a record that has none is left out."""
-        codes = _looked_up(self._block.levels[name], table)
+        codes = looked_up(self._block.levels[name], table)
         unknown = codes < 0
         self._flaw(name, what, unknown)
         self._keep &= ~unknown
@@ -220,38 +270,7 @@ class _Encoder:
         return levels
 
     def _flaw(self, name: str, what: str, rows: Mask) -> None:
+        if name in self._unmapped:
+            rows = rows & ~self._unmapped[name]
         if rows.any():
             self._flaws.append(Flaw(name, what, int(rows.argmax()), int(rows.sum())))
-
-
-def _scaled(values: NDArray[np.float64], limits: tuple[float, float]) -> NDArray[np.float64]:
-    """Returns numbers in [-1, 1], by the arithmetic of `securefl.data.heart`."""
-    low, high = limits
-    scaled: NDArray[np.float64] = 2 * (values - low) / (high - low) - 1
-    return scaled
-
-
-def _level_codes(column: Column) -> Mapping[str, int]:
-    """Returns the code of each declared level of a binary or categorical column."""
-    if column.levels is None:
-        return BINARY_LEVELS
-    return {level: code for code, level in enumerate(column.levels)}
-
-
-def _looked_up(levels: Levels, table: Mapping[str, int]) -> Codes:
-    """Returns (rows,) the code of each value, _MISSING, or _UNKNOWN."""
-    # A text that is not UTF-8 is None here, and in no table.
-    codes = [_UNKNOWN if value is None else table.get(value, _UNKNOWN) for value in levels.values]
-    result: Codes = np.array([*codes, _MISSING])[levels.codes]
-    return result
-
-
-def _constant_features(column: Column, constant: str) -> NDArray[np.float64]:
-    """Returns the features of the constant for missing values, (column.value_features,)."""
-    if column.range is not None:
-        return _scaled(np.array([float(constant)]), column.range)
-    code = _level_codes(column)[constant]
-    if column.levels is None:
-        return np.array([float(code)])
-    one_hot: NDArray[np.float64] = np.eye(column.value_features)[code]
-    return one_hot

@@ -8,7 +8,7 @@ from typing import Any
 
 from securefl.data.dicom.schema import DicomSchema
 from securefl.data.dicom.source import DicomSource
-from securefl.data.own.agreed import Declared, check_size, read_schema
+from securefl.data.own.agreed import Declared, check_size, read_schema, with_crosswalk
 from securefl.data.own.array_schema import ArraySchema
 from securefl.data.own.arrays import Arrays
 from securefl.data.own.digest import digest_key
@@ -69,6 +69,8 @@ def _folder(home: Path, values: Mapping[str, Any]) -> Source:
 
 def _table(home: Path, values: Mapping[str, Any]) -> Source:
     schema = read_schema(Schema, _place(home, values["schema"]))
+    if values["crosswalk"] is not None:
+        schema = with_crosswalk(schema, _place(home, values["crosswalk"]))
     if values["path"] is None:
         return _declared(schema)
     source = TableSource(home / values["path"], schema)
@@ -86,7 +88,7 @@ def _dicom(home: Path, values: Mapping[str, Any]) -> Source:
 
 
 def _place(home: Path, given: str | Mapping[str, Any]) -> Path | Mapping[str, Any]:
-    """Returns the file of a schema, or the schema itself where a scenario has it as a table."""
+    """Returns the file of a schema or a crosswalk, or its values where a scenario has a table."""
     return home / given if isinstance(given, str) else given
 
 
@@ -111,7 +113,7 @@ FORMS: Mapping[str, Form] = {
     ),
     "table": Form(
         _table,
-        takes=("path", "schema"),
+        takes=("path", "schema", "crosswalk"),
         needs=("schema",),
         describes="CSV or Parquet with a declared schema",
     ),

@@ -20,10 +20,12 @@ class Count(NamedTuple):
         records: in all.
         classes: records of each class; a record with several labels counts for each. Empty where
             records have real targets.
+        coarse: records with a coarse label, which stands for several classes.
     """
 
     records: int
     classes: tuple[int, ...]
+    coarse: int = 0
 
     @property
     def present(self) -> int:
@@ -36,7 +38,7 @@ class Count(NamedTuple):
             return "has no training record"
         if self.records == 1:
             return "has one training record only"
-        if self.present == 1 and not task.multilabel:
+        if self.present == 1 and not (task.multilabel or self.coarse):
             return "has training records of one class only"
         return None
 
@@ -102,8 +104,10 @@ def count(examples: Examples, task: Task) -> Count:
     if task.regression:
         return Count(len(labels), ())
     if task.multilabel:
-        return Count(len(labels), tuple(labels.sum(dim=0).tolist()))
-    return Count(len(labels), tuple(labels.bincount(minlength=task.classes).tolist()))
+        return Count(len(labels), tuple((labels == 1).sum(dim=0).tolist()))
+    fine = labels[labels < task.classes]
+    classes = tuple(fine.bincount(minlength=task.classes).tolist())
+    return Count(len(labels), classes, len(labels) - len(fine))
 
 
 def _counts(split: Split, records: Records) -> tuple[Count, ...]:

@@ -10,205 +10,51 @@
     ]
 
 Instead of a label, a regression has targets = [{ column = "days", range = [0, 40] }], one or
-several, and may have loss = "huber". Columns become features in this order. A privacy claim rests
-on the constants here: ranges, levels, classes and sites must be public, never read from the
-records.
+several, and may have loss = "huber". Records that may have several labels have labels =
+[{ column = "effusion" }, { column = "mass" }] with 0 and 1, or with the words of either.
+
+Columns become features in this order. A privacy claim rests on the constants here: ranges, levels,
+classes and sites must be public, never read from the records.
 """
 
-import math
 from collections import Counter
 from collections.abc import Mapping
 from typing import Annotated, Literal
 
-from pydantic import (
-    AfterValidator,
-    BaseModel,
-    BeforeValidator,
-    ConfigDict,
-    Field,
-    model_validator,
+from pydantic import Field, model_validator
+
+from securefl.data.crosswalk.model import Crosswalk
+from securefl.data.own.columns import (
+    SPLITS,
+    Column,
+    Label,
+    Section,
+    SeveralLabel,
+    Splits,
+    Target,
+    Values,
 )
-
-from securefl.data.own.spelling import MISSING_WORDS, canonical
+from securefl.data.own.units import Measured
+from securefl.data.own.unlike import check_crosswalk, coarse_classes, label_groups
 from securefl.data.task import Task
-
-SplitName = Literal["train", "validation", "test"]
-SPLITS: tuple[SplitName, ...] = ("train", "validation", "test")
-MIN_CLASSES = 2
-BINARY_LEVELS = {
-    **{"0": 0, "false": 0, "False": 0, "FALSE": 0},
-    **{"1": 1, "true": 1, "True": 1, "TRUE": 1},
-}
-
-
-class Section(BaseModel):
-    """A table of the schema; unknown keys are refused."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-def _value(value: object) -> str:
-    """Returns the canonical spelling of a declared value."""
-    if not isinstance(value, str | int | float):
-        raise ValueError("input should be a text or a number")
-    text = canonical(value)
-    if text in MISSING_WORDS:
-        raise ValueError("this means missing in every column, so it is no value")
-    return text
-
-
-def _distinct(values: tuple[str, ...]) -> tuple[str, ...]:
-    for value, count in Counter(values).items():
-        if count > 1:
-            raise ValueError(f"{value!r} is there twice")
-    return values
-
-
-def _listed_classes(value: object) -> object:
-    """Returns a table of classes; those of a list are named by their numbers."""
-    if isinstance(value, list | dict) and len(value) < MIN_CLASSES:
-        raise ValueError("a label needs two classes or more")
-    if isinstance(value, list):
-        return {str(number): values for number, values in enumerate(value)}
-    return value
-
-
-def _missing(value: object) -> object:
-    """Returns "drop", "indicator", or the constant of { constant = x }."""
-    if value in ("drop", "indicator"):
-        return value
-    if isinstance(value, dict) and set(value) == {"constant"}:
-        return Constant(constant=_value(value["constant"]))
-    raise ValueError('input should be "drop", "indicator" or { constant = x }')
-
-
-def _rising(limits: tuple[float, float]) -> tuple[float, float]:
-    low, high = limits
-    if not low < high or not math.isfinite(high - low):
-        raise ValueError(f"a range goes from low to high, as in [{high:g}, {low:g}]")
-    return limits
-
-
-Value = Annotated[str, BeforeValidator(_value)]
-Values = Annotated[tuple[Value, ...], Field(min_length=1), AfterValidator(_distinct)]
-Limit = Annotated[float, Field(strict=True, allow_inf_nan=False)]
-Range = Annotated[tuple[Limit, Limit], AfterValidator(_rising)]
-Splits = Annotated[tuple[SplitName, ...], AfterValidator(_distinct)]
-
-
-class Constant(Section):
-    """A value that stands for a missing one, in the column's own units."""
-
-    constant: Value
-
-
-class Label(Section):
-    """The column to be predicted.
-
-    classes says which of its values make each class: a list of lists, or a table of named lists.
-    """
-
-    column: str
-    classes: Annotated[dict[str, Values], BeforeValidator(_listed_classes)]
-
-    @model_validator(mode="after")
-    def _classes_are_disjoint(self) -> "Label":
-        values = [value for members in self.classes.values() for value in members]
-        _distinct(tuple(values))
-        return self
-
-    @property
-    def codes(self) -> Mapping[str, int]:
-        """The class of each value."""
-        return {
-            value: number for number, values in enumerate(self.classes.values()) for value in values
-        }
-
-
-class Target(Section):
-    """A column of real numbers to be predicted.
-
-    range is public: its ends become -1 and 1, and values outside are clamped. A record without a
-    value is refused, or, where a run claims privacy, left out.
-    """
-
-    column: str
-    range: Range
-
-
-class Column(Section):
-    """A column that becomes features; exactly one of range, binary and levels says how.
-
-    range is public: its ends become -1 and 1, and values outside are clamped. binary is for 0 and
-    1, or false and true. levels become one feature each, which is 1 where the record has the level;
-    with `other`, one more feature is 1 where it has a value that is no level.
-
-    missing says what becomes of a missing value. "drop" leaves the record out. { constant = x } is
-    a value in its place. "indicator" adds a feature that is 1 where the value is missing, and makes
-    the other features of the column 0. Without it a missing value is refused, or, where a run
-    claims privacy, the record is left out.
-    """
-
-    name: str
-    range: Range | None = None
-    binary: Literal[True] | None = None
-    levels: Values | None = None
-    other: Literal[True] | None = None
-    missing: Annotated[
-        Literal["drop", "indicator"] | Constant | None, BeforeValidator(_missing)
-    ] = None
-
-    @model_validator(mode="after")
-    def _one_kind(self) -> "Column":
-        kinds = [self.range, self.binary, self.levels]
-        if kinds.count(None) != 2:
-            raise ValueError(f"{self.name!r} needs one of range, binary = true, and levels")
-        if self.other and self.levels is None:
-            raise ValueError(f"{self.name!r} has no levels, so it takes no other")
-        if isinstance(self.missing, Constant):
-            self._check_constant(self.missing.constant)
-        return self
-
-    def _check_constant(self, constant: str) -> None:
-        """Raises ValueError where a record could not hold the constant."""
-        if self.range is not None:
-            low, high = self.range
-            try:
-                is_possible = low <= float(constant) <= high
-            except ValueError:
-                is_possible = False
-        else:
-            is_possible = constant in (self.levels or BINARY_LEVELS)
-        if not is_possible:
-            raise ValueError(f"{self.name!r} cannot hold its constant {constant!r}")
-
-    @property
-    def value_features(self) -> int:
-        """Number of features without the indicator's."""
-        if self.levels is None:
-            return 1
-        return len(self.levels) + bool(self.other)
-
-    @property
-    def features(self) -> int:
-        """Number of features in all."""
-        return self.value_features + (self.missing == "indicator")
 
 
 class Schema(Section):
     """What a table's columns mean.
 
-    label is the class to be predicted, or targets are the real numbers. loss is that of targets.
+    label is the class to be predicted, or labels are those of which a record may have several, or
+    targets are the real numbers. loss is that of targets.
 
     site is the column with a record's site, and sites are their names, in the order of the clients.
     Where each site has a file of its own, its name is the file's, and sites may be left out.
 
     split is a column that says "train", "validation" or "test" for each record; splits are those of
     the three words that it uses. group is a column whose records belong together, such as the
-    patient.
+    patient. crosswalk is what the key data.crosswalk of a scenario reads.
     """
 
     label: Label | None = None
+    labels: tuple[SeveralLabel, ...] = ()
     targets: tuple[Target, ...] = ()
     loss: Literal["mse", "huber"] | None = None
     columns: Annotated[tuple[Column, ...], Field(min_length=1)]
@@ -217,11 +63,17 @@ class Schema(Section):
     group: str | None = None
     split: str | None = None
     splits: Splits = SPLITS
+    crosswalk: Crosswalk | None = None
 
     @model_validator(mode="after")
     def _columns_have_one_part_each(self) -> "Schema":
-        if (self.label is None) is not bool(self.targets):
-            raise ValueError("give a label with classes, or targets with ranges, and not both")
+        if [self.label is not None, bool(self.labels), bool(self.targets)].count(True) != 1:
+            raise ValueError(
+                "give a label with classes, or several labels, or targets with ranges, and not"
+                " two of them"
+            )
+        if len(self.labels) == 1:
+            raise ValueError("several labels are two or more; a single one is a label with classes")
         if self.loss is not None and not self.targets:
             raise ValueError("loss has no effect without targets; remove it")
         if self.site is not None and self.sites is None:
@@ -233,6 +85,18 @@ class Schema(Section):
                 raise ValueError(f"column {name!r} has two parts in the schema; a column has one")
         return self
 
+    @model_validator(mode="after")
+    def _sites_are_declared(self) -> "Schema":
+        named = {site for column in self.measured.values() for site in column.units}
+        if self.crosswalk is not None:
+            check_crosswalk(self)
+            named |= self.crosswalk.sites
+        for site in sorted(named - set(self.sites or ())):
+            raise ValueError(
+                f"units or crosswalk name {site!r}, which is none of sites = [...] of the schema"
+            )
+        return self
+
     @property
     def names(self) -> tuple[str, ...]:
         """Every column that a file must have; names of features come first."""
@@ -241,20 +105,56 @@ class Schema(Section):
         return (
             *(column.name for column in self.columns),
             *(target.column for target in self.targets),
+            *(several.column for several in self.labels),
             *(name for name in others if name is not None),
         )
+
+    def names_at(self, site: str | None) -> tuple[str, ...]:
+        """Returns the columns that a site's file must have: no labels that it never looked for."""
+        unseen = self.not_observed(site)
+        return tuple(name for name in self.names if name not in unseen)
+
+    def not_observed(self, site: str | None) -> tuple[str, ...]:
+        """Returns the label columns that a site never looked for."""
+        if self.crosswalk is None or site is None:
+            return ()
+        return self.crosswalk.not_observed.get(site, ())
 
     @property
     def numeric_names(self) -> tuple[str, ...]:
         """The columns that hold numbers with a range."""
-        features = [column.name for column in self.columns if column.range is not None]
-        return (*features, *(target.column for target in self.targets))
+        return tuple(self.measured)
+
+    @property
+    def measured(self) -> Mapping[str, Measured]:
+        """The columns that hold numbers with a range, by name."""
+        features = {column.name: column for column in self.columns if column.range is not None}
+        return {**features, **{target.column: target for target in self.targets}}
+
+    @property
+    def label_codes(self) -> Mapping[str, int]:
+        """The label of each value: its class, or the number of classes plus that of its group."""
+        if self.label is None:
+            return {}
+        coarse = coarse_classes(self)
+        groups = label_groups(coarse)
+        codes = dict(self.label.codes)
+        for word, classes in coarse.items():
+            is_class = len(classes) == 1
+            codes[word] = (
+                classes[0] if is_class else len(self.label.classes) + groups.index(classes)
+            )
+        return codes
 
     @property
     def task(self) -> Task:
         """The task, which follows from declared constants alone."""
         features = sum(column.features for column in self.columns)
         if self.label is not None:
-            return Task(features=features, classes=len(self.label.classes))
+            groups = label_groups(coarse_classes(self))
+            return Task(features=features, classes=len(self.label.classes), groups=groups)
+        if self.labels:
+            partial = self.crosswalk is not None and bool(self.crosswalk.not_observed)
+            return Task(features, len(self.labels), multilabel=True, partial=partial)
         ranges = tuple(target.range for target in self.targets)
         return Task(features=features, targets=ranges, huber=self.loss == "huber")

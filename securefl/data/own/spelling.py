@@ -4,6 +4,11 @@ import re
 
 # Of a text file, and of the texts in a Parquet file, which has nulls besides.
 MISSING_WORDS = ("", "NA", "N/A", "n/a", "NaN", "nan", "NULL", "null", "?")
+# Of a binary column.
+BINARY_LEVELS = {
+    **{"0": 0, "false": 0, "False": 0, "FALSE": 0},
+    **{"1": 1, "true": 1, "True": 1, "TRUE": 1},
+}
 
 # Without leading zeros: 007 is a code, not the number 7.
 _DECIMAL = re.compile(r"([+-]?)(0|[1-9][0-9]*)(\.[0-9]+)?")
@@ -28,3 +33,17 @@ def canonical(value: object) -> str:
     if fraction:
         digits = digits.rstrip("0").removesuffix(".")
     return f"-{digits}" if sign == "-" and digits != "0" else digits
+
+
+def declared(value: object) -> str:
+    """Returns the canonical spelling of a value that a schema or a crosswalk declares.
+
+    Raises:
+        ValueError: it is neither a text nor a number, or a word that means missing.
+    """
+    if not isinstance(value, str | int | float):
+        raise ValueError("input should be a text or a number")
+    text = canonical(value)
+    if text in MISSING_WORDS:
+        raise ValueError("this means missing in every column, so it is no value")
+    return text

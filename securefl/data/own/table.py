@@ -35,6 +35,7 @@ class TableSource:
     Args:
         path: a file, or a pattern such as `sites/*.csv` with one file a site.
         schema: what the columns mean.
+        site_of_file: whose words and units the only file has; None where its records bear sites.
 
     Guarantees of `read(claim=True)`:
         - No record is refused for what is in it, and no record changes what becomes of another. A
@@ -45,6 +46,7 @@ class TableSource:
 
     path: Path
     schema: Schema
+    site_of_file: str | None = None
 
     def __post_init__(self) -> None:
         if self._has_file_a_site and self.schema.site is not None:
@@ -94,8 +96,8 @@ class TableSource:
             DataError: a file or a column is missing, or pyarrow is.
         """
         require_pyarrow()
-        for path in self.files():
-            check_columns(path, open_table(path).columns, self.schema.names)
+        for site, path in zip(self.file_sites, self.files(), strict=True):
+            check_columns(path, open_table(path).columns, self.schema.names_at(site))
 
     def read(self, *, claim: bool) -> Records:
         """Returns all records; see `Source`."""
@@ -104,7 +106,9 @@ class TableSource:
         parts = {name: _Part(self) for name in names}
         records = 0
         for site, path in enumerate(self.files()):
-            for encoded in encoded_blocks(path, self.schema, skipped=set() if claim else None):
+            skipped = set[int]() if claim else None
+            blocks = encoded_blocks(path, self.schema, skipped=skipped, site=self.file_sites[site])
+            for encoded in blocks:
                 records += len(encoded.labels)
                 for code, part in enumerate(parts.values()):
                     part.extend(encoded, code, site)
@@ -126,6 +130,13 @@ class TableSource:
         files = zip(names, map(_pieces, self.files()), strict=True)
         return digest_of(key, [("schema", [declared]), *files])
 
+    @property
+    def file_sites(self) -> tuple[str | None, ...]:
+        """The name of each file's site; None where its records bear sites, or there are none."""
+        if self._has_file_a_site:
+            return self.sites
+        return (self.site_of_file,)
+
     def files(self) -> tuple[Path, ...]:
         """Returns the files, in the order of the sites. Raises DataError."""
         if not self._has_file_a_site:
@@ -141,6 +152,8 @@ class _Part:
         self._labels = GrowingArray(np.int64)
         if source.task.regression:
             self._labels = GrowingArray(np.float32, source.task.outputs)
+        elif source.task.multilabel:
+            self._labels = GrowingArray(np.int64, source.task.classes)
         self._sites = GrowingArray(np.int64) if source.sites else None
         self._groups: list[bytes] | None = None if source.schema.group is None else []
         # The bytes of a group are held once, however many records it has.
@@ -190,7 +203,12 @@ def _pieces(path: Path) -> Iterator[bytes]:
 
 
 def encoded_blocks(
-    path: Path, schema: Schema, *, skipped: set[int] | None, clamps: bool = True
+    path: Path,
+    schema: Schema,
+    *,
+    skipped: set[int] | None,
+    clamps: bool = True,
+    site: str | None = None,
 ) -> Iterator[Encoded]:
     """Yields the records of a file.
 
@@ -200,17 +218,19 @@ def encoded_blocks(
         skipped: gets the numbers of records that have too few or too many fields. With None these
             are refused, and so is every bad value.
         clamps: whether a number outside its range is clamped; else it is a bad value, too.
+        site: of the file, where its records bear none.
 
     Raises:
         DataError: the file is missing or damaged, has not the schema's columns, or a value is
             refused.
     """
     file = open_table(path)
-    check_columns(path, file.columns, schema.names)
+    names = schema.names_at(site)
+    check_columns(path, file.columns, names)
     numbers = schema.numeric_names
-    levels = [name for name in schema.names if name not in numbers]
+    levels = [name for name in names if name not in numbers]
     for block in file.blocks(numbers=numbers, levels=levels, skipped=skipped):
-        encoded = encode(schema, block)
+        encoded = encode(schema, block, site=site)
         if skipped is None:
             flaws = encoded.flaws if clamps else [*encoded.flaws, *encoded.outside]
             _check_flaws(path, file, block.first, flaws)

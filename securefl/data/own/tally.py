@@ -32,9 +32,9 @@ def tally(source: TableSource) -> Tally:
     """Counts bad values, as a run under a claim meets them. Raises DataError."""
     records = malformed = dropped = 0
     missing, clamped, refused = Counter[str](), Counter[str](), Counter[str]()
-    for path in source.files():
+    for site, path in zip(source.file_sites, source.files(), strict=True):
         skipped: set[int] = set()
-        for encoded in encoded_blocks(path, source.schema, skipped=skipped):
+        for encoded in encoded_blocks(path, source.schema, skipped=skipped, site=site):
             records += len(encoded.keep)
             dropped += int((~encoded.keep).sum())
             missing.update(encoded.missing)

@@ -107,11 +107,10 @@ def judged_nodes(
         for name in first
     }
     figure, extreme = ("rmse", max) if data.task.regression else ("accuracy", min)
+    counts = {name: first[name] for name in ("records", "coarse")}
     worst = None if means[figure] is None else extreme(one[figure] for one in each)
     apart = (models.double() - models.double().mean(dim=0)).square().sum(dim=1).mean().sqrt()
-    return Metrics(
-        **{**means, "records": first["records"], "worst": worst, "consensus": float(apart)}
-    )
+    return Metrics(**{**means, **counts, "worst": worst, "consensus": float(apart)})
 
 
 def judged_apart(

@@ -73,7 +73,7 @@ def check_site_data(scenario: Scenario, site: int, paths: Sequence[Path]) -> Non
         ScenarioError: see `read_site_data`.
     """
     path = _file(scenario, paths)
-    check_site_records(path, _schema(scenario))
+    check_site_records(path, _schema(scenario), site=site)
     _check_count(scenario, site, path, read_site_data(scenario, site, paths))
 
 

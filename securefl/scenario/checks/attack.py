@@ -69,6 +69,13 @@ def _check_clients(attack: Attack, facts: Facts, meetings: tuple[Facts, ...]) ->
 
 def _check_classes(data: str, chosen: Chosen[AttackEntry], task: Task) -> None:
     """Checks that records have classes where the attack goes by them."""
+    if (task.groups or task.partial) and chosen.entry.records is not None:
+        able = [name for name, entry in catalog.ATTACKS.items() if entry.records is None]
+        unsure = "coarse" if task.groups else "not looked for"
+        raise ScenarioError(
+            f"attack: {chosen.name} goes by the label of every record, and some labels of {data} "
+            f"are {unsure}; use one of {', '.join(able)}"
+        )
     if task.regression and chosen.entry.needs_classes:
         able = [name for name, entry in catalog.ATTACKS.items() if not entry.needs_classes]
         raise ScenarioError(

@@ -103,6 +103,8 @@ def _check_keys(declared: Declaration, facts: Facts) -> None:
 def _check_labels(declared: Declaration, facts: Facts) -> None:
     """Checks that records bear one class each where something goes by it."""
     task = facts.task
+    if task.groups:
+        _check_coarse(declared, facts)
     if not (task.multilabel or task.regression):
         return
     deal = catalog.DEALS.get(facts.partition)
@@ -115,6 +117,26 @@ def _check_labels(declared: Declaration, facts: Facts) -> None:
     if declared.data.label_noise:
         labels = "real targets" if task.regression else "several labels each"
         raise ScenarioError(f"data.label_noise: the records bear {labels}; use another data set")
+
+
+def _check_coarse(declared: Declaration, facts: Facts) -> None:
+    """Checks that nothing goes by the one class of a record, which a coarse label does not say."""
+    deal = catalog.DEALS.get(facts.partition)
+    if deal is not None and deal.by_class:
+        raise ScenarioError(
+            f"data.partition: {facts.partition} goes by the one class of a record, and a coarse"
+            " label stands for several; use iid or quantity"
+        )
+    if declared.data.label_noise:
+        raise ScenarioError(
+            "data.label_noise: a coarse label stands for several classes, so that none of them is"
+            " wrong; remove it, or the hierarchy"
+        )
+    if declared.rehearsal is not None:
+        raise ScenarioError(
+            "rehearsal: audits go by the one class of a record, and a coarse label stands for"
+            " several; remove the table [rehearsal], or the hierarchy"
+        )
 
 
 def _check_enough(declared: Declaration, facts: Facts) -> None:

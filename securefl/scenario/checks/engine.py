@@ -26,6 +26,11 @@ def check_evaluation(declared: Declaration, facts: Facts) -> None:
             f"evaluate.leave = {evaluate.leave!r} sums counts of classes, and these records have "
             "real targets, which are not measured between sites; remove it"
         )
+    if evaluate.leave in ("sums", "noisy") and facts.task.partial:
+        raise ScenarioError(
+            f"evaluate.leave = {evaluate.leave!r} sums counts of whole records, and some sites did "
+            "not look for every label; remove it"
+        )
     if evaluate.leave == "noisy":
         _check_price(evaluate)
     for key in ("epsilon", "delta"):

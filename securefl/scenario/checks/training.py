@@ -150,6 +150,11 @@ def _check_class_weights(training: Training, facts: Facts) -> None:
         raise ScenarioError(
             "training.class_weights has no effect on real targets, which have no classes; remove it"
         )
+    if facts.task.groups:
+        raise ScenarioError(
+            "training.class_weights has one weight for each class, and a coarse label stands for"
+            " several; remove it, or the hierarchy"
+        )
     if len(weights) != classes:
         raise ScenarioError(
             f"training.class_weights has one entry a class: {classes} classes, "

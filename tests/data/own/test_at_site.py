@@ -62,7 +62,7 @@ def test_a_sites_file_has_its_records_among_those_of_all_sites(claim: bool, tmp_
         csv(tmp_path, *GOOD[number:], name=f"sites/{site}.csv")
     whole = TableSource(tmp_path / "sites/*.csv", table()).read(claim=claim)
     path = tmp_path / "sites/chur.csv"
-    check_site_records(path, table())
+    check_site_records(path, table(), site=0)
     ours = read_site_records(path, table(), site=1, claim=claim)
     assert (ours.task, ours.sites) == (whole.task, whole.sites)
     assert whole.train.sites is not None
@@ -75,7 +75,7 @@ def test_a_sites_file_has_its_records_among_those_of_all_sites(claim: bool, tmp_
 
 def test_a_sites_arrays_are_read_by_their_schema(tmp_path: Path) -> None:
     path = rows(tmp_path)
-    check_site_records(path, arrays(ROWS))
+    check_site_records(path, arrays(ROWS), site=0)
     records = read_site_records(path, arrays(ROWS), site=1, claim=False)
     assert (records.sites, records.test, records.validation) == (("bern", "chur"), None, None)
     assert records.train.examples.features.equal(torch.arange(12.0).reshape(6, 2))
@@ -103,7 +103,7 @@ def test_a_file_of_another_form_is_not_ready(
         read_site_records(path, table(), site=0, claim=claim)
     assert refused.value.exit_code == 2
     with pytest.raises(NotReady, match=sentence):
-        check_site_records(path, table())
+        check_site_records(path, table(), site=0)
 
 
 @pytest.mark.parametrize(
@@ -123,7 +123,7 @@ def test_a_bad_record_is_refused_with_line_and_column_unless_dp_is_claimed(
     path = csv(tmp_path, GOOD[0], line, GOOD[1])
     for read in (
         lambda: read_site_records(path, table(), site=0, claim=False),
-        lambda: check_site_records(path, table()),
+        lambda: check_site_records(path, table(), site=0),
     ):
         with pytest.raises(NotReady, match=sentence) as refused:
             read()
@@ -140,16 +140,16 @@ def test_a_number_outside_its_range_is_clamped_and_the_check_names_it(
         records = read_site_records(path, table(), site=0, claim=claim)
         assert abs(float(records.train.examples.features[-1, 0])) == 1.0
     with pytest.raises(NotReady, match=r"line 6: column 'age' is outside its declared range"):
-        check_site_records(path, table())
+        check_site_records(path, table(), site=0)
 
 
 def test_the_first_bad_value_is_named_whatever_is_wrong_with_it(tmp_path: Path) -> None:
     path = csv(tmp_path, "10,1,mild,0", "30,1,mild,9")
     with pytest.raises(NotReady, match=r"line 2: column 'age' is outside"):
-        check_site_records(path, table())
+        check_site_records(path, table(), site=0)
     path = csv(tmp_path, "30,1,mild,9", "10,1,mild,0")
     with pytest.raises(NotReady, match=r"line 2: column 'ill' is in no declared class"):
-        check_site_records(path, table())
+        check_site_records(path, table(), site=0)
 
 
 def test_a_target_outside_its_range_is_named(tmp_path: Path) -> None:
@@ -157,9 +157,9 @@ def test_a_target_outside_its_range_is_named(tmp_path: Path) -> None:
         'label = { column = "ill", classes = [[0], [1, 2]] }',
         'targets = [{ column = "ill", range = [0, 2] }]',
     )
-    check_site_records(csv(tmp_path, *GOOD), table(text))
+    check_site_records(csv(tmp_path, *GOOD), table(text), site=0)
     with pytest.raises(NotReady, match=r"line 6: column 'ill' is outside its declared range"):
-        check_site_records(csv(tmp_path, *GOOD, "30,1,mild,2.5"), table(text))
+        check_site_records(csv(tmp_path, *GOOD, "30,1,mild,2.5"), table(text), site=0)
 
 
 def test_columns_of_parquet_have_a_type(tmp_path: Path) -> None:
@@ -188,7 +188,7 @@ def test_arrays_that_differ_are_named_with_their_index(
 ) -> None:
     path = rows(tmp_path, **changes)
     with pytest.raises(NotReady, match=rf"xray\.npz.*{sentence}"):
-        check_site_records(path, arrays(text))
+        check_site_records(path, arrays(text), site=0)
     with pytest.raises(NotReady, match=sentence):
         read_site_records(path, arrays(text), site=0, claim=False)
 
@@ -207,12 +207,12 @@ def test_real_targets_of_arrays_outside_their_range_are_named(
         "train_labels": labels["train"],
         "test_labels": labels["test"],
     }
-    check_site_records(saved(tmp_path, plain(given)), arrays(STAYS))
+    check_site_records(saved(tmp_path, plain(given)), arrays(STAYS), site=0)
     labels[split][record, target] = value
     path = saved(tmp_path, plain(given))
     sentence = rf"{split}_labels\[{record}\] is outside the range of target {target}"
     with pytest.raises(NotReady, match=sentence):
-        check_site_records(path, arrays(STAYS))
+        check_site_records(path, arrays(STAYS), site=0)
     read_site_records(path, arrays(STAYS), site=0, claim=False)
 
 
@@ -227,7 +227,7 @@ def test_a_missing_or_damaged_file_is_not_ready(
         read_site_records(path, schema, site=0, claim=claim)
     path.mkdir()
     with pytest.raises(NotReady, match="is no file of records"):
-        check_site_records(path, schema)
+        check_site_records(path, schema, site=0)
     path.rmdir()
     path.write_bytes(b"\xff\x00")
     with pytest.raises(NotReady, match=r"is not UTF-8 text|is damaged"):

@@ -12,8 +12,9 @@ from hypothesis import HealthCheck, given, settings
 
 from securefl.data.own import table_file
 from securefl.data.own.agreed import load_schema
+from securefl.data.own.columns import Column
 from securefl.data.own.describe import describe
-from securefl.data.own.schema import Column, Schema
+from securefl.data.own.schema import Schema
 from securefl.data.own.table import TableSource
 from securefl.data.own.tally import tally
 from securefl.errors import DataError

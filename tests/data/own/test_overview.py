@@ -2,7 +2,7 @@
 
 import torch
 
-from securefl.data.own.overview import Count, overview
+from securefl.data.own.overview import Count, count, overview
 from securefl.data.own.records import Records, Split
 from securefl.data.task import Examples, Task
 
@@ -49,3 +49,16 @@ def test_a_site_without_two_records_and_two_classes_cannot_train() -> None:
     # A record may have several labels or none, and a real target has no class.
     assert Count(2, (0, 2, 0)).fault(Task(1, 3, multilabel=True)) is None
     assert Count(2, ()).fault(Task(1, targets=((0.0, 1.0),))) is None
+
+
+def test_coarse_labels_and_labels_that_nobody_looked_for_count_for_no_class() -> None:
+    features = torch.zeros(5, 2)
+    task = Task(features=2, classes=3, groups=((0, 1),))
+    got = count(Examples(features, torch.tensor([0, 3, 2, 3, 2])), task)
+    assert got == Count(5, (1, 0, 2), 2)
+    # Records of one class and coarse ones are more than one class.
+    assert Count(3, (0, 2, 0), 1).fault(task) is None
+    assert Count(2, (0, 2, 0), 0).fault(task) == "has training records of one class only"
+    several = Task(features=2, classes=2, multilabel=True, partial=True)
+    labels = torch.tensor([[1, -1], [0, -1], [1, 1], [0, 0], [-1, -1]])
+    assert count(Examples(features, labels), several) == Count(5, (2, 1))

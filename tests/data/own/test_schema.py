@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 
 from securefl.data.own.agreed import load_schema
-from securefl.data.own.schema import Constant, Schema
+from securefl.data.own.columns import Constant
+from securefl.data.own.schema import Schema
 from securefl.data.own.spelling import MISSING_WORDS
 from securefl.data.task import Task
 from securefl.errors import ScenarioError
@@ -124,7 +125,7 @@ def test_a_mistake_in_a_column_is_one_sentence(tmp_path: Path, column: str, mess
     [
         (
             f"columns = [{AGE}]",
-            "the schema: give a label with classes, or targets with ranges, and not both",
+            "the schema: give a label with classes, or several labels, or targets",
         ),
         (LABEL, "columns: field required"),
         (f"{LABEL}columns = []", "columns: list should have at least 1 item"),

@@ -475,8 +475,14 @@ def test_one_target_of_an_empty_table_has_its_shape(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"targets": TARGETS}, "give a label with classes, or targets with ranges, and not both"),
-        ({"label": None}, "give a label with classes, or targets with ranges, and not both"),
+        (
+            {"targets": TARGETS},
+            "give a label with classes, or several labels, or targets",
+        ),
+        (
+            {"label": None},
+            "give a label with classes, or several labels, or targets",
+        ),
         ({"loss": "huber"}, "loss has no effect without targets; remove it"),
         ({"label": None, "targets": [TARGETS[0]] * 2}, "'days' has two parts in the schema"),
         (

@@ -20,6 +20,8 @@ IMAGES = Task(features=2 * 8 * 8, classes=3, image=(2, 8, 8))
 SOLIDS = Task(features=4**3, classes=3, image=(1, 4, 4, 4))
 BINARY = Task(features=6, classes=2)
 SEVERAL = Task(features=6, classes=3, multilabel=True)
+COARSE = Task(features=6, classes=3, groups=((0, 1), (1, 2)))
+PARTIAL = Task(features=6, classes=3, multilabel=True, partial=True)
 REAL = Task(features=6, targets=((0.0, 1.0), (-1.0, 1.0)))
 HUBER = Task(features=6, targets=((0.0, 1.0),), huber=True)
 SIZES = (9, 4, 13, 1)  # records of each client; a batch has 4
@@ -155,6 +157,8 @@ MODELS: Mapping[str, tuple[Task, Make]] = {
     ),
     "two classes": (BINARY, lambda: mlp(BINARY, hidden=(5,), generator=_generator())),
     "several labels": (SEVERAL, lambda: mlp(SEVERAL, hidden=(5,), generator=_generator())),
+    "coarse labels": (COARSE, lambda: mlp(COARSE, hidden=(5,), generator=_generator())),
+    "partly observed": (PARTIAL, lambda: mlp(PARTIAL, hidden=(5,), generator=_generator())),
     "real targets": (REAL, lambda: mlp(REAL, hidden=(5,), generator=_generator())),
     "huber": (HUBER, lambda: mlp(HUBER, hidden=(5,), generator=_generator())),
 }
