@@ -1,0 +1,36 @@
+"""Whether a scenario can be a later version of a model."""
+
+from securefl.errors import ScenarioError
+from securefl.scenario.declaration import Declaration
+from securefl.scenario.facts import Facts
+
+
+def check_refine(declared: Declaration, facts: Facts) -> None:
+    """Checks the table [refine].
+
+    Raises:
+        ScenarioError: one sentence that says what to change.
+    """
+    refine = declared.refine
+    if refine is None:
+        return
+    if declared.init_from is None:
+        raise ScenarioError("refine needs init_from, the run that training starts from")
+    if declared.claims_dp and refine.ledgers is None:
+        raise ScenarioError(
+            "refine.ledgers: a DP claim needs the ledgers of the versions before this one; use "
+            "securefl refine, which fills them in"
+        )
+    if not declared.claims_dp and refine.ledgers is not None:
+        raise ScenarioError("refine.ledgers has no effect without a DP claim; remove it")
+    if declared.rehearsal is not None:
+        raise ScenarioError("rehearsal is for audits of a first version; remove it or refine")
+    if facts.algorithm.has_own_models or declared.training.fine_tune is not None:
+        raise ScenarioError(
+            "refine releases one global model, and here each site ends with a model of its own; "
+            "use another training.algorithm, without fine_tune"
+        )
+    if facts.topology is not None and facts.topology.around:
+        raise ScenarioError(
+            "refine releases one global model, and peers end with one each; use a server"
+        )
