@@ -47,7 +47,7 @@ def origin_of(scenario: Scenario) -> Origin | None:
     if not scenario.claims_dp:
         return Origin(weights, {})
     # Before the budget: seeded noise that passes for the system's would falsify the claim.
-    _check_noise(cell, earlier["privacy"]["noise"])
+    check_noise(cell, earlier["privacy"]["noise"])
     spent = spent_in(cell)
     seeded = seeded_runs(earlier, cell)
     if scenario.refine is not None and scenario.refine.ledgers is not None:
@@ -133,7 +133,7 @@ def _check_claim(scenario: Scenario, earlier: Resolved) -> None:
             )
 
 
-def _check_noise(cell: Cell, declared: str) -> None:
+def check_noise(cell: Cell, declared: str) -> None:
     """Refuses a ledger under another kind of noise than its scenario declares.
 
     Raises:

@@ -14,6 +14,7 @@ from securefl.ui.commands import (
     runs,
     site,
     studies,
+    versions,
 )
 from securefl.ui.commands.options import print_version
 
@@ -33,6 +34,10 @@ COMMANDS = (
     runs.validate,
     runs.run,
     runs.report,
+    versions.refine,
+    versions.rollback,
+    versions.drift,
+    versions.card,
     audits.audit,
     studies.bench,
     studies.compare,

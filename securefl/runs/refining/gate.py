@@ -88,4 +88,6 @@ def parse_gate(text: str) -> Gate:
     if metric in SHARES and number > 1:
         raise ScenarioError(f"--gate: {metric} is from 0 to 1, got {number:g}")
     is_relative = match["previous"] is not None
-    return Gate(text.strip(), metric, sign, is_relative, -number if match["side"] == "-" else number)
+    return Gate(
+        text.strip(), metric, sign, is_relative, -number if match["side"] == "-" else number
+    )

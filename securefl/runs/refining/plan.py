@@ -101,7 +101,7 @@ def new_records(path: Path) -> dict[str, Any]:
 
 
 def next_scenario(
-    base: Resolved, asked: Asked, *, init_from: Path, version: int, ledgers: Path | None
+    base: Resolved, asked: Asked, *, init_from: Path, version: int, ledgers: Path
 ) -> tuple[Scenario, str]:
     """Returns the scenario of the next version, and its text.
 
@@ -110,7 +110,7 @@ def next_scenario(
         asked: the new records, and other changes.
         init_from: the run folder of that version.
         version: the number of the next one.
-        ledgers: folder of the ledgers that it goes on from; None without a claim.
+        ledgers: folder of the ledgers that it goes on from, where it claims DP.
 
     Raises:
         ScenarioError: it describes nothing that can run, or its claim is another than before.
@@ -127,16 +127,28 @@ def next_scenario(
         # The numbers of published records were filled in, and follow from the table [data].
         privacy["records"] = None
     values["init_from"] = str(init_from)
-    values["refine"] = {"version": version}
-    if ledgers is not None:
-        values["refine"]["ledgers"] = str(ledgers)
-    values = _without_none(values)
+    values = _without_none({**values, "refine": None})
     for given in asked.overrides:
         if re.match(r"\s*(init_from|refine|folder|data)\s*[.=]", given):
             raise ScenarioError(f"--set {given}: securefl refine fills it in, or --data says it")
         override(values, given)
+    has_claim = make_scenario(copy.deepcopy(values)).claims_dp
+    if has_claim is not claims(base):
+        raise ScenarioError(
+            "all versions of a model claim DP, or none does: one without noise would show what the "
+            "others hide"
+        )
+    values["refine"] = {"version": version}
+    if has_claim:
+        values["refine"]["ledgers"] = str(ledgers)
     text = to_toml({key: value for key, value in values.items() if key != "folder"})
     return make_scenario(values), text
+
+
+def claims(resolved: Resolved) -> bool:
+    """Returns whether a resolved scenario claims a finite epsilon."""
+    privacy = resolved.get("privacy")
+    return bool(privacy) and privacy["epsilon"] != "inf"
 
 
 def validation_scenario(scenario: Scenario, table: Mapping[str, Any]) -> Scenario:
@@ -192,4 +204,3 @@ def _without_none(values: Mapping[str, Any]) -> dict[str, Any]:
         for key, value in values.items()
         if value is not None
     }
-

@@ -17,7 +17,7 @@ from securefl.files import disk_errors, locked, parse_toml, read_json, write_jso
 from securefl.runs.checkpoint import load_checkpoint
 from securefl.runs.home import absolute, relative
 from securefl.runs.lineage import seeded_runs
-from securefl.runs.origin import spent_in
+from securefl.runs.origin import check_noise, spent_in
 from securefl.runs.refining.judging import Judgement, gate_cost, judge
 from securefl.runs.refining.plan import Asked, next_scenario, validation_scenario
 from securefl.runs.refining.prepaid import GATE, prepay
@@ -119,19 +119,13 @@ def _planned(series: Series, version: int, asked: Asked) -> _Plan:
     if not base.cell.status().state.ended:
         raise ScenarioError(f"{series.run_of(start)} did not end; resume it first")
     folder = series.folder(version)
-    has_claim = _claims(base.scenario)
     scenario, text = next_scenario(
         base.scenario,
         asked,
         init_from=series.run_of(start),
         version=version,
-        ledgers=folder / PREPAID if has_claim else None,
+        ledgers=folder / PREPAID,
     )
-    if scenario.claims_dp is not has_claim:
-        raise ScenarioError(
-            "all versions of a model claim DP, or none does: one without noise would show what the "
-            "others hide"
-        )
     _check_gate(scenario, asked)
     folder.mkdir(parents=True)
     try:
@@ -144,11 +138,6 @@ def _planned(series: Series, version: int, asked: Asked) -> _Plan:
         shutil.rmtree(folder)
         raise
     return _Plan(version, start, scenario, text)
-
-
-def _claims(resolved: Mapping[str, Any]) -> bool:
-    privacy = resolved.get("privacy")
-    return bool(privacy) and privacy["epsilon"] != "inf"
 
 
 def _check_gate(scenario: Scenario, asked: Asked) -> None:
@@ -175,6 +164,7 @@ def _prepay(series: Series, last: int, scenario: Scenario, asked: Asked, folder:
     if terms is None:
         return
     _, earlier, cell = series.cell(last)
+    check_noise(cell, earlier["privacy"]["noise"])
     cost = gate_cost(asked)
     prepay(
         folder,

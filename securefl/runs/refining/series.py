@@ -53,13 +53,21 @@ class Series:
         path: the run folder of the first version.
 
     Raises:
-        ScenarioError: it is no run folder, or holds several runs.
+        ScenarioError: it is no run folder, holds several runs, or is a later version.
     """
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        if len(RunFolder.open(path).cells()) != 1:
-            raise ScenarioError(f"{path} holds several runs; a version is one run")
+        cells = RunFolder.open(path).cells()
+        if len(cells) != 1:
+            raise ScenarioError(f"{path} holds {len(cells)} runs, and a version is one run")
+        refined = cells[0].scenario.get("refine")
+        if refined is not None:
+            # A second series on the same ledgers would spend the same budget twice.
+            raise ScenarioError(
+                f"{path} is version {refined['version']} of a model; give the run folder of its "
+                "first version"
+            )
 
     @property
     def versions(self) -> list[int]:
@@ -174,7 +182,9 @@ class Series:
         except OSError as reason:
             raise RunFolderError(f"cannot read {file}: {reason.strerror}") from None
         except (AttributeError, KeyError, TypeError, ValueError):
-            raise RunFolderError(f"{file} was edited or is damaged: its lines do not chain") from None
+            raise RunFolderError(
+                f"{file} was edited or is damaged: its lines do not chain"
+            ) from None
         return decisions, head, len(whole)
 
 
