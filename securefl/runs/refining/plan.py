@@ -8,15 +8,22 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from pydantic import ValidationError
+
 from securefl.errors import ScenarioError
 from securefl.files import parse_toml, read_text
+from securefl.messages import sentences
 from securefl.runs.refining.gate import Gate
 from securefl.scenario import catalog
+from securefl.scenario.declaration import Declaration
 from securefl.scenario.overrides import override
 from securefl.scenario.scenario import Scenario, make_scenario
 from securefl.scenario.written import to_toml
 
 Resolved = Mapping[str, Any]
+# Names in the folder of a version.
+PREPAID = "prepaid"
+FISHER = "fisher"
 _PATHS = ("path", "schema")  # of [data]: relative to the folder of its file
 # Filled in for the records of the earlier version; they are filled in again.
 _FILLED_IN = ("digest", "grouped")
@@ -101,7 +108,7 @@ def new_records(path: Path) -> dict[str, Any]:
 
 
 def next_scenario(
-    base: Resolved, asked: Asked, *, init_from: Path, version: int, ledgers: Path
+    base: Resolved, asked: Asked, *, init_from: Path, version: int, folder: Path
 ) -> tuple[Scenario, str]:
     """Returns the scenario of the next version, and its text.
 
@@ -110,7 +117,7 @@ def next_scenario(
         asked: the new records, and other changes.
         init_from: the run folder of that version.
         version: the number of the next one.
-        ledgers: folder of the ledgers that it goes on from, where it claims DP.
+        folder: of the next version.
 
     Raises:
         ScenarioError: it describes nothing that can run, or its claim is another than before.
@@ -132,17 +139,28 @@ def next_scenario(
         if re.match(r"\s*(init_from|refine|folder|data)\s*[.=]", given):
             raise ScenarioError(f"--set {given}: securefl refine fills it in, or --data says it")
         override(values, given)
-    has_claim = make_scenario(copy.deepcopy(values)).claims_dp
-    if has_claim is not claims(base):
+    declared = _declared(values)
+    if declared.claims_dp is not claims(base):
         raise ScenarioError(
             "all versions of a model claim DP, or none does: one without noise would show what the "
             "others hide"
         )
     values["refine"] = {"version": version}
-    if has_claim:
-        values["refine"]["ledgers"] = str(ledgers)
+    if declared.claims_dp:
+        values["refine"]["ledgers"] = str(folder / PREPAID)
+    algorithm = catalog.ALGORITHMS.get(declared.training.algorithm or catalog.DEFAULT_ALGORITHM)
+    if algorithm is not None and algorithm.anchored:
+        values["refine"]["fisher"] = str(folder / FISHER)
     text = to_toml({key: value for key, value in values.items() if key != "folder"})
     return make_scenario(values), text
+
+
+def _declared(values: dict[str, Any]) -> Declaration:
+    """Returns values as declared; whether they fit together is not checked yet."""
+    try:
+        return Declaration.model_validate(copy.deepcopy(values))
+    except ValidationError as reason:
+        raise ScenarioError(sentences(reason, Scenario, "the scenario")) from None
 
 
 def claims(resolved: Resolved) -> bool:

@@ -12,7 +12,9 @@ from securefl.privacy.events import ReleaseId, SampledGaussian
 from securefl.privacy.ledger import Ledger, Terms
 from securefl.privacy.past import NO_PAST, Past
 
-GATE = 0  # the number under which the gate's release is booked
+# The numbers under which releases are booked.
+GATE, FISHER = 0, 1
+_WORDS = {GATE: "a noisy gate", FISHER: "its Fisher information"}
 
 
 def prepay(
@@ -52,9 +54,9 @@ def prepay(
                 ledger.reserve(event, release_id=ReleaseId(name_of(version), client, number, 0))
             except BudgetExceeded:
                 raise BudgetExceeded(
-                    f"client {client} cannot pay for a noisy gate with noise multiplier "
+                    f"client {client} cannot pay for {_WORDS[number]} with noise multiplier "
                     f"{event.noise_multiplier:g} within epsilon {terms.budget:g}: raise "
-                    "privacy.epsilon, or use public validation records"
+                    "privacy.epsilon or the noise"
                 ) from None
 
 

@@ -18,15 +18,23 @@ from securefl.runs.checkpoint import load_checkpoint
 from securefl.runs.home import absolute, relative
 from securefl.runs.lineage import seeded_runs
 from securefl.runs.origin import check_noise, spent_in
+from securefl.runs.refining import prepaid
 from securefl.runs.refining.judging import Judgement, gate_cost, judge
-from securefl.runs.refining.plan import Asked, next_scenario, validation_scenario
-from securefl.runs.refining.prepaid import GATE, prepay
+from securefl.runs.refining.plan import (
+    FISHER,
+    PREPAID,
+    Asked,
+    next_scenario,
+    validation_scenario,
+)
+from securefl.runs.refining.prepaid import prepay
 from securefl.runs.refining.series import REFUSED, RELEASED, VERSIONS, Decision, Series
+from securefl.scenario.assemble.data import load_data
+from securefl.scenario.assemble.fisher import fisher_cost, measure_fisher
 from securefl.scenario.assemble.ledgers import terms_of
 from securefl.scenario.scenario import Scenario, make_scenario
 
 PLAN = "plan.json"
-PREPAID = "prepaid"
 JUDGED = "judged.json"
 
 # scenario, its run folder, its text: runs it there, or resumes it
@@ -124,12 +132,13 @@ def _planned(series: Series, version: int, asked: Asked) -> _Plan:
         asked,
         init_from=series.run_of(start),
         version=version,
-        ledgers=folder / PREPAID,
+        folder=folder,
     )
     _check_gate(scenario, asked)
     folder.mkdir(parents=True)
     try:
         _prepay(series, last, scenario, asked, folder / PREPAID)
+        _measure_fisher(series, start, scenario, version)
         place = relative({"folder": str(scenario.home)}, series.path.parent)
         stored = {"start": start, "asked": asked.to_json(), "text": text, **place}
         write_json(folder / PLAN, stored)
@@ -165,7 +174,7 @@ def _prepay(series: Series, last: int, scenario: Scenario, asked: Asked, folder:
         return
     _, earlier, cell = series.cell(last)
     check_noise(cell, earlier["privacy"]["noise"])
-    cost = gate_cost(asked)
+    costs = {prepaid.GATE: gate_cost(asked), prepaid.FISHER: fisher_cost(scenario)}
     prepay(
         folder,
         terms=terms,
@@ -173,7 +182,36 @@ def _prepay(series: Series, last: int, scenario: Scenario, asked: Asked, folder:
         seeded=seeded_runs(earlier, cell),
         clients=scenario.clients,
         version=last + 1,
-        events=[] if cost is None else [(GATE, cost)],
+        events=[(number, cost) for number, cost in costs.items() if cost is not None],
+    )
+
+
+def _measure_fisher(series: Series, start: int, scenario: Scenario, version: int) -> None:
+    """Measures what mattered for the earlier version, if the next one holds on to it.
+
+    Its cost is in the ledgers already. The earlier records are read here for the last time.
+
+    Raises:
+        ScenarioError: they were changed since.
+    """
+    if scenario.refine is None or scenario.refine.fisher is None:
+        return
+    _, resolved, cell = series.cell(start)
+    earlier = make_scenario(dict(resolved))
+    if resolved["data"].get("digest") != earlier.facts.data_digest:
+        raise ScenarioError(
+            f"training.algorithm = 'ewc' needs the records of version {start} once more, and they "
+            "were changed since"
+        )
+    has_own = earlier.refine is not None and earlier.refine.fisher is not None
+    measure_fisher(
+        scenario,
+        load_data(earlier),
+        load_checkpoint(cell.checkpoint).state.weights,
+        series.folder(version) / FISHER,
+        records=dict(enumerate(earlier.site_records)) if earlier.claims_dp else {},
+        version=version,
+        earlier=series.folder(start) / FISHER if has_own else None,
     )
 
 

@@ -12,6 +12,7 @@ def check_refine(declared: Declaration, facts: Facts) -> None:
         ScenarioError: one sentence that says what to change.
     """
     refine = declared.refine
+    _check_ewc(declared, facts)
     if refine is None:
         return
     if declared.init_from is None:
@@ -34,3 +35,25 @@ def check_refine(declared: Declaration, facts: Facts) -> None:
         raise ScenarioError(
             "refine releases one global model, and peers end with one each; use a server"
         )
+
+
+def _check_ewc(declared: Declaration, facts: Facts) -> None:
+    """Checks what an algorithm that holds on to an earlier version needs."""
+    fisher = None if declared.refine is None else declared.refine.fisher
+    if not facts.algorithm.anchored:
+        if fisher is not None:
+            raise ScenarioError("refine.fisher has an effect with training.algorithm = 'ewc' only")
+        return
+    if fisher is None:
+        raise ScenarioError(
+            "training.algorithm = 'ewc' holds on to an earlier version of the model: use securefl "
+            "refine with --set training.algorithm=ewc"
+        )
+    noise = declared.training.fisher_noise
+    if declared.claims_dp and noise is None:
+        raise ScenarioError(
+            "training.fisher_noise: under a DP claim the Fisher information is a release; set its "
+            "noise multiplier"
+        )
+    if not declared.claims_dp and noise is not None:
+        raise ScenarioError("training.fisher_noise has no effect without a DP claim; remove it")

@@ -1,7 +1,6 @@
 """Gathers a model card from the files of a run; what is not in them was not measured."""
 
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 from securefl.audit.lint import examine

@@ -83,8 +83,8 @@ def _privacy(card: Card) -> Iterator[str]:
         yield ""
         return
     yield (
-        f"Epsilon {claim['budget']:g} at delta {claim['delta']:g} for one {claim['unit']}, noise at "
-        f"place `{claim['place']}`, from `{claim['noise']}`."
+        f"Epsilon {claim['budget']:g} at delta {claim['delta']:g} for one {claim['unit']}; the "
+        f"noise is `{claim['place']}` and from `{claim['noise']}`."
     )
     yield ""
     yield "| client | spent, all versions so far | left of the budget |"
