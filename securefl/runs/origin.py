@@ -6,12 +6,15 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
+import torch
+
+from securefl import vector
 from securefl.errors import BudgetExceeded, LedgerError, ScenarioError, SecureflError
 from securefl.privacy.accounting.calibration import MIN_SHARE_OF_TARGET
 from securefl.privacy.chain import noise_of, read_entries, seeded_mark
 from securefl.privacy.past import NO_PAST, Past, past_of
 from securefl.runs.cell import Cell
-from securefl.runs.checkpoint import load_checkpoint
+from securefl.runs.checkpoint import Checkpoint, load_checkpoint
 from securefl.runs.folder import LabelledCell, RunFolder
 from securefl.runs.lineage import seeded_runs
 from securefl.scenario import catalog
@@ -43,7 +46,10 @@ def origin_of(scenario: Scenario) -> Origin | None:
     _check_publication(scenario, earlier["channel"]["kind"])
     if scenario.claims_dp:
         _check_claim(scenario, earlier)
-    weights = load_checkpoint(cell.checkpoint).state.weights
+    checkpoint = load_checkpoint(cell.checkpoint)
+    weights = checkpoint.state.weights
+    if scenario.refine is not None:
+        _check_same_form(scenario, checkpoint)
     if not scenario.claims_dp:
         return Origin(weights, {})
     # Before the budget: seeded noise that passes for the system's would falsify the claim.
@@ -92,6 +98,17 @@ def _check_same_training(scenario: Scenario, earlier: Resolved) -> None:
                     f"init_from: {scenario.init_from} has {table}.{key} = {_shown(before)}, "
                     f"here it is {_shown(here)}; they must be equal"
                 )
+
+
+def _check_same_form(scenario: Scenario, checkpoint: Checkpoint) -> None:
+    """Refuses records for which the model would have other parameters. Raises ScenarioError."""
+    model = scenario.facts.model
+    # The model is without weights: its sizes alone count.
+    if not checkpoint.fits(torch.empty(vector.size(model)), vector.shapes(model)):
+        raise ScenarioError(
+            f"init_from: the model of {scenario.init_from} does not fit these records: they have "
+            "other features or classes"
+        )
 
 
 def _shown(value: object) -> object:

@@ -192,21 +192,28 @@ def _measure_fisher(series: Series, start: int, scenario: Scenario, version: int
     Its cost is in the ledgers already. The earlier records are read here for the last time.
 
     Raises:
-        ScenarioError: they were changed since.
+        ScenarioError: they are gone or were changed, or the sites are others.
     """
     if scenario.refine is None or scenario.refine.fisher is None:
         return
     _, resolved, cell = series.cell(start)
-    earlier = make_scenario(dict(resolved))
-    if resolved["data"].get("digest") != earlier.facts.data_digest:
+    try:
+        earlier = make_scenario(dict(resolved))
+        data = load_data(earlier)
+    except SecureflError as reason:
         raise ScenarioError(
-            f"training.algorithm = 'ewc' needs the records of version {start} once more, and they "
-            "were changed since"
+            f"training.algorithm = 'ewc' needs the records of version {start} once more: {reason}"
+        ) from None
+    names = [[site.name for site in records.sites] for records in (data, load_data(scenario))]
+    if names[0] != names[1]:
+        raise ScenarioError(
+            f"training.algorithm = 'ewc' needs the sites of version {start} in the same order: set "
+            "data.sites in both"
         )
     has_own = earlier.refine is not None and earlier.refine.fisher is not None
     measure_fisher(
         scenario,
-        load_data(earlier),
+        data,
         load_checkpoint(cell.checkpoint).state.weights,
         series.folder(version) / FISHER,
         records=dict(enumerate(earlier.site_records)) if earlier.claims_dp else {},
