@@ -69,8 +69,8 @@ def commands(page: str) -> list[str]:
 
 
 STUDIES = "docs/studies.md"
-# test_own_data_page.py has the files that this page speaks of.
-WITH_FILES = {"docs/own-data.md"}
+# test_own_data_page.py and test_refine_page.py have the files that these pages speak of.
+WITH_FILES = {"docs/own-data.md", "docs/refine.md"}
 COMMANDS = list(
     dict.fromkeys(
         line for page in PAGES if page not in {STUDIES, *WITH_FILES} for line in commands(page)

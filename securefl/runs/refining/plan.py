@@ -166,7 +166,7 @@ def _declared(values: dict[str, Any]) -> Declaration:
 def claims(resolved: Resolved) -> bool:
     """Returns whether a resolved scenario claims a finite epsilon."""
     privacy = resolved.get("privacy")
-    return bool(privacy) and privacy["epsilon"] != "inf"
+    return privacy is not None and privacy["epsilon"] != "inf"
 
 
 def validation_scenario(scenario: Scenario, table: Mapping[str, Any]) -> Scenario:

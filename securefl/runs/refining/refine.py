@@ -28,7 +28,7 @@ from securefl.runs.refining.plan import (
     validation_scenario,
 )
 from securefl.runs.refining.prepaid import prepay
-from securefl.runs.refining.series import REFUSED, RELEASED, VERSIONS, Decision, Series
+from securefl.runs.refining.series import REFUSED, RELEASED, VERSIONS, Decision, Kind, Series
 from securefl.scenario.assemble.data import load_data
 from securefl.scenario.assemble.fisher import fisher_cost, measure_fisher
 from securefl.scenario.assemble.ledgers import terms_of
@@ -253,7 +253,7 @@ def _forget_untrained(series: Series, version: int) -> None:
 
 
 def _decide(series: Series, plan: _Plan, asked: Asked, judgement: Judgement) -> Decision:
-    kind = RELEASED if judgement.passed else REFUSED
+    kind: Kind = RELEASED if judgement.passed else REFUSED
     return series.decide(
         plan.version,
         kind,

@@ -16,7 +16,7 @@ import json
 import re
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 from securefl.errors import RunFolderError, ScenarioError
 from securefl.files import DurableLines
@@ -25,7 +25,9 @@ from securefl.runs.folder import LabelledCell, RunFolder
 
 RELEASES = "releases.jsonl"
 VERSIONS = "versions"
-RELEASED, REFUSED, ROLLED_BACK = "released", "refused", "rolled back"
+RELEASED: Final = "released"
+REFUSED: Final = "refused"
+ROLLED_BACK: Final = "rolled back"
 Kind = Literal["released", "refused", "rolled back"]
 
 

@@ -13,7 +13,13 @@ SCENARIO: dict[str, Any] = {
     "channel": {"kind": "masked"},
     "attack": None,
 }
-METRICS = {"accuracy": 0.8, "records": 500, "rounds": 9, "abandoned": 0, "epsilon": 2.0}
+METRICS: dict[str, Any] = {
+    "accuracy": 0.8,
+    "records": 500,
+    "rounds": 9,
+    "abandoned": 0,
+    "epsilon": 2.0,
+}
 METRICS |= {"noise": "system", "sites": {"a": {"records": 300}, "b": {"records": 99}}}
 GROUND = Ground(SCENARIO, checked_metrics(METRICS), "", True, False, ())
 
