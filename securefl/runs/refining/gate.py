@@ -47,6 +47,11 @@ class Gate:
     relative: bool
     number: float
 
+    @property
+    def for_targets(self) -> bool:
+        """Whether the metric is one of real targets, not of classes."""
+        return self.metric not in SHARES
+
     def passes(self, value: float | None, previous: float | None) -> bool:
         """Returns whether a version may be released; never where a value was not measured.
 

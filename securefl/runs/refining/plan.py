@@ -75,13 +75,14 @@ class Asked:
                 f"{self.gate.metric} has no such bound, so use accuracy"
             )
 
-    def to_json(self) -> dict[str, Any]:
-        """Returns what a repeated command is compared with."""
+    def to_json(self, place: Path) -> dict[str, Any]:
+        """Returns what a repeated command is compared with, its paths as seen from a folder."""
+        validation = self.validation
         return {
-            "data": self.data,
+            "data": _seen_from(place.absolute(), self.data),
             "overrides": list(self.overrides),
             "gate": None if self.gate is None else self.gate.text,
-            "validation": self.validation,
+            "validation": None if validation is None else _seen_from(place.absolute(), validation),
             "noise": self.noise,
             "records": self.records,
         }

@@ -35,11 +35,11 @@ def judged(scenario: Scenario, weights: Tensor, data: FederatedData) -> Judged:
     return Judged(_figures(evaluate(model, data.task, data.test)), sites)
 
 
-def right_answers(scenario: Scenario, weights: Tensor, data: FederatedData) -> list[int]:
-    """Returns how many of its own records that judge each site's model gets right.
+def check_countable(data: FederatedData) -> list[Examples]:
+    """Returns each site's own records that judge, if answers to them are right or wrong.
 
     Raises:
-        ScenarioError: a site has no such records of its own, or a record is never right or wrong.
+        ScenarioError: a site has no such records of its own, or answers are neither.
     """
     tests = [site.test for site in data.sites if site.test is not None]
     if len(tests) != len(data.sites):
@@ -52,6 +52,16 @@ def right_answers(scenario: Scenario, weights: Tensor, data: FederatedData) -> l
             "--gate-noise counts right answers, and these records have real targets or several "
             "labels; use --validation with public records"
         )
+    return tests
+
+
+def right_answers(scenario: Scenario, weights: Tensor, data: FederatedData) -> list[int]:
+    """Returns how many of its own records that judge each site's model gets right.
+
+    Raises:
+        ScenarioError: see `check_countable`.
+    """
+    tests = check_countable(data)
     model = _with(scenario, weights)
     return [_right(model, data, test) for test in tests]
 

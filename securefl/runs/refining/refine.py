@@ -28,6 +28,7 @@ from securefl.runs.refining.plan import (
     validation_scenario,
 )
 from securefl.runs.refining.prepaid import prepay
+from securefl.runs.refining.quality import check_countable
 from securefl.runs.refining.series import REFUSED, RELEASED, VERSIONS, Decision, Kind, Series
 from securefl.scenario.assemble.data import load_data
 from securefl.scenario.assemble.fisher import fisher_cost, measure_fisher
@@ -92,7 +93,15 @@ def abandon(series: Series) -> Decision:
 
     Raises:
         ScenarioError: none is.
+        RunFolderError: it is being trained at this moment.
     """
+    with disk_errors(series.path):
+        (series.path / VERSIONS).mkdir(exist_ok=True)
+        with locked(series.path / VERSIONS):
+            return _abandoned(series)
+
+
+def _abandoned(series: Series) -> Decision:
     version = series.versions[-1]
     if version == 1 or series.decision(version) is not None:
         raise ScenarioError(f"no version of {series.path} is under way")
@@ -140,7 +149,7 @@ def _planned(series: Series, version: int, asked: Asked) -> _Plan:
         _prepay(series, last, scenario, asked, folder / PREPAID)
         _measure_fisher(series, start, scenario, version)
         place = relative({"folder": str(scenario.home)}, series.path.parent)
-        stored = {"start": start, "asked": asked.to_json(), "text": text, **place}
+        stored = {"start": start, "asked": asked.to_json(series.path.parent), "text": text, **place}
         write_json(folder / PLAN, stored)
     except BaseException:
         # Nothing was trained, so that no booking stands for a release.
@@ -154,10 +163,15 @@ def _check_gate(scenario: Scenario, asked: Asked) -> None:
 
     A decision is known to everybody who sees which version is released.
     """
+    if asked.gate is not None and asked.gate.for_targets is not scenario.facts.task.regression:
+        raise ScenarioError(f"--gate: {asked.gate.metric} is not measured on records of this kind")
     if asked.validation is not None:
-        validation_scenario(scenario, asked.validation)
+        load_data(validation_scenario(scenario, asked.validation))
     if asked.noise is not None and not scenario.claims_dp:
         raise ScenarioError("--gate-noise has no effect without a DP claim; remove it")
+    if asked.noise is not None:
+        # Before training, whose price would be lost.
+        check_countable(load_data(scenario))
     has_public = asked.validation is not None or bool(scenario.data.public)
     if asked.gate is None or not scenario.claims_dp or has_public or asked.noise is not None:
         return
@@ -267,7 +281,7 @@ def _stored(series: Series, version: int, asked: Asked) -> _Plan | None:
     """Returns the plan of a version; None where another request made it."""
     stored = read_json(series.folder(version) / PLAN)
     try:
-        if stored["asked"] != asked.to_json():
+        if stored["asked"] != asked.to_json(series.path.parent):
             return None
         values = parse_toml(stored["text"], "the plan")
         folder = absolute({"folder": stored["folder"]}, series.path.parent)["folder"]

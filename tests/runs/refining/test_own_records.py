@@ -81,9 +81,23 @@ def test_a_path_alone_names_the_next_month(home: Path) -> None:
     assert (before["data"]["path"], now["data"]["path"]) == ("january.npz", "february.npz")
     assert before["data"]["digest"] != now["data"]["digest"]
     assert now["privacy"]["records"] == [42, 44]
-    # No path of this machine is in the folder but the one that the caller gave for RUN.
-    text = (made.folder(2) / "run" / "resolved.json").read_text()
-    assert str(home / "february.npz") not in text
+
+
+def test_no_path_of_this_machine_is_kept(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    series(home, CLAIM)
+    monkeypatch.chdir(home)
+    asked = Asked(
+        new_records(Path("february.npz")),
+        ("privacy.epsilon=6.0",),
+        parse_gate("auc >= 0.1"),
+        new_records(Path("public.toml")),
+    )
+    made = Series(Path("first"))
+    refine(made, asked, play)
+    for file in (home / "first").rglob("*"):
+        if file.is_file():
+            assert str(home).encode() not in file.read_bytes(), file
+    assert refine(made, asked, play).again
 
 
 def test_the_same_path_with_other_records_is_another_version(home: Path) -> None:

@@ -7,11 +7,13 @@ from pathlib import Path
 import pytest
 
 from securefl.audit.lint import examine
-from securefl.errors import BudgetExceeded, LedgerError, RunFailed, ScenarioError
+from securefl.errors import BudgetExceeded, LedgerError, RunFailed, RunFolderError, ScenarioError
+from securefl.files import locked
 from securefl.privacy.accounting.epsilon import epsilon
 from securefl.privacy.chain import read_entries
 from securefl.privacy.events import SampledGaussian
 from securefl.privacy.past import past_of
+from securefl.runs import api
 from securefl.runs.checkpoint import load_checkpoint
 from securefl.runs.folder import RunFolder
 from securefl.runs.origin import origin_of
@@ -19,9 +21,9 @@ from securefl.runs.refining import refine as refining
 from securefl.runs.refining.gate import parse_gate
 from securefl.runs.refining.plan import Asked
 from securefl.runs.refining.refine import abandon, refine
-from securefl.runs.refining.series import Series
+from securefl.runs.refining.series import VERSIONS, Series
 from securefl.scenario.scenario import Scenario, parse_scenario
-from tests.runs.refining.conftest import Copied, play
+from tests.runs.refining.conftest import CLAIM, Copied, play
 from tests.values import present
 
 MORE = {"share": 0.9}
@@ -226,6 +228,11 @@ def test_the_same_request_again_trains_nothing(copied: Copied) -> None:
             "its records must be public, and others than those that train",
         ),
         ("plain", Asked(MORE, (), EASY, validation={"name": "digits"}), "another form or other"),
+        (
+            "plain",
+            Asked(MORE, (), parse_gate("rmse <= 1")),
+            "rmse is not measured on records of this kind",
+        ),
     ],
 )
 def test_what_does_not_fit_is_refused_and_leaves_nothing(
@@ -235,6 +242,31 @@ def test_what_does_not_fit_is_refused_and_leaves_nothing(
     with pytest.raises(ScenarioError, match=sentence):
         refine(series, asked, play)
     assert series.versions == [1]
+
+
+def test_a_noisy_gate_that_cannot_count_is_refused_before_training(tmp_path: Path) -> None:
+    dealt = CLAIM.replace("share = 0.6", 'partition = "iid", clients = 3')
+    api.run(parse_scenario(dealt), tmp_path / "dealt")
+    series = Series(tmp_path / "dealt")
+    asked = Asked(
+        MORE,
+        ("privacy.epsilon=5.0",),
+        parse_gate("accuracy >= 0.5"),
+        noise=4.0,
+        records=250,
+    )
+    with pytest.raises(ScenarioError, match="these sites have no test records of their own"):
+        refine(series, asked, play)
+    assert series.versions == [1]
+
+
+def test_a_series_in_use_is_not_touched(copied: Copied) -> None:
+    series = copied("plain")
+    (series.path / VERSIONS).mkdir()
+    with locked(series.path / VERSIONS):
+        for act in (lambda: refine(series, Asked(MORE), play), lambda: abandon(series)):
+            with pytest.raises(RunFolderError, match="is in use by another run"):
+                act()
 
 
 def test_a_later_version_is_not_the_start_of_another_series(copied: Copied) -> None:
